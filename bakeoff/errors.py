@@ -1,0 +1,106 @@
+"""The whole error vocabulary.
+
+BakeoffError
+├── MatrixError        the matrix, a suite or a row says something that cannot be carried out
+├── DataError          a data file is missing, or its rows are not of the documented form
+├── ToolError          an installed tool does not have what a row asks of it (flag, template, version)
+├── EnvironmentFailed  a Python environment could not be built or read
+├── CommandFailed      a command ended badly; carries the exit code, the log and its last lines
+│   ├── TimeLimit      … because it ran past its time limit
+│   ├── Stalled        … because nothing moved for too long
+│   └── OutOfMemory    … because the device or the machine had no memory left
+├── ServiceError       a service could not be started, is not ours, or died
+│   └── NotReady       … did not become ready in time: wanted / waited / last seen / log / command
+├── IdentityError      what answers is not what was trained (weights, template, merge)
+├── ScoreError         an evaluation ended without a score that can be trusted
+├── StoreError         a record on disk cannot be used
+│   └── NotInStore     … is absent, and running was not allowed
+└── RatingError        a human or model judgement was refused
+
+Every message names the place, the rule, the value and the way out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class BakeoffError(Exception):
+    """Base of all errors that the program raises on purpose."""
+
+
+class MatrixError(BakeoffError):
+    """The matrix cannot be carried out; :attr:`complaints` holds every mistake found."""
+
+    def __init__(self, complaints: list[str] | str, source: str = "") -> None:
+        self.complaints = [complaints] if isinstance(complaints, str) else list(complaints)
+        head = f"{source}: " if source else ""
+        count = len(self.complaints)
+        plural = "mistake" if count == 1 else "mistakes"
+        super().__init__(f"{head}{count} {plural}\n" + "\n".join(f"- {one}" for one in self.complaints))
+
+
+class DataError(BakeoffError):
+    """A data file is missing or malformed."""
+
+
+class ToolError(BakeoffError):
+    """An installed tool lacks what is asked of it."""
+
+
+class EnvironmentFailed(BakeoffError):
+    """A Python environment could not be built or read."""
+
+
+class CommandFailed(BakeoffError):
+    """A command ended badly.
+
+    Attributes:
+        returncode: exit code; negative for a signal, as in :mod:`subprocess`.
+        log: the file that holds everything the command printed.
+    """
+
+    def __init__(self, message: str, *, returncode: int | None = None, log: Path | None = None) -> None:
+        super().__init__(message)
+        self.returncode = returncode
+        self.log = log
+
+
+class TimeLimit(CommandFailed):
+    """A command ran past its time limit and was ended."""
+
+
+class Stalled(CommandFailed):
+    """A command printed nothing and made no step for too long, and was ended."""
+
+
+class OutOfMemory(CommandFailed):
+    """A command ended because memory ran out."""
+
+
+class ServiceError(BakeoffError):
+    """A service could not be started, is not ours, or died."""
+
+
+class NotReady(ServiceError):
+    """A service did not become ready in time."""
+
+
+class IdentityError(BakeoffError):
+    """What answers is not what was trained."""
+
+
+class ScoreError(BakeoffError):
+    """An evaluation ended without a score that can be trusted."""
+
+
+class StoreError(BakeoffError):
+    """A record on disk cannot be used."""
+
+
+class NotInStore(StoreError):
+    """A record is absent and running was not allowed."""
+
+
+class RatingError(BakeoffError):
+    """A human or model judgement was refused."""
