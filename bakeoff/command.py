@@ -1,0 +1,59 @@
+"""A command line as a value: what is run is what can be pasted."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program with its arguments, the variables it adds to the environment and its folder.
+
+    ``str(command)`` is the line to paste into a POSIX shell. Secrets belong into neither ``argv`` nor ``env``: a
+    command inherits them from the environment of the one who runs it.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+
+    def __str__(self) -> str:
+        assignments = [f"{name}={shlex.quote(value)}" for name, value in self.env.items()]
+        return " ".join([*assignments, shlex.join(self.argv)])
+
+    @property
+    def module(self) -> str | None:
+        """The module of a ``python -m module …`` line, else None."""
+        return self.argv[2] if len(self.argv) > 2 and self.argv[1] == "-m" else None
+
+    def value_of(self, flag: str) -> str | None:
+        """The argument that follows *flag*, or None where the line does not have it."""
+        try:
+            return self.argv[self.argv.index(flag) + 1]
+        except (ValueError, IndexError):
+            return None
+
+
+def flags(options: Mapping[str, object]) -> tuple[str, ...]:
+    """*options* as ``--name value`` pairs, in their order.
+
+    None leaves an option out, True and False become ``true`` and ``false`` as ms-swift reads them, and a list
+    or tuple becomes several values after one flag.
+    """
+    argv: list[str] = []
+    for name, value in options.items():
+        if value is None:
+            continue
+        argv.append(f"--{name}")
+        values = value if isinstance(value, list | tuple) else (value,)
+        argv.extend(_text(one) for one in values)
+    return tuple(argv)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
