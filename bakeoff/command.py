@@ -12,8 +12,8 @@ from pathlib import Path
 class Command:
     """A program with its arguments, the variables it adds to the environment and its folder.
 
-    ``str(command)`` is the line to paste into a POSIX shell. Secrets belong into neither ``argv`` nor ``env``: a
-    command inherits them from the environment of the one who runs it.
+    ``str(command)`` is the line to paste into a POSIX shell. Secrets belong into neither ``argv`` nor
+    ``env``: a command inherits them from the environment of the one who runs it.
     """
 
     argv: tuple[str, ...]

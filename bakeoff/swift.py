@@ -1,0 +1,209 @@
+"""The only file that knows ms-swift's flags: ``sft``, ``export`` and ``deploy`` as command lines.
+
+Every function is pure: it looks at nothing but its arguments. The modules are started directly
+(``python -m swift.cli.sft``), because a SIGTERM to the ``swift`` wrapper leaves its child running.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from bakeoff.command import Command, flags
+from bakeoff.matrix import ModelSpec, dataset_argument
+
+
+def sft(
+    spec: ModelSpec,
+    *,
+    base: str,
+    output: Path,
+    python: str = "python",
+    resume: Path | None = None,
+    plugins: tuple[Path, ...] = (),
+) -> Command:
+    """``swift sft``: LoRA fine-tuning of *base* into *output* (guide, section 2).
+
+    Args:
+        spec: the row.
+        base: hub id or folder of the base model.
+        output: receives ``checkpoint-<step>``, ``logging.jsonl`` and ``args.json`` themselves.
+        python: the interpreter of the environment that trains the row.
+        resume: a checkpoint of *output* to continue from.
+        plugins: Python files that ms-swift imports before it starts.
+    """
+    t = spec.training
+    options: dict[str, object] = {
+        **_model(spec, base),
+        "tuner_type": t.tuner,
+        "dataset": [dataset_argument(one) for one in spec.dataset],
+        "torch_dtype": t.dtype,
+        "max_length": t.max_length,
+        "packing": t.packing or None,
+        "gradient_checkpointing": t.gradient_checkpointing,
+        "per_device_train_batch_size": t.batch_size,
+        "per_device_eval_batch_size": t.eval_batch_size,
+        "gradient_accumulation_steps": t.gradient_accumulation,
+        "learning_rate": t.learning_rate,
+        "num_train_epochs": t.epochs,
+        "max_steps": t.max_steps,
+        "warmup_ratio": t.warmup_ratio,
+        "lora_rank": t.lora_rank,
+        "lora_alpha": t.lora_alpha,
+        "target_modules": t.target_modules,
+        "router_aux_loss_coef": t.router_aux_loss_coef,
+        "split_dataset_ratio": t.validation_share or None,
+        "eval_steps": t.eval_steps,
+        "save_steps": t.save_steps,
+        "save_total_limit": t.save_total_limit,
+        "logging_steps": t.logging_steps,
+        "dataloader_num_workers": t.data_workers,
+        "dataset_num_proc": 1,
+        "attn_impl": t.attention,
+        "use_liger_kernel": t.fused_loss or None,
+        "seed": t.seed,
+        "output_dir": output,
+        "add_version": False,
+        "check_model": False,
+        "report_to": t.tracker,
+        **_tracker(spec),
+        "use_cpu": spec.on_cpu or None,
+        "external_plugins": plugins or None,
+        "resume_from_checkpoint": resume,
+        **t.extra,
+    }
+    return Command((python, "-m", "swift.cli.sft", *flags(options)), _environment(spec))
+
+
+def export(spec: ModelSpec, *, checkpoint: Path, base: str, output: Path, python: str = "python") -> Command:
+    """``swift export --merge_lora``: *checkpoint* merged into *base*, as a folder of its own (guide, section 3).
+
+    *output* must not exist: with ``--exist_ok`` ms-swift would save nothing and return 0.
+    """
+    options: dict[str, object] = {
+        **_model(spec, base),
+        "adapters": checkpoint,
+        "merge_lora": True,
+        "torch_dtype": spec.training.dtype,
+        "safe_serialization": True,
+        "max_shard_size": "2GB",
+        "output_dir": output,
+    }
+    return Command((python, "-m", "swift.cli.export", *flags(options)), _environment(spec))
+
+
+def deploy(
+    spec: ModelSpec,
+    *,
+    model: str,
+    served_name: str,
+    port: int,
+    adapter: Path | None = None,
+    python: str = "python",
+) -> Command:
+    """``swift deploy``: *model* behind an OpenAI-compatible service (guide, section 4).
+
+    Way B serves merged weights; way A is the base with an *adapter*, which only the transformers and vLLM
+    backends load.
+    """
+    s = spec.serving
+    options: dict[str, object] = {
+        **_model(spec, model),
+        "adapters": adapter,
+        "infer_backend": s.engine,
+        "torch_dtype": spec.training.dtype,
+        "served_model_name": served_name,
+        "host": "127.0.0.1",
+        "port": port,
+        "max_model_len": s.session_len,
+        "max_batch_size": s.max_batch_size if s.engine == "transformers" else None,
+        "vllm_tensor_parallel_size": s.tensor_parallel
+        if s.engine == "vllm" and s.tensor_parallel > 1
+        else None,
+        **s.extra,
+    }
+    return Command((python, "-m", "swift.cli.deploy", *flags(options)), _environment(spec))
+
+
+def _model(spec: ModelSpec, model: str) -> dict[str, object]:
+    return {
+        "model": model,
+        "model_type": spec.model_type,
+        "template": spec.template,
+        "use_hf": spec.use_hf or None,
+    }
+
+
+def _tracker(spec: ModelSpec) -> dict[str, object]:
+    """SwanLab's flags without its token, which ms-swift would print; SwanLab reads SWANLAB_API_KEY itself."""
+    t = spec.training
+    if t.tracker != "swanlab":
+        return {}
+    return {
+        "swanlab_project": t.tracker_project,
+        "swanlab_mode": "local" if t.tracker_mode == "offline" else t.tracker_mode,
+        "swanlab_exp_name": f"{spec.name}-sft",
+    }
+
+
+def _environment(spec: ModelSpec) -> Mapping[str, str]:
+    if spec.on_cpu:
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    return {"CUDA_VISIBLE_DEVICES": spec.gpus} if spec.gpus else {}
+
+
+def last_checkpoint(output: Path) -> Path | None:
+    """The newest complete checkpoint of a training folder, or None.
+
+    A checkpoint is complete when its trainer state, its adapter and its optimizer are whole; one that a kill cut
+    short is passed over, and so is the ``checkpoint-N-merged`` that an export may leave beside them.
+    """
+    numbered = [(int(m[1]), p) for p in output.glob("checkpoint-*") if (m := _CHECKPOINT.fullmatch(p.name))]
+    for _, folder in sorted(numbered, reverse=True):
+        if not why_incomplete(folder):
+            return folder
+    return None
+
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+
+def why_incomplete(checkpoint: Path) -> str:
+    """What is missing or cut short in *checkpoint*, in words; empty for a complete one."""
+    import json
+    import zipfile
+
+    state = checkpoint / "trainer_state.json"
+    try:
+        json.loads(state.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return f"{state.name} is missing or cut short"
+    adapter = checkpoint / "adapter_model.safetensors"
+    if problem := why_truncated(adapter):
+        return problem
+    for name in ("optimizer.pt", "scheduler.pt"):
+        path = checkpoint / name
+        if not zipfile.is_zipfile(path):
+            return f"{name} is missing or cut short"
+    return ""
+
+
+def why_truncated(weights: Path) -> str:
+    """What is wrong with the size of a safetensors file, in words; empty for a whole one.
+
+    The format opens with the header's length (8 bytes, little endian) and the header, a JSON object whose
+    ``data_offsets`` say where the data ends: https://huggingface.co/docs/safetensors.
+    """
+    import json
+
+    try:
+        with weights.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+        end = max((t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"), default=0)
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
+        return f"{weights.name} is missing or cut short"
+    expected = 8 + length + end
+    actual = weights.stat().st_size
+    return "" if actual == expected else f"{weights.name} has {actual} bytes instead of {expected}"

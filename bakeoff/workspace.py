@@ -1,0 +1,70 @@
+"""Every path of the store is a property of one class; nobody else joins paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The store: what stages leave behind, kept between runs.
+
+    ::
+
+        models/<row>/<stage>[-<variant>]-<identity>/   record.json, stage.log, output/
+        tiny/<recipe>-<version>/                       base models that we build
+        environments/<hash>/                           Python environments
+        runs/<run id>/                                 run.json, events.jsonl, scores.json, samples.parquet
+        judge/ratings.sqlite                           human and model judgements
+        locks/, processes/                             who holds what, who runs
+    """
+
+    root: Path
+
+    @property
+    def tiny(self) -> Path:
+        """Base models built on the spot."""
+        return self.root / "tiny"
+
+    @property
+    def environments(self) -> Path:
+        """Python environments, by content hash."""
+        return self.root / "environments"
+
+    @property
+    def cache(self) -> Path:
+        """What was asked of installed tools, and hashes of large files."""
+        return self.root / "cache"
+
+    @property
+    def locks(self) -> Path:
+        """Lock files; the kernel drops a lock when its holder dies."""
+        return self.root / "locks"
+
+    @property
+    def processes(self) -> Path:
+        """One file per process group that is running."""
+        return self.root / "processes"
+
+    @property
+    def runs(self) -> Path:
+        """One folder per run."""
+        return self.root / "runs"
+
+    @property
+    def ratings(self) -> Path:
+        """The store of human and model judgements."""
+        return self.root / "judge" / "ratings.sqlite"
+
+    def model(self, row: str) -> Path:
+        """Everything about the matrix row *row*."""
+        return self.root / "models" / row
+
+    def replies(self, row: str, variant: str) -> Path:
+        """The replies of a model to the judge's cases."""
+        return self.model(row) / "replies" / f"{variant}.jsonl"
+
+    def run(self, run_id: str) -> Path:
+        """The folder of one run."""
+        return self.runs / run_id
