@@ -1,0 +1,195 @@
+"""What a run found: the one value that every page, table and chart is made from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from bakeoff.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCORE_COLUMNS: dict[str, str] = {
+    "run_id": "str", "model": "str", "variant": "str", "suite": "str", "subset": "str", "metric": "str",
+    "value": "float", "n_asked": "int", "n_answered": "int", "n_unparsed": "int", "n_empty": "int",
+    "n_truncated": "int", "n_errored": "int", "n_judged": "int", "worst": "float", "best": "float",
+    "chance": "float", "trusted": "bool", "why_not": "str", "fingerprint": "str", "benchmark": "str",
+    "few_shot": "int", "finished_at": "str",
+}  # fmt: skip
+"""Columns of the scores table and their kinds; :mod:`bakeoff.scores` documents each."""
+
+SAMPLE_COLUMNS: dict[str, str] = {
+    "model": "str", "variant": "str", "suite": "str", "subset": "str", "sample_id": "str", "index": "int",
+    "question": "str", "options": "str", "target": "str", "reply": "str", "extracted": "str",
+    "extracted_alt": "str", "status": "str", "correct": "float", "prompt_sha": "str", "latency_s": "float",
+    "leaked": "bool",
+}  # fmt: skip
+"""Columns of the samples table and their kinds."""
+
+
+class Subject(NamedTuple):
+    """One thing that answers: a row of the matrix, before ("base") or after ("tuned") training."""
+
+    model: str
+    variant: str
+
+    def __str__(self) -> str:
+        return f"{self.model} ({self.variant})"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the matrix that took part in the run."""
+
+    model: str
+    """Name of the row."""
+    base_model: str = ""
+    """Identifier of the model the row starts from, such as ``Qwen/Qwen2.5-7B-Instruct``."""
+    group: Literal["smoke", "full", ""] = ""
+
+
+@dataclass
+class Findings:
+    """Everything one run found, as read from the store or made by a test.
+
+    ``scores`` and ``samples`` are tidy tables with the columns of :data:`SCORE_COLUMNS` and
+    :data:`SAMPLE_COLUMNS`; both may be empty (nothing evaluated yet).
+    """
+
+    run_id: str
+    started_at: str
+    rows: list[Row]
+    scores: pd.DataFrame
+    samples: pd.DataFrame
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    """Stage records in the order in which they happened."""
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    """(what, why) of everything asked for that did not run."""
+    comparability: list[str] = field(default_factory=list)
+    """Where the rows are not like for like."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    ratings: dict[str, Any] | None = None
+    """Human and model judgements as :func:`bakeoff.ratings.summarise` gives them."""
+    anchors: list[dict[str, Any]] = field(default_factory=list)
+    """Published scores beside ours: model, variant, suite, ours, published, protocol, source, warning."""
+    leakage: list[dict[str, Any]] = field(default_factory=list)
+    """Exam questions met in training: model, variant, suite, n_leaked, n_asked, value_without."""
+
+    @classmethod
+    def from_store(cls, store: Path, run_id: str | None = None) -> Findings:
+        """The findings of *run_id*, or of the latest run, from ``store/runs/``.
+
+        Raises:
+            StoreError: no such run, or one of its files cannot be read.
+        """
+        import pandas as pd
+
+        folder = run_folder(store, run_id)
+        run = _read_json(folder / "run.json")
+        if not isinstance(run, dict):
+            raise StoreError(
+                f"{folder / 'run.json'}: must hold an object, found {type(run).__name__}; run again"
+            )
+        scores_file, samples_file = folder / "scores.json", folder / "samples.parquet"
+        scores = pd.DataFrame(_read_json(scores_file) if scores_file.exists() else [])
+        try:
+            samples = pd.read_parquet(samples_file) if samples_file.exists() else pd.DataFrame()
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{samples_file}: not a readable Parquet file ({error}); run again") from error
+        return cls(
+            run_id=str(run.get("run_id", folder.name)),
+            started_at=str(run.get("started_at", "")),
+            rows=[_row(one) for one in run.get("rows", [])],
+            scores=with_columns(scores, SCORE_COLUMNS),
+            samples=with_columns(samples, SAMPLE_COLUMNS),
+            stages=list(run.get("stages", [])),
+            skipped=[_pair(one) for one in run.get("skipped", [])],
+            comparability=[str(one) for one in run.get("comparability", [])],
+            provenance=dict(run.get("provenance") or {}),
+            ratings=run.get("ratings") or None,
+            anchors=list(run.get("anchors", [])),
+            leakage=list(run.get("leakage", [])),
+        )
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models, in the order of the matrix; scored ones that it lacks come last."""
+        known = [row.model for row in self.rows]
+        return known + [one for one in dict.fromkeys(self.scores["model"]) if one not in known]
+
+    @property
+    def suites(self) -> list[str]:
+        """Names of the suites, in the order of the scores table."""
+        return list(dict.fromkeys(self.scores["suite"]))
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """What was scored, model by model, base before tuned."""
+        present = {
+            Subject(str(m), str(v)) for m, v in zip(self.scores["model"], self.scores["variant"], strict=True)
+        }
+        position = {model: index for index, model in enumerate(self.models)}
+        return sorted(present, key=lambda one: (position[one.model], one.variant != "base", one.variant))
+
+
+def run_folder(store: Path, run_id: str | None = None) -> Path:
+    """Folder of *run_id* in *store*, by default of the run that started last.
+
+    Raises:
+        StoreError: the store holds no run of that name, or no run at all.
+    """
+    runs = store / "runs"
+    known = sorted(one.parent for one in runs.glob("*/run.json")) if runs.is_dir() else []
+    if run_id is not None:
+        folder = next((one for one in known if one.name == run_id), None)
+        if folder is None:
+            names = ", ".join(one.name for one in known[-5:]) or "none"
+            raise StoreError(f"{runs}: no run named {run_id!r}; latest known: {names}")
+        return folder
+    if not known:
+        raise StoreError(f"{runs}: no run yet; `make smoke` or `pytest benchmarks/` makes one")
+    return max(known, key=lambda one: (str(_read_json(one / "run.json").get("started_at", "")), one.name))
+
+
+def with_columns(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+    """*table* with exactly the columns of *columns* first, absent ones filled with "nothing of that kind"."""
+    filling: dict[str, Any] = {"str": "", "float": float("nan"), "int": 0, "bool": False}
+    out = table.copy(deep=False)
+    for name, kind in columns.items():
+        if name not in out.columns:
+            out[name] = filling[kind]
+        if kind == "float":
+            out[name] = out[name].astype("float64")
+        elif kind == "str":
+            out[name] = out[name].astype(object).where(out[name].notna(), "")
+        elif kind == "int":
+            out[name] = out[name].fillna(0).astype("int64")
+        else:
+            out[name] = out[name].fillna(False).astype(bool)
+    return out[[*columns, *(name for name in out.columns if name not in columns)]]
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{path}: not a readable JSON file ({error}); run again or delete its folder"
+        ) from error
+
+
+def _row(value: Any) -> Row:
+    if isinstance(value, str):
+        return Row(value)
+    name = value.get("model") or value.get("name") or ""
+    return Row(str(name), str(value.get("base_model") or value.get("base") or ""), value.get("group") or "")
+
+
+def _pair(value: Any) -> tuple[str, str]:
+    if isinstance(value, dict):
+        return str(value.get("what", "")), str(value.get("why") or value.get("reason") or "")
+    what, why = value
+    return str(what), str(why)
