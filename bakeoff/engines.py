@@ -1,0 +1,91 @@
+"""Serving commands by engine: ``swift deploy``, or the engine's own server on merged weights.
+
+``swift deploy`` cannot drive a current lmdeploy (it imports names that lmdeploy dropped in 0.12), and lmdeploy
+behind it silently serves the base when it is given an adapter; so the engines for GPUs are started themselves.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bakeoff import swift
+from bakeoff.command import Command, flags
+from bakeoff.matrix import ModelSpec
+
+
+def serve(
+    spec: ModelSpec,
+    *,
+    model: str,
+    served_name: str,
+    port: int,
+    adapter: Path | None = None,
+    python: str = "python",
+) -> Command:
+    """The line that puts *model* (with *adapter*, way A) behind ``http://127.0.0.1:<port>/v1``."""
+    if spec.serving.engine == "transformers":
+        return swift.deploy(
+            spec, model=model, served_name=served_name, port=port, adapter=adapter, python=python
+        )
+    build = {"lmdeploy": _lmdeploy, "vllm": _vllm, "sglang": _sglang}[spec.serving.engine]
+    argv = build(spec, model, served_name, port, adapter, python)
+    return Command(
+        (*argv, *flags(spec.serving.extra)), {"CUDA_VISIBLE_DEVICES": spec.gpus} if spec.gpus else {}
+    )
+
+
+def _lmdeploy(
+    spec: ModelSpec, model: str, name: str, port: int, adapter: Path | None, python: str
+) -> tuple[str, ...]:
+    s = spec.serving
+    options: dict[str, object] = {
+        "model-name": name,
+        "server-name": "127.0.0.1",
+        "server-port": port,
+        "dtype": spec.training.dtype,
+        "tp": s.tensor_parallel,
+        "session-len": s.session_len,
+        "max-batch-size": s.max_batch_size,
+        "cache-max-entry-count": s.memory_share,
+    }
+    trust = ("--trust-remote-code",) if spec.trust_remote_code else ()
+    return (python, "-m", "lmdeploy", "serve", "api_server", model, *flags(options), *trust)
+
+
+def _vllm(
+    spec: ModelSpec, model: str, name: str, port: int, adapter: Path | None, python: str
+) -> tuple[str, ...]:
+    s = spec.serving
+    options: dict[str, object] = {
+        "model": model,
+        "served-model-name": f"{name}-without-adapter" if adapter else name,
+        "host": "127.0.0.1",
+        "port": port,
+        "dtype": spec.training.dtype,
+        "tensor-parallel-size": s.tensor_parallel,
+        "max-model-len": s.session_len,
+        "max-num-seqs": s.max_batch_size,
+        "gpu-memory-utilization": s.memory_share,
+    }
+    way_a = ("--enable-lora", "--lora-modules", f"{name}={adapter}") if adapter else ()
+    trust = ("--trust-remote-code",) if spec.trust_remote_code else ()
+    return (python, "-m", "vllm.entrypoints.openai.api_server", *flags(options), *way_a, *trust)
+
+
+def _sglang(
+    spec: ModelSpec, model: str, name: str, port: int, adapter: Path | None, python: str
+) -> tuple[str, ...]:
+    s = spec.serving
+    options: dict[str, object] = {
+        "model-path": model,
+        "served-model-name": name,
+        "host": "127.0.0.1",
+        "port": port,
+        "dtype": spec.training.dtype,
+        "tp-size": s.tensor_parallel,
+        "context-length": s.session_len,
+        "max-running-requests": s.max_batch_size,
+        "mem-fraction-static": s.memory_share,
+    }
+    trust = ("--trust-remote-code",) if spec.trust_remote_code else ()
+    return (python, "-m", "sglang.launch_server", *flags(options), *trust)

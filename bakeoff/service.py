@@ -1,0 +1,227 @@
+"""A model behind an OpenAI-compatible service: readiness, identity, liveness, the stop ladder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from bakeoff.command import Command
+from bakeoff.errors import NotReady, ServiceError
+from bakeoff.runner import Process, Runner, failure, tail
+from bakeoff.secrecy import redact
+
+HOST = "127.0.0.1"
+CANARY_TIMEOUT_S = 120.0
+
+
+@dataclass
+class Service:
+    """A service that answered; ``url`` ends in ``/v1``.
+
+    Attributes:
+        fingerprint: digest of what answers (weights, adapter, template, engine, versions).
+        facts: seconds to each step of readiness, restarts, and the canary's reply.
+    """
+
+    url: str
+    served_name: str
+    fingerprint: str
+    log: Path | None = None
+    command: Command | None = None
+    process: Process | None = None
+    key_env: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def why_dead(self) -> str:
+        """How the service ended, in words; empty while it runs (or belongs to somebody else)."""
+        if self.process is None or self.process.alive():
+            return ""
+        return f"{self.served_name} ended with code {self.process.returncode}; log: {self.process.log}"
+
+    def models(self) -> list[str]:
+        """The names under ``/v1/models``.
+
+        Raises:
+            requests.RequestException: nobody answered, or not as such a service does.
+        """
+        answer = _session(self.key_env).get(f"{self.url}/models", timeout=10)
+        answer.raise_for_status()
+        return [str(model["id"]) for model in answer.json()["data"]]
+
+    def complete(
+        self, messages: list[dict[str, str]], *, timeout_s: float = CANARY_TIMEOUT_S, **options: Any
+    ) -> Any:
+        """The answer to one chat completion, as the service's JSON."""
+        body = {"model": self.served_name, "messages": messages, "temperature": 0, **options}
+        answer = _session(self.key_env).post(f"{self.url}/chat/completions", json=body, timeout=timeout_s)
+        if not answer.ok:
+            raise ServiceError(f"{self.url} answered {answer.status_code}: {redact(answer.text[:300])}")
+        return answer.json()
+
+
+def _session(key_env: str | None) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False  # a proxy has no business between us and a service on this machine
+    key = os.environ.get(key_env, "") if key_env else "EMPTY"
+    session.headers["Authorization"] = f"Bearer {key}"
+    return session
+
+
+@contextmanager
+def serving(
+    build: Callable[[int], Command],
+    *,
+    served_name: str,
+    fingerprint: str,
+    runner: Runner,
+    log: Path,
+    port: int | None = None,
+    ready_timeout_s: float = 600,
+) -> Iterator[Service]:
+    """Start a service and yield it ready; end its whole process group afterwards.
+
+    Args:
+        build: the serving command for a port.
+        served_name: the name it must list.
+        fingerprint: see :class:`Service`.
+        runner: starts the command.
+        log: receives its output.
+        port: a fixed port; None takes a free one.
+        ready_timeout_s: seconds until it must list its name; the canary has its own limit.
+
+    Raises:
+        ServiceError: the port is answered by somebody else.
+        NotReady: wanted / waited / last seen / last log lines / the command to run by hand.
+    """
+    port = port or free_port()
+    if occupant := who_answers(port):
+        raise ServiceError(
+            f"{served_name}: port {port} is taken: {occupant}. End it, or leave 'port' out of the matrix for a free one"
+        )
+    command = build(port)
+    service = Service(f"http://{HOST}:{port}/v1", served_name, fingerprint, log, command)
+    service.process = runner.start(command, log)
+    try:
+        _wait_until_ready(service, port, ready_timeout_s)
+        yield service
+    finally:
+        service.process.stop()
+        runner.forget(service.process)
+
+
+def restart(service: Service, runner: Runner, ready_timeout_s: float) -> None:
+    """Start a service that died again, on its own port.
+
+    Raises:
+        NotReady: it did not come back.
+    """
+    assert service.command
+    assert service.process
+    service.process.stop()
+    runner.forget(service.process)
+    port = int(service.url.rpartition(":")[2].removesuffix("/v1"))
+    deadline = time.monotonic() + 75  # connections of the dead server may linger for a minute
+    while not _bindable(port) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    service.process = runner.start(service.command, service.process.log)
+    service.facts["restarts"] = service.facts.get("restarts", 0) + 1
+    _wait_until_ready(service, port, ready_timeout_s)
+
+
+def _wait_until_ready(service: Service, port: int, timeout_s: float) -> None:
+    process = service.process
+    assert process
+    began = time.monotonic()
+    seen = "nothing listened"
+    while True:
+        waited = time.monotonic() - began
+        if not process.alive():
+            raise _not_ready(service, f"/v1/models to list {service.served_name!r}", waited, _ending(process))
+        try:
+            names = service.models()
+            if service.served_name in names:
+                break
+            seen = f"/v1/models listed {names}"
+        except (requests.RequestException, KeyError, TypeError, ValueError) as error:
+            seen = _brief(error)
+        if waited > timeout_s:
+            raise _not_ready(service, f"/v1/models to list {service.served_name!r}", waited, seen)
+        time.sleep(0.1 if waited < 10 else 1)
+    if (stranger := _listener(port)) and os.getsid(stranger) != process.pid:
+        raise _not_ready(
+            service, f"our process {process.pid} on port {port}", waited, f"process {stranger} listens there"
+        )
+    service.facts["seconds_to_models"] = round(time.monotonic() - began, 2)
+    try:
+        answer = service.complete([{"role": "user", "content": "你好"}], max_tokens=8)
+        reply = answer["choices"][0]["message"]
+    except (requests.RequestException, ServiceError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise _not_ready(service, "a canary completion", time.monotonic() - began, _brief(error)) from None
+    service.facts["seconds_to_answer"] = round(time.monotonic() - began, 2)
+    service.facts["canary"] = str(reply.get("content"))[:80]
+
+
+def _not_ready(service: Service, wanted: str, waited_s: float, seen: str) -> NotReady:
+    last = tail(service.log, 15) if service.log else ""
+    return NotReady(
+        f"{service.served_name} is not ready\nwanted: {wanted}\nwaited: {waited_s:.0f} s\nlast seen: {redact(seen)}\n"
+        f"last lines of {service.log}:\n{last}\nby hand: {service.command}"
+    )
+
+
+def _ending(process: Process) -> str:
+    return str(failure(process)).splitlines()[0]
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:300]}"
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _bindable(port: int) -> bool:
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.bind((HOST, port))
+        return True
+    return False
+
+
+def who_answers(port: int) -> str:
+    """What is found on *port* of this machine, in words; empty where nothing listens."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        if probe.connect_ex((HOST, port)) != 0:
+            return ""
+    owner = ""
+    if pid := _listener(port):
+        with contextlib.suppress(psutil.Error):
+            owner = f"process {pid} ({redact(' '.join(psutil.Process(pid).cmdline())[:120])}), "
+    try:
+        names = Service(f"http://{HOST}:{port}/v1", "", "").models()
+        return f"{owner}a service that lists {names}"
+    except (requests.RequestException, KeyError, TypeError, ValueError):
+        return f"{owner}no OpenAI-compatible service"
+
+
+def _listener(port: int) -> int | None:
+    """The process that listens on *port*, where the system tells."""
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return int(connection.pid)
+    return None

@@ -1,0 +1,256 @@
+"""Run once, keep, and say in words why it ran again; the record on disk is the truth.
+
+A stage's folder is named by a digest of its *recipe* (what the matrix says); the record in it holds the whole
+*identity* (recipe, versions, content of the inputs). The record is removed first and written last, so half a stage is
+never taken for a whole one.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from bakeoff.errors import BakeoffError, NotInStore
+from bakeoff.provenance import digest, write_json
+from bakeoff.secrecy import redact
+from bakeoff.workspace import Workspace
+
+Identity = Mapping[str, Any]
+Outcome = Literal["ran", "reused", "failed", "skipped"]
+
+
+@dataclass
+class Record:
+    """What a stage did.
+
+    Attributes:
+        output: what it left, a file or a folder.
+        why: in words, why it ran or could be reused.
+        seconds: wall time of the run that made the output.
+        peak_memory_gib: of the largest process; None where unknown.
+        facts: what the stage measured.
+    """
+
+    stage: str
+    model: str
+    variant: str
+    outcome: Outcome
+    why: str
+    command: str
+    log: str
+    output: str
+    started: str
+    seconds: float
+    identity: dict[str, Any]
+    peak_memory_gib: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Done:
+    """What the work of a stage returns."""
+
+    command: str = ""
+    peak_memory_gib: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Timeline:
+    """The one log of a run that a person can follow: a JSON line per event."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def tell(self, event: str, **facts: object) -> None:
+        """Append *event*; a line is written in one go, so several processes may share the file."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"time": now(), "event": event, **facts}, ensure_ascii=False, default=str)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(redact(line) + "\n")
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Stages:
+    """Runs stages at most once per identity.
+
+    Args:
+        workspace: where they are kept.
+        timeline: told of every stage.
+        may_run: False turns a missing stage into :class:`~bakeoff.errors.NotInStore`.
+    """
+
+    def __init__(self, workspace: Workspace, timeline: Timeline, *, may_run: bool = True) -> None:
+        self.workspace = workspace
+        self.timeline = timeline
+        self.may_run = may_run
+        self._failed: dict[str, BakeoffError] = {}
+        self._told: set[str] = set()
+
+    def folder(self, stage: str, model: str, recipe: Identity, variant: str = "") -> Path:
+        """Where a stage with this *recipe* keeps its record, its log and its output."""
+        name = "-".join(part for part in (stage, variant, digest(recipe)[:10]) if part)
+        return self.workspace.model(model) / name
+
+    def ensure(
+        self,
+        stage: str,
+        model: str,
+        *,
+        folder: Path,
+        identity: Identity,
+        work: Callable[[Path], Done],
+        variant: str = "",
+        output: str = "output",
+        why_broken: Callable[[Path], str] = lambda output: "" if output.exists() else "its output is gone",
+    ) -> Record:
+        """The record of a stage, run now unless one of this *identity* is intact.
+
+        Args:
+            stage: its name.
+            model: row of the matrix.
+            folder: where it is kept; see :meth:`folder`.
+            identity: everything that decides the result.
+            work: does the stage into the output it is given; raises when it fails.
+            variant: "base", "tuned" or nothing.
+            output: name of the output inside *folder*.
+            why_broken: looks at the output; words for what is wrong, or nothing.
+
+        Raises:
+            NotInStore: it would have to run, and may not.
+            BakeoffError: what *work* raised, now or earlier in this run.
+        """
+        path = folder / "record.json"
+        identity = json.loads(json.dumps(dict(identity), default=str))
+        if earlier := self._failed.get(str(folder)):
+            raise earlier
+        self.workspace.locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.workspace.locks / f"{model}-{folder.name}.lock"):
+            record = read_record(path)
+            why = self._why(record, identity, folder, why_broken, output)
+            if record and not why:
+                record.outcome = "reused"
+                record.why = f"reused: made {record.started}, and nothing that it depends on has changed"
+                return self._tell(record)
+            if not self.may_run:
+                raise NotInStore(
+                    f"{model}: {stage} is not in the store ({why}); run `pytest benchmarks/ -k {model}`"
+                )
+            path.unlink(missing_ok=True)
+            record = Record(
+                stage,
+                model,
+                variant,
+                "ran",
+                why,
+                "",
+                str(folder / "stage.log"),
+                str(folder / output),
+                now(),
+                0.0,
+                identity,
+            )
+            self.timeline.tell("started", stage=stage, model=model, variant=variant, why=why, log=record.log)
+            began = time.monotonic()
+            try:
+                done = work(folder / output)
+                if problem := why_broken(folder / output):
+                    raise BakeoffError(f"{model}: {stage} ended well, but {problem}; log: {record.log}")
+            except BakeoffError as error:
+                record.outcome, record.why = "failed", redact(str(error))
+                record.seconds = round(time.monotonic() - began, 2)
+                self._failed[str(folder)] = error
+                self._tell(record)
+                raise
+            record.command, record.peak_memory_gib, record.facts = (
+                done.command,
+                done.peak_memory_gib,
+                done.facts,
+            )
+            record.seconds = round(time.monotonic() - began, 2)
+            write_json(path, asdict(record))
+            return self._tell(record)
+
+    def _why(
+        self,
+        record: Record | None,
+        identity: Identity,
+        folder: Path,
+        why_broken: Callable[[Path], str],
+        output: str,
+    ) -> str:
+        if record is None:
+            older = self._newest_sibling(folder)
+            if older is None:
+                return (
+                    "ran: for the first time"
+                    if not folder.exists()
+                    else "ran: the last attempt did not finish"
+                )
+            return f"ran: {differences(older.identity, identity) or 'its folder was removed'}"
+        if changed := differences(record.identity, identity):
+            return f"ran: {changed}"
+        if problem := why_broken(folder / output):
+            return f"ran: {problem}"
+        return ""
+
+    @staticmethod
+    def _newest_sibling(folder: Path) -> Record | None:
+        kind = folder.name.rpartition("-")[0]
+        records = [read_record(p) for p in folder.parent.glob(f"{kind}-*/record.json") if p.parent != folder]
+        same = [r for r in records if r and Path(r.output).parent.name.rpartition("-")[0] == kind]
+        return max(same, key=lambda r: r.started, default=None)
+
+    def _tell(self, record: Record) -> Record:
+        key = f"{record.output}"
+        if key not in self._told:
+            self._told.add(key)
+            self.timeline.tell("stage", **asdict(record))
+        return record
+
+
+def read_record(path: Path) -> Record | None:
+    """The record in the file *path*; None where there is none that can be read."""
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def differences(before: Identity, after: Identity) -> str:
+    """What changed between two identities, in words: ``learning_rate: '2e-4' is now '1e-4'``."""
+    old, new = _flat(before), _flat(after)
+    words = []
+    for key in [*new, *(k for k in old if k not in new)]:
+        if old.get(key) != new.get(key):
+            words.append(f"{key}: {_short(old.get(key))} is now {_short(new.get(key))}")
+    return "; ".join(words[:6]) + (f"; and {len(words) - 6} more" if len(words) > 6 else "")
+
+
+def _flat(identity: Identity, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in identity.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _short(value: object) -> str:
+    if value is None:
+        return "absent"
+    text = str(value)
+    is_digest = len(text) == 64 and set(text) <= set("0123456789abcdef")
+    return repr(text[:10] + "…" if is_digest else text)
