@@ -1,0 +1,297 @@
+"""Python environments: built on first use from their requirements, kept by the content of what was asked for.
+
+The environments' folder (``store/environments``) holds one folder per content hash: ``venv/``, ``build.log`` and
+``environment.json``. The record is removed first and written last, so a build that was killed is done again and never
+taken for a whole one; a file lock keeps two processes from building the same one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bakeoff.errors import EnvironmentFailed
+from bakeoff.matrix import Environment
+
+PROBE = Path(__file__).with_name("probe.py")
+_HIDDEN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX", "__PYVENV_LAUNCHER__")
+
+
+@dataclass(frozen=True)
+class PythonEnvironment:
+    """An environment that is there: what runs a row's commands, and what is installed in it."""
+
+    name: str
+    python: Path
+    python_version: str
+    versions: Mapping[str, str]
+    """Every distribution (normalised name) with its version."""
+    digest: str
+    """Hash of what was asked for; for ``default``, of what is installed."""
+    log: Path | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the matrix adds for commands of this environment."""
+
+    def version(self, package: str) -> str | None:
+        """The version of *package*, or None where it is not installed."""
+        return self.versions.get(_normalised(package))
+
+
+def ensure_environment(environment: Environment, root: Path) -> PythonEnvironment:
+    """The environment *environment*, built under *root* unless it is there already.
+
+    An environment without requirements, named ``default``, is the running interpreter's.
+
+    Raises:
+        EnvironmentFailed: it cannot be built; the message names the requirement, the log and the way out.
+    """
+    if is_running(environment):
+        return running_environment(environment)
+    if found := built(environment, root):
+        return found
+    from filelock import FileLock
+
+    folder = root / digest(environment)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / f"{folder.name}.lock"):
+        return built(environment, root) or _build(environment, folder)
+
+
+def is_running(environment: Environment) -> bool:
+    """Whether *environment* is the one this program runs in."""
+    return environment.name == "default" or not (environment.requirements or environment.python)
+
+
+def built(environment: Environment, root: Path) -> PythonEnvironment | None:
+    """The environment as an earlier build left it under *root*, or None; never builds."""
+    if is_running(environment):
+        return running_environment(environment)
+    folder = root / digest(environment)
+    try:
+        record = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+        python = folder / record["python"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not python.exists():
+        return None
+    return PythonEnvironment(
+        environment.name,
+        python,
+        record["python_version"],
+        record["versions"],
+        folder.name,
+        folder / "build.log",
+        dict(environment.env),
+    )
+
+
+def digest(environment: Environment) -> str:
+    """The content hash that names the folder of *environment*: requirements, Python and constraints, no names."""
+    asked = {
+        "requirements": sorted(environment.requirements),
+        "python": _python_version(environment),
+        "constraints": constraints(environment.requirements),
+        "machine": f"{sys.platform}-{platform.machine()}",
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def constraints(requirements: Sequence[str]) -> list[str]:
+    """What every build is held to on this machine.
+
+    Without a GPU that is the CPU build of torch found in the running environment: a plain ``torch`` would otherwise
+    bring gigabytes of CUDA libraries. A requirement that excludes that version is left to its own devices.
+    """
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    torch = _installed().get("torch", "")
+    if not torch.endswith("+cpu") or _has_gpu():
+        return []
+    for text in requirements:
+        try:
+            one = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if _normalised(one.name) == "torch" and not one.specifier.contains(torch, prereleases=True):
+            return []
+    return [f"torch=={torch}"]
+
+
+def running_environment(environment: Environment | None = None) -> PythonEnvironment:
+    """The environment this program runs in."""
+    packages = _installed()
+    asked = json.dumps([platform.python_version(), packages], sort_keys=True)
+    return PythonEnvironment(
+        environment.name if environment else "default",
+        Path(sys.executable),
+        platform.python_version(),
+        packages,
+        hashlib.sha256(asked.encode()).hexdigest()[:16],
+        None,
+        dict(environment.env) if environment else {},
+    )
+
+
+def ask(python: Path, question: str, *arguments: str, out: Path, timeout_s: float = 300) -> dict[str, Any]:
+    """What ``probe.py`` answers to *question* when *python* runs it; the answer stays in *out*.
+
+    Raises:
+        EnvironmentFailed: the interpreter could not answer; the message ends with its last lines.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    line = [str(python), str(PROBE), question, str(out), *arguments]
+    try:
+        done = subprocess.run(
+            line, capture_output=True, text=True, env=_clean(), timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise EnvironmentFailed(
+            f"{python}: no answer to {question!r} in {timeout_s:g} s; run it by hand: {' '.join(line)}"
+        ) from None
+    if done.returncode:
+        last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-6:])
+        raise EnvironmentFailed(f"{python}: cannot answer {question!r}; by hand: {' '.join(line)}\n{last}")
+    answer: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return answer
+
+
+def _build(environment: Environment, folder: Path) -> PythonEnvironment:
+    record, venv, log = folder / "environment.json", folder / "venv", folder / "build.log"
+    record.unlink(missing_ok=True)
+    shutil.rmtree(venv, ignore_errors=True)
+    python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    held = folder / "constraints.txt"
+    held.write_text("".join(f"{one}\n" for one in constraints(environment.requirements)), encoding="utf-8")
+    uv = shutil.which("uv")
+    wanted = _python_version(environment)
+    if uv:
+        lines = [
+            [uv, "venv", "--quiet", "--python", wanted, str(venv)],
+            [uv, "pip", "install", "--python", str(python), "-c", str(held), *environment.requirements],
+        ]
+    else:
+        lines = [
+            [_interpreter(environment, wanted), "-m", "venv", str(venv)],
+            [str(python), "-m", "pip", "install", "--no-input", "-c", str(held), *environment.requirements],
+        ]
+    with log.open("w", encoding="utf-8") as out:
+        for line in lines:
+            out.write(f"$ {' '.join(line)}\n")
+            out.flush()
+            done = subprocess.run(line, stdout=out, stderr=subprocess.STDOUT, env=_clean(), check=False)
+            if done.returncode:
+                raise EnvironmentFailed(_why_not_built(environment, log, done.returncode))
+    found = ask(python, "versions", out=folder / "versions.json")
+    if "ms-swift" in found["packages"]:
+        # an environment can resolve and still not be importable (a pyarrow without the names that datasets wants)
+        try:
+            ask(python, "installed", out=folder / "installed.json")
+        except EnvironmentFailed as error:
+            raise EnvironmentFailed(
+                f"environment {environment.name!r} installs, but its ms-swift cannot be imported: pin the package "
+                f"that the last lines name (docs/environments.md has pins that work). Log: {log}\n{error}"
+            ) from None
+    written = record.with_suffix(".part")
+    written.write_text(
+        json.dumps(
+            {
+                "requirements": list(environment.requirements),
+                "constraints": constraints(environment.requirements),
+                "builder": Path(lines[1][0]).name if uv else "pip",
+                "python": str(python.relative_to(folder)),
+                "python_version": found["python"],
+                "versions": found["packages"],
+            },
+            indent=1,
+        ),
+        encoding="utf-8",
+    )
+    written.replace(record)
+    whole = built(environment, folder.parent)
+    assert whole, record
+    return whole
+
+
+_COMPLAINT = re.compile(
+    r"satisfies the requirement|No matching distribution|Cannot install|conflicting dependencies|Failed building wheel"
+    r"|Failed to build|No solution found|Because |unsatisfiable|not a valid|Invalid requirement|Expected "
+    r"|No space left|timed out|No interpreter found|subprocess-exited-with-error",
+)
+
+
+def _why_not_built(environment: Environment, log: Path, returncode: int) -> str:
+    lines = [re.sub(r"^[\s×╰─▶│]+", "", one) for one in log.read_text("utf-8", errors="replace").splitlines()]
+    output = [one for one in lines if not one.startswith(("$ ", "WARNING"))]
+    complaints = [one for one in output if _COMPLAINT.search(one)][:6] or output[-6:]
+    said = " ".join(complaints).lower()
+    guilty = [one for one in environment.requirements if _name(one) in said]
+    head = ", ".join(map(repr, guilty)) if guilty else "one of its requirements"
+    return (
+        f"environment {environment.name!r}: {head} cannot be installed for Python {_python_version(environment)} "
+        f"(exit code {returncode}). Change environments.{environment.name}.requirements in the matrix, or the index "
+        f"that pip reads. Log: {log}\n" + "\n".join(complaints)
+    )
+
+
+def _interpreter(environment: Environment, wanted: str) -> str:
+    """An interpreter of version *wanted*, for ``venv``."""
+    if platform.python_version().startswith(f"{wanted}.") or platform.python_version() == wanted:
+        return sys.executable
+    if found := shutil.which(f"python{wanted}"):
+        return found
+    raise EnvironmentFailed(
+        f"environment {environment.name!r} wants Python {wanted}, and there is no python{wanted} on the PATH: "
+        "install it, or install uv (pip install uv), which fetches interpreters itself"
+    )
+
+
+def _python_version(environment: Environment) -> str:
+    return environment.python or ".".join(platform.python_version_tuple()[:2])
+
+
+def _clean() -> dict[str, str]:
+    """The caller's variables without those that would let its packages into another environment.
+
+    uv does not read pip's settings, so those given as variables are passed on to it.
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
+    for pip, uv in (
+        ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"),
+        ("PIP_EXTRA_INDEX_URL", "UV_INDEX"),
+        ("PIP_FIND_LINKS", "UV_FIND_LINKS"),
+    ):
+        if pip in kept:
+            kept.setdefault(uv, kept[pip])
+    return kept | {"PYTHONNOUSERSITE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _name(requirement: str) -> str:
+    return _normalised(re.split(r"[\s\[<>=!~;@(]", requirement.strip(), maxsplit=1)[0])
+
+
+@cache
+def _installed() -> dict[str, str]:
+    from bakeoff.probe import versions
+
+    packages: dict[str, str] = versions()["packages"]
+    return packages
+
+
+@cache
+def _has_gpu() -> bool:
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None

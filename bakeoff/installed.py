@@ -1,0 +1,195 @@
+"""What the tools installed in an environment accept, asked of them and not remembered.
+
+:func:`installed` asks an environment's own interpreter once (about ten seconds of imports) and keeps the answer;
+:func:`check_command` holds a command line against it.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bakeoff.command import Command
+from bakeoff.environments import PROBE, PythonEnvironment, ask
+from bakeoff.errors import ToolError
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An environment's ms-swift: version, flags, model types and templates."""
+
+    python: str
+    swift: str
+    transformers: str
+    flags: Mapping[str, Mapping[str, list[str] | None]]
+    """Stage (sft, export, deploy) -> flag without dashes -> its choices, or None where any value goes."""
+    model_types: tuple[str, ...]
+    templates: Mapping[str, str | None]
+    """Template -> its default system prompt."""
+    models: Mapping[str, tuple[str, str]]
+    """Last part of a model id, lower case -> (model type, template), as ms-swift recognises it."""
+
+    def recognised(self, model: str) -> tuple[str, str] | None:
+        """Model type and template that ms-swift finds for *model* (hub id or folder) by its name, or None."""
+        return self.models.get(model.rstrip("/").rsplit("/", 1)[-1].lower())
+
+
+def installed(environment: PythonEnvironment, store: Path) -> Installed:
+    """What the ms-swift of *environment* accepts; kept under *store* until that ms-swift changes.
+
+    Raises:
+        ToolError: the environment has no ms-swift.
+        EnvironmentFailed: it has one that cannot be imported.
+    """
+    path = cache_file(environment, store)
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        if environment.version("ms-swift") is None:
+            raise ToolError(
+                f"environment {environment.name!r} ({environment.python}) has no ms-swift: add a version of it to "
+                f"environments.{environment.name}.requirements, or let the row use another environment"
+            ) from None
+        answer = path.with_suffix(".part")
+        raw = ask(environment.python, "installed", out=answer)
+        answer.replace(path)
+    return Installed(
+        str(environment.python),
+        raw["swift"],
+        raw["transformers"],
+        raw["flags"],
+        tuple(raw["model_types"]),
+        raw["templates"],
+        {name: (found[0], found[1]) for name, found in raw["models"].items()},
+    )
+
+
+def cache_file(environment: PythonEnvironment, store: Path) -> Path:
+    """Where the answer for *environment* is kept: named by interpreter, versions and the moment of installation."""
+    package = swift_folder(environment)
+    recorded = sorted(package.parent.glob("ms_swift-*.dist-info")) if package else []
+    stamps = [str(one.stat().st_mtime_ns) for one in recorded]
+    asked = [
+        str(environment.python),
+        environment.version("ms-swift"),
+        environment.version("transformers"),
+        *stamps,
+        PROBE.read_text(encoding="utf-8"),
+    ]
+    return store / "installed" / f"{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]}.json"
+
+
+def swift_folder(environment: PythonEnvironment) -> Path | None:
+    """The package folder of ms-swift in *environment*, found without starting its interpreter, or None."""
+    prefix = environment.python.parent.parent
+    for folder in (*prefix.glob("lib/python*/site-packages/swift"), *prefix.glob("Lib/site-packages/swift")):
+        if (folder / "version.py").is_file():
+            return folder
+    return None
+
+
+def names_in_source(environment: PythonEnvironment) -> tuple[set[str], set[str]] | None:
+    """Model types and templates that ms-swift's source names, read without importing it; None where not found.
+
+    A cheap first look: it knows the names of the constants, not what is registered under them.
+    """
+    package = swift_folder(environment)
+    if package is None:
+        return None
+    inner = package if (package / "model" / "constant.py").is_file() else package / "llm"
+    try:
+        return _constants(inner / "model" / "constant.py"), _constants(inner / "template" / "constant.py")
+    except OSError:
+        return None
+
+
+def _constants(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {
+        line.value.value
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        for line in node.body
+        if isinstance(line, ast.Assign)
+        and isinstance(line.value, ast.Constant)
+        and isinstance(line.value.value, str)
+    }
+
+
+# Names that ms-swift changed and that spelling alone would not lead to; the same thing stands in one line.
+_SAME = (
+    ("train_type", "tuner_type"),
+    ("ckpt_dir", "adapters"),
+    ("model_dir", "model"),
+    ("use_liger", "use_liger_kernel"),
+    ("custom_register_path", "external_plugins"),
+    ("tp", "lmdeploy_tp"),
+    ("session_len", "lmdeploy_session_len"),
+    ("cache_max_entry_count", "lmdeploy_cache_max_entry_count"),
+    ("tensor_parallel_size", "vllm_tensor_parallel_size"),
+    ("max_model_len", "vllm_max_model_len"),
+    ("gpu_memory_utilization", "vllm_gpu_memory_utilization"),
+    ("pt", "transformers"),
+    ("qwen2_5", "qwen2"),
+    ("llama3_1", "llama"),
+    ("chatglm3", "chatglm4", "glm4"),
+    ("baichuan2", "baichuan"),
+)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The name among *known* that *name* most likely means: a renamed one, else the closest spelling."""
+    known = list(known)
+    for names in _SAME:
+        if name in names:
+            for other in names:
+                if other != name and other in known:
+                    return other
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
+def check_command(command: Command, found: Installed) -> list[str]:
+    """What *found* would refuse in *command*, each with the nearest name that exists; empty where it is right.
+
+    Only ``python -m swift.cli.<sft|export|deploy>`` lines are checked; others yield nothing.
+    """
+    stage = re.fullmatch(r"swift\.cli\.(\w+)", command.module or "")
+    if not stage or stage[1] not in found.flags:
+        return []
+    where = f"swift {stage[1]} of ms-swift {found.swift}"
+    flags = found.flags[stage[1]]
+    complaints = []
+    for flag, values in _options(command.argv[3:]):
+        whole = [flag] if flag in flags else [one for one in flags if one.startswith(flag)]
+        if len(whole) != 1:
+            meant = nearest(flag, flags)
+            complaints.append(f"{where}: --{flag} is not known" + (f"; is it --{meant}?" if meant else ""))
+            continue
+        known = {"model_type": list(found.model_types), "template": list(found.templates)}.get(
+            whole[0], flags[whole[0]]
+        )
+        for value in values:
+            if known and value not in known:
+                meant = nearest(value, known)
+                complaints.append(
+                    f"{where}: --{whole[0]} {value} is not known" + (f"; is it {meant}?" if meant else "")
+                )
+    return complaints
+
+
+def _options(argv: tuple[str, ...]) -> list[tuple[str, list[str]]]:
+    options: list[tuple[str, list[str]]] = []
+    for token in argv:
+        if token.startswith("--"):
+            name, sign, value = token[2:].partition("=")
+            options.append((name.replace("-", "_"), [value] if sign else []))
+        elif options:
+            options[-1][1].append(token)
+    return options

@@ -1,0 +1,114 @@
+"""Questions that only an environment's own interpreter can answer; run there as a script, answered as JSON.
+
+``python probe.py versions OUT``, ``python probe.py installed OUT`` or ``python probe.py rotary OUT MODEL``. It needs
+the standard library and, beyond ``versions``, that environment's ms-swift (3.0 or newer). OUT is a file, because
+the imports print to stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def versions() -> dict[str, Any]:
+    """The interpreter's version and every installed distribution with its version."""
+    import importlib.metadata as metadata
+    import platform
+    import re
+
+    packages: dict[str, str] = {}
+    for one in metadata.distributions():
+        name = one.metadata["Name"]
+        if name:
+            packages.setdefault(re.sub(r"[-_.]+", "-", name).lower(), one.version)
+    return {"python": platform.python_version(), "packages": dict(sorted(packages.items()))}
+
+
+def installed() -> dict[str, Any]:
+    """Flags, model types and templates of the ms-swift found here.
+
+    ``flags`` is stage -> flag (no dashes) -> choices or null; ``templates`` is name -> default system prompt;
+    ``models`` is the lower-case last part of a model id -> ``[model type, template]``, as ms-swift matches them.
+    """
+    sys.argv = sys.argv[:1]
+    import swift  # type: ignore[import-untyped,unused-ignore]
+    import transformers
+    from transformers import HfArgumentParser
+
+    stages, models, templates = _registries()
+    flags: dict[str, dict[str, list[str] | None]] = {}
+    for stage, arguments in stages.items():
+        # the long option lists are all that is asked for: no value is parsed, no __post_init__ runs
+        parser = HfArgumentParser([arguments])
+        flags[stage] = {
+            option[2:]: [str(one) for one in action.choices] if action.choices else None
+            for action in parser._actions
+            for option in action.option_strings
+            if option.startswith("--") and "-" not in option[2:]
+        }
+    matches: dict[str, list[str | None]] = {}
+    for model_type, meta in models.items():
+        for group in meta.model_groups:
+            for one in group.models:
+                for name in (one.ms_model_id, one.hf_model_id):
+                    if name:
+                        template = getattr(group, "template", None) or meta.template
+                        matches.setdefault(name.rsplit("/", 1)[-1].lower(), [model_type, template])
+    return {
+        "swift": swift.__version__,
+        "transformers": transformers.__version__,
+        "flags": flags,
+        "model_types": sorted(models),
+        "templates": {str(name): _text(meta.default_system) for name, meta in sorted(templates.items())},
+        "models": matches,
+    }
+
+
+def _registries() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Argument classes per stage, model registry and template registry, wherever this ms-swift keeps them."""
+    try:
+        from swift import arguments, model, template
+
+        models, templates = model.MODEL_MAPPING, template.TEMPLATE_MAPPING
+        training = arguments.SftArguments
+    except ImportError:  # before 4.0
+        from swift import llm as arguments  # type: ignore[import-untyped,unused-ignore]
+
+        models, templates = arguments.MODEL_MAPPING, arguments.TEMPLATE_MAPPING
+        training = arguments.TrainArguments
+    stages = {"sft": training, "export": arguments.ExportArguments, "deploy": arguments.DeployArguments}
+    return stages, models, templates
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def rotary(model: str) -> dict[str, Any]:
+    """Loads *model* as ms-swift would, on the CPU, and says what is wrong with its rotary positions ("" if right)."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    sys.path.insert(0, str(Path(__file__).parent / "plugins"))
+    from rotary_check import rotary_problem  # type: ignore[import-not-found,unused-ignore]
+
+    loaded = AutoModelForCausalLM.from_pretrained(model, trust_remote_code=True, torch_dtype=torch.float32)
+    return {"problem": rotary_problem(loaded)}
+
+
+def main(argv: list[str]) -> int:
+    """Answers the question ``argv[0]`` into the file ``argv[1]``."""
+    question, out, *rest = argv
+    questions: dict[str, Any] = {"versions": versions, "installed": installed, "rotary": rotary}
+    answer = questions[question](*rest)
+    Path(out).write_text(json.dumps(answer, ensure_ascii=False), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    # the folder of this script must not shadow the environment's own packages (swift, evalscope)
+    sys.path[:] = [one for one in sys.path if Path(one or ".").resolve() != Path(__file__).resolve().parent]
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,148 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from bakeoff.command import Command
+from bakeoff.environments import PythonEnvironment, ensure_environment, running_environment
+from bakeoff.errors import ToolError
+from bakeoff.installed import (
+    Installed,
+    cache_file,
+    check_command,
+    installed,
+    names_in_source,
+    nearest,
+)
+from bakeoff.matrix import Environment
+
+STORE = Path(os.environ.get("BAKEOFF_STORE", Path(__file__).parents[1] / "store"))
+
+
+@pytest.fixture(scope="module")
+def here() -> Installed:
+    pytest.importorskip("swift.version", reason="ms-swift is not installed")
+    return installed(running_environment(), STORE)
+
+
+def line(stage: str, text: str) -> Command:
+    return Command(("python", "-m", f"swift.cli.{stage}", *text.split()))
+
+
+GUIDE_2_1 = (
+    "--model Qwen/Qwen2.5-7B-Instruct --model_type qwen2_5 --template qwen2_5 --train_type lora --dataset d "
+    "--torch_dtype bfloat16 --max_length 3072 --packing true --gradient_checkpointing true "
+    "--per_device_train_batch_size 8 --gradient_accumulation_steps 4 --learning_rate 2e-4 --num_train_epochs 1 "
+    "--warmup_ratio 0.1 --save_steps 200 --save_total_limit 3 --logging_steps 20 --output_dir o --report_to swanlab "
+    "--swanlab_project p --swanlab_mode cloud --swanlab_exp_name e --attn_impl flash_attn"
+)
+
+
+def test_the_guides_training_line_is_refused_for_its_two_outdated_words(here):
+    assert check_command(line("sft", GUIDE_2_1), here) == [
+        f"swift sft of ms-swift {here.swift}: --model_type qwen2_5 is not known; is it qwen2?",
+        f"swift sft of ms-swift {here.swift}: --train_type is not known; is it --tuner_type?",
+    ]
+
+
+def test_the_guides_training_line_with_todays_words_is_accepted(here):
+    today = GUIDE_2_1.replace("--model_type qwen2_5", "--model_type qwen2").replace(
+        "train_type", "tuner_type"
+    )
+    assert check_command(line("sft", today), here) == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "said", "meant"),
+    [
+        ("sft", "--template chatglm3", "is it chatglm4?"),
+        ("sft", "--template baichuan2", "is it baichuan?"),
+        ("sft", "--swanlab_mode offline", "--swanlab_mode offline is not known"),
+        ("sft", "--lerning_rate 8", "is it --learning_rate?"),
+        ("export", "--ckpt_dir x", "is it --adapters?"),
+        ("deploy", "--model_dir x", "is it --model?"),
+        ("deploy", "--tp 1", "is it --lmdeploy_tp?"),
+        ("deploy", "--session-len 4096", "is it --lmdeploy_session_len?"),
+        ("deploy", "--cache-max-entry-count 0", "is it --lmdeploy_cache_max_entry_count?"),
+        ("deploy", "--infer_backend tranformers", "is it transformers?"),
+    ],
+)
+def test_a_word_that_ms_swift_does_not_know_is_named_with_the_nearest_that_it_does(here, stage, said, meant):
+    (complaint,) = check_command(line(stage, said), here)
+    assert meant in complaint
+    assert f"swift {stage}" in complaint
+
+
+def test_abbreviations_dashes_and_equals_signs_are_read_as_argparse_reads_them(here):
+    assert (
+        check_command(line("deploy", "--served-model-name x --infer_backend=pt --served_model y"), here) == []
+    )
+
+
+def test_commands_of_other_tools_are_not_judged(here):
+    assert check_command(Command(("lmdeploy", "serve", "api_server", "m", "--no-such-flag")), here) == []
+
+
+def test_a_model_is_recognised_by_the_last_part_of_its_name(here):
+    assert here.recognised("/weights/Qwen2.5-7B-Instruct/") == ("qwen2", "qwen2_5")
+    assert here.recognised("/weights/mine") is None
+
+
+def test_the_source_names_what_the_import_registers(here):
+    names = names_in_source(running_environment())
+    assert names is not None
+    model_types, templates = names
+    assert set(here.model_types) <= model_types
+    assert set(here.templates) <= templates
+
+
+def test_the_answer_is_kept_until_ms_swift_changes(here, tmp_path):
+    environment = running_environment()
+    source = cache_file(environment, STORE)
+    kept = cache_file(environment, tmp_path)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(source.read_bytes())
+    unrunnable = PythonEnvironment("x", Path("/nowhere/python"), "3.11", environment.versions, "x")
+    assert installed(environment, tmp_path) == here
+    assert cache_file(unrunnable, tmp_path) != kept
+
+
+def test_an_environment_without_ms_swift_is_named(tmp_path):
+    empty = PythonEnvironment("bare", Path("/nowhere/python"), "3.11", {}, "x")
+    with pytest.raises(
+        ToolError, match=r"'bare' .* has no ms-swift: add a version of it to environments\.bare"
+    ):
+        installed(empty, tmp_path)
+
+
+def test_the_closest_spelling_is_offered_only_where_it_is_close():
+    assert nearest("lora_rnk", ["lora_rank", "seed"]) == "lora_rank"
+    assert nearest("zzz", ["lora_rank", "seed"]) is None
+
+
+LEGACY = Environment(
+    name="legacy",
+    requirements=(
+        "ms-swift==3.0.3",
+        "transformers==4.41.2",
+        "peft==0.12.0",
+        "trl==0.11.4",
+        "datasets<3.3",
+        "pyarrow<20",
+        "setuptools<81",
+        "torch==2.13.0",
+    ),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    os.environ.get("BAKEOFF_BUILD_ENVIRONMENTS") != "1",
+    reason="builds a Python environment (about 2 minutes): set BAKEOFF_BUILD_ENVIRONMENTS=1",
+)
+def test_the_guides_own_training_line_is_right_for_the_ms_swift_it_was_written_for():
+    legacy = installed(ensure_environment(LEGACY, STORE / "environments"), STORE)
+    assert legacy.swift == "3.0.3"
+    without_swanlab = " ".join(GUIDE_2_1.split()[: GUIDE_2_1.split().index("--report_to")])
+    assert check_command(line("sft", without_swanlab), legacy) == []
+    assert check_command(line("export", "--ckpt_dir c --merge_lora true --output_dir o"), legacy) == []
