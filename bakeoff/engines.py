@@ -10,7 +10,9 @@ from pathlib import Path
 
 from bakeoff import swift
 from bakeoff.command import Command, flags
-from bakeoff.matrix import ModelSpec
+from bakeoff.matrix import LOADS_ADAPTERS, ModelSpec
+
+__all__ = ["LOADS_ADAPTERS", "serve"]
 
 
 def serve(

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bakeoff.errors import MatrixError
 
 Variant = Literal["base", "tuned"]
+LOADS_ADAPTERS = ("transformers", "vllm")
+"""Engines that really load an adapter beside the base (way A); the others would silently serve the base."""
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 Engine = Literal["transformers", "lmdeploy", "vllm", "sglang"]
 Scalar = str | int | float | bool
@@ -422,19 +424,19 @@ def _row_complaints(
             f"{where}.training.attention: packing needs one of {', '.join(_VARLEN)}, "
             f"found {spec.training.attention!r}; or say 'packing: false'"
         )
-    if spec.serving.way == "adapter" and spec.serving.engine not in ("transformers", "vllm"):
+    if spec.serving.way == "adapter" and spec.serving.engine not in LOADS_ADAPTERS:
         found.append(
             f"{where}.serving.way: 'adapter' on {spec.serving.engine} would silently serve the base model; "
             "use 'merged', or engine 'transformers' or 'vllm'"
         )
     for dataset in spec.dataset:
-        if dataset.startswith("shipped:") and not (SHIPPED / dataset.removeprefix("shipped:")).is_file():
-            shipped = [f"shipped:{p.name}" for p in SHIPPED.glob("*.jsonl")]
-            found.append(f"{where}.dataset: no such file {dataset!r}{did_you_mean(dataset, shipped)}")
-        elif _looks_local(dataset) and not Path(dataset).expanduser().exists():
-            found.append(
-                f"{where}.dataset: no file {dataset!r}; give an existing path or a hub id owner/name"
-            )
+        if Path(dataset_argument(dataset)).exists() or not _looks_local(dataset):
+            continue
+        shipped = [f"shipped:{path.name}" for path in SHIPPED.glob("*.jsonl")]
+        hint = did_you_mean(dataset, shipped) if dataset.startswith("shipped:") else ""
+        found.append(
+            f"{where}.dataset: no file {dataset!r}{hint or '; give an existing path or a hub id owner/name'}"
+        )
     return found
 
 

@@ -222,6 +222,7 @@ def _listener(port: int) -> int | None:
     """The process that listens on *port*, where the system tells."""
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            here = connection.laddr and connection.laddr.port == port
+            if here and connection.status == psutil.CONN_LISTEN and connection.pid:
                 return int(connection.pid)
     return None

@@ -8,7 +8,6 @@ never taken for a whole one.
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -109,7 +108,7 @@ class Stages:
         model: str,
         *,
         folder: Path,
-        identity: Identity,
+        identity: dict[str, Any],
         work: Callable[[Path], Done],
         variant: str = "",
         output: str = "output",
@@ -132,11 +131,12 @@ class Stages:
             BakeoffError: what *work* raised, now or earlier in this run.
         """
         path = folder / "record.json"
-        identity = json.loads(json.dumps(dict(identity), default=str))
+        identity = dict(json.loads(json.dumps(dict(identity), default=str)))
         if earlier := self._failed.get(str(folder)):
             raise earlier
         self.workspace.locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.workspace.locks / f"{model}-{folder.name}.lock"):
+        name = "-".join(folder.relative_to(self.workspace.root).parts)
+        with FileLock(self.workspace.locks / f"{name}.lock"):
             record = read_record(path)
             why = self._why(record, identity, folder, why_broken, output)
             if record and not why:

@@ -207,3 +207,59 @@ def why_truncated(weights: Path) -> str:
     expected = 8 + length + end
     actual = weights.stat().st_size
     return "" if actual == expected else f"{weights.name} has {actual} bytes instead of {expected}"
+
+
+def why_weights_broken(folder: Path) -> str:
+    """What is missing from a folder of merged weights, in words; empty for a whole one."""
+    import json
+
+    shards = sorted(folder.glob("*.safetensors"))
+    index = folder / "model.safetensors.index.json"
+    if not (folder / "config.json").is_file() or not shards:
+        return f"{folder} has no config.json or no *.safetensors"
+    if index.is_file():
+        wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        if missing := sorted(wanted - {shard.name for shard in shards}):
+            return f"{folder} lacks {', '.join(missing)}"
+    return next((problem for shard in shards if (problem := why_truncated(shard))), "")
+
+
+def training_facts(output: Path) -> dict[str, object]:
+    """What a training measured, read from ``logging.jsonl`` and the last checkpoint.
+
+    Returns:
+        ``global_step`` and ``max_steps``; ``loss_curve`` as [step, loss] pairs and ``token_accuracy`` of the last
+        logged step; ``train_s``; ``memory_gib`` on a GPU; ``tokens`` per epoch and ``tokens_per_s`` (without padding).
+        A resumed training logs some steps twice: the last one counts.
+    """
+    import json
+
+    checkpoint = last_checkpoint(output)
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")) if checkpoint else {}
+    facts: dict[str, object] = {
+        "checkpoint": checkpoint.name if checkpoint else "",
+        "global_step": state.get("global_step", 0),
+        "max_steps": state.get("max_steps", -1),
+        "epochs": state.get("epoch"),
+    }
+    curve: dict[int, float] = {}
+    try:
+        lines = (output / "logging.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        row = json.loads(line)
+        if "loss" in row and "global_step/max_steps" in row:
+            curve[int(str(row["global_step/max_steps"]).split("/")[0])] = float(row["loss"])
+            facts["token_accuracy"] = row.get("token_acc")
+        for theirs, ours in (
+            ("train_runtime", "train_s"),
+            ("memory(GiB)", "memory_gib"),
+            ("memory", "memory_gib"),
+        ):
+            if isinstance(row.get(theirs), int | float):
+                facts[ours] = row[theirs]
+        if "train_dataset" in row:
+            facts["train_dataset"] = row["train_dataset"]
+    facts["loss_curve"] = [[step, loss] for step, loss in sorted(curve.items())]
+    return facts

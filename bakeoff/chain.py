@@ -1,0 +1,522 @@
+"""The stages of one row, in the guide's order: base, train, export, serve, evaluate.
+
+:class:`Chain` knows which stage stands on which; *how* a stage is done is told by the adapters, *whether* it must be
+done by :class:`~bakeoff.stages.Stages`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bakeoff import engines, swift
+from bakeoff.command import Command
+from bakeoff.errors import BakeoffError, CommandFailed, DataError, OutOfMemory
+from bakeoff.matrix import SHIPPED, Matrix, ModelSpec, Suite, Training, dataset_argument
+from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions, write_json
+from bakeoff.runner import Runner
+from bakeoff.service import Service, serving
+from bakeoff.stages import Done, Record, Stages
+from bakeoff.workspace import Workspace
+
+TRAINERS = ("ms-swift", "transformers", "peft", "torch")
+BACKOFF_S = 5.0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all rows of a run share.
+
+    Attributes:
+        data_dir: evaluation data of the user, see :class:`~bakeoff.matrix.Suite`.
+    """
+
+    matrix: Matrix
+    workspace: Workspace
+    stages: Stages
+    runner: Runner
+    hashes: ContentHashes
+    data_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a stage left: a hub id or folder, and the digest of its content."""
+
+    path: str
+    fingerprint: str
+    record: Record | None = None
+
+    @property
+    def folder(self) -> Path:
+        """:attr:`path` as a path."""
+        return Path(self.path)
+
+
+@dataclass
+class Chain:
+    """One row of the matrix and what has been made of it so far."""
+
+    spec: ModelSpec
+    bench: Bench
+    _made: dict[str, Artifact] = field(default_factory=dict)
+
+    # -- the base ----------------------------------------------------------------------------------------------
+
+    def base_path(self) -> str:
+        """Where the base model is (or will be built): a folder or a hub id."""
+        spec = self.spec
+        if spec.tiny:
+            return str(self._tiny_folder() / "output")
+        if spec.model is None:
+            return spec.weights or ""
+        local = Path(spec.model).expanduser()
+        return str(local.absolute()) if local.is_dir() else spec.model
+
+    def build_command(self, output: Path | None = None) -> Command | None:
+        """The line that builds a tiny base; None for a model that exists."""
+        if not self.spec.tiny:
+            return None
+        folder = output or Path(self.base_path())
+        return Command((sys.executable, "-m", "bakeoff.tiny", self.spec.tiny, str(folder)))
+
+    def base(self) -> Artifact:
+        """The base model; a tiny one is built now, unless it is there."""
+        if "base" in self._made:
+            return self._made["base"]
+        record = None
+        if self.spec.tiny:
+            bench = self.bench
+            record = bench.stages.ensure(
+                "build",
+                self.spec.name,
+                folder=self._tiny_folder(),
+                identity=self._tiny_recipe() | {"versions": versions(("torch", "transformers"))},
+                work=lambda output: self._run("build", self.build_command(output), output),
+                why_broken=lambda output: swift.why_truncated(output / "model.safetensors"),
+            )
+        path = self.base_path()
+        return self._keep("base", Artifact(path, self._content(path), record))
+
+    def _tiny_recipe(self) -> dict[str, Any]:
+        own = Path(__file__).parent
+        sources = [own / "tiny.py", *sorted(p for p in SHIPPED.rglob("*") if p.suffix in (".jsonl", ".txt"))]
+        return {"tiny": self.spec.tiny, "source": digest([self.bench.hashes.of(p) for p in sources])}
+
+    def _tiny_folder(self) -> Path:
+        return self.bench.workspace.tiny / f"{self.spec.tiny}-{digest(self._tiny_recipe())[:10]}"
+
+    # -- train -------------------------------------------------------------------------------------------------
+
+    def train_folder(self) -> Path:
+        """Where the training of this row is kept."""
+        return self.bench.stages.folder("train", self.spec.name, self._train_recipe())
+
+    def train_command(self, training: Training | None = None, resume: Path | None = None) -> Command:
+        """The ``swift sft`` line of this row."""
+        spec = self.spec.model_copy(update={"training": training}) if training else self.spec
+        output = self.train_folder() / "output"
+        return swift.sft(
+            spec, base=self.base_path(), output=output, python=self._python("train"), resume=resume
+        )
+
+    def train(self) -> Artifact:
+        """The LoRA checkpoint of this row, trained now unless it is in the store."""
+        if "train" in self._made:
+            return self._made["train"]
+        spec = self.spec
+        if spec.adapter:
+            folder = Path(spec.adapter).expanduser().absolute()
+            if problem := swift.why_truncated(folder / "adapter_model.safetensors"):
+                raise DataError(
+                    f"{spec.name}.adapter: {folder}: {problem}; point 'adapter' at a checkpoint folder"
+                )
+            return self._keep("train", Artifact(str(folder), self._content(str(folder))))
+        base = self.base()
+        identity = self._train_recipe() | {
+            "versions": self._versions("train"),
+            "inputs": {
+                "base": base.fingerprint,
+                "dataset": [self._dataset_hash(one) for one in spec.dataset],
+            },
+        }
+        record = self.bench.stages.ensure(
+            "train",
+            spec.name,
+            folder=self.train_folder(),
+            identity=identity,
+            work=lambda output: self._train(output, identity),
+            why_broken=lambda output: (
+                "" if swift.last_checkpoint(output) else "it has no complete checkpoint"
+            ),
+        )
+        checkpoint = swift.last_checkpoint(Path(record.output))
+        assert checkpoint
+        return self._keep("train", Artifact(str(checkpoint), self._content(str(checkpoint)), record))
+
+    def _train_recipe(self) -> dict[str, Any]:
+        command = swift.sft(self.spec, base=self._named(self.base_path()), output=Path("OUTPUT"))
+        return {"train": _options(command)}
+
+    def _train(self, output: Path, identity: dict[str, Any]) -> Done:
+        begun = output.parent / "begun.json"
+        log = output.parent / "stage.log"
+        told: list[str] = []
+        attempts = 0
+        training = self.spec.training
+        while True:
+            resume = swift.last_checkpoint(output) if _says(begun, identity, training) else None
+            if resume is None:
+                shutil.rmtree(output, ignore_errors=True)
+                log.unlink(missing_ok=True)
+                write_json(begun, {"identity": identity, "training": training.model_dump()})
+            else:
+                told.append(f"continued from {resume.name}")
+            command = self.train_command(training, resume)
+            try:
+                process = self.bench.runner.run(
+                    command, log, timeout_s=self.spec.limits.train_s, stall_s=self.spec.limits.stall_s
+                )
+                break
+            except OutOfMemory as error:
+                smaller = _smaller(training)
+                if smaller is None:
+                    raise
+                told.append(f"out of memory at batch {training.batch_size}: {str(error).splitlines()[0]}")
+                training = smaller
+            except CommandFailed as error:
+                attempts += 1
+                if attempts > self.spec.limits.retries or not _may_pass(error):
+                    raise
+                told.append(f"attempt {attempts} failed: {str(error).splitlines()[0]}")
+                time.sleep(BACKOFF_S * 2 ** (attempts - 1))
+        facts = swift.training_facts(output)
+        if facts["global_step"] != facts["max_steps"]:
+            raise CommandFailed(
+                f"{self.spec.name}: training ended with exit code 0 at step {facts['global_step']} of "
+                f"{facts['max_steps']}; log: {log}\nby hand: {command}",
+                log=log,
+            )
+        facts |= {
+            "attempts": told,
+            "batch_size": training.batch_size,
+            "effective_batch": training.effective_batch,
+        }
+        on_card = facts.get("memory_gib")
+        peak = on_card if isinstance(on_card, float) else process.peak_memory_gib
+        return Done(str(self.train_command(training)), peak, facts)
+
+    # -- export ------------------------------------------------------------------------------------------------
+
+    def export_folder(self) -> Path:
+        """Where the merged weights of this row are kept."""
+        return self.bench.stages.folder("export", self.spec.name, self._export_recipe())
+
+    def export_command(self, output: Path | None = None) -> Command:
+        """The ``swift export --merge_lora`` line of this row."""
+        return swift.export(
+            self.spec,
+            checkpoint=self.checkpoint_path(),
+            base=self.base_path(),
+            output=output or self.export_folder() / "output",
+            python=self._python("train"),
+        )
+
+    def checkpoint_path(self) -> Path:
+        """The checkpoint that is merged or served; ms-swift keeps ``last-checkpoint`` on the newest whole one."""
+        if self.spec.adapter:
+            return Path(self.spec.adapter).expanduser().absolute()
+        return self.train_folder() / "output" / "last-checkpoint"
+
+    def export(self) -> Artifact:
+        """The merged weights of this row, exported now unless they are in the store."""
+        if "export" in self._made:
+            return self._made["export"]
+        if self.spec.weights:
+            folder = Path(self.spec.weights).expanduser().absolute()
+            return self._keep("export", Artifact(str(folder), self._content(str(folder))))
+        trained = self.train()
+        record = self.bench.stages.ensure(
+            "export",
+            self.spec.name,
+            folder=self.export_folder(),
+            identity=self._export_recipe()
+            | {
+                "versions": self._versions("train"),
+                "inputs": {"base": self.base().fingerprint, "adapter": trained.fingerprint},
+            },
+            work=lambda output: self._run("export", self.export_command(output), output),
+            why_broken=swift.why_weights_broken,
+        )
+        return self._keep("export", Artifact(record.output, self._content(record.output), record))
+
+    def _export_recipe(self) -> dict[str, Any]:
+        command = swift.export(
+            self.spec,
+            checkpoint=Path("CHECKPOINT"),
+            base=self._named(self.base_path()),
+            output=Path("OUTPUT"),
+        )
+        source = {"adapter": self.spec.adapter} if self.spec.adapter else self._train_recipe()
+        return {"export": _options(command), **source}
+
+    # -- serve -------------------------------------------------------------------------------------------------
+
+    def serve_command(self, variant: str, port: int, way: str | None = None) -> Command:
+        """The serving line of *variant* on *port*: the base, base + adapter (way A), or merged weights (way B)."""
+        adapter = None
+        model = self.base_path()
+        if variant == "tuned":
+            if (way or self.spec.serving.way) == "adapter":
+                adapter = self.checkpoint_path()
+            else:
+                model = self.spec.weights or str(self.export_folder() / "output")
+        return engines.serve(
+            self.spec,
+            model=model,
+            adapter=adapter,
+            served_name=self.spec.served_name(variant),
+            port=port,
+            python=self._python("serve"),
+        )
+
+    def serve_commands(self, variant: str, port: int) -> dict[str, Command]:
+        """The lines of every way to serve *variant*, by a word on the way; the row's own way comes first."""
+        if variant == "base" or self.spec.weights:
+            return {"": self.serve_command(variant, port)}
+        lines = {", way B, merged": self.serve_command(variant, port, "merged")}
+        if self.spec.serving.engine in engines.LOADS_ADAPTERS:
+            lines[", or way A, base + adapter"] = self.serve_command(variant, port, "adapter")
+        return lines if self.spec.serving.way == "merged" else dict(reversed(lines.items()))
+
+    def served(self, variant: str) -> list[Artifact]:
+        """What is loaded to serve *variant*, made now unless it is there."""
+        if variant == "base":
+            return [self.base()]
+        if self.spec.serving.way == "adapter":
+            return [self.base(), self.train()]
+        return [self.export()]
+
+    def fingerprint(self, variant: str) -> str:
+        """Digest of everything that decides what *variant* answers, except the request."""
+        spec = self.spec
+        if spec.url:
+            return digest({"url": spec.url, "model": spec.served_model})
+        return digest(
+            {
+                "weights": [artifact.fingerprint for artifact in self.served(variant)],
+                "template": spec.template,
+                "model_type": spec.model_type,
+                "dtype": spec.training.dtype,
+                "serving": spec.serving.model_dump(
+                    exclude={"port", "in_flight", "ready_timeout_s", "restarts"}
+                ),
+                "prompt_date": spec.prompt_date,
+                "versions": self._versions("serve"),
+            }
+        )
+
+    # -- shared ------------------------------------------------------------------------------------------------
+
+    def _run(self, stage: str, command: Command | None, output: Path) -> Done:
+        assert command
+        shutil.rmtree(output, ignore_errors=True)
+        limits = self.spec.limits
+        log = output.parent / "stage.log"
+        log.unlink(missing_ok=True)
+        process = self.bench.runner.run(command, log, timeout_s=limits.export_s, stall_s=limits.stall_s)
+        return Done(str(command), process.peak_memory_gib)
+
+    def _keep(self, name: str, artifact: Artifact) -> Artifact:
+        self._made[name] = artifact
+        return artifact
+
+    def _python(self, role: str) -> str:
+        return sys.executable
+
+    def _versions(self, role: str) -> dict[str, str]:
+        return versions(TRAINERS)
+
+    def _named(self, path: str) -> str:
+        """*path* without the place of the store, so that a store can be moved."""
+        return path.replace(str(self.bench.workspace.root), "STORE")
+
+    def _content(self, path: str) -> str:
+        folder = Path(path)
+        if not folder.is_dir():
+            return f"hub:{path}"
+        try:
+            return self.bench.hashes.of(folder, WEIGHTS)
+        except FileNotFoundError:
+            raise DataError(
+                f"{self.spec.name}: {folder} holds no model; it needs config.json and *.safetensors"
+            ) from None
+
+    def _dataset_hash(self, dataset: str) -> str:
+        path = Path(dataset_argument(dataset))
+        return self.bench.hashes.of(path) if path.exists() else f"hub:{dataset}"
+
+
+@dataclass
+class Deployment:
+    """One variant of a row, served on first need and until :meth:`close`."""
+
+    chain: Chain
+    variant: str
+    _service: Service | None = None
+    _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @property
+    def fingerprint(self) -> str:
+        """See :meth:`Chain.fingerprint`."""
+        return self.chain.fingerprint(self.variant)
+
+    @property
+    def served_name(self) -> str:
+        """The name that the service must list."""
+        return self.chain.spec.served_name(self.variant)
+
+    def service(self) -> Service:
+        """The running service, started now unless it runs.
+
+        Raises:
+            ServiceError: it could not be started.
+        """
+        if self._service:
+            return self._service
+        chain, spec = self.chain, self.chain.spec
+        name = spec.served_name(self.variant)
+        if spec.url:
+            service = Service(spec.url.rstrip("/"), name, self.fingerprint, key_env=spec.key_env)
+        else:
+            chain.served(self.variant)
+            service = self._exit.enter_context(
+                serving(
+                    lambda port: chain.serve_command(self.variant, port),
+                    served_name=name,
+                    fingerprint=self.fingerprint,
+                    runner=chain.bench.runner,
+                    log=self.folder() / "stage.log",
+                    port=spec.serving.port,
+                    ready_timeout_s=spec.serving.ready_timeout_s,
+                )
+            )
+        self._service = service
+        return service
+
+    def folder(self) -> Path:
+        """Where the record and the log of this deployment are kept."""
+        recipe = {"command": _options(self.chain.serve_command(self.variant, 0)), "url": self.chain.spec.url}
+        return self.chain.bench.stages.folder("deploy", self.chain.spec.name, recipe, self.variant)
+
+    def health(self) -> Record:
+        """That the service answers, lists its name and completes; checked once for what is served."""
+        return self.chain.bench.stages.ensure(
+            "deploy",
+            self.chain.spec.name,
+            variant=self.variant,
+            folder=self.folder(),
+            identity={"fingerprint": self.fingerprint},
+            work=self._check,
+            output="health.json",
+        )
+
+    def _check(self, output: Path) -> Done:
+        service = self.service()
+        names = service.models()
+        facts = {**service.facts, "models": names}
+        write_json(output, facts)
+        peak = service.process.peak_memory_gib if service.process else None
+        return Done(str(service.command or service.url), peak or None, facts)
+
+    def close(self) -> None:
+        """End the service."""
+        self._service = None
+        self._exit.close()
+
+
+def _options(command: Command) -> dict[str, str]:
+    """The flags of a command as a mapping, for an identity that can be told apart in words."""
+    options: dict[str, str] = {"module": command.module or command.argv[0]}
+    name = "argument"
+    for part in command.argv[3:]:
+        if part.startswith("--"):
+            name = part[2:]
+            options[name] = ""
+        else:
+            options[name] = f"{options.get(name, '')} {part}".strip()
+    return options | dict(command.env)
+
+
+def _says(begun: Path, identity: dict[str, Any], training: Training) -> bool:
+    try:
+        told = json.loads(begun.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    wanted = json.loads(json.dumps({"identity": identity, "training": training.model_dump()}, default=str))
+    return bool(told == wanted)
+
+
+def _smaller(training: Training) -> Training | None:
+    """The next rung of the ladder: the fused loss first, then half the batch at twice the accumulation."""
+    if not training.fused_loss:
+        return training.model_copy(update={"fused_loss": True})
+    if training.batch_size == 1:
+        return None
+    half = training.batch_size // 2
+    if training.effective_batch % half:
+        return None
+    return training.model_copy(
+        update={"batch_size": half, "gradient_accumulation": training.effective_batch // half}
+    )
+
+
+_PASSING = (
+    "Connection",
+    "timed out",
+    "Temporary failure",
+    "Too Many Requests",
+    "503",
+    "502",
+    "Address already in use",
+)
+
+
+def _may_pass(error: CommandFailed) -> bool:
+    """Whether trying again can help: a kill from outside, or a network that was away."""
+    killed = error.returncode is not None and error.returncode < 0
+    return killed or any(sign in str(error) for sign in _PASSING)
+
+
+def select_suites(matrix: Matrix, spec: ModelSpec, data_dir: Path | None) -> Sequence[tuple[Suite, str]]:
+    """The suites of *spec*, each with why it cannot run here (or nothing)."""
+    return [(suite, suite.why_no_data(data_dir)) for suite in matrix.suites_of(spec)]
+
+
+def why_unmet(spec: ModelSpec) -> str:
+    """Why this machine cannot run *spec*, in words; empty where it can."""
+    from importlib.util import find_spec
+
+    from bakeoff.gpus import cards
+
+    for package in spec.needs.packages:
+        if find_spec(package) is None:
+            return f"needs the package {package}, which is not installed"
+    wanted = spec.needs.gpu_memory_gib
+    if wanted == 0 or spec.url:
+        return ""
+    found = cards()
+    if not found:
+        return f"needs a GPU with {wanted:g} GiB; this machine has none"
+    best = max(card.total_gib for card in found)
+    return "" if best >= wanted else f"needs a GPU with {wanted:g} GiB; the largest here has {best:.0f} GiB"
+
+
+__all__ = ["Artifact", "BakeoffError", "Bench", "Chain", "Deployment", "select_suites", "why_unmet"]

@@ -1,0 +1,118 @@
+"""A run as a whole: its name, what it found, its pages and tables."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bakeoff import provenance
+from bakeoff.matrix import Matrix
+from bakeoff.stages import Record
+from bakeoff.workspace import Workspace
+
+
+def new_id() -> str:
+    """A name for a run that sorts by time."""
+    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+
+
+def report_page(option: str) -> Path:
+    """The file that ``--html`` means: ``index.html`` in a folder, or the file it names."""
+    path = Path(option)
+    return path if path.suffix in (".html", ".htm") else path / "index.html"
+
+
+def events(workspace: Workspace, run_id: str) -> Iterator[dict[str, Any]]:
+    """The timeline of a run, event by event; a line that a kill cut short is passed over."""
+    path = workspace.run(run_id) / "events.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def records(workspace: Workspace, run_id: str) -> list[Record]:
+    """What every stage of a run did, in the order in which they ended."""
+    found = []
+    for event in events(workspace, run_id):
+        if event.pop("event") == "stage":
+            event.pop("time")
+            found.append(Record(**event))
+    return found
+
+
+def finish(
+    workspace: Workspace, run_id: str, matrix: Matrix, skipped: Mapping[str, str], reports: Path | None
+) -> None:
+    """Write ``run.json``, the tables of the run, and the same tables into *reports*."""
+    from bakeoff import scores
+    from bakeoff.report import Findings, write_tables
+
+    folder = workspace.run(run_id)
+    done = records(workspace, run_id)
+    score_rows: list[dict[str, Any]] = []
+    sample_rows: list[dict[str, Any]] = []
+    for record in done:
+        if record.stage == "evaluate" and record.outcome in ("ran", "reused"):
+            result = json.loads(Path(record.output).read_text(encoding="utf-8"))
+            score_rows += [{**row, "run_id": run_id} for row in result["scores"]]
+            sample_rows += [{**row, "run_id": run_id} for row in result["samples"]]
+    rows = [
+        {"model": spec.name, "base_model": spec.model or spec.weights or spec.url or "", "group": spec.group}
+        for spec in matrix.models.values()
+        if any(record.model == spec.name for record in done)
+    ]
+    provenance.write_json(
+        folder / "run.json",
+        {
+            "run_id": run_id,
+            "started_at": datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat(),
+            "rows": rows,
+            "skipped": list(skipped.items()),
+            "stages": [asdict(record) for record in done],
+            "provenance": {
+                "versions": provenance.versions(),
+                "commit": provenance.commit(Path(matrix.source).absolute().parent),
+                "machine": provenance.machine(),
+                "matrix": matrix.source,
+            },
+        },
+    )
+    scores.write_scores(score_rows, folder)
+    scores.write_samples(sample_rows, folder / "samples.parquet")
+    if reports:
+        write_tables(Findings.from_store(workspace.root, run_id), reports)
+
+
+def section(workspace: Workspace, run_id: str) -> str:
+    """The comparison as a fragment of a page; empty where the run compared nothing."""
+    from bakeoff.report import Findings
+    from bakeoff.report import section as rendered
+
+    if not (workspace.run(run_id) / "run.json").exists():
+        return ""
+    return rendered(Findings.from_store(workspace.root, run_id))
+
+
+def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
+    """The scores of a run in a few lines, and where its timeline is."""
+    path = workspace.run(run_id) / "scores.json"
+    if not path.exists():
+        return
+    totals = [row for row in json.loads(path.read_text(encoding="utf-8")) if row["subset"] == "ALL"]
+    seen: set[tuple[str, ...]] = set()
+    for row in totals:
+        key = (row["model"], row["variant"], row["suite"])
+        if key in seen:
+            continue  # the first metric of a suite is its headline
+        seen.add(key)
+        value = "no score" if row["value"] is None else f"{row['value']:.1%}"
+        note = "" if row["trusted"] else f"  not to be trusted: {row['why_not']}"
+        yield f"{row['model']:<16} {row['variant']:<6} {row['suite']:<18} {value:>8} of {row['n_asked']}{note}"
+    yield f"timeline: {workspace.run(run_id) / 'events.jsonl'}"

@@ -1,0 +1,15 @@
+"""Does the service answer, and is it ours?"""
+
+from __future__ import annotations
+
+import pytest
+
+from bakeoff.chain import Deployment
+
+pytestmark = pytest.mark.deploy
+
+
+def test_service_is_healthy(deployed_model: Deployment) -> None:
+    """It lists the name of the row, and a completion arrives."""
+    health = deployed_model.health()
+    assert deployed_model.served_name in health.facts["models"]

@@ -1,0 +1,20 @@
+"""Do the merged weights hold what was trained?"""
+
+from __future__ import annotations
+
+import pytest
+
+from bakeoff import swift
+from bakeoff.chain import Artifact, Chain
+
+pytestmark = pytest.mark.export
+
+
+def test_merged_weights_are_whole(exported_model: Artifact) -> None:
+    """Every shard that the index names is there, and none was cut short."""
+    assert swift.why_weights_broken(exported_model.folder) == ""
+
+
+def test_merged_weights_differ_from_the_base(exported_model: Artifact, chain: Chain) -> None:
+    """An adapter that was never applied leaves the base under the tuned name."""
+    assert exported_model.fingerprint != chain.base().fingerprint

@@ -1,0 +1,25 @@
+"""Was the model trained to the end?"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bakeoff.chain import Artifact
+
+pytestmark = pytest.mark.train
+
+
+def test_training_reached_its_last_step(trained_model: Artifact) -> None:
+    """Exit code 0 alone is not enough: ms-swift writes its summary after a crash, too."""
+    facts = trained_model.record.facts if trained_model.record else {"global_step": 0, "max_steps": 0}
+    assert facts["global_step"] == facts["max_steps"]
+
+
+def test_loss_is_finite_and_fell(trained_model: Artifact) -> None:
+    """A loss that is no number, or that rose, means that the recipe does not fit the model."""
+    curve = trained_model.record.facts["loss_curve"] if trained_model.record else []
+    losses = [loss for _, loss in curve]
+    assert all(math.isfinite(loss) for loss in losses)
+    assert len(losses) < 2 or losses[-1] < losses[0]

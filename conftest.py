@@ -1,0 +1,225 @@
+"""What pytest calls by name: options, parametrization from the matrix, selection, the report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bakeoff import plan, runs
+from bakeoff.errors import BakeoffError, MatrixError, NotInStore
+from bakeoff.matrix import Matrix, load_matrix
+from bakeoff.secrecy import load_env_file
+from bakeoff.workspace import Workspace
+
+pytest_plugins = ["fixtures.session", "fixtures.models", "fixtures.evaluation"]
+
+ROOT = Path(__file__).parent
+MATRIX = pytest.StashKey[Matrix]()
+RUN_ID = pytest.StashKey[str]()
+SKIPPED = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The harness's own options; docs/usage.md explains each."""
+    group = parser.getgroup("bakeoff", "compare several LLMs, from fine-tuning to human judgement")
+    group.addoption(
+        "--matrix", default=str(ROOT / "model_matrix.yaml"), help="the file that says what is compared"
+    )
+    group.addoption("--store", default="store", help="folder that keeps what stages leave (default: store)")
+    group.addoption("--data-dir", help="folder with evaluation data: ceval/, cmmlu/ … (see docs/suites.md)")
+    group.addoption(
+        "--dry-run", action="store_true", help="print every command line of the selected rows, run nothing"
+    )
+    group.addoption("--no-run", action="store_true", help="report what the store has; run no stage")
+    group.addoption(
+        "--cold", action="store_true", help="start every command from scratch instead of in a warm fork"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the run, choose the suite, and give the report its file."""
+    for name, meaning in plan.MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+    if config.args_source is config.ArgsSource.TESTPATHS and plan.names_a_stage(
+        config.getoption("markexpr", "")
+    ):
+        config.args[:] = [str(ROOT / "benchmarks")]
+    worker = getattr(config, "workerinput", {})
+    config.stash[RUN_ID] = worker.get("run_id") or runs.new_id()
+    config.stash[SKIPPED] = {}
+    if config.getoption("dist", "no") == "load":
+        config.option.dist = "loadgroup"  # a row stays with one worker
+    if (page := config.getoption("htmlpath", None)) and not worker:
+        config.option.htmlpath = str(runs.report_page(page))
+        config.option.self_contained_html = True
+
+
+def pytest_configure_node(node: Any) -> None:
+    """Every worker belongs to the same run (pytest-xdist)."""
+    node.workerinput["run_id"] = node.config.stash[RUN_ID]
+
+
+def matrix_of(config: pytest.Config) -> Matrix:
+    """The matrix, read once per process; its mistakes end pytest before any stage."""
+    if MATRIX not in config.stash:
+        load_env_file(Path(".env"))
+        try:
+            matrix = load_matrix(Path(config.getoption("matrix")))
+            plan.check(matrix, _data_dir(config))
+        except MatrixError as error:
+            raise pytest.UsageError(str(error)) from None
+        config.stash[MATRIX] = matrix
+    return config.stash[MATRIX]
+
+
+def _data_dir(config: pytest.Config) -> Path | None:
+    given = config.getoption("data_dir")
+    if given and not Path(given).is_dir():
+        raise pytest.UsageError(f"--data-dir: no folder {given!r}")
+    return Path(given).absolute() if given else None
+
+
+@pytest.fixture(scope="session")
+def matrix(pytestconfig: pytest.Config) -> Matrix:
+    """What is compared."""
+    return matrix_of(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def run_id(pytestconfig: pytest.Config) -> str:
+    """The name of this run, the same for every worker."""
+    return pytestconfig.stash[RUN_ID]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test per row, and per variant and suite where the test asks for them."""
+    wanted = [name for name in ("model", "variant", "suite") if name in metafunc.fixturenames]
+    if "model" not in wanted:
+        return
+    matrix = matrix_of(metafunc.config)
+    cases = plan.cases(matrix, wanted, _data_dir(metafunc.config))
+    params = []
+    for case in cases:
+        marks = [pytest.mark.xdist_group(case.model)]
+        if case.why_not:
+            marks.append(pytest.mark.skip(reason=case.why_not))
+        params.append(pytest.param(*case.values, marks=marks, id="-".join(case.values)))
+    metafunc.parametrize(wanted, params, indirect=True, scope="session")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order by row and stage; leave the smoke rows out where a full row can run."""
+    ours = [item for item in items if "model" in _params(item)]
+    if not ours:
+        return
+    matrix = matrix_of(config)
+    runnable = {_params(item)["model"] for item in ours if not item.get_closest_marker("skip")}
+    if any(matrix.models[name].group == "full" for name in runnable):
+        smoke = [item for item in ours if matrix.models[_params(item)["model"]].group == "smoke"]
+        config.hook.pytest_deselected(items=smoke)
+        items[:] = [item for item in items if item not in smoke]
+    items.sort(key=lambda item: plan.order(matrix, _params(item), [m.name for m in item.iter_markers()]))
+
+
+def _params(item: pytest.Item) -> dict[str, Any]:
+    spec = getattr(item, "callspec", None)
+    return dict(spec.params) if spec else {}
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A name that matches nothing is a mistake, not a green run; note what is skipped and why."""
+    config = session.config
+    ours = [item for item in session.items if "model" in _params(item)]
+    asked = any("benchmarks" in str(argument) for argument in config.args)
+    if asked and not session.items and (config.getoption("keyword", "") or config.getoption("markexpr", "")):
+        matrix = matrix_of(config)
+        raise pytest.UsageError(
+            f"nothing matches -k {config.getoption('keyword', '')!r} -m {config.getoption('markexpr', '')!r}\n"
+            f"rows: {', '.join(matrix.models)}\nsuites: {', '.join(matrix.suites)}\n"
+            f"stages (-m): {', '.join(plan.MARKERS)}"
+        )
+    for item in ours:
+        if mark := item.get_closest_marker("skip"):
+            config.stash[SKIPPED][" ".join(str(v) for v in _params(item).values())] = mark.kwargs["reason"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """``--dry-run`` prints instead of running."""
+    config = session.config
+    if not config.getoption("dry_run"):
+        return None
+    rows = list(dict.fromkeys(_params(item)["model"] for item in session.items if "model" in _params(item)))
+    workspace = Workspace(Path(config.getoption("store")).absolute())
+    for line in plan.dry_run(matrix_of(config), rows, workspace, _data_dir(config)):
+        print(line)
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Our own errors are told in their own words, without a traceback."""
+    report = yield
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, NotInStore):
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {error}")
+    elif isinstance(error, BakeoffError):
+        report.longrepr = str(error)
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Put the run together: what ran, what was skipped, every score."""
+    config = session.config
+    if (
+        hasattr(config, "workerinput")
+        or MATRIX not in config.stash
+        and not config.getoption("htmlpath", None)
+    ):
+        return
+    workspace = Workspace(Path(config.getoption("store")).absolute())
+    if (workspace.run(config.stash[RUN_ID]) / "events.jsonl").exists():
+        page = config.getoption("htmlpath", None)
+        runs.finish(
+            workspace,
+            config.stash[RUN_ID],
+            matrix_of(config),
+            config.stash[SKIPPED],
+            Path(page).parent if page else None,
+        )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_html_report_title(report: Any) -> None:
+    """The page's title (pytest-html)."""
+    report.title = "模型对比 · Model comparison"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_html_results_summary(
+    prefix: list[str], summary: list[str], postfix: list[str], session: Any
+) -> None:
+    """The comparison heads the page (pytest-html)."""
+    config = session.config
+    workspace = Workspace(Path(config.getoption("store")).absolute())
+    prefix.append(runs.section(workspace, config.stash[RUN_ID]))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The comparison in a few lines, and where everything is."""
+    workspace = Workspace(Path(config.getoption("store")).absolute())
+    for line in runs.summary(workspace, config.stash[RUN_ID]):
+        terminalreporter.write_line(line)
+
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
