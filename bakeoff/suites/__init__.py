@@ -1,0 +1,17 @@
+"""Benchmarks that EvalScope lacks: counselling exams, emotional understanding, open counselling questions.
+
+Importing this package is cheap and registers nothing; :func:`register` makes the benchmarks known to EvalScope
+and is called by the evaluation process only. File formats: docs/suites.md.
+"""
+
+from __future__ import annotations
+
+from bakeoff.suites.rows import FORMATS
+
+OURS: tuple[str, ...] = tuple(FORMATS)
+"""Ids that :func:`register` adds to EvalScope's registry."""
+
+
+def register() -> None:
+    """Make the benchmarks of :data:`OURS` known to EvalScope; a second call changes nothing."""
+    import bakeoff.suites.adapters  # noqa: F401 - importing is how EvalScope registers

@@ -1,0 +1,222 @@
+"""Reads the data files of our own benchmarks into questions; knows no EvalScope and imports nothing heavy.
+
+Every reader is strict about what it cannot use and says the file and the line. A folder's rows are grouped into
+subsets in a fixed order, so that a limit always picks the same questions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bakeoff.errors import DataError
+
+LETTERS = "ABCDEFGHIJ"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of a suite.
+
+    Attributes:
+        options: the options' texts in the order A, B, …; empty for an open question.
+        target: right letter(s) in order, such as ``B`` or ``ACD``; the reference answer of an open question.
+        multiple: more than one letter may be right, and the prompt says so.
+    """
+
+    subset: str
+    id: str
+    text: str
+    options: tuple[str, ...]
+    target: str
+    multiple: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+Reader = Callable[[Path], Iterator[Question]]
+
+
+def questions(benchmark: str, folder: Path) -> dict[str, list[Question]]:
+    """The questions of *folder* by subset, in the order of the files and rows.
+
+    Raises:
+        DataError: the folder holds no file of the benchmark's format, or a row is malformed.
+    """
+    found: dict[str, list[Question]] = {}
+    for question in FORMATS[benchmark](folder):
+        found.setdefault(question.subset, []).append(question)
+    if not found:
+        raise DataError(f"{folder}: no questions for {benchmark}; the format is described in docs/suites.md")
+    return found
+
+
+def _json_rows(folder: Path, pattern: str = "*.json*") -> Iterator[tuple[Path, int, dict[str, Any]]]:
+    files = sorted(p for p in folder.glob(pattern) if p.suffix in (".json", ".jsonl"))
+    for path in files:
+        if path.stem.endswith(("_dev", "_train")) and len(files) > 1:
+            continue
+        text = path.read_text(encoding="utf-8-sig")
+        numbered: Iterator[tuple[int, Any]]
+        if path.suffix == ".json":
+            rows = _parsed(text, path, 1)
+            if not isinstance(rows, list):
+                raise DataError(f"{path}: must hold a JSON list of rows")
+            numbered = iter(enumerate(rows, 1))
+        else:
+            lines = enumerate(text.splitlines(), 1)
+            numbered = ((number, _parsed(line, path, number)) for number, line in lines if line.strip())
+        for number, row in numbered:
+            if not isinstance(row, dict):
+                raise DataError(f"{path}:{number}: a row is a JSON object, found {type(row).__name__}")
+            yield path, number, row
+
+
+def _parsed(text: str, path: Path, number: int) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{number + error.lineno - 1}: not JSON ({error.msg})") from None
+
+
+def _text(row: dict[str, Any], key: str, path: Path, number: int) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{path}:{number}: '{key}' must be a text, found {value!r}")
+    return value.strip()
+
+
+def _options(row: dict[str, Any], path: Path, number: int) -> tuple[str, ...]:
+    given = row.get("choices")
+    if given is None:
+        given = []
+        for letter in LETTERS:
+            if letter not in row:
+                break
+            given.append(row[letter])
+    options = ["" if one is None else str(one).strip() for one in given]
+    while options and not options[-1]:
+        options.pop()
+    if not 2 <= len(options) <= len(LETTERS) or not all(options):
+        raise DataError(f"{path}:{number}: needs 2 to {len(LETTERS)} options with text, found {options!r}")
+    return tuple(options)
+
+
+def _letters(value: object, count: int, path: Path, number: int) -> str:
+    given = "".join(value) if isinstance(value, list) else str(value)
+    letters = sorted({one for one in given.upper() if one not in " ,，、;；"})
+    if not letters or not set(letters) <= set(LETTERS[:count]):
+        raise DataError(
+            f"{path}:{number}: 'answer' must be letter(s) up to {LETTERS[count - 1]}, found {value!r}"
+        )
+    return "".join(letters)
+
+
+def _subset_of(path: Path) -> str:
+    stem = path.stem
+    for split in ("_val", "_test"):
+        stem = stem.removesuffix(split)
+    return stem
+
+
+def _facts_exam(folder: Path) -> Iterator[Question]:
+    for path, number, row in _json_rows(folder):
+        options = _options(row, path, number)
+        target = _letters(row.get("answer"), len(options), path, number)
+        if len(target) != 1:
+            raise DataError(f"{path}:{number}: one letter is right, found {row.get('answer')!r}")
+        text = _text(row, "question", path, number)
+        yield Question(_subset_of(path), str(row.get("id", number)), text, options, target)
+
+
+_KINDS = {
+    "single": "single",
+    "multiple": "multiple",
+    "multi": "multiple",
+    "SMCQ": "single",
+    "MMCQ": "multiple",
+}
+SECTIONS = ("theory", "case", "moral")
+
+
+def _pceb_mcq(folder: Path) -> Iterator[Question]:
+    for path, number, row in _json_rows(folder):
+        options = _options(row, path, number)
+        target = _letters(row.get("answer"), len(options), path, number)
+        section, _, kind = _subset_of(path).partition("_")
+        section = str(row.get("section", section))
+        kind = _KINDS.get(str(row.get("kind", row.get("type", kind))), "")
+        if section not in SECTIONS or not kind:
+            raise DataError(
+                f"{path}:{number}: 'section' must be one of {', '.join(SECTIONS)} and 'kind' single or multiple "
+                "(in the row, or in a file name such as theory_single_val.jsonl)"
+            )
+        if kind == "single" and len(target) != 1:
+            raise DataError(f"{path}:{number}: a single-choice row with the answer {row.get('answer')!r}")
+        text = _text(row, "question", path, number)
+        name = str(row.get("id", number))
+        yield Question(f"{section}_{kind}", name, text, options, target, multiple=kind == "multiple")
+
+
+def _psyqa(folder: Path) -> Iterator[Question]:
+    for path, number, row in _json_rows(folder):
+        if not str(row.get("answer") or "").strip():
+            continue  # without a reference there is nothing to compare with; docs/suites.md says so
+        text = _text(row, "question", path, number)
+        description = str(row.get("description") or "").strip()
+        subset = str(row.get("subset") or "default")
+        name = str(row.get("id", number))
+        full = f"{text}\n{description}" if description and description != text else text
+        yield Question(subset, name, full, (), _text(row, "answer", path, number))
+
+
+_LABELS = {
+    "EA": (("EA", "choices", "label"),),
+    "EU": (("EU_emotion", "emotion_choices", "emotion_label"), ("EU_cause", "cause_choices", "cause_label")),
+}
+
+
+def _emobench(folder: Path) -> Iterator[Question]:
+    for path, number, row in _json_rows(folder):
+        task = "EA" if "choices" in row else "EU"
+        if row.get("language", "zh") != "zh":
+            continue
+        for subset, choices, label in _LABELS[task]:
+            options = _options({"choices": row.get(choices) or []}, path, number)
+            answer = str(row.get(label, "")).strip()
+            if answer not in options:
+                raise DataError(
+                    f"{path}:{number}: '{label}' must repeat one of the options, found {answer!r}"
+                )
+            facts = {"subject": str(row.get("subject", "")), "action": row.get("question type") == "Action"}
+            yield Question(
+                subset,
+                f"{task}-{row.get('qid', number)}",
+                _text(row, "scenario", path, number),
+                options,
+                LETTERS[options.index(answer)],
+                facts=facts,
+            )
+
+
+def _safety_bench_zh(folder: Path) -> Iterator[Question]:
+    for path, number, row in _json_rows(folder):
+        options = _options({"choices": row.get("options") or []}, path, number)
+        answer = row.get("answer")
+        if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(options):
+            raise DataError(f"{path}:{number}: 'answer' is the 0-based number of an option, found {answer!r}")
+        subset = _text(row, "category", path, number).lower().replace(" ", "_")
+        text = _text(row, "question", path, number)
+        yield Question(subset, str(row.get("id", number)), text, options, LETTERS[answer])
+
+
+FORMATS: dict[str, Reader] = {
+    "facts_exam": _facts_exam,
+    "pceb_mcq": _pceb_mcq,
+    "psyqa": _psyqa,
+    "emobench": _emobench,
+    "safety_bench_zh": _safety_bench_zh,
+}
+"""The reader of each of our benchmarks."""

@@ -1,0 +1,200 @@
+"""An OpenAI-compatible service that answers by a script and fails on command. Standard library only.
+
+``python tests/fakes/service.py --port 0 --name m --reply oracle --answers answers.json --fault 500:3-5`` prints
+``READY <port>`` and serves until killed. ``GET /stats`` tells how many chat requests came, the greatest number
+open at once and the bodies' distinct settings.
+
+Replies (``--reply``): a fixed text, or ``oracle`` (the answer of ``--answers``, a JSON map from a piece of the prompt
+to the reply), ``always:A``, ``random:<seed>`` (a letter that depends on the prompt), ``echo`` (the prompt).
+
+Faults (``--fault kind[:from[-to]]``, counted from 1 by request, repeatable): ``500``, ``429``, ``503``, ``context``
+(HTTP 400 with a length error), ``bad`` (HTTP 400), ``empty``, ``null``, ``cut`` (finish_reason length), ``slow``
+(``--slow-s``), ``die`` (exit), ``other`` (another model's name in the reply), ``errortext`` (HTTP 200 with an error
+text), ``nochoices``, ``garbage`` (no JSON).
+``--fault-prompt TEXT=kind`` fails the requests whose prompt contains TEXT instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+LENGTH_ERROR = (
+    "This model's maximum context length is 512 tokens. However, you requested more. 答案：B Option B"
+)
+
+
+class Service(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 512
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__(("127.0.0.1", options.port), Handler)
+        self.options = options
+        self.lock = threading.Lock()
+        self.requests = self.open = self.peak = 0
+        self.settings: list[dict[str, Any]] = []
+        self.models: set[str] = set()
+        self.prompts: list[str] = []
+        answers = json.loads(Path(options.answers).read_text(encoding="utf-8")) if options.answers else {}
+        self.answers = sorted(answers.items(), key=lambda pair: -len(pair[0]))
+        self.exact = answers
+
+    def fault(self, number: int, prompt: str) -> str:
+        for piece, kind in (one.rsplit("=", 1) for one in self.options.fault_prompt):
+            if piece in prompt:
+                return str(kind)
+        for one in self.options.fault:
+            kind, _, span = one.partition(":")
+            first, _, last = span.partition("-")
+            if int(first or 1) <= number <= int(last or (first if first and "-" not in span else 10**9)):
+                return str(kind)
+        return ""
+
+    def reply(self, prompt: str) -> str:
+        script = self.options.reply
+        if script == "oracle":
+            if prompt in self.exact:
+                return str(self.exact[prompt])
+            return next((str(reply) for piece, reply in self.answers if piece in prompt), "不知道")
+        if script.startswith("always:"):
+            return f"答案：{script[7:]}"
+        if script.startswith("random:"):
+            digest = hashlib.sha256(f"{script[7:]} {prompt}".encode()).digest()
+            return f"答案：{'ABCD'[digest[0] % 4]}"
+        return prompt if script == "echo" else script
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Service
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/models"):
+            self.send(200, {"object": "list", "data": [{"id": self.server.options.name, "object": "model"}]})
+        elif self.path == "/stats":
+            service = self.server
+            names = ("requests", "peak", "settings", "prompts")
+            self.send(
+                200, {name: getattr(service, name) for name in names} | {"models": sorted(service.models)}
+            )
+        else:
+            self.send(404, {"error": {"message": "no such path", "code": 404}})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+        service = self.server
+        if not self.path.endswith("/chat/completions"):
+            self.send(404, {"error": {"message": f"no such path {self.path}", "code": 404}})
+            return
+        prompt = "\n".join(str(message.get("content")) for message in body.get("messages", []))
+        settings = {k: v for k, v in body.items() if k not in ("messages", "model")}
+        with service.lock:
+            service.requests += 1
+            number = service.requests
+            service.open += 1
+            service.peak = max(service.peak, service.open)
+            service.models.add(str(body.get("model")))
+            if settings not in service.settings:
+                service.settings.append(settings)
+            if service.options.keep_prompts:
+                service.prompts.append(prompt)
+        try:
+            self.answer(body, prompt, service.fault(number, prompt))
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        finally:
+            with service.lock:
+                service.open -= 1
+
+    def answer(self, body: dict[str, Any], prompt: str, fault: str) -> None:
+        options = self.server.options
+        if fault == "die":
+            os._exit(1)
+        if options.latency_s:
+            time.sleep(options.latency_s)
+        if fault == "slow":
+            time.sleep(options.slow_s)
+        if options.check_name and body.get("model") != options.name:
+            message = f"The model `{body.get('model')}` does not exist. Options: A B C"
+            self.send(404, {"error": {"message": message, "code": "model_not_found"}})
+            return
+        if fault in ("500", "429", "503"):
+            error = {"message": f"failed on purpose, Option B ({fault})", "code": int(fault)}
+            self.send(int(fault), {"error": error})
+            return
+        if fault == "context":
+            error = {"message": LENGTH_ERROR, "type": "BadRequestError", "code": "context_length_exceeded"}
+            self.send(400, {"error": error})
+            return
+        if fault == "bad":
+            self.send(400, {"error": {"message": "invalid request B", "code": 400}})
+            return
+        if fault == "nochoices":
+            self.send(200, {"error": {"message": "engine is dead, B", "code": 500}})
+            return
+        if fault == "garbage":
+            self.raw(200, b"<html>Bad gateway B</html>", "text/html")
+            return
+        content: str | None = self.server.reply(prompt)
+        if fault in ("empty", "null"):
+            content = "" if fault == "empty" else None
+        elif fault == "errortext":
+            content = '{"error": {"message": "CUDA error, see option B", "code": 500}}'
+        elif fault == "cut":
+            content = "我们来逐项分析。选项 A 的意思是"
+        choice = {
+            "index": 0,
+            "finish_reason": "length" if fault == "cut" else "stop",
+            "message": {"role": "assistant", "content": content},
+        }
+        answered = {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "somebody-else" if fault == "other" else body.get("model", options.name),
+            "choices": [choice],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+        }
+        self.send(200, answered)
+
+    def send(self, status: int, body: dict[str, Any]) -> None:
+        self.raw(status, json.dumps(body, ensure_ascii=False).encode(), "application/json")
+
+    def raw(self, status: int, content: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--name", default="m")
+    parser.add_argument("--reply", default="答案：A")
+    parser.add_argument("--answers")
+    parser.add_argument("--fault", action="append", default=[])
+    parser.add_argument("--fault-prompt", action="append", default=[])
+    parser.add_argument("--latency-s", type=float, default=0.0)
+    parser.add_argument("--slow-s", type=float, default=5.0)
+    parser.add_argument("--check-name", action="store_true")
+    parser.add_argument("--keep-prompts", action="store_true")
+    service = Service(parser.parse_args())
+    print(f"READY {service.server_address[1]}", flush=True)
+    service.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
