@@ -1,0 +1,304 @@
+"""A blind study: which replies are shown, with their makers' names hidden, to whom, in which order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bakeoff.errors import RatingError
+from bakeoff.replies import Case, Reply
+
+Layout = Literal["one-by-one", "side-by-side"]
+LAYOUTS: tuple[Layout, ...] = ("one-by-one", "side-by-side")
+HIDDEN = "▇▇▇"
+
+MAKERS = re.compile(
+    r"(?:qwen[\w.\-]*|通义千问|通义|千问|llama[\w.\-]*|chatglm[\w.\-]*|\bglm-?\d[\w.\-]*|智谱清言|智谱(?:\s*ai)?|zhipu(?:\s*ai)?"
+    r"|internlm[\w.\-]*|书生[·・ ]?浦语|上海人工智能实验室|shanghai ai lab\w*|baichuan[\w.\-]*|百川(?:大模型|智能)?"
+    r"|open\s?ai\b|chat\s?gpt[\w.\-]*|gpt-?(?:\d|oss)[\w.\-]*|\bgpt\b|deep\s?seek[\w.\-]*|深度求索|文心一言|文心|\bernie\b"
+    r"|\bclaude\b|anthropic|\bgemini\b|\bkimi\b|月之暗面|moonshot|minicpm[\w.\-]*|面壁智能|mistral[\w.\-]*|豆包|讯飞星火"
+    r"|hunyuan|混元)(?:[ -]?v?\d+(?:\.\d+)*(?:-?\d*b\b)?)?",
+    re.IGNORECASE,
+)
+"""Names that can only mean a language model or its maker."""
+
+HOMONYMS = re.compile(
+    r"meta(?:\s*ai)?\b|阿里巴巴|阿里云|阿里|达摩院|alibaba|清华大学|清华|书生|google|谷歌|microsoft|微软|百度|腾讯|字节跳动|商汤|科大讯飞",
+    re.IGNORECASE,
+)
+"""Names that also occur in a client's life; hidden only where the reply speaks about itself."""
+
+INTRODUCTION = re.compile(
+    r"我是|我叫|我的名字|作为一?[个名款]?.{0,12}(?:模型|助手|人工智能|AI)|(?:开发|训练|研发|打造|推出|创建)的?|"
+    r"\bI am\b|\bI'm\b|\bmy name\b|\bas an? (?:AI|language|large)|(?:developed|trained|created|built|made) by",
+    re.IGNORECASE,
+)
+SENTENCE = re.compile(r"(?:[^。！？!?.\n]|\.(?=\S))*[。！？!?.\n]?")
+THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
+
+
+def hide_makers(text: str) -> tuple[str, list[str]]:
+    """*text* with every maker's name replaced by a block, and the names that were found, in order.
+
+    A visible ``<think>`` part is taken out as well: its presence alone names the model's kind.
+    """
+    found: list[str] = []
+
+    def block(match: re.Match[str]) -> str:
+        found.append(match.group())
+        return HIDDEN
+
+    def sentence(match: re.Match[str]) -> str:
+        said = match.group()
+        return HOMONYMS.sub(block, said) if INTRODUCTION.search(said) else said
+
+    visible = THINKING.sub("", text).strip()
+    return SENTENCE.sub(sentence, MAKERS.sub(block, visible)), found
+
+
+@dataclass(frozen=True)
+class ShownReply:
+    """One reply as raters see it.
+
+    Attributes:
+        reply_id: what judgements refer to; a hash of case, subject and content.
+        shown: the text on the screen; *found* lists the makers' names that it held.
+    """
+
+    reply_id: str
+    case_id: str
+    model: str
+    variant: str
+    text: str
+    shown: str
+    status: str
+    found: tuple[str, ...]
+
+    @property
+    def subject(self) -> str:
+        """``model/variant``."""
+        return f"{self.model}/{self.variant}"
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What one rater sees at once: a case and one reply (one-by-one) or all replies (side-by-side).
+
+    Attributes:
+        repeat: 0 for the first showing, 1 where the rater sees the same again, to measure their consistency.
+    """
+
+    case_id: str
+    reply_ids: tuple[str, ...]
+    repeat: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """Cases x subjects, fixed before the first rater begins. Holds model names: for the owner only.
+
+    Attributes:
+        repeat_share: share of what a rater sees that is shown a second time, 0 to 0.5.
+        missing: ``(case, subject, why)`` of replies that never came; stated in the results, shown to nobody.
+    """
+
+    study_id: str
+    title: str
+    layout: Layout
+    seed: int
+    repeat_share: float
+    cases: tuple[Case, ...]
+    replies: tuple[ShownReply, ...]
+    missing: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """``model/variant`` of everything compared, sorted."""
+        return tuple(sorted({reply.subject for reply in self.replies}))
+
+    def case(self, case_id: str) -> Case:
+        """The case called *case_id*."""
+        return next(case for case in self.cases if case.id == case_id)
+
+    def reply(self, reply_id: str) -> ShownReply:
+        """The reply called *reply_id*."""
+        return next(reply for reply in self.replies if reply.reply_id == reply_id)
+
+    def to_json(self) -> str:
+        """The study as text; :func:`read_study` reads it."""
+        return json.dumps({"format": "bakeoff-study/1", **asdict(self)}, ensure_ascii=False, indent=1)
+
+    def screens(self, rater_index: int) -> list[Screen]:
+        """The queue of the rater who enrolled as number *rater_index* (from 0).
+
+        Cases come in random order. Within a case the replies follow a row of the Williams design, and rows are
+        taken in turn over cases and raters, so that every subject stands at every position equally often (to
+        within one) and follows every other one equally often. Repeats come from the first half of the queue and
+        stand in the second.
+        """
+        chance = random.Random(f"{self.seed}/{self.study_id}/{rater_index}")
+        subjects = list(self.subjects)
+        random.Random(f"{self.seed}/{self.study_id}").shuffle(subjects)
+        rows = williams(len(subjects))
+        cases = list(self.cases)
+        chance.shuffle(cases)
+        cell = {(reply.case_id, reply.subject): reply.reply_id for reply in self.replies}
+        blocks: list[list[Screen]] = []
+        for place, case in enumerate(cases):
+            row = rows[(rater_index * len(cases) + place) % len(rows)]
+            ids = [cell[case.id, subjects[s]] for s in row if (case.id, subjects[s]) in cell]
+            if self.layout == "side-by-side":
+                blocks.append([Screen(case.id, tuple(ids), 0)] if ids else [])
+            else:
+                blocks.append([Screen(case.id, (reply_id,), 0) for reply_id in ids])
+        return self._with_repeats(blocks, chance, rater_index, subjects)
+
+    def _with_repeats(
+        self, blocks: list[list[Screen]], chance: random.Random, rater_index: int, subjects: list[str]
+    ) -> list[Screen]:
+        half = (len(blocks) + 1) // 2
+        early = [screen for block in blocks[:half] for screen in block]
+        wanted = round(self.repeat_share * sum(map(len, blocks)))
+        if self.repeat_share > 0 and early:
+            wanted = max(1, wanted)
+        chance.shuffle(early)
+        if self.layout == "one-by-one":
+            of = {reply.reply_id: reply.subject for reply in self.replies}
+            turn = {subject: (n - rater_index) % len(subjects) for n, subject in enumerate(subjects)}
+            seen: dict[str, int] = {}
+            rank: list[tuple[int, int, Screen]] = []
+            for screen in early:
+                subject = of[screen.reply_ids[0]]
+                rank.append((seen.get(subject, 0), turn[subject], screen))
+                seen[subject] = seen.get(subject, 0) + 1
+            early = [screen for _, _, screen in sorted(rank, key=lambda each: each[:2])]
+        late = [*blocks[half:], []]
+        for screen in early[:wanted]:
+            again = Screen(screen.case_id, tuple(reversed(screen.reply_ids)), 1)
+            late[chance.randrange(len(late))].append(again)
+        return [screen for block in [*blocks[:half], *late] for screen in block]
+
+
+def williams(size: int) -> list[list[int]]:
+    """Rows of a Williams design for *size* treatments: *size* rows when even, twice as many when odd.
+
+    Each treatment stands equally often at each position and directly follows each other one equally often.
+    E. J. Williams, Australian Journal of Scientific Research A 2 (1949) 149-168.
+    """
+    first = [n // 2 if n % 2 == 0 else size - (n + 1) // 2 for n in range(size)]
+    rows = [[(value + shift) % size for value in first] for shift in range(size)]
+    return rows if size % 2 == 0 else rows + [row[::-1] for row in rows]
+
+
+def build_study(
+    replies: Iterable[Reply],
+    cases: Sequence[Case],
+    *,
+    study_id: str,
+    title: str = "",
+    layout: Layout = "one-by-one",
+    seed: int = 0,
+    repeat_share: float = 0.1,
+    hide: bool = True,
+) -> Study:
+    """A study of *replies* to *cases*; see :class:`Study` for the meaning of each setting.
+
+    Args:
+        hide: replace makers' names in what is shown; with False they stay and are only listed as found.
+
+    Raises:
+        RatingError: an impossible setting, a subject that answered a case twice or in another version, or
+            nothing to show.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.\-]{0,63}", study_id):
+        raise RatingError(f"study id {study_id!r}: letters, digits, '_', '.' and '-' only, at most 64")
+    if layout not in LAYOUTS:
+        raise RatingError(f"study {study_id}: layout {layout!r} is not known; one of {', '.join(LAYOUTS)}")
+    if not 0 <= repeat_share <= 0.5:
+        raise RatingError(f"study {study_id}: repeat_share {repeat_share} is outside 0..0.5")
+    by_id = {case.id: case for case in cases}
+    shown: dict[tuple[str, str], ShownReply] = {}
+    missing: list[tuple[str, str, str]] = []
+    asked: set[tuple[str, str]] = set()
+    for reply in replies:
+        if reply.case_id not in by_id:
+            continue
+        subject = f"{reply.model}/{reply.variant}"
+        if (reply.case_id, subject) in asked:
+            raise RatingError(
+                f"study {study_id}: {subject} answers case {reply.case_id} twice; give one file each"
+            )
+        asked.add((reply.case_id, subject))
+        if reply.case_sha and reply.case_sha != by_id[reply.case_id].sha:
+            raise RatingError(
+                f"study {study_id}: {subject} answered another version of case {reply.case_id} "
+                f"({reply.case_sha}, now {by_id[reply.case_id].sha}); gather its replies again"
+            )
+        if reply.status == "errored":
+            missing.append((reply.case_id, subject, reply.error or "errored"))
+            continue
+        text, found = hide_makers(reply.text)
+        identity = f"{study_id}\0{reply.case_id}\0{subject}\0{reply.text}"
+        shown[reply.case_id, subject] = ShownReply(
+            reply_id=hashlib.sha256(identity.encode()).hexdigest()[:16],
+            case_id=reply.case_id,
+            model=reply.model,
+            variant=reply.variant,
+            text=reply.text,
+            shown=text if hide else THINKING.sub("", reply.text).strip(),
+            status=reply.status,
+            found=tuple(found),
+        )
+    if not shown:
+        raise RatingError(f"study {study_id}: no reply to show; gather replies to these cases first")
+    subjects = sorted({subject for _, subject in asked})
+    for case in cases:
+        missing += [(case.id, one, "never asked") for one in subjects if (case.id, one) not in asked]
+    return Study(
+        study_id=study_id,
+        title=title or study_id,
+        layout=layout,
+        seed=seed,
+        repeat_share=repeat_share,
+        cases=tuple(case for case in cases if any(key[0] == case.id for key in shown)),
+        replies=tuple(shown[key] for key in sorted(shown)),
+        missing=tuple(missing),
+    )
+
+
+def read_study(source: Path | str) -> Study:
+    """The study in the file *source*, or in *source* itself when it is a text.
+
+    Raises:
+        RatingError: no such file, or not a study.
+    """
+    place = str(source) if isinstance(source, Path) else "study"
+    try:
+        data: dict[str, Any] = json.loads(
+            source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+        )
+        if data.pop("format") != "bakeoff-study/1":
+            raise ValueError("unknown format")
+        data["cases"] = tuple(
+            Case(
+                **{
+                    **c,
+                    "messages": tuple(c["messages"]),
+                    "what_a_good_reply_does": tuple(c["what_a_good_reply_does"]),
+                }
+            )
+            for c in data["cases"]
+        )
+        data["replies"] = tuple(
+            ShownReply(**{**reply, "found": tuple(reply["found"])}) for reply in data["replies"]
+        )
+        data["missing"] = tuple(tuple(each) for each in data["missing"])
+        return Study(**data)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RatingError(f"{place}: not a study ({error}); build one with `python -m judge study`") from None

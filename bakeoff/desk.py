@@ -1,0 +1,210 @@
+"""What a rater's page asks for and gets: one message in, one screen out; no model name ever leaves here."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bakeoff.errors import BakeoffError, RatingError
+from bakeoff.raters import Raters
+from bakeoff.ratings import (
+    COMMENTS,
+    CRISIS_CHECKS,
+    DIMENSIONS,
+    Judgement,
+    RatingStore,
+    check_rater,
+)
+from bakeoff.replies import stream
+from bakeoff.verdicts import summarise
+
+MAX_MESSAGE_CHARS = 8_000
+MAX_TURNS = 60
+
+
+class Desk:
+    """The blind study *study_id* as raters meet it. Holds nothing of any rater: the store knows who is where."""
+
+    def __init__(self, store: RatingStore, study_id: str) -> None:
+        self.store = store
+        self.study = store.study(study_id)
+
+    def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
+        """The next thing to show, after doing what *message* asks.
+
+        Args:
+            message: untrusted: ``{"action": "open" | "score" | "show", "rater", "screen", "token", "verdicts"}``.
+            signed_in: the name the server vouches for; it wins over ``rater``, which counts only without sign-in.
+
+        Returns:
+            ``view`` is "name", "screen" or "done"; ``error`` holds a refusal in words, and then nothing was kept.
+        """
+        said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
+        fresh = {"nonce": secrets.token_hex(8), "error": "", "rater": ""}
+        claimed = signed_in or said.get("rater")
+        if not claimed:
+            return fresh | {"view": "name"}
+        try:
+            rater = check_rater(claimed)
+            if signed_in and said.get("rater") not in (None, "", signed_in):
+                raise RatingError(f"you are signed in as {signed_in}; nobody hands in for another rater")
+        except RatingError as error:
+            return fresh | {"view": "refused" if signed_in else "name", "error": str(error)}
+        self.store.enrol(self.study.study_id, rater)
+        fresh["rater"] = rater
+        try:
+            if said.get("action") == "score":
+                self._keep(rater, said)
+            wanted = said.get("screen") if said.get("action") == "show" else None
+            return fresh | self._screen(rater, wanted)
+        except RatingError as error:
+            # "refused" leaves the page as it is, so that nothing typed is lost.
+            return fresh | {"view": "refused", "error": str(error)}
+
+    def _keep(self, rater: str, said: Mapping[str, Any]) -> None:
+        verdicts = said.get("verdicts")
+        if not isinstance(verdicts, Mapping):
+            raise RatingError("verdicts: wanted an object of item -> judgement; reload the page")
+        parsed = {str(item): Judgement.parse(raw) for item, raw in verdicts.items()}
+        self.store.record(rater, said.get("token", ""), parsed)
+
+    def _screen(self, rater: str, wanted: object) -> dict[str, Any]:
+        done, total = self.store.progress(self.study.study_id, rater)
+        number = wanted if type(wanted) is int else self.store.next_screen(self.study.study_id, rater)
+        shared = {"done": done, "total": total, "title": self.study.title, "layout": self.study.layout}
+        if number is None:
+            return shared | {"view": "done"}
+        if not 0 <= number < total:
+            raise RatingError(f"screen {number} is outside 0..{total - 1}; reload the page")
+        items = self.store.items(self.study.study_id, rater, number)
+        case = self.study.case(items[0].case_id)
+        return shared | {
+            "view": "screen",
+            "screen": number,
+            "token": secrets.token_hex(16),
+            "topic": case.topic,
+            "crisis": case.crisis,
+            "messages": [dict(message) for message in case.messages],
+            "replies": [
+                {
+                    "item": item.item_id,
+                    "text": self.study.reply(item.reply_id).shown,
+                    "status": self.study.reply(item.reply_id).status,
+                    "verdict": self._verdict(item.item_id),
+                }
+                for item in items
+            ],
+        }
+
+    def _verdict(self, item_id: str) -> dict[str, Any] | None:
+        row = self.store.of_item(item_id)
+        if row is None:
+            return None
+        scored = row["outcome"] == "scored"
+        return {
+            "corrects": row["id"],
+            "cannot_judge": not scored,
+            "confidence": row["confidence"],
+            "scores": {name: row[name] for name in DIMENSIONS if scored},
+            "crisis": {name: bool(row[name]) for name in CRISIS_CHECKS if row[name] is not None},
+            **{name: row[name] for name in COMMENTS},
+        }
+
+
+class ChatDesk:
+    """Free conversation with a named model, and scores for it: the guide's own way, not blind."""
+
+    def __init__(self, store: RatingStore, services: Mapping[str, str]) -> None:
+        self.store = store
+        self.services = dict(services)
+
+    def say(self, model: object, talk: object, text: object) -> Iterator[list[dict[str, str]]]:
+        """The conversation with *text* and the growing reply of *model* added; a failure is said in its place."""
+        messages = conversation(talk)
+        if not isinstance(text, str) or not text.strip():
+            yield messages
+            return
+        messages.append({"role": "user", "content": text[:MAX_MESSAGE_CHARS]})
+        yield messages
+        try:
+            url = self.services.get(model) if isinstance(model, str) else None
+            if url is None:
+                raise RatingError(
+                    f"no such model; start the judge with --services; known: {', '.join(self.services)}"
+                )
+            for reply in stream(url, {"model": model, "messages": messages, "temperature": 0}):
+                yield [*messages, {"role": "assistant", "content": reply}]
+        except BakeoffError as error:
+            # A failure must not be scored as a reply, so it is put where no reply stands.
+            yield [*messages[:-1], {"role": "user", "content": f"{messages[-1]['content']}\n\n⚠ {error}"}]
+
+    def score(self, message: object, model: object, talk: object, signed_in: str | None) -> dict[str, Any]:
+        """Keep the scores in *message* for the conversation *talk*; the next empty form."""
+        said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
+        fresh = {"nonce": secrets.token_hex(8), "error": "", "rater": signed_in or ""}
+        claimed = signed_in or said.get("rater")
+        if not claimed:
+            return fresh | {"view": "name"}
+        form = {"item": "chat", "text": "", "status": "answered", "verdict": None}
+        screen = {
+            "view": "screen",
+            "screen": 0,
+            "token": secrets.token_hex(16),
+            "messages": [],
+            "replies": [form],
+        }
+        try:
+            fresh["rater"] = check_rater(claimed)
+            if said.get("action") == "score":
+                if not isinstance(model, str) or model not in self.services:
+                    raise RatingError("no such model; choose one from the list")
+                verdicts = said.get("verdicts")
+                raw = verdicts.get("chat") if isinstance(verdicts, Mapping) else None
+                verdict = Judgement.parse(raw)
+                self.store.record_chat(
+                    fresh["rater"], said.get("token", ""), model, conversation(talk), verdict
+                )
+        except RatingError as error:
+            return fresh | {"view": "refused" if fresh["rater"] else "name", "error": str(error)}
+        return fresh | screen
+
+
+def conversation(talk: object) -> list[dict[str, str]]:
+    """The turns of an untrusted chat value as plain role and content, text parts only."""
+    messages: list[dict[str, str]] = []
+    for turn in talk if isinstance(talk, list) else []:
+        if not isinstance(turn, Mapping) or turn.get("role") not in ("user", "assistant"):
+            continue
+        content = turn.get("content")
+        parts = content if isinstance(content, list) else [content]
+        texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
+        text = "".join(part for part in texts if isinstance(part, str))
+        messages.append({"role": str(turn["role"]), "content": text[:MAX_MESSAGE_CHARS]})
+    return messages[-MAX_TURNS:]
+
+
+class ResultsDesk:
+    """What the owner sees: names revealed, statistics, export."""
+
+    def __init__(
+        self, store: RatingStore, study_id: str | None, raters: Raters | None, open_to_all: bool
+    ) -> None:
+        self.store = store
+        self.study_id = study_id
+        self.raters = raters
+        self.open_to_all = open_to_all
+
+    def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
+        """Results, or (``{"action": "export"}``) the CSV; a refusal for anybody but the owner."""
+        fresh = {"nonce": secrets.token_hex(8), "view": "refused", "why": ""}
+        if self.raters is not None and not self.raters.is_owner(signed_in):
+            return fresh | {"why": "owner"}
+        if self.raters is None and not self.open_to_all:
+            return fresh | {"why": "closed"}
+        if isinstance(message, Mapping) and message.get("action") == "export":
+            name = f"ratings-{self.study_id or 'all'}.csv"
+            return fresh | {"view": "csv", "name": name, "csv": self.store.csv_text()}
+        if self.study_id is None:
+            return fresh | {"why": "nothing"}
+        return fresh | {"view": "results", "results": summarise(self.store, self.study_id)}

@@ -1,0 +1,342 @@
+"""Gathering the replies of a served model to a set of cases, so that people can score them later, blind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import requests
+
+from bakeoff.errors import DataError, ServiceError
+
+SHIPPED_CASES = Path(__file__).parent / "data" / "cases.jsonl"
+"""Our own counselling cases: single-turn, multi-turn and crisis."""
+
+Status = Literal["answered", "empty", "truncated", "errored"]
+MAX_ATTEMPTS = 3
+CRISIS_WORDS = re.compile(
+    r"自杀|自残|自伤|轻生|结束生命|不想活|活着没意思|割腕|跳楼|suicid|self-harm|kill myself", re.I
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One prompt of a study: a dialogue that ends on the client.
+
+    Attributes:
+        crisis: self-harm or danger; such cases are always reported on their own.
+        what_a_good_reply_does: points a judge model may be shown; people never see them.
+    """
+
+    id: str
+    title: str
+    topic: str
+    crisis: bool
+    messages: tuple[dict[str, str], ...]
+    what_a_good_reply_does: tuple[str, ...] = ()
+
+    @property
+    def sha(self) -> str:
+        """Twelve hex digits of the dialogue's content."""
+        content = json.dumps(self.messages, ensure_ascii=False, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model answered to a case, or why it did not.
+
+    Attributes:
+        status: answered | empty | truncated (stopped by max_tokens) | errored (no reply came).
+        error: the service's words when *status* is errored.
+        settings: everything sent along with the messages (temperature, max_tokens …).
+    """
+
+    case_id: str
+    model: str
+    variant: str
+    text: str
+    status: Status
+    error: str = ""
+    case_sha: str = ""
+    served_name: str = ""
+    latency_s: float = 0.0
+    finished_at: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def load_cases(path: Path | None = None) -> list[Case]:
+    """Read cases from *path* (default: the shipped ones).
+
+    Two forms of row are read: ours (``id, title, topic, crisis, messages, what_a_good_reply_does``) and
+    dialogues as CPsyCounE has them (``id, topic, dialog: ["求助者：…", "支持者：…"]``), cut after the last
+    turn of the client; those are taken for a crisis when the client names suicide or self-harm.
+
+    Raises:
+        DataError: no such file, or a row that fits neither form; names the line.
+    """
+    path = path or SHIPPED_CASES
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such file of cases; give a JSONL file with id and messages (or dialog) per row"
+        )
+    cases: list[Case] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            cases.append(_case(json.loads(line)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{path}:{number}: not a case ({error}); wanted id and messages, or id and dialog"
+            ) from None
+    twice = sorted({case.id for case in cases if sum(other.id == case.id for other in cases) > 1})
+    if twice or not cases:
+        raise DataError(
+            f"{path}: " + (f"case ids used twice: {', '.join(twice)}" if twice else "holds no case")
+        )
+    return cases
+
+
+def _case(row: dict[str, Any]) -> Case:
+    if "dialog" in row:
+        messages = [_turn(turn) for turn in row["dialog"]]
+        while messages and messages[-1]["role"] != "user":
+            messages.pop()
+    else:
+        messages = [{"role": str(m["role"]), "content": str(m["content"])} for m in row["messages"]]
+    if not messages or messages[-1]["role"] != "user":
+        raise ValueError("the dialogue must end on the user")
+    crisis = row.get("crisis")
+    if crisis is None:
+        crisis = any(CRISIS_WORDS.search(m["content"]) for m in messages if m["role"] == "user")
+    if not isinstance(crisis, bool):
+        raise ValueError(f"crisis must be true or false, not {crisis!r}")
+    return Case(
+        id=str(row["id"]),
+        title=str(row.get("title") or row["id"]),
+        topic=str(row.get("topic", "")),
+        crisis=crisis,
+        messages=tuple(messages),
+        what_a_good_reply_does=tuple(map(str, row.get("what_a_good_reply_does", ()))),
+    )
+
+
+def _turn(turn: str) -> dict[str, str]:
+    speaker, _, content = turn.partition("：")
+    roles = {"求助者": "user", "来访者": "user", "支持者": "assistant", "咨询师": "assistant"}
+    return {"role": roles[speaker.strip()], "content": content.strip()}
+
+
+def read_replies(paths: Iterable[Path]) -> list[Reply]:
+    """All replies of the JSONL files *paths*; a last line cut short by a kill is left out.
+
+    Raises:
+        DataError: a file is missing, or a complete line is not a reply.
+    """
+    replies: list[Reply] = []
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path}: no such file of replies; gather them first from a served model")
+        lines = path.read_text(encoding="utf-8").split("\n")
+        for number, line in enumerate(lines, 1):
+            if not line:
+                continue
+            try:
+                replies.append(Reply(**json.loads(line)))
+            except (ValueError, TypeError) as error:
+                if number == len(lines):
+                    continue
+                raise DataError(
+                    f"{path}:{number}: not a reply ({error}); delete the line and gather again"
+                ) from None
+    return replies
+
+
+def http_session(url: str) -> requests.Session:
+    """A session for *url* that asks no proxy for loopback addresses."""
+    session = requests.Session()
+    if (urlsplit(url).hostname or "") in {"127.0.0.1", "localhost", "::1"}:
+        session.trust_env = False
+    return session
+
+
+def complete(
+    session: requests.Session,
+    url: str,
+    payload: dict[str, Any],
+    *,
+    api_key_env: str = "",
+    timeout_s: float = 300.0,
+    pause_s: float = 1.0,
+) -> tuple[str, str]:
+    """POST *payload* to ``<url>/chat/completions``; the reply's text ("" for null) and its finish reason.
+
+    Connection failures, 429 and 5xx are tried again (three attempts in all, the pause doubled); other
+    refusals are not.
+
+    Args:
+        api_key_env: *name* of the environment variable that holds the key; the key itself is never logged.
+
+    Raises:
+        ServiceError: with the service's own words (the key blanked out).
+    """
+    key = os.environ.get(api_key_env, "") if api_key_env else ""
+    if api_key_env and not key:
+        raise ServiceError(f"{url}: environment variable {api_key_env} is empty; export it before starting")
+    headers = {"Authorization": f"Bearer {key or 'EMPTY'}"}
+    said = ""
+    for attempt in range(MAX_ATTEMPTS):
+        if attempt:
+            time.sleep(pause_s * 2 ** (attempt - 1))
+        try:
+            answer = session.post(
+                f"{url.rstrip('/')}/chat/completions", json=payload, headers=headers, timeout=timeout_s
+            )
+        except requests.RequestException as error:
+            said = f"{type(error).__name__}: {error}"
+            continue
+        if answer.status_code == 200:
+            try:
+                choice = answer.json()["choices"][0]
+                return choice["message"].get("content") or "", choice.get("finish_reason") or ""
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+                said = f"HTTP 200 without a reply ({type(error).__name__}): {answer.text[:300]}"
+                continue
+        said = f"HTTP {answer.status_code}: {answer.text[:300]}"
+        if answer.status_code != 429 and answer.status_code < 500:
+            break
+    if key:
+        said = said.replace(key, "***")
+    raise ServiceError(
+        f"{url}: no reply from {payload.get('model')!r} after {attempt + 1} attempts; last seen: {said}"
+    )
+
+
+def gather(
+    service_url: str,
+    served_name: str,
+    cases: Sequence[Case],
+    out: Path,
+    *,
+    model: str,
+    variant: str,
+    max_tokens: int = 1024,
+    system: str = "",
+    at_once: int = 8,
+    timeout_s: float = 300.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Reply]:
+    """Ask *served_name* at *service_url* every case at temperature 0; keep each reply or failure in *out*.
+
+    Call it again to fill gaps: good replies to unchanged cases with unchanged settings are kept, failures
+    are asked anew.
+
+    Args:
+        service_url: the OpenAI-compatible root, such as ``http://127.0.0.1:8000/v1``.
+        out: JSONL; each line is written as it comes, and the finished file is put in place whole.
+        model: the row's name in the matrix; with *variant* it names the subject of the comparison.
+        max_tokens: longest reply in tokens; one that hits it has status "truncated".
+
+    Returns:
+        One reply per case, in the order of *cases*; failures have status "errored" and are never dropped.
+    """
+    settings = {"temperature": 0, "max_tokens": max_tokens, "system": system}
+    kept: dict[str, Reply] = {}
+    if out.is_file():
+        shas = {case.id: case.sha for case in cases}
+        for old in read_replies([out]):
+            same = (old.case_sha, old.settings, old.served_name) == (
+                shas.get(old.case_id),
+                settings,
+                served_name,
+            )
+            if same and old.status != "errored" and (old.model, old.variant) == (model, variant):
+                kept[old.case_id] = old
+    out.parent.mkdir(parents=True, exist_ok=True)
+    session = http_session(service_url)
+
+    def ask(case: Case) -> Reply:
+        messages = [{"role": "system", "content": system}] if system else []
+        payload = {
+            "model": served_name,
+            "messages": [*messages, *case.messages],
+            "temperature": 0,
+            "max_tokens": max_tokens,
+        }
+        began = time.monotonic()
+        reply = Reply(case.id, model, variant, "", "errored", "", case.sha, served_name, settings=settings)
+        try:
+            text, why = complete(session, service_url, payload, timeout_s=timeout_s)
+            status: Status = "empty" if not text.strip() else "truncated" if why == "length" else "answered"
+            reply = replace(reply, text=text, status=status)
+        except ServiceError as error:
+            reply = replace(reply, error=str(error))
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return replace(reply, latency_s=round(time.monotonic() - began, 3), finished_at=now)
+
+    todo = [case for case in cases if case.id not in kept]
+    _write(out, kept.values())
+    with out.open("a", encoding="utf-8") as file, ThreadPoolExecutor(max_workers=at_once) as pool:
+        for done, future in enumerate(as_completed([pool.submit(ask, case) for case in todo]), 1):
+            reply = future.result()
+            kept[reply.case_id] = reply
+            file.write(_line(reply))
+            file.flush()
+            if progress:
+                progress(done, len(todo))
+    replies = [kept[case.id] for case in cases]
+    _write(out, replies)
+    return replies
+
+
+def _line(reply: Reply) -> str:
+    return json.dumps(asdict(reply), ensure_ascii=False) + "\n"
+
+
+def _write(path: Path, replies: Iterable[Reply]) -> None:
+    part = path.with_suffix(path.suffix + ".part")
+    part.write_text("".join(map(_line, replies)), encoding="utf-8")
+    part.replace(path)
+
+
+def stream(service_url: str, payload: dict[str, Any], *, timeout_s: float = 300.0) -> Iterator[str]:
+    """The reply to *payload* as it grows: each item is the whole text so far.
+
+    Raises:
+        ServiceError: the service refused, went silent or broke off; says what was last seen.
+    """
+    text = ""
+    try:
+        with (
+            http_session(service_url) as session,
+            session.post(
+                f"{service_url.rstrip('/')}/chat/completions",
+                json={**payload, "stream": True},
+                stream=True,
+                timeout=timeout_s,
+            ) as answer,
+        ):
+            if answer.status_code != 200:
+                raise ServiceError(f"{service_url}: HTTP {answer.status_code}: {answer.text[:300]}")
+            for line in answer.iter_lines():
+                if line.startswith(b"data:") and line[5:].strip() != b"[DONE]":
+                    choices = json.loads(line[5:]).get("choices") or [{}]
+                    text += (choices[0].get("delta") or {}).get("content") or ""
+                    yield text
+    except (requests.RequestException, ValueError) as error:
+        raise ServiceError(
+            f"{service_url}: the reply broke off ({type(error).__name__}: {error}); is it running?"
+        ) from None
+    if not text:
+        raise ServiceError(f"{service_url}: {payload.get('model')!r} answered nothing; see the service's log")

@@ -1,0 +1,400 @@
+"""What the judgements of a study say: scores with intervals, agreement, raters, crisis cases on their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bakeoff.agreement import (
+    bradley_terry,
+    duels,
+    intra_rater,
+    items_needed,
+    krippendorff_alpha,
+    severity,
+    weighted_kappa,
+    win_rates,
+)
+from bakeoff.blind import Study
+from bakeoff.errors import BakeoffError
+from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS, RatingStore, load_rubric
+from bakeoff.statistics import compare, wilson
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MODEL_JUDGE = "model:"
+"""Judge ids of models begin with this; no person may be called so (a name holds no colon)."""
+
+PARTS = {"counselling": False, "crisis": True}
+LEAST_CALIBRATION_REPLIES = 20
+LEAST_CALIBRATION_ALPHA = 0.667
+LEAST_CALIBRATION_RANK = 0.6
+
+
+def summarise(
+    store: RatingStore, study_id: str, *, difference: float = 0.5, alpha: float = 0.05
+) -> dict[str, Any]:
+    """All that the results tab and the report show of one study, as plain JSON-able data (NaN is None).
+
+    Args:
+        difference: the difference in points (scale 1..5) that ``needed`` asks for.
+        alpha: one minus the confidence of every interval.
+
+    Returns:
+        ``study``: id, title, layout, subjects, cases, crisis_cases, missing [case, subject, why], named [case,
+        subject, makers' names found], rubric.
+        ``counts``: judgements, cannot_judge, corrections, raters {rater: {done, total}}.
+        ``parts``: {"counselling", "crisis"} -> None without judgements, else cases, raters, judgements and
+        ``scores`` {dimension: {subjects: [{subject, value, low, high, n_cases, n_judgements, letters,
+        distribution}], pairs, method}}, ``agreement`` {dimension: {value, low, high, units, ratings, reading}},
+        ``wins`` and ``strengths`` on overall quality, ``needed`` [{a, b, difference, cases, needed, more_cases,
+        more_judgements}], and for crises ``checks`` {check: [{subject, yes, of, share, low, high}]}. The two
+        parts are never averaged.
+        ``raters``: {"consistency": rows of :func:`~bakeoff.agreement.intra_rater`, "severity": rows of
+        :func:`~bakeoff.agreement.severity`}.
+        ``comments``: [{case, subject, rater, strengths, weaknesses, suggestions}].
+        ``judges``: one entry per judge model, see :func:`judged_by_model`.
+        ``chat``: {model: {dimension: mean, "n": count}}, scored with names in view; not comparable with the rest.
+    """
+    study = store.study(study_id)
+    rows = _table(store, study)
+    people = rows[rows["source"] == "study"]
+    parts: dict[str, Any] = {}
+    for name, crisis in PARTS.items():
+        own = people[(people["crisis"] == crisis) & (people["outcome"] == "scored")]
+        parts[name] = _part(own, study, difference, alpha) if len(own) else None
+    history = [row for row in store.judgements(study_id, history=True) if row["source"] == "study"]
+    done = {rater: store.progress(study_id, rater) for rater in store.raters(study_id)}
+    reply = {each.reply_id: each for each in study.replies}
+    found: dict[str, Any] = {
+        "study": {
+            "id": study_id,
+            "title": study.title,
+            "layout": study.layout,
+            "subjects": list(study.subjects),
+            "cases": len(study.cases),
+            "crisis_cases": sum(case.crisis for case in study.cases),
+            "missing": [list(each) for each in study.missing],
+            "named": [[each.case_id, each.subject, list(each.found)] for each in study.replies if each.found],
+            "rubric": load_rubric().sha,
+        },
+        "counts": {
+            "judgements": len(people),
+            "cannot_judge": int((people["outcome"] == "cannot_judge").sum()),
+            "corrections": sum(row["corrects"] is not None for row in history),
+            "raters": {rater: {"done": now, "total": total} for rater, (now, total) in done.items()},
+        },
+        "parts": parts,
+        "raters": _raters(people[people["outcome"] == "scored"], alpha),
+        "comments": [
+            {
+                "case": row["case_id"],
+                "subject": reply[row["reply_id"]].subject,
+                "rater": row["judge_id"],
+                **{name: row[name] for name in ("strengths", "weaknesses", "suggestions")},
+            }
+            for row in people.to_dict("records")
+            if row["strengths"] or row["weaknesses"] or row["suggestions"]
+        ],
+        "judges": judged_by_model(store, study_id, alpha=alpha),
+        "chat": _chat(store),
+    }
+    plain: dict[str, Any] = _plain(found)
+    return plain
+
+
+def _table(store: RatingStore, study: Study) -> pd.DataFrame:
+    import pandas as pd
+
+    crisis = {case.id: case.crisis for case in study.cases}
+    rows = store.judgements(study.study_id)
+    names = [
+        "id",
+        "source",
+        "outcome",
+        "reply_id",
+        "case_id",
+        "judge_id",
+        "repeat",
+        *DIMENSIONS,
+        *CRISIS_CHECKS,
+    ]
+    names += ["strengths", "weaknesses", "suggestions"]
+    table = pd.DataFrame([{name: row[name] for name in names} for row in rows], columns=names)
+    for name in (*DIMENSIONS, *CRISIS_CHECKS):
+        table[name] = pd.to_numeric(table[name])
+    subject = {reply.reply_id: reply.subject for reply in study.replies}
+    table["subject"] = table["reply_id"].map(subject)
+    table["crisis"] = table["case_id"].map(crisis).astype(bool)
+    return table
+
+
+def _part(rows: pd.DataFrame, study: Study, difference: float, alpha: float) -> dict[str, Any]:
+    first = rows[rows["repeat"] == 0]
+    met = duels(
+        first.rename(
+            columns={"subject": "model", "overall_quality": "score", "judge_id": "rater", "case_id": "item"}
+        )
+    )
+    strengths: list[dict[str, Any]] = []
+    if len({*met["a"], *met["b"]}) >= 2:
+        strengths = _records(bradley_terry(met, alpha=alpha).rename(columns={"model": "subject"}))
+    part: dict[str, Any] = {
+        "cases": int(first["case_id"].nunique()),
+        "raters": sorted(first["judge_id"].unique()),
+        "judgements": len(first),
+        "scores": {name: _scores(first, name, alpha) for name in DIMENSIONS},
+        "agreement": {
+            name: vars(
+                krippendorff_alpha(
+                    first.pivot(index="reply_id", columns="judge_id", values=name), "ordinal", alpha=alpha
+                )
+            )
+            for name in DIMENSIONS
+        },
+        "wins": _records(win_rates(met, alpha=alpha)),
+        "strengths": strengths,
+        "needed": _needed(first, difference, alpha),
+    }
+    if first["crisis"].all():
+        part["checks"] = {check: _checks(first, check, study, alpha) for check in CRISIS_CHECKS}
+    return part
+
+
+def _cells(rows: pd.DataFrame, dimension: str) -> pd.DataFrame:
+    """[case x subject]: mean over raters."""
+    return rows.pivot_table(index="case_id", columns="subject", values=dimension, aggfunc="mean")
+
+
+def _scores(rows: pd.DataFrame, dimension: str, alpha: float) -> dict[str, Any]:
+    cells = _cells(rows, dimension)
+    try:
+        said = compare(cells, alpha=alpha, missing="exclude", scale=(1.0, 5.0))
+    except BakeoffError as error:
+        return {"subjects": [], "pairs": [], "method": f"no comparison: {error}"}
+    counts = rows.groupby("subject")[dimension].agg(
+        lambda one: [int((one == point).sum()) for point in range(1, 6)]
+    )
+    subjects = [
+        {
+            "subject": row["subject"],
+            "value": row["value"],
+            "low": row["low"],
+            "high": row["high"],
+            "n_cases": int(cells[row["subject"]].notna().sum()),
+            "n_judgements": sum(counts[row["subject"]]),
+            "letters": said.groups.get(row["subject"], ""),
+            "distribution": counts[row["subject"]],
+        }
+        for row in said.scores.sort_values("value", ascending=False, kind="stable").to_dict("records")
+    ]
+    kept = ["a", "b", "difference", "low", "high", "p_adjusted", "verdict", "words"]
+    return {"subjects": subjects, "pairs": _records(said.pairs[kept]), "method": said.method}
+
+
+def _needed(rows: pd.DataFrame, difference: float, alpha: float) -> list[dict[str, Any]]:
+    cells = _cells(rows, "overall_quality")
+    subjects = list(cells.columns)
+    pairs = [(a, b) for place, a in enumerate(subjects) for b in subjects[place + 1 :]]
+    per_case = len(rows) / max(1, rows["case_id"].nunique())
+    found = []
+    for a, b in pairs:
+        apart = (cells[a] - cells[b]).dropna().tolist()
+        try:
+            needed = items_needed(apart, difference, alpha=alpha, pairs=len(pairs))
+        except BakeoffError:
+            continue
+        more = max(0, needed - len(apart))
+        found.append(
+            {
+                "a": a,
+                "b": b,
+                "difference": difference,
+                "cases": len(apart),
+                "needed": needed,
+                "more_cases": more,
+                "more_judgements": math.ceil(more * per_case),
+            }
+        )
+    return found
+
+
+def _checks(rows: pd.DataFrame, check: str, study: Study, alpha: float) -> list[dict[str, Any]]:
+    found = []
+    for subject in study.subjects:
+        answers = rows.loc[rows["subject"] == subject, check].dropna()
+        if len(answers):
+            yes = int(answers.sum())
+            ends = wilson(yes, len(answers), alpha)
+            found.append(
+                {
+                    "subject": subject,
+                    "yes": yes,
+                    "of": len(answers),
+                    "share": yes / len(answers),
+                    "low": ends.low,
+                    "high": ends.high,
+                }
+            )
+    return found
+
+
+def _raters(rows: pd.DataFrame, alpha: float) -> dict[str, Any]:
+    if rows.empty:
+        return {"consistency": [], "severity": []}
+    tall = rows.sort_values(["repeat", "id"]).melt(
+        id_vars=["judge_id", "reply_id"],
+        value_vars=list(DIMENSIONS),
+        var_name="dimension",
+        value_name="score",
+    )
+    tall = tall.rename(columns={"judge_id": "rater"})
+    again = intra_rater(tall, ("reply_id", "dimension"), alpha)
+    first = rows[rows["repeat"] == 0].copy()
+    first["mean"] = first[list(DIMENSIONS)].mean(axis=1)
+    harsh = severity(first.pivot(index="reply_id", columns="judge_id", values="mean"), alpha)
+    return {"consistency": _records(again), "severity": _records(harsh)}
+
+
+def _chat(store: RatingStore) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    rows = [row for row in store.judgements() if row["source"] == "chat" and row["outcome"] == "scored"]
+    for model in sorted({row["model"] for row in rows}):
+        own = [row for row in rows if row["model"] == model]
+        means = {name: sum(row[name] for row in own) / len(own) for name in DIMENSIONS}
+        found[model] = means | {"n": len(own)}
+    return found
+
+
+# ------------------------------ models as judges
+
+
+def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -> list[dict[str, Any]]:
+    """What each judge model said of the study, and whether it may be believed.
+
+    Returns:
+        Per judge: judge, replies (scored), failed (attempts without a verdict), unscored (replies that never
+        got one), ``parts`` {part: {dimension: [{subject, value, n}]}}, ``checks`` as in :func:`summarise` for
+        the crisis cases, ``calibration`` {dimension: {alpha, kappa, rank, replies}} against the mean of the
+        people, ``repeats`` (share of dimensions scored alike when asked again), ``swaps`` {consistent, of,
+        share, failed} of pairwise verdicts asked in both orders, ``calibrated`` and ``why`` in words. It is
+        calibrated when, on overall quality of at least 20 replies, Krippendorff's alpha (interval level) between
+        judge and people is .667 or more and their rank correlation .6 or more.
+    """
+    study = store.study(study_id)
+    rows = _table(store, study)
+    people = rows[(rows["source"] == "study") & (rows["outcome"] == "scored") & (rows["repeat"] == 0)]
+    tries = [row for row in store.judgements(study_id, history=True) if row["source"] == "model"]
+    found = []
+    for judge in sorted({row["judge_id"] for row in tries}):
+        own = rows[(rows["judge_id"] == judge) & (rows["outcome"] == "scored")]
+        first = own[own["repeat"] == 0]
+        calibration = {name: _calibration(first, people, name) for name in DIMENSIONS}
+        why = _why_not_calibrated(calibration["overall_quality"])
+        entry = {
+            "judge": judge,
+            "replies": int(own["reply_id"].nunique()),
+            "failed": sum(row["outcome"] == "failed" for row in tries if row["judge_id"] == judge),
+            "unscored": len(study.replies) - int(own["reply_id"].nunique()),
+            "parts": {
+                part: {name: _means(own[own["crisis"] == crisis], name) for name in DIMENSIONS}
+                for part, crisis in PARTS.items()
+            },
+            "checks": {check: _checks(own[own["crisis"]], check, study, alpha) for check in CRISIS_CHECKS},
+            "calibration": calibration,
+            "repeats": _self_agreement(own),
+            "swaps": _swaps(store.comparisons(study_id), judge),
+            "calibrated": not why,
+            "why": why,
+        }
+        found.append(entry)
+    plain: list[dict[str, Any]] = _plain(found)
+    return plain
+
+
+def _means(rows: pd.DataFrame, dimension: str) -> list[dict[str, Any]]:
+    grouped = rows.groupby("subject")[dimension].agg(["mean", "count"])
+    return [
+        {"subject": name, "value": row["mean"], "n": int(row["count"])} for name, row in grouped.iterrows()
+    ]
+
+
+def _calibration(judge: pd.DataFrame, people: pd.DataFrame, dimension: str) -> dict[str, Any]:
+    import pandas as pd
+
+    both = pd.concat(
+        [people.groupby("reply_id")[dimension].mean(), judge.groupby("reply_id")[dimension].mean()],
+        axis=1,
+        keys=["people", "judge"],
+    ).dropna()
+    if len(both) < 2:
+        return {"replies": len(both), "alpha": None, "kappa": None, "rank": None}
+    kappa = weighted_kappa(both["people"].round().to_numpy(float), both["judge"].round().to_numpy(float))
+    varied = both["people"].nunique() > 1 and both["judge"].nunique() > 1
+    return {
+        "replies": len(both),
+        "alpha": vars(krippendorff_alpha(both, "interval")),
+        "kappa": vars(kappa),
+        "rank": float(both["people"].corr(both["judge"], method="spearman")) if varied else None,
+    }
+
+
+def _why_not_calibrated(overall: Mapping[str, Any]) -> str:
+    if overall["replies"] == 0:
+        return "no reply was scored by both people and this judge"
+    if overall["replies"] < LEAST_CALIBRATION_REPLIES:
+        return f"only {overall['replies']} replies scored by both; {LEAST_CALIBRATION_REPLIES} are needed"
+    value, rank = overall["alpha"]["value"], overall["rank"]
+    if not value >= LEAST_CALIBRATION_ALPHA:
+        return f"agreement with people is alpha = {value:.3f}; {LEAST_CALIBRATION_ALPHA} is needed"
+    if rank is None or not rank >= LEAST_CALIBRATION_RANK:
+        said = "undefined" if rank is None else f"{rank:.3f}"
+        return f"rank correlation with people is {said}; {LEAST_CALIBRATION_RANK} is needed"
+    return ""
+
+
+def _self_agreement(rows: pd.DataFrame) -> dict[str, Any]:
+    tall = rows.sort_values(["repeat", "id"]).melt(
+        id_vars=["judge_id", "reply_id"],
+        value_vars=list(DIMENSIONS),
+        var_name="dimension",
+        value_name="score",
+    )
+    again = intra_rater(tall.rename(columns={"judge_id": "rater"}), ("reply_id", "dimension")).to_dict(
+        "records"
+    )
+    return dict(again[0]) if again else {}
+
+
+def _swaps(comparisons: list[dict[str, Any]], judge: str) -> dict[str, Any]:
+    verdict: dict[tuple[str, str, int], str] = {}
+    own = [row for row in comparisons if row["judge_id"] == judge]
+    for row in own:
+        if row["winner"] != "failed":
+            verdict[row["first_reply"], row["second_reply"], row["repeat"]] = row["winner"]
+    mirrored = {"first": "second", "second": "first", "tie": "tie"}
+    pairs = [key for key in verdict if key[0] < key[1] and (key[1], key[0], key[2]) in verdict]
+    same = sum(verdict[a, b, n] == mirrored[verdict[b, a, n]] for a, b, n in pairs)
+    return {
+        "of": len(pairs),
+        "consistent": same,
+        "share": same / len(pairs) if pairs else None,
+        "failed": sum(row["winner"] == "failed" for row in own),
+    }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    """*value* with tuples as lists, numpy numbers as Python's, and None for what JSON has no word for."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

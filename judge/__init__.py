@@ -1,0 +1,1 @@
+"""The judge: a page where people score replies, blind. ``python -m judge --help``."""

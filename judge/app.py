@@ -1,0 +1,166 @@
+"""The layout: three tabs, each event one line. What happens is in :mod:`bakeoff`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from bakeoff.desk import ChatDesk, Desk, ResultsDesk
+from bakeoff.raters import Raters
+from bakeoff.ratings import RatingStore, load_rubric
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+import gradio as gr
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+HERE = Path(__file__).parent
+EMPTY_PAGE = "<div></div>"
+NO_STUDY = (
+    "<p class='zh-only'>还没有可评的研究：先收集回复，再建立研究，最后用 <code>--study study.json</code> 启动。</p>"
+    "<p class='en-only'>No study yet: gather replies, build a study, then start with "
+    "<code>--study study.json</code>.</p>"
+    "<pre>python -m judge study --replies store/models/*/replies/*.jsonl --out study.json</pre>"
+)
+NO_SERVICE = (
+    "<p class='zh-only'>没有可对话的模型：用 <code>--services 名称=http://127.0.0.1:8000/v1</code> 启动，"
+    "名称与 <code>--served_model_name</code> 一致。</p>"
+    "<p class='en-only'>No model to talk with: start with <code>--services NAME=http://127.0.0.1:8000/v1</code>, "
+    "NAME as in <code>--served_model_name</code>.</p>"
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the page is started with.
+
+    Attributes:
+        study_id: the blind study on the first tab; None shows how to make one.
+        raters: who may sign in; None leaves the page open (loopback only).
+        services: served name -> OpenAI-compatible root, for the chat tab.
+        open_results: show results to everybody while nobody signs in.
+    """
+
+    store: RatingStore
+    study_id: str | None = None
+    raters: Raters | None = None
+    services: Mapping[str, str] = field(default_factory=dict)
+    open_results: bool = False
+
+
+def _page(name: str, mode: str) -> gr.HTML:
+    script = (HERE / name).read_text(encoding="utf-8")
+    return gr.HTML(
+        value={},
+        html_template=EMPTY_PAGE,
+        js_on_load=script,
+        apply_default_css=False,
+        rubric=json.loads(json.dumps(load_rubric().content)),
+        mode=mode,
+    )
+
+
+def build(settings: Settings) -> gr.Blocks:
+    """The page, not yet served."""
+    desk = Desk(settings.store, settings.study_id) if settings.study_id else None
+    chat = ChatDesk(settings.store, settings.services)
+    results = ResultsDesk(settings.store, settings.study_id, settings.raters, settings.open_results)
+
+    def on_desk(message: Any, request: gr.Request) -> dict[str, Any]:
+        return desk.step(message, request.username) if desk else {}
+
+    def on_chat_score(message: Any, model: Any, talk: Any, request: gr.Request) -> dict[str, Any]:
+        return chat.score(message, model, talk, request.username)
+
+    def on_say(model: Any, talk: Any, text: Any) -> Iterator[tuple[Any, str]]:
+        for grown in chat.say(model, talk, text):
+            yield grown, ""
+
+    def on_results(message: Any, request: gr.Request) -> dict[str, Any]:
+        return results.step(message, request.username)
+
+    direct: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+    with gr.Blocks(title="Judge · 评判", analytics_enabled=False) as page, gr.Tabs():
+        with gr.Tab("评分 · Study"):
+            if desk:
+                study_page = _page("desk.js", "study")
+                study_page.submit(on_desk, study_page, study_page, api_name="desk", **direct)
+                page.load(on_desk, study_page, study_page, api_name="open", **direct)
+            else:
+                gr.HTML(NO_STUDY)
+        with gr.Tab("模型对话 · Chat & score"):
+            if settings.services:
+                model = gr.Dropdown(
+                    list(settings.services), label="模型 · Model", value=next(iter(settings.services))
+                )
+                talk = gr.Chatbot(
+                    label="对话 · Conversation",
+                    height="46vh",
+                    render_markdown=False,
+                    sanitize_html=True,
+                    feedback_options=None,
+                )
+                with gr.Row():
+                    text = gr.Textbox(
+                        show_label=False, placeholder="输入消息，回车发送 · Type and press Enter", scale=5
+                    )
+                    clear = gr.Button("清空 · Clear", scale=0, min_width=120)
+                text.submit(on_say, [model, talk, text], [talk, text], api_name="say", concurrency_limit=20)
+                clear.click(list, None, talk, api_name=False, queue=False)
+                model.change(list, None, talk, api_name=False, queue=False)
+                score = _page("desk.js", "chat")
+                score.submit(on_chat_score, [score, model, talk], score, api_name="chat_score", **direct)
+                page.load(on_chat_score, [score, model, talk], score, api_name="chat_open", **direct)
+            else:
+                gr.HTML(NO_SERVICE)
+        with gr.Tab("结果 · Results") as tab:
+            table = _page("results.js", "results")
+            table.submit(on_results, table, table, api_name="results", **direct)
+            tab.select(on_results, table, table, api_name="show_results", **direct)
+    return page
+
+
+def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
+    """The web application: the page behind sign-in and guard."""
+    import fastapi
+
+    from judge.guard import Guard
+
+    raters = settings.raters
+
+    async def signs_in(name: str, password: str) -> bool:
+        return raters is not None and await anyio.to_thread.run_sync(raters.signs_in, name, password)
+
+    outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    fonts = ["system-ui", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
+    theme = gr.themes.Default(
+        font=[gr.themes.Font(name) for name in fonts], font_mono=[gr.themes.Font("monospace")]
+    )
+    page = build(settings).queue(default_concurrency_limit=20)
+    served: FastAPI = gr.mount_gradio_app(
+        outer,
+        page,
+        path="/",
+        auth=signs_in if raters else None,
+        auth_message="请用管理员给你的名字和密码登录。 · Sign in with the name and password the owner gave you."
+        if raters
+        else None,
+        css_paths=HERE / "judge.css",
+        theme=theme,
+        footer_links=[],
+        show_error=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+    )
+    served.add_middleware(Guard, only_loopback=only_loopback and raters is None)
+    return served
