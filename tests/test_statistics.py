@@ -28,8 +28,13 @@ from bakeoff.statistics import (
     wilson,
 )
 
-np = pytest.importorskip("numpy")
-pd = pytest.importorskip("pandas")
+
+@pytest.fixture(autouse=True, scope="module")
+def _numerical_libraries():
+    """Imported late: collecting the tests stays light."""
+    global np, pd
+    import numpy as np
+    import pandas as pd
 
 
 def matrix(n: int, accuracies: dict[str, float], seed: int = 0, shared: float = 0.6):
@@ -56,7 +61,7 @@ def row(comparison, a, b):
 
 
 def test_importing_the_module_loads_no_numerical_library():
-    script = "import sys, bakeoff.statistics; print(*sys.modules)"
+    script = "import sys, bakeoff.statistics, bakeoff.agreement; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -1,0 +1,516 @@
+"""How far raters agree, with others and with themselves, and what their judgements say about the models.
+
+Ratings come as a table [unit x rater] of numbers with NaN where a rater did not judge a unit, or tidy: one
+row per judgement. docs/statistics.md explains each measure in plain words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from bakeoff.errors import RatingError
+from bakeoff.statistics import (
+    Interval,
+    Resampling,
+    effective_clusters,
+    expanded_percentiles,
+    samples_needed,
+    wilson,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+
+Level = Literal["nominal", "ordinal", "interval", "ratio"]
+
+RELIABLE = 0.8
+TENTATIVE = 0.667
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A coefficient of agreement: 1 perfect, 0 what chance would give, below 0 worse than chance.
+
+    Attributes:
+        value: the coefficient; NaN where every rating is the same, or nothing can be paired.
+        low: lower end of its interval.
+        high: upper end of its interval.
+        units: how many units were rated at least twice; no other tells anything about agreement.
+        ratings: how many ratings these units have together.
+        reading: "reliable", "tentative", "not reliable" or "undefined", see :func:`reading`.
+    """
+
+    value: float
+    low: float
+    high: float
+    units: int
+    ratings: int
+    reading: str
+
+
+def reading(value: float) -> str:
+    """The conventional reading of an agreement coefficient (Krippendorff, Content Analysis, chapter on
+    reliability).
+
+    From .80 "reliable"; from .667 "tentative": only tentative conclusions; below "not reliable"; NaN
+    "undefined".
+    """
+    if math.isnan(value):
+        return "undefined"
+    return "reliable" if value >= RELIABLE else "tentative" if value >= TENTATIVE else "not reliable"
+
+
+def krippendorff_alpha(
+    ratings: ArrayLike | pd.DataFrame,
+    level: Level = "ordinal",
+    *,
+    alpha: float = 0.05,
+    resamples: int = 2_000,
+    seed: int = 0,
+) -> Agreement:
+    """Krippendorff's alpha of *ratings* [unit x rater], any number of raters, gaps allowed.
+
+    One minus observed over expected disagreement (Krippendorff, Computing Krippendorff's Alpha-Reliability,
+    2011). The interval comes from resampling units: other units like these, rated by raters like these.
+
+    Raises:
+        RatingError: *level* is unknown, or a ratio scale holds a negative number.
+    """
+    import numpy as np
+
+    table = np.asarray(ratings, dtype=float)
+    if level not in ("nominal", "ordinal", "interval", "ratio"):
+        raise RatingError(
+            f"krippendorff_alpha: level {level!r} is unknown; use nominal, ordinal, interval or ratio"
+        )
+    table = table[np.isfinite(table).sum(axis=1) >= 2]
+    known = np.isfinite(table)
+    values = np.unique(table[known])
+    if level == "ratio" and (values < 0).any():
+        raise RatingError(
+            f"krippendorff_alpha: rating {values[0]:g} has no place on a ratio scale; use level='interval'"
+        )
+    if len(values) < 2:
+        return Agreement(math.nan, math.nan, math.nan, len(table), int(known.sum()), "undefined")
+    counts = np.stack([(table == value).sum(axis=1) for value in values], axis=1).astype(float)
+
+    def coefficient(weights: Floats) -> Floats:
+        return _alpha(weights, counts, values, level)
+
+    value, ends = _by_units(coefficient, len(counts), alpha, resamples, seed)
+    return Agreement(value, *ends, len(table), int(known.sum()), reading(value))
+
+
+def _alpha(weights: Floats, counts: Floats, values: Floats, level: Level) -> Floats:
+    """[resample]: alpha when unit u counts *weights*[resample, u] times; *counts* is [unit x value]."""
+    import numpy as np
+
+    units, kinds = counts.shape
+    raters = counts.sum(axis=1)
+    # Pairs of values within a unit, each unit weighing as many as it has ratings.
+    pairs = counts[:, :, None] * counts[:, None, :]
+    pairs[:, np.arange(kinds), np.arange(kinds)] -= counts
+    together = (weights @ (pairs / (raters - 1)[:, None, None]).reshape(units, -1)).reshape(-1, kinds, kinds)
+    margin = weights @ counts
+    place = np.broadcast_to(values, margin.shape)
+    if level == "ordinal":
+        place = np.cumsum(margin, axis=1) - margin / 2
+    distance = np.abs(place[:, :, None] - place[:, None, :])
+    if level == "nominal":
+        distance = (distance > 0).astype(float)
+    elif level == "ratio":
+        total = place[:, :, None] + place[:, None, :]
+        distance = np.divide(distance, total, out=np.zeros_like(distance), where=total > 0)
+    squared = distance**2
+    observed = (together * squared).sum(axis=(1, 2))
+    expected = (margin[:, :, None] * margin[:, None, :] * squared).sum(axis=(1, 2)) / (margin.sum(axis=1) - 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(expected > 0, 1 - observed / expected, np.nan), dtype=float)
+
+
+def fleiss_kappa(
+    ratings: ArrayLike | pd.DataFrame, *, alpha: float = 0.05, resamples: int = 2_000, seed: int = 0
+) -> Agreement:
+    """Fleiss' kappa of *ratings* [unit x rater] (Psychological Bulletin 1971), interval by resampling units.
+
+    Categories have no order; every unit needs as many ratings as any other (whose they are does not matter).
+
+    Raises:
+        RatingError: units have unequally many ratings, or fewer than two.
+    """
+    import numpy as np
+
+    table = np.asarray(ratings, dtype=float)
+    known = np.isfinite(table)
+    per_unit = known.sum(axis=1)
+    if not len(table) or per_unit.min() < 2 or per_unit.min() != per_unit.max():
+        raise RatingError(
+            "fleiss_kappa: each unit needs the same number of ratings, two or more; use krippendorff_alpha"
+        )
+    counts = np.stack([(table == value).sum(axis=1) for value in np.unique(table[known])], axis=1).astype(
+        float
+    )
+
+    def coefficient(weights: Floats) -> Floats:
+        raters = counts[0].sum()
+        agreed = weights @ ((counts**2).sum(axis=1) - raters) / (raters * (raters - 1)) / weights.sum(axis=1)
+        share = weights @ counts
+        chance = ((share / share.sum(axis=1, keepdims=True)) ** 2).sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(np.where(chance < 1, (agreed - chance) / (1 - chance), np.nan), dtype=float)
+
+    value, ends = _by_units(coefficient, len(counts), alpha, resamples, seed)
+    return Agreement(value, *ends, len(table), int(known.sum()), reading(value))
+
+
+def weighted_kappa(
+    first: Sequence[float] | Floats,
+    second: Sequence[float] | Floats,
+    weights: Literal["none", "linear", "quadratic"] = "quadratic",
+    *,
+    alpha: float = 0.05,
+    resamples: int = 2_000,
+    seed: int = 0,
+) -> Agreement:
+    """Cohen's kappa of two raters on the same units, disagreements weighing by their distance (Cohen 1968).
+
+    *first* and *second* are aligned; units that either lacks (NaN) are left out and not counted in
+    ``units``. Distances are those of the numbers given, so a Likert point that nobody used still counts.
+    Interval by resampling units.
+
+    Raises:
+        RatingError: the two differ in length.
+    """
+    import numpy as np
+
+    x, y = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if x.shape != y.shape:
+        raise RatingError(
+            f"weighted_kappa: {x.size} ratings stand against {y.size}; give both for each unit, NaN for none"
+        )
+    both = np.isfinite(x) & np.isfinite(y)
+    x, y = x[both], y[both]
+    values = np.unique(np.concatenate([x, y]))
+    if len(values) < 2:
+        return Agreement(math.nan, math.nan, math.nan, len(x), 2 * len(x), "undefined")
+    ones, twos = (x[:, None] == values).astype(float), (y[:, None] == values).astype(float)
+    gap = np.abs(values[:, None] - values[None, :])
+    cost = {"none": (gap > 0).astype(float), "linear": gap, "quadratic": gap**2}[weights]
+    own = (ones @ cost * twos).sum(axis=1)
+
+    def coefficient(weights: Floats) -> Floats:
+        count = weights.sum(axis=1)
+        expected = ((weights @ ones) @ cost * (weights @ twos)).sum(axis=1) / count
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(np.where(expected > 0, 1 - (weights @ own) / expected, np.nan), dtype=float)
+
+    value, ends = _by_units(coefficient, len(x), alpha, resamples, seed)
+    return Agreement(value, *ends, len(x), 2 * len(x), reading(value))
+
+
+def _by_units(
+    coefficient: Callable[[Floats], Floats], units: int, alpha: float, resamples: int, seed: int
+) -> tuple[float, Interval]:
+    """*coefficient* of the units as they are, and its interval over resampled units (BCa, tails as
+    Student's t).
+
+    Bias and acceleration after Efron, JASA 1987: a coefficient near its upper end has a skewed distribution.
+    """
+    import numpy as np
+    from scipy.stats import norm, t
+
+    value = float(coefficient(np.ones((1, units)))[0])
+    if math.isnan(value) or units < 3:
+        return value, Interval(math.nan, math.nan)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(units, np.full(units, 1 / units), size=resamples).astype(float)
+    draws = np.concatenate([coefficient(block) for block in np.array_split(drawn, max(1, resamples // 500))])
+    draws = draws[np.isfinite(draws)]
+    without = np.concatenate(
+        [
+            coefficient(1.0 - np.eye(units)[block])
+            for block in np.array_split(np.arange(units), max(1, units // 500))
+        ]
+    )
+    pull = np.nanmean(without) - without[np.isfinite(without)]
+    spread = float((pull**2).sum())
+    if spread == 0 or not len(draws):
+        return value, Interval(value, value)
+    acceleration = float((pull**3).sum()) / (6 * spread**1.5)
+    below = float((draws < value).mean() + (draws == value).mean() / 2)
+    bias = float(norm.ppf(min(max(below, 0.5 / len(draws)), 1 - 0.5 / len(draws))))
+    reach = math.sqrt(units / (units - 1)) * float(t.isf(alpha / 2, units - 1))
+    tails = [float(norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))) for z in (-reach, reach)]
+    low, high = np.quantile(draws, tails)
+    return value, Interval(float(low), float(high))
+
+
+# ------------------------------ raters
+
+
+def intra_rater(
+    judgements: pd.DataFrame, unit: Sequence[str] = ("item",), alpha: float = 0.05
+) -> pd.DataFrame:
+    """How a rater judges when the same unit comes again.
+
+    Args:
+        judgements: one row per judgement in the order given: rater, the columns of *unit*, score.
+        unit: the columns that together name what was judged, e.g. ("item", "model", "dimension").
+        alpha: one minus the confidence of the interval.
+
+    Returns:
+        One row per rater with a repeat: rater, repeats, exact (share judged the same again), low, high
+        (Wilson), within_one (share at most one point apart), drift (mean of second minus first), kappa
+        (quadratically weighted, NaN if undefined).
+    """
+    import pandas as pd
+
+    rows = judgements.dropna(subset=["score"])
+    turn = rows.groupby(["rater", *unit]).cumcount()
+    keys = ["rater", *unit]
+    twice = rows[turn == 0].merge(rows[turn == 1], on=keys, suffixes=("_1", "_2"))
+    found = []
+    for rater, own in twice.groupby("rater", sort=True):
+        apart = (own["score_2"] - own["score_1"]).astype(float)
+        same = int((apart == 0).sum())
+        ends = wilson(same, len(own), alpha)
+        kappa = weighted_kappa(own["score_1"].to_numpy(float), own["score_2"].to_numpy(float), resamples=1)
+        found.append(
+            {
+                "rater": rater,
+                "repeats": len(own),
+                "exact": same / len(own),
+                "low": ends.low,
+                "high": ends.high,
+                "within_one": float((apart.abs() <= 1).mean()),
+                "drift": float(apart.mean()),
+                "kappa": kappa.value,
+            }
+        )
+    return pd.DataFrame(
+        found, columns=["rater", "repeats", "exact", "low", "high", "within_one", "drift", "kappa"]
+    )
+
+
+def severity(ratings: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
+    """How much higher or lower each rater scores than the others *on the same units*.
+
+    Args:
+        ratings: [unit x rater], NaN for none.
+        alpha: one minus the confidence of the interval.
+
+    Returns:
+        One row per rater: rater, units (judged jointly with another), severity (mean over these units of
+        own score minus the mean of the others; negative: harsher), low, high (Student's t over units; NaN
+        below two units).
+    """
+    import numpy as np
+    import pandas as pd
+    from scipy.stats import t
+
+    table = ratings.to_numpy(dtype=float, na_value=np.nan)
+    known = np.isfinite(table)
+    others = known.sum(axis=1, keepdims=True) - known
+    rest = np.where(known, np.nansum(table, axis=1, keepdims=True) - np.nan_to_num(table), np.nan)
+    apart = np.divide(rest, others, out=np.full_like(table, np.nan), where=known & (others > 0))
+    apart = table - apart
+    found = []
+    for place, rater in enumerate(ratings.columns):
+        own = apart[np.isfinite(apart[:, place]), place]
+        mean = float(own.mean()) if len(own) else math.nan
+        reach = math.nan
+        if len(own) > 1:
+            reach = float(t.isf(alpha / 2, len(own) - 1) * own.std(ddof=1) / math.sqrt(len(own)))
+        found.append(
+            {"rater": rater, "units": len(own), "severity": mean, "low": mean - reach, "high": mean + reach}
+        )
+    return pd.DataFrame(found)
+
+
+# ------------------------------ models
+
+
+def duels(judgements: pd.DataFrame, by: Sequence[str] = ("rater", "item")) -> pd.DataFrame:
+    """Scores to duels: within each group *by*, every two models that have a score meet once.
+
+    Args:
+        judgements: one row per judgement: model, score and the columns of *by*. Repeats of a model in a
+            group are averaged.
+        by: what the two must share, e.g. rater and item.
+
+    Returns:
+        One row per duel: a, b (model names, a before b in order of the alphabet), outcome (1 a scored
+        higher, .5 the same, 0), and the columns of *by*.
+    """
+    scores = judgements.dropna(subset=["score"]).groupby([*by, "model"], as_index=False)["score"].mean()
+    met = scores.merge(scores, on=list(by), suffixes=("_a", "_b"))
+    met = met[met["model_a"] < met["model_b"]]
+    outcome = ((met["score_a"] > met["score_b"]) + 0.5 * (met["score_a"] == met["score_b"])).astype(float)
+    named: pd.DataFrame = met.assign(outcome=outcome).rename(columns={"model_a": "a", "model_b": "b"})
+    return named[["a", "b", "outcome", *by]].reset_index(drop=True)
+
+
+def win_rates(
+    met: pd.DataFrame, by: str = "item", *, alpha: float = 0.05, resamples: int = 2_000, seed: int = 0
+) -> pd.DataFrame:
+    """Share of duels that a wins against b, a tie counting half.
+
+    Args:
+        met: one row per duel: a, b, outcome and the column *by*.
+        by: what is resampled for the interval: duels over the same item are not independent.
+        alpha: one minus the confidence of the interval.
+        resamples: bootstrap resamples.
+        seed: of the bootstrap.
+
+    Returns:
+        One row per pair that met: a, b, duels, ties, rate, low, high.
+    """
+    import numpy as np
+    import pandas as pd
+
+    found = []
+    for (a, b), rows in met.groupby(["a", "b"], sort=True):
+        items = np.unique(rows[by].astype(str).to_numpy(dtype=str), return_inverse=True)[1]
+        outcome = rows["outcome"].to_numpy(dtype=float)
+        won = np.bincount(items, weights=outcome)
+        fought = np.bincount(items).astype(float)
+        rate = float(outcome.mean())
+        if len(fought) < 10 or rate in (0.0, 1.0):
+            low, high = wilson(float(won.sum() / fought.mean()), len(fought), alpha)
+        else:
+            draws = np.random.default_rng(seed).multinomial(
+                len(fought), np.full(len(fought), 1 / len(fought)), size=resamples
+            )
+            size = effective_clusters(fought.astype(np.int64))
+            spread = Resampling(
+                (draws @ won / (draws @ fought))[:, None], math.sqrt(size / (size - 1)), size - 1
+            )
+            low, high = expanded_percentiles(spread, alpha)[:, 0]
+        ties = int((outcome == 0.5).sum())
+        found.append(
+            {
+                "a": a,
+                "b": b,
+                "duels": len(rows),
+                "ties": ties,
+                "rate": rate,
+                "low": float(low),
+                "high": float(high),
+            }
+        )
+    return pd.DataFrame(found, columns=["a", "b", "duels", "ties", "rate", "low", "high"])
+
+
+def bradley_terry(
+    met: pd.DataFrame,
+    by: str = "item",
+    *,
+    prior_ties: float = 0.1,
+    alpha: float = 0.05,
+    resamples: int = 1_000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Bradley-Terry strengths from duels (Biometrika 1952), ties as half a win each.
+
+    Args:
+        met: one row per duel: a, b, outcome (1, .5, 0) and the column *by*.
+        by: what is resampled for the interval.
+        prior_ties: ties put between every two models beforehand; keeps the strength of one that always won
+            finite.
+        alpha: one minus the confidence of the interval.
+        resamples: bootstrap resamples.
+        seed: of the bootstrap.
+
+    Returns:
+        One row per model, strongest first: model, strength (log odds, mean 0 over the models: a beats b
+        with probability 1 / (1 + exp(strength of b - strength of a))), low, high, duels.
+
+    Raises:
+        RatingError: fewer than two models met.
+    """
+    import numpy as np
+    import pandas as pd
+
+    models = sorted({*met["a"], *met["b"]})
+    count = len(models)
+    if count < 2:
+        raise RatingError(
+            "bradley_terry: fewer than two models met; judge at least two models on the same items"
+        )
+    a, b = (met[side].map(models.index).to_numpy(dtype=int) for side in "ab")
+    outcome = met["outcome"].to_numpy(dtype=float)
+    items = np.unique(met[by].astype(str).to_numpy(dtype=str), return_inverse=True)[1]
+    size = int(items.max()) + 1
+    wins = np.zeros((size, count, count))
+    np.add.at(wins, (items, a, b), outcome)
+    np.add.at(wins, (items, b, a), 1 - outcome)
+    prior = prior_ties / 2 * (1 - np.eye(count))
+    strength = _strengths(wins.sum(axis=0)[None] + prior)[0]
+    low, high = np.full((2, count), math.nan)
+    if size >= 2:
+        drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=resamples)
+        table = (drawn @ wins.reshape(size, -1)).reshape(-1, count, count)
+        fought = np.bincount(items)
+        worth = max(effective_clusters(fought), 1.5)
+        spread = Resampling(_strengths(table + prior), math.sqrt(worth / (worth - 1)), worth - 1)
+        low, high = expanded_percentiles(spread, alpha)
+    met_by = np.bincount(a, minlength=count) + np.bincount(b, minlength=count)
+    found = pd.DataFrame({"model": models, "strength": strength, "low": low, "high": high, "duels": met_by})
+    return found.sort_values("strength", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def _strengths(wins: Floats) -> Floats:
+    """[resample x model]: maximum-likelihood log strengths of *wins* [resample x winner x loser], by
+    Newton's method.
+    """
+    import numpy as np
+
+    count = wins.shape[1]
+    met = wins + wins.transpose(0, 2, 1)
+    strength = np.zeros(wins.shape[:2])
+    for _ in range(100):
+        chance = 1 / (1 + np.exp(np.clip(strength[:, None, :] - strength[:, :, None], -500, 500)))
+        slope = wins.sum(axis=2) - (met * chance).sum(axis=2)
+        curve = -met * chance * (1 - chance)
+        curve[:, np.arange(count), np.arange(count)] -= curve.sum(axis=2)
+        # Strengths are known up to a constant only; the added ones fix their sum at 0.
+        step = np.linalg.solve(curve + 1 / count, slope[:, :, None])[:, :, 0]
+        strength += np.clip(step, -1, 1)
+        if np.abs(step).max() < 1e-9:
+            break
+    return np.asarray(strength - strength.mean(axis=1, keepdims=True), dtype=float)
+
+
+def items_needed(
+    differences: Iterable[float], target: float, *, alpha: float = 0.05, power: float = 0.8, pairs: int = 1
+) -> int:
+    """How many items, each judged as these were, find a true difference of *target* points with probability
+    *power*.
+
+    Args:
+        differences: per item judged so far, the mean score of one model minus that of the other (points of
+            the scale).
+        target: the difference worth finding, in points.
+        alpha: chance of a false difference in the family.
+        power: chance to find it.
+        pairs: how many pairs of models the family holds.
+
+    Raises:
+        RatingError: fewer than two differences, so that their spread is unknown.
+        ScoreError: *target* is 0.
+    """
+    import numpy as np
+
+    known = np.array([d for d in differences if math.isfinite(d)])
+    if len(known) < 2:
+        raise RatingError(
+            "items_needed: the spread of fewer than two differences is unknown; judge two items or more"
+        )
+    return max(2, samples_needed(target, float(known.var(ddof=1)), alpha, power, pairs))
