@@ -1,4 +1,4 @@
-"""What pytest calls by name: options, parametrization from the matrix, selection, the report."""
+"""What pytest calls by name: parametrization from the matrix, selection, the report."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from bakeoff import plan, runs
+from bakeoff.chain import Chain
 from bakeoff.errors import BakeoffError, MatrixError, NotInStore
-from bakeoff.matrix import Matrix, load_matrix
+from bakeoff.matrix import Matrix, Suite, load_matrix
 from bakeoff.secrecy import load_env_file
 from bakeoff.workspace import Workspace
 
@@ -21,23 +22,7 @@ ROOT = Path(__file__).parent
 MATRIX = pytest.StashKey[Matrix]()
 RUN_ID = pytest.StashKey[str]()
 SKIPPED = pytest.StashKey[dict[str, str]]()
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """The harness's own options; docs/usage.md explains each."""
-    group = parser.getgroup("bakeoff", "compare several LLMs, from fine-tuning to human judgement")
-    group.addoption(
-        "--matrix", default=str(ROOT / "model_matrix.yaml"), help="the file that says what is compared"
-    )
-    group.addoption("--store", default="store", help="folder that keeps what stages leave (default: store)")
-    group.addoption("--data-dir", help="folder with evaluation data: ceval/, cmmlu/ … (see docs/suites.md)")
-    group.addoption(
-        "--dry-run", action="store_true", help="print every command line of the selected rows, run nothing"
-    )
-    group.addoption("--no-run", action="store_true", help="report what the store has; run no stage")
-    group.addoption(
-        "--cold", action="store_true", help="start every command from scratch instead of in a warm fork"
-    )
+SELECTED = pytest.StashKey[dict[tuple[str, str], list[str]]]()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -45,13 +30,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Name the run, choose the suite, and give the report its file."""
     for name, meaning in plan.MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
-    if config.args_source is config.ArgsSource.TESTPATHS and plan.names_a_stage(
-        config.getoption("markexpr", "")
-    ):
-        config.args[:] = [str(ROOT / "benchmarks")]
+    config.addinivalue_line("markers", "expecting: only for suites of which the matrix expects an outcome")
+    if config.args_source is not config.ArgsSource.ARGS:  # no path was given
+        folder = "benchmarks" if plan.names_a_stage(config.getoption("markexpr", "")) else "tests"
+        config.args[:] = [str(ROOT / folder)]
     worker = getattr(config, "workerinput", {})
     config.stash[RUN_ID] = worker.get("run_id") or runs.new_id()
     config.stash[SKIPPED] = {}
+    config.stash[SELECTED] = {}
     if config.getoption("dist", "no") == "load":
         config.option.dist = "loadgroup"  # a row stays with one worker
     if (page := config.getoption("htmlpath", None)) and not worker:
@@ -96,13 +82,21 @@ def run_id(pytestconfig: pytest.Config) -> str:
     return pytestconfig.stash[RUN_ID]
 
 
+@pytest.fixture(scope="session")
+def selected_suites(pytestconfig: pytest.Config, chain: Chain, variant: str) -> list[Suite]:
+    """The suites that this run asks of one variant of a row; they are evaluated together."""
+    names = pytestconfig.stash[SELECTED].get((chain.spec.name, variant), [])
+    return [suite for name, suite in chain.bench.matrix.suites.items() if name in names]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test per row, and per variant and suite where the test asks for them."""
     wanted = [name for name in ("model", "variant", "suite") if name in metafunc.fixturenames]
     if "model" not in wanted:
         return
     matrix = matrix_of(metafunc.config)
-    cases = plan.cases(matrix, wanted, _data_dir(metafunc.config))
+    expecting = any(mark.name == "expecting" for mark in metafunc.definition.iter_markers())
+    cases = plan.cases(matrix, wanted, _data_dir(metafunc.config), expecting=expecting)
     params = []
     for case in cases:
         marks = [pytest.mark.xdist_group(case.model)]
@@ -145,8 +139,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             f"stages (-m): {', '.join(plan.MARKERS)}"
         )
     for item in ours:
+        params = _params(item)
         if mark := item.get_closest_marker("skip"):
-            config.stash[SKIPPED][" ".join(str(v) for v in _params(item).values())] = mark.kwargs["reason"]
+            config.stash[SKIPPED][" ".join(map(str, params.values()))] = mark.kwargs["reason"]
+        elif "suite" in params:
+            suites = config.stash[SELECTED].setdefault((params["model"], params["variant"]), [])
+            suites.extend({params["suite"]}.difference(suites))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -98,20 +99,21 @@ class Chain:
                 "build",
                 self.spec.name,
                 folder=self._tiny_folder(),
-                identity=self._tiny_recipe() | {"versions": versions(("torch", "transformers"))},
+                identity=self._tiny_recipe | {"versions": versions(("torch", "transformers"))},
                 work=lambda output: self._run("build", self.build_command(output), output),
                 why_broken=lambda output: swift.why_truncated(output / "model.safetensors"),
             )
         path = self.base_path()
         return self._keep("base", Artifact(path, self._content(path), record))
 
+    @cached_property
     def _tiny_recipe(self) -> dict[str, Any]:
         own = Path(__file__).parent
         sources = [own / "tiny.py", *sorted(p for p in SHIPPED.rglob("*") if p.suffix in (".jsonl", ".txt"))]
         return {"tiny": self.spec.tiny, "source": digest([self.bench.hashes.of(p) for p in sources])}
 
     def _tiny_folder(self) -> Path:
-        return self.bench.workspace.tiny / f"{self.spec.tiny}-{digest(self._tiny_recipe())[:10]}"
+        return self.bench.workspace.tiny / f"{self.spec.tiny}-{digest(self._tiny_recipe)[:10]}"
 
     # -- train -------------------------------------------------------------------------------------------------
 

@@ -96,16 +96,26 @@ _CHOICE_METRICS = ("accuracy", "acc", "accuracy_alt")
 class SuiteLike(Protocol):
     """What is asked of a suite; :class:`bakeoff.matrix.Suite` has it."""
 
-    name: str
-    benchmark: str
-    subsets: tuple[str, ...] | None
-    few_shot: int | None
-    limit: int | None
-    limit_per: Any
-    generation: Mapping[str, Any]
-    metric: str | None
-    chance: float | None
-    trust: Any
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def benchmark(self) -> str: ...  # noqa: D102
+    @property
+    def subsets(self) -> tuple[str, ...] | None: ...  # noqa: D102
+    @property
+    def few_shot(self) -> int | None: ...  # noqa: D102
+    @property
+    def limit(self) -> int | None: ...  # noqa: D102
+    @property
+    def limit_per(self) -> Any: ...  # noqa: D102
+    @property
+    def generation(self) -> Mapping[str, Any]: ...  # noqa: D102
+    @property
+    def metric(self) -> str | None: ...  # noqa: D102
+    @property
+    def chance(self) -> float | None: ...  # noqa: D102
+    @property
+    def trust(self) -> Any: ...  # noqa: D102
 
 
 # --- what exists, and what would go wrong -----------------------------------------------------------------------
@@ -279,6 +289,7 @@ def evaluation_plan(
     *,
     data_dirs: Mapping[str, Path | None],
     weights: str,
+    answers_as: str = "",
     in_flight: int = 8,
     key_env: str | None = None,
     timeout_s: float = 120.0,
@@ -289,6 +300,7 @@ def evaluation_plan(
     Args:
         data_dirs: the data folder of each suite by its name.
         weights: fingerprint of what answers; other weights never reuse an answer.
+        answers_as: the name that replies bear where it is not *served_name* (swift deploy gives the folder's).
         in_flight: requests open at any time, all suites together.
         training: sharegpt files whose dialogues are searched for the suites' questions (leakage).
     """
@@ -314,6 +326,7 @@ def evaluation_plan(
     return {
         "service_url": service_url,
         "served_name": served_name,
+        "answers_as": answers_as,
         "key_env": key_env,
         "work_dir": str(work_dir),
         "in_flight": in_flight,
@@ -425,6 +438,7 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         plan["service_url"],
         key,
         in_flight=plan["in_flight"],
+        answers_as=plan.get("answers_as") or "",
         timeout_s=plan["timeout_s"],
     )
     work_dir = Path(plan["work_dir"])

@@ -150,6 +150,20 @@ class Expectation(_Part):
     tuned_at_least: float | None = Field(None, ge=0, le=1)
     base_at_most: float | None = Field(None, ge=0, le=1)
 
+    def of(self, variant: str) -> str:
+        """What is expected of *variant*, in words; empty for nothing."""
+        if variant == "tuned" and self.tuned_at_least is not None:
+            return f"at least {self.tuned_at_least:.0%}"
+        if variant == "base" and self.base_at_most is not None:
+            return f"at most {self.base_at_most:.0%}"
+        return ""
+
+    def why_missed(self, variant: str, value: float) -> str:
+        """How *value* misses what is expected of *variant*, in words; empty where it does not."""
+        too_low = variant == "tuned" and self.tuned_at_least is not None and not value >= self.tuned_at_least
+        too_high = variant == "base" and self.base_at_most is not None and not value <= self.base_at_most
+        return f"{value:.1%}, expected {self.of(variant)}" if too_low or too_high else ""
+
 
 class Suite(_Part):
     """One EvalScope benchmark with the conditions it is run under."""

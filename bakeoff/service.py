@@ -169,6 +169,7 @@ def _wait_until_ready(service: Service, port: int, timeout_s: float) -> None:
         raise _not_ready(service, "a canary completion", time.monotonic() - began, _brief(error)) from None
     service.facts["seconds_to_answer"] = round(time.monotonic() - began, 2)
     service.facts["canary"] = str(reply.get("content"))[:80]
+    service.facts["answers_as"] = answer.get("model") or ""
 
 
 def _not_ready(service: Service, wanted: str, waited_s: float, seen: str) -> NotReady:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,12 +132,10 @@ class Stages:
             BakeoffError: what *work* raised, now or earlier in this run.
         """
         path = folder / "record.json"
-        identity = dict(json.loads(json.dumps(dict(identity), default=str)))
+        identity = _plain(identity)
         if earlier := self._failed.get(str(folder)):
             raise earlier
-        self.workspace.locks.mkdir(parents=True, exist_ok=True)
-        name = "-".join(folder.relative_to(self.workspace.root).parts)
-        with FileLock(self.workspace.locks / f"{name}.lock"):
+        with self.lock(folder):
             record = read_record(path)
             why = self._why(record, identity, folder, why_broken, output)
             if record and not why:
@@ -182,6 +181,21 @@ class Stages:
             write_json(path, asdict(record))
             return self._tell(record)
 
+    def current(self, folder: Path, identity: dict[str, Any]) -> bool:
+        """Whether *folder* holds the record of a stage of this *identity*."""
+        record = read_record(folder / "record.json")
+        return bool(
+            record and not differences(record.identity, _plain(identity)) and Path(record.output).exists()
+        )
+
+    @contextmanager
+    def lock(self, folder: Path) -> Iterator[None]:
+        """Only one process at a time works in *folder*; the kernel frees the lock of one that dies."""
+        self.workspace.locks.mkdir(parents=True, exist_ok=True)
+        name = "-".join(folder.relative_to(self.workspace.root).parts)
+        with FileLock(self.workspace.locks / f"{name}.lock"):
+            yield
+
     def _why(
         self,
         record: Record | None,
@@ -218,6 +232,11 @@ class Stages:
             self._told.add(key)
             self.timeline.tell("stage", **asdict(record))
         return record
+
+
+def _plain(identity: Identity) -> dict[str, Any]:
+    """*identity* as it comes back from a JSON file."""
+    return dict(json.loads(json.dumps(dict(identity), default=str)))
 
 
 def read_record(path: Path) -> Record | None:

@@ -57,6 +57,7 @@ class AskingAPI(OpenAICompatibleAPI):
         api_key: str,
         *,
         in_flight: int,
+        answers_as: str = "",
         timeout_s: float = 120.0,
         attempts: int = 3,
         pause_s: float = 0.5,
@@ -72,6 +73,7 @@ class AskingAPI(OpenAICompatibleAPI):
             max_retries=0,
             http_client=httpx.Client(trust_env=not local, limits=limits, timeout=timeout_s),
         )
+        self.answers_as = answers_as or served_name
         self.slots = threading.BoundedSemaphore(in_flight)
         self.timeout_s, self.attempts, self.pause_s, self.patience = timeout_s, attempts, pause_s, patience
         self.errors: dict[str, str] = {}
@@ -130,8 +132,8 @@ class AskingAPI(OpenAICompatibleAPI):
             raise ServiceError("the service's content filter took the reply")
         if _ERROR_TEXT.match(output.completion or ""):
             raise ServiceError(f"the reply is a service's error text: {output.completion[:200]}")
-        if output.model and not str(output.model).startswith(self.model_name):
-            raise ServiceError(f"{output.model!r} answered, {self.model_name!r} was asked")
+        if output.model and not str(output.model).startswith(self.answers_as):
+            raise ServiceError(f"{output.model!r} answered, {self.answers_as!r} was asked")
 
     def handle_bad_request(self, ex: APIStatusError) -> Any:
         """Raise *ex*: EvalScope would make its text the answer."""
