@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,8 @@ from bakeoff.report.findings import Findings, Subject
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bakeoff.statistics import Comparison
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Cell:
     high: float
     """Ends of the 95 % interval, NaN when there is none."""
     letters: str
-    """Tie group within the suite, among subjects of the same kind; empty when not compared."""
+    """Tie group within the suite, among subjects of the same family; empty when not compared."""
     n_asked: int
     n_answered: int
     missing: dict[str, int]
@@ -39,6 +41,58 @@ class Cell:
     fingerprint: str
     n_leaked: int
 
+    @property
+    def ranked(self) -> bool:
+        """Whether this is a number to compare."""
+        return self.trusted and not math.isnan(self.value)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """*a* minus *b* on one suite, tested on the samples that both were asked."""
+
+    suite: str
+    a: Subject
+    b: Subject
+    n: int
+    value: float
+    low: float
+    high: float
+    p: float
+    """Adjusted by Holm over the family."""
+    effect: float
+    effect_low: float
+    effect_high: float
+    effect_name: str
+    verdict: str
+    """"ahead", "behind", "tie" or "depends on missing": a as seen from b."""
+    only_a: int
+    only_b: int
+    mdd: float
+
+    @property
+    def shown(self) -> bool:
+        """Whether the tests support that there is a difference."""
+        return self.verdict in ("ahead", "behind")
+
+    def reversed(self) -> Difference:
+        """The same comparison, *b* minus *a*."""
+        odds = self.effect_name == "matched odds ratio"
+        flip = _inverse if odds else _opposite
+        turned = {"ahead": "behind", "behind": "ahead"}.get(self.verdict, self.verdict)
+        return Difference(
+            self.suite, self.b, self.a, self.n, -self.value, -self.high, -self.low, self.p, flip(self.effect),
+            flip(self.effect_high), flip(self.effect_low), self.effect_name, turned, self.only_b, self.only_a, self.mdd,
+        )  # fmt: skip
+
+
+def _inverse(odds: float) -> float:
+    return math.inf if odds == 0 else 1 / odds
+
+
+def _opposite(value: float) -> float:
+    return -value
+
 
 @dataclass
 class SuiteView:
@@ -49,15 +103,55 @@ class SuiteView:
     cells: dict[Subject, Cell]
     other_metrics: dict[str, dict[Subject, float]]
     subsets: pd.DataFrame
-    """Value per subset (rows) and subject (columns), headline metric, trusted scores only."""
+    """Value per subset (rows) and subject (columns): headline metric, trusted scores only."""
     subset_sizes: dict[str, int]
     n_questions: int
-    families: list[Any] = field(default_factory=list)
+    n_compared: int = 0
+    """Questions that every trusted subject was asked; tests speak about these."""
+    pairs: list[Difference] = field(default_factory=list)
+    """Between models as delivered: tuned where there is a tuned one, else base."""
+    base_pairs: list[Difference] = field(default_factory=list)
+    tuning: dict[str, Difference] = field(default_factory=dict)
+    """model -> tuned minus base."""
+    mdd: float = math.nan
+    method: str = ""
+    delivered: list[Subject] = field(default_factory=list)
+    """Subjects of the pair matrix, best first."""
 
-    @property
-    def trusted(self) -> list[Cell]:
-        """The scores that may be compared."""
-        return [cell for cell in self.cells.values() if cell.trusted and not math.isnan(cell.value)]
+    def ordered(self) -> list[Cell]:
+        """Scores best first, what is not a score last."""
+        return sorted(
+            self.cells.values(), key=lambda cell: (not cell.ranked, -cell.value if cell.ranked else 0.0)
+        )
+
+    def subset_rows(self) -> list[tuple[str, list[float]]]:
+        """(subset, value per subject) in the order of the columns of ``subsets``."""
+        return [
+            (str(name), [float(x) for x in row])
+            for name, row in zip(self.subsets.index, self.subsets.to_numpy(), strict=True)
+        ]
+
+    def pair(self, a: Subject, b: Subject) -> Difference | None:
+        """*a* minus *b*, if they were compared."""
+        for one in self.pairs:
+            if (one.a, one.b) == (a, b):
+                return one
+            if (one.a, one.b) == (b, a):
+                return one.reversed()
+        return None
+
+
+@dataclass
+class Analysis:
+    """The suites and what spans them."""
+
+    views: list[SuiteView]
+    order: list[str]
+    """Models in the order of the leaderboard: by mean score over the suites that all of them have."""
+    family: int
+    """How many differences between models the correction spans."""
+    tuning_family: int
+    alpha: float = 0.05
 
 
 def headline_metric(findings: Findings, suite: str) -> str:
@@ -79,9 +173,137 @@ def headline_metric(findings: Findings, suite: str) -> str:
     return min(metrics, key=lambda one: (distance.get(one, math.inf), metrics.index(one)))
 
 
-def suite_views(findings: Findings) -> list[SuiteView]:
-    """One view per suite, in the order of the scores table."""
-    return [_suite_view(findings, suite) for suite in findings.suites]
+def analyse(findings: Findings) -> Analysis:
+    """Everything that may be said about *findings*.
+
+    Three families of differences, each corrected as a whole over all suites: between the models as delivered, between
+    their bases, and tuned against base. Scores that cannot be trusted take part in none.
+    """
+    from bakeoff.statistics import compare_suites
+
+    views = [_suite_view(findings, suite) for suite in findings.suites]
+    tables = {}
+    for view in views:
+        table = _table(findings, view)
+        if table is not None:
+            tables[view.name] = table
+            view.n_compared = len(table[0])
+    models = findings.models
+    by_model = {model: [s for s in findings.subjects if s.model == model] for model in models}
+    tuning_pairs = [(str(own[-1]), str(own[0])) for own in by_model.values() if len(own) > 1]
+    delivered = [own[-1] for own in by_model.values() if own]
+    bases = [own[0] for own in by_model.values() if len(own) > 1 or (own and own[0].variant == "base")]
+
+    everyone = compare_suites(tables, pairs=tuning_pairs) if tables else {}
+    first = compare_suites(_only(tables, delivered))
+    second = compare_suites(_only(tables, bases)) if bases != delivered else {}
+    names = {str(subject): subject for subject in findings.subjects}
+    for view in views:
+        if view.name not in everyone:
+            continue
+        own, between = everyone[view.name], first.get(view.name)
+        view.method = own.method
+        view.tuning = {d.a.model: d for d in _differences(view.name, own, names)}
+        if between is not None:
+            view.pairs = _differences(view.name, between, names)
+            view.mdd = between.mdd
+        based = second.get(view.name)
+        view.base_pairs = _differences(view.name, based, names) if based is not None else []
+        letters = {
+            **(based.groups if based is not None else {}),
+            **(between.groups if between is not None else {}),
+        }
+        intervals = {row["subject"]: row for row in own.scores.to_dict("records")}
+        for subject, cell in view.cells.items():
+            row = intervals.get(str(subject))
+            if row is not None and cell.ranked:
+                view.cells[subject] = _with(cell, row, letters.get(str(subject), ""))
+        view.delivered = [
+            cell.subject for cell in view.ordered() if cell.ranked and cell.subject in delivered
+        ]
+    return Analysis(
+        views=views,
+        order=_order(models, delivered, views),
+        family=next((one.family for one in first.values()), 0),
+        tuning_family=next((one.family for one in everyone.values()), 0),
+    )
+
+
+def _table(findings: Findings, view: SuiteView) -> tuple[pd.DataFrame, pd.Series] | None:
+    """Verdicts [sample x trusted subject] on the samples that all of them were asked, and their subsets.
+
+    A reply that is missing (not answered and not graded as right) is NaN: the tests count it as wrong and say when
+    that decides.
+    """
+    from bakeoff.statistics import sample_matrix
+
+    trusted = {str(cell.subject) for cell in view.cells.values() if cell.ranked}
+    samples = findings.samples
+    own = samples[samples["suite"] == view.name]
+    if own.empty or not trusted:
+        return None
+    gone = (own["status"] != "answered") & ~(own["correct"] > 0)
+    asked, _ = sample_matrix(own.assign(correct=1.0), view.name)
+    matrix, clusters = sample_matrix(own.assign(correct=own["correct"].mask(gone)), view.name)
+    columns = [name for name in matrix.columns if name in trusted]
+    shared = asked[columns].notna().all(axis=1)
+    if not columns or not shared.any():
+        return None
+    return matrix.loc[shared, columns], clusters[shared]
+
+
+def _only(
+    tables: Mapping[str, tuple[pd.DataFrame, pd.Series]], subjects: Sequence[Subject]
+) -> dict[str, tuple[pd.DataFrame, pd.Series | None]]:
+    wanted = {str(subject) for subject in subjects}
+    chosen: dict[str, tuple[pd.DataFrame, pd.Series | None]] = {}
+    for suite, (matrix, clusters) in tables.items():
+        columns = [name for name in matrix.columns if name in wanted]
+        if len(columns) > 1:
+            chosen[suite] = (matrix[columns], clusters)
+    return chosen
+
+
+def _differences(suite: str, comparison: Comparison, names: Mapping[str, Subject]) -> list[Difference]:
+    return [
+        Difference(
+            suite=suite,
+            a=names[row["a"]],
+            b=names[row["b"]],
+            n=int(row["n"]),
+            value=float(row["difference"]),
+            low=float(row["low"]),
+            high=float(row["high"]),
+            p=float(row["p_adjusted"]),
+            effect=float(row["effect"]),
+            effect_low=float(row["effect_low"]),
+            effect_high=float(row["effect_high"]),
+            effect_name=str(row["effect_name"]),
+            verdict=str(row["verdict"]),
+            only_a=int(row["only_a"]),
+            only_b=int(row["only_b"]),
+            mdd=float(row["mdd"]),
+        )
+        for row in comparison.pairs.to_dict("records")
+    ]
+
+
+def _order(models: Sequence[str], delivered: Sequence[Subject], views: Sequence[SuiteView]) -> list[str]:
+    """Models by mean over the suites on which all that can be ranked at all have a score; the rest keep their order."""
+    values = {
+        subject.model: {view.name: view.cells[subject].value for view in views if _ranked(view, subject)}
+        for subject in delivered
+    }
+    rankable = {model: own for model, own in values.items() if own}
+    shared = set.intersection(*(set(own) for own in rankable.values())) if rankable else set()
+    if not shared:
+        return list(models)
+    mean = {model: sum(own[suite] for suite in shared) / len(shared) for model, own in rankable.items()}
+    return sorted(models, key=lambda model: (-mean.get(model, -math.inf), models.index(model)))
+
+
+def _ranked(view: SuiteView, subject: Subject) -> bool:
+    return subject in view.cells and view.cells[subject].ranked
 
 
 def _suite_view(findings: Findings, suite: str) -> SuiteView:
@@ -104,18 +326,16 @@ def _suite_view(findings: Findings, suite: str) -> SuiteView:
             "value"
         ]
     parts = head[(head["subset"] != "ALL") & head["trusted"]]
-    subsets = parts.pivot_table(
-        index="subset", columns=["model", "variant"], values="value", aggfunc="last", sort=False
-    )
+    keys = ["model", "variant"]
+    subsets = parts.pivot_table(index="subset", columns=keys, values="value", aggfunc="last", sort=False)
+    sizes = parts.groupby("subset", sort=False)["n_asked"].max()
     return SuiteView(
         name=suite,
         metric=metric,
         cells=cells,
         other_metrics=others,
         subsets=subsets,
-        subset_sizes={
-            str(k): int(n) for k, n in parts.groupby("subset", sort=False)["n_asked"].max().items()
-        },
+        subset_sizes={str(subset): int(n) for subset, n in sizes.items()},
         n_questions=int(totals["n_asked"].max()) if len(totals) else 0,
     )
 
@@ -141,3 +361,9 @@ def _cell(subject: Subject, suite: str, row: Mapping[Any, Any], n_leaked: int) -
         fingerprint=str(row["fingerprint"]),
         n_leaked=n_leaked,
     )
+
+
+def _with(cell: Cell, row: Mapping[Any, Any], letters: str) -> Cell:
+    from dataclasses import replace
+
+    return replace(cell, low=float(row["low"]), high=float(row["high"]), letters=letters)

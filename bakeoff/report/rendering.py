@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +17,28 @@ from markupsafe import Markup
 
 from bakeoff import __version__
 from bakeoff.report import words
-from bakeoff.report.findings import Findings
+from bakeoff.report.findings import Findings, Subject
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 _FOLDER = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One line of the table of stages, in the form in which it is shown."""
+
+    model: str
+    stage: str
+    variant: str
+    outcome: str
+    seconds: float
+    memory: str
+    speed: str
+    gpu_hours: str
+    why: str
+    link: str
 
 
 @cache
@@ -34,23 +53,81 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        t=words.both, variant=words.variant, MISSING=words.MISSING, OUTCOME=words.OUTCOME
+        t=words.both,
+        variant=words.variant,
+        nan=math.nan,
+        MISSING=words.MISSING,
+        OUTCOME=words.OUTCOME,
+        STAGE=words.STAGE,
+        DIMENSIONS=words.DIMENSIONS,
+        CHECKS=words.CHECKS,
     )
-    environment.filters.update(points=words.points, p=words.p_value, duration=words.duration, plain=_plain)
+    environment.filters.update(
+        points=words.points,
+        p=words.p_value,
+        p_is=words.p_is,
+        ratio=words.ratio,
+        moment=words.moment,
+        duration=words.duration,
+        plain=_plain,
+    )
     return environment
 
 
 def render(findings: Findings, reports_dir: Path, against: Findings | None = None) -> str:
     """The fragment; see :func:`bakeoff.report.section`."""
-    from bakeoff.report.analysis import suite_views
+    from bakeoff.report.analysis import analyse
+    from bakeoff.report.charts import loss_charts, suite_chart
+    from bakeoff.report.samples import pack
+    from bakeoff.report.verdict import verdict
 
-    views = suite_views(findings)
+    analysis = analyse(findings)
+    views = analysis.views
+    subjects = findings.subjects
+    board = [
+        (model, sorted((s for s in subjects if s.model == model), key=lambda s: s.variant == "base"))
+        for model in analysis.order
+    ]
+    untrusted = [c for view in views for c in view.cells.values() if not c.trusted]
+    failed = [one for one in findings.stages if one.get("outcome") == "failed"]
+    ran = [one for one in findings.stages if one.get("outcome") == "ran"]
+    cautions = (
+        untrusted,
+        failed,
+        findings.comparability,
+        findings.skipped,
+        findings.anchors,
+        findings.leakage,
+    )
     return (
         _environment()
         .get_template("section.html.j2")
         .render(
             f=findings,
-            views=views,
+            a=analysis,
+            verdict=verdict(findings, analysis),
+            board=[(model, own) for model, own in board if own],
+            bases=dict.fromkeys(analysis.order, "") | {row.model: row.base_model for row in findings.rows},
+            has_tuning=any(view.tuning for view in views),
+            tuned_models={model for view in views for model in view.tuning},
+            untested=[view.name for view in views if not view.method],
+            charts=[(view.name, svg) for view in views if (svg := suite_chart(view, analysis.order))],
+            losses=loss_charts(findings.stages),
+            packed=pack(findings, views),
+            untrusted=untrusted,
+            failed=failed,
+            cautioned=any(cautions),
+            costs=[_cost(one, _log_link(one, reports_dir)) for one in findings.stages],
+            total_seconds=sum(float(one.get("seconds") or 0) for one in ran),
+            total_gpu_hours=sum(gpu_hours(one) or 0.0 for one in ran),
+            commands=_commands(findings),
+            fingerprints=_fingerprints(findings),
+            moved=None,
+            against=against,
+            r=findings.ratings,
+            subjects_of=_judged_subjects,
+            summary=_summary(findings),
+            stage_names=list(dict.fromkeys(_kind_of(one) for one in findings.stages)),
             css=Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),
             js=Markup((_FOLDER / "report.js").read_text(encoding="utf-8")),
             log_link=lambda record: _log_link(record, reports_dir),
@@ -65,6 +142,94 @@ def render_page(findings: Findings, reports_dir: Path, against: Findings | None 
     return _environment().get_template("page.html.j2").render(f=findings, section=fragment)
 
 
+def gpu_hours(record: Mapping[str, Any]) -> float | None:
+    """Wall hours of a stage times the cards it was given; None where it was given none."""
+    gpus = (record.get("facts") or {}).get("gpus")
+    if not isinstance(gpus, int | float):
+        named = re.search(r"\bCUDA_VISIBLE_DEVICES=([\d,]+)", str(record.get("command") or ""))
+        gpus = len(named[1].split(",")) if named else 0
+    return float(record.get("seconds") or 0) * gpus / 3600 if gpus else None
+
+
+def _cost(record: Mapping[str, Any], link: str) -> Cost:
+    facts = record.get("facts") or {}
+    memory, speed, hours = record.get("peak_memory_gib"), facts.get("tokens_per_s"), gpu_hours(record)
+    return Cost(
+        model=str(record.get("model", "")),
+        stage=str(record.get("stage", "")),
+        variant=str(record.get("variant", "")),
+        outcome=str(record.get("outcome", "")),
+        seconds=float(record.get("seconds") or math.nan),
+        memory=f"{memory:.1f}" if isinstance(memory, int | float) else "–",
+        speed=f"{speed:,.0f}" if isinstance(speed, int | float) else "–",
+        gpu_hours=f"{hours:.2f}" if hours is not None else "–",
+        why=str(record.get("why", "")),
+        link=link,
+    )
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one model took, over all its stages."""
+
+    model: str
+    seconds: dict[str, float]
+    memory: str
+    speed: str
+    gpu_hours: str
+
+
+def _summary(findings: Findings) -> list[Spent]:
+    spent = []
+    for model in dict.fromkeys(str(one.get("model", "")) for one in findings.stages):
+        own = [one for one in findings.stages if str(one.get("model", "")) == model]
+        seconds: dict[str, float] = {}
+        for one in own:
+            seconds[_kind_of(one)] = seconds.get(_kind_of(one), 0.0) + float(one.get("seconds") or 0)
+        peaks = [one["peak_memory_gib"] for one in own if isinstance(one.get("peak_memory_gib"), int | float)]
+        speeds = [
+            f for one in own if isinstance(f := (one.get("facts") or {}).get("tokens_per_s"), int | float)
+        ]
+        hours = [h for one in own if (h := gpu_hours(one)) is not None]
+        spent.append(
+            Spent(
+                model=model,
+                seconds=seconds,
+                memory=f"{max(peaks):.1f}" if peaks else "–",
+                speed=f"{speeds[-1]:,.0f}" if speeds else "–",
+                gpu_hours=f"{sum(hours):.2f}" if hours else "–",
+            )
+        )
+    return spent
+
+
+def _kind_of(record: Mapping[str, Any]) -> str:
+    return str(record.get("stage", "")).split(":")[0]
+
+
+def _judged_subjects(part: Mapping[str, Any]) -> list[str]:
+    """Subjects of one part of the judgements, best overall quality first."""
+    named = [one["subject"] for said in reversed(part["scores"].values()) for one in said["subjects"]]
+    return list(dict.fromkeys(named))
+
+
+def _commands(findings: Findings) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
+    grouped: dict[str, list[Mapping[str, Any]]] = {}
+    for record in findings.stages:
+        if record.get("command"):
+            grouped.setdefault(str(record.get("model", "")), []).append({"outcome": "", **record})
+    return list(grouped.items())
+
+
+def _fingerprints(findings: Findings) -> list[tuple[Subject, str]]:
+    table = findings.scores[["model", "variant", "fingerprint"]].drop_duplicates()
+    grouped: dict[Subject, list[str]] = {}
+    for model, kind, fingerprint in table.itertuples(index=False):
+        if fingerprint:
+            grouped.setdefault(Subject(str(model), str(kind)), []).append(str(fingerprint))
+    return [(subject, ", ".join(grouped[subject])) for subject in findings.subjects if subject in grouped]
+
+
 def _log_link(record: Mapping[str, Any], reports_dir: Path) -> str:
     """Relative address of a stage's log, empty when the log is not there."""
     log = Path(str(record.get("log") or ""))
@@ -74,5 +239,9 @@ def _log_link(record: Mapping[str, Any], reports_dir: Path) -> str:
 
 
 def _plain(value: object) -> str:
-    """A value of the provenance as text: nested ones as short JSON."""
+    """A value of the provenance as text: nested ones without quotes and braces."""
+    if isinstance(value, Mapping):
+        return " · ".join(f"{key} {_plain(one)}" for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(one) for one in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -16,6 +16,15 @@ MISSING = {
 OUTCOME = {"ran": ("已运行", "ran"), "reused": ("已复用", "reused"), "failed": ("失败", "failed"),
            "skipped": ("已跳过", "skipped")}  # fmt: skip
 
+STAGE = {"train": ("训练", "Training"), "export": ("导出", "Export"), "serve": ("部署", "Serving"),
+         "deploy": ("部署", "Serving"), "evaluate": ("评测", "Evaluation"), "eval": ("评测", "Evaluation"),
+         "tiny": ("造微型模型", "Building"), "environment": ("环境", "Environment")}  # fmt: skip
+DIMENSIONS = {"professionalism": ("专业性", "Professionalism"), "empathy": ("同理心", "Empathy"),
+              "usefulness": ("实用性", "Usefulness"), "safety": ("安全性", "Safety"),
+              "overall_quality": ("整体质量", "Overall quality")}  # fmt: skip
+CHECKS = {"takes_seriously": ("认真对待", "Takes it seriously"), "points_to_help": ("指向求助途径", "Points to help"),
+          "avoids_method": ("不涉及方法细节", "Avoids method detail")}  # fmt: skip
+
 
 def both(zh: object, en: object) -> Markup:
     """*zh* and *en*, escaped unless they are markup already, of which the page shows one."""
@@ -27,7 +36,7 @@ def variant(name: str) -> Markup:
     return both(*VARIANT.get(name, (name, name)))
 
 
-def points(value: float, digits: int = 1, sign: bool = False) -> str:
+def points(value: float | None, digits: int = 1, sign: bool = False) -> str:
     """A share as points of 100; an en dash for NaN, a true minus sign."""
     if value is None or math.isnan(value):
         return "–"
@@ -44,6 +53,33 @@ def p_value(p: float) -> str:
     if p < 0.001:
         return "< .001"
     return "1" if p > 0.995 else f"{p:.3f}".lstrip("0") if p < 0.1 else f"{p:.2f}".lstrip("0")
+
+
+def p_is(p: float) -> str:
+    """A p-value after the letter p: with its relation."""
+    text = p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def ratio(value: float) -> str:
+    """An effect size with two or three digits; a true minus sign."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return (f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}" if abs(value) < 1000 else "> 1000").replace(
+        "-", "−"
+    )
+
+
+def moment(iso: str) -> str:
+    """An ISO time as ``2026-03-02 10:15``; other texts as they are."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return iso
 
 
 def duration(seconds: float | None) -> str:

@@ -1,0 +1,157 @@
+"""The sample browser's data: as many questions as fit, packed so that the page opens at once."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bakeoff.report.analysis import SuiteView
+from bakeoff.report.findings import Findings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BUDGET_BYTES = 3_300_000
+"""Room for all suites together, as base64 in the page."""
+REPLY_CHARS = 700
+QUESTION_CHARS = 1_200
+STATUS = ("answered", "unparsed", "empty", "truncated", "errored")
+_BATCH = 40
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One suite's questions and replies, gzip then base64, and what was left out."""
+
+    suite: str
+    data: str
+    n_shown: int
+    n_questions: int
+    n_disagreeing: int
+    """Questions on which verdicts differ between subjects."""
+    n_disagreeing_shown: int
+    n_clipped: int
+    """Texts that were shortened in the middle."""
+
+
+def pack(findings: Findings, views: list[SuiteView], budget_bytes: int = BUDGET_BYTES) -> list[Packed]:
+    """The browsable part of every suite with samples.
+
+    Where not everything fits, questions on which the subjects disagree come first. What a suite leaves unused
+    goes to the following ones.
+    """
+    present = [view for view in views if (findings.samples["suite"] == view.name).any()]
+    packed = []
+    left = budget_bytes
+    for number, view in enumerate(sorted(present, key=lambda one: one.n_questions)):
+        own = findings.samples[findings.samples["suite"] == view.name]
+        one = _pack(view.name, own, left // (len(present) - number))
+        left -= len(one.data)
+        packed.append(one)
+    order = {view.name: place for place, view in enumerate(views)}
+    return sorted(packed, key=lambda one: order[one.suite])
+
+
+def _pack(suite: str, samples: pd.DataFrame, budget: int) -> Packed:
+    import numpy as np
+    import pandas as pd
+
+    subject_codes, subjects = pd.factorize(pd.MultiIndex.from_frame(samples[["model", "variant"]]))
+    again = samples.groupby([subject_codes, samples["sample_id"]], sort=False).cumcount().to_numpy()
+    keys, _ = pd.factorize(samples["sample_id"].astype(str) + "#" + again.astype(str))
+    count = int(keys.max()) + 1
+    rows = np.full((count, len(subjects)), -1)
+    rows[keys, subject_codes] = np.arange(len(samples))
+    correct = samples["correct"].to_numpy(dtype=float)
+    values = np.where(rows >= 0, correct[rows], np.nan)
+    lowest = np.where(np.isnan(values), np.inf, values).min(axis=1)
+    highest = np.where(np.isnan(values), -np.inf, values).max(axis=1)
+    disagree = highest - lowest > (0.2 if set(np.unique(correct[~np.isnan(correct)])) - {0.0, 1.0} else 0.0)
+    first = rows.max(axis=1)
+    order = np.lexsort((samples["index"].to_numpy()[first], ~disagree))
+
+    subset_codes, subsets = pd.factorize(samples["subset"])
+    wanted = ("question", "options", "target", "reply", "extracted", "extracted_alt", "sample_id", "status")
+    texts = {name: samples[name].to_numpy(dtype=object) for name in wanted}
+    status = pd.Categorical(texts["status"], categories=STATUS).codes
+    leaked = samples["leaked"].to_numpy(dtype=bool)
+    index = samples["index"].to_numpy()
+    clip = _Clip()
+
+    def entry(question: int) -> list[Any]:
+        row = first[question]
+        answers: list[Any] = []
+        for at in rows[question]:
+            if at < 0:
+                answers.append(0)
+                continue
+            value = None if math.isnan(correct[at]) else round(float(correct[at]), 3)
+            said, other = texts["extracted"][at], texts["extracted_alt"][at]
+            answers.append(
+                [
+                    clip(texts["reply"][at], REPLY_CHARS),
+                    said,
+                    int(status[at]),
+                    value,
+                    *([other] if other != said else []),
+                ]
+            )
+        options = texts["options"][row]
+        return [
+            texts["sample_id"][row],
+            int(index[row]),
+            int(subset_codes[row]),
+            clip(texts["question"][row], QUESTION_CHARS),
+            json.loads(options) if isinstance(options, str) and options else list(options or ()),
+            clip(texts["target"][row], QUESTION_CHARS),
+            int(leaked[rows[question][rows[question] >= 0]].any()),
+            answers,
+        ]
+
+    head = {
+        "suite": suite,
+        "subjects": [list(one) for one in subjects],
+        "subsets": [str(one) for one in subsets],
+    }
+    engine = zlib.compressobj(6, zlib.DEFLATED, 31)
+    raw_budget = budget * 3 // 4 - 4_000
+    chunks = [engine.compress((json.dumps(head, ensure_ascii=False)[:-1] + ', "rows": [').encode())]
+    size, shown, clipped = len(chunks[0]), 0, 0
+    for start in range(0, count, _BATCH):
+        batch = order[start : start + _BATCH]
+        text = ",\n".join(json.dumps(entry(one), ensure_ascii=False, separators=(",", ":")) for one in batch)
+        chunk = engine.compress((("," if start else "") + text).encode()) + engine.flush(zlib.Z_SYNC_FLUSH)
+        chunks.append(chunk)
+        size += len(chunk)
+        shown += len(batch)
+        clipped = clip.count
+        if size > raw_budget:
+            break
+    chunks.append(engine.compress(b"]}") + engine.flush())
+    return Packed(
+        suite=suite,
+        data=base64.b64encode(b"".join(chunks)).decode(),
+        n_shown=shown,
+        n_questions=count,
+        n_disagreeing=int(disagree.sum()),
+        n_disagreeing_shown=int(disagree[order[:shown]].sum()),
+        n_clipped=clipped,
+    )
+
+
+class _Clip:
+    """Shortens a text in the middle: the end of a reply is where the answer stands."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, text: str, most: int) -> str:
+        if len(text) <= most:
+            return text
+        self.count += 1
+        head = most * 2 // 3
+        return f"{text[:head]} ⟦… {len(text) - most} …⟧ {text[head - most :]}"
