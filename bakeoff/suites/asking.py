@@ -97,7 +97,9 @@ class AskingAPI(OpenAICompatibleAPI):
         return output
 
     def _ask(self, messages: Any, tools: Any, tool_choice: Any, config: Any) -> ModelOutput:
-        for attempt in range(1, self.attempts + 1):
+        # Once several questions have failed on end, further pauses would only add up.
+        attempts = self.attempts if self.failed_in_a_row < 3 else 1
+        for attempt in range(1, attempts + 1):
             with self.lock:
                 if self.failed_in_a_row >= self.patience:
                     raise ServiceError(
@@ -108,7 +110,7 @@ class AskingAPI(OpenAICompatibleAPI):
                 output = super().generate(messages, tools, tool_choice, config)
                 self._refuse_errors(output)
             except Exception as error:
-                if attempt < self.attempts and _worth_another(error):
+                if attempt < attempts and _worth_another(error):
                     time.sleep(self.pause_s * 2 ** (attempt - 1))
                     continue
                 # A prompt that is refused for what it is says nothing about the service.

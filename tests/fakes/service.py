@@ -17,11 +17,16 @@ text), ``nochoices``, ``garbage`` (no JSON).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,6 +34,33 @@ from typing import Any
 LENGTH_ERROR = (
     "This model's maximum context length is 512 tokens. However, you requested more. 答案：B Option B"
 )
+
+
+class Running:
+    """A service that :func:`serving` started."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process, self.port = process, port
+        self.url = f"http://127.0.0.1:{port}/v1"
+
+    def stats(self) -> dict[str, Any]:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://127.0.0.1:{self.port}/stats", timeout=30) as answer:
+            return dict(json.load(answer))
+
+
+@contextlib.contextmanager
+def serving(*flags: str) -> Iterator[Running]:
+    """Run this program with *flags* until the block ends."""
+    process = subprocess.Popen([sys.executable, __file__, *flags], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        ready = process.stdout.readline().split()
+        assert ready[:1] == ["READY"], f"the service did not start: {ready}"
+        yield Running(process, int(ready[1]))
+    finally:
+        process.kill()
+        process.communicate()
 
 
 class Service(ThreadingHTTPServer):
