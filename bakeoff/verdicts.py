@@ -174,9 +174,10 @@ def _scores(rows: pd.DataFrame, dimension: str, alpha: float) -> dict[str, Any]:
         said = compare(cells, alpha=alpha, missing="exclude", scale=(1.0, 5.0))
     except BakeoffError as error:
         return {"subjects": [], "pairs": [], "method": f"no comparison: {error}"}
-    counts = rows.groupby("subject")[dimension].agg(
-        lambda one: [int((one == point).sum()) for point in range(1, 6)]
-    )
+    counts = {
+        str(name): [sum(score == point for score in own) for point in range(1, 6)]
+        for name, own in rows.groupby("subject")[dimension]
+    }
     subjects = [
         {
             "subject": row["subject"],
@@ -244,18 +245,22 @@ def _checks(rows: pd.DataFrame, check: str, study: Study, alpha: float) -> list[
 def _raters(rows: pd.DataFrame, alpha: float) -> dict[str, Any]:
     if rows.empty:
         return {"consistency": [], "severity": []}
+    again = intra_rater(_tall(rows), ("reply_id", "dimension"), alpha)
+    first = rows[rows["repeat"] == 0].copy()
+    first["mean"] = first[list(DIMENSIONS)].mean(axis=1)
+    harsh = severity(first.pivot(index="reply_id", columns="judge_id", values="mean"), alpha)
+    return {"consistency": _records(again), "severity": _records(harsh)}
+
+
+def _tall(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per score, the first showing of a reply before its repeat."""
     tall = rows.sort_values(["repeat", "id"]).melt(
         id_vars=["judge_id", "reply_id"],
         value_vars=list(DIMENSIONS),
         var_name="dimension",
         value_name="score",
     )
-    tall = tall.rename(columns={"judge_id": "rater"})
-    again = intra_rater(tall, ("reply_id", "dimension"), alpha)
-    first = rows[rows["repeat"] == 0].copy()
-    first["mean"] = first[list(DIMENSIONS)].mean(axis=1)
-    harsh = severity(first.pivot(index="reply_id", columns="judge_id", values="mean"), alpha)
-    return {"consistency": _records(again), "severity": _records(harsh)}
+    return tall.rename(columns={"judge_id": "rater"})
 
 
 def _chat(store: RatingStore) -> dict[str, Any]:
@@ -356,16 +361,8 @@ def _why_not_calibrated(overall: Mapping[str, Any]) -> str:
 
 
 def _self_agreement(rows: pd.DataFrame) -> dict[str, Any]:
-    tall = rows.sort_values(["repeat", "id"]).melt(
-        id_vars=["judge_id", "reply_id"],
-        value_vars=list(DIMENSIONS),
-        var_name="dimension",
-        value_name="score",
-    )
-    again = intra_rater(tall.rename(columns={"judge_id": "rater"}), ("reply_id", "dimension")).to_dict(
-        "records"
-    )
-    return dict(again[0]) if again else {}
+    again = _records(intra_rater(_tall(rows), ("reply_id", "dimension")))
+    return again[0] if again else {}
 
 
 def _swaps(comparisons: list[dict[str, Any]], judge: str) -> dict[str, Any]:

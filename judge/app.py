@@ -89,39 +89,41 @@ def build(settings: Settings) -> gr.Blocks:
 
     direct: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
     with gr.Blocks(title="Judge · 评判", analytics_enabled=False) as page, gr.Tabs():
-        with gr.Tab("评分 · Study"):
+        with gr.Tab("评分 Study"):
             if desk:
                 study_page = _page("desk.js", "study")
                 study_page.submit(on_desk, study_page, study_page, api_name="desk", **direct)
                 page.load(on_desk, study_page, study_page, api_name="open", **direct)
             else:
                 gr.HTML(NO_STUDY)
-        with gr.Tab("模型对话 · Chat & score"):
+        with gr.Tab("对话 Chat"):
             if settings.services:
-                model = gr.Dropdown(
-                    list(settings.services), label="模型 · Model", value=next(iter(settings.services))
-                )
-                talk = gr.Chatbot(
-                    label="对话 · Conversation",
-                    height="46vh",
-                    render_markdown=False,
-                    sanitize_html=True,
-                    feedback_options=None,
-                )
                 with gr.Row():
-                    text = gr.Textbox(
-                        show_label=False, placeholder="输入消息，回车发送 · Type and press Enter", scale=5
-                    )
-                    clear = gr.Button("清空 · Clear", scale=0, min_width=120)
+                    with gr.Column(scale=3):
+                        model = gr.Dropdown(
+                            list(settings.services), label="模型 · Model", value=next(iter(settings.services))
+                        )
+                        talk = gr.Chatbot(
+                            label="对话 · Conversation",
+                            height="52vh",
+                            render_markdown=False,
+                            sanitize_html=True,
+                            feedback_options=None,
+                        )
+                        text = gr.Textbox(
+                            show_label=False, placeholder="输入消息，回车发送 · Type and press Enter"
+                        )
+                        clear = gr.Button("清空 · Clear", size="sm")
+                    with gr.Column(scale=2, min_width=380):
+                        score = _page("desk.js", "chat")
                 text.submit(on_say, [model, talk, text], [talk, text], api_name="say", concurrency_limit=20)
                 clear.click(list, None, talk, api_name=False, queue=False)
                 model.change(list, None, talk, api_name=False, queue=False)
-                score = _page("desk.js", "chat")
                 score.submit(on_chat_score, [score, model, talk], score, api_name="chat_score", **direct)
                 page.load(on_chat_score, [score, model, talk], score, api_name="chat_open", **direct)
             else:
                 gr.HTML(NO_SERVICE)
-        with gr.Tab("结果 · Results") as tab:
+        with gr.Tab("结果 Results") as tab:
             table = _page("results.js", "results")
             table.submit(on_results, table, table, api_name="results", **direct)
             tab.select(on_results, table, table, api_name="show_results", **direct)

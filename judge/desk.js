@@ -10,7 +10,7 @@ const T = {
     missing: "还没有评分：", refused: "未保存：", busy: "正在保存…", saved: "已保存", silent: "没有收到服务器的回应。请再提交一次，同一次提交只计一次。",
     empty: "（模型没有给出可见的回复）", truncated: "（回复因长度上限被截断）", optional: "可选",
     keys: "键盘：1–5 打分 · ↑↓ 换行 · Y/N 危机核查 · 0 无法判断 · C 写意见 · Enter 提交", anchors: "评分说明", corrected: "已评过，正在修改", lang: "English",
-    chat_hint: "先在上方与模型对话，再在此评分。", chat_submit: "保存评分",
+    chat_hint: "先与模型对话，再在此评分。", chat_submit: "保存评分",
   },
   en: {
     name_q: "Your rater id", name_hint: "Nobody signs in on this machine. Type an id; the same id later takes you back to where you were.", start: "Start scoring",
@@ -21,7 +21,7 @@ const T = {
     missing: "Not scored yet: ", refused: "Not saved: ", busy: "Saving…", saved: "Saved", silent: "The server did not answer. Submit again: the same submission counts once.",
     empty: "(the model gave no visible reply)", truncated: "(the reply was cut at the length limit)", optional: "optional",
     keys: "Keys: 1–5 score · ↑↓ row · Y/N crisis checks · 0 cannot judge · C comments · Enter submit", anchors: "What the points mean", corrected: "Scored before; you are correcting it", lang: "中文",
-    chat_hint: "Talk with the model above, then score it here.", chat_submit: "Save the scores",
+    chat_hint: "Talk with the model first, then score it here.", chat_submit: "Save the scores",
   },
 };
 const R = props.rubric;
@@ -60,6 +60,8 @@ function arrived() {
   drafts = Object.fromEntries((page.replies || []).map((reply) => [reply.item, fresh(reply.verdict)]));
   notice = value.error ? t("refused") + value.error : saved ? t("saved") : "";
   render(); status(Boolean(value.error));
+  // Without sign-in a reload of the same tab goes on under the same id.
+  if (page.view === "name" && !value.error && sessionStorage.getItem("bakeoff-rater")) { page.rater = sessionStorage.getItem("bakeoff-rater"); send({ action: "open" }); }
   if (saved || page.view === "screen") element.querySelectorAll(".scroll").forEach((box) => { box.scrollTop = 0; });
   if (saved && !chat) window.scrollTo({ top: 0 });
 }
@@ -199,7 +201,7 @@ function render() {
   const root = h("div", { class: `desk ${page.view || ""} ${page.layout || ""} ${chat ? "chat" : ""}` });
   if (page.view === "name") {
     const input = h("input", { type: "text", class: "name", maxlength: 40, "aria-label": t("name_q"), placeholder: t("name_q"), autocomplete: "off" });
-    const enter = () => { page.rater = input.value; send({ action: "open" }); };
+    const enter = () => { page.rater = input.value; sessionStorage.setItem("bakeoff-rater", input.value); send({ action: "open" }); window.dispatchEvent(new Event("bakeoff-rater")); };
     input.addEventListener("keydown", (event) => { if (event.key === "Enter") enter(); });
     root.append(header(), h("div", { class: "card" }, h("h2", {}, t("name_q")), h("p", {}, chat ? "" : t("name_hint")), input,
       h("button", { type: "button", class: "submit", onclick: enter }, t("start"))), h("div", { class: "bar" }, h("span", { class: "notice", role: "status" })));
@@ -247,6 +249,7 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 window.addEventListener("bakeoff-lang", () => { lang = localStorage.getItem("bakeoff-lang"); if (element.isConnected) { notice = ""; render(); } });
+window.addEventListener("bakeoff-rater", () => { if (element.isConnected && page.view === "name" && !waiting) { page.rater = sessionStorage.getItem("bakeoff-rater"); send({ action: "open" }); } });
 watch("value", arrived);
 render();
 arrived();

@@ -1,4 +1,152 @@
-const root = document.createElement("div");
-root.textContent = "…";
-element.replaceChildren(root);
-watch("value", () => { root.textContent = JSON.stringify(props.value); });
+// The owner's results. Runs as the js_on_load of a gr.HTML; everything from outside is set by textContent.
+const T = {
+  zh: {
+    owner: "结果只对管理员开放（add-rater NAME --owner）。", closed: "没有启用登录时默认不显示结果，以免泄露模型名称。只有你一人使用时，可加 --results 启动。",
+    nothing: "没有研究，因此没有结果。", wait: "正在计算…", refresh: "刷新", download: "下载 CSV", lang: "English", judgements: "条评分", cannot: "条“无法判断”", corrections: "次修改",
+    progress: "评审进度", counselling: "一般咨询情境", crisis: "危机情境（单独列出，从不与其他情境平均）", none: "还没有评分。", scores: "各维度平均分与 95% 区间", subject: "模型", letters: "并列组",
+    letters_hint: "共用字母的模型在统计上无法区分。", dist: "整体质量的分布（1–5 分）", checks: "危机核查（回答“是”的比例）", agreement: "评审一致性（Krippendorff α，序数）", alpha: "α", units: "条回复", reading: "解读",
+    reliable: "可靠", tentative: "暂定", "not reliable": "不可靠", undefined: "无法计算", wins: "两两胜率（整体质量，行胜列）", strengths: "Bradley–Terry 强度（对数优势）", needed: "还需要多少评分",
+    needed_row: (x) => `要以 80% 把握分辨 ${x.difference} 分的差距：共需 ${x.needed} 个情境，已有 ${x.cases} 个` + (x.more_cases ? `，还差 ${x.more_cases} 个（约 ${x.more_judgements} 条评分）` : "，已足够"),
+    consistency: "评审自身一致性（同一回复再评）", rater: "评审", repeats: "次", exact: "完全相同", within: "相差 ≤1", drift: "漂移", severity: "评审宽严（与他人在同一回复上的平均差）",
+    judges: "模型评审", calibrated: "已校准", not_calibrated: "未校准", failed: "次失败", unscored: "条没有得分", rank: "等级相关", kappa: "κ", swaps: "换位一致", comments: "文字意见", missing: "缺失的回复", named: "提到自身厂商的回复（已遮盖）", chat: "对话页评分（非盲评，仅供参考）", method: "方法",
+  },
+  en: {
+    owner: "Results are for the owner only (add-rater NAME --owner).", closed: "Without sign-in the results stay closed, since they name the models. If nobody else uses this machine, start with --results.",
+    nothing: "No study, hence no results.", wait: "Computing…", refresh: "Refresh", download: "Download CSV", lang: "中文", judgements: "judgements", cannot: "“cannot judge”", corrections: "corrections",
+    progress: "Progress", counselling: "Counselling cases", crisis: "Crisis cases (on their own, never averaged with the others)", none: "No judgement yet.", scores: "Mean scores with 95% intervals", subject: "Model", letters: "tie group",
+    letters_hint: "Models that share a letter cannot be told apart.", dist: "Distribution of overall quality (1–5)", checks: "Crisis checks (share of “yes”)", agreement: "Agreement between raters (Krippendorff's α, ordinal)", alpha: "α", units: "replies", reading: "reading",
+    reliable: "reliable", tentative: "tentative", "not reliable": "not reliable", undefined: "undefined", wins: "Pairwise win rates (overall quality, row beats column)", strengths: "Bradley–Terry strengths (log odds)", needed: "How many more judgements",
+    needed_row: (x) => `to find a difference of ${x.difference} points with 80% power: ${x.needed} cases in all, ${x.cases} so far` + (x.more_cases ? `, ${x.more_cases} to go (about ${x.more_judgements} judgements)` : ", enough"),
+    consistency: "Raters against themselves (the same reply again)", rater: "rater", repeats: "repeats", exact: "the same", within: "within 1", drift: "drift", severity: "Severity (mean difference from the others on the same replies)",
+    judges: "Judge models", calibrated: "calibrated", not_calibrated: "not calibrated", failed: "failed attempts", unscored: "replies without a score", rank: "rank corr.", kappa: "κ", swaps: "swap consistency", comments: "Comments", missing: "Missing replies", named: "Replies that named a maker (hidden)", chat: "Scores from the chat tab (names in view: for orientation only)", method: "Method",
+  },
+};
+const R = props.rubric;
+let lang = localStorage.getItem("bakeoff-lang") || (navigator.language.startsWith("zh") ? "zh" : "en");
+let page = {};
+const t = (key) => T[lang][key];
+const node = (space) => (tag, attrs = {}, ...children) => {
+  const made = space ? document.createElementNS(space, tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attrs)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value != null) made.setAttribute(name, value);
+  }
+  made.append(...children.flat().filter((child) => child != null && child !== false));
+  return made;
+};
+const h = node(""), svg = node("http://www.w3.org/2000/svg");
+const num = (value, digits = 2) => (value == null ? "–" : value.toFixed(digits));
+const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)}%`);
+const span = (one, digits = 2) => (one.low == null ? "" : `${num(one.low, digits)} – ${num(one.high, digits)}`);
+const short = (name) => name;
+const table = (head, rows, cls = "") => h("div", { class: "wide" }, h("table", { class: cls }, h("thead", {}, h("tr", {}, head.map((cell) => h("th", {}, cell)))),
+  h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell)))))));
+const box = (title, ...body) => h("section", { class: "box" }, h("h3", {}, title), ...body);
+const full = (section) => { section.classList.add("full"); return section; };
+
+function whisker(one, low, high) {
+  const x = (value) => 4 + (152 * (Math.min(high, Math.max(low, value)) - low)) / (high - low);
+  return svg("svg", { viewBox: "0 0 160 18", class: "whisker", role: "img", "aria-label": `${num(one.value)} (${span(one)})` },
+    svg("line", { x1: 4, x2: 156, y1: 9, y2: 9, class: "axis" }),
+    one.low == null ? null : svg("line", { x1: x(one.low), x2: x(one.high), y1: 9, y2: 9, class: "range" }),
+    svg("circle", { cx: x(one.value), cy: 9, r: 4, class: "dot" }));
+}
+
+function stacked(counts) {
+  const total = counts.reduce((a, b) => a + b, 0) || 1;
+  return h("div", { class: "stack" }, counts.map((count, n) => (count ? h("i", { class: `p${n + 1}`, style: `flex:${count / total}`, title: `${n + 1}: ${count}` }, count / total > 0.08 ? String(count) : "") : null)));
+}
+
+function scores(part) {
+  const order = part.scores.overall_quality.subjects.map((one) => one.subject);
+  const find = (d, subject) => part.scores[d.key].subjects.find((one) => one.subject === subject);
+  const cell = (one) => (one ? h("div", { class: "cell" }, h("b", {}, num(one.value)), ` ${one.letters}`, h("small", {}, span(one)), whisker(one, 1, 5)) : "–");
+  return [
+    full(box(t("scores"), table([t("subject"), ...R.dimensions.map((d) => d.name[lang])], order.map((subject) => [short(subject), ...R.dimensions.map((d) => cell(find(d, subject)))])),
+      h("p", { class: "soft" }, t("letters_hint")), h("details", {}, h("summary", {}, t("method")), h("p", { class: "soft" }, part.scores.overall_quality.method),
+        h("ul", {}, part.scores.overall_quality.pairs.map((pair) => h("li", {}, pair.words)))))),
+    box(t("dist"), table([t("subject"), ""], part.scores.overall_quality.subjects.map((one) => [short(one.subject), stacked(one.distribution)]), "bars")),
+  ];
+}
+
+function pairwise(part) {
+  const names = part.strengths.map((one) => one.subject);
+  const rate = (row, column) => {
+    const there = part.wins.find((one) => one.a === row && one.b === column), back = part.wins.find((one) => one.a === column && one.b === row);
+    const one = there || (back && { rate: 1 - back.rate, low: 1 - back.high, high: 1 - back.low, duels: back.duels });
+    return one ? h("div", { class: "cell" }, h("b", {}, percent(one.rate)), h("small", {}, `${percent(one.low)} – ${percent(one.high)} · n=${one.duels}`)) : "";
+  };
+  const reach = Math.max(1, ...part.strengths.flatMap((one) => [Math.abs(one.low ?? 0), Math.abs(one.high ?? 0), Math.abs(one.strength)]));
+  return [
+    names.length ? box(t("wins"), table(["", ...names.map(short)], names.map((row) => [short(row), ...names.map((column) => (row === column ? "" : rate(row, column)))]))) : null,
+    names.length ? box(t("strengths"), table([t("subject"), "", ""], part.strengths.map((one) => [short(one.subject), num(one.strength), h("div", { class: "cell" }, h("small", {}, span(one)), whisker({ ...one, value: one.strength }, -reach, reach))]))) : null,
+    part.needed.length ? box(t("needed"), h("ul", {}, part.needed.map((one) => h("li", {}, h("b", {}, `${short(one.a)} ↔ ${short(one.b)} `), t("needed_row")(one))))) : null,
+  ];
+}
+
+function checks(all, order) {
+  const cell = (one) => (one ? h("div", { class: "cell" }, h("b", {}, percent(one.share)), ` ${one.yes}/${one.of}`, h("small", {}, `${percent(one.low)} – ${percent(one.high)}`)) : "–");
+  const head = (check) => h("span", { title: check.question[lang] }, check.name[lang]);
+  return [table([t("subject"), ...R.crisis.map(head)], order.map((subject) => [short(subject), ...R.crisis.map((check) => cell(all[check.key].find((one) => one.subject === subject)))])),
+    h("ul", {}, R.crisis.map((check) => h("li", {}, `${check.name[lang]}: ${check.question[lang]}`)))];
+}
+const asked = (all) => [...new Set(R.crisis.flatMap((check) => all[check.key].map((one) => one.subject)))];
+
+function part(name, one) {
+  return h("div", { class: `part ${name}` }, h("h2", {}, t(name)), !one ? h("p", { class: "soft" }, t("none")) : h("div", { class: "grid" },
+    one.checks ? full(box(t("checks"), ...checks(one.checks, asked(one.checks)))) : null, ...scores(one), ...pairwise(one),
+    box(t("agreement"), table(["", t("alpha"), "95%", t("units"), t("reading")], R.dimensions.map((d) => { const a = one.agreement[d.key];
+      return [d.name[lang], h("b", {}, num(a.value, 3)), span(a, 2), String(a.units), h("span", { class: `tag ${a.reading.replace(" ", "-")}` }, t(a.reading))]; })))));
+}
+
+function raters(all) {
+  return h("div", { class: "grid" },
+    all.consistency.length ? box(t("consistency"), table([t("rater"), t("repeats"), t("exact"), t("within"), t("drift"), t("kappa")], all.consistency.map((one) => [one.rater, String(one.repeats), `${percent(one.exact)} (${percent(one.low)} – ${percent(one.high)})`, percent(one.within_one), num(one.drift), num(one.kappa)]))) : null,
+    all.severity.length ? box(t("severity"), table([t("rater"), "", "95%", t("units")], all.severity.map((one) => [one.rater, num(one.severity), span(one), String(one.units)]))) : null);
+}
+
+function judge(one) {
+  return box(one.judge, h("p", {}, h("span", { class: `tag ${one.calibrated ? "reliable" : "not-reliable"}` }, one.calibrated ? t("calibrated") : t("not_calibrated")), ` ${one.why}`),
+    h("p", { class: "soft" }, `${one.failed} ${t("failed")} · ${one.unscored} ${t("unscored")} · ${t("swaps")} ${percent(one.swaps.share)} (${one.swaps.consistent}/${one.swaps.of})`),
+    table(["", t("alpha"), "95%", t("kappa"), t("rank"), t("units")], R.dimensions.map((d) => { const c = one.calibration[d.key]; return [d.name[lang], c.alpha ? num(c.alpha.value, 3) : "–", c.alpha ? span(c.alpha) : "", c.kappa ? num(c.kappa.value, 3) : "–", num(c.rank), String(c.replies)]; })),
+    ...["counselling", "crisis"].flatMap((name) => { const means = one.parts[name]; const who = means.overall_quality.map((x) => x.subject); return who.length ? [h("h4", {}, t(name)), table([t("subject"), ...R.dimensions.map((d) => d.name[lang])], who.map((s) => [short(s), ...R.dimensions.map((d) => num((means[d.key].find((x) => x.subject === s) || {}).value))]))] : []; }),
+    ...(asked(one.checks).length ? checks(one.checks, asked(one.checks)) : []));
+}
+
+function results(all) {
+  const c = all.counts;
+  const list = (title, rows) => (rows.length ? h("details", { class: "box" }, h("summary", {}, `${title} (${rows.length})`), table([], rows)) : null);
+  const chat = Object.entries(all.chat);
+  return [
+    h("h2", {}, all.study.title), h("p", { class: "soft" }, `${c.judgements} ${t("judgements")} · ${c.cannot_judge} ${t("cannot")} · ${c.corrections} ${t("corrections")}`),
+    box(t("progress"), h("div", { class: "who" }, Object.entries(c.raters).map(([rater, p]) => h("span", {}, `${rater} `, h("b", {}, `${p.done}/${p.total}`))))),
+    part("counselling", all.parts.counselling), all.study.crisis_cases ? part("crisis", all.parts.crisis) : null, raters(all.raters),
+    all.judges.length ? h("div", { class: "part" }, h("h2", {}, t("judges")), all.judges.map(judge)) : null,
+    chat.length ? box(t("chat"), table([t("subject"), "n", ...R.dimensions.map((d) => d.name[lang])], chat.map(([model, m]) => [model, String(m.n), ...R.dimensions.map((d) => num(m[d.key]))]))) : null,
+    list(t("comments"), all.comments.map((one) => [one.case, short(one.subject), one.rater, [one.strengths && `＋ ${one.strengths}`, one.weaknesses && `－ ${one.weaknesses}`, one.suggestions && `→ ${one.suggestions}`].filter(Boolean).join("\n")])),
+    list(t("missing"), all.study.missing), list(t("named"), all.study.named.map(([a, b, found]) => [a, short(b), found.join(", ")])),
+  ];
+}
+
+function ask(action) { props.value = { action, at: Date.now() }; trigger("submit"); }
+
+function render() {
+  const head = h("header", {}, page.view === "results" ? [h("button", { type: "button", onclick: () => ask("show") }, t("refresh")), h("button", { type: "button", class: "download", onclick: () => ask("export") }, t("download"))] : null,
+    h("button", { type: "button", class: "lang", onclick: () => { localStorage.setItem("bakeoff-lang", lang === "zh" ? "en" : "zh"); window.dispatchEvent(new Event("bakeoff-lang")); } }, t("lang")));
+  const body = page.view === "results" ? results(page.results) : [h("p", { class: "soft closed" }, page.why ? t(page.why) : t("wait"))];
+  element.replaceChildren(h("div", { class: "desk results" }, head, ...body.filter(Boolean)));
+}
+
+function arrived() {
+  const value = props.value || {};
+  if (value.view === "csv") {
+    const link = h("a", { href: URL.createObjectURL(new Blob(["\ufeff", value.csv], { type: "text/csv" })), download: value.name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  } else if (value.view) { page = value; render(); }
+}
+window.addEventListener("bakeoff-lang", () => { lang = localStorage.getItem("bakeoff-lang"); if (element.isConnected) render(); });
+watch("value", arrived);
+render();
+arrived();
