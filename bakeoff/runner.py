@@ -26,14 +26,11 @@ from bakeoff.secrecy import redact, scrub
 GRACE_S = 10.0
 """How long a process group may take to end after SIGTERM, before SIGKILL."""
 
+_SWIFT = ("swift.pipelines.train.sft", "swift.pipelines.export.export", "swift.pipelines.infer.deploy")
 WARM: dict[str, tuple[str, ...]] = {
-    "swift": ("swift.pipelines.train.sft", "swift.pipelines.export.export", "swift.pipelines.infer.deploy"),
-    "bakeoff.tiny": (
-        "swift.pipelines.train.sft",
-        "swift.pipelines.export.export",
-        "swift.pipelines.infer.deploy",
-    ),
-    "bakeoff.evalscope": ("evalscope.run", "datasets"),
+    "swift": _SWIFT,
+    "bakeoff.tiny": _SWIFT,
+    "bakeoff.evalscope": ("evalscope.run", "datasets", "bakeoff.suites.adapters", "bakeoff.suites.asking"),
 }
 """Modules to import ahead for a ``python -m`` line, by the prefix of its module."""
 
@@ -174,8 +171,11 @@ class Runner:
 
     def _keeper(self, command: Command) -> _Keeper:
         modules: tuple[str, ...] = ()
-        if self.warm and command.module and command.argv[0] == sys.executable:
-            modules = next((m for prefix, m in WARM.items() if command.module.startswith(prefix)), ())
+        module = command.module or ""
+        # A row on a GPU runs for hours, so its imports do not matter; and it wants all its threads.
+        short = command.env.get("CUDA_VISIBLE_DEVICES") == "" or module.startswith("bakeoff.")
+        if self.warm and short and command.argv[0] == sys.executable:
+            modules = next((m for prefix, m in WARM.items() if module.startswith(prefix)), ())
         keeper = self._keepers.get(modules)
         if keeper is None or not keeper.alive():
             keeper = self._keepers[modules] = _Keeper(modules)
@@ -257,11 +257,9 @@ class _Keeper:
 
     def __init__(self, modules: tuple[str, ...]) -> None:
         ours, theirs = socket.socketpair()
-        env = {
-            **os.environ,
-            "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
-            "TOKENIZERS_PARALLELISM": "false",
-        }
+        env = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+        if modules:
+            env["OMP_NUM_THREADS"] = "1"  # read when torch is imported: a child could not set it any more
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bakeoff.warm", str(theirs.fileno()), *modules],
             pass_fds=[theirs.fileno()],

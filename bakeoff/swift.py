@@ -14,6 +14,10 @@ from bakeoff.command import Command, flags
 from bakeoff.matrix import ModelSpec, dataset_argument
 
 
+CPU_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+"""One thread per process: on a busy machine several spin for each other (9 s became 127 s at load 4)."""
+
+
 def sft(
     spec: ModelSpec,
     *,
@@ -149,7 +153,7 @@ def _tracker(spec: ModelSpec) -> dict[str, object]:
 
 def _environment(spec: ModelSpec) -> Mapping[str, str]:
     if spec.on_cpu:
-        return {"CUDA_VISIBLE_DEVICES": ""}
+        return CPU_ENVIRONMENT
     return {"CUDA_VISIBLE_DEVICES": spec.gpus} if spec.gpus else {}
 
 

@@ -1,0 +1,33 @@
+# Each target is one line that a person could type; `make smoke` and `make test` also do all the set-up.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: smoke test lint judge chat report doctor bench dashboard clean-stale
+.DEFAULT_GOAL := smoke
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) install --constraint constraints.txt torch
+	$(PIP) install --constraint constraints.txt --editable '.[test,judge]'
+	touch $@
+
+smoke: .venv/.ready ## the whole chain on tiny models, into reports/
+	$(BIN)/pytest benchmarks/ --html=reports/ $(ARGS)
+
+test: .venv/.ready lint ## the harness's own tests
+	$(BIN)/pytest tests/ $(ARGS)
+
+lint: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+judge: .venv/.ready ## the page for human judgement, http://127.0.0.1:7860
+	$(BIN)/python -m judge $(ARGS)
+
+report: .venv/.ready ## every page again from the store, without running anything
+	$(BIN)/pytest benchmarks/ --no-run --html=reports/ $(ARGS)
+
+bench: .venv/.ready ## what docs/performance.md records
+	$(BIN)/python bench/smoke.py
