@@ -21,18 +21,18 @@ import unicodedata
 from collections.abc import Sequence
 
 LETTERS = "ABCDEFGHIJ"
+# Runs of marks are shortened and repetitions bounded: a model that repeats itself for pages must not cost minutes.
+_RUN = re.compile(r"[\W_]{12,}")
 _ORDINALS = "一二三四五六七八九十"
 
-_OPEN = (
-    r"(?:[\s*_`~\"'“”‘’「」『』()\[\]【】〔〕<>《》$:]|\\(?:boxed|text|textbf|mathbf|mathrm|fbox)\s*\{|\\\()*"
-)
-_SEP = r"(?:[ \t]*(?:[,、;/&+|和与及跟]|以及|and)[ \t]*(?:选项)?|[ \t]+)?"
-_WRAPS = r"[*_`()\[\]\"'“”]*"
+_OPEN = r"(?:[\s*_`~\"'“”‘’「」『』()\[\]【】〔〕<>《》$:]|\\(?:boxed|text|textbf|mathbf|mathrm|fbox)\s*\{|\\\(){0,12}"
+_SEP = r"(?:[ \t]{0,3}(?:[,、;/&+|和与及跟]|以及|and)[ \t]{0,3}(?:选项)?|[ \t]{1,3})?"
+_WRAPS = r"[*_`()\[\]\"'“”]{0,6}"
 # A letter stands for an option only where no word, number or abbreviation goes on around it.
-_LETTER = r"[A-Ja-j](?![A-Za-z0-9]*[K-Zk-z0-9])(?!-[A-Za-z0-9])(?!['’][a-z])"
+_LETTER = r"[A-Ja-j](?![A-Za-z0-9]{0,12}[K-Zk-z0-9])(?!-[A-Za-z0-9])(?!['’][a-z])"
 _NEXT = rf"(?:{_SEP}{_WRAPS}{_LETTER}{_WRAPS}(?=[\s,、;/&+|.。:!?)\]和与及跟或A-Ja-j]|以及|and|都|均|两|三|四|这|$))"
-_LABELS = rf"(?P<letters>{_LETTER}{_NEXT}*)(?![A-Za-z0-9])(?!-[A-Za-z0-9])"
-_LIST = rf"(?P<letters>{_LETTER}(?:{_SEP}{_WRAPS}{_LETTER})*)(?![A-Za-z0-9])"
+_LABELS = rf"(?P<letters>{_LETTER}{_NEXT}{{0,9}})(?![A-Za-z0-9])(?!-[A-Za-z0-9])"
+_LIST = rf"(?P<letters>{_LETTER}(?:{_SEP}{_WRAPS}{_LETTER}){{0,9}})(?![A-Za-z0-9])"
 _ORDINAL = rf"第[ ]?(?P<ordinal>[{_ORDINALS}]|10|[1-9])[ ]?(?:个选项|个|项|条|选项|种)"
 _CHOICE = rf"(?:选项|option)?\s*{_OPEN}(?:选项\s*)?(?:{_LABELS}|{_ORDINAL})"
 _DENIED = (
@@ -41,7 +41,7 @@ _DENIED = (
 )
 
 _MARKED = re.compile(
-    r"(?:(?:答案|answer)(?:\s*(?:应该|应当|应|就|只能|显然))?\s*(?:是|为|选择?|is)?|\\(?:boxed|fbox)\s*(?=\{))"
+    r"(?:(?:答案|answer)(?:\s*(?:应该|应当|应|就|只能|显然))?\s*(?:是|为|选择?|is)?|\\(?:boxed|fbox)\s*\{)"
     rf"[\s:*_`\-—=】\]]*{_CHOICE}{_DENIED}",
     re.IGNORECASE,
 )
@@ -61,7 +61,7 @@ _NOT = re.compile(
 )
 _JUDGED = re.compile(
     rf"(?<![A-Za-z0-9])(?:选项\s*)?(?:{_OPEN}{_LIST}|{_ORDINAL})[*_`)\]\"'”\s]*(?:选项|项)?\s*"
-    r"(?:的说法|的做法|的描述|说法|做法|描述)?(?:是|才是|才|最|都|均|为|更|比较|最为|都是|均为|均是|是最|也)*"
+    r"(?:的说法|的做法|的描述|说法|做法|描述)?(?:是|才是|才|最|都|均|为|更|比较|最为|都是|均为|均是|是最|也){0,4}"
     r"(?:正确|对的?|合适|恰当|符合题意|妥当|is (?:the )?(?:correct|right|best))"
     r"(?![^,。;\n]{0,2}(?:吗|么|与否|\?))"
 )
@@ -91,7 +91,7 @@ def final_part(text: str) -> str:
         text = text.rpartition("assistantfinal")[2]
     text = re.split(r"</(?:think|thinking|reasoning)>", text, flags=re.IGNORECASE)[-1]
     text = re.split(r"<(?:think|thinking|reasoning)>", text, flags=re.IGNORECASE)[0]
-    return re.sub(r"<\|[^|>]*\|>", "", text).strip()
+    return re.sub(r"<\|[^|>]{0,40}\|>", "", text).strip()
 
 
 def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False) -> str:
@@ -102,7 +102,9 @@ def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False
         options: the options' texts in the order A, B, …
         multiple: whether several options may be right.
     """
-    text = final_part(reply)
+    text = _RUN.sub(
+        lambda run: f"{run[0][:4]}{chr(10) if chr(10) in run[0] else ' '}{run[0][-4:]}", final_part(reply)
+    )
     if not text:
         return ""
     marked = list(_MARKED.finditer(text))
@@ -115,7 +117,7 @@ def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False
     for whole in (text, last_line):
         if (only := _ONLY.fullmatch(whole)) and _plausible(only, multiple):
             return _decide(only, len(options), multiple)
-    chosen = [m for m in _CHOSEN.finditer(text) if not _NOT.search(text, 0, m.start())]
+    chosen = [m for m in _CHOSEN.finditer(text) if not _NOT.search(text[max(0, m.start() - 8) : m.start()])]
     if chosen:
         return _decide(chosen[-1], len(options), multiple)
     judged = {letter for m in _JUDGED.finditer(text) for letter in _letters(m)}
