@@ -1,0 +1,470 @@
+"""What would go wrong, before it does: every finding with its remedy, each once.
+
+Nothing is started, loaded or downloaded; what was asked of installed tools before comes from the cache.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from bakeoff import comparability, memory, swift
+from bakeoff.command import Command
+from bakeoff.dataset_health import Health, check_dataset
+from bakeoff.environments import PythonEnvironment, built, is_running
+from bakeoff.errors import BakeoffError, DataError
+from bakeoff.gpus import cards
+from bakeoff.installed import Installed, check_command, installed
+from bakeoff.matrix import Matrix, ModelSpec, dataset_argument
+from bakeoff.workspace import Workspace
+
+Level = Literal["error", "warning", "note"]
+_LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+
+REMOTE_CODE = ("chatglm2", "chatglm3", "internlm", "internlm2", "baichuan", "baichuan2")
+"""Model types whose code comes with the weights and was written for transformers 4."""
+_NO_FLASH = ("chatglm2", "chatglm3", "baichuan", "baichuan2")
+_FLASH = {
+    "flash_attn": "flash-attn",
+    "flash_attention_2": "flash-attn",
+    "flash_attention_3": "flash-attn-3",
+    "flash_attention_4": "flash-attn-4",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that would go wrong (error), may spoil the result (warning) or is worth knowing (note)."""
+
+    level: Level
+    place: str
+    """Rows, suite or part of the machine."""
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.level}: {self.place}: {self.what}\n    -> {self.remedy}"
+
+
+@dataclass
+class _Visit:
+    """What the checks share."""
+
+    rows: Sequence[ModelSpec]
+    matrix: Matrix
+    workspace: Workspace
+    data_dir: Path | None
+    environ: Mapping[str, str]
+    environments: dict[str, PythonEnvironment] = field(default_factory=dict)
+    tools: dict[str, Installed] = field(default_factory=dict)
+
+    def environment(self, row: ModelSpec, role: str) -> PythonEnvironment | None:
+        return self.environments.get(getattr(row.environment, role))
+
+    def installed(self, row: ModelSpec, role: str) -> Installed | None:
+        return self.tools.get(getattr(row.environment, role))
+
+
+def findings(
+    rows: Sequence[ModelSpec],
+    matrix: Matrix,
+    workspace: Workspace,
+    *,
+    data_dir: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> list[Finding]:
+    """Everything that would go wrong for *rows* of *matrix* on this machine, errors first.
+
+    Args:
+        data_dir: evaluation data of the user, see :class:`~bakeoff.matrix.Suite`.
+        environ: the environment variables of the run; None: this process's.
+    """
+    visit = _Visit(rows, matrix, workspace, data_dir, os.environ if environ is None else environ)
+    found = [one for check in _CHECKS for one in check(visit)]
+    return sorted(_merged(found), key=lambda one: _LEVELS.index(one.level))
+
+
+def _merged(found: Sequence[Finding]) -> list[Finding]:
+    """*found* with what several rows share said once, under all their names."""
+    places: dict[tuple[Level, str, str], list[str]] = {}
+    for one in found:
+        places.setdefault((one.level, one.what, one.remedy), []).append(one.place)
+    return [
+        Finding(level, ", ".join(dict.fromkeys(names)), what, remedy)
+        for (level, what, remedy), names in places.items()
+    ]
+
+
+def _environments(visit: _Visit) -> Iterator[Finding]:
+    for name in dict.fromkeys(n for row in visit.rows for _, n in row.environment if not row.url):
+        environment = visit.matrix.environments[name]
+        there = built(environment, visit.workspace.environments)
+        if there is None:
+            yield Finding(
+                "note",
+                f"environments.{name}",
+                f"is not built yet ({', '.join(environment.requirements)}); its rows' flags are not checked",
+                f"it is built on first use, in minutes; now: python -m bakeoff.environments {name}",
+            )
+            continue
+        visit.environments[name] = there
+        if there.version("ms-swift") is not None:
+            try:
+                visit.tools[name] = installed(there, visit.workspace.cache)
+            except BakeoffError as error:
+                again = (
+                    "repair it with pip" if is_running(environment) else f"remove {there.python.parents[2]}"
+                )
+                yield Finding("error", f"environments.{name}", str(error), f"{again}, then try again")
+
+
+def _tools(visit: _Visit) -> Iterator[Finding]:
+    """Flags, model types and templates, by the row's own command lines and the row's own environment."""
+    for row in visit.rows:
+        if row.url:
+            continue
+        base = row.model or row.weights or ""
+        for role, wanted in (("train", row.trains), ("serve", row.serving.engine == "transformers")):
+            environment = visit.environment(row, role)
+            if wanted and environment and environment.version("ms-swift") is None:
+                name = getattr(row.environment, role)
+                yield Finding(
+                    "error",
+                    row.name,
+                    f"{role}: environment {name!r} has no ms-swift",
+                    f"add ms-swift to environments.{name}.requirements",
+                )
+        place = Path("x")
+        tools = visit.installed(row, "train")
+        lines = []
+        if tools and row.trains:
+            lines = [
+                swift.sft(row, base=base, output=place),
+                swift.export(row, checkpoint=place, base=base, output=place),
+            ]
+            yield from _refused(row, lines, tools)
+            recognised = tools.recognised(base)
+            if not row.tiny and (not row.model_type or not row.template) and not recognised:
+                yield Finding(
+                    "error",
+                    row.name,
+                    f"ms-swift {tools.swift} cannot tell the model type of {base!r} by its name",
+                    "give model_type and template; docs/matrix.md lists those of the guide's models",
+                )
+        tools = visit.installed(row, "serve")
+        if tools and row.serving.engine == "transformers":
+            yield from _refused(row, [swift.deploy(row, model=base, served_name=row.name, port=8000)], tools)
+
+
+def _refused(row: ModelSpec, lines: Sequence[Command], tools: Installed) -> Iterator[Finding]:
+    said: set[str] = set()
+    for line in lines:
+        for complaint in check_command(line, tools):
+            what = complaint.partition(": ")[2]
+            if what not in said:  # model type and template stand in every line
+                said.add(what)
+                near = re.search(r"is it (\S+)\?$", what)
+                remedy = (
+                    f"use {near[1]}" if near else "remove it, or name an environment whose ms-swift has it"
+                )
+                yield Finding(
+                    "error", row.name, f"{what.partition(';')[0]} to ms-swift {tools.swift}", remedy
+                )
+
+
+def _remote_code(visit: _Visit) -> Iterator[Finding]:
+    for row in visit.rows:
+        roles = [r for r, w in (("train", row.trains), ("serve", row.serving.engine == "transformers")) if w]
+        for role in roles if row.model_type in REMOTE_CODE else ():
+            environment = visit.environment(row, role)
+            version = environment.version("transformers") if environment else None
+            if environment and version and int(version.split(".")[0]) >= 5:
+                yield Finding(
+                    "error",
+                    row.name,
+                    f"its remote code was written for transformers 4, and environment {environment.name!r} has "
+                    f"{version}: rotary positions become uninitialised memory, mostly without an error",
+                    "name an environment with transformers 4.41.2 under 'environment' (docs/environments.md)",
+                )
+        if row.serving.engine == "lmdeploy" and row.model_type in ("baichuan", "baichuan2"):
+            yield Finding(
+                "error",
+                row.name,
+                "lmdeploy no longer serves Baichuan models (since 0.18)",
+                "serving: {engine: transformers} (or vllm) for this row",
+            )
+
+
+def _packages(visit: _Visit) -> Iterator[Finding]:
+    for row in visit.rows:
+        training = visit.environment(row, "train")
+        wanted: list[tuple[str, str]] = []
+        if row.trains and row.training.attention in _FLASH:
+            package = _FLASH[row.training.attention]
+            wanted.append((package, f"attention: sdpa (without packing), or install {package}"))
+            if row.model_type in _NO_FLASH:
+                yield Finding(
+                    "error",
+                    row.name,
+                    f"the code of {row.model_type} models has no flash attention",
+                    "training: {attention: null, packing: false} for this row",
+                )
+        if row.trains and row.training.fused_loss and not row.on_cpu:
+            wanted.append(
+                ("liger-kernel", "fused_loss: false (four times the memory), or install liger-kernel")
+            )
+        if row.trains and row.training.tracker == "swanlab":
+            wanted.append(("swanlab", "tracker: tensorboard, or install swanlab"))
+        for package, remedy in wanted if training else ():
+            if training and training.version(package) is None:
+                yield Finding("error", row.name, f"needs {package} in environment {training.name!r}", remedy)
+        serving = visit.environment(row, "serve")
+        engine = row.serving.engine
+        if serving and not row.url and engine != "transformers" and serving.version(engine) is None:
+            yield Finding(
+                "error",
+                row.name,
+                f"is served by {engine}, which environment {serving.name!r} does not have",
+                f"environment: {{serve: …}} with one that requires {engine}, or serving: {{engine: transformers}}",
+            )
+
+
+def _devices(visit: _Visit) -> Iterator[Finding]:
+    found = cards() if any(not row.on_cpu for row in visit.rows) else []
+    for card in found:
+        if card.free_gib < 0.9 * card.total_gib:
+            yield Finding(
+                "warning",
+                f"GPU {card.number}",
+                f"{card.total_gib - card.free_gib:.0f} of {card.total_gib:.0f} GiB are taken by other processes",
+                "end them (nvidia-smi shows who), or choose another card with gpus: or CUDA_VISIBLE_DEVICES",
+            )
+    for row in visit.rows:
+        if row.on_cpu or row.url:
+            continue
+        if not found:
+            yield Finding(
+                "error",
+                row.name,
+                "needs a GPU, and this machine has none; its tests are skipped",
+                "run it on a machine with a GPU; the smoke rows (-k tiny) run anywhere",
+            )
+            continue
+        shape = memory.shape_of(row.model or row.weights or "")
+        best = max(card.free_gib for card in found)
+        if shape is None:
+            continue
+        need = memory.training_gib(shape, row.training) if row.trains else memory.serving_gib(shape, row)
+        if need > best:
+            rungs = (
+                [memory.training_gib(shape, rung) for rung in memory.ladder(row.training)]
+                if row.trains
+                else []
+            )
+            fits = any(rung <= best for rung in rungs)
+            yield Finding(
+                "warning" if fits else "error",
+                row.name,
+                f"needs about {need:.0f} GiB of device memory; the freest card has {best:.0f}",
+                "nothing: after an out-of-memory it steps down with the same effective batch (docs/matrix.md)"
+                if fits
+                else "a larger card, a smaller training.max_length, or a smaller model",
+            )
+
+
+def _disk(visit: _Visit) -> Iterator[Finding]:
+    shapes = [(row, memory.shape_of(row.model or "")) for row in visit.rows if not row.url]
+    need = sum(memory.disk_gib(shape, row) for row, shape in shapes if shape)
+    folder = next(p for p in (visit.workspace.root, *visit.workspace.root.absolute().parents) if p.exists())
+    free = shutil.disk_usage(folder).free / memory.GIB
+    if need > free:
+        yield Finding(
+            "error",
+            "disk",
+            f"base, merged weights and checkpoints of these rows need about {need:.0f} GiB; "
+            f"{folder} has {free:.0f} free",
+            "a larger disk with --store, fewer rows at a time (-k), or training.save_total_limit: 1",
+        )
+
+
+def _datasets(visit: _Visit) -> Iterator[Finding]:
+    lengths: dict[str, int] = {}
+    users: dict[str, list[str]] = {}
+    for row in visit.rows:
+        for dataset in row.dataset if row.trains else ():
+            lengths[dataset] = min(lengths.get(dataset, row.training.max_length), row.training.max_length)
+            users.setdefault(dataset, []).append(row.name)
+    for dataset, length in lengths.items():
+        path = Path(dataset_argument(dataset))
+        if path.is_file():
+            try:
+                yield from _unhealthy(dataset, check_dataset(path, max_length=length), length)
+            except DataError as error:
+                what, _, remedy = str(error).rpartition("; ")
+                yield Finding("error", f"dataset {dataset}", what or str(error), remedy)
+        elif path.is_absolute():
+            yield Finding(
+                "error", f"dataset {dataset}", "there is no such file", "give an existing path, or a hub id"
+            )
+        elif any(visit.environ.get(name) in ("1", "true", "True") for name in _OFFLINE):
+            yield Finding(
+                "error",
+                f"dataset {dataset}",
+                "comes from the hub, and an offline variable is set",
+                f"unset {', '.join(n for n in _OFFLINE if visit.environ.get(n))}, or give a local file as dataset",
+            )
+
+
+_OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "MODELSCOPE_OFFLINE")
+
+
+def _unhealthy(dataset: str, health: Health, max_length: int) -> Iterator[Finding]:
+    place = f"dataset {dataset}"
+    if health.rows == 0:
+        yield Finding("error", place, "holds no rows", "give a file with dialogues")
+        return
+    for why, count in health.dropped.most_common(3):
+        everything = count == health.rows
+        yield Finding(
+            "error" if everything else "warning",
+            place,
+            f"ms-swift would silently drop {count} of {health.rows} rows: {why}",
+            "write them as {messages: [{role: user, content: …}, {role: assistant, content: …}]}",
+        )
+    kept = max(health.kept, 1)
+    for count, what, remedy in (
+        (health.ends_on_client, "dialogues end on the client; their last turn trains nothing", "cut the last turn"),
+        (health.not_alternating, "dialogues do not alternate between the two sides", "join or repair the turns"),
+        (health.empty_turns, "dialogues have an empty turn", "remove the turns or the dialogues"),
+        (health.duplicates, "dialogues are copies of others and weigh double", "remove the copies"),
+        (
+            health.too_long,
+            f"dialogues are longer than max_length {max_length} (estimated) and would be left out",
+            "a larger training.max_length, or shorten them",
+        ),
+    ):  # fmt: skip
+        if count:
+            yield Finding("warning", place, f"{count} of {kept} {what}", remedy)
+
+
+def _suites(visit: _Visit) -> Iterator[Finding]:
+    from bakeoff.evalscope import check_suite
+
+    used = {name for row in visit.rows for name in row.suites}
+    for name, suite in visit.matrix.suites.items():
+        if name not in used:
+            continue
+        if why := suite.why_no_data(visit.data_dir):
+            what, _, remedy = why.removeprefix(f"{name}: ").partition("; ")
+            yield Finding("warning", f"suites.{name}", f"{what}: it is skipped", remedy or "give --data-dir")
+            continue
+        for complaint in check_suite(suite, suite.folder(visit.data_dir)):
+            place, _, what = complaint.partition(": ")
+            what, _, remedy = what.partition("; ")
+            yield Finding("error", place, what, remedy or "change it in the matrix")
+
+
+def _network(visit: _Visit) -> Iterator[Finding]:
+    environ = visit.environ
+    proxies = [n for n in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY") if environ.get(n)]
+    spared = f"{environ.get('no_proxy', '')},{environ.get('NO_PROXY', '')}".replace(" ", "").split(",")
+    missing = [host for host in ("127.0.0.1", "localhost") if host not in spared and "*" not in spared]
+    if proxies and missing:
+        yield Finding(
+            "error",
+            "proxy",
+            f"{proxies[0]} is set and NO_PROXY does not cover {' and '.join(missing)}: requests to our services leave",
+            "export NO_PROXY=127.0.0.1,localhost,::1 no_proxy=127.0.0.1,localhost,::1",
+        )
+    for port in dict.fromkeys(row.serving.port for row in visit.rows if row.serving.port and not row.url):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                yield Finding(
+                    "error",
+                    f"port {port}",
+                    f"cannot be used: {error.strerror}; whoever answers there would be scored under our name",
+                    "end that program, or remove serving.port: a free one is taken",
+                )
+
+
+def _tokens(visit: _Visit) -> Iterator[Finding]:
+    for row in visit.rows:
+        cloud = row.trains and row.training.tracker == "swanlab" and row.training.tracker_mode == "cloud"
+        if cloud and not visit.environ.get("SWANLAB_API_KEY"):
+            old = (
+                " (SwanLab does not read the guide's SWANLAB_TOKEN)"
+                if visit.environ.get("SWANLAB_TOKEN")
+                else ""
+            )
+            yield Finding(
+                "warning",
+                row.name,
+                f"SwanLab's cloud needs SWANLAB_API_KEY{old}; without it nothing is tracked there",
+                "put SWANLAB_API_KEY=… into .env, or tracker_mode: local, or tracker: tensorboard",
+            )
+        if row.key_env and not visit.environ.get(row.key_env):
+            yield Finding("error", row.name, f"{row.key_env} is not set", f"put {row.key_env}=… into .env")
+
+
+def _prompts(visit: _Visit) -> Iterator[Finding]:
+    for row in visit.rows:
+        if comparability.has_dated_prompt(row.template) and not row.prompt_date and not row.url:
+            yield Finding(
+                "warning",
+                row.name,
+                f"template {row.template} prints the day's date into every prompt: scores drift from day to day",
+                "prompt_date: YYYY-MM-DD (any fixed day)"
+                + (", or template: llama3" * (row.template == "llama3_2")),
+            )
+
+
+def _comparability(visit: _Visit) -> Iterator[Finding]:
+    for one in differences(visit.rows, visit.tools):
+        intended = (
+            f"the guide: {one.intended}" if one.intended else "give the rows the same, or say why they differ"
+        )
+        yield Finding("warning", "comparability", f"{one}; {one.why_it_matters}", intended)
+
+
+def differences(rows: Sequence[ModelSpec], tools: Mapping[str, Installed]) -> list[comparability.Difference]:
+    """Where *rows* are not like for like, templates and trainers included; *tools* by environment name."""
+    systems: dict[str, str | None] = {}
+    trainers: dict[str, str] = {}
+    for row in rows:
+        found = tools.get(row.environment.train)
+        if not found or row.url:
+            continue
+        if row.trains:
+            trainers[row.name] = found.swift
+        recognised = found.recognised(row.model or "")
+        template = row.template or (recognised[1] if recognised else None)
+        if template and template in found.templates:
+            systems[row.name] = found.templates[template]
+    return comparability.differences(rows, default_systems=systems, trainers=trainers)
+
+
+_CHECKS: tuple[Callable[[_Visit], Iterator[Finding]], ...] = (
+    _environments,
+    _tools,
+    _remote_code,
+    _packages,
+    _devices,
+    _disk,
+    _datasets,
+    _suites,
+    _network,
+    _tokens,
+    _prompts,
+    _comparability,
+)
+
+__all__ = ["Finding", "Level", "differences", "findings"]

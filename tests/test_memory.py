@@ -1,0 +1,103 @@
+import json
+
+import pytest
+
+from bakeoff.matrix import ModelSpec, Training
+from bakeoff.memory import EMERGENCY, TABLE_8_1, advice, disk_gib, ladder, serving_gib, shape_of, training_gib
+
+QWEN = shape_of("Qwen/Qwen2.5-7B-Instruct")
+assert QWEN
+
+
+def test_the_ladder_takes_the_fused_loss_before_it_touches_the_batch():
+    rungs = [(t.fused_loss, t.batch_size, t.gradient_accumulation) for t in ladder(Training())]
+    assert rungs == [(True, 8, 4), (True, 4, 8), (True, 2, 16), (True, 1, 32)]
+
+
+@pytest.mark.parametrize(("batch", "accumulation"), [(8, 4), (6, 6), (5, 3), (1, 16), (7, 1)])
+def test_every_rung_keeps_the_effective_batch_and_the_ladder_ends_at_one(batch, accumulation):
+    training = Training(batch_size=batch, gradient_accumulation=accumulation)
+    rungs = list(ladder(training))
+    assert {rung.effective_batch for rung in rungs} == {training.effective_batch}
+    assert rungs[-1].batch_size == 1
+    assert [r.batch_size for r in rungs] == sorted((r.batch_size for r in rungs), reverse=True)
+
+
+def test_recomputation_comes_before_a_smaller_batch():
+    first, second, *_ = ladder(Training(gradient_checkpointing=False))
+    assert (first.fused_loss, first.gradient_checkpointing) == (True, False)
+    assert (second.gradient_checkpointing, second.batch_size) == (True, 8)
+
+
+def test_nothing_is_left_to_try_at_the_bottom():
+    assert list(ladder(Training(fused_loss=True, batch_size=1, gradient_accumulation=32))) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "measured_gib"),
+    [
+        ({}, 134.5),
+        ({"fused_loss": True}, 36.6),
+        ({"fused_loss": True, "attention": "flash_attention_4", "gradient_accumulation": 1}, 30.1),
+        (
+            {
+                "fused_loss": True,
+                "attention": "flash_attention_4",
+                "batch_size": 4,
+                "gradient_accumulation": 2,
+                "gradient_checkpointing": False,
+            },
+            91.4,
+        ),
+    ],
+)
+def test_the_estimate_is_within_a_tenth_of_what_was_measured_on_an_h200(changes, measured_gib):
+    assert training_gib(QWEN, Training(**changes)) == pytest.approx(measured_gib, rel=0.1)
+
+
+def test_every_rung_needs_less_than_the_one_before():
+    needs = [training_gib(QWEN, t) for t in (Training(), *ladder(Training()))]
+    assert needs == sorted(needs, reverse=True)
+    assert len(set(needs)) == len(needs)
+
+
+def test_the_guides_batches_are_those_of_its_table():
+    assert [(line.batch_size, line.gradient_accumulation, line.effective_batch) for line in TABLE_8_1] == [
+        (8, 4, 32),
+        (6, 6, 36),
+        (1, 16, 16),
+    ]
+    assert EMERGENCY.effective_batch == 32
+    assert [advice(size).size for size in (6.2, 7.6, 8.03, 20.9)] == ["6-7B", "6-7B", "8B", "20B"]
+
+
+def test_a_shape_is_read_from_a_folder(tmp_path):
+    (tmp_path / "config.json").write_text(
+        json.dumps(
+            {
+                "hidden_size": 3584,
+                "num_hidden_layers": 28,
+                "intermediate_size": 18944,
+                "vocab_size": 152064,
+                "num_attention_heads": 28,
+            }
+        )
+    )
+    shape = shape_of(str(tmp_path))
+    assert shape
+    assert shape.hidden == QWEN.hidden
+    assert shape.parameters == pytest.approx(QWEN.parameters, rel=0.15)
+
+
+def test_an_unknown_model_has_no_shape(tmp_path):
+    assert shape_of("somebody/something") is None
+    (tmp_path / "config.json").write_text("{}")
+    assert shape_of(str(tmp_path)) is None
+
+
+def test_disk_holds_base_and_merged_weights_but_only_one_copy_of_what_is_not_trained():
+    row = ModelSpec(name="q", model="Qwen/Qwen2.5-7B-Instruct", dataset=("a/b",))
+    untrained = row.model_copy(update={"tune": False})
+    assert 28 < disk_gib(QWEN, row) < 32
+    assert 14 < disk_gib(QWEN, untrained) < 15
+    assert 14 < serving_gib(QWEN, row) < 20
