@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from bakeoff.errors import BakeoffError
+from bakeoff.history import changes, moved
 from bakeoff.report import Findings, write_page, write_tables
 
 
@@ -20,11 +21,24 @@ def main(argv: list[str] | None = None) -> int:
         "--out", type=Path, default=Path("reports"), help="folder to write to (default: reports)"
     )
     parser.add_argument("--run", metavar="RUN_ID", help="which run (default: the latest)")
+    parser.add_argument("--compare", metavar="RUN_ID", help="also tell what moved since this earlier run")
+    parser.add_argument(
+        "--fail-on-regression", action="store_true", help="with --compare: exit 1 if it got worse"
+    )
     arguments = parser.parse_args(argv)
+    if arguments.fail_on_regression and not arguments.compare:
+        parser.error("--fail-on-regression needs --compare RUN_ID: worse than which run?")
     try:
         findings = Findings.from_store(arguments.store, arguments.run)
-        for path in (write_page(findings, arguments.out), *write_tables(findings, arguments.out)):
+        against = Findings.from_store(arguments.store, arguments.compare) if arguments.compare else None
+        for path in (write_page(findings, arguments.out, against), *write_tables(findings, arguments.out)):
             print(path)
+        if against:
+            found = changes(against, findings)
+            for change in moved(found):
+                print(change)
+            if arguments.fail_on_regression and any(change.regression for change in found):
+                return 1
     except BakeoffError as error:
         print(error, file=sys.stderr)
         return 2

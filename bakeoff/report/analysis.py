@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from bakeoff.statistics import Comparison
 
 
+_GONE = -1.0
+
+
 @dataclass(frozen=True)
 class Cell:
     """One score with how it came about."""
@@ -162,10 +165,9 @@ def headline_metric(findings: Findings, suite: str) -> str:
     """
     totals = findings.scores[(findings.scores["suite"] == suite) & (findings.scores["subset"] == "ALL")]
     metrics = [str(one) for one in dict.fromkeys(totals["metric"])]
-    samples = findings.samples
-    if len(metrics) < 2 or samples.empty:
+    own = findings.samples_by_suite.get(suite)
+    if len(metrics) < 2 or own is None:
         return metrics[0] if metrics else ""
-    own = samples[samples["suite"] == suite]
     means = own.groupby(["model", "variant"], observed=True)["correct"].mean()
     joined = totals.join(means.rename("mean_correct"), on=["model", "variant"])
     joined = joined[joined["trusted"]] if joined["trusted"].any() else joined
@@ -238,17 +240,20 @@ def _table(findings: Findings, view: SuiteView) -> tuple[pd.DataFrame, pd.Series
     from bakeoff.statistics import sample_matrix
 
     trusted = {str(cell.subject) for cell in view.cells.values() if cell.ranked}
-    samples = findings.samples
-    own = samples[samples["suite"] == view.name]
-    if own.empty or not trusted:
+    own = findings.samples_by_suite.get(view.name)
+    if own is None or not trusted:
         return None
     gone = (own["status"] != "answered") & ~(own["correct"] > 0)
-    asked, _ = sample_matrix(own.assign(correct=1.0), view.name)
-    matrix, clusters = sample_matrix(own.assign(correct=own["correct"].mask(gone)), view.name)
-    columns = [name for name in matrix.columns if name in trusted]
+    # One pivot for both questions: NaN is "not asked", GONE is "asked, but no reply to grade".
+    coded = own[["suite", "model", "variant", "subset", "sample_id", "index"]].assign(
+        correct=own["correct"].mask(gone, _GONE)
+    )
+    asked, clusters = sample_matrix(coded, view.name)
+    columns = [name for name in asked.columns if name in trusted]
     shared = asked[columns].notna().all(axis=1)
     if not columns or not shared.any():
         return None
+    matrix = asked.where(asked != _GONE)
     return matrix.loc[shared, columns], clusters[shared]
 
 
@@ -311,8 +316,8 @@ def _suite_view(findings: Findings, suite: str) -> SuiteView:
     metric = headline_metric(findings, suite)
     head = scores[scores["metric"] == metric]
     totals = head[head["subset"] == "ALL"].drop_duplicates(["model", "variant"], keep="last")
-    samples = findings.samples[findings.samples["suite"] == suite]
-    leaked = samples[samples["leaked"]].groupby(["model", "variant"], observed=True).size()
+    own = findings.samples_by_suite.get(suite, findings.samples.iloc[:0])
+    leaked = own[own["leaked"]].groupby(["model", "variant"], observed=True).size()
     rows = {Subject(str(row["model"]), str(row["variant"])): row for row in totals.to_dict("records")}
     cells = {
         subject: _cell(subject, suite, rows[subject], int(leaked.get(tuple(subject), 0)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -113,6 +114,11 @@ class Findings:
             anchors=list(run.get("anchors", [])),
             leakage=list(run.get("leakage", [])),
         )
+
+    @cached_property
+    def samples_by_suite(self) -> dict[str, pd.DataFrame]:
+        """The samples of each suite; taken apart once, because the table can be long."""
+        return {str(suite): own for suite, own in self.samples.groupby("suite", sort=False, observed=True)}
 
     @property
     def models(self) -> list[str]:

@@ -76,6 +76,7 @@ def _environment() -> Environment:
 
 def render(findings: Findings, reports_dir: Path, against: Findings | None = None) -> str:
     """The fragment; see :func:`bakeoff.report.section`."""
+    from bakeoff.history import changes, moved
     from bakeoff.report.analysis import analyse
     from bakeoff.report.charts import loss_charts, suite_chart
     from bakeoff.report.samples import pack
@@ -122,7 +123,7 @@ def render(findings: Findings, reports_dir: Path, against: Findings | None = Non
             total_gpu_hours=sum(gpu_hours(one) or 0.0 for one in ran),
             commands=_commands(findings),
             fingerprints=_fingerprints(findings),
-            moved=None,
+            moved=moved(changes(against, findings)) if against else None,
             against=against,
             r=findings.ratings,
             subjects_of=_judged_subjects,

@@ -44,12 +44,11 @@ def pack(findings: Findings, views: list[SuiteView], budget_bytes: int = BUDGET_
     Where not everything fits, questions on which the subjects disagree come first. What a suite leaves unused
     goes to the following ones.
     """
-    present = [view for view in views if (findings.samples["suite"] == view.name).any()]
+    present = [view for view in views if view.name in findings.samples_by_suite]
     packed = []
     left = budget_bytes
     for number, view in enumerate(sorted(present, key=lambda one: one.n_questions)):
-        own = findings.samples[findings.samples["suite"] == view.name]
-        one = _pack(view.name, own, left // (len(present) - number))
+        one = _pack(view.name, findings.samples_by_suite[view.name], left // (len(present) - number))
         left -= len(one.data)
         packed.append(one)
     order = {view.name: place for place, view in enumerate(views)}

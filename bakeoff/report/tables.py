@@ -2,22 +2,220 @@
 
 from __future__ import annotations
 
-import json
+import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.report.findings import Findings
+from bakeoff.report.findings import Findings, Subject
+from bakeoff.report.words import points
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bakeoff.report.analysis import Analysis, Cell, Difference
+
 
 def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
-    """Write scores.csv, scores.json and samples.parquet into *reports_dir*; returns their paths."""
+    """Write the data and the tables of *findings* into *reports_dir*, and return their paths.
+
+    scores.csv, scores.json and samples.parquet hold the tidy tables (columns: docs/report.md), differences.csv every
+    tested pair, tables.md and tables.tex the scores with intervals and tie groups; tables.tex needs booktabs.
+    """
+    from bakeoff.report.analysis import analyse
+    from bakeoff.scores import write_scores
+
     reports_dir.mkdir(parents=True, exist_ok=True)
-    csv, js, parquet = (reports_dir / name for name in ("scores.csv", "scores.json", "samples.parquet"))
-    findings.scores.to_csv(csv, index=False)
-    records = json.loads(findings.scores.to_json(orient="records", double_precision=15))
-    js.write_text(json.dumps(records, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    findings.samples.to_parquet(parquet, index=False, compression="zstd")
-    return [csv, js, parquet]
+    analysis = analyse(findings)
+    rows = [{str(key): value for key, value in row.items()} for row in findings.scores.to_dict("records")]
+    paths = [*write_scores(rows, reports_dir)]
+    for name, text in (
+        ("differences.csv", _differences_csv(analysis)),
+        ("tables.md", markdown(findings, analysis)),
+        ("tables.tex", latex(findings, analysis)),
+    ):
+        paths.append(reports_dir / name)
+        paths[-1].write_text(text, encoding="utf-8")
+    paths.append(reports_dir / "samples.parquet")
+    findings.samples.to_parquet(paths[-1], index=False, compression="zstd")
+    return paths
+
+
+def markdown(findings: Findings, analysis: Analysis) -> str:
+    """Scores with intervals and letters, and base to tuned, as Markdown tables."""
+    head = [
+        "Model",
+        "",
+        *(f"{view.name} ({view.metric}, n = {view.n_questions:,})" for view in analysis.views),
+    ]
+    rows = [
+        [
+            _md(subject.model),
+            subject.variant,
+            *(_md(_cell(view.cells.get(subject))) for view in analysis.views),
+        ]
+        for subject in _subjects(findings, analysis)
+    ]
+    text = (
+        f"# Scores of run {_md(findings.run_id)}\n\n{_md_table([_md(one) for one in head], rows)}\n{NOTE}\n"
+    )
+    changed = [[_md(model), *(_md(one) for one in cells)] for model, cells in _tuning(analysis)]
+    if changed:
+        names = ["Model", *(_md(view.name) for view in analysis.views)]
+        text += f"\n# Tuned minus base\n\n{_md_table(names, changed)}\n{_tuning_note(analysis)}\n"
+    return text
+
+
+def latex(findings: Findings, analysis: Analysis) -> str:
+    """The same tables as LaTeX with booktabs, each in a ``table`` environment."""
+    columns = "ll" + "r" * len(analysis.views)
+    heads = [
+        rf"\begin{{tabular}}[b]{{@{{}}r@{{}}}}{_tex(view.name)}\\\footnotesize {_tex(view.metric)}, "
+        rf"$n = {view.n_questions}$\end{{tabular}}"
+        for view in analysis.views
+    ]
+    lines = [
+        "% Needs \\usepackage{booktabs}. Made by bakeoff; run " + _tex(findings.run_id) + ".",
+        r"\begin{table}",
+        r"\centering",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        " & ".join(["Model", "", *heads]) + r" \\",
+        r"\midrule",
+    ]
+    before = ""
+    for subject in _subjects(findings, analysis):
+        if before and subject.model != before:
+            lines.append(r"\addlinespace")
+        name = _tex(subject.model) if subject.model != before else ""
+        before = subject.model
+        cells = [_tex_cell(view.cells.get(subject)) for view in analysis.views]
+        lines.append(" & ".join([name, subject.variant, *cells]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{_tex(NOTE)}}}", r"\end{table}"]
+    changed = _tuning(analysis)
+    if changed:
+        lines += [
+            "",
+            r"\begin{table}",
+            r"\centering",
+            rf"\begin{{tabular}}{{l{'r' * len(analysis.views)}}}",
+            r"\toprule",
+            " & ".join(["Model", *(_tex(view.name) for view in analysis.views)]) + r" \\",
+            r"\midrule",
+            *(" & ".join([_tex(model), *(_tex(one) for one in cells)]) + r" \\" for model, cells in changed),
+            r"\bottomrule",
+            r"\end{tabular}",
+            rf"\caption{{Tuned minus base. {_tex(_tuning_note(analysis))}}}",
+            r"\end{table}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+NOTE = (
+    "Points of 100 with 95% intervals. Subjects that share a letter in a column cannot be told apart (paired tests, "
+    "Holm-adjusted over all pairs of all suites); letters compare tuned with tuned and base with base."
+)
+
+
+def _tuning_note(analysis: Analysis) -> str:
+    return (
+        f"Points of 100 with 95% intervals, paired on the same questions. * adjusted p < {analysis.alpha:g} "
+        f"(Holm over {analysis.tuning_family} comparisons)."
+    )
+
+
+def _subjects(findings: Findings, analysis: Analysis) -> list[Subject]:
+    place = {model: index for index, model in enumerate(analysis.order)}
+    return sorted(findings.subjects, key=lambda one: (place[one.model], one.variant == "base"))
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None or not cell.ranked:
+        return "–" if cell is None or cell.trusted else "not a score"
+    text = f"{100 * cell.value:.1f}"
+    if not math.isnan(cell.low):
+        text += f" [{100 * cell.low:.1f}, {100 * cell.high:.1f}]"
+    return f"{text} {cell.letters}".rstrip()
+
+
+def _tex_cell(cell: Cell | None) -> str:
+    if cell is None or not cell.ranked:
+        return "--" if cell is None or cell.trusted else r"\emph{not a score}"
+    text = f"{100 * cell.value:.1f}"
+    if cell.letters:
+        text += rf"\textsuperscript{{{_tex(cell.letters)}}}"
+    if not math.isnan(cell.low):
+        text += rf" {{\footnotesize [{100 * cell.low:.1f}, {100 * cell.high:.1f}]}}"
+    return text
+
+
+def _tuning(analysis: Analysis) -> list[tuple[str, list[str]]]:
+    rows = []
+    for model in analysis.order:
+        own = [view.tuning.get(model) for view in analysis.views]
+        if any(own):
+            rows.append((model, [_change(one) if one else "–" for one in own]))
+    return rows
+
+
+def _change(one: Difference) -> str:
+    ends = f"[{points(one.low, sign=True)}, {points(one.high, sign=True)}]"
+    return f"{points(one.value, sign=True)}{'*' if one.shown else ''} {ends}"
+
+
+def _differences_csv(analysis: Analysis) -> str:
+    import pandas as pd
+
+    rows = [
+        {
+            "family": family,
+            "suite": one.suite,
+            "a": str(one.a),
+            "b": str(one.b),
+            "n": one.n,
+            "difference": one.value,
+            "low": one.low,
+            "high": one.high,
+            "p_adjusted": one.p,
+            "effect": one.effect,
+            "effect_low": one.effect_low,
+            "effect_high": one.effect_high,
+            "effect_name": one.effect_name,
+            "only_a": one.only_a,
+            "only_b": one.only_b,
+            "mdd": one.mdd,
+            "verdict": one.verdict,
+        }
+        for view in analysis.views
+        for family, differences in (
+            ("models", view.pairs),
+            ("bases", view.base_pairs),
+            ("tuning", list(view.tuning.values())),
+        )
+        for one in differences
+    ]
+    columns = (
+        "family suite a b n difference low high p_adjusted effect effect_low effect_high effect_name only_a only_b "
+        "mdd verdict"
+    )
+    return pd.DataFrame(rows, columns=columns.split()).to_csv(index=False)
+
+
+def _md_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def _md(text: str) -> str:
+    return re.sub(r"([\\|<>*_`\[\]#])", r"\\\1", text.replace("\n", " "))
+
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "−": "$-$", "\n": " ",
+    "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(one, one) for one in text)

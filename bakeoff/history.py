@@ -1,0 +1,191 @@
+"""This run against an earlier one: what moved, and whether it is more than noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bakeoff.report.findings import Findings, Subject
+
+Verdict = Literal["better", "worse", "same", "new", "gone", "not comparable"]
+
+_WORDS: dict[str, tuple[str, str]] = {
+    "better": ("变好", "better"),
+    "worse": ("变差", "worse"),
+    "same": ("看不出变化", "no change can be shown"),
+    "new": ("那时没有", "not there then"),
+    "gone": ("这次没有", "not there now"),
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One score then and now, tested on the samples that both runs asked."""
+
+    subject: Subject
+    suite: str
+    before: float
+    after: float
+    """0..1; NaN where there is no score."""
+    difference: float
+    """After minus before on the shared samples; NaN without any."""
+    low: float
+    high: float
+    p: float
+    """Adjusted by Holm over all changes of the comparison."""
+    n: int
+    """Samples that both runs asked."""
+    verdict: Verdict
+    why: str = ""
+    """Why it is not comparable, in words."""
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """The verdict in Chinese and English."""
+        return _WORDS.get(self.verdict) or (f"不可比：{self.why}", f"not comparable: {self.why}")
+
+    @property
+    def regression(self) -> bool:
+        """Whether something got worse beyond noise, or a score that was trusted is none any more."""
+        lost = math.isnan(self.after) and not math.isnan(self.before)
+        return self.verdict == "worse" or (self.verdict == "not comparable" and lost)
+
+    def __str__(self) -> str:
+        numbers = f"{_points(self.before)} -> {_points(self.after)}"
+        if math.isnan(self.difference):
+            return f"{self.subject} on {self.suite}: {numbers}, {self.words[1]}"
+        return (
+            f"{self.subject} on {self.suite}: {numbers}, {self.words[1]} ({100 * self.difference:+.1f} points "
+            f"on {self.n} shared samples, 95% interval {100 * self.low:+.1f} to {100 * self.high:+.1f}, "
+            f"adjusted p = {self.p:.2g})"
+        )
+
+
+def changes(before: Findings, after: Findings, alpha: float = 0.05) -> list[Change]:
+    """Every score of either run, then and now, in the order of *after*.
+
+    Scores are compared by a paired test on the samples that both runs asked, with one Holm family over all of them:
+    six models that did not change yield a false "worse" in at most *alpha* of the comparisons, not in each score.
+    A score that is not trusted in one of the runs is not comparable.
+    """
+    from bakeoff.report.analysis import headline_metric
+    from bakeoff.statistics import compare_suites
+
+    metrics = {suite: headline_metric(after, suite) for suite in after.suites}
+    metrics |= {suite: headline_metric(before, suite) for suite in before.suites if suite not in metrics}
+    then, now = dict(_totals(before, metrics)), dict(_totals(after, metrics))
+    keys = [*now, *(key for key in then if key not in now)]
+    sides = [_replies(findings) for findings in (before, after)]
+    tables: dict[str, tuple[pd.DataFrame, pd.Series | None]] = {}
+    for place, key in enumerate(keys):
+        if (
+            key in then
+            and key in now
+            and then[key][1] == now[key][1] == ""
+            and all(key in one for one in sides)
+        ):
+            table = _shared(sides[0][key], sides[1][key])
+            if table is not None:
+                tables[str(place)] = table
+    compared = compare_suites(tables, alpha=alpha) if tables else {}
+    found = []
+    for place, key in enumerate(keys):
+        subject, suite = key
+        (old, why_old), (new, why_new) = then.get(key, (math.nan, "")), now.get(key, (math.nan, ""))
+        row = compared[str(place)].pairs.iloc[0] if str(place) in compared else None
+        verdict: Verdict
+        why = ""
+        if row is not None:
+            verdict = {"ahead": "better", "behind": "worse"}.get(row["verdict"], "same")  # type: ignore[assignment]
+        elif key not in then:
+            verdict = "new"
+        elif key not in now:
+            verdict = "gone"
+        else:
+            verdict = "not comparable"
+            why = why_new or why_old or "the two runs share no sample"
+        found.append(
+            Change(
+                subject=subject,
+                suite=suite,
+                before=math.nan if why_old else old,
+                after=math.nan if why_new else new,
+                difference=math.nan if row is None else float(row["difference"]),
+                low=math.nan if row is None else float(row["low"]),
+                high=math.nan if row is None else float(row["high"]),
+                p=math.nan if row is None else float(row["p_adjusted"]),
+                n=0 if row is None else int(row["n"]),
+                verdict=verdict,
+                why=why,
+            )
+        )
+    return found
+
+
+def moved(found: Sequence[Change]) -> list[Change]:
+    """Those of *found* in which anything is different, the regressions first."""
+    different = [one for one in found if one.verdict != "same" or one.difference != 0]
+    return sorted(different, key=lambda one: (not one.regression, one.verdict == "same"))
+
+
+def regressions(store: Path, run_id: str | None, against: str) -> list[Change]:
+    """What got worse from run *against* to *run_id* (None: the latest); an empty list is a pass.
+
+    Raises:
+        StoreError: one of the runs is not in *store*.
+    """
+    from bakeoff.report.findings import Findings
+
+    found = changes(Findings.from_store(store, against), Findings.from_store(store, run_id))
+    return [one for one in found if one.regression]
+
+
+_Key = tuple["Subject", str]
+
+
+def _totals(findings: Findings, metrics: dict[str, str]) -> Iterator[tuple[_Key, tuple[float, str]]]:
+    """(subject, suite) -> (value, why it is not a score)."""
+    from bakeoff.report.findings import Subject
+
+    table = findings.scores[findings.scores["subset"] == "ALL"]
+    for row in table.to_dict("records"):
+        if row["metric"] == metrics.get(row["suite"]):
+            value = float(row["value"])
+            why = "" if row["trusted"] and not math.isnan(value) else str(row["why_not"]) or "no value"
+            yield (Subject(str(row["model"]), str(row["variant"])), str(row["suite"])), (value, why)
+
+
+def _replies(findings: Findings) -> dict[_Key, pd.DataFrame]:
+    from bakeoff.report.findings import Subject
+
+    columns = ["suite", "model", "variant", "subset", "sample_id", "status", "correct"]
+    grouped = findings.samples[columns].groupby(["suite", "model", "variant"], observed=True, sort=False)
+    return {(Subject(str(m), str(v)), str(s)): own for (s, m, v), own in grouped}
+
+
+def _shared(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series] | None:
+    """Verdicts [sample x (after, before)] on the samples that both hold; missing replies are NaN."""
+    sides = []
+    for own in (after, before):
+        again = own.groupby("sample_id").cumcount()
+        gone = (own["status"] != "answered") & ~(own["correct"] > 0)
+        sides.append(
+            own.assign(again=again, correct=own["correct"].mask(gone)).set_index(["sample_id", "again"])
+        )
+    both = sides[0].join(sides[1], how="inner", rsuffix="_before")
+    if both.empty:
+        return None
+    matrix = both[["correct", "correct_before"]].rename(
+        columns={"correct": "after", "correct_before": "before"}
+    )
+    return matrix.astype(float), both["subset"]
+
+
+def _points(value: float) -> str:
+    return "no score" if math.isnan(value) else f"{100 * value:.1f}"
