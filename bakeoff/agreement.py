@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from bakeoff.errors import RatingError
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
 
 Level = Literal["nominal", "ordinal", "interval", "ratio"]
 
 RELIABLE = 0.8
 TENTATIVE = 0.667
+
+MOST_VALUES = 100
+"""A table of value by value per unit is kept in memory; ratings with more values are measurements."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,8 @@ def krippendorff_alpha(
     2011). The interval comes from resampling units: other units like these, rated by raters like these.
 
     Raises:
-        RatingError: *level* is unknown, or a ratio scale holds a negative number.
+        RatingError: *level* is unknown, a ratio scale holds a negative number, or there are more than 100
+            different ratings on a scale other than interval.
     """
     import numpy as np
 
@@ -99,12 +105,18 @@ def krippendorff_alpha(
         )
     if len(values) < 2:
         return Agreement(math.nan, math.nan, math.nan, len(table), int(known.sum()), "undefined")
-    counts = np.stack([(table == value).sum(axis=1) for value in values], axis=1).astype(float)
+    if level != "interval" and len(values) > MOST_VALUES:
+        raise RatingError(
+            f"krippendorff_alpha: {len(values)} different ratings are too many for level {level!r} (at most "
+            f"{MOST_VALUES}); round them, or use level='interval'"
+        )
+    if level == "interval":
+        coefficient = partial(_interval_alpha, table=np.where(known, table, 0.0), raters=known.sum(axis=1))
+    else:
+        counts = np.stack([(table == value).sum(axis=1) for value in values], axis=1).astype(float)
+        coefficient = partial(_alpha, counts=counts, values=values, level=level)
 
-    def coefficient(weights: Floats) -> Floats:
-        return _alpha(weights, counts, values, level)
-
-    value, ends = _by_units(coefficient, len(counts), alpha, resamples, seed)
+    value, ends = _by_units(coefficient, len(table), alpha, resamples, seed)
     return Agreement(value, *ends, len(table), int(known.sum()), reading(value))
 
 
@@ -133,6 +145,20 @@ def _alpha(weights: Floats, counts: Floats, values: Floats, level: Level) -> Flo
     expected = (margin[:, :, None] * margin[:, None, :] * squared).sum(axis=(1, 2)) / (margin.sum(axis=1) - 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(expected > 0, 1 - observed / expected, np.nan), dtype=float)
+
+
+def _interval_alpha(weights: Floats, table: Floats, raters: Ints) -> Floats:
+    """The same for squared distances, from sums alone: *table* [unit x rater] holds 0 where there is no
+    rating.
+    """
+    import numpy as np
+
+    total, squares = table.sum(axis=1), (table**2).sum(axis=1)
+    observed = weights @ ((raters * squares - total**2) / (raters - 1))
+    n = weights @ raters
+    expected = (n * (weights @ squares) - (weights @ total) ** 2) / (n - 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(expected > 1e-12 * n, 1 - observed / expected, np.nan), dtype=float)
 
 
 def fleiss_kappa(

@@ -9,6 +9,7 @@ intervals hold what they say.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -99,11 +100,9 @@ def mcnemar(only_a: int, only_b: int) -> float:
     """Two-sided p of the exact McNemar test: are the disagreements a fair coin? (McNemar 1947; binomial
     form).
     """
-    from scipy.stats import binomtest
+    from scipy.special import bdtr
 
-    if only_a + only_b == 0:
-        return 1.0
-    return float(binomtest(only_a, only_a + only_b).pvalue)
+    return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
 def agresti_min(only_a: int, only_b: int, n: int, alpha: float = 0.05) -> Interval:
@@ -112,28 +111,26 @@ def agresti_min(only_a: int, only_b: int, n: int, alpha: float = 0.05) -> Interv
     Wald's formula with half a sample added to each of the four cells (Agresti & Min, Statistics in Medicine
     2005).
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     total = n + 2
     difference = (only_a - only_b) / total
     spread = math.sqrt((only_a + only_b + 1) / total - difference**2) / math.sqrt(total)
-    reach = float(norm.isf(alpha / 2)) * spread
+    reach = -float(ndtri(alpha / 2)) * spread
     return Interval(max(-1.0, difference - reach), min(1.0, difference + reach))
 
 
 def matched_odds_ratio(only_a: int, only_b: int, alpha: float = 0.05) -> tuple[float, Interval]:
-    """How much more often a alone was right than b alone, with the exact conditional interval.
+    """How much more often a alone was right than b alone: only_a / only_b, and its interval.
 
-    Clopper-Pearson on the share of disagreements, taken to odds (Breslow & Day 1980, section 5.2). NaN, (0,
-    inf) without disagreements; inf where b alone was never right.
+    Wilson's interval for a's share of the disagreements, taken to odds (conditional on them: Breslow & Day
+    1980, section 5.2). NaN and (0, inf) without a disagreement; inf where b alone was never right.
     """
-    from statsmodels.stats.proportion import proportion_confint
-
     total = only_a + only_b
     if total == 0:
         return math.nan, Interval(0.0, math.inf)
-    low, high = proportion_confint(only_a, total, alpha=alpha, method="beta")
-    return _odds(only_a / total), Interval(_odds(float(low)), _odds(float(high)))
+    low, high = wilson(only_a, total, alpha)
+    return _odds(only_a / total), Interval(_odds(low), _odds(high))
 
 
 def _odds(share: float) -> float:
@@ -202,11 +199,11 @@ def minimum_detectable_difference(
     two disagree (for graded scores: the mean squared difference), *design_effect* the factor by which
     clustering inflates the variance. Unit: that of the score; inf for n = 0.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     if n <= 0:
         return math.inf
-    reach = float(norm.isf(alpha / 2 / pairs) + norm.isf(1 - power))
+    reach = float(ndtri(power) - ndtri(alpha / 2 / pairs))
     return reach * math.sqrt(discordance * design_effect / n)
 
 
@@ -306,26 +303,28 @@ def resample_clusters(values: Floats, clusters: Ints, resamples: int, rng: np.ra
 
 
 def resample_samples(
-    values: Floats, strata: Ints | None, resamples: int, rng: np.random.Generator
+    values: Floats, strata: Ints | None, resamples: int, rng: np.random.Generator, keys: int | None = None
 ) -> Resampling:
     """Means of the columns of *values* [sample x column] when samples are drawn anew within each stratum.
 
     From a stratum of m samples m - 1 are drawn, which makes its variance unbiased even for small m
     (McCarthy & Snowden 1985); strata of one sample are put together. Equal rows share one weight; with very
-    many different rows *resamples* falls, never below 2,000.
+    many different rows *resamples* falls, never below 2,000. *keys*: the first so many columns determine
+    the others.
     """
     import numpy as np
 
     codes = _no_singletons(np.zeros(len(values), dtype=int) if strata is None else strata)
-    filled = np.where(np.isfinite(values), values, np.inf)
-    rows, counts = np.unique(np.column_stack([codes, filled]), axis=0, return_counts=True)
-    resamples = min(resamples, max(2_000, 10_000_000 // len(rows)))
-    known = np.isfinite(rows[:, 1:])
-    both = np.hstack([np.where(known, rows[:, 1:], 0.0), known.astype(float)])
+    key = np.nan_to_num(values[:, :keys], nan=np.inf)
+    _, first, counts = np.unique(np.column_stack([codes, key]), axis=0, return_index=True, return_counts=True)
+    resamples = min(resamples, max(2_000, 10_000_000 // len(first)))
+    rows, of = values[first], codes[first]
+    known = np.isfinite(rows)
+    both = np.hstack([np.where(known, rows, 0.0), known.astype(float)])
     sums = np.zeros((resamples, both.shape[1]))
-    present = np.unique(rows[:, 0])
+    present = np.unique(of)
     for stratum in present:
-        here = rows[:, 0] == stratum
+        here = of == stratum
         size = int(counts[here].sum())
         drawn = max(size - 1, 1)
         for block in _blocks(resamples, max(1, 4_000_000 // size)):
@@ -375,7 +374,9 @@ def expanded_percentiles(resampling: Resampling, alpha: float = 0.05) -> Floats:
     from scipy.stats import norm, t
 
     tail = float(norm.sf(resampling.scale * t.isf(alpha / 2, resampling.df)))
-    ends: Floats = np.nanquantile(resampling.draws, [tail, 1 - tail], axis=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        ends: Floats = np.nanquantile(resampling.draws, [tail, 1 - tail], axis=0)
     return ends
 
 
@@ -502,6 +503,8 @@ def compare_suites(
     hold a false difference; adjusted together, at most one in twenty. *tables*: suite -> (matrix,
     clusters). Chosen *pairs* are compared where a suite holds both names.
     """
+    import pandas as pd
+
     measured = {
         suite: _measure(
             matrix,
@@ -517,34 +520,27 @@ def compare_suites(
         for suite, (matrix, clusters) in tables.items()
     }
     family = sum(len(one.pairs) for one in measured.values())
-    adjusted = iter(holm([p for one in measured.values() for p in one.pairs["p"]]))
-    least = iter(holm([p for one in measured.values() for p in one.pairs["p_least"]]))
+    adjusted = iter(holm([row["p"] for one in measured.values() for row in one.pairs]))
+    least = iter(holm([row["p_least"] for one in measured.values() for row in one.pairs]))
     result = {}
     for suite, one in measured.items():
-        table = one.pairs
-        table["p_adjusted"] = [next(adjusted) for _ in range(len(table))]
-        robust = [next(least) < alpha for _ in range(len(table))]
-        table["mdd"] = [
-            minimum_detectable_difference(int(n), float(rate), alpha, power, family, one.design_effect)
-            for n, rate in zip(table["n"], table["discordance"], strict=True)
-        ]
-        table["verdict"] = [
-            _verdict(row, alpha, holds) for row, holds in zip(_rows(table), robust, strict=True)
-        ]
-        table["words"] = [_words(row, alpha, one.percent) for row in _rows(table)]
-        different = [(row["a"], row["b"]) for row in _rows(table) if row["verdict"] in ("ahead", "behind")]
+        rates = [row.pop("discordance") for row in one.pairs]
+        for row, rate in zip(one.pairs, rates, strict=True):
+            row["p_adjusted"] = next(adjusted)
+            row["mdd"] = minimum_detectable_difference(
+                row["n"], rate, alpha, power, family, one.design_effect
+            )
+            row["verdict"] = _verdict(row, alpha, robust=next(least) < alpha)
+            row["words"] = _words(row, alpha, one.percent)
+        different = [(row["a"], row["b"]) for row in one.pairs if row["verdict"] in ("ahead", "behind")]
         order = one.scores.sort_values("value", ascending=False, kind="stable")["subject"]
+        typical = sum(rates) / len(rates) if rates else 0.25
         result[suite] = Comparison(
             scores=one.scores,
-            pairs=table.drop(columns="discordance"),
+            pairs=pd.DataFrame(one.pairs, columns=list(_PAIR_COLUMNS)),
             groups=tie_groups(list(order), different) if pairs is None else {},
             mdd=minimum_detectable_difference(
-                one.n,
-                float(table["discordance"].mean()) if len(table) else 0.25,
-                alpha,
-                power,
-                max(family, 1),
-                one.design_effect,
+                one.n, typical, alpha, power, max(family, 1), one.design_effect
             ),
             family=family,
             alpha=alpha,
@@ -556,7 +552,7 @@ def compare_suites(
 
 class _Measured(NamedTuple):
     scores: pd.DataFrame
-    pairs: pd.DataFrame
+    pairs: list[dict[str, Any]]
     n: int
     design_effect: float
     percent: bool
@@ -600,20 +596,28 @@ def _measure(
     groups = 1 if codes is None else int(codes.max()) + 1
     sampled = codes if subsets == "sampled" and groups >= FEWEST_CLUSTERS else None
     ends: Floats | None = None
+    shares: Floats | None = None
     method = "Wilson; Agresti-Min for differences"
     if not binary or groups > 1:
-        columns = np.hstack([values, differences])
+        known_differences = np.isfinite(differences)
+        won, apart = (
+            np.where(differences > 0, 1.0, 0.0),
+            np.where(differences != 0, 1.0, 0.0) * known_differences,
+        )
+        columns = np.hstack([values, differences, won, apart] if binary else [values, differences])
         rng = np.random.default_rng(seed)
         if sampled is None:
-            ends = expanded_percentiles(resample_samples(columns, codes, resamples, rng), alpha)
-            method = (
-                f"bootstrap of samples within {groups} fixed subsets"
-                if groups > 1
-                else "bootstrap of samples"
-            )
+            resampling = resample_samples(columns, codes, resamples, rng, keys=len(names))
+            method = "bootstrap of samples" + (f" within {groups} fixed subsets" if groups > 1 else "")
         else:
-            ends = expanded_percentiles(resample_clusters(columns, sampled, resamples, rng), alpha)
+            resampling = resample_clusters(columns, sampled, resamples, rng)
             method = f"bootstrap of {groups} subsets, taken as a sample of subsets"
+        plain = len(names) + len(chosen)
+        ends = expanded_percentiles(resampling._replace(draws=resampling.draws[:, :plain]), alpha)
+        if binary:
+            above, below = np.hsplit(resampling.draws[:, plain:], 2)
+            share = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+            shares = expanded_percentiles(resampling._replace(draws=share), alpha)
 
     scores = []
     for place, name in enumerate(names):
@@ -660,7 +664,12 @@ def _measure(
         low, high = (
             agresti_min(only_a, only_b, n, alpha) if closed or ends is None else ends[:, len(names) + place]
         )
-        size, size_ends = matched_odds_ratio(only_a, only_b, alpha) if binary else _dz(d, alpha)
+        if binary:
+            size, size_ends = matched_odds_ratio(only_a, only_b, alpha)
+            if not closed and shares is not None:
+                size_ends = Interval(*(_odds(float(end)) for end in shares[:, place]))
+        else:
+            size, size_ends = _dz(d, float(low), float(high))
         rows.append(
             {
                 "a": name_a,
@@ -693,7 +702,7 @@ def _measure(
         )
     return _Measured(
         pd.DataFrame(scores),
-        pd.DataFrame(rows, columns=list(_PAIR_COLUMNS)),
+        rows,
         len(given),
         max(1.0, float(np.median(design))) if design else 1.0,
         scale == (0.0, 1.0),
@@ -703,8 +712,8 @@ def _measure(
 
 _PAIR_COLUMNS = (
     *("a", "b", "n", "n_missing", "only_a", "only_b", "difference", "low", "high", "worst", "best"),
-    *("p_mcnemar", "p_permutation", "p_clustered", "p", "p_least"),
-    *("effect", "effect_low", "effect_high", "effect_name", "cohens_h", "discordance"),
+    *("p_mcnemar", "p_permutation", "p_clustered", "p", "p_least", "p_adjusted"),
+    *("effect", "effect_low", "effect_high", "effect_name", "cohens_h", "mdd", "verdict", "words"),
 )
 
 
@@ -753,20 +762,18 @@ def _sample_level_p(differences: Floats, binary: bool, seed: int) -> Floats:
     return np.array([mcnemar(int(won), int(lost)) for won, lost in zip(wins, losses, strict=True)])
 
 
-def _dz(d: Floats, alpha: float) -> tuple[float, Interval]:
-    """Cohen's dz, mean over standard deviation of paired differences, with its large-sample interval."""
-    from scipy.stats import norm
+def _dz(d: Floats, low: float, high: float) -> tuple[float, Interval]:
+    """Cohen's dz, the mean of paired differences *d* in their standard deviations, from the mean's interval.
 
+    The ends are moved out by sqrt(1 + dz^2 / 2), for the standard deviation is estimated too (Hedges &
+    Olkin 1985, section 5).
+    """
     spread = float(d.std(ddof=1)) if len(d) > 1 else 0.0
     if spread == 0:
         return math.nan, Interval(math.nan, math.nan)
     dz = float(d.mean()) / spread
-    reach = float(norm.isf(alpha / 2)) * math.sqrt(1 / len(d) + dz**2 / (2 * len(d)))
-    return dz, Interval(dz - reach, dz + reach)
-
-
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+    wider = math.sqrt(1 + dz**2 / 2)
+    return dz, Interval(*(dz + (end / spread - dz) * wider for end in (low, high)))
 
 
 def _verdict(row: Mapping[str, Any], alpha: float, robust: bool) -> str:

@@ -167,8 +167,16 @@ def test_agreement_is_read_as_convention_has_it():
 def test_a_scale_that_the_ratings_do_not_have_is_refused():
     with pytest.raises(RatingError, match="level 'likert' is unknown; use nominal"):
         krippendorff_alpha([[1, 2]], "likert")
+    with pytest.raises(RatingError, match="200 different ratings are too many for level 'ordinal'"):
+        krippendorff_alpha(np.arange(400).reshape(200, 2) // 2 * 1.0)
     with pytest.raises(RatingError, match="rating -1 has no place on a ratio scale"):
         krippendorff_alpha([[-1, 2]], "ratio")
+
+
+def test_alpha_of_measurements_is_the_intraclass_correlation_they_were_drawn_with():
+    rng = np.random.default_rng(0)
+    measured = rng.normal(size=(3_000, 1)) + 0.5 * rng.normal(size=(3_000, 2))
+    assert krippendorff_alpha(measured, "interval", resamples=20).value == pytest.approx(0.8, abs=0.02)
 
 
 # ------------------------------ kappas
