@@ -21,7 +21,6 @@ pytest_plugins = ["fixtures.session", "fixtures.models", "fixtures.evaluation"]
 ROOT = Path(__file__).parent
 MATRIX = pytest.StashKey[Matrix]()
 RUN_ID = pytest.StashKey[str]()
-SKIPPED = pytest.StashKey[dict[str, str]]()
 SELECTED = pytest.StashKey[dict[tuple[str, str], list[str]]]()
 
 
@@ -36,7 +35,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.args[:] = [str(ROOT / folder)]
     worker = getattr(config, "workerinput", {})
     config.stash[RUN_ID] = worker.get("run_id") or runs.new_id()
-    config.stash[SKIPPED] = {}
     config.stash[SELECTED] = {}
     if config.getoption("dist", "no") == "load":
         config.option.dist = "loadgroup"  # a row stays with one worker
@@ -118,6 +116,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         smoke = [item for item in ours if matrix.models[_params(item)["model"]].group == "smoke"]
         config.hook.pytest_deselected(items=smoke)
         items[:] = [item for item in items if item not in smoke]
+    for item in ours:
+        item.user_properties.append(("row", _params(item)["model"]))
     items.sort(key=lambda item: plan.order(matrix, _params(item), [m.name for m in item.iter_markers()]))
 
 
@@ -127,7 +127,7 @@ def _params(item: pytest.Item) -> dict[str, Any]:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """A name that matches nothing is a mistake, not a green run; note what is skipped and why."""
+    """A name that matches nothing is a mistake, not a green run; note which suites are asked together."""
     config = session.config
     ours = [item for item in session.items if "model" in _params(item)]
     asked = any("benchmarks" in str(argument) for argument in config.args)
@@ -140,9 +140,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         )
     for item in ours:
         params = _params(item)
-        if mark := item.get_closest_marker("skip"):
-            config.stash[SKIPPED][" ".join(map(str, params.values()))] = mark.kwargs["reason"]
-        elif "suite" in params:
+        if "suite" in params and not item.get_closest_marker("skip"):
             suites = config.stash[SELECTED].setdefault((params["model"], params["variant"]), [])
             suites.extend({params["suite"]}.difference(suites))
 
@@ -175,15 +173,22 @@ def pytest_runtest_makereport(
     return report
 
 
+def _skipped(config: pytest.Config) -> list[tuple[str, str]]:
+    """What was skipped and why, once per row and reason."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    told = []
+    for report in terminal.stats.get("skipped", []) if terminal else []:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        if row := dict(report.user_properties).get("row"):
+            told.append((str(row), str(reason).removeprefix("Skipped: ")))
+    return list(dict.fromkeys(told))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Put the run together: what ran, what was skipped, every score."""
     config = session.config
-    if (
-        hasattr(config, "workerinput")
-        or MATRIX not in config.stash
-        and not config.getoption("htmlpath", None)
-    ):
+    if hasattr(config, "workerinput"):
         return
     workspace = Workspace(Path(config.getoption("store")).absolute())
     if (workspace.run(config.stash[RUN_ID]) / "events.jsonl").exists():
@@ -192,7 +197,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             workspace,
             config.stash[RUN_ID],
             matrix_of(config),
-            config.stash[SKIPPED],
+            _skipped(config),
             Path(page).parent if page else None,
         )
 

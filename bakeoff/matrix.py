@@ -142,6 +142,12 @@ class Trust(_Part):
     max_errored: float = Field(0.0, ge=0, le=1)
     max_truncated: float = Field(0.05, ge=0, le=1)
     max_unparsed: float = Field(0.2, ge=0, le=1)
+    min_agreement: float = Field(
+        0.9, ge=0, le=1, description="share of replies that two extraction rules read alike"
+    )
+    chance_level: float = Field(
+        0.01, ge=0, le=1, description="how improbable under guessing a low score may be"
+    )
 
 
 class Expectation(_Part):
@@ -328,7 +334,7 @@ def parse_matrix(raw: object, source: str = "matrix") -> Matrix:
     if not isinstance(raw, dict) or not raw.get("models"):
         raise MatrixError("'models' must list at least one row; see docs/matrix.md for an example", source)
     known = ("defaults", "groups", "environments", "suites", "models")
-    complaints += [_unknown(str(key), known, "the matrix") for key in raw if key not in known]
+    complaints += [_unknown(str(key), known, "the matrix") for key in raw if not _known(key, known)]
     sections = {key: _section(raw, key, complaints) for key in known}
 
     environments = _parse(Environment, sections["environments"], "environments", complaints)
@@ -352,6 +358,10 @@ def parse_matrix(raw: object, source: str = "matrix") -> Matrix:
     if complaints:
         raise MatrixError(list(dict.fromkeys(complaints)), source)
     return Matrix(source=source, models=models, suites=suites, environments=environments)
+
+
+def _known(key: object, known: Iterable[str]) -> bool:
+    return key in known or str(key).startswith("x-")  # a place for YAML anchors
 
 
 def _section(raw: dict[str, Any], key: str, complaints: list[str]) -> dict[str, Any]:

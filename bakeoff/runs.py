@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +48,11 @@ def records(workspace: Workspace, run_id: str) -> list[Record]:
 
 
 def finish(
-    workspace: Workspace, run_id: str, matrix: Matrix, skipped: Mapping[str, str], reports: Path | None
+    workspace: Workspace,
+    run_id: str,
+    matrix: Matrix,
+    skipped: Sequence[tuple[str, str]],
+    reports: Path | None,
 ) -> None:
     """Write ``run.json``, the tables of the run, and the same tables into *reports*."""
     from bakeoff import scores
@@ -74,7 +78,7 @@ def finish(
             "run_id": run_id,
             "started_at": datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat(),
             "rows": rows,
-            "skipped": list(skipped.items()),
+            "skipped": list(skipped),
             "stages": [asdict(record) for record in done],
             "provenance": {
                 "versions": provenance.versions(),
