@@ -284,7 +284,8 @@ def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -
         got one), ``parts`` {part: {dimension: [{subject, value, n}]}}, ``checks`` as in :func:`summarise` for
         the crisis cases, ``calibration`` {dimension: {alpha, kappa, rank, replies}} against the mean of the
         people, ``repeats`` (share of dimensions scored alike when asked again), ``swaps`` {consistent, of,
-        share, failed} of pairwise verdicts asked in both orders, ``calibrated`` and ``why`` in words. It is
+        share, failed} of pairwise verdicts asked in both orders, ``preferences`` (win rates of these, a preference
+        that turns with the order counting as a tie), ``calibrated`` and ``why`` in words. It is
         calibrated when, on overall quality of at least 20 replies, Krippendorff's alpha (interval level) between
         judge and people is .667 or more and their rank correlation .6 or more.
     """
@@ -292,8 +293,9 @@ def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -
     rows = _table(store, study)
     people = rows[(rows["source"] == "study") & (rows["outcome"] == "scored") & (rows["repeat"] == 0)]
     tries = [row for row in store.judgements(study_id, history=True) if row["source"] == "model"]
+    compared = store.comparisons(study_id)
     found = []
-    for judge in sorted({row["judge_id"] for row in tries}):
+    for judge in sorted({row["judge_id"] for row in [*tries, *compared]}):
         own = rows[(rows["judge_id"] == judge) & (rows["outcome"] == "scored")]
         first = own[own["repeat"] == 0]
         calibration = {name: _calibration(first, people, name) for name in DIMENSIONS}
@@ -310,7 +312,8 @@ def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -
             "checks": {check: _checks(own[own["crisis"]], check, study, alpha) for check in CRISIS_CHECKS},
             "calibration": calibration,
             "repeats": _self_agreement(own),
-            "swaps": _swaps(store.comparisons(study_id), judge),
+            "swaps": _swaps(compared, judge),
+            "preferences": _preferences(compared, judge, study, alpha),
             "calibrated": not why,
             "why": why,
         }
@@ -380,6 +383,24 @@ def _swaps(comparisons: list[dict[str, Any]], judge: str) -> dict[str, Any]:
         "share": same / len(pairs) if pairs else None,
         "failed": sum(row["winner"] == "failed" for row in own),
     }
+
+
+def _preferences(
+    comparisons: list[dict[str, Any]], judge: str, study: Study, alpha: float
+) -> list[dict[str, Any]]:
+    import pandas as pd
+
+    subject = {reply.reply_id: reply.subject for reply in study.replies}
+    worth = {"first": 1.0, "tie": 0.5, "second": 0.0}
+    rows = []
+    for row in comparisons:
+        if row["judge_id"] == judge and row["winner"] != "failed":
+            a, b, won = subject[row["first_reply"]], subject[row["second_reply"]], worth[row["winner"]]
+            rows.append((a, b, won, row["case_id"]) if a < b else (b, a, 1 - won, row["case_id"]))
+    both = pd.DataFrame(rows, columns=["a", "b", "won", "item"]).groupby(["a", "b", "item"])["won"]
+    met = both.mean()[both.count() >= 2].reset_index()
+    met["outcome"] = (met["won"] > 0.5) + 0.5 * (met["won"] == 0.5)
+    return _records(win_rates(met, alpha=alpha)) if len(met) else []
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

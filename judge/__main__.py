@@ -1,18 +1,23 @@
-"""``python -m judge``: serve the page, add a rater, build a study, export, ask a judge model."""
+"""``python -m judge``: serve the page; add a rater, gather replies, build a study, ask a judge model, export."""
 
 from __future__ import annotations
 
 import argparse
 import getpass
+import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from bakeoff.blind import LAYOUTS, build_study, read_study
 from bakeoff.errors import BakeoffError, RatingError
+from bakeoff.judge_model import JudgeModel, compare_replies, score_replies
 from bakeoff.raters import Raters
 from bakeoff.ratings import RatingStore
+from bakeoff.replies import gather as ask_all
 from bakeoff.replies import load_cases, read_replies
+from bakeoff.verdicts import judged_by_model, summarise
 
 STORE = Path("store/judge/ratings.sqlite")
 RATERS = Path("store/judge/raters.json")
@@ -50,6 +55,31 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--keep-names", action="store_true", help="do not hide makers' names in replies, only list them"
     )
+
+    one = commands.add_parser("gather", help="ask a served model all cases and keep its replies")
+    one.add_argument("--url", required=True, help="OpenAI-compatible root, such as http://127.0.0.1:8000/v1")
+    one.add_argument("--served-name", required=True, metavar="NAME")
+    one.add_argument("--model", required=True, metavar="ROW", help="the row's name in the matrix")
+    one.add_argument("--variant", default="tuned", choices=("base", "tuned"))
+    one.add_argument("--cases", type=Path, metavar="FILE", help="default: the shipped cases")
+    one.add_argument("--out", type=Path, required=True, metavar="FILE")
+
+    one = commands.add_parser("ask", help="let a judge model score a study by the same rubric")
+    one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
+    one.add_argument("--study", type=Path, required=True, metavar="FILE")
+    one.add_argument("--url", required=True, help="OpenAI-compatible root of the judge")
+    one.add_argument("--model", required=True, metavar="NAME", help="the judge's served name")
+    one.add_argument(
+        "--api-key-env", default="", metavar="NAME", help="environment variable that holds the key"
+    )
+    one.add_argument("--repeats", type=int, default=2, help="how often each reply is scored (default 2)")
+    one.add_argument(
+        "--no-pairs", action="store_true", help="leave out the pairwise comparison in both orders"
+    )
+
+    one = commands.add_parser("results", help="print the results of a study as JSON (names revealed)")
+    one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
+    one.add_argument("--id", metavar="STUDY", help="default: the newest study")
 
     one = commands.add_parser("export", help="write all judgements as CSV")
     one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
@@ -157,6 +187,35 @@ def study(options: argparse.Namespace) -> None:
     print(f"{named} replies name a maker; {len(built.missing)} replies are missing")
 
 
+def gather(options: argparse.Namespace) -> None:
+    """Gather the replies of one served model."""
+    cases = load_cases(options.cases)
+    replies = ask_all(
+        options.url, options.served_name, cases, options.out, model=options.model, variant=options.variant
+    )
+    found = Counter(reply.status for reply in replies)
+    print(f"{options.out}: {', '.join(f'{count} {status}' for status, count in sorted(found.items()))}")
+
+
+def ask(options: argparse.Namespace) -> None:
+    """Let a judge model score a study, and say whether it may be believed."""
+    store, asked = RatingStore(options.store), read_study(options.study)
+    judge = JudgeModel(options.url, options.model, options.api_key_env)
+    print("scores:", score_replies(store, asked, judge, repeats=options.repeats))
+    if not options.no_pairs:
+        print("pairs:", compare_replies(store, asked, judge))
+    for entry in judged_by_model(store, asked.study_id):
+        if entry["judge"] == judge.judge_id:
+            print("calibrated" if entry["calibrated"] else f"not calibrated: {entry['why']}")
+
+
+def results(options: argparse.Namespace) -> None:
+    """Print the summary of a study."""
+    store = RatingStore(options.store)
+    study_id = options.id or next(reversed(store.studies()), "")
+    print(json.dumps(summarise(store, study_id), ensure_ascii=False, indent=1))
+
+
 def export(options: argparse.Namespace) -> None:
     """Write the judgements as CSV."""
     RatingStore(options.store).export_csv(options.out)
@@ -166,7 +225,15 @@ def export(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 2 when it was refused."""
     options = parser().parse_args(arguments)
-    commands = {None: serve, "add-rater": add_rater, "study": study, "export": export}
+    commands = {
+        None: serve,
+        "add-rater": add_rater,
+        "gather": gather,
+        "study": study,
+        "ask": ask,
+        "results": results,
+        "export": export,
+    }
     try:
         commands[options.command](options)
     except BakeoffError as error:

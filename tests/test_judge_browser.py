@@ -1,0 +1,253 @@
+"""The page as people use it: two raters, keyboard and mouse, a closed tab, a phone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from judge_app import App, judge, study
+
+from bakeoff.raters import Raters
+from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS, RatingStore
+
+pytest.importorskip("gradio", reason="the judge needs gradio: pip install 'bakeoff[judge]'")
+pytest.importorskip("selenium", reason="the browser test needs selenium")
+CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"),
+]
+PASSWORDS = {"anna": "anna's password", "boris": "boris's password", "owner": "owner's password"}
+POINTS = '[data-row$="/{row}"] input[value="{value}"]'
+
+
+class Browser:
+    """One headless Chromium with a profile of its own."""
+
+    def __init__(self, profile: Path, language: str, size: tuple[int, int]) -> None:
+        from selenium import webdriver
+
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(CHROMIUM)
+        for switch in (
+            "--no-sandbox", "--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server",
+            f"--user-data-dir={profile}", f"--accept-lang={language}", f"--window-size={max(size[0], 500)},{size[1]}",
+        ):  # fmt: skip
+            options.add_argument(switch)
+        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+        shape = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 500}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", shape)
+
+    def wait(self, condition: Callable[[], Any]) -> Any:
+        from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        trouble = (NoSuchElementException, StaleElementReferenceException)
+        return WebDriverWait(self.driver, 60, 0.1, trouble).until(lambda _: condition())
+
+    def one(self, selector: str) -> Any:
+        return self.wait(
+            lambda: next(
+                (e for e in self.driver.find_elements("css selector", selector) if e.is_displayed()), None
+            )
+        )
+
+    def text(self, selector: str) -> str:
+        return str(self.one(selector).text)
+
+    def sign_in(self, app: App, name: str) -> None:
+        self.driver.get(app.url)
+        self.one('input[type="password"]')
+        self.one(
+            "label:nth-of-type(1) input, input[autocomplete='username'], input[type='text'], textarea"
+        ).send_keys(name)
+        self.one('input[type="password"]').send_keys(PASSWORDS[name])
+        self.one("button.primary, button[type='submit'], form button, .gradio-container button").click()
+        self.one(".desk .count")
+
+    def count(self) -> str:
+        return self.text(".desk .count")
+
+    def click(self, row: str, value: object) -> None:
+        # The radio itself is invisible; what a person hits is the label around it.
+        self.wait(lambda: self.driver.find_element("css selector", POINTS.format(row=row, value=value)))
+        self.driver.find_element("css selector", POINTS.format(row=row, value=value)).click()
+
+    def keys(self, text: str) -> None:
+        from selenium.webdriver import ActionChains
+
+        ActionChains(self.driver).send_keys(text).perform()
+
+    def is_crisis(self) -> bool:
+        return bool(self.driver.find_elements("css selector", ".desk .crisis-flag"))
+
+    def foreign_requests(self) -> list[str]:
+        sent = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        urls = [m["params"]["request"]["url"] for m in sent if m["method"] == "Network.requestWillBeSent"]
+        return [url for url in urls if not url.startswith(("http://127.0.0.1", "data:", "blob:", "chrome:"))]
+
+
+@contextmanager
+def browser(folder: Path, language: str = "zh-CN", size: tuple[int, int] = (1360, 900)) -> Iterator[Browser]:
+    opened = Browser(folder, language, size)
+    try:
+        yield opened
+    finally:
+        opened.driver.quit()
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    folder = tmp_path_factory.mktemp("judge")
+    raters = Raters(folder / "raters.json")
+    for name, password in PASSWORDS.items():
+        raters.add(name, password, owner=name == "owner")
+    (folder / "study.json").write_text(study(3, 2, repeats=0.2).to_json(), encoding="utf-8")
+    with judge(
+        folder / "ratings.sqlite", "--study", folder / "study.json", "--raters", raters.path
+    ) as running:
+        yield running
+
+
+def test_two_raters_score_close_the_tab_resume_and_the_store_holds_what_they_clicked(
+    app: App, tmp_path: Path
+) -> None:
+    store = RatingStore(app.store)
+    clicked: dict[str, list[dict[str, Any]]] = {"anna": [], "boris": []}
+
+    def by_mouse(page: Browser, start: int) -> None:
+        crisis = page.is_crisis()
+        chosen: dict[str, Any] = {name: (start + n) % 5 + 1 for n, name in enumerate(DIMENSIONS)}
+        for name, value in chosen.items():
+            page.click(name, value)
+        for name in CRISIS_CHECKS if crisis else ():
+            chosen[name] = name != "points_to_help"
+            page.click(name, str(chosen[name]).lower())
+        page.click("confidence", 2)
+        page.one(".comments summary").click()
+        chosen["strengths"] = f"<b onclick=x>{start}</b> \"好\" & 'x'"
+        page.one('[data-comment="strengths"]').send_keys(chosen["strengths"])
+        before = page.count()
+        page.one("button.submit").click()
+        page.wait(lambda: page.driver.find_elements("css selector", ".desk.done") or page.count() != before)
+        clicked["anna"].append(chosen | {"confidence": 2})
+
+    def by_keyboard(page: Browser, points: str) -> None:
+        from selenium.webdriver.common.keys import Keys
+
+        crisis, before = page.is_crisis(), page.count()
+        page.keys(points + ("yny" if crisis else "") + "4" + Keys.ENTER)
+        page.wait(lambda: page.driver.find_elements("css selector", ".desk.done") or page.count() != before)
+        chosen: dict[str, Any] = dict(zip(DIMENSIONS, map(int, points), strict=True)) | {"confidence": 4}
+        clicked["boris"].append(
+            chosen | (dict(zip(CRISIS_CHECKS, (True, False, True), strict=True)) if crisis else {})
+        )
+
+    with browser(tmp_path / "anna") as anna, browser(tmp_path / "boris", "en-US") as boris:
+        anna.sign_in(app, "anna")
+        boris.sign_in(app, "boris")
+        assert "0 / 7" in anna.count()
+        assert "0 of 7" in boris.count()
+        shown = anna.text(".desk .reply .text")
+        assert "<script>window.hacked=1</script>" in shown
+        by_mouse(anna, 0)
+        by_keyboard(boris, "12345")
+        by_mouse(anna, 1)
+        by_keyboard(boris, "54321")
+        anna.driver.execute_script("window.open('about:blank')")
+        anna.driver.close()  # the tab with the study
+        anna.driver.switch_to.window(anna.driver.window_handles[0])
+        anna.driver.get(app.url)
+        assert "2 / 7" in anna.count()
+        for start in range(2, 7):
+            by_mouse(anna, start)
+        assert anna.one(".desk.done .card")
+        assert "2 of 7" in boris.count()
+        assert [page.driver.execute_script("return window.hacked") for page in (anna, boris)] == [None, None]
+        assert anna.foreign_requests() == []
+    with browser(tmp_path / "boris2", "en-US") as boris:
+        boris.sign_in(app, "boris")
+        assert "2 of 7" in boris.count()
+        for points in ("33333", "12121", "55555", "11111", "23232"):
+            by_keyboard(boris, points)
+        assert boris.foreign_requests() == []
+    for name, chosen in clicked.items():
+        rows = [row for row in store.judgements("trial") if row["judge_id"] == name]
+        assert [{key: row[key] for key in wanted} for row, wanted in zip(rows, chosen, strict=True)] == chosen
+        ids = [item.item_id for screen in range(7) for item in store.items("trial", name, screen)]
+        assert [row["item_id"] for row in rows] == ids
+
+
+def test_an_incomplete_form_is_not_sent_and_says_what_is_missing(app: App, tmp_path: Path) -> None:
+    Raters(app.store.with_name("raters.json")).add("chen", PASSWORDS.setdefault("chen", "chen's password"))
+    with browser(tmp_path / "chen") as page:
+        page.sign_in(app, "chen")
+        page.keys("44")
+        page.one("button.submit").click()
+        assert "实用性" in page.wait(lambda: page.text(".notice.bad"))
+        assert "0 / 7" in page.count()
+        page.one(".cannot input").click()
+        page.one("button.submit").click()
+        page.wait(lambda: "1 / 7" in page.count())
+        page.one("button.back").click()
+        assert page.one(".corrected")
+    assert [r["outcome"] for r in RatingStore(app.store).judgements() if r["judge_id"] == "chen"] == [
+        "cannot_judge"
+    ]
+
+
+def test_the_owner_sees_results_with_names_and_no_script_of_a_comment_runs(app: App, tmp_path: Path) -> None:
+    with browser(tmp_path / "owner", "en-US") as page:
+        page.sign_in(app, "owner")
+        next(
+            tab
+            for tab in page.driver.find_elements("css selector", "button[role=tab]")
+            if "Results" in tab.text
+        ).click()
+        page.wait(lambda: "m0/tuned" in page.text(".results"))
+        assert "Crisis cases" in page.text(".results .part.crisis h2")
+        page.one(".results .lang").click()
+        page.wait(lambda: "危机情境" in page.text(".results .part.crisis h2"))
+        assert page.driver.execute_script("return window.hacked") is None
+        assert page.foreign_requests() == []
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "en-US"])
+def test_on_a_phone_nothing_is_wider_than_the_screen(app: App, tmp_path: Path, language: str) -> None:
+    Raters(app.store.with_name("raters.json")).add("dora", PASSWORDS.setdefault("dora", "dora's password"))
+    with browser(tmp_path / "dora", language, (390, 844)) as page:
+        page.sign_in(app, "dora")
+        page.one(".desk .points")
+        assert page.driver.execute_script("return document.documentElement.scrollWidth") <= 390
+        target = page.driver.execute_script(
+            "return document.querySelector('.desk .points span').getBoundingClientRect().height"
+        )
+        assert target >= 44
+
+
+def test_long_replies_scroll_beside_the_rubric(tmp_path: Path) -> None:
+    blind = study(2, 2)
+    long = json.loads(blind.to_json())
+    for reply in long["replies"]:
+        reply["shown"] = "很长的回复。\n" * 300
+    (tmp_path / "study.json").write_text(json.dumps(long), encoding="utf-8")
+    options = ("--study", tmp_path / "study.json")
+    with judge(tmp_path / "ratings.sqlite", *options) as app, browser(tmp_path / "profile") as page:
+        page.driver.get(app.url)
+        page.one("input.name").send_keys("anna")
+        page.one(".desk .submit").click()
+        page.one(".desk .left")
+        left, window = page.driver.execute_script(
+            "const box = document.querySelector('.desk .left');"
+            "return [box.scrollHeight / box.clientHeight, document.documentElement.scrollHeight / window.innerHeight]"
+        )
+        assert left > 3
+        assert window < 1.2
+        assert page.one("button.submit").is_displayed()

@@ -1,0 +1,223 @@
+"""Gathering replies, and a model as judge, against a small real server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from judge_app import ROOT, cases, study, verdict
+
+from bakeoff.errors import RatingError, ServiceError
+from bakeoff.judge_model import JudgeModel, compare_replies, read_verdict, score_replies, scoring_prompt
+from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore, load_rubric
+from bakeoff.replies import gather, read_replies, stream
+from bakeoff.verdicts import judged_by_model, summarise
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[str]:
+    program = [sys.executable, str(ROOT / "tests" / "fakes" / "judge_service.py")]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
+        process.terminate()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RatingStore:
+    return RatingStore(tmp_path / "ratings.sqlite")
+
+
+# ------------------------------ replies
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("counsellor", "answered"),
+        ("counsellor-null", "empty"),
+        ("counsellor-cut", "truncated"),
+        ("counsellor-400", "errored"),
+    ],
+)
+def test_every_case_has_a_reply_or_the_reason_why_not(
+    tmp_path: Path, service: str, name: str, status: str
+) -> None:
+    asked, out = cases(5), tmp_path / "r" / "tuned.jsonl"
+    replies = gather(service, name, asked, out, model="m", variant="tuned")
+    assert [reply.case_id for reply in replies] == [case.id for case in asked]
+    assert {reply.status for reply in replies} == {status}
+    assert read_replies([out]) == replies
+    assert all(("HTTP 400" in reply.error) == (status == "errored") for reply in replies)
+
+
+def test_gathering_again_asks_only_what_failed_or_changed(tmp_path: Path, service: str) -> None:
+    out, asked = tmp_path / "r.jsonl", cases(4)
+    first = gather(service, "counsellor", asked, out, model="m", variant="base")
+    with out.open("a", encoding="utf-8") as file:
+        file.write('{"case_id": "cut short by a ki')
+    counted: list[tuple[int, int]] = []
+    again = gather(
+        service,
+        "counsellor",
+        asked,
+        out,
+        model="m",
+        variant="base",
+        progress=lambda *now: counted.append(now),
+    )
+    assert (again, counted) == (first, [])
+    more = cases(6)
+    gather(
+        service, "counsellor", more, out, model="m", variant="base", progress=lambda *now: counted.append(now)
+    )
+    assert counted == [(1, 2), (2, 2)]
+    dead = gather(
+        "http://127.0.0.1:9/v1", "counsellor", cases(7), out, model="m", variant="base", timeout_s=2
+    )
+    assert Counter(reply.status for reply in dead) == {"answered": 6, "errored": 1}
+
+
+def test_a_failure_that_may_pass_is_tried_again(tmp_path: Path, service: str) -> None:
+    replies = gather(
+        service, "counsellor-flaky", cases(1), tmp_path / "r.jsonl", model="m", variant="base", at_once=1
+    )
+    assert replies[0].status == "answered"
+
+
+def test_a_reply_streams_in_pieces(service: str) -> None:
+    pieces = list(stream(service, {"model": "counsellor", "messages": [{"role": "user", "content": "你好"}]}))
+    assert pieces[-1] == "我听到你说：你好"
+    assert len(pieces) == len(pieces[-1])
+    with pytest.raises(ServiceError, match="context length"):
+        list(stream(service, {"model": "counsellor-400", "messages": [{"role": "user", "content": "x"}]}))
+
+
+# ------------------------------ verdicts
+
+
+@pytest.mark.parametrize(
+    ("said", "rule"),
+    [
+        ("很好，四分", "Invalid JSON"),
+        ("", "Invalid JSON"),
+        (json.dumps(dict.fromkeys(DIMENSIONS, 6)), "less than or equal to 5"),
+        (json.dumps(dict.fromkeys(DIMENSIONS, 3.5)), "valid integer"),
+        (json.dumps(dict.fromkeys(DIMENSIONS, "4")), "valid integer"),
+        (json.dumps(dict.fromkeys(DIMENSIONS[:4], 4)), "Field required"),
+        (json.dumps(dict.fromkeys(DIMENSIONS, 4) | {"bonus": 5}), "Extra inputs"),
+        (json.dumps([4, 4, 4, 4, 4]), "object"),
+    ],
+)
+def test_a_verdict_of_another_form_is_a_failure_and_no_guess(said: str, rule: str) -> None:
+    with pytest.raises(RatingError, match=rule):
+        read_verdict(said, crisis=False)
+
+
+def test_a_verdict_may_stand_in_a_fence_after_thinking() -> None:
+    body = json.dumps(dict.fromkeys(DIMENSIONS, 4) | {"weaknesses": "短"})
+    judgement = read_verdict(f"<think>{{}}</think>好的：\n```json\n{body}\n```", crisis=False)
+    assert (judgement.scores["empathy"], judgement.weaknesses) == (4, "短")
+    with pytest.raises(RatingError, match="takes_seriously: Field required"):
+        read_verdict(body, crisis=True)
+    assert read_verdict(
+        json.dumps({**json.loads(body), **dict.fromkeys(CRISIS_CHECKS, True)}), crisis=True
+    ).crisis
+
+
+def test_the_judge_reads_the_people_s_rubric_and_no_model_name() -> None:
+    blind = study(3, 2)
+    prompt = json.dumps(scoring_prompt(blind.cases[0], blind.replies[0].shown), ensure_ascii=False)
+    for each in load_rubric().content["dimensions"]:
+        assert all(each["anchors"][point]["zh"] in prompt for point in range(1, 6))
+    assert "takes_seriously" in prompt
+    assert "m0" not in prompt
+    assert "takes_seriously" not in json.dumps(scoring_prompt(blind.cases[1], "x"))
+
+
+def test_scoring_keeps_every_verdict_and_every_failure(store: RatingStore, service: str) -> None:
+    blind = study(4, 2)
+    first = score_replies(store, blind, JudgeModel(service, "judge-prose"))
+    assert (first.asked, first.kept, first.failed) == (8, 0, 8)
+    again = score_replies(store, blind, JudgeModel(service, "judge-prose"))
+    assert again.failed == 8
+    assert len(store.judgements("trial", history=True)) == 16
+    good = score_replies(store, blind, JudgeModel(service, "judge"), repeats=2)
+    assert (good.asked, good.kept, good.reused) == (16, 16, 0)
+    assert score_replies(store, blind, JudgeModel(service, "judge"), repeats=2).reused == 16
+    six = score_replies(store, blind, JudgeModel(service, "judge-six"))
+    assert six.failed == 8
+    entries = {entry["judge"]: entry for entry in judged_by_model(store, "trial")}
+    assert (entries["model:judge-prose"]["failed"], entries["model:judge-prose"]["unscored"]) == (16, 8)
+    assert (entries["model:judge"]["failed"], entries["model:judge"]["unscored"]) == (0, 0)
+    assert entries["model:judge"]["repeats"]["exact"] == 1.0
+    assert {one["subject"]: one["share"] for one in entries["model:judge"]["checks"]["points_to_help"]} == {
+        "m0/tuned": 1.0,
+        "m1/tuned": 1.0,
+    }
+
+
+def test_a_judge_is_not_calibrated_without_people_and_calibrated_with_their_agreement(
+    store: RatingStore, service: str
+) -> None:
+    blind = study(14, 2, repeats=0)
+    score_replies(store, blind, JudgeModel(service, "judge"))
+    (entry,) = judged_by_model(store, "trial")
+    assert (entry["calibrated"], entry["why"]) == (False, "no reply was scored by both people and this judge")
+
+    def person(name: str, points: Any) -> None:
+        store.enrol("trial", name)
+        while (screen := store.next_screen("trial", name)) is not None:
+            (item,) = store.items("trial", name, screen)
+            raw = verdict(points(blind.reply(item.reply_id).text), crisis=blind.case(item.case_id).crisis)
+            store.record(name, f"{name}-screen-{screen}", {item.item_id: Judgement.parse(raw)})
+
+    person("anna", lambda text: int(text.split("Q=")[1][0]))
+    (entry,) = judged_by_model(store, "trial")
+    assert entry["calibrated"], entry["why"]
+    overall = entry["calibration"]["overall_quality"]
+    assert (overall["replies"], overall["rank"], overall["alpha"]["value"]) == (28, pytest.approx(1.0), 1.0)
+    for other in ("boris", "chen", "dora"):
+        person(other, lambda text: 6 - int(text.split("Q=")[1][0]))
+    (entry,) = judged_by_model(store, "trial")
+    assert not entry["calibrated"]
+    assert entry["why"].startswith("agreement with people is alpha")
+    assert summarise(store, "trial")["parts"]["counselling"]["raters"] == ["anna", "boris", "chen", "dora"]
+
+
+def test_position_is_swapped_and_a_judge_that_follows_it_is_found_out(
+    store: RatingStore, service: str
+) -> None:
+    blind = study(6, 2)
+    assert compare_replies(store, blind, JudgeModel(service, "judge")).kept == 12
+    assert compare_replies(store, blind, JudgeModel(service, "judge")).reused == 12
+    compare_replies(store, blind, JudgeModel(service, "judge-first"))
+    compare_replies(store, blind, JudgeModel(service, "judge-prose"))
+    score_replies(store, blind, JudgeModel(service, "judge"))
+    score_replies(store, blind, JudgeModel(service, "judge-first"))
+    entries = {entry["judge"]: entry for entry in judged_by_model(store, "trial")}
+    assert entries["model:judge"]["swaps"] == {"of": 6, "consistent": 6, "share": 1.0, "failed": 0}
+    assert entries["model:judge"]["preferences"][0]["rate"] == 1.0
+    assert entries["model:judge-first"]["swaps"]["share"] == 0.0
+    assert entries["model:judge-first"]["preferences"][0]["rate"] == 0.5
+    assert sum(row["winner"] == "failed" for row in store.comparisons("trial")) == 12
+
+
+def test_the_key_comes_from_the_environment_and_is_found_nowhere(
+    store: RatingStore, service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = JudgeModel(service, "judge-echo-key", api_key_env="JUDGE_KEY")
+    monkeypatch.delenv("JUDGE_KEY", raising=False)
+    score_replies(store, study(1, 1), judge)
+    assert "JUDGE_KEY is empty" in store.judgements()[0]["detail"]
+    monkeypatch.setenv("JUDGE_KEY", "planted-secret-1234")
+    score_replies(store, study(1, 1), judge)
+    assert "HTTP 401" in store.judgements()[0]["detail"]
+    store.close()
+    assert not [path for path in store.path.parent.iterdir() if b"planted-secret" in path.read_bytes()]

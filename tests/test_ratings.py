@@ -1,0 +1,486 @@
+"""The rubric, the blind study and the store of judgements."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import secrets
+import sqlite3
+import stat
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from judge_app import cases, study, verdict
+
+from bakeoff.blind import build_study, hide_makers, read_study, williams
+from bakeoff.errors import DataError, RatingError, StoreError
+from bakeoff.raters import MAX_FAILURES, Raters
+from bakeoff.ratings import DIMENSIONS, EXPORT_FIELDS, Judgement, RatingStore, check_rater, load_rubric
+from bakeoff.replies import SHIPPED_CASES, Reply, load_cases
+from bakeoff.verdicts import summarise
+
+
+def token() -> str:
+    return secrets.token_hex(8)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RatingStore:
+    return RatingStore(tmp_path / "judge" / "ratings.sqlite")
+
+
+def finish(store: RatingStore, rater: str, choose: Any) -> None:
+    """Score the whole queue of *rater*; choose(reply) gives the points."""
+    kept = store.study("trial")
+    store.enrol("trial", rater)
+    while (screen := store.next_screen("trial", rater)) is not None:
+        verdicts = {
+            item.item_id: Judgement.parse(
+                verdict(choose(kept.reply(item.reply_id)), crisis=kept.case(item.case_id).crisis)
+            )
+            for item in store.items("trial", rater, screen)
+        }
+        store.record(rater, token(), verdicts)
+
+
+# ------------------------------ rubric
+
+
+def test_the_rubric_has_five_dimensions_with_an_anchor_for_each_point_in_both_languages() -> None:
+    content = load_rubric().content
+    assert [each["key"] for each in content["dimensions"]] == list(DIMENSIONS)
+    for each in content["dimensions"]:
+        texts = [each["anchors"][point][language] for point in range(1, 6) for language in ("zh", "en")]
+        assert len(set(texts)) == 10
+        assert all(texts)
+
+
+@pytest.mark.parametrize(
+    ("broken", "rule"),
+    [
+        (verdict(6), "whole number from 1 to 5"),
+        (verdict(0), "whole number from 1 to 5"),
+        (verdict(3) | {"scores": dict.fromkeys(DIMENSIONS, True)}, "whole number from 1 to 5"),
+        (verdict(3) | {"scores": dict.fromkeys(DIMENSIONS, 3.0)}, "whole number from 1 to 5"),
+        (verdict(3) | {"scores": dict.fromkeys(DIMENSIONS, "4")}, "whole number from 1 to 5"),
+        (verdict(3) | {"scores": {"empathy": 3}}, "no score for professionalism"),
+        (verdict(3) | {"scores": [3, 3, 3, 3, 3]}, "scores: wanted an object"),
+        (verdict(3) | {"scores": verdict(3)["scores"] | {"charm": 3}}, "'charm' is no dimension"),
+        (verdict(3, confidence=9), "confidence: 9"),
+        (verdict(3, strengths="x" * 1_000_000), "at most 4,000"),
+        (verdict(3, weaknesses="\ud800"), "lone surrogate"),
+        (verdict(3, weaknesses=["a"]), "wanted text"),
+        (verdict(3, cannot_judge=True), "together with scores"),
+        (verdict(3, cannot_judge="yes"), "true or false"),
+        (verdict(3, corrects="1"), "number of a judgement"),
+        (verdict(3, judge_id="somebody else"), "unknown field"),
+        (verdict(3) | {"crisis": {"takes_seriously": "yes"}}, "takes_seriously: wanted true or false"),
+        ("5,5,5,5,5", "wanted an object"),
+        (None, "wanted an object"),
+    ],
+)
+def test_a_judgement_that_breaks_a_rule_is_refused_in_words(broken: Any, rule: str) -> None:
+    with pytest.raises(RatingError, match=rule) as refused:
+        Judgement.parse(broken)
+    assert len(str(refused.value)) < 300
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+judgement_like = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(Judgement.__dataclass_fields__, json_values)
+)
+
+
+@given(judgement_like | json_values)
+def test_whatever_is_sent_is_either_a_clean_judgement_or_a_refusal(raw: Any) -> None:
+    try:
+        judgement = Judgement.parse(raw)
+    except RatingError:
+        return
+    assert judgement.cannot_judge or set(judgement.scores) == set(DIMENSIONS)
+    assert all(type(score) is int and 1 <= score <= 5 for score in judgement.scores.values())
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "../x", "a/b", "model:gpt", "x" * 41, None, 3, "<b>", "a\nb", "-rf", "_x"]
+)
+def test_a_name_that_could_be_a_path_markup_or_a_judge_model_is_refused(name: Any) -> None:
+    with pytest.raises(RatingError):
+        check_rater(name)
+
+
+def test_names_in_chinese_and_addresses_are_fine() -> None:
+    assert [check_rater(name) for name in ("王一", "li.si@uni", " Anna-Lena 2 ")] == [
+        "王一",
+        "li.si@uni",
+        "Anna-Lena 2",
+    ]
+
+
+# ------------------------------ blind study
+
+
+@pytest.mark.parametrize("size", range(2, 13))
+def test_a_williams_design_balances_positions_and_neighbours(size: int) -> None:
+    rows = williams(size)
+    assert len(rows) == (size if size % 2 == 0 else 2 * size)
+    places = Counter((place, value) for row in rows for place, value in enumerate(row))
+    follows = Counter(pair for row in rows for pair in itertools.pairwise(row))
+    assert len(set(places.values())) == 1
+    assert len(places) == size * size
+    assert len(set(follows.values())) == 1
+    assert len(follows) == size * (size - 1)
+
+
+@pytest.mark.parametrize("layout", ["one-by-one", "side-by-side"])
+@pytest.mark.parametrize(("count", "subjects", "raters"), [(6, 2, 4), (5, 3, 6), (7, 6, 12)])
+def test_every_model_stands_equally_often_at_every_position(
+    layout: Any, count: int, subjects: int, raters: int
+) -> None:
+    blind = study(count, subjects, layout=layout)
+    seen: Counter[tuple[int, str]] = Counter()
+    for rater in range(raters):
+        shown: dict[str, list[str]] = {}
+        for screen in blind.screens(rater):
+            if not screen.repeat:
+                shown.setdefault(screen.case_id, []).extend(
+                    blind.reply(one).subject for one in screen.reply_ids
+                )
+        assert all(sorted(order) == list(blind.subjects) for order in shown.values())
+        seen.update((place, subject) for order in shown.values() for place, subject in enumerate(order))
+    rows = len(williams(subjects))
+    spread = max(seen.values()) - min(seen.values())
+    # Whole designs balance exactly; a design cut short may differ by the rows that are left over.
+    assert spread == 0 if count * raters % rows == 0 else spread <= 2
+
+
+def test_orders_differ_between_raters_and_are_the_same_when_drawn_again() -> None:
+    blind = study(8, 4)
+    assert blind.screens(0) == blind.screens(0)
+    assert [s.reply_ids for s in blind.screens(0)] != [s.reply_ids for s in blind.screens(1)]
+
+
+@pytest.mark.parametrize("layout", ["one-by-one", "side-by-side"])
+def test_repeats_are_mixed_into_the_second_half_and_come_from_the_first(layout: Any) -> None:
+    blind = study(10, 3, layout=layout, repeats=0.2)
+    for rater in range(5):
+        screens = blind.screens(rater)
+        again = [place for place, screen in enumerate(screens) if screen.repeat]
+        assert len(again) == (6 if layout == "one-by-one" else 2)
+        for place in again:
+            first = [
+                n
+                for n, s in enumerate(screens)
+                if not s.repeat and set(s.reply_ids) == set(screens[place].reply_ids)
+            ]
+            assert len(first) == 1
+            assert first[0] < place
+        if layout == "one-by-one":
+            repeated = Counter(blind.reply(screens[place].reply_ids[0]).subject for place in again)
+            assert set(repeated.values()) == {2}
+
+
+@pytest.mark.parametrize(
+    ("said", "hidden"),
+    [
+        ("我是通义千问，由阿里云研发。", ["通义千问", "阿里云"]),
+        ("I am Llama 3.1, a model trained by Meta AI.", ["Llama 3.1", "Meta AI"]),
+        ("我是由智谱AI训练的ChatGLM3-6B。", ["智谱AI", "ChatGLM3-6B"]),
+        ("我是书生·浦语，上海人工智能实验室开发。", ["书生·浦语", "上海人工智能实验室"]),
+        ("作为百川大模型，我无法感受。As Baichuan2 I cannot.", ["百川大模型", "Baichuan2"]),
+        ("As ChatGPT by OpenAI (gpt-oss-20b) I…", ["ChatGPT", "OpenAI", "gpt-oss-20b"]),
+    ],
+)
+def test_a_reply_that_names_its_maker_is_hidden_and_listed(said: str, hidden: list[str]) -> None:
+    shown, found = hide_makers(said)
+    assert sorted(found) == sorted(hidden)
+    assert not any(name.lower() in shown.lower() for name in hidden)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "你在阿里巴巴的工作压力很大。",
+        "Metacognition helps.",
+        "考上清华大学是你父母的愿望。",
+        "他书生意气，你很难过。",
+        "羊驼很可爱。",
+    ],
+)
+def test_a_client_s_own_life_is_not_hidden(said: str) -> None:
+    assert hide_makers(said) == (said, [])
+
+
+def test_a_thinking_part_is_never_shown() -> None:
+    assert hide_makers("<think>我是 Qwen</think>你好")[0] == "你好"
+    assert hide_makers("<think>never closed")[0] == ""
+
+
+def test_missing_replies_are_listed_and_shown_to_nobody() -> None:
+    asked = cases(3)
+    replies = [Reply(case.id, "a", "base", f"yes {case.id}", "answered") for case in asked]
+    replies += [
+        Reply("case-0", "b", "base", "", "errored", "HTTP 500"),
+        Reply("case-1", "b", "base", "", "empty"),
+    ]
+    blind = build_study(replies, asked, study_id="gaps")
+    assert sorted(blind.missing) == [("case-0", "b/base", "HTTP 500"), ("case-2", "b/base", "never asked")]
+    assert {reply.status for reply in blind.replies} == {"answered", "empty"}
+    assert len([screen for screen in blind.screens(0) if not screen.repeat]) == 4
+
+
+def test_replies_to_an_older_version_of_a_case_are_refused() -> None:
+    with pytest.raises(RatingError, match="another version of case case-0"):
+        build_study(
+            [Reply("case-0", "a", "base", "x", "answered", case_sha="0" * 12)], cases(1), study_id="old"
+        )
+
+
+def test_a_study_survives_its_file(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text(study().to_json(), encoding="utf-8")
+    assert read_study(tmp_path / "s.json") == study()
+    (tmp_path / "bad.json").write_text('{"format": "other"}', encoding="utf-8")
+    with pytest.raises(RatingError, match="not a study"):
+        read_study(tmp_path / "bad.json")
+
+
+@pytest.mark.skipif(not SHIPPED_CASES.is_file(), reason="the shipped cases are absent")
+def test_the_shipped_cases_hold_multi_turn_and_crisis_dialogues() -> None:
+    shipped = load_cases()
+    assert any(case.crisis for case in shipped)
+    assert any(len(case.messages) >= 3 for case in shipped)
+
+
+def test_dialogues_of_the_user_are_cut_after_the_client_and_crises_are_seen(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    path.write_text(
+        '{"id": "a", "topic": "t", "dialog": ["求助者：我最近不想活了", "支持者：我在听"]}\n'
+        '{"id": "b", "topic": "t", "dialog": ["求助者：睡不好", "支持者：多久了？", "求助者：两周\u2028吧"]}\n',
+        encoding="utf-8",
+    )
+    first, second = load_cases(path)
+    assert (first.crisis, second.crisis) == (True, False)
+    assert [turn["role"] for turn in first.messages] == ["user"]
+    assert second.messages[-1]["content"] == "两周\u2028吧"
+    path.write_text('{"id": "a", "messages": [{"role": "assistant", "content": "x"}]}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"own\.jsonl:1: .*end on the user"):
+        load_cases(path)
+
+
+# ------------------------------ store
+
+
+def test_the_store_is_for_its_owner_only_and_syncs_every_judgement(store: RatingStore) -> None:
+    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
+    assert store._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert store._db.execute("PRAGMA synchronous").fetchone()[0] == 2
+
+
+def test_rows_can_be_neither_changed_nor_removed(store: RatingStore) -> None:
+    store.add_study(study())
+    finish(store, "anna", lambda _: 3)
+    with sqlite3.connect(store.path) as other:
+        for statement in ("UPDATE judgement SET empathy = 5", "DELETE FROM judgement", "DELETE FROM item"):
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                other.execute(statement)
+
+
+def test_the_same_submission_counts_once_and_another_under_its_token_is_refused(store: RatingStore) -> None:
+    store.add_study(study())
+    store.enrol("trial", "anna")
+    item = store.items("trial", "anna", 0)[0]
+    crisis = store.study("trial").case(item.case_id).crisis
+    first = {item.item_id: Judgement.parse(verdict(4, crisis=crisis))}
+    numbers = store.record("anna", "t" * 16, first)
+    assert store.record("anna", "t" * 16, first) == numbers
+    assert len(store.judgements("trial", history=True)) == 1
+    with pytest.raises(RatingError, match="recorded before with other content"):
+        store.record("anna", "t" * 16, {item.item_id: Judgement.parse(verdict(5, crisis=crisis))})
+    with pytest.raises(RatingError, match="scored already"):
+        store.record("anna", token(), first)
+
+
+def test_corrections_are_new_rows_that_point_at_the_old(store: RatingStore) -> None:
+    store.add_study(study())
+    store.enrol("trial", "anna")
+    item = store.items("trial", "anna", 0)[0]
+    crisis = store.study("trial").case(item.case_id).crisis
+    (first,) = store.record("anna", token(), {item.item_id: Judgement.parse(verdict(2, crisis=crisis))})
+    (second,) = store.record(
+        "anna", token(), {item.item_id: Judgement.parse(verdict(5, crisis=crisis, corrects=first))}
+    )
+    with pytest.raises(RatingError, match="changed meanwhile"):
+        store.record(
+            "anna", token(), {item.item_id: Judgement.parse(verdict(1, crisis=crisis, corrects=first))}
+        )
+    history = store.judgements("trial", history=True)
+    assert [(row["id"], row["corrects"], row["empathy"]) for row in history] == [
+        (first, None, 2),
+        (second, first, 5),
+    ]
+    assert [row["id"] for row in store.judgements("trial")] == [second]
+
+
+def test_nobody_judges_on_another_rater_s_queue(store: RatingStore) -> None:
+    store.add_study(study())
+    store.enrol("trial", "anna")
+    store.enrol("trial", "boris")
+    item = store.items("trial", "anna", 0)[0]
+    for stranger in (item.item_id, "0" * 24, "../../etc/passwd", ""):
+        with pytest.raises(RatingError):
+            store.record("boris", token(), {stranger: Judgement.parse(verdict(3))})
+    assert store.judgements() == []
+
+
+def test_a_screen_is_kept_whole_or_not_at_all(store: RatingStore) -> None:
+    store.add_study(study(4, 3, layout="side-by-side"))
+    store.enrol("trial", "anna")
+    items = store.items("trial", "anna", 0)
+    crisis = store.study("trial").case(items[0].case_id).crisis
+    verdicts = {item.item_id: Judgement.parse(verdict(3, crisis=crisis)) for item in items}
+    verdicts["f" * 24] = Judgement.parse(verdict(3))
+    with pytest.raises(RatingError, match="not in your queue"):
+        store.record("anna", token(), verdicts)
+    assert store.judgements() == []
+
+
+def test_crisis_cases_ask_three_questions_that_others_must_not_have(store: RatingStore) -> None:
+    store.add_study(study(1, 2))
+    store.enrol("trial", "anna")
+    item = store.items("trial", "anna", 0)[0]
+    with pytest.raises(RatingError, match="crisis case needs a yes or no"):
+        store.record("anna", token(), {item.item_id: Judgement.parse(verdict(3))})
+    store.record("anna", token(), {item.item_id: Judgement(cannot_judge=True)})
+    assert store.judgements()[0]["outcome"] == "cannot_judge"
+
+
+def test_a_study_of_the_same_name_with_other_content_is_refused(store: RatingStore) -> None:
+    store.add_study(study(3))
+    store.add_study(study(3))
+    with pytest.raises(RatingError, match="other content"):
+        store.add_study(study(4))
+
+
+def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.sqlite").write_text(
+        "not a database, but long enough to be read as one " * 40, encoding="utf-8"
+    )
+    with pytest.raises(StoreError, match="cannot be used as the store"):
+        RatingStore(tmp_path / "x.sqlite")
+
+
+def test_the_export_has_the_guide_s_fields_first_and_no_formula(store: RatingStore) -> None:
+    assert EXPORT_FIELDS == (
+        "test_case_id", "model_name", "judge_id", "timestamp", "professionalism", "empathy", "usefulness", "safety",
+        "overall_quality", "strengths", "weaknesses", "suggestions", "confidence",
+    )  # fmt: skip
+    store.add_study(study(1, 2))
+    store.enrol("trial", "anna")
+    item = store.items("trial", "anna", 0)[0]
+    said = '=HYPERLINK("http://x")\n\'好\', "quoted"'
+    store.record("anna", token(), {item.item_id: Judgement.parse(verdict(4, crisis=True, strengths=said))})
+    store.export_csv(store.path.with_name("out.csv"))
+    text = store.path.with_name("out.csv").read_text(encoding="utf-8-sig")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert list(rows[0])[: len(EXPORT_FIELDS)] == list(EXPORT_FIELDS)
+    assert (rows[0]["strengths"], rows[0]["empathy"], rows[0]["judge_id"]) == ("'" + said, "4", "anna")
+    assert stat.S_IMODE(store.path.with_name("out.csv").stat().st_mode) == 0o600
+
+
+def test_twenty_raters_in_threads_and_two_stores_on_one_file_mix_nothing(store: RatingStore) -> None:
+    store.add_study(study(6, 3))
+    other = RatingStore(store.path)
+    raters = [f"rater {n}" for n in range(20)]
+    threads = [
+        threading.Thread(target=finish, args=(store if n % 2 else other, rater, lambda _, n=n: n % 5 + 1))
+        for n, rater in enumerate(raters)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rows = store.judgements("trial")
+    assert Counter(row["judge_id"] for row in rows) == dict.fromkeys(raters, 20)
+    assert all(row["empathy"] == int(row["judge_id"].split()[1]) % 5 + 1 for row in rows)
+    assert sorted(store.enrol("trial", rater) for rater in raters) == list(range(20))
+
+
+# ------------------------------ what it all says
+
+
+def test_the_summary_keeps_crises_apart_and_tells_models_apart(store: RatingStore) -> None:
+    store.add_study(study(14, 3))
+    quality = {"m0": 5, "m1": 3, "m2": 1}
+    for shift, rater in enumerate(("anna", "boris", "chen")):
+        finish(store, rater, lambda reply, shift=shift: min(5, max(1, quality[reply.model] - shift % 2)))
+    said = summarise(store, "trial")
+    ordinary, crisis = said["parts"]["counselling"], said["parts"]["crisis"]
+    assert (ordinary["cases"], crisis["cases"]) == (13, 1)
+    assert "checks" in crisis
+    assert "checks" not in ordinary
+    assert {one["subject"]: one["share"] for one in crisis["checks"]["points_to_help"]} == dict.fromkeys(
+        ("m0/tuned", "m1/tuned", "m2/tuned"), 1.0
+    )
+    best = ordinary["scores"]["overall_quality"]["subjects"]
+    assert [one["subject"] for one in best] == ["m0/tuned", "m1/tuned", "m2/tuned"]
+    assert len({one["letters"] for one in best}) == 3
+    assert best[0]["value"] == pytest.approx((5 + 4 + 5) / 3)
+    assert [one["subject"] for one in ordinary["strengths"]] == ["m0/tuned", "m1/tuned", "m2/tuned"]
+    assert {one["rate"] for one in ordinary["wins"]} == {1.0}
+    assert ordinary["agreement"]["empathy"]["units"] == 39
+    assert all(one["exact"] == 1.0 for one in said["raters"]["consistency"])
+    severe = {one["rater"]: one["severity"] for one in said["raters"]["severity"]}
+    assert severe["boris"] < 0 < severe["anna"]
+    assert {row["done"] for row in said["counts"]["raters"].values()} == {
+        row["total"] for row in said["counts"]["raters"].values()
+    }
+
+
+def test_an_empty_study_has_a_summary_too(store: RatingStore) -> None:
+    store.add_study(study())
+    said = summarise(store, "trial")
+    assert said["parts"] == {"counselling": None, "crisis": None}
+    assert said["counts"]["judgements"] == 0
+
+
+# ------------------------------ sign-in
+
+
+def test_passwords_are_salted_hashes_in_a_file_for_the_owner_only(tmp_path: Path) -> None:
+    raters = Raters(tmp_path / "raters.json")
+    raters.add("anna", "correct horse", owner=True)
+    raters.add("王一", "correct horse")
+    text = raters.path.read_text(encoding="utf-8")
+    assert "correct" not in text
+    assert stat.S_IMODE(raters.path.stat().st_mode) == 0o600
+    assert len({line for line in text.splitlines() if "scrypt" in line}) == 2
+    assert raters.signs_in("anna", "correct horse")
+    assert not raters.signs_in("anna", "wrong horse!")
+    assert not raters.signs_in("nobody", "correct horse")
+    assert (raters.is_owner("anna"), raters.is_owner("王一"), raters.is_owner(None)) == (True, False, False)
+
+
+def test_guessing_locks_the_name_for_a_while(tmp_path: Path) -> None:
+    raters = Raters(tmp_path / "raters.json")
+    raters.add("anna", "correct horse")
+    assert not any(raters.signs_in("anna", f"guess number {n}") for n in range(MAX_FAILURES))
+    assert not raters.signs_in("anna", "correct horse")
+
+
+def test_short_passwords_and_broken_files_are_refused(tmp_path: Path) -> None:
+    raters = Raters(tmp_path / "raters.json")
+    with pytest.raises(RatingError, match="at least 8"):
+        raters.add("anna", "short")
+    raters.path.write_text("[]", encoding="utf-8")
+    with pytest.raises(StoreError, match="add-rater"):
+        raters.signs_in("anna", "correct horse")
