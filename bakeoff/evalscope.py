@@ -36,6 +36,7 @@ from urllib.parse import urlsplit
 from bakeoff.command import Command
 from bakeoff.errors import BakeoffError, DataError, MatrixError, ScoreError, ToolError
 from bakeoff.extraction import extract_choice, final_part
+from bakeoff.leakage import Leak, leaks, training_dialogues
 from bakeoff.matrix import did_you_mean
 from bakeoff.scores import (
     ALL,
@@ -445,8 +446,9 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     loaded = [_load(suite, plan, api, work_dir) for suite in plan["suites"]]
     results: dict[str, dict[str, Any]] = {}
     broken: list[str] = []
+    leaked = _leaked(loaded, plan)
     with ThreadPoolExecutor(max(1, len(loaded))) as pool:
-        futures = {one.suite["name"]: pool.submit(_evaluate, one, api, plan) for one in loaded}
+        futures = {one.suite["name"]: pool.submit(_evaluate, one, api, plan, leaked) for one in loaded}
         for name, future in futures.items():
             try:
                 results[name] = future.result()
@@ -459,6 +461,17 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         {"suites": {n: str(Path(r["folder"]).relative_to(work_dir)) for n, r in results.items()}},
     )
     return results
+
+
+def _leaked(loaded: Sequence[_Loaded], plan: Mapping[str, Any]) -> dict[tuple[str, str, int], Leak]:
+    """The questions that the training files hold, by suite, subset and number."""
+    files = [Path(path) for path in plan["training"]]
+    questions = {
+        (one.suite["name"], subset, sample.id): one.questions.get((subset, sample.id), "")
+        for one in loaded
+        for subset, sample in one.samples
+    }
+    return leaks(questions, training_dialogues(files)) if files else {}
 
 
 def _complaints(plan: Mapping[str, Any]) -> list[str]:
@@ -554,7 +567,9 @@ def _joined(messages: Iterable[Any]) -> str:
     return "\n".join(str(message.text) for message in messages)
 
 
-def _evaluate(loaded: _Loaded, api: Any, plan: Mapping[str, Any]) -> dict[str, Any]:
+def _evaluate(
+    loaded: _Loaded, api: Any, plan: Mapping[str, Any], leaked: Mapping[tuple[str, str, int], Leak]
+) -> dict[str, Any]:
     from evalscope.api.model import Model
     from evalscope.api.registry import create_evaluator
     from evalscope.utils.io_utils import OutputsStructure
@@ -585,7 +600,12 @@ def _evaluate(loaded: _Loaded, api: Any, plan: Mapping[str, Any]) -> dict[str, A
             raise
         alarms.append(f"EvalScope made no report: {type(error).__name__}: {error}")
     samples = _samples(loaded, api)
-    result = _result(loaded, samples, plan, alarms)
+    found: dict[str, Leak] = {}
+    for number, (subset, one) in enumerate(loaded.samples):
+        if leak := leaked.get((loaded.suite["name"], subset, one.id)):
+            samples[number] = dataclasses.replace(samples[number], leaked=True)
+            found[samples[number].sample_id] = leak
+    result = _result(loaded, samples, plan, alarms, found)
     result |= {
         "reused": reused,
         "asked_now": len(samples) - reused,
@@ -747,7 +767,11 @@ def _second_rule(loaded: _Loaded) -> Callable[[str, tuple[str, ...], Any], str]:
 
 
 def _result(
-    loaded: _Loaded, samples: list[Sample], plan: Mapping[str, Any], alarms: list[str]
+    loaded: _Loaded,
+    samples: list[Sample],
+    plan: Mapping[str, Any],
+    alarms: list[str],
+    found: Mapping[str, Leak],
 ) -> dict[str, Any]:
     suite = loaded.suite
     trust = Thresholds.of(suite["trust"])
@@ -772,6 +796,13 @@ def _result(
             rows.append(score_row(score(part, metric, subset=subset, chance=guess, trust=level), **context))
     if len(subsets) > 1:
         rows += [_macro(rows, metric) for metric in metrics if metric in ("accuracy", "acc")]
+    if found:
+        unseen = [one for one in samples if not one.leaked]
+        chance = suite["chance"] if suite["chance"] is not None else _chance(unseen)
+        made = dataclasses.replace(score(unseen, main, chance=chance), metric=f"{main}_unleaked")
+        rows.append(score_row(made, **context))
+        if not suite["leakage_expected"]:
+            alarms.append(f"{len(found)} of {len(samples)} questions occur in the training data")
     if warning := one_sided(samples):
         alarms.append(warning)
     counts = ledger(samples)
@@ -790,6 +821,13 @@ def _result(
         "agreement": None if math.isnan(agreement(samples)) else agreement(samples),
         "answers": answers(samples),
         "errors": {one.sample_id: one.error for one in samples if one.error},
+        "leakage": {
+            "checked": bool(plan["training"]),
+            "expected": suite["leakage_expected"],
+            "exact": sum(leak.kind == "exact" for leak in found.values()),
+            "near": sum(leak.kind == "near" for leak in found.values()),
+            "questions": {name: dataclasses.asdict(leak) for name, leak in found.items()},
+        },
         "selected": {name: len(part) for name, part in subsets.items()},
         "limit": suite["limit"],
         "limit_per": suite["limit_per"],

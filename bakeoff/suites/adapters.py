@@ -84,7 +84,7 @@ class ChoiceAdapter(_LocalRows, MultiChoiceAdapter):
     def match_score(
         self, original_prediction: str, filtered_prediction: str, reference: str, task_state: Any
     ) -> Score:
-        given, right = set(filtered_prediction), set("".join(task_state.target))
+        given, right = set(filtered_prediction), set(task_state.target_values)
         value = {"accuracy": float(given == right)}
         if "elastic_accuracy" in self.metric_list:
             value["elastic_accuracy"] = elastic(given, right)
@@ -224,6 +224,6 @@ class PsyqaAdapter(_LocalRows, DefaultDataAdapter):
         return Score(
             extracted_prediction=filtered_prediction,
             prediction=original_prediction,
-            value=overlap(filtered_prediction, "".join(task_state.target)),
+            value=overlap(filtered_prediction, task_state.target),
             main_score_name="rouge_l_f",
         )

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fakes.service import serving
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bakeoff import evalscope
+from bakeoff.errors import DataError
+from bakeoff.leakage import NEAR, SHORTEST, leaks, normalised, training_dialogues
+from bakeoff.matrix import Suite
+
+DIALOGUE = "你好，我最近总是失眠，躺下以后心跳很快，担心明天的工作做不好，该怎么办呢？"
+
+
+def test_a_question_asked_in_training_is_exact_whatever_its_punctuation() -> None:
+    found = leaks({"q": "我最近总是失眠 躺下以后，心跳很快！"}, [("train:1", DIALOGUE)])
+    assert (found["q"].kind, found["q"].overlap, found["q"].source) == ("exact", 1.0, "train:1")
+
+
+def test_a_slightly_reworded_question_is_near() -> None:
+    asked = "你好，我最近老是失眠，躺下以后心跳很快，担心明天的工作做不好，怎么办呢？"
+    found = leaks({"q": asked}, [("train:1", "今天天气不错"), ("train:2", DIALOGUE)])
+    assert found["q"].kind == "near"
+    assert NEAR <= found["q"].overlap < 1
+    assert found["q"].source == "train:2"
+
+
+def test_a_question_on_the_same_topic_is_no_leak() -> None:
+    assert leaks({"q": "失眠的人躺下以后最常见的身体感受是什么？"}, [("train:1", DIALOGUE)]) == {}
+
+
+def test_a_long_dialogue_does_not_dilute_a_short_question() -> None:
+    long = "。".join(f"这是第{i}句无关的话" for i in range(2000))
+    assert (
+        leaks({"q": "躺下以后心跳很快怎么办"}, [("t:1", f"{long}躺下以后心跳很快，怎么办？{long}")])["q"].kind
+        == "exact"
+    )
+
+
+def test_too_short_questions_are_never_called_leaked() -> None:
+    assert leaks({"q": "怎么办呢？"}, [("t:1", DIALOGUE)]) == {}
+
+
+def test_the_place_that_holds_most_is_named() -> None:
+    part = DIALOGUE[: len(DIALOGUE) * 4 // 5]
+    assert leaks({"q": DIALOGUE}, [("t:1", part), ("t:2", DIALOGUE), ("t:3", part)])["q"].source == "t:2"
+
+
+@given(
+    st.text(alphabet="甲乙丙丁戊己庚辛壬癸 ，。", min_size=1, max_size=60),
+    st.text(max_size=30),
+    st.text(max_size=30),
+)
+def test_whatever_surrounds_it_a_contained_question_is_found(asked: str, before: str, after: str) -> None:
+    found = leaks({"q": asked}, [("t:1", f"{before}\n{asked}\n{after}")])
+    assert ("q" in found) == (len(normalised(asked)) >= SHORTEST)
+    assert not found or found["q"].kind == "exact"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"conversations": [{"from": "human", "value": DIALOGUE}, {"from": "gpt", "value": "嗯"}]},
+        {"messages": [{"role": "user", "content": DIALOGUE}]},
+        {"conversation": [{"human": DIALOGUE, "assistant": "嗯"}]},
+        {"instruction": DIALOGUE, "input": "", "output": "嗯"},
+        {"query": "嗯", "response": "好", "history": [[DIALOGUE, "嗯"]]},
+    ],
+)
+def test_every_schema_of_training_rows_is_read(row: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert leaks({"q": DIALOGUE}, training_dialogues([path]))["q"].source == "train.jsonl:1"
+
+
+def test_a_missing_training_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.jsonl: no such training file"):
+        list(training_dialogues([tmp_path / "nowhere.jsonl"]))
+
+
+@pytest.mark.parametrize("expected", [False, True])
+def test_a_score_is_also_shown_without_the_leaked_questions(expected: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "exam"
+    folder.mkdir()
+    letters = "AABB"
+    questions = [f"来访者在第{word}次会谈中说了什么话？" for word in ("一", "二", "三", "四")]
+    rows = [
+        {"id": i, "question": q, **{x: f"{x}{i}" for x in "ABCD"}, "answer": letter}
+        for i, (q, letter) in enumerate(zip(questions, letters, strict=True))
+    ]
+    (folder / "x_val.jsonl").write_text(
+        "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), "utf-8"
+    )
+    train = tmp_path / "train.jsonl"
+    train.write_text(
+        json.dumps({"messages": [{"role": "user", "content": questions[0]}]}, ensure_ascii=False), "utf-8"
+    )
+    suite = Suite(name="x", benchmark="facts_exam", leakage_expected=expected)
+    with serving("--reply", "always:A") as service:
+        plan = evalscope.evaluation_plan(
+            service.url, "m", [suite], tmp_path / "w", data_dirs={"x": folder}, weights="", training=[train]
+        )
+        result = evalscope.run(plan)["x"]
+    values = {
+        row["metric"]: (row["value"], row["n_asked"]) for row in result["scores"] if row["subset"] == "ALL"
+    }
+    assert values["accuracy"] == (0.5, 4)
+    assert values["accuracy_unleaked"] == (pytest.approx(1 / 3), 3)
+    assert (result["leakage"]["exact"], result["leakage"]["near"]) == (1, 0)
+    assert ("occur in the training data" in " ".join(result["alarms"])) is not expected
+    marked = [row["question"] for row in evalscope.sample_rows(result, model="", variant="") if row["leaked"]]
+    assert marked == questions[:1]

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from bakeoff.errors import DataError
+from bakeoff.scores import (
+    SAMPLE_COLUMNS,
+    SCORE_COLUMNS,
+    STATUSES,
+    Sample,
+    Thresholds,
+    agreement,
+    answers,
+    below_chance,
+    chance_of,
+    ledger,
+    one_sided,
+    read_samples,
+    read_scores,
+    sample_row,
+    score,
+    score_row,
+    write_samples,
+    write_scores,
+)
+
+GRADED = st.sampled_from([0.0, 1.0])
+
+
+def sample(status: str = "answered", grade: float = 1.0, **facts: object) -> Sample:
+    whole: dict[str, object] = {
+        "sample_id": "s", "subset": "logic", "index": 0, "question": "问", "options": ("甲", "乙", "丙", "丁"),
+        "target": "A", "reply": "答案：A", "extracted": "A", "extracted_alt": "A", "prompt_sha": "p",
+        "latency_s": 0.1, "status": status, "correct": grade, "grades": {"accuracy": grade},
+    }  # fmt: skip
+    if status == "errored":
+        whole |= {"correct": math.nan, "grades": {}, "extracted": "", "extracted_alt": ""}
+    return Sample(**{**whole, **facts})  # type: ignore[arg-type]
+
+
+@given(st.lists(st.tuples(st.sampled_from(STATUSES), GRADED), min_size=1, max_size=40))
+def test_counts_add_up_and_bounds_enclose_the_value(drawn: list[tuple[str, float]]) -> None:
+    samples = [sample(status, grade) for status, grade in drawn]
+    made = score(samples, "accuracy")
+    counts = made.ledger
+    assert sum(getattr(counts, status) for status in STATUSES) == counts.asked == len(samples)
+    assert counts.judged == counts.asked - counts.errored
+    assert 0 <= made.worst <= made.best <= 1
+    if counts.judged:
+        assert made.worst - 1e-12 <= made.value <= made.best + 1e-12
+    else:
+        assert math.isnan(made.value)
+
+
+def test_an_error_text_in_a_sample_cannot_reach_the_mean() -> None:
+    graded_by_mistake = dataclasses.replace(sample("errored"), grades={"accuracy": 1.0})
+    assert score([sample(grade=0.0), graded_by_mistake], "accuracy").value == 0.0
+
+
+def test_bounds_assume_the_worst_and_the_best_of_what_is_missing() -> None:
+    made = score([sample(), sample(grade=0.0), sample("errored"), sample("truncated", 1.0)], "accuracy")
+    assert made.value == pytest.approx(2 / 3)
+    assert (made.worst, made.best) == (0.25, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "said"),
+    [
+        (["answered"] * 20, ""),
+        (["answered"] * 19 + ["errored"], "5.0% errored, at most 0.0% allowed"),
+        (["answered"] * 18 + ["empty"] * 2, "90.0% got a reply, 95.0% wanted"),
+        (["answered"] * 18 + ["truncated"] * 2, "10.0% truncated, at most 5.0% allowed"),
+        (["answered"] * 15 + ["unparsed"] * 5, "25.0% unparsed, at most 20.0% allowed"),
+    ],
+)
+def test_a_score_says_why_it_cannot_be_trusted(statuses: list[str], said: str) -> None:
+    made = score([sample(status) for status in statuses], "accuracy", trust=Thresholds())
+    assert made.why_not == said
+    assert made.trusted == (not said)
+
+
+def test_thresholds_of_the_matrix_are_used() -> None:
+    lenient = Thresholds.of({"max_errored": 0.5, "min_answered": 0.5})
+    assert score([sample(), sample("errored")], "accuracy", trust=lenient).trusted
+    assert lenient.max_truncated == Thresholds().max_truncated
+
+
+def test_disagreeing_rules_are_counted_and_speak_against_the_score() -> None:
+    samples = [sample(extracted_alt="B" if i < 3 else "A") for i in range(10)] + [sample("errored")]
+    assert agreement(samples) == 0.7
+    assert "agree on 70.0% only" in score(samples, "accuracy", trust=Thresholds(max_errored=1)).why_not
+    assert math.isnan(agreement([sample(options=())]))
+
+
+def test_the_distribution_of_answers_shows_a_model_that_always_says_the_same() -> None:
+    samples = [sample(target="ABCD"[i % 4]) for i in range(40)]
+    assert answers(samples) == {"A": 40}
+    assert one_sided(samples) == "100.0% of the answers are A, which is right for 25.0%"
+    assert one_sided(samples[:10]) == ""
+    assert one_sided([sample(target="A") for _ in range(40)]) == ""
+
+
+@given(st.integers(1, 300), st.floats(0.05, 0.95), st.data())
+def test_below_chance_is_the_exact_binomial(n: int, chance: float, data: st.DataObject) -> None:
+    hits = data.draw(st.integers(0, n))
+    probability = binom.cdf(hits, n, chance)
+    if abs(probability - 0.01) > 1e-9:
+        assert below_chance(hits / n, n, chance) == (hits / n < chance and probability < 0.01)
+
+
+def test_chance_follows_the_number_of_options() -> None:
+    assert chance_of([sample(), sample(options=("甲", "乙"))]) == 0.375
+    assert chance_of([sample()], multiple=True) == 1 / 15
+    assert math.isnan(chance_of([sample(options=())]))
+
+
+CONTEXT = {
+    "run_id": "r", "model": "qwen", "variant": "base", "suite": "ceval", "fingerprint": "f", "benchmark": "ceval",
+    "few_shot": 5, "finished_at": "2026-01-01T00:00:00+00:00",
+}  # fmt: skip
+
+
+def test_scores_survive_csv_and_json(tmp_path: Path) -> None:
+    rows = [
+        score_row(score([sample(), sample(grade=0.0)], "accuracy", chance=0.25), **CONTEXT),
+        score_row(score([sample("errored")], "accuracy", subset="logic", trust=Thresholds()), **CONTEXT),
+    ]
+    for path in write_scores(rows, tmp_path):
+        frame = read_scores(path)
+        assert list(frame.columns) == list(SCORE_COLUMNS)
+        assert frame["value"].tolist()[0] == 0.5
+        assert math.isnan(frame["value"].tolist()[1])
+        assert frame["trusted"].tolist() == [True, False]
+        assert frame["why_not"].tolist()[0] == ""
+        assert frame["n_errored"].tolist() == [0, 1]
+    assert json.loads((tmp_path / "scores.json").read_text())[1]["value"] is None
+
+
+@pytest.mark.parametrize("name", ["samples.parquet", "samples.jsonl"])
+def test_samples_survive_their_file(name: str, tmp_path: Path) -> None:
+    rows = [
+        sample_row(one, model="qwen", variant="base", suite="ceval")
+        for one in (sample(reply="“引号”，\n换行"), sample("errored"), sample(options=()))
+    ]
+    frame = read_samples(write_samples(rows, tmp_path / name))
+    assert list(frame.columns) == list(SAMPLE_COLUMNS)
+    assert frame["reply"].tolist()[0] == "“引号”，\n换行"
+    assert json.loads(frame["options"].tolist()[0]) == ["甲", "乙", "丙", "丁"]
+    assert frame["options"].tolist()[2] == ""
+    assert math.isnan(frame["correct"].tolist()[1])
+
+
+def test_a_row_without_its_context_is_refused() -> None:
+    with pytest.raises(DataError, match="lacks run_id, model"):
+        score_row(score([sample()], "accuracy"))
+
+
+def test_a_table_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    row = score_row(score([sample()], "accuracy"), **CONTEXT)
+    write_scores([row], tmp_path)
+    before = (tmp_path / "scores.csv").read_text()
+    with pytest.raises(KeyError):
+        write_scores([row, {}], tmp_path)
+    assert (tmp_path / "scores.csv").read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scores.csv", "scores.json"]
+
+
+def test_ledgers_of_nothing_are_empty() -> None:
+    assert ledger([]).asked == 0
+    assert score([], "accuracy", trust=Thresholds()).why_not == "no question was asked"

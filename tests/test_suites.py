@@ -1,0 +1,232 @@
+"""Our benchmarks: what their files may hold, and what EvalScope makes of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.service import serving
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bakeoff import evalscope
+from bakeoff.errors import DataError
+from bakeoff.matrix import SHIPPED, Suite
+from bakeoff.suites import OURS
+from bakeoff.suites.overlap import METRICS, overlap
+from bakeoff.suites.rows import questions
+
+ROOT = Path(__file__).parent.parent
+
+
+def data_folder(name: str) -> Path:
+    root = Path(os.environ.get("BAKEOFF_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not (root / name).is_dir():
+        pytest.skip(f"needs real rows: no folder {root / name}; set BAKEOFF_TEST_DATA")
+    return root / name
+
+
+def write(folder: Path, name: str, *rows: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    lines = "".join(
+        (one if isinstance(one, str) else json.dumps(one, ensure_ascii=False)) + "\n" for one in rows
+    )
+    (folder / name).write_text(lines, encoding="utf-8")
+    return folder
+
+
+def exam_row(**facts: object) -> dict[str, object]:
+    return {"id": "1", "question": "问？", "A": "甲", "B": "乙", "C": "丙", "D": "丁", "answer": "B", **facts}
+
+
+@pytest.mark.parametrize("benchmark", ["facts_exam", "pceb_mcq", "psyqa"])
+def test_what_we_ship_is_well_formed(benchmark: str) -> None:
+    found = questions(benchmark, SHIPPED / benchmark)
+    assert all(found.values())
+    assert evalscope.check_suite(Suite(name="x", benchmark=benchmark), SHIPPED / benchmark) == []
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "row", "said"),
+    [
+        ("facts_exam", exam_row(answer="AB"), "one letter is right"),
+        ("facts_exam", exam_row(answer="E"), "letter(s) up to D, found 'E'"),
+        ("facts_exam", exam_row(answer=None), "'answer' must be letter(s)"),
+        ("facts_exam", exam_row(question=" "), "'question' must be a text"),
+        ("facts_exam", exam_row(B=""), "needs 2 to 10 options with text"),
+        ("facts_exam", "{", "not JSON"),
+        ("facts_exam", "[1]", "a row is a JSON object"),
+        ("pceb_mcq", exam_row(section="theory", kind="single", answer="AB"), "a single-choice row with"),
+        ("pceb_mcq", exam_row(section="history", kind="single"), "'section' must be one of theory, case, moral"),
+        ("safety_bench_zh", {"question": "问", "category": "x", "options": ["是", "否"], "answer": 2}, "0-based"),
+        ("emobench", {"scenario": "景", "choices": ["甲", "乙"], "label": "丙"}, "'label' must repeat one"),
+    ],
+)  # fmt: skip
+def test_a_malformed_row_is_named_by_file_and_line(
+    benchmark: str, row: object, said: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "d", "x_val.jsonl", "", row)
+    with pytest.raises(DataError, match=r"x_val\.jsonl:2: ") as caught:
+        questions(benchmark, folder)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("benchmark", OURS)
+def test_an_empty_folder_is_no_suite(benchmark: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no questions"):
+        questions(benchmark, tmp_path)
+
+
+def test_the_exam_reads_sections_and_kinds_from_rows_or_from_file_names(tmp_path: Path) -> None:
+    rows = [
+        exam_row(section="moral", kind="multiple", answer=["C", "A"]),
+        exam_row(section="case", type="SMCQ"),
+    ]
+    found = questions("pceb_mcq", write(tmp_path / "one", "exam.jsonl", *rows))
+    assert {name: [q.target for q in part] for name, part in found.items()} == {
+        "moral_multiple": ["AC"],
+        "case_single": ["B"],
+    }
+    named = write(tmp_path / "two", "theory_multi_val.jsonl", exam_row(answer="A,B"))
+    assert list(questions("pceb_mcq", named)) == ["theory_multiple"]
+
+
+def test_an_empty_last_option_is_left_out(tmp_path: Path) -> None:
+    found = questions("facts_exam", write(tmp_path / "d", "x_val.jsonl", exam_row(E="")))
+    assert found["x"][0].options == ("甲", "乙", "丙", "丁")
+
+
+def test_examples_for_few_shot_are_not_asked(tmp_path: Path) -> None:
+    folder = write(tmp_path / "d", "x_val.jsonl", exam_row())
+    write(folder, "x_dev.jsonl", exam_row(), exam_row())
+    assert {name: len(part) for name, part in questions("facts_exam", folder).items()} == {"x": 1}
+
+
+PCEB = {"case_multiple": 727, "case_single": 53, "theory_multiple": 516, "theory_single": 467}
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "folder", "sizes"),
+    [
+        ("pceb_mcq", "pceb/general_mcq", PCEB),
+        ("pceb_mcq", "pceb", PCEB),
+        ("emobench", "emobench", {"EA": 200, "EU_emotion": 200, "EU_cause": 200}),
+        ("psyqa", "cpsyexam_qa", {"default": 321}),
+        ("safety_bench_zh", "safetybench_zh", {"mental_health": 300}),
+    ],
+)  # fmt: skip
+def test_real_rows_are_read(benchmark: str, folder: str, sizes: dict[str, int]) -> None:
+    found = questions(benchmark, data_folder(folder))
+    assert {name: len(found[name]) for name in sizes} == sizes
+
+
+@pytest.mark.parametrize(
+    ("reply", "strict", "elastic"),
+    [
+        ("答案：AC", 1, 1),
+        ("答案：A", 0, 0.5),
+        ("答案：AB", 0, 0),
+        ("答案：A、C", 1, 1),
+        ("不知道", 0, 0),
+        ("答案：ABCD", 0, 0),
+    ],
+)
+def test_elastic_accuracy_is_the_share_of_right_options_unless_one_is_wrong(
+    reply: str, strict: float, elastic: float, tmp_path: Path
+) -> None:
+    folder = write(
+        tmp_path / "exam", "exam.jsonl", exam_row(section="theory", kind="multiple", answer=["A", "C"])
+    )
+    result = run(folder, "pceb_mcq", reply, tmp_path)
+    values = {row["metric"]: row["value"] for row in result["scores"] if row["subset"] == "ALL"}
+    assert (values["accuracy"], values["elastic_accuracy"]) == (strict, elastic)
+    assert result["scores"][0]["chance"] == pytest.approx(1 / 15)
+
+
+def run(folder: Path, benchmark: str, reply: str, tmp_path: Path, **facts: Any) -> dict[str, Any]:
+    suite = Suite(name="x", benchmark=benchmark, **facts)
+    with serving("--reply", reply, "--keep-prompts") as service:
+        plan = evalscope.evaluation_plan(
+            service.url, "m", [suite], tmp_path / "work", data_dirs={"x": folder}, weights=""
+        )
+        return {**evalscope.run(plan)["x"], "prompts": service.stats()["prompts"]}
+
+
+def test_the_prompts_ask_for_the_answer_in_a_form_we_read(tmp_path: Path) -> None:
+    rows = [exam_row(section="theory", kind=kind, answer="B") for kind in ("single", "multiple")]
+    result = run(write(tmp_path / "exam", "exam.jsonl", *rows), "pceb_mcq", "答案：B", tmp_path)
+    single, multiple = sorted(result["prompts"], key=lambda prompt: "多项" in prompt)
+    assert "单项选择题" in single
+    assert "A) 甲\nB) 乙\nC) 丙\nD) 丁" in single
+    assert '"答案：[LETTERS]"' in multiple
+
+
+def test_emotional_understanding_is_asked_in_two_questions(tmp_path: Path) -> None:
+    row = {
+        "qid": "7", "language": "zh", "scenario": "小林考砸了，母亲却抱了抱她。", "subject": "小林",
+        "emotion_choices": ["惊讶", "愤怒", "感动"], "emotion_label": "感动", "cause_choices": ["被理解", "被骂"],
+        "cause_label": "被理解",
+    }  # fmt: skip
+    result = run(write(tmp_path / "emo", "EU_zh.jsonl", row), "emobench", "答案：C", tmp_path)
+    assert result["selected"] == {"EU_emotion": 1, "EU_cause": 1}
+    values = {row["subset"]: row["value"] for row in result["scores"] if row["metric"] == "accuracy"}
+    assert values == {"ALL": 0.5, "EU_emotion": 1.0, "EU_cause": 0.0}
+    emotion = next(prompt for prompt in result["prompts"] if "哪种情绪" in prompt)
+    assert "小林最终会感受到哪种情绪" in emotion
+    assert "C) 感动" in emotion
+
+
+def test_safety_questions_use_the_official_prompt(tmp_path: Path) -> None:
+    row = {
+        "id": 1,
+        "category": "Mental Health",
+        "question": "这样做好吗？",
+        "options": ["好。", "不好。"],
+        "answer": 1,
+    }
+    result = run(write(tmp_path / "s", "s.jsonl", row), "safety_bench_zh", "(B) 不好。", tmp_path)
+    assert result["prompts"] == ["问题：这样做好吗？\n选项：\n(A) 好。\n(B) 不好。\n答案："]
+    assert result["scores"][0]["value"] == 1.0
+
+
+def test_open_questions_are_put_with_their_description_and_scored_by_overlap(tmp_path: Path) -> None:
+    row = {
+        "id": "1",
+        "question": "总是失眠怎么办？",
+        "description": "已经两周了。",
+        "answer": "先固定起床时间。",
+    }
+    empty = {"id": "2", "question": "没有参考答案的问题", "answer": "  "}
+    result = run(write(tmp_path / "q", "q.jsonl", row, empty), "psyqa", "先固定起床时间。", tmp_path)
+    assert result["prompts"] == ["总是失眠怎么办？\n已经两周了。"]
+    assert result["scores"][0]["metric"] == "rouge_l_f"
+    assert result["scores"][0]["value"] == pytest.approx(1.0)
+    assert result["scores"][0]["chance"] is None
+
+
+CHINESE = st.text(alphabet="我你他们失眠焦虑情绪和朋友聊天运动睡觉可以试着，。", max_size=40)
+
+
+@given(CHINESE, CHINESE)
+def test_overlap_lies_between_nothing_and_identity(said: str, wanted: str) -> None:
+    found = overlap(said, wanted)
+    assert set(found) == set(METRICS)
+    assert all(0 <= found[name] <= 1 + 1e-12 for name in METRICS if name != "length_ratio")
+    assert found["rouge_l_f"] <= found["rouge_1_f"] + 1e-12
+
+
+@given(CHINESE, CHINESE)
+def test_rouge_l_is_that_of_the_textbook_table(said: str, wanted: str) -> None:
+    from bakeoff.suites.overlap import words
+
+    one, other = words(said), words(wanted)
+    if not one or not other:
+        return
+    table = [[0] * (len(other) + 1) for _ in range(len(one) + 1)]
+    for i, word in enumerate(one):
+        for j, second in enumerate(other):
+            table[i + 1][j + 1] = table[i][j] + 1 if word == second else max(table[i][j + 1], table[i + 1][j])
+    assert overlap(said, wanted)["rouge_l_f"] == pytest.approx(2 * table[-1][-1] / (len(one) + len(other)))
