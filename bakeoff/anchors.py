@@ -1,0 +1,106 @@
+"""Published scores beside ours: an untuned model far below its published score is more often misserved than bad."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FILE = Path(__file__).with_name("anchors.yaml")
+TOLERANCE = 0.05
+"""How far protocol and backend may move a score, 0 to 1; backends alone differ by 0.01 to 0.025."""
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A published score of an untuned model.
+
+    Attributes:
+        models: last parts of hub ids, in lower case.
+        value: 0 to 1.
+        subsets: how many subsets the published mean covers; ours is compared only where it covers as many.
+        few_shot: examples in the prompt; None where the source does not say.
+    """
+
+    models: tuple[str, ...]
+    benchmark: str
+    value: float
+    subsets: int
+    few_shot: int | None
+    protocol: str
+    source: str
+
+
+@cache
+def anchors() -> tuple[Anchor, ...]:
+    """All published scores that we know of."""
+    rows = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    return tuple(
+        Anchor(
+            models=tuple(name.lower() for name in row["models"]),
+            benchmark=row["benchmark"],
+            value=row["value"] / 100,
+            subsets=row["subsets"],
+            few_shot=row.get("few_shot"),
+            protocol=row["protocol"],
+            source=row["source"],
+        )
+        for row in rows
+    )
+
+
+def anchor_warning(anchor: Anchor, value: float, n: int, tolerance: float = TOLERANCE) -> str:
+    """What is odd about *value* of *n* questions beside *anchor*; ``""`` where nothing is.
+
+    The tolerance is widened by the sampling error of *n* questions (normal approximation, 95 %).
+    """
+    if not n or math.isnan(value):
+        return ""
+    room = tolerance + 1.96 * math.sqrt(anchor.value * (1 - anchor.value) / n)
+    if value < anchor.value - room:
+        return f"{value:.1%} is far below the published {anchor.value:.1%}: look at the chat template before the model"
+    if value > anchor.value + room:
+        return f"{value:.1%} is far above the published {anchor.value:.1%}: look for leaked questions"
+    return ""
+
+
+def beside_published(
+    model_id: str, results: Iterable[Mapping[str, Any]], *, model: str, variant: str = "base"
+) -> list[dict[str, Any]]:
+    """Rows model, variant, suite, ours, published, protocol, source, warning for the *results* that have an anchor.
+
+    Args:
+        model_id: hub id or folder of the untuned model.
+        results: results of suites as :func:`bakeoff.evalscope.read_results` gives them.
+        model: name of the row in the matrix.
+    """
+    name = Path(model_id).name.lower()
+    rows = []
+    for result in results:
+        for anchor in anchors():
+            if anchor.benchmark != result["benchmark"] or name not in anchor.models:
+                continue
+            if len(result["selected"]) != anchor.subsets:
+                continue
+            total = result["scores"][0]
+            ours = math.nan if total["value"] is None else float(total["value"])
+            shots = result["few_shot"]
+            asked = "" if anchor.few_shot in (None, shots) else f"; ours is {shots}-shot"
+            rows.append(
+                {
+                    "model": model,
+                    "variant": variant,
+                    "suite": result["suite"],
+                    "ours": ours,
+                    "published": anchor.value,
+                    "protocol": anchor.protocol + asked,
+                    "source": anchor.source,
+                    "warning": anchor_warning(anchor, ours, total["n_judged"]),
+                }
+            )
+    return rows
