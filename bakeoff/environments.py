@@ -128,6 +128,18 @@ def constraints(requirements: Sequence[str]) -> list[str]:
     return [f"torch=={torch}"]
 
 
+def swift_version(environment: Environment, root: Path) -> str | None:
+    """The ms-swift of *environment*: the one found there, else the one its requirements pin, else None.
+
+    So a dry run speaks the right words before the environment is built.
+    """
+    there = built(environment, root)
+    if there:
+        return there.version("ms-swift")
+    pins = (re.fullmatch(r"ms[-_]swift\s*==\s*([\w.]+)", one.strip()) for one in environment.requirements)
+    return next((pin[1] for pin in pins if pin), None)
+
+
 def running_environment(environment: Environment | None = None) -> PythonEnvironment:
     """The environment this program runs in."""
     packages = _installed()
@@ -295,3 +307,31 @@ def _installed() -> dict[str, str]:
 @cache
 def _has_gpu() -> bool:
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def main(argv: list[str]) -> int:
+    """Build environments of a matrix now: ``python -m bakeoff.environments [--store FOLDER] NAME …``."""
+    import argparse
+
+    from bakeoff.matrix import load_matrix
+    from bakeoff.workspace import Workspace
+
+    parser = argparse.ArgumentParser(prog="python -m bakeoff.environments", description=main.__doc__)
+    parser.add_argument("--matrix", type=Path, default=Path("model_matrix.yaml"))
+    parser.add_argument("--store", type=Path, default=Path("store"))
+    parser.add_argument("names", nargs="+", metavar="NAME")
+    given = parser.parse_args(argv)
+    matrix = load_matrix(given.matrix)
+    if unknown := [name for name in given.names if name not in matrix.environments]:
+        parser.error(f"no environment {', '.join(unknown)}; the matrix has {', '.join(matrix.environments)}")
+    for name in given.names:
+        found = ensure_environment(matrix.environments[name], Workspace(given.store).environments)
+        print(f"{name}: {found.python} (Python {found.python_version}, ms-swift {found.version('ms-swift')})")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except EnvironmentFailed as error:
+        sys.exit(f"error: {error}")

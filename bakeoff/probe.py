@@ -1,6 +1,6 @@
 """Questions that only an environment's own interpreter can answer; run there as a script, answered as JSON.
 
-``python probe.py versions OUT``, ``python probe.py installed OUT`` or ``python probe.py rotary OUT MODEL``. It needs
+``python probe.py versions OUT``, ``installed OUT``, ``parse OUT LINES`` or ``rotary OUT MODEL``. It needs
 the standard library and, beyond ``versions``, that environment's ms-swift (3.0 or newer). OUT is a file, because
 the imports print to stdout.
 """
@@ -67,6 +67,27 @@ def installed() -> dict[str, Any]:
     }
 
 
+def parse(lines: str) -> dict[str, Any]:
+    """What the argument parsers say to *lines*, a JSON list of ``[stage, [argument, …]]``: ``refusals``, in words."""
+    import contextlib
+    import io
+
+    sys.argv = sys.argv[:1]
+    from transformers import HfArgumentParser
+
+    parsers = {stage: HfArgumentParser([arguments]) for stage, arguments in _registries()[0].items()}
+    refusals = []
+    for stage, arguments in json.loads(lines):
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(said):
+                _, remaining = parsers[stage].parse_known_args(arguments)
+        except SystemExit:
+            remaining = [said.getvalue().strip().splitlines()[-1]]
+        refusals += [f"{stage}: {one}" for one in remaining]
+    return {"refusals": refusals}
+
+
 def _registries() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Argument classes per stage, model registry and template registry, wherever this ms-swift keeps them."""
     try:
@@ -102,7 +123,12 @@ def rotary(model: str) -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     """Answers the question ``argv[0]`` into the file ``argv[1]``."""
     question, out, *rest = argv
-    questions: dict[str, Any] = {"versions": versions, "installed": installed, "rotary": rotary}
+    questions: dict[str, Any] = {
+        "versions": versions,
+        "installed": installed,
+        "parse": parse,
+        "rotary": rotary,
+    }
     answer = questions[question](*rest)
     Path(out).write_text(json.dumps(answer, ensure_ascii=False), encoding="utf-8")
     return 0

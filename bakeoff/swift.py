@@ -12,10 +12,16 @@ from pathlib import Path
 
 from bakeoff.command import Command, flags
 from bakeoff.matrix import ModelSpec, dataset_argument
-
+from bakeoff.plugins.prompt_date import VARIABLE as PROMPT_DATE
 
 CPU_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 """One thread per process: on a busy machine several spin for each other (9 s became 127 s at load 4)."""
+
+
+NEWEST = "4.6.0"
+"""The ms-swift whose words this file uses; :func:`_spoken` puts them into those of older ones."""
+
+_PLUGINS = Path(__file__).with_name("plugins")
 
 
 def sft(
@@ -24,6 +30,7 @@ def sft(
     base: str,
     output: Path,
     python: str = "python",
+    version: str = NEWEST,
     resume: Path | None = None,
     plugins: tuple[Path, ...] = (),
 ) -> Command:
@@ -34,6 +41,7 @@ def sft(
         base: hub id or folder of the base model.
         output: receives ``checkpoint-<step>``, ``logging.jsonl`` and ``args.json`` themselves.
         python: the interpreter of the environment that trains the row.
+        version: that environment's ms-swift; the line is in its words.
         resume: a checkpoint of *output* to continue from.
         plugins: Python files that ms-swift imports before it starts.
     """
@@ -73,14 +81,24 @@ def sft(
         "report_to": t.tracker,
         **_tracker(spec),
         "use_cpu": spec.on_cpu or None,
-        "external_plugins": plugins or None,
+        "external_plugins": (*plugins, *_plugins(spec)) or None,
         "resume_from_checkpoint": resume,
         **t.extra,
     }
-    return Command((python, "-m", "swift.cli.sft", *flags(options)), _environment(spec))
+    return Command(
+        (python, "-m", "swift.cli.sft", *flags(_spoken(options, "sft", version))), _environment(spec)
+    )
 
 
-def export(spec: ModelSpec, *, checkpoint: Path, base: str, output: Path, python: str = "python") -> Command:
+def export(
+    spec: ModelSpec,
+    *,
+    checkpoint: Path,
+    base: str,
+    output: Path,
+    python: str = "python",
+    version: str = NEWEST,
+) -> Command:
     """``swift export --merge_lora``: *checkpoint* merged into *base*, as a folder of its own (guide, section 3).
 
     *output* must not exist: with ``--exist_ok`` ms-swift would save nothing and return 0.
@@ -93,8 +111,10 @@ def export(spec: ModelSpec, *, checkpoint: Path, base: str, output: Path, python
         "safe_serialization": True,
         "max_shard_size": "2GB",
         "output_dir": output,
+        "external_plugins": _plugins(spec) or None,
     }
-    return Command((python, "-m", "swift.cli.export", *flags(options)), _environment(spec))
+    argv = flags(_spoken(options, "export", version))
+    return Command((python, "-m", "swift.cli.export", *argv), _environment(spec))
 
 
 def deploy(
@@ -105,6 +125,7 @@ def deploy(
     port: int,
     adapter: Path | None = None,
     python: str = "python",
+    version: str = NEWEST,
 ) -> Command:
     """``swift deploy``: *model* behind an OpenAI-compatible service (guide, section 4).
 
@@ -125,9 +146,11 @@ def deploy(
         "vllm_tensor_parallel_size": s.tensor_parallel
         if s.engine == "vllm" and s.tensor_parallel > 1
         else None,
+        "external_plugins": (*_plugins(spec), *_serving_plugins(version)) or None,
         **s.extra,
     }
-    return Command((python, "-m", "swift.cli.deploy", *flags(options)), _environment(spec))
+    argv = flags(_spoken(options, "deploy", version))
+    return Command((python, "-m", "swift.cli.deploy", *argv), _environment(spec))
 
 
 def _model(spec: ModelSpec, model: str) -> dict[str, object]:
@@ -152,9 +175,68 @@ def _tracker(spec: ModelSpec) -> dict[str, object]:
 
 
 def _environment(spec: ModelSpec) -> Mapping[str, str]:
+    day = {PROMPT_DATE: spec.prompt_date} if spec.prompt_date else {}
     if spec.on_cpu:
-        return CPU_ENVIRONMENT
-    return {"CUDA_VISIBLE_DEVICES": spec.gpus} if spec.gpus else {}
+        return CPU_ENVIRONMENT | day
+    return {"CUDA_VISIBLE_DEVICES": spec.gpus, **day} if spec.gpus else day
+
+
+def _plugins(spec: ModelSpec) -> tuple[Path, ...]:
+    """What a model with code of its own, or a prompt with a date, needs: see each file's docstring."""
+    names = ("rotary_check.py", "sentencepiece_first.py") if spec.trust_remote_code else ()
+    names += ("prompt_date.py",) if spec.prompt_date else ()
+    return tuple(_PLUGINS / name for name in names)
+
+
+def _serving_plugins(version: str) -> tuple[Path, ...]:
+    return (_PLUGINS / "finish_reason.py",) if _number(version) < (3, 6) else ()
+
+
+_RENAMED: tuple[tuple[tuple[int, int], str, str], ...] = (
+    ((4, 0), "tuner_type", "train_type"),
+    ((3, 5), "vllm_tensor_parallel_size", "tensor_parallel_size"),
+    ((3, 3), "use_liger_kernel", "use_liger"),
+    ((3, 1), "external_plugins", "custom_register_path"),
+)
+"""Since this version -> the name it has now, the name it had."""
+
+_ADDED: tuple[tuple[tuple[int, int], str], ...] = (
+    ((3, 7), "router_aux_loss_coef"),
+    ((3, 1), "swanlab_project"),
+    ((3, 1), "swanlab_mode"),
+    ((3, 1), "swanlab_exp_name"),
+)
+"""Since this version -> a flag that an older one cannot carry out; it is left out there."""
+
+
+def _spoken(options: Mapping[str, object], stage: str, version: str) -> dict[str, object]:
+    """*options*, which are ms-swift 4.6's, in the words of *version*, with the defaults that changed made explicit.
+
+    The versions are those in whose source a name was first found, among 3.0.3, the last of each of 3.1 to 3.12,
+    4.0.0 and 4.6.0.
+    """
+    number = _number(version)
+    new_to_old = {new: old for since, new, old in _RENAMED if number < since}
+    unknown = {name for since, name in _ADDED if number < since}
+    spoken = {new_to_old.get(name, name): value for name, value in options.items() if name not in unknown}
+    if number >= (4, 0):
+        return spoken
+    if spoken.get("infer_backend") == "transformers":
+        spoken["infer_backend"] = "pt"
+    if spoken.get("template") == "chatglm4":
+        spoken["template"] = "glm4"
+    if stage == "sft" and number < (3, 6) and spoken.get("split_dataset_ratio") is None:
+        spoken |= {"split_dataset_ratio": 0, "eval_strategy": "no"}  # 1 % was held out
+    if stage == "sft" and number < (3, 2):
+        spoken.setdefault("adam_beta2", 0.95)  # it was 0.999
+    if number < (3, 1) and spoken.get("report_to") == "swanlab":
+        spoken["report_to"] = "tensorboard"
+    return spoken
+
+
+def _number(version: str) -> tuple[int, int]:
+    major, minor, *_ = (int(part) for part in re.findall(r"\d+", f"{version}.0")[:2])
+    return major, minor
 
 
 def last_checkpoint(output: Path) -> Path | None:

@@ -1,0 +1,168 @@
+"""The rows' command lines, held against the real argument parsers of the ms-swift that each row names."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from bakeoff import swift
+from bakeoff.command import Command
+from bakeoff.environments import PythonEnvironment, ask, built, ensure_environment, running_environment
+from bakeoff.installed import check_command, installed
+from bakeoff.matrix import Environment, ModelSpec, load_matrix
+
+ROOT = Path(__file__).parents[1]
+STORE = Path(os.environ.get("BAKEOFF_STORE", ROOT / "store"))
+MATRIX = load_matrix(ROOT / "model_matrix.yaml")
+GUIDE = ("qwen2.5-7b", "llama3.1-8b", "chatglm3-6b", "internlm2-7b", "baichuan2-7b", "gpt-oss-20b")
+REMOTE_CODE = ("chatglm3-6b", "internlm2-7b", "baichuan2-7b")
+LEGACY = Environment(
+    name="legacy",
+    requirements=(
+        "ms-swift==3.0.3",
+        "transformers==4.41.2",
+        "peft==0.12.0",
+        "trl==0.11.4",
+        "datasets<3.3",
+        "pyarrow<20",
+        "setuptools<81",
+        "torch==2.13.0",
+    ),
+)
+
+
+def lines(row: ModelSpec, version: str) -> list[Command]:
+    """The row's ms-swift lines: train, export, and deploy in both ways."""
+    here = Path("/store")
+    row = row.model_copy(update={"serving": row.serving.model_copy(update={"engine": "transformers"})})
+    base = row.model or ""
+    return [
+        swift.sft(row, base=base, output=here / "train", version=version),
+        swift.export(row, base=base, checkpoint=here / "c", output=here / "merged", version=version),
+        swift.deploy(row, model=base, adapter=here / "c", served_name="n", port=8000, version=version),
+        swift.deploy(row, model=str(here / "merged"), served_name="n", port=8000, version=version),
+    ]
+
+
+def refusals(environment: PythonEnvironment, rows: tuple[str, ...], tmp_path: Path) -> list[str]:
+    """What the environment's own parsers refuse in the lines of *rows*; each parser is asked once, for all."""
+    version = environment.version("ms-swift") or ""
+    all_lines = [line for name in rows for line in lines(MATRIX.models[name], version)]
+    tools = installed(environment, STORE / "cache")
+    asked = json.dumps([[(line.module or "").rpartition(".")[2], line.argv[3:]] for line in all_lines])
+    said = ask(environment.python, "parse", asked, out=tmp_path / "answer.json")
+    return [complaint for line in all_lines for complaint in check_command(line, tools)] + said["refusals"]
+
+
+@pytest.fixture(scope="module")
+def legacy() -> PythonEnvironment:
+    environment = next(
+        (e for e in MATRIX.environments.values() if "ms-swift==3.0.3" in e.requirements), LEGACY
+    )
+    if os.environ.get("BAKEOFF_BUILD_ENVIRONMENTS") == "1":
+        return ensure_environment(environment, STORE / "environments")
+    found = built(environment, STORE / "environments")
+    if found is None:
+        pytest.skip("the legacy environment is not built (about 2 minutes): set BAKEOFF_BUILD_ENVIRONMENTS=1")
+    return found
+
+
+@pytest.mark.slow
+def test_the_running_ms_swift_accepts_every_line_of_its_rows(tmp_path):
+    rows = tuple(name for name in GUIDE if name not in REMOTE_CODE)
+    assert refusals(running_environment(), rows, tmp_path) == []
+
+
+@pytest.mark.slow
+def test_the_legacy_ms_swift_accepts_every_line_of_its_rows(legacy, tmp_path):
+    assert refusals(legacy, REMOTE_CODE, tmp_path) == []
+
+
+@pytest.mark.slow
+def test_the_legacy_ms_swift_refuses_the_words_of_today_and_the_check_says_so_too(legacy, tmp_path):
+    line = lines(MATRIX.models["chatglm3-6b"], swift.NEWEST)[0]
+    said = ask(legacy.python, "parse", json.dumps([["sft", line.argv[3:]]]), out=tmp_path / "answer.json")
+    assert "sft: --tuner_type" in said["refusals"]
+    assert "is it --train_type?" in " ".join(check_command(line, installed(legacy, STORE / "cache")))
+
+
+def words(command: Command) -> dict[str, str]:
+    """Flag -> value."""
+    found: dict[str, str] = {}
+    for part in command.argv[3:]:
+        if part.startswith("--"):
+            flag = part
+            found[flag] = ""
+        else:
+            found[flag] = f"{found[flag]} {part}".strip()
+    return found
+
+
+def test_chatglm3_is_trained_in_the_words_of_ms_swift_3_0():
+    row = MATRIX.models["chatglm3-6b"]
+    training = row.training.model_copy(update={"fused_loss": True, "tracker": "swanlab"})
+    row = row.model_copy(update={"training": training, "template": "chatglm4", "dataset": ("a/b",)})
+    said = words(lines(row, "3.0.3")[0])
+    plugins = [str(ROOT / "bakeoff" / "plugins" / n) for n in ("rotary_check.py", "sentencepiece_first.py")]
+    expected = {
+        "--train_type": "lora",
+        "--template": "glm4",
+        "--use_liger": "true",
+        "--custom_register_path": " ".join(plugins),
+        "--split_dataset_ratio": "0",
+        "--eval_strategy": "no",
+        "--adam_beta2": "0.95",
+        "--report_to": "tensorboard",
+        "--learning_rate": "0.0002",
+        "--max_length": "3072",
+    }
+    assert expected.items() <= said.items()
+    assert not {flag for flag in said if "swanlab" in flag} | (
+        {"--tuner_type", "--external_plugins"} & set(said)
+    )
+
+
+def test_the_same_row_is_trained_in_todays_words_by_default():
+    row = MATRIX.models["chatglm3-6b"].model_copy(update={"template": "chatglm4"})
+    said = words(lines(row, swift.NEWEST)[0])
+    assert {"--tuner_type": "lora", "--template": "chatglm4"}.items() <= said.items()
+    assert "--external_plugins" in said
+    assert "--adam_beta2" not in said
+    assert "--split_dataset_ratio" not in said
+
+
+@pytest.mark.parametrize(
+    ("version", "backend", "plugins"),
+    [
+        ("3.0.3", "pt", ("--custom_register_path", "finish_reason.py")),
+        ("3.12.6", "pt", ("--external_plugins", "sentencepiece_first.py")),
+        ("4.6.0", "transformers", ("--external_plugins", "sentencepiece_first.py")),
+    ],
+)
+def test_a_service_is_started_in_the_words_of_its_version(version, backend, plugins):
+    said = words(lines(MATRIX.models["internlm2-7b"], version)[3])
+    flag, last = plugins
+    assert said["--infer_backend"] == backend
+    assert said[flag].endswith(last)
+
+
+def test_a_model_without_code_of_its_own_gets_no_plugins():
+    for line in lines(MATRIX.models["qwen2.5-7b"], swift.NEWEST):
+        assert "--external_plugins" not in line.argv
+
+
+def test_a_held_out_share_that_is_asked_for_is_kept_in_every_dialect():
+    row = MATRIX.models["gpt-oss-20b"]
+    row = row.model_copy(update={"training": row.training.model_copy(update={"validation_share": 0.25})})
+    for version in ("3.0.3", "3.12.6", "4.6.0"):
+        said = words(lines(row, version)[0])
+        assert said["--split_dataset_ratio"] == "0.25"
+        assert "--eval_strategy" not in said
+
+
+def test_the_plugins_can_be_imported_by_name_as_ms_swift_3_0_does():
+    for path in (ROOT / "bakeoff" / "plugins").glob("[a-z]*.py"):
+        # ms-swift 3.0 takes the name with str.rstrip(".py"), which also eats a trailing p or y
+        if path.stem in ("rotary_check", "sentencepiece_first", "finish_reason"):
+            assert path.name.rstrip(".py") == path.stem
