@@ -22,7 +22,7 @@ STORE = Path(os.environ.get("BAKEOFF_STORE", Path(__file__).parents[1] / "store"
 @pytest.fixture(scope="module")
 def here() -> Installed:
     pytest.importorskip("swift.version", reason="ms-swift is not installed")
-    return installed(running_environment(), STORE)
+    return installed(running_environment(), STORE / "cache")
 
 
 def line(stage: str, text: str) -> Command:
@@ -98,7 +98,7 @@ def test_the_source_names_what_the_import_registers(here):
 
 def test_the_answer_is_kept_until_ms_swift_changes(here, tmp_path):
     environment = running_environment()
-    source = cache_file(environment, STORE)
+    source = cache_file(environment, STORE / "cache")
     kept = cache_file(environment, tmp_path)
     kept.parent.mkdir(parents=True)
     kept.write_bytes(source.read_bytes())
@@ -141,7 +141,7 @@ LEGACY = Environment(
     reason="builds a Python environment (about 2 minutes): set BAKEOFF_BUILD_ENVIRONMENTS=1",
 )
 def test_the_guides_own_training_line_is_right_for_the_ms_swift_it_was_written_for():
-    legacy = installed(ensure_environment(LEGACY, STORE / "environments"), STORE)
+    legacy = installed(ensure_environment(LEGACY, STORE / "environments"), STORE / "cache")
     assert legacy.swift == "3.0.3"
     without_swanlab = " ".join(GUIDE_2_1.split()[: GUIDE_2_1.split().index("--report_to")])
     assert check_command(line("sft", without_swanlab), legacy) == []

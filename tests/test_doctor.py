@@ -1,0 +1,350 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bakeoff import doctor
+from bakeoff.dataset_health import check_dataset, dialogue, estimated_tokens
+from bakeoff.doctor import Finding, findings
+from bakeoff.environments import digest, running_environment
+from bakeoff.errors import DataError
+from bakeoff.installed import cache_file, installed
+from bakeoff.matrix import Environment, Matrix, load_matrix, parse_matrix
+from bakeoff.workspace import Workspace
+
+ROOT = Path(__file__).parents[1]
+STORE = Path(os.environ.get("BAKEOFF_STORE", ROOT / "store"))
+DATA = Path(os.environ.get("BAKEOFF_TEST_DATA", ROOT.parent / "shared" / "data"))
+HEALTHY = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+
+
+def write_rows(path: Path, *rows: dict[str, Any]) -> str:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Workspace:
+    """A fresh store that knows already what the running environment accepts."""
+    environment = running_environment()
+    installed(environment, STORE / "cache")
+    kept = cache_file(environment, STORE / "cache")
+    own = tmp_path / "store" / "cache" / "installed"
+    own.mkdir(parents=True)
+    (own / kept.name).write_bytes(kept.read_bytes())
+    return Workspace(tmp_path / "store")
+
+
+def healthy_matrix(tmp_path: Path, **row: Any) -> dict[str, Any]:
+    data = write_rows(tmp_path / "healthy.jsonl", HEALTHY)
+    return {
+        "models": {
+            "good": {
+                "model": "somewhere/Qwen2.5-7B-Instruct",
+                "model_type": "qwen2",
+                "template": "qwen2_5",
+                "dataset": [data],
+                "training": {"tracker": "none"},
+                **row,
+            }
+        }
+    }
+
+
+def examine(raw: dict[str, Any], workspace: Workspace, **options: Any) -> list[Finding]:
+    matrix: Matrix = parse_matrix(raw)
+    return findings(list(matrix.models.values()), matrix, workspace, **{"environ": {}, **options})
+
+
+def test_a_healthy_row_has_no_findings(tmp_path, workspace, monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: _Disk(10**15))
+    assert examine(healthy_matrix(tmp_path), workspace) == []
+
+
+class _Disk:
+    def __init__(self, free: int) -> None:
+        self.free = free
+
+
+def broken_matrix(tmp_path: Path, port: int) -> dict[str, Any]:
+    """Everything that can be wrong, once."""
+    sick = write_rows(
+        tmp_path / "sick.jsonl",
+        HEALTHY,
+        HEALTHY,
+        {"messages": [{"role": "user", "content": "x"}]},
+        {
+            "messages": [
+                {"role": "user", "content": "x"},
+                {"role": "user", "content": "y"},
+                HEALTHY["messages"][1],
+            ]
+        },
+        {"messages": [{"role": "user", "content": " "}, {"role": "assistant", "content": "b"}]},
+        {"messages": [{"role": "user", "content": "长" * 90}, {"role": "assistant", "content": "b"}]},
+        {"conversation": [{"input": "a", "output": "b"}]},
+    )
+    return {
+        "environments": {
+            "later": {"requirements": ["ms-swift==3.0.3", "never-built-in-a-test"]},
+            "bare": {"requirements": ["bare"]},
+        },
+        "suites": {
+            "no_such_benchmark": {"hub": True},
+            "elsewhere": {"benchmark": "ceval", "data": "data:elsewhere", "hub": False},
+        },
+        "models": {
+            "flags": {
+                "model": "x/Qwen2.5-7B-Instruct",
+                "model_type": "qwen2_5",
+                "template": "baichuan2",
+                "dataset": [sick],
+                "training": {"max_length": 80, "tracker": "none", "extra": {"train_type": "lora"}},
+                "suites": ["no_such_benchmark", "elsewhere"],
+            },
+            "nameless": {
+                "model": "x/mine",
+                "dataset": [sick],
+                "training": {"max_length": 80, "tracker": "none"},
+            },
+            "remote": {
+                "model": "x/chatglm3-6b",
+                "model_type": "chatglm3",
+                "template": "chatglm4",
+                "dataset": ["some/hub-dataset"],
+                "training": {"tracker": "none"},
+                "needs": {"gpu_memory_gib": 10},
+            },
+            "flash": {
+                "model": "x/Baichuan2-7B-Chat",
+                "model_type": "baichuan2",
+                "template": "baichuan",
+                "tune": True,
+                "dataset": [sick],
+                "environment": {"train": "bare", "serve": "later"},
+                "training": {"max_length": 80, "tracker": "none", "attention": "flash_attn"},
+                "serving": {"engine": "lmdeploy"},
+            },
+            "served": {
+                "model": "x/gpt-oss-20b",
+                "model_type": "gpt_oss",
+                "template": "gpt_oss",
+                "dataset": [sick],
+                "training": {
+                    "max_length": 80,
+                    "tracker": "swanlab",
+                    "fused_loss": True,
+                    "learning_rate": 1e-4,
+                },
+                "serving": {"engine": "vllm", "port": port},
+                "environment": {"train": "bare", "serve": "bare"},
+                "needs": {"gpu_memory_gib": 10},
+            },
+            "paid": {"url": "http://x/v1", "served_model": "m", "key_env": "NO_SUCH_KEY", "tune": False},
+        },
+    }
+
+
+EXPECTED = (
+    ("note", "environments.later", "is not built yet"),
+    ("error", "flags", "--model_type qwen2_5 is not known to ms-swift"),
+    ("error", "flags", "--template baichuan2 is not known to ms-swift"),
+    ("error", "flags", "--train_type is not known to ms-swift"),
+    ("error", "nameless", "cannot tell the model type of 'x/mine'"),
+    ("error", "remote", "remote code was written for transformers 4, and environment 'default'"),
+    ("error", "flash", "remote code was written for transformers 4, and environment 'bare'"),
+    ("error", "flash", "lmdeploy no longer serves Baichuan"),
+    ("error", "flash", "has no flash attention"),
+    ("error", "flash", "needs flash-attn in environment 'bare'"),
+    ("error", "served", "needs liger-kernel in environment 'bare'"),
+    ("error", "served", "needs swanlab in environment 'bare'"),
+    ("error", "served", "is served by vllm"),
+    ("warning", "GPU 0", "are taken by other processes"),
+    ("warning", "remote", "GiB of device memory; the freest card has 35"),
+    ("error", "served", "GiB of device memory; the freest card has 35"),
+    ("error", "disk", "GiB; "),
+    ("warning", "dataset", "silently drop 1 of 7 rows"),
+    ("warning", "dataset", "1 of 6 dialogues end on the client"),
+    ("warning", "dataset", "1 of 6 dialogues do not alternate"),
+    ("warning", "dataset", "1 of 6 dialogues have an empty turn"),
+    ("warning", "dataset", "1 of 6 dialogues are copies"),
+    ("warning", "dataset", "1 of 6 dialogues are longer than max_length 80"),
+    ("error", "dataset some/hub-dataset", "an offline variable is set"),
+    ("error", "suites.no_such_benchmark", "has no 'no_such_benchmark'"),
+    ("warning", "suites.elsewhere", "needs the folder elsewhere under --data-dir"),
+    ("error", "proxy", "NO_PROXY does not cover 127.0.0.1 and localhost"),
+    ("error", "port", "would be scored under our name"),
+    (
+        "warning",
+        "served",
+        "SwanLab's cloud needs SWANLAB_API_KEY (SwanLab does not read the guide's SWANLAB_TOKEN)",
+    ),
+    ("error", "paid", "NO_SUCH_KEY is not set"),
+    ("warning", "served", "prints the day's date"),
+    ("warning", "comparability", "learning rate: 0.0002 (flags, nameless, remote, flash); 0.0001 (served)"),
+    ("warning", "comparability", "max length: "),
+    ("warning", "comparability", "dataset: "),
+    ("warning", "comparability", "serving engine: "),
+)
+
+
+NVIDIA_SMI = """#!/bin/sh
+echo "0, A card, 81920, 35840"
+"""
+
+
+def plant_card(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card of 80 GiB of which 35 are free, as nvidia-smi would tell."""
+    folder.mkdir()
+    (folder / "nvidia-smi").write_text(NVIDIA_SMI)
+    (folder / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def plant_environment(environment: Environment, workspace: Workspace, without: tuple[str, ...]) -> None:
+    """The record of a built environment that is the running one less some packages."""
+    here = running_environment()
+    folder = workspace.environments / digest(environment)
+    folder.mkdir(parents=True)
+    record = {
+        "python": str(here.python),
+        "python_version": here.python_version,
+        "versions": {name: version for name, version in here.versions.items() if name not in without},
+    }
+    (folder / "environment.json").write_text(json.dumps(record))
+
+
+def test_each_finding_of_a_broken_matrix_appears_exactly_once_with_a_remedy(tmp_path, workspace, monkeypatch):
+    plant_card(tmp_path / "bin", monkeypatch)
+    bare = Environment(name="bare", requirements=("bare",))
+    plant_environment(bare, workspace, without=("swanlab", "liger-kernel", "flash-attn", "vllm", "lmdeploy"))
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: _Disk(1))
+    environ = {"HTTP_PROXY": "http://proxy:1", "HF_HUB_OFFLINE": "1", "SWANLAB_TOKEN": "secret-token-1"}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        found = examine(broken_matrix(tmp_path, taken.getsockname()[1]), workspace, environ=environ)
+    shown = "\n".join(map(str, found))
+    for level, place, what in EXPECTED:
+        fitting = [
+            one for one in found if one.level == level and one.place.startswith(place) and what in one.what
+        ]
+        assert len(fitting) == 1, f"{len(fitting)} times: {level} {place} {what}\n{shown}"
+    assert len(found) == len(EXPECTED), shown
+    assert all(one.remedy for one in found), shown
+    assert "secret-token-1" not in shown
+    assert [one.level for one in found] == sorted(
+        (one.level for one in found), key=["error", "warning", "note"].index
+    )
+
+
+def test_templates_with_different_default_system_prompts_are_named(tmp_path, workspace, monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: _Disk(10**15))
+    raw = healthy_matrix(tmp_path)
+    raw["models"]["llama"] = raw["models"]["good"] | {"model_type": "llama", "template": "llama3"}
+    (found,) = examine(raw, workspace)
+    assert "default system prompt: 'You are Qwen" in found.what
+    assert "none (llama)" in found.what
+
+
+def test_the_guides_six_rows_are_examined_without_importing_a_heavy_module(workspace):
+    code = (
+        "import sys; from pathlib import Path; from bakeoff.doctor import findings; "
+        "from bakeoff.matrix import load_matrix; from bakeoff.workspace import Workspace; "
+        "m = load_matrix(Path(sys.argv[1])); rows = [r for r in m.models.values() if r.group == 'full']; "
+        "assert len(rows) == 6; findings(rows, m, Workspace(Path(sys.argv[2]))); "
+        "print([n for n in ('torch', 'swift', 'evalscope', 'transformers', 'pandas', 'gradio') if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT / "model_matrix.yaml"), str(workspace.root)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+
+
+def test_the_shipped_rows_need_nothing_but_what_their_machine_and_environments_must_have(workspace):
+    matrix = load_matrix(ROOT / "model_matrix.yaml")
+    smoke = [row for row in matrix.models.values() if row.group == "smoke"]
+    found = findings(smoke, matrix, workspace, environ={})
+    assert [one for one in found if one.level == "error"] == []
+
+
+def test_a_dataset_in_an_unknown_schema_is_refused_with_its_columns():
+    path = DATA / "emollm" / "data_50.json"
+    if not path.is_file():
+        pytest.skip(f"no {path}: point BAKEOFF_TEST_DATA at the test data")
+    health = check_dataset(path)
+    assert (health.rows, health.kept) == (50, 0)
+    assert dict(health.dropped) == {
+        "a turn of 'conversation' has input, output, system instead of role and content": 50
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "ends_on_client"), [("smile_sharegpt_3000", 3000, 426), ("smile_conversation_50", 50, 0)]
+)
+def test_real_dialogues_are_read_and_those_that_end_on_the_client_counted(name, rows, ends_on_client):
+    path = DATA / "smile" / f"{name}.jsonl"
+    if not path.is_file():
+        pytest.skip(f"no {path}: point BAKEOFF_TEST_DATA at the test data")
+    health = check_dataset(path)
+    assert (health.rows, health.kept, health.ends_on_client) == (rows, rows, ends_on_client)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
+        {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+        {"conversation": [{"human": "q", "assistant": "a"}]},
+        {"messages": json.dumps([{"role": "human", "content": "q"}, {"role": "bot", "content": "a"}])},
+        {"query": "q", "response": "a"},
+        {"question": "q", "answer": ["a", "b"]},
+    ],
+)
+def test_every_schema_that_ms_swift_reads_is_read(row):
+    assert dialogue(row) == [("user", "q"), ("assistant", "a")]
+
+
+def test_instruction_and_input_are_one_question_and_a_system_prompt_leads():
+    assert dialogue({"instruction": "do", "input": "this", "output": "done", "system": "s"}) == [
+        ("system", "s"),
+        ("user", "this\ndo"),
+        ("assistant", "done"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": []},
+        {"messages": "no list"},
+        {"messages": [{"role": "user", "content": None}]},
+        {"messages": [{"role": "narrator", "content": "x"}]},
+        {"conversation": [{"input": "a", "output": "b"}]},
+        {"title": "x"},
+    ],
+)
+def test_what_ms_swift_would_drop_is_a_value_error(row):
+    with pytest.raises(ValueError, match=r"messages|conversation|columns|role"):
+        dialogue(row)
+
+
+def test_a_broken_file_is_a_data_error_that_names_the_line(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"query": "q", "response": "a"}\n{"query": \n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"x\.jsonl:2: no JSON"):
+        check_dataset(path)
+
+
+def test_a_chinese_character_counts_for_one_token_and_four_latin_ones_for_one():
+    assert estimated_tokens("你好abcd") == 3
+    assert estimated_tokens("") == 0
