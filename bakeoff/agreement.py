@@ -18,6 +18,7 @@ from bakeoff.statistics import (
     Resampling,
     effective_clusters,
     expanded_percentiles,
+    multinomial_weights,
     samples_needed,
     wilson,
 )
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
-    Ints = NDArray[np.int64]
 
 Level = Literal["nominal", "ordinal", "interval", "ratio"]
 
@@ -111,26 +111,30 @@ def krippendorff_alpha(
             f"{MOST_VALUES}); round them, or use level='interval'"
         )
     if level == "interval":
-        coefficient = partial(_interval_alpha, table=np.where(known, table, 0.0), raters=known.sum(axis=1))
+        filled, raters = np.where(known, table, 0.0), known.sum(axis=1)
+        total, squares = filled.sum(axis=1), (filled**2).sum(axis=1)
+        own = (raters * squares - total**2) / (raters - 1)
+        features = np.column_stack([own, raters, total, squares])
+        value, ends = _by_units(features, _interval_alpha, alpha, resamples, seed)
     else:
-        counts = np.stack([(table == value).sum(axis=1) for value in values], axis=1).astype(float)
-        coefficient = partial(_alpha, counts=counts, values=values, level=level)
-
-    value, ends = _by_units(coefficient, len(table), alpha, resamples, seed)
+        counts = np.stack([(table == one).sum(axis=1) for one in values], axis=1).astype(float)
+        # Pairs of values within a unit, each unit weighing as many as it has ratings.
+        pairs = counts[:, :, None] * counts[:, None, :]
+        pairs[:, np.arange(len(values)), np.arange(len(values))] -= counts
+        pairs /= (counts.sum(axis=1) - 1)[:, None, None]
+        features = np.hstack([pairs.reshape(len(table), -1), counts])
+        value, ends = _by_units(features, partial(_alpha, values=values, level=level), alpha, resamples, seed)
     return Agreement(value, *ends, len(table), int(known.sum()), reading(value))
 
 
-def _alpha(weights: Floats, counts: Floats, values: Floats, level: Level) -> Floats:
-    """[resample]: alpha when unit u counts *weights*[resample, u] times; *counts* is [unit x value]."""
+def _alpha(sums: Floats, values: Floats, level: Level) -> Floats:
+    """[resample]: alpha from *sums*: the coincidences of value with value, row by row, then how often each
+    occurs.
+    """
     import numpy as np
 
-    units, kinds = counts.shape
-    raters = counts.sum(axis=1)
-    # Pairs of values within a unit, each unit weighing as many as it has ratings.
-    pairs = counts[:, :, None] * counts[:, None, :]
-    pairs[:, np.arange(kinds), np.arange(kinds)] -= counts
-    together = (weights @ (pairs / (raters - 1)[:, None, None]).reshape(units, -1)).reshape(-1, kinds, kinds)
-    margin = weights @ counts
+    kinds = len(values)
+    together, margin = sums[:, :-kinds].reshape(-1, kinds, kinds), sums[:, -kinds:]
     place = np.broadcast_to(values, margin.shape)
     if level == "ordinal":
         place = np.cumsum(margin, axis=1) - margin / 2
@@ -147,16 +151,14 @@ def _alpha(weights: Floats, counts: Floats, values: Floats, level: Level) -> Flo
         return np.asarray(np.where(expected > 0, 1 - observed / expected, np.nan), dtype=float)
 
 
-def _interval_alpha(weights: Floats, table: Floats, raters: Ints) -> Floats:
-    """The same for squared distances, from sums alone: *table* [unit x rater] holds 0 where there is no
-    rating.
+def _interval_alpha(sums: Floats) -> Floats:
+    """The same for squared distances, from four sums: disagreement within units, ratings, their total,
+    their squares.
     """
     import numpy as np
 
-    total, squares = table.sum(axis=1), (table**2).sum(axis=1)
-    observed = weights @ ((raters * squares - total**2) / (raters - 1))
-    n = weights @ raters
-    expected = (n * (weights @ squares) - (weights @ total) ** 2) / (n - 1)
+    observed, n, total, squares = sums.T
+    expected = (n * squares - total**2) / (n - 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(expected > 1e-12 * n, 1 - observed / expected, np.nan), dtype=float)
 
@@ -184,15 +186,19 @@ def fleiss_kappa(
         float
     )
 
-    def coefficient(weights: Floats) -> Floats:
-        raters = counts[0].sum()
-        agreed = weights @ ((counts**2).sum(axis=1) - raters) / (raters * (raters - 1)) / weights.sum(axis=1)
-        share = weights @ counts
+    raters = counts[0].sum()
+    agreed = ((counts**2).sum(axis=1) - raters) / (raters * (raters - 1))
+
+    def coefficient(sums: Floats) -> Floats:
+        count, share = sums[:, 1], sums[:, 2:]
         chance = ((share / share.sum(axis=1, keepdims=True)) ** 2).sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(np.where(chance < 1, (agreed - chance) / (1 - chance), np.nan), dtype=float)
+            return np.asarray(
+                np.where(chance < 1, (sums[:, 0] / count - chance) / (1 - chance), np.nan), dtype=float
+            )
 
-    value, ends = _by_units(coefficient, len(counts), alpha, resamples, seed)
+    features = np.column_stack([agreed, np.ones(len(table)), counts])
+    value, ends = _by_units(features, coefficient, alpha, resamples, seed)
     return Agreement(value, *ends, len(table), int(known.sum()), reading(value))
 
 
@@ -231,49 +237,48 @@ def weighted_kappa(
     cost = {"none": (gap > 0).astype(float), "linear": gap, "quadratic": gap**2}[weights]
     own = (ones @ cost * twos).sum(axis=1)
 
-    def coefficient(weights: Floats) -> Floats:
-        count = weights.sum(axis=1)
-        expected = ((weights @ ones) @ cost * (weights @ twos)).sum(axis=1) / count
+    def coefficient(sums: Floats) -> Floats:
+        left, right = np.hsplit(sums[:, 2:], 2)
+        expected = (left @ cost * right).sum(axis=1) / sums[:, 1]
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(np.where(expected > 0, 1 - (weights @ own) / expected, np.nan), dtype=float)
+            return np.asarray(np.where(expected > 0, 1 - sums[:, 0] / expected, np.nan), dtype=float)
 
-    value, ends = _by_units(coefficient, len(x), alpha, resamples, seed)
+    features = np.column_stack([own, np.ones(len(x)), ones, twos])
+    value, ends = _by_units(features, coefficient, alpha, resamples, seed)
     return Agreement(value, *ends, len(x), 2 * len(x), reading(value))
 
 
 def _by_units(
-    coefficient: Callable[[Floats], Floats], units: int, alpha: float, resamples: int, seed: int
+    features: Floats, coefficient: Callable[[Floats], Floats], alpha: float, resamples: int, seed: int
 ) -> tuple[float, Interval]:
-    """*coefficient* of the units as they are, and its interval over resampled units (BCa, tails as
-    Student's t).
+    """*coefficient* of the sums of *features* [unit x feature], and its interval over resampled units.
 
-    Bias and acceleration after Efron, JASA 1987: a coefficient near its upper end has a skewed distribution.
+    BCa with tails as Student's t; bias and acceleration after Efron, JASA 1987: a coefficient near its
+    upper end has a skewed distribution.
     """
     import numpy as np
-    from scipy.stats import norm, t
+    from scipy.special import ndtr, ndtri, stdtrit
 
-    value = float(coefficient(np.ones((1, units)))[0])
+    units = len(features)
+    total = features.sum(axis=0)
+    value = float(coefficient(total[None])[0])
     if math.isnan(value) or units < 3:
         return value, Interval(math.nan, math.nan)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(units, np.full(units, 1 / units), size=resamples).astype(float)
-    draws = np.concatenate([coefficient(block) for block in np.array_split(drawn, max(1, resamples // 500))])
-    draws = draws[np.isfinite(draws)]
-    without = np.concatenate(
-        [
-            coefficient(1.0 - np.eye(units)[block])
-            for block in np.array_split(np.arange(units), max(1, units // 500))
-        ]
+    weights = multinomial_weights(
+        np.ones(units, dtype=np.int64), units, resamples, np.random.default_rng(seed)
     )
+    draws = coefficient(weights @ features)
+    draws = draws[np.isfinite(draws)]
+    without = coefficient(total - features)
     pull = np.nanmean(without) - without[np.isfinite(without)]
     spread = float((pull**2).sum())
     if spread == 0 or not len(draws):
         return value, Interval(value, value)
     acceleration = float((pull**3).sum()) / (6 * spread**1.5)
     below = float((draws < value).mean() + (draws == value).mean() / 2)
-    bias = float(norm.ppf(min(max(below, 0.5 / len(draws)), 1 - 0.5 / len(draws))))
-    reach = math.sqrt(units / (units - 1)) * float(t.isf(alpha / 2, units - 1))
-    tails = [float(norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))) for z in (-reach, reach)]
+    bias = float(ndtri(min(max(below, 0.5 / len(draws)), 1 - 0.5 / len(draws))))
+    reach = math.sqrt(units / (units - 1)) * float(stdtrit(units - 1, 1 - alpha / 2))
+    tails = [float(ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))) for z in (-reach, reach)]
     low, high = np.quantile(draws, tails)
     return value, Interval(float(low), float(high))
 

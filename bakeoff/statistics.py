@@ -328,7 +328,7 @@ def resample_samples(
         size = int(counts[here].sum())
         drawn = max(size - 1, 1)
         for block in _blocks(resamples, max(1, 4_000_000 // size)):
-            weights = _multinomial(counts[here], drawn, block.stop - block.start, rng)
+            weights = multinomial_weights(counts[here], drawn, block.stop - block.start, rng)
             sums[block] += (weights @ both[here]) * (size / drawn)
     above, below = np.hsplit(sums, 2)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -336,7 +336,7 @@ def resample_samples(
     return Resampling(draws, 1.0, max(1, len(values) - len(present)))
 
 
-def _multinomial(counts: Ints, drawn: int, resamples: int, rng: np.random.Generator) -> Floats:
+def multinomial_weights(counts: Ints, drawn: int, resamples: int, rng: np.random.Generator) -> Floats:
     """[resample x category]: how often each category comes up in *drawn* draws in proportion to *counts*."""
     import numpy as np
 
