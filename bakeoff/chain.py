@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bakeoff import engines, swift
+from bakeoff import engines, parity, swift
 from bakeoff.command import Command
 from bakeoff.errors import BakeoffError, CommandFailed, DataError, OutOfMemory
 from bakeoff.matrix import SHIPPED, Matrix, ModelSpec, Suite, Training, dataset_argument
@@ -273,13 +273,11 @@ class Chain:
 
     def serve_command(self, variant: str, port: int, way: str | None = None) -> Command:
         """The serving line of *variant* on *port*: the base, base + adapter (way A), or merged weights (way B)."""
-        adapter = None
-        model = self.base_path()
-        if variant == "tuned":
-            if (way or self.spec.serving.way) == "adapter":
-                adapter = self.checkpoint_path()
-            else:
-                model = self.spec.weights or str(self.export_folder() / "output")
+        way = way or self.spec.serving.way
+        adapter = self.checkpoint_path() if variant == "tuned" and way == "adapter" else None
+        model = self.loaded_path(variant, way)
+        if self.spec.serving.engine != "transformers":
+            model = str(parity.view_folder(self, variant, way))
         return engines.serve(
             self.spec,
             model=model,
@@ -288,6 +286,18 @@ class Chain:
             port=port,
             python=self._python("serve"),
         )
+
+    def loaded_path(self, variant: str, way: str | None = None) -> str:
+        """The folder or hub id whose weights are loaded to serve *variant*."""
+        if variant == "base" or (way or self.spec.serving.way) == "adapter":
+            return self.base_path()
+        return self.spec.weights or str(self.export_folder() / "output")
+
+    def view_command(self, variant: str, way: str | None = None) -> Command | None:
+        """The line that gives an engine's tokenizer the template of the training; None where ms-swift serves."""
+        if self.spec.serving.engine == "transformers" or self.spec.url:
+            return None
+        return parity.view_command(self, variant, way or self.spec.serving.way)
 
     def serve_commands(self, variant: str, port: int) -> dict[str, Command]:
         """The lines of every way to serve *variant*, by a word on the way; the row's own way comes first."""
@@ -368,7 +378,11 @@ class Chain:
 
 @dataclass
 class Deployment:
-    """One variant of a row, served on first need and until :meth:`close`."""
+    """One variant of a row, served on first need and until :meth:`close`.
+
+    Nothing is served before :meth:`parity` found it to be what was trained, and nothing is handed out before the
+    running service has shown it, too.
+    """
 
     chain: Chain
     variant: str
@@ -390,6 +404,7 @@ class Deployment:
 
         Raises:
             ServiceError: it could not be started.
+            IdentityError: it is not what was trained.
         """
         if self._service:
             return self._service
@@ -399,6 +414,7 @@ class Deployment:
             service = Service(spec.url.rstrip("/"), name, self.fingerprint, key_env=spec.key_env)
         else:
             chain.served(self.variant)
+            shown = self.parity()
             service = self._exit.enter_context(
                 serving(
                     lambda port: chain.serve_command(self.variant, port),
@@ -410,8 +426,26 @@ class Deployment:
                     ready_timeout_s=spec.serving.ready_timeout_s,
                 )
             )
+            try:
+                service.facts |= parity.check_replies(service, shown.facts)
+            except BakeoffError:
+                self._exit.close()
+                raise
         self._service = service
         return service
+
+    def parity(self) -> Record:
+        """That it is what was trained; see :func:`bakeoff.parity.check`.
+
+        Raises:
+            IdentityError: it is not.
+            DataError: somebody else runs the service, so there is nothing to look at.
+        """
+        if self.chain.spec.url:
+            raise DataError(
+                f"{self.chain.spec.name}: what runs at {self.chain.spec.url} can only be asked, not opened"
+            )
+        return parity.check(self.chain, self.variant)
 
     def folder(self) -> Path:
         """Where the record and the log of this deployment are kept."""
@@ -432,8 +466,7 @@ class Deployment:
 
     def _check(self, output: Path) -> Done:
         service = self.service()
-        names = service.models()
-        facts = {**service.facts, "models": names}
+        facts = {**service.facts, "models": service.models()}
         write_json(output, facts)
         peak = service.process.peak_memory_gib if service.process else None
         return Done(str(service.command or service.url), peak or None, facts)

@@ -135,6 +135,8 @@ def _steps(chain: Chain) -> Iterator[tuple[str, str]]:
     port = spec.serving.port or 8000
     for variant in spec.variants:
         url = spec.url or f"http://127.0.0.1:{port}/v1"
+        if view := chain.view_command(variant):
+            yield f"serve {variant}: with the chat template of the training", str(view)
         if not spec.url:
             ways = chain.serve_commands(variant, port)
             for title, command in ways.items():

@@ -30,6 +30,7 @@ _SWIFT = ("swift.pipelines.train.sft", "swift.pipelines.export.export", "swift.p
 WARM: dict[str, tuple[str, ...]] = {
     "swift": _SWIFT,
     "bakeoff.tiny": _SWIFT,
+    "bakeoff.parity_probe": _SWIFT,
     "bakeoff.evalscope": ("evalscope.run", "datasets", "bakeoff.suites.adapters", "bakeoff.suites.asking"),
 }
 """Modules to import ahead for a ``python -m`` line, by the prefix of its module."""

@@ -183,7 +183,7 @@ def _environment(spec: ModelSpec) -> Mapping[str, str]:
 
 def _plugins(spec: ModelSpec) -> tuple[Path, ...]:
     """What a model with code of its own, or a prompt with a date, needs: see each file's docstring."""
-    names = ("rotary_check.py", "sentencepiece_first.py") if spec.trust_remote_code else ()
+    names: tuple[str, ...] = ("rotary_check.py", "sentencepiece_first.py") if spec.trust_remote_code else ()
     names += ("prompt_date.py",) if spec.prompt_date else ()
     return tuple(_PLUGINS / name for name in names)
 

@@ -1,0 +1,396 @@
+"""Is what is served what was trained? Prompts token by token, the merge tensor by tensor, the service by its replies.
+
+:func:`check` is a stage of its own before a variant is served: a probe (:mod:`bakeoff.parity_probe`) measures in the
+row's environment, and this module judges. :func:`check_replies` then holds the running service against the probe.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bakeoff.command import Command, flags
+from bakeoff.errors import IdentityError
+from bakeoff.provenance import digest, write_json
+from bakeoff.stages import Done, Record
+
+if TYPE_CHECKING:
+    from bakeoff.chain import Chain
+    from bakeoff.service import Service
+
+_LONG = "最近工作压力很大，晚上总是睡不着，白天又没有精神，我不知道该怎么办。"
+DIALOGUES: Mapping[str, list[dict[str, str]]] = {
+    "single turn": [{"role": "user", "content": "我最近总是失眠，怎么办？"}],
+    "several turns": [
+        {"role": "user", "content": "你好"},
+        {"role": "assistant", "content": "你好，请问有什么可以帮你？"},
+        {"role": "user", "content": "I feel anxious before exams.\n\nWhat can I do?"},
+    ],
+    "system prompt": [
+        {"role": "system", "content": "你是一位耐心的心理咨询师。"},
+        {"role": "user", "content": "他不理我了。"},
+    ],
+    "empty system prompt": [
+        {"role": "system", "content": ""},
+        {"role": "user", "content": "他不理我了。"},
+    ],
+    "long": [
+        {"role": "user", "content": _LONG * 6},
+        {"role": "assistant", "content": "听起来你很累。" * 4},
+        {"role": "user", "content": _LONG * 2},
+    ],
+}
+"""What is rendered on both sides."""
+ASKED = ("single turn", "several turns", "system prompt")
+"""The dialogues that a running service is asked."""
+TOKENS = 12
+"""Length of the replies that are compared, in tokens."""
+LOGPROB_TOLERANCE = {"float32": 1e-3, "float16": 5e-2, "bfloat16": 0.5}
+"""How far two computations of one log-probability (natural logarithm) may differ, by dtype."""
+MERGE_TOLERANCE = 4.0
+"""How far a merged weight may be from base + scale * B A, in roundings of its dtype."""
+BEHAVIOUR_LIMIT_GIB = 2.0
+"""Weights up to this size are also run on the CPU; a card takes what fits into its free memory."""
+SHARE_APPLIED = 0.9
+"""Below this share of the adapter in the merged weights a warning is due: the dtype rounds small changes away."""
+
+
+# -- what was rendered ---------------------------------------------------------------------------------------------
+
+
+def first_difference(trained: Mapping[str, Any], served: Mapping[str, Any], around: int = 10) -> str:
+    """Where two renders of one dialogue part, with the text around it; empty where they are equal."""
+    if "refused" in served:
+        return f"the serving template refuses it: {served['refused']}"
+    a, b = trained["ids"], served["ids"]
+    if a == b:
+        return ""
+    at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+    def shown(one: Mapping[str, Any]) -> str:
+        pieces, ids = one["pieces"], one["ids"]
+        before = "".join(pieces[max(0, at - around) : at])
+        here = f"«{pieces[at]}» ({ids[at]})" if at < len(ids) else "«end»"
+        return repr(before)[1:-1] + repr(here)[1:-1] + repr("".join(pieces[at + 1 : at + 1 + around]))[1:-1]
+
+    return (
+        f"token {at} differs ({len(a)} tokens in training, {len(b)} served)\n"
+        f"    trained: …{shown(trained)}…\n    served:  …{shown(served)}…"
+    )
+
+
+def template_differences(trained: Mapping[str, Any], served: Mapping[str, Any]) -> dict[str, str]:
+    """The dialogues that training and serving render differently, each with where."""
+    return {
+        name: told
+        for name, one in trained["dialogues"].items()
+        if (told := first_difference(one, served["dialogues"][name]))
+    }
+
+
+# -- what was merged -----------------------------------------------------------------------------------------------
+
+
+def why_merge_wrong(told: Mapping[str, Any]) -> str:
+    """What is wrong with merged weights, from what :func:`bakeoff.parity_probe.merge` told; empty where nothing is."""
+    if not told["adapted"]:
+        return "the adapter holds no LoRA matrices"
+    if told["modules"] and told["delta"] == 0:
+        return "the adapter changes nothing: every scale * B A is zero, as before its first step"
+    if told["modules"] and told["applied"] < 0.01:
+        return (
+            f"the merged weights are the base: of what the adapter changes, {told['applied']:.0%} is in them "
+            f"({told['modules']} modules compared)"
+        )
+    if told["worst"] > MERGE_TOLERANCE:
+        return (
+            f"{told['worst_module']}: merged differs from base + scale * B A by {told['worst']:.3g} roundings of "
+            f"{told['dtype']} (at most {MERGE_TOLERANCE:g}); {told['applied']:.1%} of the adapter is in the merge"
+        )
+    if told["others_changed"]:
+        return f"tensors without an adapter differ from the base: {', '.join(told['others_changed'])}"
+    return ""
+
+
+def why_behaviour_wrong(told: Mapping[str, Any], dtype: str) -> str:
+    """How merged weights act otherwise than base + adapter, or like the base, in words; empty where they do not."""
+    tolerance = LOGPROB_TOLERANCE[dtype]
+    same_as_base = []
+    for name, one in told.get("dialogues", {}).items():
+        if adapter := one.get("adapter"):
+            gaps = [abs(x - y) for x, y in zip(one["logprobs"], adapter["logprobs"], strict=True)]
+            if max(gaps) > tolerance:
+                return (
+                    f"{name}: merged and base + adapter differ by {max(gaps):.3g} in the log-probability of token "
+                    f"{gaps.index(max(gaps))} of a reply (at most {tolerance:g} for {dtype})"
+                )
+            # a token that is not its first choice there, by more than two computations may differ
+            if min(adapter["margins"]) < -2 * tolerance:
+                at = adapter["margins"].index(min(adapter["margins"]))
+                return f"{name}: base + adapter would not have said token {at} of the merged weights' reply"
+        if base := one.get("base"):
+            same_as_base.append(one["logprobs"] == base["logprobs"])
+    if same_as_base and all(same_as_base):
+        return "the tuned model gives every token the base's probability: the adapter was never applied"
+    return ""
+
+
+def largest_gap(told: Mapping[str, Any], other: str) -> float | None:
+    """The largest difference of a log-probability from *other* ("adapter" or "base"); None where not measured."""
+    gaps = [
+        abs(x - y)
+        for one in told.get("dialogues", {}).values()
+        if other in one
+        for x, y in zip(one["logprobs"], one[other]["logprobs"], strict=True)
+    ]
+    return max(gaps, default=None)
+
+
+# -- what answers --------------------------------------------------------------------------------------------------
+
+
+def expected_replies(told: Mapping[str, Any], dtype: str) -> dict[str, str]:
+    """The beginning of each reply that every sound computation shares: up to the first token that is a close call."""
+    sure: dict[str, str] = {}
+    for name, one in told.get("dialogues", {}).items():
+        clear = 0
+        while clear < len(one["ids"]) and one["margins"][clear] > 4 * LOGPROB_TOLERANCE[dtype]:
+            clear += 1
+        sure[name] = one["texts"][clear - 1].rstrip("\ufffd") if clear else ""
+    return sure
+
+
+def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask *service* the fixed dialogues; returns how many prompt lengths and replies agreed.
+
+    Args:
+        service: as it runs.
+        facts: those of the parity stage: ``prompt_tokens`` and ``expected``.
+
+    Raises:
+        IdentityError: it counts other prompt tokens, or begins a reply otherwise, than what was trained and merged.
+    """
+    counted = agreed = 0
+    for name in ASKED:
+        answer = service.complete(list(DIALOGUES[name]), max_tokens=TOKENS)
+        length = (answer.get("usage") or {}).get("prompt_tokens")
+        wanted = facts["prompt_tokens"].get(name)
+        if length and wanted:
+            if length != wanted:
+                raise IdentityError(
+                    f"{service.served_name}: dialogue '{name}' has {length} prompt tokens at the service and {wanted} "
+                    f"in training: it renders another prompt. Compare the templates: {service.command}"
+                )
+            counted += 1
+        reply = str(answer["choices"][0]["message"].get("content") or "")
+        expected = facts["expected"].get(name, "")
+        if expected and not _begins(reply, expected):
+            raise IdentityError(
+                f"{service.served_name}: dialogue '{name}' is answered {reply!r}, but {facts['subject']} says "
+                f"{expected!r}: another model answers at {service.url}. By hand: {service.command}"
+            )
+        agreed += bool(expected)
+    return {"prompts_counted": counted, "replies_agreed": agreed}
+
+
+def _begins(reply: str, expected: str) -> bool:
+    """Whether one is the beginning of the other, but for the name of a harmony channel and white space."""
+    texts = []
+    for text in (reply, expected):
+        text = "".join(text.split())
+        texts.append(text.removeprefix("analysis").removeprefix("final"))
+    return texts[0].startswith(texts[1]) or (bool(texts[0]) and texts[1].startswith(texts[0]))
+
+
+# -- the stage -----------------------------------------------------------------------------------------------------
+
+
+def check(chain: Chain, variant: str) -> Record:
+    """The record of the stage ``parity`` of one variant, run now unless nothing has changed.
+
+    Facts: ``dialogues`` and ``prompt_tokens`` rendered alike; for a merge ``modules``, ``applied``, ``worst``; the
+    largest log-probability gaps ``to_adapter`` and ``to_base``; ``expected`` replies; ``warnings`` in words.
+
+    Raises:
+        IdentityError: the first thing that is not as it was trained.
+    """
+    plan = plan_for(chain, variant)
+    return chain.bench.stages.ensure(
+        "parity",
+        chain.spec.name,
+        variant=variant,
+        folder=_folder(chain, variant, chain.spec.serving.way),
+        identity={
+            "fingerprint": chain.fingerprint(variant),
+            "plan": digest(chain._named(json.dumps(plan))),
+        },
+        work=lambda output: _probe(chain, variant, plan, output),
+        output="parity.json",
+    )
+
+
+def _folder(chain: Chain, variant: str, way: str) -> Path:
+    spec = chain.spec
+    recipe = {"way": way, "engine": spec.serving.engine, "template": spec.template, "dated": spec.prompt_date}
+    return chain.bench.stages.folder("parity", spec.name, recipe, variant)
+
+
+def view_folder(chain: Chain, variant: str, way: str) -> Path:
+    """Where an engine that asks the tokenizer for its template finds the weights beside the training's template."""
+    return _folder(chain, variant, way) / "served"
+
+
+def view_command(chain: Chain, variant: str, way: str) -> Command:
+    """The line that makes :func:`view_folder`."""
+    line = chain.train_command()
+    options = options_of(line)
+    places = {"model": chain.loaded_path(variant, way), "folder": view_folder(chain, variant, way)}
+    return Command(
+        (sys.executable, "-m", "bakeoff.parity_probe", "view", *flags({**places, **options})), line.env
+    )
+
+
+def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
+    """What the probe is to measure for *variant*; see :mod:`bakeoff.parity_probe`."""
+    spec = chain.spec
+    dtype = spec.training.dtype
+    base = chain.base_path() if spec.model else None
+    tuned = variant == "tuned"
+    way_a = tuned and spec.serving.way == "adapter"
+    adapter = str(chain.train().path) if tuned and not spec.weights else None
+    merged = None if way_a or not tuned else chain.export().path
+    trained: dict[str, Any] = {"by": "training", "model": base or merged, "model_type": spec.model_type}
+    for folder in (adapter, merged):
+        if folder and (Path(folder) / "args.json").is_file():
+            trained["args"] = str(Path(folder) / "args.json")
+            break
+    else:
+        trained["options"] = options_of(chain.train_command())
+    served: dict[str, Any]
+    if spec.serving.engine == "transformers":
+        served = {"by": "deploy", "argv": list(chain.serve_command(variant, 0).argv[3:])}
+    else:
+        folder = str(view_folder(chain, variant, spec.serving.way))
+        served = {"by": "tokenizer", "model": folder, "trust_remote_code": spec.trust_remote_code}
+    plan: dict[str, Any] = {
+        "view": None
+        if spec.serving.engine == "transformers"
+        else {"folder": served["model"], "how": trained | {"model": base if way_a else merged or base}},
+        "renders": {"trained": trained, "served": served},
+        "dialogues": dict(DIALOGUES),
+        "asked": list(ASKED),
+        "behaviour": {
+            "base": base or merged,
+            "adapter": adapter,
+            "merged": merged,
+            "dtype": dtype,
+            "tokens": TOKENS,
+            "limit_gib": BEHAVIOUR_LIMIT_GIB,
+            "trust_remote_code": spec.trust_remote_code,
+        },
+    }
+    if adapter and merged:
+        plan["merge"] = {"base": base, "adapter": adapter, "merged": merged}
+    return plan
+
+
+def options_of(command: Command) -> dict[str, Any]:
+    """The flags of an ms-swift line that decide how a dialogue is rendered, by name."""
+    names = (
+        "model_type",
+        "template",
+        "use_hf",
+        "external_plugins",
+        "system",
+        "agent_template",
+        "response_prefix",
+    )
+    found: dict[str, Any] = {
+        name: value for name in names if (value := command.value_of(f"--{name}")) is not None
+    }
+    if "external_plugins" in found:
+        found["external_plugins"] = _values(command.argv, "--external_plugins")
+    return found
+
+
+def _values(argv: Sequence[str], flag: str) -> list[str]:
+    rest = argv[argv.index(flag) + 1 :]
+    return list(rest[: next((i for i, one in enumerate(rest) if one.startswith("--")), len(rest))])
+
+
+def _probe(chain: Chain, variant: str, plan: Mapping[str, Any], output: Path) -> Done:
+    spec = chain.spec
+    path = output.with_name("plan.json")
+    raw = output.with_name("measured.json")
+    write_json(path, {**plan, "output": str(raw)})
+    served = chain.serve_command(variant, 0)
+    command = Command((sys.executable, "-m", "bakeoff.parity_probe", "check", str(path)), served.env)
+    log = output.with_name("stage.log")
+    log.unlink(missing_ok=True)
+    process = chain.bench.runner.run(
+        command, log, timeout_s=spec.limits.export_s, stall_s=spec.limits.stall_s
+    )
+    told = json.loads(raw.read_text(encoding="utf-8"))
+    facts = judge(told, spec.training.dtype, spec.prompt_date, f"{spec.name}, {variant}")
+    write_json(output, facts)
+    return Done(str(command), process.peak_memory_gib, facts)
+
+
+def judge(told: Mapping[str, Any], dtype: str, prompt_date: str | None, who: str) -> dict[str, Any]:
+    """The facts of the stage from what the probe measured.
+
+    Raises:
+        IdentityError: a template, the merge or its behaviour is not as trained; says which and where.
+    """
+    trained, served = told["renders"]["trained"], told["renders"]["served"]
+    warnings = list(_date_warnings(trained, served, prompt_date))
+    if differences := template_differences(trained, served):
+        name, where = next(iter(differences.items()))
+        raise IdentityError(
+            f"{who}: training and serving render dialogue '{name}' differently ({len(differences)} of "
+            f"{len(trained['dialogues'])} dialogues differ): {where}\nGive both the same 'template', system prompt "
+            f"and 'prompt_date' in the matrix, or serve with the engine 'transformers', which renders as training does"
+        )
+    facts: dict[str, Any] = {
+        "dialogues": len(trained["dialogues"]),
+        "prompt_tokens": {name: len(one["ids"]) for name, one in trained["dialogues"].items()},
+    }
+    if merge := told.get("merge"):
+        if problem := why_merge_wrong(merge):
+            raise IdentityError(f"{who}: {problem}. Remove the merged folder and export again")
+        facts |= {key: merge[key] for key in ("modules", "applied", "worst", "others", "dtype")}
+        if merge["modules"] < merge["adapted"]:
+            warnings.append(
+                f"{merge['adapted'] - merge['modules']} of {merge['adapted']} adapted modules have other names in the "
+                f"merged weights and could not be compared: {', '.join(merge['unknown'])}"
+            )
+        if merge["modules"] and merge["applied"] < SHARE_APPLIED:
+            warnings.append(
+                f"{merge['dtype']} rounds {1 - merge['applied']:.0%} of the adapter away; way A, base + adapter, or "
+                "a float32 merge keeps it"
+            )
+    behaviour = told.get("behaviour") or {}
+    if problem := why_behaviour_wrong(behaviour, dtype):
+        raise IdentityError(f"{who}: {problem}")
+    if "skipped" in behaviour:
+        warnings.append(f"replies were not compared: {behaviour['skipped']}")
+    facts |= {
+        "to_adapter": largest_gap(behaviour, "adapter"),
+        "to_base": largest_gap(behaviour, "base"),
+        "expected": expected_replies(behaviour, dtype),
+        "subject": "what was trained" if "tuned" in who else "the base",
+        "warnings": warnings,
+    }
+    return facts
+
+
+def _date_warnings(
+    trained: Mapping[str, Any], served: Mapping[str, Any], prompt_date: str | None
+) -> Iterable[str]:
+    if not prompt_date and (day := trained["dated"] or served["dated"]):
+        yield (
+            f"the template prints the day ({day}): tomorrow's prompts differ from today's; pin one with 'prompt_date'"
+        )

@@ -1,0 +1,476 @@
+"""Looks at one variant of a row from inside its environment: how prompts are rendered, what the merge holds.
+
+``python -m bakeoff.parity_probe check plan.json`` writes the file that the plan names as ``output``. The plan is made,
+and the answer judged, by :mod:`bakeoff.parity`; this program only measures, and needs nothing of the package, so it
+runs in any environment with ms-swift (or, for rendering with a tokenizer alone, transformers).
+
+``python -m bakeoff.parity_probe view --model M --folder F --template T …`` makes F a copy of the model folder M (by
+links) whose tokenizer renders as ms-swift's template T does, for engines that ask the tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+Messages = list[dict[str, str]]
+
+REPLY = "好的。"
+"""Stands for the reply that training would teach after each dialogue."""
+TEMPLATE_OPTIONS = (
+    "system",
+    "agent_template",
+    "use_chat_template",
+    "template_backend",
+    "response_prefix",
+    "enable_thinking",
+    "preserve_thinking",
+    "add_non_thinking_prefix",
+    "loss_scale",
+)
+"""What of a training's arguments decides how a dialogue is rendered."""
+PLUGIN_FLAGS = ("external_plugins", "custom_register_path")
+"""The flag for plugins, and its name before ms-swift 3.1."""
+
+
+def main(argv: list[str]) -> int:
+    """Carry out ``check`` or ``view``."""
+    if argv[0] == "view":
+        flags = _flags(argv[1:])
+        model, folder = flags.pop("model"), flags.pop("folder")
+        view(folder, {"model": model, "model_type": flags.get("model_type"), "options": flags})
+        return 0
+    plan = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
+    answer: dict[str, Any] = {"renders": {}}
+    if plan.get("view"):
+        _apart(lambda: view(**plan["view"]))
+    for name, how in plan["renders"].items():
+        answer["renders"][name] = _apart(partial(render, how, plan["dialogues"]))
+    if plan.get("merge"):
+        answer["merge"] = merge(**plan["merge"])
+    if plan.get("behaviour"):
+        prompts = {name: one["ids"] for name, one in answer["renders"]["trained"]["dialogues"].items()}
+        wanted = {name: prompts[name] for name in plan["asked"]}
+        answer["behaviour"] = behaviour(prompts=wanted, **plan["behaviour"])
+    Path(plan["output"]).write_text(json.dumps(answer, ensure_ascii=False, indent=1), encoding="utf-8")
+    return 0
+
+
+def _flags(argv: list[str]) -> dict[str, Any]:
+    """``--name value …`` pairs by name; several values become a list."""
+    found: dict[str, Any] = {}
+    for part in argv:
+        if part.startswith("--"):
+            name = part[2:]
+            found[name] = []
+        else:
+            found[name].append(part)
+    return {name: values if name in PLUGIN_FLAGS else " ".join(values) for name, values in found.items()}
+
+
+def _apart(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """*measure* in a fork of its own: a plugin of one render must not reach into the next."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.close(reading)
+            with os.fdopen(writing, "w", encoding="utf-8") as file:
+                json.dump(measure(), file)
+            code = 0
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as file:
+        text = file.read()
+    _, status = os.waitpid(pid, 0)
+    if status:
+        raise SystemExit("a render failed; its traceback stands above")
+    return dict(json.loads(text))
+
+
+# -- rendering -----------------------------------------------------------------------------------------------------
+
+
+def render(how: Mapping[str, Any], dialogues: Mapping[str, Messages]) -> dict[str, Any]:
+    """The token ids of each dialogue up to the point where the reply begins.
+
+    Args:
+        how: ``{"by": "training", "model", "model_type", "options" or "args"}`` as ms-swift trains;
+            ``{"by": "deploy", "argv"}`` as that ``swift deploy`` line serves; ``{"by": "tokenizer", "model"}`` as an
+            engine does that asks the tokenizer's own chat template.
+        dialogues: messages that end on the client.
+
+    Returns:
+        ``dialogues`` (``ids`` and their ``pieces`` of text, or ``refused`` with the reason in words), and ``dated``:
+        the day of today as it stands in a prompt, or nothing.
+    """
+    encode, tokenizer = {"training": _trained, "deploy": _deployed, "tokenizer": _by_tokenizer}[how["by"]](
+        how
+    )
+    found: dict[str, Any] = {}
+    for name, messages in dialogues.items():
+        try:
+            ids = encode(messages)
+        except Exception as error:
+            if how["by"] != "tokenizer":
+                raise
+            found[name] = {
+                "refused": f"{type(error).__name__}: {error}"[:300]
+            }  # raise_exception() in its Jinja
+            continue
+        found[name] = {"ids": ids, "pieces": [tokenizer.decode([one]) for one in ids]}
+    text = " ".join(tokenizer.decode(one["ids"]) for one in found.values() if "ids" in one)
+    forms = ("%Y-%m-%d", "%d %b %Y", "%d %B %Y", "%B %d, %Y", "%d/%m/%Y")
+    dated = next((form for form in (date.today().strftime(f) for f in forms) if form in text), "")
+    return {"dialogues": found, "dated": dated}
+
+
+Encoder = Callable[[Messages], list[int]]
+
+
+def _trained(how: Mapping[str, Any]) -> tuple[Encoder, Any]:
+    template = _training_template(how)
+    template.set_mode("train")
+
+    def encode(messages: Messages) -> list[int]:
+        encoded = template.encode({"messages": [*_copy(messages), {"role": "assistant", "content": REPLY}]})
+        ids, labels = list(encoded["input_ids"]), list(encoded["labels"])
+        begins = max(at for at in range(1, len(ids)) if labels[at] != -100 and labels[at - 1] == -100)
+        return [int(one) for one in ids[:begins]]
+
+    return encode, _tokenizer_of(template)
+
+
+def _training_template(how: Mapping[str, Any]) -> Any:
+    """The template with which ms-swift trains as *how* says; see :func:`render`."""
+    from swift.model import get_model_processor
+    from swift.template import get_template
+    from swift.utils import import_external_file
+
+    options = dict(how.get("options") or {})
+    if how.get("args"):
+        options |= json.loads(Path(how["args"]).read_text(encoding="utf-8"))
+    for flag in PLUGIN_FLAGS:
+        for plugin in options.get(flag) or ():
+            import_external_file(plugin)
+    model_type = options.get("model_type") or how.get("model_type")
+    _, processor = get_model_processor(
+        how["model"], load_model=False, model_type=model_type, use_hf=bool(options.get("use_hf")) or None
+    )
+    kept = {key: options[key] for key in TEMPLATE_OPTIONS if options.get(key) is not None}
+    if "system" in kept:
+        kept["default_system"] = kept.pop("system")
+    return get_template(processor, template_type=options.get("template"), **kept)
+
+
+def _deployed(how: Mapping[str, Any]) -> tuple[Encoder, Any]:
+    from swift.arguments import DeployArguments
+    from swift.utils import parse_args
+
+    arguments, _ = parse_args(DeployArguments, list(how["argv"]))
+    template = arguments.get_template()
+    template.set_mode("transformers")
+
+    def encode(messages: Messages) -> list[int]:
+        return [int(one) for one in template.encode({"messages": _copy(messages)})["input_ids"]]
+
+    return encode, _tokenizer_of(template)
+
+
+def _by_tokenizer(how: Mapping[str, Any]) -> tuple[Encoder, Any]:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        how["model"], trust_remote_code=bool(how.get("trust_remote_code"))
+    )
+
+    def encode(messages: Messages) -> list[int]:
+        text = tokenizer.apply_chat_template(_copy(messages), tokenize=False, add_generation_prompt=True)
+        return [int(one) for one in tokenizer.encode(text, add_special_tokens=False)]
+
+    return encode, tokenizer
+
+
+def _tokenizer_of(template: Any) -> Any:
+    return getattr(template, "tokenizer", None) or template.processor
+
+
+def _copy(messages: Messages) -> Messages:
+    return [dict(message) for message in messages]
+
+
+# -- the training template for engines that ask the tokenizer ------------------------------------------------------
+
+
+def view(folder: str, how: Mapping[str, Any]) -> dict[str, Any]:
+    """Make *folder* the model of *how* by links, with a chat template that renders as its training template does.
+
+    A template that is more than prefixes and separators is left to the tokenizer's own; whether the two agree is
+    found by rendering, not here. Returns whether it was written.
+    """
+    template = _training_template(how)
+    model, target = Path(_local(how["model"])), Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    for old in target.iterdir():
+        old.unlink()
+    for source in model.iterdir():
+        (target / source.name).symlink_to(source.resolve())
+    text = chat_template(template)
+    if text:
+        for name in ("chat_template.jinja", "chat_template.json", "tokenizer_config.json"):
+            (target / name).unlink(missing_ok=True)
+        config = json.loads((model / "tokenizer_config.json").read_text(encoding="utf-8"))
+        config["chat_template"] = text
+        (target / "tokenizer_config.json").write_text(
+            json.dumps(config, ensure_ascii=False, indent=1), encoding="utf-8"
+        )
+        (target / "chat_template.jinja").write_text(text, encoding="utf-8")
+    return {"written": bool(text)}
+
+
+def chat_template(template: Any) -> str:
+    """An ms-swift *template* in Jinja, or nothing where its form is not one of prefix, prompt and separator.
+
+    Dates are written out as the template has them now, so that a pinned day stays.
+    """
+    meta, tokenizer = template.template_meta, _tokenizer_of(template)
+    if meta.is_post_system or meta.chat_sep is None:
+        return ""
+
+    def said(prompt: Any, **values: str) -> str:
+        """*prompt* as a Jinja expression, with names of variables in the place of ``{{SYSTEM}}`` and the like."""
+        text = "".join(one if isinstance(one, str) else tokenizer.decode(one) for one in prompt or [])
+        parts = re.split(r"\{\{(SYSTEM|QUERY|ROUND0|ROUND1)\}\}", text)
+        terms = [values[part] if at % 2 else json.dumps(part) for at, part in enumerate(parts) if part]
+        return " ~ ".join(terms) or '""'
+
+    default: str | None = getattr(template, "default_system", None) or meta.default_system
+    opening = {"bos": tokenizer.bos_token or ""} if meta.auto_add_bos else {"bos": ""}
+    first = json.dumps(opening["bos"])
+    with_system = f"{first} ~ {said(meta.system_prefix or meta.prefix, SYSTEM='system')}"
+    without = f"{first} ~ {said(meta.prefix, SYSTEM='system')}"
+    reply = "message['content']"
+    if type(template).__name__ == "GptTemplate":  # harmony: its class writes the head of the prompt itself
+        head = json.dumps(template._get_gpt_oss_prefix())
+        developer = json.dumps("<|start|>developer<|message|># Instructions\n\n")
+        with_system, without = f"{head} ~ {developer} ~ system ~ '<|end|>'", head
+        reply = "'<|channel|>final<|message|>' ~ message['content']"
+    test = "system is not none" if type(template).__name__ == "GptTemplate" else "system"
+    numbers = {"ROUND0": "(loop.index0 // 2)", "ROUND1": "(loop.index0 // 2 + 1)"}
+    prompt = said(meta.prompt, QUERY="message['content']", **numbers)
+    return (
+        "{%- if messages[0]['role'] == 'system' -%}"
+        "{%- set system = messages[0]['content'] -%}{%- set turns = messages[1:] -%}"
+        f"{{%- else -%}}{{%- set system = {json.dumps(default) if default else 'none'} -%}}"
+        "{%- set turns = messages -%}{%- endif -%}"
+        f"{{%- if {test} -%}}{{{{ {with_system} }}}}{{%- else -%}}{{{{ {without} }}}}{{%- endif -%}}"
+        "{%- for message in turns -%}{%- if message['role'] == 'user' -%}"
+        f"{{{{ {prompt} }}}}"
+        "{%- else -%}"
+        f"{{{{ {reply} }}}}{{%- if loop.last -%}}{{{{ {said(meta.suffix)} }}}}"
+        f"{{%- else -%}}{{{{ {said(meta.chat_sep)} }}}}{{%- endif -%}}"
+        "{%- endif -%}{%- endfor -%}"
+    )
+
+
+# -- the merge, tensor by tensor -----------------------------------------------------------------------------------
+
+_LORA = re.compile(r"^(?:base_model\.model\.)?(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight$")
+
+
+def merge(base: str, adapter: str, merged: str) -> dict[str, Any]:
+    """How far *merged* is from base + scale * B A, for each tensor of the base.
+
+    Tensors are read one by one, so the memory needed is that of the largest. A difference counts in units of what one
+    rounding of the merged dtype may cost: ``|merged - expected| / (eps * (|base| + scale |B| |A| + |expected|))``.
+
+    Returns:
+        ``modules`` adapted and compared; ``worst`` and ``worst_module``; ``applied``, the projection of what the merge
+        changed on what the adapter asks for (1: all of it, 0: none); ``delta``, the largest change that the adapter
+        asks for; ``others`` compared and ``others_changed``; ``unknown``, tensors without a counterpart; ``dtype``.
+    """
+    import torch
+
+    config = json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))
+    lora: dict[str, dict[str, str]] = {}
+    adapter_tensors = _Tensors(Path(adapter))
+    for name in adapter_tensors:
+        if found := _LORA.match(name):
+            lora.setdefault(found[1], {})[found[2]] = name
+    before, after = _Tensors(Path(_local(base))), _Tensors(Path(merged))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and len(lora) > 64:
+        torch.set_num_threads(os.cpu_count() or 1)
+    told: dict[str, Any] = {"modules": 0, "worst": 0.0, "worst_module": "", "delta": 0.0, "others": 0}
+    changed: list[str] = []
+    unknown = [name for name in lora if f"{name}.weight" not in before or f"{name}.weight" not in after]
+    along = square = 0.0
+    for name in before:
+        module = name.removesuffix(".weight")
+        if name not in after:
+            continue
+        old, new = before[name].to(device), after[name].to(device)
+        told["dtype"] = str(new.dtype).removeprefix("torch.")
+        if module not in lora or name == module:
+            told["others"] += 1
+            if old.shape != new.shape or not torch.equal(old.to(new.dtype), new):
+                changed.append(name)
+            continue
+        a, b = (adapter_tensors[lora[module][half]].to(device, torch.float32) for half in "AB")
+        scale = _scale(config, module, a.shape[0])
+        delta, bound = (b @ a) * scale, (b.abs() @ a.abs()) * abs(scale)
+        if config.get("fan_in_fan_out"):
+            delta, bound = delta.T, bound.T
+        old32, new32 = old.to(new.dtype).to(torch.float32), new.to(torch.float32)
+        expected = (old32 + delta).to(new.dtype).to(torch.float32)
+        unit = torch.finfo(new.dtype).eps * (old32.abs() + bound + expected.abs()) + 1e-12
+        worst = float(((new32 - expected).abs() / unit).max())
+        along += float(((new32 - old32) * delta).sum())
+        square += float((delta * delta).sum())
+        told["modules"] += 1
+        told["delta"] = max(told["delta"], float(delta.abs().max()))
+        if worst > told["worst"]:
+            told["worst"], told["worst_module"] = worst, module
+    told["applied"] = along / square if square else 0.0
+    return told | {"adapted": len(lora), "unknown": unknown[:5], "others_changed": changed[:5]}
+
+
+class _Tensors:
+    """The tensors of a folder of safetensors files, read when asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        from safetensors import safe_open
+
+        self._files: dict[str, Any] = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            file = safe_open(str(path), framework="pt")
+            self._files.update(dict.fromkeys(file.keys(), file))  # type: ignore[no-untyped-call]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def __getitem__(self, name: str) -> Any:
+        return self._files[name].get_tensor(name)
+
+
+def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
+    """alpha / r of *module*, or alpha / sqrt(r) for rsLoRA (Kalajdzievski, arXiv 2312.03732)."""
+    alpha = config["lora_alpha"]
+    for pattern, value in (config.get("alpha_pattern") or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", module):
+            alpha = value
+    return float(alpha / rank**0.5 if config.get("use_rslora") else alpha / rank)
+
+
+def _local(model: str) -> str:
+    """The folder of *model*, which may be a hub id that was fetched before."""
+    if Path(model).is_dir():
+        return model
+    from swift.utils import safe_snapshot_download
+
+    return str(safe_snapshot_download(model))
+
+
+# -- behaviour -----------------------------------------------------------------------------------------------------
+
+
+def behaviour(
+    prompts: Mapping[str, list[int]],
+    base: str,
+    adapter: str | None,
+    merged: str | None,
+    dtype: str,
+    tokens: int,
+    limit_gib: float,
+    trust_remote_code: bool = False,
+) -> dict[str, Any]:
+    """What is to be served says after *prompts*, greedily, and how base + adapter and the base judge those tokens.
+
+    The subject is *merged*, or base + *adapter*, or the *base* itself; the first that is given. Log-probabilities are
+    natural logarithms.
+
+    Returns:
+        ``skipped`` in words where memory does not allow it; else ``dialogues``, each with the reply's ``ids``, their
+        ``text`` so far, ``logprobs`` and ``margins`` to the second best token, and for ``adapter`` and ``base`` (where
+        they are not the subject) the log-probability of the same tokens and whether each is their first choice.
+    """
+    import torch
+
+    folder = _local(merged or base)
+    size = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors")) / 1024**3
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    free = torch.cuda.mem_get_info()[0] / 1024**3 if device == "cuda" else limit_gib
+    if size * 1.3 > free:
+        return {
+            "skipped": f"{size:.1f} GiB of weights, {free:.1f} GiB of memory to load them on the {device}"
+        }
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    def load(path: str) -> Any:
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
+        )
+        return model.to(device).eval()
+
+    def with_adapter() -> Any:
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(load(_local(base)), adapter).eval()
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    with torch.inference_mode():
+        subject = load(merged) if merged else with_adapter() if adapter else load(folder)
+        answer: dict[str, Any] = {}
+        for name, prompt in prompts.items():
+            ids = torch.tensor([prompt], device=device)
+            whole = subject.generate(
+                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=tokens, num_beams=1
+            )[0].tolist()
+            reply = whole[len(prompt) :]
+            text = [tokenizer.decode(reply[: at + 1], skip_special_tokens=True) for at in range(len(reply))]
+            answer[name] = {"ids": reply, "texts": text, **_judged(subject, prompt, reply)}
+        if merged and adapter:
+            del subject
+            subject = with_adapter()
+            for name, prompt in prompts.items():
+                answer[name]["adapter"] = _judged(subject, prompt, answer[name]["ids"])
+        if adapter:
+            with subject.disable_adapter():
+                for name, prompt in prompts.items():
+                    answer[name]["base"] = _judged(subject, prompt, answer[name]["ids"])
+    return {"dialogues": answer, "device": device}
+
+
+def _judged(model: Any, prompt: list[int], reply: list[int]) -> dict[str, list[float]]:
+    """Log-probability of each token of *reply*, its distance to the best other token, and whether it is the best."""
+    import torch
+
+    whole = torch.tensor([prompt + reply], device=model.device)
+    logits = model(input_ids=whole, attention_mask=torch.ones_like(whole)).logits[0, len(prompt) - 1 : -1]
+    logprobs = torch.log_softmax(logits.float(), -1)
+    chosen = logprobs.gather(1, torch.tensor([reply], device=model.device).T)[:, 0]
+    others = logprobs.scatter(1, torch.tensor([reply], device=model.device).T, float("-inf")).max(-1).values
+    return {"logprobs": chosen.tolist(), "margins": (chosen - others).tolist()}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
