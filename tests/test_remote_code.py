@@ -1,0 +1,183 @@
+"""Models with code of their own, in the habits of ChatGLM3, InternLM2 and Baichuan2, under real transformers."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bakeoff.environments import built
+from bakeoff.plugins.finish_reason import tell_the_reason_truly
+from bakeoff.plugins.rotary_check import rotary_problem
+from tests.test_swift_dialects import LEGACY, MATRIX, STORE
+
+HERE = Path(__file__).parent / "fakes" / "remote_code"
+KINDS = ("chatglm", "internlm2", "baichuan2")
+torch = pytest.importorskip("torch")
+
+
+def model(**config: object) -> object:
+    """A module with one rotary embedding of eight frequencies, for base 10,000."""
+    outer = torch.nn.Module()
+    outer.rotary_emb = torch.nn.Module()
+    frequencies = 1.0 / 10000 ** (torch.arange(0, 16, 2).float() / 16)
+    outer.rotary_emb.register_buffer("inv_freq", frequencies, persistent=False)
+    angles = torch.outer(torch.arange(4).float(), frequencies)
+    outer.rotary_emb.cos_cached = torch.cat([angles, angles], -1).cos()
+    outer.config = SimpleNamespace(**config)
+    return outer
+
+
+def test_right_frequencies_and_tables_are_no_problem():
+    assert rotary_problem(model()) is None
+    assert rotary_problem(model(rope_theta=10000.0)) is None
+    assert rotary_problem(torch.nn.Linear(2, 2)) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_frequencies_in_half_precision_are_no_problem(dtype):
+    assert rotary_problem(model().to(dtype)) is None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda m: m.rotary_emb.inv_freq.fill_(6.8e21), "not 1 / base^(2i/d) for base 10000"),
+        (lambda m: m.rotary_emb.inv_freq.fill_(float("nan")), "not finite"),
+        (lambda m: m.rotary_emb.inv_freq.zero_(), "frequencies from 0 to 0"),
+        (lambda m: m.rotary_emb.inv_freq.mul_(1.01), "not 1 / base"),
+        (lambda m: m.rotary_emb.cos_cached.fill_(7.0), "which no cosine or sine is"),
+        (lambda m: m.rotary_emb.cos_cached.zero_(), "position 0 holds 0 instead of 1"),
+        (lambda m: m.rotary_emb.cos_cached.fill_(1.0), "positions 0 and 1 are the same"),
+        (lambda m: setattr(m.rotary_emb, "cos_cached", torch.empty(4, 4, device="meta")), "has no values"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(spoil, said):
+    broken = model()
+    spoil(broken)
+    problem = rotary_problem(broken)
+    assert problem
+    assert said in problem
+    assert problem.startswith("rotary_emb.")
+
+
+def test_scaled_frequencies_are_accepted_but_garbage_is_not():
+    scaled = model(rope_scaling={"rope_type": "llama3", "factor": 8.0})
+    scaled.rotary_emb.inv_freq[4:] /= 8
+    assert rotary_problem(scaled) is None
+    scaled.rotary_emb.inv_freq[3] = 1e9
+    assert "not falling within (0, 1]" in (rotary_problem(scaled) or "")
+
+
+def test_the_models_of_transformers_own_pass_the_check():
+    from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+    size = {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "vocab_size": 32,
+    }
+    assert rotary_problem(Qwen2ForCausalLM(Qwen2Config(**size, rope_theta=1000000.0))) is None
+    llama3 = {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+        "rope_theta": 500000.0,
+    }
+    assert rotary_problem(LlamaForCausalLM(LlamaConfig(**size, rope_parameters=llama3))) is None
+
+
+def run(python: Path | str, *arguments: str, tmp_path: Path) -> str:
+    environ = os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environ.pop("PYTHONPATH", None)
+    done = subprocess.run([str(python), *arguments], capture_output=True, text=True, env=environ)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip()
+
+
+@pytest.mark.slow
+def test_the_running_transformers_leaves_garbage_in_buffers_without_an_error_and_the_check_sees_it(tmp_path):
+    import transformers
+
+    if int(transformers.__version__.split(".")[0]) < 5:
+        pytest.skip("transformers 4 loads such buffers rightly")
+    folder = tmp_path / "internlm2"
+    run(sys.executable, str(HERE / "build.py"), "internlm2", str(folder), tmp_path=tmp_path)
+    source = folder / "modeling_internlm2.py"
+    # as a user would mend the KeyError that transformers 5 raises first
+    mended = source.read_text().replace('self.config.rope_scaling["type"] != "dynamic"', "False")
+    source.write_text(mended)
+    said = json.loads(
+        run(sys.executable, str(HERE / "check.py"), str(folder), tmp_path=tmp_path).splitlines()[-1]
+    )
+    assert said["tokenizer"] == ""
+    assert "wrong rotary positions under transformers 5" in said["model"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_the_legacy_environment_every_kind_loads_computes_and_generates_rightly(kind, tmp_path):
+    environment = next(
+        (e for e in MATRIX.environments.values() if "ms-swift==3.0.3" in e.requirements), LEGACY
+    )
+    legacy = built(environment, STORE / "environments")
+    if legacy is None:
+        pytest.skip("the legacy environment is not built: python -m bakeoff.environments legacy")
+    folder = tmp_path / kind
+    run(legacy.python, str(HERE / "build.py"), kind, str(folder), tmp_path=tmp_path)
+    said = json.loads(run(legacy.python, str(HERE / "check.py"), str(folder), "--repair", tmp_path=tmp_path))
+    assert said == {
+        "transformers": "4.41.2",
+        **dict.fromkeys(("tokenizer", "model", "rotary", "forward", "generate"), ""),
+    }
+
+
+def engine_of_3_0() -> type:
+    """The parts of ms-swift 3.0's engine that decide about a reply's end, with its mistake."""
+
+    class Engine:
+        @staticmethod
+        def _get_usage_info(prompt: int, completion: int) -> tuple[int, int]:
+            return prompt, completion
+
+        @staticmethod
+        def _update_usage_info(usage: tuple[int, int], completion: int) -> tuple[int, int]:
+            return usage[0], usage[1] + completion
+
+        @staticmethod
+        def _get_finish_reason(max_tokens: int, num_prompt_tokens: int, is_finished: bool) -> str | None:
+            return ("length" if num_prompt_tokens >= max_tokens else "stop") if is_finished else None
+
+        def reply(self, prompt: int, completion: int, max_tokens: int) -> str | None:
+            self._update_usage_info((prompt, 0), completion)
+            return self._get_finish_reason(max_tokens, prompt, True)
+
+    return Engine
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "reason"), [(400, 5, "stop"), (3, 16, "length"), (400, 16, "length")]
+)
+def test_a_reply_of_ms_swift_3_0_is_cut_off_only_where_it_was(prompt, completion, reason):
+    engine = engine_of_3_0()
+    tell_the_reason_truly(engine)
+    assert engine().reply(prompt, completion, 16) == reason
+
+
+def test_an_engine_that_counts_the_reply_already_is_left_alone():
+    class Engine:
+        @staticmethod
+        def _get_finish_reason(max_tokens: int, completion_tokens: int, is_finished: bool) -> str:
+            return "mine"
+
+    before = Engine._get_finish_reason
+    tell_the_reason_truly(Engine)
+    assert Engine._get_finish_reason is before
