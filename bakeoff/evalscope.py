@@ -893,8 +893,8 @@ def _own_options(argv: list[str]) -> tuple[list[str], argparse.Namespace]:
     return rest, ours
 
 
-def _eval(argv: list[str]) -> None:
-    """EvalScope's own ``eval`` with our benchmarks, a limit in total, and no error text for an answer."""
+def _evalscope(verb: str, argv: list[str]) -> None:
+    """EvalScope's own *verb* with our benchmarks, a limit in total, and no error text for an answer."""
     rest, ours = _own_options(argv)
     if ours.key_env and ours.key_env not in os.environ:
         raise MatrixError(f"--key-env: the environment has no {ours.key_env}")
@@ -919,16 +919,16 @@ def _eval(argv: list[str]) -> None:
 
         DefaultDataAdapter.load_dataset = limited
     key = ["--api-key", os.environ[ours.key_env]] if ours.key_env else []
-    sys.argv = ["evalscope", "eval", *rest, *key]
+    sys.argv = ["evalscope", verb, *rest, *key]
     run_cmd()
 
 
 def main(argv: Sequence[str]) -> int:
-    """``eval …`` or ``run plan.json``; 0 when every suite has a result, trusted or not."""
+    """``eval …``, ``perf …`` or ``run plan.json``; 0 when every suite has a result, trusted or not."""
     verb, *rest = argv or ("",)
     try:
-        if verb == "eval":
-            _eval(rest)
+        if verb in ("eval", "perf"):
+            _evalscope(verb, rest)
         elif verb == "run" and len(rest) == 1:
             results = run(json.loads(Path(rest[0]).read_text(encoding="utf-8")))
             for name, result in results.items():

@@ -198,7 +198,31 @@ class Handler(BaseHTTPRequestHandler):
             "choices": [choice],
             "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
         }
-        self.send(200, answered)
+        if body.get("stream"):
+            self.stream(answered, content or "")
+        else:
+            self.send(200, answered)
+
+    def stream(self, answered: dict[str, Any], content: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        finish = answered["choices"][0]["finish_reason"]
+        pieces = [*({"content": piece} for piece in content), {}]
+        for number, delta in enumerate(pieces, 1):
+            ended = finish if number == len(pieces) else None
+            choice = {"index": 0, "delta": delta, "finish_reason": ended}
+            chunk = {**answered, "object": "chat.completion.chunk", "choices": [choice]}
+            if ended:
+                tokens = len(pieces) - 1
+                chunk["usage"] = {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": tokens + 1}
+            else:
+                chunk.pop("usage", None)
+            self.wfile.write(f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n".encode())
+            self.wfile.flush()
+        self.wfile.write(b"data: [DONE]\n\n")
+        self.close_connection = True
 
     def send(self, status: int, body: dict[str, Any]) -> None:
         self.raw(status, json.dumps(body, ensure_ascii=False).encode(), "application/json")

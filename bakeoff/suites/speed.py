@@ -1,0 +1,135 @@
+"""Serving speed as a suite: ``evalscope perf`` at several loads, so that cost stands beside quality.
+
+Questions of the shipped open-question set are streamed to the service with a fixed number of requests in flight. What
+comes back are rows of the scores table: suite ``speed``, one subset per load, one metric per figure.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bakeoff.command import Command
+from bakeoff.errors import ScoreError
+from bakeoff.evalscope import LOOPBACK
+from bakeoff.matrix import SHIPPED
+from bakeoff.scores import Ledger, Score, score_row
+from bakeoff.suites.rows import questions
+
+LEVELS = (1, 8, 64)
+"""Requests in flight."""
+METRICS = ("ttft_s", "latency_s", "output_tokens_per_s", "requests_per_s")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a service was at one load.
+
+    Attributes:
+        ttft_s: mean seconds to the first token; latency_s: to the last.
+        output_tokens_per_s: tokens generated per second, all requests together.
+    """
+
+    in_flight: int
+    requests: int
+    succeeded: int
+    ttft_s: float
+    latency_s: float
+    output_tokens_per_s: float
+    requests_per_s: float
+
+
+def speed_command(
+    service_url: str,
+    served_name: str,
+    work_dir: Path,
+    *,
+    levels: Sequence[int] = LEVELS,
+    requests_per_level: int = 4,
+    max_tokens: int = 128,
+    key_env: str | None = None,
+    python: str = sys.executable,
+) -> Command:
+    """The line that measures a service; :func:`write_prompts` must have written ``prompts.txt`` into *work_dir*.
+
+    Args:
+        requests_per_level: requests per request in flight, at least 16 in all; the first ones of a level are slow.
+    """
+    numbers = [str(max(16, level * requests_per_level)) for level in levels]
+    argv = [python, "-m", "bakeoff.evalscope", "perf", "--model", served_name]
+    argv += ["--url", f"{service_url.rstrip('/')}/chat/completions", "--api", "openai"]
+    argv += ["--key-env", key_env] if key_env else []
+    argv += ["--dataset", "line_by_line", "--dataset-path", str(work_dir / "prompts.txt")]
+    argv += ["--parallel", *map(str, levels), "--number", *numbers, "--max-tokens", str(max_tokens)]
+    argv += ["--temperature", "0", "--stream", "--no-test-connection", "--log-every-n-query", "1000"]
+    argv += ["--outputs-dir", str(work_dir / "perf"), "--no-timestamp"]
+    return Command(tuple(argv), dict(LOOPBACK))
+
+
+def write_prompts(work_dir: Path) -> Path:
+    """Write the shipped open questions, one a line, to ``prompts.txt``."""
+    asked = [one.text for part in questions("psyqa", SHIPPED / "psyqa").values() for one in part]
+    work_dir.mkdir(parents=True, exist_ok=True)
+    path = work_dir / "prompts.txt"
+    path.write_text("".join(" ".join(text.split()) + "\n" for text in asked), encoding="utf-8")
+    return path
+
+
+def read_speed(work_dir: Path) -> list[Speed]:
+    """What was measured in *work_dir*, by rising load.
+
+    Raises:
+        ScoreError: nothing was.
+    """
+    found = []
+    for path in (work_dir / "perf").rglob("benchmark_summary.json"):
+        row = json.loads(path.read_text(encoding="utf-8"))
+
+        def figure(name: str, scale: float = 1.0, row: dict[str, Any] = row) -> float:
+            value = row.get(name)
+            return (
+                float(value) * scale
+                if isinstance(value, int | float) and row["Success Requests"]
+                else math.nan
+            )
+
+        found.append(
+            Speed(
+                in_flight=int(row["Concurrency"]),
+                requests=int(row["Total Requests"]),
+                succeeded=int(row["Success Requests"]),
+                ttft_s=figure("Avg TTFT (ms)", 1e-3),
+                latency_s=figure("Avg Latency (s)"),
+                output_tokens_per_s=figure("Output Throughput (tok/s)"),
+                requests_per_s=figure("Req Throughput (req/s)"),
+            )
+        )
+    if not found:
+        raise ScoreError(f"{work_dir / 'perf'}: evalscope perf measured nothing; its log says why")
+    return sorted(found, key=lambda speed: speed.in_flight)
+
+
+def speed_rows(speeds: Sequence[Speed], **context: object) -> list[dict[str, Any]]:
+    """Rows of the scores table; *context* gives run_id, model, variant, fingerprint and finished_at."""
+    rows = []
+    for speed in speeds:
+        failed = speed.requests - speed.succeeded
+        counts = Ledger(speed.requests, speed.succeeded, unparsed=0, empty=0, truncated=0, errored=failed)
+        for metric in METRICS:
+            made = Score(
+                subset=f"{speed.in_flight} in flight",
+                metric=metric,
+                value=getattr(speed, metric),
+                ledger=counts,
+                worst=math.nan,
+                best=math.nan,
+                chance=math.nan,
+                why_not=f"{failed} of {speed.requests} requests failed" if failed else "",
+            )
+            rows.append(score_row(made, suite="speed", benchmark="evalscope perf", few_shot=0, **context))
+    return rows
