@@ -44,13 +44,16 @@ def advice(billions: float) -> BatchAdvice:
     return next(line for line in TABLE_8_1 if billions <= line.largest_billions)
 
 
-def ladder(training: Training) -> Iterator[Training]:
+def ladder(training: Training, *, fused_loss: bool = True) -> Iterator[Training]:
     """What to try after an out-of-memory, one rung after the other, each with the same effective batch.
 
     First what does not change the batch: the fused cross-entropy kernel (the logits are never held), then
     recomputation of activations. Then the batch halves and the accumulation doubles: 8 x 4, 4 x 8, 2 x 16, 1 x 32.
+
+    Args:
+        fused_loss: whether such a kernel knows the model; none knows code that comes with the weights.
     """
-    if not training.fused_loss:
+    if fused_loss and not training.fused_loss:
         training = training.model_copy(update={"fused_loss": True})
         yield training
     if not training.gradient_checkpointing:
