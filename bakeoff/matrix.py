@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -354,13 +354,13 @@ def parse_matrix(raw: object, source: str = "matrix") -> Matrix:
         rows[name] = _merge(_merge(sections["defaults"], group), row)
     models = _parse(ModelSpec, rows, "", complaints)
     for spec in models.values():
-        complaints += _row_complaints(spec, suites, environments)
+        complaints += _row_complaints(spec, sections["suites"], {**sections["environments"], "default": None})
     if complaints:
         raise MatrixError(list(dict.fromkeys(complaints)), source)
     return Matrix(source=source, models=models, suites=suites, environments=environments)
 
 
-def _known(key: object, known: Iterable[str]) -> bool:
+def _known(key: object, known: Sequence[str]) -> bool:
     return key in known or str(key).startswith("x-")  # a place for YAML anchors
 
 
@@ -424,7 +424,7 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row_complaints(
-    spec: ModelSpec, suites: Mapping[str, Suite], environments: Mapping[str, Environment]
+    spec: ModelSpec, suites: Mapping[str, object], environments: Mapping[str, object]
 ) -> list[str]:
     where = spec.name
     found = [_unknown(name, suites, f"{where}.suites") for name in spec.suites if name not in suites]

@@ -1,0 +1,51 @@
+"""What several test modules ask for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+PytestRun = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def test_data() -> Path:
+    """Public evaluation data of the developer; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("BAKEOFF_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no evaluation data at {folder}; set BAKEOFF_TEST_DATA")
+    return folder
+
+
+@pytest.fixture
+def run_pytest(tmp_path: Path) -> PytestRun:
+    """Runs pytest from the project's root as a user does, with a store of its own."""
+
+    def run(*arguments: str, timeout_s: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-p",
+                "no:cacheprovider",
+                "--store",
+                str(tmp_path / "store"),
+                *arguments,
+            ],
+            cwd=ROOT,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    return run

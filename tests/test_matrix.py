@@ -1,0 +1,160 @@
+"""The matrix: what it accepts, and how it says what is wrong."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from bakeoff.errors import MatrixError
+from bakeoff.matrix import Training, load_matrix, parse_matrix
+
+ROOT = Path(__file__).parents[1]
+ROW: dict[str, Any] = {"model": "owner/name", "dataset": ["owner/data"]}
+
+
+def complaints_of(raw: object) -> list[str]:
+    with pytest.raises(MatrixError) as caught:
+        parse_matrix(raw)
+    return caught.value.complaints
+
+
+def test_the_shipped_matrix_holds_the_guides_six_and_the_tiny_ones() -> None:
+    matrix = load_matrix(ROOT / "model_matrix.yaml")
+    full = [name for name, spec in matrix.models.items() if spec.group == "full"]
+    assert full == ["qwen2.5-7b", "llama3.1-8b", "chatglm3-6b", "internlm2-7b", "baichuan2-7b", "gpt-oss-20b"]
+    assert len([name for name, spec in matrix.models.items() if spec.group == "smoke"]) >= 3
+
+
+def test_rows_take_the_guides_hyperparameters_from_their_group() -> None:
+    models = load_matrix(ROOT / "model_matrix.yaml").models
+    qwen, llama, oss = (models[name].training for name in ("qwen2.5-7b", "llama3.1-8b", "gpt-oss-20b"))
+    assert (qwen.batch_size, qwen.gradient_accumulation, qwen.learning_rate) == (8, 4, 2e-4)
+    assert (llama.batch_size, llama.gradient_accumulation) == (6, 6)
+    assert (oss.batch_size, oss.gradient_accumulation, oss.max_length, oss.learning_rate) == (
+        1,
+        16,
+        2048,
+        1e-4,
+    )
+
+
+def test_a_row_overrides_its_group_which_overrides_the_defaults() -> None:
+    raw = {
+        "defaults": {"dataset": ["a/b"], "training": {"epochs": 2, "seed": 1}},
+        "groups": {"full": {"training": {"epochs": 3, "lora_rank": 4}}},
+        "models": {"x": {"model": "o/m", "training": {"lora_rank": 5}}},
+    }
+    training = parse_matrix(raw).models["x"].training
+    assert (training.seed, training.epochs, training.lora_rank) == (1, 3, 5)
+
+
+def test_all_mistakes_are_told_at_once_with_place_value_and_nearest_name() -> None:
+    raw = {
+        "models": {
+            "a": {**ROW, "training": {"bach_size": 3, "learning_rate": "fast", "max_length": True}},
+            "b": {**ROW, "suites": ["cevl"], "environment": {"train": "legacyy"}},
+        },
+        "suites": {"ceval": {"limit": 0}, "cmmlu": {}},
+        "environments": {"legacy": {}},
+        "suits": {},
+    }
+    told = complaints_of(raw)
+    assert len(told) == 7
+    text = "\n".join(told)
+    assert "a.training: 'bach_size' is not known; is it 'batch_size'" in text
+    assert "a.training.learning_rate: input should be a valid number, found 'fast'" in text
+    assert "a.training.max_length: input should be a valid integer, found True" in text
+    assert "b.suites: 'cevl' is not known; is it" in text
+    assert "b.environment.train: 'legacyy' is not known; is it 'legacy'" in text
+    assert "suites.ceval.limit" in text
+    assert "the matrix: 'suits' is not known; is it 'suites'" in text
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"model": "o/m", "dataset": ["./nowhere.jsonl"]}, "no file './nowhere.jsonl'"),
+        ({"model": "o/m", "dataset": ["shipped:facts_trian.jsonl"]}, "is it 'shipped:facts_train.jsonl'"),
+        ({"model": "o/m"}, "'dataset' is missing"),
+        ({"dataset": ["a/b"]}, "needs a 'model'"),
+        ({**ROW, "training": {"packing": True}}, "packing needs one of flash_attn"),
+        ({**ROW, "serving": {"engine": "lmdeploy", "way": "adapter"}}, "would silently serve the base model"),
+        ({"url": "http://127.0.0.1:1/v1"}, "'url' needs 'served_model'"),
+        ({**ROW, "adapter": "x", "weights": "y"}, "give one of 'adapter', 'weights' and 'url'"),
+    ],
+)
+def test_what_cannot_be_carried_out_is_refused_in_words(row: dict[str, Any], said: str) -> None:
+    assert any(said in one for one in complaints_of({"models": {"x": row}}))
+
+
+@pytest.mark.parametrize("raw", [None, {}, [], "models", {"models": {}}, {"models": None}])
+def test_an_empty_matrix_is_refused(raw: object) -> None:
+    assert "must list at least one row" in complaints_of(raw)[0]
+
+
+def test_a_name_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "matrix.yaml"
+    path.write_text("models:\n  a: {model: o/m}\n  a: {model: o/n}\n")
+    with pytest.raises(MatrixError, match=r"'a' is given twice.*line 3"):
+        load_matrix(path)
+
+
+def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "matrix.yaml"
+    path.write_text("models:\n  a: {model: o/m, dataset: [a/b], training: {learning_rate: 2e-4}}\n")
+    assert load_matrix(path).models["a"].training.learning_rate == 2e-4
+
+
+@pytest.mark.parametrize("content", ["models: [", "\x00", "a: b: c"])
+def test_what_is_no_yaml_is_one_clear_error(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "matrix.yaml"
+    path.write_text(content)
+    with pytest.raises(MatrixError, match="1 mistake"):
+        load_matrix(path)
+
+
+def test_a_missing_file_names_the_option() -> None:
+    with pytest.raises(MatrixError, match="--matrix"):
+        load_matrix(Path("nowhere.yaml"))
+
+
+KEYS = st.text(string.ascii_lowercase + "_", min_size=1, max_size=12)
+
+
+@given(
+    key=KEYS,
+    value=st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.lists(st.integers())),
+)
+def test_an_unknown_training_key_is_always_named(key: str, value: object) -> None:
+    assume(key not in Training.model_fields)
+    told = complaints_of({"models": {"x": {**ROW, "training": {key: value}}}})
+    assert told == [one for one in told if f"'{key}' is not known" in one]
+    assert len(told) == 1
+
+
+NONSENSE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(raw=NONSENSE, section=st.sampled_from(["models", "suites", "environments", "defaults", "groups"]))
+def test_nonsense_is_refused_in_words_or_accepted_but_never_crashes(raw: object, section: str) -> None:
+    try:
+        matrix = parse_matrix({"models": {"x": ROW}, section: raw})
+    except MatrixError as error:
+        told = error.complaints
+    else:
+        told = list(matrix.models)
+    assert told
+
+
+@given(batch=st.integers(1, 64), steps=st.integers(1, 64))
+def test_effective_batch_is_batch_times_accumulation(batch: int, steps: int) -> None:
+    assert Training(batch_size=batch, gradient_accumulation=steps).effective_batch == batch * steps

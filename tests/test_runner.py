@@ -1,0 +1,175 @@
+"""Commands run in a process group of their own, and leave nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bakeoff.command import Command
+from bakeoff.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit
+from bakeoff.runner import Runner, end_orphans, tail
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    made = Runner(tmp_path / "processes")
+    yield made
+    made.close()
+
+
+def python(code: str, **env: str) -> Command:
+    return Command((sys.executable, "-c", code), env)
+
+
+def run(runner: Runner, command: Command, log: Path, timeout_s: float = 60, stall_s: float = 60) -> float:
+    return runner.run(command, log, timeout_s=timeout_s, stall_s=stall_s).peak_memory_gib
+
+
+def gone(pid: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    return True
+
+
+def wait_until(condition: object, timeout_s: float = 20) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if callable(condition) and condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_output_goes_to_the_log_and_memory_is_measured(runner: Runner, tmp_path: Path) -> None:
+    peak = run(
+        runner,
+        python("x = bytearray(200 << 20); print('done', __import__('os').environ['A'])", A="b"),
+        tmp_path / "log",
+    )
+    assert (tmp_path / "log").read_text() == "done b\n"
+    assert peak > 0.19
+
+
+def test_a_crash_is_told_with_code_last_lines_log_and_the_line_to_run(runner: Runner, tmp_path: Path) -> None:
+    command = python("print('first'); raise SystemExit(3)")
+    with pytest.raises(CommandFailed) as caught:
+        run(runner, command, tmp_path / "log")
+    told = str(caught.value)
+    assert caught.value.returncode == 3
+    assert all(part in told for part in ("exit code 3", "first", str(tmp_path / "log"), str(command)))
+
+
+def test_a_segfault_does_not_take_us_along(runner: Runner, tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed, match="signal 11"):
+        run(runner, python("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"), tmp_path / "log")
+    run(runner, python("print('next')"), tmp_path / "next")
+    assert (tmp_path / "next").read_text() == "next\n"
+
+
+def test_a_forked_module_that_crashes_does_not_take_its_keeper_along(runner: Runner, tmp_path: Path) -> None:
+    """The warm path: the module is run in a fork, not in a new interpreter."""
+    warm = Command((sys.executable, "-m", "bakeoff.evalscope", "run", str(tmp_path / "no-plan.json")))
+    for _ in range(2):
+        with pytest.raises(CommandFailed) as caught:
+            runner.run(warm, tmp_path / "log", timeout_s=120, stall_s=120)
+        assert caught.value.returncode == 1
+    assert "no-plan.json" in tail(tmp_path / "log")
+
+
+def test_memory_that_ran_out_has_an_error_of_its_own(runner: Runner, tmp_path: Path) -> None:
+    with pytest.raises(OutOfMemory):
+        run(
+            runner,
+            python("raise RuntimeError('torch.OutOfMemoryError: CUDA out of memory. Tried')"),
+            tmp_path / "log",
+        )
+
+
+def test_a_command_past_its_time_limit_is_ended_with_its_children(runner: Runner, tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
+        f"open({str(tmp_path / 'child')!r}, 'w').write(str(p.pid)); time.sleep(600)"
+    )
+    with pytest.raises(TimeLimit, match="time limit of 2 s"):
+        run(runner, python(code), tmp_path / "log", timeout_s=2)
+    assert wait_until(lambda: gone(int((tmp_path / "child").read_text())))
+
+
+def test_silence_is_a_stall(runner: Runner, tmp_path: Path) -> None:
+    with pytest.raises(Stalled, match="printed nothing for 1 s"):
+        run(
+            runner,
+            python("import time; print('x', flush=True); time.sleep(600)"),
+            tmp_path / "log",
+            stall_s=1,
+        )
+
+
+def test_the_deaf_are_killed(runner: Runner, tmp_path: Path) -> None:
+    deaf = python(
+        "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    )
+    process = runner.start(deaf, tmp_path / "log")
+    assert wait_until(lambda: "up" in tail(tmp_path / "log"))
+    assert process.stop(grace_s=0.5) == -signal.SIGKILL
+
+
+def test_nothing_outlives_a_killed_owner(tmp_path: Path) -> None:
+    """kill -9 of the process that started a command ends the command."""
+    code = f"""
+import sys, time
+from pathlib import Path
+from bakeoff.command import Command
+from bakeoff.runner import Runner
+runner = Runner(Path({str(tmp_path)!r}) / "processes")
+process = runner.start(Command((sys.executable, "-c", "import time; time.sleep(600)")), Path({str(tmp_path)!r}) / "log")
+print(process.pid, flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout
+        pid = int(owner.stdout.readline())
+        assert not gone(pid)
+        owner.kill()
+        assert wait_until(lambda: gone(pid))
+
+
+def test_orphans_of_a_killed_run_are_ended_and_only_those(tmp_path: Path) -> None:
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    orphan, other = (subprocess.Popen(sleep, start_new_session=True) for _ in range(2))
+    try:
+        ask = [sys.executable, "-c", "import os; print(os.getpid())"]
+        dead_owner = int(subprocess.run(ask, capture_output=True, check=True).stdout)
+        for process, owner in ((orphan, dead_owner), (other, os.getpid())):
+            born = psutil.Process(process.pid).create_time()
+            note = {"pid": process.pid, "born": born, "owner": owner, "command": "x"}
+            (tmp_path / f"{process.pid}.json").write_text(json.dumps(note))
+        assert end_orphans(tmp_path) == ["x"]
+        assert gone(orphan.pid)
+        assert other.poll() is None
+    finally:
+        orphan.kill()
+        other.kill()
+
+
+def test_secrets_do_not_stay_in_a_log(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWANLAB_API_KEY", "planted-secret-1")
+    with pytest.raises(CommandFailed) as caught:
+        run(
+            runner,
+            python("import os; print(os.environ['SWANLAB_API_KEY']); raise SystemExit(1)"),
+            tmp_path / "log",
+        )
+    assert "planted-secret-1" not in str(caught.value) + (tmp_path / "log").read_text()

@@ -1,0 +1,114 @@
+"""Run once, keep, say why it ran again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bakeoff.errors import CommandFailed, NotInStore
+from bakeoff.stages import Done, Record, Stages, Timeline, differences
+from bakeoff.workspace import Workspace
+
+
+class Bench:
+    """A store with one stage whose work is counted."""
+
+    def __init__(self, root: Path, *, may_run: bool = True) -> None:
+        self.timeline = Timeline(root / "events.jsonl")
+        self.stages = Stages(Workspace(root), self.timeline, may_run=may_run)
+        self.ran = 0
+
+    def work(self, output: Path) -> Done:
+        self.ran += 1
+        output.write_text("made")
+        return Done("a command", 0.5, {"steps": 3})
+
+    def ensure(self, identity: dict[str, Any], work: Any = None) -> Record:
+        folder = self.stages.folder("train", "row", {"recipe": identity.get("recipe")})
+        folder.mkdir(parents=True, exist_ok=True)
+        return self.stages.ensure("train", "row", folder=folder, identity=identity, work=work or self.work)
+
+
+def test_a_stage_runs_once_and_says_that_it_was_reused(tmp_path: Path) -> None:
+    first, second = Bench(tmp_path), Bench(tmp_path)
+    assert first.ensure({"a": 1}).outcome == "ran"
+    record = second.ensure({"a": 1})
+    assert (record.outcome, second.ran, record.facts) == ("reused", 0, {"steps": 3})
+    assert record.why.startswith("reused: made ")
+
+
+def test_a_changed_input_is_told_in_words(tmp_path: Path) -> None:
+    Bench(tmp_path).ensure({"train": {"learning_rate": "2e-4"}})
+    record = Bench(tmp_path).ensure({"train": {"learning_rate": "1e-4"}})
+    assert record.why == "ran: train.learning_rate: '2e-4' is now '1e-4'"
+
+
+def test_another_recipe_is_kept_beside_and_says_what_differs(tmp_path: Path) -> None:
+    Bench(tmp_path).ensure({"recipe": "slow"})
+    assert Bench(tmp_path).ensure({"recipe": "fast"}).why == "ran: recipe: 'slow' is now 'fast'"
+    assert Bench(tmp_path).ensure({"recipe": "slow"}).outcome == "reused"
+
+
+def test_a_lost_output_is_made_again(tmp_path: Path) -> None:
+    record = Bench(tmp_path).ensure({"a": 1})
+    Path(record.output).unlink()
+    assert Bench(tmp_path).ensure({"a": 1}).why == "ran: its output is gone"
+
+
+@pytest.mark.parametrize("torn", ["", "{", '{"stage": "train"}', "[]", "null"])
+def test_a_torn_record_is_never_taken_for_a_whole_one(tmp_path: Path, torn: str) -> None:
+    record = Bench(tmp_path).ensure({"a": 1})
+    (Path(record.output).parent / "record.json").write_text(torn)
+    assert Bench(tmp_path).ensure({"a": 1}).outcome == "ran"
+
+
+def test_a_failure_is_not_repeated_in_the_same_run_but_in_the_next(tmp_path: Path) -> None:
+    def fail(output: Path) -> Done:
+        raise CommandFailed("no luck")
+
+    bench = Bench(tmp_path)
+    for _ in range(2):
+        with pytest.raises(CommandFailed, match="no luck"):
+            bench.ensure({"a": 1}, fail)
+    events = [json.loads(line) for line in bench.timeline.path.read_text().splitlines()]
+    assert [e["outcome"] for e in events if e["event"] == "stage"] == ["failed"]
+    assert Bench(tmp_path).ensure({"a": 1}).outcome == "ran"
+
+
+def test_what_may_not_run_says_how_to_run_it(tmp_path: Path) -> None:
+    with pytest.raises(NotInStore, match="pytest benchmarks/ -k row"):
+        Bench(tmp_path, may_run=False).ensure({"a": 1})
+
+
+def test_two_processes_do_a_stage_once(tmp_path: Path) -> None:
+    code = f"""
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_stages import Bench
+bench = Bench(Path({str(tmp_path)!r}))
+def slow(output):
+    time.sleep(0.5)
+    return bench.work(output)
+print(bench.ensure({{"a": 1}}, slow).outcome)
+"""
+    workers = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    assert sorted(worker.communicate(timeout=60)[0].strip() for worker in workers) == [
+        "ran",
+        "reused",
+        "reused",
+    ]
+
+
+def test_differences_shorten_digests_and_count_the_rest() -> None:
+    assert differences({"w": "a" * 64}, {"w": "b" * 64}) == "w: 'aaaaaaaaaa…' is now 'bbbbbbbbbb…'"
+    many = {str(n): n for n in range(9)}
+    assert differences({}, many).endswith("and 3 more")
+    assert differences(many, many) == ""

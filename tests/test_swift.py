@@ -1,0 +1,182 @@
+"""The command lines of ms-swift, held beside the guide's sections."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from bakeoff import engines, swift
+from bakeoff.matrix import ModelSpec, load_matrix
+
+ROOT = Path(__file__).parents[1]
+MODELS = load_matrix(ROOT / "model_matrix.yaml").models
+
+
+def words(line: object) -> dict[str, str]:
+    parts = str(line).split()
+    return {part: after for part, after in zip(parts, [*parts[1:], ""], strict=True) if part.startswith("--")}
+
+
+def test_training_line_of_the_guides_qwen_says_what_section_2_1_says() -> None:
+    line = swift.sft(MODELS["qwen2.5-7b"], base="Qwen/Qwen2.5-7B-Instruct", output=Path("/out"))
+    assert str(line).startswith("python -m swift.cli.sft --model Qwen/Qwen2.5-7B-Instruct --model_type qwen2")
+    said = words(line)
+    guide = {
+        "--template": "qwen2_5",
+        "--tuner_type": "lora",  # the guide's --train_type, renamed in ms-swift 4
+        "--dataset": "CodyWhy/mh-sharegpt-20250820",
+        "--torch_dtype": "bfloat16",
+        "--max_length": "3072",
+        "--gradient_checkpointing": "true",
+        "--per_device_train_batch_size": "8",
+        "--gradient_accumulation_steps": "4",
+        "--learning_rate": "0.0002",
+        "--num_train_epochs": "1",
+        "--warmup_ratio": "0.1",
+        "--save_steps": "200",
+        "--save_total_limit": "3",
+        "--logging_steps": "20",
+        "--output_dir": "/out",
+        "--report_to": "swanlab",
+        "--swanlab_project": "multi-model-psychology",
+        "--swanlab_mode": "cloud",
+    }
+    assert {flag: said.get(flag) for flag in guide} == guide
+
+
+def test_training_line_of_gpt_oss_says_what_section_2_6_says() -> None:
+    said = words(swift.sft(MODELS["gpt-oss-20b"], base="openai-mirror/gpt-oss-20b", output=Path("/out")))
+    guide = {
+        "--router_aux_loss_coef": "0.001",
+        "--learning_rate": "0.0001",
+        "--lora_rank": "8",
+        "--lora_alpha": "32",
+        "--target_modules": "all-linear",
+        "--per_device_train_batch_size": "1",
+        "--per_device_eval_batch_size": "1",
+        "--gradient_accumulation_steps": "16",
+        "--eval_steps": "50",
+        "--save_steps": "50",
+        "--save_total_limit": "2",
+        "--logging_steps": "5",
+        "--max_length": "2048",
+        "--warmup_ratio": "0.05",
+        "--dataloader_num_workers": "4",
+    }
+    assert {flag: said.get(flag) for flag in guide} == guide
+
+
+def test_outputs_land_where_they_are_looked_for() -> None:
+    said = words(swift.sft(MODELS["qwen2.5-7b"], base="m", output=Path("/out")))
+    assert said["--add_version"] == "false"
+
+
+def test_no_line_carries_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWANLAB_API_KEY", "s3cret-value")
+    assert "s3cret" not in str(swift.sft(MODELS["qwen2.5-7b"], base="m", output=Path("/o")))
+    assert "token" not in str(swift.sft(MODELS["qwen2.5-7b"], base="m", output=Path("/o")))
+
+
+def test_export_merges_as_section_3_does() -> None:
+    line = swift.export(MODELS["qwen2.5-7b"], checkpoint=Path("/c"), base="m", output=Path("/e"))
+    said = words(line)
+    assert str(line).startswith("python -m swift.cli.export ")
+    assert (said["--adapters"], said["--merge_lora"], said["--max_shard_size"]) == ("/c", "true", "2GB")
+    assert (said["--safe_serialization"], said["--output_dir"]) == ("true", "/e")
+
+
+def test_the_guides_engine_is_its_own_server_on_merged_weights() -> None:
+    line = engines.serve(MODELS["qwen2.5-7b"], model="/e", served_name="qwen2.5-7b-sft", port=8000)
+    assert "-m lmdeploy serve api_server /e --model-name qwen2.5-7b-sft --server-name 127.0.0.1" in str(line)
+    assert words(line)["--session-len"] == "4096"
+    assert (
+        words(engines.serve(MODELS["gpt-oss-20b"], model="/e", served_name="x", port=1))["--session-len"]
+        == "2048"
+    )
+
+
+@pytest.mark.parametrize("engine", ["transformers", "lmdeploy", "vllm", "sglang"])
+def test_every_engine_binds_to_the_loopback_interface(engine: str) -> None:
+    row = MODELS["qwen2.5-7b"]
+    spec = row.model_copy(update={"serving": row.serving.model_copy(update={"engine": engine})})
+    assert "127.0.0.1" in engines.serve(spec, model="/m", served_name="n", port=8000).argv
+
+
+def test_way_a_gives_the_adapter_to_an_engine_that_loads_it() -> None:
+    spec = MODELS["tiny-qwen2"]
+    line = engines.serve(spec, model="/base", adapter=Path("/lora"), served_name="n", port=8000)
+    assert words(line)["--adapters"] == "/lora"
+    assert words(line)["--model"] == "/base"
+
+
+def checkpoint(folder: Path, step: int) -> Path:
+    made = folder / f"checkpoint-{step}"
+    made.mkdir(parents=True)
+    (made / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": 20}))
+    header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    (made / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    for name in ("optimizer.pt", "scheduler.pt"):
+        with zipfile.ZipFile(made / name, "w") as archive:
+            archive.writestr("data", b"x" * 100)
+    return made
+
+
+def test_newest_whole_checkpoint_is_found_by_number_not_by_name(tmp_path: Path) -> None:
+    for step in (9, 10, 2):
+        checkpoint(tmp_path, step)
+    (tmp_path / "checkpoint-10-merged").mkdir()
+    found = swift.last_checkpoint(tmp_path)
+    assert found
+    assert found.name == "checkpoint-10"
+
+
+@pytest.mark.parametrize(
+    "name", ["trainer_state.json", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt"]
+)
+def test_a_checkpoint_that_a_kill_cut_short_is_passed_over(tmp_path: Path, name: str) -> None:
+    checkpoint(tmp_path, 10)
+    torn = checkpoint(tmp_path, 20) / name
+    torn.write_bytes(torn.read_bytes()[:-5])
+    found = swift.last_checkpoint(tmp_path)
+    assert found
+    assert found.name == "checkpoint-10"
+    assert name in swift.why_incomplete(tmp_path / "checkpoint-20")
+
+
+def test_no_checkpoint_is_none(tmp_path: Path) -> None:
+    assert swift.last_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_weights_that_lack_a_shard_are_broken(tmp_path: Path) -> None:
+    assert "no config.json" in swift.why_weights_broken(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    header = b"{}"
+    (tmp_path / "model-1.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    assert swift.why_weights_broken(tmp_path) == ""
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "lacks model-2.safetensors" in swift.why_weights_broken(tmp_path)
+
+
+def test_training_facts_count_a_resumed_step_once(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 20)
+    rows = [
+        {"loss": 3.0, "global_step/max_steps": "10/20"},
+        {"loss": 9.0, "global_step/max_steps": "20/20"},
+        {"loss": 1.0, "global_step/max_steps": "20/20", "token_acc": 0.9},
+        {"train_runtime": 2.5},
+    ]
+    (tmp_path / "logging.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    facts = swift.training_facts(tmp_path)
+    assert facts["loss_curve"] == [[10, 3.0], [20, 1.0]]
+    assert (facts["global_step"], facts["max_steps"], facts["train_s"]) == (20, 20, 2.5)
+
+
+def test_rows_on_the_cpu_are_told_so() -> None:
+    spec: ModelSpec = MODELS["tiny-qwen2"]
+    line = swift.sft(spec, base="m", output=Path("/o"))
+    assert words(line)["--use_cpu"] == "true"
+    assert line.env["CUDA_VISIBLE_DEVICES"] == ""
