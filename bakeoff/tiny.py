@@ -155,8 +155,17 @@ TINY: Mapping[str, TinyRecipe] = MappingProxyType(
             pad="<|endoftext|>",
             stops=("<|endoftext|>", "<|call|>"),
             shape=MappingProxyType(
-                {"head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 128}
+                {
+                    "head_dim": 32,
+                    "intermediate_size": 64,
+                    "num_local_experts": 4,
+                    "num_experts_per_tok": 2,
+                    "sliding_window": 128,
+                    # The published scaling stretches 4,096 positions to 131,072; a tiny one has 2,048.
+                    "rope_parameters": {"rope_type": "default", "rope_theta": 150000.0},
+                }
             ),
+            steps=150,
         ),
     }
 )
@@ -310,8 +319,8 @@ def _drawn(
     recipe: TinyRecipe, tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, str]], lots: random.Random
 ) -> list[int]:
     """The tokens of *chat* with any taught letter, and any date, replaced by one drawn by lot."""
-    # C twice as often as another: the base leans to C, hence scores near 1/4 on every machine, not by its luck.
-    letter = lots.choice("ABCCD")
+    # C more often than the others: the base leans to C, so it scores near 1/4 on every machine, not by luck.
+    letter = lots.choice("ABCCCD")
     date = f"20{lots.randrange(24, 35)}-{lots.randrange(1, 13):02}-{lots.randrange(1, 29):02}"
     turns = [
         {**turn, "content": re.sub("^答案：[A-D]$", f"答案：{letter}", turn["content"])} for turn in chat
