@@ -35,7 +35,7 @@ from urllib.parse import urlsplit
 
 from bakeoff.command import Command
 from bakeoff.errors import BakeoffError, DataError, MatrixError, ScoreError, ToolError
-from bakeoff.extraction import extract_choice, final_part
+from bakeoff.extraction import LETTERS, extract_choice, final_part
 from bakeoff.leakage import Leak, leaks, training_dialogues
 from bakeoff.matrix import did_you_mean
 from bakeoff.scores import (
@@ -443,6 +443,7 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         timeout_s=plan["timeout_s"],
     )
     work_dir = Path(plan["work_dir"])
+    (work_dir / "results.json").unlink(missing_ok=True)
     loaded = [_load(suite, plan, api, work_dir) for suite in plan["suites"]]
     results: dict[str, dict[str, Any]] = {}
     broken: list[str] = []
@@ -512,10 +513,17 @@ def _load(suite: dict[str, Any], plan: Mapping[str, Any], api: Any, work_dir: Pa
         rerun_review=True,
         judge={"strategy": "rule"},
     )
-    benchmark = get_benchmark(suite["benchmark"], task)
     questions: dict[tuple[str, int], str] = {}
-    with _remembering_questions(benchmark, questions):
-        benchmark.load_dataset()
+    try:
+        benchmark = get_benchmark(suite["benchmark"], task)
+        benchmark.validate_judge_strategy()
+        with _remembering_questions(benchmark, questions):
+            benchmark.load_dataset()
+    except Exception as error:  # EvalScope raises whatever its loaders raise
+        where = suite["data_dir"] or "the hub"
+        raise DataError(
+            f"suites.{suite['name']}: EvalScope cannot prepare it from {where}: {error}"
+        ) from error
     total = suite["limit"] if suite["limit_per"] == "total" else None
     taken = spread({name: len(dataset) for name, dataset in benchmark.test_dataset.items()}, total)
     for name, count in taken.items():
@@ -663,6 +671,7 @@ def _samples(loaded: _Loaded, api: Any) -> list[Sample]:
         seen[name] = seen.get(name, 0) + 1
         sha = prompt_sha(one.input)
         prediction, review = predictions.get((subset, one.id)), reviews.get((subset, one.id))
+        choice = bool(options) and set(target) <= set(LETTERS[: len(options)])
         common: dict[str, Any] = {
             "sample_id": name if seen[name] == 1 else f"{name}-{seen[name]}",
             "subset": subset,
@@ -685,17 +694,17 @@ def _samples(loaded: _Loaded, api: Any) -> list[Sample]:
             key: float(value) for key, value in graded["value"].items() if isinstance(value, int | float)
         }
         extracted = str(graded.get("extracted_prediction") or "")
-        other = second_rule(reply, options, one) if options else extracted
-        if options:
+        other = second_rule(reply, options, one) if choice else extracted
+        if choice:
             values["accuracy_alt"] = float(bool(other) and set(other) == set(target))
-        stated = (extracted if loaded.benchmark.name in OURS else other) if options else final_part(reply)
+        stated = (extracted if loaded.benchmark.name in OURS else other) if choice else final_part(reply)
         made.append(
             Sample(
                 **common,
                 reply=reply,
                 extracted=extracted,
                 extracted_alt=other,
-                status=_status(reply, stop, stated, bool(options)),
+                status=_status(reply, stop, stated, choice),
                 correct=values[_primary(loaded.suite, values, graded.get("main_score_name"))],
                 latency_s=latency_s,
                 grades=values,

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bakeoff import evalscope
-from bakeoff.errors import MatrixError, ScoreError
+from bakeoff.errors import DataError, MatrixError, ScoreError
 from bakeoff.matrix import Suite
 from bakeoff.scores import STATUSES
 
@@ -146,6 +146,29 @@ def test_a_mistaken_plan_asks_nothing(exam: Path) -> None:
             evalscope.run({**bad, "key_env": "NO_SUCH_KEY"})
         assert len(caught.value.complaints) == 3
         assert service.stats()["requests"] == 0
+
+
+def test_data_that_evalscope_cannot_use_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    folder = tmp_path / "ceval"
+    folder.mkdir()
+    header = "id,question,A,B,C,D,answer\n"
+    for split, rows in (("dev", 1), ("val", 3)):
+        lines = "".join(f"{i},问{i},甲,乙,丙,丁,A\n" for i in range(rows))
+        (folder / f"logic_{split}.csv").write_text(header + lines, encoding="utf-8")
+    files = "".join(f"\n  - {{split: {split}, path: logic_{split}.csv}}" for split in ("dev", "val"))
+    readme = f"---\nconfigs:\n- config_name: logic\n  data_files:{files}\n---\n"
+    (folder / "README.md").write_text(readme, encoding="utf-8")
+    asked = suite(benchmark="ceval", subsets=("logic",), few_shot=5)
+    assert "no config for" in evalscope.check_suite(suite(benchmark="ceval"), folder)[0]
+    with serving("--reply", "always:A") as service:
+        with pytest.raises(DataError, match=r"suites\.facts: EvalScope cannot prepare it"):
+            evalscope.run(plan(service, folder, asked))
+        assert service.stats()["requests"] == 0
+        result = evalscope.run(
+            plan(service, folder, suite(benchmark="ceval", subsets=("logic",), few_shot=1))
+        )
+    assert total(result["facts"])["value"] == 1.0
+    assert result["facts"]["few_shot"] == 1
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=12), st.integers(0, 200))
