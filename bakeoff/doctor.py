@@ -215,7 +215,14 @@ def _packages(visit: _Visit) -> Iterator[Finding]:
                     f"the code of {row.model_type} models has no flash attention",
                     "training: {attention: null, packing: false} for this row",
                 )
-        if row.trains and row.training.fused_loss and not row.on_cpu:
+        if row.trains and row.training.fused_loss and row.model_type in REMOTE_CODE:
+            yield Finding(
+                "error",
+                row.name,
+                f"no fused loss knows the code of {row.model_type} models",
+                "training: {fused_loss: false, batch_size: 4, gradient_accumulation: 8}: the same effective batch",
+            )
+        elif row.trains and row.training.fused_loss and not row.on_cpu:
             wanted.append(
                 ("liger-kernel", "fused_loss: false (four times the memory), or install liger-kernel")
             )
@@ -260,14 +267,12 @@ def _devices(visit: _Visit) -> Iterator[Finding]:
         best = max(card.free_gib for card in found)
         if shape is None:
             continue
-        need = memory.training_gib(shape, row.training) if row.trains else memory.serving_gib(shape, row)
+        fusible = row.model_type not in REMOTE_CODE
+        training = row.training if fusible else row.training.model_copy(update={"fused_loss": False})
+        need = memory.training_gib(shape, training) if row.trains else memory.serving_gib(shape, row)
         if need > best:
-            rungs = (
-                [memory.training_gib(shape, rung) for rung in memory.ladder(row.training)]
-                if row.trains
-                else []
-            )
-            fits = any(rung <= best for rung in rungs)
+            rungs = memory.ladder(training, fused_loss=fusible)
+            fits = row.trains and any(memory.training_gib(shape, rung) <= best for rung in rungs)
             yield Finding(
                 "warning" if fits else "error",
                 row.name,

@@ -117,7 +117,12 @@ def broken_matrix(tmp_path: Path, port: int) -> dict[str, Any]:
                 "model_type": "chatglm3",
                 "template": "chatglm4",
                 "dataset": ["some/hub-dataset"],
-                "training": {"tracker": "none"},
+                "training": {
+                    "tracker": "none",
+                    "fused_loss": True,
+                    "batch_size": 4,
+                    "gradient_accumulation": 8,
+                },
                 "needs": {"gpu_memory_gib": 10},
             },
             "flash": {
@@ -158,6 +163,8 @@ EXPECTED = (
     ("error", "nameless", "cannot tell the model type of 'x/mine'"),
     ("error", "remote", "remote code was written for transformers 4, and environment 'default'"),
     ("error", "flash", "remote code was written for transformers 4, and environment 'bare'"),
+    ("error", "remote", "no fused loss knows the code of chatglm3"),
+    ("warning", "comparability", "effective batch: "),
     ("error", "flash", "lmdeploy no longer serves Baichuan"),
     ("error", "flash", "has no flash attention"),
     ("error", "flash", "needs flash-attn in environment 'bare'"),
@@ -165,8 +172,8 @@ EXPECTED = (
     ("error", "served", "needs swanlab in environment 'bare'"),
     ("error", "served", "is served by vllm"),
     ("warning", "GPU 0", "are taken by other processes"),
-    ("warning", "remote", "GiB of device memory; the freest card has 35"),
-    ("error", "served", "GiB of device memory; the freest card has 35"),
+    ("warning", "remote", "GiB of device memory; the freest card has 30"),
+    ("error", "served", "GiB of device memory; the freest card has 30"),
     ("error", "disk", "GiB; "),
     ("warning", "dataset", "silently drop 1 of 7 rows"),
     ("warning", "dataset", "1 of 6 dialogues end on the client"),
@@ -194,12 +201,12 @@ EXPECTED = (
 
 
 NVIDIA_SMI = """#!/bin/sh
-echo "0, A card, 81920, 35840"
+echo "0, A card, 81920, 30720"
 """
 
 
 def plant_card(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A card of 80 GiB of which 35 are free, as nvidia-smi would tell."""
+    """A card of 80 GiB of which 30 are free, as nvidia-smi would tell."""
     folder.mkdir()
     (folder / "nvidia-smi").write_text(NVIDIA_SMI)
     (folder / "nvidia-smi").chmod(0o755)

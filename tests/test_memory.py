@@ -23,6 +23,11 @@ def test_every_rung_keeps_the_effective_batch_and_the_ladder_ends_at_one(batch, 
     assert [r.batch_size for r in rungs] == sorted((r.batch_size for r in rungs), reverse=True)
 
 
+def test_the_ladder_of_a_model_that_no_fused_loss_knows_begins_with_the_batch():
+    rungs = [(t.fused_loss, t.batch_size) for t in ladder(Training(), fused_loss=False)]
+    assert rungs == [(False, 4), (False, 2), (False, 1)]
+
+
 def test_recomputation_comes_before_a_smaller_batch():
     first, second, *_ = ladder(Training(gradient_checkpointing=False))
     assert (first.fused_loss, first.gradient_checkpointing) == (True, False)
