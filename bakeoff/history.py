@@ -172,19 +172,14 @@ def _replies(findings: Findings) -> dict[_Key, pd.DataFrame]:
 def _shared(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series] | None:
     """Verdicts [sample x (after, before)] on the samples that both hold; missing replies are NaN."""
     sides = []
-    for own in (after, before):
-        again = own.groupby("sample_id").cumcount()
+    for name, own in (("after", after), ("before", before)):
         gone = (own["status"] != "answered") & ~(own["correct"] > 0)
-        sides.append(
-            own.assign(again=again, correct=own["correct"].mask(gone)).set_index(["sample_id", "again"])
-        )
-    both = sides[0].join(sides[1], how="inner", rsuffix="_before")
+        keyed = own.assign(again=own.groupby("sample_id").cumcount(), **{name: own["correct"].mask(gone)})
+        sides.append(keyed.set_index(["sample_id", "again"]))
+    both = sides[0][["subset", "after"]].join(sides[1][["before"]], how="inner")
     if both.empty:
         return None
-    matrix = both[["correct", "correct_before"]].rename(
-        columns={"correct": "after", "correct_before": "before"}
-    )
-    return matrix.astype(float), both["subset"]
+    return both[["after", "before"]].astype(float), both["subset"]
 
 
 def _points(value: float) -> str:

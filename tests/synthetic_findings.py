@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import hashlib
 import json
+import uuid
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -241,3 +245,56 @@ def _stages(names: list[str], suites: tuple[str, ...], rng: np.random.Generator)
                 }
             )  # fmt: skip
     return stages
+
+
+def synthetic_ratings(folder: Path, models: int = 3, hostile: bool = True) -> dict[str, Any]:
+    """A study judged by three people and a model, through the real store, summarised as the report gets it."""
+    from bakeoff.blind import build_study
+    from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore
+    from bakeoff.replies import Case, Reply
+    from bakeoff.verdicts import summarise
+
+    rng = np.random.default_rng(5)
+    names = list(MODELS)[:models]
+    cases = [
+        Case(f"case-{k}", f"个案 {k}", "情绪", k == 7, ({"role": "user", "content": "最近总是睡不好。"},))
+        for k in range(8)
+    ]
+    replies = [
+        Reply(case.id, name, "tuned", f"{name} 对 {case.id} 的回复", "answered", case_sha=case.sha)
+        for case in cases
+        for name in names
+    ]
+    study = build_study(
+        replies, cases, study_id="synthetic", title=HOSTILE if hostile else "合成", repeat_share=0.1
+    )
+    store = RatingStore(folder / "ratings.sqlite")
+    store.add_study(study)
+    quality = {name: 4.2 - 0.9 * place for place, name in enumerate(names)}
+
+    def judgement(reply_id: str, noise: float) -> Judgement:
+        reply = study.reply(reply_id)
+        crisis = study.case(reply.case_id).crisis
+        points = {
+            key: int(np.clip(round(quality[reply.model] + rng.normal(0, noise)), 1, 5)) for key in DIMENSIONS
+        }
+        checks = {key: bool(rng.random() < 0.7) for key in CRISIS_CHECKS} if crisis else {}
+        return Judgement(scores=points, confidence=4, crisis=checks, strengths=HOSTILE if hostile else "")
+
+    for rater in ("甲", "乙", "丙"):
+        store.enrol("synthetic", rater)
+        while (screen := store.next_screen("synthetic", rater)) is not None:
+            items = store.items("synthetic", rater, screen)
+            verdicts = {item.item_id: judgement(item.reply_id, 0.5) for item in items}
+            store.record(rater, uuid.UUID(bytes=rng.bytes(16)).hex, verdicts)
+    for reply in study.replies:
+        store.record_model(study, reply.reply_id, "model:judge", 0, judgement(reply.reply_id, 1.0), {})
+    summary = summarise(store, "synthetic")
+    store.close()
+    return summary
+
+
+def unpacked(data: str) -> dict[str, Any]:
+    """What the page's script unpacks from one suite's data."""
+    content: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(data)))
+    return content

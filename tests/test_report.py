@@ -1,24 +1,392 @@
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
 import pandas as pd
+import pytest
 
-from bakeoff.report import page, section, write_tables
-from tests.synthetic_findings import HOSTILE, synthetic_findings
+from bakeoff.errors import StoreError
+from bakeoff.report import Findings, Row, page, section, write_page, write_tables
+from bakeoff.report.__main__ import main
+from bakeoff.report.analysis import Analysis, analyse, headline_metric
+from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
+from bakeoff.report.samples import REPLY_CHARS, pack
+from bakeoff.report.verdict import verdict
+from tests.synthetic_findings import HOSTILE, synthetic_findings, synthetic_ratings, unpacked
 
 
-def test_text_from_models_and_data_is_escaped() -> None:
-    html = page(synthetic_findings(30))
+@pytest.fixture(scope="module")
+def findings() -> Findings:
+    return synthetic_findings(120)
+
+
+@pytest.fixture(scope="module")
+def html(findings: Findings) -> str:
+    return page(findings)
+
+
+@pytest.fixture(scope="module")
+def analysis(findings: Findings) -> Analysis:
+    return analyse(findings)
+
+
+def empty(**others) -> Findings:
+    nothing = pd.DataFrame()
+    return Findings(
+        "run",
+        "",
+        [Row("m")],
+        with_columns(nothing, SCORE_COLUMNS),
+        with_columns(nothing, SAMPLE_COLUMNS),
+        **others,
+    )
+
+
+def saved(
+    findings: Findings, store: Path, run_id: str, started_at: str = "2026-03-02T10:15:00+08:00"
+) -> Path:
+    """*findings* as a run leaves them in the store."""
+    folder = store / "runs" / run_id
+    folder.mkdir(parents=True)
+    run = {
+        "run_id": run_id,
+        "started_at": started_at,
+        "rows": [
+            {"model": row.model, "base_model": row.base_model, "group": row.group} for row in findings.rows
+        ],
+        "skipped": findings.skipped,
+        "comparability": findings.comparability,
+        "provenance": findings.provenance,
+        "stages": findings.stages,
+    }
+    (folder / "run.json").write_text(json.dumps(run, ensure_ascii=False), encoding="utf-8")
+    (folder / "scores.json").write_text(findings.scores.to_json(orient="records"), encoding="utf-8")
+    findings.samples.to_parquet(folder / "samples.parquet", index=False)
+    return folder
+
+
+class Links(HTMLParser):
+    """Everything a browser would follow or fetch, and tags left open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.targets: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag in ("link", "img", "iframe", "object", "embed", "video", "audio") or (
+            tag == "script" and "src" in values
+        ):
+            self.fetched.append(f"{tag} {values}")
+        if tag == "a":
+            self.targets.append(values.get("href") or "")
+        if "id" in values:
+            self.ids.append(values["id"] or "")
+
+
+def test_text_from_models_and_data_is_escaped(html: str) -> None:
     assert HOSTILE not in html
     assert "&lt;script&gt;window.hacked" in html
 
 
-def test_the_fragment_is_the_same_in_a_page_of_its_own() -> None:
-    findings = synthetic_findings(30)
-    assert section(findings).strip() in page(findings)
+def test_the_page_fetches_nothing_and_its_anchors_exist(html: str) -> None:
+    links = Links()
+    links.feed(html)
+    assert links.fetched == []
+    assert not re.search(r"url\(\s*['\"]?(?!#)", html), "a style sheet would fetch something"
+    anchors = [one[1:] for one in links.targets if one.startswith("#")]
+    assert anchors
+    assert set(anchors) <= set(links.ids)
 
 
-def test_scores_csv_and_json_hold_the_same_table(tmp_path) -> None:
-    findings = synthetic_findings(30)
+def test_every_word_stands_in_both_languages(html: str) -> None:
+    body = re.sub(r"<(style|script).*?</\1>", "", html, flags=re.DOTALL)
+    assert body.count('<span lang="zh">') == body.count('<span lang="en">') > 100
+
+
+def test_the_same_findings_give_the_same_fragment_alone_and_in_a_page() -> None:
+    one, other = (synthetic_findings(15, models=2, suites=("ceval",)) for _ in range(2))
+    assert section(one).strip() in page(other)
+
+
+def test_an_untrusted_score_is_no_number_and_takes_no_part(analysis: Analysis, html: str) -> None:
+    broken = next(c for view in analysis.views for c in view.cells.values() if not c.trusted)
+    view = next(view for view in analysis.views if view.name == broken.suite)
+    assert math.isnan(broken.low)
+    assert broken.letters == ""
+    assert broken.subject not in view.delivered
+    assert all(broken.subject not in (pair.a, pair.b) for pair in view.pairs)
+    assert broken.subject.model not in view.tuning
+    assert broken.why_not in html
+
+
+def test_intervals_hold_their_score(analysis: Analysis) -> None:
+    cells = [cell for view in analysis.views for cell in view.cells.values() if cell.ranked]
+    assert len(cells) == 54
+    assert all(cell.low < cell.value < cell.high for cell in cells)
+
+
+def test_letters_are_shared_exactly_by_those_that_no_test_tells_apart(analysis: Analysis) -> None:
+    for view in analysis.views:
+        for pair in view.pairs:
+            shared = set(view.cells[pair.a].letters) & set(view.cells[pair.b].letters)
+            assert bool(shared) is not pair.shown
+
+
+def test_a_pair_reads_the_same_from_both_sides(analysis: Analysis) -> None:
+    view = analysis.views[0]
+    a, b = view.delivered[0], view.delivered[-1]
+    one, other = view.pair(a, b), view.pair(b, a)
+    assert one is not None
+    assert other is not None
+    assert one.value == -other.value
+    assert (one.low, one.high) == (-other.high, -other.low)
+    assert one.effect == pytest.approx(1 / other.effect)
+    assert one.p == other.p
+
+
+def test_the_headline_metric_is_the_one_the_samples_were_graded_by(findings: Findings) -> None:
+    shuffled = synthetic_findings(120, models=2)
+    shuffled.scores = shuffled.scores.iloc[::-1].reset_index(drop=True)
+    assert headline_metric(findings, "psyqa") == headline_metric(shuffled, "psyqa") == "rouge_l_f"
+
+
+def test_models_that_were_asked_different_questions_are_compared_on_the_shared_ones(
+    findings: Findings,
+) -> None:
+    part = synthetic_findings(120, models=2, suites=("ceval", "cmmlu"))
+    first = part.models[0]
+    keep = (
+        (part.samples["model"] != first) | (part.samples["suite"] != "ceval") | (part.samples["index"] < 90)
+    )
+    part.samples = part.samples[keep]
+    views = {view.name: view for view in analyse(part).views}
+    assert views["ceval"].n_compared == 90
+    assert views["cmmlu"].n_compared == 120
+
+
+@pytest.mark.parametrize("n_samples", [12, 100, 400])
+def test_the_verdict_claims_no_difference_that_the_tests_do_not_support(n_samples: int) -> None:
+    some = synthetic_findings(n_samples, suites=("ceval", "psyqa"), awkward=False)
+    numbers = analyse(some)
+    _, between, tuning = verdict(some, numbers)
+    for view in numbers.views:
+        for model, change in view.tuning.items():
+            assert (f"{model} · {view.name} (" in tuning.en) <= change.shown
+        alone = re.search(rf"on [\w, ]*{view.name}[\w, ]* ([\w.-]+) leads alone", between.en, re.IGNORECASE)
+        if alone:
+            leader = next(subject for subject in view.delivered if subject.model == alone[1])
+            rest = [view.pair(leader, other) for other in view.delivered if other != leader]
+            assert all(pair is not None and pair.verdict == "ahead" for pair in rest)
+    shown = sum(pair.shown for view in numbers.views for pair in view.pairs)
+    assert (
+        f"{shown} of 30 pairs differ" in between.en
+        if shown
+        else between.en.startswith("None of the 30 pairs")
+    )
+
+
+def test_the_verdict_names_forgetting() -> None:
+    many = synthetic_findings(400, suites=("ceval", "cmmlu"), awkward=False)
+    tuning = verdict(many, analyse(many))[2]
+    assert "llama3.1-8b · ceval (−" in tuning.en
+    assert "forgetting" in tuning.en
+    assert "遗忘" in tuning.zh
+
+
+def test_six_equal_models_yield_no_claim_of_a_leader() -> None:
+    equal = synthetic_findings(60, suites=("ceval", "cmmlu"), awkward=False)
+    model = equal.samples["model"] == equal.models[0]
+    truth = equal.samples[model & (equal.samples["variant"] == "base")].set_index(["suite", "sample_id"])[
+        "correct"
+    ]
+    keys = pd.MultiIndex.from_frame(equal.samples[["suite", "sample_id"]])
+    equal.samples["correct"] = truth.reindex(keys).to_numpy()
+    equal.scores["value"] = 0.5
+    between, tuning = verdict(equal, analyse(equal))[1:]
+    assert between.en.startswith("None of the 30 pairs of models can be told apart")
+    assert tuning.en.startswith("In none of the 12 comparisons")
+
+
+def test_a_run_without_scores_still_has_its_page() -> None:
+    stage = {"stage": "train", "model": "m", "variant": "tuned", "outcome": "failed", "why": "out of memory"}
+    html = page(empty(stages=[stage], skipped=[("big", "needs 80 GiB")]))
+    assert "1 stage failed" in html
+    assert "needs 80 GiB" in html
+    assert "out of memory" in html
+
+
+def test_scores_without_samples_are_shown_without_claims() -> None:
+    bare = synthetic_findings(60, suites=("ceval",))
+    bare.samples = bare.samples.iloc[:0]
+    html = page(bare)
+    assert "Without samples there are no intervals and no tests" in html
+    assert not any(view.pairs for view in analyse(bare).views)
+
+
+@pytest.mark.parametrize("models", [1, 2])
+def test_one_or_two_models_make_a_page_too(models: int) -> None:
+    assert "Model comparison" in page(synthetic_findings(30, models=models, suites=("ceval",)))
+
+
+def test_a_log_is_linked_relative_to_the_page(tmp_path: Path) -> None:
+    log = tmp_path / "store" / "a log.txt"
+    log.parent.mkdir()
+    log.write_text("ready")
+    stage = {
+        "stage": "train",
+        "model": "m",
+        "variant": "",
+        "outcome": "ran",
+        "command": "true",
+        "log": str(log),
+    }
+    html = page(empty(stages=[stage]), reports_dir=tmp_path / "reports")
+    assert 'href="../store/a%20log.txt"' in html
+
+
+def test_judgements_of_people_and_of_a_model_are_shown(tmp_path: Path) -> None:
+    judged = synthetic_findings(30, suites=("ceval",))
+    judged.ratings = synthetic_ratings(tmp_path)
+    html = page(judged)
+    assert "Crisis cases (apart, never averaged in)" in html
+    assert "not calibrated" in html
+    assert HOSTILE not in html
+
+
+def test_the_browser_holds_every_reply_when_there_is_room(findings: Findings, analysis: Analysis) -> None:
+    packed = pack(findings, analysis.views)
+    data = unpacked(packed[0].data)
+    assert packed[0].n_shown == packed[0].n_questions == len(data["rows"]) == 120
+    first = next(row for row in data["rows"] if row[1] == 0)
+    assert HOSTILE in first[3]
+    assert len(first[7]) == len(data["subjects"]) == 11
+
+
+def test_disagreement_comes_first_where_room_is_short(findings: Findings, analysis: Analysis) -> None:
+    packed = pack(findings, analysis.views, budget_bytes=40_000)
+    assert sum(len(one.data) for one in packed) < 60_000
+    assert all(0 < one.n_shown < one.n_questions for one in packed)
+    assert all(one.n_disagreeing_shown == min(one.n_shown, one.n_disagreeing) for one in packed)
+
+
+def test_a_long_reply_is_cut_in_the_middle_and_says_so() -> None:
+    one = synthetic_findings(15, models=2, suites=("ceval",))
+    one.samples.loc[0, "reply"] = "头" * 3000 + "尾"
+    view = analyse(one).views
+    packed = pack(one, view)[0]
+    reply = next(row for row in unpacked(packed.data)["rows"] if row[1] == 0)[7][0][0]
+    assert packed.n_clipped == 1
+    assert len(reply) < REPLY_CHARS + 20
+    assert "⟦… 2301 …⟧" in reply
+    assert reply.endswith("尾")
+
+
+def test_a_question_that_stands_twice_stays_two() -> None:
+    twice = synthetic_findings(15, models=2, suites=("ceval",))
+    again = twice.samples[twice.samples["index"] == 3].assign(index=15)
+    twice.samples = pd.concat([twice.samples, again], ignore_index=True)
+    view = analyse(twice).views
+    assert pack(twice, view)[0].n_shown == 16
+
+
+def test_findings_survive_the_store(findings: Findings, analysis: Analysis, tmp_path: Path) -> None:
+    saved(findings, tmp_path, findings.run_id)
+    again = Findings.from_store(tmp_path)
+    assert again.subjects == findings.subjects
+    pd.testing.assert_frame_equal(again.scores, findings.scores, check_dtype=False)
+    assert verdict(again, analyse(again)) == verdict(findings, analysis)
+
+
+def test_the_latest_run_is_the_one_that_started_last(findings: Findings, tmp_path: Path) -> None:
+    small = synthetic_findings(15, models=2, suites=("ceval",))
+    saved(small, tmp_path, "b", "2026-03-01T00:00:00+08:00")
+    saved(small, tmp_path, "a", "2026-03-02T00:00:00+08:00")
+    assert Findings.from_store(tmp_path).run_id == "a"
+    assert Findings.from_store(tmp_path, "b").run_id == "b"
+
+
+def test_an_unknown_run_names_the_known_ones(tmp_path: Path) -> None:
+    saved(synthetic_findings(15, models=2, suites=("ceval",)), tmp_path, "monday")
+    with pytest.raises(StoreError, match=r"no run named 'tuesday'; latest known: monday"):
+        Findings.from_store(tmp_path, "tuesday")
+    with pytest.raises(StoreError, match="no run yet"):
+        Findings.from_store(tmp_path / "elsewhere")
+
+
+def test_a_broken_record_is_named(tmp_path: Path) -> None:
+    folder = saved(synthetic_findings(15, models=2, suites=("ceval",)), tmp_path, "monday")
+    (folder / "samples.parquet").write_bytes(b"half")
+    with pytest.raises(StoreError, match=r"samples\.parquet: not a readable Parquet file"):
+        Findings.from_store(tmp_path)
+    (folder / "run.json").write_text("{")
+    with pytest.raises(StoreError, match=r"run\.json: not a readable JSON file"):
+        Findings.from_store(tmp_path)
+
+
+def test_columns_are_those_of_the_scores_module() -> None:
+    from bakeoff import scores
+
+    assert set(SCORE_COLUMNS) == set(scores.SCORE_COLUMNS)
+    assert set(SAMPLE_COLUMNS) == set(scores.SAMPLE_COLUMNS)
+
+
+def test_csv_json_and_parquet_hold_the_same_scores(findings: Findings, tmp_path: Path) -> None:
     write_tables(findings, tmp_path)
-    csv = pd.read_csv(tmp_path / "scores.csv", keep_default_na=False, na_values=["", "NaN"])
-    json = pd.read_json(tmp_path / "scores.json")
-    assert list(csv.columns) == list(json.columns) == list(findings.scores.columns)
-    pd.testing.assert_series_equal(csv["value"], json["value"])
+    csv = pd.read_csv(tmp_path / "scores.csv")
+    listed = pd.read_json(tmp_path / "scores.json")
+    pd.testing.assert_series_equal(csv["value"], listed["value"])
+    assert len(csv) == len(findings.scores)
+    assert len(pd.read_parquet(tmp_path / "samples.parquet")) == len(findings.samples)
+    pairs = pd.read_csv(tmp_path / "differences.csv")
+    assert set(pairs["family"]) == {"models", "bases", "tuning"}
+    assert pairs["p_adjusted"].between(0, 1).all()
+
+
+def test_paper_tables_hold_what_the_page_shows(
+    findings: Findings, analysis: Analysis, tmp_path: Path
+) -> None:
+    write_tables(findings, tmp_path)
+    text, tex = (
+        (tmp_path / "tables.md").read_text(encoding="utf-8"),
+        (tmp_path / "tables.tex").read_text(encoding="utf-8"),
+    )
+    cell = next(cell for cell in analysis.views[0].ordered() if cell.ranked)
+    assert f"{100 * cell.value:.1f} \\[{100 * cell.low:.1f}, {100 * cell.high:.1f}\\] {cell.letters}" in text
+    assert f"{100 * cell.value:.1f}\\textsuperscript{{{cell.letters}}}" in tex
+    assert "not a score" in text
+    assert tex.count(r"\begin{table}") == tex.count(r"\end{table}") == 2
+    rows = [line for line in tex.splitlines() if line.endswith(r"\\") and "begin{tabular}" not in line]
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {
+        len(analysis.views) + 1,
+        len(analysis.views),
+    }
+    assert "pceb_mcq" not in tex, "an underscore outside mathematics stops LaTeX"
+
+
+def test_make_report_rebuilds_everything_from_the_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved(synthetic_findings(15, models=2, suites=("ceval",)), tmp_path / "store", "monday")
+    assert main(["--store", str(tmp_path / "store"), "--out", str(tmp_path / "reports")]) == 0
+    written = {Path(line).name for line in capsys.readouterr().out.splitlines()}
+    assert written == {
+        "index.html",
+        "scores.csv",
+        "scores.json",
+        "differences.csv",
+        "tables.md",
+        "tables.tex",
+        "samples.parquet",
+    }
+    assert main(["--store", str(tmp_path / "none"), "--out", str(tmp_path / "reports")]) == 2
+    assert "no run yet" in capsys.readouterr().err
+
+
+def test_a_page_can_be_written_where_no_folder_is_yet(tmp_path: Path) -> None:
+    target = write_page(empty(), tmp_path / "new" / "reports")
+    assert target.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")

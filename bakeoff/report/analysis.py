@@ -196,6 +196,8 @@ def analyse(findings: Findings) -> Analysis:
     delivered = [own[-1] for own in by_model.values() if own]
     bases = [own[0] for own in by_model.values() if len(own) > 1 or (own and own[0].variant == "base")]
 
+    scored = {name for matrix, _ in tables.values() for name in matrix.columns}
+    tuning_pairs = [pair for pair in tuning_pairs if scored.issuperset(pair)]
     everyone = compare_suites(tables, pairs=tuning_pairs) if tables else {}
     first = compare_suites(_only(tables, delivered))
     second = compare_suites(_only(tables, bases)) if bases != delivered else {}
