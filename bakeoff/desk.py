@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -34,11 +35,13 @@ class Desk:
         """The next thing to show, after doing what *message* asks.
 
         Args:
-            message: untrusted: ``{"action": "open" | "score" | "show", "rater", "screen", "token", "verdicts"}``.
+            message: untrusted: ``{"action": "open" | "start" | "score" | "show", "rater", "screen", "token",
+                "verdicts"}``. Only "start" draws up a queue, so that looking at the page takes nobody's place.
             signed_in: the name the server vouches for; it wins over ``rater``, which counts only without sign-in.
 
         Returns:
-            ``view`` is "name", "screen" or "done"; ``error`` holds a refusal in words, and then nothing was kept.
+            ``view`` is "name", "welcome", "screen", "done" or "refused" (leave the page as it is); ``error`` holds
+            a refusal in words, and then nothing was kept.
         """
         said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
         fresh = {"nonce": secrets.token_hex(8), "error": "", "rater": ""}
@@ -51,15 +54,18 @@ class Desk:
                 raise RatingError(f"you are signed in as {signed_in}; nobody hands in for another rater")
         except RatingError as error:
             return fresh | {"view": "refused" if signed_in else "name", "error": str(error)}
-        self.store.enrol(self.study.study_id, rater)
         fresh["rater"] = rater
         try:
+            if not self.store.is_enrolled(self.study.study_id, rater):
+                if said.get("action") != "start":
+                    screens = len(self.study.screens(0))
+                    return fresh | {"view": "welcome", "title": self.study.title, "screens": screens}
+                self.store.enrol(self.study.study_id, rater)
             if said.get("action") == "score":
                 self._keep(rater, said)
             wanted = said.get("screen") if said.get("action") == "show" else None
             return fresh | self._screen(rater, wanted)
-        except RatingError as error:
-            # "refused" leaves the page as it is, so that nothing typed is lost.
+        except BakeoffError as error:
             return fresh | {"view": "refused", "error": str(error)}
 
     def _keep(self, rater: str, said: Mapping[str, Any]) -> None:
@@ -120,13 +126,16 @@ class ChatDesk:
         self.services = dict(services)
 
     def say(self, model: object, talk: object, text: object) -> Iterator[list[dict[str, str]]]:
-        """The conversation with *text* and the growing reply of *model* added; a failure is said in its place."""
+        """The conversation with *text* and the growing reply of *model* added, escaped for showing.
+
+        A failure is said below the message that caused it, where it cannot be scored as a reply.
+        """
         messages = conversation(talk)
         if not isinstance(text, str) or not text.strip():
-            yield messages
+            yield _escaped(messages)
             return
         messages.append({"role": "user", "content": text[:MAX_MESSAGE_CHARS]})
-        yield messages
+        yield _escaped(messages)
         try:
             url = self.services.get(model) if isinstance(model, str) else None
             if url is None:
@@ -134,10 +143,10 @@ class ChatDesk:
                     f"no such model; start the judge with --services; known: {', '.join(self.services)}"
                 )
             for reply in stream(url, {"model": model, "messages": messages, "temperature": 0}):
-                yield [*messages, {"role": "assistant", "content": reply}]
+                yield _escaped([*messages, {"role": "assistant", "content": reply}])
         except BakeoffError as error:
-            # A failure must not be scored as a reply, so it is put where no reply stands.
-            yield [*messages[:-1], {"role": "user", "content": f"{messages[-1]['content']}\n\n⚠ {error}"}]
+            messages[-1]["content"] += f"\n\n⚠ {error}"
+            yield _escaped(messages)
 
     def score(self, message: object, model: object, talk: object, signed_in: str | None) -> dict[str, Any]:
         """Keep the scores in *message* for the conversation *talk*; the next empty form."""
@@ -165,13 +174,18 @@ class ChatDesk:
                 self.store.record_chat(
                     fresh["rater"], said.get("token", ""), model, conversation(talk), verdict
                 )
-        except RatingError as error:
+        except BakeoffError as error:
             return fresh | {"view": "refused" if fresh["rater"] else "name", "error": str(error)}
         return fresh | screen
 
 
+def _escaped(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    # Gradio's chat keeps "harmless" HTML even with Markdown off, so an image in a reply would be fetched.
+    return [{"role": turn["role"], "content": html.escape(turn["content"], quote=False)} for turn in messages]
+
+
 def conversation(talk: object) -> list[dict[str, str]]:
-    """The turns of an untrusted chat value as plain role and content, text parts only."""
+    """The turns of an untrusted, escaped chat value as plain role and content, text parts only."""
     messages: list[dict[str, str]] = []
     for turn in talk if isinstance(talk, list) else []:
         if not isinstance(turn, Mapping) or turn.get("role") not in ("user", "assistant"):
@@ -180,7 +194,7 @@ def conversation(talk: object) -> list[dict[str, str]]:
         parts = content if isinstance(content, list) else [content]
         texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
         text = "".join(part for part in texts if isinstance(part, str))
-        messages.append({"role": str(turn["role"]), "content": text[:MAX_MESSAGE_CHARS]})
+        messages.append({"role": str(turn["role"]), "content": html.unescape(text)[:MAX_MESSAGE_CHARS]})
     return messages[-MAX_TURNS:]
 
 

@@ -241,6 +241,7 @@ class RatingStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
+        self._studies: dict[str, Study] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
@@ -265,14 +266,22 @@ class RatingStore:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        """All or nothing, and on the disk when the block ends."""
+        try:
+            with self._lock:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    # A full disk may have ended the transaction already.
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                    raise
+        except sqlite3.OperationalError as error:
+            raise StoreError(
+                f"{self.path}: nothing was kept ({error}); make room or end what locks it, then hand in again"
+            ) from None
 
     def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         with self._lock:
@@ -304,12 +313,19 @@ class RatingStore:
         Raises:
             RatingError: there is none.
         """
-        rows = self._rows("SELECT content FROM study WHERE study_id = ?", study_id)
-        if not rows:
-            raise RatingError(
-                f"{self.path}: no study {_short(study_id)}; kept are: {', '.join(self.studies()) or 'none'}"
-            )
-        return _study(rows[0]["content"])
+        if study_id not in self._studies:
+            rows = self._rows("SELECT content FROM study WHERE study_id = ?", study_id)
+            if not rows:
+                kept = ", ".join(self.studies()) or "none"
+                raise RatingError(f"{self.path}: no study {_short(study_id)}; kept are: {kept}")
+            self._studies[study_id] = read_study(str(rows[0]["content"]))
+        return self._studies[study_id]
+
+    def is_enrolled(self, study_id: str, rater_id: str) -> bool:
+        """Whether the rater has a queue in the study."""
+        return bool(
+            self._rows("SELECT 1 FROM enrolment WHERE study_id = ? AND rater_id = ?", study_id, rater_id)
+        )
 
     def enrol(self, study_id: str, rater_id: str) -> int:
         """The rater's index in the study (from 0); the first call draws up their queue.
@@ -409,11 +425,7 @@ class RatingStore:
                     raise RatingError(
                         f"item {_short(item_id)} is not in your queue; reload the page to go on with yours"
                     )
-                study = _study(
-                    db.execute(
-                        "SELECT content FROM study WHERE study_id = ?", (item["study_id"],)
-                    ).fetchone()[0]
-                )
+                study = self.study(item["study_id"])
                 self._check_crisis(judgement, study.case(item["case_id"]).crisis)
                 self._check_correction(db, judgement, item["item_id"])
                 reply = study.reply(item["reply_id"])
@@ -670,11 +682,6 @@ class RatingStore:
         part.touch(mode=0o600)
         part.write_text(self.csv_text(study_id), encoding="utf-8-sig", newline="")
         part.replace(path)
-
-
-@cache
-def _study(content: str) -> Study:
-    return read_study(content)
 
 
 def _statements(script: str) -> Iterator[str]:

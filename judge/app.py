@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 EMPTY_PAGE = "<div></div>"
+# Gradio scopes css_paths to the page's inside, where its own outer padding cannot be reached.
+NARROW = "<style>@media (max-width: 820px) { .fillable.app { padding: 12px !important; } }</style>"
 NO_STUDY = (
     "<p class='zh-only'>还没有可评的研究：先收集回复，再建立研究，最后用 <code>--study study.json</code> 启动。</p>"
     "<p class='en-only'>No study yet: gather replies, build a study, then start with "
@@ -95,7 +97,7 @@ def build(settings: Settings) -> gr.Blocks:
                 study_page.submit(on_desk, study_page, study_page, api_name="desk", **direct)
                 page.load(on_desk, study_page, study_page, api_name="open", **direct)
             else:
-                gr.HTML(NO_STUDY)
+                gr.HTML(NO_STUDY, elem_classes="no-study")
         with gr.Tab("对话 Chat"):
             if settings.services:
                 with gr.Row():
@@ -109,15 +111,14 @@ def build(settings: Settings) -> gr.Blocks:
                             render_markdown=False,
                             sanitize_html=True,
                             feedback_options=None,
+                            buttons=["copy"],
                         )
                         text = gr.Textbox(
                             show_label=False, placeholder="输入消息，回车发送 · Type and press Enter"
                         )
-                        clear = gr.Button("清空 · Clear", size="sm")
                     with gr.Column(scale=2, min_width=380):
                         score = _page("desk.js", "chat")
                 text.submit(on_say, [model, talk, text], [talk, text], api_name="say", concurrency_limit=20)
-                clear.click(list, None, talk, api_name=False, queue=False)
                 model.change(list, None, talk, api_name=False, queue=False)
                 score.submit(on_chat_score, [score, model, talk], score, api_name="chat_score", **direct)
                 page.load(on_chat_score, [score, model, talk], score, api_name="chat_open", **direct)
@@ -144,7 +145,9 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
     outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     fonts = ["system-ui", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
     theme = gr.themes.Default(
-        font=[gr.themes.Font(name) for name in fonts], font_mono=[gr.themes.Font("monospace")]
+        primary_hue="teal",
+        font=[gr.themes.Font(name) for name in fonts],
+        font_mono=[gr.themes.Font("monospace")],
     )
     page = build(settings).queue(default_concurrency_limit=20)
     served: FastAPI = gr.mount_gradio_app(
@@ -156,6 +159,7 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
         if raters
         else None,
         css_paths=HERE / "judge.css",
+        head=NARROW,
         theme=theme,
         footer_links=[],
         show_error=False,

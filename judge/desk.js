@@ -3,7 +3,7 @@
 const T = {
   zh: {
     name_q: "你的评审编号", name_hint: "本机未启用登录，请输入一个编号；之后用同一编号即可继续。", start: "开始评分",
-    progress: (d, n) => `已完成 ${d} / ${n}`, client: "来访者", counsellor: "咨询师", dialogue: "对话", reply: "回复",
+    progress: (d, n) => `已完成 ${d} / ${n}`, welcome: (n) => `共 ${n} 屏。请只看回复本身打分：模型名称已隐藏，顺序因人而异。随时可以关闭页面，下次从停下的地方继续。`, client: "来访者", counsellor: "咨询师", dialogue: "对话", reply: "回复",
     crisis: "危机情境：请特别留意安全性", crisis_q: "危机核查", yes: "是", no: "否", strengths: "优点", weaknesses: "不足", suggestions: "改进建议",
     cannot: "无法判断", submit: "提交并继续", update: "保存修改", back: "上一个", next: "回到未完成", comments: "文字意见（可选）",
     done: "全部完成，谢谢！", done_hint: "可以点“上一个”回看并修改，也可以直接关闭页面。",
@@ -14,7 +14,7 @@ const T = {
   },
   en: {
     name_q: "Your rater id", name_hint: "Nobody signs in on this machine. Type an id; the same id later takes you back to where you were.", start: "Start scoring",
-    progress: (d, n) => `${d} of ${n} done`, client: "Client", counsellor: "Counsellor", dialogue: "Dialogue", reply: "Reply",
+    progress: (d, n) => `${d} of ${n} done`, welcome: (n) => `${n} screens. Score the replies alone: model names are hidden and everybody gets another order. Close the page whenever you like; next time you go on where you stopped.`, client: "Client", counsellor: "Counsellor", dialogue: "Dialogue", reply: "Reply",
     crisis: "Crisis case: watch safety closely", crisis_q: "Crisis checks", yes: "Yes", no: "No", strengths: "Strengths", weaknesses: "Weaknesses", suggestions: "Suggestions",
     cannot: "Cannot judge", submit: "Submit and go on", update: "Save the change", back: "Previous", next: "Back to the open one", comments: "Comments (optional)",
     done: "All done. Thank you!", done_hint: "“Previous” lets you look back and correct; or simply close the page.",
@@ -201,10 +201,13 @@ function render() {
   const root = h("div", { class: `desk ${page.view || ""} ${page.layout || ""} ${chat ? "chat" : ""}` });
   if (page.view === "name") {
     const input = h("input", { type: "text", class: "name", maxlength: 40, "aria-label": t("name_q"), placeholder: t("name_q"), autocomplete: "off" });
-    const enter = () => { page.rater = input.value; sessionStorage.setItem("bakeoff-rater", input.value); send({ action: "open" }); window.dispatchEvent(new Event("bakeoff-rater")); };
+    const enter = () => { page.rater = input.value; sessionStorage.setItem("bakeoff-rater", input.value); send({ action: chat ? "open" : "start" }); window.dispatchEvent(new Event("bakeoff-rater")); };
     input.addEventListener("keydown", (event) => { if (event.key === "Enter") enter(); });
     root.append(header(), h("div", { class: "card" }, h("h2", {}, t("name_q")), h("p", {}, chat ? "" : t("name_hint")), input,
       h("button", { type: "button", class: "submit", onclick: enter }, t("start"))), h("div", { class: "bar" }, h("span", { class: "notice", role: "status" })));
+  } else if (page.view === "welcome") {
+    root.append(header(), h("div", { class: "card" }, h("h2", {}, page.title), h("p", {}, t("welcome")(page.screens)), h("p", {}, t("keys")),
+      h("button", { type: "button", class: "submit", onclick: () => send({ action: "start" }) }, t("start"))), guide());
   } else if (page.view === "done") {
     root.append(header(), h("div", { class: "card" }, h("h2", {}, t("done")), h("p", {}, t("done_hint"))), bar());
   } else if (page.view === "screen" && chat) {
@@ -214,7 +217,7 @@ function render() {
       h("div", { class: "left scroll" }, dialogue(), replyBox(page.replies[0], "")),
       h("div", { class: "right scroll" }, form(page.replies[0]), guide(), h("p", { class: "keys" }, t("keys")))), bar());
   } else if (page.view === "screen") {
-    root.append(header(), h("details", { class: "case", open: true }, h("summary", {}, t("dialogue")), h("div", { class: "scroll" }, dialogue())),
+    root.append(header(), h("details", { class: "case", open: true }, h("summary", {}, t("dialogue"), page.topic ? ` · ${page.topic}` : ""), h("div", { class: "scroll" }, dialogue())),
       h("div", { class: "cards" }, page.replies.map((reply, n) => h("div", { class: "column" }, replyBox(reply, String.fromCharCode(65 + n)), form(reply)))),
       guide(), h("p", { class: "keys" }, t("keys")), bar());
   } else {

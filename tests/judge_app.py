@@ -148,8 +148,8 @@ class Client:
         return found
 
     def open(self) -> dict[str, Any]:
-        """The next screen."""
-        return self.send({"action": "open", "rater": self.rater})
+        """The next screen; the first time, the first one."""
+        return self.send({"action": "start", "rater": self.rater})
 
     def score(self, screen: dict[str, Any], score: int, **more: Any) -> dict[str, Any]:
         """Give every reply on *screen* the same *score*; the next screen."""

@@ -22,6 +22,7 @@ from bakeoff.ratings import RatingStore
 
 pytest.importorskip("gradio", reason="the judge needs gradio: pip install 'bakeoff[judge]'")
 
+pytestmark = pytest.mark.slow  # a Gradio app is started
 RATERS = {f"rater{n}": f"a long password {n}" for n in range(20)}
 
 
@@ -179,8 +180,14 @@ def test_a_score_of_six_a_megabyte_of_comment_and_the_like_are_refused_in_words(
 )  # fmt: skip
 def test_nonsense_gets_an_answer_and_never_a_stack_trace(app: App, message: Any) -> None:
     said = Client(app.url, "rater4", RATERS["rater4"]).send(message)
-    assert said["view"] in ("screen", "done", "refused")
+    assert said["view"] in ("welcome", "screen", "done", "refused")
     assert "Traceback" not in app.log.read_text(encoding="utf-8")
+
+
+def test_looking_at_the_page_takes_nobody_s_place(app: App) -> None:
+    owner = Client(app.url, "owner", "the owner's password")
+    assert owner.send({"action": "open"})["view"] == "welcome"
+    assert "owner" not in RatingStore(app.store).raters("trial")
 
 
 def test_files_are_neither_taken_nor_given(app: App) -> None:
@@ -326,7 +333,6 @@ def test_the_command_line_makes_a_rater_a_study_and_an_export(tmp_path: Path, co
 # ------------------------------ sudden death
 
 
-@pytest.mark.slow
 def test_kill_9_during_500_submissions_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text(study(25, 4, repeats=0).to_json(), encoding="utf-8")
     store, port, names = tmp_path / "ratings.sqlite", free_port(), [f"rater{n}" for n in range(5)]

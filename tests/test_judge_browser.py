@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from judge_app import App, judge, study
+from judge_app import HOSTILE, ROOT, App, judge, study
 
 from bakeoff.raters import Raters
 from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS, RatingStore
@@ -20,6 +22,7 @@ pytest.importorskip("selenium", reason="the browser test needs selenium")
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"),
 ]
 PASSWORDS = {"anna": "anna's password", "boris": "boris's password", "owner": "owner's password"}
@@ -70,7 +73,20 @@ class Browser:
         ).send_keys(name)
         self.one('input[type="password"]').send_keys(PASSWORDS[name])
         self.one("button.primary, button[type='submit'], form button, .gradio-container button").click()
-        self.one(".desk .count")
+        if name != "owner":
+            start = self.wait(
+                lambda: next(
+                    iter(self.driver.find_elements("css selector", ".welcome .submit, .screen .bar")), None
+                )
+            )
+            if start.tag_name == "button":
+                start.click()
+            self.one(".desk .bar")
+
+    def tab(self, name: str) -> None:
+        self.wait(lambda: self.driver.find_elements("css selector", "button[role=tab]"))
+        tabs = self.driver.find_elements("css selector", "button[role=tab]")
+        next(tab for tab in tabs if name in tab.text).click()
 
     def count(self) -> str:
         return self.text(".desk .count")
@@ -206,17 +222,52 @@ def test_an_incomplete_form_is_not_sent_and_says_what_is_missing(app: App, tmp_p
 def test_the_owner_sees_results_with_names_and_no_script_of_a_comment_runs(app: App, tmp_path: Path) -> None:
     with browser(tmp_path / "owner", "en-US") as page:
         page.sign_in(app, "owner")
-        next(
-            tab
-            for tab in page.driver.find_elements("css selector", "button[role=tab]")
-            if "Results" in tab.text
-        ).click()
+        page.tab("Results")
         page.wait(lambda: "m0/tuned" in page.text(".results"))
         assert "Crisis cases" in page.text(".results .part.crisis h2")
         page.one(".results .lang").click()
         page.wait(lambda: "危机情境" in page.text(".results .part.crisis h2"))
         assert page.driver.execute_script("return window.hacked") is None
         assert page.foreign_requests() == []
+
+
+def test_a_talk_streams_as_plain_text_and_is_scored(tmp_path: Path) -> None:
+    program = [sys.executable, str(ROOT / "tests" / "fakes" / "judge_service.py")]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        url = f"http://127.0.0.1:{service.stdout.readline().strip()}/v1"
+        try:
+            with (
+                judge(tmp_path / "r.sqlite", "--services", f"counsellor={url}") as app,
+                browser(tmp_path / "p") as page,
+            ):
+                page.driver.get(app.url)
+                page.one(".no-study")
+                page.tab("Chat")
+                page.one("input.name").send_keys("anna")
+                page.one(".desk.chat .submit").click()
+                page.one(".desk.chat .points")
+                page.one("textarea[placeholder*='Enter']").send_keys(HOSTILE + "\n")
+                page.wait(lambda: page.text(".message.bot").strip() == f"我听到你说：{HOSTILE}")
+                for name in DIMENSIONS:
+                    page.click(name, 3)
+                page.one(".desk.chat .bar .submit").click()
+                page.wait(lambda: page.text(".desk.chat .notice") == "已保存")
+                assert page.driver.execute_script("return window.hacked") is None
+                assert (
+                    page.driver.execute_script(
+                        "return document.querySelectorAll('.message img[src=x]').length"
+                    )
+                    == 0
+                )
+                (row,) = RatingStore(app.store).judgements()
+        finally:
+            service.terminate()
+    assert (row["judge_id"], row["model"], row["safety"]) == ("anna", "counsellor", 3)
+    assert [turn["content"] for turn in json.loads(row["detail"])["messages"]] == [
+        HOSTILE,
+        f"我听到你说：{HOSTILE}",
+    ]
 
 
 @pytest.mark.parametrize("language", ["zh-CN", "en-US"])

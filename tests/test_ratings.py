@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import os
 import secrets
 import sqlite3
 import stat
@@ -24,6 +25,9 @@ from bakeoff.raters import MAX_FAILURES, Raters
 from bakeoff.ratings import DIMENSIONS, EXPORT_FIELDS, Judgement, RatingStore, check_rater, load_rubric
 from bakeoff.replies import SHIPPED_CASES, Reply, load_cases
 from bakeoff.verdicts import summarise
+
+DATA = Path(os.environ.get("BAKEOFF_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DIALOGUES = DATA / "cpsycoun" / "CPsyCounE.jsonl"
 
 
 def token() -> str:
@@ -277,6 +281,14 @@ def test_dialogues_of_the_user_are_cut_after_the_client_and_crises_are_seen(tmp_
         load_cases(path)
 
 
+@pytest.mark.skipif(not DIALOGUES.is_file(), reason=f"{DIALOGUES} is absent; set BAKEOFF_TEST_DATA")
+def test_a_public_set_of_dialogues_can_be_studied() -> None:
+    asked = load_cases(DIALOGUES)
+    assert len(asked) == 45
+    assert all(case.messages[-1]["role"] == "user" and len(case.messages) >= 3 for case in asked)
+    assert len({case.topic for case in asked}) == 9
+
+
 # ------------------------------ store
 
 
@@ -377,6 +389,28 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(StoreError, match="cannot be used as the store"):
         RatingStore(tmp_path / "x.sqlite")
+
+
+def test_a_full_disk_is_said_and_takes_nothing_that_was_kept(store: RatingStore) -> None:
+    store.add_study(study(12, 4))
+    store.enrol("trial", "anna")
+    store._db.execute(f"PRAGMA max_page_count = {store._db.execute('PRAGMA page_count').fetchone()[0] + 3}")
+    kept = 0
+
+    def fill() -> None:
+        nonlocal kept
+        for screen in range(48):
+            item = store.items("trial", "anna", screen)[0]
+            crisis = store.study("trial").case(item.case_id).crisis
+            said = verdict(3, crisis=crisis, strengths="x" * 1000)
+            store.record("anna", token(), {item.item_id: Judgement.parse(said)})
+            kept += 1
+
+    with pytest.raises(StoreError, match=r"nothing was kept .*full"):
+        fill()
+    store.close()
+    assert kept > 1
+    assert len(RatingStore(store.path).judgements()) == kept
 
 
 def test_the_export_has_the_guide_s_fields_first_and_no_formula(store: RatingStore) -> None:
