@@ -17,17 +17,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bakeoff import engines, parity, swift
+from bakeoff import engines, environments, memory, parity, swift
 from bakeoff.command import Command
 from bakeoff.errors import BakeoffError, CommandFailed, DataError, OutOfMemory
-from bakeoff.matrix import SHIPPED, Matrix, ModelSpec, Suite, Training, dataset_argument
+from bakeoff.matrix import SHIPPED, Environment, Matrix, ModelSpec, Suite, Training, dataset_argument
 from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions, write_json
 from bakeoff.runner import Runner
 from bakeoff.service import Service, serving
 from bakeoff.stages import Done, Record, Stages
 from bakeoff.workspace import Workspace
 
-TRAINERS = ("ms-swift", "transformers", "peft", "torch")
+TOOLS = ("ms-swift", "transformers", "peft", "torch", "lmdeploy", "vllm", "sglang")
 BACKOFF_S = 5.0
 
 
@@ -125,8 +125,16 @@ class Chain:
         """The ``swift sft`` line of this row."""
         spec = self.spec.model_copy(update={"training": training}) if training else self.spec
         output = self.train_folder() / "output"
-        return swift.sft(
-            spec, base=self.base_path(), output=output, python=self._python("train"), resume=resume
+        return self._in(
+            "train",
+            swift.sft(
+                spec,
+                base=self.base_path(),
+                output=output,
+                python=self._python("train"),
+                version=self._swift("train"),
+                resume=resume,
+            ),
         )
 
     def train(self) -> Artifact:
@@ -142,6 +150,7 @@ class Chain:
                 )
             return self._keep("train", Artifact(str(folder), self._content(str(folder))))
         base = self.base()
+        self.prepare("train")
         identity = self._train_recipe() | {
             "versions": self._versions("train"),
             "inputs": {
@@ -164,7 +173,12 @@ class Chain:
         return self._keep("train", Artifact(str(checkpoint), self._content(str(checkpoint)), record))
 
     def _train_recipe(self) -> dict[str, Any]:
-        command = swift.sft(self.spec, base=self._named(self.base_path()), output=Path("OUTPUT"))
+        command = swift.sft(
+            self.spec,
+            base=self._named(self.base_path()),
+            output=Path("OUTPUT"),
+            version=self._swift("train"),
+        )
         return {"train": _options(command)}
 
     def _train(self, output: Path, identity: dict[str, Any]) -> Done:
@@ -188,7 +202,7 @@ class Chain:
                 )
                 break
             except OutOfMemory as error:
-                smaller = _smaller(training)
+                smaller = next(memory.ladder(training, fused_loss=not self.spec.trust_remote_code), None)
                 if smaller is None:
                     raise
                 told.append(f"out of memory at batch {training.batch_size}: {str(error).splitlines()[0]}")
@@ -211,6 +225,9 @@ class Chain:
             "batch_size": training.batch_size,
             "effective_batch": training.effective_batch,
         }
+        link, newest = output / "last-checkpoint", swift.last_checkpoint(output)
+        if newest and not link.exists():  # ms-swift 3 does not make it
+            link.symlink_to(newest.name)
         on_card = facts.get("memory_gib")
         peak = on_card if isinstance(on_card, float) else process.peak_memory_gib
         return Done(str(self.train_command(training)), peak, facts)
@@ -223,12 +240,16 @@ class Chain:
 
     def export_command(self, output: Path | None = None) -> Command:
         """The ``swift export --merge_lora`` line of this row."""
-        return swift.export(
-            self.spec,
-            checkpoint=self.checkpoint_path(),
-            base=self.base_path(),
-            output=output or self.export_folder() / "output",
-            python=self._python("train"),
+        return self._in(
+            "train",
+            swift.export(
+                self.spec,
+                checkpoint=self.checkpoint_path(),
+                base=self.base_path(),
+                output=output or self.export_folder() / "output",
+                python=self._python("train"),
+                version=self._swift("train"),
+            ),
         )
 
     def checkpoint_path(self) -> Path:
@@ -265,6 +286,7 @@ class Chain:
             checkpoint=Path("CHECKPOINT"),
             base=self._named(self.base_path()),
             output=Path("OUTPUT"),
+            version=self._swift("train"),
         )
         source = {"adapter": self.spec.adapter} if self.spec.adapter else self._train_recipe()
         return {"export": _options(command), **source}
@@ -278,13 +300,17 @@ class Chain:
         model = self.loaded_path(variant, way)
         if self.spec.serving.engine != "transformers":
             model = str(parity.view_folder(self, variant, way))
-        return engines.serve(
-            self.spec,
-            model=model,
-            adapter=adapter,
-            served_name=self.spec.served_name(variant),
-            port=port,
-            python=self._python("serve"),
+        return self._in(
+            "serve",
+            engines.serve(
+                self.spec,
+                model=model,
+                adapter=adapter,
+                served_name=self.spec.served_name(variant),
+                port=port,
+                python=self._python("serve"),
+                version=self._swift("serve"),
+            ),
         )
 
     def loaded_path(self, variant: str, way: str | None = None) -> str:
@@ -350,11 +376,36 @@ class Chain:
         self._made[name] = artifact
         return artifact
 
+    def _environment(self, role: str) -> Environment:
+        return self.bench.matrix.environments[getattr(self.spec.environment, role)]
+
+    def prepare(self, role: str) -> None:
+        """Build the environment of *role*, unless it is there."""
+        environments.ensure_environment(self._environment(role), self.bench.workspace.environments)
+
     def _python(self, role: str) -> str:
-        return sys.executable
+        """The interpreter of *role*, also where its environment is yet to be built."""
+        environment, root = self._environment(role), self.bench.workspace.environments
+        there = environments.built(environment, root)
+        return str(
+            there.python if there else root / environments.digest(environment) / "venv" / "bin" / "python"
+        )
+
+    def _swift(self, role: str) -> str:
+        found = environments.swift_version(self._environment(role), self.bench.workspace.environments)
+        return found or swift.NEWEST
 
     def _versions(self, role: str) -> dict[str, str]:
-        return versions(TRAINERS)
+        there = environments.built(self._environment(role), self.bench.workspace.environments)
+        found = {name: there.version(name) for name in TOOLS} if there else {}
+        return {name: version for name, version in found.items() if version}
+
+    def _in(self, role: str, command: Command) -> Command:
+        """*command* with what the environment of *role* adds; another environment must not see our packages."""
+        environment = self._environment(role)
+        if environments.is_running(environment):
+            return command
+        return Command(command.argv, {**command.env, "PYTHONPATH": "", **environment.env}, command.cwd)
 
     def _named(self, path: str) -> str:
         """*path* without the place of the store, so that a store can be moved."""
@@ -413,6 +464,7 @@ class Deployment:
         if spec.url:
             service = Service(spec.url.rstrip("/"), name, self.fingerprint, key_env=spec.key_env)
         else:
+            chain.prepare("serve")
             chain.served(self.variant)
             shown = self.parity()
             service = self._exit.enter_context(
@@ -472,9 +524,12 @@ class Deployment:
         return Done(str(service.command or service.url), peak or None, facts)
 
     def close(self) -> None:
-        """End the service."""
-        self._service = None
+        """End the service; memory of a card that did not come back is told in the timeline."""
+        service, self._service = self._service, None
         self._exit.close()
+        if service and (missing := service.facts.get("memory_not_returned_gib")):
+            stages = self.chain.bench.stages
+            stages.timeline.tell("memory not returned", model=self.chain.spec.name, gib=missing)
 
 
 def _options(command: Command) -> dict[str, str]:
@@ -497,20 +552,6 @@ def _says(begun: Path, identity: dict[str, Any], training: Training) -> bool:
         return False
     wanted = json.loads(json.dumps({"identity": identity, "training": training.model_dump()}, default=str))
     return bool(told == wanted)
-
-
-def _smaller(training: Training) -> Training | None:
-    """The next rung of the ladder: the fused loss first, then half the batch at twice the accumulation."""
-    if not training.fused_loss:
-        return training.model_copy(update={"fused_loss": True})
-    if training.batch_size == 1:
-        return None
-    half = training.batch_size // 2
-    if training.effective_batch % half:
-        return None
-    return training.model_copy(
-        update={"batch_size": half, "gradient_accumulation": training.effective_batch // half}
-    )
 
 
 _PASSING = (

@@ -23,11 +23,18 @@ def serve(
     port: int,
     adapter: Path | None = None,
     python: str = "python",
+    version: str = swift.NEWEST,
 ) -> Command:
     """The line that puts *model* (with *adapter*, way A) behind ``http://127.0.0.1:<port>/v1``."""
     if spec.serving.engine == "transformers":
         return swift.deploy(
-            spec, model=model, served_name=served_name, port=port, adapter=adapter, python=python
+            spec,
+            model=model,
+            served_name=served_name,
+            port=port,
+            adapter=adapter,
+            python=python,
+            version=version,
         )
     build = {"lmdeploy": _lmdeploy, "vllm": _vllm, "sglang": _sglang}[spec.serving.engine]
     argv = build(spec, model, served_name, port, adapter, python)
