@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import time
@@ -17,6 +18,7 @@ import requests
 
 from bakeoff.command import Command
 from bakeoff.errors import NotReady, ServiceError
+from bakeoff.gpus import cards
 from bakeoff.runner import Process, Runner, failure, tail
 from bakeoff.secrecy import redact
 
@@ -48,13 +50,13 @@ class Service:
             return ""
         return f"{self.served_name} ended with code {self.process.returncode}; log: {self.process.log}"
 
-    def models(self) -> list[str]:
+    def models(self, timeout_s: float = 10) -> list[str]:
         """The names under ``/v1/models``.
 
         Raises:
             requests.RequestException: nobody answered, or not as such a service does.
         """
-        answer = _session(self.key_env).get(f"{self.url}/models", timeout=10)
+        answer = _session(self.key_env).get(f"{self.url}/models", timeout=timeout_s)
         answer.raise_for_status()
         return [str(model["id"]) for model in answer.json()["data"]]
 
@@ -67,6 +69,25 @@ class Service:
         if not answer.ok:
             raise ServiceError(f"{self.url} answered {answer.status_code}: {redact(answer.text[:300])}")
         return answer.json()
+
+    def stream(
+        self, messages: list[dict[str, str]], *, timeout_s: float = CANARY_TIMEOUT_S, **options: Any
+    ) -> Iterator[str]:
+        """The pieces of one reply as they are written; *timeout_s* is the longest silence.
+
+        Raises:
+            ServiceError: it refused the request.
+        """
+        body = {"model": self.served_name, "messages": messages, "stream": True, **options}
+        url = f"{self.url}/chat/completions"
+        with _session(self.key_env).post(url, json=body, timeout=timeout_s, stream=True) as answer:
+            if not answer.ok:
+                raise ServiceError(f"{self.url} answered {answer.status_code}: {redact(answer.text[:300])}")
+            for line in answer.iter_lines():
+                text = line.decode("utf-8").removeprefix("data:").strip()
+                if text and text != "[DONE]":
+                    for choice in json.loads(text).get("choices") or ():
+                        yield choice.get("delta", {}).get("content") or ""
 
 
 def _session(key_env: str | None) -> requests.Session:
@@ -103,20 +124,34 @@ def serving(
         ServiceError: the port is answered by somebody else.
         NotReady: wanted / waited / last seen / last log lines / the command to run by hand.
     """
-    port = port or free_port()
-    if occupant := who_answers(port):
-        raise ServiceError(
-            f"{served_name}: port {port} is taken: {occupant}. End it, or leave 'port' out of the matrix for a free one"
-        )
-    command = build(port)
-    service = Service(f"http://{HOST}:{port}/v1", served_name, fingerprint, log, command)
-    service.process = runner.start(command, log)
-    try:
-        _wait_until_ready(service, port, ready_timeout_s)
-        yield service
-    finally:
-        service.process.stop()
-        runner.forget(service.process)
+    attempts = 1 if port else 3
+    for attempt in range(attempts):
+        here = port or free_port()
+        if occupant := who_answers(here):
+            raise ServiceError(
+                f"{served_name}: port {here} is taken: {occupant}. "
+                "End it, or leave 'port' out of the matrix for a free one"
+            )
+        command = build(here)
+        service = Service(f"http://{HOST}:{here}/v1", served_name, fingerprint, log, command)
+        before = _free_gib(command)
+        service.process = runner.start(command, log)
+        try:
+            try:
+                _wait_until_ready(service, here, ready_timeout_s)
+            except _TakenMeanwhile:
+                if attempt + 1 < attempts:
+                    continue
+                raise
+            yield service
+            return
+        finally:
+            _end(service, runner)
+            _await_memory(service, command, before)
+
+
+class _TakenMeanwhile(NotReady):
+    """Somebody else came to listen on the port between our look and our start."""
 
 
 def restart(service: Service, runner: Runner, ready_timeout_s: float) -> None:
@@ -127,15 +162,59 @@ def restart(service: Service, runner: Runner, ready_timeout_s: float) -> None:
     """
     assert service.command
     assert service.process
-    service.process.stop()
-    runner.forget(service.process)
-    port = int(service.url.rpartition(":")[2].removesuffix("/v1"))
-    deadline = time.monotonic() + 75  # connections of the dead server may linger for a minute
-    while not _bindable(port) and time.monotonic() < deadline:
+    _end(service, runner)
+    port = _port(service)
+    # ms-swift takes another port while connections of the dead server linger on this one, for a minute
+    lingering_counts = (service.command.module or "").startswith("swift.")
+    deadline = time.monotonic() + 75
+    while not _bindable(port, lingering_counts) and time.monotonic() < deadline:
         time.sleep(0.5)
     service.process = runner.start(service.command, service.process.log)
     service.facts["restarts"] = service.facts.get("restarts", 0) + 1
     _wait_until_ready(service, port, ready_timeout_s)
+
+
+def _port(service: Service) -> int:
+    return int(service.url.rpartition(":")[2].removesuffix("/v1"))
+
+
+def _end(service: Service, runner: Runner) -> None:
+    """End the process group, and what its members started outside of it; the port is free afterwards."""
+    process = service.process
+    assert process
+    family = _family(process.pid)
+    process.stop()
+    for member in family:
+        with contextlib.suppress(
+            psutil.NoSuchProcess
+        ):  # psutil compares the time of birth, so it is the same one
+            if member.is_running():
+                member.kill()
+    psutil.wait_procs(family, timeout=10)
+    runner.forget(process)
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _free_gib(command: Command) -> float:
+    """Free memory of all cards that the command may use, in GiB; 0 for a command on the CPU."""
+    if command.env.get("CUDA_VISIBLE_DEVICES") == "":
+        return 0.0
+    return sum(card.free_gib for card in cards())
+
+
+def _await_memory(service: Service, command: Command, before_gib: float, patience_s: float = 30.0) -> None:
+    """Wait until the cards are as free as before; what stays missing is told in the facts."""
+    deadline = time.monotonic() + patience_s
+    while (missing := before_gib - _free_gib(command)) > 0.5 and time.monotonic() < deadline:
+        time.sleep(1)
+    if missing > 0.5:
+        service.facts["memory_not_returned_gib"] = round(missing, 1)
 
 
 def _wait_until_ready(service: Service, port: int, timeout_s: float) -> None:
@@ -152,15 +231,13 @@ def _wait_until_ready(service: Service, port: int, timeout_s: float) -> None:
             if service.served_name in names:
                 break
             seen = f"/v1/models listed {names}"
+            _refuse_stranger(service, port, waited)
         except (requests.RequestException, KeyError, TypeError, ValueError) as error:
             seen = _brief(error)
         if waited > timeout_s:
             raise _not_ready(service, f"/v1/models to list {service.served_name!r}", waited, seen)
         time.sleep(0.1 if waited < 10 else 1)
-    if (stranger := _listener(port)) and os.getsid(stranger) != process.pid:
-        raise _not_ready(
-            service, f"our process {process.pid} on port {port}", waited, f"process {stranger} listens there"
-        )
+    _refuse_stranger(service, port, waited)
     service.facts["seconds_to_models"] = round(time.monotonic() - began, 2)
     try:
         answer = service.complete([{"role": "user", "content": "你好"}], max_tokens=8)
@@ -172,9 +249,25 @@ def _wait_until_ready(service: Service, port: int, timeout_s: float) -> None:
     service.facts["answers_as"] = answer.get("model") or ""
 
 
-def _not_ready(service: Service, wanted: str, waited_s: float, seen: str) -> NotReady:
+def _refuse_stranger(service: Service, port: int, waited_s: float) -> None:
+    """Raise where the one who listens on *port* is not of the process that we started."""
+    process, listener = service.process, _listener(port)
+    assert process
+    if listener is None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        ours = {process.pid, *(member.pid for member in _family(process.pid))}
+        if listener not in ours and os.getsid(listener) != process.pid:
+            wanted = f"our process {process.pid} on port {port}"
+            seen = f"process {listener} listens there"
+            raise _not_ready(service, wanted, waited_s, seen, _TakenMeanwhile)
+
+
+def _not_ready(
+    service: Service, wanted: str, waited_s: float, seen: str, kind: type[NotReady] = NotReady
+) -> NotReady:
     last = tail(service.log, 15) if service.log else ""
-    return NotReady(
+    return kind(
         f"{service.served_name} is not ready\nwanted: {wanted}\nwaited: {waited_s:.0f} s\nlast seen: {redact(seen)}\n"
         f"last lines of {service.log}:\n{last}\nby hand: {service.command}"
     )
@@ -195,8 +288,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _bindable(port: int) -> bool:
+def _bindable(port: int, lingering_counts: bool) -> bool:
     with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, not lingering_counts)
         probe.bind((HOST, port))
         return True
     return False
@@ -213,7 +307,7 @@ def who_answers(port: int) -> str:
         with contextlib.suppress(psutil.Error):
             owner = f"process {pid} ({redact(' '.join(psutil.Process(pid).cmdline())[:120])}), "
     try:
-        names = Service(f"http://{HOST}:{port}/v1", "", "").models()
+        names = Service(f"http://{HOST}:{port}/v1", "", "").models(timeout_s=3)
         return f"{owner}a service that lists {names}"
     except (requests.RequestException, KeyError, TypeError, ValueError):
         return f"{owner}no OpenAI-compatible service"
