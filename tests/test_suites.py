@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,36 @@ def test_rouge_l_is_that_of_the_textbook_table(said: str, wanted: str) -> None:
         for j, second in enumerate(other):
             table[i + 1][j + 1] = table[i][j] + 1 if word == second else max(table[i][j + 1], table[i + 1][j])
     assert overlap(said, wanted)["rouge_l_f"] == pytest.approx(2 * table[-1][-1] / (len(one) + len(other)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_scores_over_all_real_exam_rows_are_those_computed_from_the_files(seed: int, tmp_path: Path) -> None:
+    folder = data_folder("pceb")
+    draw = random.Random(seed)
+    replies: dict[str, str] = {}
+    strict, shares = [], []
+    for line in (folder / "pceb_standin.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        right = set(row["answer"].split(","))
+        letters = "ABCDE"[: len(row["choices"])]
+        most = 1 if row["type"] == "SMCQ" else len(letters)
+        said = right if draw.random() < 0.5 else set(draw.sample(letters, draw.randint(1, most)))
+        options = "\n".join(
+            f"{letter}) {text.strip()}" for letter, text in zip(letters, row["choices"], strict=True)
+        )
+        key = f"{row['question'].strip()}\n选项：\n{options}"
+        said = set(replies.setdefault(key, f"答案：{'、'.join(sorted(said))}")[3:].split("、"))
+        strict.append(said == right)
+        shares.append(len(said & right) / len(right) if said <= right else 0.0)
+    (tmp_path / "oracle.json").write_text(json.dumps(replies, ensure_ascii=False), encoding="utf-8")
+    suite = Suite(name="exam", benchmark="pceb_mcq")
+    with serving("--reply", "oracle", "--answers", str(tmp_path / "oracle.json")) as service:
+        plan = evalscope.evaluation_plan(
+            service.url, "m", [suite], tmp_path / "w", data_dirs={"exam": folder}, weights="", in_flight=16
+        )
+        result = evalscope.run(plan)["exam"]
+    values = {row["metric"]: row["value"] for row in result["scores"] if row["subset"] == "ALL"}
+    assert result["ledger"]["answered"] == len(strict) == 1763
+    assert values["accuracy"] == sum(strict) / len(strict)
+    assert values["elastic_accuracy"] == pytest.approx(sum(shares) / len(shares), abs=1e-12)
