@@ -58,6 +58,8 @@ def build(kind: str, folder: Path) -> None:
     config_module = importlib.import_module(f"{kind}.configuration_{suffix}")
     model_module = importlib.import_module(f"{kind}.modeling_{suffix}")
     config = getattr(config_module, config_class)(max_length=2048)
+    if getattr(config, "rope_scaling", None):
+        config.rope_scaling = None  # transformers 5 fills it in, which this code does not expect
     torch.manual_seed(7)
     model = getattr(model_module, model_class)(config)
     generator = torch.Generator().manual_seed(7)
