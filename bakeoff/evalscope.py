@@ -8,6 +8,8 @@ Two ways to run, same requests and same grades:
   an earlier call left unfinished, and writes for each suite ``result.json`` and ``samples.jsonl``
   (:func:`evaluation_plan`). It prints one line per suite.
 
+``python -m bakeoff.evalscope dashboard store/models`` shows the results in EvalScope's own viewer.
+
 Importing this module imports nothing of EvalScope.
 """
 
@@ -22,7 +24,9 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -932,12 +936,65 @@ def _evalscope(verb: str, argv: list[str]) -> None:
     run_cmd()
 
 
+def gather_for_dashboard(root: Path, folder: Path) -> list[str]:
+    """Lay the latest results under *root* out as EvalScope's viewer wants them; the names they get there.
+
+    The files are hard links: what the viewer deletes is gone from its folder only.
+    """
+    latest: dict[Path, tuple[str, Path]] = {}
+    for path in root.rglob("result.json"):
+        if (path.parent / "reports").is_dir():
+            finished = json.loads(path.read_text(encoding="utf-8"))["finished_at"]
+            suite = path.parent.parent
+            latest[suite] = max(latest.get(suite, ("", path.parent)), (finished, path.parent))
+    names = []
+    for suite, (_, results) in sorted(latest.items()):
+        names.append("-".join(part for part in suite.relative_to(root).parts if part != "evaluation"))
+        shutil.copytree(results, folder / names[-1], copy_function=_link)
+    return names
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+
+
+def _dashboard(argv: list[str]) -> None:
+    """EvalScope's viewer on the results under a folder, on the loopback address only: it has no login."""
+    parser = argparse.ArgumentParser(prog="python -m bakeoff.evalscope dashboard")
+    parser.add_argument("root", type=Path, help="store/models, or the folder of one evaluation")
+    parser.add_argument("--port", type=int, default=9000)
+    options = parser.parse_args(argv)
+    if importlib.util.find_spec("flask") is None:
+        raise ToolError("the viewer needs an extra: pip install 'evalscope[app]'")
+    with tempfile.TemporaryDirectory(prefix="dashboard-") as folder:
+        if not gather_for_dashboard(options.root, Path(folder)):
+            raise ScoreError(f"{options.root}: no evaluation has finished below it")
+        from evalscope.cli.cli import run_cmd
+
+        sys.argv = [
+            "evalscope",
+            "service",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(options.port),
+            "--outputs",
+            folder,
+        ]
+        run_cmd()
+
+
 def main(argv: Sequence[str]) -> int:
-    """``eval …``, ``perf …`` or ``run plan.json``; 0 when every suite has a result, trusted or not."""
+    """``eval …``, ``perf …``, ``dashboard …`` or ``run plan.json``; 0 when every suite has a result, trusted or not."""
     verb, *rest = argv or ("",)
     try:
         if verb in ("eval", "perf"):
             _evalscope(verb, rest)
+        elif verb == "dashboard":
+            _dashboard(rest)
         elif verb == "run" and len(rest) == 1:
             results = run(json.loads(Path(rest[0]).read_text(encoding="utf-8")))
             for name, result in results.items():

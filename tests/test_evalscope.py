@@ -436,6 +436,21 @@ def test_suites_share_the_requests_in_flight_and_limits_are_kept(exam: Path, tmp
     assert evalscope.read_results(tmp_path / "work").keys() == results.keys()
 
 
+def test_the_viewer_gets_the_latest_results_and_cannot_delete_ours(exam: Path, tmp_path: Path) -> None:
+    store = tmp_path / "models"
+    with serving(*oracle(exam)) as service:
+        for weights in ("w0", "w1"):
+            asked = plan(service, exam, weights=weights)
+            last = evalscope.run({**asked, "work_dir": str(store / "qwen/evaluation/base")})["facts"]
+    shown = tmp_path / "shown"
+    assert evalscope.gather_for_dashboard(store, shown) == ["qwen-base-facts"]
+    report = shown / "qwen-base-facts/reports/m/facts_exam.json"
+    kept = Path(last["folder"]) / "reports/m/facts_exam.json"
+    assert report.samefile(kept)
+    report.unlink()
+    assert kept.is_file()
+
+
 def test_results_of_an_unfinished_plan_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ScoreError, match="no evaluation has finished"):
         evalscope.read_results(tmp_path)
