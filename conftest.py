@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from bakeoff import plan, runs
+from bakeoff import doctor, history, plan, runs
 from bakeoff.chain import Chain
-from bakeoff.errors import BakeoffError, MatrixError, NotInStore
+from bakeoff.comparability import Difference, differences, why_not_comparable
+from bakeoff.errors import BakeoffError, MatrixError, NotInStore, StoreError
 from bakeoff.matrix import Matrix, Suite, load_matrix
+from bakeoff.report import Findings
 from bakeoff.secrecy import load_env_file
 from bakeoff.workspace import Workspace
 
@@ -21,6 +23,8 @@ pytest_plugins = ["fixtures.session", "fixtures.models", "fixtures.evaluation"]
 ROOT = Path(__file__).parent
 MATRIX = pytest.StashKey[Matrix]()
 RUN_ID = pytest.StashKey[str]()
+AGAINST = pytest.StashKey[str]()
+CHANGES = pytest.StashKey[list[history.Change]]()
 SELECTED = pytest.StashKey[dict[tuple[str, str], list[str]]]()
 
 
@@ -36,6 +40,13 @@ def pytest_configure(config: pytest.Config) -> None:
     worker = getattr(config, "workerinput", {})
     config.stash[RUN_ID] = worker.get("run_id") or runs.new_id()
     config.stash[SELECTED] = {}
+    if (against := config.getoption("compare")) and not worker:
+        try:
+            config.stash[AGAINST] = runs.earlier(_workspace(config), config.stash[RUN_ID], against)
+        except StoreError as error:
+            raise pytest.UsageError(str(error)) from None
+    if config.getoption("doctor") and config.args_source is not config.ArgsSource.ARGS:
+        config.args[:] = [str(ROOT / "benchmarks")]
     if config.getoption("dist", "no") == "load":
         config.option.dist = "loadgroup"  # a row stays with one worker
     if (page := config.getoption("htmlpath", None)) and not worker:
@@ -106,16 +117,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order by row and stage; leave the smoke rows out where a full row can run."""
+    """Order by row and stage; leave out the smoke rows where a full row can run, and speed unless asked for."""
     ours = [item for item in items if "model" in _params(item)]
     if not ours:
         return
     matrix = matrix_of(config)
     runnable = {_params(item)["model"] for item in ours if not item.get_closest_marker("skip")}
-    if any(matrix.models[name].group == "full" for name in runnable):
-        smoke = [item for item in ours if matrix.models[_params(item)["model"]].group == "smoke"]
-        config.hook.pytest_deselected(items=smoke)
-        items[:] = [item for item in items if item not in smoke]
+    full_size = any(matrix.models[name].group == "full" for name in runnable)
+    asked = config.getoption("markexpr", "") + config.getoption("keyword", "")
+    left_out = [
+        item
+        for item in ours
+        if (full_size and matrix.models[_params(item)["model"]].group == "smoke")
+        or (item.get_closest_marker("speed") and "speed" not in asked)
+    ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     for item in ours:
         item.user_properties.append(("row", _params(item)["model"]))
     items.sort(key=lambda item: plan.order(matrix, _params(item), [m.name for m in item.iter_markers()]))
@@ -147,15 +165,33 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    """``--dry-run`` prints instead of running."""
+    """``--dry-run`` and ``--doctor`` print instead of running; rows that are not like for like may end the run."""
     config = session.config
-    if not config.getoption("dry_run"):
-        return None
     rows = list(dict.fromkeys(_params(item)["model"] for item in session.items if "model" in _params(item)))
-    workspace = Workspace(Path(config.getoption("store")).absolute())
-    for line in plan.dry_run(matrix_of(config), rows, workspace, _data_dir(config)):
-        print(line)
-    return True
+    if not rows or hasattr(config, "workerinput"):
+        return None
+    matrix = matrix_of(config)
+    if config.getoption("strict_comparability") and (why := why_not_comparable(_differences(matrix, rows))):
+        raise pytest.UsageError(why)
+    if config.getoption("dry_run"):
+        for line in plan.dry_run(matrix, rows, _workspace(config), _data_dir(config)):
+            print(line)
+        return True
+    if config.getoption("doctor"):
+        specs = [matrix.models[name] for name in rows]
+        found = doctor.findings(specs, matrix, _workspace(config), data_dir=_data_dir(config))
+        print("", *map(str, found or ["nothing speaks against this run"]), sep="\n")
+        session.testsfailed += sum(finding.level == "error" for finding in found)
+        return True
+    return None
+
+
+def _differences(matrix: Matrix, rows: list[str]) -> list[Difference]:
+    return differences([matrix.models[name] for name in rows])
+
+
+def _workspace(config: pytest.Config) -> Workspace:
+    return Workspace(Path(config.getoption("store")).absolute())
 
 
 @pytest.hookimpl(wrapper=True)
@@ -190,7 +226,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
     if hasattr(config, "workerinput"):
         return
-    workspace = Workspace(Path(config.getoption("store")).absolute())
+    workspace = _workspace(config)
     if (workspace.run(config.stash[RUN_ID]) / "events.jsonl").exists():
         page = config.getoption("htmlpath", None)
         runs.finish(
@@ -200,6 +236,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             _skipped(config),
             Path(page).parent if page else None,
         )
+        if against := config.stash.get(AGAINST, None):
+            before, after = (
+                Findings.from_store(workspace.root, run) for run in (against, config.stash[RUN_ID])
+            )
+            config.stash[CHANGES] = history.moved(history.changes(before, after))
+            if config.getoption("fail_on_regression") and any(
+                one.regression for one in config.stash[CHANGES]
+            ):
+                session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -214,15 +259,21 @@ def pytest_html_results_summary(
 ) -> None:
     """The comparison heads the page (pytest-html)."""
     config = session.config
-    workspace = Workspace(Path(config.getoption("store")).absolute())
-    prefix.append(runs.section(workspace, config.stash[RUN_ID]))
+    reports = Path(config.getoption("htmlpath")).parent
+    prefix.append(
+        runs.section(_workspace(config), config.stash[RUN_ID], reports, config.stash.get(AGAINST, None))
+    )
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """The comparison in a few lines, and where everything is."""
-    workspace = Workspace(Path(config.getoption("store")).absolute())
+    workspace = _workspace(config)
     for line in runs.summary(workspace, config.stash[RUN_ID]):
         terminalreporter.write_line(line)
+    if against := config.stash.get(AGAINST, None):
+        terminalreporter.write_line(f"since {against}:")
+        for change in map(str, config.stash.get(CHANGES, []) or ["nothing moved"]):
+            terminalreporter.write_line(f"  {change}")
 
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -167,6 +169,84 @@ class Evaluation:
                 f"{spec.name}: no result for {', '.join(lacking)}; log: {self._work_dir / 'evaluation.log'}"
             )
         return results
+
+
+def replies(deployment: Deployment, *, max_tokens: int = 512) -> Record:
+    """The replies of a deployed model to the counselling cases, gathered for the judge unless they are in the store."""
+    from bakeoff import replies as gathered
+
+    chain, variant = deployment.chain, deployment.variant
+    stages, spec = chain.bench.stages, chain.spec
+    cases = gathered.load_cases()
+    recipe = {"cases": [case.sha for case in cases], "max_tokens": max_tokens}
+    kept = chain.bench.workspace.replies(spec.name, variant)
+
+    def work(output: Path) -> Done:
+        service = deployment.service()
+        answers = gathered.gather(
+            service.url,
+            service.served_name,
+            cases,
+            output,
+            model=spec.name,
+            variant=variant,
+            max_tokens=max_tokens,
+            at_once=spec.serving.in_flight,
+        )
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(output, kept)
+        counts = Counter(answer.status for answer in answers)
+        return Done("", None, {"cases": len(answers)} | {str(status): n for status, n in counts.items()})
+
+    return stages.ensure(
+        "replies",
+        spec.name,
+        variant=variant,
+        folder=stages.folder("replies", spec.name, recipe, variant),
+        identity=recipe | {"fingerprint": deployment.fingerprint},
+        work=work,
+        output="replies.jsonl",
+        why_broken=lambda output: "" if output.exists() and kept.exists() else "its output is gone",
+    )
+
+
+def speed(deployment: Deployment) -> Record:
+    """Time to first token, tokens and requests per second of a deployed model, measured unless in the store."""
+    from bakeoff.suites import speed as measuring
+
+    chain, variant = deployment.chain, deployment.variant
+    stages, spec = chain.bench.stages, chain.spec
+    recipe = {"levels": list(measuring.LEVELS), "in": deployment.folder().name}
+    folder = stages.folder("speed", spec.name, recipe, variant)
+
+    def work(output: Path) -> Done:
+        service = deployment.service()
+        measuring.write_prompts(folder)
+        command = measuring.speed_command(service.url, service.served_name, folder, key_env=spec.key_env)
+        limits = spec.limits
+        chain.bench.runner.run(
+            command, folder / "stage.log", timeout_s=limits.evaluate_s, stall_s=limits.stall_s
+        )
+        rows = measuring.speed_rows(
+            measuring.read_speed(folder),
+            run_id="",
+            model=spec.name,
+            variant=variant,
+            suite="speed",
+            fingerprint=deployment.fingerprint,
+        )
+        write_json(output, _without_nan({"scores": rows, "samples": []}))
+        return Done(str(command), None, {})
+
+    return stages.ensure(
+        "speed",
+        spec.name,
+        variant=variant,
+        folder=folder,
+        identity=recipe | {"fingerprint": deployment.fingerprint, "versions": versions(("evalscope",))},
+        work=work,
+        output="result.json",
+    )
 
 
 def _without_nan(value: Any) -> Any:

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff import provenance
+from bakeoff.anchors import beside_published
+from bakeoff.comparability import differences
+from bakeoff.errors import StoreError
 from bakeoff.matrix import Matrix
 from bakeoff.stages import Record
 from bakeoff.workspace import Workspace
@@ -62,9 +65,16 @@ def finish(
     done = records(workspace, run_id)
     score_rows: list[dict[str, Any]] = []
     sample_rows: list[dict[str, Any]] = []
+    published: list[dict[str, Any]] = []
+    leaked: list[dict[str, Any]] = []
     for record in done:
-        if record.stage == "evaluate" and record.outcome in ("ran", "reused"):
+        if record.stage in ("evaluate", "speed") and record.outcome in ("ran", "reused"):
             result = json.loads(Path(record.output).read_text(encoding="utf-8"))
+            who = {"model": record.model, "variant": record.variant}
+            if record.stage == "evaluate":
+                base = matrix.models[record.model].model or ""
+                published += beside_published(base, [result], **who)
+                leaked += [{**who, **row} for row in result.get("leakage", [])]
             score_rows += [{**row, "run_id": run_id} for row in result["scores"]]
             sample_rows += [{**row, "run_id": run_id} for row in result["samples"]]
     rows = [
@@ -80,6 +90,10 @@ def finish(
             "rows": rows,
             "skipped": list(skipped),
             "stages": [asdict(record) for record in done],
+            "comparability": [str(one) for one in differences([matrix.models[row["model"]] for row in rows])],
+            "anchors": published,
+            "leakage": leaked,
+            "ratings": _ratings(workspace),
             "provenance": {
                 "versions": provenance.versions(),
                 "commit": provenance.commit(Path(matrix.source).absolute().parent),
@@ -94,14 +108,49 @@ def finish(
         write_tables(Findings.from_store(workspace.root, run_id), reports)
 
 
-def section(workspace: Workspace, run_id: str) -> str:
-    """The comparison as a fragment of a page; empty where the run compared nothing."""
+def _ratings(workspace: Workspace) -> dict[str, Any] | None:
+    """What people and judge models found in the newest study, or None where nobody has judged."""
+    if not workspace.ratings.exists():
+        return None
+    from bakeoff.ratings import RatingStore
+    from bakeoff.verdicts import summarise
+
+    store = RatingStore(workspace.ratings)
+    try:
+        studies = store.studies()
+        found = summarise(store, studies[-1]) if studies else None
+    finally:
+        store.close()
+    return found if found and found["counts"]["judgements"] else None
+
+
+def earlier(workspace: Workspace, run_id: str, name: str) -> str:
+    """The run that *name* means: itself, or with ``last`` the one before *run_id*.
+
+    Raises:
+        StoreError: there is none.
+    """
+    known = sorted(
+        path.parent.name for path in workspace.runs.glob("*/run.json") if path.parent.name != run_id
+    )
+    if name == "last" and known:
+        return known[-1]
+    if name not in known:
+        raise StoreError(
+            f"--compare: no run {name!r} in {workspace.runs}; known: {', '.join(known[-5:]) or 'none'}"
+        )
+    return name
+
+
+def section(workspace: Workspace, run_id: str, reports: Path, against: str | None = None) -> str:
+    """The comparison as a fragment of a page in *reports*; empty where the run compared nothing."""
     from bakeoff.report import Findings
     from bakeoff.report import section as rendered
 
     if not (workspace.run(run_id) / "run.json").exists():
         return ""
-    return rendered(Findings.from_store(workspace.root, run_id))
+    before = Findings.from_store(workspace.root, against) if against else None
+    return rendered(Findings.from_store(workspace.root, run_id), reports, before)
 
 
 def summary(workspace: Workspace, run_id: str) -> Iterator[str]:

@@ -1,0 +1,14 @@
+"""Did every case get a reply that people can judge?"""
+
+from __future__ import annotations
+
+import pytest
+
+from bakeoff.stages import Record
+
+pytestmark = pytest.mark.judge
+
+
+def test_every_case_got_a_reply(replies: Record) -> None:
+    """A reply that never came would be missing from the study without a word; `python -m judge` scores the rest."""
+    assert replies.facts.get("errored", 0) == 0
