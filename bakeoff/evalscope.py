@@ -941,12 +941,11 @@ def gather_for_dashboard(root: Path, folder: Path) -> list[str]:
 
     The files are hard links: what the viewer deletes is gone from its folder only.
     """
-    latest: dict[Path, tuple[str, Path]] = {}
+    latest: dict[Path, tuple[int, Path]] = {}
     for path in root.rglob("result.json"):
         if (path.parent / "reports").is_dir():
-            finished = json.loads(path.read_text(encoding="utf-8"))["finished_at"]
-            suite = path.parent.parent
-            latest[suite] = max(latest.get(suite, ("", path.parent)), (finished, path.parent))
+            suite, written = path.parent.parent, path.stat().st_mtime_ns
+            latest[suite] = max(latest.get(suite, (0, path.parent)), (written, path.parent))
     names = []
     for suite, (_, results) in sorted(latest.items()):
         names.append("-".join(part for part in suite.relative_to(root).parts if part != "evaluation"))
