@@ -14,9 +14,10 @@ from bakeoff.installed import (
     names_in_source,
     nearest,
 )
-from bakeoff.matrix import Environment
+from bakeoff.matrix import load_matrix
 
-STORE = Path(os.environ.get("BAKEOFF_STORE", Path(__file__).parents[1] / "store"))
+ROOT = Path(__file__).parents[1]
+STORE = Path(os.environ.get("BAKEOFF_STORE", ROOT / "store"))
 
 
 @pytest.fixture(scope="module")
@@ -120,28 +121,14 @@ def test_the_closest_spelling_is_offered_only_where_it_is_close():
     assert nearest("zzz", ["lora_rank", "seed"]) is None
 
 
-LEGACY = Environment(
-    name="legacy",
-    requirements=(
-        "ms-swift==3.0.3",
-        "transformers==4.41.2",
-        "peft==0.12.0",
-        "trl==0.11.4",
-        "datasets<3.3",
-        "pyarrow<20",
-        "setuptools<81",
-        "torch==2.13.0",
-    ),
-)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(
     os.environ.get("BAKEOFF_BUILD_ENVIRONMENTS") != "1",
     reason="builds a Python environment (about 2 minutes): set BAKEOFF_BUILD_ENVIRONMENTS=1",
 )
 def test_the_guides_own_training_line_is_right_for_the_ms_swift_it_was_written_for():
-    legacy = installed(ensure_environment(LEGACY, STORE / "environments"), STORE / "cache")
+    environment = load_matrix(ROOT / "model_matrix.yaml").environments["legacy"]
+    legacy = installed(ensure_environment(environment, STORE / "environments"), STORE / "cache")
     assert legacy.swift == "3.0.3"
     without_swanlab = " ".join(GUIDE_2_1.split()[: GUIDE_2_1.split().index("--report_to")])
     assert check_command(line("sft", without_swanlab), legacy) == []

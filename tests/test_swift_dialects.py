@@ -10,26 +10,14 @@ from bakeoff import swift
 from bakeoff.command import Command
 from bakeoff.environments import PythonEnvironment, ask, built, ensure_environment, running_environment
 from bakeoff.installed import check_command, installed
-from bakeoff.matrix import Environment, ModelSpec, load_matrix
+from bakeoff.matrix import ModelSpec, load_matrix
 
 ROOT = Path(__file__).parents[1]
 STORE = Path(os.environ.get("BAKEOFF_STORE", ROOT / "store"))
 MATRIX = load_matrix(ROOT / "model_matrix.yaml")
 GUIDE = ("qwen2.5-7b", "llama3.1-8b", "chatglm3-6b", "internlm2-7b", "baichuan2-7b", "gpt-oss-20b")
 REMOTE_CODE = ("chatglm3-6b", "internlm2-7b", "baichuan2-7b")
-LEGACY = Environment(
-    name="legacy",
-    requirements=(
-        "ms-swift==3.0.3",
-        "transformers==4.41.2",
-        "peft==0.12.0",
-        "trl==0.11.4",
-        "datasets<3.3",
-        "pyarrow<20",
-        "setuptools<81",
-        "torch==2.13.0",
-    ),
-)
+LEGACY = MATRIX.environments["legacy"]
 
 
 def lines(row: ModelSpec, version: str) -> list[Command]:
