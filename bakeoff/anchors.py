@@ -78,7 +78,10 @@ def beside_published(
         model_id: hub id or folder of the untuned model.
         results: results of suites as :func:`bakeoff.evalscope.read_results` gives them.
         model: name of the row in the matrix.
+        variant: only ``base`` has anchors; what tuning moved is not a question of protocol.
     """
+    if variant != "base":
+        return []
     name = Path(model_id).name.lower()
     rows = []
     for result in results:

@@ -834,13 +834,19 @@ def _result(
         "agreement": None if math.isnan(agreement(samples)) else agreement(samples),
         "answers": answers(samples),
         "errors": {one.sample_id: one.error for one in samples if one.error},
-        "leakage": {
-            "checked": bool(plan["training"]),
-            "expected": suite["leakage_expected"],
-            "exact": sum(leak.kind == "exact" for leak in found.values()),
-            "near": sum(leak.kind == "near" for leak in found.values()),
-            "questions": {name: dataclasses.asdict(leak) for name, leak in found.items()},
-        },
+        "leakage": [
+            {
+                "suite": suite["name"],
+                "expected": suite["leakage_expected"],
+                "n_asked": len(samples),
+                "n_leaked": len(found),
+                "n_exact": sum(leak.kind == "exact" for leak in found.values()),
+                "value_without": next(r["value"] for r in clean if r["metric"] == f"{main}_unleaked"),
+            }
+        ]
+        if found
+        else [],
+        "leaked_questions": {name: dataclasses.asdict(leak) for name, leak in found.items()},
         "selected": {name: len(part) for name, part in subsets.items()},
         "limit": suite["limit"],
         "limit_per": suite["limit_per"],

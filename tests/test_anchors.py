@@ -53,8 +53,9 @@ def test_a_whole_run_of_a_known_model_is_shown_beside_its_published_score() -> N
     assert "far below" in rows[0]["warning"]
 
 
-def test_parts_of_a_benchmark_and_unknown_models_have_no_anchor() -> None:
+def test_parts_of_a_benchmark_tuned_and_unknown_models_have_no_anchor() -> None:
     assert beside_published("Qwen/Qwen2.5-7B-Instruct", [result(1)], model="qwen") == []
+    assert beside_published("Qwen/Qwen2.5-7B-Instruct", [result(67)], model="qwen", variant="tuned") == []
     assert beside_published("tiny:qwen2", [result(67)], model="tiny") == []
 
 
