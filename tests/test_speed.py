@@ -36,7 +36,7 @@ def test_speed_is_measured_at_every_load(tmp_path: Path) -> None:
     assert one.latency_s >= one.ttft_s
     assert stats["peak"] == 4
     assert stats["settings"][0]["temperature"] == 0.0
-    rows = speed_rows([one, four], run_id="r", model="m", variant="base", fingerprint="", finished_at="")
+    rows = speed_rows([one, four], run_id="r", model="m", variant="base", fingerprint="")
     assert [row["subset"] for row in rows[::4]] == ["1 in flight", "4 in flight"]
     assert all(row["trusted"] for row in rows)
 

@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,15 @@ def read_speed(work_dir: Path) -> list[Speed]:
 
 
 def speed_rows(speeds: Sequence[Speed], **context: object) -> list[dict[str, Any]]:
-    """Rows of the scores table; *context* gives run_id, model, variant, fingerprint and finished_at."""
+    """Rows of the scores table; *context* gives run_id, model, variant and fingerprint."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    context = {
+        "suite": "speed",
+        "benchmark": "evalscope perf",
+        "few_shot": 0,
+        "finished_at": now,
+        **context,
+    }
     rows = []
     for speed in speeds:
         failed = speed.requests - speed.succeeded
@@ -131,5 +140,5 @@ def speed_rows(speeds: Sequence[Speed], **context: object) -> list[dict[str, Any
                 chance=math.nan,
                 why_not=f"{failed} of {speed.requests} requests failed" if failed else "",
             )
-            rows.append(score_row(made, suite="speed", benchmark="evalscope perf", few_shot=0, **context))
+            rows.append(score_row(made, **context))
     return rows
