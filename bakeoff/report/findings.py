@@ -170,7 +170,8 @@ def with_columns(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
         if kind == "float":
             out[name] = out[name].astype("float64")
         elif kind == "str":
-            out[name] = out[name].astype(object).where(out[name].notna(), "")
+            if out[name].isna().any():
+                out[name] = out[name].astype(object).where(out[name].notna(), "")
         elif kind == "int":
             out[name] = out[name].fillna(0).astype("int64")
         else:

@@ -6,7 +6,9 @@ import base64
 import json
 import math
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.report.analysis import SuiteView
@@ -20,7 +22,9 @@ BUDGET_BYTES = 3_300_000
 REPLY_CHARS = 700
 QUESTION_CHARS = 1_200
 STATUS = ("answered", "unparsed", "empty", "truncated", "errored")
+_TEXTS = ("question", "options", "target", "reply", "extracted", "extracted_alt", "sample_id", "status")
 _BATCH = 40
+_BLOCK = 2_000
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,15 @@ def _pack(suite: str, samples: pd.DataFrame, budget: int) -> Packed:
     import numpy as np
     import pandas as pd
 
-    subject_codes, subjects = pd.factorize(pd.MultiIndex.from_frame(samples[["model", "variant"]]))
-    again = samples.groupby([subject_codes, samples["sample_id"]], sort=False).cumcount().to_numpy()
-    keys, _ = pd.factorize(samples["sample_id"].astype(str) + "#" + again.astype(str))
+    (model_codes, models), (kind_codes, kinds) = (
+        pd.factorize(samples["model"]),
+        pd.factorize(samples["variant"]),
+    )
+    subject_codes, pairs = pd.factorize(model_codes * len(kinds) + kind_codes)
+    subjects = [(str(models[int(pair) // len(kinds)]), str(kinds[int(pair) % len(kinds)])) for pair in pairs]
+    sample_codes, _ = pd.factorize(samples["sample_id"])
+    again = pd.Series(sample_codes).groupby([subject_codes, sample_codes], sort=False).cumcount().to_numpy()
+    keys, _ = pd.factorize(sample_codes * (int(again.max()) + 1) + again)
     count = int(keys.max()) + 1
     rows = np.full((count, len(subjects)), -1)
     rows[keys, subject_codes] = np.arange(len(samples))
@@ -74,40 +84,45 @@ def _pack(suite: str, samples: pd.DataFrame, budget: int) -> Packed:
     order = np.lexsort((samples["index"].to_numpy()[first], ~disagree))
 
     subset_codes, subsets = pd.factorize(samples["subset"])
-    wanted = ("question", "options", "target", "reply", "extracted", "extracted_alt", "sample_id", "status")
-    texts = {name: samples[name].to_numpy(dtype=object) for name in wanted}
-    status = pd.Categorical(texts["status"], categories=STATUS).codes
     leaked = samples["leaked"].to_numpy(dtype=bool)
     index = samples["index"].to_numpy()
     clip = _Clip()
 
-    def entry(question: int) -> list[Any]:
-        row = first[question]
+    def entries() -> Iterator[list[Any]]:
+        """Question by question; texts are taken out of the table a block at a time, which is what costs."""
+        for start in range(0, count, _BLOCK):
+            questions = order[start : start + _BLOCK]
+            used = np.unique(rows[questions][rows[questions] >= 0])
+            part = samples.iloc[used]
+            place = {int(row): number for number, row in enumerate(used)}
+            texts = {name: part[name].tolist() for name in _TEXTS}
+            for question in questions:
+                yield entry(int(question), texts, place)
+
+    def entry(question: int, texts: dict[str, list[Any]], place: dict[int, int]) -> list[Any]:
+        asked = rows[question]
         answers: list[Any] = []
-        for at in rows[question]:
-            if at < 0:
+        for row in asked:
+            if row < 0:
                 answers.append(0)
                 continue
-            value = None if math.isnan(correct[at]) else round(float(correct[at]), 3)
+            at = place[int(row)]
+            value = None if math.isnan(correct[row]) else round(float(correct[row]), 3)
             said, other = texts["extracted"][at], texts["extracted_alt"][at]
-            answers.append(
-                [
-                    clip(texts["reply"][at], REPLY_CHARS),
-                    said,
-                    int(status[at]),
-                    value,
-                    *([other] if other != said else []),
-                ]
-            )
-        options = texts["options"][row]
+            status = STATUS.index(texts["status"][at]) if texts["status"][at] in STATUS else 0
+            answer = [clip(texts["reply"][at], REPLY_CHARS), said, status, value]
+            answers.append([*answer, other] if other != said else answer)
+        head = int(first[question])
+        at = place[head]
+        options = texts["options"][at]
         return [
-            texts["sample_id"][row],
-            int(index[row]),
-            int(subset_codes[row]),
-            clip(texts["question"][row], QUESTION_CHARS),
+            texts["sample_id"][at],
+            int(index[head]),
+            int(subset_codes[head]),
+            clip(texts["question"][at], QUESTION_CHARS),
             json.loads(options) if isinstance(options, str) and options else list(options or ()),
-            clip(texts["target"][row], QUESTION_CHARS),
-            int(leaked[rows[question][rows[question] >= 0]].any()),
+            clip(texts["target"][at], QUESTION_CHARS),
+            int(leaked[asked[asked >= 0]].any()),
             answers,
         ]
 
@@ -119,17 +134,14 @@ def _pack(suite: str, samples: pd.DataFrame, budget: int) -> Packed:
     engine = zlib.compressobj(6, zlib.DEFLATED, 31)
     raw_budget = budget * 3 // 4 - 4_000
     chunks = [engine.compress((json.dumps(head, ensure_ascii=False)[:-1] + ', "rows": [').encode())]
-    size, shown, clipped = len(chunks[0]), 0, 0
-    for start in range(0, count, _BATCH):
-        batch = order[start : start + _BATCH]
-        text = ",\n".join(json.dumps(entry(one), ensure_ascii=False, separators=(",", ":")) for one in batch)
-        chunk = engine.compress((("," if start else "") + text).encode()) + engine.flush(zlib.Z_SYNC_FLUSH)
+    size, shown = len(chunks[0]), 0
+    stream = entries()
+    while size <= raw_budget and (batch := list(islice(stream, _BATCH))):
+        text = ",\n".join(json.dumps(one, ensure_ascii=False, separators=(",", ":")) for one in batch)
+        chunk = engine.compress((("," if shown else "") + text).encode()) + engine.flush(zlib.Z_SYNC_FLUSH)
         chunks.append(chunk)
         size += len(chunk)
         shown += len(batch)
-        clipped = clip.count
-        if size > raw_budget:
-            break
     chunks.append(engine.compress(b"]}") + engine.flush())
     return Packed(
         suite=suite,
@@ -138,7 +150,7 @@ def _pack(suite: str, samples: pd.DataFrame, budget: int) -> Packed:
         n_questions=count,
         n_disagreeing=int(disagree.sum()),
         n_disagreeing_shown=int(disagree[order[:shown]].sum()),
-        n_clipped=clipped,
+        n_clipped=clip.count,
     )
 
 
