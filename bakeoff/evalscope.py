@@ -271,7 +271,7 @@ def evaluate_command(
         service_url: …/v1 of an OpenAI-compatible service.
         key_env: environment variable that holds the service's key; never its value.
     """
-    sent = {**generation_config(suite), "timeout": timeout_s, "retries": 3, "retry_interval": 1}
+    sent = {"timeout": timeout_s, "retries": 3, "retry_interval": 1, **generation_config(suite)}
     argv = [python, "-m", "bakeoff.evalscope", "eval"]
     argv += ["--model", served_name, "--api-url", service_url, "--eval-type", "openai_api"]
     argv += ["--key-env", key_env] if key_env else []
@@ -509,7 +509,7 @@ def _load(suite: dict[str, Any], plan: Mapping[str, Any], api: Any, work_dir: Pa
         dataset_args={
             suite["benchmark"]: _dataset_args(view, Path(suite["data_dir"]) if suite["data_dir"] else None)
         },
-        generation_config={**generation_config(view), "timeout": plan["timeout_s"]},
+        generation_config={"timeout": plan["timeout_s"], **generation_config(view)},
         eval_batch_size=plan["in_flight"],
         limit=suite["limit"] if suite["limit_per"] == "subset" else None,
         ignore_errors=True,
