@@ -180,7 +180,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if config.getoption("doctor"):
         specs = [matrix.models[name] for name in rows]
         found = doctor.findings(specs, matrix, _workspace(config), data_dir=_data_dir(config))
-        print("", *map(str, found or ["nothing speaks against this run"]), sep="\n")
+        print("", *([str(one) for one in found] or ["nothing speaks against this run"]), sep="\n")
         session.testsfailed += sum(finding.level == "error" for finding in found)
         return True
     return None
@@ -272,8 +272,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(line)
     if against := config.stash.get(AGAINST, None):
         terminalreporter.write_line(f"since {against}:")
-        for change in map(str, config.stash.get(CHANGES, []) or ["nothing moved"]):
-            terminalreporter.write_line(f"  {change}")
+        moved = [str(change) for change in config.stash.get(CHANGES, [])]
+        terminalreporter.write_line("\n".join(moved or ["nothing moved"]))
 
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
