@@ -214,6 +214,7 @@ CREATE TABLE IF NOT EXISTS judgement (
     {", ".join(f"{name} INTEGER CHECK ({name} IN (0, 1))" for name in CRISIS_CHECKS)},
     corrects INTEGER UNIQUE REFERENCES judgement, seconds REAL, rubric_sha TEXT NOT NULL,
     detail TEXT NOT NULL DEFAULT '{{}}', UNIQUE (token, slot));
+CREATE INDEX IF NOT EXISTS judgement_of_item ON judgement (item_id);
 CREATE UNIQUE INDEX IF NOT EXISTS one_judgement_per_item ON judgement (item_id) WHERE corrects IS NULL;
 CREATE TABLE IF NOT EXISTS comparison (
     id INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE, study_id TEXT NOT NULL, judge_id TEXT NOT NULL,

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judge_app import HOSTILE, ROOT, App, judge, study
+from judge_app import HOSTILE, ROOT, App, judge, study, verdict
 
 from bakeoff.raters import Raters
-from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS, RatingStore
+from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore
 
 pytest.importorskip("gradio", reason="the judge needs gradio: pip install 'bakeoff[judge]'")
 pytest.importorskip("selenium", reason="the browser test needs selenium")
@@ -220,6 +220,12 @@ def test_an_incomplete_form_is_not_sent_and_says_what_is_missing(app: App, tmp_p
 
 
 def test_the_owner_sees_results_with_names_and_no_script_of_a_comment_runs(app: App, tmp_path: Path) -> None:
+    store = RatingStore(app.store)
+    store.enrol("trial", "seed")
+    while (screen := store.next_screen("trial", "seed")) is not None:
+        (item,) = store.items("trial", "seed", screen)
+        said = verdict(3, crisis=store.study("trial").case(item.case_id).crisis, weaknesses=HOSTILE)
+        store.record("seed", f"seed-screen-{screen}", {item.item_id: Judgement.parse(said)})
     with browser(tmp_path / "owner", "en-US") as page:
         page.sign_in(app, "owner")
         page.tab("Results")
@@ -227,6 +233,7 @@ def test_the_owner_sees_results_with_names_and_no_script_of_a_comment_runs(app: 
         assert "Crisis cases" in page.text(".results .part.crisis h2")
         page.one(".results .lang").click()
         page.wait(lambda: "危机情境" in page.text(".results .part.crisis h2"))
+        assert HOSTILE in page.driver.execute_script("return document.querySelector('.results').textContent")
         assert page.driver.execute_script("return window.hacked") is None
         assert page.foreign_requests() == []
 
