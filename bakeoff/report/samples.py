@@ -136,7 +136,7 @@ def _pack(suite: str, samples: pd.DataFrame, budget: int) -> Packed:
     chunks = [engine.compress((json.dumps(head, ensure_ascii=False)[:-1] + ', "rows": [').encode())]
     size, shown = len(chunks[0]), 0
     stream = entries()
-    while size <= raw_budget and (batch := list(islice(stream, _BATCH))):
+    while (not shown or size <= raw_budget) and (batch := list(islice(stream, _BATCH))):
         text = ",\n".join(json.dumps(one, ensure_ascii=False, separators=(",", ":")) for one in batch)
         chunk = engine.compress((("," if shown else "") + text).encode()) + engine.flush(zlib.Z_SYNC_FLUSH)
         chunks.append(chunk)
