@@ -1,0 +1,111 @@
+"""Build a full-size model with random weights: real speed and memory where no model hub can be reached.
+
+    python bench/gpu/random_model.py --out /dev/shm/qwen --text dialogues.jsonl
+
+The tokenizer is a byte-level BPE of few pieces, trained on the dialogues, so that a SMILE dialogue has about 1,450
+tokens; the embedding keeps the architecture's own size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+CHATML = (
+    "{%- if messages[0]['role'] != 'system' -%}"
+    "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{%- endif -%}"
+    "{%- for m in messages -%}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+    "{%- endfor -%}{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
+)
+CONFIGS: dict[str, dict[str, Any]] = {
+    "qwen2.5-7b": {
+        "vocab_size": 152064,
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 32768,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": False,
+        "use_cache": True,
+    },
+    "tiny": {
+        "vocab_size": 1024,
+        "hidden_size": 256,
+        "intermediate_size": 512,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": False,
+    },
+}
+
+
+def tokenizer(text: Path, pieces: int) -> Any:
+    """A byte-level BPE of *pieces* pieces from a sharegpt file, with Qwen's special tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    rows = [json.loads(line) for line in text.read_text(encoding="utf-8").splitlines()[:1000]]
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=pieces, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    bpe.train_from_iterator((turn["value"] for row in rows for turn in row["conversations"]), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=SPECIAL,
+        chat_template=CHATML,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--text", type=Path, required=True, help="sharegpt JSONL for the tokenizer")
+    parser.add_argument("--config", choices=sorted(CONFIGS), default="qwen2.5-7b")
+    parser.add_argument("--pieces", type=int, default=500)
+    parser.add_argument("--layers", type=int, help="fewer layers than the architecture has")
+    options = parser.parse_args()
+
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    began = time.perf_counter()
+    words = tokenizer(options.text, options.pieces)
+    settings = dict(CONFIGS[options.config])
+    if options.layers:
+        settings["num_hidden_layers"] = options.layers
+    ids = dict(
+        zip(
+            ("pad_token_id", "bos_token_id", "eos_token_id"),
+            words.convert_tokens_to_ids(SPECIAL),
+            strict=True,
+        )
+    )
+    config = Qwen2Config(**settings, **ids)
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = Qwen2ForCausalLM(config)
+    model.generation_config.do_sample = False
+    model.save_pretrained(options.out, max_shard_size="4GB")
+    words.save_pretrained(options.out)
+    parameters = sum(one.numel() for one in model.parameters())
+    spread = float(model.model.layers[0].mlp.up_proj.weight.float().std())
+    took = time.perf_counter() - began
+    print(f"{options.out}: {parameters / 1e9:.3f}e9 parameters, std {spread:.4f}, {took:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
