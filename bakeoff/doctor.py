@@ -20,7 +20,7 @@ from bakeoff.dataset_health import Health, check_dataset
 from bakeoff.environments import PythonEnvironment, built, is_running
 from bakeoff.errors import BakeoffError, DataError
 from bakeoff.gpus import cards
-from bakeoff.installed import Installed, check_command, installed
+from bakeoff.installed import Installed, check_command, installed, nearest
 from bakeoff.matrix import Matrix, ModelSpec, dataset_argument
 from bakeoff.workspace import Workspace
 
@@ -145,8 +145,8 @@ def _tools(visit: _Visit) -> Iterator[Finding]:
         lines = []
         if tools and row.trains:
             lines = [
-                swift.sft(row, base=base, output=place),
-                swift.export(row, checkpoint=place, base=base, output=place),
+                swift.sft(row, base=base, output=place, version=tools.swift),
+                swift.export(row, checkpoint=place, base=base, output=place, version=tools.swift),
             ]
             yield from _refused(row, lines, tools)
             recognised = tools.recognised(base)
@@ -159,7 +159,8 @@ def _tools(visit: _Visit) -> Iterator[Finding]:
                 )
         tools = visit.installed(row, "serve")
         if tools and row.serving.engine == "transformers":
-            yield from _refused(row, [swift.deploy(row, model=base, served_name=row.name, port=8000)], tools)
+            line = swift.deploy(row, model=base, served_name=row.name, port=8000, version=tools.swift)
+            yield from _refused(row, [line], tools)
 
 
 def _refused(row: ModelSpec, lines: Sequence[Command], tools: Installed) -> Iterator[Finding]:
@@ -226,7 +227,7 @@ def _packages(visit: _Visit) -> Iterator[Finding]:
             wanted.append(
                 ("liger-kernel", "fused_loss: false (four times the memory), or install liger-kernel")
             )
-        if row.trains and row.training.tracker == "swanlab":
+        if _tracks_in_swanlab(visit, row):
             wanted.append(("swanlab", "tracker: tensorboard, or install swanlab"))
         for package, remedy in wanted if training else ():
             if training and training.version(package) is None:
@@ -401,9 +402,16 @@ def _network(visit: _Visit) -> Iterator[Finding]:
                 )
 
 
+def _tracks_in_swanlab(visit: _Visit, row: ModelSpec) -> bool:
+    """Whether the row's training reports to SwanLab; an ms-swift without it (before 3.1) does not."""
+    tools = visit.installed(row, "train")
+    has_it = tools is None or "swanlab_project" in tools.flags["sft"]
+    return row.trains and row.training.tracker == "swanlab" and has_it
+
+
 def _tokens(visit: _Visit) -> Iterator[Finding]:
     for row in visit.rows:
-        cloud = row.trains and row.training.tracker == "swanlab" and row.training.tracker_mode == "cloud"
+        cloud = _tracks_in_swanlab(visit, row) and row.training.tracker_mode == "cloud"
         if cloud and not visit.environ.get("SWANLAB_API_KEY"):
             old = (
                 " (SwanLab does not read the guide's SWANLAB_TOKEN)"
@@ -456,7 +464,9 @@ def differences(rows: Sequence[ModelSpec], tools: Mapping[str, Installed]) -> li
             trainers[row.name] = found.swift
         recognised = found.recognised(row.model or "")
         template = row.template or (recognised[1] if recognised else None)
-        if template and template in found.templates:
+        if template and template not in found.templates:
+            template = nearest(template, found.templates)
+        if template:
             systems[row.name] = found.templates[template]
     return comparability.differences(rows, default_systems=systems, trainers=trainers)
 

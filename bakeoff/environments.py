@@ -304,7 +304,6 @@ def _installed() -> dict[str, str]:
     return packages
 
 
-@cache
 def _has_gpu() -> bool:
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
