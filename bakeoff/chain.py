@@ -23,7 +23,7 @@ from bakeoff.errors import BakeoffError, CommandFailed, DataError, OutOfMemory
 from bakeoff.matrix import SHIPPED, Environment, Matrix, ModelSpec, Suite, Training, dataset_argument
 from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions, write_json
 from bakeoff.runner import Runner
-from bakeoff.service import Service, serving
+from bakeoff.service import Service, reach, serving
 from bakeoff.stages import Done, Record, Stages
 from bakeoff.workspace import Workspace
 
@@ -463,6 +463,7 @@ class Deployment:
         name = spec.served_name(self.variant)
         if spec.url:
             service = Service(spec.url.rstrip("/"), name, self.fingerprint, key_env=spec.key_env)
+            reach(service)
         else:
             chain.prepare("serve")
             chain.served(self.variant)

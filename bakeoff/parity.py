@@ -245,12 +245,9 @@ def view_folder(chain: Chain, variant: str, way: str) -> Path:
 
 def view_command(chain: Chain, variant: str, way: str) -> Command:
     """The line that makes :func:`view_folder`."""
-    line = chain.train_command()
-    options = options_of(line)
+    options = options_of(chain.train_command())
     places = {"model": chain.loaded_path(variant, way), "folder": view_folder(chain, variant, way)}
-    return Command(
-        (sys.executable, "-m", "bakeoff.parity_probe", "view", *flags({**places, **options})), line.env
-    )
+    return probe_command(chain, "train", "view", *flags({**places, **options}))
 
 
 def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
@@ -322,21 +319,39 @@ def _values(argv: Sequence[str], flag: str) -> list[str]:
 
 
 def _probe(chain: Chain, variant: str, plan: Mapping[str, Any], output: Path) -> Done:
+    """Measure in the environment that trains and, where it is another one, render in the one that serves."""
     spec = chain.spec
-    path = output.with_name("plan.json")
-    raw = output.with_name("measured.json")
-    write_json(path, {**plan, "output": str(raw)})
-    served = chain.serve_command(variant, 0)
-    command = Command((sys.executable, "-m", "bakeoff.parity_probe", "check", str(path)), served.env)
+    told: dict[str, Any] = {}
     log = output.with_name("stage.log")
     log.unlink(missing_ok=True)
-    process = chain.bench.runner.run(
-        command, log, timeout_s=spec.limits.export_s, stall_s=spec.limits.stall_s
-    )
-    told = json.loads(raw.read_text(encoding="utf-8"))
+    parts: dict[str, Mapping[str, Any]] = {"train": plan}
+    if chain._python("serve") != chain._python("train"):
+        renders = plan["renders"]
+        parts["train"] = {**plan, "renders": {"trained": renders["trained"]}}
+        parts["serve"] = {"renders": {"served": renders["served"]}, "dialogues": plan["dialogues"]}
+    for role, part in parts.items():
+        path, measured = output.with_name(f"plan-{role}.json"), output.with_name(f"measured-{role}.json")
+        write_json(path, {**part, "output": str(measured)})
+        command = probe_command(chain, role, "check", str(path))
+        process = chain.bench.runner.run(
+            command, log, timeout_s=spec.limits.export_s, stall_s=spec.limits.stall_s
+        )
+        answer = json.loads(measured.read_text(encoding="utf-8"))
+        told |= answer | {"renders": {**told.get("renders", {}), **answer["renders"]}}
     facts = judge(told, spec.training.dtype, spec.prompt_date, f"{spec.name}, {variant}")
     write_json(output, facts)
     return Done(str(command), process.peak_memory_gib, facts)
+
+
+def probe_command(chain: Chain, role: str, *arguments: str) -> Command:
+    """The line that starts the probe in the environment of *role*; another one than ours gets it as a plain file."""
+    python = chain._python(role)
+    own = ("-m", "bakeoff.parity_probe")
+    argv = (
+        python,
+        *(own if python == sys.executable else (str(Path(__file__).with_name("parity_probe.py")),)),
+    )
+    return chain._in(role, Command((*argv, *arguments), chain.train_command().env))
 
 
 def judge(told: Mapping[str, Any], dtype: str, prompt_date: str | None, who: str) -> dict[str, Any]:

@@ -260,8 +260,7 @@ def chat_template(template: Any) -> str:
         return " ~ ".join(terms) or '""'
 
     default: str | None = getattr(template, "default_system", None) or meta.default_system
-    opening = {"bos": tokenizer.bos_token or ""} if meta.auto_add_bos else {"bos": ""}
-    first = json.dumps(opening["bos"])
+    first = json.dumps(_opening(tokenizer) if meta.auto_add_bos else "")
     with_system = f"{first} ~ {said(meta.system_prefix or meta.prefix, SYSTEM='system')}"
     without = f"{first} ~ {said(meta.prefix, SYSTEM='system')}"
     reply = "message['content']"
@@ -286,6 +285,12 @@ def chat_template(template: Any) -> str:
         f"{{%- else -%}}{{{{ {said(meta.chat_sep)} }}}}{{%- endif -%}}"
         "{%- endif -%}{%- endfor -%}"
     )
+
+
+def _opening(tokenizer: Any) -> str:
+    """What the tokenizer puts before any text by itself, as ms-swift finds it."""
+    marked, plain = tokenizer.encode("a"), tokenizer.encode("a", add_special_tokens=False)
+    return str(tokenizer.decode(marked[: marked.index(plain[0])]))
 
 
 # -- the merge, tensor by tensor -----------------------------------------------------------------------------------

@@ -239,6 +239,10 @@ def _wait_until_ready(service: Service, port: int, timeout_s: float) -> None:
         time.sleep(0.1 if waited < 10 else 1)
     _refuse_stranger(service, port, waited)
     service.facts["seconds_to_models"] = round(time.monotonic() - began, 2)
+    _canary(service, began)
+
+
+def _canary(service: Service, began: float) -> None:
     try:
         answer = service.complete([{"role": "user", "content": "你好"}], max_tokens=8)
         reply = answer["choices"][0]["message"]
@@ -247,6 +251,23 @@ def _wait_until_ready(service: Service, port: int, timeout_s: float) -> None:
     service.facts["seconds_to_answer"] = round(time.monotonic() - began, 2)
     service.facts["canary"] = str(reply.get("content"))[:80]
     service.facts["answers_as"] = answer.get("model") or ""
+
+
+def reach(service: Service) -> None:
+    """See that a service that somebody else runs lists our name and answers.
+
+    Raises:
+        NotReady: it does not; says what it has instead.
+    """
+    began = time.monotonic()
+    wanted = f"{service.url}/models to list {service.served_name!r}"
+    try:
+        names = service.models()
+    except (requests.RequestException, KeyError, TypeError, ValueError) as error:
+        raise _not_ready(service, wanted, time.monotonic() - began, _brief(error)) from None
+    if service.served_name not in names:
+        raise _not_ready(service, wanted, time.monotonic() - began, f"it lists {names[:20]}")
+    _canary(service, began)
 
 
 def _refuse_stranger(service: Service, port: int, waited_s: float) -> None:
@@ -266,11 +287,12 @@ def _refuse_stranger(service: Service, port: int, waited_s: float) -> None:
 def _not_ready(
     service: Service, wanted: str, waited_s: float, seen: str, kind: type[NotReady] = NotReady
 ) -> NotReady:
-    last = tail(service.log, 15) if service.log else ""
-    return kind(
-        f"{service.served_name} is not ready\nwanted: {wanted}\nwaited: {waited_s:.0f} s\nlast seen: {redact(seen)}\n"
-        f"last lines of {service.log}:\n{last}\nby hand: {service.command}"
-    )
+    told = f"{service.served_name} is not ready\nwanted: {wanted}\nwaited: {waited_s:.0f} s\nlast seen: {redact(seen)}"
+    if service.log:
+        told += f"\nlast lines of {service.log}:\n{tail(service.log, 15)}\nby hand: {service.command}"
+    else:
+        told += f"\nby hand: curl {service.url}/models"
+    return kind(told)
 
 
 def _ending(process: Process) -> str:

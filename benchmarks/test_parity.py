@@ -1,0 +1,37 @@
+"""Is what answers what was trained?"""
+
+from __future__ import annotations
+
+import pytest
+
+from bakeoff.chain import Deployment
+from bakeoff.stages import Record
+
+pytestmark = pytest.mark.deploy
+
+
+@pytest.fixture
+def parity(deployed_model: Deployment) -> Record:
+    """What the probe found before the model was served; see docs/identity.md."""
+    if deployed_model.chain.spec.url:
+        pytest.skip("a service that somebody else runs can only be asked, not opened")
+    return deployed_model.parity()
+
+
+def test_serving_renders_the_prompts_of_the_training(parity: Record) -> None:
+    """Token by token, for a single turn, several turns, with a system prompt, an empty one, and a long dialogue."""
+    assert parity.facts["dialogues"] == len(parity.facts["prompt_tokens"])
+
+
+def test_merged_weights_are_base_plus_adapter(parity: Record) -> None:
+    """Tensor by tensor; and a merge from which the adapter was dropped would be the base under the tuned name."""
+    if "applied" not in parity.facts:
+        pytest.skip("nothing was merged for this variant")
+    assert parity.facts["applied"] > 0.5
+
+
+def test_replies_are_those_of_the_weights(parity: Record, deployed_model: Deployment) -> None:
+    """The running service counts the same prompt tokens, and begins its replies as the weights do."""
+    facts = deployed_model.health().facts
+    asked = [reply for reply in parity.facts["expected"].values() if reply]
+    assert facts["replies_agreed"] == len(asked)

@@ -1,0 +1,72 @@
+"""Real tiny chains for the tests: built, trained for a few steps and merged once, by the real ms-swift."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bakeoff.chain import Bench, Chain
+from bakeoff.matrix import Matrix, ModelSpec, parse_matrix
+from bakeoff.provenance import ContentHashes
+from bakeoff.runner import Runner
+from bakeoff.stages import Stages, Timeline
+from bakeoff.workspace import Workspace
+
+ROW: dict[str, Any] = {
+    "model": "tiny:llama",
+    "model_type": "llama",
+    "template": "llama3",
+    "dataset": ["shipped:facts_train.jsonl"],
+    "training": {
+        "dtype": "float32",
+        "max_length": 512,
+        "gradient_checkpointing": False,
+        "batch_size": 4,
+        "gradient_accumulation": 1,
+        "learning_rate": 5e-3,
+        "max_steps": 12,
+        "tracker": "none",
+    },
+    "serving": {"engine": "transformers", "restarts": 2},
+    "limits": {"train_s": 600.0, "export_s": 300.0, "evaluate_s": 300.0, "stall_s": 300.0, "retries": 0},
+    "suites": ["exam"],
+}
+SUITE = {"benchmark": "facts_exam", "data": "shipped:facts_exam", "hub": False, "few_shot": 0, "chance": 0.25}
+
+
+def matrix_with(**changes: Any) -> Matrix:
+    """A matrix of one row, ``tiny``, which differs from :data:`ROW` by *changes*; None takes a key away."""
+    row = {key: value for key, value in {**ROW, **changes}.items() if value is not None}
+    return parse_matrix({"models": {"tiny": row}, "suites": {"exam": SUITE}})
+
+
+def bench_in(store: Path, runner: Runner, matrix: Matrix) -> Bench:
+    workspace = Workspace(store)
+    stages = Stages(workspace, Timeline(store / "events.jsonl"))
+    return Bench(matrix, workspace, stages, runner, ContentHashes(workspace.cache / "hashes.json"))
+
+
+class Tiny:
+    """Chains of rows in one store, with one runner."""
+
+    def __init__(self, store: Path, runner: Runner) -> None:
+        self.store, self.runner = store, runner
+
+    def chain(self, store: Path | None = None, **changes: Any) -> Chain:
+        matrix = matrix_with(**changes)
+        return Chain(matrix.models["tiny"], bench_in(store or self.store, self.runner, matrix))
+
+    def spec(self, **changes: Any) -> ModelSpec:
+        return matrix_with(**changes).models["tiny"]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
+    """What the test modules share; a stage that one of them ran is reused by the next."""
+    store = tmp_path_factory.getbasetemp() / "tiny-chains"
+    runner = Runner(store / "processes")
+    yield Tiny(store, runner)
+    runner.close()

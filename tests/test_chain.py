@@ -1,0 +1,234 @@
+"""Rows that do not start at a base model, and services that misbehave on the way; real chains, real small servers."""
+
+# ruff: noqa: F811  (a fixture that is imported and asked for)
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bakeoff.chain import Chain, Deployment
+from bakeoff.command import Command
+from bakeoff.errors import DataError, IdentityError, NotReady, ServiceError
+from bakeoff.evaluation import Evaluation
+from bakeoff.plan import dry_run
+from bakeoff.service import free_port, who_answers
+from bakeoff.workspace import Workspace
+from tests.chains import Tiny, matrix_with, tiny  # noqa: F401
+
+SERVER = Path(__file__).parent / "fakes" / "chat_server.py"
+
+
+@contextlib.contextmanager
+def somebody_s_service(*flags: str) -> Iterator[str]:
+    """A service that runs already; its url."""
+    port = free_port()
+    argv = [sys.executable, str(SERVER), "--served_model_name", "reference", "--port", str(port), *flags]
+    process = subprocess.Popen(argv)
+    try:
+        while not who_answers(port):
+            assert process.poll() is None
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def stages_of(chain: Chain) -> list[str]:
+    folder = chain.bench.workspace.model("tiny")
+    return sorted(path.name.split("-")[0] for path in folder.glob("*") if (path / "record.json").exists())
+
+
+def test_a_service_of_somebody_else_is_only_asked(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFERENCE_KEY", "sk-very-secret-0123456789")
+    with somebody_s_service("--key", "sk-very-secret-0123456789") as url:
+        chain = tiny.chain(tmp_path, model=None, url=url, served_model="reference", key_env="REFERENCE_KEY")
+        assert chain.spec.variants == ("base",)
+        assert not chain.spec.trains
+        deployment = Deployment(chain, "base")
+        record = deployment.health()
+        assert record.facts["models"] == ["reference"]
+        assert deployment.service().complete([{"role": "user", "content": "hi"}])["model"] == "reference"
+        with pytest.raises(DataError, match="can only be asked"):
+            deployment.parity()
+        deployment.close()
+        assert deployment.health().outcome == "reused"
+    assert stages_of(chain) == ["deploy"]
+    kept = [path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any("sk-very-secret" in text for text in kept)
+
+
+def test_a_service_that_does_not_have_the_model_is_told_with_what_it_has(tiny: Tiny, tmp_path: Path) -> None:
+    with somebody_s_service() as url:
+        chain = tiny.chain(tmp_path, model=None, url=url, served_model="gpt-x")
+        with pytest.raises(ServiceError, match=r"to list 'gpt-x'\n.*\nlast seen: it lists \['reference'\]"):
+            Deployment(chain, "base").health()
+
+
+def test_the_lines_of_a_row_with_a_url_only_ask(tmp_path: Path) -> None:
+    url = "http://127.0.0.1:9/v1"
+    matrix = matrix_with(model=None, url=url, served_model="reference")
+    lines = "\n".join(dry_run(matrix, ["tiny"], Workspace(tmp_path), None))
+    assert url in lines
+    assert "swift.cli" not in lines
+
+
+@pytest.mark.slow
+def test_an_adapter_that_exists_is_merged_but_not_trained(tiny: Tiny, tmp_path: Path) -> None:
+    adapter = tiny.chain().train().path
+    shutil.copytree(tiny.store / "tiny", tmp_path / "tiny", symlinks=True)
+    chain = tiny.chain(tmp_path, adapter=adapter)
+    assert not chain.spec.trains
+    with contextlib.closing(Deployment(chain, "tuned")) as deployment:
+        assert deployment.health().facts["replies_agreed"] > 0
+        assert deployment.parity().facts["applied"] == pytest.approx(1, abs=1e-3)
+    assert "train" not in stages_of(chain)
+    assert "export" in stages_of(chain)
+
+
+@pytest.mark.slow
+def test_weights_that_exist_are_served_as_they_are(tiny: Tiny, tmp_path: Path) -> None:
+    weights = tiny.chain().export().path
+    chain = tiny.chain(tmp_path, model=None, weights=weights)
+    assert chain.spec.variants == ("tuned",)
+    with contextlib.closing(Deployment(chain, "tuned")) as deployment:
+        assert deployment.health().facts["prompts_counted"] == 3
+    assert stages_of(chain) == ["deploy", "parity"]
+
+
+@pytest.mark.slow
+def test_a_row_that_is_not_tuned_serves_its_base(tiny: Tiny, tmp_path: Path) -> None:
+    base = tiny.chain().base().path
+    chain = tiny.chain(tmp_path, model=base, tune=False)
+    assert chain.spec.variants == ("base",)
+    with contextlib.closing(Deployment(chain, "base")) as deployment:
+        assert deployment.health().facts["replies_agreed"] > 0
+    assert stages_of(chain) == ["deploy", "parity"]
+
+
+@dataclass
+class ServedByFake(Chain):
+    """A real chain whose serving line starts the fake server; what it is held against is real."""
+
+    flags: tuple[str, ...] = ()
+
+    def start_line(self, port: int) -> Command:
+        argv = (
+            sys.executable,
+            str(SERVER),
+            "--served_model_name",
+            self.spec.served_name("base"),
+            "--port",
+            str(port),
+        )
+        return Command((*argv, *self.flags))
+
+    def serve_command(self, variant: str, port: int, way: str | None = None) -> Command:
+        return self.start_line(port) if port else super().serve_command(variant, port, way)
+
+
+@pytest.fixture
+def faked(tiny: Tiny, tmp_path: Path) -> ServedByFake:
+    """The untuned base, in a store of its own."""
+    real = tiny.chain(tmp_path, model=tiny.chain().base().path, tune=False)
+    return ServedByFake(real.spec, real.bench)
+
+
+@pytest.mark.slow
+def test_a_server_that_lists_the_name_and_answers_nonsense_is_not_ours(faked: ServedByFake) -> None:
+    faked.flags = ("--reply", "锟斤拷锟斤拷")
+    with pytest.raises(IdentityError, match="'锟斤拷锟斤拷', but the base says"):
+        Deployment(faked, "base").service()
+    faked.flags = ("--garbage",)
+    with pytest.raises(NotReady, match="a canary completion"):
+        Deployment(faked, "base").service()
+    faked.flags = ("--prompt-tokens", "7")
+    with pytest.raises(IdentityError, match="has 7 prompt tokens at the service and"):
+        Deployment(faked, "base").service()
+
+
+DYING = """
+import functools, os
+from pathlib import Path
+from swift.pipelines.infer.deploy import SwiftDeploy
+
+answer, asked = SwiftDeploy.create_chat_completion, 0
+
+@functools.wraps(answer)
+async def create_chat_completion(self, request, raw_request, **options):
+    global asked
+    asked += 1
+    mark = Path(__file__).with_name("died")
+    if asked == 20 and not mark.exists():
+        mark.touch()
+        os._exit(9)
+    return await answer(self, request, raw_request, **options)
+
+SwiftDeploy.create_chat_completion = create_chat_completion
+"""
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_at_request_20_is_started_again_and_the_evaluation_finishes(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "dying.py"
+    plugin.write_text(DYING)
+    serving = {
+        "engine": "transformers",
+        "restarts": 1,
+        "in_flight": 2,
+        "extra": {"external_plugins": str(plugin)},
+    }
+    chain = tiny.chain(tmp_path / "store", model=tiny.chain().base().path, tune=False, serving=serving)
+    suite = chain.bench.matrix.suites["exam"]
+    with contextlib.closing(Deployment(chain, "base")) as deployment:
+        record = Evaluation(deployment, [suite]).record(suite)
+    assert plugin.with_name("died").exists()
+    assert len(record.facts["restarts"]) == 1
+    assert "ended with code 9" in record.facts["restarts"][0]
+    result = json.loads(Path(record.output).read_text(encoding="utf-8"))
+    total = next(row for row in result["scores"] if row["subset"] == "ALL")
+    assert total["n_asked"] > 20
+    assert total["n_errored"] == 0
+    assert '"event": "service died"' in (tmp_path / "store" / "events.jsonl").read_text(encoding="utf-8")
+
+
+def test_a_person_can_chat_with_a_row(tmp_path: Path) -> None:
+    with somebody_s_service("--reply", "慢慢说") as url:
+        matrix = tmp_path / "matrix.yaml"
+        matrix.write_text(f"models:\n  hosted: {{url: '{url}', served_model: reference}}\n")
+        argv = [
+            sys.executable,
+            "-m",
+            "bakeoff.chat",
+            "hosted",
+            "--matrix",
+            str(matrix),
+            "--store",
+            str(tmp_path / "s"),
+        ]
+        done = subprocess.run(
+            argv, input="你好\n再见\n", capture_output=True, text=True, timeout=120, check=False
+        )
+    assert (done.returncode, done.stdout) == (0, "慢慢说\n慢慢说\n"), done.stderr
+    assert "reference" in done.stderr
+
+
+def test_chatting_with_a_row_that_does_not_exist_names_the_nearest(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "bakeoff.chat", "tiny-qwen", "--store", str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "tiny-qwen2" in done.stderr

@@ -1,0 +1,206 @@
+"""What is served is what was trained: each link is sabotaged on a real tiny model, and the right error appears."""
+
+# ruff: noqa: F811  (a fixture that is imported and asked for)
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bakeoff import parity
+from bakeoff.chain import Chain, Deployment
+from bakeoff.errors import IdentityError
+from tests.chains import Tiny, tiny  # noqa: F401
+
+# -- judging what was measured, without a model --------------------------------------------------------------------
+
+
+def rendered(pieces: Sequence[str], ids: Sequence[int] | None = None) -> dict[str, Any]:
+    return {"ids": list(ids or range(len(pieces))), "pieces": list(pieces)}
+
+
+def test_the_first_differing_token_is_shown_in_its_context() -> None:
+    trained = rendered(["<s>", "你", "好", "<e>"], [1, 5, 6, 2])
+    served = rendered(["<s>", "你", "们", "好", "<e>"], [1, 5, 7, 6, 2])
+    told = parity.first_difference(trained, served)
+    assert "token 2 differs (4 tokens in training, 5 served)" in told
+    assert "trained: …<s>你«好» (6)<e>…" in told
+    assert "served:  …<s>你«们» (7)好<e>…" in told
+
+
+def test_a_render_that_merely_ends_sooner_differs_too() -> None:
+    told = parity.first_difference(rendered(["a", "b"]), rendered(["a"]))
+    assert "token 1 differs" in told
+    assert "«end»" in told
+    assert parity.first_difference(rendered(["a", "b"]), rendered(["a", "b"])) == ""
+
+
+def test_only_the_clear_beginning_of_a_reply_is_expected_of_a_service() -> None:
+    told = {
+        "dialogues": {
+            "x": {"ids": [1, 2, 3], "texts": ["答", "答案", "答案：B"], "margins": [5.0, 3.0, 0.001]}
+        }
+    }
+    assert parity.expected_replies(told, "float32") == {"x": "答案"}
+    assert parity.expected_replies(told, "bfloat16") == {"x": "答案"}
+    assert parity.expected_replies(
+        {"dialogues": {"x": {**told["dialogues"]["x"], "margins": [1, 1, 1]}}}, "bfloat16"
+    ) == {"x": ""}
+
+
+SOUND = {
+    "adapted": 2, "modules": 2, "delta": 0.1, "applied": 1.0, "worst": 0.5, "worst_module": "q", "dtype": "bfloat16",
+    "others_changed": [], "others": 3, "unknown": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, ""),
+        ({"delta": 0.0, "applied": 0.0}, "the adapter changes nothing"),
+        ({"applied": 0.0, "worst": 1e6}, "the merged weights are the base"),
+        ({"applied": 2.0, "worst": 1e5}, "q: merged differs from base"),
+        ({"others_changed": ["lm_head.weight"]}, "lm_head.weight"),
+        ({"adapted": 0}, "no LoRA matrices"),
+    ],
+)
+def test_a_merge_is_judged_by_what_the_adapter_asks_for(change: dict[str, Any], told: str) -> None:
+    problem = parity.why_merge_wrong({**SOUND, **change})
+    assert told in problem if told else problem == ""
+
+
+def test_a_model_that_acts_like_its_base_was_never_tuned() -> None:
+    one = {"ids": [1], "texts": ["a"], "margins": [2.0], "logprobs": [-0.1]}
+    same = {"dialogues": {"x": {**one, "base": {"logprobs": [-0.1], "margins": [2.0]}}}}
+    other = {"dialogues": {"x": {**one, "base": {"logprobs": [-3.1], "margins": [-2.0]}}}}
+    assert "never applied" in parity.why_behaviour_wrong(same, "float32")
+    assert parity.why_behaviour_wrong(other, "float32") == ""
+    far = {"dialogues": {"x": {**one, "adapter": {"logprobs": [-0.2], "margins": [2.0]}}}}
+    assert "merged and base + adapter differ by 0.1" in parity.why_behaviour_wrong(far, "float32")
+    assert parity.why_behaviour_wrong(far, "bfloat16") == ""
+
+
+# -- on real models ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chain(tiny: Tiny) -> Chain:
+    return tiny.chain()
+
+
+def copied(tiny: Tiny, tmp_path: Path, **changes: Any) -> Chain:
+    """The chain in a store of its own, where it may be spoiled."""
+    tiny.chain().export()
+    shutil.copytree(tiny.store, tmp_path / "store", symlinks=True, ignore=shutil.ignore_patterns("processes"))
+    for record in (tmp_path / "store").rglob("record.json"):
+        record.write_text(record.read_text().replace(str(tiny.store), str(tmp_path / "store")))
+    return tiny.chain(store=tmp_path / "store", **changes)
+
+
+@pytest.mark.slow
+def test_a_sound_chain_passes_and_is_not_looked_at_twice(chain: Chain) -> None:
+    first = parity.check(chain, "tuned")
+    assert first.facts["dialogues"] == len(parity.DIALOGUES)
+    assert first.facts["modules"] == 14
+    assert first.facts["applied"] == pytest.approx(1, abs=1e-3)
+    assert first.facts["to_adapter"] < parity.LOGPROB_TOLERANCE["float32"] < first.facts["to_base"]
+    assert first.facts["warnings"] == []
+    assert parity.check(chain, "tuned").outcome == "reused"
+
+
+@pytest.mark.slow
+def test_way_a_is_held_against_the_same_training(tiny: Tiny) -> None:
+    chain = tiny.chain(serving={"engine": "transformers", "way": "adapter"})
+    facts = parity.check(chain, "tuned").facts
+    assert "applied" not in facts
+    assert facts["to_base"] > parity.LOGPROB_TOLERANCE["float32"]
+
+
+@pytest.mark.slow
+def test_an_adapter_dropped_from_the_merge_is_found(tiny: Tiny, tmp_path: Path) -> None:
+    chain = copied(tiny, tmp_path)
+    base, merged = chain.base().folder, chain.export().folder
+    shutil.copy(base / "model.safetensors", merged / "model.safetensors")
+    spoiled = tiny.chain(store=tmp_path / "store")
+    with pytest.raises(
+        IdentityError, match="the merged weights are the base: of what the adapter changes, 0%"
+    ):
+        parity.check(spoiled, "tuned")
+
+
+@pytest.mark.slow
+def test_an_adapter_whose_b_is_zero_is_found(tiny: Tiny, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    chain = tiny.chain()
+    spoiled = tmp_path / "adapter"
+    shutil.copytree(chain.train().folder, spoiled)
+    weights = spoiled / "adapter_model.safetensors"
+    tensors = {name: one * 0 if "lora_B" in name else one for name, one in load_file(weights).items()}
+    save_file(tensors, weights, {"format": "pt"})
+    with pytest.raises(IdentityError, match="the adapter changes nothing"):
+        parity.check(tiny.chain(adapter=str(spoiled)), "tuned")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("extra", "place"),
+    [({"template": "qwen2_5"}, "token 0 differs"), ({"system": "你是一只猫。"}, "token 2 differs")],
+    ids=["another template", "another system prompt"],
+)
+def test_a_prompt_that_is_rendered_otherwise_is_found(tiny: Tiny, extra: dict[str, str], place: str) -> None:
+    chain = tiny.chain(serving={"engine": "transformers", "extra": extra})
+    with pytest.raises(IdentityError, match="render dialogue 'single turn' differently") as told:
+        parity.check(chain, "tuned")
+    assert place in str(told.value)
+    assert "trained: …" in str(told.value)
+
+
+@pytest.mark.slow
+def test_a_dated_template_warns_unless_its_day_is_pinned(tiny: Tiny) -> None:
+    today = parity.check(tiny.chain(template="llama3_2"), "base").facts
+    assert "the template prints the day" in today["warnings"][0]
+    chain = tiny.chain(template="llama3_2", prompt_date="2026-01-05")
+    record = parity.check(chain, "base")
+    assert record.facts["warnings"] == []
+    renders = json.loads(Path(record.output).with_name("measured-train.json").read_text())["renders"]
+    for side in ("trained", "served"):
+        assert "05 Jan 2026" in "".join(renders[side]["dialogues"]["single turn"]["pieces"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "template", ["llama3", "qwen2_5", "llama3_2", "chatglm4", "internlm2", "baichuan", "gpt_oss"]
+)
+def test_an_engine_that_asks_the_tokenizer_is_given_the_training_s_template(
+    tiny: Tiny, template: str
+) -> None:
+    chain = tiny.chain(template=template, serving={"engine": "lmdeploy"}, prompt_date="2026-01-05")
+    record = parity.check(chain, "base")
+    assert record.facts["dialogues"] == len(parity.DIALOGUES)
+    model = chain.serve_command("base", 8000).argv[5]
+    assert (Path(model) / "chat_template.jinja").is_file()
+    assert (Path(model) / "model.safetensors").resolve() == (
+        chain.base().folder / "model.safetensors"
+    ).resolve()
+
+
+@pytest.mark.slow
+def test_the_service_of_another_model_is_found_by_its_replies(tiny: Tiny) -> None:
+    chain = tiny.chain()
+    tuned = parity.check(chain, "tuned")
+    deployment = Deployment(chain, "base")
+    try:
+        service = deployment.service()
+        assert service.facts["prompts_counted"] == len(parity.ASKED)
+        with pytest.raises(IdentityError, match="another model answers at http"):
+            parity.check_replies(replace(service), tuned.facts)
+    finally:
+        deployment.close()
