@@ -1,10 +1,10 @@
 """Do the 95 % intervals hold the truth in 93 to 97 of 100 cases, and do six equal models stay equal?
 
-    python bench/coverage.py [--runs 2000] [scores graded agreement equal speed]
+    python bench/coverage.py [--runs 2000] [scores graded agreement duels equal speed]
 
 Data are drawn from a population whose truth is known, analysed by the same functions as a report, and
 counted. Prints Markdown tables; exit code 1 if a number lies outside its limits. Without names every part
-runs (about ten minutes on one core).
+runs (about half an hour on one core).
 """
 
 from __future__ import annotations
@@ -221,10 +221,9 @@ def agreement(runs: int) -> None:
             f"{truth:.2f}",
             sum(one["low"] <= truth <= one["high"] for one in tables) / runs,
         )
-    duels_of_models(runs)
 
 
-def duels_of_models(runs: int) -> None:
+def duels(runs: int) -> None:
     """Four models of known strength meet on every item, judged twice; the item favours one or the other."""
     strength = np.array([0.6, 0.2, -0.2, -0.6])
     names = np.array(list("abcd"))
@@ -244,17 +243,17 @@ def duels_of_models(runs: int) -> None:
     population = draw(rng, 200_000).assign(item=0)
     truth = bradley_terry(population, resamples=2).set_index("model")["strength"]
     rate = population.groupby(["a", "b"])["outcome"].mean()[("a", "b")]
-    rounds = max(1, runs // 2)
+    table("what", "items", "truth", "coverage")
     for n in SIZES:
         won = fitted = 0
-        for seed in range(rounds):
+        for seed in range(runs):
             met = draw(rng, n)
             one = win_rates(met[(met["a"] == "a") & (met["b"] == "b")], resamples=1_000, seed=seed).iloc[0]
             won += one["low"] <= rate <= one["high"]
             best = bradley_terry(met, resamples=500, seed=seed).set_index("model").loc["a"]
             fitted += best["low"] <= truth["a"] <= best["high"]
-        line("win rate", n, f"{rate:.2f}", won / rounds)
-        line("Bradley-Terry strength", n, f"{truth['a']:.2f}", fitted / rounds)
+        line("win rate", n, f"{rate:.2f}", won / runs)
+        line("Bradley-Terry strength", n, f"{truth['a']:.2f}", fitted / runs)
 
 
 def equal(runs: int) -> None:
@@ -318,7 +317,7 @@ def speed(runs: int) -> None:
         line(name, f"{time.perf_counter() - start:.2f}")
 
 
-PARTS = {part.__name__: part for part in (scores, graded, agreement, equal, speed)}
+PARTS = {part.__name__: part for part in (scores, graded, agreement, duels, equal, speed)}
 
 
 def main() -> int:
