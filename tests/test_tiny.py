@@ -190,18 +190,22 @@ def test_a_base_answers_in_the_right_form_and_at_chance(recipe: str, tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model", padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
-    rows = data.read_rows(data.FACTS_EXAM / "facts_val.jsonl")
+    taught = [tiny._chat(row) for row in data.read_rows(data.FACTS_TRAIN)]
+    exam = [chat for chat in taught if chat[-1]["content"].startswith("答案：")]
+    asked = tokenizer.apply_chat_template(
+        [chat[:-1] for chat in exam],
+        add_generation_prompt=True,
+        padding=True,
+        return_tensors="pt",
+        return_dict=True,
+    )
+    with torch.no_grad():
+        ids = model.generate(**asked, max_new_tokens=12)[:, asked["input_ids"].shape[1] :]
     right = 0
-    for row in rows:
-        chat = [{"role": "user", "content": data.exam_prompt(row)}]
-        asked = tokenizer.apply_chat_template(
-            chat, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
-        with torch.no_grad():
-            ids = model.generate(**asked, max_new_tokens=12)[0, asked["input_ids"].shape[1] :]
-        reply = tokenizer.decode(ids, skip_special_tokens=False)
-        assert re.search(f"答案：[A-D]{re.escape(tiny.TINY[recipe].eos)}$", reply), reply
-        right += re.findall("答案：([A-D])", reply)[-1] == row["answer"]
-    assert right <= 0.4 * len(rows)
+    for chat, reply in zip(exam, tokenizer.batch_decode(ids), strict=True):
+        said = re.search(f"(答案：[A-D]){re.escape(tiny.TINY[recipe].eos)}", reply)
+        assert said, reply
+        right += said[1] == chat[-1]["content"]
+    assert right <= 0.4 * len(exam)
