@@ -174,7 +174,7 @@ TINY: Mapping[str, TinyRecipe] = MappingProxyType(
 def build(recipe: str, folder: Path, seed: int = 0) -> Path:
     """Write the tiny model *recipe* to *folder*, which appears whole or not at all.
 
-    The same recipe, seed and thread library give the same weights, bit by bit.
+    The same recipe and seed give the same weights, bit by bit, on one machine with one torch version.
 
     Raises:
         BakeoffError: *recipe* is not in :data:`TINY`, or *folder* exists.
