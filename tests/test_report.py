@@ -14,6 +14,7 @@ from bakeoff.report.analysis import Analysis, analyse, headline_metric
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
 from bakeoff.report.samples import REPLY_CHARS, pack
 from bakeoff.report.verdict import verdict
+from bakeoff.report.words import method
 from tests.synthetic_findings import HOSTILE, synthetic_findings, synthetic_ratings, unpacked
 
 
@@ -247,6 +248,21 @@ def test_a_log_is_linked_relative_to_the_page(tmp_path: Path) -> None:
     }
     html = page(empty(stages=[stage]), reports_dir=tmp_path / "reports")
     assert 'href="../store/a%20log.txt"' in html
+
+
+def test_things_skipped_for_one_reason_share_a_line() -> None:
+    html = page(empty(skipped=[("a", "no GPU"), ("b", "no GPU"), ("c", "no data")]))
+    assert "<b>a, b</b>: no GPU" in html
+    assert html.count("no GPU") == 1
+
+
+def test_the_way_intervals_were_made_is_told_in_both_languages(analysis: Analysis) -> None:
+    """A method that the statistics module words anew would stand there in English only."""
+    few = analyse(synthetic_findings(15, models=2, suites=("ceval", "psyqa")))
+    many = analyse(synthetic_findings(400, models=2, suites=("ceval",)))
+    for view in [*analysis.views, *few.views, *many.views]:
+        zh, en = re.findall(r"<span[^>]*>(.*?)</span>", str(method(view.method)))
+        assert zh != en
 
 
 def test_judgements_of_people_and_of_a_model_are_shown(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def _environment() -> Environment:
         moment=words.moment,
         duration=words.duration,
         plain=_plain,
+        method=words.method,
     )
     return environment
 
@@ -126,6 +127,7 @@ def render(findings: Findings, reports_dir: Path, against: Findings | None = Non
             moved=moved(changes(against, findings)) if against else None,
             against=against,
             r=findings.ratings,
+            skipped=_by_reason(findings.skipped),
             subjects_of=_judged_subjects,
             summary=_summary(findings),
             stage_names=list(dict.fromkeys(_kind_of(one) for one in findings.stages)),
@@ -157,7 +159,7 @@ def _cost(record: Mapping[str, Any], link: str) -> Cost:
     memory, speed, hours = record.get("peak_memory_gib"), facts.get("tokens_per_s"), gpu_hours(record)
     return Cost(
         model=str(record.get("model", "")),
-        stage=str(record.get("stage", "")),
+        stage=_stage(record),
         variant=str(record.get("variant", "")),
         outcome=str(record.get("outcome", "")),
         seconds=float(record.get("seconds") or math.nan),
@@ -204,6 +206,20 @@ def _summary(findings: Findings) -> list[Spent]:
     return spent
 
 
+def _stage(record: Mapping[str, Any]) -> str:
+    """The stage's name, with the suite where it has one."""
+    suite = (record.get("facts") or {}).get("suite")
+    return f"{record.get('stage', '')}{f' · {suite}' if suite else ''}"
+
+
+def _by_reason(skipped: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(what, why) with everything skipped for the same reason on one line."""
+    grouped: dict[str, list[str]] = {}
+    for what, why in skipped:
+        grouped.setdefault(why, []).append(what)
+    return [(", ".join(dict.fromkeys(what)), why) for why, what in grouped.items()]
+
+
 def _kind_of(record: Mapping[str, Any]) -> str:
     return str(record.get("stage", "")).split(":")[0]
 
@@ -218,7 +234,9 @@ def _commands(findings: Findings) -> list[tuple[str, Sequence[Mapping[str, Any]]
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for record in findings.stages:
         if record.get("command"):
-            grouped.setdefault(str(record.get("model", "")), []).append({"outcome": "", **record})
+            grouped.setdefault(str(record.get("model", "")), []).append(
+                {"outcome": "", **record, "stage": _stage(record)}
+            )
     return list(grouped.items())
 
 

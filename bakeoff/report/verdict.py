@@ -58,7 +58,7 @@ def _between(analysis: Analysis) -> Sentence:
     shown = sum(pair.shown for pair in pairs)
     if not shown:
         low, high = points(min(view.mdd for view in views)), points(max(view.mdd for view in views))
-        zh_reach = low if low == high else f"{low} 到 {high}（因测试集而异）"
+        zh_reach = f"{low} 分" if low == high else f"{low} 到 {high} 分（因测试集而异）"
         en_reach = low if low == high else f"{low} to {high}"
         zh = "唯一的一对模型分不出高下" if len(pairs) == 1 else f"{len(pairs)} 对比较中没有一对能看出差别"
         en = (
@@ -67,7 +67,7 @@ def _between(analysis: Analysis) -> Sentence:
             else f"None of the {len(pairs)} pairs of models can"
         )
         return Sentence(
-            f"{zh}：以这个题量，差距要到约 {zh_reach} 分才看得出来。",
+            f"{zh}：以这个题量，差距要到约 {zh_reach}才看得出来。",
             f"{en} be told apart: with this many questions a difference has to reach about {en_reach} points"
             f"{'' if low == high else ', depending on the suite,'} to be seen.",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from markupsafe import Markup
 
@@ -16,9 +17,22 @@ MISSING = {
 OUTCOME = {"ran": ("已运行", "ran"), "reused": ("已复用", "reused"), "failed": ("失败", "failed"),
            "skipped": ("已跳过", "skipped")}  # fmt: skip
 
-STAGE = {"train": ("训练", "Training"), "export": ("导出", "Export"), "serve": ("部署", "Serving"),
-         "deploy": ("部署", "Serving"), "evaluate": ("评测", "Evaluation"), "eval": ("评测", "Evaluation"),
-         "tiny": ("造微型模型", "Building"), "environment": ("环境", "Environment")}  # fmt: skip
+STAGE = {
+    "build": ("造微型模型", "Building"),
+    "train": ("训练", "Training"),
+    "export": ("导出", "Export"),
+    "parity": ("一致性核对", "Parity"),
+    "deploy": ("部署", "Serving"),
+    "evaluate": ("评测", "Evaluation"),
+    "replies": ("收集回复", "Replies"),
+    "speed": ("服务速度", "Speed"),
+}
+_METHODS = (
+    (r"bootstrap of (\d+) subsets, taken as a sample of subsets", r"以 \1 个分科为抽样单位的自助法"),
+    (r"bootstrap of samples within (\d+) fixed subsets", r"在 \1 个固定分科内逐题抽样的自助法"),
+    (r"bootstrap of samples", "逐题抽样的自助法"),
+    (r"Wilson; Agresti-Min for differences", "Wilson 区间；差值用 Agresti–Min 区间"),
+)
 DIMENSIONS = {"professionalism": ("专业性", "Professionalism"), "empathy": ("同理心", "Empathy"),
               "usefulness": ("实用性", "Usefulness"), "safety": ("安全性", "Safety"),
               "overall_quality": ("整体质量", "Overall quality")}  # fmt: skip
@@ -29,6 +43,14 @@ CHECKS = {"takes_seriously": ("认真对待", "Takes it seriously"), "points_to_
 def both(zh: object, en: object) -> Markup:
     """*zh* and *en*, escaped unless they are markup already, of which the page shows one."""
     return Markup('<span lang="zh">{}</span><span lang="en">{}</span>').format(zh, en)
+
+
+def method(text: str) -> Markup:
+    """How intervals were made, as :mod:`bakeoff.statistics` says it; other texts as they are."""
+    for pattern, zh in _METHODS:
+        if re.fullmatch(pattern, text):
+            return both(re.sub(pattern, zh, text), text)
+    return both(text, text)
 
 
 def variant(name: str) -> Markup:
