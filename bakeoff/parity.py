@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bakeoff.command import Command, flags
 from bakeoff.errors import IdentityError
+from bakeoff.parity_probe import PLUGIN_FLAGS, TEMPLATE_OPTIONS
 from bakeoff.provenance import digest, write_json
 from bakeoff.stages import Done, Record
 
@@ -259,13 +260,14 @@ def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
     way_a = tuned and spec.serving.way == "adapter"
     adapter = str(chain.train().path) if tuned and not spec.weights else None
     merged = None if way_a or not tuned else chain.export().path
+    options = options_of(chain.train_command())
     trained: dict[str, Any] = {"by": "training", "model": base or merged, "model_type": spec.model_type}
     for folder in (adapter, merged):
         if folder and (Path(folder) / "args.json").is_file():
             trained["args"] = str(Path(folder) / "args.json")
             break
     else:
-        trained["options"] = options_of(chain.train_command())
+        trained["options"] = options
     served: dict[str, Any]
     if spec.serving.engine == "transformers":
         served = {"by": "deploy", "argv": list(chain.serve_command(variant, 0).argv[3:])}
@@ -287,6 +289,7 @@ def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
             "tokens": TOKENS,
             "limit_gib": BEHAVIOUR_LIMIT_GIB,
             "trust_remote_code": spec.trust_remote_code,
+            "plugins": [file for flag in PLUGIN_FLAGS for file in options.get(flag, ())],
         },
     }
     if adapter and merged:
@@ -296,21 +299,14 @@ def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
 
 def options_of(command: Command) -> dict[str, Any]:
     """The flags of an ms-swift line that decide how a dialogue is rendered, by name."""
-    names = (
-        "model_type",
-        "template",
-        "use_hf",
-        "external_plugins",
-        "system",
-        "agent_template",
-        "response_prefix",
-    )
+    names = ("model_type", "template", "use_hf", "system", *TEMPLATE_OPTIONS)
     found: dict[str, Any] = {
         name: value for name in names if (value := command.value_of(f"--{name}")) is not None
     }
-    if "external_plugins" in found:
-        found["external_plugins"] = _values(command.argv, "--external_plugins")
-    return found
+    plugins = {
+        name: _values(command.argv, f"--{name}") for name in PLUGIN_FLAGS if f"--{name}" in command.argv
+    }
+    return found | plugins
 
 
 def _values(argv: Sequence[str], flag: str) -> list[str]:

@@ -14,9 +14,11 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from functools import partial
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +60,12 @@ def main(argv: list[str]) -> int:
     if plan.get("behaviour"):
         prompts = {name: one["ids"] for name, one in answer["renders"]["trained"]["dialogues"].items()}
         wanted = {name: prompts[name] for name in plan["asked"]}
-        answer["behaviour"] = behaviour(prompts=wanted, **plan["behaviour"])
+        try:
+            answer["behaviour"] = behaviour(prompts=wanted, **plan["behaviour"])
+        except Exception as error:
+            if not plan["behaviour"]["trust_remote_code"]:
+                raise  # but code of a model's own may only work as ms-swift calls it
+            answer["behaviour"] = {"skipped": f"{type(error).__name__}: {error}"[:300]}
     Path(plan["output"]).write_text(json.dumps(answer, ensure_ascii=False, indent=1), encoding="utf-8")
     return 0
 
@@ -158,33 +165,59 @@ def _trained(how: Mapping[str, Any]) -> tuple[Encoder, Any]:
 
 def _training_template(how: Mapping[str, Any]) -> Any:
     """The template with which ms-swift trains as *how* says; see :func:`render`."""
-    from swift.model import get_model_processor
-    from swift.template import get_template
-    from swift.utils import import_external_file
-
-    options = dict(how.get("options") or {})
+    load, get_template, _ = _swift()
+    spoken = {"true": True, "false": False}
+    options = {
+        name: spoken.get(value, value) if isinstance(value, str) else value
+        for name, value in (how.get("options") or {}).items()
+    }
     if how.get("args"):
         options |= json.loads(Path(how["args"]).read_text(encoding="utf-8"))
-    for flag in PLUGIN_FLAGS:
-        for plugin in options.get(flag) or ():
-            import_external_file(plugin)
+    _import_plugins(plugin for flag in PLUGIN_FLAGS for plugin in options.get(flag) or ())
     model_type = options.get("model_type") or how.get("model_type")
-    _, processor = get_model_processor(
+    _, processor = load(
         how["model"], load_model=False, model_type=model_type, use_hf=bool(options.get("use_hf")) or None
     )
-    kept = {key: options[key] for key in TEMPLATE_OPTIONS if options.get(key) is not None}
-    if "system" in kept:
-        kept["default_system"] = kept.pop("system")
+    parameters = signature(get_template).parameters
+    kept = {
+        key: options[key] for key in TEMPLATE_OPTIONS if key in parameters and options.get(key) is not None
+    }
+    if options.get("system") is not None:
+        kept["default_system"] = options["system"]
+    if next(iter(parameters)) == "template_type":  # before ms-swift 4
+        return get_template(options.get("template"), processor, **kept)
     return get_template(processor, template_type=options.get("template"), **kept)
 
 
+def _import_plugins(files: Iterable[str]) -> None:
+    for file in files:
+        sys.path.insert(0, str(Path(file).parent))
+        import_module(Path(file).stem)
+
+
+def _swift() -> tuple[Callable[..., Any], Callable[..., Any], type]:
+    """How the ms-swift of this environment loads a tokenizer, makes a template, and reads a deploy line."""
+    try:
+        from swift.arguments import DeployArguments
+        from swift.model import get_model_processor
+        from swift.template import get_template
+    except ImportError:  # before ms-swift 4
+        from swift.llm import DeployArguments, get_template
+        from swift.llm import get_model_tokenizer as get_model_processor
+    return get_model_processor, get_template, DeployArguments
+
+
 def _deployed(how: Mapping[str, Any]) -> tuple[Encoder, Any]:
-    from swift.arguments import DeployArguments
+    from swift import __version__
     from swift.utils import parse_args
 
-    arguments, _ = parse_args(DeployArguments, list(how["argv"]))
-    template = arguments.get_template()
-    template.set_mode("transformers")
+    load, _, deploy_arguments = _swift()
+    arguments, _ = parse_args(deploy_arguments, list(how["argv"]))
+    _, processor = load(
+        arguments.model, load_model=False, model_type=arguments.model_type, use_hf=arguments.use_hf or None
+    )
+    template = arguments.get_template(processor)
+    template.set_mode("pt" if __version__ < "4" else "transformers")
 
     def encode(messages: Messages) -> list[int]:
         return [int(one) for one in template.encode({"messages": _copy(messages)})["input_ids"]]
@@ -389,8 +422,10 @@ def _local(model: str) -> str:
     """The folder of *model*, which may be a hub id that was fetched before."""
     if Path(model).is_dir():
         return model
-    from swift.utils import safe_snapshot_download
-
+    try:
+        from swift.utils import safe_snapshot_download
+    except ImportError:  # before ms-swift 4
+        from swift.llm import safe_snapshot_download
     return str(safe_snapshot_download(model))
 
 
@@ -406,6 +441,7 @@ def behaviour(
     tokens: int,
     limit_gib: float,
     trust_remote_code: bool = False,
+    plugins: Iterable[str] = (),
 ) -> dict[str, Any]:
     """What is to be served says after *prompts*, greedily, and how base + adapter and the base judge those tokens.
 
@@ -419,6 +455,7 @@ def behaviour(
     """
     import torch
 
+    _import_plugins(plugins)
     folder = _local(merged or base)
     size = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors")) / 1024**3
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -428,12 +465,12 @@ def behaviour(
             "skipped": f"{size:.1f} GiB of weights, {free:.1f} GiB of memory to load them on the {device}"
         }
 
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, __version__
+
+    precision = {"torch_dtype" if __version__ < "5" else "dtype": getattr(torch, dtype)}
 
     def load(path: str) -> Any:
-        model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
-        )
+        model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=trust_remote_code, **precision)
         return model.to(device).eval()
 
     def with_adapter() -> Any:
@@ -478,4 +515,8 @@ def _judged(model: Any, prompt: list[int], reply: list[int]) -> dict[str, list[f
 
 
 if __name__ == "__main__":
+    if not __package__:  # started as a file: the folder beside it must not pass its swift.py for ms-swift
+        sys.path[:] = [
+            place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent
+        ]
     sys.exit(main(sys.argv[1:]))
