@@ -3,13 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: smoke test lint judge chat report doctor bench dashboard clean-stale
+.PHONY: smoke test lint judge chat report doctor bench dashboard
 .DEFAULT_GOAL := smoke
 
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) install --constraint constraints.txt torch
-	$(PIP) install --constraint constraints.txt --editable '.[test,judge]'
+	$(PIP) install --constraint constraints.txt --editable '.[test,judge,perf,dashboard]'
 	touch $@
 
 smoke: .venv/.ready ## the whole chain on tiny models, into reports/
@@ -28,6 +28,15 @@ judge: .venv/.ready ## the page for human judgement, http://127.0.0.1:7860
 
 report: .venv/.ready ## every page again from the store, without running anything
 	$(BIN)/pytest benchmarks/ --no-run --html=reports/ $(ARGS)
+
+doctor: .venv/.ready ## what would go wrong, before it does
+	$(BIN)/pytest --doctor $(ARGS)
+
+chat: .venv/.ready ## talk to a deployed model: make chat MODEL=tiny-qwen2
+	$(BIN)/python -m bakeoff.chat $(MODEL) $(ARGS)
+
+dashboard: .venv/.ready ## EvalScope's own viewer on the results, loopback only
+	$(BIN)/python -m bakeoff.evalscope dashboard store/models $(ARGS)
 
 bench: .venv/.ready ## what docs/performance.md records
 	$(BIN)/python bench/smoke.py

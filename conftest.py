@@ -59,6 +59,18 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["run_id"] = node.config.stash[RUN_ID]
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Mistakes of the matrix end pytest before it collects."""
+    if _asks_benchmarks(session.config):
+        matrix_of(session.config)
+
+
+def _asks_benchmarks(config: pytest.Config) -> bool:
+    folder = ROOT / "benchmarks"
+    places = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
+    return any(place == folder or place in folder.parents or folder in place.parents for place in places)
+
+
 def matrix_of(config: pytest.Config) -> Matrix:
     """The matrix, read once per process; its mistakes end pytest before any stage."""
     if MATRIX not in config.stash:
@@ -145,17 +157,9 @@ def _params(item: pytest.Item) -> dict[str, Any]:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """A name that matches nothing is a mistake, not a green run; note which suites are asked together."""
+    """Note which suites are asked together."""
     config = session.config
     ours = [item for item in session.items if "model" in _params(item)]
-    asked = any("benchmarks" in str(argument) for argument in config.args)
-    if asked and not session.items and (config.getoption("keyword", "") or config.getoption("markexpr", "")):
-        matrix = matrix_of(config)
-        raise pytest.UsageError(
-            f"nothing matches -k {config.getoption('keyword', '')!r} -m {config.getoption('markexpr', '')!r}\n"
-            f"rows: {', '.join(matrix.models)}\nsuites: {', '.join(matrix.suites)}\n"
-            f"stages (-m): {', '.join(plan.MARKERS)}"
-        )
     for item in ours:
         params = _params(item)
         if "suite" in params and not item.get_closest_marker("skip"):
@@ -226,6 +230,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
     if hasattr(config, "workerinput"):
         return
+    if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and _asks_benchmarks(config):
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR  # a name that matches nothing is a mistake
     workspace = _workspace(config)
     if (workspace.run(config.stash[RUN_ID]) / "events.jsonl").exists():
         page = config.getoption("htmlpath", None)
@@ -265,8 +271,18 @@ def pytest_html_results_summary(
     )
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
     """The comparison in a few lines, and where everything is."""
+    if exitstatus == pytest.ExitCode.USAGE_ERROR and MATRIX in config.stash:
+        matrix = config.stash[MATRIX]
+        asked = " ".join(
+            f"{flag} {config.getoption(n)!r}" for flag, n in (("-k", "keyword"), ("-m", "markexpr"))
+        )
+        terminalreporter.write_line(f"ERROR: nothing matches {asked}", red=True)
+        terminalreporter.write_line(f"rows: {', '.join(matrix.models)}")
+        terminalreporter.write_line(
+            f"suites: {', '.join(matrix.suites)}; stages (-m): {', '.join(plan.MARKERS)}"
+        )
     workspace = _workspace(config)
     for line in runs.summary(workspace, config.stash[RUN_ID]):
         terminalreporter.write_line(line)

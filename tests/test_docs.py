@@ -1,0 +1,83 @@
+"""Documents cannot lag: what they show is held against the program."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bakeoff import plan
+from bakeoff.matrix import _Loader
+
+ROOT = Path(__file__).parents[1]
+SPEC = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+assert SPEC
+assert SPEC.loader
+generate = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(generate)
+
+
+@pytest.mark.parametrize("name", sorted(generate.MADE))
+def test_generated_documents_are_what_the_program_says_today(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == generate.MADE[name](), (
+        "run: python docs/generate.py"
+    )
+
+
+def documents() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_every_option_in_the_documents_exists(run_pytest: Callable[..., Any]) -> None:
+    known = set(re.findall(r"--[a-z][a-z-]+", run_pytest("--help").stdout))
+    shown = {
+        option
+        for path in (ROOT / "README.md", ROOT / "docs" / "usage.md")
+        for line in re.findall(r"pytest [^\n|]*", path.read_text(encoding="utf-8"))
+        for option in re.findall(r"--[a-z][a-z-]+", line)
+    }
+    assert shown
+    assert not shown - known
+
+
+def test_every_option_of_ours_is_documented() -> None:
+    text = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
+    ours = re.findall(r'add\("(--[a-z-]+)"', (ROOT / "fixtures" / "options.py").read_text(encoding="utf-8"))
+    assert ours
+    assert [option for option in ours if option not in text] == []
+    assert [marker for marker in plan.MARKERS if marker not in text] == []
+
+
+def test_make_targets_in_the_documents_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    shown = {
+        target
+        for path in documents()
+        for target in re.findall(r"`?make ([a-z]+(?:-[a-z]+)*)\b[ `\n]", path.read_text(encoding="utf-8"))
+        if f"`make {target}" in path.read_text(encoding="utf-8")
+        or f"\nmake {target}" in path.read_text(encoding="utf-8")
+    }
+    assert {"smoke", "test"} <= shown
+    assert not shown - targets
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for path in documents():
+        for link in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / link).exists(), f"{path}: {link}"
+
+
+def test_the_shipped_matrix_fits_its_schema() -> None:
+    jsonschema = pytest.importorskip(
+        "jsonschema", reason="jsonschema comes with evalscope's or gradio's needs"
+    )
+    raw = yaml.load((ROOT / "model_matrix.yaml").read_text(encoding="utf-8"), Loader=_Loader)
+    jsonschema.validate(
+        raw, json.loads((ROOT / "docs" / "model_matrix.schema.json").read_text(encoding="utf-8"))
+    )
