@@ -273,7 +273,7 @@ def pytest_html_results_summary(
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
     """The comparison in a few lines, and where everything is."""
-    if exitstatus == pytest.ExitCode.USAGE_ERROR and MATRIX in config.stash:
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and MATRIX in config.stash:
         matrix = config.stash[MATRIX]
         asked = " ".join(
             f"{flag} {config.getoption(n)!r}" for flag, n in (("-k", "keyword"), ("-m", "markexpr"))
