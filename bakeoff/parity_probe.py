@@ -46,10 +46,12 @@ def main(argv: list[str]) -> int:
     """Carry out ``check`` or ``view``."""
     if argv[0] == "view":
         flags = _flags(argv[1:])
+        _hub(flags.get("use_hf") == "true")
         model, folder = flags.pop("model"), flags.pop("folder")
         view(folder, {"model": model, "model_type": flags.get("model_type"), "options": flags})
         return 0
     plan = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
+    _hub(bool(plan.get("use_hf")))
     answer: dict[str, Any] = {"renders": {}}
     if plan.get("view"):
         _apart(lambda: view(**plan["view"]))
@@ -63,11 +65,18 @@ def main(argv: list[str]) -> int:
         try:
             answer["behaviour"] = behaviour(prompts=wanted, **plan["behaviour"])
         except Exception as error:
-            if not plan["behaviour"]["trust_remote_code"]:
-                raise  # but code of a model's own may only work as ms-swift calls it
+            # a model's own code may only work as ms-swift calls it, and a card may be too small after all
+            if not plan["behaviour"]["trust_remote_code"] and "out of memory" not in str(error).lower():
+                raise
             answer["behaviour"] = {"skipped": f"{type(error).__name__}: {error}"[:300]}
     Path(plan["output"]).write_text(json.dumps(answer, ensure_ascii=False, indent=1), encoding="utf-8")
     return 0
+
+
+def _hub(use_hf: bool) -> None:
+    """Take hub ids from Hugging Face instead of ModelScope; ms-swift reads this variable."""
+    if use_hf:
+        os.environ["USE_HF"] = "1"
 
 
 def _flags(argv: list[str]) -> dict[str, Any]:
@@ -167,7 +176,7 @@ def _training_template(how: Mapping[str, Any]) -> Any:
     """The template with which ms-swift trains as *how* says; see :func:`render`."""
     load, get_template, _ = _swift()
     spoken = {"true": True, "false": False}
-    options = {
+    options: dict[str, Any] = {
         name: spoken.get(value, value) if isinstance(value, str) else value
         for name, value in (how.get("options") or {}).items()
     }
