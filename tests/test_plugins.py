@@ -155,6 +155,17 @@ def test_a_row_whose_first_token_has_a_label_is_left_to_ms_swift() -> None:
     assert labelled_places(torch.tensor([[-100, -100]])) is None
 
 
+def test_attention_that_pytorch_lacks_is_refused_not_left_out() -> None:
+    torch = pytest.importorskip("torch")
+    from bakeoff.plugins.packed_rows import torch_varlen
+
+    one, edges = torch.zeros(4, 2, 8), torch.tensor([0, 4], dtype=torch.int32)
+    with pytest.raises(NotImplementedError, match="attention sinks"):
+        torch_varlen(one, one, one, edges, edges, 4, 4, causal=True, s_aux=torch.zeros(2))
+    with pytest.raises(NotImplementedError, match="score cap"):
+        torch_varlen(one, one, one, edges, edges, 4, 4, causal=True, softcap=30.0)
+
+
 def test_only_padding_free_rows_get_borders() -> None:
     torch = pytest.importorskip("torch")
     from bakeoff.plugins.packed_rows import PLACES, send_along

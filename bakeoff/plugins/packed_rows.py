@@ -118,8 +118,20 @@ def torch_varlen(
     dropout_p: float = 0.0,
     softmax_scale: float | None = None,
     causal: bool = False,
+    window_size: tuple[int, int] = (-1, -1),
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """``flash_attn_varlen_func`` by PyTorch's own flash attention; shapes (tokens, heads, head size)."""
+    """``flash_attn_varlen_func`` by PyTorch's own flash attention; shapes (tokens, heads, head size).
+
+    Raises:
+        NotImplementedError: the model caps its scores or has attention sinks; without them it would be another.
+    """
+    if softcap or s_aux is not None:
+        raise NotImplementedError(
+            "PyTorch's flash attention has no score cap and no attention sinks: install flash-attn, "
+            "or train this row unpacked (packing: false, attention: null)"
+        )
     result = torch.ops.aten._flash_attention_forward(
         q,
         k,
@@ -132,6 +144,8 @@ def torch_varlen(
         causal,
         False,
         scale=softmax_scale,
+        window_size_left=window_size[0] if window_size[0] >= 0 else None,
+        window_size_right=window_size[1] if window_size[1] >= 0 else None,
     )
     attended: torch.Tensor = result[0]
     return attended
