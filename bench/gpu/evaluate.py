@@ -1,0 +1,131 @@
+"""The guide's evalscope lines against ours on one running service, on real C-Eval and CMMLU rows.
+
+    python bench/gpu/evaluate.py --url http://127.0.0.1:8000/v1 --model m --data .data --out out
+
+The guide's: a process per line, EvalScope's default of 8 requests in flight. Ours: one plan for both suites in a
+fork of a process that has EvalScope imported, 256 in flight. Both cap a reply, since random weights never stop.
+Replies are compared sample by sample: batching changes the order of additions, so some may differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from bakeoff import evalscope
+from bakeoff.matrix import Suite
+
+
+def suites(options: argparse.Namespace) -> list[Suite]:
+    """All C-Eval validation rows, and as many of CMMLU per subject as asked for (30: 2,010 rows)."""
+    generation = {"max_tokens": options.max_tokens, "temperature": 0}
+    rows = {"ceval": options.ceval, "cmmlu": options.cmmlu}
+    return [
+        Suite(name=name, benchmark=name, few_shot=0, limit=limit, limit_per="subset", generation=generation)
+        for name, limit in rows.items()
+    ]
+
+
+def guide(suite: Suite, options: argparse.Namespace, work_dir: Path) -> float:
+    """Seconds of ``evalscope eval`` for one suite, in the words that 1.14 understands."""
+    args = {suite.benchmark: {"local_path": str(options.data / suite.benchmark), "few_shot_num": 0}}
+    line = [
+        sys.executable, "-m", "evalscope.cli.cli", "eval", "--model", options.model, "--api-url", options.url,
+        "--api-key", "EMPTY", "--eval-type", "openai_api", "--datasets", suite.benchmark,
+        "--dataset-args", json.dumps(args), "--generation-config", json.dumps(dict(suite.generation)),
+        "--work-dir", str(work_dir), "--no-timestamp", *(["--limit", str(suite.limit)] if suite.limit else []),
+    ]  # fmt: skip
+    began = time.monotonic()
+    with work_dir.with_suffix(".log").open("w") as log:
+        environment = {**os.environ, **evalscope.OFFLINE, **evalscope.LOOPBACK}
+        subprocess.run(line, env=environment, check=True, stdout=log, stderr=log, timeout=options.limit_s)
+    return time.monotonic() - began
+
+
+def ours(listed: list[Suite], options: argparse.Namespace, work_dir: Path) -> float:
+    """Seconds of one plan for all suites, in a child of this process."""
+    plan = evalscope.evaluation_plan(
+        options.url,
+        options.model,
+        listed,
+        work_dir,
+        data_dirs={suite.name: options.data / suite.benchmark for suite in listed},
+        weights="bench",
+        in_flight=options.in_flight,
+    )
+    path = work_dir.with_suffix(".json")
+    path.write_text(json.dumps(plan), encoding="utf-8")
+    began = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        log = os.open(work_dir.with_suffix(".log"), os.O_WRONLY | os.O_CREAT)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os._exit(evalscope.main(["run", str(path)]))
+    status = os.waitpid(child, 0)[1]
+    if status:
+        raise SystemExit(f"the evaluation ended with {status}; see {work_dir.with_suffix('.log')}")
+    return time.monotonic() - began
+
+
+def replies(work_dir: Path) -> dict[tuple[str, int], str]:
+    """What was answered, by file of EvalScope's predictions and index in it."""
+    found = {}
+    for path in sorted(work_dir.rglob("predictions/*/*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            content = row["model_output"]["choices"][0]["message"]["content"]
+            found[path.name, int(row["index"])] = json.dumps(content, ensure_ascii=False)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", type=Path, required=True, help="folder with ceval/ and cmmlu/")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--ceval", type=int, help="rows per subject; all of them if left out")
+    parser.add_argument("--cmmlu", type=int, default=30, help="rows per subject")
+    parser.add_argument("--max-tokens", type=int, default=16)
+    parser.add_argument("--in-flight", type=int, default=256)
+    parser.add_argument("--limit-s", type=float, default=400)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    listed = suites(options)
+    for module in evalscope.PRELOAD:
+        import_module(module)
+    report: dict[str, object] = {"ours_s": ours(listed, options, options.out / "ours")}
+    print("ours", report["ours_s"], flush=True)
+    lines = {}
+    for suite in listed:
+        lines[suite.name] = guide(suite, options, options.out / f"guide-{suite.name}")
+        print("guide", suite.name, lines[suite.name], flush=True)
+    one: dict[tuple[str, int], str] = {}
+    for suite in listed:
+        one |= replies(options.out / f"guide-{suite.name}")
+    other = replies(options.out / "ours")
+    both = one.keys() & other.keys()
+    report |= {
+        "guide_s": lines,
+        "ratio": sum(lines.values()) / float(str(report["ours_s"])),
+        "rows": {"guide": len(one), "ours": len(other), "both": len(both)},
+        "same_reply": sum(one[key] == other[key] for key in both),
+        "max_tokens": options.max_tokens,
+        "in_flight": options.in_flight,
+    }
+    (options.out / "evaluate.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
