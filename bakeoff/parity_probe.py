@@ -38,6 +38,8 @@ TEMPLATE_OPTIONS = (
     "loss_scale",
 )
 """What of a training's arguments decides how a dialogue is rendered."""
+WRITTEN = ("chat_template.jinja", "tokenizer_config.json")
+"""The files of a view that are no links."""
 PLUGIN_FLAGS = ("external_plugins", "custom_register_path")
 """The flag for plugins, and its name before ms-swift 3.1."""
 
@@ -269,12 +271,14 @@ def view(folder: str, how: Mapping[str, Any]) -> dict[str, Any]:
     model, target = Path(_local(how["model"])), Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     for old in target.iterdir():
+        if not old.is_symlink() and old.name not in WRITTEN:
+            raise SystemExit(f"{old} is no link: {target} is no view that we made; name another --folder")
         old.unlink()
     for source in model.iterdir():
         (target / source.name).symlink_to(source.resolve())
     text = chat_template(template)
     if text:
-        for name in ("chat_template.jinja", "chat_template.json", "tokenizer_config.json"):
+        for name in (*WRITTEN, "chat_template.json"):
             (target / name).unlink(missing_ok=True)
         config = json.loads((model / "tokenizer_config.json").read_text(encoding="utf-8"))
         config["chat_template"] = text

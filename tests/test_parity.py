@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,9 @@ import pytest
 
 from bakeoff import parity
 from bakeoff.chain import Chain, Deployment
-from bakeoff.errors import IdentityError
+from bakeoff.command import Command
+from bakeoff.errors import CommandFailed, IdentityError
+from bakeoff.swift import CPU_ENVIRONMENT
 from tests.chains import Tiny, tiny  # noqa: F401
 
 # -- judging what was measured, without a model --------------------------------------------------------------------
@@ -190,6 +193,26 @@ def test_an_engine_that_asks_the_tokenizer_is_given_the_training_s_template(
     assert (Path(model) / "model.safetensors").resolve() == (
         chain.base().folder / "model.safetensors"
     ).resolve()
+
+
+@pytest.mark.slow
+def test_a_view_never_replaces_a_folder_of_weights(tiny: Tiny, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(tiny.chain().base().folder, folder)
+    options = (
+        "--model",
+        str(folder),
+        "--folder",
+        str(folder),
+        "--model_type",
+        "llama",
+        "--template",
+        "llama3",
+    )
+    command = Command((sys.executable, "-m", "bakeoff.parity_probe", "view", *options), CPU_ENVIRONMENT)
+    with pytest.raises(CommandFailed, match="is no view that we made"):
+        tiny.runner.run(command, tmp_path / "log", timeout_s=120, stall_s=120)
+    assert (folder / "model.safetensors").is_file()
 
 
 @pytest.mark.slow
