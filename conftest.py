@@ -135,17 +135,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     matrix = matrix_of(config)
     runnable = {_params(item)["model"] for item in ours if not item.get_closest_marker("skip")}
-    full_size = any(matrix.models[name].group == "full" for name in runnable)
+    full_size = any(matrix.models[name].group == "full" for name in runnable if name in matrix.models)
     asked = config.getoption("markexpr", "") + config.getoption("keyword", "")
     left_out = [
         item
         for item in ours
-        if (full_size and matrix.models[_params(item)["model"]].group == "smoke")
+        if _params(item)["model"] not in matrix.models  # no row or suite for this test
+        or (full_size and matrix.models[_params(item)["model"]].group == "smoke")
         or (item.get_closest_marker("speed") and "speed" not in asked)
     ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    ours = [item for item in ours if item not in left_out]
     for item in ours:
         item.user_properties.append(("row", _params(item)["model"]))
     items.sort(key=lambda item: plan.order(matrix, _params(item), [m.name for m in item.iter_markers()]))

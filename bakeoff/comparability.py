@@ -65,8 +65,12 @@ _ASPECTS = (
     ),
     _Aspect(
         "packing",
-        lambda s: "yes" if s.training.packing else "no",
-        "with packing a batch counts packs of max_length instead of dialogues: fewer updates, more tokens in each",
+        lambda s: (
+            f"packs of {s.training.extra.get('packing_length', s.training.max_length)} tokens"
+            if s.training.packing
+            else "no"
+        ),
+        "with packing a batch counts packs instead of dialogues: compare tokens per update",
         "on for all but GPT-OSS-20B; the code of ChatGLM3 and Baichuan2 has no flash attention, so not possible",
     ),
     _Aspect(

@@ -27,6 +27,7 @@ Names = Annotated[tuple[str, ...], Field(strict=False)]
 
 _P = TypeVar("_P", bound="_Part")
 SHIPPED = Path(__file__).parent / "data"
+PLUGINS = Path(__file__).parent / "plugins"
 
 
 class _Part(BaseModel):
@@ -66,6 +67,7 @@ class Training(_Part):
     save_total_limit: int = Field(3, ge=1)
     logging_steps: int = Field(20, ge=1)
     data_workers: int = Field(0, ge=0)
+    plugins: Names = Field((), description="files of bakeoff/plugins that speed a GPU row up, without .py")
     seed: int = 42
     tracker: Literal["none", "tensorboard", "swanlab"] = "tensorboard"
     tracker_mode: Literal["cloud", "local", "offline"] = "cloud"
@@ -448,6 +450,9 @@ def _row_complaints(
             f"{where}.training.attention: packing needs one of {', '.join(_VARLEN)}, "
             f"found {spec.training.attention!r}; or say 'packing: false'"
         )
+    for plugin in spec.training.plugins:
+        if plugin not in (known := sorted(path.stem for path in PLUGINS.glob("[a-z]*.py"))):
+            found.append(_unknown(plugin, known, f"{where}.training.plugins"))
     if spec.serving.way == "adapter" and spec.serving.engine not in LOADS_ADAPTERS:
         found.append(
             f"{where}.serving.way: 'adapter' on {spec.serving.engine} would silently serve the base model; "

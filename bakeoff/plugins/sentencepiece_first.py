@@ -47,5 +47,5 @@ def _repair(cls: Any) -> None:
     cls.__init__ = opened_first
 
 
-if __name__ == "sentencepiece_first":  # imported as a plugin, not as a part of the package
+if __name__ != "bakeoff.plugins.sentencepiece_first":  # imported by ms-swift (4.6 names it by a hash), not by us
     open_sentencepiece_first()
