@@ -250,7 +250,7 @@ def view_folder(chain: Chain, variant: str, way: str) -> Path:
 
 def view_command(chain: Chain, variant: str, way: str) -> Command:
     """The line that makes :func:`view_folder`."""
-    options = options_of(chain.train_command())
+    options = options_of(chain.train_command(), chain.spec.training.plugins)
     places = {"model": chain.loaded_path(variant, way), "folder": view_folder(chain, variant, way)}
     return probe_command(chain, "train", "view", *flags({**places, **options}))
 
@@ -264,7 +264,7 @@ def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
     way_a = tuned and spec.serving.way == "adapter"
     adapter = str(chain.train().path) if tuned and not spec.weights else None
     merged = None if way_a or not tuned else chain.export().path
-    options = options_of(chain.train_command())
+    options = options_of(chain.train_command(), chain.spec.training.plugins)
     trained: dict[str, Any] = {"by": "training", "model": base or merged, "model_type": spec.model_type}
     for folder in (adapter, merged):
         if folder and (Path(folder) / "args.json").is_file():
@@ -302,16 +302,23 @@ def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
     return plan
 
 
-def options_of(command: Command) -> dict[str, Any]:
-    """The flags of an ms-swift line that decide how a dialogue is rendered, by name."""
+def options_of(command: Command, faster: Sequence[str] = ()) -> dict[str, Any]:
+    """The flags of an ms-swift line that decide how a dialogue is rendered, by name.
+
+    Args:
+        command: the line.
+        faster: plugins that only make the training faster, and that a probe should not load.
+    """
     names = ("model_type", "template", "use_hf", "system", *TEMPLATE_OPTIONS)
     found: dict[str, Any] = {
         name: value for name in names if (value := command.value_of(f"--{name}")) is not None
     }
     plugins = {
-        name: _values(command.argv, f"--{name}") for name in PLUGIN_FLAGS if f"--{name}" in command.argv
+        name: [file for file in _values(command.argv, f"--{name}") if Path(file).stem not in faster]
+        for name in PLUGIN_FLAGS
+        if f"--{name}" in command.argv
     }
-    return found | plugins
+    return found | {name: files for name, files in plugins.items() if files}
 
 
 def _values(argv: Sequence[str], flag: str) -> list[str]:
