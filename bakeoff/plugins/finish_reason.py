@@ -36,7 +36,7 @@ def tell_the_reason_truly(engine: Any) -> None:
     )
 
 
-if __name__ != "bakeoff.plugins.finish_reason":  # imported by ms-swift (4.6 names it by a hash), not by us
+if __name__ != "bakeoff.plugins.finish_reason":  # ms-swift 4.6 names it by a hash
     try:
         from swift.llm.infer.infer_engine.infer_engine import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
             InferEngine,

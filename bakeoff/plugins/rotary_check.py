@@ -136,5 +136,5 @@ def check_loaded_models() -> None:
     PreTrainedModel.from_pretrained = classmethod(from_pretrained)
 
 
-if __name__ != "bakeoff.plugins.rotary_check":  # imported by ms-swift (4.6 names it by a hash), not by us
+if __name__ != "bakeoff.plugins.rotary_check":  # ms-swift 4.6 names it by a hash
     check_loaded_models()

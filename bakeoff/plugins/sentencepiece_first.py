@@ -47,5 +47,5 @@ def _repair(cls: Any) -> None:
     cls.__init__ = opened_first
 
 
-if __name__ != "bakeoff.plugins.sentencepiece_first":  # imported by ms-swift (4.6 names it by a hash), not by us
+if __name__ != "bakeoff.plugins.sentencepiece_first":  # ms-swift 4.6 names it by a hash
     open_sentencepiece_first()
