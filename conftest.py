@@ -49,6 +49,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.args[:] = [str(ROOT / "benchmarks")]
     if config.getoption("dist", "no") == "load":
         config.option.dist = "loadgroup"  # a row stays with one worker
+    if worker:
+        config.option.loadgroup = worker[
+            "loadgroup"
+        ]  # pytest-xdist reads its own arguments there, not our choice
     if (page := config.getoption("htmlpath", None)) and not worker:
         config.option.htmlpath = str(runs.report_page(page))
         config.option.self_contained_html = True
@@ -57,6 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Every worker belongs to the same run (pytest-xdist)."""
     node.workerinput["run_id"] = node.config.stash[RUN_ID]
+    node.workerinput["loadgroup"] = node.config.option.dist == "loadgroup"
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

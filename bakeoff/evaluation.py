@@ -72,7 +72,7 @@ class Evaluation:
         bench = self.deployment.chain.bench
         data = suite.folder(bench.data_dir)
         return {
-            "suite": suite.model_dump(exclude={"expect", "data", "hub"}),
+            "suite": suite.model_dump(exclude={"expect", "data", "hub", "may_be_untrusted"}),
             "data": bench.hashes.of(data) if data else f"hub:{suite.benchmark}",
             "fingerprint": self.deployment.fingerprint,
             "versions": versions(("evalscope",)),

@@ -166,8 +166,10 @@ class Expectation(_Part):
             return f"at most {self.base_at_most:.0%}"
         return ""
 
-    def why_missed(self, variant: str, value: float) -> str:
-        """How *value* misses what is expected of *variant*, in words; empty where it does not."""
+    def why_missed(self, variant: str, value: float | None) -> str:
+        """How *value* (None: no score) misses what is expected of *variant*, in words; empty where it does not."""
+        if value is None:
+            return f"no score, expected {self.of(variant)}" if self.of(variant) else ""
         too_low = variant == "tuned" and self.tuned_at_least is not None and not value >= self.tuned_at_least
         too_high = variant == "base" and self.base_at_most is not None and not value <= self.base_at_most
         return f"{value:.1%}, expected {self.of(variant)}" if too_low or too_high else ""
@@ -190,6 +192,9 @@ class Suite(_Part):
     kind: Literal["choice", "open"] = "choice"
     trust: Trust = Trust()
     expect: Expectation = Expectation()
+    may_be_untrusted: str | None = Field(
+        None, description="why a score that cannot be trusted does not fail the run; it stays no score"
+    )
     leakage_expected: bool = Field(False, description="the training set teaches these questions on purpose")
 
     def folder(self, data_dir: Path | None) -> Path | None:

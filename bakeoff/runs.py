@@ -41,13 +41,15 @@ def events(workspace: Workspace, run_id: str) -> Iterator[dict[str, Any]]:
 
 
 def records(workspace: Workspace, run_id: str) -> list[Record]:
-    """What every stage of a run did, in the order in which they ended."""
-    found = []
+    """What every stage of a run did, in order; a stage that was asked for again counts once."""
+    found: dict[str, Record] = {}
     for event in events(workspace, run_id):
         if event.pop("event") == "stage":
             event.pop("time")
-            found.append(Record(**event))
-    return found
+            record = Record(**event)
+            if record.output not in found or record.outcome != "reused":
+                found[record.output] = record
+    return list(found.values())
 
 
 def finish(

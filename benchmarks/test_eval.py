@@ -11,8 +11,10 @@ from bakeoff.matrix import Suite
 pytestmark = pytest.mark.eval
 
 
-def test_score_can_be_trusted(result: dict[str, Any]) -> None:
+def test_score_can_be_trusted(result: dict[str, Any], suite: Suite) -> None:
     """Every question was asked, answered and read; nothing but answers was graded. How high it is does not matter."""
+    if suite.may_be_untrusted and not result["trusted"]:
+        pytest.xfail(f"{suite.may_be_untrusted}: {result['why_not']}")
     assert result["trusted"], result["why_not"]
 
 

@@ -147,6 +147,15 @@ def test_base_is_asked_before_training_and_tuned_after(run_pytest: PytestRun, ma
     assert min(p for name, p in position.items() if "small-tuned" in name) > first_train
 
 
+def test_a_row_stays_with_one_worker(run_pytest: PytestRun) -> None:
+    shown = run_pytest("benchmarks/", "-k", "tiny", "--no-run", "-n", "2", "-v").stdout
+    workers: dict[str, set[str]] = {}
+    for worker, row in re.findall(r"^\[(gw\d)\].*?\[(tiny-(?:qwen2|llama|gpt-oss))", shown, re.MULTILINE):
+        workers.setdefault(row, set()).add(worker)
+    assert len(workers) == 3
+    assert all(len(those) == 1 for those in workers.values())
+
+
 def test_doctor_tells_and_runs_nothing(run_pytest: PytestRun, tmp_path: Path) -> None:
     done = run_pytest("--doctor", "-k", "tiny")
     assert "->" in done.stdout or "nothing speaks against this run" in done.stdout
