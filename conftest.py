@@ -47,21 +47,25 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(str(error)) from None
     if config.getoption("doctor") and config.args_source is not config.ArgsSource.ARGS:
         config.args[:] = [str(ROOT / "benchmarks")]
-    if config.getoption("dist", "no") == "load":
-        config.option.dist = "loadgroup"  # a row stays with one worker
-    if worker:
-        config.option.loadgroup = worker[
-            "loadgroup"
-        ]  # pytest-xdist reads its own arguments there, not our choice
     if (page := config.getoption("htmlpath", None)) and not worker:
         config.option.htmlpath = str(runs.report_page(page))
         config.option.self_contained_html = True
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Every worker belongs to the same run (pytest-xdist)."""
     node.workerinput["run_id"] = node.config.stash[RUN_ID]
-    node.workerinput["loadgroup"] = node.config.option.dist == "loadgroup"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A row stays with one worker (pytest-xdist)."""
+    if config.getoption("dist") != "load" or not _asks_benchmarks(config):
+        return None
+    from fixtures.scheduling import ByRow
+
+    return ByRow.of(matrix_of(config).models)(config, log)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -125,9 +129,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     cases = plan.cases(matrix, wanted, _data_dir(metafunc.config), expecting=expecting)
     params = []
     for case in cases:
-        marks = [pytest.mark.xdist_group(case.model)]
-        if case.why_not:
-            marks.append(pytest.mark.skip(reason=case.why_not))
+        marks = [pytest.mark.skip(reason=case.why_not)] if case.why_not else []
         params.append(pytest.param(*case.values, marks=marks, id="-".join(case.values)))
     metafunc.parametrize(wanted, params, indirect=True, scope="session")
 
