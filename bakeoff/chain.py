@@ -19,7 +19,7 @@ from typing import Any
 
 from bakeoff import engines, environments, memory, parity, swift
 from bakeoff.command import Command
-from bakeoff.errors import BakeoffError, CommandFailed, DataError, OutOfMemory
+from bakeoff.errors import BakeoffError, CommandFailed, DataError, OutOfMemory, TimeLimit
 from bakeoff.matrix import SHIPPED, Environment, Matrix, ModelSpec, Suite, Training, dataset_argument
 from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions, write_json
 from bakeoff.runner import Runner
@@ -164,9 +164,7 @@ class Chain:
             folder=self.train_folder(),
             identity=identity,
             work=lambda output: self._train(output, identity),
-            why_broken=lambda output: (
-                "" if swift.last_checkpoint(output) else "it has no complete checkpoint"
-            ),
+            why_broken=swift.why_unfinished,
         )
         checkpoint = swift.last_checkpoint(Path(record.output))
         assert checkpoint
@@ -186,7 +184,7 @@ class Chain:
         log = output.parent / "stage.log"
         told: list[str] = []
         attempts = 0
-        training = self.spec.training
+        training = self._rung_of(begun, identity)
         while True:
             resume = swift.last_checkpoint(output) if _says(begun, identity, training) else None
             if resume is None:
@@ -209,10 +207,8 @@ class Chain:
                 training = smaller
             except CommandFailed as error:
                 attempts += 1
-                if attempts > self.spec.limits.retries or not _may_pass(error):
-                    raise
+                self._wait_or_give_up(attempts, error)
                 told.append(f"attempt {attempts} failed: {str(error).splitlines()[0]}")
-                time.sleep(BACKOFF_S * 2 ** (attempts - 1))
         facts = swift.training_facts(output)
         if facts["global_step"] != facts["max_steps"]:
             raise CommandFailed(
@@ -226,11 +222,24 @@ class Chain:
             "effective_batch": training.effective_batch,
         }
         link, newest = output / "last-checkpoint", swift.last_checkpoint(output)
-        if newest and not link.exists():  # ms-swift 3 does not make it
+        if newest and link.resolve() != newest.resolve():  # ms-swift 3 does not make it
+            link.unlink(missing_ok=True)
             link.symlink_to(newest.name)
         on_card = facts.get("memory_gib")
         peak = on_card if isinstance(on_card, float) else process.peak_memory_gib
         return Done(str(self.train_command(training)), peak, facts)
+
+    def _rung_of(self, begun: Path, identity: dict[str, Any]) -> Training:
+        """The rung of the memory ladder that a training which was cut short had reached."""
+        first = self.spec.training
+        rungs = (first, *memory.ladder(first, fused_loss=not self.spec.trust_remote_code))
+        return next((rung for rung in rungs if _says(begun, identity, rung)), first)
+
+    def _wait_or_give_up(self, attempts: int, error: CommandFailed) -> None:
+        """Sleep before the next attempt, longer each time; raise *error* where none is due."""
+        if attempts > self.spec.limits.retries or not _may_pass(error):
+            raise error
+        time.sleep(BACKOFF_S * 2 ** (attempts - 1))
 
     # -- export ------------------------------------------------------------------------------------------------
 
@@ -365,12 +374,20 @@ class Chain:
 
     def _run(self, stage: str, command: Command | None, output: Path) -> Done:
         assert command
-        shutil.rmtree(output, ignore_errors=True)
         limits = self.spec.limits
         log = output.parent / "stage.log"
-        log.unlink(missing_ok=True)
-        process = self.bench.runner.run(command, log, timeout_s=limits.export_s, stall_s=limits.stall_s)
-        return Done(str(command), process.peak_memory_gib)
+        told: list[str] = []
+        while True:
+            shutil.rmtree(output, ignore_errors=True)
+            log.unlink(missing_ok=True)
+            try:
+                process = self.bench.runner.run(
+                    command, log, timeout_s=limits.export_s, stall_s=limits.stall_s
+                )
+                return Done(str(command), process.peak_memory_gib, {"attempts": told})
+            except CommandFailed as error:
+                told.append(f"attempt {len(told) + 1} failed: {str(error).splitlines()[0]}")
+                self._wait_or_give_up(len(told), error)
 
     def _keep(self, name: str, artifact: Artifact) -> Artifact:
         self._made[name] = artifact
@@ -568,6 +585,8 @@ _PASSING = (
 
 def _may_pass(error: CommandFailed) -> bool:
     """Whether trying again can help: a kill from outside, or a network that was away."""
+    if isinstance(error, TimeLimit | OutOfMemory):
+        return False
     killed = error.returncode is not None and error.returncode < 0
     return killed or any(sign in str(error) for sign in _PASSING)
 

@@ -252,6 +252,21 @@ def last_checkpoint(output: Path) -> Path | None:
     return None
 
 
+def why_unfinished(output: Path) -> str:
+    """Why the training in *output* cannot be used, in words; empty where its newest whole checkpoint is its last.
+
+    After the last one was cut short an older whole one is a place to continue from, not a result.
+    """
+    import json
+
+    checkpoint = last_checkpoint(output)
+    if checkpoint is None:
+        return "it has no complete checkpoint"
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    step, steps = state.get("global_step"), state.get("max_steps")
+    return "" if step == steps else f"its newest complete checkpoint is of step {step} of {steps}"
+
+
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
