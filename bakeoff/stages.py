@@ -7,6 +7,7 @@ never taken for a whole one.
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
-from bakeoff.errors import BakeoffError, NotInStore
+from bakeoff.errors import BakeoffError, NotInStore, StoreError
 from bakeoff.provenance import digest, write_json
 from bakeoff.secrecy import redact
 from bakeoff.workspace import Workspace
@@ -74,7 +75,17 @@ class Timeline:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"time": now(), "event": event, **facts}, ensure_ascii=False, default=str)
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(redact(line) + "\n")
+            torn = _ends_within_a_line(self.path)
+            file.write("\n" * torn + redact(line) + "\n")
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    """Whether a full disk, or a kill, cut the last line of a file short."""
+    with path.open("rb") as file:
+        if file.seek(0, 2) == 0:
+            return False
+        file.seek(-1, 2)
+        return file.read(1) != b"\n"
 
 
 def now() -> str:
@@ -166,12 +177,14 @@ class Stages:
                 done = work(folder / output)
                 if problem := why_broken(folder / output):
                     raise BakeoffError(f"{model}: {stage} ended well, but {problem}; log: {record.log}")
-            except BakeoffError as error:
-                record.outcome, record.why = "failed", redact(str(error))
-                record.seconds = round(time.monotonic() - began, 2)
-                self._failed[str(folder)] = error
-                self._tell(record)
+            except KeyboardInterrupt:
+                self._tell_failed(record, began, "interrupted; the next run takes up here")
                 raise
+            except (BakeoffError, OSError) as raised:
+                error = raised if isinstance(raised, BakeoffError) else _of_the_system(record, raised)
+                self._failed[str(folder)] = error
+                self._tell_failed(record, began, str(error))
+                raise error from None
             record.command, record.peak_memory_gib, record.facts = (
                 done.command,
                 done.peak_memory_gib,
@@ -180,6 +193,11 @@ class Stages:
             record.seconds = round(time.monotonic() - began, 2)
             write_json(path, asdict(record))
             return self._tell(record)
+
+    def _tell_failed(self, record: Record, began: float, why: str) -> None:
+        record.outcome, record.why = "failed", redact(why)
+        record.seconds = round(time.monotonic() - began, 2)
+        self._tell(record)
 
     def current(self, folder: Path, identity: dict[str, Any]) -> bool:
         """Whether *folder* holds the record of a stage of this *identity*."""
@@ -232,6 +250,14 @@ class Stages:
             self._told.add(key)
             self.timeline.tell("stage", **asdict(record))
         return record
+
+
+def _of_the_system(record: Record, error: OSError) -> StoreError:
+    """*error* in our words: most often the disk is full."""
+    remedy = "free some space (`make clean-stale`) and" if error.errno == errno.ENOSPC else "see to it and"
+    return StoreError(
+        f"{record.model}: {record.stage} stopped: {error}; {remedy} run again: it takes up here. log: {record.log}"
+    )
 
 
 def _plain(identity: Identity) -> dict[str, Any]:
