@@ -21,6 +21,7 @@ import psutil
 
 from bakeoff.command import Command
 from bakeoff.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit
+from bakeoff.provenance import write_json
 from bakeoff.secrecy import redact, scrub
 
 GRACE_S = 10.0
@@ -105,12 +106,19 @@ class Runner:
         process = Process(command, log)
         self._keeper(command).start(process)
         note = self.processes / f"{process.pid}.json"
-        note.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            born = psutil.Process(process.pid).create_time()
-            note.write_text(
-                json.dumps({"pid": process.pid, "born": born, "owner": os.getpid(), "command": str(command)})
-            )
+        try:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                born = psutil.Process(process.pid).create_time()
+                told = {
+                    "pid": process.pid,
+                    "born": born,
+                    "owner": os.getpid(),
+                    "command": redact(str(command)),
+                }
+                write_json(note, told)
+        except BaseException:
+            process.stop()  # what is on no note must not run
+            raise
         return process
 
     def run(
@@ -220,8 +228,12 @@ def end_orphans(processes: Path) -> list[str]:
     """
     ended = []
     for note in _notes(processes):
-        told = json.loads(note.read_text() or "{}")
-        if not told or _alive(told["owner"]):
+        try:
+            told = json.loads(note.read_text())
+        except (OSError, ValueError):  # gone meanwhile, or cut short
+            note.unlink(missing_ok=True)
+            continue
+        if _alive(told["owner"]):
             continue
         for process in _session(told["pid"], told["born"]):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -316,7 +328,10 @@ class _Keeper:
                         process.returncode = answer["status"]
                         del self._running[answer["id"]]
                     process._changed.notify_all()
-        for process in self._running.values():  # the keeper died, and took its children along
+        for process in self._running.values():  # the keeper died, and took its children along, not theirs
+            if process.pid:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
             with process._changed:
                 process.returncode = -signal.SIGKILL
                 process._changed.notify_all()
