@@ -57,9 +57,14 @@ class Workspace:
         """The store of human and model judgements."""
         return self.root / "judge" / "ratings.sqlite"
 
+    @property
+    def models(self) -> Path:
+        """One folder per row."""
+        return self.root / "models"
+
     def model(self, row: str) -> Path:
         """Everything about the matrix row *row*."""
-        return self.root / "models" / row
+        return self.models / row
 
     def replies(self, row: str, variant: str) -> Path:
         """The replies of a model to the judge's cases."""

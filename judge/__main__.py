@@ -13,11 +13,13 @@ from pathlib import Path
 from bakeoff.blind import LAYOUTS, build_study, read_study
 from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.judge_model import JudgeModel, compare_replies, score_replies
+from bakeoff.provenance import digest
 from bakeoff.raters import Raters
 from bakeoff.ratings import RatingStore
 from bakeoff.replies import gather as ask_all
 from bakeoff.replies import load_cases, read_replies
 from bakeoff.verdicts import judged_by_model, summarise
+from bakeoff.workspace import Workspace
 
 STORE = Path("store/judge/ratings.sqlite")
 RATERS = Path("store/judge/raters.json")
@@ -116,6 +118,8 @@ def serve(options: argparse.Namespace) -> None:
     store = RatingStore(options.store)
     if options.study:
         store.add_study(read_study(options.study))
+    if not options.study:
+        add_newest(store, Workspace(options.store.absolute().parents[1]))
     study_id = read_study(options.study).study_id if options.study else next(reversed(store.studies()), None)
 
     import uvicorn
@@ -128,6 +132,17 @@ def serve(options: argparse.Namespace) -> None:
     who = f"sign-in: {len(raters.names)} raters" if raters else "nobody signs in (this machine only)"
     print(f"judge: http://{options.host}:{options.port}  study: {study_id or 'none'}  {who}", flush=True)
     uvicorn.run(page, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=5)
+
+
+def add_newest(store: RatingStore, workspace: Workspace) -> None:
+    """Make a study of the replies that the last run gathered (tuned where there is one), unless it is there."""
+    gathered = {path.parent.parent.name: path for path in sorted(workspace.models.glob("*/replies/*.jsonl"))}
+    if not gathered:
+        return
+    content = "".join(path.read_text(encoding="utf-8") for path in gathered.values())
+    name = f"replies-{digest([list(gathered), content])[:8]}"
+    if name not in store.studies():
+        store.add_study(build_study(read_replies(gathered.values()), load_cases(), study_id=name))
 
 
 def _raters(options: argparse.Namespace) -> Raters | None:
