@@ -36,7 +36,7 @@ class _Aspect:
 _ASPECTS = (
     _Aspect(
         "effective batch",
-        lambda s: s.training.effective_batch,
+        lambda s: f"{s.training.effective_batch} {'packs' if s.training.packing else 'dialogues'}",
         "a larger batch makes fewer updates of the same data",
         "32 for 6-7B, 36 for 8B, 16 for 20B (table 8.1)",
     ),

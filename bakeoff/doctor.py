@@ -208,7 +208,8 @@ def _packages(visit: _Visit) -> Iterator[Finding]:
         wanted: list[tuple[str, str]] = []
         if row.trains and row.training.attention in _FLASH:
             package = _FLASH[row.training.attention]
-            wanted.append((package, f"attention: sdpa (without packing), or install {package}"))
+            if "packed_rows" not in row.training.plugins:  # which lends PyTorch's own
+                wanted.append((package, f"attention: sdpa (without packing), or install {package}"))
             if row.model_type in _NO_FLASH:
                 yield Finding(
                     "error",

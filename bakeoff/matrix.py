@@ -75,6 +75,11 @@ class Training(_Part):
     extra: dict[str, Scalar] = Field({}, description="further flags of swift sft, without the dashes")
 
     @property
+    def row_tokens(self) -> int:
+        """Tokens of the longest row of a batch: a dialogue, or with ``packing`` a pack of several."""
+        return int(self.extra.get("packing_length", self.max_length)) if self.packing else self.max_length
+
+    @property
     def effective_batch(self) -> int:
         """Dialogues (packs with ``packing``) per update and device."""
         return self.batch_size * self.gradient_accumulation

@@ -135,7 +135,7 @@ def training_gib(shape: Shape, training: Training) -> float:
     30 and 94. Another architecture may be off by a quarter.
     """
     size = BYTES[training.dtype]
-    tokens = training.batch_size * training.max_length
+    tokens = training.batch_size * training.row_tokens
     saved = 8 * shape.hidden + 4.7 * shape.intermediate
     backward = 4 * shape.hidden + 4.3 * shape.intermediate
     if training.gradient_checkpointing:

@@ -21,7 +21,7 @@ def test_rows_trained_and_served_alike_have_no_differences():
 def test_a_different_effective_batch_is_named_with_its_rows_and_what_the_guide_meant():
     (found,) = differences([row("a"), row("b"), row("big", batch_size=6, gradient_accumulation=6)])
     assert found.aspect == "effective batch"
-    assert found.values == {"32": ("a", "b"), "36": ("big",)}
+    assert found.values == {"32 dialogues": ("a", "b"), "36 dialogues": ("big",)}
     assert "36 for 8B" in found.intended
 
 

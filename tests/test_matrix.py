@@ -32,8 +32,15 @@ def test_the_shipped_matrix_holds_the_guides_six_and_the_tiny_ones() -> None:
 
 def test_rows_take_the_guides_hyperparameters_from_their_group() -> None:
     models = load_matrix(ROOT / "model_matrix.yaml").models
-    qwen, llama, oss = (models[name].training for name in ("qwen2.5-7b", "llama3.1-8b", "gpt-oss-20b"))
-    assert (qwen.batch_size, qwen.gradient_accumulation, qwen.learning_rate) == (8, 4, 2e-4)
+    names = ("qwen2.5-7b", "llama3.1-8b", "chatglm3-6b", "gpt-oss-20b")
+    qwen, llama, chat, oss = (models[name].training for name in names)
+    assert (chat.batch_size * chat.gradient_accumulation, chat.learning_rate, chat.warmup_ratio) == (
+        32,
+        2e-4,
+        0.1,
+    )
+    # Packed: the guide's 32 dialogues of about 1,460 tokens per update (docs/performance.md), within 5 %.
+    assert qwen.effective_batch * qwen.row_tokens * 0.95 == pytest.approx(32 * 1460, rel=0.05)
     assert (llama.batch_size, llama.gradient_accumulation) == (6, 6)
     assert (oss.batch_size, oss.gradient_accumulation, oss.max_length, oss.learning_rate) == (
         1,

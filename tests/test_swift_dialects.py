@@ -136,7 +136,7 @@ def test_a_service_is_started_in_the_words_of_its_version(version, backend, plug
 
 
 def test_a_model_without_code_of_its_own_gets_no_plugins():
-    for line in lines(MATRIX.models["qwen2.5-7b"], swift.NEWEST):
+    for line in lines(MATRIX.models["llama3.1-8b"], swift.NEWEST):
         assert "--external_plugins" not in line.argv
 
 
