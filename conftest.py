@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from bakeoff.matrix import Matrix, Suite, load_matrix
 from bakeoff.report import Findings
 from bakeoff.secrecy import load_env_file
 from bakeoff.workspace import Workspace
+from fixtures.progress import Progress
 
 pytest_plugins = ["fixtures.session", "fixtures.models", "fixtures.evaluation"]
 
@@ -69,9 +71,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Mistakes of the matrix end pytest before it collects."""
-    if _asks_benchmarks(session.config):
-        matrix_of(session.config)
+    """Mistakes of the matrix end pytest before it collects; from then on the terminal follows the run."""
+    config = session.config
+    if not _asks_benchmarks(config):
+        return
+    matrix_of(config)
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and not hasattr(config, "workerinput") and not config.getoption("collectonly"):
+        timeline = _workspace(config).run(config.stash[RUN_ID]) / "events.jsonl"
+        progress = Progress(timeline, lambda line: terminal.write_line(f"  {line}"))
+        config.add_cleanup(progress.close)
+        if not hasattr(
+            session.config, "workerinput"
+        ):  # ask to end once, as with Ctrl-C: the report is written
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _asks_benchmarks(config: pytest.Config) -> bool:
