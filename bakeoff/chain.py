@@ -11,13 +11,13 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bakeoff import engines, environments, memory, parity, swift
+from bakeoff import engines, environments, memory, parity, secrecy, swift
 from bakeoff.command import Command
 from bakeoff.errors import BakeoffError, CommandFailed, DataError, OutOfMemory, TimeLimit
 from bakeoff.matrix import SHIPPED, Environment, Matrix, ModelSpec, Suite, Training, dataset_argument
@@ -28,6 +28,7 @@ from bakeoff.stages import Done, Record, Stages
 from bakeoff.workspace import Workspace
 
 TOOLS = ("ms-swift", "transformers", "peft", "torch", "lmdeploy", "vllm", "sglang")
+PROGRESS_S = 30.0
 BACKOFF_S = 5.0
 
 
@@ -68,6 +69,10 @@ class Chain:
     spec: ModelSpec
     bench: Bench
     _made: dict[str, Artifact] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.spec.key_env:
+            secrecy.declare(self.spec.key_env)
 
     # -- the base ----------------------------------------------------------------------------------------------
 
@@ -196,7 +201,11 @@ class Chain:
             command = self.train_command(training, resume)
             try:
                 process = self.bench.runner.run(
-                    command, log, timeout_s=self.spec.limits.train_s, stall_s=self.spec.limits.stall_s
+                    command,
+                    log,
+                    timeout_s=self.spec.limits.train_s,
+                    stall_s=self.spec.limits.stall_s,
+                    progress=self._telling(output),
                 )
                 break
             except OutOfMemory as error:
@@ -240,6 +249,20 @@ class Chain:
         if attempts > self.spec.limits.retries or not _may_pass(error):
             raise error
         time.sleep(BACKOFF_S * 2 ** (attempts - 1))
+
+    def _telling(self, output: Path) -> Callable[[], None]:
+        """Tells the timeline every half minute how far the training is."""
+        told = time.monotonic()
+
+        def tell() -> None:
+            nonlocal told
+            if time.monotonic() - told > PROGRESS_S and (how_far := swift.how_far(output)):
+                told = time.monotonic()
+                self.bench.stages.timeline.tell(
+                    "progress", stage="train", model=self.spec.name, how_far=how_far
+                )
+
+        return tell
 
     # -- export ------------------------------------------------------------------------------------------------
 

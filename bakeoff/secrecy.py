@@ -6,15 +6,24 @@ import os
 import re
 from pathlib import Path
 
-NAMES = re.compile(r"(TOKEN|API_?KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL)S?$", re.IGNORECASE)
+NAMES = re.compile(r"(TOKEN|(^|_|API)KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL)S?$", re.IGNORECASE)
 """Environment variables whose values are secrets."""
+
+_declared: set[str] = set()
+
+
+def declare(name: str) -> None:
+    """Take the value of the environment variable *name* for a secret, whatever it is called."""
+    _declared.add(name)
+
 
 _HARMLESS = {"", "EMPTY", "none", "None", "0", "1", "true", "false"}
 
 
 def secrets() -> list[str]:
     """The values of all secret variables of this process, longest first."""
-    found = {v for n, v in os.environ.items() if NAMES.search(n) and v not in _HARMLESS and len(v) >= 6}
+    named = {v for n, v in os.environ.items() if n in _declared or NAMES.search(n)}
+    found = {value for value in named if value not in _HARMLESS and len(value) >= 6}
     return sorted(found, key=len, reverse=True)
 
 
