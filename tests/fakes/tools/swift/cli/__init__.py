@@ -1,0 +1,1 @@
+"""``sft``, ``export`` and ``deploy``, as ``python -m swift.cli.<name>``."""

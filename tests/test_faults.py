@@ -1,0 +1,553 @@
+"""Whatever befalls a stage, the end is the one of an undisturbed run; see docs/faults.md.
+
+The tools are the small programs in tests/fakes/tools; the engine, its processes and its locks are real.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from filelock import FileLock
+
+from bakeoff import chain as chain_module
+from bakeoff.chain import Bench, Chain, Deployment
+from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
+from bakeoff.provenance import ContentHashes
+from bakeoff.runner import Runner, end_orphans
+from bakeoff.service import free_port, who_answers
+from bakeoff.stages import Record, Stages, Timeline
+from bakeoff.workspace import Workspace
+from tests.chains import matrix_with
+
+ROOT = Path(__file__).parents[1]
+TOOLS = Path(__file__).parent / "fakes" / "tools"
+STEPS = 12
+TRAINING = {
+    "batch_size": 8,
+    "gradient_accumulation": 4,
+    "max_steps": STEPS,
+    "save_steps": 2,
+    "fused_loss": True,
+    "tracker": "none",
+}
+LIMITS = {"train_s": 60.0, "export_s": 60.0, "evaluate_s": 240.0, "stall_s": 4.0, "retries": 0}
+
+
+class Unprobed(Deployment):
+    """Without the probe, which needs a real model; the service itself is started and looked at as always."""
+
+    def parity(self) -> Record:
+        facts = {"prompt_tokens": {}, "expected": {}, "subject": ""}
+        return Record("parity", "tiny", self.variant, "ran", "", "", "", "", "", 0.0, {}, None, facts)
+
+
+@dataclass
+class House:
+    """A store with the fake tools, and runs in it."""
+
+    root: Path
+    store: Path
+    monkeypatch: pytest.MonkeyPatch
+    row: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        base = self.root / "base"
+        if not base.exists():
+            base.mkdir(parents=True)
+            (base / "config.json").write_text('{"model_type": "llama"}')
+            header = b'{"w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}'
+            (base / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"base")
+        (self.root / "once").mkdir(exist_ok=True)
+        for name, value in {
+            "PYTHONPATH": f"{TOOLS}{os.pathsep}{ROOT}",
+            "FAKE_SWIFT_ONCE": str(self.root / "once"),
+            "FAKE_SWIFT_STEPS": str(self.root / "steps"),
+            "FAKE_SWIFT": "",
+        }.items():
+            self.monkeypatch.setenv(name, value)
+
+    def break_(self, faults: str) -> None:
+        self.monkeypatch.setenv("FAKE_SWIFT", faults)
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        row = {"model": str(self.root / "base"), "training": TRAINING, "limits": LIMITS, **self.row}
+        return {**row, "limits": {**LIMITS, **row["limits"]}}
+
+    @contextlib.contextmanager
+    def run(self) -> Iterator[Chain]:
+        """What one run of pytest holds: processes, the stages of the row."""
+        matrix = matrix_with(**self.changes)
+        workspace = Workspace(self.store)
+        end_orphans(workspace.processes)
+        runner = Runner(workspace.processes, warm=False)
+        stages = Stages(workspace, Timeline(self.store / "events.jsonl"))
+        bench = Bench(matrix, workspace, stages, runner, ContentHashes(workspace.cache / "hashes.json"))
+        try:
+            yield Chain(matrix.models["tiny"], bench)
+        finally:
+            runner.close()
+
+    def result(self) -> dict[str, str]:
+        """Train, merge, serve, ask; digests of what each left."""
+        with self.run() as chain, contextlib.closing(Unprobed(chain, "tuned")) as deployment:
+            adapter = chain.train().folder / "adapter_model.safetensors"
+            merged = chain.export().folder / "model.safetensors"
+            answer = deployment.service().complete([{"role": "user", "content": "你好"}])
+            return {
+                "adapter": hashlib.sha256(adapter.read_bytes()).hexdigest(),
+                "merged": hashlib.sha256(merged.read_bytes()).hexdigest(),
+                "reply": answer["choices"][0]["message"]["content"],
+            }
+
+    def steps(self) -> list[int]:
+        """The updates that the fake really did, in their order."""
+        return [int(line) for line in (self.root / "steps").read_text().splitlines()]
+
+    def folder(self, stage: str) -> Path:
+        return next((self.store / "models" / "tiny").glob(f"{stage}-*"))
+
+    def left_behind(self) -> list[str]:
+        """Processes of this store, notes of them, and locks that somebody holds."""
+        left = [str(path) for path in (self.store / "processes").glob("*")]
+        for path in (self.store / "locks").glob("*.lock"):
+            try:
+                FileLock(path, timeout=0).acquire().lock.release()
+            except TimeoutError:
+                left.append(str(path))
+        return left + [" ".join(process.cmdline()) for process in self.processes()]
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything alive that names this store, but us."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                named = any(str(self.store) in part for part in process.cmdline())
+                if named and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    monkeypatch.setattr(chain_module, "BACKOFF_S", 0.01)
+    return House(tmp_path, tmp_path / "store", monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a run without any failure ends in."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        root = tmp_path_factory.mktemp("undisturbed")
+        house = House(root, root / "store", monkeypatch)
+        found = house.result()
+        assert house.steps() == list(range(1, STEPS + 1))
+        assert house.left_behind() == []
+    return found
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 60) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+# -- a stage fails; the next run takes up there -----------------------------------------------------------------------
+
+FAILING = {
+    "train-sigterm": ("sft:term@5", CommandFailed, "ended by signal 15"),
+    "train-sigkill": ("sft:kill@5", CommandFailed, "ended by signal 9"),
+    "train-sigkill-before-the-first-checkpoint": ("sft:kill@1", CommandFailed, "ended by signal 9"),
+    "train-sigkill-at-the-last-step": (f"sft:kill@{STEPS}", CommandFailed, "ended by signal 9"),
+    "train-exception": ("sft:crash@7", CommandFailed, "RuntimeError: failed on purpose"),
+    "train-hang": ("sft:hang@7", Stalled, "printed nothing for 4 s"),
+    "train-no-more-bytes": ("sft:full@7", CommandFailed, "File too large"),
+    "train-torn-checkpoint": ("sft:tear@6", CommandFailed, "ended by signal 9"),
+    "train-exit-0-too-early": ("sft:lie@7", CommandFailed, f"at step 6 of {STEPS}"),
+    "export-sigterm": ("export:term@2", CommandFailed, "ended by signal 15"),
+    "export-sigkill": ("export:kill@2", CommandFailed, "ended by signal 9"),
+    "export-exception": ("export:crash@1", CommandFailed, "RuntimeError: failed on purpose"),
+    "export-hang": ("export:hang@2", Stalled, "printed nothing for 4 s"),
+    "export-no-more-bytes": ("export:full@1", CommandFailed, "File too large"),
+    "export-torn-weights": ("export:tear@1", CommandFailed, "ended by signal 9"),
+    "export-exit-0-too-early": ("export:lie@2", BakeoffError, "ended well, but"),
+    "deploy-sigterm": ("deploy:term@1", ServiceError, "ended by signal 15"),
+    "deploy-sigkill": ("deploy:kill@1", ServiceError, "ended by signal 9"),
+    "deploy-exception": ("deploy:crash@1", ServiceError, "RuntimeError: failed on purpose"),
+    "deploy-hang": ("deploy:hang@1", ServiceError, "is not ready"),
+    "deploy-exit-0": ("deploy:lie@1", ServiceError, "ended with exit code 0"),
+}
+
+
+@pytest.mark.parametrize("case", FAILING)
+def test_the_run_after_a_failure_ends_as_an_undisturbed_one(
+    house: House, undisturbed: dict[str, str], case: str
+) -> None:
+    faults, kind, told = FAILING[case]
+    if case == "deploy-hang":
+        house.row = {"serving": {"engine": "transformers", "ready_timeout_s": 2.0}}
+    house.break_(faults)
+    with pytest.raises(kind) as caught:
+        house.result()
+    assert told in str(caught.value)
+    assert "stage.log" in str(caught.value)
+    assert house.left_behind() == []
+    house.row = {}
+    assert house.result() == undisturbed
+    assert house.left_behind() == []
+    if case.startswith("train"):
+        assert len(house.steps()) <= STEPS + 2  # no more than the steps since the last whole checkpoint
+    else:
+        assert house.steps() == list(range(1, STEPS + 1))  # what had been done was not done again
+
+
+# -- a failure that may pass is tried again in the same run -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "faults", ["sft:term@5", "sft:kill@5", "sft:network@5", "sft:hang@5", "sft:tear@6", "export:kill@2"]
+)
+def test_what_may_pass_is_tried_again(house: House, undisturbed: dict[str, str], faults: str) -> None:
+    house.row = {"limits": {"retries": 1}}
+    house.break_(faults)
+    assert house.result() == undisturbed
+    assert len(house.steps()) <= STEPS + 2
+    assert house.left_behind() == []
+
+
+@pytest.mark.parametrize("faults", ["sft:flag@3", "sft:crash@3", "export:flag@1"])
+def test_what_will_not_pass_is_not_tried_again(
+    house: House, undisturbed: dict[str, str], faults: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.row = {"limits": {"retries": 5}}
+    house.break_(faults)
+    with pytest.raises(CommandFailed, match="exit code 1"):
+        house.result()
+    assert house.result() == undisturbed  # each happens once, so a second attempt would have passed
+
+
+def test_no_memory_steps_down_at_the_same_effective_batch(house: House, undisturbed: dict[str, str]) -> None:
+    house.break_("sft:oom@3")
+    assert house.result() == undisturbed
+    with house.run() as chain:
+        facts = chain.train().record.facts  # type: ignore[union-attr]
+    assert (facts["batch_size"], facts["effective_batch"]) == (1, 32)
+    assert [told.split(":")[0] for told in facts["attempts"]] == [
+        f"out of memory at batch {batch}" for batch in (8, 4, 2)
+    ]
+
+
+def test_a_training_that_had_stepped_down_continues_there_after_a_kill(
+    house: House, undisturbed: dict[str, str]
+) -> None:
+    house.break_("sft:oom@3,sft:kill@9")
+    with pytest.raises(CommandFailed, match="signal 9"):
+        house.result()
+    before = len(house.steps())
+    assert house.result() == undisturbed
+    assert len(house.steps()) - before == STEPS - 8
+
+
+# -- what was whole is found corrupt ----------------------------------------------------------------------------------
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+
+
+CORRUPT: dict[str, Callable[[House], object]] = {
+    "train-adapter": lambda h: cut(
+        h.folder("train") / f"output/checkpoint-{STEPS}/adapter_model.safetensors"
+    ),
+    "train-optimizer": lambda h: cut(h.folder("train") / f"output/checkpoint-{STEPS}/optimizer.pt"),
+    "train-state": lambda h: cut(h.folder("train") / f"output/checkpoint-{STEPS}/trainer_state.json"),
+    "train-record": lambda h: cut(h.folder("train") / "record.json"),
+    "train-every-checkpoint": lambda h: shutil.rmtree(h.folder("train") / "output"),
+    "train-begun-and-record": lambda h: [cut(h.folder("train") / n) for n in ("begun.json", "record.json")],
+    "export-weights": lambda h: cut(h.folder("export") / "output/model.safetensors"),
+    "export-record": lambda h: cut(h.folder("export") / "record.json"),
+    "export-gone": lambda h: shutil.rmtree(h.folder("export") / "output"),
+    "pytest-timeline": lambda h: cut(h.store / "events.jsonl"),
+    "pytest-note": lambda h: write(h.store / "processes" / "1.json", '{"pid": 1'),
+    "pytest-hashes": lambda h: write(h.store / "cache" / "hashes.json", "["),
+}
+
+
+@pytest.mark.parametrize("case", CORRUPT)
+def test_what_was_cut_short_is_made_again(house: House, undisturbed: dict[str, str], case: str) -> None:
+    house.result()
+    CORRUPT[case](house)
+    assert house.result() == undisturbed
+    assert house.result() == undisturbed
+    if case.startswith("train-") and case not in ("train-every-checkpoint", "train-begun-and-record"):
+        assert len(house.steps()) <= STEPS + 2
+    assert house.left_behind() == []
+
+
+# -- a full disk ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with 1 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"a small file system cannot be mounted: {done.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("free_kib", [0, 8, 24, 60, 100, 140, 180])
+def test_a_disk_that_fills_up_anywhere_loses_nothing(
+    house: House, undisturbed: dict[str, str], small_disk: Path, free_kib: int
+) -> None:
+    house.store = small_disk / "store"
+    house.store.mkdir()
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    os.truncate(ballast, max(0, ballast.stat().st_size - free_kib * 1024))
+    with pytest.raises((BakeoffError, OSError)) as caught:
+        house.result()
+    assert isinstance(caught.value, BakeoffError) or caught.value.errno == errno.ENOSPC
+    ballast.unlink()
+    assert house.result() == undisturbed
+    assert house.left_behind() == []
+
+
+# -- ports, and two runs at once --------------------------------------------------------------------------------------
+
+
+def test_a_taken_port_is_told_and_free_afterwards(house: House, undisturbed: dict[str, str]) -> None:
+    port = free_port()
+    house.row = {"serving": {"engine": "transformers", "port": port}}
+    fake = [sys.executable, str(TOOLS.parent / "chat_server.py"), "--port", str(port)]
+    stranger = subprocess.Popen(fake)
+    try:
+        assert wait_until(lambda: who_answers(port))
+        with pytest.raises(ServiceError, match=f"port {port} is taken: process {stranger.pid} "):
+            house.result()
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+    assert house.result() == undisturbed
+    assert who_answers(port) == ""
+    assert house.left_behind() == []
+
+
+@pytest.mark.parametrize("kind", ["term", "kill", "crash"])
+def test_a_service_that_fails_while_it_is_asked_is_gone_afterwards(
+    house: House, undisturbed: dict[str, str], kind: str
+) -> None:
+    house.break_(f"deploy:{kind}@4")
+    house.monkeypatch.delenv("FAKE_SWIFT_ONCE")
+    with (
+        contextlib.suppress(Exception),
+        house.run() as chain,
+        contextlib.closing(Unprobed(chain, "tuned")) as d,
+    ):
+        service = d.service()
+        for _ in range(4):
+            service.complete([{"role": "user", "content": "你好"}])
+    assert house.left_behind() == []
+    house.break_("")
+    assert house.result() == undisturbed
+
+
+@pytest.mark.parametrize("faults", ["", "sft:kill@5", "export:kill@2"])
+def test_two_runs_at_once_do_each_step_once(house: House, undisturbed: dict[str, str], faults: str) -> None:
+    house.row = {"limits": {"retries": 1}}
+    house.break_(faults)
+    found: list[dict[str, str]] = []
+    runs = [threading.Thread(target=lambda: found.append(house.result())) for _ in range(2)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(60)
+    assert found == [undisturbed, undisturbed]
+    assert len(house.steps()) <= STEPS + 2
+    assert house.left_behind() == []
+
+
+# -- pytest itself ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class RealRun:
+    """``pytest benchmarks/ -m "train or export"`` of the row, as a user starts it."""
+
+    house: House
+    process: subprocess.Popen[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        row = {**matrix_with(**self.house.changes).models["tiny"].model_dump(exclude_none=True), "name": None}
+        kept = {k: v for k, v in row.items() if k not in ("name", "needs", "environment") and v != ()}
+        matrix = self.house.root / "matrix.json"  # which is YAML, too
+        matrix.write_text(json.dumps({"models": {"tiny": {**kept, "suites": []}}}))
+        argv = ["-m", "pytest", "-p", "no:cacheprovider", "--cold", "benchmarks/", "-m", "train or export"]
+        argv += [
+            "--store",
+            str(self.house.store),
+            "--matrix",
+            str(matrix),
+            f"--html={self.house.root}/reports/",
+        ]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            [sys.executable, *argv], cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, text=True
+        )
+
+    def end(self) -> str:
+        """What it printed, when it has ended."""
+        return self.process.communicate(timeout=120)[0]
+
+    def reached(self, step: int) -> bool:
+        """Wait until its training has done *step*."""
+        return wait_until(
+            lambda: (self.house.root / "steps").exists() and step in self.house.steps(), timeout_s=60
+        )
+
+
+def digests(house: House) -> dict[str, str]:
+    adapter = house.folder("train") / "output/last-checkpoint/adapter_model.safetensors"
+    merged = house.folder("export") / "output/model.safetensors"
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in (("adapter", adapter), ("merged", merged))
+    }
+
+
+def finish(house: House, undisturbed: dict[str, str]) -> None:
+    """The next run takes up, and ends as an undisturbed one."""
+    assert wait_until(lambda: not house.processes(), 20), house.left_behind()
+    house.break_("")
+    run = RealRun(house)
+    assert " failed" not in (told := run.end()), told
+    assert run.process.returncode == 0, told
+    assert {k: v for k, v in undisturbed.items() if k != "reply"} == digests(house)
+    assert house.left_behind() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["sigint", "sigterm"])
+def test_pytest_that_is_asked_to_end_reports_what_is_there(
+    house: House, undisturbed: dict[str, str], number: signal.Signals
+) -> None:
+    house.break_("sft:slow@5")
+    run = RealRun(house)
+    assert run.reached(5)
+    asked = time.monotonic()
+    run.process.send_signal(number)
+    told = run.end()
+    assert time.monotonic() - asked < 30, told
+    assert run.process.returncode == pytest.ExitCode.INTERRUPTED, told
+    assert not house.processes()
+    assert (house.root / "reports" / "index.html").is_file()
+    run_json = next(house.store.glob("runs/*/run.json"))
+    stages = json.loads(run_json.read_text())["stages"]
+    assert [(s["stage"], s["outcome"]) for s in stages] == [("train", "failed")]
+    assert "interrupted" in stages[0]["why"]
+    finish(house, undisturbed)
+    assert len(house.steps()) <= STEPS + 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victims", ["pytest", "whole tree", "keeper"])
+def test_kill_of_pytest_leaves_nothing_and_loses_nothing(
+    house: House, undisturbed: dict[str, str], victims: str
+) -> None:
+    house.break_("sft:slow@5")
+    run = RealRun(house)
+    assert run.reached(5)
+    tree = psutil.Process(run.process.pid).children(recursive=True)
+    if victims == "whole tree":
+        run.process.kill()
+        for process in tree:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    elif victims == "keeper":
+        next(p for p in tree if "bakeoff.warm" in p.cmdline()).kill()
+        house.break_("")
+    else:
+        run.process.kill()
+    run.end()
+    assert wait_until(lambda: not any(p.is_running() and p.status() != "zombie" for p in tree), 20)
+    finish(house, undisturbed)
+    assert len(house.steps()) <= STEPS + 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("faults", ["sft:crash@5", "sft:hang@5", "export:crash@1"])
+def test_pytest_tells_what_failed_and_takes_up_there(
+    house: House, undisturbed: dict[str, str], faults: str
+) -> None:
+    house.break_(faults)
+    run = RealRun(house)
+    told = run.end()
+    assert run.process.returncode == 1, told
+    assert "last lines of its log" in told
+    assert "stage.log" in told
+    finish(house, undisturbed)
+
+
+@pytest.mark.slow
+def test_two_pytests_at_once_train_once(house: House, undisturbed: dict[str, str]) -> None:
+    runs = [RealRun(house), RealRun(house)]
+    told = [run.end() for run in runs]
+    assert [run.process.returncode for run in runs] == [0, 0], told
+    assert house.steps() == list(range(1, STEPS + 1))
+    finish(house, undisturbed)
+
+
+# -- secrets ----------------------------------------------------------------------------------------------------------
+
+
+def test_planted_secrets_are_nowhere(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = {"SWANLAB_API_KEY": "planted-swanlab-4711", "REFERENCE_PASS": "planted-reference-4712"}
+    for name, value in planted.items():
+        monkeypatch.setenv(name, value)
+    house.break_("sft:told@1,export:told@1,deploy:told@1")
+    house.row = {"key_env": "REFERENCE_PASS"}
+    house.result()
+    house.break_("sft:told@1,sft:crash@2")
+    house.monkeypatch.delenv("FAKE_SWIFT_ONCE")
+    house.row = {"training": {**TRAINING, "learning_rate": 1e-4}, "key_env": "REFERENCE_PASS"}
+    told = RealRun(house).end()
+    files = [path for path in house.root.rglob("*") if path.is_file()]
+    assert any("FAKE_SWIFT=" in path.read_text(errors="ignore") for path in files)  # they did print it all
+    assert "failed on purpose" in told
+    for value in planted.values():
+        assert value not in told
+        assert [str(path) for path in files if value.encode() in path.read_bytes()] == []
