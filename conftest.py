@@ -76,15 +76,16 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if not _asks_benchmarks(config):
         return
     matrix_of(config)
+    if hasattr(config, "workerinput"):
+        return
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # as Ctrl-C: the report of what is there is written
     terminal = config.pluginmanager.get_plugin("terminalreporter")
-    if terminal and not hasattr(config, "workerinput") and not config.getoption("collectonly"):
+    if terminal and not config.getoption("collectonly"):
         timeline = _workspace(config).run(config.stash[RUN_ID]) / "events.jsonl"
         progress = Progress(timeline, lambda line: terminal.write_line(f"  {line}"))
         config.add_cleanup(progress.close)
-        if not hasattr(
-            session.config, "workerinput"
-        ):  # ask to end once, as with Ctrl-C: the report is written
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _asks_benchmarks(config: pytest.Config) -> bool:

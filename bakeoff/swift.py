@@ -325,6 +325,18 @@ def why_weights_broken(folder: Path) -> str:
     return next((problem for shard in shards if (problem := why_truncated(shard))), "")
 
 
+def how_far(output: Path) -> str:
+    """How far a training is, from the last line of its ``logging.jsonl``; empty before the first step."""
+    import json
+
+    try:
+        row = json.loads((output / "logging.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+        left = f", {row['remaining_time']} left" if row.get("remaining_time") else ""
+        return f"step {row['global_step/max_steps']}, loss {row['loss']}{left}"
+    except (OSError, ValueError, IndexError, KeyError):
+        return ""
+
+
 def training_facts(output: Path) -> dict[str, object]:
     """What a training measured, read from ``logging.jsonl`` and the last checkpoint.
 
