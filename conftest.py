@@ -18,7 +18,7 @@ from bakeoff.matrix import Matrix, Suite, load_matrix
 from bakeoff.report import Findings
 from bakeoff.secrecy import load_env_file
 from bakeoff.workspace import Workspace
-from fixtures.progress import Progress
+from fixtures.progress import Progress, terminal_of
 
 pytest_plugins = ["fixtures.session", "fixtures.models", "fixtures.evaluation"]
 
@@ -81,11 +81,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # as Ctrl-C: the report of what is there is written
-    terminal = config.pluginmanager.get_plugin("terminalreporter")
-    if terminal and not config.getoption("collectonly"):
+    if not config.getoption("collectonly"):
         timeline = _workspace(config).run(config.stash[RUN_ID]) / "events.jsonl"
-        progress = Progress(timeline, lambda line: terminal.write_line(f"  {line}"))
-        config.add_cleanup(progress.close)
+        config.add_cleanup(Progress(timeline, terminal_of(config)).close)
 
 
 def _asks_benchmarks(config: pytest.Config) -> bool:
