@@ -11,13 +11,13 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bakeoff import engines, environments, memory, parity, secrecy, swift
+from bakeoff import engines, environments, gpus, memory, parity, secrecy, swift
 from bakeoff.command import Command
 from bakeoff.errors import BakeoffError, CommandFailed, DataError, OutOfMemory, TimeLimit
 from bakeoff.matrix import SHIPPED, Environment, Matrix, ModelSpec, Suite, Training, dataset_argument
@@ -200,13 +200,14 @@ class Chain:
                 told.append(f"continued from {resume.name}")
             command = self.train_command(training, resume)
             try:
-                process = self.bench.runner.run(
-                    command,
-                    log,
-                    timeout_s=self.spec.limits.train_s,
-                    stall_s=self.spec.limits.stall_s,
-                    progress=self._telling(output),
-                )
+                with self.leased("train") as placed:
+                    process = self.bench.runner.run(
+                        placed(command),
+                        log,
+                        timeout_s=self.spec.limits.train_s,
+                        stall_s=self.spec.limits.stall_s,
+                        progress=self._telling(output),
+                    )
                 break
             except OutOfMemory as error:
                 smaller = next(memory.ladder(training, fused_loss=not self.spec.trust_remote_code), None)
@@ -404,13 +405,53 @@ class Chain:
             shutil.rmtree(output, ignore_errors=True)
             log.unlink(missing_ok=True)
             try:
-                process = self.bench.runner.run(
-                    command, log, timeout_s=limits.export_s, stall_s=limits.stall_s
-                )
+                with self.leased(stage) as placed:
+                    process = self.bench.runner.run(
+                        placed(command), log, timeout_s=limits.export_s, stall_s=limits.stall_s
+                    )
                 return Done(str(command), process.peak_memory_gib, {"attempts": told})
             except CommandFailed as error:
                 told.append(f"attempt {len(told) + 1} failed: {str(error).splitlines()[0]}")
                 self._wait_or_give_up(len(told), error)
+
+    @contextlib.contextmanager
+    def leased(self, stage: str) -> Iterator[Callable[[Command], Command]]:
+        """Hold the cards that *stage* needs, and yield what puts a command on them; a row on the CPU needs none.
+
+        A training has its card to itself. A service takes what its engine will: the share of the card that lmdeploy,
+        vLLM and SGLang fill, else the row's need, so that two services share a card if both fit.
+        """
+        spec = self.spec
+        found = [] if spec.on_cpu or stage == "build" else gpus.cards()
+        if not found or not set(spec.gpus or "0") <= set(
+            "0123456789, "
+        ):  # a UUID in 'gpus' is taken as it is
+            yield lambda command: command
+            return
+        least = spec.needs.gpu_memory_gib
+        fills = stage == "serve" and spec.serving.engine != "transformers"
+
+        def gib_of(card: gpus.Card) -> float:
+            share = 1.0 if stage == "train" else spec.serving.memory_share if fills else 0.0
+            return max(least, share * card.total_gib)
+
+        def waiting(holders: list[gpus.Holder]) -> None:
+            told = [f"card {h.card}: {h.gib:.0f} GiB by {h.who}, process {h.pid}" for h in holders]
+            self.bench.stages.timeline.tell("waiting for a card", model=spec.name, stage=stage, held=told)
+
+        with gpus.Leases(gpus.common_folder()).lease(
+            found,
+            gib_of,
+            who=f"{spec.name} ({stage})",
+            count=spec.serving.tensor_parallel if stage == "serve" else 1,
+            fixed=spec.gpus,
+            waiting=waiting,
+        ) as numbers:
+            env = {
+                "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the numbers are nvidia-smi's
+                "CUDA_VISIBLE_DEVICES": ",".join(str(number) for number in numbers),
+            }
+            yield lambda command: replace(command, env={**command.env, **env})
 
     def _keep(self, name: str, artifact: Artifact) -> Artifact:
         self._made[name] = artifact
@@ -508,18 +549,19 @@ class Deployment:
             chain.prepare("serve")
             chain.served(self.variant)
             shown = self.parity()
-            service = self._exit.enter_context(
-                serving(
-                    lambda port: chain.serve_command(self.variant, port),
-                    served_name=name,
-                    fingerprint=self.fingerprint,
-                    runner=chain.bench.runner,
-                    log=self.folder() / "stage.log",
-                    port=spec.serving.port,
-                    ready_timeout_s=spec.serving.ready_timeout_s,
-                )
-            )
             try:
+                placed = self._exit.enter_context(chain.leased("serve"))
+                service = self._exit.enter_context(
+                    serving(
+                        lambda port: placed(chain.serve_command(self.variant, port)),
+                        served_name=name,
+                        fingerprint=self.fingerprint,
+                        runner=chain.bench.runner,
+                        log=self.folder() / "stage.log",
+                        port=spec.serving.port,
+                        ready_timeout_s=spec.serving.ready_timeout_s,
+                    )
+                )
                 service.facts |= parity.check_replies(service, shown.facts)
             except BakeoffError:
                 self._exit.close()

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import json
 import os
 import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from bakeoff.errors import BakeoffError
 
 
 @dataclass(frozen=True)
@@ -18,8 +31,8 @@ class Card:
 
 
 def cards() -> list[Card]:
-    """The cards that ``CUDA_VISIBLE_DEVICES`` leaves visible; empty without a driver."""
-    query = "--query-gpu=index,name,memory.total,memory.free"
+    """The cards that ``CUDA_VISIBLE_DEVICES`` leaves visible, by number or UUID; empty without a driver."""
+    query = "--query-gpu=index,name,memory.total,memory.free,uuid"
     try:
         done = subprocess.run(
             ["nvidia-smi", query, "--format=csv,noheader,nounits"],
@@ -31,10 +44,141 @@ def cards() -> list[Card]:
     except (OSError, subprocess.SubprocessError):
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    allowed = None if visible is None else {int(v) for v in visible.split(",") if v.strip().isdigit()}
+    allowed = None if visible is None else [part.strip() for part in visible.split(",") if part.strip()]
     found = []
     for line in done.stdout.splitlines():
-        number, name, total, free = (part.strip() for part in line.split(","))
-        if allowed is None or int(number) in allowed:
+        number, name, total, free, *unique = (part.strip() for part in line.split(","))
+        if allowed is None or any(one == number or _names(one, unique) for one in allowed):
             found.append(Card(int(number), name, float(total) / 1024, float(free) / 1024))
     return found
+
+
+def _names(asked: str, unique: list[str]) -> bool:
+    """CUDA takes any beginning of a UUID; MIG devices are listed nowhere here."""
+    return asked.startswith("GPU-") and any(one.startswith(asked) for one in unique)
+
+
+def common_folder() -> Path:
+    """Where the leases of this user on this machine are noted: every store shares the cards."""
+    return Path(tempfile.gettempdir()) / f"bakeoff-cards-{os.getuid()}"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A lease that somebody holds on a card."""
+
+    card: int
+    gib: float
+    pid: int
+    who: str
+
+
+@dataclass
+class Leases:
+    """Leases of cards across processes, each a file that its holder keeps locked.
+
+    The kernel drops the lock of a process that dies in whatever way, so a lease is never stale.
+
+    Args:
+        folder: where they are noted; the same one for all who share the cards.
+    """
+
+    folder: Path
+
+    @contextmanager
+    def lease(
+        self,
+        found: Sequence[Card],
+        gib_of: Callable[[Card], float],
+        *,
+        who: str,
+        count: int = 1,
+        fixed: str | None = None,
+        patience_s: float = float("inf"),
+        waiting: Callable[[list[Holder]], None] = lambda holders: None,
+    ) -> Iterator[tuple[int, ...]]:
+        """Hold *count* cards with room for what is needed, and yield their numbers.
+
+        Args:
+            found: the cards to choose from.
+            gib_of: memory that is needed of a card, in GiB; all of it excludes everybody else.
+            who: named to those who wait.
+            count: cards that are needed at once; they are taken together or not at all.
+            fixed: card numbers as in ``CUDA_VISIBLE_DEVICES``, which leave no choice.
+            patience_s: seconds to wait for room.
+            waiting: told once whom it waits for.
+
+        Raises:
+            BakeoffError: a fixed card is not visible, no card is large enough, or *patience_s* passed.
+        """
+        numbers = [int(part) for part in fixed.split(",")] if fixed else None
+        if numbers and (absent := set(numbers) - {card.number for card in found}):
+            raise BakeoffError(
+                f"{who}: gpus: card {min(absent)} is not visible; visible are "
+                f"{[card.number for card in found]}. Change 'gpus' or CUDA_VISIBLE_DEVICES"
+            )
+        choice = [card for card in found if numbers is None or card.number in numbers]
+        wanted = len(numbers) if numbers else count
+        if sum(gib_of(card) <= card.total_gib for card in choice) < wanted:
+            raise BakeoffError(f"{who}: {wanted} card(s) of the needed size, but there are {choice}")
+        deadline = time.monotonic() + patience_s
+        told = False
+        with contextlib.ExitStack() as held:
+            while not (taken := self._take(choice, gib_of, wanted, who, held)):
+                holders = self.holders()
+                if not told:
+                    waiting(holders)
+                    told = True
+                if time.monotonic() > deadline or (holders and all(h.pid == os.getpid() for h in holders)):
+                    raise BakeoffError(f"{who}: no card became free; held: {holders}")
+                time.sleep(0.2)
+            yield taken
+
+    def _take(
+        self,
+        choice: Sequence[Card],
+        gib_of: Callable[[Card], float],
+        wanted: int,
+        who: str,
+        held: contextlib.ExitStack,
+    ) -> tuple[int, ...]:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with FileLock(self.folder / "all.lock"):
+            used = dict.fromkeys((card.number for card in choice), 0.0)
+            for holder in self._holders():
+                used[holder.card] = used.get(holder.card, 0.0) + holder.gib
+            roomy = [card for card in choice if used[card.number] + gib_of(card) <= card.total_gib + 1e-6]
+            roomy.sort(key=lambda card: (used[card.number], card.number))
+            if len(roomy) < wanted:
+                return ()
+            for card in roomy[:wanted]:
+                held.enter_context(self._note(Holder(card.number, gib_of(card), os.getpid(), who)))
+            return tuple(card.number for card in roomy[:wanted])
+
+    @contextmanager
+    def _note(self, holder: Holder) -> Iterator[None]:
+        path = self.folder / f"card-{holder.card}-{uuid.uuid4().hex}.lease"
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            json.dump(vars(holder), file)
+            file.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    def holders(self) -> list[Holder]:
+        """Who holds a card now."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with FileLock(self.folder / "all.lock"):
+            return list(self._holders())
+
+    def _holders(self) -> Iterator[Holder]:
+        for path in self.folder.glob("*.lease"):
+            with contextlib.suppress(FileNotFoundError), path.open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    yield Holder(**json.load(file))
+                else:
+                    path.unlink(missing_ok=True)  # its holder died

@@ -203,9 +203,11 @@ def _family(pid: int) -> list[psutil.Process]:
 
 def _free_gib(command: Command) -> float:
     """Free memory of all cards that the command may use, in GiB; 0 for a command on the CPU."""
-    if command.env.get("CUDA_VISIBLE_DEVICES") == "":
+    visible = command.env.get("CUDA_VISIBLE_DEVICES")
+    if visible == "":
         return 0.0
-    return sum(card.free_gib for card in cards())
+    numbers = visible.split(",") if visible else None
+    return sum(card.free_gib for card in cards() if numbers is None or str(card.number) in numbers)
 
 
 def _await_memory(service: Service, command: Command, before_gib: float, patience_s: float = 30.0) -> None:
