@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: smoke test lint judge chat report doctor bench dashboard
+.PHONY: smoke test lint judge chat report doctor bench dashboard clean-stale
 .DEFAULT_GOAL := smoke
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -40,3 +40,6 @@ dashboard: .venv/.ready ## EvalScope's own viewer on the results, loopback only
 
 bench: .venv/.ready ## what docs/performance.md records
 	$(BIN)/python bench/smoke.py
+
+clean-stale: .venv/.ready ## what no row refers to any more: list it, ask, remove it
+	$(BIN)/python -m bakeoff.stale $(ARGS)

@@ -1,0 +1,146 @@
+"""What the store keeps that no row of the matrix refers to any more: ``python -m bakeoff.stale``.
+
+Stages of another recipe, tiny bases of another source and environments of another content are listed with their
+sizes and removed after a yes. Runs, judgements and the replies that were judged are never touched, nor is a stage
+that somebody works on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from bakeoff import environments, parity
+from bakeoff.chain import Bench, Chain, Deployment
+from bakeoff.errors import BakeoffError
+from bakeoff.evaluation import Evaluation
+from bakeoff.matrix import Matrix, load_matrix
+from bakeoff.provenance import ContentHashes
+from bakeoff.runner import Runner
+from bakeoff.stages import Stages, Timeline
+from bakeoff.workspace import Workspace
+
+STAGES = ("train", "export", "deploy", "parity", "evaluate")
+"""The stages whose folders may go; what they measured is kept in the runs."""
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A folder that nothing refers to."""
+
+    folder: Path
+    size_bytes: int
+
+
+def stale(matrix: Matrix, workspace: Workspace) -> list[Stale]:
+    """What no row of *matrix* refers to any more, the largest first."""
+    kept = set(_referred(matrix, workspace))
+    candidates = [
+        folder
+        for stage in STAGES
+        for folder in workspace.root.glob(f"models/*/{stage}-*")
+        if not folder.is_symlink()
+    ]
+    candidates += [*workspace.tiny.glob("*"), *workspace.environments.glob("*")]
+    found = [Stale(one, _size(one)) for one in candidates if one.is_dir() and one not in kept]
+    return sorted(found, key=lambda one: (-one.size_bytes, one.folder))
+
+
+def remove(found: list[Stale], workspace: Workspace) -> list[Path]:
+    """Remove *found*, but what somebody works on; returns what stayed."""
+    stayed = []
+    workspace.locks.mkdir(parents=True, exist_ok=True)
+    for one in found:
+        name = "-".join(one.folder.relative_to(workspace.root).parts)
+        lock = workspace.locks / f"{name}.lock"
+        if one.folder.parent == workspace.environments:
+            lock = workspace.environments / f"{one.folder.name}.lock"
+        try:
+            with FileLock(lock, timeout=0):
+                # the record goes first, so that half a folder is never taken for a whole one
+                for record in ("record.json", "environment.json"):
+                    (one.folder / record).unlink(missing_ok=True)
+                shutil.rmtree(one.folder)
+        except (Timeout, OSError):
+            stayed.append(one.folder)
+    return stayed
+
+
+def _referred(matrix: Matrix, workspace: Workspace) -> Iterator[Path]:
+    stages = Stages(workspace, Timeline(workspace.root / "stale.jsonl"), may_run=False)
+    hashes = ContentHashes(workspace.cache / "hashes.json")
+    bench = Bench(matrix, workspace, stages, Runner(workspace.processes), hashes)
+    for spec in matrix.models.values():
+        chain = Chain(spec, bench)
+        for given in (spec.adapter, spec.weights, spec.model):
+            if given:  # a row may start from what another one left
+                yield from Path(given).expanduser().absolute().parents
+        if spec.tiny:
+            yield Path(chain.base_path()).parent
+        if spec.trains:
+            yield chain.train_folder()
+        if not spec.url:
+            yield chain.export_folder()
+        for variant in spec.variants:
+            deployment = Deployment(chain, variant)
+            yield deployment.folder()
+            for way in ("merged", "adapter"):
+                yield parity.view_folder(chain, variant, way).parent
+            evaluation = Evaluation(deployment, ())
+            for suite in matrix.suites_of(spec):
+                yield evaluation._folder(suite)
+    for environment in matrix.environments.values():
+        yield workspace.environments / environments.digest(environment)
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_size if not path.is_dir() or path.is_symlink() else 0
+    return total
+
+
+def main(argv: list[str]) -> int:
+    """List, ask, remove; exit code 1 where something stayed."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--matrix", type=Path, default=Path("model_matrix.yaml"))
+    options.add_argument("--store", type=Path, default=Path("store"))
+    options.add_argument("--yes", action="store_true", help="remove without asking")
+    asked = options.parse_args(argv)
+    workspace = Workspace(asked.store.absolute())
+    try:
+        found = stale(load_matrix(asked.matrix), workspace)
+    except BakeoffError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if not found:
+        print(f"{asked.matrix} refers to everything in {asked.store}")
+        return 0
+    for one in found:
+        print(f"{one.size_bytes / 2**20:10.1f} MiB  {one.folder.relative_to(workspace.root)}")
+    total = sum(one.size_bytes for one in found) / 2**20
+    if not asked.yes:
+        try:
+            answer = input(f"remove {len(found)} folders, {total:.1f} MiB? [y/N] ")
+        except EOFError:
+            answer = ""
+        if answer.strip().lower() not in ("y", "yes"):
+            print("nothing was removed")
+            return 0
+    stayed = remove(found, workspace)
+    print(f"removed {len(found) - len(stayed)} folders")
+    for folder in stayed:
+        print(f"stayed, because somebody works on it or it is not ours to remove: {folder}")
+    return int(bool(stayed))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

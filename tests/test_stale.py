@@ -1,0 +1,100 @@
+"""What no row refers to is listed, and goes after a yes; runs and judgements stay."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from bakeoff.chain import Chain
+from bakeoff.matrix import load_matrix
+from bakeoff.runner import Runner
+from bakeoff.stale import remove, stale
+from bakeoff.workspace import Workspace
+from tests.chains import ROW, SUITE, bench_in
+
+KEPT = (
+    "runs/1/run.json",
+    "judge/ratings.sqlite",
+    "models/gone/replies/tuned.jsonl",
+    "models/gone/replies-tuned-1/r",
+)
+STALE = (
+    "models/tiny/train-0000000000/output/w",
+    "models/gone/export-1111111111/output/w",
+    "models/tiny/evaluate-exam-base-2222222222/result.json",
+    "tiny/llama-3333333333/output/w",
+    "environments/4444/venv/w",
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A store with one row's current folders, and others."""
+    matrix = tmp_path / "matrix.json"
+    matrix.write_text(json.dumps({"models": {"tiny": ROW}, "suites": {"exam": SUITE}}))
+    store = tmp_path / "store"
+    chain = Chain(
+        load_matrix(matrix).models["tiny"], bench_in(store, Runner(store / "p"), load_matrix(matrix))
+    )
+    current = [chain.train_folder() / "output/w", Path(chain.base_path()) / "w", chain.export_folder() / "w"]
+    for path in [*current, *(store / name for name in (*KEPT, *STALE))]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(2**20))
+    return store
+
+
+def clean(store: Path, *flags: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+    argv = [
+        "-m",
+        "bakeoff.stale",
+        "--store",
+        str(store),
+        "--matrix",
+        str(store.parent / "matrix.json"),
+        *flags,
+    ]
+    return subprocess.run(
+        [sys.executable, *argv], input=answer, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def files(store: Path) -> set[str]:
+    return {
+        str(path.relative_to(store)) for path in store.rglob("*") if path.is_file() and path.suffix != ".lock"
+    }
+
+
+def test_only_what_no_row_refers_to_goes(store: Path) -> None:
+    before = files(store)
+    done = clean(store, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert before - files(store) == set(STALE)
+    assert "1.0 MiB  models/tiny/train-0000000000" in done.stdout
+    assert "refers to everything" in clean(store, "--yes").stdout
+
+
+@pytest.mark.parametrize("answer", ["", "n\n", "maybe\n"])
+def test_nothing_goes_without_a_yes(store: Path, answer: str) -> None:
+    before = files(store)
+    done = clean(store, answer=answer)
+    assert "remove 5 folders, 5.0 MiB?" in done.stdout
+    assert files(store) == before
+
+
+def test_a_yes_removes(store: Path) -> None:
+    assert "removed 5 folders" in clean(store, answer="y\n").stdout
+
+
+def test_what_somebody_works_on_stays(store: Path) -> None:
+    workspace = Workspace(store)
+    workspace.locks.mkdir()
+    found = stale(load_matrix(store.parent / "matrix.json"), workspace)
+    with FileLock(workspace.locks / "models-tiny-train-0000000000.lock"):
+        stayed = remove(found, workspace)
+    assert [path.name for path in stayed] == ["train-0000000000"]
+    assert (store / STALE[0]).exists()
