@@ -28,12 +28,14 @@ from filelock import FileLock
 from bakeoff import chain as chain_module
 from bakeoff.chain import Bench, Chain, Deployment
 from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
+from bakeoff.evaluation import Evaluation, replies
 from bakeoff.provenance import ContentHashes
 from bakeoff.runner import Runner, end_orphans
 from bakeoff.service import free_port, who_answers
 from bakeoff.stages import Record, Stages, Timeline
 from bakeoff.workspace import Workspace
 from tests.chains import matrix_with
+from tests.fakes.service import serving as asked_service
 
 ROOT = Path(__file__).parents[1]
 TOOLS = Path(__file__).parent / "fakes" / "tools"
@@ -551,3 +553,64 @@ def test_planted_secrets_are_nowhere(house: House, monkeypatch: pytest.MonkeyPat
     for value in planted.values():
         assert value not in told
         assert [str(path) for path in files if value.encode() in path.read_bytes()] == []
+
+
+# -- evaluate and judge: a service of somebody else is asked ----------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["sigterm", "sigkill"])
+def test_an_evaluation_that_is_killed_goes_on_at_the_unanswered_questions(
+    house: House, number: signal.Signals
+) -> None:
+    with asked_service("--reply", "always:A", "--latency-s", "0.7", "--name", "reference") as service:
+        house.row = {"model": None, "url": service.url, "served_model": "reference"}
+
+        def scores() -> list[dict[str, Any]]:
+            with house.run() as chain, contextlib.closing(Deployment(chain, "base")) as deployment:
+                suite = chain.bench.matrix.suites["exam"]
+                rows = Evaluation(deployment, [suite]).result(suite)["scores"]
+            return [{k: v for k, v in row.items() if k != "finished_at"} for row in rows]
+
+        def kill_when_asked() -> None:
+            wait_until(lambda: service.stats()["requests"] > 12, 90)
+            for note in (house.store / "processes").glob("*.json"):
+                os.kill(json.loads(note.read_text())["pid"], number)
+
+        killer = threading.Thread(target=kill_when_asked)
+        killer.start()
+        with pytest.raises(CommandFailed, match=f"signal {number.value}"):
+            scores()
+        killer.join()
+        assert house.left_behind() == []
+        before = service.stats()["requests"]
+        found = scores()
+        asked_again = service.stats()["requests"] - before
+        house.store = house.root / "another"
+        whole = service.stats()["requests"]
+        assert found == scores()
+        assert asked_again < service.stats()["requests"] - whole
+        assert house.left_behind() == []
+
+
+@pytest.mark.parametrize("case", ["torn", "gone", "truncated record"])
+def test_replies_for_the_judge_that_were_cut_short_are_gathered_again(house: House, case: str) -> None:
+    with asked_service("--reply", "慢慢说", "--name", "reference") as service:
+        house.row = {"model": None, "url": service.url, "served_model": "reference"}
+
+        def gathered() -> list[str]:
+            with house.run() as chain, contextlib.closing(Deployment(chain, "base")) as deployment:
+                lines = Path(replies(deployment).output).read_text(encoding="utf-8").splitlines()
+            return sorted(json.loads(line)["text"] for line in lines)
+
+        whole = gathered()
+        record = house.folder("replies") / "record.json"
+        output = house.folder("replies") / "replies.jsonl"
+        if case == "gone":
+            output.unlink()
+        else:
+            cut(record)
+            if case == "torn":
+                cut(output)
+        assert gathered() == whole
+        assert house.left_behind() == []
