@@ -17,13 +17,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bakeoff import engines, environments, gpus, memory, parity, secrecy, swift
+from bakeoff import engines, environments, gpus, memory, secrecy, swift
 from bakeoff.command import Command
-from bakeoff.errors import BakeoffError, CommandFailed, DataError, OutOfMemory, TimeLimit
+from bakeoff.errors import CommandFailed, DataError, OutOfMemory, TimeLimit
 from bakeoff.matrix import SHIPPED, Environment, Matrix, ModelSpec, Suite, Training, dataset_argument
 from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions, write_json
 from bakeoff.runner import Runner
-from bakeoff.service import Service, reach, serving
 from bakeoff.stages import Done, Record, Stages
 from bakeoff.workspace import Workspace
 
@@ -130,13 +129,13 @@ class Chain:
         """The ``swift sft`` line of this row."""
         spec = self.spec.model_copy(update={"training": training}) if training else self.spec
         output = self.train_folder() / "output"
-        return self._in(
+        return self.within(
             "train",
             swift.sft(
                 spec,
                 base=self.base_path(),
                 output=output,
-                python=self._python("train"),
+                python=self.python_of("train"),
                 version=self._swift("train"),
                 resume=resume,
             ),
@@ -178,11 +177,11 @@ class Chain:
     def _train_recipe(self) -> dict[str, Any]:
         command = swift.sft(
             self.spec,
-            base=self._named(self.base_path()),
+            base=self.named(self.base_path()),
             output=Path("OUTPUT"),
             version=self._swift("train"),
         )
-        return {"train": _options(command)}
+        return {"train": flags_of(command)}
 
     def _train(self, output: Path, identity: dict[str, Any]) -> Done:
         begun = output.parent / "begun.json"
@@ -273,14 +272,14 @@ class Chain:
 
     def export_command(self, output: Path | None = None) -> Command:
         """The ``swift export --merge_lora`` line of this row."""
-        return self._in(
+        return self.within(
             "train",
             swift.export(
                 self.spec,
                 checkpoint=self.checkpoint_path(),
                 base=self.base_path(),
                 output=output or self.export_folder() / "output",
-                python=self._python("train"),
+                python=self.python_of("train"),
                 version=self._swift("train"),
             ),
         )
@@ -317,12 +316,12 @@ class Chain:
         command = swift.export(
             self.spec,
             checkpoint=Path("CHECKPOINT"),
-            base=self._named(self.base_path()),
+            base=self.named(self.base_path()),
             output=Path("OUTPUT"),
             version=self._swift("train"),
         )
         source = {"adapter": self.spec.adapter} if self.spec.adapter else self._train_recipe()
-        return {"export": _options(command), **source}
+        return {"export": flags_of(command), **source}
 
     # -- serve -------------------------------------------------------------------------------------------------
 
@@ -332,8 +331,8 @@ class Chain:
         adapter = self.checkpoint_path() if variant == "tuned" and way == "adapter" else None
         model = self.loaded_path(variant, way)
         if self.spec.serving.engine != "transformers":
-            model = str(parity.view_folder(self, variant, way))
-        return self._in(
+            model = str(self.view_folder(variant, way))
+        return self.within(
             "serve",
             engines.serve(
                 self.spec,
@@ -341,7 +340,7 @@ class Chain:
                 adapter=adapter,
                 served_name=self.spec.served_name(variant),
                 port=port,
-                python=self._python("serve"),
+                python=self.python_of("serve"),
                 version=self._swift("serve"),
             ),
         )
@@ -352,11 +351,20 @@ class Chain:
             return self.base_path()
         return self.spec.weights or str(self.export_folder() / "output")
 
-    def view_command(self, variant: str, way: str | None = None) -> Command | None:
-        """The line that gives an engine's tokenizer the template of the training; None where ms-swift serves."""
-        if self.spec.serving.engine == "transformers" or self.spec.url:
-            return None
-        return parity.view_command(self, variant, way or self.spec.serving.way)
+    def parity_folder(self, variant: str, way: str) -> Path:
+        """Where the record of what was compared for *variant* is kept; see :mod:`bakeoff.parity`."""
+        spec = self.spec
+        recipe = {
+            "way": way,
+            "engine": spec.serving.engine,
+            "template": spec.template,
+            "dated": spec.prompt_date,
+        }
+        return self.bench.stages.folder("parity", spec.name, recipe, variant)
+
+    def view_folder(self, variant: str, way: str) -> Path:
+        """Where an engine that asks the tokenizer for its template finds the weights beside the training's template."""
+        return self.parity_folder(variant, way) / "served"
 
     def serve_commands(self, variant: str, port: int) -> dict[str, Command]:
         """The lines of every way to serve *variant*, by a word on the way; the row's own way comes first."""
@@ -464,7 +472,7 @@ class Chain:
         """Build the environment of *role*, unless it is there."""
         environments.ensure_environment(self._environment(role), self.bench.workspace.environments)
 
-    def _python(self, role: str) -> str:
+    def python_of(self, role: str) -> str:
         """The interpreter of *role*, also where its environment is yet to be built."""
         environment, root = self._environment(role), self.bench.workspace.environments
         there = environments.built(environment, root)
@@ -481,14 +489,14 @@ class Chain:
         found = {name: there.version(name) for name in TOOLS} if there else {}
         return {name: version for name, version in found.items() if version}
 
-    def _in(self, role: str, command: Command) -> Command:
+    def within(self, role: str, command: Command) -> Command:
         """*command* with what the environment of *role* adds; another environment must not see our packages."""
         environment = self._environment(role)
         if environments.is_running(environment):
             return command
         return Command(command.argv, {**command.env, "PYTHONPATH": "", **environment.env}, command.cwd)
 
-    def _named(self, path: str) -> str:
+    def named(self, path: str) -> str:
         """*path* without the place of the store, so that a store can be moved."""
         return path.replace(str(self.bench.workspace.root), "STORE")
 
@@ -508,114 +516,7 @@ class Chain:
         return self.bench.hashes.of(path) if path.exists() else f"hub:{dataset}"
 
 
-@dataclass
-class Deployment:
-    """One variant of a row, served on first need and until :meth:`close`.
-
-    Nothing is served before :meth:`parity` found it to be what was trained, and nothing is handed out before the
-    running service has shown it, too.
-    """
-
-    chain: Chain
-    variant: str
-    _service: Service | None = None
-    _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-
-    @property
-    def fingerprint(self) -> str:
-        """See :meth:`Chain.fingerprint`."""
-        return self.chain.fingerprint(self.variant)
-
-    @property
-    def served_name(self) -> str:
-        """The name that the service must list."""
-        return self.chain.spec.served_name(self.variant)
-
-    def service(self) -> Service:
-        """The running service, started now unless it runs.
-
-        Raises:
-            ServiceError: it could not be started.
-            IdentityError: it is not what was trained.
-        """
-        if self._service:
-            return self._service
-        chain, spec = self.chain, self.chain.spec
-        name = spec.served_name(self.variant)
-        if spec.url:
-            service = Service(spec.url.rstrip("/"), name, self.fingerprint, key_env=spec.key_env)
-            reach(service)
-        else:
-            chain.prepare("serve")
-            chain.served(self.variant)
-            shown = self.parity()
-            try:
-                placed = self._exit.enter_context(chain.leased("serve"))
-                service = self._exit.enter_context(
-                    serving(
-                        lambda port: placed(chain.serve_command(self.variant, port)),
-                        served_name=name,
-                        fingerprint=self.fingerprint,
-                        runner=chain.bench.runner,
-                        log=self.folder() / "stage.log",
-                        port=spec.serving.port,
-                        ready_timeout_s=spec.serving.ready_timeout_s,
-                    )
-                )
-                service.facts |= parity.check_replies(service, shown.facts)
-            except BakeoffError:
-                self._exit.close()
-                raise
-        self._service = service
-        return service
-
-    def parity(self) -> Record:
-        """That it is what was trained; see :func:`bakeoff.parity.check`.
-
-        Raises:
-            IdentityError: it is not.
-            DataError: somebody else runs the service, so there is nothing to look at.
-        """
-        if self.chain.spec.url:
-            raise DataError(
-                f"{self.chain.spec.name}: what runs at {self.chain.spec.url} can only be asked, not opened"
-            )
-        return parity.check(self.chain, self.variant)
-
-    def folder(self) -> Path:
-        """Where the record and the log of this deployment are kept."""
-        recipe = {"command": _options(self.chain.serve_command(self.variant, 0)), "url": self.chain.spec.url}
-        return self.chain.bench.stages.folder("deploy", self.chain.spec.name, recipe, self.variant)
-
-    def health(self) -> Record:
-        """That the service answers, lists its name and completes; checked once for what is served."""
-        return self.chain.bench.stages.ensure(
-            "deploy",
-            self.chain.spec.name,
-            variant=self.variant,
-            folder=self.folder(),
-            identity={"fingerprint": self.fingerprint},
-            work=self._check,
-            output="health.json",
-        )
-
-    def _check(self, output: Path) -> Done:
-        service = self.service()
-        facts = {**service.facts, "models": service.models()}
-        write_json(output, facts)
-        peak = service.process.peak_memory_gib if service.process else None
-        return Done(str(service.command or service.url), peak or None, facts)
-
-    def close(self) -> None:
-        """End the service; memory of a card that did not come back is told in the timeline."""
-        service, self._service = self._service, None
-        self._exit.close()
-        if service and (missing := service.facts.get("memory_not_returned_gib")):
-            stages = self.chain.bench.stages
-            stages.timeline.tell("memory not returned", model=self.chain.spec.name, gib=missing)
-
-
-def _options(command: Command) -> dict[str, str]:
+def flags_of(command: Command) -> dict[str, str]:
     """The flags of a command as a mapping, for an identity that can be told apart in words."""
     options: dict[str, str] = {"module": command.module or command.argv[0]}
     name = "argument"
@@ -678,6 +579,3 @@ def why_unmet(spec: ModelSpec) -> str:
         return f"needs a GPU with {wanted:g} GiB; this machine has none"
     best = max(card.total_gib for card in found)
     return "" if best >= wanted else f"needs a GPU with {wanted:g} GiB; the largest here has {best:.0f} GiB"
-
-
-__all__ = ["Artifact", "BakeoffError", "Bench", "Chain", "Deployment", "select_suites", "why_unmet"]

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from bakeoff.chain import Bench, Chain, Deployment, why_unmet
+from bakeoff.chain import Bench, Chain, why_unmet
+from bakeoff.deployment import Deployment
 from bakeoff.errors import BakeoffError, MatrixError
 from bakeoff.matrix import did_you_mean, load_matrix
 from bakeoff.provenance import ContentHashes

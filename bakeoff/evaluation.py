@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff import evalscope
-from bakeoff.chain import Deployment
+from bakeoff.deployment import Deployment
 from bakeoff.errors import ScoreError, ServiceError
 from bakeoff.matrix import Suite, dataset_argument
 from bakeoff.provenance import versions, write_json
@@ -46,7 +46,7 @@ class Evaluation:
                 "evaluate",
                 chain.spec.name,
                 variant=self.deployment.variant,
-                folder=self._folder(suite),
+                folder=self.folder(suite),
                 identity=self._identity(suite),
                 work=lambda output: self._result(suite, output),
                 output="result.json",
@@ -61,7 +61,8 @@ class Evaluation:
         chain = self.deployment.chain
         return chain.bench.workspace.model(chain.spec.name) / "evaluation" / self.deployment.variant
 
-    def _folder(self, suite: Suite) -> Path:
+    def folder(self, suite: Suite) -> Path:
+        """Where the record of *suite* is kept."""
         chain = self.deployment.chain
         recipe = {"suite": suite.name, "in": self.deployment.folder().name}
         return chain.bench.stages.folder(
@@ -118,7 +119,7 @@ class Evaluation:
         """The results of every suite that is not in the store, of one process."""
         chain = self.deployment.chain
         stages = chain.bench.stages
-        missing = [one for one in self.suites if not stages.current(self._folder(one), self._identity(one))]
+        missing = [one for one in self.suites if not stages.current(self.folder(one), self._identity(one))]
         while True:
             service = self.deployment.service()
             try:

@@ -227,31 +227,23 @@ def check(chain: Chain, variant: str) -> Record:
         "parity",
         chain.spec.name,
         variant=variant,
-        folder=_folder(chain, variant, chain.spec.serving.way),
+        folder=chain.parity_folder(variant, chain.spec.serving.way),
         identity={
             "fingerprint": chain.fingerprint(variant),
-            "plan": digest(chain._named(json.dumps(plan))),
+            "plan": digest(chain.named(json.dumps(plan))),
         },
         work=lambda output: _probe(chain, variant, plan, output),
         output="parity.json",
     )
 
 
-def _folder(chain: Chain, variant: str, way: str) -> Path:
-    spec = chain.spec
-    recipe = {"way": way, "engine": spec.serving.engine, "template": spec.template, "dated": spec.prompt_date}
-    return chain.bench.stages.folder("parity", spec.name, recipe, variant)
-
-
-def view_folder(chain: Chain, variant: str, way: str) -> Path:
-    """Where an engine that asks the tokenizer for its template finds the weights beside the training's template."""
-    return _folder(chain, variant, way) / "served"
-
-
-def view_command(chain: Chain, variant: str, way: str) -> Command:
-    """The line that makes :func:`view_folder`."""
+def view_command(chain: Chain, variant: str) -> Command | None:
+    """The line that gives an engine's tokenizer the template of the training; None where ms-swift serves."""
+    if chain.spec.serving.engine == "transformers" or chain.spec.url:
+        return None
+    way = chain.spec.serving.way
     options = options_of(chain.train_command(), chain.spec.training.plugins)
-    places = {"model": chain.loaded_path(variant, way), "folder": view_folder(chain, variant, way)}
+    places = {"model": chain.loaded_path(variant, way), "folder": chain.view_folder(variant, way)}
     return probe_command(chain, "train", "view", *flags({**places, **options}))
 
 
@@ -276,7 +268,7 @@ def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
     if spec.serving.engine == "transformers":
         served = {"by": "deploy", "argv": list(chain.serve_command(variant, 0).argv[3:])}
     else:
-        folder = str(view_folder(chain, variant, spec.serving.way))
+        folder = str(chain.view_folder(variant, spec.serving.way))
         served = {"by": "tokenizer", "model": folder, "trust_remote_code": spec.trust_remote_code}
     plan: dict[str, Any] = {
         "view": None
@@ -333,7 +325,7 @@ def _probe(chain: Chain, variant: str, plan: Mapping[str, Any], output: Path) ->
     log = output.with_name("stage.log")
     log.unlink(missing_ok=True)
     parts: dict[str, Mapping[str, Any]] = {"train": plan}
-    if chain._python("serve") != chain._python("train"):
+    if chain.python_of("serve") != chain.python_of("train"):
         renders = plan["renders"]
         parts["train"] = {**plan, "renders": {"trained": renders["trained"]}}
         parts["serve"] = {"renders": {"served": renders["served"]}, "dialogues": plan["dialogues"]}
@@ -353,13 +345,13 @@ def _probe(chain: Chain, variant: str, plan: Mapping[str, Any], output: Path) ->
 
 def probe_command(chain: Chain, role: str, *arguments: str) -> Command:
     """The line that starts the probe in the environment of *role*; another one than ours gets it as a plain file."""
-    python = chain._python(role)
+    python = chain.python_of(role)
     own = ("-m", "bakeoff.parity_probe")
     argv = (
         python,
         *(own if python == sys.executable else (str(Path(__file__).with_name("parity_probe.py")),)),
     )
-    return chain._in(role, Command((*argv, *arguments), chain.train_command().env))
+    return chain.within(role, Command((*argv, *arguments), chain.train_command().env))
 
 
 def judge(told: Mapping[str, Any], dtype: str, prompt_date: str | None, who: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from bakeoff import parity
 from bakeoff.chain import Bench, Chain, why_unmet
 from bakeoff.errors import MatrixError
 from bakeoff.matrix import Matrix, ModelSpec
@@ -135,7 +136,7 @@ def _steps(chain: Chain) -> Iterator[tuple[str, str]]:
     port = spec.serving.port or 8000
     for variant in spec.variants:
         url = spec.url or f"http://127.0.0.1:{port}/v1"
-        if view := chain.view_command(variant):
+        if view := parity.view_command(chain, variant):
             yield f"serve {variant}: with the chat template of the training", str(view)
         if not spec.url:
             ways = chain.serve_commands(variant, port)

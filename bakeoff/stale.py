@@ -17,8 +17,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bakeoff import environments, parity
-from bakeoff.chain import Bench, Chain, Deployment
+from bakeoff import environments
+from bakeoff.chain import Bench, Chain
+from bakeoff.deployment import Deployment
 from bakeoff.errors import BakeoffError
 from bakeoff.evaluation import Evaluation
 from bakeoff.matrix import Matrix, load_matrix
@@ -92,10 +93,10 @@ def _referred(matrix: Matrix, workspace: Workspace) -> Iterator[Path]:
             deployment = Deployment(chain, variant)
             yield deployment.folder()
             for way in ("merged", "adapter"):
-                yield parity.view_folder(chain, variant, way).parent
+                yield chain.parity_folder(variant, way)
             evaluation = Evaluation(deployment, ())
             for suite in matrix.suites_of(spec):
-                yield evaluation._folder(suite)
+                yield evaluation.folder(suite)
     for environment in matrix.environments.values():
         yield workspace.environments / environments.digest(environment)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bakeoff.chain import Deployment
+from bakeoff.deployment import Deployment
 from bakeoff.stages import Record
 
 pytestmark = pytest.mark.deploy

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.chain import Chain, Deployment
+from bakeoff.chain import Chain
 from bakeoff.command import Command
+from bakeoff.deployment import Deployment
 from bakeoff.errors import DataError, IdentityError, NotReady, ServiceError
 from bakeoff.evaluation import Evaluation
 from bakeoff.plan import dry_run

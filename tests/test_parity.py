@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from bakeoff import parity
-from bakeoff.chain import Chain, Deployment
+from bakeoff.chain import Chain
 from bakeoff.command import Command
+from bakeoff.deployment import Deployment
 from bakeoff.errors import CommandFailed, IdentityError
 from bakeoff.swift import CPU_ENVIRONMENT
 from tests.chains import Tiny, tiny  # noqa: F401

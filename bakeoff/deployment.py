@@ -1,0 +1,124 @@
+"""One variant of a row behind a service: compared with its training before it is served, and checked once it runs."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bakeoff import parity
+from bakeoff.chain import Chain, flags_of
+from bakeoff.errors import BakeoffError, DataError
+from bakeoff.provenance import write_json
+from bakeoff.service import Service, reach, serving
+from bakeoff.stages import Done, Record
+
+
+@dataclass
+class Deployment:
+    """One variant of a row, served on first need and until :meth:`close`.
+
+    Nothing is served before :meth:`parity` found it to be what was trained, and nothing is handed out before the
+    running service has shown it, too.
+    """
+
+    chain: Chain
+    variant: str
+    _service: Service | None = None
+    _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @property
+    def fingerprint(self) -> str:
+        """See :meth:`Chain.fingerprint`."""
+        return self.chain.fingerprint(self.variant)
+
+    @property
+    def served_name(self) -> str:
+        """The name that the service must list."""
+        return self.chain.spec.served_name(self.variant)
+
+    def service(self) -> Service:
+        """The running service, started now unless it runs.
+
+        Raises:
+            ServiceError: it could not be started.
+            IdentityError: it is not what was trained.
+        """
+        if self._service:
+            return self._service
+        chain, spec = self.chain, self.chain.spec
+        name = spec.served_name(self.variant)
+        if spec.url:
+            service = Service(spec.url.rstrip("/"), name, self.fingerprint, key_env=spec.key_env)
+            reach(service)
+        else:
+            chain.prepare("serve")
+            chain.served(self.variant)
+            shown = self.parity()
+            try:
+                placed = self._exit.enter_context(chain.leased("serve"))
+                service = self._exit.enter_context(
+                    serving(
+                        lambda port: placed(chain.serve_command(self.variant, port)),
+                        served_name=name,
+                        fingerprint=self.fingerprint,
+                        runner=chain.bench.runner,
+                        log=self.folder() / "stage.log",
+                        port=spec.serving.port,
+                        ready_timeout_s=spec.serving.ready_timeout_s,
+                    )
+                )
+                service.facts |= parity.check_replies(service, shown.facts)
+            except BakeoffError:
+                self._exit.close()
+                raise
+        self._service = service
+        return service
+
+    def parity(self) -> Record:
+        """That it is what was trained; see :func:`bakeoff.parity.check`.
+
+        Raises:
+            IdentityError: it is not.
+            DataError: somebody else runs the service, so there is nothing to look at.
+        """
+        if self.chain.spec.url:
+            raise DataError(
+                f"{self.chain.spec.name}: what runs at {self.chain.spec.url} can only be asked, not opened"
+            )
+        return parity.check(self.chain, self.variant)
+
+    def folder(self) -> Path:
+        """Where the record and the log of this deployment are kept."""
+        recipe = {
+            "command": flags_of(self.chain.serve_command(self.variant, 0)),
+            "url": self.chain.spec.url,
+        }
+        return self.chain.bench.stages.folder("deploy", self.chain.spec.name, recipe, self.variant)
+
+    def health(self) -> Record:
+        """That the service answers, lists its name and completes; checked once for what is served."""
+        return self.chain.bench.stages.ensure(
+            "deploy",
+            self.chain.spec.name,
+            variant=self.variant,
+            folder=self.folder(),
+            identity={"fingerprint": self.fingerprint},
+            work=self._check,
+            output="health.json",
+        )
+
+    def _check(self, output: Path) -> Done:
+        service = self.service()
+        facts = {**service.facts, "models": service.models()}
+        write_json(output, facts)
+        peak = service.process.peak_memory_gib if service.process else None
+        return Done(str(service.command or service.url), peak or None, facts)
+
+    def close(self) -> None:
+        """End the service; memory of a card that did not come back is told in the timeline."""
+        service, self._service = self._service, None
+        self._exit.close()
+        if service and (missing := service.facts.get("memory_not_returned_gib")):
+            stages = self.chain.bench.stages
+            stages.timeline.tell("memory not returned", model=self.chain.spec.name, gib=missing)
