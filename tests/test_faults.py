@@ -26,7 +26,8 @@ import pytest
 from filelock import FileLock
 
 from bakeoff import chain as chain_module
-from bakeoff.chain import Bench, Chain, Deployment
+from bakeoff.chain import Bench, Chain
+from bakeoff.deployment import Deployment
 from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
 from bakeoff.evaluation import Evaluation, replies
 from bakeoff.provenance import ContentHashes
