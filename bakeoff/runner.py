@@ -182,7 +182,10 @@ class Runner:
         modules: tuple[str, ...] = ()
         module = command.module or ""
         # A row on a GPU runs for hours, so its imports do not matter; and it wants all its threads.
-        short = command.env.get("CUDA_VISIBLE_DEVICES") == "" or module.startswith("bakeoff.")
+        # The probe of such a row uses the card, and CUDA refuses a fork of a process that has asked for the card.
+        short = command.env.get("CUDA_VISIBLE_DEVICES") == "" or (
+            module.startswith("bakeoff.") and module != "bakeoff.parity_probe"
+        )
         if self.warm and short and command.argv[0] == sys.executable:
             modules = next((m for prefix, m in WARM.items() if module.startswith(prefix)), ())
         keeper = self._keepers.get(modules)

@@ -14,13 +14,14 @@ export PYTHONPATH=/tmp/site:$PWD PYTHONUNBUFFERED=1 PYTORCH_ALLOC_CONF=expandabl
 [ -f /dev/shm/qwen/config.json ] || python3 bench/gpu/random_model.py --out /dev/shm/qwen --text .data/smile/train.jsonl 2>&1 | tail -1
 say "model; card holds $(memory)"
 
-timeout "${CHAIN_S:-330}" python3 -m pytest benchmarks/ --matrix bench/gpu/matrix.yaml -k "${ROWS:-random-7b}" \
+timeout -s INT -k 30 "${CHAIN_S:-330}" python3 -m pytest benchmarks/ --matrix bench/gpu/matrix.yaml -k "${ROWS:-random-7b}" \
   --data-dir .data --store /dev/shm/store --html=/tmp/reports/ -p no:cacheprovider > "$out/chain.log" 2>&1
 say "chain: exit $?; card holds $(memory)"
 tail -25 "$out/chain.log"
 tar -czf "$out/reports.tgz" -C /tmp reports 2>/dev/null
 (cd /dev/shm/store && find . \( -name '*.json' -o -name '*.jsonl' -o -name '*.log' \) -size -2M | tar -czf "$out/store.tgz" -T -)
 
+[ -z "${CHAIN_ONLY:-}" ] || exit 0
 merged=$(find /dev/shm/store -path '*random-7b/*' -name 'model*.safetensors' -printf '%h\n' | grep export | head -1)
 merged=${merged:-/dev/shm/qwen}
 started=$(date +%s)
