@@ -428,8 +428,22 @@ class RealRun:
             f"--html={self.house.root}/reports/",
         ]
         pipe = subprocess.PIPE
+        # A shell starts what it puts into the background deaf to SIGINT; a terminal does not.
+        hearing = "; ".join(
+            [
+                "import runpy, signal, sys",
+                "signal.signal(signal.SIGINT, signal.default_int_handler)",
+                "sys.argv[:] = sys.argv[1:]",
+                "runpy.run_module('pytest', run_name='__main__', alter_sys=True)",
+            ]
+        )
+        assert argv[:2] == ["-m", "pytest"]
         self.process = subprocess.Popen(
-            [sys.executable, *argv], cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, text=True
+            [sys.executable, "-c", hearing, *argv[1:]],
+            cwd=ROOT,
+            stdout=pipe,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def end(self) -> str:

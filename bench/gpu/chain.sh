@@ -34,7 +34,7 @@ until curl -sf --noproxy '*' -m 20 -H 'Content-Type: application/json' -d "$ask"
   sleep 0.5
 done
 say "first answer after $(( $(date +%s) - started )) s; card holds $(memory)"
-timeout "${EVALUATE_S:-330}" python3 bench/gpu/evaluate.py --url http://127.0.0.1:23333/v1 --model m --data .data --out /tmp/evaluation
+timeout "${EVALUATE_S:-330}" python3 bench/gpu/evaluate.py --url http://127.0.0.1:23333/v1 --model m --data .data --cmmlu "${CMMLU:-30}" --out /tmp/evaluation
 cp /tmp/evaluation/evaluate.json "$out/" 2>/dev/null
 kill -TERM -- -$server; for _ in $(seq 60); do kill -0 -- -$server 2>/dev/null || break; sleep 0.5; done; kill -KILL -- -$server 2>/dev/null
 sleep 2

@@ -105,6 +105,7 @@ def main() -> int:
         import_module(module)
     report: dict[str, object] = {"ours_s": ours(listed, options, options.out / "ours")}
     print("ours", report["ours_s"], flush=True)
+    (options.out / "evaluate.json").write_text(json.dumps(report) + "\n", encoding="utf-8")
     lines = {}
     for suite in listed:
         lines[suite.name] = guide(suite, options, options.out / f"guide-{suite.name}")
