@@ -96,12 +96,15 @@ def _why_not_trained(spec: ModelSpec) -> str:
 
 
 def order(matrix: Matrix, params: Mapping[str, Any], marks: Sequence[str]) -> tuple[int, int, int, int]:
-    """A test's place: by row, then base before training before tuned, then by stage, then by suite."""
+    """A test's place: by row, then training and export before base before tuned, then by stage, then by suite.
+
+    A service stays up until the last test of its variant, and a training has its card to itself: so it comes first.
+    """
     if "model" not in params:
         return (-1, 0, 0, 0)
     stage = next((number for number, name in enumerate(MARKERS) if name in marks), len(MARKERS))
-    variant = params.get("variant", "tuned" if stage > 1 else "")
-    phase = {"base": 0, "": 1, "tuned": 2}[variant]
+    variant = params.get("variant", "")
+    phase = {"": 0, "base": 1, "tuned": 2}[variant]
     suites = list(matrix.suites)
     suite = suites.index(params["suite"]) if "suite" in params else -1
     return (list(matrix.models).index(params["model"]), phase, stage, suite)

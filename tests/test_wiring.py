@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -173,3 +174,33 @@ def test_markers_are_registered_and_documented(run_pytest: PytestRun) -> None:
 def test_schema_is_json() -> None:
     path = Path(__file__).parents[1] / "docs" / "model_matrix.schema.json"
     assert "models" in json.loads(path.read_text(encoding="utf-8"))["properties"]
+
+
+@pytest.mark.slow
+def test_base_and_tuned_get_along_with_one_card(run_pytest: PytestRun, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    card = tmp_path / "bin" / "nvidia-smi"
+    card.write_text("#!/bin/sh\necho '0, Pretended 80GB, 81920, 81920, GPU-00000000-fake'\n")
+    card.chmod(0o755)
+    matrix = tmp_path / "matrix.yaml"
+    matrix.write_text(
+        "models:\n"
+        "  tiny-card:\n"
+        "    model: tiny:qwen2\n"
+        "    model_type: qwen2\n"
+        "    template: qwen2_5\n"
+        "    dataset: ['shipped:facts_train.jsonl']\n"
+        "    needs: {gpu_memory_gib: 70}\n"
+        "    training: {dtype: float32, max_length: 512, max_steps: 2, learning_rate: 5e-3, tracker: none}\n"
+    )
+    path = f"{card.parent}{os.pathsep}{os.environ['PATH']}"
+    done = run_pytest("-m", "train or export or deploy", "--matrix", str(matrix), PATH=path)
+    assert done.returncode == 0, done.stdout
+    told = [json.loads(line) for line in next(tmp_path.glob("store/runs/*/events.jsonl")).open()]
+    assert [
+        one["stage"] for one in told if one["event"] == "stage" and one["stage"] in ("train", "deploy")
+    ] == [
+        "train",
+        "deploy",
+        "deploy",
+    ]
