@@ -3,8 +3,9 @@
     python bench/gpu/evaluate.py --url http://127.0.0.1:8000/v1 --model m --data .data --out out
 
 The guide's: a process per line, EvalScope's default of 8 requests in flight. Ours: one plan for both suites in a
-fork of a process that has EvalScope imported, 256 in flight. Both cap a reply, since random weights never stop.
-Replies are compared sample by sample: batching changes the order of additions, so some may differ.
+fork of a process that has EvalScope imported, 256 in flight. Both cap a reply, since random weights never stop, and
+ask without examples. The order is warm-up (other prompts; not counted), ours, the guide's, ours again: batching changes
+the order of additions, so replies differ between two runs of ours, too, and only more than that is the guide's.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -43,10 +45,15 @@ def guide(suite: Suite, options: argparse.Namespace, work_dir: Path) -> float:
         "--dataset-args", json.dumps(args), "--generation-config", json.dumps(dict(suite.generation)),
         "--work-dir", str(work_dir), "--no-timestamp", *(["--limit", str(suite.limit)] if suite.limit else []),
     ]  # fmt: skip
+    log = work_dir.with_suffix(".log")
     began = time.monotonic()
-    with work_dir.with_suffix(".log").open("w") as log:
+    with log.open("w") as file:
         environment = {**os.environ, **evalscope.OFFLINE, **evalscope.LOOPBACK}
-        subprocess.run(line, env=environment, check=True, stdout=log, stderr=log, timeout=options.limit_s)
+        done = subprocess.run(
+            line, env=environment, stdout=file, stderr=file, timeout=options.limit_s, check=False
+        )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(line)}\nended with {done.returncode}:\n{log.read_text()[-2000:]}")
     return time.monotonic() - began
 
 
@@ -73,7 +80,27 @@ def ours(listed: list[Suite], options: argparse.Namespace, work_dir: Path) -> fl
     status = os.waitpid(child, 0)[1]
     if status:
         raise SystemExit(f"the evaluation ended with {status}; see {work_dir.with_suffix('.log')}")
-    return time.monotonic() - began
+    took = time.monotonic() - began
+    if reused := sum(one["reused"] for one in evalscope.read_results(work_dir).values()):
+        raise SystemExit(f"{work_dir}: {reused} replies were there already; time an empty folder")
+    return took
+
+
+def grades(work_dir: Path) -> dict[tuple[str, int], str]:
+    """What was read from each reply and how it was graded, by file of EvalScope's reviews and index in it."""
+    found = {}
+    for path in sorted(work_dir.rglob("reviews/*/*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            score = row["sample_score"]["score"]
+            found[path.name, int(row["index"])] = json.dumps([score["extracted_prediction"], score["value"]])
+    return found
+
+
+def same(one: dict[tuple[str, int], str], other: dict[tuple[str, int], str]) -> str:
+    """How many entries are equal, of how many that both have."""
+    both = one.keys() & other.keys()
+    return f"{sum(one[key] == other[key] for key in both)} of {len(both)}"
 
 
 def replies(work_dir: Path) -> dict[tuple[str, int], str]:
@@ -95,31 +122,51 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--ceval", type=int, help="rows per subject; all of them if left out")
     parser.add_argument("--cmmlu", type=int, default=30, help="rows per subject")
-    parser.add_argument("--max-tokens", type=int, default=16)
+    parser.add_argument("--max-tokens", type=int, default=128)
     parser.add_argument("--in-flight", type=int, default=256)
     parser.add_argument("--limit-s", type=float, default=400)
     options = parser.parse_args()
+    if options.out.exists() and any(options.out.iterdir()):
+        raise SystemExit(f"--out: {options.out} is not empty; EvalScope would reuse its replies")
     options.out.mkdir(parents=True, exist_ok=True)
     listed = suites(options)
     for module in evalscope.PRELOAD:
         import_module(module)
-    report: dict[str, object] = {"ours_s": ours(listed, options, options.out / "ours")}
-    print("ours", report["ours_s"], flush=True)
-    (options.out / "evaluate.json").write_text(json.dumps(report) + "\n", encoding="utf-8")
+    other_prompts = listed[0].model_copy(update={"few_shot": 1, "limit": 4})
+    ours([other_prompts], options, options.out / "warm-up")
+    shutil.rmtree(options.out / "warm-up")
+
+    def compare(name: str) -> float:
+        took = ours(listed, options, options.out / name)
+        print(f"{name}: {took:.1f} s", flush=True)
+        return took
+
+    first = compare("ours")
     lines = {}
     for suite in listed:
         lines[suite.name] = guide(suite, options, options.out / f"guide-{suite.name}")
-        print("guide", suite.name, lines[suite.name], flush=True)
-    one: dict[tuple[str, int], str] = {}
-    for suite in listed:
-        one |= replies(options.out / f"guide-{suite.name}")
-    other = replies(options.out / "ours")
-    both = one.keys() & other.keys()
-    report |= {
+        print(f"guide, {suite.name}: {lines[suite.name]:.1f} s", flush=True)
+    again = compare("ours-again")
+    found: dict[str, dict[str, object]] = {}
+    for kind, read in (("replies", replies), ("grades", grades)):
+        guides: dict[tuple[str, int], str] = {}
+        for suite in listed:
+            guides |= read(options.out / f"guide-{suite.name}")
+        mine, mine_again = read(options.out / "ours"), read(options.out / "ours-again")
+        found[kind] = {
+            "rows": len(mine),
+            "guide_and_ours_alike": same(guides, mine),
+            "ours_and_ours_again_alike": same(mine, mine_again),
+        }
+    report = {
+        "ours_s": [first, again],
         "guide_s": lines,
-        "ratio": sum(lines.values()) / float(str(report["ours_s"])),
-        "rows": {"guide": len(one), "ours": len(other), "both": len(both)},
-        "same_reply": sum(one[key] == other[key] for key in both),
+        "ratio": [sum(lines.values()) / one for one in (first, again)],
+        "rows_per_s": {
+            "guide": len(guides) / sum(lines.values()),
+            "ours": [len(mine) / one for one in (first, again)],
+        },
+        **found,
         "max_tokens": options.max_tokens,
         "in_flight": options.in_flight,
     }

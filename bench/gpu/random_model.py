@@ -14,14 +14,49 @@ import time
 from pathlib import Path
 from typing import Any
 
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 CHATML = (
     "{%- if messages[0]['role'] != 'system' -%}"
     "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{%- endif -%}"
     "{%- for m in messages -%}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
     "{%- endfor -%}{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
 )
+LLAMA3 = (
+    "{{- '<|begin_of_text|>' -}}"
+    "{%- for m in messages -%}"
+    "{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] + '<|eot_id|>' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif -%}"
+)
+FAMILIES: dict[str, tuple[str, tuple[str, str, str], list[str]]] = {
+    "qwen2": (CHATML, ("<|endoftext|>", "<|im_start|>", "<|im_end|>"), []),
+    "llama": (
+        LLAMA3,
+        ("<|finetune_right_pad_id|>", "<|begin_of_text|>", "<|eot_id|>"),
+        ["<|start_header_id|>", "<|end_header_id|>", "<|end_of_text|>"],
+    ),
+}
+"""Chat template; the pieces for padding, beginning and end; further special pieces."""
 CONFIGS: dict[str, dict[str, Any]] = {
+    "llama3.1-8b": {
+        "family": "llama",
+        "vocab_size": 128256,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131072,
+        "rope_parameters": {
+            "rope_type": "llama3",
+            "rope_theta": 500000.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192,
+        },
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": False,
+    },
     "qwen2.5-7b": {
         "vocab_size": 152064,
         "hidden_size": 3584,
@@ -47,8 +82,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-def tokenizer(text: Path, pieces: int) -> Any:
-    """A byte-level BPE of *pieces* pieces from a sharegpt file, with Qwen's special tokens."""
+def tokenizer(text: Path, pieces: int, family: str) -> Any:
+    """A byte-level BPE of *pieces* pieces from a sharegpt file, with the family's special tokens and chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -60,12 +95,14 @@ def tokenizer(text: Path, pieces: int) -> Any:
         vocab_size=pieces, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     bpe.train_from_iterator((turn["value"] for row in rows for turn in row["conversations"]), trainer)
+    template, (pad, begin, end), further = FAMILIES[family]
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=SPECIAL,
-        chat_template=CHATML,
+        bos_token=begin,
+        eos_token=end,
+        pad_token=pad,
+        additional_special_tokens=[pad, begin, end, *further],
+        chat_template=template,
     )
 
 
@@ -79,25 +116,26 @@ def main() -> None:
     options = parser.parse_args()
 
     import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     began = time.perf_counter()
-    words = tokenizer(options.text, options.pieces)
     settings = dict(CONFIGS[options.config])
+    family = str(settings.pop("family", "qwen2"))
+    words = tokenizer(options.text, options.pieces, family)
     if options.layers:
         settings["num_hidden_layers"] = options.layers
     ids = dict(
         zip(
             ("pad_token_id", "bos_token_id", "eos_token_id"),
-            words.convert_tokens_to_ids(SPECIAL),
+            words.convert_tokens_to_ids(list(FAMILIES[family][1])),
             strict=True,
         )
     )
-    config = Qwen2Config(**settings, **ids)
+    config = AutoConfig.for_model(family, **settings, **ids)
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = Qwen2ForCausalLM(config)
+        model = AutoModelForCausalLM.from_config(config)
     model.generation_config.do_sample = False
     model.save_pretrained(options.out, max_shard_size="4GB")
     words.save_pretrained(options.out)

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Full-size runs on one card, in parts that fit a short loan of the machine; later parts use what earlier ones left in
+# /dev/shm and /tmp.
+#   bench/gpu/card.sh OUT PART...
+# unpack    Python packages that the machine lacks, from the parts of one archive (.gpu/site.tar.xz.*), and their check
+# models    random weights of Qwen2.5-7B and Llama-3.1-8B
+# train     the guide's flags and ours on the same dialogues (train_speed.py)
+# chain     the rows ROWS of bench/gpu/matrix.yaml through pytest, in at most CHAIN_S seconds
+# serve     the engine alone on merged weights: seconds to its first answer, and until the memory is back
+# evaluate  the same, with the guide's evalscope lines against ours while it runs (evaluate.py)
+# Needs .data/{smile/train.jsonl,ceval,cmmlu} and 64 GB of memory for /dev/shm.
+set -u
+out=$1; shift
+began=$(date +%s)
+say() { echo "[$(( $(date +%s) - began )) s] $*"; }
+memory() { nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits; }
+export PYTHONPATH=/tmp/site:$PWD PYTHONUNBUFFERED=1 PYTORCH_ALLOC_CONF=expandable_segments:True
+mkdir -p "$out" /tmp/site
+nvidia-smi --query-gpu=timestamp,memory.used --format=csv,noheader,nounits -lms 1000 > "$out/memory.csv" & watch=$!
+trap 'kill $watch' EXIT
+say "$(nvidia-smi --query-gpu=name,memory.total --format=csv,noheader), holds $(memory) MiB"
+
+unpack() {
+  cat .gpu/site.tar.xz.* | xz -dc -T0 | tar -xf - -C /tmp/site || exit 3
+  python3 -c 'import evalscope.run, swift, lmdeploy, liger_kernel; from evalscope.report import gen_html_report_file' || exit 3
+}
+
+models() {
+  mount -o remount,size=110G /dev/shm 2>/dev/null
+  for pair in qwen:qwen2.5-7b llama:llama3.1-8b; do
+    [ -f "/dev/shm/${pair%%:*}/config.json" ] ||
+      python3 bench/gpu/random_model.py --config "${pair#*:}" --out "/dev/shm/${pair%%:*}" --text .data/smile/train.jsonl 2>&1 | tail -1
+  done
+}
+
+train() {
+  python3 bench/gpu/train_speed.py --model /dev/shm/qwen --data .data/smile/train.jsonl --out "$out/train" ${TRAIN:---steps 12 ours guide}
+  tar -czf "$out/train.tgz" -C "$out" train; rm -rf "$out/train"
+}
+
+chain() {
+  timeout -s INT -k 30 "${CHAIN_S:-540}" python3 -m pytest benchmarks/ --matrix bench/gpu/matrix.yaml -k "${ROWS:-random}" \
+    --data-dir .data --store /dev/shm/store --html=/tmp/reports/ -p fixtures.options -p no:cacheprovider > "$out/chain.log" 2>&1
+  say "pytest ended with $?; card holds $(memory) MiB"
+  tail -40 "$out/chain.log"
+  tar -czf "$out/reports.tgz" -C /tmp reports 2>/dev/null
+  (cd /dev/shm/store && find . \( -name '*.json' -o -name '*.jsonl' -o -name '*.log' \) -size -2M | tar -czf "$out/store.tgz" -T -)
+}
+
+serve() {
+  merged=$(find /dev/shm/store -path '*random-qwen/export*' -name 'model*.safetensors' -printf '%h\n' 2>/dev/null | head -1)
+  before=$(memory) started=$(date +%s%N)
+  setsid python3 -m lmdeploy serve api_server "${merged:-/dev/shm/qwen}" --backend pytorch --model-name m --server-name 127.0.0.1 \
+    --server-port 23333 --session-len 4096 --max-batch-size 256 --cache-max-entry-count 0.6 > "$out/server.log" 2>&1 &
+  server=$!
+  ask='{"model":"m","max_tokens":4,"messages":[{"role":"user","content":"你好"}]}'
+  until curl -sf --noproxy '*' -m 20 -H 'Content-Type: application/json' -d "$ask" http://127.0.0.1:23333/v1/chat/completions > "$out/first.json"; do
+    kill -0 $server 2>/dev/null && [ $(( ($(date +%s%N) - started) / 1000000000 )) -lt 150 ] || { say "no answer"; tail -20 "$out/server.log"; exit 4; }
+    sleep 0.5
+  done
+  say "served: first answer after $(( ($(date +%s%N) - started) / 1000000 )) ms; card holds $(memory) MiB"
+  [ -z "${1:-}" ] || "$1"
+  ended=$(date +%s%N)
+  kill -TERM -- -$server
+  until [ "$(memory)" -le "$before" ]; do [ $(( ($(date +%s%N) - ended) / 1000000000 )) -lt 60 ] || break; sleep 0.1; done
+  say "served: $before MiB before, $(memory) MiB $(( ($(date +%s%N) - ended) / 1000000 )) ms after SIGTERM"
+  kill -KILL -- -$server 2>/dev/null
+}
+
+compare() {
+  timeout "${EVALUATE_S:-480}" python3 bench/gpu/evaluate.py --url http://127.0.0.1:23333/v1 --model m --data .data --out "/tmp/evaluation-$began" ${EVALUATE:-}
+  cp "/tmp/evaluation-$began/evaluate.json" "$out/" 2>/dev/null
+  (cd "/tmp/evaluation-$began" && tar -czf "$out/evaluate-logs.tgz" ./*.log)
+}
+
+for part in "$@"; do
+  if [ "$part" = evaluate ]; then serve compare; else "$part"; fi
+  say "$part done"
+done
