@@ -2,7 +2,7 @@
 # Full-size runs on one card, in parts that fit a short loan of the machine; later parts use what earlier ones left in
 # /dev/shm and /tmp.
 #   bench/gpu/card.sh OUT PART...
-# unpack    Python packages that the machine lacks, from the parts of one archive (.gpu/site.tar.xz.*), and their check
+# unpack    Python packages that the machine lacks, from the parts PARTS/site.tar.xz.* of one archive, and their check
 # models    random weights of Qwen2.5-7B and Llama-3.1-8B
 # train     the guide's flags and ours on the same dialogues (train_speed.py)
 # chain     the rows ROWS of bench/gpu/matrix.yaml through pytest, in at most CHAIN_S seconds
@@ -21,7 +21,7 @@ trap 'kill $watch' EXIT
 say "$(nvidia-smi --query-gpu=name,memory.total --format=csv,noheader), holds $(memory) MiB"
 
 unpack() {
-  cat .gpu/site.tar.xz.* | xz -dc -T0 | tar -xf - -C /tmp/site || exit 3
+  cat "${PARTS:-.gpu}"/site.tar.xz.* | xz -dc -T0 | tar -xf - -C /tmp/site || exit 3
   python3 -c 'import evalscope.run, swift, lmdeploy, liger_kernel; from evalscope.report import gen_html_report_file' || exit 3
 }
 
