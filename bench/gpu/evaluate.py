@@ -136,17 +136,16 @@ def main() -> int:
     ours([other_prompts], options, options.out / "warm-up")
     shutil.rmtree(options.out / "warm-up")
 
-    def compare(name: str) -> float:
-        took = ours(listed, options, options.out / name)
-        print(f"{name}: {took:.1f} s", flush=True)
-        return took
+    def told(name: str, seconds: float) -> float:
+        print(f"{name}: {seconds:.1f} s", flush=True)
+        return seconds
 
-    first = compare("ours")
+    first = told("ours", ours(listed, options, options.out / "ours"))
     lines = {}
     for suite in listed:
-        lines[suite.name] = guide(suite, options, options.out / f"guide-{suite.name}")
-        print(f"guide, {suite.name}: {lines[suite.name]:.1f} s", flush=True)
-    again = compare("ours-again")
+        work_dir = options.out / f"guide-{suite.name}"
+        lines[suite.name] = told(work_dir.name, guide(suite, options, work_dir))
+    again = told("ours-again", ours(listed, options, options.out / "ours-again"))
     found: dict[str, dict[str, object]] = {}
     for kind, read in (("replies", replies), ("grades", grades)):
         guides: dict[tuple[str, int], str] = {}
