@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,10 @@ WARM: dict[str, tuple[str, ...]] = {
     "bakeoff.evalscope": ("evalscope.run", "datasets", "bakeoff.suites.adapters", "bakeoff.suites.asking"),
 }
 """Modules to import ahead for a ``python -m`` line, by the prefix of its module."""
+
+
+_MARK = "BAKEOFF_RUNNER"
+"""In the environment of everything that a runner started."""
 
 
 @dataclass
@@ -100,6 +105,7 @@ class Runner:
         self.processes = processes
         self.warm = warm
         self._keepers: dict[tuple[str, ...], _Keeper] = {}
+        self._mark = uuid.uuid4().hex
 
     def start(self, command: Command, log: Path) -> Process:
         """Start *command* with its output appended to *log*."""
@@ -108,11 +114,12 @@ class Runner:
         note = self.processes / f"{process.pid}.json"
         try:
             with contextlib.suppress(psutil.NoSuchProcess):
-                born = psutil.Process(process.pid).create_time()
                 told = {
                     "pid": process.pid,
-                    "born": born,
+                    "born": psutil.Process(process.pid).create_time(),
                     "owner": os.getpid(),
+                    "owner_born": psutil.Process().create_time(),
+                    "mark": self._mark,
                     "command": redact(str(command)),
                 }
                 write_json(note, told)
@@ -190,7 +197,7 @@ class Runner:
             modules = next((m for prefix, m in WARM.items() if module.startswith(prefix)), ())
         keeper = self._keepers.get(modules)
         if keeper is None or not keeper.alive():
-            keeper = self._keepers[modules] = _Keeper(modules)
+            keeper = self._keepers[modules] = _Keeper(modules, self._mark)
         return keeper
 
 
@@ -227,7 +234,9 @@ def _size(path: Path) -> int:
 def end_orphans(processes: Path) -> list[str]:
     """End the process groups that a killed run left behind, and only those; returns their command lines.
 
-    A note names a process by id *and* time of birth; it is an orphan when the pytest that started it is gone.
+    A note names a process and the one that started it by id *and* time of birth: ids are given to others after a
+    restart of the machine, or in time. Of a session whose leader is gone, only the processes that carry the mark of
+    our runner in their environment are taken for ours.
     """
     ended = []
     for note in _notes(processes):
@@ -236,10 +245,10 @@ def end_orphans(processes: Path) -> list[str]:
         except (OSError, ValueError):  # gone meanwhile, or cut short
             note.unlink(missing_ok=True)
             continue
-        if _alive(told["owner"]):
+        if _alive(told["owner"], told.get("owner_born")):
             continue
-        for process in _session(told["pid"], told["born"]):
-            with contextlib.suppress(psutil.NoSuchProcess):
+        for process in _session(told["pid"], told["born"], told.get("mark")):
+            with contextlib.suppress(psutil.Error):
                 process.kill()
                 process.wait(10)
                 ended.append(told["command"])
@@ -251,19 +260,33 @@ def _notes(processes: Path) -> Iterator[Path]:
     return iter(sorted(processes.glob("*.json"))) if processes.is_dir() else iter(())
 
 
-def _alive(pid: int) -> bool:
+def _alive(pid: int, born: float | None) -> bool:
+    """Whether the process *pid*, born then (None: whenever), runs."""
     try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+        process = psutil.Process(pid)
+        return bool(process.status() != psutil.STATUS_ZOMBIE) and (born is None or _is_born(process, born))
     except psutil.NoSuchProcess:
         return False
 
 
-def _session(leader: int, born: float) -> list[psutil.Process]:
-    """The processes of the session that *leader*, born at that time, opened."""
+def _is_born(process: psutil.Process, born: float) -> bool:
+    return bool(abs(process.create_time() - born) < 1)
+
+
+def _session(leader: int, born: float, mark: str | None) -> list[psutil.Process]:
+    """What lives of the session that our *leader*, born at that time, opened."""
+    try:
+        if not _is_born(psutil.Process(leader), born):
+            return []  # somebody else has the id now, so our session is over
+        ours = True
+    except psutil.NoSuchProcess:
+        ours = False
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError):
-            if os.getsid(process.pid) == leader and process.create_time() >= born - 1:
+            if os.getsid(process.pid) != leader or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if ours or (mark and process.environ().get(_MARK) == mark):
                 found.append(process)
     return found
 
@@ -271,9 +294,9 @@ def _session(leader: int, born: float) -> list[psutil.Process]:
 class _Keeper:
     """The client's end of one keeper process."""
 
-    def __init__(self, modules: tuple[str, ...]) -> None:
+    def __init__(self, modules: tuple[str, ...], mark: str) -> None:
         ours, theirs = socket.socketpair()
-        env = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+        env = {**os.environ, "TOKENIZERS_PARALLELISM": "false", _MARK: mark}
         if modules:
             env["OMP_NUM_THREADS"] = "1"  # read when torch is imported: a child could not set it any more
         self.process = subprocess.Popen(
