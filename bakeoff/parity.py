@@ -100,14 +100,24 @@ def why_merge_wrong(told: Mapping[str, Any]) -> str:
     """What is wrong with merged weights, from what :func:`bakeoff.parity_probe.merge` told; empty where nothing is."""
     if not told["adapted"]:
         return "the adapter holds no LoRA matrices"
-    if told["modules"] and told["delta"] == 0:
+    if not told["modules"]:
+        return (
+            f"none of the adapter's {told['adapted']} modules has a weight of its name in both the base and the merged "
+            f"weights: {', '.join(told['unknown'])}; is it the adapter of another model?"
+        )
+    if told["not_finite"]:
+        return (
+            f"NaN or infinity in the merged weights of {', '.join(told['not_finite'])}, or base + scale * B A: "
+            "see whether the loss of the training ran away"
+        )
+    if told["delta"] == 0:
         return "the adapter changes nothing: every scale * B A is zero, as before its first step"
-    if told["modules"] and told["applied"] < 0.01:
+    if told["applied"] < 0.01:
         return (
             f"the merged weights are the base: of what the adapter changes, {told['applied']:.0%} is in them "
             f"({told['modules']} modules compared)"
         )
-    if told["worst"] > MERGE_TOLERANCE:
+    if not told["worst"] <= MERGE_TOLERANCE:
         return (
             f"{told['worst_module']}: merged differs from base + scale * B A by {told['worst']:.3g} roundings of "
             f"{told['dtype']} (at most {MERGE_TOLERANCE:g}); {told['applied']:.1%} of the adapter is in the merge"
@@ -124,15 +134,19 @@ def why_behaviour_wrong(told: Mapping[str, Any], dtype: str) -> str:
     for name, one in told.get("dialogues", {}).items():
         if adapter := one.get("adapter"):
             gaps = [abs(x - y) for x, y in zip(one["logprobs"], adapter["logprobs"], strict=True)]
-            if max(gaps) > tolerance:
-                return (
-                    f"{name}: merged and base + adapter differ by {max(gaps):.3g} in the log-probability of token "
-                    f"{gaps.index(max(gaps))} of a reply (at most {tolerance:g} for {dtype})"
-                )
+            # written so that a NaN is wrong, too
+            for at, gap in enumerate(gaps):
+                if not gap <= tolerance:
+                    return (
+                        f"{name}: merged and base + adapter differ by {gap:.3g} in the log-probability of token {at} "
+                        f"of a reply (at most {tolerance:g} for {dtype})"
+                    )
             # a token that is not its first choice there, by more than two computations may differ
-            if min(adapter["margins"]) < -2 * tolerance:
-                at = adapter["margins"].index(min(adapter["margins"]))
-                return f"{name}: base + adapter would not have said token {at} of the merged weights' reply"
+            for at, margin in enumerate(adapter["margins"]):
+                if not margin >= -2 * tolerance:
+                    return (
+                        f"{name}: base + adapter would not have said token {at} of the merged weights' reply"
+                    )
         if base := one.get("base"):
             same_as_base.append(one["logprobs"] == base["logprobs"])
     if same_as_base and all(same_as_base):
@@ -382,7 +396,7 @@ def judge(told: Mapping[str, Any], dtype: str, prompt_date: str | None, who: str
                 f"{merge['adapted'] - merge['modules']} of {merge['adapted']} adapted modules have other names in the "
                 f"merged weights and could not be compared: {', '.join(merge['unknown'])}"
             )
-        if merge["modules"] and merge["applied"] < SHARE_APPLIED:
+        if merge["applied"] < SHARE_APPLIED:
             warnings.append(
                 f"{merge['dtype']} rounds {1 - merge['applied']:.0%} of the adapter away; way A, base + adapter, or "
                 "a float32 merge keeps it"

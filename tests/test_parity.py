@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -60,7 +62,7 @@ def test_only_the_clear_beginning_of_a_reply_is_expected_of_a_service() -> None:
 
 SOUND = {
     "adapted": 2, "modules": 2, "delta": 0.1, "applied": 1.0, "worst": 0.5, "worst_module": "q", "dtype": "bfloat16",
-    "others_changed": [], "others": 3, "unknown": [],
+    "others_changed": [], "others": 3, "unknown": [], "not_finite": [],
 }  # fmt: skip
 
 
@@ -73,11 +75,14 @@ SOUND = {
         ({"applied": 2.0, "worst": 1e5}, "q: merged differs from base"),
         ({"others_changed": ["lm_head.weight"]}, "lm_head.weight"),
         ({"adapted": 0}, "no LoRA matrices"),
+        ({"modules": 0, "applied": 0.0, "unknown": ["q", "k"]}, "none of the adapter's 2 modules .* q, k"),
+        ({"not_finite": ["q"], "applied": math.nan}, "NaN or infinity in the merged weights of q"),
+        ({"worst": math.nan}, "differs from base .* by nan roundings"),
     ],
 )
 def test_a_merge_is_judged_by_what_the_adapter_asks_for(change: dict[str, Any], told: str) -> None:
     problem = parity.why_merge_wrong({**SOUND, **change})
-    assert told in problem if told else problem == ""
+    assert re.search(told, problem) if told else problem == ""
 
 
 def test_a_model_that_acts_like_its_base_was_never_tuned() -> None:
@@ -89,6 +94,8 @@ def test_a_model_that_acts_like_its_base_was_never_tuned() -> None:
     far = {"dialogues": {"x": {**one, "adapter": {"logprobs": [-0.2], "margins": [2.0]}}}}
     assert "merged and base + adapter differ by 0.1" in parity.why_behaviour_wrong(far, "float32")
     assert parity.why_behaviour_wrong(far, "bfloat16") == ""
+    broken = {"dialogues": {"x": {**one, "adapter": {"logprobs": [math.nan], "margins": [2.0]}}}}
+    assert "differ by nan" in parity.why_behaviour_wrong(broken, "bfloat16")
 
 
 # -- on real models ------------------------------------------------------------------------------------------------
@@ -139,18 +146,55 @@ def test_an_adapter_dropped_from_the_merge_is_found(tiny: Tiny, tmp_path: Path) 
         parity.check(spoiled, "tuned")
 
 
-@pytest.mark.slow
-def test_an_adapter_whose_b_is_zero_is_found(tiny: Tiny, tmp_path: Path) -> None:
+def with_scaled_b(tiny: Tiny, folder: Path, factor: float) -> str:
+    """The trained adapter with its B matrices scaled, in *folder*."""
     from safetensors.torch import load_file, save_file
 
-    chain = tiny.chain()
-    spoiled = tmp_path / "adapter"
-    shutil.copytree(chain.train().folder, spoiled)
-    weights = spoiled / "adapter_model.safetensors"
-    tensors = {name: one * 0 if "lora_B" in name else one for name, one in load_file(weights).items()}
+    shutil.copytree(tiny.chain().train().folder, folder)
+    weights = folder / "adapter_model.safetensors"
+    tensors = {name: one * factor if "lora_B" in name else one for name, one in load_file(weights).items()}
     save_file(tensors, weights, {"format": "pt"})
+    return str(folder)
+
+
+@pytest.mark.slow
+def test_a_merge_with_a_nan_is_found(tiny: Tiny, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = copied(tiny, tmp_path).export().folder / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["model.layers.1.self_attn.q_proj.weight"][0, 0] = math.nan
+    save_file(tensors, weights, {"format": "pt"})
+    with pytest.raises(
+        IdentityError, match=r"NaN or infinity in the merged .* model\.layers\.1\.self_attn\.q_proj"
+    ):
+        parity.check(tiny.chain(store=tmp_path / "store"), "tuned")
+
+
+@pytest.mark.slow
+def test_a_base_in_bin_files_is_compared_and_hashed_like_any_other(tiny: Tiny, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    base = tmp_path / "base"
+    shutil.copytree(tiny.chain().base().folder, base)
+    tensors = load_file(base / "model.safetensors")
+    (base / "model.safetensors").unlink()
+    torch.save(tensors, base / "pytorch_model.bin")
+    changes = {"model": str(base), "adapter": tiny.chain().train().path}
+    chain = tiny.chain(store=tmp_path / "store", **changes)
+    facts = parity.check(chain, "tuned").facts
+    assert (facts["modules"], facts["applied"]) == (14, pytest.approx(1, abs=1e-3))
+    before = chain.fingerprint("base")
+    torch.save({name: one + 1 for name, one in tensors.items()}, base / "pytorch_model.bin")
+    assert tiny.chain(store=tmp_path / "store", **changes).fingerprint("base") != before
+
+
+@pytest.mark.slow
+def test_an_adapter_whose_b_is_zero_is_found(tiny: Tiny, tmp_path: Path) -> None:
+    spoiled = with_scaled_b(tiny, tmp_path / "adapter", 0)
     with pytest.raises(IdentityError, match="the adapter changes nothing"):
-        parity.check(tiny.chain(adapter=str(spoiled)), "tuned")
+        parity.check(tiny.chain(adapter=spoiled), "tuned")
 
 
 @pytest.mark.slow
