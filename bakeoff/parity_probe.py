@@ -490,8 +490,9 @@ def behaviour(
 
     Returns:
         ``skipped`` in words where memory does not allow it; else ``dialogues``, each with the reply's ``ids``, their
-        ``text`` so far, ``logprobs`` and ``margins`` to the second best token, and for ``adapter`` and ``base`` (where
-        they are not the subject) the log-probability of the same tokens and whether each is their first choice.
+        ``texts`` so far, their names one by one (``tokens``: decoded, and as the vocabulary has them), ``logprobs``
+        and ``margins`` to the second best token, and for ``adapter`` and ``base`` (where they are not the subject) the
+        log-probability of the same tokens and whether each is their first choice.
     """
     import torch
 
@@ -529,7 +530,8 @@ def behaviour(
             )[0].tolist()
             reply = whole[len(prompt) :]
             text = [tokenizer.decode(reply[: at + 1], skip_special_tokens=True) for at in range(len(reply))]
-            answer[name] = {"ids": reply, "texts": text, **_judged(subject, prompt, reply)}
+            names = [[tokenizer.decode([one]), str(tokenizer.convert_ids_to_tokens(one))] for one in reply]
+            answer[name] = {"ids": reply, "texts": text, "tokens": names, **_judged(subject, prompt, reply)}
         if merged and adapter:
             del subject
             subject = with_adapter()

@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from bakeoff import parity
 from bakeoff.chain import Chain
 from bakeoff.command import Command
 from bakeoff.deployment import Deployment
-from bakeoff.errors import CommandFailed, IdentityError
+from bakeoff.errors import BakeoffError, CommandFailed, IdentityError
+from bakeoff.gpus import Leases, cards, common_folder
 from bakeoff.swift import CPU_ENVIRONMENT
 from tests.chains import Tiny, tiny  # noqa: F401
 
@@ -96,6 +99,40 @@ def test_a_model_that_acts_like_its_base_was_never_tuned() -> None:
     assert parity.why_behaviour_wrong(far, "bfloat16") == ""
     broken = {"dialogues": {"x": {**one, "adapter": {"logprobs": [math.nan], "margins": [2.0]}}}}
     assert "differ by nan" in parity.why_behaviour_wrong(broken, "bfloat16")
+
+
+def measured(*served: float, trained: float = -1.0, base: float | None = -1.01) -> list[parity.Measured]:
+    return [(one, trained, base) for one in served]
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype", "another", "doubt"),
+    [
+        (measured(-1.0001), "float32", "", ""),
+        (measured(-1.0101, base=-1.01), "bfloat16", "are the base's", ""),
+        (measured(-1.004), "bfloat16", "", "too little to tell them apart"),
+        (measured(-1.02, base=-3.0), "float32", "0.02 away in the mean", ""),
+        (measured(math.nan, base=-3.0), "float32", "nan away in the mean", ""),
+        (measured(-1.0, base=-1.0), "float32", "", "too little to tell them apart"),
+        (measured(-1.0002, base=None), "float32", "", ""),
+        ([], "float32", "", "have no counterpart"),
+    ],
+    ids=["tuned", "base", "between", "neither", "nan", "coincide", "base row", "nothing"],
+)
+def test_who_answers_is_told_by_log_probabilities(
+    given: list[parity.Measured], dtype: str, another: str, doubt: str
+) -> None:
+    found = parity.why_another(given, parity.LOGPROB_TOLERANCE[dtype])
+    assert another in found if another else found == ""
+    if not another:
+        assert doubt in parity.why_not_shown(given) if doubt else parity.why_not_shown(given) == ""
+
+
+def test_a_reply_tells_the_tuned_from_the_base_where_the_base_would_clearly_not_say_it() -> None:
+    one = {"ids": [1, 2], "texts": ["a", "ab"], "margins": [3.0, 0.001]}
+    would = {**one, "base": {"margins": [2.0, -9.0]}}
+    would_not = {**one, "base": {"margins": [-2.5, 1.0]}}
+    assert parity.telling_replies({"dialogues": {"x": would, "y": would_not, "z": one}}, "bfloat16") == ["y"]
 
 
 # -- on real models ------------------------------------------------------------------------------------------------
@@ -264,11 +301,53 @@ def test_a_view_never_replaces_a_folder_of_weights(tiny: Tiny, tmp_path: Path) -
 def test_the_service_of_another_model_is_found_by_its_replies(tiny: Tiny) -> None:
     chain = tiny.chain()
     tuned = parity.check(chain, "tuned")
-    deployment = Deployment(chain, "base")
-    try:
+    with contextlib.closing(Deployment(chain, "base")) as deployment:
         service = deployment.service()
         assert service.facts["prompts_counted"] == len(parity.ASKED)
+        assert service.facts["identity"] == "shown"
         with pytest.raises(IdentityError, match="another model answers at http"):
-            parity.check_replies(replace(service), tuned.facts)
-    finally:
-        deployment.close()
+            parity.check_replies(service, tuned.facts)
+
+
+@pytest.mark.slow
+def test_the_base_under_the_name_of_a_model_that_says_the_same_is_found(tiny: Tiny, tmp_path: Path) -> None:
+    """The adapter is so weak that every reply is the base's, word by word."""
+    chain = tiny.chain(
+        adapter=with_scaled_b(tiny, tmp_path / "adapter", 0.05),
+        serving={"engine": "transformers", "way": "adapter"},
+    )
+    tuned = parity.check(chain, "tuned").facts
+    with contextlib.closing(Deployment(chain, "base")) as base:
+        service = base.service()
+        with pytest.raises(IdentityError, match=r"log-probabilities of \d+ tokens are"):
+            parity.check_replies(service, tuned)
+        lenient = {**tuned, "tolerance": parity.LOGPROB_TOLERANCE["bfloat16"]}
+        with pytest.raises(IdentityError, match="tokens are the base's"):
+            parity.check_replies(service, lenient)
+        unmeasured = {**tuned, "expected": {}, "telling": [], "said": {}, "skipped": "9 GiB of weights"}
+        told = parity.check_replies(service, unmeasured)["identity"]
+        assert told == "not shown: the replies of the weights were not measured: 9 GiB of weights"
+    with contextlib.closing(Deployment(chain, "tuned")) as deployment:
+        facts = deployment.health().facts
+    assert facts["identity"] == "shown"
+    assert facts["to_trained"] < 1e-4 < facts["to_base"]
+
+
+@pytest.mark.slow
+def test_a_probe_waits_for_the_card_that_others_hold(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = Path(__file__).parent / "fakes" / "tools"
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    chain = tiny.chain(
+        tmp_path / "store",
+        model=tiny.chain().base().path,
+        adapter=tiny.chain().train().path,
+        needs={"gpu_memory_gib": 10},
+        serving={"engine": "transformers", "way": "adapter"},
+    )
+    held = Leases(common_folder()).lease(cards(), lambda card: card.total_gib, who="x", count=4)
+    with held, pytest.raises(BakeoffError, match=r"tiny \(parity\): no card became free"):
+        parity.check(chain, "tuned")
