@@ -111,18 +111,20 @@ class Runner:
         """Start *command* with its output appended to *log*."""
         process = Process(command, log)
         self._keeper(command).start(process)
-        note = self.processes / f"{process.pid}.json"
         try:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                told = {
-                    "pid": process.pid,
-                    "born": psutil.Process(process.pid).create_time(),
-                    "owner": os.getpid(),
-                    "owner_born": psutil.Process().create_time(),
-                    "mark": self._mark,
-                    "command": redact(str(command)),
-                }
-                write_json(note, told)
+            born = birth(process.pid)
+        except OSError:
+            return process  # it has ended already
+        told = {
+            "pid": process.pid,
+            "born": born,
+            "owner": os.getpid(),
+            "owner_born": birth(os.getpid()),
+            "mark": self._mark,
+            "command": redact(str(command)),
+        }
+        try:
+            write_json(self.processes / f"{process.pid}.json", told)
         except BaseException:
             process.stop()  # what is on no note must not run
             raise
@@ -260,26 +262,34 @@ def _notes(processes: Path) -> Iterator[Path]:
     return iter(sorted(processes.glob("*.json"))) if processes.is_dir() else iter(())
 
 
-def _alive(pid: int, born: float | None) -> bool:
+def birth(pid: int) -> str:
+    """When the process *pid* was born: this boot of the machine, and clock ticks since.
+
+    A time of day would change whenever the clock is set.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    return f"{boot} {state.rpartition(')')[2].split()[19]}"  # field 22 of proc(5)
+
+
+def _alive(pid: int, born: str | None) -> bool:
     """Whether the process *pid*, born then (None: whenever), runs."""
     try:
-        process = psutil.Process(pid)
-        return bool(process.status() != psutil.STATUS_ZOMBIE) and (born is None or _is_born(process, born))
-    except psutil.NoSuchProcess:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE) and born in (None, birth(pid))
+    except (psutil.NoSuchProcess, OSError):
         return False
 
 
-def _is_born(process: psutil.Process, born: float) -> bool:
-    return bool(abs(process.create_time() - born) < 1)
-
-
-def _session(leader: int, born: float, mark: str | None) -> list[psutil.Process]:
+def _session(leader: int, born: str, mark: str | None) -> list[psutil.Process]:
     """What lives of the session that our *leader*, born at that time, opened."""
     try:
-        if not _is_born(psutil.Process(leader), born):
+        if birth(leader) != born:
             return []  # somebody else has the id now, so our session is over
         ours = True
-    except psutil.NoSuchProcess:
+    except OSError:
         ours = False
     found = []
     for process in psutil.process_iter():

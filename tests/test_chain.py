@@ -293,25 +293,30 @@ def test_a_server_that_dies_at_request_20_is_started_again_and_the_evaluation_fi
     assert '"event": "service died"' in (tmp_path / "store" / "events.jsonl").read_text(encoding="utf-8")
 
 
+def chatting(url: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Two lines said to the service at *url*."""
+    matrix = folder / "matrix.yaml"
+    matrix.write_text(f"models:\n  hosted: {{url: '{url}', served_model: reference}}\n")
+    places = ("--matrix", str(matrix), "--store", str(folder / "s"))
+    argv = [sys.executable, "-m", "bakeoff.chat", "hosted", *places]
+    return subprocess.run(
+        argv, input="你好\n再见\n", capture_output=True, text=True, timeout=120, check=False
+    )
+
+
 def test_a_person_can_chat_with_a_row(tmp_path: Path) -> None:
     with somebody_s_service("--reply", "慢慢说") as url:
-        matrix = tmp_path / "matrix.yaml"
-        matrix.write_text(f"models:\n  hosted: {{url: '{url}', served_model: reference}}\n")
-        argv = [
-            sys.executable,
-            "-m",
-            "bakeoff.chat",
-            "hosted",
-            "--matrix",
-            str(matrix),
-            "--store",
-            str(tmp_path / "s"),
-        ]
-        done = subprocess.run(
-            argv, input="你好\n再见\n", capture_output=True, text=True, timeout=120, check=False
-        )
+        done = chatting(url, tmp_path)
     assert (done.returncode, done.stdout) == (0, "慢慢说\n慢慢说\n"), done.stderr
     assert "reference" in done.stderr
+
+
+def test_a_chat_whose_service_dies_ends_in_words(tmp_path: Path) -> None:
+    with somebody_s_service("--reply", "慢慢说", "--cut") as url:
+        done = chatting(url, tmp_path)
+    assert (done.returncode, done.stdout) == (1, "慢")
+    assert f"{url}: the reply broke off" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_chatting_with_a_row_that_does_not_exist_names_the_nearest(tmp_path: Path) -> None:

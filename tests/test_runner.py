@@ -17,7 +17,7 @@ import pytest
 
 from bakeoff.command import Command
 from bakeoff.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit
-from bakeoff.runner import Runner, end_orphans, tail
+from bakeoff.runner import Runner, birth, end_orphans, tail
 
 
 @pytest.fixture
@@ -171,16 +171,16 @@ def dead_pid() -> int:
 
 def noted(folder: Path, pid: int, **changes: object) -> None:
     """A note as a runner writes it, of a run that was killed."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        changes.setdefault("born", psutil.Process(pid).create_time())
-    told = {"pid": pid, "owner": dead_pid(), "owner_born": 0.0, "mark": "m", "command": "x", **changes}
+    with contextlib.suppress(OSError):
+        changes.setdefault("born", birth(pid))
+    told = {"pid": pid, "owner": dead_pid(), "owner_born": "boot 1", "mark": "m", "command": "x", **changes}
     (folder / f"{pid}.json").write_text(json.dumps(told))
 
 
 def test_orphans_of_a_killed_run_are_ended_and_only_those(tmp_path: Path, sleepers: Sleepers) -> None:
     orphan, other = sleepers(), sleepers()
     noted(tmp_path, orphan.pid)
-    noted(tmp_path, other.pid, owner=os.getpid(), owner_born=psutil.Process().create_time())
+    noted(tmp_path, other.pid, owner=os.getpid(), owner_born=birth(os.getpid()))
     assert end_orphans(tmp_path) == ["x"]
     assert gone(orphan.pid)
     assert other.poll() is None
@@ -190,7 +190,7 @@ def test_a_stranger_who_was_given_the_id_of_an_orphan_is_left_alone(
     tmp_path: Path, sleepers: Sleepers
 ) -> None:
     stranger = sleepers()
-    noted(tmp_path, stranger.pid, born=psutil.Process(stranger.pid).create_time() - 3600)
+    noted(tmp_path, stranger.pid, born="an earlier boot 4711")
     assert end_orphans(tmp_path) == []
     assert stranger.poll() is None
     assert list(tmp_path.iterdir()) == []
@@ -200,7 +200,7 @@ def test_an_owner_s_id_that_was_given_to_another_does_not_keep_an_orphan(
     tmp_path: Path, sleepers: Sleepers
 ) -> None:
     orphan = sleepers()
-    noted(tmp_path, orphan.pid, owner=os.getpid(), owner_born=psutil.Process().create_time() - 3600)
+    noted(tmp_path, orphan.pid, owner=os.getpid(), owner_born="an earlier boot 4711")
     assert end_orphans(tmp_path) == ["x"]
     assert gone(orphan.pid)
 
@@ -221,7 +221,7 @@ def test_what_outlives_the_leader_of_its_session_is_ended_where_it_carries_our_m
         child = psutil.Process(int(leader.stdout.readline()))
     try:
         leader.wait()
-        noted(tmp_path, leader.pid, born=child.create_time() - 1)
+        noted(tmp_path, leader.pid, born="it is dead")
         assert end_orphans(tmp_path) == (["x"] if mark == "m" else [])
         assert gone(child.pid) == (mark == "m")
     finally:
@@ -232,7 +232,7 @@ def test_what_outlives_the_leader_of_its_session_is_ended_where_it_carries_our_m
 def test_a_note_tells_who_started_what(runner: Runner, tmp_path: Path) -> None:
     process = runner.start(Command(tuple(SLEEP)), tmp_path / "log")
     note = json.loads((tmp_path / "processes" / f"{process.pid}.json").read_text())
-    assert note["owner_born"] == psutil.Process().create_time()
+    assert (note["born"], note["owner_born"]) == (birth(process.pid), birth(os.getpid()))
     assert psutil.Process(process.pid).environ()["BAKEOFF_RUNNER"] == note["mark"]
     process.stop()
 
