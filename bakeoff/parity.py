@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import requests
+
 from bakeoff import parity_probe
 from bakeoff.command import Command, flags
 from bakeoff.errors import IdentityError, ServiceError
@@ -327,10 +329,21 @@ def _distances(measured: Sequence[Measured]) -> tuple[float | None, float | None
 
 def _asked(service: Service, name: str) -> Any:
     """The answer to one dialogue, with log-probabilities where the service does not refuse a request for them."""
+    messages = list(DIALOGUES[name])
     try:
-        return service.complete(list(DIALOGUES[name]), max_tokens=TOKENS, logprobs=True, top_logprobs=1)
-    except ServiceError:
-        return service.complete(list(DIALOGUES[name]), max_tokens=TOKENS)
+        try:
+            answer = service.complete(messages, max_tokens=TOKENS, logprobs=True, top_logprobs=1)
+        except ServiceError:
+            answer = service.complete(messages, max_tokens=TOKENS)
+        answer["choices"][0]["message"].get("content")
+    except (requests.RequestException, AttributeError, LookupError, TypeError, ValueError) as error:
+        if service.process:
+            service.process.wait(1)  # its end is told a moment later
+        raise ServiceError(
+            f"{service.served_name}: dialogue '{name}' was not answered ({type(error).__name__}: {str(error)[:300]}); "
+            f"{service.why_dead() or f'see {service.log}'}"
+        ) from None
+    return answer
 
 
 def _given(choice: Mapping[str, Any]) -> list[tuple[str, float]]:

@@ -219,6 +219,13 @@ def test_a_service_that_died_is_started_again_and_looked_at_again(
 
 
 @pytest.mark.slow
+def test_a_service_that_dies_while_it_is_looked_at_is_told_in_words(faked: ServedByFake) -> None:
+    faked.flags = ("--reply", "在的", "--die-at", "3")
+    with pytest.raises(ServiceError, match=r"'several turns' was not answered \(.*ended with code 9; log: "):
+        Expecting(faked, "base").service()
+
+
+@pytest.mark.slow
 def test_a_service_that_keeps_dying_is_given_up(faked: ServedByFake) -> None:
     faked.flags = ("--reply", "在的", "--die-at", "5")
     with contextlib.closing(Expecting(faked, "base")) as deployment:
