@@ -57,8 +57,8 @@ class Deployment:
                 self._service = self._started()
             elif told := self._service.why_dead():
                 self._start_again(self._service, told)
-        except BakeoffError as error:
-            self._failure = error
+        except BaseException as error:  # also what a service's odd reply, or an interrupt, raises
+            self._failure = error if isinstance(error, BakeoffError) else None
             self.close()
             raise
         return self._service

@@ -13,7 +13,7 @@ from typing import Any
 
 from bakeoff import evalscope
 from bakeoff.deployment import Deployment
-from bakeoff.errors import ScoreError, ServiceError
+from bakeoff.errors import CommandFailed, ScoreError, ServiceError
 from bakeoff.matrix import Suite, dataset_argument
 from bakeoff.provenance import versions, write_json
 from bakeoff.service import Service
@@ -123,7 +123,7 @@ class Evaluation:
             service = self.deployment.service()
             try:
                 return self._ask(service, missing)
-            except ServiceError:
+            except (ServiceError, CommandFailed):
                 if not service.why_dead():
                     raise
 
@@ -190,7 +190,7 @@ def replies(deployment: Deployment, *, max_tokens: int = 512) -> Record:
                 variant=variant,
                 max_tokens=max_tokens,
                 at_once=spec.serving.in_flight,
-                key_env=spec.key_env or "",
+                api_key_env=spec.key_env or "",
             )
             counts = Counter(answer.status for answer in answers)
             if not counts["errored"] or not service.why_dead():
