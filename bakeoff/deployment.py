@@ -8,9 +8,9 @@ from pathlib import Path
 
 from bakeoff import parity
 from bakeoff.chain import Chain, flags_of
-from bakeoff.errors import BakeoffError, DataError
+from bakeoff.errors import BakeoffError, DataError, ServiceError
 from bakeoff.provenance import write_json
-from bakeoff.service import Service, reach, serving
+from bakeoff.service import Service, reach, restart, serving
 from bakeoff.stages import Done, Record
 
 
@@ -19,12 +19,18 @@ class Deployment:
     """One variant of a row, served on first need and until :meth:`close`.
 
     Nothing is served before :meth:`parity` found it to be what was trained, and nothing is handed out before the
-    running service has shown it, too.
+    running service has shown it, too. What could not be started once is not tried again.
+
+    Attributes:
+        restarts: how the service died, each time it was started again.
     """
 
     chain: Chain
     variant: str
+    restarts: list[str] = field(default_factory=list)
     _service: Service | None = None
+    _shown: Record | None = None
+    _failure: BakeoffError | None = None
     _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
@@ -38,42 +44,63 @@ class Deployment:
         return self.chain.spec.served_name(self.variant)
 
     def service(self) -> Service:
-        """The running service, started now unless it runs.
+        """The running service, started now unless it runs; one that died is started again, a bounded number of times.
 
         Raises:
-            ServiceError: it could not be started.
+            ServiceError: it could not be started, or keeps dying.
             IdentityError: it is not what was trained.
         """
-        if self._service:
-            return self._service
+        if self._failure:
+            raise self._failure
+        try:
+            if self._service is None:
+                self._service = self._started()
+            elif told := self._service.why_dead():
+                self._start_again(self._service, told)
+        except BaseException as error:  # also what a service's odd reply, or an interrupt, raises
+            self._failure = error if isinstance(error, BakeoffError) else None
+            self.close()
+            raise
+        return self._service
+
+    def _started(self) -> Service:
         chain, spec = self.chain, self.chain.spec
         name = spec.served_name(self.variant)
         if spec.url:
             service = Service(spec.url.rstrip("/"), name, self.fingerprint, key_env=spec.key_env)
             reach(service)
-        else:
-            chain.prepare("serve")
-            chain.served(self.variant)
-            shown = self.parity()
-            try:
-                placed = self._exit.enter_context(chain.leased("serve"))
-                service = self._exit.enter_context(
-                    serving(
-                        lambda port: placed(chain.serve_command(self.variant, port)),
-                        served_name=name,
-                        fingerprint=self.fingerprint,
-                        runner=chain.bench.runner,
-                        log=self.folder() / "stage.log",
-                        port=spec.serving.port,
-                        ready_timeout_s=spec.serving.ready_timeout_s,
-                    )
-                )
-                service.facts |= parity.check_replies(service, shown.facts)
-            except BakeoffError:
-                self._exit.close()
-                raise
-        self._service = service
+            return service
+        chain.prepare("serve")
+        chain.served(self.variant)
+        self._shown = self.parity()
+        placed = self._exit.enter_context(chain.leased("serve"))
+        service = self._exit.enter_context(
+            serving(
+                lambda port: placed(chain.serve_command(self.variant, port)),
+                served_name=name,
+                fingerprint=self.fingerprint,
+                runner=chain.bench.runner,
+                log=self.folder() / "stage.log",
+                port=spec.serving.port,
+                ready_timeout_s=spec.serving.ready_timeout_s,
+            )
+        )
+        service.facts |= parity.check_replies(service, self._shown.facts)
         return service
+
+    def _start_again(self, service: Service, told: str) -> None:
+        chain, limits = self.chain, self.chain.spec.serving
+        if len(self.restarts) >= limits.restarts:
+            raise ServiceError(
+                f"{told}; it was started again {len(self.restarts)} times, as often as 'serving.restarts' allows"
+            )
+        self.restarts.append(told)
+        chain.bench.stages.timeline.tell(
+            "service died", model=chain.spec.name, why=told, restart=len(self.restarts)
+        )
+        restart(service, chain.bench.runner, limits.ready_timeout_s)
+        assert self._shown
+        service.facts |= parity.check_replies(service, self._shown.facts)
 
     def parity(self) -> Record:
         """That it is what was trained; see :func:`bakeoff.parity.check`.

@@ -6,6 +6,7 @@ behind it silently serves the base when it is given an adapter; so the engines f
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from bakeoff import swift
@@ -56,6 +57,7 @@ def _lmdeploy(
         "session-len": s.session_len,
         "max-batch-size": s.max_batch_size,
         "cache-max-entry-count": s.memory_share,
+        "logprobs-mode": "raw_logprobs",  # else it refuses to tell them, and with them who answers
     }
     trust = ("--trust-remote-code",) if spec.trust_remote_code else ()
     return (python, "-m", "lmdeploy", "serve", "api_server", model, *flags(options), *trust)
@@ -76,9 +78,29 @@ def _vllm(
         "max-num-seqs": s.max_batch_size,
         "gpu-memory-utilization": s.memory_share,
     }
-    way_a = ("--enable-lora", "--lora-modules", f"{name}={adapter}") if adapter else ()
+    way_a: tuple[str, ...] = ()
+    if adapter:
+        rank = ("--max-lora-rank", str(_room_for(_rank(spec, adapter))))
+        way_a = ("--enable-lora", *rank, "--lora-modules", f"{name}={adapter}")
     trust = ("--trust-remote-code",) if spec.trust_remote_code else ()
     return (python, "-m", "vllm.entrypoints.openai.api_server", *flags(options), *way_a, *trust)
+
+
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes for ``--max-lora-rank``; its default is 16."""
+
+
+def _room_for(rank: int) -> int:
+    return next((one for one in VLLM_RANKS if one >= rank), rank)
+
+
+def _rank(spec: ModelSpec, adapter: Path) -> int:
+    """The largest rank in *adapter*: of one that exists already from its file, else that of the training."""
+    config = adapter / "adapter_config.json"
+    if not spec.adapter or not config.is_file():
+        return spec.training.lora_rank
+    told = json.loads(config.read_text(encoding="utf-8"))
+    return max(int(told["r"]), *(int(rank) for rank in (told.get("rank_pattern") or {}).values()), 0)
 
 
 def _sglang(

@@ -6,17 +6,17 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from bakeoff import evalscope
 from bakeoff.deployment import Deployment
-from bakeoff.errors import ScoreError, ServiceError
+from bakeoff.errors import CommandFailed, ScoreError, ServiceError
 from bakeoff.matrix import Suite, dataset_argument
 from bakeoff.provenance import versions, write_json
-from bakeoff.service import Service, restart
+from bakeoff.service import Service
 from bakeoff.stages import Done, Record
 
 
@@ -30,7 +30,6 @@ class Evaluation:
 
     deployment: Deployment
     suites: Sequence[Suite]
-    restarts: list[str] = field(default_factory=list)
 
     def record(self, suite: Suite) -> Record:
         """What became of *suite*, run now (with all others that have to) unless its result is in the store.
@@ -94,7 +93,7 @@ class Evaluation:
             "suite": suite.name,
             "requests_s": answer["seconds"],
             "asked_now": answer["asked_now"],
-            "restarts": self.restarts,
+            "restarts": self.deployment.restarts,
             "alarms": answer["alarms"],
         }
         return Done(self._command_by_hand(suite), None, facts)
@@ -124,15 +123,9 @@ class Evaluation:
             service = self.deployment.service()
             try:
                 return self._ask(service, missing)
-            except ServiceError:
-                told = service.why_dead()
-                if not told or len(self.restarts) >= chain.spec.serving.restarts:
+            except (ServiceError, CommandFailed):
+                if not service.why_dead():
                     raise
-                self.restarts.append(told)
-                stages.timeline.tell(
-                    "service died", model=chain.spec.name, why=told, restart=len(self.restarts)
-                )
-                restart(service, chain.bench.runner, chain.spec.serving.ready_timeout_s)
 
     def _ask(self, service: Service, suites: Sequence[Suite]) -> dict[str, dict[str, Any]]:
         chain = self.deployment.chain
@@ -182,22 +175,37 @@ def replies(deployment: Deployment, *, max_tokens: int = 512) -> Record:
     recipe = {"cases": [case.sha for case in cases], "max_tokens": max_tokens}
     kept = chain.bench.workspace.replies(spec.name, variant)
 
+    asked = False
+
     def work(output: Path) -> Done:
-        service = deployment.service()
-        answers = gathered.gather(
-            service.url,
-            service.served_name,
-            cases,
-            output,
-            model=spec.name,
-            variant=variant,
-            max_tokens=max_tokens,
-            at_once=spec.serving.in_flight,
-        )
+        nonlocal asked
+        while True:
+            service = deployment.service()
+            answers = gathered.gather(
+                service.url,
+                service.served_name,
+                cases,
+                output,
+                model=spec.name,
+                variant=variant,
+                max_tokens=max_tokens,
+                at_once=spec.serving.in_flight,
+                api_key_env=spec.key_env or "",
+            )
+            counts = Counter(answer.status for answer in answers)
+            if not counts["errored"] or not service.why_dead():
+                break
+        asked = True
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(output, kept)
-        counts = Counter(answer.status for answer in answers)
-        return Done("", None, {"cases": len(answers)} | {str(status): n for status, n in counts.items()})
+        return Done("", None, {"cases": len(answers)} | {str(status): n for status, n in counts.items() if n})
+
+    def why_broken(output: Path) -> str:
+        if not (output.exists() and kept.exists()):
+            return "its output is gone"
+        # what errored in an earlier run is asked again; what errored just now is told in the facts
+        errored = 0 if asked else sum(one.status == "errored" for one in gathered.read_replies([output]))
+        return f"{errored} replies had errored" if errored else ""
 
     return stages.ensure(
         "replies",
@@ -207,7 +215,7 @@ def replies(deployment: Deployment, *, max_tokens: int = 512) -> Record:
         identity=recipe | {"fingerprint": deployment.fingerprint},
         work=work,
         output="replies.jsonl",
-        why_broken=lambda output: "" if output.exists() and kept.exists() else "its output is gone",
+        why_broken=why_broken,
     )
 
 

@@ -468,6 +468,11 @@ def _row_complaints(
             f"{where}.serving.way: 'adapter' on {spec.serving.engine} would silently serve the base model; "
             "use 'merged', or engine 'transformers' or 'vllm'"
         )
+    if spec.serving.engine == "vllm" and spec.template == "gpt_oss" and spec.prompt_date:
+        found.append(
+            f"{where}.serving.engine: vllm renders gpt_oss by code of its own that prints today instead of "
+            f"'prompt_date' {spec.prompt_date}; use engine 'lmdeploy' or 'transformers', or take 'prompt_date' out"
+        )
     for dataset in spec.dataset:
         if Path(dataset_argument(dataset)).exists() or not _looks_local(dataset):
             continue

@@ -13,8 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import requests
+
+from bakeoff import parity_probe
 from bakeoff.command import Command, flags
-from bakeoff.errors import IdentityError
+from bakeoff.errors import IdentityError, ServiceError
 from bakeoff.parity_probe import PLUGIN_FLAGS, TEMPLATE_OPTIONS
 from bakeoff.provenance import digest, write_json
 from bakeoff.stages import Done, Record
@@ -100,14 +103,24 @@ def why_merge_wrong(told: Mapping[str, Any]) -> str:
     """What is wrong with merged weights, from what :func:`bakeoff.parity_probe.merge` told; empty where nothing is."""
     if not told["adapted"]:
         return "the adapter holds no LoRA matrices"
-    if told["modules"] and told["delta"] == 0:
+    if not told["modules"]:
+        return (
+            f"none of the adapter's {told['adapted']} modules has a weight of its name in both the base and the merged "
+            f"weights: {', '.join(told['unknown'])}; is it the adapter of another model?"
+        )
+    if told["not_finite"]:
+        return (
+            f"NaN or infinity in the merged weights of {', '.join(told['not_finite'])}, or base + scale * B A: "
+            "see whether the loss of the training ran away"
+        )
+    if told["delta"] == 0:
         return "the adapter changes nothing: every scale * B A is zero, as before its first step"
-    if told["modules"] and told["applied"] < 0.01:
+    if told["applied"] < 0.01:
         return (
             f"the merged weights are the base: of what the adapter changes, {told['applied']:.0%} is in them "
             f"({told['modules']} modules compared)"
         )
-    if told["worst"] > MERGE_TOLERANCE:
+    if not told["worst"] <= MERGE_TOLERANCE:
         return (
             f"{told['worst_module']}: merged differs from base + scale * B A by {told['worst']:.3g} roundings of "
             f"{told['dtype']} (at most {MERGE_TOLERANCE:g}); {told['applied']:.1%} of the adapter is in the merge"
@@ -124,15 +137,19 @@ def why_behaviour_wrong(told: Mapping[str, Any], dtype: str) -> str:
     for name, one in told.get("dialogues", {}).items():
         if adapter := one.get("adapter"):
             gaps = [abs(x - y) for x, y in zip(one["logprobs"], adapter["logprobs"], strict=True)]
-            if max(gaps) > tolerance:
-                return (
-                    f"{name}: merged and base + adapter differ by {max(gaps):.3g} in the log-probability of token "
-                    f"{gaps.index(max(gaps))} of a reply (at most {tolerance:g} for {dtype})"
-                )
+            # written so that a NaN is wrong, too
+            for at, gap in enumerate(gaps):
+                if not gap <= tolerance:
+                    return (
+                        f"{name}: merged and base + adapter differ by {gap:.3g} in the log-probability of token {at} "
+                        f"of a reply (at most {tolerance:g} for {dtype})"
+                    )
             # a token that is not its first choice there, by more than two computations may differ
-            if min(adapter["margins"]) < -2 * tolerance:
-                at = adapter["margins"].index(min(adapter["margins"]))
-                return f"{name}: base + adapter would not have said token {at} of the merged weights' reply"
+            for at, margin in enumerate(adapter["margins"]):
+                if not margin >= -2 * tolerance:
+                    return (
+                        f"{name}: base + adapter would not have said token {at} of the merged weights' reply"
+                    )
         if base := one.get("base"):
             same_as_base.append(one["logprobs"] == base["logprobs"])
     if same_as_base and all(same_as_base):
@@ -158,26 +175,63 @@ def expected_replies(told: Mapping[str, Any], dtype: str) -> dict[str, str]:
     """The beginning of each reply that every sound computation shares: up to the first token that is a close call."""
     sure: dict[str, str] = {}
     for name, one in told.get("dialogues", {}).items():
-        clear = 0
-        while clear < len(one["ids"]) and one["margins"][clear] > 4 * LOGPROB_TOLERANCE[dtype]:
-            clear += 1
+        clear = _clear(one, dtype)
         sure[name] = one["texts"][clear - 1].rstrip("\ufffd") if clear else ""
     return sure
 
 
+def telling_replies(told: Mapping[str, Any], dtype: str) -> list[str]:
+    """The dialogues whose expected beginning the base would not say, by more than a close call."""
+    return [
+        name
+        for name, one in told.get("dialogues", {}).items()
+        if "base" in one
+        and any(m < -4 * LOGPROB_TOLERANCE[dtype] for m in one["base"]["margins"][: _clear(one, dtype)])
+    ]
+
+
+def _clear(one: Mapping[str, Any], dtype: str) -> int:
+    """How many tokens of a reply come before the first close call."""
+    sound = (margin > 4 * LOGPROB_TOLERANCE[dtype] for margin in one["margins"])
+    return next((at for at, clear in enumerate(sound) if not clear), len(one["ids"]))
+
+
+def said(told: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The probe's replies token by token, with the log-probability of each and what the base gives it (or None)."""
+    return {
+        name: {
+            "tokens": one["tokens"],
+            "logprobs": one["logprobs"],
+            "base": one["base"]["logprobs"] if "base" in one else [None] * len(one["ids"]),
+        }
+        for name, one in told.get("dialogues", {}).items()
+    }
+
+
+Measured = tuple[float, float, float | None]
+"""One token's log-probability at the service, by the probe, and by the probe of the base (None: no other model)."""
+
+
 def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask *service* the fixed dialogues; returns how many prompt lengths and replies agreed.
+    """Ask *service* the fixed dialogues, and see which model answers.
 
     Args:
         service: as it runs.
-        facts: those of the parity stage: ``prompt_tokens`` and ``expected``.
+        facts: those of the parity stage.
+
+    Returns:
+        ``prompts_counted`` and ``replies_agreed``; ``logprobs_compared``, and their mean distance ``to_trained`` and
+        ``to_base`` (None where not measured); ``identity``: "shown", or "not shown: " and why it could not be.
 
     Raises:
-        IdentityError: it counts other prompt tokens, or begins a reply otherwise, than what was trained and merged.
+        IdentityError: it counts other prompt tokens, begins a reply otherwise, or gives its tokens other
+            log-probabilities (or the base's) than what was trained and merged.
     """
     counted = agreed = 0
+    told_apart = gave_any = False
+    measured: list[Measured] = []
     for name in ASKED:
-        answer = service.complete(list(DIALOGUES[name]), max_tokens=TOKENS)
+        answer = _asked(service, name)
         length = (answer.get("usage") or {}).get("prompt_tokens")
         wanted = facts["prompt_tokens"].get(name)
         if length and wanted:
@@ -195,19 +249,142 @@ def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
                 f"{expected!r}: another model answers at {service.url}. By hand: {service.command}"
             )
         agreed += bool(expected)
-    return {"prompts_counted": counted, "replies_agreed": agreed}
+        told_apart |= name in facts["telling"] and len(_bare(reply)) >= len(_bare(expected))
+        given = _given(answer["choices"][0])
+        gave_any |= bool(given)
+        if name in facts["said"]:
+            measured += _aligned(given, facts["said"][name])
+    if problem := why_another(measured, facts["tolerance"]):
+        raise IdentityError(
+            f"{service.served_name}: {problem}: another model than {facts['subject']} answers at {service.url}. "
+            f"By hand: {service.command}"
+        )
+    doubt = "" if told_apart else why_not_shown(measured)
+    if doubt and not facts["said"]:
+        doubt = f"the replies of the weights were not measured: {facts['skipped'] or 'nothing was asked'}"
+    elif doubt and not gave_any:
+        doubt = "the service gives no log-probabilities, and its replies do not tell"
+    return {
+        "prompts_counted": counted,
+        "replies_agreed": agreed,
+        "logprobs_compared": len(measured),
+        **dict(zip(("to_trained", "to_base", "apart"), _distances(measured), strict=True)),
+        "identity": f"not shown: {doubt}" if doubt else "shown",
+    }
+
+
+def why_another(measured: Sequence[Measured], tolerance: float) -> str:
+    """Why another model than the trained one gave these log-probabilities, in words; empty where none shows.
+
+    Args:
+        measured: see :data:`Measured`.
+        tolerance: how far apart two sound computations may be in the mean; see :data:`LOGPROB_TOLERANCE`.
+    """
+    to_trained, to_base, apart = _distances(measured)
+    if to_trained is None:
+        return ""
+    if not to_trained <= tolerance:
+        return (
+            f"the log-probabilities of {len(measured)} tokens are {to_trained:.3g} away in the mean from those of the "
+            f"weights (at most {tolerance:g})"
+        )
+    if to_base is not None and apart and to_base <= apart / 4:
+        return (
+            f"the log-probabilities of {len(measured)} tokens are the base's ({to_base:.3g} away in the mean), not "
+            f"those of the tuned weights ({to_trained:.3g} away)"
+        )
+    return ""
+
+
+def why_not_shown(measured: Sequence[Measured]) -> str:
+    """Why these log-probabilities do not tell the trained model from its base, in words; empty where they do.
+
+    They do where the service is nearer to the trained model than a quarter of the way to the base.
+    """
+    to_trained, to_base, apart = _distances(measured)
+    if to_trained is None:
+        return "the service names its tokens otherwise than the tokenizer: their log-probabilities have no counterpart"
+    if to_base is None:
+        return ""
+    if not apart or not to_trained <= apart / 4:
+        return (
+            f"tuned and base weights are {apart:.2g} apart in the log-probabilities of {len(measured)} tokens, and the "
+            f"service {to_trained:.2g} from the tuned ones: too little to tell them apart"
+        )
+    return ""
+
+
+def _distances(measured: Sequence[Measured]) -> tuple[float | None, float | None, float | None]:
+    """Mean distances of log-probabilities: service to trained, service to base, trained to base."""
+    if not measured:
+        return None, None, None
+    count = len(measured)
+    to_trained = sum(abs(served - trained) for served, trained, _ in measured) / count
+    against = [(served, trained, base) for served, trained, base in measured if base is not None]
+    if not against:
+        return to_trained, None, None
+    to_base = sum(abs(served - base) for served, _, base in against) / count
+    return to_trained, to_base, sum(abs(trained - base) for _, trained, base in against) / count
+
+
+def _asked(service: Service, name: str) -> Any:
+    """The answer to one dialogue, with log-probabilities where the service does not refuse a request for them."""
+    messages = list(DIALOGUES[name])
+    try:
+        try:
+            answer = service.complete(messages, max_tokens=TOKENS, logprobs=True, top_logprobs=1)
+        except ServiceError:
+            answer = service.complete(messages, max_tokens=TOKENS)
+        answer["choices"][0]["message"].get("content")
+    except (requests.RequestException, AttributeError, LookupError, TypeError, ValueError) as error:
+        if service.process:
+            service.process.wait(1)  # its end is told a moment later
+        raise ServiceError(
+            f"{service.served_name}: dialogue '{name}' was not answered ({type(error).__name__}: {str(error)[:300]}); "
+            f"{service.why_dead() or f'see {service.log}'}"
+        ) from None
+    return answer
+
+
+def _given(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """The tokens of a reply and their log-probabilities, where the service gives any worth the name.
+
+    An engine that takes them after its greedy choice has narrowed the tokens to one says 0 of each.
+    """
+    try:
+        given = [(str(one["token"]), float(one["logprob"])) for one in choice["logprobs"]["content"]]
+    except (KeyError, TypeError, ValueError):
+        return []
+    return given if any(logprob for _, logprob in given) else []
+
+
+def _aligned(given: Sequence[tuple[str, float]], ours: Mapping[str, Any]) -> Iterable[Measured]:
+    """The log-probabilities up to the first token that differs: what follows has another prompt."""
+    for (token, logprob), names, trained, base in zip(
+        given, ours["tokens"], ours["logprobs"], ours["base"], strict=False
+    ):
+        if _name(token) not in map(_name, names):
+            break
+        yield logprob, trained, base
+
+
+def _name(token: str) -> str:
+    return re.sub(r"[\s\u2581\u0120\ufffd]", "", token)  # engines write a leading space in several ways
 
 
 def _begins(reply: str, expected: str) -> bool:
-    """Whether one is the beginning of the other, but for white space and the marks of a harmony channel.
+    """Whether one is the beginning of the other, but for white space and the marks of a harmony channel."""
+    said, wanted = _bare(reply), _bare(expected)
+    return said.startswith(wanted) or (bool(said) and wanted.startswith(said))
+
+
+def _bare(text: str) -> str:
+    """*text* without white space and the marks of a harmony channel.
 
     ms-swift leaves ``<|channel|>final<|message|>`` in a reply, a tokenizer's decoding only ``final``, and engines that
     know the format nothing.
     """
-    said, wanted = (
-        re.sub(r"^(analysis|final)", "", re.sub(r"<\|[a-z_]+\|>|\s", "", text)) for text in (reply, expected)
-    )
-    return said.startswith(wanted) or (bool(said) and wanted.startswith(said))
+    return re.sub(r"^(analysis|final)", "", re.sub(r"<\|[a-z_]+\|>|\s", "", text))
 
 
 # -- the stage -----------------------------------------------------------------------------------------------------
@@ -217,7 +394,8 @@ def check(chain: Chain, variant: str) -> Record:
     """The record of the stage ``parity`` of one variant, run now unless nothing has changed.
 
     Facts: ``dialogues`` and ``prompt_tokens`` rendered alike; for a merge ``modules``, ``applied``, ``worst``; the
-    largest log-probability gaps ``to_adapter`` and ``to_base``; ``expected`` replies; ``warnings`` in words.
+    largest log-probability gaps ``to_adapter`` and ``to_base``; what :func:`check_replies` asks of a service
+    (``expected``, ``telling``, ``said``, ``tolerance``, ``skipped``); ``warnings`` in words.
 
     Raises:
         IdentityError: the first thing that is not as it was trained.
@@ -231,6 +409,9 @@ def check(chain: Chain, variant: str) -> Record:
         identity={
             "fingerprint": chain.fingerprint(variant),
             "plan": digest(chain.named(json.dumps(plan))),
+            "probe": digest(
+                [chain.bench.hashes.of(Path(path)) for path in (__file__, parity_probe.__file__)]
+            ),
         },
         work=lambda output: _probe(chain, variant, plan, output),
         output="parity.json",
@@ -333,9 +514,10 @@ def _probe(chain: Chain, variant: str, plan: Mapping[str, Any], output: Path) ->
         path, measured = output.with_name(f"plan-{role}.json"), output.with_name(f"measured-{role}.json")
         write_json(path, {**part, "output": str(measured)})
         command = probe_command(chain, role, "check", str(path))
-        process = chain.bench.runner.run(
-            command, log, timeout_s=spec.limits.export_s, stall_s=spec.limits.stall_s
-        )
+        with chain.leased("parity") as placed:
+            process = chain.bench.runner.run(
+                placed(command), log, timeout_s=spec.limits.export_s, stall_s=spec.limits.stall_s
+            )
         answer = json.loads(measured.read_text(encoding="utf-8"))
         told |= answer | {"renders": {**told.get("renders", {}), **answer["renders"]}}
     facts = judge(told, spec.training.dtype, spec.prompt_date, f"{spec.name}, {variant}")
@@ -382,7 +564,7 @@ def judge(told: Mapping[str, Any], dtype: str, prompt_date: str | None, who: str
                 f"{merge['adapted'] - merge['modules']} of {merge['adapted']} adapted modules have other names in the "
                 f"merged weights and could not be compared: {', '.join(merge['unknown'])}"
             )
-        if merge["modules"] and merge["applied"] < SHARE_APPLIED:
+        if merge["applied"] < SHARE_APPLIED:
             warnings.append(
                 f"{merge['dtype']} rounds {1 - merge['applied']:.0%} of the adapter away; way A, base + adapter, or "
                 "a float32 merge keeps it"
@@ -396,6 +578,10 @@ def judge(told: Mapping[str, Any], dtype: str, prompt_date: str | None, who: str
         "to_adapter": largest_gap(behaviour, "adapter"),
         "to_base": largest_gap(behaviour, "base"),
         "expected": expected_replies(behaviour, dtype),
+        "telling": telling_replies(behaviour, dtype),
+        "said": said(behaviour),
+        "tolerance": LOGPROB_TOLERANCE[dtype],
+        "skipped": behaviour.get("skipped", ""),
         "subject": "what was trained" if "tuned" in who else "the base",
         "warnings": warnings,
     }

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import sys
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from functools import partial
@@ -353,7 +354,8 @@ def merge(base: str, adapter: str, merged: str) -> dict[str, Any]:
     Returns:
         ``modules`` adapted and compared; ``worst`` and ``worst_module``; ``applied``, the projection of what the merge
         changed on what the adapter asks for (1: all of it, 0: none); ``delta``, the largest change that the adapter
-        asks for; ``others`` compared and ``others_changed``; ``unknown``, tensors without a counterpart; ``dtype``.
+        asks for; ``others`` compared and ``others_changed``; ``unknown``, tensors without a counterpart; ``dtype``;
+        ``not_finite``, modules with a NaN or an infinity in base, adapter or merge.
     """
     import torch
 
@@ -367,8 +369,16 @@ def merge(base: str, adapter: str, merged: str) -> dict[str, Any]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and len(lora) > 64:
         torch.set_num_threads(os.cpu_count() or 1)
-    told: dict[str, Any] = {"modules": 0, "worst": 0.0, "worst_module": "", "delta": 0.0, "others": 0}
+    told: dict[str, Any] = {
+        "modules": 0,
+        "worst": 0.0,
+        "worst_module": "",
+        "delta": 0.0,
+        "others": 0,
+        "dtype": "",
+    }
     changed: list[str] = []
+    not_finite: list[str] = []
     unknown = [name for name in lora if f"{name}.weight" not in before or f"{name}.weight" not in after]
     along = square = 0.0
     for name in before:
@@ -395,31 +405,48 @@ def merge(base: str, adapter: str, merged: str) -> dict[str, Any]:
         square += float((delta * delta).sum())
         told["modules"] += 1
         told["delta"] = max(told["delta"], float(delta.abs().max()))
-        if worst > told["worst"]:
+        if not all(bool(torch.isfinite(one).all()) for one in (new32, expected)):
+            not_finite.append(module)
+        elif worst > told["worst"]:
             told["worst"], told["worst_module"] = worst, module
     told["applied"] = along / square if square else 0.0
-    return told | {"adapted": len(lora), "unknown": unknown[:5], "others_changed": changed[:5]}
+    return told | {
+        "adapted": len(lora),
+        "unknown": unknown[:5],
+        "others_changed": changed[:5],
+        "not_finite": not_finite[:5],
+    }
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that hold the weights of *folder*; of safetensors and ``.bin`` those that transformers prefers."""
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*model*.bin"))
 
 
 class _Tensors:
-    """The tensors of a folder of safetensors files, read when asked for."""
+    """The tensors of a folder of weights, read when asked for."""
 
     def __init__(self, folder: Path) -> None:
+        import torch
         from safetensors import safe_open
 
-        self._files: dict[str, Any] = {}
-        for path in sorted(folder.glob("*.safetensors")):
-            file = safe_open(str(path), framework="pt")
-            self._files.update(dict.fromkeys(file.keys(), file))  # type: ignore[no-untyped-call]
+        self._read: dict[str, Callable[[str], Any]] = {}
+        for path in _weight_files(folder):
+            if path.suffix == ".bin":
+                tensors = torch.load(path, mmap=zipfile.is_zipfile(path), weights_only=True)
+                self._read.update(dict.fromkeys(tensors, tensors.__getitem__))
+            else:
+                file = safe_open(str(path), framework="pt")
+                self._read.update(dict.fromkeys(file.keys(), file.get_tensor))  # type: ignore[no-untyped-call]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
+        return iter(self._read)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._files
+        return name in self._read
 
     def __getitem__(self, name: str) -> Any:
-        return self._files[name].get_tensor(name)
+        return self._read[name](name)
 
 
 def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
@@ -463,14 +490,15 @@ def behaviour(
 
     Returns:
         ``skipped`` in words where memory does not allow it; else ``dialogues``, each with the reply's ``ids``, their
-        ``text`` so far, ``logprobs`` and ``margins`` to the second best token, and for ``adapter`` and ``base`` (where
-        they are not the subject) the log-probability of the same tokens and whether each is their first choice.
+        ``texts`` so far, their names one by one (``tokens``: decoded, and as the vocabulary has them), ``logprobs``
+        and ``margins`` to the second best token, and for ``adapter`` and ``base`` (where they are not the subject) the
+        log-probability of the same tokens and whether each is their first choice.
     """
     import torch
 
     _import_plugins(plugins)
     folder = _local(merged or base)
-    size = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors")) / 1024**3
+    size = sum(path.stat().st_size for path in _weight_files(Path(folder))) / 1024**3
     device = "cuda" if torch.cuda.is_available() else "cpu"
     free = torch.cuda.mem_get_info()[0] / 1024**3 if device == "cuda" else limit_gib
     if size * 1.3 > free:
@@ -502,7 +530,8 @@ def behaviour(
             )[0].tolist()
             reply = whole[len(prompt) :]
             text = [tokenizer.decode(reply[: at + 1], skip_special_tokens=True) for at in range(len(reply))]
-            answer[name] = {"ids": reply, "texts": text, **_judged(subject, prompt, reply)}
+            names = [[tokenizer.decode([one]), str(tokenizer.convert_ids_to_tokens(one))] for one in reply]
+            answer[name] = {"ids": reply, "texts": text, "tokens": names, **_judged(subject, prompt, reply)}
         if merged and adapter:
             del subject
             subject = with_adapter()

@@ -128,6 +128,8 @@ class ContentHashes:
 
 WEIGHTS = (
     "*.safetensors",
+    "*model*.bin",  # pytorch_model-00001-of-00007.bin, not a checkpoint's training_args.bin
+    "*.py",
     "config.json",
     "generation_config.json",
     "tokenizer*",

@@ -234,6 +234,7 @@ def gather(
     max_tokens: int = 1024,
     system: str = "",
     at_once: int = 8,
+    api_key_env: str = "",
     timeout_s: float = 300.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Reply]:
@@ -246,6 +247,7 @@ def gather(
         service_url: the OpenAI-compatible root, such as ``http://127.0.0.1:8000/v1``.
         out: JSONL; each line is written as it comes, and the finished file is put in place whole.
         model: the row's name in the matrix; with *variant* it names the subject of the comparison.
+        api_key_env: *name* of the environment variable that holds the service's key.
         max_tokens: longest reply in tokens; one that hits it has status "truncated".
 
     Returns:
@@ -277,7 +279,7 @@ def gather(
         began = time.monotonic()
         reply = Reply(case.id, model, variant, "", "errored", "", case.sha, served_name, settings=settings)
         try:
-            text, why = complete(session, service_url, payload, timeout_s=timeout_s)
+            text, why = complete(session, service_url, payload, api_key_env=api_key_env, timeout_s=timeout_s)
             status: Status = "empty" if not text.strip() else "truncated" if why == "length" else "answered"
             reply = replace(reply, text=text, status=status)
         except ServiceError as error:

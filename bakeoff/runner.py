@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,10 @@ WARM: dict[str, tuple[str, ...]] = {
     "bakeoff.evalscope": ("evalscope.run", "datasets", "bakeoff.suites.adapters", "bakeoff.suites.asking"),
 }
 """Modules to import ahead for a ``python -m`` line, by the prefix of its module."""
+
+
+_MARK = "BAKEOFF_RUNNER"
+"""In the environment of everything that a runner started."""
 
 
 @dataclass
@@ -100,22 +105,26 @@ class Runner:
         self.processes = processes
         self.warm = warm
         self._keepers: dict[tuple[str, ...], _Keeper] = {}
+        self._mark = uuid.uuid4().hex
 
     def start(self, command: Command, log: Path) -> Process:
         """Start *command* with its output appended to *log*."""
         process = Process(command, log)
         self._keeper(command).start(process)
-        note = self.processes / f"{process.pid}.json"
         try:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                born = psutil.Process(process.pid).create_time()
-                told = {
-                    "pid": process.pid,
-                    "born": born,
-                    "owner": os.getpid(),
-                    "command": redact(str(command)),
-                }
-                write_json(note, told)
+            born = birth(process.pid)
+        except OSError:
+            return process  # it has ended already
+        told = {
+            "pid": process.pid,
+            "born": born,
+            "owner": os.getpid(),
+            "owner_born": birth(os.getpid()),
+            "mark": self._mark,
+            "command": redact(str(command)),
+        }
+        try:
+            write_json(self.processes / f"{process.pid}.json", told)
         except BaseException:
             process.stop()  # what is on no note must not run
             raise
@@ -190,7 +199,7 @@ class Runner:
             modules = next((m for prefix, m in WARM.items() if module.startswith(prefix)), ())
         keeper = self._keepers.get(modules)
         if keeper is None or not keeper.alive():
-            keeper = self._keepers[modules] = _Keeper(modules)
+            keeper = self._keepers[modules] = _Keeper(modules, self._mark)
         return keeper
 
 
@@ -227,7 +236,9 @@ def _size(path: Path) -> int:
 def end_orphans(processes: Path) -> list[str]:
     """End the process groups that a killed run left behind, and only those; returns their command lines.
 
-    A note names a process by id *and* time of birth; it is an orphan when the pytest that started it is gone.
+    A note names a process and the one that started it by id *and* time of birth: ids are given to others after a
+    restart of the machine, or in time. Of a session whose leader is gone, only the processes that carry the mark of
+    our runner in their environment are taken for ours.
     """
     ended = []
     for note in _notes(processes):
@@ -236,10 +247,10 @@ def end_orphans(processes: Path) -> list[str]:
         except (OSError, ValueError):  # gone meanwhile, or cut short
             note.unlink(missing_ok=True)
             continue
-        if _alive(told["owner"]):
+        if _alive(told["owner"], told.get("owner_born")):
             continue
-        for process in _session(told["pid"], told["born"]):
-            with contextlib.suppress(psutil.NoSuchProcess):
+        for process in _session(told["pid"], told["born"], told.get("mark")):
+            with contextlib.suppress(psutil.Error):
                 process.kill()
                 process.wait(10)
                 ended.append(told["command"])
@@ -251,19 +262,41 @@ def _notes(processes: Path) -> Iterator[Path]:
     return iter(sorted(processes.glob("*.json"))) if processes.is_dir() else iter(())
 
 
-def _alive(pid: int) -> bool:
+def birth(pid: int) -> str:
+    """When the process *pid* was born: this boot of the machine, and clock ticks since.
+
+    A time of day would change whenever the clock is set.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    return f"{boot} {state.rpartition(')')[2].split()[19]}"  # field 22 of proc(5)
+
+
+def _alive(pid: int, born: str | None) -> bool:
+    """Whether the process *pid*, born then (None: whenever), runs."""
     try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE) and born in (None, birth(pid))
+    except (psutil.NoSuchProcess, OSError):
         return False
 
 
-def _session(leader: int, born: float) -> list[psutil.Process]:
-    """The processes of the session that *leader*, born at that time, opened."""
+def _session(leader: int, born: str, mark: str | None) -> list[psutil.Process]:
+    """What lives of the session that our *leader*, born at that time, opened."""
+    try:
+        if birth(leader) != born:
+            return []  # somebody else has the id now, so our session is over
+        ours = True
+    except OSError:
+        ours = False
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError):
-            if os.getsid(process.pid) == leader and process.create_time() >= born - 1:
+            if os.getsid(process.pid) != leader or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if ours or (mark and process.environ().get(_MARK) == mark):
                 found.append(process)
     return found
 
@@ -271,9 +304,9 @@ def _session(leader: int, born: float) -> list[psutil.Process]:
 class _Keeper:
     """The client's end of one keeper process."""
 
-    def __init__(self, modules: tuple[str, ...]) -> None:
+    def __init__(self, modules: tuple[str, ...], mark: str) -> None:
         ours, theirs = socket.socketpair()
-        env = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+        env = {**os.environ, "TOKENIZERS_PARALLELISM": "false", _MARK: mark}
         if modules:
             env["OMP_NUM_THREADS"] = "1"  # read when torch is imported: a child could not set it any more
         self.process = subprocess.Popen(

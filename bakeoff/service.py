@@ -19,6 +19,7 @@ import requests
 from bakeoff.command import Command
 from bakeoff.errors import NotReady, ServiceError
 from bakeoff.gpus import cards
+from bakeoff.replies import http_session
 from bakeoff.runner import Process, Runner, failure, tail
 from bakeoff.secrecy import redact
 
@@ -56,7 +57,7 @@ class Service:
         Raises:
             requests.RequestException: nobody answered, or not as such a service does.
         """
-        answer = _session(self.key_env).get(f"{self.url}/models", timeout=timeout_s)
+        answer = self._session().get(f"{self.url}/models", timeout=timeout_s)
         answer.raise_for_status()
         return [str(model["id"]) for model in answer.json()["data"]]
 
@@ -65,7 +66,7 @@ class Service:
     ) -> Any:
         """The answer to one chat completion, as the service's JSON."""
         body = {"model": self.served_name, "messages": messages, "temperature": 0, **options}
-        answer = _session(self.key_env).post(f"{self.url}/chat/completions", json=body, timeout=timeout_s)
+        answer = self._session().post(f"{self.url}/chat/completions", json=body, timeout=timeout_s)
         if not answer.ok:
             raise ServiceError(f"{self.url} answered {answer.status_code}: {redact(answer.text[:300])}")
         return answer.json()
@@ -76,26 +77,39 @@ class Service:
         """The pieces of one reply as they are written; *timeout_s* is the longest silence.
 
         Raises:
-            ServiceError: it refused the request.
+            ServiceError: it refused the request, went silent or broke off.
         """
         body = {"model": self.served_name, "messages": messages, "stream": True, **options}
         url = f"{self.url}/chat/completions"
-        with _session(self.key_env).post(url, json=body, timeout=timeout_s, stream=True) as answer:
-            if not answer.ok:
-                raise ServiceError(f"{self.url} answered {answer.status_code}: {redact(answer.text[:300])}")
-            for line in answer.iter_lines():
-                text = line.decode("utf-8").removeprefix("data:").strip()
-                if text and text != "[DONE]":
+        ended, seen = False, "the connection was closed"
+        try:
+            with self._session().post(url, json=body, timeout=timeout_s, stream=True) as answer:
+                if not answer.ok:
+                    raise ServiceError(
+                        f"{self.url} answered {answer.status_code}: {redact(answer.text[:300])}"
+                    )
+                for line in answer.iter_lines():
+                    if not line.startswith(b"data:"):
+                        continue  # an event's name, or a comment that keeps the connection open
+                    if (text := line[5:].strip()) == b"[DONE]":
+                        ended = True
+                        continue
                     for choice in json.loads(text).get("choices") or ():
-                        yield choice.get("delta", {}).get("content") or ""
+                        ended |= bool(choice.get("finish_reason"))
+                        yield (choice.get("delta") or {}).get("content") or ""
+        except (requests.RequestException, ValueError) as error:
+            ended, seen = False, _brief(error)
+        if not ended:
+            if self.process:
+                self.process.wait(1)  # its end is told a moment later
+            why = self.why_dead() or f"see whether it still runs, by hand: curl {self.url}/models"
+            raise ServiceError(f"{self.url}: the reply broke off ({redact(seen)}); {why}")
 
-
-def _session(key_env: str | None) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False  # a proxy has no business between us and a service on this machine
-    key = os.environ.get(key_env, "") if key_env else "EMPTY"
-    session.headers["Authorization"] = f"Bearer {key}"
-    return session
+    def _session(self) -> requests.Session:
+        session = http_session(self.url)
+        key = os.environ.get(self.key_env, "") if self.key_env else "EMPTY"
+        session.headers["Authorization"] = f"Bearer {key}"
+        return session
 
 
 @contextmanager
@@ -116,7 +130,7 @@ def serving(
         served_name: the name it must list.
         fingerprint: see :class:`Service`.
         runner: starts the command.
-        log: receives its output.
+        log: receives its output; what an earlier service wrote there is removed.
         port: a fixed port; None takes a free one.
         ready_timeout_s: seconds until it must list its name; the canary has its own limit.
 
@@ -124,6 +138,7 @@ def serving(
         ServiceError: the port is answered by somebody else.
         NotReady: wanted / waited / last seen / last log lines / the command to run by hand.
     """
+    log.unlink(missing_ok=True)
     attempts = 1 if port else 3
     for attempt in range(attempts):
         here = port or free_port()
@@ -134,6 +149,7 @@ def serving(
             )
         command = build(here)
         service = Service(f"http://{HOST}:{here}/v1", served_name, fingerprint, log, command)
+        _await_port(command, here)
         before = _free_gib(command)
         service.process = runner.start(command, log)
         try:
@@ -151,7 +167,7 @@ def serving(
 
 
 class _TakenMeanwhile(NotReady):
-    """Somebody else came to listen on the port between our look and our start."""
+    """The port was taken between our look and our start."""
 
 
 def restart(service: Service, runner: Runner, ready_timeout_s: float) -> None:
@@ -164,14 +180,22 @@ def restart(service: Service, runner: Runner, ready_timeout_s: float) -> None:
     assert service.process
     _end(service, runner)
     port = _port(service)
-    # ms-swift takes another port while connections of the dead server linger on this one, for a minute
-    lingering_counts = (service.command.module or "").startswith("swift.")
-    deadline = time.monotonic() + 75
-    while not _bindable(port, lingering_counts) and time.monotonic() < deadline:
-        time.sleep(0.5)
+    _await_port(service.command, port)
     service.process = runner.start(service.command, service.process.log)
     service.facts["restarts"] = service.facts.get("restarts", 0) + 1
     _wait_until_ready(service, port, ready_timeout_s)
+
+
+def _await_port(command: Command, port: int) -> None:
+    """Wait until *command* can have *port*: connections of an ended server may linger there for a minute."""
+    deadline = time.monotonic() + 75
+    while not (_bindable(port, _moves_on(command)) or _listener(port)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+
+def _moves_on(command: Command) -> bool:
+    """Whether it takes the next free port without a word where it cannot have its own, as ms-swift does."""
+    return (command.module or "").startswith("swift.")
 
 
 def _port(service: Service) -> int:
@@ -222,10 +246,13 @@ def _await_memory(service: Service, command: Command, before_gib: float, patienc
 def _wait_until_ready(service: Service, port: int, timeout_s: float) -> None:
     process = service.process
     assert process
-    began = time.monotonic()
+    began = looked = time.monotonic()
     seen = "nothing listened"
     while True:
         waited = time.monotonic() - began
+        if time.monotonic() - looked > 1:
+            looked = time.monotonic()
+            _refuse_move(service, port, waited)
         if not process.alive():
             raise _not_ready(service, f"/v1/models to list {service.served_name!r}", waited, _ending(process))
         try:
@@ -286,6 +313,27 @@ def _refuse_stranger(service: Service, port: int, waited_s: float) -> None:
             raise _not_ready(service, wanted, waited_s, seen, _TakenMeanwhile)
 
 
+def _refuse_move(service: Service, port: int, waited_s: float) -> None:
+    """Raise where the process that we started took one of the ports after *port* instead."""
+    process = service.process
+    assert process
+    assert service.command
+    if not _moves_on(service.command):
+        return
+    with contextlib.suppress(psutil.Error):
+        family = [psutil.Process(process.pid), *_family(process.pid)]
+        ports = {
+            one.laddr.port
+            for member in family
+            for one in member.net_connections("tcp")
+            if one.status == psutil.CONN_LISTEN
+        }
+        if port not in ports and (others := sorted(p for p in ports if port < p <= port + 100)):
+            wanted = f"our process {process.pid} on port {port}"
+            seen = f"it listens on port {others[0]}: {port} is taken, or connections to an ended server linger there"
+            raise _not_ready(service, wanted, waited_s, seen, _TakenMeanwhile)
+
+
 def _not_ready(
     service: Service, wanted: str, waited_s: float, seen: str, kind: type[NotReady] = NotReady
 ) -> NotReady:
@@ -338,10 +386,14 @@ def who_answers(port: int) -> str:
 
 
 def _listener(port: int) -> int | None:
-    """The process that listens on *port*, where the system tells."""
+    """The process that listens on *port* of this machine's loopback interface, where the system tells."""
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
-            here = connection.laddr and connection.laddr.port == port
+            here = connection.laddr and connection.laddr.port == port and connection.laddr.ip in _HEARD_AT
             if here and connection.status == psutil.CONN_LISTEN and connection.pid:
                 return int(connection.pid)
     return None
+
+
+_HEARD_AT = (HOST, "0.0.0.0", "::", f"::ffff:{HOST}")
+"""Where one may listen and get what is sent to :data:`HOST`."""

@@ -15,16 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 
 from bakeoff.chain import Chain
 from bakeoff.command import Command
 from bakeoff.deployment import Deployment
 from bakeoff.errors import DataError, IdentityError, NotReady, ServiceError
-from bakeoff.evaluation import Evaluation
+from bakeoff.evaluation import Evaluation, replies
 from bakeoff.plan import dry_run
 from bakeoff.service import free_port, who_answers
+from bakeoff.stages import Record
 from bakeoff.workspace import Workspace
 from tests.chains import Tiny, matrix_with, tiny  # noqa: F401
+from tests.fakes.service import serving as asked_service
 
 SERVER = Path(__file__).parent / "fakes" / "chat_server.py"
 
@@ -69,6 +72,29 @@ def test_a_service_of_somebody_else_is_only_asked(
     assert stages_of(chain) == ["deploy"]
     kept = [path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.is_file()]
     assert not any("sk-very-secret" in text for text in kept)
+
+
+def test_the_judge_s_cases_are_asked_with_the_row_s_key(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFERENCE_KEY", "sk-very-secret-0123456789")
+    with somebody_s_service("--key", "sk-very-secret-0123456789") as url:
+        chain = tiny.chain(tmp_path, model=None, url=url, served_model="reference", key_env="REFERENCE_KEY")
+        facts = replies(Deployment(chain, "base")).facts
+    assert facts == {"cases": facts["cases"], "answered": facts["cases"]}
+
+
+def test_only_the_cases_that_errored_are_asked_again_by_the_next_run(tiny: Tiny, tmp_path: Path) -> None:
+    with asked_service("--name", "reference", "--reply", "慢慢说", "--fault", "bad:2-3") as service:
+        chain = tiny.chain(tmp_path, model=None, url=service.url, served_model="reference")
+        first = replies(Deployment(chain, "base"))
+        assert (first.outcome, first.facts["errored"]) == ("ran", 2)
+        asked = service.stats()["requests"]
+        second = replies(Deployment(chain, "base"))
+        assert (second.outcome, second.why) == ("ran", "ran: 2 replies had errored")
+        assert second.facts == {"cases": second.facts["cases"], "answered": second.facts["cases"]}
+        assert service.stats()["requests"] == asked + 3  # and a canary
+        assert replies(Deployment(chain, "base")).outcome == "reused"
 
 
 def test_a_service_that_does_not_have_the_model_is_told_with_what_it_has(tiny: Tiny, tmp_path: Path) -> None:
@@ -160,6 +186,73 @@ def test_a_server_that_lists_the_name_and_answers_nonsense_is_not_ours(faked: Se
         Deployment(faked, "base").service()
 
 
+class Expecting(Deployment):
+    """Without the probe: one reply is expected of the fake server."""
+
+    def parity(self) -> Record:
+        facts = {"prompt_tokens": {}, "expected": {"single turn": "在的"}, "telling": [], "said": {}}
+        facts |= {"tolerance": 1.0, "skipped": "no probe", "subject": "the base"}
+        return Record("parity", "tiny", self.variant, "ran", "", "", "", "", "", 0.0, {}, None, facts)
+
+
+@pytest.mark.parametrize("then", ["在的", "锟斤拷锟斤拷"], ids=["as before", "as another model"])
+@pytest.mark.slow
+def test_a_service_that_died_is_started_again_and_looked_at_again(
+    faked: ServedByFake, tmp_path: Path, then: str
+) -> None:
+    # a canary and three replies, before it is handed out
+    died = ("--die-at", "5", "--once", str(tmp_path / "died"), "--then", then)
+    faked.flags = ("--reply", "在的", *died)
+    with contextlib.closing(Expecting(faked, "base")) as deployment:
+        service = deployment.service()
+        with pytest.raises(requests.ConnectionError):
+            service.complete([{"role": "user", "content": "你好"}])
+        assert service.process
+        service.process.wait(10)
+        if then == "在的":
+            assert deployment.service() is service
+            assert service.complete([{"role": "user", "content": "你好"}])["choices"]
+        else:
+            with pytest.raises(IdentityError, match="'锟斤拷锟斤拷', but the base says '在的'"):
+                deployment.service()
+        assert ["code 9" in told for told in deployment.restarts] == [True]
+
+
+@pytest.mark.slow
+def test_a_service_that_dies_while_it_is_looked_at_is_told_in_words(faked: ServedByFake) -> None:
+    faked.flags = ("--reply", "在的", "--die-at", "3")
+    with pytest.raises(ServiceError, match=r"'several turns' was not answered \(.*ended with code 9; log: "):
+        Expecting(faked, "base").service()
+
+
+@pytest.mark.slow
+def test_a_service_that_keeps_dying_is_given_up(faked: ServedByFake) -> None:
+    faked.flags = ("--reply", "在的", "--die-at", "5")
+    with contextlib.closing(Expecting(faked, "base")) as deployment:
+        for _ in range(3):
+            service = deployment.service()
+            with pytest.raises(requests.ConnectionError):
+                service.complete([{"role": "user", "content": "你好"}])
+            assert service.process
+            service.process.wait(10)
+        with pytest.raises(
+            ServiceError, match=r"code 9.* started again 2 times, as often as 'serving.restarts'"
+        ):
+            deployment.service()
+
+
+@pytest.mark.slow
+def test_a_service_that_never_became_ready_is_not_awaited_again(faked: ServedByFake) -> None:
+    faked.flags = ("--crash",)
+    deployment = Deployment(faked, "base")
+    with pytest.raises(NotReady) as first:
+        deployment.service()
+    faked.flags = ()
+    with pytest.raises(NotReady) as second:
+        deployment.service()
+    assert second.value is first.value
+
+
 DYING = """
 import functools, os
 from pathlib import Path
@@ -207,25 +300,30 @@ def test_a_server_that_dies_at_request_20_is_started_again_and_the_evaluation_fi
     assert '"event": "service died"' in (tmp_path / "store" / "events.jsonl").read_text(encoding="utf-8")
 
 
+def chatting(url: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Two lines said to the service at *url*."""
+    matrix = folder / "matrix.yaml"
+    matrix.write_text(f"models:\n  hosted: {{url: '{url}', served_model: reference}}\n")
+    places = ("--matrix", str(matrix), "--store", str(folder / "s"))
+    argv = [sys.executable, "-m", "bakeoff.chat", "hosted", *places]
+    return subprocess.run(
+        argv, input="你好\n再见\n", capture_output=True, text=True, timeout=120, check=False
+    )
+
+
 def test_a_person_can_chat_with_a_row(tmp_path: Path) -> None:
     with somebody_s_service("--reply", "慢慢说") as url:
-        matrix = tmp_path / "matrix.yaml"
-        matrix.write_text(f"models:\n  hosted: {{url: '{url}', served_model: reference}}\n")
-        argv = [
-            sys.executable,
-            "-m",
-            "bakeoff.chat",
-            "hosted",
-            "--matrix",
-            str(matrix),
-            "--store",
-            str(tmp_path / "s"),
-        ]
-        done = subprocess.run(
-            argv, input="你好\n再见\n", capture_output=True, text=True, timeout=120, check=False
-        )
+        done = chatting(url, tmp_path)
     assert (done.returncode, done.stdout) == (0, "慢慢说\n慢慢说\n"), done.stderr
     assert "reference" in done.stderr
+
+
+def test_a_chat_whose_service_dies_ends_in_words(tmp_path: Path) -> None:
+    with somebody_s_service("--reply", "慢慢说", "--cut") as url:
+        done = chatting(url, tmp_path)
+    assert (done.returncode, done.stdout) == (1, "慢")
+    assert f"{url}: the reply broke off" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_chatting_with_a_row_that_does_not_exist_names_the_nearest(tmp_path: Path) -> None:

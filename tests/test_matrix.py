@@ -91,6 +91,10 @@ def test_all_mistakes_are_told_at_once_with_place_value_and_nearest_name() -> No
         ({"dataset": ["a/b"]}, "needs a 'model'"),
         ({**ROW, "training": {"packing": True}}, "packing needs one of flash_attn"),
         ({**ROW, "serving": {"engine": "lmdeploy", "way": "adapter"}}, "would silently serve the base model"),
+        (
+            {**ROW, "template": "gpt_oss", "prompt_date": "2026-01-05", "serving": {"engine": "vllm"}},
+            "prints today instead of 'prompt_date' 2026-01-05",
+        ),
         ({"url": "http://127.0.0.1:1/v1"}, "'url' needs 'served_model'"),
         ({**ROW, "adapter": "x", "weights": "y"}, "give one of 'adapter', 'weights' and 'url'"),
     ],

@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import os
+import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,8 @@ from bakeoff import parity
 from bakeoff.chain import Chain
 from bakeoff.command import Command
 from bakeoff.deployment import Deployment
-from bakeoff.errors import CommandFailed, IdentityError
+from bakeoff.errors import BakeoffError, CommandFailed, IdentityError
+from bakeoff.gpus import Leases, cards, common_folder
 from bakeoff.swift import CPU_ENVIRONMENT
 from tests.chains import Tiny, tiny  # noqa: F401
 
@@ -60,7 +65,7 @@ def test_only_the_clear_beginning_of_a_reply_is_expected_of_a_service() -> None:
 
 SOUND = {
     "adapted": 2, "modules": 2, "delta": 0.1, "applied": 1.0, "worst": 0.5, "worst_module": "q", "dtype": "bfloat16",
-    "others_changed": [], "others": 3, "unknown": [],
+    "others_changed": [], "others": 3, "unknown": [], "not_finite": [],
 }  # fmt: skip
 
 
@@ -73,11 +78,14 @@ SOUND = {
         ({"applied": 2.0, "worst": 1e5}, "q: merged differs from base"),
         ({"others_changed": ["lm_head.weight"]}, "lm_head.weight"),
         ({"adapted": 0}, "no LoRA matrices"),
+        ({"modules": 0, "applied": 0.0, "unknown": ["q", "k"]}, "none of the adapter's 2 modules .* q, k"),
+        ({"not_finite": ["q"], "applied": math.nan}, "NaN or infinity in the merged weights of q"),
+        ({"worst": math.nan}, "differs from base .* by nan roundings"),
     ],
 )
 def test_a_merge_is_judged_by_what_the_adapter_asks_for(change: dict[str, Any], told: str) -> None:
     problem = parity.why_merge_wrong({**SOUND, **change})
-    assert told in problem if told else problem == ""
+    assert re.search(told, problem) if told else problem == ""
 
 
 def test_a_model_that_acts_like_its_base_was_never_tuned() -> None:
@@ -89,6 +97,42 @@ def test_a_model_that_acts_like_its_base_was_never_tuned() -> None:
     far = {"dialogues": {"x": {**one, "adapter": {"logprobs": [-0.2], "margins": [2.0]}}}}
     assert "merged and base + adapter differ by 0.1" in parity.why_behaviour_wrong(far, "float32")
     assert parity.why_behaviour_wrong(far, "bfloat16") == ""
+    broken = {"dialogues": {"x": {**one, "adapter": {"logprobs": [math.nan], "margins": [2.0]}}}}
+    assert "differ by nan" in parity.why_behaviour_wrong(broken, "bfloat16")
+
+
+def measured(*served: float, trained: float = -1.0, base: float | None = -1.01) -> list[parity.Measured]:
+    return [(one, trained, base) for one in served]
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype", "another", "doubt"),
+    [
+        (measured(-1.0001), "float32", "", ""),
+        (measured(-1.0101, base=-1.01), "bfloat16", "are the base's", ""),
+        (measured(-1.004), "bfloat16", "", "too little to tell them apart"),
+        (measured(-1.02, base=-3.0), "float32", "0.02 away in the mean", ""),
+        (measured(math.nan, base=-3.0), "float32", "nan away in the mean", ""),
+        (measured(-1.0, base=-1.0), "float32", "", "too little to tell them apart"),
+        (measured(-1.0002, base=None), "float32", "", ""),
+        ([], "float32", "", "have no counterpart"),
+    ],
+    ids=["tuned", "base", "between", "neither", "nan", "coincide", "base row", "nothing"],
+)
+def test_who_answers_is_told_by_log_probabilities(
+    given: list[parity.Measured], dtype: str, another: str, doubt: str
+) -> None:
+    found = parity.why_another(given, parity.LOGPROB_TOLERANCE[dtype])
+    assert another in found if another else found == ""
+    if not another:
+        assert doubt in parity.why_not_shown(given) if doubt else parity.why_not_shown(given) == ""
+
+
+def test_a_reply_tells_the_tuned_from_the_base_where_the_base_would_clearly_not_say_it() -> None:
+    one = {"ids": [1, 2], "texts": ["a", "ab"], "margins": [3.0, 0.001]}
+    would = {**one, "base": {"margins": [2.0, -9.0]}}
+    would_not = {**one, "base": {"margins": [-2.5, 1.0]}}
+    assert parity.telling_replies({"dialogues": {"x": would, "y": would_not, "z": one}}, "bfloat16") == ["y"]
 
 
 # -- on real models ------------------------------------------------------------------------------------------------
@@ -139,18 +183,55 @@ def test_an_adapter_dropped_from_the_merge_is_found(tiny: Tiny, tmp_path: Path) 
         parity.check(spoiled, "tuned")
 
 
-@pytest.mark.slow
-def test_an_adapter_whose_b_is_zero_is_found(tiny: Tiny, tmp_path: Path) -> None:
+def with_scaled_b(tiny: Tiny, folder: Path, factor: float) -> str:
+    """The trained adapter with its B matrices scaled, in *folder*."""
     from safetensors.torch import load_file, save_file
 
-    chain = tiny.chain()
-    spoiled = tmp_path / "adapter"
-    shutil.copytree(chain.train().folder, spoiled)
-    weights = spoiled / "adapter_model.safetensors"
-    tensors = {name: one * 0 if "lora_B" in name else one for name, one in load_file(weights).items()}
+    shutil.copytree(tiny.chain().train().folder, folder)
+    weights = folder / "adapter_model.safetensors"
+    tensors = {name: one * factor if "lora_B" in name else one for name, one in load_file(weights).items()}
     save_file(tensors, weights, {"format": "pt"})
+    return str(folder)
+
+
+@pytest.mark.slow
+def test_a_merge_with_a_nan_is_found(tiny: Tiny, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = copied(tiny, tmp_path).export().folder / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["model.layers.1.self_attn.q_proj.weight"][0, 0] = math.nan
+    save_file(tensors, weights, {"format": "pt"})
+    with pytest.raises(
+        IdentityError, match=r"NaN or infinity in the merged .* model\.layers\.1\.self_attn\.q_proj"
+    ):
+        parity.check(tiny.chain(store=tmp_path / "store"), "tuned")
+
+
+@pytest.mark.slow
+def test_a_base_in_bin_files_is_compared_and_hashed_like_any_other(tiny: Tiny, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    base = tmp_path / "base"
+    shutil.copytree(tiny.chain().base().folder, base)
+    tensors = load_file(base / "model.safetensors")
+    (base / "model.safetensors").unlink()
+    torch.save(tensors, base / "pytorch_model.bin")
+    changes = {"model": str(base), "adapter": tiny.chain().train().path}
+    chain = tiny.chain(store=tmp_path / "store", **changes)
+    facts = parity.check(chain, "tuned").facts
+    assert (facts["modules"], facts["applied"]) == (14, pytest.approx(1, abs=1e-3))
+    before = chain.fingerprint("base")
+    torch.save({name: one + 1 for name, one in tensors.items()}, base / "pytorch_model.bin")
+    assert tiny.chain(store=tmp_path / "store", **changes).fingerprint("base") != before
+
+
+@pytest.mark.slow
+def test_an_adapter_whose_b_is_zero_is_found(tiny: Tiny, tmp_path: Path) -> None:
+    spoiled = with_scaled_b(tiny, tmp_path / "adapter", 0)
     with pytest.raises(IdentityError, match="the adapter changes nothing"):
-        parity.check(tiny.chain(adapter=str(spoiled)), "tuned")
+        parity.check(tiny.chain(adapter=spoiled), "tuned")
 
 
 @pytest.mark.slow
@@ -220,11 +301,53 @@ def test_a_view_never_replaces_a_folder_of_weights(tiny: Tiny, tmp_path: Path) -
 def test_the_service_of_another_model_is_found_by_its_replies(tiny: Tiny) -> None:
     chain = tiny.chain()
     tuned = parity.check(chain, "tuned")
-    deployment = Deployment(chain, "base")
-    try:
+    with contextlib.closing(Deployment(chain, "base")) as deployment:
         service = deployment.service()
         assert service.facts["prompts_counted"] == len(parity.ASKED)
+        assert service.facts["identity"] == "shown"
         with pytest.raises(IdentityError, match="another model answers at http"):
-            parity.check_replies(replace(service), tuned.facts)
-    finally:
-        deployment.close()
+            parity.check_replies(service, tuned.facts)
+
+
+@pytest.mark.slow
+def test_the_base_under_the_name_of_a_model_that_says_the_same_is_found(tiny: Tiny, tmp_path: Path) -> None:
+    """The adapter is so weak that every reply is the base's, word by word."""
+    chain = tiny.chain(
+        adapter=with_scaled_b(tiny, tmp_path / "adapter", 0.05),
+        serving={"engine": "transformers", "way": "adapter"},
+    )
+    tuned = parity.check(chain, "tuned").facts
+    with contextlib.closing(Deployment(chain, "base")) as base:
+        service = base.service()
+        with pytest.raises(IdentityError, match=r"log-probabilities of \d+ tokens are"):
+            parity.check_replies(service, tuned)
+        lenient = {**tuned, "tolerance": parity.LOGPROB_TOLERANCE["bfloat16"]}
+        with pytest.raises(IdentityError, match="tokens are the base's"):
+            parity.check_replies(service, lenient)
+        unmeasured = {**tuned, "expected": {}, "telling": [], "said": {}, "skipped": "9 GiB of weights"}
+        told = parity.check_replies(service, unmeasured)["identity"]
+        assert told == "not shown: the replies of the weights were not measured: 9 GiB of weights"
+    with contextlib.closing(Deployment(chain, "tuned")) as deployment:
+        facts = deployment.health().facts
+    assert facts["identity"] == "shown"
+    assert facts["to_trained"] < 1e-4 < facts["to_base"]
+
+
+@pytest.mark.slow
+def test_a_probe_waits_for_the_card_that_others_hold(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = Path(__file__).parent / "fakes" / "tools"
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    chain = tiny.chain(
+        tmp_path / "store",
+        model=tiny.chain().base().path,
+        adapter=tiny.chain().train().path,
+        needs={"gpu_memory_gib": 10},
+        serving={"engine": "transformers", "way": "adapter"},
+    )
+    held = Leases(common_folder()).lease(cards(), lambda card: card.total_gib, who="x", count=4)
+    with held, pytest.raises(BakeoffError, match=r"tiny \(parity\): no card became free"):
+        parity.check(chain, "tuned")

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -17,7 +17,7 @@ import pytest
 
 from bakeoff.command import Command
 from bakeoff.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit
-from bakeoff.runner import Runner, end_orphans, tail
+from bakeoff.runner import Runner, birth, end_orphans, tail
 
 
 @pytest.fixture
@@ -144,22 +144,97 @@ time.sleep(600)
         assert wait_until(lambda: gone(pid))
 
 
-def test_orphans_of_a_killed_run_are_ended_and_only_those(tmp_path: Path) -> None:
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
-    orphan, other = (subprocess.Popen(sleep, start_new_session=True) for _ in range(2))
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+
+
+Sleepers = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def sleepers() -> Iterator[Sleepers]:
+    """Starts processes with sessions of their own, and ends them afterwards."""
+    with contextlib.ExitStack() as stack:
+
+        def start(argv: Sequence[str] = SLEEP, **env: str) -> subprocess.Popen[bytes]:
+            process = subprocess.Popen(argv, start_new_session=True, env={**os.environ, **env})
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+def dead_pid() -> int:
+    ask = [sys.executable, "-c", "import os; print(os.getpid())"]
+    return int(subprocess.run(ask, capture_output=True, check=True).stdout)
+
+
+def noted(folder: Path, pid: int, **changes: object) -> None:
+    """A note as a runner writes it, of a run that was killed."""
+    with contextlib.suppress(OSError):
+        changes.setdefault("born", birth(pid))
+    told = {"pid": pid, "owner": dead_pid(), "owner_born": "boot 1", "mark": "m", "command": "x", **changes}
+    (folder / f"{pid}.json").write_text(json.dumps(told))
+
+
+def test_orphans_of_a_killed_run_are_ended_and_only_those(tmp_path: Path, sleepers: Sleepers) -> None:
+    orphan, other = sleepers(), sleepers()
+    noted(tmp_path, orphan.pid)
+    noted(tmp_path, other.pid, owner=os.getpid(), owner_born=birth(os.getpid()))
+    assert end_orphans(tmp_path) == ["x"]
+    assert gone(orphan.pid)
+    assert other.poll() is None
+
+
+def test_a_stranger_who_was_given_the_id_of_an_orphan_is_left_alone(
+    tmp_path: Path, sleepers: Sleepers
+) -> None:
+    stranger = sleepers()
+    noted(tmp_path, stranger.pid, born="an earlier boot 4711")
+    assert end_orphans(tmp_path) == []
+    assert stranger.poll() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_owner_s_id_that_was_given_to_another_does_not_keep_an_orphan(
+    tmp_path: Path, sleepers: Sleepers
+) -> None:
+    orphan = sleepers()
+    noted(tmp_path, orphan.pid, owner=os.getpid(), owner_born="an earlier boot 4711")
+    assert end_orphans(tmp_path) == ["x"]
+    assert gone(orphan.pid)
+
+
+@pytest.mark.parametrize("mark", ["m", "another"])
+def test_what_outlives_the_leader_of_its_session_is_ended_where_it_carries_our_mark(
+    tmp_path: Path, mark: str
+) -> None:
+    code = f"import subprocess; print(subprocess.Popen({SLEEP!r}).pid, flush=True)"
+    leader = subprocess.Popen(
+        [sys.executable, "-c", code],
+        start_new_session=True,
+        env={**os.environ, "BAKEOFF_RUNNER": mark},
+        stdout=subprocess.PIPE,
+    )
+    assert leader.stdout
+    with leader.stdout:
+        child = psutil.Process(int(leader.stdout.readline()))
     try:
-        ask = [sys.executable, "-c", "import os; print(os.getpid())"]
-        dead_owner = int(subprocess.run(ask, capture_output=True, check=True).stdout)
-        for process, owner in ((orphan, dead_owner), (other, os.getpid())):
-            born = psutil.Process(process.pid).create_time()
-            note = {"pid": process.pid, "born": born, "owner": owner, "command": "x"}
-            (tmp_path / f"{process.pid}.json").write_text(json.dumps(note))
-        assert end_orphans(tmp_path) == ["x"]
-        assert gone(orphan.pid)
-        assert other.poll() is None
+        leader.wait()
+        noted(tmp_path, leader.pid, born="it is dead")
+        assert end_orphans(tmp_path) == (["x"] if mark == "m" else [])
+        assert gone(child.pid) == (mark == "m")
     finally:
-        orphan.kill()
-        other.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
+def test_a_note_tells_who_started_what(runner: Runner, tmp_path: Path) -> None:
+    process = runner.start(Command(tuple(SLEEP)), tmp_path / "log")
+    note = json.loads((tmp_path / "processes" / f"{process.pid}.json").read_text())
+    assert (note["born"], note["owner_born"]) == (birth(process.pid), birth(os.getpid()))
+    assert psutil.Process(process.pid).environ()["BAKEOFF_RUNNER"] == note["mark"]
+    process.stop()
 
 
 def test_secrets_do_not_stay_in_a_log(

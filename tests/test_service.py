@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -80,6 +82,35 @@ def test_a_ready_service_answers_and_is_gone_afterwards(serve: Serve) -> None:
 def test_a_reply_streams_piece_by_piece(serve: Serve) -> None:
     with serve("--reply", "慢慢说") as service:
         assert list(service.stream(HELLO)) == ["慢", "慢", "说"]
+
+
+def test_comments_of_a_stream_are_no_reply_and_one_that_breaks_off_is_told(serve: Serve) -> None:
+    with serve("--reply", "慢慢说", "--cut") as service:
+        pieces = service.stream(HELLO)
+        assert next(pieces) == "慢"
+        with pytest.raises(ServiceError, match=r"the reply broke off \(.*tiny-sft ended with code 9; log: "):
+            list(pieces)
+        with pytest.raises(ServiceError, match=r"the reply broke off \(ConnectionError"):
+            list(service.stream(HELLO))
+
+
+def test_a_service_elsewhere_is_reached_through_the_proxy_and_one_here_is_not(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with serve() as service:
+        monkeypatch.setenv("http_proxy", service.url.removesuffix("/v1"))
+        assert Service("http://models.example/v1", "m", "").models() == ["tiny-sft"]
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        assert service.models() == ["tiny-sft"]
+
+
+def test_the_log_is_that_of_this_service_and_not_of_an_earlier_one(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "serve.log").write_text("torch.OutOfMemoryError: CUDA out of memory, yesterday\n")
+    with pytest.raises(NotReady) as told, serve("--crash"):
+        pass
+    assert "yesterday" not in str(told.value)
 
 
 def test_a_slow_start_is_waited_for(serve: Serve) -> None:
@@ -166,6 +197,71 @@ def test_without_a_fixed_port_another_one_is_taken_then(serve: Serve) -> None:
 
         with serve(build=build) as service:
             assert service.url == f"http://127.0.0.1:{ports[1]}/v1"
+
+
+@pytest.fixture
+def as_swift(tmp_path: Path) -> Callable[..., Command]:
+    """The fake server's line as one of ms-swift, which the port is waited for."""
+    package = tmp_path / "swift"
+    (package / "cli").mkdir(parents=True)
+    for folder in (package, package / "cli"):
+        (folder / "__init__.py").touch()
+    start = f"import runpy; runpy.run_path({str(SERVER)!r}, run_name='__main__')\n"
+    (package / "cli" / "deploy.py").write_text(start)
+
+    def build(port: int, *flags: str) -> Command:
+        argv = ("--served_model_name", "tiny-sft", "--port", str(port), *flags)
+        return Command((sys.executable, "-m", "swift.cli.deploy", *argv), {"PYTHONPATH": str(tmp_path)})
+
+    return build
+
+
+def test_a_fixed_port_on_which_a_connection_lingers_is_waited_for(
+    serve: Serve, as_swift: Callable[..., Command]
+) -> None:
+    port = free_port()
+    options: dict[str, Any] = {"port": port, "build": lambda port: as_swift(port, "--moves-on")}
+    with socket.socket() as client:
+        with serve(**options):
+            client.connect(("127.0.0.1", port))
+            client.sendall(b"GET /v1/models HTTP/1.1\r\n\r\n")
+            assert b"200" in client.recv(1024)
+        # closed by a reset, or the connection would linger for a minute more
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        closing = threading.Timer(1.5, client.close)
+        closing.start()
+        with serve(**options) as service:
+            assert service.models() == ["tiny-sft"]
+        closing.join()
+
+
+def test_a_server_that_takes_another_port_is_found_at_once_or_asked_again_with_a_free_one(
+    serve: Serve, as_swift: Callable[..., Command]
+) -> None:
+    ports: list[int] = []
+
+    def moved_once(port: int) -> Command:
+        ports.append(port)
+        return as_swift(port, *(("--moved",) if len(ports) == 1 else ()))
+
+    with serve(build=moved_once) as service:
+        assert service.url == f"http://127.0.0.1:{ports[1]}/v1"
+    port = free_port()
+    with (
+        pytest.raises(NotReady, match=rf"on port {port}\n.*\nlast seen: it listens on port {port + 1}"),
+        serve(port=port, build=lambda port: as_swift(port, "--moved")),
+    ):
+        pass
+
+
+def test_who_listens_on_that_port_of_another_address_is_not_in_the_way(serve: Serve) -> None:
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        for last in range(2, 12):  # the system names listeners in any order
+            stack.enter_context(socket.create_server((f"127.0.0.{last}", port)))
+        with serve(port=port) as service:
+            assert service.process
+            assert f"process {service.process.pid} " in who_answers(port)
 
 
 def test_a_dead_service_comes_back_on_its_own_port(serve: Serve, runner: Runner, tmp_path: Path) -> None:

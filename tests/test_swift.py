@@ -118,6 +118,22 @@ def test_way_a_gives_the_adapter_to_an_engine_that_loads_it() -> None:
     assert words(line)["--model"] == "/base"
 
 
+def test_vllm_is_given_room_for_the_rank_of_the_adapter(tmp_path: Path) -> None:
+    row = MODELS["qwen2.5-7b"]
+    training = row.training.model_copy(update={"lora_rank": 48})
+    serving = row.serving.model_copy(update={"engine": "vllm", "way": "adapter"})
+    spec = row.model_copy(update={"training": training, "serving": serving})
+
+    def rank(spec: ModelSpec, adapter: Path | None) -> str | None:
+        line = engines.serve(spec, model="/base", adapter=adapter, served_name="n", port=1)
+        return line.value_of("--max-lora-rank")
+
+    (tmp_path / "adapter_config.json").write_text('{"r": 8, "rank_pattern": {"q_proj": 100}}')
+    assert rank(spec, Path("/lora")) == "64"
+    assert rank(spec.model_copy(update={"adapter": str(tmp_path)}), tmp_path) == "128"
+    assert rank(spec, None) is None
+
+
 def checkpoint(folder: Path, step: int) -> Path:
     made = folder / f"checkpoint-{step}"
     made.mkdir(parents=True)

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +27,12 @@ OPTIONS.add_argument("--slow-start", type=float, default=0, metavar="S", help="l
 OPTIONS.add_argument("--crash", action="store_true", help="end with code 3 instead of listening")
 OPTIONS.add_argument("--die-at", type=int, metavar="K", help="end with code 9 at the K-th completion")
 OPTIONS.add_argument("--once", type=Path, metavar="FILE", help="die only while FILE does not exist; makes it")
+OPTIONS.add_argument("--then", help="the reply once that FILE exists")
+OPTIONS.add_argument("--cut", action="store_true", help="end in the middle of a streamed reply")
+OPTIONS.add_argument(
+    "--moves-on", action="store_true", help="take the next port where one is taken or lingers"
+)
+OPTIONS.add_argument("--moved", action="store_true", help="take the next port")
 OPTIONS.add_argument("--lists", help="list this name instead of the served one")
 OPTIONS.add_argument("--garbage", action="store_true", help="answer completions with text that is no JSON")
 OPTIONS.add_argument("--mute", action="store_true", help="never answer a completion")
@@ -73,7 +81,9 @@ class Handler(BaseHTTPRequestHandler):
             self._send(self._completion(request))
 
     def _completion(self, request: dict[str, Any]) -> dict[str, Any]:
-        message = {"role": "assistant", "content": self.options.reply}
+        died = self.options.once and self.options.once.exists()
+        reply = self.options.then if self.options.then and died else self.options.reply
+        message = {"role": "assistant", "content": reply}
         usage = {"prompt_tokens": self.options.prompt_tokens, "completion_tokens": 4, "total_tokens": 4}
         return {
             "id": "1",
@@ -89,7 +99,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
         self.end_headers()
-        for piece in self.options.reply:
+        for number, piece in enumerate(self.options.reply):
+            if number and self.options.cut:
+                self.wfile.flush()
+                os._exit(9)
+            self.wfile.write(b": ping\n\nevent: message\n")
             chunk = {"model": request["model"], "choices": [{"index": 0, "delta": {"content": piece}}]}
             self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
         self.wfile.write(b"data: [DONE]\n\n")
@@ -109,6 +123,14 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+def bindable(port: int) -> bool:
+    """As ms-swift looks: a connection that lingers counts, too."""
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.bind(("", port))
+        return True
+    return False
+
+
 def main() -> int:
     options, _ = OPTIONS.parse_known_args()
     Handler.options = options
@@ -121,7 +143,10 @@ def main() -> int:
         far = subprocess.Popen([sys.executable, "-c", SLEEPER], start_new_session=True)
         options.deaf.write_text(f"{os.getpid()} {near.pid} {far.pid}")
     time.sleep(options.slow_start)
-    ThreadingHTTPServer(("127.0.0.1", options.port), Handler).serve_forever()
+    port = options.port + options.moved
+    while options.moves_on and not bindable(port):
+        port += 1
+    ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
     return 0
 
 
