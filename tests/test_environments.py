@@ -196,3 +196,14 @@ def test_the_probe_does_not_import_the_modules_beside_it(tmp_path):
     answer = ask(Path(sys.executable), "versions", out=tmp_path / "answer.json")
     assert answer["packages"] == dict(running_environment().versions)
     assert json.loads((tmp_path / "answer.json").read_text()) == answer
+
+
+def test_where_there_is_a_card_make_installs_and_pins_what_the_full_rows_need(monkeypatch):
+    root = Path(__file__).parents[1]
+    monkeypatch.setenv("PATH", f"{root / 'tests/fakes/tools'}{os.pathsep}{os.environ['PATH']}")
+    shown = subprocess.run(
+        ["make", "-n", "-B", "smoke"], capture_output=True, text=True, cwd=root, check=True
+    )
+    assert "dashboard,gpu,swanlab]" in shown.stdout
+    pinned = {line.partition("==")[0] for line in (root / "constraints.txt").read_text().splitlines()}
+    assert {"liger_kernel", "nvidia-ml-py", "swanlab"} <= pinned
