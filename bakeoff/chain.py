@@ -19,7 +19,7 @@ from typing import Any
 
 from bakeoff import engines, environments, gpus, memory, secrecy, swift
 from bakeoff.command import Command
-from bakeoff.errors import CommandFailed, DataError, OutOfMemory, TimeLimit
+from bakeoff.errors import CommandFailed, DataError, OutOfMemory, Stalled, TimeLimit
 from bakeoff.matrix import SHIPPED, Environment, Matrix, ModelSpec, Suite, Training, dataset_argument
 from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions, write_json
 from bakeoff.runner import Runner
@@ -194,10 +194,11 @@ class Chain:
             if resume is None:
                 shutil.rmtree(output, ignore_errors=True)
                 log.unlink(missing_ok=True)
-                write_json(begun, {"identity": identity, "training": training.model_dump()})
+                write_json(begun, {"identity": identity, "training": _mathematics(training)})
             else:
                 told.append(f"continued from {resume.name}")
             command = self.train_command(training, resume)
+            written = log.stat().st_size if log.exists() else 0
             try:
                 with self.leased("train") as placed:
                     process = self.bench.runner.run(
@@ -215,6 +216,10 @@ class Chain:
                 told.append(f"out of memory at batch {training.batch_size}: {str(error).splitlines()[0]}")
                 training = smaller
             except CommandFailed as error:
+                if training.tracker == "swanlab" and (why := _why_untracked(error, log, written)):
+                    told.append(f"{why}: TensorBoard tracks the rest of this training")
+                    training = training.model_copy(update={"tracker": "tensorboard"})
+                    continue
                 attempts += 1
                 self._wait_or_give_up(attempts, error)
                 told.append(f"attempt {attempts} failed: {str(error).splitlines()[0]}")
@@ -534,8 +539,27 @@ def _says(begun: Path, identity: dict[str, Any], training: Training) -> bool:
         told = json.loads(begun.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    wanted = json.loads(json.dumps({"identity": identity, "training": training.model_dump()}, default=str))
+    wanted = json.loads(json.dumps({"identity": identity, "training": _mathematics(training)}, default=str))
     return bool(told == wanted)
+
+
+def _mathematics(training: Training) -> dict[str, Any]:
+    """What decides the weights: who watches the training does not."""
+    return training.model_dump(exclude={"tracker"})
+
+
+def _why_untracked(error: CommandFailed, log: Path, written: int) -> str:
+    """How SwanLab ended a training whose *log* had *written* bytes before it; empty where it did not.
+
+    A silence may be anybody's. It is laid at the tracker's door once, because going on without it costs nothing.
+    """
+    if isinstance(error, Stalled):
+        return "a silence, perhaps SwanLab's"
+    if (error.returncode or 0) <= 0:
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(written, log.stat().st_size - 64 * 1024))
+        return secrecy.redact(swift.why_untracked(file.read().decode("utf-8", "replace")))
 
 
 _PASSING = (

@@ -228,8 +228,13 @@ def _packages(visit: _Visit) -> Iterator[Finding]:
             wanted.append(
                 ("liger-kernel", "fused_loss: false (four times the memory), or install liger-kernel")
             )
-        if _tracks_in_swanlab(visit, row):
-            wanted.append(("swanlab", "tracker: tensorboard, or install swanlab"))
+        if training and _tracks_in_swanlab(visit, row) and training.version("swanlab") is None:
+            yield Finding(
+                "warning",
+                row.name,
+                f"environment {training.name!r} has no swanlab: TensorBoard tracks instead",
+                "install swanlab, or say tracker: tensorboard",
+            )
         for package, remedy in wanted if training else ():
             if training and training.version(package) is None:
                 yield Finding("error", row.name, f"needs {package} in environment {training.name!r}", remedy)

@@ -69,8 +69,13 @@ class Training(_Part):
     data_workers: int = Field(0, ge=0)
     plugins: Names = Field((), description="files of bakeoff/plugins that speed a GPU row up, without .py")
     seed: int = 42
-    tracker: Literal["none", "tensorboard", "swanlab"] = "tensorboard"
-    tracker_mode: Literal["cloud", "local", "offline"] = "cloud"
+    tracker: Literal["none", "tensorboard", "swanlab"] = Field(
+        "tensorboard", description="where SwanLab cannot be used, TensorBoard tracks the training"
+    )
+    tracker_mode: Literal["cloud", "local", "offline"] = Field(
+        "cloud",
+        description="SwanLab's; offline: kept in swanlog/ for 'swanlab sync'; local: for its own dashboard",
+    )
     tracker_project: str = "multi-model-psychology"
     extra: dict[str, Scalar] = Field({}, description="further flags of swift sft, without the dashes")
 

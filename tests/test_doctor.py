@@ -168,7 +168,7 @@ EXPECTED = (
     ("error", "flash", "has no flash attention"),
     ("error", "flash", "needs flash-attn in environment 'bare'"),
     ("error", "served", "needs liger-kernel in environment 'bare'"),
-    ("error", "served", "needs swanlab in environment 'bare'"),
+    ("warning", "served", "environment 'bare' has no swanlab: TensorBoard tracks instead"),
     ("error", "served", "is served by vllm"),
     ("warning", "GPU 0", "are taken by other processes"),
     ("warning", "remote", "GiB of device memory; the freest card has 30"),

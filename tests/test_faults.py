@@ -270,6 +270,42 @@ def test_a_training_that_had_stepped_down_continues_there_after_a_kill(
     assert len(house.steps()) - before == STEPS - 8
 
 
+@pytest.mark.parametrize(
+    ("faults", "told"),
+    [("sft:untracked@7", "swanlab.exceptions.AuthenticationError"), ("sft:hang@7", "a silence")],
+)
+def test_a_tracker_that_is_away_stops_no_training_and_costs_no_step(
+    house: House, undisturbed: dict[str, str], faults: str, told: str
+) -> None:
+    house.row = {"training": {**TRAINING, "tracker": "swanlab"}}
+    house.break_(faults)
+    assert house.result() == undisturbed
+    assert house.steps() == list(range(1, STEPS + 1))
+    with house.run() as chain:
+        (first, second) = chain.train().record.facts["attempts"]  # type: ignore[union-attr]
+    assert first.startswith(told)
+    assert first.endswith("TensorBoard tracks the rest of this training")
+    assert second == "continued from checkpoint-6"
+
+
+def test_a_training_whose_tracker_was_away_is_taken_up_after_a_kill(
+    house: House, undisturbed: dict[str, str]
+) -> None:
+    house.row = {"training": {**TRAINING, "tracker": "swanlab"}}
+    house.break_("sft:untracked@5,sft:kill@9")
+    with pytest.raises(CommandFailed, match="signal 9"):
+        house.result()
+    assert house.result() == undisturbed
+    assert house.steps() == list(range(1, STEPS + 1))
+
+
+def test_a_failure_that_is_not_the_trackers_is_not_laid_at_its_door(house: House) -> None:
+    house.row = {"training": {**TRAINING, "tracker": "swanlab"}}
+    house.break_("sft:crash@3")
+    with pytest.raises(CommandFailed, match="failed on purpose"):
+        house.result()
+
+
 # -- what was whole is found corrupt ----------------------------------------------------------------------------------
 
 
