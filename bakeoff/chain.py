@@ -19,7 +19,8 @@ from typing import Any
 
 from bakeoff import engines, environments, gpus, memory, secrecy, swift
 from bakeoff.command import Command
-from bakeoff.errors import CommandFailed, DataError, OutOfMemory, Stalled, TimeLimit
+from bakeoff.errors import CommandFailed, DataError, OutOfMemory, Stalled, TimeLimit, ToolError
+from bakeoff.installed import why_refused
 from bakeoff.matrix import SHIPPED, Environment, Matrix, ModelSpec, Suite, Training, dataset_argument
 from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions, write_json
 from bakeoff.runner import Runner
@@ -184,6 +185,8 @@ class Chain:
         return {"train": flags_of(command)}
 
     def _train(self, output: Path, identity: dict[str, Any]) -> Done:
+        self.check("train", self.train_command())
+        self.check("train", self.export_command())
         begun = output.parent / "begun.json"
         log = output.parent / "stage.log"
         told: list[str] = []
@@ -312,10 +315,15 @@ class Chain:
                 "versions": self._versions("train"),
                 "inputs": {"base": self.base().fingerprint, "adapter": trained.fingerprint},
             },
-            work=lambda output: self._run("export", self.export_command(output), output),
+            work=self._export,
             why_broken=swift.why_weights_broken,
         )
         return self._keep("export", Artifact(record.output, self._content(record.output), record))
+
+    def _export(self, output: Path) -> Done:
+        command = self.export_command(output)
+        self.check("train", command)
+        return self._run("export", command, output)
 
     def _export_recipe(self) -> dict[str, Any]:
         command = swift.export(
@@ -476,6 +484,27 @@ class Chain:
     def prepare(self, role: str) -> None:
         """Build the environment of *role*, unless it is there."""
         environments.ensure_environment(self._environment(role), self.bench.workspace.environments)
+
+    def check(self, role: str, command: Command) -> None:
+        """Hold *command* against the tools found in the environment of *role*, as far as they have been asked.
+
+        The running environment is asked by the doctor; one that was built meanwhile is asked now.
+
+        Raises:
+            ToolError: they would refuse it; names the nearest word that they know.
+        """
+        environment, workspace = self._environment(role), self.bench.workspace
+        there = environments.built(environment, workspace.environments)
+        if there is None:
+            return
+        refused = why_refused(
+            command, there, workspace.cache, ask_now=not environments.is_running(environment)
+        )
+        if refused:
+            raise ToolError(
+                f"{self.spec.name}: {'; '.join(refused)}. Change it in the row, or name another environment "
+                f"for {role!r}. The line: {command}"
+            )
 
     def python_of(self, role: str) -> str:
         """The interpreter of *role*, also where its environment is yet to be built."""

@@ -53,6 +53,7 @@ class Deployment:
             reach(service)
         else:
             chain.prepare("serve")
+            chain.check("serve", chain.serve_command(self.variant, 0))
             chain.served(self.variant)
             shown = self.parity()
             try:

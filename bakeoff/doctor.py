@@ -5,23 +5,29 @@ Nothing is started, loaded or downloaded; what was asked of installed tools befo
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from bakeoff import comparability, memory, swift
+from bakeoff.chain import Bench
 from bakeoff.command import Command
 from bakeoff.dataset_health import Health, check_dataset
-from bakeoff.environments import PythonEnvironment, built, is_running
+from bakeoff.environments import PythonEnvironment, ask, built, is_running
 from bakeoff.errors import BakeoffError, DataError
 from bakeoff.gpus import cards
-from bakeoff.installed import Installed, check_command, installed, nearest
+from bakeoff.installed import Asking, Installed, check_command, installed, nearest
 from bakeoff.matrix import Matrix, ModelSpec, dataset_argument
+from bakeoff.provenance import write_json
+from bakeoff.runner import Runner
 from bakeoff.workspace import Workspace
 
 Level = Literal["error", "warning", "note"]
@@ -47,6 +53,8 @@ class Finding:
     """Rows, suite or part of the machine."""
     what: str
     remedy: str
+    rows: tuple[str, ...] = ()
+    """The rows that would fail of it; none where it is of the machine or of the comparison."""
 
     def __str__(self) -> str:
         return f"{self.level}: {self.place}: {self.what}\n    -> {self.remedy}"
@@ -61,6 +69,7 @@ class _Visit:
     workspace: Workspace
     data_dir: Path | None
     environ: Mapping[str, str]
+    asking: Asking | None = None
     environments: dict[str, PythonEnvironment] = field(default_factory=dict)
     tools: dict[str, Installed] = field(default_factory=dict)
 
@@ -70,6 +79,10 @@ class _Visit:
     def installed(self, row: ModelSpec, role: str) -> Installed | None:
         return self.tools.get(getattr(row.environment, role))
 
+    def users(self, name: str) -> tuple[str, ...]:
+        """The rows whose commands run in environment *name*."""
+        return tuple(row.name for row in self.rows if not row.url and name in dict(row.environment).values())
+
 
 def findings(
     rows: Sequence[ModelSpec],
@@ -78,27 +91,69 @@ def findings(
     *,
     data_dir: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    asking: Asking | None = None,
 ) -> list[Finding]:
     """Everything that would go wrong for *rows* of *matrix* on this machine, errors first.
 
     Args:
         data_dir: evaluation data of the user, see :class:`~bakeoff.matrix.Suite`.
         environ: the environment variables of the run; None: this process's.
+        asking: see :func:`~bakeoff.installed.installed`.
     """
-    visit = _Visit(rows, matrix, workspace, data_dir, os.environ if environ is None else environ)
+    visit = _Visit(rows, matrix, workspace, data_dir, os.environ if environ is None else environ, asking)
     found = [one for check in _CHECKS for one in check(visit)]
-    return sorted(_merged(found), key=lambda one: _LEVELS.index(one.level))
+    return sorted(_merged(found, [row.name for row in rows]), key=lambda one: _LEVELS.index(one.level))
 
 
-def _merged(found: Sequence[Finding]) -> list[Finding]:
+def _merged(found: Sequence[Finding], rows: Sequence[str]) -> list[Finding]:
     """*found* with what several rows share said once, under all their names."""
-    places: dict[tuple[Level, str, str], list[str]] = {}
+    alike: dict[tuple[Level, str, str], list[Finding]] = {}
     for one in found:
-        places.setdefault((one.level, one.what, one.remedy), []).append(one.place)
+        alike.setdefault((one.level, one.what, one.remedy), []).append(one)
     return [
-        Finding(level, ", ".join(dict.fromkeys(names)), what, remedy)
-        for (level, what, remedy), names in places.items()
+        Finding(
+            level,
+            ", ".join(dict.fromkeys(one.place for one in same)),
+            what,
+            remedy,
+            tuple(row for row in rows if any(row == one.place or row in one.rows for one in same)),
+        )
+        for (level, what, remedy), same in alike.items()
     ]
+
+
+def before_run(rows: Sequence[str], bench: Bench, run: Path) -> dict[str, str]:
+    """Why rows must not begin, by row; every finding is told to the timeline.
+
+    Args:
+        rows: names of the rows that are going to run.
+        run: folder of the run; the processes that share it look once.
+    """
+    kept = run / "doctor.json"
+    with bench.stages.lock(run):
+        if not kept.exists():
+            specs = [bench.matrix.models[name] for name in rows]
+            asking = partial(_asking, bench.runner, run / "doctor.log")
+            found = findings(specs, bench.matrix, bench.workspace, data_dir=bench.data_dir, asking=asking)
+            for one in found:
+                bench.stages.timeline.tell("finding", **asdict(one))
+            write_json(kept, [asdict(one) for one in found if one.level == "error"])
+        errors = [Finding(**one) for one in json.loads(kept.read_text(encoding="utf-8"))]
+    told = {name: [str(one) for one in errors if name in one.rows] for name in rows}
+    return {
+        name: f"{name} does not begin: the doctor found (pytest --doctor)\n" + "\n".join(lines)
+        for name, lines in told.items()
+        if lines
+    }
+
+
+def _asking(runner: Runner, log: Path, environment: PythonEnvironment, out: Path) -> None:
+    """Ask by the runner, whose keeper has imported ms-swift: the run needs it anyway."""
+    if environment.python == Path(sys.executable):
+        argv = (sys.executable, "-m", "bakeoff.probe", "installed", str(out))
+        runner.run(Command(argv, {"CUDA_VISIBLE_DEVICES": ""}), log, timeout_s=300, stall_s=300)
+    else:
+        ask(environment.python, "installed", out=out)
 
 
 def _environments(visit: _Visit) -> Iterator[Finding]:
@@ -116,12 +171,18 @@ def _environments(visit: _Visit) -> Iterator[Finding]:
         visit.environments[name] = there
         if there.version("ms-swift") is not None:
             try:
-                visit.tools[name] = installed(there, visit.workspace.cache)
+                visit.tools[name] = installed(there, visit.workspace.cache, visit.asking)
             except BakeoffError as error:
                 again = (
                     "repair it with pip" if is_running(environment) else f"remove {there.python.parents[2]}"
                 )
-                yield Finding("error", f"environments.{name}", str(error), f"{again}, then try again")
+                yield Finding(
+                    "error",
+                    f"environments.{name}",
+                    str(error),
+                    f"{again}, then try again",
+                    visit.users(name),
+                )
 
 
 def _tools(visit: _Visit) -> Iterator[Finding]:
@@ -316,13 +377,20 @@ def _datasets(visit: _Visit) -> Iterator[Finding]:
         path = Path(dataset_argument(dataset))
         if path.is_file():
             try:
-                yield from _unhealthy(dataset, check_dataset(path, max_length=length), length)
+                for one in _unhealthy(dataset, check_dataset(path, max_length=length), length):
+                    yield replace(one, rows=tuple(users[dataset]))
             except DataError as error:
                 what, _, remedy = str(error).rpartition("; ")
-                yield Finding("error", f"dataset {dataset}", what or str(error), remedy)
+                yield Finding(
+                    "error", f"dataset {dataset}", what or str(error), remedy, tuple(users[dataset])
+                )
         elif path.is_absolute():
             yield Finding(
-                "error", f"dataset {dataset}", "there is no such file", "give an existing path, or a hub id"
+                "error",
+                f"dataset {dataset}",
+                "there is no such file",
+                "give an existing path, or a hub id",
+                tuple(users[dataset]),
             )
         elif any(visit.environ.get(name) in ("1", "true", "True") for name in _OFFLINE):
             yield Finding(
@@ -330,6 +398,7 @@ def _datasets(visit: _Visit) -> Iterator[Finding]:
                 f"dataset {dataset}",
                 "comes from the hub, and an offline variable is set",
                 f"unset {', '.join(n for n in _OFFLINE if visit.environ.get(n))}, or give a local file as dataset",
+                tuple(users[dataset]),
             )
 
 
@@ -395,6 +464,7 @@ def _network(visit: _Visit) -> Iterator[Finding]:
             "export NO_PROXY=127.0.0.1,localhost,::1 no_proxy=127.0.0.1,localhost,::1",
         )
     for port in dict.fromkeys(row.serving.port for row in visit.rows if row.serving.port and not row.url):
+        users = tuple(row.name for row in visit.rows if row.serving.port == port and not row.url)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -405,6 +475,7 @@ def _network(visit: _Visit) -> Iterator[Finding]:
                     f"port {port}",
                     f"cannot be used: {error.strerror}; whoever answers there would be scored under our name",
                     "end that program, or remove serving.port: a free one is taken",
+                    users,
                 )
 
 
@@ -492,4 +563,4 @@ _CHECKS: tuple[Callable[[_Visit], Iterator[Finding]], ...] = (
     _comparability,
 )
 
-__all__ = ["Finding", "Level", "differences", "findings"]
+__all__ = ["Finding", "Level", "before_run", "differences", "findings"]

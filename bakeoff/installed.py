@@ -10,10 +10,12 @@ import ast
 import difflib
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bakeoff.command import Command
 from bakeoff.environments import PROBE, PythonEnvironment, ask
@@ -40,8 +42,15 @@ class Installed:
         return self.models.get(model.rstrip("/").rsplit("/", 1)[-1].lower())
 
 
-def installed(environment: PythonEnvironment, store: Path) -> Installed:
+Asking = Callable[[PythonEnvironment, Path], Any]
+"""Has an environment's interpreter answer the question ``installed`` of ``probe.py`` into a file."""
+
+
+def installed(environment: PythonEnvironment, store: Path, asking: Asking | None = None) -> Installed:
     """What the ms-swift of *environment* accepts; kept under *store* until that ms-swift changes.
+
+    Args:
+        asking: how to ask it, where nothing is kept; None: in a process of its own.
 
     Raises:
         ToolError: the environment has no ms-swift.
@@ -56,8 +65,13 @@ def installed(environment: PythonEnvironment, store: Path) -> Installed:
                 f"environment {environment.name!r} ({environment.python}) has no ms-swift: add a version of it to "
                 f"environments.{environment.name}.requirements, or let the row use another environment"
             ) from None
-        answer = path.with_suffix(".part")
-        raw = ask(environment.python, "installed", out=answer)
+        answer = path.with_suffix(f".{os.getpid()}")
+        if asking:
+            answer.parent.mkdir(parents=True, exist_ok=True)
+            asking(environment, answer)
+            raw = json.loads(answer.read_text(encoding="utf-8"))
+        else:
+            raw = ask(environment.python, "installed", out=answer)
         answer.replace(path)
     return Installed(
         str(environment.python),
@@ -182,6 +196,19 @@ def check_command(command: Command, found: Installed) -> list[str]:
                     f"{where}: --{whole[0]} {value} is not known" + (f"; is it {meant}?" if meant else "")
                 )
     return complaints
+
+
+def why_refused(command: Command, environment: PythonEnvironment, store: Path, *, ask_now: bool) -> list[str]:
+    """What the tools of *environment* would refuse in *command*; see :func:`check_command`.
+
+    Args:
+        store: keeps what they answered.
+        ask_now: ask them where nothing is kept; else nothing is refused.
+    """
+    if not (command.module or "").startswith("swift.cli."):
+        return []
+    known = ask_now or cache_file(environment, store).exists()
+    return check_command(command, installed(environment, store)) if known else []
 
 
 def _options(argv: tuple[str, ...]) -> list[tuple[str, list[str]]]:

@@ -13,12 +13,12 @@ from bakeoff.dataset_health import check_dataset, dialogue, estimated_tokens
 from bakeoff.doctor import Finding, findings
 from bakeoff.environments import built, digest, running_environment
 from bakeoff.errors import DataError
-from bakeoff.installed import cache_file, installed
+from bakeoff.installed import installed
 from bakeoff.matrix import Environment, Matrix, load_matrix, parse_matrix
 from bakeoff.workspace import Workspace
+from tests.chains import STORE, plant_tools
 
 ROOT = Path(__file__).parents[1]
-STORE = Path(os.environ.get("BAKEOFF_STORE", ROOT / "store"))
 DATA = Path(os.environ.get("BAKEOFF_TEST_DATA", ROOT.parent / "shared" / "data"))
 HEALTHY = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 
@@ -31,12 +31,7 @@ def write_rows(path: Path, *rows: dict[str, Any]) -> str:
 @pytest.fixture
 def workspace(tmp_path) -> Workspace:
     """A fresh store that knows already what the running environment accepts."""
-    environment = running_environment()
-    installed(environment, STORE / "cache")
-    kept = cache_file(environment, STORE / "cache")
-    own = tmp_path / "store" / "cache" / "installed"
-    own.mkdir(parents=True)
-    (own / kept.name).write_bytes(kept.read_bytes())
+    plant_tools(tmp_path / "store")
     return Workspace(tmp_path / "store")
 
 

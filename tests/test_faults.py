@@ -35,7 +35,7 @@ from bakeoff.runner import Runner, end_orphans
 from bakeoff.service import free_port, who_answers
 from bakeoff.stages import Record, Stages, Timeline
 from bakeoff.workspace import Workspace
-from tests.chains import matrix_with
+from tests.chains import matrix_with, plant_base, plant_tools
 from tests.fakes.service import serving as asked_service
 
 ROOT = Path(__file__).parents[1]
@@ -72,10 +72,7 @@ class House:
     def __post_init__(self) -> None:
         base = self.root / "base"
         if not base.exists():
-            base.mkdir(parents=True)
-            (base / "config.json").write_text('{"model_type": "llama"}')
-            header = b'{"w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}'
-            (base / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"base")
+            plant_base(base)
         (self.root / "once").mkdir(exist_ok=True)
         for name, value in {
             "PYTHONPATH": f"{TOOLS}{os.pathsep}{ROOT}",
@@ -455,6 +452,8 @@ class RealRun:
         kept = {k: v for k, v in row.items() if k not in ("name", "needs", "environment") and v != ()}
         matrix = self.house.root / "matrix.json"  # which is YAML, too
         matrix.write_text(json.dumps({"models": {"tiny": {**kept, "suites": []}}}))
+        if not (self.house.store / "cache").exists():
+            plant_tools(self.house.store)
         argv = ["-m", "pytest", "-p", "no:cacheprovider", "--cold", "benchmarks/", "-m", "train or export"]
         argv += [
             "--store",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -10,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.chains import plant_base, plant_tools
+
+ROOT = Path(__file__).parents[1]
+TOOLS = Path(__file__).parent / "fakes" / "tools"
 PytestRun = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -173,3 +178,41 @@ def test_markers_are_registered_and_documented(run_pytest: PytestRun) -> None:
 def test_schema_is_json() -> None:
     path = Path(__file__).parents[1] / "docs" / "model_matrix.schema.json"
     assert "models" in json.loads(path.read_text(encoding="utf-8"))["properties"]
+
+
+TYPO = """
+defaults:
+  group: smoke
+  model: BASE
+  model_type: llama
+  template: llama3
+  dataset: ["shipped:facts_train.jsonl"]
+  training: {tracker: none, max_steps: 2}
+  suites: [exam]
+models:
+  typo: {training: {extra: {lerning_rate: 1}}}
+  sound: {}
+suites:
+  exam: {benchmark: facts_exam, data: 'shipped:facts_exam', hub: false}
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_a_row_whose_flags_ms_swift_would_refuse_begins_no_stage_while_the_others_run(
+    run_pytest: PytestRun, tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    plant_tools(tmp_path / "store")
+    base = plant_base(tmp_path / "base")
+    matrix = tmp_path / "matrix.yaml"
+    matrix.write_text(TYPO.replace("BASE", str(base)))
+    fakes = f"{TOOLS}{os.pathsep}{ROOT}"
+    options = ("--matrix", str(matrix), "--cold", "-k", "typo or train", *workers)
+    done = run_pytest("benchmarks/", *options, PYTHONPATH=fakes)
+    told = "--lerning_rate is not known to ms-swift 4.6.0\n    -> use --learning_rate"
+    assert f"typo does not begin: the doctor found (pytest --doctor)\nerror: typo: {told}" in done.stdout
+    assert done.returncode == 1
+    assert done.stdout.count("error: typo: --lerning_rate is not known to ms-swift 4.6.0 -> use") == 1
+    timeline = next((tmp_path / "store" / "runs").glob("*/events.jsonl")).read_text(encoding="utf-8")
+    events = [json.loads(line) for line in timeline.splitlines()]
+    assert {one["model"] for one in events if one["event"] == "started"} == {"sound"}
+    assert [one["outcome"] for one in events if one.get("stage") == "train" and "outcome" in one] == ["ran"]
