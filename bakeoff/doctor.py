@@ -211,6 +211,7 @@ def _tools(visit: _Visit) -> Iterator[Finding]:
             ]
             yield from _refused(row, lines, tools)
             recognised = tools.recognised(base)
+            yield from _unlike(row, lines[0], tools)
             if not row.tiny and (not row.model_type or not row.template) and not recognised:
                 yield Finding(
                     "error",
@@ -222,6 +223,34 @@ def _tools(visit: _Visit) -> Iterator[Finding]:
         if tools and row.serving.engine == "transformers":
             line = swift.deploy(row, model=base, served_name=row.name, port=8000, version=tools.swift)
             yield from _refused(row, [line], tools)
+
+
+_TEMPLATE_INSTEAD = {"llama3_2": "llama3"}
+"""Templates that a row may take instead of the one ms-swift would: the same words without the day's date."""
+
+
+def _unlike(row: ModelSpec, line: Command, tools: Installed) -> Iterator[Finding]:
+    """Where the row says something else than ms-swift knows of a model of that name."""
+    recognised = tools.recognised(row.model or "")
+    if not recognised:
+        return
+    model_type, template = recognised
+    said, spoken = line.value_of("--model_type"), line.value_of("--template")
+    if said in tools.model_types and said != model_type:
+        yield Finding(
+            "error",
+            row.name,
+            f"model_type {said}, but ms-swift {tools.swift} loads {row.model} as {model_type}",
+            f"model_type: {model_type}, or leave it out",
+        )
+    if spoken in tools.templates and spoken not in (template, _TEMPLATE_INSTEAD.get(template)):
+        yield Finding(
+            "warning",
+            row.name,
+            f"template {spoken}, but {row.model} was made with {template}: it would be trained and asked in a "
+            "prompt format that is not its own",
+            f"template: {template}, or leave it out",
+        )
 
 
 def _refused(row: ModelSpec, lines: Sequence[Command], tools: Installed) -> Iterator[Finding]:
@@ -310,6 +339,10 @@ def _packages(visit: _Visit) -> Iterator[Finding]:
             )
 
 
+_OFF = 1.25
+"""An estimate of memory may be off by a quarter, and must not stop what may fit."""
+
+
 def _devices(visit: _Visit) -> Iterator[Finding]:
     found = cards() if any(not row.on_cpu for row in visit.rows) else []
     for card in found:
@@ -333,6 +366,7 @@ def _devices(visit: _Visit) -> Iterator[Finding]:
             continue
         shape = memory.shape_of(row.model or row.weights or "")
         best = max(card.free_gib for card in found)
+        whole = max(card.total_gib for card in found)
         if shape is None:
             continue
         fusible = row.model_type not in REMOTE_CODE
@@ -340,14 +374,18 @@ def _devices(visit: _Visit) -> Iterator[Finding]:
         need = memory.training_gib(shape, training) if row.trains else memory.serving_gib(shape, row)
         if need > best:
             rungs = memory.ladder(training, fused_loss=fusible)
-            fits = row.trains and any(memory.training_gib(shape, rung) <= best for rung in rungs)
+            least = min((memory.training_gib(shape, rung) for rung in rungs if row.trains), default=need)
+            if least <= best:
+                remedy = "nothing: after an out-of-memory it steps down with the same effective batch (docs/matrix.md)"
+            elif least <= whole:
+                remedy = "end what else runs on the card (nvidia-smi shows it)"
+            else:
+                remedy = "a larger card, a smaller training.max_length, or a smaller model"
             yield Finding(
-                "warning" if fits else "error",
+                "error" if least > _OFF * whole else "warning",
                 row.name,
                 f"needs about {need:.0f} GiB of device memory; the freest card has {best:.0f}",
-                "nothing: after an out-of-memory it steps down with the same effective batch (docs/matrix.md)"
-                if fits
-                else "a larger card, a smaller training.max_length, or a smaller model",
+                remedy,
             )
 
 
@@ -364,6 +402,43 @@ def _disk(visit: _Visit) -> Iterator[Finding]:
             f"{folder} has {free:.0f} free",
             "a larger disk with --store, fewer rows at a time (-k), or training.save_total_limit: 1",
         )
+
+
+def _models(visit: _Visit) -> Iterator[Finding]:
+    for row in visit.rows:
+        for key in ("model", "adapter", "weights"):
+            place = getattr(row, key)
+            local = place and (key != "model" or place.startswith(("/", ".", "~")))
+            if local and not Path(place).expanduser().is_dir():
+                yield Finding(
+                    "error",
+                    row.name,
+                    f"{key}: there is no folder {place}",
+                    "give an existing folder" + (", or a hub id owner/name" if key == "model" else ""),
+                )
+        hub = row.model if row.model and not (row.tiny or row.model.startswith(("/", ".", "~"))) else ""
+        if hub and not Path(hub).is_dir() and _offline(visit) and not _cached(visit, "model", hub):
+            yield Finding(
+                "error",
+                row.name,
+                f"its model comes from the hub, {_offline(visit)} is set, and no cache has it",
+                f"unset {_offline(visit)}, or give a folder as model",
+            )
+
+
+def _offline(visit: _Visit) -> str:
+    """The variables that keep the hubs' clients from asking; empty where none is set."""
+    return " and ".join(name for name in _OFFLINE if visit.environ.get(name) in ("1", "true", "True"))
+
+
+def _cached(visit: _Visit, kind: str, hub_id: str) -> bool:
+    """Whether a hub's cache on this machine holds something of *hub_id*."""
+    environ, home = visit.environ, Path.home() / ".cache"
+    hf = Path(environ.get("HF_HUB_CACHE") or f"{environ.get('HF_HOME') or home / 'huggingface'}/hub")
+    modelscope = Path(environ.get("MODELSCOPE_CACHE") or home / "modelscope")
+    name = f"{kind}s/{hub_id}"
+    places = (hf / name.replace("/", "--"), modelscope / name, modelscope / "hub" / name)
+    return any(place.is_dir() for place in places)
 
 
 def _datasets(visit: _Visit) -> Iterator[Finding]:
@@ -392,12 +467,12 @@ def _datasets(visit: _Visit) -> Iterator[Finding]:
                 "give an existing path, or a hub id",
                 tuple(users[dataset]),
             )
-        elif any(visit.environ.get(name) in ("1", "true", "True") for name in _OFFLINE):
+        elif _offline(visit) and not _cached(visit, "dataset", dataset):
             yield Finding(
                 "error",
                 f"dataset {dataset}",
-                "comes from the hub, and an offline variable is set",
-                f"unset {', '.join(n for n in _OFFLINE if visit.environ.get(n))}, or give a local file as dataset",
+                f"comes from the hub, {_offline(visit)} is set, and no cache has it",
+                f"unset {_offline(visit)}, or give a local file as dataset",
                 tuple(users[dataset]),
             )
 
@@ -445,7 +520,15 @@ def _suites(visit: _Visit) -> Iterator[Finding]:
             what, _, remedy = why.removeprefix(f"{name}: ").partition("; ")
             yield Finding("warning", f"suites.{name}", f"{what}: it is skipped", remedy or "give --data-dir")
             continue
-        for complaint in check_suite(suite, suite.folder(visit.data_dir)):
+        complaints = check_suite(suite, folder := suite.folder(visit.data_dir))
+        if folder is None and not complaints and _offline(visit):
+            yield Finding(
+                "warning",
+                f"suites.{name}",
+                f"comes from the hub, and {_offline(visit)} is set: it runs only where a cache has it",
+                f"its folder under --data-dir (docs/suites.md), or unset {_offline(visit)}",
+            )
+        for complaint in complaints:
             place, _, what = complaint.partition(": ")
             what, _, remedy = what.partition("; ")
             yield Finding("error", place, what, remedy or "change it in the matrix")
@@ -555,6 +638,7 @@ _CHECKS: tuple[Callable[[_Visit], Iterator[Finding]], ...] = (
     _packages,
     _devices,
     _disk,
+    _models,
     _datasets,
     _suites,
     _network,
