@@ -483,7 +483,13 @@ class Chain:
 
     def prepare(self, role: str) -> None:
         """Build the environment of *role*, unless it is there."""
-        environments.ensure_environment(self._environment(role), self.bench.workspace.environments)
+        environment, timeline = self._environment(role), self.bench.stages.timeline
+
+        def tell(how_far: str) -> None:
+            place = f"environment {environment.name}"
+            timeline.tell("progress", stage=place, model=self.spec.name, how_far=how_far)
+
+        environments.ensure_environment(environment, self.bench.workspace.environments, tell)
 
     def check(self, role: str, command: Command) -> None:
         """Hold *command* against the tools found in the environment of *role*, as far as they have been asked.
@@ -527,7 +533,7 @@ class Chain:
         """*command* with what the environment of *role* adds; another environment must not see our packages."""
         environment = self._environment(role)
         if environments.is_running(environment):
-            return command
+            return replace(command, env={**command.env, **environment.env})
         return Command(command.argv, {**command.env, "PYTHONPATH": "", **environment.env}, command.cwd)
 
     def named(self, path: str) -> str:
@@ -615,13 +621,18 @@ def select_suites(matrix: Matrix, spec: ModelSpec, data_dir: Path | None) -> Seq
     return [(suite, suite.why_no_data(data_dir)) for suite in matrix.suites_of(spec)]
 
 
-def why_unmet(spec: ModelSpec) -> str:
-    """Why this machine cannot run *spec*, in words; empty where it can."""
+def why_unmet(spec: ModelSpec, matrix: Matrix) -> str:
+    """Why this machine cannot run *spec* of *matrix*, in words; empty where it can.
+
+    Packages are looked for in the running environment, unless the row has others for everything: what is in those
+    their requirements say.
+    """
     from importlib.util import find_spec
 
     from bakeoff.gpus import cards
 
-    for package in spec.needs.packages:
+    here = any(environments.is_running(matrix.environments[name]) for _, name in spec.environment)
+    for package in spec.needs.packages if here else ():
         if find_spec(package) is None:
             return f"needs the package {package}, which is not installed"
     wanted = spec.needs.gpu_memory_gib

@@ -17,14 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from bakeoff import comparability, memory, swift
+from bakeoff import comparability, engines, memory, swift
 from bakeoff.chain import Bench
 from bakeoff.command import Command
 from bakeoff.dataset_health import Health, check_dataset
 from bakeoff.environments import PythonEnvironment, ask, built, is_running
 from bakeoff.errors import BakeoffError, DataError
 from bakeoff.gpus import cards
-from bakeoff.installed import Asking, Installed, check_command, installed, nearest
+from bakeoff.installed import Asking, Installed, check_command, installed, nearest, why_refused
 from bakeoff.matrix import Matrix, ModelSpec, dataset_argument
 from bakeoff.provenance import write_json
 from bakeoff.runner import Runner
@@ -219,6 +219,11 @@ def _tools(visit: _Visit) -> Iterator[Finding]:
                     f"ms-swift {tools.swift} cannot tell the model type of {base!r} by its name",
                     "give model_type and template; docs/matrix.md lists those of the guide's models",
                 )
+        served = visit.environment(row, "serve")
+        if served and row.serving.engine != "transformers":
+            line = engines.serve(row, model=base, served_name=row.name, port=8000)
+            refused = why_refused(line, served, visit.workspace.cache, ask_now=True)
+            yield from _told(row, refused, f"{row.serving.engine} {served.version(row.serving.engine)}")
         tools = visit.installed(row, "serve")
         if tools and row.serving.engine == "transformers":
             line = swift.deploy(row, model=base, served_name=row.name, port=8000, version=tools.swift)
@@ -254,19 +259,17 @@ def _unlike(row: ModelSpec, line: Command, tools: Installed) -> Iterator[Finding
 
 
 def _refused(row: ModelSpec, lines: Sequence[Command], tools: Installed) -> Iterator[Finding]:
-    said: set[str] = set()
-    for line in lines:
-        for complaint in check_command(line, tools):
-            what = complaint.partition(": ")[2]
-            if what not in said:  # model type and template stand in every line
-                said.add(what)
-                near = re.search(r"is it (\S+)\?$", what)
-                remedy = (
-                    f"use {near[1]}" if near else "remove it, or name an environment whose ms-swift has it"
-                )
-                yield Finding(
-                    "error", row.name, f"{what.partition(';')[0]} to ms-swift {tools.swift}", remedy
-                )
+    refused = [one for line in lines for one in check_command(line, tools)]
+    yield from _told(row, refused, f"ms-swift {tools.swift}")
+
+
+def _told(row: ModelSpec, refused: Sequence[str], tool: str) -> Iterator[Finding]:
+    for what in dict.fromkeys(one.partition(": ")[2] for one in refused):  # a model type stands in every line
+        near = re.search(r"is it (\S+)\?$", what)
+        remedy = (
+            f"use {near[1]}" if near else f"remove it, or name an environment whose {tool.split()[0]} has it"
+        )
+        yield Finding("error", row.name, f"{what.partition(';')[0]} to {tool}", remedy)
 
 
 def _remote_code(visit: _Visit) -> Iterator[Finding]:

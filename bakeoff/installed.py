@@ -19,7 +19,7 @@ from typing import Any
 
 from bakeoff.command import Command
 from bakeoff.environments import PROBE, PythonEnvironment, ask
-from bakeoff.errors import ToolError
+from bakeoff.errors import EnvironmentFailed, ToolError
 
 
 @dataclass(frozen=True)
@@ -178,17 +178,19 @@ def check_command(command: Command, found: Installed) -> list[str]:
     if not stage or stage[1] not in found.flags:
         return []
     where = f"swift {stage[1]} of ms-swift {found.swift}"
-    flags = found.flags[stage[1]]
+    known = {"model_type": list(found.model_types), "template": list(found.templates)}
+    return _complaints(where, command.argv[3:], {**found.flags[stage[1]], **known})
+
+
+def _complaints(where: str, argv: tuple[str, ...], flags: Mapping[str, list[str] | None]) -> list[str]:
     complaints = []
-    for flag, values in _options(command.argv[3:]):
+    for flag, values in _options(argv):
         whole = [flag] if flag in flags else [one for one in flags if one.startswith(flag)]
         if len(whole) != 1:
             meant = nearest(flag, flags)
             complaints.append(f"{where}: --{flag} is not known" + (f"; is it --{meant}?" if meant else ""))
             continue
-        known = {"model_type": list(found.model_types), "template": list(found.templates)}.get(
-            whole[0], flags[whole[0]]
-        )
+        known = flags[whole[0]]
         for value in values:
             if known and value not in known:
                 meant = nearest(value, known)
@@ -205,10 +207,46 @@ def why_refused(command: Command, environment: PythonEnvironment, store: Path, *
         store: keeps what they answered.
         ask_now: ask them where nothing is kept; else nothing is refused.
     """
+    if command.module in ENGINES:
+        return _refused_by_engine(command, environment, store, ask_now)
     if not (command.module or "").startswith("swift.cli."):
         return []
     known = ask_now or cache_file(environment, store).exists()
     return check_command(command, installed(environment, store)) if known else []
+
+
+ENGINES = {
+    "lmdeploy": "lmdeploy",
+    "vllm.entrypoints.openai.api_server": "vllm",
+    "sglang.launch_server": "sglang",
+}
+"""Module of an engine's own server -> its package."""
+
+
+def _refused_by_engine(
+    command: Command, environment: PythonEnvironment, store: Path, ask_now: bool
+) -> list[str]:
+    module = str(command.module)
+    version = environment.version(ENGINES[module])
+    if version is None:
+        return []
+    asked = [str(environment.python), module, version, PROBE.read_text(encoding="utf-8")]
+    name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+    kept = store / "installed" / f"{ENGINES[module]}-{name}.json"
+    if not kept.exists():
+        if not ask_now:
+            return []
+        answer = kept.with_suffix(f".{os.getpid()}")
+        line = json.dumps([module, *command.argv[3:]])
+        try:
+            ask(environment.python, "engine", line, out=answer)
+        except EnvironmentFailed:  # what cannot even be asked says so when it is started
+            return []
+        answer.replace(kept)
+    flags = json.loads(kept.read_text(encoding="utf-8"))["flags"]
+    spoken = {flag.replace("-", "_"): choices for flag, choices in flags.items()}
+    found = _complaints(f"{ENGINES[module]} {version}", command.argv[3:], spoken)
+    return [re.sub(r"--\w+", lambda flag: flag[0].replace("_", "-"), one) for one in found]
 
 
 def _options(argv: tuple[str, ...]) -> list[tuple[str, list[str]]]:

@@ -355,7 +355,12 @@ def parse_matrix(raw: object, source: str = "matrix") -> Matrix:
     sections = {key: _section(raw, key, complaints) for key in known}
 
     environments = _parse(Environment, sections["environments"], "environments", complaints)
-    environments["default"] = Environment(name="default")
+    running = environments.setdefault("default", Environment(name="default"))
+    if running.requirements or running.python:
+        complaints.append(
+            "environments.default: is the environment that pytest runs in, so it takes 'env' only; "
+            "give requirements and Python another name, and name it in the row under 'environment'"
+        )
     suites = _parse(
         Suite,
         {n: {"benchmark": n, **s} if isinstance(s, dict) else s for n, s in sections["suites"].items()},

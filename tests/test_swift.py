@@ -188,6 +188,15 @@ def test_rows_on_the_cpu_are_told_so() -> None:
     assert line.env["CUDA_VISIBLE_DEVICES"] == ""
 
 
+@pytest.mark.parametrize("engine", ["lmdeploy", "vllm", "sglang"])
+def test_true_is_a_bare_switch_for_an_engines_own_server_and_false_is_none(engine: str) -> None:
+    row = MODELS["llama3.1-8b"]
+    extra = {"enable-prefix-caching": True, "disable-metrics": False, "log-level": "INFO"}
+    serving = row.serving.model_copy(update={"engine": engine, "extra": extra})
+    line = engines.serve(row.model_copy(update={"serving": serving}), model="m", served_name="s", port=1)
+    assert str(line).endswith("--enable-prefix-caching --log-level INFO")
+
+
 SWANLAB = """swanlab: Tracking run with swanlab version 0.10.3
 Traceback (most recent call last):
   File "/v/lib/python3.11/site-packages/transformers/trainer.py", line 2, in train
