@@ -24,7 +24,7 @@ from bakeoff.dataset_health import Health, check_dataset
 from bakeoff.environments import PythonEnvironment, ask, built, is_running
 from bakeoff.errors import BakeoffError, DataError
 from bakeoff.gpus import cards
-from bakeoff.installed import Asking, Installed, check_command, installed, nearest, why_refused
+from bakeoff.installed import Asking, Installed, cache_file, check_command, installed, nearest, why_refused
 from bakeoff.matrix import Matrix, ModelSpec, dataset_argument
 from bakeoff.provenance import write_json
 from bakeoff.runner import Runner
@@ -488,12 +488,16 @@ def _unhealthy(dataset: str, health: Health, max_length: int) -> Iterator[Findin
     if health.rows == 0:
         yield Finding("error", place, "holds no rows", "give a file with dialogues")
         return
-    for why, count in health.dropped.most_common(3):
-        everything = count == health.rows
+    first = "" if health.whole else "the first "
+    if dropped := health.dropped.total():
+        reasons = [
+            f"{why} ({count})" if len(health.dropped) > 1 else why
+            for why, count in health.dropped.most_common()
+        ]
         yield Finding(
-            "error" if everything else "warning",
+            "error" if dropped == health.rows else "warning",
             place,
-            f"ms-swift would silently drop {count} of {health.rows} rows: {why}",
+            f"ms-swift would silently drop {dropped} of {first}{health.rows} rows: {'; '.join(reasons)}",
             "write them as {messages: [{role: user, content: …}, {role: assistant, content: …}]}",
         )
     kept = max(health.kept, 1)
@@ -509,7 +513,7 @@ def _unhealthy(dataset: str, health: Health, max_length: int) -> Iterator[Findin
         ),
     ):  # fmt: skip
         if count:
-            yield Finding("warning", place, f"{count} of {kept} {what}", remedy)
+            yield Finding("warning", place, f"{count} of {first}{kept} {what}", remedy)
 
 
 def _suites(visit: _Visit) -> Iterator[Finding]:
@@ -604,15 +608,30 @@ def _prompts(visit: _Visit) -> Iterator[Finding]:
 
 
 def _comparability(visit: _Visit) -> Iterator[Finding]:
-    groups = dict.fromkeys(
-        row.group for row in visit.rows
-    )  # tiny rows stand in for full ones: they never meet
-    alike = [[row for row in visit.rows if row.group == group] for group in groups]
-    for one in (one for rows in alike for one in differences(rows, visit.tools)):
+    for one in _by_group(visit.rows, visit.tools):
         intended = (
             f"the guide: {one.intended}" if one.intended else "give the rows the same, or say why they differ"
         )
         yield Finding("warning", "comparability", f"{one}; {one.why_it_matters}", intended)
+
+
+def known_differences(
+    rows: Sequence[ModelSpec], matrix: Matrix, workspace: Workspace
+) -> list[comparability.Difference]:
+    """Where *rows* are not like for like, as far as their tools have been asked before; nothing is asked now."""
+    tools = {}
+    for name in {row.environment.train for row in rows}:
+        there = built(matrix.environments[name], workspace.environments)
+        if there and cache_file(there, workspace.cache).exists():
+            tools[name] = installed(there, workspace.cache)
+    return _by_group(rows, tools)
+
+
+def _by_group(rows: Sequence[ModelSpec], tools: Mapping[str, Installed]) -> list[comparability.Difference]:
+    """Tiny rows stand in for full ones: they are never compared with them."""
+    groups = dict.fromkeys(row.group for row in rows)
+    alike = [[row for row in rows if row.group == group] for group in groups]
+    return [one for some in alike for one in differences(some, tools)]
 
 
 def differences(rows: Sequence[ModelSpec], tools: Mapping[str, Installed]) -> list[comparability.Difference]:
@@ -650,4 +669,4 @@ _CHECKS: tuple[Callable[[_Visit], Iterator[Finding]], ...] = (
     _comparability,
 )
 
-__all__ = ["Finding", "Level", "before_run", "differences", "findings"]
+__all__ = ["Finding", "Level", "before_run", "differences", "findings", "known_differences"]

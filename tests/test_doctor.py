@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from bakeoff import doctor
+from bakeoff.comparability import beside_the_guide
 from bakeoff.dataset_health import check_dataset, dialogue, estimated_tokens
-from bakeoff.doctor import Finding, findings
+from bakeoff.doctor import Finding, findings, known_differences
 from bakeoff.environments import built, digest, running_environment
 from bakeoff.errors import DataError
 from bakeoff.installed import installed
@@ -341,6 +342,30 @@ def test_templates_with_different_default_system_prompts_are_named(tmp_path, wor
     (found,) = examine(raw, workspace)
     assert "default system prompt: 'You are Qwen" in found.what
     assert "none (llama)" in found.what
+
+
+def test_what_the_tools_said_before_is_compared_without_asking_them(tmp_path, workspace):
+    raw = healthy_matrix(tmp_path)
+    raw["models"]["llama"] = raw["models"]["good"] | {"model_type": "llama", "template": "llama3"}
+    matrix = parse_matrix(raw)
+    rows = list(matrix.models.values())
+    (found,) = known_differences(rows, matrix, workspace)
+    assert "none (llama)" in str(found)
+    assert beside_the_guide(found).endswith("the guide: each model's own template (guide 8.2)")
+    assert known_differences(rows, matrix, Workspace(tmp_path / "fresh")) == []
+
+
+def test_only_the_first_dialogues_are_looked_at_and_all_reasons_are_told(tmp_path, monkeypatch):
+    data = Path(
+        write_rows(tmp_path / "d.jsonl", *[{"title": "x"}, {"messages": []}] * 2, HEALTHY, HEALTHY, HEALTHY)
+    )
+    assert check_dataset(data).whole
+    health = check_dataset(data, first=6)
+    assert not health.whole
+    (dropped, copies) = doctor._unhealthy("d", health, 80)
+    assert "drop 4 of the first 6 rows: has the columns title" in dropped.what
+    assert dropped.what.endswith("(2); 'messages' is empty (2)")
+    assert copies.what.startswith("1 of the first 2 dialogues are copies")
 
 
 def test_the_guides_six_rows_are_examined_without_importing_a_heavy_module(workspace):

@@ -180,6 +180,22 @@ def test_schema_is_json() -> None:
     assert "models" in json.loads(path.read_text(encoding="utf-8"))["properties"]
 
 
+def test_rows_that_are_skipped_here_do_not_make_a_comparison_unlike(
+    run_pytest: PytestRun, tmp_path: Path
+) -> None:
+    matrix = tmp_path / "matrix.yaml"
+    row = "{model: owner/a, dataset: [owner/d], training: {learning_rate: 1e-4}"
+    matrix.write_text(
+        f"models:\n  a: {row}}}\n  b: {row.replace('1e-4', '2e-4')}, needs: {{gpu_memory_gib: 70000}}}}\n"
+    )
+    strict = ("benchmarks/", "--matrix", str(matrix), "--strict-comparability", "--dry-run")
+    assert run_pytest(*strict).returncode == 0
+    matrix.write_text(matrix.read_text().replace("70000", "0"))
+    done = run_pytest(*strict)
+    assert done.returncode == 4
+    assert "learning rate: 0.0001 (a); 0.0002 (b)" in done.stdout + done.stderr
+
+
 TYPO = """
 defaults:
   group: smoke
@@ -216,3 +232,8 @@ def test_a_row_whose_flags_ms_swift_would_refuse_begins_no_stage_while_the_other
     events = [json.loads(line) for line in timeline.splitlines()]
     assert {one["model"] for one in events if one["event"] == "started"} == {"sound"}
     assert [one["outcome"] for one in events if one.get("stage") == "train" and "outcome" in one] == ["ran"]
+    run = json.loads(next((tmp_path / "store" / "runs").glob("*/run.json")).read_text(encoding="utf-8"))
+    used = run["provenance"]["environments"]
+    assert list(used) == ["default"]
+    assert used["default"]["versions"]["ms-swift"] == "4.6.0"
+    assert used["default"]["digest"]
