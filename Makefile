@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+EXTRAS := test,judge,perf,dashboard$(if $(shell command -v nvidia-smi),$(shell echo ,gpu,swanlab))
 
 .PHONY: smoke test lint judge chat report doctor bench dashboard clean-stale
 .DEFAULT_GOAL := smoke
@@ -9,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) install --constraint constraints.txt torch
-	$(PIP) install --constraint constraints.txt --editable '.[test,judge,perf,dashboard]'
+	$(PIP) install --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
 smoke: .venv/.ready ## the whole chain on tiny models, into reports/

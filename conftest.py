@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from bakeoff import doctor, history, plan, runs
-from bakeoff.chain import Chain
-from bakeoff.comparability import Difference, differences, why_not_comparable
+from bakeoff.chain import Chain, why_unmet
+from bakeoff.comparability import Difference, why_not_comparable
 from bakeoff.errors import BakeoffError, MatrixError, NotInStore, StoreError
 from bakeoff.matrix import Matrix, Suite, load_matrix
 from bakeoff.report import Findings
@@ -196,7 +196,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if not rows or hasattr(config, "workerinput"):
         return None
     matrix = matrix_of(config)
-    if config.getoption("strict_comparability") and (why := why_not_comparable(_differences(matrix, rows))):
+    if config.getoption("strict_comparability") and (why := why_not_comparable(_differences(config, rows))):
         raise pytest.UsageError(why)
     if config.getoption("dry_run"):
         for line in plan.dry_run(matrix, rows, _workspace(config), _data_dir(config)):
@@ -211,8 +211,11 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     return None
 
 
-def _differences(matrix: Matrix, rows: list[str]) -> list[Difference]:
-    return differences([matrix.models[name] for name in rows])
+def _differences(config: pytest.Config, rows: list[str]) -> list[Difference]:
+    """Those of the rows that run on this machine."""
+    matrix = matrix_of(config)
+    specs = [spec for name in rows if not why_unmet(spec := matrix.models[name], matrix)]
+    return doctor.known_differences(specs, matrix, _workspace(config))
 
 
 def _workspace(config: pytest.Config) -> Workspace:

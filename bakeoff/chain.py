@@ -19,7 +19,8 @@ from typing import Any
 
 from bakeoff import engines, environments, gpus, memory, secrecy, swift
 from bakeoff.command import Command
-from bakeoff.errors import CommandFailed, DataError, OutOfMemory, TimeLimit
+from bakeoff.errors import CommandFailed, DataError, OutOfMemory, Stalled, TimeLimit, ToolError
+from bakeoff.installed import why_refused
 from bakeoff.matrix import SHIPPED, Environment, Matrix, ModelSpec, Suite, Training, dataset_argument
 from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions, write_json
 from bakeoff.runner import Runner
@@ -184,6 +185,8 @@ class Chain:
         return {"train": flags_of(command)}
 
     def _train(self, output: Path, identity: dict[str, Any]) -> Done:
+        self.check("train", self.train_command())
+        self.check("train", self.export_command())
         begun = output.parent / "begun.json"
         log = output.parent / "stage.log"
         told: list[str] = []
@@ -194,10 +197,11 @@ class Chain:
             if resume is None:
                 shutil.rmtree(output, ignore_errors=True)
                 log.unlink(missing_ok=True)
-                write_json(begun, {"identity": identity, "training": training.model_dump()})
+                write_json(begun, {"identity": identity, "training": _mathematics(training)})
             else:
                 told.append(f"continued from {resume.name}")
             command = self.train_command(training, resume)
+            written = log.stat().st_size if log.exists() else 0
             try:
                 with self.leased("train") as placed:
                     process = self.bench.runner.run(
@@ -215,6 +219,10 @@ class Chain:
                 told.append(f"out of memory at batch {training.batch_size}: {str(error).splitlines()[0]}")
                 training = smaller
             except CommandFailed as error:
+                if training.tracker == "swanlab" and (why := _why_untracked(error, log, written)):
+                    told.append(f"{why}: TensorBoard tracks the rest of this training")
+                    training = training.model_copy(update={"tracker": "tensorboard"})
+                    continue
                 attempts += 1
                 self._wait_or_give_up(attempts, error)
                 told.append(f"attempt {attempts} failed: {str(error).splitlines()[0]}")
@@ -307,10 +315,15 @@ class Chain:
                 "versions": self._versions("train"),
                 "inputs": {"base": self.base().fingerprint, "adapter": trained.fingerprint},
             },
-            work=lambda output: self._run("export", self.export_command(output), output),
+            work=self._export,
             why_broken=swift.why_weights_broken,
         )
         return self._keep("export", Artifact(record.output, self._content(record.output), record))
+
+    def _export(self, output: Path) -> Done:
+        command = self.export_command(output)
+        self.check("train", command)
+        return self._run("export", command, output)
 
     def _export_recipe(self) -> dict[str, Any]:
         command = swift.export(
@@ -470,7 +483,34 @@ class Chain:
 
     def prepare(self, role: str) -> None:
         """Build the environment of *role*, unless it is there."""
-        environments.ensure_environment(self._environment(role), self.bench.workspace.environments)
+        environment, timeline = self._environment(role), self.bench.stages.timeline
+
+        def tell(how_far: str) -> None:
+            place = f"environment {environment.name}"
+            timeline.tell("progress", stage=place, model=self.spec.name, how_far=how_far)
+
+        environments.ensure_environment(environment, self.bench.workspace.environments, tell)
+
+    def check(self, role: str, command: Command) -> None:
+        """Hold *command* against the tools found in the environment of *role*, as far as they have been asked.
+
+        The running environment is asked by the doctor; one that was built meanwhile is asked now.
+
+        Raises:
+            ToolError: they would refuse it; names the nearest word that they know.
+        """
+        environment, workspace = self._environment(role), self.bench.workspace
+        there = environments.built(environment, workspace.environments)
+        if there is None:
+            return
+        refused = why_refused(
+            command, there, workspace.cache, ask_now=not environments.is_running(environment)
+        )
+        if refused:
+            raise ToolError(
+                f"{self.spec.name}: {'; '.join(refused)}. Change it in the row, or name another environment "
+                f"for {role!r}. The line: {command}"
+            )
 
     def python_of(self, role: str) -> str:
         """The interpreter of *role*, also where its environment is yet to be built."""
@@ -493,7 +533,7 @@ class Chain:
         """*command* with what the environment of *role* adds; another environment must not see our packages."""
         environment = self._environment(role)
         if environments.is_running(environment):
-            return command
+            return replace(command, env={**command.env, **environment.env})
         return Command(command.argv, {**command.env, "PYTHONPATH": "", **environment.env}, command.cwd)
 
     def named(self, path: str) -> str:
@@ -534,8 +574,27 @@ def _says(begun: Path, identity: dict[str, Any], training: Training) -> bool:
         told = json.loads(begun.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    wanted = json.loads(json.dumps({"identity": identity, "training": training.model_dump()}, default=str))
+    wanted = json.loads(json.dumps({"identity": identity, "training": _mathematics(training)}, default=str))
     return bool(told == wanted)
+
+
+def _mathematics(training: Training) -> dict[str, Any]:
+    """What decides the weights: who watches the training does not."""
+    return training.model_dump(exclude={"tracker"})
+
+
+def _why_untracked(error: CommandFailed, log: Path, written: int) -> str:
+    """How SwanLab ended a training whose *log* had *written* bytes before it; empty where it did not.
+
+    A silence may be anybody's. It is laid at the tracker's door once, because going on without it costs nothing.
+    """
+    if isinstance(error, Stalled):
+        return "a silence, perhaps SwanLab's"
+    if (error.returncode or 0) <= 0:
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(written, log.stat().st_size - 64 * 1024))
+        return secrecy.redact(swift.why_untracked(file.read().decode("utf-8", "replace")))
 
 
 _PASSING = (
@@ -562,13 +621,18 @@ def select_suites(matrix: Matrix, spec: ModelSpec, data_dir: Path | None) -> Seq
     return [(suite, suite.why_no_data(data_dir)) for suite in matrix.suites_of(spec)]
 
 
-def why_unmet(spec: ModelSpec) -> str:
-    """Why this machine cannot run *spec*, in words; empty where it can."""
+def why_unmet(spec: ModelSpec, matrix: Matrix) -> str:
+    """Why this machine cannot run *spec* of *matrix*, in words; empty where it can.
+
+    Packages are looked for in the running environment, unless the row has others for everything: what is in those
+    their requirements say.
+    """
     from importlib.util import find_spec
 
     from bakeoff.gpus import cards
 
-    for package in spec.needs.packages:
+    here = any(environments.is_running(matrix.environments[name]) for _, name in spec.environment)
+    for package in spec.needs.packages if here else ():
         if find_spec(package) is None:
             return f"needs the package {package}, which is not installed"
     wanted = spec.needs.gpu_memory_gib

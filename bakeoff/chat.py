@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
             raise MatrixError(
                 f"{spec.name} has {' and '.join(spec.variants)}, not {variant!r}", options.matrix
             )
-        if unmet := why_unmet(spec):
+        if unmet := why_unmet(spec, matrix):
             raise BakeoffError(f"{spec.name} {unmet}")
         end_orphans(workspace.processes)
         with contextlib.closing(Runner(workspace.processes)) as runner:

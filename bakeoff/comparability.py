@@ -168,6 +168,11 @@ def has_dated_prompt(template: str | None) -> bool:
     return template in ("llama3_2", "gpt_oss")
 
 
+def beside_the_guide(one: Difference) -> str:
+    """*one* in a sentence, with what the guide intended."""
+    return f"{one}. 指南 the guide: {one.intended}" if one.intended else str(one)
+
+
 def why_not_comparable(found: Sequence[Difference]) -> str:
     """All differences as one text, for an error under ``--strict-comparability``; empty for none."""
     lines = [f"- {one}" + (f"\n  the guide: {one.intended}" if one.intended else "") for one in found]

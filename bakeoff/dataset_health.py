@@ -49,6 +49,8 @@ class Health:
     path: Path
     rows: int = 0
     """Rows read: the first of the file, up to the limit given."""
+    whole: bool = True
+    """Whether that is all of them."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Why ms-swift would drop rows silently -> how many."""
     ends_on_client: int = 0
@@ -87,6 +89,7 @@ def check_dataset(
     count = count_tokens or estimated_tokens
     for row in _rows(path):
         if health.rows == first:
+            health.whole = False
             break
         health.rows += 1
         try:

@@ -71,6 +71,7 @@ class Deployment:
             reach(service)
             return service
         chain.prepare("serve")
+        chain.check("serve", chain.serve_command(self.variant, 0))
         chain.served(self.variant)
         self._shown = self.parity()
         placed = self._exit.enter_context(chain.leased("serve"))

@@ -5,23 +5,29 @@ Nothing is started, loaded or downloaded; what was asked of installed tools befo
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from bakeoff import comparability, memory, swift
+from bakeoff import comparability, engines, memory, swift
+from bakeoff.chain import Bench
 from bakeoff.command import Command
 from bakeoff.dataset_health import Health, check_dataset
-from bakeoff.environments import PythonEnvironment, built, is_running
+from bakeoff.environments import PythonEnvironment, ask, built, is_running
 from bakeoff.errors import BakeoffError, DataError
 from bakeoff.gpus import cards
-from bakeoff.installed import Installed, check_command, installed, nearest
+from bakeoff.installed import Asking, Installed, cache_file, check_command, installed, nearest, why_refused
 from bakeoff.matrix import Matrix, ModelSpec, dataset_argument
+from bakeoff.provenance import write_json
+from bakeoff.runner import Runner
 from bakeoff.workspace import Workspace
 
 Level = Literal["error", "warning", "note"]
@@ -47,6 +53,8 @@ class Finding:
     """Rows, suite or part of the machine."""
     what: str
     remedy: str
+    rows: tuple[str, ...] = ()
+    """The rows that would fail of it; none where it is of the machine or of the comparison."""
 
     def __str__(self) -> str:
         return f"{self.level}: {self.place}: {self.what}\n    -> {self.remedy}"
@@ -61,6 +69,7 @@ class _Visit:
     workspace: Workspace
     data_dir: Path | None
     environ: Mapping[str, str]
+    asking: Asking | None = None
     environments: dict[str, PythonEnvironment] = field(default_factory=dict)
     tools: dict[str, Installed] = field(default_factory=dict)
 
@@ -70,6 +79,10 @@ class _Visit:
     def installed(self, row: ModelSpec, role: str) -> Installed | None:
         return self.tools.get(getattr(row.environment, role))
 
+    def users(self, name: str) -> tuple[str, ...]:
+        """The rows whose commands run in environment *name*."""
+        return tuple(row.name for row in self.rows if not row.url and name in dict(row.environment).values())
+
 
 def findings(
     rows: Sequence[ModelSpec],
@@ -78,27 +91,69 @@ def findings(
     *,
     data_dir: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    asking: Asking | None = None,
 ) -> list[Finding]:
     """Everything that would go wrong for *rows* of *matrix* on this machine, errors first.
 
     Args:
         data_dir: evaluation data of the user, see :class:`~bakeoff.matrix.Suite`.
         environ: the environment variables of the run; None: this process's.
+        asking: see :func:`~bakeoff.installed.installed`.
     """
-    visit = _Visit(rows, matrix, workspace, data_dir, os.environ if environ is None else environ)
+    visit = _Visit(rows, matrix, workspace, data_dir, os.environ if environ is None else environ, asking)
     found = [one for check in _CHECKS for one in check(visit)]
-    return sorted(_merged(found), key=lambda one: _LEVELS.index(one.level))
+    return sorted(_merged(found, [row.name for row in rows]), key=lambda one: _LEVELS.index(one.level))
 
 
-def _merged(found: Sequence[Finding]) -> list[Finding]:
+def _merged(found: Sequence[Finding], rows: Sequence[str]) -> list[Finding]:
     """*found* with what several rows share said once, under all their names."""
-    places: dict[tuple[Level, str, str], list[str]] = {}
+    alike: dict[tuple[Level, str, str], list[Finding]] = {}
     for one in found:
-        places.setdefault((one.level, one.what, one.remedy), []).append(one.place)
+        alike.setdefault((one.level, one.what, one.remedy), []).append(one)
     return [
-        Finding(level, ", ".join(dict.fromkeys(names)), what, remedy)
-        for (level, what, remedy), names in places.items()
+        Finding(
+            level,
+            ", ".join(dict.fromkeys(one.place for one in same)),
+            what,
+            remedy,
+            tuple(row for row in rows if any(row == one.place or row in one.rows for one in same)),
+        )
+        for (level, what, remedy), same in alike.items()
     ]
+
+
+def before_run(rows: Sequence[str], bench: Bench, run: Path) -> dict[str, str]:
+    """Why rows must not begin, by row; every finding is told to the timeline.
+
+    Args:
+        rows: names of the rows that are going to run.
+        run: folder of the run; the processes that share it look once.
+    """
+    kept = run / "doctor.json"
+    with bench.stages.lock(run):
+        if not kept.exists():
+            specs = [bench.matrix.models[name] for name in rows]
+            asking = partial(_asking, bench.runner, run / "doctor.log")
+            found = findings(specs, bench.matrix, bench.workspace, data_dir=bench.data_dir, asking=asking)
+            for one in found:
+                bench.stages.timeline.tell("finding", **asdict(one))
+            write_json(kept, [asdict(one) for one in found if one.level == "error"])
+        errors = [Finding(**one) for one in json.loads(kept.read_text(encoding="utf-8"))]
+    told = {name: [str(one) for one in errors if name in one.rows] for name in rows}
+    return {
+        name: f"{name} does not begin: the doctor found (pytest --doctor)\n" + "\n".join(lines)
+        for name, lines in told.items()
+        if lines
+    }
+
+
+def _asking(runner: Runner, log: Path, environment: PythonEnvironment, out: Path) -> None:
+    """Ask by the runner, whose keeper has imported ms-swift: the run needs it anyway."""
+    if environment.python == Path(sys.executable):
+        argv = (sys.executable, "-m", "bakeoff.probe", "installed", str(out))
+        runner.run(Command(argv, {"CUDA_VISIBLE_DEVICES": ""}), log, timeout_s=300, stall_s=300)
+    else:
+        ask(environment.python, "installed", out=out)
 
 
 def _environments(visit: _Visit) -> Iterator[Finding]:
@@ -116,12 +171,18 @@ def _environments(visit: _Visit) -> Iterator[Finding]:
         visit.environments[name] = there
         if there.version("ms-swift") is not None:
             try:
-                visit.tools[name] = installed(there, visit.workspace.cache)
+                visit.tools[name] = installed(there, visit.workspace.cache, visit.asking)
             except BakeoffError as error:
                 again = (
                     "repair it with pip" if is_running(environment) else f"remove {there.python.parents[2]}"
                 )
-                yield Finding("error", f"environments.{name}", str(error), f"{again}, then try again")
+                yield Finding(
+                    "error",
+                    f"environments.{name}",
+                    str(error),
+                    f"{again}, then try again",
+                    visit.users(name),
+                )
 
 
 def _tools(visit: _Visit) -> Iterator[Finding]:
@@ -150,6 +211,7 @@ def _tools(visit: _Visit) -> Iterator[Finding]:
             ]
             yield from _refused(row, lines, tools)
             recognised = tools.recognised(base)
+            yield from _unlike(row, lines[0], tools)
             if not row.tiny and (not row.model_type or not row.template) and not recognised:
                 yield Finding(
                     "error",
@@ -157,26 +219,57 @@ def _tools(visit: _Visit) -> Iterator[Finding]:
                     f"ms-swift {tools.swift} cannot tell the model type of {base!r} by its name",
                     "give model_type and template; docs/matrix.md lists those of the guide's models",
                 )
+        served = visit.environment(row, "serve")
+        if served and row.serving.engine != "transformers":
+            line = engines.serve(row, model=base, served_name=row.name, port=8000)
+            refused = why_refused(line, served, visit.workspace.cache, ask_now=True)
+            yield from _told(row, refused, f"{row.serving.engine} {served.version(row.serving.engine)}")
         tools = visit.installed(row, "serve")
         if tools and row.serving.engine == "transformers":
             line = swift.deploy(row, model=base, served_name=row.name, port=8000, version=tools.swift)
             yield from _refused(row, [line], tools)
 
 
+_TEMPLATE_INSTEAD = {"llama3_2": "llama3"}
+"""Templates that a row may take instead of the one ms-swift would: the same words without the day's date."""
+
+
+def _unlike(row: ModelSpec, line: Command, tools: Installed) -> Iterator[Finding]:
+    """Where the row says something else than ms-swift knows of a model of that name."""
+    recognised = tools.recognised(row.model or "")
+    if not recognised:
+        return
+    model_type, template = recognised
+    said, spoken = line.value_of("--model_type"), line.value_of("--template")
+    if said in tools.model_types and said != model_type:
+        yield Finding(
+            "error",
+            row.name,
+            f"model_type {said}, but ms-swift {tools.swift} loads {row.model} as {model_type}",
+            f"model_type: {model_type}, or leave it out",
+        )
+    if spoken in tools.templates and spoken not in (template, _TEMPLATE_INSTEAD.get(template)):
+        yield Finding(
+            "warning",
+            row.name,
+            f"template {spoken}, but {row.model} was made with {template}: it would be trained and asked in a "
+            "prompt format that is not its own",
+            f"template: {template}, or leave it out",
+        )
+
+
 def _refused(row: ModelSpec, lines: Sequence[Command], tools: Installed) -> Iterator[Finding]:
-    said: set[str] = set()
-    for line in lines:
-        for complaint in check_command(line, tools):
-            what = complaint.partition(": ")[2]
-            if what not in said:  # model type and template stand in every line
-                said.add(what)
-                near = re.search(r"is it (\S+)\?$", what)
-                remedy = (
-                    f"use {near[1]}" if near else "remove it, or name an environment whose ms-swift has it"
-                )
-                yield Finding(
-                    "error", row.name, f"{what.partition(';')[0]} to ms-swift {tools.swift}", remedy
-                )
+    refused = [one for line in lines for one in check_command(line, tools)]
+    yield from _told(row, refused, f"ms-swift {tools.swift}")
+
+
+def _told(row: ModelSpec, refused: Sequence[str], tool: str) -> Iterator[Finding]:
+    for what in dict.fromkeys(one.partition(": ")[2] for one in refused):  # a model type stands in every line
+        near = re.search(r"is it (\S+)\?$", what)
+        remedy = (
+            f"use {near[1]}" if near else f"remove it, or name an environment whose {tool.split()[0]} has it"
+        )
+        yield Finding("error", row.name, f"{what.partition(';')[0]} to {tool}", remedy)
 
 
 def _remote_code(visit: _Visit) -> Iterator[Finding]:
@@ -228,8 +321,13 @@ def _packages(visit: _Visit) -> Iterator[Finding]:
             wanted.append(
                 ("liger-kernel", "fused_loss: false (four times the memory), or install liger-kernel")
             )
-        if _tracks_in_swanlab(visit, row):
-            wanted.append(("swanlab", "tracker: tensorboard, or install swanlab"))
+        if training and _tracks_in_swanlab(visit, row) and training.version("swanlab") is None:
+            yield Finding(
+                "warning",
+                row.name,
+                f"environment {training.name!r} has no swanlab: TensorBoard tracks instead",
+                "install swanlab, or say tracker: tensorboard",
+            )
         for package, remedy in wanted if training else ():
             if training and training.version(package) is None:
                 yield Finding("error", row.name, f"needs {package} in environment {training.name!r}", remedy)
@@ -242,6 +340,10 @@ def _packages(visit: _Visit) -> Iterator[Finding]:
                 f"is served by {engine}, which environment {serving.name!r} does not have",
                 f"environment: {{serve: …}} with one that requires {engine}, or serving: {{engine: transformers}}",
             )
+
+
+_OFF = 1.25
+"""An estimate of memory may be off by a quarter, and must not stop what may fit."""
 
 
 def _devices(visit: _Visit) -> Iterator[Finding]:
@@ -267,6 +369,7 @@ def _devices(visit: _Visit) -> Iterator[Finding]:
             continue
         shape = memory.shape_of(row.model or row.weights or "")
         best = max(card.free_gib for card in found)
+        whole = max(card.total_gib for card in found)
         if shape is None:
             continue
         fusible = row.model_type not in REMOTE_CODE
@@ -274,14 +377,18 @@ def _devices(visit: _Visit) -> Iterator[Finding]:
         need = memory.training_gib(shape, training) if row.trains else memory.serving_gib(shape, row)
         if need > best:
             rungs = memory.ladder(training, fused_loss=fusible)
-            fits = row.trains and any(memory.training_gib(shape, rung) <= best for rung in rungs)
+            least = min((memory.training_gib(shape, rung) for rung in rungs if row.trains), default=need)
+            if least <= best:
+                remedy = "nothing: after an out-of-memory it steps down with the same effective batch (docs/matrix.md)"
+            elif least <= whole:
+                remedy = "end what else runs on the card (nvidia-smi shows it)"
+            else:
+                remedy = "a larger card, a smaller training.max_length, or a smaller model"
             yield Finding(
-                "warning" if fits else "error",
+                "error" if least > _OFF * whole else "warning",
                 row.name,
                 f"needs about {need:.0f} GiB of device memory; the freest card has {best:.0f}",
-                "nothing: after an out-of-memory it steps down with the same effective batch (docs/matrix.md)"
-                if fits
-                else "a larger card, a smaller training.max_length, or a smaller model",
+                remedy,
             )
 
 
@@ -300,6 +407,43 @@ def _disk(visit: _Visit) -> Iterator[Finding]:
         )
 
 
+def _models(visit: _Visit) -> Iterator[Finding]:
+    for row in visit.rows:
+        for key in ("model", "adapter", "weights"):
+            place = getattr(row, key)
+            local = place and (key != "model" or place.startswith(("/", ".", "~")))
+            if local and not Path(place).expanduser().is_dir():
+                yield Finding(
+                    "error",
+                    row.name,
+                    f"{key}: there is no folder {place}",
+                    "give an existing folder" + (", or a hub id owner/name" if key == "model" else ""),
+                )
+        hub = row.model if row.model and not (row.tiny or row.model.startswith(("/", ".", "~"))) else ""
+        if hub and not Path(hub).is_dir() and _offline(visit) and not _cached(visit, "model", hub):
+            yield Finding(
+                "error",
+                row.name,
+                f"its model comes from the hub, {_offline(visit)} is set, and no cache has it",
+                f"unset {_offline(visit)}, or give a folder as model",
+            )
+
+
+def _offline(visit: _Visit) -> str:
+    """The variables that keep the hubs' clients from asking; empty where none is set."""
+    return " and ".join(name for name in _OFFLINE if visit.environ.get(name) in ("1", "true", "True"))
+
+
+def _cached(visit: _Visit, kind: str, hub_id: str) -> bool:
+    """Whether a hub's cache on this machine holds something of *hub_id*."""
+    environ, home = visit.environ, Path.home() / ".cache"
+    hf = Path(environ.get("HF_HUB_CACHE") or f"{environ.get('HF_HOME') or home / 'huggingface'}/hub")
+    modelscope = Path(environ.get("MODELSCOPE_CACHE") or home / "modelscope")
+    name = f"{kind}s/{hub_id}"
+    places = (hf / name.replace("/", "--"), modelscope / name, modelscope / "hub" / name)
+    return any(place.is_dir() for place in places)
+
+
 def _datasets(visit: _Visit) -> Iterator[Finding]:
     lengths: dict[str, int] = {}
     users: dict[str, list[str]] = {}
@@ -311,20 +455,28 @@ def _datasets(visit: _Visit) -> Iterator[Finding]:
         path = Path(dataset_argument(dataset))
         if path.is_file():
             try:
-                yield from _unhealthy(dataset, check_dataset(path, max_length=length), length)
+                for one in _unhealthy(dataset, check_dataset(path, max_length=length), length):
+                    yield replace(one, rows=tuple(users[dataset]))
             except DataError as error:
                 what, _, remedy = str(error).rpartition("; ")
-                yield Finding("error", f"dataset {dataset}", what or str(error), remedy)
+                yield Finding(
+                    "error", f"dataset {dataset}", what or str(error), remedy, tuple(users[dataset])
+                )
         elif path.is_absolute():
-            yield Finding(
-                "error", f"dataset {dataset}", "there is no such file", "give an existing path, or a hub id"
-            )
-        elif any(visit.environ.get(name) in ("1", "true", "True") for name in _OFFLINE):
             yield Finding(
                 "error",
                 f"dataset {dataset}",
-                "comes from the hub, and an offline variable is set",
-                f"unset {', '.join(n for n in _OFFLINE if visit.environ.get(n))}, or give a local file as dataset",
+                "there is no such file",
+                "give an existing path, or a hub id",
+                tuple(users[dataset]),
+            )
+        elif _offline(visit) and not _cached(visit, "dataset", dataset):
+            yield Finding(
+                "error",
+                f"dataset {dataset}",
+                f"comes from the hub, {_offline(visit)} is set, and no cache has it",
+                f"unset {_offline(visit)}, or give a local file as dataset",
+                tuple(users[dataset]),
             )
 
 
@@ -336,12 +488,16 @@ def _unhealthy(dataset: str, health: Health, max_length: int) -> Iterator[Findin
     if health.rows == 0:
         yield Finding("error", place, "holds no rows", "give a file with dialogues")
         return
-    for why, count in health.dropped.most_common(3):
-        everything = count == health.rows
+    first = "" if health.whole else "the first "
+    if dropped := health.dropped.total():
+        reasons = [
+            f"{why} ({count})" if len(health.dropped) > 1 else why
+            for why, count in health.dropped.most_common()
+        ]
         yield Finding(
-            "error" if everything else "warning",
+            "error" if dropped == health.rows else "warning",
             place,
-            f"ms-swift would silently drop {count} of {health.rows} rows: {why}",
+            f"ms-swift would silently drop {dropped} of {first}{health.rows} rows: {'; '.join(reasons)}",
             "write them as {messages: [{role: user, content: …}, {role: assistant, content: …}]}",
         )
     kept = max(health.kept, 1)
@@ -357,7 +513,7 @@ def _unhealthy(dataset: str, health: Health, max_length: int) -> Iterator[Findin
         ),
     ):  # fmt: skip
         if count:
-            yield Finding("warning", place, f"{count} of {kept} {what}", remedy)
+            yield Finding("warning", place, f"{count} of {first}{kept} {what}", remedy)
 
 
 def _suites(visit: _Visit) -> Iterator[Finding]:
@@ -371,7 +527,15 @@ def _suites(visit: _Visit) -> Iterator[Finding]:
             what, _, remedy = why.removeprefix(f"{name}: ").partition("; ")
             yield Finding("warning", f"suites.{name}", f"{what}: it is skipped", remedy or "give --data-dir")
             continue
-        for complaint in check_suite(suite, suite.folder(visit.data_dir)):
+        complaints = check_suite(suite, folder := suite.folder(visit.data_dir))
+        if folder is None and not complaints and _offline(visit):
+            yield Finding(
+                "warning",
+                f"suites.{name}",
+                f"comes from the hub, and {_offline(visit)} is set: it runs only where a cache has it",
+                f"its folder under --data-dir (docs/suites.md), or unset {_offline(visit)}",
+            )
+        for complaint in complaints:
             place, _, what = complaint.partition(": ")
             what, _, remedy = what.partition("; ")
             yield Finding("error", place, what, remedy or "change it in the matrix")
@@ -390,6 +554,7 @@ def _network(visit: _Visit) -> Iterator[Finding]:
             "export NO_PROXY=127.0.0.1,localhost,::1 no_proxy=127.0.0.1,localhost,::1",
         )
     for port in dict.fromkeys(row.serving.port for row in visit.rows if row.serving.port and not row.url):
+        users = tuple(row.name for row in visit.rows if row.serving.port == port and not row.url)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -400,6 +565,7 @@ def _network(visit: _Visit) -> Iterator[Finding]:
                     f"port {port}",
                     f"cannot be used: {error.strerror}; whoever answers there would be scored under our name",
                     "end that program, or remove serving.port: a free one is taken",
+                    users,
                 )
 
 
@@ -442,15 +608,30 @@ def _prompts(visit: _Visit) -> Iterator[Finding]:
 
 
 def _comparability(visit: _Visit) -> Iterator[Finding]:
-    groups = dict.fromkeys(
-        row.group for row in visit.rows
-    )  # tiny rows stand in for full ones: they never meet
-    alike = [[row for row in visit.rows if row.group == group] for group in groups]
-    for one in (one for rows in alike for one in differences(rows, visit.tools)):
+    for one in _by_group(visit.rows, visit.tools):
         intended = (
             f"the guide: {one.intended}" if one.intended else "give the rows the same, or say why they differ"
         )
         yield Finding("warning", "comparability", f"{one}; {one.why_it_matters}", intended)
+
+
+def known_differences(
+    rows: Sequence[ModelSpec], matrix: Matrix, workspace: Workspace
+) -> list[comparability.Difference]:
+    """Where *rows* are not like for like, as far as their tools have been asked before; nothing is asked now."""
+    tools = {}
+    for name in {row.environment.train for row in rows}:
+        there = built(matrix.environments[name], workspace.environments)
+        if there and cache_file(there, workspace.cache).exists():
+            tools[name] = installed(there, workspace.cache)
+    return _by_group(rows, tools)
+
+
+def _by_group(rows: Sequence[ModelSpec], tools: Mapping[str, Installed]) -> list[comparability.Difference]:
+    """Tiny rows stand in for full ones: they are never compared with them."""
+    groups = dict.fromkeys(row.group for row in rows)
+    alike = [[row for row in rows if row.group == group] for group in groups]
+    return [one for some in alike for one in differences(some, tools)]
 
 
 def differences(rows: Sequence[ModelSpec], tools: Mapping[str, Installed]) -> list[comparability.Difference]:
@@ -479,6 +660,7 @@ _CHECKS: tuple[Callable[[_Visit], Iterator[Finding]], ...] = (
     _packages,
     _devices,
     _disk,
+    _models,
     _datasets,
     _suites,
     _network,
@@ -487,4 +669,4 @@ _CHECKS: tuple[Callable[[_Visit], Iterator[Finding]], ...] = (
     _comparability,
 )
 
-__all__ = ["Finding", "Level", "differences", "findings"]
+__all__ = ["Finding", "Level", "before_run", "differences", "findings", "known_differences"]

@@ -7,6 +7,7 @@ behind it silently serves the base when it is given an adapter; so the engines f
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from bakeoff import swift
@@ -40,8 +41,16 @@ def serve(
     build = {"lmdeploy": _lmdeploy, "vllm": _vllm, "sglang": _sglang}[spec.serving.engine]
     argv = build(spec, model, served_name, port, adapter, python)
     return Command(
-        (*argv, *flags(spec.serving.extra)), {"CUDA_VISIBLE_DEVICES": spec.gpus} if spec.gpus else {}
+        (*argv, *_switches(spec.serving.extra)), {"CUDA_VISIBLE_DEVICES": spec.gpus} if spec.gpus else {}
     )
+
+
+def _switches(extra: Mapping[str, object]) -> tuple[str, ...]:
+    """*extra* as flags; true is a bare switch for these servers, and false none."""
+    argv: tuple[str, ...] = ()
+    for name, value in extra.items():
+        argv += (f"--{name}",) if value is True else () if value is False else flags({name: value})
+    return argv
 
 
 def _lmdeploy(

@@ -7,6 +7,7 @@ taken for a whole one; a file lock keeps two processes from building the same on
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,11 +16,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bakeoff.errors import EnvironmentFailed
 from bakeoff.matrix import Environment
@@ -48,10 +50,20 @@ class PythonEnvironment:
         return self.versions.get(_normalised(package))
 
 
-def ensure_environment(environment: Environment, root: Path) -> PythonEnvironment:
+BUILD_S = 2 * 3600.0
+"""Seconds that a build may take in all."""
+PROGRESS_S = 30.0
+
+
+def ensure_environment(
+    environment: Environment, root: Path, tell: Callable[[str], object] = lambda how_far: None
+) -> PythonEnvironment:
     """The environment *environment*, built under *root* unless it is there already.
 
     An environment without requirements, named ``default``, is the running interpreter's.
+
+    Args:
+        tell: told when a build begins, and every half minute how far it is.
 
     Raises:
         EnvironmentFailed: it cannot be built; the message names the requirement, the log and the way out.
@@ -65,7 +77,7 @@ def ensure_environment(environment: Environment, root: Path) -> PythonEnvironmen
     folder = root / digest(environment)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(root / f"{folder.name}.lock"):
-        return built(environment, root) or _build(environment, folder)
+        return built(environment, root) or _build(environment, folder, tell)
 
 
 def is_running(environment: Environment) -> bool:
@@ -131,13 +143,26 @@ def constraints(requirements: Sequence[str]) -> list[str]:
 def swift_version(environment: Environment, root: Path) -> str | None:
     """The ms-swift of *environment*: the one found there, else the one its requirements pin, else None.
 
-    So a dry run speaks the right words before the environment is built.
+    So a dry run speaks the right words before the environment is built. Of a range it is the newest whose words differ.
     """
+    from packaging.requirements import InvalidRequirement, Requirement
+
     there = built(environment, root)
     if there:
         return there.version("ms-swift")
-    pins = (re.fullmatch(r"ms[-_]swift\s*==\s*([\w.]+)", one.strip()) for one in environment.requirements)
-    return next((pin[1] for pin in pins if pin), None)
+    for text in environment.requirements:
+        try:
+            one = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if _normalised(one.name) == "ms-swift":
+            pins = [clause.version for clause in one.specifier if clause.operator in ("==", "===", "~=")]
+            return next((v for v in (*DIALECTS, *pins) if one.specifier.contains(v)), None)
+    return None
+
+
+DIALECTS = ("4.6.0", "3.12.6", "3.6.4", "3.5.3", "3.4.1", "3.2.2", "3.1.1", "3.0.3")
+"""Versions of ms-swift that differ in the words of a command line (see :mod:`bakeoff.swift`), newest first."""
 
 
 def running_environment(environment: Environment | None = None) -> PythonEnvironment:
@@ -178,7 +203,7 @@ def ask(python: Path, question: str, *arguments: str, out: Path, timeout_s: floa
     return answer
 
 
-def _build(environment: Environment, folder: Path) -> PythonEnvironment:
+def _build(environment: Environment, folder: Path, tell: Callable[[str], object]) -> PythonEnvironment:
     record, venv, log = folder / "environment.json", folder / "venv", folder / "build.log"
     record.unlink(missing_ok=True)
     shutil.rmtree(venv, ignore_errors=True)
@@ -197,13 +222,17 @@ def _build(environment: Environment, folder: Path) -> PythonEnvironment:
             [_interpreter(environment, wanted), "-m", "venv", str(venv)],
             [str(python), "-m", "pip", "install", "--no-input", "-c", str(held), *environment.requirements],
         ]
+    tell(f"building, which takes minutes; log: {log}")
+    deadline = time.monotonic() + BUILD_S
     with log.open("w", encoding="utf-8") as out:
         for line in lines:
-            out.write(f"$ {' '.join(line)}\n")
-            out.flush()
-            done = subprocess.run(line, stdout=out, stderr=subprocess.STDOUT, env=_clean(), check=False)
-            if done.returncode:
-                raise EnvironmentFailed(_why_not_built(environment, log, done.returncode))
+            returncode = _run(environment, line, out, deadline, tell)
+            if returncode and _cannot_keep(held, log):
+                tell(f"its requirements cannot live with {held.read_text().strip()}: built without it")
+                held.write_text("")
+                returncode = _run(environment, line, out, deadline, tell)
+            if returncode:
+                raise EnvironmentFailed(_why_not_built(environment, log, returncode))
     found = ask(python, "versions", out=folder / "versions.json")
     if "ms-swift" in found["packages"]:
         # an environment can resolve and still not be importable (a pyarrow without the names that datasets wants)
@@ -219,7 +248,7 @@ def _build(environment: Environment, folder: Path) -> PythonEnvironment:
         json.dumps(
             {
                 "requirements": list(environment.requirements),
-                "constraints": constraints(environment.requirements),
+                "constraints": held.read_text(encoding="utf-8").splitlines(),
                 "builder": Path(lines[1][0]).name if uv else "pip",
                 "python": str(python.relative_to(folder)),
                 "python_version": found["python"],
@@ -233,6 +262,41 @@ def _build(environment: Environment, folder: Path) -> PythonEnvironment:
     whole = built(environment, folder.parent)
     assert whole, record
     return whole
+
+
+def _run(
+    environment: Environment, line: list[str], out: IO[str], deadline: float, tell: Callable[[str], object]
+) -> int:
+    """The exit code of *line*, whose output goes to *out*."""
+    out.write(f"$ {' '.join(line)}\n")
+    out.flush()
+    log = Path(out.name)
+    with subprocess.Popen(line, stdout=out, stderr=subprocess.STDOUT, env=_clean()) as process:
+        try:
+            while True:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise EnvironmentFailed(
+                        f"environment {environment.name!r} was not built in {BUILD_S:g} s; build it by hand: "
+                        f"python -m bakeoff.environments {environment.name}. Log: {log}"
+                    )
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(min(PROGRESS_S, left))
+                said = log.read_text("utf-8", errors="replace").strip().splitlines()
+                tell(said[-1].strip()[:120] if said else "building")
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _cannot_keep(held: Path, log: Path) -> bool:
+    """Whether the resolver refused what this machine, not the matrix, holds a build to."""
+    said = log.read_text("utf-8", errors="replace")
+    versions = [one.partition("==")[2] for one in held.read_text(encoding="utf-8").split()]
+    impossible = "ResolutionImpossible" in said or "No solution found" in said
+    return impossible and any(
+        version in said.rpartition("\n$ ")[2].partition("\n")[2] for version in versions
+    )
 
 
 _COMPLAINT = re.compile(
@@ -324,7 +388,7 @@ def main(argv: list[str]) -> int:
     if unknown := [name for name in given.names if name not in matrix.environments]:
         parser.error(f"no environment {', '.join(unknown)}; the matrix has {', '.join(matrix.environments)}")
     for name in given.names:
-        found = ensure_environment(matrix.environments[name], Workspace(given.store).environments)
+        found = ensure_environment(matrix.environments[name], Workspace(given.store).environments, print)
         print(f"{name}: {found.python} (Python {found.python_version}, ms-swift {found.version('ms-swift')})")
     return 0
 

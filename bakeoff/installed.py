@@ -10,14 +10,16 @@ import ast
 import difflib
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bakeoff.command import Command
 from bakeoff.environments import PROBE, PythonEnvironment, ask
-from bakeoff.errors import ToolError
+from bakeoff.errors import EnvironmentFailed, ToolError
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,15 @@ class Installed:
         return self.models.get(model.rstrip("/").rsplit("/", 1)[-1].lower())
 
 
-def installed(environment: PythonEnvironment, store: Path) -> Installed:
+Asking = Callable[[PythonEnvironment, Path], Any]
+"""Has an environment's interpreter answer the question ``installed`` of ``probe.py`` into a file."""
+
+
+def installed(environment: PythonEnvironment, store: Path, asking: Asking | None = None) -> Installed:
     """What the ms-swift of *environment* accepts; kept under *store* until that ms-swift changes.
+
+    Args:
+        asking: how to ask it, where nothing is kept; None: in a process of its own.
 
     Raises:
         ToolError: the environment has no ms-swift.
@@ -56,8 +65,13 @@ def installed(environment: PythonEnvironment, store: Path) -> Installed:
                 f"environment {environment.name!r} ({environment.python}) has no ms-swift: add a version of it to "
                 f"environments.{environment.name}.requirements, or let the row use another environment"
             ) from None
-        answer = path.with_suffix(".part")
-        raw = ask(environment.python, "installed", out=answer)
+        answer = path.with_suffix(f".{os.getpid()}")
+        if asking:
+            answer.parent.mkdir(parents=True, exist_ok=True)
+            asking(environment, answer)
+            raw = json.loads(answer.read_text(encoding="utf-8"))
+        else:
+            raw = ask(environment.python, "installed", out=answer)
         answer.replace(path)
     return Installed(
         str(environment.python),
@@ -164,17 +178,19 @@ def check_command(command: Command, found: Installed) -> list[str]:
     if not stage or stage[1] not in found.flags:
         return []
     where = f"swift {stage[1]} of ms-swift {found.swift}"
-    flags = found.flags[stage[1]]
+    known = {"model_type": list(found.model_types), "template": list(found.templates)}
+    return _complaints(where, command.argv[3:], {**found.flags[stage[1]], **known})
+
+
+def _complaints(where: str, argv: tuple[str, ...], flags: Mapping[str, list[str] | None]) -> list[str]:
     complaints = []
-    for flag, values in _options(command.argv[3:]):
+    for flag, values in _options(argv):
         whole = [flag] if flag in flags else [one for one in flags if one.startswith(flag)]
         if len(whole) != 1:
             meant = nearest(flag, flags)
             complaints.append(f"{where}: --{flag} is not known" + (f"; is it --{meant}?" if meant else ""))
             continue
-        known = {"model_type": list(found.model_types), "template": list(found.templates)}.get(
-            whole[0], flags[whole[0]]
-        )
+        known = flags[whole[0]]
         for value in values:
             if known and value not in known:
                 meant = nearest(value, known)
@@ -182,6 +198,55 @@ def check_command(command: Command, found: Installed) -> list[str]:
                     f"{where}: --{whole[0]} {value} is not known" + (f"; is it {meant}?" if meant else "")
                 )
     return complaints
+
+
+def why_refused(command: Command, environment: PythonEnvironment, store: Path, *, ask_now: bool) -> list[str]:
+    """What the tools of *environment* would refuse in *command*; see :func:`check_command`.
+
+    Args:
+        store: keeps what they answered.
+        ask_now: ask them where nothing is kept; else nothing is refused.
+    """
+    if command.module in ENGINES:
+        return _refused_by_engine(command, environment, store, ask_now)
+    if not (command.module or "").startswith("swift.cli."):
+        return []
+    known = ask_now or cache_file(environment, store).exists()
+    return check_command(command, installed(environment, store)) if known else []
+
+
+ENGINES = {
+    "lmdeploy": "lmdeploy",
+    "vllm.entrypoints.openai.api_server": "vllm",
+    "sglang.launch_server": "sglang",
+}
+"""Module of an engine's own server -> its package."""
+
+
+def _refused_by_engine(
+    command: Command, environment: PythonEnvironment, store: Path, ask_now: bool
+) -> list[str]:
+    module = str(command.module)
+    version = environment.version(ENGINES[module])
+    if version is None:
+        return []
+    asked = [str(environment.python), module, version, PROBE.read_text(encoding="utf-8")]
+    name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+    kept = store / "installed" / f"{ENGINES[module]}-{name}.json"
+    if not kept.exists():
+        if not ask_now:
+            return []
+        answer = kept.with_suffix(f".{os.getpid()}")
+        line = json.dumps([module, *command.argv[3:]])
+        try:
+            ask(environment.python, "engine", line, out=answer)
+        except EnvironmentFailed:  # what cannot even be asked says so when it is started
+            return []
+        answer.replace(kept)
+    flags = json.loads(kept.read_text(encoding="utf-8"))["flags"]
+    spoken = {flag.replace("-", "_"): choices for flag, choices in flags.items()}
+    found = _complaints(f"{ENGINES[module]} {version}", command.argv[3:], spoken)
+    return [re.sub(r"--\w+", lambda flag: flag[0].replace("_", "-"), one) for one in found]
 
 
 def _options(argv: tuple[str, ...]) -> list[tuple[str, list[str]]]:

@@ -69,8 +69,13 @@ class Training(_Part):
     data_workers: int = Field(0, ge=0)
     plugins: Names = Field((), description="files of bakeoff/plugins that speed a GPU row up, without .py")
     seed: int = 42
-    tracker: Literal["none", "tensorboard", "swanlab"] = "tensorboard"
-    tracker_mode: Literal["cloud", "local", "offline"] = "cloud"
+    tracker: Literal["none", "tensorboard", "swanlab"] = Field(
+        "tensorboard", description="where SwanLab cannot be used, TensorBoard tracks the training"
+    )
+    tracker_mode: Literal["cloud", "local", "offline"] = Field(
+        "cloud",
+        description="SwanLab's; offline: kept in swanlog/ for 'swanlab sync'; local: for its own dashboard",
+    )
     tracker_project: str = "multi-model-psychology"
     extra: dict[str, Scalar] = Field({}, description="further flags of swift sft, without the dashes")
 
@@ -350,7 +355,12 @@ def parse_matrix(raw: object, source: str = "matrix") -> Matrix:
     sections = {key: _section(raw, key, complaints) for key in known}
 
     environments = _parse(Environment, sections["environments"], "environments", complaints)
-    environments["default"] = Environment(name="default")
+    running = environments.setdefault("default", Environment(name="default"))
+    if running.requirements or running.python:
+        complaints.append(
+            "environments.default: is the environment that pytest runs in, so it takes 'env' only; "
+            "give requirements and Python another name, and name it in the row under 'environment'"
+        )
     suites = _parse(
         Suite,
         {n: {"benchmark": n, **s} if isinstance(s, dict) else s for n, s in sections["suites"].items()},

@@ -75,7 +75,7 @@ def cases(
     """
     found = []
     for spec in matrix.models.values():
-        unmet = why_unmet(spec)
+        unmet = why_unmet(spec, matrix)
         if wanted == ["model"]:
             found.append(Case((spec.name,), unmet or _why_not_trained(spec)))
             continue
@@ -119,7 +119,9 @@ def dry_run(
     bench = Bench(matrix, workspace, stages, runner, ContentHashes(workspace.cache / "hashes.json"), data_dir)
     for name in rows:
         chain = Chain(matrix.models[name], bench)
-        yield f"\n# == {name}" + (f"  (skipped here: {why})" if (why := why_unmet(chain.spec)) else "")
+        yield f"\n# == {name}" + (
+            f"  (skipped here: {why})" if (why := why_unmet(chain.spec, matrix)) else ""
+        )
         for title, steps in groupby(_steps(chain), key=lambda step: step[0]):
             yield f"# {title}"
             yield from (line for _, line in steps)

@@ -1,8 +1,8 @@
 """Questions that only an environment's own interpreter can answer; run there as a script, answered as JSON.
 
-``python probe.py versions OUT``, ``installed OUT``, ``parse OUT LINES`` or ``rotary OUT MODEL``. It needs
-the standard library and, beyond ``versions``, that environment's ms-swift (3.0 or newer). OUT is a file, because
-the imports print to stdout.
+``python probe.py versions OUT``, ``installed OUT``, ``parse OUT LINES``, ``engine OUT LINE`` or ``rotary OUT MODEL``.
+It needs the standard library and, beyond ``versions``, that environment's ms-swift (3.0 or newer) or engine. OUT is a
+file, because the imports print to stdout.
 """
 
 from __future__ import annotations
@@ -88,6 +88,61 @@ def parse(lines: str) -> dict[str, Any]:
     return {"refusals": refusals}
 
 
+def engine(line: str) -> dict[str, Any]:
+    """What an engine's own server says to *line*, a JSON list of its module and arguments; it is not started.
+
+    ``refusals`` in words, and ``flags``: flag (no dashes) -> choices or null. The module is run until its parser has
+    read the line, so whatever it registers on the way is there.
+    """
+    import argparse
+    import contextlib
+    import io
+    import runpy
+
+    class Read(BaseException):
+        pass
+
+    module, *arguments = json.loads(line)
+    plain: Any = argparse.ArgumentParser.parse_known_args
+    parsers: list[argparse.ArgumentParser] = []
+    depth = 0
+    refusals: list[str] = []
+
+    def read(self: Any, args: Any = None, *rest: Any, **options: Any) -> Any:
+        nonlocal depth
+        if depth == 0 and args is not None and not set(args) & set(arguments):
+            return plain(self, args, *rest, **options)  # somebody else's, on the way
+        parsers.append(self)
+        depth += 1
+        try:
+            answer = plain(self, args, *rest, **options)
+        finally:
+            depth -= 1
+        if depth == 0:
+            refusals.extend(one for one in answer[1] if one.startswith("--"))
+            raise Read
+        return answer
+
+    argparse.ArgumentParser.parse_known_args = read  # type: ignore[method-assign]
+    sys.argv = [module, *arguments]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except Read:
+        pass
+    except SystemExit:
+        refusals.append(said.getvalue().strip().splitlines()[-1])
+    actions = [action for parser in parsers for action in parser._actions]
+    flags = {
+        option[2:]: [str(one) for one in action.choices] if action.choices else None
+        for action in actions
+        for option in action.option_strings
+        if option.startswith("--")
+    }
+    return {"refusals": refusals, "flags": flags}
+
+
 def _registries() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Argument classes per stage, model registry and template registry, wherever this ms-swift keeps them."""
     try:
@@ -127,6 +182,7 @@ def main(argv: list[str]) -> int:
         "versions": versions,
         "installed": installed,
         "parse": parse,
+        "engine": engine,
         "rotary": rotary,
     }
     answer = questions[question](*rest)

@@ -12,9 +12,11 @@ from typing import Any
 
 from bakeoff import provenance
 from bakeoff.anchors import beside_published
-from bakeoff.comparability import differences
+from bakeoff.comparability import beside_the_guide
+from bakeoff.doctor import known_differences
+from bakeoff.environments import built
 from bakeoff.errors import StoreError
-from bakeoff.matrix import Matrix
+from bakeoff.matrix import Matrix, ModelSpec
 from bakeoff.stages import Record
 from bakeoff.workspace import Workspace
 
@@ -84,6 +86,7 @@ def finish(
         for spec in matrix.models.values()
         if any(record.model == spec.name for record in done)
     ]
+    compared = [matrix.models[row["model"]] for row in rows]
     provenance.write_json(
         folder / "run.json",
         {
@@ -92,7 +95,9 @@ def finish(
             "rows": rows,
             "skipped": list(skipped),
             "stages": [asdict(record) for record in done],
-            "comparability": [str(one) for one in differences([matrix.models[row["model"]] for row in rows])],
+            "comparability": [
+                beside_the_guide(one) for one in known_differences(compared, matrix, workspace)
+            ],
             "anchors": published,
             "leakage": leaked,
             "ratings": _ratings(workspace),
@@ -101,6 +106,7 @@ def finish(
                 "commit": provenance.commit(Path(matrix.source).absolute().parent),
                 "machine": provenance.machine(),
                 "matrix": matrix.source,
+                "environments": _environments(compared, matrix, workspace),
             },
         },
     )
@@ -108,6 +114,22 @@ def finish(
     scores.write_samples(sample_rows, folder / "samples.parquet")
     if reports:
         write_tables(Findings.from_store(workspace.root, run_id), reports)
+
+
+def _environments(rows: Sequence[ModelSpec], matrix: Matrix, workspace: Workspace) -> dict[str, Any]:
+    """What is installed in the environments that *rows* used, by name."""
+    names = dict.fromkeys(name for row in rows if not row.url for _, name in row.environment)
+    found = {name: built(matrix.environments[name], workspace.environments) for name in names}
+    return {
+        name: {
+            "digest": one.digest,
+            "python": one.python_version,
+            "requirements": list(matrix.environments[name].requirements),
+            "versions": dict(one.versions),
+        }
+        for name, one in found.items()
+        if one
+    }
 
 
 def _ratings(workspace: Workspace) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -339,10 +340,26 @@ def _not_ready(
 ) -> NotReady:
     told = f"{service.served_name} is not ready\nwanted: {wanted}\nwaited: {waited_s:.0f} s\nlast seen: {redact(seen)}"
     if service.log:
-        told += f"\nlast lines of {service.log}:\n{tail(service.log, 15)}\nby hand: {service.command}"
+        told += f"\nlast lines of {service.log}:\n{tail(service.log, 15)}{_short_of_memory(service.log)}"
+        told += f"\nby hand: {service.command}"
     else:
         told += f"\nby hand: curl {service.url}/models"
     return kind(told)
+
+
+_NO_MEMORY = re.compile(
+    r"out ?of ?memory|no available memory for the cache|free memory on device", re.IGNORECASE
+)
+
+
+def _short_of_memory(log: Path) -> str:
+    """The way out of a lack of device memory that *log* tells of, as a line; else nothing."""
+    if not _NO_MEMORY.search(tail(log, 200)):
+        return ""
+    return (
+        "\nout of memory: lower the row's serving: session_len, max_batch_size (down to 1) or memory_share, "
+        "or end what else runs on the card"
+    )
 
 
 def _ending(process: Process) -> str:

@@ -79,7 +79,12 @@ def sft(
         "report_to": t.tracker,
         **_tracker(spec),
         "use_cpu": spec.on_cpu or None,
-        "external_plugins": (*plugins, *_plugins(spec), *(PLUGINS / f"{one}.py" for one in t.plugins))
+        "external_plugins": (
+            *plugins,
+            *_plugins(spec),
+            *(PLUGINS / f"{one}.py" for one in t.plugins),
+            *_offline_tracker(spec, version),
+        )
         or None,
         "resume_from_checkpoint": resume,
         **t.extra,
@@ -172,6 +177,28 @@ def _tracker(spec: ModelSpec) -> dict[str, object]:
         "swanlab_mode": "local" if t.tracker_mode == "offline" else t.tracker_mode,
         "swanlab_exp_name": f"{spec.name}-sft",
     }
+
+
+def _offline_tracker(spec: ModelSpec, version: str) -> tuple[Path, ...]:
+    t = spec.training
+    offline = t.tracker == "swanlab" and t.tracker_mode == "offline" and _number(version) >= (3, 1)
+    return (PLUGINS / "swanlab_offline.py",) if offline else ()
+
+
+_SWANLAB_FRAME = re.compile(r'File "[^"]*-packages/swanlab/')
+_SWANLAB_ERROR = re.compile(r"swanlab\.|.*(install swanlab|No module named 'swanlab)")
+
+
+def why_untracked(log: str) -> str:
+    """SwanLab's own error at the end of a training's *log*; empty where something else ended the training.
+
+    SwanLab calls nothing of the trainer, so an exception that passed through its code is its own.
+    """
+    _, found, last = log.rpartition("Traceback (most recent call last):\n")
+    said = re.search(r"^[A-Za-z_][\w.]*(?::.*)?$", last, re.MULTILINE) if found else None
+    if said and (_SWANLAB_FRAME.search(last) or _SWANLAB_ERROR.match(said[0])):
+        return said[0]
+    return ""
 
 
 def _environment(spec: ModelSpec) -> Mapping[str, str]:

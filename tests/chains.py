@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import pytest
 
 from bakeoff.chain import Bench, Chain
+from bakeoff.environments import running_environment
+from bakeoff.installed import cache_file, installed
 from bakeoff.matrix import Matrix, ModelSpec, parse_matrix
 from bakeoff.provenance import ContentHashes
 from bakeoff.runner import Runner
 from bakeoff.stages import Stages, Timeline
 from bakeoff.workspace import Workspace
 
+STORE = Path(os.environ.get("BAKEOFF_STORE", Path(__file__).parents[1] / "store"))
 ROW: dict[str, Any] = {
     "model": "tiny:llama",
     "model_type": "llama",
@@ -47,6 +51,25 @@ def bench_in(store: Path, runner: Runner, matrix: Matrix) -> Bench:
     workspace = Workspace(store)
     stages = Stages(workspace, Timeline(store / "events.jsonl"))
     return Bench(matrix, workspace, stages, runner, ContentHashes(workspace.cache / "hashes.json"))
+
+
+def plant_tools(store: Path) -> None:
+    """Let *store* know what the running environment's ms-swift accepts."""
+    environment = running_environment()
+    kept = cache_file(environment, STORE / "cache")
+    installed(environment, STORE / "cache")
+    own = store / "cache" / "installed" / kept.name
+    own.parent.mkdir(parents=True)
+    own.write_bytes(kept.read_bytes())
+
+
+def plant_base(folder: Path) -> Path:
+    """A base model as far as the fake tools look at one."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    header = b'{"w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}'
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"base")
+    return folder
 
 
 class Tiny:

@@ -17,16 +17,18 @@ from pathlib import Path
 import pytest
 import requests
 
-from bakeoff.chain import Chain
+from bakeoff.chain import Chain, why_unmet
 from bakeoff.command import Command
 from bakeoff.deployment import Deployment
 from bakeoff.errors import DataError, IdentityError, NotReady, ServiceError
 from bakeoff.evaluation import Evaluation, replies
+from bakeoff.matrix import parse_matrix
 from bakeoff.plan import dry_run
+from bakeoff.runner import Runner
 from bakeoff.service import free_port, who_answers
 from bakeoff.stages import Record
 from bakeoff.workspace import Workspace
-from tests.chains import Tiny, matrix_with, tiny  # noqa: F401
+from tests.chains import ROW, Tiny, bench_in, matrix_with, tiny  # noqa: F401
 from tests.fakes.service import serving as asked_service
 
 SERVER = Path(__file__).parent / "fakes" / "chat_server.py"
@@ -102,6 +104,33 @@ def test_a_service_that_does_not_have_the_model_is_told_with_what_it_has(tiny: T
         chain = tiny.chain(tmp_path, model=None, url=url, served_model="gpt-x")
         with pytest.raises(ServiceError, match=r"to list 'gpt-x'\n.*\nlast seen: it lists \['reference'\]"):
             Deployment(chain, "base").health()
+
+
+def test_the_variables_of_the_running_environment_reach_its_commands(tmp_path: Path) -> None:
+    raw = {
+        "environments": {"default": {"env": {"A": "1"}}, "fast": {"env": {"B": "2"}}},
+        "models": {"tiny": {**ROW, "suites": [], "environment": {"serve": "fast"}}},
+    }
+    matrix = parse_matrix(raw)
+    chain = Chain(matrix.models["tiny"], bench_in(tmp_path, Runner(tmp_path), matrix))
+    assert chain.train_command().env["A"] == "1"
+    assert chain.serve_command("base", 1).env["B"] == "2"
+    assert "PYTHONPATH" not in chain.serve_command("base", 1).env
+
+
+def test_packages_are_looked_for_where_the_row_runs() -> None:
+    needs = {"packages": ["no_such_package"]}
+    there = {"train": "apart", "serve": "apart"}
+    raw = {
+        "environments": {"apart": {"requirements": ["no-such-package"]}},
+        "models": {
+            "here": {**ROW, "suites": [], "needs": needs},
+            "there": {**ROW, "suites": [], "needs": needs, "environment": there},
+        },
+    }
+    matrix = parse_matrix(raw)
+    assert "no_such_package" in why_unmet(matrix.models["here"], matrix)
+    assert why_unmet(matrix.models["there"], matrix) == ""
 
 
 def test_the_lines_of_a_row_with_a_url_only_ask(tmp_path: Path) -> None:

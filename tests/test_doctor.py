@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 
 from bakeoff import doctor
+from bakeoff.comparability import beside_the_guide
 from bakeoff.dataset_health import check_dataset, dialogue, estimated_tokens
-from bakeoff.doctor import Finding, findings
+from bakeoff.doctor import Finding, findings, known_differences
 from bakeoff.environments import built, digest, running_environment
 from bakeoff.errors import DataError
-from bakeoff.installed import cache_file, installed
+from bakeoff.installed import installed
 from bakeoff.matrix import Environment, Matrix, load_matrix, parse_matrix
 from bakeoff.workspace import Workspace
+from tests.chains import STORE, plant_tools
 
 ROOT = Path(__file__).parents[1]
-STORE = Path(os.environ.get("BAKEOFF_STORE", ROOT / "store"))
 DATA = Path(os.environ.get("BAKEOFF_TEST_DATA", ROOT.parent / "shared" / "data"))
 HEALTHY = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 
@@ -31,12 +32,7 @@ def write_rows(path: Path, *rows: dict[str, Any]) -> str:
 @pytest.fixture
 def workspace(tmp_path) -> Workspace:
     """A fresh store that knows already what the running environment accepts."""
-    environment = running_environment()
-    installed(environment, STORE / "cache")
-    kept = cache_file(environment, STORE / "cache")
-    own = tmp_path / "store" / "cache" / "installed"
-    own.mkdir(parents=True)
-    (own / kept.name).write_bytes(kept.read_bytes())
+    plant_tools(tmp_path / "store")
     return Workspace(tmp_path / "store")
 
 
@@ -97,6 +93,7 @@ def broken_matrix(tmp_path: Path, port: int) -> dict[str, Any]:
         "suites": {
             "no_such_benchmark": {"hub": True},
             "elsewhere": {"benchmark": "ceval", "data": "data:elsewhere", "hub": False},
+            "ceval": {},
         },
         "models": {
             "flags": {
@@ -150,6 +147,23 @@ def broken_matrix(tmp_path: Path, port: int) -> dict[str, Any]:
                 "environment": {"train": "bare", "serve": "bare"},
                 "needs": {"gpu_memory_gib": 10},
             },
+            "swapped": {
+                "model": "x/gpt-oss-20b",
+                "model_type": "gpt_oss",
+                "template": "qwen2_5",
+                "dataset": [sick],
+                "training": {"max_length": 80, "tracker": "none"},
+                "suites": ["ceval"],
+            },
+            "mistaken": {
+                "model": "x/Qwen2.5-7B-Instruct",
+                "model_type": "llama",
+                "template": "qwen2_5",
+                "dataset": [sick],
+                "training": {"max_length": 80, "tracker": "none"},
+            },
+            "adapted": {"model": "/weights/typo", "adapter": "/nope", "template": "qwen2_5"},
+            "merged": {"weights": "/nope2", "template": "qwen2_5"},
             "paid": {"url": "http://x/v1", "served_model": "m", "key_env": "NO_SUCH_KEY", "tune": False},
         },
     }
@@ -161,6 +175,17 @@ EXPECTED = (
     ("error", "flags", "--template baichuan2 is not known to ms-swift"),
     ("error", "flags", "--train_type is not known to ms-swift"),
     ("error", "nameless", "cannot tell the model type of 'x/mine'"),
+    ("error", "mistaken", "model_type llama, but ms-swift 4.6.0 loads x/Qwen2.5-7B-Instruct as qwen2"),
+    ("warning", "swapped", "template qwen2_5, but x/gpt-oss-20b was made with gpt_oss"),
+    ("error", "adapted", "model: there is no folder /weights/typo"),
+    ("error", "adapted", "adapter: there is no folder /nope"),
+    ("error", "merged", "weights: there is no folder /nope2"),
+    (
+        "error",
+        "flags, nameless, remote, flash, served, swapped, mistaken",
+        "its model comes from the hub, HF_HUB_OFFLINE",
+    ),
+    ("warning", "suites.ceval", "comes from the hub, and HF_HUB_OFFLINE is set"),
     ("error", "remote", "remote code was written for transformers 4, and environment 'default'"),
     ("error", "flash", "remote code was written for transformers 4, and environment 'bare'"),
     ("error", "remote", "no fused loss knows the code of chatglm3"),
@@ -168,11 +193,11 @@ EXPECTED = (
     ("error", "flash", "has no flash attention"),
     ("error", "flash", "needs flash-attn in environment 'bare'"),
     ("error", "served", "needs liger-kernel in environment 'bare'"),
-    ("error", "served", "needs swanlab in environment 'bare'"),
+    ("warning", "served", "environment 'bare' has no swanlab: TensorBoard tracks instead"),
     ("error", "served", "is served by vllm"),
     ("warning", "GPU 0", "are taken by other processes"),
-    ("warning", "remote", "GiB of device memory; the freest card has 30"),
-    ("error", "served", "GiB of device memory; the freest card has 30"),
+    ("warning", "remote", "GiB of device memory; the freest card has 27"),
+    ("error", "served", "GiB of device memory; the freest card has 27"),
     ("error", "disk", "GiB; "),
     ("warning", "dataset", "silently drop 1 of 7 rows"),
     ("warning", "dataset", "1 of 6 dialogues end on the client"),
@@ -180,7 +205,7 @@ EXPECTED = (
     ("warning", "dataset", "1 of 6 dialogues have an empty turn"),
     ("warning", "dataset", "1 of 6 dialogues are copies"),
     ("warning", "dataset", "1 of 6 dialogues are longer than max_length 80"),
-    ("error", "dataset some/hub-dataset", "an offline variable is set"),
+    ("error", "dataset some/hub-dataset", "HF_HUB_OFFLINE is set, and no cache has it"),
     ("error", "suites.no_such_benchmark", "has no 'no_such_benchmark'"),
     ("warning", "suites.elsewhere", "needs the folder elsewhere under --data-dir"),
     ("error", "proxy", "NO_PROXY does not cover 127.0.0.1 and localhost"),
@@ -192,22 +217,28 @@ EXPECTED = (
     ),
     ("error", "paid", "NO_SUCH_KEY is not set"),
     ("warning", "served", "prints the day's date"),
-    ("warning", "comparability", "learning rate: 0.0002 (flags, nameless, remote, flash); 0.0001 (served)"),
+    (
+        "warning",
+        "comparability",
+        "learning rate: 0.0002 (flags, nameless, remote, flash, swapped, mistaken); 0.0001",
+    ),
     ("warning", "comparability", "max length: "),
     ("warning", "comparability", "dataset: "),
+    ("warning", "comparability", "default system prompt: "),
     ("warning", "comparability", "serving engine: "),
 )
 
 
 NVIDIA_SMI = """#!/bin/sh
-echo "0, A card, 81920, 30720"
+echo "0, A card, TOTAL, FREE"
 """
 
 
-def plant_card(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A card of 80 GiB of which 30 are free, as nvidia-smi would tell."""
+def plant_card(folder: Path, monkeypatch: pytest.MonkeyPatch, total_gib: int, free_gib: int) -> None:
+    """A card as nvidia-smi would tell of it."""
     folder.mkdir()
-    (folder / "nvidia-smi").write_text(NVIDIA_SMI)
+    told = NVIDIA_SMI.replace("TOTAL", str(total_gib * 1024)).replace("FREE", str(free_gib * 1024))
+    (folder / "nvidia-smi").write_text(told)
     (folder / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -227,7 +258,8 @@ def plant_environment(environment: Environment, workspace: Workspace, without: t
 
 
 def test_each_finding_of_a_broken_matrix_appears_exactly_once_with_a_remedy(tmp_path, workspace, monkeypatch):
-    plant_card(tmp_path / "bin", monkeypatch)
+    plant_card(tmp_path / "bin", monkeypatch, 31, 27)
+    monkeypatch.setenv("HOME", str(tmp_path))  # no hub's cache
     bare = Environment(name="bare", requirements=("bare",))
     plant_environment(bare, workspace, without=("swanlab", "liger-kernel", "flash-attn", "vllm", "lmdeploy"))
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: _Disk(1))
@@ -248,6 +280,38 @@ def test_each_finding_of_a_broken_matrix_appears_exactly_once_with_a_remedy(tmp_
     assert [one.level for one in found] == sorted(
         (one.level for one in found), key=["error", "warning", "note"].index
     )
+
+
+def test_the_guides_rows_need_no_more_than_a_card_of_80_gb(tmp_path, workspace, monkeypatch):
+    plant_card(tmp_path / "bin", monkeypatch, 80, 79)
+    matrix = load_matrix(ROOT / "model_matrix.yaml")
+    found = findings([row for row in matrix.models.values() if row.group == "full"], matrix, workspace)
+    assert [str(one) for one in found if "device memory" in one.what] == []
+
+
+def test_memory_that_others_hold_is_no_error_because_they_may_end(tmp_path, workspace, monkeypatch):
+    plant_card(tmp_path / "bin", monkeypatch, 80, 10)
+    raw = healthy_matrix(tmp_path, needs={"gpu_memory_gib": 70})
+    (need,) = [one for one in examine(raw, workspace) if "device memory" in one.what]
+    assert (need.level, need.remedy) == ("warning", "end what else runs on the card (nvidia-smi shows it)")
+
+
+def test_a_finding_names_the_rows_that_would_fail_of_it(tmp_path, workspace):
+    raw = healthy_matrix(tmp_path)
+    gone = write_rows(tmp_path / "gone.jsonl", HEALTHY)
+    raw["models"]["other"] = {**raw["models"]["good"], "dataset": [gone]}
+    matrix = parse_matrix(raw)
+    Path(gone).unlink()
+    found = findings(list(matrix.models.values()), matrix, workspace, environ={})
+    assert [one.rows for one in found if "no such file" in one.what] == [("other",)]
+
+
+def test_what_a_cache_has_needs_no_hub(tmp_path, workspace):
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "MODELSCOPE_CACHE": str(tmp_path)}
+    raw = healthy_matrix(tmp_path)
+    assert "no cache has it" in "".join(map(str, examine(raw, workspace, environ=offline)))
+    (tmp_path / "hub" / "models--somewhere--Qwen2.5-7B-Instruct").mkdir(parents=True)
+    assert "no cache has it" not in "".join(map(str, examine(raw, workspace, environ=offline)))
 
 
 def test_a_row_that_an_older_ms_swift_trains_is_examined_in_its_words(tmp_path, workspace, monkeypatch):
@@ -273,10 +337,35 @@ def test_a_row_that_an_older_ms_swift_trains_is_examined_in_its_words(tmp_path, 
 def test_templates_with_different_default_system_prompts_are_named(tmp_path, workspace, monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: _Disk(10**15))
     raw = healthy_matrix(tmp_path)
-    raw["models"]["llama"] = raw["models"]["good"] | {"model_type": "llama", "template": "llama3"}
+    other = {"model": "somewhere/else", "model_type": "llama", "template": "llama3"}
+    raw["models"]["llama"] = raw["models"]["good"] | other
     (found,) = examine(raw, workspace)
     assert "default system prompt: 'You are Qwen" in found.what
     assert "none (llama)" in found.what
+
+
+def test_what_the_tools_said_before_is_compared_without_asking_them(tmp_path, workspace):
+    raw = healthy_matrix(tmp_path)
+    raw["models"]["llama"] = raw["models"]["good"] | {"model_type": "llama", "template": "llama3"}
+    matrix = parse_matrix(raw)
+    rows = list(matrix.models.values())
+    (found,) = known_differences(rows, matrix, workspace)
+    assert "none (llama)" in str(found)
+    assert beside_the_guide(found).endswith("the guide: each model's own template (guide 8.2)")
+    assert known_differences(rows, matrix, Workspace(tmp_path / "fresh")) == []
+
+
+def test_only_the_first_dialogues_are_looked_at_and_all_reasons_are_told(tmp_path, monkeypatch):
+    data = Path(
+        write_rows(tmp_path / "d.jsonl", *[{"title": "x"}, {"messages": []}] * 2, HEALTHY, HEALTHY, HEALTHY)
+    )
+    assert check_dataset(data).whole
+    health = check_dataset(data, first=6)
+    assert not health.whole
+    (dropped, copies) = doctor._unhealthy("d", health, 80)
+    assert "drop 4 of the first 6 rows: has the columns title" in dropped.what
+    assert dropped.what.endswith("(2); 'messages' is empty (2)")
+    assert copies.what.startswith("1 of the first 2 dialogues are copies")
 
 
 def test_the_guides_six_rows_are_examined_without_importing_a_heavy_module(workspace):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bakeoff import engines
 from bakeoff.environments import (
     ask,
     built,
@@ -17,17 +18,19 @@ from bakeoff.environments import (
     digest,
     ensure_environment,
     running_environment,
+    swift_version,
 )
 from bakeoff.errors import EnvironmentFailed
-from bakeoff.matrix import Environment
+from bakeoff.installed import why_refused
+from bakeoff.matrix import Environment, load_matrix
 
 
-def wheel(folder: Path, name: str = "pebble", version: str = "1.0") -> str:
-    """A requirement for a package made on the spot, so that no index is asked."""
+def wheel(folder: Path, name: str = "pebble", version: str = "1.0", program: str = "") -> str:
+    """A requirement for a package made on the spot, so that no index is asked; *program* is what ``-m`` runs."""
     path = folder / f"{name}-{version}-py3-none-any.whl"
     info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as file:
-        file.writestr(f"{name}.py", f"VERSION = {version!r}\n")
+        file.writestr(f"{name}.py", f"VERSION = {version!r}\n{program}")
         file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         file.writestr(f"{info}/RECORD", "")
@@ -173,6 +176,92 @@ def test_two_processes_build_one_environment_once(slow_uv, tmp_path):
     assert (slow_uv / "calls").read_text().splitlines() == ["venv --quiet", "pip install"]
 
 
+FULL = "No solution found when resolving dependencies: Because you require torch=="
+YIELDING_UV = (
+    FAKE_UV.partition("else:")[0]
+    + f"""else:
+    held = pathlib.Path(sys.argv[sys.argv.index("-c") + 1]).read_text()
+    if held:
+        sys.exit("{FULL}" + held.strip().partition("==")[2] + " and slow, we can conclude")
+"""
+)
+
+
+def test_what_the_machine_holds_a_build_to_yields_to_requirements_that_cannot_live_with_it(slow_uv, tmp_path):
+    environment = Environment(name="slow", requirements=("slow",))
+    if not constraints(environment.requirements):
+        pytest.skip("this machine holds builds to nothing: it has a GPU, or another torch")
+    (slow_uv / "uv").write_text(YIELDING_UV.format(python=sys.executable))
+    told: list[str] = []
+    there = ensure_environment(environment, tmp_path / "e", told.append)
+    record = json.loads((tmp_path / "e" / there.digest / "environment.json").read_text())
+    assert record["constraints"] == []
+    assert [one for one in told if "cannot live with torch==" in one]
+
+
+def test_a_build_that_hangs_is_ended_and_its_beginning_and_progress_are_told(slow_uv, tmp_path, monkeypatch):
+    monkeypatch.setattr("bakeoff.environments.BUILD_S", 4.0)
+    monkeypatch.setattr("bakeoff.environments.PROGRESS_S", 0.5)
+    told: list[str] = []
+    with pytest.raises(
+        EnvironmentFailed, match=r"'slow' was not built in 4 s; .*python -m bakeoff\.environments slow"
+    ):
+        ensure_environment(Environment(name="slow", requirements=("slow",)), tmp_path / "e", told.append)
+    assert told[0].startswith("building, which takes minutes; log: ")
+    assert len(told) > 2
+
+
+@pytest.mark.parametrize(
+    ("requirement", "version"),
+    [
+        ("ms-swift==3.0.3", "3.0.3"),
+        ("ms_swift[all] == 3.12.6", "3.12.6"),
+        ("ms-swift>=3.6,<4", "3.12.6"),
+        ("ms-swift~=3.8.1", "3.8.1"),
+        ("ms-swift>=4", "4.6.0"),
+        ("ms-swift", "4.6.0"),
+        ("swift==1", None),
+        ("./a/folder", None),
+    ],
+)
+def test_the_words_of_an_environment_that_is_not_built_are_those_of_its_requirement(
+    tmp_path, requirement, version
+):
+    assert swift_version(Environment(name="x", requirements=("y", requirement)), tmp_path) == version
+
+
+LMDEPLOY = """
+import argparse, sys
+whole = argparse.ArgumentParser(prog="lmdeploy")
+serve = whole.add_subparsers().add_parser("serve").add_subparsers().add_parser("api_server")
+serve.add_argument("model_path")
+for name in "model-name", "server-name", "server-port", "tp", "session-len", "max-batch-size", "cache-max-entry-count":
+    serve.add_argument(f"--{name}")
+serve.add_argument("--dtype", choices=["auto", "bfloat16"])
+serve.add_argument("--enable-prefix-caching", action="store_true")
+whole.parse_args()
+sys.exit("the server would start now")
+"""
+
+
+def test_an_engines_own_server_is_asked_for_its_flags_and_not_started(builder, tmp_path):
+    requirement = wheel(tmp_path, "lmdeploy", "0.18.0", LMDEPLOY)
+    environment = ensure_environment(Environment(name="e", requirements=(requirement,)), tmp_path / "e")
+    row = load_matrix(Path(__file__).parents[1] / "model_matrix.yaml").models["llama3.1-8b"]
+    line = engines.serve(row, model="m", served_name="s", port=1)
+    assert why_refused(line, environment, tmp_path, ask_now=False) == []
+    assert why_refused(line, environment, tmp_path, ask_now=True) == []
+    extra = row.serving.model_copy(update={"extra": {"enable-prefix-cachin": True, "sesion-len": 4}})
+    wrong = engines.serve(row.model_copy(update={"serving": extra}), model="m", served_name="s", port=1)
+    assert why_refused(wrong, environment, tmp_path, ask_now=False) == [  # by now it is known
+        "lmdeploy 0.18.0: --sesion-len is not known; is it --session-len?"
+    ]
+    answer = ask(
+        environment.python, "engine", json.dumps([wrong.module, *wrong.argv[3:]]), out=tmp_path / "a"
+    )
+    assert answer["refusals"] == ["--sesion-len"]
+
+
 def test_the_default_environment_is_the_running_interpreter(tmp_path):
     environment = ensure_environment(Environment(name="default"), tmp_path)
     assert environment.python == Path(sys.executable)
@@ -196,3 +285,14 @@ def test_the_probe_does_not_import_the_modules_beside_it(tmp_path):
     answer = ask(Path(sys.executable), "versions", out=tmp_path / "answer.json")
     assert answer["packages"] == dict(running_environment().versions)
     assert json.loads((tmp_path / "answer.json").read_text()) == answer
+
+
+def test_where_there_is_a_card_make_installs_and_pins_what_the_full_rows_need(monkeypatch):
+    root = Path(__file__).parents[1]
+    monkeypatch.setenv("PATH", f"{root / 'tests/fakes/tools'}{os.pathsep}{os.environ['PATH']}")
+    shown = subprocess.run(
+        ["make", "-n", "-B", "smoke"], capture_output=True, text=True, cwd=root, check=True
+    )
+    assert "dashboard,gpu,swanlab]" in shown.stdout
+    pinned = {line.partition("==")[0] for line in (root / "constraints.txt").read_text().splitlines()}
+    assert {"liger_kernel", "nvidia-ml-py", "swanlab"} <= pinned

@@ -35,7 +35,7 @@ from bakeoff.runner import Runner, end_orphans
 from bakeoff.service import free_port, who_answers
 from bakeoff.stages import Record, Stages, Timeline
 from bakeoff.workspace import Workspace
-from tests.chains import matrix_with
+from tests.chains import matrix_with, plant_base, plant_tools
 from tests.fakes.service import serving as asked_service
 
 ROOT = Path(__file__).parents[1]
@@ -73,10 +73,7 @@ class House:
     def __post_init__(self) -> None:
         base = self.root / "base"
         if not base.exists():
-            base.mkdir(parents=True)
-            (base / "config.json").write_text('{"model_type": "llama"}')
-            header = b'{"w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}'
-            (base / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"base")
+            plant_base(base)
         (self.root / "once").mkdir(exist_ok=True)
         for name, value in {
             "PYTHONPATH": f"{TOOLS}{os.pathsep}{ROOT}",
@@ -271,6 +268,42 @@ def test_a_training_that_had_stepped_down_continues_there_after_a_kill(
     assert len(house.steps()) - before == STEPS - 8
 
 
+@pytest.mark.parametrize(
+    ("faults", "told"),
+    [("sft:untracked@7", "swanlab.exceptions.AuthenticationError"), ("sft:hang@7", "a silence")],
+)
+def test_a_tracker_that_is_away_stops_no_training_and_costs_no_step(
+    house: House, undisturbed: dict[str, str], faults: str, told: str
+) -> None:
+    house.row = {"training": {**TRAINING, "tracker": "swanlab"}}
+    house.break_(faults)
+    assert house.result() == undisturbed
+    assert house.steps() == list(range(1, STEPS + 1))
+    with house.run() as chain:
+        (first, second) = chain.train().record.facts["attempts"]  # type: ignore[union-attr]
+    assert first.startswith(told)
+    assert first.endswith("TensorBoard tracks the rest of this training")
+    assert second == "continued from checkpoint-6"
+
+
+def test_a_training_whose_tracker_was_away_is_taken_up_after_a_kill(
+    house: House, undisturbed: dict[str, str]
+) -> None:
+    house.row = {"training": {**TRAINING, "tracker": "swanlab"}}
+    house.break_("sft:untracked@5,sft:kill@9")
+    with pytest.raises(CommandFailed, match="signal 9"):
+        house.result()
+    assert house.result() == undisturbed
+    assert house.steps() == list(range(1, STEPS + 1))
+
+
+def test_a_failure_that_is_not_the_trackers_is_not_laid_at_its_door(house: House) -> None:
+    house.row = {"training": {**TRAINING, "tracker": "swanlab"}}
+    house.break_("sft:crash@3")
+    with pytest.raises(CommandFailed, match="failed on purpose"):
+        house.result()
+
+
 # -- what was whole is found corrupt ----------------------------------------------------------------------------------
 
 
@@ -420,6 +453,8 @@ class RealRun:
         kept = {k: v for k, v in row.items() if k not in ("name", "needs", "environment") and v != ()}
         matrix = self.house.root / "matrix.json"  # which is YAML, too
         matrix.write_text(json.dumps({"models": {"tiny": {**kept, "suites": []}}}))
+        if not (self.house.store / "cache").exists():
+            plant_tools(self.house.store)
         argv = ["-m", "pytest", "-p", "no:cacheprovider", "--cold", "benchmarks/", "-m", "train or export"]
         argv += [
             "--store",

@@ -169,3 +169,13 @@ def test_nonsense_is_refused_in_words_or_accepted_but_never_crashes(raw: object,
 @given(batch=st.integers(1, 64), steps=st.integers(1, 64))
 def test_effective_batch_is_batch_times_accumulation(batch: int, steps: int) -> None:
     assert Training(batch_size=batch, gradient_accumulation=steps).effective_batch == batch * steps
+
+
+def test_the_default_environment_is_the_running_one_and_takes_no_requirements():
+    row = {"model": "owner/m", "dataset": ["owner/d"]}
+    with pytest.raises(MatrixError, match=r"environments\.default: is the environment that pytest runs in"):
+        parse_matrix(
+            {"models": {"a": row}, "environments": {"default": {"requirements": ["ms-swift==3.0.3"]}}}
+        )
+    kept = parse_matrix({"models": {"a": row}, "environments": {"default": {"env": {"A": "1"}}}})
+    assert kept.environments["default"].env == {"A": "1"}

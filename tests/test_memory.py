@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 
 import pytest
 
-from bakeoff.matrix import ModelSpec, Training
+from bakeoff.matrix import ModelSpec, Training, load_matrix
 from bakeoff.memory import EMERGENCY, TABLE_8_1, advice, disk_gib, ladder, serving_gib, shape_of, training_gib
 
+ROOT = Path(__file__).parents[1]
 QWEN = shape_of("Qwen/Qwen2.5-7B-Instruct")
 assert QWEN
 
@@ -58,6 +60,13 @@ def test_nothing_is_left_to_try_at_the_bottom():
 )
 def test_the_estimate_is_within_a_tenth_of_what_was_measured_on_an_h200(changes, measured_gib):
     assert training_gib(QWEN, Training(**changes)) == pytest.approx(measured_gib, rel=0.1)
+
+
+@pytest.mark.parametrize(("pack", "measured_gib"), [(12288, 65.9), (8704, 50.8)])
+def test_the_estimate_of_the_shipped_row_is_within_a_twentieth_of_what_was_measured(pack, measured_gib):
+    shipped = load_matrix(ROOT / "model_matrix.yaml").models["qwen2.5-7b"].training
+    training = shipped.model_copy(update={"extra": {**shipped.extra, "packing_length": pack}})
+    assert training_gib(QWEN, training) == pytest.approx(measured_gib, rel=0.05)
 
 
 def test_every_rung_needs_less_than_the_one_before():

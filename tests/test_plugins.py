@@ -242,3 +242,16 @@ for one, other in zip(*found):
 print("same")
 """
     assert run(program, TRITON_INTERPRET="1").strip() == "same"
+
+
+def test_offline_tracking_replaces_the_mode_that_ms_swift_hands_on(tmp_path: Path) -> None:
+    package = tmp_path / "swanlab" / "integration"
+    package.mkdir(parents=True)
+    (package / "transformers.py").write_text(
+        "class SwanLabCallback:\n    def __init__(self, *, project, mode):\n        self.told = (project, mode)\n"
+    )
+    program = (
+        "import bakeoff.plugins.swanlab_offline; from swanlab.integration.transformers import SwanLabCallback; "
+        "print(SwanLabCallback(project='p', mode='local').told)"
+    )
+    assert run(program, tmp_path) == "('p', 'offline')\n"

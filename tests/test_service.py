@@ -288,3 +288,24 @@ def test_a_service_deaf_to_sigterm_ends_with_its_grandchildren(serve: Serve, tmp
         assert all(psutil.pid_exists(pid) for pid in family)
     assert [pid for pid in family if psutil.pid_exists(pid)] == []
     assert who_answers(port) == ""
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["torch.OutOfMemoryError: CUDA out of memory.", "ValueError: No available memory for the cache blocks."],
+)
+def test_a_service_without_memory_is_told_with_what_to_lower(serve: Serve, said: str) -> None:
+    def build(port: int) -> Command:
+        return Command((sys.executable, "-c", f"import sys; sys.exit({said!r})"))
+
+    with (
+        pytest.raises(NotReady, match=r"serving: session_len, max_batch_size \(down to 1\) or memory_share"),
+        serve(build=build),
+    ):
+        pass
+
+
+def test_a_service_that_ends_for_another_reason_is_told_without_advice_on_memory(serve: Serve) -> None:
+    with pytest.raises(NotReady) as caught, serve("--crash"):
+        pass
+    assert "memory_share" not in str(caught.value)

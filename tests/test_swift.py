@@ -202,3 +202,50 @@ def test_rows_on_the_cpu_are_told_so() -> None:
     line = swift.sft(spec, base="m", output=Path("/o"))
     assert words(line)["--use_cpu"] == "true"
     assert line.env["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize("engine", ["lmdeploy", "vllm", "sglang"])
+def test_true_is_a_bare_switch_for_an_engines_own_server_and_false_is_none(engine: str) -> None:
+    row = MODELS["llama3.1-8b"]
+    extra = {"enable-prefix-caching": True, "disable-metrics": False, "log-level": "INFO"}
+    serving = row.serving.model_copy(update={"engine": engine, "extra": extra})
+    line = engines.serve(row.model_copy(update={"serving": serving}), model="m", served_name="s", port=1)
+    assert str(line).endswith("--enable-prefix-caching --log-level INFO")
+
+
+SWANLAB = """swanlab: Tracking run with swanlab version 0.10.3
+Traceback (most recent call last):
+  File "/v/lib/python3.11/site-packages/transformers/trainer.py", line 2, in train
+    call()
+  File "/v/lib/python3.11/site-packages/swanlab/sdk/cmd/init.py", line 338, in prompt_init_mode
+    raise RuntimeError(
+RuntimeError: Failed to initialize SwanLab in online mode: no TTY is available for interactive login.
+"""
+NOT_SWANLAB = """Traceback (most recent call last):
+  File "/v/lib/python3.11/site-packages/transformers/trainer.py", line 2, in train
+    call()
+ValueError: remaining_argv: ['--swanlab_modus']
+swanlab: Experiment stopped
+"""
+
+
+def test_only_an_error_that_passed_through_swanlab_is_swanlabs() -> None:
+    assert swift.why_untracked(SWANLAB).startswith("RuntimeError: Failed to initialize SwanLab")
+    assert swift.why_untracked(SWANLAB + NOT_SWANLAB) == ""
+    assert swift.why_untracked("swanlab: Tracking run\nKilled\n") == ""
+    not_installed = (
+        "ValueError: You are using swanlab as `report_to`, please install swanlab by `pip install swanlab`"
+    )
+    assert (
+        swift.why_untracked(f'Traceback (most recent call last):\n  File "x.py"\n{not_installed}\n')
+        == not_installed
+    )
+
+
+def test_swanlabs_offline_mode_is_reached_by_a_plugin_because_ms_swifts_flag_has_no_such_choice() -> None:
+    row = MODELS["qwen2.5-7b"]
+    offline = row.model_copy(update={"training": row.training.model_copy(update={"tracker_mode": "offline"})})
+    line = str(swift.sft(offline, base="m", output=Path("/out")))
+    assert "plugins/swanlab_offline.py" in line
+    assert "--swanlab_mode local" in line
+    assert "swanlab_offline" not in str(swift.sft(row, base="m", output=Path("/out")))

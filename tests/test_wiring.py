@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.chains import plant_base, plant_tools
+
+ROOT = Path(__file__).parents[1]
+TOOLS = Path(__file__).parent / "fakes" / "tools"
 PytestRun = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -204,3 +208,62 @@ def test_base_and_tuned_get_along_with_one_card(run_pytest: PytestRun, tmp_path:
         "deploy",
         "deploy",
     ]
+
+
+def test_rows_that_are_skipped_here_do_not_make_a_comparison_unlike(
+    run_pytest: PytestRun, tmp_path: Path
+) -> None:
+    matrix = tmp_path / "matrix.yaml"
+    row = "{model: owner/a, dataset: [owner/d], training: {learning_rate: 1e-4}"
+    matrix.write_text(
+        f"models:\n  a: {row}}}\n  b: {row.replace('1e-4', '2e-4')}, needs: {{gpu_memory_gib: 70000}}}}\n"
+    )
+    strict = ("benchmarks/", "--matrix", str(matrix), "--strict-comparability", "--dry-run")
+    assert run_pytest(*strict).returncode == 0
+    matrix.write_text(matrix.read_text().replace("70000", "0"))
+    done = run_pytest(*strict)
+    assert done.returncode == 4
+    assert "learning rate: 0.0001 (a); 0.0002 (b)" in done.stdout + done.stderr
+
+
+TYPO = """
+defaults:
+  group: smoke
+  model: BASE
+  model_type: llama
+  template: llama3
+  dataset: ["shipped:facts_train.jsonl"]
+  training: {tracker: none, max_steps: 2}
+  suites: [exam]
+models:
+  typo: {training: {extra: {lerning_rate: 1}}}
+  sound: {}
+suites:
+  exam: {benchmark: facts_exam, data: 'shipped:facts_exam', hub: false}
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_a_row_whose_flags_ms_swift_would_refuse_begins_no_stage_while_the_others_run(
+    run_pytest: PytestRun, tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    plant_tools(tmp_path / "store")
+    base = plant_base(tmp_path / "base")
+    matrix = tmp_path / "matrix.yaml"
+    matrix.write_text(TYPO.replace("BASE", str(base)))
+    fakes = f"{TOOLS}{os.pathsep}{ROOT}"
+    options = ("--matrix", str(matrix), "--cold", "-k", "typo or train", *workers)
+    done = run_pytest("benchmarks/", *options, PYTHONPATH=fakes)
+    told = "--lerning_rate is not known to ms-swift 4.6.0\n    -> use --learning_rate"
+    assert f"typo does not begin: the doctor found (pytest --doctor)\nerror: typo: {told}" in done.stdout
+    assert done.returncode == 1
+    assert done.stdout.count("error: typo: --lerning_rate is not known to ms-swift 4.6.0 -> use") == 1
+    timeline = next((tmp_path / "store" / "runs").glob("*/events.jsonl")).read_text(encoding="utf-8")
+    events = [json.loads(line) for line in timeline.splitlines()]
+    assert {one["model"] for one in events if one["event"] == "started"} == {"sound"}
+    assert [one["outcome"] for one in events if one.get("stage") == "train" and "outcome" in one] == ["ran"]
+    run = json.loads(next((tmp_path / "store" / "runs").glob("*/run.json")).read_text(encoding="utf-8"))
+    used = run["provenance"]["environments"]
+    assert list(used) == ["default"]
+    assert used["default"]["versions"]["ms-swift"] == "4.6.0"
+    assert used["default"]["digest"]

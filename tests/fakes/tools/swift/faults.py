@@ -4,9 +4,9 @@
 happens only once. A step is one update of ``sft``, one of the two files of ``export``, one completion of ``deploy``.
 
 Kinds: ``term`` and ``kill`` (by signal), ``crash`` (an exception), ``network`` (one that may pass), ``flag`` (one that
-will not), ``hang`` (silence), ``oom`` (while the batch is above 1), ``full`` (the system refuses to write on),
-``tear`` (killed in the middle of a file), ``lie`` (exit code 0 before the work is done), ``slow`` (a second per step
-from there on), ``told`` (prints its environment).
+will not), ``untracked`` (SwanLab refuses the key, while it is the tracker), ``hang`` (silence), ``oom`` (while the
+batch is above 1), ``full`` (the system refuses to write on), ``tear`` (killed in the middle of a file), ``lie`` (exit
+code 0 before the work is done), ``slow`` (a second per step from there on), ``told`` (prints its environment).
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+
+
+class AuthenticationError(Exception):
+    """SwanLab's, as a traceback names it."""
+
+    __module__ = "swanlab.exceptions"
 
 
 class Faults:
@@ -41,6 +47,8 @@ class Faults:
         if any(kind == "slow" and step >= first for first, kind in self.wanted.items()):
             time.sleep(1)
         kind = self.wanted.get(step, "")
+        if kind == "untracked" and "swanlab" not in sys.argv:
+            return
         if kind in ("", "slow") or not self._first(f"{kind}@{step}", batch):
             return
         if kind in ("term", "kill"):
@@ -52,6 +60,8 @@ class Faults:
             raise OSError("HTTPSConnectionPool: Connection reset by peer")
         elif kind == "flag":
             sys.exit("ValueError: remaining_argv: ['--bach_size']")
+        elif kind == "untracked":
+            raise AuthenticationError("Please check if the provided API key is correct.")
         elif kind == "hang":
             time.sleep(600)
         elif kind == "oom":
