@@ -176,12 +176,10 @@ class Chain:
 
     def _train_recipe(self) -> dict[str, Any]:
         command = swift.sft(
-            self.spec,
-            base=self.named(self.base_path()),
-            output=Path("OUTPUT"),
-            version=self._swift("train"),
+            self.spec, base=self.base_path(), output=Path("OUTPUT"), version=self._swift("train")
         )
-        return {"train": flags_of(command)}
+        # A data file is known by its content, and here by the name that the matrix gives it: it may be moved.
+        return {"train": self.recipe_of(command) | {"dataset": " ".join(self.spec.dataset)}}
 
     def _train(self, output: Path, identity: dict[str, Any]) -> Done:
         begun = output.parent / "begun.json"
@@ -316,12 +314,12 @@ class Chain:
         command = swift.export(
             self.spec,
             checkpoint=Path("CHECKPOINT"),
-            base=self.named(self.base_path()),
+            base=self.base_path(),
             output=Path("OUTPUT"),
             version=self._swift("train"),
         )
         source = {"adapter": self.spec.adapter} if self.spec.adapter else self._train_recipe()
-        return {"export": flags_of(command), **source}
+        return {"export": self.recipe_of(command), **source}
 
     # -- serve -------------------------------------------------------------------------------------------------
 
@@ -497,8 +495,12 @@ class Chain:
         return Command(command.argv, {**command.env, "PYTHONPATH": "", **environment.env}, command.cwd)
 
     def named(self, path: str) -> str:
-        """*path* without the place of the store, so that a store can be moved."""
-        return path.replace(str(self.bench.workspace.root), "STORE")
+        """*path* without the places of store and program, so that both can be moved."""
+        return path.replace(str(self.bench.workspace.root), "STORE").replace(str(SHIPPED.parent), "BAKEOFF")
+
+    def recipe_of(self, command: Command) -> dict[str, str]:
+        """The flags of *command*, without the places of store and program."""
+        return {name: self.named(value) for name, value in flags_of(command).items()}
 
     def _content(self, path: str) -> str:
         folder = Path(path)

@@ -100,6 +100,22 @@ def test_an_adapter_that_exists_is_merged_but_not_trained(tiny: Tiny, tmp_path: 
 
 
 @pytest.mark.slow
+def test_a_store_that_was_moved_runs_nothing_again(tiny: Tiny, tmp_path: Path) -> None:
+    chain = tiny.chain()
+    with contextlib.closing(Deployment(chain, "tuned")) as deployment:
+        deployment.health()
+    moved = shutil.copytree(tiny.store, tmp_path / "elsewhere", symlinks=True)
+    (moved / "events.jsonl").unlink()
+    there = tiny.chain(moved)
+    with contextlib.closing(Deployment(there, "tuned")) as deployment:
+        records = [record for artifact in (there.train(), there.export()) if (record := artifact.record)]
+        records += [deployment.parity(), deployment.health()]
+    assert [record.outcome for record in records] == ["reused"] * 4
+    assert all(Path(path).is_relative_to(moved) for record in records for path in (record.output, record.log))
+    assert not any(str(value).startswith("/") for value in records[0].identity["train"].values())
+
+
+@pytest.mark.slow
 def test_weights_that_exist_are_served_as_they_are(tiny: Tiny, tmp_path: Path) -> None:
     weights = tiny.chain().export().path
     chain = tiny.chain(tmp_path, model=None, weights=weights)
