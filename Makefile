@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 	touch $@
 
 smoke: .venv/.ready ## the whole chain on tiny models, into reports/
-	$(BIN)/pytest benchmarks/ --html=reports/ $(ARGS)
+	$(BIN)/pytest benchmarks/ --rows smoke --html=reports/ $(ARGS)
 
 test: .venv/.ready lint ## the harness's own tests
 	$(BIN)/pytest tests/ $(ARGS)

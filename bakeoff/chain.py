@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -568,16 +568,19 @@ def why_unmet(spec: ModelSpec) -> str:
     """Why this machine cannot run *spec*, in words; empty where it can."""
     from importlib.util import find_spec
 
-    from bakeoff.gpus import cards
-
     for package in spec.needs.packages:
         if find_spec(package) is None:
             return f"needs the package {package}, which is not installed"
     wanted = spec.needs.gpu_memory_gib
     if wanted == 0 or spec.url:
         return ""
-    found = cards()
-    if not found:
+    best = _largest_card_gib()
+    if best is None:
         return f"needs a GPU with {wanted:g} GiB; this machine has none"
-    best = max(card.total_gib for card in found)
     return "" if best >= wanted else f"needs a GPU with {wanted:g} GiB; the largest here has {best:.0f} GiB"
+
+
+@cache
+def _largest_card_gib() -> float | None:
+    """Asked once per process: nvidia-smi takes its time, and collecting asks for every row and test."""
+    return max((card.total_gib for card in gpus.cards()), default=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -27,6 +27,12 @@ MARKERS = {
     "speed": "serving speed",
 }
 """The stages, as pytest markers, in the order of the guide."""
+
+NARROWING = {
+    "expecting": "only for suites of which the matrix expects an outcome",
+    "merging": "only for variants that are served as a merge of base and adapter",
+}
+"""Markers that narrow a test to the cases that it has a question for."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +73,11 @@ def check(matrix: Matrix, data_dir: Path | None) -> None:
 
 
 def cases(
-    matrix: Matrix, wanted: Sequence[str], data_dir: Path | None, *, expecting: bool = False
+    matrix: Matrix, wanted: Sequence[str], data_dir: Path | None, marks: Collection[str] = ()
 ) -> list[Case]:
-    """Every combination of the fixtures *wanted* (of model, variant, suite) that a test is run for.
+    """Every combination of the fixtures *wanted* (of model, variant, suite) that a test with these *marks* is run for.
 
-    With *expecting*, only the suites of which the matrix expects an outcome.
+    Of the marks, those of :data:`NARROWING` count.
     """
     found = []
     for spec in matrix.models.values():
@@ -80,15 +86,36 @@ def cases(
             found.append(Case((spec.name,), unmet or _why_not_trained(spec)))
             continue
         for variant in spec.variants:
+            if "merging" in marks and not _merges(spec, variant):
+                continue
             if "suite" not in wanted:
                 found.append(Case((spec.name, variant), unmet))
                 continue
             found += [
                 Case((spec.name, variant, suite.name), unmet or suite.why_no_data(data_dir))
                 for suite in matrix.suites_of(spec)
-                if not expecting or suite.expect.of(variant)
+                if "expecting" not in marks or suite.expect.of(variant)
             ]
     return found
+
+
+def _merges(spec: ModelSpec, variant: str) -> bool:
+    return variant == "tuned" and spec.serving.way == "merged" and not (spec.weights or spec.url)
+
+
+def left_out(matrix: Matrix, runnable: Collection[str], choice: str) -> dict[str, str]:
+    """The rows that ``--rows`` *choice* leaves out, each with the reason in words.
+
+    Args:
+        runnable: rows that are selected and can run here.
+        choice: smoke, full or auto (full where such a row can run, everything where none can).
+    """
+    why = f"left out by --rows {choice}"
+    if choice == "auto":
+        if not any(matrix.models[name].group == "full" for name in runnable):
+            return {}
+        choice, why = "full", "left out because a full-size row can run here; --rows smoke runs the tiny ones"
+    return {name: why for name, spec in matrix.models.items() if spec.group != choice}
 
 
 def _why_not_trained(spec: ModelSpec) -> str:
