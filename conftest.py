@@ -14,7 +14,7 @@ from bakeoff import doctor, history, plan, runs
 from bakeoff.chain import Chain, why_unmet
 from bakeoff.comparability import differences, why_not_comparable
 from bakeoff.errors import BakeoffError, MatrixError, NotInStore, StoreError
-from bakeoff.matrix import Matrix, Suite, load_matrix
+from bakeoff.matrix import Matrix, Suite
 from bakeoff.report import Findings
 from bakeoff.secrecy import load_env_file
 from bakeoff.workspace import Workspace
@@ -110,11 +110,11 @@ def matrix_of(config: pytest.Config) -> Matrix:
     if MATRIX not in config.stash:
         load_env_file(Path(".env"))
         try:
-            matrix = load_matrix(Path(config.getoption("matrix")))
-            plan.check(matrix, _data_dir(config))
+            config.stash[MATRIX] = plan.load(
+                Path(config.getoption("matrix")), _data_dir(config), _workspace(config)
+            )
         except MatrixError as error:
             raise pytest.UsageError(str(error)) from None
-        config.stash[MATRIX] = matrix
     return config.stash[MATRIX]
 
 

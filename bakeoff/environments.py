@@ -48,6 +48,14 @@ class PythonEnvironment:
         return self.versions.get(_normalised(package))
 
 
+def interpreter(environment: Environment, root: Path) -> Path | None:
+    """The interpreter of *environment* as it is, without listing what is installed there; None before it is built."""
+    if is_running(environment):
+        return Path(sys.executable)
+    there = built(environment, root)
+    return there.python if there else None
+
+
 def ensure_environment(environment: Environment, root: Path) -> PythonEnvironment:
     """The environment *environment*, built under *root* unless it is there already.
 

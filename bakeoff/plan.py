@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from bakeoff import parity
 from bakeoff.chain import Bench, Chain, why_unmet
+from bakeoff.environments import interpreter
 from bakeoff.errors import MatrixError
-from bakeoff.matrix import Matrix, ModelSpec
+from bakeoff.installed import names_in_source, nearest
+from bakeoff.matrix import Matrix, ModelSpec, did_you_mean, read_matrix
 from bakeoff.provenance import ContentHashes
 from bakeoff.runner import Runner
 from bakeoff.stages import Stages, Timeline
+from bakeoff.tiny import TINY
 from bakeoff.workspace import Workspace
 
 MARKERS = {
@@ -53,23 +57,45 @@ def names_a_stage(expression: str) -> bool:
     return bool(set(re.findall(r"\w+", expression)) & set(MARKERS))
 
 
-def check(matrix: Matrix, data_dir: Path | None) -> None:
-    """Hold the matrix against the installed tools and the data, before anything runs.
+def load(path: Path, data_dir: Path | None, workspace: Workspace) -> Matrix:
+    """The matrix in the file *path*, held against the installed tools and the data before anything runs.
 
     Raises:
         MatrixError: with every mistake.
     """
     from bakeoff.evalscope import check_suite
 
+    matrix, complaints = read_matrix(path)
     used = {name for spec in matrix.models.values() for name in spec.suites}
-    complaints = [
+    complaints += [
         complaint
         for name, suite in matrix.suites.items()
         if name in used and not suite.why_no_data(data_dir)
         for complaint in check_suite(suite, suite.folder(data_dir))
     ]
+    for spec in matrix.models.values():
+        complaints += _unknown_names(spec, matrix, workspace)
     if complaints:
         raise MatrixError(complaints, matrix.source)
+    return matrix
+
+
+def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Iterator[str]:
+    if spec.tiny is not None and spec.tiny not in TINY:
+        yield f"{spec.name}.model: there is no tiny recipe {spec.tiny!r}{did_you_mean(spec.tiny, TINY)}"
+    if spec.url or {"external_plugins", "custom_register_path"} & set(spec.training.extra):
+        return  # nothing of ours renders its prompts, or a plugin of the user's may register what it likes
+    roles = [spec.environment.train] + [spec.environment.serve] * (spec.serving.engine == "transformers")
+    for name in dict.fromkeys(roles):
+        environment = matrix.environments.get(name)
+        python = environment and interpreter(environment, workspace.environments)
+        names = names_in_source(python) if python else None
+        for key, known in (names or {}).items():
+            value = getattr(spec, key)
+            if value is not None and value not in known:
+                meant = nearest(value, sorted(known))
+                hint = f"is it {meant!r}?" if meant else f"nearest: {get_close_matches(value, known, 3, 0)}"
+                yield f"{spec.name}.{key}: the ms-swift of environment {name!r} does not know {value!r}; {hint}"
 
 
 def cases(

@@ -88,6 +88,38 @@ def test_mistakes_of_the_matrix_are_told_before_anything_runs(run_pytest: Pytest
     assert not (tmp_path / "store").exists()
 
 
+def test_every_kind_of_mistake_is_told_in_one_message(run_pytest: PytestRun, tmp_path: Path) -> None:
+    path = tmp_path / "matrix.yaml"
+    path.write_text(
+        "models:\n"
+        "  a: {model: o/m, dataset: [o/d], model_type: qwen2_5, template: qwen2_55, suites: [x]}\n"
+        "  b: {model: 'tiny:qwen3', dataset: [nosuch.txt], environment: {train: new, serve: new}, template: unheard}\n"
+        "  c: {model: o/m, model: o/m, dataset: [o/d], group: [full]}\n"
+        "  d: {model: o/m, dataset: [o/d], training: {learning_rate: .inf}}\n"
+        "  e: {url: 'http://127.0.0.1:9/v1', served_model: m, template: of_the_service}\n"
+        "groups:\n  smok: {}\n"
+        "environments:\n  new: {requirements: [ms-swift==3.0.3]}\n"
+        "suites:\n  x: {benchmark: cevall}\n"
+    )
+    done = run_pytest("benchmarks/", "--matrix", str(path))
+    assert done.returncode == 4
+    told = done.stdout + done.stderr
+    assert "9 mistakes" in told
+    for said in (
+        "a.model_type: the ms-swift of environment 'default' does not know 'qwen2_5'; is it 'qwen2'?",
+        "a.template: the ms-swift of environment 'default' does not know 'qwen2_55'; is it 'qwen2_5'?",
+        "b.model: there is no tiny recipe 'qwen3'; is it 'qwen2'",
+        "b.dataset: no file 'nosuch.txt'",
+        "'model' is given twice (again in line 4)",
+        "c.group: input should be 'full' or 'smoke'",
+        "d.training.learning_rate: input should be a finite number",
+        "groups: 'smok' is not known; is it 'smoke'",
+        "cevall",
+    ):
+        assert said in told
+    assert not (tmp_path / "store").exists()
+
+
 def test_suites_are_held_against_the_installed_evalscope(run_pytest: PytestRun, matrix: Path) -> None:
     matrix.write_text(matrix.read_text().replace("benchmark: facts_exam", "benchmark: facts_exm"))
     done = run_pytest("benchmarks/", "--matrix", str(matrix))
