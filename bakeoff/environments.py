@@ -7,6 +7,7 @@ taken for a whole one; a file lock keeps two processes from building the same on
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,10 @@ def swift_version(environment: Environment, root: Path) -> str | None:
 
     So a dry run speaks the right words before the environment is built.
     """
+    if is_running(environment):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version("ms-swift")  # asked at collection: listing every package takes 0.7 s
+        return None
     there = built(environment, root)
     if there:
         return there.version("ms-swift")

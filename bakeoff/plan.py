@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -10,9 +11,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bakeoff import parity
+from bakeoff import parity, swift
 from bakeoff.chain import Bench, Chain, why_unmet
-from bakeoff.environments import interpreter
+from bakeoff.command import Command
+from bakeoff.environments import interpreter, swift_version
 from bakeoff.errors import MatrixError
 from bakeoff.installed import names_in_source, nearest
 from bakeoff.matrix import Matrix, ModelSpec, did_you_mean, read_matrix
@@ -87,11 +89,13 @@ def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Ite
         return  # nothing of ours renders its prompts, or a plugin of the user's may register what it likes
     roles = [spec.environment.train] + [spec.environment.serve] * (spec.serving.engine == "transformers")
     for name in dict.fromkeys(roles):
-        environment = matrix.environments.get(name)
-        python = environment and interpreter(environment, workspace.environments)
-        names = names_in_source(python) if python else None
-        for key, known in (names or {}).items():
-            value = getattr(spec, key)
+        environment, root = matrix.environments.get(name), workspace.environments
+        if environment is None or (python := interpreter(environment, root)) is None:
+            continue
+        version = swift_version(environment, root) or swift.NEWEST
+        line = swift.export(spec, checkpoint=Path(), base="", output=Path(), version=version)
+        for key, known in (names_in_source(python) or {}).items():
+            value = line.value_of(f"--{key}")
             if value is not None and value not in known:
                 meant = nearest(value, sorted(known))
                 hint = f"is it {meant!r}?" if meant else f"nearest: {get_close_matches(value, known, 3, 0)}"
@@ -179,6 +183,16 @@ def _steps(chain: Chain) -> Iterator[tuple[str, str]]:
     from bakeoff import evalscope
 
     spec, bench = chain.spec, chain.bench
+    for name in dict.fromkeys(name for _, name in spec.environment if not spec.url):
+        if interpreter(bench.matrix.environments[name], bench.workspace.environments) is None:
+            places = (
+                "--matrix",
+                str(Path(bench.matrix.source).absolute()),
+                "--store",
+                str(bench.workspace.root),
+            )
+            line = Command((sys.executable, "-m", "bakeoff.environments", *places, name))
+            yield f"environment: {name} is not built yet (guide 0)", str(line)
     if command := chain.build_command():
         yield "base: build the tiny model", str(command)
     if spec.trains:
@@ -194,7 +208,9 @@ def _steps(chain: Chain) -> Iterator[tuple[str, str]]:
         if not spec.url:
             ways = chain.serve_commands(variant, port)
             for title, command in ways.items():
-                yield f"serve {variant}{title} (guide 4); leave it running", str(command)
+                first = command is next(iter(ways.values()))
+                how = f"alone on port {port}; leave it running" if first else "in place of the line above"
+                yield f"serve {variant}{title} (guide 4), {how}", "# " * (not first) + str(command)
         yield "health check (guide 4)", f"curl --noproxy '*' {url}/models"
         for suite in suites:
             line = evalscope.evaluate_command(

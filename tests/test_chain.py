@@ -21,10 +21,11 @@ from bakeoff.command import Command
 from bakeoff.deployment import Deployment
 from bakeoff.errors import DataError, IdentityError, NotReady, ServiceError
 from bakeoff.evaluation import Evaluation
+from bakeoff.matrix import parse_matrix
 from bakeoff.plan import dry_run
 from bakeoff.service import free_port, who_answers
 from bakeoff.workspace import Workspace
-from tests.chains import Tiny, matrix_with, tiny  # noqa: F401
+from tests.chains import ROW, Tiny, matrix_with, tiny  # noqa: F401
 
 SERVER = Path(__file__).parent / "fakes" / "chat_server.py"
 
@@ -84,6 +85,23 @@ def test_the_lines_of_a_row_with_a_url_only_ask(tmp_path: Path) -> None:
     lines = "\n".join(dry_run(matrix, ["tiny"], Workspace(tmp_path), None))
     assert url in lines
     assert "swift.cli" not in lines
+
+
+def test_the_lines_of_a_row_can_be_pasted_one_after_the_other(tmp_path: Path) -> None:
+    raw = {
+        "models": {"tiny": {**ROW, "suites": [], "environment": {"train": "old", "serve": "old"}}},
+        "environments": {"old": {"requirements": ["ms-swift==3.0.3"]}},
+    }
+    matrix = parse_matrix(raw, "matrix.yaml")
+    lines = list(dry_run(matrix, ["tiny"], Workspace(tmp_path), None))
+    live = [line for line in lines if not line.lstrip("\n").startswith("#")]
+    build = f"-m bakeoff.environments --matrix {Path('matrix.yaml').absolute()} --store {tmp_path} old"
+    assert [line for line in live if "bakeoff.environments" in line] == [live[0]]
+    assert live[0].endswith(build)
+    assert [line.count("--adapters") for line in live if "swift.cli.deploy" in line] == [0, 0]
+    other = next(line for line in lines if "swift.cli.deploy" in line and "--adapters" in line)
+    assert other.startswith("# CUDA_VISIBLE_DEVICES=")
+    assert "way A" in lines[lines.index(other) - 1]
 
 
 @pytest.mark.slow
