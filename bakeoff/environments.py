@@ -7,7 +7,6 @@ taken for a whole one; a file lock keeps two processes from building the same on
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -125,7 +124,7 @@ def constraints(requirements: Sequence[str]) -> list[str]:
     """
     from packaging.requirements import InvalidRequirement, Requirement
 
-    torch = _installed().get("torch", "")
+    torch = _here("torch") or ""
     if not torch.endswith("+cpu") or _has_gpu():
         return []
     for text in requirements:
@@ -144,9 +143,7 @@ def swift_version(environment: Environment, root: Path) -> str | None:
     So a dry run speaks the right words before the environment is built.
     """
     if is_running(environment):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            return metadata.version("ms-swift")  # asked at collection: listing every package takes 0.7 s
-        return None
+        return _here("ms-swift")
     there = built(environment, root)
     if there:
         return there.version("ms-swift")
@@ -308,6 +305,14 @@ def _normalised(name: str) -> str:
 
 def _name(requirement: str) -> str:
     return _normalised(re.split(r"[\s\[<>=!~;@(]", requirement.strip(), maxsplit=1)[0])
+
+
+def _here(package: str) -> str | None:
+    """The version of *package* in the running environment: asked at collection, where listing all takes too long."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 @cache
