@@ -9,12 +9,12 @@ EXTRAS := test,judge,perf,dashboard$(if $(shell command -v nvidia-smi),$(shell e
 
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(PIP) install --constraint constraints.txt torch
+	$(PIP) install --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) )torch
 	$(PIP) install --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
 smoke: .venv/.ready ## the whole chain on tiny models, into reports/
-	$(BIN)/pytest benchmarks/ --html=reports/ $(ARGS)
+	$(BIN)/pytest benchmarks/ --rows smoke --html=reports/ $(ARGS)
 
 test: .venv/.ready lint ## the harness's own tests
 	$(BIN)/pytest tests/ $(ARGS)

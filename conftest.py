@@ -12,22 +12,24 @@ import pytest
 
 from bakeoff import doctor, history, plan, runs
 from bakeoff.chain import Chain, why_unmet
-from bakeoff.comparability import Difference, why_not_comparable
+from bakeoff.comparability import why_not_comparable
 from bakeoff.errors import BakeoffError, MatrixError, NotInStore, StoreError
-from bakeoff.matrix import Matrix, Suite, load_matrix
+from bakeoff.matrix import Matrix, Suite
 from bakeoff.report import Findings
 from bakeoff.secrecy import load_env_file
 from bakeoff.workspace import Workspace
-from fixtures.progress import Progress, terminal_of
+from fixtures.progress import Followed
 
 pytest_plugins = ["fixtures.session", "fixtures.models", "fixtures.evaluation"]
 
 ROOT = Path(__file__).parent
+BENCHMARKS = ROOT / "benchmarks"
 MATRIX = pytest.StashKey[Matrix]()
 RUN_ID = pytest.StashKey[str]()
 AGAINST = pytest.StashKey[str]()
 CHANGES = pytest.StashKey[list[history.Change]]()
 SELECTED = pytest.StashKey[dict[tuple[str, str], list[str]]]()
+LEFT_OUT = pytest.StashKey[dict[str, str]]()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -35,13 +37,19 @@ def pytest_configure(config: pytest.Config) -> None:
     """Name the run, choose the suite, and give the report its file."""
     for name, meaning in plan.MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
-    config.addinivalue_line("markers", "expecting: only for suites of which the matrix expects an outcome")
+    for name, meaning in plan.NARROWING.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
     if config.args_source is not config.ArgsSource.ARGS:  # no path was given
         folder = "benchmarks" if plan.names_a_stage(config.getoption("markexpr", "")) else "tests"
         config.args[:] = [str(ROOT / folder)]
+    if config.getoption("dry_run") or config.getoption("doctor"):
+        config.option.dist, config.option.tx = "no", []  # pytest-xdist's workers would run what -n hands them
+    if all(place == BENCHMARKS or BENCHMARKS in place.parents for place in _places(config)):
+        config.pluginmanager.unregister(name="hypothesispytest")  # its summary imports all of hypothesis: 1 s
     worker = getattr(config, "workerinput", {})
     config.stash[RUN_ID] = worker.get("run_id") or runs.new_id()
     config.stash[SELECTED] = {}
+    config.stash[LEFT_OUT] = {}
     if (against := config.getoption("compare")) and not worker:
         try:
             config.stash[AGAINST] = runs.earlier(_workspace(config), config.stash[RUN_ID], against)
@@ -83,13 +91,18 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     )  # as Ctrl-C: the report of what is there is written
     if not config.getoption("collectonly"):
         timeline = _workspace(config).run(config.stash[RUN_ID]) / "events.jsonl"
-        config.add_cleanup(Progress(timeline, terminal_of(config)).close)
+        config.pluginmanager.register(Followed(timeline))
+
+
+def _places(config: pytest.Config) -> list[Path]:
+    return [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
 
 
 def _asks_benchmarks(config: pytest.Config) -> bool:
-    folder = ROOT / "benchmarks"
-    places = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
-    return any(place == folder or place in folder.parents or folder in place.parents for place in places)
+    return any(
+        place == BENCHMARKS or place in BENCHMARKS.parents or BENCHMARKS in place.parents
+        for place in _places(config)
+    )
 
 
 def matrix_of(config: pytest.Config) -> Matrix:
@@ -97,11 +110,11 @@ def matrix_of(config: pytest.Config) -> Matrix:
     if MATRIX not in config.stash:
         load_env_file(Path(".env"))
         try:
-            matrix = load_matrix(Path(config.getoption("matrix")))
-            plan.check(matrix, _data_dir(config))
+            config.stash[MATRIX] = plan.load(
+                Path(config.getoption("matrix")), _data_dir(config), _workspace(config)
+            )
         except MatrixError as error:
             raise pytest.UsageError(str(error)) from None
-        config.stash[MATRIX] = matrix
     return config.stash[MATRIX]
 
 
@@ -137,8 +150,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "model" not in wanted:
         return
     matrix = matrix_of(metafunc.config)
-    expecting = any(mark.name == "expecting" for mark in metafunc.definition.iter_markers())
-    cases = plan.cases(matrix, wanted, _data_dir(metafunc.config), expecting=expecting)
+    marks_of_test = {mark.name for mark in metafunc.definition.iter_markers()}
+    cases = plan.cases(matrix, wanted, _data_dir(metafunc.config), marks_of_test)
     params = []
     for case in cases:
         marks = [pytest.mark.skip(reason=case.why_not)] if case.why_not else []
@@ -148,27 +161,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order by row and stage; leave out the smoke rows where a full row can run, and speed unless asked for."""
+    """Order by row and stage; leave out what ``--rows`` does not mean, and speed unless asked for."""
     ours = [item for item in items if "model" in _params(item)]
     if not ours:
         return
     matrix = matrix_of(config)
-    runnable = {_params(item)["model"] for item in ours if not item.get_closest_marker("skip")}
-    full_size = any(matrix.models[name].group == "full" for name in runnable if name in matrix.models)
     asked = config.getoption("markexpr", "") + config.getoption("keyword", "")
     left_out = [
         item
         for item in ours
         if _params(item)["model"] not in matrix.models  # no row or suite for this test
-        or (full_size and matrix.models[_params(item)["model"]].group == "smoke")
         or (item.get_closest_marker("speed") and "speed" not in asked)
     ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
     ours = [item for item in ours if item not in left_out]
+    runnable = {_params(item)["model"] for item in ours if not item.get_closest_marker("skip")}
+    config.stash[LEFT_OUT] = plan.left_out(matrix, runnable, config.getoption("rows"))
     for item in ours:
-        item.user_properties.append(("row", _params(item)["model"]))
+        row = _params(item)["model"]
+        item.user_properties.append(("row", row))
+        if row in config.stash[LEFT_OUT] and not item.get_closest_marker("skip"):
+            item.add_marker(pytest.mark.skip(reason=config.stash[LEFT_OUT][row]))
     items.sort(key=lambda item: plan.order(matrix, _params(item), [m.name for m in item.iter_markers()]))
 
 
@@ -193,11 +208,11 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """``--dry-run`` and ``--doctor`` print instead of running; rows that are not like for like may end the run."""
     config = session.config
     rows = list(dict.fromkeys(_params(item)["model"] for item in session.items if "model" in _params(item)))
+    rows = [row for row in rows if row not in config.stash[LEFT_OUT]]
     if not rows or hasattr(config, "workerinput"):
         return None
     matrix = matrix_of(config)
-    if config.getoption("strict_comparability") and (why := why_not_comparable(_differences(config, rows))):
-        raise pytest.UsageError(why)
+    _refuse_unlike(config, rows)
     if config.getoption("dry_run"):
         for line in plan.dry_run(matrix, rows, _workspace(config), _data_dir(config)):
             print(line)
@@ -211,11 +226,28 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     return None
 
 
-def _differences(config: pytest.Config, rows: list[str]) -> list[Difference]:
-    """Those of the rows that run on this machine."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """The controller learns from its workers which rows were selected (pytest-xdist)."""
+    from fixtures.scheduling import row_of
+
+    config = node.config
+    if config.getoption("strict_comparability") and _asks_benchmarks(config):
+        matrix = matrix_of(config)
+        rows = list(dict.fromkeys(row for one in ids if (row := row_of(one, matrix.models))))
+        runnable = {row for row in rows if not why_unmet(matrix.models[row], matrix)}
+        left_out = plan.left_out(matrix, runnable, config.getoption("rows"))
+        _refuse_unlike(config, [row for row in rows if row not in left_out])
+
+
+def _refuse_unlike(config: pytest.Config, rows: list[str]) -> None:
+    """Where ``--strict-comparability`` is given, the *rows* that run on this machine must be like for like."""
+    if not config.getoption("strict_comparability"):
+        return
     matrix = matrix_of(config)
     specs = [spec for name in rows if not why_unmet(spec := matrix.models[name], matrix)]
-    return doctor.known_differences(specs, matrix, _workspace(config))
+    if why := why_not_comparable(doctor.known_differences(specs, matrix, _workspace(config))):
+        raise pytest.UsageError(why)
 
 
 def _workspace(config: pytest.Config) -> Workspace:
@@ -307,6 +339,11 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
         terminalreporter.write_line(
             f"suites: {', '.join(matrix.suites)}; stages (-m): {', '.join(plan.MARKERS)}"
         )
+    skipped: dict[str, list[str]] = {}
+    for row, why in _skipped(config):
+        skipped.setdefault(why, []).append(row)
+    for why, rows in skipped.items():
+        terminalreporter.write_line(f"skipped: {', '.join(rows)}: {why}")
     workspace = _workspace(config)
     for line in runs.summary(workspace, config.stash[RUN_ID]):
         terminalreporter.write_line(line)

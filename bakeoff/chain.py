@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -177,12 +177,10 @@ class Chain:
 
     def _train_recipe(self) -> dict[str, Any]:
         command = swift.sft(
-            self.spec,
-            base=self.named(self.base_path()),
-            output=Path("OUTPUT"),
-            version=self._swift("train"),
+            self.spec, base=self.base_path(), output=Path("OUTPUT"), version=self._swift("train")
         )
-        return {"train": flags_of(command)}
+        # A data file is known by its content, and here by the name that the matrix gives it: it may be moved.
+        return {"train": self.recipe_of(command) | {"dataset": " ".join(self.spec.dataset)}}
 
     def _train(self, output: Path, identity: dict[str, Any]) -> Done:
         self.check("train", self.train_command())
@@ -329,12 +327,12 @@ class Chain:
         command = swift.export(
             self.spec,
             checkpoint=Path("CHECKPOINT"),
-            base=self.named(self.base_path()),
+            base=self.base_path(),
             output=Path("OUTPUT"),
             version=self._swift("train"),
         )
         source = {"adapter": self.spec.adapter} if self.spec.adapter else self._train_recipe()
-        return {"export": flags_of(command), **source}
+        return {"export": self.recipe_of(command), **source}
 
     # -- serve -------------------------------------------------------------------------------------------------
 
@@ -537,8 +535,12 @@ class Chain:
         return Command(command.argv, {**command.env, "PYTHONPATH": "", **environment.env}, command.cwd)
 
     def named(self, path: str) -> str:
-        """*path* without the place of the store, so that a store can be moved."""
-        return path.replace(str(self.bench.workspace.root), "STORE")
+        """*path* without the places of store and program, so that both can be moved."""
+        return path.replace(str(self.bench.workspace.root), "STORE").replace(str(SHIPPED.parent), "BAKEOFF")
+
+    def recipe_of(self, command: Command) -> dict[str, str]:
+        """The flags of *command*, without the places of store and program."""
+        return {name: self.named(value) for name, value in flags_of(command).items()}
 
     def _content(self, path: str) -> str:
         folder = Path(path)
@@ -629,8 +631,6 @@ def why_unmet(spec: ModelSpec, matrix: Matrix) -> str:
     """
     from importlib.util import find_spec
 
-    from bakeoff.gpus import cards
-
     here = any(environments.is_running(matrix.environments[name]) for _, name in spec.environment)
     for package in spec.needs.packages if here else ():
         if find_spec(package) is None:
@@ -638,8 +638,13 @@ def why_unmet(spec: ModelSpec, matrix: Matrix) -> str:
     wanted = spec.needs.gpu_memory_gib
     if wanted == 0 or spec.url:
         return ""
-    found = cards()
-    if not found:
+    best = _largest_card_gib()
+    if best is None:
         return f"needs a GPU with {wanted:g} GiB; this machine has none"
-    best = max(card.total_gib for card in found)
     return "" if best >= wanted else f"needs a GPU with {wanted:g} GiB; the largest here has {best:.0f} GiB"
+
+
+@cache
+def _largest_card_gib() -> float | None:
+    """Asked once per process: nvidia-smi takes its time, and collecting asks for every row and test."""
+    return max((card.total_gib for card in gpus.cards()), default=None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bakeoff import parity
-from bakeoff.chain import Chain, flags_of
+from bakeoff.chain import Chain
 from bakeoff.errors import BakeoffError, DataError, ServiceError
 from bakeoff.provenance import write_json
 from bakeoff.service import Service, reach, restart, serving
@@ -119,7 +119,7 @@ class Deployment:
     def folder(self) -> Path:
         """Where the record and the log of this deployment are kept."""
         recipe = {
-            "command": flags_of(self.chain.serve_command(self.variant, 0)),
+            "command": self.chain.recipe_of(self.chain.serve_command(self.variant, 0)),
             "url": self.chain.spec.url,
         }
         return self.chain.bench.stages.folder("deploy", self.chain.spec.name, recipe, self.variant)

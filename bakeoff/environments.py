@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,6 +54,14 @@ class PythonEnvironment:
 BUILD_S = 2 * 3600.0
 """Seconds that a build may take in all."""
 PROGRESS_S = 30.0
+
+
+def interpreter(environment: Environment, root: Path) -> Path | None:
+    """The interpreter of *environment* as it is, without listing what is installed there; None before it is built."""
+    if is_running(environment):
+        return Path(sys.executable)
+    there = built(environment, root)
+    return there.python if there else None
 
 
 def ensure_environment(
@@ -127,7 +136,7 @@ def constraints(requirements: Sequence[str]) -> list[str]:
     """
     from packaging.requirements import InvalidRequirement, Requirement
 
-    torch = _installed().get("torch", "")
+    torch = _here("torch") or ""
     if not torch.endswith("+cpu") or _has_gpu():
         return []
     for text in requirements:
@@ -147,6 +156,8 @@ def swift_version(environment: Environment, root: Path) -> str | None:
     """
     from packaging.requirements import InvalidRequirement, Requirement
 
+    if is_running(environment):
+        return _here("ms-swift")
     there = built(environment, root)
     if there:
         return there.version("ms-swift")
@@ -358,6 +369,14 @@ def _normalised(name: str) -> str:
 
 def _name(requirement: str) -> str:
     return _normalised(re.split(r"[\s\[<>=!~;@(]", requirement.strip(), maxsplit=1)[0])
+
+
+def _here(package: str) -> str | None:
+    """The version of *package* in the running environment: asked at collection, where listing all takes too long."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 @cache

@@ -86,7 +86,7 @@ def installed(environment: PythonEnvironment, store: Path, asking: Asking | None
 
 def cache_file(environment: PythonEnvironment, store: Path) -> Path:
     """Where the answer for *environment* is kept: named by interpreter, versions and the moment of installation."""
-    package = swift_folder(environment)
+    package = swift_folder(environment.python)
     recorded = sorted(package.parent.glob("ms_swift-*.dist-info")) if package else []
     stamps = [str(one.stat().st_mtime_ns) for one in recorded]
     asked = [
@@ -99,26 +99,29 @@ def cache_file(environment: PythonEnvironment, store: Path) -> Path:
     return store / "installed" / f"{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]}.json"
 
 
-def swift_folder(environment: PythonEnvironment) -> Path | None:
-    """The package folder of ms-swift in *environment*, found without starting its interpreter, or None."""
-    prefix = environment.python.parent.parent
+def swift_folder(python: Path) -> Path | None:
+    """The package folder of ms-swift beside the interpreter *python*, found without starting it, or None."""
+    prefix = python.parent.parent
     for folder in (*prefix.glob("lib/python*/site-packages/swift"), *prefix.glob("Lib/site-packages/swift")):
         if (folder / "version.py").is_file():
             return folder
     return None
 
 
-def names_in_source(environment: PythonEnvironment) -> tuple[set[str], set[str]] | None:
-    """Model types and templates that ms-swift's source names, read without importing it; None where not found.
+def names_in_source(python: Path) -> dict[str, set[str]] | None:
+    """``model_type`` and ``template`` names in the source of *python*'s ms-swift, not imported; None without one.
 
     A cheap first look: it knows the names of the constants, not what is registered under them.
     """
-    package = swift_folder(environment)
+    package = swift_folder(python)
     if package is None:
         return None
     inner = package if (package / "model" / "constant.py").is_file() else package / "llm"
     try:
-        return _constants(inner / "model" / "constant.py"), _constants(inner / "template" / "constant.py")
+        return {
+            "model_type": _constants(inner / "model" / "constant.py"),
+            "template": _constants(inner / "template" / "constant.py"),
+        }
     except OSError:
         return None
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
@@ -22,6 +23,7 @@ LOADS_ADAPTERS = ("transformers", "vllm")
 """Engines that really load an adapter beside the base (way A); the others would silently serve the base."""
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 Engine = Literal["transformers", "lmdeploy", "vllm", "sglang"]
+Group = Literal["full", "smoke"]
 Scalar = str | int | float | bool
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 
@@ -31,7 +33,9 @@ PLUGINS = Path(__file__).parent / "plugins"
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class Training(_Part):
@@ -234,7 +238,7 @@ class ModelSpec(_Part):
     """One row of the matrix, with its defaults filled in."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    group: Literal["full", "smoke"] = "full"
+    group: Group = "full"
     model: str | None = Field(None, description="hub id, folder, or 'tiny:<recipe>' for one that we build")
     model_type: str | None = None
     template: str | None = None
@@ -306,6 +310,10 @@ class Matrix(_Part):
 class _Loader(yaml.SafeLoader):
     """YAML 1.2 numbers (``2e-4`` is one), and a key given twice is a mistake, not an override."""
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.complaints: list[str] = []
+
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -315,16 +323,24 @@ _Loader.add_implicit_resolver(
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    own: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.value in own:
+            line = key.start_mark.line + 1
+            loader.complaints.append(
+                f"'{key.value}' is given twice (again in line {line}); keep one of the two"
+            )
+        own.add(str(key.value))
     loader.flatten_mapping(node)
-    seen: dict[Any, Any] = {}
+    found: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"'{key}' is given twice; keep one of the two", key_node.start_mark
-            )
-        seen[key] = loader.construct_object(value_node, deep=True)
-    return seen
+        if isinstance(key, Hashable):
+            found[key] = loader.construct_object(value_node, deep=True)
+        else:
+            line = key_node.start_mark.line + 1
+            loader.complaints.append(f"a key is a name, found {key!r} in line {line}; put quotes around it")
+    return found
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
@@ -336,20 +352,40 @@ def load_matrix(path: Path) -> Matrix:
     Raises:
         MatrixError: the file is absent, empty, no YAML, or holds mistakes; all of them are listed.
     """
+    matrix, complaints = read_matrix(path)
+    if complaints:
+        raise MatrixError(complaints, matrix.source)
+    return matrix
+
+
+def read_matrix(path: Path) -> tuple[Matrix, list[str]]:
+    """What the YAML file *path* says that is right, and every mistake in it.
+
+    Raises:
+        MatrixError: the file is absent, empty or no YAML.
+    """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        loader = _Loader(path.read_text(encoding="utf-8"))
+        raw = loader.get_single_data()
     except FileNotFoundError:
         raise MatrixError(f"no file {path}; name one with --matrix", str(path)) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise MatrixError(" ".join(str(error).split()), str(path)) from None
-    return parse_matrix(raw, str(path))
+    return _read(raw, str(path), loader.complaints)
 
 
 def parse_matrix(raw: object, source: str = "matrix") -> Matrix:
     """The matrix that *raw*, the content of a YAML file, describes; see :func:`load_matrix`."""
-    complaints: list[str] = []
+    matrix, complaints = _read(raw, source, [])
+    if complaints:
+        raise MatrixError(complaints, source)
+    return matrix
+
+
+def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list[str]]:
     if not isinstance(raw, dict) or not raw.get("models"):
-        raise MatrixError("'models' must list at least one row; see docs/matrix.md for an example", source)
+        complaints.append("'models' must list at least one row; see docs/matrix.md for an example")
+        raise MatrixError(complaints, source)
     known = ("defaults", "groups", "environments", "suites", "models")
     complaints += [_unknown(str(key), known, "the matrix") for key in raw if not _known(key, known)]
     sections = {key: _section(raw, key, complaints) for key in known}
@@ -367,19 +403,30 @@ def parse_matrix(raw: object, source: str = "matrix") -> Matrix:
         "suites",
         complaints,
     )
+    defaults, groups = sections["defaults"], sections["groups"]
+    complaints += [
+        _unknown(str(name), get_args(Group), "groups") for name in groups if name not in get_args(Group)
+    ]
+    inherited = _mistakes(ModelSpec, "defaults", {**defaults, "name": "defaults"})
+    for name, group in groups.items():
+        if isinstance(group, dict):
+            inherited |= _mistakes(ModelSpec, f"groups.{name}", {**group, "name": "groups"})
+        elif group is not None:
+            complaints.append(f"groups.{name}: must be a mapping, found {group!r}")
     rows: dict[str, object] = {}
     for name, row in sections["models"].items():
         if not isinstance(row, dict):
             complaints.append(f"{name}: a row is a mapping, found {row!r}")
             continue
-        group = sections["groups"].get(row.get("group", "full")) or {}
-        rows[name] = _merge(_merge(sections["defaults"], group), row)
-    models = _parse(ModelSpec, rows, "", complaints)
+        wanted = row.get("group", defaults.get("group", "full"))
+        group = groups.get(wanted) if isinstance(wanted, str) else None
+        rows[name] = _merge(_merge(defaults, group if isinstance(group, dict) else {}), row)
+    models = _parse(ModelSpec, rows, "", complaints, inherited)
+    complaints += inherited.values()
     for spec in models.values():
         complaints += _row_complaints(spec, sections["suites"], {**sections["environments"], "default": None})
-    if complaints:
-        raise MatrixError(list(dict.fromkeys(complaints)), source)
-    return Matrix(source=source, models=models, suites=suites, environments=environments)
+    matrix = Matrix(source=source, models=models, suites=suites, environments=environments)
+    return matrix, list(dict.fromkeys(complaints))
 
 
 def _known(key: object, known: Sequence[str]) -> bool:
@@ -394,18 +441,37 @@ def _section(raw: dict[str, Any], key: str, complaints: list[str]) -> dict[str, 
     return {}
 
 
-def _parse(kind: type[_P], raw: Mapping[str, Any], where: str, complaints: list[str]) -> dict[str, _P]:
+def _parse(
+    kind: type[_P],
+    raw: Mapping[str, Any],
+    where: str,
+    complaints: list[str],
+    told: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, _P]:
     parsed: dict[str, _P] = {}
     for name, value in raw.items():
         place = f"{where}.{name}" if where else str(name)
         if not isinstance(value, dict):
             complaints.append(f"{place}: must be a mapping, found {value!r}")
             continue
-        try:
-            parsed[str(name)] = kind(**{**value, "name": str(name)})
-        except ValidationError as error:
-            complaints += [_complaint(kind, place, dict(one)) for one in error.errors()]
+        value = {**value, "name": str(name)}
+        if mistakes := _mistakes(kind, place, value):
+            complaints += [words for mistake, words in mistakes.items() if mistake not in told]
+        else:
+            parsed[str(name)] = kind.model_validate(value)
     return parsed
+
+
+def _mistakes(kind: type[BaseModel], place: str, value: Mapping[str, Any]) -> dict[str, str]:
+    """The mistakes of *value* in words, each by what tells it apart wherever it is inherited."""
+    try:
+        kind.model_validate(value)
+    except ValidationError as error:
+        return {
+            repr((one["type"], one["loc"], one.get("input"))): _complaint(kind, place, dict(one))
+            for one in error.errors()
+        }
+    return {}
 
 
 def _complaint(kind: type[BaseModel], place: str, error: Mapping[str, Any]) -> str:
@@ -498,7 +564,8 @@ _VARLEN = ("flash_attn", "flash_attention_2", "flash_attention_3", "flash_attent
 
 
 def _looks_local(dataset: str) -> bool:
-    return dataset.startswith(("/", ".", "~")) or dataset.endswith((".jsonl", ".json", ".csv"))
+    named = dataset.startswith(("/", ".", "~")) or dataset.endswith((".jsonl", ".json", ".csv", ".txt"))
+    return named or "/" not in dataset  # a hub id is owner/name
 
 
 def dataset_argument(dataset: str) -> str:

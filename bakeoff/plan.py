@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bakeoff import parity
+from bakeoff import parity, swift
 from bakeoff.chain import Bench, Chain, why_unmet
+from bakeoff.command import Command
+from bakeoff.environments import interpreter, swift_version
 from bakeoff.errors import MatrixError
-from bakeoff.matrix import Matrix, ModelSpec
+from bakeoff.installed import names_in_source, nearest
+from bakeoff.matrix import Matrix, ModelSpec, did_you_mean, read_matrix
 from bakeoff.provenance import ContentHashes
 from bakeoff.runner import Runner
 from bakeoff.stages import Stages, Timeline
+from bakeoff.tiny import TINY
 from bakeoff.workspace import Workspace
 
 MARKERS = {
@@ -27,6 +33,12 @@ MARKERS = {
     "speed": "serving speed",
 }
 """The stages, as pytest markers, in the order of the guide."""
+
+NARROWING = {
+    "expecting": "only for suites of which the matrix expects an outcome",
+    "merging": "only for variants that are served as a merge of base and adapter",
+}
+"""Markers that narrow a test to the cases that it has a question for."""
 
 
 @dataclass(frozen=True)
@@ -47,31 +59,55 @@ def names_a_stage(expression: str) -> bool:
     return bool(set(re.findall(r"\w+", expression)) & set(MARKERS))
 
 
-def check(matrix: Matrix, data_dir: Path | None) -> None:
-    """Hold the matrix against the installed tools and the data, before anything runs.
+def load(path: Path, data_dir: Path | None, workspace: Workspace) -> Matrix:
+    """The matrix in the file *path*, held against the installed tools and the data before anything runs.
 
     Raises:
         MatrixError: with every mistake.
     """
     from bakeoff.evalscope import check_suite
 
+    matrix, complaints = read_matrix(path)
     used = {name for spec in matrix.models.values() for name in spec.suites}
-    complaints = [
+    complaints += [
         complaint
         for name, suite in matrix.suites.items()
         if name in used and not suite.why_no_data(data_dir)
         for complaint in check_suite(suite, suite.folder(data_dir))
     ]
+    for spec in matrix.models.values():
+        complaints += _unknown_names(spec, matrix, workspace)
     if complaints:
         raise MatrixError(complaints, matrix.source)
+    return matrix
+
+
+def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Iterator[str]:
+    if spec.tiny is not None and spec.tiny not in TINY:
+        yield f"{spec.name}.model: there is no tiny recipe {spec.tiny!r}{did_you_mean(spec.tiny, TINY)}"
+    if spec.url or {"external_plugins", "custom_register_path"} & set(spec.training.extra):
+        return  # nothing of ours renders its prompts, or a plugin of the user's may register what it likes
+    roles = [spec.environment.train] + [spec.environment.serve] * (spec.serving.engine == "transformers")
+    for name in dict.fromkeys(roles):
+        environment, root = matrix.environments.get(name), workspace.environments
+        if environment is None or (python := interpreter(environment, root)) is None:
+            continue
+        version = swift_version(environment, root) or swift.NEWEST
+        line = swift.export(spec, checkpoint=Path(), base="", output=Path(), version=version)
+        for key, known in (names_in_source(python) or {}).items():
+            value = line.value_of(f"--{key}")
+            if value is not None and value not in known:
+                meant = nearest(value, sorted(known))
+                hint = f"is it {meant!r}?" if meant else f"nearest: {get_close_matches(value, known, 3, 0)}"
+                yield f"{spec.name}.{key}: the ms-swift of environment {name!r} does not know {value!r}; {hint}"
 
 
 def cases(
-    matrix: Matrix, wanted: Sequence[str], data_dir: Path | None, *, expecting: bool = False
+    matrix: Matrix, wanted: Sequence[str], data_dir: Path | None, marks: Collection[str] = ()
 ) -> list[Case]:
-    """Every combination of the fixtures *wanted* (of model, variant, suite) that a test is run for.
+    """Every combination of the fixtures *wanted* (of model, variant, suite) that a test with these *marks* is run for.
 
-    With *expecting*, only the suites of which the matrix expects an outcome.
+    Of the marks, those of :data:`NARROWING` count.
     """
     found = []
     for spec in matrix.models.values():
@@ -80,15 +116,36 @@ def cases(
             found.append(Case((spec.name,), unmet or _why_not_trained(spec)))
             continue
         for variant in spec.variants:
+            if "merging" in marks and not _merges(spec, variant):
+                continue
             if "suite" not in wanted:
                 found.append(Case((spec.name, variant), unmet))
                 continue
             found += [
                 Case((spec.name, variant, suite.name), unmet or suite.why_no_data(data_dir))
                 for suite in matrix.suites_of(spec)
-                if not expecting or suite.expect.of(variant)
+                if "expecting" not in marks or suite.expect.of(variant)
             ]
     return found
+
+
+def _merges(spec: ModelSpec, variant: str) -> bool:
+    return variant == "tuned" and spec.serving.way == "merged" and not (spec.weights or spec.url)
+
+
+def left_out(matrix: Matrix, runnable: Collection[str], choice: str) -> dict[str, str]:
+    """The rows that ``--rows`` *choice* leaves out, each with the reason in words.
+
+    Args:
+        runnable: rows that are selected and can run here.
+        choice: smoke, full or auto (full where such a row can run, everything where none can).
+    """
+    why = f"left out by --rows {choice}"
+    if choice == "auto":
+        if not any(matrix.models[name].group == "full" for name in runnable):
+            return {}
+        choice, why = "full", "left out because a full-size row can run here; --rows smoke runs the tiny ones"
+    return {name: why for name, spec in matrix.models.items() if spec.group != choice}
 
 
 def _why_not_trained(spec: ModelSpec) -> str:
@@ -131,6 +188,16 @@ def _steps(chain: Chain) -> Iterator[tuple[str, str]]:
     from bakeoff import evalscope
 
     spec, bench = chain.spec, chain.bench
+    for name in dict.fromkeys(name for _, name in spec.environment if not spec.url):
+        if interpreter(bench.matrix.environments[name], bench.workspace.environments) is None:
+            places = (
+                "--matrix",
+                str(Path(bench.matrix.source).absolute()),
+                "--store",
+                str(bench.workspace.root),
+            )
+            line = Command((sys.executable, "-m", "bakeoff.environments", *places, name))
+            yield f"environment: {name} is not built yet (guide 0)", str(line)
     if command := chain.build_command():
         yield "base: build the tiny model", str(command)
     if spec.trains:
@@ -146,7 +213,9 @@ def _steps(chain: Chain) -> Iterator[tuple[str, str]]:
         if not spec.url:
             ways = chain.serve_commands(variant, port)
             for title, command in ways.items():
-                yield f"serve {variant}{title} (guide 4); leave it running", str(command)
+                first = command is next(iter(ways.values()))
+                how = f"alone on port {port}; leave it running" if first else "in place of the line above"
+                yield f"serve {variant}{title} (guide 4), {how}", "# " * (not first) + str(command)
         yield "health check (guide 4)", f"curl --noproxy '*' {url}/models"
         for suite in suites:
             line = evalscope.evaluate_command(

@@ -266,11 +266,17 @@ def _plain(identity: Identity) -> dict[str, Any]:
 
 
 def read_record(path: Path) -> Record | None:
-    """The record in the file *path*; None where there is none that can be read."""
+    """The record in the file *path*; None where there is none that can be read.
+
+    Output and log are those beside it, wherever the store has been moved since.
+    """
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
+        record = Record(**json.loads(path.read_text(encoding="utf-8")))
+        record.output = str(path.parent / Path(record.output).name)
     except (OSError, ValueError, TypeError):
         return None
+    record.log = str(path.parent / "stage.log")
+    return record
 
 
 def differences(before: Identity, after: Identity) -> str:

@@ -32,8 +32,7 @@ def pasted(store: Path) -> dict[str, float]:
     for line in lines:
         if line.startswith("#"):
             stage = line.lstrip("# ").split(":")[0].split(" (")[0].split(",")[0]
-            other_way = "or way A" in line
-        elif re.match(r"([A-Z_a-z]+=\S* )*\S*python", line) and not other_way:
+        elif re.match(r"([A-Z_a-z]+=\S* )*\S*python", line):
             began = time.monotonic()
             if stage.startswith("serve") and "swift.cli.deploy" in line:
                 end(service)

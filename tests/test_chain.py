@@ -141,6 +141,23 @@ def test_the_lines_of_a_row_with_a_url_only_ask(tmp_path: Path) -> None:
     assert "swift.cli" not in lines
 
 
+def test_the_lines_of_a_row_can_be_pasted_one_after_the_other(tmp_path: Path) -> None:
+    raw = {
+        "models": {"tiny": {**ROW, "suites": [], "environment": {"train": "old", "serve": "old"}}},
+        "environments": {"old": {"requirements": ["ms-swift==3.0.3"]}},
+    }
+    matrix = parse_matrix(raw, "matrix.yaml")
+    lines = list(dry_run(matrix, ["tiny"], Workspace(tmp_path), None))
+    live = [line for line in lines if not line.lstrip("\n").startswith("#")]
+    build = f"-m bakeoff.environments --matrix {Path('matrix.yaml').absolute()} --store {tmp_path} old"
+    assert [line for line in live if "bakeoff.environments" in line] == [live[0]]
+    assert live[0].endswith(build)
+    assert [line.count("--adapters") for line in live if "swift.cli.deploy" in line] == [0, 0]
+    other = next(line for line in lines if "swift.cli.deploy" in line and "--adapters" in line)
+    assert other.startswith("# CUDA_VISIBLE_DEVICES=")
+    assert "way A" in lines[lines.index(other) - 1]
+
+
 @pytest.mark.slow
 def test_an_adapter_that_exists_is_merged_but_not_trained(tiny: Tiny, tmp_path: Path) -> None:
     adapter = tiny.chain().train().path
@@ -152,6 +169,22 @@ def test_an_adapter_that_exists_is_merged_but_not_trained(tiny: Tiny, tmp_path: 
         assert deployment.parity().facts["applied"] == pytest.approx(1, abs=1e-3)
     assert "train" not in stages_of(chain)
     assert "export" in stages_of(chain)
+
+
+@pytest.mark.slow
+def test_a_store_that_was_moved_runs_nothing_again(tiny: Tiny, tmp_path: Path) -> None:
+    chain = tiny.chain()
+    with contextlib.closing(Deployment(chain, "tuned")) as deployment:
+        deployment.health()
+    moved = shutil.copytree(tiny.store, tmp_path / "elsewhere", symlinks=True)
+    (moved / "events.jsonl").unlink()
+    there = tiny.chain(moved)
+    with contextlib.closing(Deployment(there, "tuned")) as deployment:
+        records = [record for artifact in (there.train(), there.export()) if (record := artifact.record)]
+        records += [deployment.parity(), deployment.health()]
+    assert [record.outcome for record in records] == ["reused"] * 4
+    assert all(Path(path).is_relative_to(moved) for record in records for path in (record.output, record.log))
+    assert not any(str(value).startswith("/") for value in records[0].identity["train"].values())
 
 
 @pytest.mark.slow

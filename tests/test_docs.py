@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,18 @@ def test_make_targets_in_the_documents_exist() -> None:
     }
     assert {"smoke", "test"} <= shown
     assert not shown - targets
+
+
+def test_torch_comes_from_the_index_that_the_user_names() -> None:
+    def installs(*given: str) -> str:
+        line = ["make", "--dry-run", "--always-make", ".venv/.ready", *given]
+        env = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "TORCH_INDEX")}
+        return subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+
+    assert "--extra-index-url https://example.org/cpu torch\n" in installs(
+        "TORCH_INDEX=https://example.org/cpu"
+    )
+    assert "--extra-index-url" not in installs()
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -87,7 +87,15 @@ def test_all_mistakes_are_told_at_once_with_place_value_and_nearest_name() -> No
     [
         ({"model": "o/m", "dataset": ["./nowhere.jsonl"]}, "no file './nowhere.jsonl'"),
         ({"model": "o/m", "dataset": ["shipped:facts_trian.jsonl"]}, "is it 'shipped:facts_train.jsonl'"),
+        ({"model": "o/m", "dataset": ["nosuch.txt"]}, "no file 'nosuch.txt'"),
+        ({"model": "o/m", "dataset": ["nodir"]}, "no file 'nodir'; give an existing path or a hub id"),
         ({"model": "o/m"}, "'dataset' is missing"),
+        (
+            {**ROW, "training": {"learning_rate": float("inf")}},
+            "learning_rate: input should be a finite number",
+        ),
+        ({**ROW, "group": ["full"]}, "x.group: input should be 'full' or 'smoke', found ['full']"),
+        ({**ROW, 5: 1}, "x.5: keys should be strings"),
         ({"dataset": ["a/b"]}, "needs a 'model'"),
         ({**ROW, "training": {"packing": True}}, "packing needs one of flash_attn"),
         ({**ROW, "serving": {"engine": "lmdeploy", "way": "adapter"}}, "would silently serve the base model"),
@@ -99,8 +107,30 @@ def test_all_mistakes_are_told_at_once_with_place_value_and_nearest_name() -> No
         ({**ROW, "adapter": "x", "weights": "y"}, "give one of 'adapter', 'weights' and 'url'"),
     ],
 )
-def test_what_cannot_be_carried_out_is_refused_in_words(row: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_carried_out_is_refused_in_words(row: dict[Any, Any], said: str) -> None:
     assert any(said in one for one in complaints_of({"models": {"x": row}}))
+
+
+def test_what_a_group_or_the_defaults_get_wrong_is_told_once_and_where_it_stands() -> None:
+    raw = {
+        "defaults": {"training": {"sede": 1}},
+        "groups": {"full": {"training": {"bach_size": 1}}, "smoke": {"limts": {}}, "smok": {}},
+        "models": {"a": ROW, "b": {**ROW, "training": {"epochs": 0}}},
+    }
+    told = complaints_of(raw)
+    places = [one.split("'")[0] for one in told]
+    assert sorted(places) == [
+        "b.training.epochs: input should be greater than 0, found 0",
+        "defaults.training: ",
+        "groups.full.training: ",
+        "groups.smoke: ",
+        "groups: ",
+    ]
+
+
+def test_a_row_takes_the_group_that_the_defaults_name() -> None:
+    raw = {"defaults": {"group": "smoke"}, "groups": {"smoke": {"suites": ["s"]}}, "models": {"a": ROW}}
+    assert parse_matrix({**raw, "suites": {"s": {}}}).models["a"].suites == ("s",)
 
 
 @pytest.mark.parametrize("raw", [None, {}, [], "models", {"models": {}}, {"models": None}])
@@ -113,6 +143,27 @@ def test_a_name_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
     path.write_text("models:\n  a: {model: o/m}\n  a: {model: o/n}\n")
     with pytest.raises(MatrixError, match=r"'a' is given twice.*line 3"):
         load_matrix(path)
+
+
+def test_what_is_written_twice_or_as_no_name_hides_no_other_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "matrix.yaml"
+    path.write_text(
+        "models:\n  a: {model: o/m, dataset: [o/d], model: o/n, tine: true}\n  [1, 2]: {}\n  b: {model: o/m}\n"
+    )
+    with pytest.raises(MatrixError) as caught:
+        load_matrix(path)
+    assert caught.value.complaints == [
+        "'model' is given twice (again in line 2); keep one of the two",
+        "a key is a name, found [1, 2] in line 3; put quotes around it",
+        "a: 'tine' is not known; is it 'tune'?",
+        "b: 'dataset' is missing; give it here or under defaults, or say 'tune: false'",
+    ]
+
+
+def test_a_key_that_overrides_a_merged_one_is_not_given_twice(tmp_path: Path) -> None:
+    path = tmp_path / "matrix.yaml"
+    path.write_text("x-a: &a {model: o/m, dataset: [o/d]}\nmodels:\n  a: {<<: *a, model: o/n}\n")
+    assert load_matrix(path).models["a"].model == "o/n"
 
 
 def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
@@ -150,15 +201,16 @@ def test_an_unknown_training_key_is_always_named(key: str, value: object) -> Non
 
 NONSENSE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.integers(), inner, max_size=3),
     max_leaves=8,
 )
 
 
-@given(raw=NONSENSE, section=st.sampled_from(["models", "suites", "environments", "defaults", "groups"]))
+@given(raw=NONSENSE, section=st.sampled_from(["models", "suites", "environments", "defaults", "groups", "x"]))
 def test_nonsense_is_refused_in_words_or_accepted_but_never_crashes(raw: object, section: str) -> None:
     try:
-        matrix = parse_matrix({"models": {"x": ROW}, section: raw})
+        row = {**ROW, "group": raw} if section == "x" else ROW
+        matrix = parse_matrix({"models": {"x": row}, **({} if section == "x" else {section: raw})})
     except MatrixError as error:
         told = error.complaints
     else:

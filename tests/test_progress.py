@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from bakeoff.stages import Timeline
 from fixtures.progress import Progress, described
+from tests.test_chain import somebody_s_service
 
-STAGE = {"event": "stage", "model": "a", "variant": "tuned", "stage": "deploy", "seconds": 1.26, "facts": {}}
+RAN = {
+    "event": "stage",
+    "model": "a",
+    "variant": "tuned",
+    "stage": "deploy",
+    "outcome": "ran",
+    "why": "ran: for the first time",
+    "seconds": 1.26,
+    "facts": {},
+}
 
 
-def test_what_was_done_has_a_line_and_what_was_reused_has_none() -> None:
-    assert described({**STAGE, "outcome": "ran"}) == "a tuned: deploy: done in 1.3 s"
-    assert described({**STAGE, "outcome": "reused"}) == ""
+def test_what_was_done_says_why_and_what_begins_has_no_line() -> None:
+    assert described(RAN) == "a tuned: deploy: done in 1.3 s (for the first time)"
     assert described({"event": "started", "model": "a"}) == ""
 
 
+def test_who_waits_for_a_card_is_told_for_whom() -> None:
+    held = ["card 0: 70 GiB by b (train), process 7"]
+    told = described({"event": "waiting for a card", "model": "a", "stage": "train", "held": held})
+    assert told == "a: train: waiting for a card; card 0: 70 GiB by b (train), process 7"
+
+
 def test_an_evaluation_is_named_by_its_suite_and_a_failure_by_its_first_line() -> None:
-    assert described({**STAGE, "outcome": "ran", "facts": {"suite": "ceval"}}).startswith("a tuned: ceval: ")
-    failed = described({**STAGE, "outcome": "failed", "why": "no memory\nlast lines …"})
+    assert described({**RAN, "facts": {"suite": "ceval"}}).startswith("a tuned: ceval: ")
+    failed = described({**RAN, "outcome": "failed", "why": "no memory\nlast lines …"})
     assert failed == "a tuned: deploy: failed after 1 s: no memory"
 
 
@@ -30,6 +50,49 @@ def test_every_event_is_told_once_whoever_wrote_it(tmp_path: Path) -> None:
         timeline.tell("progress", stage="train", model="a", how_far=f"step {step}/2")
     progress.close()
     assert told == ["a: train: step 1/2", "a: train: step 2/2"]
+
+
+def test_what_a_variant_reused_is_one_line(tmp_path: Path) -> None:
+    happened = [
+        *({**RAN, "outcome": "reused", "variant": "", "stage": stage} for stage in ("train", "export")),
+        *({**RAN, "outcome": "reused", "stage": stage} for stage in ("deploy", "evaluate", "evaluate")),
+        {**RAN, "stage": "speed"},
+    ]
+    lines = "".join(f"{json.dumps(event)}\n" for event in happened)
+    (tmp_path / "events.jsonl").write_text(lines)
+    told: list[str] = []
+    Progress(tmp_path / "events.jsonl", told.append).close()
+    assert told == [
+        "a: reused: train, export",
+        "a tuned: reused: deploy, evaluate (2 suites)",
+        "a tuned: speed: done in 1.3 s (for the first time)",
+    ]
+
+
+def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"event": "prog\n' + '{"event": "心'.encode()[:-1] + b"\n")
+    Timeline(path).tell("progress", stage="train", model="a", how_far="step 1/2")
+    told: list[str] = []
+    Progress(path, told.append).close()
+    assert told == ["a: train: step 1/2"]
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_a_log_has_whole_lines_and_no_dots(
+    run_pytest: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    with somebody_s_service() as url:
+        matrix = tmp_path / "matrix.yaml"
+        row = f"{{url: '{url}', served_model: reference}}"
+        matrix.write_text(f"models:\n  one: {row}\n  two: {{url: '{url}', served_model: unknown}}\n")
+        asked = ("benchmarks/test_deploy.py", "--matrix", str(matrix), *workers)
+        first, second = (run_pytest(*asked).stdout.splitlines() for _ in range(2))
+    done = [line for line in first if line.startswith("one base: deploy: done in ")]
+    assert [line.endswith(" s (for the first time)") for line in done] == [True]
+    assert "FAILED benchmarks/test_deploy.py::test_service_is_healthy[two-base]" in first
+    assert [line for line in first if line.startswith("two base: deploy: failed after ")]
+    assert "one base: reused: deploy" in second
 
 
 def test_a_run_without_events_ends(tmp_path: Path) -> None:

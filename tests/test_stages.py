@@ -60,6 +60,15 @@ def test_a_lost_output_is_made_again(tmp_path: Path) -> None:
     assert Bench(tmp_path).ensure({"a": 1}).why == "ran: its output is gone"
 
 
+def test_a_moved_store_tells_where_things_are_now(tmp_path: Path) -> None:
+    Bench(tmp_path / "old").ensure({"a": 1})
+    (tmp_path / "old").rename(tmp_path / "new")
+    record = Bench(tmp_path / "new").ensure({"a": 1})
+    assert record.outcome == "reused"
+    assert Path(record.output).read_text() == "made"
+    assert record.log.startswith(str(tmp_path / "new"))
+
+
 @pytest.mark.parametrize("torn", ["", "{", '{"stage": "train"}', "[]", "null"])
 def test_a_torn_record_is_never_taken_for_a_whole_one(tmp_path: Path, torn: str) -> None:
     record = Bench(tmp_path).ensure({"a": 1})

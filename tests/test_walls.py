@@ -22,6 +22,8 @@ HEAVY = {
     "matplotlib",
     "pandas",
     "pyarrow",
+    "hypothesis",
+    "anyio",
 }
 
 

@@ -15,6 +15,7 @@ from tests.chains import plant_base, plant_tools
 
 ROOT = Path(__file__).parents[1]
 TOOLS = Path(__file__).parent / "fakes" / "tools"
+WITH_AND_WITHOUT_WORKERS = pytest.mark.parametrize("workers", [(), ("-n", "2")])
 PytestRun = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -69,7 +70,7 @@ def test_options_may_name_a_folder_outside(run_pytest: PytestRun, tmp_path: Path
     assert "test_walls" not in done.stdout
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+@WITH_AND_WITHOUT_WORKERS
 def test_a_name_that_matches_nothing_is_a_usage_error(
     run_pytest: PytestRun, workers: tuple[str, ...]
 ) -> None:
@@ -90,6 +91,38 @@ def test_mistakes_of_the_matrix_are_told_before_anything_runs(run_pytest: Pytest
     assert not (tmp_path / "store").exists()
 
 
+def test_every_kind_of_mistake_is_told_in_one_message(run_pytest: PytestRun, tmp_path: Path) -> None:
+    path = tmp_path / "matrix.yaml"
+    path.write_text(
+        "models:\n"
+        "  a: {model: o/m, dataset: [o/d], model_type: qwen2_5, template: qwen2_55, suites: [x]}\n"
+        "  b: {model: 'tiny:qwen3', dataset: [nosuch.txt], environment: {train: new, serve: new}, template: unheard}\n"
+        "  c: {model: o/m, model: o/m, dataset: [o/d], group: [full]}\n"
+        "  d: {model: o/m, dataset: [o/d], training: {learning_rate: .inf}}\n"
+        "  e: {url: 'http://127.0.0.1:9/v1', served_model: m, template: of_the_service}\n"
+        "groups:\n  smok: {}\n"
+        "environments:\n  new: {requirements: [ms-swift==3.0.3]}\n"
+        "suites:\n  x: {benchmark: cevall}\n"
+    )
+    done = run_pytest("benchmarks/", "--matrix", str(path))
+    assert done.returncode == 4
+    told = done.stdout + done.stderr
+    assert "9 mistakes" in told
+    for said in (
+        "a.model_type: the ms-swift of environment 'default' does not know 'qwen2_5'; is it 'qwen2'?",
+        "a.template: the ms-swift of environment 'default' does not know 'qwen2_55'; is it 'qwen2_5'?",
+        "b.model: there is no tiny recipe 'qwen3'; is it 'qwen2'",
+        "b.dataset: no file 'nosuch.txt'",
+        "'model' is given twice (again in line 4)",
+        "c.group: input should be 'full' or 'smoke'",
+        "d.training.learning_rate: input should be a finite number",
+        "groups: 'smok' is not known; is it 'smoke'",
+        "cevall",
+    ):
+        assert said in told
+    assert not (tmp_path / "store").exists()
+
+
 def test_suites_are_held_against_the_installed_evalscope(run_pytest: PytestRun, matrix: Path) -> None:
     matrix.write_text(matrix.read_text().replace("benchmark: facts_exam", "benchmark: facts_exm"))
     done = run_pytest("benchmarks/", "--matrix", str(matrix))
@@ -100,11 +133,9 @@ def test_suites_are_held_against_the_installed_evalscope(run_pytest: PytestRun, 
 def test_rows_that_cannot_run_here_are_skipped_with_the_reason(
     run_pytest: PytestRun, matrix: Path, tmp_path: Path
 ) -> None:
-    done = run_pytest(
-        "benchmarks/", "--matrix", str(matrix), "-k", "big", "-rs", f"--html={tmp_path / 'reports'}/"
-    )
+    done = run_pytest("benchmarks/", "--matrix", str(matrix), "-k", "big", f"--html={tmp_path / 'reports'}/")
     assert done.returncode == 0
-    assert "needs a GPU with 70000 GiB" in done.stdout
+    assert done.stdout.count("skipped: big: needs a GPU with 70000 GiB") == 1
     assert (tmp_path / "reports" / "index.html").is_file()
 
 
@@ -116,16 +147,17 @@ def test_a_report_may_be_named_as_a_file(run_pytest: PytestRun, matrix: Path, tm
 def test_what_is_not_in_the_store_is_said_not_run(
     run_pytest: PytestRun, matrix: Path, tmp_path: Path
 ) -> None:
-    done = run_pytest("benchmarks/", "--matrix", str(matrix), "-k", "small and exam", "--no-run", "-rs")
+    done = run_pytest("benchmarks/", "--matrix", str(matrix), "-k", "small and exam", "--no-run")
     assert done.returncode == 0
-    assert "is not in the store" in done.stdout
+    assert re.search("^skipped: small: .* is not in the store", done.stdout, re.MULTILINE)
     assert not list((tmp_path / "store").glob("tiny/*/output"))
 
 
+@WITH_AND_WITHOUT_WORKERS
 def test_dry_run_prints_the_chain_in_order_and_runs_nothing(
-    run_pytest: PytestRun, matrix: Path, tmp_path: Path
+    run_pytest: PytestRun, matrix: Path, tmp_path: Path, workers: tuple[str, ...]
 ) -> None:
-    done = run_pytest("benchmarks/", "--matrix", str(matrix), "--dry-run")
+    done = run_pytest("benchmarks/", "--matrix", str(matrix), "--dry-run", *workers)
     assert done.returncode == 0
     big = done.stdout[done.stdout.index("# == big") :]
     wanted = [
@@ -140,6 +172,74 @@ def test_dry_run_prints_the_chain_in_order_and_runs_nothing(
     assert "-m bakeoff.tiny qwen2" in small
     assert "--datasets facts_exam" in small
     assert not list((tmp_path / "store").glob("models/*"))
+    assert not list((tmp_path / "store").glob("runs/*"))
+
+
+@WITH_AND_WITHOUT_WORKERS
+def test_rows_that_are_not_like_for_like_end_a_strict_run(
+    run_pytest: PytestRun, matrix: Path, tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    matrix.write_text(matrix.read_text().replace("big: {", "big: {training: {epochs: 2}, "))
+    done = run_pytest("benchmarks/", "--matrix", str(matrix), "--strict-comparability", *workers)
+    assert done.returncode == 4
+    assert "epochs: 2 (big); 1 (small)" in done.stdout + done.stderr
+    assert not list((tmp_path / "store").glob("runs/*"))
+
+
+@pytest.mark.parametrize(
+    ("choice", "runs", "said"),
+    [
+        ("auto", "big", "skipped: small: left out because a full-size row can run here; --rows smoke runs"),
+        ("full", "big", "skipped: small: left out by --rows full"),
+        ("smoke", "small", "skipped: big: left out by --rows smoke"),
+    ],
+)
+def test_rows_are_chosen_by_size_and_the_others_are_told(
+    run_pytest: PytestRun, matrix: Path, choice: str, runs: str, said: str
+) -> None:
+    matrix.write_text(matrix.read_text().replace("70000", "70"))
+    asked = ("benchmarks/", "--matrix", str(matrix), "-m", "train", "--rows", choice)
+    cards = {"PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": "0"}
+    told = [
+        line
+        for line in run_pytest(*asked, "--no-run", **cards).stdout.splitlines()
+        if line.startswith("skipped: ")
+    ]
+    assert len(told) == 2
+    assert any(line.startswith(said) for line in told)
+    assert any(line.startswith(f"skipped: {runs}: ") and "is not in the store" in line for line in told)
+    assert re.findall("^# == (.*)$", run_pytest(*asked, "--dry-run", **cards).stdout, re.MULTILINE) == [runs]
+
+
+def test_without_a_card_the_tiny_rows_run_whatever_the_size_asked_for(
+    run_pytest: PytestRun, matrix: Path
+) -> None:
+    for choice in ("auto", "smoke"):
+        done = run_pytest("benchmarks/", "--matrix", str(matrix), "-m", "train", "--no-run", "--rows", choice)
+        assert "skipped: big: needs a GPU with 70000 GiB" in done.stdout
+        assert "skipped: small: small: " in done.stdout
+
+
+def test_collecting_asks_for_the_cards_once(run_pytest: PytestRun, matrix: Path, tmp_path: Path) -> None:
+    counting = tmp_path / "bin" / "nvidia-smi"
+    counting.parent.mkdir()
+    counting.write_text(f"#!/bin/sh\necho asked >> {tmp_path}/asked\nexec {TOOLS}/nvidia-smi\n")
+    counting.chmod(0o755)
+    run_pytest(
+        "benchmarks/",
+        "--matrix",
+        str(matrix),
+        "--collect-only",
+        PATH=f"{counting.parent}{os.pathsep}{os.environ['PATH']}",
+    )
+    assert (tmp_path / "asked").read_text().splitlines() == ["asked"]
+
+
+def test_a_question_about_the_merge_is_asked_only_where_one_is_served(run_pytest: PytestRun) -> None:
+    names = collected(run_pytest("-m", "deploy", "-k", "tiny-qwen2", "--collect-only", "-q"))
+    assert [name for name in names if "base_plus_adapter" in name] == [
+        "benchmarks/test_parity.py::test_merged_weights_are_base_plus_adapter[tiny-qwen2-tuned]"
+    ]
 
 
 def test_base_is_asked_before_training_and_tuned_after(run_pytest: PytestRun, matrix: Path) -> None:
@@ -161,11 +261,15 @@ def test_a_row_stays_with_one_worker(run_pytest: PytestRun) -> None:
     assert all(len(those) == 1 for those in workers.values())
 
 
-def test_doctor_tells_and_runs_nothing(run_pytest: PytestRun, tmp_path: Path) -> None:
-    done = run_pytest("--doctor", "-k", "tiny")
+@WITH_AND_WITHOUT_WORKERS
+def test_doctor_tells_and_runs_nothing(
+    run_pytest: PytestRun, tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    done = run_pytest("--doctor", "-k", "tiny", *workers)
     assert "->" in done.stdout or "nothing speaks against this run" in done.stdout
     assert " passed" not in done.stdout
     assert not (tmp_path / "store" / "models").exists()
+    assert not (tmp_path / "store" / "runs").exists()
 
 
 def test_markers_are_registered_and_documented(run_pytest: PytestRun) -> None:
