@@ -95,7 +95,7 @@ GENERATION_KEYS = frozenset(
 )
 """What a suite may send along; EvalScope drops unknown keys without a word."""
 
-_CHOICE_METRICS = ("accuracy", "acc", "accuracy_alt")
+_CHOICE_METRICS = ("accuracy", "acc", "accuracy_alt", "accuracy_evalscope", "acc_evalscope")
 
 
 class SuiteLike(Protocol):
@@ -353,15 +353,17 @@ def run_command(plan: Path, python: str = sys.executable) -> Command:
 def read_results(work_dir: Path) -> dict[str, dict[str, Any]]:
     """The results of the last finished plan of *work_dir*, by suite; ``folder`` says where each suite's files lie.
 
+    Of a suite that broke there is only ``error``, which says why.
+
     Raises:
         ScoreError: no plan has finished there.
     """
     index = work_dir / "results.json"
     if not index.is_file():
         raise ScoreError(f"{index}: no evaluation has finished there; its log says why")
-    folders = json.loads(index.read_text(encoding="utf-8"))["suites"]
-    results = {}
-    for name, folder in folders.items():
+    index_of = json.loads(index.read_text(encoding="utf-8"))
+    results: dict[str, dict[str, Any]] = {name: {"error": why} for name, why in index_of["errors"].items()}
+    for name, folder in index_of["suites"].items():
         result = json.loads((work_dir / folder / "result.json").read_text(encoding="utf-8"))
         results[name] = {**result, "folder": str(work_dir / folder)}
     return results
@@ -424,13 +426,15 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     An interrupted plan is resumed: only the questions without an answer are asked. An answer is reused only where the
     questions, prompts, right answers, generation settings, weights and EvalScope's version are the same.
 
+    A suite that breaks takes no other along: its result is ``{"error": why}``.
+
     Raises:
         MatrixError: a suite cannot be carried out; every reason is listed and nothing was asked.
-        ScoreError: the evaluation of a suite broke; the others have been finished.
+        ScoreError: every suite broke.
     """
     os.environ.update(LOOPBACK)
     if all(suite["data_dir"] for suite in plan["suites"]):
-        os.environ.update(OFFLINE)
+        _keep_off_the_hubs()
     if complaints := _complaints(plan):
         raise MatrixError(complaints, "plan")
     from bakeoff.suites import register
@@ -448,24 +452,42 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     )
     work_dir = Path(plan["work_dir"])
     (work_dir / "results.json").unlink(missing_ok=True)
-    loaded = [_load(suite, plan, api, work_dir) for suite in plan["suites"]]
-    results: dict[str, dict[str, Any]] = {}
-    broken: list[str] = []
+    results: dict[str, dict[str, Any]] = {suite["name"]: {} for suite in plan["suites"]}
+    loaded: list[_Loaded] = []
+    for suite in plan["suites"]:
+        try:
+            loaded.append(_load(suite, plan, api, work_dir))
+        except Exception as error:
+            results[suite["name"]] = {"error": _in_words(error)}
     leaked = _leaked(loaded, plan)
     with ThreadPoolExecutor(max(1, len(loaded))) as pool:
         futures = {one.suite["name"]: pool.submit(_evaluate, one, api, plan, leaked) for one in loaded}
         for name, future in futures.items():
             try:
                 results[name] = future.result()
-            except Exception as error:  # one broken suite must not take the others along
-                broken.append(f"{name}: {type(error).__name__}: {error}")
-    if broken:
-        raise ScoreError("; ".join(broken))
+            except Exception as error:
+                results[name] = {"error": _in_words(error)}
+    broken = {name: result["error"] for name, result in results.items() if "error" in result}
+    if len(broken) == len(results):
+        raise ScoreError("; ".join(f"{name}: {why}" for name, why in broken.items()))
+    whole = {name: Path(result["folder"]) for name, result in results.items() if name not in broken}
     write_json(
         work_dir / "results.json",
-        {"suites": {n: str(Path(r["folder"]).relative_to(work_dir)) for n, r in results.items()}},
+        {"suites": {n: str(f.relative_to(work_dir)) for n, f in whole.items()}, "errors": broken},
     )
     return results
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, BakeoffError) else f"{type(error).__name__}: {error}"
+
+
+def _keep_off_the_hubs() -> None:
+    """Set :data:`OFFLINE` for this process, also where the libraries were imported before it was forked."""
+    os.environ.update(OFFLINE)
+    for name in ("huggingface_hub.constants", "datasets.config"):
+        if module := sys.modules.get(name):
+            vars(module)["HF_HUB_OFFLINE"] = True
 
 
 def _leaked(loaded: Sequence[_Loaded], plan: Mapping[str, Any]) -> dict[tuple[str, str, int], Leak]:
@@ -699,9 +721,13 @@ def _samples(loaded: _Loaded, api: Any) -> list[Sample]:
         }
         extracted = str(graded.get("extracted_prediction") or "")
         other = second_rule(reply, options, one) if choice else extracted
-        if choice:
-            values["accuracy_alt"] = float(bool(other) and set(other) == set(target))
         stated = (extracted if loaded.benchmark.name in OURS else other) if choice else final_part(reply)
+        main = _primary(loaded.suite, values, graded.get("main_score_name"))
+        if choice:
+            if loaded.benchmark.name not in OURS:
+                theirs = {f"{main}_evalscope": values[main]}
+                values = (values if stated else dict.fromkeys(values, 0.0)) | theirs
+            values["accuracy_alt"] = float(bool(other) and set(other) == set(target))
         made.append(
             Sample(
                 **common,
@@ -709,7 +735,7 @@ def _samples(loaded: _Loaded, api: Any) -> list[Sample]:
                 extracted=extracted,
                 extracted_alt=other,
                 status=_status(reply, stop, stated, choice),
-                correct=values[_primary(loaded.suite, values, graded.get("main_score_name"))],
+                correct=values[main],
                 latency_s=latency_s,
                 grades=values,
             )
@@ -993,7 +1019,7 @@ def _dashboard(argv: list[str]) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """``eval …``, ``perf …``, ``dashboard …`` or ``run plan.json``; 0 when every suite has a result, trusted or not."""
+    """``eval …``, ``perf …``, ``dashboard …`` or ``run plan.json``; 0 when a suite has a result, trusted or not."""
     verb, *rest = argv or ("",)
     try:
         if verb in ("eval", "perf"):
@@ -1003,6 +1029,9 @@ def main(argv: Sequence[str]) -> int:
         elif verb == "run" and len(rest) == 1:
             results = run(json.loads(Path(rest[0]).read_text(encoding="utf-8")))
             for name, result in results.items():
+                if why := result.get("error"):
+                    print(f"{name}: broken: {why}")
+                    continue
                 total = result["scores"][0]
                 value = "no score" if total["value"] is None else f"{total['value']:.4f}"
                 print(

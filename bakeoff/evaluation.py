@@ -81,6 +81,8 @@ class Evaluation:
 
     def _result(self, suite: Suite, output: Path) -> Done:
         answer = self._together[suite.name]
+        if why := answer.get("error"):
+            raise ScoreError(f"{self.deployment.chain.spec.name}: {suite.name}: {why}")
         chain, variant = self.deployment.chain, self.deployment.variant
         who = {"model": chain.spec.name, "variant": variant}
         rows = evalscope.score_rows(answer, run_id="", fingerprint=self.deployment.fingerprint, **who)

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bakeoff import evalscope
-from bakeoff.errors import DataError, MatrixError, ScoreError
+from bakeoff.errors import MatrixError, ScoreError
 from bakeoff.matrix import Suite
 from bakeoff.scores import STATUSES
 
@@ -106,6 +106,23 @@ def test_knowing_and_checking_suites_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_local_data_keeps_a_warm_process_off_the_hubs(exam: Path, tmp_path: Path) -> None:
+    with serving("--reply", "always:A") as service:
+        written = tmp_path / "plan.json"
+        written.write_text(json.dumps(plan(service, exam)), encoding="utf-8")
+        code = (
+            "import sys, datasets, huggingface_hub; from bakeoff import evalscope\n"
+            "assert not huggingface_hub.constants.is_offline_mode()\n"
+            f"code = evalscope.main(['run', {str(written)!r}])\n"
+            "print(code, huggingface_hub.constants.is_offline_mode(), datasets.config.HF_HUB_OFFLINE)"
+        )
+        env = {name: value for name, value in os.environ.items() if name not in evalscope.OFFLINE}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120
+        )
+    assert done.stdout.splitlines()[-1:] == ["0 True True"], done.stderr[-2000:]
+
+
 def test_generation_keys_are_those_that_evalscope_knows() -> None:
     from evalscope.api.model import GenerateConfig
 
@@ -161,7 +178,7 @@ def test_data_that_evalscope_cannot_use_is_told_before_anything_is_asked(tmp_pat
     asked = suite(benchmark="ceval", subsets=("logic",), few_shot=5)
     assert "no config for" in evalscope.check_suite(suite(benchmark="ceval"), folder)[0]
     with serving("--reply", "always:A") as service:
-        with pytest.raises(DataError, match=r"suites\.facts: EvalScope cannot prepare it"):
+        with pytest.raises(ScoreError, match=r"suites\.facts: EvalScope cannot prepare it"):
             evalscope.run(plan(service, folder, asked))
         assert service.stats()["requests"] == 0
         result = evalscope.run(
@@ -230,11 +247,11 @@ def test_a_passing_failure_is_asked_again(kind: str, exam: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["500", "429", "context", "bad", "nochoices", "garbage", "errortext", "other"]
+    "kind", ["500", "429", "context", "bad", "nochoices", "garbage", "errortext", "contexttext", "other"]
 )
 def test_a_lasting_failure_is_errored_and_never_graded(kind: str, exam: Path) -> None:
     with serving(*oracle(exam), "--fault-prompt", f"第4题={kind}") as service:
-        result = evaluate(service, exam)
+        result = evaluate(service, exam, timeout_s=3.0)
     assert result["ledger"] == ledger(answered=11, errored=1)
     made = total(result)
     assert made["value"] == 1.0
@@ -301,6 +318,55 @@ def test_after_many_failures_in_a_row_the_service_counts_as_gone(tmp_path: Path)
     assert total(result)["value"] is None
     assert asked < 3 * 40
     assert "in a row failed" in " ".join(result["errors"].values())
+
+
+def test_a_busy_spell_is_waited_for_and_does_not_count_as_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "exam"
+    folder.mkdir()
+    write_exam(folder, LETTERS * 5)
+    with serving(*oracle(folder), "--fault", "429:1-150", "--retry-after", "0.1") as service:
+        result = evaluate(service, folder, in_flight=32)
+        assert service.stats()["requests"] == 150 + 60
+    assert result["ledger"]["answered"] == 60
+
+
+def test_a_service_that_stays_busy_counts_as_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "exam"
+    folder.mkdir()
+    write_exam(folder, LETTERS * 5)
+    with serving("--fault", "429", "--retry-after", "60") as service:
+        result = evaluate(service, folder, in_flight=8, timeout_s=2.0)
+        assert service.stats()["requests"] < 30
+    assert result["ledger"]["errored"] == 60
+    assert "in a row failed" in " ".join(result["errors"].values())
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "引擎重启中，第1次尝试失败，请联系管理员查看部署日志，编号 A",
+        "服务已切换到备用模型，请稍后查看控制台中的详情 B",
+    ],
+)
+def test_one_text_in_reply_to_most_questions_is_not_trusted(reply: str, tmp_path: Path) -> None:
+    folder = tmp_path / "exam"
+    folder.mkdir()
+    write_exam(folder, LETTERS * 2)
+    with serving("--reply", reply) as service:
+        result = evaluate(service, folder)
+    assert f"100.0% of the replies are one text: '{reply}".replace("第1次", "第0次") in result["why_not"]
+
+
+def test_a_reply_that_states_no_choice_earns_nothing_in_evalscopes_benchmarks(exam: Path) -> None:
+    asked = suite(benchmark="general_mcq", subsets=("facts",))
+    with serving("--reply", "抱歉，诊断标准见 ICD-10，ABA 疗法不在讨论之列") as service:
+        result = evaluate(service, exam, asked)
+    assert result["ledger"] == ledger(unparsed=12)
+    assert total(result)["value"] == 0.0
+    assert total(result, f"{result['metric']}_evalscope")["value"] > 0.0
+    with serving(*oracle(exam)) as service:
+        right = evaluate(service, exam, asked, weights="w1")
+    assert total(right)["value"] == total(right, f"{right['metric']}_evalscope")["value"] == 1.0
 
 
 def test_an_unknown_model_name_ends_in_no_score(exam: Path) -> None:
@@ -404,6 +470,33 @@ def test_the_same_run_twice_gives_the_same_samples(exam: Path, tmp_path: Path) -
 
 
 # --- several suites ---
+
+
+def test_a_broken_suite_takes_no_other_along(exam: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "default_test.jsonl").write_text('{"question": "？"}\n', encoding="utf-8")
+    suites = (
+        suite(name="broken", benchmark="cmmlu", subsets=("anatomy",)),
+        suite(),
+        suite(name="unmeasured", metric="elastic"),
+    )
+    with serving(*oracle(exam)) as service:
+        asked = evalscope.evaluation_plan(
+            service.url,
+            "m",
+            suites,
+            tmp_path / "work",
+            data_dirs={"broken": broken, "facts": exam, "unmeasured": exam},
+            weights="w0",
+        )
+        written = tmp_path / "plan.json"
+        written.write_text(json.dumps(asked), encoding="utf-8")
+        assert evalscope.main(["run", str(written)]) == 0
+    results = evalscope.read_results(tmp_path / "work")
+    assert results["facts"]["ledger"] == ledger(answered=12)
+    assert "EvalScope cannot prepare it from" in results["broken"]["error"]
+    assert "facts_exam gives accuracy" in results["unmeasured"]["error"]
 
 
 def test_suites_share_the_requests_in_flight_and_limits_are_kept(exam: Path, tmp_path: Path) -> None:
