@@ -58,7 +58,7 @@ from bakeoff.scores import (
     write_json,
     write_samples,
 )
-from bakeoff.suites import OURS
+from bakeoff.suites import METRICS, OURS
 
 PRELOAD: tuple[str, ...] = ("evalscope.run", "datasets", "bakeoff.suites.adapters", "bakeoff.suites.asking")
 """Modules that a warm process imports before it forks an evaluation."""
@@ -163,12 +163,17 @@ def known_subsets(benchmark: str, data_dir: Path | None) -> tuple[str, ...]:
     return tuple(name for name in meta.get("subset_list", ()) if name != "default")
 
 
-def check_suite(suite: SuiteLike, data_dir: Path | None) -> list[str]:
-    """What would keep *suite* from running, in words, without starting or looking up anything.
+def known_metrics(benchmark: str) -> tuple[str, ...]:
+    """The metrics of *benchmark*; empty where its description does not name them as they are reported."""
+    if benchmark in OURS:
+        return METRICS.get(benchmark, ("accuracy",))
+    described = _installed() / "_meta" / f"{benchmark}.json"
+    named = json.loads(described.read_text(encoding="utf-8")).get("meta", {}) if described.is_file() else {}
+    return ("accuracy",) if named.get("metrics") == ["accuracy"] else ()
 
-    Args:
-        data_dir: the folder with the suite's data; None where it comes from the hub.
-    """
+
+def check_settings(suite: SuiteLike) -> list[str]:
+    """What is wrong with *suite* whatever its data: benchmark, subsets, few-shot, generation settings, metric."""
     where = f"suites.{suite.name}"
     if suite.benchmark not in known_benchmarks():
         near = did_you_mean(suite.benchmark, known_benchmarks())
@@ -180,22 +185,52 @@ def check_suite(suite: SuiteLike, data_dir: Path | None) -> list[str]:
     ]
     if suite.benchmark in OURS and suite.few_shot:
         found.append(f"{where}.few_shot: {suite.benchmark} is asked without examples; leave it out")
+    metrics = known_metrics(suite.benchmark)
+    if suite.metric and metrics and suite.metric not in metrics:
+        near = did_you_mean(suite.metric, metrics)
+        found.append(f"{where}.metric: {suite.benchmark} does not give {suite.metric!r}{near}")
+    return found + ([] if suite.benchmark in OURS else _unknown_subsets(suite, None))
+
+
+def check_suite(suite: SuiteLike, data_dir: Path | None) -> list[str]:
+    """What would keep *suite* from running, in words, without starting or looking up anything.
+
+    Args:
+        data_dir: the folder with the suite's data; None where it comes from the hub.
+    """
+    where = f"suites.{suite.name}"
+    found = check_settings(suite)
+    if suite.benchmark not in known_benchmarks():
+        return found
     if suite.benchmark in OURS and data_dir is None:
         return [*found, f"{where}.data: {suite.benchmark} reads local files only; name their folder"]
     if data_dir is not None and not data_dir.is_dir():
-        return [*found, f"{where}.data: no folder {data_dir}"]
+        return [*found, f"{where}.data: no folder {data_dir}{_near_folder(data_dir)}"]
     try:
-        known = known_subsets(suite.benchmark, data_dir)
+        if suite.benchmark in OURS:
+            found += _unknown_subsets(suite, data_dir)
         if data_dir is not None:
-            found += _missing_files(suite, data_dir, suite.subsets or known, where)
+            asked = suite.subsets or known_subsets(suite.benchmark, data_dir)
+            found += _missing_files(suite, data_dir, asked, where)
     except DataError as error:
         return [*found, f"{where}.data: {error}"]
-    found += [
-        f"{where}.subsets: {suite.benchmark} has no {name!r}{did_you_mean(name, known)}"
+    return found
+
+
+def _unknown_subsets(suite: SuiteLike, data_dir: Path | None) -> list[str]:
+    known = known_subsets(suite.benchmark, data_dir)
+    return [
+        f"suites.{suite.name}.subsets: {suite.benchmark} has no {name!r}{did_you_mean(name, known)}"
         for name in suite.subsets or ()
         if known and name not in known
     ]
-    return found
+
+
+def _near_folder(missing: Path) -> str:
+    """The end of a sentence: what lies where *missing* was looked for."""
+    there = next(folder for folder in missing.parents if folder.is_dir())
+    asked = missing.relative_to(there).parts[0]
+    return f" ({there} has none){did_you_mean(asked, sorted(one.name for one in there.iterdir() if one.is_dir()))}"
 
 
 def _missing_files(suite: SuiteLike, folder: Path, subsets: Sequence[str], where: str) -> list[str]:

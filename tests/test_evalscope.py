@@ -138,16 +138,19 @@ def test_generation_keys_are_those_that_evalscope_knows() -> None:
         ({"subsets": ("fact",)}, "is it 'facts'"),
         ({"generation": {"temprature": 0.5}}, "is it 'temperature'"),
         ({"few_shot": 3}, "few_shot"),
+        ({"metric": "acuracy"}, "is it 'accuracy'"),
+        ({"benchmark": "ceval", "metric": "acuracy", "data": "hub"}, "is it 'accuracy'"),
     ],
 )
 def test_a_mistaken_suite_is_told_the_nearest_name(facts: dict[str, Any], said: str, exam: Path) -> None:
-    complaints = evalscope.check_suite(suite(**facts), exam)
+    complaints = evalscope.check_suite(suite(**facts), None if facts.pop("data", None) else exam)
     assert len(complaints) == 1
     assert said in complaints[0]
 
 
 def test_missing_data_is_named_before_anything_runs(tmp_path: Path, exam: Path) -> None:
-    assert "no folder" in evalscope.check_suite(suite(), tmp_path / "nowhere")[0]
+    assert "has none); is it 'exam'?" in evalscope.check_suite(suite(), tmp_path / "exams")[0]
+    assert f"({tmp_path} has none)" in evalscope.check_suite(suite(), tmp_path / "far/away")[0]
     assert "local files only" in evalscope.check_suite(suite(), None)[0]
     assert "configs:" in evalscope.check_suite(suite(benchmark="ceval"), exam)[0]
     (exam / "facts_val.jsonl").write_text('{"question": "？", "A": "x"}\n', encoding="utf-8")
