@@ -334,15 +334,18 @@ def evaluation_plan(
     key_env: str | None = None,
     timeout_s: float = 120.0,
     training: Sequence[Path] = (),
+    training_unread: str = "",
 ) -> dict[str, Any]:
     """What ``python -m bakeoff.evalscope run`` reads: all *suites* of one model.
 
     Args:
+        service_url: …/v1 of an OpenAI-compatible service; empty where nobody is to be asked: every answer is on disk.
         data_dirs: the data folder of each suite by its name.
         weights: fingerprint of what answers; other weights never reuse an answer.
         answers_as: the name that replies bear where it is not *served_name* (swift deploy gives the folder's).
         in_flight: requests open at any time, all suites together.
-        training: sharegpt files whose dialogues are searched for the suites' questions (leakage).
+        training: files whose dialogues are searched for the suites' questions (leakage).
+        training_unread: which training data cannot be searched, in words; empty for none.
     """
     listed = []
     for suite in suites:
@@ -373,8 +376,20 @@ def evaluation_plan(
         "timeout_s": timeout_s,
         "weights": weights,
         "training": [str(path) for path in training],
+        "training_unread": training_unread,
         "suites": listed,
     }
+
+
+@cache
+def grading_rules() -> str:
+    """SHA-256 of the sources that decide what is asked, how it is graded and what is said about it."""
+    here = Path(__file__).parent
+    files = [*(here / "suites").glob("*.py"), *(here / f"{name}.py" for name in _GRADING)]
+    return hashlib.sha256(b"".join(one.read_bytes() for one in sorted(files))).hexdigest()
+
+
+_GRADING = ("evalscope", "extraction", "leakage", "scores")
 
 
 def run_command(plan: Path, python: str = sys.executable) -> Command:
@@ -465,7 +480,7 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
     Raises:
         MatrixError: a suite cannot be carried out; every reason is listed and nothing was asked.
-        ScoreError: every suite broke.
+        ScoreError: every suite broke, or an answer is missing and the plan names no service.
     """
     os.environ.update(LOOPBACK)
     if all(suite["data_dir"] for suite in plan["suites"]):
@@ -479,7 +494,7 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     key = os.environ.get(plan["key_env"] or "", "") or "EMPTY"
     api = AskingAPI(
         plan["served_name"],
-        plan["service_url"],
+        plan["service_url"] or "http://nobody.invalid",
         key,
         in_flight=plan["in_flight"],
         answers_as=plan.get("answers_as") or "",
@@ -494,7 +509,16 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             loaded.append(_load(suite, plan, api, work_dir))
         except Exception as error:
             results[suite["name"]] = {"error": _in_words(error)}
-    leaked = _leaked(loaded, plan)
+    for one in loaded:
+        _drop_unusable(one)
+    if not plan["service_url"]:
+        for one in loaded:
+            if missing := len(one.samples) - len(_by_sample(one.folder, "predictions", one)):
+                raise ScoreError(
+                    f"{one.suite['name']}: {missing} questions have no answer yet, and nobody is to be asked"
+                )
+    leaked, unread = _leaked(loaded, plan)
+    plan = {**plan, "training_unread": unread}
     with ThreadPoolExecutor(max(1, len(loaded))) as pool:
         futures = {one.suite["name"]: pool.submit(_evaluate, one, api, plan, leaked) for one in loaded}
         for name, future in futures.items():
@@ -525,15 +549,22 @@ def _keep_off_the_hubs() -> None:
             vars(module)["HF_HUB_OFFLINE"] = True
 
 
-def _leaked(loaded: Sequence[_Loaded], plan: Mapping[str, Any]) -> dict[tuple[str, str, int], Leak]:
-    """The questions that the training files hold, by suite, subset and number."""
+def _leaked(
+    loaded: Sequence[_Loaded], plan: Mapping[str, Any]
+) -> tuple[dict[tuple[str, str, int], Leak], str]:
+    """The questions that the training files hold, by suite, subset and number; and what could not be searched."""
     files = [Path(path) for path in plan["training"]]
+    if not files:
+        return {}, plan["training_unread"]
     questions = {
         (one.suite["name"], subset, sample.id): one.questions.get((subset, sample.id), "")
         for one in loaded
         for subset, sample in one.samples
     }
-    return leaks(questions, training_dialogues(files)) if files else {}
+    try:
+        return leaks(questions, training_dialogues(files)), plan["training_unread"]
+    except DataError as error:  # the scores are as good as they are without it
+        return {}, str(error)
 
 
 def _complaints(plan: Mapping[str, Any]) -> list[str]:
@@ -541,7 +572,7 @@ def _complaints(plan: Mapping[str, Any]) -> list[str]:
     for raw in plan["suites"]:
         suite = argparse.Namespace(**raw)
         found += check_suite(suite, Path(raw["data_dir"]) if raw["data_dir"] else None)
-    if urlsplit(plan["service_url"]).scheme not in ("http", "https"):
+    if urlsplit(plan["service_url"]).scheme not in ("http", "https") and plan["service_url"]:
         found.append(f"service_url: must begin with http:// or https://, found {plan['service_url']!r}")
     if plan["key_env"] and plan["key_env"] not in os.environ:
         found.append(
@@ -646,12 +677,6 @@ def _evaluate(
     began = time.monotonic()
     folder, task = loaded.folder, loaded.task
     (folder / "result.json").unlink(missing_ok=True)
-    for kind in ("predictions", "reviews"):
-        for path in (folder / kind).rglob("*.jsonl*"):
-            if ".rerun-" in path.name:
-                path.unlink()  # left by a run that was killed while it graded
-            else:
-                _drop_torn_line(path)
     reused = len(_by_sample(folder, "predictions", loaded))
     evaluator = create_evaluator(
         benchmark=loaded.benchmark,
@@ -690,13 +715,30 @@ def _evaluate(
     return {**result, "folder": str(folder)}
 
 
-def _drop_torn_line(path: Path) -> None:
-    """Cut what a killed writer left after the last newline; the next row would be glued to it."""
-    with path.open("rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole != len(content):
-            file.truncate(whole)
+def _drop_unusable(loaded: _Loaded) -> None:
+    """Take away what a killed run left half written, and replies that are known by now for a service's error text."""
+    from bakeoff.suites.asking import is_error_text
+
+    for kind in ("predictions", "reviews"):
+        for path in (loaded.folder / kind).rglob("*.jsonl*"):
+            if ".rerun-" in path.name:
+                path.unlink()  # left by a run that was killed while it graded
+                continue
+            content = path.read_bytes()
+            # What follows the last newline is torn; the next row would be glued to it.
+            lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+            if kind == "predictions":
+                lines = [line for line in lines if not is_error_text(_text_of(line))]
+            if len(kept := b"".join(lines)) != len(content):
+                temporary = path.with_suffix(".tmp")
+                temporary.write_bytes(kept)
+                temporary.replace(path)
+
+
+def _text_of(line: bytes) -> str:
+    with contextlib.suppress(ValueError, KeyError, AttributeError):
+        return _reply(json.loads(line))[0]
+    return ""
 
 
 def _by_sample(folder: Path, kind: str, loaded: _Loaded) -> dict[tuple[str, int], dict[str, Any]]:
@@ -907,6 +949,7 @@ def _result(
         ]
         if found
         else [],
+        "leakage_not_checked": plan["training_unread"],
         "leaked_questions": {name: dataclasses.asdict(leak) for name, leak in found.items()},
         "selected": {name: len(part) for name, part in subsets.items()},
         "limit": suite["limit"],

@@ -14,6 +14,7 @@ from bakeoff import provenance
 from bakeoff.anchors import beside_published
 from bakeoff.comparability import differences
 from bakeoff.errors import StoreError
+from bakeoff.leakage import leaked_as
 from bakeoff.matrix import Matrix
 from bakeoff.stages import Record
 from bakeoff.workspace import Workspace
@@ -69,11 +70,15 @@ def finish(
     sample_rows: list[dict[str, Any]] = []
     published: list[dict[str, Any]] = []
     leaked: list[dict[str, Any]] = []
+    evaluations: list[dict[str, Any]] = []
     for record in done:
         if record.stage in ("evaluate", "speed") and record.outcome in ("ran", "reused"):
             result = json.loads(Path(record.output).read_text(encoding="utf-8"))
             who = {"model": record.model, "variant": record.variant}
             if record.stage == "evaluate":
+                if result.get("leakage_not_checked") and (other := _checked_for_leaks(done, record)):
+                    result = leaked_as(result, other)
+                evaluations.append({**who, **{name: result.get(name) for name in _OF_AN_EVALUATION}})
                 base = matrix.models[record.model].model or ""
                 published += beside_published(base, [result], **who)
                 leaked += [{**who, **row} for row in result.get("leakage", [])]
@@ -95,6 +100,7 @@ def finish(
             "comparability": [str(one) for one in differences([matrix.models[row["model"]] for row in rows])],
             "anchors": published,
             "leakage": leaked,
+            "evaluations": evaluations,
             "ratings": _ratings(workspace),
             "provenance": {
                 "versions": provenance.versions(),
@@ -108,6 +114,25 @@ def finish(
     scores.write_samples(sample_rows, folder / "samples.parquet")
     if reports:
         write_tables(Findings.from_store(workspace.root, run_id), reports)
+
+
+_OF_AN_EVALUATION = ("suite", "agreement", "answers", "alarms", "leakage_not_checked")
+
+
+def _checked_for_leaks(done: Sequence[Record], record: Record) -> dict[str, Any] | None:
+    """The result of the row's other variant in the same suite, where it was searched for leaked questions.
+
+    A base is evaluated before training fetches the data from a hub; the questions are those of the tuned model.
+    """
+    for other in done:
+        alike = (other.stage, other.model, other.facts.get("suite")) == (
+            record.stage, record.model, record.facts.get("suite")
+        )  # fmt: skip
+        if alike and other.variant != record.variant and other.outcome in ("ran", "reused"):
+            result = json.loads(Path(other.output).read_text(encoding="utf-8"))
+            if result.get("leakage_not_checked") == "":
+                return dict(result)
+    return None
 
 
 def _ratings(workspace: Workspace) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -443,6 +444,51 @@ def test_the_same_questions_are_not_asked_twice(exam: Path) -> None:
     assert [row["value"] for row in first["scores"]] == [row["value"] for row in second["scores"]]
 
 
+def test_answers_on_disk_are_graded_again_without_a_service(exam: Path) -> None:
+    with serving(*oracle(exam)) as service:
+        first = evaluate(service, exam)
+        asked = plan(service, exam, suite(trust={"min_answered": 0.5}), training_unread="the data is away")
+    again = evalscope.run({**asked, "service_url": ""})["facts"]
+    assert again["identity"] == first["identity"]
+    assert [row["value"] for row in again["scores"]] == [row["value"] for row in first["scores"]]
+    assert again["leakage_not_checked"] == "the data is away"
+    write_exam(exam, LETTERS, "第{}题：请选择")
+    with pytest.raises(ScoreError, match="facts: 12 questions have no answer yet"):
+        evalscope.run({**asked, "service_url": ""})
+
+
+def test_an_answer_that_is_an_error_text_is_asked_again(exam: Path) -> None:
+    with serving(*oracle(exam)) as service:
+        evaluate(service, exam)
+        path = next((exam.parent / "work").rglob("predictions/m/*.jsonl"))
+        lines = path.read_text(encoding="utf-8").splitlines()
+        changed = lines[3].replace("答案：", "Error code: 500 - 答案：")
+        assert changed != lines[3]
+        path.write_text("\n".join([*lines[:3], changed, *lines[4:]]) + "\n", encoding="utf-8")
+        result = evaluate(service, exam)
+        assert service.stats()["requests"] == 13
+    assert result["reused"] == 11
+    assert total(result)["value"] == 1.0
+
+
+def test_the_grading_rules_are_the_sources_that_decide_a_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "bakeoff"
+    shutil.copytree(ROOT / "bakeoff", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(evalscope, "__file__", str(copy / "evalscope.py"))
+    read = evalscope.grading_rules.__wrapped__
+    assert read() == evalscope.grading_rules()
+    seen = {read()}
+    for name in ("suites/adapters.py", "suites/asking.py", "extraction.py", "scores.py", "leakage.py"):
+        with (copy / name).open("a", encoding="utf-8") as file:
+            file.write("# changed\n")
+        seen.add(read())
+    assert len(seen) == 6
+    (copy / "report/words.py").unlink()
+    assert read() in seen
+
+
 @pytest.mark.parametrize("change", ["data", "answers", "generation", "weights"])
 def test_whatever_changed_is_asked_anew(change: str, exam: Path) -> None:
     with serving("--reply", "always:B") as service:
@@ -482,7 +528,6 @@ def test_a_broken_suite_takes_no_other_along(exam: Path, tmp_path: Path) -> None
     suites = (
         suite(name="broken", benchmark="cmmlu", subsets=("anatomy",)),
         suite(),
-        suite(name="unmeasured", metric="elastic"),
     )
     with serving(*oracle(exam)) as service:
         asked = evalscope.evaluation_plan(
@@ -490,7 +535,7 @@ def test_a_broken_suite_takes_no_other_along(exam: Path, tmp_path: Path) -> None
             "m",
             suites,
             tmp_path / "work",
-            data_dirs={"broken": broken, "facts": exam, "unmeasured": exam},
+            data_dirs={"broken": broken, "facts": exam},
             weights="w0",
         )
         written = tmp_path / "plan.json"
@@ -499,7 +544,6 @@ def test_a_broken_suite_takes_no_other_along(exam: Path, tmp_path: Path) -> None
     results = evalscope.read_results(tmp_path / "work")
     assert results["facts"]["ledger"] == ledger(answered=12)
     assert "EvalScope cannot prepare it from" in results["broken"]["error"]
-    assert "facts_exam gives accuracy" in results["unmeasured"]["error"]
 
 
 def test_suites_share_the_requests_in_flight_and_limits_are_kept(exam: Path, tmp_path: Path) -> None:
