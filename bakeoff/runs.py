@@ -16,6 +16,7 @@ from bakeoff.comparability import differences
 from bakeoff.errors import StoreError
 from bakeoff.leakage import leaked_as
 from bakeoff.matrix import Matrix
+from bakeoff.scores import SPEED
 from bakeoff.stages import Record
 from bakeoff.workspace import Workspace
 
@@ -180,12 +181,16 @@ def section(workspace: Workspace, run_id: str, reports: Path, against: str | Non
     return rendered(Findings.from_store(workspace.root, run_id), reports, before)
 
 
+_SPEED_UNITS = {"ttft_s": "s to the first token", "output_tokens_per_s": "tokens/s"}
+
+
 def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
     """The scores of a run in a few lines, and where its timeline is."""
     path = workspace.run(run_id) / "scores.json"
     if not path.exists():
         return
-    totals = [row for row in json.loads(path.read_text(encoding="utf-8")) if row["subset"] == "ALL"]
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    totals = [row for row in rows if row["subset"] == "ALL"]
     seen: set[tuple[str, ...]] = set()
     for row in totals:
         key = (row["model"], row["variant"], row["suite"])
@@ -195,4 +200,11 @@ def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
         value = "no score" if row["value"] is None else f"{row['value']:.1%}"
         note = "" if row["trusted"] else f"  not to be trusted: {row['why_not']}"
         yield f"{row['model']:<16} {row['variant']:<6} {row['suite']:<18} {value:>8} of {row['n_asked']}{note}"
+    speeds: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["benchmark"] == SPEED and row["metric"] in _SPEED_UNITS and row["value"] is not None:
+            told = f"{row['value']:.3g} {_SPEED_UNITS[row['metric']]} at {row['subset']}"
+            speeds.setdefault((row["model"], row["variant"]), []).append(told)
+    for (model, variant), told_of in speeds.items():
+        yield f"{model:<16} {variant:<6} {'speed':<18} {', '.join(told_of)}"
     yield f"timeline: {workspace.run(run_id) / 'events.jsonl'}"

@@ -29,6 +29,9 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 ALL = "ALL"
 """The subset name of a suite's total."""
 
+SPEED = "evalscope perf"
+"""The benchmark of the rows of the scores table that tell how fast a service was, not what it knows."""
+
 SCORE_COLUMNS: tuple[str, ...] = (
     "run_id",
     "model",
