@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import importlib.util
@@ -609,7 +610,7 @@ def _load(suite: dict[str, Any], plan: Mapping[str, Any], api: Any, work_dir: Pa
     try:
         benchmark = get_benchmark(suite["benchmark"], task)
         benchmark.validate_judge_strategy()
-        with _remembering_questions(benchmark, questions):
+        with _remembering_questions(benchmark, questions), _looking_once_at_each_folder():
             benchmark.load_dataset()
     except Exception as error:  # EvalScope raises whatever its loaders raise
         where = suite["data_dir"] or "the hub"
@@ -643,6 +644,31 @@ def _load(suite: dict[str, Any], plan: Mapping[str, Any], api: Any, work_dir: Pa
     ready = benchmark.test_dataset
     benchmark.load_dataset = lambda: ready  # the evaluator would read everything a second time
     return _Loaded(suite, folder, task, benchmark, ready, questions, digest)
+
+
+@contextlib.contextmanager
+def _looking_once_at_each_folder() -> Any:
+    """Let ``datasets`` read and hash a local folder's README once, not for each of its subsets (ceval has 52)."""
+    import datasets.load
+
+    look = datasets.load.dataset_module_factory
+    seen: dict[str, Any] = {}
+
+    def looking(path: Any, **options: Any) -> Any:
+        if not Path(path).is_dir():
+            return look(path, **options)
+        key = repr(
+            (path, [options.get(name) for name in ("revision", "data_dir", "data_files", "cache_dir")])
+        )
+        if key not in seen:
+            seen[key] = look(path, **options)
+        return copy.deepcopy(seen[key])  # the caller takes things out of it
+
+    datasets.load.dataset_module_factory = looking
+    try:
+        yield
+    finally:
+        datasets.load.dataset_module_factory = look
 
 
 @contextlib.contextmanager

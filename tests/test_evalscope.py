@@ -192,6 +192,38 @@ def test_data_that_evalscope_cannot_use_is_told_before_anything_is_asked(tmp_pat
     assert result["facts"]["few_shot"] == 1
 
 
+def test_a_folder_s_readme_is_read_once_whatever_the_number_of_its_subsets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import DatasetCard
+
+    folder = tmp_path / "ceval"
+    folder.mkdir()
+    subsets = {"logic": "A", "law": "B", "physician": "C"}
+    readme = "---\nconfigs:\n"
+    for subset, letter in subsets.items():
+        readme += f"- config_name: {subset}\n  data_files:\n"
+        for split in ("dev", "val"):
+            line = f"0,{subset}{split}问,甲,乙,丙,丁,{letter}\n"
+            (folder / f"{subset}_{split}.csv").write_text("id,question,A,B,C,D,answer\n" + line, "utf-8")
+            readme += f"  - {{split: {split}, path: {subset}_{split}.csv}}\n"
+    (folder / "README.md").write_text(readme + "---\n", encoding="utf-8")
+    read: list[Path] = []
+    load = DatasetCard.load
+
+    def counted(path: Path, **options: Any) -> Any:
+        read.append(path)
+        return load(path, **options)
+
+    monkeypatch.setattr(DatasetCard, "load", counted)
+    asked = suite(benchmark="ceval", subsets=tuple(subsets), few_shot=1)
+    with serving("--reply", "always:B") as service:
+        result = evalscope.run(plan(service, folder, asked))["facts"]
+    assert len(read) == 1
+    rows = [row for row in result["scores"] if row["metric"] == "accuracy" and row["subset"] != "ALL"]
+    assert {row["subset"]: row["value"] for row in rows} == {"logic": 0.0, "law": 1.0, "physician": 0.0}
+
+
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=12), st.integers(0, 200))
 def test_a_total_limit_takes_turns_and_only_grows(sizes: list[int], limit: int) -> None:
     named = {f"s{i}": size for i, size in enumerate(sizes)}
