@@ -1,5 +1,7 @@
 """What of an evaluation is asked again, what is only graded again, and what is neither."""
 
+# ruff: noqa: F811  (a fixture that is imported and asked for)
+
 from __future__ import annotations
 
 import contextlib
@@ -9,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chains import bench_in
 from fakes.service import serving
 
 from bakeoff.chain import Chain
@@ -19,6 +20,7 @@ from bakeoff.evaluation import Evaluation
 from bakeoff.matrix import parse_matrix
 from bakeoff.runner import Runner
 from bakeoff.stages import Record
+from tests.chains import Tiny, bench_in, tiny  # noqa: F401
 
 QUESTION = "来访者在第一次会谈中说了什么话？"
 
@@ -89,3 +91,17 @@ def test_a_broken_suite_fails_alone(runner: Runner, exam: Path) -> None:
     with serving("--reply", "always:A") as service:
         record = evaluated(runner, exam, service.url, "broken")
     assert (record.outcome, record.facts["asked_now"]) == ("ran", 2)
+
+
+@pytest.mark.slow
+def test_a_model_that_is_served_twice_answers_every_question_alike(tiny: Tiny, tmp_path: Path) -> None:
+    found = []
+    for name in ("one", "two"):
+        chain = tiny.chain(tmp_path / name, model=tiny.chain().base().path, tune=False)
+        suite = chain.bench.matrix.suites["exam"]
+        with contextlib.closing(Deployment(chain, "base")) as deployment:
+            rows = Evaluation(deployment, [suite]).result(suite)["samples"]
+        found.append([{k: v for k, v in row.items() if k != "latency_s"} for row in rows])
+    assert len(found[0]) > 20
+    assert any(row["reply"] for row in found[0])
+    assert found[0] == found[1]
