@@ -39,8 +39,9 @@ chat: .venv/.ready ## talk to a deployed model: make chat MODEL=tiny-qwen2
 dashboard: .venv/.ready ## EvalScope's own viewer on the results, loopback only
 	$(BIN)/python -m bakeoff.evalscope dashboard store/models $(ARGS)
 
-bench: .venv/.ready ## what docs/performance.md records
+bench: .venv/.ready ## what docs/performance.md records of this machine
 	$(BIN)/python bench/smoke.py
+	$(BIN)/python bench/evaluation.py
 
 clean-stale: .venv/.ready ## what no row refers to any more: list it, ask, remove it
 	$(BIN)/python -m bakeoff.stale $(ARGS)

@@ -25,6 +25,7 @@ class Anchor:
         value: 0 to 1.
         subsets: how many subsets the published mean covers; ours is compared only where it covers as many.
         few_shot: examples in the prompt; None where the source does not say.
+        mean: "subjects" where each subject weighs the same; empty where the source does not say.
     """
 
     models: tuple[str, ...]
@@ -34,6 +35,7 @@ class Anchor:
     few_shot: int | None
     protocol: str
     source: str
+    mean: str = ""
 
 
 @cache
@@ -49,6 +51,7 @@ def anchors() -> tuple[Anchor, ...]:
             few_shot=row.get("few_shot"),
             protocol=row["protocol"],
             source=row["source"],
+            mean=row.get("mean", ""),
         )
         for row in rows
     )
@@ -91,9 +94,12 @@ def beside_published(
             if len(result["selected"]) != anchor.subsets:
                 continue
             total = result["scores"][0]
+            if anchor.mean == "subjects":
+                macro = (row for row in result["scores"] if row["metric"] == f"{total['metric']}_macro")
+                total = next(macro, total)
             ours = math.nan if total["value"] is None else float(total["value"])
-            shots = result["few_shot"]
-            asked = "" if anchor.few_shot in (None, shots) else f"; ours is {shots}-shot"
+            averaged = "of subjects" if anchor.mean == "subjects" else "not stated, ours over questions"
+            told = f"{anchor.protocol}; mean {averaged}; ours is {result['few_shot']}-shot"
             rows.append(
                 {
                     "model": model,
@@ -101,7 +107,7 @@ def beside_published(
                     "suite": result["suite"],
                     "ours": ours,
                     "published": anchor.value,
-                    "protocol": anchor.protocol + asked,
+                    "protocol": told,
                     "source": anchor.source,
                     "warning": anchor_warning(anchor, ours, total["n_judged"]),
                 }

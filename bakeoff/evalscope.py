@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import importlib.util
@@ -58,7 +59,7 @@ from bakeoff.scores import (
     write_json,
     write_samples,
 )
-from bakeoff.suites import OURS
+from bakeoff.suites import METRICS, OURS
 
 PRELOAD: tuple[str, ...] = ("evalscope.run", "datasets", "bakeoff.suites.adapters", "bakeoff.suites.asking")
 """Modules that a warm process imports before it forks an evaluation."""
@@ -95,7 +96,7 @@ GENERATION_KEYS = frozenset(
 )
 """What a suite may send along; EvalScope drops unknown keys without a word."""
 
-_CHOICE_METRICS = ("accuracy", "acc", "accuracy_alt")
+_CHOICE_METRICS = ("accuracy", "acc", "accuracy_alt", "accuracy_evalscope", "acc_evalscope")
 
 
 class SuiteLike(Protocol):
@@ -163,12 +164,17 @@ def known_subsets(benchmark: str, data_dir: Path | None) -> tuple[str, ...]:
     return tuple(name for name in meta.get("subset_list", ()) if name != "default")
 
 
-def check_suite(suite: SuiteLike, data_dir: Path | None) -> list[str]:
-    """What would keep *suite* from running, in words, without starting or looking up anything.
+def known_metrics(benchmark: str) -> tuple[str, ...]:
+    """The metrics of *benchmark*; empty where its description does not name them as they are reported."""
+    if benchmark in OURS:
+        return METRICS.get(benchmark, ("accuracy",))
+    described = _installed() / "_meta" / f"{benchmark}.json"
+    named = json.loads(described.read_text(encoding="utf-8")).get("meta", {}) if described.is_file() else {}
+    return ("accuracy",) if named.get("metrics") == ["accuracy"] else ()
 
-    Args:
-        data_dir: the folder with the suite's data; None where it comes from the hub.
-    """
+
+def check_settings(suite: SuiteLike) -> list[str]:
+    """What is wrong with *suite* whatever its data: benchmark, subsets, few-shot, generation settings, metric."""
     where = f"suites.{suite.name}"
     if suite.benchmark not in known_benchmarks():
         near = did_you_mean(suite.benchmark, known_benchmarks())
@@ -180,22 +186,52 @@ def check_suite(suite: SuiteLike, data_dir: Path | None) -> list[str]:
     ]
     if suite.benchmark in OURS and suite.few_shot:
         found.append(f"{where}.few_shot: {suite.benchmark} is asked without examples; leave it out")
+    metrics = known_metrics(suite.benchmark)
+    if suite.metric and metrics and suite.metric not in metrics:
+        near = did_you_mean(suite.metric, metrics)
+        found.append(f"{where}.metric: {suite.benchmark} does not give {suite.metric!r}{near}")
+    return found + ([] if suite.benchmark in OURS else _unknown_subsets(suite, None))
+
+
+def check_suite(suite: SuiteLike, data_dir: Path | None) -> list[str]:
+    """What would keep *suite* from running, in words, without starting or looking up anything.
+
+    Args:
+        data_dir: the folder with the suite's data; None where it comes from the hub.
+    """
+    where = f"suites.{suite.name}"
+    found = check_settings(suite)
+    if suite.benchmark not in known_benchmarks():
+        return found
     if suite.benchmark in OURS and data_dir is None:
         return [*found, f"{where}.data: {suite.benchmark} reads local files only; name their folder"]
     if data_dir is not None and not data_dir.is_dir():
-        return [*found, f"{where}.data: no folder {data_dir}"]
+        return [*found, f"{where}.data: no folder {data_dir}{_near_folder(data_dir)}"]
     try:
-        known = known_subsets(suite.benchmark, data_dir)
+        if suite.benchmark in OURS:
+            found += _unknown_subsets(suite, data_dir)
         if data_dir is not None:
-            found += _missing_files(suite, data_dir, suite.subsets or known, where)
+            asked = suite.subsets or known_subsets(suite.benchmark, data_dir)
+            found += _missing_files(suite, data_dir, asked, where)
     except DataError as error:
         return [*found, f"{where}.data: {error}"]
-    found += [
-        f"{where}.subsets: {suite.benchmark} has no {name!r}{did_you_mean(name, known)}"
+    return found
+
+
+def _unknown_subsets(suite: SuiteLike, data_dir: Path | None) -> list[str]:
+    known = known_subsets(suite.benchmark, data_dir)
+    return [
+        f"suites.{suite.name}.subsets: {suite.benchmark} has no {name!r}{did_you_mean(name, known)}"
         for name in suite.subsets or ()
         if known and name not in known
     ]
-    return found
+
+
+def _near_folder(missing: Path) -> str:
+    """The end of a sentence: what lies where *missing* was looked for."""
+    there = next(folder for folder in missing.parents if folder.is_dir())
+    asked = missing.relative_to(there).parts[0]
+    return f" ({there} has none){did_you_mean(asked, sorted(one.name for one in there.iterdir() if one.is_dir()))}"
 
 
 def _missing_files(suite: SuiteLike, folder: Path, subsets: Sequence[str], where: str) -> list[str]:
@@ -299,15 +335,18 @@ def evaluation_plan(
     key_env: str | None = None,
     timeout_s: float = 120.0,
     training: Sequence[Path] = (),
+    training_unread: str = "",
 ) -> dict[str, Any]:
     """What ``python -m bakeoff.evalscope run`` reads: all *suites* of one model.
 
     Args:
+        service_url: …/v1 of an OpenAI-compatible service; empty where nobody is to be asked: every answer is on disk.
         data_dirs: the data folder of each suite by its name.
         weights: fingerprint of what answers; other weights never reuse an answer.
         answers_as: the name that replies bear where it is not *served_name* (swift deploy gives the folder's).
         in_flight: requests open at any time, all suites together.
-        training: sharegpt files whose dialogues are searched for the suites' questions (leakage).
+        training: files whose dialogues are searched for the suites' questions (leakage).
+        training_unread: which training data cannot be searched, in words; empty for none.
     """
     listed = []
     for suite in suites:
@@ -338,8 +377,20 @@ def evaluation_plan(
         "timeout_s": timeout_s,
         "weights": weights,
         "training": [str(path) for path in training],
+        "training_unread": training_unread,
         "suites": listed,
     }
+
+
+@cache
+def grading_rules() -> str:
+    """SHA-256 of the sources that decide what is asked, how it is graded and what is said about it."""
+    here = Path(__file__).parent
+    files = [*(here / "suites").glob("*.py"), *(here / f"{name}.py" for name in _GRADING)]
+    return hashlib.sha256(b"".join(one.read_bytes() for one in sorted(files))).hexdigest()
+
+
+_GRADING = ("evalscope", "extraction", "leakage", "scores")
 
 
 def run_command(plan: Path, python: str = sys.executable) -> Command:
@@ -353,15 +404,17 @@ def run_command(plan: Path, python: str = sys.executable) -> Command:
 def read_results(work_dir: Path) -> dict[str, dict[str, Any]]:
     """The results of the last finished plan of *work_dir*, by suite; ``folder`` says where each suite's files lie.
 
+    Of a suite that broke there is only ``error``, which says why.
+
     Raises:
         ScoreError: no plan has finished there.
     """
     index = work_dir / "results.json"
     if not index.is_file():
         raise ScoreError(f"{index}: no evaluation has finished there; its log says why")
-    folders = json.loads(index.read_text(encoding="utf-8"))["suites"]
-    results = {}
-    for name, folder in folders.items():
+    index_of = json.loads(index.read_text(encoding="utf-8"))
+    results: dict[str, dict[str, Any]] = {name: {"error": why} for name, why in index_of["errors"].items()}
+    for name, folder in index_of["suites"].items():
         result = json.loads((work_dir / folder / "result.json").read_text(encoding="utf-8"))
         results[name] = {**result, "folder": str(work_dir / folder)}
     return results
@@ -424,13 +477,15 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     An interrupted plan is resumed: only the questions without an answer are asked. An answer is reused only where the
     questions, prompts, right answers, generation settings, weights and EvalScope's version are the same.
 
+    A suite that breaks takes no other along: its result is ``{"error": why}``.
+
     Raises:
         MatrixError: a suite cannot be carried out; every reason is listed and nothing was asked.
-        ScoreError: the evaluation of a suite broke; the others have been finished.
+        ScoreError: every suite broke, or an answer is missing and the plan names no service.
     """
     os.environ.update(LOOPBACK)
     if all(suite["data_dir"] for suite in plan["suites"]):
-        os.environ.update(OFFLINE)
+        _keep_off_the_hubs()
     if complaints := _complaints(plan):
         raise MatrixError(complaints, "plan")
     from bakeoff.suites import register
@@ -440,7 +495,7 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     key = os.environ.get(plan["key_env"] or "", "") or "EMPTY"
     api = AskingAPI(
         plan["served_name"],
-        plan["service_url"],
+        plan["service_url"] or "http://nobody.invalid",
         key,
         in_flight=plan["in_flight"],
         answers_as=plan.get("answers_as") or "",
@@ -448,35 +503,69 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     )
     work_dir = Path(plan["work_dir"])
     (work_dir / "results.json").unlink(missing_ok=True)
-    loaded = [_load(suite, plan, api, work_dir) for suite in plan["suites"]]
-    results: dict[str, dict[str, Any]] = {}
-    broken: list[str] = []
-    leaked = _leaked(loaded, plan)
+    results: dict[str, dict[str, Any]] = {suite["name"]: {} for suite in plan["suites"]}
+    loaded: list[_Loaded] = []
+    for suite in plan["suites"]:
+        try:
+            loaded.append(_load(suite, plan, api, work_dir))
+        except Exception as error:
+            results[suite["name"]] = {"error": _in_words(error)}
+    for one in loaded:
+        _drop_unusable(one)
+    if not plan["service_url"]:
+        for one in loaded:
+            if missing := len(one.samples) - len(_by_sample(one.folder, "predictions", one)):
+                raise ScoreError(
+                    f"{one.suite['name']}: {missing} questions have no answer yet, and nobody is to be asked"
+                )
+    leaked, unread = _leaked(loaded, plan)
+    plan = {**plan, "training_unread": unread}
     with ThreadPoolExecutor(max(1, len(loaded))) as pool:
         futures = {one.suite["name"]: pool.submit(_evaluate, one, api, plan, leaked) for one in loaded}
         for name, future in futures.items():
             try:
                 results[name] = future.result()
-            except Exception as error:  # one broken suite must not take the others along
-                broken.append(f"{name}: {type(error).__name__}: {error}")
-    if broken:
-        raise ScoreError("; ".join(broken))
+            except Exception as error:
+                results[name] = {"error": _in_words(error)}
+    broken = {name: result["error"] for name, result in results.items() if "error" in result}
+    if len(broken) == len(results):
+        raise ScoreError("; ".join(f"{name}: {why}" for name, why in broken.items()))
+    whole = {name: Path(result["folder"]) for name, result in results.items() if name not in broken}
     write_json(
         work_dir / "results.json",
-        {"suites": {n: str(Path(r["folder"]).relative_to(work_dir)) for n, r in results.items()}},
+        {"suites": {n: str(f.relative_to(work_dir)) for n, f in whole.items()}, "errors": broken},
     )
     return results
 
 
-def _leaked(loaded: Sequence[_Loaded], plan: Mapping[str, Any]) -> dict[tuple[str, str, int], Leak]:
-    """The questions that the training files hold, by suite, subset and number."""
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, BakeoffError) else f"{type(error).__name__}: {error}"
+
+
+def _keep_off_the_hubs() -> None:
+    """Set :data:`OFFLINE` for this process, also where the libraries were imported before it was forked."""
+    os.environ.update(OFFLINE)
+    for name in ("huggingface_hub.constants", "datasets.config"):
+        if module := sys.modules.get(name):
+            vars(module)["HF_HUB_OFFLINE"] = True
+
+
+def _leaked(
+    loaded: Sequence[_Loaded], plan: Mapping[str, Any]
+) -> tuple[dict[tuple[str, str, int], Leak], str]:
+    """The questions that the training files hold, by suite, subset and number; and what could not be searched."""
     files = [Path(path) for path in plan["training"]]
+    if not files:
+        return {}, plan["training_unread"]
     questions = {
         (one.suite["name"], subset, sample.id): one.questions.get((subset, sample.id), "")
         for one in loaded
         for subset, sample in one.samples
     }
-    return leaks(questions, training_dialogues(files)) if files else {}
+    try:
+        return leaks(questions, training_dialogues(files)), plan["training_unread"]
+    except DataError as error:  # the scores are as good as they are without it
+        return {}, str(error)
 
 
 def _complaints(plan: Mapping[str, Any]) -> list[str]:
@@ -484,7 +573,7 @@ def _complaints(plan: Mapping[str, Any]) -> list[str]:
     for raw in plan["suites"]:
         suite = argparse.Namespace(**raw)
         found += check_suite(suite, Path(raw["data_dir"]) if raw["data_dir"] else None)
-    if urlsplit(plan["service_url"]).scheme not in ("http", "https"):
+    if urlsplit(plan["service_url"]).scheme not in ("http", "https") and plan["service_url"]:
         found.append(f"service_url: must begin with http:// or https://, found {plan['service_url']!r}")
     if plan["key_env"] and plan["key_env"] not in os.environ:
         found.append(
@@ -521,7 +610,7 @@ def _load(suite: dict[str, Any], plan: Mapping[str, Any], api: Any, work_dir: Pa
     try:
         benchmark = get_benchmark(suite["benchmark"], task)
         benchmark.validate_judge_strategy()
-        with _remembering_questions(benchmark, questions), _reading_cards_once():
+        with _remembering_questions(benchmark, questions), _looking_once_at_each_folder():
             benchmark.load_dataset()
     except Exception as error:  # EvalScope raises whatever its loaders raise
         where = suite["data_dir"] or "the hub"
@@ -558,6 +647,31 @@ def _load(suite: dict[str, Any], plan: Mapping[str, Any], api: Any, work_dir: Pa
 
 
 @contextlib.contextmanager
+def _looking_once_at_each_folder() -> Any:
+    """Let ``datasets`` read and hash a local folder's README once, not for each of its subsets (ceval has 52)."""
+    import datasets.load
+
+    look = datasets.load.dataset_module_factory
+    seen: dict[str, Any] = {}
+
+    def looking(path: Any, **options: Any) -> Any:
+        if not Path(path).is_dir():
+            return look(path, **options)
+        key = repr(
+            (path, [options.get(name) for name in ("revision", "data_dir", "data_files", "cache_dir")])
+        )
+        if key not in seen:
+            seen[key] = look(path, **options)
+        return copy.deepcopy(seen[key])  # the caller takes things out of it
+
+    datasets.load.dataset_module_factory = looking
+    try:
+        yield
+    finally:
+        datasets.load.dataset_module_factory = look
+
+
+@contextlib.contextmanager
 def _remembering_questions(benchmark: Any, questions: dict[tuple[str, int], str]) -> Any:
     """Note each question's own text before EvalScope replaces it by the prompt."""
     make_prompts = benchmark._post_process_samples
@@ -575,19 +689,6 @@ def _remembering_questions(benchmark: Any, questions: dict[tuple[str, int], str]
         del benchmark._post_process_samples
 
 
-@contextlib.contextmanager
-def _reading_cards_once() -> Any:
-    """Let datasets parse a folder's README once, not once per subset: half of the time that C-Eval takes to load."""
-    from datasets.load import DatasetCard
-
-    load = DatasetCard.load
-    DatasetCard.load = cache(load)
-    try:
-        yield
-    finally:
-        DatasetCard.load = load
-
-
 def _joined(messages: Iterable[Any]) -> str:
     return "\n".join(str(message.text) for message in messages)
 
@@ -602,12 +703,6 @@ def _evaluate(
     began = time.monotonic()
     folder, task = loaded.folder, loaded.task
     (folder / "result.json").unlink(missing_ok=True)
-    for kind in ("predictions", "reviews"):
-        for path in (folder / kind).rglob("*.jsonl*"):
-            if ".rerun-" in path.name:
-                path.unlink()  # left by a run that was killed while it graded
-            else:
-                _drop_torn_line(path)
     reused = len(_by_sample(folder, "predictions", loaded))
     evaluator = create_evaluator(
         benchmark=loaded.benchmark,
@@ -646,13 +741,30 @@ def _evaluate(
     return {**result, "folder": str(folder)}
 
 
-def _drop_torn_line(path: Path) -> None:
-    """Cut what a killed writer left after the last newline; the next row would be glued to it."""
-    with path.open("rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole != len(content):
-            file.truncate(whole)
+def _drop_unusable(loaded: _Loaded) -> None:
+    """Take away what a killed run left half written, and replies that are known by now for a service's error text."""
+    from bakeoff.suites.asking import is_error_text
+
+    for kind in ("predictions", "reviews"):
+        for path in (loaded.folder / kind).rglob("*.jsonl*"):
+            if ".rerun-" in path.name:
+                path.unlink()  # left by a run that was killed while it graded
+                continue
+            content = path.read_bytes()
+            # What follows the last newline is torn; the next row would be glued to it.
+            lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+            if kind == "predictions":
+                lines = [line for line in lines if not is_error_text(_text_of(line))]
+            if len(kept := b"".join(lines)) != len(content):
+                temporary = path.with_suffix(".tmp")
+                temporary.write_bytes(kept)
+                temporary.replace(path)
+
+
+def _text_of(line: bytes) -> str:
+    with contextlib.suppress(ValueError, KeyError, AttributeError):
+        return _reply(json.loads(line))[0]
+    return ""
 
 
 def _by_sample(folder: Path, kind: str, loaded: _Loaded) -> dict[tuple[str, int], dict[str, Any]]:
@@ -712,9 +824,13 @@ def _samples(loaded: _Loaded, api: Any) -> list[Sample]:
         }
         extracted = str(graded.get("extracted_prediction") or "")
         other = second_rule(reply, options, one) if choice else extracted
-        if choice:
-            values["accuracy_alt"] = float(bool(other) and set(other) == set(target))
         stated = (extracted if loaded.benchmark.name in OURS else other) if choice else final_part(reply)
+        main = _primary(loaded.suite, values, graded.get("main_score_name"))
+        if choice:
+            if loaded.benchmark.name not in OURS:
+                theirs = {f"{main}_evalscope": values[main]}
+                values = (values if stated else dict.fromkeys(values, 0.0)) | theirs
+            values["accuracy_alt"] = float(bool(other) and set(other) == set(target))
         made.append(
             Sample(
                 **common,
@@ -722,7 +838,7 @@ def _samples(loaded: _Loaded, api: Any) -> list[Sample]:
                 extracted=extracted,
                 extracted_alt=other,
                 status=_status(reply, stop, stated, choice),
-                correct=values[_primary(loaded.suite, values, graded.get("main_score_name"))],
+                correct=values[main],
                 latency_s=latency_s,
                 grades=values,
             )
@@ -859,6 +975,7 @@ def _result(
         ]
         if found
         else [],
+        "leakage_not_checked": plan["training_unread"],
         "leaked_questions": {name: dataclasses.asdict(leak) for name, leak in found.items()},
         "selected": {name: len(part) for name, part in subsets.items()},
         "limit": suite["limit"],
@@ -1006,7 +1123,7 @@ def _dashboard(argv: list[str]) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """``eval …``, ``perf …``, ``dashboard …`` or ``run plan.json``; 0 when every suite has a result, trusted or not."""
+    """``eval …``, ``perf …``, ``dashboard …`` or ``run plan.json``; 0 when a suite has a result, trusted or not."""
     verb, *rest = argv or ("",)
     try:
         if verb in ("eval", "perf"):
@@ -1016,6 +1133,9 @@ def main(argv: Sequence[str]) -> int:
         elif verb == "run" and len(rest) == 1:
             results = run(json.loads(Path(rest[0]).read_text(encoding="utf-8")))
             for name, result in results.items():
+                if why := result.get("error"):
+                    print(f"{name}: broken: {why}")
+                    continue
                 total = result["scores"][0]
                 value = "no score" if total["value"] is None else f"{total['value']:.4f}"
                 print(

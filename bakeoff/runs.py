@@ -16,7 +16,9 @@ from bakeoff.comparability import beside_the_guide
 from bakeoff.doctor import known_differences
 from bakeoff.environments import built
 from bakeoff.errors import StoreError
+from bakeoff.leakage import leaked_as
 from bakeoff.matrix import Matrix, ModelSpec
+from bakeoff.scores import SPEED
 from bakeoff.stages import Record
 from bakeoff.workspace import Workspace
 
@@ -71,11 +73,15 @@ def finish(
     sample_rows: list[dict[str, Any]] = []
     published: list[dict[str, Any]] = []
     leaked: list[dict[str, Any]] = []
+    evaluations: list[dict[str, Any]] = []
     for record in done:
         if record.stage in ("evaluate", "speed") and record.outcome in ("ran", "reused"):
             result = json.loads(Path(record.output).read_text(encoding="utf-8"))
             who = {"model": record.model, "variant": record.variant}
             if record.stage == "evaluate":
+                if result.get("leakage_not_checked") and (other := _checked_for_leaks(done, record)):
+                    result = leaked_as(result, other)
+                evaluations.append({**who, **{name: result.get(name) for name in _OF_AN_EVALUATION}})
                 base = matrix.models[record.model].model or ""
                 published += beside_published(base, [result], **who)
                 leaked += [{**who, **row} for row in result.get("leakage", [])]
@@ -100,6 +106,7 @@ def finish(
             ],
             "anchors": published,
             "leakage": leaked,
+            "evaluations": evaluations,
             "ratings": _ratings(workspace),
             "provenance": {
                 "versions": provenance.versions(),
@@ -130,6 +137,25 @@ def _environments(rows: Sequence[ModelSpec], matrix: Matrix, workspace: Workspac
         for name, one in found.items()
         if one
     }
+
+
+_OF_AN_EVALUATION = ("suite", "agreement", "answers", "alarms", "leakage_not_checked")
+
+
+def _checked_for_leaks(done: Sequence[Record], record: Record) -> dict[str, Any] | None:
+    """The result of the row's other variant in the same suite, where it was searched for leaked questions.
+
+    A base is evaluated before training fetches the data from a hub; the questions are those of the tuned model.
+    """
+    for other in done:
+        alike = (other.stage, other.model, other.facts.get("suite")) == (
+            record.stage, record.model, record.facts.get("suite")
+        )  # fmt: skip
+        if alike and other.variant != record.variant and other.outcome in ("ran", "reused"):
+            result = json.loads(Path(other.output).read_text(encoding="utf-8"))
+            if result.get("leakage_not_checked") == "":
+                return dict(result)
+    return None
 
 
 def _ratings(workspace: Workspace) -> dict[str, Any] | None:
@@ -177,12 +203,16 @@ def section(workspace: Workspace, run_id: str, reports: Path, against: str | Non
     return rendered(Findings.from_store(workspace.root, run_id), reports, before)
 
 
+_SPEED_UNITS = {"ttft_s": "s to the first token", "output_tokens_per_s": "tokens/s"}
+
+
 def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
     """The scores of a run in a few lines, and where its timeline is."""
     path = workspace.run(run_id) / "scores.json"
     if not path.exists():
         return
-    totals = [row for row in json.loads(path.read_text(encoding="utf-8")) if row["subset"] == "ALL"]
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    totals = [row for row in rows if row["subset"] == "ALL"]
     seen: set[tuple[str, ...]] = set()
     for row in totals:
         key = (row["model"], row["variant"], row["suite"])
@@ -192,4 +222,11 @@ def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
         value = "no score" if row["value"] is None else f"{row['value']:.1%}"
         note = "" if row["trusted"] else f"  not to be trusted: {row['why_not']}"
         yield f"{row['model']:<16} {row['variant']:<6} {row['suite']:<18} {value:>8} of {row['n_asked']}{note}"
+    speeds: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["benchmark"] == SPEED and row["metric"] in _SPEED_UNITS and row["value"] is not None:
+            told = f"{row['value']:.3g} {_SPEED_UNITS[row['metric']]} at {row['subset']}"
+            speeds.setdefault((row["model"], row["variant"]), []).append(told)
+    for (model, variant), told_of in speeds.items():
+        yield f"{model:<16} {variant:<6} {'speed':<18} {', '.join(told_of)}"
     yield f"timeline: {workspace.run(run_id) / 'events.jsonl'}"

@@ -11,6 +11,7 @@ import csv
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bakeoff.errors import DataError
+from bakeoff.extraction import final_part
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +28,9 @@ Status = Literal["answered", "unparsed", "empty", "truncated", "errored"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 ALL = "ALL"
 """The subset name of a suite's total."""
+
+SPEED = "evalscope perf"
+"""The benchmark of the rows of the scores table that tell how fast a service was, not what it knows."""
 
 SCORE_COLUMNS: tuple[str, ...] = (
     "run_id",
@@ -234,6 +239,8 @@ def why_not(made: Score, samples: Sequence[Sample], trust: Thresholds) -> list[s
         reasons.append(
             f"{made.value:.1%} is below the {made.chance:.1%} of guessing: look at template and prompt"
         )
+    if told := one_text(samples):
+        reasons.append(told)
     if math.isnan(made.value):
         reasons.append("nothing was graded")
     return reasons
@@ -263,6 +270,24 @@ def one_sided(samples: Sequence[Sample], share: float = 0.9, at_least: int = 20)
     if count / given.total() < share or right > share / 1.5:
         return ""
     return f"{count / given.total():.1%} of the answers are {letter}, which is right for {right:.1%}"
+
+
+def one_text(samples: Sequence[Sample], share: float = 0.5, at_least: int = 20) -> str:
+    """A warning when most replies are one and the same text, numbers aside; ``""`` otherwise.
+
+    That is a service speaking, or a broken template. A short text may well be said again and again: up to 20 letters
+    in reply to a choice (``答案：B``), up to 8 in reply to an open question.
+    """
+    said = Counter(
+        re.sub(r"\d+", "0", s.reply.strip()) for s in samples if s.status not in ("errored", "empty")
+    )
+    if said.total() < at_least:
+        return ""
+    text, count = said.most_common(1)[0]
+    letters = len(re.sub(r"[\W_]+", "", final_part(text)))
+    if count <= share * said.total() or letters <= (20 if any(s.options for s in samples) else 8):
+        return ""
+    return f"{count / said.total():.1%} of the replies are one text: {' '.join(text.split())[:80]!r}"
 
 
 def below_chance(value: float, n: int, chance: float, level: float = 0.01) -> bool:

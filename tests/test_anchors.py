@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
 from bakeoff.anchors import anchor_warning, anchors, beside_published
 from bakeoff.evalscope import known_benchmarks, known_subsets
+from bakeoff.matrix import load_matrix
 
 
 def test_every_anchor_names_a_benchmark_its_protocol_and_its_source() -> None:
@@ -42,7 +44,10 @@ def result(subsets: int, value: float | None = 0.4) -> dict[str, object]:
         "benchmark": "cmmlu",
         "selected": {f"s{i}": 3 for i in range(subsets)},
         "few_shot": 5,
-        "scores": [{"value": value, "n_judged": 201}],
+        "scores": [
+            {"metric": "accuracy", "value": 0.6, "n_judged": 201},
+            {"metric": "accuracy_macro", "value": value, "n_judged": 201},
+        ],
     }
 
 
@@ -50,7 +55,20 @@ def test_a_whole_run_of_a_known_model_is_shown_beside_its_published_score() -> N
     rows = beside_published("Qwen/Qwen2.5-7B-Instruct", [result(67)], model="qwen")
     assert [(row["model"], row["ours"], row["published"]) for row in rows] == [("qwen", 0.4, 0.758)]
     assert rows[0]["protocol"].endswith("ours is 5-shot")
+    assert "0-shot, OpenCompass; mean of subjects" in rows[0]["protocol"]
     assert "far below" in rows[0]["warning"]
+
+
+def test_where_the_source_does_not_say_what_it_averages_ours_is_over_questions() -> None:
+    rows = beside_published("LLM-Research/Meta-Llama-3.1-8B-Instruct", [result(67)], model="llama")
+    assert [row["ours"] for row in rows] == [0.6]
+    assert "ours over questions; ours is 5-shot" in rows[0]["protocol"]
+
+
+def test_every_anchor_is_of_a_model_in_the_shipped_matrix() -> None:
+    matrix = load_matrix(Path(__file__).parent.parent / "model_matrix.yaml")
+    rows = {Path(spec.model or "").name.lower() for spec in matrix.models.values()}
+    assert all(rows & set(anchor.models) for anchor in anchors())
 
 
 def test_parts_of_a_benchmark_tuned_and_unknown_models_have_no_anchor() -> None:

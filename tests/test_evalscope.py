@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bakeoff import evalscope
-from bakeoff.errors import DataError, MatrixError, ScoreError
+from bakeoff.errors import MatrixError, ScoreError
 from bakeoff.matrix import Suite
 from bakeoff.scores import STATUSES
 
@@ -106,6 +107,23 @@ def test_knowing_and_checking_suites_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_local_data_keeps_a_warm_process_off_the_hubs(exam: Path, tmp_path: Path) -> None:
+    with serving("--reply", "always:A") as service:
+        written = tmp_path / "plan.json"
+        written.write_text(json.dumps(plan(service, exam)), encoding="utf-8")
+        code = (
+            "import sys, datasets, huggingface_hub; from bakeoff import evalscope\n"
+            "assert not huggingface_hub.constants.is_offline_mode()\n"
+            f"code = evalscope.main(['run', {str(written)!r}])\n"
+            "print(code, huggingface_hub.constants.is_offline_mode(), datasets.config.HF_HUB_OFFLINE)"
+        )
+        env = {name: value for name, value in os.environ.items() if name not in evalscope.OFFLINE}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120
+        )
+    assert done.stdout.splitlines()[-1:] == ["0 True True"], done.stderr[-2000:]
+
+
 def test_generation_keys_are_those_that_evalscope_knows() -> None:
     from evalscope.api.model import GenerateConfig
 
@@ -121,16 +139,19 @@ def test_generation_keys_are_those_that_evalscope_knows() -> None:
         ({"subsets": ("fact",)}, "is it 'facts'"),
         ({"generation": {"temprature": 0.5}}, "is it 'temperature'"),
         ({"few_shot": 3}, "few_shot"),
+        ({"metric": "acuracy"}, "is it 'accuracy'"),
+        ({"benchmark": "ceval", "metric": "acuracy", "data": "hub"}, "is it 'accuracy'"),
     ],
 )
 def test_a_mistaken_suite_is_told_the_nearest_name(facts: dict[str, Any], said: str, exam: Path) -> None:
-    complaints = evalscope.check_suite(suite(**facts), exam)
+    complaints = evalscope.check_suite(suite(**facts), None if facts.pop("data", None) else exam)
     assert len(complaints) == 1
     assert said in complaints[0]
 
 
 def test_missing_data_is_named_before_anything_runs(tmp_path: Path, exam: Path) -> None:
-    assert "no folder" in evalscope.check_suite(suite(), tmp_path / "nowhere")[0]
+    assert "has none); is it 'exam'?" in evalscope.check_suite(suite(), tmp_path / "exams")[0]
+    assert f"({tmp_path} has none)" in evalscope.check_suite(suite(), tmp_path / "far/away")[0]
     assert "local files only" in evalscope.check_suite(suite(), None)[0]
     assert "configs:" in evalscope.check_suite(suite(benchmark="ceval"), exam)[0]
     (exam / "facts_val.jsonl").write_text('{"question": "？", "A": "x"}\n', encoding="utf-8")
@@ -161,7 +182,7 @@ def test_data_that_evalscope_cannot_use_is_told_before_anything_is_asked(tmp_pat
     asked = suite(benchmark="ceval", subsets=("logic",), few_shot=5)
     assert "no config for" in evalscope.check_suite(suite(benchmark="ceval"), folder)[0]
     with serving("--reply", "always:A") as service:
-        with pytest.raises(DataError, match=r"suites\.facts: EvalScope cannot prepare it"):
+        with pytest.raises(ScoreError, match=r"suites\.facts: EvalScope cannot prepare it"):
             evalscope.run(plan(service, folder, asked))
         assert service.stats()["requests"] == 0
         result = evalscope.run(
@@ -169,6 +190,38 @@ def test_data_that_evalscope_cannot_use_is_told_before_anything_is_asked(tmp_pat
         )
     assert total(result["facts"])["value"] == 1.0
     assert result["facts"]["few_shot"] == 1
+
+
+def test_a_folder_s_readme_is_read_once_whatever_the_number_of_its_subsets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import DatasetCard
+
+    folder = tmp_path / "ceval"
+    folder.mkdir()
+    subsets = {"logic": "A", "law": "B", "physician": "C"}
+    readme = "---\nconfigs:\n"
+    for subset, letter in subsets.items():
+        readme += f"- config_name: {subset}\n  data_files:\n"
+        for split in ("dev", "val"):
+            line = f"0,{subset}{split}问,甲,乙,丙,丁,{letter}\n"
+            (folder / f"{subset}_{split}.csv").write_text("id,question,A,B,C,D,answer\n" + line, "utf-8")
+            readme += f"  - {{split: {split}, path: {subset}_{split}.csv}}\n"
+    (folder / "README.md").write_text(readme + "---\n", encoding="utf-8")
+    read: list[Path] = []
+    load = DatasetCard.load
+
+    def counted(path: Path, **options: Any) -> Any:
+        read.append(path)
+        return load(path, **options)
+
+    monkeypatch.setattr(DatasetCard, "load", counted)
+    asked = suite(benchmark="ceval", subsets=tuple(subsets), few_shot=1)
+    with serving("--reply", "always:B") as service:
+        result = evalscope.run(plan(service, folder, asked))["facts"]
+    assert len(read) == 1
+    rows = [row for row in result["scores"] if row["metric"] == "accuracy" and row["subset"] != "ALL"]
+    assert {row["subset"]: row["value"] for row in rows} == {"logic": 0.0, "law": 1.0, "physician": 0.0}
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=12), st.integers(0, 200))
@@ -230,11 +283,11 @@ def test_a_passing_failure_is_asked_again(kind: str, exam: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["500", "429", "context", "bad", "nochoices", "garbage", "errortext", "other"]
+    "kind", ["500", "429", "context", "bad", "nochoices", "garbage", "errortext", "contexttext", "other"]
 )
 def test_a_lasting_failure_is_errored_and_never_graded(kind: str, exam: Path) -> None:
     with serving(*oracle(exam), "--fault-prompt", f"第4题={kind}") as service:
-        result = evaluate(service, exam)
+        result = evaluate(service, exam, timeout_s=3.0)
     assert result["ledger"] == ledger(answered=11, errored=1)
     made = total(result)
     assert made["value"] == 1.0
@@ -301,6 +354,55 @@ def test_after_many_failures_in_a_row_the_service_counts_as_gone(tmp_path: Path)
     assert total(result)["value"] is None
     assert asked < 3 * 40
     assert "in a row failed" in " ".join(result["errors"].values())
+
+
+def test_a_busy_spell_is_waited_for_and_does_not_count_as_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "exam"
+    folder.mkdir()
+    write_exam(folder, LETTERS * 5)
+    with serving(*oracle(folder), "--fault", "429:1-150", "--retry-after", "0.1") as service:
+        result = evaluate(service, folder, in_flight=32)
+        assert service.stats()["requests"] == 150 + 60
+    assert result["ledger"]["answered"] == 60
+
+
+def test_a_service_that_stays_busy_counts_as_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "exam"
+    folder.mkdir()
+    write_exam(folder, LETTERS * 5)
+    with serving("--fault", "429", "--retry-after", "60") as service:
+        result = evaluate(service, folder, in_flight=8, timeout_s=2.0)
+        assert service.stats()["requests"] < 30
+    assert result["ledger"]["errored"] == 60
+    assert "in a row failed" in " ".join(result["errors"].values())
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "引擎重启中，第1次尝试失败，请联系管理员查看部署日志，编号 A",
+        "服务已切换到备用模型，请稍后查看控制台中的详情 B",
+    ],
+)
+def test_one_text_in_reply_to_most_questions_is_not_trusted(reply: str, tmp_path: Path) -> None:
+    folder = tmp_path / "exam"
+    folder.mkdir()
+    write_exam(folder, LETTERS * 2)
+    with serving("--reply", reply) as service:
+        result = evaluate(service, folder)
+    assert f"100.0% of the replies are one text: '{reply}".replace("第1次", "第0次") in result["why_not"]
+
+
+def test_a_reply_that_states_no_choice_earns_nothing_in_evalscopes_benchmarks(exam: Path) -> None:
+    asked = suite(benchmark="general_mcq", subsets=("facts",))
+    with serving("--reply", "抱歉，诊断标准见 ICD-10，ABA 疗法不在讨论之列") as service:
+        result = evaluate(service, exam, asked)
+    assert result["ledger"] == ledger(unparsed=12)
+    assert total(result)["value"] == 0.0
+    assert total(result, f"{result['metric']}_evalscope")["value"] > 0.0
+    with serving(*oracle(exam)) as service:
+        right = evaluate(service, exam, asked, weights="w1")
+    assert total(right)["value"] == total(right, f"{right['metric']}_evalscope")["value"] == 1.0
 
 
 def test_an_unknown_model_name_ends_in_no_score(exam: Path) -> None:
@@ -374,6 +476,51 @@ def test_the_same_questions_are_not_asked_twice(exam: Path) -> None:
     assert [row["value"] for row in first["scores"]] == [row["value"] for row in second["scores"]]
 
 
+def test_answers_on_disk_are_graded_again_without_a_service(exam: Path) -> None:
+    with serving(*oracle(exam)) as service:
+        first = evaluate(service, exam)
+        asked = plan(service, exam, suite(trust={"min_answered": 0.5}), training_unread="the data is away")
+    again = evalscope.run({**asked, "service_url": ""})["facts"]
+    assert again["identity"] == first["identity"]
+    assert [row["value"] for row in again["scores"]] == [row["value"] for row in first["scores"]]
+    assert again["leakage_not_checked"] == "the data is away"
+    write_exam(exam, LETTERS, "第{}题：请选择")
+    with pytest.raises(ScoreError, match="facts: 12 questions have no answer yet"):
+        evalscope.run({**asked, "service_url": ""})
+
+
+def test_an_answer_that_is_an_error_text_is_asked_again(exam: Path) -> None:
+    with serving(*oracle(exam)) as service:
+        evaluate(service, exam)
+        path = next((exam.parent / "work").rglob("predictions/m/*.jsonl"))
+        lines = path.read_text(encoding="utf-8").splitlines()
+        changed = lines[3].replace("答案：", "Error code: 500 - 答案：")
+        assert changed != lines[3]
+        path.write_text("\n".join([*lines[:3], changed, *lines[4:]]) + "\n", encoding="utf-8")
+        result = evaluate(service, exam)
+        assert service.stats()["requests"] == 13
+    assert result["reused"] == 11
+    assert total(result)["value"] == 1.0
+
+
+def test_the_grading_rules_are_the_sources_that_decide_a_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "bakeoff"
+    shutil.copytree(ROOT / "bakeoff", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(evalscope, "__file__", str(copy / "evalscope.py"))
+    read = evalscope.grading_rules.__wrapped__
+    assert read() == evalscope.grading_rules()
+    seen = {read()}
+    for name in ("suites/adapters.py", "suites/asking.py", "extraction.py", "scores.py", "leakage.py"):
+        with (copy / name).open("a", encoding="utf-8") as file:
+            file.write("# changed\n")
+        seen.add(read())
+    assert len(seen) == 6
+    (copy / "report/words.py").unlink()
+    assert read() in seen
+
+
 @pytest.mark.parametrize("change", ["data", "answers", "generation", "weights"])
 def test_whatever_changed_is_asked_anew(change: str, exam: Path) -> None:
     with serving("--reply", "always:B") as service:
@@ -404,6 +551,31 @@ def test_the_same_run_twice_gives_the_same_samples(exam: Path, tmp_path: Path) -
 
 
 # --- several suites ---
+
+
+def test_a_broken_suite_takes_no_other_along(exam: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "default_test.jsonl").write_text('{"question": "？"}\n', encoding="utf-8")
+    suites = (
+        suite(name="broken", benchmark="cmmlu", subsets=("anatomy",)),
+        suite(),
+    )
+    with serving(*oracle(exam)) as service:
+        asked = evalscope.evaluation_plan(
+            service.url,
+            "m",
+            suites,
+            tmp_path / "work",
+            data_dirs={"broken": broken, "facts": exam},
+            weights="w0",
+        )
+        written = tmp_path / "plan.json"
+        written.write_text(json.dumps(asked), encoding="utf-8")
+        assert evalscope.main(["run", str(written)]) == 0
+    results = evalscope.read_results(tmp_path / "work")
+    assert results["facts"]["ledger"] == ledger(answered=12)
+    assert "EvalScope cannot prepare it from" in results["broken"]["error"]
 
 
 def test_suites_share_the_requests_in_flight_and_limits_are_kept(exam: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bakeoff import evalscope
 from bakeoff.errors import DataError
-from bakeoff.leakage import NEAR, SHORTEST, leaks, normalised, training_dialogues
+from bakeoff.leakage import NEAR, SHORTEST, leaked_as, leaks, normalised, training_dialogues, training_files
 from bakeoff.matrix import Suite
 
 DIALOGUE = "你好，我最近总是失眠，躺下以后心跳很快，担心明天的工作做不好，该怎么办呢？"
@@ -82,6 +82,71 @@ def test_a_missing_training_file_is_named(tmp_path: Path) -> None:
         list(training_dialogues([tmp_path / "nowhere.jsonl"]))
 
 
+def test_a_folder_of_training_files_is_read_whole(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.jsonl").write_text('{"messages": [{"content": "今天天气不错"}]}\n', encoding="utf-8")
+    (tmp_path / "README.md").write_text("{no row", encoding="utf-8")
+    rows = [{"messages": [{"role": "user", "content": DIALOGUE}]}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "deep" / "b.parquet")
+    files, unread = training_files([str(tmp_path)])
+    assert unread == ""
+    assert leaks({"q": DIALOGUE}, training_dialogues(files))["q"].source == "b.parquet:1"
+
+
+@pytest.mark.parametrize(
+    ("asked", "use_hf"), [("CodyWhy/mh-Talks", False), ("HF::CodyWhy/mh-Talks#20", True)]
+)
+def test_what_training_fetched_from_a_hub_is_searched(
+    asked: str, use_hf: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datasets.packaged_modules.json.json import Json
+
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf"))
+    rows = tmp_path / "rows.jsonl"
+    for version, text in (("old", "今天天气不错"), ("new", DIALOGUE)):
+        rows.write_text(json.dumps({"messages": [{"content": text}]}, ensure_ascii=False) + "\n", "utf-8")
+        builder = Json(
+            cache_dir=str(tmp_path / "hf" if use_hf else tmp_path / "ms/datasets"),
+            repo_id="CodyWhy/mh-Talks",
+            dataset_name="mh-Talks",
+            data_files={"train": [str(rows)]},
+            hash=version,
+        )
+        builder.download_and_prepare()
+    files, unread = training_files([asked])
+    assert (len(files), unread) == (1, "")
+    assert "q" in leaks({"q": DIALOGUE}, training_dialogues(files))
+
+
+def test_what_is_not_on_this_machine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path))
+    there = tmp_path / "train.jsonl"
+    there.write_text("{}\n", encoding="utf-8")
+    files, unread = training_files([str(there), "CodyWhy/mh-talks"])
+    assert files == [there]
+    assert unread == f"CodyWhy/mh-talks is not in {tmp_path / 'datasets'}, where training leaves it"
+    assert training_files([])[1] == "the row names no training data"
+
+
+def test_a_base_takes_the_leaks_of_the_tuned_model(tmp_path: Path) -> None:
+    rows = [
+        {"sample_id": name, "correct": correct, "leaked": False}
+        for name, correct in (("a", 1.0), ("b", 0.0), ("c", None), ("d", 1.0))
+    ]
+    base = {"suite": "x", "samples": rows, "leakage": [], "leakage_not_checked": "absent"}
+    tuned = {"leaked_questions": {"a": {"kind": "exact"}}, "leakage": [{"expected": True}]}
+    found = leaked_as(base, tuned)
+    assert [row["leaked"] for row in found["samples"]] == [True, False, False, False]
+    assert found["leakage"] == [
+        {"suite": "x", "expected": True, "n_asked": 4, "n_leaked": 1, "n_exact": 1, "value_without": 0.5}
+    ]
+    assert found["leakage_not_checked"] == ""
+
+
 @pytest.mark.parametrize("expected", [False, True])
 def test_a_score_is_also_shown_without_the_leaked_questions(expected: bool, tmp_path: Path) -> None:
     folder = tmp_path / "exam"
@@ -116,6 +181,7 @@ def test_a_score_is_also_shown_without_the_leaked_questions(expected: bool, tmp_
             "value_without": pytest.approx(1 / 3),
         }
     ]  # fmt: skip
+    assert result["leakage_not_checked"] == ""
     assert [leak["source"] for leak in result["leaked_questions"].values()] == ["train.jsonl:1"]
     assert ("occur in the training data" in " ".join(result["alarms"])) is not expected
     marked = [row["question"] for row in evalscope.sample_rows(result, model="", variant="") if row["leaked"]]

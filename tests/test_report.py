@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 import re
@@ -15,6 +16,7 @@ from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
 from bakeoff.report.samples import REPLY_CHARS, pack
 from bakeoff.report.verdict import verdict
 from bakeoff.report.words import method
+from bakeoff.suites.speed import Speed, speed_rows
 from tests.synthetic_findings import HOSTILE, synthetic_findings, synthetic_ratings, unpacked
 
 
@@ -406,3 +408,51 @@ def test_make_report_rebuilds_everything_from_the_store(
 def test_a_page_can_be_written_where_no_folder_is_yet(tmp_path: Path) -> None:
     target = write_page(empty(), tmp_path / "new" / "reports")
     assert target.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_speed_has_a_table_of_its_own_and_is_no_suite(findings: Findings) -> None:
+    rows = speed_rows(
+        [Speed(1, 16, 16, 0.123, 1.5, 40.0, 0.5), Speed(64, 256, 250, 0.9, 4.25, 1234.5, 12.0)],
+        run_id="r",
+        model="qwen2.5-7b",
+        variant="tuned",
+        fingerprint="",
+    )
+    scores = pd.concat([findings.scores, pd.DataFrame(rows)], ignore_index=True)
+    measured = dataclasses.replace(findings, scores=with_columns(scores, SCORE_COLUMNS))
+    assert measured.suites == findings.suites
+    assert [(one["load"], one["ttft_s"], one["n_asked"]) for one in measured.speeds] == [
+        ("1", 0.123, 16),
+        ("64", 0.9, 256),
+    ]
+    text = page(measured)
+    part = text[text.index('<section id="bk-speed">') :]
+    part = part[: part.index("</section>")]
+    for shown in ("0.123", "1.50", "1,234", "12.00", "6 of 256 requests failed", "服务速度", "Serving speed"):
+        assert shown in part
+    assert "speed · 0" not in text
+    assert "bk-speed" not in page(findings)
+
+
+def test_the_ledger_shows_agreement_answers_and_what_was_not_searched_for(findings: Findings) -> None:
+    suite = findings.suites[0]
+    told = [
+        {
+            "model": subject.model,
+            "variant": subject.variant,
+            "suite": suite,
+            "agreement": 0.987,
+            "answers": {"A": 70, "B": 49, "": 1},
+            "alarms": [],
+            "leakage_not_checked": "owner/name is not in the cache" if subject.variant == "base" else "",
+        }
+        for subject in findings.subjects
+    ]
+    unseen = findings.samples.assign(leaked=False)
+    text = page(dataclasses.replace(findings, samples=unseen, evaluations=told))
+    assert "98.7%" in text
+    assert "A 70 · B 49 · ∅ 1" in text
+    assert text.count("not checked</span></td>") == sum(one["variant"] == "base" for one in told)
+    assert "Leakage not checked: " in text
+    assert ": owner/name is not in the cache</p>" in text
+    assert "not checked" not in page(findings)

@@ -23,6 +23,7 @@ from bakeoff.scores import (
     chance_of,
     ledger,
     one_sided,
+    one_text,
     read_samples,
     read_scores,
     sample_row,
@@ -176,3 +177,30 @@ def test_a_table_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_ledgers_of_nothing_are_empty() -> None:
     assert ledger([]).asked == 0
     assert score([], "accuracy", trust=Thresholds()).why_not == "no question was asked"
+
+
+@pytest.mark.parametrize(
+    ("reply", "options", "count", "said"),
+    [
+        (
+            "服务 7 正在切换到备用模型，请稍后查看控制台里的详细信息",
+            ("甲", "乙"),
+            15,
+            "75.0% of the replies are one text",
+        ),
+        ("服务 7 正在切换到备用模型，请稍后查看控制台里的详细信息", ("甲", "乙"), 10, ""),
+        ("答案：B", ("甲", "乙"), 20, ""),  # a model that is stuck; one_sided() tells of it
+        ("<think>很长很长很长很长很长很长很长很长的一段思考过程</think>答案：B", ("甲", "乙"), 20, ""),
+        ("内容可能违规，请换个话题", (), 15, "75.0% of the replies are one text"),
+        ("好的。", (), 20, ""),
+    ],
+)
+def test_one_text_in_reply_to_most_questions_speaks_for_a_service(
+    reply: str, options: tuple[str, ...], count: int, said: str
+) -> None:
+    same = [
+        dataclasses.replace(sample(), options=options, reply=reply.replace("7", str(n))) for n in range(count)
+    ]
+    others = [dataclasses.replace(sample(), options=options, reply="甲" * n) for n in range(1, 21 - count)]
+    told = one_text([*same, *others])
+    assert (said in told) if said else told == ""

@@ -50,6 +50,16 @@ def test_what_we_ship_is_well_formed(benchmark: str) -> None:
     assert evalscope.check_suite(Suite(name="x", benchmark=benchmark), SHIPPED / benchmark) == []
 
 
+def test_the_metrics_that_may_be_named_are_those_that_are_given() -> None:
+    from evalscope.api.registry import BENCHMARK_REGISTRY
+
+    from bakeoff.suites import register
+
+    register()
+    for benchmark in (*OURS, "ceval", "cmmlu"):
+        assert evalscope.known_metrics(benchmark) == tuple(BENCHMARK_REGISTRY[benchmark].metric_list)
+
+
 @pytest.mark.parametrize(
     ("benchmark", "row", "said"),
     [

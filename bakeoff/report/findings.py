@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bakeoff.errors import StoreError
+from bakeoff.scores import SPEED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +80,10 @@ class Findings:
     leakage: list[dict[str, Any]] = field(default_factory=list)
     """Exam questions met in training: model, variant, suite, n_leaked, n_asked, value_without."""
 
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    """model, variant, suite, agreement (of two extraction rules, 0..1), answers (letter: count), alarms,
+    leakage_not_checked (why not; empty when it was)."""
+
     @classmethod
     def from_store(cls, store: Path, run_id: str | None = None) -> Findings:
         """The findings of *run_id*, or of the latest run, from ``store/runs/``.
@@ -113,6 +118,7 @@ class Findings:
             ratings=run.get("ratings") or None,
             anchors=list(run.get("anchors", [])),
             leakage=list(run.get("leakage", [])),
+            evaluations=list(run.get("evaluations", [])),
         )
 
     @cached_property
@@ -128,8 +134,32 @@ class Findings:
 
     @property
     def suites(self) -> list[str]:
-        """Names of the suites, in the order of the scores table."""
-        return list(dict.fromkeys(self.scores["suite"]))
+        """Names of the suites, in the order of the scores table; speed is no suite with questions."""
+        return list(dict.fromkeys(self.scores["suite"][self.scores["benchmark"] != SPEED]))
+
+    def evaluation(self, subject: Subject, suite: str) -> dict[str, Any]:
+        """What :attr:`evaluations` has of *subject* in *suite*; empty where it has nothing."""
+        wanted = {"model": subject.model, "variant": subject.variant, "suite": suite}
+        return next((one for one in self.evaluations if wanted.items() <= one.items()), {})
+
+    def unchecked(self, suite: str) -> dict[str, list[str]]:
+        """Why *suite*'s questions were not searched for in training data: reason -> models, with their variant."""
+        found: dict[str, list[str]] = {}
+        for one in self.evaluations:
+            if one["suite"] == suite and (why := one.get("leakage_not_checked")):
+                found.setdefault(str(why), []).append(str(Subject(one["model"], one["variant"])))
+        return found
+
+    @property
+    def speeds(self) -> list[dict[str, Any]]:
+        """How fast each subject was served: subject, load, each figure by its metric, n_asked and why_not, by load."""
+        loads: dict[tuple[Subject, str], dict[str, Any]] = {}
+        for row in self.scores[self.scores["benchmark"] == SPEED].to_dict("records"):
+            subject = Subject(str(row["model"]), str(row["variant"]))
+            load = str(row["subset"]).removesuffix(" in flight")
+            about = {"subject": subject, "load": load, "n_asked": row["n_asked"], "why_not": row["why_not"]}
+            loads.setdefault((subject, load), about)[str(row["metric"])] = row["value"]
+        return sorted(loads.values(), key=lambda one: self.subjects.index(one["subject"]))
 
     @property
     def subjects(self) -> list[Subject]:

@@ -64,6 +64,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         points=words.points,
+        figure=words.figure,
         p=words.p_value,
         p_is=words.p_is,
         ratio=words.ratio,

@@ -68,6 +68,11 @@ def points(value: float | None, digits: int = 1, sign: bool = False) -> str:
     return text.replace("-", "−")
 
 
+def figure(value: float, digits: int) -> str:
+    """A measured figure; an en dash for NaN."""
+    return "–" if math.isnan(value) else f"{value:,.{digits}f}"
+
+
 def p_value(p: float) -> str:
     """A p-value as papers print it."""
     if math.isnan(p):

@@ -6,10 +6,17 @@ and is called by the evaluation process only. File formats: docs/suites.md.
 
 from __future__ import annotations
 
+from bakeoff.suites.overlap import METRICS as OVERLAP_METRICS
 from bakeoff.suites.rows import FORMATS
 
 OURS: tuple[str, ...] = tuple(FORMATS)
 """Ids that :func:`register` adds to EvalScope's registry."""
+
+METRICS: dict[str, tuple[str, ...]] = {
+    "pceb_mcq": ("accuracy", "elastic_accuracy"),
+    "psyqa": OVERLAP_METRICS,
+}
+"""What they give where it is not accuracy alone; the first one is the headline."""
 
 
 def register() -> None:

@@ -8,11 +8,14 @@ prediction is stored and the next run asks again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import re
 import threading
 import time
 from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,11 +26,42 @@ from openai import APIConnectionError, APIStatusError, InternalServerError, Rate
 
 from bakeoff.errors import ServiceError
 
-_ERROR_TEXT = re.compile(
-    r"\s*(?:\[ERROR\]|Traceback \(most recent call last\)|Internal Server Error|(?:CUDA|torch)\S* out of memory"
-    r"|\{\s*[\"'](?:error|detail|object)[\"']\s*:\s*(?:\{|[\"'](?:error|.{0,40}(?:error|exceed|not found))))",
-    re.IGNORECASE,
+_STATUS = (
+    r"(?:Bad\ Request|Unauthorized|Forbidden|Not\ Found|Request\ Time-?out|Payload\ Too\ Large|Too\ Many\ Requests"
+    r"|Internal\ Server\ Error|Bad\ Gateway|Service\ (?:Temporarily\ )?Unavailable|Gateway\ Time-?out)"
 )
+# Words with which a service fails. A reply may speak of such things, so they count only where a service would put
+# them: at the beginning and, unless nobody else would write them, with nothing but the machine's details behind.
+_ERROR_TEXT = re.compile(
+    rf"""\s*(?:
+      \[ERROR\]
+    | Traceback\ \(most\ recent\ call\ last\)
+    | This\ model's\ maximum\ context\ length\ is\ \d
+    | Error\ code:\ [45]\d\d\s*(?:-|$)
+    | (?:\w+\.)*(?:RuntimeError|OutOfMemoryError|(?:API)?(?:Connection|Timeout|Status)Error|APIError|HTTPError
+        |BadRequestError|RateLimitError|InternalServerError|ServiceUnavailableError|EngineDeadError)\s*:
+    | (?:CUDA|torch\S*)\ (?:error:|out\ of\ memory\s*(?:[.:]|$))
+    | upstream\ (?:connect\ error|request\ timeout)
+    | no\ healthy\ upstream
+    | (?:HTTP\S*\s+)?(?:Error\s+)?(?:[45]\d\d[\s:-]+)?{_STATUS}\.?\s*(?:$|[\n<{{])
+    | (?:Rate\ limit\ (?:reached|exceeded)|Request\ timed\ out|Connection\ (?:error|refused|reset(?:\ by\ peer)?))
+        \s*(?:$|[\n.:])
+    | <(?:!doctype\ html|html)\b.{{0,600}}?
+        (?:<(?:title|h1|h2|center|body|p|b)>\s*(?:Error\s+)?[45]\d\d\b|[45]\d\d\s+{_STATUS})
+    | \{{\s*["'](?:error|detail|object)["']\s*:\s*(?:\{{|["'](?:error|.{{0,40}}(?:error|exceed|not\ found)))
+    )""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+_WHO = (
+    r"[\W_]*(?:(?:非常|很|十分)?(?:抱歉|对不起)[\W_]*)?(?:当前|目前|现在)?"
+    r"(?:系统|服务器?|模型|网络|接口|请求|访问人数|用户)(?:当前|目前|内部|暂时)?"
+)
+_BUSY_TEXT = re.compile(
+    rf"{_WHO}(?:繁忙|过载|不可用|开小差了?)[\W_]*"
+    rf"|{_WHO}(?:太|正|过于)?(?:繁忙|忙|过载|过多|异常|出错|错误|超时|不可用|拥挤|开小差了?)[\W_]*"
+    r"请?您?(?:稍后|稍候|稍等|过一会儿?|几分钟后)?[\W_]*(?:再|重)?(?:试|重试|再来|访问|提问)(?:一下|一次|吧)?[\W_]*"
+)
+_ERROR_KEYS = {"error", "message", "code", "status", "status_code", "type", "param", "request_id"}
 _FAILED_FINISH = {"error", "abort", "aborted", "cancelled"}
 
 
@@ -37,12 +71,35 @@ def prompt_sha(messages: Sequence[Any]) -> str:
     return hashlib.sha256(joined.encode()).hexdigest()[:16]
 
 
+def is_error_text(reply: str) -> bool:
+    """Whether *reply* is what a service says when it fails, rather than what a model says."""
+    return bool(_ERROR_TEXT.match(reply) or _BUSY_TEXT.fullmatch(reply) or _is_error_object(reply))
+
+
+def _is_error_object(reply: str) -> bool:
+    """Whether *reply* is a JSON object that tells of an error and of nothing else."""
+    if not reply.lstrip().startswith("{"):
+        return False
+    try:
+        told = json.loads(reply)
+    except ValueError:
+        return False
+    codes = [told.get(name) for name in ("code", "status", "status_code", "statusCode")]
+    failed = any(str(code).isdigit() and 400 <= int(str(code)) <= 599 for code in codes)
+    return bool(
+        (told.get("error") and told.keys() <= _ERROR_KEYS)
+        or ("message" in told and failed)
+        or told.keys() == {"detail"}
+    )
+
+
 class AskingAPI(OpenAICompatibleAPI):
     """An OpenAI-compatible service that several suites ask at once.
 
-    At most *in_flight* requests are open at any time. A refused, slow, busy or failing request is tried
-    *attempts* times with growing pauses. After *patience* questions in a row have failed, whatever the suite,
-    the service counts as gone and the remaining questions fail at once.
+    At most *in_flight* requests are open at any time. A refused, slow or failing request is tried *attempts* times
+    with growing pauses. A busy service (429) is waited for, as long as it asks with ``Retry-After`` or with growing
+    pauses, up to *timeout_s* seconds for a question. After *patience* questions in a row have failed, whatever the
+    suite, the service counts as gone and the remaining questions fail at once.
 
     Attributes:
         errors: why each failed prompt has no reply, by :func:`prompt_sha`.
@@ -97,9 +154,9 @@ class AskingAPI(OpenAICompatibleAPI):
         return output
 
     def _ask(self, messages: Any, tools: Any, tool_choice: Any, config: Any) -> ModelOutput:
-        # Once several questions have failed on end, further pauses would only add up.
-        attempts = self.attempts if self.failed_in_a_row < 3 else 1
-        for attempt in range(1, attempts + 1):
+        failures = waits = 0
+        give_up = time.monotonic() + self.timeout_s
+        while True:
             with self.lock:
                 if self.failed_in_a_row >= self.patience:
                     raise ServiceError(
@@ -109,20 +166,33 @@ class AskingAPI(OpenAICompatibleAPI):
             try:
                 output = super().generate(messages, tools, tool_choice, config)
                 self._refuse_errors(output)
+            except RateLimitError as error:
+                # Busy is not broken: a spell of it must not use up the attempts, nor make the service count as gone.
+                pause_s = _asked_to_wait_s(error) or min(self.pause_s * 2**waits, 8.0)
+                waits += 1
+                if time.monotonic() + pause_s > give_up:
+                    self._failed()
+                    raise
+                time.sleep(pause_s)
             except Exception as error:
-                if attempt < attempts and _worth_another(error):
-                    time.sleep(self.pause_s * 2 ** (attempt - 1))
-                    continue
-                # A prompt that is refused for what it is says nothing about the service.
-                if not (isinstance(error, APIStatusError) and error.status_code in (400, 413, 422)):
-                    with self.lock:
-                        self.failed_in_a_row += 1
-                raise
-            with self.lock:
-                self.failed_in_a_row = 0
-                self.answered += 1
-            return output
-        raise AssertionError("attempts is at least 1")
+                failures += 1
+                # Once several questions have failed on end, further pauses would only add up.
+                attempts = self.attempts if self.failed_in_a_row < 3 else 1
+                if failures >= attempts or not _worth_another(error):
+                    # A prompt that is refused for what it is says nothing about the service.
+                    if not (isinstance(error, APIStatusError) and error.status_code in (400, 413, 422)):
+                        self._failed()
+                    raise
+                time.sleep(self.pause_s * 2 ** (failures - 1))
+            else:
+                with self.lock:
+                    self.failed_in_a_row = 0
+                    self.answered += 1
+                return output
+
+    def _failed(self) -> None:
+        with self.lock:
+            self.failed_in_a_row += 1
 
     def _refuse_errors(self, output: ModelOutput) -> None:
         if output.error:
@@ -132,7 +202,7 @@ class AskingAPI(OpenAICompatibleAPI):
             raise ServiceError(f"the reply ended with finish_reason {', '.join(failed)}")
         if output.stop_reason == "content_filter" and not output.completion:
             raise ServiceError("the service's content filter took the reply")
-        if _ERROR_TEXT.match(output.completion or ""):
+        if is_error_text(output.completion or ""):
             raise ServiceError(f"the reply is a service's error text: {output.completion[:200]}")
         if output.model and not str(output.model).startswith(self.answers_as):
             raise ServiceError(f"{output.model!r} answered, {self.answers_as!r} was asked")
@@ -144,6 +214,16 @@ class AskingAPI(OpenAICompatibleAPI):
 
 def _worth_another(error: Exception) -> bool:
     """Whether the same request may succeed a moment later."""
-    if isinstance(error, APIConnectionError | RateLimitError | InternalServerError):
+    if isinstance(error, APIConnectionError | InternalServerError):
         return True
     return isinstance(error, ValueError) and "no choices" in str(error)
+
+
+def _asked_to_wait_s(error: APIStatusError) -> float:
+    """The seconds of the reply's ``Retry-After``; 0 where it has none that can be read."""
+    told = error.response.headers.get("retry-after", "")
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(told))
+    with contextlib.suppress(TypeError, ValueError):
+        return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
+    return 0.0

@@ -19,7 +19,7 @@ from bakeoff.command import Command
 from bakeoff.errors import ScoreError
 from bakeoff.evalscope import LOOPBACK
 from bakeoff.matrix import SHIPPED
-from bakeoff.scores import Ledger, Score, score_row
+from bakeoff.scores import SPEED, Ledger, Score, score_row
 from bakeoff.suites.rows import questions
 
 LEVELS = (1, 8, 64)
@@ -120,7 +120,7 @@ def speed_rows(speeds: Sequence[Speed], **context: object) -> list[dict[str, Any
     now = datetime.now(UTC).isoformat(timespec="seconds")
     context = {
         "suite": "speed",
-        "benchmark": "evalscope perf",
+        "benchmark": SPEED,
         "few_shot": 0,
         "finished_at": now,
         **context,

@@ -9,8 +9,8 @@ to the reply), ``always:A``, ``random:<seed>`` (a letter that depends on the pro
 
 Faults (``--fault kind[:from[-to]]``, counted from 1 by request, repeatable): ``500``, ``429``, ``503``, ``context``
 (HTTP 400 with a length error), ``bad`` (HTTP 400), ``empty``, ``null``, ``cut`` (finish_reason length), ``slow``
-(``--slow-s``), ``die`` (exit), ``other`` (another model's name in the reply), ``errortext`` (HTTP 200 with an error
-text), ``nochoices``, ``garbage`` (no JSON).
+(``--slow-s``), ``die`` (exit), ``other`` (another model's name in the reply), ``errortext`` and ``contexttext`` (HTTP
+200 with an error for a reply), ``nochoices``, ``garbage`` (no JSON). A 429 carries ``--retry-after`` where it is given.
 ``--fault-prompt TEXT=kind`` fails the requests whose prompt contains TEXT instead.
 """
 
@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -163,7 +163,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         if fault in ("500", "429", "503"):
             error = {"message": f"failed on purpose, Option B ({fault})", "code": int(fault)}
-            self.send(int(fault), {"error": error})
+            after = {"Retry-After": options.retry_after} if fault == "429" and options.retry_after else {}
+            self.send(int(fault), {"error": error}, after)
             return
         if fault == "context":
             error = {"message": LENGTH_ERROR, "type": "BadRequestError", "code": "context_length_exceeded"}
@@ -183,6 +184,8 @@ class Handler(BaseHTTPRequestHandler):
             content = "" if fault == "empty" else None
         elif fault == "errortext":
             content = '{"error": {"message": "CUDA error, see option B", "code": 500}}'
+        elif fault == "contexttext":
+            content = LENGTH_ERROR
         elif fault == "cut":
             content = "我们来逐项分析。选项 A 的意思是"
         choice = {
@@ -224,11 +227,13 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
 
-    def send(self, status: int, body: dict[str, Any]) -> None:
-        self.raw(status, json.dumps(body, ensure_ascii=False).encode(), "application/json")
+    def send(self, status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> None:
+        self.raw(status, json.dumps(body, ensure_ascii=False).encode(), "application/json", headers)
 
-    def raw(self, status: int, content: bytes, kind: str) -> None:
+    def raw(self, status: int, content: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -245,6 +250,7 @@ def main() -> None:
     parser.add_argument("--fault-prompt", action="append", default=[])
     parser.add_argument("--latency-s", type=float, default=0.0)
     parser.add_argument("--slow-s", type=float, default=5.0)
+    parser.add_argument("--retry-after", help="seconds, or a date, that a 429 asks to wait")
     parser.add_argument("--check-name", action="store_true")
     parser.add_argument("--keep-prompts", action="store_true")
     service = Service(parser.parse_args())

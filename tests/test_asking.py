@@ -1,0 +1,83 @@
+"""What a service says when it fails is no reply; what a model says about such things is one."""
+
+from __future__ import annotations
+
+import pytest
+
+from bakeoff.suites.asking import is_error_text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "This model's maximum context length is 512 tokens. However, you requested more. 答案：B Option B",
+        "Error code: 500 - {'error': {'message': 'boom'}}",
+        "RuntimeError: CUDA out of memory",
+        "502 Bad Gateway",
+        "<html><body>503 Service Temporarily Unavailable</body></html>",
+        "<html>\r\n<head><title>503 Service Temporarily Unavailable</title></head></html>",
+        "<html><body>503</body></html>",
+        '{"error": "rate limit"}',
+        '{"message": "boom", "code": 500}',
+        "upstream connect error or disconnect/reset before headers. reset reason: connection failure",
+        "服务繁忙",
+        "服务繁忙，请稍后再试",
+        "当前系统繁忙，请稍后重试。",
+        "抱歉，服务器繁忙，请稍后再试！",
+        "Internal Server Error",
+        "HTTP 503 Service Unavailable",
+        "HTTP Error 503: Service Unavailable",
+        "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried",
+        "CUDA out of memory. Tried to allocate 2 GiB",
+        "CUDA error: device-side assert",
+        '{"error": {"message": "CUDA error, see option B", "code": 500}}',
+        '{"detail": "Not Found"}',
+        '{"object":"error","message":"x","code":40301}',
+        "[ERROR] x",
+        "Traceback (most recent call last):\n",
+        "Rate limit exceeded",
+        "Connection error.",
+        "Request timed out.",
+        "系统内部错误，请稍后再试",
+    ],
+)
+def test_a_failing_service_is_recognised(text: str) -> None:
+    assert is_error_text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "502 Bad Gateway 表示网关从上游收到无效响应，故选B",
+        "答案：B，因为 500 是服务器内部错误",
+        "Error code 是程序返回的代码，选A",
+        "Error code: 404 表示没有找到，所以选C",
+        "Internal Server Error 是 500，选B",
+        "CUDA out of memory 是显存不足，答案：B",
+        '{"answer": "B"}',
+        '{"error": null, "answer": "B"}',
+        '{"error": "none", "answer": "B"}',
+        '{"message": "我很难过", "mood": 3}',
+        "[1]",
+        "服务繁忙时咨询师应当先安抚来访者，选B",
+        "系统错误属于测量误差的一种，选A",
+        "系统错误。选B",
+        "系统错误",
+        "<html><body><h1>你好</h1></body></html>",
+        "<p>500 人参加了实验</p>",
+        "我最近很忙，系统地复习了",
+        "The model's maximum context length is a limit. Answer: B",
+        "请求过多会让人疲惫",
+        "模型错误：选项B",
+        "网络",
+        "B",
+        "",
+        "请再试一次",
+        "Not Found 是 404，选D",
+        "抱歉，我无法回答",
+        "Connection errors are common",
+        "RuntimeError 是运行时错误，选B",
+    ],
+)
+def test_a_reply_that_speaks_of_failures_is_a_reply(text: str) -> None:
+    assert not is_error_text(text)

@@ -1,0 +1,107 @@
+"""What of an evaluation is asked again, what is only graded again, and what is neither."""
+
+# ruff: noqa: F811  (a fixture that is imported and asked for)
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.service import serving
+
+from bakeoff.chain import Chain
+from bakeoff.deployment import Deployment
+from bakeoff.errors import ScoreError
+from bakeoff.evaluation import Evaluation
+from bakeoff.matrix import parse_matrix
+from bakeoff.runner import Runner
+from bakeoff.stages import Record
+from tests.chains import Tiny, bench_in, tiny  # noqa: F401
+
+QUESTION = "来访者在第一次会谈中说了什么话？"
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    runner = Runner(tmp_path / "processes")
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def exam(tmp_path: Path) -> Path:
+    folder = tmp_path / "exam"
+    folder.mkdir()
+    rows = [
+        {"id": i, "question": question, **{x: f"{x}{i}" for x in "ABCD"}, "answer": "A"}
+        for i, question in enumerate((QUESTION, "咨询师怎样回应了来访者的沉默？"))
+    ]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (folder / "x_val.jsonl").write_text(lines, encoding="utf-8")
+    (tmp_path / "train.jsonl").write_text("{}\n", encoding="utf-8")
+    return folder
+
+
+def evaluated(runner: Runner, exam: Path, url: str, wanted: str = "exam", **changes: Any) -> Record:
+    """The record of the suite *wanted*; *changes* are made to the suite ``exam``."""
+    suite = {"benchmark": "facts_exam", "data": str(exam), **changes}
+    broken = {"benchmark": "cmmlu", "data": str(exam.parent / "broken"), "subsets": ["anatomy"]}
+    row = {
+        "url": url,
+        "served_model": "m",
+        "dataset": [str(exam.parent / "train.jsonl")],
+        "suites": ["exam", "broken"] if wanted == "broken" else ["exam"],
+    }
+    matrix = parse_matrix({"models": {"hosted": row}, "suites": {"exam": suite, "broken": broken}})
+    chain = Chain(matrix.models["hosted"], bench_in(exam.parent / "store", runner, matrix))
+    with contextlib.closing(Deployment(chain, "base")) as deployment:
+        evaluation = Evaluation(deployment, matrix.suites_of(chain.spec))
+        if wanted == "broken":
+            with pytest.raises(
+                ScoreError, match=r"hosted: broken: suites\.broken: EvalScope cannot prepare it"
+            ):
+                evaluation.record(matrix.suites["broken"])
+        return evaluation.record(matrix.suites["exam"])
+
+
+def test_new_thresholds_and_training_data_need_grading_but_no_service(runner: Runner, exam: Path) -> None:
+    with serving("--reply", "always:A") as service:
+        first = evaluated(runner, exam, service.url)
+    result = json.loads(Path(first.output).read_text(encoding="utf-8"))
+    assert (result["trusted"], result["leakage"], result["leakage_not_checked"]) == (True, [], "")
+    # The service is gone by now.
+    again = evaluated(runner, exam, service.url, trust={"max_truncated": 0.5})
+    assert "trust.max_truncated: '0.05' is now '0.5'" in again.why
+    assert again.facts["asked_now"] == 0
+    dialogue = {"messages": [{"role": "user", "content": QUESTION}]}
+    (exam.parent / "train.jsonl").write_text(json.dumps(dialogue, ensure_ascii=False), encoding="utf-8")
+    leaked = evaluated(runner, exam, service.url, trust={"max_truncated": 0.5})
+    assert "training" in leaked.why
+    result = json.loads(Path(leaked.output).read_text(encoding="utf-8"))
+    assert result["leakage"][0]["n_leaked"] == 1
+
+
+def test_a_broken_suite_fails_alone(runner: Runner, exam: Path) -> None:
+    (exam.parent / "broken").mkdir()
+    (exam.parent / "broken/default_test.jsonl").write_text('{"question": "？"}\n', encoding="utf-8")
+    with serving("--reply", "always:A") as service:
+        record = evaluated(runner, exam, service.url, "broken")
+    assert (record.outcome, record.facts["asked_now"]) == ("ran", 2)
+
+
+@pytest.mark.slow
+def test_a_model_that_is_served_twice_answers_every_question_alike(tiny: Tiny, tmp_path: Path) -> None:
+    found = []
+    for name in ("one", "two"):
+        chain = tiny.chain(tmp_path / name, model=tiny.chain().base().path, tune=False)
+        suite = chain.bench.matrix.suites["exam"]
+        with contextlib.closing(Deployment(chain, "base")) as deployment:
+            rows = Evaluation(deployment, [suite]).result(suite)["samples"]
+        found.append([{k: v for k, v in row.items() if k != "latency_s"} for row in rows])
+    assert len(found[0]) > 20
+    assert any(row["reply"] for row in found[0])
+    assert found[0] == found[1]
