@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import sys
 import time
@@ -19,10 +20,10 @@ from typing import Any
 
 from bakeoff import engines, environments, gpus, memory, secrecy, swift
 from bakeoff.command import Command
-from bakeoff.errors import CommandFailed, DataError, OutOfMemory, TimeLimit
+from bakeoff.errors import CommandFailed, DataError, OutOfMemory, Stalled, TimeLimit
 from bakeoff.matrix import SHIPPED, Environment, Matrix, ModelSpec, Suite, Training, dataset_argument
 from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions, write_json
-from bakeoff.runner import Runner
+from bakeoff.runner import Runner, tail
 from bakeoff.stages import Done, Record, Stages
 from bakeoff.workspace import Workspace
 
@@ -504,6 +505,12 @@ class Chain:
         folder = Path(path)
         if not folder.is_dir():
             return f"hub:{path}"
+        if not self.spec.trust_remote_code and (named := swift.own_code(folder)):
+            raise DataError(
+                f"{self.spec.name}: {folder / named} names Python code of the model's own (auto_map), which runs only "
+                "for rows that say 'trust_remote_code: true'; say so if you trust it, or remove 'auto_map' where "
+                "the installed transformers knows the model"
+            )
         try:
             return self.bench.hashes.of(folder, WEIGHTS)
         except FileNotFoundError:
@@ -538,23 +545,22 @@ def _says(begun: Path, identity: dict[str, Any], training: Training) -> bool:
     return bool(told == wanted)
 
 
-_PASSING = (
-    "Connection",
-    "timed out",
-    "Temporary failure",
-    "Too Many Requests",
-    "503",
-    "502",
-    "Address already in use",
+_PASSING = re.compile(
+    r"^(?:\[rank\d+\]: *)?(?=[\w.]*(?:Error|Exception|Timeout|gaierror)\b).*"
+    r"(?:\bConnection (?:aborted|broken|error|refused|reset)|ConnectionError|ReadTimeout|timed out"
+    r"|Max retries exceeded|Temporary failure in name resolution|Too Many Requests|Response \[(?:429|50[234])\]"
+    r"|\b(?:429|50[234]) (?:Client|Server) Error|Address already in use)",
+    re.MULTILINE,
 )
+"""An exception's line about a network, or a port, that was away; paths and flags may hold any number or word."""
 
 
 def _may_pass(error: CommandFailed) -> bool:
-    """Whether trying again can help: a kill from outside, or a network that was away."""
+    """Whether trying again can help: silence, a kill from outside, or a network that was away."""
     if isinstance(error, TimeLimit | OutOfMemory):
         return False
     killed = error.returncode is not None and error.returncode < 0
-    return killed or any(sign in str(error) for sign in _PASSING)
+    return isinstance(error, Stalled) or killed or bool(error.log and _PASSING.search(tail(error.log)))
 
 
 def select_suites(matrix: Matrix, spec: ModelSpec, data_dir: Path | None) -> Sequence[tuple[Suite, str]]:
