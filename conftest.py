@@ -245,9 +245,13 @@ def _skipped(config: pytest.Config) -> list[tuple[str, str]]:
     return list(dict.fromkeys(told))
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Put the run together: what ran, what was skipped, every score."""
+    """Put the run together: what ran, what was skipped, every score.
+
+    After pytest-xdist has ended its workers, which tell the timeline what was interrupted, and before pytest-html
+    writes the page: of hooks that come last, the one that was registered first is called first.
+    """
     config = session.config
     if hasattr(config, "workerinput"):
         return

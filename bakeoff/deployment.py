@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bakeoff import parity
 from bakeoff.chain import Chain, flags_of
-from bakeoff.errors import BakeoffError, DataError
+from bakeoff.errors import DataError
 from bakeoff.provenance import write_json
 from bakeoff.service import Service, reach, serving
 from bakeoff.stages import Done, Record
@@ -69,7 +69,7 @@ class Deployment:
                     )
                 )
                 service.facts |= parity.check_replies(service, shown.facts)
-            except BakeoffError:
+            except BaseException:  # also what a service's odd reply, or an interrupt, raises
                 self._exit.close()
                 raise
         self._service = service

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bakeoff import evalscope
+from bakeoff.command import Command
 from bakeoff.deployment import Deployment
-from bakeoff.errors import ScoreError, ServiceError
+from bakeoff.errors import CommandFailed, ScoreError, ServiceError
 from bakeoff.matrix import Suite, dataset_argument
 from bakeoff.provenance import versions, write_json
 from bakeoff.service import Service, restart
 from bakeoff.stages import Done, Record
+
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -50,6 +54,8 @@ class Evaluation:
                 identity=self._identity(suite),
                 work=lambda output: self._result(suite, output),
                 output="result.json",
+                why_broken=why_unreadable,
+                why_again=why_unanswered,
             )
 
     def result(self, suite: Suite) -> dict[str, Any]:
@@ -119,20 +125,16 @@ class Evaluation:
         """The results of every suite that is not in the store, of one process."""
         chain = self.deployment.chain
         stages = chain.bench.stages
-        missing = [one for one in self.suites if not stages.current(self.folder(one), self._identity(one))]
-        while True:
-            service = self.deployment.service()
-            try:
-                return self._ask(service, missing)
-            except ServiceError:
-                told = service.why_dead()
-                if not told or len(self.restarts) >= chain.spec.serving.restarts:
-                    raise
-                self.restarts.append(told)
-                stages.timeline.tell(
-                    "service died", model=chain.spec.name, why=told, restart=len(self.restarts)
-                )
-                restart(service, chain.bench.runner, chain.spec.serving.ready_timeout_s)
+        missing = [
+            one
+            for one in self.suites
+            if not stages.current(
+                self.folder(one),
+                self._identity(one),
+                lambda output: why_unreadable(output) or why_unanswered(output),
+            )
+        ]
+        return _on_living(self.deployment, lambda service: self._ask(service, missing), self.restarts)
 
     def _ask(self, service: Service, suites: Sequence[Suite]) -> dict[str, dict[str, Any]]:
         chain = self.deployment.chain
@@ -152,24 +154,75 @@ class Evaluation:
         path = self._work_dir / "plan.json"
         write_json(path, plan)
 
-        def alive() -> None:
-            if told := service.why_dead():
-                raise ServiceError(told)
+        def sign_of_life() -> int:
+            """Size of the answers on disk, which grows with each one."""
+            _see_alive(service)
+            return sum(one.stat().st_size for one in self._work_dir.glob("*/*/predictions/*/*.jsonl"))
 
         bench.runner.run(
             evalscope.run_command(path),
             self._work_dir / "evaluation.log",
             timeout_s=spec.limits.evaluate_s,
-            stall_s=spec.limits.evaluate_s,
-            progress=alive,
+            stall_s=spec.limits.stall_s,
+            progress=sign_of_life,
         )
-        alive()
+        _see_alive(service)
         results = evalscope.read_results(self._work_dir)
         if lacking := [suite.name for suite in suites if suite.name not in results]:
             raise ScoreError(
                 f"{spec.name}: no result for {', '.join(lacking)}; log: {self._work_dir / 'evaluation.log'}"
             )
         return results
+
+
+def why_unreadable(result: Path) -> str:
+    """Why the file *result* of an evaluation cannot be used, in words; empty for a whole one."""
+    try:
+        kept = json.loads(result.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "its output is gone"
+    except ValueError:
+        return f"{result.name} is cut short"
+    return (
+        ""
+        if isinstance(kept, dict) and {"scores", "samples"} <= kept.keys()
+        else f"{result.name} is no result"
+    )
+
+
+def why_unanswered(result: Path) -> str:
+    """How many questions of a kept *result* got no reply that might come yet, in words; empty for none."""
+    errors = json.loads(result.read_text(encoding="utf-8")).get("errors") or {}
+    waiting = sum(not _FINAL.search(error) for error in errors.values())
+    return f"{waiting} questions have no answer yet" if waiting else ""
+
+
+_FINAL = re.compile(r"Error code: (400|413|422)\b|could not be graded")
+"""A refusal of the question itself, or a grader's failure on a reply that is there: asking again changes nothing."""
+
+
+def _on_living(deployment: Deployment, ask: Callable[[Service], _T], restarts: list[str]) -> _T:
+    """What *ask* returns on the service, started again a bounded number of times when it dies; *restarts* says why."""
+    chain = deployment.chain
+    while True:
+        service = deployment.service()
+        try:
+            _see_alive(service)
+            return ask(service)
+        except (ServiceError, CommandFailed):
+            told = service.why_dead()
+            if not told or len(restarts) >= chain.spec.serving.restarts:
+                raise
+            restarts.append(told)
+            chain.bench.stages.timeline.tell(
+                "service died", model=chain.spec.name, why=told, restart=len(restarts)
+            )
+            restart(service, chain.bench.runner, chain.spec.serving.ready_timeout_s)
+
+
+def _see_alive(service: Service) -> None:
+    if told := service.why_dead():
+        raise ServiceError(told)
 
 
 def replies(deployment: Deployment, *, max_tokens: int = 512) -> Record:
@@ -220,14 +273,24 @@ def speed(deployment: Deployment) -> Record:
     recipe = {"levels": list(measuring.LEVELS), "in": deployment.folder().name}
     folder = stages.folder("speed", spec.name, recipe, variant)
 
-    def work(output: Path) -> Done:
-        service = deployment.service()
+    def measure(service: Service) -> Command:
+        shutil.rmtree(folder / "perf", ignore_errors=True)  # an earlier attempt's levels
         measuring.write_prompts(folder)
         command = measuring.speed_command(service.url, service.served_name, folder, key_env=spec.key_env)
         limits = spec.limits
         chain.bench.runner.run(
-            command, folder / "stage.log", timeout_s=limits.evaluate_s, stall_s=limits.stall_s
+            command,
+            folder / "stage.log",
+            timeout_s=limits.evaluate_s,
+            stall_s=limits.stall_s,
+            progress=lambda: _see_alive(service),
         )
+        _see_alive(service)
+        return command
+
+    def work(output: Path) -> Done:
+        restarts: list[str] = []
+        command = _on_living(deployment, measure, restarts)
         rows = measuring.speed_rows(
             measuring.read_speed(folder),
             run_id="",
@@ -237,7 +300,7 @@ def speed(deployment: Deployment) -> Record:
             fingerprint=deployment.fingerprint,
         )
         write_json(output, _without_nan({"scores": rows, "samples": []}))
-        return Done(str(command), None, {})
+        return Done(str(command), None, {"restarts": restarts} if restarts else {})
 
     return stages.ensure(
         "speed",
@@ -247,7 +310,15 @@ def speed(deployment: Deployment) -> Record:
         identity=recipe | {"fingerprint": deployment.fingerprint, "versions": versions(("evalscope",))},
         work=work,
         output="result.json",
+        why_broken=why_unreadable,
+        why_again=_why_unmeasured,
     )
+
+
+def _why_unmeasured(result: Path) -> str:
+    rows = json.loads(result.read_text(encoding="utf-8"))["scores"]
+    failed = {row["subset"]: row["n_errored"] for row in rows if row["n_errored"]}
+    return f"{sum(failed.values())} requests failed" if failed else ""
 
 
 def _without_nan(value: Any) -> Any:

@@ -14,6 +14,7 @@ from bakeoff import provenance
 from bakeoff.anchors import beside_published
 from bakeoff.comparability import differences
 from bakeoff.errors import StoreError
+from bakeoff.evaluation import why_unreadable
 from bakeoff.matrix import Matrix
 from bakeoff.stages import Record
 from bakeoff.workspace import Workspace
@@ -52,6 +53,9 @@ def records(workspace: Workspace, run_id: str) -> list[Record]:
     return list(found.values())
 
 
+_UNREADABLE = " cannot be read: "
+
+
 def finish(
     workspace: Workspace,
     run_id: str,
@@ -71,6 +75,10 @@ def finish(
     leaked: list[dict[str, Any]] = []
     for record in done:
         if record.stage in ("evaluate", "speed") and record.outcome in ("ran", "reused"):
+            if problem := why_unreadable(Path(record.output)):
+                record.outcome = "failed"
+                record.why = f"{record.output}{_UNREADABLE}{problem}; run again: it is made anew"
+                continue
             result = json.loads(Path(record.output).read_text(encoding="utf-8"))
             who = {"model": record.model, "variant": record.variant}
             if record.stage == "evaluate":
@@ -170,4 +178,7 @@ def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
         value = "no score" if row["value"] is None else f"{row['value']:.1%}"
         note = "" if row["trusted"] else f"  not to be trusted: {row['why_not']}"
         yield f"{row['model']:<16} {row['variant']:<6} {row['suite']:<18} {value:>8} of {row['n_asked']}{note}"
+    for stage in json.loads((path.parent / "run.json").read_text(encoding="utf-8"))["stages"]:
+        if _UNREADABLE in stage["why"]:
+            yield f"{stage['model']:<16} {stage['variant']:<6} {stage['why']}"
     yield f"timeline: {workspace.run(run_id) / 'events.jsonl'}"

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ import pytest
 from filelock import FileLock
 
 from bakeoff import chain as chain_module
+from bakeoff import runs
 from bakeoff.chain import Bench, Chain
 from bakeoff.deployment import Deployment
 from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
@@ -94,24 +96,26 @@ class House:
         return {**row, "limits": {**LIMITS, **row["limits"]}}
 
     @contextlib.contextmanager
-    def run(self) -> Iterator[Chain]:
-        """What one run of pytest holds: processes, the stages of the row."""
+    def run(self, warm: Runner | None = None) -> Iterator[Chain]:
+        """What one run of pytest holds: processes (or those of *warm*), the stages of the row."""
         matrix = matrix_with(**self.changes)
         workspace = Workspace(self.store)
         end_orphans(workspace.processes)
-        runner = Runner(workspace.processes, warm=False)
+        runner = warm or Runner(workspace.processes, warm=False)
         stages = Stages(workspace, Timeline(self.store / "events.jsonl"))
         bench = Bench(matrix, workspace, stages, runner, ContentHashes(workspace.cache / "hashes.json"))
         try:
             yield Chain(matrix.models["tiny"], bench)
         finally:
-            runner.close()
+            if not warm:
+                runner.close()
 
     def result(self) -> dict[str, str]:
         """Train, merge, serve, ask; digests of what each left."""
         with self.run() as chain, contextlib.closing(Unprobed(chain, "tuned")) as deployment:
             adapter = chain.train().folder / "adapter_model.safetensors"
             merged = chain.export().folder / "model.safetensors"
+            deployment.health()
             answer = deployment.service().complete([{"role": "user", "content": "你好"}])
             return {
                 "adapter": hashlib.sha256(adapter.read_bytes()).hexdigest(),
@@ -239,12 +243,14 @@ def test_what_may_pass_is_tried_again(house: House, undisturbed: dict[str, str],
 
 @pytest.mark.parametrize("faults", ["sft:flag@3", "sft:crash@3", "export:flag@1"])
 def test_what_will_not_pass_is_not_tried_again(
-    house: House, undisturbed: dict[str, str], faults: str, monkeypatch: pytest.MonkeyPatch
+    house: House, undisturbed: dict[str, str], faults: str
 ) -> None:
-    house.row = {"limits": {"retries": 5}}
+    (house.root / "base").rename(house.root / "base503")  # a number that is no answer of a server
+    house.row = {"limits": {"retries": 5}, "model": str(house.root / "base503")}
     house.break_(faults)
     with pytest.raises(CommandFailed, match="exit code 1"):
         house.result()
+    assert house.left_behind() == []
     assert house.result() == undisturbed  # each happens once, so a second attempt would have passed
 
 
@@ -294,6 +300,13 @@ CORRUPT: dict[str, Callable[[House], object]] = {
     "export-weights": lambda h: cut(h.folder("export") / "output/model.safetensors"),
     "export-record": lambda h: cut(h.folder("export") / "record.json"),
     "export-gone": lambda h: shutil.rmtree(h.folder("export") / "output"),
+    "train-log": lambda h: [
+        write(h.folder("train") / "output/logging.jsonl", '{"loss": 2.0, "glob'),
+        (h.folder("train") / "record.json").unlink(),
+    ],
+    "export-index": lambda h: write(h.folder("export") / "output/model.safetensors.index.json", '{"weight_'),
+    "deploy-record": lambda h: cut(h.folder("deploy") / "record.json"),
+    "deploy-health-gone": lambda h: (h.folder("deploy") / "health.json").unlink(),
     "pytest-timeline": lambda h: cut(h.store / "events.jsonl"),
     "pytest-note": lambda h: write(h.store / "processes" / "1.json", '{"pid": 1'),
     "pytest-hashes": lambda h: write(h.store / "cache" / "hashes.json", "["),
@@ -330,17 +343,23 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+def fill(disk: Path, free_kib: int) -> Path:
+    """Leave *free_kib* of the file system *disk*; returns the file that takes the rest."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    os.truncate(ballast, max(0, ballast.stat().st_size - free_kib * 1024))
+    return ballast
+
+
 @pytest.mark.parametrize("free_kib", [0, 8, 24, 60, 100, 140, 180])
 def test_a_disk_that_fills_up_anywhere_loses_nothing(
     house: House, undisturbed: dict[str, str], small_disk: Path, free_kib: int
 ) -> None:
     house.store = small_disk / "store"
     house.store.mkdir()
-    ballast = small_disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(bytes(4096)):
-            pass
-    os.truncate(ballast, max(0, ballast.stat().st_size - free_kib * 1024))
+    ballast = fill(small_disk, free_kib)
     with pytest.raises((BakeoffError, OSError)) as caught:
         house.result()
     assert isinstance(caught.value, BakeoffError) or caught.value.errno == errno.ENOSPC
@@ -389,6 +408,20 @@ def test_a_service_that_fails_while_it_is_asked_is_gone_afterwards(
     assert house.result() == undisturbed
 
 
+class Unfit(Deployment):
+    """Whose running service is held against facts that lack what they must have."""
+
+    def parity(self) -> Record:
+        return Record("parity", "tiny", self.variant, "ran", "", "", "", "", "", 0.0, {}, None, {})
+
+
+def test_a_service_is_ended_whatever_goes_wrong_when_it_is_looked_at(house: House) -> None:
+    with house.run() as chain:
+        with pytest.raises(KeyError):
+            Unfit(chain, "base").service()
+        assert not list((house.store / "processes").glob("*"))
+
+
 @pytest.mark.parametrize("faults", ["", "sft:kill@5", "export:kill@2"])
 def test_two_runs_at_once_do_each_step_once(house: House, undisturbed: dict[str, str], faults: str) -> None:
     house.row = {"limits": {"retries": 1}}
@@ -409,9 +442,10 @@ def test_two_runs_at_once_do_each_step_once(house: House, undisturbed: dict[str,
 
 @dataclass
 class RealRun:
-    """``pytest benchmarks/ -m "train or export"`` of the row, as a user starts it."""
+    """``pytest benchmarks/ -m "train or export"`` of the row with *more* options, as a user starts it."""
 
     house: House
+    more: tuple[str, ...] = ()
     process: subprocess.Popen[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -426,6 +460,7 @@ class RealRun:
             "--matrix",
             str(matrix),
             f"--html={self.house.root}/reports/",
+            *self.more,
         ]
         pipe = subprocess.PIPE
         # A shell starts what it puts into the background deaf to SIGINT; a terminal does not.
@@ -478,17 +513,18 @@ def finish(house: House, undisturbed: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("more", [(), ("-n", "2")], ids=["alone", "workers"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["sigint", "sigterm"])
 def test_pytest_that_is_asked_to_end_reports_what_is_there(
-    house: House, undisturbed: dict[str, str], number: signal.Signals
+    house: House, undisturbed: dict[str, str], number: signal.Signals, more: tuple[str, ...]
 ) -> None:
     house.break_("sft:slow@5")
-    run = RealRun(house)
+    run = RealRun(house, more)
     assert run.reached(5)
     asked = time.monotonic()
     run.process.send_signal(number)
     told = run.end()
-    assert time.monotonic() - asked < 30, told
+    assert time.monotonic() - asked < (60 if more else 30), told
     assert run.process.returncode == pytest.ExitCode.INTERRUPTED, told
     assert not house.processes()
     assert (house.root / "reports" / "index.html").is_file()
@@ -570,6 +606,27 @@ def test_planted_secrets_are_nowhere(house: House, monkeypatch: pytest.MonkeyPat
         assert [str(path) for path in files if value.encode() in path.read_bytes()] == []
 
 
+@pytest.mark.slow
+def test_a_secret_in_the_log_of_a_killed_run_is_for_the_owner_only_and_gone_with_the_next(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWANLAB_API_KEY", "planted-swanlab-4711")
+    house.break_("sft:told@1,sft:slow@2")
+    run = RealRun(house)
+    assert run.reached(3)
+    for process in [*psutil.Process(run.process.pid).children(recursive=True), run.process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    run.end()
+    log = house.folder("train") / "stage.log"
+    assert "planted-swanlab-4711" in log.read_text()
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert stat.S_IMODE(house.store.stat().st_mode) == 0o700
+    RealRun(house, ("--no-run",)).end()
+    assert "planted-swanlab-4711" not in log.read_text()
+    assert "step 2" in log.read_text()
+
+
 # -- evaluate and judge: a service of somebody else is asked ----------------------------------------------------------
 
 
@@ -606,6 +663,187 @@ def test_an_evaluation_that_is_killed_goes_on_at_the_unanswered_questions(
         assert found == scores()
         assert asked_again < service.stats()["requests"] - whole
         assert house.left_behind() == []
+
+
+@dataclass
+class Exam:
+    """The suite ``exam`` asked of a service of somebody else, by forks of one warm process."""
+
+    house: House
+    warm: Runner
+    port: int = field(default_factory=free_port)
+
+    def serving(self, *flags: str) -> contextlib.AbstractContextManager[Any]:
+        place = ("--port", str(self.port), "--name", "reference")
+        self.house.row = {
+            "model": None,
+            "url": f"http://127.0.0.1:{self.port}/v1",
+            "served_model": "reference",
+        }
+        return asked_service(*place, "--reply", "random:1", *flags)
+
+    def result(self, service: Any = None) -> tuple[dict[str, Any], int]:
+        """The result but for its times, and how many questions the service was asked for it (without the canary)."""
+        before = service.stats()["requests"] if service else 0
+        with self.house.run(self.warm) as chain, contextlib.closing(Deployment(chain, "base")) as deployment:
+            suite = chain.bench.matrix.suites["exam"]
+            kept = Evaluation(deployment, [suite]).result(suite)
+        # the fingerprint of a service of somebody else is its address
+        differing = ("finished_at", "fingerprint")
+        scores = [{k: v for k, v in row.items() if k not in differing} for row in kept["scores"]]
+        asked = service.stats()["requests"] - before if service else 0
+        return {"trusted": kept["trusted"], "ledger": kept["ledger"], "scores": scores}, max(0, asked - 1)
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    runner = Runner(tmp_path_factory.mktemp("warm") / "processes")
+    yield runner
+    runner.close()
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory, warm: Runner) -> dict[str, Any]:
+    """The result of an evaluation that nothing befell."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        root = tmp_path_factory.mktemp("calm")
+        exam = Exam(House(root, root / "store", monkeypatch), warm)
+        with exam.serving() as service:
+            found, asked = exam.result(service)
+    assert asked == found["ledger"]["asked"] == 32
+    return found
+
+
+@pytest.fixture
+def exam(house: House, warm: Runner) -> Exam:
+    return Exam(house, warm)
+
+
+def test_questions_that_got_no_reply_are_asked_by_the_next_run_and_only_those(
+    exam: Exam, calm: dict[str, Any]
+) -> None:
+    with exam.serving("--fault", "500:20-") as service:
+        found, _ = exam.result(service)
+        assert not found["trusted"]
+        missing = found["ledger"]["errored"]
+        assert 0 < missing < 32
+    with exam.serving() as service:
+        assert exam.result(service) == (calm, missing)
+        assert exam.result(service) == (calm, 0)
+    assert exam.house.left_behind() == []
+
+
+def test_a_refused_question_is_not_asked_again(exam: Exam) -> None:
+    with exam.serving("--fault", "context:2") as service:
+        found, _ = exam.result(service)
+        assert found["ledger"]["errored"] == 1
+        assert exam.result(service) == (found, 0)
+
+
+def test_an_evaluation_that_breaks_is_done_by_the_next_run(exam: Exam, calm: dict[str, Any]) -> None:
+    in_the_way = exam.house.store / "models/tiny/evaluation/base/exam"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    with exam.serving() as service:
+        with pytest.raises(CommandFailed, match=r"(?s)NotADirectoryError.*evaluation\.log"):
+            exam.result(service)
+        in_the_way.unlink()
+        assert exam.result(service) == (calm, 32)
+    assert exam.house.left_behind() == []
+
+
+def test_an_evaluation_whose_service_falls_silent_is_ended_and_goes_on(
+    exam: Exam, calm: dict[str, Any]
+) -> None:
+    with exam.serving("--fault", "slow:12-", "--slow-s", "600") as service, pytest.raises(Stalled):
+        exam.result(service)
+    assert exam.house.left_behind() == []
+    with exam.serving() as service:
+        found, asked = exam.result(service)
+    assert found == calm
+    assert asked <= 32 - 10 + 1
+    assert exam.house.left_behind() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [("record.json", 0), ("result.json", 0), ("samples.jsonl", 0), ("predictions/*/*.jsonl", 1)],
+)
+def test_an_evaluation_that_was_cut_short_is_made_whole(
+    exam: Exam, calm: dict[str, Any], name: str, asked: int
+) -> None:
+    cache = exam.house.store / "models/tiny/evaluation/base/exam"
+    with exam.serving() as service:
+        exam.result(service)
+        if name in ("record.json", "result.json"):
+            cut(exam.house.folder("evaluate") / name)
+        else:
+            torn = next(cache.glob(f"*/{name}"))
+            torn.write_bytes(torn.read_bytes()[:-20])
+            (exam.house.folder("evaluate") / "record.json").unlink()
+        assert exam.result(service) == (calm, asked)
+        assert exam.result(service) == (calm, 0)
+    assert exam.house.left_behind() == []
+
+
+def test_a_result_that_is_torn_when_the_run_is_put_together_is_told_in_the_report(exam: Exam) -> None:
+    with exam.serving() as service:
+        exam.result(service)
+    workspace = Workspace(exam.house.store)
+    workspace.run("20260101-000000-ab").mkdir(parents=True)
+    shutil.copy(exam.house.store / "events.jsonl", workspace.run("20260101-000000-ab"))
+    cut(exam.house.folder("evaluate") / "result.json")
+    reports = exam.house.root / "reports"
+    runs.finish(workspace, "20260101-000000-ab", matrix_with(**exam.house.changes), [], reports)
+    page = runs.section(workspace, "20260101-000000-ab", reports)
+    told = "\n".join(runs.summary(workspace, "20260101-000000-ab"))
+    for text in (page, told):
+        assert "result.json cannot be read: result.json is cut short" in text
+
+
+@pytest.mark.parametrize("free_kib", [24, 100])
+def test_an_evaluation_on_a_full_disk_goes_on_when_there_is_room(
+    exam: Exam, calm: dict[str, Any], small_disk: Path, free_kib: int
+) -> None:
+    exam.house.store = small_disk / "store"
+    with exam.serving() as service:
+        ballast = fill(small_disk, free_kib)
+        with pytest.raises((BakeoffError, OSError)):
+            exam.result(service)
+        ballast.unlink()
+        assert exam.result(service)[0] == calm
+    assert exam.house.left_behind() == []
+
+
+def test_two_runs_at_once_ask_each_question_once(exam: Exam, calm: dict[str, Any]) -> None:
+    found: list[dict[str, Any]] = []
+    with exam.serving() as service:
+        runs = [threading.Thread(target=lambda: found.append(exam.result()[0])) for _ in range(2)]
+        for run in runs:
+            run.start()
+        for run in runs:
+            run.join(60)
+        assert service.stats()["requests"] <= 32 + 2  # a canary each
+    assert found == [calm, calm]
+    assert exam.house.left_behind() == []
+
+
+def test_an_evaluation_that_finds_its_port_taken_asks_nobody(
+    house: House, undisturbed: dict[str, str]
+) -> None:
+    port = free_port()
+    house.row = {"serving": {"engine": "transformers", "port": port}}
+    with asked_service("--port", str(port), "--name", "tiny-sft", "--reply", "always:A") as stranger:
+        with house.run() as chain, contextlib.closing(Unprobed(chain, "tuned")) as deployment:
+            suite = chain.bench.matrix.suites["exam"]
+            with pytest.raises(ServiceError, match=f"port {port} is taken"):
+                Evaluation(deployment, [suite]).result(suite)
+        assert stranger.stats()["requests"] == 0
+    assert house.result() == undisturbed
+    assert house.left_behind() == []
+
+
+# -- judge ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", ["torn", "gone", "truncated record"])
