@@ -17,6 +17,7 @@ from bakeoff.errors import BakeoffError, MatrixError, NotInStore, StoreError
 from bakeoff.matrix import Matrix, Suite, load_matrix
 from bakeoff.report import Findings
 from bakeoff.secrecy import load_env_file
+from bakeoff.stages import Timeline
 from bakeoff.workspace import Workspace
 from fixtures.progress import Progress, terminal_of
 
@@ -62,12 +63,13 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A row stays with one worker (pytest-xdist)."""
+    """A row stays with one worker, the longest one begins first (pytest-xdist)."""
     if config.getoption("dist") != "load" or not _asks_benchmarks(config):
         return None
     from fixtures.scheduling import ByRow
 
-    return ByRow.of(matrix_of(config).models)(config, log)
+    matrix = matrix_of(config)
+    return ByRow.of(plan.expected_seconds(matrix, _workspace(config)))(config, log)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -208,6 +210,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         print("", *([str(one) for one in found] or ["nothing speaks against this run"]), sep="\n")
         session.testsfailed += sum(finding.level == "error" for finding in found)
         return True
+    if not config.getoption("no_run") and (why := plan.why_short_of_disk(matrix, rows, _workspace(config))):
+        Timeline(_workspace(config).run(config.stash[RUN_ID]) / "events.jsonl").tell("short of disk", why=why)
     return None
 
 
@@ -230,7 +234,8 @@ def pytest_runtest_makereport(
         report.outcome = "skipped"
         report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {error}")
     elif isinstance(error, BakeoffError):
-        report.longrepr = str(error)
+        timeline = _workspace(item.config).run(item.config.stash[RUN_ID]) / "events.jsonl"
+        report.longrepr = f"{error}\ntimeline: {timeline}" if timeline.exists() else str(error)
     return report
 
 

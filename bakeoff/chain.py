@@ -190,6 +190,7 @@ class Chain:
         told: list[str] = []
         attempts = 0
         training = self._rung_of(begun, identity)
+        self._look_at_disk("train")
         while True:
             resume = swift.last_checkpoint(output) if _says(begun, identity, training) else None
             if resume is None:
@@ -214,6 +215,10 @@ class Chain:
                 if smaller is None:
                     raise
                 told.append(f"out of memory at batch {training.batch_size}: {str(error).splitlines()[0]}")
+                # The same batch continues from its newest checkpoint. Another one starts again: transformers 4 takes
+                # the checkpoint's batch for the dataloader, whatever the line says, and may count other updates.
+                if smaller.batch_size == training.batch_size:
+                    write_json(begun, {"identity": identity, "training": smaller.model_dump()})
                 training = smaller
             except CommandFailed as error:
                 attempts += 1
@@ -405,8 +410,17 @@ class Chain:
 
     # -- shared ------------------------------------------------------------------------------------------------
 
+    def _look_at_disk(self, stage: str) -> None:
+        """Tell the timeline where what *stage* will write may not fit."""
+        shape = memory.shape_of(self.base_path())
+        needed = memory.disk_gib(shape, self.spec, stage) if shape else 0.0
+        if why := memory.why_short_of_disk(needed, self.bench.workspace.root, stage):
+            self.bench.stages.timeline.tell("short of disk", model=self.spec.name, why=why)
+
     def _run(self, stage: str, command: Command | None, output: Path) -> Done:
         assert command
+        if stage == "export":
+            self._look_at_disk(stage)
         limits = self.spec.limits
         log = output.parent / "stage.log"
         told: list[str] = []
@@ -445,7 +459,10 @@ class Chain:
             return max(least, share * card.total_gib)
 
         def waiting(holders: list[gpus.Holder]) -> None:
-            told = [f"card {h.card}: {h.gib:.0f} GiB by {h.who}, process {h.pid}" for h in holders]
+            told = [
+                f"card {h.card}: {h.gib:.0f} GiB by {h.who}" + (f", process {h.pid}" if h.pid else "")
+                for h in holders
+            ]
             self.bench.stages.timeline.tell("waiting for a card", model=spec.name, stage=stage, held=told)
 
         with gpus.Leases(gpus.common_folder()).lease(
@@ -455,6 +472,8 @@ class Chain:
             count=spec.serving.tensor_parallel if stage == "serve" else 1,
             fixed=spec.gpus,
             waiting=waiting,
+            whole_gib=least,
+            look=gpus.cards,
         ) as numbers:
             env = {
                 "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the numbers are nvidia-smi's

@@ -54,6 +54,7 @@ class Evaluation:
                 identity=self._identity(suite),
                 work=lambda output: self._result(suite, output),
                 output="result.json",
+                log=self._work_dir / "evaluation.log",
                 why_broken=why_unreadable,
                 why_again=why_unanswered,
             )
@@ -260,6 +261,8 @@ def replies(deployment: Deployment, *, max_tokens: int = 512) -> Record:
         identity=recipe | {"fingerprint": deployment.fingerprint},
         work=work,
         output="replies.jsonl",
+        # nothing is started for it: the service's log, or where somebody else serves, the timeline
+        log=stages.timeline.path if spec.url else deployment.folder() / "stage.log",
         why_broken=lambda output: "" if output.exists() and kept.exists() else "its output is gone",
     )
 

@@ -128,6 +128,7 @@ class Stages:
         work: Callable[[Path], Done],
         variant: str = "",
         output: str = "output",
+        log: Path | None = None,
         why_broken: Callable[[Path], str] = lambda output: "" if output.exists() else "its output is gone",
         why_again: Callable[[Path], str] = lambda output: "",
     ) -> Record:
@@ -141,6 +142,7 @@ class Stages:
             work: does the stage into the output it is given; raises when it fails.
             variant: "base", "tuned" or nothing.
             output: name of the output inside *folder*.
+            log: what the work prints; None: ``stage.log`` inside *folder*.
             why_broken: looks at the output; words for what is wrong, or nothing.
             why_again: looks at an intact output that could be reused; words for what a further run may yet add.
 
@@ -173,7 +175,7 @@ class Stages:
                 "ran",
                 why,
                 "",
-                str(folder / "stage.log"),
+                str(log or folder / "stage.log"),
                 str(folder / output),
                 now(),
                 0.0,

@@ -32,11 +32,13 @@ from bakeoff.chain import Bench, Chain
 from bakeoff.deployment import Deployment
 from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
 from bakeoff.evaluation import Evaluation, replies
+from bakeoff.plan import why_short_of_disk
 from bakeoff.provenance import ContentHashes
 from bakeoff.runner import Runner, end_orphans
 from bakeoff.service import free_port, who_answers
 from bakeoff.stages import Record, Stages, Timeline
 from bakeoff.workspace import Workspace
+from fixtures.progress import described
 from tests.chains import matrix_with
 from tests.fakes.service import serving as asked_service
 
@@ -265,6 +267,21 @@ def test_no_memory_steps_down_at_the_same_effective_batch(house: House, undistur
     ]
 
 
+def test_a_step_down_that_keeps_the_batch_goes_on_from_the_newest_checkpoint(
+    house: House, undisturbed: dict[str, str]
+) -> None:
+    house.row = {"training": {**TRAINING, "gradient_checkpointing": False}}
+    house.break_("sft:fat@9")
+    assert house.result() == undisturbed
+    assert house.steps() == list(range(1, STEPS + 1))
+    with house.run() as chain:
+        facts = chain.train().record.facts  # type: ignore[union-attr]
+    assert [told.split(":")[0] for told in facts["attempts"]] == [
+        "out of memory at batch 8",
+        "continued from checkpoint-8",
+    ]
+
+
 def test_a_training_that_had_stepped_down_continues_there_after_a_kill(
     house: House, undisturbed: dict[str, str]
 ) -> None:
@@ -341,6 +358,21 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_will_be_too_small_is_told_before_it_is_full(house: House, small_disk: Path) -> None:
+    house.store = small_disk / "store"
+    sizes = {"hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 11008}
+    config = {"model_type": "llama", "vocab_size": 32000, "num_attention_heads": 32, **sizes}
+    write(house.root / "base" / "config.json", json.dumps(config))
+    house.result()
+    events = map(json.loads, (house.store / "events.jsonl").read_text().splitlines())
+    told = [described(event) for event in events if event["event"] == "short of disk"]
+    assert [line.partition(" will need about ")[0] for line in told] == ["tiny: train", "tiny: export"]
+    assert all("clean-stale" in line for line in told)
+    matrix = matrix_with(**house.changes)
+    assert why_short_of_disk(matrix, ["tiny"], Workspace(small_disk / "new")).startswith("tiny will need")
+    assert why_short_of_disk(matrix, ["tiny"], Workspace(house.store)) == ""
 
 
 def fill(disk: Path, free_kib: int) -> Path:
@@ -572,6 +604,7 @@ def test_pytest_tells_what_failed_and_takes_up_there(
     assert run.process.returncode == 1, told
     assert "last lines of its log" in told
     assert "stage.log" in told
+    assert told.count("/events.jsonl") >= 2  # with the error, too, not only at the end
     finish(house, undisturbed)
 
 
@@ -687,7 +720,9 @@ class Exam:
         before = service.stats()["requests"] if service else 0
         with self.house.run(self.warm) as chain, contextlib.closing(Deployment(chain, "base")) as deployment:
             suite = chain.bench.matrix.suites["exam"]
-            kept = Evaluation(deployment, [suite]).result(suite)
+            evaluation = Evaluation(deployment, [suite])
+            kept = evaluation.result(suite)
+            assert Path(evaluation.record(suite).log).is_file()
         # the fingerprint of a service of somebody else is its address
         differing = ("finished_at", "fingerprint")
         scores = [{k: v for k, v in row.items() if k not in differing} for row in kept["scores"]]
@@ -853,7 +888,9 @@ def test_replies_for_the_judge_that_were_cut_short_are_gathered_again(house: Hou
 
         def gathered() -> list[str]:
             with house.run() as chain, contextlib.closing(Deployment(chain, "base")) as deployment:
-                lines = Path(replies(deployment).output).read_text(encoding="utf-8").splitlines()
+                record = replies(deployment)
+                assert Path(record.log).is_file()
+                lines = Path(record.output).read_text(encoding="utf-8").splitlines()
             return sorted(json.loads(line)["text"] for line in lines)
 
         whole = gathered()
