@@ -267,14 +267,25 @@ def replies(deployment: Deployment, *, max_tokens: int = 512) -> Record:
     )
 
 
+def _speed_recipe(deployment: Deployment) -> dict[str, Any]:
+    from bakeoff.suites.speed import LEVELS
+
+    return {"levels": list(LEVELS), "in": deployment.folder().name}
+
+
+def speed_folder(deployment: Deployment) -> Path:
+    """Where the record of the speed of *deployment* is kept."""
+    chain = deployment.chain
+    return chain.bench.stages.folder("speed", chain.spec.name, _speed_recipe(deployment), deployment.variant)
+
+
 def speed(deployment: Deployment) -> Record:
     """Time to first token, tokens and requests per second of a deployed model, measured unless in the store."""
     from bakeoff.suites import speed as measuring
 
     chain, variant = deployment.chain, deployment.variant
     stages, spec = chain.bench.stages, chain.spec
-    recipe = {"levels": list(measuring.LEVELS), "in": deployment.folder().name}
-    folder = stages.folder("speed", spec.name, recipe, variant)
+    recipe, folder = _speed_recipe(deployment), speed_folder(deployment)
 
     def measure(service: Service) -> Command:
         shutil.rmtree(folder / "perf", ignore_errors=True)  # an earlier attempt's levels

@@ -246,6 +246,17 @@ def end_orphans(processes: Path) -> list[str]:
     return list(dict.fromkeys(ended))
 
 
+def running(processes: Path) -> list[str]:
+    """The command lines of the process groups that run now, whoever started them."""
+    found = []
+    for note in _notes(processes):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            told = json.loads(note.read_text())
+            if _session(told["pid"], told["born"]):
+                found.append(str(told["command"]))
+    return found
+
+
 def _notes(processes: Path) -> Iterator[Path]:
     return iter(sorted(processes.glob("*.json"))) if processes.is_dir() else iter(())
 
