@@ -34,7 +34,7 @@ def report_page(option: str) -> Path:
 def events(workspace: Workspace, run_id: str) -> Iterator[dict[str, Any]]:
     """The timeline of a run, event by event; a line that a kill cut short is passed over."""
     path = workspace.run(run_id) / "events.jsonl"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         try:
             yield json.loads(line)
         except ValueError:

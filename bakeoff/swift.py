@@ -382,7 +382,7 @@ def training_facts(output: Path) -> dict[str, object]:
     }
     curve: dict[int, float] = {}
     try:
-        lines = (output / "logging.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (output / "logging.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     for line in lines:

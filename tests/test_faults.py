@@ -34,6 +34,7 @@ from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
 from bakeoff.evaluation import Evaluation, replies
 from bakeoff.plan import why_short_of_disk
 from bakeoff.provenance import ContentHashes
+from bakeoff.replies import load_cases
 from bakeoff.runner import Runner, end_orphans
 from bakeoff.service import free_port, who_answers
 from bakeoff.stages import Record, Stages, Timeline
@@ -318,7 +319,7 @@ CORRUPT: dict[str, Callable[[House], object]] = {
     "export-record": lambda h: cut(h.folder("export") / "record.json"),
     "export-gone": lambda h: shutil.rmtree(h.folder("export") / "output"),
     "train-log": lambda h: [
-        write(h.folder("train") / "output/logging.jsonl", '{"loss": 2.0, "glob'),
+        (h.folder("train") / "output/logging.jsonl").write_bytes('{"loss": 2.0, "训'.encode()[:-1]),
         (h.folder("train") / "record.json").unlink(),
     ],
     "export-index": lambda h: write(h.folder("export") / "output/model.safetensors.index.json", '{"weight_'),
@@ -474,10 +475,11 @@ def test_two_runs_at_once_do_each_step_once(house: House, undisturbed: dict[str,
 
 @dataclass
 class RealRun:
-    """``pytest benchmarks/ -m "train or export"`` of the row with *more* options, as a user starts it."""
+    """``pytest benchmarks/ -m "train or export"`` (or other *stages*) of the row, as a user starts it."""
 
     house: House
     more: tuple[str, ...] = ()
+    stages: str = "train or export"
     process: subprocess.Popen[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -485,7 +487,7 @@ class RealRun:
         kept = {k: v for k, v in row.items() if k not in ("name", "needs", "environment") and v != ()}
         matrix = self.house.root / "matrix.json"  # which is YAML, too
         matrix.write_text(json.dumps({"models": {"tiny": {**kept, "suites": []}}}))
-        argv = ["-m", "pytest", "-p", "no:cacheprovider", "--cold", "benchmarks/", "-m", "train or export"]
+        argv = ["-m", "pytest", "-p", "no:cacheprovider", "--cold", "benchmarks/", "-m", self.stages]
         argv += [
             "--store",
             str(self.house.store),
@@ -545,8 +547,11 @@ def finish(house: House, undisturbed: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [(), ("-n", "2")], ids=["alone", "workers"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["sigint", "sigterm"])
+@pytest.mark.parametrize(
+    ("number", "more"),
+    [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGTERM, ("-n", "2"))],
+    ids=["sigint", "sigterm", "sigterm-workers"],
+)
 def test_pytest_that_is_asked_to_end_reports_what_is_there(
     house: House, undisturbed: dict[str, str], number: signal.Signals, more: tuple[str, ...]
 ) -> None:
@@ -881,19 +886,70 @@ def test_an_evaluation_that_finds_its_port_taken_asks_nobody(
 # -- judge ------------------------------------------------------------------------------------------------------------
 
 
+def gathered(house: House) -> list[str]:
+    """The replies of the row, whose service somebody else runs, to the judge's cases."""
+    with house.run() as chain, contextlib.closing(Deployment(chain, "base")) as deployment:
+        record = replies(deployment)
+        assert Path(record.log).is_file()
+        lines = Path(record.output).read_text(encoding="utf-8").splitlines()
+    return sorted(json.loads(line)["text"] for line in lines)
+
+
+CASES = len(load_cases())
+
+
+@pytest.mark.slow
+def test_replies_that_a_killed_pytest_had_gathered_are_not_asked_for_again(house: House) -> None:
+    with asked_service("--reply", "慢慢说", "--name", "reference", "--latency-s", "2") as service:
+        house.row = {
+            "model": None,
+            "url": service.url,
+            "served_model": "reference",
+            "serving": {"in_flight": 2},
+        }
+        run = RealRun(house, stages="judge")
+        assert wait_until(lambda: service.stats()["requests"] >= 6, 90)  # a canary, 2 or 3 answered, 2 open
+        run.process.kill()
+        run.end()
+        before = service.stats()["requests"]
+        assert len(gathered(house)) == CASES
+        assert service.stats()["requests"] - before < CASES  # with a canary: at least 2 are kept
+    assert house.left_behind() == []
+
+
+def test_replies_that_find_the_disk_full_are_gathered_when_there_is_room(
+    house: House, small_disk: Path
+) -> None:
+    house.store = small_disk / "store"
+    with asked_service("--reply", "慢慢说" * 3000, "--name", "reference") as service:
+        house.row = {"model": None, "url": service.url, "served_model": "reference"}
+        ballast = fill(small_disk, 40)
+        with pytest.raises((BakeoffError, OSError)):
+            gathered(house)
+        ballast.unlink()
+        assert gathered(house) == ["慢慢说" * 3000] * CASES
+    assert house.left_behind() == []
+
+
+def test_two_runs_at_once_gather_the_replies_once(house: House) -> None:
+    found: list[list[str]] = []
+    with asked_service("--reply", "慢慢说", "--name", "reference") as service:
+        house.row = {"model": None, "url": service.url, "served_model": "reference"}
+        runs = [threading.Thread(target=lambda: found.append(gathered(house))) for _ in range(2)]
+        for run in runs:
+            run.start()
+        for run in runs:
+            run.join(60)
+        assert service.stats()["requests"] <= CASES + 2  # a canary each
+    assert found == [["慢慢说"] * CASES] * 2
+    assert house.left_behind() == []
+
+
 @pytest.mark.parametrize("case", ["torn", "gone", "truncated record"])
 def test_replies_for_the_judge_that_were_cut_short_are_gathered_again(house: House, case: str) -> None:
     with asked_service("--reply", "慢慢说", "--name", "reference") as service:
         house.row = {"model": None, "url": service.url, "served_model": "reference"}
-
-        def gathered() -> list[str]:
-            with house.run() as chain, contextlib.closing(Deployment(chain, "base")) as deployment:
-                record = replies(deployment)
-                assert Path(record.log).is_file()
-                lines = Path(record.output).read_text(encoding="utf-8").splitlines()
-            return sorted(json.loads(line)["text"] for line in lines)
-
-        whole = gathered()
+        whole = gathered(house)
         record = house.folder("replies") / "record.json"
         output = house.folder("replies") / "replies.jsonl"
         if case == "gone":
@@ -902,5 +958,5 @@ def test_replies_for_the_judge_that_were_cut_short_are_gathered_again(house: Hou
             cut(record)
             if case == "torn":
                 cut(output)
-        assert gathered() == whole
+        assert gathered(house) == whole
         assert house.left_behind() == []
