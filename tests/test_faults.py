@@ -31,7 +31,7 @@ from bakeoff import runs
 from bakeoff.chain import Bench, Chain
 from bakeoff.deployment import Deployment
 from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
-from bakeoff.evaluation import Evaluation, replies
+from bakeoff.evaluation import Evaluation, replies, speed
 from bakeoff.plan import why_short_of_disk
 from bakeoff.provenance import ContentHashes
 from bakeoff.replies import load_cases
@@ -880,6 +880,22 @@ def test_an_evaluation_that_finds_its_port_taken_asks_nobody(
                 Evaluation(deployment, [suite]).result(suite)
         assert stranger.stats()["requests"] == 0
     assert house.result() == undisturbed
+    assert house.left_behind() == []
+
+
+@pytest.mark.slow
+def test_a_service_that_died_before_its_speed_was_measured_is_started_again(house: House) -> None:
+    pytest.importorskip("sse_starlette", reason="needs the perf extra: pip install 'evalscope[perf]'")
+    house.row = {"limits": {"stall_s": 120.0}}
+    with house.run() as chain, contextlib.closing(Unprobed(chain, "base")) as deployment:
+        process = deployment.service().process
+        assert process
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(30)
+        record = speed(deployment)
+    rows = json.loads(Path(record.output).read_text(encoding="utf-8"))["scores"]
+    assert {row["n_errored"] for row in rows} == {0}
+    assert len(record.facts["restarts"]) == 1
     assert house.left_behind() == []
 
 

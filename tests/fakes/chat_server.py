@@ -74,14 +74,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def _completion(self, request: dict[str, Any]) -> dict[str, Any]:
         message = {"role": "assistant", "content": self.options.reply}
-        usage = {"prompt_tokens": self.options.prompt_tokens, "completion_tokens": 4, "total_tokens": 4}
         return {
             "id": "1",
             "object": "chat.completion",
             "created": 0,
             "model": request["model"],
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            "usage": usage,
+            "usage": self._usage(),
         }
 
     def _stream(self, request: dict[str, Any]) -> None:
@@ -92,8 +91,12 @@ class Handler(BaseHTTPRequestHandler):
         for piece in self.options.reply:
             chunk = {"model": request["model"], "choices": [{"index": 0, "delta": {"content": piece}}]}
             self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
-        self.wfile.write(b"data: [DONE]\n\n")
+        told = {"model": request["model"], "choices": [], "usage": self._usage()}
+        self.wfile.write(f"data: {json.dumps(told)}\n\ndata: [DONE]\n\n".encode())
         self.close_connection = True
+
+    def _usage(self) -> dict[str, int]:
+        return {"prompt_tokens": self.options.prompt_tokens, "completion_tokens": 4, "total_tokens": 4}
 
     def _admitted(self) -> bool:
         if self.options.key and self.headers["Authorization"] != f"Bearer {self.options.key}":
