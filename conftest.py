@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from bakeoff import doctor, history, plan, runs
@@ -78,11 +80,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if not _asks_benchmarks(config):
         return
     matrix_of(config)
+
+    def end_in_order(*_: object) -> None:
+        """As Ctrl-C in a terminal, which reaches pytest-xdist's workers, too: what is there is reported."""
+        for worker in psutil.Process().children() if config.pluginmanager.hasplugin("dsession") else ():
+            with contextlib.suppress(psutil.Error):
+                worker.terminate()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end_in_order)
     if hasattr(config, "workerinput"):
         return
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # as Ctrl-C: the report of what is there is written
     if not config.getoption("collectonly"):
         timeline = _workspace(config).run(config.stash[RUN_ID]) / "events.jsonl"
         config.add_cleanup(Progress(timeline, terminal_of(config)).close)
