@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from bakeoff import doctor, history, plan, runs
@@ -17,6 +19,7 @@ from bakeoff.errors import BakeoffError, MatrixError, NotInStore, StoreError
 from bakeoff.matrix import Matrix, Suite
 from bakeoff.report import Findings
 from bakeoff.secrecy import load_env_file
+from bakeoff.stages import Timeline
 from bakeoff.workspace import Workspace
 from fixtures.progress import Followed
 
@@ -70,12 +73,13 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A row stays with one worker (pytest-xdist)."""
+    """A row stays with one worker, the longest one begins first (pytest-xdist)."""
     if config.getoption("dist") != "load" or not _asks_benchmarks(config):
         return None
     from fixtures.scheduling import ByRow
 
-    return ByRow.of(matrix_of(config).models)(config, log)
+    matrix = matrix_of(config)
+    return ByRow.of(plan.expected_seconds(matrix, _workspace(config)))(config, log)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -84,11 +88,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if not _asks_benchmarks(config):
         return
     matrix_of(config)
+
+    def end_in_order(*_: object) -> None:
+        """As Ctrl-C in a terminal, which reaches pytest-xdist's workers, too: what is there is reported."""
+        for worker in psutil.Process().children() if config.pluginmanager.hasplugin("dsession") else ():
+            with contextlib.suppress(psutil.Error):
+                worker.terminate()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end_in_order)
     if hasattr(config, "workerinput"):
         return
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # as Ctrl-C: the report of what is there is written
     if not config.getoption("collectonly"):
         timeline = _workspace(config).run(config.stash[RUN_ID]) / "events.jsonl"
         config.pluginmanager.register(Followed(timeline))
@@ -223,6 +233,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         print("", *([str(one) for one in found] or ["nothing speaks against this run"]), sep="\n")
         session.testsfailed += sum(finding.level == "error" for finding in found)
         return True
+    if not config.getoption("no_run") and (why := plan.why_short_of_disk(matrix, rows, _workspace(config))):
+        Timeline(_workspace(config).run(config.stash[RUN_ID]) / "events.jsonl").tell("short of disk", why=why)
     return None
 
 
@@ -265,7 +277,8 @@ def pytest_runtest_makereport(
         report.outcome = "skipped"
         report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {error}")
     elif isinstance(error, BakeoffError):
-        report.longrepr = str(error)
+        timeline = _workspace(item.config).run(item.config.stash[RUN_ID]) / "events.jsonl"
+        report.longrepr = f"{error}\ntimeline: {timeline}" if timeline.exists() else str(error)
     return report
 
 
@@ -280,9 +293,13 @@ def _skipped(config: pytest.Config) -> list[tuple[str, str]]:
     return list(dict.fromkeys(told))
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Put the run together: what ran, what was skipped, every score."""
+    """Put the run together: what ran, what was skipped, every score.
+
+    After pytest-xdist has ended its workers, which tell the timeline what was interrupted, and before pytest-html
+    writes the page: of hooks that come last, the one that was registered first is called first.
+    """
     config = session.config
     if hasattr(config, "workerinput"):
         return

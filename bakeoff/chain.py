@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import sys
 import time
@@ -23,7 +24,7 @@ from bakeoff.errors import CommandFailed, DataError, OutOfMemory, Stalled, TimeL
 from bakeoff.installed import why_refused
 from bakeoff.matrix import SHIPPED, Environment, Matrix, ModelSpec, Suite, Training, dataset_argument
 from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions, write_json
-from bakeoff.runner import Runner
+from bakeoff.runner import Runner, tail
 from bakeoff.stages import Done, Record, Stages
 from bakeoff.workspace import Workspace
 
@@ -190,6 +191,7 @@ class Chain:
         told: list[str] = []
         attempts = 0
         training = self._rung_of(begun, identity)
+        self._look_at_disk("train")
         while True:
             resume = swift.last_checkpoint(output) if _says(begun, identity, training) else None
             if resume is None:
@@ -215,6 +217,10 @@ class Chain:
                 if smaller is None:
                     raise
                 told.append(f"out of memory at batch {training.batch_size}: {str(error).splitlines()[0]}")
+                # The same batch continues from its newest checkpoint. Another one starts again: transformers 4 takes
+                # the checkpoint's batch for the dataloader, whatever the line says, and may count other updates.
+                if smaller.batch_size == training.batch_size:
+                    write_json(begun, {"identity": identity, "training": smaller.model_dump()})
                 training = smaller
             except CommandFailed as error:
                 if training.tracker == "swanlab" and (why := _why_untracked(error, log, written)):
@@ -415,8 +421,17 @@ class Chain:
 
     # -- shared ------------------------------------------------------------------------------------------------
 
+    def _look_at_disk(self, stage: str) -> None:
+        """Tell the timeline where what *stage* will write may not fit."""
+        shape = memory.shape_of(self.base_path())
+        needed = memory.disk_gib(shape, self.spec, stage) if shape else 0.0
+        if why := memory.why_short_of_disk(needed, self.bench.workspace.root, stage):
+            self.bench.stages.timeline.tell("short of disk", model=self.spec.name, why=why)
+
     def _run(self, stage: str, command: Command | None, output: Path) -> Done:
         assert command
+        if stage == "export":
+            self._look_at_disk(stage)
         limits = self.spec.limits
         log = output.parent / "stage.log"
         told: list[str] = []
@@ -455,7 +470,10 @@ class Chain:
             return max(least, share * card.total_gib)
 
         def waiting(holders: list[gpus.Holder]) -> None:
-            told = [f"card {h.card}: {h.gib:.0f} GiB by {h.who}, process {h.pid}" for h in holders]
+            told = [
+                f"card {h.card}: {h.gib:.0f} GiB by {h.who}" + (f", process {h.pid}" if h.pid else "")
+                for h in holders
+            ]
             self.bench.stages.timeline.tell("waiting for a card", model=spec.name, stage=stage, held=told)
 
         with gpus.Leases(gpus.common_folder()).lease(
@@ -465,6 +483,8 @@ class Chain:
             count=spec.serving.tensor_parallel if stage == "serve" else 1,
             fixed=spec.gpus,
             waiting=waiting,
+            whole_gib=least,
+            look=gpus.cards,
         ) as numbers:
             env = {
                 "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the numbers are nvidia-smi's
@@ -546,6 +566,12 @@ class Chain:
         folder = Path(path)
         if not folder.is_dir():
             return f"hub:{path}"
+        if not self.spec.trust_remote_code and (named := swift.own_code(folder)):
+            raise DataError(
+                f"{self.spec.name}: {folder / named} names Python code of the model's own (auto_map), which runs only "
+                "for rows that say 'trust_remote_code: true'; say so if you trust it, or remove 'auto_map' where "
+                "the installed transformers knows the model"
+            )
         try:
             return self.bench.hashes.of(folder, WEIGHTS)
         except FileNotFoundError:
@@ -599,23 +625,22 @@ def _why_untracked(error: CommandFailed, log: Path, written: int) -> str:
         return secrecy.redact(swift.why_untracked(file.read().decode("utf-8", "replace")))
 
 
-_PASSING = (
-    "Connection",
-    "timed out",
-    "Temporary failure",
-    "Too Many Requests",
-    "503",
-    "502",
-    "Address already in use",
+_PASSING = re.compile(
+    r"^(?:\[rank\d+\]: *)?(?=[\w.]*(?:Error|Exception|Timeout|gaierror)\b).*"
+    r"(?:\bConnection (?:aborted|broken|error|refused|reset)|ConnectionError|ReadTimeout|timed out"
+    r"|Max retries exceeded|Temporary failure in name resolution|Too Many Requests|Response \[(?:429|50[234])\]"
+    r"|\b(?:429|50[234]) (?:Client|Server) Error|Address already in use)",
+    re.MULTILINE,
 )
+"""An exception's line about a network, or a port, that was away; paths and flags may hold any number or word."""
 
 
 def _may_pass(error: CommandFailed) -> bool:
-    """Whether trying again can help: a kill from outside, or a network that was away."""
+    """Whether trying again can help: silence, a kill from outside, or a network that was away."""
     if isinstance(error, TimeLimit | OutOfMemory):
         return False
     killed = error.returncode is not None and error.returncode < 0
-    return killed or any(sign in str(error) for sign in _PASSING)
+    return isinstance(error, Stalled) or killed or bool(error.log and _PASSING.search(tail(error.log)))
 
 
 def select_suites(matrix: Matrix, spec: ModelSpec, data_dir: Path | None) -> Sequence[tuple[Suite, str]]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bakeoff import evalscope
+from bakeoff.command import Command
 from bakeoff.deployment import Deployment
 from bakeoff.errors import CommandFailed, ScoreError, ServiceError
 from bakeoff.leakage import training_files
@@ -19,6 +21,8 @@ from bakeoff.matrix import Suite, dataset_argument
 from bakeoff.provenance import versions, write_json
 from bakeoff.service import Service
 from bakeoff.stages import Done, Record
+
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -50,6 +54,9 @@ class Evaluation:
                 identity=self._identity(suite),
                 work=lambda output: self._result(suite, output),
                 output="result.json",
+                log=self._work_dir / "evaluation.log",
+                why_broken=why_unreadable,
+                why_again=why_unanswered,
             )
 
     def result(self, suite: Suite) -> dict[str, Any]:
@@ -124,26 +131,25 @@ class Evaluation:
         """The results of every suite that is not in the store, of one process."""
         chain = self.deployment.chain
         stages = chain.bench.stages
-        missing = [one for one in self.suites if not stages.current(self.folder(one), self._identity(one))]
+        missing = [
+            one
+            for one in self.suites
+            if not stages.current(
+                self.folder(one),
+                self._identity(one),
+                lambda output: why_unreadable(output) or why_unanswered(output),
+            )
+        ]
         if graded := self._graded_again(missing):
             return graded
-        while True:
-            service = self.deployment.service()
-            try:
-                return self._ask(service, missing)
-            except (ServiceError, CommandFailed):
-                if not service.why_dead():
-                    raise
+        return _on_living(self.deployment, lambda service: self._ask(service, missing))
 
     def _graded_again(self, suites: Sequence[Suite]) -> dict[str, dict[str, Any]]:
         """The results of *suites* from answers on disk, where what changed asks for no other; empty where one lacks."""
         for suite in suites:
-            earlier = [
-                json.loads(path.read_text(encoding="utf-8"))
-                for path in (self._work_dir / suite.name).glob("*/result.json")
-            ]
+            earlier = [_kept(path) for path in (self._work_dir / suite.name).glob("*/result.json")]
             if not any(
-                one["weights"] == self.deployment.fingerprint and not one["errors"] for one in earlier
+                one.get("weights") == self.deployment.fingerprint and not one["errors"] for one in earlier
             ):
                 return {}
         try:
@@ -171,24 +177,76 @@ class Evaluation:
         path = self._work_dir / "plan.json"
         write_json(path, plan)
 
-        def alive() -> None:
-            if told := service.why_dead():
-                raise ServiceError(told)
+        def sign_of_life() -> int:
+            """Size of the answers on disk, which grows with each one."""
+            _see_alive(service)
+            return sum(one.stat().st_size for one in self._work_dir.glob("*/*/predictions/*/*.jsonl"))
 
         bench.runner.run(
             evalscope.run_command(path),
             self._work_dir / "evaluation.log",
             timeout_s=spec.limits.evaluate_s,
-            stall_s=spec.limits.evaluate_s,
-            progress=alive,
+            stall_s=spec.limits.stall_s,
+            progress=sign_of_life,
         )
-        alive()
+        _see_alive(service)
         results = evalscope.read_results(self._work_dir)
         if lacking := [suite.name for suite in suites if suite.name not in results]:
             raise ScoreError(
                 f"{spec.name}: no result for {', '.join(lacking)}; log: {self._work_dir / 'evaluation.log'}"
             )
         return results
+
+
+def why_unreadable(result: Path) -> str:
+    """Why the file *result* of an evaluation cannot be used, in words; empty for a whole one."""
+    try:
+        kept = json.loads(result.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "its output is gone"
+    except ValueError:
+        return f"{result.name} is cut short"
+    return (
+        ""
+        if isinstance(kept, dict) and {"scores", "samples"} <= kept.keys()
+        else f"{result.name} is no result"
+    )
+
+
+def _kept(result: Path) -> dict[str, Any]:
+    """What the file *result* holds; nothing where it was cut short."""
+    try:
+        return dict(json.loads(result.read_text(encoding="utf-8")))
+    except ValueError:
+        return {}
+
+
+def why_unanswered(result: Path) -> str:
+    """How many questions of a kept *result* got no reply that might come yet, in words; empty for none."""
+    errors = json.loads(result.read_text(encoding="utf-8")).get("errors") or {}
+    waiting = sum(not _FINAL.search(error) for error in errors.values())
+    return f"{waiting} questions have no answer yet" if waiting else ""
+
+
+_FINAL = re.compile(r"Error code: (400|413|422)\b|could not be graded")
+"""A refusal of the question itself, or a grader's failure on a reply that is there: asking again changes nothing."""
+
+
+def _on_living(deployment: Deployment, ask: Callable[[Service], _T]) -> _T:
+    """What *ask* returns on the service, which is started again a bounded number of times when it dies."""
+    while True:
+        service = deployment.service()
+        try:
+            _see_alive(service)
+            return ask(service)
+        except (ServiceError, CommandFailed):
+            if not service.why_dead():
+                raise
+
+
+def _see_alive(service: Service) -> None:
+    if told := service.why_dead():
+        raise ServiceError(told)
 
 
 def replies(deployment: Deployment, *, max_tokens: int = 512) -> Record:
@@ -226,12 +284,9 @@ def replies(deployment: Deployment, *, max_tokens: int = 512) -> Record:
         shutil.copyfile(output, kept)
         return Done("", None, {"cases": len(answers)} | {str(status): n for status, n in counts.items() if n})
 
-    def why_broken(output: Path) -> str:
-        if not (output.exists() and kept.exists()):
-            return "its output is gone"
-        # what errored in an earlier run is asked again; what errored just now is told in the facts
-        errored = 0 if asked else sum(one.status == "errored" for one in gathered.read_replies([output]))
-        return f"{errored} replies had errored" if errored else ""
+    def why_again(output: Path) -> str:
+        errored = sum(one.status == "errored" for one in gathered.read_replies([output]))
+        return f"{errored} replies had errored" if errored and not asked else ""
 
     return stages.ensure(
         "replies",
@@ -241,8 +296,23 @@ def replies(deployment: Deployment, *, max_tokens: int = 512) -> Record:
         identity=recipe | {"fingerprint": deployment.fingerprint},
         work=work,
         output="replies.jsonl",
-        why_broken=why_broken,
+        # nothing is started for it: the service's log, or where somebody else serves, the timeline
+        log=stages.timeline.path if spec.url else deployment.folder() / "stage.log",
+        why_broken=lambda output: "" if output.exists() and kept.exists() else "its output is gone",
+        why_again=why_again,
     )
+
+
+def _speed_recipe(deployment: Deployment) -> dict[str, Any]:
+    from bakeoff.suites.speed import LEVELS
+
+    return {"levels": list(LEVELS), "in": deployment.folder().name}
+
+
+def speed_folder(deployment: Deployment) -> Path:
+    """Where the record of the speed of *deployment* is kept."""
+    chain = deployment.chain
+    return chain.bench.stages.folder("speed", chain.spec.name, _speed_recipe(deployment), deployment.variant)
 
 
 def speed(deployment: Deployment) -> Record:
@@ -251,17 +321,25 @@ def speed(deployment: Deployment) -> Record:
 
     chain, variant = deployment.chain, deployment.variant
     stages, spec = chain.bench.stages, chain.spec
-    recipe = {"levels": list(measuring.LEVELS), "in": deployment.folder().name}
-    folder = stages.folder("speed", spec.name, recipe, variant)
+    recipe, folder = _speed_recipe(deployment), speed_folder(deployment)
 
-    def work(output: Path) -> Done:
-        service = deployment.service()
+    def measure(service: Service) -> Command:
+        shutil.rmtree(folder / "perf", ignore_errors=True)  # an earlier attempt's levels
         measuring.write_prompts(folder)
         command = measuring.speed_command(service.url, service.served_name, folder, key_env=spec.key_env)
         limits = spec.limits
         chain.bench.runner.run(
-            command, folder / "stage.log", timeout_s=limits.evaluate_s, stall_s=limits.stall_s
+            command,
+            folder / "stage.log",
+            timeout_s=limits.evaluate_s,
+            stall_s=limits.stall_s,
+            progress=lambda: _see_alive(service),
         )
+        _see_alive(service)
+        return command
+
+    def work(output: Path) -> Done:
+        command = _on_living(deployment, measure)
         rows = measuring.speed_rows(
             measuring.read_speed(folder),
             run_id="",
@@ -271,7 +349,7 @@ def speed(deployment: Deployment) -> Record:
             fingerprint=deployment.fingerprint,
         )
         write_json(output, _without_nan({"scores": rows, "samples": []}))
-        return Done(str(command), None, {})
+        return Done(str(command), None, {"restarts": deployment.restarts})
 
     return stages.ensure(
         "speed",
@@ -281,7 +359,15 @@ def speed(deployment: Deployment) -> Record:
         identity=recipe | {"fingerprint": deployment.fingerprint, "versions": versions(("evalscope",))},
         work=work,
         output="result.json",
+        why_broken=why_unreadable,
+        why_again=_why_unmeasured,
     )
+
+
+def _why_unmeasured(result: Path) -> str:
+    rows = json.loads(result.read_text(encoding="utf-8"))["scores"]
+    failed = {row["subset"]: row["n_errored"] for row in rows if row["n_errored"]}
+    return f"{sum(failed.values())} requests failed" if failed else ""
 
 
 def _without_nan(value: Any) -> Any:

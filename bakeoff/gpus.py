@@ -19,6 +19,11 @@ from filelock import FileLock
 
 from bakeoff.errors import BakeoffError
 
+UNNOTICED_GIB = 1.0
+"""What a driver or a desktop keeps of an idle card."""
+LOOK_S = 5.0
+"""How often the cards are looked at again while one is waited for."""
+
 
 @dataclass(frozen=True)
 class Card:
@@ -96,6 +101,8 @@ class Leases:
         fixed: str | None = None,
         patience_s: float = float("inf"),
         waiting: Callable[[list[Holder]], None] = lambda holders: None,
+        whole_gib: float = 0.0,
+        look: Callable[[], Sequence[Card]] | None = None,
     ) -> Iterator[tuple[int, ...]]:
         """Hold *count* cards with room for what is needed, and yield their numbers.
 
@@ -106,7 +113,9 @@ class Leases:
             count: cards that are needed at once; they are taken together or not at all.
             fixed: card numbers as in ``CUDA_VISIBLE_DEVICES``, which leave no choice.
             patience_s: seconds to wait for room.
-            waiting: told once whom it waits for.
+            waiting: told once whom it waits for; what others than we use is among them, with process 0.
+            whole_gib: memory that must be free of a card that is taken as a whole, in GiB.
+            look: tells the cards as they are by now, while one is waited for.
 
         Raises:
             BakeoffError: a fixed card is not visible, no card is large enough, or *patience_s* passed.
@@ -121,17 +130,24 @@ class Leases:
         wanted = len(numbers) if numbers else count
         if sum(gib_of(card) <= card.total_gib for card in choice) < wanted:
             raise BakeoffError(f"{who}: {wanted} card(s) of the needed size, but there are {choice}")
-        deadline = time.monotonic() + patience_s
+        looked = time.monotonic()
+        deadline = looked + patience_s
         told = False
         with contextlib.ExitStack() as held:
-            while not (taken := self._take(choice, gib_of, wanted, who, held)):
+            while not (taken := self._take(choice, gib_of, wanted, who, held, whole_gib)):
                 holders = self.holders()
+                others = self._others(choice, holders)
                 if not told:
-                    waiting(holders)
+                    waiting(holders + others)
                     told = True
-                if time.monotonic() > deadline or (holders and all(h.pid == os.getpid() for h in holders)):
-                    raise BakeoffError(f"{who}: no card became free; held: {holders}")
+                ours_alone = holders and not others and all(h.pid == os.getpid() for h in holders)
+                if time.monotonic() > deadline or ours_alone:
+                    raise BakeoffError(f"{who}: no card became free; held: {holders + others}")
                 time.sleep(0.2)
+                if look and time.monotonic() - looked > LOOK_S:
+                    looked = time.monotonic()
+                    seen = {card.number: card for card in look()}
+                    choice = [seen.get(card.number, card) for card in choice]
             yield taken
 
     def _take(
@@ -141,19 +157,39 @@ class Leases:
         wanted: int,
         who: str,
         held: contextlib.ExitStack,
+        whole_gib: float,
     ) -> tuple[int, ...]:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with FileLock(self.folder / "all.lock"):
-            used = dict.fromkeys((card.number for card in choice), 0.0)
-            for holder in self._holders():
+            holders = list(self._holders())
+            used, foreign = dict.fromkeys((card.number for card in choice), 0.0), dict[int, float]()
+            for holder in holders:
                 used[holder.card] = used.get(holder.card, 0.0) + holder.gib
-            roomy = [card for card in choice if used[card.number] + gib_of(card) <= card.total_gib + 1e-6]
-            roomy.sort(key=lambda card: (used[card.number], card.number))
+            for other in self._others(choice, holders):
+                foreign[other.card] = other.gib
+
+            def fits(card: Card) -> bool:
+                gib, room = gib_of(card), card.total_gib - used[card.number] + 1e-6
+                needed = min(gib, whole_gib or gib) if gib >= card.total_gib else gib
+                return gib <= room and needed <= room - foreign.get(card.number, 0.0)
+
+            roomy = [card for card in choice if fits(card)]
+            roomy.sort(key=lambda card: (used[card.number] + foreign.get(card.number, 0.0), card.number))
             if len(roomy) < wanted:
                 return ()
             for card in roomy[:wanted]:
                 held.enter_context(self._note(Holder(card.number, gib_of(card), os.getpid(), who)))
             return tuple(card.number for card in roomy[:wanted])
+
+    @staticmethod
+    def _others(choice: Sequence[Card], holders: Sequence[Holder]) -> list[Holder]:
+        """What is in use of the cards beyond our leases: by other users, or not given back yet."""
+        found = []
+        for card in choice:
+            leased = sum(holder.gib for holder in holders if holder.card == card.number)
+            if (gib := card.total_gib - card.free_gib - leased) > UNNOTICED_GIB:
+                found.append(Holder(card.number, gib, 0, "processes that are not ours"))
+        return found
 
     @contextmanager
     def _note(self, holder: Holder) -> Iterator[None]:

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bakeoff.errors import MatrixError
+from bakeoff.secrecy import NAMES
 
 Variant = Literal["base", "tuned"]
 LOADS_ADAPTERS = ("transformers", "vllm")
@@ -425,8 +426,23 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     complaints += inherited.values()
     for spec in models.values():
         complaints += _row_complaints(spec, sections["suites"], {**sections["environments"], "default": None})
+        complaints += _secrets(spec.training.extra, f"{spec.name}.training.extra")
+        complaints += _secrets(spec.serving.extra, f"{spec.name}.serving.extra")
+    for environment in environments.values():
+        complaints += _secrets(environment.env, f"environments.{environment.name}.env")
     matrix = Matrix(source=source, models=models, suites=suites, environments=environments)
     return matrix, list(dict.fromkeys(complaints))
+
+
+def _secrets(given: Mapping[str, Scalar], where: str) -> list[str]:
+    """Complaints about secrets in the matrix, whose values every command line and record would show."""
+    return [
+        f"{where}: {name!r} is a secret by its name, and would be shown in command lines and records; put its value "
+        "into the environment or .env under the name that the tool reads (such as HF_TOKEN), and leave it out here"
+        for name, value in given.items()
+        # a number is a count, as in max_tokens; a text of several tokens is no secret either
+        if NAMES.search(name) and isinstance(value, str) and not name.lower().endswith("tokens")
+    ]
 
 
 def _known(key: object, known: Sequence[str]) -> bool:

@@ -6,6 +6,7 @@ The ladder keeps the effective batch, so that a row that had to step down still 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,12 +164,26 @@ def serving_gib(shape: Shape, spec: ModelSpec) -> float:
     return (shape.parameters + session) * size / GIB + 1.5
 
 
-def disk_gib(shape: Shape, spec: ModelSpec) -> float:
+def disk_gib(shape: Shape, spec: ModelSpec, stage: str = "") -> float:
     """Disk that a row needs, in GiB: the base and its merged copy, and the checkpoints that are kept.
 
-    A LoRA checkpoint holds its parameters and Adam's two moments in float32 (12 bytes each).
+    A LoRA checkpoint holds its parameters and Adam's two moments in float32 (12 bytes each). With *stage*, what
+    ``train`` or ``export`` alone will write.
     """
-    size = BYTES[spec.training.dtype]
-    copies = 2 if spec.trains else 1
-    checkpoints = spec.training.save_total_limit * 12 * shape.lora_parameters(spec.training.lora_rank)
-    return (copies * shape.parameters * size + checkpoints * spec.trains) / GIB
+    weights = shape.parameters * BYTES[spec.training.dtype] / GIB
+    kept = spec.training.save_total_limit * spec.trains
+    checkpoints = kept * 12 * shape.lora_parameters(spec.training.lora_rank) / GIB
+    whole = weights * (2 if spec.trains else 1) + checkpoints
+    return {"train": checkpoints, "export": weights}.get(stage, whole)
+
+
+def why_short_of_disk(needed_gib: float, folder: Path, what: str) -> str:
+    """How *folder* lacks room for the *needed_gib* of *what*, in words with the way out; empty where it does not."""
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    free = shutil.disk_usage(there).free / GIB
+    if needed_gib <= free:
+        return ""
+    return (
+        f"{what} will need about {needed_gib:.0f} GiB, and {there} has {free:.1f} free: `make clean-stale` makes room, "
+        "and --store names another disk"
+    )

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bakeoff import parity, swift
+from bakeoff import memory, parity, swift
 from bakeoff.chain import Bench, Chain, why_unmet
 from bakeoff.command import Command
 from bakeoff.environments import interpreter, swift_version
@@ -20,7 +20,7 @@ from bakeoff.installed import names_in_source, nearest
 from bakeoff.matrix import Matrix, ModelSpec, did_you_mean, read_matrix
 from bakeoff.provenance import ContentHashes
 from bakeoff.runner import Runner
-from bakeoff.stages import Stages, Timeline
+from bakeoff.stages import Stages, Timeline, read_record
 from bakeoff.tiny import TINY
 from bakeoff.workspace import Workspace
 
@@ -171,6 +171,36 @@ def order(matrix: Matrix, params: Mapping[str, Any], marks: Sequence[str]) -> tu
     suites = list(matrix.suites)
     suite = suites.index(params["suite"]) if "suite" in params else -1
     return (list(matrix.models).index(params["model"]), phase, stage, suite)
+
+
+SECONDS_PER_BILLION = 3600.0
+"""A guess at a row that was never run, per 1e9 parameters; only its order among others matters."""
+
+
+def expected_seconds(matrix: Matrix, workspace: Workspace) -> dict[str, float]:
+    """How long each row may take: what its stages took when they last ran, else a guess by the size of its model."""
+    found = {}
+    for name, spec in matrix.models.items():
+        records = map(read_record, workspace.model(name).glob("*/record.json"))
+        took = sum(record.seconds for record in records if record)
+        shape = memory.shape_of(spec.model or "")
+        billions = shape.parameters / 1e9 if shape else 7.0 if spec.group == "full" else 0.01
+        found[name] = took or SECONDS_PER_BILLION * billions
+    return found
+
+
+def why_short_of_disk(matrix: Matrix, rows: Sequence[str], workspace: Workspace) -> str:
+    """How the disk lacks room for those of *rows* that the store lacks, in words; empty where it does not."""
+    new = [
+        matrix.models[name] for name in rows if not any(workspace.model(name).glob("export-*/record.json"))
+    ]
+    shapes = [
+        (spec, memory.shape_of(spec.model or ""))
+        for spec in new
+        if not spec.url and not why_unmet(spec, matrix)
+    ]
+    needed = sum(memory.disk_gib(shape, spec) for spec, shape in shapes if shape)
+    return memory.why_short_of_disk(needed, workspace.root, ", ".join(spec.name for spec, _ in shapes))
 
 
 def dry_run(

@@ -163,18 +163,6 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def rotary(model: str) -> dict[str, Any]:
-    """Loads *model* as ms-swift would, on the CPU, and says what is wrong with its rotary positions ("" if right)."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    sys.path.insert(0, str(Path(__file__).parent / "plugins"))
-    from rotary_check import rotary_problem  # type: ignore[import-not-found,unused-ignore]
-
-    loaded = AutoModelForCausalLM.from_pretrained(model, trust_remote_code=True, torch_dtype=torch.float32)
-    return {"problem": rotary_problem(loaded)}
-
-
 def main(argv: list[str]) -> int:
     """Answers the question ``argv[0]`` into the file ``argv[1]``."""
     question, out, *rest = argv
@@ -183,7 +171,6 @@ def main(argv: list[str]) -> int:
         "installed": installed,
         "parse": parse,
         "engine": engine,
-        "rotary": rotary,
     }
     answer = questions[question](*rest)
     Path(out).write_text(json.dumps(answer, ensure_ascii=False), encoding="utf-8")

@@ -148,7 +148,8 @@ def read_replies(paths: Iterable[Path]) -> list[Reply]:
     for path in paths:
         if not path.is_file():
             raise DataError(f"{path}: no such file of replies; gather them first from a served model")
-        lines = path.read_text(encoding="utf-8").split("\n")
+        # a full disk may cut the last line within a character
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
         for number, line in enumerate(lines, 1):
             if not line:
                 continue

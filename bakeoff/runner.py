@@ -147,7 +147,7 @@ class Runner:
             log: receives its output.
             timeout_s: seconds it may take in all.
             stall_s: seconds it may be silent.
-            progress: called every half second.
+            progress: called every half second; another value than before is no silence.
 
         Raises:
             TimeLimit, Stalled: it was ended for that reason.
@@ -156,13 +156,12 @@ class Runner:
         """
         process = self.start(command, log)
         began = heard = time.monotonic()
-        size = -1
+        life: object = None
         try:
             while process.wait(0.5) is None:
-                progress()
                 now = time.monotonic()
-                if (grown := _size(log)) != size:
-                    size, heard = grown, now
+                if (sign := (_size(log), progress())) != life:
+                    life, heard = sign, now
                 if now - began > timeout_s:
                     process.stop()
                     raise failure(process, TimeLimit, f"ran past its time limit of {timeout_s:g} s")
@@ -259,6 +258,17 @@ def end_orphans(processes: Path) -> list[str]:
     return list(dict.fromkeys(ended))
 
 
+def running(processes: Path) -> list[str]:
+    """The command lines of the process groups that run now, whoever started them."""
+    found = []
+    for note in _notes(processes):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            told = json.loads(note.read_text())
+            if _session(told["pid"], told["born"], told.get("mark")):
+                found.append(str(told["command"]))
+    return found
+
+
 def _notes(processes: Path) -> Iterator[Path]:
     return iter(sorted(processes.glob("*.json"))) if processes.is_dir() else iter(())
 
@@ -340,7 +350,7 @@ class _Keeper:
             "log": str(process.log),
         }
         process.log.parent.mkdir(parents=True, exist_ok=True)
-        process.log.touch()
+        process.log.touch(mode=0o600)  # what a tool prints is only known afterwards
         with contextlib.suppress(BrokenPipeError):
             self.socket.sendall(json.dumps(request).encode() + b"\n")
         with process._changed:
@@ -350,7 +360,7 @@ class _Keeper:
             raise CommandFailed(f"the keeper could not start {process.command}\n{_indent(error[-2000:])}")
 
     def _listen(self) -> None:
-        with self.socket.makefile("rb") as answers:
+        with self.socket.makefile("rb") as answers, contextlib.suppress(ConnectionResetError):
             for line in answers:
                 answer = json.loads(line)
                 if "id" not in answer:

@@ -16,6 +16,7 @@ from bakeoff.comparability import beside_the_guide
 from bakeoff.doctor import known_differences
 from bakeoff.environments import built
 from bakeoff.errors import StoreError
+from bakeoff.evaluation import why_unreadable
 from bakeoff.leakage import leaked_as
 from bakeoff.matrix import Matrix, ModelSpec
 from bakeoff.scores import SPEED
@@ -37,7 +38,7 @@ def report_page(option: str) -> Path:
 def events(workspace: Workspace, run_id: str) -> Iterator[dict[str, Any]]:
     """The timeline of a run, event by event; a line that a kill cut short is passed over."""
     path = workspace.run(run_id) / "events.jsonl"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         try:
             yield json.loads(line)
         except ValueError:
@@ -54,6 +55,9 @@ def records(workspace: Workspace, run_id: str) -> list[Record]:
             if record.output not in found or record.outcome != "reused":
                 found[record.output] = record
     return list(found.values())
+
+
+_UNREADABLE = " cannot be read: "
 
 
 def finish(
@@ -76,6 +80,10 @@ def finish(
     evaluations: list[dict[str, Any]] = []
     for record in done:
         if record.stage in ("evaluate", "speed") and record.outcome in ("ran", "reused"):
+            if problem := why_unreadable(Path(record.output)):
+                record.outcome = "failed"
+                record.why = f"{record.output}{_UNREADABLE}{problem}; run again: it is made anew"
+                continue
             result = json.loads(Path(record.output).read_text(encoding="utf-8"))
             who = {"model": record.model, "variant": record.variant}
             if record.stage == "evaluate":
@@ -229,4 +237,7 @@ def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
             speeds.setdefault((row["model"], row["variant"]), []).append(told)
     for (model, variant), told_of in speeds.items():
         yield f"{model:<16} {variant:<6} {'speed':<18} {', '.join(told_of)}"
+    for stage in json.loads((path.parent / "run.json").read_text(encoding="utf-8"))["stages"]:
+        if _UNREADABLE in stage["why"]:
+            yield f"{stage['model']:<16} {stage['variant']:<6} {stage['why']}"
     yield f"timeline: {workspace.run(run_id) / 'events.jsonl'}"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 NAMES = re.compile(r"(TOKEN|(^|_|API)KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL)S?$", re.IGNORECASE)
 """Environment variables whose values are secrets."""
@@ -34,17 +37,43 @@ def redact(text: str) -> str:
     return text
 
 
+def redacted(value: Any) -> Any:
+    """*value* as JSON can hold it, what it has no word for as text, with every secret taken out of its texts.
+
+    To be done before it is serialised: JSON writes a quotation mark or a backslash of a secret otherwise.
+    """
+    if isinstance(value, Mapping):
+        return {key: redacted(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(one) for one in value]
+    return value if value is None or isinstance(value, bool | int | float) else redact(str(value))
+
+
 def scrub(path: Path) -> None:
-    """Take every secret value out of the file *path*, in place, where there is one."""
+    """Cross every secret value out of the file *path*, without changing its length: somebody may be appending."""
     values = [value.encode() for value in secrets()]
     if not values or not path.is_file():
         return
     content = path.read_bytes()
-    cleaned = content
-    for value in values:
-        cleaned = cleaned.replace(value, b"***")
-    if cleaned != content:
-        path.write_bytes(cleaned)
+    with path.open("r+b") as file:
+        for value in values:
+            at = content.find(value)
+            while at >= 0:
+                file.seek(at)
+                file.write(b"*" * len(value))
+                at = content.find(value, at + len(value))
+
+
+def scrub_leftovers(logs: Iterable[Path]) -> None:
+    """Scrub those *logs* whose stage was killed before it could: newer than the record beside them, or without one."""
+    for log in logs:
+        try:
+            record = log.with_name("record.json").stat().st_mtime
+        except OSError:
+            record = 0.0
+        with contextlib.suppress(OSError):
+            if log.stat().st_mtime > record:
+                scrub(log)
 
 
 def load_env_file(path: Path) -> list[str]:

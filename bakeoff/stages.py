@@ -7,6 +7,7 @@ never taken for a whole one.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import time
@@ -17,15 +18,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
+import psutil
+from filelock import FileLock, Timeout
 
 from bakeoff.errors import BakeoffError, NotInStore, StoreError
 from bakeoff.provenance import digest, write_json
-from bakeoff.secrecy import redact
+from bakeoff.secrecy import redact, redacted
 from bakeoff.workspace import Workspace
 
 Identity = Mapping[str, Any]
 Outcome = Literal["ran", "reused", "failed", "skipped"]
+SILENT_S = 5.0
+"""How long a lock is waited for before the timeline says who holds it."""
 
 
 @dataclass
@@ -73,10 +77,10 @@ class Timeline:
     def tell(self, event: str, **facts: object) -> None:
         """Append *event*; a line is written in one go, so several processes may share the file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps({"time": now(), "event": event, **facts}, ensure_ascii=False, default=str)
+        line = json.dumps(redacted({"time": now(), "event": event, **facts}), ensure_ascii=False)
         with self.path.open("a", encoding="utf-8") as file:
             torn = _ends_within_a_line(self.path)
-            file.write("\n" * torn + redact(line) + "\n")
+            file.write("\n" * torn + line + "\n")
 
 
 def _ends_within_a_line(path: Path) -> bool:
@@ -106,7 +110,7 @@ class Stages:
         self.workspace = workspace
         self.timeline = timeline
         self.may_run = may_run
-        self._failed: dict[str, BakeoffError] = {}
+        self._failed: dict[str, Exception] = {}
         self._told: set[str] = set()
 
     def folder(self, stage: str, model: str, recipe: Identity, variant: str = "") -> Path:
@@ -124,7 +128,9 @@ class Stages:
         work: Callable[[Path], Done],
         variant: str = "",
         output: str = "output",
+        log: Path | None = None,
         why_broken: Callable[[Path], str] = lambda output: "" if output.exists() else "its output is gone",
+        why_again: Callable[[Path], str] = lambda output: "",
     ) -> Record:
         """The record of a stage, run now unless one of this *identity* is intact.
 
@@ -136,11 +142,13 @@ class Stages:
             work: does the stage into the output it is given; raises when it fails.
             variant: "base", "tuned" or nothing.
             output: name of the output inside *folder*.
+            log: what the work prints; None: ``stage.log`` inside *folder*.
             why_broken: looks at the output; words for what is wrong, or nothing.
+            why_again: looks at an intact output that could be reused; words for what a further run may yet add.
 
         Raises:
             NotInStore: it would have to run, and may not.
-            BakeoffError: what *work* raised, now or earlier in this run.
+            Exception: what *work* raised, now or earlier in this run; an OSError becomes a StoreError.
         """
         path = folder / "record.json"
         identity = _plain(identity)
@@ -149,6 +157,8 @@ class Stages:
         with self.lock(folder):
             record = read_record(path)
             why = self._why(record, identity, folder, why_broken, output)
+            if record and not why and self.may_run and (more := why_again(folder / output)):
+                why = f"ran: {more}"
             if record and not why:
                 record.outcome = "reused"
                 record.why = f"reused: made {record.started}, and nothing that it depends on has changed"
@@ -165,7 +175,7 @@ class Stages:
                 "ran",
                 why,
                 "",
-                str(folder / "stage.log"),
+                str(log or folder / "stage.log"),
                 str(folder / output),
                 now(),
                 0.0,
@@ -180,10 +190,13 @@ class Stages:
             except KeyboardInterrupt:
                 self._tell_failed(record, began, "interrupted; the next run takes up here")
                 raise
-            except (BakeoffError, OSError) as raised:
-                error = raised if isinstance(raised, BakeoffError) else _of_the_system(record, raised)
+            except Exception as raised:
+                ours = isinstance(raised, BakeoffError)
+                error = _of_the_system(record, raised) if isinstance(raised, OSError) else raised
                 self._failed[str(folder)] = error
-                self._tell_failed(record, began, str(error))
+                self._tell_failed(record, began, str(error) if ours else f"{type(error).__name__}: {error}")
+                if error is raised:
+                    raise
                 raise error from None
             record.command, record.peak_memory_gib, record.facts = (
                 done.command,
@@ -191,7 +204,7 @@ class Stages:
                 done.facts,
             )
             record.seconds = round(time.monotonic() - began, 2)
-            write_json(path, asdict(record))
+            write_json(path, redacted(asdict(record)))
             return self._tell(record)
 
     def _tell_failed(self, record: Record, began: float, why: str) -> None:
@@ -199,11 +212,11 @@ class Stages:
         record.seconds = round(time.monotonic() - began, 2)
         self._tell(record)
 
-    def current(self, folder: Path, identity: dict[str, Any]) -> bool:
-        """Whether *folder* holds the record of a stage of this *identity*."""
+    def current(self, folder: Path, identity: dict[str, Any], why_not: Callable[[Path], str]) -> bool:
+        """Whether *folder* holds the record of a stage of this *identity* in whose output *why_not* finds nothing."""
         record = read_record(folder / "record.json")
         return bool(
-            record and not differences(record.identity, _plain(identity)) and Path(record.output).exists()
+            record and not differences(record.identity, _plain(identity)) and not why_not(Path(record.output))
         )
 
     @contextmanager
@@ -211,8 +224,16 @@ class Stages:
         """Only one process at a time works in *folder*; the kernel frees the lock of one that dies."""
         self.workspace.locks.mkdir(parents=True, exist_ok=True)
         name = "-".join(folder.relative_to(self.workspace.root).parts)
-        with FileLock(self.workspace.locks / f"{name}.lock"):
+        lock = FileLock(self.workspace.locks / f"{name}.lock")
+        try:
+            lock.acquire(timeout=SILENT_S)
+        except Timeout:
+            self.timeline.tell("waiting", stage=name, holder=_holder(Path(lock.lock_file)))
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
     def _why(
         self,
@@ -250,6 +271,18 @@ class Stages:
             self._told.add(key)
             self.timeline.tell("stage", **asdict(record))
         return record
+
+
+def _holder(lock: Path) -> str:
+    """Who keeps the file *lock* locked, in words, where the kernel tells."""
+    with contextlib.suppress(OSError, psutil.Error):
+        inode = str(lock.stat().st_ino)
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            fields = line.split()  # 1: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF
+            if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == inode:
+                process = psutil.Process(int(fields[4]))
+                return redact(f"process {process.pid} ({' '.join(process.cmdline())[:120]})")
+    return "another process"
 
 
 def _of_the_system(record: Record, error: OSError) -> StoreError:

@@ -1,14 +1,15 @@
 """What the store keeps that no row of the matrix refers to any more: ``python -m bakeoff.stale``.
 
-Stages of another recipe, tiny bases of another source and environments of another content are listed with their
-sizes and removed after a yes. Runs, judgements and the replies that were judged are never touched, nor is a stage
-that somebody works on.
+Stages of another recipe, tiny bases of another source, environments of another content, finished caches of evaluations
+and what pasted lines left are listed with their sizes and removed after a yes. Runs, judgements and the replies that
+were judged are never touched, nor is what somebody works on or serves.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -21,14 +22,14 @@ from bakeoff import environments
 from bakeoff.chain import Bench, Chain
 from bakeoff.deployment import Deployment
 from bakeoff.errors import BakeoffError
-from bakeoff.evaluation import Evaluation
+from bakeoff.evaluation import Evaluation, speed_folder
 from bakeoff.matrix import Matrix, load_matrix
 from bakeoff.provenance import ContentHashes
-from bakeoff.runner import Runner
+from bakeoff.runner import Runner, running
 from bakeoff.stages import Stages, Timeline
 from bakeoff.workspace import Workspace
 
-STAGES = ("train", "export", "deploy", "parity", "evaluate")
+STAGES = ("train", "export", "deploy", "parity", "evaluate", "speed")
 """The stages whose folders may go; what they measured is kept in the runs."""
 
 
@@ -50,6 +51,14 @@ def stale(matrix: Matrix, workspace: Workspace) -> list[Stale]:
         if not folder.is_symlink()
     ]
     candidates += [*workspace.tiny.glob("*"), *workspace.environments.glob("*")]
+    candidates += workspace.root.glob("models/*/by-hand/*")
+    candidates += [
+        cache
+        for cache in workspace.root.glob("models/*/evaluation/*/*/*")
+        # answers of an evaluation that is yet to finish are what the next run takes up
+        if (cache / "result.json").exists()
+        or cache.relative_to(workspace.models).parts[0] not in matrix.models
+    ]
     found = [Stale(one, _size(one)) for one in candidates if one.is_dir() and one not in kept]
     return sorted(found, key=lambda one: (-one.size_bytes, one.folder))
 
@@ -58,8 +67,13 @@ def remove(found: list[Stale], workspace: Workspace) -> list[Path]:
     """Remove *found*, but what somebody works on; returns what stayed."""
     stayed = []
     workspace.locks.mkdir(parents=True, exist_ok=True)
+    served = running(workspace.processes)
     for one in found:
-        name = "-".join(one.folder.relative_to(workspace.root).parts)
+        if any(str(one.folder) in command for command in served):
+            stayed.append(one.folder)
+            continue
+        parts = one.folder.relative_to(workspace.root).parts
+        name = "-".join(parts[:4] if parts[2:3] == ("evaluation",) else parts)
         lock = workspace.locks / f"{name}.lock"
         if one.folder.parent == workspace.environments:
             lock = workspace.environments / f"{one.folder.name}.lock"
@@ -95,8 +109,13 @@ def _referred(matrix: Matrix, workspace: Workspace) -> Iterator[Path]:
             for way in ("merged", "adapter"):
                 yield chain.parity_folder(variant, way)
             evaluation = Evaluation(deployment, ())
+            yield speed_folder(deployment)
             for suite in matrix.suites_of(spec):
                 yield evaluation.folder(suite)
+                yield workspace.model(spec.name) / "by-hand" / f"{variant}-{suite.name}"
+                with contextlib.suppress(OSError, ValueError, KeyError):
+                    result = (evaluation.folder(suite) / "result.json").read_text(encoding="utf-8")
+                    yield Path(json.loads(result)["folder"])
     for environment in matrix.environments.values():
         yield workspace.environments / environments.digest(environment)
 

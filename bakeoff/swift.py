@@ -84,11 +84,11 @@ def sft(
             *_plugins(spec),
             *(PLUGINS / f"{one}.py" for one in t.plugins),
             *_offline_tracker(spec, version),
-        )
-        or None,
+        ),
         "resume_from_checkpoint": resume,
         **t.extra,
     }
+    options["external_plugins"] = _with_own(options["external_plugins"], spec)
     argv = flags(_spoken(options, "sft", version))
     # Long packs of changing length break the allocator's memory into pieces: 134 GiB instead of 53 were seen.
     allocator = {} if spec.on_cpu else {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
@@ -116,7 +116,7 @@ def export(
         "safe_serialization": True,
         "max_shard_size": "2GB",
         "output_dir": output,
-        "external_plugins": _plugins(spec) or None,
+        "external_plugins": _plugins(spec),
     }
     argv = flags(_spoken(options, "export", version))
     return Command((python, "-m", "swift.cli.export", *argv), _environment(spec))
@@ -151,9 +151,10 @@ def deploy(
         "vllm_tensor_parallel_size": s.tensor_parallel
         if s.engine == "vllm" and s.tensor_parallel > 1
         else None,
-        "external_plugins": (*_plugins(spec), *_serving_plugins(version)) or None,
+        "external_plugins": (*_plugins(spec), *_serving_plugins(version)),
         **s.extra,
     }
+    options["external_plugins"] = _with_own(options["external_plugins"], spec)
     argv = flags(_spoken(options, "deploy", version))
     return Command((python, "-m", "swift.cli.deploy", *argv), _environment(spec))
 
@@ -209,10 +210,17 @@ def _environment(spec: ModelSpec) -> Mapping[str, str]:
 
 
 def _plugins(spec: ModelSpec) -> tuple[Path, ...]:
-    """What a model with code of its own, or a prompt with a date, needs: see each file's docstring."""
-    names: tuple[str, ...] = ("rotary_check.py", "sentencepiece_first.py") if spec.trust_remote_code else ()
+    """What a model with code of its own or without, or a prompt with a date, needs: see each file's docstring."""
+    names: tuple[str, ...] = ("rotary_check.py", "sentencepiece_first.py")
+    if not spec.trust_remote_code:
+        names = ("refuse_model_code.py",)
     names += ("prompt_date.py",) if spec.prompt_date else ()
     return tuple(PLUGINS / name for name in names)
+
+
+def _with_own(given: object, spec: ModelSpec) -> object:
+    """The plugins *given* by 'extra' beside ours, which they must not replace."""
+    return (*_plugins(spec), given) if isinstance(given, str) else given
 
 
 def _serving_plugins(version: str) -> tuple[Path, ...]:
@@ -346,10 +354,27 @@ def why_weights_broken(folder: Path) -> str:
     if not (folder / "config.json").is_file() or not shards:
         return f"{folder} has no config.json or no *.safetensors"
     if index.is_file():
-        wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        try:
+            wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return f"{index} is cut short"
         if missing := sorted(wanted - {shard.name for shard in shards}):
             return f"{folder} lacks {', '.join(missing)}"
     return next((problem for shard in shards if (problem := why_truncated(shard))), "")
+
+
+def own_code(folder: Path) -> str:
+    """The file of a model's *folder* that names Python code to load it with; empty where transformers' own is meant."""
+    import json
+
+    for name in ("config.json", "tokenizer_config.json"):
+        try:
+            told = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(told, dict) and told.get("auto_map"):
+            return name
+    return ""
 
 
 def how_far(output: Path) -> str:
@@ -384,11 +409,14 @@ def training_facts(output: Path) -> dict[str, object]:
     }
     curve: dict[int, float] = {}
     try:
-        lines = (output / "logging.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (output / "logging.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     for line in lines:
-        row = json.loads(line)
+        try:
+            row = json.loads(line)
+        except ValueError:  # a kill, or a full disk, cut it short
+            continue
         if "loss" in row and "global_step/max_steps" in row:
             curve[int(str(row["global_step/max_steps"]).split("/")[0])] = float(row["loss"])
             facts["token_accuracy"] = row.get("token_acc")

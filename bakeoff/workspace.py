@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +70,11 @@ class Workspace:
     def replies(self, row: str, variant: str) -> Path:
         """The replies of a model to the judge's cases."""
         return self.model(row) / "replies" / f"{variant}.jsonl"
+
+    def logs(self) -> Iterator[Path]:
+        """Every log of a stage."""
+        for pattern in ("models/*/*/*.log", "models/*/evaluation/*/*.log", "tiny/*/*.log"):
+            yield from self.root.glob(pattern)
 
     def run(self, run_id: str) -> Path:
         """The folder of one run."""

@@ -1,8 +1,8 @@
-"""The smoke rows again and again, killed at random: ``python bench/soak.py [--kills 10] [--rows tiny-qwen2]``.
+"""The smoke rows again and again, killed at random: ``python bench/soak.py [--rounds 10] [--kills 2] [--rows tiny]``.
 
-Each round starts the run and sends SIGKILL, after a random while, to pytest, to its whole process tree, or to one
-of its children. After the last round it runs to the end and once more, and holds scores, processes and disk against
-an undisturbed run in a store of its own.
+Each round begins with an empty store. Its run is killed ``--kills`` times, each time after a random while and one of:
+pytest, its whole process tree, one of its keepers, one running stage. Then it runs to the end, and its scores,
+processes, open descriptors and disk are held against those of an undisturbed run. The last line sums everything up.
 """
 
 from __future__ import annotations
@@ -12,50 +12,90 @@ import contextlib
 import json
 import os
 import random
-import signal
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 ROOT = Path(__file__).parents[1]
+COLUMNS = ["model", "variant", "suite", "subset", "metric", "value", "n_asked", "n_answered", "fingerprint"]
+VICTIMS = ("pytest", "tree", "keeper", "stage")
 
 
-def start(store: Path, rows: str) -> subprocess.Popen[bytes]:
-    """pytest on the benchmarks."""
-    line = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "benchmarks/",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-k",
-        rows,
-        f"--store={store}",
-    ]
-    return subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+@dataclass
+class Run:
+    """pytest on the benchmarks, as a user starts it."""
+
+    store: Path
+    rows: str
+    descriptors: int = 0
+    """The most that pytest or one of its keepers had open at a time."""
+    process: psutil.Popen = field(init=False)
+
+    def __post_init__(self) -> None:
+        argv = [sys.executable, "-m", "pytest", "benchmarks/", "-q", "-p", "no:cacheprovider"]
+        argv += ["-k", self.rows, f"--store={self.store}", f"--html={self.store}/reports/"]
+        null = subprocess.DEVNULL
+        self.process = psutil.Popen(argv, cwd=ROOT, stdout=null, stderr=null)
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit code, or None where it still runs after *seconds*."""
+        deadline = time.monotonic() + seconds
+        while (code := self.process.poll()) is None and time.monotonic() < deadline:
+            for process in [self.process, *self.keepers()]:
+                with contextlib.suppress(psutil.Error):
+                    self.descriptors = max(self.descriptors, process.num_fds())
+            time.sleep(0.5)
+        return code
+
+    def tree(self) -> list[psutil.Process]:
+        try:
+            return list(self.process.children(recursive=True))
+        except psutil.NoSuchProcess:
+            return []
+
+    def keepers(self) -> list[psutil.Process]:
+        """Its keepers, without the stages that they forked: those lead sessions of their own, under a keeper."""
+        found = []
+        for process in self.process.children() if self.process.is_running() else []:
+            with contextlib.suppress(psutil.Error):
+                if "bakeoff.warm" in process.cmdline():
+                    found.append(process)
+        return found
+
+    def stages(self) -> list[psutil.Process]:
+        found = []
+        for note in (self.store / "processes").glob("*.json"):
+            with contextlib.suppress(OSError, ValueError, psutil.Error):
+                found.append(psutil.Process(json.loads(note.read_text(encoding="utf-8"))["pid"]))
+        return found
+
+    def kill(self, victim: str, chance: random.Random) -> None:
+        """SIGKILL to *victim*; where pytest is not, it is waited for, for it tells what failed and ends by itself."""
+        if victim in ("pytest", "tree"):
+            _kill([*(self.tree() if victim == "tree" else ()), self.process])
+        elif there := self.keepers() if victim == "keeper" else self.stages():
+            _kill([chance.choice(there)])
+        if self.wait(900) is None:
+            raise SystemExit(f"a run did not end after its {victim} was killed")
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def scores(store: Path) -> list[tuple[object, ...]]:
     """The scores of the last run that ended, without times."""
     last = max(store.glob("runs/*/scores.json"))
-    columns = (
-        "model",
-        "variant",
-        "suite",
-        "subset",
-        "metric",
-        "value",
-        "n_asked",
-        "n_answered",
-        "fingerprint",
-    )
-    return sorted(tuple(row[c] for c in columns) for row in json.loads(last.read_text(encoding="utf-8")))
+    return sorted(tuple(row[c] for c in COLUMNS) for row in json.loads(last.read_text(encoding="utf-8")))
 
 
 def left(store: Path) -> list[str]:
@@ -70,54 +110,63 @@ def left(store: Path) -> list[str]:
 
 
 def size_mib(store: Path) -> float:
-    """Disk that *store* takes, without its runs."""
-    files = (p for p in store.rglob("*") if p.is_file() and "runs" not in p.relative_to(store).parts)
+    """Disk that *store* takes, without its runs and their reports."""
+    files = (
+        p
+        for p in store.rglob("*")
+        if p.is_file() and p.relative_to(store).parts[0] not in ("runs", "reports")
+    )
     return sum(p.stat().st_size for p in files) / 2**20
 
 
 def main() -> int:
     """0 when nothing was lost and nothing leaked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--rows", default="tiny-qwen2")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=2, help="per round")
+    parser.add_argument("--rows", default="tiny")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     chance = random.Random(options.seed)
+    lost = behind = leaked = 0
+    grown = 0.0
     with tempfile.TemporaryDirectory(prefix="bakeoff-soak-") as folder:
-        calm, killed = Path(folder, "calm"), Path(folder, "killed")
+        calm = Path(folder, "calm")
         began = time.monotonic()
-        if start(calm, options.rows).wait(600):
+        undisturbed = Run(calm, options.rows)
+        if undisturbed.wait(1800) != 0:
             raise SystemExit("the undisturbed run failed")
         whole_s = time.monotonic() - began
-        for number in range(options.kills):
-            run = start(killed, options.rows)
-            after_s = chance.uniform(1, whole_s)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                run.wait(after_s)
-            tree = psutil.Process(run.pid).children(recursive=True) if run.poll() is None else []
-            victim = chance.choice(["pytest", "tree", "child"])
-            if victim == "child" and tree:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    chance.choice(tree).kill()
-                run.wait(600)  # told, and the run ends by itself
-            elif run.poll() is None:
-                for process in tree if victim == "tree" else []:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        process.kill()
-                run.send_signal(signal.SIGKILL)
-                run.wait()
+        for number in range(1, options.rounds + 1):
+            store = Path(folder, f"round-{number}")
+            told = []
+            for _ in range(options.kills):
+                run = Run(store, options.rows)
+                after_s = chance.uniform(1, whole_s)
+                victim = chance.choice(VICTIMS)
+                if run.wait(after_s) is None:
+                    run.kill(victim, chance)
+                    told.append(f"{victim} after {after_s:.0f} s")
+            last = Run(store, options.rows)
+            code = last.wait(1800)
             time.sleep(1)
-            behind = left(killed) or "nothing"
+            same = code == 0 and scores(store) == scores(calm)
+            remains, more = left(store), size_mib(store) - size_mib(calm)
+            lost, behind = lost + (not same), behind + len(remains)
+            # a run that has less to do may have fewer open, never many more
+            leaked, grown = leaked + (last.descriptors > undisturbed.descriptors + 8), max(grown, more)
             print(
-                f"round {number + 1}: {victim} killed after {after_s:.1f} s; left behind: {behind}",
+                f"round {number}: killed {', '.join(told) or 'nothing'}; exit code {code}, scores equal: {same}, "
+                f"left behind: {remains or 'nothing'}, descriptors {last.descriptors}, disk {more:+.2f} MiB",
                 flush=True,
             )
-        ended = [start(killed, options.rows).wait(600) for _ in range(2)]
-        same = scores(calm) == scores(killed)
-        grown = size_mib(killed) - size_mib(calm)
-        behind = left(killed) or "nothing"
-        print(f"exit codes {ended}; scores equal: {same}; left behind: {behind}; disk {grown:+.2f} MiB")
-        return 0 if ended == [0, 0] and same and not left(killed) else 1
+            shutil.rmtree(store)
+        print(
+            f"soak: {options.rounds} rounds of {whole_s:.0f} s with {options.kills} kills each: {lost} with other "
+            f"scores, {behind} processes left behind, {leaked} with more descriptors than the undisturbed "
+            f"{undisturbed.descriptors}, disk at most {grown:+.2f} MiB"
+        )
+    return int(bool(lost or behind or leaked))
 
 
 if __name__ == "__main__":

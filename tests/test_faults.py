@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -26,15 +27,19 @@ import pytest
 from filelock import FileLock
 
 from bakeoff import chain as chain_module
+from bakeoff import runs
 from bakeoff.chain import Bench, Chain
 from bakeoff.deployment import Deployment
 from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
-from bakeoff.evaluation import Evaluation, replies
+from bakeoff.evaluation import Evaluation, replies, speed
+from bakeoff.plan import why_short_of_disk
 from bakeoff.provenance import ContentHashes
+from bakeoff.replies import load_cases
 from bakeoff.runner import Runner, end_orphans
 from bakeoff.service import free_port, who_answers
 from bakeoff.stages import Record, Stages, Timeline
 from bakeoff.workspace import Workspace
+from fixtures.progress import described
 from tests.chains import matrix_with, plant_base, plant_tools
 from tests.fakes.service import serving as asked_service
 
@@ -92,24 +97,26 @@ class House:
         return {**row, "limits": {**LIMITS, **row["limits"]}}
 
     @contextlib.contextmanager
-    def run(self) -> Iterator[Chain]:
-        """What one run of pytest holds: processes, the stages of the row."""
+    def run(self, warm: Runner | None = None) -> Iterator[Chain]:
+        """What one run of pytest holds: processes (or those of *warm*), the stages of the row."""
         matrix = matrix_with(**self.changes)
         workspace = Workspace(self.store)
         end_orphans(workspace.processes)
-        runner = Runner(workspace.processes, warm=False)
+        runner = warm or Runner(workspace.processes, warm=False)
         stages = Stages(workspace, Timeline(self.store / "events.jsonl"))
         bench = Bench(matrix, workspace, stages, runner, ContentHashes(workspace.cache / "hashes.json"))
         try:
             yield Chain(matrix.models["tiny"], bench)
         finally:
-            runner.close()
+            if not warm:
+                runner.close()
 
     def result(self) -> dict[str, str]:
         """Train, merge, serve, ask; digests of what each left."""
         with self.run() as chain, contextlib.closing(Unprobed(chain, "tuned")) as deployment:
             adapter = chain.train().folder / "adapter_model.safetensors"
             merged = chain.export().folder / "model.safetensors"
+            deployment.health()
             answer = deployment.service().complete([{"role": "user", "content": "你好"}])
             return {
                 "adapter": hashlib.sha256(adapter.read_bytes()).hexdigest(),
@@ -237,12 +244,14 @@ def test_what_may_pass_is_tried_again(house: House, undisturbed: dict[str, str],
 
 @pytest.mark.parametrize("faults", ["sft:flag@3", "sft:crash@3", "export:flag@1"])
 def test_what_will_not_pass_is_not_tried_again(
-    house: House, undisturbed: dict[str, str], faults: str, monkeypatch: pytest.MonkeyPatch
+    house: House, undisturbed: dict[str, str], faults: str
 ) -> None:
-    house.row = {"limits": {"retries": 5}}
+    (house.root / "base").rename(house.root / "base503")  # a number that is no answer of a server
+    house.row = {"limits": {"retries": 5}, "model": str(house.root / "base503")}
     house.break_(faults)
     with pytest.raises(CommandFailed, match="exit code 1"):
         house.result()
+    assert house.left_behind() == []
     assert house.result() == undisturbed  # each happens once, so a second attempt would have passed
 
 
@@ -254,6 +263,21 @@ def test_no_memory_steps_down_at_the_same_effective_batch(house: House, undistur
     assert (facts["batch_size"], facts["effective_batch"]) == (1, 32)
     assert [told.split(":")[0] for told in facts["attempts"]] == [
         f"out of memory at batch {batch}" for batch in (8, 4, 2)
+    ]
+
+
+def test_a_step_down_that_keeps_the_batch_goes_on_from_the_newest_checkpoint(
+    house: House, undisturbed: dict[str, str]
+) -> None:
+    house.row = {"training": {**TRAINING, "gradient_checkpointing": False}}
+    house.break_("sft:fat@9")
+    assert house.result() == undisturbed
+    assert house.steps() == list(range(1, STEPS + 1))
+    with house.run() as chain:
+        facts = chain.train().record.facts  # type: ignore[union-attr]
+    assert [told.split(":")[0] for told in facts["attempts"]] == [
+        "out of memory at batch 8",
+        "continued from checkpoint-8",
     ]
 
 
@@ -328,6 +352,13 @@ CORRUPT: dict[str, Callable[[House], object]] = {
     "export-weights": lambda h: cut(h.folder("export") / "output/model.safetensors"),
     "export-record": lambda h: cut(h.folder("export") / "record.json"),
     "export-gone": lambda h: shutil.rmtree(h.folder("export") / "output"),
+    "train-log": lambda h: [
+        (h.folder("train") / "output/logging.jsonl").write_bytes('{"loss": 2.0, "训'.encode()[:-1]),
+        (h.folder("train") / "record.json").unlink(),
+    ],
+    "export-index": lambda h: write(h.folder("export") / "output/model.safetensors.index.json", '{"weight_'),
+    "deploy-record": lambda h: cut(h.folder("deploy") / "record.json"),
+    "deploy-health-gone": lambda h: (h.folder("deploy") / "health.json").unlink(),
     "pytest-timeline": lambda h: cut(h.store / "events.jsonl"),
     "pytest-note": lambda h: write(h.store / "processes" / "1.json", '{"pid": 1'),
     "pytest-hashes": lambda h: write(h.store / "cache" / "hashes.json", "["),
@@ -364,17 +395,38 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+def test_a_disk_that_will_be_too_small_is_told_before_it_is_full(house: House, small_disk: Path) -> None:
+    house.store = small_disk / "store"
+    sizes = {"hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 11008}
+    config = {"model_type": "llama", "vocab_size": 32000, "num_attention_heads": 32, **sizes}
+    write(house.root / "base" / "config.json", json.dumps(config))
+    house.result()
+    events = map(json.loads, (house.store / "events.jsonl").read_text().splitlines())
+    told = [described(event) for event in events if event["event"] == "short of disk"]
+    assert [line.partition(" will need about ")[0] for line in told] == ["tiny: train", "tiny: export"]
+    assert all("clean-stale" in line for line in told)
+    matrix = matrix_with(**house.changes)
+    assert why_short_of_disk(matrix, ["tiny"], Workspace(small_disk / "new")).startswith("tiny will need")
+    assert why_short_of_disk(matrix, ["tiny"], Workspace(house.store)) == ""
+
+
+def fill(disk: Path, free_kib: int) -> Path:
+    """Leave *free_kib* of the file system *disk*; returns the file that takes the rest."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    os.truncate(ballast, max(0, ballast.stat().st_size - free_kib * 1024))
+    return ballast
+
+
 @pytest.mark.parametrize("free_kib", [0, 8, 24, 60, 100, 140, 180])
 def test_a_disk_that_fills_up_anywhere_loses_nothing(
     house: House, undisturbed: dict[str, str], small_disk: Path, free_kib: int
 ) -> None:
     house.store = small_disk / "store"
     house.store.mkdir()
-    ballast = small_disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(bytes(4096)):
-            pass
-    os.truncate(ballast, max(0, ballast.stat().st_size - free_kib * 1024))
+    ballast = fill(small_disk, free_kib)
     with pytest.raises((BakeoffError, OSError)) as caught:
         house.result()
     assert isinstance(caught.value, BakeoffError) or caught.value.errno == errno.ENOSPC
@@ -423,6 +475,20 @@ def test_a_service_that_fails_while_it_is_asked_is_gone_afterwards(
     assert house.result() == undisturbed
 
 
+class Unfit(Deployment):
+    """Whose running service is held against facts that lack what they must have."""
+
+    def parity(self) -> Record:
+        return Record("parity", "tiny", self.variant, "ran", "", "", "", "", "", 0.0, {}, None, {})
+
+
+def test_a_service_is_ended_whatever_goes_wrong_when_it_is_looked_at(house: House) -> None:
+    with house.run() as chain:
+        with pytest.raises(KeyError):
+            Unfit(chain, "base").service()
+        assert not list((house.store / "processes").glob("*"))
+
+
 @pytest.mark.parametrize("faults", ["", "sft:kill@5", "export:kill@2"])
 def test_two_runs_at_once_do_each_step_once(house: House, undisturbed: dict[str, str], faults: str) -> None:
     house.row = {"limits": {"retries": 1}}
@@ -443,9 +509,11 @@ def test_two_runs_at_once_do_each_step_once(house: House, undisturbed: dict[str,
 
 @dataclass
 class RealRun:
-    """``pytest benchmarks/ -m "train or export"`` of the row, as a user starts it."""
+    """``pytest benchmarks/ -m "train or export"`` (or other *stages*) of the row, as a user starts it."""
 
     house: House
+    more: tuple[str, ...] = ()
+    stages: str = "train or export"
     process: subprocess.Popen[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -455,13 +523,14 @@ class RealRun:
         matrix.write_text(json.dumps({"models": {"tiny": {**kept, "suites": []}}}))
         if not (self.house.store / "cache").exists():
             plant_tools(self.house.store)
-        argv = ["-m", "pytest", "-p", "no:cacheprovider", "--cold", "benchmarks/", "-m", "train or export"]
+        argv = ["-m", "pytest", "-p", "no:cacheprovider", "--cold", "benchmarks/", "-m", self.stages]
         argv += [
             "--store",
             str(self.house.store),
             "--matrix",
             str(matrix),
             f"--html={self.house.root}/reports/",
+            *self.more,
         ]
         pipe = subprocess.PIPE
         # A shell starts what it puts into the background deaf to SIGINT; a terminal does not.
@@ -514,17 +583,21 @@ def finish(house: House, undisturbed: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["sigint", "sigterm"])
+@pytest.mark.parametrize(
+    ("number", "more"),
+    [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGTERM, ("-n", "2"))],
+    ids=["sigint", "sigterm", "sigterm-workers"],
+)
 def test_pytest_that_is_asked_to_end_reports_what_is_there(
-    house: House, undisturbed: dict[str, str], number: signal.Signals
+    house: House, undisturbed: dict[str, str], number: signal.Signals, more: tuple[str, ...]
 ) -> None:
     house.break_("sft:slow@5")
-    run = RealRun(house)
+    run = RealRun(house, more)
     assert run.reached(5)
     asked = time.monotonic()
     run.process.send_signal(number)
     told = run.end()
-    assert time.monotonic() - asked < 30, told
+    assert time.monotonic() - asked < (60 if more else 30), told
     assert run.process.returncode == pytest.ExitCode.INTERRUPTED, told
     assert not house.processes()
     assert (house.root / "reports" / "index.html").is_file()
@@ -572,6 +645,7 @@ def test_pytest_tells_what_failed_and_takes_up_there(
     assert run.process.returncode == 1, told
     assert "last lines of its log" in told
     assert "stage.log" in told
+    assert told.count("/events.jsonl") >= 2  # with the error, too, not only at the end
     finish(house, undisturbed)
 
 
@@ -604,6 +678,27 @@ def test_planted_secrets_are_nowhere(house: House, monkeypatch: pytest.MonkeyPat
     for value in planted.values():
         assert value not in told
         assert [str(path) for path in files if value.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.slow
+def test_a_secret_in_the_log_of_a_killed_run_is_for_the_owner_only_and_gone_with_the_next(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWANLAB_API_KEY", "planted-swanlab-4711")
+    house.break_("sft:told@1,sft:slow@2")
+    run = RealRun(house)
+    assert run.reached(3)
+    for process in [*psutil.Process(run.process.pid).children(recursive=True), run.process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    run.end()
+    log = house.folder("train") / "stage.log"
+    assert "planted-swanlab-4711" in log.read_text()
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert stat.S_IMODE(house.store.stat().st_mode) == 0o700
+    RealRun(house, ("--no-run",)).end()
+    assert "planted-swanlab-4711" not in log.read_text()
+    assert "step 2" in log.read_text()
 
 
 # -- evaluate and judge: a service of somebody else is asked ----------------------------------------------------------
@@ -644,17 +739,269 @@ def test_an_evaluation_that_is_killed_goes_on_at_the_unanswered_questions(
         assert house.left_behind() == []
 
 
+@dataclass
+class Exam:
+    """The suite ``exam`` asked of a service of somebody else, by forks of one warm process."""
+
+    house: House
+    warm: Runner
+    port: int = field(default_factory=free_port)
+
+    def serving(self, *flags: str) -> contextlib.AbstractContextManager[Any]:
+        place = ("--port", str(self.port), "--name", "reference")
+        self.house.row = {
+            "model": None,
+            "url": f"http://127.0.0.1:{self.port}/v1",
+            "served_model": "reference",
+        }
+        return asked_service(*place, "--reply", "random:1", *flags)
+
+    def result(self, service: Any = None) -> tuple[dict[str, Any], int]:
+        """The result but for its times, and how many questions the service was asked for it (without the canary)."""
+        before = service.stats()["requests"] if service else 0
+        with self.house.run(self.warm) as chain, contextlib.closing(Deployment(chain, "base")) as deployment:
+            suite = chain.bench.matrix.suites["exam"]
+            evaluation = Evaluation(deployment, [suite])
+            kept = evaluation.result(suite)
+            assert Path(evaluation.record(suite).log).is_file()
+        # the fingerprint of a service of somebody else is its address
+        differing = ("finished_at", "fingerprint")
+        scores = [{k: v for k, v in row.items() if k not in differing} for row in kept["scores"]]
+        asked = service.stats()["requests"] - before if service else 0
+        return {"trusted": kept["trusted"], "ledger": kept["ledger"], "scores": scores}, max(0, asked - 1)
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    runner = Runner(tmp_path_factory.mktemp("warm") / "processes")
+    yield runner
+    runner.close()
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory, warm: Runner) -> dict[str, Any]:
+    """The result of an evaluation that nothing befell."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        root = tmp_path_factory.mktemp("calm")
+        exam = Exam(House(root, root / "store", monkeypatch), warm)
+        with exam.serving() as service:
+            found, asked = exam.result(service)
+    assert asked == found["ledger"]["asked"] == 32
+    return found
+
+
+@pytest.fixture
+def exam(house: House, warm: Runner) -> Exam:
+    return Exam(house, warm)
+
+
+def test_questions_that_got_no_reply_are_asked_by_the_next_run_and_only_those(
+    exam: Exam, calm: dict[str, Any]
+) -> None:
+    with exam.serving("--fault", "500:20-") as service:
+        found, _ = exam.result(service)
+        assert not found["trusted"]
+        missing = found["ledger"]["errored"]
+        assert 0 < missing < 32
+    with exam.serving() as service:
+        assert exam.result(service) == (calm, missing)
+        assert exam.result(service) == (calm, 0)
+    assert exam.house.left_behind() == []
+
+
+def test_a_refused_question_is_not_asked_again(exam: Exam) -> None:
+    with exam.serving("--fault", "context:2") as service:
+        found, _ = exam.result(service)
+        assert found["ledger"]["errored"] == 1
+        assert exam.result(service) == (found, 0)
+
+
+def test_an_evaluation_that_breaks_is_done_by_the_next_run(exam: Exam, calm: dict[str, Any]) -> None:
+    in_the_way = exam.house.store / "models/tiny/evaluation/base/exam"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    with exam.serving() as service:
+        with pytest.raises(CommandFailed, match=r"(?s)NotADirectoryError.*evaluation\.log"):
+            exam.result(service)
+        in_the_way.unlink()
+        assert exam.result(service) == (calm, 32)
+    assert exam.house.left_behind() == []
+
+
+def test_an_evaluation_whose_service_falls_silent_is_ended_and_goes_on(
+    exam: Exam, calm: dict[str, Any]
+) -> None:
+    with exam.serving("--fault", "slow:12-", "--slow-s", "600") as service, pytest.raises(Stalled):
+        exam.result(service)
+    assert exam.house.left_behind() == []
+    with exam.serving() as service:
+        found, asked = exam.result(service)
+    assert found == calm
+    assert asked <= 32 - 10 + 1
+    assert exam.house.left_behind() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [("record.json", 0), ("result.json", 0), ("samples.jsonl", 0), ("predictions/*/*.jsonl", 1)],
+)
+def test_an_evaluation_that_was_cut_short_is_made_whole(
+    exam: Exam, calm: dict[str, Any], name: str, asked: int
+) -> None:
+    cache = exam.house.store / "models/tiny/evaluation/base/exam"
+    with exam.serving() as service:
+        exam.result(service)
+        if name in ("record.json", "result.json"):
+            cut(exam.house.folder("evaluate") / name)
+        else:
+            torn = next(cache.glob(f"*/{name}"))
+            torn.write_bytes(torn.read_bytes()[:-20])
+            (exam.house.folder("evaluate") / "record.json").unlink()
+        assert exam.result(service) == (calm, asked)
+        assert exam.result(service) == (calm, 0)
+    assert exam.house.left_behind() == []
+
+
+def test_a_result_that_is_torn_when_the_run_is_put_together_is_told_in_the_report(exam: Exam) -> None:
+    with exam.serving() as service:
+        exam.result(service)
+    workspace = Workspace(exam.house.store)
+    workspace.run("20260101-000000-ab").mkdir(parents=True)
+    shutil.copy(exam.house.store / "events.jsonl", workspace.run("20260101-000000-ab"))
+    cut(exam.house.folder("evaluate") / "result.json")
+    reports = exam.house.root / "reports"
+    runs.finish(workspace, "20260101-000000-ab", matrix_with(**exam.house.changes), [], reports)
+    page = runs.section(workspace, "20260101-000000-ab", reports)
+    told = "\n".join(runs.summary(workspace, "20260101-000000-ab"))
+    for text in (page, told):
+        assert "result.json cannot be read: result.json is cut short" in text
+
+
+@pytest.mark.parametrize("free_kib", [24, 100])
+def test_an_evaluation_on_a_full_disk_goes_on_when_there_is_room(
+    exam: Exam, calm: dict[str, Any], small_disk: Path, free_kib: int
+) -> None:
+    exam.house.store = small_disk / "store"
+    with exam.serving() as service:
+        ballast = fill(small_disk, free_kib)
+        with pytest.raises((BakeoffError, OSError)):
+            exam.result(service)
+        ballast.unlink()
+        assert exam.result(service)[0] == calm
+    assert exam.house.left_behind() == []
+
+
+def test_two_runs_at_once_ask_each_question_once(exam: Exam, calm: dict[str, Any]) -> None:
+    found: list[dict[str, Any]] = []
+    with exam.serving() as service:
+        runs = [threading.Thread(target=lambda: found.append(exam.result()[0])) for _ in range(2)]
+        for run in runs:
+            run.start()
+        for run in runs:
+            run.join(60)
+        assert service.stats()["requests"] <= 32 + 2  # a canary each
+    assert found == [calm, calm]
+    assert exam.house.left_behind() == []
+
+
+def test_an_evaluation_that_finds_its_port_taken_asks_nobody(
+    house: House, undisturbed: dict[str, str]
+) -> None:
+    port = free_port()
+    house.row = {"serving": {"engine": "transformers", "port": port}}
+    with asked_service("--port", str(port), "--name", "tiny-sft", "--reply", "always:A") as stranger:
+        with house.run() as chain, contextlib.closing(Unprobed(chain, "tuned")) as deployment:
+            suite = chain.bench.matrix.suites["exam"]
+            with pytest.raises(ServiceError, match=f"port {port} is taken"):
+                Evaluation(deployment, [suite]).result(suite)
+        assert stranger.stats()["requests"] == 0
+    assert house.result() == undisturbed
+    assert house.left_behind() == []
+
+
+@pytest.mark.slow
+def test_a_service_that_died_before_its_speed_was_measured_is_started_again(house: House) -> None:
+    pytest.importorskip("sse_starlette", reason="needs the perf extra: pip install 'evalscope[perf]'")
+    house.row = {"limits": {"stall_s": 120.0}}
+    with house.run() as chain, contextlib.closing(Unprobed(chain, "base")) as deployment:
+        process = deployment.service().process
+        assert process
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(30)
+        record = speed(deployment)
+    rows = json.loads(Path(record.output).read_text(encoding="utf-8"))["scores"]
+    assert {row["n_errored"] for row in rows} == {0}
+    assert len(record.facts["restarts"]) == 1
+    assert house.left_behind() == []
+
+
+# -- judge ------------------------------------------------------------------------------------------------------------
+
+
+def gathered(house: House) -> list[str]:
+    """The replies of the row, whose service somebody else runs, to the judge's cases."""
+    with house.run() as chain, contextlib.closing(Deployment(chain, "base")) as deployment:
+        record = replies(deployment)
+        assert Path(record.log).is_file()
+        lines = Path(record.output).read_text(encoding="utf-8").splitlines()
+    return sorted(json.loads(line)["text"] for line in lines)
+
+
+CASES = len(load_cases())
+
+
+@pytest.mark.slow
+def test_replies_that_a_killed_pytest_had_gathered_are_not_asked_for_again(house: House) -> None:
+    with asked_service("--reply", "慢慢说", "--name", "reference", "--latency-s", "2") as service:
+        house.row = {
+            "model": None,
+            "url": service.url,
+            "served_model": "reference",
+            "serving": {"in_flight": 2},
+        }
+        run = RealRun(house, stages="judge")
+        assert wait_until(lambda: service.stats()["requests"] >= 6, 90)  # a canary, 2 or 3 answered, 2 open
+        run.process.kill()
+        run.end()
+        before = service.stats()["requests"]
+        assert len(gathered(house)) == CASES
+        assert service.stats()["requests"] - before < CASES  # with a canary: at least 2 are kept
+    assert house.left_behind() == []
+
+
+def test_replies_that_find_the_disk_full_are_gathered_when_there_is_room(
+    house: House, small_disk: Path
+) -> None:
+    house.store = small_disk / "store"
+    with asked_service("--reply", "慢慢说" * 3000, "--name", "reference") as service:
+        house.row = {"model": None, "url": service.url, "served_model": "reference"}
+        ballast = fill(small_disk, 40)
+        with pytest.raises((BakeoffError, OSError)):
+            gathered(house)
+        ballast.unlink()
+        assert gathered(house) == ["慢慢说" * 3000] * CASES
+    assert house.left_behind() == []
+
+
+def test_two_runs_at_once_gather_the_replies_once(house: House) -> None:
+    found: list[list[str]] = []
+    with asked_service("--reply", "慢慢说", "--name", "reference") as service:
+        house.row = {"model": None, "url": service.url, "served_model": "reference"}
+        runs = [threading.Thread(target=lambda: found.append(gathered(house))) for _ in range(2)]
+        for run in runs:
+            run.start()
+        for run in runs:
+            run.join(60)
+        assert service.stats()["requests"] <= CASES + 2  # a canary each
+    assert found == [["慢慢说"] * CASES] * 2
+    assert house.left_behind() == []
+
+
 @pytest.mark.parametrize("case", ["torn", "gone", "truncated record"])
 def test_replies_for_the_judge_that_were_cut_short_are_gathered_again(house: House, case: str) -> None:
     with asked_service("--reply", "慢慢说", "--name", "reference") as service:
         house.row = {"model": None, "url": service.url, "served_model": "reference"}
-
-        def gathered() -> list[str]:
-            with house.run() as chain, contextlib.closing(Deployment(chain, "base")) as deployment:
-                lines = Path(replies(deployment).output).read_text(encoding="utf-8").splitlines()
-            return sorted(json.loads(line)["text"] for line in lines)
-
-        whole = gathered()
+        whole = gathered(house)
         record = house.folder("replies") / "record.json"
         output = house.folder("replies") / "replies.jsonl"
         if case == "gone":
@@ -663,5 +1010,5 @@ def test_replies_for_the_judge_that_were_cut_short_are_gathered_again(house: Hou
             cut(record)
             if case == "torn":
                 cut(output)
-        assert gathered() == whole
+        assert gathered(house) == whole
         assert house.left_behind() == []

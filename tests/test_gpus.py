@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from bakeoff import gpus
 from bakeoff.chain import Chain
 from bakeoff.command import Command
 from bakeoff.errors import BakeoffError
-from bakeoff.gpus import Card, Leases, cards, common_folder
+from bakeoff.gpus import Card, Holder, Leases, cards, common_folder
 from bakeoff.runner import Runner
 from tests.chains import bench_in, matrix_with
 
@@ -100,6 +101,50 @@ def test_the_emptiest_card_is_taken_and_several_are_taken_together(tmp_path: Pat
         assert first == (0,)
         with leases.lease(CARDS, lambda card: 10, who="b", count=2) as pair:
             assert pair == (1, 2)
+
+
+def test_what_others_use_of_a_card_is_not_ours_to_lease(tmp_path: Path) -> None:
+    occupied = Card(0, "Pretended", 80.0, 0.5)
+    half, idle = Card(1, "Pretended", 80.0, 40.0), Card(2, "Pretended", 80.0, 79.4)
+    leases = Leases(tmp_path)
+    with leases.lease([occupied, half, idle], lambda card: 30, who="a") as first:
+        assert first == (2,)
+    with leases.lease([occupied, half], lambda card: 30, who="a") as first:
+        assert first == (1,)
+        # 30 of the 40 GiB in use may be the lease's by now
+        with leases.lease([half], lambda card: 30, who="b") as second:
+            assert second == (1,)
+    with (
+        pytest.raises(BakeoffError, match=r"a: no card became free; held: .*processes that are not ours"),
+        leases.lease([occupied, half], lambda card: 41, who="a", patience_s=0),
+    ):
+        pass
+    # a training takes the card to itself, but what it needs is less
+    with leases.lease([half], lambda card: card.total_gib, who="t", whole_gib=30) as alone:
+        assert alone == (1,)
+
+
+def test_a_card_that_others_leave_is_taken_by_the_one_who_waits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tools = Path(__file__).parent / "fakes" / "tools"
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    free = tmp_path / "free"
+    free.write_text("".join(f"{number} 512\n" for number in range(4)))
+    monkeypatch.setenv("FAKE_SMI_FREE", str(free))
+    monkeypatch.setattr(gpus, "LOOK_S", 0.1)
+    told = []
+
+    def waiting(holders: list[Holder]) -> None:
+        told.extend(holders)
+        free.write_text("".join(f"{number} 512\n" for number in (0, 1, 3)))
+
+    with Leases(tmp_path / "leases").lease(
+        cards(), lambda card: 30, who="a", waiting=waiting, look=cards, patience_s=60
+    ) as numbers:
+        assert numbers == (2,)
+    assert [(one.card, one.pid) for one in told] == [(0, 0), (1, 0), (2, 0), (3, 0)]
 
 
 def test_a_fixed_card_leaves_no_choice(tmp_path: Path) -> None:

@@ -82,6 +82,28 @@ def test_all_mistakes_are_told_at_once_with_place_value_and_nearest_name() -> No
     assert "the matrix: 'suits' is not known; is it 'suites'" in text
 
 
+def test_a_secret_in_the_matrix_is_refused_with_the_way_out() -> None:
+    raw = {
+        "models": {
+            "x": {
+                **ROW,
+                "training": {
+                    "extra": {"swanlab_token": "s", "max_new_tokens": 5, "new_special_tokens": "a b"}
+                },
+                "serving": {"extra": {"api_key": "s"}},
+            }
+        },
+        "environments": {"legacy": {"env": {"HF_TOKEN": "s", "HF_HOME": "/d"}}},
+    }
+    told = complaints_of(raw)
+    assert [one.partition(" is a secret by its name")[0] for one in told] == [
+        "x.training.extra: 'swanlab_token'",
+        "x.serving.extra: 'api_key'",
+        "environments.legacy.env: 'HF_TOKEN'",
+    ]
+    assert all("into the environment or .env" in one for one in told)
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [

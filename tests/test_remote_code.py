@@ -1,7 +1,10 @@
 """Models with code of their own, in the habits of ChatGLM3, InternLM2 and Baichuan2, under real transformers."""
 
+# ruff: noqa: F811  (a fixture that is imported and asked for)
+
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from bakeoff import swift
 from bakeoff.environments import built
+from bakeoff.errors import DataError
 from bakeoff.plugins.finish_reason import tell_the_reason_truly
 from bakeoff.plugins.rotary_check import rotary_problem
+from tests.chains import ROW, tiny  # noqa: F401
 from tests.test_swift_dialects import LEGACY, STORE
 
 HERE = Path(__file__).parent / "fakes" / "remote_code"
@@ -135,6 +141,60 @@ def test_in_the_legacy_environment_every_kind_loads_computes_and_generates_right
         "transformers": "4.41.2",
         **dict.fromkeys(("tokenizer", "model", "rotary", "forward", "generate"), ""),
     }
+
+
+OWN_CODE = """
+import os, pathlib
+pathlib.Path(os.environ["MARKER"]).touch()
+from transformers import LlamaConfig, LlamaForCausalLM
+class OwnConfig(LlamaConfig): pass
+class OwnModel(LlamaForCausalLM): config_class = OwnConfig
+"""
+
+
+@pytest.fixture
+def own_code(tiny, tmp_path):
+    """A model whose folder holds code; it leaves a file when it is run."""
+    folder = Path(shutil.copytree(tiny.chain().base().path, tmp_path / "own"))
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text(OWN_CODE)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trusted", [False, True])
+def test_code_that_came_with_a_model_runs_only_for_rows_that_say_so(tiny, own_code, tmp_path, trusted):
+    training = {**ROW["training"], "max_steps": 1}
+    spec = tiny.spec(model=str(own_code), trust_remote_code=trusted, training=training)
+    line = swift.sft(spec, base=str(own_code), output=tmp_path / "out", python=sys.executable)
+    marker = tmp_path / "ran"
+    environ = {**os.environ, **line.env, "MARKER": str(marker), "HF_HOME": str(tmp_path / "hf")}
+    done = subprocess.run(line.argv, env=environ, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert marker.exists() == trusted
+
+
+def test_a_base_with_code_of_its_own_is_refused_before_it_starts(tiny, own_code, tmp_path):
+    with pytest.raises(DataError, match=r"own/config\.json names Python code .*'trust_remote_code: true'"):
+        tiny.chain(tmp_path / "store", model=str(own_code)).base()
+    assert tiny.chain(tmp_path / "store", model=str(own_code), trust_remote_code=True).base().fingerprint
+
+
+def test_transformers_refuses_a_model_s_code_whoever_trusts_it(own_code, tmp_path):
+    # ms-swift 3 asks transformers itself, with trust_remote_code=True
+    plugin = Path(swift.__file__).parent / "plugins" / "refuse_model_code.py"
+    code = (
+        f"import runpy; runpy.run_path({str(plugin)!r})\n"
+        f"from transformers import AutoConfig; AutoConfig.from_pretrained({str(own_code)!r}, trust_remote_code=True)"
+    )
+    environ = {**os.environ, "MARKER": str(tmp_path / "ran"), "HF_HOME": str(tmp_path / "hf")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False
+    )
+    assert "say 'trust_remote_code: true' in the matrix if you trust it" in done.stderr
+    assert not (tmp_path / "ran").exists()
 
 
 def engine_of_3_0() -> type:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bakeoff import stages as stages_module
 from bakeoff.errors import CommandFailed, NotInStore
 from bakeoff.stages import Done, Record, Stages, Timeline, differences
 from bakeoff.workspace import Workspace
@@ -87,6 +89,62 @@ def test_a_failure_is_not_repeated_in_the_same_run_but_in_the_next(tmp_path: Pat
     events = [json.loads(line) for line in bench.timeline.path.read_text().splitlines()]
     assert [e["outcome"] for e in events if e["event"] == "stage"] == ["failed"]
     assert Bench(tmp_path).ensure({"a": 1}).outcome == "ran"
+
+
+def test_an_error_that_nobody_foresaw_is_told_in_the_timeline_too(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    for _ in range(2):
+        with pytest.raises(json.JSONDecodeError):
+            bench.ensure({"a": 1}, lambda output: Done(json.loads("{")))
+    events = [json.loads(line) for line in bench.timeline.path.read_text().splitlines()]
+    told = [e["why"] for e in events if e["event"] == "stage" and e["outcome"] == "failed"]
+    assert len(told) == 1
+    assert told[0].startswith("JSONDecodeError: Expecting property name")
+
+
+@pytest.mark.parametrize("value", ['say-"please"-4711', "back\\slash-4711", "密码-秘密-4711"])
+def test_a_secret_is_known_in_the_timeline_and_the_record_however_json_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("SWANLAB_API_KEY", value)
+    bench = Bench(tmp_path)
+
+    def show(output: Path) -> Done:
+        output.write_text("made")
+        return Done(f"a command with {value}", None, {"said": [value], "where": {"place": Path(value)}})
+
+    record = Path(bench.ensure({"a": 1}, show).output).with_name("record.json")
+    for path in (record, bench.timeline.path):
+        assert "4711" not in path.read_text(encoding="utf-8")
+        assert "a command with ***" in path.read_text(encoding="utf-8")
+
+
+def test_who_is_waited_for_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages_module, "SILENT_S", 0.1)
+    bench = Bench(tmp_path)
+    lock = tmp_path / "locks" / "models-row-x.lock"
+    lock.parent.mkdir()
+    code = (
+        "import sys; from filelock import FileLock; "
+        "lock = FileLock(sys.argv[1]); lock.acquire(); print(1, flush=True); input()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout
+        assert holder.stdout.readline() == "1\n"
+        waiting = threading.Thread(target=lambda: bench.stages.lock(tmp_path / "models/row/x").__enter__())
+        waiting.start()
+        while waiting.is_alive() and not bench.timeline.path.exists():
+            waiting.join(0.05)
+    finally:
+        holder.communicate("\n")
+    waiting.join(30)
+    assert not waiting.is_alive()
+    event = json.loads(bench.timeline.path.read_text())
+    assert (event["event"], event["stage"]) == ("waiting", "models-row-x")
+    assert event["holder"].startswith(f"process {holder.pid} (")
 
 
 def test_what_may_not_run_says_how_to_run_it(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ import pytest
 from filelock import FileLock
 
 from bakeoff.chain import Chain
+from bakeoff.command import Command
+from bakeoff.deployment import Deployment
+from bakeoff.evaluation import Evaluation
 from bakeoff.matrix import load_matrix
 from bakeoff.runner import Runner
 from bakeoff.stale import remove, stale
@@ -22,6 +25,8 @@ KEPT = (
     "judge/ratings.sqlite",
     "models/gone/replies/tuned.jsonl",
     "models/gone/replies-tuned-1/r",
+    "models/tiny/by-hand/base-exam/reports/r",
+    "models/tiny/evaluation/base/exam/5555555555/predictions/p",  # yet to finish
 )
 STALE = (
     "models/tiny/train-0000000000/output/w",
@@ -29,6 +34,10 @@ STALE = (
     "models/tiny/evaluate-exam-base-2222222222/result.json",
     "tiny/llama-3333333333/output/w",
     "environments/4444/venv/w",
+    "models/tiny/speed-base-6666666666/result.json",
+    "models/tiny/by-hand/base-gone/reports/r",
+    "models/tiny/evaluation/base/exam/7777777777/result.json",
+    "models/gone/evaluation/base/exam/8888888888/predictions/p",
 )
 
 
@@ -82,12 +91,12 @@ def test_only_what_no_row_refers_to_goes(store: Path) -> None:
 def test_nothing_goes_without_a_yes(store: Path, answer: str) -> None:
     before = files(store)
     done = clean(store, answer=answer)
-    assert "remove 5 folders, 5.0 MiB?" in done.stdout
+    assert "remove 9 folders, 9.0 MiB?" in done.stdout
     assert files(store) == before
 
 
 def test_a_yes_removes(store: Path) -> None:
-    assert "removed 5 folders" in clean(store, answer="y\n").stdout
+    assert "removed 9 folders" in clean(store, answer="y\n").stdout
 
 
 def test_what_somebody_works_on_stays(store: Path) -> None:
@@ -98,3 +107,34 @@ def test_what_somebody_works_on_stays(store: Path) -> None:
         stayed = remove(found, workspace)
     assert [path.name for path in stayed] == ["train-0000000000"]
     assert (store / STALE[0]).exists()
+
+
+def test_what_is_served_stays(store: Path) -> None:
+    workspace = Workspace(store)
+    served = store / "models/gone/export-1111111111/output"
+    runner = Runner(workspace.processes, warm=False)
+    code = "import time; time.sleep(600)"
+    process = runner.start(Command((sys.executable, "-c", code, "--model", str(served))), store / "log")
+    try:
+        done = clean(store, "--yes")
+    finally:
+        process.stop()
+        runner.forget(process)
+        runner.close()
+    assert f"somebody works on it or it is not ours to remove: {served.parent}" in done.stdout
+    assert (served / "w").exists()
+    assert clean(store, "--yes").returncode == 0
+    assert not served.exists()
+
+
+def test_the_answers_behind_a_result_stay_with_it(store: Path) -> None:
+    cache = store / "models/tiny/evaluation/base/exam/9999999999"
+    cache.mkdir(parents=True)
+    (cache / "result.json").write_text("{}")
+    matrix = load_matrix(store.parent / "matrix.json")
+    chain = Chain(matrix.models["tiny"], bench_in(store, Runner(store / "p"), matrix))
+    kept = Evaluation(Deployment(chain, "base"), ()).folder(matrix.suites["exam"])
+    kept.mkdir(parents=True)
+    (kept / "result.json").write_text(json.dumps({"folder": str(cache)}))
+    clean(store, "--yes")
+    assert cache.exists()

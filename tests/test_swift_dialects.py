@@ -135,9 +135,15 @@ def test_a_service_is_started_in_the_words_of_its_version(version, backend, plug
     assert said[flag].endswith(last)
 
 
-def test_a_model_without_code_of_its_own_gets_no_plugins():
-    for line in lines(MATRIX.models["llama3.1-8b"], swift.NEWEST):
-        assert "--external_plugins" not in line.argv
+@pytest.mark.parametrize("version", ["3.0.3", "3.12.6", "4.6.0"])
+def test_only_rows_that_say_so_run_code_that_came_with_a_model(version):
+    for line in lines(MATRIX.models["llama3.1-8b"], version):
+        assert [Path(part).name for part in line.argv if "/plugins/" in part][:1] == ["refuse_model_code.py"]
+    for line in lines(MATRIX.models["internlm2-7b"], version):
+        assert "refuse_model_code.py" not in str(line)
+    own = MATRIX.models["llama3.1-8b"].training.model_copy(update={"extra": {"external_plugins": "mine.py"}})
+    row = MATRIX.models["llama3.1-8b"].model_copy(update={"training": own})
+    assert "refuse_model_code.py mine.py" in str(lines(row, swift.NEWEST)[0])
 
 
 def test_a_held_out_share_that_is_asked_for_is_kept_in_every_dialect():
@@ -152,5 +158,5 @@ def test_a_held_out_share_that_is_asked_for_is_kept_in_every_dialect():
 def test_the_plugins_can_be_imported_by_name_as_ms_swift_3_0_does():
     for path in (ROOT / "bakeoff" / "plugins").glob("[a-z]*.py"):
         # ms-swift 3.0 takes the name with str.rstrip(".py"), which also eats a trailing p or y
-        if path.stem in ("rotary_check", "sentencepiece_first", "finish_reason"):
+        if path.stem in ("rotary_check", "sentencepiece_first", "finish_reason", "refuse_model_code"):
             assert path.name.rstrip(".py") == path.stem

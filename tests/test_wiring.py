@@ -7,10 +7,12 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from bakeoff.stages import Record
 from tests.chains import plant_base, plant_tools
 
 ROOT = Path(__file__).parents[1]
@@ -259,6 +261,17 @@ def test_a_row_stays_with_one_worker(run_pytest: PytestRun) -> None:
         workers.setdefault(row, set()).add(worker)
     assert len(workers) == 3
     assert all(len(those) == 1 for those in workers.values())
+
+
+def test_the_longest_row_begins_first(run_pytest: PytestRun, tmp_path: Path) -> None:
+    for row, seconds in (("tiny-qwen2", 5.0), ("tiny-llama", 50.0), ("tiny-gpt-oss", 900.0)):
+        folder = tmp_path / "store" / "models" / row / "train-1"
+        folder.mkdir(parents=True)
+        record = Record("train", row, "", "ran", "", "", "", str(folder / "output"), "", seconds, {})
+        (folder / "record.json").write_text(json.dumps(asdict(record)))
+    shown = run_pytest("benchmarks/", "-k", "tiny", "--no-run", "-n", "1", "-v").stdout
+    worked = re.findall(r"^\[gw\d\].*?\[(tiny-(?:qwen2|llama|gpt-oss))", shown, re.MULTILINE)
+    assert list(dict.fromkeys(worked)) == ["tiny-gpt-oss", "tiny-llama", "tiny-qwen2"]
 
 
 @WITH_AND_WITHOUT_WORKERS

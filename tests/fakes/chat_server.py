@@ -84,14 +84,13 @@ class Handler(BaseHTTPRequestHandler):
         died = self.options.once and self.options.once.exists()
         reply = self.options.then if self.options.then and died else self.options.reply
         message = {"role": "assistant", "content": reply}
-        usage = {"prompt_tokens": self.options.prompt_tokens, "completion_tokens": 4, "total_tokens": 4}
         return {
             "id": "1",
             "object": "chat.completion",
             "created": 0,
             "model": request["model"],
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            "usage": usage,
+            "usage": self._usage(),
         }
 
     def _stream(self, request: dict[str, Any]) -> None:
@@ -106,8 +105,12 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b": ping\n\nevent: message\n")
             chunk = {"model": request["model"], "choices": [{"index": 0, "delta": {"content": piece}}]}
             self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
-        self.wfile.write(b"data: [DONE]\n\n")
+        told = {"model": request["model"], "choices": [], "usage": self._usage()}
+        self.wfile.write(f"data: {json.dumps(told)}\n\ndata: [DONE]\n\n".encode())
         self.close_connection = True
+
+    def _usage(self) -> dict[str, int]:
+        return {"prompt_tokens": self.options.prompt_tokens, "completion_tokens": 4, "total_tokens": 4}
 
     def _admitted(self) -> bool:
         if self.options.key and self.headers["Authorization"] != f"Bearer {self.options.key}":

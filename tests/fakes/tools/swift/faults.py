@@ -5,8 +5,9 @@ happens only once. A step is one update of ``sft``, one of the two files of ``ex
 
 Kinds: ``term`` and ``kill`` (by signal), ``crash`` (an exception), ``network`` (one that may pass), ``flag`` (one that
 will not), ``untracked`` (SwanLab refuses the key, while it is the tracker), ``hang`` (silence), ``oom`` (while the
-batch is above 1), ``full`` (the system refuses to write on), ``tear`` (killed in the middle of a file), ``lie`` (exit
-code 0 before the work is done), ``slow`` (a second per step from there on), ``told`` (prints its environment).
+batch is above 1), ``fat`` (out of memory while nothing is recomputed), ``full`` (the system refuses to write on),
+``tear`` (killed in the middle of a file), ``lie`` (exit code 0 before the work is done), ``slow`` (a second per step
+from there on), ``told`` (prints its environment).
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ class Faults:
             if name == program
         }
 
-    def at(self, step: int, batch: int = 1) -> None:
+    def at(self, step: int, batch: int = 1, *, fat: bool = False) -> None:
         """Fail now where a failure is due at *step*."""
         if any(kind == "slow" and step >= first for first, kind in self.wanted.items()):
             time.sleep(1)
         kind = self.wanted.get(step, "")
         if kind == "untracked" and "swanlab" not in sys.argv:
             return
-        if kind in ("", "slow") or not self._first(f"{kind}@{step}", batch):
+        if kind in ("", "slow") or not self._first(f"{kind}@{step}", batch, fat):
             return
         if kind in ("term", "kill"):
             os.kill(os.getpid(), signal.SIGTERM if kind == "term" else signal.SIGKILL)
@@ -64,7 +65,7 @@ class Faults:
             raise AuthenticationError("Please check if the provided API key is correct.")
         elif kind == "hang":
             time.sleep(600)
-        elif kind == "oom":
+        elif kind in ("oom", "fat"):
             raise RuntimeError("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB")
         elif kind == "full":
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -76,9 +77,9 @@ class Faults:
         elif kind == "told":
             print(*(f"{name}={value}" for name, value in os.environ.items()), sep="\n", flush=True)
 
-    def _first(self, what: str, batch: int) -> bool:
-        if what.startswith("oom"):
-            return batch > 1
+    def _first(self, what: str, batch: int, fat: bool) -> bool:
+        if what.startswith(("oom", "fat")):
+            return fat if what.startswith("fat") else batch > 1
         folder = os.environ.get("FAKE_SWIFT_ONCE")
         if not folder:
             return True

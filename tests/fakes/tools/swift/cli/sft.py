@@ -22,6 +22,7 @@ OPTIONS.add_argument("--save_steps", type=int, required=True)
 OPTIONS.add_argument("--save_total_limit", type=int, required=True)
 OPTIONS.add_argument("--per_device_train_batch_size", type=int, required=True)
 OPTIONS.add_argument("--gradient_accumulation_steps", type=int, required=True)
+OPTIONS.add_argument("--gradient_checkpointing", default="true")
 OPTIONS.add_argument("--learning_rate", required=True)
 OPTIONS.add_argument("--resume_from_checkpoint", type=Path)
 
@@ -39,7 +40,8 @@ def main() -> None:
         first = json.loads((resumed / "trainer_state.json").read_text())["global_step"] + 1
     for step in range(first, options.max_steps + 1):
         print(f"step {step}", flush=True)
-        faults.at(step, options.per_device_train_batch_size)
+        fat = options.gradient_checkpointing == "false"
+        faults.at(step, options.per_device_train_batch_size, fat=fat)
         state = hashlib.sha256(state + bytes([step % 256])).digest()
         if counted := os.environ.get("FAKE_SWIFT_STEPS"):
             with Path(counted).open("a") as file:
