@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -128,22 +127,50 @@ def changes(before: Findings, after: Findings, alpha: float = 0.05) -> list[Chan
     return found
 
 
+@dataclass(frozen=True)
+class Since:
+    """What became of every score since an earlier run."""
+
+    run_id: str
+    """The earlier run."""
+    changes: Sequence[Change]
+
+    @classmethod
+    def of(cls, before: Findings, after: Findings) -> Since:
+        """Every score of *after*, held against *before*."""
+        return cls(before.run_id, changes(before, after))
+
+    def __str__(self) -> str:
+        lines = [str(change) for change in moved(self.changes)]
+        return "\n".join([f"since {self.run_id}:", *(lines or ["nothing moved"])])
+
+
 def moved(found: Sequence[Change]) -> list[Change]:
     """Those of *found* in which anything is different, the regressions first."""
     different = [one for one in found if one.verdict != "same" or one.difference != 0]
     return sorted(different, key=lambda one: (not one.regression, one.verdict == "same"))
 
 
-def regressions(store: Path, run_id: str | None, against: str) -> list[Change]:
-    """What got worse from run *against* to *run_id* (None: the latest); an empty list is a pass.
+def why_failed(found: Sequence[Change], after: Findings) -> list[str]:
+    """Why *after* does not hold what the earlier run had, each in words; empty for a pass.
 
-    Raises:
-        StoreError: one of the runs is not in *store*.
+    A pass wants at least one score tested and none worse. A trusted score that is gone counts where *after* was to make
+    it; where a run does not know what it was to make, every one counts.
     """
-    from bakeoff.report.findings import Findings
-
-    found = changes(Findings.from_store(store, against), Findings.from_store(store, run_id))
-    return [one for one in found if one.regression]
+    asked = None if after.asked is None else set(after.asked)
+    lost = [
+        one
+        for one in found
+        if one.verdict == "gone"
+        and not math.isnan(one.before)
+        and (asked is None or (*one.subject, one.suite) in asked)
+    ]
+    reasons = [str(one) for one in found if one.regression or one in lost]
+    if all(one.verdict in ("new", "gone", "not comparable") for one in found):
+        reasons.append(
+            f"no score was compared: {len(after.scores)} rows of scores in {after.run_id or 'this run'}"
+        )
+    return reasons
 
 
 _Key = tuple["Subject", str]

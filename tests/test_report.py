@@ -15,6 +15,7 @@ from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
 from bakeoff.report.samples import REPLY_CHARS, pack
 from bakeoff.report.verdict import verdict
 from bakeoff.report.words import method
+from bakeoff.workspace import Workspace
 from tests.synthetic_findings import HOSTILE, synthetic_findings, synthetic_ratings, unpacked
 
 
@@ -324,6 +325,37 @@ def test_the_latest_run_is_the_one_that_started_last(findings: Findings, tmp_pat
     saved(small, tmp_path, "a", "2026-03-02T00:00:00+08:00")
     assert Findings.from_store(tmp_path).run_id == "a"
     assert Findings.from_store(tmp_path, "b").run_id == "b"
+
+
+def test_the_table_of_pytest_stays_below_a_rebuilt_comparison(tmp_path: Path) -> None:
+    some = synthetic_findings(15, models=2, suites=("ceval",))
+    page_of_pytest = f"<html><h1>{section(some)}</h1><table id='results-table'></table></html>"
+    (tmp_path / "index.html").write_text(page_of_pytest, encoding="utf-8")
+    some.skipped = [("big", "needs 80 GiB")]
+    again = write_page(some, tmp_path).read_text(encoding="utf-8")
+    assert again.endswith("</h1><table id='results-table'></table></html>")
+    assert again.count("bk-cautions") == page_of_pytest.count("bk-cautions")
+    assert "needs 80 GiB" in again
+    some.run_id = "another"
+    assert "<table id='results-table'>" not in write_page(some, tmp_path).read_text(encoding="utf-8")
+
+
+def test_judgements_made_after_a_run_are_on_its_rebuilt_page(tmp_path: Path) -> None:
+    saved(
+        synthetic_findings(15, models=2, suites=("ceval",)), tmp_path, "monday", "2026-03-01T00:00:00+08:00"
+    )
+    saved(
+        synthetic_findings(15, models=2, suites=("ceval",)), tmp_path, "tuesday", "2026-03-02T00:00:00+08:00"
+    )
+    options = ["--store", str(tmp_path), "--out", str(tmp_path / "reports")]
+    told = "Judgements by people and by models"
+    assert main(options) == 0
+    assert told not in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+    synthetic_ratings(Workspace(tmp_path).ratings.parent)
+    assert main(options) == 0
+    assert told in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+    assert main([*options, "--run", "monday"]) == 0  # somebody judged what came later
+    assert told not in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
 
 
 def test_an_unknown_run_names_the_known_ones(tmp_path: Path) -> None:

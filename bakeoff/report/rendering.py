@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bakeoff import __version__
 from bakeoff.report import words
@@ -21,6 +21,8 @@ from bakeoff.report.findings import Findings, Subject
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+    from bakeoff.history import Since
 
 _FOLDER = Path(__file__).parent / "templates"
 
@@ -75,15 +77,14 @@ def _environment() -> Environment:
     return environment
 
 
-def render(findings: Findings, reports_dir: Path, against: Findings | None = None) -> str:
+def render(findings: Findings, reports_dir: Path, since: Since | None = None) -> str:
     """The fragment; see :func:`bakeoff.report.section`."""
-    from bakeoff.history import changes, moved
-    from bakeoff.report.analysis import analyse
+    from bakeoff.history import moved
     from bakeoff.report.charts import loss_charts, suite_chart
     from bakeoff.report.samples import pack
     from bakeoff.report.verdict import verdict
 
-    analysis = analyse(findings)
+    analysis = findings.analysis
     views = analysis.views
     subjects = findings.subjects
     board = [
@@ -124,8 +125,8 @@ def render(findings: Findings, reports_dir: Path, against: Findings | None = Non
             total_gpu_hours=sum(gpu_hours(one) or 0.0 for one in ran),
             commands=_commands(findings),
             fingerprints=_fingerprints(findings),
-            moved=moved(changes(against, findings)) if against else None,
-            against=against,
+            moved=moved(since.changes) if since else None,
+            since=since,
             r=findings.ratings,
             skipped=_by_reason(findings.skipped),
             subjects_of=_judged_subjects,
@@ -139,10 +140,17 @@ def render(findings: Findings, reports_dir: Path, against: Findings | None = Non
     )
 
 
-def render_page(findings: Findings, reports_dir: Path, against: Findings | None = None) -> str:
+def wrapped(fragment: str, run_id: str) -> str:
     """A complete page around the fragment."""
-    fragment = Markup(render(findings, reports_dir, against))
-    return _environment().get_template("page.html.j2").render(f=findings, section=fragment)
+    return _environment().get_template("page.html.j2").render(run_id=run_id, section=Markup(fragment))
+
+
+def replaced(there: str, fragment: str, run_id: str) -> str:
+    """The page *there* with *fragment* in place of its own; empty where it holds none of *run_id*."""
+    begin, end = f"<!-- bakeoff {escape(run_id)} -->", "<!-- /bakeoff -->"
+    before, found, rest = there.partition(begin)
+    after = rest.partition(end)[2]
+    return before + fragment + after if found and after else ""
 
 
 def gpu_hours(record: Mapping[str, Any]) -> float | None:
