@@ -367,6 +367,16 @@ def read_results(work_dir: Path) -> dict[str, dict[str, Any]]:
     return results
 
 
+def how_far(work_dir: Path) -> tuple[int, int] | None:
+    """How many questions of a running evaluation are answered, and of how many; None until they are read."""
+    try:
+        asked = json.loads((work_dir / "asked.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    files = [path for one in asked["folders"] for path in (work_dir / one / "predictions").rglob("*.jsonl")]
+    return sum(path.read_bytes().count(b"\n") for path in files), asked["questions"]
+
+
 def score_rows(
     result: Mapping[str, Any], *, run_id: str, model: str, variant: str, fingerprint: str
 ) -> list[dict[str, Any]]:
@@ -449,6 +459,10 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     work_dir = Path(plan["work_dir"])
     (work_dir / "results.json").unlink(missing_ok=True)
     loaded = [_load(suite, plan, api, work_dir) for suite in plan["suites"]]
+    folders = [str(one.folder.relative_to(work_dir)) for one in loaded]
+    write_json(
+        work_dir / "asked.json", {"questions": sum(len(one.samples) for one in loaded), "folders": folders}
+    )
     results: dict[str, dict[str, Any]] = {}
     broken: list[str] = []
     leaked = _leaked(loaded, plan)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bakeoff import chain as chain_of
 from bakeoff import evalscope
 from bakeoff.deployment import Deployment
 from bakeoff.errors import ScoreError, ServiceError
 from bakeoff.matrix import Suite, dataset_argument
-from bakeoff.provenance import versions, write_json
+from bakeoff.provenance import commit, versions, write_json
 from bakeoff.service import Service, restart
 from bakeoff.stages import Done, Record
 
@@ -31,6 +35,7 @@ class Evaluation:
     deployment: Deployment
     suites: Sequence[Suite]
     restarts: list[str] = field(default_factory=list)
+    _took_s: float = 0.0
 
     def record(self, suite: Suite) -> Record:
         """What became of *suite*, run now (with all others that have to) unless its result is in the store.
@@ -80,10 +85,19 @@ class Evaluation:
         }
 
     def _result(self, suite: Suite, output: Path) -> Done:
-        answer = self._together[suite.name]
+        _link(output.with_name("stage.log"), self._work_dir / "evaluation.log")
+        began = time.monotonic()
+        answers = self._together
+        answer = answers[suite.name]
+        self._took_s = self._took_s or time.monotonic() - began  # whoever asks first waits for all
+        share = answer["seconds"] / sum(one["seconds"] for one in answers.values())
         chain, variant = self.deployment.chain, self.deployment.variant
         who = {"model": chain.spec.name, "variant": variant}
-        rows = evalscope.score_rows(answer, run_id="", fingerprint=self.deployment.fingerprint, **who)
+        made = _made_by(self.deployment, output)
+        rows = [
+            {**row, **made}
+            for row in evalscope.score_rows(answer, run_id="", fingerprint=self.deployment.fingerprint, **who)
+        ]
         samples = evalscope.sample_rows(answer, **who)
         result = {key: value for key, value in answer.items() if key != "scores"}
         write_json(
@@ -92,17 +106,18 @@ class Evaluation:
         )
         facts = {
             "suite": suite.name,
+            "gpus": self.deployment.service().facts.get("gpus", 0),
             "requests_s": answer["seconds"],
             "asked_now": answer["asked_now"],
             "restarts": self.restarts,
             "alarms": answer["alarms"],
         }
-        return Done(self._command_by_hand(suite), None, facts)
+        return Done(self._command_by_hand(suite), None, facts, self._took_s * share)
 
     def _command_by_hand(self, suite: Suite) -> str:
         chain = self.deployment.chain
         command = evalscope.evaluate_command(
-            chain.spec.url or "http://127.0.0.1:8000/v1",
+            self.deployment.by_hand_url,
             self.deployment.served_name,
             suite,
             chain.bench.workspace.model(chain.spec.name)
@@ -134,6 +149,31 @@ class Evaluation:
                 )
                 restart(service, chain.bench.runner, chain.spec.serving.ready_timeout_s)
 
+    def _telling(self) -> Callable[[], None]:
+        """Tells the timeline every half minute how many questions are answered."""
+        asked = self._work_dir / "asked.json"
+        asked.unlink(missing_ok=True)
+        chain, variant = self.deployment.chain, self.deployment.variant
+        told = time.monotonic()
+        first: tuple[float, int] | None = None
+
+        def tell() -> None:
+            nonlocal told, first
+            now = time.monotonic()
+            if now - told < chain_of.PROGRESS_S or not (counted := evalscope.how_far(self._work_dir)):
+                return
+            told, (answered, questions) = now, counted
+            first = first or (now, answered)
+            how_far = f"answered {answered:,} of {questions:,}"
+            if answered > first[1]:
+                left_s = (now - first[0]) / (answered - first[1]) * (questions - answered)
+                how_far += f", about {math.ceil(left_s / 60)} min left"
+            chain.bench.stages.timeline.tell(
+                "progress", stage="evaluate", model=chain.spec.name, variant=variant, how_far=how_far
+            )
+
+        return tell
+
     def _ask(self, service: Service, suites: Sequence[Suite]) -> dict[str, dict[str, Any]]:
         chain = self.deployment.chain
         bench, spec = chain.bench, chain.spec
@@ -152,9 +192,12 @@ class Evaluation:
         path = self._work_dir / "plan.json"
         write_json(path, plan)
 
+        tell = self._telling()
+
         def alive() -> None:
             if told := service.why_dead():
                 raise ServiceError(told)
+            tell()
 
         bench.runner.run(
             evalscope.run_command(path),
@@ -170,6 +213,24 @@ class Evaluation:
                 f"{spec.name}: no result for {', '.join(lacking)}; log: {self._work_dir / 'evaluation.log'}"
             )
         return results
+
+
+def _link(link: Path, log: Path) -> None:
+    """Make *link* lead to *log*, also when the store is moved."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(log, link.parent))
+
+
+def _made_by(deployment: Deployment, output: Path) -> dict[str, str]:
+    """What a score keeps for good of how it was made, whichever later run reuses it."""
+    chain = deployment.chain
+    used = chain.serving_versions() | versions(("bakeoff", "evalscope"))
+    return {
+        "commit": commit(Path(chain.bench.matrix.source).absolute().parent),
+        "versions": "; ".join(f"{name} {version}" for name, version in used.items()),
+        "record": output.with_name("record.json").relative_to(chain.bench.workspace.root).as_posix(),
+    }
 
 
 def replies(deployment: Deployment, *, max_tokens: int = 512) -> Record:
@@ -223,10 +284,13 @@ def speed(deployment: Deployment) -> Record:
     def work(output: Path) -> Done:
         service = deployment.service()
         measuring.write_prompts(folder)
-        command = measuring.speed_command(service.url, service.served_name, folder, key_env=spec.key_env)
+        measured = measuring.speed_command(service.url, service.served_name, folder, key_env=spec.key_env)
+        by_hand = measuring.speed_command(
+            deployment.by_hand_url, service.served_name, folder, key_env=spec.key_env
+        )
         limits = spec.limits
         chain.bench.runner.run(
-            command, folder / "stage.log", timeout_s=limits.evaluate_s, stall_s=limits.stall_s
+            measured, folder / "stage.log", timeout_s=limits.evaluate_s, stall_s=limits.stall_s
         )
         rows = measuring.speed_rows(
             measuring.read_speed(folder),
@@ -235,9 +299,10 @@ def speed(deployment: Deployment) -> Record:
             variant=variant,
             suite="speed",
             fingerprint=deployment.fingerprint,
+            **_made_by(deployment, output),
         )
         write_json(output, _without_nan({"scores": rows, "samples": []}))
-        return Done(str(command), None, {})
+        return Done(str(by_hand), None, {"gpus": service.facts.get("gpus", 0)})
 
     return stages.ensure(
         "speed",

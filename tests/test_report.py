@@ -1,22 +1,33 @@
+import contextlib
 import json
 import math
+import os
 import re
+import subprocess
+import sys
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from bakeoff import gpus
 from bakeoff.errors import StoreError
 from bakeoff.report import Findings, Row, page, section, write_page, write_tables
 from bakeoff.report.__main__ import main
 from bakeoff.report.analysis import Analysis, analyse, headline_metric
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
+from bakeoff.report.rendering import _commands, _cost, _summary, gpu_hours
 from bakeoff.report.samples import REPLY_CHARS, pack
 from bakeoff.report.verdict import verdict
 from bakeoff.report.words import method
+from bakeoff.service import free_port
 from bakeoff.workspace import Workspace
 from tests.synthetic_findings import HOSTILE, synthetic_findings, synthetic_ratings, unpacked
+from tests.test_faults import TOOLS, House, Unprobed, house  # noqa: F401
+
+FAKES = Path(__file__).parent / "fakes"
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +260,48 @@ def test_a_log_is_linked_relative_to_the_page(tmp_path: Path) -> None:
     }
     html = page(empty(stages=[stage]), reports_dir=tmp_path / "reports")
     assert 'href="../store/a%20log.txt"' in html
+
+
+def test_a_chain_on_a_card_has_its_tokens_per_second_gpu_hours_and_memory(
+    house: House,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", f"{TOOLS}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(gpus, "common_folder", lambda: house.root / "cards")
+    house.row = {"needs": {"gpu_memory_gib": 10}}
+    with house.run() as chain, contextlib.closing(Unprobed(chain, "base")) as deployment:
+        records = [deployment.health(), chain.train().record, chain.export().record]
+        found = empty(stages=[asdict(record) for record in records if record])
+    (spent,) = _summary(found)
+    assert [record.facts["gpus"] for record in records if record] == [1, 1, 1]
+    assert spent.speed == "1,910"  # 95.5 tokens x 40 dialogues x 1 epoch in 2 s
+    assert spent.card_memory == "30.5"
+    assert float(spent.memory) < 1
+    assert sum(gpu_hours(stage) for stage in found.stages) == pytest.approx(
+        sum(stage["seconds"] for stage in found.stages) / 3600
+    )
+    assert [_cost(stage, "").gpu_hours != "–" for stage in found.stages] == [True, True, True]
+
+
+def test_all_commands_of_a_row_run_in_one_go(tmp_path: Path) -> None:
+    """The service answers while it is asked, and has ended when the training begins."""
+    url = f"http://127.0.0.1:{free_port()}/v1"
+    log, port = tmp_path / "log", url.split(":")[2].split("/")[0]
+    ask = f"curl --noproxy '*' --silent --fail {url}/models"
+    commands = {
+        "deploy": f"{sys.executable} {FAKES / 'chat_server.py'} --served_model_name m --port {port}",
+        "parity": "true",
+        "evaluate": f"{ask} > /dev/null && echo answered >> {log}",
+        "speed": f"{ask} > /dev/null && echo answered >> {log}",
+        "train": f"{ask} > /dev/null || echo ended >> {log}",
+    }
+    stages = [
+        {"stage": stage, "model": "m", "command": line, "facts": {}} for stage, line in commands.items()
+    ]
+    stages[0]["facts"] = {"by_hand_url": url}
+    ((_, _, script),) = _commands(empty(stages=stages))
+    subprocess.run(["bash", "-c", script], timeout=60, check=False, capture_output=True)
+    assert log.read_text().split() == ["answered", "answered", "ended"]
 
 
 def test_things_skipped_for_one_reason_share_a_line() -> None:

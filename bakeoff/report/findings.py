@@ -20,7 +20,7 @@ SCORE_COLUMNS: dict[str, str] = {
     "value": "float", "n_asked": "int", "n_answered": "int", "n_unparsed": "int", "n_empty": "int",
     "n_truncated": "int", "n_errored": "int", "n_judged": "int", "worst": "float", "best": "float",
     "chance": "float", "trusted": "bool", "why_not": "str", "fingerprint": "str", "benchmark": "str",
-    "few_shot": "int", "finished_at": "str",
+    "few_shot": "int", "finished_at": "str", "commit": "str", "versions": "str", "record": "str",
 }  # fmt: skip
 """Columns of the scores table and their kinds; :mod:`bakeoff.scores` documents each."""
 
