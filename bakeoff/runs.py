@@ -67,6 +67,7 @@ def finish(
         asked: (model, variant, suite) of every score that the run was to make, also of those that were skipped.
     """
     from bakeoff import scores
+    from bakeoff.report.cautions import NOTED
 
     folder = workspace.run(run_id)
     done = records(workspace, run_id)
@@ -98,6 +99,7 @@ def finish(
             "skipped": list(skipped),
             "asked": list(asked),
             "stages": [asdict(record) for record in done],
+            "events": [event for event in events(workspace, run_id) if event["event"] in NOTED],
             "comparability": [str(one) for one in differences([matrix.models[row["model"]] for row in rows])],
             "anchors": published,
             "leakage": leaked,

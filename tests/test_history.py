@@ -91,6 +91,38 @@ def test_a_score_that_cannot_be_trusted_any_more_is_a_regression() -> None:
     assert not any(one.regression for one in changes(lost, lost))
 
 
+def test_a_score_that_was_asked_for_otherwise_is_not_comparable() -> None:
+    five = run()
+    five.scores.loc[five.scores["suite"] == "ceval", "few_shot"] = 5
+    zero = spoiled(0.5)
+    zero.scores["few_shot"] = 0
+    five.scores.loc[five.scores["suite"] == "psyqa", "few_shot"] = 0
+    found = changes(five, zero)
+    assert {one.verdict for one in found if one.suite == "ceval"} == {"not comparable"}
+    assert {one.words for one in found if one.suite == "ceval"} == {
+        ("不可比：few_shot：由 '5' 变为 '0'", "not comparable: few_shot: '5' is now '0'")
+    }
+    assert {one.verdict for one in found if one.suite == "psyqa"} == {"same"}
+
+
+def test_other_generation_settings_are_not_comparable() -> None:
+    before, after = run(), spoiled(0.5)
+    for findings, length in ((before, 512), (after, 16)):
+        findings.stages = [
+            {
+                "stage": "evaluate",
+                "model": "qwen2.5-7b",
+                "variant": "tuned",
+                "facts": {"suite": "ceval"},
+                "identity": {"suite": {"generation": {"max_tokens": length}}},
+            }
+        ]
+    other = [one for one in changes(before, after) if one.verdict == "not comparable"]
+    assert [(one.subject.variant, one.suite, one.why) for one in other] == [
+        ("tuned", "ceval", "generation.max_tokens: '512' is now '16'")
+    ]
+
+
 def test_new_and_vanished_scores_are_named() -> None:
     one_suite = synthetic_findings(120, models=2, suites=("ceval",), awkward=False, hostile=False)
     assert {one.suite for one in changes(one_suite, run()) if one.verdict == "new"} == {"psyqa"}

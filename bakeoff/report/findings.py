@@ -83,6 +83,9 @@ class Findings:
     asked: list[tuple[str, str, str]] | None = None
     """(model, variant, suite) of every score that the run was to make; None where it is not known."""
 
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """What the timeline told that a reader should know; see :mod:`bakeoff.report.cautions`."""
+
     @classmethod
     def from_store(cls, store: Path, run_id: str | None = None) -> Findings:
         """The findings of *run_id*, or of the latest run with scores, from ``store/runs/``.
@@ -117,6 +120,7 @@ class Findings:
             ratings=run.get("ratings") or None,
             anchors=list(run.get("anchors", [])),
             leakage=list(run.get("leakage", [])),
+            events=list(run.get("events", [])),
             asked=[(str(m), str(v), str(s)) for m, v, s in run["asked"]] if "asked" in run else None,
         )
 
@@ -140,8 +144,8 @@ class Findings:
 
     @property
     def suites(self) -> list[str]:
-        """Names of the suites, in the order of the scores table."""
-        return list(dict.fromkeys(self.scores["suite"]))
+        """Names of the suites that have a total, in the order of the scores table; serving speed has none."""
+        return list(dict.fromkeys(self.scores.loc[self.scores["subset"] == "ALL", "suite"]))
 
     @property
     def subjects(self) -> list[Subject]:

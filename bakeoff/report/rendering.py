@@ -73,6 +73,7 @@ def _environment() -> Environment:
         duration=words.duration,
         plain=_plain,
         method=words.method,
+        said=words.said,
     )
     return environment
 
@@ -80,6 +81,7 @@ def _environment() -> Environment:
 def render(findings: Findings, reports_dir: Path, since: Since | None = None) -> str:
     """The fragment; see :func:`bakeoff.report.section`."""
     from bakeoff.history import moved
+    from bakeoff.report.cautions import cautions
     from bakeoff.report.charts import loss_charts, suite_chart
     from bakeoff.report.samples import pack
     from bakeoff.report.verdict import verdict
@@ -94,7 +96,9 @@ def render(findings: Findings, reports_dir: Path, since: Since | None = None) ->
     untrusted = [c for view in views for c in view.cells.values() if not c.trusted]
     failed = [one for one in findings.stages if one.get("outcome") == "failed"]
     ran = [one for one in findings.stages if one.get("outcome") == "ran"]
-    cautions = (
+    noted = cautions(findings)
+    cautioned = (
+        noted,
         untrusted,
         failed,
         findings.comparability,
@@ -119,10 +123,12 @@ def render(findings: Findings, reports_dir: Path, since: Since | None = None) ->
             packed=pack(findings, views),
             untrusted=untrusted,
             failed=failed,
-            cautioned=any(cautions),
+            cautioned=any(cautioned),
+            noted=noted,
             costs=[_cost(one, _log_link(one, reports_dir)) for one in findings.stages],
             total_seconds=sum(float(one.get("seconds") or 0) for one in ran),
             total_gpu_hours=sum(gpu_hours(one) or 0.0 for one in ran),
+            speeds=_speeds(findings),
             commands=_commands(findings),
             fingerprints=_fingerprints(findings),
             moved=moved(since.changes) if since else None,
@@ -227,6 +233,17 @@ def _summary(findings: Findings) -> list[Spent]:
             )
         )
     return spent
+
+
+def _speeds(findings: Findings) -> list[tuple[Subject, str, dict[str, str]]]:
+    """(who, load, value by metric) of the serving speed, by rising load."""
+    rows: dict[tuple[Subject, str], dict[str, str]] = {}
+    for row in findings.scores[findings.scores["suite"] == "speed"].to_dict("records"):
+        who = Subject(str(row["model"]), str(row["variant"]))
+        rows.setdefault((who, str(row["subset"])), {})[str(row["metric"])] = (
+            "–" if math.isnan(row["value"]) else f"{row['value']:,.2f}"
+        )
+    return [(who, load, values) for (who, load), values in rows.items()]
 
 
 def _stage(record: Mapping[str, Any]) -> str:
