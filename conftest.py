@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bakeoff import doctor, history, plan, runs
+from bakeoff import doctor, history, plan, runs, tracking
 from bakeoff.chain import Chain
 from bakeoff.comparability import Difference, differences, why_not_comparable
 from bakeoff.errors import BakeoffError, MatrixError, NotInStore, StoreError
@@ -332,6 +332,8 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
         terminalreporter.write_line(line)
     if since := config.stash.get(SINCE, None):
         terminalreporter.write_line(str(since))
+    if config.getoption("log_scores") and FINDINGS in config.stash:
+        terminalreporter.write_line(tracking.log_scores(workspace.root, config.stash[RUN_ID]))
     for why in config.stash.get(WHY_FAILED, []):
         terminalreporter.write_line(f"--fail-on-regression: {why}", red=True)
 
