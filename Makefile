@@ -28,7 +28,7 @@ judge: .venv/.ready ## the page for human judgement, http://127.0.0.1:7860
 	$(BIN)/python -m judge $(ARGS)
 
 report: .venv/.ready ## every page again from the store, without running anything
-	$(BIN)/pytest benchmarks/ --no-run --html=reports/ $(ARGS)
+	$(BIN)/python -m bakeoff.report $(ARGS)
 
 doctor: .venv/.ready ## what would go wrong, before it does
 	$(BIN)/pytest --doctor $(ARGS)

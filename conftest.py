@@ -12,12 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
-from bakeoff import doctor, history, plan, runs
+from bakeoff import doctor, history, plan, runs, tracking
 from bakeoff.chain import Chain, why_unmet
 from bakeoff.comparability import why_not_comparable
 from bakeoff.errors import BakeoffError, MatrixError, NotInStore, StoreError
 from bakeoff.matrix import Matrix, Suite
-from bakeoff.report import Findings
+from bakeoff.report import Findings, section, write_tables
 from bakeoff.secrecy import load_env_file
 from bakeoff.stages import Timeline
 from bakeoff.workspace import Workspace
@@ -30,7 +30,9 @@ BENCHMARKS = ROOT / "benchmarks"
 MATRIX = pytest.StashKey[Matrix]()
 RUN_ID = pytest.StashKey[str]()
 AGAINST = pytest.StashKey[str]()
-CHANGES = pytest.StashKey[list[history.Change]]()
+FINDINGS = pytest.StashKey[Findings]()
+SINCE = pytest.StashKey[history.Since]()
+WHY_FAILED = pytest.StashKey[list[str]]()
 SELECTED = pytest.StashKey[dict[tuple[str, str], list[str]]]()
 LEFT_OUT = pytest.StashKey[dict[str, str]]()
 
@@ -53,9 +55,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUN_ID] = worker.get("run_id") or runs.new_id()
     config.stash[SELECTED] = {}
     config.stash[LEFT_OUT] = {}
+    if config.getoption("fail_on_regression") and not config.getoption("compare"):
+        raise pytest.UsageError("--fail-on-regression needs --compare RUN: worse than which run?")
     if (against := config.getoption("compare")) and not worker:
         try:
-            config.stash[AGAINST] = runs.earlier(_workspace(config), config.stash[RUN_ID], against)
+            config.stash[AGAINST] = runs.earlier(_workspace(config).root, against)
         except StoreError as error:
             raise pytest.UsageError(str(error)) from None
     if config.getoption("doctor") and config.args_source is not config.ArgsSource.ARGS:
@@ -190,10 +194,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     runnable = {_params(item)["model"] for item in ours if not item.get_closest_marker("skip")}
     config.stash[LEFT_OUT] = plan.left_out(matrix, runnable, config.getoption("rows"))
     for item in ours:
-        row = _params(item)["model"]
+        params = _params(item)
+        row = params["model"]
         item.user_properties.append(("row", row))
-        if row in config.stash[LEFT_OUT] and not item.get_closest_marker("skip"):
-            item.add_marker(pytest.mark.skip(reason=config.stash[LEFT_OUT][row]))
+        if row in config.stash[LEFT_OUT]:
+            if not item.get_closest_marker("skip"):
+                item.add_marker(pytest.mark.skip(reason=config.stash[LEFT_OUT][row]))
+        elif "suite" in params:
+            item.user_properties.append(("score", [row, params["variant"], params["suite"]]))
     items.sort(key=lambda item: plan.order(matrix, _params(item), [m.name for m in item.iter_markers()]))
 
 
@@ -284,18 +292,32 @@ def pytest_runtest_makereport(
 
 def _skipped(config: pytest.Config) -> list[tuple[str, str]]:
     """What was skipped and why, once per row and reason."""
-    terminal = config.pluginmanager.get_plugin("terminalreporter")
     told = []
-    for report in terminal.stats.get("skipped", []) if terminal else []:
+    for report in _reports(config, "skipped"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         if row := dict(report.user_properties).get("row"):
             told.append((str(row), str(reason).removeprefix("Skipped: ")))
     return list(dict.fromkeys(told))
 
 
+def _asked(config: pytest.Config) -> list[tuple[str, str, str]]:
+    """The scores (row, variant, suite) that this run was to make, also of tests that were skipped."""
+    told = [dict(report.user_properties).get("score") for report in _reports(config)]
+    return list(dict.fromkeys((str(m), str(v), str(s)) for m, v, s in filter(None, told)))
+
+
+def _reports(config: pytest.Config, *outcomes: str) -> list[Any]:
+    """The reports of tests, on whichever worker they ran."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    stats = terminal.stats if terminal else {}
+    return [
+        one for kind in outcomes or stats for one in stats.get(kind, []) if hasattr(one, "user_properties")
+    ]
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Put the run together: what ran, what was skipped, every score.
+    """Put the run together: what ran, what was skipped, every score, and what moved.
 
     After pytest-xdist has ended its workers, which tell the timeline what was interrupted, and before pytest-html
     writes the page: of hooks that come last, the one that was registered first is called first.
@@ -305,25 +327,28 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and _asks_benchmarks(config):
         session.exitstatus = pytest.ExitCode.USAGE_ERROR  # a name that matches nothing is a mistake
-    workspace = _workspace(config)
-    if (workspace.run(config.stash[RUN_ID]) / "events.jsonl").exists():
-        page = config.getoption("htmlpath", None)
-        runs.finish(
-            workspace,
-            config.stash[RUN_ID],
-            matrix_of(config),
-            _skipped(config),
-            Path(page).parent if page else None,
-        )
-        if against := config.stash.get(AGAINST, None):
-            before, after = (
-                Findings.from_store(workspace.root, run) for run in (against, config.stash[RUN_ID])
-            )
-            config.stash[CHANGES] = history.moved(history.changes(before, after))
-            if config.getoption("fail_on_regression") and any(
-                one.regression for one in config.stash[CHANGES]
-            ):
-                session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+    workspace, run_id = _workspace(config), config.stash[RUN_ID]
+    if (workspace.run(run_id) / "events.jsonl").exists():
+        runs.finish(workspace, run_id, matrix_of(config), _skipped(config), _asked(config))
+        config.stash[FINDINGS] = Findings.from_store(workspace.root, run_id)
+        if page := config.getoption("htmlpath", None):
+            write_tables(config.stash[FINDINGS], Path(page).parent)
+    if against := config.stash.get(AGAINST, None):
+        _hold_against(session, Findings.from_store(workspace.root, against))
+
+
+def _hold_against(session: pytest.Session, before: Findings) -> None:
+    """What moved since *before*, and with ``--fail-on-regression`` the verdict."""
+    config = session.config
+    if any(config.getoption(name) for name in ("dry_run", "doctor", "collectonly")):
+        return
+    after = config.stash.get(FINDINGS, None)
+    if after:
+        config.stash[SINCE] = history.Since.of(before, after)
+    if config.getoption("fail_on_regression"):
+        why = history.why_failed(config.stash[SINCE].changes, after) if after else ["this run made no score"]
+        config.stash[WHY_FAILED] = why
+        session.exitstatus = session.exitstatus or (pytest.ExitCode.TESTS_FAILED if why else 0)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -338,10 +363,9 @@ def pytest_html_results_summary(
 ) -> None:
     """The comparison heads the page (pytest-html)."""
     config = session.config
-    reports = Path(config.getoption("htmlpath")).parent
-    prefix.append(
-        runs.section(_workspace(config), config.stash[RUN_ID], reports, config.stash.get(AGAINST, None))
-    )
+    if findings := config.stash.get(FINDINGS, None):
+        reports = Path(config.getoption("htmlpath")).parent
+        prefix.append(section(findings, reports, config.stash.get(SINCE, None)))
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
@@ -364,10 +388,12 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
     workspace = _workspace(config)
     for line in runs.summary(workspace, config.stash[RUN_ID]):
         terminalreporter.write_line(line)
-    if against := config.stash.get(AGAINST, None):
-        terminalreporter.write_line(f"since {against}:")
-        moved = [str(change) for change in config.stash.get(CHANGES, [])]
-        terminalreporter.write_line("\n".join(moved or ["nothing moved"]))
+    if since := config.stash.get(SINCE, None):
+        terminalreporter.write_line(str(since))
+    if config.getoption("log_scores") and FINDINGS in config.stash:
+        terminalreporter.write_line(tracking.log_scores(workspace.root, config.stash[RUN_ID]))
+    for why in config.stash.get(WHY_FAILED, []):
+        terminalreporter.write_line(f"--fail-on-regression: {why}", red=True)
 
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

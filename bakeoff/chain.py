@@ -63,6 +63,28 @@ class Artifact:
         return Path(self.path)
 
 
+@dataclass(frozen=True)
+class Placement:
+    """The cards that a stage holds; called with a command it puts it on them."""
+
+    numbers: tuple[int, ...] = ()
+
+    @property
+    def gpus(self) -> int:
+        """How many they are; 0 on the CPU."""
+        return len(self.numbers)
+
+    def __call__(self, command: Command) -> Command:
+        """*command* on these cards."""
+        if not self.numbers:
+            return command
+        env = {
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the numbers are nvidia-smi's
+            "CUDA_VISIBLE_DEVICES": ",".join(str(number) for number in self.numbers),
+        }
+        return replace(command, env={**command.env, **env})
+
+
 @dataclass
 class Chain:
     """One row of the matrix and what has been made of it so far."""
@@ -230,7 +252,7 @@ class Chain:
                 attempts += 1
                 self._wait_or_give_up(attempts, error)
                 told.append(f"attempt {attempts} failed: {str(error).splitlines()[0]}")
-        facts = swift.training_facts(output)
+        facts = swift.training_facts(output, since=int(resume.name.partition("-")[2]) if resume else 0)
         if facts["global_step"] != facts["max_steps"]:
             raise CommandFailed(
                 f"{self.spec.name}: training ended with exit code 0 at step {facts['global_step']} of "
@@ -238,6 +260,7 @@ class Chain:
                 log=log,
             )
         facts |= {
+            "gpus": placed.gpus,
             "attempts": told,
             "batch_size": training.batch_size,
             "effective_batch": training.effective_batch,
@@ -246,9 +269,7 @@ class Chain:
         if newest and link.resolve() != newest.resolve():  # ms-swift 3 does not make it
             link.unlink(missing_ok=True)
             link.symlink_to(newest.name)
-        on_card = facts.get("memory_gib")
-        peak = on_card if isinstance(on_card, float) else process.peak_memory_gib
-        return Done(str(self.train_command(training)), peak, facts)
+        return Done(str(self.train_command(training)), process.peak_memory_gib, facts)
 
     def _rung_of(self, begun: Path, identity: dict[str, Any]) -> Training:
         """The rung of the memory ladder that a training which was cut short had reached."""
@@ -443,13 +464,13 @@ class Chain:
                     process = self.bench.runner.run(
                         placed(command), log, timeout_s=limits.export_s, stall_s=limits.stall_s
                     )
-                return Done(str(command), process.peak_memory_gib, {"attempts": told})
+                return Done(str(command), process.peak_memory_gib, {"gpus": placed.gpus, "attempts": told})
             except CommandFailed as error:
                 told.append(f"attempt {len(told) + 1} failed: {str(error).splitlines()[0]}")
                 self._wait_or_give_up(len(told), error)
 
     @contextlib.contextmanager
-    def leased(self, stage: str) -> Iterator[Callable[[Command], Command]]:
+    def leased(self, stage: str) -> Iterator[Placement]:
         """Hold the cards that *stage* needs, and yield what puts a command on them; a row on the CPU needs none.
 
         A training has its card to itself. A service takes what its engine will: the share of the card that lmdeploy,
@@ -460,7 +481,7 @@ class Chain:
         if not found or not set(spec.gpus or "0") <= set(
             "0123456789, "
         ):  # a UUID in 'gpus' is taken as it is
-            yield lambda command: command
+            yield Placement()
             return
         least = spec.needs.gpu_memory_gib
         fills = stage == "serve" and spec.serving.engine != "transformers"
@@ -486,11 +507,7 @@ class Chain:
             whole_gib=least,
             look=gpus.cards,
         ) as numbers:
-            env = {
-                "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the numbers are nvidia-smi's
-                "CUDA_VISIBLE_DEVICES": ",".join(str(number) for number in numbers),
-            }
-            yield lambda command: replace(command, env={**command.env, **env})
+            yield Placement(numbers)
 
     def _keep(self, name: str, artifact: Artifact) -> Artifact:
         self._made[name] = artifact
@@ -541,6 +558,10 @@ class Chain:
     def _swift(self, role: str) -> str:
         found = environments.swift_version(self._environment(role), self.bench.workspace.environments)
         return found or swift.NEWEST
+
+    def serving_versions(self) -> dict[str, str]:
+        """The tools that serve, with their versions."""
+        return self._versions("serve")
 
     def _versions(self, role: str) -> dict[str, str]:
         there = environments.built(self._environment(role), self.bench.workspace.environments)

@@ -13,6 +13,9 @@ from bakeoff.provenance import write_json
 from bakeoff.service import Service, reach, restart, serving
 from bakeoff.stages import Done, Record
 
+BY_HAND_PORT = 8000
+"""The port in lines to paste, where the row names none."""
+
 
 @dataclass
 class Deployment:
@@ -86,6 +89,7 @@ class Deployment:
                 ready_timeout_s=spec.serving.ready_timeout_s,
             )
         )
+        service.facts["gpus"] = placed.gpus
         service.facts |= parity.check_replies(service, self._shown.facts)
         return service
 
@@ -138,10 +142,23 @@ class Deployment:
 
     def _check(self, output: Path) -> Done:
         service = self.service()
-        facts = {**service.facts, "models": service.models()}
+        facts = {**service.facts, "models": service.models(), "by_hand_url": self.by_hand_url}
         write_json(output, facts)
         peak = service.process.peak_memory_gib if service.process else None
-        return Done(str(service.command or service.url), peak or None, facts)
+        return Done(self.by_hand(), peak or None, facts)
+
+    def by_hand(self) -> str:
+        """The line that serves it at :attr:`by_hand_url`, as ``--dry-run`` prints it, or asks somebody else's."""
+        spec = self.chain.spec
+        if spec.url:
+            return f"curl --noproxy '*' {self.by_hand_url}/models"
+        return str(self.chain.serve_command(self.variant, spec.serving.port or BY_HAND_PORT))
+
+    @property
+    def by_hand_url(self) -> str:
+        """Where recorded commands expect the service: a run takes any free port, which is somebody else's by now."""
+        spec = self.chain.spec
+        return spec.url or f"http://127.0.0.1:{spec.serving.port or BY_HAND_PORT}/v1"
 
     def close(self) -> None:
         """End the service; memory of a card that did not come back is told in the timeline."""

@@ -420,6 +420,16 @@ def read_results(work_dir: Path) -> dict[str, dict[str, Any]]:
     return results
 
 
+def how_far(work_dir: Path) -> tuple[int, int] | None:
+    """How many questions of a running evaluation are answered, and of how many; None until they are read."""
+    try:
+        asked = json.loads((work_dir / "asked.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    files = [path for one in asked["folders"] for path in (work_dir / one / "predictions").rglob("*.jsonl")]
+    return sum(path.read_bytes().count(b"\n") for path in files), asked["questions"]
+
+
 def score_rows(
     result: Mapping[str, Any], *, run_id: str, model: str, variant: str, fingerprint: str
 ) -> list[dict[str, Any]]:
@@ -518,6 +528,10 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
                 raise ScoreError(
                     f"{one.suite['name']}: {missing} questions have no answer yet, and nobody is to be asked"
                 )
+    folders = [str(one.folder.relative_to(work_dir)) for one in loaded]
+    write_json(
+        work_dir / "asked.json", {"questions": sum(len(one.samples) for one in loaded), "folders": folders}
+    )
     leaked, unread = _leaked(loaded, plan)
     plan = {**plan, "training_unread": unread}
     with ThreadPoolExecutor(max(1, len(loaded))) as pool:

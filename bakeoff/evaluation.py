@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,13 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bakeoff import chain as chain_of
 from bakeoff import evalscope
 from bakeoff.command import Command
 from bakeoff.deployment import Deployment
 from bakeoff.errors import CommandFailed, ScoreError, ServiceError
 from bakeoff.leakage import training_files
 from bakeoff.matrix import Suite, dataset_argument
-from bakeoff.provenance import versions, write_json
+from bakeoff.provenance import commit, versions, write_json
 from bakeoff.service import Service
 from bakeoff.stages import Done, Record
 
@@ -35,6 +39,7 @@ class Evaluation:
 
     deployment: Deployment
     suites: Sequence[Suite]
+    _took_s: float = 0.0
 
     def record(self, suite: Suite) -> Record:
         """What became of *suite*, run now (with all others that have to) unless its result is in the store.
@@ -90,12 +95,21 @@ class Evaluation:
         }
 
     def _result(self, suite: Suite, output: Path) -> Done:
-        answer = self._together[suite.name]
+        _link(output.with_name("stage.log"), self._work_dir / "evaluation.log")
+        began = time.monotonic()
+        answers = self._together
+        answer = answers[suite.name]
         if why := answer.get("error"):
             raise ScoreError(f"{self.deployment.chain.spec.name}: {suite.name}: {why}")
+        self._took_s = self._took_s or time.monotonic() - began  # whoever asks first waits for all
+        share = answer["seconds"] / sum(one.get("seconds", 0.0) for one in answers.values())
         chain, variant = self.deployment.chain, self.deployment.variant
         who = {"model": chain.spec.name, "variant": variant}
-        rows = evalscope.score_rows(answer, run_id="", fingerprint=self.deployment.fingerprint, **who)
+        made = _made_by(self.deployment, output)
+        rows = [
+            {**row, **made}
+            for row in evalscope.score_rows(answer, run_id="", fingerprint=self.deployment.fingerprint, **who)
+        ]
         samples = evalscope.sample_rows(answer, **who)
         result = {key: value for key, value in answer.items() if key != "scores"}
         write_json(
@@ -104,17 +118,18 @@ class Evaluation:
         )
         facts = {
             "suite": suite.name,
+            "gpus": self.deployment.service().facts.get("gpus", 0) if answer["asked_now"] else 0,
             "requests_s": answer["seconds"],
             "asked_now": answer["asked_now"],
             "restarts": self.deployment.restarts,
             "alarms": answer["alarms"],
         }
-        return Done(self._command_by_hand(suite), None, facts)
+        return Done(self._command_by_hand(suite), None, facts, self._took_s * share)
 
     def _command_by_hand(self, suite: Suite) -> str:
         chain = self.deployment.chain
         command = evalscope.evaluate_command(
-            chain.spec.url or "http://127.0.0.1:8000/v1",
+            self.deployment.by_hand_url,
             self.deployment.served_name,
             suite,
             chain.bench.workspace.model(chain.spec.name)
@@ -157,6 +172,31 @@ class Evaluation:
         except CommandFailed:
             return {}
 
+    def _telling(self) -> Callable[[], None]:
+        """Tells the timeline every half minute how many questions are answered."""
+        asked = self._work_dir / "asked.json"
+        asked.unlink(missing_ok=True)
+        chain, variant = self.deployment.chain, self.deployment.variant
+        told = time.monotonic()
+        first: tuple[float, int] | None = None
+
+        def tell() -> None:
+            nonlocal told, first
+            now = time.monotonic()
+            if now - told < chain_of.PROGRESS_S or not (counted := evalscope.how_far(self._work_dir)):
+                return
+            told, (answered, questions) = now, counted
+            first = first or (now, answered)
+            how_far = f"answered {answered:,} of {questions:,}"
+            if answered > first[1]:
+                left_s = (now - first[0]) / (answered - first[1]) * (questions - answered)
+                how_far += f", about {math.ceil(left_s / 60)} min left"
+            chain.bench.stages.timeline.tell(
+                "progress", stage="evaluate", model=chain.spec.name, variant=variant, how_far=how_far
+            )
+
+        return tell
+
     def _ask(self, service: Service, suites: Sequence[Suite]) -> dict[str, dict[str, Any]]:
         chain = self.deployment.chain
         bench, spec = chain.bench, chain.spec
@@ -177,9 +217,12 @@ class Evaluation:
         path = self._work_dir / "plan.json"
         write_json(path, plan)
 
+        tell = self._telling()
+
         def sign_of_life() -> int:
             """Size of the answers on disk, which grows with each one."""
             _see_alive(service)
+            tell()
             return sum(one.stat().st_size for one in self._work_dir.glob("*/*/predictions/*/*.jsonl"))
 
         bench.runner.run(
@@ -247,6 +290,24 @@ def _on_living(deployment: Deployment, ask: Callable[[Service], _T]) -> _T:
 def _see_alive(service: Service) -> None:
     if told := service.why_dead():
         raise ServiceError(told)
+
+
+def _link(link: Path, log: Path) -> None:
+    """Make *link* lead to *log*, also when the store is moved."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(log, link.parent))
+
+
+def _made_by(deployment: Deployment, output: Path) -> dict[str, str]:
+    """What a score keeps for good of how it was made, whichever later run reuses it."""
+    chain = deployment.chain
+    used = chain.serving_versions() | versions(("bakeoff", "evalscope"))
+    return {
+        "commit": commit(Path(chain.bench.matrix.source).absolute().parent),
+        "versions": "; ".join(f"{name} {version}" for name, version in used.items()),
+        "record": output.with_name("record.json").relative_to(chain.bench.workspace.root).as_posix(),
+    }
 
 
 def replies(deployment: Deployment, *, max_tokens: int = 512) -> Record:
@@ -326,17 +387,20 @@ def speed(deployment: Deployment) -> Record:
     def measure(service: Service) -> Command:
         shutil.rmtree(folder / "perf", ignore_errors=True)  # an earlier attempt's levels
         measuring.write_prompts(folder)
-        command = measuring.speed_command(service.url, service.served_name, folder, key_env=spec.key_env)
+        measured = measuring.speed_command(service.url, service.served_name, folder, key_env=spec.key_env)
+        by_hand = measuring.speed_command(
+            deployment.by_hand_url, service.served_name, folder, key_env=spec.key_env
+        )
         limits = spec.limits
         chain.bench.runner.run(
-            command,
+            measured,
             folder / "stage.log",
             timeout_s=limits.evaluate_s,
             stall_s=limits.stall_s,
             progress=lambda: _see_alive(service),
         )
         _see_alive(service)
-        return command
+        return by_hand
 
     def work(output: Path) -> Done:
         command = _on_living(deployment, measure)
@@ -347,9 +411,11 @@ def speed(deployment: Deployment) -> Record:
             variant=variant,
             suite="speed",
             fingerprint=deployment.fingerprint,
+            **_made_by(deployment, output),
         )
         write_json(output, _without_nan({"scores": rows, "samples": []}))
-        return Done(str(command), None, {"restarts": deployment.restarts})
+        gpus = deployment.service().facts.get("gpus", 0)
+        return Done(str(command), None, {"gpus": gpus, "restarts": deployment.restarts})
 
     return stages.ensure(
         "speed",

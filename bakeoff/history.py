@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from bakeoff.stages import differences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,9 @@ class Change:
     @property
     def words(self) -> tuple[str, str]:
         """The verdict in Chinese and English."""
-        return _WORDS.get(self.verdict) or (f"不可比：{self.why}", f"not comparable: {self.why}")
+        from bakeoff.report.words import chinese
+
+        return _WORDS.get(self.verdict) or (f"不可比：{chinese(self.why)}", f"not comparable: {self.why}")
 
     @property
     def regression(self) -> bool:
@@ -72,7 +75,8 @@ def changes(before: Findings, after: Findings, alpha: float = 0.05) -> list[Chan
 
     Scores are compared by a paired test on the samples that both runs asked, with one Holm family over all of them:
     six models that did not change yield a false "worse" in at most *alpha* of the comparisons, not in each score.
-    A score that is not trusted in one of the runs is not comparable.
+    A score that is not trusted in one of the runs, or that was asked for otherwise (another benchmark, other examples,
+    other generation settings), is not comparable.
     """
     from bakeoff.report.analysis import headline_metric
     from bakeoff.statistics import compare_suites
@@ -82,10 +86,13 @@ def changes(before: Findings, after: Findings, alpha: float = 0.05) -> list[Chan
     then, now = dict(_totals(before, metrics)), dict(_totals(after, metrics))
     keys = [*now, *(key for key in then if key not in now)]
     sides = [_replies(findings) for findings in (before, after)]
+    protocols = [_protocols(findings) for findings in (before, after)]
+    otherwise = {key: _otherwise(protocols[0][key], protocols[1][key]) for key in now if key in then}
     tables: dict[str, tuple[pd.DataFrame, pd.Series | None]] = {}
     for place, key in enumerate(keys):
         if (
-            key in then
+            not otherwise.get(key)
+            and key in then
             and key in now
             and then[key][1] == now[key][1] == ""
             and all(key in one for one in sides)
@@ -109,7 +116,7 @@ def changes(before: Findings, after: Findings, alpha: float = 0.05) -> list[Chan
             verdict = "gone"
         else:
             verdict = "not comparable"
-            why = why_new or why_old or "the two runs share no sample"
+            why = why_new or why_old or otherwise[key] or "the two runs share no sample"
         found.append(
             Change(
                 subject=subject,
@@ -128,22 +135,50 @@ def changes(before: Findings, after: Findings, alpha: float = 0.05) -> list[Chan
     return found
 
 
+@dataclass(frozen=True)
+class Since:
+    """What became of every score since an earlier run."""
+
+    run_id: str
+    """The earlier run."""
+    changes: Sequence[Change]
+
+    @classmethod
+    def of(cls, before: Findings, after: Findings) -> Since:
+        """Every score of *after*, held against *before*."""
+        return cls(before.run_id, changes(before, after))
+
+    def __str__(self) -> str:
+        lines = [str(change) for change in moved(self.changes)]
+        return "\n".join([f"since {self.run_id}:", *(lines or ["nothing moved"])])
+
+
 def moved(found: Sequence[Change]) -> list[Change]:
     """Those of *found* in which anything is different, the regressions first."""
     different = [one for one in found if one.verdict != "same" or one.difference != 0]
     return sorted(different, key=lambda one: (not one.regression, one.verdict == "same"))
 
 
-def regressions(store: Path, run_id: str | None, against: str) -> list[Change]:
-    """What got worse from run *against* to *run_id* (None: the latest); an empty list is a pass.
+def why_failed(found: Sequence[Change], after: Findings) -> list[str]:
+    """Why *after* does not hold what the earlier run had, each in words; empty for a pass.
 
-    Raises:
-        StoreError: one of the runs is not in *store*.
+    A pass wants at least one score tested and none worse. A trusted score that is gone counts where *after* was to make
+    it; where a run does not know what it was to make, every one counts.
     """
-    from bakeoff.report.findings import Findings
-
-    found = changes(Findings.from_store(store, against), Findings.from_store(store, run_id))
-    return [one for one in found if one.regression]
+    asked = None if after.asked is None else set(after.asked)
+    lost = [
+        one
+        for one in found
+        if one.verdict == "gone"
+        and not math.isnan(one.before)
+        and (asked is None or (*one.subject, one.suite) in asked)
+    ]
+    reasons = [str(one) for one in found if one.regression or one in lost]
+    if all(one.verdict in ("new", "gone", "not comparable") for one in found):
+        reasons.append(
+            f"no score was compared: {len(after.scores)} rows of scores in {after.run_id or 'this run'}"
+        )
+    return reasons
 
 
 _Key = tuple["Subject", str]
@@ -159,6 +194,32 @@ def _totals(findings: Findings, metrics: dict[str, str]) -> Iterator[tuple[_Key,
             value = float(row["value"])
             why = "" if row["trusted"] and not math.isnan(value) else str(row["why_not"]) or "no value"
             yield (Subject(str(row["model"]), str(row["variant"])), str(row["suite"])), (value, why)
+
+
+def _protocols(findings: Findings) -> dict[_Key, dict[str, object]]:
+    """How each suite was asked: its benchmark, its examples and, where the stage's record has them, the settings."""
+    from bakeoff.report.findings import Subject
+
+    found: dict[_Key, dict[str, object]] = {}
+    for row in findings.scores.to_dict("records"):
+        key = Subject(str(row["model"]), str(row["variant"])), str(row["suite"])
+        found[key] = {"benchmark": row["benchmark"], "few_shot": row["few_shot"]}
+    for record in findings.stages:
+        suite = (record.get("identity") or {}).get("suite")
+        key = (
+            Subject(record.get("model", ""), record.get("variant", "")),
+            (record.get("facts") or {}).get("suite", ""),
+        )
+        if isinstance(suite, dict) and key in found:
+            found[key]["generation"] = suite.get("generation") or {}
+    return found
+
+
+def _otherwise(before: dict[str, object], after: dict[str, object]) -> str:
+    """What is asked otherwise, in words, among what both know; empty for nothing."""
+    known = before.keys() & after.keys()
+    old, new = ({name: value for name, value in one.items() if name in known} for one in (before, after))
+    return differences(old, new)
 
 
 def _replies(findings: Findings) -> dict[_Key, pd.DataFrame]:

@@ -19,6 +19,7 @@ from bakeoff.errors import StoreError
 from bakeoff.evaluation import why_unreadable
 from bakeoff.leakage import leaked_as
 from bakeoff.matrix import Matrix, ModelSpec
+from bakeoff.report.findings import Findings, has_scores, known_runs, run_folder
 from bakeoff.scores import SPEED
 from bakeoff.stages import Record
 from bakeoff.workspace import Workspace
@@ -65,11 +66,16 @@ def finish(
     run_id: str,
     matrix: Matrix,
     skipped: Sequence[tuple[str, str]],
-    reports: Path | None,
+    asked: Sequence[tuple[str, str, str]] = (),
 ) -> None:
-    """Write ``run.json``, the tables of the run, and the same tables into *reports*."""
+    """Write ``run.json`` and the tables of the run.
+
+    Args:
+        skipped: (row, why) of what did not run.
+        asked: (model, variant, suite) of every score that the run was to make, also of those that were skipped.
+    """
     from bakeoff import scores
-    from bakeoff.report import Findings, write_tables
+    from bakeoff.report.cautions import NOTED
 
     folder = workspace.run(run_id)
     done = records(workspace, run_id)
@@ -108,7 +114,9 @@ def finish(
             "started_at": datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat(),
             "rows": rows,
             "skipped": list(skipped),
+            "asked": list(asked),
             "stages": [asdict(record) for record in done],
+            "events": [event for event in events(workspace, run_id) if event["event"] in NOTED],
             "comparability": [
                 beside_the_guide(one) for one in known_differences(compared, matrix, workspace)
             ],
@@ -127,8 +135,18 @@ def finish(
     )
     scores.write_scores(score_rows, folder)
     scores.write_samples(sample_rows, folder / "samples.parquet")
-    if reports:
-        write_tables(Findings.from_store(workspace.root, run_id), reports)
+
+
+def found(workspace: Workspace, run_id: str | None = None) -> Findings:
+    """What a run found, by default the newest with scores; that one with the judgements made since.
+
+    Raises:
+        StoreError: no such run, or one of its files cannot be read.
+    """
+    findings = Findings.from_store(workspace.root, run_id)
+    if findings.run_id == run_folder(workspace.root).name:
+        findings.ratings = _ratings(workspace) or findings.ratings
+    return findings
 
 
 def _environments(rows: Sequence[ModelSpec], matrix: Matrix, workspace: Workspace) -> dict[str, Any]:
@@ -182,33 +200,26 @@ def _ratings(workspace: Workspace) -> dict[str, Any] | None:
     return found if found and found["counts"]["judgements"] else None
 
 
-def earlier(workspace: Workspace, run_id: str, name: str) -> str:
-    """The run that *name* means: itself, or with ``last`` the one before *run_id*.
+def earlier(store: Path, name: str, run_id: str = "") -> str:
+    """The run that *name* means: itself, or with ``last`` the newest with scores, before *run_id* if that has begun.
 
     Raises:
         StoreError: there is none.
     """
-    known = sorted(
-        path.parent.name for path in workspace.runs.glob("*/run.json") if path.parent.name != run_id
-    )
-    if name == "last" and known:
-        return known[-1]
+    known = [folder.name for folder in known_runs(store)]
+    if name == "last":
+        before = known[: known.index(run_id)] if run_id in known else known
+        scored = (one for one in reversed(before) if has_scores(store / "runs" / one))
+        if found := next(scored, None):
+            return found
+        raise StoreError(
+            f"--compare last: no earlier run in {store / 'runs'} has scores; run once without it"
+        )
     if name not in known:
         raise StoreError(
-            f"--compare: no run {name!r} in {workspace.runs}; known: {', '.join(known[-5:]) or 'none'}"
+            f"--compare: no run {name!r} in {store / 'runs'}; known: {', '.join(known[-5:]) or 'none'}"
         )
     return name
-
-
-def section(workspace: Workspace, run_id: str, reports: Path, against: str | None = None) -> str:
-    """The comparison as a fragment of a page in *reports*; empty where the run compared nothing."""
-    from bakeoff.report import Findings
-    from bakeoff.report import section as rendered
-
-    if not (workspace.run(run_id) / "run.json").exists():
-        return ""
-    before = Findings.from_store(workspace.root, against) if against else None
-    return rendered(Findings.from_store(workspace.root, run_id), reports, before)
 
 
 _SPEED_UNITS = {"ttft_s": "s to the first token", "output_tokens_per_s": "tokens/s"}

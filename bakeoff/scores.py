@@ -56,7 +56,13 @@ SCORE_COLUMNS: tuple[str, ...] = (
     "benchmark",
     "few_shot",
     "finished_at",
+    "commit",
+    "versions",
+    "record",
 )
+
+MADE_BY = ("commit", "versions", "record")
+"""Columns of a score that say how it was made; a store of before they were kept lacks them."""
 
 SAMPLE_COLUMNS: tuple[str, ...] = (
     "model",
@@ -325,6 +331,7 @@ def score_row(made: Score, **context: object) -> dict[str, Any]:
         "n_asked": counts.asked,
         "n_judged": counts.judged,
         **{f"n_{status}": getattr(counts, status) for status in STATUSES},
+        **dict.fromkeys(MADE_BY, ""),
         **context,
     }
     return _row(row, SCORE_COLUMNS, "score")
@@ -346,7 +353,10 @@ def _row(row: Mapping[str, Any], columns: Sequence[str], what: str) -> dict[str,
 
 def write_scores(rows: Iterable[Mapping[str, Any]], folder: Path) -> tuple[Path, Path]:
     """Write ``scores.csv`` and ``scores.json`` (rows; NaN becomes null) into *folder*, whole or not at all."""
-    rows = [{name: row[name] for name in SCORE_COLUMNS} for row in rows]
+    rows = [
+        {name: row[name] for name in SCORE_COLUMNS}
+        for row in ({**dict.fromkeys(MADE_BY, ""), **r} for r in rows)
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     table, listed = folder / "scores.csv", folder / "scores.json"
     with _replacing(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -365,9 +375,20 @@ def read_scores(path: Path) -> pd.DataFrame:
         frame = pd.DataFrame(json.loads(path.read_text(encoding="utf-8")), columns=list(SCORE_COLUMNS))
     else:
         frame = pd.read_csv(path, dtype={"run_id": str, "model": str, "subset": str, "fingerprint": str})
-    text = ["run_id", "model", "variant", "suite", "subset", "metric", "why_not", "fingerprint", "benchmark"]
+    text = [
+        "run_id",
+        "model",
+        "variant",
+        "suite",
+        "subset",
+        "metric",
+        "why_not",
+        "fingerprint",
+        "benchmark",
+        *MADE_BY,
+    ]
     for name in text:
-        frame[name] = frame[name].fillna("").astype(str)
+        frame[name] = frame[name].astype(object).fillna("").astype(str)
     for name in ("value", "worst", "best", "chance"):
         frame[name] = frame[name].astype(float)
     return frame

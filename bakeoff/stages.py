@@ -61,11 +61,16 @@ class Record:
 
 @dataclass
 class Done:
-    """What the work of a stage returns."""
+    """What the work of a stage returns.
+
+    Attributes:
+        seconds: its share of the time, where it was done together with others; None: all of it.
+    """
 
     command: str = ""
     peak_memory_gib: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
 
 
 class Timeline:
@@ -203,7 +208,7 @@ class Stages:
                 done.peak_memory_gib,
                 done.facts,
             )
-            record.seconds = round(time.monotonic() - began, 2)
+            record.seconds = round(time.monotonic() - began if done.seconds is None else done.seconds, 2)
             write_json(path, redacted(asdict(record)))
             return self._tell(record)
 

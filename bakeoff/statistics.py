@@ -153,7 +153,7 @@ def sign_flip_tests(differences: Floats, resamples: int = 9_999, seed: int = 0) 
     count as no difference.
     """
     import numpy as np
-    from scipy.stats import norm
+    from scipy.special import ndtr
 
     given = np.nan_to_num(np.asarray(differences, dtype=float))
     n = len(given)
@@ -162,7 +162,7 @@ def sign_flip_tests(differences: Floats, resamples: int = 9_999, seed: int = 0) 
     if n > 2_000:
         spread = np.sqrt((given**2).sum(axis=0))
         far = np.divide(seen, spread, out=np.zeros_like(seen), where=moved)
-        return np.asarray(2 * norm.sf(far), dtype=float)
+        return np.asarray(2 * ndtr(-far), dtype=float)
     every = 2**n <= resamples
     if every:
         bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
@@ -371,9 +371,9 @@ def expanded_percentiles(resampling: Resampling, alpha: float = 0.05) -> Floats:
     2015, section 3.3).
     """
     import numpy as np
-    from scipy.stats import norm, t
+    from scipy.special import ndtr, stdtrit
 
-    tail = float(norm.sf(resampling.scale * t.isf(alpha / 2, resampling.df)))
+    tail = float(ndtr(resampling.scale * stdtrit(resampling.df, alpha / 2)))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
         ends: Floats = np.nanquantile(resampling.draws, [tail, 1 - tail], axis=0)
@@ -390,7 +390,7 @@ def clustered_t_test(differences: Floats, clusters: Ints) -> tuple[float, float]
         the design effect then 1.
     """
     import numpy as np
-    from scipy.stats import t
+    from scipy.special import stdtr
 
     known = np.isfinite(differences)
     given, of = differences[known], clusters[known]
@@ -404,7 +404,7 @@ def clustered_t_test(differences: Floats, clusters: Ints) -> tuple[float, float]
     independent = float(given.var(ddof=1)) / n
     if variance == 0 or independent == 0:
         return (0.0 if mean else 1.0), 1.0
-    return float(2 * t.sf(abs(mean) / math.sqrt(variance), effective - 1)), variance / independent
+    return float(2 * stdtr(effective - 1, -abs(mean) / math.sqrt(variance))), variance / independent
 
 
 # ------------------------------ comparison
@@ -419,18 +419,34 @@ def sample_matrix(samples: pd.DataFrame, suite: str) -> tuple[pd.DataFrame, pd.S
     Raises:
         ScoreError: there is no sample of *suite*.
     """
+    import numpy as np
+    import pandas as pd
+
     rows = samples[samples["suite"] == suite]
     if rows.empty:
         known = ", ".join(sorted(map(str, samples["suite"].unique()))) or "none"
         raise ScoreError(f"samples: no sample of suite {suite!r}; the table holds: {known}")
-    rows = rows.sort_values("index", kind="stable").copy()
-    rows["subject"] = rows["model"].astype(str) + " (" + rows["variant"].astype(str) + ")"
-    rows["again"] = rows.groupby(["subject", "subset", "sample_id"]).cumcount()
-    order = list(dict.fromkeys(rows["subject"]))
-    matrix = rows.pivot(index=["subset", "sample_id", "again"], columns="subject", values="correct")[order]
-    matrix = matrix.astype(float)
-    clusters = matrix.index.get_level_values("subset").to_series(index=matrix.index)
-    return matrix, clusters
+    rows = rows[["model", "variant", "subset", "sample_id", "index", "correct"]]
+    rows = rows.sort_values("index", kind="stable")
+    # Codes instead of texts: at a hundred thousand replies a pivot over texts takes most of the time.
+    who, names = pd.factorize(rows["model"].astype(str) + " (" + rows["variant"].astype(str) + ")")
+    subset, subsets = pd.factorize(rows["subset"], sort=True)
+    sample, samples_ids = pd.factorize(rows["sample_id"], sort=True)
+    again = rows.groupby([who, subset, sample], sort=False).cumcount().to_numpy()
+    times = int(again.max()) + 1
+    keys, place = np.unique((subset * len(samples_ids) + sample) * times + again, return_inverse=True)
+    values = np.full((len(keys), len(names)), np.nan)
+    values[place, who] = rows["correct"].to_numpy(dtype=float)
+    index = pd.MultiIndex.from_arrays(
+        [
+            subsets.take(keys // times // len(samples_ids)),
+            samples_ids.take(keys // times % len(samples_ids)),
+            keys % times,
+        ],
+        names=["subset", "sample_id", "again"],
+    )
+    matrix = pd.DataFrame(values, index=index, columns=pd.Index(names, name="subject"))
+    return matrix, matrix.index.get_level_values("subset").to_series(index=matrix.index)
 
 
 def compare(

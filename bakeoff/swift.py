@@ -389,12 +389,17 @@ def how_far(output: Path) -> str:
         return ""
 
 
-def training_facts(output: Path) -> dict[str, object]:
+def training_facts(output: Path, since: int = 0) -> dict[str, object]:
     """What a training measured, read from ``logging.jsonl`` and the last checkpoint.
+
+    Args:
+        output: its folder.
+        since: step of the checkpoint that it was continued from; ``train_runtime`` counts from there.
 
     Returns:
         ``global_step`` and ``max_steps``; ``loss_curve`` as [step, loss] pairs and ``token_accuracy`` of the last
-        logged step; ``train_s``; ``memory_gib`` on a GPU; ``tokens`` per epoch and ``tokens_per_s`` (without padding).
+        logged step; ``train_s``; ``memory_gib`` on a GPU; where ms-swift counted the data set's tokens (not under
+        ``lazy_tokenize``), ``tokens`` per epoch and ``tokens_per_s``, both without padding.
         A resumed training logs some steps twice: the last one counts.
     """
     import json
@@ -429,5 +434,13 @@ def training_facts(output: Path) -> dict[str, object]:
                 facts[ours] = row[theirs]
         if "train_dataset" in row:
             facts["train_dataset"] = row["train_dataset"]
+    # "94.425000±11.013373, min=49.000000, max=110.000000, size=40": of rows, or of packs
+    counted = re.match(r"([\d.]+)±.*size=(\d+)", str(facts.get("train_dataset")))
+    if counted:
+        facts["tokens"] = round(float(counted[1]) * int(counted[2]))
+        done, seconds, steps = state.get("epoch"), facts.get("train_s"), state.get("global_step", 0)
+        if done and steps > since and isinstance(seconds, int | float) and seconds > 0:
+            here = float(counted[1]) * int(counted[2]) * done * (steps - since) / steps
+            facts["tokens_per_s"] = round(here / seconds, 1)
     facts["loss_curve"] = [[step, loss] for step, loss in sorted(curve.items())]
     return facts

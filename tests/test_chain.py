@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from bakeoff import chain as chain_module
 from bakeoff.chain import Chain, why_unmet
 from bakeoff.command import Command
 from bakeoff.deployment import Deployment
@@ -28,7 +30,7 @@ from bakeoff.runner import Runner
 from bakeoff.service import free_port, who_answers
 from bakeoff.stages import Record
 from bakeoff.workspace import Workspace
-from tests.chains import ROW, Tiny, bench_in, matrix_with, tiny  # noqa: F401
+from tests.chains import ROW, SUITE, Tiny, bench_in, matrix_with, tiny  # noqa: F401
 from tests.fakes.service import serving as asked_service
 
 SERVER = Path(__file__).parent / "fakes" / "chat_server.py"
@@ -360,6 +362,39 @@ def test_a_server_that_dies_at_request_20_is_started_again_and_the_evaluation_fi
     assert total["n_asked"] > 20
     assert total["n_errored"] == 0
     assert '"event": "service died"' in (tmp_path / "store" / "events.jsonl").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_an_evaluation_tells_how_far_it_is_and_keeps_how_it_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain_module, "PROGRESS_S", 0.1)
+    store = tmp_path / "store"
+    with asked_service("--reply", "always:A", "--latency-s", "0.3", "--name", "reference") as service:
+        row = {"url": service.url, "served_model": "reference", "suites": ["exam", "again"]}
+        matrix = parse_matrix({"models": {"tiny": row}, "suites": {"exam": SUITE, "again": SUITE}})
+        suites = list(matrix.suites.values())
+        kept = []
+        for _ in range(2):  # the second run reuses
+            with contextlib.closing(Runner(store / "processes")) as runner:
+                chain = Chain(matrix.models["tiny"], bench_in(store, runner, matrix))
+                with contextlib.closing(Deployment(chain, "base")) as deployment:
+                    evaluation = Evaluation(deployment, suites)
+                    records = [evaluation.record(suite) for suite in suites]
+                    kept.append([evaluation.result(suite)["scores"] for suite in suites])
+    assert {record.outcome for record in records} == {"reused"}
+    assert kept[0] == kept[1]
+    score = kept[0][0][0]
+    assert "evalscope " in score["versions"]
+    made_by = json.loads((store / score["record"]).read_text(encoding="utf-8"))
+    assert made_by["command"] == records[0].command
+    assert service.url in made_by["command"]
+    assert min(record.seconds for record in records) > 0.4 * max(record.seconds for record in records)
+    assert all(Path(record.log).is_file() for record in records)
+    events = [json.loads(line) for line in (store / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    told = [event["how_far"] for event in events if event["event"] == "progress"]
+    assert told[0].startswith("answered ")
+    assert any(re.fullmatch(r"answered \d+ of 64, about 1 min left", one) for one in told)
 
 
 def chatting(url: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 from bakeoff.errors import StoreError
-from bakeoff.history import changes, moved, regressions
+from bakeoff.history import Since, changes, moved, why_failed
 from bakeoff.report import Findings, page
 from bakeoff.report.__main__ import main
+from bakeoff.runs import earlier
 from tests.synthetic_findings import synthetic_findings
 from tests.test_report import saved
 
@@ -90,6 +91,38 @@ def test_a_score_that_cannot_be_trusted_any_more_is_a_regression() -> None:
     assert not any(one.regression for one in changes(lost, lost))
 
 
+def test_a_score_that_was_asked_for_otherwise_is_not_comparable() -> None:
+    five = run()
+    five.scores.loc[five.scores["suite"] == "ceval", "few_shot"] = 5
+    zero = spoiled(0.5)
+    zero.scores["few_shot"] = 0
+    five.scores.loc[five.scores["suite"] == "psyqa", "few_shot"] = 0
+    found = changes(five, zero)
+    assert {one.verdict for one in found if one.suite == "ceval"} == {"not comparable"}
+    assert {one.words for one in found if one.suite == "ceval"} == {
+        ("不可比：few_shot：由 '5' 变为 '0'", "not comparable: few_shot: '5' is now '0'")
+    }
+    assert {one.verdict for one in found if one.suite == "psyqa"} == {"same"}
+
+
+def test_other_generation_settings_are_not_comparable() -> None:
+    before, after = run(), spoiled(0.5)
+    for findings, length in ((before, 512), (after, 16)):
+        findings.stages = [
+            {
+                "stage": "evaluate",
+                "model": "qwen2.5-7b",
+                "variant": "tuned",
+                "facts": {"suite": "ceval"},
+                "identity": {"suite": {"generation": {"max_tokens": length}}},
+            }
+        ]
+    other = [one for one in changes(before, after) if one.verdict == "not comparable"]
+    assert [(one.subject.variant, one.suite, one.why) for one in other] == [
+        ("tuned", "ceval", "generation.max_tokens: '512' is now '16'")
+    ]
+
+
 def test_new_and_vanished_scores_are_named() -> None:
     one_suite = synthetic_findings(120, models=2, suites=("ceval",), awkward=False, hostile=False)
     assert {one.suite for one in changes(one_suite, run()) if one.verdict == "new"} == {"psyqa"}
@@ -114,7 +147,7 @@ def test_noise_alone_rarely_fails_a_run() -> None:
 
 
 def test_the_report_tells_what_moved() -> None:
-    html = page(spoiled(0.5), against=run())
+    html = page(spoiled(0.5), since=Since.of(run(), spoiled(0.5)))
     assert "Since run" in html
     assert ">better<" not in html
     assert '<span lang="en">worse</span>' in html
@@ -132,13 +165,59 @@ def test_the_exit_code_tells_a_regression(tmp_path: Path, capsys: pytest.Capture
         main([*options, "--fail-on-regression"])
 
 
-def test_regressions_come_from_the_store(tmp_path: Path) -> None:
-    saved(run(), tmp_path, "monday", "2026-03-01T00:00:00+08:00")
-    saved(spoiled(0.5), tmp_path, "tuesday", "2026-03-02T00:00:00+08:00")
-    assert [one.suite for one in regressions(tmp_path, None, "monday")] == ["ceval"]
-    assert regressions(tmp_path, "monday", "monday") == []
-    with pytest.raises(StoreError, match="no run named 'friday'"):
-        regressions(tmp_path, None, "friday")
+OPTIONS = ["--compare", "last", "--fail-on-regression"]
+
+
+def stored(store: Path, *runs: Findings) -> list[str]:
+    """The runs, one a day; options to report on the newest."""
+    for day, findings in enumerate(runs, 1):
+        saved(findings, store, f"day-{day}", f"2026-03-{day:02}T00:00:00+08:00")
+    return ["--store", str(store), "--out", str(store / "reports")]
+
+
+def without_scores() -> Findings:
+    findings = run()
+    findings.scores, findings.samples = findings.scores.iloc[:0], findings.samples.iloc[:0]
+    return findings
+
+
+def test_the_last_run_is_the_newest_one_before_with_scores(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = stored(tmp_path, run(), without_scores(), spoiled(0.5), without_scores())
+    assert Findings.from_store(tmp_path).run_id == "day-3"
+    assert main([*options, *OPTIONS]) == 1
+    assert "since day-1:" in capsys.readouterr().out
+    assert earlier(tmp_path, "last") == "day-3"
+    with pytest.raises(StoreError, match="no earlier run in"):
+        earlier(tmp_path, "last", "day-1")
+    with pytest.raises(StoreError, match="no run 'friday'"):
+        earlier(tmp_path, "friday")
+
+
+def test_a_gate_that_compared_nothing_does_not_pass(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = run()
+    other.samples["sample_id"] = "x" + other.samples["sample_id"]
+    options = stored(tmp_path, run(), other)
+    assert main([*options, *OPTIONS]) == 1
+    assert "no score was compared" in capsys.readouterr().err
+    assert why_failed([], without_scores())
+
+
+def test_a_score_that_is_gone_fails_where_the_run_was_to_make_it() -> None:
+    part = synthetic_findings(120, models=2, suites=("ceval",), awkward=False, hostile=False)
+    found = changes(run(), part)
+    assert (
+        len(why_failed(found, part)) == 4
+    )  # not known what it was to make: psyqa of two models, base and tuned
+    part.asked = [(model, "tuned", "psyqa") for model in part.models]
+    assert [why.split(":")[0] for why in why_failed(found, part)] == [
+        f"{model} (tuned) on psyqa" for model in part.models
+    ]
+    part.asked = [(model, "tuned", "ceval") for model in part.models]
+    assert why_failed(found, part) == []
 
 
 def test_duplicate_questions_pair_one_to_one() -> None:

@@ -1,23 +1,40 @@
+import contextlib
+import copy
 import dataclasses
 import json
 import math
+import os
 import re
+import subprocess
+import sys
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from bakeoff import gpus
+from bakeoff.chain import why_unmet
+from bakeoff.comparability import differences
 from bakeoff.errors import StoreError
+from bakeoff.matrix import parse_matrix
 from bakeoff.report import Findings, Row, page, section, write_page, write_tables
 from bakeoff.report.__main__ import main
 from bakeoff.report.analysis import Analysis, analyse, headline_metric
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
+from bakeoff.report.rendering import _commands, _cost, _summary, gpu_hours
 from bakeoff.report.samples import REPLY_CHARS, pack
 from bakeoff.report.verdict import verdict
-from bakeoff.report.words import method
+from bakeoff.report.words import chinese, method
+from bakeoff.service import free_port
+from bakeoff.stages import Done, Stages, Timeline
 from bakeoff.suites.speed import Speed, speed_rows
+from bakeoff.workspace import Workspace
 from tests.synthetic_findings import HOSTILE, synthetic_findings, synthetic_ratings, unpacked
+from tests.test_faults import TOOLS, House, Unprobed, house  # noqa: F401
+
+FAKES = Path(__file__).parent / "fakes"
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +144,19 @@ def test_an_untrusted_score_is_no_number_and_takes_no_part(analysis: Analysis, h
     assert broken.why_not in html
 
 
+def test_an_untrusted_total_has_no_subjects_either(findings: Findings, analysis: Analysis) -> None:
+    broken = next(c for view in analysis.views for c in view.cells.values() if not c.trusted)
+    parts = findings.scores[(findings.scores["suite"] == broken.suite) & (findings.scores["subset"] != "ALL")]
+    own = parts[(parts["model"] == broken.subject.model) & (parts["variant"] == broken.subject.variant)]
+    marked = copy.copy(findings)
+    marked.scores = findings.scores.copy()
+    marked.scores.loc[own.index, "trusted"] = True  # none of its subjects alone is suspicious
+    view = next(view for view in analyse(marked).views if view.name == broken.suite)
+    assert len(own)
+    assert tuple(broken.subject) not in view.subsets.columns
+    assert len(view.subsets.columns) == len(view.cells) - 1
+
+
 def test_intervals_hold_their_score(analysis: Analysis) -> None:
     cells = [cell for view in analysis.views for cell in view.cells.values() if cell.ranked]
     assert len(cells) == 54
@@ -169,6 +199,12 @@ def test_models_that_were_asked_different_questions_are_compared_on_the_shared_o
     part.samples = part.samples[keep]
     views = {view.name: view for view in analyse(part).views}
     assert views["ceval"].n_compared == 90
+    whole = next(cell for cell in views["ceval"].cells.values() if cell.subject.model != first)
+    alone = synthetic_findings(120, models=2, suites=("ceval",))
+    alone.samples = alone.samples[alone.samples["model"] == whole.subject.model]
+    alone.scores = alone.scores[alone.scores["model"] == whole.subject.model]
+    same = analyse(alone).views[0].cells[whole.subject]
+    assert (whole.value, whole.low, whole.high) == pytest.approx((same.value, same.low, same.high), abs=0.01)
     assert views["cmmlu"].n_compared == 120
 
 
@@ -223,6 +259,19 @@ def test_a_run_without_scores_still_has_its_page() -> None:
     assert "out of memory" in html
 
 
+def test_serving_speed_is_a_table_of_its_own_and_no_suite() -> None:
+    some = synthetic_findings(15, models=2, suites=("ceval",))
+    row = some.scores.iloc[0].to_dict() | {
+        "suite": "speed",
+        "subset": "8 in flight",
+        "metric": "ttft_s",
+        "value": 0.27,
+    }
+    some.scores = pd.concat([some.scores, pd.DataFrame([row])], ignore_index=True)
+    assert "15 questions of 1 suite;" in verdict(some, analyse(some))[0].en
+    assert '<td class="n">0.27</td>' in page(some)
+
+
 def test_scores_without_samples_are_shown_without_claims() -> None:
     bare = synthetic_findings(60, suites=("ceval",))
     bare.samples = bare.samples.iloc[:0]
@@ -250,6 +299,152 @@ def test_a_log_is_linked_relative_to_the_page(tmp_path: Path) -> None:
     }
     html = page(empty(stages=[stage]), reports_dir=tmp_path / "reports")
     assert 'href="../store/a%20log.txt"' in html
+
+
+def test_what_happened_on_the_way_is_told_once_for_all_whom_it_concerns() -> None:
+    def stage(name: str, model: str, **facts: object) -> dict[str, object]:
+        return {"stage": name, "model": model, "variant": "tuned", "outcome": "ran", "facts": facts}
+
+    alarm = "100.0% of the answers are C, which is right for 25.0%"
+    stages = [
+        stage("evaluate", "m", suite="exam", alarms=[alarm], restarts=["ended with code 9"]),
+        stage("evaluate", "m", suite="other", alarms=[], restarts=["ended with code 9"]),
+        stage("evaluate", "n", suite="exam", alarms=[alarm]),
+        stage(
+            "parity",
+            "m",
+            warnings=["float16 rounds 20% of the adapter away; way A, base + adapter, or float32"],
+        ),
+        stage("deploy", "m", identity="not shown: the service gives no log-probabilities"),
+        stage("deploy", "n", identity="shown"),
+        stage(
+            "train",
+            "m",
+            attempts=["out of memory at batch 8: CUDA out of memory", "continued from checkpoint-6"],
+        ),
+    ]
+    events = [
+        {"event": "memory not returned", "model": "m", "gib": 3.25},
+        {"event": "ended what a killed run left behind", "command": "swift deploy <b>"},
+    ]
+    html = page(empty(stages=stages, events=events))
+    shown = re.sub(r"<[^>]+>", "", html[html.index('id="bk-cautions"') : html.index('id="bk-cost"')])
+    told = [
+        "m (tuned) · exam, n (tuned) · exam: 100.0% 的回答是 C，而它只是 25.0% 的题的正确答案" + alarm,
+        "m (tuned): 服务中途停止，已重启：ended with code 9the service died and was started again: ended with code 9",
+        "float16 把适配器的 20% 舍入掉了",
+        "not shown to be the trained model: the service gives no log-probabilities",
+        "m (tuned) · train: 批大小 8 时内存不足，已减小：CUDA out of memory",
+        "m: 服务结束后有 3.2 GiB 显存没有归还",
+        "ended what a killed run left behind: swift deploy &lt;b&gt;",
+    ]
+    for text in told:
+        assert shown.count(text) == 1, text
+    assert "shown to be" not in shown.replace("not shown to be", "")
+
+
+def test_the_verdict_says_where_tuning_taught_the_questions() -> None:
+    many = synthetic_findings(400, models=3, suites=("ceval", "psyqa"), awkward=False)
+    raised = next(d for view in analyse(many).views for d in view.tuning.values() if d.verdict == "ahead")
+    leak = {
+        "model": raised.a.model,
+        "variant": "tuned",
+        "suite": raised.suite,
+        "n_leaked": 30,
+        "n_asked": 400,
+    }
+    assert "training data" not in verdict(many, analyse(many))[2].en
+    many.leakage = [leak]
+    told = verdict(many, analyse(many))[2]
+    assert f"but 30 of the 400 questions of {raised.suite} occur in the training data" in told.en
+    assert f"{raised.suite} 的 400 道题中有 30 道出现在训练数据里" in told.zh
+    many.leakage = [{**leak, "expected": True}]
+    assert (
+        f"30 of the 400 questions of {raised.suite} were taught on purpose"
+        in verdict(many, analyse(many))[2].en
+    )
+
+
+def test_what_the_engine_says_of_scores_and_rows_stands_in_chinese_too(tmp_path: Path) -> None:
+    """A reason that is worded anew would stand on the Chinese page in English."""
+    from bakeoff import scores
+
+    strict = scores.Thresholds(0.95, 0.0, 0.0, 0.0, 1.1)
+    counts = scores.Ledger(10, 2, 2, 2, 2, 2)
+    sample = scores.Sample("1", "a", 0, "q", ("a", "b"), "A", "A", "A", "A", "answered", 1.0, "", 0.1)
+    bad = scores.Score("ALL", "acc", 0.0, dataclasses.replace(counts, asked=100), 0.0, 1.0, 0.5)
+    reasons = [
+        *scores.why_not(bad, [sample], strict),
+        *scores.why_not(dataclasses.replace(bad, value=math.nan), [sample], strict),
+        *scores.why_not(dataclasses.replace(bad, ledger=scores.Ledger(0, 0, 0, 0, 0, 0)), [], strict),
+        scores.one_sided([dataclasses.replace(sample, target="B")] * 20),
+    ]
+    matrix = parse_matrix(
+        {
+            "models": {
+                "a": {"model": "o/a", "dataset": ["o/d"], "needs": {"gpu_memory_gib": 70000}},
+                "b": {"model": "o/b", "needs": {"packages": ["no_such_package"]}, "tune": False,
+                      "training": {"seed": 2}, "serving": {"engine": "vllm"}},
+            },
+            "suites": {"ceval": {"hub": False}, "own": {"benchmark": "ceval", "data": "/nowhere"}},
+        }
+    )  # fmt: skip
+    reasons += [why_unmet(spec) for spec in matrix.models.values()]
+    reasons += [suite.why_no_data(tmp_path) for suite in matrix.suites.values()]
+    reasons += [str(one) for one in differences(list(matrix.models.values()))]
+    stages = Stages(Workspace(tmp_path), Timeline(tmp_path / "events.jsonl"))
+
+    def work(output: Path) -> Done:
+        output.mkdir(parents=True, exist_ok=True)
+        return Done()
+
+    for folder, rate in (("x", 1), ("x", 1), ("y", 2), ("y", 3)):
+        where = Workspace(tmp_path).model("m") / f"train-{folder}"
+        reasons.append(stages.ensure("train", "m", folder=where, identity={"rate": rate}, work=work).why)
+    assert all(reasons)
+    assert [one for one in reasons if chinese(one) == one] == []
+
+
+def test_a_chain_on_a_card_has_its_tokens_per_second_gpu_hours_and_memory(
+    house: House,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", f"{TOOLS}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(gpus, "common_folder", lambda: house.root / "cards")
+    house.row = {"needs": {"gpu_memory_gib": 10}}
+    with house.run() as chain, contextlib.closing(Unprobed(chain, "base")) as deployment:
+        records = [deployment.health(), chain.train().record, chain.export().record]
+        found = empty(stages=[asdict(record) for record in records if record])
+    (spent,) = _summary(found)
+    assert [record.facts["gpus"] for record in records if record] == [1, 1, 1]
+    assert spent.speed == "1,910"  # 95.5 tokens x 40 dialogues x 1 epoch in 2 s
+    assert spent.card_memory == "30.5"
+    assert float(spent.memory) < 1
+    assert sum(gpu_hours(stage) for stage in found.stages) == pytest.approx(
+        sum(stage["seconds"] for stage in found.stages) / 3600
+    )
+    assert [_cost(stage, "").gpu_hours != "–" for stage in found.stages] == [True, True, True]
+
+
+def test_all_commands_of_a_row_run_in_one_go(tmp_path: Path) -> None:
+    """The service answers while it is asked, and has ended when the training begins."""
+    url = f"http://127.0.0.1:{free_port()}/v1"
+    log, port = tmp_path / "log", url.split(":")[2].split("/")[0]
+    ask = f"curl --noproxy '*' --silent --fail {url}/models"
+    commands = {
+        "deploy": f"{sys.executable} {FAKES / 'chat_server.py'} --served_model_name m --port {port}",
+        "parity": "true",
+        "evaluate": f"{ask} > /dev/null && echo answered >> {log}",
+        "speed": f"{ask} > /dev/null && echo answered >> {log}",
+        "train": f"{ask} > /dev/null || echo ended >> {log}",
+    }
+    stages = [
+        {"stage": stage, "model": "m", "command": line, "facts": {}} for stage, line in commands.items()
+    ]
+    stages[0]["facts"] = {"by_hand_url": url}
+    ((_, _, script),) = _commands(empty(stages=stages))
+    subprocess.run(["bash", "-c", script], timeout=60, check=False, capture_output=True)
+    assert log.read_text().split() == ["answered", "answered", "ended"]
 
 
 def test_things_skipped_for_one_reason_share_a_line() -> None:
@@ -326,6 +521,37 @@ def test_the_latest_run_is_the_one_that_started_last(findings: Findings, tmp_pat
     saved(small, tmp_path, "a", "2026-03-02T00:00:00+08:00")
     assert Findings.from_store(tmp_path).run_id == "a"
     assert Findings.from_store(tmp_path, "b").run_id == "b"
+
+
+def test_the_table_of_pytest_stays_below_a_rebuilt_comparison(tmp_path: Path) -> None:
+    some = synthetic_findings(15, models=2, suites=("ceval",))
+    page_of_pytest = f"<html><h1>{section(some)}</h1><table id='results-table'></table></html>"
+    (tmp_path / "index.html").write_text(page_of_pytest, encoding="utf-8")
+    some.skipped = [("big", "needs 80 GiB")]
+    again = write_page(some, tmp_path).read_text(encoding="utf-8")
+    assert again.endswith("</h1><table id='results-table'></table></html>")
+    assert again.count("bk-cautions") == page_of_pytest.count("bk-cautions")
+    assert "needs 80 GiB" in again
+    some.run_id = "another"
+    assert "<table id='results-table'>" not in write_page(some, tmp_path).read_text(encoding="utf-8")
+
+
+def test_judgements_made_after_a_run_are_on_its_rebuilt_page(tmp_path: Path) -> None:
+    saved(
+        synthetic_findings(15, models=2, suites=("ceval",)), tmp_path, "monday", "2026-03-01T00:00:00+08:00"
+    )
+    saved(
+        synthetic_findings(15, models=2, suites=("ceval",)), tmp_path, "tuesday", "2026-03-02T00:00:00+08:00"
+    )
+    options = ["--store", str(tmp_path), "--out", str(tmp_path / "reports")]
+    told = "Judgements by people and by models"
+    assert main(options) == 0
+    assert told not in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+    synthetic_ratings(Workspace(tmp_path).ratings.parent)
+    assert main(options) == 0
+    assert told in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+    assert main([*options, "--run", "monday"]) == 0  # somebody judged what came later
+    assert told not in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
 
 
 def test_an_unknown_run_names_the_known_ones(tmp_path: Path) -> None:

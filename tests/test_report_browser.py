@@ -192,6 +192,10 @@ def test_a_command_is_copied_as_it_stands(opened: Any) -> None:
     shown = opened.execute_script("return document.querySelector('.command pre').textContent")
     assert wait(opened, "return window.copied") == shown
     assert shown.startswith("CUDA_VISIBLE_DEVICES=6 python -m swift.cli.sft")
+    opened.execute_script("window.copied = ''; document.querySelector('[data-bk=copy-all]').click()")
+    script = wait(opened, "return window.copied")
+    assert script.startswith(shown)
+    assert len(script.splitlines()) > 2
 
 
 def test_the_section_heads_the_page_of_pytest_html(browser: Any, tmp_path: Path) -> None:

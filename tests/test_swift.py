@@ -197,6 +197,22 @@ def test_training_facts_count_a_resumed_step_once(tmp_path: Path) -> None:
     assert (facts["global_step"], facts["max_steps"], facts["train_s"]) == (20, 20, 2.5)
 
 
+def test_tokens_per_second_count_what_the_continued_training_did(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path, 20)
+    (folder / "trainer_state.json").write_text('{"global_step": 20, "max_steps": 20, "epoch": 2.0}')
+    rows = [
+        {"train_runtime": 4.0},
+        {"train_dataset": "94.425000±11.01, min=49.0, max=110.0, size=40", "memory": 0},
+    ]
+    (tmp_path / "logging.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    facts = swift.training_facts(tmp_path)
+    assert (facts["tokens"], facts["tokens_per_s"]) == (3777, pytest.approx(2 * 3777 / 4, abs=0.1))
+    resumed = swift.training_facts(tmp_path, since=15)
+    assert resumed["tokens_per_s"] == pytest.approx(2 * 3777 / 4 / 4, abs=0.1)
+    (tmp_path / "logging.jsonl").write_text(json.dumps(rows[0]))
+    assert not {"tokens", "tokens_per_s"} & set(swift.training_facts(tmp_path))
+
+
 def test_rows_on_the_cpu_are_told_so() -> None:
     spec: ModelSpec = MODELS["tiny-qwen2"]
     line = swift.sft(spec, base="m", output=Path("/o"))

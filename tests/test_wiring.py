@@ -14,6 +14,8 @@ import pytest
 
 from bakeoff.stages import Record
 from tests.chains import plant_base, plant_tools
+from tests.synthetic_findings import synthetic_findings
+from tests.test_report import saved
 
 ROOT = Path(__file__).parents[1]
 TOOLS = Path(__file__).parent / "fakes" / "tools"
@@ -153,6 +155,41 @@ def test_what_is_not_in_the_store_is_said_not_run(
     assert done.returncode == 0
     assert re.search("^skipped: small: .* is not in the store", done.stdout, re.MULTILINE)
     assert not list((tmp_path / "store").glob("tiny/*/output"))
+
+
+def test_a_gate_wants_something_to_compare_with(run_pytest: PytestRun, matrix: Path) -> None:
+    done = run_pytest("benchmarks/", "--matrix", str(matrix), "-k", "big", "--fail-on-regression")
+    assert done.returncode == 4
+    assert "--fail-on-regression needs --compare RUN" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+def test_a_gate_is_red_where_every_row_was_skipped(
+    run_pytest: PytestRun, matrix: Path, tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    earlier = synthetic_findings(15, models=2, suites=("ceval",))
+    saved(earlier, tmp_path / "store", "monday")
+    options = ["benchmarks/", "--matrix", str(matrix), "-k", "big", "--compare", "last", *workers]
+    assert run_pytest(*options).returncode == 0
+    done = run_pytest(*options, "--fail-on-regression")
+    assert done.returncode == 1
+    assert "--fail-on-regression: this run made no score" in done.stdout
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+def test_a_run_notes_what_it_was_to_score_also_where_that_was_skipped(
+    run_pytest: PytestRun, matrix: Path, tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    matrix.write_text(
+        matrix.read_text().replace(
+            "suites:\n",
+            "  away: {url: 'http://127.0.0.1:9/v1', served_model: x, suites: [ceval, exam]}\nsuites:\n",
+        )
+    )
+    done = run_pytest("benchmarks/", "--matrix", str(matrix), "-k", "away and base", "-m", "eval", *workers)
+    assert done.returncode == 1, done.stdout
+    told = json.loads(next(tmp_path.glob("store/runs/*/run.json")).read_text(encoding="utf-8"))
+    assert sorted(told["asked"]) == [["away", "base", "ceval"], ["away", "base", "exam"]]
 
 
 @WITH_AND_WITHOUT_WORKERS

@@ -14,32 +14,42 @@ from bakeoff.report.findings import Findings, Row, Subject
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bakeoff.history import Since
+
 __all__ = ["Findings", "Row", "Subject", "page", "section", "write_page", "write_tables"]
 
 
-def section(findings: Findings, reports_dir: Path = Path("reports"), against: Findings | None = None) -> str:
+def section(findings: Findings, reports_dir: Path = Path("reports"), since: Since | None = None) -> str:
     """The comparison as an HTML fragment with its own style and script, for the head of pytest-html's page.
 
-    *reports_dir* is where the page will lie: links to logs are relative to it. With *against*, an earlier run,
-    the page also tells what moved since.
+    *reports_dir* is where the page will lie: links to logs are relative to it. With *since*, the page also
+    tells what moved since an earlier run.
     """
     from bakeoff.report.rendering import render
 
-    return render(findings, reports_dir, against)
+    return render(findings, reports_dir, since)
 
 
-def page(findings: Findings, reports_dir: Path = Path("reports"), against: Findings | None = None) -> str:
+def page(findings: Findings, reports_dir: Path = Path("reports"), since: Since | None = None) -> str:
     """The comparison as a complete HTML page."""
-    from bakeoff.report.rendering import render_page
+    from bakeoff.report.rendering import wrapped
 
-    return render_page(findings, reports_dir, against)
+    return wrapped(section(findings, reports_dir, since), findings.run_id)
 
 
-def write_page(findings: Findings, reports_dir: Path, against: Findings | None = None) -> Path:
-    """Write ``index.html`` into *reports_dir* and return its path."""
+def write_page(findings: Findings, reports_dir: Path, since: Since | None = None) -> Path:
+    """Write ``index.html`` into *reports_dir* and return its path.
+
+    Where pytest left a page of the same run there, its own table of results stays below the new comparison.
+    """
+    from bakeoff.report.rendering import replaced, wrapped
+
     reports_dir.mkdir(parents=True, exist_ok=True)
     target = reports_dir / "index.html"
-    target.write_text(page(findings, reports_dir, against), encoding="utf-8")
+    there = target.read_text(encoding="utf-8") if target.exists() else ""
+    fragment = section(findings, reports_dir, since)
+    whole = replaced(there, fragment, findings.run_id) or wrapped(fragment, findings.run_id)
+    target.write_text(whole, encoding="utf-8")
     return target
 
 

@@ -6,9 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from bakeoff import runs
 from bakeoff.errors import BakeoffError
-from bakeoff.history import changes, moved
+from bakeoff.history import Since, why_failed
 from bakeoff.report import Findings, write_page, write_tables
+from bakeoff.workspace import Workspace
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,24 +22,31 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("reports"), help="folder to write to (default: reports)"
     )
-    parser.add_argument("--run", metavar="RUN_ID", help="which run (default: the latest)")
-    parser.add_argument("--compare", metavar="RUN_ID", help="also tell what moved since this earlier run")
+    parser.add_argument("--run", metavar="RUN_ID", help="which run (default: the newest with scores)")
     parser.add_argument(
-        "--fail-on-regression", action="store_true", help="with --compare: exit 1 if it got worse"
+        "--compare", metavar="RUN_ID", help="also tell what moved since that run ('last': the one before)"
+    )
+    parser.add_argument(
+        "--fail-on-regression",
+        action="store_true",
+        help="with --compare: exit 1 if a score got worse or is gone, or none was compared",
     )
     arguments = parser.parse_args(argv)
     if arguments.fail_on_regression and not arguments.compare:
         parser.error("--fail-on-regression needs --compare RUN_ID: worse than which run?")
+    store = arguments.store
     try:
-        findings = Findings.from_store(arguments.store, arguments.run)
-        against = Findings.from_store(arguments.store, arguments.compare) if arguments.compare else None
-        for path in (write_page(findings, arguments.out, against), *write_tables(findings, arguments.out)):
+        since = None
+        findings = runs.found(Workspace(store), arguments.run)
+        if arguments.compare:
+            against = Findings.from_store(store, runs.earlier(store, arguments.compare, findings.run_id))
+            since = Since.of(against, findings)
+        for path in (write_page(findings, arguments.out, since), *write_tables(findings, arguments.out)):
             print(path)
-        if against:
-            found = changes(against, findings)
-            for change in moved(found):
-                print(change)
-            if arguments.fail_on_regression and any(change.regression for change in found):
+        if since:
+            print(since)
+            if arguments.fail_on_regression and (reasons := why_failed(since.changes, findings)):
+                print("--fail-on-regression:", *reasons, sep="\n  ", file=sys.stderr)
                 return 1
     except BakeoffError as error:
         print(error, file=sys.stderr)

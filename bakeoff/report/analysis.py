@@ -106,7 +106,7 @@ class SuiteView:
     cells: dict[Subject, Cell]
     other_metrics: dict[str, dict[Subject, float]]
     subsets: pd.DataFrame
-    """Value per subset (rows) and subject (columns): headline metric, trusted scores only."""
+    """Value per subset (rows) and subject (columns): headline metric, of subjects whose total is trusted, too."""
     subset_sizes: dict[str, int]
     n_questions: int
     n_compared: int = 0
@@ -181,15 +181,25 @@ def analyse(findings: Findings) -> Analysis:
     Three families of differences, each corrected as a whole over all suites: between the models as delivered, between
     their bases, and tuned against base. Scores that cannot be trusted take part in none.
     """
-    from bakeoff.statistics import compare_suites
+    from bakeoff.statistics import compare, compare_suites
 
     views = [_suite_view(findings, suite) for suite in findings.suites]
     tables = {}
+    own_intervals: dict[tuple[str, str], Mapping[Any, Any]] = {}
     for view in views:
-        table = _table(findings, view)
-        if table is not None:
-            tables[view.name] = table
-            view.n_compared = len(table[0])
+        asked, clusters = _asked(findings, view)
+        shared = asked.notna().all(axis=1)
+        if asked.columns.empty or not shared.any():
+            continue
+        matrix = asked.where(asked != _GONE)
+        tables[view.name] = matrix.loc[shared], clusters[shared]
+        view.n_compared = int(shared.sum())
+        for name in asked.columns[asked.notna().sum() > view.n_compared]:
+            its = asked[
+                name
+            ].notna()  # a score on more questions than the shared ones has its interval on all of them
+            alone = compare(matrix.loc[its, [name]], clusters[its], pairs=[])
+            own_intervals[view.name, name] = alone.scores.iloc[0].to_dict()
     models = findings.models
     by_model = {model: [s for s in findings.subjects if s.model == model] for model in models}
     tuning_pairs = [(str(own[-1]), str(own[0])) for own in by_model.values() if len(own) > 1]
@@ -219,7 +229,7 @@ def analyse(findings: Findings) -> Analysis:
         }
         intervals = {row["subject"]: row for row in own.scores.to_dict("records")}
         for subject, cell in view.cells.items():
-            row = intervals.get(str(subject))
+            row = own_intervals.get((view.name, str(subject))) or intervals.get(str(subject))
             if row is not None and cell.ranked:
                 view.cells[subject] = _with(cell, row, letters.get(str(subject), ""))
         view.delivered = [
@@ -233,30 +243,26 @@ def analyse(findings: Findings) -> Analysis:
     )
 
 
-def _table(findings: Findings, view: SuiteView) -> tuple[pd.DataFrame, pd.Series] | None:
-    """Verdicts [sample x trusted subject] on the samples that all of them were asked, and their subsets.
+def _asked(findings: Findings, view: SuiteView) -> tuple[pd.DataFrame, pd.Series]:
+    """Verdicts [sample x trusted subject] and the subset of each sample.
 
-    A reply that is missing (not answered and not graded as right) is NaN: the tests count it as wrong and say when
-    that decides.
+    NaN: the subject was not asked; ``_GONE``: it was, but there is no reply to grade (not answered and not graded as
+    right), which the tests count as wrong, saying when that decides.
     """
+    import pandas as pd
+
     from bakeoff.statistics import sample_matrix
 
     trusted = {str(cell.subject) for cell in view.cells.values() if cell.ranked}
     own = findings.samples_by_suite.get(view.name)
     if own is None or not trusted:
-        return None
+        return pd.DataFrame(), pd.Series(dtype=object)
     gone = (own["status"] != "answered") & ~(own["correct"] > 0)
-    # One pivot for both questions: NaN is "not asked", GONE is "asked, but no reply to grade".
     coded = own[["suite", "model", "variant", "subset", "sample_id", "index"]].assign(
         correct=own["correct"].mask(gone, _GONE)
     )
     asked, clusters = sample_matrix(coded, view.name)
-    columns = [name for name in asked.columns if name in trusted]
-    shared = asked[columns].notna().all(axis=1)
-    if not columns or not shared.any():
-        return None
-    matrix = asked.where(asked != _GONE)
-    return matrix.loc[shared, columns], clusters[shared]
+    return asked[[name for name in asked.columns if name in trusted]], clusters
 
 
 def _only(
@@ -333,6 +339,8 @@ def _suite_view(findings: Findings, suite: str) -> SuiteView:
             "value"
         ]
     parts = head[(head["subset"] != "ALL") & head["trusted"]]
+    sure = [subject for subject, cell in cells.items() if cell.trusted]
+    parts = parts[parts.set_index(["model", "variant"]).index.isin(sure)]
     keys = ["model", "variant"]
     subsets = parts.pivot_table(index="subset", columns=keys, values="value", aggfunc="last", sort=False)
     sizes = parts.groupby("subset", sort=False)["n_asked"].max()

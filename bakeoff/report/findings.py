@@ -14,12 +14,14 @@ from bakeoff.scores import SPEED
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bakeoff.report.analysis import Analysis
+
 SCORE_COLUMNS: dict[str, str] = {
     "run_id": "str", "model": "str", "variant": "str", "suite": "str", "subset": "str", "metric": "str",
     "value": "float", "n_asked": "int", "n_answered": "int", "n_unparsed": "int", "n_empty": "int",
     "n_truncated": "int", "n_errored": "int", "n_judged": "int", "worst": "float", "best": "float",
     "chance": "float", "trusted": "bool", "why_not": "str", "fingerprint": "str", "benchmark": "str",
-    "few_shot": "int", "finished_at": "str",
+    "few_shot": "int", "finished_at": "str", "commit": "str", "versions": "str", "record": "str",
 }  # fmt: skip
 """Columns of the scores table and their kinds; :mod:`bakeoff.scores` documents each."""
 
@@ -78,7 +80,12 @@ class Findings:
     anchors: list[dict[str, Any]] = field(default_factory=list)
     """Published scores beside ours: model, variant, suite, ours, published, protocol, source, warning."""
     leakage: list[dict[str, Any]] = field(default_factory=list)
-    """Exam questions met in training: model, variant, suite, n_leaked, n_asked, value_without."""
+    """Exam questions met in training: model, variant, suite, n_leaked, n_asked, value_without, expected."""
+    asked: list[tuple[str, str, str]] | None = None
+    """(model, variant, suite) of every score that the run was to make; None where it is not known."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """What the timeline told that a reader should know; see :mod:`bakeoff.report.cautions`."""
 
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     """model, variant, suite, agreement (of two extraction rules, 0..1), answers (letter: count), alarms,
@@ -86,7 +93,7 @@ class Findings:
 
     @classmethod
     def from_store(cls, store: Path, run_id: str | None = None) -> Findings:
-        """The findings of *run_id*, or of the latest run, from ``store/runs/``.
+        """The findings of *run_id*, or of the latest run with scores, from ``store/runs/``.
 
         Raises:
             StoreError: no such run, or one of its files cannot be read.
@@ -119,12 +126,21 @@ class Findings:
             anchors=list(run.get("anchors", [])),
             leakage=list(run.get("leakage", [])),
             evaluations=list(run.get("evaluations", [])),
+            events=list(run.get("events", [])),
+            asked=[(str(m), str(v), str(s)) for m, v, s in run["asked"]] if "asked" in run else None,
         )
 
     @cached_property
     def samples_by_suite(self) -> dict[str, pd.DataFrame]:
         """The samples of each suite; taken apart once, because the table can be long."""
         return {str(suite): own for suite, own in self.samples.groupby("suite", sort=False, observed=True)}
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """What may be said about these findings, worked out once for the page and the tables."""
+        from bakeoff.report.analysis import analyse
+
+        return analyse(self)
 
     @property
     def models(self) -> list[str]:
@@ -172,22 +188,33 @@ class Findings:
 
 
 def run_folder(store: Path, run_id: str | None = None) -> Path:
-    """Folder of *run_id* in *store*, by default of the run that started last.
+    """Folder of *run_id* in *store*, by default of the newest run with scores, else of the newest.
 
     Raises:
         StoreError: the store holds no run of that name, or no run at all.
     """
-    runs = store / "runs"
-    known = sorted(one.parent for one in runs.glob("*/run.json")) if runs.is_dir() else []
+    known = known_runs(store)
     if run_id is not None:
         folder = next((one for one in known if one.name == run_id), None)
         if folder is None:
             names = ", ".join(one.name for one in known[-5:]) or "none"
-            raise StoreError(f"{runs}: no run named {run_id!r}; latest known: {names}")
+            raise StoreError(f"{store / 'runs'}: no run named {run_id!r}; latest known: {names}")
         return folder
     if not known:
-        raise StoreError(f"{runs}: no run yet; `make smoke` or `pytest benchmarks/` makes one")
-    return max(known, key=lambda one: (str(_read_json(one / "run.json").get("started_at", "")), one.name))
+        raise StoreError(f"{store / 'runs'}: no run yet; `make smoke` or `pytest benchmarks/` makes one")
+    return next((one for one in reversed(known) if has_scores(one)), known[-1])
+
+
+def known_runs(store: Path) -> list[Path]:
+    """Folders of the finished runs of *store* in the order in which they started."""
+    found = [path.parent for path in (store / "runs").glob("*/run.json")]
+    return sorted(found, key=lambda one: (str(_read_json(one / "run.json").get("started_at", "")), one.name))
+
+
+def has_scores(folder: Path) -> bool:
+    """Whether the run in *folder* left a score."""
+    path = folder / "scores.json"
+    return path.exists() and bool(_read_json(path))
 
 
 def with_columns(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:

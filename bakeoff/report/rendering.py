@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bakeoff import __version__
 from bakeoff.report import words
@@ -21,6 +20,8 @@ from bakeoff.report.findings import Findings, Subject
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+    from bakeoff.history import Since
 
 _FOLDER = Path(__file__).parent / "templates"
 
@@ -34,6 +35,7 @@ class Cost:
     variant: str
     outcome: str
     seconds: float
+    card_memory: str
     memory: str
     speed: str
     gpu_hours: str
@@ -72,19 +74,20 @@ def _environment() -> Environment:
         duration=words.duration,
         plain=_plain,
         method=words.method,
+        said=words.said,
     )
     return environment
 
 
-def render(findings: Findings, reports_dir: Path, against: Findings | None = None) -> str:
+def render(findings: Findings, reports_dir: Path, since: Since | None = None) -> str:
     """The fragment; see :func:`bakeoff.report.section`."""
-    from bakeoff.history import changes, moved
-    from bakeoff.report.analysis import analyse
+    from bakeoff.history import moved
+    from bakeoff.report.cautions import cautions
     from bakeoff.report.charts import loss_charts, suite_chart
     from bakeoff.report.samples import pack
     from bakeoff.report.verdict import verdict
 
-    analysis = analyse(findings)
+    analysis = findings.analysis
     views = analysis.views
     subjects = findings.subjects
     board = [
@@ -94,7 +97,9 @@ def render(findings: Findings, reports_dir: Path, against: Findings | None = Non
     untrusted = [c for view in views for c in view.cells.values() if not c.trusted]
     failed = [one for one in findings.stages if one.get("outcome") == "failed"]
     ran = [one for one in findings.stages if one.get("outcome") == "ran"]
-    cautions = (
+    noted = cautions(findings)
+    cautioned = (
+        noted,
         untrusted,
         failed,
         findings.comparability,
@@ -119,14 +124,15 @@ def render(findings: Findings, reports_dir: Path, against: Findings | None = Non
             packed=pack(findings, views),
             untrusted=untrusted,
             failed=failed,
-            cautioned=any(cautions),
+            cautioned=any(cautioned),
+            noted=noted,
             costs=[_cost(one, _log_link(one, reports_dir)) for one in findings.stages],
             total_seconds=sum(float(one.get("seconds") or 0) for one in ran),
             total_gpu_hours=sum(gpu_hours(one) or 0.0 for one in ran),
             commands=_commands(findings),
             fingerprints=_fingerprints(findings),
-            moved=moved(changes(against, findings)) if against else None,
-            against=against,
+            moved=moved(since.changes) if since else None,
+            since=since,
             r=findings.ratings,
             skipped=_by_reason(findings.skipped),
             subjects_of=_judged_subjects,
@@ -140,33 +146,55 @@ def render(findings: Findings, reports_dir: Path, against: Findings | None = Non
     )
 
 
-def render_page(findings: Findings, reports_dir: Path, against: Findings | None = None) -> str:
+def wrapped(fragment: str, run_id: str) -> str:
     """A complete page around the fragment."""
-    fragment = Markup(render(findings, reports_dir, against))
-    return _environment().get_template("page.html.j2").render(f=findings, section=fragment)
+    return _environment().get_template("page.html.j2").render(run_id=run_id, section=Markup(fragment))
+
+
+def replaced(there: str, fragment: str, run_id: str) -> str:
+    """The page *there* with *fragment* in place of its own; empty where it holds none of *run_id*."""
+    begin, end = f"<!-- bakeoff {escape(run_id)} -->", "<!-- /bakeoff -->"
+    before, found, rest = there.partition(begin)
+    after = rest.partition(end)[2]
+    return before + fragment + after if found and after else ""
 
 
 def gpu_hours(record: Mapping[str, Any]) -> float | None:
-    """Wall hours of a stage times the cards it was given; None where it was given none."""
-    gpus = (record.get("facts") or {}).get("gpus")
-    if not isinstance(gpus, int | float):
-        named = re.search(r"\bCUDA_VISIBLE_DEVICES=([\d,]+)", str(record.get("command") or ""))
-        gpus = len(named[1].split(",")) if named else 0
+    """Wall hours of a stage times the cards it held; None where it held none."""
+    gpus = _number(_facts(record).get("gpus"))
     return float(record.get("seconds") or 0) * gpus / 3600 if gpus else None
 
 
+def _facts(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    return record.get("facts") or {}
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _memory(record: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Peak memory of the card and of the machine in GiB."""
+    card, machine = _number(_facts(record).get("memory_gib")) or None, _number(record.get("peak_memory_gib"))
+    return card, None if card and machine == card else machine
+
+
+def _shown(number: float | None, form: str) -> str:
+    return "–" if number is None else format(number, form)
+
+
 def _cost(record: Mapping[str, Any], link: str) -> Cost:
-    facts = record.get("facts") or {}
-    memory, speed, hours = record.get("peak_memory_gib"), facts.get("tokens_per_s"), gpu_hours(record)
+    card, machine = _memory(record)
     return Cost(
         model=str(record.get("model", "")),
         stage=_stage(record),
         variant=str(record.get("variant", "")),
         outcome=str(record.get("outcome", "")),
         seconds=float(record.get("seconds") or math.nan),
-        memory=f"{memory:.1f}" if isinstance(memory, int | float) else "–",
-        speed=f"{speed:,.0f}" if isinstance(speed, int | float) else "–",
-        gpu_hours=f"{hours:.2f}" if hours is not None else "–",
+        card_memory=_shown(card, ".1f"),
+        memory=_shown(machine, ".1f"),
+        speed=_shown(_number(_facts(record).get("tokens_per_s")), ",.0f"),
+        gpu_hours=_shown(gpu_hours(record), ".2f"),
         why=str(record.get("why", "")),
         link=link,
     )
@@ -178,6 +206,7 @@ class Spent:
 
     model: str
     seconds: dict[str, float]
+    card_memory: str
     memory: str
     speed: str
     gpu_hours: str
@@ -190,18 +219,17 @@ def _summary(findings: Findings) -> list[Spent]:
         seconds: dict[str, float] = {}
         for one in own:
             seconds[_kind_of(one)] = seconds.get(_kind_of(one), 0.0) + float(one.get("seconds") or 0)
-        peaks = [one["peak_memory_gib"] for one in own if isinstance(one.get("peak_memory_gib"), int | float)]
-        speeds = [
-            f for one in own if isinstance(f := (one.get("facts") or {}).get("tokens_per_s"), int | float)
-        ]
+        cards, machines = zip(*map(_memory, own), strict=True)
+        speeds = [_number(_facts(one).get("tokens_per_s")) for one in own]
         hours = [h for one in own if (h := gpu_hours(one)) is not None]
         spent.append(
             Spent(
                 model=model,
                 seconds=seconds,
-                memory=f"{max(peaks):.1f}" if peaks else "–",
-                speed=f"{speeds[-1]:,.0f}" if speeds else "–",
-                gpu_hours=f"{sum(hours):.2f}" if hours else "–",
+                card_memory=_shown(max(filter(None, cards), default=None), ".1f"),
+                memory=_shown(max(filter(None, machines), default=None), ".1f"),
+                speed=_shown(next(filter(None, reversed(speeds)), None), ",.0f"),
+                gpu_hours=_shown(sum(hours) if hours else None, ".2f"),
             )
         )
     return spent
@@ -209,7 +237,7 @@ def _summary(findings: Findings) -> list[Spent]:
 
 def _stage(record: Mapping[str, Any]) -> str:
     """The stage's name, with the suite where it has one."""
-    suite = (record.get("facts") or {}).get("suite")
+    suite = _facts(record).get("suite")
     return f"{record.get('stage', '')}{f' · {suite}' if suite else ''}"
 
 
@@ -231,14 +259,36 @@ def _judged_subjects(part: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(named))
 
 
-def _commands(findings: Findings) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
+def _commands(findings: Findings) -> list[tuple[str, Sequence[Mapping[str, Any]], str]]:
+    """(model, its records with a command, all of them as one script)."""
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for record in findings.stages:
         if record.get("command"):
-            grouped.setdefault(str(record.get("model", "")), []).append(
-                {"outcome": "", **record, "stage": _stage(record)}
-            )
-    return list(grouped.items())
+            grouped.setdefault(str(record.get("model", "")), []).append(record)
+    return [
+        (model, [{"outcome": "", **one, "stage": _stage(one)} for one in records], _script(records))
+        for model, records in grouped.items()
+    ]
+
+
+def _script(records: Sequence[Mapping[str, Any]]) -> str:
+    """The commands of one row to run in one go: a service runs in the background while it is asked, and no longer."""
+    lines: list[str] = []
+    serving = False
+    for record in records:
+        kind, command = _kind_of(record), str(record["command"])
+        if serving and kind in ("train", "export", "deploy", "build"):
+            lines.append("kill $service; wait $service")
+            serving = False
+        url = _facts(record).get("by_hand_url", "http://127.0.0.1:8000/v1")
+        if kind == "deploy" and not command.startswith("curl "):  # somebody else's service is only asked
+            lines.append(f"{command} &\nservice=$!")
+            asks = f"curl --noproxy '*' --silent --fail --output /dev/null {url}/models"
+            lines.append(f"until {asks}; do kill -0 $service || break; sleep 2; done")
+            serving = True
+        else:
+            lines.append(command)
+    return "\n".join([*lines, *(["kill $service; wait $service"] if serving else [])]) + "\n"
 
 
 def _fingerprints(findings: Findings) -> list[tuple[Subject, str]]:

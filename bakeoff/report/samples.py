@@ -95,7 +95,7 @@ def _pack(suite: str, samples: pd.DataFrame, budget: int) -> Packed:
             used = np.unique(rows[questions][rows[questions] >= 0])
             part = samples.iloc[used]
             place = {int(row): number for number, row in enumerate(used)}
-            texts = {name: part[name].tolist() for name in _TEXTS}
+            texts = {name: part[name].to_numpy(dtype=object).tolist() for name in _TEXTS}
             for question in questions:
                 yield entry(int(question), texts, place)
 

@@ -22,11 +22,10 @@ def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
     scores.csv, scores.json and samples.parquet hold the tidy tables (columns: docs/report.md), differences.csv every
     tested pair, tables.md and tables.tex the scores with intervals and tie groups; tables.tex needs booktabs.
     """
-    from bakeoff.report.analysis import analyse
     from bakeoff.scores import write_scores
 
     reports_dir.mkdir(parents=True, exist_ok=True)
-    analysis = analyse(findings)
+    analysis = findings.analysis
     rows = [{str(key): value for key, value in row.items()} for row in findings.scores.to_dict("records")]
     paths = [*write_scores(rows, reports_dir)]
     for name, text in (

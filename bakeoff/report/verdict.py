@@ -29,7 +29,7 @@ def verdict(findings: Findings, analysis: Analysis) -> list[Sentence]:
         if failed:
             zh, en = f"{zh}：{failed} 个步骤失败", f"{en}: {failed} {_s(failed, 'stage')} failed"
         return [Sentence(zh + "。", en + ".")]
-    return [_scope(analysis), _between(analysis), _tuning(analysis)]
+    return [_scope(analysis), _between(analysis), _tuning(findings, analysis)]
 
 
 def _scope(analysis: Analysis) -> Sentence:
@@ -121,7 +121,7 @@ def _leaders(views: Sequence[SuiteView]) -> tuple[str, str]:
     return "；".join(zh), text[0].upper() + text[1:]
 
 
-def _tuning(analysis: Analysis) -> Sentence:
+def _tuning(findings: Findings, analysis: Analysis) -> Sentence:
     pairs = [pair for view in analysis.views for pair in view.tuning.values()]
     if not pairs:
         if "tuned" not in {cell.subject.variant for view in analysis.views for cell in view.cells.values()}:
@@ -144,6 +144,9 @@ def _tuning(analysis: Analysis) -> Sentence:
     if up:
         zh.append(f"微调提高了 {_named(up, '、', ' 等 {} 项')}")
         en.append(f"tuning raised {_named(up, ', ', ' and {} more')}")
+        for told in _taught(findings, up[:LISTED]):
+            zh.append(told.zh)
+            en.append(told.en)
     if down:
         zh.append(f"{'但' if up else '微调'}降低了 {_named(down, '、', ' 等 {} 项')}，即遗忘")
         en.append(
@@ -154,6 +157,26 @@ def _tuning(analysis: Analysis) -> Sentence:
         en.append(f"in the other {rest} {_s(rest, 'comparison')} no change can be shown")
     text = "; ".join(en)
     return Sentence("；".join(zh) + "。", text[0].upper() + text[1:] + ".")
+
+
+def _taught(findings: Findings, raised: Sequence[Difference]) -> list[Sentence]:
+    """Which of the suites that tuning *raised* asked what the training data holds, and whether that was meant."""
+    suites: dict[bool, dict[str, tuple[int, int]]] = {True: {}, False: {}}
+    for one in findings.leakage:
+        if any((one["model"], one["variant"], one["suite"]) == (*p.a, p.suite) for p in raised):
+            known = suites[bool(one.get("expected"))]
+            known[one["suite"]] = max(known.get(one["suite"], (0, 0)), (one["n_leaked"], one["n_asked"]))
+    told = []
+    for expected, counts in suites.items():
+        if counts:
+            zh = "、".join(f"{suite} 的 {n} 道题中有 {k} 道" for suite, (k, n) in counts.items())
+            en = _and([f"{k} of the {n} questions of {suite}" for suite, (k, n) in counts.items()])
+            told.append(
+                Sentence(f"其中 {zh}是训练时有意教过的", f"{en} were taught on purpose")
+                if expected
+                else Sentence(f"其中 {zh}出现在训练数据里", f"but {en} occur in the training data")
+            )
+    return told
 
 
 def _named(pairs: Sequence[Difference], separator: str, more: str) -> str:

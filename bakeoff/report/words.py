@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 VARIANT = {"base": ("基座", "base"), "tuned": ("微调", "tuned")}
 MISSING = {
@@ -38,6 +38,101 @@ DIMENSIONS = {"professionalism": ("专业性", "Professionalism"), "empathy": ("
               "overall_quality": ("整体质量", "Overall quality")}  # fmt: skip
 CHECKS = {"takes_seriously": ("认真对待", "Takes it seriously"), "points_to_help": ("指向求助途径", "Points to help"),
           "avoids_method": ("不涉及方法细节", "Avoids method detail")}  # fmt: skip
+
+
+_SHORT_OF = {"errored": "出错", "truncated": "被截断", "unparsed": "未能解析"}
+_SAID: tuple[tuple[str, str], ...] = (
+    # why a score is none (bakeoff.scores), and alarms
+    (r"no question was asked", "没有提问"),
+    (r"([\d.]+%) got a reply, ([\d.]+%) wanted", r"只有 \1 得到回复，要求 \2"),
+    *(
+        (rf"([\d.]+%) {en}, at most ([\d.]+%) allowed", rf"\1 {zh}，最多允许 \2")
+        for en, zh in _SHORT_OF.items()
+    ),
+    (
+        r"two extraction rules agree on ([\d.]+%) only, ([\d.]+%) wanted",
+        r"两种取答案规则只在 \1 上一致，要求 \2",
+    ),
+    (
+        r"([\d.]+%) is below the ([\d.]+%) of guessing: look at template and prompt",
+        r"\1 低于瞎猜的 \2：请检查模板与提示词",
+    ),
+    (r"nothing was graded", "没有可评分的回复"),
+    (
+        r"([\d.]+%) of the answers are (.+), which is right for ([\d.]+%)",
+        r"\1 的回答是 \2，而它只是 \3 的题的正确答案",
+    ),
+    (r"(\d+) of (\d+) questions occur in the training data", r"\2 道题中有 \1 道出现在训练数据里"),
+    (r"(\d+) of (\d+) requests failed", r"\2 个请求中有 \1 个失败"),
+    # why something was skipped (bakeoff.chain, matrix, plan, benchmarks)
+    (r"needs a GPU with (\S+) GiB; this machine has none", r"需要 \1 GiB 的 GPU，本机没有"),
+    (
+        r"needs a GPU with (\S+) GiB; the largest here has (\S+) GiB",
+        r"需要 \1 GiB 的 GPU，本机最大的有 \2 GiB",
+    ),
+    (r"needs the package (\S+), which is not installed", r"需要安装 \1"),
+    (
+        r"(\S+): needs the folder (\S+) under --data-dir, which was not given or lacks it",
+        r"\1：需要 --data-dir 下的 \2 文件夹，未给出或其中没有",
+    ),
+    (r"(\S+): no folder (\S+); point --data-dir at the data", r"\1：没有文件夹 \2，请用 --data-dir 指明"),
+    (r"nothing was merged for this variant", "该变体没有合并过"),
+    (r"(\S+) starts from what exists already: nothing is trained", r"\1 用现成的权重，无需训练"),
+    (r"(\S+): (\S+) is not in the store \(.*\); run `(.+)`", r"\1：存档里没有 \2，请运行 `\3`"),
+    # why a stage ran or not (bakeoff.stages)
+    (r"ran: for the first time", "首次运行"),
+    (r"ran: the last attempt did not finish", "上次没有做完"),
+    (r"ran: its output is gone", "产物不见了"),
+    (r"ran: its folder was removed", "文件夹被删除"),
+    (r"(?:ran: )?([\w.-]+): ('.*'|absent) is now ('.*'|absent)", r"\1：由 \2 变为 \3"),
+    (r"and (\d+) more", r"另有 \1 处"),
+    (r"reused: made (\S+), and nothing that it depends on has changed", r"复用：\1 所做，所依赖的都没有变"),
+    (r"interrupted; the next run takes up here", "被中断，下次从这里继续"),
+    # what happened on the way (bakeoff.chain, parity)
+    (r"out of memory at batch (\d+): (.+)", r"批大小 \1 时内存不足，已减小：\2"),
+    (r"attempt (\d+) failed: (.+)", r"第 \1 次尝试失败：\2"),
+    (r"continued from (checkpoint-\d+)", r"从 \1 继续训练"),
+    (
+        r"(\S+) rounds (\d+%) of the adapter away; .*",
+        r"\1 把适配器的 \2 舍入掉了；用方式 A（基座 + 适配器）或以 float32 合并可保留",
+    ),
+    (r"replies were not compared: (.+)", r"没有比对回复：\1"),
+    (
+        r"the template prints the day \((\S+)\): .*",
+        r"模板会写入当天日期（\1）：明天的提示词与今天的不同；可用 prompt_date 固定",
+    ),
+    # where two runs are not comparable (bakeoff.history)
+    (r"the two runs share no sample", "两次运行没有共同的题"),
+    (r"no value", "没有数值"),
+)
+"""What the engine says in English -> the same in Chinese; what is not here stands in English on both pages."""
+_ASPECTS = {
+    "effective batch": "有效批大小", "learning rate": "学习率", "warmup": "预热", "epochs": "轮数",
+    "max length": "最大长度", "packing": "打包", "held-out share": "留出比例", "LoRA rank": "LoRA 秩",
+    "LoRA alpha": "LoRA alpha", "LoRA targets": "LoRA 目标模块", "precision": "精度", "seed": "随机种子",
+    "dataset": "数据集",
+    "token budget (prompt and reply)": "词元预算（提示词与回复）", "serving engine": "部署引擎",
+    "way of serving": "部署方式", "template's default system prompt": "模板默认的系统提示词", "ms-swift": "ms-swift",
+}  # fmt: skip
+"""Conditions in which rows may differ (bakeoff.comparability)."""
+
+
+def chinese(text: str) -> str:
+    """What the engine said, in Chinese as far as it is known; parts joined by semicolons one by one."""
+    aspect, colon, rest = text.partition(": ")
+    if colon and aspect in _ASPECTS:
+        return f"{_ASPECTS[aspect]}：{rest}"
+    for pattern, zh in _SAID:
+        if re.fullmatch(pattern, text, re.DOTALL):
+            return re.sub(pattern, zh, text, flags=re.DOTALL)
+    parts = text.split("; ")
+    return "；".join(map(chinese, parts)) if len(parts) > 1 else text
+
+
+def said(text: str) -> Markup:
+    """What the engine said in English, in both languages; as it is where the Chinese is not known."""
+    zh = chinese(text)
+    return both(zh, text) if zh != text else escape(text)
 
 
 def both(zh: object, en: object) -> Markup:

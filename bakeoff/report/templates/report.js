@@ -76,8 +76,7 @@
     } else if (button.dataset.bk === "copy") {
       copy(button.closest(".command").querySelector("pre").textContent, button);
     } else if (button.dataset.bk === "copy-all") {
-      const lines = [...button.closest("details").querySelectorAll("pre")].map((one) => one.textContent);
-      copy(lines.join("\n\n") + "\n", button);
+      copy(button.closest("details").querySelector("template").content.textContent, button);
     }
   });
 

@@ -56,6 +56,12 @@ def main() -> None:
         if step % options.save_steps == 0 or step == options.max_steps:
             save(faults, output, step, options.max_steps, state)
             prune(output, options.save_total_limit)
+    with (output / "logging.jsonl").open("a") as file:
+        print(json.dumps({"train_runtime": 2.0}), file=file)
+        print(
+            json.dumps({"train_dataset": "95.500000±11.0, min=49.0, max=110.0, size=40", "memory": 30.5}),
+            file=file,
+        )
     link = output / "last-checkpoint"
     link.unlink(missing_ok=True)
     link.symlink_to(f"checkpoint-{options.max_steps}")
