@@ -172,14 +172,14 @@ class Evaluation:
         return results
 
 
-def replies(deployment: Deployment, *, max_tokens: int = 512) -> Record:
+def replies(deployment: Deployment) -> Record:
     """The replies of a deployed model to the counselling cases, gathered for the judge unless they are in the store."""
     from bakeoff import replies as gathered
 
     chain, variant = deployment.chain, deployment.variant
     stages, spec = chain.bench.stages, chain.spec
     cases = gathered.load_cases()
-    recipe = {"cases": [case.sha for case in cases], "max_tokens": max_tokens}
+    recipe = {"cases": [case.sha for case in cases], "max_tokens": gathered.MAX_TOKENS}
     kept = chain.bench.workspace.replies(spec.name, variant)
 
     def work(output: Path) -> Done:
@@ -191,8 +191,9 @@ def replies(deployment: Deployment, *, max_tokens: int = 512) -> Record:
             output,
             model=spec.name,
             variant=variant,
-            max_tokens=max_tokens,
+            fingerprint=deployment.fingerprint,
             at_once=spec.serving.in_flight,
+            api_key_env=spec.key_env or "",
         )
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(output, kept)

@@ -298,7 +298,7 @@ class RatingStore:
             held = db.execute("SELECT content FROM study WHERE study_id = ?", (study.study_id,)).fetchone()
             if held is None:
                 db.execute("INSERT INTO study VALUES (?, ?, ?)", (study.study_id, study.to_json(), _now()))
-            elif held["content"] != study.to_json():
+            elif read_study(str(held["content"])) != study:
                 raise RatingError(
                     f"{self.path}: a study called {study.study_id!r} with other content is kept here; "
                     "give the new one its own --id, so that judgements stay with what was shown"

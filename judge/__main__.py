@@ -57,6 +57,13 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--keep-names", action="store_true", help="do not hide makers' names in replies, only list them"
     )
+    one.add_argument(
+        "--names",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="what else to hide, such as a name taught in training",
+    )
 
     one = commands.add_parser("gather", help="ask a served model all cases and keep its replies")
     one.add_argument("--url", required=True, help="OpenAI-compatible root, such as http://127.0.0.1:8000/v1")
@@ -192,6 +199,7 @@ def study(options: argparse.Namespace) -> None:
         seed=options.seed,
         repeat_share=options.repeats,
         hide=not options.keep_names,
+        names=options.names,
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.touch(mode=0o600)

@@ -82,6 +82,8 @@ def test_gathering_again_asks_only_what_failed_or_changed(tmp_path: Path, servic
         "http://127.0.0.1:9/v1", "counsellor", cases(7), out, model="m", variant="base", timeout_s=2
     )
     assert Counter(reply.status for reply in dead) == {"answered": 6, "errored": 1}
+    newer = gather(service, "counsellor", cases(7), out, model="m", variant="base", fingerprint="retrained")
+    assert {reply.fingerprint for reply in newer} == {"retrained"}
 
 
 def test_a_failure_that_may_pass_is_tried_again(tmp_path: Path, service: str) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import os
+import re
 import secrets
 import sqlite3
 import stat
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judge_app import cases, study, verdict
 
-from bakeoff.blind import build_study, hide_makers, read_study, williams
+from bakeoff.blind import HIDDEN, build_study, hide_makers, read_study, williams
 from bakeoff.errors import DataError, RatingError, StoreError
 from bakeoff.raters import MAX_FAILURES, Raters
 from bakeoff.ratings import DIMENSIONS, EXPORT_FIELDS, Judgement, RatingStore, check_rater, load_rubric
@@ -203,6 +204,17 @@ def test_repeats_are_mixed_into_the_second_half_and_come_from_the_first(layout: 
         ("我是书生·浦语，上海人工智能实验室开发。", ["书生·浦语", "上海人工智能实验室"]),
         ("作为百川大模型，我无法感受。As Baichuan2 I cannot.", ["百川大模型", "Baichuan2"]),
         ("As ChatGPT by OpenAI (gpt-oss-20b) I…", ["ChatGPT", "OpenAI", "gpt-oss-20b"]),
+        ("我是由OpenAI开发的语言模型", ["OpenAI"]),
+        ("我是由Meta开发的AI助手", ["Meta"]),
+        ("我是GLM-4", ["GLM-4"]),
+        ("我是GPT", ["GPT"]),
+        ("我是Claude", ["Claude"]),
+        ("我是Gemini", ["Gemini"]),
+        ("我是Gemma，由Google DeepMind训练", ["Gemma", "Google", "DeepMind"]),
+        ("I am Phi, built by Microsoft.", ["Phi", "Microsoft"]),
+        ("我是Yi，零一万物开发", ["Yi", "零一万物"]),
+        ("Qwen是阿里云的模型", ["Qwen", "阿里云"]),
+        ("我是Phi-3，不是Gemma-2", ["Phi-3", "Gemma-2"]),
     ],
 )
 def test_a_reply_that_names_its_maker_is_hidden_and_listed(said: str, hidden: list[str]) -> None:
@@ -219,10 +231,35 @@ def test_a_reply_that_names_its_maker_is_hidden_and_listed(said: str, hidden: li
         "考上清华大学是你父母的愿望。",
         "他书生意气，你很难过。",
         "羊驼很可爱。",
+        "梅塔这个名字很好听。",
+        "The phi coefficient is .3, and I'm using the phi coefficient again.",
+        "海纳百川，有容乃大。",
+        "早饭吃豆包，读《文心雕龙》。",
+        "Gemma is your sister, and Yi your cousin.",
+        "他在Meta上班，周末看falcon。",
+        "The metadata of glmnet.",
     ],
 )
 def test_a_client_s_own_life_is_not_hidden(said: str) -> None:
     assert hide_makers(said) == (said, [])
+
+
+def test_rows_and_names_of_one_s_own_are_hidden_where_they_are_no_plain_word() -> None:
+    names = ("tiny-llama", "tiny-llama-sft", "calm", "小梦")
+    assert hide_makers("我是tiny-llama-sft，叫我小梦吧。", names)[0] == f"我是{HIDDEN}，叫我{HIDDEN}吧。"
+    assert hide_makers("Stay calm.", names)[1] == []
+    assert hide_makers("I am Calm, your helper.", names)[1] == ["Calm"]
+    replies = [Reply("case-0", "row-7b", "tuned", "我是row-7b-sft", "answered", served_name="row-7b-sft")]
+    assert build_study(replies, cases(1), study_id="own").replies[0].found == ("row-7b-sft",)
+
+
+def test_replies_that_were_asked_for_with_unlike_settings_are_not_compared() -> None:
+    replies = [
+        Reply("case-0", row, "tuned", "…", "answered", settings={"temperature": 0, "max_tokens": limit})
+        for row, limit in (("one", 512), ("two", 1024))
+    ]
+    with pytest.raises(RatingError, match=r"one/tuned and two/tuned .*max_tokens 512 and 1024.*gather"):
+        build_study(replies, cases(1), study_id="unlike")
 
 
 def test_a_thinking_part_is_never_shown() -> None:
@@ -381,6 +418,14 @@ def test_a_study_of_the_same_name_with_other_content_is_refused(store: RatingSto
     store.add_study(study(3))
     with pytest.raises(RatingError, match="other content"):
         store.add_study(study(4))
+
+
+def test_a_study_that_an_earlier_version_kept_is_still_the_same(store: RatingStore) -> None:
+    older = re.sub(r',\s*"fingerprint": ""', "", study(3).to_json())
+    assert older != study(3).to_json()
+    with store._writing() as db:
+        db.execute("INSERT INTO study VALUES ('trial', ?, '2026-01-01')", (older,))
+    store.add_study(study(3))
 
 
 def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
