@@ -285,8 +285,13 @@ class RatingStore:
             ) from None
 
     def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
-        with self._lock:
-            return self._db.execute(query, values).fetchall()
+        try:
+            with self._lock:
+                return self._db.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"{self.path}: cannot be read ({error}); put a copy back, or move it away to begin a new one"
+            ) from None
 
     def add_study(self, study: Study) -> None:
         """Keep *study*; adding the same one again changes nothing.
@@ -495,8 +500,8 @@ class RatingStore:
     ) -> int:
         """Keep a judge model's verdict on a reply, or (None) that it gave none that can be read; its number.
 
-        A verdict that is held already for this reply and *repeat* is returned and not written again; a failure is
-        followed by another row when it is tried again.
+        A verdict that is held already for this reply, *repeat* and rubric is returned and not written again; a failure
+        is followed by another row when it is tried again.
         """
         reply = study.reply(reply_id)
         if verdict is not None:
@@ -505,12 +510,12 @@ class RatingStore:
         with self._writing() as db:
             attempts = db.execute(
                 "SELECT id, outcome FROM judgement WHERE source = 'model' AND study_id = ? AND reply_id = ? "
-                "AND judge_id = ? AND repeat = ? ORDER BY id",
-                (study.study_id, reply_id, judge_id, repeat),
+                "AND judge_id = ? AND repeat = ? AND rubric_sha = ? ORDER BY id",
+                (study.study_id, reply_id, judge_id, repeat, load_rubric().sha),
             ).fetchall()
             if attempts and attempts[-1]["outcome"] != "failed":
                 return int(attempts[-1]["id"])
-            identity = [study.study_id, reply_id, judge_id, repeat]
+            identity = [study.study_id, reply_id, judge_id, repeat, load_rubric().sha]
             return self._insert(
                 db,
                 verdict,
@@ -541,11 +546,11 @@ class RatingStore:
     ) -> None:
         """Keep which of two replies a judge model preferred: first | second (as shown) | tie | failed."""
         case_id = study.reply(first).case_id
-        key = [study.study_id, judge_id, first, second, repeat]
+        key = [study.study_id, judge_id, first, second, repeat, load_rubric().sha]
         with self._writing() as db:
             tries = db.execute(
                 "SELECT winner FROM comparison WHERE study_id = ? AND judge_id = ? AND first_reply = ? "
-                "AND second_reply = ? AND repeat = ?",
+                "AND second_reply = ? AND repeat = ? AND rubric_sha = ?",
                 key,
             ).fetchall()
             if any(row["winner"] != "failed" for row in tries):
@@ -557,7 +562,7 @@ class RatingStore:
                     _sha([*key, len(tries)]),
                     *key[:2],
                     case_id,
-                    *key[2:],
+                    *key[2:5],
                     winner,
                     _now(),
                     load_rubric().sha,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from bakeoff import provenance
 from bakeoff.anchors import beside_published
 from bakeoff.comparability import differences
-from bakeoff.errors import StoreError
+from bakeoff.errors import BakeoffError, StoreError
 from bakeoff.matrix import Matrix
 from bakeoff.stages import Record
 from bakeoff.workspace import Workspace
@@ -79,6 +80,17 @@ def finish(
                 leaked += [{**who, **row} for row in result.get("leakage", [])]
             score_rows += [{**row, "run_id": run_id} for row in result["scores"]]
             sample_rows += [{**row, "run_id": run_id} for row in result["samples"]]
+    skipped = list(skipped)
+    weights = {
+        f"{record.model}/{record.variant}": str(record.identity["fingerprint"])
+        for record in done
+        if record.variant and "fingerprint" in record.identity
+    }
+    try:
+        ratings = _ratings(workspace, weights)
+    except BakeoffError as error:  # the scores are whole without them
+        ratings = None
+        skipped.append(("judgements", str(error)))
     rows = [
         {"model": spec.name, "base_model": spec.model or spec.weights or spec.url or "", "group": spec.group}
         for spec in matrix.models.values()
@@ -90,12 +102,12 @@ def finish(
             "run_id": run_id,
             "started_at": datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat(),
             "rows": rows,
-            "skipped": list(skipped),
+            "skipped": skipped,
             "stages": [asdict(record) for record in done],
             "comparability": [str(one) for one in differences([matrix.models[row["model"]] for row in rows])],
             "anchors": published,
             "leakage": leaked,
-            "ratings": _ratings(workspace),
+            "ratings": ratings,
             "provenance": {
                 "versions": provenance.versions(),
                 "commit": provenance.commit(Path(matrix.source).absolute().parent),
@@ -110,20 +122,31 @@ def finish(
         write_tables(Findings.from_store(workspace.root, run_id), reports)
 
 
-def _ratings(workspace: Workspace) -> dict[str, Any] | None:
-    """What people and judge models found in the newest study, or None where nobody has judged."""
+def _ratings(workspace: Workspace, weights: Mapping[str, str]) -> dict[str, Any] | None:
+    """What people found in the newest study that they judged, and under ``others`` a newer one that only models did.
+
+    Each says under ``stale`` which of its subjects this run has other *weights* of (subject -> fingerprint). None
+    where nobody has judged anything.
+    """
     if not workspace.ratings.exists():
         return None
     from bakeoff.ratings import RatingStore
     from bakeoff.verdicts import summarise
 
-    store = RatingStore(workspace.ratings)
-    try:
-        studies = store.studies()
-        found = summarise(store, studies[-1]) if studies else None
-    finally:
-        store.close()
-    return found if found and found["counts"]["judgements"] else None
+    with contextlib.closing(RatingStore(workspace.ratings)) as store:
+        judged = {name: {row["source"] for row in store.judgements(name)} for name in store.studies()}
+        by_people = [name for name, sources in judged.items() if "study" in sources]
+        by_any = [name for name, sources in judged.items() if sources]
+        shown = list(dict.fromkeys([*by_people[-1:], *by_any[-1:]]))
+        found = [summarise(store, name) for name in shown]
+    for one in found:
+        judged_weights: dict[str, str] = one["study"]["weights"]
+        one["stale"] = [
+            {"subject": subject, "judged": held, "now": weights[subject]}
+            for subject, held in judged_weights.items()
+            if weights.get(subject, held) != held
+        ]
+    return {**found[0], "others": found[1:]} if found else None
 
 
 def earlier(workspace: Workspace, run_id: str, name: str) -> str:

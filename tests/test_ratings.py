@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 import os
 import re
 import secrets
@@ -12,6 +13,7 @@ import sqlite3
 import stat
 import threading
 from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,14 @@ from judge_app import cases, study, verdict
 
 from bakeoff.blind import HIDDEN, build_study, hide_makers, read_study, williams
 from bakeoff.errors import DataError, RatingError, StoreError
+from bakeoff.matrix import load_matrix
 from bakeoff.raters import MAX_FAILURES, Raters
 from bakeoff.ratings import DIMENSIONS, EXPORT_FIELDS, Judgement, RatingStore, check_rater, load_rubric
 from bakeoff.replies import SHIPPED_CASES, Reply, load_cases
+from bakeoff.runs import finish as finish_run
+from bakeoff.stages import Record, Timeline, now
 from bakeoff.verdicts import summarise
+from bakeoff.workspace import Workspace
 
 DATA = Path(os.environ.get("BAKEOFF_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 DIALOGUES = DATA / "cpsycoun" / "CPsyCounE.jsonl"
@@ -530,6 +536,65 @@ def test_an_empty_study_has_a_summary_too(store: RatingStore) -> None:
     said = summarise(store, "trial")
     assert said["parts"] == {"counselling": None, "crisis": None}
     assert said["counts"]["judgements"] == 0
+
+
+# ------------------------------ what a run shows of it
+
+
+def finished(root: Path, fingerprint: str) -> dict[str, Any]:
+    """What a run with the row m0 of these weights leaves in its run.json."""
+    workspace = Workspace(root)
+    (root / "matrix.yaml").write_text(
+        "models: {m0: {url: 'http://127.0.0.1:9/v1', served_model: m}}", encoding="utf-8"
+    )
+    record = Record(
+        "replies", "m0", "tuned", "ran", "", "", "", "replies.jsonl", now(), 0.0, {"fingerprint": fingerprint}
+    )
+    Timeline(workspace.run("20260101-000000-aaaa") / "events.jsonl").tell("stage", **asdict(record))
+    finish_run(workspace, "20260101-000000-aaaa", load_matrix(root / "matrix.yaml"), [], None)
+    text = (workspace.run("20260101-000000-aaaa") / "run.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_a_run_shows_the_newest_study_that_somebody_judged_and_whose_weights_those_were(
+    store: RatingStore,
+) -> None:
+    root = store.path.parents[1]
+    assert finished(root, "new")["ratings"] is None
+    judged = study(3)
+    judged = replace(judged, replies=tuple(replace(one, fingerprint="old") for one in judged.replies))
+    store.add_study(judged)
+    finish(store, "anna", lambda _: 3)
+    store.add_study(replace(study(3), study_id="unjudged"))
+    shown = finished(root, "new")["ratings"]
+    assert (shown["study"]["id"], shown["others"]) == ("trial", [])
+    assert shown["stale"] == [{"subject": "m0/tuned", "judged": "old", "now": "new"}]
+    assert finished(root, "old")["ratings"]["stale"] == []
+    newer = replace(study(3), study_id="newer")
+    store.add_study(newer)
+    points = Judgement.parse(verdict(4))
+    reply = next(one for one in newer.replies if not newer.case(one.case_id).crisis)
+    store.record_model(newer, reply.reply_id, "model:judge", 0, points, {})
+    shown = finished(root, "old")["ratings"]
+    assert (shown["study"]["id"], [one["study"]["id"] for one in shown["others"]]) == ("trial", ["newer"])
+
+
+def test_a_study_that_only_a_model_judged_is_shown_as_not_calibrated(store: RatingStore) -> None:
+    store.add_study(study(3))
+    reply = next(one for one in study(3).replies if not study(3).case(one.case_id).crisis)
+    store.record_model(study(3), reply.reply_id, "model:judge", 0, Judgement.parse(verdict(4)), {})
+    shown = finished(store.path.parents[1], "any")["ratings"]
+    assert [(one["judge"], one["calibrated"]) for one in shown["judges"]] == [("model:judge", False)]
+
+
+def test_a_damaged_store_of_judgements_is_told_and_costs_no_score(store: RatingStore) -> None:
+    store.close()
+    store.path.write_bytes(b"not a database, but long enough to be read as one " * 40)
+    run = finished(store.path.parents[1], "any")
+    assert run["ratings"] is None
+    assert run["skipped"][0][0] == "judgements"
+    assert "cannot be used as the store of judgements" in run["skipped"][0][1]
 
 
 # ------------------------------ sign-in

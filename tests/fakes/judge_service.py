@@ -57,6 +57,8 @@ class Handler(BaseHTTPRequestHandler):
             return "很好的回复，我给四分。"
         if name.startswith("judge"):
             marks = [int(digit) for digit in re.findall(r"Q=(\d)", last)]
+            if not marks:  # nothing to judge: a question whether it is there
+                return "2"
             if '"better"' in asked["messages"][0]["content"]:
                 better = "first" if name == "judge-first" or marks[0] > marks[1] else "second"
                 return json.dumps({"better": "tie" if marks[0] == marks[1] else better, "reason": "…"})
