@@ -262,6 +262,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             matrix_of(config),
             _skipped(config),
             Path(page).parent if page else None,
+            may_judge=not config.getoption("no_run") and session.exitstatus in (0, 1),
         )
         if against := config.stash.get(AGAINST, None):
             before, after = (

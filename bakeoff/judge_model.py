@@ -134,6 +134,21 @@ def _validated(text: str, form: type[BaseModel]) -> dict[str, Any]:
         raise RatingError(f"judge's verdict: {place}: {first['msg']}; it began {said[:80]!r}") from None
 
 
+def unscored(
+    store: RatingStore, study: Study, judge: JudgeModel, repeats: int
+) -> list[tuple[ShownReply, int]]:
+    """(reply, repeat) of everything in *study* that *judge* has given no verdict on by the rubric as it stands."""
+    held = {
+        (row["reply_id"], row["repeat"])
+        for row in store.judgements(study.study_id)
+        if row["judge_id"] == judge.judge_id
+        and row["outcome"] == "scored"
+        and row["rubric_sha"] == load_rubric().sha
+    }
+    wanted = [(reply, n) for n in range(repeats) for reply in study.replies]
+    return [(reply, n) for reply, n in wanted if (reply.reply_id, n) not in held]
+
+
 def score_replies(
     store: RatingStore,
     study: Study,
@@ -149,15 +164,7 @@ def score_replies(
     are from people, so that it cannot favour its own kind by name.
     """
     store.add_study(study)
-    held = {
-        (row["reply_id"], row["repeat"])
-        for row in store.judgements(study.study_id)
-        if row["judge_id"] == judge.judge_id
-        and row["outcome"] == "scored"
-        and row["rubric_sha"] == load_rubric().sha
-    }
-    wanted = [(reply, n) for n in range(repeats) for reply in study.replies]
-    todo = [(reply, n) for reply, n in wanted if (reply.reply_id, n) not in held]
+    todo = unscored(store, study, judge, repeats)
 
     def ask(one: tuple[ShownReply, int]) -> bool:
         reply, n = one
@@ -174,7 +181,7 @@ def score_replies(
         return verdict is not None
 
     kept = _all(ask, todo, at_once, progress)
-    return Tally(len(todo), kept, len(todo) - kept, len(wanted) - len(todo))
+    return Tally(len(todo), kept, len(todo) - kept, repeats * len(study.replies) - len(todo))
 
 
 def compare_replies(

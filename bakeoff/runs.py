@@ -59,8 +59,13 @@ def finish(
     matrix: Matrix,
     skipped: Sequence[tuple[str, str]],
     reports: Path | None,
+    *,
+    may_judge: bool = False,
 ) -> None:
-    """Write ``run.json``, the tables of the run, and the same tables into *reports*."""
+    """Write ``run.json``, the tables of the run, and the same tables into *reports*.
+
+    Where the matrix names a judge model, it is asked first what it was not asked yet, if *may_judge*.
+    """
     from bakeoff import scores
     from bakeoff.report import Findings, write_tables
 
@@ -87,7 +92,15 @@ def finish(
         if record.variant and "fingerprint" in record.identity
     }
     try:
-        ratings = _ratings(workspace, weights)
+        judged: list[str] = []
+        if matrix.judge:
+            from bakeoff.judging import judge_run
+
+            by_judge = judge_run(matrix, workspace, run_id, done, may_run=may_judge)
+            judged, score_rows = by_judge.studies, score_rows + by_judge.scores
+            if by_judge.problem:
+                skipped.append(("judge", by_judge.problem))
+        ratings = _ratings(workspace, weights, judged)
     except BakeoffError as error:  # the scores are whole without them
         ratings = None
         skipped.append(("judgements", str(error)))
@@ -122,8 +135,12 @@ def finish(
         write_tables(Findings.from_store(workspace.root, run_id), reports)
 
 
-def _ratings(workspace: Workspace, weights: Mapping[str, str]) -> dict[str, Any] | None:
-    """What people found in the newest study that they judged, and under ``others`` a newer one that only models did.
+def _ratings(
+    workspace: Workspace, weights: Mapping[str, str], by_judge: Sequence[str]
+) -> dict[str, Any] | None:
+    """What people found in the newest study that they judged; under ``others`` what only models judged since.
+
+    *by_judge* are the studies that the judge of the matrix was given; they are shown in any case.
 
     Each says under ``stale`` which of its subjects this run has other *weights* of (subject -> fingerprint). None
     where nobody has judged anything.
@@ -137,7 +154,9 @@ def _ratings(workspace: Workspace, weights: Mapping[str, str]) -> dict[str, Any]
         judged = {name: {row["source"] for row in store.judgements(name)} for name in store.studies()}
         by_people = [name for name, sources in judged.items() if "study" in sources]
         by_any = [name for name, sources in judged.items() if sources]
-        shown = list(dict.fromkeys([*by_people[-1:], *by_any[-1:]]))
+        shown = list(
+            dict.fromkeys([*by_people[-1:], *by_any[-1:], *(name for name in by_judge if judged[name])])
+        )
         found = [summarise(store, name) for name in shown]
     for one in found:
         judged_weights: dict[str, str] = one["study"]["weights"]

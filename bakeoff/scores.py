@@ -27,6 +27,9 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 ALL = "ALL"
 """The subset name of a suite's total."""
 
+CRISIS = "crisis"
+"""The suite of crisis cases; it stands on its own and enters no mean over suites."""
+
 SCORE_COLUMNS: tuple[str, ...] = (
     "run_id",
     "model",

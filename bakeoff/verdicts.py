@@ -20,6 +20,7 @@ from bakeoff.agreement import (
 from bakeoff.blind import Study
 from bakeoff.errors import BakeoffError
 from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS, RatingStore, load_rubric
+from bakeoff.report.words import method_zh
 from bakeoff.statistics import compare, wilson
 
 if TYPE_CHECKING:
@@ -196,7 +197,8 @@ def _scores(rows: pd.DataFrame, dimension: str, alpha: float) -> dict[str, Any]:
     try:
         said = compare(cells, alpha=alpha, missing="exclude", scale=(1.0, 5.0))
     except BakeoffError as error:
-        return {"subjects": [], "pairs": [], "method": f"no comparison: {error}"}
+        told = f"no comparison: {error}"
+        return {"subjects": [], "pairs": [], "method": told, "method_zh": f"无法比较：{error}"}
     counts = {
         str(name): [sum(score == point for score in own) for point in range(1, 6)]
         for name, own in rows.groupby("subject")[dimension]
@@ -215,7 +217,12 @@ def _scores(rows: pd.DataFrame, dimension: str, alpha: float) -> dict[str, Any]:
         for row in said.scores.sort_values("value", ascending=False, kind="stable").to_dict("records")
     ]
     kept = ["a", "b", "difference", "low", "high", "p_adjusted", "verdict", "words"]
-    return {"subjects": subjects, "pairs": _records(said.pairs[kept]), "method": said.method}
+    return {
+        "subjects": subjects,
+        "pairs": _records(said.pairs[kept]),
+        "method": said.method,
+        "method_zh": method_zh(said.method),
+    }
 
 
 def _needed(rows: pd.DataFrame, difference: float, alpha: float) -> list[dict[str, Any]]:
@@ -358,9 +365,9 @@ def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -
 
 
 def _means(rows: pd.DataFrame, dimension: str) -> list[dict[str, Any]]:
-    grouped = rows.groupby("subject")[dimension].agg(["mean", "count"])
     return [
-        {"subject": name, "value": row["mean"], "n": int(row["count"])} for name, row in grouped.iterrows()
+        {"subject": name, "value": own[dimension].mean(), "n": int(own["reply_id"].nunique())}
+        for name, own in rows.groupby("subject")
     ]
 
 

@@ -165,3 +165,18 @@ def test_nonsense_is_refused_in_words_or_accepted_but_never_crashes(raw: object,
 @given(batch=st.integers(1, 64), steps=st.integers(1, 64))
 def test_effective_batch_is_batch_times_accumulation(batch: int, steps: int) -> None:
     assert Training(batch_size=batch, gradient_accumulation=steps).effective_batch == batch * steps
+
+
+@pytest.mark.parametrize(
+    ("judge", "complaint"),
+    [
+        ({"row": "mine", "url": "http://127.0.0.1:1/v1"}, "judge: give either 'row'"),
+        ({"repeats": 2}, "judge: give either 'row'"),
+        ({"row": "nine/base"}, "judge.row: 'nine' is not known; is it 'mine'?"),
+        ({"url": "http://127.0.0.1:1/v1"}, "judge: 'url' needs 'served_model'"),
+        ({"row": "mine", "repeat": 2}, "judge: 'repeat' is not known; is it 'repeats'?"),
+    ],
+)
+def test_a_judge_is_a_row_or_a_service(judge: dict[str, Any], complaint: str) -> None:
+    found = complaints_of({"models": {"mine": ROW}, "judge": judge})
+    assert any(one.startswith(complaint) for one in found), found

@@ -7,6 +7,7 @@ counsellor-400    HTTP 400
 counsellor-flaky  every second request HTTP 503
 judge             a verdict from the digit after "Q=" in the reply it is shown; prefers the higher digit
 judge-first       prefers whatever stands first
+judge-cut         finish_reason "length"
 judge-prose       words instead of JSON
 judge-six         scores of 6
 judge-echo-key    HTTP 401 that quotes the Authorization header
@@ -32,6 +33,14 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def do_GET(self) -> None:
+        names = [
+            line.split()[0]
+            for line in (__doc__ or "").splitlines()
+            if line.startswith(("counsellor", "judge"))
+        ]
+        self.answer(200, {"data": [{"id": name} for name in names]})
+
     def do_POST(self) -> None:
         global COUNT
         with LOCK:
@@ -47,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(401, {"error": f"bad key {self.headers['authorization']}"})
         if asked.get("stream"):
             return self.stream(f"我听到你说：{last}")
-        content, why = self.content(name, last, asked), "length" if name == "counsellor-cut" else "stop"
+        content, why = self.content(name, last, asked), "length" if name.endswith("-cut") else "stop"
         return self.answer(200, {"choices": [{"message": {"content": content}, "finish_reason": why}]})
 
     def content(self, name: str, last: str, asked: dict[str, Any]) -> str | None:
