@@ -52,13 +52,19 @@ CALLED = re.compile(
 """Models named as people or things are; hidden only as the name that the reply gives itself."""
 
 SENTENCE = re.compile(r"(?:[^。！？!?.\n]|\.(?=\S))*[。！？!?.\n]?")
-THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
+THINKING = re.compile(
+    r"<think>.*?(?:</think>|\Z)|<\|channel\|>(?:analysis|commentary)<\|message\|>.*?(?:<\|end\|>|(?=<\|start\|>)|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
+CONTROL = re.compile(r"(?:<\|(?:channel|start)\|>[a-z]*|<\|[^<>|\s]{1,30}\|>|\[/?INST\]|<</?SYS>>)+")
+"""Marks of a chat template that were served as text: as good as a maker's name."""
 
 
 def hide_makers(text: str, names: Iterable[str] = ()) -> tuple[str, list[str]]:
     """*text* with every maker's name replaced by a block, and the names that were found, in order.
 
-    A visible ``<think>`` part is taken out as well: its presence alone names the model's kind.
+    A visible ``<think>`` part is taken out as well, and marks of a chat template become blocks: each alone names the
+    model's kind.
 
     Args:
         names: what else the models are called, such as rows of the matrix. One that could be a word of a
@@ -85,7 +91,7 @@ def hide_makers(text: str, names: Iterable[str] = ()) -> tuple[str, list[str]]:
             return said
         return HOMONYMS.sub(block, own[1].sub(block, said))
 
-    visible = own[0].sub(block, THINKING.sub("", text).strip())
+    visible = own[0].sub(block, CONTROL.sub(block, THINKING.sub("", text).strip()))
     return SENTENCE.sub(sentence, CALLED.sub(called, MAKERS.sub(block, visible))), found
 
 

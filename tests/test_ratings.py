@@ -271,6 +271,12 @@ def test_replies_that_were_asked_for_with_unlike_settings_are_not_compared() -> 
 def test_a_thinking_part_is_never_shown() -> None:
     assert hide_makers("<think>我是 Qwen</think>你好")[0] == "你好"
     assert hide_makers("<think>never closed")[0] == ""
+    assert hide_makers("<|channel|>analysis<|message|>hm<|end|>你好")[0] == "你好"
+
+
+def test_marks_of_a_chat_template_name_the_model_and_are_hidden() -> None:
+    said = "<|channel|>final<|message|>慢慢说。<|end|><|start|>user<|message|>[INST] a < b |> c"
+    assert hide_makers(said)[0] == f"{HIDDEN}慢慢说。{HIDDEN} a < b |> c"
 
 
 def test_missing_replies_are_listed_and_shown_to_nobody() -> None:

@@ -2,6 +2,7 @@
 
 counsellor        a reply that repeats what the client said, streamed when asked
 counsellor-null   content null (a reply without visible text)
+counsellor-slow   the same, but each streamed letter takes a second
 counsellor-cut    finish_reason "length"
 counsellor-400    HTTP 400
 counsellor-flaky  every second request HTTP 503
@@ -19,6 +20,7 @@ import json
 import re
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -55,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
         if name == "judge-echo-key":
             return self.answer(401, {"error": f"bad key {self.headers['authorization']}"})
         if asked.get("stream"):
-            return self.stream(f"我听到你说：{last}")
+            return self.stream(f"我听到你说：{last}", pause_s=float(name == "counsellor-slow"))
         content, why = self.content(name, last, asked), "length" if name.endswith("-cut") else "stop"
         return self.answer(200, {"choices": [{"message": {"content": content}, "finish_reason": why}]})
 
@@ -88,12 +90,13 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(raw)
 
-    def stream(self, text: str) -> None:
+    def stream(self, text: str, pause_s: float) -> None:
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("connection", "close")
         self.end_headers()
         for letter in text:
+            time.sleep(pause_s)
             piece = {"choices": [{"delta": {"content": letter}}]}
             self.wfile.write(f"data: {json.dumps(piece, ensure_ascii=False)}\n\n".encode())
         self.wfile.write(b"data: [DONE]\n\n")
