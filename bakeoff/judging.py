@@ -65,10 +65,16 @@ def gathered_study(replies: Sequence[Reply], layout: Layout = "one-by-one") -> S
     """A study of *replies* to the shipped cases, named by its content; None where no reply came."""
     if not any(reply.status != "errored" for reply in replies):
         return None
-    content = [[one.case_id, one.model, one.variant, one.status, one.text] for one in replies]
-    name = f"replies-{digest([content, layout])[:8]}"
-    title = "咨询回复 · Counselling replies"
-    return build_study(replies, load_cases(), study_id=name, title=title, layout=layout)
+    return _named("replies", "咨询回复 · Counselling replies", replies, load_cases(), layout)
+
+
+def _named(
+    name: str, title: str, replies: Sequence[Reply], cases: Sequence[Case], layout: Layout = "one-by-one"
+) -> Study:
+    """A study whose id tells its whole content, also how names are hidden, which a later version may do otherwise."""
+    draft = build_study(replies, cases, study_id="draft", title=title, layout=layout)
+    name = f"{name[:40]}-{digest(draft.to_json())[:8]}"
+    return build_study(replies, cases, study_id=name, title=title, layout=layout)
 
 
 # -- for the judge model ---------------------------------------------------------------------------------------------
@@ -174,11 +180,6 @@ def _studies(matrix: Matrix, done: Sequence[Record]) -> dict[str, Study]:
         if any(reply.status != "errored" for reply in own):
             studies[suite] = _named(suite, suite, own, list(cases.values()))
     return studies
-
-
-def _named(name: str, title: str, replies: Sequence[Reply], cases: Sequence[Case]) -> Study:
-    content = [[one.case_id, one.case_sha, one.model, one.variant, one.status, one.text] for one in replies]
-    return build_study(replies, cases, study_id=f"{name[:40]}-{digest(content)[:8]}", title=title)
 
 
 def _of_sample(row: dict[str, Any], record: Record) -> tuple[Case, Reply]:

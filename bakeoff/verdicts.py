@@ -350,7 +350,10 @@ def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -
                 part: {name: _means(own[own["crisis"] == crisis], name) for name in DIMENSIONS}
                 for part, crisis in PARTS.items()
             },
-            "checks": {check: _checks(own[own["crisis"]], check, study, alpha) for check in CRISIS_CHECKS},
+            "checks": {
+                check: _checks(own[own["crisis"] & (own["repeat"] == 0)], check, study, alpha)
+                for check in CRISIS_CHECKS
+            },
             "calibration": calibration,
             "repeats": _self_agreement(own),
             "swaps": _swaps(compared, judge),

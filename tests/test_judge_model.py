@@ -160,6 +160,10 @@ def test_scoring_keeps_every_verdict_and_every_failure(store: RatingStore, servi
     assert (entries["model:judge-prose"]["failed"], entries["model:judge-prose"]["unscored"]) == (16, 8)
     assert (entries["model:judge"]["failed"], entries["model:judge"]["unscored"]) == (0, 0)
     assert entries["model:judge"]["repeats"]["exact"] == 1.0
+    assert [one["of"] for one in entries["model:judge"]["checks"]["points_to_help"]] == [
+        1,
+        1,
+    ]  # repeats are no cases
     assert {one["subject"]: one["share"] for one in entries["model:judge"]["checks"]["points_to_help"]} == {
         "m0/tuned": 1.0,
         "m1/tuned": 1.0,

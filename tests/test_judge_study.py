@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -99,4 +100,17 @@ def test_new_replies_make_a_new_study_and_keep_the_old(tmp_path: Path) -> None:
         gathered(workspace, "one", "tuned", text)
         gathered(workspace, "two", "tuned", text)
         add_newest(store, workspace, options(tmp_path))
+    assert len(store.studies()) == 2
+
+
+def test_a_study_that_an_earlier_version_hid_names_in_otherwise_does_not_stop_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(tmp_path)
+    store = RatingStore(workspace.ratings)
+    gathered(workspace, "one", "tuned", "<|im_end|> says")
+    with monkeypatch.context() as earlier:
+        earlier.setattr("bakeoff.blind.CONTROL", re.compile(r"(?!)"))
+        add_newest(store, workspace, options(tmp_path))
+    add_newest(store, workspace, options(tmp_path))
     assert len(store.studies()) == 2
