@@ -236,10 +236,16 @@ def _all(
 ) -> int:
     kept = 0
     with ThreadPoolExecutor(max_workers=at_once) as pool:
-        for done, future in enumerate(as_completed([pool.submit(ask, one) for one in todo]), 1):
-            kept += future.result()
-            if progress:
-                progress(done, len(todo))
+        futures = [pool.submit(ask, one) for one in todo]
+        try:
+            for done, future in enumerate(as_completed(futures), 1):
+                kept += future.result()
+                if progress:
+                    progress(done, len(todo))
+        except BaseException:  # an interrupt would otherwise wait until everything was asked
+            for future in futures:
+                future.cancel()
+            raise
     return kept
 
 

@@ -134,6 +134,8 @@ def judge_run(
                     _ask(store, study, judge, matrix.judge.repeats, timeline)
         except BakeoffError as error:
             found.problem = f"the judge model could not be asked: {error}"
+        except KeyboardInterrupt:  # the run is over, and its report is still to be written
+            found.problem = "the judge model was interrupted; the next run asks for the rest"
         for suite, study in studies.items():
             found.scores += _score_rows(store, suite, study, judge, matrix)
     return found

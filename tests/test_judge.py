@@ -332,6 +332,13 @@ def test_the_command_line_makes_a_rater_a_study_and_an_export(tmp_path: Path, co
     built = command("study", "--replies", "one.jsonl", "two.jsonl", "--out", "s.json", cwd=tmp_path)
     assert built.returncode == 0, built.stderr
     assert stat.S_IMODE((tmp_path / "s.json").stat().st_mode) == 0o600
+    away = f"http://127.0.0.1:{free_port()}/v1"
+    (tmp_path / "c.jsonl").write_text(
+        '{"id": "a", "messages": [{"role": "user", "content": "x"}]}\n', encoding="utf-8"
+    )
+    served = ("--served-name", "m", "--model", "m", "--cases", "c.jsonl", "--out", "away.jsonl")
+    none = command("gather", "--url", away, *served, cwd=tmp_path)
+    assert (none.returncode, "1 errored" in none.stdout) == (1, True)
     RatingStore(tmp_path / "x.sqlite")
     assert command("export", "--store", "x.sqlite", "--out", "x.csv", cwd=tmp_path).returncode == 0
     assert (tmp_path / "x.csv").read_text(encoding="utf-8-sig").startswith("test_case_id,")

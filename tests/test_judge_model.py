@@ -282,3 +282,12 @@ def test_people_s_scores_of_the_same_reply_calibrate_the_judge_in_a_later_study(
     (entry,) = judged_by_model(store, "later")
     assert entry["calibrated"], entry["why"]
     assert entry["calibration"]["overall_quality"]["replies"] == 28
+
+
+def test_an_interrupt_asks_nothing_further(store: RatingStore, service: str) -> None:
+    def interrupt(done: int, _: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_replies(store, study(30, 2), JudgeModel(service, "judge"), at_once=1, progress=interrupt)
+    assert len(store.judgements()) < 60

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from judge_app import ROOT, free_port
 
+from bakeoff.deployment import deployments
+from bakeoff.evaluation import replies
 from bakeoff.judging import judge_run
 from bakeoff.matrix import Matrix, parse_matrix
 from bakeoff.ratings import RatingStore
@@ -125,6 +127,26 @@ def test_a_judge_that_is_away_is_a_note_and_nothing_is_asked_where_nothing_may_r
     still = judge_run(matrix_with(judge), workspace, "run", done, may_run=False)
     assert (still.scores, still.problem) == ([], "")
     assert RatingStore(workspace.ratings).judgements(history=True) == []
+
+
+def test_a_service_that_wants_a_key_gets_it_with_every_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("REFERENCE_KEY", "planted-secret-77")
+    with program(
+        "chat_server.py", "--served_model_name", "m", "--port", str(port), "--key", "planted-secret-77"
+    ):
+        while not who_answers(port):
+            time.sleep(0.1)
+        row = {"url": f"http://127.0.0.1:{port}/v1", "served_model": "m", "key_env": "REFERENCE_KEY"}
+        matrix = parse_matrix({"models": {"hosted": row}})
+        with deployments(matrix, ["hosted"], Workspace(tmp_path), "run") as (deployment,):
+            facts = replies(deployment).facts
+    assert facts == {"cases": len(load_cases()), "answered": len(load_cases())}
+    assert not [
+        path for path in tmp_path.rglob("*") if path.is_file() and b"planted-secret" in path.read_bytes()
+    ]
 
 
 @pytest.mark.slow
