@@ -138,6 +138,10 @@ def judge_run(
             found.problem = "the judge model was interrupted; the next run asks for the rest"
         for suite, study in studies.items():
             found.scores += _score_rows(store, suite, study, judge, matrix)
+        doubts = _doubts(done)
+        for row in found.scores:
+            if doubt := doubts.get((row["model"], row["variant"], row["suite"])):
+                row["trusted"], row["why_not"] = False, "; ".join(filter(None, (row["why_not"], doubt)))
     return found
 
 
@@ -182,6 +186,17 @@ def _studies(matrix: Matrix, done: Sequence[Record]) -> dict[str, Study]:
         if any(reply.status != "errored" for reply in own):
             studies[suite] = _named(suite, suite, own, list(cases.values()))
     return studies
+
+
+def _doubts(done: Sequence[Record]) -> dict[tuple[str, str, str], str]:
+    """(row, variant, suite) -> why its replies cannot be trusted, which no judge can mend."""
+    doubts = {}
+    for record in done:
+        if record.stage == "evaluate" and record.outcome in ("ran", "reused"):
+            result = json.loads(Path(record.output).read_text(encoding="utf-8"))
+            suite = str(record.facts.get("suite", ""))
+            doubts[record.model, record.variant, suite] = str(result.get("why_not", ""))
+    return doubts
 
 
 def _of_sample(row: dict[str, Any], record: Record) -> tuple[Case, Reply]:

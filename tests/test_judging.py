@@ -66,7 +66,9 @@ def a_run(root: Path, judge: str) -> list[Record]:
         }
         for n, question in enumerate(questions)
     ]
-    result.write_text(json.dumps({"samples": samples, "scores": []}), encoding="utf-8")
+    result.write_text(
+        json.dumps({"samples": samples, "scores": [], "why_not": "one is lacking"}), encoding="utf-8"
+    )
     identity = {"fingerprint": "f" * 64}
 
     def record(stage: str, output: Path, facts: dict[str, Any]) -> Record:
@@ -88,7 +90,7 @@ def test_open_questions_get_rubric_scores_that_are_not_trusted_before_calibratio
     assert (overall["worst"], overall["best"]) == (pytest.approx(0.5), pytest.approx(2.5 / 3))
     assert overall["trusted"] is False
     assert overall["why_not"].startswith("not calibrated: no reply was scored by both")
-    assert "1 of 3 replies have no verdict" in overall["why_not"]
+    assert overall["why_not"].endswith("1 of 3 replies have no verdict; one is lacking")
     assert (overall["fingerprint"], overall["benchmark"]) == ("f" * 64, "psyqa")
     assert [one.split("-")[0] for one in found.studies] == ["cases", "open"]
     asked = len(RatingStore(workspace.ratings).judgements(history=True))
