@@ -86,11 +86,6 @@ def finish(
             score_rows += [{**row, "run_id": run_id} for row in result["scores"]]
             sample_rows += [{**row, "run_id": run_id} for row in result["samples"]]
     skipped = list(skipped)
-    weights = {
-        f"{record.model}/{record.variant}": str(record.identity["fingerprint"])
-        for record in done
-        if record.variant and "fingerprint" in record.identity
-    }
     try:
         judged: list[str] = []
         if matrix.judge:
@@ -100,7 +95,7 @@ def finish(
             judged, score_rows = by_judge.studies, score_rows + by_judge.scores
             if by_judge.problem:
                 skipped.append(("judge", by_judge.problem))
-        ratings = _ratings(workspace, weights, judged)
+        ratings = _ratings(workspace, [asdict(record) for record in done], judged)
     except BakeoffError as error:  # the scores are whole without them
         ratings = None
         skipped.append(("judgements", str(error)))
@@ -136,14 +131,17 @@ def finish(
 
 
 def _ratings(
-    workspace: Workspace, weights: Mapping[str, str], by_judge: Sequence[str]
+    workspace: Workspace, stages: Sequence[Mapping[str, Any]], by_judge: Sequence[str] = ()
 ) -> dict[str, Any] | None:
     """What people found in the newest study that they judged; under ``others`` what only models judged since.
 
-    *by_judge* are the studies that the judge of the matrix was given; they are shown in any case.
+    Each says under ``stale`` of which of its subjects this run served something else. None where nobody has judged
+    anything.
 
-    Each says under ``stale`` which of its subjects this run has other *weights* of (subject -> fingerprint). None
-    where nobody has judged anything.
+    Args:
+        workspace: the store.
+        stages: the records of the run, as ``run.json`` has them.
+        by_judge: the studies that the judge of the matrix was given; they are shown in any case.
     """
     if not workspace.ratings.exists():
         return None
@@ -158,6 +156,11 @@ def _ratings(
             dict.fromkeys([*by_people[-1:], *by_any[-1:], *(name for name in by_judge if judged[name])])
         )
         found = [summarise(store, name) for name in shown]
+    weights = {
+        f"{stage['model']}/{stage['variant']}": str(stage["identity"]["fingerprint"])
+        for stage in stages
+        if stage["variant"] and "fingerprint" in stage["identity"]
+    }
     for one in found:
         judged_weights: dict[str, str] = one["study"]["weights"]
         one["stale"] = [
