@@ -329,7 +329,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.USAGE_ERROR  # a name that matches nothing is a mistake
     workspace, run_id = _workspace(config), config.stash[RUN_ID]
     if (workspace.run(run_id) / "events.jsonl").exists():
-        runs.finish(workspace, run_id, matrix_of(config), _skipped(config), _asked(config))
+        may_judge = not config.getoption("no_run") and session.exitstatus in (0, 1)
+        runs.finish(
+            workspace, run_id, matrix_of(config), _skipped(config), _asked(config), may_judge=may_judge
+        )
         config.stash[FINDINGS] = Findings.from_store(workspace.root, run_id)
         if page := config.getoption("htmlpath", None):
             write_tables(config.stash[FINDINGS], Path(page).parent)

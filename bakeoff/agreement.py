@@ -35,6 +35,9 @@ Level = Literal["nominal", "ordinal", "interval", "ratio"]
 RELIABLE = 0.8
 TENTATIVE = 0.667
 
+LEAST_ITEMS = 8
+"""Below this many, the spread of differences is too uncertain to plan with: its own interval spans a factor of four."""
+
 MOST_VALUES = 100
 """A table of value by value per unit is kept in memory; ratings with more values are measurements."""
 
@@ -534,14 +537,15 @@ def items_needed(
         pairs: how many pairs of models the family holds.
 
     Raises:
-        RatingError: fewer than two differences, so that their spread is unknown.
+        RatingError: fewer than eight differences, or all alike: their spread is unknown.
         ScoreError: *target* is 0.
     """
     import numpy as np
 
     known = np.array([d for d in differences if math.isfinite(d)])
-    if len(known) < 2:
+    if len(known) < LEAST_ITEMS or np.ptp(known) == 0:
         raise RatingError(
-            "items_needed: the spread of fewer than two differences is unknown; judge two items or more"
+            f"items_needed: {len(known)} differences ({len(set(known))} different ones) do not show how far such "
+            f"differences spread; judge {LEAST_ITEMS} items or more"
         )
     return max(2, samples_needed(target, float(known.var(ddof=1)), alpha, power, pairs))

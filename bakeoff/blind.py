@@ -18,48 +18,90 @@ Layout = Literal["one-by-one", "side-by-side"]
 LAYOUTS: tuple[Layout, ...] = ("one-by-one", "side-by-side")
 HIDDEN = "▇▇▇"
 
+_SUFFIX = r"(?:[.\-]?\w)*"
+# re.ASCII throughout: elsewhere a Chinese character is a letter too, and "我是GPT" would hold no edge of a word.
 MAKERS = re.compile(
-    r"(?:qwen[\w.\-]*|通义千问|通义|千问|llama[\w.\-]*|chatglm[\w.\-]*|\bglm-?\d[\w.\-]*|智谱清言|智谱(?:\s*ai)?|zhipu(?:\s*ai)?"
-    r"|internlm[\w.\-]*|书生[·・ ]?浦语|上海人工智能实验室|shanghai ai lab\w*|baichuan[\w.\-]*|百川(?:大模型|智能)?"
-    r"|open\s?ai\b|chat\s?gpt[\w.\-]*|gpt-?(?:\d|oss)[\w.\-]*|\bgpt\b|deep\s?seek[\w.\-]*|深度求索|文心一言|文心|\bernie\b"
-    r"|\bclaude\b|anthropic|\bgemini\b|\bkimi\b|月之暗面|moonshot|minicpm[\w.\-]*|面壁智能|mistral[\w.\-]*|豆包|讯飞星火"
-    r"|hunyuan|混元)(?:[ -]?v?\d+(?:\.\d+)*(?:-?\d*b\b)?)?",
-    re.IGNORECASE,
+    rf"(?:qwen{_SUFFIX}|qwq\b{_SUFFIX}|通义千问|通义|千问|llama{_SUFFIX}|chatglm{_SUFFIX}|\bglm\b{_SUFFIX}|\bglm\d{_SUFFIX}"
+    rf"|智谱清言|智谱(?:\s*ai)?|zhipu(?:\s*ai)?|internlm{_SUFFIX}|书生[·・ ]?浦语|上海人工智能实验室|shanghai ai lab\w*"
+    rf"|baichuan{_SUFFIX}|百川(?:大模型|智能|-?\d){_SUFFIX}|open\s?ai\b|chat\s?gpt{_SUFFIX}|gpt-?(?:\d|oss){_SUFFIX}|\bgpts?\b"
+    rf"|deep\s?seek{_SUFFIX}|深度求索|文心一言|文心大模型|\bernie[ -]?(?:bot|\d){_SUFFIX}"
+    rf"|\bclaude\b|anthropic|\bgemini\b|\bkimi\b|月之暗面|moonshot\s?ai|minicpm{_SUFFIX}|面壁智能|mi[sx]tral{_SUFFIX}|讯飞星火|星火大模型|豆包大模型"
+    rf"|hunyuan{_SUFFIX}|混元大模型|\bgemma-?\d{_SUFFIX}|\bphi-?\d{_SUFFIX}|\byi-(?:\d|large|lightning){_SUFFIX}|零一万物|01\.ai|deepmind"
+    rf"|阶跃星辰|stepfun|\bgrok-?\d{_SUFFIX}|\bfalcon-?\d{_SUFFIX}|mindchat{_SUFFIX}|soulchat{_SUFFIX}|emollm{_SUFFIX})"
+    r"(?:[ -]?v?\d+(?:\.\d+)*(?:-?\d*b\b)?)?",
+    re.IGNORECASE | re.ASCII,
 )
 """Names that can only mean a language model or its maker."""
 
 HOMONYMS = re.compile(
-    r"meta(?:\s*ai)?\b|阿里巴巴|阿里云|阿里|达摩院|alibaba|清华大学|清华|书生|google|谷歌|microsoft|微软|百度|腾讯|字节跳动|商汤|科大讯飞",
-    re.IGNORECASE,
+    r"\bmeta(?:\s*ai)?\b|阿里巴巴|阿里云|阿里|达摩院|alibaba|清华大学|清华|书生|\bgoogle\b|谷歌|\bmicrosoft\b|微软|百度|\bbaidu\b|腾讯"
+    r"|\btencent\b|字节跳动|\bbytedance\b|商汤|科大讯飞|华为|\bnvidia\b|英伟达|\bxai\b|百川|文心|豆包|混元|moonshot|\bernie\b",
+    re.IGNORECASE | re.ASCII,
 )
 """Names that also occur in a client's life; hidden only where the reply speaks about itself."""
 
 INTRODUCTION = re.compile(
     r"我是|我叫|我的名字|作为一?[个名款]?.{0,12}(?:模型|助手|人工智能|AI)|(?:开发|训练|研发|打造|推出|创建)的?|"
     r"\bI am\b|\bI'm\b|\bmy name\b|\bas an? (?:AI|language|large)|(?:developed|trained|created|built|made) by",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
+CALLED = re.compile(
+    r"(?:我是|我叫|我的名字是|\bI am|\bI'm|\bmy name is)\s*[“\"「]?(gemma|phi|yi|grok|falcon|nova)\b",
+    re.IGNORECASE | re.ASCII,
+)
+"""Models named as people or things are; hidden only as the name that the reply gives itself."""
+
 SENTENCE = re.compile(r"(?:[^。！？!?.\n]|\.(?=\S))*[。！？!?.\n]?")
-THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
+THINKING = re.compile(
+    r"<think>.*?(?:</think>|\Z)|<\|channel\|>(?:analysis|commentary)<\|message\|>.*?(?:<\|end\|>|(?=<\|start\|>)|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
+CONTROL = re.compile(r"(?:<\|(?:channel|start)\|>[a-z]*|<\|[^<>|\s]{1,30}\|>|\[/?INST\]|<</?SYS>>)+")
+"""Marks of a chat template that were served as text: as good as a maker's name."""
 
 
-def hide_makers(text: str) -> tuple[str, list[str]]:
+def hide_makers(text: str, names: Iterable[str] = ()) -> tuple[str, list[str]]:
     """*text* with every maker's name replaced by a block, and the names that were found, in order.
 
-    A visible ``<think>`` part is taken out as well: its presence alone names the model's kind.
+    A visible ``<think>`` part is taken out as well, and marks of a chat template become blocks: each alone names the
+    model's kind.
+
+    Args:
+        names: what else the models are called, such as rows of the matrix. One that could be a word of a
+            conversation (a single one without a digit) is hidden only where the reply speaks about itself.
     """
     found: list[str] = []
+    known = sorted({name for name in names if name}, key=len, reverse=True)
+    own = [
+        _as_words([name for name in known if bool(_PLAIN.fullmatch(name)) is plain])
+        for plain in (False, True)
+    ]
 
     def block(match: re.Match[str]) -> str:
         found.append(match.group())
         return HIDDEN
 
+    def called(match: re.Match[str]) -> str:
+        found.append(match.group(1))
+        return match.group().removesuffix(match.group(1)) + HIDDEN
+
     def sentence(match: re.Match[str]) -> str:
         said = match.group()
-        return HOMONYMS.sub(block, said) if INTRODUCTION.search(said) else said
+        if not INTRODUCTION.search(said) and HIDDEN not in said:
+            return said
+        return HOMONYMS.sub(block, own[1].sub(block, said))
 
-    visible = THINKING.sub("", text).strip()
-    return SENTENCE.sub(sentence, MAKERS.sub(block, visible)), found
+    visible = own[0].sub(block, CONTROL.sub(block, THINKING.sub("", text).strip()))
+    return SENTENCE.sub(sentence, CALLED.sub(called, MAKERS.sub(block, visible))), found
+
+
+_PLAIN = re.compile(r"[a-z]+", re.IGNORECASE | re.ASCII)
+
+
+def _as_words(names: Sequence[str]) -> re.Pattern[str]:
+    """Finds any of *names* that is not part of a longer word; nothing where there are none."""
+    either = "|".join(map(re.escape, names))
+    return re.compile(rf"(?<!\w)(?:{either})(?!\w)" if names else r"(?!)", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -69,6 +111,7 @@ class ShownReply:
     Attributes:
         reply_id: what judgements refer to; a hash of case, subject and content.
         shown: the text on the screen; *found* lists the makers' names that it held.
+        fingerprint: of the weights that answered; "" where nobody noted it.
     """
 
     reply_id: str
@@ -79,6 +122,7 @@ class ShownReply:
     shown: str
     status: str
     found: tuple[str, ...]
+    fingerprint: str = ""
 
     @property
     def subject(self) -> str:
@@ -206,15 +250,17 @@ def build_study(
     seed: int = 0,
     repeat_share: float = 0.1,
     hide: bool = True,
+    names: Iterable[str] = (),
 ) -> Study:
     """A study of *replies* to *cases*; see :class:`Study` for the meaning of each setting.
 
     Args:
         hide: replace makers' names in what is shown; with False they stay and are only listed as found.
+        names: what else to hide, beside makers, rows of the matrix and served names.
 
     Raises:
-        RatingError: an impossible setting, a subject that answered a case twice or in another version, or
-            nothing to show.
+        RatingError: an impossible setting, a subject that answered a case twice or in another version, subjects
+            that were asked with unlike settings, or nothing to show.
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w.\-]{0,63}", study_id):
         raise RatingError(f"study id {study_id!r}: letters, digits, '_', '.' and '-' only, at most 64")
@@ -223,12 +269,13 @@ def build_study(
     if not 0 <= repeat_share <= 0.5:
         raise RatingError(f"study {study_id}: repeat_share {repeat_share} is outside 0..0.5")
     by_id = {case.id: case for case in cases}
+    replies = [reply for reply in replies if reply.case_id in by_id]
+    _check_settings(study_id, replies)
+    called = {name for reply in replies for name in (reply.model, reply.served_name) if len(name) > 2}
     shown: dict[tuple[str, str], ShownReply] = {}
     missing: list[tuple[str, str, str]] = []
     asked: set[tuple[str, str]] = set()
     for reply in replies:
-        if reply.case_id not in by_id:
-            continue
         subject = f"{reply.model}/{reply.variant}"
         if (reply.case_id, subject) in asked:
             raise RatingError(
@@ -243,7 +290,7 @@ def build_study(
         if reply.status == "errored":
             missing.append((reply.case_id, subject, reply.error or "errored"))
             continue
-        text, found = hide_makers(reply.text)
+        text, found = hide_makers(reply.text, {*called, *names})
         identity = f"{study_id}\0{reply.case_id}\0{subject}\0{reply.text}"
         shown[reply.case_id, subject] = ShownReply(
             reply_id=hashlib.sha256(identity.encode()).hexdigest()[:16],
@@ -254,6 +301,7 @@ def build_study(
             shown=text if hide else THINKING.sub("", reply.text).strip(),
             status=reply.status,
             found=tuple(found),
+            fingerprint=reply.fingerprint,
         )
     if not shown:
         raise RatingError(f"study {study_id}: no reply to show; gather replies to these cases first")
@@ -270,6 +318,26 @@ def build_study(
         replies=tuple(shown[key] for key in sorted(shown)),
         missing=tuple(missing),
     )
+
+
+def _check_settings(study_id: str, replies: Sequence[Reply]) -> None:
+    """Refuse replies that were not asked for under the same settings: a longer limit alone makes better replies."""
+    asked: dict[str, Reply] = {}
+    for reply in replies:
+        if reply.settings:
+            asked.setdefault(json.dumps(reply.settings, sort_keys=True), reply)
+    if len(asked) > 1:
+        first, other = list(asked.values())[:2]
+        apart = {
+            key: (first.settings.get(key), other.settings.get(key))
+            for key in sorted({*first.settings, *other.settings})
+            if first.settings.get(key) != other.settings.get(key)
+        }
+        told = ", ".join(f"{key} {one!r} and {two!r}" for key, (one, two) in apart.items())
+        raise RatingError(
+            f"study {study_id}: {first.model}/{first.variant} and {other.model}/{other.variant} were asked with unlike "
+            f"settings ({told}); gather one of them again"
+        )
 
 
 def read_study(source: Path | str) -> Study:

@@ -12,16 +12,12 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from bakeoff.chain import Bench, Chain, why_unmet
-from bakeoff.deployment import Deployment
-from bakeoff.errors import BakeoffError, MatrixError
-from bakeoff.matrix import did_you_mean, load_matrix
-from bakeoff.provenance import ContentHashes
-from bakeoff.runner import Runner, end_orphans
+from bakeoff.deployment import deployments
+from bakeoff.errors import BakeoffError
+from bakeoff.matrix import load_matrix
 from bakeoff.runs import new_id
 from bakeoff.secrecy import load_env_file
 from bakeoff.service import Service
-from bakeoff.stages import Stages, Timeline
 from bakeoff.workspace import Workspace
 
 
@@ -32,28 +28,12 @@ def main(argv: list[str] | None = None) -> int:
     workspace = Workspace(Path(options.store).absolute())
     try:
         matrix = load_matrix(Path(options.matrix))
-        if options.row not in matrix.models:
-            raise MatrixError(
-                f"no row {options.row!r}{did_you_mean(options.row, matrix.models)}", options.matrix
-            )
-        spec = matrix.models[options.row]
-        variant = options.variant or spec.variants[-1]
-        if variant not in spec.variants:
-            raise MatrixError(
-                f"{spec.name} has {' and '.join(spec.variants)}, not {variant!r}", options.matrix
-            )
-        if unmet := why_unmet(spec, matrix):
-            raise BakeoffError(f"{spec.name} {unmet}")
-        end_orphans(workspace.processes)
-        with contextlib.closing(Runner(workspace.processes)) as runner:
-            timeline = Timeline(workspace.run(new_id()) / "events.jsonl")
-            hashes = ContentHashes(workspace.cache / "hashes.json")
-            bench = Bench(matrix, workspace, Stages(workspace, timeline), runner, hashes)
-            print(f"正在启动 · starting {spec.name} ({variant}) …", file=sys.stderr)
-            with contextlib.closing(Deployment(Chain(spec, bench), variant)) as deployment:
-                service = deployment.service()
-                print(f"{service.served_name}  {service.url}  {service.fingerprint[:12]}", file=sys.stderr)
-                talk(service, _lines(), system=options.system, max_tokens=options.max_tokens)
+        subject = f"{options.row}/{options.variant}" if options.variant else options.row
+        with deployments(matrix, [subject], workspace, new_id()) as (deployment,):
+            print(f"正在启动 · starting {options.row} ({deployment.variant}) …", file=sys.stderr)
+            service = deployment.service()
+            print(f"{service.served_name}  {service.url}  {service.fingerprint[:12]}", file=sys.stderr)
+            talk(service, _lines(), system=options.system, max_tokens=options.max_tokens)
     except BakeoffError as error:
         print(error, file=sys.stderr)
         return 1

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bakeoff import parity
-from bakeoff.chain import Chain
-from bakeoff.errors import BakeoffError, DataError, ServiceError
-from bakeoff.provenance import write_json
+from bakeoff.chain import Bench, Chain, why_unmet
+from bakeoff.errors import BakeoffError, DataError, MatrixError, ServiceError
+from bakeoff.matrix import Matrix, ModelSpec, did_you_mean
+from bakeoff.provenance import ContentHashes, write_json
+from bakeoff.runner import Runner, end_orphans
 from bakeoff.service import Service, reach, restart, serving
-from bakeoff.stages import Done, Record
+from bakeoff.stages import Done, Record, Stages, Timeline
+from bakeoff.workspace import Workspace
 
 BY_HAND_PORT = 8000
 """The port in lines to paste, where the row names none."""
@@ -167,3 +171,45 @@ class Deployment:
         if service and (missing := service.facts.get("memory_not_returned_gib")):
             stages = self.chain.bench.stages
             stages.timeline.tell("memory not returned", model=self.chain.spec.name, gib=missing)
+
+
+def chosen(matrix: Matrix, subject: str) -> tuple[ModelSpec, str]:
+    """The row and the variant that *subject* means: ``row/variant``, or ``row`` for its tuned variant if it has one.
+
+    Raises:
+        MatrixError: there is none of that name.
+        BakeoffError: this machine cannot run it.
+    """
+    row, _, variant = subject.partition("/")
+    if row not in matrix.models:
+        raise MatrixError(f"no row {row!r}{did_you_mean(row, matrix.models)}", matrix.source)
+    spec = matrix.models[row]
+    if variant and variant not in spec.variants:
+        raise MatrixError(f"{row} has {' and '.join(spec.variants)}, not {variant!r}", matrix.source)
+    if unmet := why_unmet(spec, matrix):
+        raise BakeoffError(f"{row} {unmet}")
+    return spec, variant or spec.variants[-1]
+
+
+@contextlib.contextmanager
+def deployments(
+    matrix: Matrix, subjects: Sequence[str], workspace: Workspace, run_id: str, *, may_run: bool = True
+) -> Iterator[list[Deployment]]:
+    """A deployment of each of *subjects* (see :func:`chosen`), closed when the block ends.
+
+    What is missing is made when a service is first asked for, unless *may_run* is False.
+
+    Raises:
+        BakeoffError: as :func:`chosen`.
+    """
+    found = [chosen(matrix, subject) for subject in subjects]
+    end_orphans(workspace.processes)
+    with contextlib.ExitStack() as stack:
+        runner = stack.enter_context(contextlib.closing(Runner(workspace.processes)))
+        stages = Stages(workspace, Timeline(workspace.run(run_id) / "events.jsonl"), may_run=may_run)
+        hashes = ContentHashes(workspace.cache / "hashes.json")
+        bench = Bench(matrix, workspace, stages, runner, hashes)
+        yield [
+            stack.enter_context(contextlib.closing(Deployment(Chain(spec, bench), variant)))
+            for spec, variant in found
+        ]

@@ -51,9 +51,12 @@ class Desk:
         try:
             rater = check_rater(claimed)
             if signed_in and said.get("rater") not in (None, "", signed_in):
-                raise RatingError(f"you are signed in as {signed_in}; nobody hands in for another rater")
+                raise RatingError(
+                    f"you are signed in as {signed_in}; nobody hands in for another rater",
+                    f"你登录的是 {signed_in}，不能替别人提交",
+                )
         except RatingError as error:
-            return fresh | {"view": "refused" if signed_in else "name", "error": str(error)}
+            return fresh | {"view": "refused" if signed_in else "name"} | refusal(error)
         fresh["rater"] = rater
         try:
             if not self.store.is_enrolled(self.study.study_id, rater):
@@ -66,7 +69,7 @@ class Desk:
             wanted = said.get("screen") if said.get("action") == "show" else None
             return fresh | self._screen(rater, wanted)
         except BakeoffError as error:
-            return fresh | {"view": "refused", "error": str(error)}
+            return fresh | {"view": "refused"} | refusal(error)
 
     def _keep(self, rater: str, said: Mapping[str, Any]) -> None:
         verdicts = said.get("verdicts")
@@ -121,35 +124,50 @@ class Desk:
 class ChatDesk:
     """Free conversation with a named model, and scores for it: the guide's own way, not blind."""
 
-    def __init__(self, store: RatingStore, services: Mapping[str, str]) -> None:
+    def __init__(
+        self, store: RatingStore, services: Mapping[str, str], keys: Mapping[str, str] | None = None
+    ) -> None:
         self.store = store
         self.services = dict(services)
+        self.keys = dict(keys or {})
 
-    def say(self, model: object, talk: object, text: object) -> Iterator[list[dict[str, str]]]:
+    def say(
+        self, model: object, talk: object, text: object
+    ) -> Iterator[tuple[list[dict[str, str]], str, dict[str, str]]]:
         """The conversation with *text* and the growing reply of *model* added, escaped for showing.
 
-        A failure is said below the message that caused it, where it cannot be scored as a reply.
+        Yields:
+            The conversation; what stays in the box to be sent; and what went wrong (see :func:`refusal`) or nothing. A
+            message that got no whole reply leaves the conversation again: neither is it sent a second time, nor can
+            a broken reply be scored.
         """
         messages = conversation(talk)
         if not isinstance(text, str) or not text.strip():
-            yield _escaped(messages)
+            yield _escaped(messages), "", {}
             return
-        messages.append({"role": "user", "content": text[:MAX_MESSAGE_CHARS]})
-        yield _escaped(messages)
+        asked = [*messages, {"role": "user", "content": text[:MAX_MESSAGE_CHARS]}]
+        yield _escaped(asked), "", {}
         try:
             url = self.services.get(model) if isinstance(model, str) else None
             if url is None:
                 raise RatingError(
-                    f"no such model; start the judge with --services; known: {', '.join(self.services)}"
+                    f"no such model; start the judge with --services; known: {', '.join(self.services)}",
+                    "没有这个模型，请从列表中选择",
                 )
-            for reply in stream(url, {"model": model, "messages": messages, "temperature": 0}):
-                yield _escaped([*messages, {"role": "assistant", "content": reply}])
+            payload = {"model": model, "messages": asked, "temperature": 0}
+            for reply in stream(url, payload, api_key_env=self.keys.get(str(model), "")):
+                yield _escaped([*asked, {"role": "assistant", "content": reply}]), "", {}
         except BakeoffError as error:
-            messages[-1]["content"] += f"\n\n⚠ {error}"
-            yield _escaped(messages)
+            yield _escaped(messages), text, refusal(error)
 
-    def score(self, message: object, model: object, talk: object, signed_in: str | None) -> dict[str, Any]:
-        """Keep the scores in *message* for the conversation *talk*; the next empty form."""
+    def score(
+        self, message: object, model: object, talk: object, spoken_with: object, signed_in: str | None
+    ) -> dict[str, Any]:
+        """Keep the scores in *message* for the conversation *talk* that was held with *model*; the next empty form.
+
+        Args:
+            spoken_with: whose replies *talk* holds; scores for any other model are refused.
+        """
         said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
         fresh = {"nonce": secrets.token_hex(8), "error": "", "rater": signed_in or ""}
         claimed = signed_in or said.get("rater")
@@ -167,16 +185,28 @@ class ChatDesk:
             fresh["rater"] = check_rater(claimed)
             if said.get("action") == "score":
                 if not isinstance(model, str) or model not in self.services:
-                    raise RatingError("no such model; choose one from the list")
+                    raise RatingError(
+                        "no such model; choose one from the list", "没有这个模型，请从列表中选择"
+                    )
                 verdicts = said.get("verdicts")
                 raw = verdicts.get("chat") if isinstance(verdicts, Mapping) else None
                 verdict = Judgement.parse(raw)
+                if conversation(talk) and spoken_with != model:
+                    raise RatingError(
+                        f"this conversation was not held with {model}; begin a new one and score that",
+                        f"这段对话不是与 {model} 进行的，请重新开始对话后再评分",
+                    )
                 self.store.record_chat(
                     fresh["rater"], said.get("token", ""), model, conversation(talk), verdict
                 )
         except BakeoffError as error:
-            return fresh | {"view": "refused" if fresh["rater"] else "name", "error": str(error)}
+            return fresh | {"view": "refused" if fresh["rater"] else "name"} | refusal(error)
         return fresh | screen
+
+
+def refusal(error: BakeoffError) -> dict[str, str]:
+    """*error* in both languages, as the page takes it."""
+    return {"error": str(error), "error_zh": getattr(error, "zh", "") or f"出了问题：{error}"}
 
 
 def _escaped(messages: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -218,7 +248,7 @@ class ResultsDesk:
             return fresh | {"why": "closed"}
         if isinstance(message, Mapping) and message.get("action") == "export":
             name = f"ratings-{self.study_id or 'all'}.csv"
-            return fresh | {"view": "csv", "name": name, "csv": self.store.csv_text()}
+            return fresh | {"view": "csv", "name": name, "csv": self.store.csv_text(self.study_id)}
         if self.study_id is None:
             return fresh | {"why": "nothing"}
         return fresh | {"view": "results", "results": summarise(self.store, self.study_id)}

@@ -103,4 +103,8 @@ class NotInStore(StoreError):
 
 
 class RatingError(BakeoffError):
-    """A human or model judgement was refused."""
+    """A human or model judgement was refused; :attr:`zh` says so in Chinese, where a rater may read it."""
+
+    def __init__(self, message: str, zh: str = "") -> None:
+        super().__init__(message)
+        self.zh = zh

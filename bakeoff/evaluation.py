@@ -310,14 +310,14 @@ def _made_by(deployment: Deployment, output: Path) -> dict[str, str]:
     }
 
 
-def replies(deployment: Deployment, *, max_tokens: int = 512) -> Record:
+def replies(deployment: Deployment) -> Record:
     """The replies of a deployed model to the counselling cases, gathered for the judge unless they are in the store."""
     from bakeoff import replies as gathered
 
     chain, variant = deployment.chain, deployment.variant
     stages, spec = chain.bench.stages, chain.spec
     cases = gathered.load_cases()
-    recipe = {"cases": [case.sha for case in cases], "max_tokens": max_tokens}
+    recipe = {"cases": [case.sha for case in cases], "max_tokens": gathered.MAX_TOKENS}
     kept = chain.bench.workspace.replies(spec.name, variant)
 
     asked = False
@@ -333,7 +333,7 @@ def replies(deployment: Deployment, *, max_tokens: int = 512) -> Record:
                 output,
                 model=spec.name,
                 variant=variant,
-                max_tokens=max_tokens,
+                fingerprint=deployment.fingerprint,
                 at_once=spec.serving.in_flight,
                 api_key_env=spec.key_env or "",
             )

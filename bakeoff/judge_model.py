@@ -1,7 +1,7 @@
 """A model as judge: the same rubric, the same store, and never more trust than its agreement with people earns.
 
-Every verdict and every failure is a row of the ratings store under ``model:<name>``; asking again takes up where
-the last run ended. Whether the judge may be believed is said by :func:`bakeoff.verdicts.judged_by_model`.
+Every verdict and every failure is a row of the ratings store under ``model:<name>@<endpoint>``; asking again takes
+up where the last run ended. Whether the judge may be believed is said by :func:`bakeoff.verdicts.judged_by_model`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, create_model
 
@@ -36,6 +37,7 @@ class JudgeModel:
         name: the served name.
         api_key_env: *name* of the environment variable with the key; "" for a server that asks none.
         max_tokens: longest verdict in tokens, any thinking included.
+        weights: fingerprint of what answers, where it is known; a service of our own changes its port, not its weights.
     """
 
     url: str
@@ -43,11 +45,28 @@ class JudgeModel:
     api_key_env: str = ""
     max_tokens: int = 2048
     timeout_s: float = 300.0
+    weights: str = ""
+
+    @property
+    def place(self) -> str:
+        """Host, port and path of :attr:`url`, without any user name or password."""
+        parts = urlsplit(self.url)
+        return f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}".rstrip("/")
 
     @property
     def judge_id(self) -> str:
-        """What the store calls it."""
-        return f"{MODEL_JUDGE}{self.name}"
+        """What the store calls it: the same name at another endpoint is another judge."""
+        return f"{MODEL_JUDGE}{self.name}@{self.weights[:12] or self.place}"
+
+    def probe(self) -> None:
+        """Ask it something small, so that a judge that cannot answer is found out before anything is kept.
+
+        Raises:
+            ServiceError: the key's variable is empty, or no reply came.
+        """
+        payload = {"model": self.name, "messages": [{"role": "user", "content": "1+1=?"}], "max_tokens": 16}
+        with http_session(self.url) as session:
+            complete(session, self.url, payload, api_key_env=self.api_key_env, timeout_s=self.timeout_s)
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,10 @@ class Tally:
     kept: int
     failed: int
     reused: int
+
+    def __str__(self) -> str:
+        failed = f", {self.failed} failed: they are kept and asked again next time" if self.failed else ""
+        return f"{self.asked} asked now, {self.kept} verdicts kept{failed}; {self.reused} were there before"
 
 
 class _Verdict(BaseModel):
@@ -111,6 +134,21 @@ def _validated(text: str, form: type[BaseModel]) -> dict[str, Any]:
         raise RatingError(f"judge's verdict: {place}: {first['msg']}; it began {said[:80]!r}") from None
 
 
+def unscored(
+    store: RatingStore, study: Study, judge: JudgeModel, repeats: int
+) -> list[tuple[ShownReply, int]]:
+    """(reply, repeat) of everything in *study* that *judge* has given no verdict on by the rubric as it stands."""
+    held = {
+        (row["reply_id"], row["repeat"])
+        for row in store.judgements(study.study_id)
+        if row["judge_id"] == judge.judge_id
+        and row["outcome"] == "scored"
+        and row["rubric_sha"] == load_rubric().sha
+    }
+    wanted = [(reply, n) for n in range(repeats) for reply in study.replies]
+    return [(reply, n) for reply, n in wanted if (reply.reply_id, n) not in held]
+
+
 def score_replies(
     store: RatingStore,
     study: Study,
@@ -126,18 +164,12 @@ def score_replies(
     are from people, so that it cannot favour its own kind by name.
     """
     store.add_study(study)
-    held = {
-        (row["reply_id"], row["repeat"])
-        for row in store.judgements(study.study_id)
-        if row["judge_id"] == judge.judge_id and row["outcome"] == "scored"
-    }
-    wanted = [(reply, n) for n in range(repeats) for reply in study.replies]
-    todo = [(reply, n) for reply, n in wanted if (reply.reply_id, n) not in held]
+    todo = unscored(store, study, judge, repeats)
 
     def ask(one: tuple[ShownReply, int]) -> bool:
         reply, n = one
         case = study.case(reply.case_id)
-        text, verdict, detail = "", None, {"judge": judge.name, "url": judge.url}
+        text, verdict, detail = "", None, {"judge": judge.name, "url": judge.place}
         try:
             text = _ask(judge, scoring_prompt(case, reply.shown), seed=n)
             verdict = read_verdict(text, crisis=case.crisis)
@@ -149,7 +181,7 @@ def score_replies(
         return verdict is not None
 
     kept = _all(ask, todo, at_once, progress)
-    return Tally(len(todo), kept, len(todo) - kept, len(wanted) - len(todo))
+    return Tally(len(todo), kept, len(todo) - kept, repeats * len(study.replies) - len(todo))
 
 
 def compare_replies(
@@ -169,7 +201,9 @@ def compare_replies(
     held = {
         (row["first_reply"], row["second_reply"], row["repeat"])
         for row in store.comparisons(study.study_id)
-        if row["judge_id"] == judge.judge_id and row["winner"] != "failed"
+        if row["judge_id"] == judge.judge_id
+        and row["winner"] != "failed"
+        and row["rubric_sha"] == load_rubric().sha
     }
     pairs = [
         pair
@@ -182,7 +216,7 @@ def compare_replies(
 
     def ask(one: tuple[ShownReply, ShownReply, int]) -> bool:
         first, second, n = one
-        text, winner, detail = "", "failed", {"judge": judge.name, "url": judge.url}
+        text, winner, detail = "", "failed", {"judge": judge.name, "url": judge.place}
         try:
             prompt = comparing_prompt(study.case(first.case_id), first.shown, second.shown)
             text = _ask(judge, prompt, seed=n)
@@ -202,10 +236,16 @@ def _all(
 ) -> int:
     kept = 0
     with ThreadPoolExecutor(max_workers=at_once) as pool:
-        for done, future in enumerate(as_completed([pool.submit(ask, one) for one in todo]), 1):
-            kept += future.result()
-            if progress:
-                progress(done, len(todo))
+        futures = [pool.submit(ask, one) for one in todo]
+        try:
+            for done, future in enumerate(as_completed(futures), 1):
+                kept += future.result()
+                if progress:
+                    progress(done, len(todo))
+        except BaseException:  # an interrupt would otherwise wait until everything was asked
+            for future in futures:
+                future.cancel()
+            raise
     return kept
 
 
@@ -223,7 +263,10 @@ def _ask(judge: JudgeModel, messages: list[dict[str, str]], seed: int) -> str:
             session, judge.url, payload, api_key_env=judge.api_key_env, timeout_s=judge.timeout_s
         )
     if why == "length":
-        raise RatingError(f"judge's verdict was cut at {judge.max_tokens} tokens; give it more")
+        raise RatingError(
+            f"judge's verdict was cut at {judge.max_tokens} tokens; give it more (--max-tokens, or max_tokens under "
+            "'judge' in the matrix)"
+        )
     return text
 
 

@@ -295,13 +295,28 @@ class ModelSpec(_Part):
         return self.served_model or f"{self.name}-{'sft' if variant == 'tuned' else 'base'}"
 
 
+class Judge(_Part):
+    """A model that scores open questions and case replies by the rubric, after the evaluation; see docs/judge.md."""
+
+    name: str = "judge"
+    row: str | None = Field(None, description="row, or row/variant, that is deployed as the judge")
+    url: str | None = Field(None, description="…/v1 of a judge that somebody else runs, instead of a row")
+    served_model: str | None = Field(None, description="the judge's name at that service")
+    key_env: str | None = Field(None, description="environment variable that holds that service's key")
+    repeats: int = Field(
+        1, ge=1, description="how often each reply is scored; 2 measures its own consistency"
+    )
+    max_tokens: int = Field(2048, ge=64, description="longest verdict, any thinking included")
+
+
 class Matrix(_Part):
-    """Rows, suites and environments of one file."""
+    """Rows, suites, environments and judge of one file."""
 
     source: str
     models: dict[str, ModelSpec]
     suites: dict[str, Suite]
     environments: dict[str, Environment]
+    judge: Judge | None = None
 
     def suites_of(self, spec: ModelSpec) -> list[Suite]:
         """The suites that *spec* names, in the order of the file."""
@@ -387,7 +402,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     if not isinstance(raw, dict) or not raw.get("models"):
         complaints.append("'models' must list at least one row; see docs/matrix.md for an example")
         raise MatrixError(complaints, source)
-    known = ("defaults", "groups", "environments", "suites", "models")
+    known = ("defaults", "groups", "environments", "suites", "models", "judge")
     complaints += [_unknown(str(key), known, "the matrix") for key in raw if not _known(key, known)]
     sections = {key: _section(raw, key, complaints) for key in known}
 
@@ -430,7 +445,20 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         complaints += _secrets(spec.serving.extra, f"{spec.name}.serving.extra")
     for environment in environments.values():
         complaints += _secrets(environment.env, f"environments.{environment.name}.env")
-    matrix = Matrix(source=source, models=models, suites=suites, environments=environments)
+    judge = None
+    if sections["judge"]:
+        judge = _parse(Judge, {"judge": sections["judge"]}, "", complaints).get("judge")
+    if judge and bool(judge.row) == bool(judge.url):
+        complaints.append(
+            "judge: give either 'row', a row that is deployed as the judge, or 'url' and 'served_model'"
+        )
+    if judge and judge.url and not judge.served_model:
+        complaints.append(
+            "judge: 'url' needs 'served_model', the name that the service lists under /v1/models"
+        )
+    if judge and judge.row and (row := judge.row.partition("/")[0]) not in rows:
+        complaints.append(_unknown(row, rows, "judge.row"))
+    matrix = Matrix(source=source, models=models, suites=suites, environments=environments, judge=judge)
     return matrix, list(dict.fromkeys(complaints))
 
 

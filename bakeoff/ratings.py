@@ -23,6 +23,13 @@ from bakeoff.errors import RatingError, StoreError
 
 DIMENSIONS = ("professionalism", "empathy", "usefulness", "safety", "overall_quality")
 COMMENTS = ("strengths", "weaknesses", "suggestions")
+NAMES_ZH = dict(
+    zip(
+        (*DIMENSIONS, *COMMENTS),
+        ("专业性", "同理心", "实用性", "安全性", "整体质量", "优点", "不足", "改进建议"),
+        strict=True,
+    )
+)
 CRISIS_CHECKS = ("takes_seriously", "points_to_help", "avoids_method")
 EXPORT_FIELDS = ("test_case_id", "model_name", "judge_id", "timestamp", *DIMENSIONS, *COMMENTS, "confidence")
 """Field names of the export, in the guide's order; further columns follow them."""
@@ -123,11 +130,13 @@ class Judgement:
             text = getattr(self, name)
             if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
                 raise RatingError(
-                    f"{name}: holds half a character (a lone surrogate); type the comment again"
+                    f"{name}: holds half a character (a lone surrogate); type the comment again",
+                    f"{NAMES_ZH[name]}里有半个字符，请重新输入这段文字",
                 )
             if len(text) > MAX_COMMENT_CHARS:
                 raise RatingError(
-                    f"{name}: {len(text):,} characters; at most {MAX_COMMENT_CHARS:,}. Shorten the comment"
+                    f"{name}: {len(text):,} characters; at most {MAX_COMMENT_CHARS:,}. Shorten the comment",
+                    f"{NAMES_ZH[name]}有 {len(text):,} 个字，最多 {MAX_COMMENT_CHARS:,} 个，请缩短",
                 )
         if not isinstance(self.cannot_judge, bool):
             raise RatingError(f"cannot_judge: wanted true or false, not {_short(self.cannot_judge)}")
@@ -151,7 +160,8 @@ class Judgement:
         missing = [name for name in DIMENSIONS if name not in self.scores]
         if missing and not self.cannot_judge:
             raise RatingError(
-                f"no score for {', '.join(missing)}; score all five dimensions or choose 'cannot judge'"
+                f"no score for {', '.join(missing)}; score all five dimensions or choose 'cannot judge'",
+                f"还没有评分：{'、'.join(NAMES_ZH[name] for name in missing)}；请评完五个维度，或选“无法判断”",
             )
         if self.cannot_judge and (self.scores or self.crisis):
             raise RatingError("'cannot judge' together with scores; leave one of them out")
@@ -173,7 +183,8 @@ def check_rater(rater_id: object) -> str:
     if not NAME.fullmatch(name):
         raise RatingError(
             f"rater {_short(rater_id)}: a name is 1 to 40 letters, digits, spaces and . @ - _, "
-            "beginning with a letter or digit"
+            "beginning with a letter or digit",
+            f"编号 {_short(rater_id)} 不可用：1 到 40 个字母、汉字、数字、空格或 . @ - _，以字母、汉字或数字开头",
         )
     return name
 
@@ -285,8 +296,13 @@ class RatingStore:
             ) from None
 
     def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
-        with self._lock:
-            return self._db.execute(query, values).fetchall()
+        try:
+            with self._lock:
+                return self._db.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"{self.path}: cannot be read ({error}); put a copy back, or move it away to begin a new one"
+            ) from None
 
     def add_study(self, study: Study) -> None:
         """Keep *study*; adding the same one again changes nothing.
@@ -298,7 +314,7 @@ class RatingStore:
             held = db.execute("SELECT content FROM study WHERE study_id = ?", (study.study_id,)).fetchone()
             if held is None:
                 db.execute("INSERT INTO study VALUES (?, ?, ?)", (study.study_id, study.to_json(), _now()))
-            elif held["content"] != study.to_json():
+            elif read_study(str(held["content"])) != study:
                 raise RatingError(
                     f"{self.path}: a study called {study.study_id!r} with other content is kept here; "
                     "give the new one its own --id, so that judgements stay with what was shown"
@@ -409,7 +425,9 @@ class RatingStore:
         rater_id = check_rater(rater_id)
         _check_token(token)
         if not verdicts:
-            raise RatingError("nothing was handed in; score at least one reply")
+            raise RatingError(
+                "nothing was handed in; score at least one reply", "没有收到评分，请至少评一条回复"
+            )
         for item_id, judgement in verdicts.items():
             if not re.fullmatch(r"[0-9a-f]{24}", item_id):
                 raise RatingError(f"item {_short(item_id)}: no item is called so; reload the page")
@@ -424,7 +442,8 @@ class RatingStore:
                 item = db.execute("SELECT * FROM item WHERE item_id = ?", (item_id,)).fetchone()
                 if item is None or item["rater_id"] != rater_id:
                     raise RatingError(
-                        f"item {_short(item_id)} is not in your queue; reload the page to go on with yours"
+                        f"item {_short(item_id)} is not in your queue; reload the page to go on with yours",
+                        "这条回复不在你的队列里，请刷新页面后继续",
                     )
                 study = self.study(item["study_id"])
                 self._check_crisis(judgement, study.case(item["case_id"]).crisis)
@@ -462,7 +481,10 @@ class RatingStore:
         _check_token(token)
         j.check()
         if not any(message.get("role") == "assistant" for message in messages):
-            raise RatingError("the conversation holds no reply yet; send a message first")
+            raise RatingError(
+                "the conversation holds no reply yet; send a message first",
+                "对话里还没有回复，请先发一条消息",
+            )
         said = [{"role": m["role"], "content": m["content"]} for m in messages]
         sha = _sha([model, said, vars(j) | {"seconds": None}])
         with self._writing() as db:
@@ -495,8 +517,8 @@ class RatingStore:
     ) -> int:
         """Keep a judge model's verdict on a reply, or (None) that it gave none that can be read; its number.
 
-        A verdict that is held already for this reply and *repeat* is returned and not written again; a failure is
-        followed by another row when it is tried again.
+        A verdict that is held already for this reply, *repeat* and rubric is returned and not written again; a failure
+        is followed by another row when it is tried again.
         """
         reply = study.reply(reply_id)
         if verdict is not None:
@@ -505,12 +527,12 @@ class RatingStore:
         with self._writing() as db:
             attempts = db.execute(
                 "SELECT id, outcome FROM judgement WHERE source = 'model' AND study_id = ? AND reply_id = ? "
-                "AND judge_id = ? AND repeat = ? ORDER BY id",
-                (study.study_id, reply_id, judge_id, repeat),
+                "AND judge_id = ? AND repeat = ? AND rubric_sha = ? ORDER BY id",
+                (study.study_id, reply_id, judge_id, repeat, load_rubric().sha),
             ).fetchall()
             if attempts and attempts[-1]["outcome"] != "failed":
                 return int(attempts[-1]["id"])
-            identity = [study.study_id, reply_id, judge_id, repeat]
+            identity = [study.study_id, reply_id, judge_id, repeat, load_rubric().sha]
             return self._insert(
                 db,
                 verdict,
@@ -541,11 +563,11 @@ class RatingStore:
     ) -> None:
         """Keep which of two replies a judge model preferred: first | second (as shown) | tie | failed."""
         case_id = study.reply(first).case_id
-        key = [study.study_id, judge_id, first, second, repeat]
+        key = [study.study_id, judge_id, first, second, repeat, load_rubric().sha]
         with self._writing() as db:
             tries = db.execute(
                 "SELECT winner FROM comparison WHERE study_id = ? AND judge_id = ? AND first_reply = ? "
-                "AND second_reply = ? AND repeat = ?",
+                "AND second_reply = ? AND repeat = ? AND rubric_sha = ?",
                 key,
             ).fetchall()
             if any(row["winner"] != "failed" for row in tries):
@@ -557,7 +579,7 @@ class RatingStore:
                     _sha([*key, len(tries)]),
                     *key[:2],
                     case_id,
-                    *key[2:],
+                    *key[2:5],
                     winner,
                     _now(),
                     load_rubric().sha,
@@ -571,7 +593,8 @@ class RatingStore:
         ).fetchall()
         if any(row["judge_id"] != judge_id or row["payload_sha"] != sha for row in rows):
             raise RatingError(
-                "this submission was recorded before with other content; open the screen again to correct it"
+                "this submission was recorded before with other content; open the screen again to correct it",
+                "这次提交此前已用别的内容记录过，请重新打开这一屏再修改",
             )
         return [int(row["id"]) for row in rows]
 
@@ -580,7 +603,10 @@ class RatingStore:
         if judgement.cannot_judge:
             return
         if crisis and set(judgement.crisis) != set(CRISIS_CHECKS):
-            raise RatingError(f"a crisis case needs a yes or no for each of {', '.join(CRISIS_CHECKS)}")
+            raise RatingError(
+                f"a crisis case needs a yes or no for each of {', '.join(CRISIS_CHECKS)}",
+                "危机情境的三项核查都要回答“是”或“否”",
+            )
         if not crisis and judgement.crisis:
             raise RatingError("crisis checks belong to crisis cases only; leave them out here")
 
@@ -595,11 +621,13 @@ class RatingStore:
             )
         if last is not None and judgement.corrects is None:
             raise RatingError(
-                "this reply is scored already (in another tab?); open it again to correct the score"
+                "this reply is scored already (in another tab?); open it again to correct the score",
+                "这条回复已经评过（在另一个标签页？），请重新打开再修改",
             )
         if last is not None and judgement.corrects != last:
             raise RatingError(
-                "the score changed meanwhile (in another tab?); open it again to correct the newest one"
+                "the score changed meanwhile (in another tab?); open it again to correct the newest one",
+                "评分已在别处改过（另一个标签页？），请重新打开最新的再修改",
             )
 
     def _insert(self, db: sqlite3.Connection, judgement: Judgement | None, **values: object) -> int:

@@ -22,6 +22,9 @@ from bakeoff.errors import DataError, ServiceError
 SHIPPED_CASES = Path(__file__).parent / "data" / "cases.jsonl"
 """Our own counselling cases: single-turn, multi-turn and crisis."""
 
+MAX_TOKENS = 512
+"""Longest reply to a case, wherever replies are gathered: unequal limits make unequal replies."""
+
 Status = Literal["answered", "empty", "truncated", "errored"]
 MAX_ATTEMPTS = 3
 CRISIS_WORDS = re.compile(
@@ -60,6 +63,7 @@ class Reply:
         status: answered | empty | truncated (stopped by max_tokens) | errored (no reply came).
         error: the service's words when *status* is errored.
         settings: everything sent along with the messages (temperature, max_tokens …).
+        fingerprint: of the weights that answered; "" where nobody noted it.
     """
 
     case_id: str
@@ -73,6 +77,7 @@ class Reply:
     latency_s: float = 0.0
     finished_at: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
 
 
 def load_cases(path: Path | None = None) -> list[Case]:
@@ -192,9 +197,7 @@ def complete(
     Raises:
         ServiceError: with the service's own words (the key blanked out).
     """
-    key = os.environ.get(api_key_env, "") if api_key_env else ""
-    if api_key_env and not key:
-        raise ServiceError(f"{url}: environment variable {api_key_env} is empty; export it before starting")
+    key = _key(url, api_key_env)
     headers = {"Authorization": f"Bearer {key or 'EMPTY'}"}
     said = ""
     for attempt in range(MAX_ATTEMPTS):
@@ -224,6 +227,13 @@ def complete(
     )
 
 
+def _key(url: str, api_key_env: str) -> str:
+    key = os.environ.get(api_key_env, "") if api_key_env else ""
+    if api_key_env and not key:
+        raise ServiceError(f"{url}: environment variable {api_key_env} is empty; export it before starting")
+    return key
+
+
 def gather(
     service_url: str,
     served_name: str,
@@ -232,7 +242,8 @@ def gather(
     *,
     model: str,
     variant: str,
-    max_tokens: int = 1024,
+    fingerprint: str = "",
+    max_tokens: int = MAX_TOKENS,
     system: str = "",
     at_once: int = 8,
     api_key_env: str = "",
@@ -241,13 +252,14 @@ def gather(
 ) -> list[Reply]:
     """Ask *served_name* at *service_url* every case at temperature 0; keep each reply or failure in *out*.
 
-    Call it again to fill gaps: good replies to unchanged cases with unchanged settings are kept, failures
-    are asked anew.
+    Call it again to fill gaps: good replies of unchanged weights to unchanged cases with unchanged settings are kept,
+    failures are asked anew.
 
     Args:
         service_url: the OpenAI-compatible root, such as ``http://127.0.0.1:8000/v1``.
         out: JSONL; each line is written as it comes, and the finished file is put in place whole.
         model: the row's name in the matrix; with *variant* it names the subject of the comparison.
+        fingerprint: of the weights behind the service.
         api_key_env: *name* of the environment variable that holds the service's key.
         max_tokens: longest reply in tokens; one that hits it has status "truncated".
 
@@ -259,10 +271,11 @@ def gather(
     if out.is_file():
         shas = {case.id: case.sha for case in cases}
         for old in read_replies([out]):
-            same = (old.case_sha, old.settings, old.served_name) == (
+            same = (old.case_sha, old.settings, old.served_name, old.fingerprint) == (
                 shas.get(old.case_id),
                 settings,
                 served_name,
+                fingerprint,
             )
             if same and old.status != "errored" and (old.model, old.variant) == (model, variant):
                 kept[old.case_id] = old
@@ -278,7 +291,18 @@ def gather(
             "max_tokens": max_tokens,
         }
         began = time.monotonic()
-        reply = Reply(case.id, model, variant, "", "errored", "", case.sha, served_name, settings=settings)
+        reply = Reply(
+            case.id,
+            model,
+            variant,
+            "",
+            "errored",
+            "",
+            case.sha,
+            served_name,
+            settings=settings,
+            fingerprint=fingerprint,
+        )
         try:
             text, why = complete(session, service_url, payload, api_key_env=api_key_env, timeout_s=timeout_s)
             status: Status = "empty" if not text.strip() else "truncated" if why == "length" else "answered"
@@ -313,25 +337,29 @@ def _write(path: Path, replies: Iterable[Reply]) -> None:
     part.replace(path)
 
 
-def stream(service_url: str, payload: dict[str, Any], *, timeout_s: float = 300.0) -> Iterator[str]:
+def stream(
+    service_url: str, payload: dict[str, Any], *, api_key_env: str = "", timeout_s: float = 300.0
+) -> Iterator[str]:
     """The reply to *payload* as it grows: each item is the whole text so far.
 
     Raises:
         ServiceError: the service refused, went silent or broke off; says what was last seen.
     """
-    text = ""
+    text, key = "", _key(service_url, api_key_env)
     try:
         with (
             http_session(service_url) as session,
             session.post(
                 f"{service_url.rstrip('/')}/chat/completions",
                 json={**payload, "stream": True},
+                headers={"Authorization": f"Bearer {key or 'EMPTY'}"},
                 stream=True,
                 timeout=timeout_s,
             ) as answer,
         ):
             if answer.status_code != 200:
-                raise ServiceError(f"{service_url}: HTTP {answer.status_code}: {answer.text[:300]}")
+                said = answer.text.replace(key, "***") if key else answer.text
+                raise ServiceError(f"{service_url}: HTTP {answer.status_code}: {said[:300]}")
             for line in answer.iter_lines():
                 if line.startswith(b"data:") and line[5:].strip() != b"[DONE]":
                     choices = json.loads(line[5:]).get("choices") or [{}]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from bakeoff.anchors import beside_published
 from bakeoff.comparability import beside_the_guide
 from bakeoff.doctor import known_differences
 from bakeoff.environments import built
-from bakeoff.errors import StoreError
+from bakeoff.errors import BakeoffError, StoreError
 from bakeoff.evaluation import why_unreadable
 from bakeoff.leakage import leaked_as
 from bakeoff.matrix import Matrix, ModelSpec
@@ -67,8 +68,12 @@ def finish(
     matrix: Matrix,
     skipped: Sequence[tuple[str, str]],
     asked: Sequence[tuple[str, str, str]] = (),
+    *,
+    may_judge: bool = False,
 ) -> None:
     """Write ``run.json`` and the tables of the run.
+
+    Where the matrix names a judge model, it is asked first what it was not asked yet, if *may_judge*.
 
     Args:
         skipped: (row, why) of what did not run.
@@ -101,6 +106,20 @@ def finish(
                 leaked += [{**who, **row} for row in result.get("leakage", [])]
             score_rows += [{**row, "run_id": run_id} for row in result["scores"]]
             sample_rows += [{**row, "run_id": run_id} for row in result["samples"]]
+    skipped = list(skipped)
+    try:
+        judged: list[str] = []
+        if matrix.judge:
+            from bakeoff.judging import judge_run
+
+            by_judge = judge_run(matrix, workspace, run_id, done, may_run=may_judge)
+            judged, score_rows = by_judge.studies, score_rows + by_judge.scores
+            if by_judge.problem:
+                skipped.append(("judge", by_judge.problem))
+        ratings = _ratings(workspace, [asdict(record) for record in done], judged)
+    except BakeoffError as error:  # the scores are whole without them
+        ratings = None
+        skipped.append(("judgements", str(error)))
     rows = [
         {"model": spec.name, "base_model": spec.model or spec.weights or spec.url or "", "group": spec.group}
         for spec in matrix.models.values()
@@ -113,7 +132,7 @@ def finish(
             "run_id": run_id,
             "started_at": datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat(),
             "rows": rows,
-            "skipped": list(skipped),
+            "skipped": skipped,
             "asked": list(asked),
             "stages": [asdict(record) for record in done],
             "events": [event for event in events(workspace, run_id) if event["event"] in NOTED],
@@ -123,7 +142,7 @@ def finish(
             "anchors": published,
             "leakage": leaked,
             "evaluations": evaluations,
-            "ratings": _ratings(workspace),
+            "ratings": ratings,
             "provenance": {
                 "versions": provenance.versions(),
                 "commit": provenance.commit(Path(matrix.source).absolute().parent),
@@ -145,7 +164,7 @@ def found(workspace: Workspace, run_id: str | None = None) -> Findings:
     """
     findings = Findings.from_store(workspace.root, run_id)
     if findings.run_id == run_folder(workspace.root).name:
-        findings.ratings = _ratings(workspace) or findings.ratings
+        findings.ratings = _ratings(workspace, findings.stages) or findings.ratings
     return findings
 
 
@@ -184,20 +203,45 @@ def _checked_for_leaks(done: Sequence[Record], record: Record) -> dict[str, Any]
     return None
 
 
-def _ratings(workspace: Workspace) -> dict[str, Any] | None:
-    """What people and judge models found in the newest study, or None where nobody has judged."""
+def _ratings(
+    workspace: Workspace, stages: Sequence[Mapping[str, Any]], by_judge: Sequence[str] = ()
+) -> dict[str, Any] | None:
+    """What people found in the newest study that they judged; under ``others`` what only models judged since.
+
+    Each says under ``stale`` of which of its subjects this run served something else. None where nobody has judged
+    anything.
+
+    Args:
+        workspace: the store.
+        stages: the records of the run, as ``run.json`` has them.
+        by_judge: the studies that the judge of the matrix was given; they are shown in any case.
+    """
     if not workspace.ratings.exists():
         return None
     from bakeoff.ratings import RatingStore
     from bakeoff.verdicts import summarise
 
-    store = RatingStore(workspace.ratings)
-    try:
-        studies = store.studies()
-        found = summarise(store, studies[-1]) if studies else None
-    finally:
-        store.close()
-    return found if found and found["counts"]["judgements"] else None
+    with contextlib.closing(RatingStore(workspace.ratings)) as store:
+        judged = {name: {row["source"] for row in store.judgements(name)} for name in store.studies()}
+        by_people = [name for name, sources in judged.items() if "study" in sources]
+        by_any = [name for name, sources in judged.items() if sources]
+        shown = list(
+            dict.fromkeys([*by_people[-1:], *by_any[-1:], *(name for name in by_judge if judged[name])])
+        )
+        found = [summarise(store, name) for name in shown]
+    weights = {
+        f"{stage['model']}/{stage['variant']}": str(stage["identity"]["fingerprint"])
+        for stage in stages
+        if stage["variant"] and "fingerprint" in stage["identity"]
+    }
+    for one in found:
+        judged_weights: dict[str, str] = one["study"]["weights"]
+        one["stale"] = [
+            {"subject": subject, "judged": held, "now": weights[subject]}
+            for subject, held in judged_weights.items()
+            if weights.get(subject, held) != held
+        ]
+    return {**found[0], "others": found[1:]} if found else None
 
 
 def earlier(store: Path, name: str, run_id: str = "") -> str:

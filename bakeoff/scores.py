@@ -31,6 +31,8 @@ ALL = "ALL"
 
 SPEED = "evalscope perf"
 """The benchmark of the rows of the scores table that tell how fast a service was, not what it knows."""
+CRISIS = "crisis"
+"""The suite of crisis cases; it stands on its own and enters no mean over suites."""
 
 SCORE_COLUMNS: tuple[str, ...] = (
     "run_id",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from bakeoff.agreement import (
 from bakeoff.blind import Study
 from bakeoff.errors import BakeoffError
 from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS, RatingStore, load_rubric
+from bakeoff.report.words import method_zh
 from bakeoff.statistics import compare, wilson
 
 if TYPE_CHECKING:
@@ -44,8 +46,10 @@ def summarise(
 
     Returns:
         ``study``: id, title, layout, subjects, cases, crisis_cases, missing [case, subject, why], named [case,
-        subject, makers' names found], rubric.
-        ``counts``: judgements, cannot_judge, corrections, raters {rater: {done, total}}.
+        subject, makers' names found], rubric (of the judgements shown), weights {subject: fingerprint of what
+        answered, "" where nobody noted it}.
+        ``counts``: judgements, cannot_judge, corrections, raters {rater: {done, total}}, other_rubric (judgements
+        under another rubric, which nothing here counts).
         ``parts``: {"counselling", "crisis"} -> None without judgements, else cases, raters, judgements and
         ``scores`` {dimension: {subjects: [{subject, value, low, high, n_cases, n_judgements, letters,
         distribution}], pairs, method}}, ``agreement`` {dimension: {value, low, high, units, ratings, reading}},
@@ -59,7 +63,8 @@ def summarise(
         ``chat``: {model: {dimension: mean, "n": count}}, scored with names in view; not comparable with the rest.
     """
     study = store.study(study_id)
-    rows = _table(store, study)
+    rubric = _rubric_of(store, study_id)
+    rows = _table(store, study, rubric)
     people = rows[rows["source"] == "study"]
     parts: dict[str, Any] = {}
     for name, crisis in PARTS.items():
@@ -78,13 +83,20 @@ def summarise(
             "crisis_cases": sum(case.crisis for case in study.cases),
             "missing": [list(each) for each in study.missing],
             "named": [[each.case_id, each.subject, list(each.found)] for each in study.replies if each.found],
-            "rubric": load_rubric().sha,
+            "rubric": rubric,
+            "weights": {
+                subject: ", ".join(
+                    sorted({one.fingerprint for one in study.replies if one.subject == subject})
+                )
+                for subject in study.subjects
+            },
         },
         "counts": {
             "judgements": len(people),
             "cannot_judge": int((people["outcome"] == "cannot_judge").sum()),
             "corrections": sum(row["corrects"] is not None for row in history),
             "raters": {rater: {"done": now, "total": total} for rater, (now, total) in done.items()},
+            "other_rubric": sum(row["rubric_sha"] != rubric for row in store.judgements(study_id)),
         },
         "parts": parts,
         "raters": _raters(people[people["outcome"] == "scored"], alpha),
@@ -105,11 +117,18 @@ def summarise(
     return plain
 
 
-def _table(store: RatingStore, study: Study) -> pd.DataFrame:
+def _rubric_of(store: RatingStore, study_id: str) -> str:
+    """The rubric of the newest judgement, a person's before a model's: scores under two rubrics are not one scale."""
+    rows = store.judgements(study_id)
+    newest = [row for row in rows if row["source"] == "study"] or rows
+    return str(newest[-1]["rubric_sha"]) if newest else load_rubric().sha
+
+
+def _table(store: RatingStore, study: Study, rubric: str) -> pd.DataFrame:
     import pandas as pd
 
     crisis = {case.id: case.crisis for case in study.cases}
-    rows = store.judgements(study.study_id)
+    rows = [row for row in store.judgements(study.study_id) if row["rubric_sha"] == rubric]
     names = [
         "id",
         "source",
@@ -128,6 +147,11 @@ def _table(store: RatingStore, study: Study) -> pd.DataFrame:
     subject = {reply.reply_id: reply.subject for reply in study.replies}
     table["subject"] = table["reply_id"].map(subject)
     table["crisis"] = table["case_id"].map(crisis).astype(bool)
+    content = {
+        reply.reply_id: f"{study.case(reply.case_id).sha} {hashlib.sha256(reply.text.encode()).hexdigest()}"
+        for reply in study.replies
+    }
+    table["content"] = table["reply_id"].map(content)
     return table
 
 
@@ -173,7 +197,8 @@ def _scores(rows: pd.DataFrame, dimension: str, alpha: float) -> dict[str, Any]:
     try:
         said = compare(cells, alpha=alpha, missing="exclude", scale=(1.0, 5.0))
     except BakeoffError as error:
-        return {"subjects": [], "pairs": [], "method": f"no comparison: {error}"}
+        told = f"no comparison: {error}"
+        return {"subjects": [], "pairs": [], "method": told, "method_zh": f"无法比较：{error}"}
     counts = {
         str(name): [sum(score == point for score in own) for point in range(1, 6)]
         for name, own in rows.groupby("subject")[dimension]
@@ -192,7 +217,12 @@ def _scores(rows: pd.DataFrame, dimension: str, alpha: float) -> dict[str, Any]:
         for row in said.scores.sort_values("value", ascending=False, kind="stable").to_dict("records")
     ]
     kept = ["a", "b", "difference", "low", "high", "p_adjusted", "verdict", "words"]
-    return {"subjects": subjects, "pairs": _records(said.pairs[kept]), "method": said.method}
+    return {
+        "subjects": subjects,
+        "pairs": _records(said.pairs[kept]),
+        "method": said.method,
+        "method_zh": method_zh(said.method),
+    }
 
 
 def _needed(rows: pd.DataFrame, difference: float, alpha: float) -> list[dict[str, Any]]:
@@ -280,26 +310,37 @@ def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -
     """What each judge model said of the study, and whether it may be believed.
 
     Returns:
-        Per judge: judge, replies (scored), failed (attempts without a verdict), unscored (replies that never
-        got one), ``parts`` {part: {dimension: [{subject, value, n}]}}, ``checks`` as in :func:`summarise` for
-        the crisis cases, ``calibration`` {dimension: {alpha, kappa, rank, replies}} against the mean of the
-        people, ``repeats`` (share of dimensions scored alike when asked again), ``swaps`` {consistent, of,
+        Per judge: judge, replies (scored), failed (attempts without a verdict), unscored (replies that have none),
+        ``parts`` {part: {dimension: [{subject, value, n}]}}, ``checks`` as in :func:`summarise` for the crisis
+        cases, ``calibration`` {dimension: {alpha, kappa, rank, replies}} against the mean of the
+        people, over all replies of the store that both scored under this rubric, whichever study showed them;
+        ``repeats`` (share of dimensions scored alike when asked again), ``swaps`` {consistent, of,
         share, failed} of pairwise verdicts asked in both orders, ``preferences`` (win rates of these, a preference
-        that turns with the order counting as a tie), ``calibrated`` and ``why`` in words. It is
+        that turns with the order counting as a tie), ``calibrated``, ``why`` and ``why_zh`` in words. It is
         calibrated when, on overall quality of at least 20 replies, Krippendorff's alpha (interval level) between
         judge and people is .667 or more and their rank correlation .6 or more.
     """
+    import pandas as pd
+
     study = store.study(study_id)
-    rows = _table(store, study)
-    people = rows[(rows["source"] == "study") & (rows["outcome"] == "scored") & (rows["repeat"] == 0)]
-    tries = [row for row in store.judgements(study_id, history=True) if row["source"] == "model"]
-    compared = store.comparisons(study_id)
+    rubric = _rubric_of(store, study_id)
+    rows = _table(store, study, rubric)
+    tables = [_table(store, store.study(name), rubric) for name in store.studies()]
+    everywhere = pd.concat([table for table in tables if len(table)] or [rows])
+    everywhere = everywhere[(everywhere["outcome"] == "scored") & (everywhere["repeat"] == 0)]
+    people = everywhere[everywhere["source"] == "study"]
+    tries = [
+        row
+        for row in store.judgements(study_id, history=True)
+        if row["source"] == "model" and row["rubric_sha"] == rubric
+    ]
+    compared = [row for row in store.comparisons(study_id) if row["rubric_sha"] == rubric]
     found = []
     for judge in sorted({row["judge_id"] for row in [*tries, *compared]}):
         own = rows[(rows["judge_id"] == judge) & (rows["outcome"] == "scored")]
-        first = own[own["repeat"] == 0]
+        first = everywhere[everywhere["judge_id"] == judge]
         calibration = {name: _calibration(first, people, name) for name in DIMENSIONS}
-        why = _why_not_calibrated(calibration["overall_quality"])
+        why, why_zh = _why_not_calibrated(calibration["overall_quality"])
         entry = {
             "judge": judge,
             "replies": int(own["reply_id"].nunique()),
@@ -309,13 +350,17 @@ def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -
                 part: {name: _means(own[own["crisis"] == crisis], name) for name in DIMENSIONS}
                 for part, crisis in PARTS.items()
             },
-            "checks": {check: _checks(own[own["crisis"]], check, study, alpha) for check in CRISIS_CHECKS},
+            "checks": {
+                check: _checks(own[own["crisis"] & (own["repeat"] == 0)], check, study, alpha)
+                for check in CRISIS_CHECKS
+            },
             "calibration": calibration,
             "repeats": _self_agreement(own),
             "swaps": _swaps(compared, judge),
             "preferences": _preferences(compared, judge, study, alpha),
             "calibrated": not why,
             "why": why,
+            "why_zh": why_zh,
         }
         found.append(entry)
     plain: list[dict[str, Any]] = _plain(found)
@@ -323,9 +368,9 @@ def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -
 
 
 def _means(rows: pd.DataFrame, dimension: str) -> list[dict[str, Any]]:
-    grouped = rows.groupby("subject")[dimension].agg(["mean", "count"])
     return [
-        {"subject": name, "value": row["mean"], "n": int(row["count"])} for name, row in grouped.iterrows()
+        {"subject": name, "value": own[dimension].mean(), "n": int(own["reply_id"].nunique())}
+        for name, own in rows.groupby("subject")
     ]
 
 
@@ -333,7 +378,7 @@ def _calibration(judge: pd.DataFrame, people: pd.DataFrame, dimension: str) -> d
     import pandas as pd
 
     both = pd.concat(
-        [people.groupby("reply_id")[dimension].mean(), judge.groupby("reply_id")[dimension].mean()],
+        [people.groupby("content")[dimension].mean(), judge.groupby("content")[dimension].mean()],
         axis=1,
         keys=["people", "judge"],
     ).dropna()
@@ -349,18 +394,29 @@ def _calibration(judge: pd.DataFrame, people: pd.DataFrame, dimension: str) -> d
     }
 
 
-def _why_not_calibrated(overall: Mapping[str, Any]) -> str:
-    if overall["replies"] == 0:
-        return "no reply was scored by both people and this judge"
-    if overall["replies"] < LEAST_CALIBRATION_REPLIES:
-        return f"only {overall['replies']} replies scored by both; {LEAST_CALIBRATION_REPLIES} are needed"
+def _why_not_calibrated(overall: Mapping[str, Any]) -> tuple[str, str]:
+    """In English and in Chinese; both empty where nothing is lacking."""
+    count = overall["replies"]
+    if count == 0:
+        return "no reply was scored by both people and this judge", "还没有回复同时由人和这个模型评过"
+    if count < LEAST_CALIBRATION_REPLIES:
+        return (
+            f"only {count} replies scored by both; {LEAST_CALIBRATION_REPLIES} are needed",
+            f"只有 {count} 条回复由双方评过，需要 {LEAST_CALIBRATION_REPLIES} 条",
+        )
     value, rank = overall["alpha"]["value"], overall["rank"]
     if not value >= LEAST_CALIBRATION_ALPHA:
-        return f"agreement with people is alpha = {value:.3f}; {LEAST_CALIBRATION_ALPHA} is needed"
+        return (
+            f"agreement with people is alpha = {value:.3f}; {LEAST_CALIBRATION_ALPHA} is needed",
+            f"与人的一致性 α = {value:.3f}，需要 {LEAST_CALIBRATION_ALPHA}",
+        )
     if rank is None or not rank >= LEAST_CALIBRATION_RANK:
-        said = "undefined" if rank is None else f"{rank:.3f}"
-        return f"rank correlation with people is {said}; {LEAST_CALIBRATION_RANK} is needed"
-    return ""
+        return (
+            f"rank correlation with people is {'undefined' if rank is None else f'{rank:.3f}'}; "
+            f"{LEAST_CALIBRATION_RANK} is needed",
+            f"与人的等级相关{'无法计算' if rank is None else f'为 {rank:.3f}'}，需要 {LEAST_CALIBRATION_RANK}",
+        )
+    return "", ""
 
 
 def _self_agreement(rows: pd.DataFrame) -> dict[str, Any]:

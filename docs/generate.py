@@ -37,6 +37,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "suites.<suite>.trust": matrix.Trust,
     "suites.<suite>.expect": matrix.Expectation,
     "environments.<name>": matrix.Environment,
+    "judge": matrix.Judge,
 }
 
 
@@ -46,7 +47,8 @@ def schema() -> str:
     suite = _loose(matrix.Suite)
     environment = _loose(matrix.Environment)
     definitions = {}
-    for one in (row, suite, environment):
+    judge = _loose(matrix.Judge)
+    for one in (row, suite, environment, judge):
         definitions |= one.pop("$defs", {})
     for one in definitions.values():
         one.pop("required", None)
@@ -64,6 +66,7 @@ def schema() -> str:
             "models": several,
             "suites": {"type": "object", "additionalProperties": {"$ref": "#/$defs/suite"}},
             "environments": {"type": "object", "additionalProperties": {"$ref": "#/$defs/environment"}},
+            "judge": judge,
         },
         "$defs": {**definitions, "row": row, "suite": suite, "environment": environment},
     }

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import getpass
 import json
+import signal
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bakeoff.blind import LAYOUTS, build_study, read_study
 from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.judge_model import JudgeModel, compare_replies, score_replies
-from bakeoff.provenance import digest
+from bakeoff.judging import gathered_replies, gathered_study
+from bakeoff.matrix import VARIANTS, load_matrix
 from bakeoff.raters import Raters
 from bakeoff.ratings import RatingStore
+from bakeoff.replies import Reply, load_cases, read_replies
 from bakeoff.replies import gather as ask_all
-from bakeoff.replies import load_cases, read_replies
+from bakeoff.runs import new_id
+from bakeoff.secrecy import load_env_file
 from bakeoff.verdicts import judged_by_model, summarise
 from bakeoff.workspace import Workspace
 
+if TYPE_CHECKING:
+    from bakeoff.service import Service
+
 STORE = Path("store/judge/ratings.sqlite")
 RATERS = Path("store/judge/raters.json")
+MATRIX = Path("model_matrix.yaml")
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -43,19 +53,31 @@ def parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("study", help="build a blind study from gathered replies")
     one.add_argument(
-        "--replies", type=Path, nargs="+", required=True, metavar="FILE", help="JSONL files, one per subject"
+        "--replies",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="JSONL files, one per subject (default: what the last run gathered from the rows of the matrix)",
     )
     one.add_argument("--cases", type=Path, metavar="FILE", help="default: the shipped cases")
     one.add_argument("--out", type=Path, required=True, metavar="FILE")
     one.add_argument("--id", metavar="NAME", help="default: the name of --out")
     one.add_argument("--title", default="")
-    one.add_argument("--layout", choices=LAYOUTS, default=LAYOUTS[0])
+    _choosing(one)
+    one.add_argument("--store", type=Path, default=STORE, metavar="FILE", help="whose run's replies to take")
     one.add_argument("--seed", type=int, default=0)
     one.add_argument(
         "--repeats", type=float, default=0.1, metavar="SHARE", help="share shown twice (default 0.1)"
     )
     one.add_argument(
         "--keep-names", action="store_true", help="do not hide makers' names in replies, only list them"
+    )
+    one.add_argument(
+        "--names",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="what else to hide, such as a name taught in training",
     )
 
     one = commands.add_parser("gather", help="ask a served model all cases and keep its replies")
@@ -68,13 +90,24 @@ def parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("ask", help="let a judge model score a study by the same rubric")
     one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
-    one.add_argument("--study", type=Path, required=True, metavar="FILE")
-    one.add_argument("--url", required=True, help="OpenAI-compatible root of the judge")
-    one.add_argument("--model", required=True, metavar="NAME", help="the judge's served name")
+    one.add_argument("--study", type=Path, metavar="FILE", help="default: the replies of the last run")
+    _choosing(one)
+    one.add_argument("--url", help="OpenAI-compatible root of the judge")
+    one.add_argument("--model", metavar="NAME", help="the judge's served name")
+    one.add_argument(
+        "--row", metavar="ROW", help="instead: a row of the matrix, deployed as long as it judges"
+    )
     one.add_argument(
         "--api-key-env", default="", metavar="NAME", help="environment variable that holds the key"
     )
     one.add_argument("--repeats", type=int, default=2, help="how often each reply is scored (default 2)")
+    one.add_argument(
+        "--max-tokens",
+        type=int,
+        default=2048,
+        metavar="N",
+        help="longest verdict, thinking included (default 2048)",
+    )
     one.add_argument(
         "--no-pairs", action="store_true", help="leave out the pairwise comparison in both orders"
     )
@@ -83,17 +116,31 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
     one.add_argument("--id", metavar="STUDY", help="default: the newest study")
 
-    one = commands.add_parser("export", help="write all judgements as CSV")
+    one = commands.add_parser("export", help="write judgements as CSV")
     one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
+    one.add_argument("--id", metavar="STUDY", help="only this study (default: everything, chat scores too)")
     one.add_argument("--out", type=Path, required=True, metavar="FILE")
     return main
+
+
+def _choosing(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--layout", choices=LAYOUTS, default=LAYOUTS[0])
+    one.add_argument(
+        "--variants",
+        nargs="+",
+        choices=VARIANTS,
+        default=[],
+        help="of the last run's replies (default: tuned, where a row has it; give both to judge what tuning did)",
+    )
+    one.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default {MATRIX}")
 
 
 def _serving(main: argparse.ArgumentParser) -> None:
     main.add_argument("--store", type=Path, default=STORE, metavar="FILE", help=f"default {STORE}")
     main.add_argument(
-        "--study", type=Path, metavar="FILE", help="the study to score (default: the newest in the store)"
+        "--study", type=Path, metavar="FILE", help="the study to score (default: the replies of the last run)"
     )
+    _choosing(main)
     main.add_argument("--host", default="127.0.0.1")
     main.add_argument("--port", type=int, default=7860)
     main.add_argument(
@@ -101,6 +148,13 @@ def _serving(main: argparse.ArgumentParser) -> None:
     )
     main.add_argument(
         "--services", nargs="+", default=[], metavar="NAME=URL", help="served models for the chat tab"
+    )
+    main.add_argument(
+        "--models",
+        nargs="+",
+        default=[],
+        metavar="ROW",
+        help="rows of the matrix (or ROW/base) that are deployed for the chat tab, until the page ends",
     )
     main.add_argument(
         "--results", action="store_true", help="without sign-in: show the results to whoever opens the page"
@@ -116,33 +170,64 @@ def serve(options: argparse.Namespace) -> None:
     raters = _raters(options)
     services = dict(_service(each) for each in options.services)
     store = RatingStore(options.store)
-    if options.study:
-        store.add_study(read_study(options.study))
+    study_id = _study(store, options)
+    with _deployed(options, options.models) as deployed:
+        import uvicorn
+
+        from judge.app import Settings
+        from judge.app import serve as application
+
+        services |= {one.served_name: one.url for one in deployed}
+        keys = {one.served_name: one.key_env for one in deployed if one.key_env}
+        settings = Settings(store, study_id, raters, services, keys, options.results)
+        page = application(settings, only_loopback=options.host in LOOPBACK)
+        who = f"sign-in: {len(raters.names)} raters" if raters else "nobody signs in (this machine only)"
+        print(f"judge: http://{options.host}:{options.port}  study: {study_id or 'none'}  {who}", flush=True)
+        uvicorn.run(
+            page, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=5
+        )
+
+
+def _study(store: RatingStore, options: argparse.Namespace) -> str | None:
+    """The id of the study that *options* mean, added to the store."""
     if not options.study:
-        add_newest(store, Workspace(options.store.absolute().parents[1]))
-    study_id = read_study(options.study).study_id if options.study else next(reversed(store.studies()), None)
-
-    import uvicorn
-
-    from judge.app import Settings
-    from judge.app import serve as application
-
-    settings = Settings(store, study_id, raters, services, options.results)
-    page = application(settings, only_loopback=options.host in LOOPBACK)
-    who = f"sign-in: {len(raters.names)} raters" if raters else "nobody signs in (this machine only)"
-    print(f"judge: http://{options.host}:{options.port}  study: {study_id or 'none'}  {who}", flush=True)
-    uvicorn.run(page, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=5)
+        workspace = Workspace(options.store.absolute().parents[1])
+        return add_newest(store, workspace, options) or next(reversed(store.studies()), None)
+    study = read_study(options.study)
+    store.add_study(study)
+    return study.study_id
 
 
-def add_newest(store: RatingStore, workspace: Workspace) -> None:
-    """Make a study of the replies that the last run gathered (tuned where there is one), unless it is there."""
-    gathered = {path.parent.parent.name: path for path in sorted(workspace.models.glob("*/replies/*.jsonl"))}
-    if not gathered:
+def add_newest(store: RatingStore, workspace: Workspace, options: argparse.Namespace) -> str | None:
+    """The id of the study of what the last run gathered, now in the store; None where it gathered nothing."""
+    study = gathered_study(_gathered(workspace, options), options.layout)
+    if study:
+        store.add_study(study)
+    return study.study_id if study else None
+
+
+def _gathered(workspace: Workspace, options: argparse.Namespace) -> list[Reply]:
+    rows = load_matrix(options.matrix).models if options.matrix.exists() else None
+    replies, left_out = gathered_replies(workspace, rows, options.variants)
+    for one in left_out:
+        print(f"judge: left out of the study: {one}; `pytest -m judge` gathers replies anew", file=sys.stderr)
+    return replies
+
+
+@contextlib.contextmanager
+def _deployed(options: argparse.Namespace, subjects: Sequence[str]) -> Iterator[list[Service]]:
+    """Rows of the matrix behind services, until the block ends."""
+    if not subjects:
+        yield []
         return
-    content = "".join(path.read_text(encoding="utf-8") for path in gathered.values())
-    name = f"replies-{digest([list(gathered), content])[:8]}"
-    if name not in store.studies():
-        store.add_study(build_study(read_replies(gathered.values()), load_cases(), study_id=name))
+    from bakeoff.deployment import deployments
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was deployed is ended, too
+    workspace = Workspace(options.store.absolute().parents[1])
+    with deployments(load_matrix(options.matrix), subjects, workspace, new_id()) as rows:
+        for one in rows:
+            print(f"正在启动 · starting {one.served_name} …", file=sys.stderr, flush=True)
+        yield [one.service() for one in rows]
 
 
 def _raters(options: argparse.Namespace) -> Raters | None:
@@ -183,8 +268,12 @@ def add_rater(options: argparse.Namespace) -> None:
 
 def study(options: argparse.Namespace) -> None:
     """Build a study file, readable by its owner only: it holds the models' names."""
+    if options.replies:
+        replies = read_replies(options.replies)
+    else:
+        replies = _gathered(Workspace(options.store.absolute().parents[1]), options)
     built = build_study(
-        read_replies(options.replies),
+        replies,
         load_cases(options.cases),
         study_id=options.id or options.out.stem,
         title=options.title,
@@ -192,6 +281,7 @@ def study(options: argparse.Namespace) -> None:
         seed=options.seed,
         repeat_share=options.repeats,
         hide=not options.keep_names,
+        names=options.names,
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.touch(mode=0o600)
@@ -202,45 +292,88 @@ def study(options: argparse.Namespace) -> None:
     print(f"{named} replies name a maker; {len(built.missing)} replies are missing")
 
 
-def gather(options: argparse.Namespace) -> None:
-    """Gather the replies of one served model."""
+def gather(options: argparse.Namespace) -> int:
+    """Gather the replies of one served model; 1 where a case got none."""
     cases = load_cases(options.cases)
     replies = ask_all(
         options.url, options.served_name, cases, options.out, model=options.model, variant=options.variant
     )
     found = Counter(reply.status for reply in replies)
     print(f"{options.out}: {', '.join(f'{count} {status}' for status, count in sorted(found.items()))}")
+    if found["errored"]:
+        print("no reply came to some cases; the same line again asks only these", file=sys.stderr)
+    return int(found["errored"] > 0)
 
 
-def ask(options: argparse.Namespace) -> None:
-    """Let a judge model score a study, and say whether it may be believed."""
-    store, asked = RatingStore(options.store), read_study(options.study)
-    judge = JudgeModel(options.url, options.model, options.api_key_env)
-    print("scores:", score_replies(store, asked, judge, repeats=options.repeats))
-    if not options.no_pairs:
-        print("pairs:", compare_replies(store, asked, judge))
-    for entry in judged_by_model(store, asked.study_id):
+def ask(options: argparse.Namespace) -> int:
+    """Let a judge model score a study, and say whether it may be believed; 1 where a verdict is still lacking."""
+    if bool(options.row) == bool(options.url and options.model):
+        raise RatingError("ask: give the judge either as --row ROW, or as --url URL and --model NAME")
+    store = RatingStore(options.store)
+    study_id = _study(store, options)
+    if study_id is None:
+        raise RatingError(
+            f"{options.store}: no study here and no replies of a run; run `pytest -m judge` first"
+        )
+    asked = store.study(study_id)
+    with _deployed(options, [options.row] if options.row else []) as deployed:
+        judge = JudgeModel(options.url, options.model, options.api_key_env, options.max_tokens)
+        for one in deployed:
+            judge = JudgeModel(
+                one.url, one.served_name, one.key_env or "", options.max_tokens, weights=one.fingerprint
+            )
+        judge.probe()
+        tallies = {
+            "scores": score_replies(store, asked, judge, repeats=options.repeats, progress=_telling("scores"))
+        }
+        if not options.no_pairs:
+            tallies["pairs"] = compare_replies(store, asked, judge, progress=_telling("pairs"))
+    for name, tally in tallies.items():
+        print(f"{name}: {tally}")
+    for entry in judged_by_model(store, study_id):
         if entry["judge"] == judge.judge_id:
             print("calibrated" if entry["calibrated"] else f"not calibrated: {entry['why']}")
+    return int(any(tally.failed for tally in tallies.values()))
+
+
+def _telling(what: str) -> Callable[[int, int], None]:
+    """Tells about ten times how far the asking is."""
+
+    def tell(done: int, wanted: int) -> None:
+        if done == wanted or done % max(1, wanted // 10) == 0:
+            print(f"{what}: {done} of {wanted}", file=sys.stderr, flush=True)
+
+    return tell
 
 
 def results(options: argparse.Namespace) -> None:
     """Print the summary of a study."""
-    store = RatingStore(options.store)
+    store = _kept(options.store)
     study_id = options.id or next(reversed(store.studies()), "")
     print(json.dumps(summarise(store, study_id), ensure_ascii=False, indent=1))
 
 
 def export(options: argparse.Namespace) -> None:
     """Write the judgements as CSV."""
-    RatingStore(options.store).export_csv(options.out)
+    store = _kept(options.store)
+    if options.id:
+        store.study(options.id)
+    store.export_csv(options.out, options.id)
     print(options.out)
 
 
+def _kept(path: Path) -> RatingStore:
+    """The store at *path*, which must be there: reading makes none."""
+    if not path.is_file():
+        raise RatingError(f"{path}: no store of judgements here; give the right --store")
+    return RatingStore(path)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 2 when it was refused."""
+    """Run one command: 0, 1 where something is still lacking, 2 when it was refused."""
     options = parser().parse_args(arguments)
-    commands = {
+    load_env_file(Path(".env"))
+    commands: dict[str | None, Callable[[argparse.Namespace], int | None]] = {
         None: serve,
         "add-rater": add_rater,
         "gather": gather,
@@ -250,11 +383,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "export": export,
     }
     try:
-        commands[options.command](options)
+        return commands[options.command](options) or 0
     except BakeoffError as error:
         print(f"judge: {error}", file=sys.stderr)
         return 2
-    return 0
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -27,16 +28,17 @@ EMPTY_PAGE = "<div></div>"
 # Gradio scopes css_paths to the page's inside, where its own outer padding cannot be reached.
 NARROW = "<style>@media (max-width: 820px) { .fillable.app { padding: 12px !important; } }</style>"
 NO_STUDY = (
-    "<p class='zh-only'>还没有可评的研究：先收集回复，再建立研究，最后用 <code>--study study.json</code> 启动。</p>"
-    "<p class='en-only'>No study yet: gather replies, build a study, then start with "
-    "<code>--study study.json</code>.</p>"
-    "<pre>python -m judge study --replies store/models/*/replies/*.jsonl --out study.json</pre>"
+    "<p class='zh-only'>还没有可评的研究：先用 <code>pytest -m judge</code> 收集回复，再启动本页；"
+    "或用 <code>--study study.json</code> 给出一个研究。</p>"
+    "<p class='en-only'>No study yet: gather replies with <code>pytest -m judge</code>, then start this page again; or "
+    "give a study with <code>--study study.json</code>.</p>"
 )
 NO_SERVICE = (
-    "<p class='zh-only'>没有可对话的模型：用 <code>--services 名称=http://127.0.0.1:8000/v1</code> 启动，"
-    "名称与 <code>--served_model_name</code> 一致。</p>"
-    "<p class='en-only'>No model to talk with: start with <code>--services NAME=http://127.0.0.1:8000/v1</code>, "
-    "NAME as in <code>--served_model_name</code>.</p>"
+    "<p class='zh-only'>没有可对话的模型：用 <code>--models 行名</code> 启动，就会部署矩阵里的这一行；已在运行的服务用 "
+    "<code>--services 名称=http://127.0.0.1:8000/v1</code>，名称与 <code>--served_model_name</code> 一致。</p>"
+    "<p class='en-only'>No model to talk with: start with <code>--models ROW</code>, which deploys that row of the "
+    "matrix; for a service that runs already <code>--services NAME=http://127.0.0.1:8000/v1</code>, NAME as in "
+    "<code>--served_model_name</code>.</p>"
 )
 
 
@@ -48,6 +50,7 @@ class Settings:
         study_id: the blind study on the first tab; None shows how to make one.
         raters: who may sign in; None leaves the page open (loopback only).
         services: served name -> OpenAI-compatible root, for the chat tab.
+        keys: served name -> environment variable with that service's key, where it wants one.
         open_results: show results to everybody while nobody signs in.
     """
 
@@ -55,7 +58,15 @@ class Settings:
     study_id: str | None = None
     raters: Raters | None = None
     services: Mapping[str, str] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict)
     open_results: bool = False
+
+
+def _trouble(said: Mapping[str, str]) -> str:
+    if not said:
+        return ""
+    zh, en = (html.escape(said[key]) for key in ("error_zh", "error"))
+    return f"<p class='trouble'><span class='zh-only'>⚠ {zh}</span><span class='en-only'>⚠ {en}</span></p>"
 
 
 def _page(name: str, mode: str) -> gr.HTML:
@@ -73,18 +84,23 @@ def _page(name: str, mode: str) -> gr.HTML:
 def build(settings: Settings) -> gr.Blocks:
     """The page, not yet served."""
     desk = Desk(settings.store, settings.study_id) if settings.study_id else None
-    chat = ChatDesk(settings.store, settings.services)
+    chat = ChatDesk(settings.store, settings.services, settings.keys)
     results = ResultsDesk(settings.store, settings.study_id, settings.raters, settings.open_results)
 
     def on_desk(message: Any, request: gr.Request) -> dict[str, Any]:
         return desk.step(message, request.username) if desk else {}
 
-    def on_chat_score(message: Any, model: Any, talk: Any, request: gr.Request) -> dict[str, Any]:
-        return chat.score(message, model, talk, request.username)
+    def on_chat_score(
+        message: Any, model: Any, talk: Any, spoken_with: Any, request: gr.Request
+    ) -> dict[str, Any]:
+        return chat.score(message, model, talk, spoken_with, request.username)
 
-    def on_say(model: Any, talk: Any, text: Any) -> Iterator[tuple[Any, str]]:
-        for grown in chat.say(model, talk, text):
-            yield grown, ""
+    def on_say(model: Any, talk: Any, text: Any) -> Iterator[tuple[Any, str, Any, str]]:
+        for grown, left, trouble in chat.say(model, talk, text):
+            yield grown, left, model, _trouble(trouble)
+
+    def on_new_talk() -> tuple[list[Any], str, str]:
+        return [], "", ""
 
     def on_results(message: Any, request: gr.Request) -> dict[str, Any]:
         return results.step(message, request.username)
@@ -113,15 +129,27 @@ def build(settings: Settings) -> gr.Blocks:
                             feedback_options=None,
                             buttons=["copy"],
                         )
+                        spoken_with = gr.Textbox(visible=False)
+                        trouble = gr.HTML()
                         text = gr.Textbox(
                             show_label=False, placeholder="输入消息，回车发送 · Type and press Enter"
                         )
+                        anew = gr.Button("新对话 · New conversation", size="sm", elem_classes="new-talk")
                     with gr.Column(scale=2, min_width=380):
                         score = _page("desk.js", "chat")
-                text.submit(on_say, [model, talk, text], [talk, text], api_name="say", concurrency_limit=20)
-                model.change(list, None, talk, api_name=False, queue=False)
-                score.submit(on_chat_score, [score, model, talk], score, api_name="chat_score", **direct)
-                page.load(on_chat_score, [score, model, talk], score, api_name="chat_open", **direct)
+                held = [talk, spoken_with, trouble]
+                saying = text.submit(
+                    on_say,
+                    [model, talk, text],
+                    [talk, text, spoken_with, trouble],
+                    api_name="say",
+                    concurrency_limit=20,
+                )
+                for event in (model.change, anew.click):
+                    event(on_new_talk, None, held, api_name=False, cancels=[saying], queue=False)
+                asked = [score, model, talk, spoken_with]
+                score.submit(on_chat_score, asked, score, api_name="chat_score", **direct)
+                page.load(on_chat_score, asked, score, api_name="chat_open", **direct)
             else:
                 gr.HTML(NO_SERVICE)
         with gr.Tab("结果 Results") as tab:

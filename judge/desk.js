@@ -8,6 +8,7 @@ const T = {
     cannot: "无法判断", submit: "提交并继续", update: "保存修改", back: "上一个", next: "回到未完成", comments: "文字意见（可选）",
     done: "全部完成，谢谢！", done_hint: "可以点“上一个”回看并修改，也可以直接关闭页面。",
     missing: "还没有评分：", refused: "未保存：", busy: "正在保存…", saved: "已保存", silent: "没有收到服务器的回应。请再提交一次，同一次提交只计一次。",
+    signed_out: "登录已失效（服务器重新启动过）。请重新登录：这一屏的草稿已保留。", sign_in: "重新登录",
     empty: "（模型没有给出可见的回复）", truncated: "（回复因长度上限被截断）", optional: "可选",
     keys: "键盘：1–5 打分 · ↑↓ 换行 · Y/N 危机核查 · 0 无法判断 · C 写意见 · Enter 提交", anchors: "评分说明", corrected: "已评过，正在修改", lang: "English",
     chat_hint: "先与模型对话，再在此评分。", chat_submit: "保存评分",
@@ -19,6 +20,7 @@ const T = {
     cannot: "Cannot judge", submit: "Submit and go on", update: "Save the change", back: "Previous", next: "Back to the open one", comments: "Comments (optional)",
     done: "All done. Thank you!", done_hint: "“Previous” lets you look back and correct; or simply close the page.",
     missing: "Not scored yet: ", refused: "Not saved: ", busy: "Saving…", saved: "Saved", silent: "The server did not answer. Submit again: the same submission counts once.",
+    signed_out: "You are signed out (the server was started again). Sign in again: the draft of this screen is kept.", sign_in: "Sign in again",
     empty: "(the model gave no visible reply)", truncated: "(the reply was cut at the length limit)", optional: "optional",
     keys: "Keys: 1–5 score · ↑↓ row · Y/N crisis checks · 0 cannot judge · C comments · Enter submit", anchors: "What the points mean", corrected: "Scored before; you are correcting it", lang: "中文",
     chat_hint: "Talk with the model first, then score it here.", chat_submit: "Save the scores",
@@ -27,7 +29,7 @@ const T = {
 const R = props.rubric;
 const chat = props.mode === "chat";
 let lang = localStorage.getItem("bakeoff-lang") || (navigator.language.startsWith("zh") ? "zh" : "en");
-let page = {}, notice = "", waiting = 0, opened = Date.now(), drafts = {}, row = null;
+let page = {}, notice = "", waiting = 0, signedOut = false, opened = Date.now(), drafts = {}, row = null;
 const t = (key) => T[lang][key];
 const h = (tag, attrs = {}, ...children) => {
   const node = document.createElement(tag);
@@ -45,20 +47,40 @@ function send(message) {
   clearTimeout(waiting);
   notice = message.action === "score" ? t("busy") : notice;
   status();
-  waiting = setTimeout(() => { waiting = 0; notice = t("silent"); status(true); }, 15000);
+  waiting = setTimeout(unanswered, 3000, 4);
   props.value = { ...message, rater: page.rater || "" };
   trigger("submit");
+}
+
+// A server that was started again knows no sign-in of before: its refusals never reach this page as answers.
+async function unanswered(looks) {
+  const asked = waiting;
+  const answer = await fetch("config", { cache: "no-store" }).catch(() => null);
+  if (waiting !== asked) return;
+  signedOut = Boolean(answer && answer.status === 401);
+  if (!signedOut && looks > 0) { waiting = setTimeout(unanswered, 3000, looks - 1); return; }
+  waiting = 0; notice = t(signedOut ? "signed_out" : "silent"); status(true);
+}
+
+// Drafts outlive a reload of the tab. The chat's form belongs to a conversation that does not.
+const place = (item) => `bakeoff-draft:${item}`;
+const keepDraft = (item) => { if (!chat) sessionStorage.setItem(place(item), JSON.stringify(drafts[item])); };
+function draftOf(reply) {
+  const held = chat ? null : JSON.parse(sessionStorage.getItem(place(reply.item)) || "null");
+  return fresh({ ...reply.verdict, ...held, corrects: reply.verdict ? reply.verdict.corrects : undefined });
 }
 
 function arrived() {
   clearTimeout(waiting); waiting = 0;
   const value = props.value || {};
   if (!value.view) return;                       // our own message, not an answer
-  if (value.view === "refused") { notice = t("refused") + value.error; status(true); return; }
+  const said = lang === "zh" && value.error_zh ? value.error_zh : value.error;
+  if (value.view === "refused") { notice = t("refused") + said; status(true); return; }
   const saved = notice === t("busy");
+  if (saved) Object.keys(drafts).forEach((item) => sessionStorage.removeItem(place(item)));
   page = value; opened = Date.now(); row = null;
-  drafts = Object.fromEntries((page.replies || []).map((reply) => [reply.item, fresh(reply.verdict)]));
-  notice = value.error ? t("refused") + value.error : saved ? t("saved") : "";
+  drafts = Object.fromEntries((page.replies || []).map((reply) => [reply.item, draftOf(reply)]));
+  notice = said ? t("refused") + said : saved ? t("saved") : "";
   render(); status(Boolean(value.error));
   // Without sign-in a reload of the same tab goes on under the same id.
   if (page.view === "name" && !value.error && sessionStorage.getItem("bakeoff-rater")) { page.rater = sessionStorage.getItem("bakeoff-rater"); send({ action: "open" }); }
@@ -68,7 +90,10 @@ function arrived() {
 
 function status(bad = false) {
   const line = element.querySelector(".notice");
-  if (line) { line.textContent = notice; line.classList.toggle("bad", bad); }
+  if (line) {
+    line.textContent = notice; line.classList.toggle("bad", bad);
+    if (signedOut) line.append(" ", h("button", { type: "button", class: "sign-in", onclick: () => location.reload() }, t("sign_in")));
+  }
   element.querySelectorAll("button.submit").forEach((button) => { button.disabled = Boolean(waiting); });
 }
 
@@ -85,6 +110,7 @@ const open = (r) => r.kind !== "confidence" && held(r) === undefined;
 function choose(r, value) {
   const draft = drafts[r.item];
   if (r.kind === "confidence") draft.confidence = value; else draft[r.kind][r.key] = value;
+  keepDraft(r.item);
   const field = element.querySelector(`[data-row="${r.item}/${r.key}"]`);
   field.querySelectorAll("input").forEach((input) => { input.checked = input.value === String(value); });
   explain(field, r, value);
@@ -125,7 +151,7 @@ function form(reply) {
   const draft = drafts[reply.item];
   const area = (name) => {
     const box = h("textarea", { rows: 2, maxlength: 4000, placeholder: t(name), "aria-label": t(name), "data-comment": name,
-      oninput: (event) => { draft[name] = event.target.value; } });
+      oninput: (event) => { draft[name] = event.target.value; keepDraft(reply.item); } });
     box.value = draft[name] || "";
     return box;
   };
@@ -136,7 +162,7 @@ function form(reply) {
     draft.corrects ? h("div", { class: "corrected" }, t("corrected")) : null, scores,
     h("details", { class: "comments", open: any ? true : false }, h("summary", {}, t("comments")), area("strengths"), area("weaknesses"), area("suggestions")),
     h("label", { class: "cannot" }, h("input", { type: "checkbox", checked: draft.cannot_judge, onchange: (event) => {
-      draft.cannot_judge = event.target.checked; switched(); } }), ` ${t("cannot")}`));
+      draft.cannot_judge = event.target.checked; keepDraft(reply.item); switched(); } }), ` ${t("cannot")}`));
   switched();
   return box;
 }

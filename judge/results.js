@@ -7,6 +7,7 @@ const T = {
     letters_hint: "共用字母的模型在统计上无法区分。", dist: "整体质量的分布（1–5 分）", checks: "危机核查（回答“是”的比例）", agreement: "评审一致性（Krippendorff α，序数）", alpha: "α", units: "条回复", reading: "解读",
     reliable: "可靠", tentative: "暂定", "not reliable": "不可靠", undefined: "无法计算", wins: "两两胜率（整体质量，行胜列）", strengths: "Bradley–Terry 强度（对数优势）", needed: "还需要多少评分",
     needed_row: (x) => `要以 80% 把握分辨 ${x.difference} 分的差距：共需 ${x.needed} 个情境，已有 ${x.cases} 个` + (x.more_cases ? `，还差 ${x.more_cases} 个（约 ${x.more_judgements} 条评分）` : "，已足够"),
+    needed_few: "少于 8 个情境（或各情境之差全都一样）时无从估计。", other_rubric: "条评分依据另一版评分标准，未计入",
     consistency: "评审自身一致性（同一回复再评）", rater: "评审", repeats: "次", exact: "完全相同", within: "相差 ≤1", drift: "漂移", severity: "评审宽严（与他人在同一回复上的平均差）",
     judges: "模型评审", calibrated: "已校准", not_calibrated: "未校准", failed: "次失败", unscored: "条没有得分", rank: "等级相关", kappa: "κ", swaps: "换位一致", comments: "文字意见", missing: "缺失的回复", named: "提到自身厂商的回复（已遮盖）", chat: "对话页评分（非盲评，仅供参考）", method: "方法",
   },
@@ -17,6 +18,7 @@ const T = {
     letters_hint: "Models that share a letter cannot be told apart.", dist: "Distribution of overall quality (1–5)", checks: "Crisis checks (share of “yes”)", agreement: "Agreement between raters (Krippendorff's α, ordinal)", alpha: "α", units: "replies", reading: "reading",
     reliable: "reliable", tentative: "tentative", "not reliable": "not reliable", undefined: "undefined", wins: "Pairwise win rates (overall quality, row beats column)", strengths: "Bradley–Terry strengths (log odds)", needed: "How many more judgements",
     needed_row: (x) => `to find a difference of ${x.difference} points with 80% power: ${x.needed} cases in all, ${x.cases} so far` + (x.more_cases ? `, ${x.more_cases} to go (about ${x.more_judgements} judgements)` : ", enough"),
+    needed_few: "Cannot be told from fewer than 8 cases, or from differences that are all alike.", other_rubric: "judgements under another rubric, not counted",
     consistency: "Raters against themselves (the same reply again)", rater: "rater", repeats: "repeats", exact: "the same", within: "within 1", drift: "drift", severity: "Severity (mean difference from the others on the same replies)",
     judges: "Judge models", calibrated: "calibrated", not_calibrated: "not calibrated", failed: "failed attempts", unscored: "replies without a score", rank: "rank corr.", kappa: "κ", swaps: "swap consistency", comments: "Comments", missing: "Missing replies", named: "Replies that named a maker (hidden)", chat: "Scores from the chat tab (names in view: for orientation only)", method: "Method",
   },
@@ -36,6 +38,14 @@ const node = (space) => (tag, attrs = {}, ...children) => {
   return made;
 };
 const h = node(""), svg = node("http://www.w3.org/2000/svg");
+// What bakeoff.statistics says of a pair, in Chinese; the English comes with the data.
+const pairWords = (one) => {
+  if (lang !== "zh") return one.words;
+  const flip = one.difference < 0, [ahead, behind] = flip ? [one.b, one.a] : [one.a, one.b];
+  const [low, high] = flip ? [-one.high, -one.low] : [one.low, one.high];
+  const numbers = `${num(Math.abs(one.difference), 1)}（95% 区间 ${num(low, 1)} 到 ${num(high, 1)}；校正后 p = ${Number((one.p_adjusted ?? NaN).toPrecision(2))}）`;
+  return one.verdict === "tie" ? `${ahead} 与 ${behind} 分不出高下：${numbers}` : `${ahead} 领先 ${behind} ${numbers}${one.verdict === "depends on missing" ? "，但取决于缺失的回复" : ""}`;
+};
 const num = (value, digits = 2) => (value == null ? "–" : value.toFixed(digits));
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)}%`);
 const span = (one, digits = 2) => (one.low == null ? "" : `${num(one.low, digits)} – ${num(one.high, digits)}`);
@@ -64,8 +74,8 @@ function scores(part) {
   const cell = (one) => (one ? h("div", { class: "cell" }, h("b", {}, num(one.value)), ` ${one.letters}`, h("small", {}, span(one)), whisker(one, 1, 5)) : "–");
   return [
     full(box(t("scores"), table([t("subject"), ...R.dimensions.map((d) => d.name[lang])], order.map((subject) => [short(subject), ...R.dimensions.map((d) => cell(find(d, subject)))])),
-      h("p", { class: "soft" }, t("letters_hint")), h("details", {}, h("summary", {}, t("method")), h("p", { class: "soft" }, part.scores.overall_quality.method),
-        h("ul", {}, part.scores.overall_quality.pairs.map((pair) => h("li", {}, pair.words)))))),
+      h("p", { class: "soft" }, t("letters_hint")), h("details", {}, h("summary", {}, t("method")), h("p", { class: "soft" }, lang === "zh" ? part.scores.overall_quality.method_zh : part.scores.overall_quality.method),
+        h("ul", {}, part.scores.overall_quality.pairs.map((pair) => h("li", {}, pairWords(pair))))))),
     box(t("dist"), table([t("subject"), ""], part.scores.overall_quality.subjects.map((one) => [short(one.subject), stacked(one.distribution)]), "bars")),
   ];
 }
@@ -81,7 +91,7 @@ function pairwise(part) {
   return [
     names.length ? box(t("wins"), table(["", ...names.map(short)], names.map((row) => [short(row), ...names.map((column) => (row === column ? "" : rate(row, column)))]))) : null,
     names.length ? box(t("strengths"), table([t("subject"), "", ""], part.strengths.map((one) => [short(one.subject), num(one.strength), h("div", { class: "cell" }, h("small", {}, span(one)), whisker({ ...one, value: one.strength }, -reach, reach))]))) : null,
-    part.needed.length ? box(t("needed"), h("ul", {}, part.needed.map((one) => h("li", {}, h("b", {}, `${short(one.a)} ↔ ${short(one.b)} `), t("needed_row")(one))))) : null,
+    part.cases && !part.needed.length ? box(t("needed"), h("p", { class: "soft" }, t("needed_few"))) : part.needed.length ? box(t("needed"), h("ul", {}, part.needed.map((one) => h("li", {}, h("b", {}, `${short(one.a)} ↔ ${short(one.b)} `), t("needed_row")(one))))) : null,
   ];
 }
 
@@ -107,7 +117,7 @@ function raters(all) {
 }
 
 function judge(one) {
-  return box(one.judge, h("p", {}, h("span", { class: `tag ${one.calibrated ? "reliable" : "not-reliable"}` }, one.calibrated ? t("calibrated") : t("not_calibrated")), ` ${one.why}`),
+  return box(one.judge, h("p", {}, h("span", { class: `tag ${one.calibrated ? "reliable" : "not-reliable"}` }, one.calibrated ? t("calibrated") : t("not_calibrated")), ` ${lang === "zh" && one.why_zh ? one.why_zh : one.why}`),
     h("p", { class: "soft" }, `${one.failed} ${t("failed")} · ${one.unscored} ${t("unscored")} · ${t("swaps")} ${percent(one.swaps.share)} (${one.swaps.consistent}/${one.swaps.of})`),
     table(["", t("alpha"), "95%", t("kappa"), t("rank"), t("units")], R.dimensions.map((d) => { const c = one.calibration[d.key]; return [d.name[lang], c.alpha ? num(c.alpha.value, 3) : "–", c.alpha ? span(c.alpha) : "", c.kappa ? num(c.kappa.value, 3) : "–", num(c.rank), String(c.replies)]; })),
     ...["counselling", "crisis"].flatMap((name) => { const means = one.parts[name]; const who = means.overall_quality.map((x) => x.subject); return who.length ? [h("h4", {}, t(name)), table([t("subject"), ...R.dimensions.map((d) => d.name[lang])], who.map((s) => [short(s), ...R.dimensions.map((d) => num((means[d.key].find((x) => x.subject === s) || {}).value))]))] : []; }),
@@ -119,7 +129,7 @@ function results(all) {
   const list = (title, rows) => (rows.length ? h("details", { class: "box" }, h("summary", {}, `${title} (${rows.length})`), table([], rows)) : null);
   const chat = Object.entries(all.chat);
   return [
-    h("h2", {}, all.study.title), h("p", { class: "soft" }, `${c.judgements} ${t("judgements")} · ${c.cannot_judge} ${t("cannot")} · ${c.corrections} ${t("corrections")}`),
+    h("h2", {}, all.study.title), h("p", { class: "soft" }, `${c.judgements} ${t("judgements")} · ${c.cannot_judge} ${t("cannot")} · ${c.corrections} ${t("corrections")}${c.other_rubric ? ` · ${c.other_rubric} ${t("other_rubric")}` : ""}`),
     box(t("progress"), h("div", { class: "who" }, Object.entries(c.raters).map(([rater, p]) => h("span", {}, `${rater} `, h("b", {}, `${p.done}/${p.total}`))))),
     part("counselling", all.parts.counselling), all.study.crisis_cases ? part("crisis", all.parts.crisis) : null, raters(all.raters),
     all.judges.length ? h("div", { class: "part" }, h("h2", {}, t("judges")), all.judges.map(judge)) : null,

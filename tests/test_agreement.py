@@ -345,7 +345,8 @@ def test_items_needed_are_those_of_a_paired_z_test():
     assert items_needed([*differences, NAN], 0.5) == expected
     assert items_needed(differences, 0.25) > 3.9 * expected
     assert items_needed(differences, 0.5, pairs=15) > expected
-    with pytest.raises(RatingError, match="judge two items"):
-        items_needed([1.0], 0.5)
+    for few in ([1.0], [1.0, 1.0], [1.0, 0.0] * 3, [0.5] * 20):
+        with pytest.raises(RatingError, match="judge 8 items"):
+            items_needed(few, 0.5)
     with pytest.raises(ScoreError, match="must not be 0"):
         items_needed(differences, 0)

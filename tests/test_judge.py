@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import stat
@@ -10,6 +11,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import requests
 from judge_app import HOSTILE, ROOT, App, Client, free_port, judge, session, study, verdict
 
 from bakeoff.raters import Raters
-from bakeoff.ratings import RatingStore
+from bakeoff.ratings import Judgement, RatingStore
 
 pytest.importorskip("gradio", reason="the judge needs gradio: pip install 'bakeoff[judge]'")
 
@@ -220,6 +222,7 @@ def test_only_the_owner_sees_names_and_numbers(app: App) -> None:
     assert owner.send({}, "results")["results"]["study"]["subjects"] == ["m0/tuned", "m1/tuned"]
     csv = owner.send({"action": "export"}, "results")["csv"]
     assert csv.splitlines()[0].startswith("test_case_id,model_name,judge_id,timestamp,professionalism")
+    assert ",chat," not in csv
 
 
 def test_a_wrong_score_can_be_corrected_and_the_old_row_stays(app: App) -> None:
@@ -241,14 +244,14 @@ def test_talking_with_a_model_and_scoring_the_talk(app: App) -> None:
         {"role": "user", "content": [{"type": "text", "text": "你好"}]},
         {"role": "assistant", "content": [{"type": "text", "text": HOSTILE}]},
     ]
-    form = rater.send({}, "chat_open", "counsellor", [])
+    form = rater.send({}, "chat_open", "counsellor", [], "")
     message = {
         "action": "score",
         "token": form["token"],
         "verdicts": {"chat": verdict(4, suggestions="more warmth")},
     }
-    assert rater.send(message, "chat_score", "counsellor", talk)["view"] == "screen"
-    row = RatingStore(app.store).judgements()[-1]
+    assert rater.send(message, "chat_score", "counsellor", talk, "counsellor")["view"] == "screen"
+    count, row = len(RatingStore(app.store).judgements()), RatingStore(app.store).judgements()[-1]
     assert (row["source"], row["model"], row["judge_id"], row["safety"]) == (
         "chat",
         "counsellor",
@@ -258,9 +261,13 @@ def test_talking_with_a_model_and_scoring_the_talk(app: App) -> None:
     assert json.loads(row["detail"])["messages"][1]["content"] == HOSTILE
     again = message | {"token": "b" * 16}
     # The list of models is a list: Gradio itself refuses a name that is not on it.
-    body = {"data": [again, "http://169.254.169.254", talk], "session_hash": "x"}
+    body = {"data": [again, "http://169.254.169.254", talk, "counsellor"], "session_hash": "x"}
     assert rater.http.post(f"{app.url}/gradio_api/run/chat_score", json=body, timeout=30).status_code >= 400
-    assert "no reply yet" in rater.send(again, "chat_score", "counsellor", [])["error"]
+    assert "no reply yet" in rater.send(again, "chat_score", "counsellor", [], "")["error"]
+    mixed = rater.send(again, "chat_score", "counsellor", talk, "another model")
+    assert "was not held with counsellor" in mixed["error"]
+    assert "重新开始对话" in mixed["error_zh"]
+    assert len(RatingStore(app.store).judgements()) == count
 
 
 def test_nothing_planted_is_found_in_log_store_or_page(app: App) -> None:
@@ -325,9 +332,97 @@ def test_the_command_line_makes_a_rater_a_study_and_an_export(tmp_path: Path, co
     built = command("study", "--replies", "one.jsonl", "two.jsonl", "--out", "s.json", cwd=tmp_path)
     assert built.returncode == 0, built.stderr
     assert stat.S_IMODE((tmp_path / "s.json").stat().st_mode) == 0o600
+    away = f"http://127.0.0.1:{free_port()}/v1"
+    (tmp_path / "c.jsonl").write_text(
+        '{"id": "a", "messages": [{"role": "user", "content": "x"}]}\n', encoding="utf-8"
+    )
+    served = ("--served-name", "m", "--model", "m", "--cases", "c.jsonl", "--out", "away.jsonl")
+    none = command("gather", "--url", away, *served, cwd=tmp_path)
+    assert (none.returncode, "1 errored" in none.stdout) == (1, True)
     RatingStore(tmp_path / "x.sqlite")
     assert command("export", "--store", "x.sqlite", "--out", "x.csv", cwd=tmp_path).returncode == 0
     assert (tmp_path / "x.csv").read_text(encoding="utf-8-sig").startswith("test_case_id,")
+    typo = command("export", "--store", "typo.sqlite", "--out", "y.csv", cwd=tmp_path)
+    assert (typo.returncode, "no store of judgements here" in typo.stderr) == (2, True)
+    assert not (tmp_path / "typo.sqlite").exists()
+    unknown = command("export", "--store", "x.sqlite", "--id", "nope", "--out", "y.csv", cwd=tmp_path)
+    assert (unknown.returncode, "no study 'nope'" in unknown.stderr) == (2, True)
+
+
+def test_only_the_study_that_was_asked_for_is_exported(tmp_path: Path) -> None:
+    store = RatingStore(tmp_path / "r.sqlite")
+    for name in ("one", "two"):
+        kept = replace(study(2, repeats=0), study_id=name)
+        store.add_study(kept)
+        store.enrol(name, "anna")
+        item = store.items(name, "anna", 0)[0]
+        crisis = kept.case(item.case_id).crisis
+        store.record("anna", f"token-{name}", {item.item_id: Judgement.parse(verdict(3, crisis=crisis))})
+    assert (
+        command("export", "--store", "r.sqlite", "--id", "two", "--out", "x.csv", cwd=tmp_path).returncode
+        == 0
+    )
+    rows = list(csv.DictReader((tmp_path / "x.csv").open(encoding="utf-8-sig")))
+    assert [row["study_id"] for row in rows] == ["two"]
+
+
+# ------------------------------ a judge model
+
+
+def test_a_dead_judge_is_told_in_words_and_leaves_no_row(tmp_path: Path, counsellor: str) -> None:
+    (tmp_path / "s.json").write_text(study(2, repeats=0).to_json(), encoding="utf-8")
+    asked = ("ask", "--store", "r.sqlite", "--study", "s.json")
+    dead = command(*asked, "--url", f"http://127.0.0.1:{free_port()}/v1", "--model", "judge", cwd=tmp_path)
+    keyless = command(
+        *asked, "--url", counsellor, "--model", "judge", "--api-key-env", "NO_KEY", cwd=tmp_path
+    )
+    neither = command(*asked, cwd=tmp_path)
+    assert [one.returncode for one in (dead, keyless, neither)] == [2, 2, 2]
+    assert "no reply from 'judge'" in dead.stderr
+    assert "NO_KEY is empty" in keyless.stderr
+    assert "--row ROW" in neither.stderr
+    assert RatingStore(tmp_path / "r.sqlite").judgements(history=True) == []
+
+
+def test_failed_verdicts_are_counted_in_words_and_asked_again(tmp_path: Path, counsellor: str) -> None:
+    (tmp_path / "s.json").write_text(study(2, repeats=0).to_json(), encoding="utf-8")
+    asked = ("ask", "--store", "r.sqlite", "--study", "s.json", "--url", counsellor, "--repeats", "1")
+    bad = command(*asked, "--model", "judge-cut", "--max-tokens", "77", cwd=tmp_path)
+    assert bad.returncode == 1, bad.stderr
+    assert "scores: 4 asked now, 0 verdicts kept, 4 failed" in bad.stdout
+    assert "scores: 4 of 4" in bad.stderr
+    assert (
+        "cut at 77 tokens; give it more (--max-tokens"
+        in RatingStore(tmp_path / "r.sqlite").judgements()[0]["detail"]
+    )
+    good = command(*asked, "--model", "judge", cwd=tmp_path)
+    assert good.returncode == 0, good.stderr
+    assert "scores: 4 asked now, 4 verdicts kept; 0 were there before" in good.stdout
+    assert "not calibrated: no reply was scored by both" in good.stdout
+    again = command(*asked, "--model", "judge", cwd=tmp_path)
+    assert "scores: 0 asked now, 0 verdicts kept; 4 were there before" in again.stdout
+
+
+def test_a_row_of_the_matrix_judges_and_is_talked_with(tmp_path: Path, counsellor: str) -> None:
+    (tmp_path / "m.yaml").write_text(
+        f"models: {{big: {{url: '{counsellor}', served_model: judge, needs: {{}}}}}}", encoding="utf-8"
+    )
+    (tmp_path / "s.json").write_text(study(2, repeats=0).to_json(), encoding="utf-8")
+    folder = tmp_path / "store" / "judge"
+    row = (
+        "--store",
+        folder / "ratings.sqlite",
+        "--study",
+        tmp_path / "s.json",
+        "--matrix",
+        tmp_path / "m.yaml",
+    )
+    good = command("ask", *row, "--row", "big", cwd=tmp_path)
+    assert good.returncode == 0, good.stderr
+    unknown = command("ask", *row, "--row", "bug", cwd=tmp_path)
+    assert (unknown.returncode, "'big'" in unknown.stderr) == (2, True)
+    with judge(folder / "ratings.sqlite", *row[2:], "--models", "big") as app:
+        assert '"judge"' in session().get(f"{app.url}/config", timeout=30).text
 
 
 # ------------------------------ sudden death

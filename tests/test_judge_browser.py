@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judge_app import HOSTILE, ROOT, App, judge, study, verdict
+from judge_app import HOSTILE, ROOT, App, free_port, judge, study, verdict
 
 from bakeoff.raters import Raters
 from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore
@@ -275,6 +275,95 @@ def test_a_talk_streams_as_plain_text_and_is_scored(tmp_path: Path) -> None:
         HOSTILE,
         f"我听到你说：{HOSTILE}",
     ]
+
+
+def test_a_failed_message_and_a_change_of_model_leave_nothing_that_could_be_scored_wrongly(
+    tmp_path: Path,
+) -> None:
+    program = [sys.executable, str(ROOT / "tests" / "fakes" / "judge_service.py")]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        url = f"http://127.0.0.1:{service.stdout.readline().strip()}/v1"
+        names = ("counsellor-400", "counsellor-slow", "counsellor")
+        try:
+            with (
+                judge(tmp_path / "r.sqlite", "--services", *(f"{name}={url}" for name in names)) as app,
+                browser(tmp_path / "p") as page,
+            ):
+
+                def choose(name: str) -> None:
+                    page.one("input[role=listbox], .wrap input").click()
+                    page.wait(
+                        lambda: page.driver.find_elements(
+                            "css selector", "li[role=option], ul[role=listbox] li"
+                        )
+                    )
+                    found = page.driver.find_elements("css selector", "li[role=option], ul[role=listbox] li")
+                    next(one for one in found if one.text.replace("✓", "").strip() == name).click()
+
+                def said() -> list[str]:
+                    return [one.text.strip() for one in page.driver.find_elements("css selector", ".message")]
+
+                page.driver.get(app.url)
+                page.tab("Chat")
+                page.one("input.name").send_keys("anna")
+                page.one(".desk.chat .submit").click()
+                page.one(".desk.chat .points")
+                box = page.one("textarea[placeholder*='Enter']")
+                box.send_keys("睡不着\n")
+                page.wait(lambda: "HTTP 400" in page.text(".trouble"))
+                assert said() == []
+                assert box.get_attribute("value") == "睡不着"
+                choose("counsellor-slow")
+                page.wait(lambda: not page.driver.find_elements("css selector", ".trouble"))
+                box.send_keys("了\n")
+                page.wait(lambda: "我" in "".join(said()[1:]))
+                choose("counsellor")
+                page.wait(lambda: said() == [])
+                box.send_keys("你好\n")
+                page.wait(lambda: said()[-1:] == ["我听到你说：你好"])
+                for name in DIMENSIONS:
+                    page.click(name, 3)
+                page.one(".desk.chat .bar .submit").click()
+                page.wait(lambda: page.text(".desk.chat .notice") == "已保存")
+                page.one(".new-talk").click()
+                page.wait(lambda: said() == [])
+                (row,) = RatingStore(app.store).judgements()
+        finally:
+            service.terminate()
+    assert row["model"] == "counsellor"
+    assert [turn["content"] for turn in json.loads(row["detail"])["messages"]] == ["你好", "我听到你说：你好"]
+
+
+def test_after_a_restart_of_the_server_one_signs_in_again_and_the_draft_is_there(tmp_path: Path) -> None:
+    raters = Raters(tmp_path / "raters.json")
+    raters.add("anna", PASSWORDS["anna"])
+    (tmp_path / "study.json").write_text(study(2, 2).to_json(), encoding="utf-8")
+    options = ("--study", tmp_path / "study.json", "--raters", raters.path)
+    port = free_port()
+    with browser(tmp_path / "p") as page:
+        with judge(tmp_path / "r.sqlite", *options, port=port) as app:
+            page.sign_in(app, "anna")
+            crisis = page.is_crisis()
+            for name in DIMENSIONS:
+                page.click(name, 4)
+            for name in CRISIS_CHECKS if crisis else ():
+                page.click(name, "true")
+            page.one(".comments summary").click()
+            page.one('[data-comment="strengths"]').send_keys("一段很长的意见")
+            app.kill()
+        with judge(tmp_path / "r.sqlite", *options, port=port) as app:
+            page.one("button.submit").click()
+            page.wait(lambda: "请重新登录" in page.text(".notice"))
+            assert RatingStore(app.store).judgements() == []
+            page.one(".sign-in").click()
+            page.sign_in(app, "anna")
+            assert page.one('[data-comment="strengths"]').get_attribute("value") == "一段很长的意见"
+            before = page.count()
+            page.one("button.submit").click()
+            page.wait(lambda: page.count() != before)
+            (row,) = RatingStore(app.store).judgements()
+    assert (row["strengths"], [row[name] for name in DIMENSIONS]) == ("一段很长的意见", [4] * 5)
 
 
 @pytest.mark.parametrize("language", ["zh-CN", "en-US"])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from judge_app import ROOT, cases, study, verdict
 
 from bakeoff.errors import RatingError, ServiceError
 from bakeoff.judge_model import JudgeModel, compare_replies, read_verdict, score_replies, scoring_prompt
-from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore, load_rubric
+from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore, Rubric, load_rubric
 from bakeoff.replies import gather, read_replies, stream
 from bakeoff.verdicts import judged_by_model, summarise
 
@@ -82,6 +83,8 @@ def test_gathering_again_asks_only_what_failed_or_changed(tmp_path: Path, servic
         "http://127.0.0.1:9/v1", "counsellor", cases(7), out, model="m", variant="base", timeout_s=2
     )
     assert Counter(reply.status for reply in dead) == {"answered": 6, "errored": 1}
+    newer = gather(service, "counsellor", cases(7), out, model="m", variant="base", fingerprint="retrained")
+    assert {reply.fingerprint for reply in newer} == {"retrained"}
 
 
 def test_a_failure_that_may_pass_is_tried_again(tmp_path: Path, service: str) -> None:
@@ -153,10 +156,14 @@ def test_scoring_keeps_every_verdict_and_every_failure(store: RatingStore, servi
     assert score_replies(store, blind, JudgeModel(service, "judge"), repeats=2).reused == 16
     six = score_replies(store, blind, JudgeModel(service, "judge-six"))
     assert six.failed == 8
-    entries = {entry["judge"]: entry for entry in judged_by_model(store, "trial")}
+    entries = {entry["judge"].split("@")[0]: entry for entry in judged_by_model(store, "trial")}
     assert (entries["model:judge-prose"]["failed"], entries["model:judge-prose"]["unscored"]) == (16, 8)
     assert (entries["model:judge"]["failed"], entries["model:judge"]["unscored"]) == (0, 0)
     assert entries["model:judge"]["repeats"]["exact"] == 1.0
+    assert [one["of"] for one in entries["model:judge"]["checks"]["points_to_help"]] == [
+        1,
+        1,
+    ]  # repeats are no cases
     assert {one["subject"]: one["share"] for one in entries["model:judge"]["checks"]["points_to_help"]} == {
         "m0/tuned": 1.0,
         "m1/tuned": 1.0,
@@ -201,7 +208,7 @@ def test_position_is_swapped_and_a_judge_that_follows_it_is_found_out(
     compare_replies(store, blind, JudgeModel(service, "judge-prose"))
     score_replies(store, blind, JudgeModel(service, "judge"))
     score_replies(store, blind, JudgeModel(service, "judge-first"))
-    entries = {entry["judge"]: entry for entry in judged_by_model(store, "trial")}
+    entries = {entry["judge"].split("@")[0]: entry for entry in judged_by_model(store, "trial")}
     assert entries["model:judge"]["swaps"] == {"of": 6, "consistent": 6, "share": 1.0, "failed": 0}
     assert entries["model:judge"]["preferences"][0]["rate"] == 1.0
     assert entries["model:judge-first"]["swaps"]["share"] == 0.0
@@ -221,3 +228,66 @@ def test_the_key_comes_from_the_environment_and_is_found_nowhere(
     assert "HTTP 401" in store.judgements()[0]["detail"]
     store.close()
     assert not [path for path in store.path.parent.iterdir() if b"planted-secret" in path.read_bytes()]
+
+
+def test_the_same_name_at_another_endpoint_is_another_judge_and_weights_outlive_a_port() -> None:
+    one, other = (JudgeModel(f"https://u:pass-1234@host-{n}/v1", "judge") for n in (1, 2))
+    assert one.judge_id == "model:judge@host-1/v1" != other.judge_id
+    ours = {JudgeModel(f"http://127.0.0.1:{port}/v1", "judge", weights="f" * 64).judge_id for port in (1, 2)}
+    assert ours == {"model:judge@ffffffffffff"}
+
+
+def test_a_judge_that_cannot_answer_is_found_out_before_anything_is_kept(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    JudgeModel(service, "judge").probe()
+    monkeypatch.delenv("JUDGE_KEY", raising=False)
+    with pytest.raises(ServiceError, match="JUDGE_KEY is empty"):
+        JudgeModel(service, "judge", api_key_env="JUDGE_KEY").probe()
+    with pytest.raises(ServiceError, match="HTTP 401"):
+        JudgeModel(service, "judge-echo-key").probe()
+
+
+def test_verdicts_under_an_earlier_rubric_are_neither_reused_nor_pooled(
+    store: RatingStore, service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blind, judge = study(4, 2), JudgeModel(service, "judge")
+    score_replies(store, blind, judge)
+    compare_replies(store, blind, judge)
+    newer = Rubric(load_rubric().content, "another rubr")
+    for module in ("ratings", "judge_model", "verdicts"):
+        monkeypatch.setattr(f"bakeoff.{module}.load_rubric", lambda: newer)
+    assert score_replies(store, blind, judge).reused == 0
+    assert compare_replies(store, blind, judge).reused == 0
+    (entry,) = judged_by_model(store, "trial")
+    assert sum(one["n"] for part in entry["parts"].values() for one in part["empathy"]) == 8
+    assert entry["swaps"]["of"] == 4
+    said = summarise(store, "trial")
+    assert (said["study"]["rubric"], said["counts"]["other_rubric"]) == ("another rubr", 8)
+
+
+def test_people_s_scores_of_the_same_reply_calibrate_the_judge_in_a_later_study(
+    store: RatingStore, service: str
+) -> None:
+    score_replies(store, study(14, 2, repeats=0), JudgeModel(service, "judge"))
+    blind = study(14, 2, repeats=0)
+    store.enrol("trial", "anna")
+    while (screen := store.next_screen("trial", "anna")) is not None:
+        (item,) = store.items("trial", "anna", screen)
+        points = int(blind.reply(item.reply_id).text.split("Q=")[1][0])
+        raw = verdict(points, crisis=blind.case(item.case_id).crisis)
+        store.record("anna", f"anna-screen-{screen}", {item.item_id: Judgement.parse(raw)})
+    later = replace(blind, study_id="later")
+    score_replies(store, later, JudgeModel(service, "judge"))
+    (entry,) = judged_by_model(store, "later")
+    assert entry["calibrated"], entry["why"]
+    assert entry["calibration"]["overall_quality"]["replies"] == 28
+
+
+def test_an_interrupt_asks_nothing_further(store: RatingStore, service: str) -> None:
+    def interrupt(done: int, _: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_replies(store, study(30, 2), JudgeModel(service, "judge"), at_once=1, progress=interrupt)
+    assert len(store.judgements()) < 60

@@ -253,3 +253,18 @@ def test_the_default_environment_is_the_running_one_and_takes_no_requirements():
         )
     kept = parse_matrix({"models": {"a": row}, "environments": {"default": {"env": {"A": "1"}}}})
     assert kept.environments["default"].env == {"A": "1"}
+
+
+@pytest.mark.parametrize(
+    ("judge", "complaint"),
+    [
+        ({"row": "mine", "url": "http://127.0.0.1:1/v1"}, "judge: give either 'row'"),
+        ({"repeats": 2}, "judge: give either 'row'"),
+        ({"row": "nine/base"}, "judge.row: 'nine' is not known; is it 'mine'?"),
+        ({"url": "http://127.0.0.1:1/v1"}, "judge: 'url' needs 'served_model'"),
+        ({"row": "mine", "repeat": 2}, "judge: 'repeat' is not known; is it 'repeats'?"),
+    ],
+)
+def test_a_judge_is_a_row_or_a_service(judge: dict[str, Any], complaint: str) -> None:
+    found = complaints_of({"models": {"mine": ROW}, "judge": judge})
+    assert any(one.startswith(complaint) for one in found), found

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 import os
+import re
 import secrets
 import sqlite3
 import stat
 import threading
 from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +22,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judge_app import cases, study, verdict
 
-from bakeoff.blind import build_study, hide_makers, read_study, williams
+from bakeoff.blind import HIDDEN, build_study, hide_makers, read_study, williams
 from bakeoff.errors import DataError, RatingError, StoreError
+from bakeoff.matrix import load_matrix
 from bakeoff.raters import MAX_FAILURES, Raters
 from bakeoff.ratings import DIMENSIONS, EXPORT_FIELDS, Judgement, RatingStore, check_rater, load_rubric
 from bakeoff.replies import SHIPPED_CASES, Reply, load_cases
+from bakeoff.runs import finish as finish_run
+from bakeoff.stages import Record, Timeline, now
 from bakeoff.verdicts import summarise
+from bakeoff.workspace import Workspace
 
 DATA = Path(os.environ.get("BAKEOFF_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 DIALOGUES = DATA / "cpsycoun" / "CPsyCounE.jsonl"
@@ -203,6 +210,17 @@ def test_repeats_are_mixed_into_the_second_half_and_come_from_the_first(layout: 
         ("我是书生·浦语，上海人工智能实验室开发。", ["书生·浦语", "上海人工智能实验室"]),
         ("作为百川大模型，我无法感受。As Baichuan2 I cannot.", ["百川大模型", "Baichuan2"]),
         ("As ChatGPT by OpenAI (gpt-oss-20b) I…", ["ChatGPT", "OpenAI", "gpt-oss-20b"]),
+        ("我是由OpenAI开发的语言模型", ["OpenAI"]),
+        ("我是由Meta开发的AI助手", ["Meta"]),
+        ("我是GLM-4", ["GLM-4"]),
+        ("我是GPT", ["GPT"]),
+        ("我是Claude", ["Claude"]),
+        ("我是Gemini", ["Gemini"]),
+        ("我是Gemma，由Google DeepMind训练", ["Gemma", "Google", "DeepMind"]),
+        ("I am Phi, built by Microsoft.", ["Phi", "Microsoft"]),
+        ("我是Yi，零一万物开发", ["Yi", "零一万物"]),
+        ("Qwen是阿里云的模型", ["Qwen", "阿里云"]),
+        ("我是Phi-3，不是Gemma-2", ["Phi-3", "Gemma-2"]),
     ],
 )
 def test_a_reply_that_names_its_maker_is_hidden_and_listed(said: str, hidden: list[str]) -> None:
@@ -219,15 +237,46 @@ def test_a_reply_that_names_its_maker_is_hidden_and_listed(said: str, hidden: li
         "考上清华大学是你父母的愿望。",
         "他书生意气，你很难过。",
         "羊驼很可爱。",
+        "梅塔这个名字很好听。",
+        "The phi coefficient is .3, and I'm using the phi coefficient again.",
+        "海纳百川，有容乃大。",
+        "早饭吃豆包，读《文心雕龙》。",
+        "Gemma is your sister, and Yi your cousin.",
+        "他在Meta上班，周末看falcon。",
+        "The metadata of glmnet.",
     ],
 )
 def test_a_client_s_own_life_is_not_hidden(said: str) -> None:
     assert hide_makers(said) == (said, [])
 
 
+def test_rows_and_names_of_one_s_own_are_hidden_where_they_are_no_plain_word() -> None:
+    names = ("tiny-llama", "tiny-llama-sft", "calm", "小梦")
+    assert hide_makers("我是tiny-llama-sft，叫我小梦吧。", names)[0] == f"我是{HIDDEN}，叫我{HIDDEN}吧。"
+    assert hide_makers("Stay calm.", names)[1] == []
+    assert hide_makers("I am Calm, your helper.", names)[1] == ["Calm"]
+    replies = [Reply("case-0", "row-7b", "tuned", "我是row-7b-sft", "answered", served_name="row-7b-sft")]
+    assert build_study(replies, cases(1), study_id="own").replies[0].found == ("row-7b-sft",)
+
+
+def test_replies_that_were_asked_for_with_unlike_settings_are_not_compared() -> None:
+    replies = [
+        Reply("case-0", row, "tuned", "…", "answered", settings={"temperature": 0, "max_tokens": limit})
+        for row, limit in (("one", 512), ("two", 1024))
+    ]
+    with pytest.raises(RatingError, match=r"one/tuned and two/tuned .*max_tokens 512 and 1024.*gather"):
+        build_study(replies, cases(1), study_id="unlike")
+
+
 def test_a_thinking_part_is_never_shown() -> None:
     assert hide_makers("<think>我是 Qwen</think>你好")[0] == "你好"
     assert hide_makers("<think>never closed")[0] == ""
+    assert hide_makers("<|channel|>analysis<|message|>hm<|end|>你好")[0] == "你好"
+
+
+def test_marks_of_a_chat_template_name_the_model_and_are_hidden() -> None:
+    said = "<|channel|>final<|message|>慢慢说。<|end|><|start|>user<|message|>[INST] a < b |> c"
+    assert hide_makers(said)[0] == f"{HIDDEN}慢慢说。{HIDDEN} a < b |> c"
 
 
 def test_missing_replies_are_listed_and_shown_to_nobody() -> None:
@@ -383,6 +432,14 @@ def test_a_study_of_the_same_name_with_other_content_is_refused(store: RatingSto
         store.add_study(study(4))
 
 
+def test_a_study_that_an_earlier_version_kept_is_still_the_same(store: RatingStore) -> None:
+    older = re.sub(r',\s*"fingerprint": ""', "", study(3).to_json())
+    assert older != study(3).to_json()
+    with store._writing() as db:
+        db.execute("INSERT INTO study VALUES ('trial', ?, '2026-01-01')", (older,))
+    store.add_study(study(3))
+
+
 def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.sqlite").write_text(
         "not a database, but long enough to be read as one " * 40, encoding="utf-8"
@@ -485,6 +542,65 @@ def test_an_empty_study_has_a_summary_too(store: RatingStore) -> None:
     said = summarise(store, "trial")
     assert said["parts"] == {"counselling": None, "crisis": None}
     assert said["counts"]["judgements"] == 0
+
+
+# ------------------------------ what a run shows of it
+
+
+def finished(root: Path, fingerprint: str) -> dict[str, Any]:
+    """What a run with the row m0 of these weights leaves in its run.json."""
+    workspace = Workspace(root)
+    (root / "matrix.yaml").write_text(
+        "models: {m0: {url: 'http://127.0.0.1:9/v1', served_model: m}}", encoding="utf-8"
+    )
+    record = Record(
+        "replies", "m0", "tuned", "ran", "", "", "", "replies.jsonl", now(), 0.0, {"fingerprint": fingerprint}
+    )
+    Timeline(workspace.run("20260101-000000-aaaa") / "events.jsonl").tell("stage", **asdict(record))
+    finish_run(workspace, "20260101-000000-aaaa", load_matrix(root / "matrix.yaml"), [], None)
+    text = (workspace.run("20260101-000000-aaaa") / "run.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_a_run_shows_the_newest_study_that_somebody_judged_and_whose_weights_those_were(
+    store: RatingStore,
+) -> None:
+    root = store.path.parents[1]
+    assert finished(root, "new")["ratings"] is None
+    judged = study(3)
+    judged = replace(judged, replies=tuple(replace(one, fingerprint="old") for one in judged.replies))
+    store.add_study(judged)
+    finish(store, "anna", lambda _: 3)
+    store.add_study(replace(study(3), study_id="unjudged"))
+    shown = finished(root, "new")["ratings"]
+    assert (shown["study"]["id"], shown["others"]) == ("trial", [])
+    assert shown["stale"] == [{"subject": "m0/tuned", "judged": "old", "now": "new"}]
+    assert finished(root, "old")["ratings"]["stale"] == []
+    newer = replace(study(3), study_id="newer")
+    store.add_study(newer)
+    points = Judgement.parse(verdict(4))
+    reply = next(one for one in newer.replies if not newer.case(one.case_id).crisis)
+    store.record_model(newer, reply.reply_id, "model:judge", 0, points, {})
+    shown = finished(root, "old")["ratings"]
+    assert (shown["study"]["id"], [one["study"]["id"] for one in shown["others"]]) == ("trial", ["newer"])
+
+
+def test_a_study_that_only_a_model_judged_is_shown_as_not_calibrated(store: RatingStore) -> None:
+    store.add_study(study(3))
+    reply = next(one for one in study(3).replies if not study(3).case(one.case_id).crisis)
+    store.record_model(study(3), reply.reply_id, "model:judge", 0, Judgement.parse(verdict(4)), {})
+    shown = finished(store.path.parents[1], "any")["ratings"]
+    assert [(one["judge"], one["calibrated"]) for one in shown["judges"]] == [("model:judge", False)]
+
+
+def test_a_damaged_store_of_judgements_is_told_and_costs_no_score(store: RatingStore) -> None:
+    store.close()
+    store.path.write_bytes(b"not a database, but long enough to be read as one " * 40)
+    run = finished(store.path.parents[1], "any")
+    assert run["ratings"] is None
+    assert run["skipped"][0][0] == "judgements"
+    assert "cannot be used as the store of judgements" in run["skipped"][0][1]
 
 
 # ------------------------------ sign-in

@@ -466,8 +466,45 @@ def test_judgements_of_people_and_of_a_model_are_shown(tmp_path: Path) -> None:
     judged = synthetic_findings(30, suites=("ceval",))
     judged.ratings = synthetic_ratings(tmp_path)
     html = page(judged)
-    assert "Crisis cases (apart, never averaged in)" in html
+    assert "Suite “crisis” (apart, never averaged in)" in html
     assert "not calibrated" in html
+    judge = judged.ratings["judges"][0]
+    for row in (*judged.ratings["raters"]["consistency"], *judged.ratings["raters"]["severity"]):
+        assert f'<th scope="row">{row["rater"]}</th>' in html
+    assert "Severity (minus the others’ mean" in html
+    assert "Against themselves (the same reply again)" in html
+    assert "No pairs were compared in both orders" in html
+    for measured in judge["calibration"].values():
+        assert f"{measured['alpha']['value']:.2f}".replace("-", "−") in html
+    assert judge["why"] in html
+    assert judge["why_zh"] in html
+    assert html.count("危机核查（回答“是”）") == 2  # by people, and by the model
+
+
+def test_crises_are_averaged_into_no_order() -> None:
+    findings = synthetic_findings(60, models=3, suites=("ceval", "psyqa"))
+    for table in (findings.scores, findings.samples):
+        table["suite"] = table["suite"].replace({"psyqa": "crisis"})
+    findings.scores["trusted"] = True
+    before = analyse(findings).order
+    for model in findings.models:
+        turned = (findings.scores["suite"] == "crisis") & (findings.scores["model"] == model)
+        findings.scores.loc[turned, "value"] = 0.4 * before.index(model)
+    assert analyse(findings).order == before
+
+
+def test_judgements_of_other_weights_and_another_rubric_are_said_to_be_so(tmp_path: Path) -> None:
+    judged = synthetic_findings(30, suites=("ceval",))
+    judged.ratings = synthetic_ratings(tmp_path)
+    subject = judged.ratings["study"]["subjects"][0]
+    judged.ratings["stale"] = [{"subject": subject, "judged": "a" * 64, "now": "b" * 64}]
+    judged.ratings["counts"]["other_rubric"] = 7
+    judged.ratings["others"] = [synthetic_ratings(tmp_path / "newer")]
+    html = page(judged)
+    told = f"{subject}: judged were replies of an earlier deployment (other weights, template or serving: aaaaaaaaaaaa)"
+    assert f"{told}; this run has bbbbbbbbbbbb." in html
+    assert "7 more judgements were made under another version of the rubric" in html
+    assert html.count("这个模型能信几分：") == 2
     assert HOSTILE not in html
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.report.findings import Findings, Subject
+from bakeoff.scores import CRISIS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -302,7 +303,11 @@ def _differences(suite: str, comparison: Comparison, names: Mapping[str, Subject
 
 
 def _order(models: Sequence[str], delivered: Sequence[Subject], views: Sequence[SuiteView]) -> list[str]:
-    """Models by mean over the suites on which all that can be ranked at all have a score; the rest keep their order."""
+    """Models by mean over the suites on which all that can be ranked at all have a score; the rest keep their order.
+
+    The suite of crises is no part of a mean.
+    """
+    views = [view for view in views if view.name != CRISIS]
     values = {
         subject.model: {view.name: view.cells[subject].value for view in views if _ranked(view, subject)}
         for subject in delivered

@@ -142,10 +142,15 @@ def both(zh: object, en: object) -> Markup:
 
 def method(text: str) -> Markup:
     """How intervals were made, as :mod:`bakeoff.statistics` says it; other texts as they are."""
+    return both(method_zh(text), text)
+
+
+def method_zh(text: str) -> str:
+    """The same in Chinese only."""
     for pattern, zh in _METHODS:
         if re.fullmatch(pattern, text):
-            return both(re.sub(pattern, zh, text), text)
-    return both(text, text)
+            return re.sub(pattern, zh, text)
+    return text
 
 
 def variant(name: str) -> Markup:

@@ -2,11 +2,13 @@
 
 counsellor        a reply that repeats what the client said, streamed when asked
 counsellor-null   content null (a reply without visible text)
+counsellor-slow   the same, but each streamed letter takes a second
 counsellor-cut    finish_reason "length"
 counsellor-400    HTTP 400
 counsellor-flaky  every second request HTTP 503
 judge             a verdict from the digit after "Q=" in the reply it is shown; prefers the higher digit
 judge-first       prefers whatever stands first
+judge-cut         finish_reason "length"
 judge-prose       words instead of JSON
 judge-six         scores of 6
 judge-echo-key    HTTP 401 that quotes the Authorization header
@@ -18,6 +20,7 @@ import json
 import re
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -31,6 +34,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+    def do_GET(self) -> None:
+        names = [
+            line.split()[0]
+            for line in (__doc__ or "").splitlines()
+            if line.startswith(("counsellor", "judge"))
+        ]
+        self.answer(200, {"data": [{"id": name} for name in names]})
 
     def do_POST(self) -> None:
         global COUNT
@@ -46,8 +57,8 @@ class Handler(BaseHTTPRequestHandler):
         if name == "judge-echo-key":
             return self.answer(401, {"error": f"bad key {self.headers['authorization']}"})
         if asked.get("stream"):
-            return self.stream(f"我听到你说：{last}")
-        content, why = self.content(name, last, asked), "length" if name == "counsellor-cut" else "stop"
+            return self.stream(f"我听到你说：{last}", pause_s=float(name == "counsellor-slow"))
+        content, why = self.content(name, last, asked), "length" if name.endswith("-cut") else "stop"
         return self.answer(200, {"choices": [{"message": {"content": content}, "finish_reason": why}]})
 
     def content(self, name: str, last: str, asked: dict[str, Any]) -> str | None:
@@ -57,6 +68,8 @@ class Handler(BaseHTTPRequestHandler):
             return "很好的回复，我给四分。"
         if name.startswith("judge"):
             marks = [int(digit) for digit in re.findall(r"Q=(\d)", last)]
+            if not marks:  # nothing to judge: a question whether it is there
+                return "2"
             if '"better"' in asked["messages"][0]["content"]:
                 better = "first" if name == "judge-first" or marks[0] > marks[1] else "second"
                 return json.dumps({"better": "tie" if marks[0] == marks[1] else better, "reason": "…"})
@@ -77,12 +90,13 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(raw)
 
-    def stream(self, text: str) -> None:
+    def stream(self, text: str, pause_s: float) -> None:
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("connection", "close")
         self.end_headers()
         for letter in text:
+            time.sleep(pause_s)
             piece = {"choices": [{"delta": {"content": letter}}]}
             self.wfile.write(f"data: {json.dumps(piece, ensure_ascii=False)}\n\n".encode())
         self.wfile.write(b"data: [DONE]\n\n")
