@@ -242,7 +242,7 @@ class Chain:
                 # The same batch continues from its newest checkpoint. Another one starts again: transformers 4 takes
                 # the checkpoint's batch for the dataloader, whatever the line says, and may count other updates.
                 if smaller.batch_size == training.batch_size:
-                    write_json(begun, {"identity": identity, "training": smaller.model_dump()})
+                    write_json(begun, {"identity": identity, "training": _mathematics(smaller)})
                 training = smaller
             except CommandFailed as error:
                 if training.tracker == "swanlab" and (why := _why_untracked(error, log, written)):

@@ -165,7 +165,7 @@ class Stages:
             if record and not why and self.may_run and (more := why_again(folder / output)):
                 why = f"ran: {more}"
             if record and not why:
-                record.outcome = "reused"
+                record.outcome, record.log = "reused", str(log or record.log)
                 record.why = f"reused: made {record.started}, and nothing that it depends on has changed"
                 return self._tell(record)
             if not self.may_run:

@@ -59,6 +59,7 @@ def plant_tools(store: Path) -> None:
     kept = cache_file(environment, STORE / "cache")
     installed(environment, STORE / "cache")
     own = store / "cache" / "installed" / kept.name
+    store.mkdir(mode=0o700, parents=True, exist_ok=True)
     own.parent.mkdir(parents=True)
     own.write_bytes(kept.read_bytes())
 

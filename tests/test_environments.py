@@ -235,7 +235,8 @@ import argparse, sys
 whole = argparse.ArgumentParser(prog="lmdeploy")
 serve = whole.add_subparsers().add_parser("serve").add_subparsers().add_parser("api_server")
 serve.add_argument("model_path")
-for name in "model-name", "server-name", "server-port", "tp", "session-len", "max-batch-size", "cache-max-entry-count":
+names = "model-name server-name server-port tp session-len max-batch-size cache-max-entry-count logprobs-mode"
+for name in names.split():
     serve.add_argument(f"--{name}")
 serve.add_argument("--dtype", choices=["auto", "bfloat16"])
 serve.add_argument("--enable-prefix-caching", action="store_true")

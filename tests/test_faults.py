@@ -35,6 +35,7 @@ from bakeoff.evaluation import Evaluation, replies, speed
 from bakeoff.plan import why_short_of_disk
 from bakeoff.provenance import ContentHashes
 from bakeoff.replies import load_cases
+from bakeoff.report import Findings, section
 from bakeoff.runner import Runner, end_orphans
 from bakeoff.service import free_port, who_answers
 from bakeoff.stages import Record, Stages, Timeline
@@ -764,8 +765,8 @@ class Exam:
             evaluation = Evaluation(deployment, [suite])
             kept = evaluation.result(suite)
             assert Path(evaluation.record(suite).log).is_file()
-        # the fingerprint of a service of somebody else is its address
-        differing = ("finished_at", "fingerprint")
+        # the fingerprint of a service of somebody else is its address, and so is a part of the record's place
+        differing = ("finished_at", "fingerprint", "record")
         scores = [{k: v for k, v in row.items() if k not in differing} for row in kept["scores"]]
         asked = service.stats()["requests"] - before if service else 0
         return {"trusted": kept["trusted"], "ledger": kept["ledger"], "scores": scores}, max(0, asked - 1)
@@ -870,8 +871,8 @@ def test_a_result_that_is_torn_when_the_run_is_put_together_is_told_in_the_repor
     shutil.copy(exam.house.store / "events.jsonl", workspace.run("20260101-000000-ab"))
     cut(exam.house.folder("evaluate") / "result.json")
     reports = exam.house.root / "reports"
-    runs.finish(workspace, "20260101-000000-ab", matrix_with(**exam.house.changes), [], reports)
-    page = runs.section(workspace, "20260101-000000-ab", reports)
+    runs.finish(workspace, "20260101-000000-ab", matrix_with(**exam.house.changes), [])
+    page = section(Findings.from_store(workspace.root, "20260101-000000-ab"), reports)
     told = "\n".join(runs.summary(workspace, "20260101-000000-ab"))
     for text in (page, told):
         assert "result.json cannot be read: result.json is cut short" in text
