@@ -557,7 +557,7 @@ def finished(root: Path, fingerprint: str) -> dict[str, Any]:
         "replies", "m0", "tuned", "ran", "", "", "", "replies.jsonl", now(), 0.0, {"fingerprint": fingerprint}
     )
     Timeline(workspace.run("20260101-000000-aaaa") / "events.jsonl").tell("stage", **asdict(record))
-    finish_run(workspace, "20260101-000000-aaaa", load_matrix(root / "matrix.yaml"), [], None)
+    finish_run(workspace, "20260101-000000-aaaa", load_matrix(root / "matrix.yaml"), [])
     text = (workspace.run("20260101-000000-aaaa") / "run.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found

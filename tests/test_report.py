@@ -27,6 +27,7 @@ from bakeoff.report.rendering import _commands, _cost, _summary, gpu_hours
 from bakeoff.report.samples import REPLY_CHARS, pack
 from bakeoff.report.verdict import verdict
 from bakeoff.report.words import chinese, method
+from bakeoff.scores import SPEED
 from bakeoff.service import free_port
 from bakeoff.stages import Done, Stages, Timeline
 from bakeoff.suites.speed import Speed, speed_rows
@@ -263,13 +264,14 @@ def test_serving_speed_is_a_table_of_its_own_and_no_suite() -> None:
     some = synthetic_findings(15, models=2, suites=("ceval",))
     row = some.scores.iloc[0].to_dict() | {
         "suite": "speed",
+        "benchmark": SPEED,
         "subset": "8 in flight",
         "metric": "ttft_s",
         "value": 0.27,
     }
     some.scores = pd.concat([some.scores, pd.DataFrame([row])], ignore_index=True)
     assert "15 questions of 1 suite;" in verdict(some, analyse(some))[0].en
-    assert '<td class="n">0.27</td>' in page(some)
+    assert '<td class="n">0.270</td>' in page(some)
 
 
 def test_scores_without_samples_are_shown_without_claims() -> None:
@@ -389,7 +391,7 @@ def test_what_the_engine_says_of_scores_and_rows_stands_in_chinese_too(tmp_path:
             "suites": {"ceval": {"hub": False}, "own": {"benchmark": "ceval", "data": "/nowhere"}},
         }
     )  # fmt: skip
-    reasons += [why_unmet(spec) for spec in matrix.models.values()]
+    reasons += [why_unmet(spec, matrix) for spec in matrix.models.values()]
     reasons += [suite.why_no_data(tmp_path) for suite in matrix.suites.values()]
     reasons += [str(one) for one in differences(list(matrix.models.values()))]
     stages = Stages(Workspace(tmp_path), Timeline(tmp_path / "events.jsonl"))
