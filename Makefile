@@ -17,7 +17,7 @@ smoke: .venv/.ready ## the whole chain on tiny models, into reports/
 	$(BIN)/pytest benchmarks/ --rows smoke --html=reports/ $(ARGS)
 
 test: .venv/.ready lint ## the harness's own tests
-	$(BIN)/pytest tests/ $(ARGS)
+	$(BIN)/pytest tests/ -n 2 --dist loadfile $(ARGS)
 
 lint: .venv/.ready
 	$(BIN)/ruff check .
