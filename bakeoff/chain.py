@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from bakeoff import engines, environments, gpus, memory, secrecy, swift
 from bakeoff.command import Command
 from bakeoff.errors import CommandFailed, DataError, OutOfMemory, Stalled, TimeLimit, ToolError
 from bakeoff.installed import why_refused
-from bakeoff.matrix import SHIPPED, Environment, Matrix, ModelSpec, Suite, Training, dataset_argument
+from bakeoff.matrix import SHIPPED, Environment, Matrix, ModelSpec, Training, dataset_argument
 from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions, write_json
 from bakeoff.runner import Runner, tail
 from bakeoff.stages import Done, Record, Stages
@@ -662,11 +662,6 @@ def _may_pass(error: CommandFailed) -> bool:
         return False
     killed = error.returncode is not None and error.returncode < 0
     return isinstance(error, Stalled) or killed or bool(error.log and _PASSING.search(tail(error.log)))
-
-
-def select_suites(matrix: Matrix, spec: ModelSpec, data_dir: Path | None) -> Sequence[tuple[Suite, str]]:
-    """The suites of *spec*, each with why it cannot run here (or nothing)."""
-    return [(suite, suite.why_no_data(data_dir)) for suite in matrix.suites_of(spec)]
 
 
 def why_unmet(spec: ModelSpec, matrix: Matrix) -> str:

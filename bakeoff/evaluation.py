@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import shutil
 import time
@@ -95,7 +94,6 @@ class Evaluation:
         }
 
     def _result(self, suite: Suite, output: Path) -> Done:
-        _link(output.with_name("stage.log"), self._work_dir / "evaluation.log")
         began = time.monotonic()
         answers = self._together
         answer = answers[suite.name]
@@ -124,9 +122,10 @@ class Evaluation:
             "restarts": self.deployment.restarts,
             "alarms": answer["alarms"],
         }
-        return Done(self._command_by_hand(suite), None, facts, self._took_s * share)
+        return Done(self.by_hand(suite), None, facts, self._took_s * share)
 
-    def _command_by_hand(self, suite: Suite) -> str:
+    def by_hand(self, suite: Suite) -> str:
+        """The line that evaluates *suite* on the service at the deployment's ``by_hand_url``, to paste."""
         chain = self.deployment.chain
         command = evalscope.evaluate_command(
             self.deployment.by_hand_url,
@@ -290,13 +289,6 @@ def _on_living(deployment: Deployment, ask: Callable[[Service], _T]) -> _T:
 def _see_alive(service: Service) -> None:
     if told := service.why_dead():
         raise ServiceError(told)
-
-
-def _link(link: Path, log: Path) -> None:
-    """Make *link* lead to *log*, also when the store is moved."""
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.unlink(missing_ok=True)
-    link.symlink_to(os.path.relpath(log, link.parent))
 
 
 def _made_by(deployment: Deployment, output: Path) -> dict[str, str]:

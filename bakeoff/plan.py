@@ -14,8 +14,10 @@ from typing import Any
 from bakeoff import memory, parity, swift
 from bakeoff.chain import Bench, Chain, why_unmet
 from bakeoff.command import Command
+from bakeoff.deployment import BY_HAND_PORT, Deployment
 from bakeoff.environments import interpreter, swift_version
 from bakeoff.errors import MatrixError
+from bakeoff.evaluation import Evaluation
 from bakeoff.installed import names_in_source, nearest
 from bakeoff.matrix import Matrix, ModelSpec, did_you_mean, read_matrix
 from bakeoff.provenance import ContentHashes
@@ -221,8 +223,6 @@ def dry_run(
 
 
 def _steps(chain: Chain) -> Iterator[tuple[str, str]]:
-    from bakeoff import evalscope
-
     spec, bench = chain.spec, chain.bench
     for name in dict.fromkeys(name for _, name in spec.environment if not spec.url):
         if interpreter(bench.matrix.environments[name], bench.workspace.environments) is None:
@@ -241,26 +241,18 @@ def _steps(chain: Chain) -> Iterator[tuple[str, str]]:
     if not (spec.url or spec.weights or not spec.tune):
         yield "export: merge the adapter (guide 3)", str(chain.export_command())
     suites = [suite for suite in bench.matrix.suites_of(spec) if not suite.why_no_data(bench.data_dir)]
-    port = spec.serving.port or 8000
     for variant in spec.variants:
-        url = spec.url or f"http://127.0.0.1:{port}/v1"
+        deployment = Deployment(chain, variant)
         if view := parity.view_command(chain, variant):
             yield f"serve {variant}: with the chat template of the training", str(view)
         if not spec.url:
+            port = spec.serving.port or BY_HAND_PORT
             ways = chain.serve_commands(variant, port)
             for title, command in ways.items():
                 first = command is next(iter(ways.values()))
                 how = f"alone on port {port}; leave it running" if first else "in place of the line above"
                 yield f"serve {variant}{title} (guide 4), {how}", "# " * (not first) + str(command)
-        yield "health check (guide 4)", f"curl --noproxy '*' {url}/models"
+        yield "health check (guide 4)", f"curl --noproxy '*' {deployment.by_hand_url}/models"
+        evaluation = Evaluation(deployment, suites)
         for suite in suites:
-            line = evalscope.evaluate_command(
-                url,
-                spec.served_name(variant),
-                suite,
-                bench.workspace.model(spec.name) / "by-hand" / f"{variant}-{suite.name}",
-                data_dir=suite.folder(bench.data_dir),
-                in_flight=spec.serving.in_flight,
-                key_env=spec.key_env,
-            )
-            yield f"evaluate {variant} (guide 5)", str(line)
+            yield f"evaluate {variant} (guide 5)", evaluation.by_hand(suite)
