@@ -49,3 +49,11 @@ def run_pytest(tmp_path: Path) -> PytestRun:
         )
 
     return run
+
+
+@pytest.fixture
+def four_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine has the pretended cards of tests/fakes/tools/nvidia-smi, all visible."""
+    tools = ROOT / "tests" / "fakes" / "tools"
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

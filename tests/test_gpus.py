@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -124,12 +123,10 @@ def test_what_others_use_of_a_card_is_not_ours_to_lease(tmp_path: Path) -> None:
         assert alone == (1,)
 
 
+@pytest.mark.usefixtures("four_cards")
 def test_a_card_that_others_leave_is_taken_by_the_one_who_waits(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    tools = Path(__file__).parent / "fakes" / "tools"
-    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     free = tmp_path / "free"
     free.write_text("".join(f"{number} 512\n" for number in range(4)))
     monkeypatch.setenv("FAKE_SMI_FREE", str(free))
@@ -170,23 +167,19 @@ def test_what_no_card_can_hold_is_refused_at_once(tmp_path: Path) -> None:
     ("visible", "numbers"),
     [(None, [0, 1, 2, 3]), ("1,3", [1, 3]), ("", []), ("GPU-00000002", [2]), ("0, 2", [0, 2])],
 )
+@pytest.mark.usefixtures("four_cards")
 def test_only_visible_cards_count(
     monkeypatch: pytest.MonkeyPatch, visible: str | None, numbers: list[int]
 ) -> None:
-    tools = Path(__file__).parent / "fakes" / "tools"
-    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert [card.number for card in cards()] == numbers
 
 
+@pytest.mark.usefixtures("four_cards")
 def test_the_chain_puts_its_commands_on_the_cards_that_it_holds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    tools = Path(__file__).parent / "fakes" / "tools"
-    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     runner = Runner(tmp_path / "processes", warm=False)
     line = Command(("true",), {"CUDA_VISIBLE_DEVICES": "7"})

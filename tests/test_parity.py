@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import re
 import shutil
 import sys
@@ -334,12 +333,10 @@ def test_the_base_under_the_name_of_a_model_that_says_the_same_is_found(tiny: Ti
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("four_cards")
 def test_a_probe_waits_for_the_card_that_others_hold(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tools = Path(__file__).parent / "fakes" / "tools"
-    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     chain = tiny.chain(
         tmp_path / "store",
