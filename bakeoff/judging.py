@@ -18,7 +18,7 @@ from bakeoff.matrix import Judge, Matrix
 from bakeoff.provenance import digest
 from bakeoff.ratings import DIMENSIONS, RatingStore
 from bakeoff.replies import CRISIS_WORDS, MAX_TOKENS, Case, Reply, Status, load_cases, read_replies
-from bakeoff.scores import ALL, CRISIS
+from bakeoff.scores import ALL, CRISIS, Ledger, Score, score_row
 from bakeoff.stages import Record, Timeline, now
 from bakeoff.verdicts import judged_by_model
 from bakeoff.workspace import Workspace
@@ -264,28 +264,24 @@ def _row(
     model, _, variant = subject.rpartition("/")
     lacking = f"{asked - scored} of {asked} replies have no verdict" if scored < asked else ""
     whole = 0.0 if math.isnan(value) else value * scored
-    return {
-        "run_id": "",
-        "model": model,
-        "variant": variant,
-        "suite": suite,
-        "subset": ALL,
-        "metric": metric,
-        "value": None if math.isnan(value) else value,
-        "n_asked": asked,
-        "n_answered": scored,
-        "n_unparsed": 0,
-        "n_empty": 0,
-        "n_truncated": 0,
-        "n_errored": asked - scored,
-        "n_judged": scored,
-        "worst": whole / asked,
-        "best": (whole + asked - scored) / asked,
-        "chance": None,
-        "trusted": not (label or lacking),
-        "why_not": "; ".join(filter(None, (label, lacking))),
-        "fingerprint": next((one.fingerprint for one in study.replies if one.subject == subject), ""),
-        "benchmark": suite,
-        "few_shot": 0,
-        "finished_at": now(),
-    }
+    made = Score(
+        subset=ALL,
+        metric=metric,
+        value=value,
+        ledger=Ledger(asked, scored, unparsed=0, empty=0, truncated=0, errored=asked - scored),
+        worst=whole / asked,
+        best=(whole + asked - scored) / asked,
+        chance=math.nan,
+        why_not="; ".join(filter(None, (label, lacking))),
+    )
+    return score_row(
+        made,
+        run_id="",
+        model=model,
+        variant=variant,
+        suite=suite,
+        fingerprint=next((one.fingerprint for one in study.replies if one.subject == subject), ""),
+        benchmark=suite,
+        few_shot=0,
+        finished_at=now(),
+    )
