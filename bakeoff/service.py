@@ -190,7 +190,7 @@ def restart(service: Service, runner: Runner, ready_timeout_s: float) -> None:
 def _await_port(command: Command, port: int) -> None:
     """Wait until *command* can have *port*: connections of an ended server may linger there for a minute."""
     deadline = time.monotonic() + 75
-    while not (_bindable(port, _moves_on(command)) or _listener(port)) and time.monotonic() < deadline:
+    while not (bindable(port, _moves_on(command)) or _listener(port)) and time.monotonic() < deadline:
         time.sleep(0.5)
 
 
@@ -377,7 +377,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _bindable(port: int, lingering_counts: bool) -> bool:
+def bindable(port: int, lingering_counts: bool) -> bool:
+    """Whether *port* can be listened on; with *lingering_counts* not while connections of an ended server are on it."""
     with socket.socket() as probe, contextlib.suppress(OSError):
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, not lingering_counts)
         probe.bind((HOST, port))

@@ -20,6 +20,9 @@ from pathlib import Path
 import psutil
 import requests
 
+from bakeoff.deployment import BY_HAND_PORT as PORT
+from bakeoff.service import bindable
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -33,9 +36,11 @@ def pasted(store: Path) -> dict[str, float]:
         if line.startswith("#"):
             stage = line.lstrip("# ").split(":")[0].split(" (")[0].split(",")[0]
         elif re.match(r"([A-Z_a-z]+=\S* )*\S*python", line):
-            began = time.monotonic()
-            if stage.startswith("serve") and "swift.cli.deploy" in line:
+            serves = stage.startswith("serve") and "swift.cli.deploy" in line
+            if serves:
                 end(service)
+            began = time.monotonic()
+            if serves:
                 service = subprocess.Popen(
                     line,
                     shell=True,
@@ -43,7 +48,7 @@ def pasted(store: Path) -> dict[str, float]:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                 )
-                wait_for("http://127.0.0.1:8000/v1/models")
+                wait_for(f"http://127.0.0.1:{PORT}/v1/models")
             else:
                 subprocess.run(
                     line, shell=True, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -59,7 +64,9 @@ def end(service: subprocess.Popen[bytes] | None) -> None:
     if service:
         os.killpg(service.pid, signal.SIGTERM)
         service.wait()
-        time.sleep(1)
+        deadline = time.monotonic() + 75
+        while not bindable(PORT, lingering_counts=True) and time.monotonic() < deadline:
+            time.sleep(0.5)
 
 
 def wait_for(url: str, timeout_s: float = 120) -> None:
