@@ -624,7 +624,8 @@ def _load(suite: dict[str, Any], plan: Mapping[str, Any], api: Any, work_dir: Pa
     try:
         benchmark = get_benchmark(suite["benchmark"], task)
         benchmark.validate_judge_strategy()
-        with _remembering_questions(benchmark, questions), _looking_once_at_each_folder():
+        afresh = _prepared_afresh() if suite["data_dir"] else contextlib.nullcontext()
+        with afresh, _remembering_questions(benchmark, questions), _looking_once_at_each_folder():
             benchmark.load_dataset()
     except Exception as error:  # EvalScope raises whatever its loaders raise
         where = suite["data_dir"] or "the hub"
@@ -658,6 +659,24 @@ def _load(suite: dict[str, Any], plan: Mapping[str, Any], api: Any, work_dir: Pa
     ready = benchmark.test_dataset
     benchmark.load_dataset = lambda: ready  # the evaluator would read everything a second time
     return _Loaded(suite, folder, task, benchmark, ready, questions, digest)
+
+
+@contextlib.contextmanager
+def _prepared_afresh() -> Any:
+    """Let ``datasets`` prepare local files anew, which takes well under a second.
+
+    It keeps what it prepared under the README of their folder, not under their content: another folder with the same
+    README, or the same one with other rows, would get the earlier questions.
+    """
+    import datasets.config
+
+    kept = datasets.config.HF_DATASETS_CACHE
+    with tempfile.TemporaryDirectory(prefix="datasets-") as folder:
+        datasets.config.HF_DATASETS_CACHE = Path(folder)
+        try:
+            yield
+        finally:
+            datasets.config.HF_DATASETS_CACHE = kept
 
 
 @contextlib.contextmanager
@@ -1083,7 +1102,9 @@ def _evalscope(verb: str, argv: list[str]) -> None:
         DefaultDataAdapter.load_dataset = limited
     key = ["--api-key", os.environ[ours.key_env]] if ours.key_env else []
     sys.argv = ["evalscope", verb, *rest, *key]
-    run_cmd()
+    local = any('"local_path"' in one for one in rest)
+    with _prepared_afresh() if local else contextlib.nullcontext():
+        run_cmd()
 
 
 def gather_for_dashboard(root: Path, folder: Path) -> list[str]:

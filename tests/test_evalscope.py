@@ -192,6 +192,37 @@ def test_data_that_evalscope_cannot_use_is_told_before_anything_is_asked(tmp_pat
     assert result["facts"]["few_shot"] == 1
 
 
+@pytest.mark.parametrize("pasted", [False, True], ids=["plan", "pasted line"])
+def test_other_rows_under_the_same_readme_are_other_questions(tmp_path: Path, pasted: bool) -> None:
+    asked = suite(benchmark="ceval", subsets=("logic",), few_shot=0)
+    readme = "---\nconfigs:\n- config_name: logic\n  data_files:\n"
+    readme += (
+        "".join(f"  - {{split: {split}, path: logic_{split}.csv}}\n" for split in ("dev", "val")) + "---\n"
+    )
+    found = []
+    for letter, count in (("A", 2), ("B", 3)):
+        folder = tmp_path / letter / "ceval"
+        folder.mkdir(parents=True)
+        (folder / "README.md").write_text(readme, encoding="utf-8")
+        rows = "".join(f"{i},{letter} 问{i},甲,乙,丙,丁,{letter}\n" for i in range(count))
+        for split in ("dev", "val"):
+            (folder / f"logic_{split}.csv").write_text(
+                "id,question,A,B,C,D,answer\n" + rows, encoding="utf-8"
+            )
+        with serving("--reply", f"always:{letter}") as service:
+            if pasted:
+                work = folder.parent / "work"
+                line = evalscope.evaluate_command(service.url, "m", asked, work, data_dir=folder)
+                environment = {**os.environ, **line.env}
+                subprocess.run(line.argv, env=environment, check=True, capture_output=True, timeout=120)
+                report = json.loads(next(work.rglob("reports/**/*.json")).read_text(encoding="utf-8"))
+                found.append((report["metrics"][0]["num"], report["metrics"][0]["score"]))
+            else:
+                result = evalscope.run(plan(service, folder, asked))["facts"]
+                found.append((result["ledger"]["asked"], total(result)["value"]))
+    assert found == [(2, 1.0), (3, 1.0)]
+
+
 def test_a_folder_s_readme_is_read_once_whatever_the_number_of_its_subsets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
