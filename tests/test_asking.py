@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from concurrent.futures import ThreadPoolExecutor
 
-from bakeoff.suites.asking import is_error_text
+import pytest
+from evalscope.api.messages import ChatMessageUser
+from evalscope.api.model import GenerateConfig
+from fakes.service import serving
+from openai import BadRequestError
+
+from bakeoff.suites.asking import AskingAPI, is_error_text
 
 
 @pytest.mark.parametrize(
@@ -81,3 +87,42 @@ def test_a_failing_service_is_recognised(text: str) -> None:
 )
 def test_a_reply_that_speaks_of_failures_is_a_reply(text: str) -> None:
     assert not is_error_text(text)
+
+
+def ask(api: AskingAPI, questions: int, threads: int) -> list[str]:
+    def one(number: int) -> str:
+        output = api.generate([ChatMessageUser(content=f"第{number}题")], [], "auto", GenerateConfig())
+        return str(output.completion)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(one, range(questions)))
+
+
+def test_many_threads_share_a_few_connections_and_use_them_again() -> None:
+    with serving("--reply", "echo", "--latency-s", "0.01") as service:
+        replies = ask(AskingAPI("m", service.url, "EMPTY", in_flight=4), questions=60, threads=16)
+        told = service.stats()
+    assert replies == [f"第{number}题" for number in range(60)]
+    assert told["requests"] == 60
+    assert 2 <= told["peak"] <= 4
+    assert told["connections"] <= 4 + 1  # the last one asks for these figures
+
+
+def test_a_slot_is_free_again_after_a_question_that_failed() -> None:
+    with serving("--fault", "bad:1-8") as service:
+        api = AskingAPI("m", service.url, "EMPTY", in_flight=2)
+        for _ in range(8):
+            with pytest.raises(BadRequestError):
+                ask(api, 1, 1)
+        assert len(ask(api, 8, 8)) == 8
+
+
+def test_a_service_elsewhere_is_asked_through_the_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serving("--reply", "here") as here, serving("--reply", "the proxy") as proxy:
+        for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
+        assert ask(AskingAPI("m", here.url, "EMPTY", in_flight=1), 1, 1) == ["here"]
+        assert ask(AskingAPI("m", "http://models.invalid/v1", "EMPTY", in_flight=1), 1, 1) == ["the proxy"]

@@ -14,10 +14,12 @@ import json
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
+from queue import LifoQueue
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 from evalscope.api.model import GenerateConfig, ModelOutput
@@ -93,6 +95,40 @@ def _is_error_object(reply: str) -> bool:
     )
 
 
+class _Slots(httpx.BaseTransport):
+    """*count* requests at a time, each on a connection of its own.
+
+    The pool of an httpx client looks at every connection that it has whenever a request begins or ends, under a lock:
+    with 256 in flight that takes several times the processor time of all else that a request needs.
+    """
+
+    def __init__(self, count: int, service_url: str) -> None:
+        url = urlsplit(service_url)
+        host = url.hostname or ""
+        direct = host in ("127.0.0.1", "localhost", "::1") or proxy_bypass(host)
+        proxies = {} if direct else getproxies()
+        proxy = proxies.get(url.scheme) or proxies.get("all")
+        certificates = httpx.create_ssl_context()  # once: it reads a file
+        self.free: LifoQueue[httpx.HTTPTransport] = (
+            LifoQueue()
+        )  # the last used one first: it is still connected
+        for _ in range(count):
+            self.free.put(httpx.HTTPTransport(verify=certificates, proxy=proxy))
+        self.mine = threading.local()
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """Wait for a slot; what this thread asks in the block goes over that slot's connection."""
+        self.mine.transport = transport = self.free.get()
+        try:
+            yield
+        finally:
+            self.free.put(transport)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self.mine.transport.handle_request(request)  # type: ignore[no-any-return]
+
+
 class AskingAPI(OpenAICompatibleAPI):
     """An OpenAI-compatible service that several suites ask at once.
 
@@ -120,18 +156,16 @@ class AskingAPI(OpenAICompatibleAPI):
         pause_s: float = 0.5,
         patience: int = 16,
     ) -> None:
-        local = urlsplit(service_url).hostname in ("127.0.0.1", "localhost", "::1")
-        limits = httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
+        self.slots = _Slots(in_flight, service_url)
         super().__init__(
             model_name=served_name,
             base_url=service_url,
             api_key=api_key,
             config=GenerateConfig(),
             max_retries=0,
-            http_client=httpx.Client(trust_env=not local, limits=limits, timeout=timeout_s),
+            http_client=httpx.Client(transport=self.slots, timeout=timeout_s),
         )
         self.answers_as = answers_as or served_name
-        self.slots = threading.BoundedSemaphore(in_flight)
         self.timeout_s, self.attempts, self.pause_s, self.patience = timeout_s, attempts, pause_s, patience
         self.errors: dict[str, str] = {}
         self.requests = self.answered = self.failed_in_a_row = 0
@@ -141,7 +175,7 @@ class AskingAPI(OpenAICompatibleAPI):
         """The service's reply; raises whatever kept it from coming."""
         config = config.model_copy(update={"retries": 1, "timeout": config.timeout or self.timeout_s})
         try:
-            with self.slots:
+            with self.slots.one():
                 output = self._ask(input, tools, tool_choice, config)
         except Exception as error:
             with self.lock:

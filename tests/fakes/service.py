@@ -2,7 +2,7 @@
 
 ``python tests/fakes/service.py --port 0 --name m --reply oracle --answers answers.json --fault 500:3-5`` prints
 ``READY <port>`` and serves until killed. ``GET /stats`` tells how many chat requests came, the greatest number
-open at once and the bodies' distinct settings.
+open at once, how many connections were made in all (with that for the stats) and the bodies' distinct settings.
 
 Replies (``--reply``): a fixed text, or ``oracle`` (the answer of ``--answers``, a JSON map from a piece of the prompt
 to the reply), ``always:A``, ``random:<seed>`` (a letter that depends on the prompt), ``echo`` (the prompt).
@@ -71,7 +71,7 @@ class Service(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", options.port), Handler)
         self.options = options
         self.lock = threading.Lock()
-        self.requests = self.open = self.peak = 0
+        self.requests = self.open = self.peak = self.connections = 0
         self.settings: list[dict[str, Any]] = []
         self.models: set[str] = set()
         self.prompts: list[str] = []
@@ -108,6 +108,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Service
 
+    def setup(self) -> None:
+        super().setup()
+        with self.server.lock:
+            self.server.connections += 1
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -116,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, {"object": "list", "data": [{"id": self.server.options.name, "object": "model"}]})
         elif self.path == "/stats":
             service = self.server
-            names = ("requests", "peak", "settings", "prompts")
+            names = ("requests", "peak", "connections", "settings", "prompts")
             self.send(
                 200, {name: getattr(service, name) for name in names} | {"models": sorted(service.models)}
             )
