@@ -39,6 +39,9 @@ class _Part(BaseModel):
     )
 
 
+FLASH_ATTENTION = ("flash_attn", "flash_attention_2", "flash_attention_3", "flash_attention_4")
+
+
 class Training(_Part):
     """LoRA fine-tuning with ``swift sft``; the defaults are the guide's shared configuration."""
 
@@ -575,9 +578,9 @@ def _row_complaints(
         found.append(f"{where}: 'adapter' needs the 'model' it was trained on")
     if spec.trains and not spec.dataset:
         found.append(f"{where}: 'dataset' is missing; give it here or under defaults, or say 'tune: false'")
-    if spec.training.packing and spec.training.attention not in _VARLEN:
+    if spec.training.packing and spec.training.attention not in FLASH_ATTENTION:
         found.append(
-            f"{where}.training.attention: packing needs one of {', '.join(_VARLEN)}, "
+            f"{where}.training.attention: packing needs one of {', '.join(FLASH_ATTENTION)}, "
             f"found {spec.training.attention!r}; or say 'packing: false'"
         )
     for plugin in spec.training.plugins:
@@ -602,9 +605,6 @@ def _row_complaints(
             f"{where}.dataset: no file {dataset!r}{hint or '; give an existing path or a hub id owner/name'}"
         )
     return found
-
-
-_VARLEN = ("flash_attn", "flash_attention_2", "flash_attention_3", "flash_attention_4")
 
 
 def _looks_local(dataset: str) -> bool:

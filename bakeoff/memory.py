@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bakeoff.matrix import ModelSpec, Training
+from bakeoff.matrix import FLASH_ATTENTION, ModelSpec, Training
 
 GIB = 2**30
 
@@ -119,7 +119,6 @@ def shape_of(model: str) -> Shape | None:
 
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-_FLASH = ("flash_attn", "flash_attention_2", "flash_attention_3", "flash_attention_4")
 
 
 def training_gib(shape: Shape, training: Training) -> float:
@@ -149,7 +148,7 @@ def training_gib(shape: Shape, training: Training) -> float:
     )
     if not training.fused_loss:
         total += 28 * tokens * shape.vocabulary
-    if training.attention not in _FLASH:
+    if training.attention not in FLASH_ATTENTION:
         total += training.batch_size * shape.heads * training.max_length**2 * size
     return total / GIB + 1.5
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bakeoff.command import Command, flags
-from bakeoff.matrix import PLUGINS, ModelSpec, dataset_argument
+from bakeoff.matrix import FLASH_ATTENTION, PLUGINS, ModelSpec, dataset_argument
 from bakeoff.plugins.prompt_date import VARIABLE as PROMPT_DATE
 
 CPU_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
@@ -116,6 +116,7 @@ def export(
         "safe_serialization": True,
         "max_shard_size": "2GB",
         "output_dir": output,
+        "attn_impl": _attention(spec),
         "external_plugins": _plugins(spec),
     }
     argv = flags(_spoken(options, "export", version))
@@ -148,6 +149,7 @@ def deploy(
         "port": port,
         "max_model_len": s.session_len,
         "max_batch_size": s.max_batch_size if s.engine == "transformers" else None,
+        "attn_impl": _attention(spec),
         "vllm_tensor_parallel_size": s.tensor_parallel
         if s.engine == "vllm" and s.tensor_parallel > 1
         else None,
@@ -166,6 +168,16 @@ def _model(spec: ModelSpec, model: str) -> dict[str, object]:
         "template": spec.template,
         "use_hf": spec.use_hf or None,
     }
+
+
+def _attention(spec: ModelSpec) -> str | None:
+    """How a model attends after its training; base and tuned alike.
+
+    A line that does not say gets what the checkpoint's ``args.json`` names, which may be a flash attention that only a
+    plugin of the training brought.
+    """
+    attention = spec.training.attention
+    return "sdpa" if attention in FLASH_ATTENTION else attention
 
 
 def _tracker(spec: ModelSpec) -> dict[str, object]:

@@ -1,8 +1,14 @@
 """The command lines of ms-swift, held beside the guide's sections."""
 
+# ruff: noqa: F811  (a fixture that is imported and asked for)
+
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -10,6 +16,7 @@ import pytest
 
 from bakeoff import engines, swift
 from bakeoff.matrix import ModelSpec, load_matrix
+from tests.chains import ROW, Tiny, tiny  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 MODELS = load_matrix(ROOT / "model_matrix.yaml").models
@@ -92,6 +99,41 @@ def test_export_merges_as_section_3_does() -> None:
     assert str(line).startswith("python -m swift.cli.export ")
     assert (said["--adapters"], said["--merge_lora"], said["--max_shard_size"]) == ("/c", "true", "2GB")
     assert (said["--safe_serialization"], said["--output_dir"]) == ("true", "/e")
+
+
+def test_the_merge_and_the_service_do_not_want_the_attention_that_only_the_training_has() -> None:
+    packed = MODELS["qwen2.5-7b"]
+    assert words(swift.sft(packed, base="m", output=Path("/o")))["--attn_impl"] == "flash_attn"
+    assert (
+        words(swift.export(packed, checkpoint=Path("/c"), base="m", output=Path("/e")))["--attn_impl"]
+        == "sdpa"
+    )
+    for adapter in (None, Path("/c")):
+        line = swift.deploy(packed, model="/e", served_name="m", port=8000, adapter=adapter)
+        assert words(line)["--attn_impl"] == "sdpa"
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_packed_rows_is_merged_where_nobody_lends_it_flash_attention(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    checkpoint = shutil.copytree(tiny.chain().train().path, tmp_path / "checkpoint")
+    told = json.loads((checkpoint / "args.json").read_text())
+    told |= {
+        "attn_impl": "flash_attn",
+        "external_plugins": [str(Path(swift.__file__).parent / "plugins" / "packed_rows.py")],
+    }
+    (checkpoint / "args.json").write_text(json.dumps(told))
+    training = {**ROW["training"], "attention": "flash_attn", "packing": True, "plugins": ["packed_rows"]}
+    spec = tiny.spec(training=training)
+    base = tiny.chain().base_path()
+    line = swift.export(
+        spec, checkpoint=checkpoint, base=base, output=tmp_path / "merged", python=sys.executable
+    )
+    environ = {**os.environ, **line.env}
+    done = subprocess.run(line.argv, env=environ, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert not swift.why_truncated(next((tmp_path / "merged").glob("*.safetensors")))
 
 
 def test_the_guides_engine_is_its_own_server_on_merged_weights() -> None:

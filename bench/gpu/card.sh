@@ -2,11 +2,13 @@
 # Full-size runs on one card, in parts that fit a short loan of the machine; later parts use what earlier ones left in
 # /dev/shm and /tmp.
 #   bench/gpu/card.sh OUT PART...
-# unpack    Python packages that the machine lacks, from the parts PARTS/site.tar.xz.* of one archive, and their check
+# unpack    Python packages that the machine lacks, from the parts PARTS/site.tar.xz.* of one archive, and their check;
+#           vLLM likewise from PARTS/vllm.tar.xz.*, where there are any
 # models    random weights of Qwen2.5-7B and Llama-3.1-8B
 # train     the guide's flags and ours on the same dialogues (train_speed.py)
 # chain     the rows ROWS of bench/gpu/matrix.yaml through pytest, in at most CHAIN_S seconds
-# serve     the engine alone on merged weights: seconds to its first answer, and until the memory is back
+# serve     the engine ENGINE (lmdeploy or vllm) alone on the first row's merged weights: seconds to its first answer, and
+#           until the memory is back
 # evaluate  the same, with the guide's evalscope lines against ours while it runs (evaluate.py)
 # Needs .data/{smile/train.jsonl,ceval,cmmlu} and 64 GB of memory for /dev/shm.
 set -u
@@ -14,14 +16,20 @@ out=$1; shift
 began=$(date +%s)
 say() { echo "[$(( $(date +%s) - began )) s] $*"; }
 memory() { nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits; }
-export PYTHONPATH=/tmp/site:$PWD PYTHONUNBUFFERED=1 PYTORCH_ALLOC_CONF=expandable_segments:True
-mkdir -p "$out" /tmp/site
+export PYTHONPATH=$PWD PYTHONUNBUFFERED=1 PYTORCH_ALLOC_CONF=expandable_segments:True
+mkdir -p "$out" /tmp/site /tmp/vllm
 nvidia-smi --query-gpu=timestamp,memory.used --format=csv,noheader,nounits -lms 1000 > "$out/memory.csv" & watch=$!
 trap 'kill $watch' EXIT
 say "$(nvidia-smi --query-gpu=name,memory.total --format=csv,noheader), holds $(memory) MiB"
 
 unpack() {
-  cat "${PARTS:-.gpu}"/site.tar.xz.* | xz -dc -T0 | tar -xf - -C /tmp/site || exit 3
+  for kind in site vllm; do
+    ls "${PARTS:-.gpu}/$kind".tar.xz.* > /dev/null 2>&1 || continue
+    cat "${PARTS:-.gpu}/$kind".tar.xz.* | xz -dc -T0 | tar -xf - -C "/tmp/$kind" || exit 3
+  done
+  # before the machine's own, also for a program that is started without PYTHONPATH, as those of another environment are
+  python3 -c 'import site; print(site.getsitepackages()[0])' | {
+    read -r own && echo "import sys; sys.path[1:1] = ['/tmp/site', '/tmp/vllm']" > "$own/benchmark.pth"; }
   python3 -c 'import evalscope.run, swift, lmdeploy, liger_kernel; from evalscope.report import gen_html_report_file' || exit 3
 }
 
@@ -50,12 +58,17 @@ chain() {
 serve() {
   merged=$(find /dev/shm/store -path '*random-qwen/export*' -name 'model*.safetensors' -printf '%h\n' 2>/dev/null | head -1)
   before=$(memory) started=$(date +%s%N)
-  setsid python3 -m lmdeploy serve api_server "${merged:-/dev/shm/qwen}" --backend pytorch --model-name m --server-name 127.0.0.1 \
-    --server-port 23333 --session-len 4096 --max-batch-size 256 --cache-max-entry-count 0.6 > "$out/server.log" 2>&1 &
+  case ${ENGINE:-lmdeploy} in
+    lmdeploy) line="lmdeploy serve api_server ${merged:-/dev/shm/qwen} --backend pytorch --model-name m --server-name 127.0.0.1
+      --server-port 23333 --session-len 4096 --max-batch-size 512 --cache-max-entry-count 0.6" ;;
+    vllm) line="vllm.entrypoints.openai.api_server --model ${merged:-/dev/shm/qwen} --served-model-name m --host 127.0.0.1
+      --port 23333 --max-model-len 4096 --max-num-seqs 512 --gpu-memory-utilization 0.6" ;;
+  esac
+  setsid python3 -m $line > "$out/server.log" 2>&1 &
   server=$!
   ask='{"model":"m","max_tokens":4,"messages":[{"role":"user","content":"你好"}]}'
   until curl -sf --noproxy '*' -m 20 -H 'Content-Type: application/json' -d "$ask" http://127.0.0.1:23333/v1/chat/completions > "$out/first.json"; do
-    kill -0 $server 2>/dev/null && [ $(( ($(date +%s%N) - started) / 1000000000 )) -lt 150 ] || { say "no answer"; tail -20 "$out/server.log"; exit 4; }
+    kill -0 $server 2>/dev/null && [ $(( ($(date +%s%N) - started) / 1000000000 )) -lt 240 ] || { say "no answer"; tail -20 "$out/server.log"; exit 4; }
     sleep 0.5
   done
   say "served: first answer after $(( ($(date +%s%N) - started) / 1000000 )) ms; card holds $(memory) MiB"
@@ -71,6 +84,7 @@ compare() {
   timeout "${EVALUATE_S:-480}" python3 bench/gpu/evaluate.py --url http://127.0.0.1:23333/v1 --model m --data .data --out "/tmp/evaluation-$began" ${EVALUATE:-}
   cp "/tmp/evaluation-$began/evaluate.json" "$out/" 2>/dev/null
   (cd "/tmp/evaluation-$began" && tar -czf "$out/evaluate-logs.tgz" ./*.log)
+  tail -3 "$out/server.log"
 }
 
 for part in "$@"; do

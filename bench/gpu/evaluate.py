@@ -3,9 +3,11 @@
     python bench/gpu/evaluate.py --url http://127.0.0.1:8000/v1 --model m --data .data --out out
 
 The guide's: a process per line, EvalScope's default of 8 requests in flight. Ours: one plan for both suites in a
-fork of a process that has EvalScope imported, 256 in flight. Both cap a reply, since random weights never stop, and
-ask without examples. The order is warm-up (other prompts; not counted), ours, the guide's, ours again: batching changes
-the order of additions, so replies differ between two runs of ours, too, and only more than that is the guide's.
+fork of a process that has EvalScope imported, hundreds in flight. Both cap a reply (random weights never stop) and
+ask without examples. The order is warm-up (other prompts; not counted), ours, the guide's C-Eval, ours again, the
+guide's CMMLU: batching changes the order of additions, so replies differ between two runs of ours, too, and only more
+than that is the guide's. A line that takes longer than --limit-s is stopped, and its seconds are told for as many rows
+as it had.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def suites(options: argparse.Namespace) -> list[Suite]:
 
 
 def guide(suite: Suite, options: argparse.Namespace, work_dir: Path) -> float:
-    """Seconds of ``evalscope eval`` for one suite, in the words that 1.14 understands."""
+    """Seconds of ``evalscope eval`` for one suite, in the words that 1.14 understands, or until it is stopped."""
     args = {suite.benchmark: {"local_path": str(options.data / suite.benchmark), "few_shot_num": 0}}
     line = [
         sys.executable, "-m", "evalscope.cli.cli", "eval", "--model", options.model, "--api-url", options.url,
@@ -49,15 +51,19 @@ def guide(suite: Suite, options: argparse.Namespace, work_dir: Path) -> float:
     began = time.monotonic()
     with log.open("w") as file:
         environment = {**os.environ, **evalscope.OFFLINE, **evalscope.LOOPBACK}
-        done = subprocess.run(
-            line, env=environment, stdout=file, stderr=file, timeout=options.limit_s, check=False
-        )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(line)}\nended with {done.returncode}:\n{log.read_text()[-2000:]}")
+        running = subprocess.Popen(line, env=environment, stdout=file, stderr=file)
+        try:
+            code = running.wait(options.limit_s)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+            return time.monotonic() - began
+    if code:
+        raise SystemExit(f"{' '.join(line)}\nended with {code}:\n{log.read_text()[-2000:]}")
     return time.monotonic() - began
 
 
-def ours(listed: list[Suite], options: argparse.Namespace, work_dir: Path) -> float:
+def ours(listed: list[Suite], options: argparse.Namespace, work_dir: Path, in_flight: int) -> float:
     """Seconds of one plan for all suites, in a child of this process."""
     plan = evalscope.evaluation_plan(
         options.url,
@@ -66,7 +72,7 @@ def ours(listed: list[Suite], options: argparse.Namespace, work_dir: Path) -> fl
         work_dir,
         data_dirs={suite.name: options.data / suite.benchmark for suite in listed},
         weights="bench",
-        in_flight=options.in_flight,
+        in_flight=in_flight,
     )
     path = work_dir.with_suffix(".json")
     path.write_text(json.dumps(plan), encoding="utf-8")
@@ -123,7 +129,7 @@ def main() -> int:
     parser.add_argument("--ceval", type=int, help="rows per subject; all of them if left out")
     parser.add_argument("--cmmlu", type=int, default=30, help="rows per subject")
     parser.add_argument("--max-tokens", type=int, default=128)
-    parser.add_argument("--in-flight", type=int, default=256)
+    parser.add_argument("--in-flight", type=int, nargs=2, default=(256, 256), help="ours, and ours again")
     parser.add_argument("--limit-s", type=float, default=400)
     options = parser.parse_args()
     if options.out.exists() and any(options.out.iterdir()):
@@ -133,19 +139,20 @@ def main() -> int:
     for module in evalscope.PRELOAD:
         import_module(module)
     other_prompts = listed[0].model_copy(update={"few_shot": 1, "limit": 4})
-    ours([other_prompts], options, options.out / "warm-up")
+    ours([other_prompts], options, options.out / "warm-up", options.in_flight[0])
     shutil.rmtree(options.out / "warm-up")
 
     def told(name: str, seconds: float) -> float:
         print(f"{name}: {seconds:.1f} s", flush=True)
         return seconds
 
-    first = told("ours", ours(listed, options, options.out / "ours"))
-    lines = {}
+    runs = {"ours": told("ours", ours(listed, options, options.out / "ours", options.in_flight[0]))}
     for suite in listed:
+        if suite is not listed[0]:
+            again = options.out / "ours-again"
+            runs[again.name] = told(again.name, ours(listed, options, again, options.in_flight[1]))
         work_dir = options.out / f"guide-{suite.name}"
-        lines[suite.name] = told(work_dir.name, guide(suite, options, work_dir))
-    again = told("ours-again", ours(listed, options, options.out / "ours-again"))
+        runs[work_dir.name] = told(work_dir.name, guide(suite, options, work_dir))
     found: dict[str, dict[str, object]] = {}
     for kind, read in (("replies", replies), ("grades", grades)):
         guides: dict[tuple[str, int], str] = {}
@@ -155,19 +162,23 @@ def main() -> int:
         found[kind] = {
             "rows": len(mine),
             "guide_and_ours_alike": same(guides, mine),
+            "guide_and_ours_again_alike": same(guides, mine_again),
             "ours_and_ours_again_alike": same(mine, mine_again),
         }
+    asked = {name: len(replies(options.out / name)) for name in runs}
+    per_row = sum(runs[name] for name in runs if name.startswith("guide")) / sum(
+        rows for name, rows in asked.items() if name.startswith("guide")
+    )
     report = {
-        "ours_s": [first, again],
-        "guide_s": lines,
-        "ratio": [sum(lines.values()) / one for one in (first, again)],
-        "rows_per_s": {
-            "guide": len(guides) / sum(lines.values()),
-            "ours": [len(mine) / one for one in (first, again)],
+        "seconds": runs,
+        "rows": asked,
+        "rows_per_s": {name: asked[name] / seconds for name, seconds in runs.items()},
+        "times_the_guide": {
+            name: per_row * asked[name] / runs[name] for name in runs if not name.startswith("guide")
         },
         **found,
         "max_tokens": options.max_tokens,
-        "in_flight": options.in_flight,
+        "in_flight": dict(zip(("ours", "ours-again"), options.in_flight, strict=True)),
     }
     (options.out / "evaluate.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(report))
