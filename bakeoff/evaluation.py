@@ -328,6 +328,7 @@ def replies(deployment: Deployment) -> Record:
                 fingerprint=deployment.fingerprint,
                 at_once=spec.serving.in_flight,
                 api_key_env=spec.key_env or "",
+                timeout_s=min(300.0, spec.limits.stall_s),
             )
             counts = Counter(answer.status for answer in answers)
             if not counts["errored"] or not service.why_dead():

@@ -970,6 +970,27 @@ def test_replies_that_a_killed_pytest_had_gathered_are_not_asked_for_again(house
     assert house.left_behind() == []
 
 
+def test_replies_of_a_service_that_falls_silent_are_asked_for_by_the_next_run_and_only_those(
+    house: House,
+) -> None:
+    port, canary, answered = free_port(), 1, 5
+    there = ("--port", str(port), "--reply", "慢慢说", "--name", "reference")
+    house.row = {
+        "model": None,
+        "url": f"http://127.0.0.1:{port}/v1",
+        "served_model": "reference",
+        "serving": {"in_flight": CASES},
+        "limits": {"stall_s": 1.0},
+    }
+    with asked_service(*there, "--fault", f"slow:{canary + answered + 1}-", "--slow-s", "600"):
+        assert gathered(house) == [""] * (CASES - answered) + ["慢慢说"] * answered
+        assert house.left_behind() == []
+    with asked_service(*there) as service:
+        assert gathered(house) == ["慢慢说"] * CASES
+        assert service.stats()["requests"] <= CASES - answered + canary
+    assert house.left_behind() == []
+
+
 def test_replies_that_find_the_disk_full_are_gathered_when_there_is_room(
     house: House, small_disk: Path
 ) -> None:
