@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from bakeoff import comparability, engines, memory, swift
+from bakeoff import comparability, engines, leakage, memory, swift
 from bakeoff.chain import Bench
 from bakeoff.command import Command
 from bakeoff.dataset_health import Health, check_dataset
@@ -470,7 +470,10 @@ def _datasets(visit: _Visit) -> Iterator[Finding]:
                 "give an existing path, or a hub id",
                 tuple(users[dataset]),
             )
-        elif _offline(visit) and not _cached(visit, "dataset", dataset):
+        elif _offline(visit) and not (
+            _cached(visit, "dataset", dataset)
+            or any(leakage.files_in_cache(dataset, hub, visit.environ) for hub in (False, True))
+        ):
             yield Finding(
                 "error",
                 f"dataset {dataset}",

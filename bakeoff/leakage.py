@@ -106,12 +106,12 @@ def training_files(datasets: Iterable[str], *, use_hf: bool = False) -> tuple[li
     lacking = []
     for dataset in datasets:
         path = Path(dataset)
-        found = _files_below(path) if path.exists() else _cached(dataset, use_hf)
+        found = _files_below(path) if path.exists() else files_in_cache(dataset, use_hf)
         if not found:
             lacking.append(
                 f"{path} holds no rows that can be read"
                 if path.exists()
-                else f"{dataset} is not in {_cache(use_hf)}, where training leaves it"
+                else f"{dataset} is not in {_cache(use_hf, os.environ)}, where training leaves it"
             )
         files += found
     return files, "; ".join(lacking) if files or lacking else "the row names no training data"
@@ -146,19 +146,18 @@ def _files_below(path: Path) -> list[Path]:
     ]
 
 
-def _cache(use_hf: bool) -> Path:
-    environ = os.environ
+def _cache(use_hf: bool, environ: Mapping[str, str]) -> Path:
     if use_hf:
         home = Path(environ.get("HF_HOME") or "~/.cache/huggingface")
         return Path(environ.get("HF_DATASETS_CACHE") or home / "datasets").expanduser()
     return Path(environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope/hub").expanduser() / "datasets"
 
 
-def _cached(dataset: str, use_hf: bool) -> list[Path]:
-    """The files of a hub's dataset (``[HF::]owner/name[:subset][#rows]``) in the cache."""
+def files_in_cache(dataset: str, use_hf: bool, environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """The files of a hub's dataset (``[HF::]owner/name[:subset][#rows]``) as a training left them in the cache."""
     hub, _, name = dataset.rpartition("::")
     name = name.partition("#")[0].partition(":")[0]
-    root = _cache(use_hf or hub.lower() == "hf")
+    root = _cache(use_hf or hub.lower() == "hf", environ)
     owner, _, rest = name.lower().partition("/")
     if not rest or not root.is_dir():
         return []

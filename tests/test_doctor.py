@@ -314,6 +314,28 @@ def test_what_a_cache_has_needs_no_hub(tmp_path, workspace):
     assert "no cache has it" not in "".join(map(str, examine(raw, workspace, environ=offline)))
 
 
+@pytest.mark.parametrize("hub", ["MODELSCOPE_CACHE", "HF_HOME"])
+def test_training_data_that_a_hub_has_prepared_before_needs_no_hub(tmp_path, workspace, hub):
+    offline = {
+        "HF_DATASETS_OFFLINE": "1",
+        "HF_HOME": str(tmp_path / "hf"),
+        "MODELSCOPE_CACHE": str(tmp_path / "ms"),
+    }
+    raw = healthy_matrix(tmp_path)
+    raw["models"]["good"]["dataset"] = ["Some/Hub-Dataset:all#500"]
+
+    def lacking() -> list[str]:
+        found = examine(raw, workspace, environ=offline)
+        return [one.place for one in found if "no cache has it" in one.what and "dataset" in one.place]
+
+    assert lacking() == ["dataset Some/Hub-Dataset:all#500"]
+    folder = Path(offline[hub]) / "datasets" / "some___hub-dataset" / "all" / "0.0.0" / "0123456789abcdef"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text("{}")
+    (folder / "hub-dataset-train.arrow").write_bytes(b"rows")
+    assert lacking() == []
+
+
 def test_a_row_that_an_older_ms_swift_trains_is_examined_in_its_words(tmp_path, workspace, monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: _Disk(10**15))
     legacy = load_matrix(ROOT / "model_matrix.yaml").environments["legacy"]
