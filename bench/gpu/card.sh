@@ -2,8 +2,7 @@
 # Full-size runs on one card, in parts that fit a short loan of the machine; later parts use what earlier ones left in
 # /dev/shm and /tmp.
 #   bench/gpu/card.sh OUT PART...
-# unpack    Python packages that the machine lacks, from the parts PARTS/site.tar.xz.* of one archive, and their check;
-#           vLLM likewise from PARTS/vllm.tar.xz.*, where there are any
+# unpack    Python packages that the machine lacks, from the parts PARTS/{site,vllm}.tar.xz.* that pack.sh made, and their check
 # models    random weights of Qwen2.5-7B and Llama-3.1-8B
 # train     the guide's flags and ours on the same dialogues (train_speed.py)
 # chain     the rows ROWS of bench/gpu/matrix.yaml through pytest, in at most CHAIN_S seconds

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# For a machine with a card but without a network: what it lacks, as archives in parts of 51 MB that card.sh unpacks.
+#   PYTHON=python3.12 bench/gpu/pack.sh FOLDER      # the card machine's Python; gives FOLDER/{site,vllm}.tar.xz.NN
+set -eu
+here=$(dirname "$(realpath "$0")") python=${PYTHON:-python3.12}
+mkdir -p "$1" && cd "$1"
+rm -rf site vllm wheels && mkdir site vllm wheels
+
+"$python" -m pip install --quiet --no-deps --no-compile --target site -r "$here/packages.txt"
+# what only another engine, other cards or a linker want
+find site/lmdeploy \( -name '*turbomind*.so' -o -path '*/turbomind/*' -size +2M \) -delete
+rm -rf site/xgrammar/lib/*.a site/bin site/share site/pyarrow/libarrow_flight*
+find site \( -name '*.so' -o -name '*.so.*' \) -path '*/xgrammar/*' -exec strip {} +
+mkdir -p site/editdistance # a source package; EvalScope's texts want the one function
+cat > site/editdistance/__init__.py <<'PYTHON'
+def eval(a, b):
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        last, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
+    return row[-1]
+PYTHON
+
+"$python" -m pip download --quiet --no-deps --dest wheels vllm==0.24.0
+# Hopper attends with the third flash attention; headers and kernels of other cards and quantisations stay behind
+unzip -q wheels/vllm-*.whl -d vllm -x '*/_vllm_fa2_C*' 'vllm/vllm-rs' '*/third_party/*/include/*' '*/_qutlass_C*' '*/_flashmla_*'
+
+for kind in site vllm; do
+  find "$kind" -name __pycache__ -prune -exec rm -rf {} +
+  tar -C "$kind" -cf - . | xz -T0 -4 | split -b 51000000 -d - "$kind.tar.xz."
+done
+rm -rf site vllm wheels
+ls -l
