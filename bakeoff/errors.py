@@ -108,3 +108,12 @@ class RatingError(BakeoffError):
     def __init__(self, message: str, zh: str = "") -> None:
         super().__init__(message)
         self.zh = zh
+
+
+def in_short(message: str) -> str:
+    """The first line of *message* and, where it quotes a command's log, the log's last line."""
+    first, *rest = message.splitlines() or [""]
+    quoted = [
+        line.strip() for line in rest if line.startswith("    ") and line.strip() not in ("", "(empty)")
+    ]
+    return f"{first}: {quoted[-1]}" if quoted else first

@@ -36,10 +36,15 @@ def test_who_waits_for_a_card_is_told_for_whom() -> None:
     assert told == "a: train: waiting for a card; card 0: 70 GiB by b (train), process 7"
 
 
-def test_an_evaluation_is_named_by_its_suite_and_a_failure_by_its_first_line() -> None:
+def test_an_evaluation_is_named_by_its_suite_and_a_failure_by_its_first_line_and_its_logs_last() -> None:
     assert described({**RAN, "facts": {"suite": "ceval"}}).startswith("a tuned: ceval: ")
     failed = described({**RAN, "outcome": "failed", "why": "no memory\nlast lines …"})
     assert failed == "a tuned: deploy: failed after 1 s: no memory"
+    why = (
+        "export ended with exit code 1\nlast lines of its log:\n    at line 7\n    ImportError: no x\nlog: /l"
+    )
+    failed = described({**RAN, "outcome": "failed", "why": why})
+    assert failed.endswith(": export ended with exit code 1: ImportError: no x")
 
 
 def test_every_event_is_told_once_whoever_wrote_it(tmp_path: Path) -> None:

@@ -260,6 +260,17 @@ def test_a_run_without_scores_still_has_its_page() -> None:
     assert "out of memory" in html
 
 
+def test_a_failure_is_told_in_short_with_the_end_of_its_log_a_click_away() -> None:
+    why = "export ended with exit code 1\nlast lines of its log:\n    at line 7\n    ImportError: no x\nby hand: x <y>"
+    stage = {"stage": "export", "model": "m", "variant": "", "outcome": "failed", "why": why}
+    html = page(empty(stages=[stage]))
+    assert "</b> · export: export ended with exit code 1: ImportError: no x" in html
+    assert (
+        "<pre>export ended with exit code 1\nlast lines of its log:\n    at line 7\n    ImportError" in html
+    )
+    assert "by hand: x &lt;y&gt;</pre>" in html
+
+
 def test_serving_speed_is_a_table_of_its_own_and_no_suite() -> None:
     some = synthetic_findings(15, models=2, suites=("ceval",))
     row = some.scores.iloc[0].to_dict() | {

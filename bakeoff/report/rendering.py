@@ -15,6 +15,7 @@ from urllib.parse import quote
 from markupsafe import Markup, escape
 
 from bakeoff import __version__
+from bakeoff.errors import in_short
 from bakeoff.report import words
 from bakeoff.report.findings import Findings, Subject
 
@@ -75,6 +76,7 @@ def _environment() -> Environment:
         plain=_plain,
         method=words.method,
         said=words.said,
+        in_short=in_short,
     )
     return environment
 
@@ -195,7 +197,7 @@ def _cost(record: Mapping[str, Any], link: str) -> Cost:
         memory=_shown(machine, ".1f"),
         speed=_shown(_number(_facts(record).get("tokens_per_s")), ",.0f"),
         gpu_hours=_shown(gpu_hours(record), ".2f"),
-        why=str(record.get("why", "")),
+        why=in_short(str(record.get("why", ""))),
         link=link,
     )
 
