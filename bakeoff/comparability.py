@@ -168,9 +168,12 @@ def has_dated_prompt(template: str | None) -> bool:
     return template in ("llama3_2", "gpt_oss")
 
 
+GUIDE = ". The guide: "
+
+
 def beside_the_guide(one: Difference) -> str:
     """*one* in a sentence, with what the guide intended."""
-    return f"{one}. 指南 the guide: {one.intended}" if one.intended else str(one)
+    return f"{one}{GUIDE}{one.intended}" if one.intended else str(one)
 
 
 def why_not_comparable(found: Sequence[Difference]) -> str:

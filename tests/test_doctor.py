@@ -373,7 +373,7 @@ def test_what_the_tools_said_before_is_compared_without_asking_them(tmp_path, wo
     rows = list(matrix.models.values())
     (found,) = known_differences(rows, matrix, workspace)
     assert "none (llama)" in str(found)
-    assert beside_the_guide(found).endswith("the guide: each model's own template (guide 8.2)")
+    assert beside_the_guide(found).endswith(". The guide: each model's own template (guide 8.2)")
     assert known_differences(rows, matrix, Workspace(tmp_path / "fresh")) == []
 
 

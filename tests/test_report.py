@@ -16,7 +16,7 @@ import pytest
 
 from bakeoff import gpus
 from bakeoff.chain import why_unmet
-from bakeoff.comparability import differences
+from bakeoff.comparability import beside_the_guide, differences
 from bakeoff.errors import StoreError
 from bakeoff.matrix import parse_matrix
 from bakeoff.report import Findings, Row, page, section, write_page, write_tables
@@ -404,7 +404,11 @@ def test_what_the_engine_says_of_scores_and_rows_stands_in_chinese_too(tmp_path:
     )  # fmt: skip
     reasons += [why_unmet(spec, matrix) for spec in matrix.models.values()]
     reasons += [suite.why_no_data(tmp_path) for suite in matrix.suites.values()]
-    reasons += [str(one) for one in differences(list(matrix.models.values()))]
+    unlike = [beside_the_guide(one) for one in differences(list(matrix.models.values()))]
+    assert not re.search("[\u4e00-\u9fff]", "".join(unlike))
+    intended = dataclasses.replace(differences(list(matrix.models.values()))[0], intended="2e-4 (guide 2.6)")
+    assert chinese(beside_the_guide(intended)).endswith("。指南：2e-4 (guide 2.6)")
+    reasons += unlike
     stages = Stages(Workspace(tmp_path), Timeline(tmp_path / "events.jsonl"))
 
     def work(output: Path) -> Done:

@@ -7,6 +7,8 @@ import re
 
 from markupsafe import Markup, escape
 
+from bakeoff.comparability import GUIDE
+
 VARIANT = {"base": ("基座", "base"), "tuned": ("微调", "tuned")}
 MISSING = {
     "unparsed": ("未能解析", "unparsed"),
@@ -121,7 +123,7 @@ def chinese(text: str) -> str:
     """What the engine said, in Chinese as far as it is known; parts joined by semicolons one by one."""
     aspect, colon, rest = text.partition(": ")
     if colon and aspect in _ASPECTS:
-        return f"{_ASPECTS[aspect]}：{rest}"
+        return f"{_ASPECTS[aspect]}：{rest.replace(GUIDE, '。指南：')}"
     for pattern, zh in _SAID:
         if re.fullmatch(pattern, text, re.DOTALL):
             return re.sub(pattern, zh, text, flags=re.DOTALL)
