@@ -250,7 +250,7 @@ class Chain:
                     training = training.model_copy(update={"tracker": "tensorboard"})
                     continue
                 attempts += 1
-                self._wait_or_give_up(attempts, error)
+                self.wait_or_give_up(attempts, error)
                 told.append(f"attempt {attempts} failed: {str(error).splitlines()[0]}")
         facts = swift.training_facts(output, since=int(resume.name.partition("-")[2]) if resume else 0)
         if facts["global_step"] != facts["max_steps"]:
@@ -277,7 +277,7 @@ class Chain:
         rungs = (first, *memory.ladder(first, fused_loss=not self.spec.trust_remote_code))
         return next((rung for rung in rungs if _says(begun, identity, rung)), first)
 
-    def _wait_or_give_up(self, attempts: int, error: CommandFailed) -> None:
+    def wait_or_give_up(self, attempts: int, error: CommandFailed) -> None:
         """Sleep before the next attempt, longer each time; raise *error* where none is due."""
         if attempts > self.spec.limits.retries or not _may_pass(error):
             raise error
@@ -467,7 +467,7 @@ class Chain:
                 return Done(str(command), process.peak_memory_gib, {"gpus": placed.gpus, "attempts": told})
             except CommandFailed as error:
                 told.append(f"attempt {len(told) + 1} failed: {str(error).splitlines()[0]}")
-                self._wait_or_give_up(len(told), error)
+                self.wait_or_give_up(len(told), error)
 
     @contextlib.contextmanager
     def leased(self, stage: str) -> Iterator[Placement]:

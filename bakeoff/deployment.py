@@ -99,7 +99,7 @@ class Deployment:
 
     def _start_again(self, service: Service, told: str) -> None:
         chain, limits = self.chain, self.chain.spec.serving
-        if len(self.restarts) >= limits.restarts:
+        if not self.may_start_again:
             raise ServiceError(
                 f"{told}; it was started again {len(self.restarts)} times, as often as 'serving.restarts' allows"
             )
@@ -110,6 +110,11 @@ class Deployment:
         restart(service, chain.bench.runner, limits.ready_timeout_s)
         assert self._shown
         service.facts |= parity.check_replies(service, self._shown.facts)
+
+    @property
+    def may_start_again(self) -> bool:
+        """Whether ``serving.restarts`` leaves a start for a service that dies."""
+        return len(self.restarts) < self.chain.spec.serving.restarts
 
     def parity(self) -> Record:
         """That it is what was trained; see :func:`bakeoff.parity.check`.

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from bakeoff import chain as chain_of
 from bakeoff import evalscope
 from bakeoff.command import Command
 from bakeoff.deployment import Deployment
-from bakeoff.errors import CommandFailed, ScoreError, ServiceError
+from bakeoff.errors import CommandFailed, ScoreError, ServiceError, Stalled
 from bakeoff.leakage import training_files
 from bakeoff.matrix import Suite, dataset_argument
 from bakeoff.provenance import commit, versions, write_json
@@ -33,12 +33,15 @@ class Evaluation:
     """The scores of one variant of a row in the suites that a run asks for.
 
     Suites that have to run are run together, by one process, on a service that is started for them; it is started
-    again a bounded number of times when it dies, and only the unanswered questions are asked then.
+    again a bounded number of times when it dies or hangs, and only the unanswered questions are asked then. What ends
+    that process for good ends every suite of this run: asked one by one, they would pass a limit of hours each.
     """
 
     deployment: Deployment
     suites: Sequence[Suite]
     _took_s: float = 0.0
+    _attempts: list[str] = field(default_factory=list)
+    _failure: CommandFailed | None = None
 
     def record(self, suite: Suite) -> Record:
         """What became of *suite*, run now (with all others that have to) unless its result is in the store.
@@ -95,7 +98,13 @@ class Evaluation:
 
     def _result(self, suite: Suite, output: Path) -> Done:
         began = time.monotonic()
-        answers = self._together
+        if self._failure:
+            raise self._failure
+        try:
+            answers = self._together
+        except CommandFailed as error:
+            self._failure = error
+            raise
         answer = answers[suite.name]
         if why := answer.get("error"):
             raise ScoreError(f"{self.deployment.chain.spec.name}: {suite.name}: {why}")
@@ -120,6 +129,7 @@ class Evaluation:
             "requests_s": answer["seconds"],
             "asked_now": answer["asked_now"],
             "restarts": self.deployment.restarts,
+            "attempts": self._attempts,
             "alarms": answer["alarms"],
         }
         return Done(self.by_hand(suite), None, facts, self._took_s * share)
@@ -156,7 +166,7 @@ class Evaluation:
         ]
         if graded := self._graded_again(missing):
             return graded
-        return _on_living(self.deployment, lambda service: self._ask(service, missing))
+        return _on_living(self.deployment, lambda service: self._ask(service, missing), self._attempts)
 
     def _graded_again(self, suites: Sequence[Suite]) -> dict[str, dict[str, Any]]:
         """The results of *suites* from answers on disk, where what changed asks for no other; empty where one lacks."""
@@ -274,16 +284,28 @@ _FINAL = re.compile(r"Error code: (400|413|422)\b|could not be graded")
 """A refusal of the question itself, or a grader's failure on a reply that is there: asking again changes nothing."""
 
 
-def _on_living(deployment: Deployment, ask: Callable[[Service], _T]) -> _T:
-    """What *ask* returns on the service, which is started again a bounded number of times when it dies."""
+def _on_living(deployment: Deployment, ask: Callable[[Service], _T], told: list[str] | None = None) -> _T:
+    """What *ask* returns on the service, which is started again a bounded number of times when it dies or hangs.
+
+    A failure that may pass is tried again as often as ``limits.retries`` says; *told* gets a line for each.
+    """
+    told, attempts = told if told is not None else [], 0
     while True:
         service = deployment.service()
         try:
             _see_alive(service)
             return ask(service)
-        except (ServiceError, CommandFailed):
-            if not service.why_dead():
+        except (ServiceError, CommandFailed) as error:
+            if service.why_dead():
+                continue
+            if isinstance(error, Stalled) and service.process and deployment.may_start_again:
+                service.process.stop()  # it runs and answers nothing: another one may
+            elif isinstance(error, CommandFailed):
+                attempts += 1
+                deployment.chain.wait_or_give_up(attempts, error)
+            else:
                 raise
+            told.append(f"attempt {len(told) + 1} failed: {str(error).splitlines()[0]}")
 
 
 def _see_alive(service: Service) -> None:

@@ -842,6 +842,60 @@ def test_an_evaluation_whose_service_falls_silent_is_ended_and_goes_on(
     assert exam.house.left_behind() == []
 
 
+def test_what_ends_an_evaluation_ends_it_for_every_suite_of_the_run(exam: Exam) -> None:
+    with (
+        exam.serving("--fault", "slow:4-", "--slow-s", "600") as service,
+        exam.house.run(exam.warm) as chain,
+        contextlib.closing(Deployment(chain, "base")) as deployment,
+    ):
+        suite = chain.bench.matrix.suites["exam"]
+        other = suite.model_copy(update={"name": "another"})
+        evaluation = Evaluation(deployment, [suite, other])
+        with pytest.raises(Stalled):
+            evaluation.result(suite)
+        asked = service.stats()["requests"]
+        with pytest.raises(Stalled):
+            evaluation.result(other)
+        assert service.stats()["requests"] == asked
+    assert exam.house.left_behind() == []
+
+
+def test_an_evaluation_that_is_killed_once_is_taken_up_in_the_same_run(
+    exam: Exam, calm: dict[str, Any]
+) -> None:
+    def kill_when_asked() -> None:
+        wait_until(lambda: service.stats()["requests"] > 12, 90)
+        for note in exam.warm.processes.glob("*.json"):
+            os.kill(json.loads(note.read_text())["pid"], signal.SIGKILL)
+
+    with exam.serving("--latency-s", "0.7") as service:
+        exam.house.row |= {"limits": {"retries": 1}, "serving": {"in_flight": 4}}
+        killer = threading.Thread(target=kill_when_asked)
+        killer.start()
+        found, asked = exam.result(service)
+        killer.join()
+    assert found == calm
+    assert 32 < asked < 64
+    told = [json.loads(line) for line in (exam.house.store / "events.jsonl").read_text().splitlines()]
+    attempts = [one["facts"]["attempts"] for one in told if one.get("stage") == "evaluate" and "facts" in one]
+    assert attempts == [["attempt 1 failed: bakeoff.evalscope ended by signal 9"]]
+    assert exam.house.left_behind() == []
+
+
+@pytest.mark.slow
+def test_a_service_that_hangs_while_it_is_examined_is_started_again(house: House) -> None:
+    house.break_("deploy:hang@12")
+    house.row = {"limits": {"stall_s": 40.0}, "serving": {"engine": "transformers", "restarts": 1}}
+    with house.run() as chain, contextlib.closing(Unprobed(chain, "base")) as deployment:
+        suite = chain.bench.matrix.suites["exam"]
+        record = Evaluation(deployment, [suite]).record(suite)
+    assert record.facts["attempts"] == ["attempt 1 failed: bakeoff.evalscope printed nothing for 40 s"]
+    assert len(record.facts["restarts"]) == 1
+    result = json.loads(Path(record.output).read_text(encoding="utf-8"))
+    assert (result["ledger"]["asked"], result["ledger"]["errored"]) == (32, 0)
+    assert house.left_behind() == []
+
+
 @pytest.mark.parametrize(
     ("name", "asked"),
     [("record.json", 0), ("result.json", 0), ("samples.jsonl", 0), ("predictions/*/*.jsonl", 1)],
