@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import requests
+
 from bakeoff import chain as chain_of
 from bakeoff import evalscope
 from bakeoff.command import Command
@@ -22,7 +24,7 @@ from bakeoff.errors import CommandFailed, ScoreError, ServiceError, Stalled
 from bakeoff.leakage import training_files
 from bakeoff.matrix import Suite, dataset_argument
 from bakeoff.provenance import commit, versions, write_json
-from bakeoff.service import Service
+from bakeoff.service import CANARY_TIMEOUT_S, Service
 from bakeoff.stages import Done, Record
 
 _T = TypeVar("_T")
@@ -247,6 +249,8 @@ class Evaluation:
             raise ScoreError(
                 f"{spec.name}: no result for {', '.join(lacking)}; log: {self._work_dir / 'evaluation.log'}"
             )
+        if any(one.get("errors") for one in results.values()) and self.deployment.may_start_again:
+            _see_answering(service)
         return results
 
 
@@ -306,6 +310,16 @@ def _on_living(deployment: Deployment, ask: Callable[[Service], _T], told: list[
             else:
                 raise
             told.append(f"attempt {len(told) + 1} failed: {str(error).splitlines()[0]}")
+
+
+def _see_answering(service: Service) -> None:
+    """Raises Stalled where our own service runs, but no longer answers."""
+    if not service.process:
+        return
+    try:
+        service.complete([{"role": "user", "content": "你好"}], max_tokens=1, timeout_s=CANARY_TIMEOUT_S)
+    except requests.RequestException as error:
+        raise Stalled(f"{service.served_name} runs, and answers no more ({type(error).__name__})") from error
 
 
 def _see_alive(service: Service) -> None:

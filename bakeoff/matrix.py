@@ -115,7 +115,7 @@ class Serving(_Part):
     in_flight: int = Field(8, ge=1, description="requests that an evaluation keeps open at once")
     ready_timeout_s: float = Field(600, gt=0)
     restarts: int = Field(
-        2, ge=0, description="how often a service that died during an evaluation is started again"
+        2, ge=0, description="how often a service that dies or hangs during an evaluation is started again"
     )
     extra: dict[str, Scalar] = Field(
         {}, description="further flags of the serving command, without the dashes"

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ import pytest
 from filelock import FileLock
 
 from bakeoff import chain as chain_module
-from bakeoff import runs
+from bakeoff import evalscope, runs
+from bakeoff import evaluation as evaluation_module
 from bakeoff.chain import Bench, Chain
 from bakeoff.deployment import Deployment
 from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
@@ -883,13 +885,26 @@ def test_an_evaluation_that_is_killed_once_is_taken_up_in_the_same_run(
 
 
 @pytest.mark.slow
-def test_a_service_that_hangs_while_it_is_examined_is_started_again(house: House) -> None:
+@pytest.mark.parametrize(
+    ("waited_s", "stall_s", "said"),
+    [
+        (120.0, 40.0, "bakeoff.evalscope printed nothing for 40 s"),
+        (2.0, 200.0, "tiny-base runs, and answers no more (ReadTimeout)"),
+    ],
+    ids=["silence", "timeouts"],
+)
+def test_a_service_that_hangs_while_it_is_examined_is_started_again(
+    house: House, monkeypatch: pytest.MonkeyPatch, waited_s: float, stall_s: float, said: str
+) -> None:
     house.break_("deploy:hang@12")
-    house.row = {"limits": {"stall_s": 40.0}, "serving": {"engine": "transformers", "restarts": 1}}
+    house.row = {"limits": {"stall_s": stall_s}, "serving": {"engine": "transformers", "restarts": 1}}
+    plan = partial(evalscope.evaluation_plan, timeout_s=waited_s)
+    monkeypatch.setattr(evalscope, "evaluation_plan", plan)
+    monkeypatch.setattr(evaluation_module, "CANARY_TIMEOUT_S", waited_s)
     with house.run() as chain, contextlib.closing(Unprobed(chain, "base")) as deployment:
         suite = chain.bench.matrix.suites["exam"]
         record = Evaluation(deployment, [suite]).record(suite)
-    assert record.facts["attempts"] == ["attempt 1 failed: bakeoff.evalscope printed nothing for 40 s"]
+    assert record.facts["attempts"] == [f"attempt 1 failed: {said}"]
     assert len(record.facts["restarts"]) == 1
     result = json.loads(Path(record.output).read_text(encoding="utf-8"))
     assert (result["ledger"]["asked"], result["ledger"]["errored"]) == (32, 0)
