@@ -251,7 +251,7 @@ class Chain:
                     continue
                 attempts += 1
                 self.wait_or_give_up(attempts, error)
-                told.append(f"attempt {attempts} failed: {str(error).splitlines()[0]}")
+                told.append(attempt_failed(attempts, error))
         facts = swift.training_facts(output, since=int(resume.name.partition("-")[2]) if resume else 0)
         if facts["global_step"] != facts["max_steps"]:
             raise CommandFailed(
@@ -466,7 +466,7 @@ class Chain:
                     )
                 return Done(str(command), process.peak_memory_gib, {"gpus": placed.gpus, "attempts": told})
             except CommandFailed as error:
-                told.append(f"attempt {len(told) + 1} failed: {str(error).splitlines()[0]}")
+                told.append(attempt_failed(len(told) + 1, error))
                 self.wait_or_give_up(len(told), error)
 
     @contextlib.contextmanager
@@ -654,6 +654,11 @@ _PASSING = re.compile(
     re.MULTILINE,
 )
 """An exception's line about a network, or a port, that was away; paths and flags may hold any number or word."""
+
+
+def attempt_failed(number: int, error: Exception) -> str:
+    """The line that a record keeps of an attempt that another one followed."""
+    return f"attempt {number} failed: {str(error).splitlines()[0]}"
 
 
 def _may_pass(error: CommandFailed) -> bool:

@@ -309,15 +309,17 @@ def _on_living(deployment: Deployment, ask: Callable[[Service], _T], told: list[
                 deployment.chain.wait_or_give_up(attempts, error)
             else:
                 raise
-            told.append(f"attempt {len(told) + 1} failed: {str(error).splitlines()[0]}")
+            told.append(chain_of.attempt_failed(len(told) + 1, error))
 
 
 def _see_answering(service: Service) -> None:
-    """Raises Stalled where our own service runs, but no longer answers."""
+    """Raises Stalled where our own service runs, but no longer answers; a refusal or an odd reply is an answer."""
     if not service.process:
         return
     try:
         service.complete([{"role": "user", "content": "你好"}], max_tokens=1, timeout_s=CANARY_TIMEOUT_S)
+    except (ServiceError, requests.JSONDecodeError):
+        return
     except requests.RequestException as error:
         raise Stalled(f"{service.served_name} runs, and answers no more ({type(error).__name__})") from error
 

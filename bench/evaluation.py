@@ -27,11 +27,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from fakes.service import Running, serving  # noqa: E402
 
 from bakeoff import evalscope  # noqa: E402
-from bakeoff.matrix import Suite  # noqa: E402
+from bakeoff.matrix import Suite, load_matrix  # noqa: E402
 
 WANTED = 8.0
 """How many times faster ours must be with as many requests in flight as the matrix gives a row on a GPU."""
-GPU_IN_FLIGHT = 256
+GPU_IN_FLIGHT = load_matrix(ROOT / "model_matrix.yaml").models["qwen2.5-7b"].serving.in_flight
 
 CEVAL = ("logic", "law", "physician", "accountant")
 CMMLU = ("professional_psychology", "anatomy", "virology", "sociology")

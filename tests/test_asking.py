@@ -8,7 +8,7 @@ import pytest
 from evalscope.api.messages import ChatMessageUser
 from evalscope.api.model import GenerateConfig
 from fakes.service import serving
-from openai import BadRequestError
+from openai import APIConnectionError, BadRequestError
 
 from bakeoff.suites.asking import AskingAPI, is_error_text
 
@@ -123,6 +123,12 @@ def test_a_service_elsewhere_is_asked_through_the_proxy_of_the_environment(
     with serving("--reply", "here") as here, serving("--reply", "the proxy") as proxy:
         for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
-        assert ask(AskingAPI("m", here.url, "EMPTY", in_flight=1), 1, 1) == ["here"]
-        assert ask(AskingAPI("m", "http://models.invalid/v1", "EMPTY", in_flight=1), 1, 1) == ["the proxy"]
+        named = proxy.url.removesuffix("/v1")
+        for name in (named, named.removeprefix("http://")):
+            monkeypatch.setenv("http_proxy", name)
+            assert ask(AskingAPI("m", here.url, "EMPTY", in_flight=1), 1, 1) == ["here"]
+            elsewhere = AskingAPI("m", "http://models.invalid/v1", "EMPTY", in_flight=1)
+            assert ask(elsewhere, 1, 1) == ["the proxy"]
+        monkeypatch.setenv("no_proxy", "models.invalid")
+        with pytest.raises(APIConnectionError):
+            ask(AskingAPI("m", "http://models.invalid/v1", "EMPTY", in_flight=1, attempts=1), 1, 1)

@@ -39,7 +39,7 @@ from bakeoff.provenance import ContentHashes
 from bakeoff.replies import load_cases
 from bakeoff.report import Findings, section
 from bakeoff.runner import Runner, end_orphans
-from bakeoff.service import free_port, who_answers
+from bakeoff.service import Service, free_port, who_answers
 from bakeoff.stages import Record, Stages, Timeline
 from bakeoff.workspace import Workspace
 from fixtures.progress import described
@@ -707,6 +707,19 @@ def test_a_secret_in_the_log_of_a_killed_run_is_for_the_owner_only_and_gone_with
 # -- evaluate and judge: a service of somebody else is asked ----------------------------------------------------------
 
 
+def killing_once_asked(service: Any, processes: Path, number: signal.Signals) -> threading.Thread:
+    """A thread that sends *number* to what runs, by its notes in *processes*, after a dozen requests."""
+
+    def kill() -> None:
+        wait_until(lambda: service.stats()["requests"] > 12, 90)
+        for note in processes.glob("*.json"):
+            os.kill(json.loads(note.read_text())["pid"], number)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    return thread
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["sigterm", "sigkill"])
 def test_an_evaluation_that_is_killed_goes_on_at_the_unanswered_questions(
@@ -721,13 +734,7 @@ def test_an_evaluation_that_is_killed_goes_on_at_the_unanswered_questions(
                 rows = Evaluation(deployment, [suite]).result(suite)["scores"]
             return [{k: v for k, v in row.items() if k != "finished_at"} for row in rows]
 
-        def kill_when_asked() -> None:
-            wait_until(lambda: service.stats()["requests"] > 12, 90)
-            for note in (house.store / "processes").glob("*.json"):
-                os.kill(json.loads(note.read_text())["pid"], number)
-
-        killer = threading.Thread(target=kill_when_asked)
-        killer.start()
+        killer = killing_once_asked(service, house.store / "processes", number)
         with pytest.raises(CommandFailed, match=f"signal {number.value}"):
             scores()
         killer.join()
@@ -865,15 +872,9 @@ def test_what_ends_an_evaluation_ends_it_for_every_suite_of_the_run(exam: Exam) 
 def test_an_evaluation_that_is_killed_once_is_taken_up_in_the_same_run(
     exam: Exam, calm: dict[str, Any]
 ) -> None:
-    def kill_when_asked() -> None:
-        wait_until(lambda: service.stats()["requests"] > 12, 90)
-        for note in exam.warm.processes.glob("*.json"):
-            os.kill(json.loads(note.read_text())["pid"], signal.SIGKILL)
-
     with exam.serving("--latency-s", "0.7") as service:
         exam.house.row |= {"limits": {"retries": 1}, "serving": {"in_flight": 4}}
-        killer = threading.Thread(target=kill_when_asked)
-        killer.start()
+        killer = killing_once_asked(service, exam.warm.processes, signal.SIGKILL)
         found, asked = exam.result(service)
         killer.join()
     assert found == calm
@@ -882,6 +883,14 @@ def test_an_evaluation_that_is_killed_once_is_taken_up_in_the_same_run(
     attempts = [one["facts"]["attempts"] for one in told if one.get("stage") == "evaluate" and "facts" in one]
     assert attempts == [["attempt 1 failed: bakeoff.evalscope ended by signal 9"]]
     assert exam.house.left_behind() == []
+
+
+@pytest.mark.parametrize("fault", ["500", "garbage", "bad"])
+def test_a_service_that_refuses_or_babbles_still_answers_and_is_left_alone(fault: str) -> None:
+    with asked_service("--fault", fault) as there:
+        ours = Service(there.url, "m", "", process=object())  # type: ignore[arg-type]
+        evaluation_module._see_answering(ours)
+        assert there.stats()["requests"] == 1
 
 
 @pytest.mark.slow

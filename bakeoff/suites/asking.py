@@ -18,15 +18,15 @@ from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from queue import LifoQueue
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 from evalscope.api.model import GenerateConfig, ModelOutput
 from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from openai import APIConnectionError, APIStatusError, InternalServerError, RateLimitError
+from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 
 from bakeoff.errors import ServiceError
+from bakeoff.replies import http_session
 
 _STATUS = (
     r"(?:Bad\ Request|Unauthorized|Forbidden|Not\ Found|Request\ Time-?out|Payload\ Too\ Large|Too\ Many\ Requests"
@@ -103,15 +103,13 @@ class _Slots(httpx.BaseTransport):
     """
 
     def __init__(self, count: int, service_url: str) -> None:
-        url = urlsplit(service_url)
-        host = url.hostname or ""
-        direct = host in ("127.0.0.1", "localhost", "::1") or proxy_bypass(host)
-        proxies = {} if direct else getproxies()
-        proxy = proxies.get(url.scheme) or proxies.get("all")
+        # a client with a transport of its own does not look for proxies itself
+        proxies = get_environ_proxies(service_url) if http_session(service_url).trust_env else {}
+        proxy = select_proxy(service_url, proxies)
+        proxy = prepend_scheme_if_needed(proxy, "http") if proxy else None  # type: ignore[no-untyped-call]
         certificates = httpx.create_ssl_context()  # once: it reads a file
-        self.free: LifoQueue[httpx.HTTPTransport] = (
-            LifoQueue()
-        )  # the last used one first: it is still connected
+        # the last used one first: it is still connected
+        self.free: LifoQueue[httpx.HTTPTransport] = LifoQueue()
         for _ in range(count):
             self.free.put(httpx.HTTPTransport(verify=certificates, proxy=proxy))
         self.mine = threading.local()

@@ -51,15 +51,14 @@ def guide(suite: Suite, options: argparse.Namespace, work_dir: Path) -> float:
     began = time.monotonic()
     with log.open("w") as file:
         environment = {**os.environ, **evalscope.OFFLINE, **evalscope.LOOPBACK}
-        running = subprocess.Popen(line, env=environment, stdout=file, stderr=file)
         try:
-            code = running.wait(options.limit_s)
+            done = subprocess.run(
+                line, env=environment, stdout=file, stderr=file, timeout=options.limit_s, check=False
+            )
         except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait()
             return time.monotonic() - began
-    if code:
-        raise SystemExit(f"{' '.join(line)}\nended with {code}:\n{log.read_text()[-2000:]}")
+    if done.returncode:
+        raise SystemExit(f"{' '.join(line)}\nended with {done.returncode}:\n{log.read_text()[-2000:]}")
     return time.monotonic() - began
 
 
