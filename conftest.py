@@ -19,7 +19,6 @@ from bakeoff.errors import BakeoffError, MatrixError, NotInStore, StoreError
 from bakeoff.matrix import Matrix, Suite
 from bakeoff.report import Findings, section, write_tables
 from bakeoff.secrecy import load_env_file
-from bakeoff.stages import Timeline
 from bakeoff.workspace import Workspace
 from fixtures.progress import Followed
 
@@ -241,8 +240,6 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         print("", *([str(one) for one in found] or ["nothing speaks against this run"]), sep="\n")
         session.testsfailed += sum(finding.level == "error" for finding in found)
         return True
-    if not config.getoption("no_run") and (why := plan.why_short_of_disk(matrix, rows, _workspace(config))):
-        Timeline(_workspace(config).run(config.stash[RUN_ID]) / "events.jsonl").tell("short of disk", why=why)
     return None
 
 

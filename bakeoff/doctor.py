@@ -393,8 +393,17 @@ def _devices(visit: _Visit) -> Iterator[Finding]:
 
 
 def _disk(visit: _Visit) -> Iterator[Finding]:
-    shapes = [(row, memory.shape_of(row.model or "")) for row in visit.rows if not row.url]
-    need = sum(memory.disk_gib(shape, row) for row, shape in shapes if shape)
+    """Room for what the rows will write: of one whose base is here and whose merge is in the store, that is nothing."""
+    need = 0.0
+    for row in visit.rows:
+        model = row.model or ""
+        shape = None if row.url else memory.shape_of(model)
+        if not shape:
+            continue
+        if not Path(model).expanduser().is_dir() and not _cached(visit, "model", model):
+            need += memory.disk_gib(shape, row, "base")
+        if row.trains and not any(visit.workspace.model(row.name).glob("export-*/record.json")):
+            need += memory.disk_gib(shape, row, "train") + memory.disk_gib(shape, row, "export")
     folder = next(p for p in (visit.workspace.root, *visit.workspace.root.absolute().parents) if p.exists())
     free = shutil.disk_usage(folder).free / memory.GIB
     if need > free:

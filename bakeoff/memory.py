@@ -163,17 +163,15 @@ def serving_gib(shape: Shape, spec: ModelSpec) -> float:
     return (shape.parameters + session) * size / GIB + 1.5
 
 
-def disk_gib(shape: Shape, spec: ModelSpec, stage: str = "") -> float:
-    """Disk that a row needs, in GiB: the base and its merged copy, and the checkpoints that are kept.
+def disk_gib(shape: Shape, spec: ModelSpec, what: str) -> float:
+    """Disk that ``base``, the weights to begin with, takes, or what the stage *what* writes, in GiB.
 
-    A LoRA checkpoint holds its parameters and Adam's two moments in float32 (12 bytes each). With *stage*, what
-    ``train`` or ``export`` alone will write.
+    Training keeps checkpoints, each with the LoRA parameters and Adam's two moments in float32 (12 bytes each); the
+    export is as large as the base.
     """
-    weights = shape.parameters * BYTES[spec.training.dtype] / GIB
-    kept = spec.training.save_total_limit * spec.trains
-    checkpoints = kept * 12 * shape.lora_parameters(spec.training.lora_rank) / GIB
-    whole = weights * (2 if spec.trains else 1) + checkpoints
-    return {"train": checkpoints, "export": weights}.get(stage, whole)
+    if what == "train":
+        return spec.training.save_total_limit * 12 * shape.lora_parameters(spec.training.lora_rank) / GIB
+    return shape.parameters * BYTES[spec.training.dtype] / GIB
 
 
 def why_short_of_disk(needed_gib: float, folder: Path, what: str) -> str:

@@ -191,20 +191,6 @@ def expected_seconds(matrix: Matrix, workspace: Workspace) -> dict[str, float]:
     return found
 
 
-def why_short_of_disk(matrix: Matrix, rows: Sequence[str], workspace: Workspace) -> str:
-    """How the disk lacks room for those of *rows* that the store lacks, in words; empty where it does not."""
-    new = [
-        matrix.models[name] for name in rows if not any(workspace.model(name).glob("export-*/record.json"))
-    ]
-    shapes = [
-        (spec, memory.shape_of(spec.model or ""))
-        for spec in new
-        if not spec.url and not why_unmet(spec, matrix)
-    ]
-    needed = sum(memory.disk_gib(shape, spec) for spec, shape in shapes if shape)
-    return memory.why_short_of_disk(needed, workspace.root, ", ".join(spec.name for spec, _ in shapes))
-
-
 def dry_run(
     matrix: Matrix, rows: Sequence[str], workspace: Workspace, data_dir: Path | None
 ) -> Iterator[str]:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -60,6 +61,25 @@ def examine(raw: dict[str, Any], workspace: Workspace, **options: Any) -> list[F
 def test_a_healthy_row_has_no_findings(tmp_path, workspace, monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: _Disk(10**15))
     assert examine(healthy_matrix(tmp_path), workspace) == []
+
+
+def test_room_is_asked_for_what_is_not_there_yet(tmp_path, workspace, monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: _Disk(1))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # no hub's cache
+
+    matrix = healthy_matrix(tmp_path, model="Qwen/Qwen2.5-7B-Instruct")
+
+    def asked() -> list[str]:
+        return [re.findall(r"about (\d+) GiB", found.what)[0] for found in examine(matrix, workspace)]
+
+    assert asked() == ["29"]  # base, merge and checkpoints
+    hub = tmp_path / "home/.cache/modelscope/models/Qwen/Qwen2.5-7B-Instruct"
+    hub.mkdir(parents=True)
+    assert asked() == ["15"]
+    record = workspace.model("good") / "export-0123456789/record.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    assert asked() == []
 
 
 class _Disk:

@@ -34,7 +34,6 @@ from bakeoff.chain import Bench, Chain
 from bakeoff.deployment import Deployment
 from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
 from bakeoff.evaluation import Evaluation, replies, speed
-from bakeoff.plan import why_short_of_disk
 from bakeoff.provenance import ContentHashes
 from bakeoff.replies import load_cases
 from bakeoff.report import Findings, section
@@ -408,9 +407,6 @@ def test_a_disk_that_will_be_too_small_is_told_before_it_is_full(house: House, s
     told = [described(event) for event in events if event["event"] == "short of disk"]
     assert [line.partition(" will need about ")[0] for line in told] == ["tiny: train", "tiny: export"]
     assert all("clean-stale" in line for line in told)
-    matrix = matrix_with(**house.changes)
-    assert why_short_of_disk(matrix, ["tiny"], Workspace(small_disk / "new")).startswith("tiny will need")
-    assert why_short_of_disk(matrix, ["tiny"], Workspace(house.store)) == ""
 
 
 def fill(disk: Path, free_kib: int) -> Path:

@@ -109,9 +109,8 @@ def test_an_unknown_model_has_no_shape(tmp_path):
     assert shape_of(str(tmp_path)) is None
 
 
-def test_disk_holds_base_and_merged_weights_but_only_one_copy_of_what_is_not_trained():
+def test_disk_holds_base_and_merged_weights_and_checkpoints():
     row = ModelSpec(name="q", model="Qwen/Qwen2.5-7B-Instruct", dataset=("a/b",))
-    untrained = row.model_copy(update={"tune": False})
-    assert 28 < disk_gib(QWEN, row) < 32
-    assert 14 < disk_gib(QWEN, untrained) < 15
+    assert 14 < disk_gib(QWEN, row, "base") == disk_gib(QWEN, row, "export") < 15
+    assert 0.5 < disk_gib(QWEN, row, "train") < 4
     assert 14 < serving_gib(QWEN, row) < 20
