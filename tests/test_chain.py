@@ -194,8 +194,11 @@ def test_weights_that_exist_are_served_as_they_are(tiny: Tiny, tmp_path: Path) -
     weights = tiny.chain().export().path
     chain = tiny.chain(tmp_path, model=None, weights=weights)
     assert chain.spec.variants == ("tuned",)
+    began = time.monotonic()
     with contextlib.closing(Deployment(chain, "tuned")) as deployment:
-        assert deployment.health().facts["prompts_counted"] == 3
+        health, parity = deployment.health(), deployment.parity()
+    assert health.facts["prompts_counted"] == 3
+    assert 0 < health.seconds + parity.seconds < time.monotonic() - began  # what parity takes counts once
     assert stages_of(chain) == ["deploy", "parity"]
 
 
