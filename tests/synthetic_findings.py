@@ -141,6 +141,13 @@ def synthetic_findings(
             "evalscope": "1.14.1",
             "device": "NVIDIA H100 80GB",
             "data": {"ceval": "sha256:5f1c…", "cmmlu": "sha256:aa07…"},
+            "environments": {
+                "legacy": {
+                    "digest": "9a41",
+                    "python": "3.11.9",
+                    "versions": {"torch": "2.13.0", "peft": "0.12.0"},
+                }
+            },
         },
     )
     if awkward:

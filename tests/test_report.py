@@ -285,11 +285,16 @@ def test_serving_speed_is_a_table_of_its_own_and_no_suite() -> None:
     assert '<td class="n">0.270</td>' in page(some)
 
 
+def test_an_environments_packages_are_a_click_away() -> None:
+    html = page(synthetic_findings(15, models=2, suites=("ceval",)))
+    assert re.search(r"<summary>python 3.11.9 · 2 .*packages.*</summary>[^<]*peft 0.12.0", html)
+
+
 def test_scores_without_samples_are_shown_without_claims() -> None:
     bare = synthetic_findings(60, suites=("ceval",))
     bare.samples = bare.samples.iloc[:0]
     html = page(bare)
-    assert "Without samples there are no intervals and no tests" in html
+    assert "No score is trusted and has its samples, so there are no intervals and no tests: " in html
     assert not any(view.pairs for view in analyse(bare).views)
 
 
