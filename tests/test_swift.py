@@ -54,10 +54,20 @@ def test_training_line_of_the_guides_qwen_says_what_section_2_1_says() -> None:
     assert {flag: said.get(flag) for flag in guide} == guide
 
 
-def test_training_line_of_llama_keeps_the_guides_batch() -> None:
-    said = words(swift.sft(MODELS["llama3.1-8b"], base="m", output=Path("/out")))
-    assert (said["--per_device_train_batch_size"], said["--gradient_accumulation_steps"]) == ("6", "6")
-    assert said["--use_liger_kernel"] == "true"
+def test_training_line_of_llama_differs_from_qwens_by_the_shape_of_its_packs() -> None:
+    qwen, llama = (
+        words(swift.sft(MODELS[name], base="m", output=Path("/out")))
+        for name in ("qwen2.5-7b", "llama3.1-8b")
+    )
+    own = (
+        "--model_type",
+        "--template",
+        "--swanlab_exp_name",
+        "--packing_length",
+        "--gradient_accumulation_steps",
+    )
+    assert {flag: said for flag, said in llama.items() if said != qwen[flag]}.keys() == set(own)
+    assert (llama["--packing_length"], llama["--gradient_accumulation_steps"]) == ("10752", "5")
 
 
 def test_training_line_of_gpt_oss_says_what_section_2_6_says() -> None:
