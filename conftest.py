@@ -15,7 +15,7 @@ import pytest
 from bakeoff import doctor, history, plan, runs, tracking
 from bakeoff.chain import Chain, why_unmet
 from bakeoff.comparability import why_not_comparable
-from bakeoff.errors import BakeoffError, MatrixError, NotInStore, StoreError
+from bakeoff.errors import BakeoffError, MatrixError, NotInStore, StoreError, in_short
 from bakeoff.matrix import Matrix, Suite
 from bakeoff.report import Findings, section, write_tables
 from bakeoff.secrecy import load_env_file
@@ -33,6 +33,8 @@ FINDINGS = pytest.StashKey[Findings]()
 SINCE = pytest.StashKey[history.Since]()
 WHY_FAILED = pytest.StashKey[list[str]]()
 SELECTED = pytest.StashKey[dict[tuple[str, str], list[str]]]()
+TOLD = pytest.StashKey[dict[str, str]]()
+"""Each error that was told -> the test that told it."""
 LEFT_OUT = pytest.StashKey[dict[str, str]]()
 
 
@@ -283,7 +285,11 @@ def pytest_runtest_makereport(
         report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {error}")
     elif isinstance(error, BakeoffError):
         timeline = _workspace(item.config).run(item.config.stash[RUN_ID]) / "events.jsonl"
-        report.longrepr = f"{error}\ntimeline: {timeline}" if timeline.exists() else str(error)
+        told = f"{error}\ntimeline: {timeline}" if timeline.exists() else str(error)
+        where = item.config.stash.setdefault(TOLD, {}).setdefault(told, item.nodeid)
+        report.longrepr = (
+            told if where == item.nodeid else f"{in_short(str(error))}\nthe same error as of {where}"
+        )
     return report
 
 

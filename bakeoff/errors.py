@@ -111,9 +111,12 @@ class RatingError(BakeoffError):
 
 
 def in_short(message: str) -> str:
-    """The first line of *message* and, where it quotes a command's log, the log's last line."""
+    """The first line of *message* and, where it quotes a command's log, the log's last line and its first error."""
     first, *rest = message.splitlines() or [""]
     quoted = [
         line.strip() for line in rest if line.startswith("    ") and line.strip() not in ("", "(empty)")
     ]
-    return f"{first}: {quoted[-1]}" if quoted else first
+    earlier = [line for line in rest if line.startswith("first error: ")]
+    return (
+        first + "".join(f": {line}" for line in quoted[-1:]) + "".join(f" ({line})" for line in earlier[:1])
+    )

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -53,6 +54,8 @@ class Process:
     returncode: int | None = None
     peak_memory_gib: float = 0.0
     seconds: float = 0.0
+    log_from: int = 0
+    """Bytes of the log that were there before it."""
     _changed: threading.Condition = field(default_factory=threading.Condition, repr=False)
 
     def alive(self) -> bool:
@@ -75,9 +78,12 @@ class Process:
             self.wait(patience_s)
         return self.returncode
 
-    def tail(self, lines: int = 20) -> str:
-        """The last *lines* of the log, without secrets."""
-        return tail(self.log, lines)
+    def quoted(self, lines: int = 20) -> str:
+        """The last *lines* of the log, and what it first said went wrong, as an error tells them."""
+        last = tail(self.log, lines)
+        first = first_error(self.log, self.log_from)
+        head = f"first error: {first}\n" if first and not last.endswith(first) else ""
+        return f"{head}last lines of {self.log}:\n{_indent(last)}"
 
 
 def tail(log: Path, lines: int = 20) -> str:
@@ -91,6 +97,30 @@ def tail(log: Path, lines: int = 20) -> str:
         return ""
     kept = [line.rsplit("\r", 1)[-1].rstrip() for line in text.rstrip().splitlines()]
     return redact("\n".join(kept[-lines:]))
+
+
+_ERROR = re.compile(r"(?:^|\s)((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Exit)(?:: .+)?)$")
+
+
+def first_error(log: Path, since: int = 0) -> str:
+    """How the first traceback in *log* after *since* bytes ends, without secrets; empty where there is none.
+
+    Where processes fail because one did, and where an error is raised while another is handled, the last lines tell
+    only the consequence.
+    """
+    within = False
+    try:
+        with log.open("rb") as file:
+            file.seek(since)
+            for line in file:
+                text = line.decode("utf-8", "replace").rstrip()
+                if text.endswith("Traceback (most recent call last):"):
+                    within = True
+                elif within and (found := _ERROR.search(text)):
+                    return redact(found[1])
+    except OSError:
+        pass
+    return ""
 
 
 class Runner:
@@ -110,7 +140,7 @@ class Runner:
 
     def start(self, command: Command, log: Path) -> Process:
         """Start *command* with its output appended to *log*."""
-        process = Process(command, log)
+        process = Process(command, log, log_from=_size(log))
         self._keeper(command).start(process)
         try:
             born = birth(process.pid)
@@ -205,15 +235,13 @@ class Runner:
 
 def failure(process: Process, kind: type[CommandFailed] | None = None, what: str = "") -> CommandFailed:
     """The error that tells how *process* ended: what, last lines, log, and the line to run by hand."""
-    last = process.tail()
     if kind is None:
         code = process.returncode or 0
         what = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        kind = OutOfMemory if any(sign in last for sign in _NO_MEMORY) else CommandFailed
+        kind = OutOfMemory if any(sign in tail(process.log) for sign in _NO_MEMORY) else CommandFailed
     name = process.command.module or process.command.argv[0]
     return kind(
-        f"{name} {what}\nlast lines of its log:\n{_indent(last)}\n"
-        f"log: {process.log}\nby hand: {redact(str(process.command))}",
+        f"{name} {what}\n{process.quoted()}\nby hand: {redact(str(process.command))}",
         returncode=process.returncode,
         log=process.log,
     )

@@ -339,9 +339,8 @@ def _not_ready(
     service: Service, wanted: str, waited_s: float, seen: str, kind: type[NotReady] = NotReady
 ) -> NotReady:
     told = f"{service.served_name} is not ready\nwanted: {wanted}\nwaited: {waited_s:.0f} s\nlast seen: {redact(seen)}"
-    if service.log:
-        told += f"\nlast lines of {service.log}:\n{tail(service.log, 15)}{_short_of_memory(service.log)}"
-        told += f"\nby hand: {service.command}"
+    if service.process:
+        told += f"\n{service.process.quoted(15)}{_short_of_memory(service.process.log)}\nby hand: {service.command}"
     else:
         told += f"\nby hand: curl {service.url}/models"
     return kind(told)

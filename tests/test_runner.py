@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from bakeoff.command import Command
-from bakeoff.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit
-from bakeoff.runner import Runner, birth, end_orphans, tail
+from bakeoff.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit, in_short
+from bakeoff.runner import Runner, birth, end_orphans, first_error, tail
 
 
 @pytest.fixture
@@ -67,6 +67,43 @@ def test_a_crash_is_told_with_code_last_lines_log_and_the_line_to_run(runner: Ru
     told = str(caught.value)
     assert caught.value.returncode == 3
     assert all(part in told for part in ("exit code 3", "first", str(tmp_path / "log"), str(command)))
+
+
+def test_what_went_wrong_first_is_told_beside_the_last_lines(runner: Runner, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("Traceback (most recent call last):\nKeyError: 'of an earlier attempt'\n")
+    child = "print('of a child:', flush=True); import no_such_package"
+    code = (
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])\n"
+        "print('waiting\\n' * 30, flush=True); raise RuntimeError('the child did not start, see above')"
+    )
+    with pytest.raises(CommandFailed) as caught:
+        run(runner, python(code), tmp_path / "log")
+    told, cause = str(caught.value), "ModuleNotFoundError: No module named 'no_such_package'"
+    assert told.count(cause) == 1
+    assert in_short(told) == (
+        f"{sys.executable} ended with exit code 1: RuntimeError: the child did not start, see above "
+        f"(first error: {cause})"
+    )
+    with pytest.raises(CommandFailed) as alone:
+        run(runner, python("raise RuntimeError('alone')"), tmp_path / "other")
+    assert "first error" not in str(alone.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("(Engine pid=8) ERROR 11-29 [core.py:1] torch.OutOfMemoryError: no room", "torch.OutOfMemoryError: no room"),
+        ("[rank0]: ValueError", "ValueError"),
+        ('    raise RuntimeError("see above")', ""),
+        ('WARNING: Failed to import: ModuleNotFoundError("x")', ""),
+    ],
+)  # fmt: skip
+def test_how_a_traceback_ends_is_found_behind_what_a_logger_puts_before_it(
+    tmp_path: Path, line: str, found: str
+) -> None:
+    (tmp_path / "log").write_text(f"ImportError: outside\nx Traceback (most recent call last):\n{line}\n")
+    assert first_error(tmp_path / "log") == found
+    assert first_error(tmp_path / "none") == ""
 
 
 def test_a_segfault_does_not_take_us_along(runner: Runner, tmp_path: Path) -> None:
