@@ -4,7 +4,7 @@
 #   bench/gpu/card.sh OUT PART...
 # unpack    Python packages that the machine lacks, from the parts PARTS/{site,vllm}.tar.xz.* that pack.sh made, and their check
 # models    random weights of Qwen2.5-7B and Llama-3.1-8B
-# train     the guide's flags and ours on the same dialogues (train_speed.py)
+# train     the guide's flags and ours on the same dialogues (train_speed.py), for the model in MODEL
 # chain     the rows ROWS of bench/gpu/matrix.yaml through pytest, in at most CHAIN_S seconds
 # serve     the engine ENGINE (lmdeploy or vllm) alone on the first row's merged weights: seconds to its first answer, and
 #           until the memory is back
@@ -16,6 +16,7 @@ began=$(date +%s)
 say() { echo "[$(( $(date +%s) - began )) s] $*"; }
 memory() { nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits; }
 export PYTHONPATH=$PWD PYTHONUNBUFFERED=1 PYTORCH_ALLOC_CONF=expandable_segments:True
+export VLLM_USE_FLASHINFER_SAMPLER=0 # pack.sh leaves flashinfer out, and vLLM imports it unless told not to
 mkdir -p "$out" /tmp/site /tmp/vllm
 nvidia-smi --query-gpu=timestamp,memory.used --format=csv,noheader,nounits -lms 1000 > "$out/memory.csv" & watch=$!
 trap 'kill $watch' EXIT
@@ -41,7 +42,7 @@ models() {
 }
 
 train() {
-  python3 bench/gpu/train_speed.py --model /dev/shm/qwen --data .data/smile/train.jsonl --out "$out/train" ${TRAIN:---steps 12 ours guide}
+  python3 bench/gpu/train_speed.py --model "${MODEL:-/dev/shm/qwen}" --data .data/smile/train.jsonl --out "$out/train" ${TRAIN:---steps 12 ours guide}
   tar -czf "$out/train.tgz" -C "$out" train; rm -rf "$out/train"
 }
 

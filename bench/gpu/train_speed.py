@@ -24,9 +24,10 @@ PLUGINS = HERE.parents[1] / "bakeoff" / "plugins"
 DATASHEET_FLOPS = 989e12
 """Dense bfloat16 of an H100 or H200 (SXM), NVIDIA datasheet."""
 
+TEMPLATES = {"qwen2": "qwen2_5", "llama": "llama3"}
+"""By the model type, which ms-swift calls as the model's own configuration does."""
+
 COMMON: dict[str, object] = {
-    "model_type": "qwen2",
-    "template": "qwen2_5",
     "tuner_type": "lora",
     "torch_dtype": "bfloat16",
     "max_length": 3072,
@@ -75,6 +76,7 @@ OURS = ("packed_rows", "fused_lora", "large_loss_chunks")
 
 CONFIGS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     "guide": (GUIDE, ()),
+    "guide-llama": ({**GUIDE, "per_device_train_batch_size": 6, "gradient_accumulation_steps": 6}, ()),
     "guide-liger": ({**GUIDE, "use_liger_kernel": "true"}, ()),
     # flash attention 4 with packs of max_length, as it runs once the lengths are ints
     "packed-fa4": (
@@ -109,6 +111,10 @@ CONFIGS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
         {**LONG, "attn_impl": "flash_attn", "packing_length": 8704, "gradient_accumulation_steps": 6},
         OURS,
     ),
+    "ours-llama": (  # 36 dialogues per update, the guide's 6 x 6
+        {**LONG, "attn_impl": "flash_attn", "packing_length": 10752, "gradient_accumulation_steps": 5},
+        OURS,
+    ),
     "ours-recompute": (
         {
             **LONG,
@@ -125,8 +131,11 @@ CONFIGS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
 def argv(name: str, options: argparse.Namespace) -> list[str]:
     """The command line of ``swift sft`` for configuration *name*."""
     chosen, plugins = CONFIGS[name.removesuffix("+profile")]
+    family = json.loads(Path(options.model, "config.json").read_text(encoding="utf-8"))["model_type"]
     flags: dict[str, object] = {
         "model": options.model,
+        "model_type": family,
+        "template": TEMPLATES[family],
         "dataset": f"{options.data}#{options.rows}",
         "output_dir": f"{options.scratch}/{name}",
         "max_steps": options.steps,
