@@ -402,8 +402,9 @@ def _disk(visit: _Visit) -> Iterator[Finding]:
             continue
         if not Path(model).expanduser().is_dir() and not _cached(visit, "model", model):
             need += memory.disk_gib(shape, row, "base")
-        if row.trains and not any(visit.workspace.model(row.name).glob("export-*/record.json")):
-            need += memory.disk_gib(shape, row, "train") + memory.disk_gib(shape, row, "export")
+        if not any(visit.workspace.model(row.name).glob("export-*/record.json")):
+            stages = {"train": row.trains, "export": row.trains or row.adapter}
+            need += sum(memory.disk_gib(shape, row, stage) for stage, runs in stages.items() if runs)
     folder = next(p for p in (visit.workspace.root, *visit.workspace.root.absolute().parents) if p.exists())
     free = shutil.disk_usage(folder).free / memory.GIB
     if need > free:

@@ -116,7 +116,6 @@ def in_short(message: str) -> str:
     quoted = [
         line.strip() for line in rest if line.startswith("    ") and line.strip() not in ("", "(empty)")
     ]
-    earlier = [line for line in rest if line.startswith("first error: ")]
-    return (
-        first + "".join(f": {line}" for line in quoted[-1:]) + "".join(f" ({line})" for line in earlier[:1])
-    )
+    last = f": {quoted[-1]}" if quoted else ""
+    cause = next((f" ({line})" for line in rest if line.startswith("first error: ")), "")
+    return f"{first}{last}{cause}"

@@ -235,13 +235,14 @@ class Runner:
 
 def failure(process: Process, kind: type[CommandFailed] | None = None, what: str = "") -> CommandFailed:
     """The error that tells how *process* ended: what, last lines, log, and the line to run by hand."""
+    said = process.quoted()
     if kind is None:
         code = process.returncode or 0
         what = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        kind = OutOfMemory if any(sign in tail(process.log) for sign in _NO_MEMORY) else CommandFailed
+        kind = OutOfMemory if any(sign in said for sign in _NO_MEMORY) else CommandFailed
     name = process.command.module or process.command.argv[0]
     return kind(
-        f"{name} {what}\n{process.quoted()}\nby hand: {redact(str(process.command))}",
+        f"{name} {what}\n{said}\nby hand: {redact(str(process.command))}",
         returncode=process.returncode,
         log=process.log,
     )
