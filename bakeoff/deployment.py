@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +38,6 @@ class Deployment:
     _service: Service | None = None
     _shown: Record | None = None
     _failure: BakeoffError | None = None
-    _start_s: float = 0.0
     _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
@@ -84,7 +82,6 @@ class Deployment:
         chain.served(self.variant)
         self._shown = self.parity()
         placed = self._exit.enter_context(chain.leased("serve"))
-        began = time.monotonic()
         service = self._exit.enter_context(
             serving(
                 lambda port: placed(chain.serve_command(self.variant, port)),
@@ -98,7 +95,6 @@ class Deployment:
         )
         service.facts["gpus"] = placed.gpus
         service.facts |= parity.check_replies(service, self._shown.facts)
-        self._start_s = time.monotonic() - began
         return service
 
     def _start_again(self, service: Service, told: str) -> None:
@@ -158,7 +154,7 @@ class Deployment:
         facts = {**service.facts, "models": service.models(), "by_hand_url": self.by_hand_url}
         write_json(output, facts)
         peak = service.process.peak_memory_gib if service.process else None
-        return Done(self.by_hand(), peak or None, facts, self._start_s or None)
+        return Done(self.by_hand(), peak or None, facts)
 
     def by_hand(self) -> str:
         """The line that serves it at :attr:`by_hand_url`, as ``--dry-run`` prints it, or asks somebody else's."""

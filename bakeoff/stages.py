@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -159,7 +160,7 @@ class Stages:
         identity = _plain(identity)
         if earlier := self._failed.get(str(folder)):
             raise earlier
-        with self.lock(folder):
+        with _apart(), self.lock(folder):
             record = read_record(path)
             why = self._why(record, identity, folder, why_broken, output)
             if record and not why and self.may_run and (more := why_again(folder / output)):
@@ -208,13 +209,13 @@ class Stages:
                 done.peak_memory_gib,
                 done.facts,
             )
-            record.seconds = round(time.monotonic() - began if done.seconds is None else done.seconds, 2)
+            record.seconds = round(_own_s(began) if done.seconds is None else done.seconds, 2)
             write_json(path, redacted(asdict(record)))
             return self._tell(record)
 
     def _tell_failed(self, record: Record, began: float, why: str) -> None:
         record.outcome, record.why = "failed", redact(why)
-        record.seconds = round(time.monotonic() - began, 2)
+        record.seconds = round(_own_s(began), 2)
         self._tell(record)
 
     def current(self, folder: Path, identity: dict[str, Any], why_not: Callable[[Path], str]) -> bool:
@@ -276,6 +277,25 @@ class Stages:
             self._told.add(key)
             self.timeline.tell("stage", **asdict(record))
         return record
+
+
+_WITHIN_S = ContextVar("seconds of the stages that the work of this one waited for", default=0.0)
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Keep the time of a stage out of that of the stage whose work asks for it."""
+    before, began = _WITHIN_S.get(), time.monotonic()
+    _WITHIN_S.set(0.0)
+    try:
+        yield
+    finally:
+        _WITHIN_S.set(before + time.monotonic() - began)
+
+
+def _own_s(began: float) -> float:
+    """Seconds since *began*, less those of stages within."""
+    return time.monotonic() - began - _WITHIN_S.get()
 
 
 def _holder(lock: Path) -> str:

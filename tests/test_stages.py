@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 import threading
+import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,31 @@ def test_a_stage_runs_once_and_says_that_it_was_reused(tmp_path: Path) -> None:
     record = second.ensure({"a": 1})
     assert (record.outcome, second.ran, record.facts) == ("reused", 0, {"steps": 3})
     assert record.why.startswith("reused: made ")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_time_of_a_stage_within_another_is_its_own(tmp_path: Path, fails: bool) -> None:
+    bench = Bench(tmp_path)
+
+    def within(output: Path) -> Done:
+        time.sleep(0.4)
+        return bench.work(output)
+
+    def without(output: Path) -> Done:
+        bench.ensure({"recipe": "within"}, within)
+        if fails:
+            raise CommandFailed("no")
+        return bench.work(output)
+
+    began = time.monotonic()
+    with pytest.raises(CommandFailed) if fails else nullcontext():
+        bench.ensure({"recipe": "without"}, without)
+    took = time.monotonic() - began
+    events = map(json.loads, (tmp_path / "events.jsonl").read_text().splitlines())
+    inner, outer = (event["seconds"] for event in events if event["event"] == "stage")
+    assert inner >= 0.4
+    assert outer >= 0
+    assert inner + outer < took + 0.02  # each is rounded to 0.01
 
 
 def test_a_changed_input_is_told_in_words(tmp_path: Path) -> None:
