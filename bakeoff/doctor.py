@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -405,15 +404,15 @@ def _disk(visit: _Visit) -> Iterator[Finding]:
         if not any(visit.workspace.model(row.name).glob("export-*/record.json")):
             stages = {"train": row.trains, "export": row.trains or row.adapter}
             need += sum(memory.disk_gib(shape, row, stage) for stage, runs in stages.items() if runs)
-    folder = next(p for p in (visit.workspace.root, *visit.workspace.root.absolute().parents) if p.exists())
-    free = shutil.disk_usage(folder).free / memory.GIB
+    folder, free = memory.room_gib(visit.workspace.root)
     if need > free:
         yield Finding(
             "error",
             "disk",
             f"base, merged weights and checkpoints of these rows need about {need:.0f} GiB; "
             f"{folder} has {free:.0f} free",
-            "a larger disk with --store, fewer rows at a time (-k), or training.save_total_limit: 1",
+            "`make clean-stale` makes room; or a larger disk with --store, fewer rows at a time (-k), or "
+            "training.save_total_limit: 1",
         )
 
 

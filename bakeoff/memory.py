@@ -174,10 +174,15 @@ def disk_gib(shape: Shape, spec: ModelSpec, what: str) -> float:
     return shape.parameters * BYTES[spec.training.dtype] / GIB
 
 
+def room_gib(folder: Path) -> tuple[Path, float]:
+    """*folder*, or the nearest one above it that exists, and what is free there, in GiB."""
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    return there, shutil.disk_usage(there).free / GIB
+
+
 def why_short_of_disk(needed_gib: float, folder: Path, what: str) -> str:
     """How *folder* lacks room for the *needed_gib* of *what*, in words with the way out; empty where it does not."""
-    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
-    free = shutil.disk_usage(there).free / GIB
+    there, free = room_gib(folder)
     if needed_gib <= free:
         return ""
     return (

@@ -109,17 +109,14 @@ def first_error(log: Path, since: int = 0) -> str:
     only the consequence.
     """
     within = False
-    try:
-        with log.open("rb") as file:
-            file.seek(since)
-            for line in file:
-                text = line.decode("utf-8", "replace").rstrip()
-                if text.endswith("Traceback (most recent call last):"):
-                    within = True
-                elif within and (found := _ERROR.search(text)):
-                    return redact(found[1])
-    except OSError:
-        pass
+    with contextlib.suppress(OSError), log.open("rb") as file:
+        file.seek(since)
+        for line in file:
+            text = line.decode("utf-8", "replace").rstrip()
+            if text.endswith("Traceback (most recent call last):"):
+                within = True
+            elif within and (found := _ERROR.search(text)):
+                return redact(found[1])
     return ""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bakeoff import doctor
+from bakeoff import doctor, memory
 from bakeoff.comparability import beside_the_guide
 from bakeoff.dataset_health import check_dataset, dialogue, estimated_tokens
 from bakeoff.doctor import Finding, findings, known_differences
@@ -59,18 +59,19 @@ def examine(raw: dict[str, Any], workspace: Workspace, **options: Any) -> list[F
 
 
 def test_a_healthy_row_has_no_findings(tmp_path, workspace, monkeypatch):
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: _Disk(10**15))
+    monkeypatch.setattr(memory.shutil, "disk_usage", lambda _: _Disk(10**15))
     assert examine(healthy_matrix(tmp_path), workspace) == []
 
 
 def test_room_is_asked_for_what_is_not_there_yet(tmp_path, workspace, monkeypatch):
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: _Disk(1))
+    monkeypatch.setattr(memory.shutil, "disk_usage", lambda _: _Disk(1))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))  # no hub's cache
 
     matrix = healthy_matrix(tmp_path, model="Qwen/Qwen2.5-7B-Instruct")
 
     def asked() -> list[str]:
-        return [re.findall(r"about (\d+) GiB", found.what)[0] for found in examine(matrix, workspace)]
+        told = [found.what for found in examine(matrix, workspace) if found.place == "disk"]
+        return [re.findall(r"about (\d+) GiB", one)[0] for one in told]
 
     assert asked() == ["29"]  # base, merge and checkpoints
     hub = tmp_path / "home/.cache/modelscope/models/Qwen/Qwen2.5-7B-Instruct"
@@ -80,6 +81,10 @@ def test_room_is_asked_for_what_is_not_there_yet(tmp_path, workspace, monkeypatc
     record.parent.mkdir(parents=True)
     record.write_text("{}")
     assert asked() == []
+    untrained = healthy_matrix(tmp_path, model="LLM-Research/Meta-Llama-3.1-8B-Instruct", tune=False)
+    untrained["models"]["good"] |= {"model_type": "llama", "template": "llama3"}
+    matrix["models"]["other"] = untrained["models"]["good"]
+    assert asked() == ["15"]  # only what it begins with
 
 
 class _Disk:
@@ -282,7 +287,7 @@ def test_each_finding_of_a_broken_matrix_appears_exactly_once_with_a_remedy(tmp_
     monkeypatch.setenv("HOME", str(tmp_path))  # no hub's cache
     bare = Environment(name="bare", requirements=("bare",))
     plant_environment(bare, workspace, without=("swanlab", "liger-kernel", "flash-attn", "vllm", "lmdeploy"))
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: _Disk(1))
+    monkeypatch.setattr(memory.shutil, "disk_usage", lambda _: _Disk(1))
     environ = {"HTTP_PROXY": "http://proxy:1", "HF_HUB_OFFLINE": "1", "SWANLAB_TOKEN": "secret-token-1"}
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -357,7 +362,7 @@ def test_training_data_that_a_hub_has_prepared_before_needs_no_hub(tmp_path, wor
 
 
 def test_a_row_that_an_older_ms_swift_trains_is_examined_in_its_words(tmp_path, workspace, monkeypatch):
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: _Disk(10**15))
+    monkeypatch.setattr(memory.shutil, "disk_usage", lambda _: _Disk(10**15))
     legacy = load_matrix(ROOT / "model_matrix.yaml").environments["legacy"]
     there = built(legacy, STORE / "environments")
     if there is None:
@@ -377,7 +382,7 @@ def test_a_row_that_an_older_ms_swift_trains_is_examined_in_its_words(tmp_path, 
 
 
 def test_templates_with_different_default_system_prompts_are_named(tmp_path, workspace, monkeypatch):
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: _Disk(10**15))
+    monkeypatch.setattr(memory.shutil, "disk_usage", lambda _: _Disk(10**15))
     raw = healthy_matrix(tmp_path)
     other = {"model": "somewhere/else", "model_type": "llama", "template": "llama3"}
     raw["models"]["llama"] = raw["models"]["good"] | other
