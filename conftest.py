@@ -52,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.dist, config.option.tx = "no", []  # pytest-xdist's workers would run what -n hands them
     if all(place == BENCHMARKS or BENCHMARKS in place.parents for place in _places(config)):
         config.pluginmanager.unregister(name="hypothesispytest")  # its summary imports all of hypothesis: 1 s
+        config.option.force_short_summary = True  # in CI, its last lines repeat a stage's whole error
     worker = getattr(config, "workerinput", {})
     config.stash[RUN_ID] = worker.get("run_id") or runs.new_id()
     config.stash[SELECTED] = {}

@@ -639,6 +639,7 @@ def test_pytest_tells_what_failed_and_takes_up_there(
     house: House, undisturbed: dict[str, str], faults: str
 ) -> None:
     house.break_(faults)
+    house.monkeypatch.setenv("CI", "true")  # pytest's summary cuts no line short there
     run = RealRun(house)
     told = run.end()
     assert run.process.returncode == 1, told
