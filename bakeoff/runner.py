@@ -35,7 +35,7 @@ WARM: dict[str, tuple[str, ...]] = {
     "bakeoff.tiny": _SWIFT,
     "bakeoff.parity_probe": _SWIFT,
     "bakeoff.probe": _SWIFT,
-    "bakeoff.evalscope": ("evalscope.run", "datasets", "bakeoff.suites.adapters", "bakeoff.suites.asking"),
+    "bakeoff.evalscope": ("evalscope.run", "datasets", "bakeoff.suites.adapters", "bakeoff.evalscope.asking"),
 }
 """Modules to import ahead for a ``python -m`` line, by the prefix of its module."""
 

@@ -27,7 +27,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from fakes.service import Running, serving  # noqa: E402
 
 from bakeoff import evalscope  # noqa: E402
+from bakeoff.evalscope.__main__ import main as ask  # noqa: E402
 from bakeoff.matrix import Suite, load_matrix  # noqa: E402
+from bakeoff.runner import WARM  # noqa: E402
 
 WANTED = 8.0
 """How many times faster ours must be with as many requests in flight as the matrix gives a row on a GPU."""
@@ -127,7 +129,7 @@ def warm(service: Running, folders: dict[str, Path], work_dir: Path, in_flight: 
         log = os.open(work_dir.with_suffix(".log"), os.O_WRONLY | os.O_CREAT)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        os._exit(evalscope.main(["run", str(path)]))
+        os._exit(ask(["run", str(path)]))
     _, status = os.waitpid(child, 0)
     if status:
         raise SystemExit(f"the evaluation ended with {status}; see {work_dir.with_suffix('.log')}")
@@ -154,7 +156,7 @@ def main() -> int:
                 lines.append(time.monotonic() - began)
                 print(f"command line, {suite.name}: {lines[-1]:.1f} s", flush=True)
             began = time.monotonic()
-            for module in evalscope.PRELOAD:
+            for module in WARM["bakeoff.evalscope"]:
                 import_module(module)
             print(f"imports of the warm process, once per worker: {time.monotonic() - began:.1f} s")
             for in_flight in (8, 64, GPU_IN_FLIGHT):

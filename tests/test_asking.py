@@ -10,7 +10,7 @@ from evalscope.api.model import GenerateConfig
 from fakes.service import serving
 from openai import APIConnectionError, BadRequestError
 
-from bakeoff.suites.asking import AskingAPI, is_error_text
+from bakeoff.evalscope.asking import AskingAPI, is_error_text
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 
 from bakeoff import evalscope
 from bakeoff.errors import MatrixError, ScoreError
+from bakeoff.evalscope import commands, worker
+from bakeoff.evalscope.__main__ import gather_for_dashboard, main
 from bakeoff.matrix import Suite
 from bakeoff.scores import STATUSES
 
@@ -70,7 +72,7 @@ def plan(service: Running, folder: Path, *suites: Suite, **facts: Any) -> dict[s
 
 
 def evaluate(service: Running, folder: Path, *suites: Suite, **facts: Any) -> dict[str, Any]:
-    return evalscope.run(plan(service, folder, *suites, **facts))["facts"]
+    return worker.run(plan(service, folder, *suites, **facts))["facts"]
 
 
 def oracle(exam: Path) -> tuple[str, ...]:
@@ -112,9 +114,9 @@ def test_local_data_keeps_a_warm_process_off_the_hubs(exam: Path, tmp_path: Path
         written = tmp_path / "plan.json"
         written.write_text(json.dumps(plan(service, exam)), encoding="utf-8")
         code = (
-            "import sys, datasets, huggingface_hub; from bakeoff import evalscope\n"
+            "import sys, datasets, huggingface_hub; from bakeoff.evalscope.__main__ import main\n"
             "assert not huggingface_hub.constants.is_offline_mode()\n"
-            f"code = evalscope.main(['run', {str(written)!r}])\n"
+            f"code = main(['run', {str(written)!r}])\n"
             "print(code, huggingface_hub.constants.is_offline_mode(), datasets.config.HF_HUB_OFFLINE)"
         )
         env = {name: value for name, value in os.environ.items() if name not in evalscope.OFFLINE}
@@ -164,7 +166,7 @@ def test_a_mistaken_plan_asks_nothing(exam: Path) -> None:
             service, exam, suite(), suite(name="typo", benchmark="psyqaa"), suite(name="x", subsets=("y",))
         )
         with pytest.raises(MatrixError) as caught:
-            evalscope.run({**bad, "key_env": "NO_SUCH_KEY"})
+            worker.run({**bad, "key_env": "NO_SUCH_KEY"})
         assert len(caught.value.complaints) == 3
         assert service.stats()["requests"] == 0
 
@@ -183,11 +185,9 @@ def test_data_that_evalscope_cannot_use_is_told_before_anything_is_asked(tmp_pat
     assert "no config for" in evalscope.check_suite(suite(benchmark="ceval"), folder)[0]
     with serving("--reply", "always:A") as service:
         with pytest.raises(ScoreError, match=r"suites\.facts: EvalScope cannot prepare it"):
-            evalscope.run(plan(service, folder, asked))
+            worker.run(plan(service, folder, asked))
         assert service.stats()["requests"] == 0
-        result = evalscope.run(
-            plan(service, folder, suite(benchmark="ceval", subsets=("logic",), few_shot=1))
-        )
+        result = worker.run(plan(service, folder, suite(benchmark="ceval", subsets=("logic",), few_shot=1)))
     assert total(result["facts"])["value"] == 1.0
     assert result["facts"]["few_shot"] == 1
 
@@ -218,7 +218,7 @@ def test_other_rows_under_the_same_readme_are_other_questions(tmp_path: Path, pa
                 report = json.loads(next(work.rglob("reports/**/*.json")).read_text(encoding="utf-8"))
                 found.append((report["metrics"][0]["num"], report["metrics"][0]["score"]))
             else:
-                result = evalscope.run(plan(service, folder, asked))["facts"]
+                result = worker.run(plan(service, folder, asked))["facts"]
                 found.append((result["ledger"]["asked"], total(result)["value"]))
     assert found == [(2, 1.0), (3, 1.0)]
 
@@ -249,7 +249,7 @@ def test_a_folder_s_readme_is_read_once_whatever_the_number_of_its_subsets(
     monkeypatch.setattr(DatasetCard, "load", counted)
     asked = suite(benchmark="ceval", subsets=tuple(subsets), few_shot=1)
     with serving("--reply", "always:B") as service:
-        result = evalscope.run(plan(service, folder, asked))["facts"]
+        result = worker.run(plan(service, folder, asked))["facts"]
     assert len(read) == 1
     rows = [row for row in result["scores"] if row["metric"] == "accuracy" and row["subset"] != "ALL"]
     assert {row["subset"]: row["value"] for row in rows} == {"logic": 0.0, "law": 1.0, "physician": 0.0}
@@ -511,13 +511,13 @@ def test_answers_on_disk_are_graded_again_without_a_service(exam: Path) -> None:
     with serving(*oracle(exam)) as service:
         first = evaluate(service, exam)
         asked = plan(service, exam, suite(trust={"min_answered": 0.5}), training_unread="the data is away")
-    again = evalscope.run({**asked, "service_url": ""})["facts"]
+    again = worker.run({**asked, "service_url": ""})["facts"]
     assert again["identity"] == first["identity"]
     assert [row["value"] for row in again["scores"]] == [row["value"] for row in first["scores"]]
     assert again["leakage_not_checked"] == "the data is away"
     write_exam(exam, LETTERS, "第{}题：请选择")
     with pytest.raises(ScoreError, match="facts: 12 questions have no answer yet"):
-        evalscope.run({**asked, "service_url": ""})
+        worker.run({**asked, "service_url": ""})
 
 
 def test_an_answer_that_is_an_error_text_is_asked_again(exam: Path) -> None:
@@ -539,11 +539,11 @@ def test_the_grading_rules_are_the_sources_that_decide_a_score(
 ) -> None:
     copy = tmp_path / "bakeoff"
     shutil.copytree(ROOT / "bakeoff", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(evalscope, "__file__", str(copy / "evalscope.py"))
+    monkeypatch.setattr(commands, "__file__", str(copy / "evalscope/commands.py"))
     read = evalscope.grading_rules.__wrapped__
     assert read() == evalscope.grading_rules()
     seen = {read()}
-    for name in ("suites/adapters.py", "suites/asking.py", "extraction.py", "scores.py", "leakage.py"):
+    for name in ("suites/adapters.py", "evalscope/asking.py", "extraction.py", "scores.py", "leakage.py"):
         with (copy / name).open("a", encoding="utf-8") as file:
             file.write("# changed\n")
         seen.add(read())
@@ -574,7 +574,7 @@ def test_the_same_run_twice_gives_the_same_samples(exam: Path, tmp_path: Path) -
     for name in ("one", "two"):
         with serving("--reply", "random:3") as service:
             asked = plan(service, exam)
-            result = evalscope.run({**asked, "work_dir": str(tmp_path / name)})["facts"]
+            result = worker.run({**asked, "work_dir": str(tmp_path / name)})["facts"]
         rows = evalscope.sample_rows(result, model="x", variant="base")
         found.append([{k: v for k, v in row.items() if k != "latency_s"} for row in rows])
     assert found[0] == found[1]
@@ -603,7 +603,7 @@ def test_a_broken_suite_takes_no_other_along(exam: Path, tmp_path: Path) -> None
         )
         written = tmp_path / "plan.json"
         written.write_text(json.dumps(asked), encoding="utf-8")
-        assert evalscope.main(["run", str(written)]) == 0
+        assert main(["run", str(written)]) == 0
     results = evalscope.read_results(tmp_path / "work")
     assert results["facts"]["ledger"] == ledger(answered=12)
     assert "EvalScope cannot prepare it from" in results["broken"]["error"]
@@ -627,7 +627,7 @@ def test_suites_share_the_requests_in_flight_and_limits_are_kept(exam: Path, tmp
             weights="",
             in_flight=3,
         )
-        results = evalscope.run(asked)
+        results = worker.run(asked)
         stats = service.stats()
     assert stats["requests"] == 9
     assert stats["peak"] == 3
@@ -644,9 +644,9 @@ def test_the_viewer_gets_the_latest_results_and_cannot_delete_ours(exam: Path, t
     with serving(*oracle(exam)) as service:
         for weights in ("w0", "w1"):
             asked = plan(service, exam, weights=weights)
-            last = evalscope.run({**asked, "work_dir": str(store / "qwen/evaluation/base")})["facts"]
+            last = worker.run({**asked, "work_dir": str(store / "qwen/evaluation/base")})["facts"]
     shown = tmp_path / "shown"
-    assert evalscope.gather_for_dashboard(store, shown) == ["qwen-base-facts"]
+    assert gather_for_dashboard(store, shown) == ["qwen-base-facts"]
     report = shown / "qwen-base-facts/reports/m/facts_exam.json"
     kept = Path(last["folder"]) / "reports/m/facts_exam.json"
     assert report.samefile(kept)
@@ -739,7 +739,7 @@ def test_scores_over_all_real_rows_are_those_computed_from_the_files(script: str
         asked = evalscope.evaluation_plan(
             service.url, "m", suites, tmp_path / "work", data_dirs=folders, weights="", in_flight=16
         )
-        results = evalscope.run(asked)
+        results = worker.run(asked)
     for name, right in expected.items():
         assert results[name]["ledger"]["answered"] == len(right)
         assert total(results[name])["value"] == sum(right) / len(right)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bakeoff import evalscope
 from bakeoff.errors import DataError
+from bakeoff.evalscope import worker
 from bakeoff.leakage import NEAR, SHORTEST, leaked_as, leaks, normalised, training_dialogues, training_files
 from bakeoff.matrix import Suite
 
@@ -169,7 +170,7 @@ def test_a_score_is_also_shown_without_the_leaked_questions(expected: bool, tmp_
         plan = evalscope.evaluation_plan(
             service.url, "m", [suite], tmp_path / "w", data_dirs={"x": folder}, weights="", training=[train]
         )
-        result = evalscope.run(plan)["x"]
+        result = worker.run(plan)["x"]
     values = {
         row["metric"]: (row["value"], row["n_asked"]) for row in result["scores"] if row["subset"] == "ALL"
     }

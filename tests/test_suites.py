@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from bakeoff import evalscope
 from bakeoff.errors import DataError
+from bakeoff.evalscope import worker
 from bakeoff.matrix import SHIPPED, Suite
 from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS, overlap
@@ -163,7 +164,7 @@ def run(folder: Path, benchmark: str, reply: str, tmp_path: Path, **facts: Any) 
         plan = evalscope.evaluation_plan(
             service.url, "m", [suite], tmp_path / "work", data_dirs={"x": folder}, weights=""
         )
-        return {**evalscope.run(plan)["x"], "prompts": service.stats()["prompts"]}
+        return {**worker.run(plan)["x"], "prompts": service.stats()["prompts"]}
 
 
 def test_the_prompts_ask_for_the_answer_in_a_form_we_read(tmp_path: Path) -> None:
@@ -269,7 +270,7 @@ def test_scores_over_all_real_exam_rows_are_those_computed_from_the_files(seed: 
         plan = evalscope.evaluation_plan(
             service.url, "m", [suite], tmp_path / "w", data_dirs={"exam": folder}, weights="", in_flight=16
         )
-        result = evalscope.run(plan)["exam"]
+        result = worker.run(plan)["exam"]
     values = {row["metric"]: row["value"] for row in result["scores"] if row["subset"] == "ALL"}
     assert result["ledger"]["answered"] == len(strict) == 1763
     assert values["accuracy"] == sum(strict) / len(strict)

@@ -53,7 +53,7 @@ def test_only_the_adapters_know_evalscope() -> None:
         for p in engine()
         if any(n.split(".")[0] == "evalscope" for n in imports(p))
     }
-    assert knowing <= {"evalscope.py", "suites", "data"}  # data: writes the exam in EvalScope's prompt form
+    assert knowing <= {"evalscope", "suites", "data"}  # data: writes the exam in EvalScope's prompt form
 
 
 def test_the_facts_know_nobody() -> None:

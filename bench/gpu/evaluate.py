@@ -25,7 +25,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bakeoff import evalscope
+from bakeoff.evalscope.__main__ import main as ask
 from bakeoff.matrix import Suite
+from bakeoff.runner import WARM
 
 
 def suites(options: argparse.Namespace) -> list[Suite]:
@@ -81,7 +83,7 @@ def ours(listed: list[Suite], options: argparse.Namespace, work_dir: Path, in_fl
         log = os.open(work_dir.with_suffix(".log"), os.O_WRONLY | os.O_CREAT)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        os._exit(evalscope.main(["run", str(path)]))
+        os._exit(ask(["run", str(path)]))
     status = os.waitpid(child, 0)[1]
     if status:
         raise SystemExit(f"the evaluation ended with {status}; see {work_dir.with_suffix('.log')}")
@@ -135,7 +137,7 @@ def main() -> int:
         raise SystemExit(f"--out: {options.out} is not empty; EvalScope would reuse its replies")
     options.out.mkdir(parents=True, exist_ok=True)
     listed = suites(options)
-    for module in evalscope.PRELOAD:
+    for module in WARM["bakeoff.evalscope"]:
         import_module(module)
     other_prompts = listed[0].model_copy(update={"few_shot": 1, "limit": 4})
     ours([other_prompts], options, options.out / "warm-up", options.in_flight[0])

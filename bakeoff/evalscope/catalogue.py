@@ -1,0 +1,190 @@
+"""What EvalScope and we have to ask, and what would go wrong with a suite, without importing EvalScope."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from bakeoff.errors import DataError, ToolError
+from bakeoff.matrix import did_you_mean
+from bakeoff.suites import METRICS, OURS
+
+GENERATION_KEYS = frozenset(
+    [
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "seed",
+        "stop_seqs",
+        "frequency_penalty",
+        "presence_penalty",
+        "repetition_penalty",
+        "extra_body",
+        "extra_headers",
+        "reasoning_effort",
+        "logprobs",
+        "top_logprobs",
+        "stream",
+        "timeout",
+    ]
+)
+"""What a suite may send along; EvalScope drops unknown keys without a word."""
+
+
+class SuiteLike(Protocol):
+    """What is asked of a suite; :class:`bakeoff.matrix.Suite` has it."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def benchmark(self) -> str: ...  # noqa: D102
+    @property
+    def subsets(self) -> tuple[str, ...] | None: ...  # noqa: D102
+    @property
+    def few_shot(self) -> int | None: ...  # noqa: D102
+    @property
+    def limit(self) -> int | None: ...  # noqa: D102
+    @property
+    def limit_per(self) -> Any: ...  # noqa: D102
+    @property
+    def generation(self) -> Mapping[str, Any]: ...  # noqa: D102
+    @property
+    def metric(self) -> str | None: ...  # noqa: D102
+    @property
+    def chance(self) -> float | None: ...  # noqa: D102
+    @property
+    def trust(self) -> Any: ...  # noqa: D102
+
+
+@cache
+def _installed() -> Path:
+    """The folder of the installed EvalScope's benchmarks."""
+    spec = importlib.util.find_spec("evalscope")
+    if spec is None or not spec.submodule_search_locations:
+        raise ToolError("evalscope is not installed; install it with: pip install evalscope")
+    return Path(spec.submodule_search_locations[0]) / "benchmarks"
+
+
+@cache
+def known_benchmarks() -> tuple[str, ...]:
+    """The ids of all benchmarks, EvalScope's and ours, read without importing EvalScope.
+
+    Raises:
+        ToolError: EvalScope is not installed.
+    """
+    index = json.loads((_installed() / "_index.json").read_text(encoding="utf-8"))
+    return tuple(sorted({*index, *OURS}))
+
+
+def known_subsets(benchmark: str, data_dir: Path | None) -> tuple[str, ...]:
+    """The subsets of *benchmark*: ours from the data, EvalScope's from its description; empty where it says none.
+
+    Raises:
+        DataError: the files of one of our benchmarks are absent or malformed.
+    """
+    if benchmark in OURS:
+        from bakeoff.suites.rows import questions
+
+        return tuple(questions(benchmark, data_dir)) if data_dir else ()
+    described = _installed() / "_meta" / f"{benchmark}.json"
+    if not described.is_file():
+        return ()
+    meta = json.loads(described.read_text(encoding="utf-8")).get("meta", {})
+    return tuple(name for name in meta.get("subset_list", ()) if name != "default")
+
+
+def known_metrics(benchmark: str) -> tuple[str, ...]:
+    """The metrics of *benchmark*; empty where its description does not name them as they are reported."""
+    if benchmark in OURS:
+        return METRICS.get(benchmark, ("accuracy",))
+    described = _installed() / "_meta" / f"{benchmark}.json"
+    named = json.loads(described.read_text(encoding="utf-8")).get("meta", {}) if described.is_file() else {}
+    return ("accuracy",) if named.get("metrics") == ["accuracy"] else ()
+
+
+def check_settings(suite: SuiteLike) -> list[str]:
+    """What is wrong with *suite* whatever its data: benchmark, subsets, few-shot, generation settings, metric."""
+    where = f"suites.{suite.name}"
+    if suite.benchmark not in known_benchmarks():
+        near = did_you_mean(suite.benchmark, known_benchmarks())
+        return [f"{where}.benchmark: EvalScope {version('evalscope')} has no {suite.benchmark!r}{near}"]
+    found = [
+        f"{where}.generation: '{key}' would be dropped without a word{did_you_mean(key, GENERATION_KEYS)}"
+        for key in suite.generation
+        if key not in GENERATION_KEYS
+    ]
+    if suite.benchmark in OURS and suite.few_shot:
+        found.append(f"{where}.few_shot: {suite.benchmark} is asked without examples; leave it out")
+    metrics = known_metrics(suite.benchmark)
+    if suite.metric and metrics and suite.metric not in metrics:
+        near = did_you_mean(suite.metric, metrics)
+        found.append(f"{where}.metric: {suite.benchmark} does not give {suite.metric!r}{near}")
+    return found + ([] if suite.benchmark in OURS else _unknown_subsets(suite, None))
+
+
+def check_suite(suite: SuiteLike, data_dir: Path | None) -> list[str]:
+    """What would keep *suite* from running, in words, without starting or looking up anything.
+
+    Args:
+        data_dir: the folder with the suite's data; None where it comes from the hub.
+    """
+    where = f"suites.{suite.name}"
+    found = check_settings(suite)
+    if suite.benchmark not in known_benchmarks():
+        return found
+    if suite.benchmark in OURS and data_dir is None:
+        return [*found, f"{where}.data: {suite.benchmark} reads local files only; name their folder"]
+    if data_dir is not None and not data_dir.is_dir():
+        return [*found, f"{where}.data: no folder {data_dir}{_near_folder(data_dir)}"]
+    try:
+        if suite.benchmark in OURS:
+            found += _unknown_subsets(suite, data_dir)
+        if data_dir is not None:
+            asked = suite.subsets or known_subsets(suite.benchmark, data_dir)
+            found += _missing_files(suite, data_dir, asked, where)
+    except DataError as error:
+        return [*found, f"{where}.data: {error}"]
+    return found
+
+
+def _unknown_subsets(suite: SuiteLike, data_dir: Path | None) -> list[str]:
+    known = known_subsets(suite.benchmark, data_dir)
+    return [
+        f"suites.{suite.name}.subsets: {suite.benchmark} has no {name!r}{did_you_mean(name, known)}"
+        for name in suite.subsets or ()
+        if known and name not in known
+    ]
+
+
+def _near_folder(missing: Path) -> str:
+    """The end of a sentence: what lies where *missing* was looked for."""
+    there = next(folder for folder in missing.parents if folder.is_dir())
+    asked = missing.relative_to(there).parts[0]
+    return f" ({there} has none){did_you_mean(asked, sorted(one.name for one in there.iterdir() if one.is_dir()))}"
+
+
+def _missing_files(suite: SuiteLike, folder: Path, subsets: Sequence[str], where: str) -> list[str]:
+    if suite.benchmark == "ceval":
+        readme = folder / "README.md"
+        head = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+        configured = set(re.findall(r"config_name:\s*([\w-]+)", head))
+        if not configured:
+            return [f"{where}.data: {readme} must list each subject under 'configs:'; see docs/suites.md"]
+        lacking = [name for name in subsets if name not in configured]
+        return (
+            [f"{where}.data: {readme} has no config for {', '.join(lacking)}; choose 'subsets'"]
+            if lacking
+            else []
+        )
+    if suite.benchmark not in OURS and not any(
+        path.suffix in (".csv", ".jsonl", ".json", ".tsv", ".parquet", ".arrow") for path in folder.rglob("*")
+    ):
+        return [f"{where}.data: {folder} holds no csv, json, jsonl, parquet or arrow file"]
+    return []

@@ -1,0 +1,256 @@
+"""EvalScope's predictions and reviews -> samples, their ledger and scores. Runs in the evaluation process."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from bakeoff.errors import ScoreError
+from bakeoff.evalscope.commands import generation_config
+from bakeoff.evalscope.loading import Loaded, by_sample, joined, reply_of
+from bakeoff.extraction import LETTERS, extract_choice, final_part
+from bakeoff.leakage import Leak
+from bakeoff.scores import (
+    ALL,
+    Sample,
+    Status,
+    Thresholds,
+    agreement,
+    answers,
+    chance_of,
+    ledger,
+    one_sided,
+    score,
+    score_row,
+)
+from bakeoff.suites import OURS
+
+_CHOICE_METRICS = ("accuracy", "acc", "accuracy_alt", "accuracy_evalscope", "acc_evalscope")
+
+
+def samples_of(loaded: Loaded, api: Any) -> list[Sample]:
+    """A sample for each question, in order: what was replied, how it was read, and what became of it."""
+    from bakeoff.evalscope.asking import prompt_sha
+
+    predictions = by_sample(loaded.folder, "predictions", loaded)
+    reviews = by_sample(loaded.folder, "reviews", loaded)
+    second_rule = _second_rule(loaded)
+    made: list[Sample] = []
+    seen: dict[str, int] = {}
+    for number, (subset, one) in enumerate(loaded.samples):
+        question = loaded.questions.get((subset, one.id)) or joined(one.input)
+        options = tuple(str(choice) for choice in one.choices or ())
+        target = "".join(one.target) if options else _joined_target(one.target)
+        content = json.dumps([loaded.suite["benchmark"], subset, question, options], ensure_ascii=False)
+        name = hashlib.sha256(content.encode()).hexdigest()[:16]
+        seen[name] = seen.get(name, 0) + 1
+        sha = prompt_sha(one.input)
+        prediction, review = predictions.get((subset, one.id)), reviews.get((subset, one.id))
+        choice = bool(options) and set(target) <= set(LETTERS[: len(options)])
+        common: dict[str, Any] = {
+            "sample_id": name if seen[name] == 1 else f"{name}-{seen[name]}",
+            "subset": subset,
+            "index": number,
+            "question": question,
+            "options": options,
+            "target": target,
+            "prompt_sha": sha,
+        }
+        if prediction is None or review is None:
+            why = api.errors.get(sha, "no reply") if prediction is None else "the reply could not be graded"
+            made.append(_errored(common, why))
+            continue
+        reply, stop, latency_s = reply_of(prediction)
+        graded = review["sample_score"]["score"]
+        if graded.get("status", "success") != "success" or not graded.get("value"):
+            made.append(_errored(common, f"the reply could not be graded ({graded.get('status')})"))
+            continue
+        values = {
+            key: float(value) for key, value in graded["value"].items() if isinstance(value, int | float)
+        }
+        extracted = str(graded.get("extracted_prediction") or "")
+        other = second_rule(reply, options, one) if choice else extracted
+        stated = (extracted if loaded.benchmark.name in OURS else other) if choice else final_part(reply)
+        main = _primary(loaded.suite, values, graded.get("main_score_name"))
+        if choice:
+            if loaded.benchmark.name not in OURS:
+                theirs = {f"{main}_evalscope": values[main]}
+                values = (values if stated else dict.fromkeys(values, 0.0)) | theirs
+            values["accuracy_alt"] = float(bool(other) and set(other) == set(target))
+        made.append(
+            Sample(
+                **common,
+                reply=reply,
+                extracted=extracted,
+                extracted_alt=other,
+                status=_status(reply, stop, stated, choice),
+                correct=values[main],
+                latency_s=latency_s,
+                grades=values,
+            )
+        )
+    return made
+
+
+def _joined_target(target: Any) -> str:
+    return target if isinstance(target, str) else "\n".join(str(one) for one in target or ())
+
+
+def _errored(common: dict[str, Any], why: str) -> Sample:
+    nothing: dict[str, Any] = {
+        "reply": "",
+        "extracted": "",
+        "extracted_alt": "",
+        "correct": math.nan,
+        "latency_s": math.nan,
+    }
+    return Sample(**common, **nothing, status="errored", error=why)
+
+
+def _status(reply: str, stop: str, stated: str, choice: bool) -> Status:
+    if stop in ("max_tokens", "length", "model_length"):
+        return "truncated"
+    if not reply.strip() or not (choice or stated):
+        return "empty"
+    return "answered" if stated else "unparsed"
+
+
+def _primary(suite: Mapping[str, Any], values: Mapping[str, float], main: str | None) -> str:
+    wanted = suite["metric"] or main
+    if wanted in values:
+        return str(wanted)
+    if suite["metric"]:
+        known = ", ".join(values)
+        raise ScoreError(f"suites.{suite['name']}.metric: {suite['benchmark']} gives {known}, not {wanted!r}")
+    return next(iter(values))
+
+
+def _second_rule(loaded: Loaded) -> Callable[[str, tuple[str, ...], Any], str]:
+    """The other way to read an answer: ours for EvalScope's benchmarks, EvalScope's for ours."""
+    if loaded.benchmark.name not in OURS:
+        multiple = bool(getattr(loaded.benchmark, "multiple_correct", False))
+        return lambda reply, options, _: extract_choice(reply, options, multiple=multiple)
+    from evalscope.api.evaluator import TaskState
+    from evalscope.utils.multi_choices import parse_answers_zh
+
+    def theirs(reply: str, options: tuple[str, ...], one: Any) -> str:
+        state = TaskState(model="", sample=one)
+        found = parse_answers_zh(state, multiple_correct=bool(one.metadata.get("multiple")), completion=reply)
+        return "".join(sorted(found))
+
+    return theirs
+
+
+def result_of(
+    loaded: Loaded,
+    samples: list[Sample],
+    plan: Mapping[str, Any],
+    alarms: list[str],
+    found: Mapping[str, Leak],
+) -> dict[str, Any]:
+    """What ``result.json`` holds of a suite; *found* are its leaked questions by sample, *alarms* words on the rest."""
+    suite = loaded.suite
+    trust = Thresholds.of(suite["trust"])
+    judged = [one for one in samples if one.grades]
+    metrics = list(dict.fromkeys(name for one in judged for name in one.grades))
+    given = next((one.grades for one in judged), {})
+    main = _main_metric(loaded, given) if given else suite["metric"] or "accuracy"
+    metrics = [main, *(name for name in metrics if name != main)]
+    subsets: dict[str, list[Sample]] = {}
+    for one in samples:
+        subsets.setdefault(one.subset, []).append(one)
+    right = {"suite": suite["name"], "benchmark": suite["benchmark"], "few_shot": _few_shot(loaded)}
+    context = {**right, "run_id": "", "model": "", "variant": "", "fingerprint": "", "finished_at": ""}
+    rows = []
+    parts = {ALL: samples, **(subsets if list(subsets) != ["default"] else {})}
+    for subset, part in parts.items():
+        chance = suite["chance"] if suite["chance"] is not None else _chance(part)
+        for metric in metrics:
+            guess = chance if metric in _CHOICE_METRICS else math.nan
+            # One of fifty subsets falls below chance by chance: only the total is held against it.
+            level = trust if subset == ALL else dataclasses.replace(trust, chance_level=0.0)
+            rows.append(score_row(score(part, metric, subset=subset, chance=guess, trust=level), **context))
+    if len(subsets) > 1:
+        rows += [_macro(rows, metric) for metric in metrics if metric in ("accuracy", "acc")]
+    if found:
+        unseen = [one for one in samples if not one.leaked]
+        chance = suite["chance"] if suite["chance"] is not None else _chance(unseen)
+        made = dataclasses.replace(score(unseen, main, chance=chance), metric=f"{main}_unleaked")
+        rows.append(score_row(made, **context))
+        if not suite["leakage_expected"]:
+            alarms.append(f"{len(found)} of {len(samples)} questions occur in the training data")
+    if warning := one_sided(samples):
+        alarms.append(warning)
+    counts = ledger(samples)
+    clean = [
+        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows
+    ]
+    return {
+        "suite": suite["name"],
+        "benchmark": suite["benchmark"],
+        "identity": loaded.identity,
+        "metric": main,
+        "ledger": {**dataclasses.asdict(counts), "judged": counts.judged},
+        "trusted": rows[0]["trusted"],
+        "why_not": rows[0]["why_not"],
+        "alarms": alarms,
+        "agreement": None if math.isnan(agreement(samples)) else agreement(samples),
+        "answers": answers(samples),
+        "errors": {one.sample_id: one.error for one in samples if one.error},
+        "leakage": [
+            {
+                "suite": suite["name"],
+                "expected": suite["leakage_expected"],
+                "n_asked": len(samples),
+                "n_leaked": len(found),
+                "n_exact": sum(leak.kind == "exact" for leak in found.values()),
+                "value_without": next(r["value"] for r in clean if r["metric"] == f"{main}_unleaked"),
+            }
+        ]
+        if found
+        else [],
+        "leakage_not_checked": plan["training_unread"],
+        "leaked_questions": {name: dataclasses.asdict(leak) for name, leak in found.items()},
+        "selected": {name: len(part) for name, part in subsets.items()},
+        "limit": suite["limit"],
+        "limit_per": suite["limit_per"],
+        "few_shot": right["few_shot"],
+        "generation": generation_config(argparse.Namespace(**suite)),
+        "served_name": plan["served_name"],
+        "weights": plan["weights"],
+        "evalscope": version("evalscope"),
+        "scores": clean,
+    }
+
+
+def _main_metric(loaded: Loaded, given: Mapping[str, float]) -> str:
+    for row in by_sample(loaded.folder, "reviews", loaded).values():
+        return _primary(loaded.suite, given, row["sample_score"]["score"].get("main_score_name"))
+    return next(iter(given))
+
+
+def _few_shot(loaded: Loaded) -> int:
+    return 0 if loaded.benchmark.name in OURS else int(loaded.benchmark.few_shot_num or 0)
+
+
+def _chance(part: Sequence[Sample]) -> float:
+    multiple = [one for one in part if len(one.target) > 1 or one.subset.endswith("_multiple")]
+    single = [one for one in part if one not in multiple]
+    shares = [(chance_of(single), len(single)), (chance_of(multiple, multiple=True), len(multiple))]
+    known = [(share, count) for share, count in shares if not math.isnan(share)]
+    return sum(share * count for share, count in known) / sum(c for _, c in known) if known else math.nan
+
+
+def _macro(rows: Sequence[dict[str, Any]], metric: str) -> dict[str, Any]:
+    """The mean of the subsets' values, each weighing the same."""
+    total = next(row for row in rows if row["subset"] == ALL and row["metric"] == metric)
+    values = [row["value"] for row in rows if row["subset"] != ALL and row["metric"] == metric]
+    values = [value for value in values if not math.isnan(value)]
+    mean = math.fsum(values) / len(values) if values else math.nan
+    return {**total, "metric": f"{metric}_macro", "value": mean, "worst": math.nan, "best": math.nan}

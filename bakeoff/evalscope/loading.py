@@ -1,0 +1,228 @@
+"""A suite's questions, read and made into prompts before anything is asked. Runs in the evaluation process."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import dataclasses
+import hashlib
+import json
+import math
+import tempfile
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bakeoff.errors import DataError
+from bakeoff.evalscope.commands import dataset_args, generation_config, spread
+
+
+@dataclasses.dataclass
+class Loaded:
+    """A suite whose questions are read and whose prompts are made, before anything is asked."""
+
+    suite: dict[str, Any]
+    folder: Path
+    task: Any
+    benchmark: Any
+    datasets: Any
+    questions: dict[tuple[str, int], str]
+    identity: str
+
+    @property
+    def samples(self) -> list[tuple[str, Any]]:
+        """All samples with their subset, in order."""
+        return [(subset, one) for subset, dataset in self.datasets.items() for one in dataset]
+
+
+def load(suite: dict[str, Any], plan: Mapping[str, Any], api: Any, work_dir: Path) -> Loaded:
+    """Read the questions of *suite* and make their prompts; its folder in *work_dir* is named by what will be asked.
+
+    Raises:
+        DataError: EvalScope cannot prepare it.
+    """
+    from evalscope.api.registry import get_benchmark
+    from evalscope.config import TaskConfig
+    from evalscope.utils.io_utils import safe_filename
+
+    from bakeoff.evalscope.asking import prompt_sha
+
+    view = argparse.Namespace(**suite)
+    task = TaskConfig(
+        model=api,
+        model_id=safe_filename(plan["served_name"]),
+        eval_type="openai_api",
+        datasets=[suite["benchmark"]],
+        dataset_args={
+            suite["benchmark"]: dataset_args(view, Path(suite["data_dir"]) if suite["data_dir"] else None)
+        },
+        generation_config={"timeout": plan["timeout_s"], **generation_config(view)},
+        eval_batch_size=plan["in_flight"],
+        limit=suite["limit"] if suite["limit_per"] == "subset" else None,
+        ignore_errors=True,
+        no_timestamp=True,
+        rerun_review=True,
+        judge={"strategy": "rule"},
+    )
+    questions: dict[tuple[str, int], str] = {}
+    try:
+        benchmark = get_benchmark(suite["benchmark"], task)
+        benchmark.validate_judge_strategy()
+        afresh = prepared_afresh() if suite["data_dir"] else contextlib.nullcontext()
+        with afresh, _remembering_questions(benchmark, questions), _looking_once_at_each_folder():
+            benchmark.load_dataset()
+    except Exception as error:  # EvalScope raises whatever its loaders raise
+        where = suite["data_dir"] or "the hub"
+        raise DataError(
+            f"suites.{suite['name']}: EvalScope cannot prepare it from {where}: {error}"
+        ) from error
+    total = suite["limit"] if suite["limit_per"] == "total" else None
+    taken = spread({name: len(dataset) for name, dataset in benchmark.test_dataset.items()}, total)
+    for name, count in taken.items():
+        if count:
+            benchmark.test_dataset[name] = benchmark.test_dataset[name][:count]
+        else:
+            del benchmark.test_dataset[name]
+    identity = hashlib.sha256()
+    facts = {
+        "evalscope": version("evalscope"),
+        "benchmark": suite["benchmark"],
+        "served_name": plan["served_name"],
+        "weights": plan["weights"],
+        "generation": generation_config(view),
+    }
+    identity.update(json.dumps(facts, sort_keys=True, default=str).encode())
+    for name, dataset in benchmark.test_dataset.items():
+        for one in dataset:
+            row = [name, one.id, prompt_sha(one.input), one.target, one.choices]
+            identity.update(json.dumps(row, ensure_ascii=False, default=str).encode())
+    digest = identity.hexdigest()
+    folder = work_dir / suite["name"] / digest[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    task.work_dir = task.use_cache = str(folder)
+    ready = benchmark.test_dataset
+    benchmark.load_dataset = lambda: ready  # the evaluator would read everything a second time
+    return Loaded(suite, folder, task, benchmark, ready, questions, digest)
+
+
+@contextlib.contextmanager
+def prepared_afresh() -> Any:
+    """Let ``datasets`` prepare local files anew, which takes well under a second.
+
+    It keeps what it prepared under the README of their folder, not under their content: another folder with the same
+    README, or the same one with other rows, would get the earlier questions.
+    """
+    import datasets.config
+
+    kept = datasets.config.HF_DATASETS_CACHE
+    with tempfile.TemporaryDirectory(prefix="datasets-") as folder:
+        datasets.config.HF_DATASETS_CACHE = Path(folder)
+        try:
+            yield
+        finally:
+            datasets.config.HF_DATASETS_CACHE = kept
+
+
+@contextlib.contextmanager
+def _looking_once_at_each_folder() -> Any:
+    """Let ``datasets`` read and hash a local folder's README once, not for each of its subsets (ceval has 52)."""
+    import datasets.load
+
+    look = datasets.load.dataset_module_factory
+    seen: dict[str, Any] = {}
+
+    def looking(path: Any, **options: Any) -> Any:
+        if not Path(path).is_dir():
+            return look(path, **options)
+        key = repr(
+            (path, [options.get(name) for name in ("revision", "data_dir", "data_files", "cache_dir")])
+        )
+        if key not in seen:
+            seen[key] = look(path, **options)
+        return copy.deepcopy(seen[key])  # the caller takes things out of it
+
+    datasets.load.dataset_module_factory = looking
+    try:
+        yield
+    finally:
+        datasets.load.dataset_module_factory = look
+
+
+@contextlib.contextmanager
+def _remembering_questions(benchmark: Any, questions: dict[tuple[str, int], str]) -> Any:
+    """Note each question's own text before EvalScope replaces it by the prompt."""
+    make_prompts = benchmark._post_process_samples
+
+    def noting() -> None:
+        for subset, dataset in benchmark.test_dataset.items():
+            for one in dataset:
+                questions[subset, one.id] = one.input if isinstance(one.input, str) else joined(one.input)
+        make_prompts()
+
+    benchmark._post_process_samples = noting
+    try:
+        yield
+    finally:
+        del benchmark._post_process_samples
+
+
+def joined(messages: Iterable[Any]) -> str:
+    """The text of *messages*, one under the other."""
+    return "\n".join(str(message.text) for message in messages)
+
+
+def drop_unusable(loaded: Loaded) -> None:
+    """Take away what a killed run left half written, and replies that are known by now for a service's error text."""
+    from bakeoff.evalscope.asking import is_error_text
+
+    for kind in ("predictions", "reviews"):
+        for path in (loaded.folder / kind).rglob("*.jsonl*"):
+            if ".rerun-" in path.name:
+                path.unlink()  # left by a run that was killed while it graded
+                continue
+            content = path.read_bytes()
+            # What follows the last newline is torn; the next row would be glued to it.
+            lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+            if kind == "predictions":
+                lines = [line for line in lines if not is_error_text(_text_of(line))]
+            if len(kept := b"".join(lines)) != len(content):
+                temporary = path.with_suffix(".tmp")
+                temporary.write_bytes(kept)
+                temporary.replace(path)
+
+
+def _text_of(line: bytes) -> str:
+    with contextlib.suppress(ValueError, KeyError, AttributeError):
+        return reply_of(json.loads(line))[0]
+    return ""
+
+
+def by_sample(folder: Path, kind: str, loaded: Loaded) -> dict[tuple[str, int], dict[str, Any]]:
+    """The last row of each sample in EvalScope's predictions or reviews."""
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for subset, dataset in loaded.datasets.items():
+        path = folder / kind / loaded.task.model_id / f"{loaded.benchmark.name}_{subset}.jsonl"
+        if not path.is_file():
+            continue
+        wanted = {one.id for one in dataset}
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                row = json.loads(line)
+                if row["index"] in wanted:
+                    rows[subset, row["index"]] = row
+    return rows
+
+
+def reply_of(prediction: dict[str, Any]) -> tuple[str, str, float]:
+    """Text, stop reason and seconds of a prediction row."""
+    output = prediction["model_output"]
+    choice = (output.get("choices") or [{}])[0]
+    message = choice.get("message") or {}
+    content = message.get("content") or ""
+    if not isinstance(content, str):
+        content = "\n".join(str(part.get("text") or "") for part in content if part.get("type") == "text")
+    timing = message.get("perf_metrics") or {}
+    seconds = timing.get("latency", output.get("time"))
+    return content, str(choice.get("stop_reason") or ""), float(seconds) if seconds is not None else math.nan

@@ -1,0 +1,202 @@
+"""The evaluation process: every suite of a plan, asked together and kept one by one."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from bakeoff.errors import BakeoffError, DataError, MatrixError, ScoreError
+from bakeoff.evalscope.catalogue import check_suite
+from bakeoff.evalscope.commands import LOOPBACK, OFFLINE
+from bakeoff.evalscope.grading import result_of, samples_of
+from bakeoff.evalscope.loading import Loaded, by_sample, drop_unusable, load
+from bakeoff.leakage import Leak, leaks, training_dialogues
+from bakeoff.scores import sample_row, write_json, write_samples
+
+
+def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Evaluate every suite of *plan* and write what came of it; the results by suite.
+
+    An interrupted plan is resumed: only the questions without an answer are asked. An answer is reused only where the
+    questions, prompts, right answers, generation settings, weights and EvalScope's version are the same.
+
+    A suite that breaks takes no other along: its result is ``{"error": why}``.
+
+    Raises:
+        MatrixError: a suite cannot be carried out; every reason is listed and nothing was asked.
+        ScoreError: every suite broke, or an answer is missing and the plan names no service.
+    """
+    os.environ.update(LOOPBACK)
+    if all(suite["data_dir"] for suite in plan["suites"]):
+        _keep_off_the_hubs()
+    if complaints := _complaints(plan):
+        raise MatrixError(complaints, "plan")
+    from bakeoff.evalscope.asking import AskingAPI
+    from bakeoff.suites import register
+
+    register()
+    key = os.environ.get(plan["key_env"] or "", "") or "EMPTY"
+    api = AskingAPI(
+        plan["served_name"],
+        plan["service_url"] or "http://nobody.invalid",
+        key,
+        in_flight=plan["in_flight"],
+        answers_as=plan.get("answers_as") or "",
+        timeout_s=plan["timeout_s"],
+    )
+    work_dir = Path(plan["work_dir"])
+    (work_dir / "results.json").unlink(missing_ok=True)
+    results: dict[str, dict[str, Any]] = {suite["name"]: {} for suite in plan["suites"]}
+    loaded: list[Loaded] = []
+    for suite in plan["suites"]:
+        try:
+            loaded.append(load(suite, plan, api, work_dir))
+        except Exception as error:
+            results[suite["name"]] = {"error": _in_words(error)}
+    for one in loaded:
+        drop_unusable(one)
+    if not plan["service_url"]:
+        for one in loaded:
+            if missing := len(one.samples) - len(by_sample(one.folder, "predictions", one)):
+                raise ScoreError(
+                    f"{one.suite['name']}: {missing} questions have no answer yet, and nobody is to be asked"
+                )
+    folders = [str(one.folder.relative_to(work_dir)) for one in loaded]
+    write_json(
+        work_dir / "asked.json", {"questions": sum(len(one.samples) for one in loaded), "folders": folders}
+    )
+    leaked, unread = _leaked(loaded, plan)
+    plan = {**plan, "training_unread": unread}
+    with ThreadPoolExecutor(max(1, len(loaded))) as pool:
+        futures = {one.suite["name"]: pool.submit(_evaluate, one, api, plan, leaked) for one in loaded}
+        for name, future in futures.items():
+            try:
+                results[name] = future.result()
+            except Exception as error:
+                results[name] = {"error": _in_words(error)}
+    broken = {name: result["error"] for name, result in results.items() if "error" in result}
+    if len(broken) == len(results):
+        raise ScoreError("; ".join(f"{name}: {why}" for name, why in broken.items()))
+    whole = {name: Path(result["folder"]) for name, result in results.items() if name not in broken}
+    write_json(
+        work_dir / "results.json",
+        {"suites": {n: str(f.relative_to(work_dir)) for n, f in whole.items()}, "errors": broken},
+    )
+    return results
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, BakeoffError) else f"{type(error).__name__}: {error}"
+
+
+def _keep_off_the_hubs() -> None:
+    """Set :data:`OFFLINE` for this process, also where the libraries were imported before it was forked."""
+    os.environ.update(OFFLINE)
+    for name in ("huggingface_hub.constants", "datasets.config"):
+        if module := sys.modules.get(name):
+            vars(module)["HF_HUB_OFFLINE"] = True
+
+
+def _leaked(
+    loaded: Sequence[Loaded], plan: Mapping[str, Any]
+) -> tuple[dict[tuple[str, str, int], Leak], str]:
+    """The questions that the training files hold, by suite, subset and number; and what could not be searched."""
+    files = [Path(path) for path in plan["training"]]
+    if not files:
+        return {}, plan["training_unread"]
+    questions = {
+        (one.suite["name"], subset, sample.id): one.questions.get((subset, sample.id), "")
+        for one in loaded
+        for subset, sample in one.samples
+    }
+    try:
+        return leaks(questions, training_dialogues(files)), plan["training_unread"]
+    except DataError as error:  # the scores are as good as they are without it
+        return {}, str(error)
+
+
+def _complaints(plan: Mapping[str, Any]) -> list[str]:
+    found = []
+    for raw in plan["suites"]:
+        suite = argparse.Namespace(**raw)
+        found += check_suite(suite, Path(raw["data_dir"]) if raw["data_dir"] else None)
+    if urlsplit(plan["service_url"]).scheme not in ("http", "https") and plan["service_url"]:
+        found.append(f"service_url: must begin with http:// or https://, found {plan['service_url']!r}")
+    if plan["key_env"] and plan["key_env"] not in os.environ:
+        found.append(
+            f"key_env: the environment has no {plan['key_env']}; export the service's key under this name"
+        )
+    return found
+
+
+def _evaluate(
+    loaded: Loaded, api: Any, plan: Mapping[str, Any], leaked: Mapping[tuple[str, str, int], Leak]
+) -> dict[str, Any]:
+    from evalscope.api.model import Model
+    from evalscope.api.registry import create_evaluator
+    from evalscope.utils.io_utils import OutputsStructure
+
+    began = time.monotonic()
+    folder, task = loaded.folder, loaded.task
+    (folder / "result.json").unlink(missing_ok=True)
+    reused = len(by_sample(folder, "predictions", loaded))
+    evaluator = create_evaluator(
+        benchmark=loaded.benchmark,
+        model=Model(api, task.generation_config, {}),
+        outputs=OutputsStructure(outputs_dir=str(folder)),
+        task_config=task,
+    )
+    task.dump_yaml(str(folder / "configs"))
+    alarms = []
+    try:
+        evaluator.eval()
+    except Exception as error:
+        # Answers and grades are on disk by now unless asking itself broke; EvalScope's own report is extra.
+        if not any((folder / "reviews").rglob("*.jsonl")):
+            raise
+        alarms.append(f"EvalScope made no report: {type(error).__name__}: {error}")
+    samples = samples_of(loaded, api)
+    found: dict[str, Leak] = {}
+    for number, (subset, one) in enumerate(loaded.samples):
+        if leak := leaked.get((loaded.suite["name"], subset, one.id)):
+            samples[number] = dataclasses.replace(samples[number], leaked=True)
+            found[samples[number].sample_id] = leak
+    result = result_of(loaded, samples, plan, alarms, found)
+    result |= {
+        "reused": reused,
+        "asked_now": len(samples) - reused,
+        "seconds": round(time.monotonic() - began, 3),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    for row in result["scores"]:
+        row["finished_at"] = result["finished_at"]
+    _write_prompts(loaded, folder / "prompts.jsonl")
+    rows = [sample_row(one, model="", variant="", suite=loaded.suite["name"]) for one in samples]
+    write_samples(rows, folder / "samples.jsonl")
+    write_json(folder / "result.json", result)
+    return {**result, "folder": str(folder)}
+
+
+def _write_prompts(loaded: Loaded, path: Path) -> None:
+    """Store each distinct prompt once, under its hash."""
+    from bakeoff.evalscope.asking import prompt_sha
+
+    prompts = {
+        prompt_sha(one.input): [{"role": str(m.role), "content": m.text} for m in one.input]
+        for _, one in loaded.samples
+    }
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        for sha, messages in prompts.items():
+            file.write(json.dumps({"prompt_sha": sha, "messages": messages}, ensure_ascii=False) + "\n")
+    temporary.replace(path)
