@@ -8,29 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from bakeoff import engines, environments, gpus, memory, secrecy, swift
+from bakeoff.attempts import Attempts
 from bakeoff.command import Command
-from bakeoff.errors import CommandFailed, DataError, OutOfMemory, Stalled, TimeLimit, ToolError
+from bakeoff.errors import CommandFailed, DataError, OutOfMemory, Stalled, ToolError
 from bakeoff.installed import why_refused
 from bakeoff.matrix import SHIPPED, Environment, Matrix, ModelSpec, Training, dataset_argument
 from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions, write_json
-from bakeoff.runner import Runner, tail
+from bakeoff.runner import Runner
 from bakeoff.stages import Done, Record, Stages
 from bakeoff.workspace import Workspace
 
 TOOLS = ("ms-swift", "transformers", "peft", "torch", "lmdeploy", "vllm", "sglang")
-PROGRESS_S = 30.0
-BACKOFF_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -210,8 +207,7 @@ class Chain:
         self.check("train", self.export_command())
         begun = output.parent / "begun.json"
         log = output.parent / "stage.log"
-        told: list[str] = []
-        attempts = 0
+        attempts = Attempts(self.spec.limits.retries)
         training = self._rung_of(begun, identity)
         self._look_at_disk("train")
         while True:
@@ -221,7 +217,7 @@ class Chain:
                 log.unlink(missing_ok=True)
                 write_json(begun, {"identity": identity, "training": _mathematics(training)})
             else:
-                told.append(f"continued from {resume.name}")
+                attempts.told.append(f"continued from {resume.name}")
             command = self.train_command(training, resume)
             written = log.stat().st_size if log.exists() else 0
             try:
@@ -231,14 +227,18 @@ class Chain:
                         log,
                         timeout_s=self.spec.limits.train_s,
                         stall_s=self.spec.limits.stall_s,
-                        progress=self._telling(output),
+                        progress=self.bench.stages.timeline.progress(
+                            lambda: swift.how_far(output), stage="train", model=self.spec.name
+                        ),
                     )
                 break
             except OutOfMemory as error:
                 smaller = next(memory.ladder(training, fused_loss=not self.spec.trust_remote_code), None)
                 if smaller is None:
                     raise
-                told.append(f"out of memory at batch {training.batch_size}: {str(error).splitlines()[0]}")
+                attempts.told.append(
+                    f"out of memory at batch {training.batch_size}: {str(error).splitlines()[0]}"
+                )
                 # The same batch continues from its newest checkpoint. Another one starts again: transformers 4 takes
                 # the checkpoint's batch for the dataloader, whatever the line says, and may count other updates.
                 if smaller.batch_size == training.batch_size:
@@ -246,12 +246,10 @@ class Chain:
                 training = smaller
             except CommandFailed as error:
                 if training.tracker == "swanlab" and (why := _why_untracked(error, log, written)):
-                    told.append(f"{why}: TensorBoard tracks the rest of this training")
+                    attempts.told.append(f"{why}: TensorBoard tracks the rest of this training")
                     training = training.model_copy(update={"tracker": "tensorboard"})
                     continue
-                attempts += 1
-                self.wait_or_give_up(attempts, error)
-                told.append(attempt_failed(attempts, error))
+                attempts.again(error)
         facts = swift.training_facts(output, since=int(resume.name.partition("-")[2]) if resume else 0)
         if facts["global_step"] != facts["max_steps"]:
             raise CommandFailed(
@@ -261,7 +259,7 @@ class Chain:
             )
         facts |= {
             "gpus": placed.gpus,
-            "attempts": told,
+            "attempts": attempts.told,
             "batch_size": training.batch_size,
             "effective_batch": training.effective_batch,
         }
@@ -276,26 +274,6 @@ class Chain:
         first = self.spec.training
         rungs = (first, *memory.ladder(first, fused_loss=not self.spec.trust_remote_code))
         return next((rung for rung in rungs if _says(begun, identity, rung)), first)
-
-    def wait_or_give_up(self, attempts: int, error: CommandFailed) -> None:
-        """Sleep before the next attempt, longer each time; raise *error* where none is due."""
-        if attempts > self.spec.limits.retries or not _may_pass(error):
-            raise error
-        time.sleep(BACKOFF_S * 2 ** (attempts - 1))
-
-    def _telling(self, output: Path) -> Callable[[], None]:
-        """Tells the timeline every half minute how far the training is."""
-        told = time.monotonic()
-
-        def tell() -> None:
-            nonlocal told
-            if time.monotonic() - told > PROGRESS_S and (how_far := swift.how_far(output)):
-                told = time.monotonic()
-                self.bench.stages.timeline.tell(
-                    "progress", stage="train", model=self.spec.name, how_far=how_far
-                )
-
-        return tell
 
     # -- export ------------------------------------------------------------------------------------------------
 
@@ -455,7 +433,7 @@ class Chain:
             self._look_at_disk(stage)
         limits = self.spec.limits
         log = output.parent / "stage.log"
-        told: list[str] = []
+        attempts = Attempts(limits.retries)
         while True:
             shutil.rmtree(output, ignore_errors=True)
             log.unlink(missing_ok=True)
@@ -464,10 +442,11 @@ class Chain:
                     process = self.bench.runner.run(
                         placed(command), log, timeout_s=limits.export_s, stall_s=limits.stall_s
                     )
-                return Done(str(command), process.peak_memory_gib, {"gpus": placed.gpus, "attempts": told})
+                return Done(
+                    str(command), process.peak_memory_gib, {"gpus": placed.gpus, "attempts": attempts.told}
+                )
             except CommandFailed as error:
-                told.append(attempt_failed(len(told) + 1, error))
-                self.wait_or_give_up(len(told), error)
+                attempts.again(error)
 
     @contextlib.contextmanager
     def leased(self, stage: str) -> Iterator[Placement]:
@@ -644,29 +623,6 @@ def _why_untracked(error: CommandFailed, log: Path, written: int) -> str:
     with log.open("rb") as file:
         file.seek(max(written, log.stat().st_size - 64 * 1024))
         return secrecy.redact(swift.why_untracked(file.read().decode("utf-8", "replace")))
-
-
-_PASSING = re.compile(
-    r"^(?:\[rank\d+\]: *)?(?=[\w.]*(?:Error|Exception|Timeout|gaierror)\b).*"
-    r"(?:\bConnection (?:aborted|broken|error|refused|reset)|ConnectionError|ReadTimeout|timed out"
-    r"|Max retries exceeded|Temporary failure in name resolution|Too Many Requests|Response \[(?:429|50[234])\]"
-    r"|\b(?:429|50[234]) (?:Client|Server) Error|Address already in use)",
-    re.MULTILINE,
-)
-"""An exception's line about a network, or a port, that was away; paths and flags may hold any number or word."""
-
-
-def attempt_failed(number: int, error: Exception) -> str:
-    """The line that a record keeps of an attempt that another one followed."""
-    return f"attempt {number} failed: {str(error).splitlines()[0]}"
-
-
-def _may_pass(error: CommandFailed) -> bool:
-    """Whether trying again can help: silence, a kill from outside, or a network that was away."""
-    if isinstance(error, TimeLimit | OutOfMemory):
-        return False
-    killed = error.returncode is not None and error.returncode < 0
-    return isinstance(error, Stalled) or killed or bool(error.log and _PASSING.search(tail(error.log)))
 
 
 def why_unmet(spec: ModelSpec, matrix: Matrix) -> str:

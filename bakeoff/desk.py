@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bakeoff.completions import stream
 from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.raters import Raters
 from bakeoff.ratings import (
@@ -17,7 +18,6 @@ from bakeoff.ratings import (
     RatingStore,
     check_rater,
 )
-from bakeoff.replies import stream
 from bakeoff.verdicts import summarise
 
 MAX_MESSAGE_CHARS = 8_000

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import requests
 
-from bakeoff import chain as chain_of
 from bakeoff import evalscope
+from bakeoff.attempts import Attempts
 from bakeoff.command import Command
 from bakeoff.deployment import Deployment
 from bakeoff.errors import CommandFailed, ScoreError, ServiceError, Stalled
@@ -183,30 +183,24 @@ class Evaluation:
         except CommandFailed:
             return {}
 
-    def _telling(self) -> Callable[[], None]:
-        """Tells the timeline every half minute how many questions are answered."""
-        asked = self._work_dir / "asked.json"
-        asked.unlink(missing_ok=True)
-        chain, variant = self.deployment.chain, self.deployment.variant
-        told = time.monotonic()
+    def _how_far(self) -> Callable[[], str]:
+        """What says how many questions are answered, and how long the rest will take; empty until they are read."""
+        (self._work_dir / "asked.json").unlink(missing_ok=True)
         first: tuple[float, int] | None = None
 
-        def tell() -> None:
-            nonlocal told, first
-            now = time.monotonic()
-            if now - told < chain_of.PROGRESS_S or not (counted := evalscope.how_far(self._work_dir)):
-                return
-            told, (answered, questions) = now, counted
+        def how_far() -> str:
+            nonlocal first
+            if not (counted := evalscope.how_far(self._work_dir)):
+                return ""
+            now, (answered, questions) = time.monotonic(), counted
             first = first or (now, answered)
-            how_far = f"answered {answered:,} of {questions:,}"
+            words = f"answered {answered:,} of {questions:,}"
             if answered > first[1]:
                 left_s = (now - first[0]) / (answered - first[1]) * (questions - answered)
-                how_far += f", about {math.ceil(left_s / 60)} min left"
-            chain.bench.stages.timeline.tell(
-                "progress", stage="evaluate", model=chain.spec.name, variant=variant, how_far=how_far
-            )
+                words += f", about {math.ceil(left_s / 60)} min left"
+            return words
 
-        return tell
+        return how_far
 
     def _ask(self, service: Service, suites: Sequence[Suite]) -> dict[str, dict[str, Any]]:
         chain = self.deployment.chain
@@ -228,7 +222,9 @@ class Evaluation:
         path = self._work_dir / "plan.json"
         write_json(path, plan)
 
-        tell = self._telling()
+        tell = bench.stages.timeline.progress(
+            self._how_far(), stage="evaluate", model=spec.name, variant=self.deployment.variant
+        )
 
         def sign_of_life() -> int:
             """Size of the answers on disk, which grows with each one."""
@@ -293,7 +289,7 @@ def _on_living(deployment: Deployment, ask: Callable[[Service], _T], told: list[
 
     A failure that may pass is tried again as often as ``limits.retries`` says; *told* gets a line for each.
     """
-    told, attempts = told if told is not None else [], 0
+    attempts = Attempts(deployment.chain.spec.limits.retries, told if told is not None else [])
     while True:
         service = deployment.service()
         try:
@@ -304,12 +300,11 @@ def _on_living(deployment: Deployment, ask: Callable[[Service], _T], told: list[
                 continue
             if isinstance(error, Stalled) and service.process and deployment.may_start_again:
                 service.process.stop()  # it runs and answers nothing: another one may
+                attempts.failed(error)
             elif isinstance(error, CommandFailed):
-                attempts += 1
-                deployment.chain.wait_or_give_up(attempts, error)
+                attempts.again(error)
             else:
                 raise
-            told.append(chain_of.attempt_failed(len(told) + 1, error))
 
 
 def _see_answering(service: Service) -> None:

@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, create_model
 
 from bakeoff.blind import ShownReply, Study
+from bakeoff.completions import complete, http_session
 from bakeoff.errors import RatingError, ServiceError
 from bakeoff.ratings import COMMENTS, CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore, load_rubric
-from bakeoff.replies import Case, complete, http_session
+from bakeoff.replies import Case
 from bakeoff.verdicts import MODEL_JUDGE
 
 MAX_COMMENT = 1000

@@ -18,9 +18,9 @@ import psutil
 import requests
 
 from bakeoff.command import Command
+from bakeoff.completions import http_session
 from bakeoff.errors import NotReady, ServiceError
 from bakeoff.gpus import cards
-from bakeoff.replies import http_session
 from bakeoff.runner import Process, Runner, failure, tail
 from bakeoff.secrecy import redact
 

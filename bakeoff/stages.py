@@ -29,6 +29,8 @@ from bakeoff.workspace import Workspace
 
 Identity = Mapping[str, Any]
 Outcome = Literal["ran", "reused", "failed", "skipped"]
+PROGRESS_S = 30.0
+"""How often the timeline is told how far a stage is."""
 SILENT_S = 5.0
 """How long a lock is waited for before the timeline says who holds it."""
 
@@ -87,6 +89,18 @@ class Timeline:
         with self.path.open("a", encoding="utf-8") as file:
             torn = _ends_within_a_line(self.path)
             file.write("\n" * torn + line + "\n")
+
+    def progress(self, how_far: Callable[[], str], **facts: object) -> Callable[[], None]:
+        """What tells *how_far* a stage is each time it is called, but not more often than every half minute."""
+        told = time.monotonic()
+
+        def tell() -> None:
+            nonlocal told
+            if time.monotonic() - told > PROGRESS_S and (words := how_far()):
+                told = time.monotonic()
+                self.tell("progress", how_far=words, **facts)
+
+        return tell
 
 
 def _ends_within_a_line(path: Path) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bakeoff.blind import LAYOUTS, build_study, read_study
+from bakeoff.completions import LOOPBACK
 from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.judge_model import JudgeModel, compare_replies, score_replies
 from bakeoff.judging import gathered_replies, gathered_study
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 STORE = Path("store/judge/ratings.sqlite")
 RATERS = Path("store/judge/raters.json")
 MATRIX = Path("model_matrix.yaml")
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def parser() -> argparse.ArgumentParser:

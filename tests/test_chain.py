@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 import requests
 
-from bakeoff import chain as chain_module
 from bakeoff.chain import Chain, why_unmet
 from bakeoff.command import Command
 from bakeoff.deployment import Deployment
@@ -371,7 +370,7 @@ def test_a_server_that_dies_at_request_20_is_started_again_and_the_evaluation_fi
 def test_an_evaluation_tells_how_far_it_is_and_keeps_how_it_was_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chain_module, "PROGRESS_S", 0.1)
+    monkeypatch.setattr("bakeoff.stages.PROGRESS_S", 0.1)
     store = tmp_path / "store"
     with asked_service("--reply", "always:A", "--latency-s", "0.3", "--name", "reference") as service:
         row = {"url": service.url, "served_model": "reference", "suites": ["exam", "again"]}

@@ -25,8 +25,8 @@ from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from openai import APIConnectionError, APIStatusError, InternalServerError, RateLimitError
 from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 
+from bakeoff.completions import http_session
 from bakeoff.errors import ServiceError
-from bakeoff.replies import http_session
 
 _STATUS = (
     r"(?:Bad\ Request|Unauthorized|Forbidden|Not\ Found|Request\ Time-?out|Payload\ Too\ Large|Too\ Many\ Requests"

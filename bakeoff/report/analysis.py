@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.report.findings import Findings, Subject
@@ -176,6 +177,7 @@ def headline_metric(findings: Findings, suite: str) -> str:
     return min(metrics, key=lambda one: (distance.get(one, math.inf), metrics.index(one)))
 
 
+@lru_cache(maxsize=1)  # the page and the tables are made from one analysis
 def analyse(findings: Findings) -> Analysis:
     """Everything that may be said about *findings*.
 

@@ -14,8 +14,6 @@ from bakeoff.scores import SPEED
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bakeoff.report.analysis import Analysis
-
 SCORE_COLUMNS: dict[str, str] = {
     "run_id": "str", "model": "str", "variant": "str", "suite": "str", "subset": "str", "metric": "str",
     "value": "float", "n_asked": "int", "n_answered": "int", "n_unparsed": "int", "n_empty": "int",
@@ -55,7 +53,7 @@ class Row:
     group: Literal["smoke", "full", ""] = ""
 
 
-@dataclass
+@dataclass(eq=False)
 class Findings:
     """Everything one run found, as read from the store or made by a test.
 
@@ -134,13 +132,6 @@ class Findings:
     def samples_by_suite(self) -> dict[str, pd.DataFrame]:
         """The samples of each suite; taken apart once, because the table can be long."""
         return {str(suite): own for suite, own in self.samples.groupby("suite", sort=False, observed=True)}
-
-    @cached_property
-    def analysis(self) -> Analysis:
-        """What may be said about these findings, worked out once for the page and the tables."""
-        from bakeoff.report.analysis import analyse
-
-        return analyse(self)
 
     @property
     def models(self) -> list[str]:

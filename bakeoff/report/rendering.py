@@ -84,12 +84,13 @@ def _environment() -> Environment:
 def render(findings: Findings, reports_dir: Path, since: Since | None = None) -> str:
     """The fragment; see :func:`bakeoff.report.section`."""
     from bakeoff.history import moved
+    from bakeoff.report.analysis import analyse
     from bakeoff.report.cautions import cautions
     from bakeoff.report.charts import loss_charts, suite_chart
     from bakeoff.report.samples import pack
     from bakeoff.report.verdict import verdict
 
-    analysis = findings.analysis
+    analysis = analyse(findings)
     views = analysis.views
     subjects = findings.subjects
     board = [

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bakeoff.report.analysis import analyse
 from bakeoff.report.findings import Findings, Subject
 from bakeoff.report.words import points
 
@@ -25,7 +26,7 @@ def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
     from bakeoff.scores import write_scores
 
     reports_dir.mkdir(parents=True, exist_ok=True)
-    analysis = findings.analysis
+    analysis = analyse(findings)
     rows = [{str(key): value for key, value in row.items()} for row in findings.scores.to_dict("records")]
     paths = [*write_scores(rows, reports_dir)]
     for name, text in (

@@ -32,7 +32,7 @@ OPTIONS.add_argument("--cut", action="store_true", help="end in the middle of a 
 OPTIONS.add_argument(
     "--moves-on", action="store_true", help="take the next port where one is taken or lingers"
 )
-OPTIONS.add_argument("--moved", action="store_true", help="take the next port")
+OPTIONS.add_argument("--moved", action="store_true", help="take the next free port")
 OPTIONS.add_argument("--lists", help="list this name instead of the served one")
 OPTIONS.add_argument("--garbage", action="store_true", help="answer completions with text that is no JSON")
 OPTIONS.add_argument("--mute", action="store_true", help="never answer a completion")
@@ -147,7 +147,7 @@ def main() -> int:
         options.deaf.write_text(f"{os.getpid()} {near.pid} {far.pid}")
     time.sleep(options.slow_start)
     port = options.port + options.moved
-    while options.moves_on and not bindable(port):
+    while (options.moves_on or options.moved) and not bindable(port):
         port += 1
     ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
     return 0
