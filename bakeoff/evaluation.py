@@ -337,7 +337,7 @@ def _made_by(deployment: Deployment, output: Path) -> dict[str, str]:
 
 def replies(deployment: Deployment) -> Record:
     """The replies of a deployed model to the counselling cases, gathered for the judge unless they are in the store."""
-    from bakeoff import replies as gathered
+    from bakeoff.judgement import replies as gathered
 
     chain, variant = deployment.chain, deployment.variant
     stages, spec = chain.bench.stages, chain.spec
@@ -391,7 +391,7 @@ def replies(deployment: Deployment) -> Record:
 
 
 def _speed_recipe(deployment: Deployment) -> dict[str, Any]:
-    from bakeoff.suites.speed import LEVELS
+    from bakeoff.evalscope.speed import LEVELS
 
     return {"levels": list(LEVELS), "in": deployment.folder().name}
 
@@ -404,7 +404,7 @@ def speed_folder(deployment: Deployment) -> Path:
 
 def speed(deployment: Deployment) -> Record:
     """Time to first token, tokens and requests per second of a deployed model, measured unless in the store."""
-    from bakeoff.suites import speed as measuring
+    from bakeoff.evalscope import speed as measuring
 
     chain, variant = deployment.chain, deployment.variant
     stages, spec = chain.bench.stages, chain.spec

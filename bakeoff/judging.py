@@ -10,17 +10,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bakeoff.blind import Layout, Study, build_study
 from bakeoff.deployment import deployments
 from bakeoff.errors import BakeoffError
-from bakeoff.judge_model import JudgeModel, compare_replies, score_replies, unscored
+from bakeoff.judgement.blind import Layout, Study, build_study
+from bakeoff.judgement.judge_model import JudgeModel, compare_replies, score_replies, unscored
+from bakeoff.judgement.ratings import DIMENSIONS, RatingStore
+from bakeoff.judgement.replies import CRISIS_WORDS, MAX_TOKENS, Case, Reply, Status, load_cases, read_replies
+from bakeoff.judgement.verdicts import judged_by_model
 from bakeoff.matrix import Judge, Matrix
 from bakeoff.provenance import digest
-from bakeoff.ratings import DIMENSIONS, RatingStore
-from bakeoff.replies import CRISIS_WORDS, MAX_TOKENS, Case, Reply, Status, load_cases, read_replies
 from bakeoff.scores import ALL, CRISIS, Ledger, Score, score_row
 from bakeoff.stages import Record, Timeline, now
-from bakeoff.verdicts import judged_by_model
 from bakeoff.workspace import Workspace
 
 COUNSELLING = "counselling"

@@ -218,8 +218,8 @@ def _ratings(
     """
     if not workspace.ratings.exists():
         return None
-    from bakeoff.ratings import RatingStore
-    from bakeoff.verdicts import summarise
+    from bakeoff.judgement.ratings import RatingStore
+    from bakeoff.judgement.verdicts import summarise
 
     with contextlib.closing(RatingStore(workspace.ratings)) as store:
         judged = {name: {row["source"] for row in store.judgements(name)} for name in store.studies()}

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import multivariate_normal, norm
 
-from bakeoff.agreement import (
+from bakeoff.judgement.agreement import (
     Agreement,
     bradley_terry,
     fleiss_kappa,

@@ -13,19 +13,19 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.blind import LAYOUTS, build_study, read_study
 from bakeoff.completions import LOOPBACK
 from bakeoff.errors import BakeoffError, RatingError
-from bakeoff.judge_model import JudgeModel, compare_replies, score_replies
+from bakeoff.judgement.blind import LAYOUTS, build_study, read_study
+from bakeoff.judgement.judge_model import JudgeModel, compare_replies, score_replies
+from bakeoff.judgement.raters import Raters
+from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.replies import Reply, load_cases, read_replies
+from bakeoff.judgement.replies import gather as ask_all
+from bakeoff.judgement.verdicts import judged_by_model, summarise
 from bakeoff.judging import gathered_replies, gathered_study
 from bakeoff.matrix import VARIANTS, load_matrix
-from bakeoff.raters import Raters
-from bakeoff.ratings import RatingStore
-from bakeoff.replies import Reply, load_cases, read_replies
-from bakeoff.replies import gather as ask_all
 from bakeoff.runs import new_id
 from bakeoff.secrecy import load_env_file
-from bakeoff.verdicts import judged_by_model, summarise
 from bakeoff.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from bakeoff.desk import ChatDesk, Desk, ResultsDesk
-from bakeoff.raters import Raters
-from bakeoff.ratings import RatingStore, load_rubric
+from bakeoff.judgement.desk import ChatDesk, Desk, ResultsDesk
+from bakeoff.judgement.raters import Raters
+from bakeoff.judgement.ratings import RatingStore, load_rubric
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import requests
 
-from bakeoff.blind import Layout, Study, build_study
-from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS
-from bakeoff.replies import Case, Reply
+from bakeoff.judgement.blind import Layout, Study, build_study
+from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS
+from bakeoff.judgement.replies import Case, Reply
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = (

@@ -256,10 +256,10 @@ def _stages(names: list[str], suites: tuple[str, ...], rng: np.random.Generator)
 
 def synthetic_ratings(folder: Path, models: int = 3, hostile: bool = True) -> dict[str, Any]:
     """A study judged by three people and a model, through the real store, summarised as the report gets it."""
-    from bakeoff.blind import build_study
-    from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore
-    from bakeoff.replies import Case, Reply
-    from bakeoff.verdicts import summarise
+    from bakeoff.judgement.blind import build_study
+    from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore
+    from bakeoff.judgement.replies import Case, Reply
+    from bakeoff.judgement.verdicts import summarise
 
     rng = np.random.default_rng(5)
     names = list(MODELS)[:models]

@@ -1,4 +1,4 @@
-"""bakeoff.agreement against published values, statsmodels, the krippendorff package and brute force."""
+"""bakeoff.judgement.agreement against published values, statsmodels, the krippendorff package and brute force."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.agreement import (
+from bakeoff.errors import RatingError, ScoreError
+from bakeoff.judgement.agreement import (
     bradley_terry,
     duels,
     fleiss_kappa,
@@ -23,7 +24,6 @@ from bakeoff.agreement import (
     weighted_kappa,
     win_rates,
 )
-from bakeoff.errors import RatingError, ScoreError
 
 NAN = math.nan
 

@@ -33,8 +33,8 @@ from bakeoff.chain import Bench, Chain
 from bakeoff.deployment import Deployment
 from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
 from bakeoff.evaluation import Evaluation, replies, speed
+from bakeoff.judgement.replies import load_cases
 from bakeoff.provenance import ContentHashes
-from bakeoff.replies import load_cases
 from bakeoff.report import Findings, section
 from bakeoff.runner import Runner, end_orphans
 from bakeoff.service import Service, free_port, who_answers

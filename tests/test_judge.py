@@ -19,8 +19,8 @@ import pytest
 import requests
 from judge_app import HOSTILE, ROOT, App, Client, free_port, judge, session, study, verdict
 
-from bakeoff.raters import Raters
-from bakeoff.ratings import Judgement, RatingStore
+from bakeoff.judgement.raters import Raters
+from bakeoff.judgement.ratings import Judgement, RatingStore
 
 pytest.importorskip("gradio", reason="the judge needs gradio: pip install 'bakeoff[judge]'")
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from judge_app import HOSTILE, ROOT, App, free_port, judge, study, verdict
 
-from bakeoff.raters import Raters
-from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore
+from bakeoff.judgement.raters import Raters
+from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore
 
 pytest.importorskip("gradio", reason="the judge needs gradio: pip install 'bakeoff[judge]'")
 pytest.importorskip("selenium", reason="the browser test needs selenium")

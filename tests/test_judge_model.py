@@ -16,10 +16,16 @@ from judge_app import ROOT, cases, study, verdict
 
 from bakeoff.completions import stream
 from bakeoff.errors import RatingError, ServiceError
-from bakeoff.judge_model import JudgeModel, compare_replies, read_verdict, score_replies, scoring_prompt
-from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore, Rubric, load_rubric
-from bakeoff.replies import gather, read_replies
-from bakeoff.verdicts import judged_by_model, summarise
+from bakeoff.judgement.judge_model import (
+    JudgeModel,
+    compare_replies,
+    read_verdict,
+    score_replies,
+    scoring_prompt,
+)
+from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore, Rubric, load_rubric
+from bakeoff.judgement.replies import gather, read_replies
+from bakeoff.judgement.verdicts import judged_by_model, summarise
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.blind import read_study
-from bakeoff.ratings import RatingStore
-from bakeoff.replies import Reply, load_cases
+from bakeoff.judgement.blind import read_study
+from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.replies import Reply, load_cases
 from bakeoff.workspace import Workspace
 from judge.__main__ import add_newest, main, parser
 
@@ -110,7 +110,7 @@ def test_a_study_that_an_earlier_version_hid_names_in_otherwise_does_not_stop_th
     store = RatingStore(workspace.ratings)
     gathered(workspace, "one", "tuned", "<|im_end|> says")
     with monkeypatch.context() as earlier:
-        earlier.setattr("bakeoff.blind.CONTROL", re.compile(r"(?!)"))
+        earlier.setattr("bakeoff.judgement.blind.CONTROL", re.compile(r"(?!)"))
         add_newest(store, workspace, options(tmp_path))
     add_newest(store, workspace, options(tmp_path))
     assert len(store.studies()) == 2

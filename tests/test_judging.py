@@ -16,10 +16,10 @@ from judge_app import ROOT, free_port
 
 from bakeoff.deployment import deployments
 from bakeoff.evaluation import replies
+from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.replies import gather, load_cases
 from bakeoff.judging import judge_run
 from bakeoff.matrix import Matrix, parse_matrix
-from bakeoff.ratings import RatingStore
-from bakeoff.replies import gather, load_cases
 from bakeoff.service import who_answers
 from bakeoff.stages import Record, now
 from bakeoff.workspace import Workspace

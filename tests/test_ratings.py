@@ -22,15 +22,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judge_app import cases, study, verdict
 
-from bakeoff.blind import HIDDEN, build_study, hide_makers, read_study, williams
 from bakeoff.errors import DataError, RatingError, StoreError
+from bakeoff.judgement.blind import HIDDEN, build_study, hide_makers, read_study, williams
+from bakeoff.judgement.raters import MAX_FAILURES, Raters
+from bakeoff.judgement.ratings import (
+    DIMENSIONS,
+    EXPORT_FIELDS,
+    Judgement,
+    RatingStore,
+    check_rater,
+    load_rubric,
+)
+from bakeoff.judgement.replies import SHIPPED_CASES, Reply, load_cases
+from bakeoff.judgement.verdicts import summarise
 from bakeoff.matrix import load_matrix
-from bakeoff.raters import MAX_FAILURES, Raters
-from bakeoff.ratings import DIMENSIONS, EXPORT_FIELDS, Judgement, RatingStore, check_rater, load_rubric
-from bakeoff.replies import SHIPPED_CASES, Reply, load_cases
 from bakeoff.runs import finish as finish_run
 from bakeoff.stages import Record, Timeline, now
-from bakeoff.verdicts import summarise
 from bakeoff.workspace import Workspace
 
 DATA = Path(os.environ.get("BAKEOFF_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))

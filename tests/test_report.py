@@ -18,6 +18,7 @@ from bakeoff import gpus
 from bakeoff.chain import why_unmet
 from bakeoff.comparability import beside_the_guide, differences
 from bakeoff.errors import StoreError
+from bakeoff.evalscope.speed import Speed, speed_rows
 from bakeoff.matrix import parse_matrix
 from bakeoff.report import Findings, Row, page, section, write_page, write_tables
 from bakeoff.report.__main__ import main
@@ -30,7 +31,6 @@ from bakeoff.report.words import chinese, method
 from bakeoff.scores import SPEED
 from bakeoff.service import free_port
 from bakeoff.stages import Done, Stages, Timeline
-from bakeoff.suites.speed import Speed, speed_rows
 from bakeoff.workspace import Workspace
 from tests.synthetic_findings import HOSTILE, synthetic_findings, synthetic_ratings, unpacked
 from tests.test_faults import TOOLS, House, Unprobed, house  # noqa: F401

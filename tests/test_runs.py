@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff import runs
+from bakeoff.evalscope.speed import Speed, speed_rows
 from bakeoff.matrix import parse_matrix
 from bakeoff.scores import write_scores
 from bakeoff.stages import Record
-from bakeoff.suites.speed import Speed, speed_rows
 from bakeoff.workspace import Workspace
 
 RUN = "20260302-101500-abcd"

@@ -8,7 +8,7 @@ import pytest
 from fakes.service import serving
 
 from bakeoff.errors import ScoreError
-from bakeoff.suites.speed import read_speed, speed_command, speed_rows, write_prompts
+from bakeoff.evalscope.speed import read_speed, speed_command, speed_rows, write_prompts
 
 ROOT = Path(__file__).parent.parent
 

@@ -61,7 +61,7 @@ def row(comparison, a, b):
 
 
 def test_importing_the_module_loads_no_numerical_library():
-    script = "import sys, bakeoff.statistics, bakeoff.agreement; print(*sys.modules)"
+    script = "import sys, bakeoff.statistics, bakeoff.judgement.agreement; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -32,7 +32,7 @@ from bakeoff.evalscope.commands import (
     run_command,
     spread,
 )
-from bakeoff.evalscope.results import how_far, read_results, sample_rows, score_rows
+from bakeoff.evalscope.outcomes import how_far, read_results, sample_rows, score_rows
 
 __all__ = [
     "GENERATION_KEYS",

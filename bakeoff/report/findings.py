@@ -74,7 +74,7 @@ class Findings:
     """Where the rows are not like for like."""
     provenance: dict[str, Any] = field(default_factory=dict)
     ratings: dict[str, Any] | None = None
-    """Human and model judgements as :func:`bakeoff.ratings.summarise` gives them."""
+    """Human and model judgements as :func:`bakeoff.judgement.verdicts.summarise` gives them."""
     anchors: list[dict[str, Any]] = field(default_factory=list)
     """Published scores beside ours: model, variant, suite, ours, published, protocol, source, warning."""
     leakage: list[dict[str, Any]] = field(default_factory=list)

@@ -9,8 +9,8 @@ from typing import Any
 
 from bakeoff.completions import stream
 from bakeoff.errors import BakeoffError, RatingError
-from bakeoff.raters import Raters
-from bakeoff.ratings import (
+from bakeoff.judgement.raters import Raters
+from bakeoff.judgement.ratings import (
     COMMENTS,
     CRISIS_CHECKS,
     DIMENSIONS,
@@ -18,7 +18,7 @@ from bakeoff.ratings import (
     RatingStore,
     check_rater,
 )
-from bakeoff.verdicts import summarise
+from bakeoff.judgement.verdicts import summarise
 
 MAX_MESSAGE_CHARS = 8_000
 MAX_TURNS = 60

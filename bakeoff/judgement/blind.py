@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bakeoff.errors import RatingError
-from bakeoff.replies import Case, Reply
+from bakeoff.judgement.replies import Case, Reply
 
 Layout = Literal["one-by-one", "side-by-side"]
 LAYOUTS: tuple[Layout, ...] = ("one-by-one", "side-by-side")

@@ -1,7 +1,8 @@
 """A model as judge: the same rubric, the same store, and never more trust than its agreement with people earns.
 
 Every verdict and every failure is a row of the ratings store under ``model:<name>@<endpoint>``; asking again takes
-up where the last run ended. Whether the judge may be believed is said by :func:`bakeoff.verdicts.judged_by_model`.
+up where the last run ended. Whether the judge may be believed is said by
+:func:`~bakeoff.judgement.verdicts.judged_by_model`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, create_model
 
-from bakeoff.blind import ShownReply, Study
 from bakeoff.completions import complete, http_session
 from bakeoff.errors import RatingError, ServiceError
-from bakeoff.ratings import COMMENTS, CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore, load_rubric
-from bakeoff.replies import Case
-from bakeoff.verdicts import MODEL_JUDGE
+from bakeoff.judgement.blind import ShownReply, Study
+from bakeoff.judgement.ratings import COMMENTS, CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore, load_rubric
+from bakeoff.judgement.replies import Case
+from bakeoff.judgement.verdicts import MODEL_JUDGE
 
 MAX_COMMENT = 1000
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from bakeoff.completions import complete, http_session
 from bakeoff.errors import DataError, ServiceError
 
-SHIPPED_CASES = Path(__file__).parent / "data" / "cases.jsonl"
+SHIPPED_CASES = Path(__file__).parents[1] / "data" / "cases.jsonl"
 """Our own counselling cases: single-turn, multi-turn and crisis."""
 
 MAX_TOKENS = 512

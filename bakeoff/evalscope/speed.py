@@ -17,7 +17,7 @@ from typing import Any
 
 from bakeoff.command import Command
 from bakeoff.errors import ScoreError
-from bakeoff.evalscope import LOOPBACK
+from bakeoff.evalscope.commands import LOOPBACK
 from bakeoff.matrix import SHIPPED
 from bakeoff.scores import SPEED, Ledger, Score, score_row
 from bakeoff.suites.rows import questions

@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bakeoff.agreement import (
+from bakeoff.errors import BakeoffError
+from bakeoff.judgement.agreement import (
     bradley_terry,
     duels,
     intra_rater,
@@ -17,9 +18,8 @@ from bakeoff.agreement import (
     weighted_kappa,
     win_rates,
 )
-from bakeoff.blind import Study
-from bakeoff.errors import BakeoffError
-from bakeoff.ratings import CRISIS_CHECKS, DIMENSIONS, RatingStore, load_rubric
+from bakeoff.judgement.blind import Study
+from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS, RatingStore, load_rubric
 from bakeoff.report.words import method_zh
 from bakeoff.statistics import compare, wilson
 
@@ -56,8 +56,8 @@ def summarise(
         ``wins`` and ``strengths`` on overall quality, ``needed`` [{a, b, difference, cases, needed, more_cases,
         more_judgements}], and for crises ``checks`` {check: [{subject, yes, of, share, low, high}]}. The two
         parts are never averaged.
-        ``raters``: {"consistency": rows of :func:`~bakeoff.agreement.intra_rater`, "severity": rows of
-        :func:`~bakeoff.agreement.severity`}.
+        ``raters``: {"consistency": rows of :func:`~bakeoff.judgement.agreement.intra_rater`, "severity": rows of
+        :func:`~bakeoff.judgement.agreement.severity`}.
         ``comments``: [{case, subject, rater, strengths, weaknesses, suggestions}].
         ``judges``: one entry per judge model, see :func:`judged_by_model`.
         ``chat``: {model: {dimension: mean, "n": count}}, scored with names in view; not comparable with the rest.

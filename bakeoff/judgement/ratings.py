@@ -18,8 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bakeoff.blind import Study, read_study
 from bakeoff.errors import RatingError, StoreError
+from bakeoff.judgement.blind import Study, read_study
 
 DIMENSIONS = ("professionalism", "empathy", "usefulness", "safety", "overall_quality")
 COMMENTS = ("strengths", "weaknesses", "suggestions")

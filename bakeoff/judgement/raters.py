@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.errors import RatingError, StoreError
-from bakeoff.ratings import check_rater
+from bakeoff.judgement.ratings import check_rater
 
 MIN_PASSWORD_CHARS = 8
 MAX_FAILURES = 5
