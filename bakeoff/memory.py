@@ -21,8 +21,6 @@ class BatchAdvice:
     """A line of the guide's table 8.1."""
 
     size: str
-    largest_billions: float
-    """The line is for models up to this many parameters, in 1e9."""
     batch_size: int
     gradient_accumulation: int
 
@@ -33,16 +31,11 @@ class BatchAdvice:
 
 
 TABLE_8_1 = (
-    BatchAdvice("6-7B", 7.9, 8, 4),
-    BatchAdvice("8B", 12, 6, 6),
-    BatchAdvice("20B", float("inf"), 1, 16),
+    BatchAdvice("6-7B", 8, 4),
+    BatchAdvice("8B", 6, 6),
+    BatchAdvice("20B", 1, 16),
+    BatchAdvice("short of memory", 1, 32),
 )
-EMERGENCY = BatchAdvice("short of memory", float("inf"), 1, 32)
-
-
-def advice(billions: float) -> BatchAdvice:
-    """The guide's line for a model of that many parameters, in 1e9."""
-    return next(line for line in TABLE_8_1 if billions <= line.largest_billions)
 
 
 def ladder(training: Training, *, fused_loss: bool = True) -> Iterator[Training]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from bakeoff import environments, matrix
 from bakeoff.chain import Bench, Chain
 from bakeoff.evalscope import evaluate_command
-from bakeoff.memory import EMERGENCY, TABLE_8_1
+from bakeoff.memory import TABLE_8_1
 from bakeoff.provenance import ContentHashes
 from bakeoff.runner import Runner
 from bakeoff.stages import Stages, Timeline
@@ -179,7 +179,7 @@ def _filled(stage: str, row: str) -> Iterator[str]:
     if stage == "table8":
         yield "| 模型大小 size | batch_size | grad_acc | 总批次 total |"
         yield "|---|---|---|---|"
-        for one in (*TABLE_8_1, EMERGENCY):
+        for one in TABLE_8_1:
             yield f"| {one.size} | {one.batch_size} | {one.gradient_accumulation} | {one.effective_batch} |"
         return
     if stage == "train":
