@@ -238,7 +238,7 @@ def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
             if length != wanted:
                 raise IdentityError(
                     f"{service.served_name}: dialogue '{name}' has {length} prompt tokens at the service and {wanted} "
-                    f"in training: it renders another prompt. Compare the templates: {service.command}"
+                    f"in training: it renders another prompt. Compare the templates: {service.by_hand}"
                 )
             counted += 1
         reply = str(answer["choices"][0]["message"].get("content") or "")
@@ -246,7 +246,7 @@ def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
         if expected and not _begins(reply, expected):
             raise IdentityError(
                 f"{service.served_name}: dialogue '{name}' is answered {reply!r}, but {facts['subject']} says "
-                f"{expected!r}: another model answers at {service.url}. By hand: {service.command}"
+                f"{expected!r}: another model answers at {service.url}. By hand: {service.by_hand}"
             )
         agreed += bool(expected)
         told_apart |= name in facts["telling"] and len(_bare(reply)) >= len(_bare(expected))
@@ -257,7 +257,7 @@ def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
     if problem := why_another(measured, facts["tolerance"]):
         raise IdentityError(
             f"{service.served_name}: {problem}: another model than {facts['subject']} answers at {service.url}. "
-            f"By hand: {service.command}"
+            f"By hand: {service.by_hand}"
         )
     doubt = "" if told_apart else why_not_shown(measured)
     if doubt and not facts["said"]:
@@ -337,11 +337,13 @@ def _asked(service: Service, name: str) -> Any:
             answer = service.complete(messages, max_tokens=TOKENS)
         answer["choices"][0]["message"].get("content")
     except (requests.RequestException, AttributeError, LookupError, TypeError, ValueError) as error:
+        look = f"by hand: {service.by_hand}"
         if service.process:
             service.process.wait(1)  # its end is told a moment later
+            look = f"see {service.process.log}"
         raise ServiceError(
             f"{service.served_name}: dialogue '{name}' was not answered ({type(error).__name__}: {str(error)[:300]}); "
-            f"{service.why_dead() or f'see {service.log}'}"
+            f"{service.why_dead() or look}"
         ) from None
     return answer
 

@@ -40,8 +40,6 @@ class Service:
     url: str
     served_name: str
     fingerprint: str
-    log: Path | None = None
-    command: Command | None = None
     process: Process | None = None
     key_env: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
@@ -51,6 +49,11 @@ class Service:
         if self.process is None or self.process.alive():
             return ""
         return f"{self.served_name} ended with code {self.process.returncode}; log: {self.process.log}"
+
+    @property
+    def by_hand(self) -> str:
+        """The line that starts it or, where somebody else does, asks it."""
+        return str(self.process.command) if self.process else f"curl {self.url}/models"
 
     def models(self, timeout_s: float = 10) -> list[str]:
         """The names under ``/v1/models``.
@@ -149,7 +152,7 @@ def serving(
                 "End it, or leave 'port' out of the matrix for a free one"
             )
         command = build(here)
-        service = Service(f"http://{HOST}:{here}/v1", served_name, fingerprint, log, command)
+        service = Service(f"http://{HOST}:{here}/v1", served_name, fingerprint)
         _await_port(command, here)
         before = _free_gib(command)
         service.process = runner.start(command, log)
@@ -177,12 +180,12 @@ def restart(service: Service, runner: Runner, ready_timeout_s: float) -> None:
     Raises:
         NotReady: it did not come back.
     """
-    assert service.command
     assert service.process
+    command, log = service.process.command, service.process.log
     _end(service, runner)
     port = _port(service)
-    _await_port(service.command, port)
-    service.process = runner.start(service.command, service.process.log)
+    _await_port(command, port)
+    service.process = runner.start(command, log)
     service.facts["restarts"] = service.facts.get("restarts", 0) + 1
     _wait_until_ready(service, port, ready_timeout_s)
 
@@ -318,8 +321,7 @@ def _refuse_move(service: Service, port: int, waited_s: float) -> None:
     """Raise where the process that we started took one of the ports after *port* instead."""
     process = service.process
     assert process
-    assert service.command
-    if not _moves_on(service.command):
+    if not _moves_on(process.command):
         return
     with contextlib.suppress(psutil.Error):
         family = [psutil.Process(process.pid), *_family(process.pid)]
@@ -340,10 +342,8 @@ def _not_ready(
 ) -> NotReady:
     told = f"{service.served_name} is not ready\nwanted: {wanted}\nwaited: {waited_s:.0f} s\nlast seen: {redact(seen)}"
     if service.process:
-        told += f"\n{service.process.quoted(15)}{_short_of_memory(service.process.log)}\nby hand: {service.command}"
-    else:
-        told += f"\nby hand: curl {service.url}/models"
-    return kind(told)
+        told += f"\n{service.process.quoted(15)}{_short_of_memory(service.process.log)}"
+    return kind(f"{told}\nby hand: {service.by_hand}")
 
 
 _NO_MEMORY = re.compile(
