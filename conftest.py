@@ -12,12 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
-from bakeoff import doctor, history, plan, runs, tracking
+from bakeoff import doctor, plan, runs, tracking
 from bakeoff.chain import Chain, why_unmet
 from bakeoff.comparability import why_not_comparable
 from bakeoff.errors import BakeoffError, MatrixError, NotInStore, StoreError, in_short
 from bakeoff.matrix import Matrix, Suite
-from bakeoff.report import Findings, section, write_tables
+from bakeoff.report import Findings, history, section, write_tables
 from bakeoff.secrecy import load_env_file
 from bakeoff.workspace import Workspace
 from fixtures.progress import Followed

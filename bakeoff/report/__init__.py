@@ -14,7 +14,7 @@ from bakeoff.report.findings import Findings, Row, Subject
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bakeoff.history import Since
+    from bakeoff.report.history import Since
 
 __all__ = ["Findings", "Row", "Subject", "page", "section", "write_page", "write_tables"]
 

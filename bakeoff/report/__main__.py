@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bakeoff import runs
 from bakeoff.errors import BakeoffError
-from bakeoff.history import Since, why_failed
 from bakeoff.report import Findings, write_page, write_tables
+from bakeoff.report.history import Since, why_failed
 from bakeoff.workspace import Workspace
 
 

@@ -22,7 +22,7 @@ from bakeoff.report.findings import Findings, Subject
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from bakeoff.history import Since
+    from bakeoff.report.history import Since
 
 _FOLDER = Path(__file__).parent / "templates"
 
@@ -83,10 +83,10 @@ def _environment() -> Environment:
 
 def render(findings: Findings, reports_dir: Path, since: Since | None = None) -> str:
     """The fragment; see :func:`bakeoff.report.section`."""
-    from bakeoff.history import moved
     from bakeoff.report.analysis import analyse
     from bakeoff.report.cautions import cautions
     from bakeoff.report.charts import loss_charts, suite_chart
+    from bakeoff.report.history import moved
     from bakeoff.report.samples import pack
     from bakeoff.report.verdict import verdict
 

@@ -103,7 +103,7 @@ _SAID: tuple[tuple[str, str], ...] = (
         r"the template prints the day \((\S+)\): .*",
         r"模板会写入当天日期（\1）：明天的提示词与今天的不同；可用 prompt_date 固定",
     ),
-    # where two runs are not comparable (bakeoff.history)
+    # where two runs are not comparable (bakeoff.report.history)
     (r"the two runs share no sample", "两次运行没有共同的题"),
     (r"no value", "没有数值"),
 )
