@@ -56,6 +56,16 @@ def test_every_option_of_ours_is_documented() -> None:
     assert [marker for marker in plan.MARKERS if marker not in text] == []
 
 
+def test_every_room_of_the_engine_is_on_the_map() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = {
+        f"`{path.stem}`" if path.is_file() else f"`{path.name}/`"
+        for path in (ROOT / "bakeoff").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
+    assert sorted(room for room in rooms - {"`__init__`"} if room not in text) == []
+
+
 def test_make_targets_in_the_documents_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     shown = {
