@@ -263,7 +263,7 @@ def test_verdicts_under_an_earlier_rubric_are_neither_reused_nor_pooled(
     compare_replies(store, blind, judge)
     newer = Rubric(load_rubric().content, "another rubr")
     for module in ("ratings", "judge_model", "verdicts"):
-        monkeypatch.setattr(f"bakeoff.{module}.load_rubric", lambda: newer)
+        monkeypatch.setattr(f"bakeoff.judgement.{module}.load_rubric", lambda: newer)
     assert score_replies(store, blind, judge).reused == 0
     assert compare_replies(store, blind, judge).reused == 0
     (entry,) = judged_by_model(store, "trial")
