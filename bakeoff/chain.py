@@ -27,7 +27,7 @@ from bakeoff.runner import Runner
 from bakeoff.stages import Done, Record, Stages
 from bakeoff.workspace import Workspace
 
-TOOLS = ("ms-swift", "transformers", "peft", "torch", "lmdeploy", "vllm", "sglang")
+TOOLS = ("ms-swift", "transformers", "peft", "torch", *engines.SERVERS)
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,15 @@ behind it silently serves the base when it is given an adapter; so the engines f
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from bakeoff import swift
 from bakeoff.command import Command, flags
 from bakeoff.matrix import LOADS_ADAPTERS, ModelSpec
 
-__all__ = ["LOADS_ADAPTERS", "serve"]
+__all__ = ["LOADS_ADAPTERS", "SERVERS", "serve"]
 
 
 def serve(
@@ -38,10 +39,12 @@ def serve(
             python=python,
             version=version,
         )
-    build = {"lmdeploy": _lmdeploy, "vllm": _vllm, "sglang": _sglang}[spec.serving.engine]
-    argv = build(spec, model, served_name, port, adapter, python)
+    server = SERVERS[spec.serving.engine]
+    argv = (python, "-m", server.module, *server.arguments(spec, model, served_name, port, adapter))
+    trust = ("--trust-remote-code",) if spec.trust_remote_code else ()
     return Command(
-        (*argv, *_switches(spec.serving.extra)), {"CUDA_VISIBLE_DEVICES": spec.gpus} if spec.gpus else {}
+        (*argv, *trust, *_switches(spec.serving.extra)),
+        {"CUDA_VISIBLE_DEVICES": spec.gpus} if spec.gpus else {},
     )
 
 
@@ -53,9 +56,7 @@ def _switches(extra: Mapping[str, object]) -> tuple[str, ...]:
     return argv
 
 
-def _lmdeploy(
-    spec: ModelSpec, model: str, name: str, port: int, adapter: Path | None, python: str
-) -> tuple[str, ...]:
+def _lmdeploy(spec: ModelSpec, model: str, name: str, port: int, adapter: Path | None) -> tuple[str, ...]:
     s = spec.serving
     options: dict[str, object] = {
         "model-name": name,
@@ -68,13 +69,10 @@ def _lmdeploy(
         "cache-max-entry-count": s.memory_share,
         "logprobs-mode": "raw_logprobs",  # else it refuses to tell them, and with them who answers
     }
-    trust = ("--trust-remote-code",) if spec.trust_remote_code else ()
-    return (python, "-m", "lmdeploy", "serve", "api_server", model, *flags(options), *trust)
+    return ("serve", "api_server", model, *flags(options))
 
 
-def _vllm(
-    spec: ModelSpec, model: str, name: str, port: int, adapter: Path | None, python: str
-) -> tuple[str, ...]:
+def _vllm(spec: ModelSpec, model: str, name: str, port: int, adapter: Path | None) -> tuple[str, ...]:
     s = spec.serving
     options: dict[str, object] = {
         "model": model,
@@ -91,8 +89,7 @@ def _vllm(
     if adapter:
         rank = ("--max-lora-rank", str(_room_for(_rank(spec, adapter))))
         way_a = ("--enable-lora", *rank, "--lora-modules", f"{name}={adapter}")
-    trust = ("--trust-remote-code",) if spec.trust_remote_code else ()
-    return (python, "-m", "vllm.entrypoints.openai.api_server", *flags(options), *way_a, *trust)
+    return (*flags(options), *way_a)
 
 
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -112,9 +109,7 @@ def _rank(spec: ModelSpec, adapter: Path) -> int:
     return max(int(told["r"]), *(int(rank) for rank in (told.get("rank_pattern") or {}).values()), 0)
 
 
-def _sglang(
-    spec: ModelSpec, model: str, name: str, port: int, adapter: Path | None, python: str
-) -> tuple[str, ...]:
+def _sglang(spec: ModelSpec, model: str, name: str, port: int, adapter: Path | None) -> tuple[str, ...]:
     s = spec.serving
     options: dict[str, object] = {
         "model-path": model,
@@ -127,5 +122,19 @@ def _sglang(
         "max-running-requests": s.max_batch_size,
         "mem-fraction-static": s.memory_share,
     }
-    trust = ("--trust-remote-code",) if spec.trust_remote_code else ()
-    return (python, "-m", "sglang.launch_server", *flags(options), *trust)
+    return flags(options)
+
+
+class Server(NamedTuple):
+    """An engine's own server: the module that starts it, and the arguments that follow."""
+
+    module: str
+    arguments: Callable[[ModelSpec, str, str, int, Path | None], tuple[str, ...]]
+
+
+SERVERS = {
+    "lmdeploy": Server("lmdeploy", _lmdeploy),
+    "vllm": Server("vllm.entrypoints.openai.api_server", _vllm),
+    "sglang": Server("sglang.launch_server", _sglang),
+}
+"""The engines beside ms-swift's own, by the name of their package."""

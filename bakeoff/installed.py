@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.command import Command
+from bakeoff.engines import SERVERS
 from bakeoff.environments import PROBE, PythonEnvironment, ask
 from bakeoff.errors import EnvironmentFailed, ToolError
 
@@ -210,7 +211,7 @@ def why_refused(command: Command, environment: PythonEnvironment, store: Path, *
         store: keeps what they answered.
         ask_now: ask them where nothing is kept; else nothing is refused.
     """
-    if command.module in ENGINES:
+    if command.module in _PACKAGE:
         return _refused_by_engine(command, environment, store, ask_now)
     if not (command.module or "").startswith("swift.cli."):
         return []
@@ -218,24 +219,19 @@ def why_refused(command: Command, environment: PythonEnvironment, store: Path, *
     return check_command(command, installed(environment, store)) if known else []
 
 
-ENGINES = {
-    "lmdeploy": "lmdeploy",
-    "vllm.entrypoints.openai.api_server": "vllm",
-    "sglang.launch_server": "sglang",
-}
-"""Module of an engine's own server -> its package."""
+_PACKAGE = {server.module: package for package, server in SERVERS.items()}
 
 
 def _refused_by_engine(
     command: Command, environment: PythonEnvironment, store: Path, ask_now: bool
 ) -> list[str]:
     module = str(command.module)
-    version = environment.version(ENGINES[module])
+    version = environment.version(_PACKAGE[module])
     if version is None:
         return []
     asked = [str(environment.python), module, version, PROBE.read_text(encoding="utf-8")]
     name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
-    kept = store / "installed" / f"{ENGINES[module]}-{name}.json"
+    kept = store / "installed" / f"{_PACKAGE[module]}-{name}.json"
     if not kept.exists():
         if not ask_now:
             return []
@@ -248,7 +244,7 @@ def _refused_by_engine(
         answer.replace(kept)
     flags = json.loads(kept.read_text(encoding="utf-8"))["flags"]
     spoken = {flag.replace("-", "_"): choices for flag, choices in flags.items()}
-    found = _complaints(f"{ENGINES[module]} {version}", command.argv[3:], spoken)
+    found = _complaints(f"{_PACKAGE[module]} {version}", command.argv[3:], spoken)
     return [re.sub(r"--\w+", lambda flag: flag[0].replace("_", "-"), one) for one in found]
 
 

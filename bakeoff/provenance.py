@@ -26,6 +26,7 @@ TOOLS = (
     "gradio",
     "lmdeploy",
     "vllm",
+    "sglang",
 )
 
 

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from bakeoff import engines, swift
-from bakeoff.matrix import ModelSpec, load_matrix
+from bakeoff.matrix import Engine, ModelSpec, load_matrix
 from tests.chains import ROW, Tiny, tiny  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
@@ -156,7 +157,11 @@ def test_the_guides_engine_is_its_own_server_on_merged_weights() -> None:
     )
 
 
-@pytest.mark.parametrize("engine", ["transformers", "lmdeploy", "vllm", "sglang"])
+def test_the_matrix_takes_the_engines_that_there_are() -> None:
+    assert set(get_args(Engine)) == {"transformers", *engines.SERVERS}
+
+
+@pytest.mark.parametrize("engine", get_args(Engine))
 def test_every_engine_binds_to_the_loopback_interface(engine: str) -> None:
     row = MODELS["qwen2.5-7b"]
     spec = row.model_copy(update={"serving": row.serving.model_copy(update={"engine": engine})})
@@ -272,7 +277,7 @@ def test_rows_on_the_cpu_are_told_so() -> None:
     assert line.env["CUDA_VISIBLE_DEVICES"] == ""
 
 
-@pytest.mark.parametrize("engine", ["lmdeploy", "vllm", "sglang"])
+@pytest.mark.parametrize("engine", engines.SERVERS)
 def test_true_is_a_bare_switch_for_an_engines_own_server_and_false_is_none(engine: str) -> None:
     row = MODELS["llama3.1-8b"]
     extra = {"enable-prefix-caching": True, "disable-metrics": False, "log-level": "INFO"}
