@@ -6,12 +6,11 @@ done by :class:`~bakeoff.stages.Stages`.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,13 @@ from typing import Any
 from bakeoff import engines, environments, gpus, memory, secrecy, swift
 from bakeoff.attempts import Attempts
 from bakeoff.command import Command
-from bakeoff.errors import CommandFailed, DataError, OutOfMemory, Stalled, ToolError
-from bakeoff.installed import why_refused
-from bakeoff.matrix import SHIPPED, Environment, Matrix, ModelSpec, Training, dataset_argument
+from bakeoff.errors import CommandFailed, DataError, OutOfMemory, Stalled
+from bakeoff.matrix import SHIPPED, Matrix, ModelSpec, Training, dataset_argument
 from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions, write_json
 from bakeoff.runner import Runner
 from bakeoff.stages import Done, Record, Stages
+from bakeoff.toolchain import Toolchain
 from bakeoff.workspace import Workspace
-
-TOOLS = ("ms-swift", "transformers", "peft", "torch", *engines.SERVERS)
 
 
 @dataclass(frozen=True)
@@ -58,28 +55,6 @@ class Artifact:
     def folder(self) -> Path:
         """:attr:`path` as a path."""
         return Path(self.path)
-
-
-@dataclass(frozen=True)
-class Placement:
-    """The cards that a stage holds; called with a command it puts it on them."""
-
-    numbers: tuple[int, ...] = ()
-
-    @property
-    def gpus(self) -> int:
-        """How many they are; 0 on the CPU."""
-        return len(self.numbers)
-
-    def __call__(self, command: Command) -> Command:
-        """*command* on these cards."""
-        if not self.numbers:
-            return command
-        env = {
-            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the numbers are nvidia-smi's
-            "CUDA_VISIBLE_DEVICES": ",".join(str(number) for number in self.numbers),
-        }
-        return replace(command, env={**command.env, **env})
 
 
 @dataclass
@@ -150,14 +125,14 @@ class Chain:
         """The ``swift sft`` line of this row."""
         spec = self.spec.model_copy(update={"training": training}) if training else self.spec
         output = self.train_folder() / "output"
-        return self.within(
-            "train",
+        tools = self.tools("train")
+        return tools.within(
             swift.sft(
                 spec,
                 base=self.base_path(),
                 output=output,
-                python=self.python_of("train"),
-                version=self._swift("train"),
+                python=tools.python,
+                version=tools.swift,
                 resume=resume,
             ),
         )
@@ -175,9 +150,9 @@ class Chain:
                 )
             return self._keep("train", Artifact(str(folder), self._content(str(folder))))
         base = self.base()
-        self.prepare("train")
+        self.tools("train").prepare()
         identity = self._train_recipe() | {
-            "versions": self._versions("train"),
+            "versions": self.tools("train").versions,
             "inputs": {
                 "base": base.fingerprint,
                 "dataset": [self._dataset_hash(one) for one in spec.dataset],
@@ -197,14 +172,14 @@ class Chain:
 
     def _train_recipe(self) -> dict[str, Any]:
         command = swift.sft(
-            self.spec, base=self.base_path(), output=Path("OUTPUT"), version=self._swift("train")
+            self.spec, base=self.base_path(), output=Path("OUTPUT"), version=self.tools("train").swift
         )
         # A data file is known by its content, and here by the name that the matrix gives it: it may be moved.
         return {"train": self.recipe_of(command) | {"dataset": " ".join(self.spec.dataset)}}
 
     def _train(self, output: Path, identity: dict[str, Any]) -> Done:
-        self.check("train", self.train_command())
-        self.check("train", self.export_command())
+        for line in (self.train_command(), self.export_command()):
+            self.tools("train").check(line)
         begun = output.parent / "begun.json"
         log = output.parent / "stage.log"
         attempts = Attempts(self.spec.limits.retries)
@@ -283,15 +258,15 @@ class Chain:
 
     def export_command(self, output: Path | None = None) -> Command:
         """The ``swift export --merge_lora`` line of this row."""
-        return self.within(
-            "train",
+        tools = self.tools("train")
+        return tools.within(
             swift.export(
                 self.spec,
                 checkpoint=self.checkpoint_path(),
                 base=self.base_path(),
                 output=output or self.export_folder() / "output",
-                python=self.python_of("train"),
-                version=self._swift("train"),
+                python=tools.python,
+                version=tools.swift,
             ),
         )
 
@@ -315,7 +290,7 @@ class Chain:
             folder=self.export_folder(),
             identity=self._export_recipe()
             | {
-                "versions": self._versions("train"),
+                "versions": self.tools("train").versions,
                 "inputs": {"base": self.base().fingerprint, "adapter": trained.fingerprint},
             },
             work=self._export,
@@ -325,7 +300,7 @@ class Chain:
 
     def _export(self, output: Path) -> Done:
         command = self.export_command(output)
-        self.check("train", command)
+        self.tools("train").check(command)
         return self._run("export", command, output)
 
     def _export_recipe(self) -> dict[str, Any]:
@@ -334,7 +309,7 @@ class Chain:
             checkpoint=Path("CHECKPOINT"),
             base=self.base_path(),
             output=Path("OUTPUT"),
-            version=self._swift("train"),
+            version=self.tools("train").swift,
         )
         source = {"adapter": self.spec.adapter} if self.spec.adapter else self._train_recipe()
         return {"export": self.recipe_of(command), **source}
@@ -348,16 +323,16 @@ class Chain:
         model = self.loaded_path(variant, way)
         if self.spec.serving.engine != "transformers":
             model = str(self.view_folder(variant, way))
-        return self.within(
-            "serve",
+        tools = self.tools("serve")
+        return tools.within(
             engines.serve(
                 self.spec,
                 model=model,
                 adapter=adapter,
                 served_name=self.spec.served_name(variant),
                 port=port,
-                python=self.python_of("serve"),
-                version=self._swift("serve"),
+                python=tools.python,
+                version=tools.swift,
             ),
         )
 
@@ -414,7 +389,7 @@ class Chain:
                     exclude={"port", "in_flight", "ready_timeout_s", "restarts"}
                 ),
                 "prompt_date": spec.prompt_date,
-                "versions": self._versions("serve"),
+                "versions": self.tools("serve").versions,
             }
         )
 
@@ -448,111 +423,18 @@ class Chain:
             except CommandFailed as error:
                 attempts.again(error)
 
-    @contextlib.contextmanager
-    def leased(self, stage: str) -> Iterator[Placement]:
-        """Hold the cards that *stage* needs, and yield what puts a command on them; a row on the CPU needs none.
-
-        A training has its card to itself. A service takes what its engine will: the share of the card that lmdeploy,
-        vLLM and SGLang fill, else the row's need, so that two services share a card if both fit.
-        """
-        spec = self.spec
-        found = [] if spec.on_cpu or stage == "build" else gpus.cards()
-        if not found or not set(spec.gpus or "0") <= set(
-            "0123456789, "
-        ):  # a UUID in 'gpus' is taken as it is
-            yield Placement()
-            return
-        least = spec.needs.gpu_memory_gib
-        fills = stage == "serve" and spec.serving.engine != "transformers"
-
-        def gib_of(card: gpus.Card) -> float:
-            share = 1.0 if stage == "train" else spec.serving.memory_share if fills else 0.0
-            return max(least, share * card.total_gib)
-
-        def waiting(holders: list[gpus.Holder]) -> None:
-            told = [
-                f"card {h.card}: {h.gib:.0f} GiB by {h.who}" + (f", process {h.pid}" if h.pid else "")
-                for h in holders
-            ]
-            self.bench.stages.timeline.tell("waiting for a card", model=spec.name, stage=stage, held=told)
-
-        with gpus.Leases(gpus.common_folder()).lease(
-            found,
-            gib_of,
-            who=f"{spec.name} ({stage})",
-            count=spec.serving.tensor_parallel if stage == "serve" else 1,
-            fixed=spec.gpus,
-            waiting=waiting,
-            whole_gib=least,
-            look=gpus.cards,
-        ) as numbers:
-            yield Placement(numbers)
+    def leased(self, stage: str) -> AbstractContextManager[gpus.Placement]:
+        """The cards that *stage* needs, held while it runs; see :func:`bakeoff.gpus.leased`."""
+        return gpus.leased(self.spec, stage, self.bench.stages.timeline.tell)
 
     def _keep(self, name: str, artifact: Artifact) -> Artifact:
         self._made[name] = artifact
         return artifact
 
-    def _environment(self, role: str) -> Environment:
-        return self.bench.matrix.environments[getattr(self.spec.environment, role)]
-
-    def prepare(self, role: str) -> None:
-        """Build the environment of *role*, unless it is there."""
-        environment, timeline = self._environment(role), self.bench.stages.timeline
-
-        def tell(how_far: str) -> None:
-            place = f"environment {environment.name}"
-            timeline.tell("progress", stage=place, model=self.spec.name, how_far=how_far)
-
-        environments.ensure_environment(environment, self.bench.workspace.environments, tell)
-
-    def check(self, role: str, command: Command) -> None:
-        """Hold *command* against the tools found in the environment of *role*, as far as they have been asked.
-
-        The running environment is asked by the doctor; one that was built meanwhile is asked now.
-
-        Raises:
-            ToolError: they would refuse it; names the nearest word that they know.
-        """
-        environment, workspace = self._environment(role), self.bench.workspace
-        there = environments.built(environment, workspace.environments)
-        if there is None:
-            return
-        refused = why_refused(
-            command, there, workspace.cache, ask_now=not environments.is_running(environment)
-        )
-        if refused:
-            raise ToolError(
-                f"{self.spec.name}: {'; '.join(refused)}. Change it in the row, or name another environment "
-                f"for {role!r}. The line: {command}"
-            )
-
-    def python_of(self, role: str) -> str:
-        """The interpreter of *role*, also where its environment is yet to be built."""
-        environment, root = self._environment(role), self.bench.workspace.environments
-        there = environments.built(environment, root)
-        return str(
-            there.python if there else root / environments.digest(environment) / "venv" / "bin" / "python"
-        )
-
-    def _swift(self, role: str) -> str:
-        found = environments.swift_version(self._environment(role), self.bench.workspace.environments)
-        return found or swift.NEWEST
-
-    def serving_versions(self) -> dict[str, str]:
-        """The tools that serve, with their versions."""
-        return self._versions("serve")
-
-    def _versions(self, role: str) -> dict[str, str]:
-        there = environments.built(self._environment(role), self.bench.workspace.environments)
-        found = {name: there.version(name) for name in TOOLS} if there else {}
-        return {name: version for name, version in found.items() if version}
-
-    def within(self, role: str, command: Command) -> Command:
-        """*command* with what the environment of *role* adds; another environment must not see our packages."""
-        environment = self._environment(role)
-        if environments.is_running(environment):
-            return replace(command, env={**command.env, **environment.env})
-        return Command(command.argv, {**command.env, "PYTHONPATH": "", **environment.env}, command.cwd)
+    def tools(self, role: str) -> Toolchain:
+        """What the commands of *role*, "train" or "serve", run with."""
+        environment = self.bench.matrix.environments[getattr(self.spec.environment, role)]
+        return Toolchain(environment, role, self.spec.name, self.bench.workspace, self.bench.stages.timeline)
 
     def named(self, path: str) -> str:
         """*path* without the places of store and program, so that both can be moved."""

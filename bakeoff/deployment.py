@@ -77,8 +77,8 @@ class Deployment:
             service = Service(spec.url.rstrip("/"), name, self.fingerprint, key_env=spec.key_env)
             reach(service)
             return service
-        chain.prepare("serve")
-        chain.check("serve", chain.serve_command(self.variant, 0))
+        chain.tools("serve").prepare()
+        chain.tools("serve").check(chain.serve_command(self.variant, 0))
         chain.served(self.variant)
         self._shown = self.parity()
         placed = self._exit.enter_context(chain.leased("serve"))

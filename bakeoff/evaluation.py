@@ -327,7 +327,7 @@ def _see_alive(service: Service) -> None:
 def _made_by(deployment: Deployment, output: Path) -> dict[str, str]:
     """What a score keeps for good of how it was made, whichever later run reuses it."""
     chain = deployment.chain
-    used = chain.serving_versions() | versions(("bakeoff", "evalscope"))
+    used = chain.tools("serve").versions | versions(("bakeoff", "evalscope"))
     return {
         "commit": commit(Path(chain.bench.matrix.source).absolute().parent),
         "versions": "; ".join(f"{name} {version}" for name, version in used.items()),

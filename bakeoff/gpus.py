@@ -12,12 +12,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
 
+from bakeoff.command import Command
 from bakeoff.errors import BakeoffError
+from bakeoff.matrix import ModelSpec
 
 UNNOTICED_GIB = 1.0
 """What a driver or a desktop keeps of an idle card."""
@@ -218,3 +220,66 @@ class Leases:
                     yield Holder(**json.load(file))
                 else:
                     path.unlink(missing_ok=True)  # its holder died
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The cards that a stage holds; called with a command it puts it on them."""
+
+    numbers: tuple[int, ...] = ()
+
+    @property
+    def gpus(self) -> int:
+        """How many they are; 0 on the CPU."""
+        return len(self.numbers)
+
+    def __call__(self, command: Command) -> Command:
+        """*command* on these cards."""
+        if not self.numbers:
+            return command
+        env = {
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the numbers are nvidia-smi's
+            "CUDA_VISIBLE_DEVICES": ",".join(str(number) for number in self.numbers),
+        }
+        return replace(command, env={**command.env, **env})
+
+
+@contextmanager
+def leased(spec: ModelSpec, stage: str, tell: Callable[..., object]) -> Iterator[Placement]:
+    """Hold the cards that *stage* of a row needs, and yield what puts a command on them; on the CPU it needs none.
+
+    A training has its card to itself. A service takes what its engine will: the share of the card that lmdeploy,
+    vLLM and SGLang fill, else the row's need, so that two services share a card if both fit.
+
+    Args:
+        tell: told (as :meth:`bakeoff.stages.Timeline.tell`) whom it waits for.
+    """
+    found = [] if spec.on_cpu or stage == "build" else cards()
+    if not found or not set(spec.gpus or "0") <= set("0123456789, "):  # a UUID in 'gpus' is taken as it is
+        yield Placement()
+        return
+    least = spec.needs.gpu_memory_gib
+    fills = stage == "serve" and spec.serving.engine != "transformers"
+
+    def gib_of(card: Card) -> float:
+        share = 1.0 if stage == "train" else spec.serving.memory_share if fills else 0.0
+        return max(least, share * card.total_gib)
+
+    def waiting(holders: list[Holder]) -> None:
+        told = [
+            f"card {h.card}: {h.gib:.0f} GiB by {h.who}" + (f", process {h.pid}" if h.pid else "")
+            for h in holders
+        ]
+        tell("waiting for a card", model=spec.name, stage=stage, held=told)
+
+    with Leases(common_folder()).lease(
+        found,
+        gib_of,
+        who=f"{spec.name} ({stage})",
+        count=spec.serving.tensor_parallel if stage == "serve" else 1,
+        fixed=spec.gpus,
+        waiting=waiting,
+        whole_gib=least,
+        look=cards,
+    ) as numbers:
+        yield Placement(numbers)

@@ -508,7 +508,7 @@ def _probe(chain: Chain, variant: str, plan: Mapping[str, Any], output: Path) ->
     log = output.with_name("stage.log")
     log.unlink(missing_ok=True)
     parts: dict[str, Mapping[str, Any]] = {"train": plan}
-    if chain.python_of("serve") != chain.python_of("train"):
+    if chain.tools("serve").python != chain.tools("train").python:
         renders = plan["renders"]
         parts["train"] = {**plan, "renders": {"trained": renders["trained"]}}
         parts["serve"] = {"renders": {"served": renders["served"]}, "dialogues": plan["dialogues"]}
@@ -529,13 +529,13 @@ def _probe(chain: Chain, variant: str, plan: Mapping[str, Any], output: Path) ->
 
 def probe_command(chain: Chain, role: str, *arguments: str) -> Command:
     """The line that starts the probe in the environment of *role*; another one than ours gets it as a plain file."""
-    python = chain.python_of(role)
+    python = chain.tools(role).python
     own = ("-m", "bakeoff.parity_probe")
     argv = (
         python,
         *(own if python == sys.executable else (str(Path(__file__).with_name("parity_probe.py")),)),
     )
-    return chain.within(role, Command((*argv, *arguments), chain.train_command().env))
+    return chain.tools(role).within(Command((*argv, *arguments), chain.train_command().env))
 
 
 def judge(told: Mapping[str, Any], dtype: str, prompt_date: str | None, who: str) -> dict[str, Any]:

@@ -24,6 +24,10 @@ def test_data() -> Path:
     return folder
 
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""A row on a pretended card would take all threads, which spin for each other where the tests share the cores."""
+
+
 @pytest.fixture
 def run_pytest(tmp_path: Path) -> PytestRun:
     """Runs pytest from the project's root as a user does, with a store of its own."""
@@ -41,7 +45,7 @@ def run_pytest(tmp_path: Path) -> PytestRun:
                 *arguments,
             ],
             cwd=ROOT,
-            env={**os.environ, **env},
+            env={**os.environ, **ONE_THREAD, **env},
             capture_output=True,
             text=True,
             timeout=timeout_s,
