@@ -49,7 +49,7 @@ class Attempts:
         self.failed(error)
 
     def failed(self, error: Exception) -> None:
-        """Note a failure that another try follows without being one of the :attr:`retries`."""
+        """Note a failure that another try follows; this alone spends none of the :attr:`retries`."""
         self._failed += 1
         self.told.append(f"attempt {self._failed} failed: {str(error).splitlines()[0]}")
 

@@ -24,14 +24,11 @@ TOOLS = (
     "torch",
     "pytest",
     "gradio",
-    "lmdeploy",
-    "vllm",
-    "sglang",
 )
 
 
 @cache
-def versions(names: tuple[str, ...] = TOOLS) -> dict[str, str]:
+def versions(names: tuple[str, ...]) -> dict[str, str]:
     """The installed versions of *names*; what is not installed is left out."""
     found = {}
     for name in names:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bakeoff import provenance
+from bakeoff import engines, provenance
 from bakeoff.anchors import beside_published
 from bakeoff.comparability import beside_the_guide
 from bakeoff.doctor import known_differences
@@ -144,7 +144,7 @@ def finish(
             "evaluations": evaluations,
             "ratings": ratings,
             "provenance": {
-                "versions": provenance.versions(),
+                "versions": provenance.versions((*provenance.TOOLS, *engines.SERVERS)),
                 "commit": provenance.commit(Path(matrix.source).absolute().parent),
                 "machine": provenance.machine(),
                 "matrix": matrix.source,

@@ -543,11 +543,12 @@ def test_the_grading_rules_are_the_sources_that_decide_a_score(
     read = evalscope.grading_rules.__wrapped__
     assert read() == evalscope.grading_rules()
     seen = {read()}
-    for name in ("suites/adapters.py", "evalscope/asking.py", "extraction.py", "scores.py", "leakage.py"):
+    deciding = ["evalscope/asking.py", "evalscope/loading.py", "evalscope/grading.py", "suites/adapters.py"]
+    for name in (*deciding, "extraction.py", "scores.py", "leakage.py"):
         with (copy / name).open("a", encoding="utf-8") as file:
             file.write("# changed\n")
         seen.add(read())
-    assert len(seen) == 6
+    assert len(seen) == 8
     (copy / "report/words.py").unlink()
     assert read() in seen
 

@@ -53,7 +53,7 @@ class Row:
     group: Literal["smoke", "full", ""] = ""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False)  # known by itself, not by its tables: so its analysis can be kept
 class Findings:
     """Everything one run found, as read from the store or made by a test.
 
