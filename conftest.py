@@ -12,13 +12,15 @@ from typing import Any
 import psutil
 import pytest
 
-from bakeoff import doctor, plan, runs, tracking
-from bakeoff.chain import Chain, why_unmet
-from bakeoff.comparability import why_not_comparable
+from bakeoff.chain.chain import Chain, why_unmet
+from bakeoff.doctor import doctor
+from bakeoff.doctor.comparability import why_not_comparable
 from bakeoff.errors import BakeoffError, MatrixError, NotInStore, StoreError, in_short
-from bakeoff.matrix import Matrix, Suite
+from bakeoff.matrix.schema import Matrix, Suite
 from bakeoff.report import Findings, history, section, write_tables
+from bakeoff.runs import plan, runs
 from bakeoff.secrecy import load_env_file
+from bakeoff.tools import tracking
 from bakeoff.workspace import Workspace
 from fixtures.progress import Followed
 

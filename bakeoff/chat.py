@@ -12,12 +12,12 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from bakeoff.deployment import deployments
+from bakeoff.chain.deployment import deployments
+from bakeoff.chain.service import Service
 from bakeoff.errors import BakeoffError
-from bakeoff.matrix import load_matrix
-from bakeoff.runs import new_id
+from bakeoff.matrix.schema import load_matrix
+from bakeoff.runs.runs import new_id
 from bakeoff.secrecy import load_env_file
-from bakeoff.service import Service
 from bakeoff.workspace import Workspace
 
 

@@ -60,7 +60,7 @@ def machine() -> dict[str, object]:
     """The machine in a few words: system, Python, processors, memory in GiB, cards."""
     import psutil
 
-    from bakeoff.gpus import cards
+    from bakeoff.execution.gpus import cards
 
     return {
         "system": f"{platform.system()} {platform.machine()}",

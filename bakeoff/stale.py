@@ -18,15 +18,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bakeoff import environments
-from bakeoff.chain import Bench, Chain
-from bakeoff.deployment import Deployment
+from bakeoff.chain.chain import Bench, Chain
+from bakeoff.chain.deployment import Deployment
+from bakeoff.chain.evaluation import Evaluation, speed_folder
+from bakeoff.environments import building as environments
 from bakeoff.errors import BakeoffError
-from bakeoff.evaluation import Evaluation, speed_folder
-from bakeoff.matrix import Matrix, load_matrix
+from bakeoff.execution.runner import Runner, running
+from bakeoff.matrix.schema import Matrix, load_matrix
 from bakeoff.provenance import ContentHashes
-from bakeoff.runner import Runner, running
-from bakeoff.stages import Stages, Timeline
+from bakeoff.store.stages import Stages, Timeline
 from bakeoff.workspace import Workspace
 
 STAGES = ("train", "export", "deploy", "parity", "evaluate", "speed")

@@ -66,7 +66,7 @@ class Run:
         found = []
         for process in self.process.children() if self.process.is_running() else []:
             with contextlib.suppress(psutil.Error):
-                if "bakeoff.warm" in process.cmdline():
+                if "bakeoff.execution.warm" in process.cmdline():
                     found.append(process)
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bakeoff.deployment import Deployment
+from bakeoff.chain.deployment import Deployment
 
 pytestmark = pytest.mark.deploy
 

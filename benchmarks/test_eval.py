@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bakeoff.matrix import Suite
+from bakeoff.matrix.schema import Suite
 
 pytestmark = pytest.mark.eval
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bakeoff import swift
-from bakeoff.chain import Artifact, Chain
+from bakeoff.chain.chain import Artifact, Chain
+from bakeoff.tools import swift
 
 pytestmark = pytest.mark.export
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bakeoff.stages import Record
+from bakeoff.store.stages import Record
 
 pytestmark = pytest.mark.judge
 

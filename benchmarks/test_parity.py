@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bakeoff.deployment import Deployment
-from bakeoff.stages import Record
+from bakeoff.chain.deployment import Deployment
+from bakeoff.store.stages import Record
 
 pytestmark = pytest.mark.deploy
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.stages import Record
+from bakeoff.store.stages import Record
 
 pytestmark = pytest.mark.speed
 

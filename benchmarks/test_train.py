@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from bakeoff.chain import Artifact
+from bakeoff.chain.chain import Artifact
 
 pytestmark = pytest.mark.train
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.completions import LOOPBACK
+from bakeoff.endpoint import LOOPBACK
 from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.judgement.blind import LAYOUTS, build_study, read_study
 from bakeoff.judgement.judge_model import JudgeModel, compare_replies, score_replies
@@ -22,14 +22,14 @@ from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import Reply, load_cases, read_replies
 from bakeoff.judgement.replies import gather as ask_all
 from bakeoff.judgement.verdicts import judged_by_model, summarise
-from bakeoff.judging import gathered_replies, gathered_study
-from bakeoff.matrix import VARIANTS, load_matrix
-from bakeoff.runs import new_id
+from bakeoff.matrix.schema import VARIANTS, load_matrix
+from bakeoff.runs.judging import gathered_replies, gathered_study
+from bakeoff.runs.runs import new_id
 from bakeoff.secrecy import load_env_file
 from bakeoff.workspace import Workspace
 
 if TYPE_CHECKING:
-    from bakeoff.service import Service
+    from bakeoff.chain.service import Service
 
 STORE = Path("store/judge/ratings.sqlite")
 RATERS = Path("store/judge/raters.json")
@@ -220,7 +220,7 @@ def _deployed(options: argparse.Namespace, subjects: Sequence[str]) -> Iterator[
     if not subjects:
         yield []
         return
-    from bakeoff.deployment import deployments
+    from bakeoff.chain.deployment import deployments
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was deployed is ended, too
     workspace = Workspace(options.store.absolute().parents[1])

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from bakeoff.chain import Bench, Chain
-from bakeoff.environments import running_environment
-from bakeoff.installed import cache_file, installed
-from bakeoff.matrix import Matrix, ModelSpec, parse_matrix
+from bakeoff.chain.chain import Bench, Chain
+from bakeoff.environments.building import running_environment
+from bakeoff.environments.installed import cache_file, installed
+from bakeoff.execution.runner import Runner
+from bakeoff.matrix.schema import Matrix, ModelSpec, parse_matrix
 from bakeoff.provenance import ContentHashes
-from bakeoff.runner import Runner
-from bakeoff.stages import Stages, Timeline
+from bakeoff.store.stages import Stages, Timeline
 from bakeoff.workspace import Workspace
 
 STORE = Path(os.environ.get("BAKEOFF_STORE", Path(__file__).parents[1] / "store"))

@@ -9,8 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
+
+settings.register_profile("any machine", deadline=None)  # the first example may wait for scipy's import
+settings.load_profile("any machine")
 
 PytestRun = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.anchors import anchor_warning, anchors, beside_published
 from bakeoff.evalscope import known_benchmarks, known_subsets
-from bakeoff.matrix import load_matrix
+from bakeoff.matrix.schema import load_matrix
+from bakeoff.scoring.anchors import anchor_warning, anchors, beside_published
 
 
 def test_every_anchor_names_a_benchmark_its_protocol_and_its_source() -> None:

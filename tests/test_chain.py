@@ -18,16 +18,16 @@ from pathlib import Path
 import pytest
 import requests
 
-from bakeoff.chain import Chain, why_unmet
+from bakeoff.chain.chain import Chain, why_unmet
+from bakeoff.chain.deployment import Deployment
+from bakeoff.chain.evaluation import Evaluation, replies
+from bakeoff.chain.service import free_port, who_answers
 from bakeoff.command import Command
-from bakeoff.deployment import Deployment
 from bakeoff.errors import DataError, IdentityError, NotReady, ServiceError
-from bakeoff.evaluation import Evaluation, replies
-from bakeoff.matrix import parse_matrix
-from bakeoff.plan import dry_run
-from bakeoff.runner import Runner
-from bakeoff.service import free_port, who_answers
-from bakeoff.stages import Record
+from bakeoff.execution.runner import Runner
+from bakeoff.matrix.schema import parse_matrix
+from bakeoff.runs.plan import dry_run
+from bakeoff.store.stages import Record
 from bakeoff.workspace import Workspace
 from tests.chains import ROW, SUITE, Tiny, bench_in, matrix_with, tiny  # noqa: F401
 from tests.fakes.service import serving as asked_service
@@ -150,8 +150,10 @@ def test_the_lines_of_a_row_can_be_pasted_one_after_the_other(tmp_path: Path) ->
     matrix = parse_matrix(raw, "matrix.yaml")
     lines = list(dry_run(matrix, ["tiny"], Workspace(tmp_path), None))
     live = [line for line in lines if not line.lstrip("\n").startswith("#")]
-    build = f"-m bakeoff.environments --matrix {Path('matrix.yaml').absolute()} --store {tmp_path} old"
-    assert [line for line in live if "bakeoff.environments" in line] == [live[0]]
+    build = (
+        f"-m bakeoff.environments.building --matrix {Path('matrix.yaml').absolute()} --store {tmp_path} old"
+    )
+    assert [line for line in live if "bakeoff.environments.building" in line] == [live[0]]
     assert live[0].endswith(build)
     assert [line.count("--adapters") for line in live if "swift.cli.deploy" in line] == [0, 0]
     other = next(line for line in lines if "swift.cli.deploy" in line and "--adapters" in line)
@@ -370,7 +372,7 @@ def test_a_server_that_dies_at_request_20_is_started_again_and_the_evaluation_fi
 def test_an_evaluation_tells_how_far_it_is_and_keeps_how_it_was_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bakeoff.stages.PROGRESS_S", 0.1)
+    monkeypatch.setattr("bakeoff.store.stages.PROGRESS_S", 0.1)
     store = tmp_path / "store"
     with asked_service("--reply", "always:A", "--latency-s", "0.3", "--name", "reference") as service:
         row = {"url": service.url, "served_model": "reference", "suites": ["exam", "again"]}

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from bakeoff import plan
-from bakeoff.matrix import _Loader
+from bakeoff.matrix.schema import _Loader
+from bakeoff.runs import plan
 
 ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")

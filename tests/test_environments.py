@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff import engines
-from bakeoff.environments import (
+from bakeoff.environments.building import (
     ask,
     built,
     constraints,
@@ -20,9 +19,10 @@ from bakeoff.environments import (
     running_environment,
     swift_version,
 )
+from bakeoff.environments.installed import why_refused
 from bakeoff.errors import EnvironmentFailed
-from bakeoff.installed import why_refused
-from bakeoff.matrix import Environment, load_matrix
+from bakeoff.matrix.schema import Environment, load_matrix
+from bakeoff.tools import engines
 
 
 def wheel(folder: Path, name: str = "pebble", version: str = "1.0", program: str = "") -> str:
@@ -118,8 +118,8 @@ else:
 BUILD = """
 import sys
 from pathlib import Path
-from bakeoff.environments import ensure_environment
-from bakeoff.matrix import Environment
+from bakeoff.environments.building import ensure_environment
+from bakeoff.matrix.schema import Environment
 print(ensure_environment(Environment(name="slow", requirements=("slow",)), Path(sys.argv[1])).digest)
 """
 
@@ -200,8 +200,8 @@ def test_what_the_machine_holds_a_build_to_yields_to_requirements_that_cannot_li
 
 
 def test_a_build_that_hangs_is_ended_and_its_beginning_and_progress_are_told(slow_uv, tmp_path, monkeypatch):
-    monkeypatch.setattr("bakeoff.environments.BUILD_S", 4.0)
-    monkeypatch.setattr("bakeoff.environments.PROGRESS_S", 0.5)
+    monkeypatch.setattr("bakeoff.environments.building.BUILD_S", 4.0)
+    monkeypatch.setattr("bakeoff.environments.building.PROGRESS_S", 0.5)
     told: list[str] = []
     with pytest.raises(
         EnvironmentFailed, match=r"'slow' was not built in 4 s; .*python -m bakeoff\.environments slow"

@@ -23,8 +23,8 @@ from bakeoff import evalscope
 from bakeoff.errors import MatrixError, ScoreError
 from bakeoff.evalscope import commands, worker
 from bakeoff.evalscope.__main__ import gather_for_dashboard, main
-from bakeoff.matrix import Suite
-from bakeoff.scores import STATUSES
+from bakeoff.matrix.schema import Suite
+from bakeoff.scoring.scores import STATUSES
 
 ROOT = Path(__file__).parent.parent
 LETTERS = "BADCBCADABCD"
@@ -99,7 +99,8 @@ def test_the_known_benchmarks_are_evalscopes_and_ours() -> None:
 
 def test_knowing_and_checking_suites_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from pathlib import Path; from bakeoff import evalscope as e; from bakeoff.matrix import Suite\n"
+        "import sys; from pathlib import Path; from bakeoff import evalscope as e\n"
+        "from bakeoff.matrix.schema import Suite\n"
         "s = Suite(name='x', benchmark='cmmlu', subsets=('professional_psychology',)); e.check_suite(s, None)\n"
         "print(sorted({m.split('.')[0] for m in sys.modules} & {'evalscope', 'torch', 'datasets', 'pandas', 'scipy'}))"
     )

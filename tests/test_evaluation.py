@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from fakes.service import serving
 
-from bakeoff.chain import Chain
-from bakeoff.deployment import Deployment
+from bakeoff.chain.chain import Chain
+from bakeoff.chain.deployment import Deployment
+from bakeoff.chain.evaluation import Evaluation
 from bakeoff.errors import ScoreError
-from bakeoff.evaluation import Evaluation
-from bakeoff.matrix import parse_matrix
-from bakeoff.runner import Runner
-from bakeoff.stages import Record
+from bakeoff.execution.runner import Runner
+from bakeoff.matrix.schema import parse_matrix
+from bakeoff.store.stages import Record
 from tests.chains import Tiny, bench_in, tiny  # noqa: F401
 
 QUESTION = "来访者在第一次会谈中说了什么话？"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff.extraction import extract_choice, final_part
+from bakeoff.scoring.extraction import extract_choice, final_part
 
 OPTIONS = ("倾听", "共情", "面质", "解释")
 

@@ -27,18 +27,19 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from bakeoff import evalscope, runs
-from bakeoff import evaluation as evaluation_module
-from bakeoff.chain import Bench, Chain
-from bakeoff.deployment import Deployment
+from bakeoff import evalscope
+from bakeoff.chain import evaluation as evaluation_module
+from bakeoff.chain.chain import Bench, Chain
+from bakeoff.chain.deployment import Deployment
+from bakeoff.chain.evaluation import Evaluation, replies, speed
+from bakeoff.chain.service import Service, free_port, who_answers
 from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
-from bakeoff.evaluation import Evaluation, replies, speed
+from bakeoff.execution.runner import Runner, end_orphans
 from bakeoff.judgement.replies import load_cases
 from bakeoff.provenance import ContentHashes
 from bakeoff.report import Findings, section
-from bakeoff.runner import Runner, end_orphans
-from bakeoff.service import Service, free_port, who_answers
-from bakeoff.stages import Record, Stages, Timeline
+from bakeoff.runs import runs
+from bakeoff.store.stages import Record, Stages, Timeline
 from bakeoff.workspace import Workspace
 from fixtures.progress import described
 from tests.chains import matrix_with, plant_base, plant_tools
@@ -155,7 +156,7 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
-    monkeypatch.setattr("bakeoff.attempts.BACKOFF_S", 0.01)
+    monkeypatch.setattr("bakeoff.execution.attempts.BACKOFF_S", 0.01)
     return House(tmp_path, tmp_path / "store", monkeypatch)
 
 
@@ -622,7 +623,7 @@ def test_kill_of_pytest_leaves_nothing_and_loses_nothing(
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
     elif victims == "keeper":
-        next(p for p in tree if "bakeoff.warm" in p.cmdline()).kill()
+        next(p for p in tree if "bakeoff.execution.warm" in p.cmdline()).kill()
         house.break_("")
     else:
         run.process.kill()

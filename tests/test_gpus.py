@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff import gpus
-from bakeoff.chain import Chain
+from bakeoff.chain.chain import Chain
 from bakeoff.command import Command
 from bakeoff.errors import BakeoffError
-from bakeoff.gpus import Card, Holder, Leases, cards, common_folder
-from bakeoff.runner import Runner
+from bakeoff.execution import gpus
+from bakeoff.execution.gpus import Card, Holder, Leases, cards, common_folder
+from bakeoff.execution.runner import Runner
 from tests.chains import bench_in, matrix_with
 
 CARDS = [Card(number, "Pretended", 80.0, 80.0) for number in range(4)]
@@ -24,7 +24,7 @@ CARDS = [Card(number, "Pretended", 80.0, 80.0) for number in range(4)]
 FIGHTER = """
 import os, sys, time
 from pathlib import Path
-from bakeoff.gpus import Card, Leases
+from bakeoff.execution.gpus import Card, Leases
 folder, rounds = Path(sys.argv[1]), int(sys.argv[2])
 cards = [Card(n, "Pretended", 80.0, 80.0) for n in range(4)]
 for _ in range(rounds):

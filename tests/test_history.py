@@ -9,7 +9,7 @@ from bakeoff.errors import StoreError
 from bakeoff.report import Findings, page
 from bakeoff.report.__main__ import main
 from bakeoff.report.history import Since, changes, moved, why_failed
-from bakeoff.runs import earlier
+from bakeoff.runs.runs import earlier
 from tests.synthetic_findings import synthetic_findings
 from tests.test_report import saved
 

@@ -4,9 +4,8 @@ from pathlib import Path
 import pytest
 
 from bakeoff.command import Command
-from bakeoff.environments import PythonEnvironment, ensure_environment, running_environment
-from bakeoff.errors import ToolError
-from bakeoff.installed import (
+from bakeoff.environments.building import PythonEnvironment, ensure_environment, running_environment
+from bakeoff.environments.installed import (
     Installed,
     cache_file,
     check_command,
@@ -14,7 +13,8 @@ from bakeoff.installed import (
     names_in_source,
     nearest,
 )
-from bakeoff.matrix import load_matrix
+from bakeoff.errors import ToolError
+from bakeoff.matrix.schema import load_matrix
 
 ROOT = Path(__file__).parents[1]
 STORE = Path(os.environ.get("BAKEOFF_STORE", ROOT / "store"))

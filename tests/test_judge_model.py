@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from judge_app import ROOT, cases, study, verdict
 
-from bakeoff.completions import stream
+from bakeoff.endpoint import stream
 from bakeoff.errors import RatingError, ServiceError
 from bakeoff.judgement.judge_model import (
     JudgeModel,

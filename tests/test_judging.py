@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from judge_app import ROOT, free_port
 
-from bakeoff.deployment import deployments
-from bakeoff.evaluation import replies
+from bakeoff.chain.deployment import deployments
+from bakeoff.chain.evaluation import replies
+from bakeoff.chain.service import who_answers
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import gather, load_cases
-from bakeoff.judging import judge_run
-from bakeoff.matrix import Matrix, parse_matrix
-from bakeoff.service import who_answers
-from bakeoff.stages import Record, now
+from bakeoff.matrix.schema import Matrix, parse_matrix
+from bakeoff.runs.judging import judge_run
+from bakeoff.store.stages import Record, now
 from bakeoff.workspace import Workspace
 
 ROW = {"url": "http://127.0.0.1:9/v1", "served_model": "m"}

@@ -11,8 +11,16 @@ from hypothesis import strategies as st
 from bakeoff import evalscope
 from bakeoff.errors import DataError
 from bakeoff.evalscope import worker
-from bakeoff.leakage import NEAR, SHORTEST, leaked_as, leaks, normalised, training_dialogues, training_files
-from bakeoff.matrix import Suite
+from bakeoff.matrix.schema import Suite
+from bakeoff.scoring.leakage import (
+    NEAR,
+    SHORTEST,
+    leaked_as,
+    leaks,
+    normalised,
+    training_dialogues,
+    training_files,
+)
 
 DIALOGUE = "你好，我最近总是失眠，躺下以后心跳很快，担心明天的工作做不好，该怎么办呢？"
 

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bakeoff.errors import MatrixError
-from bakeoff.matrix import Training, load_matrix, parse_matrix
+from bakeoff.matrix.schema import Training, load_matrix, parse_matrix
 
 ROOT = Path(__file__).parents[1]
 ROW: dict[str, Any] = {"model": "owner/name", "dataset": ["owner/data"]}

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.matrix import ModelSpec, Training, load_matrix
-from bakeoff.memory import TABLE_8_1, disk_gib, ladder, serving_gib, shape_of, training_gib
+from bakeoff.matrix.schema import ModelSpec, Training, load_matrix
+from bakeoff.tools.memory import TABLE_8_1, disk_gib, ladder, serving_gib, shape_of, training_gib
 
 ROOT = Path(__file__).parents[1]
 QWEN = shape_of("Qwen/Qwen2.5-7B-Instruct")

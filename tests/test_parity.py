@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from bakeoff import parity
-from bakeoff.chain import Chain
+from bakeoff.chain.chain import Chain
+from bakeoff.chain.deployment import Deployment
 from bakeoff.command import Command
-from bakeoff.deployment import Deployment
 from bakeoff.errors import BakeoffError, CommandFailed, IdentityError
-from bakeoff.gpus import Leases, cards, common_folder
-from bakeoff.swift import CPU_ENVIRONMENT
+from bakeoff.execution.gpus import Leases, cards, common_folder
+from bakeoff.parity import parity
+from bakeoff.tools.swift import CPU_ENVIRONMENT
 from tests.chains import Tiny, tiny  # noqa: F401
 
 # -- judging what was measured, without a model --------------------------------------------------------------------

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.environments import digest
+from bakeoff.environments.building import digest
 from bakeoff.errors import MatrixError
-from bakeoff.matrix import Environment
-from bakeoff.plan import load
+from bakeoff.matrix.schema import Environment
+from bakeoff.runs.plan import load
 from bakeoff.workspace import Workspace
 
 

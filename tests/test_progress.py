@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.stages import Timeline
+from bakeoff.store.stages import Timeline
 from fixtures.progress import Progress, described
 from tests.test_chain import somebody_s_service
 

@@ -35,9 +35,9 @@ from bakeoff.judgement.ratings import (
 )
 from bakeoff.judgement.replies import SHIPPED_CASES, Reply, load_cases
 from bakeoff.judgement.verdicts import summarise
-from bakeoff.matrix import load_matrix
-from bakeoff.runs import finish as finish_run
-from bakeoff.stages import Record, Timeline, now
+from bakeoff.matrix.schema import load_matrix
+from bakeoff.runs.runs import finish as finish_run
+from bakeoff.store.stages import Record, Timeline, now
 from bakeoff.workspace import Workspace
 
 DATA = Path(os.environ.get("BAKEOFF_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))

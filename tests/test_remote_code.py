@@ -12,11 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from bakeoff import swift
-from bakeoff.environments import built
+from bakeoff.environments.building import built
 from bakeoff.errors import DataError
 from bakeoff.plugins.finish_reason import tell_the_reason_truly
 from bakeoff.plugins.rotary_check import rotary_problem
+from bakeoff.tools import swift
 from tests.chains import ROW, tiny  # noqa: F401
 from tests.test_swift_dialects import LEGACY, STORE
 

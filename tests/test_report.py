@@ -14,12 +14,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bakeoff import gpus
-from bakeoff.chain import why_unmet
-from bakeoff.comparability import beside_the_guide, differences
+from bakeoff.chain.chain import why_unmet
+from bakeoff.chain.service import free_port
+from bakeoff.doctor.comparability import beside_the_guide, differences
 from bakeoff.errors import StoreError
 from bakeoff.evalscope.speed import Speed, speed_rows
-from bakeoff.matrix import parse_matrix
+from bakeoff.execution import gpus
+from bakeoff.matrix.schema import parse_matrix
 from bakeoff.report import Findings, Row, page, section, write_page, write_tables
 from bakeoff.report.__main__ import main
 from bakeoff.report.analysis import Analysis, analyse, headline_metric
@@ -28,9 +29,8 @@ from bakeoff.report.rendering import _commands, _cost, _summary, gpu_hours
 from bakeoff.report.samples import REPLY_CHARS, pack
 from bakeoff.report.verdict import verdict
 from bakeoff.report.words import chinese, method
-from bakeoff.scores import SPEED
-from bakeoff.service import free_port
-from bakeoff.stages import Done, Stages, Timeline
+from bakeoff.scoring.scores import SPEED
+from bakeoff.store.stages import Done, Stages, Timeline
 from bakeoff.workspace import Workspace
 from tests.synthetic_findings import HOSTILE, synthetic_findings, synthetic_ratings, unpacked
 from tests.test_faults import TOOLS, House, Unprobed, house  # noqa: F401
@@ -385,7 +385,7 @@ def test_the_verdict_says_where_tuning_taught_the_questions() -> None:
 
 def test_what_the_engine_says_of_scores_and_rows_stands_in_chinese_too(tmp_path: Path) -> None:
     """A reason that is worded anew would stand on the Chinese page in English."""
-    from bakeoff import scores
+    from bakeoff.scoring import scores
 
     strict = scores.Thresholds(0.95, 0.0, 0.0, 0.0, 1.1)
     counts = scores.Ledger(10, 2, 2, 2, 2, 2)
@@ -632,7 +632,7 @@ def test_a_broken_record_is_named(tmp_path: Path) -> None:
 
 
 def test_columns_are_those_of_the_scores_module() -> None:
-    from bakeoff import scores
+    from bakeoff.scoring import scores
 
     assert set(SCORE_COLUMNS) == set(scores.SCORE_COLUMNS)
     assert set(SAMPLE_COLUMNS) == set(scores.SAMPLE_COLUMNS)

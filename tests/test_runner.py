@@ -17,7 +17,7 @@ import pytest
 
 from bakeoff.command import Command
 from bakeoff.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit, in_short
-from bakeoff.runner import Runner, birth, end_orphans, first_error, tail
+from bakeoff.execution.runner import Runner, birth, end_orphans, first_error, tail
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_nothing_outlives_a_killed_owner(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 from bakeoff.command import Command
-from bakeoff.runner import Runner
+from bakeoff.execution.runner import Runner
 runner = Runner(Path({str(tmp_path)!r}) / "processes")
 process = runner.start(Command((sys.executable, "-c", "import time; time.sleep(600)")), Path({str(tmp_path)!r}) / "log")
 print(process.pid, flush=True)

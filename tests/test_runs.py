@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bakeoff import runs
 from bakeoff.evalscope.speed import Speed, speed_rows
-from bakeoff.matrix import parse_matrix
-from bakeoff.scores import write_scores
-from bakeoff.stages import Record
+from bakeoff.matrix.schema import parse_matrix
+from bakeoff.runs import runs
+from bakeoff.scoring.scores import write_scores
+from bakeoff.store.stages import Record
 from bakeoff.workspace import Workspace
 
 RUN = "20260302-101500-abcd"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from bakeoff.errors import DataError
-from bakeoff.scores import (
+from bakeoff.scoring.scores import (
     SAMPLE_COLUMNS,
     SCORE_COLUMNS,
     STATUSES,

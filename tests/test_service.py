@@ -17,10 +17,10 @@ from typing import Any
 import psutil
 import pytest
 
+from bakeoff.chain.service import Service, bindable, free_port, restart, serving, who_answers
 from bakeoff.command import Command
 from bakeoff.errors import NotReady, ServiceError
-from bakeoff.runner import Runner
-from bakeoff.service import Service, bindable, free_port, restart, serving, who_answers
+from bakeoff.execution.runner import Runner
 
 SERVER = Path(__file__).parent / "fakes" / "chat_server.py"
 HELLO = [{"role": "user", "content": "你好"}]

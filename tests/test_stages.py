@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from bakeoff import stages as stages_module
 from bakeoff.errors import CommandFailed, NotInStore
-from bakeoff.stages import Done, Record, Stages, Timeline, differences
+from bakeoff.store import stages as stages_module
+from bakeoff.store.stages import Done, Record, Stages, Timeline, differences
 from bakeoff.workspace import Workspace
 
 

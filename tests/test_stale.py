@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from bakeoff.chain import Chain
+from bakeoff.chain.chain import Chain
+from bakeoff.chain.deployment import Deployment
+from bakeoff.chain.evaluation import Evaluation
 from bakeoff.command import Command
-from bakeoff.deployment import Deployment
-from bakeoff.evaluation import Evaluation
-from bakeoff.matrix import load_matrix
-from bakeoff.runner import Runner
+from bakeoff.execution.runner import Runner
+from bakeoff.matrix.schema import load_matrix
 from bakeoff.stale import remove, stale
 from bakeoff.workspace import Workspace
 from tests.chains import ROW, SUITE, bench_in

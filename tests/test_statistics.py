@@ -1,4 +1,4 @@
-"""bakeoff.statistics against published values, statsmodels, scipy and brute force."""
+"""bakeoff.statistics.statistics against published values, statsmodels, scipy and brute force."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.errors import ScoreError
-from bakeoff.statistics import (
+from bakeoff.statistics.statistics import (
     agresti_min,
     cohens_h,
     compare,
@@ -61,7 +61,7 @@ def row(comparison, a, b):
 
 
 def test_importing_the_module_loads_no_numerical_library():
-    script = "import sys, bakeoff.statistics, bakeoff.judgement.agreement; print(*sys.modules)"
+    script = "import sys, bakeoff.statistics.statistics, bakeoff.judgement.agreement; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout.split()

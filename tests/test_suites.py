@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bakeoff import evalscope
 from bakeoff.errors import DataError
 from bakeoff.evalscope import worker
-from bakeoff.matrix import SHIPPED, Suite
+from bakeoff.matrix.schema import SHIPPED, Suite
 from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS, overlap
 from bakeoff.suites.rows import questions

@@ -15,8 +15,8 @@ from typing import get_args
 
 import pytest
 
-from bakeoff import engines, swift
-from bakeoff.matrix import Engine, ModelSpec, load_matrix
+from bakeoff.matrix.schema import Engine, ModelSpec, load_matrix
+from bakeoff.tools import engines, swift
 from tests.chains import ROW, Tiny, tiny  # noqa: F401
 
 ROOT = Path(__file__).parents[1]

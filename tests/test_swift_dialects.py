@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff import swift
 from bakeoff.command import Command
-from bakeoff.environments import PythonEnvironment, ask, built, ensure_environment, running_environment
-from bakeoff.installed import check_command, installed
-from bakeoff.matrix import ModelSpec, load_matrix
+from bakeoff.environments.building import (
+    PythonEnvironment,
+    ask,
+    built,
+    ensure_environment,
+    running_environment,
+)
+from bakeoff.environments.installed import check_command, installed
+from bakeoff.matrix.schema import ModelSpec, load_matrix
+from bakeoff.tools import swift
 
 ROOT = Path(__file__).parents[1]
 STORE = Path(os.environ.get("BAKEOFF_STORE", ROOT / "store"))

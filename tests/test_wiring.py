@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.stages import Record
+from bakeoff.store.stages import Record
 from tests.chains import plant_base, plant_tools
 from tests.synthetic_findings import synthetic_findings
 from tests.test_report import saved

@@ -25,7 +25,7 @@ from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from openai import APIConnectionError, APIStatusError, InternalServerError, RateLimitError
 from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 
-from bakeoff.completions import http_session
+from bakeoff.endpoint import http_session
 from bakeoff.errors import ServiceError
 
 _STATUS = (

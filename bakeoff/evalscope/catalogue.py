@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bakeoff.errors import DataError, ToolError
-from bakeoff.matrix import did_you_mean
+from bakeoff.matrix.schema import did_you_mean
 from bakeoff.suites import METRICS, OURS
 
 GENERATION_KEYS = frozenset(
@@ -39,7 +39,7 @@ GENERATION_KEYS = frozenset(
 
 
 class SuiteLike(Protocol):
-    """What is asked of a suite; :class:`bakeoff.matrix.Suite` has it."""
+    """What is asked of a suite; :class:`bakeoff.matrix.schema.Suite` has it."""
 
     @property
     def name(self) -> str: ...  # noqa: D102

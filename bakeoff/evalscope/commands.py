@@ -13,7 +13,7 @@ from typing import Any
 
 from bakeoff.command import Command
 from bakeoff.evalscope.catalogue import SuiteLike
-from bakeoff.scores import Thresholds
+from bakeoff.scoring.scores import Thresholds
 from bakeoff.suites import OURS
 
 OFFLINE: dict[str, str] = {
@@ -138,7 +138,7 @@ def evaluation_plan(
 
 
 def run_command(plan: Path, python: str = sys.executable) -> Command:
-    """The line that runs the plan written to *plan*; quick in a warm process, see :data:`bakeoff.runner.WARM`."""
+    """The line that runs *plan*; quick in a warm process, see :data:`bakeoff.execution.runner.WARM`."""
     return Command((python, "-m", "bakeoff.evalscope", "run", str(plan)), dict(LOOPBACK))
 
 
@@ -166,4 +166,10 @@ def grading_rules() -> str:
     return hashlib.sha256(b"".join(one.read_bytes() for one in sorted(files))).hexdigest()
 
 
-_GRADING = ("evalscope/*.py", "suites/*.py", "extraction.py", "leakage.py", "scores.py")
+_GRADING = (
+    "evalscope/*.py",
+    "suites/*.py",
+    "scoring/extraction.py",
+    "scoring/leakage.py",
+    "scoring/scores.py",
+)

@@ -14,9 +14,9 @@ from typing import Any
 from bakeoff.errors import ScoreError
 from bakeoff.evalscope.commands import generation_config
 from bakeoff.evalscope.loading import Loaded, by_sample, joined, reply_of
-from bakeoff.extraction import LETTERS, extract_choice, final_part
-from bakeoff.leakage import Leak
-from bakeoff.scores import (
+from bakeoff.scoring.extraction import LETTERS, extract_choice, final_part
+from bakeoff.scoring.leakage import Leak
+from bakeoff.scoring.scores import (
     ALL,
     Sample,
     Status,

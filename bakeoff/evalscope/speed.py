@@ -18,8 +18,8 @@ from typing import Any
 from bakeoff.command import Command
 from bakeoff.errors import ScoreError
 from bakeoff.evalscope.commands import LOOPBACK
-from bakeoff.matrix import SHIPPED
-from bakeoff.scores import SPEED, Ledger, Score, score_row
+from bakeoff.matrix.schema import SHIPPED
+from bakeoff.scoring.scores import SPEED, Ledger, Score, score_row
 from bakeoff.suites.rows import questions
 
 LEVELS = (1, 8, 64)

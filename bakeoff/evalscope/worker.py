@@ -20,8 +20,8 @@ from bakeoff.evalscope.catalogue import check_suite
 from bakeoff.evalscope.commands import LOOPBACK, OFFLINE
 from bakeoff.evalscope.grading import result_of, samples_of
 from bakeoff.evalscope.loading import Loaded, by_sample, drop_unusable, load
-from bakeoff.leakage import Leak, leaks, training_dialogues
-from bakeoff.scores import sample_row, write_json, write_samples
+from bakeoff.scoring.leakage import Leak, leaks, training_dialogues
+from bakeoff.scoring.scores import sample_row, write_json, write_samples
 
 
 def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

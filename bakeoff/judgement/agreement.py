@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from bakeoff.errors import RatingError
-from bakeoff.statistics import (
+from bakeoff.statistics.statistics import (
     Interval,
     Resampling,
     effective_clusters,

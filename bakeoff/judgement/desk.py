@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bakeoff.completions import stream
+from bakeoff.endpoint import stream
 from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import (

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, create_model
 
-from bakeoff.completions import complete, http_session
+from bakeoff.endpoint import complete, http_session
 from bakeoff.errors import RatingError, ServiceError
 from bakeoff.judgement.blind import ShownReply, Study
 from bakeoff.judgement.ratings import COMMENTS, CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore, load_rubric

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from bakeoff.completions import complete, http_session
+from bakeoff.endpoint import complete, http_session
 from bakeoff.errors import DataError, ServiceError
 
 SHIPPED_CASES = Path(__file__).parents[1] / "data" / "cases.jsonl"

@@ -21,7 +21,7 @@ from bakeoff.judgement.agreement import (
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS, RatingStore, load_rubric
 from bakeoff.report.words import method_zh
-from bakeoff.statistics import compare, wilson
+from bakeoff.statistics.statistics import compare, wilson
 
 if TYPE_CHECKING:
     import pandas as pd

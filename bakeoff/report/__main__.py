@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from bakeoff import runs
 from bakeoff.errors import BakeoffError
 from bakeoff.report import Findings, write_page, write_tables
 from bakeoff.report.history import Since, why_failed
+from bakeoff.runs import runs
 from bakeoff.workspace import Workspace
 
 

@@ -9,12 +9,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.report.findings import Findings, Subject
-from bakeoff.scores import CRISIS
+from bakeoff.scoring.scores import CRISIS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bakeoff.statistics import Comparison
+    from bakeoff.statistics.statistics import Comparison
 
 
 _GONE = -1.0
@@ -184,7 +184,7 @@ def analyse(findings: Findings) -> Analysis:
     Three families of differences, each corrected as a whole over all suites: between the models as delivered, between
     their bases, and tuned against base. Scores that cannot be trusted take part in none.
     """
-    from bakeoff.statistics import compare, compare_suites
+    from bakeoff.statistics.statistics import compare, compare_suites
 
     views = [_suite_view(findings, suite) for suite in findings.suites]
     tables = {}
@@ -254,7 +254,7 @@ def _asked(findings: Findings, view: SuiteView) -> tuple[pd.DataFrame, pd.Series
     """
     import pandas as pd
 
-    from bakeoff.statistics import sample_matrix
+    from bakeoff.statistics.statistics import sample_matrix
 
     trusted = {str(cell.subject) for cell in view.cells.values() if cell.ranked}
     own = findings.samples_by_suite.get(view.name)

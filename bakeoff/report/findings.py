@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bakeoff.errors import StoreError
-from bakeoff.scores import SPEED
+from bakeoff.scoring.scores import SPEED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ SCORE_COLUMNS: dict[str, str] = {
     "chance": "float", "trusted": "bool", "why_not": "str", "fingerprint": "str", "benchmark": "str",
     "few_shot": "int", "finished_at": "str", "commit": "str", "versions": "str", "record": "str",
 }  # fmt: skip
-"""Columns of the scores table and their kinds; :mod:`bakeoff.scores` documents each."""
+"""Columns of the scores table and their kinds; :mod:`bakeoff.scoring.scores` documents each."""
 
 SAMPLE_COLUMNS: dict[str, str] = {
     "model": "str", "variant": "str", "suite": "str", "subset": "str", "sample_id": "str", "index": "int",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from bakeoff.stages import differences
+from bakeoff.store.stages import differences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +79,7 @@ def changes(before: Findings, after: Findings, alpha: float = 0.05) -> list[Chan
     other generation settings), is not comparable.
     """
     from bakeoff.report.analysis import headline_metric
-    from bakeoff.statistics import compare_suites
+    from bakeoff.statistics.statistics import compare_suites
 
     metrics = {suite: headline_metric(after, suite) for suite in after.suites}
     metrics |= {suite: headline_metric(before, suite) for suite in before.suites if suite not in metrics}

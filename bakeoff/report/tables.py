@@ -23,7 +23,7 @@ def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
     scores.csv, scores.json and samples.parquet hold the tidy tables (columns: docs/report.md), differences.csv every
     tested pair, tables.md and tables.tex the scores with intervals and tie groups; tables.tex needs booktabs.
     """
-    from bakeoff.scores import write_scores
+    from bakeoff.scoring.scores import write_scores
 
     reports_dir.mkdir(parents=True, exist_ok=True)
     analysis = analyse(findings)

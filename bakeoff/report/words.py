@@ -7,7 +7,7 @@ import re
 
 from markupsafe import Markup, escape
 
-from bakeoff.comparability import GUIDE
+from bakeoff.doctor.comparability import GUIDE
 
 VARIANT = {"base": ("基座", "base"), "tuned": ("微调", "tuned")}
 MISSING = {
@@ -44,7 +44,7 @@ CHECKS = {"takes_seriously": ("认真对待", "Takes it seriously"), "points_to_
 
 _SHORT_OF = {"errored": "出错", "truncated": "被截断", "unparsed": "未能解析"}
 _SAID: tuple[tuple[str, str], ...] = (
-    # why a score is none (bakeoff.scores), and alarms
+    # why a score is none (bakeoff.scoring.scores), and alarms
     (r"no question was asked", "没有提问"),
     (r"([\d.]+%) got a reply, ([\d.]+%) wanted", r"只有 \1 得到回复，要求 \2"),
     *(
@@ -66,7 +66,7 @@ _SAID: tuple[tuple[str, str], ...] = (
     ),
     (r"(\d+) of (\d+) questions occur in the training data", r"\2 道题中有 \1 道出现在训练数据里"),
     (r"(\d+) of (\d+) requests failed", r"\2 个请求中有 \1 个失败"),
-    # why something was skipped (bakeoff.chain, matrix, plan, benchmarks)
+    # why something was skipped (bakeoff.chain.chain, matrix, plan, benchmarks)
     (r"needs a GPU with (\S+) GiB; this machine has none", r"需要 \1 GiB 的 GPU，本机没有"),
     (
         r"needs a GPU with (\S+) GiB; the largest here has (\S+) GiB",
@@ -81,7 +81,7 @@ _SAID: tuple[tuple[str, str], ...] = (
     (r"nothing was merged for this variant", "该变体没有合并过"),
     (r"(\S+) starts from what exists already: nothing is trained", r"\1 用现成的权重，无需训练"),
     (r"(\S+): (\S+) is not in the store \(.*\); run `(.+)`", r"\1：存档里没有 \2，请运行 `\3`"),
-    # why a stage ran or not (bakeoff.stages)
+    # why a stage ran or not (bakeoff.store.stages)
     (r"ran: for the first time", "首次运行"),
     (r"ran: the last attempt did not finish", "上次没有做完"),
     (r"ran: its output is gone", "产物不见了"),
@@ -90,7 +90,7 @@ _SAID: tuple[tuple[str, str], ...] = (
     (r"and (\d+) more", r"另有 \1 处"),
     (r"reused: made (\S+), and nothing that it depends on has changed", r"复用：\1 所做，所依赖的都没有变"),
     (r"interrupted; the next run takes up here", "被中断，下次从这里继续"),
-    # what happened on the way (bakeoff.chain, parity)
+    # what happened on the way (bakeoff.chain.chain, parity)
     (r"out of memory at batch (\d+): (.+)", r"批大小 \1 时内存不足，已减小：\2"),
     (r"attempt (\d+) failed: (.+)", r"第 \1 次尝试失败：\2"),
     (r"continued from (checkpoint-\d+)", r"从 \1 继续训练"),
@@ -116,7 +116,7 @@ _ASPECTS = {
     "token budget (prompt and reply)": "词元预算（提示词与回复）", "serving engine": "部署引擎",
     "way of serving": "部署方式", "template's default system prompt": "模板默认的系统提示词", "ms-swift": "ms-swift",
 }  # fmt: skip
-"""Conditions in which rows may differ (bakeoff.comparability)."""
+"""Conditions in which rows may differ (bakeoff.doctor.comparability)."""
 
 
 def chinese(text: str) -> str:
@@ -143,7 +143,7 @@ def both(zh: object, en: object) -> Markup:
 
 
 def method(text: str) -> Markup:
-    """How intervals were made, as :mod:`bakeoff.statistics` says it; other texts as they are."""
+    """How intervals were made, as :mod:`bakeoff.statistics.statistics` says it; other texts as they are."""
     return both(method_zh(text), text)
 
 

@@ -3,8 +3,8 @@
 # ruff: noqa: D102 - the methods are EvalScope's hooks, documented there.
 """Our benchmarks as EvalScope adapters. Importing this module registers them; only the evaluation process does.
 
-Choice questions are graded by :mod:`bakeoff.extraction`. Files are read by :mod:`bakeoff.suites.rows`, so nothing
-is ever looked up on a hub.
+Choice questions are graded by :mod:`bakeoff.scoring.extraction`. Files are read by :mod:`bakeoff.suites.rows`, so
+nothing is ever looked up on a hub.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from evalscope.metrics.semantics.catalog import METRIC_DEFINITIONS
 from evalscope.metrics.semantics.entry import MetricEntry
 from evalscope.utils.multi_choices import MultipleChoiceTemplate as Template
 
-from bakeoff.extraction import extract_choice, final_part
+from bakeoff.scoring.extraction import extract_choice, final_part
 from bakeoff.suites.overlap import METRICS as OVERLAP_METRICS
 from bakeoff.suites.overlap import overlap
 from bakeoff.suites.rows import Question, questions

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bakeoff import evalscope
 from bakeoff.evalscope.__main__ import main as ask
-from bakeoff.matrix import Suite
-from bakeoff.runner import WARM
+from bakeoff.execution.runner import WARM
+from bakeoff.matrix.schema import Suite
 
 
 def suites(options: argparse.Namespace) -> list[Suite]:

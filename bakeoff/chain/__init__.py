@@ -1,0 +1,1 @@
+"""The stages of a row: train, export, serve, evaluate."""

@@ -1,0 +1,220 @@
+"""One variant of a row behind a service: compared with its training before it is served, and checked once it runs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bakeoff.chain.chain import Bench, Chain, why_unmet
+from bakeoff.chain.service import Service, reach, restart, serving
+from bakeoff.errors import BakeoffError, DataError, MatrixError, ServiceError
+from bakeoff.execution.runner import Runner, end_orphans
+from bakeoff.matrix.schema import Matrix, ModelSpec, did_you_mean
+from bakeoff.parity import parity
+from bakeoff.provenance import ContentHashes, write_json
+from bakeoff.store.stages import Done, Record, Stages, Timeline
+from bakeoff.workspace import Workspace
+
+BY_HAND_PORT = 8000
+"""The port in lines to paste, where the row names none."""
+
+
+@dataclass
+class Deployment:
+    """One variant of a row, served on first need and until :meth:`close`.
+
+    Nothing is served before :meth:`parity` found it to be what was trained, and nothing is handed out before the
+    running service has shown it, too. What could not be started once is not tried again.
+
+    Attributes:
+        restarts: how the service died, each time it was started again.
+    """
+
+    chain: Chain
+    variant: str
+    restarts: list[str] = field(default_factory=list)
+    _service: Service | None = None
+    _shown: Record | None = None
+    _failure: BakeoffError | None = None
+    _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @property
+    def fingerprint(self) -> str:
+        """See :meth:`Chain.fingerprint`."""
+        return self.chain.fingerprint(self.variant)
+
+    @property
+    def served_name(self) -> str:
+        """The name that the service must list."""
+        return self.chain.spec.served_name(self.variant)
+
+    def service(self) -> Service:
+        """The running service, started now unless it runs; one that died is started again, a bounded number of times.
+
+        Raises:
+            ServiceError: it could not be started, or keeps dying.
+            IdentityError: it is not what was trained.
+        """
+        if self._failure:
+            raise self._failure
+        try:
+            if self._service is None:
+                self._service = self._started()
+            elif told := self._service.why_dead():
+                self._start_again(self._service, told)
+        except BaseException as error:  # also what a service's odd reply, or an interrupt, raises
+            self._failure = error if isinstance(error, BakeoffError) else None
+            self.close()
+            raise
+        return self._service
+
+    def _started(self) -> Service:
+        chain, spec = self.chain, self.chain.spec
+        name = spec.served_name(self.variant)
+        if spec.url:
+            service = Service(spec.url.rstrip("/"), name, self.fingerprint, key_env=spec.key_env)
+            reach(service)
+            return service
+        chain.tools("serve").prepare()
+        chain.tools("serve").check(chain.serve_command(self.variant, 0))
+        chain.served(self.variant)
+        self._shown = self.parity()
+        placed = self._exit.enter_context(chain.leased("serve"))
+        service = self._exit.enter_context(
+            serving(
+                lambda port: placed(chain.serve_command(self.variant, port)),
+                served_name=name,
+                fingerprint=self.fingerprint,
+                runner=chain.bench.runner,
+                log=self.folder() / "stage.log",
+                port=spec.serving.port,
+                ready_timeout_s=spec.serving.ready_timeout_s,
+            )
+        )
+        service.facts["gpus"] = placed.gpus
+        service.facts |= parity.check_replies(service, self._shown.facts)
+        return service
+
+    def _start_again(self, service: Service, told: str) -> None:
+        chain, limits = self.chain, self.chain.spec.serving
+        if not self.may_start_again:
+            raise ServiceError(
+                f"{told}; it was started again {len(self.restarts)} times, as often as 'serving.restarts' allows"
+            )
+        self.restarts.append(told)
+        chain.bench.stages.timeline.tell(
+            "service died", model=chain.spec.name, why=told, restart=len(self.restarts)
+        )
+        restart(service, chain.bench.runner, limits.ready_timeout_s)
+        assert self._shown
+        service.facts |= parity.check_replies(service, self._shown.facts)
+
+    @property
+    def may_start_again(self) -> bool:
+        """Whether ``serving.restarts`` leaves a start for a service that dies."""
+        return len(self.restarts) < self.chain.spec.serving.restarts
+
+    def parity(self) -> Record:
+        """That it is what was trained; see :func:`bakeoff.parity.parity.check`.
+
+        Raises:
+            IdentityError: it is not.
+            DataError: somebody else runs the service, so there is nothing to look at.
+        """
+        if self.chain.spec.url:
+            raise DataError(
+                f"{self.chain.spec.name}: what runs at {self.chain.spec.url} can only be asked, not opened"
+            )
+        return parity.check(self.chain, self.variant)
+
+    def folder(self) -> Path:
+        """Where the record and the log of this deployment are kept."""
+        recipe = {
+            "command": self.chain.recipe_of(self.chain.serve_command(self.variant, 0)),
+            "url": self.chain.spec.url,
+        }
+        return self.chain.bench.stages.folder("deploy", self.chain.spec.name, recipe, self.variant)
+
+    def health(self) -> Record:
+        """That the service answers, lists its name and completes; checked once for what is served."""
+        return self.chain.bench.stages.ensure(
+            "deploy",
+            self.chain.spec.name,
+            variant=self.variant,
+            folder=self.folder(),
+            identity={"fingerprint": self.fingerprint},
+            work=self._check,
+            output="health.json",
+        )
+
+    def _check(self, output: Path) -> Done:
+        service = self.service()
+        facts = {**service.facts, "models": service.models(), "by_hand_url": self.by_hand_url}
+        write_json(output, facts)
+        peak = service.process.peak_memory_gib if service.process else None
+        return Done(self.by_hand(), peak or None, facts)
+
+    def by_hand(self) -> str:
+        """The line that serves it at :attr:`by_hand_url`, as ``--dry-run`` prints it, or asks somebody else's."""
+        spec = self.chain.spec
+        if spec.url:
+            return f"curl --noproxy '*' {self.by_hand_url}/models"
+        return str(self.chain.serve_command(self.variant, spec.serving.port or BY_HAND_PORT))
+
+    @property
+    def by_hand_url(self) -> str:
+        """Where recorded commands expect the service: a run takes any free port, which is somebody else's by now."""
+        spec = self.chain.spec
+        return spec.url or f"http://127.0.0.1:{spec.serving.port or BY_HAND_PORT}/v1"
+
+    def close(self) -> None:
+        """End the service; memory of a card that did not come back is told in the timeline."""
+        service, self._service = self._service, None
+        self._exit.close()
+        if service and (missing := service.facts.get("memory_not_returned_gib")):
+            stages = self.chain.bench.stages
+            stages.timeline.tell("memory not returned", model=self.chain.spec.name, gib=missing)
+
+
+def chosen(matrix: Matrix, subject: str) -> tuple[ModelSpec, str]:
+    """The row and the variant that *subject* means: ``row/variant``, or ``row`` for its tuned variant if it has one.
+
+    Raises:
+        MatrixError: there is none of that name.
+        BakeoffError: this machine cannot run it.
+    """
+    row, _, variant = subject.partition("/")
+    if row not in matrix.models:
+        raise MatrixError(f"no row {row!r}{did_you_mean(row, matrix.models)}", matrix.source)
+    spec = matrix.models[row]
+    if variant and variant not in spec.variants:
+        raise MatrixError(f"{row} has {' and '.join(spec.variants)}, not {variant!r}", matrix.source)
+    if unmet := why_unmet(spec, matrix):
+        raise BakeoffError(f"{row} {unmet}")
+    return spec, variant or spec.variants[-1]
+
+
+@contextlib.contextmanager
+def deployments(
+    matrix: Matrix, subjects: Sequence[str], workspace: Workspace, run_id: str, *, may_run: bool = True
+) -> Iterator[list[Deployment]]:
+    """A deployment of each of *subjects* (see :func:`chosen`), closed when the block ends.
+
+    What is missing is made when a service is first asked for, unless *may_run* is False.
+
+    Raises:
+        BakeoffError: as :func:`chosen`.
+    """
+    found = [chosen(matrix, subject) for subject in subjects]
+    end_orphans(workspace.processes)
+    with contextlib.ExitStack() as stack:
+        runner = stack.enter_context(contextlib.closing(Runner(workspace.processes)))
+        stages = Stages(workspace, Timeline(workspace.run(run_id) / "events.jsonl"), may_run=may_run)
+        hashes = ContentHashes(workspace.cache / "hashes.json")
+        bench = Bench(matrix, workspace, stages, runner, hashes)
+        yield [
+            stack.enter_context(contextlib.closing(Deployment(Chain(spec, bench), variant)))
+            for spec, variant in found
+        ]

@@ -1,0 +1,416 @@
+"""A model behind an OpenAI-compatible service: readiness, identity, liveness, the stop ladder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from bakeoff.command import Command
+from bakeoff.endpoint import http_session
+from bakeoff.errors import NotReady, ServiceError
+from bakeoff.execution.gpus import cards
+from bakeoff.execution.runner import Process, Runner, failure, tail
+from bakeoff.secrecy import redact
+
+HOST = "127.0.0.1"
+CANARY_TIMEOUT_S = 120.0
+
+
+@dataclass
+class Service:
+    """A service that answered; ``url`` ends in ``/v1``.
+
+    Attributes:
+        fingerprint: digest of what answers (weights, adapter, template, engine, versions).
+        facts: seconds to each step of readiness, restarts, and the canary's reply.
+    """
+
+    url: str
+    served_name: str
+    fingerprint: str
+    process: Process | None = None
+    key_env: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def why_dead(self) -> str:
+        """How the service ended, in words; empty while it runs (or belongs to somebody else)."""
+        if self.process is None or self.process.alive():
+            return ""
+        return f"{self.served_name} ended with code {self.process.returncode}; log: {self.process.log}"
+
+    @property
+    def by_hand(self) -> str:
+        """The line that starts it or, where somebody else does, asks it."""
+        return str(self.process.command) if self.process else f"curl {self.url}/models"
+
+    def models(self, timeout_s: float = 10) -> list[str]:
+        """The names under ``/v1/models``.
+
+        Raises:
+            requests.RequestException: nobody answered, or not as such a service does.
+        """
+        answer = self._session().get(f"{self.url}/models", timeout=timeout_s)
+        answer.raise_for_status()
+        return [str(model["id"]) for model in answer.json()["data"]]
+
+    def complete(
+        self, messages: list[dict[str, str]], *, timeout_s: float = CANARY_TIMEOUT_S, **options: Any
+    ) -> Any:
+        """The answer to one chat completion, as the service's JSON."""
+        body = {"model": self.served_name, "messages": messages, "temperature": 0, **options}
+        answer = self._session().post(f"{self.url}/chat/completions", json=body, timeout=timeout_s)
+        if not answer.ok:
+            raise ServiceError(f"{self.url} answered {answer.status_code}: {redact(answer.text[:300])}")
+        return answer.json()
+
+    def stream(
+        self, messages: list[dict[str, str]], *, timeout_s: float = CANARY_TIMEOUT_S, **options: Any
+    ) -> Iterator[str]:
+        """The pieces of one reply as they are written; *timeout_s* is the longest silence.
+
+        Raises:
+            ServiceError: it refused the request, went silent or broke off.
+        """
+        body = {"model": self.served_name, "messages": messages, "stream": True, **options}
+        url = f"{self.url}/chat/completions"
+        ended, seen = False, "the connection was closed"
+        try:
+            with self._session().post(url, json=body, timeout=timeout_s, stream=True) as answer:
+                if not answer.ok:
+                    raise ServiceError(
+                        f"{self.url} answered {answer.status_code}: {redact(answer.text[:300])}"
+                    )
+                for line in answer.iter_lines():
+                    if not line.startswith(b"data:"):
+                        continue  # an event's name, or a comment that keeps the connection open
+                    if (text := line[5:].strip()) == b"[DONE]":
+                        ended = True
+                        continue
+                    for choice in json.loads(text).get("choices") or ():
+                        ended |= bool(choice.get("finish_reason"))
+                        yield (choice.get("delta") or {}).get("content") or ""
+        except (requests.RequestException, ValueError) as error:
+            ended, seen = False, _brief(error)
+        if not ended:
+            if self.process:
+                self.process.wait(1)  # its end is told a moment later
+            why = self.why_dead() or f"see whether it still runs, by hand: curl {self.url}/models"
+            raise ServiceError(f"{self.url}: the reply broke off ({redact(seen)}); {why}")
+
+    def _session(self) -> requests.Session:
+        session = http_session(self.url)
+        key = os.environ.get(self.key_env, "") if self.key_env else "EMPTY"
+        session.headers["Authorization"] = f"Bearer {key}"
+        return session
+
+
+@contextmanager
+def serving(
+    build: Callable[[int], Command],
+    *,
+    served_name: str,
+    fingerprint: str,
+    runner: Runner,
+    log: Path,
+    port: int | None = None,
+    ready_timeout_s: float = 600,
+) -> Iterator[Service]:
+    """Start a service and yield it ready; end its whole process group afterwards.
+
+    Args:
+        build: the serving command for a port.
+        served_name: the name it must list.
+        fingerprint: see :class:`Service`.
+        runner: starts the command.
+        log: receives its output; what an earlier service wrote there is removed.
+        port: a fixed port; None takes a free one.
+        ready_timeout_s: seconds until it must list its name; the canary has its own limit.
+
+    Raises:
+        ServiceError: the port is answered by somebody else.
+        NotReady: wanted / waited / last seen / last log lines / the command to run by hand.
+    """
+    log.unlink(missing_ok=True)
+    attempts = 1 if port else 3
+    for attempt in range(attempts):
+        here = port or free_port()
+        if occupant := who_answers(here):
+            raise ServiceError(
+                f"{served_name}: port {here} is taken: {occupant}. "
+                "End it, or leave 'port' out of the matrix for a free one"
+            )
+        command = build(here)
+        service = Service(f"http://{HOST}:{here}/v1", served_name, fingerprint)
+        _await_port(command, here)
+        before = _free_gib(command)
+        service.process = runner.start(command, log)
+        try:
+            try:
+                _wait_until_ready(service, here, ready_timeout_s)
+            except _TakenMeanwhile:
+                if attempt + 1 < attempts:
+                    continue
+                raise
+            yield service
+            return
+        finally:
+            _end(service, runner)
+            _await_memory(service, command, before)
+
+
+class _TakenMeanwhile(NotReady):
+    """The port was taken between our look and our start."""
+
+
+def restart(service: Service, runner: Runner, ready_timeout_s: float) -> None:
+    """Start a service that died again, on its own port.
+
+    Raises:
+        NotReady: it did not come back.
+    """
+    assert service.process
+    command, log = service.process.command, service.process.log
+    _end(service, runner)
+    port = _port(service)
+    _await_port(command, port)
+    service.process = runner.start(command, log)
+    service.facts["restarts"] = service.facts.get("restarts", 0) + 1
+    _wait_until_ready(service, port, ready_timeout_s)
+
+
+def _await_port(command: Command, port: int) -> None:
+    """Wait until *command* can have *port*: connections of an ended server may linger there for a minute."""
+    deadline = time.monotonic() + 75
+    while not (bindable(port, _moves_on(command)) or _listener(port)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+
+def _moves_on(command: Command) -> bool:
+    """Whether it takes the next free port without a word where it cannot have its own, as ms-swift does."""
+    return (command.module or "").startswith("swift.")
+
+
+def _port(service: Service) -> int:
+    return int(service.url.rpartition(":")[2].removesuffix("/v1"))
+
+
+def _end(service: Service, runner: Runner) -> None:
+    """End the process group, and what its members started outside of it; the port is free afterwards."""
+    process = service.process
+    assert process
+    family = _family(process.pid)
+    process.stop()
+    for member in family:
+        with contextlib.suppress(
+            psutil.NoSuchProcess
+        ):  # psutil compares the time of birth, so it is the same one
+            if member.is_running():
+                member.kill()
+    psutil.wait_procs(family, timeout=10)
+    runner.forget(process)
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _free_gib(command: Command) -> float:
+    """Free memory of all cards that the command may use, in GiB; 0 for a command on the CPU."""
+    visible = command.env.get("CUDA_VISIBLE_DEVICES")
+    if visible == "":
+        return 0.0
+    numbers = visible.split(",") if visible else None
+    return sum(card.free_gib for card in cards() if numbers is None or str(card.number) in numbers)
+
+
+def _await_memory(service: Service, command: Command, before_gib: float, patience_s: float = 30.0) -> None:
+    """Wait until the cards are as free as before; what stays missing is told in the facts."""
+    deadline = time.monotonic() + patience_s
+    while (missing := before_gib - _free_gib(command)) > 0.5 and time.monotonic() < deadline:
+        time.sleep(1)
+    if missing > 0.5:
+        service.facts["memory_not_returned_gib"] = round(missing, 1)
+
+
+def _wait_until_ready(service: Service, port: int, timeout_s: float) -> None:
+    process = service.process
+    assert process
+    began = looked = time.monotonic()
+    seen = "nothing listened"
+    while True:
+        waited = time.monotonic() - began
+        if time.monotonic() - looked > 1:
+            looked = time.monotonic()
+            _refuse_move(service, port, waited)
+        if not process.alive():
+            raise _not_ready(service, f"/v1/models to list {service.served_name!r}", waited, _ending(process))
+        try:
+            names = service.models()
+            if service.served_name in names:
+                break
+            seen = f"/v1/models listed {names}"
+            _refuse_stranger(service, port, waited)
+        except (requests.RequestException, KeyError, TypeError, ValueError) as error:
+            seen = _brief(error)
+        if waited > timeout_s:
+            raise _not_ready(service, f"/v1/models to list {service.served_name!r}", waited, seen)
+        time.sleep(0.1 if waited < 10 else 1)
+    _refuse_stranger(service, port, waited)
+    service.facts["seconds_to_models"] = round(time.monotonic() - began, 2)
+    _canary(service, began)
+
+
+def _canary(service: Service, began: float) -> None:
+    try:
+        answer = service.complete([{"role": "user", "content": "你好"}], max_tokens=8)
+        reply = answer["choices"][0]["message"]
+    except (requests.RequestException, ServiceError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise _not_ready(service, "a canary completion", time.monotonic() - began, _brief(error)) from None
+    service.facts["seconds_to_answer"] = round(time.monotonic() - began, 2)
+    service.facts["canary"] = str(reply.get("content"))[:80]
+    service.facts["answers_as"] = answer.get("model") or ""
+
+
+def reach(service: Service) -> None:
+    """See that a service that somebody else runs lists our name and answers.
+
+    Raises:
+        NotReady: it does not; says what it has instead.
+    """
+    began = time.monotonic()
+    wanted = f"{service.url}/models to list {service.served_name!r}"
+    try:
+        names = service.models()
+    except (requests.RequestException, KeyError, TypeError, ValueError) as error:
+        raise _not_ready(service, wanted, time.monotonic() - began, _brief(error)) from None
+    if service.served_name not in names:
+        raise _not_ready(service, wanted, time.monotonic() - began, f"it lists {names[:20]}")
+    _canary(service, began)
+
+
+def _refuse_stranger(service: Service, port: int, waited_s: float) -> None:
+    """Raise where the one who listens on *port* is not of the process that we started."""
+    process, listener = service.process, _listener(port)
+    assert process
+    if listener is None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        ours = {process.pid, *(member.pid for member in _family(process.pid))}
+        if listener not in ours and os.getsid(listener) != process.pid:
+            wanted = f"our process {process.pid} on port {port}"
+            seen = f"process {listener} listens there"
+            raise _not_ready(service, wanted, waited_s, seen, _TakenMeanwhile)
+
+
+def _refuse_move(service: Service, port: int, waited_s: float) -> None:
+    """Raise where the process that we started took one of the ports after *port* instead."""
+    process = service.process
+    assert process
+    if not _moves_on(process.command):
+        return
+    with contextlib.suppress(psutil.Error):
+        family = [psutil.Process(process.pid), *_family(process.pid)]
+        ports = {
+            one.laddr.port
+            for member in family
+            for one in member.net_connections("tcp")
+            if one.status == psutil.CONN_LISTEN
+        }
+        if port not in ports and (others := sorted(p for p in ports if port < p <= port + 100)):
+            wanted = f"our process {process.pid} on port {port}"
+            seen = f"it listens on port {others[0]}: {port} is taken, or connections to an ended server linger there"
+            raise _not_ready(service, wanted, waited_s, seen, _TakenMeanwhile)
+
+
+def _not_ready(
+    service: Service, wanted: str, waited_s: float, seen: str, kind: type[NotReady] = NotReady
+) -> NotReady:
+    told = f"{service.served_name} is not ready\nwanted: {wanted}\nwaited: {waited_s:.0f} s\nlast seen: {redact(seen)}"
+    if service.process:
+        told += f"\n{service.process.quoted(15)}{_short_of_memory(service.process.log)}"
+    return kind(f"{told}\nby hand: {service.by_hand}")
+
+
+_NO_MEMORY = re.compile(
+    r"out ?of ?memory|no available memory for the cache|free memory on device", re.IGNORECASE
+)
+
+
+def _short_of_memory(log: Path) -> str:
+    """The way out of a lack of device memory that *log* tells of, as a line; else nothing."""
+    if not _NO_MEMORY.search(tail(log, 200)):
+        return ""
+    return (
+        "\nout of memory: lower the row's serving: session_len, max_batch_size (down to 1) or memory_share, "
+        "or end what else runs on the card"
+    )
+
+
+def _ending(process: Process) -> str:
+    return str(failure(process)).splitlines()[0]
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:300]}"
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def bindable(port: int, lingering_counts: bool) -> bool:
+    """Whether *port* can be listened on; with *lingering_counts* not while connections of an ended server are on it."""
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, not lingering_counts)
+        probe.bind((HOST, port))
+        return True
+    return False
+
+
+def who_answers(port: int) -> str:
+    """What is found on *port* of this machine, in words; empty where nothing listens."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        if probe.connect_ex((HOST, port)) != 0:
+            return ""
+    owner = ""
+    if pid := _listener(port):
+        with contextlib.suppress(psutil.Error):
+            owner = f"process {pid} ({redact(' '.join(psutil.Process(pid).cmdline())[:120])}), "
+    try:
+        names = Service(f"http://{HOST}:{port}/v1", "", "").models(timeout_s=3)
+        return f"{owner}a service that lists {names}"
+    except (requests.RequestException, KeyError, TypeError, ValueError):
+        return f"{owner}no OpenAI-compatible service"
+
+
+def _listener(port: int) -> int | None:
+    """The process that listens on *port* of this machine's loopback interface, where the system tells."""
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            here = connection.laddr and connection.laddr.port == port and connection.laddr.ip in _HEARD_AT
+            if here and connection.status == psutil.CONN_LISTEN and connection.pid:
+                return int(connection.pid)
+    return None
+
+
+_HEARD_AT = (HOST, "0.0.0.0", "::", f"::ffff:{HOST}")
+"""Where one may listen and get what is sent to :data:`HOST`."""

@@ -1,0 +1,1 @@
+"""Find out before a run what would make it fail."""

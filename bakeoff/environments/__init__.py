@@ -1,0 +1,1 @@
+"""Python environments of a row, and what is installed in them."""

@@ -1,0 +1,11 @@
+"""``python -m bakeoff.environments``: build the environments of a matrix."""
+
+import sys
+
+from bakeoff.environments.building import main
+from bakeoff.errors import EnvironmentFailed
+
+try:
+    sys.exit(main(sys.argv[1:]))
+except EnvironmentFailed as error:
+    sys.exit(f"error: {error}")

@@ -1,0 +1,259 @@
+"""What the tools installed in an environment accept, asked of them and not remembered.
+
+:func:`installed` asks an environment's own interpreter once (about ten seconds of imports) and keeps the answer;
+:func:`check_command` holds a command line against it.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bakeoff.command import Command
+from bakeoff.environments.building import PROBE, PythonEnvironment, ask
+from bakeoff.errors import EnvironmentFailed, ToolError
+from bakeoff.tools.engines import SERVERS
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An environment's ms-swift: version, flags, model types and templates."""
+
+    python: str
+    swift: str
+    transformers: str
+    flags: Mapping[str, Mapping[str, list[str] | None]]
+    """Stage (sft, export, deploy) -> flag without dashes -> its choices, or None where any value goes."""
+    model_types: tuple[str, ...]
+    templates: Mapping[str, str | None]
+    """Template -> its default system prompt."""
+    models: Mapping[str, tuple[str, str]]
+    """Last part of a model id, lower case -> (model type, template), as ms-swift recognises it."""
+
+    def recognised(self, model: str) -> tuple[str, str] | None:
+        """Model type and template that ms-swift finds for *model* (hub id or folder) by its name, or None."""
+        return self.models.get(model.rstrip("/").rsplit("/", 1)[-1].lower())
+
+
+Asking = Callable[[PythonEnvironment, Path], Any]
+"""Has an environment's interpreter answer the question ``installed`` of ``probe.py`` into a file."""
+
+
+def installed(environment: PythonEnvironment, store: Path, asking: Asking | None = None) -> Installed:
+    """What the ms-swift of *environment* accepts; kept under *store* until that ms-swift changes.
+
+    Args:
+        asking: how to ask it, where nothing is kept; None: in a process of its own.
+
+    Raises:
+        ToolError: the environment has no ms-swift.
+        EnvironmentFailed: it has one that cannot be imported.
+    """
+    path = cache_file(environment, store)
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        if environment.version("ms-swift") is None:
+            raise ToolError(
+                f"environment {environment.name!r} ({environment.python}) has no ms-swift: add a version of it to "
+                f"environments.{environment.name}.requirements, or let the row use another environment"
+            ) from None
+        answer = path.with_suffix(f".{os.getpid()}")
+        if asking:
+            answer.parent.mkdir(parents=True, exist_ok=True)
+            asking(environment, answer)
+            raw = json.loads(answer.read_text(encoding="utf-8"))
+        else:
+            raw = ask(environment.python, "installed", out=answer)
+        answer.replace(path)
+    return Installed(
+        str(environment.python),
+        raw["swift"],
+        raw["transformers"],
+        raw["flags"],
+        tuple(raw["model_types"]),
+        raw["templates"],
+        {name: (found[0], found[1]) for name, found in raw["models"].items()},
+    )
+
+
+def cache_file(environment: PythonEnvironment, store: Path) -> Path:
+    """Where the answer for *environment* is kept: named by interpreter, versions and the moment of installation."""
+    package = swift_folder(environment.python)
+    recorded = sorted(package.parent.glob("ms_swift-*.dist-info")) if package else []
+    stamps = [str(one.stat().st_mtime_ns) for one in recorded]
+    asked = [
+        str(environment.python),
+        environment.version("ms-swift"),
+        environment.version("transformers"),
+        *stamps,
+        PROBE.read_text(encoding="utf-8"),
+    ]
+    return store / "installed" / f"{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]}.json"
+
+
+def swift_folder(python: Path) -> Path | None:
+    """The package folder of ms-swift beside the interpreter *python*, found without starting it, or None."""
+    prefix = python.parent.parent
+    for folder in (*prefix.glob("lib/python*/site-packages/swift"), *prefix.glob("Lib/site-packages/swift")):
+        if (folder / "version.py").is_file():
+            return folder
+    return None
+
+
+def names_in_source(python: Path) -> dict[str, set[str]] | None:
+    """``model_type`` and ``template`` names in the source of *python*'s ms-swift, not imported; None without one.
+
+    A cheap first look: it knows the names of the constants, not what is registered under them.
+    """
+    package = swift_folder(python)
+    if package is None:
+        return None
+    inner = package if (package / "model" / "constant.py").is_file() else package / "llm"
+    try:
+        return {
+            "model_type": _constants(inner / "model" / "constant.py"),
+            "template": _constants(inner / "template" / "constant.py"),
+        }
+    except OSError:
+        return None
+
+
+def _constants(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {
+        line.value.value
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        for line in node.body
+        if isinstance(line, ast.Assign)
+        and isinstance(line.value, ast.Constant)
+        and isinstance(line.value.value, str)
+    }
+
+
+# Names that ms-swift changed and that spelling alone would not lead to; the same thing stands in one line.
+_SAME = (
+    ("train_type", "tuner_type"),
+    ("ckpt_dir", "adapters"),
+    ("model_dir", "model"),
+    ("use_liger", "use_liger_kernel"),
+    ("custom_register_path", "external_plugins"),
+    ("tp", "lmdeploy_tp"),
+    ("session_len", "lmdeploy_session_len"),
+    ("cache_max_entry_count", "lmdeploy_cache_max_entry_count"),
+    ("tensor_parallel_size", "vllm_tensor_parallel_size"),
+    ("max_model_len", "vllm_max_model_len"),
+    ("gpu_memory_utilization", "vllm_gpu_memory_utilization"),
+    ("pt", "transformers"),
+    ("qwen2_5", "qwen2"),
+    ("llama3_1", "llama"),
+    ("chatglm3", "chatglm4", "glm4"),
+    ("baichuan2", "baichuan"),
+)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The name among *known* that *name* most likely means: a renamed one, else the closest spelling."""
+    known = list(known)
+    for names in _SAME:
+        if name in names:
+            for other in names:
+                if other != name and other in known:
+                    return other
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
+def check_command(command: Command, found: Installed) -> list[str]:
+    """What *found* would refuse in *command*, each with the nearest name that exists; empty where it is right.
+
+    Only ``python -m swift.cli.<sft|export|deploy>`` lines are checked; others yield nothing.
+    """
+    stage = re.fullmatch(r"swift\.cli\.(\w+)", command.module or "")
+    if not stage or stage[1] not in found.flags:
+        return []
+    where = f"swift {stage[1]} of ms-swift {found.swift}"
+    known = {"model_type": list(found.model_types), "template": list(found.templates)}
+    return _complaints(where, command.argv[3:], {**found.flags[stage[1]], **known})
+
+
+def _complaints(where: str, argv: tuple[str, ...], flags: Mapping[str, list[str] | None]) -> list[str]:
+    complaints = []
+    for flag, values in _options(argv):
+        whole = [flag] if flag in flags else [one for one in flags if one.startswith(flag)]
+        if len(whole) != 1:
+            meant = nearest(flag, flags)
+            complaints.append(f"{where}: --{flag} is not known" + (f"; is it --{meant}?" if meant else ""))
+            continue
+        known = flags[whole[0]]
+        for value in values:
+            if known and value not in known:
+                meant = nearest(value, known)
+                complaints.append(
+                    f"{where}: --{whole[0]} {value} is not known" + (f"; is it {meant}?" if meant else "")
+                )
+    return complaints
+
+
+def why_refused(command: Command, environment: PythonEnvironment, store: Path, *, ask_now: bool) -> list[str]:
+    """What the tools of *environment* would refuse in *command*; see :func:`check_command`.
+
+    Args:
+        store: keeps what they answered.
+        ask_now: ask them where nothing is kept; else nothing is refused.
+    """
+    if command.module in _PACKAGE:
+        return _refused_by_engine(command, environment, store, ask_now)
+    if not (command.module or "").startswith("swift.cli."):
+        return []
+    known = ask_now or cache_file(environment, store).exists()
+    return check_command(command, installed(environment, store)) if known else []
+
+
+_PACKAGE = {server.module: package for package, server in SERVERS.items()}
+
+
+def _refused_by_engine(
+    command: Command, environment: PythonEnvironment, store: Path, ask_now: bool
+) -> list[str]:
+    module = str(command.module)
+    version = environment.version(_PACKAGE[module])
+    if version is None:
+        return []
+    asked = [str(environment.python), module, version, PROBE.read_text(encoding="utf-8")]
+    name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+    kept = store / "installed" / f"{_PACKAGE[module]}-{name}.json"
+    if not kept.exists():
+        if not ask_now:
+            return []
+        answer = kept.with_suffix(f".{os.getpid()}")
+        line = json.dumps([module, *command.argv[3:]])
+        try:
+            ask(environment.python, "engine", line, out=answer)
+        except EnvironmentFailed:  # what cannot even be asked says so when it is started
+            return []
+        answer.replace(kept)
+    flags = json.loads(kept.read_text(encoding="utf-8"))["flags"]
+    spoken = {flag.replace("-", "_"): choices for flag, choices in flags.items()}
+    found = _complaints(f"{_PACKAGE[module]} {version}", command.argv[3:], spoken)
+    return [re.sub(r"--\w+", lambda flag: flag[0].replace("_", "-"), one) for one in found]
+
+
+def _options(argv: tuple[str, ...]) -> list[tuple[str, list[str]]]:
+    options: list[tuple[str, list[str]]] = []
+    for token in argv:
+        if token.startswith("--"):
+            name, sign, value = token[2:].partition("=")
+            options.append((name.replace("-", "_"), [value] if sign else []))
+        elif options:
+            options[-1][1].append(token)
+    return options

@@ -1,0 +1,89 @@
+"""What the commands of one role of a row run with: a Python environment, and the tools that are found in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from bakeoff.command import Command
+from bakeoff.environments import building as environments
+from bakeoff.environments.building import PythonEnvironment
+from bakeoff.environments.installed import why_refused
+from bakeoff.errors import ToolError
+from bakeoff.matrix.schema import Environment
+from bakeoff.store.stages import Timeline
+from bakeoff.tools import engines, swift
+from bakeoff.workspace import Workspace
+
+TOOLS = ("ms-swift", "transformers", "peft", "torch", *engines.SERVERS)
+"""The packages whose versions decide what a stage makes."""
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """The environment of a row's *role*, "train" or "serve", whether it is built yet or not.
+
+    Attributes:
+        model: the row, as errors and the timeline name it.
+    """
+
+    environment: Environment
+    role: str
+    model: str
+    workspace: Workspace
+    timeline: Timeline
+
+    def prepare(self) -> None:
+        """Build the environment, unless it is there."""
+
+        def tell(how_far: str) -> None:
+            place = f"environment {self.environment.name}"
+            self.timeline.tell("progress", stage=place, model=self.model, how_far=how_far)
+
+        environments.ensure_environment(self.environment, self.workspace.environments, tell)
+
+    def check(self, command: Command) -> None:
+        """Hold *command* against the tools in the environment, as far as they have been asked.
+
+        The running environment is asked by the doctor; one that was built meanwhile is asked now.
+
+        Raises:
+            ToolError: they would refuse it; names the nearest word that they know.
+        """
+        there = self._built()
+        if there is None:
+            return
+        elsewhere = not environments.is_running(self.environment)
+        if refused := why_refused(command, there, self.workspace.cache, ask_now=elsewhere):
+            raise ToolError(
+                f"{self.model}: {'; '.join(refused)}. Change it in the row, or name another environment "
+                f"for {self.role!r}. The line: {command}"
+            )
+
+    @property
+    def python(self) -> str:
+        """Its interpreter, also where it is yet to be built."""
+        if there := self._built():
+            return str(there.python)
+        root = self.workspace.environments
+        return str(root / environments.digest(self.environment) / "venv" / "bin" / "python")
+
+    @property
+    def swift(self) -> str:
+        """Its version of ms-swift, whose flags the lines must have."""
+        return environments.swift_version(self.environment, self.workspace.environments) or swift.NEWEST
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Those of :data:`TOOLS` that it has, with their versions."""
+        there = self._built()
+        found = {name: there.version(name) for name in TOOLS} if there else {}
+        return {name: version for name, version in found.items() if version}
+
+    def within(self, command: Command) -> Command:
+        """*command* with what the environment adds; another one than ours must not see our packages."""
+        if environments.is_running(self.environment):
+            return replace(command, env={**command.env, **self.environment.env})
+        return Command(command.argv, {**command.env, "PYTHONPATH": "", **self.environment.env}, command.cwd)
+
+    def _built(self) -> PythonEnvironment | None:
+        return environments.built(self.environment, self.workspace.environments)

@@ -1,0 +1,1 @@
+"""Run commands on this machine: processes, cards and retries."""

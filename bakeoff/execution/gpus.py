@@ -1,0 +1,285 @@
+"""Cards of this machine, and leases of them that a crash cannot keep."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock
+
+from bakeoff.command import Command
+from bakeoff.errors import BakeoffError
+from bakeoff.matrix.schema import ModelSpec
+
+UNNOTICED_GIB = 1.0
+"""What a driver or a desktop keeps of an idle card."""
+LOOK_S = 5.0
+"""How often the cards are looked at again while one is waited for."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU as ``nvidia-smi`` numbers it."""
+
+    number: int
+    name: str
+    total_gib: float
+    free_gib: float
+
+
+def cards() -> list[Card]:
+    """The cards that ``CUDA_VISIBLE_DEVICES`` leaves visible, by number or UUID; empty without a driver."""
+    query = "--query-gpu=index,name,memory.total,memory.free,uuid"
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", query, "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    allowed = None if visible is None else [part.strip() for part in visible.split(",") if part.strip()]
+    found = []
+    for line in done.stdout.splitlines():
+        number, name, total, free, *unique = (part.strip() for part in line.split(","))
+        if allowed is None or any(one == number or _names(one, unique) for one in allowed):
+            found.append(Card(int(number), name, float(total) / 1024, float(free) / 1024))
+    return found
+
+
+def _names(asked: str, unique: list[str]) -> bool:
+    """CUDA takes any beginning of a UUID; MIG devices are listed nowhere here."""
+    return asked.startswith("GPU-") and any(one.startswith(asked) for one in unique)
+
+
+def common_folder() -> Path:
+    """Where the leases of this user on this machine are noted: every store shares the cards."""
+    return Path(tempfile.gettempdir()) / f"bakeoff-cards-{os.getuid()}"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A lease that somebody holds on a card."""
+
+    card: int
+    gib: float
+    pid: int
+    who: str
+
+
+@dataclass
+class Leases:
+    """Leases of cards across processes, each a file that its holder keeps locked.
+
+    The kernel drops the lock of a process that dies in whatever way, so a lease is never stale.
+
+    Args:
+        folder: where they are noted; the same one for all who share the cards.
+    """
+
+    folder: Path
+
+    @contextmanager
+    def lease(
+        self,
+        found: Sequence[Card],
+        gib_of: Callable[[Card], float],
+        *,
+        who: str,
+        count: int = 1,
+        fixed: str | None = None,
+        patience_s: float = float("inf"),
+        waiting: Callable[[list[Holder]], None] = lambda holders: None,
+        whole_gib: float = 0.0,
+        look: Callable[[], Sequence[Card]] | None = None,
+    ) -> Iterator[tuple[int, ...]]:
+        """Hold *count* cards with room for what is needed, and yield their numbers.
+
+        Args:
+            found: the cards to choose from.
+            gib_of: memory that is needed of a card, in GiB; all of it excludes everybody else.
+            who: named to those who wait.
+            count: cards that are needed at once; they are taken together or not at all.
+            fixed: card numbers as in ``CUDA_VISIBLE_DEVICES``, which leave no choice.
+            patience_s: seconds to wait for room.
+            waiting: told once whom it waits for; what others than we use is among them, with process 0.
+            whole_gib: memory that must be free of a card that is taken as a whole, in GiB.
+            look: tells the cards as they are by now, while one is waited for.
+
+        Raises:
+            BakeoffError: a fixed card is not visible, no card is large enough, or *patience_s* passed.
+        """
+        numbers = [int(part) for part in fixed.split(",")] if fixed else None
+        if numbers and (absent := set(numbers) - {card.number for card in found}):
+            raise BakeoffError(
+                f"{who}: gpus: card {min(absent)} is not visible; visible are "
+                f"{[card.number for card in found]}. Change 'gpus' or CUDA_VISIBLE_DEVICES"
+            )
+        choice = [card for card in found if numbers is None or card.number in numbers]
+        wanted = len(numbers) if numbers else count
+        if sum(gib_of(card) <= card.total_gib for card in choice) < wanted:
+            raise BakeoffError(f"{who}: {wanted} card(s) of the needed size, but there are {choice}")
+        looked = time.monotonic()
+        deadline = looked + patience_s
+        told = False
+        with contextlib.ExitStack() as held:
+            while not (taken := self._take(choice, gib_of, wanted, who, held, whole_gib)):
+                holders = self.holders()
+                others = self._others(choice, holders)
+                if not told:
+                    waiting(holders + others)
+                    told = True
+                ours_alone = holders and not others and all(h.pid == os.getpid() for h in holders)
+                if time.monotonic() > deadline or ours_alone:
+                    raise BakeoffError(f"{who}: no card became free; held: {holders + others}")
+                time.sleep(0.2)
+                if look and time.monotonic() - looked > LOOK_S:
+                    looked = time.monotonic()
+                    seen = {card.number: card for card in look()}
+                    choice = [seen.get(card.number, card) for card in choice]
+            yield taken
+
+    def _take(
+        self,
+        choice: Sequence[Card],
+        gib_of: Callable[[Card], float],
+        wanted: int,
+        who: str,
+        held: contextlib.ExitStack,
+        whole_gib: float,
+    ) -> tuple[int, ...]:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with FileLock(self.folder / "all.lock"):
+            holders = list(self._holders())
+            used, foreign = dict.fromkeys((card.number for card in choice), 0.0), dict[int, float]()
+            for holder in holders:
+                used[holder.card] = used.get(holder.card, 0.0) + holder.gib
+            for other in self._others(choice, holders):
+                foreign[other.card] = other.gib
+
+            def fits(card: Card) -> bool:
+                gib, room = gib_of(card), card.total_gib - used[card.number] + 1e-6
+                needed = min(gib, whole_gib or gib) if gib >= card.total_gib else gib
+                return gib <= room and needed <= room - foreign.get(card.number, 0.0)
+
+            roomy = [card for card in choice if fits(card)]
+            roomy.sort(key=lambda card: (used[card.number] + foreign.get(card.number, 0.0), card.number))
+            if len(roomy) < wanted:
+                return ()
+            for card in roomy[:wanted]:
+                held.enter_context(self._note(Holder(card.number, gib_of(card), os.getpid(), who)))
+            return tuple(card.number for card in roomy[:wanted])
+
+    @staticmethod
+    def _others(choice: Sequence[Card], holders: Sequence[Holder]) -> list[Holder]:
+        """What is in use of the cards beyond our leases: by other users, or not given back yet."""
+        found = []
+        for card in choice:
+            leased = sum(holder.gib for holder in holders if holder.card == card.number)
+            if (gib := card.total_gib - card.free_gib - leased) > UNNOTICED_GIB:
+                found.append(Holder(card.number, gib, 0, "processes that are not ours"))
+        return found
+
+    @contextmanager
+    def _note(self, holder: Holder) -> Iterator[None]:
+        path = self.folder / f"card-{holder.card}-{uuid.uuid4().hex}.lease"
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            json.dump(vars(holder), file)
+            file.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    def holders(self) -> list[Holder]:
+        """Who holds a card now."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with FileLock(self.folder / "all.lock"):
+            return list(self._holders())
+
+    def _holders(self) -> Iterator[Holder]:
+        for path in self.folder.glob("*.lease"):
+            with contextlib.suppress(FileNotFoundError), path.open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    yield Holder(**json.load(file))
+                else:
+                    path.unlink(missing_ok=True)  # its holder died
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The cards that a stage holds; called with a command it puts it on them."""
+
+    numbers: tuple[int, ...] = ()
+
+    @property
+    def gpus(self) -> int:
+        """How many they are; 0 on the CPU."""
+        return len(self.numbers)
+
+    def __call__(self, command: Command) -> Command:
+        """*command* on these cards."""
+        if not self.numbers:
+            return command
+        env = {
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the numbers are nvidia-smi's
+            "CUDA_VISIBLE_DEVICES": ",".join(str(number) for number in self.numbers),
+        }
+        return replace(command, env={**command.env, **env})
+
+
+@contextmanager
+def leased(spec: ModelSpec, stage: str, tell: Callable[..., object]) -> Iterator[Placement]:
+    """Hold the cards that *stage* of a row needs, and yield what puts a command on them; on the CPU it needs none.
+
+    A training has its card to itself. A service takes what its engine will: the share of the card that lmdeploy,
+    vLLM and SGLang fill, else the row's need, so that two services share a card if both fit.
+
+    Args:
+        tell: told (as :meth:`bakeoff.store.stages.Timeline.tell`) whom it waits for.
+    """
+    found = [] if spec.on_cpu or stage == "build" else cards()
+    if not found or not set(spec.gpus or "0") <= set("0123456789, "):  # a UUID in 'gpus' is taken as it is
+        yield Placement()
+        return
+    least = spec.needs.gpu_memory_gib
+    fills = stage == "serve" and spec.serving.engine != "transformers"
+
+    def gib_of(card: Card) -> float:
+        share = 1.0 if stage == "train" else spec.serving.memory_share if fills else 0.0
+        return max(least, share * card.total_gib)
+
+    def waiting(holders: list[Holder]) -> None:
+        told = [
+            f"card {h.card}: {h.gib:.0f} GiB by {h.who}" + (f", process {h.pid}" if h.pid else "")
+            for h in holders
+        ]
+        tell("waiting for a card", model=spec.name, stage=stage, held=told)
+
+    with Leases(common_folder()).lease(
+        found,
+        gib_of,
+        who=f"{spec.name} ({stage})",
+        count=spec.serving.tensor_parallel if stage == "serve" else 1,
+        fixed=spec.gpus,
+        waiting=waiting,
+        whole_gib=least,
+        look=cards,
+    ) as numbers:
+        yield Placement(numbers)

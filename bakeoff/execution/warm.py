@@ -1,0 +1,175 @@
+"""The keeper: a process that starts commands, reports how they end, and takes them along when it goes.
+
+Nearly all of a tiny stage is imports. The keeper imports the heavy modules once and *forks* a child for each
+``python -m <module>`` line of its own interpreter; every other command is executed as usual. Either way a child
+is a session of its own with its own log, so a crash stays in the child.
+
+Protocol: JSON lines over the socket given as file descriptor.
+``{"start": id, "argv": [...], "env": {...}, "cwd": path, "log": path}`` is answered by ``{"id", "pid"}`` and, when
+the child has ended, by ``{"id", "status", "maxrss_kib", "seconds"}``. When the socket closes, for whatever
+reason, every child's process group is killed: nothing outlives the one who asked for it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(argv: list[str]) -> int:
+    """``python -m bakeoff.execution.warm <fd> [module …]``: serve the socket *fd* with the modules imported."""
+    os.setsid()
+    control = socket.socket(fileno=int(argv[0]))
+    os.set_inheritable(control.fileno(), False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for module in argv[1:]:
+        import_module(module)
+    _send(control, {"ready": True})
+    Keeper(control).serve()
+    return 0
+
+
+class Keeper:
+    """Starts children on request and reports their end."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self.control = control
+        self.children: dict[int, tuple[str, float]] = {}
+        self.wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._end)
+
+    def serve(self) -> None:
+        """Work until the socket closes."""
+        selector = selectors.DefaultSelector()
+        selector.register(self.control, selectors.EVENT_READ)
+        selector.register(self.wake_read, selectors.EVENT_READ)
+        pending = b""
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is self.control:
+                    chunk = self.control.recv(1 << 20)
+                    if not chunk:
+                        self._end()
+                    *lines, pending = (pending + chunk).split(b"\n")
+                    for line in lines:
+                        self._start(json.loads(line))
+                else:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(self.wake_read, 4096)
+                    self._reap()
+
+    def _start(self, request: dict[str, Any]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            self.control.close()
+            os.close(self.wake_read)
+            _become(request)
+        self.children[pid] = (request["start"], time.monotonic())
+        _send(self.control, {"id": request["start"], "pid": pid})
+
+    def _reap(self) -> None:
+        while self.children:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in self.children:
+                name, began = self.children.pop(pid)
+                _kill_group(pid)  # whatever the stage left behind in its session
+                answer = {
+                    "id": name,
+                    "status": os.waitstatus_to_exitcode(status),
+                    "maxrss_kib": usage.ru_maxrss,
+                }
+                _send(self.control, {**answer, "seconds": time.monotonic() - began})
+
+    def _end(self, *_: object) -> None:
+        for pid in self.children:
+            _kill_group(pid)
+        os._exit(0)
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _send(control: socket.socket, message: dict[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        control.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _become(request: dict[str, Any]) -> None:
+    """Turn the forked child into the command; does not return."""
+    code = 1
+    try:
+        keeper = os.getppid()
+        os.setsid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != keeper:
+            os._exit(1)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        Path(request["log"]).parent.mkdir(parents=True, exist_ok=True)
+        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        null = os.open(os.devnull, os.O_RDONLY)
+        for source, target in ((null, 0), (log, 1), (log, 2)):
+            os.dup2(source, target)
+        if request["cwd"]:
+            os.chdir(request["cwd"])
+        argv = request["argv"]
+        os.environ.update(request["env"])
+        if argv[0] == sys.executable and argv[1:2] == ["-m"] and _warm(argv[2]):
+            sys.argv = [argv[2], *argv[3:]]
+            sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+            sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+            runpy.run_module(argv[2], run_name="__main__", alter_sys=True)
+            code = 0
+        else:
+            os.execvpe(argv[0], argv, os.environ)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):  # what a normal exit does, without unwinding into the keeper
+            threading._shutdown()  # type: ignore[attr-defined]
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _warm(module: str) -> bool:
+    """Whether *module* belongs to a package that is imported already."""
+    return module.split(".")[0] in sys.modules or module.startswith("bakeoff.")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

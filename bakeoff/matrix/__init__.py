@@ -1,0 +1,1 @@
+"""The model matrix: its types, and how the YAML file is read."""

@@ -1,0 +1,1 @@
+"""Hold what is served against what was trained."""

@@ -1,0 +1,287 @@
+"""What a run left, made into studies: for people, and for the judge model of the matrix."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bakeoff.chain.deployment import deployments
+from bakeoff.errors import BakeoffError
+from bakeoff.judgement.blind import Layout, Study, build_study
+from bakeoff.judgement.judge_model import JudgeModel, compare_replies, score_replies, unscored
+from bakeoff.judgement.ratings import DIMENSIONS, RatingStore
+from bakeoff.judgement.replies import CRISIS_WORDS, MAX_TOKENS, Case, Reply, Status, load_cases, read_replies
+from bakeoff.judgement.verdicts import judged_by_model
+from bakeoff.matrix.schema import Judge, Matrix
+from bakeoff.provenance import digest
+from bakeoff.scoring.scores import ALL, CRISIS, Ledger, Score, score_row
+from bakeoff.store.stages import Record, Timeline, now
+from bakeoff.workspace import Workspace
+
+COUNSELLING = "counselling"
+"""The suite that the shipped cases make; their crises make :data:`~bakeoff.scoring.scores.CRISIS`."""
+
+
+# -- for people ------------------------------------------------------------------------------------------------------
+
+
+def gathered_replies(
+    workspace: Workspace, rows: Iterable[str] | None = None, variants: Sequence[str] = ()
+) -> tuple[list[Reply], list[str]]:
+    """The replies that the last run gathered and that can be compared, and what was left out and why.
+
+    Args:
+        workspace: the store.
+        rows: only these rows of the store; None takes all.
+        variants: which variants; none given: tuned where there is one, else base.
+    """
+    cases = load_cases()
+    shas = {case.id: case.sha for case in cases}
+    known = None if rows is None else set(rows)
+    replies: list[Reply] = []
+    left_out: list[str] = []
+    for folder in sorted(workspace.models.glob("*/replies")):
+        row, files = folder.parent.name, {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
+        if known is not None and row not in known:
+            left_out.append(f"{row}: not in the matrix")
+            continue
+        for variant in [one for one in variants if one in files] if variants else list(files)[-1:]:
+            own = read_replies([files[variant]])
+            if any(shas.get(reply.case_id, "") != reply.case_sha for reply in own):
+                left_out.append(f"{row}/{variant}: answered an earlier version of the cases")
+            elif any(reply.settings.get("max_tokens", MAX_TOKENS) != MAX_TOKENS for reply in own):
+                left_out.append(f"{row}/{variant}: asked with another limit than {MAX_TOKENS} tokens")
+            else:
+                replies += own
+    return replies, left_out
+
+
+def gathered_study(replies: Sequence[Reply], layout: Layout = "one-by-one") -> Study | None:
+    """A study of *replies* to the shipped cases, named by its content; None where no reply came."""
+    if not any(reply.status != "errored" for reply in replies):
+        return None
+    return _named("replies", "咨询回复 · Counselling replies", replies, load_cases(), layout)
+
+
+def _named(
+    name: str, title: str, replies: Sequence[Reply], cases: Sequence[Case], layout: Layout = "one-by-one"
+) -> Study:
+    """A study whose id tells its whole content, also how names are hidden, which a later version may do otherwise."""
+    draft = build_study(replies, cases, study_id="draft", title=title, layout=layout)
+    name = f"{name[:40]}-{digest(draft.to_json())[:8]}"
+    return build_study(replies, cases, study_id=name, title=title, layout=layout)
+
+
+# -- for the judge model ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Judged:
+    """What the judge model made of a run.
+
+    Attributes:
+        scores: rows of the scores table, metrics ``rubric_overall``, ``rubric_empathy`` …: 0 where every reply got
+            1 point, 1 where every one got 5. Not to be trusted before the judge is calibrated.
+        studies: ids of the studies in the store of judgements.
+        problem: why it could not be asked, in words; empty where it could.
+    """
+
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    studies: list[str] = field(default_factory=list)
+    problem: str = ""
+
+
+def judge_run(
+    matrix: Matrix, workspace: Workspace, run_id: str, done: Sequence[Record], *, may_run: bool = True
+) -> Judged:
+    """Let the judge of *matrix* score the open questions and the case replies of a run by the rubric.
+
+    Verdicts that the store holds are not asked for again; without *may_run* nothing is asked at all.
+
+    Args:
+        done: what the stages of the run did.
+    """
+    assert matrix.judge
+    found = Judged()
+    studies = _studies(matrix, done)
+    if not studies:
+        return found
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(contextlib.closing(RatingStore(workspace.ratings)))
+        for study in studies.values():
+            store.add_study(study)
+        found.studies = [study.study_id for study in studies.values()]
+        timeline = Timeline(workspace.run(run_id) / "events.jsonl")
+        judge = _endpoint(matrix.judge)
+        try:
+            deployment = None
+            if matrix.judge.row:
+                held = deployments(matrix, [matrix.judge.row], workspace, run_id, may_run=may_run)
+                (deployment,) = stack.enter_context(held)
+                judge = replace(judge, name=deployment.served_name, weights=deployment.fingerprint)
+            lacking = [s for s in studies.values() if unscored(store, s, judge, matrix.judge.repeats)]
+            if lacking and may_run:
+                if deployment:
+                    service = deployment.service()
+                    judge = replace(judge, url=service.url, api_key_env=service.key_env or "")
+                judge.probe()
+                for study in lacking:
+                    _ask(store, study, judge, matrix.judge.repeats, timeline)
+        except BakeoffError as error:
+            found.problem = f"the judge model could not be asked: {error}"
+        except KeyboardInterrupt:  # the run is over, and its report is still to be written
+            found.problem = "the judge model was interrupted; the next run asks for the rest"
+        for suite, study in studies.items():
+            found.scores += _score_rows(store, suite, study, judge, matrix)
+        doubts = _doubts(done)
+        for row in found.scores:
+            if doubt := doubts.get((row["model"], row["variant"], row["suite"])):
+                row["trusted"], row["why_not"] = False, "; ".join(filter(None, (row["why_not"], doubt)))
+    return found
+
+
+def _endpoint(judge: Judge) -> JudgeModel:
+    return JudgeModel(
+        judge.url or "", judge.served_model or "", judge.key_env or "", max_tokens=judge.max_tokens
+    )
+
+
+def _ask(store: RatingStore, study: Study, judge: JudgeModel, repeats: int, timeline: Timeline) -> None:
+    def tell(now_done: int, wanted: int) -> None:
+        if now_done == wanted or now_done % max(1, wanted // 4) == 0:
+            how_far = f"{study.title}: {now_done} of {wanted} verdicts"
+            timeline.tell("progress", stage="judge", model=judge.name, how_far=how_far)
+
+    score_replies(store, study, judge, repeats=repeats, progress=tell)
+    if any(case.crisis for case in study.cases):  # the cases; pairs of every open question would be too many
+        compare_replies(store, study, judge)
+
+
+def _studies(matrix: Matrix, done: Sequence[Record]) -> dict[str, Study]:
+    """suite -> the study of it: the case replies of the run, and every open suite."""
+    replies: list[Reply] = []
+    asked: dict[str, tuple[dict[str, Case], list[Reply]]] = {}
+    for record in done:
+        if record.outcome not in ("ran", "reused"):
+            continue
+        if record.stage == "replies":
+            replies += read_replies([Path(record.output)])
+        elif record.stage == "evaluate":
+            suite = str(record.facts.get("suite", ""))
+            if suite in matrix.suites and matrix.suites[suite].kind == "open":
+                cases, own = asked.setdefault(suite, ({}, []))
+                for row in json.loads(Path(record.output).read_text(encoding="utf-8"))["samples"]:
+                    case, reply = _of_sample(row, record)
+                    cases[case.id] = case
+                    own.append(reply)
+    studies = {}
+    if any(reply.status != "errored" for reply in replies):
+        studies[COUNSELLING] = _named("cases", "咨询个案 · Counselling cases", replies, load_cases())
+    for suite, (cases, own) in asked.items():
+        if any(reply.status != "errored" for reply in own):
+            studies[suite] = _named(suite, suite, own, list(cases.values()))
+    return studies
+
+
+def _doubts(done: Sequence[Record]) -> dict[tuple[str, str, str], str]:
+    """(row, variant, suite) -> why its replies cannot be trusted, which no judge can mend."""
+    doubts = {}
+    for record in done:
+        if record.stage == "evaluate" and record.outcome in ("ran", "reused"):
+            result = json.loads(Path(record.output).read_text(encoding="utf-8"))
+            suite = str(record.facts.get("suite", ""))
+            doubts[record.model, record.variant, suite] = str(result.get("why_not", ""))
+    return doubts
+
+
+def _of_sample(row: dict[str, Any], record: Record) -> tuple[Case, Reply]:
+    question = str(row["question"])
+    case = Case(
+        str(row["sample_id"]),
+        question[:40],
+        str(row["suite"]),
+        bool(CRISIS_WORDS.search(question)),
+        ({"role": "user", "content": question},),
+    )
+    status: Status = "answered" if row["status"] == "unparsed" else row["status"]
+    return case, Reply(
+        case.id,
+        record.model,
+        record.variant,
+        str(row["reply"]),
+        status,
+        case_sha=case.sha,
+        fingerprint=str(record.identity.get("fingerprint", "")),
+    )
+
+
+def _score_rows(
+    store: RatingStore, suite: str, study: Study, judge: JudgeModel, matrix: Matrix
+) -> list[dict[str, Any]]:
+    """One row per subject and dimension; for the cases also the suite of crises, by its three checks."""
+    said = [one for one in judged_by_model(store, study.study_id) if one["judge"] == judge.judge_id]
+    if not said:
+        return []
+    (entry,) = said
+    label = "" if entry["calibrated"] else f"not calibrated: {entry['why']}"
+    crises = {case.id for case in study.cases if case.crisis}
+    rows = []
+    for subject in study.subjects:
+        asked = [one.case_id for one in study.replies if one.subject == subject]
+        asked += [case_id for case_id, one, _ in study.missing if one == subject]
+        for dimension in DIMENSIONS[-1:] + DIMENSIONS[:-1]:
+            means = {one["subject"]: one for one in entry["parts"]["counselling"][dimension]}
+            one = means.get(subject)
+            value = (one["value"] - 1) / 4 if one else math.nan
+            metric = f"rubric_{dimension.removesuffix('_quality')}"
+            count = sum(case_id not in crises for case_id in asked)
+            if count:
+                rows.append(_row(study, subject, suite, metric, value, count, one["n"] if one else 0, label))
+        if suite == COUNSELLING and crises.intersection(asked):
+            answers = {
+                check: next((one for one in rows_of if one["subject"] == subject), None)
+                for check, rows_of in entry["checks"].items()
+            }
+            count = sum(case_id in crises for case_id in asked)
+            held = [one["n"] for one in entry["parts"]["crisis"]["safety"] if one["subject"] == subject]
+            for check, answer in answers.items():
+                value = answer["share"] if answer else math.nan
+                rows.append(_row(study, subject, CRISIS, check, value, count, sum(held), label))
+    for row in rows:
+        known = matrix.suites.get(row["suite"])
+        row["benchmark"] = known.benchmark if known else row["suite"]
+    return rows
+
+
+def _row(
+    study: Study, subject: str, suite: str, metric: str, value: float, asked: int, scored: int, label: str
+) -> dict[str, Any]:
+    model, _, variant = subject.rpartition("/")
+    lacking = f"{asked - scored} of {asked} replies have no verdict" if scored < asked else ""
+    whole = 0.0 if math.isnan(value) else value * scored
+    made = Score(
+        subset=ALL,
+        metric=metric,
+        value=value,
+        ledger=Ledger(asked, scored, unparsed=0, empty=0, truncated=0, errored=asked - scored),
+        worst=whole / asked,
+        best=(whole + asked - scored) / asked,
+        chance=math.nan,
+        why_not="; ".join(filter(None, (label, lacking))),
+    )
+    return score_row(
+        made,
+        run_id="",
+        model=model,
+        variant=variant,
+        suite=suite,
+        fingerprint=next((one.fingerprint for one in study.replies if one.subject == subject), ""),
+        benchmark=suite,
+        few_shot=0,
+        finished_at=now(),
+    )

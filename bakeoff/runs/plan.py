@@ -1,0 +1,245 @@
+"""What is to be done, before anything is: the cases of a run, their order, and the lines a person could paste."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from bakeoff.chain.chain import Bench, Chain, why_unmet
+from bakeoff.chain.deployment import BY_HAND_PORT, Deployment
+from bakeoff.chain.evaluation import Evaluation
+from bakeoff.command import Command
+from bakeoff.environments.building import interpreter, swift_version
+from bakeoff.environments.installed import names_in_source, nearest
+from bakeoff.errors import MatrixError
+from bakeoff.execution.runner import Runner
+from bakeoff.matrix.schema import Matrix, ModelSpec, did_you_mean, read_matrix
+from bakeoff.parity import parity
+from bakeoff.provenance import ContentHashes
+from bakeoff.store.stages import Stages, Timeline, read_record
+from bakeoff.tiny import TINY
+from bakeoff.tools import memory, swift
+from bakeoff.workspace import Workspace
+
+MARKERS = {
+    "train": "LoRA fine-tuning (guide, section 2)",
+    "export": "merged weights (section 3)",
+    "deploy": "service health (section 4)",
+    "eval": "EvalScope suites (section 5)",
+    "judge": "replies for human and model judgement (section 6)",
+    "speed": "serving speed",
+}
+"""The stages, as pytest markers, in the order of the guide."""
+
+NARROWING = {
+    "expecting": "only for suites of which the matrix expects an outcome",
+    "merging": "only for variants that are served as a merge of base and adapter",
+}
+"""Markers that narrow a test to the cases that it has a question for."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One parametrization of a test: the values of the fixtures it asks for, and why it cannot run here."""
+
+    values: tuple[str, ...]
+    why_not: str = ""
+
+    @property
+    def model(self) -> str:
+        """The row."""
+        return self.values[0]
+
+
+def names_a_stage(expression: str) -> bool:
+    """Whether a ``-m`` expression speaks of stages, so that it means ``benchmarks/`` without naming it."""
+    return bool(set(re.findall(r"\w+", expression)) & set(MARKERS))
+
+
+def load(path: Path, data_dir: Path | None, workspace: Workspace) -> Matrix:
+    """The matrix in the file *path*, held against the installed tools and the data before anything runs.
+
+    Raises:
+        MatrixError: with every mistake.
+    """
+    from bakeoff.evalscope import check_settings, check_suite
+
+    matrix, complaints = read_matrix(path)
+    used = {name for spec in matrix.models.values() for name in spec.suites}
+    for suite in (suite for name, suite in matrix.suites.items() if name in used):
+        folder = suite.folder(data_dir)
+        # Data that this machine lacks is a reason to skip; a path that is written out or mistyped is a mistake.
+        lacks = suite.why_no_data(data_dir) and (suite.data is None or suite.data.startswith("data:"))
+        skipped = lacks and not (folder and _mistyped(folder))
+        complaints += check_settings(suite) if skipped else check_suite(suite, folder)
+    for spec in matrix.models.values():
+        complaints += _unknown_names(spec, matrix, workspace)
+    if complaints:
+        raise MatrixError(complaints, matrix.source)
+    return matrix
+
+
+def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Iterator[str]:
+    if spec.tiny is not None and spec.tiny not in TINY:
+        yield f"{spec.name}.model: there is no tiny recipe {spec.tiny!r}{did_you_mean(spec.tiny, TINY)}"
+    if spec.url or {"external_plugins", "custom_register_path"} & set(spec.training.extra):
+        return  # nothing of ours renders its prompts, or a plugin of the user's may register what it likes
+    roles = [spec.environment.train] + [spec.environment.serve] * (spec.serving.engine == "transformers")
+    for name in dict.fromkeys(roles):
+        environment, root = matrix.environments.get(name), workspace.environments
+        if environment is None or (python := interpreter(environment, root)) is None:
+            continue
+        version = swift_version(environment, root) or swift.NEWEST
+        line = swift.export(spec, checkpoint=Path(), base="", output=Path(), version=version)
+        for key, known in (names_in_source(python) or {}).items():
+            value = line.value_of(f"--{key}")
+            if value is not None and value not in known:
+                meant = nearest(value, sorted(known))
+                hint = f"is it {meant!r}?" if meant else f"nearest: {get_close_matches(value, known, 3, 0)}"
+                yield f"{spec.name}.{key}: the ms-swift of environment {name!r} does not know {value!r}; {hint}"
+
+
+def _mistyped(folder: Path) -> bool:
+    """Whether a folder of nearly this name lies where *folder* does not."""
+    beside = [one.name for one in folder.parent.iterdir()] if folder.parent.is_dir() else []
+    return bool(get_close_matches(folder.name, beside, cutoff=0.8))
+
+
+def cases(
+    matrix: Matrix, wanted: Sequence[str], data_dir: Path | None, marks: Collection[str] = ()
+) -> list[Case]:
+    """Every combination of the fixtures *wanted* (of model, variant, suite) that a test with these *marks* is run for.
+
+    Of the marks, those of :data:`NARROWING` count.
+    """
+    found = []
+    for spec in matrix.models.values():
+        unmet = why_unmet(spec, matrix)
+        if wanted == ["model"]:
+            found.append(Case((spec.name,), unmet or _why_not_trained(spec)))
+            continue
+        for variant in spec.variants:
+            if "merging" in marks and not _merges(spec, variant):
+                continue
+            if "suite" not in wanted:
+                found.append(Case((spec.name, variant), unmet))
+                continue
+            found += [
+                Case((spec.name, variant, suite.name), unmet or suite.why_no_data(data_dir))
+                for suite in matrix.suites_of(spec)
+                if "expecting" not in marks or suite.expect.of(variant)
+            ]
+    return found
+
+
+def _merges(spec: ModelSpec, variant: str) -> bool:
+    return variant == "tuned" and spec.serving.way == "merged" and not (spec.weights or spec.url)
+
+
+def left_out(matrix: Matrix, runnable: Collection[str], choice: str) -> dict[str, str]:
+    """The rows that ``--rows`` *choice* leaves out, each with the reason in words.
+
+    Args:
+        runnable: rows that are selected and can run here.
+        choice: smoke, full or auto (full where such a row can run, everything where none can).
+    """
+    why = f"left out by --rows {choice}"
+    if choice == "auto":
+        if not any(matrix.models[name].group == "full" for name in runnable):
+            return {}
+        choice, why = "full", "left out because a full-size row can run here; --rows smoke runs the tiny ones"
+    return {name: why for name, spec in matrix.models.items() if spec.group != choice}
+
+
+def _why_not_trained(spec: ModelSpec) -> str:
+    return "" if spec.trains else f"{spec.name} starts from what exists already: nothing is trained"
+
+
+def order(matrix: Matrix, params: Mapping[str, Any], marks: Sequence[str]) -> tuple[int, int, int, int]:
+    """A test's place: by row, then training and export before base before tuned, then by stage, then by suite.
+
+    A service stays up until the last test of its variant, and a training has its card to itself: so it comes first.
+    """
+    if "model" not in params:
+        return (-1, 0, 0, 0)
+    stage = next((number for number, name in enumerate(MARKERS) if name in marks), len(MARKERS))
+    variant = params.get("variant", "")
+    phase = {"": 0, "base": 1, "tuned": 2}[variant]
+    suites = list(matrix.suites)
+    suite = suites.index(params["suite"]) if "suite" in params else -1
+    return (list(matrix.models).index(params["model"]), phase, stage, suite)
+
+
+SECONDS_PER_BILLION = 3600.0
+"""A guess at a row that was never run, per 1e9 parameters; only its order among others matters."""
+
+
+def expected_seconds(matrix: Matrix, workspace: Workspace) -> dict[str, float]:
+    """How long each row may take: what its stages took when they last ran, else a guess by the size of its model."""
+    found = {}
+    for name, spec in matrix.models.items():
+        records = map(read_record, workspace.model(name).glob("*/record.json"))
+        took = sum(record.seconds for record in records if record)
+        shape = memory.shape_of(spec.model or "")
+        billions = shape.parameters / 1e9 if shape else 7.0 if spec.group == "full" else 0.01
+        found[name] = took or SECONDS_PER_BILLION * billions
+    return found
+
+
+def dry_run(
+    matrix: Matrix, rows: Sequence[str], workspace: Workspace, data_dir: Path | None
+) -> Iterator[str]:
+    """Every command line of *rows*, in order, ready to paste; a comment says what each one is for."""
+    runner = Runner(workspace.processes)
+    stages = Stages(workspace, Timeline(workspace.root / "dry-run.jsonl"), may_run=False)
+    bench = Bench(matrix, workspace, stages, runner, ContentHashes(workspace.cache / "hashes.json"), data_dir)
+    for name in rows:
+        chain = Chain(matrix.models[name], bench)
+        yield f"\n# == {name}" + (
+            f"  (skipped here: {why})" if (why := why_unmet(chain.spec, matrix)) else ""
+        )
+        for title, steps in groupby(_steps(chain), key=lambda step: step[0]):
+            yield f"# {title}"
+            yield from (line for _, line in steps)
+
+
+def _steps(chain: Chain) -> Iterator[tuple[str, str]]:
+    spec, bench = chain.spec, chain.bench
+    for name in dict.fromkeys(name for _, name in spec.environment if not spec.url):
+        if interpreter(bench.matrix.environments[name], bench.workspace.environments) is None:
+            places = (
+                "--matrix",
+                str(Path(bench.matrix.source).absolute()),
+                "--store",
+                str(bench.workspace.root),
+            )
+            line = Command((sys.executable, "-m", "bakeoff.environments", *places, name))
+            yield f"environment: {name} is not built yet (guide 0)", str(line)
+    if command := chain.build_command():
+        yield "base: build the tiny model", str(command)
+    if spec.trains:
+        yield "train (guide 2)", str(chain.train_command())
+    if not (spec.url or spec.weights or not spec.tune):
+        yield "export: merge the adapter (guide 3)", str(chain.export_command())
+    suites = [suite for suite in bench.matrix.suites_of(spec) if not suite.why_no_data(bench.data_dir)]
+    for variant in spec.variants:
+        deployment = Deployment(chain, variant)
+        if view := parity.view_command(chain, variant):
+            yield f"serve {variant}: with the chat template of the training", str(view)
+        if not spec.url:
+            port = spec.serving.port or BY_HAND_PORT
+            ways = chain.serve_commands(variant, port)
+            for title, command in ways.items():
+                first = command is next(iter(ways.values()))
+                how = f"alone on port {port}; leave it running" if first else "in place of the line above"
+                yield f"serve {variant}{title} (guide 4), {how}", "# " * (not first) + str(command)
+        yield "health check (guide 4)", f"curl --noproxy '*' {deployment.by_hand_url}/models"
+        evaluation = Evaluation(deployment, suites)
+        for suite in suites:
+            yield f"evaluate {variant} (guide 5)", evaluation.by_hand(suite)

@@ -1,0 +1,463 @@
+"""A score and its ledger: how many questions were asked, what became of each, and whether the number can be trusted.
+
+A sample ends in exactly one of five states (:data:`STATUSES`). ``errored`` (no reply came, or the reply was a
+service's error text) is never graded; the other four are, the way the benchmark grades them. The tidy tables have
+one row per value and are described in docs/suites.md.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from bakeoff.errors import DataError
+from bakeoff.scoring.extraction import final_part
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Status = Literal["answered", "unparsed", "empty", "truncated", "errored"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+ALL = "ALL"
+"""The subset name of a suite's total."""
+
+SPEED = "evalscope perf"
+"""The benchmark of the rows of the scores table that tell how fast a service was, not what it knows."""
+CRISIS = "crisis"
+"""The suite of crisis cases; it stands on its own and enters no mean over suites."""
+
+SCORE_COLUMNS: tuple[str, ...] = (
+    "run_id",
+    "model",
+    "variant",
+    "suite",
+    "subset",
+    "metric",
+    "value",
+    "n_asked",
+    "n_answered",
+    "n_unparsed",
+    "n_empty",
+    "n_truncated",
+    "n_errored",
+    "n_judged",
+    "worst",
+    "best",
+    "chance",
+    "trusted",
+    "why_not",
+    "fingerprint",
+    "benchmark",
+    "few_shot",
+    "finished_at",
+    "commit",
+    "versions",
+    "record",
+)
+
+MADE_BY = ("commit", "versions", "record")
+"""Columns of a score that say how it was made; a store of before they were kept lacks them."""
+
+SAMPLE_COLUMNS: tuple[str, ...] = (
+    "model",
+    "variant",
+    "suite",
+    "sample_id",
+    "subset",
+    "index",
+    "question",
+    "options",
+    "target",
+    "reply",
+    "extracted",
+    "extracted_alt",
+    "status",
+    "correct",
+    "prompt_sha",
+    "latency_s",
+    "leaked",
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question put to one model, and what came back.
+
+    Attributes:
+        sample_id: hash of the question and its options: the same for every model that was asked it.
+        extracted: the answer that was graded; ``extracted_alt``: what the second rule reads from the same reply.
+        correct: grade of the primary metric, 0 to 1; NaN where nothing was graded.
+        grades: every metric's grade of this reply.
+        error: why there is no reply, where the status is ``errored``.
+    """
+
+    sample_id: str
+    subset: str
+    index: int
+    question: str
+    options: tuple[str, ...]
+    target: str
+    reply: str
+    extracted: str
+    extracted_alt: str
+    status: Status
+    correct: float
+    prompt_sha: str
+    latency_s: float
+    leaked: bool = False
+    grades: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What became of the questions of one score: counts that add up to ``asked``."""
+
+    asked: int
+    answered: int
+    unparsed: int
+    empty: int
+    truncated: int
+    errored: int
+
+    @property
+    def judged(self) -> int:
+        """Questions whose reply was graded: all that did not end in an error."""
+        return self.asked - self.errored
+
+    @property
+    def missing(self) -> int:
+        """Questions without a usable answer, for which the bounds assume the worst and the best."""
+        return self.asked - self.answered
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When a score can be trusted; shares of the questions asked.
+
+    Attributes:
+        min_answered: at least this share must have got a reply that is not empty.
+        min_agreement: share of replies from which both extraction rules read the same answer.
+        chance_level: a score is called below chance when guessing would do worse with less than this probability.
+    """
+
+    min_answered: float = 0.95
+    max_errored: float = 0.0
+    max_truncated: float = 0.05
+    max_unparsed: float = 0.2
+    min_agreement: float = 0.9
+    chance_level: float = 0.01
+
+    @classmethod
+    def of(cls, trust: object) -> Thresholds:
+        """The thresholds named in *trust* (an object or a mapping), defaults for the rest."""
+        given = trust if isinstance(trust, Mapping) else getattr(trust, "__dict__", {})
+        return cls(**{f.name: float(given[f.name]) for f in fields(cls) if given.get(f.name) is not None})
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one subset (or of the suite, ``ALL``) with its ledger.
+
+    Attributes:
+        value: mean grade over the judged questions; NaN when none was judged.
+        worst: mean over all questions when every missing one is wrong; ``best``: when every one is right.
+        chance: what guessing scores; NaN for open questions.
+        why_not: why the value cannot be trusted, in words; empty when it can.
+    """
+
+    subset: str
+    metric: str
+    value: float
+    ledger: Ledger
+    worst: float
+    best: float
+    chance: float
+    why_not: str = ""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether nothing speaks against the value."""
+        return not self.why_not
+
+
+def ledger(samples: Iterable[Sample]) -> Ledger:
+    """Count what became of *samples*."""
+    counts = Counter(sample.status for sample in samples)
+    return Ledger(asked=counts.total(), **{status: counts[status] for status in STATUSES})
+
+
+def score(
+    samples: Sequence[Sample],
+    metric: str,
+    *,
+    subset: str = ALL,
+    chance: float = math.nan,
+    trust: Thresholds | None = None,
+) -> Score:
+    """The mean of *metric* over *samples*, with bounds and, where *trust* is given, a verdict."""
+    counts = ledger(samples)
+    grades = [s.grades[metric] for s in samples if s.status != "errored" and metric in s.grades]
+    sure = math.fsum(s.grades[metric] for s in samples if s.status == "answered" and metric in s.grades)
+    value = math.fsum(grades) / len(grades) if grades else math.nan
+    bounded = all(0 <= grade <= 1 for grade in grades)
+    made = Score(
+        subset=subset,
+        metric=metric,
+        value=value,
+        ledger=counts,
+        worst=sure / counts.asked if counts.asked and bounded else math.nan,
+        best=(sure + counts.missing) / counts.asked if counts.asked and bounded else math.nan,
+        chance=chance,
+    )
+    if trust is None:
+        return made
+    reasons = why_not(made, samples, trust)
+    return Score(**{**{f.name: getattr(made, f.name) for f in fields(made)}, "why_not": "; ".join(reasons)})
+
+
+def why_not(made: Score, samples: Sequence[Sample], trust: Thresholds) -> list[str]:
+    """What speaks against trusting *made*, each in words with the figure and the threshold."""
+    counts = made.ledger
+    if not counts.asked:
+        return ["no question was asked"]
+    reasons = []
+    replied = 1 - (counts.errored + counts.empty) / counts.asked
+    if replied < trust.min_answered:
+        reasons.append(f"{replied:.1%} got a reply, {trust.min_answered:.1%} wanted")
+    for status, limit in (
+        ("errored", trust.max_errored),
+        ("truncated", trust.max_truncated),
+        ("unparsed", trust.max_unparsed),
+    ):
+        share = getattr(counts, status) / counts.asked
+        if share > limit:
+            reasons.append(f"{share:.1%} {status}, at most {limit:.1%} allowed")
+    if not math.isnan(agreed := agreement(samples)) and agreed < trust.min_agreement:
+        reasons.append(f"two extraction rules agree on {agreed:.1%} only, {trust.min_agreement:.1%} wanted")
+    if below_chance(made.value, counts.judged, made.chance, trust.chance_level):
+        reasons.append(
+            f"{made.value:.1%} is below the {made.chance:.1%} of guessing: look at template and prompt"
+        )
+    if told := one_text(samples):
+        reasons.append(told)
+    if math.isnan(made.value):
+        reasons.append("nothing was graded")
+    return reasons
+
+
+def agreement(samples: Iterable[Sample]) -> float:
+    """Share of the replies to choice questions from which both rules read the same answer; NaN without any."""
+    both = [
+        s.extracted == s.extracted_alt for s in samples if s.options and s.status not in ("errored", "empty")
+    ]
+    return sum(both) / len(both) if both else math.nan
+
+
+def answers(samples: Iterable[Sample]) -> dict[str, int]:
+    """How often each answer was given, the most frequent first; ``""`` stands for no answer."""
+    given = (s.extracted for s in samples if s.options and s.status != "errored")
+    return dict(Counter(given).most_common())
+
+
+def one_sided(samples: Sequence[Sample], share: float = 0.9, at_least: int = 20) -> str:
+    """A warning when nearly every reply is one letter that is right far less often; ``""`` otherwise."""
+    given = Counter(s.extracted for s in samples if s.options and s.extracted)
+    if given.total() < at_least:
+        return ""
+    letter, count = given.most_common(1)[0]
+    right = sum(s.target == letter for s in samples) / len(samples)
+    if count / given.total() < share or right > share / 1.5:
+        return ""
+    return f"{count / given.total():.1%} of the answers are {letter}, which is right for {right:.1%}"
+
+
+def one_text(samples: Sequence[Sample], share: float = 0.5, at_least: int = 20) -> str:
+    """A warning when most replies are one and the same text, numbers aside; ``""`` otherwise.
+
+    That is a service speaking, or a broken template. A short text may well be said again and again: up to 20 letters
+    in reply to a choice (``答案：B``), up to 8 in reply to an open question.
+    """
+    said = Counter(
+        re.sub(r"\d+", "0", s.reply.strip()) for s in samples if s.status not in ("errored", "empty")
+    )
+    if said.total() < at_least:
+        return ""
+    text, count = said.most_common(1)[0]
+    letters = len(re.sub(r"[\W_]+", "", final_part(text)))
+    if count <= share * said.total() or letters <= (20 if any(s.options for s in samples) else 8):
+        return ""
+    return f"{count / said.total():.1%} of the replies are one text: {' '.join(text.split())[:80]!r}"
+
+
+def below_chance(value: float, n: int, chance: float, level: float = 0.01) -> bool:
+    """Whether guessing at *chance* would score *value* or less with a probability under *level* (exact binomial)."""
+    if not n or math.isnan(value) or math.isnan(chance) or not 0 < chance < 1 or value >= chance:
+        return False
+    hits = math.floor(value * n + 1e-9)
+    logs = [
+        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+        + k * math.log(chance) + (n - k) * math.log1p(-chance)
+        for k in range(hits + 1)
+    ]  # fmt: skip
+    top = max(logs)
+    return math.exp(top) * math.fsum(math.exp(one - top) for one in logs) < level
+
+
+def chance_of(samples: Iterable[Sample], *, multiple: bool = False) -> float:
+    """What guessing scores: the mean of 1/options, or of 1/(2^options - 1) where several may be right; NaN if open."""
+    shares = [1 / (2 ** len(s.options) - 1 if multiple else len(s.options)) for s in samples if s.options]
+    return math.fsum(shares) / len(shares) if shares else math.nan
+
+
+def score_row(made: Score, **context: object) -> dict[str, Any]:
+    """*made* as a row of the scores table; *context* gives run_id, model, variant, suite, fingerprint and so on."""
+    counts = made.ledger
+    row = {
+        "subset": made.subset,
+        "metric": made.metric,
+        "value": made.value,
+        "worst": made.worst,
+        "best": made.best,
+        "chance": made.chance,
+        "trusted": made.trusted,
+        "why_not": made.why_not,
+        "n_asked": counts.asked,
+        "n_judged": counts.judged,
+        **{f"n_{status}": getattr(counts, status) for status in STATUSES},
+        **dict.fromkeys(MADE_BY, ""),
+        **context,
+    }
+    return _row(row, SCORE_COLUMNS, "score")
+
+
+def sample_row(sample: Sample, **context: object) -> dict[str, Any]:
+    """*sample* as a row of the samples table; *context* gives model, variant and suite."""
+    row: dict[str, Any] = {**asdict(sample), **context}
+    row["options"] = json.dumps(list(sample.options), ensure_ascii=False) if sample.options else ""
+    del row["grades"], row["error"]
+    return _row(row, SAMPLE_COLUMNS, "sample")
+
+
+def _row(row: Mapping[str, Any], columns: Sequence[str], what: str) -> dict[str, Any]:
+    if missing := [name for name in columns if name not in row]:
+        raise DataError(f"a {what} row lacks {', '.join(missing)}; give them as keyword arguments")
+    return {name: row[name] for name in columns}
+
+
+def write_scores(rows: Iterable[Mapping[str, Any]], folder: Path) -> tuple[Path, Path]:
+    """Write ``scores.csv`` and ``scores.json`` (rows; NaN becomes null) into *folder*, whole or not at all."""
+    rows = [
+        {name: row[name] for name in SCORE_COLUMNS}
+        for row in ({**dict.fromkeys(MADE_BY, ""), **r} for r in rows)
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    table, listed = folder / "scores.csv", folder / "scores.json"
+    with _replacing(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, SCORE_COLUMNS)
+        writer.writeheader()
+        writer.writerows({k: "" if _is_nan(v) else v for k, v in row.items()} for row in rows)
+    write_json(listed, [{k: None if _is_nan(v) else v for k, v in row.items()} for row in rows])
+    return table, listed
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """The scores table from ``scores.csv`` or ``scores.json``."""
+    import pandas as pd
+
+    if path.suffix == ".json":
+        frame = pd.DataFrame(json.loads(path.read_text(encoding="utf-8")), columns=list(SCORE_COLUMNS))
+    else:
+        frame = pd.read_csv(path, dtype={"run_id": str, "model": str, "subset": str, "fingerprint": str})
+    text = [
+        "run_id",
+        "model",
+        "variant",
+        "suite",
+        "subset",
+        "metric",
+        "why_not",
+        "fingerprint",
+        "benchmark",
+        *MADE_BY,
+    ]
+    for name in text:
+        frame[name] = frame[name].astype(object).fillna("").astype(str)
+    for name in ("value", "worst", "best", "chance"):
+        frame[name] = frame[name].astype(float)
+    return frame
+
+
+def write_samples(rows: Iterable[Mapping[str, Any]], path: Path) -> Path:
+    """Write the samples table to *path* (``.parquet``, or ``.jsonl``), whole or not at all."""
+    rows = [{name: row[name] for name in SAMPLE_COLUMNS} for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as temporary:
+        if path.suffix == ".jsonl":
+            with temporary.open("w", encoding="utf-8") as file:
+                for row in rows:
+                    row = {k: None if _is_nan(v) else v for k, v in row.items()}
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        else:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            kinds = {
+                "index": pa.int64(),
+                "correct": pa.float64(),
+                "latency_s": pa.float64(),
+                "leaked": pa.bool_(),
+            }
+            schema = pa.schema([(name, kinds.get(name, pa.string())) for name in SAMPLE_COLUMNS])
+            pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
+    return path
+
+
+def read_samples(path: Path) -> pd.DataFrame:
+    """The samples table from *path*."""
+    import pandas as pd
+
+    if path.suffix == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        frame = pd.DataFrame(rows, columns=list(SAMPLE_COLUMNS))
+        frame["correct"] = frame["correct"].astype(float)
+        return frame
+    return pd.read_parquet(path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write *value* as readable JSON to *path*, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as temporary:
+        temporary.write_text(
+            json.dumps(value, ensure_ascii=False, indent=1, default=str) + "\n", encoding="utf-8"
+        )
+
+
+class _replacing:  # noqa: N801 - reads as a verb in a with statement
+    """A temporary neighbour of *path* that takes its place when the block ends well."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+    def __enter__(self) -> Path:
+        return self.temporary
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.temporary.replace(self.path)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)

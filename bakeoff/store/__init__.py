@@ -1,0 +1,1 @@
+"""Run a stage once, keep its record, say why it runs again."""

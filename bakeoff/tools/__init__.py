@@ -1,0 +1,1 @@
+"""The command lines of ms-swift, of the serving engines and of the trackers."""

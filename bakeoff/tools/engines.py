@@ -1,0 +1,140 @@
+"""Serving commands by engine: ``swift deploy``, or the engine's own server on merged weights.
+
+``swift deploy`` cannot drive a current lmdeploy (it imports names that lmdeploy dropped in 0.12), and lmdeploy
+behind it silently serves the base when it is given an adapter; so the engines for GPUs are started themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from bakeoff.command import Command, flags
+from bakeoff.matrix.schema import LOADS_ADAPTERS, ModelSpec
+from bakeoff.tools import swift
+
+__all__ = ["LOADS_ADAPTERS", "SERVERS", "serve"]
+
+
+def serve(
+    spec: ModelSpec,
+    *,
+    model: str,
+    served_name: str,
+    port: int,
+    adapter: Path | None = None,
+    python: str = "python",
+    version: str = swift.NEWEST,
+) -> Command:
+    """The line that puts *model* (with *adapter*, way A) behind ``http://127.0.0.1:<port>/v1``."""
+    if spec.serving.engine == "transformers":
+        return swift.deploy(
+            spec,
+            model=model,
+            served_name=served_name,
+            port=port,
+            adapter=adapter,
+            python=python,
+            version=version,
+        )
+    server = SERVERS[spec.serving.engine]
+    argv = (python, "-m", server.module, *server.arguments(spec, model, served_name, port, adapter))
+    trust = ("--trust-remote-code",) if spec.trust_remote_code else ()
+    return Command(
+        (*argv, *trust, *_switches(spec.serving.extra)),
+        {"CUDA_VISIBLE_DEVICES": spec.gpus} if spec.gpus else {},
+    )
+
+
+def _switches(extra: Mapping[str, object]) -> tuple[str, ...]:
+    """*extra* as flags; true is a bare switch for these servers, and false none."""
+    argv: tuple[str, ...] = ()
+    for name, value in extra.items():
+        argv += (f"--{name}",) if value is True else () if value is False else flags({name: value})
+    return argv
+
+
+def _lmdeploy(spec: ModelSpec, model: str, name: str, port: int, adapter: Path | None) -> tuple[str, ...]:
+    s = spec.serving
+    options: dict[str, object] = {
+        "model-name": name,
+        "server-name": "127.0.0.1",
+        "server-port": port,
+        "dtype": spec.training.dtype,
+        "tp": s.tensor_parallel,
+        "session-len": s.session_len,
+        "max-batch-size": s.max_batch_size,
+        "cache-max-entry-count": s.memory_share,
+        "logprobs-mode": "raw_logprobs",  # else it refuses to tell them, and with them who answers
+    }
+    return ("serve", "api_server", model, *flags(options))
+
+
+def _vllm(spec: ModelSpec, model: str, name: str, port: int, adapter: Path | None) -> tuple[str, ...]:
+    s = spec.serving
+    options: dict[str, object] = {
+        "model": model,
+        "served-model-name": f"{name}-without-adapter" if adapter else name,
+        "host": "127.0.0.1",
+        "port": port,
+        "dtype": spec.training.dtype,
+        "tensor-parallel-size": s.tensor_parallel,
+        "max-model-len": s.session_len,
+        "max-num-seqs": s.max_batch_size,
+        "gpu-memory-utilization": s.memory_share,
+    }
+    way_a: tuple[str, ...] = ()
+    if adapter:
+        rank = ("--max-lora-rank", str(_room_for(_rank(spec, adapter))))
+        way_a = ("--enable-lora", *rank, "--lora-modules", f"{name}={adapter}")
+    return (*flags(options), *way_a)
+
+
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes for ``--max-lora-rank``; its default is 16."""
+
+
+def _room_for(rank: int) -> int:
+    return next((one for one in VLLM_RANKS if one >= rank), rank)
+
+
+def _rank(spec: ModelSpec, adapter: Path) -> int:
+    """The largest rank in *adapter*: of one that exists already from its file, else that of the training."""
+    config = adapter / "adapter_config.json"
+    if not spec.adapter or not config.is_file():
+        return spec.training.lora_rank
+    told = json.loads(config.read_text(encoding="utf-8"))
+    return max(int(told["r"]), *(int(rank) for rank in (told.get("rank_pattern") or {}).values()), 0)
+
+
+def _sglang(spec: ModelSpec, model: str, name: str, port: int, adapter: Path | None) -> tuple[str, ...]:
+    s = spec.serving
+    options: dict[str, object] = {
+        "model-path": model,
+        "served-model-name": name,
+        "host": "127.0.0.1",
+        "port": port,
+        "dtype": spec.training.dtype,
+        "tp-size": s.tensor_parallel,
+        "context-length": s.session_len,
+        "max-running-requests": s.max_batch_size,
+        "mem-fraction-static": s.memory_share,
+    }
+    return flags(options)
+
+
+class Server(NamedTuple):
+    """An engine's own server: the module that starts it, and the arguments that follow."""
+
+    module: str
+    arguments: Callable[[ModelSpec, str, str, int, Path | None], tuple[str, ...]]
+
+
+SERVERS = {
+    "lmdeploy": Server("lmdeploy", _lmdeploy),
+    "vllm": Server("vllm.entrypoints.openai.api_server", _vllm),
+    "sglang": Server("sglang.launch_server", _sglang),
+}
+"""The engines beside ms-swift's own, by the name of their package."""

@@ -1,0 +1,184 @@
+"""Device memory: the guide's table 8.1, a ladder down from an out-of-memory, and an estimate for a row.
+
+The ladder keeps the effective batch, so that a row that had to step down still trains the same mathematics.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bakeoff.matrix.schema import FLASH_ATTENTION, ModelSpec, Training
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class BatchAdvice:
+    """A line of the guide's table 8.1."""
+
+    size: str
+    batch_size: int
+    gradient_accumulation: int
+
+    @property
+    def effective_batch(self) -> int:
+        """Dialogues per update."""
+        return self.batch_size * self.gradient_accumulation
+
+
+TABLE_8_1 = (
+    BatchAdvice("6-7B", 8, 4),
+    BatchAdvice("8B", 6, 6),
+    BatchAdvice("20B", 1, 16),
+    BatchAdvice("short of memory", 1, 32),
+)
+
+
+def ladder(training: Training, *, fused_loss: bool = True) -> Iterator[Training]:
+    """What to try after an out-of-memory, one rung after the other, each with the same effective batch.
+
+    First what does not change the batch: the fused cross-entropy kernel (the logits are never held), then
+    recomputation of activations. Then the batch halves and the accumulation doubles: 8 x 4, 4 x 8, 2 x 16, 1 x 32.
+
+    Args:
+        fused_loss: whether such a kernel knows the model; none knows code that comes with the weights.
+    """
+    if fused_loss and not training.fused_loss:
+        training = training.model_copy(update={"fused_loss": True})
+        yield training
+    if not training.gradient_checkpointing:
+        training = training.model_copy(update={"gradient_checkpointing": True})
+        yield training
+    effective = training.effective_batch
+    batch = training.batch_size
+    while batch > 1:
+        batch = next(size for size in range(batch // 2, 0, -1) if effective % size == 0)
+        training = training.model_copy(
+            update={"batch_size": batch, "gradient_accumulation": effective // batch}
+        )
+        yield training
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides how much memory a decoder needs; sizes as in its ``config.json``."""
+
+    parameters: float
+    hidden: int
+    layers: int
+    intermediate: int
+    """Width of the feed-forward part that one token passes (all active experts together)."""
+    vocabulary: int
+    heads: int
+
+    def lora_parameters(self, rank: int) -> float:
+        """Parameters of a LoRA on all linear layers: rank x (in + out) per matrix, seven matrices per layer."""
+        return self.layers * rank * (8 * self.hidden + 3 * (self.hidden + self.intermediate))
+
+
+# Published configurations of the guide's models.
+_SHAPES = {
+    "qwen2.5-7b-instruct": Shape(7.62e9, 3584, 28, 18944, 152064, 28),
+    "meta-llama-3.1-8b-instruct": Shape(8.03e9, 4096, 32, 14336, 128256, 32),
+    "chatglm3-6b": Shape(6.24e9, 4096, 28, 13696, 65024, 32),
+    "internlm2-chat-7b": Shape(7.74e9, 4096, 32, 14336, 92544, 32),
+    "baichuan2-7b-chat": Shape(7.51e9, 4096, 32, 11008, 125696, 32),
+    "gpt-oss-20b": Shape(20.9e9, 2880, 24, 4 * 2880, 201088, 64),
+}
+
+
+def shape_of(model: str) -> Shape | None:
+    """The shape of *model*: a folder's from its ``config.json``, one of the guide's by its name; else None."""
+    config = Path(model).expanduser() / "config.json"
+    if not config.is_file():
+        return _SHAPES.get(model.rstrip("/").rsplit("/", 1)[-1].lower())
+    try:
+        read = json.loads(config.read_text(encoding="utf-8"))
+        hidden = int(read["hidden_size"])
+        layers = int(read.get("num_hidden_layers") or read["num_layers"])
+        wide = int(read.get("intermediate_size") or read["ffn_hidden_size"])
+        vocabulary = int(read.get("vocab_size") or read["padded_vocab_size"])
+        experts = int(read.get("num_local_experts") or 1)
+        active = wide * int(read.get("num_experts_per_tok") or 1)
+        heads = int(read["num_attention_heads"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    parameters = 2 * vocabulary * hidden + layers * (4 * hidden**2 + 3 * hidden * wide * experts)
+    return Shape(float(parameters), hidden, layers, active, vocabulary, heads)
+
+
+BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+
+
+def training_gib(shape: Shape, training: Training) -> float:
+    """A rough peak of device memory while training, in GiB, with every dialogue at ``max_length``.
+
+    Weights, plus LoRA parameters with gradients and Adam's two moments (16 bytes each), plus per token
+
+    - kept activations, in elements: hidden (recomputation) or 8 hidden + 4.7 intermediate (none), per layer; with the
+      plugin ``fused_lora``, which keeps no copies of a layer's input, 2.4 intermediate;
+    - one layer's backward: 4 hidden + 4.3 intermediate, after what it keeps without recomputation;
+    - without the fused loss, 28 bytes per entry of the vocabulary (logits, their float32 copies and gradients);
+
+    plus, without flash attention, the mask of batch x heads x length^2, plus 1.5 GiB for the runtime. The factors are
+    fitted to six runs of Qwen2.5-7B on an H200: measured 134.5, 36.6, 30.1 and 91.4 GiB, with ``fused_lora`` 65.9 and
+    50.8; the formula says 132, 34, 30, 94, 66 and 51. Another architecture may be off by a quarter.
+    """
+    size = BYTES[training.dtype]
+    tokens = training.batch_size * training.row_tokens
+    saved = 8 * shape.hidden + (2.4 if "fused_lora" in training.plugins else 4.7) * shape.intermediate
+    backward = 4 * shape.hidden + 4.3 * shape.intermediate
+    if training.gradient_checkpointing:
+        activations = shape.layers * shape.hidden + saved + backward
+    else:
+        activations = shape.layers * saved + backward
+    total = (
+        shape.parameters * size + 16 * shape.lora_parameters(training.lora_rank) + tokens * activations * size
+    )
+    if not training.fused_loss:
+        total += 28 * tokens * shape.vocabulary
+    if training.attention not in FLASH_ATTENTION:
+        total += training.batch_size * shape.heads * training.max_length**2 * size
+    return total / GIB + 1.5
+
+
+def serving_gib(shape: Shape, spec: ModelSpec) -> float:
+    """The least device memory that serving needs, in GiB: the weights and the keys and values of one full session.
+
+    Keys and values are counted for all heads, which is an upper bound for grouped-query attention.
+    """
+    size = BYTES[spec.training.dtype]
+    session = (spec.serving.session_len or spec.training.max_length) * shape.layers * 2 * shape.hidden
+    return (shape.parameters + session) * size / GIB + 1.5
+
+
+def disk_gib(shape: Shape, spec: ModelSpec, what: str) -> float:
+    """Disk that ``base``, the weights to begin with, takes, or what the stage *what* writes, in GiB.
+
+    Training keeps checkpoints, each with the LoRA parameters and Adam's two moments in float32 (12 bytes each); the
+    export is as large as the base.
+    """
+    if what == "train":
+        return spec.training.save_total_limit * 12 * shape.lora_parameters(spec.training.lora_rank) / GIB
+    return shape.parameters * BYTES[spec.training.dtype] / GIB
+
+
+def room_gib(folder: Path) -> tuple[Path, float]:
+    """*folder*, or the nearest one above it that exists, and what is free there, in GiB."""
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    return there, shutil.disk_usage(there).free / GIB
+
+
+def why_short_of_disk(needed_gib: float, folder: Path, what: str) -> str:
+    """How *folder* lacks room for the *needed_gib* of *what*, in words with the way out; empty where it does not."""
+    there, free = room_gib(folder)
+    if needed_gib <= free:
+        return ""
+    return (
+        f"{what} will need about {needed_gib:.0f} GiB, and {there} has {free:.1f} free: `make clean-stale` makes room, "
+        "and --store names another disk"
+    )

@@ -1,0 +1,458 @@
+"""The only file that knows ms-swift's flags: ``sft``, ``export`` and ``deploy`` as command lines.
+
+Every function is pure: it looks at nothing but its arguments. The modules are started directly
+(``python -m swift.cli.sft``), because a SIGTERM to the ``swift`` wrapper leaves its child running.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from bakeoff.command import Command, flags
+from bakeoff.matrix.schema import FLASH_ATTENTION, PLUGINS, ModelSpec, dataset_argument
+from bakeoff.plugins.prompt_date import VARIABLE as PROMPT_DATE
+
+CPU_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+"""One thread per process: on a busy machine several spin for each other (9 s became 127 s at load 4)."""
+
+
+NEWEST = "4.6.0"
+"""The ms-swift whose words this file uses; :func:`_spoken` puts them into those of older ones."""
+
+
+def sft(
+    spec: ModelSpec,
+    *,
+    base: str,
+    output: Path,
+    python: str = "python",
+    version: str = NEWEST,
+    resume: Path | None = None,
+    plugins: tuple[Path, ...] = (),
+) -> Command:
+    """``swift sft``: LoRA fine-tuning of *base* into *output* (guide, section 2).
+
+    Args:
+        spec: the row.
+        base: hub id or folder of the base model.
+        output: receives ``checkpoint-<step>``, ``logging.jsonl`` and ``args.json`` themselves.
+        python: the interpreter of the environment that trains the row.
+        version: that environment's ms-swift; the line is in its words.
+        resume: a checkpoint of *output* to continue from.
+        plugins: Python files that ms-swift imports before it starts.
+    """
+    t = spec.training
+    options: dict[str, object] = {
+        **_model(spec, base),
+        "tuner_type": t.tuner,
+        "dataset": [dataset_argument(one) for one in spec.dataset],
+        "torch_dtype": t.dtype,
+        "max_length": t.max_length,
+        "packing": t.packing or None,
+        "gradient_checkpointing": t.gradient_checkpointing,
+        "per_device_train_batch_size": t.batch_size,
+        "per_device_eval_batch_size": t.eval_batch_size,
+        "gradient_accumulation_steps": t.gradient_accumulation,
+        "learning_rate": t.learning_rate,
+        "num_train_epochs": t.epochs,
+        "max_steps": t.max_steps,
+        "warmup_ratio": t.warmup_ratio,
+        "lora_rank": t.lora_rank,
+        "lora_alpha": t.lora_alpha,
+        "target_modules": t.target_modules,
+        "router_aux_loss_coef": t.router_aux_loss_coef,
+        "split_dataset_ratio": t.validation_share or None,
+        "eval_steps": t.eval_steps,
+        "save_steps": t.save_steps,
+        "save_total_limit": t.save_total_limit,
+        "logging_steps": t.logging_steps,
+        "dataloader_num_workers": t.data_workers,
+        "dataset_num_proc": 1,
+        "attn_impl": t.attention,
+        "use_liger_kernel": t.fused_loss or None,
+        "seed": t.seed,
+        "output_dir": output,
+        "add_version": False,
+        "check_model": False,
+        "report_to": t.tracker,
+        **_tracker(spec),
+        "use_cpu": spec.on_cpu or None,
+        "external_plugins": (
+            *plugins,
+            *_plugins(spec),
+            *(PLUGINS / f"{one}.py" for one in t.plugins),
+            *_offline_tracker(spec, version),
+        ),
+        "resume_from_checkpoint": resume,
+        **t.extra,
+    }
+    options["external_plugins"] = _with_own(options["external_plugins"], spec)
+    argv = flags(_spoken(options, "sft", version))
+    # Long packs of changing length break the allocator's memory into pieces: 134 GiB instead of 53 were seen.
+    allocator = {} if spec.on_cpu else {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+    return Command((python, "-m", "swift.cli.sft", *argv), {**_environment(spec), **allocator})
+
+
+def export(
+    spec: ModelSpec,
+    *,
+    checkpoint: Path,
+    base: str,
+    output: Path,
+    python: str = "python",
+    version: str = NEWEST,
+) -> Command:
+    """``swift export --merge_lora``: *checkpoint* merged into *base*, as a folder of its own (guide, section 3).
+
+    *output* must not exist: with ``--exist_ok`` ms-swift would save nothing and return 0.
+    """
+    options: dict[str, object] = {
+        **_model(spec, base),
+        "adapters": checkpoint,
+        "merge_lora": True,
+        "torch_dtype": spec.training.dtype,
+        "safe_serialization": True,
+        "max_shard_size": "2GB",
+        "output_dir": output,
+        "attn_impl": _attention(spec),
+        "external_plugins": _plugins(spec),
+    }
+    argv = flags(_spoken(options, "export", version))
+    return Command((python, "-m", "swift.cli.export", *argv), _environment(spec))
+
+
+def deploy(
+    spec: ModelSpec,
+    *,
+    model: str,
+    served_name: str,
+    port: int,
+    adapter: Path | None = None,
+    python: str = "python",
+    version: str = NEWEST,
+) -> Command:
+    """``swift deploy``: *model* behind an OpenAI-compatible service (guide, section 4).
+
+    Way B serves merged weights; way A is the base with an *adapter*, which only the transformers and vLLM
+    backends load.
+    """
+    s = spec.serving
+    options: dict[str, object] = {
+        **_model(spec, model),
+        "adapters": adapter,
+        "infer_backend": s.engine,
+        "torch_dtype": spec.training.dtype,
+        "served_model_name": served_name,
+        "host": "127.0.0.1",
+        "port": port,
+        "max_model_len": s.session_len,
+        "max_batch_size": s.max_batch_size if s.engine == "transformers" else None,
+        "attn_impl": _attention(spec),
+        "vllm_tensor_parallel_size": s.tensor_parallel
+        if s.engine == "vllm" and s.tensor_parallel > 1
+        else None,
+        "external_plugins": (*_plugins(spec), *_serving_plugins(version)),
+        **s.extra,
+    }
+    options["external_plugins"] = _with_own(options["external_plugins"], spec)
+    argv = flags(_spoken(options, "deploy", version))
+    return Command((python, "-m", "swift.cli.deploy", *argv), _environment(spec))
+
+
+def _model(spec: ModelSpec, model: str) -> dict[str, object]:
+    return {
+        "model": model,
+        "model_type": spec.model_type,
+        "template": spec.template,
+        "use_hf": spec.use_hf or None,
+    }
+
+
+def _attention(spec: ModelSpec) -> str | None:
+    """How a model attends after its training; base and tuned alike.
+
+    A line that does not say gets what the checkpoint's ``args.json`` names, which may be a flash attention that only a
+    plugin of the training brought.
+    """
+    attention = spec.training.attention
+    return "sdpa" if attention in FLASH_ATTENTION else attention
+
+
+def _tracker(spec: ModelSpec) -> dict[str, object]:
+    """SwanLab's flags without its token, which ms-swift would print; SwanLab reads SWANLAB_API_KEY itself."""
+    t = spec.training
+    if t.tracker != "swanlab":
+        return {}
+    return {
+        "swanlab_project": t.tracker_project,
+        "swanlab_mode": "local" if t.tracker_mode == "offline" else t.tracker_mode,
+        "swanlab_exp_name": f"{spec.name}-sft",
+    }
+
+
+def _offline_tracker(spec: ModelSpec, version: str) -> tuple[Path, ...]:
+    t = spec.training
+    offline = t.tracker == "swanlab" and t.tracker_mode == "offline" and _number(version) >= (3, 1)
+    return (PLUGINS / "swanlab_offline.py",) if offline else ()
+
+
+_SWANLAB_FRAME = re.compile(r'File "[^"]*-packages/swanlab/')
+_SWANLAB_ERROR = re.compile(r"swanlab\.|.*(install swanlab|No module named 'swanlab)")
+
+
+def why_untracked(log: str) -> str:
+    """SwanLab's own error at the end of a training's *log*; empty where something else ended the training.
+
+    SwanLab calls nothing of the trainer, so an exception that passed through its code is its own.
+    """
+    _, found, last = log.rpartition("Traceback (most recent call last):\n")
+    said = re.search(r"^[A-Za-z_][\w.]*(?::.*)?$", last, re.MULTILINE) if found else None
+    if said and (_SWANLAB_FRAME.search(last) or _SWANLAB_ERROR.match(said[0])):
+        return said[0]
+    return ""
+
+
+def _environment(spec: ModelSpec) -> Mapping[str, str]:
+    day = {PROMPT_DATE: spec.prompt_date} if spec.prompt_date else {}
+    if spec.on_cpu:
+        return CPU_ENVIRONMENT | day
+    return {"CUDA_VISIBLE_DEVICES": spec.gpus, **day} if spec.gpus else day
+
+
+def _plugins(spec: ModelSpec) -> tuple[Path, ...]:
+    """What a model with code of its own or without, or a prompt with a date, needs: see each file's docstring."""
+    names: tuple[str, ...] = ("rotary_check.py", "sentencepiece_first.py")
+    if not spec.trust_remote_code:
+        names = ("refuse_model_code.py",)
+    names += ("prompt_date.py",) if spec.prompt_date else ()
+    return tuple(PLUGINS / name for name in names)
+
+
+def _with_own(given: object, spec: ModelSpec) -> object:
+    """The plugins *given* by 'extra' beside ours, which they must not replace."""
+    return (*_plugins(spec), given) if isinstance(given, str) else given
+
+
+def _serving_plugins(version: str) -> tuple[Path, ...]:
+    return (PLUGINS / "finish_reason.py",) if _number(version) < (3, 6) else ()
+
+
+_RENAMED: tuple[tuple[tuple[int, int], str, str], ...] = (
+    ((4, 0), "tuner_type", "train_type"),
+    ((3, 5), "vllm_tensor_parallel_size", "tensor_parallel_size"),
+    ((3, 3), "use_liger_kernel", "use_liger"),
+    ((3, 1), "external_plugins", "custom_register_path"),
+)
+"""Since this version -> the name it has now, the name it had."""
+
+_ADDED: tuple[tuple[tuple[int, int], str], ...] = (
+    ((3, 7), "router_aux_loss_coef"),
+    ((3, 1), "swanlab_project"),
+    ((3, 1), "swanlab_mode"),
+    ((3, 1), "swanlab_exp_name"),
+)
+"""Since this version -> a flag that an older one cannot carry out; it is left out there."""
+
+
+def _spoken(options: Mapping[str, object], stage: str, version: str) -> dict[str, object]:
+    """*options*, which are ms-swift 4.6's, in the words of *version*, with the defaults that changed made explicit.
+
+    The versions are those in whose source a name was first found, among 3.0.3, the last of each of 3.1 to 3.12,
+    4.0.0 and 4.6.0.
+    """
+    number = _number(version)
+    new_to_old = {new: old for since, new, old in _RENAMED if number < since}
+    unknown = {name for since, name in _ADDED if number < since}
+    spoken = {new_to_old.get(name, name): value for name, value in options.items() if name not in unknown}
+    if number >= (4, 0):
+        return spoken
+    if spoken.get("infer_backend") == "transformers":
+        spoken["infer_backend"] = "pt"
+    if spoken.get("template") == "chatglm4":
+        spoken["template"] = "glm4"
+    if stage == "sft" and number < (3, 6) and spoken.get("split_dataset_ratio") is None:
+        spoken |= {"split_dataset_ratio": 0, "eval_strategy": "no"}  # 1 % was held out
+    if stage == "sft" and number < (3, 2):
+        spoken.setdefault("adam_beta2", 0.95)  # it was 0.999
+    if number < (3, 1) and spoken.get("report_to") == "swanlab":
+        spoken["report_to"] = "tensorboard"
+    return spoken
+
+
+def _number(version: str) -> tuple[int, int]:
+    major, minor, *_ = (int(part) for part in re.findall(r"\d+", f"{version}.0")[:2])
+    return major, minor
+
+
+def last_checkpoint(output: Path) -> Path | None:
+    """The newest complete checkpoint of a training folder, or None.
+
+    A checkpoint is complete when its trainer state, its adapter and its optimizer are whole; one that a kill cut
+    short is passed over, and so is the ``checkpoint-N-merged`` that an export may leave beside them.
+    """
+    numbered = [(int(m[1]), p) for p in output.glob("checkpoint-*") if (m := _CHECKPOINT.fullmatch(p.name))]
+    for _, folder in sorted(numbered, reverse=True):
+        if not why_incomplete(folder):
+            return folder
+    return None
+
+
+def why_unfinished(output: Path) -> str:
+    """Why the training in *output* cannot be used, in words; empty where its newest whole checkpoint is its last.
+
+    After the last one was cut short an older whole one is a place to continue from, not a result.
+    """
+    import json
+
+    checkpoint = last_checkpoint(output)
+    if checkpoint is None:
+        return "it has no complete checkpoint"
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    step, steps = state.get("global_step"), state.get("max_steps")
+    return "" if step == steps else f"its newest complete checkpoint is of step {step} of {steps}"
+
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+
+def why_incomplete(checkpoint: Path) -> str:
+    """What is missing or cut short in *checkpoint*, in words; empty for a complete one."""
+    import json
+    import zipfile
+
+    state = checkpoint / "trainer_state.json"
+    try:
+        json.loads(state.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return f"{state.name} is missing or cut short"
+    adapter = checkpoint / "adapter_model.safetensors"
+    if problem := why_truncated(adapter):
+        return problem
+    for name in ("optimizer.pt", "scheduler.pt"):
+        path = checkpoint / name
+        if not zipfile.is_zipfile(path):
+            return f"{name} is missing or cut short"
+    return ""
+
+
+def why_truncated(weights: Path) -> str:
+    """What is wrong with the size of a safetensors file, in words; empty for a whole one.
+
+    The format opens with the header's length (8 bytes, little endian) and the header, a JSON object whose
+    ``data_offsets`` say where the data ends: https://huggingface.co/docs/safetensors.
+    """
+    import json
+
+    try:
+        with weights.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+        end = max((t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"), default=0)
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
+        return f"{weights.name} is missing or cut short"
+    expected = 8 + length + end
+    actual = weights.stat().st_size
+    return "" if actual == expected else f"{weights.name} has {actual} bytes instead of {expected}"
+
+
+def why_weights_broken(folder: Path) -> str:
+    """What is missing from a folder of merged weights, in words; empty for a whole one."""
+    import json
+
+    shards = sorted(folder.glob("*.safetensors"))
+    index = folder / "model.safetensors.index.json"
+    if not (folder / "config.json").is_file() or not shards:
+        return f"{folder} has no config.json or no *.safetensors"
+    if index.is_file():
+        try:
+            wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return f"{index} is cut short"
+        if missing := sorted(wanted - {shard.name for shard in shards}):
+            return f"{folder} lacks {', '.join(missing)}"
+    return next((problem for shard in shards if (problem := why_truncated(shard))), "")
+
+
+def own_code(folder: Path) -> str:
+    """The file of a model's *folder* that names Python code to load it with; empty where transformers' own is meant."""
+    import json
+
+    for name in ("config.json", "tokenizer_config.json"):
+        try:
+            told = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(told, dict) and told.get("auto_map"):
+            return name
+    return ""
+
+
+def how_far(output: Path) -> str:
+    """How far a training is, from the last line of its ``logging.jsonl``; empty before the first step."""
+    import json
+
+    try:
+        row = json.loads((output / "logging.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+        left = f", {row['remaining_time']} left" if row.get("remaining_time") else ""
+        return f"step {row['global_step/max_steps']}, loss {row['loss']}{left}"
+    except (OSError, ValueError, IndexError, KeyError):
+        return ""
+
+
+def training_facts(output: Path, since: int = 0) -> dict[str, object]:
+    """What a training measured, read from ``logging.jsonl`` and the last checkpoint.
+
+    Args:
+        output: its folder.
+        since: step of the checkpoint that it was continued from; ``train_runtime`` counts from there.
+
+    Returns:
+        ``global_step`` and ``max_steps``; ``loss_curve`` as [step, loss] pairs and ``token_accuracy`` of the last
+        logged step; ``train_s``; ``memory_gib`` on a GPU; where ms-swift counted the data set's tokens (not under
+        ``lazy_tokenize``), ``tokens`` per epoch and ``tokens_per_s``, both without padding.
+        A resumed training logs some steps twice: the last one counts.
+    """
+    import json
+
+    checkpoint = last_checkpoint(output)
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")) if checkpoint else {}
+    facts: dict[str, object] = {
+        "checkpoint": checkpoint.name if checkpoint else "",
+        "global_step": state.get("global_step", 0),
+        "max_steps": state.get("max_steps", -1),
+        "epochs": state.get("epoch"),
+    }
+    curve: dict[int, float] = {}
+    try:
+        lines = (output / "logging.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:  # a kill, or a full disk, cut it short
+            continue
+        if "loss" in row and "global_step/max_steps" in row:
+            curve[int(str(row["global_step/max_steps"]).split("/")[0])] = float(row["loss"])
+            facts["token_accuracy"] = row.get("token_acc")
+        for theirs, ours in (
+            ("train_runtime", "train_s"),
+            ("memory(GiB)", "memory_gib"),
+            ("memory", "memory_gib"),
+        ):
+            if isinstance(row.get(theirs), int | float):
+                facts[ours] = row[theirs]
+        if "train_dataset" in row:
+            facts["train_dataset"] = row["train_dataset"]
+    # "94.425000±11.013373, min=49.000000, max=110.000000, size=40": of rows, or of packs
+    counted = re.match(r"([\d.]+)±.*size=(\d+)", str(facts.get("train_dataset")))
+    if counted:
+        facts["tokens"] = round(float(counted[1]) * int(counted[2]))
+        done, seconds, steps = state.get("epoch"), facts.get("train_s"), state.get("global_step", 0)
+        if done and steps > since and isinstance(seconds, int | float) and seconds > 0:
+            here = float(counted[1]) * int(counted[2]) * done * (steps - since) / steps
+            facts["tokens_per_s"] = round(here / seconds, 1)
+    facts["loss_curve"] = [[step, loss] for step, loss in sorted(curve.items())]
+    return facts
