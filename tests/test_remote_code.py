@@ -184,7 +184,7 @@ def test_a_base_with_code_of_its_own_is_refused_before_it_starts(tiny, own_code,
 
 def test_transformers_refuses_a_model_s_code_whoever_trusts_it(own_code, tmp_path):
     # ms-swift 3 asks transformers itself, with trust_remote_code=True
-    plugin = Path(swift.__file__).parent / "plugins" / "refuse_model_code.py"
+    plugin = Path(swift.__file__).parents[1] / "plugins" / "refuse_model_code.py"
     code = (
         f"import runpy; runpy.run_path({str(plugin)!r})\n"
         f"from transformers import AutoConfig; AutoConfig.from_pretrained({str(own_code)!r}, trust_remote_code=True)"

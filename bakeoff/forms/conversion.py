@@ -1,0 +1,314 @@
+"""Convert a published model folder into its native form: once, whole or not at all.
+
+The copy is keyed by the content of the original and by :data:`VERSION`. It is made in a draft folder beside the target,
+shard by shard, so that a conversion that was cut short continues at the next shard; each shard is read back and held
+against the original before the next one is made. The original is only read, and no code in it runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bakeoff.errors import DataError
+from bakeoff.forms import sentencepiece
+from bakeoff.forms.families import FAMILIES, Family, Step, complaints
+from bakeoff.forms.shards import Shards, write_shard
+
+if TYPE_CHECKING:
+    import torch
+
+VERSION = 1
+"""Rises whenever the same original would give another copy."""
+SHARD_BYTES = 1_000_000_000
+"""A shard is closed once it holds this much; peak memory is about one shard."""
+RECORD = "conversion.json"
+_LICENCES = ("*LICENSE*", "*License*", "*licence*", "NOTICE*", "USAGE_POLICY*", "README.md", "*.pdf")
+
+Json = Mapping[str, object]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Original:
+    """A published folder that has a native form, looked at and found convertible."""
+
+    folder: Path
+    family: Family
+    config: Json
+    steps: tuple[Step, ...]
+    shards: Shards
+
+
+def family_of(folder: Path) -> Family | None:
+    """Return the family whose native form differs from what *folder* holds, or None.
+
+    Raises:
+        DataError: ``config.json`` cannot be read.
+    """
+    config = _config(folder)
+    family = next((each for each in FAMILIES if each.model_type == config.get("model_type")), None)
+    if family and family.copies_config and "quantization_config" not in config:
+        return None  # dequantised already
+    return family
+
+
+def examine(folder: Path) -> Original | None:
+    """Return what there is to convert in *folder*, or None where the published form is the native one.
+
+    Raises:
+        DataError: it is of a known family, but not of the kind that the conversion was proven for.
+    """
+    family = family_of(folder)
+    if family is None:
+        return None
+    config = _config(folder)
+    problems = complaints(family, config)
+    quantised = config.get("quantization_config")
+    if family.copies_config and isinstance(quantised, Mapping) and quantised.get("quant_method") != "mxfp4":
+        problems.append(f"config.json: quantised as {quantised.get('quant_method')!r}; only mxfp4 is known")
+    if problems:
+        raise DataError(f"{folder}: not the {family.name} that has a known native form\n" + _lines(problems))
+    steps, shards = tuple(family.steps(config)), Shards(folder)
+    expected = {name for step in steps for name in step.sources}
+    missing = sorted(expected.difference(shards))
+    surplus = sorted(name for name in shards if name not in expected and not family.unused(name))
+    problems = [f"tensor {name} is missing" for name in missing[:5]]
+    problems += [f"tensor {name} is not one of {family.name}'s" for name in surplus[:5]]
+    if family.specials and not (folder / "tokenizer.model").is_file():
+        problems.append("no tokenizer.model")
+    if problems:
+        count = len(missing) + len(surplus)
+        raise DataError(f"{folder}: {count} tensors missing or too many\n" + _lines(problems))
+    return Original(folder, family, config, steps, shards)
+
+
+def key_of(original: Original, digest: Callable[[Path], str]) -> str:
+    """Return the identity of the copy: the content of the original and the version of the conversion.
+
+    Args:
+        original: what is converted.
+        digest: content hash of a file, for instance a cached one.
+    """
+    return _key(_inputs(original, digest))
+
+
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    digest: Callable[[Path], str] | None = None,
+    progress: Progress = lambda message: None,
+) -> Path:
+    """Return *target* with the native form of *source*, made now unless it is there.
+
+    Raises:
+        DataError: the original cannot be converted, the disk is too small, or what was written does not hold the same
+            numbers; *target* does not exist then, and another call continues after the last whole shard.
+    """
+    original = examine(source)
+    if original is None:
+        raise DataError(f"{source}: the published form is the native one; use it as it is")
+    inputs = _inputs(original, digest or sha256)
+    key = _key(inputs)
+    if _record(target).get("key") == key:
+        return target
+    if target.exists():
+        raise DataError(f"{target}: exists and is another conversion; name a new folder or remove it")
+    draft = _draft(target, key)
+    _see_room(original, draft)
+    shards = _convert_tensors(original, draft, progress)
+    _write_json(draft / "model.safetensors.index.json", _index(draft, shards))
+    _write_json(draft / "config.json", original.family.config(original.config))
+    if original.family.generation:
+        _write_json(draft / "generation_config.json", original.family.generation)
+    warnings = _write_tokenizer(original, draft, inputs)
+    for pattern in _LICENCES:
+        for file in source.glob(pattern):
+            shutil.copyfile(file, draft / file.name)
+    record = {
+        "key": key,
+        "version": VERSION,
+        "family": original.family.name,
+        "source": inputs,
+        "target": {file.name: sha256(file) for file in sorted(draft.iterdir()) if file.name != _KEY},
+        "tensors": [[list(step.sources), list(step.targets)] for step in original.steps],
+        "unused": [name for name in original.shards if original.family.unused(name)],
+        "warnings": warnings,
+    }
+    _write_json(draft / RECORD, record)
+    (draft / _KEY).unlink()
+    draft.replace(target)
+    return target
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file's content, as hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+_KEY = "key.txt"
+
+
+def _draft(target: Path, key: str) -> Path:
+    draft = target.with_name(f"{target.name}.partial")
+    if draft.exists() and (not (draft / _KEY).is_file() or (draft / _KEY).read_text() != key):
+        shutil.rmtree(draft)
+    draft.mkdir(parents=True, exist_ok=True)
+    (draft / _KEY).write_text(key)
+    return draft
+
+
+def _convert_tensors(original: Original, draft: Path, progress: Progress) -> list[str]:
+    """Write every shard that is not there yet, check each against the original, return their names."""
+    finished = sorted(file.name for file in draft.glob("model-*.safetensors"))
+    written = {name for file in finished for name in _header(draft / file)}
+    pending = [step for step in original.steps if not written.issuperset(step.targets)]
+    total = len(original.steps)
+    shard: dict[str, torch.Tensor] = {}
+    steps: list[Step] = []
+    for step in pending:
+        targets = step.convert(*(original.shards.read(name) for name in step.sources))
+        shard.update(zip(step.targets, targets, strict=True))
+        steps.append(step)
+        size = sum(tensor.nbytes for tensor in shard.values())
+        if size < SHARD_BYTES and step is not pending[-1]:
+            continue
+        file = draft / f"model-{len(finished) + 1:05d}.safetensors"
+        write_shard(shard, file)
+        shard.clear()
+        _prove(original, steps, file)
+        finished.append(file.name)
+        done = total - len(pending) + pending.index(step) + 1
+        progress(f"{original.family.name}: {done} of {total} tensors converted and checked")
+        steps.clear()
+    return finished
+
+
+def _prove(original: Original, steps: Iterable[Step], file: Path) -> None:
+    """Hold a written shard against the original, bit by bit where the conversion keeps every bit."""
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as written:
+        for step in steps:
+            sources = [original.shards.read(name) for name in step.sources]
+            targets = [written.get_tensor(name) for name in step.targets]
+            finite = all(bool(tensor.isfinite().all()) for tensor in targets)
+            if finite and step.proves(*sources, *targets):
+                continue
+            file.unlink()
+            what = "does not hold the numbers of the original" if finite else "holds NaN or infinity"
+            raise DataError(f"{original.folder}: {', '.join(step.targets)} {what}; download it again")
+
+
+def _inputs(original: Original, digest: Callable[[Path], str]) -> dict[str, str]:
+    names = (
+        "config.json",
+        "tokenizer.model",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        *original.shards.files,
+    )
+    files = [original.folder / name for name in names]
+    return {file.name: digest(file) for file in files if file.is_file()}
+
+
+def _key(inputs: Mapping[str, str]) -> str:
+    content = json.dumps({"version": VERSION, "files": dict(inputs)}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _see_room(original: Original, draft: Path) -> None:
+    growth = 4 if original.family.copies_config else 1  # four bits become sixteen
+    files = [original.folder / name for name in original.shards.files]
+    need = growth * sum(file.stat().st_size for file in files)
+    need -= sum(file.stat().st_size for file in draft.iterdir())
+    free = shutil.disk_usage(draft).free
+    if free < need:
+        raise DataError(
+            f"{draft}: the conversion needs {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; free some space"
+        )
+
+
+def _write_tokenizer(original: Original, draft: Path, inputs: Mapping[str, str]) -> list[str]:
+    """Write the tokenizer; return warnings."""
+    specials = original.family.specials
+    if specials is None:
+        for name in (
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "special_tokens_map.json",
+            "chat_template.jinja",
+        ):
+            if (original.folder / name).is_file():
+                shutil.copyfile(original.folder / name, draft / name)
+        return []
+    vocabulary = sentencepiece.read_vocabulary(original.folder / "tokenizer.model")
+    size = len(vocabulary.pieces)
+    # A small model of the same kind has a smaller vocabulary: its code's tokens follow its own pieces.
+    fitting = sentencepiece.fit(specials, size)
+    _write_json(draft / "tokenizer.json", sentencepiece.tokenizer_json(vocabulary, fitting))
+    _write_json(
+        draft / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": fitting.bos,
+            "eos_token": fitting.eos,
+            "pad_token": fitting.pad,
+            "unk_token": fitting.unk,
+            "clean_up_tokenization_spaces": False,
+            "model_max_length": _native_length(original),
+        },
+    )
+    if inputs["tokenizer.model"] == original.family.known:
+        return []
+    return [f"tokenizer.model is not that of the {original.family.name} release: {inputs['tokenizer.model']}"]
+
+
+def _native_length(original: Original) -> object:
+    return original.family.config(original.config)["max_position_embeddings"]
+
+
+def _index(draft: Path, shards: Iterable[str]) -> dict[str, object]:
+    weight_map = {name: file for file in shards for name in _header(draft / file)}
+    size = sum((draft / file).stat().st_size for file in set(weight_map.values()))
+    return {"metadata": {"total_size": size}, "weight_map": weight_map}
+
+
+def _header(file: Path) -> list[str]:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as opened:
+        return list(opened.keys())
+
+
+def _config(folder: Path) -> Json:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / 'config.json'}: {error}; point at a model folder") from None
+    if not isinstance(config, dict):
+        raise DataError(f"{folder / 'config.json'}: not a mapping; point at a model folder")
+    return config
+
+
+def _record(target: Path) -> Json:
+    try:
+        record = json.loads((target / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _write_json(file: Path, content: Mapping[str, object]) -> None:
+    file.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _lines(problems: Iterable[str]) -> str:
+    return "\n".join(f"- {problem}" for problem in problems)

@@ -1,0 +1,355 @@
+"""Published models and their native forms, on tiny models with the published names, files and tokenizers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import published_forms
+import pytest
+import sentencepiece
+import tokenizers
+import torch
+from published_forms import BUILDERS, DENSE
+from safetensors.torch import load_file, save_file
+
+from bakeoff.errors import DataError
+from bakeoff.forms import conversion, families, shards
+from bakeoff.forms.__main__ import main
+from bakeoff.forms.conversion import convert, examine
+from bakeoff.forms.reference import TOLERANCE, largest_difference
+from bakeoff.forms.sentencepiece import SPACE, read_vocabulary
+
+TOKENIZER = {"ChatGLM3-6B": "chatglm", "InternLM2": "internlm2", "Baichuan2-7B": "baichuan"}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("published")
+    return {name: build(folder / name) for name, build in BUILDERS.items()}
+
+
+@pytest.fixture(scope="module")
+def native(published: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("native")
+    return {name: convert(source, folder / name) for name, source in published.items()}
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= changes
+    config = {key: value for key, value in config.items() if value != "remove"}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_copy_is_whole_and_accounts_for_every_tensor(name: str, tmp_path: Path) -> None:
+    source = BUILDERS[name](tmp_path / "source")
+    before = contents(source)
+    target = convert(source, tmp_path / "target")
+
+    assert contents(source) == before
+    record = json.loads((target / "conversion.json").read_text(encoding="utf-8"))
+    read = {tensor for sources, _ in record["tensors"] for tensor in sources} | set(record["unused"])
+    assert read == set(shards.Shards(source))
+    assert {tensor for _, targets in record["tensors"] for tensor in targets} == set(shards.Shards(target))
+    assert record["source"]["config.json"] == before["config.json"]
+    after = contents(target)
+    assert record["target"] == {file: digest for file, digest in after.items() if file != "conversion.json"}
+    assert (target / "LICENSE").read_text(encoding="utf-8") == "terms of the model\n"
+    assert not [file for file in after if file.endswith(".py") or file == "tokenizer.model"]
+    assert "auto_map" not in json.loads((target / "config.json").read_text(encoding="utf-8"))
+    assert {oct(file.stat().st_mode & 0o777) for file in target.glob("*.safetensors")} == {"0o644"}
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_the_native_form_computes_what_the_original_does(
+    name: str, published: dict[str, Path], native: dict[str, Path]
+) -> None:
+    assert largest_difference(published[name], native[name]) < TOLERANCE
+
+
+CONTROLS = {
+    "ChatGLM3-6B": {
+        "the other half of a head turns, too": {"rope_scaling": None},
+        "the rope of Llama": {"rope_theta": 10000.0, "rope_scaling": None},
+    },
+    "InternLM2": {"another base of the rope": {"rope_theta": 10000.0}},
+    "Baichuan2-7B": {"another base of the rope": {"rope_theta": 500000.0}},
+}
+SWAPS = {
+    "gate and up": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
+    "query and gate of another layer": ("self_attn.k_proj.weight", "self_attn.v_proj.weight"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "change"), [(name, change) for name, changes in CONTROLS.items() for change in changes]
+)
+def test_a_wrong_rope_is_seen(
+    name: str, change: str, published: dict[str, Path], native: dict[str, Path], tmp_path: Path
+) -> None:
+    wrong = Path(shutil.copytree(native[name], tmp_path / "wrong"))
+    edit_config(wrong, **CONTROLS[name][change])
+    assert largest_difference(published[name], wrong) > 5 * TOLERANCE
+
+
+@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("swap", SWAPS)
+def test_exchanged_tensors_are_seen(
+    name: str, swap: str, published: dict[str, Path], native: dict[str, Path], tmp_path: Path
+) -> None:
+    wrong = Path(shutil.copytree(native[name], tmp_path / "wrong"))
+    (file,) = wrong.glob("*.safetensors")
+    tensors = load_file(file)
+    first, second = (f"model.layers.1.{part}" for part in SWAPS[swap])
+    tensors[first], tensors[second] = tensors[second], tensors[first]
+    save_file(tensors, file, metadata={"format": "pt"})
+    assert largest_difference(published[name], wrong) > 5 * TOLERANCE
+
+
+def test_gpt_oss_computes_what_transformers_loads_from_the_packed_form(
+    published: dict[str, Path], native: dict[str, Path]
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    ids = torch.randint(512, (2, 40), generator=torch.Generator().manual_seed(3))
+    logits = []
+    for folder in (published["GPT-OSS"], native["GPT-OSS"]):
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+        with torch.inference_mode():
+            logits.append(model(input_ids=ids).logits)
+    assert torch.equal(*logits)
+    assert logits[0].std() > 0.01
+
+
+def strings(pieces: list[str], count: int) -> Iterator[str]:
+    """Draw strings that are hard to cut: parts of pieces, runs of spaces, any character."""
+    draw = random.Random(5)
+    for _ in range(count):
+        parts = []
+        for _ in range(draw.randint(1, 7)):
+            piece, kind = draw.choice(pieces), draw.random()
+            if kind < 0.3:
+                piece = piece[: draw.randint(0, len(piece))]
+            elif kind < 0.4:
+                piece = chr(draw.choice((draw.randint(1, 0xD7FF), draw.randint(0xE000, 0x10FFFF))))
+            elif kind < 0.5:
+                piece = draw.choice((" ", "\n", "\t", "\u3000")) * draw.randint(1, 5)
+            parts.append(piece)
+        yield "".join(parts)
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_the_tokenizer_gives_the_ids_of_sentencepiece(
+    name: str, published: dict[str, Path], native: dict[str, Path]
+) -> None:
+    ours = tokenizers.Tokenizer.from_file(str(native[name] / "tokenizer.json"))
+    theirs = sentencepiece.SentencePieceProcessor(model_file=str(published[name] / "tokenizer.model"))
+    vocabulary = read_vocabulary(published[name] / "tokenizer.model")
+    special = {"<unk>", "<s>", "</s>"}  # as text, the native tokenizer reads them as the tokens they name
+    special |= {f"[UNUSED_TOKEN_{i}]" for i in range(141, 147)}  # the model's code calls these by other names
+    pieces = [piece.text.replace(SPACE, " ") for piece in vocabulary.pieces if piece.text not in special]
+    for text in (*pieces, *strings(pieces, 5000)):
+        if not any(name in text for name in special):
+            assert ours.encode(text, add_special_tokens=False).ids == theirs.encode(text), repr(text)
+
+
+def test_tokens_that_the_code_adds_or_renames_are_single_tokens(native: dict[str, Path]) -> None:
+    chatglm = tokenizers.Tokenizer.from_file(str(native["ChatGLM3-6B"] / "tokenizer.json"))
+    user, prefix = chatglm.token_to_id("<|user|>"), chatglm.token_to_id("[gMASK]")
+    assert chatglm.encode("<|user|>", add_special_tokens=False).ids == [user]
+    assert chatglm.encode("a").ids[:2] == [prefix, prefix + 2]
+    assert user - prefix == 5
+    internlm = tokenizers.Tokenizer.from_file(str(native["InternLM2"] / "tokenizer.json"))
+    assert len(internlm.encode("<|im_start|>", add_special_tokens=False).ids) == 1
+    assert internlm.token_to_id("[UNUSED_TOKEN_146]") is None
+
+
+REFUSED = [
+    ("ChatGLM3-6B", {"seq_length": 32768}, "seq_length is 32768"),
+    ("ChatGLM3-6B", {"rope_ratio": 50}, "rope_ratio is 50"),
+    ("ChatGLM3-6B", {"quantization_bit": 4}, "quantization_bit is 4"),
+    ("ChatGLM3-6B", {"a_new_switch": True}, "does not know this setting"),
+    ("Baichuan2-7B", {"max_position_embeddings": "remove"}, "max_position_embeddings is 'absent'"),
+    ("Baichuan2-7B", {"z_loss_weight": 1}, "z_loss_weight is 1"),
+    ("Baichuan2-7B", {"num_attention_heads": "remove"}, "no num_attention_heads"),
+    ("InternLM2", {"rope_scaling": {"type": "linear", "factor": 4.0}}, "rope_scaling is"),
+    ("InternLM2", {"tie_word_embeddings": True}, "tie_word_embeddings is True"),
+    ("InternLM2", {"quantization_config": {"bits": 4}}, "quantization_config is"),
+    ("GPT-OSS", {"quantization_config": {"quant_method": "awq"}}, "quantised as 'awq'"),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "words"), REFUSED)
+def test_what_the_conversion_was_not_proven_for_is_refused(
+    name: str, changes: dict[str, Any], words: str, published: dict[str, Path], tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(published[name], tmp_path / "source"))
+    edit_config(source, **changes)
+    with pytest.raises(DataError, match="source") as refused:
+        convert(source, tmp_path / "target")
+    assert words in str(refused.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
+@pytest.mark.parametrize("change", ["missing", "surplus", "outside", "no tokenizer"])
+def test_folders_with_holes_are_refused(
+    change: str, published: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = Path(shutil.copytree(published["InternLM2"], tmp_path / "source"))
+    index = source / "model.safetensors.index.json"
+    document = json.loads(index.read_text(encoding="utf-8"))
+    if change == "missing":
+        del document["weight_map"]["model.norm.weight"]
+    elif change == "surplus":
+        document["weight_map"]["model.layers.9.extra.weight"] = next(iter(document["weight_map"].values()))
+    elif change == "outside":
+        document["weight_map"]["model.norm.weight"] = "../../etc/passwd"
+    else:
+        (source / "tokenizer.model").unlink()
+    index.write_text(json.dumps(document), encoding="utf-8")
+    assert main([str(source), str(tmp_path / "target")]) == 1
+    words = {
+        "missing": "model.norm.weight is missing",
+        "surplus": "model.layers.9.extra.weight is not one of InternLM2's",
+        "outside": "'../../etc/passwd', which is not in the folder",
+        "no tokenizer": "no tokenizer.model",
+    }
+    assert words[change] in capsys.readouterr().err
+    assert not (tmp_path / "target").exists()
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (os.environ["EVIL_FOLDER"],)
+
+
+def test_code_in_a_pickle_is_not_run(
+    published: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVIL_FOLDER", str(tmp_path / "ran"))
+    source = Path(shutil.copytree(published["Baichuan2-7B"], tmp_path / "source"))
+    torch.save({"model.norm.weight": Evil()}, source / "pytorch_model.bin")
+    with pytest.raises(DataError, match="nothing in it was run"):
+        convert(source, tmp_path / "target")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_nan_is_refused_by_name(published: dict[str, Path], tmp_path: Path) -> None:
+    source = Path(shutil.copytree(published["InternLM2"], tmp_path / "source"))
+    file = next(path for path in source.glob("*.safetensors") if "model.norm.weight" in load_file(path))
+    tensors = load_file(file)
+    tensors["model.norm.weight"][3] = float("nan")
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(DataError, match=r"model\.norm\.weight.*holds NaN"):
+        convert(source, tmp_path / "target")
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_conversion_that_was_cut_short_continues(
+    name: str, published: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "SHARD_BYTES", 60_000)
+    messages: list[str] = []
+
+    def stop(message: str) -> None:
+        messages.append(message)
+        if len(messages) == 2:
+            raise KeyboardInterrupt
+
+    target = tmp_path / "target"
+    with pytest.raises(KeyboardInterrupt):
+        convert(published[name], target, progress=stop)
+    assert not target.exists()
+    draft = tmp_path / "target.partial"
+    written = {file.name: file.stat().st_mtime_ns for file in draft.glob("model-*")}
+    assert len(written) == 2
+
+    convert(published[name], target, progress=messages.append)
+    assert {file: (target / file).stat().st_mtime_ns for file in written} == written
+    whole = convert(published[name], tmp_path / "at once")
+    for tensor in shards.Shards(whole):
+        assert families.same(shards.Shards(whole).read(tensor), shards.Shards(target).read(tensor))
+
+
+def test_a_copy_is_made_once_and_anew_for_another_original(tmp_path: Path) -> None:
+    source = BUILDERS["InternLM2"](tmp_path / "source")
+    target = convert(source, tmp_path / "target")
+    before = {file: file.stat().st_mtime_ns for file in target.iterdir()}
+    assert {file: file.stat().st_mtime_ns for file in convert(source, target).iterdir()} == before
+    other = published_forms.internlm2(tmp_path / "other", seed=1)
+    with pytest.raises(DataError, match="is another conversion"):
+        convert(other, target)
+
+
+def test_a_shard_that_does_not_hold_the_original_is_refused(
+    published: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flip(tensors: dict[str, torch.Tensor], file: Path) -> None:
+        tensors = dict(tensors)
+        name = "model.layers.1.self_attn.k_proj.weight"
+        tensors[name] = tensors[name].clone()
+        tensors[name].view(torch.int16)[0, 0] ^= 1
+        shards.write_shard(tensors, file)
+
+    monkeypatch.setattr(conversion, "write_shard", flip)
+    with pytest.raises(DataError, match=r"k_proj\.weight.* does not hold the numbers"):
+        convert(published["InternLM2"], tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize("bits", [0x1, 0x8, 0x80])
+def test_packed_numbers_are_held_against_each_bit(bits: int) -> None:
+    from bakeoff.forms import mxfp4
+
+    generator = torch.Generator().manual_seed(1)
+    blocks = torch.randint(256, (2, 6, 3, 16), generator=generator).to(torch.uint8)
+    scales = torch.randint(100, 140, (2, 6, 3), generator=generator).to(torch.uint8)
+    (unpacked,) = mxfp4.unpack(blocks, scales)
+    assert unpacked.shape == (2, 96, 6)
+    assert mxfp4.holds_the_same(blocks, scales, unpacked)
+    other = blocks.clone()
+    other[1, 2, 0, 5] ^= bits
+    assert not mxfp4.holds_the_same(other, scales, unpacked)
+
+
+def test_models_that_are_native_already_are_left_alone(tmp_path: Path, native: dict[str, Path]) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}', encoding="utf-8")
+    assert examine(tmp_path) is None
+    assert examine(native["GPT-OSS"]) is None
+    assert examine(native["ChatGLM3-6B"]) is None
+
+
+@pytest.mark.parametrize("size", [16, 32, 128])
+def test_the_rope_turns_the_first_half_of_a_head_and_leaves_the_rest(size: int) -> None:
+    from transformers import LlamaConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    rope = families.chatglm3_rope(size, 8192)
+    config = LlamaConfig(
+        hidden_size=size * 2,
+        num_attention_heads=2,
+        head_dim=size,
+        max_position_embeddings=8192,
+        rope_parameters=rope,
+    )
+    frequencies, _ = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))
+    turned = 10_000.0 ** (-torch.arange(0, size // 2, 2).float() / (size // 2))
+    assert torch.allclose(frequencies[: size // 4], turned, rtol=1e-6)
+    assert frequencies[size // 4 :].max() < 1e-20
