@@ -18,9 +18,8 @@ from bakeoff.doctor.comparability import why_not_comparable
 from bakeoff.errors import BakeoffError, MatrixError, NotInStore, StoreError, in_short
 from bakeoff.matrix.schema import Matrix, Suite
 from bakeoff.report import Findings, history, section, write_tables
-from bakeoff.runs import plan, runs
+from bakeoff.runs import plan, runs, tracking
 from bakeoff.secrecy import load_env_file
-from bakeoff.tools import tracking
 from bakeoff.workspace import Workspace
 from fixtures.progress import Followed
 

@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -56,18 +56,16 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def machine() -> dict[str, object]:
-    """The machine in a few words: system, Python, processors, memory in GiB, cards."""
+def machine(gpus: Sequence[str]) -> dict[str, object]:
+    """Return the machine in a few words: system, Python, processors, memory in GiB, and its *gpus*."""
     import psutil
-
-    from bakeoff.execution.gpus import cards
 
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "processors": os.cpu_count() or 0,
         "memory_gib": round(psutil.virtual_memory().total / 1024**3, 1),
-        "gpus": [f"{card.name}, {card.total_gib:.0f} GiB" for card in cards()],
+        "gpus": list(gpus),
     }
 
 

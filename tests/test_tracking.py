@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.tools.tracking import KEY, log_scores
+from bakeoff.runs.tracking import KEY, log_scores
 from tests.synthetic_findings import synthetic_findings
 from tests.test_report import saved
 

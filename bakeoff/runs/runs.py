@@ -17,6 +17,7 @@ from bakeoff.doctor.comparability import beside_the_guide
 from bakeoff.doctor.doctor import known_differences
 from bakeoff.environments.building import built
 from bakeoff.errors import BakeoffError, StoreError
+from bakeoff.execution.gpus import cards
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.report.findings import Findings, has_scores, known_runs, run_folder
 from bakeoff.scoring.anchors import beside_published
@@ -147,7 +148,7 @@ def finish(
             "provenance": {
                 "versions": provenance.versions((*provenance.TOOLS, *engines.SERVERS)),
                 "commit": provenance.commit(Path(matrix.source).absolute().parent),
-                "machine": provenance.machine(),
+                "machine": provenance.machine([f"{card.name}, {card.total_gib:.0f} GiB" for card in cards()]),
                 "matrix": matrix.source,
                 "environments": _environments(compared, matrix, workspace),
             },

@@ -1,1 +1,1 @@
-"""The command lines of ms-swift, of the serving engines and of the trackers."""
+"""The command lines of ms-swift and of the serving engines, and the memory they need."""

@@ -1,4 +1,4 @@
-"""``python -m bakeoff.tools.tracking STORE RUN_ID``: log a stored run's scores to SwanLab (``SWANLAB_API_KEY``)."""
+"""``python -m bakeoff.runs.tracking STORE RUN_ID``: log a stored run's scores to SwanLab (``SWANLAB_API_KEY``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATIENCE_S = 120.0
 
 def log_scores(store: Path, run_id: str) -> str:
     """Log the scores in a process of their own, which can neither fail nor hold the run; returns what came of it."""
-    argv = [sys.executable, "-m", "bakeoff.tools.tracking", str(store), run_id]
+    argv = [sys.executable, "-m", "bakeoff.runs.tracking", str(store), run_id]
     if not os.environ.get(KEY):
         return f"--log-scores: {KEY} is not set; put it into .env, then: {' '.join(argv)}"
     try:
