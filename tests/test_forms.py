@@ -20,9 +20,11 @@ from published_forms import BUILDERS, DENSE
 from safetensors.torch import load_file, save_file
 
 from bakeoff.errors import DataError
-from bakeoff.forms import conversion, families, shards
+from bakeoff.forms import conversion, shards
 from bakeoff.forms.__main__ import main
+from bakeoff.forms.chatglm3 import chatglm3_rope
 from bakeoff.forms.conversion import convert, examine
+from bakeoff.forms.family import same
 from bakeoff.forms.reference import TOLERANCE, largest_difference
 from bakeoff.forms.sentencepiece import SPACE, read_vocabulary
 
@@ -285,7 +287,7 @@ def test_a_conversion_that_was_cut_short_continues(
     assert {file: (target / file).stat().st_mtime_ns for file in written} == written
     whole = convert(published[name], tmp_path / "at once")
     for tensor in shards.Shards(whole):
-        assert families.same(shards.Shards(whole).read(tensor), shards.Shards(target).read(tensor))
+        assert same(shards.Shards(whole).read(tensor), shards.Shards(target).read(tensor))
 
 
 def test_a_copy_is_made_once_and_anew_for_another_original(tmp_path: Path) -> None:
@@ -341,7 +343,7 @@ def test_the_rope_turns_the_first_half_of_a_head_and_leaves_the_rest(size: int) 
     from transformers import LlamaConfig
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    rope = families.chatglm3_rope(size, 8192)
+    rope = chatglm3_rope(size, 8192)
     config = LlamaConfig(
         hidden_size=size * 2,
         num_attention_heads=2,

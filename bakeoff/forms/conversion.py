@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from bakeoff.errors import DataError
 from bakeoff.forms import sentencepiece
-from bakeoff.forms.families import FAMILIES, Family, Step, complaints
+from bakeoff.forms.families import FAMILIES
+from bakeoff.forms.family import Family, Step, complaints
 from bakeoff.forms.shards import Shards, write_shard
 
 if TYPE_CHECKING:

@@ -1,0 +1,147 @@
+"""What a family of published models is, and how its tensors become native ones.
+
+A :class:`Step` turns tensors of the original into tensors of the native form and back. Sources of the layouts: the
+models' published code (InternLM2, ChatGLM3, Baichuan2) and transformers' documentation of GPT-OSS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bakeoff.forms.sentencepiece import Specials
+
+if TYPE_CHECKING:
+    import torch
+
+Json = Mapping[str, object]
+Convert = Callable[..., "tuple[torch.Tensor, ...]"]
+Check = Callable[..., bool]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Some tensors of the original and what they become.
+
+    Attributes:
+        sources: names in the original.
+        targets: names in the native form.
+        convert: takes the sources, returns the targets.
+        proves: takes the sources and the targets, tells whether the targets hold the same numbers.
+    """
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    convert: Convert
+    proves: Check
+
+
+@dataclass(frozen=True)
+class Family:
+    """A published form.
+
+    Attributes:
+        name: for messages and the record.
+        model_type: value in ``config.json`` by which it is recognised.
+        required: config key -> the values that the conversion is right for; "absent" is one.
+        used: config keys that the conversion reads; each must be there.
+        config: the original's config -> the native one.
+        steps: the original's config -> every step.
+        unused: names of buffers that need no counterpart.
+        specials: tokens that the model's own code adds; None where ``tokenizer.json`` is published.
+        generation: content of ``generation_config.json``.
+        known: SHA-256 of ``tokenizer.model`` of the release.
+        copies_config: whether settings that the conversion does not read are copied as they are.
+    """
+
+    name: str
+    model_type: str
+    required: Mapping[str, Collection[object]]
+    used: tuple[str, ...]
+    config: Callable[[Json], dict[str, object]]
+    steps: Callable[[Json], Iterator[Step]]
+    unused: Callable[[str], bool] = lambda name: False
+    specials: Specials | None = None
+    generation: Json | None = None
+    known: str = ""
+    copies_config: bool = False
+
+
+ABSENT = "absent"
+IGNORED = frozenset(
+    (
+        *("_name_or_path", "_from_model_config", "architectures", "auto_map", "transformers_version"),
+        *("torch_dtype", "dtype", "use_cache", "model_type", "attn_implementation", "initializer_range"),
+        *("bos_token_id", "eos_token_id", "pad_token_id", "tokenizer_class", "attention_dropout"),
+        *("hidden_dropout", "classifier_dropout", "output_attentions", "output_hidden_states", "return_dict"),
+        *("apply_query_key_layer_scaling", "attention_softmax_in_fp32", "bias_dropout_fusion"),
+        *("fp32_residual_connection", "pretraining_tp", "max_length", "gradient_checkpointing"),
+    )
+)
+"""Keys of a config that do not change what the model computes when it is loaded for inference."""
+
+
+def complaints(family: Family, config: Json) -> list[str]:
+    """Return in words why the conversion of *family* is not known to be right for *config*."""
+    problems = []
+    for key, values in family.required.items():
+        value = config.get(key, ABSENT)
+        if value not in values:
+            allowed = " or ".join(map(repr, values))
+            problems.append(f"config.json: {key} is {value!r}; the conversion is known for {allowed}")
+    problems += [f"config.json: no {key}" for key in family.used if key not in config]
+    known = {*family.required, *family.used, *IGNORED}
+    problems += [
+        f"config.json: {key} is {config[key]!r}; the conversion does not know this setting"
+        for key in config
+        if key not in known and not family.copies_config
+    ]
+    return problems
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    sizes = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return tensor.contiguous().view(sizes[tensor.element_size()])
+
+
+def same(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Return whether two tensors agree in type, shape and every bit."""
+    import torch
+
+    alike = first.dtype == second.dtype and first.shape == second.shape
+    return alike and bool(torch.equal(_bits(first), _bits(second)))
+
+
+def rename(source: str, target: str) -> Step:
+    """Return the step of a tensor that keeps its numbers."""
+    return Step((source,), (target,), lambda tensor: (tensor,), same)
+
+
+def integer(config: Json, key: str) -> int:
+    """Return the whole number under *key*."""
+    value = config[key]
+    assert isinstance(value, int)
+    return value
+
+
+def llama(config: Mapping[str, object], **changes: object) -> dict[str, object]:
+    """Return a ``config.json`` of LlamaForCausalLM."""
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "mlp_bias": False,
+        "tie_word_embeddings": False,
+        "bos_token_id": 1,
+        "rope_scaling": None,
+        "dtype": config.get("torch_dtype", config.get("dtype", "bfloat16")),
+        **changes,
+    }
+
+
+MLP = ("gate_proj", "up_proj", "down_proj")
+"""Projections of a native feed-forward layer, in the order gate, up, down."""
