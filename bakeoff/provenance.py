@@ -15,6 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from bakeoff.files import write_json
+
 TOOLS = (
     "bakeoff",
     "ms-swift",
@@ -133,18 +135,3 @@ WEIGHTS = (
     "adapter_config.json",
 )
 """The files of a model folder that decide what it answers."""
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write *value* to *path* so that a reader sees the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(value, file, ensure_ascii=False, indent=1, default=str)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise

@@ -23,8 +23,9 @@ from bakeoff.errors import CommandFailed, DataError, OutOfMemory, Stalled
 from bakeoff.execution import gpus
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Runner
+from bakeoff.files import write_json
 from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training, dataset_argument
-from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions, write_json
+from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions
 from bakeoff.store.stages import Done, Record, Stages
 from bakeoff.tools import engines, memory, swift
 from bakeoff.workspace import Workspace

@@ -11,9 +11,10 @@ from bakeoff.chain.chain import Bench, Chain, why_unmet
 from bakeoff.chain.service import Service, reach, restart, serving
 from bakeoff.errors import BakeoffError, DataError, MatrixError, ServiceError
 from bakeoff.execution.runner import Runner, end_orphans
+from bakeoff.files import write_json
 from bakeoff.matrix.schema import Matrix, ModelSpec, did_you_mean
 from bakeoff.parity import parity
-from bakeoff.provenance import ContentHashes, write_json
+from bakeoff.provenance import ContentHashes
 from bakeoff.store.stages import Done, Record, Stages, Timeline
 from bakeoff.workspace import Workspace
 

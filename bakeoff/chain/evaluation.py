@@ -22,8 +22,9 @@ from bakeoff.chain.service import CANARY_TIMEOUT_S, Service
 from bakeoff.command import Command
 from bakeoff.errors import CommandFailed, ScoreError, ServiceError, Stalled
 from bakeoff.execution.attempts import Attempts
+from bakeoff.files import write_json
 from bakeoff.matrix.schema import Suite, dataset_argument
-from bakeoff.provenance import commit, versions, write_json
+from bakeoff.provenance import commit, versions
 from bakeoff.scoring.leakage import training_files
 from bakeoff.store.stages import Done, Record
 

@@ -33,8 +33,8 @@ from bakeoff.environments.installed import (
 from bakeoff.errors import BakeoffError, DataError
 from bakeoff.execution.gpus import cards
 from bakeoff.execution.runner import Runner
+from bakeoff.files import write_json
 from bakeoff.matrix.schema import Matrix, ModelSpec, dataset_argument
-from bakeoff.provenance import write_json
 from bakeoff.scoring import leakage
 from bakeoff.tools import engines, memory, swift
 from bakeoff.workspace import Workspace

@@ -17,6 +17,7 @@ from typing import Any
 
 from bakeoff.errors import DataError
 from bakeoff.evalscope.commands import dataset_args, generation_config, spread
+from bakeoff.files import readable_rows, write_bytes
 
 
 @dataclasses.dataclass
@@ -184,18 +185,22 @@ def drop_unusable(loaded: Loaded) -> None:
                 continue
             content = path.read_bytes()
             # What follows the last newline is torn; the next row would be glued to it.
-            lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+            lines = [line + b"\n" for line in content.split(b"\n")[:-1]]
+            usable = [line for line in lines if _text_of(line) is not None]
             if kind == "predictions":
-                lines = [line for line in lines if not is_error_text(_text_of(line))]
-            if len(kept := b"".join(lines)) != len(content):
-                temporary = path.with_suffix(".tmp")
-                temporary.write_bytes(kept)
-                temporary.replace(path)
+                usable = [line for line in usable if not is_error_text(_text_of(line) or "")]
+            if len(whole := b"".join(usable)) != len(content):
+                write_bytes(path, whole)
 
 
-def _text_of(line: bytes) -> str:
-    with contextlib.suppress(ValueError, KeyError, AttributeError):
-        return reply_of(json.loads(line))[0]
+def _text_of(line: bytes) -> str | None:
+    """The reply in a row of predictions, ``""`` in any other row; None for a line that nobody can read."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    with contextlib.suppress(KeyError, AttributeError, TypeError, IndexError):
+        return reply_of(row)[0]
     return ""
 
 
@@ -207,11 +212,9 @@ def by_sample(folder: Path, kind: str, loaded: Loaded) -> dict[tuple[str, int], 
         if not path.is_file():
             continue
         wanted = {one.id for one in dataset}
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                row = json.loads(line)
-                if row["index"] in wanted:
-                    rows[subset, row["index"]] = row
+        for row in readable_rows(path):
+            if row["index"] in wanted:
+                rows[subset, row["index"]] = row
     return rows
 
 

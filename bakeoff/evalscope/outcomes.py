@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.errors import ScoreError
+from bakeoff.files import read_rows
 
 
 def read_results(work_dir: Path) -> dict[str, dict[str, Any]]:
@@ -57,8 +58,7 @@ def score_rows(
 
 def sample_rows(result: Mapping[str, Any], *, model: str, variant: str) -> list[dict[str, Any]]:
     """The rows of the samples table that belong to *result*."""
-    lines = (Path(result["folder"]) / "samples.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = read_rows(Path(result["folder"]) / "samples.jsonl")
     return [
         {
             **row,

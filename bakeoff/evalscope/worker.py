@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import sys
 import time
@@ -20,8 +19,9 @@ from bakeoff.evalscope.catalogue import check_suite
 from bakeoff.evalscope.commands import LOOPBACK, OFFLINE
 from bakeoff.evalscope.grading import result_of, samples_of
 from bakeoff.evalscope.loading import Loaded, by_sample, drop_unusable, load
+from bakeoff.files import write_json, write_rows
 from bakeoff.scoring.leakage import Leak, leaks, training_dialogues
-from bakeoff.scoring.scores import sample_row, write_json, write_samples
+from bakeoff.scoring.scores import sample_row, write_samples
 
 
 def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -195,8 +195,4 @@ def _write_prompts(loaded: Loaded, path: Path) -> None:
         prompt_sha(one.input): [{"role": str(m.role), "content": m.text} for m in one.input]
         for _, one in loaded.samples
     }
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        for sha, messages in prompts.items():
-            file.write(json.dumps({"prompt_sha": sha, "messages": messages}, ensure_ascii=False) + "\n")
-    temporary.replace(path)
+    write_rows(path, ({"prompt_sha": sha, "messages": messages} for sha, messages in prompts.items()))

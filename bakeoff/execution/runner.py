@@ -23,7 +23,7 @@ import psutil
 
 from bakeoff.command import Command
 from bakeoff.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit
-from bakeoff.provenance import write_json
+from bakeoff.files import write_json
 from bakeoff.secrecy import redact, scrub
 
 GRACE_S = 10.0

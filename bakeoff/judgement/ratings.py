@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.errors import RatingError, StoreError
+from bakeoff.files import replacing
 from bakeoff.judgement.blind import Study, read_study
 
 DIMENSIONS = ("professionalism", "empathy", "usefulness", "safety", "overall_quality")
@@ -706,11 +707,9 @@ class RatingStore:
 
     def export_csv(self, path: Path, study_id: str | None = None) -> None:
         """Write :meth:`csv_text` to *path*, for its owner only, with the byte order mark spreadsheets ask for."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(path.suffix + ".part")
-        part.touch(mode=0o600)
-        part.write_text(self.csv_text(study_id), encoding="utf-8-sig", newline="")
-        part.replace(path)
+        with replacing(path) as draft:
+            draft.touch(mode=0o600)
+            draft.write_text(self.csv_text(study_id), encoding="utf-8-sig", newline="")
 
 
 def _statements(script: str) -> Iterator[str]:

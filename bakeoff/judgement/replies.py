@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from bakeoff.endpoint import complete, http_session
 from bakeoff.errors import DataError, ServiceError
+from bakeoff.files import json_line, write_rows
 
 SHIPPED_CASES = Path(__file__).parents[1] / "data" / "cases.jsonl"
 """Our own counselling cases: single-turn, multi-turn and crisis."""
@@ -259,10 +260,8 @@ def gather(
 
 
 def _line(reply: Reply) -> str:
-    return json.dumps(asdict(reply), ensure_ascii=False) + "\n"
+    return json_line(asdict(reply))
 
 
 def _write(path: Path, replies: Iterable[Reply]) -> None:
-    part = path.with_suffix(path.suffix + ".part")
-    part.write_text("".join(map(_line, replies)), encoding="utf-8")
-    part.replace(path)
+    write_rows(path, map(asdict, replies))

@@ -18,8 +18,9 @@ import requests
 from bakeoff import parity_probe
 from bakeoff.command import Command, flags
 from bakeoff.errors import IdentityError, ServiceError
+from bakeoff.files import write_json
 from bakeoff.parity_probe import PLUGIN_FLAGS, TEMPLATE_OPTIONS
-from bakeoff.provenance import digest, write_json
+from bakeoff.provenance import digest
 from bakeoff.store.stages import Done, Record
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bakeoff.files import write_text
 from bakeoff.report.findings import Findings, Row, Subject
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def write_page(findings: Findings, reports_dir: Path, since: Since | None = None
     there = target.read_text(encoding="utf-8") if target.exists() else ""
     fragment = section(findings, reports_dir, since)
     whole = replaced(there, fragment, findings.run_id) or wrapped(fragment, findings.run_id)
-    target.write_text(whole, encoding="utf-8")
+    write_text(target, whole)
     return target
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bakeoff.files import replacing, write_text
 from bakeoff.report.analysis import analyse
 from bakeoff.report.findings import Findings, Subject
 from bakeoff.report.words import points
@@ -35,9 +36,10 @@ def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
         ("tables.tex", latex(findings, analysis)),
     ):
         paths.append(reports_dir / name)
-        paths[-1].write_text(text, encoding="utf-8")
+        write_text(paths[-1], text)
     paths.append(reports_dir / "samples.parquet")
-    findings.samples.to_parquet(paths[-1], index=False, compression="zstd")
+    with replacing(paths[-1]) as draft:
+        findings.samples.to_parquet(draft, index=False, compression="zstd")
     return paths
 
 

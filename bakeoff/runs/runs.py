@@ -18,6 +18,7 @@ from bakeoff.doctor.doctor import known_differences
 from bakeoff.environments.building import built
 from bakeoff.errors import BakeoffError, StoreError
 from bakeoff.execution.gpus import cards
+from bakeoff.files import readable_rows, write_json
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.report.findings import Findings, has_scores, known_runs, run_folder
 from bakeoff.scoring.anchors import beside_published
@@ -42,11 +43,8 @@ def report_page(option: str) -> Path:
 def events(workspace: Workspace, run_id: str) -> Iterator[dict[str, Any]]:
     """The timeline of a run, event by event; a line that a kill cut short is passed over."""
     path = workspace.run(run_id) / "events.jsonl"
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
+    if path.exists():
+        yield from readable_rows(path)
 
 
 def records(workspace: Workspace, run_id: str) -> list[Record]:
@@ -128,7 +126,7 @@ def finish(
         if any(record.model == spec.name for record in done)
     ]
     compared = [matrix.models[row["model"]] for row in rows]
-    provenance.write_json(
+    write_json(
         folder / "run.json",
         {
             "run_id": run_id,

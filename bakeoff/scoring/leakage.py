@@ -9,6 +9,7 @@ a long dialogue around a short question does not dilute. 1 with the whole text i
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from bakeoff.errors import DataError
+from bakeoff.files import numbered_lines, read_text
 
 SHINGLE = 4
 """Characters per shingle: two Chinese words."""
@@ -194,16 +196,27 @@ def _rows(path: Path) -> Iterator[Any]:
     if path.suffix in (".arrow", ".parquet"):
         yield from _columns(path)
         return
-    text = path.read_text(encoding="utf-8-sig")
+    text = read_text(path)
     if path.suffix == ".txt":
-        yield from text.splitlines()
+        yield from (line for _, line in numbered_lines(text))
     elif path.suffix == ".csv":
-        yield from csv.DictReader(text.splitlines())
-    elif path.suffix == ".json":
-        loaded = json.loads(text)
-        yield from loaded if isinstance(loaded, list) else [loaded]
+        yield from csv.DictReader(io.StringIO(text))
     else:
-        yield from (json.loads(line) for line in text.splitlines() if line.strip())
+        yield from _json_rows(text)
+
+
+def _json_rows(text: str) -> Iterator[Any]:
+    """Rows of JSON in any form that ms-swift reads under any name: a list, one object, or an object a line."""
+    try:
+        loaded = json.loads(text)
+    except ValueError:
+        for number, line in numbered_lines(text):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from None
+        return
+    yield from loaded if isinstance(loaded, list) else [loaded]
 
 
 def _columns(path: Path) -> Iterator[Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bakeoff.errors import DataError
+from bakeoff.files import read_rows, replacing, write_json, write_rows
 from bakeoff.scoring.extraction import final_part
 
 if TYPE_CHECKING:
@@ -359,9 +359,8 @@ def write_scores(rows: Iterable[Mapping[str, Any]], folder: Path) -> tuple[Path,
         {name: row[name] for name in SCORE_COLUMNS}
         for row in ({**dict.fromkeys(MADE_BY, ""), **r} for r in rows)
     ]
-    folder.mkdir(parents=True, exist_ok=True)
     table, listed = folder / "scores.csv", folder / "scores.json"
-    with _replacing(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with replacing(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, SCORE_COLUMNS)
         writer.writeheader()
         writer.writerows({k: "" if _is_nan(v) else v for k, v in row.items()} for row in rows)
@@ -399,25 +398,16 @@ def read_scores(path: Path) -> pd.DataFrame:
 def write_samples(rows: Iterable[Mapping[str, Any]], path: Path) -> Path:
     """Write the samples table to *path* (``.parquet``, or ``.jsonl``), whole or not at all."""
     rows = [{name: row[name] for name in SAMPLE_COLUMNS} for row in rows]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path) as temporary:
-        if path.suffix == ".jsonl":
-            with temporary.open("w", encoding="utf-8") as file:
-                for row in rows:
-                    row = {k: None if _is_nan(v) else v for k, v in row.items()}
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        else:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
+    if path.suffix == ".jsonl":
+        write_rows(path, ({k: None if _is_nan(v) else v for k, v in row.items()} for row in rows))
+        return path
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-            kinds = {
-                "index": pa.int64(),
-                "correct": pa.float64(),
-                "latency_s": pa.float64(),
-                "leaked": pa.bool_(),
-            }
-            schema = pa.schema([(name, kinds.get(name, pa.string())) for name in SAMPLE_COLUMNS])
-            pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
+    kinds = {"index": pa.int64(), "correct": pa.float64(), "latency_s": pa.float64(), "leaked": pa.bool_()}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in SAMPLE_COLUMNS])
+    with replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
     return path
 
 
@@ -426,37 +416,10 @@ def read_samples(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     if path.suffix == ".jsonl":
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        frame = pd.DataFrame(rows, columns=list(SAMPLE_COLUMNS))
+        frame = pd.DataFrame(read_rows(path), columns=list(SAMPLE_COLUMNS))
         frame["correct"] = frame["correct"].astype(float)
         return frame
     return pd.read_parquet(path)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write *value* as readable JSON to *path*, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path) as temporary:
-        temporary.write_text(
-            json.dumps(value, ensure_ascii=False, indent=1, default=str) + "\n", encoding="utf-8"
-        )
-
-
-class _replacing:  # noqa: N801 - reads as a verb in a with statement
-    """A temporary neighbour of *path* that takes its place when the block ends well."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-    def __enter__(self) -> Path:
-        return self.temporary
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self.temporary.replace(self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)
 
 
 def _is_nan(value: object) -> bool:

@@ -23,7 +23,8 @@ import psutil
 from filelock import FileLock, Timeout
 
 from bakeoff.errors import BakeoffError, NotInStore, StoreError
-from bakeoff.provenance import digest, write_json
+from bakeoff.files import append_line, write_json
+from bakeoff.provenance import digest
 from bakeoff.secrecy import redact, redacted
 from bakeoff.workspace import Workspace
 
@@ -84,11 +85,7 @@ class Timeline:
 
     def tell(self, event: str, **facts: object) -> None:
         """Append *event*; a line is written in one go, so several processes may share the file."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps(redacted({"time": now(), "event": event, **facts}), ensure_ascii=False)
-        with self.path.open("a", encoding="utf-8") as file:
-            torn = _ends_within_a_line(self.path)
-            file.write("\n" * torn + line + "\n")
+        append_line(self.path, redacted({"time": now(), "event": event, **facts}))
 
     def progress(self, how_far: Callable[[], str], **facts: object) -> Callable[[], None]:
         """What tells *how_far* a stage is each time it is called, but not more often than every half minute."""
@@ -101,15 +98,6 @@ class Timeline:
                 self.tell("progress", how_far=words, **facts)
 
         return tell
-
-
-def _ends_within_a_line(path: Path) -> bool:
-    """Whether a full disk, or a kill, cut the last line of a file short."""
-    with path.open("rb") as file:
-        if file.seek(0, 2) == 0:
-            return False
-        file.seek(-1, 2)
-        return file.read(1) != b"\n"
 
 
 def now() -> str:

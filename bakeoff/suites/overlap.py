@@ -1,9 +1,11 @@
 """Word overlap of a Chinese reply with a reference answer: ROUGE and BLEU over jieba words.
 
-ROUGE-L F compares the longest common subsequence of words (Lin 2004), ROUGE-1/2 F the shared words and word pairs,
-BLEU-4 the geometric mean of 1- to 4-gram precision with a brevity penalty (Papineni 2002; method-1 smoothing, one
-sentence at a time). All favour replies of the reference's length: compare models on them only beside
-``length_ratio``, and never take them for a judgement of counselling.
+ROUGE-L F compares the longest common subsequence of words (Lin 2004, section 3: the F measure with beta 1 over the
+whole text), ROUGE-1/2 F the shared words and word pairs (section 2), BLEU-4 the geometric mean of 1- to 4-gram
+precision with a brevity penalty (Papineni et al. 2002; for one reply at a time with method 1 of Chen and Cherry
+2014, and for replies under four words with the orders that they have). Reply and reference are normalised alike, so
+a reply that repeats its reference scores 1 in every metric. All favour replies of the reference's length: compare
+models on them only beside ``length_ratio``, and never take them for a judgement of counselling.
 """
 
 from __future__ import annotations
@@ -11,15 +13,17 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from bakeoff.scoring.extraction import final_part
+
 METRICS = ("rouge_l_f", "rouge_1_f", "rouge_2_f", "bleu_4", "length_ratio")
 
 
 def words(text: str) -> list[str]:
-    """The words of *text* as jieba cuts them, without blanks."""
+    """The words of the final part of *text* in compatibility form, as jieba cuts them, without blanks."""
     import jieba
 
     jieba.setLogLevel(logging.WARNING)
-    return [word for word in jieba.cut(text) if word.strip()]
+    return [word for word in jieba.cut(final_part(text)) if word.strip()]
 
 
 def overlap(reply: str, reference: str) -> dict[str, float]:
@@ -27,6 +31,8 @@ def overlap(reply: str, reference: str) -> dict[str, float]:
     said, wanted = words(reply), words(reference)
     if not said or not wanted:
         return dict.fromkeys(METRICS, 0.0)
+    if said == wanted:  # a single word has no pairs of words, which would make it 0
+        return dict.fromkeys(METRICS, 1.0)
     return {
         "rouge_l_f": _f(_common_subsequence(said, wanted), len(said), len(wanted)),
         "rouge_1_f": _ngram_f(said, wanted, 1),
@@ -67,5 +73,6 @@ def _bleu(said: list[str], wanted: list[str]) -> float:
         sentence_bleu,
     )
 
+    order = min(4, len(said))
     smoothing: Any = SmoothingFunction().method1
-    return float(sentence_bleu([wanted], said, smoothing_function=smoothing))
+    return float(sentence_bleu([wanted], said, [1 / order] * order, smoothing_function=smoothing))

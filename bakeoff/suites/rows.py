@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.errors import DataError
+from bakeoff.files import numbered_lines, read_text
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -54,11 +55,11 @@ def questions(benchmark: str, folder: Path) -> dict[str, list[Question]]:
 
 
 def _json_rows(folder: Path, pattern: str = "*.json*") -> Iterator[tuple[Path, int, dict[str, Any]]]:
-    files = sorted(p for p in folder.glob(pattern) if p.suffix in (".json", ".jsonl"))
+    files = sorted(p for p in folder.glob(pattern) if p.suffix in (".json", ".jsonl") and p.is_file())
     for path in files:
         if path.stem.endswith(("_dev", "_train")) and len(files) > 1:
             continue
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
         numbered: Iterator[tuple[int, Any]]
         if path.suffix == ".json":
             rows = _parsed(text, path, 1)
@@ -66,8 +67,7 @@ def _json_rows(folder: Path, pattern: str = "*.json*") -> Iterator[tuple[Path, i
                 raise DataError(f"{path}: must hold a JSON list of rows")
             numbered = iter(enumerate(rows, 1))
         else:
-            lines = enumerate(text.splitlines(), 1)
-            numbered = ((number, _parsed(line, path, number)) for number, line in lines if line.strip())
+            numbered = ((number, _parsed(line, path, number)) for number, line in numbered_lines(text))
         for number, row in numbered:
             if not isinstance(row, dict):
                 raise DataError(f"{path}:{number}: a row is a JSON object, found {type(row).__name__}")
@@ -89,19 +89,37 @@ def _text(row: dict[str, Any], key: str, path: Path, number: int) -> str:
 
 
 def _options(row: dict[str, Any], path: Path, number: int) -> tuple[str, ...]:
-    given = row.get("choices")
-    if given is None:
-        given = []
-        for letter in LETTERS:
-            if letter not in row:
-                break
-            given.append(row[letter])
-    options = ["" if one is None else str(one).strip() for one in given]
+    choices = row.get("choices")
+    if choices is None:
+        choices = _lettered(row, path, number)
+    if not isinstance(choices, list):
+        raise DataError(f"{path}:{number}: the options must be a list, found {type(choices).__name__}")
+    if odd := [choice for choice in choices if isinstance(choice, dict | list | bool)]:
+        raise DataError(f"{path}:{number}: an option must be a text or a number, found {odd[0]!r}")
+    options = ["" if choice is None else str(choice).strip() for choice in choices]
     while options and not options[-1]:
         options.pop()
     if not 2 <= len(options) <= len(LETTERS) or not all(options):
         raise DataError(f"{path}:{number}: needs 2 to {len(LETTERS)} options with text, found {options!r}")
     return tuple(options)
+
+
+def _lettered(row: dict[str, Any], path: Path, number: int) -> list[Any]:
+    """The options under ``A``, ``B``, …: without a gap, since what follows a gap would change its letter."""
+    letters = sorted(name for name in row if len(name) == 1 and "A" <= name <= "Z")
+    filled = [name for name in letters if row[name] is not None and str(row[name]).strip()]
+    last = filled[-1] if filled else "A"
+    if last > LETTERS[-1]:
+        raise DataError(
+            f"{path}:{number}: needs 2 to {len(LETTERS)} options with text, found options up to {last}"
+        )
+    wanted = [chr(code) for code in range(ord("A"), ord(last) + 1)]
+    if lacking := [name for name in wanted if name not in filled]:
+        raise DataError(
+            f"{path}:{number}: needs 2 to {len(LETTERS)} options with text and no gap: "
+            f"{', '.join(filled)} without {', '.join(lacking)}"
+        )
+    return [row[name] for name in wanted]
 
 
 def _letters(value: object, count: int, path: Path, number: int) -> str:

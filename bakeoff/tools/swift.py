@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bakeoff.command import Command, flags
+from bakeoff.files import readable_rows
 from bakeoff.matrix.schema import FLASH_ATTENTION, PLUGINS, ModelSpec, dataset_argument
 from bakeoff.plugins.prompt_date import VARIABLE as PROMPT_DATE
 
@@ -391,10 +392,8 @@ def own_code(folder: Path) -> str:
 
 def how_far(output: Path) -> str:
     """How far a training is, from the last line of its ``logging.jsonl``; empty before the first step."""
-    import json
-
     try:
-        row = json.loads((output / "logging.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+        row = readable_rows(output / "logging.jsonl")[-1]
         left = f", {row['remaining_time']} left" if row.get("remaining_time") else ""
         return f"step {row['global_step/max_steps']}, loss {row['loss']}{left}"
     except (OSError, ValueError, IndexError, KeyError):
@@ -426,14 +425,10 @@ def training_facts(output: Path, since: int = 0) -> dict[str, object]:
     }
     curve: dict[int, float] = {}
     try:
-        lines = (output / "logging.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+        rows = readable_rows(output / "logging.jsonl")
     except OSError:
-        lines = []
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:  # a kill, or a full disk, cut it short
-            continue
+        rows = []
+    for row in rows:
         if "loss" in row and "global_step/max_steps" in row:
             curve[int(str(row["global_step/max_steps"]).split("/")[0])] = float(row["loss"])
             facts["token_accuracy"] = row.get("token_acc")

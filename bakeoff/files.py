@@ -1,0 +1,125 @@
+"""Files that are written whole or not at all, and files of JSON lines.
+
+A reader never sees half of a file that was written through :func:`replacing`. A line of JSON ends at a line feed and
+nowhere else: U+2028, U+2029 and U+0085 may stand inside a text, where ``str.splitlines`` would cut it in two.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bakeoff.errors import DataError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary neighbour that replaces *path* if the block ends well.
+
+    The folder of *path* is made where it is missing. The content reaches the disk before the name changes, so a
+    machine that loses power leaves the old file or the new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    try:
+        yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write *text* to *path* as UTF-8, whole or not at all."""
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write *content* to *path*, whole or not at all."""
+    with replacing(path) as draft:
+        draft.write_bytes(content)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write *value* to *path* as readable JSON, whole or not at all."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, default=str) + "\n")
+
+
+def write_rows(path: Path, rows: Iterable[object]) -> None:
+    """Write *rows* to *path* as JSON lines, whole or not at all."""
+    with replacing(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json_line(row) for row in rows)
+
+
+def append_line(path: Path, row: object) -> None:
+    """Append *row* to *path* as one JSON line, in a single write, so that several processes may share the file.
+
+    After a line that a kill or a full disk cut short, the row begins on a line of its own.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        torn = False
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            torn = file.read(1) != b"\n"
+        file.write(b"\n" * torn + json_line(row).encode())
+
+
+def json_line(row: object) -> str:
+    """Return *row* as JSON on one line, with its line feed."""
+    return json.dumps(row, ensure_ascii=False, default=str) + "\n"
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file, without its byte order mark.
+
+    Raises:
+        DataError: the file has another encoding; the message names the file, the first wrong byte and the remedy.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: not UTF-8 (byte {error.object[error.start]:#04x} at offset {error.start}); "
+            "save the file as UTF-8"
+        ) from None
+
+
+def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of *text* that are not blank, counted from 1; a line ends at a line feed only."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield number, line
+
+
+def read_rows(path: Path) -> list[Any]:
+    """Return the rows of a file of JSON lines.
+
+    Raises:
+        DataError: the file is not UTF-8, or a line is not JSON; the message names file and line.
+    """
+    rows = []
+    for number, line in numbered_lines(read_text(path)):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: not JSON ({error})") from None
+    return rows
+
+
+def readable_rows(path: Path) -> list[Any]:
+    """Return the rows of a file that may still be growing: lines that are not JSON are passed over."""
+    rows = []
+    for _, line in numbered_lines(path.read_text(encoding="utf-8", errors="replace")):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:  # a kill, or a full disk, cut it short
+            continue
+    return rows
