@@ -171,5 +171,6 @@ _GRADING = (
     "suites/*.py",
     "scoring/extraction.py",
     "scoring/leakage.py",
+    "scoring/reading.py",
     "scoring/scores.py",
 )

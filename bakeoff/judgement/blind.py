@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from bakeoff.errors import RatingError
 from bakeoff.judgement.replies import Case, Reply
+from bakeoff.scoring.reading import TEMPLATE_MARK, without_thinking
 
 Layout = Literal["one-by-one", "side-by-side"]
 LAYOUTS: tuple[Layout, ...] = ("one-by-one", "side-by-side")
@@ -52,18 +53,14 @@ CALLED = re.compile(
 """Models named as people or things are; hidden only as the name that the reply gives itself."""
 
 SENTENCE = re.compile(r"(?:[^。！？!?.\n]|\.(?=\S))*[。！？!?.\n]?")
-THINKING = re.compile(
-    r"<think>.*?(?:</think>|\Z)|<\|channel\|>(?:analysis|commentary)<\|message\|>.*?(?:<\|end\|>|(?=<\|start\|>)|\Z)",
-    re.DOTALL | re.IGNORECASE,
-)
-CONTROL = re.compile(r"(?:<\|(?:channel|start)\|>[a-z]*|<\|[^<>|\s]{1,30}\|>|\[/?INST\]|<</?SYS>>)+")
+CONTROL = TEMPLATE_MARK
 """Marks of a chat template that were served as text: as good as a maker's name."""
 
 
 def hide_makers(text: str, names: Iterable[str] = ()) -> tuple[str, list[str]]:
     """*text* with every maker's name replaced by a block, and the names that were found, in order.
 
-    A visible ``<think>`` part is taken out as well, and marks of a chat template become blocks: each alone names the
+    Visible thinking is taken out as well, and marks of a chat template become blocks: each alone names the
     model's kind.
 
     Args:
@@ -91,7 +88,7 @@ def hide_makers(text: str, names: Iterable[str] = ()) -> tuple[str, list[str]]:
             return said
         return HOMONYMS.sub(block, own[1].sub(block, said))
 
-    visible = own[0].sub(block, CONTROL.sub(block, THINKING.sub("", text).strip()))
+    visible = own[0].sub(block, CONTROL.sub(block, without_thinking(text)))
     return SENTENCE.sub(sentence, CALLED.sub(called, MAKERS.sub(block, visible))), found
 
 
@@ -298,7 +295,7 @@ def build_study(
             model=reply.model,
             variant=reply.variant,
             text=reply.text,
-            shown=text if hide else THINKING.sub("", reply.text).strip(),
+            shown=text if hide else without_thinking(reply.text),
             status=reply.status,
             found=tuple(found),
             fingerprint=reply.fingerprint,

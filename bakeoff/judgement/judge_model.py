@@ -24,10 +24,10 @@ from bakeoff.judgement.blind import ShownReply, Study
 from bakeoff.judgement.ratings import COMMENTS, CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore, load_rubric
 from bakeoff.judgement.replies import Case
 from bakeoff.judgement.verdicts import MODEL_JUDGE
+from bakeoff.scoring.reading import spoken_part
 
 MAX_COMMENT = 1000
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
-_THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def read_verdict(text: str, *, crisis: bool) -> Judgement:
 
 
 def _validated(text: str, form: type[BaseModel]) -> dict[str, Any]:
-    said = _THINKING.sub("", text).strip()
+    said = spoken_part(text)
     fenced = _FENCED.search(said)
     try:
         return form.model_validate_json(fenced.group(1) if fenced else said).model_dump()

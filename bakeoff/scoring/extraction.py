@@ -1,17 +1,19 @@
 """Which option did a Chinese (or English) reply choose? A rule that would rather say "none" than guess.
 
 EvalScope's parser falls back to the last capital letter of a text, so a refusal that mentions ICD-10 is graded
-as an answer "D". The rule here accepts a letter, an ordinal (第二项) or an option's own words only where the
-reply *states* a choice; what the model thought before it answered does not count. It looks for, in this order:
+as an answer "D". The rule here reads *statements*: a cue (``答案：``, ``故选``, ``The answer is``), the start of the
+reply, or a judgement behind a label (``B正确``), each with the list of labels that belongs to it. A label is a letter,
+an ordinal (第二项, ②) or an option's own words. A statement counts as long as its clause neither denies it, supposes
+it, asks it, nor ascribes it to others. Of the statements that count, these win, in this order:
 
-1. a marked answer (``答案：B``, ``\\boxed{B}``, ``Answer: B``); the last counts, a negated or questioned one does not;
-2. a reply (or last line) that is nothing but letters;
+1. a reply that begins with its bare answer (``B\\n解析：…``), unless it takes it back;
+2. a marked answer (``答案：B``, ``\\boxed{B}``): the first that is not taken back;
 3. a choosing verb (``故选B``, ``应该是B``);
-4. a judgement (``选项B正确，因为A错误``);
-5. a reply that begins with a label (``B. 共情``), unless several lines do;
-6. the words of exactly one option, in a reply that says little else.
+4. judgements of the options (``选项B正确，因为A错误``, ``A ✓ B ✗``);
+5. the words of an option, in a reply that says little else.
 
-Several letters in a single-choice reply are no answer; so are letters beyond the options.
+Several letters in a single-choice reply are no answer; so are letters beyond the options. A list that goes on where
+it cannot be read is no answer either: a part of a list never passes for the list.
 """
 
 from __future__ import annotations
@@ -19,177 +21,631 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bakeoff.scoring.reading import spoken_part
 
 LETTERS = "ABCDEFGHIJ"
 # Runs of marks are shortened and repetitions bounded: a model that repeats itself for pages must not cost minutes.
 _RUN = re.compile(r"[\W_]{12,}")
+_MOST_CUES = 40
 _ORDINALS = "一二三四五六七八九十"
-
-_OPEN = r"(?:[\s*_`~\"'“”‘’「」『』()\[\]【】〔〕<>《》$:]|\\(?:boxed|text|textbf|mathbf|mathrm|fbox)\s*\{|\\\(){0,12}"
-_SEP = r"(?:[ \t]{0,3}(?:[,、;/&+|和与及跟]|以及|and)[ \t]{0,3}(?:选项)?|[ \t]{1,3})?"
-_WRAPS = r"[*_`()\[\]\"'“”]{0,6}"
-# A letter stands for an option only where no word, number or abbreviation goes on around it.
-_LETTER = r"[A-Ja-j](?![A-Za-z0-9]{0,12}[K-Zk-z0-9])(?!-[A-Za-z0-9])(?!['’][a-z])"
-_NEXT = rf"(?:{_SEP}{_WRAPS}{_LETTER}{_WRAPS}(?=[\s,、;/&+|.。:!?)\]和与及跟或A-Ja-j]|以及|and|都|均|两|三|四|这|$))"
-_LABELS = rf"(?P<letters>{_LETTER}{_NEXT}{{0,9}})(?![A-Za-z0-9])(?!-[A-Za-z0-9])"
-_LIST = rf"(?P<letters>{_LETTER}(?:{_SEP}{_WRAPS}{_LETTER}){{0,9}})(?![A-Za-z0-9])"
-_ORDINAL = rf"第[ ]?(?P<ordinal>[{_ORDINALS}]|10|[1-9])[ ]?(?:个选项|个|项|条|选项|种)"
-_CHOICE = rf"(?:选项|option)?\s*{_OPEN}(?:选项\s*)?(?:{_LABELS}|{_ORDINAL})"
-_DENIED = (
-    r"(?![*_`)\]\"'”\s]*(?:选项|项)?\s*"
-    r"(?:是?(?:不对|不正确|不合适|错)|吗|么|\?|中的一个|中选|之一|中的任|或|or\b|vs))"
+_CIRCLED = "①②③④⑤⑥⑦⑧⑨⑩"
+_CIRCLED_KEPT = {ord(sign): chr(0xE000 + i) for i, sign in enumerate(_CIRCLED)}
+_INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xAD])
+_SIMPLIFIED = str.maketrans(
+    "選擇項確為對錯應該當認們這個說題綜結論給與並還會從無誤則後實據問過於種話斷課條間兩極處",
+    "选择项确为对错应该当认们这个说题综结论给与并还会从无误则后实据问过于种话断课条间两极处",
 )
 
+# What may stand between a cue and its list, and around each label of it.
+_OPENERS = re.compile(
+    r"(?:[\s*_`~\"'“”‘’「」『』()\[\]【】〔〕<>《》{}$:=#—]|\\(?:boxed|text|textbf|mathbf|mathrm|mathsf|fbox)\s*\{|\\[(\[ ,;])*"
+)
+_BULLET = re.compile(r"(?:[-*+•·▪]|\d{1,2}[.)、])[ \t]+")
+_PREFIX = re.compile(r"(?:选项|options?\b|choices?\b)[\s:*_`(\[\"'“「]*", re.IGNORECASE)
+_CLOSERS = re.compile(r"(?:[*_`\"'”’」』)\]】〕>》}$]|\\[)\]])*")
+_SUFFIX = re.compile(r"[ \t]?(?:选项|项|(?=\b)options?\b)", re.IGNORECASE)
+_POINT = re.compile(r"(?:[ \t]*[.、:)\]】,;*_`—-]+[ \t]*|[ \t]+)?[*_`\"“「(]*")
+_GLOSS = re.compile(r"[ \t]*[*_`]{0,2}\((?!\s*[A-J]\s*\))[^()\n]{0,200}\)[*_`]{0,2}")
+_SEPARATOR = re.compile(
+    r"[ \t]*(?:[,、;/&+|.]|\\[,;]|和|与|及|跟|以及|还有|并且|\band\b|\bas well as\b)?[ \t]*"
+    r"(?:[,、]?[ \t]*(?:和|与|及|以及|还有|\band\b|&))?[ \t]*",
+    re.IGNORECASE,
+)
+_LETTERS_RUN = re.compile(r"[A-J]{1,10}(?![A-Za-z0-9])")
+_SMALL_RUN = re.compile(r"[a-j]{1,10}(?![A-Za-z0-9])")
+_HYPHENED = re.compile(r"[-‐–'’·]\s?[A-Za-z0-9\u4e00-\u9fff]")
+_FOLLOWING_WORD = re.compile(r"[ \t]+([a-z]+)")
+_ENGLISH_FOLLOWERS = frozenset(
+    "and or is are because since as for which that with based not but both were was would should vs the rather while"
+    " best correct right seems looks only option choice here in".split()
+)
+_CJK = re.compile(r"[\u4e00-\u9fff]")
+_CJK_FOLLOWERS = re.compile(
+    r"选|项|和|与|及|跟|或|以及|还|并|都|均|也|皆|全|是|为|才|正确|对|错|最|两|三|四|五|这|更|比较|合适|恰当|符合|当选|不|其|因|而|作|等|属|应该|应|无误"
+    r"|有误|中|吗|么|之一|的|所|即|说|描述|表述|更正|理由|解析|答案|吧|呢|啊|了|方案|选项|会|则|就|虽|但|可|能|被|误|排除|确|一项"
+)
+_ORDINAL = re.compile(
+    rf"第[ ]?(?P<word>[{_ORDINALS}]|10|[1-9])[ ]?(?:个选项|个答案|个|项|条|选项|种)|选项[ ]?(?P<bare>[{_ORDINALS}]|10|[1-9])(?![\d.])"
+    rf"|(?P<circle>[\ue000-\ue009])"
+    r"|(?:the )?(?P<english>first|second|third|fourth|fifth) (?:option|choice|one)\b",
+    re.IGNORECASE,
+)
+_ENGLISH_ORDINALS = ("first", "second", "third", "fourth", "fifth")
+_ALL = re.compile(
+    r"(?:以上|上述)?(?:全选|(?:全部|所有)(?:选项)?(?:都|均)?(?:正确|对|选)?|(?:都|均|全)(?:正确|对|选))(?:[\s。.!,]|$)"
+)
+
+_FAIR = (
+    r"正确|对|合适|恰当|合理|符合题意|妥当|当选|入选|适当|可取|准确|成立|无误|没错|没有错|✓|✔|✅|☑|√"
+    r"|(?:正确|最佳|最好|最优|最合适|最恰当|标准)的?(?:选择|答案|选项|做法|一项)"
+    r"|(?:the )?(?:correct|right|best|most appropriate|true)\b"
+)
+_LINK = (
+    r"(?:[\s*_`)\]\"'”」,:(—-]|选项|项|的?(?:说法|做法|描述|表述|内容|观点)|这?[两三四]项|是|才|都|均|皆|为|更|比较|最|也|全|应该|应|确实|完全|显然"
+    r"|\bis\b|\bare\b|\ball\b|\bboth\b|\bwould be\b|\bshould be\b|\bseems\b|的){0,8}"
+)
+_APPROVED = re.compile(_LINK + rf"(?:{_FAIR})(?![^,。;\n]{{0,2}}(?:吗|么|与否|\?))", re.IGNORECASE)
+_REJECTED = re.compile(
+    _LINK
+    + r"(?:不(?:太|大|是|算|够|怎么|完全|太?合|应|该|能|可|宜|符|妥|正|对|恰|合|适|行|选|当|成|准)|错|有误|误|✗|✘|❌|×|✖|\bx\b|除外|排除|并非|非|欠妥|没有"
+    r"|(?:wrong|incorrect|false|not|never)\b|isn't|aren't|(?:is|are) (?:wrong|incorrect|false|not))",
+    re.IGNORECASE,
+)
+_TICKED = re.compile(
+    r"[*_`]*[ \t]*[.、:)]+[ \t*_`]*(?:正确|对|✓|✔|✅|☑|√|correct|right|true)[*_` ]*(?=$|[,;。\n(])",
+    re.IGNORECASE,
+)
+_CROSSED = re.compile(
+    r"[*_`]*[ \t]*[.、:)]+[ \t*_`]*(?:不正确|不对|错误?|✗|✘|❌|×|✖|incorrect|wrong|false)[*_` ]*(?=$|[,;。\n(])",
+    re.IGNORECASE,
+)
+_QUESTIONED = re.compile(
+    r"[*_`)\]\"'”」\s]*(?:选项|项)?\s*(?:吗|么(?!.)|\?|中的[一任]|中选|之一|或|还是|(?:or|vs)\b|的人|的话|的同学|会(?!是)|似乎|看似"
+    r"|与否|是否)",
+    re.IGNORECASE,
+)
+_DOUBT = re.compile(
+    r"若|如果|假如|假设|假使|要是|倘若|除非|即使|就算|误|易错|常见错|错误(?:的)?(?:答案|选项)|干扰|有人|有些人|很多人|不少人|人们|的人|有的|部分|同学|学生|考生|别人|他人"
+    r"|容易|可能|也许|或许|是否|除了|除|排除|为什么|为何|不|别|勿|没|未|非(?!常)|看似|似乎|乍看|而非|例如|比如|格式|难以"
+    r"|\bif\b|\bsome\b|\bmany\b|\bpeople\b|\bstudents?\b|\bothers\b|mistake|\bwrong\b|incorrect|\bnot\b|n't\b|\bnever\b|\bmight\b|\bmay\b|\bmaybe\b"
+    r"|\bunless\b|\bsuppose|instead of|rather than|\bwhy\b|\bexcept\b|\btempt|\bwhen\b|\bcould\b|\bformat\b",
+    re.IGNORECASE,
+)
+_SAFE = re.compile(
+    r"毫?不犹豫地?|无疑问?|不用说|不难(?:看出|发现|得出)|非要说|无误|对不起|分析可能|不过|值得|不仅|\bnot only\b|没错|不确定的话",
+    re.IGNORECASE,
+)
+_ASCRIBED = re.compile(r"(?:认为|以为|觉得|say|think|believe)s?\s*[,:]?\s*$", re.IGNORECASE)
+_BREAK = re.compile(r"[,。;!?\n]|\.(?=\s|$)")
+_TAKEN_BACK = re.compile(
+    r"更正|改正|纠正|修正|改为|应改|重新|不对|不,|不。|说错|写错|口误|抱歉|\bwait\b|\bactually\b|\bcorrection\b|\bsorry\b|\bno,|搞错|弄错|收回|应为|再想|再看",
+    re.IGNORECASE,
+)
+
+_FIT = r"(?:正确|合适|恰当|符合题意|符合|合理|妥当|适当|最佳|最优|最好|标准|准确|适合|可取)"
+_TO_BE = r"(?:\s*(?:应该|应当|应|就|只能|显然|最终|也|便|该|当然|肯定|可以|确定|其实|仍然|还))*\s*(?:是|为|选择?(?!项)|包括|包含|有|如下|即|在于)*(?:\s*选择?(?!项))?"
+_BE = r"(?:\s*(?:is|are|was|must be|should be|would be|will be|includes?|:|=))"
 _MARKED = re.compile(
-    r"(?:(?:答案|answer)(?:\s*(?:应该|应当|应|就|只能|显然))?\s*(?:是|为|选择?|is)?|\\(?:boxed|fbox)\s*\{)"
-    rf"[\s:*_`\-—=】\]]*{_CHOICE}{_DENIED}",
-    re.IGNORECASE,
-)
-_MARKED_WORDS = re.compile(
-    r"(?:答案|answer)(?:\s*(?:应该|应当|应|就))?\s*(?:是|为|选择?|is)?[\s:*_`】\]]*(?P<words>[^\n]+)",
-    re.IGNORECASE,
+    rf"(?:{_FIT}的?)?答案{_TO_BE}"
+    rf"|{_FIT}的?(?:选项|选择|项){_TO_BE}(?=[\s*_`:]*(?:[:\"“「(\[*]|是|为|[A-J选第]))"
+    r"|(?:^|(?<=[\n。;,!?*#\s]))(?:正解|解|答|回答|结论|结果|答复|选择|选项|选)\s*[*_`]*\s*:"
+    r"|我(?:的|们的)(?:最终)?(?:选择|答案|回答|选项|结论)\s*(?:是|为|:)"
+    r"|\\(?:boxed|fbox)\s*\{|(?<![\\a-z])boxed\s*\{"
+    r"|[\"'](?:answers?|choices?|options?|selected|selection|result|final_answer|correct_answers?|correct_options?|答案|选项|选择)[\"']\s*:"
+    rf"|\b(?:correct|right|best|final|my|true)\s+(?:answers?|choices?|options?|selections?|ones?|response)\b{_BE}?"
+    rf"|\b(?:answers?|ans)\b{_BE}?",
+    re.IGNORECASE | re.MULTILINE,
 )
 _CHOSEN = re.compile(
-    r"(?:(?:正确|合适|恰当|符合题意|最佳|最优)的?(?:选项|做法|说法|一项)?(?:应该|应|就)?(?:是|为)"
-    r"|(?:应该|应当|应|就|认为|觉得|肯定|当然|我会|我)(?:是|选择?|为)"
-    r"|选择?|choose|pick|select)"
-    rf"(?:的是|了)?[\s:*_`]*{_CHOICE}{_DENIED}",
+    rf"{_FIT}的?(?:选项|做法|说法|表述|描述|一项|选择|回应|回答|反应|处理|有|项)?(?:应该|应当|应|就)?(?:是|为|有|包括|的是)"
+    r"|(?:应该|应当|应|就|认为|觉得|肯定|当然|我会|我|而|因此|所以|故|因而|那么|这是)(?:应该|应)?(?:是|选择?|为)"
+    r"|(?:选择|选|取)(?:的是|了|出|定|择)?"
+    r"|\b(?:choose|chose|pick|select|go with|going with|opt for)\b|\b(?:it|that|this) (?:is|should be|must be|would be)\b|\bit's\b|\b(?:choice|option) is\b",
     re.IGNORECASE,
-)
-_NOT = re.compile(
-    r"(?:不|别|勿|没|未|非|若|如果|假如|排除|误|can't|not|don't)[^,。;!?\n]{0,4}$", re.IGNORECASE
-)
-_JUDGED = re.compile(
-    rf"(?<![A-Za-z0-9])(?:选项\s*)?(?:{_OPEN}{_LIST}|{_ORDINAL})[*_`)\]\"'”\s]*(?:选项|项)?\s*"
-    r"(?:的说法|的做法|的描述|说法|做法|描述)?(?:是|才是|才|最|都|均|为|更|比较|最为|都是|均为|均是|是最|也){0,4}"
-    r"(?:正确|对的?|合适|恰当|符合题意|妥当|is (?:the )?(?:correct|right|best))"
-    r"(?![^,。;\n]{0,2}(?:吗|么|与否|\?))"
-)
-_ONLY = re.compile(
-    rf"[\W_]*(?:选项|option)?\s*{_OPEN}(?:{_LABELS}|{_ORDINAL})[\W_]*(?:选项|项)?[\W_]*", re.IGNORECASE
-)
-_LEADING = re.compile(
-    r"[\s*_`\"'“(\[【]*(?:选项\s*)?(?P<letters>[A-J])[*_`\"'”)\]】]*\s*(?:[.、:,。;!)](?![A-Z]\.)|\n|$)"
 )
 _REFUSED = re.compile(
     r"抱歉|对不起|无法(?:回答|确定|判断|给出|提供|作答)|不能(?:回答|确定|判断|提供|给出)|不便|拒绝|不知道|不确定|sorry|cannot|can't|unable",
     re.IGNORECASE,
 )
+_ADVERBS = r"(?:应该|应当|应|就|显然|当然|完全|肯定|其实|也)?"
+_HOLDS = re.compile(r"^(?:正确|对|是|成立|属实|真|true|yes|right|correct|√|✓|✔)(?:的)?$", re.IGNORECASE)
+_FAILS = re.compile(
+    r"^(?:错误|错|不正确|不对|否|不是|不成立|不属实|假|非|false|no|wrong|incorrect|not (?:true|correct)|×|✗|✘|x)(?:的)?$",
+    re.IGNORECASE,
+)
+_VERDICT = re.compile(
+    rf"^(?:答案|判断|结论|回答|答)?(?:是|为)?[\s:*_`\"“]*(?:(?:该|此|这|题目|题干|上述|以上|本题|the |this )*"
+    rf"(?:种|个|句|道|项|一)*(?:说法|表述|观点|陈述|命题|话|题|描述|论断|判断|statement|claim)?)?\s*{_ADVERBS}(?:是|为|is)?\s*[\"'“*]*"
+    r"(?P<sign>不正确|不对|不是|不成立|不属实|正确|错误|对|错|是|否|真|假|√|×|✓|✗|true|false|yes|no|not (?:true|correct)|incorrect|correct|wrong|right)"
+    r"(?:的|哦|呢)?(?=[\s*_`\"'”.。,!;]|$)",
+    re.IGNORECASE,
+)
 
 
 def final_part(text: str) -> str:
-    """What the model said after thinking, in compatibility form (full-width Ｂ becomes B).
+    """Return the reply without thinking and template marks, in compatibility form (Ｂ becomes B)."""
+    return unicodedata.normalize("NFKC", spoken_part(text)).strip()
 
-    ``<think>…</think>`` blocks and the analysis channel of gpt-oss are left out; thinking that was never closed
-    leaves an empty text, for the answer had not been reached.
-    """
-    text = unicodedata.normalize("NFKC", text)
-    if "<|channel|>" in text or "<|message|>" in text:
-        _, found, text = text.rpartition("<|channel|>final")
-        text = re.sub(r"^.*?<\|message\|>", "", text, flags=re.DOTALL) if found else ""
-    elif re.match(r"\s*analysis", text) and "assistantfinal" in text:
-        text = text.rpartition("assistantfinal")[2]
-    text = re.split(r"</(?:think|thinking|reasoning)>", text, flags=re.IGNORECASE)[-1]
-    text = re.split(r"<(?:think|thinking|reasoning)>", text, flags=re.IGNORECASE)[0]
-    return re.sub(r"<\|[^|>]{0,40}\|>", "", text).strip()
+
+@dataclass(frozen=True)
+class _Labels:
+    """A list of labels: indices of options, where it ends, and whether it can be what was answered."""
+
+    indices: tuple[int, ...]
+    start: int
+    end: int
+    whole: bool = True
 
 
 def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False) -> str:
-    """The letter that *reply* chooses, several in alphabetical order when *multiple*; ``""`` for no answer.
+    """Return the letter that *reply* chooses, several in alphabetical order when *multiple*; ``""`` for none.
 
     Args:
         reply: the model's text, reasoning blocks included.
         options: the options' texts in the order A, B, …
         multiple: whether several options may be right.
     """
-    text = _RUN.sub(
-        lambda run: f"{run[0][:4]}{chr(10) if chr(10) in run[0] else ' '}{run[0][-4:]}", final_part(reply)
-    )
-    if not text:
+    text = _plain_form(spoken_part(reply))
+    if not text or re.match(r"<!doctype|<html", text, re.IGNORECASE):
         return ""
-    marked = list(_MARKED.finditer(text))
-    if marked:
-        return _decide(marked[-1], len(options), multiple)
-    for match in reversed(list(_MARKED_WORDS.finditer(text))):
-        if found := _by_words(match["words"], options, multiple):
-            return found
-    last_line = text.rsplit("\n", 1)[-1]
-    for whole in (text, last_line):
-        if (only := _ONLY.fullmatch(whole)) and _plausible(only, multiple):
-            return _decide(only, len(options), multiple)
-    chosen = [m for m in _CHOSEN.finditer(text) if not _NOT.search(text[max(0, m.start() - 8) : m.start()])]
-    if chosen:
-        return _decide(chosen[-1], len(options), multiple)
-    judged = {letter for m in _JUDGED.finditer(text) for letter in _letters(m)}
-    if judged:
-        return _allowed(judged, len(options), multiple)
-    return _by_lines(text, options, multiple) or _by_words(text, options, multiple)
+    return _Reader(text, options, multiple).answer()
 
 
-def _letters(match: re.Match[str]) -> list[str]:
-    if ordinal := match.groupdict().get("ordinal"):
-        index = _ORDINALS.index(ordinal) if ordinal in _ORDINALS else int(ordinal) - 1
-        return [LETTERS[index]]
-    listed = re.sub(r"and|选项|以及", " ", match["letters"], flags=re.IGNORECASE)
-    return [one.upper() for one in listed if one.upper() in LETTERS]
+def _plain_form(text: str) -> str:
+    text = text.translate(_INVISIBLE).translate(_CIRCLED_KEPT)
+    text = unicodedata.normalize("NFKC", text).translate(_SIMPLIFIED).strip()
+    return _RUN.sub(lambda run: f"{run[0][:4]}{chr(10) if chr(10) in run[0] else ' '}{run[0][-4:]}", text)
 
 
-def _plausible(match: re.Match[str], multiple: bool) -> bool:
-    """Whether a bare run of letters is a list of options rather than a word such as "bad" or "ABA"."""
-    letters = _letters(match)
-    return len(letters) == 1 or (letters == sorted(set(letters)) or not multiple)
+def _is_rejected(tail: str) -> bool:
+    return bool(_REJECTED.match(tail) or _CROSSED.match(tail))
 
 
-def _decide(match: re.Match[str], count: int, multiple: bool) -> str:
-    letters = _letters(match)
-    if len(letters) > len(set(letters)):
+def _is_approved(tail: str) -> bool:
+    return bool(_APPROVED.match(tail) or _TICKED.match(tail))
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text).lower()
+
+
+class _Reader:
+    """Reads one reply to one question."""
+
+    def __init__(self, text: str, options: Sequence[str], multiple: bool) -> None:
+        self.text = text
+        self.count = min(len(options), len(LETTERS))
+        self.options = [_plain_form(option).strip("。.;,、 ") for option in options[: self.count]]
+        self.multiple = multiple
+        self.circles = not any(re.search("[\ue000-\ue009]", option) for option in self.options)
+        # Options such as "AB" look like labels: there, letters are labels.
+        self.words = {
+            i: words
+            for i, words in enumerate(self.options)
+            if words and not re.fullmatch(r"[A-Ja-j]+|[\d.\s]{1,2}", words) and self.options.count(words) == 1
+        }
+
+    def answer(self) -> str:
+        """Return the letters that the reply states."""
+        for sign in self._verdict(), self._whole():
+            if sign is not None:
+                return self._letters(sign)
+        lead = self._lead()
+        marked = self._statements(_MARKED)
+        if lead and not any(self._taken_back(found.start) for found in marked):
+            return self._letters(lead)
+        if marked:
+            return self._decide(marked, joined=self.multiple)
+        chosen = self._statements(_CHOSEN)
+        if chosen:
+            return self._decide(chosen)
+        judged = self._judged()
+        if judged is not None:
+            return judged
+        return self._listed() or self._by_words()
+
+    # -- deciding
+
+    def _letters(self, found: _Labels) -> str:
+        indices = set(found.indices)
+        if not found.whole or not indices or len(indices) < len(found.indices):
+            return ""
+        if max(indices) >= self.count or (len(indices) > 1 and not self.multiple):
+            return ""
+        return "".join(LETTERS[i] for i in sorted(indices))
+
+    def _decide(self, found: list[_Labels], joined: bool = False) -> str:
+        """Return the first statement's letters, or those of the last one that takes an earlier one back."""
+        current = found[0]
+        for earlier, later in zip(found, found[1:], strict=False):
+            if self._taken_back(later.start):
+                current = later
+            elif (
+                joined
+                and current is earlier
+                and "\n" in self.text[earlier.end : later.start]
+                and self.text[earlier.end : later.start].count("\n") == 1
+                and not set(current.indices) & set(later.indices)
+            ):
+                current = _Labels(
+                    current.indices + later.indices, current.start, later.end, current.whole and later.whole
+                )
+        return self._letters(current)
+
+    def _taken_back(self, start: int) -> bool:
+        before = self.text[max(0, start - 24) : start].rsplit("\n\n", 1)[-1]
+        return bool(_TAKEN_BACK.search(before))
+
+    # -- statements
+
+    def _statements(self, cue: re.Pattern[str]) -> list[_Labels]:
+        statements: list[_Labels] = []
+        end = -1
+        cues = list(cue.finditer(self.text))
+        for match in cues if len(cues) <= 2 * _MOST_CUES else cues[:_MOST_CUES] + cues[-_MOST_CUES:]:
+            if match.start() < end or self._doubted(match.start()) or re.search(r"[不没未非]$", match[0]):
+                continue
+            found = self._list(match.end())
+            if found is None or self._denied(found):
+                continue
+            statements.append(_Labels(found.indices, match.start(), found.end, self._complete(found)))
+            end = found.end
+        return statements
+
+    def _doubted(self, start: int) -> bool:
+        """Whether the clause before *start* denies, supposes or ascribes what follows."""
+        before = self.text[max(0, start - 40) : start]
+        breaks = [m.end() for m in _BREAK.finditer(before)]
+        clause = before[breaks[-1] :] if breaks else before
+        if not clause.strip() and breaks and len(breaks) > 1:
+            previous = before[breaks[-2] :]
+            return bool(_ASCRIBED.search(previous) and _DOUBT.search(previous))
+        if clause.endswith("而") and clause != "而":
+            return False
+        return bool(_DOUBT.search(_SAFE.sub("", clause)))
+
+    def _denied(self, found: _Labels) -> bool:
+        tail = self.text[found.end : found.end + 40]
+        return bool(_is_rejected(tail) or _QUESTIONED.match(tail))
+
+    def _complete(self, found: _Labels) -> bool:
+        """Whether no further label, approved or unjudged, follows in the same sentence."""
+        if not found.whole:
+            return False
+        sentence = re.split(r"[。!?;\n]|\.(?=\s|$)", self.text[found.end : found.end + 200], maxsplit=1)[0]
+        sentence = re.split(
+            r"因|由于|理由|解析|而[不非]|不[选是]|其[他余]|排除|除了|[Bb]ecause|[Ss]ince|\bnot\b|\brather\b",
+            sentence,
+            maxsplit=1,
+        )[0]
+        for match in re.finditer(r"(?<![A-Za-z0-9])[A-J](?![A-Za-z0-9])", sentence):
+            item = self._label(match.start(), small=False)
+            if item is None or match[0] not in LETTERS[: self.count]:
+                continue
+            if set(item[0]) <= set(found.indices):
+                continue
+            further = self._list(match.start())
+            if further is None or not _is_rejected(self.text[further.end : further.end + 40]):
+                return False
+        return True
+
+    # -- lists
+
+    def _list(self, place: int, small: bool = True) -> _Labels | None:
+        """Return the list of labels that begins at *place*, or None."""
+        start = _OPENERS.match(self.text, place).end()  # type: ignore[union-attr]
+        fresh = "\n" in self.text[place:start]
+        if self.multiple and (every := _ALL.match(self.text, start)):
+            return _Labels(tuple(range(self.count)), start, every.start() + 2)
+        first = self._item(start, small)
+        if first is None:
+            return None
+        indices, end = list(first[0]), first[1]
+        packed = len(indices) > 1
+        whole = True
+        while len(indices) <= 30:
+            further = self._next(end, indices, fresh, packed)
+            if further is None:
+                break
+            indices += further[0]
+            end = further[1]
+        if packed and self.multiple and indices != sorted(set(indices)) and len(set(indices)) < len(indices):
+            whole = False
+        return _Labels(tuple(indices), start, end, whole)
+
+    def _next(self, end: int, indices: list[int], fresh: bool, packed: bool) -> tuple[list[int], int] | None:
+        """Return the labels of the list's next item and where it ends; None where the list has ended."""
+        separator = _SEPARATOR.match(self.text, end)
+        place = separator.end() if separator else end
+        gap = re.match(r"\s*\n\s*", self.text[place : place + 20])
+        if gap:
+            lines = gap[0].count("\n")
+            if packed or (lines > 1 and not fresh) or not self.multiple:
+                return None
+            place += gap.end()
+        elif place == end and not re.match(r"[(\[*_`\"'“「【<{]", self.text[end : end + 1]):
+            previous = self.text[end - 1 : end]
+            if previous not in ")]】」”\"'*`} ":
+                return None
+        opened = _OPENERS.match(self.text, place).end()  # type: ignore[union-attr]
+        if "\n" in self.text[place:opened]:
+            return None
+        item = self._item(opened, small=True)
+        if item is None or set(item[0]) & set(indices) and not gap and not self.multiple:
+            return None
+        if gap and set(item[0]) & set(indices):
+            return None
+        tail = self.text[item[1] : item[1] + 40]
+        if _is_rejected(tail) or self._run_is_rejected(item[1], set(indices)):
+            return None
+        if (
+            gap
+            and not re.match(r"[\s.。,;、*)\]}`\"'”]*(?:\n|$)", tail)
+            and not (fresh and not _is_approved(tail))
+        ):
+            return None
+        return item
+
+    def _run_is_rejected(self, place: int, before: set[int]) -> bool:
+        """Whether the labels from here on are denied together: ``答案:B,A、C、D错误``."""
+        for _ in range(10):
+            separator = _SEPARATOR.match(self.text, place)
+            opened = _OPENERS.match(self.text, separator.end() if separator else place).end()  # type: ignore[union-attr]
+            if "\n" in self.text[place:opened]:
+                return False
+            item = self._item(opened, small=False)
+            if item is None or set(item[0]) & before:
+                return False
+            place = item[1]
+            if _is_rejected(self.text[place : place + 40]):
+                return True
+        return False
+
+    def _item(self, place: int, small: bool) -> tuple[list[int], int] | None:
+        """Return the labels at *place* with the wrapping and the words that belong to them."""
+        if bullet := _BULLET.match(self.text, place):
+            place = _OPENERS.match(self.text, bullet.end()).end()  # type: ignore[union-attr]
+        found = self._label(place, small)
+        if found is None and (prefix := _PREFIX.match(self.text, place)):
+            found = self._label(prefix.end(), small)
+        if found is None:
+            return self._own_words(place)
+        indices, end = found
+        end = _CLOSERS.match(self.text, end).end()  # type: ignore[union-attr]
+        if suffix := _SUFFIX.match(self.text, end):
+            end = _CLOSERS.match(self.text, suffix.end()).end()  # type: ignore[union-attr]
+        if len(indices) == 1 and indices[0] < self.count:
+            words = self.options[indices[0]]
+            point = _POINT.match(self.text, end)
+            after = point.end() if point else end
+            if words and self.text.startswith(words, after):
+                if (
+                    after > end
+                    or not re.fullmatch(r"[\w ]{1,3}", words)
+                    or after + len(words) == len(self.text)
+                ):
+                    end = after + len(words)
+                    end += len(
+                        re.match(
+                            r"[*_`\"'”」』)\]】}$]*[.。](?=[*\s]*[、,;]?[ \t\n]*[A-J(])|[*_`\"'”」』)\]】}$]*",
+                            self.text[end:],
+                        )[0]
+                    )  # type: ignore[index]
+        if gloss := _GLOSS.match(self.text, end):
+            end = gloss.end()
+        return indices, end
+
+    def _label(self, place: int, small: bool) -> tuple[list[int], int] | None:
+        """Return what a letter, a packed run of letters or an ordinal at *place* stands for."""
+        if ordinal := _ORDINAL.match(self.text, place):
+            return self._ordinal(ordinal)
+        run = _LETTERS_RUN.match(self.text, place)
+        if run is None and small:
+            run = _SMALL_RUN.match(self.text, place)
+        if run is None:
+            return None
+        end = run.end()
+        indices = [LETTERS.index(letter) for letter in run[0].upper()]
+        if len(indices) > 1 and (
+            len(set(indices)) < len(indices) or indices != sorted(indices) and run[0].islower()
+        ):
+            return None
+        own = len(indices) == 1 and indices[0] < self.count and self.options[indices[0]]
+        if own and self._glossed(end, own):
+            return indices, end
+        if self._own_words(place) is not None or _HYPHENED.match(self.text, end):
+            return None
+        if word := _FOLLOWING_WORD.match(self.text, end):
+            return (
+                (indices, end)
+                if word[1] in _ENGLISH_FOLLOWERS
+                and not (run[0].islower() and len(run[0]) == 1 and word[1] == "is")
+                else None
+            )
+        following = self.text[end : end + 1]
+        if _CJK.match(following):
+            return (indices, end) if _CJK_FOLLOWERS.match(self.text, end) and not run[0].islower() else None
+        return indices, end
+
+    def _glossed(self, end: int, own: str) -> bool:
+        point = _POINT.match(self.text, end)
+        return self.text.startswith(own, point.end() if point else end)
+
+    def _ordinal(self, ordinal: re.Match[str]) -> tuple[list[int], int] | None:
+        if circle := ordinal["circle"]:
+            return ([ord(circle) - 0xE000], ordinal.end()) if self.circles else None
+        if english := ordinal["english"]:
+            return [_ENGLISH_ORDINALS.index(english.lower())], ordinal.end()
+        word = ordinal["word"] or ordinal["bare"]
+        index = _ORDINALS.index(word) if word in _ORDINALS else int(word) - 1
+        return [index], ordinal.end()
+
+    def _own_words(self, place: int) -> tuple[list[int], int] | None:
+        """Return the option whose own words stand at *place*, the longest where several do."""
+        found = [i for i, words in self.words.items() if self.text.startswith(words, place)]
+        if not found:
+            return None
+        index = max(found, key=lambda i: len(self.words[i]))
+        end = place + len(self.words[index])
+        following = self.text[end : end + 1]
+        if len(self.words[index]) < 4 and _CJK.match(following):
+            if not re.match(r"和|与|及|跟|以及|或|是|为|才|最|因|的|更|都|不|这", self.text[end : end + 2]):
+                return None
+        if (
+            self.words[index][-1:].isascii()
+            and self.words[index][-1:].isalnum()
+            and re.match(r"[A-Za-z0-9]", following)
+        ):
+            return None
+        return [index], end + len(_CLOSERS.match(self.text, end)[0])  # type: ignore[index]
+
+    # -- readings of the whole reply
+
+    def _verdict(self) -> _Labels | None:
+        """Return the reading of a set such as 正确/错误 where the reply is a verdict in words."""
+        sides = [
+            True if _HOLDS.match(option) else False if _FAILS.match(option) else None
+            for option in self.options
+        ]
+        if sorted(map(str, sides)) != ["False", "True"]:
+            return None
+        match = _VERDICT.match(self.text) or _VERDICT.match(self.text.rsplit("\n", 1)[-1])
+        if not match or re.match(
+            r"[*\s]*(?:的?(?:选项|答案|选择)|\s+(?:answer|option|choice))", self.text[match.end() :]
+        ):
+            return None
+        holds = bool(_HOLDS.match(match["sign"]))
+        return _Labels((sides.index(holds),), 0, match.end())
+
+    def _whole(self) -> _Labels | None:
+        """Return the reading of a reply (or a last line) that is nothing but a list, or one option's words."""
+        exact = [
+            i for i, words in enumerate(self.options) if words and _bare(words) == _bare(self.text) != ""
+        ]
+        if len(exact) == 1 and not re.fullmatch(r"[A-Ja-j]+", self.options[exact[0]]):
+            return _Labels((exact[0],), 0, len(self.text))
+        lines = self.text.split("\n")
+        for whole in dict.fromkeys((self.text, lines[-1])):
+            reader = self if whole == self.text else _Reader(whole.strip(), self.options, self.multiple)
+            found = reader._list(0)
+            if found and not reader.text[found.end :].strip(" \t\n.。!,;、*_`\"'”」)]】}>$\\"):
+                if whole != self.text and (
+                    self._lead() or self._statements(_MARKED) or len(self._line_labels()) > 1
+                ):
+                    continue
+                return found
+        return None
+
+    def _lead(self) -> _Labels | None:
+        """Return the list that the reply begins with, where it stands there as an answer of its own."""
+        found = self._list(0, small=False)
+        if found is None or self._denied(found) or max(found.indices) >= self.count:
+            return None
+        tail = self.text[found.end : found.end + 60]
+        if self._run_is_rejected(found.end, set(found.indices)) and re.match(
+            r"[^。;\n]{0,30}?(?:都|均|皆|\bare\b|\band\b)", tail
+        ):
+            return None
+        if not re.match(
+            r"[*_`\s]*(?:[.。,;!:(\n]|因|理由|解析|$|-|—|正确|才?是|because|since|as\b|is\b)", tail
+        ):
+            return None
+        if len(self._line_labels()) > 1 and not (
+            self.multiple and "\n" in self.text[found.start : found.end]
+        ):
+            return None
+        if re.match(r"[*_`\s]*[.、:,]?\s*(?:[A-J]\.)", tail) or _is_approved(tail):
+            return None
+        stop = re.match(
+            r"[*_`\s]*(?:[。!\n;(]|$|[,.]\s*(?:因|理由|解析|because|since|其|而)|因|理由|解析)", tail
+        )
+        if not stop and self._statements(_MARKED):
+            return None
+        return _Labels(found.indices, found.start, found.end, self._complete(found))
+
+    def _line_labels(self) -> set[int]:
+        labels: set[int] = set()
+        for line in self.text.split("\n")[:200]:
+            if match := re.match(
+                r"[\s*_`#>(\[【•-]*(?:\d{1,2}[.)、]\s*)?(?:选项)?\s*([A-J])(?=[\s*_`)\]】.、:,]|$|选项|项)",
+                line,
+            ):
+                labels.add(LETTERS.index(match[1]))
+        return labels
+
+    def _judged(self) -> str | None:
+        """Return what judgements of single options amount to; None where there are none."""
+        fair: set[int] = set()
+        poor: set[int] = set()
+        place = 0
+        for match in re.finditer(
+            r"(?<![A-Za-z0-9\u4e00-\u9fff-])(?:选项\s?)?[A-J\ue000-\ue009第]|(?<=[选项是为即以此])[A-J]",
+            self.text,
+        ):
+            if match.start() < place:
+                continue
+            found = self._list(match.start(), small=False)
+            if found is None:
+                continue
+            place = found.end
+            tail = self.text[found.end : found.end + 60]
+            if _is_rejected(tail):
+                poor |= set(found.indices)
+            elif _is_approved(tail) and not self._doubted(match.start()):
+                fair |= set(found.indices)
+        if not fair:
+            return "" if poor else None
+        if fair & poor:
+            return ""
+        return self._letters(_Labels(tuple(fair), 0, 0))
+
+    def _listed(self) -> str:
+        """Return the labels of the lines, each a label with nothing said against it."""
+        labels = self._line_labels()
+        lines = [line for line in self.text.split("\n") if line.strip()]
+        if not labels or any(re.search(r"不|错|误|✗|✘|❌|×|wrong|incorrect|not\b", line) for line in lines):
+            found = self._list(0, small=False)
+            if found is None or len(labels) > 1 or self._denied(found) or not self._glossed_at(found):
+                return ""
+            return self._letters(found)
+        if self.multiple and len(labels) < self.count and len(labels) == len(lines):
+            return self._letters(_Labels(tuple(labels), 0, 0))
+        found = self._list(0, small=False)
+        if found and len(labels) == 1 and set(found.indices) == labels and not self._denied(found):
+            return self._letters(found) if self._complete(found) and self._glossed_at(found) else ""
         return ""
-    return _allowed(set(letters), count, multiple)
 
+    def _glossed_at(self, found: _Labels) -> bool:
+        return len(found.indices) == 1 and found.end - found.start > 2
 
-def _allowed(letters: set[str], count: int, multiple: bool) -> str:
-    if not letters <= set(LETTERS[:count]) or (len(letters) > 1 and not multiple):
-        return ""
-    return "".join(sorted(letters))
+    def _by_words(self) -> str:
+        """Return the options whose words the reply consists of, where it says little else."""
+        if _REFUSED.search(self.text):
+            return ""
+        for cue in (*_MARKED.finditer(self.text),):
+            line = self.text[cue.end() :].split("\n", 1)[0]
+            if not self._doubted(cue.start()) and (letters := self._named(line)):
+                return letters
+        return self._named(self.text)
 
-
-def _by_lines(text: str, options: Sequence[str], multiple: bool) -> str:
-    lines = [m["letters"] for line in text.splitlines() if (m := _LEADING.match(line))]
-    if multiple and lines and len(set(lines)) < len(options):
-        return _allowed(set(lines), len(options), multiple)
-    if len(set(lines)) == 1 and _LEADING.match(text):
-        return _allowed(set(lines), len(options), multiple)
-    for letter, option in zip(LETTERS, options, strict=False):
-        if not lines and re.match(rf"{letter}\s*{re.escape(_plain(option))}", _plain(text)):
-            return letter
-    return ""
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text)).lower()
-
-
-def _by_words(text: str, options: Sequence[str], multiple: bool) -> str:
-    if _REFUSED.search(text):
-        return ""
-    said = _plain(text)
-    named = {i: _plain(option) for i, option in enumerate(options)}
-    named = {i: words for i, words in named.items() if words and words in said}
-    exact = [i for i, words in named.items() if words == said]
-    if len(exact) == 1:
-        return LETTERS[exact[0]]
-    named = {
-        i: words
-        for i, words in named.items()
-        if len(words) > 1 and not any(words != other and words in other for other in named.values())
-    }
-    if not named or any(
-        re.search(rf"(?:不是|并非|不选|而非|不属于){re.escape(words)}", said) for words in named.values()
-    ):
-        return ""
-    rest = said
-    for words in sorted(set(named.values()), key=len, reverse=True):
-        rest = rest.replace(words, "")
-    if len(set(named.values())) < len(named) or len(rest) > max(6, len(said) // 2):
-        return ""
-    return _allowed({LETTERS[i] for i in named}, len(options), multiple)
+    def _named(self, text: str) -> str:
+        said = _bare(text)
+        named = {i: _bare(words) for i, words in enumerate(self.options)}
+        named = {i: words for i, words in named.items() if len(words) > 1 and words in said}
+        named = {
+            i: words
+            for i, words in named.items()
+            if not any(words != other and words in other for other in named.values())
+        }
+        if not named or len(set(named.values())) < len(named):
+            return ""
+        rest = said
+        for words in sorted(set(named.values()), key=len, reverse=True):
+            if re.search(rf"(?:不|没|非|并非|不选|而非|不属于){re.escape(words)}", rest):
+                return ""
+            rest = rest.replace(words, "\n")
+        if len(rest) > max(6, len(said) // 2) or re.search(r"不|错|误|非|\bnot\b|wrong|若|如果", rest):
+            return ""
+        return self._letters(_Labels(tuple(named), 0, 0))
