@@ -109,6 +109,8 @@ class Chain:
                 why_broken=lambda output: swift.why_truncated(output / "model.safetensors"),
             )
         path = self.base_path()
+        if not self.spec.tiny:
+            self._refuse_plugins(Path(path))
         return self._keep("base", Artifact(path, self._content(path), record))
 
     @cached_property
@@ -153,6 +155,7 @@ class Chain:
                 raise DataError(
                     f"{spec.name}.adapter: {folder}: {problem}; point 'adapter' at a checkpoint folder"
                 )
+            self._refuse_plugins(folder)
             base_folder = Path(self.base_path())
             if base_folder.is_dir() and (problem := swift.why_other_base(folder, base_folder)):
                 raise DataError(f"{spec.name}.adapter: {folder}: {problem}")
@@ -292,6 +295,7 @@ class Chain:
             return self._made["export"]
         if self.spec.weights:
             folder = Path(self.spec.weights).expanduser().absolute()
+            self._refuse_plugins(folder)
             return self._keep("export", Artifact(str(folder), self._content(str(folder))))
         trained = self.train()
         record = self.bench.stages.ensure(
@@ -470,6 +474,15 @@ class Chain:
             raise DataError(
                 f"{self.spec.name}: {folder} holds no model; it needs config.json and *.safetensors"
             ) from None
+
+    def _refuse_plugins(self, folder: Path) -> None:
+        """Raise DataError where ``args.json`` in somebody's *folder* names Python files, which are never imported."""
+        if not self.spec.trust_remote_code and (file := swift.own_plugin(folder)):
+            raise DataError(
+                f"{self.spec.name}: {folder / 'args.json'} names a Python file that its training imported ({file!r}); "
+                "a file beside weights decides nothing here. If the prompts depend on it, name a copy that you trust "
+                "in 'training.extra' and 'serving.extra' (external_plugins), and remove it from args.json"
+            )
 
     def base_doubt(self) -> str:
         """Why the row's adapter may be of another base than the row's, in words; empty where nothing speaks for it."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bakeoff.command import Command, flags
 from bakeoff.matrix.schema import FLASH_ATTENTION, PLUGINS, ModelSpec, Training, dataset_argument
+from bakeoff.parity_probe import PLUGIN_FLAGS
 from bakeoff.plugins.prompt_date import VARIABLE as PROMPT_DATE
 
 CPU_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
@@ -518,6 +519,26 @@ def own_code(folder: Path) -> str:
             continue
         if isinstance(told, dict) and told.get("auto_map"):
             return name
+    return ""
+
+
+def own_plugin(folder: Path) -> str:
+    """A Python file that ``args.json`` in *folder* has ms-swift import, and that is none of ours; empty for none.
+
+    A training of ms-swift leaves the file beside its checkpoints and merges.
+    """
+    import json
+
+    try:
+        told = json.loads((folder / "args.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return ""
+    ours = {path.name for path in PLUGINS.glob("*.py")}  # the row's own line brings these
+    for flag in PLUGIN_FLAGS if isinstance(told, dict) else ():
+        named = told.get(flag) or []
+        for file in named if isinstance(named, list) else [named]:
+            if not isinstance(file, str) or Path(file).name not in ours:
+                return str(file)[:200]
     return ""
 
 
