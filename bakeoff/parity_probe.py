@@ -10,6 +10,7 @@ M (by links) whose tokenizer renders as ms-swift's template T does, for engines 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -59,7 +60,12 @@ def main(argv: list[str]) -> int:
     if plan.get("view"):
         _apart(lambda: view(**plan["view"]))
     for name, how in plan["renders"].items():
-        answer["renders"][name] = _apart(partial(render, how, plan["dialogues"]))
+        answer["renders"][name] = _apart(
+            partial(render, how, plan["dialogues"], prompts=plan.get("prompts") or {})
+        )
+    tell_tokenizers_apart(answer["renders"])
+    if plan.get("tuned"):
+        answer["tuned"] = {"changed": first_changed(**plan["tuned"])}
     if plan.get("merge"):
         answer["merge"] = merge(**plan["merge"])
     if plan.get("behaviour"):
@@ -125,38 +131,126 @@ def _apart(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 # -- rendering -----------------------------------------------------------------------------------------------------
 
 
-def render(how: Mapping[str, Any], dialogues: Mapping[str, Messages]) -> dict[str, Any]:
+def render(
+    how: Mapping[str, Any],
+    dialogues: Mapping[str, Messages],
+    prompts: Mapping[str, Messages] | None = None,
+) -> dict[str, Any]:
     """The token ids of each dialogue up to the point where the reply begins.
 
     Args:
-        how: ``{"by": "training", "model", "model_type", "options" or "args"}`` as ms-swift trains;
+        how: ``{"by": "training", "model", "model_type", "options"}`` as ms-swift trains (the file ``args``, where
+            there is one, is the record of our own training and counts before the options);
             ``{"by": "deploy", "argv"}`` as that ``swift deploy`` line serves; ``{"by": "tokenizer", "model"}`` as an
             engine does that asks the tokenizer's own chat template.
         dialogues: messages that end on the client.
+        prompts: further messages, by suite.
 
     Returns:
-        ``dialogues`` (``ids`` and their ``pieces`` of text, or ``refused`` with the reason in words), and ``dated``:
-        the day of today as it stands in a prompt, or nothing.
+        ``dialogues`` and ``prompts`` (``ids`` and their ``pieces`` of text, or ``refused`` with the reason in words),
+        ``tokenizer`` (see :func:`tokenizer_facts`), and ``dated``: the day of today as it stands in a prompt, or
+        nothing.
     """
     encode, tokenizer = {"training": _trained, "deploy": _deployed, "tokenizer": _by_tokenizer}[how["by"]](
         how
     )
-    found: dict[str, Any] = {}
-    for name, messages in dialogues.items():
+
+    def rendered(messages: Messages) -> dict[str, Any]:
         try:
             ids = encode(messages)
         except Exception as error:
             if how["by"] != "tokenizer":
                 raise
-            found[name] = {
-                "refused": f"{type(error).__name__}: {error}"[:300]
-            }  # raise_exception() in its Jinja
-            continue
-        found[name] = {"ids": ids, "pieces": [tokenizer.decode([one]) for one in ids]}
+            return {"refused": f"{type(error).__name__}: {error}"[:300]}  # raise_exception() in its Jinja
+        return {"ids": ids, "pieces": [tokenizer.decode([one]) for one in ids]}
+
+    found = {name: rendered(messages) for name, messages in dialogues.items()}
     text = " ".join(tokenizer.decode(one["ids"]) for one in found.values() if "ids" in one)
     forms = ("%Y-%m-%d", "%d %b %Y", "%d %B %Y", "%B %d, %Y", "%d/%m/%Y")
     dated = next((form for form in (date.today().strftime(f) for f in forms) if form in text), "")
-    return {"dialogues": found, "dated": dated}
+    return {
+        "dialogues": found,
+        "prompts": {name: rendered(messages) for name, messages in (prompts or {}).items()},
+        "tokenizer": tokenizer_facts(tokenizer),
+        "dated": dated,
+    }
+
+
+_SAMPLE = (
+    "ABCDEFGHIJ abcdefghij 0123456789\n\n答案：B。（A）《我》“你”、他；她！ The answer is C, isn't it?\t"
+    "  two  spaces, ﬁve ＡＢＣ １２３ 繁體 かな 한글 é ñ 😀 <b> {x} [1] #2 $3 %4 a_b c-d e/f"
+)
+"""What every tokenizer is given to take apart and put together: letters of options, both scripts, odd white space."""
+
+
+def tokenizer_facts(tokenizer: Any) -> dict[str, Any]:
+    """What decides how *tokenizer* turns text into ids and back.
+
+    Returns:
+        ``vocabulary`` and ``merges``, each with its size and digest; ``added`` tokens by id; ``special`` ids by role;
+        ``sample``, ids of a fixed text, and the text that they make. ``tokens`` are the vocabulary by id, which
+        :func:`tell_tokenizers_apart` takes away. What a tokenizer cannot tell is None.
+    """
+    facts: dict[str, Any] = {}
+    for name, ask in (
+        ("tokens", _vocabulary_of),
+        ("merges", _merges_of),
+        ("added", _added_of),
+        ("special", _special_of),
+        ("sample", _sample_of),
+    ):
+        try:
+            facts[name] = ask(tokenizer)
+        except Exception:  # a model's own class may lack what the others have
+            facts[name] = None
+    tokens = facts["tokens"]
+    facts["vocabulary"] = None if tokens is None else _sized(tokens)
+    return facts
+
+
+def _sized(values: list[Any]) -> dict[str, Any]:
+    text = json.dumps(values, ensure_ascii=True)
+    return {"size": len(values), "digest": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _vocabulary_of(tokenizer: Any) -> list[Any]:
+    """Every token with its id, by id."""
+    return sorted([int(number), str(token)] for token, number in tokenizer.get_vocab().items())
+
+
+def _merges_of(tokenizer: Any) -> dict[str, Any] | None:
+    """The merges of a tokenizer that has any, whichever way its file writes them."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    merges = json.loads(backend.to_str())["model"].get("merges") if backend else None
+    if merges is None:
+        return None
+    return _sized([one.split(" ", 1) if isinstance(one, str) else list(one) for one in merges])
+
+
+def _added_of(tokenizer: Any) -> dict[str, Any]:
+    """The tokens that were added to the model's vocabulary, by id, and whether a reply leaves them out."""
+    added = tokenizer.added_tokens_decoder.items()
+    return {str(number): [str(token.content), bool(token.special)] for number, token in sorted(added)}
+
+
+def _special_of(tokenizer: Any) -> dict[str, Any]:
+    """The ids that begin and end a text; the one that fills a batch up decides nothing."""
+    return {name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos")}
+
+
+def _sample_of(tokenizer: Any) -> list[Any]:
+    ids = [int(one) for one in tokenizer.encode(_SAMPLE, add_special_tokens=False)]
+    return [ids, str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))]
+
+
+def tell_tokenizers_apart(renders: Mapping[str, Any]) -> None:
+    """Keep of two vocabularies, which are long, only the first tokens that differ."""
+    sides = [one["tokenizer"].pop("tokens") for one in renders.values()]
+    if len(sides) == 2 and None not in sides and sides[0] != sides[1]:
+        first, second = (dict(side) for side in sides)
+        differing = [n for n in sorted({*first, *second}) if first.get(n) != second.get(n)]
+        examples = [[n, first.get(n), second.get(n)] for n in differing[:3]]
+        next(iter(renders.values()))["tokenizer"]["differing"] = [len(differing), examples]
 
 
 Encoder = Callable[[Messages], list[int]]
@@ -183,9 +277,10 @@ def _training_template(how: Mapping[str, Any]) -> Any:
         name: spoken.get(value, value) if isinstance(value, str) else value
         for name, value in (how.get("options") or {}).items()
     }
+    # Plugins come from the row's own line alone: a file beside weights must not say what is imported.
+    _import_plugins(plugin for flag in PLUGIN_FLAGS for plugin in options.get(flag) or ())
     if how.get("args"):
         options |= json.loads(Path(how["args"]).read_text(encoding="utf-8"))
-    _import_plugins(plugin for flag in PLUGIN_FLAGS for plugin in options.get(flag) or ())
     model_type = options.get("model_type") or how.get("model_type")
     _, processor = load(
         how["model"], load_model=False, model_type=model_type, use_hf=bool(options.get("use_hf")) or None
@@ -418,6 +513,34 @@ def merge(base: str, adapter: str, merged: str) -> dict[str, Any]:
     }
 
 
+def first_changed(base: str, merged: str) -> str:
+    """The first tensor of *merged* that is not the base's; empty where every one is, whatever the files are called."""
+    import torch
+
+    before, after = _Tensors(Path(_local(base))), _Tensors(Path(merged))
+    for name in after:
+        if name not in before:
+            if _is_tied(after, name):
+                continue
+            return name
+        old, new = before[name], after[name]
+        if old.shape != new.shape or not torch.equal(old.to(new.dtype), new):
+            return name
+    return ""
+
+
+def _is_tied(tensors: _Tensors, name: str) -> bool:
+    """Whether *name* is a copy of the embedding, which some tools write out where the model shares it."""
+    import torch
+
+    tensor = tensors[name]
+    return any(
+        tensor.shape == tensors[other].shape and torch.equal(tensor, tensors[other])
+        for other in tensors
+        if other != name and re.search(r"embed_tokens|wte|word_embeddings|tok_embeddings|embed_in", other)
+    )
+
+
 def _weight_files(folder: Path) -> list[Path]:
     """The files that hold the weights of *folder*; of safetensors and ``.bin`` those that transformers prefers."""
     return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*model*.bin"))
@@ -540,6 +663,13 @@ def behaviour(
         if adapter:
             with subject.disable_adapter():
                 for name, prompt in prompts.items():
+                    answer[name]["base"] = _judged(subject, prompt, answer[name]["ids"])
+        elif merged and base != merged:
+            del subject
+            subject = load(_local(base))
+            known = subject.get_input_embeddings().num_embeddings
+            for name, prompt in prompts.items():
+                if max(prompt + answer[name]["ids"]) < known:  # merged weights may have more tokens
                     answer[name]["base"] = _judged(subject, prompt, answer[name]["ids"])
     return {"dialogues": answer, "device": device}
 

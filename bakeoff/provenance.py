@@ -96,18 +96,25 @@ class ContentHashes:
         """
         if path.is_file():
             return self._file(path)
-        files = sorted({p for pattern in patterns for p in path.rglob(pattern) if p.is_file()})
+        files = _matching(path, patterns)
         if not files:
             raise FileNotFoundError(path)
         return digest([(str(p.relative_to(path)), self._file(p)) for p in files])
 
+    def each(self, path: Path, patterns: Iterable[str] = ("*",)) -> dict[str, str]:
+        """The hash of the file *path*, or of each file of a folder that matches *patterns*, by name."""
+        if path.is_file():
+            return {path.name: self._file(path)}
+        return {str(p.relative_to(path)): self._file(p) for p in _matching(path, patterns)}
+
     def _file(self, path: Path) -> str:
         stat = path.stat()
         key = str(path.resolve())
-        stamp = [stat.st_size, stat.st_mtime_ns]
+        # The time of change cannot be set back, as the time of modification can.
+        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
         known = self._read().get(key)
-        if known and known[:2] == stamp:
-            return str(known[2])
+        if known and known[:3] == stamp:
+            return str(known[3])
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if stat.st_size > 1 << 20:  # small files are cheaper to read than to remember
@@ -124,6 +131,10 @@ class ContentHashes:
         return known if isinstance(known, dict) else {}
 
 
+def _matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    return sorted({p for pattern in patterns for p in folder.rglob(pattern) if p.is_file()})
+
+
 WEIGHTS = (
     "*.safetensors",
     "*model*.bin",  # pytorch_model-00001-of-00007.bin, not a checkpoint's training_args.bin
@@ -135,3 +146,9 @@ WEIGHTS = (
     "adapter_config.json",
 )
 """The files of a model folder that decide what it answers."""
+
+TENSORS = ("*.safetensors", "*model*.bin")
+"""The files of a model folder that hold its weights, and nothing else."""
+
+MADE = (*WEIGHTS, "args.json", "*token*.json", "vocab.json", "merges.txt", "*.model", "chat_template.json")
+"""The files of a folder that a stage made by which a later run recognises it."""

@@ -43,7 +43,7 @@ class Stale:
 
 def stale(matrix: Matrix, workspace: Workspace) -> list[Stale]:
     """What no row of *matrix* refers to any more, the largest first."""
-    kept = set(_referred(matrix, workspace))
+    kept = {folder.resolve() for folder in _referred(matrix, workspace)}
     candidates = [
         folder
         for stage in STAGES
@@ -59,7 +59,7 @@ def stale(matrix: Matrix, workspace: Workspace) -> list[Stale]:
         if (cache / "result.json").exists()
         or cache.relative_to(workspace.models).parts[0] not in matrix.models
     ]
-    found = [Stale(one, _size(one)) for one in candidates if one.is_dir() and one not in kept]
+    found = [Stale(one, _size(one)) for one in candidates if one.is_dir() and one.resolve() not in kept]
     return sorted(found, key=lambda one: (-one.size_bytes, one.folder))
 
 
@@ -115,7 +115,9 @@ def _referred(matrix: Matrix, workspace: Workspace) -> Iterator[Path]:
                 yield workspace.model(spec.name) / "by-hand" / f"{variant}-{suite.name}"
                 with contextlib.suppress(OSError, ValueError, KeyError):
                     result = (evaluation.folder(suite) / "result.json").read_text(encoding="utf-8")
-                    yield Path(json.loads(result)["folder"])
+                    # its name alone: a store that was moved or copied still says where it lay
+                    cache = Path(json.loads(result)["folder"]).name
+                    yield workspace.model(spec.name) / "evaluation" / variant / suite.name / cache
     for environment in matrix.environments.values():
         yield workspace.environments / environments.digest(environment)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bakeoff.chain.chain import Artifact, Chain
+from bakeoff.parity_probe import first_changed
 from bakeoff.tools import swift
 
 pytestmark = pytest.mark.export
@@ -16,5 +17,10 @@ def test_merged_weights_are_whole(exported_model: Artifact) -> None:
 
 
 def test_merged_weights_differ_from_the_base(exported_model: Artifact, chain: Chain) -> None:
-    """An adapter that was never applied leaves the base under the tuned name."""
-    assert exported_model.fingerprint != chain.base().fingerprint
+    """An adapter that was never applied leaves the base under the tuned name, whatever lies beside its tensors."""
+    base = chain.base()
+    if not base.folder.is_dir():
+        pytest.skip(
+            f"{base.path} lies in a hub's cache; before it is served its tensors are compared one by one"
+        )
+    assert first_changed(base.path, exported_model.path)

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
+from bakeoff import parity_probe
 from bakeoff.chain.chain import Chain
 from bakeoff.chain.deployment import Deployment
 from bakeoff.command import Command
-from bakeoff.errors import BakeoffError, CommandFailed, IdentityError
+from bakeoff.errors import BakeoffError, CommandFailed, DataError, IdentityError
 from bakeoff.execution.gpus import Leases, cards, common_folder
 from bakeoff.parity import parity
 from bakeoff.tools.swift import CPU_ENVIRONMENT
@@ -127,6 +128,87 @@ def test_who_answers_is_told_by_log_probabilities(
         assert doubt in parity.why_not_shown(given) if doubt else parity.why_not_shown(given) == ""
 
 
+def test_tuned_weights_that_nothing_was_compared_with_are_not_shown() -> None:
+    alone = measured(-1.0002, base=None)
+    assert "nothing was compared with the base" in parity.why_not_shown(alone, tuned=True)
+    assert parity.why_not_shown(measured(-1.0001, base=-3.0), tuned=True) == ""
+
+
+def test_the_base_of_a_row_that_calls_itself_tuned_is_a_base() -> None:
+    side = {"dialogues": {"x": rendered(["a"])}, "dated": ""}
+    told = {"renders": {"trained": side, "served": side}}
+    assert parity.judge(told, "float32", None, "my-tuned-model, base", tuned=False)["subject"] == "the base"
+    assert parity.judge(told, "float32", None, "plain, tuned", tuned=True)["subject"] == "what was trained"
+
+
+class Words:
+    """A tokenizer as far as the probe looks at one."""
+
+    def __init__(self, vocabulary: Sequence[str], **changes: Any) -> None:
+        self.vocabulary = list(vocabulary)
+        self.bos_token_id, self.eos_token_id = 0, 1
+        self.added_tokens_decoder: dict[int, Any] = {}
+        vars(self).update(changes)
+
+    def get_vocab(self) -> dict[str, int]:
+        return {token: number for number, token in enumerate(self.vocabulary)}
+
+
+@pytest.mark.parametrize(
+    ("served", "told"),
+    [
+        (Words("abAB"), ""),
+        (Words("abBA"), "the vocabulary: 2 ids differ: 2 is 'A' in training and 'B' served"),
+        (Words("abABC"), "the vocabulary: 1 ids differ: 4 is None in training and 'C' served"),
+        (Words("abAB", eos_token_id=2), "begin and end a text: eos is 1 in training and 2 served"),
+    ],
+    ids=["alike", "swapped", "more", "another end"],
+)
+def test_tokenizers_are_held_against_each_other(served: Words, told: str) -> None:
+    renders = {
+        "trained": {"tokenizer": parity_probe.tokenizer_facts(Words("abAB"))},
+        "served": {"tokenizer": parity_probe.tokenizer_facts(served)},
+    }
+    parity_probe.tell_tokenizers_apart(renders)
+    problem = parity.why_other_tokenizer(renders["trained"]["tokenizer"], renders["served"]["tokenizer"])
+    assert told in problem if told else problem == ""
+    assert not any("tokens" in side["tokenizer"] for side in renders.values())
+
+
+@pytest.mark.parametrize(
+    ("content", "taken", "refused"),
+    [
+        ({"system": "你好", "external_plugins": ["/x/prompt_date.py"]}, {"system": "你好"}, ""),
+        ({"enable_thinking": False, "loss_scale": "last_round"}, None, ""),
+        ({"template": "llama3", "learning_rate": 1, "model": "/somewhere"}, {"template": "llama3"}, ""),
+        ({"enable_thinking": "yes"}, {}, "'enable_thinking' is 'yes', which is not true or false"),
+        ({"system": ["a"]}, {}, "'system' is .* not a text"),
+        ({"template": "../../evil.py"}, {}, "'template' is .* not the name of a template"),
+        ({"template_backend": "python"}, {}, "not swift or jinja"),
+        ([], {}, "no arguments of a training"),
+    ],
+)  # fmt: skip
+def test_arguments_of_a_stranger_only_say_how_prompts_are_rendered(
+    tmp_path: Path, content: Any, taken: dict[str, Any] | None, refused: str
+) -> None:
+    path = tmp_path / "args.json"
+    path.write_text(json.dumps(content))
+    if refused:
+        with pytest.raises(DataError, match=refused) as told:
+            parity.foreign_options(path)
+        assert str(path) in str(told.value)
+    else:
+        assert parity.foreign_options(path) == (content if taken is None else taken)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000])
+def test_arguments_that_cannot_be_read_are_refused_by_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "args.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=re.escape(str(path))):
+        parity.foreign_options(path)
+
+
 def test_a_reply_tells_the_tuned_from_the_base_where_the_base_would_clearly_not_say_it() -> None:
     one = {"ids": [1, 2], "texts": ["a", "ab"], "margins": [3.0, 0.001]}
     would = {**one, "base": {"margins": [2.0, -9.0]}}
@@ -149,6 +231,13 @@ def copied(tiny: Tiny, tmp_path: Path, **changes: Any) -> Chain:
     for record in (tmp_path / "store").rglob("record.json"):
         record.write_text(record.read_text().replace(str(tiny.store), str(tmp_path / "store")))
     return tiny.chain(store=tmp_path / "store", **changes)
+
+
+def taken_for_made(store: Path) -> None:
+    """Let the records of *store* stand for what lies there now, as if the tools had made it so."""
+    for record in store.rglob("record.json"):
+        kept = json.loads(record.read_text())
+        record.write_text(json.dumps({key: value for key, value in kept.items() if key != "made"}))
 
 
 @pytest.mark.slow
@@ -175,6 +264,7 @@ def test_an_adapter_dropped_from_the_merge_is_found(tiny: Tiny, tmp_path: Path) 
     chain = copied(tiny, tmp_path)
     base, merged = chain.base().folder, chain.export().folder
     shutil.copy(base / "model.safetensors", merged / "model.safetensors")
+    taken_for_made(tmp_path / "store")
     spoiled = tiny.chain(store=tmp_path / "store")
     with pytest.raises(
         IdentityError, match="the merged weights are the base: of what the adapter changes, 0%"
@@ -201,6 +291,7 @@ def test_a_merge_with_a_nan_is_found(tiny: Tiny, tmp_path: Path) -> None:
     tensors = load_file(weights)
     tensors["model.layers.1.self_attn.q_proj.weight"][0, 0] = math.nan
     save_file(tensors, weights, {"format": "pt"})
+    taken_for_made(tmp_path / "store")
     with pytest.raises(
         IdentityError, match=r"NaN or infinity in the merged .* model\.layers\.1\.self_attn\.q_proj"
     ):
@@ -224,6 +315,106 @@ def test_a_base_in_bin_files_is_compared_and_hashed_like_any_other(tiny: Tiny, t
     before = chain.fingerprint("base")
     torch.save({name: one + 1 for name, one in tensors.items()}, base / "pytorch_model.bin")
     assert tiny.chain(store=tmp_path / "store", **changes).fingerprint("base") != before
+
+
+@pytest.mark.slow
+def test_a_tokenizer_whose_letters_were_exchanged_is_found(tiny: Tiny, tmp_path: Path) -> None:
+    chain = copied(tiny, tmp_path)
+    path = chain.export().folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    words = content["model"]["vocab"]
+    words["A"], words["B"] = words["B"], words["A"]
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    taken_for_made(tmp_path / "store")
+    with pytest.raises(
+        IdentityError, match=r"the vocabulary: 2 ids differ: .* is 'A' in training and 'B' served"
+    ):
+        parity.check(tiny.chain(store=tmp_path / "store"), "tuned")
+
+
+@pytest.mark.slow
+def test_a_merge_that_was_exchanged_since_is_made_anew(tiny: Tiny, tmp_path: Path) -> None:
+    chain = copied(tiny, tmp_path)
+    base, merged = chain.base().folder, chain.export().folder
+    shutil.copy(base / "model.safetensors", merged / "model.safetensors")
+    record = tiny.chain(store=tmp_path / "store").export().record
+    assert record
+    assert record.why == "ran: its output is not what it made (model.safetensors is another one)"
+
+
+@pytest.mark.slow
+def test_an_adapter_that_was_edited_since_is_trained_anew_and_not_continued_from(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    before = (tiny.chain().train().folder / "adapter_model.safetensors").read_bytes()
+    path = copied(tiny, tmp_path).train().folder / "adapter_config.json"
+    path.write_text(path.read_text().replace('"lora_alpha": 32', '"lora_alpha": 2'))
+    taken_for_made(tmp_path / "store")
+    trained = tiny.chain(store=tmp_path / "store").train()
+    assert trained.record
+    assert trained.record.why == "ran: adapter_config.json says lora_alpha 2, and the training lora_alpha 32"
+    assert json.loads((trained.folder / "adapter_config.json").read_text())["lora_alpha"] == 32
+    assert (trained.folder / "adapter_model.safetensors").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_weights_that_are_the_base_are_not_tuned(tiny: Tiny, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    base, weights = tiny.chain().base().folder, tmp_path / "weights"
+    shutil.copytree(base, weights)
+    (weights / "generation_config.json").write_text('{"transformers_version": "4.0.0"}')
+    tensors = load_file(weights / "model.safetensors")
+    names = sorted(tensors)
+    (weights / "model.safetensors").unlink()
+    for part, half in enumerate((names[::2], names[1::2])):  # in other files than the base's
+        save_file({n: tensors[n] for n in half}, weights / f"model-{part}.safetensors", {"format": "pt"})
+    assert parity_probe.first_changed(str(base), str(weights)) == ""
+    parts = {
+        n: f"model-{part}.safetensors" for part, half in enumerate((names[::2], names[1::2])) for n in half
+    }
+    (weights / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": parts}))
+    chain = tiny.chain(tmp_path / "store", model=str(base), weights=str(weights))
+    with pytest.raises(IdentityError, match="every tensor of the weights is the base's"):
+        parity.check(chain, "tuned")
+
+
+@pytest.mark.slow
+def test_weights_are_judged_by_their_base_too(tiny: Tiny, tmp_path: Path) -> None:
+    chain = tiny.chain(tmp_path, model=tiny.chain().base().path, weights=tiny.chain().export().path)
+    facts = parity.check(chain, "tuned").facts
+    assert facts["to_base"] > parity.LOGPROB_TOLERANCE["float32"]
+    assert (facts["tuned"], facts["suite_prompts"]) == (True, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", ["weights", "adapter", "model"])
+def test_a_file_beside_weights_imports_nothing(tiny: Tiny, tmp_path: Path, key: str) -> None:
+    made = tiny.chain()
+    source = {"weights": made.export, "adapter": made.train, "model": made.base}[key]().folder
+    folder = tmp_path / key
+    shutil.copytree(source, folder)
+    evil, mark = folder / "evil_plugin.py", tmp_path / "imported"
+    evil.write_text(f"open({str(mark)!r}, 'w')")
+    (folder / "args.json").write_text(json.dumps({"external_plugins": [str(evil)]}))
+    changes = {"model": made.base().path, key: str(folder)}
+    for name in ("base", "tuned")[key != "model" :]:
+        with pytest.raises(DataError, match=f"{folder / 'args.json'} names a Python file"):
+            parity.check(tiny.chain(tmp_path / "store", **changes), name)
+    assert not mark.exists()
+
+
+@pytest.mark.slow
+def test_an_adapter_of_another_base_is_told(tiny: Tiny, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    shutil.copytree(tiny.chain().train().folder, adapter)
+    chain = tiny.chain(tmp_path / "one", adapter=str(adapter))
+    assert chain.base_doubt() == ""
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(
+        json.dumps({**config, "base_model_name_or_path": "org/Other-7B"})
+    )
+    assert "trained on org/Other-7B" in parity.check(chain, "tuned").facts["warnings"][0]
 
 
 @pytest.mark.slow

@@ -105,6 +105,112 @@ def test_a_torn_record_is_never_taken_for_a_whole_one(tmp_path: Path, torn: str)
     assert Bench(tmp_path).ensure({"a": 1}).outcome == "ran"
 
 
+class Folder(Bench):
+    """A store whose stage leaves a folder of weights."""
+
+    def work(self, output: Path) -> Done:
+        self.left_over = sorted(path.name for path in output.glob("*"))
+        output.mkdir(exist_ok=True)
+        for name in ("config.json", "model.safetensors", "log.txt"):
+            (output / name).write_text(f"made {name}")
+        return super().work(output / "tokenizer.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda o: (o / "model.safetensors").write_text("made elsewhere"),
+            "model.safetensors is another one",
+        ),
+        (lambda o: (o / "adapter_model.safetensors").write_text("x"), "adapter_model.safetensors is new"),
+        (lambda o: (o / "config.json").unlink(), "config.json is gone"),
+        (lambda o: (o / "args.json").write_text("{}"), "args.json is new"),
+    ],
+    ids=["another", "new", "gone", "arguments"],
+)
+def test_what_a_stage_did_not_make_is_not_its_output(tmp_path: Path, change: Any, told: str) -> None:
+    output = Path(Folder(tmp_path).ensure({"a": 1}).output)
+    (output / "log.txt").write_text("decides nothing")
+    assert Folder(tmp_path).ensure({"a": 1}).outcome == "reused"
+    change(output)
+    bench = Folder(tmp_path)
+    assert not bench.stages.current(output.parent, {"a": 1}, lambda output: "")
+    assert bench.ensure({"a": 1}).why == f"ran: its output is not what it made ({told})"
+    assert bench.left_over == []
+    assert Folder(tmp_path).ensure({"a": 1}).outcome == "reused"
+
+
+def test_an_output_that_is_a_file_is_held_against_what_was_made(tmp_path: Path) -> None:
+    Path(Bench(tmp_path).ensure({"a": 1}).output).write_text("mode")
+    assert (
+        Bench(tmp_path).ensure({"a": 1}).why == "ran: its output is not what it made (output is another one)"
+    )
+
+
+def test_two_outputs_of_one_size_and_time_that_were_exchanged_are_found(tmp_path: Path) -> None:
+    import os
+
+    def large(letter: bytes) -> Any:
+        def work(output: Path) -> Done:
+            output.write_bytes(letter * (3 << 20))
+            os.utime(output, (1, 1))
+            return Done()
+
+        return work
+
+    first, second = (
+        Path(Bench(tmp_path).ensure({"recipe": name}, large(name.encode())).output) for name in "ab"
+    )
+    first.rename(tmp_path / "aside")
+    second.rename(first)
+    (tmp_path / "aside").rename(second)
+    assert "not what it made" in Bench(tmp_path).ensure({"recipe": "a"}, large(b"a")).why
+
+
+def test_a_record_of_before_digests_were_kept_is_reused_and_keeps_one_from_then_on(tmp_path: Path) -> None:
+    output = Path(Folder(tmp_path).ensure({"a": 1}).output)
+    path = output.with_name("record.json")
+    kept = json.loads(path.read_text())
+    del kept["made"]
+    path.write_text(json.dumps(kept))
+    assert Folder(tmp_path, may_run=False).ensure({"a": 1}).outcome == "reused"
+    assert "made" not in json.loads(path.read_text())
+    assert Folder(tmp_path).ensure({"a": 1}).outcome == "reused"
+    assert {**json.loads(path.read_text()), "made": None} == {**kept, "made": None}
+    (output / "config.json").write_text("changed")
+    assert "config.json is another one" in Folder(tmp_path).ensure({"a": 1}).why
+
+
+def test_a_record_of_another_version_is_read(tmp_path: Path) -> None:
+    path = Path(Bench(tmp_path).ensure({"a": 1}).output).with_name("record.json")
+    kept = json.loads(path.read_text())
+    for absent in (*kept, None):
+        if absent in ("identity", "output"):
+            continue
+        path.write_text(
+            json.dumps(
+                {key: value for key, value in kept.items() if key != absent} | {"card": [1], "x": None}
+            )
+        )
+        assert Bench(tmp_path).ensure({"a": 1}).outcome == "reused", absent
+
+
+@pytest.mark.parametrize("odd", [{"identity": []}, {"output": ""}, {"output": 3}, {"identity": None}])
+def test_a_record_that_does_not_say_what_it_is_of_is_none(tmp_path: Path, odd: dict[str, Any]) -> None:
+    path = Path(Bench(tmp_path).ensure({"a": 1}).output).with_name("record.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **odd}))
+    assert Bench(tmp_path).ensure({"a": 1}).outcome == "ran"
+
+
+@pytest.mark.parametrize("name", ["seconds", "facts", "made", "why", "peak_memory_gib"])
+def test_a_value_of_another_type_in_a_record_is_not_believed(tmp_path: Path, name: str) -> None:
+    path = Path(Bench(tmp_path).ensure({"a": 1}).output).with_name("record.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: ["odd"]}))
+    record = Bench(tmp_path).ensure({"a": 1})
+    assert (record.outcome, getattr(record, name) == ["odd"]) == ("reused", False)
+
+
 def test_a_failure_is_not_repeated_in_the_same_run_but_in_the_next(tmp_path: Path) -> None:
     def fail(output: Path) -> Done:
         raise CommandFailed("no luck")

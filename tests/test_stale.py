@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -138,3 +139,23 @@ def test_the_answers_behind_a_result_stay_with_it(store: Path) -> None:
     (kept / "result.json").write_text(json.dumps({"folder": str(cache)}))
     clean(store, "--yes")
     assert cache.exists()
+
+
+@pytest.mark.parametrize("how", ["copied", "moved", "linked"])
+def test_a_store_that_lies_elsewhere_now_lists_what_it_did(store: Path, how: str) -> None:
+    matrix = load_matrix(store.parent / "matrix.json")
+    chain = Chain(matrix.models["tiny"], bench_in(store, Runner(store / "p"), matrix))
+    for variant in ("base", "tuned"):
+        cache = store / f"models/tiny/evaluation/{variant}/exam/9999999999"
+        cache.mkdir(parents=True)
+        (cache / "result.json").write_text("{}")
+        result = Evaluation(Deployment(chain, variant), ()).folder(matrix.suites["exam"]) / "result.json"
+        result.parent.mkdir(parents=True)
+        result.write_text(json.dumps({"folder": str(cache)}))
+    before = {one.folder.relative_to(store) for one in stale(matrix, Workspace(store))}
+    there = store.parent / "elsewhere" / "store"
+    there.parent.mkdir()
+    {"copied": lambda: shutil.copytree(store, there), "moved": lambda: store.rename(there),
+     "linked": lambda: there.symlink_to(store)}[how]()  # fmt: skip
+    assert {one.folder.relative_to(there) for one in stale(matrix, Workspace(there))} == before
+    assert len(before) == len(STALE)

@@ -7,6 +7,7 @@ done by :class:`~bakeoff.store.stages.Stages`.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from contextlib import AbstractContextManager
@@ -19,14 +20,15 @@ from bakeoff import secrecy
 from bakeoff.command import Command
 from bakeoff.environments import building as environments
 from bakeoff.environments.toolchain import Toolchain
-from bakeoff.errors import CommandFailed, DataError, OutOfMemory, Stalled
+from bakeoff.errors import BakeoffError, CommandFailed, DataError, OutOfMemory, Stalled
 from bakeoff.execution import gpus
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Runner
 from bakeoff.files import write_json
 from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training, dataset_argument
-from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions
+from bakeoff.provenance import TENSORS, WEIGHTS, ContentHashes, digest, versions
 from bakeoff.store.stages import Done, Record, Stages
+from bakeoff.suites.rows import FORMATS, LETTERS
 from bakeoff.tools import engines, memory, swift
 from bakeoff.workspace import Workspace
 
@@ -108,6 +110,8 @@ class Chain:
                 why_broken=lambda output: swift.why_truncated(output / "model.safetensors"),
             )
         path = self.base_path()
+        if not self.spec.tiny:
+            self._refuse_plugins(Path(path))
         return self._keep("base", Artifact(path, self._content(path), record))
 
     @cached_property
@@ -152,6 +156,10 @@ class Chain:
                 raise DataError(
                     f"{spec.name}.adapter: {folder}: {problem}; point 'adapter' at a checkpoint folder"
                 )
+            self._refuse_plugins(folder)
+            base_folder = Path(self.base_path())
+            if base_folder.is_dir() and (problem := swift.why_other_base(folder, base_folder)):
+                raise DataError(f"{spec.name}.adapter: {folder}: {problem}")
             return self._keep("train", Artifact(str(folder), self._content(str(folder))))
         base = self.base()
         self.tools("train").prepare()
@@ -168,7 +176,7 @@ class Chain:
             folder=self.train_folder(),
             identity=identity,
             work=lambda output: self._train(output, identity),
-            why_broken=swift.why_unfinished,
+            why_broken=lambda output: swift.why_unfinished(output, spec.training),
         )
         checkpoint = swift.last_checkpoint(Path(record.output))
         assert checkpoint
@@ -191,6 +199,8 @@ class Chain:
         self._look_at_disk("train")
         while True:
             resume = swift.last_checkpoint(output) if _says(begun, identity, training) else None
+            if resume and swift.why_other_adapter(resume, training):
+                resume = None
             if resume is None:
                 shutil.rmtree(output, ignore_errors=True)
                 log.unlink(missing_ok=True)
@@ -286,6 +296,7 @@ class Chain:
             return self._made["export"]
         if self.spec.weights:
             folder = Path(self.spec.weights).expanduser().absolute()
+            self._refuse_plugins(folder)
             return self._keep("export", Artifact(str(folder), self._content(str(folder))))
         trained = self.train()
         record = self.bench.stages.ensure(
@@ -465,6 +476,46 @@ class Chain:
                 f"{self.spec.name}: {folder} holds no model; it needs config.json and *.safetensors"
             ) from None
 
+    def _refuse_plugins(self, folder: Path) -> None:
+        """Raise DataError where ``args.json`` in somebody's *folder* names Python files, which are never imported."""
+        if not self.spec.trust_remote_code and (file := swift.own_plugin(folder)):
+            raise DataError(
+                f"{self.spec.name}: {folder / 'args.json'} names a Python file that its training imported ({file!r}); "
+                "a file beside weights decides nothing here. If the prompts depend on it, name a copy that you trust "
+                "in 'training.extra' and 'serving.extra' (external_plugins), and remove it from args.json"
+            )
+
+    def base_doubt(self) -> str:
+        """Why the row's adapter may be of another base than the row's, in words; empty where nothing speaks for it."""
+        if not self.spec.adapter:
+            return ""
+        named, base = swift.trained_on(Path(self.spec.adapter).expanduser()), self.base_path()
+        if not named or named == base:
+            return ""
+        if Path(named).is_dir() and Path(base).is_dir():
+            same = self.bench.hashes.each(Path(named), TENSORS) == self.bench.hashes.each(Path(base), TENSORS)
+        else:  # a cache of a hub, or another machine, has the model's name somewhere in its place
+            same = _name_in(named) == _name_in(base)
+        return (
+            "" if same else f"the adapter says that it was trained on {named}, and this row's base is {base}"
+        )
+
+    def suite_prompts(self) -> dict[str, list[dict[str, str]]]:
+        """The first question of each of the row's suites whose data are ours to read, as a dialogue."""
+        found: dict[str, list[dict[str, str]]] = {}
+        for suite in self.bench.matrix.suites_of(self.spec):
+            data = suite.folder(self.bench.data_dir)
+            if data is None or suite.benchmark not in FORMATS:
+                continue
+            try:
+                first = next(iter(FORMATS[suite.benchmark](data)), None)
+            except (BakeoffError, OSError, ValueError):
+                continue  # the evaluation says what is wrong with them
+            if first:
+                options = [f"{letter}. {text}" for letter, text in zip(LETTERS, first.options, strict=False)]
+                found[suite.name] = [{"role": "user", "content": "\n".join((first.text, *options))}]
+        return found
+
     def _dataset_hash(self, dataset: str) -> str:
         path = Path(dataset_argument(dataset))
         return self.bench.hashes.of(path) if path.exists() else f"hub:{dataset}"
@@ -481,6 +532,15 @@ def flags_of(command: Command) -> dict[str, str]:
         else:
             options[name] = f"{options.get(name, '')} {part}".strip()
     return options | dict(command.env)
+
+
+_NO_NAME = re.compile(r"output|snapshots?|models?|master|main|[0-9a-f]{40}|last-checkpoint|checkpoint-\d+")
+
+
+def _name_in(place: str) -> str:
+    """The name that *place*, a hub id or a folder of a hub's cache, gives a model, however the hub spells it."""
+    parts = place.lower().replace("--", "/").replace("___", ".").split("/")
+    return next((part for part in reversed(parts) if part and not _NO_NAME.fullmatch(part)), "")
 
 
 def _says(begun: Path, identity: dict[str, Any], training: Training) -> bool:

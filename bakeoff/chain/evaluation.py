@@ -26,6 +26,7 @@ from bakeoff.files import write_json
 from bakeoff.matrix.schema import Suite, dataset_argument
 from bakeoff.provenance import commit, versions
 from bakeoff.scoring.leakage import training_files
+from bakeoff.scoring.scores import ALL, SPEED, STATUSES
 from bakeoff.store.stages import Done, Record
 
 _T = TypeVar("_T")
@@ -259,11 +260,54 @@ def why_unreadable(result: Path) -> str:
         return "its output is gone"
     except ValueError:
         return f"{result.name} is cut short"
-    return (
-        ""
-        if isinstance(kept, dict) and {"scores", "samples"} <= kept.keys()
-        else f"{result.name} is no result"
-    )
+    except RecursionError:
+        return f"{result.name} is no result"
+    if not isinstance(kept, dict) or not {"scores", "samples"} <= kept.keys():
+        return f"{result.name} is no result"
+    try:
+        return _why_inconsistent(kept, result.name)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return f"{result.name} is no result ({type(error).__name__}: {error})"
+
+
+def _why_inconsistent(kept: dict[str, Any], name: str) -> str:
+    """Where the scores of a result are not what its samples make, in words; empty where they are.
+
+    The value of the main metric is the mean of its samples' grades, and a ledger counts what became of them. Rows of a
+    speed measurement have no samples.
+    """
+    samples, main = kept["samples"], kept.get("metric")
+    if kept.get("ledger") is not None and (why := _why_miscounted(kept["ledger"], samples, "")):
+        return f"{name}: its ledger says {why}"
+    for row in kept["scores"]:
+        if row.get("benchmark") == SPEED:
+            continue
+        metric, subset = str(row["metric"]), row["subset"]
+        part = [one for one in samples if subset in (ALL, one["subset"])]
+        if metric.endswith("_unleaked"):
+            part = [one for one in part if not one["leaked"]]
+        where = metric if subset == ALL else f"{metric} of {subset}"
+        if why := _why_miscounted(row, part, "n_"):
+            return f"{name}: {where} says {why}"
+        if metric not in (main, f"{main}_unleaked"):
+            continue
+        grades = [one["correct"] for one in part if one["status"] != "errored" and one["correct"] is not None]
+        mean, value = math.fsum(grades) / len(grades) if grades else None, row["value"]
+        if (mean is None) != (value is None) or (mean is not None and not abs(value - mean) <= 1e-9):
+            told = "nothing" if mean is None else f"{mean:.4g}"
+            return f"{name}: {where} is said to be {value}, and its samples' grades make {told}"
+    return ""
+
+
+def _why_miscounted(counts: dict[str, Any], samples: Sequence[dict[str, Any]], prefix: str) -> str:
+    """Which count of a ledger is not that of *samples*, in words; empty for none."""
+    there = Counter(one["status"] for one in samples)
+    wanted: dict[str, int] = {"asked": len(samples), **{status: there[status] for status in STATUSES}}
+    wanted["judged"] = len(samples) - there["errored"]
+    for key, count in wanted.items():
+        if prefix + key in counts and counts[prefix + key] != count:
+            return f"{counts[prefix + key]} {key}, and its samples {count}"
+    return ""
 
 
 def _kept(result: Path) -> dict[str, Any]:

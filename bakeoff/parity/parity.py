@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import requests
 
 from bakeoff import parity_probe
 from bakeoff.command import Command, flags
-from bakeoff.errors import IdentityError, ServiceError
+from bakeoff.errors import DataError, IdentityError, ServiceError
 from bakeoff.files import write_json
 from bakeoff.parity_probe import PLUGIN_FLAGS, TEMPLATE_OPTIONS
 from bakeoff.provenance import digest
@@ -88,13 +88,48 @@ def first_difference(trained: Mapping[str, Any], served: Mapping[str, Any], arou
     )
 
 
-def template_differences(trained: Mapping[str, Any], served: Mapping[str, Any]) -> dict[str, str]:
-    """The dialogues that training and serving render differently, each with where."""
+def template_differences(
+    trained: Mapping[str, Any], served: Mapping[str, Any], kind: str = "dialogues"
+) -> dict[str, str]:
+    """The dialogues (or "prompts" of suites) that training and serving render differently, each with where."""
     return {
         name: told
-        for name, one in trained["dialogues"].items()
-        if (told := first_difference(one, served["dialogues"][name]))
+        for name, one in trained.get(kind, {}).items()
+        if (told := first_difference(one, served[kind][name]))
     }
+
+
+_PARTS = {
+    "vocabulary": "the vocabulary",
+    "merges": "the merges",
+    "added": "the added tokens",
+    "special": "the ids that begin and end a text",
+    "sample": "the tokens of a fixed text, or the text that they make",
+}
+
+
+def why_other_tokenizer(trained: Mapping[str, Any], served: Mapping[str, Any]) -> str:
+    """Where the tokenizer of what is served is not the training's, in words; empty where it is.
+
+    What one of the two cannot tell is not compared.
+    """
+    for part, words in _PARTS.items():
+        before, after = trained.get(part), served.get(part)
+        if before is None or after is None or before == after:
+            continue
+        if part == "vocabulary" and (differing := trained.get("differing")):
+            count, examples = differing
+            shown = ", ".join(
+                f"{number} is {old!r} in training and {new!r} served" for number, old, new in examples
+            )
+            return f"{words}: {count} ids differ: {shown}"
+        if part in ("vocabulary", "merges"):
+            return f"{words}: {before['size']} in training, {after['size']} served, with other content"
+        if part == "sample":
+            return words
+        keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        return f"{words}: {keys[0]} is {before.get(keys[0])} in training and {after.get(keys[0])} served"
+    return ""
 
 
 # -- what was merged -----------------------------------------------------------------------------------------------
@@ -260,7 +295,7 @@ def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
             f"{service.served_name}: {problem}: another model than {facts['subject']} answers at {service.url}. "
             f"By hand: {service.by_hand}"
         )
-    doubt = "" if told_apart else why_not_shown(measured)
+    doubt = "" if told_apart else why_not_shown(measured, tuned=bool(facts.get("tuned")))
     if doubt and not facts["said"]:
         doubt = f"the replies of the weights were not measured: {facts['skipped'] or 'nothing was asked'}"
     elif doubt and not gave_any:
@@ -297,16 +332,17 @@ def why_another(measured: Sequence[Measured], tolerance: float) -> str:
     return ""
 
 
-def why_not_shown(measured: Sequence[Measured]) -> str:
+def why_not_shown(measured: Sequence[Measured], *, tuned: bool = False) -> str:
     """Why these log-probabilities do not tell the trained model from its base, in words; empty where they do.
 
-    They do where the service is nearer to the trained model than a quarter of the way to the base.
+    They do where the service is nearer to the trained model than a quarter of the way to the base. A base that is
+    served as such has nothing else to be told from; *tuned* weights without a base to compare with are not shown.
     """
     to_trained, to_base, apart = _distances(measured)
     if to_trained is None:
         return "the service names its tokens otherwise than the tokenizer: their log-probabilities have no counterpart"
     if to_base is None:
-        return ""
+        return "nothing was compared with the base of these weights" if tuned else ""
     if not apart or not to_trained <= apart / 4:
         return (
             f"tuned and base weights are {apart:.2g} apart in the log-probabilities of {len(measured)} tokens, and the "
@@ -442,12 +478,14 @@ def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
     merged = None if way_a or not tuned else chain.export().path
     options = options_of(chain.train_command(), chain.spec.training.plugins)
     trained: dict[str, Any] = {"by": "training", "model": base or merged, "model_type": spec.model_type}
-    for folder in (adapter, merged):
-        if folder and (Path(folder) / "args.json").is_file():
-            trained["args"] = str(Path(folder) / "args.json")
-            break
-    else:
-        trained["options"] = options
+    trained["options"] = options
+    beside = next(
+        (path for one in (adapter, merged) if one and (path := Path(one) / "args.json").is_file()), None
+    )
+    if beside and spec.trains:
+        trained["args"] = str(beside)
+    elif beside:
+        trained["options"] = options | foreign_options(beside)
     served: dict[str, Any]
     if spec.serving.engine == "transformers":
         served = {"by": "deploy", "argv": list(chain.serve_command(variant, 0).argv[3:])}
@@ -460,6 +498,7 @@ def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
         else {"folder": served["model"], "how": trained | {"model": base if way_a else merged or base}},
         "renders": {"trained": trained, "served": served},
         "dialogues": dict(DIALOGUES),
+        "prompts": chain.suite_prompts(),
         "asked": list(ASKED),
         "use_hf": spec.use_hf,
         "behaviour": {
@@ -475,7 +514,58 @@ def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
     }
     if adapter and merged:
         plan["merge"] = {"base": base, "adapter": adapter, "merged": merged}
+    elif merged and base:
+        plan["tuned"] = {"base": base, "merged": merged}
     return plan
+
+
+_NAME = re.compile(r"[\w.+,-]{0,200}")
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(_NAME.fullmatch(value))
+
+
+_FOREIGN: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "template": (_is_name, "the name of a template"),
+    "system": (lambda value: isinstance(value, str), "a text"),
+    "response_prefix": (lambda value: isinstance(value, str), "a text"),
+    "agent_template": (_is_name, "the name of a template"),
+    "loss_scale": (_is_name, "a name"),
+    "template_backend": (lambda value: value in ("swift", "jinja"), "swift or jinja"),
+    **{
+        name: (lambda value: isinstance(value, bool), "true or false")
+        for name in ("use_chat_template", "enable_thinking", "preserve_thinking", "add_non_thinking_prefix")
+    },
+}
+"""What is taken from the arguments of a training that was not ours, and of which form it has to be."""
+
+
+def foreign_options(args: Path) -> dict[str, Any]:
+    """What the file *args*, which somebody's training left beside weights or an adapter, says of the prompts.
+
+    Nothing that it names is ever imported; see :func:`bakeoff.tools.swift.own_plugin`.
+
+    Raises:
+        DataError: it cannot be read, or says something of another form.
+    """
+    try:
+        told = json.loads(args.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{args}: no arguments of a training ({type(error).__name__}); remove it") from None
+    if not isinstance(told, dict):
+        raise DataError(f"{args}: no arguments of a training; remove it")
+    options: dict[str, Any] = {}
+    for name, (fits, words) in _FOREIGN.items():
+        value = told.get(name)
+        if value is None:
+            continue
+        if not fits(value):
+            raise DataError(
+                f"{args}: '{name}' is {str(value)[:120]!r}, which is not {words}; correct or remove it"
+            )
+        options[name] = value
+    return options
 
 
 def options_of(command: Command, faster: Sequence[str] = ()) -> dict[str, Any]:
@@ -512,7 +602,8 @@ def _probe(chain: Chain, variant: str, plan: Mapping[str, Any], output: Path) ->
     if chain.tools("serve").python != chain.tools("train").python:
         renders = plan["renders"]
         parts["train"] = {**plan, "renders": {"trained": renders["trained"]}}
-        parts["serve"] = {"renders": {"served": renders["served"]}, "dialogues": plan["dialogues"]}
+        asked = {name: plan[name] for name in ("dialogues", "prompts")}
+        parts["serve"] = {"renders": {"served": renders["served"]}, **asked}
     for role, part in parts.items():
         path, measured = output.with_name(f"plan-{role}.json"), output.with_name(f"measured-{role}.json")
         write_json(path, {**part, "output": str(measured)})
@@ -523,7 +614,12 @@ def _probe(chain: Chain, variant: str, plan: Mapping[str, Any], output: Path) ->
             )
         answer = json.loads(measured.read_text(encoding="utf-8"))
         told |= answer | {"renders": {**told.get("renders", {}), **answer["renders"]}}
-    facts = judge(told, spec.training.dtype, spec.prompt_date, f"{spec.name}, {variant}")
+    facts = judge(
+        told, spec.training.dtype, spec.prompt_date, f"{spec.name}, {variant}", tuned=variant == "tuned"
+    )
+    if variant == "tuned" and (doubt := chain.base_doubt()):
+        facts["warnings"].append(doubt)
+        chain.bench.stages.timeline.tell("another base", model=spec.name, variant=variant, why=doubt)
     write_json(output, facts)
     return Done(str(command), process.peak_memory_gib, facts)
 
@@ -539,7 +635,9 @@ def probe_command(chain: Chain, role: str, *arguments: str) -> Command:
     return chain.tools(role).within(Command((*argv, *arguments), chain.train_command().env))
 
 
-def judge(told: Mapping[str, Any], dtype: str, prompt_date: str | None, who: str) -> dict[str, Any]:
+def judge(
+    told: Mapping[str, Any], dtype: str, prompt_date: str | None, who: str, *, tuned: bool
+) -> dict[str, Any]:
     """The facts of the stage from what the probe measured.
 
     Raises:
@@ -554,8 +652,15 @@ def judge(told: Mapping[str, Any], dtype: str, prompt_date: str | None, who: str
             f"{len(trained['dialogues'])} dialogues differ): {where}\nGive both the same 'template', system prompt "
             f"and 'prompt_date' in the matrix, or serve with the engine 'transformers', which renders as training does"
         )
+    _refuse_other_tokens(trained, served, who)
+    if told.get("tuned") and not told["tuned"]["changed"]:
+        raise IdentityError(
+            f"{who}: every tensor of the weights is the base's: nothing was trained into them, or 'weights' names the "
+            "base's folder"
+        )
     facts: dict[str, Any] = {
         "dialogues": len(trained["dialogues"]),
+        "suite_prompts": len(trained.get("prompts", {})),
         "prompt_tokens": {name: len(one["ids"]) for name, one in trained["dialogues"].items()},
     }
     if merge := told.get("merge"):
@@ -585,10 +690,25 @@ def judge(told: Mapping[str, Any], dtype: str, prompt_date: str | None, who: str
         "said": said(behaviour),
         "tolerance": LOGPROB_TOLERANCE[dtype],
         "skipped": behaviour.get("skipped", ""),
-        "subject": "what was trained" if "tuned" in who else "the base",
+        "subject": "what was trained" if tuned else "the base",
+        "tuned": tuned,
         "warnings": warnings,
     }
     return facts
+
+
+def _refuse_other_tokens(trained: Mapping[str, Any], served: Mapping[str, Any], who: str) -> None:
+    """Raise IdentityError where tokenizers, or the prompts of suites, differ though the dialogues are alike."""
+    if problem := why_other_tokenizer(trained.get("tokenizer") or {}, served.get("tokenizer") or {}):
+        raise IdentityError(
+            f"{who}: the tokenizer that is served is not the training's: {problem}. Serve it with the tokenizer of "
+            "the base that was trained"
+        )
+    if differences := template_differences(trained, served, "prompts"):
+        name, where = next(iter(differences.items()))
+        raise IdentityError(
+            f"{who}: training and serving render the first question of suite '{name}' differently: {where}"
+        )
 
 
 def _date_warnings(

@@ -24,7 +24,7 @@ from bakeoff.report.findings import Findings, has_scores, known_runs, run_folder
 from bakeoff.scoring.anchors import beside_published
 from bakeoff.scoring.leakage import leaked_as
 from bakeoff.scoring.scores import SPEED
-from bakeoff.store.stages import Record
+from bakeoff.store.stages import Record, record_of
 from bakeoff.tools import engines
 from bakeoff.workspace import Workspace
 
@@ -53,7 +53,8 @@ def records(workspace: Workspace, run_id: str) -> list[Record]:
     for event in events(workspace, run_id):
         if event.pop("event") == "stage":
             event.pop("time")
-            record = Record(**event)
+            if not (record := record_of(event)):
+                continue
             if record.output not in found or record.outcome != "reused":
                 found[record.output] = record
     return list(found.values())

@@ -58,8 +58,41 @@ _SMALL_RUN = re.compile(r"[a-j]{1,10}(?![A-Za-z0-9])")
 _HYPHENED = re.compile(r"[-‐–'’·]\s?[A-Za-z0-9\u4e00-\u9fff]")
 _FOLLOWING_WORD = re.compile(r"[ \t]+([a-z]+)")
 _ENGLISH_FOLLOWERS = frozenset(
-    "and or is are because since as for which that with based not but both were was would should vs the rather while"
-    " best correct right seems looks only option choice here in".split()
+    [
+        "and",
+        "or",
+        "is",
+        "are",
+        "because",
+        "since",
+        "as",
+        "for",
+        "which",
+        "that",
+        "with",
+        "based",
+        "not",
+        "but",
+        "both",
+        "were",
+        "was",
+        "would",
+        "should",
+        "vs",
+        "the",
+        "rather",
+        "while",
+        "best",
+        "correct",
+        "right",
+        "seems",
+        "looks",
+        "only",
+        "option",
+        "choice",
+        "here",
+        "in",
+    ]
 )
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 _CJK_FOLLOWERS = re.compile(
@@ -373,7 +406,7 @@ class _Reader:
         if "\n" in self.text[place:opened]:
             return None
         item = self._item(opened, small=True)
-        if item is None or set(item[0]) & set(indices) and not gap and not self.multiple:
+        if item is None or (set(item[0]) & set(indices) and not gap and not self.multiple):
             return None
         if gap and set(item[0]) & set(indices):
             return None
@@ -449,7 +482,7 @@ class _Reader:
         end = run.end()
         indices = [LETTERS.index(letter) for letter in run[0].upper()]
         if len(indices) > 1 and (
-            len(set(indices)) < len(indices) or indices != sorted(indices) and run[0].islower()
+            len(set(indices)) < len(indices) or (indices != sorted(indices) and run[0].islower())
         ):
             return None
         own = len(indices) == 1 and indices[0] < self.count and self.options[indices[0]]

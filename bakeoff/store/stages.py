@@ -2,7 +2,8 @@
 
 A stage's folder is named by a digest of its *recipe* (what the matrix says); the record in it holds the whole
 *identity* (recipe, versions, content of the inputs). The record is removed first and written last, so half a stage is
-never taken for a whole one.
+never taken for a whole one. It also keeps the digest of each file that the stage made: what was changed,
+swapped or added since is not the stage's output, and is made anew.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from bakeoff.errors import BakeoffError, NotInStore, StoreError
 from bakeoff.files import append_line, write_json
-from bakeoff.provenance import digest
+from bakeoff.provenance import MADE, ContentHashes, digest
 from bakeoff.secrecy import redact, redacted
 from bakeoff.workspace import Workspace
 
@@ -46,6 +48,7 @@ class Record:
         seconds: wall time of the run that made the output.
         peak_memory_gib: of the largest process; None where unknown.
         facts: what the stage measured.
+        made: SHA-256 of the output's files by name; None in a record of a time when it was not kept.
     """
 
     stage: str
@@ -61,6 +64,7 @@ class Record:
     identity: dict[str, Any]
     peak_memory_gib: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    made: dict[str, str] | None = None
 
 
 @dataclass
@@ -118,6 +122,7 @@ class Stages:
         self.workspace = workspace
         self.timeline = timeline
         self.may_run = may_run
+        self._hashes = ContentHashes(workspace.cache / "hashes.json")
         self._failed: dict[str, Exception] = {}
         self._told: set[str] = set()
 
@@ -165,9 +170,13 @@ class Stages:
         with _apart(), self.lock(folder):
             record = read_record(path)
             why = self._why(record, identity, folder, why_broken, output)
+            altered = self._why_altered(record, folder / output) if record and not why else ""
+            if altered:
+                why = f"ran: {altered}"
             if record and not why and self.may_run and (more := why_again(folder / output)):
                 why = f"ran: {more}"
             if record and not why:
+                self._adopt(record, path)
                 record.outcome, record.log = "reused", str(log or record.log)
                 record.why = f"reused: made {record.started}, and nothing that it depends on has changed"
                 return self._tell(record)
@@ -176,6 +185,8 @@ class Stages:
                     f"{model}: {stage} is not in the store ({why}); run `pytest benchmarks/ -k {model}`"
                 )
             path.unlink(missing_ok=True)
+            if altered:  # the work must not go on from what somebody else put there
+                _remove(folder / output)
             record = Record(
                 stage,
                 model,
@@ -212,8 +223,34 @@ class Stages:
                 done.facts,
             )
             record.seconds = round(_own_s(began) if done.seconds is None else done.seconds, 2)
+            record.made = self._contents(folder / output)
             write_json(path, redacted(asdict(record)))
             return self._tell(record)
+
+    def _contents(self, output: Path) -> dict[str, str]:
+        """The digests of the files of *output* that decide what it is."""
+        return self._hashes.each(output, MADE)
+
+    def _why_altered(self, record: Record, output: Path) -> str:
+        """Which files of *output* are not those that the stage of *record* made, in words; empty for none."""
+        if record.made is None:
+            return ""
+        before, now_there = record.made, self._contents(output)
+        words = [
+            f"{name} is {'gone' if name not in now_there else 'new' if name not in before else 'another one'}"
+            for name in sorted({*before, *now_there})
+            if before.get(name) != now_there.get(name)
+        ]
+        more = f" and {len(words) - 3} more" if len(words) > 3 else ""
+        return f"its output is not what it made ({', '.join(words[:3])}{more})" if words else ""
+
+    def _adopt(self, record: Record, path: Path) -> None:
+        """Keep what a *record* of before digests were kept stands for, from now on."""
+        if record.made is None and self.may_run:
+            record.made = self._contents(Path(record.output))
+            with contextlib.suppress(OSError):  # a store that can only be read is reused all the same
+                kept = json.loads(path.read_text(encoding="utf-8"))
+                write_json(path, {**kept, "made": record.made})
 
     def _tell_failed(self, record: Record, began: float, why: str) -> None:
         record.outcome, record.why = "failed", redact(why)
@@ -224,7 +261,10 @@ class Stages:
         """Whether *folder* holds the record of a stage of this *identity* in whose output *why_not* finds nothing."""
         record = read_record(folder / "record.json")
         return bool(
-            record and not differences(record.identity, _plain(identity)) and not why_not(Path(record.output))
+            record
+            and not differences(record.identity, _plain(identity))
+            and not why_not(Path(record.output))
+            and not self._why_altered(record, Path(record.output))
         )
 
     @contextmanager
@@ -277,7 +317,7 @@ class Stages:
         key = f"{record.output}"
         if key not in self._told:
             self._told.add(key)
-            self.timeline.tell("stage", **asdict(record))
+            self.timeline.tell("stage", **{k: v for k, v in asdict(record).items() if k != "made"})
         return record
 
 
@@ -331,12 +371,59 @@ def read_record(path: Path) -> Record | None:
     Output and log are those beside it, wherever the store has been moved since.
     """
     try:
-        record = Record(**json.loads(path.read_text(encoding="utf-8")))
-        record.output = str(path.parent / Path(record.output).name)
-    except (OSError, ValueError, TypeError):
+        record = record_of(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError):
         return None
+    if record is None or not Path(record.output).name:
+        return None
+    record.output = str(path.parent / Path(record.output).name)
     record.log = str(path.parent / "stage.log")
     return record
+
+
+_DEFAULTS: Mapping[str, object] = {
+    **dict.fromkeys(("stage", "model", "variant", "why", "command", "log", "started"), ""),
+    "outcome": "ran",
+    "seconds": 0.0,
+    "peak_memory_gib": None,
+    "facts": {},
+    "made": None,
+}
+"""What a record says of what it does not hold."""
+_KINDS: Mapping[str, type | tuple[type, ...]] = {
+    "seconds": (int, float),
+    "peak_memory_gib": (int, float),
+    "facts": dict,
+    "made": dict,
+}
+
+
+def record_of(kept: object) -> Record | None:
+    """The record that a mapping holds, whichever version wrote it; None without identity and output.
+
+    Keys that this version does not know are passed over; what is absent, or of another type, has its default.
+    """
+    if not isinstance(kept, dict):
+        return None
+    identity, output = kept.get("identity"), kept.get("output")
+    if not isinstance(identity, dict) or not isinstance(output, str):
+        return None
+    usable = {
+        name: kept[name] if isinstance(kept.get(name), _KINDS.get(name, str)) else _plain_copy(default)
+        for name, default in _DEFAULTS.items()
+    }
+    return Record(identity=identity, output=output, **usable)
+
+
+def _plain_copy(value: object) -> Any:
+    return dict(value) if isinstance(value, dict) else value
+
+
+def _remove(output: Path) -> None:
+    if output.is_dir() and not output.is_symlink():
+        shutil.rmtree(output)
+    else:
+        output.unlink(missing_ok=True)
 
 
 def differences(before: Identity, after: Identity) -> str:

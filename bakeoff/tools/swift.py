@@ -12,7 +12,8 @@ from pathlib import Path
 
 from bakeoff.command import Command, flags
 from bakeoff.files import readable_rows
-from bakeoff.matrix.schema import FLASH_ATTENTION, PLUGINS, ModelSpec, dataset_argument
+from bakeoff.matrix.schema import FLASH_ATTENTION, PLUGINS, ModelSpec, Training, dataset_argument
+from bakeoff.parity_probe import PLUGIN_FLAGS
 from bakeoff.plugins.prompt_date import VARIABLE as PROMPT_DATE
 
 CPU_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
@@ -300,10 +301,11 @@ def last_checkpoint(output: Path) -> Path | None:
     return None
 
 
-def why_unfinished(output: Path) -> str:
+def why_unfinished(output: Path, training: Training | None = None) -> str:
     """Why the training in *output* cannot be used, in words; empty where its newest whole checkpoint is its last.
 
-    After the last one was cut short an older whole one is a place to continue from, not a result.
+    After the last one was cut short an older whole one is a place to continue from, not a result. Where *training* is
+    given, the adapter must also be what it asks for.
     """
     import json
 
@@ -312,7 +314,138 @@ def why_unfinished(output: Path) -> str:
         return "it has no complete checkpoint"
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     step, steps = state.get("global_step"), state.get("max_steps")
-    return "" if step == steps else f"its newest complete checkpoint is of step {step} of {steps}"
+    if step != steps:
+        return f"its newest complete checkpoint is of step {step} of {steps}"
+    return why_other_adapter(checkpoint, training) if training else ""
+
+
+def why_other_adapter(checkpoint: Path, training: Training) -> str:
+    """Where the adapter in *checkpoint* is not the one that *training* asks for, in words; empty where it is.
+
+    Its ``adapter_config.json`` decides with which strength the matrices are applied, and to which modules.
+    """
+    import json
+
+    path = checkpoint / "adapter_config.json"
+    if not path.exists():
+        return ""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        rank, alpha = float(config["r"]), float(config["lora_alpha"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return f"{path.name} is cut short, or of no LoRA adapter"
+    wanted: dict[str, object] = {
+        "lora_rank": training.lora_rank,
+        "lora_alpha": training.lora_alpha,
+        "use_rslora": False,
+        "use_dora": False,
+        **training.extra,
+    }
+    for key, value, flag in (("r", rank, "lora_rank"), ("lora_alpha", alpha, "lora_alpha")):
+        if value != float(str(wanted[flag])):
+            return f"{path.name} says {key} {value:g}, and the training {flag} {wanted[flag]}"
+    for flag in ("use_rslora", "use_dora"):
+        if bool(config.get(flag)) != (str(wanted[flag]).lower() == "true"):
+            return f"{path.name} says {flag} {config.get(flag)}, and the training {wanted[flag]}"
+    if not config.get("target_parameters"):  # peft writes patterns of its own for experts
+        for key in ("alpha_pattern", "rank_pattern"):
+            if config.get(key) and key not in training.extra:
+                return f"{path.name} has a {key}, which the training does not"
+    return _why_other_targets(checkpoint, config, str(wanted.get("target_modules") or ""), training)
+
+
+def _why_other_targets(checkpoint: Path, config: Mapping[str, object], extra: str, training: Training) -> str:
+    """Where the modules of an adapter's *config* are not those of *training*, or not those of its tensors."""
+    targets = config.get("target_modules")
+    wanted = extra.split() or list(training.target_modules)
+    chosen = not any(name.startswith("all-") for name in wanted) and "target_regex" not in training.extra
+    if chosen and isinstance(targets, list) and set(targets) != set(wanted):
+        return (
+            f"adapter_config.json says target_modules {' '.join(sorted(map(str, targets)))}, and the training "
+            f"{' '.join(sorted(wanted))}"
+        )
+    if config.get("target_parameters"):  # of experts, which are no modules, and share one pair of matrices
+        return ""
+    for module, (rank, _) in adapter_shapes(checkpoint).items():
+        if isinstance(targets, list) and not any(f".{module}".endswith(f".{name}") for name in targets):
+            return f"adapter_config.json has no target_modules for the adapter's {module}"
+        if rank != config.get("r") and not config.get("rank_pattern"):
+            return f"adapter_config.json says r {config.get('r')}, and {module} is of rank {rank}"
+    return ""
+
+
+_LORA = re.compile(r"^(?:base_model\.model\.)?(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight$")
+
+
+def adapter_shapes(checkpoint: Path) -> dict[str, tuple[int, tuple[int, int]]]:
+    """The rank of each module that an adapter adapts, and the module's outputs and inputs; from the file's header.
+
+    What has another form than two matrices is left out.
+    """
+    halves: dict[str, dict[str, list[int]]] = {}
+    for name, (_, shape) in _header(checkpoint / "adapter_model.safetensors").items():
+        if (match := _LORA.match(name)) and len(shape) == 2:
+            halves.setdefault(match[1], {})[match[2]] = shape
+    return {
+        module: (pair["A"][0], (pair["B"][0], pair["A"][1]))
+        for module, pair in halves.items()
+        if pair.keys() == {"A", "B"}
+    }
+
+
+def why_other_base(adapter: Path, base: Path) -> str:
+    """Why *adapter* cannot have been trained on the model in *base*, in words; empty where its shapes fit.
+
+    Quantized weights, and those of modules that have another name in the base, are not compared.
+    """
+    weights: dict[str, tuple[str, list[int]]] = {}
+    for file in base.glob("*.safetensors"):
+        weights |= _header(file)
+    for module, (_, shape) in sorted(adapter_shapes(adapter).items()):
+        dtype, there = weights.get(f"{module}.weight", ("", []))
+        if dtype in ("F32", "F16", "BF16") and sorted(there) != sorted(shape):
+            return (
+                f"it adapts {module} of shape {shape[0]} x {shape[1]}, which is {' x '.join(map(str, there))} in the "
+                f"base {base}: it was trained on another base"
+            )
+    return ""
+
+
+def trained_on(adapter: Path) -> str:
+    """The base that the configuration of *adapter* names; empty where it names none."""
+    import json
+
+    try:
+        config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return ""
+    name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _header(weights: Path) -> dict[str, tuple[str, list[int]]]:
+    """The dtype and shape of each tensor of a safetensors file; nothing where it cannot be read."""
+    import json
+
+    try:
+        with weights.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return {
+            name: (str(tensor["dtype"]), [int(n) for n in tensor["shape"]])
+            for name, tensor in header.items()
+            if name != "__metadata__"
+        }
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        MemoryError,
+        OverflowError,
+        RecursionError,
+    ):
+        return {}
 
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -387,6 +520,26 @@ def own_code(folder: Path) -> str:
             continue
         if isinstance(told, dict) and told.get("auto_map"):
             return name
+    return ""
+
+
+def own_plugin(folder: Path) -> str:
+    """A Python file that ``args.json`` in *folder* has ms-swift import, and that is none of ours; empty for none.
+
+    A training of ms-swift leaves the file beside its checkpoints and merges.
+    """
+    import json
+
+    try:
+        told = json.loads((folder / "args.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return ""
+    ours = {path.name for path in PLUGINS.glob("*.py")}  # the row's own line brings these
+    for flag in PLUGIN_FLAGS if isinstance(told, dict) else ():
+        named = told.get(flag) or []
+        for file in named if isinstance(named, list) else [named]:
+            if not isinstance(file, str) or Path(file).name not in ours:
+                return str(file)[:200]
     return ""
 
 
