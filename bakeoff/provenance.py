@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 
 from filelock import FileLock
+
+from bakeoff.errors import DataError
 
 TOOLS = (
     "bakeoff",
@@ -150,3 +153,27 @@ def write_json(path: Path, value: object) -> None:
     except OSError:
         draft.unlink(missing_ok=True)
         raise
+
+
+def utf8_text(path: Path) -> str:
+    """Return the text of *path*, without a byte order mark.
+
+    Raises:
+        DataError: it cannot be opened, or is not UTF-8; the message names the file, the byte and the way out.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        hint = "; give a file in it" if error.errno == errno.EISDIR else ""
+        raise DataError(f"{path}: cannot be read ({os.strerror(error.errno or 0)}){hint}") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(not_utf8(path, content, error)) from None
+
+
+def not_utf8(path: Path, content: bytes, error: UnicodeDecodeError) -> str:
+    """Return in words where *content* of *path* stops being UTF-8, and what to do about it."""
+    guess = " (it looks like UTF-16)" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+    line = content.count(b"\n", 0, error.start) + 1
+    return f"{path}:{line}: not UTF-8{guess}: byte 0x{content[error.start]:02x} at {error.start}; save it as UTF-8"

@@ -16,7 +16,8 @@ from bakeoff.doctor.doctor import Finding, findings, known_differences
 from bakeoff.environments.building import built, digest, running_environment
 from bakeoff.environments.installed import installed
 from bakeoff.errors import DataError
-from bakeoff.matrix.schema import Environment, Matrix, load_matrix, parse_matrix
+from bakeoff.matrix.loading import load_matrix, parse_matrix
+from bakeoff.matrix.schema import Environment, Matrix
 from bakeoff.tools import memory
 from bakeoff.workspace import Workspace
 from tests.chains import STORE, plant_tools
@@ -419,7 +420,7 @@ def test_only_the_first_dialogues_are_looked_at_and_all_reasons_are_told(tmp_pat
 def test_the_guides_six_rows_are_examined_without_importing_a_heavy_module(workspace):
     code = (
         "import sys; from pathlib import Path; from bakeoff.doctor.doctor import findings; "
-        "from bakeoff.matrix.schema import load_matrix; from bakeoff.workspace import Workspace; "
+        "from bakeoff.matrix.loading import load_matrix; from bakeoff.workspace import Workspace; "
         "m = load_matrix(Path(sys.argv[1])); rows = [r for r in m.models.values() if r.group == 'full']; "
         "assert len(rows) == 6; findings(rows, m, Workspace(Path(sys.argv[2]))); "
         "print([n for n in ('torch', 'swift', 'evalscope', 'transformers', 'pandas', 'gradio') if n in sys.modules])"

@@ -23,7 +23,7 @@ from bakeoff.errors import CommandFailed, DataError, OutOfMemory, Stalled
 from bakeoff.execution import gpus
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Runner
-from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training, dataset_argument
+from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training, dataset_identity
 from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions, write_json
 from bakeoff.store.stages import Done, Record, Stages
 from bakeoff.tools import engines, memory, swift
@@ -465,8 +465,7 @@ class Chain:
             ) from None
 
     def _dataset_hash(self, dataset: str) -> str:
-        path = Path(dataset_argument(dataset))
-        return self.bench.hashes.of(path) if path.exists() else f"hub:{dataset}"
+        return dataset_identity(dataset, self.bench.hashes.of)
 
 
 def flags_of(command: Command) -> dict[str, str]:
