@@ -235,7 +235,7 @@ EXPECTED = (
     ("error", "dataset some/hub-dataset", "HF_HUB_OFFLINE is set, and no cache has it"),
     ("error", "suites.no_such_benchmark", "has no 'no_such_benchmark'"),
     ("warning", "suites.elsewhere", "needs the folder elsewhere under --data-dir"),
-    ("error", "proxy", "NO_PROXY does not cover 127.0.0.1 and localhost"),
+    ("note", "proxy", "NO_PROXY does not cover 127.0.0.1 and localhost"),
     ("error", "port", "would be scored under our name"),
     (
         "warning",

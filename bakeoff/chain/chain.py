@@ -17,13 +17,14 @@ from typing import Any
 
 from bakeoff import secrecy
 from bakeoff.command import Command
+from bakeoff.doctor.dataset_health import count_rows, why_fewer
 from bakeoff.environments import building as environments
 from bakeoff.environments.toolchain import Toolchain
 from bakeoff.errors import CommandFailed, DataError, OutOfMemory, Stalled
 from bakeoff.execution import gpus
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Runner
-from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training, dataset_identity
+from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training, dataset_identity, dataset_name
 from bakeoff.provenance import WEIGHTS, ContentHashes, digest, versions, write_json
 from bakeoff.store.stages import Done, Record, Stages
 from bakeoff.tools import engines, memory, swift
@@ -235,6 +236,8 @@ class Chain:
                 f"{facts['max_steps']}; log: {log}\nby hand: {command}",
                 log=log,
             )
+        if why := self._why_fewer_rows(facts):
+            facts["warnings"] = [why]
         facts |= {
             "gpus": placed.gpus,
             "attempts": attempts.told,
@@ -463,6 +466,14 @@ class Chain:
             raise DataError(
                 f"{self.spec.name}: {folder} holds no model; it needs config.json and *.safetensors"
             ) from None
+
+    def _why_fewer_rows(self, facts: dict[str, Any]) -> str:
+        """Why fewer rows were trained on than the data have; empty where that cannot be counted here."""
+        names = [dataset_name(dataset) for dataset in self.spec.dataset]
+        if self.spec.training.packing or not all(name.path and name.path.exists() for name in names):
+            return ""
+        rows = sum(name.rows or count_rows(Path(name.place)) for name in names)
+        return why_fewer(rows, str(facts.get("train_dataset")), self.spec.training.validation_share)
 
     def _dataset_hash(self, dataset: str) -> str:
         return dataset_identity(dataset, self.bench.hashes.of)

@@ -33,7 +33,7 @@ from bakeoff.environments.installed import (
 from bakeoff.errors import BakeoffError, DataError
 from bakeoff.execution.gpus import cards
 from bakeoff.execution.runner import Runner
-from bakeoff.matrix.schema import Matrix, ModelSpec, dataset_argument
+from bakeoff.matrix.schema import Matrix, ModelSpec, dataset_name
 from bakeoff.provenance import write_json
 from bakeoff.scoring import leakage
 from bakeoff.tools import engines, memory, swift
@@ -471,8 +471,9 @@ def _datasets(visit: _Visit) -> Iterator[Finding]:
             lengths[dataset] = min(lengths.get(dataset, row.training.max_length), row.training.max_length)
             users.setdefault(dataset, []).append(row.name)
     for dataset, length in lengths.items():
-        path = Path(dataset_argument(dataset))
-        if path.is_file():
+        name = dataset_name(dataset)
+        path = name.path
+        if path and path.exists():
             try:
                 for one in _unhealthy(dataset, check_dataset(path, max_length=length), length):
                     yield replace(one, rows=tuple(users[dataset]))
@@ -481,7 +482,7 @@ def _datasets(visit: _Visit) -> Iterator[Finding]:
                 yield Finding(
                     "error", f"dataset {dataset}", what or str(error), remedy, tuple(users[dataset])
                 )
-        elif path.is_absolute():
+        elif path:
             yield Finding(
                 "error",
                 f"dataset {dataset}",
@@ -490,7 +491,7 @@ def _datasets(visit: _Visit) -> Iterator[Finding]:
                 tuple(users[dataset]),
             )
         elif _offline(visit) and not (
-            _cached(visit, "dataset", dataset)
+            _cached(visit, "dataset", name.place)
             or any(leakage.files_in_cache(dataset, hub, visit.environ) for hub in (False, True))
         ):
             yield Finding(
@@ -511,6 +512,8 @@ def _unhealthy(dataset: str, health: Health, max_length: int) -> Iterator[Findin
         yield Finding("error", place, "holds no rows", "give a file with dialogues")
         return
     first = "" if health.whole else "the first "
+    if health.no_question:
+        yield Finding("warning", place, health.no_question, "keep one of them, or rename one to 'query'")
     if dropped := health.dropped.total():
         reasons = [
             f"{why} ({count})" if len(health.dropped) > 1 else why
@@ -570,10 +573,11 @@ def _network(visit: _Visit) -> Iterator[Finding]:
     missing = [host for host in ("127.0.0.1", "localhost") if host not in spared and "*" not in spared]
     if proxies and missing:
         yield Finding(
-            "error",
+            "note",
             "proxy",
-            f"{proxies[0]} is set and NO_PROXY does not cover {' and '.join(missing)}: requests to our services leave",
-            "export NO_PROXY=127.0.0.1,localhost,::1 no_proxy=127.0.0.1,localhost,::1",
+            f"{proxies[0]} is set and NO_PROXY does not cover {' and '.join(missing)}: the run spares them, lines that "
+            "are pasted by hand do not",
+            'for such lines: export NO_PROXY="${NO_PROXY:+$NO_PROXY,}127.0.0.1,localhost,::1" no_proxy="$NO_PROXY"',
         )
     for port in dict.fromkeys(row.serving.port for row in visit.rows if row.serving.port and not row.url):
         users = tuple(row.name for row in visit.rows if row.serving.port == port and not row.url)
