@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bakeoff.doctor import doctor
 from bakeoff.doctor.comparability import beside_the_guide
+from bakeoff.doctor.data import unhealthy
 from bakeoff.doctor.dataset_health import check_dataset, dialogue, estimated_tokens
 from bakeoff.doctor.doctor import Finding, findings, known_differences
 from bakeoff.environments.building import built, digest, running_environment
@@ -411,7 +411,7 @@ def test_only_the_first_dialogues_are_looked_at_and_all_reasons_are_told(tmp_pat
     assert check_dataset(data).whole
     health = check_dataset(data, first=6)
     assert not health.whole
-    (dropped, copies) = doctor._unhealthy("d", health, 80)
+    (dropped, copies) = unhealthy("d", health, 80)
     assert "drop 4 of the first 6 rows: has the columns title" in dropped.what
     assert dropped.what.endswith("(2); 'messages' is empty (2)")
     assert copies.what.startswith("1 of the first 2 dialogues are copies")
