@@ -15,7 +15,7 @@ from pathlib import Path
 from bakeoff.chain.deployment import deployments
 from bakeoff.chain.service import Service
 from bakeoff.errors import BakeoffError
-from bakeoff.matrix.schema import load_matrix
+from bakeoff.matrix.loading import load_matrix
 from bakeoff.runs.runs import new_id
 from bakeoff.secrecy import load_env_file
 from bakeoff.workspace import Workspace

@@ -6,6 +6,7 @@ nowhere else: U+2028, U+2029 and U+0085 may stand inside a text, where ``str.spl
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -81,15 +82,20 @@ def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file, without its byte order mark.
 
     Raises:
-        DataError: the file has another encoding; the message names the file, the first wrong byte and the remedy.
+        DataError: it cannot be opened, or is not UTF-8; the message names the file, the byte and the way out.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+    except OSError as error:
+        hint = "; give a file in it" if error.errno == errno.EISDIR else ""
+        raise DataError(f"{path}: cannot be read ({os.strerror(error.errno or 0)}){hint}") from None
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: not UTF-8 (byte {error.object[error.start]:#04x} at offset {error.start}); "
-            "save the file as UTF-8"
-        ) from None
+        guess = " (it looks like UTF-16)" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        line = content.count(b"\n", 0, error.start) + 1
+        byte = f"byte 0x{content[error.start]:02x} at {error.start}"
+        raise DataError(f"{path}:{line}: not UTF-8{guess}: {byte}; save it as UTF-8") from None
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:

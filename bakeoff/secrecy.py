@@ -2,39 +2,141 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import html
+import io
+import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
-NAMES = re.compile(r"(TOKEN|(^|_|API)KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL)S?$", re.IGNORECASE)
-"""Environment variables whose values are secrets."""
+from bakeoff.files import read_text
 
-_declared: set[str] = set()
+NAMES = re.compile(
+    r"(TOKENS?|(^|[_-]|API|ACCESS|PRIVATE)KEYS?|ACCESS[_-]?KEY[_-]?ID|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE"
+    r"|CREDENTIALS?|COOKIES?|[_-]PWD|(^|[_-])(PAT|PASS|AUTH|DSN|JWT|BEARER)|AUTHORIZATION)$",
+    re.IGNORECASE,
+)
+"""Environment variables whose values are secrets; PWD alone is the working directory."""
+
+_SHORTEST = 6
+"""Characters below which a value is no secret: it would turn every other word into stars."""
+_DECLARED = "BAKEOFF_SECRET_VARIABLES"
+"""Names declared secret, for the processes that this one starts."""
+_HARMLESS = {"", "EMPTY", "none", "None", "0", "1", "true", "false"}
+_PLACE_NAMES = re.compile(r"(HOME|DIR|PATH|CACHE|FOLDER|ROOT|FILE|STORE|ENDPOINT)$", re.IGNORECASE)
+_PLAIN = re.compile(
+    r"[A-Za-z]{1,8}|localhost|\d{1,5}|[\d.,:]*[.,:][\d.,:]*|([\w.*-]*[.:*][\w.*:/-]*|localhost)(,[\w.*:/-]+)+"
+)
+"""Values of .env without a telling name that hide nothing: words, numbers, versions, lists of hosts."""
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<userinfo>[^\s/?#'\"<>]+)@")
 
 
 def declare(name: str) -> None:
     """Take the value of the environment variable *name* for a secret, whatever it is called."""
-    _declared.add(name)
+    names = _declared()
+    if name and name not in names:
+        os.environ[_DECLARED] = ",".join([*names, name])
 
 
-_HARMLESS = {"", "EMPTY", "none", "None", "0", "1", "true", "false"}
+def _declared() -> list[str]:
+    return [name for name in os.environ.get(_DECLARED, "").split(",") if name]
 
 
 def secrets() -> list[str]:
     """The values of all secret variables of this process, longest first."""
-    named = {v for n, v in os.environ.items() if n in _declared or NAMES.search(n)}
-    found = {value for value in named if value not in _HARMLESS and len(value) >= 6}
+    values: set[str] = set()
+    declared = _declared()
+    for name, value in os.environ.items():
+        stripped = value.strip()
+        if name in declared or NAMES.search(name):
+            values |= {stripped, *(line.strip() for line in stripped.splitlines() if len(line.strip()) >= 16)}
+        if "://" in value:
+            values |= set(_of_url(value))
+    found = {value for value in values if value not in _HARMLESS and len(value) >= _SHORTEST}
     return sorted(found, key=len, reverse=True)
 
 
+def _of_url(text: str) -> Iterator[str]:
+    """The secrets in the URLs of *text*: user and password, and what a query gives under a telling name."""
+    for match in _USERINFO.finditer(text):
+        user, colon, password = match["userinfo"].partition(":")
+        if colon and password:
+            yield from (password, unquote(password), f"{user}:{password}@")
+        if not password or (len(user) >= 12 and re.search(r"\d", user)):  # a token in place of the user
+            yield from (user, unquote(user))
+    for url in _URL.findall(text):
+        with contextlib.suppress(ValueError):
+            yield from (value for name, value in parse_qsl(urlsplit(url).query) if NAMES.search(name))
+
+
+@lru_cache(maxsize=8)
+def _spellings(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Every way in which programs write *values*, longest first."""
+    found = {form for value in values for form in _forms(value) if len(form) >= _SHORTEST}
+    return tuple(sorted(found, key=len, reverse=True))
+
+
+def _forms(value: str) -> Iterator[str]:
+    plain = [value, repr(value)[1:-1], repr(value.encode("utf-8", "surrogateescape"))[2:-1]]
+    for ascii_only in (True, False):
+        written = json.dumps(value, ensure_ascii=ascii_only)[1:-1]
+        plain += [written, written.replace("/", "\\/"), json.dumps(written, ensure_ascii=ascii_only)[1:-1]]
+    yield from plain
+    for text in dict.fromkeys(plain):
+        yield from (html.escape(text), html.escape(text, quote=False))
+        yield html.escape(text).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+    yield shlex.quote(value).strip("'")
+    data = value.encode("utf-8", "surrogateescape")
+    for safe in ("", "/", "/:@", "!*'()", "/!*'()"):
+        for encoded in (quote(data, safe=safe), quote_plus(data, safe=safe)):
+            yield encoded
+            yield re.sub(r"%[0-9A-F]{2}", lambda pair: pair[0].lower(), encoded)
+            yield quote(encoded, safe="")
+    yield from _in_base64(data)
+
+
+def _in_base64(data: bytes) -> Iterator[str]:
+    """What of a base64 text *data* alone decides, wherever in it *data* begins."""
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        yield encode(data).decode().rstrip("=")
+    for before in range(3):
+        padded = bytes(before) + data
+        first = -(-before * 8 // 6)
+        last = len(padded) * 8 // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            part = encode(padded).decode()[first:last]
+            if len(part) >= 7:
+                yield part
+
+
+@lru_cache(maxsize=8)
+def _pattern(values: tuple[str, ...]) -> re.Pattern[str] | None:
+    forms = _spellings(values)
+    return re.compile("|".join(map(re.escape, forms))) if forms else None
+
+
 def redact(text: str) -> str:
-    """*text* with every secret value replaced by ``***``."""
-    for value in secrets():
-        text = text.replace(value, "***")
-    return text
+    """*text* with every secret value replaced by ``***``, in whatever spelling; of URLs the password, too."""
+    pattern = _pattern(tuple(secrets()))
+    if pattern:
+        text = pattern.sub("***", text)
+    return without_userinfo(text) if "://" in text else text
+
+
+def without_userinfo(text: str) -> str:
+    """*text* with ``***`` for user and password of every URL in it; a mere user (``ssh://git@…``) stays."""
+    return _USERINFO.sub(
+        lambda match: f"{match['scheme']}***@" if ":" in match["userinfo"] else match[0], text
+    )
 
 
 def redacted(value: Any) -> Any:
@@ -43,7 +145,7 @@ def redacted(value: Any) -> Any:
     To be done before it is serialised: JSON writes a quotation mark or a backslash of a secret otherwise.
     """
     if isinstance(value, Mapping):
-        return {key: redacted(one) for key, one in value.items()}
+        return {redact(key) if isinstance(key, str) else key: redacted(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [redacted(one) for one in value]
     return value if value is None or isinstance(value, bool | int | float) else redact(str(value))
@@ -51,17 +153,14 @@ def redacted(value: Any) -> Any:
 
 def scrub(path: Path) -> None:
     """Cross every secret value out of the file *path*, without changing its length: somebody may be appending."""
-    values = [value.encode() for value in secrets()]
+    values = [form.encode("utf-8", "surrogateescape") for form in _spellings(tuple(secrets()))]
     if not values or not path.is_file():
         return
     content = path.read_bytes()
     with path.open("r+b") as file:
-        for value in values:
-            at = content.find(value)
-            while at >= 0:
-                file.seek(at)
-                file.write(b"*" * len(value))
-                at = content.find(value, at + len(value))
+        for match in re.finditer(b"|".join(map(re.escape, values)), content):
+            file.seek(match.start())
+            file.write(b"*" * len(match[0]))
 
 
 def scrub_leftovers(logs: Iterable[Path]) -> None:
@@ -76,13 +175,57 @@ def scrub_leftovers(logs: Iterable[Path]) -> None:
                 scrub(log)
 
 
-def load_env_file(path: Path) -> list[str]:
-    """Put the ``NAME=value`` lines of *path* into the environment, without overriding; returns the names set."""
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def load_env_file(path: Path, tell: Callable[[str], None] = _to_stderr) -> list[str]:
+    """Put what *path* sets into the environment, as python-dotenv reads it, without overriding; the names set.
+
+    All of it is secret, but for values that hide nothing (words, numbers, places).
+
+    Args:
+        tell: is given each line that is not understood, in words and without the line itself.
+
+    Raises:
+        DataError: it cannot be read, or is not UTF-8.
+    """
+    if not path.exists() or path.is_dir():  # a folder of that name is a virtual environment
+        return []
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
+
+    text = read_text(path)
+    for binding in parse_stream(io.StringIO(text)):
+        blank = binding.original.string.strip()
+        if binding.error or (binding.key is not None and binding.value is None):
+            before = binding.original.string[: binding.original.string.find(blank[:1])]
+            line = binding.original.line + before.count("\n")
+            if blank:
+                tell(f"{path}:{line}: not understood and left out; write NAME=value")
     names = []
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            name, separator, value = line.strip().removeprefix("export ").partition("=")
-            if separator and name.isidentifier() and name not in os.environ:
-                os.environ[name] = value.strip().strip("'\"")
-                names.append(name)
+    for name, value in dotenv_values(stream=io.StringIO(text)).items():
+        if value is None:
+            continue
+        if "\0" in name + value or not name:
+            tell(f"{path}: {name.partition(chr(0))[0]}: holds a NUL character and is left out")
+            continue
+        if name not in os.environ:
+            os.environ[name] = value
+            names.append(name)
+        if not _hides_nothing(name, os.environ[name].strip()):
+            declare(name)
     return names
+
+
+def _hides_nothing(name: str, value: str) -> bool:
+    """Whether a value of ``.env`` without a telling name may be shown: a word, a number, a place."""
+    if NAMES.search(name):
+        return False
+    if value in _HARMLESS or _PLAIN.fullmatch(value):
+        return True
+    if _URL.fullmatch(value):
+        return not list(_of_url(value)) and not urlsplit(value).query
+    if value.startswith(("/", "~", "./", "../")):
+        return bool(_PLACE_NAMES.search(name)) or Path(value).expanduser().exists()
+    return False

@@ -24,7 +24,8 @@ from bakeoff.chain.evaluation import Evaluation, speed_folder
 from bakeoff.environments import building as environments
 from bakeoff.errors import BakeoffError
 from bakeoff.execution.runner import Runner, running
-from bakeoff.matrix.schema import Matrix, load_matrix
+from bakeoff.matrix.loading import load_matrix
+from bakeoff.matrix.schema import Matrix
 from bakeoff.provenance import ContentHashes
 from bakeoff.store.stages import Stages, Timeline
 from bakeoff.workspace import Workspace

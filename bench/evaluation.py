@@ -29,7 +29,8 @@ from fakes.service import Running, serving  # noqa: E402
 from bakeoff import evalscope  # noqa: E402
 from bakeoff.evalscope.__main__ import main as ask  # noqa: E402
 from bakeoff.execution.runner import WARM  # noqa: E402
-from bakeoff.matrix.schema import Suite, load_matrix  # noqa: E402
+from bakeoff.matrix.loading import load_matrix  # noqa: E402
+from bakeoff.matrix.schema import Suite  # noqa: E402
 
 WANTED = 8.0
 """How many times faster ours must be with as many requests in flight as the matrix gives a row on a GPU."""

@@ -22,7 +22,8 @@ from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import Reply, load_cases, read_replies
 from bakeoff.judgement.replies import gather as ask_all
 from bakeoff.judgement.verdicts import judged_by_model, summarise
-from bakeoff.matrix.schema import VARIANTS, load_matrix
+from bakeoff.matrix.loading import load_matrix
+from bakeoff.matrix.schema import VARIANTS
 from bakeoff.runs.judging import gathered_replies, gathered_study
 from bakeoff.runs.runs import new_id
 from bakeoff.secrecy import load_env_file

@@ -13,7 +13,8 @@ from bakeoff.chain.chain import Bench, Chain
 from bakeoff.environments.building import running_environment
 from bakeoff.environments.installed import cache_file, installed
 from bakeoff.execution.runner import Runner
-from bakeoff.matrix.schema import Matrix, ModelSpec, parse_matrix
+from bakeoff.matrix.loading import parse_matrix
+from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.provenance import ContentHashes
 from bakeoff.store.stages import Stages, Timeline
 from bakeoff.workspace import Workspace

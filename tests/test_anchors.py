@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bakeoff.evalscope import known_benchmarks, known_subsets
-from bakeoff.matrix.schema import load_matrix
+from bakeoff.matrix.loading import load_matrix
 from bakeoff.scoring.anchors import anchor_warning, anchors, beside_published
 
 

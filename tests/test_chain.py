@@ -25,7 +25,7 @@ from bakeoff.chain.service import free_port, who_answers
 from bakeoff.command import Command
 from bakeoff.errors import DataError, IdentityError, NotReady, ServiceError
 from bakeoff.execution.runner import Runner
-from bakeoff.matrix.schema import parse_matrix
+from bakeoff.matrix.loading import parse_matrix
 from bakeoff.runs.plan import dry_run
 from bakeoff.store.stages import Record
 from bakeoff.workspace import Workspace

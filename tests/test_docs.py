@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bakeoff.matrix.schema import _Loader
+from bakeoff.matrix.loading import _Loader
 from bakeoff.runs import plan
 
 ROOT = Path(__file__).parents[1]

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from bakeoff.doctor import doctor
 from bakeoff.doctor.comparability import beside_the_guide
+from bakeoff.doctor.data import unhealthy
 from bakeoff.doctor.dataset_health import check_dataset, dialogue, estimated_tokens
 from bakeoff.doctor.doctor import Finding, findings, known_differences
 from bakeoff.environments.building import built, digest, running_environment
 from bakeoff.environments.installed import installed
 from bakeoff.errors import DataError
-from bakeoff.matrix.schema import Environment, Matrix, load_matrix, parse_matrix
+from bakeoff.matrix.loading import load_matrix, parse_matrix
+from bakeoff.matrix.schema import Environment, Matrix
 from bakeoff.tools import memory
 from bakeoff.workspace import Workspace
 from tests.chains import STORE, plant_tools
@@ -234,7 +235,7 @@ EXPECTED = (
     ("error", "dataset some/hub-dataset", "HF_HUB_OFFLINE is set, and no cache has it"),
     ("error", "suites.no_such_benchmark", "has no 'no_such_benchmark'"),
     ("warning", "suites.elsewhere", "needs the folder elsewhere under --data-dir"),
-    ("error", "proxy", "NO_PROXY does not cover 127.0.0.1 and localhost"),
+    ("note", "proxy", "NO_PROXY does not cover 127.0.0.1 and localhost"),
     ("error", "port", "would be scored under our name"),
     (
         "warning",
@@ -410,7 +411,7 @@ def test_only_the_first_dialogues_are_looked_at_and_all_reasons_are_told(tmp_pat
     assert check_dataset(data).whole
     health = check_dataset(data, first=6)
     assert not health.whole
-    (dropped, copies) = doctor._unhealthy("d", health, 80)
+    (dropped, copies) = unhealthy("d", health, 80)
     assert "drop 4 of the first 6 rows: has the columns title" in dropped.what
     assert dropped.what.endswith("(2); 'messages' is empty (2)")
     assert copies.what.startswith("1 of the first 2 dialogues are copies")
@@ -419,7 +420,7 @@ def test_only_the_first_dialogues_are_looked_at_and_all_reasons_are_told(tmp_pat
 def test_the_guides_six_rows_are_examined_without_importing_a_heavy_module(workspace):
     code = (
         "import sys; from pathlib import Path; from bakeoff.doctor.doctor import findings; "
-        "from bakeoff.matrix.schema import load_matrix; from bakeoff.workspace import Workspace; "
+        "from bakeoff.matrix.loading import load_matrix; from bakeoff.workspace import Workspace; "
         "m = load_matrix(Path(sys.argv[1])); rows = [r for r in m.models.values() if r.group == 'full']; "
         "assert len(rows) == 6; findings(rows, m, Workspace(Path(sys.argv[2]))); "
         "print([n for n in ('torch', 'swift', 'evalscope', 'transformers', 'pandas', 'gradio') if n in sys.modules])"

@@ -21,7 +21,8 @@ from bakeoff.environments.building import (
 )
 from bakeoff.environments.installed import why_refused
 from bakeoff.errors import EnvironmentFailed
-from bakeoff.matrix.schema import Environment, load_matrix
+from bakeoff.matrix.loading import load_matrix
+from bakeoff.matrix.schema import Environment
 from bakeoff.tools import engines
 
 

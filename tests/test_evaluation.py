@@ -18,7 +18,7 @@ from bakeoff.chain.deployment import Deployment
 from bakeoff.chain.evaluation import Evaluation
 from bakeoff.errors import ScoreError
 from bakeoff.execution.runner import Runner
-from bakeoff.matrix.schema import parse_matrix
+from bakeoff.matrix.loading import parse_matrix
 from bakeoff.store.stages import Record
 from tests.chains import Tiny, bench_in, tiny  # noqa: F401
 

@@ -14,7 +14,7 @@ from bakeoff.environments.installed import (
     nearest,
 )
 from bakeoff.errors import ToolError
-from bakeoff.matrix.schema import load_matrix
+from bakeoff.matrix.loading import load_matrix
 
 ROOT = Path(__file__).parents[1]
 STORE = Path(os.environ.get("BAKEOFF_STORE", ROOT / "store"))

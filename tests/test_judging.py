@@ -19,7 +19,8 @@ from bakeoff.chain.evaluation import replies
 from bakeoff.chain.service import who_answers
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import gather, load_cases
-from bakeoff.matrix.schema import Matrix, parse_matrix
+from bakeoff.matrix.loading import parse_matrix
+from bakeoff.matrix.schema import Matrix
 from bakeoff.runs.judging import judge_run
 from bakeoff.store.stages import Record, now
 from bakeoff.workspace import Workspace

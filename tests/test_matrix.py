@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bakeoff.errors import MatrixError
-from bakeoff.matrix.schema import Training, load_matrix, parse_matrix
+from bakeoff.matrix.loading import load_matrix, parse_matrix
+from bakeoff.matrix.schema import Training
 
 ROOT = Path(__file__).parents[1]
 ROW: dict[str, Any] = {"model": "owner/name", "dataset": ["owner/data"]}

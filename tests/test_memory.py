@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.matrix.schema import ModelSpec, Training, load_matrix
+from bakeoff.matrix.loading import load_matrix
+from bakeoff.matrix.schema import ModelSpec, Training
 from bakeoff.tools.memory import TABLE_8_1, disk_gib, ladder, serving_gib, shape_of, training_gib
 
 ROOT = Path(__file__).parents[1]

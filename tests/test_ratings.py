@@ -35,7 +35,7 @@ from bakeoff.judgement.ratings import (
 )
 from bakeoff.judgement.replies import SHIPPED_CASES, Reply, load_cases
 from bakeoff.judgement.verdicts import summarise
-from bakeoff.matrix.schema import load_matrix
+from bakeoff.matrix.loading import load_matrix
 from bakeoff.runs.runs import finish as finish_run
 from bakeoff.store.stages import Record, Timeline, now
 from bakeoff.workspace import Workspace

@@ -20,7 +20,7 @@ from bakeoff.doctor.comparability import beside_the_guide, differences
 from bakeoff.errors import StoreError
 from bakeoff.evalscope.speed import Speed, speed_rows
 from bakeoff.execution import gpus
-from bakeoff.matrix.schema import parse_matrix
+from bakeoff.matrix.loading import parse_matrix
 from bakeoff.report import Findings, Row, page, section, write_page, write_tables
 from bakeoff.report.__main__ import main
 from bakeoff.report.analysis import Analysis, analyse, headline_metric

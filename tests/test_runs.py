@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.evalscope.speed import Speed, speed_rows
-from bakeoff.matrix.schema import parse_matrix
+from bakeoff.matrix.loading import parse_matrix
 from bakeoff.runs import runs
 from bakeoff.scoring.scores import write_scores
 from bakeoff.store.stages import Record

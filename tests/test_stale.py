@@ -16,7 +16,7 @@ from bakeoff.chain.deployment import Deployment
 from bakeoff.chain.evaluation import Evaluation
 from bakeoff.command import Command
 from bakeoff.execution.runner import Runner
-from bakeoff.matrix.schema import load_matrix
+from bakeoff.matrix.loading import load_matrix
 from bakeoff.stale import remove, stale
 from bakeoff.workspace import Workspace
 from tests.chains import ROW, SUITE, bench_in

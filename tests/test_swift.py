@@ -15,7 +15,8 @@ from typing import get_args
 
 import pytest
 
-from bakeoff.matrix.schema import Engine, ModelSpec, load_matrix
+from bakeoff.matrix.loading import load_matrix
+from bakeoff.matrix.schema import Engine, ModelSpec
 from bakeoff.tools import engines, swift
 from tests.chains import ROW, Tiny, tiny  # noqa: F401
 

@@ -15,7 +15,8 @@ from bakeoff.environments.building import (
     running_environment,
 )
 from bakeoff.environments.installed import check_command, installed
-from bakeoff.matrix.schema import ModelSpec, load_matrix
+from bakeoff.matrix.loading import load_matrix
+from bakeoff.matrix.schema import ModelSpec
 from bakeoff.tools import swift
 
 ROOT = Path(__file__).parents[1]

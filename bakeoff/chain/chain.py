@@ -18,6 +18,7 @@ from typing import Any
 
 from bakeoff import secrecy
 from bakeoff.command import Command
+from bakeoff.doctor.dataset_health import count_rows, why_fewer
 from bakeoff.environments import building as environments
 from bakeoff.environments.toolchain import Toolchain
 from bakeoff.errors import BakeoffError, CommandFailed, DataError, OutOfMemory, Stalled
@@ -25,7 +26,7 @@ from bakeoff.execution import gpus
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Runner
 from bakeoff.files import write_json
-from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training, dataset_argument
+from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training, dataset_identity, dataset_name
 from bakeoff.provenance import TENSORS, WEIGHTS, ContentHashes, digest, versions
 from bakeoff.store.stages import Done, Record, Stages
 from bakeoff.suites.rows import FORMATS, LETTERS
@@ -246,6 +247,8 @@ class Chain:
                 f"{facts['max_steps']}; log: {log}\nby hand: {command}",
                 log=log,
             )
+        if why := self._why_fewer_rows(facts):
+            facts["warnings"] = [why]
         facts |= {
             "gpus": placed.gpus,
             "attempts": attempts.told,
@@ -516,9 +519,16 @@ class Chain:
                 found[suite.name] = [{"role": "user", "content": "\n".join((first.text, *options))}]
         return found
 
+    def _why_fewer_rows(self, facts: dict[str, Any]) -> str:
+        """Why fewer rows were trained on than the data have; empty where that cannot be counted here."""
+        names = [dataset_name(dataset) for dataset in self.spec.dataset]
+        if self.spec.training.packing or not all(name.path and name.path.exists() for name in names):
+            return ""
+        rows = sum(name.rows or count_rows(Path(name.place)) for name in names)
+        return why_fewer(rows, str(facts.get("train_dataset")), self.spec.training.validation_share)
+
     def _dataset_hash(self, dataset: str) -> str:
-        path = Path(dataset_argument(dataset))
-        return self.bench.hashes.of(path) if path.exists() else f"hub:{dataset}"
+        return dataset_identity(dataset, self.bench.hashes.of)
 
 
 def flags_of(command: Command) -> dict[str, str]:

@@ -395,7 +395,7 @@ def main(argv: list[str]) -> int:
     """Build environments of a matrix now: ``python -m bakeoff.environments [--store FOLDER] NAME …``."""
     import argparse
 
-    from bakeoff.matrix.schema import load_matrix
+    from bakeoff.matrix.loading import load_matrix
     from bakeoff.workspace import Workspace
 
     parser = argparse.ArgumentParser(prog="python -m bakeoff.environments", description=main.__doc__)

@@ -1,23 +1,18 @@
-"""The matrix: what is compared, under which conditions, read from one YAML file.
+"""The matrix: what is compared, and under which conditions, as types.
 
-:func:`load_matrix` reports all mistakes of a file at once, each with its place, the rule, the value found and
-the nearest name that would be right. Nothing here looks at the machine or at installed tools.
+:func:`bakeoff.matrix.loading.load_matrix` reads it from a YAML file. Nothing here looks at installed tools.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from bakeoff.errors import MatrixError
-from bakeoff.secrecy import NAMES
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 Variant = Literal["base", "tuned"]
 LOADS_ADAPTERS = ("transformers", "vllm")
@@ -28,7 +23,13 @@ Group = Literal["full", "smoke"]
 Scalar = str | int | float | bool
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 
-_P = TypeVar("_P", bound="_Part")
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
+"""Of a row, a suite or an environment: it becomes part of folders, test names and pages."""
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=255)]
+"""The name of an environment variable."""
+ServiceUrl = Annotated[str, AfterValidator(str.strip)]
+"""Where a service answers; loading.py says what is wrong with it, without repeating a password in it."""
+
 SHIPPED = Path(__file__).parents[1] / "data"
 PLUGINS = Path(__file__).parents[1] / "plugins"
 
@@ -149,7 +150,7 @@ class Roles(_Part):
 class Environment(_Part):
     """A Python environment, built on first use from its requirements."""
 
-    name: str
+    name: Name
     python: str | None = Field(None, description="version such as 3.10; None: the running one")
     requirements: Names = ()
     env: dict[str, str] = {}
@@ -196,7 +197,7 @@ class Expectation(_Part):
 class Suite(_Part):
     """One EvalScope benchmark with the conditions it is run under."""
 
-    name: str
+    name: Name
     benchmark: str = Field(description="id in EvalScope's registry, or one of ours")
     data: str | None = Field(None, description="folder; 'shipped:x' is ours, 'data:x' lies under --data-dir")
     hub: bool = Field(True, description="may be fetched from the hub when no data folder has it")
@@ -204,7 +205,9 @@ class Suite(_Part):
     few_shot: int | None = Field(None, ge=0)
     limit: int | None = Field(None, ge=1)
     limit_per: Literal["total", "subset"] = "total"
-    generation: dict[str, Scalar] = {}
+    generation: dict[str, JsonValue] = Field(
+        {}, description="what is sent with each question: max_tokens, temperature, stop_seqs, extra_body …"
+    )
     metric: str | None = None
     chance: float | None = Field(None, ge=0, le=1, description="score of guessing; None: not a choice")
     kind: Literal["choice", "open"] = "choice"
@@ -241,7 +244,7 @@ class Suite(_Part):
 class ModelSpec(_Part):
     """One row of the matrix, with its defaults filled in."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: Name
     group: Group = "full"
     model: str | None = Field(None, description="hub id, folder, or 'tiny:<recipe>' for one that we build")
     model_type: str | None = None
@@ -250,12 +253,16 @@ class ModelSpec(_Part):
     weights: str | None = Field(
         None, description="merged weights that exist already: nothing is trained or merged"
     )
-    url: str | None = Field(None, description="…/v1 of a service that somebody else runs")
+    url: ServiceUrl | None = Field(None, description="…/v1 of a service that somebody else runs")
     served_model: str | None = Field(None, description="the model's name at that service")
-    key_env: str | None = Field(None, description="environment variable that holds that service's key")
+    key_env: Variable | None = Field(None, description="environment variable that holds that service's key")
     use_hf: bool = Field(False, description="take model and dataset from Hugging Face instead of ModelScope")
     trust_remote_code: bool = False
-    dataset: Names = ()
+    dataset: Names = Field(
+        (),
+        description="files, folders or hub ids of dialogues, as ms-swift writes them: [hf::]place[:subset][#rows]; "
+        "'shipped:x' is ours",
+    )
     tune: bool = Field(True, description="False: the base model itself is compared, untuned")
     evaluate: Annotated[tuple[Variant, ...], Field(strict=False)] = VARIANTS
     suites: Names = ()
@@ -303,9 +310,11 @@ class Judge(_Part):
 
     name: str = "judge"
     row: str | None = Field(None, description="row, or row/variant, that is deployed as the judge")
-    url: str | None = Field(None, description="…/v1 of a judge that somebody else runs, instead of a row")
+    url: ServiceUrl | None = Field(
+        None, description="…/v1 of a judge that somebody else runs, instead of a row"
+    )
     served_model: str | None = Field(None, description="the judge's name at that service")
-    key_env: str | None = Field(None, description="environment variable that holds that service's key")
+    key_env: Variable | None = Field(None, description="environment variable that holds that service's key")
     repeats: int = Field(
         1, ge=1, description="how often each reply is scored; 2 measures its own consistency"
     )
@@ -326,221 +335,6 @@ class Matrix(_Part):
         return [suite for name, suite in self.suites.items() if name in spec.suites]
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 numbers (``2e-4`` is one), and a key given twice is a mistake, not an override."""
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self.complaints: list[str] = []
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$"),
-    list("-+0123456789."),
-)
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    own: set[str] = set()
-    for key, _ in node.value:
-        if isinstance(key, yaml.ScalarNode) and key.value in own:
-            line = key.start_mark.line + 1
-            loader.complaints.append(
-                f"'{key.value}' is given twice (again in line {line}); keep one of the two"
-            )
-        own.add(str(key.value))
-    loader.flatten_mapping(node)
-    found: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if isinstance(key, Hashable):
-            found[key] = loader.construct_object(value_node, deep=True)
-        else:
-            line = key_node.start_mark.line + 1
-            loader.complaints.append(f"a key is a name, found {key!r} in line {line}; put quotes around it")
-    return found
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def load_matrix(path: Path) -> Matrix:
-    """The matrix in the YAML file *path*.
-
-    Raises:
-        MatrixError: the file is absent, empty, no YAML, or holds mistakes; all of them are listed.
-    """
-    matrix, complaints = read_matrix(path)
-    if complaints:
-        raise MatrixError(complaints, matrix.source)
-    return matrix
-
-
-def read_matrix(path: Path) -> tuple[Matrix, list[str]]:
-    """What the YAML file *path* says that is right, and every mistake in it.
-
-    Raises:
-        MatrixError: the file is absent, empty or no YAML.
-    """
-    try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
-        raw = loader.get_single_data()
-    except FileNotFoundError:
-        raise MatrixError(f"no file {path}; name one with --matrix", str(path)) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MatrixError(" ".join(str(error).split()), str(path)) from None
-    return _read(raw, str(path), loader.complaints)
-
-
-def parse_matrix(raw: object, source: str = "matrix") -> Matrix:
-    """The matrix that *raw*, the content of a YAML file, describes; see :func:`load_matrix`."""
-    matrix, complaints = _read(raw, source, [])
-    if complaints:
-        raise MatrixError(complaints, source)
-    return matrix
-
-
-def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list[str]]:
-    if not isinstance(raw, dict) or not raw.get("models"):
-        complaints.append("'models' must list at least one row; see docs/matrix.md for an example")
-        raise MatrixError(complaints, source)
-    known = ("defaults", "groups", "environments", "suites", "models", "judge")
-    complaints += [_unknown(str(key), known, "the matrix") for key in raw if not _known(key, known)]
-    sections = {key: _section(raw, key, complaints) for key in known}
-
-    environments = _parse(Environment, sections["environments"], "environments", complaints)
-    running = environments.setdefault("default", Environment(name="default"))
-    if running.requirements or running.python:
-        complaints.append(
-            "environments.default: is the environment that pytest runs in, so it takes 'env' only; "
-            "give requirements and Python another name, and name it in the row under 'environment'"
-        )
-    suites = _parse(
-        Suite,
-        {n: {"benchmark": n, **s} if isinstance(s, dict) else s for n, s in sections["suites"].items()},
-        "suites",
-        complaints,
-    )
-    defaults, groups = sections["defaults"], sections["groups"]
-    complaints += [
-        _unknown(str(name), get_args(Group), "groups") for name in groups if name not in get_args(Group)
-    ]
-    inherited = _mistakes(ModelSpec, "defaults", {**defaults, "name": "defaults"})
-    for name, group in groups.items():
-        if isinstance(group, dict):
-            inherited |= _mistakes(ModelSpec, f"groups.{name}", {**group, "name": "groups"})
-        elif group is not None:
-            complaints.append(f"groups.{name}: must be a mapping, found {group!r}")
-    rows: dict[str, object] = {}
-    for name, row in sections["models"].items():
-        if not isinstance(row, dict):
-            complaints.append(f"{name}: a row is a mapping, found {row!r}")
-            continue
-        wanted = row.get("group", defaults.get("group", "full"))
-        group = groups.get(wanted) if isinstance(wanted, str) else None
-        rows[name] = _merge(_merge(defaults, group if isinstance(group, dict) else {}), row)
-    models = _parse(ModelSpec, rows, "", complaints, inherited)
-    complaints += inherited.values()
-    for spec in models.values():
-        complaints += _row_complaints(spec, sections["suites"], {**sections["environments"], "default": None})
-        complaints += _secrets(spec.training.extra, f"{spec.name}.training.extra")
-        complaints += _secrets(spec.serving.extra, f"{spec.name}.serving.extra")
-    for environment in environments.values():
-        complaints += _secrets(environment.env, f"environments.{environment.name}.env")
-    judge = None
-    if sections["judge"]:
-        judge = _parse(Judge, {"judge": sections["judge"]}, "", complaints).get("judge")
-    if judge and bool(judge.row) == bool(judge.url):
-        complaints.append(
-            "judge: give either 'row', a row that is deployed as the judge, or 'url' and 'served_model'"
-        )
-    if judge and judge.url and not judge.served_model:
-        complaints.append(
-            "judge: 'url' needs 'served_model', the name that the service lists under /v1/models"
-        )
-    if judge and judge.row and (row := judge.row.partition("/")[0]) not in rows:
-        complaints.append(_unknown(row, rows, "judge.row"))
-    matrix = Matrix(source=source, models=models, suites=suites, environments=environments, judge=judge)
-    return matrix, list(dict.fromkeys(complaints))
-
-
-def _secrets(given: Mapping[str, Scalar], where: str) -> list[str]:
-    """Complaints about secrets in the matrix, whose values every command line and record would show."""
-    return [
-        f"{where}: {name!r} is a secret by its name, and would be shown in command lines and records; put its value "
-        "into the environment or .env under the name that the tool reads (such as HF_TOKEN), and leave it out here"
-        for name, value in given.items()
-        # a number is a count, as in max_tokens; a text of several tokens is no secret either
-        if NAMES.search(name) and isinstance(value, str) and not name.lower().endswith("tokens")
-    ]
-
-
-def _known(key: object, known: Sequence[str]) -> bool:
-    return key in known or str(key).startswith("x-")  # a place for YAML anchors
-
-
-def _section(raw: dict[str, Any], key: str, complaints: list[str]) -> dict[str, Any]:
-    value = raw.get(key) or {}
-    if isinstance(value, dict):
-        return value
-    complaints.append(f"'{key}' must be a mapping, found {value!r}")
-    return {}
-
-
-def _parse(
-    kind: type[_P],
-    raw: Mapping[str, Any],
-    where: str,
-    complaints: list[str],
-    told: Mapping[str, str] = MappingProxyType({}),
-) -> dict[str, _P]:
-    parsed: dict[str, _P] = {}
-    for name, value in raw.items():
-        place = f"{where}.{name}" if where else str(name)
-        if not isinstance(value, dict):
-            complaints.append(f"{place}: must be a mapping, found {value!r}")
-            continue
-        value = {**value, "name": str(name)}
-        if mistakes := _mistakes(kind, place, value):
-            complaints += [words for mistake, words in mistakes.items() if mistake not in told]
-        else:
-            parsed[str(name)] = kind.model_validate(value)
-    return parsed
-
-
-def _mistakes(kind: type[BaseModel], place: str, value: Mapping[str, Any]) -> dict[str, str]:
-    """The mistakes of *value* in words, each by what tells it apart wherever it is inherited."""
-    try:
-        kind.model_validate(value)
-    except ValidationError as error:
-        return {
-            repr((one["type"], one["loc"], one.get("input"))): _complaint(kind, place, dict(one))
-            for one in error.errors()
-        }
-    return {}
-
-
-def _complaint(kind: type[BaseModel], place: str, error: Mapping[str, Any]) -> str:
-    *path, last = [str(part) for part in error["loc"]] or [""]
-    owner: type[BaseModel] | None = kind
-    for part in path:
-        annotation = owner.model_fields[part].annotation if owner and part in owner.model_fields else None
-        owner = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-    where = ".".join([place, *path])
-    if error["type"] == "extra_forbidden" and owner:
-        return _unknown(last, [n for n in owner.model_fields if n != "name"], where)
-    if error["type"] == "missing":
-        return f"{where}: '{last}' is missing"
-    field = owner.model_fields.get(last) if owner else None
-    meaning = f" ({field.description})" if field and field.description else ""
-    return f"{where}.{last}: {error['msg'].lower()}, found {error.get('input')!r}{meaning}"
-
-
-def _unknown(name: str, known: Iterable[str], where: str) -> str:
-    return f"{where}: '{name}' is not known{did_you_mean(name, known)}"
-
-
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a sentence: the nearest of the *known* names, or all of them where they are few."""
     known = list(known)
@@ -550,70 +344,98 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(known)}" if len(known) <= 60 else ""
 
 
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(under)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
+@dataclass(frozen=True)
+class DatasetName:
+    """A data set as ms-swift names it: ``[hf::]place[:subset][#rows]``."""
+
+    place: str
+    """An absolute path, or the id of a hub."""
+    hub: str = ""
+    subset: str = ""
+    rows: int | None = None
+    is_local: bool = True
+
+    @property
+    def path(self) -> Path | None:
+        """The file or folder on this machine; None for a hub's data set."""
+        return Path(self.place) if self.is_local else None
+
+    def __str__(self) -> str:
+        """The name as ``--dataset`` takes it."""
+        subset = f":{self.subset}" if self.subset else ""
+        return (
+            (f"{self.hub}::" if self.hub else "")
+            + self.place
+            + subset
+            + (f"#{self.rows}" if self.rows is not None else "")
+        )
 
 
-def _row_complaints(
-    spec: ModelSpec, suites: Mapping[str, object], environments: Mapping[str, object]
-) -> list[str]:
-    where = spec.name
-    found = [_unknown(name, suites, f"{where}.suites") for name in spec.suites if name not in suites]
-    found += [
-        _unknown(name, environments, f"{where}.environment.{role}")
-        for role, name in spec.environment
-        if name not in environments
-    ]
-    if sum(bool(one) for one in (spec.adapter, spec.weights, spec.url)) > 1:
-        found.append(f"{where}: give one of 'adapter', 'weights' and 'url'; each says where the row starts")
-    if not (spec.model or spec.weights or spec.url):
-        found.append(f"{where}: needs a 'model' (or 'weights', or a 'url' of a service that runs already)")
-    if spec.url and not spec.served_model:
-        found.append(f"{where}: 'url' needs 'served_model', the name that the service lists under /v1/models")
-    if spec.adapter and not spec.model:
-        found.append(f"{where}: 'adapter' needs the 'model' it was trained on")
-    if spec.trains and not spec.dataset:
-        found.append(f"{where}: 'dataset' is missing; give it here or under defaults, or say 'tune: false'")
-    if spec.training.packing and spec.training.attention not in FLASH_ATTENTION:
-        found.append(
-            f"{where}.training.attention: packing needs one of {', '.join(FLASH_ATTENTION)}, "
-            f"found {spec.training.attention!r}; or say 'packing: false'"
-        )
-    for plugin in spec.training.plugins:
-        if plugin not in (known := sorted(path.stem for path in PLUGINS.glob("[a-z]*.py"))):
-            found.append(_unknown(plugin, known, f"{where}.training.plugins"))
-    if spec.serving.way == "adapter" and spec.serving.engine not in LOADS_ADAPTERS:
-        found.append(
-            f"{where}.serving.way: 'adapter' on {spec.serving.engine} would silently serve the base model; "
-            "use 'merged', or engine 'transformers' or 'vllm'"
-        )
-    if spec.serving.engine == "vllm" and spec.template == "gpt_oss" and spec.prompt_date:
-        found.append(
-            f"{where}.serving.engine: vllm renders gpt_oss by code of its own that prints today instead of "
-            f"'prompt_date' {spec.prompt_date}; use engine 'lmdeploy' or 'transformers', or take 'prompt_date' out"
-        )
-    for dataset in spec.dataset:
-        if Path(dataset_argument(dataset)).exists() or not _looks_local(dataset):
-            continue
-        shipped = [f"shipped:{path.name}" for path in SHIPPED.glob("*.jsonl")]
-        hint = did_you_mean(dataset, shipped) if dataset.startswith("shipped:") else ""
-        found.append(
-            f"{where}.dataset: no file {dataset!r}{hint or '; give an existing path or a hub id owner/name'}"
-        )
-    return found
+def dataset_name(text: str) -> DatasetName:
+    """Return the parts of *text*, split as ms-swift splits them: what exists as a whole is a path as a whole.
+
+    Raises:
+        ValueError: what follows ``#`` is no number of rows.
+    """
+    whole = _place(text)
+    if Path(whole).exists():
+        return DatasetName(whole)
+    hub, separator, rest = text.partition("::")
+    if not separator:
+        hub, rest = "", text
+    if Path(_place(rest)).exists():
+        return DatasetName(_place(rest), hub)
+    rows = None
+    if "#" in rest:
+        rest, _, number = rest.rpartition("#")
+        if not (number.isdecimal() and number.isascii() and int(number) > 0):
+            raise ValueError(f"'#{number}' must be a number of rows, 1 or more")
+        rows = int(number)
+    if Path(_place(rest)).exists():
+        return DatasetName(_place(rest), hub, rows=rows)
+    scheme, colon, name = rest.partition(":")
+    shipped = scheme == "shipped" and bool(colon)
+    place, _, subset = (name if shipped else rest).partition(":")
+    place = f"shipped:{place}" if shipped else place.strip()
+    is_local = Path(_place(place)).exists() or _looks_local(place)
+    return DatasetName(_place(place) if is_local else place, hub, subset, rows, is_local)
 
 
-def _looks_local(dataset: str) -> bool:
-    named = dataset.startswith(("/", ".", "~")) or dataset.endswith((".jsonl", ".json", ".csv", ".txt"))
-    return named or "/" not in dataset  # a hub id is owner/name
+def _place(text: str) -> str:
+    if text.startswith("shipped:"):
+        return str(SHIPPED / text.removeprefix("shipped:"))
+    return str(Path(text).expanduser().absolute())
+
+
+def _looks_local(place: str) -> bool:
+    suffixes = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
+    return place.startswith(("/", ".", "~", "shipped:")) or place.endswith(suffixes) or "/" not in place
 
 
 def dataset_argument(dataset: str) -> str:
-    """*dataset* as ms-swift takes it: an absolute path for a file, the hub id otherwise."""
-    if dataset.startswith("shipped:"):
-        return str(SHIPPED / dataset.removeprefix("shipped:"))
-    return str(Path(dataset).expanduser().absolute()) if _looks_local(dataset) else dataset
+    """Return *dataset* as ms-swift takes it: an absolute path for what is local, the hub id otherwise."""
+    return str(dataset_name(dataset))
+
+
+def dataset_files(path: Path) -> list[Path]:
+    """Return the files of a local data set, without hidden ones and the description that ms-swift renames."""
+    if not path.is_dir():
+        return [path]
+    return sorted(
+        file
+        for file in path.rglob("*")
+        if file.is_file()
+        and not file.name.startswith("dataset_infos.json")
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    )
+
+
+def dataset_identity(dataset: str, hash_of: Callable[[Path], str]) -> str:
+    """Return what tells the content of *dataset* apart: a hash of all its files, or the name at its hub."""
+    path = dataset_name(dataset).path
+    if path is None or not path.exists():
+        return f"hub:{dataset}"
+    if path.is_file():
+        return hash_of(path)
+    contents = [f"{file.relative_to(path)}\0{hash_of(file)}" for file in dataset_files(path)]
+    return hashlib.sha256("\n".join(contents).encode()).hexdigest()

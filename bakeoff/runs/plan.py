@@ -19,7 +19,8 @@ from bakeoff.environments.building import interpreter, swift_version
 from bakeoff.environments.installed import names_in_source, nearest
 from bakeoff.errors import MatrixError
 from bakeoff.execution.runner import Runner
-from bakeoff.matrix.schema import Matrix, ModelSpec, did_you_mean, read_matrix
+from bakeoff.matrix.loading import read_matrix
+from bakeoff.matrix.schema import Matrix, ModelSpec, did_you_mean
 from bakeoff.parity import parity
 from bakeoff.provenance import ContentHashes
 from bakeoff.store.stages import Stages, Timeline, read_record

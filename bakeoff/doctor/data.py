@@ -1,0 +1,144 @@
+"""Models, training data and suites: are they there, and can they be read?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from bakeoff.doctor.dataset_health import Health, check_dataset
+from bakeoff.doctor.finding import (
+    Finding,
+    Visit,
+    cached,
+    offline,
+)
+from bakeoff.errors import DataError
+from bakeoff.matrix.schema import dataset_name
+from bakeoff.scoring import leakage
+
+
+def check_models(visit: Visit) -> Iterator[Finding]:
+    """Yield which models, adapters and weights are not there."""
+    for row in visit.rows:
+        for key in ("model", "adapter", "weights"):
+            place = getattr(row, key)
+            local = place and (key != "model" or place.startswith(("/", ".", "~")))
+            if local and not Path(place).expanduser().is_dir():
+                yield Finding(
+                    "error",
+                    row.name,
+                    f"{key}: there is no folder {place}",
+                    "give an existing folder" + (", or a hub id owner/name" if key == "model" else ""),
+                )
+        hub = row.model if row.model and not (row.tiny or row.model.startswith(("/", ".", "~"))) else ""
+        if hub and not Path(hub).is_dir() and offline(visit) and not cached(visit, "model", hub):
+            yield Finding(
+                "error",
+                row.name,
+                f"its model comes from the hub, {offline(visit)} is set, and no cache has it",
+                f"unset {offline(visit)}, or give a folder as model",
+            )
+
+
+def check_datasets(visit: Visit) -> Iterator[Finding]:
+    """Yield which training data are missing, unreadable or unhealthy."""
+    lengths: dict[str, int] = {}
+    users: dict[str, list[str]] = {}
+    for row in visit.rows:
+        for dataset in row.dataset if row.trains else ():
+            lengths[dataset] = min(lengths.get(dataset, row.training.max_length), row.training.max_length)
+            users.setdefault(dataset, []).append(row.name)
+    for dataset, length in lengths.items():
+        name = dataset_name(dataset)
+        path = name.path
+        if path and path.exists():
+            try:
+                for one in unhealthy(dataset, check_dataset(path, max_length=length), length):
+                    yield replace(one, rows=tuple(users[dataset]))
+            except DataError as error:
+                what, _, remedy = str(error).rpartition("; ")
+                yield Finding(
+                    "error", f"dataset {dataset}", what or str(error), remedy, tuple(users[dataset])
+                )
+        elif path:
+            yield Finding(
+                "error",
+                f"dataset {dataset}",
+                "there is no such file",
+                "give an existing path, or a hub id",
+                tuple(users[dataset]),
+            )
+        elif offline(visit) and not (
+            cached(visit, "dataset", name.place)
+            or any(leakage.files_in_cache(dataset, hub, visit.environ) for hub in (False, True))
+        ):
+            yield Finding(
+                "error",
+                f"dataset {dataset}",
+                f"comes from the hub, {offline(visit)} is set, and no cache has it",
+                f"unset {offline(visit)}, or give a local file as dataset",
+                tuple(users[dataset]),
+            )
+
+
+def unhealthy(dataset: str, health: Health, max_length: int) -> Iterator[Finding]:
+    """Yield what *health* says against training on *dataset*."""
+    place = f"dataset {dataset}"
+    if health.rows == 0:
+        yield Finding("error", place, "holds no rows", "give a file with dialogues")
+        return
+    first = "" if health.whole else "the first "
+    if health.no_question:
+        yield Finding("warning", place, health.no_question, "keep one of them, or rename one to 'query'")
+    if dropped := health.dropped.total():
+        reasons = [
+            f"{why} ({count})" if len(health.dropped) > 1 else why
+            for why, count in health.dropped.most_common()
+        ]
+        yield Finding(
+            "error" if dropped == health.rows else "warning",
+            place,
+            f"ms-swift would silently drop {dropped} of {first}{health.rows} rows: {'; '.join(reasons)}",
+            "write them as {messages: [{role: user, content: …}, {role: assistant, content: …}]}",
+        )
+    kept = max(health.kept, 1)
+    for count, what, remedy in (
+        (health.ends_on_client, "dialogues end on the client; their last turn trains nothing", "cut the last turn"),
+        (health.not_alternating, "dialogues do not alternate between the two sides", "join or repair the turns"),
+        (health.empty_turns, "dialogues have an empty turn", "remove the turns or the dialogues"),
+        (health.duplicates, "dialogues are copies of others and weigh double", "remove the copies"),
+        (
+            health.too_long,
+            f"dialogues are longer than max_length {max_length} (estimated) and would be left out",
+            "a larger training.max_length, or shorten them",
+        ),
+    ):  # fmt: skip
+        if count:
+            yield Finding("warning", place, f"{count} of {first}{kept} {what}", remedy)
+
+
+def check_suites(visit: Visit) -> Iterator[Finding]:
+    """Yield which suites cannot run, or are asked for by mistake."""
+    from bakeoff.evalscope import check_suite
+
+    used = {name for row in visit.rows for name in row.suites}
+    for name, suite in visit.matrix.suites.items():
+        if name not in used:
+            continue
+        if why := suite.why_no_data(visit.data_dir):
+            what, _, remedy = why.removeprefix(f"{name}: ").partition("; ")
+            yield Finding("warning", f"suites.{name}", f"{what}: it is skipped", remedy or "give --data-dir")
+            continue
+        complaints = check_suite(suite, folder := suite.folder(visit.data_dir))
+        if folder is None and not complaints and offline(visit):
+            yield Finding(
+                "warning",
+                f"suites.{name}",
+                f"comes from the hub, and {offline(visit)} is set: it runs only where a cache has it",
+                f"its folder under --data-dir (docs/suites.md), or unset {offline(visit)}",
+            )
+        for complaint in complaints:
+            place, _, what = complaint.partition(": ")
+            what, _, remedy = what.partition("; ")
+            yield Finding("error", place, what, remedy or "change it in the matrix")

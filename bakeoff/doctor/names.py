@@ -1,0 +1,140 @@
+"""Environments, and the names and flags that their tools know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bakeoff.command import Command
+from bakeoff.doctor.finding import (
+    Finding,
+    Visit,
+)
+from bakeoff.environments.building import built, is_running
+from bakeoff.environments.installed import (
+    Installed,
+    check_command,
+    installed,
+    why_refused,
+)
+from bakeoff.errors import BakeoffError
+from bakeoff.matrix.schema import ModelSpec
+from bakeoff.tools import engines, swift
+
+
+def check_environments(visit: Visit) -> Iterator[Finding]:
+    """Yield which environments are not built or cannot be asked; notes the others."""
+    for name in dict.fromkeys(n for row in visit.rows for _, n in row.environment if not row.url):
+        environment = visit.matrix.environments[name]
+        there = built(environment, visit.workspace.environments)
+        if there is None:
+            yield Finding(
+                "note",
+                f"environments.{name}",
+                f"is not built yet ({', '.join(environment.requirements)}); its rows' flags are not checked",
+                f"it is built on first use, in minutes; now: python -m bakeoff.environments {name}",
+            )
+            continue
+        visit.environments[name] = there
+        if there.version("ms-swift") is not None:
+            try:
+                visit.tools[name] = installed(there, visit.workspace.cache, visit.asking)
+            except BakeoffError as error:
+                again = (
+                    "repair it with pip" if is_running(environment) else f"remove {there.python.parents[2]}"
+                )
+                yield Finding(
+                    "error",
+                    f"environments.{name}",
+                    str(error),
+                    f"{again}, then try again",
+                    visit.users(name),
+                )
+
+
+def check_tools(visit: Visit) -> Iterator[Finding]:
+    """Flags, model types and templates, by the row's own command lines and the row's own environment."""
+    for row in visit.rows:
+        if row.url:
+            continue
+        base = row.model or row.weights or ""
+        for role, wanted in (("train", row.trains), ("serve", row.serving.engine == "transformers")):
+            environment = visit.environment(row, role)
+            if wanted and environment and environment.version("ms-swift") is None:
+                name = getattr(row.environment, role)
+                yield Finding(
+                    "error",
+                    row.name,
+                    f"{role}: environment {name!r} has no ms-swift",
+                    f"add ms-swift to environments.{name}.requirements",
+                )
+        place = Path("x")
+        tools = visit.installed(row, "train")
+        lines = []
+        if tools and row.trains:
+            lines = [
+                swift.sft(row, base=base, output=place, version=tools.swift),
+                swift.export(row, checkpoint=place, base=base, output=place, version=tools.swift),
+            ]
+            yield from _refused(row, lines, tools)
+            recognised = tools.recognised(base)
+            yield from _unlike(row, lines[0], tools)
+            if not row.tiny and (not row.model_type or not row.template) and not recognised:
+                yield Finding(
+                    "error",
+                    row.name,
+                    f"ms-swift {tools.swift} cannot tell the model type of {base!r} by its name",
+                    "give model_type and template; docs/matrix.md lists those of the guide's models",
+                )
+        served = visit.environment(row, "serve")
+        if served and row.serving.engine != "transformers":
+            line = engines.serve(row, model=base, served_name=row.name, port=8000)
+            refused = why_refused(line, served, visit.workspace.cache, ask_now=True)
+            yield from _told(row, refused, f"{row.serving.engine} {served.version(row.serving.engine)}")
+        tools = visit.installed(row, "serve")
+        if tools and row.serving.engine == "transformers":
+            line = swift.deploy(row, model=base, served_name=row.name, port=8000, version=tools.swift)
+            yield from _refused(row, [line], tools)
+
+
+_TEMPLATE_INSTEAD = {"llama3_2": "llama3"}
+"""Templates that a row may take instead of the one ms-swift would: the same words without the day's date."""
+
+
+def _unlike(row: ModelSpec, line: Command, tools: Installed) -> Iterator[Finding]:
+    """Where the row says something else than ms-swift knows of a model of that name."""
+    recognised = tools.recognised(row.model or "")
+    if not recognised:
+        return
+    model_type, template = recognised
+    said, spoken = line.value_of("--model_type"), line.value_of("--template")
+    if said in tools.model_types and said != model_type:
+        yield Finding(
+            "error",
+            row.name,
+            f"model_type {said}, but ms-swift {tools.swift} loads {row.model} as {model_type}",
+            f"model_type: {model_type}, or leave it out",
+        )
+    if spoken in tools.templates and spoken not in (template, _TEMPLATE_INSTEAD.get(template)):
+        yield Finding(
+            "warning",
+            row.name,
+            f"template {spoken}, but {row.model} was made with {template}: it would be trained and asked in a "
+            "prompt format that is not its own",
+            f"template: {template}, or leave it out",
+        )
+
+
+def _refused(row: ModelSpec, lines: Sequence[Command], tools: Installed) -> Iterator[Finding]:
+    refused = [one for line in lines for one in check_command(line, tools)]
+    yield from _told(row, refused, f"ms-swift {tools.swift}")
+
+
+def _told(row: ModelSpec, refused: Sequence[str], tool: str) -> Iterator[Finding]:
+    for what in dict.fromkeys(one.partition(": ")[2] for one in refused):  # a model type stands in every line
+        near = re.search(r"is it (\S+)\?$", what)
+        remedy = (
+            f"use {near[1]}" if near else f"remove it, or name an environment whose {tool.split()[0]} has it"
+        )
+        yield Finding("error", row.name, f"{what.partition(';')[0]} to {tool}", remedy)

@@ -1,0 +1,111 @@
+"""Reads the rows of a training set as ms-swift's loader does, whatever the file's form."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bakeoff.errors import DataError
+from bakeoff.files import read_text
+from bakeoff.matrix.schema import dataset_files
+
+Row = Mapping[str, Any]
+_READ = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
+_OTHER_SPLIT = re.compile(r"(^|[^a-z])(test|dev|valid|validation|val|eval)([^a-z]|$)")
+
+
+def training_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a file, or of the training split of a folder.
+
+    Raises:
+        DataError: it cannot be read; ms-swift would end with an error of its own.
+    """
+    for file in _training_files(path):
+        yield from _rows(file)
+
+
+def _training_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = [file for file in dataset_files(path) if file.suffix in _READ]
+    training = [
+        file for file in files if not _OTHER_SPLIT.search(str(file.relative_to(path).with_suffix("")).lower())
+    ]
+    if not files:
+        raise DataError(f"{path}: holds no data; give a folder with .jsonl, .json or .csv files")
+    return training or files
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    if path.suffix in (".parquet", ".arrow"):
+        yield from _columns(path)
+        return
+    text = read_text(path)
+    if path.suffix == ".csv":
+        try:
+            yield from csv.DictReader(text.split("\n"))
+        except csv.Error as error:
+            raise DataError(f"{path}: cannot be read: {error}; write it as CSV in UTF-8") from None
+    elif path.suffix == ".txt":
+        yield from ({"text": line} for line in text.split("\n") if line)
+    else:
+        yield from _json(path, text)
+
+
+def _json(path: Path, text: str) -> Iterator[Row]:
+    """A list of objects, or one object a line, whatever the file is called."""
+    if text.lstrip()[:1] == "[":
+        try:
+            loaded = json.loads(text, object_pairs_hook=_mapping)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: cannot be read: {error}; write one object per line") from None
+        for number, row in enumerate(loaded, 1):
+            yield _checked(path, number, row)
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                row = json.loads(line, object_pairs_hook=_mapping)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{path}:{number}: no JSON ({error}); one object per line") from None
+            yield _checked(path, number, row)
+
+
+def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is given twice in one object, and ms-swift refuses the whole file")
+    return row
+
+
+def _checked(path: Path, number: int, row: object) -> Row:
+    if not isinstance(row, dict):
+        raise DataError(f"{path}: row {number} is a {type(row).__name__}; a row must be an object")
+    if re.search("[\ud800-\udfff]", json.dumps(row, ensure_ascii=False)):
+        raise DataError(
+            f"{path}: row {number} holds half a character (such as \\ud83d), and ms-swift refuses the whole file; "
+            "write that character anew"
+        )
+    return row
+
+
+def _columns(path: Path) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if path.suffix == ".parquet":
+            table = pq.read_table(path)
+        else:
+            with pa.memory_map(str(path)) as file:
+                table = pa.ipc.open_stream(file).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read: {error}; write it as .jsonl") from None
+    for batch in table.to_batches(max_chunksize=1000):
+        yield from batch.to_pylist()

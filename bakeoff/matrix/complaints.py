@@ -1,0 +1,226 @@
+"""What a row, a suite or a judge asks for that cannot be carried out, in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import urlsplit
+
+from pydantic import JsonValue
+
+from bakeoff.matrix.schema import (
+    FLASH_ATTENTION,
+    LOADS_ADAPTERS,
+    PLUGINS,
+    SHIPPED,
+    Judge,
+    Matrix,
+    ModelSpec,
+    Suite,
+    dataset_name,
+    did_you_mean,
+)
+from bakeoff.secrecy import NAMES, redact
+
+LONGEST_SHOWN = 200
+"""Characters of a wrong value that are shown."""
+
+
+def shown(value: object) -> str:
+    """Return *value* as a message shows it: cut, and without secrets."""
+    try:
+        text = redact(repr(value))
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a list in itself
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
+def of_row(
+    spec: ModelSpec, suites: Mapping[str, object], environments: Mapping[str, object]
+) -> Iterator[str]:
+    """Yield what is wrong with a row whose keys are all right by themselves."""
+    where = spec.name
+    yield from (_unknown(name, suites, f"{where}.suites") for name in spec.suites if name not in suites)
+    for role, name in spec.environment:
+        if name not in environments:
+            yield _unknown(name, environments, f"{where}.environment.{role}")
+    if sum(bool(place) for place in (spec.adapter, spec.weights, spec.url)) > 1:
+        yield f"{where}: give one of 'adapter', 'weights' and 'url'; each says where the row starts"
+    if not (spec.model or spec.weights or spec.url):
+        yield f"{where}: needs a 'model' (or 'weights', or a 'url' of a service that runs already)"
+    if spec.url is not None:
+        yield from of_url(spec.url, f"{where}.url")
+    if spec.url and not spec.served_model:
+        yield f"{where}: 'url' needs 'served_model', the name that the service lists under /v1/models"
+    if spec.adapter and not spec.model:
+        yield f"{where}: 'adapter' needs the 'model' it was trained on"
+    if spec.trains and not spec.dataset:
+        yield f"{where}: 'dataset' is missing; give it here or under defaults, or say 'tune: false'"
+    yield from _training_and_serving(spec)
+    for dataset in spec.dataset:
+        yield from _dataset(dataset, f"{where}.dataset")
+    yield from secrets_in(spec.training.extra, f"{where}.training.extra")
+    yield from secrets_in(spec.serving.extra, f"{where}.serving.extra")
+
+
+def _training_and_serving(spec: ModelSpec) -> Iterator[str]:
+    where = spec.name
+    if spec.training.packing and spec.training.attention not in FLASH_ATTENTION:
+        yield (
+            f"{where}.training.attention: packing needs one of {', '.join(FLASH_ATTENTION)}, "
+            f"found {spec.training.attention!r}; or say 'packing: false'"
+        )
+    for plugin in spec.training.plugins:
+        if plugin not in (known := sorted(path.stem for path in PLUGINS.glob("[a-z]*.py"))):
+            yield _unknown(plugin, known, f"{where}.training.plugins")
+    if spec.serving.way == "adapter" and spec.serving.engine not in LOADS_ADAPTERS:
+        yield (
+            f"{where}.serving.way: 'adapter' on {spec.serving.engine} would silently serve the base model; "
+            "use 'merged', or engine 'transformers' or 'vllm'"
+        )
+    if spec.serving.engine == "vllm" and spec.template == "gpt_oss" and spec.prompt_date:
+        yield (
+            f"{where}.serving.engine: vllm renders gpt_oss by code of its own that prints today instead of "
+            f"'prompt_date' {spec.prompt_date}; use engine 'lmdeploy' or 'transformers', or take 'prompt_date' out"
+        )
+
+
+def _dataset(dataset: str, where: str) -> Iterator[str]:
+    try:
+        path = dataset_name(dataset).path
+    except ValueError as error:
+        yield f"{where}: {shown(dataset)}: {error}"
+        return
+    if path is None or path.exists():
+        return
+    ours = [f"shipped:{file.name}" for file in SHIPPED.glob("*.jsonl")]
+    hint = did_you_mean(dataset, ours) if dataset.startswith("shipped:") else ""
+    yield f"{where}: no file {shown(dataset)}{hint or '; give an existing path or a hub id owner/name'}"
+
+
+def of_judge(judge: Judge, rows: Iterable[str]) -> Iterator[str]:
+    """Yield what is wrong with the judge."""
+    if bool(judge.row) == bool(judge.url):
+        yield "judge: give either 'row', a row that is deployed as the judge, or 'url' and 'served_model'"
+    if judge.url is not None:
+        yield from of_url(judge.url, "judge.url")
+    if judge.url and not judge.served_model:
+        yield "judge: 'url' needs 'served_model', the name that the service lists under /v1/models"
+    rows = list(rows)
+    if judge.row and (row := judge.row.partition("/")[0]) not in rows:
+        yield _unknown(row, map(str, rows), "judge.row")
+
+
+_ENDPOINTS = re.compile(r"/(chat/completions|completions|responses|embeddings|models)/*$")
+
+
+def of_url(url: str, where: str) -> Iterator[str]:
+    """Yield what is wrong with the address of a service; a password or query in it is not repeated."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        yield f"{where}: is no address (http://host:port/v1)"
+        return
+    place = url.partition("://")[2] or url.removeprefix("//")
+    if "@" in re.split(r"[?#]", place)[0]:
+        yield (
+            f"{where}: holds a user name or password, which every command line and record would show; take it out, "
+            "put the key into .env, and name its variable under 'key_env'"
+        )
+        return
+    bare = shown(re.split(r"[?#]", url)[0])
+    if parts.scheme not in ("http", "https") or "://" not in url:
+        hint = "" if "://" in url else f"; write http://{re.split(r'[?#]', place)[0][:LONGEST_SHOWN]}"
+        yield f"{where}: {bare} must begin with http:// or https://{hint}"
+        return
+    if not host or re.search(r"[\s\x00-\x1f\x7f\\<>\"{}|^`]", url):
+        lack = "names no host" if not host else "holds a blank or another character that no address can"
+        yield f"{where}: {bare} {lack}; write http://host:port/v1"
+        return
+    if "?" in url or "#" in url:
+        yield (
+            f"{where}: ends in a query or fragment, behind which no path can follow; give {bare}, and what the service "
+            "needs beside it under 'key_env' or a suite's generation: {extra_headers: …}"
+        )
+    if _ENDPOINTS.search(parts.path):
+        base = _ENDPOINTS.sub("", re.split(r"[?#]", url)[0])
+        yield f"{where}: {bare} is the address of one function; cut it to {shown(base)}"
+    elif not parts.path:
+        yield (
+            f"{where}: {bare} has no path; most services answer under {shown(re.split(r'[?#]', url)[0] + '/v1')} "
+            "(where one really answers at its root, end the address with /)"
+        )
+
+
+_AT_LEAST = {"max_tokens": 1, "temperature": 0, "top_p": 0, "timeout": 0, "top_logprobs": 0}
+_AT_MOST = {"top_p": 1}
+_WHOLE = ("max_tokens", "top_k", "seed", "top_logprobs")
+_NUMBERS = (*_AT_LEAST, *_WHOLE, "frequency_penalty", "presence_penalty", "repetition_penalty")
+
+
+def of_suite(suite: Suite) -> Iterator[str]:
+    """Yield which generation settings no service could be asked with."""
+    for name, value in suite.generation.items():
+        where = f"suites.{suite.name}.generation.{name}"
+        if name in _NUMBERS:
+            yield from _number(name, value, where)
+        elif name == "stop_seqs":
+            texts = (
+                isinstance(value, list) and value and all(isinstance(text, str) and text for text in value)
+            )
+            if not texts:
+                yield f"{where}: must be a list of texts, found {shown(value)}"
+        elif name == "extra_headers":
+            if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+                yield f"{where}: must be a mapping of texts, found {shown(value)}"
+        elif name == "extra_body" and not isinstance(value, dict):
+            yield f"{where}: must be a mapping, found {shown(value)}"
+        elif name in ("logprobs", "stream") and not isinstance(value, bool):
+            yield f"{where}: must be true or false, found {shown(value)}"
+        elif name == "reasoning_effort" and not isinstance(value, str):
+            yield f"{where}: must be a text, found {shown(value)}"
+        if isinstance(value, dict):
+            yield from secrets_in(value, where)
+
+
+def _number(name: str, value: JsonValue, where: str) -> Iterator[str]:
+    kind = "a whole number" if name in _WHOLE else "a number"
+    if isinstance(value, bool) or not isinstance(value, int if name in _WHOLE else (int, float)):
+        yield f"{where}: must be {kind}, found {shown(value)}"
+    elif name in _AT_LEAST and value < _AT_LEAST[name]:
+        yield f"{where}: must be {_AT_LEAST[name]} or more, found {shown(value)}"
+    elif name in _AT_MOST and value > _AT_MOST[name]:
+        yield f"{where}: must be at most {_AT_MOST[name]}, found {shown(value)}"
+
+
+def unused_suites(matrix: Matrix) -> Iterator[str]:
+    """Yield the suites that no row asks for, in one sentence."""
+    used = {name for spec in matrix.models.values() for name in spec.suites}
+    unused = [name for name in matrix.suites if name not in used]
+    if unused:
+        are, them = ("are", "them") if len(unused) > 1 else ("is", "it")
+        yield (
+            f"suites: {', '.join(unused)} {are} defined, and no row asks for {them}; add "
+            f"'suites: [{', '.join(unused)}]' to defaults, to a group or to a row, or take {them} out"
+        )
+
+
+def secrets_in(
+    given: Mapping[str, JsonValue] | Mapping[str, str | int | float | bool], where: str
+) -> Iterator[str]:
+    """Yield which values are secrets by their names: every command line and record would show them."""
+    for name, value in given.items():
+        if isinstance(value, dict):
+            yield from secrets_in(value, f"{where}.{name}")
+        # a number is a count, as in max_tokens; a text of several tokens is no secret either
+        elif NAMES.search(name) and isinstance(value, str) and not name.lower().endswith("tokens"):
+            yield (
+                f"{where}: {name!r} is a secret by its name, and would be shown in command lines and records; put its "
+                "value into the environment or .env under the name that the tool reads (such as HF_TOKEN), and leave "
+                "it out here"
+            )
+
+
+def _unknown(name: str, known: Iterable[str], where: str) -> str:
+    return f"{where}: '{name}' is not known{did_you_mean(name, known)}"

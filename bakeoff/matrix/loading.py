@@ -1,0 +1,307 @@
+"""Reads a matrix from its YAML file, and says everything that is wrong with it at once.
+
+Each mistake comes with its place, the rule, the value found and the nearest name that would be right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from bakeoff.errors import DataError, MatrixError
+from bakeoff.files import read_text
+from bakeoff.matrix import complaints as checks
+from bakeoff.matrix.complaints import shown
+from bakeoff.matrix.schema import Environment, Group, Judge, Matrix, ModelSpec, Suite, did_you_mean
+
+_Part = TypeVar("_Part", bound=BaseModel)
+MOST_CHARACTERS = 2**20
+MOST_VALUES = 200_000
+DEEPEST = 60
+"""A matrix is some kilobytes and a few levels deep; aliases of aliases ("YAML bombs") would fill the memory."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 numbers (``2e-4`` is one), and a key given twice is a mistake, not an override."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.complaints: list[str] = []
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$"),
+    list("-+0123456789."),
+)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    own: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.value in own:
+            line = key.start_mark.line + 1
+            loader.complaints.append(
+                f"'{key.value}' is given twice (again in line {line}); keep one of the two"
+            )
+        own.add(str(key.value))
+    loader.flatten_mapping(node)
+    found: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if isinstance(key, Hashable):
+            found[key] = loader.construct_object(value_node, deep=True)
+        else:
+            line = key_node.start_mark.line + 1
+            loader.complaints.append(
+                f"a key is a name, found {shown(key)} in line {line}; put quotes around it"
+            )
+    return found
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def load_matrix(path: Path) -> Matrix:
+    """The matrix in the YAML file *path*.
+
+    Raises:
+        MatrixError: the file is absent, empty, no YAML, or holds mistakes; all of them are listed.
+    """
+    matrix, complaints = read_matrix(path)
+    if complaints:
+        raise MatrixError(complaints, matrix.source)
+    return matrix
+
+
+def read_matrix(path: Path) -> tuple[Matrix, list[str]]:
+    """What the YAML file *path* says that is right, and every mistake in it.
+
+    Raises:
+        MatrixError: the file is absent, empty or no YAML.
+    """
+    if path.is_dir():
+        inside = [file.name for file in sorted(path.glob("*.y*ml"))[:5]]
+        hint = f" ({', '.join(inside)})" if inside else ""
+        raise MatrixError(f"is a folder; name the YAML file in it{hint} with --matrix", str(path))
+    if not path.exists():
+        raise MatrixError(f"no file {path}; name one with --matrix", str(path))
+    try:
+        raw, complaints = _content(read_text(path))
+    except DataError as error:
+        raise MatrixError(str(error), str(path)) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise MatrixError(" ".join(str(error).split()), str(path)) from None
+    except RecursionError:
+        raise MatrixError(f"is nested deeper than {DEEPEST} levels", str(path)) from None
+    matrix, complaints = _read(raw, str(path), complaints)
+    if not complaints:  # a mistyped name leaves a suite without rows, too, and is told already
+        complaints = list(checks.unused_suites(matrix))
+    return matrix, complaints
+
+
+def _content(text: str) -> tuple[object, list[str]]:
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"has {len(text):,} characters, and a matrix at most {MOST_CHARACTERS:,}")
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None, []
+        if _expanded(node, {}, 0) > MOST_VALUES:
+            raise ValueError(
+                f"its aliases (*name) stand for more than {MOST_VALUES:,} values when written out; write a matrix "
+                "without aliases of aliases"
+            )
+        return loader.construct_document(node), loader.complaints
+    finally:
+        loader.dispose()
+
+
+def _expanded(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
+    """How many values *node* holds with all of its aliases written out.
+
+    Raises:
+        ValueError: it holds itself, or is nested too deep.
+    """
+    line = node.start_mark.line + 1
+    if depth > DEEPEST:
+        raise ValueError(f"line {line}: is nested deeper than {DEEPEST} levels")
+    if id(node) in sizes:
+        if sizes[id(node)] < 0:
+            raise ValueError(f"line {line}: holds itself by an alias (*name)")
+        return sizes[id(node)]
+    sizes[id(node)] = -1
+    inner: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        inner = [part for pair in node.value for part in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        inner = node.value
+    elif re.search("[\ud800-\udfff]", node.value):
+        raise ValueError(f"line {line}: holds half a character; write it anew")
+    sizes[id(node)] = min(1 + sum(_expanded(part, sizes, depth + 1) for part in inner), 10 * MOST_VALUES)
+    return sizes[id(node)]
+
+
+def parse_matrix(raw: object, source: str = "matrix") -> Matrix:
+    """The matrix that *raw*, the content of a YAML file, describes; see :func:`load_matrix`."""
+    matrix, complaints = _read(raw, source, [])
+    if complaints:
+        raise MatrixError(complaints, source)
+    return matrix
+
+
+def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list[str]]:
+    if not isinstance(raw, dict) or not raw.get("models"):
+        complaints.append("'models' must list at least one row; see docs/matrix.md for an example")
+        raise MatrixError(complaints, source)
+    known = ("defaults", "groups", "environments", "suites", "models", "judge")
+    complaints += [_unknown(str(key), known, "the matrix") for key in raw if not _known(key, known)]
+    sections = {key: _section(raw, key, complaints) for key in known}
+
+    environments = _parse(Environment, sections["environments"], "environments", complaints)
+    running = environments.setdefault("default", Environment(name="default"))
+    if running.requirements or running.python:
+        complaints.append(
+            "environments.default: is the environment that pytest runs in, so it takes 'env' only; "
+            "give requirements and Python another name, and name it in the row under 'environment'"
+        )
+    suites = _parse(
+        Suite,
+        {n: {"benchmark": n, **s} if isinstance(s, dict) else s for n, s in sections["suites"].items()},
+        "suites",
+        complaints,
+    )
+    models = _rows(sections, complaints)
+    for spec in models.values():
+        complaints += checks.of_row(spec, sections["suites"], {**sections["environments"], "default": None})
+    for environment in environments.values():
+        complaints += checks.secrets_in(environment.env, f"environments.{environment.name}.env")
+    for suite in suites.values():
+        complaints += checks.of_suite(suite)
+    judge = None
+    if sections["judge"]:
+        judge = _parse(Judge, {"judge": sections["judge"]}, "", complaints).get("judge")
+    if judge:
+        complaints += checks.of_judge(judge, sections["models"])
+    matrix = Matrix(source=source, models=models, suites=suites, environments=environments, judge=judge)
+    return matrix, list(dict.fromkeys(complaints))
+
+
+def _rows(sections: Mapping[str, dict[str, Any]], complaints: list[str]) -> dict[str, ModelSpec]:
+    """The rows with what they inherit; a mistake in defaults or a group is told once, where it stands."""
+    defaults, groups = sections["defaults"], sections["groups"]
+    complaints += [
+        _unknown(str(name), get_args(Group), "groups") for name in groups if name not in get_args(Group)
+    ]
+    inherited = _mistakes(ModelSpec, "defaults", {**defaults, "name": "defaults"})
+    for name, group in groups.items():
+        if isinstance(group, dict):
+            inherited |= _mistakes(ModelSpec, f"groups.{name}", {**group, "name": "groups"})
+        elif group is not None:
+            complaints.append(f"groups.{name}: must be a mapping, found {shown(group)}")
+    rows: dict[str, object] = {}
+    for name, row in sections["models"].items():
+        if not isinstance(row, dict):
+            complaints.append(f"{name}: a row is a mapping, found {shown(row)}")
+            continue
+        wanted = row.get("group", defaults.get("group", "full"))
+        group = groups.get(wanted) if isinstance(wanted, str) else None
+        rows[name] = _merge(_merge(defaults, group if isinstance(group, dict) else {}), row)
+    models = _parse(ModelSpec, rows, "", complaints, inherited)
+    complaints += inherited.values()
+    return models
+
+
+def _known(key: object, known: Sequence[str]) -> bool:
+    return key in known or str(key).startswith("x-")  # a place for YAML anchors
+
+
+def _section(raw: dict[str, Any], key: str, complaints: list[str]) -> dict[str, Any]:
+    value = raw.get(key) or {}
+    if isinstance(value, dict):
+        return value
+    complaints.append(f"'{key}' must be a mapping, found {shown(value)}")
+    return {}
+
+
+def _parse(
+    kind: type[_Part],
+    raw: Mapping[str, Any],
+    where: str,
+    complaints: list[str],
+    told: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, _Part]:
+    parsed: dict[str, _Part] = {}
+    for name, value in raw.items():
+        place = f"{where}.{name}" if where else str(name)
+        if not isinstance(value, dict):
+            complaints.append(f"{place}: must be a mapping, found {shown(value)}")
+            continue
+        value = {**value, "name": str(name)}
+        if mistakes := _mistakes(kind, place, value):
+            complaints += [words for mistake, words in mistakes.items() if mistake not in told]
+        else:
+            parsed[str(name)] = kind.model_validate(value)
+    return parsed
+
+
+def _mistakes(kind: type[BaseModel], place: str, value: Mapping[str, Any]) -> dict[str, str]:
+    """The mistakes of *value* in words, each by what tells it apart wherever it is inherited."""
+    try:
+        kind.model_validate(value)
+    except ValidationError as error:
+        return {
+            repr((one["type"], one["loc"], shown(one.get("input")))): _complaint(kind, place, dict(one))
+            for one in error.errors()
+        }
+    return {}
+
+
+_NEVER_SHOWN = ("key_env", "url")
+"""Where people paste a key or a password by mistake."""
+
+
+def _complaint(kind: type[BaseModel], place: str, error: Mapping[str, Any]) -> str:
+    *path, last = [str(part) for part in error["loc"]] or [""]
+    owner: type[BaseModel] | None = kind
+    for part in path:
+        annotation = owner.model_fields[part].annotation if owner and part in owner.model_fields else None
+        owner = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    where = ".".join([place, *path])
+    if error["type"] == "extra_forbidden" and owner:
+        return _unknown(last, [n for n in owner.model_fields if n != "name"], where)
+    if error["type"] == "missing":
+        return f"{where}: '{last}' is missing"
+    if last == "key_env":
+        return (
+            f"{where}.key_env: must be the name of an environment variable (letters, digits, _), such as MY_API_KEY; "
+            "the key itself belongs into .env under that name"
+        )
+    field = owner.model_fields.get(last) if owner else None
+    meaning = f" ({field.description})" if field and field.description else ""
+    if last == "name" and error["type"] in ("string_pattern_mismatch", "string_too_long"):
+        return (
+            f"{shown(place)}: a name has at most 64 lower-case letters, digits, '.', '_' and '-', and begins with a "
+            "letter or digit: it names folders and tests"
+        )
+    found = "" if last in _NEVER_SHOWN else f", found {shown(error.get('input'))}"
+    return f"{where}.{last}: {error['msg'].lower()}{found}{meaning}"
+
+
+def _unknown(name: str, known: Iterable[str], where: str) -> str:
+    return f"{where}: '{name}' is not known{did_you_mean(name, known)}"
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
