@@ -45,7 +45,10 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 SIGN_INS_AT_ONCE = max(1, min(2, (os.cpu_count() or 2) // 2))  # 32 MiB and a core each
 WAITING, WAITING_PER_ADDRESS = 256, 64
-SIGN_OUT = "<a class='sign-out' href='{root}/logout'><span class='zh-only'>退出</span><span class='en-only'>Sign out</span></a>"
+SIGN_OUT = (
+    "<a class='sign-out' href='{root}/logout'>"
+    "<span class='zh-only'>退出</span><span class='en-only'>Sign out</span></a>"
+)
 EMPTY_PAGE = "<div></div>"
 # Gradio scopes css_paths to the page's inside, where its own outer padding cannot be reached.
 NARROW = "<style>@media (max-width: 820px) { .fillable.app { padding: 12px !important; } }</style>"

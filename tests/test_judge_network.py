@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from judge_app import App, free_port, judge, study
 
+from bakeoff.errors import ServiceError
+from bakeoff.judgement import desk
 from bakeoff.judgement import raters as raters_module
 from bakeoff.judgement.raters import MAX_FAILURES, Raters, Sessions
 from bakeoff.judgement.ratings import RatingStore
@@ -109,11 +111,15 @@ NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
         (TLS | {"Sec-Fetch-Site": "same-origin"}, "/logout", "GET", 200),
         ({"Host": "judge.lab.test", "Origin": "https://judge.lab.test"}, "/login", "POST", 403),
         # A TLS proxy that does not say that it is: the browser vouches for the origin.
-        ({"Host": "judge.lab.test", "Origin": "https://judge.lab.test", "Sec-Fetch-Site": "same-origin"}, "/login", "POST", 200),
+        (
+            {"Host": "judge.lab.test", "Origin": "https://judge.lab.test", "Sec-Fetch-Site": "same-origin"},
+            "/login", "POST", 200,
+        ),
         ({"Host": "x<script>"}, "/", "GET", 400),
         ({}, "/", "GET", 400),
         *((TLS, path, "GET", 403) for path in (
-            "/gradio_api/token", "/gradio_api/token/", "/gradio_api/deep_link", "/gradio_api/runs", "/gradio_api/openapi.json",
+            "/gradio_api/token", "/gradio_api/token/", "/gradio_api/deep_link", "/gradio_api/runs",
+            "/gradio_api/openapi.json",
             "/monitoring", "/gradio_api/file=/etc/passwd", "/gradio_api/call/v2/results", "//login", "/docs")),
     ],
 )  # fmt: skip
@@ -160,7 +166,7 @@ def test_one_cookie_is_set_and_it_stays_on_this_site() -> None:
         (cookie,) = [value for key, value in sent if key == b"set-cookie"]
         assert cookie.startswith(name)
         assert (b"Secure" in cookie) is secure
-        assert b"SameSite=Lax" in cookie and b"HttpOnly" in cookie and b"Path=/judge" in cookie
+        assert all(mark in cookie for mark in (b"SameSite=Lax", b"HttpOnly", b"Path=/judge"))
         assert (b"strict-transport-security" in dict(sent)) is secure
 
 
@@ -289,7 +295,8 @@ class Site:
         """Status and text as a script of the page at hand gets them, or the browser's refusal."""
         return self.driver.execute_async_script(
             """const [url, options, done] = arguments;
-            fetch(url, options).then(async (answer) => done([answer.status, await answer.text()]), (error) => done(String(error)));""",
+            fetch(url, options).then(async (answer) => done([answer.status, await answer.text()]),
+                                     (error) => done(String(error)));""",
             self.url(HOST) + path,
             {"credentials": "include", **options},
         )
@@ -329,7 +336,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for switch in (
-        "--no-sandbox", "--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server",
+        "--no-sandbox", "--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+        "--no-proxy-server",
         "--ignore-certificate-errors", f"--user-data-dir={folder / 'profile'}", "--accept-lang=en-US",
         "--host-resolver-rules=" + ", ".join(f"MAP {host} 127.0.0.1" for host in (HOST, SIBLING, FOREIGN)),
     ):  # fmt: skip
@@ -432,7 +440,7 @@ def test_a_button_and_a_new_password_end_the_session(site: Site) -> None:
 def test_the_page_starts_whatever_proxies_there_are(proxies: dict[str, str]) -> None:
     import os
 
-    code = "import os, judge.app; print({name: os.environ[name] for name in %r})" % list(proxies)
+    code = f"import os, judge.app; print({{name: os.environ[name] for name in {list(proxies)!r}}})"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **proxies},
@@ -442,3 +450,38 @@ def test_the_page_starts_whatever_proxies_there_are(proxies: dict[str, str]) -> 
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(proxies)
+
+
+# ------------------------------ what raters see of a service
+
+
+@pytest.mark.parametrize(
+    ("replies", "expected"),
+    [
+        (["half \ud83d"], "half ?"),
+        (["x" * 40_000], None),
+        (ServiceError("http://user:pw@10.0.0.7:8000/v1: HTTP 503: internal"), None),
+        (AttributeError("'list' object has no attribute 'get'"), None),
+    ],
+)
+def test_a_service_s_odd_answer_shows_raters_neither_address_nor_error(
+    replies: Any, expected: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payloads: list[dict[str, Any]] = []
+
+    def stream(url: str, payload: dict[str, Any], *, api_key_env: str = "") -> Iterator[str]:
+        payloads.append(payload)
+        if isinstance(replies, Exception):
+            raise replies
+        yield from replies
+
+    monkeypatch.setattr(desk, "stream", stream)
+    chat = desk.ChatDesk(RatingStore(tmp_path / "r.sqlite"), {"m": "http://user:pw@10.0.0.7:8000/v1"})
+    talk, _, trouble = list(chat.say("m", [], "hello"))[-1]
+    assert payloads[0]["max_tokens"] == desk.MAX_REPLY_TOKENS
+    if expected:
+        assert talk[-1]["content"] == expected
+    else:
+        assert talk == []
+        assert "does not answer" in trouble["error"]
+        assert not [secret for secret in ("10.0.0.7", "pw", "list") if secret in str(trouble)]
