@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import getpass
 import json
+import os
 import signal
 import sys
 from collections import Counter
@@ -28,6 +29,7 @@ from bakeoff.runs.judging import gathered_replies, gathered_study
 from bakeoff.runs.runs import new_id
 from bakeoff.secrecy import load_env_file
 from bakeoff.workspace import Workspace
+from judge.guard import path_prefix
 
 if TYPE_CHECKING:
     from bakeoff.chain.service import Service
@@ -49,8 +51,20 @@ def parser() -> argparse.ArgumentParser:
         "add-rater", help="let somebody sign in; asks for the password, or reads it from stdin"
     )
     one.add_argument("name")
-    one.add_argument("--owner", action="store_true", help="may also see the results, names revealed")
+    one.add_argument(
+        "--owner",
+        action=argparse.BooleanOptionalAction,
+        help="may also see the results, names revealed (default: as before; a new rater may not)",
+    )
     one.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
+
+    for name, purpose in (
+        ("reset", "give a rater a new password, which ends their sessions"),
+        ("remove-rater", "let somebody sign in no more, which ends their sessions; their scores stay"),
+    ):
+        one = commands.add_parser(name, help=purpose)
+        one.add_argument("name")
+        one.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
 
     one = commands.add_parser("study", help="build a blind study from gathered replies")
     one.add_argument(
@@ -145,6 +159,13 @@ def _serving(main: argparse.ArgumentParser) -> None:
     main.add_argument("--host", default="127.0.0.1")
     main.add_argument("--port", type=int, default=7860)
     main.add_argument(
+        "--root-path",
+        type=path_prefix,
+        default="",
+        metavar="PATH",
+        help="the prefix under which a proxy serves the page, such as /judge",
+    )
+    main.add_argument(
         "--raters", type=Path, metavar="FILE", help=f"who may sign in (default {RATERS} where it exists)"
     )
     main.add_argument(
@@ -180,12 +201,18 @@ def serve(options: argparse.Namespace) -> None:
 
         services |= {one.served_name: one.url for one in deployed}
         keys = {one.served_name: one.key_env for one in deployed if one.key_env}
-        settings = Settings(store, study_id, raters, services, keys, options.results)
+        settings = Settings(store, study_id, raters, services, keys, options.results, options.root_path)
         page = application(settings, only_loopback=options.host in LOOPBACK)
         who = f"sign-in: {len(raters.names)} raters" if raters else "nobody signs in (this machine only)"
         print(f"judge: http://{options.host}:{options.port}  study: {study_id or 'none'}  {who}", flush=True)
         uvicorn.run(
-            page, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=5
+            page,
+            host=options.host,
+            port=options.port,
+            log_level="warning",
+            timeout_graceful_shutdown=5,
+            proxy_headers=False,  # the guard reads them
+            server_header=False,
         )
 
 
@@ -257,14 +284,35 @@ def _service(text: str) -> tuple[str, str]:
 
 def add_rater(options: argparse.Namespace) -> None:
     """Add a rater to the file, with a password from the prompt or stdin."""
-    if sys.stdin.isatty():
-        password = getpass.getpass(f"Password for {options.name}: ")
-        if getpass.getpass("Again: ") != password:
-            raise RatingError("the two passwords differ; nothing was changed")
-    else:
-        password = sys.stdin.readline().rstrip("\r\n")
-    Raters(options.raters).add(options.name, password, owner=options.owner)
-    print(f"{options.name} may sign in ({options.raters})")
+    is_owner = Raters(options.raters).add(options.name, _password(options.name), owner=options.owner)
+    print(f"{options.name} may sign in{' and see the results' if is_owner else ''} ({options.raters})")
+
+
+def reset(options: argparse.Namespace) -> None:
+    """Give a rater who is there a new password."""
+    raters = Raters(options.raters)
+    if options.name not in raters.names:
+        raise RatingError(
+            f"{options.raters}: no rater {options.name!r}; there are: {', '.join(raters.names) or 'none'}"
+        )
+    raters.add(options.name, _password(options.name))
+    print(f"{options.name} has a new password and has to sign in anew ({options.raters})")
+
+
+def remove_rater(options: argparse.Namespace) -> None:
+    """Take a rater out of the file; what they scored stays."""
+    Raters(options.raters).remove(options.name)
+    print(f"{options.name} may not sign in any more ({options.raters})")
+
+
+def _password(name: str) -> str:
+    """A password from the prompt, typed twice, or from stdin."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password = getpass.getpass(f"Password for {name}: ")
+    if getpass.getpass("Again: ") != password:
+        raise RatingError("the two passwords differ; nothing was changed")
+    return password
 
 
 def study(options: argparse.Namespace) -> None:
@@ -285,8 +333,11 @@ def study(options: argparse.Namespace) -> None:
         names=options.names,
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.touch(mode=0o600)
-    options.out.write_text(built.to_json(), encoding="utf-8")
+    with os.fdopen(os.open(options.out, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as file:
+        if options.out.is_file():
+            os.fchmod(file.fileno(), 0o600)  # before the names are in it, also where the file was there
+        file.truncate()
+        file.write(built.to_json())
     named = sum(bool(reply.found) for reply in built.replies)
     print(f"{options.out}: {len(built.cases)} cases x {len(built.subjects)} subjects")
     print(f"{len(built.screens(0))} screens per rater, layout {built.layout}")
@@ -377,6 +428,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands: dict[str | None, Callable[[argparse.Namespace], int | None]] = {
         None: serve,
         "add-rater": add_rater,
+        "reset": reset,
+        "remove-rater": remove_rater,
         "gather": gather,
         "study": study,
         "ask": ask,

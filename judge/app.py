@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import html
 import json
 import os
+import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
+from bakeoff.errors import StoreError
 from bakeoff.judgement.desk import ChatDesk, Desk, ResultsDesk
-from bakeoff.judgement.raters import Raters
+from bakeoff.judgement.raters import Raters, Sessions
 from bakeoff.judgement.ratings import RatingStore, load_rubric
+from judge.guard import CLIENT_ADDRESS
+
+
+@contextlib.contextmanager
+def _without_proxies() -> Iterator[None]:
+    """The environment without proxies: a socks proxy, or an odd no_proxy, breaks Gradio's import."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.lower().endswith("_proxy")}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+# A page whose form is checked by nobody else: what Gradio would let a developer's page do stays off.
+os.environ.pop("GRADIO_LOCAL_DEV_MODE", None)
 
-import gradio as gr
+with _without_proxies():
+    import gradio as gr
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 HERE = Path(__file__).parent
+SIGN_INS_AT_ONCE = max(1, min(2, (os.cpu_count() or 2) // 2))  # 32 MiB and a core each
+WAITING, WAITING_PER_ADDRESS = 256, 64
+SIGN_OUT = (
+    "<a class='sign-out' href='{root}/logout'>"
+    "<span class='zh-only'>退出</span><span class='en-only'>Sign out</span></a>"
+)
 EMPTY_PAGE = "<div></div>"
 # Gradio scopes css_paths to the page's inside, where its own outer padding cannot be reached.
 NARROW = "<style>@media (max-width: 820px) { .fillable.app { padding: 12px !important; } }</style>"
@@ -52,6 +77,7 @@ class Settings:
         services: served name -> OpenAI-compatible root, for the chat tab.
         keys: served name -> environment variable with that service's key, where it wants one.
         open_results: show results to everybody while nobody signs in.
+        root_path: path prefix under which a proxy serves the page, such as "/judge".
     """
 
     store: RatingStore
@@ -60,6 +86,44 @@ class Settings:
     services: Mapping[str, str] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
     open_results: bool = False
+    root_path: str = ""
+
+
+class SignIn:
+    """Compares passwords in threads of its own, so that raters keep their speed while strangers try."""
+
+    def __init__(self, raters: Raters) -> None:
+        self.raters = raters
+        self._pool = ThreadPoolExecutor(SIGN_INS_AT_ONCE, thread_name_prefix="sign-in")
+        self._waiting: Counter[str] = Counter()
+
+    async def __call__(self, name: str, password: str) -> bool:
+        """Whether *password* is that of *name*; HTTP 429 where too many wait or one address failed too often."""
+        from fastapi import HTTPException
+
+        address = CLIENT_ADDRESS.get()
+        if self._waiting.total() >= WAITING or self._waiting[address] >= WAITING_PER_ADDRESS:
+            raise HTTPException(429, "Too many sign-ins at once; try again in a minute.")
+        self._waiting[address] += 1
+        try:
+            loop = asyncio.get_running_loop()
+            right = await loop.run_in_executor(self._pool, self._compare, name, password, address)
+        except StoreError as error:
+            print(f"judge: {error}", file=sys.stderr, flush=True)
+            raise HTTPException(503, "Nobody can sign in just now; the owner's log says why.") from None
+        finally:
+            self._waiting[address] -= 1
+            if not self._waiting[address]:
+                del self._waiting[address]
+        if right is None:
+            raise HTTPException(429, "Too many wrong sign-ins from here; try again in a minute.")
+        return right
+
+    def _compare(self, name: str, password: str, address: str) -> bool | None:
+        # Asked only here, when it is this attempt's turn: then those before it have been counted.
+        if self.raters.is_refused(address):
+            return None
+        return self.raters.signs_in(name, password, address)
 
 
 def _trouble(said: Mapping[str, str]) -> str:
@@ -79,6 +143,14 @@ def _page(name: str, mode: str) -> gr.HTML:
         rubric=json.loads(json.dumps(load_rubric().content)),
         mode=mode,
     )
+
+
+@contextlib.contextmanager
+def _page_frame(settings: Settings) -> Iterator[None]:
+    """What stands above the tabs: the way out, where somebody signed in."""
+    if settings.raters:
+        gr.HTML(SIGN_OUT.format(root=html.escape(settings.root_path, quote=True)), elem_classes="way-out")
+    yield
 
 
 def build(settings: Settings) -> gr.Blocks:
@@ -106,7 +178,7 @@ def build(settings: Settings) -> gr.Blocks:
         return results.step(message, request.username)
 
     direct: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-    with gr.Blocks(title="Judge · 评判", analytics_enabled=False) as page, gr.Tabs():
+    with gr.Blocks(title="Judge · 评判", analytics_enabled=False) as page, _page_frame(settings), gr.Tabs():
         with gr.Tab("评分 Study"):
             if desk:
                 study_page = _page("desk.js", "study")
@@ -167,9 +239,6 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
 
     raters = settings.raters
 
-    async def signs_in(name: str, password: str) -> bool:
-        return raters is not None and await anyio.to_thread.run_sync(raters.signs_in, name, password)
-
     outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     fonts = ["system-ui", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
     theme = gr.themes.Default(
@@ -182,7 +251,7 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
         outer,
         page,
         path="/",
-        auth=signs_in if raters else None,
+        auth=SignIn(raters).__call__ if raters else None,
         auth_message="请用管理员给你的名字和密码登录。 · Sign in with the name and password the owner gave you."
         if raters
         else None,
@@ -195,6 +264,11 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
+        root_path=settings.root_path or None,
     )
-    served.add_middleware(Guard, only_loopback=only_loopback and raters is None)
+    if raters:
+        for route in served.routes:
+            if isinstance(inner := getattr(route, "app", None), gr.routes.App):
+                inner.tokens = Sessions(raters)
+    served.add_middleware(Guard, only_loopback=only_loopback and raters is None, root_path=settings.root_path)
     return served

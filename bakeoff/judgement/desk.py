@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
+import re
 import secrets
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bakeoff.endpoint import stream
-from bakeoff.errors import BakeoffError, RatingError
+from bakeoff.errors import BakeoffError, RatingError, ServiceError
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import (
     COMMENTS,
@@ -22,6 +25,10 @@ from bakeoff.judgement.verdicts import summarise
 
 MAX_MESSAGE_CHARS = 8_000
 MAX_TURNS = 60
+MAX_REPLY_TOKENS = 2048
+MAX_REPLY_CHARS = 32_000
+MAX_REPLY_S = 300.0
+SHOW_EVERY_S = 0.1
 
 
 class Desk:
@@ -145,7 +152,7 @@ class ChatDesk:
         if not isinstance(text, str) or not text.strip():
             yield _escaped(messages), "", {}
             return
-        asked = [*messages, {"role": "user", "content": text[:MAX_MESSAGE_CHARS]}]
+        asked = [*messages, {"role": "user", "content": _plain(text[:MAX_MESSAGE_CHARS])}]
         yield _escaped(asked), "", {}
         try:
             url = self.services.get(model) if isinstance(model, str) else None
@@ -154,11 +161,13 @@ class ChatDesk:
                     f"no such model; start the judge with --services; known: {', '.join(self.services)}",
                     "没有这个模型，请从列表中选择",
                 )
-            payload = {"model": model, "messages": asked, "temperature": 0}
-            for reply in stream(url, payload, api_key_env=self.keys.get(str(model), "")):
-                yield _escaped([*asked, {"role": "assistant", "content": reply}]), "", {}
-        except BakeoffError as error:
+            payload = {"model": model, "messages": asked, "temperature": 0, "max_tokens": MAX_REPLY_TOKENS}
+            for reply in _paced(stream(url, payload, api_key_env=self.keys.get(str(model), ""))):
+                yield _escaped([*asked, {"role": "assistant", "content": _plain(reply)}]), "", {}
+        except RatingError as error:
             yield _escaped(messages), text, refusal(error)
+        except Exception as error:  # whatever a service sends is an answer in words, and the page goes on
+            yield _escaped(messages), text, refusal(_silence(str(model), error))
 
     def score(
         self, message: object, model: object, talk: object, spoken_with: object, signed_in: str | None
@@ -206,7 +215,44 @@ class ChatDesk:
 
 def refusal(error: BakeoffError) -> dict[str, str]:
     """*error* in both languages, as the page takes it."""
-    return {"error": str(error), "error_zh": getattr(error, "zh", "") or f"出了问题：{error}"}
+    chinese = getattr(error, "zh", "") or f"出了问题：{error}"
+    return {"error": _plain(str(error)), "error_zh": _plain(chinese)}
+
+
+def _paced(replies: Iterator[str]) -> Iterator[str]:
+    """*replies* at most ten times a second, the last one in any case.
+
+    Raises:
+        ServiceError: a reply without end, in length or in time.
+    """
+    begin = shown = time.monotonic()
+    pending: str | None = None
+    for reply in replies:
+        now = time.monotonic()
+        if len(reply) > MAX_REPLY_CHARS or now - begin > MAX_REPLY_S:
+            raise ServiceError(f"no end after {len(reply)} characters and {now - begin:.0f} s")
+        pending = reply
+        if now - shown >= SHOW_EVERY_S:
+            yield reply
+            shown, pending = now, None
+    if pending is not None:
+        yield pending
+
+
+def _silence(model: str, error: Exception) -> RatingError:
+    """What a rater is told of *error*: no address and no answer's text; those go to the owner's log."""
+    print(f"judge: {model}: {type(error).__name__}: {error}"[:2000], file=sys.stderr, flush=True)
+    status = re.search(r"\bHTTP \d{3}\b", str(error))
+    detail = f" ({status[0]})" if status else ""
+    return RatingError(
+        f"the model does not answer{detail}; try again, or tell whoever runs this page",
+        f"模型没有回答{detail}，请重试，或告诉本页的管理员",
+    )
+
+
+def _plain(text: str) -> str:
+    # Half a character cannot be sent to a browser.
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _escaped(messages: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -224,7 +270,9 @@ def conversation(talk: object) -> list[dict[str, str]]:
         parts = content if isinstance(content, list) else [content]
         texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
         text = "".join(part for part in texts if isinstance(part, str))
-        messages.append({"role": str(turn["role"]), "content": html.unescape(text)[:MAX_MESSAGE_CHARS]})
+        messages.append(
+            {"role": str(turn["role"]), "content": _plain(html.unescape(text))[:MAX_MESSAGE_CHARS]}
+        )
     return messages[-MAX_TURNS:]
 
 

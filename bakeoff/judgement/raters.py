@@ -11,7 +11,8 @@ import secrets
 import tempfile
 import threading
 import time
-from collections import defaultdict
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ from bakeoff.errors import RatingError, StoreError
 from bakeoff.judgement.ratings import check_rater
 
 MIN_PASSWORD_CHARS = 8
+MAX_PASSWORD_CHARS = 1024
 MAX_FAILURES = 5
+MAX_ADDRESS_FAILURES = 60
 LOCK_S = 60.0
 _COST = {"n": 2**15, "r": 8, "p": 1}
 _MAX_MEMORY = 64 * 2**20
+_NOBODY = {"salt": "00" * 16, "scrypt": "00" * 64}
 
 
 def _hash(password: str, salt: str) -> str:
@@ -30,73 +34,206 @@ def _hash(password: str, salt: str) -> str:
     return hashlib.scrypt(secret, salt=bytes.fromhex(salt), **_COST, maxmem=_MAX_MEMORY).hex()
 
 
+class Attempts:
+    """Wrong attempts of the last minute by key: each counts from before it is tried until it proves right."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._moments: dict[str, deque[float]] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, key: str) -> float | None:
+        """Note an attempt; its moment, or None where there were too many, and then nothing is noted."""
+        now = time.monotonic()
+        with self._lock:
+            self._forget(now)
+            moments = self._moments.setdefault(key, deque())
+            if len(moments) >= self.most:
+                return None
+            moments.append(now)
+            return now
+
+    def is_full(self, key: str) -> bool:
+        """Whether the next attempt would be one too many."""
+        with self._lock:
+            self._forget(time.monotonic())
+            return len(self._moments.get(key, ())) >= self.most
+
+    def take_back(self, key: str, moment: float) -> None:
+        """The attempt that began at *moment* was right."""
+        with self._lock, contextlib.suppress(KeyError, ValueError):
+            self._moments[key].remove(moment)
+
+    def clear(self, key: str) -> None:
+        """Forget all attempts of *key*."""
+        with self._lock:
+            self._moments.pop(key, None)
+
+    def _forget(self, now: float) -> None:
+        # All keys, not only the one at hand: made-up names must not pile up.
+        for key in list(self._moments):
+            moments = self._moments[key]
+            while moments and now - moments[0] >= LOCK_S:
+                moments.popleft()
+            if not moments:
+                del self._moments[key]
+
+
 class Raters:
     """The raters file *path*, read anew when it changes, so that somebody can be added while the page runs.
 
-    There is no default password. After five wrong ones for a name within a minute, that name waits a minute.
+    There is no default password. After five wrong ones for a name within a minute, that name waits a minute, and so
+    does an address after sixty. Known, unknown and locked names take alike: one hash each.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._failures: dict[str, list[float]] = defaultdict(list)
-        self._lock = threading.Lock()
+        self._by_name = Attempts(MAX_FAILURES)
+        self._by_address = Attempts(MAX_ADDRESS_FAILURES)
+        self._cache: tuple[tuple[int, int, int], dict[str, dict[str, Any]]] | None = None
 
     def _read(self) -> dict[str, dict[str, Any]]:
-        if not self.path.exists():
-            return {}
         try:
-            raters = json.loads(self.path.read_text(encoding="utf-8"))["raters"]
-            return {str(name): dict(entry) for name, entry in raters.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            state = self.path.stat()
+        except FileNotFoundError:
+            return {}
+        mark, cache = (state.st_mtime_ns, state.st_size, state.st_ino), self._cache
+        if cache and cache[0] == mark:
+            return cache[1]
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))["raters"]
+            raters = {str(name): dict(entry) for name, entry in content.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StoreError(
                 f"{self.path}: not a raters file ({type(error).__name__}); make one: `python -m judge add-rater NAME`"
             ) from None
+        self._cache = (mark, raters)
+        return raters
 
     @property
     def names(self) -> list[str]:
         """Everybody who may sign in."""
         return sorted(self._read())
 
-    def add(self, name: str, password: str, *, owner: bool = False) -> None:
-        """Let *name* sign in with *password* (again: replaces it); an *owner* also sees the results.
+    def add(self, name: str, password: str, *, owner: bool | None = None) -> bool:
+        """Let *name* sign in with *password* (again: replaces it); whether they are an owner now.
+
+        Args:
+            owner: an owner also sees the results; None leaves that as it is, and makes a new rater none.
 
         Raises:
-            RatingError: an impossible name, or a password under eight characters.
+            RatingError: an impossible name, or a password under eight or over 1,024 characters.
         """
         name = check_rater(name)
         if len(password) < MIN_PASSWORD_CHARS:
             raise RatingError(f"rater {name}: the password needs at least {MIN_PASSWORD_CHARS} characters")
-        raters = self._read()
+        if len(password) > MAX_PASSWORD_CHARS:
+            raise RatingError(f"rater {name}: the password may have {MAX_PASSWORD_CHARS} characters at most")
         salt = secrets.token_hex(16)
-        raters[name] = {"salt": salt, "scrypt": _hash(password, salt), "owner": owner}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump({"raters": raters}, file, ensure_ascii=False, indent=1)
-            Path(part).replace(self.path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                Path(part).unlink()
-            raise
+        digest = _hash(password, salt)
+        with self._changing() as raters:
+            before = bool(raters.get(name, {}).get("owner"))
+            is_owner = before if owner is None else owner
+            raters[name] = {"salt": salt, "scrypt": digest, "owner": is_owner}
+        self._by_name.clear(name)
+        return is_owner
 
-    def signs_in(self, name: str, password: str) -> bool:
-        """Whether *password* is that of *name*; as slow for an unknown name as for a known one."""
-        now = time.monotonic()
+    def remove(self, name: str) -> None:
+        """Let *name* sign in no more; what they scored stays.
+
+        Raises:
+            RatingError: nobody has this name.
+        """
+        with self._changing() as raters:
+            if name not in raters:
+                raise RatingError(
+                    f"{self.path}: no rater {name!r}; there are: {', '.join(sorted(raters)) or 'none'}"
+                )
+            del raters[name]
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[dict[str, dict[str, Any]]]:
+        """The raters, to be changed; the file is replaced as a whole when the block ends well."""
+        import fcntl
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two commands at once must not undo each other
+            raters = {name: dict(entry) for name, entry in self._read().items()}
+            yield raters
+            handle, part = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    json.dump({"raters": raters}, file, ensure_ascii=False, indent=1)
+                Path(part).replace(self.path)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    Path(part).unlink()
+                raise
+            self._cache = None
+        finally:
+            os.close(lock)
+
+    def is_refused(self, address: str) -> bool:
+        """Whether *address* has tried so often that nothing is compared for it just now."""
+        return bool(address) and self._by_address.is_full(address)
+
+    def signs_in(self, name: str, password: str, address: str = "") -> bool:
+        """Whether *password* is that of *name*; False, too, while *name* or *address* has to wait.
+
+        Slow (one hash) and 32 MiB large: the caller decides how many run at once.
+        """
         entry = self._read().get(name)
-        with self._lock:
-            recent = [moment for moment in self._failures[name] if now - moment < LOCK_S] if entry else []
-            if len(recent) >= MAX_FAILURES:
-                return False
-        held = entry or {"salt": "00" * 16, "scrypt": ""}
-        right = (
-            hmac.compare_digest(_hash(password[:1024], held["salt"]), held["scrypt"]) and entry is not None
-        )
-        if entry is not None:
-            with self._lock:
-                self._failures[name] = [] if right else [*recent, now]
-        return right
+        by_address = self._by_address.begin(address) if address else None
+        if address and by_address is None:
+            return False
+        # Noted before the hash: what is asked meanwhile already counts this attempt.
+        by_name = self._by_name.begin(name)
+        expected = entry if entry is not None and by_name is not None else _NOBODY
+        digest = _hash(password[:MAX_PASSWORD_CHARS], str(expected["salt"]))
+        right = hmac.compare_digest(digest, str(expected["scrypt"])) and expected is not _NOBODY
+        if not right or len(password) > MAX_PASSWORD_CHARS or self._read().get(name) != entry:
+            return False
+        if by_name is not None:
+            self._by_name.take_back(name, by_name)
+        if by_address is not None:
+            self._by_address.take_back(address, by_address)
+        return True
+
+    def mark(self, name: str | None) -> str | None:
+        """What changes with the password of *name* and ends with their entry; None for nobody we know."""
+        entry = self._read().get(name or "")
+        return None if entry is None else hashlib.sha256(repr(sorted(entry.items())).encode()).hexdigest()
 
     def is_owner(self, name: str | None) -> bool:
         """Whether *name* may see the results, model names included."""
         return bool(name and self._read().get(name, {}).get("owner"))
+
+
+class Sessions(dict[str, str]):
+    """Token -> rater, for as long as the rater's entry in the file is the one that they signed in with."""
+
+    def __init__(self, raters: Raters) -> None:
+        super().__init__()
+        self._raters = raters
+        self._marks: dict[str, str | None] = {}
+
+    def __setitem__(self, token: str, name: str) -> None:
+        self._marks[token] = self._raters.mark(name)
+        super().__setitem__(token, name)
+
+    def get(self, token: str | None, default: Any = None) -> Any:
+        """The rater who holds *token*, looked up in the file each time."""
+        name = super().get(token) if token is not None else None
+        if name is None:
+            return default
+        try:
+            mark = self._raters.mark(name)
+        except StoreError:
+            return default  # a damaged file lets nobody in
+        return name if mark is not None and mark == self._marks.get(token or "") else default
+
+    def __delitem__(self, token: str) -> None:
+        self._marks.pop(token, None)
+        super().__delitem__(token)
