@@ -235,7 +235,10 @@ def study_outlook(
     plan = plan_study(difference, models, cases=0, alpha=alpha)
     needed, needed_zh = "", ""
     if plan:
-        needed = f"; {difference:g} points need about {plan.raters} raters x {plan.cases} cases ({plan.hours:.0f} hours of people)"
+        needed = (
+            f"; {difference:g} points need about {plan.raters} raters x {plan.cases} cases "
+            f"({plan.hours:.0f} hours of people)"
+        )
         needed_zh = f"；要分辨 {difference:g} 分，约需 {plan.raters} 位评审 × {plan.cases} 个个案（共约 {plan.hours:.0f} 人时）"
     why, why_zh = why_no_letters(cases, max(raters, FEWEST_RATERS), models, alpha)
     if why:
@@ -421,7 +424,9 @@ def compare_ratings(
     """
     blocks = {name: _complete(ratings) for name, ratings in tables.items()}
     drafts = {name: _draft(tables[name], block, alpha, scale) for name, block in blocks.items()}
-    every = [(name, place) for name, one in drafts.items() if not one.why[0] for place in range(len(one.pairs))]
+    every = [
+        (name, place) for name, one in drafts.items() if not one.why[0] for place in range(len(one.pairs))
+    ]
     adjusted = holm([drafts[name].pairs[place].p for name, place in every])
     found: dict[tuple[str, int], float] = dict(zip(every, adjusted, strict=True))
     return {name: _judged(name, one, found, alpha) for name, one in drafts.items()}
@@ -434,13 +439,22 @@ def _judged(name: str, draft: Rated, adjusted: Mapping[tuple[str, int], float], 
         verdict = "untested" if math.isnan(p) else "tie"
         if p < alpha:
             verdict = "ahead" if pair.difference > 0 else "behind"
-        pairs.append(Pair(*(pair.a, pair.b, pair.difference, pair.low, pair.high), pair.df, pair.p, p, verdict))
+        pairs.append(
+            Pair(*(pair.a, pair.b, pair.difference, pair.low, pair.high), pair.df, pair.p, p, verdict)
+        )
     order = [one.subject for one in sorted(draft.scores, key=lambda one: -one.value)]
     different = [(pair.a, pair.b) for pair in pairs if pair.verdict in ("ahead", "behind")]
     compared = {pair.a for pair in pairs} | {pair.b for pair in pairs}
     groups = {} if draft.why[0] else tie_groups([one for one in order if one in compared], different)
     return Rated(
-        draft.scores, tuple(pairs), groups, draft.variance, draft.cases, draft.raters, draft.left_out, draft.why
+        draft.scores,
+        tuple(pairs),
+        groups,
+        draft.variance,
+        draft.cases,
+        draft.raters,
+        draft.left_out,
+        draft.why,
     )
 
 
@@ -450,12 +464,16 @@ def _draft(ratings: Ratings, block: _Block, alpha: float, scale: tuple[float, fl
     values = ratings.cube[np.isfinite(ratings.cube)]
     if values.size and (values.min() < scale[0] or values.max() > scale[1]):
         outside = values[(values < scale[0]) | (values > scale[1])][0]
-        raise ScoreError(f"compare_ratings: rating {outside:g} lies outside scale {scale}; pass scale=(lowest, highest)")
+        raise ScoreError(
+            f"compare_ratings: rating {outside:g} lies outside scale {scale}; pass scale=(lowest, highest)"
+        )
     cube = block.cube
     cases, models, raters = cube.shape
     if not cube.size:
         cases = models = raters = 0
-    scores = [_loose_score(ratings, name, scale, alpha) for name in ratings.models if name not in block.models]
+    scores = [
+        _loose_score(ratings, name, scale, alpha) for name in ratings.models if name not in block.models
+    ]
     why = why_no_letters(cases, raters, max(2, models), alpha) if len(ratings.models) > 1 else ("", "")
     if why[0] and block.left_out and not why_no_letters(*_whole(ratings), alpha)[0]:
         why = _too_many_gaps(cases, raters, block.left_out)
