@@ -92,8 +92,8 @@ def krippendorff_alpha(
     2011). The interval comes from resampling units: other units like these, rated by raters like these.
 
     Raises:
-        RatingError: *ratings* is no table of numbers, *level* is unknown, a ratio scale holds a negative number, or there are more than 100
-            different ratings on a scale other than interval.
+        RatingError: *ratings* is no table of numbers, *level* is unknown, a ratio scale holds a negative
+            number, or there are more than 100 different ratings on a scale other than interval.
     """
     import numpy as np
 

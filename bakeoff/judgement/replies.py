@@ -125,8 +125,8 @@ def _text_of(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{path}:{line}: not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}); save the file as UTF-8 "
-            f"(from GBK: iconv -f gb18030 -t utf-8 {path.name})"
+            f"{path}:{line}: not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}); save the file as "
+            f"UTF-8 (from GBK: iconv -f gb18030 -t utf-8 {path.name})"
         ) from None
 
 
