@@ -51,7 +51,7 @@ def likert(
 def analysed(cube: np.ndarray) -> Rated:
     """What a report says of *cube*."""
     cases, models, raters = (
-        tuple(f"{kind}{n}" for n in range(size)) for kind, size in zip("cmr", cube.shape)
+        tuple(f"{kind}{n}" for n in range(size)) for kind, size in zip("cmr", cube.shape, strict=True)
     )
     return compare_ratings({"": Ratings(cube, models, cases, raters)})[""]
 

@@ -506,7 +506,7 @@ def _calibration(judge: pd.DataFrame, people: pd.DataFrame, dimension: str, alph
         axis=1,
         keys=["people", "judge"],
     ).dropna()
-    subject = judge.drop_duplicates("content").set_index("content")["subject"]
+    subject = judge[["content", "subject"]].drop_duplicates().set_index("content")["subject"]
     models = _bias_per_model(both.join(subject.rename("subject")), alpha)
     if len(both) < 2:
         return {"replies": len(both), "alpha": None, "kappa": None, "rank": None, "models": models}

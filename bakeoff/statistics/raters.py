@@ -383,18 +383,29 @@ def _mean_error(cube: Floats, place: int, squares: _Squares) -> _Error:
         terms.append(((models - 1) * square["mr"] / models, df["mr"]))
     taste = alone.square["c"] - alone.square["cr"]
     if taste > 0:
-        terms += [(alone.square["c"], alone.freedom["c"]), (-alone.square["cr"], alone.freedom["cr"])]
-    error = _sum_of(terms)
-    return _Error(error.variance / (cases * raters), error.freedom)
+        terms.append((taste, alone.freedom["c"]))
+    total = sum(part for part, _ in terms)
+    if total <= 0:
+        return _Error(0.0, min(cases, raters) - 1)
+    # Satterthwaite's rule promises too much where one part with two degrees of freedom rules and happens to come out
+    # small (91 % instead of 95 %); weighing the parts' own degrees of freedom is on the safe side (Cochran 1964).
+    freedom = total / sum(part / df for part, df in terms)
+    return _Error(total / (cases * raters), freedom)
 
 
 def bounded_interval(
-    mean: float, error: tuple[float, float], cases: int, scale: tuple[float, float], alpha: float = 0.05
+    mean: float,
+    error: tuple[float, float],
+    cases: int,
+    scale: tuple[float, float],
+    alpha: float = 0.05,
+    raters: int = 1,
 ) -> Interval:
     """Student's t interval of a mean on a bounded scale that cannot shrink to a point.
 
     Half a case is put at each end of the scale beforehand, as Agresti & Min do for shares, so that five cases
-    without a fault do not promise a faultless sixth. *error*: variance of the mean and its degrees of freedom.
+    without a fault do not promise a faultless sixth; *raters* who judged alike share it out (by their square root,
+    for they are no independent cases). *error*: variance of the mean and its degrees of freedom.
     NaN below two cases.
     """
     from scipy.special import stdtrit
@@ -403,10 +414,12 @@ def bounded_interval(
         return Interval(math.nan, math.nan)
     bottom, top = scale
     variance, freedom = error
-    middle = (cases * mean + (bottom + top) / 2) / (cases + 1)
-    added = cases * (mean - middle) ** 2 + ((bottom - middle) ** 2 + (top - middle) ** 2) / 2
-    added /= (cases + 1) ** 2
-    kept = variance * (cases / (cases + 1)) ** 2
+    weight = 1 / math.sqrt(raters)
+    size = cases + weight
+    middle = (cases * mean + weight * (bottom + top) / 2) / size
+    added = cases * (mean - middle) ** 2 + weight * ((bottom - middle) ** 2 + (top - middle) ** 2) / 2
+    added *= weight / size**2
+    kept = variance * (cases / size) ** 2
     total = kept + added
     df = total**2 / (kept**2 / freedom + added**2 / (cases - 1))
     reach = float(stdtrit(df, 1 - alpha / 2)) * math.sqrt(total)
@@ -488,7 +501,7 @@ def _draft(ratings: Ratings, block: _Block, alpha: float, scale: tuple[float, fl
     squares = _mean_squares(cube)
     for place, name in enumerate(block.models):
         mean = float(cube[:, place].mean())
-        ends = bounded_interval(mean, _mean_error(cube, place, squares), cases, scale, alpha)
+        ends = bounded_interval(mean, _mean_error(cube, place, squares), cases, scale, alpha, raters)
         scores.append(Score(name, mean, *ends))
     pairs = _pairs(cube, block.models, squares, alpha, scale) if raters > 1 else ()
     parts = variance_parts(cube)
