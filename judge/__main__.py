@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from bakeoff.endpoint import LOOPBACK
 from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.judgement.blind import LAYOUTS, build_study, read_study
-from bakeoff.judgement.judge_model import JudgeModel, compare_replies, score_replies
+from bakeoff.judgement.judge_model import JudgeModel, compare_replies, probe_planted, score_replies
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import Reply, load_cases, read_replies
@@ -28,6 +28,7 @@ from bakeoff.matrix.schema import VARIANTS
 from bakeoff.runs.judging import gathered_replies, gathered_study
 from bakeoff.runs.runs import new_id
 from bakeoff.secrecy import load_env_file
+from bakeoff.statistics.raters import study_outlook
 from bakeoff.workspace import Workspace
 from judge.guard import path_prefix
 
@@ -341,6 +342,7 @@ def study(options: argparse.Namespace) -> None:
     named = sum(bool(reply.found) for reply in built.replies)
     print(f"{options.out}: {len(built.cases)} cases x {len(built.subjects)} subjects")
     print(f"{len(built.screens(0))} screens per rater, layout {built.layout}")
+    print(study_outlook(sum(not case.crisis for case in built.cases), len(built.subjects))[0])
     print(f"{named} replies name a maker; {len(built.missing)} replies are missing")
 
 
@@ -378,6 +380,7 @@ def ask(options: argparse.Namespace) -> int:
         tallies = {
             "scores": score_replies(store, asked, judge, repeats=options.repeats, progress=_telling("scores"))
         }
+        probe_planted(store, asked, judge)
         if not options.no_pairs:
             tallies["pairs"] = compare_replies(store, asked, judge, progress=_telling("pairs"))
     for name, tally in tallies.items():

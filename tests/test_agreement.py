@@ -18,6 +18,7 @@ from bakeoff.judgement.agreement import (
     fleiss_kappa,
     intra_rater,
     items_needed,
+    items_needed_range,
     krippendorff_alpha,
     reading,
     severity,
@@ -145,7 +146,8 @@ def test_alpha_keeps_to_the_scale_it_claims(seed):
 
 def test_perfect_agreement_is_1_and_no_variation_is_undefined():
     same = krippendorff_alpha([[1, 1], [2, 2], [3, 3], [1, 1]])
-    assert (same.value, same.low, same.high, same.reading) == (1, 1, 1, "reliable")
+    assert (same.value, same.high, same.reading) == (1, 1, "reliable")
+    assert same.low < 0.5  # four units may hide a good deal of disagreement
     flat = krippendorff_alpha([[3, 3], [3, 3], [3, 3]])
     assert math.isnan(flat.value)
     assert flat.reading == "undefined"
@@ -177,6 +179,37 @@ def test_alpha_of_measurements_is_the_intraclass_correlation_they_were_drawn_wit
     rng = np.random.default_rng(0)
     measured = rng.normal(size=(3_000, 1)) + 0.5 * rng.normal(size=(3_000, 2))
     assert krippendorff_alpha(measured, "interval", resamples=20).value == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize("units", [1, 2, 4, 12, 31])
+def test_no_interval_shrinks_to_a_point_where_hardly_anything_varies(units):
+    for rare in ([5, 4], [4, 4], [4, 5]):
+        table = np.array([[5, 5]] * units + [rare], dtype=float)
+        for level in ("nominal", "ordinal", "interval"):
+            found = krippendorff_alpha(table, level)
+            assert not found.high - found.low < 0.01
+        kappa = weighted_kappa(table[:, 0], table[:, 1])
+        assert not kappa.high - kappa.low < 0.01
+        assert not fleiss_kappa(table).high - fleiss_kappa(table).low < 0.01
+
+
+def test_two_replies_that_agree_are_no_reliability():
+    assert krippendorff_alpha([[5, 5], [1, 1]]).reading == "undefined"
+    assert krippendorff_alpha([[5, 5], [1, 1], [3, 3]]).reading == "reliable"
+
+
+@pytest.mark.parametrize("broken", [[["a", "b"]], [1.0, 2.0], [[[1.0, 2.0]]], [[1, 2], [3]]])
+def test_what_is_no_table_of_numbers_is_refused_in_words(broken):
+    for measure in (krippendorff_alpha, fleiss_kappa):
+        with pytest.raises(RatingError, match=measure.__name__):
+            measure(broken)
+
+
+def test_kappa_refuses_unknown_weights_and_words():
+    with pytest.raises(RatingError, match="weights 'cubic' are unknown"):
+        weighted_kappa([1, 2], [1, 2], "cubic")
+    with pytest.raises(RatingError, match="must be numbers"):
+        weighted_kappa(["good"], ["bad"])
 
 
 # ------------------------------ kappas
@@ -319,7 +352,8 @@ def test_strengths_equal_the_logistic_regression_of_statsmodels():
 def test_a_model_that_always_wins_has_a_finite_strength():
     table = bradley_terry(one_sided({("a", "b"): 20, ("a", "c"): 20, ("b", "c"): 20}))
     assert table["model"].tolist() == ["a", "b", "c"]
-    assert np.isfinite(table[["strength", "low", "high"]].to_numpy()).all()
+    assert np.isfinite(table["strength"]).all()
+    assert table[["low", "high"]].isna().all(axis=None)  # the ends would be the prior's, not the data's
 
 
 @given(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=3, max_size=30))
@@ -350,3 +384,12 @@ def test_items_needed_are_those_of_a_paired_z_test():
             items_needed(few, 0.5)
     with pytest.raises(ScoreError, match="must not be 0"):
         items_needed(differences, 0)
+
+
+def test_items_needed_come_with_a_range_that_narrows_with_the_pilot():
+    small, large = [1.0, -1.0] * 4, [1.0, -1.0] * 100
+    low, needed, high = items_needed_range(small, 0.5)
+    assert low < needed == items_needed(small, 0.5) < high
+    assert high / low > 5
+    low, _, high = items_needed_range(large, 0.5)
+    assert high / low < 1.5

@@ -26,6 +26,7 @@ from bakeoff.errors import DataError, RatingError, StoreError
 from bakeoff.judgement.blind import HIDDEN, build_study, hide_makers, read_study, williams
 from bakeoff.judgement.raters import MAX_FAILURES, Raters
 from bakeoff.judgement.ratings import (
+    CRISIS_CHECKS,
     DIMENSIONS,
     EXPORT_FIELDS,
     Judgement,
@@ -337,6 +338,67 @@ def test_dialogues_of_the_user_are_cut_after_the_client_and_crises_are_seen(tmp_
         load_cases(path)
 
 
+def case_file(path: Path, **row: Any) -> Path:
+    content = {"id": "a", "messages": [{"role": "user", "content": "累"}], **row}
+    path.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "", "  ", 5, True, {"text": "x"}, [], [{"type": "image_url", "image_url": {}}], [None], [{"text": None}],
+     [{"type": "text", "text": ""}], "half \ud83d"],
+)  # fmt: skip
+def test_a_message_that_is_no_text_is_refused_with_its_line(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "own.jsonl"
+    row = {"id": "a", "messages": [{"role": "user", "content": content}]}
+    path.write_text("\n" + json.dumps(row) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"own\.jsonl:2: not a case"):
+        load_cases(path)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": None}, {"messages": "hi"}, {"messages": {"role": "user"}}, {"messages": ["hi"]},
+        {"messages": [{"role": "client", "content": "x"}]}, {"messages": [{"role": "user"}]},
+        {"id": None}, {"id": ""}, {"id": ["a"]}, {"id": True}, {"title": {"zh": "x"}}, {"topic": [1]},
+        {"what_a_good_reply_does": {"a": 1}}, {"what_a_good_reply_does": [None]}, {"what_a_good_reply_does": 3},
+        {"dialog": "求助者：你好"}, {"dialog": [None]}, {"dialog": ["你好"]}, {"dialog": ["求助者："]},
+        {"crisis": "no"},
+    ],
+)  # fmt: skip
+def test_a_field_of_another_type_is_refused_with_its_line(tmp_path: Path, row: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"own\.jsonl:1: not a case"):
+        load_cases(case_file(tmp_path / "own.jsonl", **row))
+
+
+@pytest.mark.parametrize("line", ["[]", "5", "null", '"text"', "[" * 100_000, "{"])
+def test_a_line_that_is_no_object_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / "own.jsonl").write_text(line, encoding="utf-8")
+    with pytest.raises(DataError, match=r"own\.jsonl:1: not a case"):
+        load_cases(tmp_path / "own.jsonl")
+
+
+def test_parts_are_joined_and_a_text_is_one_point(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "我很"}, {"type": "text", "text": "累"}]
+    row = {"messages": [{"role": "user", "content": parts}], "what_a_good_reply_does": "倾听并共情", "id": 7}
+    (case,) = load_cases(case_file(tmp_path / "own.jsonl", **row))
+    assert case.messages[0]["content"] == "我很累"
+    assert case.what_a_good_reply_does == ("倾听并共情",)
+    assert case.id == "7"
+
+
+def test_a_byte_order_mark_is_read_and_another_encoding_is_named(tmp_path: Path) -> None:
+    path = case_file(tmp_path / "own.jsonl")
+    text = path.read_text(encoding="utf-8")
+    path.write_bytes(text.encode("utf-8-sig"))
+    assert load_cases(path)[0].messages[0]["content"] == "累"
+    path.write_bytes(b"\n" + text.encode("gb18030"))
+    with pytest.raises(DataError, match=r"own\.jsonl:2: not UTF-8 \(byte 0xc0 at position"):
+        load_cases(path)
+
+
 @pytest.mark.skipif(not DIALOGUES.is_file(), reason=f"{DIALOGUES} is absent; set BAKEOFF_TEST_DATA")
 def test_a_public_set_of_dialogues_can_be_studied() -> None:
     asked = load_cases(DIALOGUES)
@@ -542,6 +604,40 @@ def test_the_summary_keeps_crises_apart_and_tells_models_apart(store: RatingStor
     assert {row["done"] for row in said["counts"]["raters"].values()} == {
         row["total"] for row in said["counts"]["raters"].values()
     }
+
+
+def test_one_rater_gets_no_letters_and_few_cases_say_how_many_are_needed(store: RatingStore) -> None:
+    store.add_study(study(14, 3))
+    finish(store, "anna", lambda reply: 5 - 2 * int(reply.model[1]))
+    part = summarise(store, "trial")["parts"]["counselling"]["scores"]["overall_quality"]
+    assert {one["letters"] for one in part["subjects"]} == {""}
+    assert "one rater" in part["why_no_letters"]
+    finish(store, "boris", lambda reply: 5 - 2 * int(reply.model[1]))
+    said = summarise(store, "trial")["parts"]
+    assert len({one["letters"] for one in said["counselling"]["scores"]["overall_quality"]["subjects"]}) == 3
+    crisis = said["crisis"]["scores"]["safety"]
+    assert {(one["letters"], one["low"]) for one in crisis["subjects"]} == {("", None)}
+    assert "1 case" in crisis["why_no_letters"]
+    assert set(said["counselling"]["scores"]["safety"]["variance"]) == {
+        "case", "rater", "case x model", "rater x model", "case x rater", "rest",
+    }  # fmt: skip
+
+
+def test_a_store_from_before_a_dimension_gets_its_column_and_opens(
+    store: RatingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.add_study(study(3, 2))
+    finish(store, "anna", lambda _: 3)
+    store.close()
+    for module in ("ratings", "verdicts"):
+        monkeypatch.setattr(f"bakeoff.judgement.{module}.DIMENSIONS", (*DIMENSIONS, "warmth"))
+        monkeypatch.setattr(f"bakeoff.judgement.{module}.CRISIS_CHECKS", ("stays_calm", *CRISIS_CHECKS))
+    newer = RatingStore(store.path)
+    assert {row["warmth"] for row in newer.judgements()} == {None}
+    said = summarise(newer, "trial")
+    assert said["parts"]["counselling"]["scores"]["warmth"]["subjects"] == []
+    assert said["parts"]["counselling"]["scores"]["empathy"]["subjects"]
+    assert RatingStore(store.path).judgements()[0]["empathy"] == 3
 
 
 def test_an_empty_study_has_a_summary_too(store: RatingStore) -> None:

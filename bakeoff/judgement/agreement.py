@@ -35,6 +35,9 @@ Level = Literal["nominal", "ordinal", "interval", "ratio"]
 RELIABLE = 0.8
 TENTATIVE = 0.667
 
+LEAST_UNITS = 3
+"""Below this many units rated twice, agreement is not read as a word: two replies alike show nothing."""
+
 LEAST_ITEMS = 8
 """Below this many, the spread of differences is too uncertain to plan with: its own interval spans a factor of four."""
 
@@ -89,12 +92,12 @@ def krippendorff_alpha(
     2011). The interval comes from resampling units: other units like these, rated by raters like these.
 
     Raises:
-        RatingError: *level* is unknown, a ratio scale holds a negative number, or there are more than 100
-            different ratings on a scale other than interval.
+        RatingError: *ratings* is no table of numbers, *level* is unknown, a ratio scale holds a negative
+            number, or there are more than 100 different ratings on a scale other than interval.
     """
     import numpy as np
 
-    table = np.asarray(ratings, dtype=float)
+    table = _as_table(ratings, "krippendorff_alpha")
     if level not in ("nominal", "ordinal", "interval", "ratio"):
         raise RatingError(
             f"krippendorff_alpha: level {level!r} is unknown; use nominal, ordinal, interval or ratio"
@@ -127,7 +130,27 @@ def krippendorff_alpha(
         pairs /= (counts.sum(axis=1) - 1)[:, None, None]
         features = np.hstack([pairs.reshape(len(table), -1), counts])
         value, ends = _by_units(features, partial(_alpha, values=values, level=level), alpha, resamples, seed)
-    return Agreement(value, *ends, len(table), int(known.sum()), reading(value))
+    return _agreement(value, ends, len(table), int(known.sum()))
+
+
+def _agreement(value: float, ends: Interval, units: int, ratings: int) -> Agreement:
+    word = reading(value) if units >= LEAST_UNITS else "undefined"
+    return Agreement(value, *ends, units, ratings, word)
+
+
+def _as_table(ratings: ArrayLike | pd.DataFrame, caller: str) -> Floats:
+    """*ratings* as numbers [unit x rater]."""
+    import numpy as np
+
+    try:
+        table = np.asarray(ratings, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise RatingError(f"{caller}: ratings must be numbers, NaN for none ({error})") from None
+    if table.size == 0:
+        return table.reshape(0, 2)
+    if table.ndim != 2:
+        raise RatingError(f"{caller}: wanted a table [unit x rater], not {table.ndim} dimension(s)")
+    return table
 
 
 def _alpha(sums: Floats, values: Floats, level: Level) -> Floats:
@@ -178,7 +201,7 @@ def fleiss_kappa(
     """
     import numpy as np
 
-    table = np.asarray(ratings, dtype=float)
+    table = _as_table(ratings, "fleiss_kappa")
     known = np.isfinite(table)
     per_unit = known.sum(axis=1)
     if not len(table) or per_unit.min() < 2 or per_unit.min() != per_unit.max():
@@ -202,7 +225,7 @@ def fleiss_kappa(
 
     features = np.column_stack([agreed, np.ones(len(table)), counts])
     value, ends = _by_units(features, coefficient, alpha, resamples, seed)
-    return Agreement(value, *ends, len(table), int(known.sum()), reading(value))
+    return _agreement(value, ends, len(table), int(known.sum()))
 
 
 def weighted_kappa(
@@ -221,11 +244,16 @@ def weighted_kappa(
     Interval by resampling units.
 
     Raises:
-        RatingError: the two differ in length.
+        RatingError: the two differ in length, are no numbers, or *weights* is unknown.
     """
     import numpy as np
 
-    x, y = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if weights not in ("none", "linear", "quadratic"):
+        raise RatingError(f"weighted_kappa: weights {weights!r} are unknown; use none, linear or quadratic")
+    try:
+        x, y = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise RatingError(f"weighted_kappa: ratings must be numbers, NaN for none ({error})") from None
     if x.shape != y.shape:
         raise RatingError(
             f"weighted_kappa: {x.size} ratings stand against {y.size}; give both for each unit, NaN for none"
@@ -248,7 +276,7 @@ def weighted_kappa(
 
     features = np.column_stack([own, np.ones(len(x)), ones, twos])
     value, ends = _by_units(features, coefficient, alpha, resamples, seed)
-    return Agreement(value, *ends, len(x), 2 * len(x), reading(value))
+    return _agreement(value, ends, len(x), 2 * len(x))
 
 
 def _by_units(
@@ -273,17 +301,29 @@ def _by_units(
     draws = coefficient(weights @ features)
     draws = draws[np.isfinite(draws)]
     without = coefficient(total - features)
-    pull = np.nanmean(without) - without[np.isfinite(without)]
+    pull = np.nanmean(without) - without[np.isfinite(without)] if np.isfinite(without).any() else without[:0]
     spread = float((pull**2).sum())
-    if spread == 0 or not len(draws):
-        return value, Interval(value, value)
+    # Where one unit's removal leaves no variation, or every resample says the same, a resample shows nothing.
+    if not np.isfinite(without).all() or spread == 0 or not len(draws) or np.ptp(draws) < 1e-12:
+        return value, Interval(_one_sided(value, units, alpha), 1.0 if value > 0 else math.nan)
     acceleration = float((pull**3).sum()) / (6 * spread**1.5)
     below = float((draws < value).mean() + (draws == value).mean() / 2)
     bias = float(ndtri(min(max(below, 0.5 / len(draws)), 1 - 0.5 / len(draws))))
     reach = math.sqrt(units / (units - 1)) * float(stdtrit(units - 1, 1 - alpha / 2))
     tails = [float(ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))) for z in (-reach, reach)]
-    low, high = np.quantile(draws, tails)
-    return value, Interval(float(low), float(high))
+    low, high = (float(end) for end in np.quantile(draws, tails))
+    if high - low < 1e-12:
+        return value, Interval(_one_sided(value, units, alpha), 1.0 if value > 0 else math.nan)
+    return value, Interval(low, high)
+
+
+def _one_sided(value: float, units: int, alpha: float) -> float:
+    """The lower end where no unit disagreed: the share of disagreement that so many units may hide.
+
+    ``1 - alpha ** (1 / units)`` (Clopper & Pearson without an event), twice, as if it stood against an expected
+    disagreement of one half. NaN for any other value: nothing bounds it.
+    """
+    return max(-1.0, 1 - 2 * (1 - alpha ** (1 / units))) if value > 1 - 1e-9 else math.nan
 
 
 # ------------------------------ raters
@@ -464,7 +504,8 @@ def bradley_terry(
 
     Returns:
         One row per model, strongest first: model, strength (log odds, mean 0 over the models: a beats b
-        with probability 1 / (1 + exp(strength of b - strength of a))), low, high, duels.
+        with probability 1 / (1 + exp(strength of b - strength of a))), low, high (NaN where duels went one way
+        only, or nearly: no end is known), duels.
 
     Raises:
         RatingError: fewer than two models met.
@@ -495,9 +536,26 @@ def bradley_terry(
         worth = max(effective_clusters(fought), 1.5)
         spread = Resampling(_strengths(table + prior), math.sqrt(worth / (worth - 1)), worth - 1)
         low, high = expanded_percentiles(spread, alpha)
+        # Where duels go one way only, the strength is the prior's word, and so are the ends.
+        if not _bounded(wins.sum(axis=0)[None])[0] or (~_bounded(table)).mean() > alpha / 2:
+            low, high = np.full((2, count), math.nan)
     met_by = np.bincount(a, minlength=count) + np.bincount(b, minlength=count)
     found = pd.DataFrame({"model": models, "strength": strength, "low": low, "high": high, "duels": met_by})
     return found.sort_values("strength", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def _bounded(wins: Floats) -> NDArray[np.bool_]:
+    """[resample]: whether the strengths are finite without a prior.
+
+    They are where every model beat every other, over any detour (Ford, American Mathematical Monthly 1957).
+    """
+    import numpy as np
+
+    count = wins.shape[1]
+    beats = (wins > 0) | np.eye(count, dtype=bool)
+    for middle in range(count):
+        beats |= beats[:, :, [middle]] & beats[:, [middle], :]
+    return np.asarray(beats.all(axis=(1, 2)))
 
 
 def _strengths(wins: Floats) -> Floats:
@@ -549,3 +607,28 @@ def items_needed(
             f"differences spread; judge {LEAST_ITEMS} items or more"
         )
     return max(2, samples_needed(target, float(known.var(ddof=1)), alpha, power, pairs))
+
+
+def items_needed_range(
+    differences: Iterable[float], target: float, *, alpha: float = 0.05, power: float = 0.8, pairs: int = 1
+) -> tuple[int, int, int]:
+    """:func:`items_needed` between the ends of its 90 % interval: low, as estimated, high.
+
+    The spread of the differences is an estimate itself; its interval is that of a variance (chi-square), which after
+    eight items spans a factor of six. Plan with the high end to be sure.
+
+    Raises:
+        RatingError, ScoreError: as :func:`items_needed`.
+    """
+    from scipy.special import chdtri
+
+    known = [d for d in differences if math.isfinite(d)]
+    needed = items_needed(known, target, alpha=alpha, power=power, pairs=pairs)
+    freedom = len(known) - 1
+    mean = sum(known) / len(known)
+    squares = sum((d - mean) ** 2 for d in known)
+    low, high = (
+        max(2, samples_needed(target, squares / float(chdtri(freedom, tail)), alpha, power, pairs))
+        for tail in (0.05, 0.95)
+    )
+    return low, needed, high

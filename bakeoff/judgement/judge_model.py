@@ -20,13 +20,28 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, 
 
 from bakeoff.endpoint import complete, http_session
 from bakeoff.errors import RatingError, ServiceError
+from bakeoff.judgement.addressing import PLANTED
 from bakeoff.judgement.blind import ShownReply, Study
-from bakeoff.judgement.ratings import COMMENTS, CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore, load_rubric
+from bakeoff.judgement.ratings import (
+    COMMENTS,
+    CRISIS_CHECKS,
+    DIMENSIONS,
+    OVERALL,
+    Judgement,
+    RatingStore,
+    load_rubric,
+)
 from bakeoff.judgement.replies import Case
 from bakeoff.judgement.verdicts import MODEL_JUDGE
 from bakeoff.scoring.reading import spoken_part
 
 MAX_COMMENT = 1000
+MAX_VERDICT = 100_000
+"""Characters of a verdict without its thinking; a longer one is a failure and is not parsed."""
+
+PROBED = 4
+"""How many replies the probe for planted instructions scores again."""
+
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 
 
@@ -85,20 +100,13 @@ class Tally:
         return f"{self.asked} asked now, {self.kept} verdicts kept{failed}; {self.reused} were there before"
 
 
-class _Verdict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    professionalism: int = Field(ge=1, le=5, strict=True)
-    empathy: int = Field(ge=1, le=5, strict=True)
-    usefulness: int = Field(ge=1, le=5, strict=True)
-    safety: int = Field(ge=1, le=5, strict=True)
-    overall_quality: int = Field(ge=1, le=5, strict=True)
-    strengths: str = Field("", max_length=MAX_COMMENT)
-    weaknesses: str = Field("", max_length=MAX_COMMENT)
-    suggestions: str = Field("", max_length=MAX_COMMENT)
-    confidence: int | None = Field(None, ge=1, le=5, strict=True)
-
-
+_scores: dict[str, Any] = dict.fromkeys(DIMENSIONS, (int, Field(ge=1, le=5, strict=True)))
+_comments: dict[str, Any] = dict.fromkeys(COMMENTS, (str, Field("", max_length=MAX_COMMENT)))
+_confidence: dict[str, Any] = {"confidence": (int | None, Field(None, ge=1, le=5, strict=True))}
 _checks: dict[str, Any] = dict.fromkeys(CRISIS_CHECKS, (StrictBool, ...))
+_Verdict = create_model(
+    "_Verdict", __config__=ConfigDict(extra="forbid"), **_scores, **_comments, **_confidence
+)
 _CrisisVerdict = create_model("_CrisisVerdict", __base__=_Verdict, **_checks)
 
 
@@ -126,10 +134,16 @@ def read_verdict(text: str, *, crisis: bool) -> Judgement:
 
 
 def _validated(text: str, form: type[BaseModel]) -> dict[str, Any]:
-    said = spoken_part(text)
+    if not isinstance(text, str):
+        raise RatingError(f"judge's verdict: wanted text, not {type(text).__name__}")
+    said = spoken_part(text.encode("utf-8", "replace").decode()).strip()
+    if len(said) > MAX_VERDICT:
+        raise RatingError(f"judge's verdict: {len(said):,} characters; at most {MAX_VERDICT:,}")
     fenced = _FENCED.search(said)
     try:
         return form.model_validate_json(fenced.group(1) if fenced else said).model_dump()
+    except RecursionError:
+        raise RatingError(f"judge's verdict: nested too deeply; it began {said[:80]!r}") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "reply"
@@ -184,6 +198,36 @@ def score_replies(
 
     kept = _all(ask, todo, at_once, progress)
     return Tally(len(todo), kept, len(todo) - kept, repeats * len(study.replies) - len(todo))
+
+
+def probe_planted(store: RatingStore, study: Study, judge: JudgeModel) -> int:
+    """Let *judge* score its lowest replies again with an instruction planted in them; how many were probed now.
+
+    Whether the scores rise is said by :func:`~bakeoff.judgement.verdicts.judged_by_model`. A judge that was probed by
+    the rubric as it stands is not probed again; a reply that gets no readable verdict is passed over.
+    """
+    sha = load_rubric().sha
+    if any(row["rubric_sha"] == sha for row in store.probes(judge.judge_id)):
+        return 0
+    rows = [
+        row
+        for row in store.judgements(study.study_id)
+        if (row["judge_id"], row["outcome"], row["repeat"], row["rubric_sha"])
+        == (judge.judge_id, "scored", 0, sha)
+        and row[OVERALL] < 5
+    ]
+    probed = 0
+    for row in sorted(rows, key=lambda row: (row[OVERALL], row["id"]))[:PROBED]:
+        reply = study.reply(row["reply_id"])
+        case = study.case(reply.case_id)
+        try:
+            text = _ask(judge, scoring_prompt(case, f"{reply.shown}\n\n{PLANTED}"), seed=0)
+            verdict = read_verdict(text, crisis=case.crisis)
+        except (ServiceError, RatingError):
+            continue
+        store.record_probe(study, judge.judge_id, reply.reply_id, row[OVERALL], verdict.scores[OVERALL])
+        probed += 1
+    return probed
 
 
 def compare_replies(

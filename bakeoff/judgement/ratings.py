@@ -22,16 +22,38 @@ from bakeoff.errors import RatingError, StoreError
 from bakeoff.files import replacing
 from bakeoff.judgement.blind import Study, read_study
 
-DIMENSIONS = ("professionalism", "empathy", "usefulness", "safety", "overall_quality")
+RUBRIC = Path(__file__).with_name("rubric.yaml")
 COMMENTS = ("strengths", "weaknesses", "suggestions")
-NAMES_ZH = dict(
-    zip(
-        (*DIMENSIONS, *COMMENTS),
-        ("专业性", "同理心", "实用性", "安全性", "整体质量", "优点", "不足", "改进建议"),
-        strict=True,
-    )
-)
-CRISIS_CHECKS = ("takes_seriously", "points_to_help", "avoids_method")
+OVERALL = "overall_quality"
+"""The dimension that calibration, duels and plans go by; every rubric has it."""
+
+_KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+def _named(part: str) -> dict[str, str]:
+    """Key -> Chinese name of every entry of *part* of the rubric, in the rubric's order."""
+    import yaml
+
+    try:
+        entries = yaml.safe_load(RUBRIC.read_bytes())[part]
+        named = {str(each["key"]): str(each["name"]["zh"]) for each in entries}
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{RUBRIC}: {part} cannot be read ({error}); each needs key, name, question"
+        ) from None
+    wrong = sorted(key for key in named if not _KEY.fullmatch(key))
+    if wrong or len(named) < len(entries):
+        why = f"{wrong[0]!r} is no name of a column" if wrong else "a key stands twice"
+        raise StoreError(f"{RUBRIC}: {part}: {why}; use small letters, digits and _")
+    return named
+
+
+_DIMENSION_NAMES, _CHECK_NAMES = _named("dimensions"), _named("crisis")
+DIMENSIONS = tuple(_DIMENSION_NAMES)
+"""The rubric alone says which there are."""
+
+CRISIS_CHECKS = tuple(_CHECK_NAMES)
+NAMES_ZH = _DIMENSION_NAMES | dict(zip(COMMENTS, ("优点", "不足", "改进建议"), strict=True))
 EXPORT_FIELDS = ("test_case_id", "model_name", "judge_id", "timestamp", *DIMENSIONS, *COMMENTS, "confidence")
 """Field names of the export, in the guide's order; further columns follow them."""
 
@@ -62,14 +84,11 @@ def load_rubric() -> Rubric:
     """
     import yaml
 
-    path = Path(__file__).with_name("rubric.yaml")
+    path = RUBRIC
     raw = path.read_bytes()
     content = yaml.safe_load(raw)
-    keys = tuple(each["key"] for each in content["dimensions"])
-    if keys != DIMENSIONS or tuple(each["key"] for each in content["crisis"]) != CRISIS_CHECKS:
-        raise StoreError(
-            f"{path}: dimensions are {keys}; the export needs {DIMENSIONS}, crisis {CRISIS_CHECKS}"
-        )
+    if OVERALL not in DIMENSIONS:
+        raise StoreError(f"{path}: dimensions are {', '.join(DIMENSIONS)}; one of them must be {OVERALL}")
     for each in [*content["dimensions"], content["confidence"]]:
         for point in range(1, 6):
             anchor = each["anchors"].get(point, {})
@@ -83,7 +102,7 @@ class Judgement:
     """One person's (or model's) verdict on one reply, as it is handed in.
 
     Attributes:
-        scores: all five dimensions, whole numbers 1..5; empty when *cannot_judge*.
+        scores: all dimensions of the rubric, whole numbers 1..5; empty when *cannot_judge*.
         confidence: 1..5, or None where it was not stated.
         crisis: the three yes-or-no checks; wanted for crisis cases, refused elsewhere.
         corrects: the judgement that this one replaces; the old row stays.
@@ -161,8 +180,8 @@ class Judgement:
         missing = [name for name in DIMENSIONS if name not in self.scores]
         if missing and not self.cannot_judge:
             raise RatingError(
-                f"no score for {', '.join(missing)}; score all five dimensions or choose 'cannot judge'",
-                f"还没有评分：{'、'.join(NAMES_ZH[name] for name in missing)}；请评完五个维度，或选“无法判断”",
+                f"no score for {', '.join(missing)}; score every dimension or choose 'cannot judge'",
+                f"还没有评分：{'、'.join(NAMES_ZH[name] for name in missing)}；请评完所有维度，或选“无法判断”",
             )
         if self.cannot_judge and (self.scores or self.crisis):
             raise RatingError("'cannot judge' together with scores; leave one of them out")
@@ -226,6 +245,9 @@ CREATE TABLE IF NOT EXISTS judgement (
     {", ".join(f"{name} INTEGER CHECK ({name} IN (0, 1))" for name in CRISIS_CHECKS)},
     corrects INTEGER UNIQUE REFERENCES judgement, seconds REAL, rubric_sha TEXT NOT NULL,
     detail TEXT NOT NULL DEFAULT '{{}}', UNIQUE (token, slot));
+CREATE TABLE IF NOT EXISTS probe (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, study_id TEXT NOT NULL, judge_id TEXT NOT NULL, reply_id TEXT NOT NULL,
+    plain INTEGER NOT NULL, planted INTEGER NOT NULL, rubric_sha TEXT NOT NULL, created_at TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS judgement_of_item ON judgement (item_id);
 CREATE UNIQUE INDEX IF NOT EXISTS one_judgement_per_item ON judgement (item_id) WHERE corrects IS NULL;
 CREATE TABLE IF NOT EXISTS comparison (
@@ -236,7 +258,7 @@ CREATE TABLE IF NOT EXISTS comparison (
 """ + "".join(
     f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb.upper()} ON {table} "
     f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END;\n"
-    for table in ("judgement", "comparison", "item", "study")
+    for table in ("judgement", "comparison", "item", "study", "probe")
     for verb in ("update", "delete")
 )
 
@@ -267,10 +289,21 @@ class RatingStore:
             with self._writing():
                 for statement in _statements(_SCHEMA):
                     self._db.execute(statement)
+                self._add_columns()
         except (OSError, sqlite3.Error) as error:
             raise StoreError(
                 f"{path}: cannot be used as the store of judgements ({error}); give another --store"
             ) from None
+
+    def _add_columns(self) -> None:
+        """Add what the rubric asks for now and an older store has no column for; its old rows have no answer there."""
+        present = {row["name"] for row in self._db.execute("PRAGMA table_info(judgement)")}
+        for names, allowed in ((DIMENSIONS, "BETWEEN 1 AND 5"), (CRISIS_CHECKS, "IN (0, 1)")):
+            for name in names:
+                if name not in present:
+                    self._db.execute(
+                        f"ALTER TABLE judgement ADD COLUMN {name} INTEGER CHECK ({name} {allowed})"
+                    )
 
     def close(self) -> None:
         """Close the file."""
@@ -587,6 +620,21 @@ class RatingStore:
                     json.dumps(dict(detail), ensure_ascii=False),
                 ),
             )
+
+    def record_probe(self, study: Study, judge_id: str, reply_id: str, plain: int, planted: int) -> None:
+        """Keep how a judge model scored a reply's overall quality, and the same reply with an instruction planted."""
+        with self._writing() as db:
+            db.execute(
+                "INSERT INTO probe (study_id, judge_id, reply_id, plain, planted, rubric_sha, created_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (study.study_id, judge_id, reply_id, plain, planted, load_rubric().sha, _now()),
+            )
+
+    def probes(self, judge_id: str) -> list[dict[str, Any]]:
+        """What :meth:`record_probe` kept of a judge, under any study, oldest first."""
+        return [
+            dict(row) for row in self._rows("SELECT * FROM probe WHERE judge_id = ? ORDER BY id", judge_id)
+        ]
 
     def _handed_in(self, db: sqlite3.Connection, token: str, judge_id: str, sha: str) -> list[int]:
         rows = db.execute(

@@ -93,12 +93,16 @@ def load_cases(path: Path | None = None) -> list[Case]:
             f"{path}: no such file of cases; give a JSONL file with id and messages (or dialog) per row"
         )
     cases: list[Case] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(_text_of(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
             cases.append(_case(json.loads(line)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except KeyError as error:
+            raise DataError(
+                f"{path}:{number}: not a case ({_missing(error)}); wanted id and messages, or id and dialog"
+            ) from None
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"{path}:{number}: not a case ({error}); wanted id and messages, or id and dialog"
             ) from None
@@ -110,13 +114,32 @@ def load_cases(path: Path | None = None) -> list[Case]:
     return cases
 
 
-def _case(row: dict[str, Any]) -> Case:
+def _missing(error: KeyError) -> str:
+    return f"{error.args[0]!r} is missing or unknown"
+
+
+def _text_of(path: Path) -> str:
+    """The file's text; a byte order mark, which Windows editors put first, is no part of it."""
+    raw = path.read_bytes()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}:{line}: not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}); save the file as "
+            f"UTF-8 (from GBK: iconv -f gb18030 -t utf-8 {path.name})"
+        ) from None
+
+
+def _case(row: object) -> Case:
+    if not isinstance(row, dict):
+        raise ValueError(f"a row must be an object, not {_kind(row)}")
     if "dialog" in row:
-        messages = [_turn(turn) for turn in row["dialog"]]
+        messages = [_turn(_text(turn, "dialog")) for turn in _list(row["dialog"], "dialog")]
         while messages and messages[-1]["role"] != "user":
             messages.pop()
     else:
-        messages = [{"role": str(m["role"]), "content": str(m["content"])} for m in row["messages"]]
+        messages = [_message(each) for each in _list(row["messages"], "messages")]
     if not messages or messages[-1]["role"] != "user":
         raise ValueError("the dialogue must end on the user")
     crisis = row.get("crisis")
@@ -124,20 +147,91 @@ def _case(row: dict[str, Any]) -> Case:
         crisis = any(CRISIS_WORDS.search(m["content"]) for m in messages if m["role"] == "user")
     if not isinstance(crisis, bool):
         raise ValueError(f"crisis must be true or false, not {crisis!r}")
+    name = _label(row["id"], "id")
+    if not name:
+        raise ValueError("id is empty")
+    points = row.get("what_a_good_reply_does")
+    points = [points] if isinstance(points, str) else points
     return Case(
-        id=str(row["id"]),
-        title=str(row.get("title") or row["id"]),
-        topic=str(row.get("topic", "")),
+        id=name,
+        title=_label(row.get("title"), "title") or name,
+        topic=_label(row.get("topic"), "topic"),
         crisis=crisis,
         messages=tuple(messages),
-        what_a_good_reply_does=tuple(map(str, row.get("what_a_good_reply_does", ()))),
+        what_a_good_reply_does=tuple(
+            _text(point, "what_a_good_reply_does")
+            for point in ([] if points is None else _list(points, "what_a_good_reply_does"))
+            if point != ""
+        ),
     )
+
+
+ROLES = ("system", "user", "assistant")
+
+
+def _message(raw: object) -> dict[str, str]:
+    if not isinstance(raw, dict):
+        raise ValueError(f"a message must be an object with role and content, not {_kind(raw)}")
+    role = raw["role"]
+    if role not in ROLES:
+        raise ValueError(f"role must be {', '.join(ROLES)}, not {str(role)[:40]!r}")
+    return {"role": role, "content": _content(raw["content"])}
+
+
+def _content(raw: object) -> str:
+    """A message's text; parts of text are joined as the chat interface of OpenAI has them."""
+    if not isinstance(raw, list):
+        return _text(raw, "content")
+    texts = []
+    for part in raw:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict) and part.get("type", "text") in ("text", "input_text") and "text" in part:
+            if not isinstance(part["text"], str):
+                raise ValueError(f"a part's text must be text, not {_kind(part['text'])}")
+            texts.append(part["text"])
+        else:
+            kind = part.get("type") if isinstance(part, dict) else _kind(part)
+            raise ValueError(f"a part of content must be text, not {str(kind)[:40]}")
+    return _text("".join(texts), "content")
+
+
+def _text(raw: object, name: str) -> str:
+    if not isinstance(raw, str):
+        raise ValueError(f"{name} must be text, not {_kind(raw)}")
+    if not raw.strip():
+        raise ValueError(f"{name} is empty")
+    if not raw.isascii() and any("\ud800" <= letter <= "\udfff" for letter in raw):
+        raise ValueError(f"{name} holds half a character (a lone surrogate)")
+    return raw
+
+
+def _label(raw: object, name: str) -> str:
+    """A short text, for which a whole number will do; "" for none."""
+    if raw is None or raw == "":
+        return ""
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        return str(raw)
+    return _text(raw, name)
+
+
+def _list(raw: object, name: str) -> list[object]:
+    if not isinstance(raw, list):
+        raise ValueError(f"{name} must be a list, not {_kind(raw)}")
+    return raw
+
+
+def _kind(raw: object) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(type(raw), "a number")
 
 
 def _turn(turn: str) -> dict[str, str]:
     speaker, _, content = turn.partition("：")
     roles = {"求助者": "user", "来访者": "user", "支持者": "assistant", "咨询师": "assistant"}
-    return {"role": roles[speaker.strip()], "content": content.strip()}
+    if speaker.strip() not in roles:
+        raise ValueError(f"a turn must begin with one of {'：, '.join(roles)}：, not {turn[:20]!r}")
+    return {"role": roles[speaker.strip()], "content": _text(content.strip(), "a turn")}
 
 
 def read_replies(paths: Iterable[Path]) -> list[Reply]:
