@@ -548,4 +548,4 @@ def items_needed(
             f"items_needed: {len(known)} differences ({len(set(known))} different ones) do not show how far such "
             f"differences spread; judge {LEAST_ITEMS} items or more"
         )
-    return max(2, samples_needed(target, float(known.var(ddof=1)), alpha, power, pairs))
+    return max(2, samples_needed(target, float(known.var(ddof=1)), alpha, power, pairs, graded=True))
