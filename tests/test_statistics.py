@@ -17,7 +17,9 @@ from bakeoff.statistics.statistics import (
     cohens_h,
     compare,
     compare_suites,
+    fewest_disagreements,
     holm,
+    least_detectable,
     matched_odds_ratio,
     mcnemar,
     minimum_detectable_difference,
@@ -575,3 +577,61 @@ def test_the_sample_matrix_keeps_repeated_questions_and_marks_unasked_ones():
     assert compare(table, clusters).scores["n_missing"].tolist() == [0, 1]
     with pytest.raises(ScoreError, match=r"no sample of suite 'y'; the table holds: x"):
         sample_matrix(samples, "y")
+
+
+# ------------------------------ what a test can reach
+
+
+@pytest.mark.parametrize(("n", "pairs"), [(32, 3), (32, 1), (12, 1), (60, 15), (400, 66)])
+def test_no_difference_below_what_the_exact_test_can_call_significant_is_promised(n, pairs):
+    fewest = next(k for k in range(1, 60) if mcnemar(k, 0) * pairs < 0.05)
+    assert fewest_disagreements(pairs=pairs) == fewest
+    assert least_detectable(n, pairs=pairs) == pytest.approx(fewest / n)
+    assert minimum_detectable_difference(n, 0.001, pairs=pairs) >= fewest / n
+    assert minimum_detectable_difference(fewest - 1, 0.5, pairs=pairs) == math.inf
+
+
+def test_where_nothing_disagreed_the_detectable_difference_is_not_estimated():
+    alike = np.r_[np.ones(20), np.zeros(12)]
+    result = compare(pd.DataFrame(dict.fromkeys("abc", alike)))
+    assert math.isnan(result.mdd)
+    assert result.pairs["mdd"].isna().all()
+    assert result.least == pytest.approx(7 / 32)
+
+
+def test_a_single_disagreement_promises_no_sharp_test():
+    few = np.zeros(32)
+    few[0] = 1
+    result = compare(pd.DataFrame({"a": np.zeros(32), "b": few}))
+    assert result.pairs["mdd"].iloc[0] >= result.least == pytest.approx(6 / 32)
+
+
+def test_graded_scores_that_are_alike_have_no_detectable_difference_of_zero():
+    graded = np.random.default_rng(0).random(50)
+    other = graded.copy()
+    other[0] = 1 - other[0]
+    result = compare(pd.DataFrame({"a": graded, "b": graded, "c": other}))
+    assert result.pairs["mdd"].isna().all()
+    assert math.isnan(result.mdd)
+
+
+def test_an_odds_ratio_of_subsets_with_an_empty_side_keeps_an_interval():
+    table = pd.DataFrame({"a": np.zeros(200), "b": np.r_[np.ones(83), np.zeros(117)]})
+    subsets = pd.Series(np.arange(200) % 4)
+    pair = compare(table, subsets).pairs.iloc[0]
+    assert (pair["effect"], pair["effect_low"]) == (0, 0)
+    assert pair["effect_high"] == pytest.approx(matched_odds_ratio(0, 83)[1].high, rel=0.01)
+    turned = compare(table[["b", "a"]], subsets).pairs.iloc[0]
+    assert turned["effect_low"] == pytest.approx(1 / pair["effect_high"])
+
+
+def test_intervals_of_an_accuracy_near_the_ceiling_cover_with_subsets():
+    rng = np.random.default_rng(11)
+    clusters = pd.Series(np.repeat(np.arange(52), 26))
+    held = 0
+    for _ in range(200):
+        ease = np.clip(rng.beta(9.6, 0.4, 52), 0, 1)
+        right = (rng.random(52 * 26) < np.repeat(ease, 26)).astype(float)
+        score = compare(pd.DataFrame({"a": right}), clusters, resamples=500).scores.iloc[0]
+        held += score["low"] <= 0.96 <= score["high"]
+    assert held / 200 >= 0.93

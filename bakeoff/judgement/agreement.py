@@ -606,7 +606,7 @@ def items_needed(
             f"items_needed: {len(known)} differences ({len(set(known))} different ones) do not show how far such "
             f"differences spread; judge {LEAST_ITEMS} items or more"
         )
-    return max(2, samples_needed(target, float(known.var(ddof=1)), alpha, power, pairs))
+    return max(2, samples_needed(target, float(known.var(ddof=1)), alpha, power, pairs, graded=True))
 
 
 def items_needed_range(
@@ -628,7 +628,7 @@ def items_needed_range(
     mean = sum(known) / len(known)
     squares = sum((d - mean) ** 2 for d in known)
     low, high = (
-        max(2, samples_needed(target, squares / float(chdtri(freedom, tail)), alpha, power, pairs))
+        max(2, samples_needed(target, squares / float(chdtri(freedom, tail)), alpha, power, pairs, graded=True))
         for tail in (0.05, 0.95)
     )
     return low, needed, high

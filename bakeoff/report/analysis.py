@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 _GONE = -1.0
+INTEREST = 0.02
+"""The smallest difference that matters where a suite names none: 2 points of 100."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Cell:
     high: float
     """Ends of the 95 % interval, NaN when there is none."""
     letters: str
-    """Tie group within the suite, among subjects of the same family; empty when not compared."""
+    """Tie group within the suite: capitals among the models as delivered, small letters among bases that also
+    have a tuned model; empty when not compared."""
     n_asked: int
     n_answered: int
     missing: dict[str, int]
@@ -80,6 +83,10 @@ class Difference:
         """Whether the tests support that there is a difference."""
         return self.verdict in ("ahead", "behind")
 
+    def matters(self, interest: float) -> bool:
+        """Whether there is a difference, and it is at least *interest*."""
+        return self.shown and abs(self.value) >= interest - 1e-12
+
     def reversed(self) -> Difference:
         """The same comparison, *b* minus *a*."""
         odds = self.effect_name == "matched odds ratio"
@@ -120,6 +127,12 @@ class SuiteView:
     """model -> tuned minus base."""
     mdd: float = math.nan
     method: str = ""
+    least: float = math.nan
+    """The smallest observed difference that the tests could call significant; NaN for graded scores."""
+    interest: float = INTEREST
+    """The smallest difference that matters, on the scale of the score."""
+    invalid_subsets: dict[tuple[str, Subject], str] = field(default_factory=dict)
+    """(subset, subject) of a score that is invalid although the subject's total is not -> why."""
     delivered: list[Subject] = field(default_factory=list)
     """Subjects of the pair matrix, best first."""
 
@@ -135,6 +148,11 @@ class SuiteView:
             (str(name), [float(x) for x in row])
             for name, row in zip(self.subsets.index, self.subsets.to_numpy(), strict=True)
         ]
+
+    def why_invalid(self, subset: str, column: int) -> str | None:
+        """Why the score in that place of ``subsets`` is invalid; None where it is not."""
+        subject = Subject(*map(str, tuple(self.subsets.columns[column])))
+        return self.invalid_subsets.get((subset, subject))
 
     def pair(self, a: Subject, b: Subject) -> Difference | None:
         """*a* minus *b*, if they were compared."""
@@ -223,11 +241,11 @@ def analyse(findings: Findings) -> Analysis:
         view.tuning = {d.a.model: d for d in _differences(view.name, own, names)}
         if between is not None:
             view.pairs = _differences(view.name, between, names)
-            view.mdd = between.mdd
+            view.mdd, view.least = between.mdd, between.least
         based = second.get(view.name)
         view.base_pairs = _differences(view.name, based, names) if based is not None else []
         letters = {
-            **(based.groups if based is not None else {}),
+            **{name: own.lower() for name, own in (based.groups if based is not None else {}).items()},
             **(between.groups if between is not None else {}),
         }
         intervals = {row["subject"]: row for row in own.scores.to_dict("records")}
@@ -345,21 +363,38 @@ def _suite_view(findings: Findings, suite: str) -> SuiteView:
         others.setdefault(str(row["metric"]), {})[Subject(str(row["model"]), str(row["variant"]))] = row[
             "value"
         ]
-    parts = head[(head["subset"] != "ALL") & head["trusted"]]
-    sure = [subject for subject, cell in cells.items() if cell.trusted]
-    parts = parts[parts.set_index(["model", "variant"]).index.isin(sure)]
-    keys = ["model", "variant"]
-    subsets = parts.pivot_table(index="subset", columns=keys, values="value", aggfunc="last", sort=False)
-    sizes = parts.groupby("subset", sort=False)["n_asked"].max()
+    subsets, invalid, sizes = _subset_values(head, [s for s, cell in cells.items() if cell.trusted])
     return SuiteView(
         name=suite,
         metric=metric,
         cells=cells,
         other_metrics=others,
         subsets=subsets,
-        subset_sizes={str(subset): int(n) for subset, n in sizes.items()},
+        subset_sizes=sizes,
+        invalid_subsets=invalid,
+        interest=findings.interest.get(suite, INTEREST),
         n_questions=int(totals["n_asked"].max()) if len(totals) else 0,
     )
+
+
+def _subset_values(
+    head: pd.DataFrame, sure: Sequence[Subject]
+) -> tuple[pd.DataFrame, dict[tuple[str, Subject], str], dict[str, int]]:
+    """Value [subset x subject], NaN where it is invalid; why it is; and how many questions each subset has."""
+    keys = ["model", "variant"]
+    parts = head[head["subset"] != "ALL"].drop_duplicates(["subset", *keys], keep="last")
+    parts = parts[parts.set_index(keys).index.isin(sure)]
+    invalid = {
+        (str(row["subset"]), Subject(str(row["model"]), str(row["variant"]))): str(row["why_not"])
+        for row in parts[~parts["trusted"]].to_dict("records")
+    }
+    order = parts["subset"].drop_duplicates()
+    columns = parts[keys].drop_duplicates()
+    values = parts.assign(value=parts["value"].where(parts["trusted"])).set_index(["subset", *keys])["value"]
+    table = values.unstack(keys).reindex(order) if len(parts) else values.unstack(keys)
+    table = table[[tuple(pair) for pair in columns.to_numpy()]] if len(parts) else table
+    sizes = parts.groupby("subset", sort=False)["n_asked"].max()
+    return table, invalid, {str(subset): int(n) for subset, n in sizes.items()}
 
 
 def _cell(subject: Subject, suite: str, row: Mapping[Any, Any], n_leaked: int) -> Cell:

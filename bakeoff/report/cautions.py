@@ -50,8 +50,8 @@ def _of_events(findings: Findings) -> Iterator[tuple[str, Markup]]:
         if event["event"] == NOT_RETURNED:
             gib = f"{event['gib']:.1f} GiB"
             en = f"{gib} of GPU memory did not come back after its service ended"
-            yield str(event.get("model", "")), both(f"服务结束后有 {gib} 显存没有归还", en)
+            yield str(event.get("model", "")), both(f"服务结束后仍有 {gib} 显存未释放", en)
         else:
             command = event["command"]
-            zh = f"结束了上次被强行终止的运行留下的进程：{command}"
+            zh = f"已清理上次被强制终止的运行所遗留的进程：{command}"
             yield "", both(zh, f"ended what a killed run left behind: {command}")

@@ -82,6 +82,9 @@ class Findings:
     asked: list[tuple[str, str, str]] | None = None
     """(model, variant, suite) of every score that the run was to make; None where it is not known."""
 
+    interest: dict[str, float] = field(default_factory=dict)
+    """suite -> the smallest difference that matters there, on the scale of its score; others have the default."""
+
     events: list[dict[str, Any]] = field(default_factory=list)
     """What the timeline told that a reader should know; see :mod:`bakeoff.report.cautions`."""
 
@@ -125,6 +128,7 @@ class Findings:
             leakage=list(run.get("leakage", [])),
             evaluations=list(run.get("evaluations", [])),
             events=list(run.get("events", [])),
+            interest={str(suite): float(value) for suite, value in (run.get("interest") or {}).items()},
             asked=[(str(m), str(v), str(s)) for m, v, s in run["asked"]] if "asked" in run else None,
         )
 
@@ -138,6 +142,11 @@ class Findings:
         """Names of the models, in the order of the matrix; scored ones that it lacks come last."""
         known = [row.model for row in self.rows]
         return known + [one for one in dict.fromkeys(self.scores["model"]) if one not in known]
+
+    @property
+    def demonstration(self) -> bool:
+        """Whether every model is a tiny random one, so that the numbers show the procedure and nothing else."""
+        return bool(self.rows) and all(row.base_model.startswith("tiny:") for row in self.rows)
 
     @property
     def suites(self) -> list[str]:

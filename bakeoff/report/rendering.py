@@ -64,6 +64,7 @@ def _environment() -> Environment:
         STAGE=words.STAGE,
         DIMENSIONS=words.DIMENSIONS,
         CHECKS=words.CHECKS,
+        FACTS=words.FACTS,
     )
     environment.filters.update(
         points=words.points,
@@ -84,6 +85,7 @@ def _environment() -> Environment:
 def render(findings: Findings, reports_dir: Path, since: Since | None = None) -> str:
     """The fragment; see :func:`bakeoff.report.section`."""
     from bakeoff.report.analysis import analyse
+    from bakeoff.report.answer import DEMONSTRATION, answer
     from bakeoff.report.cautions import cautions
     from bakeoff.report.charts import loss_charts, suite_chart
     from bakeoff.report.history import moved
@@ -99,7 +101,7 @@ def render(findings: Findings, reports_dir: Path, since: Since | None = None) ->
     ]
     untrusted = [c for view in views for c in view.cells.values() if not c.trusted]
     failed = [one for one in findings.stages if one.get("outcome") == "failed"]
-    ran = [one for one in findings.stages if one.get("outcome") == "ran"]
+    ran = [one for one in findings.stages if one.get("outcome") in ("ran", "failed")]
     noted = cautions(findings)
     cautioned = (
         noted,
@@ -117,6 +119,8 @@ def render(findings: Findings, reports_dir: Path, since: Since | None = None) ->
             f=findings,
             a=analysis,
             verdict=verdict(findings, analysis),
+            answer=answer(findings, analysis),
+            demonstration=DEMONSTRATION if findings.demonstration else None,
             board=[(model, own) for model, own in board if own],
             bases=dict.fromkeys(analysis.order, "") | {row.model: row.base_model for row in findings.rows},
             has_tuning=any(view.tuning for view in views),

@@ -6,7 +6,7 @@ import base64
 import json
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,9 @@ from bakeoff.report.analysis import SuiteView
 from bakeoff.report.findings import Findings
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 BUDGET_BYTES = 3_300_000
 """Room for all suites together, as base64 in the page."""
@@ -45,8 +47,9 @@ class Packed:
 def pack(findings: Findings, views: list[SuiteView], budget_bytes: int = BUDGET_BYTES) -> list[Packed]:
     """The browsable part of every suite with samples.
 
-    Where not everything fits, questions on which the subjects disagree come first. What a suite leaves unused
-    goes to the following ones.
+    Where not everything fits, what is there is spread over the suite's subjects (of knowledge) and over outcomes:
+    broken by tuning, disagreement, leaked, missing, all wrong, the rest. What a suite leaves unused goes to the
+    following ones.
     """
     present = [view for view in views if view.name in findings.samples_by_suite]
     packed = []
@@ -81,10 +84,23 @@ def _pack(suite: str, samples: pd.DataFrame, budget: int) -> Packed:
     highest = np.where(np.isnan(values), -np.inf, values).max(axis=1)
     disagree = highest - lowest > (0.2 if set(np.unique(correct[~np.isnan(correct)])) - {0.0, 1.0} else 0.0)
     first = rows.max(axis=1)
-    order = np.lexsort((samples["index"].to_numpy()[first], ~disagree))
-
     subset_codes, subsets = pd.factorize(samples["subset"])
     leaked = samples["leaked"].to_numpy(dtype=bool)
+    asked_rows = rows >= 0
+    gone = (asked_rows & (samples["status"].to_numpy(dtype=object)[rows] != "answered")).any(axis=1)
+    outcome = np.select(
+        [
+            _broke(subjects, values),
+            disagree,
+            (asked_rows & leaked[rows]).any(axis=1),
+            gone,
+            highest < 0.5,
+        ],
+        [0, 1, 2, 3, 4],
+        5,
+    )
+    order = _spread(subset_codes[first], outcome, samples["index"].to_numpy()[first])
+
     index = samples["index"].to_numpy()
     clip = _Clip()
 
@@ -152,6 +168,40 @@ def _pack(suite: str, samples: pd.DataFrame, budget: int) -> Packed:
         n_disagreeing_shown=int(disagree[order[:shown]].sum()),
         n_clipped=clip.count,
     )
+
+
+def _broke(subjects: Sequence[tuple[str, str]], values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """[question]: whether a model was right before tuning and is not after it."""
+    import numpy as np
+
+    place = {subject: number for number, subject in enumerate(subjects)}
+    broke = np.zeros(len(values), dtype=bool)
+    for (model, variant), base in place.items():
+        tuned = place.get((model, "tuned"))
+        if variant == "base" and tuned is not None:
+            broke |= (values[:, base] >= 0.5) & (values[:, tuned] < 0.5)
+    return broke
+
+
+def _spread(
+    subset: NDArray[np.int64], outcome: NDArray[np.int64], index: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Questions in an order of which every beginning is spread over outcomes, and within each over subsets.
+
+    One question of each outcome in turn, each from the next subset; a rare outcome runs out first.
+    """
+    import numpy as np
+    import pandas as pd
+
+    table = pd.DataFrame({"subset": subset, "outcome": outcome, "index": index})
+    table = table.sort_values("index", kind="stable")
+    table["turn"] = table.groupby(["outcome", "subset"], sort=False).cumcount()
+    # Each outcome starts at another subset: a few questions of each are not all of the first subsets.
+    subsets = int(table["subset"].max()) + 1
+    table["start"] = (table["subset"] + table["outcome"]) % subsets
+    table = table.sort_values(["turn", "start", "index"], kind="stable")
+    table["round"] = table.groupby("outcome", sort=False).cumcount()
+    return np.asarray(table.sort_values(["round", "outcome"], kind="stable").index, dtype=np.int64)
 
 
 class _Clip:

@@ -114,14 +114,15 @@ def latex(findings: Findings, analysis: Analysis) -> str:
 
 
 NOTE = (
-    "Points of 100 with 95% intervals. Subjects that share a letter in a column cannot be told apart (paired tests, "
-    "Holm-adjusted over all pairs of all suites); letters compare tuned with tuned and base with base."
+    "Scores out of 100 with 95% confidence intervals. Models that share a letter in a column do not differ "
+    "significantly (paired tests, Holm-adjusted over all pairs of all suites); capitals compare the models as "
+    "delivered, small letters their bases."
 )
 
 
 def _tuning_note(analysis: Analysis) -> str:
     return (
-        f"Points of 100 with 95% intervals, paired on the same questions. * adjusted p < {analysis.alpha:g} "
+        f"Points of 100 with 95% confidence intervals, paired on the same questions. * adjusted p < {analysis.alpha:g} "
         f"(Holm over {analysis.tuning_family} comparisons)."
     )
 
@@ -133,7 +134,7 @@ def _subjects(findings: Findings, analysis: Analysis) -> list[Subject]:
 
 def _cell(cell: Cell | None) -> str:
     if cell is None or not cell.ranked:
-        return "–" if cell is None or cell.trusted else "not a score"
+        return "–" if cell is None or cell.trusted else "invalid"
     text = f"{100 * cell.value:.1f}"
     if not math.isnan(cell.low):
         text += f" [{100 * cell.low:.1f}, {100 * cell.high:.1f}]"
@@ -142,7 +143,7 @@ def _cell(cell: Cell | None) -> str:
 
 def _tex_cell(cell: Cell | None) -> str:
     if cell is None or not cell.ranked:
-        return "--" if cell is None or cell.trusted else r"\emph{not a score}"
+        return "--" if cell is None or cell.trusted else r"\emph{invalid}"
     text = f"{100 * cell.value:.1f}"
     if cell.letters:
         text += rf"\textsuperscript{{{_tex(cell.letters)}}}"
@@ -186,6 +187,7 @@ def _differences_csv(analysis: Analysis) -> str:
             "only_a": one.only_a,
             "only_b": one.only_b,
             "mdd": one.mdd,
+            "least_detectable": view.least if family == "models" else math.nan,
             "verdict": one.verdict,
         }
         for view in analysis.views
@@ -198,7 +200,7 @@ def _differences_csv(analysis: Analysis) -> str:
     ]
     columns = (
         "family suite a b n difference low high p_adjusted effect effect_low effect_high effect_name only_a only_b "
-        "mdd verdict"
+        "mdd least_detectable verdict"
     )
     return pd.DataFrame(rows, columns=columns.split()).to_csv(index=False)
 

@@ -20,7 +20,7 @@ OUTCOME = {"ran": ("已运行", "ran"), "reused": ("已复用", "reused"), "fail
            "skipped": ("已跳过", "skipped")}  # fmt: skip
 
 STAGE = {
-    "build": ("造微型模型", "Building"),
+    "build": ("构建微型模型", "Building"),
     "train": ("训练", "Training"),
     "export": ("导出", "Export"),
     "parity": ("一致性核对", "Parity"),
@@ -30,16 +30,22 @@ STAGE = {
     "speed": ("服务速度", "Speed"),
 }
 _METHODS = (
-    (r"bootstrap of (\d+) subsets, taken as a sample of subsets", r"以 \1 个分科为抽样单位的自助法"),
-    (r"bootstrap of samples within (\d+) fixed subsets", r"在 \1 个固定分科内逐题抽样的自助法"),
-    (r"bootstrap of samples", "逐题抽样的自助法"),
+    (
+        r"bootstrap of (\d+) subsets, taken as a sample of subsets",
+        r"以科目为单位重抽样的 bootstrap（\1 个科目）",
+    ),
+    (r"bootstrap of samples within (\d+) fixed subsets", r"科目内逐题重抽样的 bootstrap（\1 个科目）"),
+    (r"bootstrap of samples", "逐题重抽样的 bootstrap"),
     (r"Wilson; Agresti-Min for differences", "Wilson 区间；差值用 Agresti–Min 区间"),
 )
 DIMENSIONS = {"professionalism": ("专业性", "Professionalism"), "empathy": ("同理心", "Empathy"),
               "usefulness": ("实用性", "Usefulness"), "safety": ("安全性", "Safety"),
               "overall_quality": ("整体质量", "Overall quality")}  # fmt: skip
-CHECKS = {"takes_seriously": ("认真对待", "Takes it seriously"), "points_to_help": ("指向求助途径", "Points to help"),
-          "avoids_method": ("不涉及方法细节", "Avoids method detail")}  # fmt: skip
+FACTS = {"versions": "版本", "commit": "代码提交", "machine": "机器", "matrix": "矩阵", "python": "Python",
+         "data": "数据", "device": "设备"}  # fmt: skip
+"""Keys of the provenance in Chinese."""
+CHECKS = {"takes_seriously": ("认真对待", "Takes it seriously"), "points_to_help": ("指引求助途径", "Points to help"),
+          "avoids_method": ("不含方法细节", "Avoids method detail")}  # fmt: skip
 
 
 _SHORT_OF = {"errored": "出错", "truncated": "被截断", "unparsed": "未能解析"}
@@ -48,23 +54,23 @@ _SAID: tuple[tuple[str, str], ...] = (
     (r"no question was asked", "没有提问"),
     (r"([\d.]+%) got a reply, ([\d.]+%) wanted", r"只有 \1 得到回复，要求 \2"),
     *(
-        (rf"([\d.]+%) {en}, at most ([\d.]+%) allowed", rf"\1 {zh}，最多允许 \2")
+        (rf"([\d.]+%) {en}, at most ([\d.]+%) allowed", rf"\1 的回复{zh}（上限 \2）")
         for en, zh in _SHORT_OF.items()
     ),
     (
         r"two extraction rules agree on ([\d.]+%) only, ([\d.]+%) wanted",
-        r"两种取答案规则只在 \1 上一致，要求 \2",
+        r"两套答案提取规则的一致率仅为 \1（要求 ≥ \2）",
     ),
     (
         r"([\d.]+%) is below the ([\d.]+%) of guessing: look at template and prompt",
-        r"\1 低于瞎猜的 \2：请检查模板与提示词",
+        r"\1 低于随机猜测水平 \2，请检查模板与提示词",
     ),
     (r"nothing was graded", "没有可评分的回复"),
     (
         r"([\d.]+%) of the answers are (.+), which is right for ([\d.]+%)",
-        r"\1 的回答是 \2，而它只是 \3 的题的正确答案",
+        r"\1 的回复选 \2，而正确答案为它的题只占 \3",
     ),
-    (r"(\d+) of (\d+) questions occur in the training data", r"\2 道题中有 \1 道出现在训练数据里"),
+    (r"(\d+) of (\d+) questions occur in the training data", r"\2 题中有 \1 题出现在训练数据里"),
     (r"(\d+) of (\d+) requests failed", r"\2 个请求中有 \1 个失败"),
     # why something was skipped (bakeoff.chain.chain, matrix, plan, benchmarks)
     (r"needs a GPU with (\S+) GiB; this machine has none", r"需要 \1 GiB 的 GPU，本机没有"),
@@ -75,7 +81,7 @@ _SAID: tuple[tuple[str, str], ...] = (
     (r"needs the package (\S+), which is not installed", r"需要安装 \1"),
     (
         r"(\S+): needs the folder (\S+) under --data-dir, which was not given or lacks it",
-        r"\1：需要 --data-dir 下的 \2 文件夹，未给出或其中没有",
+        r"\1：缺少数据：未指定 --data-dir，或其中没有 \2 文件夹",
     ),
     (r"(\S+): no folder (\S+); point --data-dir at the data", r"\1：没有文件夹 \2，请用 --data-dir 指明"),
     (r"nothing was merged for this variant", "该变体没有合并过"),

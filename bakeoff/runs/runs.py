@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -267,14 +268,29 @@ def earlier(store: Path, name: str, run_id: str = "") -> str:
     return name
 
 
+def _card(workspace: Workspace, run_id: str) -> Iterator[str]:
+    """The sentences that head the report, in Chinese where the terminal's language is Chinese."""
+    from bakeoff.report.analysis import analyse
+    from bakeoff.report.answer import DEMONSTRATION, answer
+
+    findings = Findings.from_store(workspace.root, run_id)
+    languages = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    chinese = next(filter(None, languages), "").lower().startswith("zh")
+    if findings.demonstration:
+        yield DEMONSTRATION.zh if chinese else DEMONSTRATION.en
+    for label_zh, label_en, sentence in answer(findings, analyse(findings)):
+        yield f"{label_zh}：{sentence.zh}" if chinese else f"{label_en}: {sentence.en}"
+
+
 _SPEED_UNITS = {"ttft_s": "s to the first token", "output_tokens_per_s": "tokens/s"}
 
 
 def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
-    """The scores of a run in a few lines, and where its timeline is."""
+    """What the answer card says, the scores of a run in a few lines, and where its timeline is."""
     path = workspace.run(run_id) / "scores.json"
     if not path.exists():
         return
+    yield from _card(workspace, run_id)
     rows = json.loads(path.read_text(encoding="utf-8"))
     totals = [row for row in rows if row["subset"] == "ALL"]
     seen: set[tuple[str, ...]] = set()
@@ -284,7 +300,7 @@ def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
             continue  # the first metric of a suite is its headline
         seen.add(key)
         value = "no score" if row["value"] is None else f"{row['value']:.1%}"
-        note = "" if row["trusted"] else f"  not to be trusted: {row['why_not']}"
+        note = "" if row["trusted"] else f"  invalid: {row['why_not']}"
         yield f"{row['model']:<16} {row['variant']:<6} {row['suite']:<18} {value:>8} of {row['n_asked']}{note}"
     speeds: dict[tuple[str, str], list[str]] = {}
     for row in rows:

@@ -188,6 +188,13 @@
 
     const show = () => {
       const from = at * PAGE;
+      const names = area.querySelector(".names");
+      let number = 0;
+      names.replaceChildren(...suite.subjects.filter(isShown).map(([model, variant]) => {
+        const item = make("span", "", `${++number} ${model} `);
+        item.append(variant === "base" ? both("基座", "base") : variant === "tuned" ? both("微调", "tuned") : variant);
+        return item;
+      }));
       list.replaceChildren(...found.slice(from, from + PAGE).map((row) => {
         const item = make("details", "sample");
         const head = make("summary");

@@ -1,0 +1,148 @@
+"""The answer card: which model to use, how sure that is, and what speaks against it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from bakeoff.report.analysis import Analysis, SuiteView
+from bakeoff.report.findings import Findings
+from bakeoff.report.opinions import crises, judges, leaders, people
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, joined
+from bakeoff.report.shortfalls import shortfall
+from bakeoff.report.verdict import between, tuning
+from bakeoff.scoring.scores import CRISIS
+
+
+class Point(NamedTuple):
+    """One line of the card: a label in both languages and what it says."""
+
+    zh: str
+    en: str
+    sentence: Sentence
+
+
+DEMONSTRATION = Sentence(
+    "演示运行：全部是微型随机模型，只用来验证流程；分数没有意义。",
+    "Demonstration on tiny random models: it shows that the procedure works; the scores mean nothing.",
+)
+
+
+def answer(findings: Findings, analysis: Analysis) -> list[Point]:
+    """The lines of the card, failures first; lines about what was not measured are left out."""
+    points = [Point("未完成", "Incomplete", sentence) for sentence in shortfall(findings)]
+    if analysis.views:
+        points.append(Point("推荐", "Recommendation", recommendation(findings, analysis)))
+        points.append(Point("把握", "Certainty", between(analysis)))
+    if findings.ratings:
+        points += [Point("人工评分", "Human ratings", sentence) for sentence in people(findings.ratings)]
+        points += [Point("评审模型", "LLM judge", sentence) for sentence in judges(findings.ratings)]
+        points += [Point("危机个案", "Crisis cases", sentence) for sentence in crises(findings.ratings)]
+    if analysis.views:
+        points.append(Point("微调", "Fine-tuning", tuning(findings, analysis)))
+    points += [Point("速度与显存", "Speed and memory", sentence) for sentence in _speed(findings)]
+    return points
+
+
+def recommendation(findings: Findings, analysis: Analysis) -> Sentence:
+    """The model that no other is ahead of by a difference that matters, or why there is none."""
+    if findings.demonstration:
+        return Sentence("不推荐任何模型：这些是随机的微型模型。", "None: these are tiny random models.")
+    views = [view for view in analysis.views if view.pairs and view.name != CRISIS]
+    telling = [view for view in views if any(pair.matters(view.interest) for pair in view.pairs)]
+    rated = leaders(findings)
+    if not telling:
+        if len(rated) == 1:
+            return Sentence(
+                f"{joined(sorted(rated))}：人工评分显著较高；各测试集上没有达到有意义大小的显著差异。",
+                f"{joined(sorted(rated))}: rated significantly higher by people; no test suite shows a significant "
+                "difference large enough to matter.",
+                "#bk-judgements",
+            )
+        return Sentence(
+            "暂不推荐：没有一对模型的差异既显著又足够大。" if views else "暂不推荐：没有可比较的成绩。",
+            "None: no two models differ significantly by enough to matter."
+            if views
+            else "None: there are no scores to compare.",
+        )
+    models = list(dict.fromkeys(subject.model for view in views for subject in view.delivered))
+    valid = [model for model in analysis.order if model in models and _everywhere(model, views)]
+    top = [model for model in valid if not any(_beaten(model, view) for view in telling)]
+    doubt = bool(shortfall(findings))
+    if len(top) == 1 and not (rated and top[0] not in rated):
+        zh = f"{top[0]}：没有任何测试集上有其他模型显著领先它 {_limit(telling)} 分以上"
+        en = f"{top[0]}: on no suite is another model significantly ahead by {_limit(telling)} points or more"
+        if doubt:
+            zh, en = f"{zh}（暂定：部分项目未完成）", f"{en} (provisional: parts of the run are missing)"
+        return Sentence(zh + "。", en + ".", "#bk-scores")
+    if len(top) == 1:
+        names = both_lists(sorted(rated), LISTED)
+        return Sentence(
+            f"没有唯一的推荐：测试集支持 {top[0]}，人工评分支持 {names.zh}。",
+            f"No single one: the test suites favour {top[0]}, people's ratings favour {names.en}.",
+            "#bk-judgements",
+        )
+    if top:
+        shared = [model for model in top if model in rated] or top
+        names = both_lists(shared, LISTED)
+        if len(shared) == 1:
+            return Sentence(
+                f"{names.zh}：测试集上与最好的模型相当，人工评分显著较高。",
+                f"{names.en}: level with the best on the test suites, and rated significantly higher by people.",
+                "#bk-judgements",
+            )
+        return Sentence(
+            f"没有唯一的推荐：{names.zh} 均未被其他模型显著超过。",
+            f"No single one: {names.en} are not significantly behind any other model.",
+            "#bk-scores",
+        )
+    return Sentence(
+        "没有唯一的推荐：不同测试集上领先的模型不同，取决于看重哪个测试集。",
+        "No single one: different suites favour different models, so it depends on which suite matters most.",
+        "#bk-scores",
+    )
+
+
+def _everywhere(model: str, views: list[SuiteView]) -> bool:
+    return all(any(subject.model == model for subject in view.delivered) for view in views)
+
+
+def _beaten(model: str, view: SuiteView) -> bool:
+    """Whether another model is ahead of *model* by a difference that matters."""
+    return any(
+        pair.matters(view.interest) and (pair.b if pair.verdict == "ahead" else pair.a).model == model
+        for pair in view.pairs
+    )
+
+
+def _limit(views: list[SuiteView]) -> str:
+    return "/".join(sorted({f"{100 * view.interest:g}" for view in views}))
+
+
+def _speed(findings: Findings) -> Iterator[Sentence]:
+    """The fastest service and the largest memory; nothing where neither was measured."""
+    rates = [
+        (float(row["output_tokens_per_s"]), str(row["subject"].model), str(row["load"]))
+        for row in findings.speeds
+        if not math.isnan(row.get("output_tokens_per_s", math.nan))
+    ]
+    memory = [
+        (float(size), str(record.get("model", "")))
+        for record in findings.stages
+        if (size := (record.get("facts") or {}).get("memory_gib"))
+    ]
+    zh, en = [], []
+    if rates:
+        rate, model, load = max(rates)
+        zh.append(f"最快的是 {model}：{rate:,.0f} 词元/秒（同时 {load} 个请求）")
+        en.append(f"{model} is fastest: {rate:,.0f} tokens/s with {load} in flight")
+    if memory:
+        size, model = max(memory)
+        zh.append(f"显存占用最高的是 {model}：{size:.1f} GiB")
+        en.append(f"{model} needs the most GPU memory: {size:.1f} GiB")
+    if zh:
+        text = "; ".join(en)
+        yield Sentence(
+            "；".join(zh) + "。", text[0].upper() + text[1:] + ".", "#bk-speed" if rates else "#bk-cost"
+        )

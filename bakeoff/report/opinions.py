@@ -1,0 +1,138 @@
+"""What people and judge models found, in one sentence each, and what the crisis checks found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bakeoff.report.findings import Findings
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural
+from bakeoff.report.words import CHECKS
+
+_QUALITY = "overall_quality"
+_LINK = "#bk-judgements"
+
+
+def opinions(findings: Findings) -> list[Sentence]:
+    """One sentence from people, one per judge model, one about crises; none where nobody scored anything."""
+    if not findings.ratings:
+        return []
+    ratings = findings.ratings
+    return [*people(ratings), *judges(ratings), *crises(ratings)]
+
+
+def people(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
+    """How people rated the overall quality of the replies to counselling cases."""
+    part = ratings["parts"].get("counselling")
+    rows = _rated(((part or {}).get("scores") or {}).get(_QUALITY, {}).get("subjects") or [])
+    if not part or not rows:
+        return
+    raters, cases = len(part["raters"]), part["cases"]
+    top, others = rows[0], rows[1:]
+    zh = f"{raters} 位评分者、{cases} 个个案：整体质量最高的是 {top['subject']}，{_interval(top)}"
+    en = f"{raters} {plural(raters, 'rater')}, {cases} {plural(cases, 'case')}: overall quality is highest for "
+    en += f"{top['subject']}, {_interval(top)}"
+    letters = set(top.get("letters") or "")
+    if others and not letters:
+        zh += "；个案太少，无法判断差异是否显著"
+        en += "; there are too few cases to say whether the difference is significant"
+    elif others:
+        below = [row["subject"] for row in others if not letters & set(row.get("letters") or "")]
+        level = [row["subject"] for row in others if letters & set(row.get("letters") or "")]
+        if below:
+            names = both_lists(below, LISTED)
+            zh, en = f"{zh}，显著高于 {names.zh}", f"{en}, significantly above {names.en}"
+        if level:
+            names = both_lists(level, LISTED)
+            zh, en = f"{zh}；与 {names.zh} 差异不显著", f"{en}; not significantly different from {names.en}"
+    yield Sentence(zh + "。", en + ".", _LINK)
+
+
+def judges(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
+    """How each judge model rated the same, and how far it agrees with people."""
+    for judge in ratings.get("judges") or ():
+        rows = _rated((judge["parts"].get("counselling") or {}).get(_QUALITY) or [])
+        if not rows:
+            continue
+        alpha = ((judge.get("calibration") or {}).get(_QUALITY) or {}).get("alpha")
+        alpha = alpha.get("value") if isinstance(alpha, Mapping) else alpha
+        zh_trust, en_trust = ("已校准", "calibrated") if judge["calibrated"] else ("未校准", "not calibrated")
+        if alpha is not None:
+            zh_trust, en_trust = (
+                f"{zh_trust}，与人工评分的 α = {alpha:.2f}",
+                f"{en_trust}, α with people {alpha:.2f}",
+            )
+        top = rows[0]
+        yield Sentence(
+            f"评审模型 {judge['judge']}（{zh_trust}）：整体质量最高的是 {top['subject']}，{top['value']:.2f} 分。",
+            f"Judge model {judge['judge']} ({en_trust}): overall quality is highest for {top['subject']}, "
+            f"{top['value']:.2f}.",
+            _LINK,
+        )
+
+
+def crises(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
+    """Where replies to crisis cases failed a check; by people, else by the first judge model that was asked."""
+    part = ratings["parts"].get("crisis")
+    checks = (part or {}).get("checks")
+    zh_by, en_by = "", ""
+    if not checks:
+        judge = next(
+            (judge for judge in ratings.get("judges") or () if any((judge.get("checks") or {}).values())),
+            None,
+        )
+        if judge is None:
+            return
+        checks, zh_by, en_by = (
+            judge["checks"],
+            f"（评审模型 {judge['judge']}）",
+            f" (judge model {judge['judge']})",
+        )
+    missed = [
+        (CHECKS.get(check, (check, check)), row)
+        for check, rows in checks.items()
+        for row in rows
+        if row["yes"] < row["of"]
+    ]
+    if not missed:
+        yield Sentence(
+            f"危机个案{zh_by}：所有回复都通过了全部核查。",
+            f"Crisis cases{en_by}: every reply passed every check.",
+            _LINK,
+        )
+        return
+    missed.sort(key=lambda item: item[1]["yes"] / item[1]["of"])
+    zh = "，".join(
+        f"{row['subject']} {zh_check} {row['yes']}/{row['of']}" for (zh_check, _), row in missed[:LISTED]
+    )
+    en = ", ".join(
+        f"{row['subject']} {en_check} {row['yes']}/{row['of']}" for (_, en_check), row in missed[:LISTED]
+    )
+    rest = len(missed) - LISTED
+    yield Sentence(
+        f"危机个案{zh_by}未通过全部核查：{zh}{f'，另有 {rest} 项' if rest > 0 else ''}。",
+        f"Crisis cases{en_by}: some replies failed a check: {en}{f' and {rest} more' if rest > 0 else ''}.",
+        _LINK,
+        bad=True,
+    )
+
+
+def leaders(findings: Findings) -> set[str]:
+    """Models that people's scores place in the top group; empty where they tell none apart."""
+    if not findings.ratings:
+        return set()
+    part = findings.ratings["parts"].get("counselling")
+    rows = _rated(((part or {}).get("scores") or {}).get(_QUALITY, {}).get("subjects") or [])
+    top = {row["subject"].split("/")[0] for row in rows if "A" in (row.get("letters") or "")}
+    return top if top != {row["subject"].split("/")[0] for row in rows} else set()
+
+
+def _rated(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted((row for row in rows if row.get("value") is not None), key=lambda row: -float(row["value"]))
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    value = f"{row['value']:.1f}"
+    if row.get("low") is None or row.get("high") is None:
+        return value
+    return f"{value} [{row['low']:.1f}, {row['high']:.1f}]"

@@ -1,0 +1,38 @@
+"""A sentence in both languages, and how names are listed in each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+LISTED = 3
+"""How many things of a kind a sentence names before it counts the rest."""
+
+
+class Sentence(NamedTuple):
+    """One sentence in both languages."""
+
+    zh: str
+    en: str
+    link: str = ""
+    """Where on the page its evidence stands, such as ``#bk-failed``; empty for no link."""
+    bad: bool = False
+    """Whether it reports a failure."""
+
+
+def joined(names: Sequence[str]) -> str:
+    """Names as English lists them: "a, b and c"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def both_lists(names: Sequence[str], most: int | None = None) -> Sentence:
+    """Names listed in both languages, beyond *most* as a count."""
+    shown = list(names if most is None or len(names) <= most else names[:most])
+    rest = len(names) - len(shown)
+    zh = "、".join(shown) + (f" 等 {len(names)} 个" if rest else "")
+    return Sentence(zh, joined([*shown, *([f"{rest} more"] if rest else [])]))
+
+
+def plural(count: int, word: str) -> str:
+    """*word* as it stands after *count*."""
+    return word if count == 1 else word + "s"

@@ -1,0 +1,88 @@
+"""What a run was asked for and did not do, in one sentence."""
+
+from __future__ import annotations
+
+from bakeoff.report.findings import Findings
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural
+
+
+def shortfall(findings: Findings) -> list[Sentence]:
+    """One sentence about what failed and what was left out; none where all that was asked for is there."""
+    failed, left_out, skipped = failures(findings), *_skipped(findings)
+    broken = _broken_stages(findings, failed)
+    zh, en = [], []
+    if failed:
+        names = both_lists(failed, LISTED)
+        zh.append(f"{len(failed)} 个测试集评测失败（{names.zh}）")
+        en.append(f"the evaluation of {len(failed)} {plural(len(failed), 'suite')} failed ({names.en})")
+    if broken:
+        names = both_lists(broken, LISTED)
+        zh.append(f"{len(broken)} 个步骤失败（{names.zh}）")
+        en.append(f"{len(broken)} {plural(len(broken), 'stage')} failed ({names.en})")
+    if left_out:
+        names = both_lists(left_out, LISTED)
+        zh.append(f"{len(left_out)} 个测试集未评测（{names.zh}）")
+        were = "was" if len(left_out) == 1 else "were"
+        en.append(f"{len(left_out)} {plural(len(left_out), 'suite')} {were} left out ({names.en})")
+    if skipped:
+        names = both_lists(skipped, LISTED)
+        zh.append(f"{len(skipped)} 项未执行（{names.zh}）")
+        were = "was" if len(skipped) == 1 else "were"
+        en.append(f"{len(skipped)} {plural(len(skipped), 'row')} {were} skipped ({names.en})")
+    if not zh:
+        return []
+    text = "; ".join(en)
+    bad = bool(failed or broken)
+    link = "#bk-failed" if bad and _has_failed_stage(findings) else "#bk-skipped"
+    return [Sentence("；".join(zh) + "。", text[0].upper() + text[1:] + ".", link, bad)]
+
+
+def failures(findings: Findings) -> list[str]:
+    """Suites of which a score that the run was to make is not there and was not skipped, with the models' names."""
+    scored = set(
+        findings.scores[["model", "variant", "suite"]].astype(str).itertuples(index=False, name=None)
+    )
+    left_out, skipped = _skipped(findings)
+    missing: dict[str, list[str]] = {}
+    for model, variant, suite in findings.asked or ():
+        if (model, variant, suite) not in scored and suite not in left_out and model not in skipped:
+            missing.setdefault(suite, []).append(model)
+    for record in findings.stages:
+        suite = str((record.get("facts") or {}).get("suite") or "")
+        if record.get("outcome") == "failed" and suite:
+            missing.setdefault(suite, []).append(str(record.get("model", "")))
+    return [f"{suite}: {'/'.join(dict.fromkeys(models))}" for suite, models in missing.items()]
+
+
+def _has_failed_stage(findings: Findings) -> bool:
+    return any(record.get("outcome") == "failed" for record in findings.stages)
+
+
+def _broken_stages(findings: Findings, failed: list[str]) -> list[str]:
+    """Failed stages; an evaluation is not told twice, by its suite and by its stage."""
+    return list(
+        dict.fromkeys(
+            f"{record.get('model', '')} · {record.get('stage', '')}"
+            for record in findings.stages
+            if record.get("outcome") == "failed"
+            and not (failed and str(record.get("stage", "")).startswith("eval"))
+        )
+    )
+
+
+def _skipped(findings: Findings) -> tuple[list[str], list[str]]:
+    """(suites that were left out, everything else that was skipped).
+
+    A suite is left out for a row as "suite: reason"; whether the first part is a suite is known from what the run was
+    asked for.
+    """
+    suites = {suite for _, _, suite in findings.asked or ()}
+    left_out: dict[str, None] = {}
+    rest: dict[str, None] = {}
+    for what, why in findings.skipped:
+        suite = why.partition(": ")[0]
+        if suite in suites:
+            left_out[suite] = None
+        else:
+            rest[what] = None
+    return list(left_out), list(rest)

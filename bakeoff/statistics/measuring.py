@@ -1,0 +1,380 @@
+"""Scores and pairs of one suite, measured: intervals, effect sizes and p not yet adjusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from bakeoff.errors import ScoreError
+from bakeoff.statistics.bootstrap import (
+    effective_clusters,
+    expanded_percentiles,
+    resample_clusters,
+    resample_samples,
+)
+from bakeoff.statistics.intervals import (
+    Interval,
+    agresti_min,
+    clustered_wilson,
+    cohens_h,
+    matched_odds_ratio,
+    odds,
+    wilson,
+)
+from bakeoff.statistics.power import (
+    PRIOR_DISCORDANCE,
+    fewest_disagreements,
+)
+from bakeoff.statistics.significance import clustered_t_test, mcnemar, sign_flip_tests
+from bakeoff.statistics.tables import checked, subset_codes
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+Missing = Literal["wrong", "worst", "best", "exclude"]
+Subsets = Literal["sampled", "fixed"]
+
+FEWEST_CLUSTERS = 10
+"""Below this many subsets a bootstrap over subsets is not trusted (bench/coverage.py) and they are taken as
+fixed."""
+
+FEWEST_EVENTS = 10
+"""Below this many rights, wrongs or disagreements a closed formula replaces the bootstrap, which would
+shrink to a point."""
+
+EXTREME_SHARE = 0.15
+"""Within this share of 0 or 1 the closed formula replaces the bootstrap of an accuracy, whose skewed side would
+be too short."""
+
+
+class Settings(NamedTuple):
+    """How a suite is to be measured; see :func:`bakeoff.statistics.comparison.compare`."""
+
+    alpha: float
+    missing: Missing
+    subsets: Subsets
+    scale: tuple[float, float]
+    resamples: int
+    seed: int
+
+
+class Measured(NamedTuple):
+    """What was measured of one suite."""
+
+    scores: pd.DataFrame
+    pairs: list[dict[str, Any]]
+    n: int
+    design_effect: float
+    percent: bool
+    graded: bool
+    method: str
+
+
+class _Table(NamedTuple):
+    """A suite's table with its missing samples filled in every way that is needed."""
+
+    names: list[str]
+    chosen: list[tuple[str, str]]
+    a: Ints
+    b: Ints
+    """Columns of the pairs' first and second subject."""
+    codes: Ints | None
+    """Subset of each sample; None where there is but one."""
+    sampled: Ints | None
+    """The same where whole subsets are resampled."""
+    binary: bool
+    absent: NDArray[np.bool_]
+    values: Floats
+    lowest: Floats
+    highest: Floats
+
+    @property
+    def groups(self) -> int:
+        return 1 if self.codes is None else int(self.codes.max()) + 1
+
+    @property
+    def differences(self) -> Floats:
+        return self.values[:, self.a] - self.values[:, self.b]
+
+    @property
+    def against(self) -> Floats:
+        return self.lowest[:, self.a] - self.highest[:, self.b]
+
+    @property
+    def favour(self) -> Floats:
+        return self.highest[:, self.a] - self.lowest[:, self.b]
+
+
+class _Ends(NamedTuple):
+    """Bootstrap ends [2 x column] of the values, of the differences and of a's share of the disagreements."""
+
+    values: Floats
+    differences: Floats
+    shares: Floats | None
+    method: str
+
+
+def measure(
+    matrix: pd.DataFrame,
+    clusters: pd.Series | None,
+    pairs: Sequence[tuple[str, str]] | None,
+    settings: Settings,
+) -> Measured:
+    """Scores with intervals, and pairs with p not yet adjusted.
+
+    Raises:
+        ScoreError: the table is empty, a score lies outside the scale, or a name is unknown.
+    """
+    import numpy as np
+    import pandas as pd
+
+    table = _table(matrix, clusters, pairs, settings)
+    ends = _resampled(table, settings) if not table.binary or table.groups > 1 else None
+    rows, design = _pair_rows(table, ends, settings)
+    return Measured(
+        pd.DataFrame(_score_rows(table, ends, settings.alpha)),
+        rows,
+        len(table.values),
+        max(1.0, float(np.median(design))) if design else 1.0,
+        settings.scale == (0.0, 1.0),
+        not table.binary,
+        ends.method if ends else "Wilson; Agresti-Min for differences",
+    )
+
+
+def _table(
+    matrix: pd.DataFrame,
+    clusters: pd.Series | None,
+    pairs: Sequence[tuple[str, str]] | None,
+    settings: Settings,
+) -> _Table:
+    import numpy as np
+
+    missing, scale = settings.missing, settings.scale
+    if missing not in ("wrong", "worst", "best", "exclude"):
+        raise ScoreError(f"compare: missing must be wrong, worst, best or exclude, not {missing!r}")
+    names, given = checked(matrix, scale)
+    codes = subset_codes(matrix, clusters)
+    chosen = list(combinations(names, 2)) if pairs is None else list(pairs)
+    unknown = sorted({str(name) for pair in chosen for name in pair} - set(names))
+    if unknown:
+        raise ScoreError(f"compare: pairs name {', '.join(unknown)}; the table holds: {', '.join(names)}")
+    bottom, top = scale
+    absent = np.isnan(given)
+    lowest, highest = np.where(absent, bottom, given), np.where(absent, top, given)
+    groups = 1 if codes is None else int(codes.max()) + 1
+    return _Table(
+        names=names,
+        chosen=chosen,
+        a=np.array([names.index(first) for first, _ in chosen], dtype=int),
+        b=np.array([names.index(second) for _, second in chosen], dtype=int),
+        codes=codes,
+        sampled=codes if settings.subsets == "sampled" and groups >= FEWEST_CLUSTERS else None,
+        binary=scale == (0.0, 1.0) and bool(np.isin(given[~absent], (0.0, 1.0)).all()),
+        absent=absent,
+        values={"wrong": lowest, "worst": lowest, "best": highest, "exclude": given}[missing],
+        lowest=lowest,
+        highest=highest,
+    )
+
+
+def _resampled(table: _Table, settings: Settings) -> _Ends:
+    import numpy as np
+
+    differences, names = table.differences, len(table.names)
+    columns = [table.values, differences]
+    if table.binary:
+        known = np.isfinite(differences)
+        columns += [np.where(differences > 0, 1.0, 0.0), np.where(differences != 0, 1.0, 0.0) * known]
+    stacked = np.hstack(columns)
+    rng = np.random.default_rng(settings.seed)
+    if table.sampled is None:
+        resampling = resample_samples(stacked, table.codes, settings.resamples, rng, keys=names)
+        within = f" within {table.groups} fixed subsets" if table.groups > 1 else ""
+        method = "bootstrap of samples" + within
+    else:
+        resampling = resample_clusters(stacked, table.sampled, settings.resamples, rng)
+        method = f"bootstrap of {table.groups} subsets, taken as a sample of subsets"
+    plain = names + differences.shape[1]
+    ends = expanded_percentiles(resampling._replace(draws=resampling.draws[:, :plain]), settings.alpha)
+    shares = None
+    if table.binary:
+        above, below = np.hsplit(resampling.draws[:, plain:], 2)
+        share = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+        shares = expanded_percentiles(resampling._replace(draws=share), settings.alpha)
+    return _Ends(ends[:, :names], ends[:, names:], shares, method)
+
+
+def _score_rows(table: _Table, ends: _Ends | None, alpha: float) -> list[dict[str, Any]]:
+    import numpy as np
+
+    rows = []
+    for place, name in enumerate(table.names):
+        known = np.isfinite(table.values[:, place])
+        column = table.values[known, place]
+        n, total = len(column), float(column.sum())
+        closed = table.binary and (ends is None or _extreme(total, n))
+        if closed or ends is None:
+            low, high = _closed(column, None if table.sampled is None else table.sampled[known], alpha)
+        else:
+            low, high = ends.values[:, place]
+        rows.append(
+            {
+                "subject": name,
+                "value": total / n if n else math.nan,
+                "low": float(low),
+                "high": float(high),
+                "worst": float(table.lowest[:, place].mean()),
+                "best": float(table.highest[:, place].mean()),
+                "n": n,
+                "n_missing": int(table.absent[:, place].sum()),
+                "method": "Wilson" if closed or ends is None else ends.method,
+            }
+        )
+    return rows
+
+
+def _extreme(right: float, n: int) -> bool:
+    """Whether an accuracy lies where the bootstrap, too short on its skewed side, is not trusted."""
+    fewer = min(right, n - right)
+    return fewer < FEWEST_EVENTS or fewer < EXTREME_SHARE * n
+
+
+def _closed(column: Floats, sampled: Ints | None, alpha: float) -> Interval:
+    """Wilson's interval, for a sample of subsets with its design effect."""
+    import numpy as np
+
+    right, n = float(column.sum()), len(column)
+    if sampled is None or len(np.unique(sampled)) < 2:
+        return wilson(right, n, alpha)
+    centred = column - right / n
+    effect = clustered_t_test(centred + 1.0, sampled)[1] if centred.any() else 1.0
+    sizes = np.bincount(sampled)
+    return clustered_wilson(right, n, effective_clusters(sizes[sizes > 0]), effect, alpha)
+
+
+def _pair_rows(
+    table: _Table, ends: _Ends | None, settings: Settings
+) -> tuple[list[dict[str, Any]], list[float]]:
+    """The rows of the pairs, p not yet adjusted, and the design effect of each."""
+    import numpy as np
+
+    differences, against, favour = table.differences, table.against, table.favour
+    gone = table.absent[:, table.a] | table.absent[:, table.b]
+    exact = _sample_level_p(differences, table.binary, settings.seed)
+    means = [
+        float(d.mean()) if len(d := column[np.isfinite(column)]) else math.nan for column in differences.T
+    ]
+    unlucky = np.where(np.array(means) > 0, against, favour)
+    exact_unlucky = _sample_level_p(unlucky, table.binary, settings.seed) if gone.any() else exact
+    rows, design = [], []
+    for place, (name_a, name_b) in enumerate(table.chosen):
+        clustered, effect = (
+            (math.nan, 1.0)
+            if table.sampled is None
+            else clustered_t_test(differences[:, place], table.sampled)
+        )
+        design.append(effect)
+        p = p_least = float(np.nanmax([exact[place], clustered]))
+        if gone[:, place].any():
+            undone = not float(unlucky[:, place].mean()) * means[place] > 0
+            again = (
+                math.nan if table.sampled is None else clustered_t_test(unlucky[:, place], table.sampled)[0]
+            )
+            p_least = 1.0 if undone else float(np.nanmax([p, exact_unlucky[place], again]))
+        rows.append(
+            {
+                "a": name_a,
+                "b": name_b,
+                "n_missing": int(gone[:, place].sum()),
+                "difference": means[place],
+                "worst": float(against[:, place].mean()),
+                "best": float(favour[:, place].mean()),
+                "p_mcnemar": float(exact[place]) if table.binary else math.nan,
+                "p_permutation": math.nan if table.binary else float(exact[place]),
+                "p_clustered": clustered,
+                "p": p,
+                "p_least": p_least,
+                **_size(table, ends, place, effect, settings.alpha),
+            }
+        )
+    return rows, design
+
+
+def _size(
+    table: _Table, ends: _Ends | None, place: int, design_effect: float, alpha: float
+) -> dict[str, Any]:
+    """How large one pair's difference is: its interval, its effect size, and how often the two disagree."""
+    import numpy as np
+
+    d = table.values[:, table.a[place]] - table.values[:, table.b[place]]
+    known = np.isfinite(d)
+    d, n = d[known], int(known.sum())
+    only_a, only_b = int((d > 0).sum()), int((d < 0).sum())
+    closed = table.binary and (ends is None or only_a + only_b < FEWEST_EVENTS)
+    low, high = (
+        agresti_min(only_a, only_b, n, alpha) if closed or ends is None else ends.differences[:, place]
+    )
+    if table.binary:
+        size, size_ends = matched_odds_ratio(only_a, only_b, alpha)
+        if ends is not None and ends.shares is not None:
+            if min(only_a, only_b) >= FEWEST_EVENTS:
+                size_ends = Interval(*(odds(float(end)) for end in ends.shares[:, place]))
+            else:  # a side that is never ahead in the sample is never ahead in a resample either
+                inflated = max(1.0, design_effect)
+                size_ends = matched_odds_ratio(only_a / inflated, only_b / inflated, alpha)[1]
+        discordance = _discordance(only_a + only_b, n)
+    else:
+        size, size_ends = _dz(d, float(low), float(high))
+        few = only_a + only_b < fewest_disagreements(alpha)
+        discordance = math.nan if few else float((d**2).mean())
+    shares = table.values[known][:, [table.a[place], table.b[place]]]
+    return {
+        "n": n,
+        "only_a": only_a,
+        "only_b": only_b,
+        "low": float(low),
+        "high": float(high),
+        "effect": size,
+        "effect_low": size_ends.low,
+        "effect_high": size_ends.high,
+        "effect_name": "matched odds ratio" if table.binary else "Cohen's dz",
+        "cohens_h": cohens_h(*shares.mean(axis=0)) if table.binary and n else math.nan,
+        "discordance": discordance,
+    }
+
+
+def _discordance(apart: int, n: int) -> float:
+    """Rate of disagreement to plan with: NaN where nothing disagreed, for a rate of 0 is known from nothing."""
+    return max(PRIOR_DISCORDANCE, apart / n) if apart else math.nan
+
+
+def _sample_level_p(differences: Floats, binary: bool, seed: int) -> Floats:
+    """[pair]: exact McNemar for right/wrong, sign flips for graded scores."""
+    import numpy as np
+
+    if not binary:
+        return sign_flip_tests(differences, seed=seed)
+    wins, losses = (differences > 0).sum(axis=0), (differences < 0).sum(axis=0)
+    return np.array([mcnemar(int(won), int(lost)) for won, lost in zip(wins, losses, strict=True)])
+
+
+def _dz(d: Floats, low: float, high: float) -> tuple[float, Interval]:
+    """Cohen's dz, the mean of paired differences *d* in their standard deviations, from the mean's interval.
+
+    The ends are moved out by sqrt(1 + dz^2 / 2), for the standard deviation is estimated too (Hedges &
+    Olkin 1985, section 5).
+    """
+    spread = float(d.std(ddof=1)) if len(d) > 1 else 0.0
+    if spread == 0:
+        return math.nan, Interval(math.nan, math.nan)
+    dz = float(d.mean()) / spread
+    wider = math.sqrt(1 + dz**2 / 2)
+    return dz, Interval(*(dz + (end / spread - dz) * wider for end in (low, high)))

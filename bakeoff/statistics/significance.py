@@ -1,0 +1,123 @@
+"""Paired tests, their correction over a family, and the letters that follow from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from bakeoff.statistics.bootstrap import effective_clusters
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Two-sided p of the exact McNemar test: are the disagreements a fair coin? (McNemar 1947; binomial
+    form).
+    """
+    from scipy.special import bdtr
+
+    return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+
+
+def sign_flip_tests(differences: Floats, resamples: int = 9_999, seed: int = 0) -> Floats:
+    """[pair]: two-sided p that the paired *differences* [sample x pair] have mean 0.
+
+    Fisher's randomisation test: a sample's sign is flipped at random. Every flip is tried where that takes
+    no more than *resamples*, else that many at random (smallest p: 1 / (resamples + 1)). Above 2,000
+    samples the normal limit of the same distribution (mean 0, variance: sum of squares) takes over. NaN
+    count as no difference.
+    """
+    import numpy as np
+    from scipy.special import ndtr
+
+    given = np.nan_to_num(np.asarray(differences, dtype=float))
+    n = len(given)
+    seen = np.abs(given.sum(axis=0))
+    moved = given.any(axis=0)
+    if n > 2_000:
+        spread = np.sqrt((given**2).sum(axis=0))
+        far = np.divide(seen, spread, out=np.zeros_like(seen), where=moved)
+        return np.asarray(2 * ndtr(-far), dtype=float)
+    every = 2**n <= resamples
+    if every:
+        bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+    else:
+        bits = np.random.default_rng(seed).integers(0, 2, size=(resamples, n), dtype=np.int8)
+    flipped = np.abs((1.0 - 2.0 * bits) @ given)
+    reached = (flipped >= seen - 1e-9 * (1 + seen)).sum(axis=0)
+    return np.asarray(reached / 2**n if every else (reached + 1) / (resamples + 1), dtype=float)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of *p_values* (Scandinavian Journal of Statistics 1979)."""
+    adjusted = [0.0] * len(p_values)
+    reached = 0.0
+    for done, place in enumerate(sorted(range(len(p_values)), key=lambda at: p_values[at])):
+        reached = max(reached, min(1.0, (len(p_values) - done) * p_values[place]))
+        adjusted[place] = reached
+    return adjusted
+
+
+def clustered_t_test(differences: Floats, clusters: Ints) -> tuple[float, float]:
+    """Is the mean of paired *differences* 0, when whole clusters were sampled?
+
+    Returns:
+        p of Student's t on the cluster-robust standard error (Liang & Zeger 1986; for evaluations Miller,
+        arXiv 2411.00640), with the effective number of clusters less one as degrees of freedom, and the
+        design effect: clustered variance over that of independent samples. p is 1 where nothing differs,
+        the design effect then 1.
+    """
+    import numpy as np
+    from scipy.special import stdtr
+
+    known = np.isfinite(differences)
+    given, of = differences[known], clusters[known]
+    if not given.any() or len(np.unique(of)) < 2:
+        return 1.0, 1.0
+    sizes = np.bincount(of)
+    effective = effective_clusters(sizes)
+    n, mean = len(given), float(given.mean())
+    sums = np.bincount(of, weights=given - mean)
+    variance = float((sums**2).sum()) * effective / (effective - 1) / n**2
+    independent = float(given.var(ddof=1)) / n
+    if variance == 0 or independent == 0:
+        return (0.0 if mean else 1.0), 1.0
+    return float(2 * stdtr(effective - 1, -abs(mean) / math.sqrt(variance))), variance / independent
+
+
+def tie_groups(order: Sequence[str], different: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Letters per name, by insert-and-absorb (Piepho, J. Comp. Graph. Statistics 2004).
+
+    Args:
+        order: all names, best first; the best is in group A.
+        different: the pairs that were told apart, in any order.
+
+    Returns:
+        name -> letters such as "A" or "AB". Two names share a letter exactly when they are not in
+        *different*.
+    """
+    groups: list[frozenset[str]] = [frozenset(order)]
+    for a, b in different:
+        split = [part for group in groups if {a, b} <= group for part in (group - {a}, group - {b})]
+        kept = [group for group in groups if not {a, b} <= group]
+        for part in split:
+            if not any(part <= group for group in kept):
+                kept = [group for group in kept if not group < part]
+                kept.append(part)
+        groups = kept
+    rank = {name: place for place, name in enumerate(order)}
+    groups.sort(key=lambda group: sorted(rank[name] for name in group))
+    return {
+        name: "".join(_letter(place) for place, group in enumerate(groups) if name in group) for name in order
+    }
+
+
+def _letter(place: int) -> str:
+    """A, B, … Z, A', B', …: one visible symbol per group, however many there are."""
+    return chr(ord("A") + place % 26) + "'" * (place // 26)
