@@ -24,6 +24,7 @@ from bakeoff.judgement.blind import ShownReply, Study
 from bakeoff.judgement.ratings import COMMENTS, CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore, load_rubric
 from bakeoff.judgement.replies import Case
 from bakeoff.judgement.verdicts import MODEL_JUDGE
+from bakeoff.secrecy import redact
 
 MAX_COMMENT = 1000
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
@@ -177,6 +178,8 @@ def score_replies(
             verdict = read_verdict(text, crisis=case.crisis)
         except (ServiceError, RatingError) as error:
             detail["error"] = str(error)
+        except Exception as error:  # whatever a reply brings about is that verdict's error
+            detail["error"] = redact(f"{type(error).__name__}: {error}")
         store.record_model(
             study, reply.reply_id, judge.judge_id, n, verdict, {**detail, "reply": text[:20_000]}
         )
@@ -225,6 +228,8 @@ def compare_replies(
             winner = _validated(text, _Preference)["better"]
         except (ServiceError, RatingError) as error:
             detail["error"] = str(error)
+        except Exception as error:  # whatever a reply brings about is that verdict's error
+            detail["error"] = redact(f"{type(error).__name__}: {error}")
         detail["reply"] = text[:20_000]
         store.record_comparison(study, judge.judge_id, first.reply_id, second.reply_id, n, winner, detail)
         return winner != "failed"
