@@ -157,8 +157,6 @@ class Evaluation:
         ]
         samples = evalscope.sample_rows(answer, **who)
         result = {key: value for key, value in answer.items() if key != "scores"}
-        if chain.spec.url and not result.get("answers_as"):
-            result["answers_as"] = _name_of(self.deployment.service()) if answer["asked_now"] else ""
         write_json(
             output,
             _without_nan({**result, "scores": rows, "samples": [{**row, "run_id": ""} for row in samples]}),
@@ -264,7 +262,7 @@ class Evaluation:
             training=training,
             training_unread=unread,
             answered_by=_other_name(service) if spec.url else "",
-            cautions=[words] if spec.url and (words := who_answers_as(service)) else [],
+            cautions=[words] if spec.url and service.url and (words := who_answers_as(service)) else [],
             ask_alone=ASK_ALONE,
         )
         path = self._work_dir / "plan.json"

@@ -209,6 +209,7 @@ def _settled(
     result = result_of(loaded, samples, plan, alarms, found)
     distrust(result, samples, alone)
     result |= {
+        "answers_as": plan.get("answered_by") or plan.get("answers_as") or "",
         "answered_by": names_of(loaded, api),
         "reused": asked.reused,
         "asked_now": new,
