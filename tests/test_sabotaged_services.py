@@ -125,9 +125,11 @@ def test_a_redirect_is_followed_and_another_host_gets_no_key(monkeypatch: pytest
 
 def test_a_loop_of_redirects_and_a_file_are_refused() -> None:
     for target in ("/v1/chat/completions", "file:///etc/passwd"):
-        with serving(lambda *_, to=target: (307, {"Location": to}, b"")) as (url, _):
-            with pytest.raises(ServiceError, match="redirected"):
-                reply(url)
+        with (
+            serving(lambda *_, to=target: (307, {"Location": to}, b"")) as (url, _),
+            pytest.raises(ServiceError, match="redirected"),
+        ):
+            reply(url)
 
 
 @pytest.mark.parametrize("status", [429, 503, 529])
@@ -154,9 +156,11 @@ def test_the_users_no_proxy_is_extended() -> None:
 
 def test_an_odd_stream_is_told_in_words() -> None:
     for event in (b"[1,2]", b"5", b'{"choices":[null]}', b"nonsense"):
-        with serving(lambda *_, data=event: (200, {}, b"data: " + data + b"\n\n")) as (url, _):
-            with pytest.raises(ServiceError, match="broke off"):
-                list(stream(url, {"model": "m", "messages": [{"role": "user", "content": "x"}]}))
+        with (
+            serving(lambda *_, data=event: (200, {}, b"data: " + data + b"\n\n")) as (url, _),
+            pytest.raises(ServiceError, match="broke off"),
+        ):
+            list(stream(url, {"model": "m", "messages": [{"role": "user", "content": "x"}]}))
 
 
 def test_names_with_a_date_or_a_tag_are_versions_and_others_are_not() -> None:
