@@ -26,6 +26,7 @@ from bakeoff.endpoint import (
 from bakeoff.error_texts import is_error_text, may_be_error_text
 from bakeoff.errors import ServiceError
 from bakeoff.evalscope import worker
+from bakeoff.judgement.replies import gather, load_cases
 from bakeoff.matrix.schema import Suite
 
 Answer = Callable[[int, str], Any]
@@ -194,6 +195,16 @@ def test_error_texts_are_known_by_their_form(text: str) -> None:
 def test_what_a_model_may_say_needs_to_be_repeated(text: str) -> None:
     assert not is_error_text(text)
     assert may_be_error_text(text)
+
+
+def test_one_odd_reply_is_one_case_of_a_gathering(tmp_path: Path) -> None:
+    cases = load_cases()[:4]
+    odd = ["好\ud83d", 5, [{"type": "text", "text": "嗯"}], "请求过于频繁，请稍后再试"]
+    contents = {case.messages[-1]["content"]: content for case, content in zip(cases, odd, strict=True)}
+    with serving(lambda _, prompt: contents[prompt]) as (url, _):
+        replies = gather(url, "m", cases, tmp_path / "replies.jsonl", model="m", variant="base")
+    assert [one.status for one in replies] == ["answered", "errored", "answered", "errored"]
+    assert [one.text for one in replies] == ["好\ufffd", "", "嗯", ""]
 
 
 # --- whole suites ---
