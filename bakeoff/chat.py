@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bakeoff.chain.deployment import deployments
 from bakeoff.chain.service import Service
+from bakeoff.endpoint import printable
 from bakeoff.errors import BakeoffError
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.runs.runs import new_id
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{service.served_name}  {service.url}  {service.fingerprint[:12]}", file=sys.stderr)
             talk(service, _lines(), system=options.system, max_tokens=options.max_tokens)
     except BakeoffError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -55,7 +56,7 @@ def talk(service: Service, lines: Iterable[str], *, system: str = "", max_tokens
         messages.append({"role": "user", "content": line})
         reply = ""
         for piece in service.stream(messages, temperature=0, max_tokens=max_tokens):
-            print(piece, end="", flush=True)
+            print(printable(piece), end="", flush=True)
             reply += piece
         print()
         messages.append({"role": "assistant", "content": reply})

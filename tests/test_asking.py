@@ -45,6 +45,7 @@ from bakeoff.evalscope.asking import AskingAPI, is_error_text
         "Connection error.",
         "Request timed out.",
         "系统内部错误，请稍后再试",
+        "<html><body><h1>你好</h1></body></html>",
     ],
 )
 def test_a_failing_service_is_recognised(text: str) -> None:
@@ -69,7 +70,6 @@ def test_a_failing_service_is_recognised(text: str) -> None:
         "系统错误属于测量误差的一种，选A",
         "系统错误。选B",
         "系统错误",
-        "<html><body><h1>你好</h1></body></html>",
         "<p>500 人参加了实验</p>",
         "我最近很忙，系统地复习了",
         "The model's maximum context length is a limit. Answer: B",

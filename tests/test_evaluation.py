@@ -105,3 +105,16 @@ def test_a_model_that_is_served_twice_answers_every_question_alike(tiny: Tiny, t
     assert len(found[0]) > 20
     assert any(row["reply"] for row in found[0])
     assert found[0] == found[1]
+
+
+def test_another_model_at_the_same_address_is_told_and_asked_anew(runner: Runner, exam: Path) -> None:
+    with serving("--reply", "always:A") as service:
+        first = json.loads(Path(evaluated(runner, exam, service.url).output).read_text(encoding="utf-8"))
+    with serving("--reply", "always:A", "--port", str(service.port), "--fault", "other") as changed:
+        assert changed.url == service.url
+        # other settings need the service, and thus see who answers now
+        again = evaluated(runner, exam, service.url, generation={"max_tokens": 9})
+    results = [first, json.loads(Path(again.output).read_text(encoding="utf-8"))]
+    assert [one["answers_as"] for one in results] == ["m", "somebody-else"]
+    assert [len(one["alarms"]) for one in results] == [0, 1]
+    assert "'m' was asked, and 'somebody-else' answers" in results[1]["alarms"]

@@ -18,9 +18,9 @@ import requests
 
 from bakeoff import evalscope
 from bakeoff.chain.deployment import Deployment
-from bakeoff.chain.service import CANARY_TIMEOUT_S, Service
+from bakeoff.chain.service import CANARY_TIMEOUT_S, Service, who_answers_as
 from bakeoff.command import Command
-from bakeoff.errors import CommandFailed, ScoreError, ServiceError, Stalled
+from bakeoff.errors import BakeoffError, CommandFailed, ScoreError, ServiceError, Stalled
 from bakeoff.execution.attempts import Attempts
 from bakeoff.files import write_json
 from bakeoff.matrix.schema import Suite, dataset_argument
@@ -30,6 +30,9 @@ from bakeoff.scoring.scores import ALL, SPEED, STATUSES
 from bakeoff.store.stages import Done, Record
 
 _T = TypeVar("_T")
+
+ASK_ALONE = 12
+"""Answered questions of each suite that are asked again one at a time, after the concurrent round."""
 
 
 @dataclass
@@ -67,8 +70,41 @@ class Evaluation:
                 output="result.json",
                 log=self._work_dir / "evaluation.log",
                 why_broken=why_unreadable,
-                why_again=why_unanswered,
+                why_again=self._why_again,
             )
+
+    def _why_again(self, output: Path) -> str:
+        """Why the stored result *output* is asked again, in words; empty where it stands."""
+        return why_unanswered(output) or self._why_another(output)
+
+    def _why_another(self, output: Path) -> str:
+        """That another model answered the stored result than answers now, in words; empty where none did."""
+        before, now = _answered_by(output), self._answers_now
+        if not (self.deployment.chain.spec.url and before and now) or before == now:
+            return ""
+        return f"{before!r} answered then, {now!r} answers now"
+
+    @cached_property
+    def _answers_now(self) -> str:
+        """Who answers at somebody else's service; "" where nothing has to be asked, or nobody answers."""
+        if not self.deployment.chain.spec.url:
+            return ""
+        stages = self.deployment.chain.bench.stages
+        outputs = [self.folder(one) / "result.json" for one in self.suites]
+        usable = all(
+            stages.current(
+                self.folder(one),
+                self._identity(one),
+                lambda path: why_unreadable(path) or why_unanswered(path),
+            )
+            for one in self.suites
+        )
+        if usable and len({_answered_by(path) for path in outputs}) <= 1:
+            return ""
+        try:
+            return _name_of(self.deployment.service())
+        except BakeoffError:
+            return ""
 
     def result(self, suite: Suite) -> dict[str, Any]:
         """The result of *suite*: ``trusted``, ``why_not``, ``ledger``, ``scores`` (rows) and ``samples`` (rows)."""
@@ -165,7 +201,7 @@ class Evaluation:
             if not stages.current(
                 self.folder(one),
                 self._identity(one),
-                lambda output: why_unreadable(output) or why_unanswered(output),
+                lambda output: why_unreadable(output) or self._why_again(output),
             )
         ]
         if graded := self._graded_again(missing):
@@ -174,14 +210,21 @@ class Evaluation:
 
     def _graded_again(self, suites: Sequence[Suite]) -> dict[str, dict[str, Any]]:
         """The results of *suites* from answers on disk, where what changed asks for no other; empty where one lacks."""
+        names = set()
         for suite in suites:
+            if self.deployment.chain.spec.url and self._why_another(self.folder(suite) / "result.json"):
+                return {}
             earlier = [_kept(path) for path in (self._work_dir / suite.name).glob("*/result.json")]
             if not any(
                 one.get("weights") == self.deployment.fingerprint and not one["errors"] for one in earlier
             ):
                 return {}
+            names |= {one["answers_as"] for one in earlier if one.get("answers_as")}
+        facts = {"answers_as": names.pop()} if len(names) == 1 else {}
         try:
-            return self._ask(Service("", self.deployment.served_name, self.deployment.fingerprint), suites)
+            return self._ask(
+                Service("", self.deployment.served_name, self.deployment.fingerprint, facts=facts), suites
+            )
         except CommandFailed:
             return {}
 
@@ -220,6 +263,9 @@ class Evaluation:
             key_env=spec.key_env,
             training=training,
             training_unread=unread,
+            answered_by=_other_name(service) if spec.url else "",
+            cautions=[words] if spec.url and service.url and (words := who_answers_as(service)) else [],
+            ask_alone=ASK_ALONE,
         )
         path = self._work_dir / "plan.json"
         write_json(path, plan)
@@ -232,7 +278,8 @@ class Evaluation:
             """Size of the answers on disk, which grows with each one."""
             _see_alive(service)
             tell()
-            return sum(one.stat().st_size for one in self._work_dir.glob("*/*/predictions/*/*.jsonl"))
+            files = [*self._work_dir.glob("*/*/predictions/*/*.jsonl"), *self._work_dir.glob("*/*/alone.log")]
+            return sum(one.stat().st_size for one in files)
 
         bench.runner.run(
             evalscope.run_command(path),
@@ -308,6 +355,27 @@ def _why_miscounted(counts: dict[str, Any], samples: Sequence[dict[str, Any]], p
         if prefix + key in counts and counts[prefix + key] != count:
             return f"{counts[prefix + key]} {key}, and its samples {count}"
     return ""
+
+
+def _name_of(service: Service) -> str:
+    """The model and the system fingerprint that answered the canary of *service*."""
+    return "@".join(
+        part for name in ("answers_as", "system_fingerprint") if (part := service.facts.get(name) or "")
+    )
+
+
+def _other_name(service: Service) -> str:
+    """Who answers at *service*, where that is not just the name that was asked."""
+    name = _name_of(service)
+    return "" if name == service.served_name else name
+
+
+def _answered_by(result: Path) -> str:
+    """Who answered the stored *result*; "" where it does not say."""
+    try:
+        return str(json.loads(result.read_text(encoding="utf-8")).get("answers_as") or "")
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def _kept(result: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import socket
@@ -18,7 +17,21 @@ import psutil
 import requests
 
 from bakeoff.command import Command
-from bakeoff.endpoint import http_session
+from bakeoff.endpoint import (
+    BadAnswer,
+    arriving,
+    http_session,
+    in_pieces,
+    is_version_of,
+    key_of,
+    lines_of,
+    parsed,
+    pieces_of,
+    post,
+    printable,
+    read_answer,
+    shown_url,
+)
 from bakeoff.errors import NotReady, ServiceError
 from bakeoff.execution.gpus import cards
 from bakeoff.execution.runner import Process, Runner, failure, tail
@@ -26,6 +39,8 @@ from bakeoff.secrecy import redact
 
 HOST = "127.0.0.1"
 CANARY_TIMEOUT_S = 120.0
+LONGEST_STREAM_S = 1800.0
+"""Longest time for one whole streamed reply; a small machine writes slowly."""
 
 
 @dataclass
@@ -53,7 +68,7 @@ class Service:
     @property
     def by_hand(self) -> str:
         """The line that starts it or, where somebody else does, asks it."""
-        return str(self.process.command) if self.process else f"curl {self.url}/models"
+        return str(self.process.command) if self.process else f"curl {shown_url(self.url)}/models"
 
     def models(self, timeout_s: float = 10) -> list[str]:
         """The names under ``/v1/models``.
@@ -61,19 +76,25 @@ class Service:
         Raises:
             requests.RequestException: nobody answered, or not as such a service does.
         """
-        answer = self._session().get(f"{self.url}/models", timeout=timeout_s)
-        answer.raise_for_status()
-        return [str(model["id"]) for model in answer.json()["data"]]
+        with self._session().get(f"{self.url}/models", timeout=timeout_s, stream=True) as answer:
+            answer.raise_for_status()
+            content = b"".join(in_pieces(arriving(answer), time.monotonic() + timeout_s))
+        return [str(model["id"]) for model in parsed(content)["data"]]
 
     def complete(
         self, messages: list[dict[str, str]], *, timeout_s: float = CANARY_TIMEOUT_S, **options: Any
     ) -> Any:
         """The answer to one chat completion, as the service's JSON."""
         body = {"model": self.served_name, "messages": messages, "temperature": 0, **options}
-        answer = self._session().post(f"{self.url}/chat/completions", json=body, timeout=timeout_s)
-        if not answer.ok:
-            raise ServiceError(f"{self.url} answered {answer.status_code}: {redact(answer.text[:300])}")
-        return answer.json()
+        url = f"{self.url}/chat/completions"
+        with post(self._session(), url, body, self._key(), timeout_s=timeout_s) as answer:
+            content = b"".join(in_pieces(arriving(answer), time.monotonic() + timeout_s))
+            if not answer.ok:
+                words = content[:300].decode("utf-8", "replace")
+                raise ServiceError(
+                    f"{shown_url(self.url)} answered {answer.status_code}: {printable(redact(words))}"
+                )
+            return read_answer(content, answer.headers.get("content-type", "")).raw
 
     def stream(
         self, messages: list[dict[str, str]], *, timeout_s: float = CANARY_TIMEOUT_S, **options: Any
@@ -87,32 +108,31 @@ class Service:
         url = f"{self.url}/chat/completions"
         ended, seen = False, "the connection was closed"
         try:
-            with self._session().post(url, json=body, timeout=timeout_s, stream=True) as answer:
+            with post(self._session(), url, body, self._key(), timeout_s=timeout_s) as answer:
                 if not answer.ok:
+                    content = b"".join(in_pieces(arriving(answer), time.monotonic() + timeout_s))
+                    words = content[:300].decode("utf-8", "replace")
                     raise ServiceError(
-                        f"{self.url} answered {answer.status_code}: {redact(answer.text[:300])}"
+                        f"{shown_url(self.url)} answered {answer.status_code}: {printable(redact(words))}"
                     )
-                for line in answer.iter_lines():
-                    if not line.startswith(b"data:"):
-                        continue  # an event's name, or a comment that keeps the connection open
-                    if (text := line[5:].strip()) == b"[DONE]":
-                        ended = True
-                        continue
-                    for choice in json.loads(text).get("choices") or ():
-                        ended |= bool(choice.get("finish_reason"))
-                        yield (choice.get("delta") or {}).get("content") or ""
-        except (requests.RequestException, ValueError) as error:
+                for piece, last in pieces_of(lines_of(answer, LONGEST_STREAM_S)):
+                    ended |= last
+                    if piece or not last:
+                        yield piece
+        except (requests.RequestException, ValueError, BadAnswer) as error:
             ended, seen = False, _brief(error)
         if not ended:
             if self.process:
                 self.process.wait(1)  # its end is told a moment later
-            why = self.why_dead() or f"see whether it still runs, by hand: curl {self.url}/models"
-            raise ServiceError(f"{self.url}: the reply broke off ({redact(seen)}); {why}")
+            why = self.why_dead() or f"see whether it still runs, by hand: curl {shown_url(self.url)}/models"
+            raise ServiceError(f"{shown_url(self.url)}: the reply broke off ({redact(seen)}); {why}")
+
+    def _key(self) -> str:
+        return key_of(self.key_env, self.url)
 
     def _session(self) -> requests.Session:
         session = http_session(self.url)
-        key = os.environ.get(self.key_env, "") if self.key_env else "EMPTY"
-        session.headers["Authorization"] = f"Bearer {key}"
+        session.headers["Authorization"] = f"Bearer {self._key() or 'EMPTY'}"
         return session
 
 
@@ -265,7 +285,9 @@ def _wait_until_ready(service: Service, port: int, timeout_s: float) -> None:
                 break
             seen = f"/v1/models listed {names}"
             _refuse_stranger(service, port, waited)
-        except (requests.RequestException, KeyError, TypeError, ValueError) as error:
+        except NotReady:
+            raise
+        except (ServiceError, requests.RequestException, KeyError, TypeError, ValueError) as error:
             seen = _brief(error)
         if waited > timeout_s:
             raise _not_ready(service, f"/v1/models to list {service.served_name!r}", waited, seen)
@@ -283,7 +305,18 @@ def _canary(service: Service, began: float) -> None:
         raise _not_ready(service, "a canary completion", time.monotonic() - began, _brief(error)) from None
     service.facts["seconds_to_answer"] = round(time.monotonic() - began, 2)
     service.facts["canary"] = str(reply.get("content"))[:80]
-    service.facts["answers_as"] = answer.get("model") or ""
+    for fact, name in (("answers_as", "model"), ("system_fingerprint", "system_fingerprint")):
+        service.facts[fact] = answer.get(name) if isinstance(answer.get(name), str) else ""
+
+
+def who_answers_as(service: Service) -> str:
+    """A caution about the name that answered the canary of *service*; "" for the name that was asked."""
+    name = service.facts.get("answers_as", "")
+    if not name:
+        return f"{service.served_name!r} was asked, and replies do not say which model answers"
+    if not is_version_of(service.served_name, name):
+        return f"{service.served_name!r} was asked, and {name!r} answers"
+    return ""
 
 
 def reach(service: Service) -> None:
@@ -293,10 +326,10 @@ def reach(service: Service) -> None:
         NotReady: it does not; says what it has instead.
     """
     began = time.monotonic()
-    wanted = f"{service.url}/models to list {service.served_name!r}"
+    wanted = f"{shown_url(service.url)}/models to list {service.served_name!r}"
     try:
         names = service.models()
-    except (requests.RequestException, KeyError, TypeError, ValueError) as error:
+    except (ServiceError, requests.RequestException, KeyError, TypeError, ValueError) as error:
         raise _not_ready(service, wanted, time.monotonic() - began, _brief(error)) from None
     if service.served_name not in names:
         raise _not_ready(service, wanted, time.monotonic() - began, f"it lists {names[:20]}")
@@ -366,7 +399,7 @@ def _ending(process: Process) -> str:
 
 
 def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error)[:300]}"
+    return f"{type(error).__name__}: {printable(redact(str(error)))[:300]}"
 
 
 def free_port() -> int:
@@ -398,7 +431,7 @@ def who_answers(port: int) -> str:
     try:
         names = Service(f"http://{HOST}:{port}/v1", "", "").models(timeout_s=3)
         return f"{owner}a service that lists {names}"
-    except (requests.RequestException, KeyError, TypeError, ValueError):
+    except (ServiceError, requests.RequestException, KeyError, TypeError, ValueError):
         return f"{owner}no OpenAI-compatible service"
 
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from email.utils import parsedate_to_datetime
 from queue import LifoQueue
 from typing import Any
 
@@ -23,76 +22,32 @@ import httpx
 from evalscope.api.model import GenerateConfig, ModelOutput
 from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from openai import APIConnectionError, APIStatusError, InternalServerError, RateLimitError
-from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 
-from bakeoff.endpoint import http_session
+from bakeoff.endpoint import (
+    BUSY,
+    MAX_REDIRECTS,
+    REDIRECTS,
+    Answer,
+    BadAnswer,
+    EndlessAnswer,
+    in_pieces,
+    printable,
+    proxy_of,
+    read_answer,
+    redirected,
+    retry_after_s,
+)
+from bakeoff.error_texts import is_error_text
 from bakeoff.errors import ServiceError
+from bakeoff.secrecy import redact
 
-_STATUS = (
-    r"(?:Bad\ Request|Unauthorized|Forbidden|Not\ Found|Request\ Time-?out|Payload\ Too\ Large|Too\ Many\ Requests"
-    r"|Internal\ Server\ Error|Bad\ Gateway|Service\ (?:Temporarily\ )?Unavailable|Gateway\ Time-?out)"
-)
-# Words with which a service fails. A reply may speak of such things, so they count only where a service would put
-# them: at the beginning and, unless nobody else would write them, with nothing but the machine's details behind.
-_ERROR_TEXT = re.compile(
-    rf"""\s*(?:
-      \[ERROR\]
-    | Traceback\ \(most\ recent\ call\ last\)
-    | This\ model's\ maximum\ context\ length\ is\ \d
-    | Error\ code:\ [45]\d\d\s*(?:-|$)
-    | (?:\w+\.)*(?:RuntimeError|OutOfMemoryError|(?:API)?(?:Connection|Timeout|Status)Error|APIError|HTTPError
-        |BadRequestError|RateLimitError|InternalServerError|ServiceUnavailableError|EngineDeadError)\s*:
-    | (?:CUDA|torch\S*)\ (?:error:|out\ of\ memory\s*(?:[.:]|$))
-    | upstream\ (?:connect\ error|request\ timeout)
-    | no\ healthy\ upstream
-    | (?:HTTP\S*\s+)?(?:Error\s+)?(?:[45]\d\d[\s:-]+)?{_STATUS}\.?\s*(?:$|[\n<{{])
-    | (?:Rate\ limit\ (?:reached|exceeded)|Request\ timed\ out|Connection\ (?:error|refused|reset(?:\ by\ peer)?))
-        \s*(?:$|[\n.:])
-    | <(?:!doctype\ html|html)\b.{{0,600}}?
-        (?:<(?:title|h1|h2|center|body|p|b)>\s*(?:Error\s+)?[45]\d\d\b|[45]\d\d\s+{_STATUS})
-    | \{{\s*["'](?:error|detail|object)["']\s*:\s*(?:\{{|["'](?:error|.{{0,40}}(?:error|exceed|not\ found)))
-    )""",
-    re.IGNORECASE | re.VERBOSE | re.DOTALL,
-)
-_WHO = (
-    r"[\W_]*(?:(?:非常|很|十分)?(?:抱歉|对不起)[\W_]*)?(?:当前|目前|现在)?"
-    r"(?:系统|服务器?|模型|网络|接口|请求|访问人数|用户)(?:当前|目前|内部|暂时)?"
-)
-_BUSY_TEXT = re.compile(
-    rf"{_WHO}(?:繁忙|过载|不可用|开小差了?)[\W_]*"
-    rf"|{_WHO}(?:太|正|过于)?(?:繁忙|忙|过载|过多|异常|出错|错误|超时|不可用|拥挤|开小差了?)[\W_]*"
-    r"请?您?(?:稍后|稍候|稍等|过一会儿?|几分钟后)?[\W_]*(?:再|重)?(?:试|重试|再来|访问|提问)(?:一下|一次|吧)?[\W_]*"
-)
-_ERROR_KEYS = {"error", "message", "code", "status", "status_code", "type", "param", "request_id"}
-_FAILED_FINISH = {"error", "abort", "aborted", "cancelled"}
+__all__ = ["AskingAPI", "is_error_text", "prompt_sha"]
 
 
 def prompt_sha(messages: Sequence[Any]) -> str:
     """Sixteen hex digits of a rendered prompt: roles and texts of all its messages."""
     joined = "\x1e".join(f"{message.role}\x1f{message.text}" for message in messages)
     return hashlib.sha256(joined.encode()).hexdigest()[:16]
-
-
-def is_error_text(reply: str) -> bool:
-    """Whether *reply* is what a service says when it fails, rather than what a model says."""
-    return bool(_ERROR_TEXT.match(reply) or _BUSY_TEXT.fullmatch(reply) or _is_error_object(reply))
-
-
-def _is_error_object(reply: str) -> bool:
-    """Whether *reply* is a JSON object that tells of an error and of nothing else."""
-    if not reply.lstrip().startswith("{"):
-        return False
-    try:
-        told = json.loads(reply)
-    except ValueError:
-        return False
-    codes = [told.get(name) for name in ("code", "status", "status_code", "statusCode")]
-    failed = any(str(code).isdigit() and 400 <= int(str(code)) <= 599 for code in codes)
-    return bool(
-        (told.get("error") and told.keys() <= _ERROR_KEYS)
-        or ("message" in told and failed)
-        or told.keys() == {"detail"}
-    )
 
 
 class _Slots(httpx.BaseTransport):
@@ -102,11 +57,10 @@ class _Slots(httpx.BaseTransport):
     with 256 in flight that takes several times the processor time of all else that a request needs.
     """
 
-    def __init__(self, count: int, service_url: str) -> None:
+    def __init__(self, count: int, service_url: str, timeout_s: float) -> None:
         # a client with a transport of its own does not look for proxies itself
-        proxies = get_environ_proxies(service_url) if http_session(service_url).trust_env else {}
-        proxy = select_proxy(service_url, proxies)
-        proxy = prepend_scheme_if_needed(proxy, "http") if proxy else None  # type: ignore[no-untyped-call]
+        proxy = proxy_of(service_url) or None
+        self.timeout_s = timeout_s
         certificates = httpx.create_ssl_context()  # once: it reads a file
         # the last used one first: it is still connected
         self.free: LifoQueue[httpx.HTTPTransport] = LifoQueue()
@@ -124,7 +78,44 @@ class _Slots(httpx.BaseTransport):
             self.free.put(transport)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        return self.mine.transport.handle_request(request)  # type: ignore[no-any-return]
+        """The checked answer to *request*, read whole; what is no reply raises BadAnswer.
+
+        Redirects are followed with the same request.
+        """
+        self.mine.answer = None
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self.mine.transport.handle_request(request)
+            if response.status_code not in REDIRECTS or "location" not in response.headers:
+                return self._read(response)
+            response.close()
+            url, same_host = redirected(str(request.url), response.headers["location"])
+            headers = [(k, v) for k, v in request.headers.raw if k.lower() != b"host"]
+            if not same_host:
+                headers = [(k, v) for k, v in headers if k.lower() not in _SECRET_HEADERS]
+            extensions = request.extensions
+            request = httpx.Request(
+                request.method, url, headers=headers, content=request.read(), extensions=extensions
+            )
+        raise BadAnswer(f"redirected more than {MAX_REDIRECTS} times")
+
+    def _read(self, response: httpx.Response) -> httpx.Response:
+        deadline = time.monotonic() + self.timeout_s
+        try:
+            body = b"".join(in_pieces(response.iter_bytes(), deadline))
+        finally:
+            response.close()
+        headers = {k: v for k, v in response.headers.items() if k not in _BODY_HEADERS}
+        if response.status_code == 200:
+            self.mine.answer = answer = read_answer(body, headers.get("content-type", ""))
+            # EvalScope's types want a name
+            whole = {"id": "", "created": 0, **answer.raw, "model": answer.model, "object": "chat.completion"}
+            body = json.dumps(whole, ensure_ascii=False).encode()
+            headers["content-type"] = "application/json"
+        return httpx.Response(response.status_code, headers=headers, content=body)
+
+
+_SECRET_HEADERS = {b"authorization", b"cookie", b"api-key", b"x-api-key"}
+_BODY_HEADERS = {"content-length", "content-encoding", "transfer-encoding"}
 
 
 class AskingAPI(OpenAICompatibleAPI):
@@ -139,6 +130,7 @@ class AskingAPI(OpenAICompatibleAPI):
         errors: why each failed prompt has no reply, by :func:`prompt_sha`.
         requests: HTTP requests made.
         answered: replies received.
+        names: how many replies came from each (model, system fingerprint).
     """
 
     def __init__(
@@ -154,7 +146,7 @@ class AskingAPI(OpenAICompatibleAPI):
         pause_s: float = 0.5,
         patience: int = 16,
     ) -> None:
-        self.slots = _Slots(in_flight, service_url)
+        self.slots = _Slots(in_flight, service_url, timeout_s)
         super().__init__(
             model_name=served_name,
             base_url=service_url,
@@ -166,6 +158,7 @@ class AskingAPI(OpenAICompatibleAPI):
         self.answers_as = answers_as or served_name
         self.timeout_s, self.attempts, self.pause_s, self.patience = timeout_s, attempts, pause_s, patience
         self.errors: dict[str, str] = {}
+        self.names: Counter[tuple[str, str]] = Counter()
         self.requests = self.answered = self.failed_in_a_row = 0
         self.lock = threading.Lock()
 
@@ -178,12 +171,23 @@ class AskingAPI(OpenAICompatibleAPI):
         except Exception as error:
             with self.lock:
                 self.errors[prompt_sha(input)] = (
-                    f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
+                    f"{type(error).__name__}: {printable(redact(' '.join(str(error).split())))[:400]}"
                 )
             raise
         with self.lock:
             self.errors.pop(prompt_sha(input), None)
         return output
+
+    def ask_alone(self, messages: Any, config: Any) -> str | None:
+        """The text of one more reply to *messages*; None where none comes. Leaves :attr:`errors` as they are."""
+        earlier = self.errors.get(prompt_sha(messages))
+        try:
+            return str(self.generate(messages, [], "none", config).completion or "")
+        except Exception:
+            self.errors.pop(prompt_sha(messages), None)
+            if earlier is not None:
+                self.errors[prompt_sha(messages)] = earlier
+            return None
 
     def _ask(self, messages: Any, tools: Any, tool_choice: Any, config: Any) -> ModelOutput:
         failures = waits = 0
@@ -197,16 +201,19 @@ class AskingAPI(OpenAICompatibleAPI):
                 self.requests += 1
             try:
                 output = super().generate(messages, tools, tool_choice, config)
-                self._refuse_errors(output)
-            except RateLimitError as error:
-                # Busy is not broken: a spell of it must not use up the attempts, nor make the service count as gone.
-                pause_s = _asked_to_wait_s(error) or min(self.pause_s * 2**waits, 8.0)
-                waits += 1
-                if time.monotonic() + pause_s > give_up:
-                    self._failed()
-                    raise
-                time.sleep(pause_s)
-            except Exception as error:
+                self._refuse_others(self.slots.mine.answer)
+            except Exception as failure:
+                error = _cause(failure)
+                asks_to_wait_s = _asks_to_wait_s(error)
+                if asks_to_wait_s or isinstance(error, RateLimitError):
+                    # Busy is not broken: it must not use up the attempts, nor make the service count as gone.
+                    pause_s = asks_to_wait_s or min(self.pause_s * 2**waits, 8.0)
+                    waits += 1
+                    if time.monotonic() + pause_s > give_up:
+                        self._failed()
+                        raise error from None
+                    time.sleep(pause_s)
+                    continue
                 failures += 1
                 # Once several questions have failed on end, further pauses would only add up.
                 attempts = self.attempts if self.failed_in_a_row < 3 else 1
@@ -214,7 +221,7 @@ class AskingAPI(OpenAICompatibleAPI):
                     # A prompt that is refused for what it is says nothing about the service.
                     if not (isinstance(error, APIStatusError) and error.status_code in (400, 413, 422)):
                         self._failed()
-                    raise
+                    raise error from None
                 time.sleep(self.pause_s * 2 ** (failures - 1))
             else:
                 with self.lock:
@@ -226,36 +233,35 @@ class AskingAPI(OpenAICompatibleAPI):
         with self.lock:
             self.failed_in_a_row += 1
 
-    def _refuse_errors(self, output: ModelOutput) -> None:
-        if output.error:
-            raise ServiceError(f"error in the reply: {output.error}")
-        finish = (output.metadata or {}).get("finish_reasons", {}).values()
-        if failed := _FAILED_FINISH.intersection(finish):
-            raise ServiceError(f"the reply ended with finish_reason {', '.join(failed)}")
-        if output.stop_reason == "content_filter" and not output.completion:
-            raise ServiceError("the service's content filter took the reply")
-        if is_error_text(output.completion or ""):
-            raise ServiceError(f"the reply is a service's error text: {output.completion[:200]}")
-        if output.model and not str(output.model).startswith(self.answers_as):
-            raise ServiceError(f"{output.model!r} answered, {self.answers_as!r} was asked")
+    def _refuse_others(self, answer: Answer | None) -> None:
+        """Raise where another model than the canary's answered; count who did."""
+        if answer is None:
+            return
+        if answer.model and answer.model != self.answers_as:
+            raise ServiceError(f"{answer.model!r} answered, {self.answers_as!r} was asked")
+        with self.lock:
+            self.names[answer.model, answer.fingerprint] += 1
 
     def handle_bad_request(self, ex: APIStatusError) -> Any:
         """Raise *ex*: EvalScope would make its text the answer."""
         raise ex
 
 
+def _cause(error: Exception) -> Exception:
+    """What went wrong below *error*: OpenAI's client calls whatever its transport raises a connection error."""
+    cause = error.__cause__ or error.__context__
+    return cause if isinstance(error, APIConnectionError) and isinstance(cause, BadAnswer) else error
+
+
 def _worth_another(error: Exception) -> bool:
     """Whether the same request may succeed a moment later."""
-    if isinstance(error, APIConnectionError | InternalServerError):
-        return True
-    return isinstance(error, ValueError) and "no choices" in str(error)
+    if isinstance(error, BadAnswer):
+        return not isinstance(error, EndlessAnswer) and "no choices" in str(error)
+    return isinstance(error, APIConnectionError | InternalServerError)
 
 
-def _asked_to_wait_s(error: APIStatusError) -> float:
-    """The seconds of the reply's ``Retry-After``; 0 where it has none that can be read."""
-    told = error.response.headers.get("retry-after", "")
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(told))
-    with contextlib.suppress(TypeError, ValueError):
-        return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
+def _asks_to_wait_s(error: Exception) -> float:
+    """The seconds that a busy service asks to wait; 0 where it does not."""
+    if isinstance(error, APIStatusError) and error.status_code in BUSY:
+        return retry_after_s(error.response.headers)
     return 0.0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.command import Command
+from bakeoff.endpoint import spared_by_proxies
 from bakeoff.evalscope.catalogue import SuiteLike
 from bakeoff.scoring.scores import Thresholds
 from bakeoff.suites import OURS
@@ -74,7 +75,7 @@ def evaluate_command(
     if args := dataset_args(suite, data_dir):
         argv += ["--dataset-args", json.dumps({suite.benchmark: args}, ensure_ascii=False)]
     argv += ["--work-dir", str(work_dir), "--no-timestamp"]
-    return Command(tuple(argv), {**LOOPBACK, **(OFFLINE if data_dir else {})})
+    return Command(tuple(argv), {**spared_by_proxies(), **(OFFLINE if data_dir else {})})
 
 
 def evaluation_plan(
@@ -91,6 +92,9 @@ def evaluation_plan(
     timeout_s: float = 120.0,
     training: Sequence[Path] = (),
     training_unread: str = "",
+    answered_by: str = "",
+    cautions: Sequence[str] = (),
+    ask_alone: int = 0,
 ) -> dict[str, Any]:
     """What ``python -m bakeoff.evalscope run`` reads: all *suites* of one model.
 
@@ -102,6 +106,9 @@ def evaluation_plan(
         in_flight: requests open at any time, all suites together.
         training: files whose dialogues are searched for the suites' questions (leakage).
         training_unread: which training data cannot be searched, in words; empty for none.
+        answered_by: who answers at somebody else's service, where it is not *served_name* that does.
+        cautions: what is told with every result.
+        ask_alone: answered questions of each suite that are asked again, one at a time, after all others.
     """
     listed = []
     for suite in suites:
@@ -133,13 +140,16 @@ def evaluation_plan(
         "weights": weights,
         "training": [str(path) for path in training],
         "training_unread": training_unread,
+        "answered_by": answered_by,
+        "cautions": list(cautions),
+        "ask_alone": ask_alone,
         "suites": listed,
     }
 
 
 def run_command(plan: Path, python: str = sys.executable) -> Command:
     """The line that runs *plan*; quick in a warm process, see :data:`bakeoff.execution.runner.WARM`."""
-    return Command((python, "-m", "bakeoff.evalscope", "run", str(plan)), dict(LOOPBACK))
+    return Command((python, "-m", "bakeoff.evalscope", "run", str(plan)), spared_by_proxies())
 
 
 def spread(sizes: Mapping[str, int], limit: int | None) -> dict[str, int]:

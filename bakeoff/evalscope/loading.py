@@ -94,6 +94,8 @@ def load(suite: dict[str, Any], plan: Mapping[str, Any], api: Any, work_dir: Pat
         "weights": plan["weights"],
         "generation": generation_config(view),
     }
+    if answered_by := plan.get("answered_by"):
+        facts["answered_by"] = answered_by
     identity.update(json.dumps(facts, sort_keys=True, default=str).encode())
     for name, dataset in benchmark.test_dataset.items():
         for one in dataset:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.command import Command
+from bakeoff.endpoint import spared_by_proxies
 from bakeoff.errors import ScoreError
-from bakeoff.evalscope.commands import LOOPBACK
 from bakeoff.matrix.schema import SHIPPED
 from bakeoff.scoring.scores import SPEED, Ledger, Score, score_row
 from bakeoff.suites.rows import questions
@@ -69,7 +69,7 @@ def speed_command(
     argv += ["--parallel", *map(str, levels), "--number", *numbers, "--max-tokens", str(max_tokens)]
     argv += ["--temperature", "0", "--stream", "--no-test-connection", "--log-every-n-query", "1000"]
     argv += ["--outputs-dir", str(work_dir / "perf"), "--no-timestamp"]
-    return Command(tuple(argv), dict(LOOPBACK))
+    return Command(tuple(argv), spared_by_proxies())
 
 
 def write_prompts(work_dir: Path) -> Path:

@@ -14,9 +14,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bakeoff.endpoint import key_of, spared_by_proxies
 from bakeoff.errors import BakeoffError, DataError, MatrixError, ScoreError
 from bakeoff.evalscope.catalogue import check_suite
-from bakeoff.evalscope.commands import LOOPBACK, OFFLINE
+from bakeoff.evalscope.commands import OFFLINE
+from bakeoff.evalscope.distrust import (
+    REPEATED,
+    ask_alone,
+    distrust,
+    forget_replies,
+    names_of,
+    repeated_errors,
+)
 from bakeoff.evalscope.grading import result_of, samples_of
 from bakeoff.evalscope.loading import Loaded, by_sample, drop_unusable, load
 from bakeoff.files import write_json, write_rows
@@ -36,7 +45,7 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         MatrixError: a suite cannot be carried out; every reason is listed and nothing was asked.
         ScoreError: every suite broke, or an answer is missing and the plan names no service.
     """
-    os.environ.update(LOOPBACK)
+    os.environ.update(spared_by_proxies())
     if all(suite["data_dir"] for suite in plan["suites"]):
         _keep_off_the_hubs()
     if complaints := _complaints(plan):
@@ -45,7 +54,7 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     from bakeoff.suites import register
 
     register()
-    key = os.environ.get(plan["key_env"] or "", "") or "EMPTY"
+    key = key_of(plan["key_env"], plan["service_url"]) or "EMPTY"
     api = AskingAPI(
         plan["served_name"],
         plan["service_url"] or "http://nobody.invalid",
@@ -78,12 +87,13 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     leaked, unread = _leaked(loaded, plan)
     plan = {**plan, "training_unread": unread}
     with ThreadPoolExecutor(max(1, len(loaded))) as pool:
-        futures = {one.suite["name"]: pool.submit(_evaluate, one, api, plan, leaked) for one in loaded}
-        for name, future in futures.items():
-            try:
-                results[name] = future.result()
-            except Exception as error:
-                results[name] = {"error": _in_words(error)}
+        futures = {one.suite["name"]: (one, pool.submit(_ask_all, one, api)) for one in loaded}
+    # Nothing else is in flight any more: a service that mixes up replies under load does not do so alone.
+    for name, (one, future) in futures.items():
+        try:
+            results[name] = _settled(one, api, plan, leaked, future.result())
+        except Exception as error:
+            results[name] = {"error": _in_words(error)}
     broken = {name: result["error"] for name, result in results.items() if "error" in result}
     if len(broken) == len(results):
         raise ScoreError("; ".join(f"{name}: {why}" for name, why in broken.items()))
@@ -139,9 +149,17 @@ def _complaints(plan: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _evaluate(
-    loaded: Loaded, api: Any, plan: Mapping[str, Any], leaked: Mapping[tuple[str, str, int], Leak]
-) -> dict[str, Any]:
+@dataclasses.dataclass
+class _Asked:
+    """How the concurrent round of a suite went."""
+
+    reused: int
+    began: float
+    alarms: list[str]
+
+
+def _ask_all(loaded: Loaded, api: Any) -> _Asked:
+    """Ask every question of *loaded* that has no answer on disk, and let EvalScope grade them all."""
     from evalscope.api.model import Model
     from evalscope.api.registry import create_evaluator
     from evalscope.utils.io_utils import OutputsStructure
@@ -165,17 +183,37 @@ def _evaluate(
         if not any((folder / "reviews").rglob("*.jsonl")):
             raise
         alarms.append(f"EvalScope made no report: {type(error).__name__}: {error}")
+    return _Asked(reused, began, alarms)
+
+
+def _settled(
+    loaded: Loaded,
+    api: Any,
+    plan: Mapping[str, Any],
+    leaked: Mapping[tuple[str, str, int], Leak],
+    asked: _Asked,
+) -> dict[str, Any]:
+    """The result of a suite whose questions were asked: samples, scores and what speaks against them."""
+    folder = loaded.folder
     samples = samples_of(loaded, api)
+    samples, alarms = repeated_errors(samples)
+    forget_replies(loaded, [one.index for one in samples if one.error.startswith(REPEATED)])
     found: dict[str, Leak] = {}
     for number, (subset, one) in enumerate(loaded.samples):
         if leak := leaked.get((loaded.suite["name"], subset, one.id)):
             samples[number] = dataclasses.replace(samples[number], leaked=True)
             found[samples[number].sample_id] = leak
+    new = len(samples) - asked.reused
+    alone = ask_alone(loaded, samples, api, plan, anew=new > 0)
+    alarms = [*asked.alarms, *plan.get("cautions", ()), *alarms]
     result = result_of(loaded, samples, plan, alarms, found)
+    distrust(result, samples, alone)
     result |= {
-        "reused": reused,
-        "asked_now": len(samples) - reused,
-        "seconds": round(time.monotonic() - began, 3),
+        "answers_as": plan.get("answered_by") or plan.get("answers_as") or "",
+        "answered_by": names_of(loaded, api),
+        "reused": asked.reused,
+        "asked_now": new,
+        "seconds": round(time.monotonic() - asked.began, 3),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     for row in result["scores"]:

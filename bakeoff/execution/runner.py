@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 
 from bakeoff.command import Command
+from bakeoff.endpoint import printable
 from bakeoff.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit
 from bakeoff.files import write_json
 from bakeoff.secrecy import redact, scrub
@@ -96,7 +97,7 @@ def tail(log: Path, lines: int = 20) -> str:
     except OSError:
         return ""
     kept = [line.rsplit("\r", 1)[-1].rstrip() for line in text.rstrip().splitlines()]
-    return redact("\n".join(kept[-lines:]))
+    return printable(redact("\n".join(kept[-lines:])))
 
 
 _ERROR = re.compile(r"(?:^|\s)((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Exit)(?:: .+)?)$")

@@ -34,6 +34,7 @@ from bakeoff.judgement.ratings import (
 from bakeoff.judgement.replies import Case
 from bakeoff.judgement.verdicts import MODEL_JUDGE
 from bakeoff.scoring.reading import spoken_part
+from bakeoff.secrecy import redact
 
 MAX_COMMENT = 1000
 MAX_VERDICT = 100_000
@@ -191,6 +192,8 @@ def score_replies(
             verdict = read_verdict(text, crisis=case.crisis)
         except (ServiceError, RatingError) as error:
             detail["error"] = str(error)
+        except Exception as error:  # whatever a reply brings about is that verdict's error
+            detail["error"] = redact(f"{type(error).__name__}: {error}")
         store.record_model(
             study, reply.reply_id, judge.judge_id, n, verdict, {**detail, "reply": text[:20_000]}
         )
@@ -269,6 +272,8 @@ def compare_replies(
             winner = _validated(text, _Preference)["better"]
         except (ServiceError, RatingError) as error:
             detail["error"] = str(error)
+        except Exception as error:  # whatever a reply brings about is that verdict's error
+            detail["error"] = redact(f"{type(error).__name__}: {error}")
         detail["reply"] = text[:20_000]
         store.record_comparison(study, judge.judge_id, first.reply_id, second.reply_id, n, winner, detail)
         return winner != "failed"

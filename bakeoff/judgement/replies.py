@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from bakeoff.endpoint import complete, http_session
+from bakeoff.endpoint import complete, http_session, printable
 from bakeoff.errors import DataError, ServiceError
 from bakeoff.files import json_line, write_rows
+from bakeoff.secrecy import redact
 
 SHIPPED_CASES = Path(__file__).parents[1] / "data" / "cases.jsonl"
 """Our own counselling cases: single-turn, multi-turn and crisis."""
@@ -333,8 +334,9 @@ def gather(
             text, why = complete(session, service_url, payload, api_key_env=api_key_env, timeout_s=timeout_s)
             status: Status = "empty" if not text.strip() else "truncated" if why == "length" else "answered"
             reply = replace(reply, text=text, status=status)
-        except ServiceError as error:
-            reply = replace(reply, error=str(error))
+        except Exception as error:  # whatever a reply brings about is that case's error
+            words = str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
+            reply = replace(reply, error=printable(redact(words)))
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return replace(reply, latency_s=round(time.monotonic() - began, 3), finished_at=now)
 

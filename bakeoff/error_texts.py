@@ -1,0 +1,251 @@
+# ruff: noqa: E501  (a line of a pattern is an idea)
+"""Tells what a service says when it fails from what a model says.
+
+Two nets. :func:`is_error_text` needs no second look: the whole reply is a sentence, an object or a page with which
+services fail. :func:`may_be_error_text` is wide: it counts only where several questions got the same text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+LONGEST = 240
+"""Letters of the longest sentence that is looked at; services fail in few words."""
+
+_STATUS = (
+    r"(?:Bad\ Request|Unauthorized|Forbidden|Not\ Found|Request\ Time-?out|Payload\ Too\ Large|Too\ Many\ Requests"
+    r"|Internal\ Server\ Error|Bad\ Gateway|Service\ (?:Temporarily\ )?Unavailable|Gateway\ Time-?out)"
+)
+# Words with which a service fails. A reply may speak of such things, so they count only where a service would put
+# them: at the beginning and, unless nobody else would write them, with nothing but the machine's details behind.
+_BEGINNING = re.compile(
+    rf"""\s*(?:
+      \[ERROR\]
+    | Traceback\ \(most\ recent\ call\ last\)
+    | This\ model's\ maximum\ context\ length\ is\ \d
+    | Error\ code:\ [45]\d\d\s*(?:-|$)
+    | (?:\w+\.)*(?:RuntimeError|OutOfMemoryError|(?:API)?(?:Connection|Timeout|Status)Error|APIError|HTTPError
+        |BadRequestError|RateLimitError|InternalServerError|ServiceUnavailableError|EngineDeadError)\s*:
+    | (?:CUDA|torch\S*)\ (?:error:|out\ of\ memory\s*(?:[.:]|$))
+    | upstream\ (?:connect\ error|request\ timeout)
+    | no\ healthy\ upstream
+    | (?:HTTP\S*\s+)?(?:Error\s+)?(?:[45]\d\d[\s:-]+)?{_STATUS}\.?\s*(?:$|[\n<{{])
+    | (?:Rate\ limit\ (?:reached|exceeded)|Request\ timed\ out|Connection\ (?:error|refused|reset(?:\ by\ peer)?))
+        \s*(?:$|[\n.:])
+    | \W*NETWORK\ ERROR\ DUE\ TO\ HIGH\ TRAFFIC
+    | \{{\s*["'](?:error|detail|object)["']\s*:\s*(?:\{{|["'](?:error|.{{0,40}}(?:error|exceed|not\ found)))
+    )""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+_PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.DOTALL)
+
+_TRADITIONAL = str.maketrans(
+    "務繫統請稍後試過頻繁載機錯誤異網絡連線賬帳戶餘額時內輸負導維護檢敗關閉額發處檔啟現們斷權無効稱間臨運營聯繁",
+    "务系统请稍后试过频繁载机错误异网络连线账帐户余额时内输负导维护检败关闭额发处档启现们断权无效称间临运营联繁",
+)
+_ZH_WHO = (
+    r"(?:系统|服务器?|后端|模型|引擎|网络|网路|接口|网关|请求|访问|流量|用户|人数|账号|账户|帐号|帐户|伺服器|连接|连线|推理"
+    r"|算力|资源|额度|余额|配额|并发数?|排队|接入|QPS|TPM|RPM|API|Key|密钥|token|生成|(?:我|小助手)现在)"
+)
+_ZH_STATE = (
+    r"(?:繁忙|忙碌|忙|过载|超载|过热|不可用|开小差|异常|出错|错误|故障|崩溃|超时|逾时|过多|过大|过高|过快|过于频繁|频繁|不足|失败"
+    r"|拥挤|限流|流控|超限|上限|超过限制|超出限制|中断|断开|维护|升级|加载|初始化|启动|欠费|无效|过期|未授权|无权限|跑丢|走神|问题)"
+)
+_ZH_RETRY = (
+    r"(?:请|建议)?您?(?:稍后|稍候|稍等|片刻后?|一会儿?|过一会儿?|几分钟后|晚点|改天|尽快|重新|联系|检查|刷新|充值|再|重试)"
+    r".{0,12}?(?:再试|试试|重试|再来|再访问|访问|再问|提问|尝试|充值|管理员|客服|网络|刷新|提交|生成|续费|重发|输入|页面|等待)"
+)
+_ZH_SENTENCE = re.compile(
+    rf"(?:.{{0,24}}?{_ZH_WHO}.{{0,12}}?{_ZH_STATE}|.{{0,12}}?(?:出错|发生错误|出现(?:了一些)?(?:问题|错误|异常)|触发(?:了)?(?:限流|流控)))"
+    rf".{{0,16}}?{_ZH_RETRY}[^，,；;\n]{{0,8}}\W*",
+    re.IGNORECASE | re.DOTALL,
+)
+_ZH_BARE = re.compile(
+    r"(?:非常|很|十分)?(?:抱歉|对不起|不好意思|哎呀|糟糕)?(?:当前|目前|现在|您的|本)?(?:"
+    r"(?:服务器?|服务端|伺服器|网络|网路|接口|网关|推理服务|后端)(?:当前|目前|暂时|内部|连接|响应|请求|连线)*"
+    r"(?:繁忙|忙|过载|超载|不可用|开小差了?|异常|出错了?|错误|故障|超时|逾时|失败|中断|维护中?)"
+    r"|系统(?:当前|目前|暂时)?(?:繁忙|过载|不可用|开小差了?|维护中)"
+    r"|(?:账[号户]|帐[号户])?(?:余额|额度|配额)(?:已)?(?:不足|用尽|耗尽)"
+    r"|(?:账[号户]|帐[号户])?(?:已)?欠费"
+    r"|请求(?:超时|逾时|失败|异常|过于频繁|频率过高|被限流)"
+    r"|(?:并发|QPS|TPM|RPM)数?(?:超限|超过限制|超出限制|已达上限)"
+    r"|触发(?:了)?(?:限流|流控)"
+    r"|模型(?:正在)?(?:加载|启动)中"
+    r"|API\s?key\s?(?:无效|错误|已过期)"
+    r"|(?:回答|内容|回复)生成失败"
+    r"|请稍后再试|请稍后重试"
+    r"|(?:上下文|输入|提示词?)长度超(?:过|出)(?:最大)?限制"
+    r")(?:了|啦)?",
+    re.IGNORECASE,
+)
+_EN_WHO = (
+    r"\b(?:server|service|system|engine|backend|model|request|requests|network|connection|upstream|gateway|api|account|quota"
+    r"|traffic|demand|capacity|deployment|inference|something|an (?:\w+ )?error|rate limit)\b"
+)
+_EN_STATE = (
+    r"\b(?:bus(?:y|ier)|overload(?:ed)?|unavailable|not (?:ready|available)|down|errors?|fail(?:ed|ure)?|time-?d? ?out|timeout"
+    r"|too many|high(?:er)? (?:traffic|demand|load)|rate limit\w*|exceeded|insufficient|suspended|loading|starting|maintenance"
+    r"|went wrong|at capacity|limit reached|refused|closed|reset|internal)\b"
+)
+_EN_RETRY = (
+    r"\b(?:(?:try|retry|come back|send)\b.{0,30}\b(?:again|later|request|moment|minutes?|seconds?|shortly)|try again|retry"
+    r"|please wait|slow down|later|regenerate|refresh|contact (?:support|us|your|the)\b|check your|sorry about that)\b"
+)
+_EN_BARE = re.compile(
+    r"(?:sorry,? )?(?:error:? ?)?(?:"
+    r"(?:the |that |this |our |your )?(?:\w+ )?(?:server|service|system|engine|api|network|upstream|gateway)"
+    r"(?: is| was| has been)?(?: currently| temporarily)? (?:busy|overloaded(?: or not ready yet)?|unavailable|down|error|not ready"
+    r"|timed? ?out|timeout|failure|under maintenance)(?: with other requests)?"
+    r"|(?:the |that |this )?model(?: [\w./-]+)? is (?:currently |still )?(?:overloaded|loading|starting|unavailable|not ready)"
+    r"(?: with other requests)?"
+    r"|an? (?:\w+ )?error (?:has )?occurred(?: while .{0,60})?"
+    r"|something went wrong"
+    r"|model not found|insufficient (?:balance|quota|funds|credits?)|(?:invalid|incorrect|expired) api key(?: provided)?.{0,40}"
+    r"|you (?:have )?exceeded your (?:current )?(?:quota|rate limit).{0,90}"
+    r"|your account (?:has been|is) (?:suspended|deactivated|disabled|in arrears).{0,60}"
+    r"|rate limit (?:reached|exceeded).{0,120}|too many requests.{0,60}|out of memory"
+    r"|request (?:timed out|timeout|failed)"
+    r")",
+    re.IGNORECASE,
+)
+_WIDE = re.compile(
+    r"busy|overload|later|again|retry|time-?d? ?out|error|fail|unavailable|too many|limit|quota|balance|denied|suspend|exceed|invalid"
+    r"|unauthori|forbidden|loading|capacity|traffic|demand|maintenance|went wrong|not found|api key|upstream|^\W*(?:null|none|undefined"
+    r"|done|nan|\[object object\])\W*$"
+    r"|稍后|稍候|稍等|片刻|重试|再试|频繁|超时|逾时|错误|异常|出错|余额|额度|限流|流控|超限|限制|繁忙|有点忙|过载|过多|过高|过大|失败|欠费"
+    r"|充值|加载|维护|不可用|无效|无权限|未授权|敏感|违规|故障|开小差|出现了一些问题|拥挤",
+    re.IGNORECASE,
+)
+_STATES_CHOICE = re.compile(
+    r"答案|故选|应选|选[A-J项]|(?:answer|choice|option) ?(?:is|:)|\boption [A-J]\b", re.IGNORECASE
+)
+_ENVELOPE = frozenset(
+    [
+        "code",
+        "errcode",
+        "errorcode",
+        "status",
+        "statuscode",
+        "success",
+        "ok",
+        "msg",
+        "message",
+        "errmsg",
+        "errormsg",
+        "errormessage",
+        "error",
+        "errortype",
+        "detail",
+        "details",
+        "type",
+        "param",
+        "requestid",
+        "traceid",
+        "timestamp",
+        "path",
+        "object",
+        "data",
+        "result",
+        "reason",
+        "time",
+        "instance",
+        "title",
+    ]
+)
+_ERROR_KEYS = {"error", "message", "code", "status", "status_code", "type", "param", "request_id"}
+
+
+def is_error_text(reply: str) -> bool:
+    """Whether *reply* is what a service says when it fails, rather than what a model says."""
+    if _BEGINNING.match(reply) or _PAGE.match(reply) or _is_error_object(reply):
+        return True
+    text = _plain(reply)
+    if not text or len(text) > LONGEST or _STATES_CHOICE.search(text):
+        return False
+    if _ZH_BARE.fullmatch(re.sub(r"[\W_]+", "", text)) or _EN_BARE.fullmatch(text.strip(" .!。！…")):
+        return True
+    if len(text) <= 60 and _ZH_SENTENCE.fullmatch(text):
+        return True
+    sentence = re.search(_EN_WHO, text, re.I) and re.search(_EN_STATE, text, re.I)
+    return bool(sentence and text.isascii() and re.search(_EN_RETRY, text, re.I) and text.count(".") <= 3)
+
+
+def may_be_error_text(reply: str) -> bool:
+    """Whether *reply* is short and speaks of a failure; a model may do so, but not to several questions alike."""
+    text = _plain(reply)
+    return (
+        bool(text) and len(text) <= LONGEST and bool(_WIDE.search(text)) and not _STATES_CHOICE.search(text)
+    )
+
+
+def repeated_texts(replies: Iterable[tuple[str, str]], *, at_least: int = 3) -> dict[str, int]:
+    """Texts that *at_least* different questions got alike, with how many; *replies* are (question, reply) pairs."""
+    questions: dict[str, set[str]] = {}
+    for question, reply in replies:
+        if text := skeleton(reply):
+            questions.setdefault(text, set()).add(question)
+    return {text: len(asked) for text, asked in questions.items() if len(asked) >= at_least}
+
+
+def skeleton(reply: str) -> str:
+    """*reply* without what differs between two tellings of one failure: numbers, identifiers, white space."""
+    return re.sub(r"[0-9a-f-]{8,}|\d+", "0", " ".join(reply.split()), flags=re.IGNORECASE)[:400]
+
+
+def _plain(reply: str) -> str:
+    """*reply* without Markdown, in simplified characters, on one line."""
+    text = re.sub(r"[*_`#>~]+", " ", reply).replace("\u2019", "'")
+    return " ".join(text.translate(_TRADITIONAL).split()).strip()
+
+
+def _is_error_object(reply: str) -> bool:
+    """Whether *reply* is a JSON object that tells of an error and of nothing else."""
+    text = re.sub(r"^```\w*\s*|\s*```$", "", reply.strip())
+    if not text.startswith("{"):
+        return False
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(value, dict) or not value:
+        return False
+    if (
+        "message" in value
+        and any(_is_http_failure(value.get(name)) for name in ("code", "status", "status_code"))
+    ) or (value.get("error") and value.keys() <= _ERROR_KEYS):
+        return True
+    fields = {re.sub(r"[_\-\s]", "", str(name)).lower(): item for name, item in value.items()}
+    return (
+        fields.keys() <= _ENVELOPE
+        and not fields.get("data")
+        and not fields.get("result")
+        and _tells_failure(fields)
+    )
+
+
+def _is_http_failure(code: Any) -> bool:
+    return str(code).isdigit() and 400 <= int(str(code)) <= 599
+
+
+def _tells_failure(fields: dict[str, Any]) -> bool:
+    if fields.keys() == {"detail"} or fields.get("success") is False or fields.get("ok") is False:
+        return True
+    if fields.get("error") not in (None, "", False, "none", "None", [], {}):
+        return True
+    words = any(
+        fields.get(name) for name in ("msg", "message", "errmsg", "errormsg", "errormessage", "detail")
+    )
+    for name in ("code", "errcode", "errorcode", "status", "statuscode"):
+        code = fields.get(name)
+        if isinstance(code, bool) or code is None:
+            continue
+        if re.fullmatch(r"-?\d+", str(code)) and int(str(code)) not in (0, 200) and (words or name != "code"):
+            return True
+        if isinstance(code, str) and re.search(
+            r"err|fail|exceed|limit|denied|invalid|timeout|busy", code, re.I
+        ):
+            return True
+    return bool(fields.keys() & {"errmsg", "errormsg", "errormessage"} and words)
