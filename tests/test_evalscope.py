@@ -545,7 +545,7 @@ def test_the_grading_rules_are_the_sources_that_decide_a_score(
     assert read() == evalscope.grading_rules()
     seen = {read()}
     deciding = ["evalscope/asking.py", "evalscope/loading.py", "evalscope/grading.py", "suites/adapters.py"]
-    for name in (*deciding, "extraction.py", "scores.py", "leakage.py"):
+    for name in (*deciding, "scoring/extraction.py", "scoring/scores.py", "scoring/leakage.py"):
         with (copy / name).open("a", encoding="utf-8") as file:
             file.write("# changed\n")
         seen.add(read())
