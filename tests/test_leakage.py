@@ -195,3 +195,29 @@ def test_a_score_is_also_shown_without_the_leaked_questions(expected: bool, tmp_
     assert ("occur in the training data" in " ".join(result["alarms"])) is not expected
     marked = [row["question"] for row in evalscope.sample_rows(result, model="", variant="") if row["leaked"]]
     assert marked == questions[:1]
+
+
+STEM = "下列说法正确的是（ ）"
+MINE, OTHER = ("压抑是防御机制", "投射是防御机制"), ("注意有三种", "记忆有四种")
+
+
+def listed(text: str, options: tuple[str, ...]) -> str:
+    return "\n".join([text, *(f"{letter}. {words}" for letter, words in zip("ABCD", options, strict=False))])
+
+
+def test_a_common_stem_is_a_leak_only_with_its_options() -> None:
+    for row, expected in ((listed(STEM, MINE), True), (listed(STEM, OTHER), False), (STEM, False)):
+        assert ("q" in leaks({"q": STEM}, [("t:1", row)], {"q": MINE})) is expected
+
+
+def test_another_question_on_the_same_case_is_no_leak() -> None:
+    case = "小林在母亲去世后三个月里一直无法入睡，工作效率下降，常常独自流泪，不愿与人来往。"
+    asked = {"a": f"{case}咨询师首先应当评估的是哪一方面？", "b": f"{case}小林出现的情绪属于什么反应？"}
+    assert leaks(asked, [("t:1", asked["a"])]).keys() == {"a"}
+
+
+def test_english_words_scattered_over_a_long_row_are_no_leak() -> None:
+    asked = "Why does the client feel so lonely after the wedding of her sister"
+    row = " and then nothing of interest was said at all ".join(asked.split())
+    assert leaks({"q": asked}, [("t:1", row)]) == {}
+    assert leaks({"q": asked}, [("t:1", f"{row} {asked}? {row}")])["q"].kind == "exact"

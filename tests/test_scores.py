@@ -21,11 +21,14 @@ from bakeoff.scoring.scores import (
     answers,
     below_chance,
     chance_of,
+    from_service,
     ledger,
     one_sided,
     one_text,
     read_samples,
     read_scores,
+    repeated,
+    repetitions,
     sample_row,
     score,
     score_row,
@@ -204,3 +207,29 @@ def test_one_text_in_reply_to_most_questions_speaks_for_a_service(
     others = [dataclasses.replace(sample(), options=options, reply="甲" * n) for n in range(1, 21 - count)]
     told = one_text([*same, *others])
     assert (said in told) if said else told == ""
+
+
+def test_one_text_without_a_choice_in_reply_to_three_questions_is_told() -> None:
+    others = [sample(question=f"问{n}") for n in range(97)]
+    busy = [
+        sample(
+            "unparsed",
+            0.0,
+            question=f"问{n}",
+            reply=f"服务 {n} 忙，请稍后再试",
+            extracted="",
+            extracted_alt="",
+        )
+        for n in range(3)
+    ]
+    assert "answers 3 of 100 questions" in repetitions([*others, *busy])[0]
+    assert all(map(from_service, repeated([*others, *busy])))
+    assert repetitions([*others, *busy[:2]]) == []
+
+
+def test_echoes_and_nearly_empty_replies_speak_against_an_open_suite() -> None:
+    question, reference = "我最近总是失眠，躺下以后心跳很快，怎么办呢？", "先固定起床时间，" * 10
+    open_ = {"options": (), "question": question, "target": reference}
+    for reply, words in ((question, "repeat their question"), ("我最近总", "are nearly empty")):
+        samples = [sample(**open_, reply=reply) for _ in range(5)]
+        assert words in score(samples, "accuracy", trust=Thresholds()).why_not

@@ -275,3 +275,36 @@ def test_scores_over_all_real_exam_rows_are_those_computed_from_the_files(seed: 
     assert result["ledger"]["answered"] == len(strict) == 1763
     assert values["accuracy"] == sum(strict) / len(strict)
     assert values["elastic_accuracy"] == pytest.approx(sum(shares) / len(shares), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "text", ["甲；乙，丙：丁（戊）", "好", "是的。", "①睡好；②运动？", "先固定起床时间。"]
+)
+def test_a_reply_that_equals_its_reference_is_whole_in_every_metric(text: str) -> None:
+    assert overlap(text, text) == dict.fromkeys(METRICS, pytest.approx(1.0))
+
+
+@given(CHINESE, CHINESE)
+def test_bleu_is_that_of_an_independent_implementation(said: str, wanted: str) -> None:
+    from sacrebleu.metrics import BLEU
+
+    from bakeoff.suites.overlap import words
+
+    if not words(said) or not words(wanted) or len(words(said)) < 4:
+        return
+    bleu = BLEU(tokenize="none", smooth_method="floor", smooth_value=0.1, effective_order=True)
+    theirs = bleu.sentence_score(" ".join(words(said)), [" ".join(words(wanted))]).score / 100
+    if set(words(said)) & set(words(wanted)):
+        assert overlap(said, wanted)["bleu_4"] == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"question": "问", "A": "甲", "B": "乙", "D": "丁", "answer": "B"}, "A, B, D without C"),
+        ({"question": "问", **{x: x for x in "ABCDEFGHIJK"}, "answer": "B"}, "options up to K"),
+    ],
+)
+def test_options_with_gaps_or_beyond_ten_are_refused(row: dict[str, str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=said):
+        questions("facts_exam", write(tmp_path / "d", "x_val.jsonl", row))

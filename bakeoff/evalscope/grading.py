@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -18,19 +19,26 @@ from bakeoff.scoring.extraction import LETTERS, extract_choice, final_part
 from bakeoff.scoring.leakage import Leak
 from bakeoff.scoring.scores import (
     ALL,
+    POOR_ALARM,
     Sample,
     Status,
     Thresholds,
     agreement,
     answers,
+    below_chance,
     chance_of,
+    from_service,
     ledger,
     one_sided,
+    poor_replies,
+    repeated,
+    repetitions,
     score,
     score_row,
 )
 from bakeoff.suites import OURS
 
+SERVICE_TEXT = "the service gave several questions the same error text: "
 _CHOICE_METRICS = ("accuracy", "acc", "accuracy_alt", "accuracy_evalscope", "acc_evalscope")
 
 
@@ -95,7 +103,7 @@ def samples_of(loaded: Loaded, api: Any) -> list[Sample]:
                 grades=values,
             )
         )
-    return made
+    return _service_texts_errored(made)
 
 
 def _joined_target(target: Any) -> str:
@@ -173,20 +181,31 @@ def result_of(
         chance = suite["chance"] if suite["chance"] is not None else _chance(part)
         for metric in metrics:
             guess = chance if metric in _CHOICE_METRICS else math.nan
-            # One of fifty subsets falls below chance by chance: only the total is held against it.
-            level = trust if subset == ALL else dataclasses.replace(trust, chance_level=0.0)
+            # One of fifty subsets falls below chance by chance: each is held against its part of the level.
+            tests = 1 if subset == ALL else len(subsets)
+            level = dataclasses.replace(trust, chance_level=trust.chance_level / tests)
             rows.append(score_row(score(part, metric, subset=subset, chance=guess, trust=level), **context))
+    _hold_against_total(rows, trust.chance_level / len(subsets))
+    alarms += [
+        f"subset {row['subset']} cannot be trusted: {row['why_not']}"
+        for row in rows
+        if row["metric"] == main and row["subset"] != ALL and row["why_not"] and rows[0]["trusted"]
+    ]
     if len(subsets) > 1:
         rows += [_macro(rows, metric) for metric in metrics if metric in ("accuracy", "acc")]
     if found:
         unseen = [one for one in samples if not one.leaked]
         chance = suite["chance"] if suite["chance"] is not None else _chance(unseen)
-        made = dataclasses.replace(score(unseen, main, chance=chance), metric=f"{main}_unleaked")
+        made = dataclasses.replace(score(unseen, main, chance=chance, trust=trust), metric=f"{main}_unleaked")
         rows.append(score_row(made, **context))
         if not suite["leakage_expected"]:
             alarms.append(f"{len(found)} of {len(samples)} questions occur in the training data")
     if warning := one_sided(samples):
         alarms.append(warning)
+    alarms += [*repetitions(samples), *_one_service_text(samples)]
+    alarms += [words for words in poor_replies(samples, POOR_ALARM) if words not in rows[0]["why_not"]]
+    if count := sum(_ambiguous(sample) for sample in samples):
+        alarms.append(f"{count} questions have two equal options of which only one counts as right")
     counts = ledger(samples)
     clean = [
         {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows
@@ -227,6 +246,58 @@ def result_of(
         "evalscope": version("evalscope"),
         "scores": clean,
     }
+
+
+def _hold_against_total(rows: Sequence[dict[str, Any]], level: float) -> None:
+    """A subset that guessing would beat speaks against the suite's total, which a good rest would hide it in."""
+    for total in (row for row in rows if row["subset"] == ALL):
+        reasons = [
+            f"subset {row['subset']}: {row['value']:.1%} is below the {row['chance']:.1%} of guessing"
+            for row in rows
+            if row["metric"] == total["metric"]
+            and row["subset"] != ALL
+            and below_chance(row["value"], row["n_judged"], row["chance"], level)
+        ]
+        if reasons:
+            total["why_not"] = "; ".join([*filter(None, [total["why_not"]]), *reasons])
+            total["trusted"] = False
+
+
+def _service_texts_errored(samples: list[Sample]) -> list[Sample]:
+    """*samples* with the replies that :func:`repeated` and :func:`from_service` show to be a service's own."""
+    texts = {
+        id(sample): text
+        for text, group in repeated(samples).items()
+        if from_service(text)
+        for sample in group
+    }
+    return [
+        dataclasses.replace(
+            sample,
+            status="errored",
+            correct=math.nan,
+            grades={},
+            reply="",
+            extracted="",
+            extracted_alt="",
+            error=f"{SERVICE_TEXT}{texts[id(sample)][:80]!r}",
+        )
+        if id(sample) in texts
+        else sample
+        for sample in samples
+    ]
+
+
+def _one_service_text(samples: Sequence[Sample]) -> list[str]:
+    counts = Counter(sample.error for sample in samples if sample.error.startswith(SERVICE_TEXT))
+    return [f"{count} of {len(samples)} questions: {error}" for error, count in counts.items()]
+
+
+def _ambiguous(sample: Sample) -> bool:
+    """Whether the words of a right option are those of a wrong one, so that a reply in words cannot be graded."""
+    named = {letter: text.strip() for letter, text in zip(LETTERS, sample.options, strict=False)}
+    right = {named[letter] for letter in sample.target if letter in named}
+    return any(text in right for letter, text in named.items() if letter not in sample.target)
 
 
 def _main_metric(loaded: Loaded, given: Mapping[str, float]) -> str:

@@ -178,8 +178,13 @@ def joined(messages: Iterable[Any]) -> str:
 
 def drop_unusable(loaded: Loaded) -> None:
     """Take away what a killed run left half written, and replies that are known by now for a service's error text."""
-    from bakeoff.evalscope.asking import is_error_text
+    from bakeoff.evalscope.asking import is_error_text, prompt_sha
 
+    before = _errored_before(loaded.folder)
+    refused: dict[str, set[int]] = {}
+    for subset, sample in loaded.samples:
+        if (subset, prompt_sha(sample.input)) in before:
+            refused.setdefault(f"{loaded.benchmark.name}_{subset}.jsonl", set()).add(sample.id)
     for kind in ("predictions", "reviews"):
         for path in (loaded.folder / kind).rglob("*.jsonl*"):
             if ".rerun-" in path.name:
@@ -190,9 +195,19 @@ def drop_unusable(loaded: Loaded) -> None:
             lines = [line + b"\n" for line in content.split(b"\n")[:-1]]
             usable = [line for line in lines if _text_of(line) is not None]
             if kind == "predictions":
+                usable = [
+                    line for line in usable if json.loads(line).get("index") not in refused.get(path.name, ())
+                ]
                 usable = [line for line in usable if not is_error_text(_text_of(line) or "")]
             if len(whole := b"".join(usable)) != len(content):
                 write_bytes(path, whole)
+
+
+def _errored_before(folder: Path) -> set[tuple[str, str]]:
+    """Subset and prompt of the replies that the last grading took for a service's own text."""
+    path = folder / "samples.jsonl"
+    rows = readable_rows(path) if path.is_file() else []
+    return {(row["subset"], row["prompt_sha"]) for row in rows if row["status"] == "errored"}
 
 
 def _text_of(line: bytes) -> str | None:

@@ -130,7 +130,13 @@ def _leaked(
         for subset, sample in one.samples
     }
     try:
-        return leaks(questions, training_dialogues(files)), plan["training_unread"]
+        options = {
+            (one.suite["name"], subset, sample.id): [str(choice) for choice in sample.choices]
+            for one in loaded
+            for subset, sample in one.samples
+            if sample.choices
+        }
+        return leaks(questions, training_dialogues(files), options), plan["training_unread"]
     except DataError as error:  # the scores are as good as they are without it
         return {}, str(error)
 

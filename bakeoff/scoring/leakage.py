@@ -1,9 +1,10 @@
 """Which questions of a suite occur in the data a model was tuned on.
 
-A question is compared with each training dialogue by the share of its character shingles (overlapping pieces of
-:data:`SHINGLE` characters, after normalisation) that the dialogue contains: the containment of Broder (1997), which
-a long dialogue around a short question does not dilute. 1 with the whole text inside is *exact*; at least
-:data:`NEAR` is a *near* duplicate. Shingles of the questions form an inverted index, so each dialogue is read once.
+A question is compared with each training dialogue by the share of its shingles (overlapping pieces of :data:`SHINGLE`
+characters, or words in Latin script) that a window of the dialogue, somewhat longer than the question, contains: the
+containment of Broder (1997) within a window, which neither a long dialogue dilutes nor a very long row fakes. 1 with
+the whole text inside is *exact*; at least :data:`NEAR` is a *near* duplicate. What several questions share (a case, a
+common stem) tells nothing: there the rest must occur too, and a stem that says little only counts with its options.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -24,13 +25,14 @@ from bakeoff.errors import DataError
 from bakeoff.files import numbered_lines, read_text
 
 SHINGLE = 4
-"""Characters per shingle: two Chinese words."""
+"""Characters per shingle (two Chinese words), or words where a script writes blanks between them."""
 NEAR = 0.7
 """Containment from which a question counts as a near duplicate."""
 SHORTEST = 8
 """Characters below which a question says too little to be recognised; it is never called leaked."""
 
 K = TypeVar("K", bound=Hashable)
+Shingle = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -52,44 +54,168 @@ def normalised(text: str) -> str:
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text)).lower()
 
 
-def leaks(questions: Mapping[K, str], dialogues: Iterable[tuple[str, str]]) -> dict[K, Leak]:
+def leaks(
+    questions: Mapping[K, str],
+    dialogues: Iterable[tuple[str, str]],
+    options: Mapping[K, Sequence[str]] | None = None,
+) -> dict[K, Leak]:
     """The questions that occur in *dialogues*, each with the place that holds most of it.
 
     Args:
         questions: text by any key.
         dialogues: pairs of a source and the dialogue's text, as :func:`training_dialogues` yields them.
+        options: the options of choice questions; without them a short question, or a stem that several
+            questions share, is never recognised.
     """
-    texts = {key: normalised(text) for key, text in questions.items()}
-    texts = {key: text for key, text in texts.items() if len(text) >= SHORTEST}
-    index: dict[str, list[K]] = {}
-    sizes: dict[K, int] = {}
-    for key, text in texts.items():
-        pieces = _shingles(text)
-        sizes[key] = len(pieces)
-        for piece in pieces:
+    wanted = _wanted(questions, options or {})
+    index: dict[Shingle, list[K]] = {}
+    for key, one in wanted.items():
+        for piece in one.pieces:
             index.setdefault(piece, []).append(key)
-    known = index.keys()
     found: dict[K, Leak] = {}
     for source, dialogue in dialogues:
-        text = normalised(dialogue)
-        hits = Counter(key for piece in _shingles(text) & known for key in index[piece])
-        for key, count in hits.items():
-            overlap = count / sizes[key]
-            if overlap < NEAR or (
-                key in found and overlap <= found[key].overlap and found[key].kind == "exact"
-            ):
+        tokens, labels = _read(dialogue)
+        whole = _joined(tokens)
+        places: dict[K, list[tuple[int, Shingle]]] = {}
+        for place in range(len(tokens) - SHINGLE + 1):
+            piece = tuple(tokens[place : place + SHINGLE])
+            for key in index.get(piece, ()):
+                places.setdefault(key, []).append((place, piece))
+        for key, hits in places.items():
+            one = wanted[key]
+            overlap, start, end = _best_window(hits, len(one.tokens), len(one.pieces))
+            best = (found[key].kind == "exact", found[key].overlap) if key in found else (False, 0.0)
+            if overlap < NEAR or best == (True, 1.0) or not one.is_in(tokens, labels, start, end):
                 continue
-            leak = Leak("exact" if texts[key] in text else "near", overlap, source)
-            if key not in found or (leak.kind == "exact", overlap) > (
-                found[key].kind == "exact",
-                found[key].overlap,
-            ):
-                found[key] = leak
+            exact = _joined(one.tokens) in whole
+            if (exact, overlap) > best:
+                found[key] = Leak("exact" if exact else "near", overlap, source)
     return found
 
 
-def _shingles(text: str) -> set[str]:
-    return {text[i : i + SHINGLE] for i in range(len(text) - SHINGLE + 1)}
+@dataclass(frozen=True)
+class _Wanted:
+    """A question as it is searched for.
+
+    Attributes:
+        tokens: what is searched for: the question, and its options where they are what tells it from others.
+        rest: the part after a case that several questions share; it must be there as well.
+        options: whose words must follow where the text is itself a choice question.
+        by_options: the options must follow in any case, for the stem says too little.
+    """
+
+    tokens: list[str]
+    pieces: frozenset[Shingle]
+    rest: list[str]
+    options: tuple[list[str], ...]
+    by_options: bool
+
+    def is_in(self, tokens: list[str], labels: list[int], start: int, end: int) -> bool:
+        """Whether what tells this question from its like stands in *tokens*, around the window that holds it."""
+        first = max(0, start - len(self.tokens))
+        last = end + 20 + len(self.tokens) + 3 * sum(map(len, self.options))
+        near = tokens[first:last]
+        if self.rest and _share(self.rest, near) < NEAR:
+            return False
+        listed = sum(start < place <= last for place in labels) >= 2
+        if not self.options or not (self.by_options or listed):
+            return True
+        text = _joined(near)
+        return sum(_joined(option) in text for option in self.options) >= 0.75 * len(self.options)
+
+
+def _wanted(questions: Mapping[K, str], options: Mapping[K, Sequence[str]]) -> dict[K, _Wanted]:
+    sentences = {
+        key: [s for s in map(_tokens, _SENTENCE.split(text)) if s] for key, text in questions.items()
+    }
+    texts: dict[tuple[str, ...], set[str]] = {}
+    for key, parts in sentences.items():
+        for part in parts:
+            texts.setdefault(tuple(part), set()).add(normalised(questions[key]) + repr(options.get(key, ())))
+    wanted = {}
+    for key, parts in sentences.items():
+        tokens = [token for part in parts for token in part]
+        rest = [token for part in parts if len(texts[tuple(part)]) == 1 for token in part]
+        choices = tuple(filter(None, map(_tokens, options.get(key, ()))))
+        weak = _size(rest) < SHORTEST or len(_FRAME.sub("", "".join(rest))) < 4
+        if weak:
+            if rest != tokens and parts:
+                rest = parts[-1]
+            if not choices and options.get(key) is None and _size(tokens) >= SHORTEST:
+                weak = False  # without options there is nothing else to go by
+        searched = tokens + [token for choice in choices for token in choice] if weak and choices else tokens
+        pieces = _shingles(searched)
+        if (weak and not choices) or not pieces or _size(searched) < SHORTEST:
+            continue
+        wanted[key] = _Wanted(searched, pieces, [] if rest == tokens else rest, choices, weak)
+    return wanted
+
+
+def _best_window(hits: list[tuple[int, Shingle]], length: int, pieces: int) -> tuple[float, int, int]:
+    """The largest share of *pieces* within a window somewhat longer than the question, with its ends."""
+    width, best, first = length + length // 2 + 16, (0, 0, 0), 0
+    inside: Counter[Shingle] = Counter()
+    for place, piece in hits:
+        inside[piece] += 1
+        while hits[first][0] < place - width:
+            inside[hits[first][1]] -= 1
+            if not inside[hits[first][1]]:
+                del inside[hits[first][1]]
+            first += 1
+        if len(inside) > best[0]:
+            best = (len(inside), hits[first][0], place + SHINGLE)
+    return best[0] / pieces, best[1], best[2]
+
+
+def _tokens(text: str) -> list[str]:
+    return _read(text)[0]
+
+
+def _read(text: str) -> tuple[list[str], list[int]]:
+    """Characters of scripts without blanks, whole words of the others; and before which of them labels stand.
+
+    The text is read in compatibility form and without tags; the label of an option (``A.``) is no word.
+    """
+    text = unicodedata.normalize("NFKC", _TAG.sub("", text))
+    tokens: list[str] = []
+    labels = []
+    for match in _TOKEN.finditer(text):
+        if match["label"]:
+            labels.append(len(tokens))
+        else:
+            tokens.append(match[0].lower())
+    return tokens, labels
+
+
+def _joined(tokens: list[str]) -> str:
+    return "\0".join(["", *tokens, ""])
+
+
+def _share(part: list[str], tokens: list[str]) -> float:
+    pieces = _shingles(part)
+    if not pieces:
+        return float(_joined(part) in _joined(tokens))
+    return len(pieces & _shingles(tokens)) / len(pieces)
+
+
+def _size(tokens: list[str]) -> int:
+    """Characters, a word of a script with blanks counting as two."""
+    return sum(2 if token.isascii() else 1 for token in tokens)
+
+
+def _shingles(tokens: list[str]) -> frozenset[Shingle]:
+    return frozenset(tuple(tokens[i : i + SHINGLE]) for i in range(len(tokens) - SHINGLE + 1))
+
+
+_TAG = re.compile(r"</?[A-Za-z][^<>\n]{0,40}>|<\|[^|<>\n]{0,40}\|>")
+_SENTENCE = re.compile(r"(?<=[。？！?!\n；;])|(?<=\. )")
+_TOKEN = re.compile(
+    r"(?P<label>(?<![A-Za-z0-9])[A-J]\s?[.、:,)\]](?![A-Za-z]\.))"
+    r"|[A-Za-z0-9\u00c0-\u024f\u0370-\u052f]+|[^\W_]"
+)
+_FRAME = re.compile(
+    r"下列|以下|下面|关于|说法|叙述|描述|表述|选项|哪一?[项个些种]|正确|错误|属于|符合|不|中|对|的|是|有|为|最|应|了|与|和|which|following|ofthe"
+)
 
 
 _ROWS = (".jsonl", ".json", ".csv", ".parquet", ".arrow", ".txt")
@@ -244,5 +370,9 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(one)
     elif isinstance(value, dict):
         for name, one in value.items():
-            if name not in _NAMES:
+            if len(name) == 1 and "A" <= name <= "J" and not isinstance(one, dict | list):
+                yield f"{name}. {one}"
+            elif name in ("choices", "options") and isinstance(one, list):
+                yield from (f"{letter}. {text}" for letter, text in zip("ABCDEFGHIJ", one, strict=False))
+            elif name not in _NAMES:
                 yield from _texts(one)

@@ -249,6 +249,7 @@ def why_not(made: Score, samples: Sequence[Sample], trust: Thresholds) -> list[s
         )
     if told := one_text(samples):
         reasons.append(told)
+    reasons += poor_replies(samples, POOR_LIMIT)
     if math.isnan(made.value):
         reasons.append("nothing was graded")
     return reasons
@@ -296,6 +297,86 @@ def one_text(samples: Sequence[Sample], share: float = 0.5, at_least: int = 20) 
     if count <= share * said.total() or letters <= (20 if any(s.options for s in samples) else 8):
         return ""
     return f"{count / said.total():.1%} of the replies are one text: {' '.join(text.split())[:80]!r}"
+
+
+REPEATED_SHARE = 0.005
+"""Share of the replies, and at least three, from which one text that states no choice is told as repeated."""
+POOR_ALARM, POOR_LIMIT = 0.05, 0.2
+"""Share of echoes, or of near-empty replies, in an open suite that is told, and that makes the score invalid."""
+_SERVICE_WORDS = re.compile(
+    r"busy|overload|demand|later|retry|again|timed? ?out|limit|quota|unavailable|error|fail|exceed|exception"
+    r"|went wrong|loading|suspended|denied|balance|invalid|^\W*(?:null|none|undefined|done)\W*$"
+    r"|稍[后後候等]|[重再]試|[重再]试|频繁|頻繁|超时|超時|超限|错误|錯誤|异常|異常|余额|餘額|欠费|限流|流控|繁忙|过载|過載|过多"
+    r"|失败|失敗|加载中|正在加载|出错|出錯|过大|不足|无效|权限|未授权|联系管理员|维护",
+    re.IGNORECASE,
+)
+
+
+def repeated(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """The texts that state no choice and answer several different questions, with the samples that they answer.
+
+    Numbers aside, it is one and the same text in reply to at least three questions and to more than
+    :data:`REPEATED_SHARE` of them: a service speaks, a model refuses, or a template is broken.
+    """
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        stated = sample.options and (sample.extracted or sample.extracted_alt)
+        if sample.status in ("answered", "unparsed") and not stated:
+            groups.setdefault(_pattern(sample.reply), []).append(sample)
+    return {
+        text: group
+        for text, group in groups.items()
+        if len({s.question for s in group}) >= 3 and len(group) > REPEATED_SHARE * len(samples)
+    }
+
+
+def _pattern(reply: str) -> str:
+    """*reply* without what a service changes from one error to the next: numbers and request ids."""
+    text = re.sub(r"[0-9a-f]{8}[0-9a-f-]*", "0", " ".join(reply.split()), flags=re.IGNORECASE)
+    return re.sub(r"\d+", "0", text)
+
+
+def from_service(text: str) -> bool:
+    """Whether a *repeated* text reads like a service's error: short, with a word such as "busy" or 稍后."""
+    return len(text) <= 200 and bool(_SERVICE_WORDS.search(text))
+
+
+def repetitions(samples: Sequence[Sample]) -> list[str]:
+    """A warning for each text that answers several questions and states no choice."""
+    return [
+        f"one text that states no choice answers {len(group)} of {len(samples)} questions: {text[:80]!r}"
+        for text, group in repeated(samples).items()
+    ]
+
+
+def is_echo(question: str, reply: str) -> bool:
+    """Whether at least 80 % of what *reply* says is the question's own wording (pieces of three characters)."""
+    asked, text = _letters(question), _letters(reply)
+    pieces = [text[i : i + 3] for i in range(len(text) - 2)]
+    in_question = {asked[i : i + 3] for i in range(len(asked) - 2)}
+    return len(text) > 10 and sum(piece in in_question for piece in pieces) >= 0.8 * len(pieces)
+
+
+def is_near_empty(reply: str, reference: str) -> bool:
+    """Whether *reply* has at most ten letters where the reference has five times as many or more."""
+    letters = len(_letters(reply))
+    return letters <= 10 and 5 * letters <= len(_letters(reference))
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\W_]+", "", final_part(text)).lower()
+
+
+def poor_replies(samples: Sequence[Sample], share: float) -> list[str]:
+    """Warnings where more than *share* of an open suite's replies echo the question, or say next to nothing."""
+    replies = [s for s in samples if not s.options and s.status == "answered"]
+    echoes = sum(is_echo(s.question, s.reply) for s in replies)
+    brief = sum(is_near_empty(s.reply, s.target) for s in replies)
+    return [
+        f"{count / len(replies):.1%} of the replies {what}"
+        for count, what in ((echoes, "repeat their question"), (brief, "are nearly empty"))
+        if count > share * len(replies) and count >= min(3, len(replies))
+    ]
 
 
 def below_chance(value: float, n: int, chance: float, level: float = 0.01) -> bool:
