@@ -266,6 +266,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if config.getoption("doctor"):
         specs = [matrix.models[name] for name in rows]
         found = doctor.findings(specs, matrix, _workspace(config), data_dir=_data_dir(config))
+        found += doctor.traps(specs)
         print("", *([str(one) for one in found] or ["nothing speaks against this run"]), sep="\n")
         session.testsfailed += sum(finding.level == "error" for finding in found)
         return True
