@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 from bakeoff.chain.chain import Chain, why_unmet
 from bakeoff.doctor import doctor
 from bakeoff.doctor.comparability import why_not_comparable
-from bakeoff.errors import BakeoffError, MatrixError, NotInStore, StoreError, in_short
+from bakeoff.errors import BakeoffError, DataError, MatrixError, NotInStore, StoreError, in_short
 from bakeoff.matrix.schema import Matrix, Suite
 from bakeoff.report import Findings, history, section, write_tables
 from bakeoff.runs import plan, runs, tracking
@@ -36,6 +38,7 @@ WHY_FAILED = pytest.StashKey[list[str]]()
 SELECTED = pytest.StashKey[dict[tuple[str, str], list[str]]]()
 TOLD = pytest.StashKey[dict[str, str]]()
 """Each error that was told -> the test that told it."""
+UNWRITTEN = pytest.StashKey[str]()
 LEFT_OUT = pytest.StashKey[dict[str, str]]()
 
 
@@ -68,6 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("doctor") and config.args_source is not config.ArgsSource.ARGS:
         config.args[:] = [str(ROOT / "benchmarks")]
     if (page := config.getoption("htmlpath", None)) and not worker:
+        _refuse_unwritable("--html", runs.report_page(page))
         config.option.htmlpath = str(runs.report_page(page))
         config.option.self_contained_html = True
 
@@ -125,14 +129,34 @@ def _asks_benchmarks(config: pytest.Config) -> bool:
 def matrix_of(config: pytest.Config) -> Matrix:
     """The matrix, read once per process; its mistakes end pytest before any stage."""
     if MATRIX not in config.stash:
-        load_env_file(Path(".env"))
+        terminal = config.get_terminal_writer()
         try:
+            load_env_file(Path(".env"), lambda line: terminal.line(f"warning: {line}", yellow=True))
             config.stash[MATRIX] = plan.load(
                 Path(config.getoption("matrix")), _data_dir(config), _workspace(config)
             )
-        except MatrixError as error:
+        except (DataError, MatrixError) as error:
             raise pytest.UsageError(str(error)) from None
     return config.stash[MATRIX]
+
+
+def _refuse_unwritable(option: str, file: Path) -> None:
+    """What a run of hours is to write is tried before it begins: a file in *file*'s folder, or in what will hold it."""
+    folder = next(place for place in file.absolute().parents if place.exists())
+    try:
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        if file.exists():
+            with file.open("ab"):
+                pass
+    except OSError as error:
+        raise pytest.UsageError(
+            f"{option}: {file} cannot be written ({error.strerror}); name another folder"
+        ) from None
 
 
 def _data_dir(config: pytest.Config) -> Path | None:
@@ -241,6 +265,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if config.getoption("doctor"):
         specs = [matrix.models[name] for name in rows]
         found = doctor.findings(specs, matrix, _workspace(config), data_dir=_data_dir(config))
+        found += doctor.traps(specs)
         print("", *([str(one) for one in found] or ["nothing speaks against this run"]), sep="\n")
         session.testsfailed += sum(finding.level == "error" for finding in found)
         return True
@@ -340,7 +365,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         )
         config.stash[FINDINGS] = Findings.from_store(workspace.root, run_id)
         if page := config.getoption("htmlpath", None):
-            write_tables(config.stash[FINDINGS], Path(page).parent)
+            try:
+                write_tables(config.stash[FINDINGS], Path(page).parent)
+            except OSError as error:
+                config.stash[UNWRITTEN] = f"the report could not be written: {error}; again: make report"
     if against := config.stash.get(AGAINST, None):
         _hold_against(session, Findings.from_store(workspace.root, against))
 
@@ -400,6 +428,8 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
         terminalreporter.write_line(str(since))
     if config.getoption("log_scores") and FINDINGS in config.stash:
         terminalreporter.write_line(tracking.log_scores(workspace.root, config.stash[RUN_ID]))
+    if why := config.stash.get(UNWRITTEN, ""):
+        terminalreporter.write_line(f"ERROR: {why}", red=True)
     for why in config.stash.get(WHY_FAILED, []):
         terminalreporter.write_line(f"--fail-on-regression: {why}", red=True)
 

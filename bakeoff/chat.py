@@ -25,9 +25,9 @@ from bakeoff.workspace import Workspace
 def main(argv: list[str] | None = None) -> int:
     """Serve a row and talk to it; returns the exit code."""
     options = _options().parse_args(argv)
-    load_env_file(Path(".env"))
     workspace = Workspace(Path(options.store).absolute())
     try:
+        load_env_file(Path(".env"))
         matrix = load_matrix(Path(options.matrix))
         subject = f"{options.row}/{options.variant}" if options.variant else options.row
         with deployments(matrix, [subject], workspace, new_id()) as (deployment,):

@@ -11,8 +11,8 @@ import pytest
 
 from bakeoff.doctor.comparability import beside_the_guide
 from bakeoff.doctor.data import unhealthy
-from bakeoff.doctor.dataset_health import check_dataset, dialogue, estimated_tokens
-from bakeoff.doctor.doctor import Finding, findings, known_differences
+from bakeoff.doctor.dataset_health import check_dataset, dialogue, estimated_tokens, why_fewer
+from bakeoff.doctor.doctor import Finding, findings, known_differences, traps
 from bakeoff.environments.building import built, digest, running_environment
 from bakeoff.environments.installed import installed
 from bakeoff.errors import DataError
@@ -512,3 +512,60 @@ def test_a_broken_file_is_a_data_error_that_names_the_line(tmp_path):
 def test_a_chinese_character_counts_for_one_token_and_four_latin_ones_for_one():
     assert estimated_tokens("你好abcd") == 3
     assert estimated_tokens("") == 0
+
+
+def test_a_full_row_that_nothing_compares_is_told_with_what_it_takes_by_default(tmp_path):
+    (trap,) = traps(list(parse_matrix(healthy_matrix(tmp_path)).models.values()))
+    assert all(words in trap.what for words in ("no suites", "no needs", "no serving engine"))
+    tiny = {"model": "tiny:qwen2", "dataset": ["o/d"], "group": "smoke"}
+    assert traps(list(parse_matrix({"models": {"t": tiny}}).models.values())) == []
+
+
+PLAIN = {"question": "q", "answer": "a"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "kept", "why"),
+    [
+        ([{**PLAIN, "solution": "s"}] * 2, 0, "both mean the answer"),
+        ([{"query": "q", "question": "z", "answer": "a"}] * 2, 2, ""),
+        ([HEALTHY, PLAIN], 1, "but not 'messages'"),
+        (
+            [{**HEALTHY, "rejected_response": "n"}, {**HEALTHY, "rejected_response": None}],
+            1,
+            "rejected_response",
+        ),
+        ([{"messages": [*HEALTHY["messages"], {"role": "system", "content": "s"}]}], 0, "a system turn"),
+        ([{"messages": [{"role": "user", "content": 3}]}], 0, "int as content"),
+        ([{**HEALTHY, "images": ["nowhere.png"]}], 0, "image"),
+        ([{"instruction": None, "input": None, "output": "o"}], 0, "both missing"),
+    ],
+)
+def test_rows_are_kept_by_the_columns_of_the_whole_file(tmp_path, rows, kept, why):
+    health = check_dataset(Path(write_rows(tmp_path / "d.jsonl", *rows)))
+    assert health.kept == kept
+    assert why in " ".join(health.dropped)
+
+
+def test_each_form_of_a_file_that_ms_swift_reads_holds_the_same_rows(tmp_path):
+    lines = json.dumps(HEALTHY) + "\n" + json.dumps(PLAIN | HEALTHY) + "\n"
+    listed = json.dumps([HEALTHY, PLAIN | HEALTHY])
+    for name, text in (
+        ("a.jsonl", "\ufeff" + lines),
+        ("b.json", lines),
+        ("c.jsonl", listed),
+        ("d.json", listed),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert check_dataset(tmp_path / name).kept == 2
+    assert check_dataset(tmp_path).kept == 8
+    for bad in ('{"question": "a\\ud83d", "answer": "x"}', '{"answer": "a", "answer": "b"}'):
+        (tmp_path / "e.jsonl").write_text(bad)
+        with pytest.raises(DataError, match="ms-swift refuses the whole file"):
+            check_dataset(tmp_path / "e.jsonl")
+
+
+def test_fewer_rows_than_the_data_have_is_a_caution():
+    assert why_fewer(16, "94.4±11.0, min=49.0, max=110.0, size=16", 0.0) == ""
+    assert "it left 8 out" in why_fewer(16, "94.4±11.0, min=49.0, max=110.0, size=8", 0.0)
+    assert why_fewer(100, "94.4±11.0, min=49.0, max=110.0, size=99", 0.01) == ""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bakeoff.errors import MatrixError
 from bakeoff.matrix.loading import load_matrix, parse_matrix
-from bakeoff.matrix.schema import Training
+from bakeoff.matrix.schema import Training, dataset_argument, dataset_identity
 
 ROOT = Path(__file__).parents[1]
 ROW: dict[str, Any] = {"model": "owner/name", "dataset": ["owner/data"]}
@@ -271,3 +271,119 @@ def test_the_default_environment_is_the_running_one_and_takes_no_requirements():
 def test_a_judge_is_a_row_or_a_service(judge: dict[str, Any], complaint: str) -> None:
     found = complaints_of({"models": {"mine": ROW}, "judge": judge})
     assert any(one.startswith(complaint) for one in found), found
+
+
+SERVED = {"served_model": "m", "tune": False}
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("127.0.0.1:1/v1", "write http://127.0.0.1:1/v1"),
+        ("ftp://h/v1", "must begin with http:// or https://"),
+        ("http://h/v1?api-version=1", "ends in a query"),
+        ("http://h/v1/chat/completions", "cut it to 'http://h/v1'"),
+        ("http://h:8000", "answer under 'http://h:8000/v1'"),
+        ("http://h:port/v1", "is no address"),
+        ("http://me:Sup3rSecretPw@h/v1", "put the key into .env"),
+        ("me:Sup3rSecretPw@h/v1", "put the key into .env"),
+    ],
+)
+def test_an_address_that_cannot_be_asked_is_refused_without_its_password(url: str, said: str) -> None:
+    for raw in (
+        {"models": {"x": {"url": url, **SERVED}}},
+        {"models": {"x": ROW}, "judge": {"url": url, "served_model": "m"}},
+    ):
+        (complaint,) = complaints_of(raw)
+        assert said in complaint
+        assert "Sup3r" not in complaint
+
+
+def test_blanks_around_an_address_are_no_part_of_it() -> None:
+    matrix = parse_matrix({"models": {"x": {"url": " http://h/v1\n", **SERVED}}})
+    assert matrix.models["x"].url == "http://h/v1"
+
+
+def test_a_key_in_place_of_its_variables_name_is_refused_and_not_printed() -> None:
+    (complaint,) = complaints_of(
+        {"models": {"x": {"url": "http://h/v1", **SERVED, "key_env": "sk-12345-abc"}}}
+    )
+    assert "x.key_env: must be the name of an environment variable" in complaint
+    assert "sk-12345" not in complaint
+
+
+def test_generation_takes_what_a_service_takes_and_refuses_the_impossible() -> None:
+    good = {
+        "extra_body": {"a": {"b": False}},
+        "stop_seqs": ["\n"],
+        "extra_headers": {"X-A": "b"},
+        "max_tokens": 1,
+    }
+    suites = {"s": {"generation": good}}
+    assert parse_matrix({"models": {"x": ROW}, "suites": suites}).suites["s"].generation == good
+    bad = {
+        "max_tokens": 0,
+        "temperature": -1,
+        "stop_seqs": "x",
+        "extra_headers": {"Authorization": "Bearer v"},
+    }
+    complaints = complaints_of({"models": {"x": ROW}, "suites": {"s": {"generation": bad}}})
+    assert len(complaints) == 4
+
+
+@pytest.mark.parametrize("name", ["../../../outside", "<img onerror=x>", "a/b", "x" * 65, "A", ""])
+@pytest.mark.parametrize("section", ["models", "suites", "environments"])
+def test_names_that_would_leave_their_folder_are_refused(section: str, name: str) -> None:
+    part = ROW if section == "models" else {}
+    raw: dict[str, Any] = {"models": {"x": ROW}}
+    raw[section] = {**raw.get(section, {}), name: part}
+    assert "a name has at most 64" in complaints_of(raw)[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a0: &a0 [1]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)),
+        "models: &m [*m]",
+        "models: " + "[" * 5000,
+        "models: " + "9" * 5000,
+        'models: {a: "\\ud83d"}',
+    ],
+)
+def test_a_file_that_would_blow_up_ends_in_words(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(content)
+    with pytest.raises(MatrixError, match="mistake") as caught:
+        load_matrix(path)
+    assert len(str(caught.value)) < 2000
+
+
+def test_suites_that_no_row_asks_for_are_told_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text("models: {a: {model: o/m, dataset: [o/d]}}\nsuites: {ceval: {}, mine: {}}\n")
+    with pytest.raises(
+        MatrixError, match=r"ceval, mine are defined, and no row asks for them; add 'suites: "
+    ):
+        load_matrix(path)
+
+
+def test_a_folder_or_another_encoding_in_place_of_the_file_is_one_mistake(tmp_path: Path) -> None:
+    with pytest.raises(MatrixError, match="is a folder; name the YAML file"):
+        load_matrix(tmp_path)
+    path = tmp_path / "m.yaml"
+    path.write_bytes("models: {} # 模型".encode("gbk"))
+    with pytest.raises(MatrixError, match="not UTF-8: byte 0x"):
+        load_matrix(path)
+
+
+def test_a_sample_of_a_local_file_has_the_files_content_as_its_identity(tmp_path: Path) -> None:
+    file = tmp_path / "d.jsonl"
+    file.write_text("{}")
+    assert dataset_argument(f"{file}#8") == f"{file}#8"
+    assert dataset_identity(f"{file}#8", lambda path: path.read_text()) == "{}"
+    before = dataset_identity(str(tmp_path), lambda path: path.read_text())
+    file.write_text("{ }")
+    assert dataset_identity(str(tmp_path), lambda path: path.read_text()) != before
+    assert any(
+        "number of rows" in one for one in complaints_of({"models": {"x": {**ROW, "dataset": [f"{file}#x"]}}})
+    )

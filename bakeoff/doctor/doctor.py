@@ -78,6 +78,28 @@ def _merged(found: Sequence[Finding], rows: Sequence[str]) -> list[Finding]:
     ]
 
 
+def traps(rows: Sequence[ModelSpec]) -> list[Finding]:
+    """What full-size rows leave out and would take by default, whatever the machine."""
+    found = []
+    for row in rows:
+        if row.group != "full" or row.url or row.tiny or row.suites:
+            continue
+        lacks = ["no suites: it is trained and served, and compared with nothing"]
+        if row.on_cpu:
+            lacks.append("no needs: it runs on the CPU")
+        if "engine" not in row.serving.model_fields_set:
+            lacks.append(f"no serving engine: transformers, with {row.serving.in_flight} requests at once")
+        found.append(
+            Finding(
+                "warning",
+                row.name,
+                f"a full-size row has {'; '.join(lacks)}",
+                "give suites: […], needs: {gpu_memory_gib: …} and serving: {engine: …} in the row or under groups.full",
+            )
+        )
+    return _merged(found, [row.name for row in rows])
+
+
 def before_run(rows: Sequence[str], bench: Bench, run: Path) -> dict[str, str]:
     """Why rows must not begin, by row; every finding is told to the timeline.
 
@@ -174,4 +196,4 @@ _CHECKS: tuple[Callable[[Visit], Iterator[Finding]], ...] = (
     _comparability,
 )
 
-__all__ = ["Finding", "Level", "before_run", "differences", "findings", "known_differences"]
+__all__ = ["Finding", "Level", "before_run", "differences", "findings", "known_differences", "traps"]

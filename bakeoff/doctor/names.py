@@ -16,6 +16,7 @@ from bakeoff.environments.installed import (
     Installed,
     check_command,
     installed,
+    near_templates,
     why_refused,
 )
 from bakeoff.errors import BakeoffError
@@ -128,13 +129,17 @@ def _unlike(row: ModelSpec, line: Command, tools: Installed) -> Iterator[Finding
 
 def _refused(row: ModelSpec, lines: Sequence[Command], tools: Installed) -> Iterator[Finding]:
     refused = [one for line in lines for one in check_command(line, tools)]
-    yield from _told(row, refused, f"ms-swift {tools.swift}")
+    unknown = any("--template " in one for one in refused)
+    templates = near_templates(row.template or "", Path(tools.python), row.model or "") if unknown else ""
+    yield from _told(row, refused, f"ms-swift {tools.swift}", templates)
 
 
-def _told(row: ModelSpec, refused: Sequence[str], tool: str) -> Iterator[Finding]:
+def _told(row: ModelSpec, refused: Sequence[str], tool: str, templates: str = "") -> Iterator[Finding]:
     for what in dict.fromkeys(one.partition(": ")[2] for one in refused):  # a model type stands in every line
         near = re.search(r"is it (\S+)\?$", what)
         remedy = (
             f"use {near[1]}" if near else f"remove it, or name an environment whose {tool.split()[0]} has it"
         )
+        if templates and what.startswith("--template "):
+            remedy = templates
         yield Finding("error", row.name, f"{what.partition(';')[0]} to {tool}", remedy)

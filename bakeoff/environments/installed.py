@@ -173,6 +173,94 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return near[0] if near else None
 
 
+def near_templates(name: str, python: Path, model: str = "") -> str:
+    """The end of a sentence: templates that *name* may mean, each with models that ms-swift registers for it.
+
+    What it registers for *model* comes first. Read from its source, which is not imported.
+    """
+    package = swift_folder(python)
+    known = (names_in_source(python) or {}).get("template", set())
+    if package is None or not known:
+        return ""
+    users = _models_by_template(package)
+    wanted = model.rstrip("/").rsplit("/", 1)[-1].lower()
+    registered = [one for one, models in users.items() if wanted and wanted in map(str.lower, models)]
+    stem = re.sub(r"[\W_]*\d.*$", "", name.lower())
+    family = sorted(one for one in known if len(stem) > 2 and re.match(rf"{re.escape(stem)}([\W_\d]|$)", one))
+    spelled = difflib.get_close_matches(name, sorted(known), n=4, cutoff=0.6)
+    renamed = [nearest(name, sorted(known))] if any(name in names for names in _SAME) else []
+    slip = [one for one in spelled if difflib.SequenceMatcher(None, name, one).ratio() > 0.9]
+    if len(slip) == 1 and registered in ([], slip):
+        return f"is it {slip[0]!r}?"
+    names = [one for one in dict.fromkeys([*registered, *spelled, *family, *renamed]) if one in known]
+    if not names:
+        names = difflib.get_close_matches(name, sorted(known), 3, 0)
+    described = [
+        f"{one!r} ({', '.join(users[one][:2])}{', …' if len(users[one]) > 2 else ''})"
+        if users.get(one)
+        else repr(one)
+        for one in names[:8]
+    ]
+    first = f"ms-swift registers {described[0]} for {model}; others: " if registered else "nearest: "
+    return first + ", ".join(described[1:] if registered else described)
+
+
+def _models_by_template(package: Path) -> dict[str, list[str]]:
+    """Template -> last parts of the ids of models that are registered with it, in the order of the source."""
+    inner = package if (package / "model" / "constant.py").is_file() else package / "llm"
+    values = _named_constants(inner / "template" / "constant.py")
+    users: dict[str, list[str]] = {}
+    for path in sorted((inner / "model").rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(call, ast.Call) and getattr(call.func, "id", "") == "ModelMeta"):
+                continue
+            default = _template_of(call, values)
+            for group in ast.walk(call):
+                if isinstance(group, ast.Call) and getattr(group.func, "id", "") == "ModelGroup":
+                    template = _template_of(group, values) or default
+                    if template:
+                        users.setdefault(template, []).extend(_ids_in(group))
+    return {template: list(dict.fromkeys(ids)) for template, ids in users.items()}
+
+
+def _template_of(call: ast.Call, values: Mapping[str, str]) -> str:
+    for keyword in call.keywords:
+        if keyword.arg == "template" and isinstance(keyword.value, ast.Attribute):
+            return values.get(keyword.value.attr, "")
+    positional = [value for value in call.args if isinstance(value, ast.Attribute)]
+    named = [
+        values[value.attr]
+        for value in positional
+        if "Template" in ast.unparse(value) and value.attr in values
+    ]
+    return named[0] if named else ""
+
+
+def _ids_in(group: ast.Call) -> list[str]:
+    return [
+        argument.value.rsplit("/", 1)[-1]
+        for call in ast.walk(group)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Model"
+        for argument in call.args
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+    ]
+
+
+def _named_constants(path: Path) -> dict[str, str]:
+    """Name of a constant in the classes of *path* -> its text."""
+    return {
+        target.id: line.value.value
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+        for line in node.body
+        if isinstance(line, ast.Assign)
+        and isinstance(line.value, ast.Constant)
+        and isinstance(line.value.value, str)
+        for target in line.targets
+        if isinstance(target, ast.Name)
+    }
+
+
 def check_command(command: Command, found: Installed) -> list[str]:
     """What *found* would refuse in *command*, each with the nearest name that exists; empty where it is right.
 
@@ -198,6 +286,8 @@ def _complaints(where: str, argv: tuple[str, ...], flags: Mapping[str, list[str]
         for value in values:
             if known and value not in known:
                 meant = nearest(value, known)
+                if whole[0] == "template":  # a template of nearly that name may be another model's
+                    meant = next(iter(difflib.get_close_matches(value, known, 1)), None)
                 complaints.append(
                     f"{where}: --{whole[0]} {value} is not known" + (f"; is it {meant}?" if meant else "")
                 )

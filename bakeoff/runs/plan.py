@@ -16,7 +16,7 @@ from bakeoff.chain.deployment import BY_HAND_PORT, Deployment
 from bakeoff.chain.evaluation import Evaluation
 from bakeoff.command import Command
 from bakeoff.environments.building import interpreter, swift_version
-from bakeoff.environments.installed import names_in_source, nearest
+from bakeoff.environments.installed import names_in_source, near_templates, nearest
 from bakeoff.errors import MatrixError
 from bakeoff.execution.runner import Runner
 from bakeoff.matrix.loading import read_matrix
@@ -103,6 +103,8 @@ def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Ite
             if value is not None and value not in known:
                 meant = nearest(value, sorted(known))
                 hint = f"is it {meant!r}?" if meant else f"nearest: {get_close_matches(value, known, 3, 0)}"
+                if key == "template":
+                    hint = near_templates(value, python, spec.model or "")
                 yield f"{spec.name}.{key}: the ms-swift of environment {name!r} does not know {value!r}; {hint}"
 
 

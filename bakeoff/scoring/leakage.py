@@ -234,6 +234,9 @@ def training_files(datasets: Iterable[str], *, use_hf: bool = False) -> tuple[li
     lacking = []
     for dataset in datasets:
         path = Path(dataset)
+        if not path.exists():  # [hf::]path[:subset][#rows]: all of its rows are looked at
+            bare = Path(re.sub(r"#\d+$", "", dataset.rpartition("::")[2]))
+            path = bare if bare.exists() else path
         found = _files_below(path) if path.exists() else files_in_cache(dataset, use_hf)
         if not found:
             lacking.append(
