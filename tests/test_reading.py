@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bakeoff.judgement.blind import HIDDEN, hide_makers
 from bakeoff.judgement.judge_model import read_verdict
-from bakeoff.scoring.extraction import extract_choice
+from bakeoff.scoring.extraction import LETTERS, extract_choice
 from bakeoff.scoring.reading import spoken_part, without_thinking
 
 FOUR = ("倾听", "共情", "面质", "解释")
@@ -133,3 +140,168 @@ def test_a_single_choice_from_the_field(reply: str, options: tuple[str, ...], le
 @pytest.mark.parametrize(("reply", "options", "letters"), MULTIPLE)
 def test_a_multiple_choice_from_the_field(reply: str, options: tuple[str, ...], letters: str) -> None:
     assert extract_choice(reply, options, multiple=True) == letters
+
+
+# Phrasings: {L} a letter, {W} its option's words, {X}/{V} another option's letter and words; {M:sep:form} a list.
+OPENINGS_ZH = (
+    "答案：{}", "答案是{}", "答案为{}", "正确答案：{}", "正确答案是{}", "正确答案为{}", "正确答案应该是{}", "最终答案：{}", "**答案：{}**",
+    "【答案】{}", "参考答案：{}", "故选{}", "应选{}", "因此选择{}", "所以答案是{}", "综上，答案是{}", "我的选择是{}", "我的答案是{}", "正确选项：{}",
+    "正确选项是{}", "正确选项为{}", "正解：{}", "答：{}", "回答：{}", "结论：{}", "答案選{}", "正確答案為{}", "我會選擇{}", "应该选{}",
+    "本题选{}", "这道题的答案是{}", "选择：{}", "选项：{}", "根据题意，选{}", "答案:{}", "答案 : {}", "先分析各项。\n\n答案：{}", "综合以上分析，正确答案是{}",
+    "The answer is {}", "Answer: {}", "The correct answer is {}", "Final answer: {}", "The correct option is {}", "I choose {}",
+    "I would pick {}", "So the answer is {}", "Ans: {}", "Therefore, the correct choice is {}",
+)  # fmt: skip
+FORMS_SINGLE = (
+    "{L}",
+    "{L}。",
+    "（{L}）",
+    "**{L}**",
+    "「{L}」",
+    "{L}. {W}",
+    "{L}) {W}",
+    "{L}、{W}",
+    "{L}（{W}）",
+    "{L}选项",
+)
+FORMS_SINGLE_MORE = (
+    "{L}", "{L}.", "({L})", "[{L}]", "**{L}**", "**{L}. {W}**", "{L}. {W}", "{L}、{W}", "{L}) {W}", "选项{L}", "{L}选项", "选{L}", "选{L}。",
+    "{L}\n\n解析：有人会选{X}，但题意不是这样。", "{L}\n解析：选{X}的人忽视了题干。", "{L}。理由：选{X}会出错。", "{L}，因为{X}不对", "{L}，{X}不对",
+    "答案：{L}。{X}错误。", "答案：{L}，因为{X}不符合题意。", "答案：{L}\n常见错误答案：{X}", "答案：{L}。若答案是{X}，则与题意不符。",
+    "答案：{L}（易错答案：{X}）", "答案：{L}。很多人误认为答案是{X}。", "答案不是{X}，而是{L}。", "不选{X}，选{L}", "{L}是正确的。", "{L}正确，{X}错误。",
+    "选项{L}正确，因为{X}不合题意", "{X}错误，{L}正确。", "因此{L}是最佳答案", "{L}项当选", "因此，**{L}. {W}**是正确的。", "\\boxed{{{L}}}", "$\\boxed{{\\text{{{L}}}}}$",
+    "所以结果是\\(\\boxed{{{L}}}\\)。", '{{"answer": "{L}"}}', '{{"choice": "{L}"}}', '```json\n{{"answer": "{L}"}}\n```', "答案是{X}吗？不，答案是{L}。",
+    "答案：{X}。更正：答案：{L}", "<think>选{X}</think>{L}", "先想想{X}。</think>答案：{L}", "It is {L}.", "I think it is {L}", "{L} is correct.", "{L} is the best choice because {X} is wrong.",
+    "Option {L} is correct.", "答案：{L}</s>", "{L}<|im_end|>", "## 答案\n{L}", "### 答案：\n\n**{L}**", "逐项分析如下。\n因此\n{L}",
+    "如果选{X}就错了，所以选{L}。", "看似{X}，其实应该选{L}", "最合适的做法是{L}", "我认为是{L}", "正确的是{L}", "符合题意的是{L}。",
+)  # fmt: skip
+SEPARATORS = ("", "、", "，", ",", ", ", "/", " ", "和", " 和 ", "；")
+FORMS_LIST = (
+    "{L}",
+    "**{L}**",
+    "（{L}）",
+    "({L})",
+    "“{L}”",
+    "{L}. {W}",
+    "{L}) {W}",
+    "{L}（{W}）",
+    "{L}、{W}",
+    "选项{L}",
+    "【{L}】",
+)
+OPENINGS_MULTIPLE = (
+    "答案：{}", "答案是{}", "正确答案：{}", "正确答案为{}", "【答案】{}", "故选{}", "应选{}", "正确选项：{}", "我的选择是{}", "{}", "正確答案為{}",
+    "The correct answers are {}", "Answer: {}",
+)  # fmt: skip
+LISTS_WHOLE = (
+    ("答案：\n", "{L}. {W}", "\n", ""), ("答案：\n", "- {L}", "\n", ""), ("答案：\n", "{L}", "\n", ""), ("", "{L}", "\n", ""), ("", "- {L}", "\n", ""),
+    ("", "{L}. {W}", "\n", ""), ("", "* {L}. {W}", "\n", ""), ("答案：\n", "* **{L}**", "\n", ""), ("\\boxed{", "{L}", ", ", "}"), ("\\boxed{", "{L}", "", "}"),
+    ("$\\boxed{\\text{", "{L}", "", "}}$"), ('{"answer": [', '"{L}"', ", ", "]}"), ("答案：[", "'{L}'", ", ", "]"), ("答案：[", "{L}", ", ", "]"),
+    ("以下选项正确：", "{L}", "、", "。"), ("正确选项包括：", "{L}", "、", "。"), ("", "{L}", "、", "都是正确的。"), ("", "{L}", "、", "正确。"),
+    ("答案：\n", "- {L}. {W}", "\n", "\n\n解析：略。"), ("答案：", "{L}", "", "\n解析：其余选项不符合题意。"), ("", "{L}", "", "\n\n因为这些符合题意。"),
+    ("<think>选A</think>答案：", "{L}", "、", ""), ("答案：", "{L}", "", "</s>"), ("选", "{L}", "", "。"), ("因此，正确答案是**", "{L}", "、", "**。"),
+)  # fmt: skip
+
+
+def single_phrasings() -> list[str]:
+    forms = [opening.format(form) for opening in OPENINGS_ZH for form in FORMS_SINGLE]
+    return [*forms, *FORMS_SINGLE_MORE]
+
+
+def multiple_phrasings() -> list[tuple[str, str, str, str]]:
+    made = [
+        (*opening.split("{}"), form, sep)
+        for opening in OPENINGS_MULTIPLE
+        for form in FORMS_LIST
+        for sep in SEPARATORS
+    ]
+    lists = [
+        (before, form, sep, after)
+        for before, after, form, sep in made
+        if sep not in ("", " ") or form in ("{L}", "（{L}）", "**{L}**")
+    ]
+    return [*lists, *LISTS_WHOLE]
+
+
+def questions(folder: Path) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every choice question of the sample data: its options and the letters of its right answer."""
+    for path in sorted((folder / "ceval").glob("*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                yield tuple(row[letter] for letter in "ABCD"), row["answer"]
+    for name in ("default_test", "default_dev"):
+        for row in rows(folder / "cmmlu" / f"{name}.jsonl"):
+            yield tuple(choice[4:] for choice in row["choices"]), row["answer"].strip("()")
+    for row in rows(folder / "safetybench_zh" / "test_zh_subset_with_answers.jsonl"):
+        yield tuple(row["options"]), LETTERS[row["answer"]]
+    for row in rows(folder / "emobench" / "EA_zh.jsonl"):
+        yield tuple(row["choices"]), LETTERS[row["choices"].index(row["label"])]
+    for path in sorted((folder / "pceb" / "general_mcq").glob("*.jsonl")):
+        for row in rows(path):
+            yield tuple(row[letter] for letter in LETTERS if row.get(letter)), "".join(sorted(row["answer"]))
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+
+
+def said(phrasing: str, options: Sequence[str], right: str, chance: random.Random) -> str:
+    other = chance.choice([i for i in range(len(options)) if LETTERS[i] != right])
+    words = options[LETTERS.index(right)]
+    return phrasing.format(L=right, W=words, X=LETTERS[other], V=options[other])
+
+
+def listed(phrasing: tuple[str, str, str, str], options: Sequence[str], right: str) -> str:
+    before, form, sep, after = phrasing
+    items = [form.format(L=letter, W=options[LETTERS.index(letter)]) for letter in right]
+    return before + sep.join(items) + after
+
+
+def test_the_corpus_is_as_long_as_promised() -> None:
+    assert len(set(single_phrasings())) >= 400
+    assert len(set(multiple_phrasings())) >= 400
+
+
+def outcomes(folder: Path) -> Iterator[tuple[str, str, tuple[str, ...], str, str]]:
+    """Replies to every question: phrasing by turns, all phrasings many times, every question at least once."""
+    chance = random.Random(20)
+    single, several = single_phrasings(), multiple_phrasings()
+    for number, (options, right) in enumerate(questions(folder)):
+        if len(right) == 1 and len(options) > 1:
+            phrasing = single[number % len(single)]
+            reply = said(phrasing, options, right, chance)
+            yield phrasing, reply, options, right, extract_choice(reply, options)
+        for turn in range(3 if len(right) > 1 else 0):
+            shape = several[(3 * number + turn) % len(several)]
+            reply = listed(shape, options, right)
+            yield str(shape), reply, options, right, extract_choice(reply, options, multiple=True)
+
+
+def test_no_phrasing_of_a_right_answer_is_read_as_another(test_data: Path) -> None:
+    wrong, unread, asked = [], [], 0
+    for _, reply, options, right, found in outcomes(test_data):
+        asked += 1
+        if found and found != right:
+            wrong.append((reply, options, right, found))
+        elif not found:
+            unread.append((reply, options, right))
+    assert asked > 10_000
+    assert not wrong, wrong[:5]
+    assert len(unread) <= 0.01 * asked, (len(unread), asked, unread[:5])
+
+
+WRAPS = ("{}", "**{}**", "> {}", "### {}", "{}\n\n解析：其余不合题意。", "<think>先想想。</think>\n\n{}")
+
+
+@given(
+    st.permutations(("静静地听完", "设身处地理解", "指出矛盾", "说明原理")),
+    st.integers(0, 3),
+    st.sampled_from(WRAPS),
+)
+def test_order_explanation_and_markdown_never_change_what_is_read(
+    order: list[str], place: int, wrap: str
+) -> None:
+    letter, words = LETTERS[place], order[place]
+    for phrasing in ("答案：{L}", "答案：{L}. {W}", "故选{L}", "{L}. {W}", "The answer is {L}"):
+        reply = wrap.format(phrasing.format(L=letter, W=words))
+        assert extract_choice(reply, order) == letter
+        assert extract_choice(reply, order, multiple=True) == letter

@@ -46,10 +46,13 @@ _BULLET = re.compile(r"(?:[-*+•·▪]|\d{1,2}[.)、])[ \t]+")
 _PREFIX = re.compile(r"(?:选项|options?\b|choices?\b)[\s:*_`(\[\"'“「]*", re.IGNORECASE)
 _CLOSERS = re.compile(r"(?:[*_`\"'”’」』)\]】〕>》}$]|\\[)\]])*")
 _SUFFIX = re.compile(r"[ \t]?(?:选项|项|(?=\b)options?\b)", re.IGNORECASE)
-_POINT = re.compile(r"(?:[ \t]*[.、:)\]】,;*_`—-]+[ \t]*|[ \t]+)?[*_`\"“「(]*")
+_POINT = re.compile(r"[^\w\n]{0,16}")
+_GLOSS_END = re.compile(
+    r"[*_`\"'”」』)\]】}$]*[.。](?=[*\s]*[、,;]?[ \t\n]*[A-J(]|[*_`\"'”」』)\]】])[*_`\"'”」』)\]】}$]*|[*_`\"'”」』)\]】}$]*"
+)
 _GLOSS = re.compile(r"[ \t]*[*_`]{0,2}\((?!\s*[A-J]\s*\))[^()\n]{0,200}\)[*_`]{0,2}")
 _SEPARATOR = re.compile(
-    r"[ \t]*(?:[,、;/&+|.]|\\[,;]|和|与|及|跟|以及|还有|并且|\band\b|\bas well as\b)?[ \t]*"
+    r"[ \t]*(?:,[,、]|[,、;/&+|.]|\\[,;]|和|与|及|跟|以及|还有|并且|\band\b|\bas well as\b)?[ \t]*"
     r"(?:[,、]?[ \t]*(?:和|与|及|以及|还有|\band\b|&))?[ \t]*",
     re.IGNORECASE,
 )
@@ -134,6 +137,12 @@ _CROSSED = re.compile(
     r"[*_`]*[ \t]*[.、:)]+[ \t*_`]*(?:不正确|不对|错误?|✗|✘|❌|×|✖|incorrect|wrong|false)[*_` ]*(?=$|[,;。\n(])",
     re.IGNORECASE,
 )
+_REASON = re.compile(
+    r"因|由于|理由|解析|而[不非]|不[选是]|其[他余]|排除|除了|\bbecause\b|\bsince\b|\bnot\b|\brather\b",
+    re.IGNORECASE,
+)
+_LONE_LETTER = re.compile(r"(?<![A-Za-z0-9])[A-J](?![A-Za-z0-9])")
+_NEXT_LABEL = re.compile(r"[^\n]*\n[ \t*_`>•-]*(?P<label>[A-J])(?=[*_`]*[.、:)]|[*_` ]*(?:\n|$))")
 _QUESTIONED = re.compile(
     r"[*_`)\]\"'”」\s]*(?:选项|项)?\s*(?:吗|么(?!.)|\?|中的[一任]|中选|之一|或|还是|(?:or|vs)\b|的人|的话|的同学|会(?!是)|似乎|看似"
     r"|与否|是否)",
@@ -164,6 +173,7 @@ _MARKED = re.compile(
     rf"(?:{_FIT}的?)?答案{_TO_BE}"
     rf"|{_FIT}的?(?:选项|选择|项){_TO_BE}(?=[\s*_`:]*(?:[:\"“「(\[*]|是|为|[A-J选第]))"
     r"|(?:^|(?<=[\n。;,!?*#\s]))(?:正解|解|答|回答|结论|结果|答复|选择|选项|选)\s*[*_`]*\s*:"
+    r"|正确的?(?:选项|答案)?(?:有|是|为)?\s*:(?=[\s*_`(\[]*[A-J])"
     r"|我(?:的|们的)(?:最终)?(?:选择|答案|回答|选项|结论)\s*(?:是|为|:)"
     r"|\\(?:boxed|fbox)\s*\{|(?<![\\a-z])boxed\s*\{"
     r"|[\"'](?:answers?|choices?|options?|selected|selection|result|final_answer|correct_answers?|correct_options?|答案|选项|选择)[\"']\s*:"
@@ -252,6 +262,7 @@ class _Reader:
         self.count = min(len(options), len(LETTERS))
         self.options = [_plain_form(option).strip("。.;,、 ") for option in options[: self.count]]
         self.multiple = multiple
+        self.glosses = [re.sub(r"^[\W_]+|[\W_]+$", "", option) for option in self.options]
         self.circles = not any(re.search("[\ue000-\ue009]", option) for option in self.options)
         # Options such as "AB" look like labels: there, letters are labels.
         self.words = {
@@ -347,19 +358,19 @@ class _Reader:
         """Whether no further label, approved or unjudged, follows in the same sentence."""
         if not found.whole:
             return False
-        sentence = re.split(r"[。!?;\n]|\.(?=\s|$)", self.text[found.end : found.end + 200], maxsplit=1)[0]
-        sentence = re.split(
-            r"因|由于|理由|解析|而[不非]|不[选是]|其[他余]|排除|除了|[Bb]ecause|[Ss]ince|\bnot\b|\brather\b",
-            sentence,
-            maxsplit=1,
-        )[0]
-        for match in re.finditer(r"(?<![A-Za-z0-9])[A-J](?![A-Za-z0-9])", sentence):
-            item = self._label(match.start(), small=False)
-            if item is None or match[0] not in LETTERS[: self.count]:
+        if not self.multiple:
+            return True
+        rest = self.text[found.end : found.end + 200]
+        sentence = re.split(r"[。!?\n]|\.(?=\s|$)", rest, maxsplit=1)[0]
+        sentence = _REASON.split(sentence, maxsplit=1)[0]
+        places = [m.start() for m in _LONE_LETTER.finditer(sentence)]
+        if len(found.indices) == 1 and (line := _NEXT_LABEL.match(rest)):
+            places.append(line.start("label"))
+        for place in places:
+            item = self._label(found.end + place, small=False)
+            if item is None or max(item[0]) >= self.count or set(item[0]) <= set(found.indices):
                 continue
-            if set(item[0]) <= set(found.indices):
-                continue
-            further = self._list(match.start())
+            further = self._list(found.end + place, small=False)
             if further is None or not _is_rejected(self.text[further.end : further.end + 40]):
                 return False
         return True
@@ -450,22 +461,16 @@ class _Reader:
         if suffix := _SUFFIX.match(self.text, end):
             end = _CLOSERS.match(self.text, suffix.end()).end()  # type: ignore[union-attr]
         if len(indices) == 1 and indices[0] < self.count:
-            words = self.options[indices[0]]
-            point = _POINT.match(self.text, end)
-            after = point.end() if point else end
-            if words and self.text.startswith(words, after):
-                if (
-                    after > end
-                    or not re.fullmatch(r"[\w ]{1,3}", words)
-                    or after + len(words) == len(self.text)
-                ):
-                    end = after + len(words)
-                    end += len(
-                        re.match(
-                            r"[*_`\"'”」』)\]】}$]*[.。](?=[*\s]*[、,;]?[ \t\n]*[A-J(])|[*_`\"'”」』)\]】}$]*",
-                            self.text[end:],
-                        )[0]
-                    )  # type: ignore[index]
+            words = self.glosses[indices[0]]
+            after = _POINT.match(self.text, end).end()  # type: ignore[union-attr]
+            short = after == end and re.fullmatch(r"[\w ]{1,3}", words)
+            if (
+                words
+                and self.text.startswith(words, after)
+                and not (short and after + len(words) < len(self.text))
+            ):
+                end = after + len(words)
+                end = _GLOSS_END.match(self.text, end).end()  # type: ignore[union-attr]
         if gloss := _GLOSS.match(self.text, end):
             end = gloss.end()
         return indices, end
@@ -485,7 +490,7 @@ class _Reader:
             len(set(indices)) < len(indices) or (indices != sorted(indices) and run[0].islower())
         ):
             return None
-        own = len(indices) == 1 and indices[0] < self.count and self.options[indices[0]]
+        own = self.glosses[indices[0]] if len(indices) == 1 and indices[0] < self.count else ""
         if own and self._glossed(end, own):
             return indices, end
         if self._own_words(place) is not None or _HYPHENED.match(self.text, end):
@@ -503,8 +508,7 @@ class _Reader:
         return indices, end
 
     def _glossed(self, end: int, own: str) -> bool:
-        point = _POINT.match(self.text, end)
-        return self.text.startswith(own, point.end() if point else end)
+        return self.text.startswith(own, _POINT.match(self.text, end).end())  # type: ignore[union-attr]
 
     def _ordinal(self, ordinal: re.Match[str]) -> tuple[list[int], int] | None:
         if circle := ordinal["circle"]:
