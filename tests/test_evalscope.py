@@ -545,11 +545,15 @@ def test_the_grading_rules_are_the_sources_that_decide_a_score(
     assert read() == evalscope.grading_rules()
     seen = {read()}
     deciding = ["evalscope/asking.py", "evalscope/loading.py", "evalscope/grading.py", "suites/adapters.py"]
-    for name in (*deciding, "scoring/extraction.py", "scoring/scores.py", "scoring/leakage.py"):
+    rest = (
+        "error_texts.py",
+        *(f"scoring/{name}.py" for name in ("extraction", "reading", "scores", "leakage")),
+    )
+    for name in (*deciding, *rest):
         with (copy / name).open("a", encoding="utf-8") as file:
             file.write("# changed\n")
         seen.add(read())
-    assert len(seen) == 8
+    assert len(seen) == 10
     (copy / "report/words.py").unlink()
     assert read() in seen
 

@@ -179,6 +179,7 @@ def grading_rules() -> str:
 _GRADING = (
     "evalscope/*.py",
     "suites/*.py",
+    "error_texts.py",
     "scoring/extraction.py",
     "scoring/leakage.py",
     "scoring/reading.py",

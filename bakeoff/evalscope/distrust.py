@@ -13,8 +13,9 @@ from typing import Any
 
 from bakeoff.error_texts import may_be_error_text, repeated_texts, skeleton
 from bakeoff.evalscope.loading import Loaded, by_sample
+from bakeoff.files import write_json
 from bakeoff.scoring.extraction import LETTERS, extract_choice
-from bakeoff.scoring.scores import ALL, Sample, one_text, write_json
+from bakeoff.scoring.scores import ALL, Sample, one_text
 
 REPEATED = "the reply is a service's error text"
 _AT_LEAST, _SHARE = 3, 0.005

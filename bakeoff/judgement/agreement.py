@@ -628,7 +628,10 @@ def items_needed_range(
     mean = sum(known) / len(known)
     squares = sum((d - mean) ** 2 for d in known)
     low, high = (
-        max(2, samples_needed(target, squares / float(chdtri(freedom, tail)), alpha, power, pairs, graded=True))
+        max(
+            2,
+            samples_needed(target, squares / float(chdtri(freedom, tail)), alpha, power, pairs, graded=True),
+        )
         for tail in (0.05, 0.95)
     )
     return low, needed, high

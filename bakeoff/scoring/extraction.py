@@ -18,6 +18,7 @@ it cannot be read is no answer either: a part of a list never passes for the lis
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -303,7 +304,7 @@ class _Reader:
     def _decide(self, found: list[_Labels], joined: bool = False) -> str:
         """Return the first statement's letters, or those of the last one that takes an earlier one back."""
         current = found[0]
-        for earlier, later in zip(found, found[1:], strict=False):
+        for earlier, later in itertools.pairwise(found):
             if self._taken_back(later.start):
                 current = later
             elif (
@@ -527,9 +528,9 @@ class _Reader:
         index = max(found, key=lambda i: len(self.words[i]))
         end = place + len(self.words[index])
         following = self.text[end : end + 1]
-        if len(self.words[index]) < 4 and _CJK.match(following):
-            if not re.match(r"和|与|及|跟|以及|或|是|为|才|最|因|的|更|都|不|这", self.text[end : end + 2]):
-                return None
+        goes_on = not re.match(r"和|与|及|跟|以及|或|是|为|才|最|因|的|更|都|不|这", self.text[end : end + 2])
+        if len(self.words[index]) < 4 and _CJK.match(following) and goes_on:
+            return None
         if (
             self.words[index][-1:].isascii()
             and self.words[index][-1:].isalnum()
