@@ -1,7 +1,7 @@
 """Looks at one variant of a row from inside its environment: how prompts are rendered, what the merge holds.
 
 ``python -m bakeoff.parity_probe check plan.json`` writes the file that the plan names as ``output``. The plan
-is made, and the answer judged, by :mod:`bakeoff.parity.parity`; this program only measures, and needs nothing of the
+is made, and the answer judged, by :mod:`bakeoff.chain.parity`; this program only measures, and needs nothing of the
 package, so it runs in any environment with ms-swift (or, for rendering with a tokenizer alone, transformers).
 
 ``python -m bakeoff.parity_probe view --model M --folder F --template T …`` makes F a copy of the model folder

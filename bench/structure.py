@@ -25,8 +25,9 @@ def modules() -> dict[Path, ast.Module]:
 
 
 def room(path: Path) -> str:
-    """Return the folder or file of the engine in which *path* lies."""
-    return path.relative_to(ENGINE).parts[0].removesuffix(".py")
+    """Return the folder or file of the engine in which *path* lies; a program stands on the top of its folder."""
+    first = path.relative_to(ENGINE).parts[0].removesuffix(".py")
+    return f"python -m bakeoff.{first}" if path.name == "__main__.py" else first
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -48,7 +49,7 @@ def arrows() -> dict[str, set[str]]:
     """Return for each room the rooms that it imports; the version in the package itself does not count."""
     graph: dict[str, set[str]] = {}
     for path, tree in modules().items():
-        if path.parent == ENGINE and path.stem == "__init__":
+        if path == ENGINE / "__init__.py":
             continue
         targets = graph.setdefault(room(path), set())
         targets |= set(imported(tree)) - {room(path), "__version__"}

@@ -11,7 +11,6 @@ import pytest
 
 from bakeoff.doctor.comparability import beside_the_guide
 from bakeoff.doctor.data import unhealthy
-from bakeoff.doctor.dataset_health import check_dataset, dialogue, estimated_tokens, why_fewer
 from bakeoff.doctor.doctor import Finding, findings, known_differences, traps
 from bakeoff.environments.building import built, digest, running_environment
 from bakeoff.environments.installed import installed
@@ -19,6 +18,7 @@ from bakeoff.errors import DataError
 from bakeoff.matrix.loading import load_matrix, parse_matrix
 from bakeoff.matrix.schema import Environment, Matrix
 from bakeoff.tools import memory
+from bakeoff.training_data.health import check_dataset, dialogue, estimated_tokens, why_fewer
 from bakeoff.workspace import Workspace
 from tests.chains import STORE, plant_tools
 

@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 
 from bakeoff import parity_probe
+from bakeoff.chain import parity
 from bakeoff.chain.chain import Chain
 from bakeoff.chain.deployment import Deployment
 from bakeoff.command import Command
 from bakeoff.errors import BakeoffError, CommandFailed, DataError, IdentityError
 from bakeoff.execution.gpus import Leases, cards, common_folder
-from bakeoff.parity import parity
+from bakeoff.parity import answers, comparison
 from bakeoff.tools.swift import CPU_ENVIRONMENT
 from tests.chains import Tiny, tiny  # noqa: F401
 
@@ -37,17 +38,17 @@ def rendered(pieces: Sequence[str], ids: Sequence[int] | None = None) -> dict[st
 def test_the_first_differing_token_is_shown_in_its_context() -> None:
     trained = rendered(["<s>", "你", "好", "<e>"], [1, 5, 6, 2])
     served = rendered(["<s>", "你", "们", "好", "<e>"], [1, 5, 7, 6, 2])
-    told = parity.first_difference(trained, served)
+    told = comparison.first_difference(trained, served)
     assert "token 2 differs (4 tokens in training, 5 served)" in told
     assert "trained: …<s>你«好» (6)<e>…" in told
     assert "served:  …<s>你«们» (7)好<e>…" in told
 
 
 def test_a_render_that_merely_ends_sooner_differs_too() -> None:
-    told = parity.first_difference(rendered(["a", "b"]), rendered(["a"]))
+    told = comparison.first_difference(rendered(["a", "b"]), rendered(["a"]))
     assert "token 1 differs" in told
     assert "«end»" in told
-    assert parity.first_difference(rendered(["a", "b"]), rendered(["a", "b"])) == ""
+    assert comparison.first_difference(rendered(["a", "b"]), rendered(["a", "b"])) == ""
 
 
 def test_only_the_clear_beginning_of_a_reply_is_expected_of_a_service() -> None:
@@ -56,9 +57,9 @@ def test_only_the_clear_beginning_of_a_reply_is_expected_of_a_service() -> None:
             "x": {"ids": [1, 2, 3], "texts": ["答", "答案", "答案：B"], "margins": [5.0, 3.0, 0.001]}
         }
     }
-    assert parity.expected_replies(told, "float32") == {"x": "答案"}
-    assert parity.expected_replies(told, "bfloat16") == {"x": "答案"}
-    assert parity.expected_replies(
+    assert comparison.expected_replies(told, "float32") == {"x": "答案"}
+    assert comparison.expected_replies(told, "bfloat16") == {"x": "答案"}
+    assert comparison.expected_replies(
         {"dialogues": {"x": {**told["dialogues"]["x"], "margins": [1, 1, 1]}}}, "bfloat16"
     ) == {"x": ""}
 
@@ -84,7 +85,7 @@ SOUND = {
     ],
 )
 def test_a_merge_is_judged_by_what_the_adapter_asks_for(change: dict[str, Any], told: str) -> None:
-    problem = parity.why_merge_wrong({**SOUND, **change})
+    problem = comparison.why_merge_wrong({**SOUND, **change})
     assert re.search(told, problem) if told else problem == ""
 
 
@@ -92,16 +93,16 @@ def test_a_model_that_acts_like_its_base_was_never_tuned() -> None:
     one = {"ids": [1], "texts": ["a"], "margins": [2.0], "logprobs": [-0.1]}
     same = {"dialogues": {"x": {**one, "base": {"logprobs": [-0.1], "margins": [2.0]}}}}
     other = {"dialogues": {"x": {**one, "base": {"logprobs": [-3.1], "margins": [-2.0]}}}}
-    assert "never applied" in parity.why_behaviour_wrong(same, "float32")
-    assert parity.why_behaviour_wrong(other, "float32") == ""
+    assert "never applied" in comparison.why_behaviour_wrong(same, "float32")
+    assert comparison.why_behaviour_wrong(other, "float32") == ""
     far = {"dialogues": {"x": {**one, "adapter": {"logprobs": [-0.2], "margins": [2.0]}}}}
-    assert "merged and base + adapter differ by 0.1" in parity.why_behaviour_wrong(far, "float32")
-    assert parity.why_behaviour_wrong(far, "bfloat16") == ""
+    assert "merged and base + adapter differ by 0.1" in comparison.why_behaviour_wrong(far, "float32")
+    assert comparison.why_behaviour_wrong(far, "bfloat16") == ""
     broken = {"dialogues": {"x": {**one, "adapter": {"logprobs": [math.nan], "margins": [2.0]}}}}
-    assert "differ by nan" in parity.why_behaviour_wrong(broken, "bfloat16")
+    assert "differ by nan" in comparison.why_behaviour_wrong(broken, "bfloat16")
 
 
-def measured(*served: float, trained: float = -1.0, base: float | None = -1.01) -> list[parity.Measured]:
+def measured(*served: float, trained: float = -1.0, base: float | None = -1.01) -> list[answers.Measured]:
     return [(one, trained, base) for one in served]
 
 
@@ -120,25 +121,29 @@ def measured(*served: float, trained: float = -1.0, base: float | None = -1.01) 
     ids=["tuned", "base", "between", "neither", "nan", "coincide", "base row", "nothing"],
 )
 def test_who_answers_is_told_by_log_probabilities(
-    given: list[parity.Measured], dtype: str, another: str, doubt: str
+    given: list[answers.Measured], dtype: str, another: str, doubt: str
 ) -> None:
-    found = parity.why_another(given, parity.LOGPROB_TOLERANCE[dtype])
+    found = answers.why_another(given, comparison.LOGPROB_TOLERANCE[dtype])
     assert another in found if another else found == ""
     if not another:
-        assert doubt in parity.why_not_shown(given) if doubt else parity.why_not_shown(given) == ""
+        assert doubt in answers.why_not_shown(given) if doubt else answers.why_not_shown(given) == ""
 
 
 def test_tuned_weights_that_nothing_was_compared_with_are_not_shown() -> None:
     alone = measured(-1.0002, base=None)
-    assert "nothing was compared with the base" in parity.why_not_shown(alone, tuned=True)
-    assert parity.why_not_shown(measured(-1.0001, base=-3.0), tuned=True) == ""
+    assert "nothing was compared with the base" in answers.why_not_shown(alone, tuned=True)
+    assert answers.why_not_shown(measured(-1.0001, base=-3.0), tuned=True) == ""
 
 
 def test_the_base_of_a_row_that_calls_itself_tuned_is_a_base() -> None:
     side = {"dialogues": {"x": rendered(["a"])}, "dated": ""}
     told = {"renders": {"trained": side, "served": side}}
-    assert parity.judge(told, "float32", None, "my-tuned-model, base", tuned=False)["subject"] == "the base"
-    assert parity.judge(told, "float32", None, "plain, tuned", tuned=True)["subject"] == "what was trained"
+    assert (
+        comparison.judge(told, "float32", None, "my-tuned-model, base", tuned=False)["subject"] == "the base"
+    )
+    assert (
+        comparison.judge(told, "float32", None, "plain, tuned", tuned=True)["subject"] == "what was trained"
+    )
 
 
 class Words:
@@ -170,7 +175,7 @@ def test_tokenizers_are_held_against_each_other(served: Words, told: str) -> Non
         "served": {"tokenizer": parity_probe.tokenizer_facts(served)},
     }
     parity_probe.tell_tokenizers_apart(renders)
-    problem = parity.why_other_tokenizer(renders["trained"]["tokenizer"], renders["served"]["tokenizer"])
+    problem = comparison.why_other_tokenizer(renders["trained"]["tokenizer"], renders["served"]["tokenizer"])
     assert told in problem if told else problem == ""
     assert not any("tokens" in side["tokenizer"] for side in renders.values())
 
@@ -213,7 +218,9 @@ def test_a_reply_tells_the_tuned_from_the_base_where_the_base_would_clearly_not_
     one = {"ids": [1, 2], "texts": ["a", "ab"], "margins": [3.0, 0.001]}
     would = {**one, "base": {"margins": [2.0, -9.0]}}
     would_not = {**one, "base": {"margins": [-2.5, 1.0]}}
-    assert parity.telling_replies({"dialogues": {"x": would, "y": would_not, "z": one}}, "bfloat16") == ["y"]
+    assert comparison.telling_replies({"dialogues": {"x": would, "y": would_not, "z": one}}, "bfloat16") == [
+        "y"
+    ]
 
 
 # -- on real models ------------------------------------------------------------------------------------------------
@@ -243,10 +250,10 @@ def taken_for_made(store: Path) -> None:
 @pytest.mark.slow
 def test_a_sound_chain_passes_and_is_not_looked_at_twice(chain: Chain) -> None:
     first = parity.check(chain, "tuned")
-    assert first.facts["dialogues"] == len(parity.DIALOGUES)
+    assert first.facts["dialogues"] == len(comparison.DIALOGUES)
     assert first.facts["modules"] == 14
     assert first.facts["applied"] == pytest.approx(1, abs=1e-3)
-    assert first.facts["to_adapter"] < parity.LOGPROB_TOLERANCE["float32"] < first.facts["to_base"]
+    assert first.facts["to_adapter"] < comparison.LOGPROB_TOLERANCE["float32"] < first.facts["to_base"]
     assert first.facts["warnings"] == []
     assert parity.check(chain, "tuned").outcome == "reused"
 
@@ -256,7 +263,7 @@ def test_way_a_is_held_against_the_same_training(tiny: Tiny) -> None:
     chain = tiny.chain(serving={"engine": "transformers", "way": "adapter"})
     facts = parity.check(chain, "tuned").facts
     assert "applied" not in facts
-    assert facts["to_base"] > parity.LOGPROB_TOLERANCE["float32"]
+    assert facts["to_base"] > comparison.LOGPROB_TOLERANCE["float32"]
 
 
 @pytest.mark.slow
@@ -383,7 +390,7 @@ def test_weights_that_are_the_base_are_not_tuned(tiny: Tiny, tmp_path: Path) -> 
 def test_weights_are_judged_by_their_base_too(tiny: Tiny, tmp_path: Path) -> None:
     chain = tiny.chain(tmp_path, model=tiny.chain().base().path, weights=tiny.chain().export().path)
     facts = parity.check(chain, "tuned").facts
-    assert facts["to_base"] > parity.LOGPROB_TOLERANCE["float32"]
+    assert facts["to_base"] > comparison.LOGPROB_TOLERANCE["float32"]
     assert (facts["tuned"], facts["suite_prompts"]) == (True, 1)
 
 
@@ -459,7 +466,7 @@ def test_an_engine_that_asks_the_tokenizer_is_given_the_training_s_template(
 ) -> None:
     chain = tiny.chain(template=template, serving={"engine": "lmdeploy"}, prompt_date="2026-01-05")
     record = parity.check(chain, "base")
-    assert record.facts["dialogues"] == len(parity.DIALOGUES)
+    assert record.facts["dialogues"] == len(comparison.DIALOGUES)
     model = chain.serve_command("base", 8000).argv[5]
     assert (Path(model) / "chat_template.jinja").is_file()
     assert (Path(model) / "model.safetensors").resolve() == (
@@ -493,10 +500,10 @@ def test_the_service_of_another_model_is_found_by_its_replies(tiny: Tiny) -> Non
     tuned = parity.check(chain, "tuned")
     with contextlib.closing(Deployment(chain, "base")) as deployment:
         service = deployment.service()
-        assert service.facts["prompts_counted"] == len(parity.ASKED)
+        assert service.facts["prompts_counted"] == len(comparison.ASKED)
         assert service.facts["identity"] == "shown"
         with pytest.raises(IdentityError, match="another model answers at http"):
-            parity.check_replies(service, tuned.facts)
+            answers.check_replies(service, tuned.facts)
 
 
 @pytest.mark.slow
@@ -510,12 +517,12 @@ def test_the_base_under_the_name_of_a_model_that_says_the_same_is_found(tiny: Ti
     with contextlib.closing(Deployment(chain, "base")) as base:
         service = base.service()
         with pytest.raises(IdentityError, match=r"log-probabilities of \d+ tokens are"):
-            parity.check_replies(service, tuned)
-        lenient = {**tuned, "tolerance": parity.LOGPROB_TOLERANCE["bfloat16"]}
+            answers.check_replies(service, tuned)
+        lenient = {**tuned, "tolerance": comparison.LOGPROB_TOLERANCE["bfloat16"]}
         with pytest.raises(IdentityError, match="tokens are the base's"):
-            parity.check_replies(service, lenient)
+            answers.check_replies(service, lenient)
         unmeasured = {**tuned, "expected": {}, "telling": [], "said": {}, "skipped": "9 GiB of weights"}
-        told = parity.check_replies(service, unmeasured)["identity"]
+        told = answers.check_replies(service, unmeasured)["identity"]
         assert told == "not shown: the replies of the weights were not measured: 9 GiB of weights"
     with contextlib.closing(Deployment(chain, "tuned")) as deployment:
         facts = deployment.health().facts

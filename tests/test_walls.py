@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SPEC = importlib.util.spec_from_file_location("structure", ROOT / "bench" / "structure.py")
+assert SPEC
+assert SPEC.loader
+structure = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(structure)
 HEAVY = {
     "torch",
     "transformers",
@@ -56,9 +62,39 @@ def test_only_the_adapters_know_evalscope() -> None:
     assert knowing <= {"evalscope", "suites", "data"}  # data: writes the exam in EvalScope's prompt form
 
 
-def test_the_facts_know_nobody() -> None:
-    for name in ("errors.py", "command.py", "workspace.py"):
-        assert not {one for one in imports(ROOT / "bakeoff" / name) if one.startswith("bakeoff")}
+STACK = {
+    "facts": "errors command workspace error_texts plugins parity_probe files secrecy provenance data",
+    "values": "statistics scoring matrix endpoint store execution",
+    "adapters": "parity forms tiny suites training_data tools environments evalscope",
+    "judgement": "judgement",
+    "the chain": "chain",
+    "a run": "doctor report runs stale chat",
+}
+"""A room imports only rooms that stand before it; its own program may import anything."""
+NEVER = {
+    "parity": {"chain", "store"},
+    "store": {"matrix", "chain"},
+    "judgement": {"report", "chain", "runs"},
+    "report": {"runs", "judgement", "chain"},
+    "chain": {"doctor", "report", "runs"},
+}
+"""Arrows that the order would allow or that came up before: each would tie two ideas together."""
+
+
+def test_imports_between_rooms_run_one_way() -> None:
+    graph = {name: rooms for name, rooms in structure.arrows().items() if not name.startswith("python -m")}
+    order = " ".join(STACK.values()).split()
+    assert sorted(order) == sorted(graph)
+    climbing = [(a, b) for a, rooms in graph.items() for b in rooms if order.index(b) >= order.index(a)]
+    assert climbing == []
+    assert [(a, b) for a, rooms in NEVER.items() for b in rooms & graph[a]] == []
+
+
+def test_the_map_shows_every_room_on_its_floor() -> None:
+    rows = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines()
+    for floor, names in STACK.items():
+        (row,) = (line for line in rows if line.startswith(f"| {floor} |"))
+        assert [name for name in names.split() if f"`{name}" not in row] == []
 
 
 def test_a_benchmark_asks_for_fixtures_and_starts_nothing() -> None:

@@ -18,7 +18,6 @@ from typing import Any
 
 from bakeoff import secrecy
 from bakeoff.command import Command
-from bakeoff.doctor.dataset_health import count_rows, why_fewer
 from bakeoff.environments import building as environments
 from bakeoff.environments.toolchain import Toolchain
 from bakeoff.errors import BakeoffError, CommandFailed, DataError, OutOfMemory, Stalled
@@ -31,6 +30,7 @@ from bakeoff.provenance import TENSORS, WEIGHTS, ContentHashes, digest, versions
 from bakeoff.store.stages import Done, Record, Stages
 from bakeoff.suites.rows import FORMATS, LETTERS
 from bakeoff.tools import engines, memory, swift
+from bakeoff.training_data.health import count_rows, why_fewer
 from bakeoff.workspace import Workspace
 
 
@@ -361,7 +361,7 @@ class Chain:
         return self.spec.weights or str(self.export_folder() / "output")
 
     def parity_folder(self, variant: str, way: str) -> Path:
-        """Where the record of what was compared for *variant* is kept; see :mod:`bakeoff.parity.parity`."""
+        """Where the record of what was compared for *variant* is kept; see :mod:`bakeoff.chain.parity`."""
         spec = self.spec
         recipe = {
             "way": way,

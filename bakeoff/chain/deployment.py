@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bakeoff.chain import parity
 from bakeoff.chain.chain import Bench, Chain, why_unmet
 from bakeoff.chain.service import Service, reach, restart, serving
 from bakeoff.errors import BakeoffError, DataError, MatrixError, ServiceError
 from bakeoff.execution.runner import Runner, end_orphans
 from bakeoff.files import write_json
 from bakeoff.matrix.schema import Matrix, ModelSpec, did_you_mean
-from bakeoff.parity import parity
+from bakeoff.parity import answers
 from bakeoff.provenance import ContentHashes
 from bakeoff.store.stages import Done, Record, Stages, Timeline
 from bakeoff.workspace import Workspace
@@ -95,7 +96,7 @@ class Deployment:
             )
         )
         service.facts["gpus"] = placed.gpus
-        service.facts |= parity.check_replies(service, self._shown.facts)
+        service.facts |= answers.check_replies(service, self._shown.facts)
         return service
 
     def _start_again(self, service: Service, told: str) -> None:
@@ -110,7 +111,7 @@ class Deployment:
         )
         restart(service, chain.bench.runner, limits.ready_timeout_s)
         assert self._shown
-        service.facts |= parity.check_replies(service, self._shown.facts)
+        service.facts |= answers.check_replies(service, self._shown.facts)
 
     @property
     def may_start_again(self) -> bool:
@@ -118,7 +119,7 @@ class Deployment:
         return len(self.restarts) < self.chain.spec.serving.restarts
 
     def parity(self) -> Record:
-        """That it is what was trained; see :func:`bakeoff.parity.parity.check`.
+        """That it is what was trained; see :func:`bakeoff.chain.parity.check`.
 
         Raises:
             IdentityError: it is not.

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from bakeoff.doctor.dataset_health import Health, check_dataset
 from bakeoff.doctor.finding import (
     Finding,
     Visit,
@@ -16,6 +15,7 @@ from bakeoff.doctor.finding import (
 from bakeoff.errors import DataError
 from bakeoff.matrix.schema import dataset_name
 from bakeoff.scoring import leakage
+from bakeoff.training_data.health import Health, check_dataset
 
 
 def check_models(visit: Visit) -> Iterator[Finding]:

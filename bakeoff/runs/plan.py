@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from bakeoff.chain import parity
 from bakeoff.chain.chain import Bench, Chain, why_unmet
 from bakeoff.chain.deployment import BY_HAND_PORT, Deployment
 from bakeoff.chain.evaluation import Evaluation
@@ -21,7 +22,6 @@ from bakeoff.errors import MatrixError
 from bakeoff.execution.runner import Runner
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.matrix.schema import Matrix, ModelSpec, did_you_mean
-from bakeoff.parity import parity
 from bakeoff.provenance import ContentHashes
 from bakeoff.store.stages import Stages, Timeline, read_record
 from bakeoff.tiny import TINY

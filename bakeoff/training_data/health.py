@@ -20,8 +20,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bakeoff.doctor.training_rows import Row, training_rows
 from bakeoff.errors import DataError
+from bakeoff.training_data.rows import Row, training_rows
 
 Turn = tuple[str, str]
 """Role (system, user, assistant or tool…) and text."""

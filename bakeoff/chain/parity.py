@@ -1,0 +1,229 @@
+"""The stage that compares what is served with what was trained, before anything is served.
+
+A probe (:mod:`bakeoff.parity_probe`) measures in the row's environment, :mod:`bakeoff.parity` judges.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bakeoff import parity_probe
+from bakeoff.chain.chain import Chain
+from bakeoff.command import Command, flags
+from bakeoff.errors import DataError
+from bakeoff.files import write_json
+from bakeoff.parity.comparison import ASKED, BEHAVIOUR_LIMIT_GIB, DIALOGUES, TOKENS, judge
+from bakeoff.parity_probe import PLUGIN_FLAGS, TEMPLATE_OPTIONS
+from bakeoff.provenance import digest
+from bakeoff.store.stages import Done, Record
+
+
+def check(chain: Chain, variant: str) -> Record:
+    """The record of the stage ``parity`` of one variant, run now unless nothing has changed.
+
+    Facts: ``dialogues`` and ``prompt_tokens`` rendered alike; for a merge ``modules``, ``applied``, ``worst``; the
+    largest log-probability gaps ``to_adapter`` and ``to_base``; what :func:`check_replies` asks of a service
+    (``expected``, ``telling``, ``said``, ``tolerance``, ``skipped``); ``warnings`` in words.
+
+    Raises:
+        IdentityError: the first thing that is not as it was trained.
+    """
+    plan = plan_for(chain, variant)
+    return chain.bench.stages.ensure(
+        "parity",
+        chain.spec.name,
+        variant=variant,
+        folder=chain.parity_folder(variant, chain.spec.serving.way),
+        identity={
+            "fingerprint": chain.fingerprint(variant),
+            "plan": digest(chain.named(json.dumps(plan))),
+            "probe": digest(
+                [chain.bench.hashes.of(Path(path)) for path in (__file__, parity_probe.__file__)]
+            ),
+        },
+        work=lambda output: _probe(chain, variant, plan, output),
+        output="parity.json",
+    )
+
+
+def view_command(chain: Chain, variant: str) -> Command | None:
+    """The line that gives an engine's tokenizer the template of the training; None where ms-swift serves."""
+    if chain.spec.serving.engine == "transformers" or chain.spec.url:
+        return None
+    way = chain.spec.serving.way
+    options = options_of(chain.train_command(), chain.spec.training.plugins)
+    places = {"model": chain.loaded_path(variant, way), "folder": chain.view_folder(variant, way)}
+    return probe_command(chain, "train", "view", *flags({**places, **options}))
+
+
+def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
+    """What the probe is to measure for *variant*; see :mod:`bakeoff.parity_probe`."""
+    spec = chain.spec
+    dtype = spec.training.dtype
+    base = chain.base_path() if spec.model else None
+    tuned = variant == "tuned"
+    way_a = tuned and spec.serving.way == "adapter"
+    adapter = str(chain.train().path) if tuned and not spec.weights else None
+    merged = None if way_a or not tuned else chain.export().path
+    options = options_of(chain.train_command(), chain.spec.training.plugins)
+    trained: dict[str, Any] = {"by": "training", "model": base or merged, "model_type": spec.model_type}
+    trained["options"] = options
+    beside = next(
+        (path for one in (adapter, merged) if one and (path := Path(one) / "args.json").is_file()), None
+    )
+    if beside and spec.trains:
+        trained["args"] = str(beside)
+    elif beside:
+        trained["options"] = options | foreign_options(beside)
+    served: dict[str, Any]
+    if spec.serving.engine == "transformers":
+        served = {"by": "deploy", "argv": list(chain.serve_command(variant, 0).argv[3:])}
+    else:
+        folder = str(chain.view_folder(variant, spec.serving.way))
+        served = {"by": "tokenizer", "model": folder, "trust_remote_code": spec.trust_remote_code}
+    plan: dict[str, Any] = {
+        "view": None
+        if spec.serving.engine == "transformers"
+        else {"folder": served["model"], "how": trained | {"model": base if way_a else merged or base}},
+        "renders": {"trained": trained, "served": served},
+        "dialogues": dict(DIALOGUES),
+        "prompts": chain.suite_prompts(),
+        "asked": list(ASKED),
+        "use_hf": spec.use_hf,
+        "behaviour": {
+            "base": base or merged,
+            "adapter": adapter,
+            "merged": merged,
+            "dtype": dtype,
+            "tokens": TOKENS,
+            "limit_gib": BEHAVIOUR_LIMIT_GIB,
+            "trust_remote_code": spec.trust_remote_code,
+            "plugins": [file for flag in PLUGIN_FLAGS for file in options.get(flag, ())],
+        },
+    }
+    if adapter and merged:
+        plan["merge"] = {"base": base, "adapter": adapter, "merged": merged}
+    elif merged and base:
+        plan["tuned"] = {"base": base, "merged": merged}
+    return plan
+
+
+_NAME = re.compile(r"[\w.+,-]{0,200}")
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(_NAME.fullmatch(value))
+
+
+_FOREIGN: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "template": (_is_name, "the name of a template"),
+    "system": (lambda value: isinstance(value, str), "a text"),
+    "response_prefix": (lambda value: isinstance(value, str), "a text"),
+    "agent_template": (_is_name, "the name of a template"),
+    "loss_scale": (_is_name, "a name"),
+    "template_backend": (lambda value: value in ("swift", "jinja"), "swift or jinja"),
+    **{
+        name: (lambda value: isinstance(value, bool), "true or false")
+        for name in ("use_chat_template", "enable_thinking", "preserve_thinking", "add_non_thinking_prefix")
+    },
+}
+"""What is taken from the arguments of a training that was not ours, and of which form it has to be."""
+
+
+def foreign_options(args: Path) -> dict[str, Any]:
+    """What the file *args*, which somebody's training left beside weights or an adapter, says of the prompts.
+
+    Nothing that it names is ever imported; see :func:`bakeoff.tools.swift.own_plugin`.
+
+    Raises:
+        DataError: it cannot be read, or says something of another form.
+    """
+    try:
+        told = json.loads(args.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{args}: no arguments of a training ({type(error).__name__}); remove it") from None
+    if not isinstance(told, dict):
+        raise DataError(f"{args}: no arguments of a training; remove it")
+    options: dict[str, Any] = {}
+    for name, (fits, words) in _FOREIGN.items():
+        value = told.get(name)
+        if value is None:
+            continue
+        if not fits(value):
+            raise DataError(
+                f"{args}: '{name}' is {str(value)[:120]!r}, which is not {words}; correct or remove it"
+            )
+        options[name] = value
+    return options
+
+
+def options_of(command: Command, faster: Sequence[str] = ()) -> dict[str, Any]:
+    """The flags of an ms-swift line that decide how a dialogue is rendered, by name.
+
+    Args:
+        command: the line.
+        faster: plugins that only make the training faster, and that a probe should not load.
+    """
+    names = ("model_type", "template", "use_hf", "system", *TEMPLATE_OPTIONS)
+    found: dict[str, Any] = {
+        name: value for name in names if (value := command.value_of(f"--{name}")) is not None
+    }
+    plugins = {
+        name: [file for file in _values(command.argv, f"--{name}") if Path(file).stem not in faster]
+        for name in PLUGIN_FLAGS
+        if f"--{name}" in command.argv
+    }
+    return found | {name: files for name, files in plugins.items() if files}
+
+
+def _values(argv: Sequence[str], flag: str) -> list[str]:
+    rest = argv[argv.index(flag) + 1 :]
+    return list(rest[: next((i for i, one in enumerate(rest) if one.startswith("--")), len(rest))])
+
+
+def _probe(chain: Chain, variant: str, plan: Mapping[str, Any], output: Path) -> Done:
+    """Measure in the environment that trains and, where it is another one, render in the one that serves."""
+    spec = chain.spec
+    told: dict[str, Any] = {}
+    log = output.with_name("stage.log")
+    log.unlink(missing_ok=True)
+    parts: dict[str, Mapping[str, Any]] = {"train": plan}
+    if chain.tools("serve").python != chain.tools("train").python:
+        renders = plan["renders"]
+        parts["train"] = {**plan, "renders": {"trained": renders["trained"]}}
+        asked = {name: plan[name] for name in ("dialogues", "prompts")}
+        parts["serve"] = {"renders": {"served": renders["served"]}, **asked}
+    for role, part in parts.items():
+        path, measured = output.with_name(f"plan-{role}.json"), output.with_name(f"measured-{role}.json")
+        write_json(path, {**part, "output": str(measured)})
+        command = probe_command(chain, role, "check", str(path))
+        with chain.leased("parity") as placed:
+            process = chain.bench.runner.run(
+                placed(command), log, timeout_s=spec.limits.export_s, stall_s=spec.limits.stall_s
+            )
+        answer = json.loads(measured.read_text(encoding="utf-8"))
+        told |= answer | {"renders": {**told.get("renders", {}), **answer["renders"]}}
+    facts = judge(
+        told, spec.training.dtype, spec.prompt_date, f"{spec.name}, {variant}", tuned=variant == "tuned"
+    )
+    if variant == "tuned" and (doubt := chain.base_doubt()):
+        facts["warnings"].append(doubt)
+        chain.bench.stages.timeline.tell("another base", model=spec.name, variant=variant, why=doubt)
+    write_json(output, facts)
+    return Done(str(command), process.peak_memory_gib, facts)
+
+
+def probe_command(chain: Chain, role: str, *arguments: str) -> Command:
+    """The line that starts the probe in the environment of *role*; another one than ours gets it as a plain file."""
+    python = chain.tools(role).python
+    own = ("-m", "bakeoff.parity_probe")
+    argv = (
+        python,
+        *(own if python == sys.executable else (str(Path(parity_probe.__file__)),)),
+    )
+    return chain.tools(role).within(Command((*argv, *arguments), chain.train_command().env))

@@ -1,0 +1,225 @@
+"""Hold a running service against what was trained, by its replies and their log-probabilities."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import requests
+
+from bakeoff.errors import IdentityError, ServiceError
+from bakeoff.parity.comparison import ASKED, DIALOGUES, TOKENS
+
+
+class Process(Protocol):
+    """The process behind a service of ours."""
+
+    log: Path
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Wait for its end; return the exit code, or None while it runs."""
+
+
+class Service(Protocol):
+    """A running service, as far as it is asked here."""
+
+    url: str
+    served_name: str
+
+    @property
+    def process(self) -> Process | None:
+        """Its process; None where somebody else serves."""
+
+    @property
+    def by_hand(self) -> str:
+        """The line that asks it by hand."""
+
+    def complete(self, messages: list[dict[str, str]], **options: Any) -> Any:
+        """Return the answer to one chat completion, as JSON."""
+
+    def why_dead(self) -> str:
+        """Return in words why it has ended; nothing while it runs."""
+
+
+Measured = tuple[float, float, float | None]
+"""One token's log-probability at the service, by the probe, and by the probe of the base (None: no other model)."""
+
+
+def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask *service* the fixed dialogues, and see which model answers.
+
+    Args:
+        service: as it runs.
+        facts: those of the parity stage.
+
+    Returns:
+        ``prompts_counted`` and ``replies_agreed``; ``logprobs_compared``, and their mean distance ``to_trained`` and
+        ``to_base`` (None where not measured); ``identity``: "shown", or "not shown: " and why it could not be.
+
+    Raises:
+        IdentityError: it counts other prompt tokens, begins a reply otherwise, or gives its tokens other
+            log-probabilities (or the base's) than what was trained and merged.
+    """
+    counted = agreed = 0
+    told_apart = gave_any = False
+    measured: list[Measured] = []
+    for name in ASKED:
+        answer = _asked(service, name)
+        length = (answer.get("usage") or {}).get("prompt_tokens")
+        wanted = facts["prompt_tokens"].get(name)
+        if length and wanted:
+            if length != wanted:
+                raise IdentityError(
+                    f"{service.served_name}: dialogue '{name}' has {length} prompt tokens at the service and {wanted} "
+                    f"in training: it renders another prompt. Compare the templates: {service.by_hand}"
+                )
+            counted += 1
+        reply = str(answer["choices"][0]["message"].get("content") or "")
+        expected = facts["expected"].get(name, "")
+        if expected and not _begins(reply, expected):
+            raise IdentityError(
+                f"{service.served_name}: dialogue '{name}' is answered {reply!r}, but {facts['subject']} says "
+                f"{expected!r}: another model answers at {service.url}. By hand: {service.by_hand}"
+            )
+        agreed += bool(expected)
+        told_apart |= name in facts["telling"] and len(_bare(reply)) >= len(_bare(expected))
+        given = _given(answer["choices"][0])
+        gave_any |= bool(given)
+        if name in facts["said"]:
+            measured += _aligned(given, facts["said"][name])
+    if problem := why_another(measured, facts["tolerance"]):
+        raise IdentityError(
+            f"{service.served_name}: {problem}: another model than {facts['subject']} answers at {service.url}. "
+            f"By hand: {service.by_hand}"
+        )
+    doubt = "" if told_apart else why_not_shown(measured, tuned=bool(facts.get("tuned")))
+    if doubt and not facts["said"]:
+        doubt = f"the replies of the weights were not measured: {facts['skipped'] or 'nothing was asked'}"
+    elif doubt and not gave_any:
+        doubt = "the service gives no log-probabilities, and its replies do not tell"
+    return {
+        "prompts_counted": counted,
+        "replies_agreed": agreed,
+        "logprobs_compared": len(measured),
+        **dict(zip(("to_trained", "to_base", "apart"), _distances(measured), strict=True)),
+        "identity": f"not shown: {doubt}" if doubt else "shown",
+    }
+
+
+def why_another(measured: Sequence[Measured], tolerance: float) -> str:
+    """Why another model than the trained one gave these log-probabilities, in words; empty where none shows.
+
+    Args:
+        measured: see :data:`Measured`.
+        tolerance: how far apart two sound computations may be in the mean; see :data:`LOGPROB_TOLERANCE`.
+    """
+    to_trained, to_base, apart = _distances(measured)
+    if to_trained is None:
+        return ""
+    if not to_trained <= tolerance:
+        return (
+            f"the log-probabilities of {len(measured)} tokens are {to_trained:.3g} away in the mean from those of the "
+            f"weights (at most {tolerance:g})"
+        )
+    if to_base is not None and apart and to_base <= apart / 4:
+        return (
+            f"the log-probabilities of {len(measured)} tokens are the base's ({to_base:.3g} away in the mean), not "
+            f"those of the tuned weights ({to_trained:.3g} away)"
+        )
+    return ""
+
+
+def why_not_shown(measured: Sequence[Measured], *, tuned: bool = False) -> str:
+    """Why these log-probabilities do not tell the trained model from its base, in words; empty where they do.
+
+    They do where the service is nearer to the trained model than a quarter of the way to the base. A base that is
+    served as such has nothing else to be told from; *tuned* weights without a base to compare with are not shown.
+    """
+    to_trained, to_base, apart = _distances(measured)
+    if to_trained is None:
+        return "the service names its tokens otherwise than the tokenizer: their log-probabilities have no counterpart"
+    if to_base is None:
+        return "nothing was compared with the base of these weights" if tuned else ""
+    if not apart or not to_trained <= apart / 4:
+        return (
+            f"tuned and base weights are {apart:.2g} apart in the log-probabilities of {len(measured)} tokens, and the "
+            f"service {to_trained:.2g} from the tuned ones: too little to tell them apart"
+        )
+    return ""
+
+
+def _distances(measured: Sequence[Measured]) -> tuple[float | None, float | None, float | None]:
+    """Mean distances of log-probabilities: service to trained, service to base, trained to base."""
+    if not measured:
+        return None, None, None
+    count = len(measured)
+    to_trained = sum(abs(served - trained) for served, trained, _ in measured) / count
+    against = [(served, trained, base) for served, trained, base in measured if base is not None]
+    if not against:
+        return to_trained, None, None
+    to_base = sum(abs(served - base) for served, _, base in against) / count
+    return to_trained, to_base, sum(abs(trained - base) for _, trained, base in against) / count
+
+
+def _asked(service: Service, name: str) -> Any:
+    """The answer to one dialogue, with log-probabilities where the service does not refuse a request for them."""
+    messages = list(DIALOGUES[name])
+    try:
+        try:
+            answer = service.complete(messages, max_tokens=TOKENS, logprobs=True, top_logprobs=1)
+        except ServiceError:
+            answer = service.complete(messages, max_tokens=TOKENS)
+        answer["choices"][0]["message"].get("content")
+    except (requests.RequestException, AttributeError, LookupError, TypeError, ValueError) as error:
+        look = f"by hand: {service.by_hand}"
+        if service.process:
+            service.process.wait(1)  # its end is told a moment later
+            look = f"see {service.process.log}"
+        raise ServiceError(
+            f"{service.served_name}: dialogue '{name}' was not answered ({type(error).__name__}: {str(error)[:300]}); "
+            f"{service.why_dead() or look}"
+        ) from None
+    return answer
+
+
+def _given(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """The tokens of a reply and their log-probabilities, where the service gives any worth the name.
+
+    An engine that takes them after its greedy choice has narrowed the tokens to one says 0 of each.
+    """
+    try:
+        given = [(str(one["token"]), float(one["logprob"])) for one in choice["logprobs"]["content"]]
+    except (KeyError, TypeError, ValueError):
+        return []
+    return given if any(logprob for _, logprob in given) else []
+
+
+def _aligned(given: Sequence[tuple[str, float]], ours: Mapping[str, Any]) -> Iterable[Measured]:
+    """The log-probabilities up to the first token that differs: what follows has another prompt."""
+    for (token, logprob), names, trained, base in zip(
+        given, ours["tokens"], ours["logprobs"], ours["base"], strict=False
+    ):
+        if _name(token) not in map(_name, names):
+            break
+        yield logprob, trained, base
+
+
+def _name(token: str) -> str:
+    return re.sub(r"[\s\u2581\u0120\ufffd]", "", token)  # engines write a leading space in several ways
+
+
+def _begins(reply: str, expected: str) -> bool:
+    """Whether one is the beginning of the other, but for white space and the marks of a harmony channel."""
+    said, wanted = _bare(reply), _bare(expected)
+    return said.startswith(wanted) or (bool(said) and wanted.startswith(said))
+
+
+def _bare(text: str) -> str:
+    """*text* without white space and the marks of a harmony channel.
+
+    ms-swift leaves ``<|channel|>final<|message|>`` in a reply, a tokenizer's decoding only ``final``, and engines that
+    know the format nothing.
+    """
+    return re.sub(r"^(analysis|final)", "", re.sub(r"<\|[a-z_]+\|>|\s", "", text))

@@ -1,0 +1,300 @@
+"""What the probe measured, judged: prompts token by token, the merge tensor by tensor, replies by the base."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bakeoff.errors import IdentityError
+
+_LONG = "最近工作压力很大，晚上总是睡不着，白天又没有精神，我不知道该怎么办。"
+DIALOGUES: Mapping[str, list[dict[str, str]]] = {
+    "single turn": [{"role": "user", "content": "我最近总是失眠，怎么办？"}],
+    "several turns": [
+        {"role": "user", "content": "你好"},
+        {"role": "assistant", "content": "你好，请问有什么可以帮你？"},
+        {"role": "user", "content": "I feel anxious before exams.\n\nWhat can I do?"},
+    ],
+    "system prompt": [
+        {"role": "system", "content": "你是一位耐心的心理咨询师。"},
+        {"role": "user", "content": "他不理我了。"},
+    ],
+    "empty system prompt": [
+        {"role": "system", "content": ""},
+        {"role": "user", "content": "他不理我了。"},
+    ],
+    "long": [
+        {"role": "user", "content": _LONG * 6},
+        {"role": "assistant", "content": "听起来你很累。" * 4},
+        {"role": "user", "content": _LONG * 2},
+    ],
+}
+"""What is rendered on both sides."""
+ASKED = ("single turn", "several turns", "system prompt")
+"""The dialogues that a running service is asked."""
+TOKENS = 12
+"""Length of the replies that are compared, in tokens."""
+LOGPROB_TOLERANCE = {"float32": 1e-3, "float16": 5e-2, "bfloat16": 0.5}
+"""How far two computations of one log-probability (natural logarithm) may differ, by dtype."""
+MERGE_TOLERANCE = 4.0
+"""How far a merged weight may be from base + scale * B A, in roundings of its dtype."""
+BEHAVIOUR_LIMIT_GIB = 2.0
+"""Weights up to this size are also run on the CPU; a card takes what fits into its free memory."""
+SHARE_APPLIED = 0.9
+"""Below this share of the adapter in the merged weights a warning is due: the dtype rounds small changes away."""
+
+
+def first_difference(trained: Mapping[str, Any], served: Mapping[str, Any], around: int = 10) -> str:
+    """Where two renders of one dialogue part, with the text around it; empty where they are equal."""
+    if "refused" in served:
+        return f"the serving template refuses it: {served['refused']}"
+    a, b = trained["ids"], served["ids"]
+    if a == b:
+        return ""
+    at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+    def shown(one: Mapping[str, Any]) -> str:
+        pieces, ids = one["pieces"], one["ids"]
+        before = "".join(pieces[max(0, at - around) : at])
+        here = f"«{pieces[at]}» ({ids[at]})" if at < len(ids) else "«end»"
+        return repr(before)[1:-1] + repr(here)[1:-1] + repr("".join(pieces[at + 1 : at + 1 + around]))[1:-1]
+
+    return (
+        f"token {at} differs ({len(a)} tokens in training, {len(b)} served)\n"
+        f"    trained: …{shown(trained)}…\n    served:  …{shown(served)}…"
+    )
+
+
+def template_differences(
+    trained: Mapping[str, Any], served: Mapping[str, Any], kind: str = "dialogues"
+) -> dict[str, str]:
+    """The dialogues (or "prompts" of suites) that training and serving render differently, each with where."""
+    return {
+        name: told
+        for name, one in trained.get(kind, {}).items()
+        if (told := first_difference(one, served[kind][name]))
+    }
+
+
+_PARTS = {
+    "vocabulary": "the vocabulary",
+    "merges": "the merges",
+    "added": "the added tokens",
+    "special": "the ids that begin and end a text",
+    "sample": "the tokens of a fixed text, or the text that they make",
+}
+
+
+def why_other_tokenizer(trained: Mapping[str, Any], served: Mapping[str, Any]) -> str:
+    """Where the tokenizer of what is served is not the training's, in words; empty where it is.
+
+    What one of the two cannot tell is not compared.
+    """
+    for part, words in _PARTS.items():
+        before, after = trained.get(part), served.get(part)
+        if before is None or after is None or before == after:
+            continue
+        if part == "vocabulary" and (differing := trained.get("differing")):
+            count, examples = differing
+            shown = ", ".join(
+                f"{number} is {old!r} in training and {new!r} served" for number, old, new in examples
+            )
+            return f"{words}: {count} ids differ: {shown}"
+        if part in ("vocabulary", "merges"):
+            return f"{words}: {before['size']} in training, {after['size']} served, with other content"
+        if part == "sample":
+            return words
+        keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        return f"{words}: {keys[0]} is {before.get(keys[0])} in training and {after.get(keys[0])} served"
+    return ""
+
+
+def why_merge_wrong(told: Mapping[str, Any]) -> str:
+    """What is wrong with merged weights, from what the probe's ``merge`` told; empty where nothing is."""
+    if not told["adapted"]:
+        return "the adapter holds no LoRA matrices"
+    if not told["modules"]:
+        return (
+            f"none of the adapter's {told['adapted']} modules has a weight of its name in both the base and the merged "
+            f"weights: {', '.join(told['unknown'])}; is it the adapter of another model?"
+        )
+    if told["not_finite"]:
+        return (
+            f"NaN or infinity in the merged weights of {', '.join(told['not_finite'])}, or base + scale * B A: "
+            "see whether the loss of the training ran away"
+        )
+    if told["delta"] == 0:
+        return "the adapter changes nothing: every scale * B A is zero, as before its first step"
+    if told["applied"] < 0.01:
+        return (
+            f"the merged weights are the base: of what the adapter changes, {told['applied']:.0%} is in them "
+            f"({told['modules']} modules compared)"
+        )
+    if not told["worst"] <= MERGE_TOLERANCE:
+        return (
+            f"{told['worst_module']}: merged differs from base + scale * B A by {told['worst']:.3g} roundings of "
+            f"{told['dtype']} (at most {MERGE_TOLERANCE:g}); {told['applied']:.1%} of the adapter is in the merge"
+        )
+    if told["others_changed"]:
+        return f"tensors without an adapter differ from the base: {', '.join(told['others_changed'])}"
+    return ""
+
+
+def why_behaviour_wrong(told: Mapping[str, Any], dtype: str) -> str:
+    """How merged weights act otherwise than base + adapter, or like the base, in words; empty where they do not."""
+    tolerance = LOGPROB_TOLERANCE[dtype]
+    same_as_base = []
+    for name, one in told.get("dialogues", {}).items():
+        if adapter := one.get("adapter"):
+            gaps = [abs(x - y) for x, y in zip(one["logprobs"], adapter["logprobs"], strict=True)]
+            # written so that a NaN is wrong, too
+            for at, gap in enumerate(gaps):
+                if not gap <= tolerance:
+                    return (
+                        f"{name}: merged and base + adapter differ by {gap:.3g} in the log-probability of token {at} "
+                        f"of a reply (at most {tolerance:g} for {dtype})"
+                    )
+            # a token that is not its first choice there, by more than two computations may differ
+            for at, margin in enumerate(adapter["margins"]):
+                if not margin >= -2 * tolerance:
+                    return (
+                        f"{name}: base + adapter would not have said token {at} of the merged weights' reply"
+                    )
+        if base := one.get("base"):
+            same_as_base.append(one["logprobs"] == base["logprobs"])
+    if same_as_base and all(same_as_base):
+        return "the tuned model gives every token the base's probability: the adapter was never applied"
+    return ""
+
+
+def largest_gap(told: Mapping[str, Any], other: str) -> float | None:
+    """The largest difference of a log-probability from *other* ("adapter" or "base"); None where not measured."""
+    gaps = [
+        abs(x - y)
+        for one in told.get("dialogues", {}).values()
+        if other in one
+        for x, y in zip(one["logprobs"], one[other]["logprobs"], strict=True)
+    ]
+    return max(gaps, default=None)
+
+
+def expected_replies(told: Mapping[str, Any], dtype: str) -> dict[str, str]:
+    """The beginning of each reply that every sound computation shares: up to the first token that is a close call."""
+    sure: dict[str, str] = {}
+    for name, one in told.get("dialogues", {}).items():
+        clear = _clear(one, dtype)
+        sure[name] = one["texts"][clear - 1].rstrip("\ufffd") if clear else ""
+    return sure
+
+
+def telling_replies(told: Mapping[str, Any], dtype: str) -> list[str]:
+    """The dialogues whose expected beginning the base would not say, by more than a close call."""
+    return [
+        name
+        for name, one in told.get("dialogues", {}).items()
+        if "base" in one
+        and any(m < -4 * LOGPROB_TOLERANCE[dtype] for m in one["base"]["margins"][: _clear(one, dtype)])
+    ]
+
+
+def _clear(one: Mapping[str, Any], dtype: str) -> int:
+    """How many tokens of a reply come before the first close call."""
+    sound = (margin > 4 * LOGPROB_TOLERANCE[dtype] for margin in one["margins"])
+    return next((at for at, clear in enumerate(sound) if not clear), len(one["ids"]))
+
+
+def said(told: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The probe's replies token by token, with the log-probability of each and what the base gives it (or None)."""
+    return {
+        name: {
+            "tokens": one["tokens"],
+            "logprobs": one["logprobs"],
+            "base": one["base"]["logprobs"] if "base" in one else [None] * len(one["ids"]),
+        }
+        for name, one in told.get("dialogues", {}).items()
+    }
+
+
+def judge(
+    told: Mapping[str, Any], dtype: str, prompt_date: str | None, who: str, *, tuned: bool
+) -> dict[str, Any]:
+    """The facts of the stage from what the probe measured.
+
+    Raises:
+        IdentityError: a template, the merge or its behaviour is not as trained; says which and where.
+    """
+    trained, served = told["renders"]["trained"], told["renders"]["served"]
+    warnings = list(_date_warnings(trained, served, prompt_date))
+    if differences := template_differences(trained, served):
+        name, where = next(iter(differences.items()))
+        raise IdentityError(
+            f"{who}: training and serving render dialogue '{name}' differently ({len(differences)} of "
+            f"{len(trained['dialogues'])} dialogues differ): {where}\nGive both the same 'template', system prompt "
+            f"and 'prompt_date' in the matrix, or serve with the engine 'transformers', which renders as training does"
+        )
+    _refuse_other_tokens(trained, served, who)
+    if told.get("tuned") and not told["tuned"]["changed"]:
+        raise IdentityError(
+            f"{who}: every tensor of the weights is the base's: nothing was trained into them, or 'weights' names the "
+            "base's folder"
+        )
+    facts: dict[str, Any] = {
+        "dialogues": len(trained["dialogues"]),
+        "suite_prompts": len(trained.get("prompts", {})),
+        "prompt_tokens": {name: len(one["ids"]) for name, one in trained["dialogues"].items()},
+    }
+    if merge := told.get("merge"):
+        if problem := why_merge_wrong(merge):
+            raise IdentityError(f"{who}: {problem}. Remove the merged folder and export again")
+        facts |= {key: merge[key] for key in ("modules", "applied", "worst", "others", "dtype")}
+        if merge["modules"] < merge["adapted"]:
+            warnings.append(
+                f"{merge['adapted'] - merge['modules']} of {merge['adapted']} adapted modules have other names in the "
+                f"merged weights and could not be compared: {', '.join(merge['unknown'])}"
+            )
+        if merge["applied"] < SHARE_APPLIED:
+            warnings.append(
+                f"{merge['dtype']} rounds {1 - merge['applied']:.0%} of the adapter away; way A, base + adapter, or "
+                "a float32 merge keeps it"
+            )
+    behaviour = told.get("behaviour") or {}
+    if problem := why_behaviour_wrong(behaviour, dtype):
+        raise IdentityError(f"{who}: {problem}")
+    if "skipped" in behaviour:
+        warnings.append(f"replies were not compared: {behaviour['skipped']}")
+    facts |= {
+        "to_adapter": largest_gap(behaviour, "adapter"),
+        "to_base": largest_gap(behaviour, "base"),
+        "expected": expected_replies(behaviour, dtype),
+        "telling": telling_replies(behaviour, dtype),
+        "said": said(behaviour),
+        "tolerance": LOGPROB_TOLERANCE[dtype],
+        "skipped": behaviour.get("skipped", ""),
+        "subject": "what was trained" if tuned else "the base",
+        "tuned": tuned,
+        "warnings": warnings,
+    }
+    return facts
+
+
+def _refuse_other_tokens(trained: Mapping[str, Any], served: Mapping[str, Any], who: str) -> None:
+    """Raise IdentityError where tokenizers, or the prompts of suites, differ though the dialogues are alike."""
+    if problem := why_other_tokenizer(trained.get("tokenizer") or {}, served.get("tokenizer") or {}):
+        raise IdentityError(
+            f"{who}: the tokenizer that is served is not the training's: {problem}. Serve it with the tokenizer of "
+            "the base that was trained"
+        )
+    if differences := template_differences(trained, served, "prompts"):
+        name, where = next(iter(differences.items()))
+        raise IdentityError(
+            f"{who}: training and serving render the first question of suite '{name}' differently: {where}"
+        )
+
+
+def _date_warnings(
+    trained: Mapping[str, Any], served: Mapping[str, Any], prompt_date: str | None
+) -> Iterable[str]:
+    if not prompt_date and (day := trained["dated"] or served["dated"]):
+        yield (
+            f"the template prints the day ({day}): tomorrow's prompts differ from today's; pin one with 'prompt_date'"
+        )
