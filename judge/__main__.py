@@ -427,7 +427,6 @@ def _kept(path: Path) -> RatingStore:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command: 0, 1 where something is still lacking, 2 when it was refused."""
     options = parser().parse_args(arguments)
-    load_env_file(Path(".env"))
     commands: dict[str | None, Callable[[argparse.Namespace], int | None]] = {
         None: serve,
         "add-rater": add_rater,
@@ -440,6 +439,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "export": export,
     }
     try:
+        load_env_file(Path(".env"))
         return commands[options.command](options) or 0
     except BakeoffError as error:
         print(f"judge: {error}", file=sys.stderr)

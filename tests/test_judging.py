@@ -152,12 +152,16 @@ def test_a_service_that_wants_a_key_gets_it_with_every_case(
     ]
 
 
+REPLY = "我在听。睡不好的那些晚上，脑子里转的是些什么？如果愿意，可以从最近一次说起，我们慢慢来。 Q=4"
+"""Long enough for an answer: a few characters would be an alarm."""
+
+
 @pytest.mark.slow
 def test_a_run_ends_with_the_judge_and_the_report_says_how_far_it_may_be_believed(
     tmp_path: Path, judge: str
 ) -> None:
     port = free_port()
-    with program("chat_server.py", "--served_model_name", "m", "--port", str(port), "--reply", "我在听 Q=4"):
+    with program("chat_server.py", "--served_model_name", "m", "--port", str(port), "--reply", REPLY):
         matrix = {
             "models": {
                 "hosted": {"url": f"http://127.0.0.1:{port}/v1", "served_model": "m", "suites": ["open"]}

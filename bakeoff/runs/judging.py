@@ -13,7 +13,7 @@ from typing import Any
 from bakeoff.chain.deployment import deployments
 from bakeoff.errors import BakeoffError
 from bakeoff.judgement.blind import Layout, Study, build_study
-from bakeoff.judgement.judge_model import JudgeModel, compare_replies, score_replies, unscored
+from bakeoff.judgement.judge_model import JudgeModel, compare_replies, probe_planted, score_replies, unscored
 from bakeoff.judgement.ratings import DIMENSIONS, RatingStore
 from bakeoff.judgement.replies import CRISIS_WORDS, MAX_TOKENS, Case, Reply, Status, load_cases, read_replies
 from bakeoff.judgement.verdicts import judged_by_model
@@ -158,6 +158,7 @@ def _ask(store: RatingStore, study: Study, judge: JudgeModel, repeats: int, time
             timeline.tell("progress", stage="judge", model=judge.name, how_far=how_far)
 
     score_replies(store, study, judge, repeats=repeats, progress=tell)
+    probe_planted(store, study, judge)
     if any(case.crisis for case in study.cases):  # the cases; pairs of every open question would be too many
         compare_replies(store, study, judge)
 
