@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bakeoff.statistics.raters import Rated, Ratings, compare_ratings
-from bakeoff.statistics.statistics import sign_flip_tests
+from bakeoff.statistics.significance import sign_flip_tests
 
 CASES = (20, 40, 100)
 RATERS = (3, 5, 8)

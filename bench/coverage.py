@@ -30,7 +30,8 @@ from bakeoff.judgement.agreement import (
     weighted_kappa,
     win_rates,
 )
-from bakeoff.statistics.statistics import Subsets, compare, compare_suites
+from bakeoff.statistics.comparison import compare, compare_suites
+from bakeoff.statistics.measuring import Subsets
 
 SIZES = (50, 100, 232, 1_346)
 SUBSET, TASTE = 0.10, 0.03

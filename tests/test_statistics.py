@@ -1,4 +1,4 @@
-"""bakeoff.statistics.statistics against published values, statsmodels, scipy and brute force."""
+"""bakeoff.statistics against published values, statsmodels, scipy and brute force."""
 
 from __future__ import annotations
 
@@ -12,23 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.errors import ScoreError
-from bakeoff.statistics.statistics import (
-    agresti_min,
-    cohens_h,
-    compare,
-    compare_suites,
+from bakeoff.statistics.comparison import compare, compare_suites
+from bakeoff.statistics.intervals import agresti_min, cohens_h, matched_odds_ratio, wilson
+from bakeoff.statistics.power import (
     fewest_disagreements,
-    holm,
     least_detectable,
-    matched_odds_ratio,
-    mcnemar,
     minimum_detectable_difference,
-    sample_matrix,
     samples_needed,
-    sign_flip_tests,
-    tie_groups,
-    wilson,
 )
+from bakeoff.statistics.significance import holm, mcnemar, sign_flip_tests, tie_groups
+from bakeoff.statistics.tables import sample_matrix
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -63,7 +56,7 @@ def row(comparison, a, b):
 
 
 def test_importing_the_module_loads_no_numerical_library():
-    script = "import sys, bakeoff.statistics.statistics, bakeoff.judgement.agreement; print(*sys.modules)"
+    script = "import sys, bakeoff.statistics.comparison, bakeoff.judgement.agreement; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -13,15 +13,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from bakeoff.errors import RatingError
-from bakeoff.statistics.statistics import (
-    Interval,
+from bakeoff.statistics.bootstrap import (
     Resampling,
     effective_clusters,
     expanded_percentiles,
     multinomial_weights,
-    samples_needed,
-    wilson,
 )
+from bakeoff.statistics.intervals import Interval, wilson
+from bakeoff.statistics.power import samples_needed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -21,6 +21,7 @@ from bakeoff.judgement.agreement import (
 )
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS, RatingStore, load_rubric
+from bakeoff.statistics.intervals import wilson
 from bakeoff.statistics.raters import (
     PLANNED,
     Pair,
@@ -30,7 +31,6 @@ from bakeoff.statistics.raters import (
     compare_ratings,
     plan_study,
 )
-from bakeoff.statistics.statistics import wilson
 
 if TYPE_CHECKING:
     import pandas as pd

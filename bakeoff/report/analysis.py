@@ -14,7 +14,7 @@ from bakeoff.scoring.scores import CRISIS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bakeoff.statistics.statistics import Comparison
+    from bakeoff.statistics.comparison import Comparison
 
 
 _GONE = -1.0
@@ -202,7 +202,7 @@ def analyse(findings: Findings) -> Analysis:
     Three families of differences, each corrected as a whole over all suites: between the models as delivered, between
     their bases, and tuned against base. Scores that cannot be trusted take part in none.
     """
-    from bakeoff.statistics.statistics import compare, compare_suites
+    from bakeoff.statistics.comparison import compare, compare_suites
 
     views = [_suite_view(findings, suite) for suite in findings.suites]
     tables = {}
@@ -272,7 +272,7 @@ def _asked(findings: Findings, view: SuiteView) -> tuple[pd.DataFrame, pd.Series
     """
     import pandas as pd
 
-    from bakeoff.statistics.statistics import sample_matrix
+    from bakeoff.statistics.tables import sample_matrix
 
     trusted = {str(cell.subject) for cell in view.cells.values() if cell.ranked}
     own = findings.samples_by_suite.get(view.name)

@@ -79,7 +79,7 @@ def changes(before: Findings, after: Findings, alpha: float = 0.05) -> list[Chan
     other generation settings), is not comparable.
     """
     from bakeoff.report.analysis import headline_metric
-    from bakeoff.statistics.statistics import compare_suites
+    from bakeoff.statistics.comparison import compare_suites
 
     metrics = {suite: headline_metric(after, suite) for suite in after.suites}
     metrics |= {suite: headline_metric(before, suite) for suite in before.suites if suite not in metrics}

@@ -149,7 +149,7 @@ def both(zh: object, en: object) -> Markup:
 
 
 def method(text: str) -> Markup:
-    """How intervals were made, as :mod:`bakeoff.statistics.statistics` says it; other texts as they are."""
+    """How intervals were made, as :mod:`bakeoff.statistics.comparison` says it; other texts as they are."""
     return both(method_zh(text), text)
 
 

@@ -16,7 +16,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 from bakeoff.errors import ScoreError
-from bakeoff.statistics.statistics import Interval, holm, tie_groups
+from bakeoff.statistics.intervals import Interval
+from bakeoff.statistics.significance import holm, tie_groups
 
 if TYPE_CHECKING:
     import numpy as np
