@@ -758,6 +758,7 @@ class Exam:
 
     def serving(self, *flags: str) -> contextlib.AbstractContextManager[Any]:
         place = ("--port", str(self.port), "--name", "reference")
+        self.house.monkeypatch.setattr("bakeoff.chain.evaluation.ASK_ALONE", 0)  # requests are counted here
         self.house.row = {
             "model": None,
             "url": f"http://127.0.0.1:{self.port}/v1",

@@ -279,7 +279,7 @@ def test_one_error_text_to_several_questions_is_errored_and_asked_again(exam: Pa
     with serving(lambda number, prompt: "发生错误" if number % 4 == 0 else right(prompt)) as (url, _):
         result = evaluated(url, exam)
     assert result["ledger"]["errored"] >= 12
-    assert " × the reply is a service's error text" in result["why_not"]
+    assert " × the service gave several questions the same error text: '发生错误'" in result["why_not"]
     with serving(lambda _, prompt: right(prompt)) as (url, _):
         again = evaluated(url, exam)
     assert again["ledger"]["answered"] == len(LETTERS)

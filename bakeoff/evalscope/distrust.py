@@ -13,7 +13,7 @@ from typing import Any
 
 from bakeoff.error_texts import may_be_error_text, repeated_texts, skeleton
 from bakeoff.evalscope.loading import Loaded, by_sample
-from bakeoff.files import write_json
+from bakeoff.files import write_bytes, write_json
 from bakeoff.scoring.extraction import LETTERS, extract_choice
 from bakeoff.scoring.scores import ALL, Sample, one_text
 
@@ -68,9 +68,7 @@ def forget_replies(loaded: Loaded, numbers: Sequence[int]) -> None:
         path = loaded.folder / "predictions" / loaded.task.model_id / name
         lines = path.read_bytes().split(b"\n")
         kept = [line for line in lines if not line.strip() or json.loads(line)["index"] not in ids]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(b"\n".join(kept))
-        temporary.replace(path)
+        write_bytes(path, b"\n".join(kept))
 
 
 def ask_alone(

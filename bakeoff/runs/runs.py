@@ -290,7 +290,8 @@ def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
     path = workspace.run(run_id) / "scores.json"
     if not path.exists():
         return
-    yield from _card(workspace, run_id)
+    with contextlib.suppress(StoreError):  # a run that was killed at its end lacks tables
+        yield from _card(workspace, run_id)
     rows = json.loads(path.read_text(encoding="utf-8"))
     totals = [row for row in rows if row["subset"] == "ALL"]
     seen: set[tuple[str, ...]] = set()

@@ -325,6 +325,8 @@ def _rows(path: Path) -> Iterator[Any]:
     if path.suffix in (".arrow", ".parquet"):
         yield from _columns(path)
         return
+    if not path.exists():
+        raise DataError(f"{path}: no such training file")
     text = read_text(path)
     if path.suffix == ".txt":
         yield from (line for _, line in numbered_lines(text))

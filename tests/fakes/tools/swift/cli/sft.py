@@ -24,6 +24,9 @@ OPTIONS.add_argument("--per_device_train_batch_size", type=int, required=True)
 OPTIONS.add_argument("--gradient_accumulation_steps", type=int, required=True)
 OPTIONS.add_argument("--gradient_checkpointing", default="true")
 OPTIONS.add_argument("--learning_rate", required=True)
+OPTIONS.add_argument("--lora_rank", type=int, required=True)
+OPTIONS.add_argument("--lora_alpha", type=int, required=True)
+OPTIONS.add_argument("--target_modules", nargs="+", default=["all-linear"])
 OPTIONS.add_argument("--resume_from_checkpoint", type=Path)
 
 
@@ -55,6 +58,7 @@ def main() -> None:
             file.write(json.dumps(row) + "\n")
         if step % options.save_steps == 0 or step == options.max_steps:
             save(faults, output, step, options.max_steps, state)
+            write_config(output / f"checkpoint-{step}", options)
             prune(output, options.save_total_limit)
     with (output / "logging.jsonl").open("a") as file:
         print(json.dumps({"train_runtime": 2.0}), file=file)
@@ -71,12 +75,20 @@ def save(faults: Faults, output: Path, step: int, steps: int, state: bytes) -> N
     folder = output / f"checkpoint-{step}"
     folder.mkdir(parents=True, exist_ok=True)
     faults.write(folder / "adapter_model.safetensors", tensors(state))
-    (folder / "adapter_config.json").write_text('{"r": 8}')
     (folder / "args.json").write_text("{}")
     archive(faults, folder / "optimizer.pt", state)
     archive(faults, folder / "scheduler.pt", b"")
     told = {"global_step": step, "max_steps": steps, "epoch": step / steps}
     (folder / "trainer_state.json").write_text(json.dumps(told))
+
+
+def write_config(folder: Path, options: argparse.Namespace) -> None:
+    config = {
+        "r": options.lora_rank,
+        "lora_alpha": options.lora_alpha,
+        "target_modules": options.target_modules,
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config))
 
 
 def prune(output: Path, limit: int) -> None:
