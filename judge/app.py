@@ -216,6 +216,7 @@ def build(settings: Settings) -> gr.Blocks:
                     [talk, text, spoken_with, trouble],
                     api_name="say",
                     concurrency_limit=20,
+                    trigger_mode="multiple",  # "once" drops a message while a cancelled reply is still ending
                 )
                 for event in (model.change, anew.click):
                     event(on_new_talk, None, held, api_name=False, cancels=[saying], queue=False)

@@ -144,7 +144,7 @@ def convert(
     }
     _write_json(draft / RECORD, record)
     (draft / _KEY).unlink()
-    draft.replace(target)
+    draft.rename(target)  # a folder: nothing can be half of it
     return target
 
 

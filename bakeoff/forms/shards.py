@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bakeoff.errors import DataError
+from bakeoff.files import replacing
 
 if TYPE_CHECKING:
     import torch
@@ -100,9 +101,8 @@ def write_shard(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
     """Write *tensors* into *file*, which appears whole or not at all and can be read by others."""
     from safetensors.torch import save_file
 
-    draft = file.with_name(f".{file.name}.draft")
-    save_file(
-        {name: tensor.contiguous() for name, tensor in tensors.items()}, draft, metadata={"format": "pt"}
-    )
-    draft.chmod(0o644)
-    draft.replace(file)
+    with replacing(file) as draft:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()}, draft, metadata={"format": "pt"}
+        )
+        draft.chmod(0o644)

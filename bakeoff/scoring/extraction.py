@@ -13,7 +13,7 @@ it, asks it, nor ascribes it to others. Of the statements that count, these win,
 5. the words of an option, in a reply that says little else.
 
 Several letters in a single-choice reply are no answer; so are letters beyond the options. A list that goes on where
-it cannot be read is no answer either: a part of a list never passes for the list.
+it cannot be read is no answer either: a part of a list is not to pass for the list.
 """
 
 from __future__ import annotations
