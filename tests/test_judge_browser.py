@@ -293,13 +293,15 @@ def test_a_failed_message_and_a_change_of_model_leave_nothing_that_could_be_scor
 
                 def choose(name: str) -> None:
                     page.one("input[role=listbox], .wrap input").click()
-                    page.wait(
-                        lambda: page.driver.find_elements(
+
+                    def options() -> list[Any]:
+                        shown = page.driver.find_elements(
                             "css selector", "li[role=option], ul[role=listbox] li"
                         )
-                    )
-                    found = page.driver.find_elements("css selector", "li[role=option], ul[role=listbox] li")
-                    next(one for one in found if one.text.replace("✓", "").strip() == name).click()
+                        return [option for option in shown if option.text.replace("✓", "").strip() == name]
+
+                    page.wait(options)  # the list is there before its texts are
+                    options()[0].click()
 
                 def said() -> list[str]:
                     return [one.text.strip() for one in page.driver.find_elements("css selector", ".message")]
