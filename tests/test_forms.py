@@ -322,6 +322,31 @@ def test_a_shard_that_does_not_hold_the_original_is_refused(
     assert not (tmp_path / "target").exists()
 
 
+def test_a_tensor_of_another_shape_is_refused_by_name(published: dict[str, Path], tmp_path: Path) -> None:
+    source = Path(shutil.copytree(published["InternLM2"], tmp_path / "source"))
+    edit_config(source, num_key_value_heads=4)
+    with pytest.raises(DataError, match=r"wqkv\.weight is 192 x 128, and config\.json asks for 256 x 128"):
+        convert(source, tmp_path / "target")
+
+
+@pytest.mark.parametrize("scales", [(0, 255), (0, 4), (118, 126), (250, 255)])
+def test_every_number_of_every_scale_is_the_specification_s(scales: tuple[int, int]) -> None:
+    """Each code under each scale, held against exact arithmetic; infinity where bfloat16 ends."""
+    from bakeoff.forms import mxfp4
+
+    codes = torch.arange(16)
+    packed = (codes[0::2] | (codes[1::2] << 4)).repeat(2).to(torch.uint8)
+    drawn = torch.arange(scales[0], scales[1]).to(torch.uint8)
+    blocks = packed.view(1, 1, 1, 16).expand(1, len(drawn), 1, 16).contiguous()
+    (native,) = mxfp4.unpack(blocks, drawn.view(1, -1, 1))
+    signed = [*mxfp4.VALUES, *(-value for value in mxfp4.VALUES)]
+    for column, scale in enumerate(drawn.tolist()):
+        exact = torch.tensor([value * 2.0 ** (scale - 127) for value in signed], dtype=torch.float64)
+        assert torch.equal(native[0, :16, column].double(), exact.bfloat16().double())
+    whole = bool(native.isfinite().all())
+    assert mxfp4.holds_the_same(blocks, drawn.view(1, -1, 1), native) is whole
+
+
 @pytest.mark.parametrize("bits", [0x1, 0x8, 0x80])
 def test_packed_numbers_are_held_against_each_bit(bits: int) -> None:
     from bakeoff.forms import mxfp4

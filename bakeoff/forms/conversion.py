@@ -19,6 +19,7 @@ from bakeoff.errors import DataError
 from bakeoff.forms import sentencepiece
 from bakeoff.forms.families import FAMILIES
 from bakeoff.forms.family import Family, Step, complaints
+from bakeoff.forms.layouts import layout
 from bakeoff.forms.shards import Shards, weight_files, write_shard
 
 if TYPE_CHECKING:
@@ -190,8 +191,15 @@ def _convert_tensors(original: Original, draft: Path, progress: Progress) -> lis
     total = len(original.steps)
     shard: dict[str, torch.Tensor] = {}
     steps: list[Step] = []
+    shapes = dict(layout(original.config))
     for step in pending:
-        targets = step.convert(*(original.shards.read(name) for name in step.sources))
+        sources = [original.shards.read(name) for name in step.sources]
+        for name, tensor in zip(step.sources, sources, strict=True):
+            if tuple(tensor.shape) != shapes[name]:
+                shape = " x ".join(map(str, tensor.shape))
+                wanted = " x ".join(map(str, shapes[name]))
+                raise DataError(f"{original.folder}: {name} is {shape}, and config.json asks for {wanted}")
+        targets = step.convert(*sources)
         shard.update(zip(step.targets, targets, strict=True))
         steps.append(step)
         size = sum(tensor.nbytes for tensor in shard.values())

@@ -3,8 +3,8 @@
     python bench/gpu/published_model.py chatglm3 --out /dev/shm/chatglm3 --text dialogues.jsonl
     python bench/gpu/published_model.py gpt_oss --out /dev/shm/gpt_oss --text dialogues.jsonl --layers 24
 
-Tokenizers have few pieces, trained on the dialogues, so that a SMILE dialogue has about 1,450 tokens; embeddings keep the
-architecture's own size. Weights are drawn on the card where there is one.
+Tokenizers have few pieces, trained on the dialogues, so that a SMILE dialogue has about 1,450 tokens; embeddings
+keep the architecture's own size. Weights are drawn on the card where there is one.
 """
 
 from __future__ import annotations
