@@ -51,7 +51,7 @@ def stale(matrix: Matrix, workspace: Workspace) -> list[Stale]:
         for folder in workspace.root.glob(f"models/*/{stage}-*")
         if not folder.is_symlink()
     ]
-    candidates += [*workspace.tiny.glob("*"), *workspace.environments.glob("*")]
+    candidates += [*workspace.tiny.glob("*"), *workspace.forms.glob("*"), *workspace.environments.glob("*")]
     candidates += workspace.root.glob("models/*/by-hand/*")
     candidates += [
         cache
@@ -99,7 +99,9 @@ def _referred(matrix: Matrix, workspace: Workspace) -> Iterator[Path]:
             if given:  # a row may start from what another one left
                 yield from Path(given).expanduser().absolute().parents
         if spec.tiny:
-            yield Path(chain.base_path()).parent
+            yield Path(chain.published_path()).parent
+        if chain.form_folder:
+            yield chain.form_folder
         if spec.trains:
             yield chain.train_folder()
         if not spec.url:

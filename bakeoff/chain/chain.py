@@ -25,6 +25,16 @@ from bakeoff.execution import gpus
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Runner
 from bakeoff.files import write_json
+from bakeoff.forms.conversion import VERSION as FORMS_VERSION
+from bakeoff.forms.published import TINY as PUBLISHED
+from bakeoff.forms.published import (
+    convert_command,
+    facts_of,
+    identity_of,
+    last_line,
+    published_form,
+    why_unbuilt,
+)
 from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training, dataset_identity, dataset_name
 from bakeoff.provenance import TENSORS, WEIGHTS, ContentHashes, digest, versions
 from bakeoff.store.stages import Done, Record, Stages
@@ -79,7 +89,11 @@ class Chain:
     # -- the base ----------------------------------------------------------------------------------------------
 
     def base_path(self) -> str:
-        """Where the base model is (or will be built): a folder or a hub id."""
+        """Where the base model is (or will be built or converted): a folder or a hub id."""
+        return str(self.form_folder / "output") if self.form_folder else self.published_path()
+
+    def published_path(self) -> str:
+        """Where the base model is as the matrix names it: a folder or a hub id."""
         spec = self.spec
         if spec.tiny:
             return str(self._tiny_folder() / "output")
@@ -92,8 +106,46 @@ class Chain:
         """The line that builds a tiny base; None for a model that exists."""
         if not self.spec.tiny:
             return None
-        folder = output or Path(self.base_path())
-        return Command((sys.executable, "-m", "bakeoff.tiny", self.spec.tiny, str(folder)))
+        folder = output or Path(self.published_path())
+        builder = "bakeoff.forms.tiny_published" if self.form_folder else "bakeoff.tiny"
+        return Command((sys.executable, "-m", builder, self.spec.tiny, str(folder)))
+
+    @cached_property
+    def form_folder(self) -> Path | None:
+        """Where the native form of a published base is kept; None for a base that is used as it is."""
+        spec = self.spec
+        form = published_form(spec.model, trusts_code=spec.trust_remote_code) if spec.model else None
+        if form is None:
+            return None
+        return self.bench.workspace.forms / f"{form.name.lower()}-{digest(self._form_identity())[:10]}"
+
+    def convert_command(self) -> Command | None:
+        """The line that converts a published base into its native form; None where there is nothing to convert."""
+        if self.form_folder is None:
+            return None
+        return convert_command(self.published_path(), self.form_folder / "output", use_hf=self.spec.use_hf)
+
+    def _form_identity(self) -> dict[str, object]:
+        if self.spec.tiny:
+            return {"convert": {"version": FORMS_VERSION}, "inputs": {"published": self._tiny_recipe}}
+        return identity_of(self.published_path(), self.bench.hashes.of, use_hf=self.spec.use_hf)
+
+    def _convert(self, output: Path) -> Done:
+        """Convert the published base; what an earlier attempt left beside *output* is gone on from."""
+        shutil.rmtree(output, ignore_errors=True)
+        log = output.parent / "stage.log"
+        command = self.convert_command()
+        assert command
+        process = self.bench.runner.run(
+            command,
+            log,
+            timeout_s=self.spec.limits.train_s,  # a hub's model is fetched first
+            stall_s=self.spec.limits.stall_s,
+            progress=self.bench.stages.timeline.progress(
+                lambda: last_line(log), stage="convert", model=self.spec.name
+            ),
+        )
+        return Done(str(command), process.peak_memory_gib, facts_of(output))
 
     def base(self) -> Artifact:
         """The base model; a tiny one is built now, unless it is there."""
@@ -108,7 +160,18 @@ class Chain:
                 folder=self._tiny_folder(),
                 identity=self._tiny_recipe | {"versions": versions(("torch", "transformers"))},
                 work=lambda output: self._run("build", self.build_command(output), output),
-                why_broken=lambda output: swift.why_truncated(output / "model.safetensors"),
+                why_broken=why_unbuilt
+                if self.form_folder
+                else lambda output: swift.why_truncated(output / "model.safetensors"),
+            )
+        if self.form_folder:
+            record = self.bench.stages.ensure(
+                "convert",
+                self.spec.name,
+                folder=self.form_folder,
+                identity=self._form_identity(),
+                work=self._convert,
+                why_broken=swift.why_weights_broken,
             )
         path = self.base_path()
         if not self.spec.tiny:
@@ -118,7 +181,10 @@ class Chain:
     @cached_property
     def _tiny_recipe(self) -> dict[str, Any]:
         own = Path(__file__).parents[1]
-        sources = [own / "tiny.py", *sorted(p for p in SHIPPED.rglob("*") if p.suffix in (".jsonl", ".txt"))]
+        builders = [own / "tiny.py"]
+        if self.spec.tiny in PUBLISHED:
+            builders = [*builders, own / "forms" / "tiny_published.py"]
+        sources = [*builders, *sorted(p for p in SHIPPED.rglob("*") if p.suffix in (".jsonl", ".txt"))]
         return {"tiny": self.spec.tiny, "source": digest([self.bench.hashes.of(p) for p in sources])}
 
     def _tiny_folder(self) -> Path:

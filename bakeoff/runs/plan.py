@@ -20,6 +20,8 @@ from bakeoff.environments.building import interpreter, swift_version
 from bakeoff.environments.installed import names_in_source, near_templates, nearest
 from bakeoff.errors import MatrixError
 from bakeoff.execution.runner import Runner
+from bakeoff.forms.published import TINY as PUBLISHED
+from bakeoff.forms.published import why_refused
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.matrix.schema import Matrix, ModelSpec, did_you_mean
 from bakeoff.provenance import ContentHashes
@@ -87,8 +89,11 @@ def load(path: Path, data_dir: Path | None, workspace: Workspace) -> Matrix:
 
 
 def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Iterator[str]:
-    if spec.tiny is not None and spec.tiny not in TINY:
-        yield f"{spec.name}.model: there is no tiny recipe {spec.tiny!r}{did_you_mean(spec.tiny, TINY)}"
+    if spec.tiny is not None and spec.tiny not in {*TINY, *PUBLISHED}:
+        hint = did_you_mean(spec.tiny, (*TINY, *PUBLISHED))
+        yield f"{spec.name}.model: there is no tiny recipe {spec.tiny!r}{hint}"
+    if why := why_refused(spec.model or "", trusts_code=spec.trust_remote_code):
+        yield f"{spec.name}.model: {why}"
     if spec.url or {"external_plugins", "custom_register_path"} & set(spec.training.extra):
         return  # nothing of ours renders its prompts, or a plugin of the user's may register what it likes
     roles = [spec.environment.train] + [spec.environment.serve] * (spec.serving.engine == "transformers")
@@ -226,6 +231,8 @@ def _steps(chain: Chain) -> Iterator[tuple[str, str]]:
             yield f"environment: {name} is not built yet (guide 0)", str(line)
     if command := chain.build_command():
         yield "base: build the tiny model", str(command)
+    if command := chain.convert_command():
+        yield "base: convert the published form into the native one", str(command)
     if spec.trains:
         yield "train (guide 2)", str(chain.train_command())
     if not (spec.url or spec.weights or not spec.tune):

@@ -28,10 +28,16 @@ LLAMA3 = (
     "{%- if add_generation_prompt -%}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif -%}"
 )
 HARMONY = (
+    "{{- '<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\n"
+    "Knowledge cutoff: 2024-06\nCurrent date: ' + strftime_now('%Y-%m-%d') + '\n\nReasoning: medium\n\n"
+    "# Valid channels: analysis, commentary, final. Channel must be included for every message.<|end|>' -}}"
     "{%- for m in messages -%}"
-    "{{ '<|start|>' + m['role'] + ('<|channel|>final' if m['role'] == 'assistant' else '') }}"
-    "{{ '<|message|>' + m['content'] + '<|end|>' }}"
-    "{%- endfor -%}{%- if add_generation_prompt -%}{{ '<|start|>assistant' }}{%- endif -%}"
+    "{%- if m['role'] == 'assistant' -%}"
+    "{{ '<|start|>assistant<|channel|>final<|message|>' + m['content'] }}"
+    "{{- '<|end|>' if not loop.last else '<|return|>' -}}"
+    "{%- else -%}{{ '<|start|>' + m['role'] + '<|message|>' + m['content'] + '<|end|>' }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|start|>assistant' }}{%- endif -%}"
 )
 FAMILIES: dict[str, tuple[str, tuple[str, str, str], list[str]]] = {
     "qwen2": (CHATML, ("<|endoftext|>", "<|im_start|>", "<|im_end|>"), []),
@@ -43,7 +49,7 @@ FAMILIES: dict[str, tuple[str, tuple[str, str, str], list[str]]] = {
     "gpt_oss": (
         HARMONY,
         ("<|endoftext|>", "<|startoftext|>", "<|return|>"),
-        ["<|start|>", "<|message|>", "<|end|>", "<|channel|>", "<|call|>", "<|constrain|>"],
+        ["<|constrain|>", "<|channel|>", "<|start|>", "<|end|>", "<|message|>", "<|call|>"],
     ),
 }
 """Chat template; the pieces for padding, beginning and end; further special pieces."""
