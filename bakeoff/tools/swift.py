@@ -176,10 +176,12 @@ def _attention(spec: ModelSpec) -> str | None:
     """How a model attends after its training; base and tuned alike.
 
     A line that does not say gets what the checkpoint's ``args.json`` names, which may be a flash attention that only a
-    plugin of the training brought.
+    plugin of the training brought. PyTorch's own attention (sdpa) has no sinks.
     """
     attention = spec.training.attention
-    return "sdpa" if attention in FLASH_ATTENTION else attention
+    if attention not in FLASH_ATTENTION:
+        return attention
+    return "eager" if "attention_sinks" in spec.training.plugins else "sdpa"
 
 
 def _tracker(spec: ModelSpec) -> dict[str, object]:
