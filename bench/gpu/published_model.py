@@ -14,6 +14,7 @@ import json
 import struct
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,9 @@ def sentencepiece_model(text: Path, pieces: int, family: str) -> bytes:
     rows = [json.loads(line) for line in text.read_text(encoding="utf-8").splitlines()[:1000]]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_next")
+    turns = (turn["value"].replace(" ", "▁") for row in rows for turn in row["conversations"])
     bpe.train_from_iterator(
-        (turn["value"].replace(" ", "▁") for row in rows for turn in row["conversations"]),
+        chain(turns, ["▁a"] * 20_000),  # one piece in every release, and ms-swift counts on that
         trainers.BpeTrainer(vocab_size=pieces, show_progress=False, limit_alphabet=pieces // 2),
     )
     learned = sorted(bpe.get_vocab().items(), key=lambda entry: (len(entry[0]) == 1, entry[1]))
