@@ -20,7 +20,8 @@ import requests
 
 from bakeoff.chain.chain import Chain, why_unmet
 from bakeoff.chain.deployment import Deployment
-from bakeoff.chain.evaluation import Evaluation, replies
+from bakeoff.chain.evaluation import Evaluation
+from bakeoff.chain.replies import replies
 from bakeoff.chain.service import free_port, who_answers
 from bakeoff.command import Command
 from bakeoff.errors import DataError, IdentityError, NotReady, ServiceError
