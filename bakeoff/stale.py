@@ -49,7 +49,7 @@ def stale(matrix: Matrix, workspace: Workspace) -> list[Stale]:
         for folder in workspace.root.glob(f"models/*/{stage}-*")
         if not folder.is_symlink()
     ]
-    candidates += [*workspace.tiny.glob("*"), *workspace.environments.glob("*")]
+    candidates += [*workspace.tiny.glob("*"), *workspace.forms.glob("*"), *workspace.environments.glob("*")]
     candidates += workspace.root.glob("models/*/by-hand/*")
     candidates += [
         cache

@@ -15,6 +15,7 @@ class Workspace:
 
         models/<row>/<stage>[-<variant>]-<identity>/   record.json, stage.log, output/
         tiny/<recipe>-<version>/                       base models that we build
+        forms/<model>-<identity>/                      native forms of published base models
         environments/<hash>/                           Python environments
         runs/<run id>/                                 run.json, events.jsonl, scores.json, samples.parquet
         judge/ratings.sqlite                           human and model judgements
@@ -27,6 +28,11 @@ class Workspace:
     def tiny(self) -> Path:
         """Base models built on the spot."""
         return self.root / "tiny"
+
+    @property
+    def forms(self) -> Path:
+        """Native forms of base models that are published in another one."""
+        return self.root / "forms"
 
     @property
     def environments(self) -> Path:
@@ -81,7 +87,7 @@ class Workspace:
 
     def logs(self) -> Iterator[Path]:
         """Every log of a stage."""
-        for pattern in ("models/*/*/*.log", "models/*/evaluation/*/*.log", "tiny/*/*.log"):
+        for pattern in ("models/*/*/*.log", "models/*/evaluation/*/*.log", "tiny/*/*.log", "forms/*/*.log"):
             yield from self.root.glob(pattern)
 
     def run(self, run_id: str) -> Path:

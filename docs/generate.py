@@ -151,6 +151,8 @@ class Lines:
         chain = self.chain
         line = line.replace(str(chain.train_folder()), f"store/models/{self.spec.name}/train")
         line = line.replace(str(chain.export_folder()), f"store/models/{self.spec.name}/export")
+        if chain.form_folder:
+            line = line.replace(str(chain.form_folder / "output"), f"store/forms/{self.spec.name}")
         for name, environment in chain.bench.matrix.environments.items():
             if name != "default":
                 folder = chain.bench.workspace.environments / environments.digest(environment)
@@ -183,6 +185,11 @@ def _filled(stage: str, row: str) -> Iterator[str]:
         yield "|---|---|---|---|"
         for one in TABLE_8_1:
             yield f"| {one.size} | {one.batch_size} | {one.gradient_accumulation} | {one.effective_batch} |"
+        return
+    if stage == "convert":
+        if command := chain.convert_command():
+            yield f"**{row}**"
+            yield from lines.block(command)
         return
     if stage == "train":
         yield f"**{row}**"

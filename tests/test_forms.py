@@ -19,14 +19,20 @@ import torch
 from published_forms import BUILDERS, DENSE
 from safetensors.torch import load_file, save_file
 
-from bakeoff.errors import DataError
+from bakeoff.chain.chain import Chain
+from bakeoff.errors import DataError, MatrixError
+from bakeoff.execution.runner import Runner
 from bakeoff.forms import conversion, shards
 from bakeoff.forms.__main__ import main
 from bakeoff.forms.chatglm3 import chatglm3_rope
 from bakeoff.forms.conversion import convert, examine
 from bakeoff.forms.family import same
+from bakeoff.forms.published import published_form
 from bakeoff.forms.reference import TOLERANCE, largest_difference
 from bakeoff.forms.sentencepiece import SPACE, read_vocabulary
+from bakeoff.runs.plan import dry_run, load
+from bakeoff.workspace import Workspace
+from tests.chains import bench_in, matrix_with
 
 TOKENIZER = {"ChatGLM3-6B": "chatglm", "InternLM2": "internlm2", "Baichuan2-7B": "baichuan"}
 
@@ -316,6 +322,31 @@ def test_a_shard_that_does_not_hold_the_original_is_refused(
     assert not (tmp_path / "target").exists()
 
 
+def test_a_tensor_of_another_shape_is_refused_by_name(published: dict[str, Path], tmp_path: Path) -> None:
+    source = Path(shutil.copytree(published["InternLM2"], tmp_path / "source"))
+    edit_config(source, num_key_value_heads=4)
+    with pytest.raises(DataError, match=r"wqkv\.weight is 192 x 128, and config\.json asks for 256 x 128"):
+        convert(source, tmp_path / "target")
+
+
+@pytest.mark.parametrize("scales", [(0, 255), (0, 4), (118, 126), (250, 255)])
+def test_every_number_of_every_scale_is_the_specification_s(scales: tuple[int, int]) -> None:
+    """Each code under each scale, held against exact arithmetic; infinity where bfloat16 ends."""
+    from bakeoff.forms import mxfp4
+
+    codes = torch.arange(16)
+    packed = (codes[0::2] | (codes[1::2] << 4)).repeat(2).to(torch.uint8)
+    drawn = torch.arange(scales[0], scales[1]).to(torch.uint8)
+    blocks = packed.view(1, 1, 1, 16).expand(1, len(drawn), 1, 16).contiguous()
+    (native,) = mxfp4.unpack(blocks, drawn.view(1, -1, 1))
+    signed = [*mxfp4.VALUES, *(-value for value in mxfp4.VALUES)]
+    for column, scale in enumerate(drawn.tolist()):
+        exact = torch.tensor([value * 2.0 ** (scale - 127) for value in signed], dtype=torch.float64)
+        assert torch.equal(native[0, :16, column].double(), exact.bfloat16().double())
+    whole = bool(native.isfinite().all())
+    assert mxfp4.holds_the_same(blocks, drawn.view(1, -1, 1), native) is whole
+
+
 @pytest.mark.parametrize("bits", [0x1, 0x8, 0x80])
 def test_packed_numbers_are_held_against_each_bit(bits: int) -> None:
     from bakeoff.forms import mxfp4
@@ -355,3 +386,100 @@ def test_the_rope_turns_the_first_half_of_a_head_and_leaves_the_rest(size: int) 
     turned = 10_000.0 ** (-torch.arange(0, size // 2, 2).float() / (size // 2))
     assert torch.allclose(frequencies[: size // 4], turned, rtol=1e-6)
     assert frequencies[size // 4 :].max() < 1e-20
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    runner = Runner(tmp_path / "processes", warm=False)
+    yield runner
+    runner.close()
+
+
+def chain_of(model: Path | str, store: Path, runner: Runner, **changes: Any) -> Chain:
+    matrix = matrix_with(model=str(model), **changes)
+    return Chain(matrix.models["tiny"], bench_in(store, runner, matrix))
+
+
+def lines_of(chain: Chain) -> list[str]:
+    bench = chain.bench
+    return list(dry_run(bench.matrix, ["tiny"], bench.workspace, None))
+
+
+def test_a_published_base_is_converted_once_and_trained_in_its_native_form(
+    tmp_path: Path, runner: Runner
+) -> None:
+    source = BUILDERS["InternLM2"](tmp_path / "internlm2")
+    before = contents(source)
+    chain = chain_of(source, tmp_path / "store", runner)
+    lines = lines_of(chain)
+    (convert_line,) = (line for line in lines if "-m bakeoff.forms " in line)
+    target = Path(chain.base_path())
+    assert convert_line.endswith(f"-m bakeoff.forms {source} {target}")
+    assert all(f"--model {target} " in line for line in lines if "swift.cli" in line and "export" not in line)
+    assert not target.exists()
+
+    base = chain.base()
+    assert base.record
+    assert (base.record.stage, base.record.outcome) == ("convert", "ran")
+    assert base.folder == target
+    facts = base.record.facts["conversion"]
+    assert facts["family"] == "InternLM2"
+    assert facts["source"]["config.json"] == before["config.json"]
+    assert contents(source) == before
+    again = chain_of(source, tmp_path / "store", runner).base()
+    assert again.record
+    assert again.record.outcome == "reused"
+    moved = Path(shutil.copytree(source, tmp_path / "moved"))
+    assert chain_of(moved, tmp_path / "store", runner).base().fingerprint == base.fingerprint
+    assert len(list((tmp_path / "store" / "forms").glob("*/record.json"))) == 1
+    other = published_forms.internlm2(tmp_path / "other" / "internlm2", seed=1)
+    assert chain_of(other, tmp_path / "store", runner).base_path() != str(target)
+    (next(target.glob("*.safetensors"))).write_bytes(b"spoiled")
+    mended = chain_of(source, tmp_path / "store", runner).base()
+    assert mended.record
+    assert mended.record.outcome == "ran"
+    assert mended.fingerprint == base.fingerprint
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny:llama", "Qwen/Qwen2.5-7B-Instruct", "LLM-Research/Meta-Llama-3.1-8B-Instruct"]
+)
+def test_other_bases_are_used_as_they_are(name: str, tmp_path: Path, runner: Runner) -> None:
+    chain = chain_of(name, tmp_path / "store", runner)
+    assert chain.form_folder is None
+    assert chain.base_path() == chain.published_path()
+    assert not [line for line in lines_of(chain) if "bakeoff.forms" in line]
+
+
+@pytest.mark.parametrize(
+    ("name", "trusts", "family"),
+    [
+        ("ZhipuAI/chatglm3-6b", False, "ChatGLM3-6B"),
+        ("ZhipuAI/chatglm3-6b", True, None),
+        ("ZhipuAI/chatglm3-6b-32k", False, None),
+        ("Shanghai_AI_Laboratory/internlm2-chat-7b", False, "InternLM2"),
+        ("baichuan-inc/Baichuan2-7B-Chat", False, "Baichuan2-7B"),
+        ("baichuan-inc/Baichuan2-13B-Chat", False, None),
+        ("openai-mirror/gpt-oss-20b", False, "GPT-OSS"),
+        ("openai-mirror/gpt-oss-20b", True, "GPT-OSS"),
+        ("tiny:published_gpt_oss", False, "GPT-OSS"),
+        ("tiny:gpt_oss", False, None),
+    ],
+)
+def test_a_release_is_known_by_its_name(name: str, trusts: bool, family: str | None) -> None:
+    form = published_form(name, trusts_code=trusts)
+    assert (form.name if form else None) == family
+
+
+def test_a_folder_that_cannot_be_converted_is_refused_before_anything_runs(
+    published: dict[str, Path], tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(published["Baichuan2-7B"], tmp_path / "source"))
+    edit_config(source, max_position_embeddings="remove")
+    file = tmp_path / "matrix.yaml"
+    row = {"model": str(source), "model_type": "llama", "template": "baichuan"}
+    file.write_text(json.dumps({"models": {"mine": row}}), encoding="utf-8")
+    with pytest.raises(
+        MatrixError, match=r"mine\.model: .*not the Baichuan2-7B that has a known native form"
+    ):
+        load(file, None, Workspace(tmp_path / "store"))

@@ -24,9 +24,12 @@ from bakeoff.errors import BakeoffError, CommandFailed
 from bakeoff.execution import gpus
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Runner
+from bakeoff.forms.conversion import VERSION as FORMS_VERSION
+from bakeoff.forms.published import TINY as PUBLISHED
+from bakeoff.forms.published import convert_command, facts_of, identity_of, last_line, published_form
 from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training
 from bakeoff.provenance import ContentHashes, digest
-from bakeoff.store.facts import Facts
+from bakeoff.store.facts import ConversionFacts, Facts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record, Stages, Timeline
 from bakeoff.suites.rows import FORMATS, LETTERS
@@ -95,7 +98,11 @@ class Chain:
     # -- the base ----------------------------------------------------------------------------------------------
 
     def base_path(self) -> str:
-        """Where the base model is (or will be built): a folder or a hub id."""
+        """Where the base model is (or will be built or converted): a folder or a hub id."""
+        return str(self.form_folder / "output") if self.form_folder else self.published_path()
+
+    def published_path(self) -> str:
+        """Where the base model is as the matrix names it: a folder or a hub id."""
         spec = self.spec
         if spec.tiny:
             return str(self._tiny_folder() / "output")
@@ -108,8 +115,44 @@ class Chain:
         """The line that builds a tiny base; None for a model that exists."""
         if not self.spec.tiny:
             return None
-        argv = (sys.executable, "-m", "bakeoff.tiny", self.spec.tiny, str(OUTPUT))
-        return Command(argv).filled({OUTPUT: Path(self.base_path())})
+        builder = "bakeoff.forms.tiny_published" if self.form_folder else "bakeoff.tiny"
+        return Command((sys.executable, "-m", builder, self.spec.tiny, self.published_path()))
+
+    @cached_property
+    def form_folder(self) -> Path | None:
+        """Where the native form of a published base is kept; None for a base that is used as it is."""
+        spec = self.spec
+        form = published_form(spec.model, trusts_code=spec.trust_remote_code) if spec.model else None
+        if form is None:
+            return None
+        return self.bench.workspace.forms / f"{form.name.lower()}-{digest(self.form_identity())[:10]}"
+
+    def form_identity(self) -> dict[str, object]:
+        """What decides the native form of a published base."""
+        if self.spec.tiny:
+            return {"convert": {"version": FORMS_VERSION}, "inputs": {"published": self.tiny_recipe}}
+        return identity_of(self.published_path(), self.bench.hashes.of, use_hf=self.spec.use_hf)
+
+    def convert_command(self) -> Command | None:
+        """The line that converts a published base into its native form; None where there is nothing to convert."""
+        if self.form_folder is None:
+            return None
+        return convert_command(self.published_path(), self.form_folder / "output", use_hf=self.spec.use_hf)
+
+    def _convert(self, stage: Stage[ConversionFacts], output: Path) -> Done:
+        """Convert the published base; what an earlier attempt left beside *output* is gone on from."""
+        shutil.rmtree(output, ignore_errors=True)
+        (line,) = stage.lines
+        process = self.bench.runner.run(
+            line.command,
+            stage.log_file,
+            timeout_s=stage.limits.timeout_s,
+            stall_s=stage.limits.stall_s,
+            progress=self.bench.stages.timeline.progress(
+                lambda: last_line(stage.log_file), stage=stage.name, model=stage.row
+            ),
+        )
+        return Done(str(line.command), process.peak_memory_gib, facts_of(output))
 
     def base(self) -> Artifact:
         """The base model; a tiny one is built now, unless it is there."""
@@ -118,6 +161,9 @@ class Chain:
         record = None
         if self.spec.tiny:
             record = self._ensure(stages.build(self))
+        if self.form_folder:
+            stage = stages.convert(self, self.form_folder)
+            record = self.bench.stages.ensure(stage, lambda output: self._convert(stage, output))
         path = self.base_path()
         if not self.spec.tiny:
             weights.refuse_plugins(Path(path), self.spec)
@@ -127,7 +173,10 @@ class Chain:
     def tiny_recipe(self) -> dict[str, Any]:
         """What decides a tiny base: its name, and the content of what builds it."""
         own = Path(__file__).parents[1]
-        sources = [own / "tiny.py", *sorted(p for p in SHIPPED.rglob("*") if p.suffix in (".jsonl", ".txt"))]
+        builders = [own / "tiny.py"]
+        if self.spec.tiny in PUBLISHED:
+            builders = [*builders, own / "forms" / "tiny_published.py"]
+        sources = [*builders, *sorted(p for p in SHIPPED.rglob("*") if p.suffix in (".jsonl", ".txt"))]
         return {"tiny": self.spec.tiny, "source": digest([self.bench.hashes.of(p) for p in sources])}
 
     def _tiny_folder(self) -> Path:

@@ -13,11 +13,13 @@ from bakeoff.chain import parity as comparing
 from bakeoff.chain.results import why_errored, why_unanswered, why_unmeasured, why_unreadable
 from bakeoff.command import CHECKPOINT, OUTPUT, Command
 from bakeoff.evalscope.speed import LEVELS
+from bakeoff.forms.published import why_unbuilt
 from bakeoff.judgement.replies import MAX_TOKENS, load_cases
 from bakeoff.matrix.schema import ModelSpec, Suite, dataset_argument, dataset_identity
 from bakeoff.provenance import digest, versions
 from bakeoff.store.facts import (
     CommandFacts,
+    ConversionFacts,
     EvaluationFacts,
     Facts,
     HealthFacts,
@@ -41,6 +43,8 @@ def of_row(chain: Chain) -> Iterator[Stage[Facts]]:
     spec = chain.spec
     if spec.tiny:
         yield build(chain)
+    if chain.form_folder:
+        yield convert(chain, chain.form_folder)
     if spec.trains:
         yield train(chain)
     if spec.tune and not (spec.url or spec.weights):
@@ -62,14 +66,32 @@ def build(chain: Chain) -> Stage[CommandFacts]:
     return Stage(
         name="build",
         row=chain.spec.name,
-        folder=Path(chain.base_path()).parent,
+        folder=Path(chain.published_path()).parent,
         recipe=chain.tiny_recipe,
         inputs=lambda: {"versions": versions(("torch", "transformers"))},
         facts=CommandFacts,
         lines=(Line(command=line, title="base: build the tiny model"),),
         needs="build",
         limits=_limits(chain.spec, chain.spec.limits.export_s),
-        why_broken=lambda output: swift.why_truncated(output / "model.safetensors"),
+        why_broken=why_unbuilt
+        if chain.form_folder
+        else lambda output: swift.why_truncated(output / "model.safetensors"),
+    )
+
+
+def convert(chain: Chain, folder: Path) -> Stage[ConversionFacts]:
+    """Return the stage that keeps the native form of a published base in *folder*."""
+    line = chain.convert_command()
+    assert line
+    return Stage(
+        name="convert",
+        row=chain.spec.name,
+        folder=folder,
+        recipe=chain.form_identity(),
+        facts=ConversionFacts,
+        lines=(Line(command=line, title="base: convert the published form into the native one"),),
+        limits=_limits(chain.spec, chain.spec.limits.train_s),  # a hub's model is fetched first
+        why_broken=swift.why_weights_broken,
     )
 
 

@@ -254,7 +254,7 @@ def leased(spec: ModelSpec, stage: str, tell: Callable[..., object]) -> Iterator
     Args:
         tell: told (as :meth:`bakeoff.store.stages.Timeline.tell`) whom it waits for.
     """
-    found = [] if spec.on_cpu or stage == "build" else cards()
+    found = [] if spec.on_cpu or stage in ("build", "convert") else cards()
     if not found or not set(spec.gpus or "0") <= set("0123456789, "):  # a UUID in 'gpus' is taken as it is
         yield Placement()
         return

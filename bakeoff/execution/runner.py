@@ -34,6 +34,7 @@ _SWIFT = ("swift.pipelines.train.sft", "swift.pipelines.export.export", "swift.p
 WARM: dict[str, tuple[str, ...]] = {
     "swift": _SWIFT,
     "bakeoff.tiny": _SWIFT,
+    "bakeoff.forms": _SWIFT,
     "bakeoff.parity_probe": _SWIFT,
     "bakeoff.environments.probe": _SWIFT,
     "bakeoff.evalscope": ("evalscope.run", "datasets", "bakeoff.suites.adapters", "bakeoff.evalscope.asking"),

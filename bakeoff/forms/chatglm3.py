@@ -175,4 +175,5 @@ CHATGLM3 = Family(
     ),
     generation={"eos_token_id": [2, 64795, 64797], "pad_token_id": 0},
     known="e7dc4c393423b76e4373e5157ddc34803a0189ba96b21ddbb40269d31468a6f2",
+    releases=("chatglm3-6b",),
 )

@@ -19,7 +19,8 @@ from bakeoff.errors import DataError
 from bakeoff.forms import sentencepiece
 from bakeoff.forms.families import FAMILIES
 from bakeoff.forms.family import Family, Step, complaints
-from bakeoff.forms.shards import Shards, write_shard
+from bakeoff.forms.layouts import layout
+from bakeoff.forms.shards import Shards, weight_files, write_shard
 
 if TYPE_CHECKING:
     import torch
@@ -87,6 +88,22 @@ def examine(folder: Path) -> Original | None:
         count = len(missing) + len(surplus)
         raise DataError(f"{folder}: {count} tensors missing or too many\n" + _lines(problems))
     return Original(folder, family, config, steps, shards)
+
+
+def contents(folder: Path, digest: Callable[[Path], str]) -> dict[str, str]:
+    """Return the digest of each file of a published *folder* that decides what its copy is.
+
+    Raises:
+        DataError: the folder has no weights.
+    """
+    names = (
+        "config.json",
+        "tokenizer.model",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        *weight_files(folder),
+    )
+    return {name: digest(folder / name) for name in names if (folder / name).is_file()}
 
 
 def key_of(original: Original, digest: Callable[[Path], str]) -> str:
@@ -174,8 +191,15 @@ def _convert_tensors(original: Original, draft: Path, progress: Progress) -> lis
     total = len(original.steps)
     shard: dict[str, torch.Tensor] = {}
     steps: list[Step] = []
+    shapes = dict(layout(original.config))
     for step in pending:
-        targets = step.convert(*(original.shards.read(name) for name in step.sources))
+        sources = [original.shards.read(name) for name in step.sources]
+        for name, tensor in zip(step.sources, sources, strict=True):
+            if tuple(tensor.shape) != shapes[name]:
+                shape = " x ".join(map(str, tensor.shape))
+                wanted = " x ".join(map(str, shapes[name]))
+                raise DataError(f"{original.folder}: {name} is {shape}, and config.json asks for {wanted}")
+        targets = step.convert(*sources)
         shard.update(zip(step.targets, targets, strict=True))
         steps.append(step)
         size = sum(tensor.nbytes for tensor in shard.values())
@@ -209,15 +233,7 @@ def _prove(original: Original, steps: Iterable[Step], file: Path) -> None:
 
 
 def _inputs(original: Original, digest: Callable[[Path], str]) -> dict[str, str]:
-    names = (
-        "config.json",
-        "tokenizer.model",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        *original.shards.files,
-    )
-    files = [original.folder / name for name in names]
-    return {file.name: digest(file) for file in files if file.is_file()}
+    return contents(original.folder, digest)
 
 
 def _key(inputs: Mapping[str, str]) -> str:

@@ -53,6 +53,8 @@ class Family:
         generation: content of ``generation_config.json``.
         known: SHA-256 of ``tokenizer.model`` of the release.
         copies_config: whether settings that the conversion does not read are copied as they are.
+        releases: last parts of the hub ids under which it is published, in lower case.
+        brings_code: whether the published form needs Python code of the model's own.
     """
 
     name: str
@@ -66,6 +68,8 @@ class Family:
     generation: Json | None = None
     known: str = ""
     copies_config: bool = False
+    releases: tuple[str, ...] = ()
+    brings_code: bool = True
 
 
 ABSENT = "absent"

@@ -97,4 +97,5 @@ INTERNLM2 = Family(
     ),
     generation={"bos_token_id": 1, "eos_token_id": [2, 92542], "pad_token_id": 2},
     known="f868398fc4e05ee1e8aeba95ddf18ddcc45b8bce55d5093bead5bbf80429b48b",
+    releases=("internlm2-chat-7b",),
 )

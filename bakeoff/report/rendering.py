@@ -284,7 +284,7 @@ def _script(records: Sequence[Mapping[str, Any]]) -> str:
     serving = False
     for record in records:
         kind, command = _kind_of(record), str(record["command"])
-        if serving and kind in ("train", "export", "deploy", "build"):
+        if serving and kind in ("train", "export", "deploy", "build", "convert"):
             lines.append("kill $service; wait $service")
             serving = False
         url = _facts(record).get("by_hand_url", "http://127.0.0.1:8000/v1")

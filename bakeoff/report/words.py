@@ -21,6 +21,7 @@ OUTCOME = {"ran": ("已运行", "ran"), "reused": ("已复用", "reused"), "fail
 
 STAGE = {
     "build": ("构建微型模型", "Building"),
+    "convert": ("转换为原生格式", "Conversion"),
     "train": ("训练", "Training"),
     "export": ("导出", "Export"),
     "parity": ("一致性核对", "Parity"),

@@ -16,6 +16,8 @@ from bakeoff.command import Command
 from bakeoff.environments.building import interpreter, swift_version
 from bakeoff.environments.installed import names_in_source, near_templates, nearest
 from bakeoff.errors import MatrixError
+from bakeoff.forms.published import TINY as PUBLISHED
+from bakeoff.forms.published import why_refused
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.matrix.schema import Matrix, ModelSpec, did_you_mean
 from bakeoff.store.stage import Line
@@ -82,8 +84,11 @@ def load(path: Path, data_dir: Path | None, workspace: Workspace) -> Matrix:
 
 
 def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Iterator[str]:
-    if spec.tiny is not None and spec.tiny not in TINY:
-        yield f"{spec.name}.model: there is no tiny recipe {spec.tiny!r}{did_you_mean(spec.tiny, TINY)}"
+    if spec.tiny is not None and spec.tiny not in {*TINY, *PUBLISHED}:
+        hint = did_you_mean(spec.tiny, (*TINY, *PUBLISHED))
+        yield f"{spec.name}.model: there is no tiny recipe {spec.tiny!r}{hint}"
+    if why := why_refused(spec.model or "", trusts_code=spec.trust_remote_code):
+        yield f"{spec.name}.model: {why}"
     if spec.url or {"external_plugins", "custom_register_path"} & set(spec.training.extra):
         return  # nothing of ours renders its prompts, or a plugin of the user's may register what it likes
     roles = [spec.environment.train] + [spec.environment.serve] * (spec.serving.engine == "transformers")

@@ -50,6 +50,13 @@ class CommandFacts(Facts):
 
 
 @dataclass(frozen=True)
+class ConversionFacts(Facts):
+    """Of the conversion of a published base: what its record says, and how many tensors were written."""
+
+    conversion: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class TrainingFacts(CommandFacts):
     """Of a training.
 

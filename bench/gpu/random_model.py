@@ -27,12 +27,29 @@ LLAMA3 = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif -%}"
 )
+HARMONY = (
+    "{{- '<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\n"
+    "Knowledge cutoff: 2024-06\nCurrent date: ' + strftime_now('%Y-%m-%d') + '\n\nReasoning: medium\n\n"
+    "# Valid channels: analysis, commentary, final. Channel must be included for every message.<|end|>' -}}"
+    "{%- for m in messages -%}"
+    "{%- if m['role'] == 'assistant' -%}"
+    "{{ '<|start|>assistant<|channel|>final<|message|>' + m['content'] }}"
+    "{{- '<|end|>' if not loop.last else '<|return|>' -}}"
+    "{%- else -%}{{ '<|start|>' + m['role'] + '<|message|>' + m['content'] + '<|end|>' }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|start|>assistant' }}{%- endif -%}"
+)
 FAMILIES: dict[str, tuple[str, tuple[str, str, str], list[str]]] = {
     "qwen2": (CHATML, ("<|endoftext|>", "<|im_start|>", "<|im_end|>"), []),
     "llama": (
         LLAMA3,
         ("<|finetune_right_pad_id|>", "<|begin_of_text|>", "<|eot_id|>"),
         ["<|start_header_id|>", "<|end_header_id|>", "<|end_of_text|>"],
+    ),
+    "gpt_oss": (
+        HARMONY,
+        ("<|endoftext|>", "<|startoftext|>", "<|return|>"),
+        ["<|constrain|>", "<|channel|>", "<|start|>", "<|end|>", "<|message|>", "<|call|>"],
     ),
 }
 """Chat template; the pieces for padding, beginning and end; further special pieces."""
