@@ -142,6 +142,8 @@ class Deployment:
                 see_alive(service)
                 return work(service)
             except (ServiceError, CommandFailed, requests.RequestException) as error:
+                if process and not isinstance(error, CommandFailed):
+                    process.wait(1)  # its end is seen a moment after the broken connection
                 if service.process is not process or service.why_dead():
                     continue  # dead, or another thread has started it again by now
                 if self._hangs(service, error):
@@ -151,6 +153,15 @@ class Deployment:
                     attempts.again(error)
                 else:
                     raise
+
+    def revive(self) -> bool:
+        """Return whether a service of ours answers, which is started again if it has died or hangs.
+
+        Raises:
+            ServiceError: it could not be started again.
+        """
+        self.ask(see_answering)
+        return not self.chain.spec.url
 
     def _hangs(self, service: Service, error: Exception) -> bool:
         """Return whether *error* means that our service has to be started again, and may."""
