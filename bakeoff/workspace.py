@@ -77,6 +77,14 @@ class Workspace:
         """The replies of a model to the judge's cases."""
         return self.model(row) / "replies" / f"{variant}.jsonl"
 
+    def evaluation(self, row: str, variant: str) -> Path:
+        """What an evaluation of a variant asks and is answered, by suite."""
+        return self.model(row) / "evaluation" / variant
+
+    def by_hand(self, row: str, variant: str, suite: str) -> Path:
+        """What a pasted line that evaluates a suite leaves."""
+        return self.model(row) / "by-hand" / f"{variant}-{suite}"
+
     def logs(self) -> Iterator[Path]:
         """Every log of a stage."""
         for pattern in ("models/*/*/*.log", "models/*/evaluation/*/*.log", "tiny/*/*.log", "forms/*/*.log"):

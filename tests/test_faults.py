@@ -28,11 +28,13 @@ import pytest
 from filelock import FileLock
 
 from bakeoff import evalscope
-from bakeoff.chain import evaluation as evaluation_module
+from bakeoff.chain import deployment as deployment_module
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.chain.deployment import Deployment
-from bakeoff.chain.evaluation import Evaluation, replies, speed
+from bakeoff.chain.evaluation import Evaluation
+from bakeoff.chain.replies import replies
 from bakeoff.chain.service import Service, free_port, who_answers
+from bakeoff.chain.speed import speed
 from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
 from bakeoff.execution.runner import Runner, end_orphans
 from bakeoff.judgement.replies import load_cases
@@ -889,7 +891,7 @@ def test_an_evaluation_that_is_killed_once_is_taken_up_in_the_same_run(
 def test_a_service_that_refuses_or_babbles_still_answers_and_is_left_alone(fault: str) -> None:
     with asked_service("--fault", fault) as there:
         ours = Service(there.url, "m", "", process=object())  # type: ignore[arg-type]
-        evaluation_module._see_answering(ours)
+        deployment_module.see_answering(ours)
         assert there.stats()["requests"] == 1
 
 
@@ -909,7 +911,7 @@ def test_a_service_that_hangs_while_it_is_examined_is_started_again(
     house.row = {"limits": {"stall_s": stall_s}, "serving": {"engine": "transformers", "restarts": 1}}
     plan = partial(evalscope.evaluation_plan, timeout_s=waited_s)
     monkeypatch.setattr(evalscope, "evaluation_plan", plan)
-    monkeypatch.setattr(evaluation_module, "CANARY_TIMEOUT_S", waited_s)
+    monkeypatch.setattr(deployment_module, "CANARY_TIMEOUT_S", waited_s)
     with house.run() as chain, contextlib.closing(Unprobed(chain, "base")) as deployment:
         suite = chain.bench.matrix.suites["exam"]
         record = Evaluation(deployment, [suite]).record(suite)

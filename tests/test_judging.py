@@ -15,7 +15,7 @@ import pytest
 from judge_app import ROOT, free_port
 
 from bakeoff.chain.deployment import deployments
-from bakeoff.chain.evaluation import replies
+from bakeoff.chain.replies import replies
 from bakeoff.chain.service import who_answers
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import gather, load_cases

@@ -17,6 +17,9 @@ from bakeoff.files import write_bytes, write_json
 from bakeoff.scoring.extraction import LETTERS, extract_choice
 from bakeoff.scoring.scores import ALL, Sample, one_text
 
+RULES = 1
+"""Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
+
 REPEATED = "the reply is a service's error text"
 _AT_LEAST, _SHARE = 3, 0.005
 _MOST_REASONS = 3

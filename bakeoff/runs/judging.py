@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from bakeoff.chain.deployment import deployments
+from bakeoff.chain.deployment import Deployment, deployments, see_alive, see_answering
+from bakeoff.chain.service import Service
 from bakeoff.errors import BakeoffError
 from bakeoff.judgement.blind import Layout, Study, build_study
 from bakeoff.judgement.judge_model import JudgeModel, compare_replies, probe_planted, score_replies, unscored
@@ -22,6 +24,8 @@ from bakeoff.provenance import digest
 from bakeoff.scoring.scores import ALL, CRISIS, Ledger, Score, score_row
 from bakeoff.store.stages import Record, Timeline, now
 from bakeoff.workspace import Workspace
+
+T = TypeVar("T")
 
 COUNSELLING = "counselling"
 """The suite that the shipped cases make; their crises make :data:`~bakeoff.scoring.scores.CRISIS`."""
@@ -126,12 +130,11 @@ def judge_run(
                 judge = replace(judge, name=deployment.served_name, weights=deployment.fingerprint)
             lacking = [s for s in studies.values() if unscored(store, s, judge, matrix.judge.repeats)]
             if lacking and may_run:
+                asking = partial(_ask, store, lacking, repeats=matrix.judge.repeats, timeline=timeline)
                 if deployment:
-                    service = deployment.service()
-                    judge = replace(judge, url=service.url, api_key_env=service.key_env or "")
-                judge.probe()
-                for study in lacking:
-                    _ask(store, study, judge, matrix.judge.repeats, timeline)
+                    ask_deployed(deployment, judge, asking)
+                else:
+                    asking(judge)
         except BakeoffError as error:
             found.problem = f"the judge model could not be asked: {error}"
         except KeyboardInterrupt:  # the run is over, and its report is still to be written
@@ -151,7 +154,33 @@ def _endpoint(judge: Judge) -> JudgeModel:
     )
 
 
-def _ask(store: RatingStore, study: Study, judge: JudgeModel, repeats: int, timeline: Timeline) -> None:
+def ask_deployed(deployment: Deployment, judge: JudgeModel, work: Callable[[JudgeModel], T]) -> T:
+    """Return what *work* does with *judge* at a service of ours, which is revived when it dies or hangs.
+
+    *work* may be called again; what it has kept by then should not be asked for a second time.
+    """
+
+    def ask(service: Service) -> T:
+        answer = work(replace(judge, url=service.url, api_key_env=service.key_env or ""))
+        see_alive(service)
+        if deployment.may_start_again:
+            see_answering(service)
+        return answer
+
+    return deployment.ask(ask)
+
+
+def _ask(
+    store: RatingStore, studies: Sequence[Study], judge: JudgeModel, *, repeats: int, timeline: Timeline
+) -> None:
+    """Let *judge* score what it has given no verdict on."""
+    judge.probe()
+    for study in studies:
+        if unscored(store, study, judge, repeats):
+            _ask_about(store, study, judge, repeats, timeline)
+
+
+def _ask_about(store: RatingStore, study: Study, judge: JudgeModel, repeats: int, timeline: Timeline) -> None:
     def tell(now_done: int, wanted: int) -> None:
         if now_done == wanted or now_done % max(1, wanted // 4) == 0:
             how_far = f"{study.title}: {now_done} of {wanted} verdicts"

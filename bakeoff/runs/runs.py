@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff import provenance
-from bakeoff.chain.evaluation import why_unreadable
+from bakeoff.chain.results import why_unreadable
 from bakeoff.doctor.comparability import beside_the_guide
 from bakeoff.doctor.doctor import known_differences
 from bakeoff.environments.building import built

@@ -26,6 +26,9 @@ from dataclasses import dataclass
 
 from bakeoff.scoring.reading import spoken_part
 
+RULES = 1
+"""Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
+
 LETTERS = "ABCDEFGHIJ"
 # Runs of marks are shortened and repetitions bounded: a model that repeats itself for pages must not cost minutes.
 _RUN = re.compile(r"[\W_]{12,}")
