@@ -15,6 +15,7 @@ class Workspace:
 
         models/<row>/<stage>[-<variant>]-<identity>/   record.json, stage.log, output/
         tiny/<recipe>-<version>/                       base models that we build
+        hubs/<id>-<commit>/                            links to what the hubs' caches hold of a model or data set
         environments/<hash>/                           Python environments
         runs/<run id>/                                 run.json, events.jsonl, scores.json, samples.parquet
         judge/ratings.sqlite                           human and model judgements
@@ -27,6 +28,11 @@ class Workspace:
     def tiny(self) -> Path:
         """Base models built on the spot."""
         return self.root / "tiny"
+
+    @property
+    def hubs(self) -> Path:
+        """Models and data sets of hubs, by commit: links into the hubs' own caches."""
+        return self.root / "hubs"
 
     @property
     def environments(self) -> Path:
@@ -73,7 +79,7 @@ class Workspace:
 
     def logs(self) -> Iterator[Path]:
         """Every log of a stage."""
-        for pattern in ("models/*/*/*.log", "models/*/evaluation/*/*.log", "tiny/*/*.log"):
+        for pattern in ("models/*/*/*.log", "models/*/evaluation/*/*.log", "tiny/*/*.log", "hubs/*/*.log"):
             yield from self.root.glob(pattern)
 
     def run(self, run_id: str) -> Path:

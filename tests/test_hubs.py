@@ -12,7 +12,9 @@ from bakeoff.matrix.schema import ModelSpec, dataset_name
 
 
 def row(**keys: Any) -> ModelSpec:
-    raw = {key: value for key, value in {"model": "o/n", "dataset": ["o/d"], **keys}.items() if value is not None}
+    raw = {
+        key: value for key, value in {"model": "o/n", "dataset": ["o/d"], **keys}.items() if value is not None
+    }
     return parse_matrix({"models": {"r": raw}}).models["r"]
 
 

@@ -293,7 +293,8 @@ class ModelSpec(_Part):
     group: Group = "full"
     model: str | None = Field(None, description="hub id, folder, or 'tiny:<recipe>' for one that we build")
     revision: Revision | None = Field(
-        None, description="branch, tag or commit of a hub's model (numbers in quotes); None: the hub's main branch"
+        None,
+        description="branch, tag or commit of a hub's model (numbers in quotes); None: the hub's main branch",
     )
     model_type: str | None = None
     template: str | None = None
