@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff import secrecy
+from bakeoff.chain.origins import Origins
 from bakeoff.command import Command
 from bakeoff.environments import building as environments
 from bakeoff.environments.toolchain import Toolchain
@@ -25,7 +26,7 @@ from bakeoff.execution import gpus
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Runner
 from bakeoff.files import write_json
-from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training, dataset_identity, dataset_name
+from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training, dataset_name
 from bakeoff.provenance import TENSORS, WEIGHTS, ContentHashes, digest, versions
 from bakeoff.store.stages import Done, Record, Stages
 from bakeoff.suites.rows import FORMATS, LETTERS
@@ -76,17 +77,22 @@ class Chain:
         if self.spec.key_env:
             secrecy.declare(self.spec.key_env)
 
+    @cached_property
+    def origins(self) -> Origins:
+        """What the row takes from a hub."""
+        return Origins(self.spec, self.bench)
+
     # -- the base ----------------------------------------------------------------------------------------------
 
     def base_path(self) -> str:
-        """Where the base model is (or will be built): a folder or a hub id."""
+        """Where the base model is (or will be built): a folder, or a hub's id where no run has fetched it yet."""
         spec = self.spec
         if spec.tiny:
             return str(self._tiny_folder() / "output")
         if spec.model is None:
             return spec.weights or ""
         local = Path(spec.model).expanduser()
-        return str(local.absolute()) if local.is_dir() else spec.model
+        return str(local.absolute()) if local.is_dir() else self.origins.base_path()
 
     def build_command(self, output: Path | None = None) -> Command | None:
         """The line that builds a tiny base; None for a model that exists."""
@@ -113,7 +119,8 @@ class Chain:
         path = self.base_path()
         if not self.spec.tiny:
             self._refuse_plugins(Path(path))
-        return self._keep("base", Artifact(path, self._content(path), record))
+            record = base.record if (base := self.origins.base()) else None
+        return self._keep("base", Artifact(path, self.origins.identity(self._content(path)), record))
 
     @cached_property
     def _tiny_recipe(self) -> dict[str, Any]:
@@ -132,7 +139,8 @@ class Chain:
 
     def train_command(self, training: Training | None = None, resume: Path | None = None) -> Command:
         """The ``swift sft`` line of this row."""
-        spec = self.spec.model_copy(update={"training": training}) if training else self.spec
+        spec = self.origins.with_data(self.spec)
+        spec = spec.model_copy(update={"training": training}) if training else spec
         output = self.train_folder() / "output"
         tools = self.tools("train")
         return tools.within(
@@ -168,7 +176,7 @@ class Chain:
             "versions": self.tools("train").versions,
             "inputs": {
                 "base": base.fingerprint,
-                "dataset": [self._dataset_hash(one) for one in spec.dataset],
+                "dataset": [self.origins.dataset_identity(one) for one in spec.dataset],
             },
         }
         record = self.bench.stages.ensure(
@@ -188,7 +196,7 @@ class Chain:
             self.spec, base=self.base_path(), output=Path("OUTPUT"), version=self.tools("train").swift
         )
         # A data file is known by its content, and here by the name that the matrix gives it: it may be moved.
-        return {"train": self.recipe_of(command) | {"dataset": " ".join(self.spec.dataset)}}
+        return {"train": self.recipe_of(command) | {"dataset": " ".join(self.origins.dataset_names())}}
 
     def _train(self, output: Path, identity: dict[str, Any]) -> Done:
         for line in (self.train_command(), self.export_command()):
@@ -368,6 +376,7 @@ class Chain:
             "engine": spec.serving.engine,
             "template": spec.template,
             "dated": spec.prompt_date,
+            **self.origins.commits(variant),
         }
         return self.bench.stages.folder("parity", spec.name, recipe, variant)
 
@@ -408,6 +417,7 @@ class Chain:
                 ),
                 "prompt_date": spec.prompt_date,
                 "versions": self.tools("serve").versions,
+                **self.origins.commits(variant),
             }
         )
 
@@ -526,9 +536,6 @@ class Chain:
             return ""
         rows = sum(name.rows or count_rows(Path(name.place)) for name in names)
         return why_fewer(rows, str(facts.get("train_dataset")), self.spec.training.validation_share)
-
-    def _dataset_hash(self, dataset: str) -> str:
-        return dataset_identity(dataset, self.bench.hashes.of)
 
 
 def flags_of(command: Command) -> dict[str, str]:

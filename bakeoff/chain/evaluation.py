@@ -23,7 +23,7 @@ from bakeoff.command import Command
 from bakeoff.errors import BakeoffError, CommandFailed, ScoreError, ServiceError, Stalled
 from bakeoff.execution.attempts import Attempts
 from bakeoff.files import write_json
-from bakeoff.matrix.schema import Suite, dataset_argument
+from bakeoff.matrix.schema import Suite
 from bakeoff.provenance import commit, versions
 from bakeoff.scoring.leakage import training_files
 from bakeoff.scoring.scores import ALL, SPEED, STATUSES
@@ -126,7 +126,7 @@ class Evaluation:
     def _identity(self, suite: Suite) -> dict[str, Any]:
         bench = self.deployment.chain.bench
         data = suite.folder(bench.data_dir)
-        datasets = [dataset_argument(one) for one in self.deployment.chain.spec.dataset]
+        datasets = self.deployment.chain.origins.dataset_arguments()
         return {
             "suite": suite.model_dump(exclude={"expect", "data", "hub", "may_be_untrusted"}),
             "data": bench.hashes.of(data) if data else f"hub:{suite.benchmark}",
@@ -250,7 +250,7 @@ class Evaluation:
     def _ask(self, service: Service, suites: Sequence[Suite]) -> dict[str, dict[str, Any]]:
         chain = self.deployment.chain
         bench, spec = chain.bench, chain.spec
-        training, unread = training_files(map(dataset_argument, spec.dataset), use_hf=spec.use_hf)
+        training, unread = training_files(chain.origins.dataset_places(), use_hf=spec.use_hf)
         plan = evalscope.evaluation_plan(
             service.url,
             service.served_name,

@@ -226,6 +226,9 @@ def _steps(chain: Chain) -> Iterator[tuple[str, str]]:
             yield f"environment: {name} is not built yet (guide 0)", str(line)
     if command := chain.build_command():
         yield "base: build the tiny model", str(command)
+    for source, command in chain.origins.commands():
+        if command:
+            yield f"download: {source}", str(command)
     if spec.trains:
         yield "train (guide 2)", str(chain.train_command())
     if not (spec.url or spec.weights or not spec.tune):
