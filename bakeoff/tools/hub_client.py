@@ -621,7 +621,7 @@ def answer(verb: str, source: Source, commit: str = "") -> dict[str, Any]:
     lost = [file.path for file in listing.files if not (folder / file.path).is_file()]
     if lost:
         raise ConnectionError(f"Connection aborted before {', '.join(lost[:3])} had come")
-    return {**told, "folder": str(folder)}
+    return {**told, "folder": str(folder), "sha256": {f.path: f.sha256 for f in listing.files if f.sha256}}
 
 
 def main(argv: list[str]) -> int:

@@ -282,6 +282,14 @@ def _files(snapshot: Path) -> Iterator[Path]:
             yield path
 
 
+def hashes_by_name(snapshot: Path) -> dict[str, str]:
+    """The SHA-256 of the large files of *snapshot*, after which the cache of Hugging Face names them."""
+    names = {path: path.resolve().name for path in _files(snapshot) if path.is_symlink()}
+    return {
+        str(p.relative_to(snapshot)): name for p, name in names.items() if re.fullmatch("[0-9a-f]{64}", name)
+    }
+
+
 def why_links_broken(output: Path) -> str:
     """Why the links in *output* cannot be used, in words; empty where they can."""
     if not output.is_dir():
