@@ -197,11 +197,15 @@ class Origins:
     def _download(self, source: Source, commit: str, cached: Cached | None, output: Path) -> Done:
         shutil.rmtree(output, ignore_errors=True)
         facts: dict[str, Any] = {"source": str(source), "revision": source.branch, "commit": commit}
+        bench, limits = self.bench, self.spec.limits
+        log, out = output.parent / "stage.log", output.parent / "fetched.json"
+        if cached and (why := self._why_altered(cached, out)):
+            if variables := hubs.offline(source.hub, os.environ):
+                raise DataError(f"{self.spec.name}: {why}; unset {variables}, and it is fetched again")
+            cached = None
         if cached:
             hubs.link_snapshot(cached.folder, output, code=source.kind == "model")
             return Done("", None, {**facts, "from": str(cached.folder)})
-        bench, limits = self.bench, self.spec.limits
-        log, out = output.parent / "stage.log", output.parent / "fetched.json"
         log.unlink(missing_ok=True)
         out.unlink(missing_ok=True)
         if how_much := self._sizes.get(source):
@@ -220,6 +224,15 @@ class Origins:
         answer = _answer(out, f"{self.spec.name}: download")
         facts |= {"size": answer["size"], "files": answer["files"], "attempts": attempts.told}
         return Done(str(hubs.fetching(source, commit, output)), process.peak_memory_gib, facts)
+
+    def _why_altered(self, cached: Cached, out: Path) -> str:
+        """Which file of a snapshot is not what the hub said it is, in words; empty where none is known to be."""
+        listed = {**hubs.hashes_by_name(cached.folder), **_read(out, "sha256")}
+        for name, expected in listed.items():
+            path = cached.folder / name
+            if not path.is_file() or self.bench.hashes.of(path) != expected:
+                return f"{path} is not what the hub has under this name"
+        return ""
 
     # -- its commit ------------------------------------------------------------------------------------------------
 
@@ -386,11 +399,13 @@ def _endpoint(source: Source) -> str:
     return "HF_ENDPOINT" if source.hub == "huggingface" else "MODELSCOPE_ENDPOINT"
 
 
-def _read(path: Path | None) -> dict[str, str]:
+def _read(path: Path | None, key: str = "") -> dict[str, str]:
+    """The texts by name that a JSON file holds, below *key* where one is given; nothing where it cannot be read."""
     if path is None:
         return {}
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        texts = read[key] if key else read
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return {str(key): str(value) for key, value in read.items()} if isinstance(read, dict) else {}
+    return {str(name): str(value) for name, value in texts.items()} if isinstance(texts, dict) else {}
