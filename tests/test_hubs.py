@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from bakeoff.chain.chain import Bench, Chain
+from bakeoff.doctor.finding import Visit
+from bakeoff.doctor.hubs import check_hubs
 from bakeoff.errors import DataError, MatrixError
 from bakeoff.execution.runner import Runner
 from bakeoff.matrix.loading import parse_matrix
@@ -580,3 +582,50 @@ def test_what_modelscope_s_library_fetched_before_is_taken_over(
     assert house.hub.requests("store") == []
     for runner in house.runners:
         runner.close()
+
+
+# -- before a run --------------------------------------------------------------------------------------------------
+
+
+def doctors_findings(house: House, **keys: Any) -> list[str]:
+    chain = house.run(**keys)
+    matrix = chain.bench.matrix
+    asked = Visit(
+        list(matrix.models.values()),
+        matrix,
+        house.workspace,
+        None,
+        dict(os.environ),
+        lambda environment, out: None,
+    )
+    return [str(finding) for finding in check_hubs(asked)]
+
+
+def test_the_doctor_finds_nothing_where_everything_can_be_had(house: House) -> None:
+    house.model().commit(files())
+    house.hub.repository("dataset", "o/talks").commit({"train.jsonl": b"{}"})
+    assert doctors_findings(house, dataset=["o/talks"]) == []
+    assert house.hub.requests("store") == []
+
+
+def test_the_doctor_tells_what_cannot_be_had_and_of_which_rows(house: House) -> None:
+    house.model().commit(files())
+    house.hub.repositories["model", "o/n"].readers = {TOKEN}
+    house.hub.repository("dataset", "o/talks").commit({"train.jsonl": b"{}"})
+    gated, revision = doctors_findings(house, dataset=["o/talks@mian"])
+    assert gated.startswith("error: model o/n: o/n is gated or private, and there is no token")
+    assert revision.startswith("error: dataset o/talks: o/talks of ")
+    assert "-> is it 'main'" in revision
+    house.away()
+    assert all("does not answer, and no cache has the whole of it" in one for one in doctors_findings(house))
+
+
+def test_the_doctor_asks_nobody_offline_and_tells_what_the_cache_lacks(house: House) -> None:
+    house.model().commit(files())
+    house.run().base()
+    house.set(**house.offline)
+    house.hub.forget()
+    assert doctors_findings(house) == []
+    (finding,) = doctors_findings(house, revision="v9")
+    assert "the cache has no whole o/n@v9" in finding
+    assert house.hub.requests() == []

@@ -227,7 +227,7 @@ class Origins:
 
     def _why_altered(self, cached: Cached, out: Path) -> str:
         """Which file of a snapshot is not what the hub said it is, in words; empty where none is known to be."""
-        listed = {**hubs.hashes_by_name(cached.folder), **_read(out, "sha256")}
+        listed = {**hubs.hashes_by_name(cached.folder), **hubs.texts_in(out, "sha256")}
         for name, expected in listed.items():
             path = cached.folder / name
             if not path.is_file() or self.bench.hashes.of(path) != expected:
@@ -239,7 +239,7 @@ class Origins:
     def _resolve(self, source: Source) -> tuple[str, Cached | None]:
         """The commit that this run takes, and where the cache has the whole of it."""
         with self.bench.stages.lock(self.bench.workspace.hubs):
-            notes, taken = _read(self._notes), _read(self._taken)
+            notes, taken = hubs.texts_in(self._notes), hubs.texts_in(self._taken)
             noted, commit = notes.get(source.key, ""), taken.get(source.key, "")
             cached = None
             if commit or hubs.is_commit(source.branch):
@@ -301,12 +301,12 @@ class Origins:
         """The commit that is known without asking: one that is named, or the last one that a run took."""
         if hubs.is_commit(source.branch):
             return source.branch
-        return _read(self._taken).get(source.key) or _read(self._notes).get(source.key, "")
+        return hubs.texts_in(self._taken).get(source.key) or hubs.texts_in(self._notes).get(source.key, "")
 
     @property
     def _notes(self) -> Path:
         """Where each branch was when a run asked last."""
-        return self.bench.workspace.cache / "hubs.json"
+        return hubs.notes_file(self.bench.workspace.cache)
 
     @property
     def _taken(self) -> Path | None:
@@ -397,15 +397,3 @@ def _moved(source: Source, before: str, commit: str) -> str:
 
 def _endpoint(source: Source) -> str:
     return "HF_ENDPOINT" if source.hub == "huggingface" else "MODELSCOPE_ENDPOINT"
-
-
-def _read(path: Path | None, key: str = "") -> dict[str, str]:
-    """The texts by name that a JSON file holds, below *key* where one is given; nothing where it cannot be read."""
-    if path is None:
-        return {}
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-        texts = read[key] if key else read
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return {str(name): str(value) for name, value in texts.items()} if isinstance(texts, dict) else {}

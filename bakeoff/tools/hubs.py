@@ -236,6 +236,23 @@ def _listed(folder: Path, source: Source, commit: str) -> Iterable[str]:
             continue
 
 
+def texts_in(path: Path | None, key: str = "") -> dict[str, str]:
+    """The texts by name that a JSON file holds, below *key* where one is given; nothing where it cannot be read."""
+    if path is None:
+        return {}
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+        texts = read[key] if key else read
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {str(name): str(value) for name, value in texts.items()} if isinstance(texts, dict) else {}
+
+
+def notes_file(cache: Path) -> Path:
+    """Where the store, whose folder *cache* this is, notes where each branch was when a run asked last."""
+    return cache / "hubs.json"
+
+
 # -- what the store keeps of a snapshot ----------------------------------------------------------------------------
 
 
