@@ -16,6 +16,7 @@ class Workspace:
         models/<row>/<stage>[-<variant>]-<identity>/   record.json, stage.log, output/
         tiny/<recipe>-<version>/                       base models that we build
         forms/<model>-<identity>/                      native forms of published base models
+        hubs/<id>-<commit>/                            links to what the hubs' caches hold of a model or data set
         environments/<hash>/                           Python environments
         runs/<run id>/                                 run.json, events.jsonl, scores.json, samples.parquet
         judge/ratings.sqlite                           human and model judgements
@@ -33,6 +34,11 @@ class Workspace:
     def forms(self) -> Path:
         """Native forms of base models that are published in another one."""
         return self.root / "forms"
+
+    @property
+    def hubs(self) -> Path:
+        """Models and data sets of hubs, by commit: links into the hubs' own caches."""
+        return self.root / "hubs"
 
     @property
     def environments(self) -> Path:
@@ -87,8 +93,8 @@ class Workspace:
 
     def logs(self) -> Iterator[Path]:
         """Every log of a stage."""
-        for pattern in ("models/*/*/*.log", "models/*/evaluation/*/*.log", "tiny/*/*.log", "forms/*/*.log"):
-            yield from self.root.glob(pattern)
+        for folder in ("models/*/*", "models/*/evaluation/*", "tiny/*", "forms/*", "hubs/*"):
+            yield from self.root.glob(f"{folder}/*.log")
 
     def run(self, run_id: str) -> Path:
         """The folder of one run."""

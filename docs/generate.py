@@ -10,9 +10,10 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.environments import building as environments
@@ -41,6 +42,29 @@ PARTS: dict[str, type[BaseModel]] = {
     "environments.<name>": matrix.Environment,
     "judge": matrix.Judge,
 }
+
+
+HUBS = """
+## What comes from a hub
+
+`model: owner/name` is ModelScope's, or with `use_hf: true` Hugging Face's (`dataset: ["hf::owner/data"]` for data
+alone). A run asks the hub once for the commit, checks the disk, and fetches the files into the hub's own cache as the
+stage `download`, before anything stands on them: the terminal and `store/hubs/<id>-<commit>/stage.log` tell how far
+it is, and a cut connection or a kill costs nothing of what has come. The commit is part of every identity (training,
+merge, parity, scores) and stands in the report under provenance.
+
+* `revision` is a branch, a tag or a commit. Without it the main branch is taken, and where that has moved since the
+  last run, the run says so and makes anew what stands on it; what was made before stays beside it. A commit in full
+  (40 digits) never moves, and is not even asked for where the cache has it.
+* Data take it as `{id: owner/data, revision: v2.1}`, or in short `owner/data@v2.1:subset#500`.
+* A revision on a folder or file of this machine is a mistake: those are known by their content.
+* A gated or private repository needs a token in `.env`: `HF_TOKEN`, or `MODELSCOPE_API_TOKEN`. It never stands on a
+  command line, in a log or in a record, and is sent to the hub alone.
+* `HF_HUB_OFFLINE=1` (ModelScope: `MODELSCOPE_OFFLINE=1`) takes what the cache has, by the commit that it notes there;
+  where that is not whole, the row ends before its first stage. Mirrors are given as `HF_ENDPOINT` and
+  `MODELSCOPE_ENDPOINT`, other places for the caches as `HF_HOME` and `MODELSCOPE_CACHE`.
+* Data are read as files: a loading script in their repository is never run.
+"""
 
 
 def schema() -> str:
@@ -99,8 +123,11 @@ def keys() -> str:
         "  its-base: {model: owner/name, tune: false}                       # compared untuned",
         "  merged-already: {weights: /models/mine}                          # nothing is trained or merged",
         "  adapter-already: {model: owner/name, adapter: /runs/checkpoint-9}",
+        "  pinned: {model: owner/name, revision: v1.0, dataset: [{id: owner/data, revision: v2.1}]}",
         "  a-reference: {url: 'https://example.org/v1', served_model: big, key_env: REFERENCE_API_KEY}",
         "```",
+        "",
+        *HUBS.strip().splitlines(),
     ]
     for place, part in PARTS.items():
         lines += [
@@ -115,14 +142,28 @@ def keys() -> str:
         for name, field in part.model_fields.items():
             if name == "name":
                 continue
-            kind = str(field.annotation).removeprefix("<class '").removesuffix("'>")
-            for noise in ("typing.", "bakeoff.matrix.schema.", "NoneType"):
-                kind = kind.replace(noise, "")
+            kind = _kind(field.annotation)
             default = (
                 "" if field.is_required() or isinstance(field.default, BaseModel) else f"`{field.default!r}`"
             )
             lines.append(f"| `{name}` | {kind.replace('|', '/')} | {default} | {field.description or ''} |")
     return "\n".join(lines) + "\n"
+
+
+def _kind(annotation: Any) -> str:
+    """The type of a key as people say it, without how it is checked."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(arguments[0])
+    if origin is Literal:
+        return " / ".join(map(str, arguments))
+    if origin in (Union, UnionType):
+        return " / ".join(_kind(one) for one in arguments if one is not type(None))
+    if origin is tuple:
+        return f"list of {_kind(arguments[0])}"
+    if origin is dict:
+        return f"mapping to {_kind(arguments[1])}"
+    return "any value" if annotation is JsonValue else str(annotation.__name__)
 
 
 class Lines:

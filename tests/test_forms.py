@@ -19,7 +19,7 @@ import torch
 from published_forms import BUILDERS, DENSE
 from safetensors.torch import load_file, save_file
 
-from bakeoff.chain.chain import Chain
+from bakeoff.chain.chain import Bench, Chain
 from bakeoff.errors import DataError, MatrixError
 from bakeoff.execution.runner import Runner
 from bakeoff.forms import conversion, shards
@@ -445,7 +445,8 @@ def test_a_published_base_is_converted_once_and_trained_in_its_native_form(
     "name", ["tiny:llama", "Qwen/Qwen2.5-7B-Instruct", "LLM-Research/Meta-Llama-3.1-8B-Instruct"]
 )
 def test_other_bases_are_used_as_they_are(name: str, tmp_path: Path, runner: Runner) -> None:
-    chain = chain_of(name, tmp_path / "store", runner)
+    running = chain_of(name, tmp_path / "store", runner)
+    chain = Chain(running.spec, Bench.at_rest(running.bench.matrix, running.bench.workspace))
     assert chain.form_folder is None
     assert chain.base_path() == chain.published_path()
     assert not [line for line in lines_of(chain) if "bakeoff.forms" in line]

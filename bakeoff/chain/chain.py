@@ -17,6 +17,7 @@ from typing import Any
 
 from bakeoff import secrecy
 from bakeoff.chain import stages, training, weights
+from bakeoff.chain.origins import Origins
 from bakeoff.command import CHECKPOINT, OUTPUT, Command
 from bakeoff.environments import building as environments
 from bakeoff.environments.toolchain import Toolchain
@@ -95,6 +96,11 @@ class Chain:
         """Yield every stage of the row, in their order; nothing is made or looked up for it."""
         return stages.of_row(self)
 
+    @cached_property
+    def origins(self) -> Origins:
+        """What the row takes from a hub."""
+        return Origins(self.spec, self.bench)
+
     # -- the base ----------------------------------------------------------------------------------------------
 
     def base_path(self) -> str:
@@ -102,14 +108,14 @@ class Chain:
         return str(self.form_folder / "output") if self.form_folder else self.published_path()
 
     def published_path(self) -> str:
-        """Where the base model is as the matrix names it: a folder or a hub id."""
+        """Where the base model is as it is published: a folder, or a hub's id where no run has fetched it yet."""
         spec = self.spec
         if spec.tiny:
             return str(self._tiny_folder() / "output")
         if spec.model is None:
             return spec.weights or ""
         local = Path(spec.model).expanduser()
-        return str(local.absolute()) if local.is_dir() else spec.model
+        return str(local.absolute()) if local.is_dir() else self.origins.base_path()
 
     def build_command(self) -> Command | None:
         """The line that builds a tiny base; None for a model that exists."""
@@ -122,7 +128,8 @@ class Chain:
     def form_folder(self) -> Path | None:
         """Where the native form of a published base is kept; None for a base that is used as it is."""
         spec = self.spec
-        form = published_form(spec.model, trusts_code=spec.trust_remote_code) if spec.model else None
+        model = spec.model if spec.tiny else self.published_path()
+        form = published_form(model, trusts_code=spec.trust_remote_code) if spec.model and model else None
         if form is None:
             return None
         return self.bench.workspace.forms / f"{form.name.lower()}-{digest(self.form_identity())[:10]}"
@@ -167,7 +174,9 @@ class Chain:
         path = self.base_path()
         if not self.spec.tiny:
             weights.refuse_plugins(Path(path), self.spec)
-        return self._keep("base", Artifact(path, self._content(path), record))
+            fetched = self.origins.base()
+            record = record or (fetched.record if fetched else None)
+        return self._keep("base", Artifact(path, self.origins.identity(self._content(path)), record))
 
     @cached_property
     def tiny_recipe(self) -> dict[str, Any]:
@@ -196,8 +205,9 @@ class Chain:
     def train_line(self, training: Training | None = None, resume: Path | None = None) -> Command:
         """The ``swift sft`` line with a placeholder, and without what an environment adds."""
         tools = self.tools("train")
+        spec = self.origins.with_data(self.spec)
         return swift.sft(
-            self.spec.model_copy(update={"training": training}) if training else self.spec,
+            spec.model_copy(update={"training": training}) if training else spec,
             base=self.base_path(),
             output=OUTPUT,
             python=tools.python,
@@ -293,7 +303,7 @@ class Chain:
 
     def parity_folder(self, variant: str, way: str) -> Path:
         """Where the record of what was compared for *variant* is kept; see :mod:`bakeoff.chain.parity`."""
-        recipe = stages.parity_recipe(self.spec, way)
+        recipe = stages.parity_recipe(self, variant, way)
         return self.bench.stages.folder("parity", self.spec.name, recipe, variant)
 
     def view_folder(self, variant: str, way: str) -> Path:
@@ -333,6 +343,7 @@ class Chain:
                 ),
                 "prompt_date": spec.prompt_date,
                 "versions": self.tools("serve").versions,
+                **self.origins.commits(variant),
             }
         )
 

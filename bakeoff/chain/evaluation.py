@@ -19,7 +19,7 @@ from bakeoff.chain.service import Service, who_answers_as
 from bakeoff.errors import BakeoffError, CommandFailed, ScoreError
 from bakeoff.execution.attempts import Attempts
 from bakeoff.files import write_json
-from bakeoff.matrix.schema import Suite, dataset_argument
+from bakeoff.matrix.schema import Suite
 from bakeoff.provenance import commit, versions
 from bakeoff.scoring.leakage import training_files
 from bakeoff.store.facts import EvaluationFacts
@@ -188,7 +188,7 @@ class Evaluation:
     def _ask(self, service: Service, suites: Sequence[Suite]) -> dict[str, dict[str, Any]]:
         chain = self.deployment.chain
         bench, spec = chain.bench, chain.spec
-        training, unread = training_files(map(dataset_argument, spec.dataset), use_hf=spec.use_hf)
+        training, unread = training_files(chain.origins.dataset_places(), use_hf=spec.use_hf)
         plan = evalscope.evaluation_plan(
             service.url,
             service.served_name,

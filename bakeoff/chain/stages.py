@@ -15,7 +15,7 @@ from bakeoff.command import CHECKPOINT, OUTPUT, Command
 from bakeoff.evalscope.speed import LEVELS
 from bakeoff.forms.published import why_unbuilt
 from bakeoff.judgement.replies import MAX_TOKENS, load_cases
-from bakeoff.matrix.schema import ModelSpec, Suite, dataset_argument, dataset_identity
+from bakeoff.matrix.schema import ModelSpec, Suite
 from bakeoff.provenance import digest, versions
 from bakeoff.store.facts import (
     CommandFacts,
@@ -41,6 +41,7 @@ BY_HAND_PORT = 8000
 def of_row(chain: Chain) -> Iterator[Stage[Facts]]:
     """Yield every stage of a row, in their order."""
     spec = chain.spec
+    yield from chain.origins.stages()
     if spec.tiny:
         yield build(chain)
     if chain.form_folder:
@@ -103,7 +104,7 @@ def train(chain: Chain) -> Stage[TrainingFacts]:
     line = chain.tools("train").within(chain.train_line())
 
     def inputs() -> dict[str, Any]:
-        datasets = [dataset_identity(dataset, chain.bench.hashes.of) for dataset in spec.dataset]
+        datasets = [chain.origins.dataset_identity(dataset) for dataset in spec.dataset]
         return {
             "versions": chain.tools("train").versions,
             "inputs": {"base": chain.base().fingerprint, "dataset": datasets},
@@ -131,7 +132,7 @@ def train_folder(chain: Chain) -> Path:
 
 def _train_recipe(chain: Chain) -> dict[str, str]:
     # A data file is known by its content, and here by the name that the matrix gives it: it may be moved.
-    return chain.recipe_of(chain.train_line()) | {"dataset": " ".join(chain.spec.dataset)}
+    return chain.recipe_of(chain.train_line()) | {"dataset": " ".join(chain.origins.dataset_names())}
 
 
 def export(chain: Chain) -> Stage[CommandFacts]:
@@ -172,13 +173,15 @@ def _export_recipe(chain: Chain) -> dict[str, Any]:
     return {"export": chain.recipe_of(chain.export_line()), **source}
 
 
-def parity_recipe(spec: ModelSpec, way: str) -> dict[str, Any]:
+def parity_recipe(chain: Chain, variant: str, way: str) -> dict[str, Any]:
     """Return what names the folder of the comparison before a service is started the *way* it is."""
+    spec = chain.spec
     return {
         "way": way,
         "engine": spec.serving.engine,
         "template": spec.template,
         "dated": spec.prompt_date,
+        **chain.origins.commits(variant),
     }
 
 
@@ -203,7 +206,7 @@ def parity(chain: Chain, variant: str) -> Stage[ParityFacts]:
         row=spec.name,
         variant=variant,
         folder=chain.parity_folder(variant, way),
-        recipe=parity_recipe(spec, way),
+        recipe=parity_recipe(chain, variant, way),
         inputs=inputs,
         recipe_counts=False,
         facts=ParityFacts,
@@ -269,7 +272,7 @@ def evaluate(
 
     def inputs() -> dict[str, Any]:
         data = suite.folder(bench.data_dir)
-        datasets = [dataset_argument(dataset) for dataset in spec.dataset]
+        datasets = chain.origins.dataset_arguments()
         return {
             "suite": suite.model_dump(exclude={"expect", "data", "hub", "may_be_untrusted"}),
             "data": bench.hashes.of(data) if data else f"hub:{suite.benchmark}",

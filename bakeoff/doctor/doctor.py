@@ -23,6 +23,7 @@ from bakeoff.doctor.finding import (
     Level,
     Visit,
 )
+from bakeoff.doctor.hubs import check_hubs
 from bakeoff.doctor.machine import check_devices, check_disk, check_network
 from bakeoff.doctor.names import check_environments, check_tools
 from bakeoff.doctor.tools import check_packages, check_prompts, check_remote_code, check_tokens
@@ -189,6 +190,7 @@ _CHECKS: tuple[Callable[[Visit], Iterator[Finding]], ...] = (
     check_disk,
     check_models,
     check_datasets,
+    check_hubs,
     check_suites,
     check_network,
     check_tokens,

@@ -19,6 +19,7 @@ from bakeoff.matrix.schema import (
     Suite,
     dataset_name,
     did_you_mean,
+    is_local_model,
 )
 from bakeoff.secrecy import NAMES, redact
 
@@ -56,6 +57,7 @@ def of_row(
         yield f"{where}: 'adapter' needs the 'model' it was trained on"
     if spec.trains and not spec.dataset:
         yield f"{where}: 'dataset' is missing; give it here or under defaults, or say 'tune: false'"
+    yield from _revision(spec)
     yield from _training_and_serving(spec)
     for dataset in spec.dataset:
         yield from _dataset(dataset, f"{where}.dataset")
@@ -85,11 +87,46 @@ def _training_and_serving(spec: ModelSpec) -> Iterator[str]:
         )
 
 
+def _revision(spec: ModelSpec) -> Iterator[str]:
+    if spec.revision is None:
+        return
+    if not spec.model:
+        what = "the row names no 'model'"
+    elif spec.tiny:
+        what = f"{shown(spec.model)} is built here"
+    elif is_local_model(spec.model):
+        what = f"{shown(spec.model)} is a folder on this machine, which is known by its content"
+    else:
+        if problem := _why_no_revision(spec.revision):
+            yield f"{spec.name}.revision: {shown(spec.revision)} {problem}"
+        return
+    yield f"{spec.name}.revision: is for a model that comes from a hub, and {what}; take 'revision' out"
+
+
+def _why_no_revision(revision: str) -> str:
+    """Why no branch, tag or commit can have this name, in words; empty where one can."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,254}", revision) and not re.search(
+        r"\.\.|//|/\.|\.lock(/|$)|[./]$", revision
+    ):
+        return ""
+    return "is no name of a branch, a tag or a commit"
+
+
 def _dataset(dataset: str, where: str) -> Iterator[str]:
     try:
-        path = dataset_name(dataset).path
+        name = dataset_name(dataset)
     except ValueError as error:
         yield f"{where}: {shown(dataset)}: {error}"
+        return
+    path = name.path
+    if name.revision and name.is_local:
+        yield (
+            f"{where}: {shown(name.place)} has the revision {shown(name.revision)}, which only data of a hub have, and "
+            "lies on this machine, where it is known by its content; take 'revision' out"
+        )
+        return
+    if name.revision and (problem := _why_no_revision(name.revision)):
+        yield f"{where}: {shown(dataset)}: the revision {shown(name.revision)} {problem}"
         return
     if path is None or path.exists():
         return

@@ -151,6 +151,7 @@ def finish(
                 "machine": provenance.machine([f"{card.name}, {card.total_gib:.0f} GiB" for card in cards()]),
                 "matrix": matrix.source,
                 "environments": _environments(compared, matrix, workspace),
+                **_hubs(done),
             },
         },
     )
@@ -184,6 +185,16 @@ def _environments(rows: Sequence[ModelSpec], matrix: Matrix, workspace: Workspac
         for name, one in found.items()
         if one
     }
+
+
+def _hubs(done: Sequence[Record]) -> dict[str, dict[str, str]]:
+    """The commits of what came from a hub, by repository; nothing where nothing did."""
+    commits = {
+        str(record.facts["source"]): str(record.facts["commit"])
+        for record in done
+        if record.stage == "download" and record.outcome in ("ran", "reused") and "commit" in record.facts
+    }
+    return {"hubs": commits} if commits else {}
 
 
 _OF_AN_EVALUATION = ("suite", "agreement", "answers", "alarms", "leakage_not_checked")

@@ -50,6 +50,25 @@ class CommandFacts(Facts):
 
 
 @dataclass(frozen=True)
+class DownloadFacts(Facts):
+    """Of what was fetched from a hub.
+
+    Attributes:
+        source: hub and repository.
+        revision: the branch or commit that the row names.
+        commit: what was fetched.
+        size: in bytes; None for what a cache already held.
+        files: how many.
+    """
+
+    source: str = ""
+    revision: str = ""
+    commit: str = ""
+    size: int | None = None
+    files: int | None = None
+
+
+@dataclass(frozen=True)
 class ConversionFacts(Facts):
     """Of the conversion of a published base: what its record says, and how many tensors were written."""
 

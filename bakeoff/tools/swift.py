@@ -166,6 +166,7 @@ def deploy(
 def _model(spec: ModelSpec, model: str) -> dict[str, object]:
     return {
         "model": model,
+        "model_revision": spec.revision if model == spec.model else None,
         "model_type": spec.model_type,
         "template": spec.template,
         "use_hf": spec.use_hf or None,
