@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.judgement.blind import HIDDEN, hide_makers
@@ -305,3 +305,88 @@ def test_order_explanation_and_markdown_never_change_what_is_read(
         reply = wrap.format(phrasing.format(L=letter, W=words))
         assert extract_choice(reply, order) == letter
         assert extract_choice(reply, order, multiple=True) == letter
+
+
+# Lists and judgements of any form: {L} a letter and its likes (full width, small, circled, ordinal), {W} the option's words.
+OPTION_POOL = (
+    "静静地听完", "设身处地理解", "指出矛盾", "说明原理", "给予建议", "不评价对方", "鼓励表达", "维生素B缺乏", "抑郁症(MDD)", "转移话题",
+    "A型人格", "认知重评", "正强化", "Listening", "active empathy", "Not judging", "a calm voice", "共情", "倾听", "错误归因",
+)  # fmt: skip
+LABEL_STYLES = (
+    "{L}", "({L})", "（{L}）", "**{L}**", "【{L}】", "[{L}]", "“{L}”", "`{L}`", "「{L}」", "{full}", "{small}", "{circle}", "第{ordinal}项",
+    "选项{L}", "{L}选项", "{L}项", "Option {L}", "{roman}", "{digit}",
+)  # fmt: skip
+GLOSSES = (
+    "",
+    ". {W}",
+    "、{W}",
+    "（{W}）",
+    "({W})",
+    ") {W}",
+    " {W}",
+    "：{W}",
+    ": {W}",
+    "．{W}",
+    ". **{W}**",
+    "——{W}",
+)
+LIST_SEPARATORS = (
+    "、", "，", ",", ", ", "，", "；", "; ", "/", " / ", "和", " and ", "\n", "\n- ", "+", "&", "、和", "\n\n", "以及", " | ", "，还有", "\n* ",
+    ", and ",
+)  # fmt: skip
+LIST_CUES = (
+    "{}", "答案：{}", "答案是{}", "正确答案：{}", "正确答案为{}。", "故选{}", "应选{}。", "正确选项：{}", "【答案】{}", "**答案：** {}", "**答案：{}**",
+    "## 答案\n{}", "答案：\n{}", "Answer: {}", "The correct answers are {}.", "I would choose {}", "\\boxed{{{}}}", "$\\boxed{{\\text{{{}}}}}$",
+    '{{"answer": "{}"}}', '{{"answer": [{}]}}', '```json\n{{"answer": "{}"}}\n```', "正確答案：{}", "應選{}", "我選擇{}", "我的选择是{}",
+    "先分析题目。\n\n综上，答案：{}", "正确的是{}", "{}都正确", "{} are correct.", "> 答案：{}", "The answer is {}.", "因此，{}是正确答案", "最终答案：{}",
+)  # fmt: skip
+AFTERWARDS = (
+    "", "\n\n解析：其余选项不符合题意。", "\n\n理由：这样做更专业。", "。因为这些做法合适。", "\n解析：{X}项不正确。", "，{X}错误", "。{X}不对", "\n\n{X}是常见的错误选择。",
+    "</s>", "\n\nExplanation: {X} is wrong because it judges.", "（{X}不选）", "，不选{X}", "。很多人会误选{X}。", "，因为{X}不合适",
+)  # fmt: skip
+SIGNS = (
+    ("对", "错"), ("正确", "错误"), ("✓", "✗"), ("√", "×"), ("✅", "❌"), (" is correct", " is wrong"), (": true", ": false"), ("：正确", "：不正确"),
+    ("是正确的", "是错误的"), ("：选", "：不选"), ("符合题意", "不符合题意"), ("合适", "不合适"), ("：是", "：否"), ("正確", "錯誤"), ("：對", "：錯"), (": Yes", ": No"),
+)  # fmt: skip
+
+
+def named(style: str, index: int, words: str) -> str:
+    return style.format(
+        L=LETTERS[index],
+        small=LETTERS[index].lower(),
+        full=chr(ord("Ａ") + index),
+        circle="①②③④⑤⑥"[index],
+        ordinal="一二三四五六"[index],
+        roman="ⅠⅡⅢⅣⅤⅥ"[index],
+        digit=index + 1,
+        W=words,
+    )
+
+
+@st.composite
+def stated_sets(draw: st.DrawFn) -> tuple[str, list[str], str]:
+    """A reply that states a set of options as a list or by judging each option, the options, and the set."""
+    options = draw(st.lists(st.sampled_from(OPTION_POOL), min_size=3, max_size=6, unique=True))
+    picked = draw(st.sets(st.integers(0, len(options) - 1), min_size=1))
+    others = [i for i in range(len(options)) if i not in picked]
+    style = draw(st.sampled_from(LABEL_STYLES)) + draw(st.sampled_from(GLOSSES))
+    after = draw(st.sampled_from(AFTERWARDS))
+    after = after.format(X=LETTERS[draw(st.sampled_from(others))]) if others else ""
+    if draw(st.booleans()):
+        items = [named(style, i, options[i]) for i in sorted(picked)]
+        reply = draw(st.sampled_from(LIST_CUES)).format(draw(st.sampled_from(LIST_SEPARATORS)).join(items))
+    else:
+        signs = draw(st.sampled_from(SIGNS))
+        items = [named(style, i, words) + signs[i not in picked] for i, words in enumerate(options)]
+        separator = draw(st.sampled_from(("，", "；", "。", "\n", "\n- ", "; ", ", ")))
+        reply = draw(st.sampled_from(("{}", "答案：{}", "逐项判断：\n{}"))).format(separator.join(items))
+    return reply + after, options, "".join(LETTERS[i] for i in sorted(picked))
+
+
+@settings(max_examples=600)
+@given(stated_sets())
+def test_a_set_is_read_whole_or_not_at_all(stated: tuple[str, list[str], str]) -> None:
+    reply, options, letters = stated
+    assert extract_choice(reply, options, multiple=True) in (letters, "")
+    if len(letters) == 1:
+        assert extract_choice(reply, options) in (letters, "")
