@@ -41,7 +41,7 @@ _SIMPLIFIED = str.maketrans(
 
 # What may stand between a cue and its list, and around each label of it.
 _OPENERS = re.compile(
-    r"(?:[\s*_`~\"'“”‘’「」『』()\[\]【】〔〕<>《》{}$:=#—]|\\(?:boxed|text|textbf|mathbf|mathrm|mathsf|fbox)\s*\{|\\[(\[ ,;])*"
+    r"(?:[\s*_`~\"'“”‘’「」『』()\[\]【】〔〕<>《》{}$:=#—→]|\\(?:boxed|text|textbf|mathbf|mathrm|mathsf|fbox)\s*\{|\\[(\[ ,;])*"
 )
 _BULLET = re.compile(r"(?:[-*+•·▪]|\d{1,2}[.)、])[ \t]+")
 _PREFIX = re.compile(r"(?:选项|options?\b|choices?\b)[\s:*_`(\[\"'“「]*", re.IGNORECASE)
@@ -51,7 +51,10 @@ _POINT = re.compile(r"[^\w\n\ue000-\ue009]{0,16}")
 _GLOSS_END = re.compile(
     r"[*_`\"'”」』)\]】}$]*[.。](?=[*\s]*[、,;]?[ \t\n]*[A-J(]|[*_`\"'”」』)\]】])[*_`\"'”」』)\]】}$]*|[*_`\"'”」』)\]】}$]*"
 )
-_GLOSS = re.compile(r"[ \t]*[*_`]{0,2}\((?!\s*[A-J]\s*\))[^()\n]{0,200}\)[*_`]{0,2}")
+_GLOSS = re.compile(
+    r"[ \t]*[*_`]{0,2}\((?!\s*(?:[A-J]|不?正确|不?对|是|否|错误?|不?选|[✓✔✅√✗✘❌×]|(?:in)?correct|wrong|true|false|yes|no)\s*\))[^()\n]{0,200}\)[*_`]{0,2}",
+    re.IGNORECASE,
+)
 _SEPARATOR = re.compile(
     r"[ \t]*(?:,[,、]|[,、;/&+|.]|\\[,;]|和|与|及|跟|以及|还有|并且|\band\b|\bas well as\b)?[ \t]*"
     r"(?:[,、]?[ \t]*(?:和|与|及|以及|还有|\band\b|&))?[ \t]*",
@@ -101,7 +104,7 @@ _ENGLISH_FOLLOWERS = frozenset(
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 _CJK_FOLLOWERS = re.compile(
     r"选|项|和|与|及|跟|或|以及|还|并|都|均|也|皆|全|是|为|才|正确|对|错|最|两|三|四|五|这|更|比较|合适|恰当|符合|当选|不|其|因|而|作|等|属|应该|应|无误"
-    r"|有误|中|吗|么|之一|的|所|即|说|描述|表述|更正|理由|解析|答案|吧|呢|啊|了|方案|选项|会|则|就|虽|但|可|能|被|误|排除|确|一项"
+    r"|有误|中|吗|么|之一|的|所|即|说|描述|表述|更正|理由|解析|答案|吧|呢|啊|啦|哦|哈|嘛|了|没错|没问题|无疑|方案|选项|会|则|就|虽|但|可|能|被|误|排除|确|一项"
 )
 _ORDINAL = re.compile(
     rf"第[ ]?(?P<word>[{_ORDINALS}]|10|[1-9])[ ]?(?:个选项|个答案|个|项|条|选项|种)|选项[ ]?(?P<bare>[{_ORDINALS}]|10|[1-9])(?![\d.])"
@@ -130,27 +133,27 @@ _JUDGES = re.compile(
 )
 
 _FAIR = (
-    r"正确|对|合适|恰当|合理|符合题意|妥当|当选|入选|适当|可取|准确|成立|无误|没错|没有错|✓|✔|✅|☑|√"
+    r"正确|对|合适|恰当|合理|符合题意|妥当|当选|入选|适当|可取|准确|成立|无误|没错|没有错|(?<=[更较最])好|✓|✔|✅|☑|√"
     r"|(?:正确|最佳|最好|最优|最合适|最恰当|标准)的?(?:选择|答案|选项|做法|一项)"
     r"|(?:the )?(?:correct|right|best|most appropriate|true)\b"
 )
 _LINK = (
-    r"(?:[ \t*_`)\]\"'”」,:(—-]|选项|项|常见的?|的?(?:说法|做法|描述|表述|内容|观点)|这?[两三四]项|是|才|都|均|皆|为|更|比较|最|也|全|应该|应|确实|完全|显然"
+    r"(?:[ \t*_`)\]\"'”」,:(—-]|选项|项|常见的?|的?(?:说法|做法|描述|表述|内容|观点)|这?[两三四]项|是|才|都|均|皆|为|更|比较|最|也|全|应该|应|确实|完全|显然|肯定|一定|勉强"
     r"|\bis\b|\bare\b|\ball\b|\bboth\b|\bwould be\b|\bshould be\b|\bseems\b|的){0,8}"
 )
 _APPROVED = re.compile(_LINK + rf"(?:{_FAIR})(?![^,。;\n]{{0,2}}(?:吗|么|与否|\?))", re.IGNORECASE)
 _REJECTED = re.compile(
     _LINK
-    + r"(?:(?!不应?该?能?(?:选择?|是)[\s*_`(\"“]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))不(?:太|大|是|算|够|怎么|完全|太?合|应|该|能|可|宜|符|妥|正|对|恰|合|适|行|选|当|成|准)|错|有误|误|✗|✘|❌|×|✖|\bx\b|除外|排除|并非|非|欠妥|没有"
+    + r"(?:(?!不应?该?能?(?:选择?|是)[\s*_`(\"“]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))不(?:太|大|是|算|够|怎么|完全|太?合|应|该|能|可|宜|符|妥|正|对|恰|合|适|行|选|当|成|准)|错|有误|误|✗|✘|❌|×|✖|\bx\b|除外|排除(?![\s*_`(\"“了]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))|并非|非|欠妥|没有"
     r"|(?:wrong|incorrect|false|not|never)\b|isn't|aren't|(?:is|are) (?:wrong|incorrect|false|not))",
     re.IGNORECASE,
 )
 _TICKED = re.compile(
-    r"[*_`]*[ \t]*[.、:)|]+[ \t*_`]*(?:正确|对|是|应?该?选|入选|✓|✔|✅|☑|√|correct|right|true|yes)[*_` ]*(?=$|[,;。.\n(|}\]]|(?<= )[*_`(\[“「【]*(?:选项|[Oo]ption|第|[A-Ja-j]\b|[\ue000-\ue009])|[*_`(\[“「【\"]*(?:选项[ ]?)?(?:[A-J]|第.)[*_`)\]”」】\"]*选?项?[.:(—、])",
+    r"[*_`]*[ \t]*[.、:()|]+[ \t*_`]*(?:正确|对|是|应?该?选|入选|✓|✔|✅|☑|√|correct|right|true|yes)[*_` ]*(?=$|[,;。.\n()|}\]]|(?<= )[*_`(\[“「【]*(?:选项|[Oo]ption|第|[A-Ja-j]\b|[\ue000-\ue009])|[*_`(\[“「【\"]*(?:选项[ ]?)?(?:[A-J]|第.)[*_`)\]”」】\"]*选?项?[.:(—、])",
     re.IGNORECASE,
 )
 _CROSSED = re.compile(
-    r"[*_`]*[ \t]*[.、:)|]+[ \t*_`]*(?:不正确|不对|错误?|否|不应?该?选|不入选|✗|✘|❌|×|✖|incorrect|wrong|false|no)[*_` ]*(?=$|[,;。.\n(|}\]]|(?<= )[*_`(\[“「【]*(?:选项|[Oo]ption|第|[A-Ja-j]\b|[\ue000-\ue009])|[*_`(\[“「【\"]*(?:选项[ ]?)?(?:[A-J]|第.)[*_`)\]”」】\"]*选?项?[.:(—、])",
+    r"[*_`]*[ \t]*[.、:()|]+[ \t*_`]*(?:不正确|不对|错误?|否|不应?该?选|不入选|✗|✘|❌|×|✖|incorrect|wrong|false|no)[*_` ]*(?=$|[,;。.\n()|}\]]|(?<= )[*_`(\[“「【]*(?:选项|[Oo]ption|第|[A-Ja-j]\b|[\ue000-\ue009])|[*_`(\[“「【\"]*(?:选项[ ]?)?(?:[A-J]|第.)[*_`)\]”」】\"]*选?项?[.:(—、])",
     re.IGNORECASE,
 )
 _REASON = re.compile(
@@ -159,7 +162,7 @@ _REASON = re.compile(
 )
 _MENTION = re.compile(
     r"(?<![A-Za-z0-9])[A-J]{1,10}(?![A-Za-z0-9])|(?<=[a-z])[A-J](?=[.:()—]|选?项| (?:is|in)?correct\b| is\b)|[\ue000-\ue009]|第(?=[ ]?[一二三四五六七八九十\d])"
-    r"|(?<![A-Za-z0-9'’])[a-j](?=[*_`\"'”’」』)\]】]*[ ]?(?:[.。、:()\]】」』”;,/|}\n—✓✔✅☑√✗✘❌×]|[ ](?:in)?correct\b|$|选?项))"
+    r"|(?<![A-Za-z0-9'’])[a-j](?=[*_`\"'”’」』)\]】]*[ ]?(?:[.。、:()\]】」』”;,/|}\n—✓✔✅☑√✗✘❌×]|[ ](?:in)?correct\b|[是都均正对错不和与及也]|$|选?项))"
     r"|\b(?:first|second|third|fourth|fifth)(?= (?:option|choice|one)\b)",
 )
 _EXPLANATION = re.compile(
@@ -182,14 +185,14 @@ _QUESTIONED = re.compile(
     re.IGNORECASE,
 )
 _DOUBT = re.compile(
-    r"若|如果|假如|假设|假使|要是|倘若|除非|即使|就算|误|易错|常见错|错误(?:的)?(?:答案|选项)|干扰|有人|有些人|很多人|不少人|人们|的人|有的|部分|同学|学生|考生|别人|他人"
+    r"若|如果|假如|假设|假使|要是|倘若|除非|即使|就算|误|易错|常见错|错误(?:的)?(?:答案|选项)|干扰|有人|有些人|很多人|不少人|大多数|大部分|多数人|人们|的人|人(?:都|会|常|往往|总是?)*\s*$|有的|部分|同学|学生|考生|别人|他人"
     r"|容易|可能|也许|或许|是否|除了|除|排除|为什么|为何|不|别|勿|没|未|非(?!常)|看似|似乎|乍看|而非|例如|比如|格式|难以"
     r"|\b(?:everything|all|anything|any) but\b|\bif\b|\bsome\b|\bmany\b|\bpeople\b|\bstudents?\b|\bothers\b|mistake|\bwrong\b|incorrect|\bnot\b|n't\b|\bnever\b|\bmight\b|\bmay\b|\bmaybe\b"
     r"|\bunless\b|\bsuppose|instead of|rather than|\bwhy\b|\bexcept\b|\btempt|\bwhen\b|\bcould\b|\bformat\b",
     re.IGNORECASE,
 )
 _SAFE = re.compile(
-    r"毫?不犹豫地?|无疑问?|不用说|不难(?:看出|发现|得出)|非要说|无误|对不起|分析可能|不过|值得|不仅|\bnot only\b|没错|不确定的话",
+    r"毫?不犹豫地?|不妨|无疑问?|不用说|不难(?:看出|发现|得出)|非要说|无误|对不起|分析可能|不过|值得|不仅|\bnot only\b|没错|不确定的话",
     re.IGNORECASE,
 )
 _ASCRIBED = re.compile(r"(?:认为|以为|觉得|say|think|believe)s?\s*[,:]?\s*$", re.IGNORECASE)
@@ -200,24 +203,26 @@ _TAKEN_BACK = re.compile(
 )
 
 _FIT = r"(?:正确|合适|恰当|符合题意|符合|合理|妥当|适当|最佳|最优|最好|标准|准确|适合|可取)"
-_TO_BE = r"(?:\s*(?:应该|应当|应|就|只能|显然|最终|也|便|该|当然|肯定|可以|确定|其实|仍然|还))*\s*(?:是|为|选择?(?!项)|包括|包含|有|如下|即|在于)*(?:\s*选择?(?!项))?"
+_TO_BE = r"(?:\s*(?:毫?无疑问?|呢,|应该|应当|应|就|只能|显然|最终|也|便|该|当然|肯定|可以|确定|其实|仍然|还))*\s*(?:是|为|选择?(?!项)|包括|包含|有|如下|即|在于)*(?:\s*选择?(?!项))?"
 _BE = r"(?:\s*(?:is|are|was|must be|should be|would be|will be|includes?|:|=))"
 _MARKED = re.compile(
     rf"(?:{_FIT}的?)?答案{_TO_BE}"
     rf"|{_FIT}的?(?:选项|选择|项){_TO_BE}(?=[\s*_`:]*(?:[:\"“「(\[*]|是|为|[A-J选第]))"
-    r"|(?:^|(?<=[\n。;,!?*#\s]))(?:正解|解|答|回答|结论|结果|答复|选择|选项|选)\s*[*_`]*\s*:"
+    r"|(?:^|(?<=[\n。;,!?*#\s]))(?:正解|解|答|回答|(?:最终|综合)?结论|结果|答复|选择|选项|选)\s*[*_`]*\s*:"
     r"|正确的?(?:选项|答案)?(?:有|是|为)?\s*:(?=[\s*_`(\[]*[A-J])"
-    r"|我(?:的|们的)(?:最终)?(?:选择|答案|回答|选项|结论)\s*(?:是|为|:)"
+    r"|我(?:的|们的)(?:最终)?(?:选择|答案|回答|选项|结论|判断)\s*(?:是|为|:)"
     r"|\\(?:boxed|fbox)\s*\{|(?<![\\a-z])boxed\s*\{"
     r"|[\"'](?:answers?|choices?|options?|selected|selection|result|final_answer|correct_answers?|correct_options?|答案|选项|选择)[\"']\s*:"
-    rf"|\b(?:correct|right|best|final|my|true)[ \t]+(?:answers?|choices?|options?|selections?|ones?|response)\b{_BE}?"
-    rf"|\b(?:answers?|ans)\b{_BE}?",
+    rf"|\b(?:correct|right|best|final|my|true|most appropriate|most suitable)[ \t]+(?:answers?|choices?|options?|selections?|ones?|response)\b{_BE}?"
+    rf"|\b(?:answers?|ans)\b{_BE}?|(?<![a-z])correct[\"']?\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
 _CHOSEN = re.compile(
     rf"{_FIT}的?(?:选项|做法|说法|表述|描述|一项|选择|回应|回答|反应|处理|有|项)?(?:应该|应当|应|就)?(?:是|为|有|包括|的是)"
     r"|(?:应该|应当|应|就|认为|觉得|肯定|当然|我会|我|而|因此|所以|故|因而|那么|这是)(?:应该|应)?(?:是|选择?|为)"
     r"|(?:选择|选(?!项都|项均|项全)|取|倾向于?)(?:的是|了|出|定|择)?"
+    r"|只剩下?|(?:故|因此|所以|那就?是|[,。;]是),?(?=[\s*_`(\"“]*[A-J](?![A-Za-z]))"
+    r"|\b(?:definitely|certainly|surely|so|thus|hence|therefore),?(?= [(*]*[A-J]\b)"
     r"|\b(?:choose|chose|pick|select|go with|going with|opt for)\b|\b(?:it|that|this) (?:is|should be|must be|would be)\b|\bit's\b|\b(?:choice|option) is\b",
     re.IGNORECASE,
 )
@@ -452,6 +457,8 @@ class _Reader:
             if place < denied_to:
                 continue
             item = self._label(end + place, small=True)
+            if item is None and self._unclear(end + place, mention[0]) - indices:
+                return False
             if item is None or max(item[0]) >= self.count:
                 continue
             if not set(item[0]) <= indices:
@@ -469,6 +476,14 @@ class _Reader:
             for i, words in self._apart(indices)
             if i not in indices and len(words) > 1
         )
+
+    def _unclear(self, place: int, mention: str) -> set[int]:
+        """Return the option that the letter at *place* may be, where what follows it is no known form."""
+        if len(mention) > 1 or not mention.isalpha() or not mention.isascii() or self._own_words(place):
+            return set()
+        index = LETTERS.index(mention.upper())
+        named = re.match(r"[A-Ja-j]型|[A-Ja-j][-‐–'’·]", self.text[place : place + 2])
+        return {index} if index < self.count and not named else set()
 
     def _spoken_against(self, found: _Labels, since: int) -> int:
         """Where the denial of *found* ends, which may be a doubt that stands behind *since*; 0 where it has none."""
@@ -790,7 +805,10 @@ class _Reader:
             if match.start() < place:
                 continue
             found = self._list(match.start(), small=self.multiple)
-            if found is None or (self.multiple and self._label(match.start(), small=True) is None):
+            if self.multiple and self._label(match.start(), small=True) is None:
+                unjudged |= self._unclear(match.start(), match[0])
+                continue
+            if found is None:
                 continue
             place = found.end
             tail = self.text[found.end : found.end + 60]
