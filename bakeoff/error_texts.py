@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from typing import Any
 
 LONGEST = 240
@@ -113,10 +112,10 @@ _EN_BARE = re.compile(
 )
 _WIDE = re.compile(
     r"busy|overload|later|again|retry|time-?d? ?out|error|fail|unavailable|too many|limit|quota|balance|denied|suspend|exceed|invalid"
-    r"|unauthori|forbidden|loading|capacity|traffic|demand|maintenance|went wrong|not found|api key|upstream|^\W*(?:null|none|undefined"
+    r"|unauthori|forbidden|exception|loading|capacity|traffic|demand|maintenance|went wrong|not found|api key|upstream|^\W*(?:null|none|undefined"
     r"|done|nan|\[object object\])\W*$"
     r"|稍后|稍候|稍等|片刻|重试|再试|频繁|超时|逾时|错误|异常|出错|余额|额度|限流|流控|超限|限制|繁忙|有点忙|过载|过多|过高|过大|失败|欠费"
-    r"|充值|加载|维护|不可用|无效|无权限|未授权|敏感|违规|故障|开小差|出现了一些问题|拥挤",
+    r"|充值|加载|维护|不可用|无效|权限|未授权|联系管理员|不足|敏感|违规|故障|开小差|出现了一些问题|拥挤",
     re.IGNORECASE,
 )
 _STATES_CHOICE = re.compile(
@@ -179,15 +178,6 @@ def may_be_error_text(reply: str) -> bool:
     return (
         bool(text) and len(text) <= LONGEST and bool(_WIDE.search(text)) and not _STATES_CHOICE.search(text)
     )
-
-
-def repeated_texts(replies: Iterable[tuple[str, str]], *, at_least: int = 3) -> dict[str, int]:
-    """Texts that *at_least* different questions got alike, with how many; *replies* are (question, reply) pairs."""
-    questions: dict[str, set[str]] = {}
-    for question, reply in replies:
-        if text := skeleton(reply):
-            questions.setdefault(text, set()).add(question)
-    return {text: len(asked) for text, asked in questions.items() if len(asked) >= at_least}
 
 
 def skeleton(reply: str) -> str:
