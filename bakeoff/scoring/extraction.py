@@ -24,6 +24,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bakeoff.scoring.characters import simplified
 from bakeoff.scoring.reading import spoken_part
 
 LETTERS = "ABCDEFGHIJ"
@@ -34,10 +35,6 @@ _ORDINALS = "一二三四五六七八九十"
 _CIRCLED = "①②③④⑤⑥⑦⑧⑨⑩"
 _CIRCLED_KEPT = {ord(sign): chr(0xE000 + i) for i, sign in enumerate(_CIRCLED)}
 _INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xAD])
-_SIMPLIFIED = str.maketrans(
-    "選擇項確為對錯應該當認們這個說題綜結論給與並還會從無誤則後實據問過於種話斷課條間兩極處",
-    "选择项确为对错应该当认们这个说题综结论给与并还会从无误则后实据问过于种话断课条间两极处",
-)
 
 # What may stand between a cue and its list, and around each label of it.
 _OPENERS = re.compile(
@@ -277,7 +274,7 @@ def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False
 
 def _plain_form(text: str) -> str:
     text = text.translate(_INVISIBLE).translate(_CIRCLED_KEPT)
-    text = unicodedata.normalize("NFKC", text).translate(_SIMPLIFIED).strip()
+    text = simplified(unicodedata.normalize("NFKC", text)).strip()
     return _RUN.sub(lambda run: f"{run[0][:4]}{chr(10) if chr(10) in run[0] else ' '}{run[0][-4:]}", text)
 
 
