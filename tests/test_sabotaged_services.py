@@ -280,6 +280,7 @@ def test_one_error_text_to_several_questions_is_errored_and_asked_again(exam: Pa
         result = evaluated(url, exam)
     assert result["ledger"]["errored"] >= 12
     assert " × the service gave several questions the same error text: '发生错误'" in result["why_not"]
+    assert sum("发生错误" in words for words in result["alarms"]) == 1
     with serving(lambda _, prompt: right(prompt)) as (url, _):
         again = evaluated(url, exam)
     assert again["ledger"]["answered"] == len(LETTERS)
