@@ -128,7 +128,9 @@ class Evaluation:
         data = suite.folder(bench.data_dir)
         datasets = [dataset_argument(one) for one in self.deployment.chain.spec.dataset]
         return {
-            "suite": suite.model_dump(exclude={"expect", "data", "hub", "may_be_untrusted"}),
+            "suite": suite.model_dump(
+                exclude={"expect", "data", "hub", "may_be_untrusted", "interest", "margin"}
+            ),
             "data": bench.hashes.of(data) if data else f"hub:{suite.benchmark}",
             "fingerprint": self.deployment.fingerprint,
             "training": [bench.hashes.of(Path(one)) if Path(one).exists() else one for one in datasets],
