@@ -31,6 +31,7 @@ from bakeoff.statistics.raters import (
     compare_ratings,
     plan_study,
 )
+from bakeoff.statistics.study import raters_needed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,8 @@ def summarise(
         distribution}], pairs, method, why_no_letters, variance (points squared, by part), left_out}},
         ``agreement`` {dimension: {value, low, high, units, ratings, reading}},
         ``wins`` and ``strengths`` on overall quality, ``needed`` [{a, b, difference, cases, needed (and its range:
-        needed_low, needed_high), more_cases, more_judgements, raters, plan {raters, cases, hours}}], and for
+        needed_low, needed_high), more_cases, more_judgements, raters, raters_needed (on these cases, None where no
+        number of raters does), plan {raters, cases, hours}}], and for
         crises ``checks`` {check: [{subject, yes, of, share, low, high}]}. The two parts are never averaged.
         ``raters``: {"consistency": rows of :func:`~bakeoff.judgement.agreement.intra_rater`, "severity": rows of
         :func:`~bakeoff.judgement.agreement.severity`}.
@@ -335,6 +337,9 @@ def _needed(rows: pd.DataFrame, rated: Rated | None, difference: float, alpha: f
     plan = plan_study(
         difference, max(2, len(subjects)), raters=raters, variance=parts if known else PLANNED, alpha=alpha
     )
+    enough = raters_needed(
+        len(cells), max(2, len(subjects)), difference, variance=parts if known else PLANNED, alpha=alpha
+    )
     found = []
     for a, b in pairs:
         apart = (cells[a] - cells[b]).dropna().tolist()
@@ -356,6 +361,7 @@ def _needed(rows: pd.DataFrame, rated: Rated | None, difference: float, alpha: f
                 "more_judgements": math.ceil(more * per_case),
                 "raters": raters,
                 "plan": plan._asdict() if plan else None,
+                "raters_needed": enough,
             }
         )
     return found
