@@ -406,7 +406,7 @@ def _mean_error(cube: Floats, place: int, squares: _Squares) -> _Error:
     # small (93 % instead of 95 %); weighing the parts' own degrees of freedom (Cochran 1964) too little (97 %).
     satterthwaite = total**2 / sum(part**2 / df for part, df in terms)
     cochran = total / sum(part / df for part, df in terms)
-    freedom = math.sqrt(satterthwaite * cochran)
+    freedom = cochran**0.8 * satterthwaite**0.2
     return _Error(total / (cases * raters), freedom)
 
 
