@@ -306,7 +306,9 @@ def judge(runs: int) -> None:
         r = float(np.mean(agree))
         name = f"{labels} labels, bias {bias}"
         covers = mark(name, held / runs, 0.93, 0.97)
-        least = 0.4 if labels >= 60 and r >= 0.7 else -0.05  # with fewer labels the judge's weight is known badly
+        least = (
+            0.4 if labels >= 60 and r >= 0.7 else -0.05
+        )  # with fewer labels the judge's weight is known badly
         spared = mark(f"{name}: saved", saved, least, 1.0)
         print(f"| {labels} | {others} | {bias} | {r:.2f} | {covers} | {spared} |", flush=True)
     print(

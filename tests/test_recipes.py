@@ -70,6 +70,16 @@ def test_seeds_that_cannot_be_are_complained_about(rows, words):
     assert any(words in complaint for complaint in caught.value.complaints)
 
 
+def test_further_seeds_are_no_unlike_conditions():
+    from bakeoff.doctor.comparability import differences
+
+    rows = {"a": {**ROW, "seeds": 3}, "b": {**ROW, "seeds": 2}}
+    assert differences(list(parse_matrix({"models": rows}).models.values())) == []
+    rows["b"] = {**ROW, "training": {"seed": 1}}
+    (found,) = differences(list(parse_matrix({"models": rows}).models.values()))
+    assert found.aspect == "seed"
+
+
 # ------------------------------ recipes
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 
 from bakeoff.matrix.schema import ModelSpec
 
@@ -70,3 +71,15 @@ def _child(row: ModelSpec, seed: int) -> ModelSpec:
             "evaluate": ("tuned",),
         }
     )
+
+
+def is_further_seed(row: ModelSpec) -> bool:
+    """Whether *row* is another row's recipe under a further seed: it differs from that one on purpose."""
+    seed = row.training.seed
+    return row.name.endswith(f".seed{seed}") and row.training.extra.get("data_seed") == seed
+
+
+def first_of(name: str, rows: Collection[str]) -> str:
+    """Return the row among *rows* of whose recipe the row *name* is a further seed; empty where it is none."""
+    match = re.fullmatch(r"(.+)\.seed[0-9]+", name)
+    return match[1] if match and match[1] in rows else ""
