@@ -48,32 +48,32 @@ def always_valid(
     scale: tuple[float, float] = (1.0, 5.0),
 ) -> dict[Table, Always]:
     """Return the confidence sequences of every table, with Holm over the pairs of all of them."""
-    tested = [(name, pair) for name, one in rated.items() if not one.why[0] for pair in one.pairs]
+    tested = [(name, pair) for name, result in rated.items() if not result.why[0] for pair in result.pairs]
     sequences = [always_valid_p(pair.p, rated[name].cases, alpha=alpha) for name, pair in tested]
     adjusted = holm(sequences)
     decided = {
         (name, pair.a, pair.b): (p, p_adjusted)
         for (name, pair), p, p_adjusted in zip(tested, sequences, adjusted, strict=True)
     }
-    found = {}
-    for name, one in rated.items():
-        level = level_at(one.cases, alpha=alpha) if one.cases > 1 else alpha
+    results = {}
+    for name, result in rated.items():
+        level = level_at(result.cases, alpha=alpha) if result.cases > 1 else alpha
         wide = compare_ratings({"": tables[name]}, alpha=level, scale=scale)[""]
         pairs = {
             (pair.a, pair.b): _at_every_look(pair, decided.get((name, pair.a, pair.b)), alpha)
             for pair in wide.pairs
         }
-        order = [score.subject for score in sorted(one.scores, key=lambda score: -score.value)]
+        order = [score.subject for score in sorted(result.scores, key=lambda score: -score.value)]
         different = [key for key, pair in pairs.items() if pair["verdict"] != "tie"]
         letters = (
-            tie_groups([subject for subject in order if subject in one.groups], different)
-            if one.groups
+            tie_groups([subject for subject in order if subject in result.groups], different)
+            if result.groups
             else {}
         )
-        found[name] = Always(
+        results[name] = Always(
             {score.subject: (score.low, score.high) for score in wide.scores}, pairs, letters
         )
-    return found
+    return results
 
 
 def _at_every_look(pair: Pair, p: tuple[float, float] | None, alpha: float) -> dict[str, Any]:
@@ -98,14 +98,14 @@ def corrected_by_people(
     """
     means: dict[str, dict[tuple[str, str], float]] = {}
     for (part, dimension), rows in judge.items():
-        known = rows.dropna(subset=[dimension]).groupby(["case_id", "subject"])[dimension].mean()
+        averages = rows.dropna(subset=[dimension]).groupby(["case_id", "subject"])[dimension].mean()
         means[f"{part}\n{dimension}"] = {
             (str(row["case_id"]), str(row["subject"])): float(row[dimension])
-            for row in known.reset_index().to_dict("records")
+            for row in averages.reset_index().to_dict("records")
         }
     named = {f"{part}\n{dimension}": table for (part, dimension), table in people.items()}
-    found = corrected_ratings(named, means, alpha=alpha, scale=scale)
-    return {(name.split("\n")[0], name.split("\n")[1]): each for name, each in found.items()}
+    results = corrected_ratings(named, means, alpha=alpha, scale=scale)
+    return {(name.split("\n")[0], name.split("\n")[1]): each for name, each in results.items()}
 
 
 def judge_comparisons(
@@ -131,13 +131,13 @@ def judge_comparisons(
                 p = float(sign_flip_tests(apart[:, None])[0])
                 drafts[part, dimension].append(JudgedPair(a, b, len(apart), float(apart.mean()), p))
     adjusted = iter(holm([pair.p for pairs in drafts.values() for pair in pairs]))
-    found = {}
+    results = {}
     for name, draft in drafts.items():
         pairs = [_decided(pair, next(adjusted), calibrated, alpha) for pair in draft]
         different = [(pair.a, pair.b) for pair in pairs if pair.verdict in ("ahead", "behind")]
         letters = tie_groups(order[name], different) if calibrated and pairs else {}
-        found[name] = {"pairs": [vars(pair) for pair in pairs], "letters": letters}
-    return found
+        results[name] = {"pairs": [vars(pair) for pair in pairs], "letters": letters}
+    return results
 
 
 @dataclass(frozen=True)
@@ -179,23 +179,23 @@ def effect_sizes(cells: pd.DataFrame, a: str, b: str) -> dict[str, float]:
     }
 
 
-def plain(found: CorrectedRatings) -> dict[str, Any]:
-    """Return *found* as plain JSON-able data."""
+def plain(ratings: CorrectedRatings) -> dict[str, Any]:
+    """Return *ratings* as plain JSON-able data."""
     subjects: Sequence[dict[str, Any]] = [
         {
             "subject": score.subject,
             "value": score.value,
             "low": score.low,
             "high": score.high,
-            "letters": found.groups.get(score.subject, ""),
+            "letters": ratings.groups.get(score.subject, ""),
         }
-        for score in sorted(found.scores, key=lambda score: -score.value)
+        for score in sorted(ratings.scores, key=lambda score: -score.value)
     ]
     return {
         "subjects": list(subjects),
-        "pairs": [vars(pair) for pair in found.pairs],
-        "weight": found.weight,
-        "cases_by_people": found.labels,
-        "cases_by_judge_alone": found.others,
-        "saved": found.saved,
+        "pairs": [vars(pair) for pair in ratings.pairs],
+        "weight": ratings.weight,
+        "cases_by_people": ratings.labels,
+        "cases_by_judge_alone": ratings.others,
+        "saved": ratings.saved,
     }

@@ -105,11 +105,11 @@ def _retention(analysis: Analysis) -> Iterator[Sentence]:
         return
     count = Counter(each.verdict for each in verdicts)
     margins = "/".join(sorted({points(each.margin).removesuffix(".0") for each in verdicts}))
-    kept, lost, unknown = count["no loss beyond the margin"], count["loss"], count["cannot say"]
+    n_kept, n_lost, n_open = count["no loss beyond the margin"], count["loss"], count["cannot say"]
     yield Sentence(
-        f"微调是否造成损失（允许 {margins} 分，{len(verdicts)} 组）：{kept} 组已证明损失不超过界限，"
-        f"{lost} 组有损失，{unknown} 组无法判断。",
+        f"微调是否造成损失（允许 {margins} 分，{len(verdicts)} 组）：{n_kept} 组已证明损失不超过界限，"
+        f"{n_lost} 组有损失，{n_open} 组无法判断。",
         f"Did tuning cost more than {margins} points ({len(verdicts)} {plural(len(verdicts), 'comparison')})? "
-        f"No loss beyond the margin shown in {kept}, loss in {lost}, cannot say in {unknown}.",
+        f"No loss beyond the margin shown in {n_kept}, loss in {n_lost}, cannot say in {n_open}.",
         "#bk-tuning",
     )

@@ -159,7 +159,7 @@ def corrected_ratings(
         if draft:
             drafts[name] = draft
     adjusted = iter(holm([pair.p for draft in drafts.values() for pair in draft.pairs]))
-    found = {}
+    comparisons = {}
     for name, draft in drafts.items():
         pairs = []
         for pair in draft.pairs:
@@ -168,8 +168,10 @@ def corrected_ratings(
             pairs.append(replace(pair, p_adjusted=p, verdict=way if p < alpha else "tie"))
         order = [score.subject for score in sorted(draft.scores, key=lambda score: -score.value)]
         different = [(pair.a, pair.b) for pair in pairs if pair.verdict != "tie"]
-        found[name] = replace(draft, pairs=tuple(pairs), groups=tie_groups(order, different) if pairs else {})
-    return found
+        comparisons[name] = replace(
+            draft, pairs=tuple(pairs), groups=tie_groups(order, different) if pairs else {}
+        )
+    return comparisons
 
 
 def _corrected(

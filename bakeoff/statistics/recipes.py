@@ -174,15 +174,15 @@ def _pooled(tables: Sequence[Floats]) -> _Seeds:
     return _Seeds(variance / freedom, rest / freedom, float(freedom), float(freedom * (questions - 1)))
 
 
-def _error(over_questions: _Spread, own: float, weight: float, pooled: _Seeds, questions: int) -> _Spread:
+def _error(over_questions: _Spread, by_pair: float, weight: float, pooled: _Seeds, questions: int) -> _Spread:
     """Variance and degrees of freedom of a mean, or of a difference of means, over questions and seeds.
 
     Args:
-        own: the seeds' part by the recipes' own seeds alone.
+        by_pair: the seeds' part by the recipes' own seeds alone.
         weight: sum of 1 / seeds over the recipes in it.
     """
     # Few seeds know their spread badly, so it is pooled; but a recipe that varies more than the others counts as such.
-    seeds = max(pooled.variance * weight, own)
+    seeds = max(pooled.variance * weight, by_pair)
     within = pooled.rest * weight / questions
     # As if one question more had gone the other way: equal answers everywhere promise no sharp difference.
     floor = 1 / (questions + 2) ** 2
@@ -276,8 +276,8 @@ def _pairs_of(
         first, second = several[a], several[b]
         apart = first.mean(axis=1) - second.mean(axis=1)
         weight = 1 / first.shape[1] + 1 / second.shape[1]
-        own = sum(float(table.mean(axis=0).var(ddof=1)) / table.shape[1] for table in (first, second))
-        error = _error(_over_questions(apart, clusters), own, weight, pooled, len(apart))
+        by_pair = sum(float(table.mean(axis=0).var(ddof=1)) / table.shape[1] for table in (first, second))
+        error = _error(_over_questions(apart, clusters), by_pair, weight, pooled, len(apart))
         difference, width = float(apart.mean()), math.sqrt(error.variance)
         reach = float(stdtrit(error.freedom, 1 - alpha / 2)) * width
         p = 2 * float(stdtr(error.freedom, -abs(difference) / width))

@@ -9,7 +9,7 @@ graded scores by Student's t on the paired differences. docs/statistics.md has i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -96,9 +96,8 @@ def tango_interval(only_a: float, only_b: float, n: float, alpha: float = 0.05) 
     return Interval(low, high)
 
 
-def _crossing(is_past: object, low: float, high: float) -> float:
+def _crossing(is_past: Callable[[float], bool], low: float, high: float) -> float:
     """Where *is_past* turns true between *low* and *high*: it falls with the difference, so halving finds it."""
-    assert callable(is_past)
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (low, middle) if is_past(middle) else (middle, high)
@@ -159,10 +158,10 @@ def judged(drafts: list[Retention], alpha: float = 0.05) -> list[Retention]:
 
     Both are one-sided at alpha / 2, as the two-sided interval has it.
     """
-    kept = holm([each.p_kept for each in drafts])
-    lost = holm([each.p_loss for each in drafts])
+    p_values_kept = holm([each.p_kept for each in drafts])
+    p_values_lost = holm([each.p_loss for each in drafts])
     verdicts = []
-    for draft, p_kept, p_loss in zip(drafts, kept, lost, strict=True):
+    for draft, p_kept, p_loss in zip(drafts, p_values_kept, p_values_lost, strict=True):
         is_kept, is_lost = p_kept < alpha / 2, p_loss < alpha / 2
         verdict: Verdict = "no loss beyond the margin" if is_kept else "loss" if is_lost else "cannot say"
         verdicts.append(
