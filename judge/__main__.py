@@ -19,7 +19,7 @@ from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.judgement.blind import LAYOUTS, Study, build_study, read_study
 from bakeoff.judgement.judge_model import JudgeModel, Tally, compare_replies, probe_planted, score_replies
 from bakeoff.judgement.raters import Raters
-from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.ratings import DIMENSIONS, RatingStore
 from bakeoff.judgement.replies import Reply, load_cases, read_replies
 from bakeoff.judgement.replies import gather as ask_all
 from bakeoff.judgement.verdicts import judged_by_model, summarise
@@ -29,6 +29,7 @@ from bakeoff.runs.judging import ask_deployed, gathered_replies, gathered_study
 from bakeoff.runs.runs import new_id
 from bakeoff.secrecy import load_env_file
 from bakeoff.statistics.raters import study_outlook
+from bakeoff.statistics.study import outlook
 from bakeoff.workspace import Workspace
 from judge.guard import path_prefix
 
@@ -94,6 +95,20 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="what else to hide, such as a name taught in training",
+    )
+
+    one.add_argument(
+        "--expect-raters", type=int, default=3, metavar="N", help="how many will score (default 3)"
+    )
+    one.add_argument(
+        "--difference",
+        type=float,
+        default=0.5,
+        metavar="POINTS",
+        help="difference worth finding (default 0.5 points)",
+    )
+    one.add_argument(
+        "--pilot", action="store_true", help="build it even where no difference could come out of it"
     )
 
     one = commands.add_parser("gather", help="ask a served model all cases and keep its replies")
@@ -351,6 +366,19 @@ def study(options: argparse.Namespace) -> None:
         hide=not options.keep_names,
         names=options.names,
     )
+    counselling = sum(not case.crisis for case in built.cases)
+    expected = outlook(
+        counselling,
+        len(built.subjects),
+        raters=options.expect_raters,
+        dimensions=len(DIMENSIONS),
+        difference=options.difference,
+    )
+    if expected.is_hopeless and not options.pilot:
+        raise RatingError(
+            f"study: nothing could come out of it. {expected.words[0]}; build it with --pilot to try the form out",
+            f"这样的研究不可能得出结论。{expected.words[1]}；如只想试用评分页面，请加 --pilot",
+        )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(options.out, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as file:
         if options.out.is_file():
@@ -360,7 +388,9 @@ def study(options: argparse.Namespace) -> None:
     named = sum(bool(reply.found) for reply in built.replies)
     print(f"{options.out}: {len(built.cases)} cases x {len(built.subjects)} subjects")
     print(f"{len(built.screens(0))} screens per rater, layout {built.layout}")
-    print(study_outlook(sum(not case.crisis for case in built.cases), len(built.subjects))[0])
+    print(study_outlook(counselling, len(built.subjects), raters=options.expect_raters)[0])
+    if len(built.subjects) > 1:
+        print(expected.words[0])
     print(f"{named} replies name a maker; {len(built.missing)} replies are missing")
 
 

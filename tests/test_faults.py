@@ -1075,13 +1075,13 @@ def test_replies_that_find_the_disk_full_are_gathered_when_there_is_room(
     house: House, small_disk: Path
 ) -> None:
     house.store = small_disk / "store"
-    with asked_service("--reply", "慢慢说" * 3000, "--name", "reference") as service:
+    with asked_service("--reply", "慢慢说" * 1000, "--name", "reference") as service:
         house.row = {"model": None, "url": service.url, "served_model": "reference"}
         ballast = fill(small_disk, 40)
         with pytest.raises((BakeoffError, OSError)):
             gathered(house)
         ballast.unlink()
-        assert gathered(house) == ["慢慢说" * 3000] * CASES
+        assert gathered(house) == ["慢慢说" * 1000] * CASES
     assert house.left_behind() == []
 
 

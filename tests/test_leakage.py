@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bakeoff import evalscope
+from bakeoff.characters import SIMPLIFIED, TRADITIONAL
 from bakeoff.errors import DataError
 from bakeoff.evalscope import worker
 from bakeoff.matrix.schema import Suite
-from bakeoff.characters import SIMPLIFIED, TRADITIONAL
 from bakeoff.scoring.leakage import (
     NEAR,
     SHORTEST,

@@ -274,7 +274,9 @@ def evaluate(
         data = suite.folder(bench.data_dir)
         datasets = chain.origins.dataset_arguments()
         return {
-            "suite": suite.model_dump(exclude={"expect", "data", "hub", "may_be_untrusted"}),
+            "suite": suite.model_dump(
+                exclude={"expect", "data", "hub", "may_be_untrusted", "interest", "margin"}
+            ),
             "data": bench.hashes.of(data) if data else f"hub:{suite.benchmark}",
             "fingerprint": chain.fingerprint(variant),
             "training": [bench.hashes.of(Path(path)) if Path(path).exists() else path for path in datasets],

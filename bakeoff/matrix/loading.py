@@ -19,6 +19,7 @@ from bakeoff.files import read_text
 from bakeoff.matrix import complaints as checks
 from bakeoff.matrix.complaints import shown
 from bakeoff.matrix.schema import Environment, Group, Judge, Matrix, ModelSpec, Suite, did_you_mean
+from bakeoff.matrix.seeds import expand_seeds
 
 _Part = TypeVar("_Part", bound=BaseModel)
 MOST_CHARACTERS = 2**20
@@ -178,7 +179,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         "suites",
         complaints,
     )
-    models = _rows(sections, complaints)
+    models, recipes = expand_seeds(_rows(sections, complaints), complaints)
     for spec in models.values():
         complaints += checks.of_row(spec, sections["suites"], {**sections["environments"], "default": None})
     for environment in environments.values():
@@ -190,7 +191,9 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         judge = _parse(Judge, {"judge": sections["judge"]}, "", complaints).get("judge")
     if judge:
         complaints += checks.of_judge(judge, sections["models"])
-    matrix = Matrix(source=source, models=models, suites=suites, environments=environments, judge=judge)
+    matrix = Matrix(
+        source=source, models=models, suites=suites, environments=environments, judge=judge, recipes=recipes
+    )
     return matrix, list(dict.fromkeys(complaints))
 
 

@@ -262,6 +262,18 @@ class Suite(_Part):
         None, description="why a score that cannot be trusted does not fail the run; it stays no score"
     )
     leakage_expected: bool = Field(False, description="the training set teaches these questions on purpose")
+    interest: float = Field(
+        0.02,
+        gt=0,
+        lt=1,
+        description="smallest difference of scores that matters here; smaller ones are shown as such",
+    )
+    margin: float = Field(
+        0.02,
+        gt=0,
+        lt=1,
+        description="loss of the tuned model against its base that would still be acceptable",
+    )
 
     def folder(self, data_dir: Path | None) -> Path | None:
         """The folder that holds this suite's data, or None where it would come from the hub."""
@@ -313,6 +325,13 @@ class ModelSpec(_Part):
         "'shipped:x' is ours; of a hub also {id: owner/name, revision: v1}",
     )
     tune: bool = Field(True, description="False: the base model itself is compared, untuned")
+    seeds: int = Field(
+        1,
+        ge=1,
+        le=20,
+        description="training runs of this row under further seeds (order of the data, LoRA initialisation): rows "
+        "NAME.seed43, NAME.seed44 … that share its base; only then a claim is about the recipe, not about one run",
+    )
     evaluate: Annotated[tuple[Variant, ...], Field(strict=False)] = VARIANTS
     suites: Names = ()
     training: Training = Training()
@@ -378,6 +397,9 @@ class Matrix(_Part):
     suites: dict[str, Suite]
     environments: dict[str, Environment]
     judge: Judge | None = None
+    recipes: dict[str, tuple[str, ...]] = Field(
+        default={}, description="row with several seeds -> the rows that train it, itself first"
+    )
 
     def suites_of(self, spec: ModelSpec) -> list[Suite]:
         """The suites that *spec* names, in the order of the file."""

@@ -20,6 +20,7 @@ from bakeoff.judgement.ratings import DIMENSIONS, RatingStore
 from bakeoff.judgement.replies import CRISIS_WORDS, MAX_TOKENS, Case, Reply, Status, load_cases, read_replies
 from bakeoff.judgement.verdicts import judged_by_model
 from bakeoff.matrix.schema import Judge, Matrix
+from bakeoff.matrix.seeds import first_of
 from bakeoff.provenance import digest
 from bakeoff.scoring.scores import ALL, CRISIS, Ledger, Score, score_row
 from bakeoff.store.stages import Record, Timeline, now
@@ -54,6 +55,8 @@ def gathered_replies(
         if known is not None and row not in known:
             left_out.append(f"{row}: not in the matrix")
             continue
+        if first_of(row, {other.parent.name for other in workspace.models.glob("*/replies")}):
+            continue  # people judge one run of a recipe, not each of its seeds
         for variant in [one for one in variants if one in files] if variants else list(files)[-1:]:
             own = read_replies([files[variant]])
             if any(shas.get(reply.case_id, "") != reply.case_sha for reply in own):
@@ -199,7 +202,7 @@ def _studies(matrix: Matrix, done: Sequence[Record]) -> dict[str, Study]:
     for record in done:
         if record.outcome not in ("ran", "reused"):
             continue
-        if record.stage == "replies":
+        if record.stage == "replies" and not first_of(record.model, matrix.models):
             replies += read_replies([Path(record.output)])
         elif record.stage == "evaluate":
             suite = str(record.facts.get("suite", ""))

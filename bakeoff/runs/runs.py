@@ -122,8 +122,15 @@ def finish(
     except BakeoffError as error:  # the scores are whole without them
         ratings = None
         skipped.append(("judgements", str(error)))
-    rows = [
-        {"model": spec.name, "base_model": spec.model or spec.weights or spec.url or "", "group": spec.group}
+    recipe_of = {child: recipe for recipe, children in matrix.recipes.items() for child in children}
+    rows: list[dict[str, Any]] = [
+        {
+            "model": spec.name,
+            "base_model": spec.model or spec.weights or spec.url or "",
+            "group": spec.group,
+            "recipe": recipe_of.get(spec.name, spec.name),
+            "seed": spec.training.seed if spec.trains else None,
+        }
         for spec in matrix.models.values()
         if any(record.model == spec.name for record in done)
     ]
@@ -143,6 +150,8 @@ def finish(
             ],
             "anchors": published,
             "leakage": leaked,
+            "interest": {suite.name: suite.interest for suite in matrix.suites.values()},
+            "margin": {suite.name: suite.margin for suite in matrix.suites.values()},
             "evaluations": evaluations,
             "ratings": ratings,
             "provenance": {

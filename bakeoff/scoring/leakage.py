@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from bakeoff.characters import simplified
 from bakeoff.errors import DataError
 from bakeoff.files import numbered_lines, read_text
-from bakeoff.characters import simplified
 
 RULES = 1
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
