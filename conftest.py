@@ -23,6 +23,7 @@ from bakeoff.report import Findings, history, section, write_tables
 from bakeoff.runs import plan, runs, tracking
 from bakeoff.secrecy import load_env_file
 from bakeoff.workspace import Workspace
+from fixtures.far import Far, elsewhere
 from fixtures.progress import Followed
 
 pytest_plugins = ["fixtures.session", "fixtures.models", "fixtures.evaluation"]
@@ -192,7 +193,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     matrix = matrix_of(metafunc.config)
     marks_of_test = {mark.name for mark in metafunc.definition.iter_markers()}
-    cases = plan.cases(matrix, wanted, _data_dir(metafunc.config), marks_of_test)
+    far = elsewhere(metafunc.config, matrix) is not None
+    cases = plan.cases(matrix, wanted, _data_dir(metafunc.config), marks_of_test, elsewhere=far)
     params = []
     for case in cases:
         marks = [pytest.mark.skip(reason=case.why_not)] if case.why_not else []
@@ -269,6 +271,12 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         print("", *([str(one) for one in found] or ["nothing speaks against this run"]), sep="\n")
         session.testsfailed += sum(finding.level == "error" for finding in found)
         return True
+    if spec := elsewhere(config, matrix):
+        workspace = _workspace(config)
+        seconds = plan.expected_seconds(matrix, workspace)
+        far = Far(config, spec, matrix, workspace, config.stash[RUN_ID], seconds)
+        config.pluginmanager.register(far)
+        far.begin(session.items)
     return None
 
 
