@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -77,13 +78,14 @@ class Lab:
         self.log = folder / "lab.log"
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("submit", *HOSTS):
-            (folder / f"tmp-{name}").mkdir()
+            (folder / f"tmp-{name}" / "ray").mkdir(parents=True)
         (folder / "etc-hosts").write_text(f"127.0.0.1 localhost submit {' '.join(HOSTS)}\n")
         ready = folder / "ready"
         script = (
             # names are looked up only where there is another address than 127.0.0.1
             "ip link set lo up && ip addr add 10.88.0.1/32 dev lo && hostname submit && mount --make-rprivate / "
-            f"&& mount --bind {folder}/etc-hosts /etc/hosts && touch {ready} && exec sleep 3600"
+            f"&& mount --bind {folder}/etc-hosts /etc/hosts {self._own_ray('submit')} "
+            f"&& touch {ready} && exec sleep 3600"
         )
         self.process, _ = _shell_of(
             [
@@ -111,14 +113,18 @@ class Lab:
         boot = self.folder / f"boot-{name}"
         boot.write_text(f"{uuid.uuid4()}\n")
         script = (
-            f"hostname {name} && mount --bind {boot} /proc/sys/kernel/random/boot_id && touch {ready} "
-            "&& while :; do sleep 3600; done"
+            f"hostname {name} && mount --bind {boot} /proc/sys/kernel/random/boot_id {self._own_ray(name)} "
+            f"&& touch {ready} && while :; do sleep 3600; done"
         )
         make = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"]
         process, _ = _shell_of([*inside(self.first), *make], script, self.log)
         self.hosts[name] = -process.pid
         wait_until(ready.exists, 20, self.log.read_text())
         self.hosts[name] = _deepest(process.pid)
+
+    def _own_ray(self, name: str) -> str:
+        """Ray's sockets lie in /tmp/ray, under names that hosts would share."""
+        return f"&& mkdir -p /tmp/ray && mount --bind {self.folder}/tmp-{name}/ray /tmp/ray"
 
     def start(self, host: str | None, argv: Sequence[str], log: Path, **env: str) -> subprocess.Popen[bytes]:
         """Start a program on *host*, or on the one that submits."""
@@ -266,9 +272,15 @@ class SlurmCluster:
         wait_until(lambda: self.idle() == len(HOSTS), 40, self.log.read_text())
 
     def munge(self) -> list[str]:
-        folder = self.folder
-        return ["munged", "--foreground", "--force", f"--socket={folder}/munge.socket", f"--key-file={folder}/munge.key",
-                f"--pid-file={folder}/munge.pid", f"--log-file={folder}/munge.log", f"--seed-file={folder}/munge.seed"]  # fmt: skip
+        names = {
+            "socket": "socket",
+            "key-file": "key",
+            "pid-file": "pid",
+            "log-file": "log",
+            "seed-file": "seed",
+        }
+        options = [f"--{option}={self.folder}/munge.{name}" for option, name in names.items()]
+        return ["munged", "--foreground", "--force", *options]
 
     def join(self, host: str) -> None:
         self.lab.start(host, ["slurmd", "-D", "-N", host], self.log, **self.env)
@@ -294,7 +306,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
 class RayCluster:
     """A real Ray over the hosts of a lab: a head on the host that submits, a node with cards on each other."""
 
-    ENV = {
+    ENV: ClassVar = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_health_check_initial_delay_ms": "1000",
         "RAY_health_check_period_ms": "500",
@@ -311,31 +323,35 @@ class RayCluster:
         self.env = {**self.ENV, "RAY_ADDRESS": self.ADDRESS}
         common = ["--disable-usage-stats", "--object-store-memory=83886080"]
         head = ["--head", "--port=6399", "--num-cpus=0", "--num-gpus=0", "--include-dashboard=false"]
-        self._start(None, [*head, "--node-ip-address=127.0.0.1", "--ray-client-server-port=10001", *common])
+        self._start(None, [*head, "--node-ip-address=127.0.0.1", *common])
+        self.wait_for_nodes(1)
         for name in HOSTS:
             self.join(name)
-        wait_until(lambda: self.nodes() == 1 + len(HOSTS), 60, self.log.read_text())
+        self.wait_for_nodes(1 + len(HOSTS))
 
     def join(self, host: str) -> None:
         common = ["--disable-usage-stats", "--object-store-memory=83886080", "--node-ip-address=127.0.0.1"]
         self._start(host, [f"--address={self.ADDRESS}", "--num-cpus=4", "--num-gpus=2", *common])
 
     def _start(self, host: str | None, options: list[str]) -> None:
-        tmp = self.lab.folder / f"tmp-{host or 'submit'}"
         argv = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
-        if host is None:
-            argv += [f"--temp-dir={tmp}/ray"]
-        self.lab.start(host, argv, self.log, **self.ENV)
-        if host is None:
-            wait_until(lambda: self.nodes() == 1, 60, self.log.read_text())
+        self.lab.start(host, argv, self.log, **self.env)
 
-    def nodes(self) -> int:
+    def wait_for_nodes(self, count: int) -> None:
         code = (
-            "import ray; ray.init(address='auto', log_to_driver=False, logging_level='error'); "
-            "print('alive', sum(n['Alive'] for n in ray.nodes()))"
+            "import ray, sys, time\n"
+            "for _ in range(60):\n"
+            "    try:\n"
+            "        ray.init(address='auto', log_to_driver=False, logging_level='error')\n"
+            "        break\n"
+            "    except Exception: time.sleep(0.5)\n"
+            "for _ in range(100):\n"
+            f"    if sum(n['Alive'] for n in ray.nodes()) == {count}: sys.exit(0)\n"
+            "    time.sleep(0.3)\n"
+            "sys.exit(str(ray.nodes()))"
         )
-        said = self.lab.run(None, sys.executable, "-c", code, timeout_s=60, **self.env).stdout
-        return int(said.rpartition("alive ")[2] or 0) if "alive" in said else 0
+        done = self.lab.run(None, sys.executable, "-c", code, timeout_s=90, **self.env)
+        assert done.returncode == 0, done.stderr + self.log.read_text()
 
 
 @pytest.fixture(scope="session")
