@@ -81,9 +81,10 @@ class Lab:
             (folder / f"tmp-{name}" / "ray").mkdir(parents=True)
         (folder / "etc-hosts").write_text(f"127.0.0.1 localhost submit {' '.join(HOSTS)}\n")
         ready = folder / "ready"
+        addresses = " ".join(f"&& ip addr add 10.88.0.{number}/32 dev lo" for number in range(1, 5))
         script = (
             # names are looked up only where there is another address than 127.0.0.1
-            "ip link set lo up && ip addr add 10.88.0.1/32 dev lo && hostname submit && mount --make-rprivate / "
+            f"ip link set lo up {addresses} && hostname submit && mount --make-rprivate / "
             f"&& mount --bind {folder}/etc-hosts /etc/hosts {self._own_ray('submit')} "
             f"&& touch {ready} && exec sleep 3600"
         )
@@ -313,7 +314,7 @@ class RayCluster:
         "RAY_health_check_failure_threshold": "3",
         "RAY_enable_metrics_collection": "0",
     }
-    ADDRESS = "127.0.0.1:6399"
+    ADDRESS = "10.88.0.1:6399"
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -323,19 +324,22 @@ class RayCluster:
         self.env = {**self.ENV, "RAY_ADDRESS": self.ADDRESS}
         common = ["--disable-usage-stats", "--object-store-memory=83886080"]
         head = ["--head", "--port=6399", "--num-cpus=0", "--num-gpus=0", "--include-dashboard=false"]
-        self._start(None, [*head, "--node-ip-address=127.0.0.1", *common])
+        self._start(None, [*head, "--node-ip-address=10.88.0.1", *common])
         self.wait_for_nodes(1)
         for name in HOSTS:
             self.join(name)
         self.wait_for_nodes(1 + len(HOSTS))
 
     def join(self, host: str) -> None:
-        common = ["--disable-usage-stats", "--object-store-memory=83886080", "--node-ip-address=127.0.0.1"]
-        self._start(host, [f"--address={self.ADDRESS}", "--num-cpus=4", "--num-gpus=2", *common])
+        number = 2 + HOSTS.index(host)
+        common = ["--disable-usage-stats", "--object-store-memory=83886080"]
+        own = [f"--node-ip-address=10.88.0.{number}", f"--dashboard-agent-listen-port={52365 + number}"]
+        own += [f"--min-worker-port={10000 + 1000 * number}", f"--max-worker-port={10999 + 1000 * number}"]
+        self._start(host, [f"--address={self.ADDRESS}", "--num-cpus=4", "--num-gpus=2", *common, *own])
 
     def _start(self, host: str | None, options: list[str]) -> None:
         argv = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
-        self.lab.start(host, argv, self.log, **self.env)
+        self.lab.start(host, argv, self.log, **self.env, TMPDIR="/tmp")  # each host has a /tmp/ray of its own
 
     def wait_for_nodes(self, count: int) -> None:
         code = (
