@@ -104,7 +104,7 @@ class Lab:
             self.log,
         )
         wait_until(ready.exists, 20, self.log.read_text())
-        self.first = _child_of(self.process.pid)
+        self.first = child_of(self.process.pid)
         self.hosts: dict[str, int] = {}
 
     def start_host(self, name: str) -> None:
@@ -177,7 +177,7 @@ def python_path() -> str:
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
 
-def _child_of(pid: int) -> int:
+def child_of(pid: int) -> int:
     children = Path(f"/proc/{pid}/task/{pid}/children")
     wait_until(lambda: children.read_text().split(), 10)
     return int(children.read_text().split()[0])
@@ -190,7 +190,7 @@ def _deepest(pid: int) -> int:
         ids = next(line for line in status.splitlines() if line.startswith("NSpid")).split()
         if len(ids) >= 4 and ids[-1] == "1":
             return pid
-        pid = _child_of(pid)
+        pid = child_of(pid)
 
 
 @contextlib.contextmanager

@@ -64,6 +64,8 @@ class _Way:
     stopped: str = ""
     read: int = 0
     starts: int = 0
+    starts_before: int = 0
+    """Those of earlier submissions."""
     submissions: int = 0
     lost: int = 0
     progress: int = 0
@@ -136,7 +138,7 @@ class Dispatch:
     def _submit(self, way: _Way) -> None:
         way.submissions += 1
         way.state, way.queued_at, way.running_at, way.ended_at = None, time.monotonic(), 0.0, 0.0
-        way.progress_before = way.progress
+        way.progress_before, way.starts_before = way.progress, way.starts
         try:
             self.executor.submit(way.job)
         except BakeoffError as error:
@@ -145,7 +147,7 @@ class Dispatch:
     def _changed(self, way: _Way, state: State) -> None:
         starts = _starts(way.job.folder)
         if len(starts) > way.starts:
-            if way.starts and not way.ended_at:  # the cluster itself put it back into the queue
+            if way.starts > way.starts_before:  # the cluster itself put it back into the queue
                 self._lost(way, state.why or "its node was lost or preempted")
             way.starts = len(starts)
             way.running_at = way.running_at or time.monotonic()
