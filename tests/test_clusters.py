@@ -24,7 +24,7 @@ from bakeoff.execution import runner
 from bakeoff.execution.dispatch import Dispatch
 from bakeoff.execution.executor import Job, State, chosen, time_limit_s
 from bakeoff.execution.legs import Leg, in_order, legs_of, lower_bound, makespan
-from bakeoff.execution.slurm import Slurm
+from bakeoff.execution.slurm import Slurm, _state
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import ExecutorSpec
 from bakeoff.store import stages
@@ -349,7 +349,7 @@ def test_no_more_jobs_than_allowed_and_an_orderly_end(tmp_path: Path) -> None:
     ],
 )
 def test_states_of_slurm(state: str, reason: str, phase: str) -> None:
-    assert Slurm._state("1", state, "0", reason, "n1").phase == phase
+    assert _state(state, "0", reason, "n1").phase == phase
 
 
 # -- a store that several hosts share ------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from bakeoff.errors import BakeoffError
-from bakeoff.execution.executor import Job, State
+from bakeoff.execution.executor import Job, State, time_limit_s
 from bakeoff.files import write_text
 from bakeoff.matrix.schema import ExecutorSpec
 from bakeoff.secrecy import redact
@@ -36,6 +36,13 @@ _NEVER = re.compile(
     r"|\w*MaxWall\w*|\w*MaxCpuPerJob\w*|\w*MaxTRESPerJob\w*|\w*MaxGRESPerJob\w*|JobHeld\w+|launch_failed\w*"
 )
 """Reasons for which a job would wait for ever."""
+_WHY = {
+    "COMPLETED": "",
+    "FAILED": "",
+    "CANCELLED": "it was cancelled",
+    "OUT_OF_MEMORY": "it ran out of the memory of its job; raise executor.memory",
+    "TIMEOUT": "it ran past its time limit",
+}
 
 
 class Slurm:
@@ -64,7 +71,21 @@ class Slurm:
                 _run("sbatch", "--test-only", *self.arguments(job), "--wrap", "true", env=job.env)
             except BakeoffError as error:
                 return str(error)
-        return ""
+        return self._why_too_long()
+
+    def _why_too_long(self) -> str:
+        """Why the partition would let a job of our time limit wait for ever; ``--test-only`` does not look at that."""
+        limit_s = time_limit_s(self.spec.time)
+        rows = [line.split() for line in _run("sinfo", "--noheader", "--format=%P %l").splitlines()]
+        wanted = (self.spec.partition or "").split(",")
+        allowed = [
+            row[1] for row in rows if row[0].rstrip("*") in wanted or ("" in wanted and row[0].endswith("*"))
+        ]
+        if not limit_s or not allowed or any(text == "infinite" for text in allowed):
+            return ""
+        if limit_s <= max(time_limit_s(text) or 0.0 for text in allowed):
+            return ""
+        return f"slurm: the time limit {self.spec.time} is above that of the partition, {', '.join(allowed)}"
 
     def arguments(self, job: Job) -> list[str]:
         """Return what a job's ``sbatch`` says beside its script: the site's words, and ours."""
@@ -125,43 +146,20 @@ class Slurm:
             return found
         form = "jobid:.20,state:.20,exit_code:.12,reason:.60,nodelist:.200"
         try:
-            listed = _run(
-                "squeue", "--noheader", "--states=all", f"--user={getpass.getuser()}", f"--Format={form}"
-            )
+            listed = _run("squeue", "-h", "--states=all", f"--user={getpass.getuser()}", f"--Format={form}")
         except BakeoffError:
             return found  # not "over": nothing is known
         rows = {line[:20].strip(): line for line in listed.splitlines()}
         for name, number in open_jobs.items():
             if line := rows.get(number):
-                found[name] = self._state(*(part.strip() for part in _cut(line, 20, 20, 12, 60)))
+                found[name] = _state(
+                    *(line[a:b].strip() for a, b in ((20, 40), (40, 52), (52, 112), (112, None)))
+                )
             elif time.monotonic() - self._since[name] > GONE_S:
                 found[name] = State("ended", "the queue no longer lists it")
             if name in found and found[name].phase in ("ended", "lost"):
                 self._ended[name] = found[name]
         return found
-
-    @staticmethod
-    def _state(_number: str, state: str, code: str, reason: str, host: str) -> State:
-        if state in _QUEUED:
-            if _NEVER.fullmatch(reason):
-                return State("ended", f"it would never start: {reason}")
-            return State("queued", "" if reason == "None" else reason)
-        if state in _RUNNING:
-            return State("running", "" if state == "RUNNING" else state.lower(), host)
-        if state in _LOST:
-            return State("lost", state, host)
-        returncode = _exit_code(code)
-        if state == "COMPLETED":
-            return State("ended", "", host, 0)
-        out_of_time = state in ("TIMEOUT", "DEADLINE")
-        why = {
-            "FAILED": "",
-            "CANCELLED": "it was cancelled",
-            "OUT_OF_MEMORY": "it ran out of the memory of its job; raise executor.memory",
-            "TIMEOUT": "it ran past its time limit",
-            "DEADLINE": "it ran past its deadline",
-        }.get(state, state)
-        return State("ended", why, host, returncode, out_of_time)
 
     def stop(self, name: str, *, kill: bool = False) -> None:
         """Send SIGTERM to the command alone, or cancel the job, which ends every process of it."""
@@ -182,12 +180,17 @@ class Slurm:
             _run("scancel", *left, check=False)
 
 
-def _cut(line: str, *widths: int) -> list[str]:
-    parts = []
-    for width in widths:
-        parts.append(line[:width])
-        line = line[width:]
-    return [*parts, line]
+def _state(state: str, code: str, reason: str, host: str) -> State:
+    """What a line of squeue says of a job."""
+    if state in _QUEUED:
+        if _NEVER.fullmatch(reason):
+            return State("ended", f"it would never start: {reason}")
+        return State("queued", "" if reason == "None" else reason)
+    if state in _RUNNING:
+        return State("running", "" if state == "RUNNING" else state.lower(), host)
+    if state in _LOST:
+        return State("lost", state, host)
+    return State("ended", _WHY.get(state, state), host, _exit_code(code), state in ("TIMEOUT", "DEADLINE"))
 
 
 def _exit_code(text: str) -> int | None:
