@@ -16,6 +16,7 @@ import pytest
 
 from bakeoff.chain.chain import Chain, why_unmet
 from bakeoff.doctor import doctor
+from bakeoff.doctor.cluster import check_cluster
 from bakeoff.doctor.comparability import why_not_comparable
 from bakeoff.errors import BakeoffError, DataError, MatrixError, NotInStore, StoreError, in_short
 from bakeoff.matrix.schema import Matrix, Suite
@@ -266,7 +267,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return True
     if config.getoption("doctor"):
         specs = [matrix.models[name] for name in rows]
-        found = doctor.findings(specs, matrix, _workspace(config), data_dir=_data_dir(config))
+        far = elsewhere(config, matrix)
+        data_dir, away = _data_dir(config), far is not None
+        found = doctor.findings(specs, matrix, _workspace(config), data_dir=data_dir, elsewhere=away)
+        found += check_cluster(far, specs, _workspace(config)) if far else []
         found += doctor.traps(specs)
         print("", *([str(one) for one in found] or ["nothing speaks against this run"]), sep="\n")
         session.testsfailed += sum(finding.level == "error" for finding in found)

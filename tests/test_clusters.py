@@ -24,7 +24,8 @@ from bakeoff.execution import runner
 from bakeoff.execution.dispatch import Dispatch
 from bakeoff.execution.executor import Job, State, chosen, time_limit_s
 from bakeoff.execution.legs import Leg, in_order, legs_of, lower_bound, makespan
-from bakeoff.execution.slurm import Slurm, _state
+from bakeoff.execution.slurm import Slurm
+from bakeoff.execution.slurm_states import state_of
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import ExecutorSpec
 from bakeoff.store import stages
@@ -349,7 +350,7 @@ def test_no_more_jobs_than_allowed_and_an_orderly_end(tmp_path: Path) -> None:
     ],
 )
 def test_states_of_slurm(state: str, reason: str, phase: str) -> None:
-    assert _state(state, "0", reason, "n1").phase == phase
+    assert state_of(state, "0", reason, "n1").phase == phase
 
 
 # -- a store that several hosts share ------------------------------------------------------------------------------
@@ -503,6 +504,32 @@ def test_slurm_refuses_before_anything_is_queued(slurm: SlurmCluster) -> None:
         assert driver.end() == 4, driver.log.read_text()
         assert words in driver.events(event="unusable")[0]["why"].lower()
     assert slurm.jobs() == []
+
+
+@pytest.mark.slow
+def test_the_doctor_asks_slurm(slurm: SlurmCluster) -> None:
+    store = slurm.lab.folder / "doctored"
+    matrix = slurm.lab.folder / "doctored.yaml"
+    matrix.write_text(yaml.safe_dump(MATRIX))
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "benchmarks/",
+        "--doctor",
+        "-p",
+        "no:cacheprovider",
+        "--store",
+        str(store),
+    ]
+    argv += ["--matrix", str(matrix), "--executor"]
+    done = slurm.lab.run(None, *argv, "slurm", **slurm.env)
+    assert (done.returncode, "error: " in done.stdout) == (0, False), done.stdout
+    (answer,) = store.glob("probes/*/answer.json")
+    assert json.loads(answer.read_text())["locked"] is True
+    done = slurm.lab.run(None, *argv, "slurm:partition=nowhere", **slurm.env)
+    assert done.returncode == 1
+    assert "invalid partition" in done.stdout.lower()
 
 
 @pytest.mark.slow

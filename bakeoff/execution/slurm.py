@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import re
 import shlex
 import subprocess
 import time
@@ -11,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from bakeoff.errors import BakeoffError
 from bakeoff.execution.executor import Job, State, time_limit_s
+from bakeoff.execution.slurm_states import state_of
 from bakeoff.files import write_text
 from bakeoff.matrix.schema import ExecutorSpec
 from bakeoff.secrecy import redact
@@ -20,29 +20,8 @@ GONE_S = 60.0
 GRACE_S = 60
 """How long before its time limit a job is asked to end in order."""
 
-_QUEUED = (
-    "PENDING",
-    "CONFIGURING",
-    "REQUEUED",
-    "REQUEUE_FED",
-    "REQUEUE_HOLD",
-    "RESV_DEL_HOLD",
-    "SPECIAL_EXIT",
-)
-_RUNNING = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT")
-_LOST = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED")
-_NEVER = re.compile(
-    r"PartitionTimeLimit|PartitionNodeLimit|BadConstraints|Invalid\w+|DependencyNeverSatisfied|AccountNotAllowed"
-    r"|\w*MaxWall\w*|\w*MaxCpuPerJob\w*|\w*MaxTRESPerJob\w*|\w*MaxGRESPerJob\w*|JobHeld\w+|launch_failed\w*"
-)
-"""Reasons for which a job would wait for ever."""
-_WHY = {
-    "COMPLETED": "",
-    "FAILED": "",
-    "CANCELLED": "it was cancelled",
-    "OUT_OF_MEMORY": "it ran out of the memory of its job; raise executor.memory",
-    "TIMEOUT": "it ran past its time limit",
-}
+_WORDS = {name: name for name in ("partition", "account", "qos", "constraint", "time")}
+_WORDS |= {"cpus-per-task": "cpus", "mem": "memory"}
 
 
 class Slurm:
@@ -90,16 +69,8 @@ class Slurm:
     def arguments(self, job: Job) -> list[str]:
         """Return what a job's ``sbatch`` says beside its script: the site's words, and ours."""
         spec = self.spec
-        words = {
-            "partition": spec.partition,
-            "account": spec.account,
-            "qos": spec.qos,
-            "constraint": spec.constraint,
-            "time": spec.time,
-            "cpus-per-task": spec.cpus,
-            "mem": spec.memory,
-            "gres": spec.gres.format(job.gpus) if job.gpus else None,
-        }
+        words = [(flag, getattr(spec, key)) for flag, key in _WORDS.items()]
+        words += [("gres", spec.gres.format(job.gpus))] * bool(job.gpus)
         return [
             f"--job-name={job.name}",
             "--nodes=1",
@@ -111,7 +82,7 @@ class Slurm:
             "--export=ALL",  # values travel in the environment of sbatch
             f"--signal=B:TERM@{GRACE_S}",
             f"--nice={job.rank}",
-            *(f"--{name}={value}" for name, value in words.items() if value is not None),
+            *(f"--{name}={value}" for name, value in words if value is not None),
             *spec.extra,
         ]
 
@@ -152,7 +123,7 @@ class Slurm:
         rows = {line[:20].strip(): line for line in listed.splitlines()}
         for name, number in open_jobs.items():
             if line := rows.get(number):
-                found[name] = _state(
+                found[name] = state_of(
                     *(line[a:b].strip() for a, b in ((20, 40), (40, 52), (52, 112), (112, None)))
                 )
             elif time.monotonic() - self._since[name] > GONE_S:
@@ -178,27 +149,6 @@ class Slurm:
         left = [number for name, number in self._ids.items() if name not in self._ended]
         if left:
             _run("scancel", *left, check=False)
-
-
-def _state(state: str, code: str, reason: str, host: str) -> State:
-    """What a line of squeue says of a job."""
-    if state in _QUEUED:
-        if _NEVER.fullmatch(reason):
-            return State("ended", f"it would never start: {reason}")
-        return State("queued", "" if reason == "None" else reason)
-    if state in _RUNNING:
-        return State("running", "" if state == "RUNNING" else state.lower(), host)
-    if state in _LOST:
-        return State("lost", state, host)
-    return State("ended", _WHY.get(state, state), host, _exit_code(code), state in ("TIMEOUT", "DEADLINE"))
-
-
-def _exit_code(text: str) -> int | None:
-    """The exit code that squeue shows: the status of wait(2), negative here for a signal."""
-    if not text.isdecimal():
-        return None
-    status = int(text)
-    return -(status & 127) if status & 127 else status >> 8
 
 
 def _run(*argv: str, env: Mapping[str, str] | None = None, check: bool = True) -> str:
