@@ -267,10 +267,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return True
     if config.getoption("doctor"):
         specs = [matrix.models[name] for name in rows]
-        far = elsewhere(config, matrix)
-        data_dir, away = _data_dir(config), far is not None
+        executor = elsewhere(config, matrix)
+        data_dir, away = _data_dir(config), executor is not None
         found = doctor.findings(specs, matrix, _workspace(config), data_dir=data_dir, elsewhere=away)
-        found += check_cluster(far, specs, _workspace(config)) if far else []
+        found += check_cluster(executor, specs, _workspace(config)) if executor else []
         found += doctor.traps(specs)
         print("", *([str(one) for one in found] or ["nothing speaks against this run"]), sep="\n")
         session.testsfailed += sum(finding.level == "error" for finding in found)

@@ -46,8 +46,9 @@ try:
     try: lock.acquire(timeout=0); lock.release(); locked = False
     except Timeout: locked = True
 except Exception as error: locked = str(error)
-answer = {"nonce": asked["nonce"], "host": socket.gethostname(), "time": time.time(), "python": platform.python_version(),
-          "versions": {name: version(name) for name in asked["packages"]}, "locked": locked}
+answer = {"nonce": asked["nonce"], "host": socket.gethostname(), "time": time.time(),
+          "python": platform.python_version(), "locked": locked,
+          "versions": {name: version(name) for name in asked["packages"]}}
 draft = folder / "answer.tmp"
 draft.write_text(json.dumps(answer)); os.replace(draft, folder / "answer.json")
 """
