@@ -386,6 +386,25 @@ def test_an_attempt_that_was_superseded_records_nothing(tmp_path: Path) -> None:
     assert not (folder / "record.json").exists()
 
 
+def test_a_leg_begins_only_where_the_lock_of_its_session_is_seen(tmp_path: Path) -> None:
+    leg = tmp_path / "row-base"
+    leg.mkdir()
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "fixtures.leg", "--leg", str(leg)]
+    argv += [
+        "--leg-run",
+        "run/legs/row-base",
+        "--store",
+        str(tmp_path / "store"),
+        "benchmarks/test_train.py",
+        "-k",
+        "llama",
+    ]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "is not seen here" in done.stdout + done.stderr
+    assert not (leg / "begun.jsonl").exists()
+
+
 def test_a_note_of_another_host_is_left_alone_and_counts_as_running(tmp_path: Path) -> None:
     note = {
         "host": "n9",

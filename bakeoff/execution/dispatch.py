@@ -69,7 +69,7 @@ class _Way:
     submissions: int = 0
     lost: int = 0
     progress: int = 0
-    """Stages done so far, in every attempt."""
+    """Stages done and steps told so far, in every attempt."""
     progress_before: int = 0
     failed_stage: str = ""
     ended_at: float = 0.0
@@ -206,7 +206,7 @@ class Dispatch:
             way.outcome = Outcome(reports, way.stopped, way.failed_stage)
         elif out_of_time and way.progress > way.progress_before and way.lost < self.restarts:
             way.stopped = ""
-            self._lost(way, f"{self._why(way, state, code)}, with stages done since its start")
+            self._lost(way, f"{self._why(way, state, code)}, and it got on since its start")
             self._submit(way)
             return
         else:
@@ -249,7 +249,9 @@ class Dispatch:
                         self._take(way, json.loads(line))
 
     def _take(self, way: _Way, event: dict[str, Any]) -> None:
-        if event.get("event") == "stage":
+        if event.get("event") == "progress":
+            way.progress += 1
+        elif event.get("event") == "stage":
             way.progress += event.get("outcome") == "ran"
             if event.get("outcome") == "failed" and not str(event.get("why")).startswith("interrupted"):
                 way.failed_stage = way.failed_stage or f"{event.get('stage')} failed: {event.get('why')}"
