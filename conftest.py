@@ -16,6 +16,7 @@ import pytest
 
 from bakeoff.chain.chain import Chain, why_unmet
 from bakeoff.doctor import doctor
+from bakeoff.doctor.cluster import check_cluster
 from bakeoff.doctor.comparability import why_not_comparable
 from bakeoff.errors import BakeoffError, DataError, MatrixError, NotInStore, StoreError, in_short
 from bakeoff.matrix.schema import Matrix, Suite
@@ -23,6 +24,7 @@ from bakeoff.report import Findings, history, section, write_tables
 from bakeoff.runs import plan, runs, tracking
 from bakeoff.secrecy import load_env_file
 from bakeoff.workspace import Workspace
+from fixtures.far import Far, elsewhere
 from fixtures.progress import Followed
 
 pytest_plugins = ["fixtures.session", "fixtures.models", "fixtures.evaluation"]
@@ -192,7 +194,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     matrix = matrix_of(metafunc.config)
     marks_of_test = {mark.name for mark in metafunc.definition.iter_markers()}
-    cases = plan.cases(matrix, wanted, _data_dir(metafunc.config), marks_of_test)
+    far = elsewhere(metafunc.config, matrix) is not None
+    cases = plan.cases(matrix, wanted, _data_dir(metafunc.config), marks_of_test, elsewhere=far)
     params = []
     for case in cases:
         marks = [pytest.mark.skip(reason=case.why_not)] if case.why_not else []
@@ -264,11 +267,20 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return True
     if config.getoption("doctor"):
         specs = [matrix.models[name] for name in rows]
-        found = doctor.findings(specs, matrix, _workspace(config), data_dir=_data_dir(config))
+        executor = elsewhere(config, matrix)
+        data_dir, away = _data_dir(config), executor is not None
+        found = doctor.findings(specs, matrix, _workspace(config), data_dir=data_dir, elsewhere=away)
+        found += check_cluster(executor, specs, _workspace(config)) if executor else []
         found += doctor.traps(specs)
         print("", *([str(one) for one in found] or ["nothing speaks against this run"]), sep="\n")
         session.testsfailed += sum(finding.level == "error" for finding in found)
         return True
+    if spec := elsewhere(config, matrix):
+        workspace = _workspace(config)
+        seconds = plan.expected_seconds(matrix, workspace)
+        far = Far(config, spec, matrix, workspace, config.stash[RUN_ID], seconds)
+        config.pluginmanager.register(far)
+        far.begin(session.items)
     return None
 
 

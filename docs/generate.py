@@ -41,6 +41,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "suites.<suite>.expect": matrix.Expectation,
     "environments.<name>": matrix.Environment,
     "judge": matrix.Judge,
+    "executor": matrix.ExecutorSpec,
 }
 
 
@@ -73,8 +74,8 @@ def schema() -> str:
     suite = _loose(matrix.Suite)
     environment = _loose(matrix.Environment)
     definitions = {}
-    judge = _loose(matrix.Judge)
-    for one in (row, suite, environment, judge):
+    judge, executor = _loose(matrix.Judge), _loose(matrix.ExecutorSpec)
+    for one in (row, suite, environment, judge, executor):
         definitions |= one.pop("$defs", {})
     for one in definitions.values():
         one.pop("required", None)
@@ -93,6 +94,7 @@ def schema() -> str:
             "suites": {"type": "object", "additionalProperties": {"$ref": "#/$defs/suite"}},
             "environments": {"type": "object", "additionalProperties": {"$ref": "#/$defs/environment"}},
             "judge": judge,
+            "executor": executor,
         },
         "$defs": {**definitions, "row": row, "suite": suite, "environment": environment},
     }

@@ -49,16 +49,19 @@ def findings(
     data_dir: Path | None = None,
     environ: Mapping[str, str] | None = None,
     asking: Asking | None = None,
+    elsewhere: bool = False,
 ) -> list[Finding]:
     """Everything that would go wrong for *rows* of *matrix* on this machine, errors first.
 
     Args:
         data_dir: evaluation data of the user, see :class:`~bakeoff.matrix.schema.Suite`.
         environ: the environment variables of the run; None: this process's.
+        elsewhere: the rows run on a cluster, so this machine needs no cards.
         asking: see :func:`~bakeoff.installed.installed`.
     """
     visit = Visit(rows, matrix, workspace, data_dir, os.environ if environ is None else environ, asking)
-    found = [one for check in _CHECKS for one in check(visit)]
+    checks = [check for check in _CHECKS if not (elsewhere and check is check_devices)]
+    found = [one for check in checks for one in check(visit)]
     return sorted(_merged(found, [row.name for row in rows]), key=lambda one: LEVELS.index(one.level))
 
 

@@ -389,8 +389,38 @@ class Judge(_Part):
     max_tokens: int = Field(2048, ge=64, description="longest verdict, any thinking included")
 
 
+class ExecutorSpec(_Part):
+    """Where the legs of rows run: on this machine, or as jobs of a Ray or Slurm cluster; see docs/clusters.md."""
+
+    name: str = "executor"
+    kind: Literal["here", "ray", "slurm"] = "here"
+    address: str | None = Field(
+        None, description="Ray: ray://host:10001, or host:port on a node of the cluster; None: this node's"
+    )
+    partition: str | None = Field(None, description="Slurm: sbatch --partition")
+    account: str | None = Field(None, description="Slurm: sbatch --account")
+    qos: str | None = Field(None, description="Slurm: sbatch --qos")
+    constraint: str | None = Field(None, description="Slurm: sbatch --constraint")
+    time: str | None = Field(
+        None,
+        pattern=r"^(\d+-)?\d+(:\d+){0,2}$",
+        description="time limit of a job from its start, in quotes, as sbatch reads it: minutes, "
+        "hours:minutes:seconds, days-hours …",
+    )
+    cpus: int | None = Field(None, ge=1, description="processor cores of a job")
+    memory: str | None = Field(None, pattern=r"^\d+[KMGT]?$", description="memory of a job, such as 64G")
+    gres: str = Field("gpu:{}", description="Slurm: what cards are called; {} is their number: gpu:h100:{}")
+    extra: Names = Field((), description="Slurm: further arguments of sbatch, such as --reservation=lab")
+    prelude: str = Field("", description="Slurm: shell lines before the job's command, such as module load")
+    launch: Names = Field(
+        (), description="words before the job's command, such as apptainer exec --nv image.sif"
+    )
+    restarts: int = Field(3, ge=0, description="how often a leg whose node was lost begins again")
+    max_jobs: int | None = Field(None, ge=1, description="legs in the queue or running at once; None: all")
+
+
 class Matrix(_Part):
-    """Rows, suites, environments and judge of one file."""
+    """Rows, suites, environments, judge and executor of one file."""
 
     source: str
     models: dict[str, ModelSpec]
@@ -400,6 +430,7 @@ class Matrix(_Part):
     recipes: dict[str, tuple[str, ...]] = Field(
         default={}, description="row with several seeds -> the rows that train it, itself first"
     )
+    executor: ExecutorSpec | None = None
 
     def suites_of(self, spec: ModelSpec) -> list[Suite]:
         """The suites that *spec* names, in the order of the file."""

@@ -115,15 +115,20 @@ def _mistyped(folder: Path) -> bool:
 
 
 def cases(
-    matrix: Matrix, wanted: Sequence[str], data_dir: Path | None, marks: Collection[str] = ()
+    matrix: Matrix,
+    wanted: Sequence[str],
+    data_dir: Path | None,
+    marks: Collection[str] = (),
+    *,
+    elsewhere: bool = False,
 ) -> list[Case]:
     """Every combination of the fixtures *wanted* (of model, variant, suite) that a test with these *marks* is run for.
 
-    Of the marks, those of :data:`NARROWING` count.
+    Of the marks, those of :data:`NARROWING` count. What runs *elsewhere* need not be able to run on this machine.
     """
     found = []
     for spec in matrix.models.values():
-        unmet = why_unmet(spec, matrix)
+        unmet = "" if elsewhere else why_unmet(spec, matrix)
         if wanted == ["model"]:
             found.append(Case((spec.name,), unmet or _why_not_trained(spec)))
             continue

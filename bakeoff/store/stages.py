@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
+import os
+import secrets
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -118,9 +122,18 @@ class Stages:
         workspace: where they are kept.
         timeline: told of every stage.
         may_run: False turns a missing stage into :class:`~bakeoff.errors.NotInStore`.
+        superseded: says why nothing may be recorded any more, in words; empty while it may.
     """
 
-    def __init__(self, workspace: Workspace, timeline: Timeline, *, may_run: bool = True) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        timeline: Timeline,
+        *,
+        may_run: bool = True,
+        superseded: Callable[[], str] = lambda: "",
+    ) -> None:
+        self.superseded = superseded
         self.workspace = workspace
         self.timeline = timeline
         self.may_run = may_run
@@ -200,6 +213,8 @@ class Stages:
         record.facts = done.facts
         record.seconds = round(_own_s(began) if done.seconds is None else done.seconds, 2)
         record.made = self._contents(stage.output)
+        if why := self.superseded():
+            raise StoreError(f"{stage.row}: {stage.name}: {why}")
         write_json(stage.record, redacted(asdict(record)))
         return record
 
@@ -254,14 +269,22 @@ class Stages:
         self.workspace.locks.mkdir(parents=True, exist_ok=True)
         name = "-".join(folder.relative_to(self.workspace.root).parts)
         lock = FileLock(self.workspace.locks / f"{name}.lock")
+        note = self.workspace.locks / f"{name}.holder"
         try:
             lock.acquire(timeout=SILENT_S)
         except Timeout:
-            self.timeline.tell("waiting", stage=name, holder=_holder(Path(lock.lock_file)))
+            self.timeline.tell("waiting", stage=name, holder=_holder(Path(lock.lock_file), note))
             lock.acquire()
+        except (OSError, NotImplementedError):
+            raise StoreError(
+                why_locks_unusable(self.workspace.locks) or f"{lock.lock_file} cannot be locked"
+            ) from None
         try:
+            with contextlib.suppress(OSError):  # only told to those who wait
+                note.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
             yield
         finally:
+            note.unlink(missing_ok=True)
             lock.release()
 
     def _why(self, record: Record | None, identity: Identity, stage: Stage[Facts]) -> str:
@@ -311,8 +334,34 @@ def _own_s(began: float) -> float:
     return time.monotonic() - began - _WITHIN_S.get()
 
 
-def _holder(lock: Path) -> str:
-    """Who keeps the file *lock* locked, in words, where the kernel tells."""
+def why_locks_unusable(folder: Path) -> str:
+    """Why locks in *folder* would keep nobody out, in words; empty where they hold on this host.
+
+    Whether they reach other hosts can only be tried from there.
+    """
+    probe = folder / f"probe-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.lock"
+    remedy = (
+        "; put --store on a file system with locks (NFS with its lock daemon, Lustre mounted with -o flock), or work "
+        "with one host and a local disk"
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with probe.open("w") as first, probe.open("w") as second:
+            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return ""
+        return f"{folder}: its file system grants a lock twice, so a stage could run twice at once{remedy}"
+    except OSError as error:
+        return f"{folder}: its file system has no usable locks ({os.strerror(error.errno or 0)}){remedy}"
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def _holder(lock: Path, note: Path) -> str:
+    """Who keeps the file *lock* locked, in words, where the kernel tells, or else the holder's own *note*."""
     with contextlib.suppress(OSError, psutil.Error):
         inode = str(lock.stat().st_ino)
         for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
@@ -320,7 +369,10 @@ def _holder(lock: Path) -> str:
             if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == inode:
                 process = psutil.Process(int(fields[4]))
                 return redact(f"process {process.pid} ({' '.join(process.cmdline())[:120]})")
-    return "another process"
+    try:
+        return note.read_text(encoding="utf-8") or "another process"
+    except OSError:
+        return "another process"
 
 
 def _of_the_system(record: Record, error: OSError) -> StoreError:
