@@ -120,6 +120,8 @@ def keys() -> str:
         "a place for YAML anchors. `2e-4` is a number, and a key given twice is a mistake.",
         "",
         "```yaml",
+        "defaults:",
+        "  dataset: [owner/data]",
         "models:",
         "  my-model: {model: owner/name, model_type: qwen2, template: qwen2_5, training: {learning_rate: 1e-4}}",
         "  its-base: {model: owner/name, tune: false}                       # compared untuned",

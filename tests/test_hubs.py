@@ -169,6 +169,10 @@ class House:
         return b"".join(path.read_bytes() for path in self.root.rglob("*") if path.is_file())
 
 
+ON_ONE = pytest.mark.parametrize("house", HUBS[:1], indirect=True)
+"""For what does not depend on which hub it is."""
+
+
 @pytest.fixture(params=HUBS)
 def house(
     request: pytest.FixtureRequest, tmp_path: Path, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
@@ -208,6 +212,7 @@ def dry_lines(house: House) -> list[str]:
     return list(dry_run(chain.bench.matrix, ["tiny"], house.workspace, None))
 
 
+@ON_ONE
 def test_a_dry_run_asks_nobody_and_shows_the_lines_that_are_run(house: House) -> None:
     commit = house.model().commit(files())
     before = "\n".join(dry_lines(house))
@@ -223,6 +228,7 @@ def test_a_dry_run_asks_nobody_and_shows_the_lines_that_are_run(house: House) ->
     assert f"--model {chain.base_path()} " in after
 
 
+@ON_ONE
 def test_a_line_of_a_row_that_was_never_fetched_names_its_revision(house: House) -> None:
     house.row = {"revision": "v1"}
     assert "--model o/n --model_revision v1 " in "\n".join(dry_lines(house))
@@ -337,6 +343,7 @@ def test_a_branch_that_moved_is_told_and_makes_new_stages_beside_the_old_ones(ho
     assert house.events("branch moved") == []
 
 
+@ON_ONE
 def test_a_branch_that_moves_within_a_run_is_taken_where_it_was(house: House) -> None:
     repository = house.model()
     first = repository.commit(files())
@@ -347,6 +354,7 @@ def test_a_branch_that_moves_within_a_run_is_taken_where_it_was(house: House) ->
     assert other_process.base().fingerprint == chain.base().fingerprint
 
 
+@ON_ONE
 def test_a_change_that_touches_no_weights_is_another_identity_too(house: House) -> None:
     repository = house.model()
     repository.commit(files())
@@ -367,7 +375,7 @@ def test_pinning_what_was_taken_changes_nothing(house: House) -> None:
     assert house.events("hub not asked") == []
 
 
-@pytest.mark.parametrize("revision", ["v1", "work"])
+@pytest.mark.parametrize(("house", "revision"), [(HUBS[0], "v1"), (HUBS[1], "work")], indirect=["house"])
 def test_a_tag_and_a_branch_are_taken_by_name(house: House, revision: str) -> None:
     repository = house.model()
     wanted = repository.commit(files(seed=2), "work")
@@ -447,6 +455,7 @@ def test_offline_without_a_cache_ends_before_any_work(house: House) -> None:
     assert [event["stage"] for event in house.events("stage")] == ["download"]
 
 
+@ON_ONE
 def test_offline_half_a_snapshot_is_none(house: House) -> None:
     index = json.dumps({"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}).encode()
     house.model().commit(
@@ -466,6 +475,30 @@ def test_a_hub_that_is_away_leaves_the_cache_and_a_caution(house: House) -> None
     assert house.run().base().fingerprint == made
     (event,) = house.events("hub not asked")
     assert "does not answer: what the cache has of o/n is taken" in described(event)
+
+
+@pytest.mark.parametrize("instead", [(200, b"<html>log in to this network</html>"), (503, b"")])
+def test_who_answers_in_the_hub_s_place_is_no_hub(house: House, instead: tuple[int, bytes]) -> None:
+    house.model().commit(files())
+    made = house.run().base().fingerprint
+    house.hub.instead = instead
+    assert house.run().base().fingerprint == made
+    assert len(house.events("hub not asked")) == 1
+
+
+def test_a_gated_model_that_the_cache_has_needs_no_token(house: House) -> None:
+    house.model().commit(files())
+    made = house.run().base().fingerprint
+    house.hub.repositories["model", "o/n"].readers = {TOKEN}
+    assert house.run().base().fingerprint == made
+
+
+def test_a_cache_that_cannot_be_written_is_told_in_words(house: House) -> None:
+    house.model().commit(files())
+    (house.root / "file").write_text("")
+    house.set(HF_HOME=str(house.root / "file"), MODELSCOPE_CACHE=str(house.root / "file"))
+    with pytest.raises(DataError, match=r"tiny: .*o/n: .*: Not a directory; see to it"):
+        house.run().base()
 
 
 def test_a_hub_that_is_away_without_a_cache_is_told_in_words(house: House) -> None:
@@ -488,6 +521,7 @@ def test_what_was_changed_in_the_cache_is_fetched_again(house: House) -> None:
     assert (again.folder / "model.safetensors").read_bytes() == weights()
 
 
+@ON_ONE
 def test_nothing_may_run_reads_what_a_run_took(house: House) -> None:
     house.model().commit(files())
     made = house.run()
@@ -520,6 +554,7 @@ def test_data_of_a_hub_are_fetched_and_known_by_their_commit(house: House) -> No
     assert again.train_folder() == chain.train_folder()
 
 
+@ON_ONE
 def test_a_prefix_takes_one_data_set_from_the_other_hub(house: House) -> None:
     house.row = {"dataset": ["hf::o/a", "MS::o/b", "o/c"]}
     chain = house.run(may_run=False)
@@ -531,6 +566,7 @@ def test_a_prefix_takes_one_data_set_from_the_other_hub(house: House) -> None:
     ]
 
 
+@ON_ONE
 def test_a_row_that_trains_nothing_fetches_no_data(house: House) -> None:
     house.model().commit(files())
     chain = house.run(tune=False, dataset=["o/talks"])
@@ -538,6 +574,7 @@ def test_a_row_that_trains_nothing_fetches_no_data(house: House) -> None:
     assert not [one for one in house.hub.requests() if "talks" in one.path]
 
 
+@ON_ONE
 def test_python_files_of_a_model_are_refused_without_trust(house: House) -> None:
     own = json.dumps({"model_type": "own", "auto_map": {"AutoModel": "own.Model"}}).encode()
     house.model().commit({**files(own__py=b"raise SystemExit"), "config.json": own})
@@ -546,6 +583,7 @@ def test_python_files_of_a_model_are_refused_without_trust(house: House) -> None
     assert house.run(trust_remote_code=True).base().fingerprint
 
 
+@ON_ONE
 def test_an_args_json_of_a_hub_decides_nothing(house: House) -> None:
     house.model().commit(
         {**files(evil__py=b"open('PWNED', 'w')"), "args.json": b'{"external_plugins": ["evil.py"]}'}

@@ -276,14 +276,17 @@ class Origins:
             )
         try:
             answer = self._asked(source)
-        except CommandFailed as error:
+        except (CommandFailed, DataError) as error:
             cached = hubs.find_cached(source, os.environ, noted)
-            why = f"{hubs.TITLES[source.hub]} does not answer"
+            answers = isinstance(error, DataError)
+            why = f"{hubs.TITLES[source.hub]} {'refuses' if answers else 'does not answer'}"
             if cached:
                 commit = _commit_of(cached)
                 words = f"{why}: what the cache has of {source.id} is taken, commit {commit[:12]}"
                 self._tell(NOT_ASKED, source, words)
                 return commit, cached
+            if isinstance(error, DataError):
+                raise
             last = tail(error.log, 1) if error.log else str(error).splitlines()[0]
             raise DataError(
                 f"{self.spec.name}: {why}, and the cache {where} has no whole {source}: {last}; look at the network "

@@ -113,7 +113,8 @@ class HuggingFace:
                 sha256 = str(large.sha256) if large else ""
                 blob = sha256 or str(getattr(entry, "blob_id", ""))
                 files.append(File(entry.path, int(size), sha256, blob))
-            if files:  # a gated repository lists its files to everybody
+            # a gated repository lists its files to everybody, and what the cache has needs no leave
+            if any(self.size_here(file) < file.size for file in files):
                 self._metadata(min(files, key=lambda file: file.size), commit)
         return Listing(commit, tuple(files))
 
@@ -128,6 +129,8 @@ class HuggingFace:
 
     def fetch(self, listing: Listing) -> Path:
         """Fetch the files and return their folder."""
+        from huggingface_hub import constants
+
         blobs = repository_folder(self.source, os.environ) / "blobs"
         blobs.mkdir(parents=True, exist_ok=True)
         with self._in_words():
@@ -138,7 +141,8 @@ class HuggingFace:
                         f"{file.path}: what the cache has of it is not what the hub lists; it is fetched again"
                     )
                     (blobs / file.blob).unlink()
-            large = [f for f in listing.files if f.sha256 and f.size >= RESUMED_FROM]
+            most = constants.MAX_HTTP_DOWNLOAD_SIZE
+            large = [f for f in listing.files if f.sha256 and RESUMED_FROM <= f.size <= most]
             lacking = [f for f in large if not (blobs / f.blob).exists()]
             with ThreadPoolExecutor(WORKERS) as pool:
                 list(pool.map(lambda file: self._fetch_large(file, listing.commit, blobs), lacking))
@@ -469,6 +473,12 @@ def no_room(source: Source, lacking: int, free: int, folder: Path) -> str:
     )
 
 
+def no_cache(source: Source, error: OSError) -> str:
+    """What to do about a cache that cannot be written."""
+    name = "HF_HOME" if source.hub == "huggingface" else "MODELSCOPE_CACHE"
+    return f"{source.id}: {error.filename}: {error.strerror}; see to it, or point {name} at another folder"
+
+
 # -- the program ---------------------------------------------------------------------------------------------------
 
 
@@ -648,12 +658,12 @@ def main(argv: list[str]) -> int:
     except Refused as error:
         told = {"error": error.kind, "message": redact(str(error))}
     except Exception as error:
-        if not _is_cut(error):
+        if _is_cut(error):
+            say(_away(source, error))
+            return 1
+        if not (isinstance(error, OSError) and error.filename):
             raise
-        say(
-            f"ConnectionError: {TITLES[source.hub]} was not reached or the connection was cut: {_last(error)}"
-        )
-        return 1
+        told = {"error": "no cache", "message": redact(no_cache(source, error))}
     if asked.link and "folder" in told:
         link_snapshot(Path(told["folder"]), asked.link, code=asked.kind == "model")
         told["folder"] = str(asked.link)
@@ -666,8 +676,9 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _last(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+def _away(source: Source, error: BaseException) -> str:
+    what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return f"ConnectionError: {TITLES[source.hub]} was not reached or the connection was cut: {what}"
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ class FakeHub:
 
     Attributes:
         cut_after: bytes of a large file after which its connection is cut, as often as :attr:`cuts` says.
+        instead: status and page with which the hub answers everything, as who stands in its place does.
         lists_commits: whether a listing of ModelScope's kind says of which commit it is.
     """
 
@@ -74,6 +75,7 @@ class FakeHub:
         self.cut_after = LARGE
         self.chunk_s = 0.0
         self.lists_commits = True
+        self.instead: tuple[int, bytes] | None = None
         self.lock = threading.Lock()
         self._servers = [_Server(("127.0.0.1", 0), handler) for handler in (_Hub, _Store)]
         for server in self._servers:
@@ -243,7 +245,9 @@ class _Hub(_Handler):
         parts = urlsplit(self.path)
         words = [unquote(word) for word in parts.path.strip("/").split("/")]
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-        if words[:2] == ["api", "v1"]:
+        if self.hub.instead:
+            self.send(self.hub.instead[0], self.hub.instead[1], Content_Type="text/html")
+        elif words[:2] == ["api", "v1"]:
             self._modelscope(words[2:], query)
         elif words[:1] == ["api"]:
             self._hugging_face_api(words[1:])
