@@ -193,7 +193,9 @@ def _error(over_questions: _Spread, by_pair: float, weight: float, pooled: _Seed
         + seeds**2 / pooled.freedom
         + within**2 / pooled.freedom_of_rest
     )
-    freedom = variance**2 / spread if spread > 0 else pooled.freedom
+    if variance <= floor:  # nothing varies that could be known badly
+        return _Spread(floor, over_questions.freedom)
+    freedom = variance**2 / spread
     most = over_questions.freedom + pooled.freedom
     return _Spread(variance, min(max(freedom, min(pooled.freedom, over_questions.freedom)), most))
 
