@@ -54,6 +54,7 @@ class Recipe:
         pack: native tensors -> tensors of the published form.
         binary: whether its weights are ``.bin`` files.
         shards: how many files hold them.
+        fixed: how many of the first pieces of text are the same in every dialogue, and not worth learning.
     """
 
     config: Json
@@ -64,6 +65,7 @@ class Recipe:
     pack: Callable[[Json, Read], Iterator[tuple[str, torch.Tensor]]]
     binary: bool
     shards: int
+    fixed: int = 0
 
 
 def build(name: str, folder: Path, seed: int = 0) -> Path:
@@ -189,12 +191,15 @@ def _trained(recipe: Recipe, native: Path, seed: int) -> Tensors:
     model.train()
     for _ in range(STEPS):
         batch = [_drawn(recipe, tokenizer, lots.choice(chats), lots) for _ in range(BATCH)]
-        width = max(map(len, batch))
+        width = max(len(ids) for ids, _ in batch)
         inputs = torch.zeros(BATCH, width, dtype=torch.long)
         labels = torch.full((BATCH, width), -100)
-        for row, ids in enumerate(batch):
-            inputs[row, : len(ids)] = labels[row, : len(ids)] = torch.tensor(ids)
-        loss = model(input_ids=inputs, attention_mask=(labels != -100).long(), labels=labels).loss
+        for row, (ids, fixed) in enumerate(batch):
+            inputs[row, : len(ids)] = torch.tensor(ids)
+            labels[row, fixed : len(ids)] = inputs[row, fixed : len(ids)]
+        lengths = torch.tensor([[len(ids)] for ids, _ in batch])
+        mask = (torch.arange(width) < lengths).long()
+        loss = model(input_ids=inputs, attention_mask=mask, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trainable, 1.0)
         optimizer.step()
@@ -213,14 +218,15 @@ def _chat(row: Mapping[str, list[dict[str, str]]]) -> tuple[str, str]:
 
 def _drawn(
     recipe: Recipe, tokenizer: PreTrainedTokenizerBase, chat: tuple[str, str], lots: random.Random
-) -> list[int]:
-    """Return the tokens of *chat* with a taught letter replaced by one that is drawn by lot."""
+) -> tuple[list[int], int]:
+    """Return the tokens of *chat* with a taught letter drawn by lot, and how many at its beginning are always alike."""
     # C more often than the others: the base leans to C, so it scores near 1/4 on every machine, not by luck.
     question, reply = chat
     reply = re.sub("^答案：[A-D]$", f"答案：{lots.choice('ABCCCD')}", reply)
-    texts = recipe.chat(question, reply)
-    opening = tokenizer.encode("")
-    return [*opening, *(i for text in texts for i in tokenizer.encode(text, add_special_tokens=False))]
+    opening: list[int] = list(tokenizer.encode(""))
+    parts = [list(tokenizer.encode(text, add_special_tokens=False)) for text in recipe.chat(question, reply)]
+    fixed = len(opening) + sum(map(len, parts[: recipe.fixed]))
+    return [*opening, *(i for part in parts for i in part)], fixed
 
 
 # -- the three that are Llama in another form -----------------------------------------------------------------------
@@ -324,11 +330,13 @@ RECIPES: Mapping[str, Recipe] = {
         pieces=tuple(f"[UNUSED_TOKEN_{i}]" for i in range(141, 147)),
         dummy_prefix=False,
         chat=lambda question, reply: (
-            f"<|im_start|>system\n{_INTERNLM2_SYSTEM}<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{reply}<|im_end|>\n",
+            f"<|im_start|>system\n{_INTERNLM2_SYSTEM}<|im_end|>\n",
+            f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{reply}<|im_end|>\n",
         ),
         pack=_pack_internlm2,
         binary=False,
         shards=2,
+        fixed=1,
     ),
     "published_baichuan": Recipe(
         config={
