@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from bakeoff.chain.chain import Chain
 from bakeoff.errors import DataError, MatrixError
 from bakeoff.execution.runner import Runner
-from bakeoff.forms import conversion, families, proof, shards
+from bakeoff.forms import conversion, families, harmony, proof, shards
 from bakeoff.forms.__main__ import main
 from bakeoff.forms.chatglm3 import chatglm3_rope
 from bakeoff.forms.conversion import convert, examine
@@ -435,6 +436,32 @@ def test_weights_of_a_release_that_do_not_speak_are_refused(
     monkeypatch.setattr(proof, "_mean_loss", lambda native: (2.5, 11.4))
     record = json.loads((convert(source, tmp_path / "target", prove=prove) / "conversion.json").read_text())
     assert record["proof"]["speech"] == {"loss": 2.5, "chance": 11.4, "required": True}
+
+
+def test_a_vocabulary_for_engines_is_the_tokenizer_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    bpe.train_from_iterator(["how are you, 你好 \t\n"] * 3, trainer)
+    bpe.add_special_tokens(["<|end|>"])
+    bpe.save(str(tmp_path / "tokenizer.json"))
+    content = harmony.vocabulary(tmp_path / "tokenizer.json")
+    rows = [line.split() for line in content.splitlines()]
+    ranks = {base64.b64decode(piece): int(rank) for piece, rank in rows}
+    assert sorted(ranks.values()) == list(range(len(rows)))
+    assert {bytes([byte]) for byte in range(256)} <= set(ranks)
+    for text in ("how", " you", "你好"):
+        assert b"".join(base64.b64decode(rows[i][0]) for i in bpe.encode(text).ids) == text.encode()
+    assert harmony.main([str(tmp_path), str(tmp_path / "engines")]) == 1
+    assert "not the vocabulary of GPT-OSS" in capsys.readouterr().err
+    monkeypatch.setattr(harmony, "SHA256", hashlib.sha256(content).hexdigest())
+    assert harmony.main([str(tmp_path), str(tmp_path / "engines")]) == 0
+    assert (tmp_path / "engines" / "o200k_base.tiktoken").read_bytes() == content
 
 
 @pytest.fixture
