@@ -22,7 +22,7 @@ SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
 
 
 def vocabulary(tokenizer: Path) -> bytes:
-    """Return the pieces of a byte-level ``tokenizer.json`` as a tiktoken file: a piece in base64 and its rank a line."""
+    """Return the pieces of a byte-level ``tokenizer.json`` as a tiktoken file: per line, piece and rank."""
     document = json.loads(tokenizer.read_text(encoding="utf-8"))
     added = {entry["id"] for entry in document.get("added_tokens", ())}
     pieces = sorted((rank, piece) for piece, rank in document["model"]["vocab"].items() if rank not in added)
