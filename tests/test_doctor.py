@@ -223,6 +223,7 @@ EXPECTED = (
     ("error", "served", "needs liger-kernel in environment 'bare'"),
     ("warning", "served", "environment 'bare' has no swanlab: TensorBoard tracks instead"),
     ("error", "served", "is served by vllm"),
+    ("note", "served", "vllm fetches the vocabulary of GPT-OSS"),
     ("warning", "GPU 0", "are taken by other processes"),
     ("warning", "remote", "GiB of device memory; the freest card has 27"),
     ("error", "served", "GiB of device memory; the freest card has 27"),
