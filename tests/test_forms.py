@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
 import random
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,13 @@ from safetensors.torch import load_file, save_file
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.errors import DataError, MatrixError
 from bakeoff.execution.runner import Runner
-from bakeoff.forms import conversion, shards
+from bakeoff.forms import conversion, families, harmony, proof, shards
 from bakeoff.forms.__main__ import main
 from bakeoff.forms.chatglm3 import chatglm3_rope
 from bakeoff.forms.conversion import convert, examine
 from bakeoff.forms.family import same
+from bakeoff.forms.internlm2 import INTERNLM2
+from bakeoff.forms.proof import prove
 from bakeoff.forms.published import published_form
 from bakeoff.forms.reference import TOLERANCE, largest_difference
 from bakeoff.forms.sentencepiece import SPACE, read_vocabulary
@@ -386,6 +390,78 @@ def test_the_rope_turns_the_first_half_of_a_head_and_leaves_the_rest(size: int) 
     turned = 10_000.0 ** (-torch.arange(0, size // 2, 2).float() / (size // 2))
     assert torch.allclose(frequencies[: size // 4], turned, rtol=1e-6)
     assert frequencies[size // 4 :].max() < 1e-20
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"), [("InternLM2", ["<|im_end|>"]), ("ChatGLM3-6B", ["<|user|>", "<|observation|>"])]
+)
+def test_a_reply_ends_where_the_published_model_ends_it(
+    name: str, ends: list[str], native: dict[str, Path]
+) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(native[name])
+    expected = [2, *tokenizer.convert_tokens_to_ids(ends)]
+    for file in ("config.json", "generation_config.json"):
+        assert json.loads((native[name] / file).read_text(encoding="utf-8"))["eos_token_id"] == expected
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_what_was_computed_with_a_copy_is_recorded(
+    name: str, published: dict[str, Path], tmp_path: Path
+) -> None:
+    target = convert(published[name], tmp_path / "target", prove=prove)
+    proof = json.loads((target / "conversion.json").read_text(encoding="utf-8"))["proof"]
+    if name in DENSE:
+        assert proof["forward"]["positions"] >= 2_000
+        assert proof["forward"]["layers"] == "all"
+        assert proof["forward"]["largest_difference"] < TOLERANCE
+        assert proof["speech"]["loss"] > 0
+        assert not proof["speech"]["required"]
+    else:
+        assert proof["speech"]["not_run"] == "no tokenizer.json"
+        assert "packed again" in proof["forward"]["not_run"]
+
+
+def test_weights_of_a_release_that_do_not_speak_are_refused(
+    published: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = published["InternLM2"]
+    known = conversion.sha256(source / "tokenizer.model")
+    monkeypatch.setattr(families, "FAMILIES", [replace(INTERNLM2, known=known)])
+    monkeypatch.setattr(conversion, "FAMILIES", families.FAMILIES)
+    with pytest.raises(DataError, match="its weights do not speak: a mean loss of"):
+        convert(source, tmp_path / "target", prove=prove)
+    assert not (tmp_path / "target").exists()
+    monkeypatch.setattr(proof, "_mean_loss", lambda native: (2.5, 11.4))
+    record = json.loads((convert(source, tmp_path / "target", prove=prove) / "conversion.json").read_text())
+    assert record["proof"]["speech"] == {"loss": 2.5, "chance": 11.4, "required": True}
+
+
+def test_a_vocabulary_for_engines_is_the_tokenizer_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    bpe.train_from_iterator(["how are you, 你好 \t\n"] * 3, trainer)
+    bpe.add_special_tokens(["<|end|>"])
+    bpe.save(str(tmp_path / "tokenizer.json"))
+    content = harmony.vocabulary(tmp_path / "tokenizer.json")
+    rows = [line.split() for line in content.splitlines()]
+    ranks = {base64.b64decode(piece): int(rank) for piece, rank in rows}
+    assert sorted(ranks.values()) == list(range(len(rows)))
+    assert {bytes([byte]) for byte in range(256)} <= set(ranks)
+    for text in ("how", " you", "你好"):
+        assert b"".join(base64.b64decode(rows[i][0]) for i in bpe.encode(text).ids) == text.encode()
+    assert harmony.main([str(tmp_path), str(tmp_path / "engines")]) == 1
+    assert "not the vocabulary of GPT-OSS" in capsys.readouterr().err
+    monkeypatch.setattr(harmony, "SHA256", hashlib.sha256(content).hexdigest())
+    assert harmony.main([str(tmp_path), str(tmp_path / "engines")]) == 0
+    assert (tmp_path / "engines" / "o200k_base.tiktoken").read_bytes() == content
 
 
 @pytest.fixture

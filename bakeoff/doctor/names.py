@@ -21,6 +21,7 @@ from bakeoff.environments.installed import (
     why_refused,
 )
 from bakeoff.errors import BakeoffError
+from bakeoff.forms.published import published_form
 from bakeoff.matrix.schema import ModelSpec
 
 
@@ -108,9 +109,11 @@ def _unlike(row: ModelSpec, line: Command, tools: Installed) -> Iterator[Finding
     recognised = tools.recognised(row.model or "")
     if not recognised:
         return
+    form = published_form(row.model or "", trusts_code=row.trust_remote_code)
+    is_another = form is not None and form.brings_code  # converted, it is of another type than its name says
     model_type, template = recognised
     said, spoken = line.value_of("--model_type"), line.value_of("--template")
-    if said in tools.model_types and said != model_type:
+    if said in tools.model_types and said != model_type and not is_another:
         yield Finding(
             "error",
             row.name,

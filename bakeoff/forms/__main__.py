@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from bakeoff.errors import DataError
 from bakeoff.forms.conversion import convert
+from bakeoff.forms.proof import prove
 from bakeoff.forms.published import download
 
 
@@ -28,7 +30,7 @@ def main(argv: list[str]) -> int:
         folder = Path(given.source).expanduser()
         if not folder.is_dir():
             folder = download(given.source, use_hf=given.use_hf, progress=progress)
-        target = convert(folder, given.target, progress=progress)
+        target = convert(folder, given.target, progress=progress, prove=partial(prove, progress=progress))
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

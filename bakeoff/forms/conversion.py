@@ -122,8 +122,16 @@ def convert(
     *,
     digest: Callable[[Path], str] | None = None,
     progress: Progress = lambda message: None,
+    prove: Callable[[Path, Path], Json] = lambda source, native: {},
 ) -> Path:
     """Return *target* with the native form of *source*, made now unless it is there.
+
+    Args:
+        source: the published folder.
+        target: the folder to make.
+        digest: content hash of a file, for instance a cached one.
+        progress: told in words how far it is.
+        prove: computes with the copy (:func:`bakeoff.forms.proof.prove`); what it returns is recorded.
 
     Raises:
         DataError: the original cannot be converted, the disk is too small, or what was written does not hold the same
@@ -142,10 +150,11 @@ def convert(
     _see_room(original, draft)
     shards = _convert_tensors(original, draft, progress)
     _write_json(draft / "model.safetensors.index.json", _index(draft, shards))
-    _write_json(draft / "config.json", original.family.config(original.config))
-    if original.family.generation:
-        _write_json(draft / "generation_config.json", original.family.generation)
     warnings = _write_tokenizer(original, draft, inputs)
+    ends = _ends(original, draft)
+    _write_json(draft / "config.json", {**original.family.config(original.config), **ends})
+    if original.family.generation:
+        _write_json(draft / "generation_config.json", {**original.family.generation, **ends})
     for pattern in _LICENCES:
         for file in source.glob(pattern):
             shutil.copyfile(file, draft / file.name)
@@ -158,6 +167,7 @@ def convert(
         "tensors": [[list(step.sources), list(step.targets)] for step in original.steps],
         "unused": [name for name in original.shards if original.family.unused(name)],
         "warnings": warnings,
+        "proof": prove(source, draft),
     }
     _write_json(draft / RECORD, record)
     (draft / _KEY).unlink()
@@ -286,6 +296,14 @@ def _write_tokenizer(original: Original, draft: Path, inputs: Mapping[str, str])
     if inputs["tokenizer.model"] == original.family.known:
         return []
     return [f"tokenizer.model is not that of the {original.family.name} release: {inputs['tokenizer.model']}"]
+
+
+def _ends(original: Original, draft: Path) -> dict[str, object]:
+    """Return the ids at which a reply ends, as both configs say them; nothing where one token ends it."""
+    if not original.family.ends:
+        return {}
+    vocabulary = json.loads((draft / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    return {"eos_token_id": [2, *(vocabulary[name] for name in original.family.ends if name in vocabulary)]}
 
 
 def _native_length(original: Original) -> object:

@@ -6,6 +6,7 @@ Microscaling Formats (MX) Specification 1.0, sections 5.2 and 5.3.3.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -98,3 +99,25 @@ def _slow_codes(numbers: torch.Tensor, scales: torch.Tensor) -> torch.Tensor | N
     if not torch.equal(thresholds[codes.clamp_max(7)], plain.abs()):
         return None
     return codes | (torch.signbit(numbers).int() << 3)
+
+
+def pack(native: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return blocks and scales of the nearest MXFP4 numbers to *native*, the inverse of :func:`unpack`.
+
+    Args:
+        native: experts x inputs x outputs; inputs are a multiple of 32.
+    """
+    import torch
+
+    experts, inputs, outputs = native.shape
+    numbers = native.float().transpose(1, 2).reshape(experts, outputs, inputs // 32, 32)
+    largest = numbers.abs().amax(-1).clamp_min(2.0**-100)
+    exponents = (
+        torch.floor(torch.log2(largest)) - 2
+    )  # the largest number of a block is 4 to 6 times its power
+    plain = torch.ldexp(numbers, -exponents.int().unsqueeze(-1))
+    between = torch.tensor([(a + b) / 2 for a, b in itertools.pairwise(VALUES)])
+    codes = torch.bucketize(plain.abs(), between) | ((plain < 0).long() << 3)
+    pairs = codes.view(experts, outputs, inputs // 32, 16, 2)
+    blocks = (pairs[..., 0] | (pairs[..., 1] << 4)).to(torch.uint8)
+    return blocks, (exponents + BIAS).to(torch.uint8)

@@ -100,7 +100,7 @@ def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Ite
         line = swift.export(spec, checkpoint=Path(), base="", output=Path(), version=version)
         for key, known in (names_in_source(python) or {}).items():
             value = line.value_of(f"--{key}")
-            if value is not None and value not in known:
+            if value is not None and value not in known and value not in swift.OWN_TEMPLATES:
                 meant = nearest(value, sorted(known))
                 hint = f"is it {meant!r}?" if meant else f"nearest: {get_close_matches(value, known, 3, 0)}"
                 if key == "template":

@@ -20,6 +20,8 @@ CPU_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 """One thread per process: on a busy machine several spin for each other (9 s became 127 s at load 4)."""
 
 
+OWN_TEMPLATES = {"chatglm3_native": "chatglm3_template.py"}
+"""Templates that ms-swift does not have, and the plugin that registers each."""
 NEWEST = "4.6.0"
 """The ms-swift whose words this file uses; :func:`_spoken` puts them into those of older ones."""
 
@@ -232,6 +234,7 @@ def _plugins(spec: ModelSpec) -> tuple[Path, ...]:
     if not spec.trust_remote_code:
         names = ("refuse_model_code.py",)
     names += ("prompt_date.py",) if spec.prompt_date else ()
+    names += (OWN_TEMPLATES[spec.template],) if spec.template in OWN_TEMPLATES else ()
     return tuple(PLUGINS / name for name in names)
 
 
