@@ -22,7 +22,7 @@ from bakeoff.files import write_json
 from bakeoff.matrix.schema import Suite, dataset_argument
 from bakeoff.provenance import commit, versions
 from bakeoff.scoring.leakage import training_files
-from bakeoff.store.facts import EvaluationFacts
+from bakeoff.store.facts import EvaluationFacts, HealthFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record
 
@@ -127,7 +127,7 @@ class Evaluation:
         )
         facts = {
             "suite": suite.name,
-            "gpus": self.deployment.service().facts.get("gpus", 0) if answer["asked_now"] else 0,
+            "gpus": HealthFacts.read(self.deployment.service().facts).gpus if answer["asked_now"] else 0,
             "requests_s": answer["seconds"],
             "asked_now": answer["asked_now"],
             "restarts": self.deployment.restarts,
@@ -196,7 +196,7 @@ class Evaluation:
             self._work_dir,
             data_dirs={suite.name: suite.folder(bench.data_dir) for suite in suites},
             weights=self.deployment.fingerprint,
-            answers_as=service.facts.get("answers_as", ""),
+            answers_as=HealthFacts.read(service.facts).answers_as,
             in_flight=spec.serving.in_flight,
             key_env=spec.key_env,
             training=training,
@@ -239,9 +239,8 @@ class Evaluation:
 
 def _name_of(service: Service) -> str:
     """The model and the system fingerprint that answered the canary of *service*."""
-    return "@".join(
-        part for name in ("answers_as", "system_fingerprint") if (part := service.facts.get(name) or "")
-    )
+    facts = HealthFacts.read(service.facts)
+    return "@".join(filter(None, (facts.answers_as, facts.system_fingerprint)))
 
 
 def _other_name(service: Service) -> str:
