@@ -22,7 +22,7 @@ from bakeoff.files import write_json
 from bakeoff.matrix.schema import Suite, dataset_argument
 from bakeoff.provenance import commit, versions
 from bakeoff.scoring.leakage import training_files
-from bakeoff.store.facts import EvaluationFacts, HealthFacts
+from bakeoff.store.facts import EvaluationFacts, EvaluationResult, HealthFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record
 
@@ -152,12 +152,13 @@ class Evaluation:
         for suite in suites:
             if self.deployment.chain.spec.url and self._why_another(self.folder(suite) / "result.json"):
                 return {}
-            earlier = [readable(path) for path in (self._work_dir / suite.name).glob("*/result.json")]
+            paths = (self._work_dir / suite.name).glob("*/result.json")
+            earlier = [EvaluationResult.read(readable(path)) for path in paths]
             if not any(
-                one.get("weights") == self.deployment.fingerprint and not one["errors"] for one in earlier
+                result.weights == self.deployment.fingerprint and not result.errors for result in earlier
             ):
                 return {}
-            names |= {one["answers_as"] for one in earlier if one.get("answers_as")}
+            names |= {result.answers_as for result in earlier if result.answers_as}
         facts = {"answers_as": names.pop()} if len(names) == 1 else {}
         try:
             return self._ask(
