@@ -24,7 +24,7 @@ from bakeoff.errors import BakeoffError
 from bakeoff.execution.runner import running
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import Matrix
-from bakeoff.store.facts import EvaluationFacts, Facts
+from bakeoff.store.facts import EvaluationFacts, EvaluationResult, Facts
 from bakeoff.store.stage import Stage
 from bakeoff.workspace import Workspace
 
@@ -105,8 +105,7 @@ def _referred(matrix: Matrix, workspace: Workspace) -> Iterator[Path]:
 
 def _caches(stage: Stage[Facts], workspace: Workspace) -> Iterator[Path]:
     """Yield the folder with the answers behind the result of an evaluation."""
-    folder = readable(stage.output).get("folder")
-    if isinstance(folder, str) and (name := Path(folder).name):
+    if name := Path(EvaluationResult.read(readable(stage.output)).folder).name:
         # its name alone: a store that was moved or copied still says where it lay
         yield workspace.evaluation(stage.row, stage.variant) / str(stage.recipe["suite"]) / name
 

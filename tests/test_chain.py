@@ -22,8 +22,9 @@ import requests
 from bakeoff.chain.chain import Chain, why_unmet
 from bakeoff.chain.deployment import Deployment
 from bakeoff.chain.evaluation import Evaluation
+from bakeoff.chain.ports import free_port
 from bakeoff.chain.replies import replies
-from bakeoff.chain.service import Service, free_port, who_answers
+from bakeoff.chain.service import Service, who_answers
 from bakeoff.chat import talk
 from bakeoff.command import Command
 from bakeoff.errors import DataError, IdentityError, NotReady, ServiceError

@@ -32,8 +32,9 @@ from bakeoff.chain import deployment as deployment_module
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.chain.deployment import Deployment
 from bakeoff.chain.evaluation import Evaluation
+from bakeoff.chain.ports import free_port
 from bakeoff.chain.replies import replies
-from bakeoff.chain.service import Service, free_port, who_answers
+from bakeoff.chain.service import Service, who_answers
 from bakeoff.chain.speed import speed
 from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
 from bakeoff.execution.runner import Runner, end_orphans

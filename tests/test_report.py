@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from bakeoff.chain.chain import why_unmet
-from bakeoff.chain.service import free_port
+from bakeoff.chain.ports import free_port
 from bakeoff.doctor.comparability import beside_the_guide, differences
 from bakeoff.errors import StoreError
 from bakeoff.evalscope.speed import Speed, speed_rows

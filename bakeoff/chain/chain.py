@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -16,23 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff import secrecy
-from bakeoff.chain import stages, training, weights
+from bakeoff.chain import running, stages, training, weights
 from bakeoff.chain.origins import Origins
 from bakeoff.command import CHECKPOINT, OUTPUT, Command
 from bakeoff.environments import building as environments
 from bakeoff.environments.toolchain import Toolchain
-from bakeoff.errors import BakeoffError, CommandFailed
+from bakeoff.errors import BakeoffError
 from bakeoff.execution import gpus
-from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Runner
 from bakeoff.forms.conversion import VERSION as FORMS_VERSION
 from bakeoff.forms.published import TINY as PUBLISHED
-from bakeoff.forms.published import convert_command, facts_of, identity_of, last_line, published_form
+from bakeoff.forms.published import convert_command, identity_of, published_form
 from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training
 from bakeoff.provenance import ContentHashes, digest
-from bakeoff.store.facts import ConversionFacts, Facts
+from bakeoff.store.facts import Facts
 from bakeoff.store.stage import Stage
-from bakeoff.store.stages import Done, Record, Stages, Timeline
+from bakeoff.store.stages import Record, Stages, Timeline
 from bakeoff.suites.rows import FORMATS, LETTERS
 from bakeoff.tools import engines, memory, swift
 from bakeoff.workspace import Workspace
@@ -146,31 +144,16 @@ class Chain:
             return None
         return convert_command(self.published_path(), self.form_folder / "output", use_hf=self.spec.use_hf)
 
-    def _convert(self, stage: Stage[ConversionFacts], output: Path) -> Done:
-        """Convert the published base; what an earlier attempt left beside *output* is gone on from."""
-        shutil.rmtree(output, ignore_errors=True)
-        (line,) = stage.lines
-        process = self.bench.runner.run(
-            line.command,
-            stage.log_file,
-            timeout_s=stage.limits.timeout_s,
-            stall_s=stage.limits.stall_s,
-            progress=self.bench.stages.timeline.progress(
-                lambda: last_line(stage.log_file), stage=stage.name, model=stage.row
-            ),
-        )
-        return Done(str(line.command), process.peak_memory_gib, facts_of(output))
-
     def base(self) -> Artifact:
         """The base model; a tiny one is built now, unless it is there."""
         if "base" in self._made:
             return self._made["base"]
         record = None
         if self.spec.tiny:
-            record = self._ensure(stages.build(self))
+            record = running.line(self, stages.build(self))
         if self.form_folder:
             stage = stages.convert(self, self.form_folder)
-            record = self.bench.stages.ensure(stage, lambda output: self._convert(stage, output))
+            record = self.bench.stages.ensure(stage, lambda output: running.convert(self, stage, output))
         path = self.base_path()
         if not self.spec.tiny:
             weights.refuse_plugins(Path(path), self.spec)
@@ -270,7 +253,7 @@ class Chain:
             weights.refuse_plugins(folder, self.spec)
             return self._keep("export", Artifact(str(folder), self._content(str(folder))))
         self.train()
-        record = self._ensure(stages.export(self))
+        record = running.line(self, stages.export(self))
         return self._keep("export", Artifact(record.output, self._content(record.output), record))
 
     # -- serve -------------------------------------------------------------------------------------------------
@@ -355,36 +338,6 @@ class Chain:
         needed = memory.disk_gib(shape, self.spec, stage) if shape else 0.0
         if why := memory.why_short_of_disk(needed, self.bench.workspace.root, stage):
             self.bench.stages.timeline.tell("short of disk", model=self.spec.name, why=why)
-
-    def _ensure(self, stage: Stage[Facts]) -> Record:
-        """The record of a *stage* that is one command line."""
-        (line,) = stage.lines
-        command = stage.command(line)
-
-        def work(output: Path) -> Done:
-            if line.role:
-                self.tools(line.role).check(command)
-                self.look_at_disk(stage.name)
-            return self._run(stage, command, output)
-
-        return self.bench.stages.ensure(stage, work)
-
-    def _run(self, stage: Stage[Facts], command: Command, output: Path) -> Done:
-        limits, log = stage.limits, stage.log_file
-        attempts = Attempts(limits.retries)
-        while True:
-            shutil.rmtree(output, ignore_errors=True)
-            log.unlink(missing_ok=True)
-            try:
-                with self.leased(stage.needs) as placed:
-                    process = self.bench.runner.run(
-                        placed(command), log, timeout_s=limits.timeout_s, stall_s=limits.stall_s
-                    )
-                return Done(
-                    str(command), process.peak_memory_gib, {"gpus": placed.gpus, "attempts": attempts.told}
-                )
-            except CommandFailed as error:
-                attempts.again(error)
 
     def leased(self, stage: str) -> AbstractContextManager[gpus.Placement]:
         """The cards that *stage* needs, held while it runs; see :func:`bakeoff.execution.gpus.leased`."""

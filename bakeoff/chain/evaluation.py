@@ -22,7 +22,7 @@ from bakeoff.files import write_json
 from bakeoff.matrix.schema import Suite
 from bakeoff.provenance import commit, versions
 from bakeoff.scoring.leakage import training_files
-from bakeoff.store.facts import EvaluationFacts
+from bakeoff.store.facts import EvaluationFacts, EvaluationResult, HealthFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record
 
@@ -127,7 +127,7 @@ class Evaluation:
         )
         facts = {
             "suite": suite.name,
-            "gpus": self.deployment.service().facts.get("gpus", 0) if answer["asked_now"] else 0,
+            "gpus": HealthFacts.read(self.deployment.service().facts).gpus if answer["asked_now"] else 0,
             "requests_s": answer["seconds"],
             "asked_now": answer["asked_now"],
             "restarts": self.deployment.restarts,
@@ -152,12 +152,13 @@ class Evaluation:
         for suite in suites:
             if self.deployment.chain.spec.url and self._why_another(self.folder(suite) / "result.json"):
                 return {}
-            earlier = [readable(path) for path in (self._work_dir / suite.name).glob("*/result.json")]
+            paths = (self._work_dir / suite.name).glob("*/result.json")
+            earlier = [EvaluationResult.read(readable(path)) for path in paths]
             if not any(
-                one.get("weights") == self.deployment.fingerprint and not one["errors"] for one in earlier
+                result.weights == self.deployment.fingerprint and not result.errors for result in earlier
             ):
                 return {}
-            names |= {one["answers_as"] for one in earlier if one.get("answers_as")}
+            names |= {result.answers_as for result in earlier if result.answers_as}
         facts = {"answers_as": names.pop()} if len(names) == 1 else {}
         try:
             return self._ask(
@@ -196,7 +197,7 @@ class Evaluation:
             self._work_dir,
             data_dirs={suite.name: suite.folder(bench.data_dir) for suite in suites},
             weights=self.deployment.fingerprint,
-            answers_as=service.facts.get("answers_as", ""),
+            answers_as=HealthFacts.read(service.facts).answers_as,
             in_flight=spec.serving.in_flight,
             key_env=spec.key_env,
             training=training,
@@ -239,9 +240,8 @@ class Evaluation:
 
 def _name_of(service: Service) -> str:
     """The model and the system fingerprint that answered the canary of *service*."""
-    return "@".join(
-        part for name in ("answers_as", "system_fingerprint") if (part := service.facts.get(name) or "")
-    )
+    facts = HealthFacts.read(service.facts)
+    return "@".join(filter(None, (facts.answers_as, facts.system_fingerprint)))
 
 
 def _other_name(service: Service) -> str:

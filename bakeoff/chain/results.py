@@ -12,6 +12,7 @@ from typing import Any
 
 from bakeoff.judgement.replies import read_replies
 from bakeoff.scoring.scores import ALL, SPEED, STATUSES
+from bakeoff.store.facts import EvaluationResult
 
 
 def why_unreadable(result: Path) -> str:
@@ -74,7 +75,7 @@ def _why_miscounted(counts: dict[str, Any], samples: Sequence[dict[str, Any]], p
 
 def answered_by(result: Path) -> str:
     """Who answered the stored *result*; "" where it does not say."""
-    return str(readable(result).get("answers_as") or "")
+    return EvaluationResult.read(readable(result)).answers_as
 
 
 def readable(result: Path) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def readable(result: Path) -> dict[str, Any]:
 
 def why_unanswered(result: Path) -> str:
     """How many questions of a kept *result* got no reply that might come yet, in words; empty for none."""
-    errors = json.loads(result.read_text(encoding="utf-8")).get("errors") or {}
+    errors = EvaluationResult.read(json.loads(result.read_text(encoding="utf-8"))).errors
     waiting = sum(not _FINAL.search(error) for error in errors.values())
     return f"{waiting} questions have no answer yet" if waiting else ""
 

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from bakeoff import error_texts
 from bakeoff.command import Command
@@ -78,6 +78,42 @@ def evaluate_command(
     return Command(tuple(argv), {**spared_by_proxies(), **(OFFLINE if data_dir else {})})
 
 
+class AskedSuite(TypedDict):
+    """One suite of an :class:`EvaluationPlan`; see :class:`~bakeoff.evalscope.catalogue.SuiteLike`."""
+
+    name: str
+    benchmark: str
+    data_dir: str | None
+    subsets: list[str] | None
+    few_shot: int | None
+    limit: int | None
+    limit_per: str
+    generation: dict[str, Any]
+    metric: str | None
+    chance: float | None
+    trust: dict[str, Any]
+    leakage_expected: bool
+
+
+class EvaluationPlan(TypedDict):
+    """What ``plan.json`` holds; :func:`evaluation_plan` says what each key means."""
+
+    service_url: str
+    served_name: str
+    answers_as: str
+    key_env: str | None
+    work_dir: str
+    in_flight: int
+    timeout_s: float
+    weights: str
+    training: list[str]
+    training_unread: str
+    answered_by: str
+    cautions: list[str]
+    ask_alone: int
+    suites: list[AskedSuite]
+
+
 def evaluation_plan(
     service_url: str,
     served_name: str,
@@ -95,7 +131,7 @@ def evaluation_plan(
     answered_by: str = "",
     cautions: Sequence[str] = (),
     ask_alone: int = 0,
-) -> dict[str, Any]:
+) -> EvaluationPlan:
     """What ``python -m bakeoff.evalscope run`` reads: all *suites* of one model.
 
     Args:
@@ -110,7 +146,7 @@ def evaluation_plan(
         cautions: what is told with every result.
         ask_alone: answered questions of each suite that are asked again, one at a time, after all others.
     """
-    listed = []
+    listed: list[AskedSuite] = []
     for suite in suites:
         folder = data_dirs.get(suite.name)
         listed.append(

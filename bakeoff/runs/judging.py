@@ -23,6 +23,7 @@ from bakeoff.matrix.schema import Judge, Matrix
 from bakeoff.matrix.seeds import first_of
 from bakeoff.provenance import digest
 from bakeoff.scoring.scores import ALL, CRISIS, Ledger, Score, score_row
+from bakeoff.store.facts import EvaluationFacts
 from bakeoff.store.stages import Record, Timeline, now
 from bakeoff.workspace import Workspace
 
@@ -205,7 +206,7 @@ def _studies(matrix: Matrix, done: Sequence[Record]) -> dict[str, Study]:
         if record.stage == "replies" and not first_of(record.model, matrix.models):
             replies += read_replies([Path(record.output)])
         elif record.stage == "evaluate":
-            suite = str(record.facts.get("suite", ""))
+            suite = EvaluationFacts.read(record.facts).suite
             if suite in matrix.suites and matrix.suites[suite].kind == "open":
                 cases, own = asked.setdefault(suite, ({}, []))
                 for row in json.loads(Path(record.output).read_text(encoding="utf-8"))["samples"]:
@@ -227,7 +228,7 @@ def _doubts(done: Sequence[Record]) -> dict[tuple[str, str, str], str]:
     for record in done:
         if record.stage == "evaluate" and record.outcome in ("ran", "reused"):
             result = json.loads(Path(record.output).read_text(encoding="utf-8"))
-            suite = str(record.facts.get("suite", ""))
+            suite = EvaluationFacts.read(record.facts).suite
             doubts[record.model, record.variant, suite] = str(result.get("why_not", ""))
     return doubts
 

@@ -25,6 +25,7 @@ from bakeoff.report.findings import Findings, has_scores, known_runs, run_folder
 from bakeoff.scoring.anchors import beside_published
 from bakeoff.scoring.leakage import leaked_as
 from bakeoff.scoring.scores import SPEED
+from bakeoff.store.facts import EvaluationFacts
 from bakeoff.store.stages import Record, record_of
 from bakeoff.tools import engines
 from bakeoff.workspace import Workspace
@@ -214,10 +215,10 @@ def _checked_for_leaks(done: Sequence[Record], record: Record) -> dict[str, Any]
 
     A base is evaluated before training fetches the data from a hub; the questions are those of the tuned model.
     """
+    suite = EvaluationFacts.read(record.facts).suite
     for other in done:
-        alike = (other.stage, other.model, other.facts.get("suite")) == (
-            record.stage, record.model, record.facts.get("suite")
-        )  # fmt: skip
+        alike = (other.stage, other.model) == (record.stage, record.model)
+        alike &= EvaluationFacts.read(other.facts).suite == suite
         if alike and other.variant != record.variant and other.outcome in ("ran", "reused"):
             result = json.loads(Path(other.output).read_text(encoding="utf-8"))
             if result.get("leakage_not_checked") == "":

@@ -180,6 +180,35 @@ class EvaluationFacts(Facts):
 
 
 @dataclass(frozen=True)
+class EvaluationResult(Facts):
+    """The file ``result.json`` of one suite, as far as another module reads it.
+
+    Attributes:
+        metric: the main one.
+        why_not: why the score cannot be trusted, in words; empty where it can.
+        errors: sample id -> why it got no reply.
+        weights: the fingerprint of what answered.
+        answers_as: who answered, where that is not just the name that was asked.
+        folder: where the answers lie; a store that was moved still says where it lay.
+        agreement: of two extraction rules, 0 to 1.
+        leakage_not_checked: why no leaked question was looked for; empty where it was.
+    """
+
+    suite: str = ""
+    benchmark: str = ""
+    metric: str = ""
+    trusted: bool = False
+    why_not: str = ""
+    alarms: list[str] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+    weights: str = ""
+    answers_as: str = ""
+    folder: str = ""
+    agreement: float | None = None
+    leakage_not_checked: str = ""
+
+
+@dataclass(frozen=True)
 class RepliesFacts(Facts):
     """Of the replies to the judge's cases: how many cases there are, and what became of each."""
 
