@@ -70,6 +70,8 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(str(error)) from None
     if config.getoption("doctor") and config.args_source is not config.ArgsSource.ARGS:
         config.args[:] = [str(ROOT / "benchmarks")]
+    if not worker and not config.option.collectonly:
+        _refuse_unwritable("--store", _workspace(config).root / ".writable")
     if (page := config.getoption("htmlpath", None)) and not worker:
         _refuse_unwritable("--html", runs.report_page(page))
         config.option.htmlpath = str(runs.report_page(page))
