@@ -271,6 +271,8 @@ class Shuffled:
 
     def __call__(self, _: int, prompt: str) -> str:
         with self.turn:
+            if len(self.rounds) == len(LETTERS) // 8:
+                return right(prompt)
             batch, place = len(self.rounds), len(self.waiting)
             self.waiting.append(prompt)
             if len(self.waiting) == 8:
@@ -281,6 +283,18 @@ class Shuffled:
                 self.waiting.remove(prompt)
                 return right(prompt)
             return self.rounds[batch][place]
+
+
+@pytest.mark.parametrize(("tokens", "trusted"), [(5, False), (0, True), (1, True), (200, True)])
+def test_a_service_that_reads_a_part_of_each_prompt_is_not_trusted(
+    tokens: int, trusted: bool, exam: Path
+) -> None:
+    usage = {"prompt_tokens": tokens, "completion_tokens": 3, "total_tokens": tokens + 3}
+    with serving(lambda _, prompt: (200, {}, completion(right(prompt), usage=usage))) as (url, _):
+        result = evaluated(url, exam)
+    assert result["trusted"] is trusted
+    words = "for 64 of 64 questions, the service counts fewer tokens than their prompts can have (5 for"
+    assert (words in result["why_not"]) is not trusted
 
 
 def test_replies_dealt_round_among_eight_in_flight_are_not_trusted(exam: Path) -> None:
