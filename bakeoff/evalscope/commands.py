@@ -180,6 +180,7 @@ _GRADING = (
     "evalscope/*.py",
     "suites/*.py",
     "error_texts.py",
+    "scoring/characters.py",
     "scoring/extraction.py",
     "scoring/leakage.py",
     "scoring/reading.py",
