@@ -11,8 +11,6 @@ import json
 import re
 from typing import Any
 
-from bakeoff.scoring.characters import simplified
-
 LONGEST = 240
 """Letters of the longest sentence that is looked at; services fail in few words."""
 
@@ -43,6 +41,10 @@ _BEGINNING = re.compile(
 )
 _PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.DOTALL)
 
+_TRADITIONAL = str.maketrans(
+    "務繫統請稍後試過頻繁載機錯誤異網絡連線賬帳戶餘額時內輸負導維護檢敗關閉額發處檔啟現們斷權無効稱間臨運營聯繁",
+    "务系统请稍后试过频繁载机错误异网络连线账帐户余额时内输负导维护检败关闭额发处档启现们断权无效称间临运营联繁",
+)
 _ZH_WHO = (
     r"(?:系统|服务器?|后端|模型|引擎|网络|网路|接口|网关|请求|访问|流量|用户|人数|账号|账户|帐号|帐户|伺服器|连接|连线|推理"
     r"|算力|资源|额度|余额|配额|并发数?|排队|接入|QPS|TPM|RPM|API|Key|密钥|token|生成|(?:我|小助手)现在)"
@@ -186,7 +188,7 @@ def skeleton(reply: str) -> str:
 def _plain(reply: str) -> str:
     """*reply* without Markdown, in simplified characters, on one line."""
     text = re.sub(r"[*_`#>~]+", " ", reply).replace("\u2019", "'")
-    return " ".join(simplified(text).split()).strip()
+    return " ".join(text.translate(_TRADITIONAL).split()).strip()
 
 
 def _is_error_object(reply: str) -> bool:
