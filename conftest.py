@@ -55,6 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
         reporting.note_earlier(config)
     if config.getoption("doctor") and config.args_source is not config.ArgsSource.ARGS:
         config.args[:] = [str(ROOT / "benchmarks")]
+    if not worker and not config.option.collectonly:
+        refuse_unwritable("--store", workspace_of(config).root / ".writable")
     if (page := config.getoption("htmlpath", None)) and not worker:
         refuse_unwritable("--html", runs.report_page(page))
         config.option.htmlpath = str(runs.report_page(page))

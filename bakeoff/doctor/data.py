@@ -134,6 +134,8 @@ def unhealthy(dataset: str, health: Health, max_length: int) -> Iterator[Finding
 def check_suites(visit: Visit) -> Iterator[Finding]:
     """Yield which suites cannot run, or are asked for by mistake."""
     from bakeoff.evalscope import check_suite
+    from bakeoff.evalscope.local_data import unusable_data
+    from bakeoff.suites import OURS
 
     used = {name for row in visit.rows for name in row.suites}
     for name, suite in visit.matrix.suites.items():
@@ -144,6 +146,16 @@ def check_suites(visit: Visit) -> Iterator[Finding]:
             yield Finding("warning", f"suites.{name}", f"{what}: it is skipped", remedy or "give --data-dir")
             continue
         complaints = check_suite(suite, folder := suite.folder(visit.data_dir))
+        if folder is not None and not complaints and suite.benchmark not in OURS:
+            for words in unusable_data(
+                suite.benchmark, folder, suite.subsets or (), examples=suite.few_shot != 0
+            ):
+                yield Finding(
+                    "error",
+                    f"suites.{name}.data",
+                    words,
+                    "repair the file, or name another folder (docs/suites.md)",
+                )
         if folder is None and not complaints and offline(visit):
             yield Finding(
                 "warning",

@@ -108,6 +108,32 @@ def ask_alone(
     return why
 
 
+def prompts_cut(loaded: Loaded) -> str:
+    """Why the service seems not to have read whole prompts, by its own count of their tokens; "" where it has.
+
+    No tokenizer makes fewer tokens than a quarter of the Chinese characters and a twelfth of the others. A service
+    that counts none, or one, does not count.
+    """
+    texts = {
+        (subset, one.id): "".join(str(message.text) for message in one.input)
+        for subset, one in loaded.samples
+    }
+    short = []
+    for key, prediction in by_sample(loaded.folder, "predictions", loaded).items():
+        usage = (prediction.get("model_output") or {}).get("usage") or {}
+        tokens, text = usage.get("input_tokens"), texts.get(key, "")
+        wide = sum("\u4e00" <= sign <= "\u9fff" for sign in text)
+        if isinstance(tokens, int) and 1 < tokens < wide / 4 + (len(text) - wide) / 12:
+            short.append((tokens, len(text)))
+    if len(short) < 3 or len(short) <= 0.005 * len(texts):
+        return ""
+    tokens, length = min(short)
+    return (
+        f"for {len(short)} of {len(texts)} questions, the service counts fewer tokens than their prompts can have "
+        f"({tokens} for {length} characters): it may not have read them whole"
+    )
+
+
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
     """*count* of *samples*, evenly from the first to the last."""
     if len(samples) <= count:

@@ -18,7 +18,7 @@ from bakeoff.endpoint import key_of, spared_by_proxies
 from bakeoff.errors import BakeoffError, DataError, MatrixError, ScoreError
 from bakeoff.evalscope.catalogue import check_suite
 from bakeoff.evalscope.commands import OFFLINE
-from bakeoff.evalscope.distrust import ask_alone, distrust, names_of, repeated_errors
+from bakeoff.evalscope.distrust import ask_alone, distrust, names_of, prompts_cut, repeated_errors
 from bakeoff.evalscope.grading import result_of, samples_of
 from bakeoff.evalscope.loading import Loaded, by_sample, drop_unusable, load
 from bakeoff.files import write_json, write_rows
@@ -204,7 +204,7 @@ def _settled(
     alone = ask_alone(loaded, samples, api, plan, anew=new > 0)
     alarms = [*asked.alarms, *plan.get("cautions", ()), *alarms]
     result = result_of(loaded, samples, plan, alarms, found)
-    distrust(result, samples, alone)
+    distrust(result, samples, "; ".join(filter(None, (alone, prompts_cut(loaded)))))
     result |= {
         "answers_as": plan.get("answered_by") or plan.get("answers_as") or "",
         "answered_by": names_of(loaded, api),
