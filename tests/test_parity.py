@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 
 from bakeoff import parity_probe
-from bakeoff.chain import parity
+from bakeoff.chain import parity, stages
 from bakeoff.chain.chain import Chain
 from bakeoff.chain.deployment import Deployment
 from bakeoff.command import Command
 from bakeoff.errors import BakeoffError, CommandFailed, DataError, IdentityError
 from bakeoff.execution.gpus import Leases, cards, common_folder
 from bakeoff.parity import answers, comparison
+from bakeoff.store.stages import Record
 from bakeoff.tools.swift import CPU_ENVIRONMENT
 from tests.chains import Tiny, tiny  # noqa: F401
 
@@ -62,6 +63,11 @@ def test_only_the_clear_beginning_of_a_reply_is_expected_of_a_service() -> None:
     assert comparison.expected_replies(
         {"dialogues": {"x": {**told["dialogues"]["x"], "margins": [1, 1, 1]}}}, "bfloat16"
     ) == {"x": ""}
+
+
+def checked(chain: Chain, variant: str) -> Record:
+    """Return the record of the parity of *variant*."""
+    return parity.check(chain, stages.parity(chain, variant))
 
 
 SOUND = {
@@ -249,19 +255,19 @@ def taken_for_made(store: Path) -> None:
 
 @pytest.mark.slow
 def test_a_sound_chain_passes_and_is_not_looked_at_twice(chain: Chain) -> None:
-    first = parity.check(chain, "tuned")
+    first = checked(chain, "tuned")
     assert first.facts["dialogues"] == len(comparison.DIALOGUES)
     assert first.facts["modules"] == 14
     assert first.facts["applied"] == pytest.approx(1, abs=1e-3)
     assert first.facts["to_adapter"] < comparison.LOGPROB_TOLERANCE["float32"] < first.facts["to_base"]
     assert first.facts["warnings"] == []
-    assert parity.check(chain, "tuned").outcome == "reused"
+    assert checked(chain, "tuned").outcome == "reused"
 
 
 @pytest.mark.slow
 def test_way_a_is_held_against_the_same_training(tiny: Tiny) -> None:
     chain = tiny.chain(serving={"engine": "transformers", "way": "adapter"})
-    facts = parity.check(chain, "tuned").facts
+    facts = checked(chain, "tuned").facts
     assert "applied" not in facts
     assert facts["to_base"] > comparison.LOGPROB_TOLERANCE["float32"]
 
@@ -276,7 +282,7 @@ def test_an_adapter_dropped_from_the_merge_is_found(tiny: Tiny, tmp_path: Path) 
     with pytest.raises(
         IdentityError, match="the merged weights are the base: of what the adapter changes, 0%"
     ):
-        parity.check(spoiled, "tuned")
+        checked(spoiled, "tuned")
 
 
 def with_scaled_b(tiny: Tiny, folder: Path, factor: float) -> str:
@@ -302,7 +308,7 @@ def test_a_merge_with_a_nan_is_found(tiny: Tiny, tmp_path: Path) -> None:
     with pytest.raises(
         IdentityError, match=r"NaN or infinity in the merged .* model\.layers\.1\.self_attn\.q_proj"
     ):
-        parity.check(tiny.chain(store=tmp_path / "store"), "tuned")
+        checked(tiny.chain(store=tmp_path / "store"), "tuned")
 
 
 @pytest.mark.slow
@@ -317,7 +323,7 @@ def test_a_base_in_bin_files_is_compared_and_hashed_like_any_other(tiny: Tiny, t
     torch.save(tensors, base / "pytorch_model.bin")
     changes = {"model": str(base), "adapter": tiny.chain().train().path}
     chain = tiny.chain(store=tmp_path / "store", **changes)
-    facts = parity.check(chain, "tuned").facts
+    facts = checked(chain, "tuned").facts
     assert (facts["modules"], facts["applied"]) == (14, pytest.approx(1, abs=1e-3))
     before = chain.fingerprint("base")
     torch.save({name: one + 1 for name, one in tensors.items()}, base / "pytorch_model.bin")
@@ -336,7 +342,7 @@ def test_a_tokenizer_whose_letters_were_exchanged_is_found(tiny: Tiny, tmp_path:
     with pytest.raises(
         IdentityError, match=r"the vocabulary: 2 ids differ: .* is 'A' in training and 'B' served"
     ):
-        parity.check(tiny.chain(store=tmp_path / "store"), "tuned")
+        checked(tiny.chain(store=tmp_path / "store"), "tuned")
 
 
 @pytest.mark.slow
@@ -383,13 +389,13 @@ def test_weights_that_are_the_base_are_not_tuned(tiny: Tiny, tmp_path: Path) -> 
     (weights / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": parts}))
     chain = tiny.chain(tmp_path / "store", model=str(base), weights=str(weights))
     with pytest.raises(IdentityError, match="every tensor of the weights is the base's"):
-        parity.check(chain, "tuned")
+        checked(chain, "tuned")
 
 
 @pytest.mark.slow
 def test_weights_are_judged_by_their_base_too(tiny: Tiny, tmp_path: Path) -> None:
     chain = tiny.chain(tmp_path, model=tiny.chain().base().path, weights=tiny.chain().export().path)
-    facts = parity.check(chain, "tuned").facts
+    facts = checked(chain, "tuned").facts
     assert facts["to_base"] > comparison.LOGPROB_TOLERANCE["float32"]
     assert (facts["tuned"], facts["suite_prompts"]) == (True, 1)
 
@@ -407,7 +413,7 @@ def test_a_file_beside_weights_imports_nothing(tiny: Tiny, tmp_path: Path, key: 
     changes = {"model": made.base().path, key: str(folder)}
     for name in ("base", "tuned")[key != "model" :]:
         with pytest.raises(DataError, match=f"{folder / 'args.json'} names a Python file"):
-            parity.check(tiny.chain(tmp_path / "store", **changes), name)
+            checked(tiny.chain(tmp_path / "store", **changes), name)
     assert not mark.exists()
 
 
@@ -421,14 +427,14 @@ def test_an_adapter_of_another_base_is_told(tiny: Tiny, tmp_path: Path) -> None:
     (adapter / "adapter_config.json").write_text(
         json.dumps({**config, "base_model_name_or_path": "org/Other-7B"})
     )
-    assert "trained on org/Other-7B" in parity.check(chain, "tuned").facts["warnings"][0]
+    assert "trained on org/Other-7B" in checked(chain, "tuned").facts["warnings"][0]
 
 
 @pytest.mark.slow
 def test_an_adapter_whose_b_is_zero_is_found(tiny: Tiny, tmp_path: Path) -> None:
     spoiled = with_scaled_b(tiny, tmp_path / "adapter", 0)
     with pytest.raises(IdentityError, match="the adapter changes nothing"):
-        parity.check(tiny.chain(adapter=spoiled), "tuned")
+        checked(tiny.chain(adapter=spoiled), "tuned")
 
 
 @pytest.mark.slow
@@ -440,17 +446,17 @@ def test_an_adapter_whose_b_is_zero_is_found(tiny: Tiny, tmp_path: Path) -> None
 def test_a_prompt_that_is_rendered_otherwise_is_found(tiny: Tiny, extra: dict[str, str], place: str) -> None:
     chain = tiny.chain(serving={"engine": "transformers", "extra": extra})
     with pytest.raises(IdentityError, match="render dialogue 'single turn' differently") as told:
-        parity.check(chain, "tuned")
+        checked(chain, "tuned")
     assert place in str(told.value)
     assert "trained: …" in str(told.value)
 
 
 @pytest.mark.slow
 def test_a_dated_template_warns_unless_its_day_is_pinned(tiny: Tiny) -> None:
-    today = parity.check(tiny.chain(template="llama3_2"), "base").facts
+    today = checked(tiny.chain(template="llama3_2"), "base").facts
     assert "the template prints the day" in today["warnings"][0]
     chain = tiny.chain(template="llama3_2", prompt_date="2026-01-05")
-    record = parity.check(chain, "base")
+    record = checked(chain, "base")
     assert record.facts["warnings"] == []
     renders = json.loads(Path(record.output).with_name("measured-train.json").read_text())["renders"]
     for side in ("trained", "served"):
@@ -465,7 +471,7 @@ def test_an_engine_that_asks_the_tokenizer_is_given_the_training_s_template(
     tiny: Tiny, template: str
 ) -> None:
     chain = tiny.chain(template=template, serving={"engine": "lmdeploy"}, prompt_date="2026-01-05")
-    record = parity.check(chain, "base")
+    record = checked(chain, "base")
     assert record.facts["dialogues"] == len(comparison.DIALOGUES)
     model = chain.serve_command("base", 8000).argv[5]
     assert (Path(model) / "chat_template.jinja").is_file()
@@ -497,7 +503,7 @@ def test_a_view_never_replaces_a_folder_of_weights(tiny: Tiny, tmp_path: Path) -
 @pytest.mark.slow
 def test_the_service_of_another_model_is_found_by_its_replies(tiny: Tiny) -> None:
     chain = tiny.chain()
-    tuned = parity.check(chain, "tuned")
+    tuned = checked(chain, "tuned")
     with contextlib.closing(Deployment(chain, "base")) as deployment:
         service = deployment.service()
         assert service.facts["prompts_counted"] == len(comparison.ASKED)
@@ -513,7 +519,7 @@ def test_the_base_under_the_name_of_a_model_that_says_the_same_is_found(tiny: Ti
         adapter=with_scaled_b(tiny, tmp_path / "adapter", 0.05),
         serving={"engine": "transformers", "way": "adapter"},
     )
-    tuned = parity.check(chain, "tuned").facts
+    tuned = checked(chain, "tuned").facts
     with contextlib.closing(Deployment(chain, "base")) as base:
         service = base.service()
         with pytest.raises(IdentityError, match=r"log-probabilities of \d+ tokens are"):
@@ -545,4 +551,4 @@ def test_a_probe_waits_for_the_card_that_others_hold(
     )
     held = Leases(common_folder()).lease(cards(), lambda card: card.total_gib, who="x", count=4)
     with held, pytest.raises(BakeoffError, match=r"tiny \(parity\): no card became free"):
-        parity.check(chain, "tuned")
+        checked(chain, "tuned")
