@@ -333,6 +333,37 @@ def test_a_tensor_of_another_shape_is_refused_by_name(published: dict[str, Path]
         convert(source, tmp_path / "target")
 
 
+def test_a_shard_is_byte_for_byte_what_safetensors_writes(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    tensors = {
+        "b.weight": torch.randn(6, 5).bfloat16().T,
+        "a.weight": torch.randn(3, 4),
+        "empty": torch.zeros(0, 4),
+        "c": torch.arange(9).to(torch.uint8),
+        "z": torch.randn(5).half(),
+        "Gewichtsmaß": torch.arange(3),
+        "long": torch.randn(2, 2, 2).double(),
+    }
+    save_file({name: each.contiguous() for name, each in tensors.items()}, tmp_path / "a", {"format": "pt"})
+    digest = shards.write_shard(tensors, tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert digest == conversion.sha256(tmp_path / "b")
+
+
+@pytest.mark.parametrize("bit", [0x1, 0x40, 0x80, -0x8000])
+def test_a_number_that_differs_in_any_bit_is_refused(bit: int) -> None:
+    from bakeoff.forms import mxfp4
+
+    generator = torch.Generator().manual_seed(2)
+    blocks = torch.randint(256, (3, 5, 2, 16), generator=generator).to(torch.uint8)
+    scales = torch.randint(100, 140, (3, 5, 2), generator=generator).to(torch.uint8)
+    (unpacked,) = mxfp4.unpack(blocks, scales)
+    unpacked.view(torch.int16)[2, 63, 4] ^= bit
+    assert not mxfp4.holds_the_same(blocks, scales, unpacked)
+    assert not mxfp4.holds_the_same(blocks, scales, unpacked[:, :, :4])
+
+
 @pytest.mark.parametrize("scales", [(0, 255), (0, 4), (118, 126), (250, 255)])
 def test_every_number_of_every_scale_is_the_specification_s(scales: tuple[int, int]) -> None:
     """Each code under each scale, held against exact arithmetic; infinity where bfloat16 ends."""

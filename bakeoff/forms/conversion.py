@@ -2,24 +2,28 @@
 
 The copy is keyed by the content of the original and by :data:`VERSION`. It is made in a draft folder beside the target,
 shard by shard, so that a conversion that was cut short continues at the next shard; each shard is read back and held
-against the original before the next one is made. The original is only read, and no code in it runs.
+against the original before it gets its name. The original is only read, and no code in it runs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bakeoff.errors import DataError
 from bakeoff.forms import sentencepiece
+from bakeoff.forms.cores import cores, on_all_cores, one_thread_each
 from bakeoff.forms.families import FAMILIES
 from bakeoff.forms.family import Family, Step, complaints
-from bakeoff.forms.layouts import layout
+from bakeoff.forms.layouts import PACKED, layout
 from bakeoff.forms.shards import Shards, weight_files, write_shard
 
 if TYPE_CHECKING:
@@ -27,8 +31,10 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """Rises whenever the same original would give another copy."""
-SHARD_BYTES = 1_000_000_000
-"""A shard is closed once it holds this much; peak memory is about one shard."""
+SHARD_BYTES = 500_000_000
+"""A shard is closed once it holds this much."""
+MEMORY_BYTES = 3_000_000_000
+"""What the shards that are worked on at the same time may need together, the pages of the original included."""
 RECORD = "conversion.json"
 _LICENCES = ("*LICENSE*", "*License*", "*licence*", "NOTICE*", "USAGE_POLICY*", "README.md", "*.pdf")
 
@@ -140,7 +146,7 @@ def convert(
     original = examine(source)
     if original is None:
         raise DataError(f"{source}: the published form is the native one; use it as it is")
-    inputs = _inputs(original, digest or sha256)
+    inputs = _inputs(original, digest) if digest else _hashed(original)
     key = _key(inputs)
     if _record(target).get("key") == key:
         return target
@@ -148,8 +154,8 @@ def convert(
         raise DataError(f"{target}: exists and is another conversion; name a new folder or remove it")
     draft = _draft(target, key)
     _see_room(original, draft)
-    shards = _convert_tensors(original, draft, progress)
-    _write_json(draft / "model.safetensors.index.json", _index(draft, shards))
+    digests = _convert_tensors(original, draft, progress)
+    _write_json(draft / "model.safetensors.index.json", _index(draft, digests))
     warnings = _write_tokenizer(original, draft, inputs)
     ends = _ends(original, draft)
     _write_json(draft / "config.json", {**original.family.config(original.config), **ends})
@@ -163,7 +169,11 @@ def convert(
         "version": VERSION,
         "family": original.family.name,
         "source": inputs,
-        "target": {file.name: sha256(file) for file in sorted(draft.iterdir()) if file.name != _KEY},
+        "target": {
+            file.name: digests.get(file.name) or sha256(file)
+            for file in sorted(draft.iterdir())
+            if file.name != _KEY
+        },
         "tensors": [[list(step.sources), list(step.targets)] for step in original.steps],
         "unused": [name for name in original.shards if original.family.unused(name)],
         "warnings": warnings,
@@ -182,6 +192,10 @@ def sha256(file: Path) -> str:
 
 
 _KEY = "key.txt"
+_UNPROVEN = "unproven-"
+"""Begins the name of a shard that was not yet held against the original."""
+_PIECE = 1 << 20
+"""Numbers that are looked at at a time."""
 
 
 def _draft(target: Path, key: str) -> Path:
@@ -193,57 +207,123 @@ def _draft(target: Path, key: str) -> Path:
     return draft
 
 
-def _convert_tensors(original: Original, draft: Path, progress: Progress) -> list[str]:
-    """Write every shard that is not there yet, check each against the original, return their names."""
-    finished = sorted(file.name for file in draft.glob("model-*.safetensors"))
-    written = {name for file in finished for name in _header(draft / file)}
-    pending = [step for step in original.steps if not written.issuperset(step.targets)]
-    total = len(original.steps)
-    shard: dict[str, torch.Tensor] = {}
-    steps: list[Step] = []
+@dataclass(frozen=True)
+class _Group:
+    """The steps whose tensors become one shard."""
+
+    file: str
+    steps: tuple[Step, ...]
+    cost: int
+    """Bytes of memory while it is converted: what is read and what is written."""
+
+
+def _groups(original: Original) -> Iterator[_Group]:
+    """Yield the shards of the copy; only the config decides, so that a second call continues the first."""
     shapes = dict(layout(original.config))
-    for step in pending:
-        sources = [original.shards.read(name) for name in step.sources]
+    steps: list[Step] = []
+    number, size, cost = 1, 0, 0
+    for step in original.steps:
+        for name in step.sources:
+            numbers = math.prod(shapes[name])
+            packed = name.endswith(PACKED)
+            cost += numbers if packed else 2 * numbers
+            size += 4 * numbers if packed else 2 * numbers  # four bits become sixteen
+        steps.append(step)
+        if size >= SHARD_BYTES:
+            yield _Group(f"model-{number:05d}.safetensors", tuple(steps), size + cost)
+            steps, number, size, cost = [], number + 1, 0, 0
+    if steps:
+        yield _Group(f"model-{number:05d}.safetensors", tuple(steps), size + cost)
+
+
+def _convert_tensors(original: Original, draft: Path, progress: Progress) -> dict[str, str]:
+    """Write every shard that is not there yet, each held against the original; return their digests by name.
+
+    As many are worked on at a time as fit into :data:`MEMORY_BYTES`. They appear in their order.
+    """
+    for file in draft.glob(f"{_UNPROVEN}*"):
+        file.unlink()
+    digests: dict[str, str] = {}
+    waiting: deque[tuple[_Group, Future[str]]] = deque()
+    count = 0
+
+    def finish() -> None:
+        nonlocal count
+        group, future = waiting.popleft()
+        digests[group.file] = future.result()
+        (draft / f"{_UNPROVEN}{group.file}").rename(draft / group.file)
+        count += len(group.steps)
+        progress(f"{original.family.name}: {count} of {len(original.steps)} tensors converted and checked")
+
+    with one_thread_each(), ThreadPoolExecutor(cores()) as pool:
+        try:
+            for group in _groups(original):
+                if (draft / group.file).is_file():
+                    digests[group.file] = sha256(draft / group.file)
+                    count += len(group.steps)
+                    continue
+                while waiting and group.cost + sum(each.cost for each, _ in waiting) > MEMORY_BYTES:
+                    finish()
+                file = draft / f"{_UNPROVEN}{group.file}"
+                waiting.append((group, pool.submit(_convert_group, original, group.steps, file)))
+            while waiting:
+                finish()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return digests
+
+
+def _convert_group(original: Original, steps: Sequence[Step], file: Path) -> str:
+    """Write one shard, hold it against the original, return its digest."""
+    shapes = dict(layout(original.config))
+    source = Shards(original.folder)  # of its own: pages that were read leave the memory with it
+    shard: dict[str, torch.Tensor] = {}
+    for step in steps:
+        sources = [source.read(name) for name in step.sources]
         for name, tensor in zip(step.sources, sources, strict=True):
             if tuple(tensor.shape) != shapes[name]:
                 shape = " x ".join(map(str, tensor.shape))
                 wanted = " x ".join(map(str, shapes[name]))
                 raise DataError(f"{original.folder}: {name} is {shape}, and config.json asks for {wanted}")
-        targets = step.convert(*sources)
-        shard.update(zip(step.targets, targets, strict=True))
-        steps.append(step)
-        size = sum(tensor.nbytes for tensor in shard.values())
-        if size < SHARD_BYTES and step is not pending[-1]:
-            continue
-        file = draft / f"model-{len(finished) + 1:05d}.safetensors"
-        write_shard(shard, file)
-        shard.clear()
-        _prove(original, steps, file)
-        finished.append(file.name)
-        done = total - len(pending) + pending.index(step) + 1
-        progress(f"{original.family.name}: {done} of {total} tensors converted and checked")
-        steps.clear()
-    return finished
+        shard.update(zip(step.targets, step.convert(*sources), strict=True))
+    digest = write_shard(shard, file)
+    shard.clear()
+    _prove(original.folder, source, steps, file)
+    return digest
 
 
-def _prove(original: Original, steps: Iterable[Step], file: Path) -> None:
+def _prove(folder: Path, source: Shards, steps: Iterable[Step], file: Path) -> None:
     """Hold a written shard against the original, bit by bit where the conversion keeps every bit."""
     from safetensors import safe_open
 
     with safe_open(file, framework="pt") as written:
         for step in steps:
-            sources = [original.shards.read(name) for name in step.sources]
+            sources = [source.read(name) for name in step.sources]
             targets = [written.get_tensor(name) for name in step.targets]
-            finite = all(bool(tensor.isfinite().all()) for tensor in targets)
+            finite = all(map(_is_finite, targets))
             if finite and step.proves(*sources, *targets):
                 continue
             file.unlink()
             what = "does not hold the numbers of the original" if finite else "holds NaN or infinity"
-            raise DataError(f"{original.folder}: {', '.join(step.targets)} {what}; download it again")
+            raise DataError(f"{folder}: {', '.join(step.targets)} {what}; download it again")
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    """Return whether no number is NaN or infinity; a finite sum says so faster than a look at each."""
+    return all(
+        bool(piece.float().sum().isfinite()) or bool(piece.isfinite().all())
+        for piece in tensor.flatten().split(_PIECE)
+    )
 
 
 def _inputs(original: Original, digest: Callable[[Path], str]) -> dict[str, str]:
     return contents(original.folder, digest)
+
+
+def _hashed(original: Original) -> dict[str, str]:
+    names = list(contents(original.folder, str))
+    digests = on_all_cores(lambda name: sha256(original.folder / name), names)
+    return dict(zip(names, digests, strict=True))
 
 
 def _key(inputs: Mapping[str, str]) -> str:

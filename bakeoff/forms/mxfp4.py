@@ -7,7 +7,10 @@ Microscaling Formats (MX) Specification 1.0, sections 5.2 and 5.3.3.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from bakeoff.forms.cores import on_all_cores
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +19,10 @@ VALUES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 """What the low three bits of a number mean; the fourth is the sign."""
 BIAS = 127
 """A scale s stands for 2^(s - BIAS)."""
+HALF = 16
+"""Bytes of a block."""
+SLICE = 1 << 18
+"""Numbers that are worked on at a time."""
 _FRACTION = 7
 """Bits of the fraction of a bfloat16 number; its exponent has the same bias as a scale."""
 _PLAIN = (3, 251)
@@ -34,59 +41,93 @@ def unpack(blocks: torch.Tensor, scales: torch.Tensor) -> tuple[torch.Tensor, ..
     """
     import torch
 
-    nibbles = torch.tensor([*VALUES, *(-value for value in VALUES)], dtype=torch.bfloat16)
-    byte = torch.arange(256)
-    # both numbers of a byte at once
-    pairs = torch.stack([nibbles[byte & 0x0F], nibbles[byte >> 4]], dim=-1).view(torch.int32).flatten()
     experts, outputs, groups, half = blocks.shape
     result = torch.empty(experts, groups * half * 2, outputs, dtype=torch.bfloat16)
-    for expert in range(experts):  # one at a time: the indices need twice the memory of the result
-        numbers = pairs.index_select(0, blocks[expert].flatten().int()).view(torch.bfloat16)
-        exponents = scales[expert].int() - BIAS
-        powers = torch.ldexp(torch.ones(exponents.shape), exponents).unsqueeze(-1)
-        scaled = numbers.view(outputs, groups, half * 2)
-        if bool((powers == powers.bfloat16()).all()):
-            scaled = scaled.mul_(powers.bfloat16())
-        else:  # a power that float32 or bfloat16 cannot hold
-            scaled = torch.ldexp(scaled.double(), exponents.unsqueeze(-1)).bfloat16()
-        result[expert] = scaled.view(outputs, -1).T
+
+    def fill(expert: int) -> None:
+        _unpack(blocks[expert], scales[expert], result[expert])
+
+    on_all_cores(fill, range(experts))
     return (result,)
 
 
-def holds_the_same(blocks: torch.Tensor, scales: torch.Tensor, native: torch.Tensor) -> bool:
-    """Return whether packing *native* with the same *scales* gives *blocks* again, bit by bit."""
+def _unpack(blocks: torch.Tensor, scales: torch.Tensor, result: torch.Tensor) -> None:
+    """Write the numbers of one expert into *result*, inputs x outputs."""
+    import numpy as np
     import torch
 
+    values = torch.tensor([*VALUES, *(-value for value in VALUES)], dtype=torch.bfloat16)
+    byte = torch.arange(256)
+    tables = [values[nibble].view(torch.int16).numpy() for nibble in (byte & 0x0F, byte >> 4)]
+    for rows, packed, exponents in _slices(blocks, scales):
+        target = result[rows].view(len(packed), HALF, 2, -1)
+        powers = torch.ldexp(torch.ones(exponents.shape), exponents.int() - BIAS)
+        plain = bool((powers == powers.bfloat16()).all())  # float32 and bfloat16 hold each power
+        for place, table in enumerate(tables):
+            numbers = torch.from_numpy(np.take(table, packed.numpy(), mode="clip")).view(torch.bfloat16)
+            if plain:
+                torch.mul(numbers, powers.bfloat16(), out=target[:, :, place])
+            else:
+                target[:, :, place] = torch.ldexp(numbers.double(), exponents.int() - BIAS).bfloat16()
+
+
+def _slices(blocks: torch.Tensor, scales: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    """Yield one expert in slices that stay in a core's cache, inputs before outputs.
+
+    Yields:
+        the inputs, as rows of the native form; their bytes, groups x 16 x outputs; their scales, groups x 1 x outputs.
+    """
+    outputs, groups, half = blocks.shape
+    width = max(1, SLICE // (2 * half * outputs))
+    for begin in range(0, groups, width):
+        packed = blocks[:, begin : begin + width].permute(1, 2, 0).contiguous()
+        exponents = scales[:, begin : begin + width].T.contiguous().unsqueeze(1)
+        yield slice(begin * half * 2, (begin + len(packed)) * half * 2), packed, exponents
+
+
+def holds_the_same(blocks: torch.Tensor, scales: torch.Tensor, native: torch.Tensor) -> bool:
+    """Return whether *native* has, bit by bit, what *blocks* and *scales* stand for.
+
+    The bits of each number follow from its code and its scale by whole numbers alone, where :func:`unpack` looks up
+    and multiplies.
+    """
     experts, outputs, groups, half = blocks.shape
-    low, high = int(scales.min()), int(scales.max())
-    codes_of = _codes if _PLAIN[0] <= low and high <= _PLAIN[1] else _slow_codes
-    for expert in range(experts):
-        numbers = native[expert].T.contiguous().view(outputs, groups, half * 2)
-        codes = codes_of(numbers, scales[expert].unsqueeze(-1))
-        if codes is None:
-            return False
-        pairs = codes.to(torch.uint8).view(outputs, groups, half, 2)
-        if not torch.equal(pairs[..., 0] | (pairs[..., 1] << 4), blocks[expert]):
-            return False
+    if tuple(native.shape) != (experts, groups * half * 2, outputs):
+        return False
+    return all(
+        on_all_cores(
+            lambda expert: _holds_the_same(blocks[expert], scales[expert], native[expert]), range(experts)
+        )
+    )
+
+
+def _holds_the_same(blocks: torch.Tensor, scales: torch.Tensor, native: torch.Tensor) -> bool:
+    import torch
+
+    for rows, packed, exponents in _slices(blocks, scales):
+        bits = native[rows].view(torch.int16).view(len(packed), HALF, 2, -1)
+        low, high = int(exponents.min()), int(exponents.max())
+        plain = _PLAIN[0] <= low and high <= _PLAIN[1]
+        for place, codes in enumerate((packed & 0x0F, packed >> 4)):
+            if plain:
+                same = torch.equal(_bits(codes.short(), exponents), bits[:, :, place])
+            else:
+                numbers = native[rows].view(len(packed), HALF, 2, -1)[:, :, place]
+                read = _slow_codes(numbers, exponents)
+                same = read is not None and torch.equal(read, codes.long())
+            if not same:
+                return False
     return True
 
 
-def _codes(numbers: torch.Tensor, scales: torch.Tensor) -> torch.Tensor | None:
-    """Return the four bits of each of *numbers*, read from its own bits; None where it has more than four."""
-    import torch
-
-    bits = numbers.view(torch.int16)
-    if bool((bits & ((1 << (_FRACTION - 1)) - 1)).any()):  # more than one bit of fraction
-        return None
+def _bits(codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """Return the bits of the bfloat16 numbers that *codes*, int16, stand for under *scales*."""
+    magnitudes = codes & 7
     # Exponent and first bit of the fraction, counted from 0.5: 0.5 gives 0, 1 gives 2, 1.5 gives 3, ... 6 gives 7.
-    steps = ((bits >> (_FRACTION - 1)) & 0x1FF) - ((scales.short() - 1) << 1)
-    is_zero = (bits & 0x7FFF) == 0
-    is_half = steps == 0
-    fits = is_zero | is_half | ((steps >= 2) & (steps <= 7))
-    if not bool(fits.all()):
-        return None
-    magnitude = torch.where(is_zero, 0, torch.where(is_half, 1, steps))
-    return magnitude | ((bits < 0).short() << 3)
+    steps = magnitudes - magnitudes.eq(1).short()
+    bits = steps.bitwise_left_shift_(_FRACTION - 1).add_((scales.short() - 1) << _FRACTION)
+    bits.mul_(magnitudes.ne(0).short())
+    return bits.bitwise_or_(codes.bitwise_and_(8) << 12)
 
 
 def _slow_codes(numbers: torch.Tensor, scales: torch.Tensor) -> torch.Tensor | None:

@@ -1,0 +1,36 @@
+"""Work on all cores of the machine, in threads: torch, numpy and hashlib let others run while they compute."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def on_all_cores(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Return what *work* returns for each of *items*, in their order."""
+    with ThreadPoolExecutor(cores()) as pool:
+        return list(pool.map(work, items))
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let each thread that is started in the block compute by itself; torch would start as many as there are cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
