@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from bakeoff.errors import StoreError
 from bakeoff.judgement.desk import ChatDesk, Desk, ResultsDesk
 from bakeoff.judgement.raters import Raters, Sessions
-from bakeoff.judgement.ratings import RatingStore, load_rubric
+from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.rubric import load_rubric
 from judge.guard import CLIENT_ADDRESS
 
 

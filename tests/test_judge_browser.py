@@ -15,7 +15,9 @@ import pytest
 from judge_app import HOSTILE, ROOT, App, free_port, judge, study, verdict
 
 from bakeoff.judgement.raters import Raters
-from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore
+from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS
+from bakeoff.judgement.submissions import Judgement
 
 pytest.importorskip("gradio", reason="the judge needs gradio: pip install 'bakeoff[judge]'")
 pytest.importorskip("selenium", reason="the browser test needs selenium")

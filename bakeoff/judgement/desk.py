@@ -13,14 +13,9 @@ from typing import Any
 from bakeoff.endpoint import stream
 from bakeoff.errors import BakeoffError, RatingError, ServiceError
 from bakeoff.judgement.raters import Raters
-from bakeoff.judgement.ratings import (
-    COMMENTS,
-    CRISIS_CHECKS,
-    DIMENSIONS,
-    Judgement,
-    RatingStore,
-    check_rater,
-)
+from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
+from bakeoff.judgement.submissions import Judgement, check_rater
 from bakeoff.judgement.verdicts import summarise
 
 MAX_MESSAGE_CHARS = 8_000

@@ -22,16 +22,10 @@ from bakeoff.endpoint import complete, http_session
 from bakeoff.errors import RatingError, ServiceError
 from bakeoff.judgement.addressing import PLANTED
 from bakeoff.judgement.blind import ShownReply, Study
-from bakeoff.judgement.ratings import (
-    COMMENTS,
-    CRISIS_CHECKS,
-    DIMENSIONS,
-    OVERALL,
-    Judgement,
-    RatingStore,
-    load_rubric,
-)
+from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import Case
+from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS, OVERALL, load_rubric
+from bakeoff.judgement.submissions import Judgement
 from bakeoff.judgement.verdicts import MODEL_JUDGE
 from bakeoff.scoring.reading import spoken_part
 from bakeoff.secrecy import redact

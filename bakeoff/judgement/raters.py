@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.errors import RatingError, StoreError
-from bakeoff.judgement.ratings import check_rater
+from bakeoff.judgement.submissions import check_rater
 
 MIN_PASSWORD_CHARS = 8
 MAX_PASSWORD_CHARS = 1024

@@ -20,7 +20,8 @@ from bakeoff.judgement.agreement import (
     win_rates,
 )
 from bakeoff.judgement.blind import Study
-from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS, RatingStore, load_rubric
+from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, load_rubric
 from bakeoff.statistics.intervals import wilson
 from bakeoff.statistics.raters import (
     PLANNED,
