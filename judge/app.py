@@ -53,19 +53,6 @@ SIGN_OUT = (
 EMPTY_PAGE = "<div></div>"
 # Gradio scopes css_paths to the page's inside, where its own outer padding cannot be reached.
 NARROW = "<style>@media (max-width: 820px) { .fillable.app { padding: 12px !important; } }</style>"
-NO_STUDY = (
-    "<p class='zh-only'>还没有可评的研究：先用 <code>pytest -m judge</code> 收集回复，再启动本页；"
-    "或用 <code>--study study.json</code> 给出一个研究。</p>"
-    "<p class='en-only'>No study yet: gather replies with <code>pytest -m judge</code>, then start this page again; or "
-    "give a study with <code>--study study.json</code>.</p>"
-)
-NO_SERVICE = (
-    "<p class='zh-only'>没有可对话的模型：用 <code>--models 行名</code> 启动，就会部署矩阵里的这一行；已在运行的服务用 "
-    "<code>--services 名称=http://127.0.0.1:8000/v1</code>，名称与 <code>--served_model_name</code> 一致。</p>"
-    "<p class='en-only'>No model to talk with: start with <code>--models ROW</code>, which deploys that row of the "
-    "matrix; for a service that runs already <code>--services NAME=http://127.0.0.1:8000/v1</code>, NAME as in "
-    "<code>--served_model_name</code>.</p>"
-)
 
 
 @dataclass(frozen=True)
@@ -156,12 +143,45 @@ def _page_frame(settings: Settings) -> Iterator[None]:
 
 def build(settings: Settings) -> gr.Blocks:
     """The page, not yet served."""
-    desk = Desk(settings.store, settings.study_id) if settings.study_id else None
-    chat = ChatDesk(settings.store, settings.services, settings.keys)
-    results = ResultsDesk(settings.store, settings.study_id, settings.raters, settings.open_results)
+    store, raters = settings.store, settings.raters
+    desk = Desk(store, settings.study_id, raters.study_of if raters else lambda _: None)
+    results = ResultsDesk(store, settings.study_id, raters, settings.open_results)
 
     def on_desk(message: Any, request: gr.Request) -> dict[str, Any]:
-        return desk.step(message, request.username) if desk else {}
+        may_manage = raters is None or raters.is_owner(request.username)
+        return desk.step(message, request.username) | {"may_manage": may_manage}
+
+    def on_draft(message: dict[str, Any], request: gr.Request) -> dict[str, Any]:
+        return desk.keep_draft(message, request.username)
+
+    def on_results(message: Any, request: gr.Request) -> dict[str, Any]:
+        return results.step(message, request.username)
+
+    def on_tabs(request: gr.Request) -> list[Any]:
+        return [gr.update(visible=results.why_closed(request.username) == "")]
+
+    direct: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+    with gr.Blocks(title="Judge · 评分", analytics_enabled=False) as page, _page_frame(settings), gr.Tabs():
+        with gr.Tab("评分 Study"):
+            study_page = _page("desk.js", "study")
+            study_page.submit(on_desk, study_page, study_page, api_name="desk", **direct)
+            page.load(on_desk, study_page, study_page, api_name="open", **direct)
+            gr.api(on_draft, api_name="draft", queue=False)
+        if settings.services:
+            with gr.Tab("对话 Chat"):
+                _chat_tab(settings, page, direct)
+        with gr.Tab("结果 Results", visible=False) as results_tab:
+            table = _page("results.js", "results")
+            table.submit(on_results, table, table, api_name="results", **direct)
+            results_tab.select(on_results, table, table, api_name="show_results", **direct)
+        # What one may not use is not there.
+        page.load(on_tabs, None, [results_tab], api_name=False, **direct)
+    return page
+
+
+def _chat_tab(settings: Settings, page: gr.Blocks, direct: dict[str, Any]) -> None:
+    """Talking with a named model, and the form that scores the talk."""
+    chat = ChatDesk(settings.store, settings.services, settings.keys)
 
     def on_chat_score(
         message: Any, model: Any, talk: Any, spoken_with: Any, request: gr.Request
@@ -175,62 +195,39 @@ def build(settings: Settings) -> gr.Blocks:
     def on_new_talk() -> tuple[list[Any], str, str]:
         return [], "", ""
 
-    def on_results(message: Any, request: gr.Request) -> dict[str, Any]:
-        return results.step(message, request.username)
-
-    direct: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-    with gr.Blocks(title="Judge · 评判", analytics_enabled=False) as page, _page_frame(settings), gr.Tabs():
-        with gr.Tab("评分 Study"):
-            if desk:
-                study_page = _page("desk.js", "study")
-                study_page.submit(on_desk, study_page, study_page, api_name="desk", **direct)
-                page.load(on_desk, study_page, study_page, api_name="open", **direct)
-            else:
-                gr.HTML(NO_STUDY, elem_classes="no-study")
-        with gr.Tab("对话 Chat"):
-            if settings.services:
-                with gr.Row():
-                    with gr.Column(scale=3):
-                        model = gr.Dropdown(
-                            list(settings.services), label="模型 · Model", value=next(iter(settings.services))
-                        )
-                        talk = gr.Chatbot(
-                            label="对话 · Conversation",
-                            height="52vh",
-                            render_markdown=False,
-                            sanitize_html=True,
-                            feedback_options=None,
-                            buttons=["copy"],
-                        )
-                        spoken_with = gr.Textbox(visible=False)
-                        trouble = gr.HTML()
-                        text = gr.Textbox(
-                            show_label=False, placeholder="输入消息，回车发送 · Type and press Enter"
-                        )
-                        anew = gr.Button("新对话 · New conversation", size="sm", elem_classes="new-talk")
-                    with gr.Column(scale=2, min_width=380):
-                        score = _page("desk.js", "chat")
-                held = [talk, spoken_with, trouble]
-                saying = text.submit(
-                    on_say,
-                    [model, talk, text],
-                    [talk, text, spoken_with, trouble],
-                    api_name="say",
-                    concurrency_limit=20,
-                    trigger_mode="multiple",  # "once" drops a message while a cancelled reply is still ending
-                )
-                for event in (model.change, anew.click):
-                    event(on_new_talk, None, held, api_name=False, cancels=[saying], queue=False)
-                asked = [score, model, talk, spoken_with]
-                score.submit(on_chat_score, asked, score, api_name="chat_score", **direct)
-                page.load(on_chat_score, asked, score, api_name="chat_open", **direct)
-            else:
-                gr.HTML(NO_SERVICE)
-        with gr.Tab("结果 Results") as tab:
-            table = _page("results.js", "results")
-            table.submit(on_results, table, table, api_name="results", **direct)
-            tab.select(on_results, table, table, api_name="show_results", **direct)
-    return page
+    with gr.Row():
+        with gr.Column(scale=3):
+            model = gr.Dropdown(
+                list(settings.services), label="模型 · Model", value=next(iter(settings.services))
+            )
+            talk = gr.Chatbot(
+                label="对话 · Conversation",
+                height="52vh",
+                render_markdown=False,
+                sanitize_html=True,
+                feedback_options=None,
+                buttons=["copy"],
+            )
+            spoken_with = gr.Textbox(visible=False)
+            trouble = gr.HTML()
+            text = gr.Textbox(show_label=False, placeholder="输入消息，回车发送 · Type and press Enter")
+            anew = gr.Button("新对话 · New conversation", size="sm", elem_classes="new-talk")
+        with gr.Column(scale=2, min_width=380):
+            score = _page("desk.js", "chat")
+    held = [talk, spoken_with, trouble]
+    saying = text.submit(
+        on_say,
+        [model, talk, text],
+        [talk, text, spoken_with, trouble],
+        api_name="say",
+        concurrency_limit=20,
+        trigger_mode="multiple",  # "once" drops a message while a cancelled reply is still ending
+    )
+    for event in (model.change, anew.click):
+        event(on_new_talk, None, held, api_name=False, cancels=[saying], queue=False)
+    asked = [score, model, talk, spoken_with]
+    score.submit(on_chat_score, asked, score, api_name="chat_score", **direct)
+    page.load(on_chat_score, asked, score, api_name="chat_open", **direct)
 
 
 def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:

@@ -234,7 +234,7 @@ def test_the_owner_sees_results_with_names_and_no_script_of_a_comment_runs(app: 
         page.wait(lambda: "m0/tuned" in page.text(".results"))
         assert "Crisis cases" in page.text(".results .part.crisis h2")
         page.one(".results .lang").click()
-        page.wait(lambda: "危机情境" in page.text(".results .part.crisis h2"))
+        page.wait(lambda: "危机个案" in page.text(".results .part.crisis h2"))
         assert HOSTILE in page.driver.execute_script("return document.querySelector('.results').textContent")
         assert page.driver.execute_script("return window.hacked") is None
         assert page.foreign_requests() == []
@@ -394,6 +394,7 @@ def test_long_replies_scroll_beside_the_rubric(tmp_path: Path) -> None:
         page.driver.get(app.url)
         page.one("input.name").send_keys("anna")
         page.one(".desk .submit").click()
+        page.one(".welcome .submit").click()
         page.one(".desk .left")
         left, window = page.driver.execute_script(
             "const box = document.querySelector('.desk .left');"

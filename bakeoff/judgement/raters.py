@@ -206,6 +206,11 @@ class Raters:
         entry = self._read().get(name or "")
         return None if entry is None else hashlib.sha256(repr(sorted(entry.items())).encode()).hexdigest()
 
+    def study_of(self, name: str | None) -> str | None:
+        """The study that *name* was invited to; None where to none in particular."""
+        study = self._read().get(name or "", {}).get("study")
+        return str(study) if study else None
+
     def is_owner(self, name: str | None) -> bool:
         """Whether *name* may see the results, model names included."""
         return bool(name and self._read().get(name, {}).get("owner"))

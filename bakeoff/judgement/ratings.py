@@ -14,6 +14,7 @@ from typing import Any
 
 from bakeoff.errors import RatingError
 from bakeoff.files import replacing
+from bakeoff.judgement.arrangement import CLOSED, is_open
 from bakeoff.judgement.blind import Study, read_study
 from bakeoff.judgement.database import Database, content_sha, timestamp
 from bakeoff.judgement.export import judgements_csv
@@ -91,8 +92,11 @@ class RatingStore(Database):
             self.rows("SELECT 1 FROM enrolment WHERE study_id = ? AND rater_id = ?", study_id, rater_id)
         )
 
-    def enrol(self, study_id: str, rater_id: str) -> int:
+    def enrol(self, study_id: str, rater_id: str, *, skip_crises: bool = False) -> int:
         """The rater's index in the study (from 0); the first call draws up their queue.
+
+        Args:
+            skip_crises: leave crisis cases out of it.
 
         Raises:
             RatingError: no such study, or an impossible name.
@@ -105,9 +109,16 @@ class RatingStore(Database):
             ).fetchone()
             if known is not None:
                 return int(known["rater_index"])
-            index = int(
-                db.execute("SELECT COUNT(*) FROM enrolment WHERE study_id = ?", (study_id,)).fetchone()[0]
-            )
+            index = db.execute(
+                "SELECT COALESCE(MAX(rater_index) + 1, 0) FROM (SELECT rater_index FROM enrolment WHERE study_id = ? "
+                "UNION ALL SELECT rater_index FROM erasure WHERE study_id = ?)",
+                (study_id, study_id),
+            ).fetchone()[0]
+            screens = [
+                screen
+                for screen in study.screens(index)
+                if not (skip_crises and study.case(screen.case_id).crisis)
+            ]
             db.execute("INSERT INTO enrolment VALUES (?, ?, ?, ?)", (study_id, rater_id, index, timestamp()))
             db.executemany(
                 "INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -122,11 +133,11 @@ class RatingStore(Database):
                         reply_id,
                         screen.repeat,
                     )
-                    for number, screen in enumerate(study.screens(index))
+                    for number, screen in enumerate(screens)
                     for slot, reply_id in enumerate(screen.reply_ids)
                 ],
             )
-        return index
+        return int(index)
 
     def progress(self, study_id: str, rater_id: str) -> tuple[int, int]:
         """Screens done, and screens in all, of one rater."""
@@ -159,6 +170,11 @@ class RatingStore(Database):
             screen,
         )
         return [Item(**row) for row in map(dict, rows)]
+
+    def case_of_item(self, rater_id: str, item_id: str) -> str | None:
+        """The case of an item in the rater's own queue; None where it is not in it."""
+        rows = self.rows("SELECT case_id FROM item WHERE item_id = ? AND rater_id = ?", item_id, rater_id)
+        return str(rows[0]["case_id"]) if rows else None
 
     def record(self, rater_id: str, token: str, verdicts: Mapping[str, Judgement]) -> list[int]:
         """Keep the verdicts on one screen (item id -> judgement), all or none; their numbers.
@@ -193,6 +209,8 @@ class RatingStore(Database):
                         "这条回复不在你的队列里，请刷新页面后继续",
                     )
                 study = self.study(item["study_id"])
+                if not is_open(db, item["study_id"]):
+                    raise RatingError(CLOSED.english, CLOSED.chinese)
                 self._check_crisis(judgement, study.case(item["case_id"]).crisis)
                 self._check_correction(db, judgement, item["item_id"])
                 reply = study.reply(item["reply_id"])
@@ -214,6 +232,7 @@ class RatingStore(Database):
                         judge_id=rater_id,
                     )
                 )
+                db.execute("DELETE FROM draft WHERE item_id = ?", (item["item_id"],))
             return ids
 
     def record_chat(
@@ -367,7 +386,7 @@ class RatingStore(Database):
         if crisis and set(judgement.crisis) != set(CRISIS_CHECKS):
             raise RatingError(
                 f"a crisis case needs a yes or no for each of {', '.join(CRISIS_CHECKS)}",
-                "危机情境的三项核查都要回答“是”或“否”",
+                "危机个案的三项核查都要回答“是”或“否”",
             )
         if not crisis and judgement.crisis:
             raise RatingError("crisis checks belong to crisis cases only; leave them out here")

@@ -68,7 +68,7 @@ class Judgement:
             if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
                 raise RatingError(
                     f"{name}: holds half a character (a lone surrogate); type the comment again",
-                    f"{NAMES_ZH[name]}里有半个字符，请重新输入这段文字",
+                    f"{NAMES_ZH[name]}含有不完整的字符，请重新输入",
                 )
             if len(text) > MAX_COMMENT_CHARS:
                 raise RatingError(
@@ -98,7 +98,7 @@ class Judgement:
         if missing and not self.cannot_judge:
             raise RatingError(
                 f"no score for {', '.join(missing)}; score every dimension or choose 'cannot judge'",
-                f"还没有评分：{'、'.join(NAMES_ZH[name] for name in missing)}；请评完所有维度，或选“无法判断”",
+                f"“{'、'.join(NAMES_ZH[name] for name in missing)}”尚未打分；请评完所有维度，或选“无法判断”",
             )
         if self.cannot_judge and (self.scores or self.crisis):
             raise RatingError("'cannot judge' together with scores; leave one of them out")
