@@ -9,17 +9,22 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.errors import StoreError
-from bakeoff.judgement.desk import ChatDesk, Desk, ResultsDesk
+from bakeoff.judgement.desk import ChatDesk, Desk
+from bakeoff.judgement.invitations import Invitations
+from bakeoff.judgement.items import ItemsDesk
 from bakeoff.judgement.raters import Raters, Sessions
 from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.results import ResultsDesk
 from bakeoff.judgement.rubric import load_rubric
+from bakeoff.judgement.studio import Material, StudioDesk
+from judge.entrance import add_entrance
 from judge.guard import CLIENT_ADDRESS
 
 
@@ -50,6 +55,10 @@ SIGN_OUT = (
     "<a class='sign-out' href='{root}/logout'>"
     "<span class='zh-only'>退出</span><span class='en-only'>Sign out</span></a>"
 )
+SIGN_IN = (
+    "请使用研究负责人提供的用户名和密码登录；收到邀请链接的评分者请直接打开链接。 · Sign in with the user name and "
+    "password you were given; if you were sent an invitation link, open that instead."
+)
 EMPTY_PAGE = "<div></div>"
 # Gradio scopes css_paths to the page's inside, where its own outer padding cannot be reached.
 NARROW = "<style>@media (max-width: 820px) { .fillable.app { padding: 12px !important; } }</style>"
@@ -66,6 +75,7 @@ class Settings:
         keys: served name -> environment variable with that service's key, where it wants one.
         open_results: show results to everybody while nobody signs in.
         root_path: path prefix under which a proxy serves the page, such as "/judge".
+        material: what the owner can make studies of.
     """
 
     store: RatingStore
@@ -75,6 +85,7 @@ class Settings:
     keys: Mapping[str, str] = field(default_factory=dict)
     open_results: bool = False
     root_path: str = ""
+    material: Callable[[], Material] = Material
 
 
 class SignIn:
@@ -157,8 +168,20 @@ def build(settings: Settings) -> gr.Blocks:
     def on_results(message: Any, request: gr.Request) -> dict[str, Any]:
         return results.step(message, request.username)
 
-    def on_tabs(request: gr.Request) -> list[Any]:
-        return [gr.update(visible=results.why_closed(request.username) == "")]
+    studio = StudioDesk(store, raters, settings.material, settings.study_id)
+    items = ItemsDesk(store, studio.is_open_to)
+
+    def on_studio(message: Any, request: gr.Request) -> dict[str, Any]:
+        return studio.step(message, request.username)
+
+    def on_items(message: Any, request: gr.Request) -> dict[str, Any]:
+        return items.step(message, request.username)
+
+    def on_tabs(request: gr.Request) -> tuple[Any, Any, Any]:
+        # Nothing is changed for raters: a change would draw the page that they are reading anew.
+        manages = gr.update(visible=True) if studio.is_open_to(request.username) else gr.skip()
+        reads = gr.skip() if results.why_closed(request.username) else gr.update(visible=True)
+        return manages, manages, reads
 
     direct: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
     with gr.Blocks(title="Judge · 评分", analytics_enabled=False) as page, _page_frame(settings), gr.Tabs():
@@ -170,12 +193,20 @@ def build(settings: Settings) -> gr.Blocks:
         if settings.services:
             with gr.Tab("对话 Chat"):
                 _chat_tab(settings, page, direct)
+        with gr.Tab("研究 Studio", visible=False) as studio_tab:
+            board = _page("studio.js", "studio")
+            board.submit(on_studio, board, board, api_name="studio", **direct)
+            studio_tab.select(on_studio, board, board, api_name="show_studio", **direct)
+        with gr.Tab("条目 Items", visible=False) as items_tab:
+            reader = _page("items.js", "items")
+            reader.submit(on_items, reader, reader, api_name="items", **direct)
+            items_tab.select(on_items, reader, reader, api_name="show_items", **direct)
         with gr.Tab("结果 Results", visible=False) as results_tab:
             table = _page("results.js", "results")
             table.submit(on_results, table, table, api_name="results", **direct)
             results_tab.select(on_results, table, table, api_name="show_results", **direct)
         # What one may not use is not there.
-        page.load(on_tabs, None, [results_tab], api_name=False, **direct)
+        page.load(on_tabs, None, [studio_tab, items_tab, results_tab], api_name=False, **direct)
     return page
 
 
@@ -239,6 +270,9 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
     raters = settings.raters
 
     outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    invitations = Invitations(raters) if raters else None
+    if invitations:
+        add_entrance(outer, invitations)
     fonts = ["system-ui", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
     theme = gr.themes.Default(
         primary_hue="teal",
@@ -251,9 +285,7 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
         page,
         path="/",
         auth=SignIn(raters).__call__ if raters else None,
-        auth_message="请用管理员给你的名字和密码登录。 · Sign in with the name and password the owner gave you."
-        if raters
-        else None,
+        auth_message=SIGN_IN if raters else None,
         css_paths=HERE / "judge.css",
         head=NARROW,
         theme=theme,
@@ -265,9 +297,10 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
         mcp_server=False,
         root_path=settings.root_path or None,
     )
-    if raters:
+    if raters and invitations:
         for route in served.routes:
             if isinstance(inner := getattr(route, "app", None), gr.routes.App):
-                inner.tokens = Sessions(raters)
+                inner.tokens = Sessions(raters, invitations.session, invitations.end_sessions)
+                inner.cookie_id = invitations.cookie_id()
     served.add_middleware(Guard, only_loopback=only_loopback and raters is None, root_path=settings.root_path)
     return served

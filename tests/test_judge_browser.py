@@ -86,9 +86,11 @@ class Browser:
             self.one(".desk .bar")
 
     def tab(self, name: str) -> None:
-        self.wait(lambda: self.driver.find_elements("css selector", "button[role=tab]"))
-        tabs = self.driver.find_elements("css selector", "button[role=tab]")
-        next(tab for tab in tabs if name in tab.text).click()
+        def named() -> Any:
+            tabs = self.driver.find_elements("css selector", "button[role=tab]")
+            return next((tab for tab in tabs if name in tab.text), None)
+
+        self.wait(named).click()
 
     def count(self) -> str:
         return self.text(".desk .count")

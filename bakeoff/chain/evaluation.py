@@ -454,7 +454,7 @@ def replies(deployment: Deployment) -> Record:
 
     chain, variant = deployment.chain, deployment.variant
     stages, spec = chain.bench.stages, chain.spec
-    cases = gathered.load_cases()
+    cases = gathered.load_cases(chain.bench.matrix.cases_file)
     recipe = {"cases": [case.sha for case in cases], "max_tokens": gathered.MAX_TOKENS}
     kept = chain.bench.workspace.replies(spec.name, variant)
 

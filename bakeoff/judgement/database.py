@@ -103,7 +103,7 @@ class Database:
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute("PRAGMA foreign_keys=ON")
             with self.writing():
-                for statement in _statements(SCHEMA + TRIGGERS):
+                for statement in statements(SCHEMA + TRIGGERS):
                     self._db.execute(statement)
                 self._add_columns()
         except (OSError, sqlite3.Error) as error:
@@ -124,6 +124,22 @@ class Database:
                     self._db.execute(
                         f"ALTER TABLE judgement ADD COLUMN {name} INTEGER CHECK ({name} {allowed})"
                     )
+
+    def compact(self) -> None:
+        """Write the file anew, so that nothing that was removed can be read out of its free pages or its log.
+
+        Raises:
+            StoreError: somebody else holds the file; what was removed is gone from the tables all the same.
+        """
+        try:
+            with self._lock:
+                self._db.execute("VACUUM")
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError as error:
+            raise StoreError(
+                f"{self.path}: rows are removed, but the file could not be written anew ({error}); end the page and "
+                "erase once more"
+            ) from None
 
     def close(self) -> None:
         """Close the file."""
@@ -164,7 +180,8 @@ class Database:
             ) from None
 
 
-def _statements(script: str) -> Iterator[str]:
+def statements(script: str) -> Iterator[str]:
+    """The statements of *script*, one at a time."""
     statement = ""
     for line in script.splitlines():
         statement += line + "\n"

@@ -28,11 +28,10 @@ from bakeoff.judgement.progress import (
     practised,
     seconds_left,
 )
-from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.refusals import plain, refusal
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
 from bakeoff.judgement.submissions import Judgement, check_rater
-from bakeoff.judgement.verdicts import summarise
 
 MAX_MESSAGE_CHARS = 8_000
 MAX_TURNS = 60
@@ -332,7 +331,7 @@ class ChatDesk:
         if not isinstance(text, str) or not text.strip():
             yield _escaped(messages), "", {}
             return
-        asked = [*messages, {"role": "user", "content": _plain(text[:MAX_MESSAGE_CHARS])}]
+        asked = [*messages, {"role": "user", "content": plain(text[:MAX_MESSAGE_CHARS])}]
         yield _escaped(asked), "", {}
         try:
             url = self.services.get(model) if isinstance(model, str) else None
@@ -343,7 +342,7 @@ class ChatDesk:
                 )
             payload = {"model": model, "messages": asked, "temperature": 0, "max_tokens": MAX_REPLY_TOKENS}
             for reply in _paced(stream(url, payload, api_key_env=self.keys.get(str(model), ""))):
-                yield _escaped([*asked, {"role": "assistant", "content": _plain(reply)}]), "", {}
+                yield _escaped([*asked, {"role": "assistant", "content": plain(reply)}]), "", {}
         except RatingError as error:
             yield _escaped(messages), text, refusal(error)
         except Exception as error:  # whatever a service sends is an answer in words, and the page goes on
@@ -393,12 +392,6 @@ class ChatDesk:
         return fresh | screen
 
 
-def refusal(error: BakeoffError) -> dict[str, str]:
-    """*error* in both languages, as the page takes it."""
-    chinese = getattr(error, "zh", "") or f"出了问题：{error}"
-    return {"error": _plain(str(error)), "error_zh": _plain(chinese)}
-
-
 def _paced(replies: Iterator[str]) -> Iterator[str]:
     """*replies* at most ten times a second, the last one in any case.
 
@@ -430,11 +423,6 @@ def _silence(model: str, error: Exception) -> RatingError:
     )
 
 
-def _plain(text: str) -> str:
-    # Half a character cannot be sent to a browser.
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _escaped(messages: list[dict[str, str]]) -> list[dict[str, str]]:
     # Gradio's chat keeps "harmless" HTML even with Markdown off, so an image in a reply would be fetched.
     return [{"role": turn["role"], "content": html.escape(turn["content"], quote=False)} for turn in messages]
@@ -451,36 +439,6 @@ def conversation(talk: object) -> list[dict[str, str]]:
         texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
         text = "".join(part for part in texts if isinstance(part, str))
         messages.append(
-            {"role": str(turn["role"]), "content": _plain(html.unescape(text))[:MAX_MESSAGE_CHARS]}
+            {"role": str(turn["role"]), "content": plain(html.unescape(text))[:MAX_MESSAGE_CHARS]}
         )
     return messages[-MAX_TURNS:]
-
-
-class ResultsDesk:
-    """What the owner sees: names revealed, statistics, export."""
-
-    def __init__(
-        self, store: RatingStore, study_id: str | None, raters: Raters | None, open_to_all: bool
-    ) -> None:
-        self.store = store
-        self.study_id = study_id
-        self.raters = raters
-        self.open_to_all = open_to_all
-
-    def why_closed(self, signed_in: str | None) -> str:
-        """Why this person sees no results: "owner", "closed" (nobody signs in); "" where they may."""
-        if self.raters is not None and not self.raters.is_owner(signed_in):
-            return "owner"
-        return "closed" if self.raters is None and not self.open_to_all else ""
-
-    def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
-        """Results, or (``{"action": "export"}``) the CSV; a refusal for anybody but the owner."""
-        fresh = {"nonce": secrets.token_hex(8), "view": "refused", "why": ""}
-        if why := self.why_closed(signed_in):
-            return fresh | {"why": why}
-        if isinstance(message, Mapping) and message.get("action") == "export":
-            name = f"ratings-{self.study_id or 'all'}.csv"
-            return fresh | {"view": "csv", "name": name, "csv": self.store.csv_text(self.study_id)}
-        if self.study_id is None:
-            return fresh | {"why": "nothing"}
-        return fresh | {"view": "results", "results": summarise(self.store, self.study_id)}

@@ -161,9 +161,10 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     if not isinstance(raw, dict) or not raw.get("models"):
         complaints.append("'models' must list at least one row; see docs/matrix.md for an example")
         raise MatrixError(complaints, source)
-    known = ("defaults", "groups", "environments", "suites", "models", "judge")
+    parts = ("defaults", "groups", "environments", "suites", "models", "judge")
+    known = (*parts, "cases")
     complaints += [_unknown(str(key), known, "the matrix") for key in raw if not _known(key, known)]
-    sections = {key: _section(raw, key, complaints) for key in known}
+    sections = {key: _section(raw, key, complaints) for key in parts}
 
     environments = _parse(Environment, sections["environments"], "environments", complaints)
     running = environments.setdefault("default", Environment(name="default"))
@@ -190,7 +191,15 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         judge = _parse(Judge, {"judge": sections["judge"]}, "", complaints).get("judge")
     if judge:
         complaints += checks.of_judge(judge, sections["models"])
-    matrix = Matrix(source=source, models=models, suites=suites, environments=environments, judge=judge)
+    cases = raw.get("cases")
+    if cases is not None and not (isinstance(cases, str) and cases.strip()):
+        complaints.append(f"cases: must be the path of a JSONL file, found {shown(cases)}")
+        cases = None
+    matrix = Matrix(
+        source=source, models=models, suites=suites, environments=environments, judge=judge, cases=cases
+    )
+    if matrix.cases_file and not matrix.cases_file.is_file():
+        complaints.append(f"cases: no such file {matrix.cases_file}; a relative path counts from the matrix")
     return matrix, list(dict.fromkeys(complaints))
 
 

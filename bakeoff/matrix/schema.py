@@ -329,6 +329,12 @@ class Matrix(_Part):
     suites: dict[str, Suite]
     environments: dict[str, Environment]
     judge: Judge | None = None
+    cases: str | None = None
+
+    @property
+    def cases_file(self) -> Path | None:
+        """The user's own cases, relative to the matrix; None for the shipped ones."""
+        return Path(self.source).absolute().parent / self.cases if self.cases else None
 
     def suites_of(self, spec: ModelSpec) -> list[Suite]:
         """The suites that *spec* names, in the order of the file."""
