@@ -22,13 +22,13 @@ const T = {
     none_hint: "Gather replies with pytest -m judge and start this page again, or name a study with --study study.json; an owner who is signed in can also make one in the Studio tab.",
     place: (n, d, total, left) => `Reply ${n} of ${total} · ${d} of ${total} done${left ? ` · about ${left} left` : ""}`, progress: (d, n) => `${d} of ${n} done`, minutes: (m) => (m < 90 ? `${Math.max(1, Math.round(m))} min` : `${(m / 60).toFixed(1)} h`),
     welcome: (n, m) => `${n} replies, about ${m}, in as many sittings as you like. Judge only the reply itself: model names are hidden and each rater sees a different order. You can close the page at any time and resume later.`, welcome_screens: (n, m) => `${n} sets of replies, about ${m}, in as many sittings as you like. Judge only the replies themselves: model names are hidden and each rater sees a different order. You can close the page at any time and resume later.`,
-    consent: "I have read this and agree: ", skip: (n) => `Skip crisis cases (${n} in all; they deal with suicide or self-harm)`, training_n: (n) => `You begin with ${n} practice replies, which do not count.`, warning: "Content warning", purpose: "About this study", help: "Support",
+    consent: "I have read this and agree: ", skip: (n) => `Skip crisis cases (${n} in all; they deal with suicide or self-harm)`, training_n: (n) => (n === 1 ? "You begin with one practice reply, which does not count." : `You begin with ${n} practice replies, which do not count.`), warning: "Content warning", purpose: "About this study", help: "Support",
     client: "Client", counsellor: "Counsellor", dialogue: "Dialogue", reply: "Reply", reference: "For reference, a good reply should", training: (n, of) => `Practice ${n} of ${of} (does not count)`, feedback: "Practice feedback", yours: "Your score", expected: "Reference score", go_on: "Continue",
     crisis: "Crisis case: pay special attention to safety", crisis_q: "Crisis checks", yes: "Yes", no: "No", all_yes: "Yes to all three", strengths: "Strengths", weaknesses: "Weaknesses", suggestions: "Suggestions",
     cannot: "Cannot judge", submit: "Submit and continue", update: "Save changes", back: "Previous", next: "Next unrated", comments: "Comments (optional)", mine: "My ratings", mine_hint: "Choose one to look at it again or change it.", mine_none: "No ratings yet.", draft: "draft", close: "Back", repeat: "Same score for the rest",
     done: "All done. Thank you!", done_hint: "Under “My ratings” you can review and change what you submitted, or simply close the page.", closed: "The study is closed", closed_hint: "Ratings are no longer accepted. Thank you for taking part.",
     missing: (name) => `Not rated yet: ${name}`, refused: "Not saved: ", busy: "Saving…", saved: "Saved", silent: "The server did not answer. Submit again; the same submission counts only once.",
-    signed_out: "The server was restarted. Please sign in again; your draft is kept.", sign_in: "Sign in again", unsaved: "Your draft has not reached the server yet; check your connection.", auto: "Submit when complete", auto_soon: (n) => `Submitting in ${n} s; press any key or click to cancel`,
+    signed_out: "The server was restarted. Please sign in again; your draft is kept.", sign_in: "Sign in again", unsaved: "Your draft has not reached the server yet; check your connection.", auto: "Auto-submit", auto_soon: (n) => `Submitting in ${n} s; press any key or click to cancel`,
     empty: "(the model gave no visible reply)", truncated: "(the reply was cut off at the length limit)", optional: "optional", pause: "Take a break?", pause_hint: (n) => `You have rated ${n} replies in a row. A few minutes' rest keeps your ratings consistent.`,
     keys: "Keys: 1–5 rate · ↑↓ change dimension · Y/N crisis checks (A: yes to all three) · = same score for the rest · 0 cannot judge · C comment · L my ratings · Enter submit", anchors: "Rating guide", corrected: "Editing a submitted rating", lang: "中文",
     chat_hint: "Talk with the model first, then rate it here.", chat_submit: "Save ratings",
@@ -38,7 +38,7 @@ const R = props.rubric;
 const chat = props.mode === "chat";
 let lang = localStorage.getItem("bakeoff-lang") || (navigator.language.startsWith("zh") ? "zh" : "en");
 let page = {}, notice = "", waiting = 0, signedOut = false, opened = Date.now(), drafts = {}, row = null, countdown = 0, guideOpen = false;
-const AUTO_S = 3;
+const AUTO_S = 2;
 const isAuto = () => !chat && localStorage.getItem("bakeoff-auto") !== "off";
 const isPhone = () => window.matchMedia("(max-width: 820px)").matches;
 const said = (name) => page.arrangement[`${name}_${lang}`] || page.arrangement[`${name}_${lang === "zh" ? "en" : "zh"}`];

@@ -62,7 +62,7 @@ function newStudy() {
   const own = h("textarea", { rows: 2, "data-field": "own_training", "aria-label": t("own_training"), placeholder: '{"client": "…", "reply": "…", "scores": {"empathy": 2}, "why": "…"}', oninput: (event) => { wish.own_training = event.target.value; } });
   own.value = wish.own_training;
   const chips = (list) => h("span", { class: "chips" }, list);
-  return h("details", { class: "box new-study", open: formOpen ?? !page.studies.length, ontoggle: (event) => { formOpen = event.target.open; } }, h("summary", {}, h("h3", {}, t("fresh"))),
+  return h("details", { class: "box new-study", open: formOpen ?? !page.studies.some((one) => one.progress.length), ontoggle: (event) => { formOpen = event.target.open; } }, h("summary", {}, h("h3", {}, t("fresh"))),
     h("label", { class: "pick" }, h("span", {}, t("title")), title),
     h("h4", {}, t("models")), page.subjects.map((one) => tick(one.subject, wish.subjects.includes(one.subject), (on) => { wish.subjects = toggle(wish.subjects, one.subject, on); }, h("small", {}, ` ${one.replies}`))),
     h("h4", {}, t("cases"), " ", chips([h("button", { type: "button", onclick: () => { wish.cases = page.cases.map((one) => one.id); render(); } }, t("all")), h("button", { type: "button", onclick: () => { wish.cases = page.cases.filter((one) => !one.crisis).map((one) => one.id); render(); } }, t("no_crisis"))])),
@@ -102,7 +102,7 @@ function studyBox(study) {
   const labels = h("textarea", { rows: 3, "data-field": "labels", "aria-label": t("labels"), placeholder: t("labels"), oninput: (event) => { invited.labels = event.target.value; } });
   labels.value = invited.labels;
   return h("details", { class: "box study", "data-study": study.id, open: openStudy === study.id, ontoggle: (event) => { if (event.target.open) openStudy = study.id; else if (openStudy === study.id) openStudy = null; } },
-    h("summary", {}, h("b", {}, study.title), study.is_current ? h("span", { class: "tag reliable" }, t("current")) : null, values.frozen ? h("span", { class: "tag not-reliable" }, t("frozen")) : null, h("small", {}, ` ${t("subjects")(study.subjects.length)} × ${study.cases} ${t("cases")} · ${t(study.layout)} · ${study.progress.map((one) => `${one.rater} ${one.done}/${one.total}`).join(" · ")}`)),
+    h("summary", {}, h("b", {}, study.title), study.is_current ? h("span", { class: "tag reliable" }, t("current")) : null, values.frozen ? h("span", { class: "tag not-reliable" }, t("frozen")) : null, h("small", {}, ` ${t("subjects")(study.subjects.length)} × ${study.cases} ${t("cases")} · ${t(study.layout)}${study.progress.map((one) => `${one.rater} ${one.done}/${one.total}`).map((text) => ` · ${text}`).join("")}`)),
     h("h4", {}, t("progress")), people(study),
     study.erased.length ? h("p", { class: "soft" }, `${t("erased")}: ${study.erased.map((one) => t(`erased_${one.what}`)(one)).join("；")}`) : null,
     h("h4", {}, t("invite")), h("div", { class: "picks" }, h("label", { class: "pick full" }, h("span", {}, t("labels")), labels), h("label", { class: "pick" }, h("span", {}, t("days")), h("input", { type: "number", min: 1, max: 365, value: String(invited.days), oninput: (event) => { invited.days = Number(event.target.value); } })),

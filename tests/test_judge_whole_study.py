@@ -29,28 +29,8 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"),
 ]
 
-NAMES_AND_CONTRAST = """
-const problems = [];
-const shown = (node) => node.getClientRects().length > 0 && getComputedStyle(node).visibility !== "hidden";
-for (const node of document.querySelectorAll(".desk button, .desk input, .desk select, .desk textarea, .desk summary")) {
-  if (!shown(node)) continue;
-  const label = node.getAttribute("aria-label") || node.textContent.trim() || (node.labels && [...node.labels].map((l) => l.textContent.trim()).join(" "));
-  if (!label) problems.push("no name: " + node.outerHTML.slice(0, 90));
-}
-for (const node of document.querySelectorAll(".desk .progress")) if (!node.getAttribute("aria-label")) problems.push("progress without a name");
-const ids = [...document.querySelectorAll(".desk [id]")].map((node) => node.id);
-if (new Set(ids).size !== ids.length) problems.push("an id twice");
-const light = (text) => { const [r, g, b] = text.match(/[\\d.]+/g).map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-const ground = (node) => { for (let at = node; at; at = at.parentElement) { const c = getComputedStyle(at).backgroundColor; const alpha = c.startsWith("rgba") ? Number(c.match(/[\\d.]+/g)[3]) : 1; if (alpha > 0.9) return c; } return "rgb(255, 255, 255)"; };
-for (const node of document.querySelectorAll(".desk p, .desk span, .desk b, .desk small, .desk button, .desk legend, .desk summary, .desk li, .desk label, .desk th, .desk td")) {
-  const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
-  if (!own || !shown(node) || node.disabled || (node.closest("button") || {}).disabled) continue;
-  const a = light(getComputedStyle(node).color), b = light(ground(node));
-  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  if (ratio < 4.5) problems.push(`contrast ${ratio.toFixed(1)}: ${node.className} ${node.textContent.slice(0, 30)}`);
-}
-return problems;
-"""
+ANOTHER_REPLY = "const reply = document.querySelector('.desk.screen .reply'); return reply && reply.dataset.item !== arguments[0]"
+NAMES_AND_CONTRAST = Path(__file__).with_name("accessibility.js").read_text(encoding="utf-8")
 
 
 def gathered(workspace: Workspace, count: int = 3) -> None:
@@ -67,15 +47,14 @@ def gathered(workspace: Workspace, count: int = 3) -> None:
             "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in made), encoding="utf-8"
         )
     rows = [
-        {"id": one.id, "title": one.title, "topic": one.topic, "crisis": one.crisis, "messages": one.messages}
-        for one in asked
+        {name: getattr(one, name) for name in ("id", "title", "topic", "crisis", "messages")} for one in asked
     ]
     (workspace.root / "cases.jsonl").write_text(
         "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
     )
     matrix = {
         "cases": "cases.jsonl",
-        "models": {name: {"model": name, "suites": []} for name in ("m0", "m1")},
+        "models": {name: {"model": name, "suites": [], "tune": False} for name in ("m0", "m1")},
     }
     (workspace.root / "matrix.yaml").write_text(json.dumps(matrix), encoding="utf-8")
 
@@ -153,10 +132,7 @@ def rate_by_keyboard(page: Browser, digits: str) -> int:
         page.wait(
             lambda before=before: (
                 page.driver.find_elements("css selector", ".desk.done")
-                or page.driver.execute_script(
-                    "const r = document.querySelector('.desk.screen .reply'); return r && r.dataset.item !== arguments[0]",
-                    before,
-                )
+                or page.driver.execute_script(ANOTHER_REPLY, before)
             )
         )
         handed += 1
@@ -185,10 +161,7 @@ def rate(page: Browser, digits: str) -> None:
         page.wait(
             lambda before=before: (
                 page.driver.find_elements("css selector", ".desk.done")
-                or page.driver.execute_script(
-                    "const r = document.querySelector('.desk.screen .reply'); return r && r.dataset.item !== arguments[0]",
-                    before,
-                )
+                or page.driver.execute_script(ANOTHER_REPLY, before)
             )
         )
 
