@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.errors import StoreError
+from bakeoff.judgement.arena import ArenaDesk
 from bakeoff.judgement.desk import ChatDesk, Desk
 from bakeoff.judgement.invitations import Invitations
 from bakeoff.judgement.items import ItemsDesk
@@ -193,6 +194,9 @@ def build(settings: Settings) -> gr.Blocks:
         if settings.services:
             with gr.Tab("对话 Chat"):
                 _chat_tab(settings, page, direct)
+        if len(settings.services) > 1:
+            with gr.Tab("盲测对比 Arena"):
+                _arena_tab(settings, page, direct)
         with gr.Tab("研究 Studio", visible=False) as studio_tab:
             board = _page("studio.js", "studio")
             board.submit(on_studio, board, board, api_name="studio", **direct)
@@ -208,6 +212,20 @@ def build(settings: Settings) -> gr.Blocks:
         # What one may not use is not there.
         page.load(on_tabs, None, [studio_tab, items_tab, results_tab], api_name=False, **direct)
     return page
+
+
+def _arena_tab(settings: Settings, page: gr.Blocks, direct: dict[str, Any]) -> None:
+    """Two hidden models side by side, turn by turn."""
+    arena = ArenaDesk(settings.store, settings.services, settings.keys)
+
+    def on_arena(message: Any, request: gr.Request) -> dict[str, Any]:
+        return arena.step(message, request.username)
+
+    board = _page("arena.js", "arena")
+    # A turn waits for two models; in the queue it keeps no thread from those who score.
+    waiting = direct | {"queue": True, "concurrency_limit": 10, "trigger_mode": "multiple"}
+    board.submit(on_arena, board, board, api_name="arena", **waiting)
+    page.load(on_arena, board, board, api_name="arena_open", **direct)
 
 
 def _chat_tab(settings: Settings, page: gr.Blocks, direct: dict[str, Any]) -> None:

@@ -23,11 +23,11 @@ const T = {
     judges: "Judge models", calibrated: "calibrated", not_calibrated: "not calibrated", failed: "failed attempts", unscored: "replies without a score", rank: "rank corr.", kappa: "κ", swaps: "swap consistency", comments: "Comments", missing: "Missing replies", named: "Replies that named a maker (hidden)", chat: "Scores from the chat tab (names in view: for orientation only)", method: "Method",
   },
 };
-Object.assign(T.zh, { paper: "下载论文包", study: "研究", rater_is: "评分者", everybody: "全部评分者", topic_is: "主题", any: "全部主题", erased_judgements: "应要求删除了全部评分", erased_identity: "应要求删除了身份信息",
+Object.assign(T.zh, { arena: "盲测对比（与研究分开统计）", arena_turn: "逐轮偏好", arena_final: "整段偏好", arena_rate: "前者胜率", paper: "下载论文包", study: "研究", rater_is: "评分者", everybody: "全部评分者", topic_is: "主题", any: "全部主题", erased_judgements: "应要求删除了全部评分", erased_identity: "应要求删除了身份信息",
   owner: "结果仅研究负责人可见。", closed: "未启用登录时不显示结果，以免泄露模型名称。仅您一人使用时，可加 --results 启动。", nothing: "暂无研究，因此没有结果。", progress: "评分进度", counselling: "一般个案", crisis: "危机个案（单独统计，不计入平均分）", letters: "显著性分组", letters_hint: "字母相同的模型差异不显著。",
   scores: "各维度平均分与 95% 置信区间", judgements: "次评分", cannot: "次“无法判断”", units: "条回复", needed: "还需多少次评分", needed_row: (x) => `以 80% 的检验效能检出 ${x.difference} 分的差异，共需 ${x.needed} 个个案；已有 ${x.cases} 个` + (x.more_cases ? `，还需 ${x.more_cases} 个（约 ${x.more_judgements} 次评分）` : "，已足够"), needed_few: "个案少于 8 个（或各个案差异完全相同）时，无法估计还需多少次评分。", other_rubric: "次评分依据另一版评分标准，未计入",
   agreement: "评分者一致性（Krippendorff α，序数）", consistency: "评分者自身一致性（重复评分）", rater: "评分者", repeats: "重复项数（维度数 × 重复回复数）", within: "相差 1 分以内", drift: "前后差异", severity: "评分宽严度（与其他评分者对同一回复的平均分之差，负值偏严）", judges: "评审模型", swaps: "交换顺序后判断一致", comments: "文字意见", named: "提到自身厂商的回复（已遮盖）", chat: "对话页评分（非盲评，仅供参考）" });
-Object.assign(T.en, { paper: "Download paper pack", study: "Study", rater_is: "Rater", everybody: "all raters", topic_is: "Topic", any: "all topics", erased_judgements: "all ratings erased on request", erased_identity: "identity erased on request",
+Object.assign(T.en, { arena: "Blind arena (kept apart from the study)", arena_turn: "preference per turn", arena_final: "preference overall", arena_rate: "win rate of the first", paper: "Download paper pack", study: "Study", rater_is: "Rater", everybody: "all raters", topic_is: "Topic", any: "all topics", erased_judgements: "all ratings erased on request", erased_identity: "identity erased on request",
   owner: "Results are visible to the study owner only.", closed: "Results are hidden while sign-in is off because they reveal model names. If nobody else uses this machine, start with --results.", nothing: "No study yet, so no results.", judgements: "ratings", needed_few: "Needs at least 8 cases (with some variation) to estimate how many more ratings are required.", letters_hint: "Models that share a letter do not differ significantly.", letters: "significance group",
   consistency: "Self-consistency (repeated items)", severity: "Severity (difference from the other raters' mean on the same replies; negative = stricter)", none: "No ratings yet." });
 const R = props.rubric;
@@ -142,11 +142,18 @@ function results(all) {
     part("counselling", all.parts.counselling), all.study.crisis_cases ? part("crisis", all.parts.crisis) : null, raters(all.raters),
     all.judges.length ? h("div", { class: "part" }, h("h2", {}, t("judges")), all.judges.map(judge)) : null,
     chat.length ? box(t("chat"), table([t("subject"), "n", ...R.dimensions.map((d) => d.name[lang])], chat.map(([model, m]) => [model, String(m.n), ...R.dimensions.map((d) => num(m[d.key]))]))) : null,
+    page.arena ? arena(page.arena) : null,
     list(t("comments"), all.comments.map((one) => [one.case, short(one.subject), one.rater, [one.strengths && `＋ ${one.strengths}`, one.weaknesses && `－ ${one.weaknesses}`, one.suggestions && `→ ${one.suggestions}`].filter(Boolean).join("\n")])),
     list(t("missing"), all.study.missing), list(t("named"), all.study.named.map(([a, b, found]) => [a, short(b), found.join(", ")])),
   ];
 }
 
+function arena(all) {
+  const names = { turn: t("arena_turn"), final: t("arena_final") };
+  const kinds = Object.entries(all.duels);
+  if (!kinds.length) return null;
+  return full(box(`${t("arena")} (${all.talks})`, table(["", t("subject"), "", t("arena_rate"), "95%", "n"], kinds.flatMap(([what, one]) => one.wins.map((w) => [names[what] || R.dimensions.find((d) => d.key === what).name[lang], w.a, w.b, percent(w.rate), `${percent(w.low)} – ${percent(w.high)}`, String(w.duels)])))));
+}
 function ask(action, more = {}) { props.value = { ...page.chosen, action, ...more, at: Date.now() }; trigger("submit"); }
 function filters() {
   const pick = (label, value, options, key) => h("label", { class: "pick" }, h("span", {}, label), h("select", { "data-filter": key, onchange: (event) => ask("show", { [key]: event.target.value }) }, options.map(([id, text]) => h("option", { value: id, selected: id === value }, text))));

@@ -29,7 +29,10 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"),
 ]
 
-ANOTHER_REPLY = "const reply = document.querySelector('.desk.screen .reply'); return reply && reply.dataset.item !== arguments[0]"
+ANOTHER_REPLY = (
+    "const reply = document.querySelector('.desk.screen .reply');"
+    "return reply && reply.dataset.item !== arguments[0]"
+)
 NAMES_AND_CONTRAST = Path(__file__).with_name("accessibility.js").read_text(encoding="utf-8")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bakeoff.errors import BakeoffError
+from bakeoff.judgement.arena import arena_results
 from bakeoff.judgement.arrangement import current_study
 from bakeoff.judgement.paper import zipped
 from bakeoff.judgement.raters import Raters
@@ -63,4 +64,10 @@ class ResultsDesk:
         named = [{"id": name, "title": self.store.study(name).title} for name in studies]
         chosen = {"study": wanted, "rater": only[0] if only else "", "topic": about}
         found = summarise(self.store, wanted, raters=only, topic=about)
-        return fresh | {"view": "results", "results": found, "studies": named, "chosen": chosen}
+        return fresh | {
+            "view": "results",
+            "results": found,
+            "studies": named,
+            "chosen": chosen,
+            "arena": arena_results(self.store),
+        }
