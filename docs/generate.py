@@ -69,6 +69,7 @@ def schema() -> str:
             "suites": {"type": "object", "additionalProperties": {"$ref": "#/$defs/suite"}},
             "environments": {"type": "object", "additionalProperties": {"$ref": "#/$defs/environment"}},
             "judge": judge,
+            "cases": {"type": "string", "description": "JSONL file of own cases, relative to the matrix"},
         },
         "$defs": {**definitions, "row": row, "suite": suite, "environment": environment},
     }
