@@ -4,7 +4,7 @@ const T = {
   zh: {
     name_q: "您的评分者编号", name_hint: "本机未启用登录。请输入编号，下次用同一编号即可继续。", start: "开始评分", none: "暂无评分任务。",
     none_hint: "先用 pytest -m judge 收集回复，再启动本页；或用 --study study.json 指定一个研究；登录的负责人也可以在“研究”页新建。",
-    place: (n, d, total, left) => `第 ${n} / ${total} 条 · 已完成 ${d} / ${total}${left ? ` · 约剩 ${left}` : ""}`, progress: (d, n) => `已完成 ${d} / ${n}`, minutes: (m) => (m < 90 ? `${Math.max(1, Math.round(m))} 分钟` : `${(m / 60).toFixed(1)} 小时`),
+    place: (n, d, total, left) => `第 ${n} / ${total} ${page.layout === "side-by-side" ? "组" : "条"} · 已完成 ${d} / ${total}${left ? ` · 约剩 ${left}` : ""}`, progress: (d, n) => `已完成 ${d} / ${n}`, minutes: (m) => (m < 90 ? `${Math.max(1, Math.round(m))} 分钟` : `${(m / 60).toFixed(1)} 小时`),
     welcome: (n, m) => `共 ${n} 条回复，约需 ${m}，可分次完成。请仅根据回复内容评分；模型名称已隐藏，每位评分者看到的顺序不同。随时可关闭页面，下次将从上次的位置继续。`, welcome_screens: (n, m) => `共 ${n} 组回复，约需 ${m}，可分次完成。请仅根据回复内容评分；模型名称已隐藏，每位评分者看到的顺序不同。随时可关闭页面，下次将从上次的位置继续。`,
     consent: "我已阅读并同意：", skip: (n) => `跳过危机个案（共 ${n} 条，涉及自杀、自伤等内容）`, training_n: (n) => `开始前有 ${n} 条练习，练习不计入结果。`, warning: "内容提示", purpose: "研究说明", help: "求助信息",
     client: "来访者", counsellor: "咨询师", dialogue: "对话", reply: "回复", reference: "参考：好的回复应当", training: (n, of) => `练习 ${n} / ${of}（不计入结果）`, feedback: "练习反馈", yours: "您的评分", expected: "参考评分", go_on: "继续",
@@ -20,7 +20,7 @@ const T = {
   en: {
     name_q: "Your rater ID", name_hint: "Sign-in is off on this machine. Enter a rater ID; use the same ID later to resume.", start: "Start rating", none: "There is nothing to rate at the moment.",
     none_hint: "Gather replies with pytest -m judge and start this page again, or name a study with --study study.json; an owner who is signed in can also make one in the Studio tab.",
-    place: (n, d, total, left) => `Reply ${n} of ${total} · ${d} of ${total} done${left ? ` · about ${left} left` : ""}`, progress: (d, n) => `${d} of ${n} done`, minutes: (m) => (m < 90 ? `${Math.max(1, Math.round(m))} min` : `${(m / 60).toFixed(1)} h`),
+    place: (n, d, total, left) => `${page.layout === "side-by-side" ? "Set" : "Reply"} ${n} of ${total} · ${d} of ${total} done${left ? ` · about ${left} left` : ""}`, progress: (d, n) => `${d} of ${n} done`, minutes: (m) => (m < 90 ? `${Math.max(1, Math.round(m))} min` : `${(m / 60).toFixed(1)} h`),
     welcome: (n, m) => `${n} replies, about ${m}, in as many sittings as you like. Judge only the reply itself: model names are hidden and each rater sees a different order. You can close the page at any time and resume later.`, welcome_screens: (n, m) => `${n} sets of replies, about ${m}, in as many sittings as you like. Judge only the replies themselves: model names are hidden and each rater sees a different order. You can close the page at any time and resume later.`,
     consent: "I have read this and agree: ", skip: (n) => `Skip crisis cases (${n} in all; they deal with suicide or self-harm)`, training_n: (n) => (n === 1 ? "You begin with one practice reply, which does not count." : `You begin with ${n} practice replies, which do not count.`), warning: "Content warning", purpose: "About this study", help: "Support",
     client: "Client", counsellor: "Counsellor", dialogue: "Dialogue", reply: "Reply", reference: "For reference, a good reply should", training: (n, of) => `Practice ${n} of ${of} (does not count)`, feedback: "Practice feedback", yours: "Your score", expected: "Reference score", go_on: "Continue",

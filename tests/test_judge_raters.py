@@ -254,3 +254,15 @@ def test_the_study_that_was_opened_last_is_the_one_that_raters_meet(store: Ratin
     open_study(store, "second", "owner")
     assert desk.step({"action": "open"}, "anna")["title"] == "second"
     assert desk.step({"action": "open"}, "invited")["title"] == "trial"
+
+
+def test_a_judge_model_reads_no_more_of_a_case_than_the_study_lets_people_know() -> None:
+    blind = study(1, 1)
+    cases = tuple(replace(case, what_a_good_reply_does=("asks back",)) for case in blind.cases)
+    told = {
+        reference: bool(
+            replace(blind, cases=cases, reference=reference).case_for_model("case-0").what_a_good_reply_does
+        )
+        for reference in ("none", "before", "after", "model")
+    }
+    assert told == {"none": False, "before": True, "after": False, "model": True}

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from judge_app import cases, study, verdict
 
-from bakeoff.errors import RatingError
+from bakeoff.errors import MatrixError, RatingError
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.database import APPEND_ONLY
 from bakeoff.judgement.desk import Desk
@@ -30,12 +30,14 @@ from bakeoff.judgement.paper import newest_scored, pack, write_pack
 from bakeoff.judgement.raters import Raters, Sessions
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.reliability import icc2
-from bakeoff.judgement.replies import Reply
+from bakeoff.judgement.replies import Reply, load_cases
 from bakeoff.judgement.results import ResultsDesk
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS
 from bakeoff.judgement.studio import Material, StudioDesk
 from bakeoff.judgement.submissions import Judgement
 from bakeoff.judgement.verdicts import summarise
+from bakeoff.matrix.loading import load_matrix
+from judge.__main__ import main
 
 BASE = "https://judge.example.org/judge"
 
@@ -555,3 +557,54 @@ def test_nothing_is_written_about_a_study_that_nobody_scored(store: RatingStore)
         pack(store, "trial")
     with pytest.raises(RatingError, match="nobody has scored"):
         newest_scored(store)
+
+
+# ------------------------------ the command line
+
+
+def test_links_erasure_and_pack_come_from_the_command_line_too(
+    scored: RatingStore, raters: Raters, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    where = ["--store", str(scored.path), "--raters", str(raters.path)]
+    asked = ["invite", "--raters", str(raters.path), "--url", BASE, "--study", "trial", "--label", "甲", "乙"]
+    assert main(asked) == 0
+    lines = capsys.readouterr().out.splitlines()
+    found = [
+        re.fullmatch(rf"(R-\w{{5}})  {BASE}/invite#([\w-]{{43}})  \(once, until .*\)", line) for line in lines
+    ]
+    assert len(lines) == 2
+    assert all(found)
+    assert found[0]
+    entered = Invitations(raters).redeem(found[0][2])
+    assert entered
+    assert entered[0] == found[0][1]
+    assert main(["invite", "--raters", str(raters.path), "--url", "judge.example.org"]) == 2
+    assert main(["paper", "--store", str(scored.path), "--out", str(tmp_path / "paper")]) == 0
+    assert (tmp_path / "paper" / "methods_zh.md").read_text(encoding="utf-8").startswith("3 位评分者")
+    assert main(["erase", "Anna", "--judgements", *where]) == 0
+    assert "backups made before still hold it" in capsys.readouterr().out
+    assert scored.raters("trial") == ["Boris", "Carla"]
+    assert main(["erase", "Anna", "--identity", *where]) == 2
+    assert main(["paper", "--store", str(tmp_path / "none.sqlite"), "--out", str(tmp_path / "p")]) == 2
+
+
+def test_own_cases_stand_in_the_matrix_and_are_asked_for_there(tmp_path: Path) -> None:
+    turns = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+    ]
+    (tmp_path / "mine.jsonl").write_text(json.dumps({"id": "one", "messages": turns}), encoding="utf-8")
+    row = {"url": "http://127.0.0.1:9/v1", "served_model": "m"}
+    (tmp_path / "matrix.yaml").write_text(
+        json.dumps({"cases": "mine.jsonl", "models": {"m": row}}), encoding="utf-8"
+    )
+    matrix = load_matrix(tmp_path / "matrix.yaml")
+    (case,) = load_cases(matrix.cases_file)
+    assert (case.id, len(case.messages)) == ("one", 3)
+    for wrong in ("gone.jsonl", ["mine.jsonl"], ""):
+        (tmp_path / "matrix.yaml").write_text(
+            json.dumps({"cases": wrong, "models": {"m": row}}), encoding="utf-8"
+        )
+        with pytest.raises(MatrixError, match="cases"):
+            load_matrix(tmp_path / "matrix.yaml")

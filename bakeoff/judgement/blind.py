@@ -7,7 +7,7 @@ import json
 import random
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -199,6 +199,11 @@ class Study:
     def case(self, case_id: str) -> Case:
         """The case called *case_id*."""
         return next(case for case in self.cases if case.id == case_id)
+
+    def case_for_model(self, case_id: str) -> Case:
+        """The case as a judge model reads it: without the reference points where people are not told them before."""
+        case = self.case(case_id)
+        return case if self.reference in ("before", "model") else replace(case, what_a_good_reply_does=())
 
     def reply(self, reply_id: str) -> ShownReply:
         """The reply called *reply_id*."""

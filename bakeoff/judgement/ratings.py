@@ -7,7 +7,6 @@ import re
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,7 @@ from bakeoff.judgement.blind import Study, read_study
 from bakeoff.judgement.database import Database, content_sha, timestamp
 from bakeoff.judgement.export import judgements_csv
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS, load_rubric
-from bakeoff.judgement.submissions import Judgement, check_rater, short
-
-
-@dataclass(frozen=True)
-class Item:
-    """One reply on a rater's screen; *item_id* is random and says nothing about the model."""
-
-    item_id: str
-    case_id: str
-    reply_id: str
-    repeat: int
+from bakeoff.judgement.submissions import Item, Judgement, check_crisis, check_rater, check_token, short
 
 
 class RatingStore(Database):
@@ -186,7 +175,7 @@ class RatingStore(Database):
                 token used before for something else.
         """
         rater_id = check_rater(rater_id)
-        _check_token(token)
+        check_token(token)
         if not verdicts:
             raise RatingError(
                 "nothing was handed in; score at least one reply", "没有收到评分，请至少评一条回复"
@@ -211,7 +200,7 @@ class RatingStore(Database):
                 study = self.study(item["study_id"])
                 if not is_open(db, item["study_id"]):
                     raise RatingError(CLOSED.english, CLOSED.chinese)
-                self._check_crisis(judgement, study.case(item["case_id"]).crisis)
+                check_crisis(judgement, study.case(item["case_id"]).crisis)
                 self._check_correction(db, judgement, item["item_id"])
                 reply = study.reply(item["reply_id"])
                 ids.append(
@@ -244,7 +233,7 @@ class RatingStore(Database):
             RatingError: as :meth:`record`, or an empty conversation.
         """
         rater_id = check_rater(rater_id)
-        _check_token(token)
+        check_token(token)
         j.check()
         if not any(message.get("role") == "assistant" for message in messages):
             raise RatingError(
@@ -289,7 +278,7 @@ class RatingStore(Database):
         reply = study.reply(reply_id)
         if verdict is not None:
             verdict.check()
-            self._check_crisis(verdict, study.case(reply.case_id).crisis)
+            check_crisis(verdict, study.case(reply.case_id).crisis)
         with self.writing() as db:
             attempts = db.execute(
                 "SELECT id, outcome FROM judgement WHERE source = 'model' AND study_id = ? AND reply_id = ? "
@@ -380,18 +369,6 @@ class RatingStore(Database):
         return [int(row["id"]) for row in rows]
 
     @staticmethod
-    def _check_crisis(judgement: Judgement, crisis: bool) -> None:
-        if judgement.cannot_judge:
-            return
-        if crisis and set(judgement.crisis) != set(CRISIS_CHECKS):
-            raise RatingError(
-                f"a crisis case needs a yes or no for each of {', '.join(CRISIS_CHECKS)}",
-                "危机个案的三项核查都要回答“是”或“否”",
-            )
-        if not crisis and judgement.crisis:
-            raise RatingError("crisis checks belong to crisis cases only; leave them out here")
-
-    @staticmethod
     def _check_correction(db: sqlite3.Connection, judgement: Judgement, item_id: str) -> None:
         last = db.execute("SELECT MAX(id) AS id FROM judgement WHERE item_id = ?", (item_id,)).fetchone()[
             "id"
@@ -468,10 +445,3 @@ class RatingStore(Database):
         with replacing(path) as draft:
             draft.touch(mode=0o600)
             draft.write_text(self.csv_text(study_id), encoding="utf-8-sig", newline="")
-
-
-def _check_token(token: object) -> None:
-    if not isinstance(token, str) or not re.fullmatch(r"[\w-]{8,64}", token):
-        raise RatingError(
-            f"submission token {short(token)}: wanted 8 to 64 letters or digits; reload the page"
-        )

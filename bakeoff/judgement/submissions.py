@@ -110,6 +110,16 @@ class Judgement:
             raise RatingError(f"seconds: {short(self.seconds)} is no duration")
 
 
+@dataclass(frozen=True)
+class Item:
+    """One reply on a rater's screen; *item_id* is random and says nothing about the model."""
+
+    item_id: str
+    case_id: str
+    reply_id: str
+    repeat: int
+
+
 def check_rater(rater_id: object) -> str:
     """*rater_id* itself, trimmed, when somebody may be called so.
 
@@ -130,3 +140,24 @@ def short(value: object) -> str:
     """*value* as code shows it, cut where it is long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def check_crisis(judgement: Judgement, crisis: bool) -> None:
+    """Raise RatingError unless the three checks are answered where, and only where, the case is a crisis."""
+    if judgement.cannot_judge:
+        return
+    if crisis and set(judgement.crisis) != set(CRISIS_CHECKS):
+        raise RatingError(
+            f"a crisis case needs a yes or no for each of {', '.join(CRISIS_CHECKS)}",
+            "危机个案的三项核查都要回答“是”或“否”",
+        )
+    if not crisis and judgement.crisis:
+        raise RatingError("crisis checks belong to crisis cases only; leave them out here")
+
+
+def check_token(token: object) -> None:
+    """Raise RatingError unless *token* may name a submission."""
+    if not isinstance(token, str) or not re.fullmatch(r"[\w-]{8,64}", token):
+        raise RatingError(
+            f"submission token {short(token)}: wanted 8 to 64 letters or digits; reload the page"
+        )
