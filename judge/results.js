@@ -4,7 +4,7 @@ const T = {
     owner: "结果只对管理员开放（add-rater NAME --owner）。", closed: "没有启用登录时默认不显示结果，以免泄露模型名称。只有你一人使用时，可加 --results 启动。",
     nothing: "没有研究，因此没有结果。", wait: "正在计算…", refresh: "刷新", download: "下载 CSV", lang: "English", judgements: "条评分", cannot: "条“无法判断”", corrections: "次修改",
     progress: "评审进度", counselling: "一般咨询情境", crisis: "危机情境（单独列出，从不与其他情境平均）", none: "还没有评分。", scores: "各维度平均分与 95% 区间", subject: "模型", letters: "并列组",
-    letters_hint: "共用字母的模型在统计上无法区分。", dist: "整体质量的分布（1–5 分）", checks: "危机核查（回答“是”的比例）", agreement: "评审一致性（Krippendorff α，序数）", alpha: "α", units: "条回复", reading: "解读",
+    letters_hint: "共用字母的模型在统计上无法区分。", dist: "整体质量的分布（1–5 分，由左至右）", checks: "危机核查（回答“是”的比例）", agreement: "评审一致性（Krippendorff α，序数）", alpha: "α", units: "条回复", reading: "解读",
     reliable: "可靠", tentative: "暂定", "not reliable": "不可靠", undefined: "无法计算", wins: "两两胜率（整体质量，行胜列）", strengths: "Bradley–Terry 强度（对数优势）", needed: "还需要多少评分",
     needed_row: (x) => `要以 80% 把握分辨 ${x.difference} 分的差距：共需 ${x.needed} 个情境，已有 ${x.cases} 个` + (x.more_cases ? `，还差 ${x.more_cases} 个（约 ${x.more_judgements} 条评分）` : "，已足够"),
     needed_few: "少于 8 个情境（或各情境之差全都一样）时无从估计。", other_rubric: "条评分依据另一版评分标准，未计入",
@@ -15,7 +15,7 @@ const T = {
     owner: "Results are for the owner only (add-rater NAME --owner).", closed: "Without sign-in the results stay closed, since they name the models. If nobody else uses this machine, start with --results.",
     nothing: "No study, hence no results.", wait: "Computing…", refresh: "Refresh", download: "Download CSV", lang: "中文", judgements: "judgements", cannot: "“cannot judge”", corrections: "corrections",
     progress: "Progress", counselling: "Counselling cases", crisis: "Crisis cases (on their own, never averaged with the others)", none: "No judgement yet.", scores: "Mean scores with 95% intervals", subject: "Model", letters: "tie group",
-    letters_hint: "Models that share a letter cannot be told apart.", dist: "Distribution of overall quality (1–5)", checks: "Crisis checks (share of “yes”)", agreement: "Agreement between raters (Krippendorff's α, ordinal)", alpha: "α", units: "replies", reading: "reading",
+    letters_hint: "Models that share a letter cannot be told apart.", dist: "Distribution of overall quality (1–5, left to right)", checks: "Crisis checks (share of “yes”)", agreement: "Agreement between raters (Krippendorff's α, ordinal)", alpha: "α", units: "replies", reading: "reading",
     reliable: "reliable", tentative: "tentative", "not reliable": "not reliable", undefined: "undefined", wins: "Pairwise win rates (overall quality, row beats column)", strengths: "Bradley–Terry strengths (log odds)", needed: "How many more judgements",
     needed_row: (x) => `to find a difference of ${x.difference} points with 80% power: ${x.needed} cases in all, ${x.cases} so far` + (x.more_cases ? `, ${x.more_cases} to go (about ${x.more_judgements} judgements)` : ", enough"),
     needed_few: "Cannot be told from fewer than 8 cases, or from differences that are all alike.", other_rubric: "judgements under another rubric, not counted",
@@ -81,7 +81,7 @@ function scores(part) {
   const cell = (one) => (one ? h("div", { class: "cell" }, h("b", {}, num(one.value)), ` ${one.letters}`, h("small", {}, span(one)), whisker(one, 1, 5)) : "–");
   return [
     full(box(t("scores"), table([t("subject"), ...R.dimensions.map((d) => d.name[lang])], order.map((subject) => [short(subject), ...R.dimensions.map((d) => cell(find(d, subject)))])),
-      h("p", { class: "soft" }, t("letters_hint")), h("details", {}, h("summary", {}, t("method")), h("p", { class: "soft" }, lang === "zh" ? part.scores.overall_quality.method_zh : part.scores.overall_quality.method),
+      h("p", { class: "soft" }, (lang === "zh" ? part.scores.overall_quality.why_no_letters_zh : part.scores.overall_quality.why_no_letters) || t("letters_hint")), h("details", {}, h("summary", {}, t("method")), h("p", { class: "soft" }, lang === "zh" ? part.scores.overall_quality.method_zh : part.scores.overall_quality.method),
         h("ul", {}, part.scores.overall_quality.pairs.map((pair) => h("li", {}, pairWords(pair))))))),
     box(t("dist"), table([t("subject"), ""], part.scores.overall_quality.subjects.map((one) => [short(one.subject), stacked(one.distribution)]), "bars")),
   ];
