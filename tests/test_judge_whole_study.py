@@ -189,6 +189,7 @@ def test_from_the_invitation_to_the_paper_pack(tmp_path: Path) -> None:
                     rate_by_keyboard(desktop, "44544") == 8
                 )  # six replies, one shown again, one attention check
                 desktop.one("button.mine").click()
+                desktop.one(".own li")
                 assert len(desktop.driver.find_elements("css selector", ".own li")) == 7
                 desktop.driver.get(links[0])  # used: but this browser is inside already
                 desktop.one("#begin").click()
