@@ -222,14 +222,15 @@ def methods(facts: Facts) -> Methods:
     icc = facts.icc.get(("counselling", OVERALL))
     erased = described(list(facts.summary["study"].get("erased", [])))
     english = [
-        f"{len(raters)} raters scored {len({row['reply'] for row in rows})} replies of {len(subjects)} models "
+        f"{_number(len(raters), 'rater')} scored {len({row['reply'] for row in rows})} replies of "
+        f"{len(subjects)} models "
         f"({', '.join(subjects)}) to {len(cases)} cases ({len(cases) - crises} counselling, {crises} crisis), "
         f"{'all replies to a case side by side' if sides else 'one reply at a time'}, blind to the models' names.",
         _assignment(study)[0],
         f"Each reply was scored from 1 to 5 on {len(DIMENSIONS)} dimensions ({', '.join(DIMENSIONS)}) by a rubric with "
         f"worded anchors (version {facts.summary['study']['rubric']}); in crisis cases {len(CRISIS_CHECKS)} yes-or-no "
         "checks were added, and these cases were analysed on their own.",
-        f"{len(scored)} ratings entered the analysis; {repeats} repeated showings measured consistency, "
+        f"{len(scored)} ratings entered the analysis; {_number(repeats, 'repeated showing')} measured consistency, "
         f"{counts['cannot_judge']} replies could not be judged, and {counts['corrections']} ratings were corrected by "
         "their raters (the last version counts).",
         _care(facts)[0],
@@ -258,6 +259,10 @@ def methods(facts: Facts) -> Methods:
     return Methods(" ".join(filter(None, english)) + "\n", "".join(filter(None, chinese)) + "\n")
 
 
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def _assignment(study: Study) -> tuple[str, str]:
     order = "Cases came in random order, models in the order of a Williams design"
     order_zh = "个案顺序随机，模型顺序采用 Williams 设计"
@@ -273,10 +278,12 @@ def _assignment(study: Study) -> tuple[str, str]:
 def _care(facts: Facts) -> tuple[str, str]:
     english, chinese = [], []
     if facts.consents:
-        english.append(f"{facts.consents} raters gave informed consent on the page")
+        english.append(f"{_number(facts.consents, 'rater')} gave informed consent on the page")
         chinese.append(f"{facts.consents} 位评分者在页面上签署了知情同意")
     if facts.study.training:
-        english.append(f"rating began with {len(facts.study.training)} practice replies with feedback")
+        english.append(
+            f"rating began with {_number(len(facts.study.training), 'training item')} with feedback"
+        )
         chinese.append(f"正式评分前有 {len(facts.study.training)} 条带反馈的练习")
     passed, shown = facts.attention
     if shown:
