@@ -93,7 +93,7 @@ class Browser:
         self.wait(named).click()
 
     def count(self) -> str:
-        return self.text(".desk .count")
+        return str(self.wait(lambda: self.text(".desk .count")))  # empty while the page is being drawn
 
     def click(self, row: str, value: object) -> None:
         # The radio itself is invisible; what a person hits is the label around it.
