@@ -19,7 +19,7 @@ PAGE = Path(__file__).with_name("invite.html")
 
 
 def add_entrance(application: FastAPI, invitations: Invitations) -> None:
-    """Serve ``/invite``: a page that hands in the token of its own address, and what takes it.
+    """Serve ``/invite``: the page of a link, and what takes its token.
 
     The token stands behind the ``#``, so it is in no request line, log or referrer; opening the page uses nothing up
     (mail programs open links to look at them), only its button does.

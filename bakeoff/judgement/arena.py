@@ -39,7 +39,7 @@ _WORTH = {"left": 1.0, "right": 0.0, "tie": 0.5, "bad": 0.5}
 
 
 def talks(store: RatingStore, rater_id: str | None = None) -> list[dict[str, Any]]:
-    """Every talk, oldest first: talk, rater, left, right, turns [{text, left, right, choice}], final or None."""
+    """Every talk: talk, rater, left, right, turns, final or None."""
     mine = "" if rater_id is None else "WHERE rater_id = ?"
     rows = store.rows(f"SELECT * FROM arena {mine} ORDER BY id", *([] if rater_id is None else [rater_id]))
     found: dict[str, dict[str, Any]] = {}
@@ -64,7 +64,7 @@ def talks(store: RatingStore, rater_id: str | None = None) -> list[dict[str, Any
 
 
 def pairs(store: RatingStore, what: str = "turn") -> pd.DataFrame:
-    """Duels of the arena as :func:`~bakeoff.judgement.agreement.win_rates` reads them, one talk an item.
+    """Duels of the arena as win_rates reads them, one talk an item.
 
     Args:
         what: "turn", the preference of every turn; "final", that of the whole talk; or a dimension, by its scores.
@@ -90,7 +90,7 @@ def pairs(store: RatingStore, what: str = "turn") -> pd.DataFrame:
 
 
 def arena_results(store: RatingStore) -> dict[str, Any]:
-    """For the owner: talks, and per kind of duel win rates and strengths, names revealed."""
+    """For the owner: talks, win rates and strengths, names revealed."""
     found: dict[str, Any] = {"talks": len(talks(store)), "duels": {}}
     for what in ("turn", "final", *DIMENSIONS):
         met = pairs(store, what)

@@ -153,12 +153,12 @@ def is_open(db: sqlite3.Connection, study_id: str) -> bool:
 
 
 def current_study(store: Database) -> str | None:
-    """The study that the owner opened to raters last, where they opened one in the page."""
+    """The study that the owner opened to raters last, if any."""
     rows = store.rows("SELECT study_id FROM setting WHERE name = 'current' ORDER BY id DESC LIMIT 1")
     return str(rows[0]["study_id"]) if rows else None
 
 
 def open_study(store: Database, study_id: str, owner: str) -> None:
-    """Let raters who were invited to no study in particular meet this one from now on."""
+    """Let raters meet this study who were invited to no other."""
     with store.writing() as db:
         put_setting(db, study_id, "current", True, owner)

@@ -36,7 +36,7 @@ _RATER_COLUMNS = (
 
 
 def erase_identity(store: RatingStore, rater_id: str, raters: Raters | None = None) -> Erased:
-    """Put a new code wherever *rater_id* stands, and forget who that was; what they scored stays.
+    """Forget who *rater_id* is, everywhere; what they scored stays.
 
     Raises:
         RatingError: nobody has this name.
@@ -54,7 +54,7 @@ def erase_identity(store: RatingStore, rater_id: str, raters: Raters | None = No
 
 
 def erase_judgements(store: RatingStore, rater_id: str, raters: Raters | None = None) -> Erased:
-    """Remove all that *rater_id* handed in, and who that was; only that and how much was erased stays.
+    """Remove all that *rater_id* handed in, and who that was.
 
     Raises:
         RatingError: nobody has this name.
@@ -89,7 +89,7 @@ def erase_judgements(store: RatingStore, rater_id: str, raters: Raters | None = 
 
 
 def erasures(store: RatingStore, study_id: str) -> list[dict[str, Any]]:
-    """What was erased of the study: what ("identity", "judgements"), judgements, called, at."""
+    """What was erased of the study: what, judgements, called, at."""
     rows = store.rows(
         "SELECT what, judgements, called, created_at AS at FROM erasure WHERE study_id = ? ORDER BY id",
         study_id,
@@ -132,7 +132,7 @@ def _note(
 
 @contextmanager
 def _erasing(store: RatingStore) -> Iterator[sqlite3.Connection]:
-    """A transaction in which rows may change and go; afterwards no page of the file holds what went."""
+    """A transaction in which rows may change and go, without a trace."""
     with store.writing() as db:
         db.execute("PRAGMA defer_foreign_keys = ON")
         for table in APPEND_ONLY:
@@ -150,7 +150,7 @@ def _forget(raters: Raters | None, rater_id: str) -> None:
 
 
 def described(erased: list[dict[str, Any]]) -> tuple[str, str]:
-    """What was erased of a study in a sentence, in English and Chinese; empty where nothing was."""
+    """What was erased, in a sentence in English and Chinese."""
     gone = [one for one in erased if one["what"] == "judgements"]
     anonymous = len(erased) - len(gone)
     english, chinese = [], []

@@ -57,7 +57,7 @@ class Invitations:
             return _add(document, name, days)
 
     def again(self, rater: str, days: float = DAYS) -> Invitation:
-        """A new link for somebody who is known, for another device say; their unused ones no longer work.
+        """A new link for somebody known; their unused ones end.
 
         Raises:
             RatingError: nobody has this name, or they are an owner, whom a link alone does not let in.
@@ -72,7 +72,7 @@ class Invitations:
             return _add(document, rater, days)
 
     def redeem(self, token: object, address: str = "") -> tuple[str, str] | None:
-        """The rater that *token* lets in and their session; None where it is wrong, used or expired."""
+        """The rater whom *token* lets in and their session; else None."""
         attempt = self._wrong.begin(address) if address else None
         if (address and attempt is None) or not isinstance(token, str) or not _TOKEN.fullmatch(token):
             return None
@@ -123,7 +123,7 @@ class Invitations:
         return str(known)
 
     def listed(self) -> list[dict[str, Any]]:
-        """Everybody but owners: name, label, study, joined, whether a link is out and until when."""
+        """Everybody but owners, and whether a link of theirs is out."""
         out: dict[str, float] = {}
         for one in self.raters.invitations().values():
             if self._is_good(one):
@@ -143,7 +143,7 @@ class Invitations:
 
 
 def link(base: object, token: str) -> str:
-    """The address to send: the token stands behind the #, which no browser sends and no log holds.
+    """The address to send: no browser sends what stands behind the #.
 
     Raises:
         RatingError: *base* is not the address of a page.

@@ -69,7 +69,7 @@ def items(store: RatingStore, study: Study) -> list[dict[str, Any]]:
 
 
 def disagreements(store: RatingStore, study: Study) -> list[dict[str, Any]]:
-    """The items that two raters see :data:`APART` points apart or more and that nobody has settled, widest first."""
+    """Items that raters see far apart and nobody settled, widest first."""
     queue = [one for one in items(store, study) if one["range"] >= APART and not one["adjudicated"]]
     return sorted(queue, key=lambda one: -one["range"])
 
@@ -80,7 +80,7 @@ def _range(points: list[int | None]) -> int:
 
 
 def read_item(store: RatingStore, study: Study, reply_id: object) -> dict[str, Any]:
-    """The whole dialogue, the reply as it was shown, and every judgement of it, names of raters as codes.
+    """The dialogue, the reply as shown, and every judgement of it.
 
     Raises:
         RatingError: no such reply in the study.
@@ -119,7 +119,7 @@ def read_item(store: RatingStore, study: Study, reply_id: object) -> dict[str, A
 
 
 def adjudicate(store: RatingStore, study: Study, reply_id: object, verdict: object, owner: str) -> None:
-    """Keep what was settled of a reply: a row of its own, beside the raters' and never counted among them.
+    """Keep what was settled of a reply, beside the raters' judgements.
 
     Args:
         verdict: ``{"scores", "crisis", "note"}``, untrusted.
@@ -152,7 +152,7 @@ def adjudicate(store: RatingStore, study: Study, reply_id: object, verdict: obje
 
 
 def adjudications(store: RatingStore, study_id: str) -> list[dict[str, Any]]:
-    """What was settled, oldest first: reply_id, owner, at, scores, crisis, note."""
+    """What was settled, oldest first."""
     rows = store.rows("SELECT * FROM adjudication WHERE study_id = ? ORDER BY id", study_id)
     return [
         json.loads(row["content"])
@@ -169,7 +169,7 @@ class ItemsDesk:
         self.is_open_to = is_open_to
 
     def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
-        """The list of items, or one of them (``{"action": "show" | "read" | "adjudicate", "study", "reply"}``)."""
+        """The list of items, or one of them."""
         fresh: dict[str, Any] = {"nonce": secrets.token_hex(8), "view": "refused", "error": ""}
         if not self.is_open_to(signed_in):
             return fresh | {"why": "owner"}

@@ -85,7 +85,7 @@ def newest_scored(store: RatingStore) -> str:
 
 
 def write_pack(store: RatingStore, study_id: str, out: Path) -> list[Path]:
-    """Write the paper pack of a study into the folder *out*, readable by its owner only; the files.
+    """Write the pack of a study into *out*, for its owner only; the files.
 
     Raises:
         RatingError: no such study, or nobody scored it.
@@ -230,7 +230,7 @@ def _long(facts: Facts) -> list[dict[str, Any]]:
 
 
 def _table(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
-    """[reply x rater] of one dimension, NaN where a rater did not score a reply."""
+    """[reply x rater] of one dimension, NaN where there is no score."""
     import numpy as np
 
     replies, raters = (sorted({row[key] for row in rows}) for key in ("reply", "rater"))

@@ -132,7 +132,7 @@ def spss_syntax(columns: Sequence[str]) -> str:
 
 
 def r_script() -> str:
-    """Computes alpha, ICC(2,k), M and SD, and the mixed model from the files of the pack."""
+    """Computes alpha, ICC(2,k), M and SD, and the mixed model."""
     names = ", ".join(f'"{name}"' for name in DIMENSIONS)
     return f"""# Run in the folder of the pack: Rscript analysis.R
 # install.packages(c("irr", "lme4", "lmerTest", "emmeans"))
@@ -166,7 +166,7 @@ for (part in c(0, 1)) {{
 
 
 def figure_of_means(summary: Mapping[str, Any], dimension: str) -> str:
-    """Means with their intervals as SVG, the counselling cases above, the crisis cases below."""
+    """Means with their intervals as SVG, crisis cases below."""
     title = next(one["name"] for one in load_rubric().content["dimensions"] if one["key"] == dimension)
     rows: list[tuple[str, Mapping[str, Any] | None]] = []
     for part, label in (("counselling", "一般个案 Counselling"), ("crisis", "危机个案 Crisis")):

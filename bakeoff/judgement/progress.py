@@ -29,7 +29,7 @@ FEWEST_TIMED = 3
 
 
 def keep_draft(store: RatingStore, rater_id: str, item_id: object, content: object) -> None:
-    """Keep the unfinished scores of an item, so that they outlive the tab; an empty one is forgotten.
+    """Keep the unfinished scores of an item; an empty draft is forgotten.
 
     Raises:
         RatingError: an item of somebody else's queue, or something that is no draft.
@@ -119,7 +119,7 @@ def events(store: RatingStore, study_id: str, kind: str, rater_id: str | None = 
 
 
 def practised(practice: Practice, scores: Mapping[str, int]) -> dict[str, Any]:
-    """How *scores* compare with the known ones: exact, and within one point, of how many."""
+    """How *scores* compare with the known ones."""
     apart = [abs(scores[name] - point) for name, point in practice.scores.items() if name in scores]
     return {
         "key": practice.key,
@@ -137,12 +137,12 @@ def next_training(store: RatingStore, study: Study, rater_id: str) -> tuple[int,
 
 
 def attention_item(study: Study, rater_id: str, practice: Practice) -> str:
-    """What the item is called that this attention check is for this rater; it looks like any other's name."""
+    """The name of an attention check's item; it looks like any other's."""
     return hashlib.sha256(f"{study.study_id}/{rater_id}/{practice.key}".encode()).hexdigest()[:24]
 
 
 def due_attention(store: RatingStore, study: Study, rater_id: str, done: int, total: int) -> Practice | None:
-    """The attention check to be shown now; they are spread evenly over the queue."""
+    """The attention check to be shown now; they are spread evenly."""
     if not study.attention:
         return None
     answered = {each["key"] for each in events(store, study.study_id, "attention", rater_id)}
@@ -156,7 +156,7 @@ def due_attention(store: RatingStore, study: Study, rater_id: str, done: int, to
 
 
 def own_judgements(store: RatingStore, study_id: str, rater_id: str) -> list[dict[str, Any]]:
-    """One entry per screen of the rater's queue that is done or begun, in order: what to jump to."""
+    """Each screen of the rater's that is done or begun, in order."""
     rows = store.rows(
         "SELECT i.screen, i.item_id, i.case_id, i.reply_id, i.repeat, d.content AS draft FROM item i "
         "LEFT JOIN draft d ON d.item_id = i.item_id WHERE i.study_id = ? AND i.rater_id = ? ORDER BY i.screen, i.slot",
@@ -187,7 +187,7 @@ def own_judgements(store: RatingStore, study_id: str, rater_id: str) -> list[dic
 
 
 def seconds_of(store: RatingStore, study_id: str) -> dict[str, list[tuple[float, str]]]:
-    """Rater -> (seconds, reply) of each judgement of theirs that was timed, corrections left out."""
+    """Rater -> (seconds, reply) of each timed judgement of theirs."""
     rows = store.rows(
         "SELECT judge_id, seconds, reply_id FROM judgement WHERE study_id = ? AND source = 'study' "
         "AND corrects IS NULL AND seconds IS NOT NULL ORDER BY id",
@@ -200,7 +200,7 @@ def seconds_of(store: RatingStore, study_id: str) -> dict[str, list[tuple[float,
 
 
 def seconds_left(store: RatingStore, study: Study, rater_id: str, screens: int) -> float:
-    """How long *screens* more take this rater: the median of theirs so far, or the usual time of a reply."""
+    """How long *screens* more take this rater, by their own median."""
     per_screen = len(study.subjects) if study.layout == "side-by-side" else 1
     rows = store.rows(
         "SELECT seconds FROM judgement WHERE study_id = ? AND judge_id = ? AND source = 'study' "

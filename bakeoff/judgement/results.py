@@ -29,13 +29,13 @@ class ResultsDesk:
         self.open_to_all = open_to_all
 
     def why_closed(self, signed_in: str | None) -> str:
-        """Why this person sees no results: "owner", "closed" (nobody signs in); "" where they may."""
+        """Why this person sees no results; empty where they may."""
         if self.raters is not None and not self.raters.is_owner(signed_in):
             return "owner"
         return "closed" if self.raters is None and not self.open_to_all else ""
 
     def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
-        """Results, or (``{"action": "export"}``) the CSV; a refusal for anybody but the owner."""
+        """Results, or a file to download; a refusal for all but the owner."""
         fresh = {"nonce": secrets.token_hex(8), "view": "refused", "why": ""}
         if why := self.why_closed(signed_in):
             return fresh | {"why": why}
@@ -45,7 +45,7 @@ class ResultsDesk:
         return self._results(fresh, message if isinstance(message, Mapping) else {})
 
     def _results(self, fresh: dict[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
-        """Results of the study, rater and topic that *said* names; of everything without."""
+        """Results of the study, rater and topic that *said* names."""
         studies = self.store.studies()
         wanted = said.get("study") or current_study(self.store) or self.study_id
         if not isinstance(wanted, str) or wanted not in studies:

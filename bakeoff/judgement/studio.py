@@ -111,7 +111,7 @@ class Wish:
 
 @cache
 def _practice(part: str) -> tuple[Practice, ...]:
-    """The shipped replies with known scores, in both languages: "training" or "attention"."""
+    """The shipped replies with known scores, in both languages."""
     import yaml
 
     found = []
@@ -126,7 +126,7 @@ def _practice(part: str) -> tuple[Practice, ...]:
 
 
 def _own_practice(text: object) -> list[Practice]:
-    """Training replies of the owner's own, one JSON object a line: client, reply, scores, why."""
+    """Training replies of the owner's own, one JSON object a line."""
     if not isinstance(text, str) or len(text) > 200_000:
         raise RatingError("own_training: wanted text, one JSON object a line")
     found = []
@@ -178,7 +178,7 @@ class StudioDesk:
         self.invitations = Invitations(raters) if raters else None
 
     def is_open_to(self, signed_in: str | None) -> bool:
-        """Whether this person may manage studies: owners, who have to have signed in."""
+        """Whether this person may manage studies: owners who signed in."""
         return self.raters is not None and self.raters.is_owner(signed_in)
 
     def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
