@@ -132,6 +132,8 @@ def practised(practice: Practice, scores: Mapping[str, int]) -> dict[str, Any]:
 
 def next_training(store: RatingStore, study: Study, rater_id: str) -> tuple[int, Practice] | None:
     """The first training reply that the rater has not scored, and its place."""
+    if not study.training:
+        return None
     done = {each["key"] for each in events(store, study.study_id, "training", rater_id)}
     return next(((n, one) for n, one in enumerate(study.training) if one.key not in done), None)
 
