@@ -54,7 +54,7 @@ function rules(values) {
 
 function newStudy() {
   if (!page.subjects.length) return h("section", { class: "box" }, h("h3", {}, t("fresh")), h("p", { class: "soft" }, t("no_material")));
-  wish = wish || { title: "", subjects: page.subjects.filter((one) => one.subject.endsWith("/tuned")).map((one) => one.subject), cases: page.cases.map((one) => one.id), layout: "one-by-one", reference: "none", raters: 3, raters_per_case: 0, repeats: 0.1, training: page.practice.training, own_training: "", attention: Math.min(1, page.practice.attention) };
+  wish = wish || { title: "", subjects: page.subjects.filter((one) => one.chosen).map((one) => one.subject), cases: page.cases.map((one) => one.id), layout: "one-by-one", reference: "none", raters: 3, raters_per_case: 0, repeats: 0.1, training: page.practice.training, own_training: "", attention: Math.min(1, page.practice.attention) };
   if (!wish.subjects.length) wish.subjects = page.subjects.map((one) => one.subject);
   texts = texts || { ...page.suggested };
   const title = h("input", { type: "text", class: "name", maxlength: 120, "data-field": "title", "aria-label": t("title"), oninput: (event) => { wish.title = event.target.value; } });

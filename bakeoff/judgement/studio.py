@@ -371,7 +371,10 @@ def _subjects(material: Material) -> list[dict[str, Any]]:
     for one in material.replies:
         counts.setdefault(f"{one.model}/{one.variant}", 0)
         counts[f"{one.model}/{one.variant}"] += one.status != "errored"
-    return [{"subject": name, "replies": count} for name, count in sorted(counts.items())]
+    return [
+        {"subject": name, "replies": count, "chosen": name.endswith("/tuned")}
+        for name, count in sorted(counts.items())
+    ]
 
 
 def plan_of(study: Study, raters: int) -> dict[str, Any]:
