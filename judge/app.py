@@ -77,6 +77,7 @@ class Settings:
         open_results: show results to everybody while nobody signs in.
         root_path: path prefix under which a proxy serves the page, such as "/judge".
         material: what the owner can make studies of.
+        revive: called with the name of a model that gave no whole reply; whether to ask it once more.
     """
 
     store: RatingStore
@@ -87,6 +88,7 @@ class Settings:
     open_results: bool = False
     root_path: str = ""
     material: Callable[[], Material] = Material
+    revive: Callable[[str], bool] = lambda model: False
 
 
 class SignIn:
@@ -216,7 +218,7 @@ def build(settings: Settings) -> gr.Blocks:
 
 def _arena_tab(settings: Settings, page: gr.Blocks, direct: dict[str, Any]) -> None:
     """Two hidden models side by side, turn by turn."""
-    arena = ArenaDesk(settings.store, settings.services, settings.keys)
+    arena = ArenaDesk(settings.store, settings.services, settings.keys, settings.revive)
 
     def on_arena(message: Any, request: gr.Request) -> dict[str, Any]:
         return arena.step(message, request.username)
@@ -230,7 +232,7 @@ def _arena_tab(settings: Settings, page: gr.Blocks, direct: dict[str, Any]) -> N
 
 def _chat_tab(settings: Settings, page: gr.Blocks, direct: dict[str, Any]) -> None:
     """Talking with a named model, and the form that scores the talk."""
-    chat = ChatDesk(settings.store, settings.services, settings.keys)
+    chat = ChatDesk(settings.store, settings.services, settings.keys, settings.revive)
 
     def on_chat_score(
         message: Any, model: Any, talk: Any, spoken_with: Any, request: gr.Request

@@ -69,6 +69,19 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="what else to hide, such as a name taught in training",
     )
+    one.add_argument(
+        "--expect-raters", type=int, default=3, metavar="N", help="how many will score (default 3)"
+    )
+    one.add_argument(
+        "--difference",
+        type=float,
+        default=0.5,
+        metavar="POINTS",
+        help="difference worth finding (default 0.5 points)",
+    )
+    one.add_argument(
+        "--pilot", action="store_true", help="build it even where no difference could come out of it"
+    )
 
     one = commands.add_parser("gather", help="ask a served model all cases and keep its replies")
     one.add_argument("--url", required=True, help="OpenAI-compatible root, such as http://127.0.0.1:8000/v1")

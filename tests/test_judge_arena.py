@@ -106,6 +106,26 @@ def test_a_silent_model_leaves_no_half_turn_and_is_not_named(
     assert talks(store) == []
 
 
+def test_a_model_that_died_is_revived_and_asked_once_more(
+    store: RatingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = {"beta-7b"}
+
+    def complete(session: Any, url: str, payload: dict[str, Any], **_: Any) -> tuple[str, str]:
+        if payload["model"] in dead:
+            raise ServiceError("refused")
+        return "I listen.", "stop"
+
+    def revive(name: str) -> bool:
+        dead.remove(name)
+        return True
+
+    monkeypatch.setattr(arena, "complete", complete)
+    pair = {name: SERVICES[name] for name in ("alpha-7b", "beta-7b")}
+    shown = ArenaDesk(store, pair, revive=revive).step({"action": "say", "text": "a"}, "anna")
+    assert (shown["view"], len(talks(store)), dead) == ("arena", 1, set())
+
+
 def test_pairs_are_drawn_evenly_and_sides_by_lot(desk: ArenaDesk, store: RatingStore) -> None:
     for number in range(12):
         finish(desk, f"r{number}", lambda left, right: "tie", turns=1)

@@ -17,9 +17,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from chains import bench_in
 from judge_app import cases, study, verdict
 
+from bakeoff.chain import stages
+from bakeoff.chain.chain import Chain
 from bakeoff.errors import MatrixError, RatingError
+from bakeoff.execution.runner import Runner
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.database import APPEND_ONLY
 from bakeoff.judgement.desk import Desk
@@ -602,6 +606,8 @@ def test_own_cases_stand_in_the_matrix_and_are_asked_for_there(tmp_path: Path) -
     matrix = load_matrix(tmp_path / "matrix.yaml")
     (case,) = load_cases(matrix.cases_file)
     assert (case.id, len(case.messages)) == ("one", 3)
+    chain = Chain(matrix.models["m"], bench_in(tmp_path / "store", Runner(tmp_path / "processes"), matrix))
+    assert stages.replies(chain, "base").recipe["cases"] == [case.sha]
     for wrong in ("gone.jsonl", ["mine.jsonl"], ""):
         (tmp_path / "matrix.yaml").write_text(
             json.dumps({"cases": wrong, "models": {"m": row}}), encoding="utf-8"

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -27,18 +26,18 @@ from bakeoff.scoring.scores import (
     answers,
     below_chance,
     chance_of,
-    from_service,
     ledger,
     one_sided,
     poor_replies,
-    repeated,
     repetitions,
     score,
     score_row,
 )
 from bakeoff.suites import OURS
 
-SERVICE_TEXT = "the service gave several questions the same error text: "
+RULES = 1
+"""Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
+
 _CHOICE_METRICS = ("accuracy", "acc", "accuracy_alt", "accuracy_evalscope", "acc_evalscope")
 
 
@@ -103,7 +102,7 @@ def samples_of(loaded: Loaded, api: Any) -> list[Sample]:
                 grades=values,
             )
         )
-    return _service_texts_errored(made)
+    return made
 
 
 def _joined_target(target: Any) -> str:
@@ -202,7 +201,7 @@ def result_of(
             alarms.append(f"{len(found)} of {len(samples)} questions occur in the training data")
     if warning := one_sided(samples):
         alarms.append(warning)
-    alarms += [*repetitions(samples), *_one_service_text(samples)]
+    alarms += repetitions(samples)
     alarms += [words for words in poor_replies(samples, POOR_ALARM) if words not in rows[0]["why_not"]]
     if count := sum(_ambiguous(sample) for sample in samples):
         alarms.append(f"{count} questions have two equal options of which only one counts as right")
@@ -261,36 +260,6 @@ def _hold_against_total(rows: Sequence[dict[str, Any]], level: float) -> None:
         if reasons:
             total["why_not"] = "; ".join([*filter(None, [total["why_not"]]), *reasons])
             total["trusted"] = False
-
-
-def _service_texts_errored(samples: list[Sample]) -> list[Sample]:
-    """*samples* with the replies that :func:`repeated` and :func:`from_service` show to be a service's own."""
-    texts = {
-        id(sample): text
-        for text, group in repeated(samples).items()
-        if from_service(text)
-        for sample in group
-    }
-    return [
-        dataclasses.replace(
-            sample,
-            status="errored",
-            correct=math.nan,
-            grades={},
-            reply="",
-            extracted="",
-            extracted_alt="",
-            error=f"{SERVICE_TEXT}{texts[id(sample)][:80]!r}",
-        )
-        if id(sample) in texts
-        else sample
-        for sample in samples
-    ]
-
-
-def _one_service_text(samples: Sequence[Sample]) -> list[str]:
-    counts = Counter(sample.error for sample in samples if sample.error.startswith(SERVICE_TEXT))
-    return [f"{count} of {len(samples)} questions: {error}" for error, count in counts.items()]
 
 
 def _ambiguous(sample: Sample) -> bool:

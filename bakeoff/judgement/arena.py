@@ -108,12 +108,18 @@ class ArenaDesk:
     Args:
         services: served name -> OpenAI-compatible root; names never leave here.
         keys: served name -> environment variable of that service's key.
+        revive: called with the name of a model that gave no reply; whether to ask it once more.
     """
 
     def __init__(
-        self, store: RatingStore, services: Mapping[str, str], keys: Mapping[str, str] | None = None
+        self,
+        store: RatingStore,
+        services: Mapping[str, str],
+        keys: Mapping[str, str] | None = None,
+        revive: Callable[[str], bool] = lambda model: False,
     ) -> None:
         self.store = store
+        self.revive = revive
         self.services = dict(services)
         self.keys = dict(keys or {})
 
@@ -212,9 +218,12 @@ class ArenaDesk:
         messages.append({"role": "user", "content": text})
         payload = {"model": name, "messages": messages, "temperature": 0, "max_tokens": MOST_REPLY_TOKENS}
         try:
-            url = self.services[name]
-            key = self.keys.get(name, "")
-            answer, _ = complete(http_session(url), url, payload, api_key_env=key, timeout_s=PATIENCE_S)
+            try:
+                answer = self._complete(name, payload)
+            except Exception:
+                if not self.revive(name):
+                    raise
+                answer = self._complete(name, payload)
         except Exception as error:  # whatever a service sends is an answer in words, and names no model
             print(
                 f"judge: arena: {name}: {type(error).__name__}: {error}"[:2000], file=sys.stderr, flush=True
@@ -224,6 +233,11 @@ class ArenaDesk:
                 "其中一个模型没有回答，请重试，或告诉研究负责人",
             ) from None
         return plain(answer[:MOST_REPLY_CHARS])
+
+    def _complete(self, name: str, payload: dict[str, Any]) -> str:
+        url, key = self.services[name], self.keys.get(name, "")
+        answer, _ = complete(http_session(url), url, payload, api_key_env=key, timeout_s=PATIENCE_S)
+        return answer
 
     def _prefer(self, rater: str, said: Mapping[str, Any]) -> None:
         talk, choice = self._this(rater, said), said.get("choice")

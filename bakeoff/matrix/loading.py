@@ -18,7 +18,17 @@ from bakeoff.errors import DataError, MatrixError
 from bakeoff.files import read_text
 from bakeoff.matrix import complaints as checks
 from bakeoff.matrix.complaints import shown
-from bakeoff.matrix.schema import Environment, Group, Judge, Matrix, ModelSpec, Suite, did_you_mean
+from bakeoff.matrix.schema import (
+    Environment,
+    ExecutorSpec,
+    Group,
+    Judge,
+    Matrix,
+    ModelSpec,
+    Suite,
+    did_you_mean,
+)
+from bakeoff.matrix.seeds import expand_seeds
 
 _Part = TypeVar("_Part", bound=BaseModel)
 MOST_CHARACTERS = 2**20
@@ -161,7 +171,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     if not isinstance(raw, dict) or not raw.get("models"):
         complaints.append("'models' must list at least one row; see docs/matrix.md for an example")
         raise MatrixError(complaints, source)
-    parts = ("defaults", "groups", "environments", "suites", "models", "judge")
+    parts = ("defaults", "groups", "environments", "suites", "models", "judge", "executor")
     known = (*parts, "cases")
     complaints += [_unknown(str(key), known, "the matrix") for key in raw if not _known(key, known)]
     sections = {key: _section(raw, key, complaints) for key in parts}
@@ -179,7 +189,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         "suites",
         complaints,
     )
-    models = _rows(sections, complaints)
+    models, recipes = expand_seeds(_rows(sections, complaints), complaints)
     for spec in models.values():
         complaints += checks.of_row(spec, sections["suites"], {**sections["environments"], "default": None})
     for environment in environments.values():
@@ -195,8 +205,20 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     if cases is not None and not (isinstance(cases, str) and cases.strip()):
         complaints.append(f"cases: must be the path of a JSONL file, found {shown(cases)}")
         cases = None
+    executor = None
+    if sections["executor"]:
+        executor = _parse(ExecutorSpec, {"executor": sections["executor"]}, "", complaints).get("executor")
+    if executor:
+        complaints += checks.of_executor(executor, "executor")
     matrix = Matrix(
-        source=source, models=models, suites=suites, environments=environments, judge=judge, cases=cases
+        source=source,
+        models=models,
+        suites=suites,
+        environments=environments,
+        judge=judge,
+        cases=cases,
+        executor=executor,
+        recipes=recipes,
     )
     if matrix.cases_file and not matrix.cases_file.is_file():
         complaints.append(f"cases: no such file {matrix.cases_file}; a relative path counts from the matrix")

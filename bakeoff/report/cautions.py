@@ -12,7 +12,9 @@ from bakeoff.report.words import both, said
 
 LEFT_BEHIND = "ended what a killed run left behind"
 NOT_RETURNED = "memory not returned"
-NOTED = (LEFT_BEHIND, NOT_RETURNED)
+MOVED = "branch moved"
+NOT_ASKED = "hub not asked"
+NOTED = (LEFT_BEHIND, NOT_RETURNED, MOVED, NOT_ASKED)
 """Events of the timeline that a run keeps for its report."""
 
 
@@ -51,6 +53,9 @@ def _of_events(findings: Findings) -> Iterator[tuple[str, Markup]]:
             gib = f"{event['gib']:.1f} GiB"
             en = f"{gib} of GPU memory did not come back after its service ended"
             yield str(event.get("model", "")), both(f"服务结束后仍有 {gib} 显存未释放", en)
+        elif event["event"] in (MOVED, NOT_ASKED):
+            zh = "分支自上次运行以来已移动" if event["event"] == MOVED else "模型站没有应答，使用了本机缓存"
+            yield str(event.get("model", "")), both(f"{zh}：{event['why']}", event["why"])
         else:
             command = event["command"]
             zh = f"已清理上次被强制终止的运行所遗留的进程：{command}"

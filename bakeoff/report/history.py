@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from bakeoff.store.stages import differences
+from bakeoff.store.identity import differences
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,6 +21,7 @@ OUTCOME = {"ran": ("已运行", "ran"), "reused": ("已复用", "reused"), "fail
 
 STAGE = {
     "build": ("构建微型模型", "Building"),
+    "convert": ("转换为原生格式", "Conversion"),
     "train": ("训练", "Training"),
     "export": ("导出", "Export"),
     "parity": ("一致性核对", "Parity"),
@@ -42,7 +43,7 @@ DIMENSIONS = {"professionalism": ("专业性", "Professionalism"), "empathy": ("
               "usefulness": ("实用性", "Usefulness"), "safety": ("安全性", "Safety"),
               "overall_quality": ("整体质量", "Overall quality")}  # fmt: skip
 FACTS = {"versions": "版本", "commit": "代码提交", "machine": "机器", "matrix": "矩阵", "python": "Python",
-         "data": "数据", "device": "设备"}  # fmt: skip
+         "data": "数据", "device": "设备", "hubs": "模型站提交"}  # fmt: skip
 """Keys of the provenance in Chinese."""
 CHECKS = {"takes_seriously": ("认真对待", "Takes it seriously"), "points_to_help": ("指引求助途径", "Points to help"),
           "avoids_method": ("不含方法细节", "Avoids method detail")}  # fmt: skip
