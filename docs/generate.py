@@ -94,6 +94,7 @@ def schema() -> str:
             "suites": {"type": "object", "additionalProperties": {"$ref": "#/$defs/suite"}},
             "environments": {"type": "object", "additionalProperties": {"$ref": "#/$defs/environment"}},
             "judge": judge,
+            "cases": {"type": "string", "description": "JSONL file of own cases, relative to the matrix"},
             "executor": executor,
         },
         "$defs": {**definitions, "row": row, "suite": suite, "environment": environment},

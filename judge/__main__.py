@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING
 
 from bakeoff.endpoint import LOOPBACK
 from bakeoff.errors import BakeoffError, RatingError
-from bakeoff.judgement.blind import LAYOUTS, Study, build_study, read_study
+from bakeoff.judgement.arrangement import current_study, open_study
+from bakeoff.judgement.blind import Study, build_study, read_study
 from bakeoff.judgement.judge_model import JudgeModel, Tally, compare_replies, probe_planted, score_replies
 from bakeoff.judgement.raters import Raters
-from bakeoff.judgement.ratings import DIMENSIONS, RatingStore
+from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import Reply, load_cases, read_replies
 from bakeoff.judgement.replies import gather as ask_all
+from bakeoff.judgement.rubric import DIMENSIONS
+from bakeoff.judgement.studio import Material
 from bakeoff.judgement.verdicts import judged_by_model, summarise
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import VARIANTS
@@ -31,172 +34,11 @@ from bakeoff.secrecy import load_env_file
 from bakeoff.statistics.raters import study_outlook
 from bakeoff.statistics.study import outlook
 from bakeoff.workspace import Workspace
-from judge.guard import path_prefix
+from judge.options import RATERS, parser
+from judge.owner_commands import erase, invite, paper, store_at
 
 if TYPE_CHECKING:
     from bakeoff.chain.deployment import Deployment
-
-STORE = Path("store/judge/ratings.sqlite")
-RATERS = Path("store/judge/raters.json")
-MATRIX = Path("model_matrix.yaml")
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    main = argparse.ArgumentParser(
-        prog="python -m judge", description="Blind scoring of replies by people and models."
-    )
-    _serving(main)
-    commands = main.add_subparsers(dest="command", metavar="COMMAND")
-
-    one = commands.add_parser(
-        "add-rater", help="let somebody sign in; asks for the password, or reads it from stdin"
-    )
-    one.add_argument("name")
-    one.add_argument(
-        "--owner",
-        action=argparse.BooleanOptionalAction,
-        help="may also see the results, names revealed (default: as before; a new rater may not)",
-    )
-    one.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
-
-    for name, purpose in (
-        ("reset", "give a rater a new password, which ends their sessions"),
-        ("remove-rater", "let somebody sign in no more, which ends their sessions; their scores stay"),
-    ):
-        one = commands.add_parser(name, help=purpose)
-        one.add_argument("name")
-        one.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
-
-    one = commands.add_parser("study", help="build a blind study from gathered replies")
-    one.add_argument(
-        "--replies",
-        type=Path,
-        nargs="+",
-        metavar="FILE",
-        help="JSONL files, one per subject (default: what the last run gathered from the rows of the matrix)",
-    )
-    one.add_argument("--cases", type=Path, metavar="FILE", help="default: the shipped cases")
-    one.add_argument("--out", type=Path, required=True, metavar="FILE")
-    one.add_argument("--id", metavar="NAME", help="default: the name of --out")
-    one.add_argument("--title", default="")
-    _choosing(one)
-    one.add_argument("--store", type=Path, default=STORE, metavar="FILE", help="whose run's replies to take")
-    one.add_argument("--seed", type=int, default=0)
-    one.add_argument(
-        "--repeats", type=float, default=0.1, metavar="SHARE", help="share shown twice (default 0.1)"
-    )
-    one.add_argument(
-        "--keep-names", action="store_true", help="do not hide makers' names in replies, only list them"
-    )
-    one.add_argument(
-        "--names",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="what else to hide, such as a name taught in training",
-    )
-
-    one.add_argument(
-        "--expect-raters", type=int, default=3, metavar="N", help="how many will score (default 3)"
-    )
-    one.add_argument(
-        "--difference",
-        type=float,
-        default=0.5,
-        metavar="POINTS",
-        help="difference worth finding (default 0.5 points)",
-    )
-    one.add_argument(
-        "--pilot", action="store_true", help="build it even where no difference could come out of it"
-    )
-
-    one = commands.add_parser("gather", help="ask a served model all cases and keep its replies")
-    one.add_argument("--url", required=True, help="OpenAI-compatible root, such as http://127.0.0.1:8000/v1")
-    one.add_argument("--served-name", required=True, metavar="NAME")
-    one.add_argument("--model", required=True, metavar="ROW", help="the row's name in the matrix")
-    one.add_argument("--variant", default="tuned", choices=("base", "tuned"))
-    one.add_argument("--cases", type=Path, metavar="FILE", help="default: the shipped cases")
-    one.add_argument("--out", type=Path, required=True, metavar="FILE")
-
-    one = commands.add_parser("ask", help="let a judge model score a study by the same rubric")
-    one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
-    one.add_argument("--study", type=Path, metavar="FILE", help="default: the replies of the last run")
-    _choosing(one)
-    one.add_argument("--url", help="OpenAI-compatible root of the judge")
-    one.add_argument("--model", metavar="NAME", help="the judge's served name")
-    one.add_argument(
-        "--row", metavar="ROW", help="instead: a row of the matrix, deployed as long as it judges"
-    )
-    one.add_argument(
-        "--api-key-env", default="", metavar="NAME", help="environment variable that holds the key"
-    )
-    one.add_argument("--repeats", type=int, default=2, help="how often each reply is scored (default 2)")
-    one.add_argument(
-        "--max-tokens",
-        type=int,
-        default=2048,
-        metavar="N",
-        help="longest verdict, thinking included (default 2048)",
-    )
-    one.add_argument(
-        "--no-pairs", action="store_true", help="leave out the pairwise comparison in both orders"
-    )
-
-    one = commands.add_parser("results", help="print the results of a study as JSON (names revealed)")
-    one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
-    one.add_argument("--id", metavar="STUDY", help="default: the newest study")
-
-    one = commands.add_parser("export", help="write judgements as CSV")
-    one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
-    one.add_argument("--id", metavar="STUDY", help="only this study (default: everything, chat scores too)")
-    one.add_argument("--out", type=Path, required=True, metavar="FILE")
-    return main
-
-
-def _choosing(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--layout", choices=LAYOUTS, default=LAYOUTS[0])
-    one.add_argument(
-        "--variants",
-        nargs="+",
-        choices=VARIANTS,
-        default=[],
-        help="of the last run's replies (default: tuned, where a row has it; give both to judge what tuning did)",
-    )
-    one.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default {MATRIX}")
-
-
-def _serving(main: argparse.ArgumentParser) -> None:
-    main.add_argument("--store", type=Path, default=STORE, metavar="FILE", help=f"default {STORE}")
-    main.add_argument(
-        "--study", type=Path, metavar="FILE", help="the study to score (default: the replies of the last run)"
-    )
-    _choosing(main)
-    main.add_argument("--host", default="127.0.0.1")
-    main.add_argument("--port", type=int, default=7860)
-    main.add_argument(
-        "--root-path",
-        type=path_prefix,
-        default="",
-        metavar="PATH",
-        help="the prefix under which a proxy serves the page, such as /judge",
-    )
-    main.add_argument(
-        "--raters", type=Path, metavar="FILE", help=f"who may sign in (default {RATERS} where it exists)"
-    )
-    main.add_argument(
-        "--services", nargs="+", default=[], metavar="NAME=URL", help="served models for the chat tab"
-    )
-    main.add_argument(
-        "--models",
-        nargs="+",
-        default=[],
-        metavar="ROW",
-        help="rows of the matrix (or ROW/base) that are deployed for the chat tab, until the page ends",
-    )
-    main.add_argument(
-        "--results", action="store_true", help="without sign-in: show the results to whoever opens the page"
-    )
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -218,9 +60,16 @@ def serve(options: argparse.Namespace) -> None:
         running = [deployment.service() for deployment in deployed]
         services |= {service.served_name: service.url for service in running}
         keys = {service.served_name: service.key_env for service in running if service.key_env}
-        revive = _reviving({deployment.served_name: deployment for deployment in deployed})
         settings = Settings(
-            store, study_id, raters, services, keys, options.results, options.root_path, revive
+            store,
+            study_id,
+            raters,
+            services,
+            keys,
+            options.results,
+            options.root_path,
+            _material(options),
+            _reviving({deployment.served_name: deployment for deployment in deployed}),
         )
         page = application(settings, only_loopback=options.host in LOOPBACK)
         who = f"sign-in: {len(raters.names)} raters" if raters else "nobody signs in (this machine only)"
@@ -243,23 +92,44 @@ def _study(store: RatingStore, options: argparse.Namespace) -> str | None:
         return add_newest(store, workspace, options) or next(reversed(store.studies()), None)
     study = read_study(options.study)
     store.add_study(study)
+    if current_study(store) not in (None, study.study_id):
+        open_study(store, study.study_id, "--study")
     return study.study_id
 
 
 def add_newest(store: RatingStore, workspace: Workspace, options: argparse.Namespace) -> str | None:
     """The id of the study of what the last run gathered, now in the store; None where it gathered nothing."""
-    study = gathered_study(_gathered(workspace, options), options.layout)
+    study = gathered_study(_gathered(workspace, options), options.layout, _cases_file(options))
     if study:
         store.add_study(study)
     return study.study_id if study else None
 
 
+def _cases_file(options: argparse.Namespace) -> Path | None:
+    """The cases that a run asks: those of ``--cases``, else of the matrix; None for the shipped ones."""
+    own: Path | None = getattr(options, "cases", None)
+    return own or (load_matrix(options.matrix).cases_file if options.matrix.exists() else None)
+
+
 def _gathered(workspace: Workspace, options: argparse.Namespace) -> list[Reply]:
     rows = load_matrix(options.matrix).models if options.matrix.exists() else None
-    replies, left_out = gathered_replies(workspace, rows, options.variants)
+    replies, left_out = gathered_replies(workspace, rows, options.variants, _cases_file(options))
     for one in left_out:
         print(f"judge: left out of the study: {one}; `pytest -m judge` gathers replies anew", file=sys.stderr)
     return replies
+
+
+def _material(options: argparse.Namespace) -> Callable[[], Material]:
+    """What the studio can make studies of, read anew each time: all variants of the rows of the matrix."""
+    workspace = Workspace(options.store.absolute().parents[1])
+
+    def read() -> Material:
+        rows = load_matrix(options.matrix).models if options.matrix.exists() else None
+        cases_file = _cases_file(options)
+        replies, left_out = gathered_replies(workspace, rows, VARIANTS, cases_file)
+        return Material(replies, load_cases(cases_file), left_out)
+
+    return read
 
 
 @contextlib.contextmanager
@@ -357,7 +227,7 @@ def study(options: argparse.Namespace) -> None:
         replies = _gathered(Workspace(options.store.absolute().parents[1]), options)
     built = build_study(
         replies,
-        load_cases(options.cases),
+        load_cases(_cases_file(options)),
         study_id=options.id or options.out.stem,
         title=options.title,
         layout=options.layout,
@@ -462,25 +332,18 @@ def _telling(what: str) -> Callable[[int, int], None]:
 
 def results(options: argparse.Namespace) -> None:
     """Print the summary of a study."""
-    store = _kept(options.store)
+    store = store_at(options.store)
     study_id = options.id or next(reversed(store.studies()), "")
     print(json.dumps(summarise(store, study_id), ensure_ascii=False, indent=1))
 
 
 def export(options: argparse.Namespace) -> None:
     """Write the judgements as CSV."""
-    store = _kept(options.store)
+    store = store_at(options.store)
     if options.id:
         store.study(options.id)
     store.export_csv(options.out, options.id)
     print(options.out)
-
-
-def _kept(path: Path) -> RatingStore:
-    """The store at *path*, which must be there: reading makes none."""
-    if not path.is_file():
-        raise RatingError(f"{path}: no store of judgements here; give the right --store")
-    return RatingStore(path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -491,6 +354,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "add-rater": add_rater,
         "reset": reset,
         "remove-rater": remove_rater,
+        "invite": invite,
+        "erase": erase,
+        "paper": paper,
         "gather": gather,
         "study": study,
         "ask": ask,

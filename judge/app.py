@@ -16,9 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.errors import StoreError
-from bakeoff.judgement.desk import ChatDesk, Desk, ResultsDesk
+from bakeoff.judgement.arena import ArenaDesk
+from bakeoff.judgement.desk import ChatDesk, Desk
+from bakeoff.judgement.invitations import Invitations
+from bakeoff.judgement.items import ItemsDesk
 from bakeoff.judgement.raters import Raters, Sessions
-from bakeoff.judgement.ratings import RatingStore, load_rubric
+from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.results import ResultsDesk
+from bakeoff.judgement.rubric import load_rubric
+from bakeoff.judgement.studio import Material, StudioDesk
+from judge.entrance import add_entrance
 from judge.guard import CLIENT_ADDRESS
 
 
@@ -49,22 +56,13 @@ SIGN_OUT = (
     "<a class='sign-out' href='{root}/logout'>"
     "<span class='zh-only'>退出</span><span class='en-only'>Sign out</span></a>"
 )
+SIGN_IN = (
+    "请使用研究负责人提供的用户名和密码登录；收到邀请链接的评分者请直接打开链接。 · Sign in with the user name and "
+    "password you were given; if you were sent an invitation link, open that instead."
+)
 EMPTY_PAGE = "<div></div>"
 # Gradio scopes css_paths to the page's inside, where its own outer padding cannot be reached.
 NARROW = "<style>@media (max-width: 820px) { .fillable.app { padding: 12px !important; } }</style>"
-NO_STUDY = (
-    "<p class='zh-only'>还没有可评的研究：先用 <code>pytest -m judge</code> 收集回复，再启动本页；"
-    "或用 <code>--study study.json</code> 给出一个研究。</p>"
-    "<p class='en-only'>No study yet: gather replies with <code>pytest -m judge</code>, then start this page again; or "
-    "give a study with <code>--study study.json</code>.</p>"
-)
-NO_SERVICE = (
-    "<p class='zh-only'>没有可对话的模型：用 <code>--models 行名</code> 启动，就会部署矩阵里的这一行；已在运行的服务用 "
-    "<code>--services 名称=http://127.0.0.1:8000/v1</code>，名称与 <code>--served_model_name</code> 一致。</p>"
-    "<p class='en-only'>No model to talk with: start with <code>--models ROW</code>, which deploys that row of the "
-    "matrix; for a service that runs already <code>--services NAME=http://127.0.0.1:8000/v1</code>, NAME as in "
-    "<code>--served_model_name</code>.</p>"
-)
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,7 @@ class Settings:
         keys: served name -> environment variable with that service's key, where it wants one.
         open_results: show results to everybody while nobody signs in.
         root_path: path prefix under which a proxy serves the page, such as "/judge".
+        material: what the owner can make studies of.
         revive: called with the name of a model that gave no whole reply; whether to ask it once more.
     """
 
@@ -88,6 +87,7 @@ class Settings:
     keys: Mapping[str, str] = field(default_factory=dict)
     open_results: bool = False
     root_path: str = ""
+    material: Callable[[], Material] = Material
     revive: Callable[[str], bool] = lambda model: False
 
 
@@ -157,12 +157,82 @@ def _page_frame(settings: Settings) -> Iterator[None]:
 
 def build(settings: Settings) -> gr.Blocks:
     """The page, not yet served."""
-    desk = Desk(settings.store, settings.study_id) if settings.study_id else None
-    chat = ChatDesk(settings.store, settings.services, settings.keys, settings.revive)
-    results = ResultsDesk(settings.store, settings.study_id, settings.raters, settings.open_results)
+    store, raters = settings.store, settings.raters
+    desk = Desk(store, settings.study_id, raters.study_of if raters else lambda _: None)
+    results = ResultsDesk(store, settings.study_id, raters, settings.open_results)
 
     def on_desk(message: Any, request: gr.Request) -> dict[str, Any]:
-        return desk.step(message, request.username) if desk else {}
+        may_manage = raters is None or raters.is_owner(request.username)
+        return desk.step(message, request.username) | {"may_manage": may_manage}
+
+    def on_draft(message: dict[str, Any], request: gr.Request) -> dict[str, Any]:
+        return desk.keep_draft(message, request.username)
+
+    def on_results(message: Any, request: gr.Request) -> dict[str, Any]:
+        return results.step(message, request.username)
+
+    studio = StudioDesk(store, raters, settings.material, settings.study_id)
+    items = ItemsDesk(store, studio.is_open_to)
+
+    def on_studio(message: Any, request: gr.Request) -> dict[str, Any]:
+        return studio.step(message, request.username)
+
+    def on_items(message: Any, request: gr.Request) -> dict[str, Any]:
+        return items.step(message, request.username)
+
+    def on_tabs(request: gr.Request) -> tuple[Any, Any, Any]:
+        # Nothing is changed for raters: a change would draw the page that they are reading anew.
+        manages = gr.update(visible=True) if studio.is_open_to(request.username) else gr.skip()
+        reads = gr.skip() if results.why_closed(request.username) else gr.update(visible=True)
+        return manages, manages, reads
+
+    direct: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+    with gr.Blocks(title="Judge · 评分", analytics_enabled=False) as page, _page_frame(settings), gr.Tabs():
+        with gr.Tab("评分 Study"):
+            study_page = _page("desk.js", "study")
+            study_page.submit(on_desk, study_page, study_page, api_name="desk", **direct)
+            page.load(on_desk, study_page, study_page, api_name="open", **direct)
+            gr.api(on_draft, api_name="draft", queue=False)
+        if settings.services:
+            with gr.Tab("对话 Chat"):
+                _chat_tab(settings, page, direct)
+        if len(settings.services) > 1:
+            with gr.Tab("盲测对比 Arena"):
+                _arena_tab(settings, page, direct)
+        with gr.Tab("研究 Studio", visible=False) as studio_tab:
+            board = _page("studio.js", "studio")
+            board.submit(on_studio, board, board, api_name="studio", **direct)
+            studio_tab.select(on_studio, board, board, api_name="show_studio", **direct)
+        with gr.Tab("条目 Items", visible=False) as items_tab:
+            reader = _page("items.js", "items")
+            reader.submit(on_items, reader, reader, api_name="items", **direct)
+            items_tab.select(on_items, reader, reader, api_name="show_items", **direct)
+        with gr.Tab("结果 Results", visible=False) as results_tab:
+            table = _page("results.js", "results")
+            table.submit(on_results, table, table, api_name="results", **direct)
+            results_tab.select(on_results, table, table, api_name="show_results", **direct)
+        # What one may not use is not there.
+        page.load(on_tabs, None, [studio_tab, items_tab, results_tab], api_name=False, **direct)
+    return page
+
+
+def _arena_tab(settings: Settings, page: gr.Blocks, direct: dict[str, Any]) -> None:
+    """Two hidden models side by side, turn by turn."""
+    arena = ArenaDesk(settings.store, settings.services, settings.keys, settings.revive)
+
+    def on_arena(message: Any, request: gr.Request) -> dict[str, Any]:
+        return arena.step(message, request.username)
+
+    board = _page("arena.js", "arena")
+    # A turn waits for two models; in the queue it keeps no thread from those who score.
+    waiting = direct | {"queue": True, "concurrency_limit": 10, "trigger_mode": "multiple"}
+    board.submit(on_arena, board, board, api_name="arena", **waiting)
+    page.load(on_arena, board, board, api_name="arena_open", **direct)
+
+
+def _chat_tab(settings: Settings, page: gr.Blocks, direct: dict[str, Any]) -> None:
+    """Talking with a named model, and the form that scores the talk."""
+    chat = ChatDesk(settings.store, settings.services, settings.keys, settings.revive)
 
     def on_chat_score(
         message: Any, model: Any, talk: Any, spoken_with: Any, request: gr.Request
@@ -176,62 +246,39 @@ def build(settings: Settings) -> gr.Blocks:
     def on_new_talk() -> tuple[list[Any], str, str]:
         return [], "", ""
 
-    def on_results(message: Any, request: gr.Request) -> dict[str, Any]:
-        return results.step(message, request.username)
-
-    direct: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-    with gr.Blocks(title="Judge · 评判", analytics_enabled=False) as page, _page_frame(settings), gr.Tabs():
-        with gr.Tab("评分 Study"):
-            if desk:
-                study_page = _page("desk.js", "study")
-                study_page.submit(on_desk, study_page, study_page, api_name="desk", **direct)
-                page.load(on_desk, study_page, study_page, api_name="open", **direct)
-            else:
-                gr.HTML(NO_STUDY, elem_classes="no-study")
-        with gr.Tab("对话 Chat"):
-            if settings.services:
-                with gr.Row():
-                    with gr.Column(scale=3):
-                        model = gr.Dropdown(
-                            list(settings.services), label="模型 · Model", value=next(iter(settings.services))
-                        )
-                        talk = gr.Chatbot(
-                            label="对话 · Conversation",
-                            height="52vh",
-                            render_markdown=False,
-                            sanitize_html=True,
-                            feedback_options=None,
-                            buttons=["copy"],
-                        )
-                        spoken_with = gr.Textbox(visible=False)
-                        trouble = gr.HTML()
-                        text = gr.Textbox(
-                            show_label=False, placeholder="输入消息，回车发送 · Type and press Enter"
-                        )
-                        anew = gr.Button("新对话 · New conversation", size="sm", elem_classes="new-talk")
-                    with gr.Column(scale=2, min_width=380):
-                        score = _page("desk.js", "chat")
-                held = [talk, spoken_with, trouble]
-                saying = text.submit(
-                    on_say,
-                    [model, talk, text],
-                    [talk, text, spoken_with, trouble],
-                    api_name="say",
-                    concurrency_limit=20,
-                    trigger_mode="multiple",  # "once" drops a message while a cancelled reply is still ending
-                )
-                for event in (model.change, anew.click):
-                    event(on_new_talk, None, held, api_name=False, cancels=[saying], queue=False)
-                asked = [score, model, talk, spoken_with]
-                score.submit(on_chat_score, asked, score, api_name="chat_score", **direct)
-                page.load(on_chat_score, asked, score, api_name="chat_open", **direct)
-            else:
-                gr.HTML(NO_SERVICE)
-        with gr.Tab("结果 Results") as tab:
-            table = _page("results.js", "results")
-            table.submit(on_results, table, table, api_name="results", **direct)
-            tab.select(on_results, table, table, api_name="show_results", **direct)
-    return page
+    with gr.Row():
+        with gr.Column(scale=3):
+            model = gr.Dropdown(
+                list(settings.services), label="模型 · Model", value=next(iter(settings.services))
+            )
+            talk = gr.Chatbot(
+                label="对话 · Conversation",
+                height="52vh",
+                render_markdown=False,
+                sanitize_html=True,
+                feedback_options=None,
+                buttons=["copy"],
+            )
+            spoken_with = gr.Textbox(visible=False)
+            trouble = gr.HTML()
+            text = gr.Textbox(show_label=False, placeholder="输入消息，回车发送 · Type and press Enter")
+            anew = gr.Button("新对话 · New conversation", size="sm", elem_classes="new-talk")
+        with gr.Column(scale=2, min_width=380):
+            score = _page("desk.js", "chat")
+    held = [talk, spoken_with, trouble]
+    saying = text.submit(
+        on_say,
+        [model, talk, text],
+        [talk, text, spoken_with, trouble],
+        api_name="say",
+        concurrency_limit=20,
+        trigger_mode="multiple",  # "once" drops a message while a cancelled reply is still ending
+    )
+    for event in (model.change, anew.click):
+        event(on_new_talk, None, held, api_name=False, cancels=[saying], queue=False)
+    asked = [score, model, talk, spoken_with]
+    score.submit(on_chat_score, asked, score, api_name="chat_score", **direct)
+    page.load(on_chat_score, asked, score, api_name="chat_open", **direct)
 
 
 def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
@@ -243,6 +290,9 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
     raters = settings.raters
 
     outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    invitations = Invitations(raters) if raters else None
+    if invitations:
+        add_entrance(outer, invitations)
     fonts = ["system-ui", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
     theme = gr.themes.Default(
         primary_hue="teal",
@@ -255,9 +305,7 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
         page,
         path="/",
         auth=SignIn(raters).__call__ if raters else None,
-        auth_message="请用管理员给你的名字和密码登录。 · Sign in with the name and password the owner gave you."
-        if raters
-        else None,
+        auth_message=SIGN_IN if raters else None,
         css_paths=HERE / "judge.css",
         head=NARROW,
         theme=theme,
@@ -269,9 +317,10 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
         mcp_server=False,
         root_path=settings.root_path or None,
     )
-    if raters:
+    if raters and invitations:
         for route in served.routes:
             if isinstance(inner := getattr(route, "app", None), gr.routes.App):
-                inner.tokens = Sessions(raters)
+                inner.tokens = Sessions(raters, invitations.session, invitations.end_sessions)
+                inner.cookie_id = invitations.cookie_id()
     served.add_middleware(Guard, only_loopback=only_loopback and raters is None, root_path=settings.root_path)
     return served

@@ -23,12 +23,15 @@ CLIENT_ADDRESS: ContextVar[str] = ContextVar("client_address", default="")
 """The address that the request under way comes from; IPv6 by its /64, for a single machine has a whole network."""
 
 ROUTES = re.compile(
-    r"/|/(?:config|login)/?|/logout|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json"
+    r"/|/invite|/(?:config|login)/?|/logout|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json"
     r"|/(?:assets|static|svelte)/.+"
     r"|/gradio_api/(?:run/\w+/?|queue/(?:join|data)|info/?|app_id/?|login_check/?|startup-events|theme\.css"
     r"|cancel|reset/?|heartbeat/\w+|custom_component/.+)"
 )
 """All that a rater's page asks for; whatever else Gradio serves, now or in a later version, is closed."""
+
+ENTRANCES = ("/", "/invite")
+"""Where a link on another page, or in a mail, may lead."""
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?")
 _SINGLE = ("host", "origin", "content-length", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
@@ -84,7 +87,7 @@ class Seen:
             "navigate",
             "document",
         )
-        return not (navigates and self.method in ("GET", "HEAD") and self.path == "/")
+        return not (navigates and self.method in ("GET", "HEAD") and self.path in ENTRANCES)
 
 
 class Guard:

@@ -4,7 +4,7 @@ const T = {
     owner: "结果只对管理员开放（add-rater NAME --owner）。", closed: "没有启用登录时默认不显示结果，以免泄露模型名称。只有你一人使用时，可加 --results 启动。",
     nothing: "没有研究，因此没有结果。", wait: "正在计算…", refresh: "刷新", download: "下载 CSV", lang: "English", judgements: "条评分", cannot: "条“无法判断”", corrections: "次修改",
     progress: "评审进度", counselling: "一般咨询情境", crisis: "危机情境（单独列出，从不与其他情境平均）", none: "还没有评分。", scores: "各维度平均分与 95% 区间", subject: "模型", letters: "并列组",
-    letters_hint: "共用字母的模型在统计上无法区分。", dist: "整体质量的分布（1–5 分）", checks: "危机核查（回答“是”的比例）", agreement: "评审一致性（Krippendorff α，序数）", alpha: "α", units: "条回复", reading: "解读",
+    letters_hint: "共用字母的模型在统计上无法区分。", dist: "整体质量的分布（1–5 分，由左至右）", checks: "危机核查（回答“是”的比例）", agreement: "评审一致性（Krippendorff α，序数）", alpha: "α", units: "条回复", reading: "解读",
     reliable: "可靠", tentative: "暂定", "not reliable": "不可靠", undefined: "无法计算", wins: "两两胜率（整体质量，行胜列）", strengths: "Bradley–Terry 强度（对数优势）", needed: "还需要多少评分",
     needed_row: (x) => `要以 80% 把握分辨 ${x.difference} 分的差距：共需 ${x.needed} 个情境，已有 ${x.cases} 个` + (x.more_cases ? `，还差 ${x.more_cases} 个（约 ${x.more_judgements} 条评分）` : "，已足够"),
     needed_few: "少于 8 个情境（或各情境之差全都一样）时无从估计。", other_rubric: "条评分依据另一版评分标准，未计入",
@@ -15,7 +15,7 @@ const T = {
     owner: "Results are for the owner only (add-rater NAME --owner).", closed: "Without sign-in the results stay closed, since they name the models. If nobody else uses this machine, start with --results.",
     nothing: "No study, hence no results.", wait: "Computing…", refresh: "Refresh", download: "Download CSV", lang: "中文", judgements: "judgements", cannot: "“cannot judge”", corrections: "corrections",
     progress: "Progress", counselling: "Counselling cases", crisis: "Crisis cases (on their own, never averaged with the others)", none: "No judgement yet.", scores: "Mean scores with 95% intervals", subject: "Model", letters: "tie group",
-    letters_hint: "Models that share a letter cannot be told apart.", dist: "Distribution of overall quality (1–5)", checks: "Crisis checks (share of “yes”)", agreement: "Agreement between raters (Krippendorff's α, ordinal)", alpha: "α", units: "replies", reading: "reading",
+    letters_hint: "Models that share a letter cannot be told apart.", dist: "Distribution of overall quality (1–5, left to right)", checks: "Crisis checks (share of “yes”)", agreement: "Agreement between raters (Krippendorff's α, ordinal)", alpha: "α", units: "replies", reading: "reading",
     reliable: "reliable", tentative: "tentative", "not reliable": "not reliable", undefined: "undefined", wins: "Pairwise win rates (overall quality, row beats column)", strengths: "Bradley–Terry strengths (log odds)", needed: "How many more judgements",
     needed_row: (x) => `to find a difference of ${x.difference} points with 80% power: ${x.needed} cases in all, ${x.cases} so far` + (x.more_cases ? `, ${x.more_cases} to go (about ${x.more_judgements} judgements)` : ", enough"),
     needed_few: "Cannot be told from fewer than 8 cases, or from differences that are all alike.", other_rubric: "judgements under another rubric, not counted",
@@ -23,6 +23,13 @@ const T = {
     judges: "Judge models", calibrated: "calibrated", not_calibrated: "not calibrated", failed: "failed attempts", unscored: "replies without a score", rank: "rank corr.", kappa: "κ", swaps: "swap consistency", comments: "Comments", missing: "Missing replies", named: "Replies that named a maker (hidden)", chat: "Scores from the chat tab (names in view: for orientation only)", method: "Method",
   },
 };
+Object.assign(T.zh, { arena: "盲测对比（与研究分开统计）", arena_turn: "逐轮偏好", arena_final: "整段偏好", arena_rate: "前者胜率", paper: "下载论文包", study: "研究", rater_is: "评分者", everybody: "全部评分者", topic_is: "主题", any: "全部主题", erased_judgements: "应要求删除了全部评分", erased_identity: "应要求删除了身份信息",
+  owner: "结果仅研究负责人可见。", closed: "未启用登录时不显示结果，以免泄露模型名称。仅您一人使用时，可加 --results 启动。", nothing: "暂无研究，因此没有结果。", progress: "评分进度", counselling: "一般个案", crisis: "危机个案（单独统计，不计入平均分）", letters: "显著性分组", letters_hint: "字母相同的模型差异不显著。",
+  scores: "各维度平均分与 95% 置信区间", judgements: "次评分", cannot: "次“无法判断”", units: "条回复", needed: "还需多少次评分", needed_row: (x) => `以 80% 的检验效能检出 ${x.difference} 分的差异，共需 ${x.needed} 个个案；已有 ${x.cases} 个` + (x.more_cases ? `，还需 ${x.more_cases} 个（约 ${x.more_judgements} 次评分）` : "，已足够"), needed_few: "个案少于 8 个（或各个案差异完全相同）时，无法估计还需多少次评分。", other_rubric: "次评分依据另一版评分标准，未计入",
+  agreement: "评分者一致性（Krippendorff α，序数）", consistency: "评分者自身一致性（重复评分）", rater: "评分者", repeats: "重复项数（维度数 × 重复回复数）", within: "相差 1 分以内", drift: "前后差异", severity: "评分宽严度（与其他评分者对同一回复的平均分之差，负值偏严）", judges: "评审模型", swaps: "交换顺序后判断一致", comments: "文字意见", named: "提到自身厂商的回复（已遮盖）", chat: "对话页评分（非盲评，仅供参考）" });
+Object.assign(T.en, { arena: "Blind arena (kept apart from the study)", arena_turn: "preference per turn", arena_final: "preference overall", arena_rate: "win rate of the first", paper: "Download paper pack", study: "Study", rater_is: "Rater", everybody: "all raters", topic_is: "Topic", any: "all topics", erased_judgements: "all ratings erased on request", erased_identity: "identity erased on request",
+  owner: "Results are visible to the study owner only.", closed: "Results are hidden while sign-in is off because they reveal model names. If nobody else uses this machine, start with --results.", nothing: "No study yet, so no results.", judgements: "ratings", needed_few: "Needs at least 8 cases (with some variation) to estimate how many more ratings are required.", letters_hint: "Models that share a letter do not differ significantly.", letters: "significance group",
+  consistency: "Self-consistency (repeated items)", severity: "Severity (difference from the other raters' mean on the same replies; negative = stricter)", none: "No ratings yet." });
 const R = props.rubric;
 let lang = localStorage.getItem("bakeoff-lang") || (navigator.language.startsWith("zh") ? "zh" : "en");
 let page = {};
@@ -43,8 +50,8 @@ const pairWords = (one) => {
   if (lang !== "zh") return one.words;
   const flip = one.difference < 0, [ahead, behind] = flip ? [one.b, one.a] : [one.a, one.b];
   const [low, high] = flip ? [-one.high, -one.low] : [one.low, one.high];
-  const numbers = `${num(Math.abs(one.difference), 1)}（95% 区间 ${num(low, 1)} 到 ${num(high, 1)}；校正后 p = ${Number((one.p_adjusted ?? NaN).toPrecision(2))}）`;
-  return one.verdict === "tie" ? `${ahead} 与 ${behind} 分不出高下：${numbers}` : `${ahead} 领先 ${behind} ${numbers}${one.verdict === "depends on missing" ? "，但取决于缺失的回复" : ""}`;
+  const numbers = `${num(Math.abs(one.difference), 1)}（95% 置信区间 ${num(low, 1)} 到 ${num(high, 1)}；校正后 p = ${Number((one.p_adjusted ?? NaN).toPrecision(2))}）`;
+  return one.verdict === "tie" ? `${ahead} 与 ${behind} 差异不显著：${numbers}` : `${ahead} 领先 ${behind} ${numbers}${one.verdict === "depends on missing" ? "，但取决于缺失的回复" : ""}`;
 };
 const num = (value, digits = 2) => (value == null ? "–" : value.toFixed(digits));
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)}%`);
@@ -74,7 +81,7 @@ function scores(part) {
   const cell = (one) => (one ? h("div", { class: "cell" }, h("b", {}, num(one.value)), ` ${one.letters}`, h("small", {}, span(one)), whisker(one, 1, 5)) : "–");
   return [
     full(box(t("scores"), table([t("subject"), ...R.dimensions.map((d) => d.name[lang])], order.map((subject) => [short(subject), ...R.dimensions.map((d) => cell(find(d, subject)))])),
-      h("p", { class: "soft" }, t("letters_hint")), h("details", {}, h("summary", {}, t("method")), h("p", { class: "soft" }, lang === "zh" ? part.scores.overall_quality.method_zh : part.scores.overall_quality.method),
+      h("p", { class: "soft" }, (lang === "zh" ? part.scores.overall_quality.why_no_letters_zh : part.scores.overall_quality.why_no_letters) || t("letters_hint")), h("details", {}, h("summary", {}, t("method")), h("p", { class: "soft" }, lang === "zh" ? part.scores.overall_quality.method_zh : part.scores.overall_quality.method),
         h("ul", {}, part.scores.overall_quality.pairs.map((pair) => h("li", {}, pairWords(pair))))))),
     box(t("dist"), table([t("subject"), ""], part.scores.overall_quality.subjects.map((one) => [short(one.subject), stacked(one.distribution)]), "bars")),
   ];
@@ -130,28 +137,44 @@ function results(all) {
   const chat = Object.entries(all.chat);
   return [
     h("h2", {}, all.study.title), h("p", { class: "soft" }, `${c.judgements} ${t("judgements")} · ${c.cannot_judge} ${t("cannot")} · ${c.corrections} ${t("corrections")}${c.other_rubric ? ` · ${c.other_rubric} ${t("other_rubric")}` : ""}`),
+    all.study.erased && all.study.erased.length ? h("p", { class: "soft" }, all.study.erased.map((one) => `${one.called}: ${t(`erased_${one.what}`)}${one.judgements ? ` (${one.judgements})` : ""}`).join(" · ")) : null,
     box(t("progress"), h("div", { class: "who" }, Object.entries(c.raters).map(([rater, p]) => h("span", {}, `${rater} `, h("b", {}, `${p.done}/${p.total}`))))),
     part("counselling", all.parts.counselling), all.study.crisis_cases ? part("crisis", all.parts.crisis) : null, raters(all.raters),
     all.judges.length ? h("div", { class: "part" }, h("h2", {}, t("judges")), all.judges.map(judge)) : null,
     chat.length ? box(t("chat"), table([t("subject"), "n", ...R.dimensions.map((d) => d.name[lang])], chat.map(([model, m]) => [model, String(m.n), ...R.dimensions.map((d) => num(m[d.key]))]))) : null,
+    page.arena ? arena(page.arena) : null,
     list(t("comments"), all.comments.map((one) => [one.case, short(one.subject), one.rater, [one.strengths && `＋ ${one.strengths}`, one.weaknesses && `－ ${one.weaknesses}`, one.suggestions && `→ ${one.suggestions}`].filter(Boolean).join("\n")])),
     list(t("missing"), all.study.missing), list(t("named"), all.study.named.map(([a, b, found]) => [a, short(b), found.join(", ")])),
   ];
 }
 
-function ask(action) { props.value = { action, at: Date.now() }; trigger("submit"); }
+function arena(all) {
+  const names = { turn: t("arena_turn"), final: t("arena_final") };
+  const kinds = Object.entries(all.duels);
+  if (!kinds.length) return null;
+  return full(box(`${t("arena")} (${all.talks})`, table(["", t("subject"), "", t("arena_rate"), "95%", "n"], kinds.flatMap(([what, one]) => one.wins.map((w) => [names[what] || R.dimensions.find((d) => d.key === what).name[lang], w.a, w.b, percent(w.rate), `${percent(w.low)} – ${percent(w.high)}`, String(w.duels)])))));
+}
+function ask(action, more = {}) { props.value = { ...page.chosen, action, ...more, at: Date.now() }; trigger("submit"); }
+function filters() {
+  const pick = (label, value, options, key) => h("label", { class: "pick" }, h("span", {}, label), h("select", { "data-filter": key, onchange: (event) => ask("show", { [key]: event.target.value }) }, options.map(([id, text]) => h("option", { value: id, selected: id === value }, text))));
+  const c = page.chosen, all = page.results;
+  return h("div", { class: "picks" }, page.studies.length > 1 ? pick(t("study"), c.study, page.studies.map((one) => [one.id, one.title]), "study") : null,
+    pick(t("rater_is"), c.rater, [["", t("everybody")], ...Object.keys(all.counts.raters).map((one) => [one, one])], "rater"), pick(t("topic_is"), c.topic, [["", t("any")], ...all.study.topics.map((one) => [one, one])], "topic"));
+}
 
 function render() {
-  const head = h("header", {}, page.view === "results" ? [h("button", { type: "button", onclick: () => ask("show") }, t("refresh")), h("button", { type: "button", class: "download", onclick: () => ask("export") }, t("download"))] : null,
+  const head = h("header", {}, page.view === "results" ? [h("button", { type: "button", onclick: () => ask("show") }, t("refresh")), h("button", { type: "button", class: "download", onclick: () => ask("export") }, t("download")), h("button", { type: "button", class: "paper", onclick: () => ask("paper") }, t("paper")), h("span", { class: "notice bad", role: "status" })] : null,
     h("button", { type: "button", class: "lang", onclick: () => { localStorage.setItem("bakeoff-lang", lang === "zh" ? "en" : "zh"); window.dispatchEvent(new Event("bakeoff-lang")); } }, t("lang")));
-  const body = page.view === "results" ? results(page.results) : [h("p", { class: "soft closed" }, page.why ? t(page.why) : t("wait"))];
+  const body = page.view === "results" ? [filters(), ...results(page.results)] : [h("p", { class: "soft closed" }, page.why ? t(page.why) : t("wait"))];
   element.replaceChildren(h("div", { class: "desk results" }, head, ...body.filter(Boolean)));
 }
 
 function arrived() {
   const value = props.value || {};
-  if (value.view === "csv") {
-    const link = h("a", { href: URL.createObjectURL(new Blob(["\ufeff", value.csv], { type: "text/csv" })), download: value.name });
+  if (value.view === "trouble") { element.querySelector(".notice").textContent = lang === "zh" && value.error_zh ? value.error_zh : value.error; return; }
+  if (value.view === "csv" || value.view === "zip") {
+    const content = value.view === "csv" ? new Blob(["\ufeff", value.csv], { type: "text/csv" }) : new Blob([Uint8Array.from(atob(value.zip), (sign) => sign.charCodeAt(0))], { type: "application/zip" });
+    const link = h("a", { href: URL.createObjectURL(content), download: value.name });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   } else if (value.view) { page = value; render(); }

@@ -17,8 +17,8 @@ from typing import Any
 import requests
 
 from bakeoff.judgement.blind import Layout, Study, build_study
-from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS
 from bakeoff.judgement.replies import Case, Reply
+from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = (

@@ -257,8 +257,10 @@ def _stages(names: list[str], suites: tuple[str, ...], rng: np.random.Generator)
 def synthetic_ratings(folder: Path, models: int = 3, hostile: bool = True) -> dict[str, Any]:
     """A study judged by three people and a model, through the real store, summarised as the report gets it."""
     from bakeoff.judgement.blind import build_study
-    from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore
+    from bakeoff.judgement.ratings import RatingStore
     from bakeoff.judgement.replies import Case, Reply
+    from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS
+    from bakeoff.judgement.submissions import Judgement
     from bakeoff.judgement.verdicts import summarise
 
     rng = np.random.default_rng(5)

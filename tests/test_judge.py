@@ -20,7 +20,8 @@ import requests
 from judge_app import HOSTILE, ROOT, App, Client, free_port, judge, session, study, verdict
 
 from bakeoff.judgement.raters import Raters
-from bakeoff.judgement.ratings import Judgement, RatingStore
+from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.submissions import Judgement
 
 pytest.importorskip("gradio", reason="the judge needs gradio: pip install 'bakeoff[judge]'")
 

@@ -15,7 +15,9 @@ import pytest
 from judge_app import HOSTILE, ROOT, App, free_port, judge, study, verdict
 
 from bakeoff.judgement.raters import Raters
-from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore
+from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS
+from bakeoff.judgement.submissions import Judgement
 
 pytest.importorskip("gradio", reason="the judge needs gradio: pip install 'bakeoff[judge]'")
 pytest.importorskip("selenium", reason="the browser test needs selenium")
@@ -84,12 +86,14 @@ class Browser:
             self.one(".desk .bar")
 
     def tab(self, name: str) -> None:
-        self.wait(lambda: self.driver.find_elements("css selector", "button[role=tab]"))
-        tabs = self.driver.find_elements("css selector", "button[role=tab]")
-        next(tab for tab in tabs if name in tab.text).click()
+        def named() -> Any:
+            tabs = self.driver.find_elements("css selector", "button[role=tab]")
+            return next((tab for tab in tabs if name in tab.text), None)
+
+        self.wait(named).click()
 
     def count(self) -> str:
-        return self.text(".desk .count")
+        return str(self.wait(lambda: self.text(".desk .count")))  # empty while the page is being drawn
 
     def click(self, row: str, value: object) -> None:
         # The radio itself is invisible; what a person hits is the label around it.
@@ -232,7 +236,7 @@ def test_the_owner_sees_results_with_names_and_no_script_of_a_comment_runs(app: 
         page.wait(lambda: "m0/tuned" in page.text(".results"))
         assert "Crisis cases" in page.text(".results .part.crisis h2")
         page.one(".results .lang").click()
-        page.wait(lambda: "危机情境" in page.text(".results .part.crisis h2"))
+        page.wait(lambda: "危机个案" in page.text(".results .part.crisis h2"))
         assert HOSTILE in page.driver.execute_script("return document.querySelector('.results').textContent")
         assert page.driver.execute_script("return window.hacked") is None
         assert page.foreign_requests() == []
@@ -392,6 +396,7 @@ def test_long_replies_scroll_beside_the_rubric(tmp_path: Path) -> None:
         page.driver.get(app.url)
         page.one("input.name").send_keys("anna")
         page.one(".desk .submit").click()
+        page.one(".welcome .submit").click()
         page.one(".desk .left")
         left, window = page.driver.execute_script(
             "const box = document.querySelector('.desk .left');"

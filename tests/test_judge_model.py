@@ -25,8 +25,10 @@ from bakeoff.judgement.judge_model import (
     score_replies,
     scoring_prompt,
 )
-from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS, Judgement, RatingStore, Rubric, load_rubric
+from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import gather, read_replies
+from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, Rubric, load_rubric
+from bakeoff.judgement.submissions import Judgement
 from bakeoff.judgement.verdicts import judged_by_model, summarise
 
 

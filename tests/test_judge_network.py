@@ -17,6 +17,7 @@ from judge_app import App, free_port, judge, study
 from bakeoff.errors import ServiceError
 from bakeoff.judgement import desk
 from bakeoff.judgement import raters as raters_module
+from bakeoff.judgement.invitations import Invitations
 from bakeoff.judgement.raters import MAX_FAILURES, Raters, Sessions
 from bakeoff.judgement.ratings import RatingStore
 from judge.__main__ import main
@@ -108,6 +109,11 @@ NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
         (TLS | {"Sec-Fetch-Site": "cross-site"} | NAVIGATION, "/", "POST", 403),
         (TLS | {"Sec-Fetch-Site": "cross-site"} | NAVIGATION, "/logout", "GET", 403),
         (TLS | {"Sec-Fetch-Site": "cross-site"} | NAVIGATION | {"Sec-Fetch-Dest": "iframe"}, "/", "GET", 403),
+        (TLS | {"Sec-Fetch-Site": "cross-site"} | NAVIGATION, "/invite", "GET", 200),  # a link in somebody's mail
+        (TLS | {"Sec-Fetch-Site": "cross-site"} | NAVIGATION, "/invite", "POST", 403),
+        (TLS | {"Origin": "https://evil.example"}, "/invite", "POST", 403),
+        (TLS | {"Origin": "https://judge.lab.test"}, "/invite", "POST", 200),
+        (TLS, "/invite/x", "GET", 403),
         (TLS | {"Sec-Fetch-Site": "same-origin"}, "/logout", "GET", 200),
         ({"Host": "judge.lab.test", "Origin": "https://judge.lab.test"}, "/login", "POST", 403),
         # A TLS proxy that does not say that it is: the browser vouches for the origin.
@@ -485,3 +491,28 @@ def test_a_service_s_odd_answer_shows_raters_neither_address_nor_error(
         assert talk == []
         assert "does not answer" in trouble["error"]
         assert not [secret for secret in ("10.0.0.7", "pw", "list") if secret in str(trouble)]
+
+
+def test_a_link_begins_a_session_behind_a_proxy_under_a_prefix(tmp_path: Path) -> None:
+    fastapi = pytest.importorskip("fastapi")
+    client = pytest.importorskip("starlette.testclient")
+    from judge.entrance import add_entrance
+
+    invitations = Invitations(Raters(tmp_path / "raters.json"))
+    token = invitations.invite().token
+    application = fastapi.FastAPI()
+    add_entrance(application, invitations)
+    application.add_middleware(Guard, only_loopback=False, root_path="/judge")
+    browser = client.TestClient(application, base_url="https://judge.lab.test", client=("127.0.0.1", 1))
+    own = {"X-Forwarded-Proto": "https", "Origin": "https://judge.lab.test"}
+    assert browser.get("/judge/invite", headers={"X-Forwarded-Proto": "https"}).status_code == 200
+    for junk in (b"", b"[]", b"5", b'{"token": 5}', b"{" * 900, b'{"token": "' + b"x" * 5000):
+        assert browser.post("/judge/invite", content=junk, headers=own).status_code in (410, 422)
+    answer = browser.post("/judge/invite", json={"token": token}, headers=own)
+    assert answer.json() == {"entered": True}
+    (cookie,) = answer.headers.get_list("set-cookie")
+    assert cookie.startswith(f"access-token-{invitations.cookie_id()}=")
+    assert {"HttpOnly", "Secure", "SameSite=Lax", "Path=/judge"} <= set(cookie.split("; "))
+    session = cookie.partition("=")[2].partition(";")[0]
+    assert invitations.session(session)
+    assert browser.post("/judge/invite", json={"token": token}, headers=own).status_code == 410

@@ -24,17 +24,12 @@ from judge_app import cases, study, verdict
 
 from bakeoff.errors import DataError, RatingError, StoreError
 from bakeoff.judgement.blind import HIDDEN, build_study, hide_makers, read_study, williams
+from bakeoff.judgement.export import EXPORT_FIELDS
 from bakeoff.judgement.raters import MAX_FAILURES, Raters
-from bakeoff.judgement.ratings import (
-    CRISIS_CHECKS,
-    DIMENSIONS,
-    EXPORT_FIELDS,
-    Judgement,
-    RatingStore,
-    check_rater,
-    load_rubric,
-)
+from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import SHIPPED_CASES, Reply, load_cases
+from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, load_rubric
+from bakeoff.judgement.submissions import Judgement, check_rater
 from bakeoff.judgement.verdicts import summarise
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.runs.runs import finish as finish_run
@@ -504,7 +499,7 @@ def test_a_study_of_the_same_name_with_other_content_is_refused(store: RatingSto
 def test_a_study_that_an_earlier_version_kept_is_still_the_same(store: RatingStore) -> None:
     older = re.sub(r',\s*"fingerprint": ""', "", study(3).to_json())
     assert older != study(3).to_json()
-    with store._writing() as db:
+    with store.writing() as db:
         db.execute("INSERT INTO study VALUES ('trial', ?, '2026-01-01')", (older,))
     store.add_study(study(3))
 

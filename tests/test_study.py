@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bakeoff.errors import ScoreError
-from bakeoff.judgement.ratings import DIMENSIONS
 from bakeoff.judgement.replies import CRISIS_WORDS, Reply, load_cases
+from bakeoff.judgement.rubric import DIMENSIONS
 from bakeoff.statistics.raters import detectable
 from bakeoff.statistics.study import outlook, raters_needed
 from judge.__main__ import main

@@ -39,7 +39,7 @@ def _gathered(deployment: Deployment, service: Service, output: Path) -> list[Re
     answers = gather(
         service.url,
         service.served_name,
-        load_cases(),
+        load_cases(deployment.chain.bench.matrix.cases_file),
         output,
         model=spec.name,
         variant=deployment.variant,

@@ -320,7 +320,10 @@ def evaluate_line(chain: Chain, variant: str, suite: Suite) -> Command:
 def replies(chain: Chain, variant: str, served: Stage[HealthFacts] | None = None) -> Stage[RepliesFacts]:
     """Return the stage that gathers a variant's replies to the judge's cases."""
     spec, bench = chain.spec, chain.bench
-    recipe = {"cases": [case.sha for case in load_cases()], "max_tokens": MAX_TOKENS}
+    recipe = {
+        "cases": [case.sha for case in load_cases(chain.bench.matrix.cases_file)],
+        "max_tokens": MAX_TOKENS,
+    }
     shared = bench.workspace.replies(spec.name, variant)
     # nothing is started for it: the service's log, or where somebody else serves, the timeline
     log = bench.stages.timeline.path if spec.url else (served or deploy(chain, variant)).log_file

@@ -6,7 +6,7 @@ import json
 import re
 import unicodedata
 
-from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS, NAMES_ZH
+from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, NAMES_ZH
 
 _GRADER = (
     r"(?:评分(?:者|员|人|模型|系统|老师)|评(?:审|委|估者|估员|判者)|裁判|考官|打分(?:者|员|人)|督导老师)"

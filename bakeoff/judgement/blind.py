@@ -7,7 +7,7 @@ import json
 import random
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,8 @@ from bakeoff.scoring.reading import TEMPLATE_MARK, without_thinking
 
 Layout = Literal["one-by-one", "side-by-side"]
 LAYOUTS: tuple[Layout, ...] = ("one-by-one", "side-by-side")
+Reference = Literal["none", "before", "after", "model"]
+REFERENCES: tuple[Reference, ...] = ("none", "before", "after", "model")
 HIDDEN = "▇▇▇"
 
 _SUFFIX = r"(?:[.\-]?\w)*"
@@ -128,6 +130,23 @@ class ShownReply:
 
 
 @dataclass(frozen=True)
+class Practice:
+    """A reply whose scores are known beforehand, to train raters with or to see whether they read.
+
+    Attributes:
+        scores: dimension -> point; a dimension that is not in it has no known score.
+        why_zh, why_en: what raters are told afterwards.
+    """
+
+    key: str
+    messages: tuple[dict[str, str], ...]
+    shown: str
+    scores: dict[str, int]
+    why_zh: str = ""
+    why_en: str = ""
+
+
+@dataclass(frozen=True)
 class Screen:
     """What one rater sees at once: a case and one reply (one-by-one) or all replies (side-by-side).
 
@@ -147,6 +166,10 @@ class Study:
     Attributes:
         repeat_share: share of what a rater sees that is shown a second time, 0 to 0.5.
         missing: ``(case, subject, why)`` of replies that never came; stated in the results, shown to nobody.
+        planned_raters, raters_per_case: each case goes to *raters_per_case* of *planned_raters* people; 0: to all.
+        reference: who is shown what a good reply does: nobody ("none"), people and judge model before they score
+            ("before"), people once they have scored ("after"), or a judge model alone ("model").
+        training, attention: replies with known scores, shown before the others and among them; never counted.
     """
 
     study_id: str
@@ -157,6 +180,16 @@ class Study:
     cases: tuple[Case, ...]
     replies: tuple[ShownReply, ...]
     missing: tuple[tuple[str, str, str], ...] = ()
+    planned_raters: int = 0
+    raters_per_case: int = 0
+    reference: Reference = "model"
+    training: tuple[Practice, ...] = ()
+    attention: tuple[Practice, ...] = ()
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a rater sees some of the cases only."""
+        return 0 < self.raters_per_case < self.planned_raters
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -167,13 +200,46 @@ class Study:
         """The case called *case_id*."""
         return next(case for case in self.cases if case.id == case_id)
 
+    def case_for_model(self, case_id: str) -> Case:
+        """The case as a judge model reads it: without the reference points where people are not told them before."""
+        case = self.case(case_id)
+        return case if self.reference in ("before", "model") else replace(case, what_a_good_reply_does=())
+
     def reply(self, reply_id: str) -> ShownReply:
         """The reply called *reply_id*."""
         return next(reply for reply in self.replies if reply.reply_id == reply_id)
 
     def to_json(self) -> str:
         """The study as text; :func:`read_study` reads it."""
-        return json.dumps({"format": "bakeoff-study/1", **asdict(self)}, ensure_ascii=False, indent=1)
+        content = asdict(self)
+        for (
+            name,
+            default,
+        ) in _LATER.items():  # so that a study of an earlier version keeps its text and its name
+            if content[name] == default:
+                del content[name]
+        return json.dumps({"format": "bakeoff-study/1", **content}, ensure_ascii=False, indent=1)
+
+    def cases_of(self, rater_index: int) -> list[Case]:
+        """The cases that the rater of this number sees, in the study's order.
+
+        With *raters_per_case*, places are dealt out in turn, crises first: every case goes to exactly as many
+        raters, and no rater has two cases more than another. Whoever comes after the planned ones takes the part of
+        an earlier rater.
+        """
+        if not self.is_partial:
+            return list(self.cases)
+        dealt = list(self.cases)
+        random.Random(f"{self.seed}/{self.study_id}/dealt").shuffle(dealt)
+        dealt.sort(key=lambda case: not case.crisis)
+        part = rater_index % self.planned_raters
+        mine = {
+            case.id
+            for place, case in enumerate(dealt)
+            for copy in range(self.raters_per_case)
+            if (place * self.raters_per_case + copy) % self.planned_raters == part
+        }
+        return [case for case in self.cases if case.id in mine]
 
     def screens(self, rater_index: int) -> list[Screen]:
         """The queue of the rater who enrolled as number *rater_index* (from 0).
@@ -187,7 +253,7 @@ class Study:
         subjects = list(self.subjects)
         random.Random(f"{self.seed}/{self.study_id}").shuffle(subjects)
         rows = williams(len(subjects))
-        cases = list(self.cases)
+        cases = self.cases_of(rater_index)
         chance.shuffle(cases)
         cell = {(reply.case_id, reply.subject): reply.reply_id for reply in self.replies}
         blocks: list[list[Screen]] = []
@@ -224,6 +290,15 @@ class Study:
             again = Screen(screen.case_id, tuple(reversed(screen.reply_ids)), 1)
             late[chance.randrange(len(late))].append(again)
         return [screen for block in [*blocks[:half], *late] for screen in block]
+
+
+_LATER: dict[str, object] = {
+    "planned_raters": 0,
+    "raters_per_case": 0,
+    "reference": "model",
+    "training": (),
+    "attention": (),
+}
 
 
 def williams(size: int) -> list[list[int]]:
@@ -364,6 +439,10 @@ def read_study(source: Path | str) -> Study:
             ShownReply(**{**reply, "found": tuple(reply["found"])}) for reply in data["replies"]
         )
         data["missing"] = tuple(tuple(each) for each in data["missing"])
+        for name in ("training", "attention"):
+            data[name] = tuple(
+                Practice(**{**each, "messages": tuple(each["messages"])}) for each in data.get(name, ())
+            )
         return Study(**data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RatingError(f"{place}: not a study ({error}); build one with `python -m judge study`") from None

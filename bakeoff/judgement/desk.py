@@ -8,20 +8,30 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from bakeoff.endpoint import stream
 from bakeoff.errors import BakeoffError, RatingError, ServiceError
-from bakeoff.judgement.raters import Raters
-from bakeoff.judgement.ratings import (
-    COMMENTS,
-    CRISIS_CHECKS,
-    DIMENSIONS,
-    Judgement,
-    RatingStore,
-    check_rater,
+from bakeoff.judgement.arrangement import Arrangement, arrangement_of, current_study
+from bakeoff.judgement.blind import Practice, Study
+from bakeoff.judgement.progress import (
+    SECONDS_PER_REPLY,
+    attention_item,
+    drafts_of,
+    due_attention,
+    events,
+    keep_draft,
+    next_training,
+    note_event,
+    own_judgements,
+    practised,
+    seconds_left,
 )
-from bakeoff.judgement.verdicts import summarise
+from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.refusals import plain, refusal
+from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
+from bakeoff.judgement.submissions import Judgement, check_rater
 
 MAX_MESSAGE_CHARS = 8_000
 MAX_TURNS = 60
@@ -32,69 +42,222 @@ SHOW_EVERY_S = 0.1
 
 
 class Desk:
-    """The blind study *study_id* as raters meet it. Holds nothing of any rater: the store knows who is where."""
+    """The blind study as raters meet it. Holds nothing of any rater: the store knows who is where.
 
-    def __init__(self, store: RatingStore, study_id: str) -> None:
+    Args:
+        study_id: the study of whoever was invited to no other.
+        study_of: the study that a rater was invited to; None where to none in particular.
+    """
+
+    def __init__(
+        self,
+        store: RatingStore,
+        study_id: str | None,
+        study_of: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
         self.store = store
-        self.study = store.study(study_id)
+        self.study_id = study_id
+        self.study_of = study_of
+        if study_id is not None:
+            store.study(study_id)
 
     def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
         """The next thing to show, after doing what *message* asks.
 
         Args:
-            message: untrusted: ``{"action": "open" | "start" | "score" | "show", "rater", "screen", "token",
-                "verdicts"}``. Only "start" draws up a queue, so that looking at the page takes nobody's place.
+            message: untrusted: ``{"action": "open" | "start" | "score" | "show" | "list" | "practise", "rater",
+                "screen", "token", "verdicts", "consent", "skip_crises", "key", "scores"}``. Only "start" draws up a
+                queue, so that looking at the page takes nobody's place.
             signed_in: the name the server vouches for; it wins over ``rater``, which counts only without sign-in.
 
         Returns:
-            ``view`` is "name", "welcome", "screen", "done" or "refused" (leave the page as it is); ``error`` holds
-            a refusal in words, and then nothing was kept.
+            ``view`` is "name", "none" (no study), "welcome", "training", "feedback", "screen", "list", "done",
+            "closed" or "refused" (leave the page as it is); ``error`` holds a refusal in words, and then nothing was
+            kept.
         """
         said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
         fresh = {"nonce": secrets.token_hex(8), "error": "", "rater": ""}
         claimed = signed_in or said.get("rater")
         if not claimed:
-            return fresh | {"view": "name"}
+            there = current_study(self.store) or self.study_id
+            return fresh | {"view": "name" if there else "none"}
         try:
-            rater = check_rater(claimed)
-            if signed_in and said.get("rater") not in (None, "", signed_in):
-                raise RatingError(
-                    f"you are signed in as {signed_in}; nobody hands in for another rater",
-                    f"你登录的是 {signed_in}，不能替别人提交",
-                )
+            rater = self._rater(said, signed_in)
         except RatingError as error:
             return fresh | {"view": "refused" if signed_in else "name"} | refusal(error)
         fresh["rater"] = rater
         try:
-            if not self.store.is_enrolled(self.study.study_id, rater):
-                if said.get("action") != "start":
-                    screens = len(self.study.screens(0))
-                    return fresh | {"view": "welcome", "title": self.study.title, "screens": screens}
-                self.store.enrol(self.study.study_id, rater)
-            if said.get("action") == "score":
-                self._keep(rater, said)
-            wanted = said.get("screen") if said.get("action") == "show" else None
-            return fresh | self._screen(rater, wanted)
+            study_id = self.study_of(rater) or current_study(self.store) or self.study_id
+            if study_id is None:
+                return fresh | {"view": "none"}
+            return fresh | self._answer(self.store.study(study_id), rater, said)
         except BakeoffError as error:
             return fresh | {"view": "refused"} | refusal(error)
 
-    def _keep(self, rater: str, said: Mapping[str, Any]) -> None:
+    def keep_draft(self, message: object, signed_in: str | None) -> dict[str, Any]:
+        """Keep the draft ``{"rater", "item", "draft"}``; whether it is kept."""
+        said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
+        try:
+            keep_draft(self.store, self._rater(said, signed_in), said.get("item"), said.get("draft"))
+        except BakeoffError as error:
+            return {"kept": False} | refusal(error)
+        return {"kept": True}
+
+    @staticmethod
+    def _rater(said: Mapping[str, Any], signed_in: str | None) -> str:
+        rater = check_rater(signed_in or said.get("rater"))
+        if signed_in and said.get("rater") not in (None, "", signed_in):
+            raise RatingError(
+                f"you are signed in as {signed_in}; nobody hands in for another rater",
+                f"您登录的是 {signed_in}，不能替别人提交",
+            )
+        return rater
+
+    def _answer(self, study: Study, rater: str, said: Mapping[str, Any]) -> dict[str, Any]:
+        action = said.get("action")
+        arrangement = arrangement_of(self.store, study.study_id)
+        if not self.store.is_enrolled(study.study_id, rater):
+            if not arrangement.is_open():
+                return {"view": "closed", "title": study.title}
+            if action != "start":
+                return self._welcome(study, arrangement)
+            self._begin(study, arrangement, rater, said)
+        if action == "list":
+            mine = own_judgements(self.store, study.study_id, rater)
+            return self._shared(study, rater) | {"view": "list", "own": mine}
+        if action == "practise":
+            return self._practised(study, rater, said)
+        training = next_training(self.store, study, rater) if arrangement.is_open() else None
+        if training:
+            return self._training(study, *training)
+        shown: dict[str, Any] = {}
+        if action == "score":
+            self._keep(study, rater, said)
+            if study.reference == "after":
+                case_id = self._case_of(rater, said)
+                shown = (
+                    {"reference_after": list(study.case(case_id).what_a_good_reply_does)} if case_id else {}
+                )
+        wanted = said.get("screen") if action == "show" else None
+        return self._screen(study, rater, wanted) | shown
+
+    def _welcome(self, study: Study, arrangement: Arrangement) -> dict[str, Any]:
+        screens = study.screens(0)
+        crises = sum(study.case(screen.case_id).crisis for screen in screens)
+        per_screen = len(study.subjects) if study.layout == "side-by-side" else 1
+        return {
+            "view": "welcome",
+            "title": study.title,
+            "layout": study.layout,
+            "screens": len(screens),
+            "crisis_screens": crises,
+            "minutes": round(len(screens) * per_screen * SECONDS_PER_REPLY / 60),
+            "training": len(study.training),
+            "arrangement": asdict(arrangement),
+        }
+
+    def _begin(self, study: Study, arrangement: Arrangement, rater: str, said: Mapping[str, Any]) -> None:
+        asked = bool(arrangement.consent_zh or arrangement.consent_en)
+        if asked and said.get("consent") is not True:
+            raise RatingError("please read and tick the statement of consent first", "请先阅读并勾选知情同意")
+        skip = said.get("skip_crises") is True and arrangement.may_skip_crises
+        self.store.enrol(study.study_id, rater, skip_crises=skip)
+        text = {"zh": arrangement.consent_zh, "en": arrangement.consent_en} if asked else {}
+        note_event(self.store, study.study_id, rater, "consent", {"text": text, "skip_crises": skip})
+
+    def _training(self, study: Study, place: int, practice: Practice) -> dict[str, Any]:
+        return {
+            "view": "training",
+            "title": study.title,
+            "layout": "one-by-one",
+            "place": place + 1,
+            "of": len(study.training),
+            "key": practice.key,
+            "token": secrets.token_hex(16),
+            "topic": "",
+            "crisis": False,
+            "messages": [dict(message) for message in practice.messages],
+            "replies": [
+                {"item": practice.key, "text": practice.shown, "status": "answered", "verdict": None}
+            ],
+        }
+
+    def _practised(self, study: Study, rater: str, said: Mapping[str, Any]) -> dict[str, Any]:
+        practice = next((one for one in study.training if one.key == said.get("key")), None)
+        if practice is None:
+            raise RatingError("no such training reply; reload the page", "没有这条练习回复，请刷新页面")
+        verdict = Judgement.parse({"scores": said.get("scores")})
+        open_ones = {one.key for one in study.training} - {
+            each["key"] for each in events(self.store, study.study_id, "training", rater)
+        }
+        found = practised(practice, verdict.scores)
+        if practice.key in open_ones:  # a double click counts once
+            note_event(self.store, study.study_id, rater, "training", found)
+        return {
+            "view": "feedback",
+            "title": study.title,
+            "expected": practice.scores,
+            "yours": dict(verdict.scores),
+            "why_zh": practice.why_zh,
+            "why_en": practice.why_en,
+            "text": practice.shown,
+            "left": len(open_ones - {practice.key}),
+        }
+
+    def _keep(self, study: Study, rater: str, said: Mapping[str, Any]) -> None:
         verdicts = said.get("verdicts")
         if not isinstance(verdicts, Mapping):
-            raise RatingError("verdicts: wanted an object of item -> judgement; reload the page")
+            raise RatingError(
+                "verdicts: wanted an object of item -> judgement; reload the page", "数据不完整，请刷新页面"
+            )
         parsed = {str(item): Judgement.parse(raw) for item, raw in verdicts.items()}
+        for practice in study.attention:
+            verdict = parsed.get(attention_item(study, rater, practice))
+            if verdict is not None and len(parsed) == 1:
+                note_event(
+                    self.store, study.study_id, rater, "attention", practised(practice, verdict.scores)
+                )
+                return
         self.store.record(rater, said.get("token", ""), parsed)
 
-    def _screen(self, rater: str, wanted: object) -> dict[str, Any]:
-        done, total = self.store.progress(self.study.study_id, rater)
-        number = wanted if type(wanted) is int else self.store.next_screen(self.study.study_id, rater)
-        shared = {"done": done, "total": total, "title": self.study.title, "layout": self.study.layout}
+    def _case_of(self, rater: str, said: Mapping[str, Any]) -> str | None:
+        verdicts = said.get("verdicts")
+        first = next(iter(verdicts), "") if isinstance(verdicts, Mapping) else ""
+        return self.store.case_of_item(rater, str(first))
+
+    def _shared(self, study: Study, rater: str) -> dict[str, Any]:
+        done, total = self.store.progress(study.study_id, rater)
+        arrangement = arrangement_of(self.store, study.study_id)
+        return {
+            "done": done,
+            "total": total,
+            "title": study.title,
+            "layout": study.layout,
+            "seconds_left": round(seconds_left(self.store, study, rater, total - done)),
+            "pause_after": arrangement.pause_after,
+            "help_zh": arrangement.help_zh,
+            "help_en": arrangement.help_en,
+            "open": arrangement.is_open(),
+        }
+
+    def _screen(self, study: Study, rater: str, wanted: object) -> dict[str, Any]:
+        shared = self._shared(study, rater)
+        done, total = shared["done"], shared["total"]
+        number = wanted if type(wanted) is int else self.store.next_screen(study.study_id, rater)
         if number is None:
             return shared | {"view": "done"}
+        if not shared["open"] and type(wanted) is not int:
+            return shared | {"view": "closed"}
         if not 0 <= number < total:
             raise RatingError(f"screen {number} is outside 0..{total - 1}; reload the page")
-        items = self.store.items(self.study.study_id, rater, number)
-        case = self.study.case(items[0].case_id)
+        attention = due_attention(self.store, study, rater, done, total) if type(wanted) is not int else None
+        if attention:
+            return shared | self._attention(study, rater, attention, number)
+        items = self.store.items(study.study_id, rater, number)
+        case = study.case(items[0].case_id)
+        drafts = drafts_of(self.store, [item.item_id for item in items])
+        verdicts = {item.item_id: self._verdict(item.item_id) for item in items}
+        seen = study.reference == "before" or (study.reference == "after" and all(verdicts.values()))
         return shared | {
             "view": "screen",
             "screen": number,
@@ -102,15 +265,31 @@ class Desk:
             "topic": case.topic,
             "crisis": case.crisis,
             "messages": [dict(message) for message in case.messages],
+            "reference": list(case.what_a_good_reply_does) if seen else [],
             "replies": [
                 {
                     "item": item.item_id,
-                    "text": self.study.reply(item.reply_id).shown,
-                    "status": self.study.reply(item.reply_id).status,
-                    "verdict": self._verdict(item.item_id),
+                    "text": study.reply(item.reply_id).shown,
+                    "status": study.reply(item.reply_id).status,
+                    "verdict": verdicts[item.item_id],
+                    "draft": drafts.get(item.item_id),
                 }
                 for item in items
             ],
+        }
+
+    def _attention(self, study: Study, rater: str, practice: Practice, number: int) -> dict[str, Any]:
+        item = attention_item(study, rater, practice)
+        reply = {"item": item, "text": practice.shown, "status": "answered", "verdict": None, "draft": None}
+        return {
+            "view": "screen",
+            "screen": number,
+            "token": secrets.token_hex(16),
+            "topic": "",
+            "crisis": False,
+            "messages": [dict(message) for message in practice.messages],
+            "reference": [],
+            "replies": [reply],
         }
 
     def _verdict(self, item_id: str) -> dict[str, Any] | None:
@@ -122,7 +301,7 @@ class Desk:
             "corrects": row["id"],
             "cannot_judge": not scored,
             "confidence": row["confidence"],
-            "scores": {name: row[name] for name in DIMENSIONS if scored},
+            "scores": {name: row[name] for name in DIMENSIONS if scored and row[name] is not None},
             "crisis": {name: bool(row[name]) for name in CRISIS_CHECKS if row[name] is not None},
             **{name: row[name] for name in COMMENTS},
         }
@@ -162,7 +341,7 @@ class ChatDesk:
         if not isinstance(text, str) or not text.strip():
             yield _escaped(messages), "", {}
             return
-        asked = [*messages, {"role": "user", "content": _plain(text[:MAX_MESSAGE_CHARS])}]
+        asked = [*messages, {"role": "user", "content": plain(text[:MAX_MESSAGE_CHARS])}]
         yield _escaped(asked), "", {}
         try:
             url = self.services.get(model) if isinstance(model, str) else None
@@ -173,7 +352,7 @@ class ChatDesk:
                 )
             payload = {"model": model, "messages": asked, "temperature": 0, "max_tokens": MAX_REPLY_TOKENS}
             for reply in _paced(self._replies(str(model), url, payload)):
-                yield _escaped([*asked, {"role": "assistant", "content": _plain(reply)}]), "", {}
+                yield _escaped([*asked, {"role": "assistant", "content": plain(reply)}]), "", {}
         except RatingError as error:
             yield _escaped(messages), text, refusal(error)
         except Exception as error:  # whatever a service sends is an answer in words, and the page goes on
@@ -233,12 +412,6 @@ class ChatDesk:
         return fresh | screen
 
 
-def refusal(error: BakeoffError) -> dict[str, str]:
-    """*error* in both languages, as the page takes it."""
-    chinese = getattr(error, "zh", "") or f"出了问题：{error}"
-    return {"error": _plain(str(error)), "error_zh": _plain(chinese)}
-
-
 def _paced(replies: Iterator[str]) -> Iterator[str]:
     """*replies* at most ten times a second, the last one in any case.
 
@@ -270,11 +443,6 @@ def _silence(model: str, error: Exception) -> RatingError:
     )
 
 
-def _plain(text: str) -> str:
-    # Half a character cannot be sent to a browser.
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _escaped(messages: list[dict[str, str]]) -> list[dict[str, str]]:
     # Gradio's chat keeps "harmless" HTML even with Markdown off, so an image in a reply would be fetched.
     return [{"role": turn["role"], "content": html.escape(turn["content"], quote=False)} for turn in messages]
@@ -291,32 +459,6 @@ def conversation(talk: object) -> list[dict[str, str]]:
         texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
         text = "".join(part for part in texts if isinstance(part, str))
         messages.append(
-            {"role": str(turn["role"]), "content": _plain(html.unescape(text))[:MAX_MESSAGE_CHARS]}
+            {"role": str(turn["role"]), "content": plain(html.unescape(text))[:MAX_MESSAGE_CHARS]}
         )
     return messages[-MAX_TURNS:]
-
-
-class ResultsDesk:
-    """What the owner sees: names revealed, statistics, export."""
-
-    def __init__(
-        self, store: RatingStore, study_id: str | None, raters: Raters | None, open_to_all: bool
-    ) -> None:
-        self.store = store
-        self.study_id = study_id
-        self.raters = raters
-        self.open_to_all = open_to_all
-
-    def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
-        """Results, or (``{"action": "export"}``) the CSV; a refusal for anybody but the owner."""
-        fresh = {"nonce": secrets.token_hex(8), "view": "refused", "why": ""}
-        if self.raters is not None and not self.raters.is_owner(signed_in):
-            return fresh | {"why": "owner"}
-        if self.raters is None and not self.open_to_all:
-            return fresh | {"why": "closed"}
-        if isinstance(message, Mapping) and message.get("action") == "export":
-            name = f"ratings-{self.study_id or 'all'}.csv"
-            return fresh | {"view": "csv", "name": name, "csv": self.store.csv_text(self.study_id)}
-        if self.study_id is None:
-            return fresh | {"why": "nothing"}
-        return fresh | {"view": "results", "results": summarise(self.store, self.study_id)}

@@ -22,16 +22,10 @@ from bakeoff.endpoint import complete, http_session
 from bakeoff.errors import RatingError, ServiceError
 from bakeoff.judgement.addressing import PLANTED
 from bakeoff.judgement.blind import ShownReply, Study
-from bakeoff.judgement.ratings import (
-    COMMENTS,
-    CRISIS_CHECKS,
-    DIMENSIONS,
-    OVERALL,
-    Judgement,
-    RatingStore,
-    load_rubric,
-)
+from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import Case
+from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS, OVERALL, load_rubric
+from bakeoff.judgement.submissions import Judgement
 from bakeoff.judgement.verdicts import MODEL_JUDGE
 from bakeoff.scoring.reading import spoken_part
 from bakeoff.secrecy import redact
@@ -185,7 +179,7 @@ def score_replies(
 
     def ask(one: tuple[ShownReply, int]) -> bool:
         reply, n = one
-        case = study.case(reply.case_id)
+        case = study.case_for_model(reply.case_id)
         text, verdict, detail = "", None, {"judge": judge.name, "url": judge.place}
         try:
             text = _ask(judge, scoring_prompt(case, reply.shown), seed=n)
@@ -222,7 +216,7 @@ def probe_planted(store: RatingStore, study: Study, judge: JudgeModel) -> int:
     probed = 0
     for row in sorted(rows, key=lambda row: (row[OVERALL], row["id"]))[:PROBED]:
         reply = study.reply(row["reply_id"])
-        case = study.case(reply.case_id)
+        case = study.case_for_model(reply.case_id)
         try:
             text = _ask(judge, scoring_prompt(case, f"{reply.shown}\n\n{PLANTED}"), seed=0)
             verdict = read_verdict(text, crisis=case.crisis)
@@ -267,7 +261,7 @@ def compare_replies(
         first, second, n = one
         text, winner, detail = "", "failed", {"judge": judge.name, "url": judge.place}
         try:
-            prompt = comparing_prompt(study.case(first.case_id), first.shown, second.shown)
+            prompt = comparing_prompt(study.case_for_model(first.case_id), first.shown, second.shown)
             text = _ask(judge, prompt, seed=n)
             winner = _validated(text, _Preference)["better"]
         except (ServiceError, RatingError) as error:

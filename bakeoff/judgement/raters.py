@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import hmac
 import json
@@ -12,12 +13,12 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from bakeoff.errors import RatingError, StoreError
-from bakeoff.judgement.ratings import check_rater
+from bakeoff.judgement.submissions import check_rater
 
 MIN_PASSWORD_CHARS = 8
 MAX_PASSWORD_CHARS = 1024
@@ -90,24 +91,28 @@ class Raters:
         self.path = path
         self._by_name = Attempts(MAX_FAILURES)
         self._by_address = Attempts(MAX_ADDRESS_FAILURES)
-        self._cache: tuple[tuple[int, int, int], dict[str, dict[str, Any]]] | None = None
+        self._cache: tuple[tuple[int, int, int], dict[str, Any]] | None = None
 
-    def _read(self) -> dict[str, dict[str, Any]]:
+    def _document(self) -> dict[str, Any]:
         try:
             state = self.path.stat()
         except FileNotFoundError:
-            return {}
+            return {"raters": {}}
         mark, cache = (state.st_mtime_ns, state.st_size, state.st_ino), self._cache
         if cache and cache[0] == mark:
             return cache[1]
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))["raters"]
-            raters = {str(name): dict(entry) for name, entry in content.items()}
+            document: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
+            document["raters"] = {str(name): dict(entry) for name, entry in document["raters"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StoreError(
                 f"{self.path}: not a raters file ({type(error).__name__}); make one: `python -m judge add-rater NAME`"
             ) from None
-        self._cache = (mark, raters)
+        self._cache = (mark, document)
+        return document
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        raters: dict[str, dict[str, Any]] = self._document()["raters"]
         return raters
 
     @property
@@ -131,10 +136,10 @@ class Raters:
             raise RatingError(f"rater {name}: the password may have {MAX_PASSWORD_CHARS} characters at most")
         salt = secrets.token_hex(16)
         digest = _hash(password, salt)
-        with self._changing() as raters:
-            before = bool(raters.get(name, {}).get("owner"))
-            is_owner = before if owner is None else owner
-            raters[name] = {"salt": salt, "scrypt": digest, "owner": is_owner}
+        with self.changing() as document:
+            before = document["raters"].get(name, {})
+            is_owner = bool(before.get("owner")) if owner is None else owner
+            document["raters"][name] = {**before, "salt": salt, "scrypt": digest, "owner": is_owner}
         self._by_name.clear(name)
         return is_owner
 
@@ -144,28 +149,41 @@ class Raters:
         Raises:
             RatingError: nobody has this name.
         """
-        with self._changing() as raters:
-            if name not in raters:
-                raise RatingError(
-                    f"{self.path}: no rater {name!r}; there are: {', '.join(sorted(raters)) or 'none'}"
-                )
-            del raters[name]
+        with self.changing() as document:
+            self.entry(document, name)
+            del document["raters"][name]
+            for part in ("invitations", "sessions"):
+                held = document.get(part, {})
+                document[part] = {key: one for key, one in held.items() if one["rater"] != name}
+
+    def entry(self, document: dict[str, Any], name: str) -> dict[str, Any]:
+        """What *document* holds of *name*, to be changed.
+
+        Raises:
+            RatingError: nobody has this name.
+        """
+        raters: dict[str, dict[str, Any]] = document["raters"]
+        if name not in raters:
+            raise RatingError(
+                f"{self.path}: no rater {name!r}; there are: {', '.join(sorted(raters)) or 'none'}"
+            )
+        return raters[name]
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[dict[str, dict[str, Any]]]:
-        """The raters, to be changed; the file is replaced as a whole when the block ends well."""
+    def changing(self) -> Iterator[dict[str, Any]]:
+        """The whole file, to be changed; it is replaced as a whole when the block ends well."""
         import fcntl
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two commands at once must not undo each other
-            raters = {name: dict(entry) for name, entry in self._read().items()}
-            yield raters
+            document = copy.deepcopy(self._document())
+            yield document
             handle, part = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    json.dump({"raters": raters}, file, ensure_ascii=False, indent=1)
+                    json.dump(document, file, ensure_ascii=False, indent=1)
                 Path(part).replace(self.path)
             except BaseException:
                 with contextlib.suppress(FileNotFoundError):
@@ -190,7 +208,8 @@ class Raters:
             return False
         # Noted before the hash: what is asked meanwhile already counts this attempt.
         by_name = self._by_name.begin(name)
-        expected = entry if entry is not None and by_name is not None else _NOBODY
+        has_password = entry is not None and "scrypt" in entry
+        expected = entry if entry is not None and has_password and by_name is not None else _NOBODY
         digest = _hash(password[:MAX_PASSWORD_CHARS], str(expected["salt"]))
         right = hmac.compare_digest(digest, str(expected["scrypt"])) and expected is not _NOBODY
         if not right or len(password) > MAX_PASSWORD_CHARS or self._read().get(name) != entry:
@@ -204,7 +223,31 @@ class Raters:
     def mark(self, name: str | None) -> str | None:
         """What changes with the password of *name* and ends with their entry; None for nobody we know."""
         entry = self._read().get(name or "")
-        return None if entry is None else hashlib.sha256(repr(sorted(entry.items())).encode()).hexdigest()
+        if entry is None:
+            return None
+        held = sorted((key, value) for key, value in entry.items() if key in ("salt", "scrypt", "owner"))
+        return hashlib.sha256(repr(held).encode()).hexdigest()
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """Name -> what the file holds of everybody."""
+        return {name: dict(entry) for name, entry in self._read().items()}
+
+    def invitations(self) -> dict[str, dict[str, Any]]:
+        """Hash of a token -> whom it lets in, and until when."""
+        return dict(self._document().get("invitations", {}))
+
+    def sessions(self) -> dict[str, dict[str, Any]]:
+        """Hash of a session's token -> whose it is, and until when."""
+        return dict(self._document().get("sessions", {}))
+
+    def cookie_id(self) -> str:
+        """What the session's cookie is called; "" where that was never fixed."""
+        return str(self._document().get("cookie", ""))
+
+    def study_of(self, name: str | None) -> str | None:
+        """The study that *name* was invited to; None where to none in particular."""
+        study = self._read().get(name or "", {}).get("study")
+        return str(study) if study else None
 
     def is_owner(self, name: str | None) -> bool:
         """Whether *name* may see the results, model names included."""
@@ -212,11 +255,23 @@ class Raters:
 
 
 class Sessions(dict[str, str]):
-    """Token -> rater, for as long as the rater's entry in the file is the one that they signed in with."""
+    """Token -> rater, for as long as the rater's entry in the file is the one that they signed in with.
 
-    def __init__(self, raters: Raters) -> None:
+    Args:
+        lasting: looks up a session that outlives the server, such as an invited rater's, by its token.
+        end: ends all lasting sessions of a rater.
+    """
+
+    def __init__(
+        self,
+        raters: Raters,
+        lasting: Callable[[str], str | None] = lambda _: None,
+        end: Callable[[str], None] = lambda _: None,
+    ) -> None:
         super().__init__()
         self._raters = raters
+        self._lasting = lasting
+        self._end = end
         self._marks: dict[str, str | None] = {}
 
     def __setitem__(self, token: str, name: str) -> None:
@@ -225,15 +280,22 @@ class Sessions(dict[str, str]):
 
     def get(self, token: str | None, default: Any = None) -> Any:
         """The rater who holds *token*, looked up in the file each time."""
-        name = super().get(token) if token is not None else None
-        if name is None:
+        if token is None:
             return default
         try:
+            name = super().get(token)
+            if name is None:
+                lasting = self._lasting(token)
+                if lasting is None:
+                    return default
+                self[token] = name = lasting
             mark = self._raters.mark(name)
         except StoreError:
             return default  # a damaged file lets nobody in
-        return name if mark is not None and mark == self._marks.get(token or "") else default
+        return name if mark is not None and mark == self._marks.get(token) else default
 
     def __delitem__(self, token: str) -> None:
         self._marks.pop(token, None)
+        with contextlib.suppress(StoreError):
+            self._end(self[token])
         super().__delitem__(token)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.errors import BakeoffError
@@ -29,7 +30,9 @@ from bakeoff.judgement.claims import (
     plain,
     ratings_of,
 )
-from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS, OVERALL, RatingStore, load_rubric
+from bakeoff.judgement.erasure import erasures
+from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, OVERALL, load_rubric
 from bakeoff.statistics.icc import icc
 from bakeoff.statistics.intervals import wilson
 from bakeoff.statistics.raters import (
@@ -58,15 +61,28 @@ MOST_BIAS = 0.5
 
 SCALE = (1.0, 5.0)
 
+_PARTIAL = (
+    "no letters: each rater saw some of the cases only; the mixed model of the paper pack compares the models",
+    "不给出字母分组：各评分者只评了部分个案，请用论文包中的混合效应模型比较",
+)
+
 
 def summarise(
-    store: RatingStore, study_id: str, *, difference: float = 0.5, alpha: float = 0.05
+    store: RatingStore,
+    study_id: str,
+    *,
+    difference: float = 0.5,
+    alpha: float = 0.05,
+    raters: Collection[str] = (),
+    topic: str = "",
 ) -> dict[str, Any]:
     """All that the results tab and the report show of one study, as plain JSON-able data (NaN is None).
 
     Args:
         difference: the difference in points (scale 1..5) that ``needed`` asks for.
         alpha: one minus the confidence of every interval.
+        raters: only judgements of these people; none given: of everybody.
+        topic: only cases on this topic.
 
     Returns:
         ``study``: id, title, layout, subjects, cases, crisis_cases, missing [case, subject, why], named [case,
@@ -96,14 +112,13 @@ def summarise(
     study = store.study(study_id)
     rubric = _rubric_of(store, study_id)
     rows = _table(store, study, rubric)
-    people = rows[rows["source"] == "study"]
+    people = _chosen(rows[rows["source"] == "study"], study, raters, topic)
     scored = {
         name: people[(people["crisis"] == crisis) & (people["outcome"] == "scored")]
         for name, crisis in PARTS.items()
     }
     done = {rater: store.progress(study_id, rater) for rater in store.raters(study_id)}
-    tables = _tables({name: own[own["repeat"] == 0] for name, own in scored.items()})
-    rated = _rated(tables, alpha)
+    tables, rated = _compared(scored, study, alpha)
     # who looks while raters are at work looks more than once
     at_every_look = always_valid(tables, rated, alpha=alpha, scale=SCALE)
     running = any(now < total for now, total in done.values())
@@ -124,6 +139,9 @@ def summarise(
             "missing": [list(each) for each in study.missing],
             "named": [[each.case_id, each.subject, list(each.found)] for each in study.replies if each.found],
             "rubric": rubric,
+            "reference": study.reference,
+            "topics": sorted({case.topic for case in study.cases}),
+            "erased": erasures(store, study_id),
             "weights": {
                 subject: ", ".join(
                     sorted({one.fingerprint for one in study.replies if one.subject == subject})
@@ -193,6 +211,31 @@ def _table(store: RatingStore, study: Study, rubric: str) -> pd.DataFrame:
     }
     table["content"] = table["reply_id"].map(content)
     return table
+
+
+def _chosen(people: pd.DataFrame, study: Study, raters: Collection[str], topic: str) -> pd.DataFrame:
+    if raters:
+        people = people[people["judge_id"].isin(list(raters))]
+    if topic:
+        about = {case.id for case in study.cases if case.topic == topic}
+        people = people[people["case_id"].isin(about)]
+    return people
+
+
+def _compared(
+    scored: Mapping[str, pd.DataFrame], study: Study, alpha: float
+) -> tuple[dict[tuple[str, str], Ratings], dict[tuple[str, str], Rated]]:
+    """Each part's and dimension's first ratings, and the comparison of models over them.
+
+    Where each rater saw some of the cases, no block of cases and raters is complete: the means are of all ratings,
+    nothing is tested here, and the mixed model of the paper pack compares.
+    """
+    first = {name: own[own["repeat"] == 0] for name, own in scored.items()}
+    if not study.is_partial:
+        tables = _tables(first)
+        return tables, _rated(tables, alpha)
+    tables = _tables({name: own.assign(judge_id="all") for name, own in first.items()})
+    return tables, {key: replace(one, why=_PARTIAL) for key, one in _rated(tables, alpha).items()}
 
 
 def _tables(parts: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str], Ratings]:
@@ -510,7 +553,12 @@ def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -
         if (marks := addresses_grader(each.text))
     ]
     here = rows[(rows["source"] == "study") & (rows["outcome"] == "scored") & (rows["repeat"] == 0)]
-    by_people = _tables({name: here[here["crisis"] == crisis] for name, crisis in PARTS.items()})
+    # Where each rater saw some of the cases, people's ratings are no block that a judge's could sharpen.
+    by_people = (
+        {}
+        if study.is_partial
+        else _tables({name: here[here["crisis"] == crisis] for name, crisis in PARTS.items()})
+    )
     found = []
     for judge in sorted({row["judge_id"] for row in [*tries, *compared]}):
         own = rows[(rows["judge_id"] == judge) & (rows["outcome"] == "scored")]

@@ -171,9 +171,10 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     if not isinstance(raw, dict) or not raw.get("models"):
         complaints.append("'models' must list at least one row; see docs/matrix.md for an example")
         raise MatrixError(complaints, source)
-    known = ("defaults", "groups", "environments", "suites", "models", "judge", "executor")
+    parts = ("defaults", "groups", "environments", "suites", "models", "judge", "executor")
+    known = (*parts, "cases")
     complaints += [_unknown(str(key), known, "the matrix") for key in raw if not _known(key, known)]
-    sections = {key: _section(raw, key, complaints) for key in known}
+    sections = {key: _section(raw, key, complaints) for key in parts}
 
     environments = _parse(Environment, sections["environments"], "environments", complaints)
     running = environments.setdefault("default", Environment(name="default"))
@@ -200,6 +201,10 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         judge = _parse(Judge, {"judge": sections["judge"]}, "", complaints).get("judge")
     if judge:
         complaints += checks.of_judge(judge, sections["models"])
+    cases = raw.get("cases")
+    if cases is not None and not (isinstance(cases, str) and cases.strip()):
+        complaints.append(f"cases: must be the path of a JSONL file, found {shown(cases)}")
+        cases = None
     executor = None
     if sections["executor"]:
         executor = _parse(ExecutorSpec, {"executor": sections["executor"]}, "", complaints).get("executor")
@@ -211,9 +216,12 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         suites=suites,
         environments=environments,
         judge=judge,
+        cases=cases,
         executor=executor,
         recipes=recipes,
     )
+    if matrix.cases_file and not matrix.cases_file.is_file():
+        complaints.append(f"cases: no such file {matrix.cases_file}; a relative path counts from the matrix")
     return matrix, list(dict.fromkeys(complaints))
 
 

@@ -427,10 +427,16 @@ class Matrix(_Part):
     suites: dict[str, Suite]
     environments: dict[str, Environment]
     judge: Judge | None = None
+    cases: str | None = None
     recipes: dict[str, tuple[str, ...]] = Field(
         default={}, description="row with several seeds -> the rows that train it, itself first"
     )
     executor: ExecutorSpec | None = None
+
+    @property
+    def cases_file(self) -> Path | None:
+        """The user's own cases, relative to the matrix; None for the shipped ones."""
+        return Path(self.source).absolute().parent / self.cases if self.cases else None
 
     def suites_of(self, spec: ModelSpec) -> list[Suite]:
         """The suites that *spec* names, in the order of the file."""

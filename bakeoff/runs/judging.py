@@ -16,8 +16,9 @@ from bakeoff.chain.service import Service
 from bakeoff.errors import BakeoffError
 from bakeoff.judgement.blind import Layout, Study, build_study
 from bakeoff.judgement.judge_model import JudgeModel, compare_replies, probe_planted, score_replies, unscored
-from bakeoff.judgement.ratings import DIMENSIONS, RatingStore
+from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import CRISIS_WORDS, MAX_TOKENS, Case, Reply, Status, load_cases, read_replies
+from bakeoff.judgement.rubric import DIMENSIONS
 from bakeoff.judgement.verdicts import judged_by_model
 from bakeoff.matrix.schema import Judge, Matrix
 from bakeoff.matrix.seeds import first_of
@@ -37,7 +38,10 @@ COUNSELLING = "counselling"
 
 
 def gathered_replies(
-    workspace: Workspace, rows: Iterable[str] | None = None, variants: Sequence[str] = ()
+    workspace: Workspace,
+    rows: Iterable[str] | None = None,
+    variants: Sequence[str] = (),
+    cases_file: Path | None = None,
 ) -> tuple[list[Reply], list[str]]:
     """The replies that the last run gathered and that can be compared, and what was left out and why.
 
@@ -45,8 +49,9 @@ def gathered_replies(
         workspace: the store.
         rows: only these rows of the store; None takes all.
         variants: which variants; none given: tuned where there is one, else base.
+        cases_file: the cases that were asked; None for the shipped ones.
     """
-    cases = load_cases()
+    cases = load_cases(cases_file)
     shas = {case.id: case.sha for case in cases}
     known = None if rows is None else set(rows)
     replies: list[Reply] = []
@@ -69,11 +74,13 @@ def gathered_replies(
     return replies, left_out
 
 
-def gathered_study(replies: Sequence[Reply], layout: Layout = "one-by-one") -> Study | None:
-    """A study of *replies* to the shipped cases, named by its content; None where no reply came."""
+def gathered_study(
+    replies: Sequence[Reply], layout: Layout = "one-by-one", cases_file: Path | None = None
+) -> Study | None:
+    """A study of *replies* to the cases of a file, named by its content; None where no reply came."""
     if not any(reply.status != "errored" for reply in replies):
         return None
-    return _named("replies", "咨询回复 · Counselling replies", replies, load_cases(), layout)
+    return _named("replies", "咨询回复 · Counselling replies", replies, load_cases(cases_file), layout)
 
 
 def _named(
@@ -215,7 +222,9 @@ def _studies(matrix: Matrix, done: Sequence[Record]) -> dict[str, Study]:
                     own.append(reply)
     studies = {}
     if any(reply.status != "errored" for reply in replies):
-        studies[COUNSELLING] = _named("cases", "咨询个案 · Counselling cases", replies, load_cases())
+        studies[COUNSELLING] = _named(
+            "cases", "咨询个案 · Counselling cases", replies, load_cases(matrix.cases_file)
+        )
     for suite, (cases, own) in asked.items():
         if any(reply.status != "errored" for reply in own):
             studies[suite] = _named(suite, suite, own, list(cases.values()))

@@ -1,0 +1,73 @@
+"""The results tab of the owner: names revealed, statistics, export, paper pack."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from bakeoff.errors import BakeoffError
+from bakeoff.judgement.arena import arena_results
+from bakeoff.judgement.arrangement import current_study
+from bakeoff.judgement.paper import zipped
+from bakeoff.judgement.raters import Raters
+from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.refusals import refusal
+from bakeoff.judgement.verdicts import summarise
+
+
+class ResultsDesk:
+    """What the owner sees: names revealed, statistics, export."""
+
+    def __init__(
+        self, store: RatingStore, study_id: str | None, raters: Raters | None, open_to_all: bool
+    ) -> None:
+        self.store = store
+        self.study_id = study_id
+        self.raters = raters
+        self.open_to_all = open_to_all
+
+    def why_closed(self, signed_in: str | None) -> str:
+        """Why this person sees no results; empty where they may."""
+        if self.raters is not None and not self.raters.is_owner(signed_in):
+            return "owner"
+        return "closed" if self.raters is None and not self.open_to_all else ""
+
+    def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
+        """Results, or a file to download; a refusal for all but the owner."""
+        fresh = {"nonce": secrets.token_hex(8), "view": "refused", "why": ""}
+        if why := self.why_closed(signed_in):
+            return fresh | {"why": why}
+        if isinstance(message, Mapping) and message.get("action") == "export":
+            name = f"ratings-{self.study_id or 'all'}.csv"
+            return fresh | {"view": "csv", "name": name, "csv": self.store.csv_text(self.study_id)}
+        return self._results(fresh, message if isinstance(message, Mapping) else {})
+
+    def _results(self, fresh: dict[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+        """Results of the study, rater and topic that *said* names."""
+        studies = self.store.studies()
+        wanted = said.get("study") or current_study(self.store) or self.study_id
+        if not isinstance(wanted, str) or wanted not in studies:
+            wanted = self.study_id
+        if wanted is None:
+            return fresh | {"why": "nothing"}
+        if said.get("action") == "paper":
+            try:
+                content = base64.b64encode(zipped(self.store, wanted)).decode()
+            except BakeoffError as error:
+                return fresh | {"view": "trouble"} | refusal(error)
+            return fresh | {"view": "zip", "name": f"paper-{wanted}.zip", "zip": content}
+        rater, topic = said.get("rater"), said.get("topic")
+        only = [rater] if isinstance(rater, str) and rater else []
+        about = topic if isinstance(topic, str) else ""
+        named = [{"id": name, "title": self.store.study(name).title} for name in studies]
+        chosen = {"study": wanted, "rater": only[0] if only else "", "topic": about}
+        found = summarise(self.store, wanted, raters=only, topic=about)
+        return fresh | {
+            "view": "results",
+            "results": found,
+            "studies": named,
+            "chosen": chosen,
+            "arena": arena_results(self.store),
+        }

@@ -1,0 +1,80 @@
+"""The rubric that people and judge models share: dimensions, checks, anchors in words."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bakeoff.errors import StoreError
+
+RUBRIC = Path(__file__).with_name("rubric.yaml")
+COMMENTS = ("strengths", "weaknesses", "suggestions")
+OVERALL = "overall_quality"
+"""The dimension that calibration, duels and plans go by; every rubric has it."""
+
+_KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+def _named(part: str) -> dict[str, str]:
+    """Key -> Chinese name of every entry of *part* of the rubric, in the rubric's order."""
+    import yaml
+
+    try:
+        entries = yaml.safe_load(RUBRIC.read_bytes())[part]
+        named = {str(each["key"]): str(each["name"]["zh"]) for each in entries}
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{RUBRIC}: {part} cannot be read ({error}); each needs key, name, question"
+        ) from None
+    wrong = sorted(key for key in named if not _KEY.fullmatch(key))
+    if wrong or len(named) < len(entries):
+        why = f"{wrong[0]!r} is no name of a column" if wrong else "a key stands twice"
+        raise StoreError(f"{RUBRIC}: {part}: {why}; use small letters, digits and _")
+    return named
+
+
+_DIMENSION_NAMES, _CHECK_NAMES = _named("dimensions"), _named("crisis")
+DIMENSIONS = tuple(_DIMENSION_NAMES)
+"""The rubric alone says which there are."""
+
+CRISIS_CHECKS = tuple(_CHECK_NAMES)
+NAMES_ZH = _DIMENSION_NAMES | dict(zip(COMMENTS, ("优点", "不足", "改进建议"), strict=True))
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """The questions and the anchors in words for every point, in Chinese and English.
+
+    Attributes:
+        content: the YAML file as it stands: scale, dimensions, confidence, crisis.
+        sha: twelve hex digits of the file's content; kept with every judgement.
+    """
+
+    content: dict[str, Any]
+    sha: str
+
+
+@cache
+def load_rubric() -> Rubric:
+    """The rubric that people and judge models share, from ``rubric.yaml`` beside this module.
+
+    Raises:
+        StoreError: a dimension or an anchor is missing in either language.
+    """
+    import yaml
+
+    path = RUBRIC
+    raw = path.read_bytes()
+    content = yaml.safe_load(raw)
+    if OVERALL not in DIMENSIONS:
+        raise StoreError(f"{path}: dimensions are {', '.join(DIMENSIONS)}; one of them must be {OVERALL}")
+    for each in [*content["dimensions"], content["confidence"]]:
+        for point in range(1, 6):
+            anchor = each["anchors"].get(point, {})
+            if not (anchor.get("zh") and anchor.get("en")):
+                raise StoreError(f"{path}: {each['name']['en']} has no anchor for {point} in both languages")
+    return Rubric(content, hashlib.sha256(raw).hexdigest()[:12])

@@ -1,0 +1,208 @@
+"""The command line of ``python -m judge``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bakeoff.judgement.blind import LAYOUTS
+from bakeoff.matrix.schema import VARIANTS
+from judge.guard import path_prefix
+
+STORE = Path("store/judge/ratings.sqlite")
+RATERS = Path("store/judge/raters.json")
+MATRIX = Path("model_matrix.yaml")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    main = argparse.ArgumentParser(
+        prog="python -m judge", description="Blind scoring of replies by people and models."
+    )
+    _serving(main)
+    commands = main.add_subparsers(dest="command", metavar="COMMAND")
+
+    one = commands.add_parser(
+        "add-rater", help="let somebody sign in; asks for the password, or reads it from stdin"
+    )
+    one.add_argument("name")
+    one.add_argument(
+        "--owner",
+        action=argparse.BooleanOptionalAction,
+        help="may also see the results, names revealed (default: as before; a new rater may not)",
+    )
+    one.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
+
+    for name, purpose in (
+        ("reset", "give a rater a new password, which ends their sessions"),
+        ("remove-rater", "let somebody sign in no more, which ends their sessions; their scores stay"),
+    ):
+        one = commands.add_parser(name, help=purpose)
+        one.add_argument("name")
+        one.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
+
+    one = commands.add_parser("study", help="build a blind study from gathered replies")
+    one.add_argument(
+        "--replies",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="JSONL files, one per subject (default: what the last run gathered from the rows of the matrix)",
+    )
+    one.add_argument("--cases", type=Path, metavar="FILE", help="default: the shipped cases")
+    one.add_argument("--out", type=Path, required=True, metavar="FILE")
+    one.add_argument("--id", metavar="NAME", help="default: the name of --out")
+    one.add_argument("--title", default="")
+    _choosing(one)
+    one.add_argument("--store", type=Path, default=STORE, metavar="FILE", help="whose run's replies to take")
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument(
+        "--repeats", type=float, default=0.1, metavar="SHARE", help="share shown twice (default 0.1)"
+    )
+    one.add_argument(
+        "--keep-names", action="store_true", help="do not hide makers' names in replies, only list them"
+    )
+    one.add_argument(
+        "--names",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="what else to hide, such as a name taught in training",
+    )
+    one.add_argument(
+        "--expect-raters", type=int, default=3, metavar="N", help="how many will score (default 3)"
+    )
+    one.add_argument(
+        "--difference",
+        type=float,
+        default=0.5,
+        metavar="POINTS",
+        help="difference worth finding (default 0.5 points)",
+    )
+    one.add_argument(
+        "--pilot", action="store_true", help="build it even where no difference could come out of it"
+    )
+
+    one = commands.add_parser("gather", help="ask a served model all cases and keep its replies")
+    one.add_argument("--url", required=True, help="OpenAI-compatible root, such as http://127.0.0.1:8000/v1")
+    one.add_argument("--served-name", required=True, metavar="NAME")
+    one.add_argument("--model", required=True, metavar="ROW", help="the row's name in the matrix")
+    one.add_argument("--variant", default="tuned", choices=("base", "tuned"))
+    one.add_argument("--cases", type=Path, metavar="FILE", help="default: the shipped cases")
+    one.add_argument("--out", type=Path, required=True, metavar="FILE")
+
+    one = commands.add_parser("ask", help="let a judge model score a study by the same rubric")
+    one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
+    one.add_argument("--study", type=Path, metavar="FILE", help="default: the replies of the last run")
+    _choosing(one)
+    one.add_argument("--url", help="OpenAI-compatible root of the judge")
+    one.add_argument("--model", metavar="NAME", help="the judge's served name")
+    one.add_argument(
+        "--row", metavar="ROW", help="instead: a row of the matrix, deployed as long as it judges"
+    )
+    one.add_argument(
+        "--api-key-env", default="", metavar="NAME", help="environment variable that holds the key"
+    )
+    one.add_argument("--repeats", type=int, default=2, help="how often each reply is scored (default 2)")
+    one.add_argument(
+        "--max-tokens",
+        type=int,
+        default=2048,
+        metavar="N",
+        help="longest verdict, thinking included (default 2048)",
+    )
+    one.add_argument(
+        "--no-pairs", action="store_true", help="leave out the pairwise comparison in both orders"
+    )
+
+    _for_owners(commands)
+    one = commands.add_parser("results", help="print the results of a study as JSON (names revealed)")
+    one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
+    one.add_argument("--id", metavar="STUDY", help="default: the newest study")
+
+    one = commands.add_parser("export", help="write judgements as CSV")
+    one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
+    one.add_argument("--id", metavar="STUDY", help="only this study (default: everything, chat scores too)")
+    one.add_argument("--out", type=Path, required=True, metavar="FILE")
+    return main
+
+
+def _choosing(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--layout", choices=LAYOUTS, default=LAYOUTS[0])
+    one.add_argument(
+        "--variants",
+        nargs="+",
+        choices=VARIANTS,
+        default=[],
+        help="of the last run's replies (default: tuned, where a row has it; give both to judge what tuning did)",
+    )
+    one.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default {MATRIX}")
+
+
+def _serving(main: argparse.ArgumentParser) -> None:
+    main.add_argument("--store", type=Path, default=STORE, metavar="FILE", help=f"default {STORE}")
+    main.add_argument(
+        "--study", type=Path, metavar="FILE", help="the study to score (default: the replies of the last run)"
+    )
+    _choosing(main)
+    main.add_argument("--host", default="127.0.0.1")
+    main.add_argument("--port", type=int, default=7860)
+    main.add_argument(
+        "--root-path",
+        type=path_prefix,
+        default="",
+        metavar="PATH",
+        help="the prefix under which a proxy serves the page, such as /judge",
+    )
+    main.add_argument(
+        "--raters", type=Path, metavar="FILE", help=f"who may sign in (default {RATERS} where it exists)"
+    )
+    main.add_argument(
+        "--services", nargs="+", default=[], metavar="NAME=URL", help="served models for the chat tab"
+    )
+    main.add_argument(
+        "--models",
+        nargs="+",
+        default=[],
+        metavar="ROW",
+        help="rows of the matrix (or ROW/base) that are deployed for the chat tab, until the page ends",
+    )
+    main.add_argument(
+        "--results", action="store_true", help="without sign-in: show the results to whoever opens the page"
+    )
+
+
+def _for_owners(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    one = commands.add_parser("invite", help="make links that let raters in once, without a password")
+    one.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
+    one.add_argument("--url", required=True, metavar="ADDRESS", help="of the page, as raters reach it")
+    one.add_argument("--study", metavar="STUDY", help="default: whichever study is open when they come")
+    one.add_argument("--count", type=int, default=1, metavar="N", help="how many to invite (default 1)")
+    one.add_argument(
+        "--label",
+        nargs="+",
+        default=[],
+        metavar="WHO",
+        help="who they are, one each; kept in the raters file only",
+    )
+    one.add_argument("--again", metavar="RATER", help="a new link for somebody invited before")
+    one.add_argument("--days", type=float, default=14, metavar="N", help="how long a link works (default 14)")
+
+    one = commands.add_parser("erase", help="erase a rater's identity, or all that they handed in")
+    one.add_argument("rater")
+    which = one.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--identity", action="store_true", help="name and label; the scores stay, under a new code"
+    )
+    which.add_argument(
+        "--judgements", action="store_true", help="identity and all scores, comments, drafts, talks"
+    )
+    one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
+    one.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
+
+    one = commands.add_parser(
+        "paper", help="write what a paper needs: data, codebook, scripts, tables, methods"
+    )
+    one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
+    one.add_argument("--id", metavar="STUDY", help="default: the newest study that people scored")
+    one.add_argument("--out", type=Path, required=True, metavar="FOLDER")

@@ -1,0 +1,59 @@
+"""What the owner of a study asks for on the command line: invitations, erasure, the paper pack."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime
+from pathlib import Path
+
+from bakeoff.errors import RatingError
+from bakeoff.judgement.erasure import erase_identity, erase_judgements
+from bakeoff.judgement.invitations import MOST_AT_ONCE, Invitations, link
+from bakeoff.judgement.raters import Raters
+from bakeoff.judgement.ratings import RatingStore
+
+
+def store_at(path: Path) -> RatingStore:
+    """The store at *path*, which must be there: reading makes none."""
+    if not path.is_file():
+        raise RatingError(f"{path}: no store of judgements here; give the right --store")
+    return RatingStore(path)
+
+
+def invite(options: argparse.Namespace) -> None:
+    """Print a link per invitation; each is shown this once."""
+    invitations = Invitations(Raters(options.raters))
+    link(options.url, "")  # a wrong address is told before anybody is invited
+    labels = list(options.label)
+    count = max(options.count, len(labels))
+    if not 0 < count <= MOST_AT_ONCE:
+        raise RatingError(f"--count {count} is outside 1..{MOST_AT_ONCE}")
+    if options.again:
+        made = [invitations.again(options.again, options.days)]
+    else:
+        labels += [""] * (count - len(labels))
+        made = [invitations.invite(options.study, label, options.days) for label in labels]
+    for one in made:
+        until = datetime.fromtimestamp(one.expires).isoformat(" ", "minutes")
+        print(f"{one.rater}  {link(options.url, one.token)}  (once, until {until})")
+
+
+def erase(options: argparse.Namespace) -> None:
+    """Erase an identity, or everything of a rater, and say what went."""
+    store, raters = store_at(options.store), Raters(options.raters)
+    work = erase_judgements if options.judgements else erase_identity
+    erased = work(store, options.rater, raters)
+    what = "all that was handed in" if options.judgements else "the identity"
+    print(f"{what} of a rater is erased; from now on: {erased.called}")
+    print(f"judgements erased: {erased.judgements}; studies: {', '.join(erased.studies) or 'none'}")
+    print("exports, paper packs, reports and backups made before still hold it: erase or replace these, too")
+
+
+def paper(options: argparse.Namespace) -> None:
+    """Write the paper pack of a study into a folder."""
+    from bakeoff.judgement.paper import newest_scored, write_pack
+
+    store = store_at(options.store)
+    study_id = options.id or newest_scored(store)
+    for path in write_pack(store, study_id, options.out):
+        print(path)
