@@ -1,4 +1,4 @@
-"""Print the structure of the engine in numbers: ``python bench/structure.py``.
+"""Print the structure of the engine in numbers, or ``--drawing`` its rooms: ``python bench/structure.py``.
 
 Rooms are the folders and single files of ``bakeoff/``; an arrow is a room that imports another one, a floor the longest
 way down. Names, sizes and annotations are counted in the whole engine.
@@ -7,6 +7,7 @@ way down. Names, sizes and annotations are counted in the whole engine.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -89,6 +90,47 @@ def floors(graph: dict[str, set[str]]) -> dict[str, int]:
     return level
 
 
+def direct(graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Return *graph* without the arrows that a longer way implies; it has no circle."""
+    below: dict[str, set[str]] = {}
+
+    def reach(name: str) -> set[str]:
+        if name not in below:
+            below[name] = set()  # ends the search where there is a circle after all
+            below[name] = {target for other in graph.get(name, ()) for target in ({other} | reach(other))}
+        return below[name]
+
+    return {
+        name: {b for b in targets if not any(b in reach(other) for other in targets - {b})}
+        for name, targets in graph.items()
+    }
+
+
+def floors_of_the_map() -> dict[str, list[str]]:
+    """Return the rooms of each floor, in the order of the table in docs/architecture.md."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms, table = set(arrows()), re.findall(r"^\| ([a-z ]+) \| (`.*?) \| .*\|$", text, re.MULTILINE)
+    return {
+        floor: [name for name in re.findall(r"`(\w+)/?`", cell) if name in rooms] for floor, cell in table
+    }
+
+
+def drawing() -> str:
+    """Return the rooms and their imports as a Mermaid flowchart; an import that another one implies is left out."""
+    graph = {name: targets for name, targets in arrows().items() if not name.startswith("python -m")}
+    lines = ["flowchart TB"]
+    placed = floors_of_the_map()
+    for number, (floor, names) in enumerate(reversed(placed.items())):
+        lines.append(f'  subgraph floor{number}["{floor}"]')
+        lines += [f'    {name}["{name}"]' for name in names if name in graph]
+        lines.append("  end")
+    order = [name for names in placed.values() for name in names]
+    shortened = direct(graph)
+    for name in reversed(order):
+        lines += [f"  {name} --> {target}" for target in order if target in shortened.get(name, ())]
+    return "\n".join(lines)
+
+
 def _bound(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -145,6 +187,8 @@ def _parameters(function: Function) -> int:
 
 
 if __name__ == "__main__":
-    for name, value in measure().items():
-        print(f"{name:<48} {value}")
-    sys.exit(0)
+    if "--drawing" in sys.argv[1:]:
+        print(drawing())
+    else:
+        for name, value in measure().items():
+            print(f"{name:<48} {value}")

@@ -2,11 +2,14 @@
 
 - docs/guide.md: the guide, with the very lines that ``--dry-run`` prints
 - docs/matrix.md, docs/model_matrix.schema.json: every key of the matrix
+- docs/architecture.md: the drawing of the rooms, from their imports; its text is written by hand
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -266,7 +269,24 @@ def guide() -> str:
     return "\n".join(_sections()) + "\n"
 
 
-MADE = {"guide.md": guide, "matrix.md": keys, "model_matrix.schema.json": schema}
+def architecture() -> str:
+    """docs/architecture.md with the drawing of today."""
+    spec = importlib.util.spec_from_file_location("structure", ROOT / "bench" / "structure.py")
+    assert spec
+    assert spec.loader
+    structure = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(structure)
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    block = f"```mermaid\n{structure.drawing()}\n```"
+    return re.sub(r"```mermaid\n.*?\n```", lambda _: block, text, count=1, flags=re.DOTALL)
+
+
+MADE = {
+    "guide.md": guide,
+    "matrix.md": keys,
+    "model_matrix.schema.json": schema,
+    "architecture.md": architecture,
+}
 
 if __name__ == "__main__":
     for name, make in MADE.items():
