@@ -22,6 +22,7 @@ from bakeoff.matrix.schema import Matrix, Suite
 from bakeoff.report import Findings, history, section, write_tables
 from bakeoff.runs import plan, runs, tracking
 from bakeoff.secrecy import load_env_file
+from bakeoff.sentences import of_error, restored, with_statements
 from bakeoff.workspace import Workspace
 from fixtures.progress import Followed
 
@@ -310,6 +311,9 @@ def pytest_runtest_makereport(
     if isinstance(error, NotInStore):
         report.outcome = "skipped"
         report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {error}")
+        _note_why_skipped(report, of_error(error))
+    elif isinstance(error, pytest.skip.Exception):
+        _note_why_skipped(report, error.msg or "")
     elif isinstance(error, BakeoffError):
         timeline = _workspace(item.config).run(item.config.stash[RUN_ID]) / "events.jsonl"
         told = f"{error}\ntimeline: {timeline}" if timeline.exists() else str(error)
@@ -320,13 +324,25 @@ def pytest_runtest_makereport(
     return report
 
 
+def _note_why_skipped(report: pytest.TestReport, why: str) -> None:
+    """Keep *why* with the report, which xdist sends between processes as plain values."""
+    report.user_properties.append(("why skipped", with_statements({"why": why})))
+
+
+def _reason_of(report: pytest.TestReport) -> str:
+    """What pytest says of a test that it skipped itself."""
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+    return str(reason).removeprefix("Skipped: ")
+
+
 def _skipped(config: pytest.Config) -> list[tuple[str, str]]:
     """What was skipped and why, once per row and reason."""
     told = []
     for report in _reports(config, "skipped"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-        if row := dict(report.user_properties).get("row"):
-            told.append((str(row), str(reason).removeprefix("Skipped: ")))
+        properties = dict(report.user_properties)
+        if row := properties.get("row"):
+            reason = restored(properties.get("why skipped") or {}).get("why")
+            told.append((str(row), reason or _reason_of(report)))
     return list(dict.fromkeys(told))
 
 

@@ -63,7 +63,7 @@ def test_only_the_adapters_know_evalscope() -> None:
 
 
 STACK = {
-    "facts": "errors command workspace error_texts plugins parity_probe files secrecy provenance data",
+    "facts": "sentences errors command workspace error_texts plugins parity_probe files secrecy provenance data",
     "values": "statistics scoring matrix endpoint store execution",
     "adapters": "parity forms tiny suites training_data tools environments evalscope",
     "judgement": "judgement",

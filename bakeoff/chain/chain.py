@@ -27,11 +27,56 @@ from bakeoff.execution.runner import Runner
 from bakeoff.files import write_json
 from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training, dataset_identity, dataset_name
 from bakeoff.provenance import TENSORS, WEIGHTS, ContentHashes, digest, versions
+from bakeoff.sentences import Template
 from bakeoff.store.stages import Done, Record, Stages
 from bakeoff.suites.rows import FORMATS, LETTERS
 from bakeoff.tools import engines, memory, swift
 from bakeoff.training_data.health import count_rows, why_fewer
 from bakeoff.workspace import Workspace
+
+CONTINUED = Template("chain.chain.continued", "continued from {checkpoint}", zh="从 {checkpoint} 继续训练")
+OUT_OF_MEMORY = Template(
+    "chain.chain.out_of_memory",
+    "out of memory at batch {batch}: {error}",
+    zh="批大小 {batch} 时显存或内存不足，已减小批大小：{error}",
+    en="out of memory at batch size {batch}, retried with a smaller one: {error}",
+)
+TENSORBOARD_INSTEAD = Template(
+    "chain.chain.tensorboard_instead",
+    "{why}: TensorBoard tracks the rest of this training",
+    zh="SwanLab 中断（{why}），其余训练改由 TensorBoard 记录",
+    en="SwanLab failed ({why}); TensorBoard logs the rest of this training",
+)
+SILENCE = Template(
+    "chain.chain.silence",
+    "a silence, perhaps SwanLab's",
+    zh="长时间没有输出，可能与 SwanLab 有关",
+    en="no output for too long, perhaps because of SwanLab",
+)
+OTHER_BASE = Template(
+    "chain.chain.other_base",
+    "the adapter says that it was trained on {named}, and this row's base is {base}",
+    zh="适配器记录的训练基座是 {named}，而此处的基座是 {base}",
+    en="the adapter was trained on {named}, but this row's base is {base}",
+)
+NEEDS_PACKAGE = Template(
+    "chain.chain.needs_package",
+    "needs the package {package}, which is not installed",
+    zh="缺少软件包 {package}",
+    en="the package {package} is not installed",
+)
+NEEDS_GPU = Template(
+    "chain.chain.needs_gpu",
+    "needs a GPU with {gib:g} GiB; this machine has none",
+    zh="需要 {gib:g} GiB 显存的 GPU，本机没有 GPU",
+    en="needs a GPU with {gib:g} GiB of memory; this machine has no GPU",
+)
+NEEDS_LARGER_GPU = Template(
+    "chain.chain.needs_larger_gpu",
+    "needs a GPU with {gib:g} GiB; the largest here has {largest:.0f} GiB",
+    zh="需要 {gib:g} GiB 显存的 GPU，本机最大的只有 {largest:.0f} GiB",
+    en="needs a GPU with {gib:g} GiB of memory; the largest here has {largest:.0f} GiB",
+)
 
 
 @dataclass(frozen=True)
@@ -207,7 +252,7 @@ class Chain:
                 log.unlink(missing_ok=True)
                 write_json(begun, {"identity": identity, "training": _mathematics(training)})
             else:
-                attempts.told.append(f"continued from {resume.name}")
+                attempts.told.append(CONTINUED(checkpoint=resume.name))
             command = self.train_command(training, resume)
             written = log.stat().st_size if log.exists() else 0
             try:
@@ -227,7 +272,7 @@ class Chain:
                 if smaller is None:
                     raise
                 attempts.told.append(
-                    f"out of memory at batch {training.batch_size}: {str(error).splitlines()[0]}"
+                    OUT_OF_MEMORY(batch=training.batch_size, error=str(error).splitlines()[0])
                 )
                 # The same batch continues from its newest checkpoint. Another one starts again: transformers 4 takes
                 # the checkpoint's batch for the dataloader, whatever the line says, and may count other updates.
@@ -236,7 +281,7 @@ class Chain:
                 training = smaller
             except CommandFailed as error:
                 if training.tracker == "swanlab" and (why := _why_untracked(error, log, written)):
-                    attempts.told.append(f"{why}: TensorBoard tracks the rest of this training")
+                    attempts.told.append(TENSORBOARD_INSTEAD(why=why))
                     training = training.model_copy(update={"tracker": "tensorboard"})
                     continue
                 attempts.again(error)
@@ -499,9 +544,7 @@ class Chain:
             same = self.bench.hashes.each(Path(named), TENSORS) == self.bench.hashes.each(Path(base), TENSORS)
         else:  # a cache of a hub, or another machine, has the model's name somewhere in its place
             same = _name_in(named) == _name_in(base)
-        return (
-            "" if same else f"the adapter says that it was trained on {named}, and this row's base is {base}"
-        )
+        return "" if same else OTHER_BASE(named=named, base=base)
 
     def suite_prompts(self) -> dict[str, list[dict[str, str]]]:
         """The first question of each of the row's suites whose data are ours to read, as a dialogue."""
@@ -573,7 +616,7 @@ def _why_untracked(error: CommandFailed, log: Path, written: int) -> str:
     A silence may be anybody's. It is laid at the tracker's door once, because going on without it costs nothing.
     """
     if isinstance(error, Stalled):
-        return "a silence, perhaps SwanLab's"
+        return SILENCE()
     if (error.returncode or 0) <= 0:
         return ""
     with log.open("rb") as file:
@@ -592,14 +635,14 @@ def why_unmet(spec: ModelSpec, matrix: Matrix) -> str:
     here = any(environments.is_running(matrix.environments[name]) for _, name in spec.environment)
     for package in spec.needs.packages if here else ():
         if find_spec(package) is None:
-            return f"needs the package {package}, which is not installed"
+            return NEEDS_PACKAGE(package=package)
     wanted = spec.needs.gpu_memory_gib
     if wanted == 0 or spec.url:
         return ""
     best = _largest_card_gib()
     if best is None:
-        return f"needs a GPU with {wanted:g} GiB; this machine has none"
-    return "" if best >= wanted else f"needs a GPU with {wanted:g} GiB; the largest here has {best:.0f} GiB"
+        return NEEDS_GPU(gib=wanted)
+    return "" if best >= wanted else NEEDS_LARGER_GPU(gib=wanted, largest=best)
 
 
 @cache

@@ -27,7 +27,58 @@ from bakeoff.matrix.schema import Suite, dataset_argument
 from bakeoff.provenance import commit, versions
 from bakeoff.scoring.leakage import training_files
 from bakeoff.scoring.scores import ALL, SPEED, STATUSES
-from bakeoff.store.stages import Done, Record
+from bakeoff.sentences import Template, restored, with_statements
+from bakeoff.store.stages import OUTPUT_GONE, Done, Record
+
+REQUESTS_FAILED = Template(
+    "chain.evaluation.requests_failed", "{count} requests failed", zh="有 {count} 个请求失败"
+)
+CUT_SHORT = Template(
+    "chain.evaluation.cut_short", "{name} is cut short", zh="{name} 不完整", en="{name} is incomplete"
+)
+NO_RESULT = Template(
+    "chain.evaluation.no_result", "{name} is no result", zh="{name} 不是评测结果", en="{name} holds no result"
+)
+NO_RESULT_BECAUSE = Template(
+    "chain.evaluation.no_result_because",
+    "{name} is no result ({error})",
+    zh="{name} 不是评测结果（{error}）",
+    en="{name} holds no result ({error})",
+)
+MISCOUNTED = Template(
+    "chain.evaluation.miscounted",
+    "{name}: {where} says {why}",
+    zh="{name}：{where} 的计数与逐题记录不符（{why}）",
+    en="{name}: the counts of {where} disagree with its samples ({why})",
+)
+LEDGER = Template("chain.evaluation.ledger", "its ledger", zh="作答统计", en="the response accounting")
+COUNTS = Template(
+    "chain.evaluation.counts",
+    "{said} {key}, and its samples {counted}",
+    zh="{key}：记为 {said}，实为 {counted}",
+    en="{key}: {said} recorded, {counted} counted",
+)
+OTHER_VALUE = Template(
+    "chain.evaluation.other_value",
+    "{name}: {where} is said to be {value}, and its samples' grades make {mean}",
+    zh="{name}：{where} 记为 {value}，按逐题得分应为 {mean}",
+    en="{name}: {where} is recorded as {value}, but its samples average {mean}",
+)
+NOTHING = Template("chain.evaluation.nothing", "nothing", zh="无")
+ANOTHER_ANSWERS = Template(
+    "chain.evaluation.another_answers",
+    "{before!r} answered then, {now!r} answers now",
+    zh="上次作答的是 {before!r}，现在是 {now!r}",
+)
+UNANSWERED = Template(
+    "chain.evaluation.unanswered", "{count} questions have no answer yet", zh="还有 {count} 题没有回复"
+)
+REPLIES_ERRORED = Template(
+    "chain.evaluation.replies_errored",
+    "{count} replies had errored",
+    zh="上次有 {count} 条回复出错",
+    en="{count} replies had failed",
+)
 
 _T = TypeVar("_T")
 
@@ -82,7 +133,7 @@ class Evaluation:
         before, now = _answered_by(output), self._answers_now
         if not (self.deployment.chain.spec.url and before and now) or before == now:
             return ""
-        return f"{before!r} answered then, {now!r} answers now"
+        return ANOTHER_ANSWERS(before=before, now=now)
 
     @cached_property
     def _answers_now(self) -> str:
@@ -108,7 +159,7 @@ class Evaluation:
 
     def result(self, suite: Suite) -> dict[str, Any]:
         """The result of *suite*: ``trusted``, ``why_not``, ``ledger``, ``scores`` (rows) and ``samples`` (rows)."""
-        return dict(json.loads(Path(self.record(suite).output).read_text(encoding="utf-8")))
+        return dict(restored(json.loads(Path(self.record(suite).output).read_text(encoding="utf-8"))))
 
     @property
     def _work_dir(self) -> Path:
@@ -159,10 +210,8 @@ class Evaluation:
         ]
         samples = evalscope.sample_rows(answer, **who)
         result = {key: value for key, value in answer.items() if key != "scores"}
-        write_json(
-            output,
-            _without_nan({**result, "scores": rows, "samples": [{**row, "run_id": ""} for row in samples]}),
-        )
+        whole = {**result, "scores": rows, "samples": [{**row, "run_id": ""} for row in samples]}
+        write_json(output, with_statements(_without_nan(whole)))
         facts = {
             "suite": suite.name,
             "gpus": self.deployment.service().facts.get("gpus", 0) if answer["asked_now"] else 0,
@@ -268,7 +317,7 @@ class Evaluation:
             ask_alone=ASK_ALONE,
         )
         path = self._work_dir / "plan.json"
-        write_json(path, plan)
+        write_json(path, with_statements(plan))
 
         tell = bench.stages.timeline.progress(
             self._how_far(), stage="evaluate", model=spec.name, variant=self.deployment.variant
@@ -304,17 +353,17 @@ def why_unreadable(result: Path) -> str:
     try:
         kept = json.loads(result.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return "its output is gone"
+        return OUTPUT_GONE()
     except ValueError:
-        return f"{result.name} is cut short"
+        return CUT_SHORT(name=result.name)
     except RecursionError:
-        return f"{result.name} is no result"
+        return NO_RESULT(name=result.name)
     if not isinstance(kept, dict) or not {"scores", "samples"} <= kept.keys():
-        return f"{result.name} is no result"
+        return NO_RESULT(name=result.name)
     try:
         return _why_inconsistent(kept, result.name)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        return f"{result.name} is no result ({type(error).__name__}: {error})"
+        return NO_RESULT_BECAUSE(name=result.name, error=f"{type(error).__name__}: {error}")
 
 
 def _why_inconsistent(kept: dict[str, Any], name: str) -> str:
@@ -325,7 +374,7 @@ def _why_inconsistent(kept: dict[str, Any], name: str) -> str:
     """
     samples, main = kept["samples"], kept.get("metric")
     if kept.get("ledger") is not None and (why := _why_miscounted(kept["ledger"], samples, "")):
-        return f"{name}: its ledger says {why}"
+        return MISCOUNTED(name=name, where=LEDGER(), why=why)
     for row in kept["scores"]:
         if row.get("benchmark") == SPEED:
             continue
@@ -335,14 +384,14 @@ def _why_inconsistent(kept: dict[str, Any], name: str) -> str:
             part = [one for one in part if not one["leaked"]]
         where = metric if subset == ALL else f"{metric} of {subset}"
         if why := _why_miscounted(row, part, "n_"):
-            return f"{name}: {where} says {why}"
+            return MISCOUNTED(name=name, where=where, why=why)
         if metric not in (main, f"{main}_unleaked"):
             continue
         grades = [one["correct"] for one in part if one["status"] != "errored" and one["correct"] is not None]
         mean, value = math.fsum(grades) / len(grades) if grades else None, row["value"]
         if (mean is None) != (value is None) or (mean is not None and not abs(value - mean) <= 1e-9):
-            told = "nothing" if mean is None else f"{mean:.4g}"
-            return f"{name}: {where} is said to be {value}, and its samples' grades make {told}"
+            told = NOTHING() if mean is None else f"{mean:.4g}"
+            return OTHER_VALUE(name=name, where=where, value=value, mean=told)
     return ""
 
 
@@ -353,7 +402,7 @@ def _why_miscounted(counts: dict[str, Any], samples: Sequence[dict[str, Any]], p
     wanted["judged"] = len(samples) - there["errored"]
     for key, count in wanted.items():
         if prefix + key in counts and counts[prefix + key] != count:
-            return f"{counts[prefix + key]} {key}, and its samples {count}"
+            return COUNTS(said=counts[prefix + key], key=key, counted=count)
     return ""
 
 
@@ -390,7 +439,7 @@ def why_unanswered(result: Path) -> str:
     """How many questions of a kept *result* got no reply that might come yet, in words; empty for none."""
     errors = json.loads(result.read_text(encoding="utf-8")).get("errors") or {}
     waiting = sum(not _FINAL.search(error) for error in errors.values())
-    return f"{waiting} questions have no answer yet" if waiting else ""
+    return UNANSWERED(count=waiting) if waiting else ""
 
 
 _FINAL = re.compile(r"Error code: (400|413|422)\b|could not be graded")
@@ -486,7 +535,7 @@ def replies(deployment: Deployment) -> Record:
 
     def why_again(output: Path) -> str:
         errored = sum(one.status == "errored" for one in gathered.read_replies([output]))
-        return f"{errored} replies had errored" if errored and not asked else ""
+        return REPLIES_ERRORED(count=errored) if errored and not asked else ""
 
     return stages.ensure(
         "replies",
@@ -498,7 +547,7 @@ def replies(deployment: Deployment) -> Record:
         output="replies.jsonl",
         # nothing is started for it: the service's log, or where somebody else serves, the timeline
         log=stages.timeline.path if spec.url else deployment.folder() / "stage.log",
-        why_broken=lambda output: "" if output.exists() and kept.exists() else "its output is gone",
+        why_broken=lambda output: "" if output.exists() and kept.exists() else OUTPUT_GONE(),
         why_again=why_again,
     )
 
@@ -552,7 +601,7 @@ def speed(deployment: Deployment) -> Record:
             fingerprint=deployment.fingerprint,
             **_made_by(deployment, output),
         )
-        write_json(output, _without_nan({"scores": rows, "samples": []}))
+        write_json(output, with_statements(_without_nan({"scores": rows, "samples": []})))
         gpus = deployment.service().facts.get("gpus", 0)
         return Done(str(command), None, {"gpus": gpus, "restarts": deployment.restarts})
 
@@ -572,7 +621,7 @@ def speed(deployment: Deployment) -> Record:
 def _why_unmeasured(result: Path) -> str:
     rows = json.loads(result.read_text(encoding="utf-8"))["scores"]
     failed = {row["subset"]: row["n_errored"] for row in rows if row["n_errored"]}
-    return f"{sum(failed.values())} requests failed" if failed else ""
+    return REQUESTS_FAILED(count=sum(failed.values())) if failed else ""
 
 
 def _without_nan(value: Any) -> Any:

@@ -13,7 +13,7 @@ from bakeoff.doctor.finding import (
     offline,
 )
 from bakeoff.errors import DataError
-from bakeoff.matrix.schema import dataset_name
+from bakeoff.matrix.schema import POINT_AT_DATA, dataset_name
 from bakeoff.scoring import leakage
 from bakeoff.training_data.health import Health, check_dataset
 
@@ -127,8 +127,11 @@ def check_suites(visit: Visit) -> Iterator[Finding]:
         if name not in used:
             continue
         if why := suite.why_no_data(visit.data_dir):
-            what, _, remedy = why.removeprefix(f"{name}: ").partition("; ")
-            yield Finding("warning", f"suites.{name}", f"{what}: it is skipped", remedy or "give --data-dir")
+            what = why.values["what"]
+            remedy = "give --data-dir"
+            if POINT_AT_DATA.made(what):
+                what, remedy = what.values["what"], "point --data-dir at the data"
+            yield Finding("warning", f"suites.{name}", f"{what}: it is skipped", remedy)
             continue
         complaints = check_suite(suite, folder := suite.folder(visit.data_dir))
         if folder is None and not complaints and offline(visit):

@@ -9,14 +9,34 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from bakeoff.error_texts import may_be_error_text, repeated_texts, skeleton
 from bakeoff.evalscope.loading import Loaded, by_sample
 from bakeoff.files import write_bytes, write_json
 from bakeoff.scoring.extraction import LETTERS, extract_choice
-from bakeoff.scoring.scores import ALL, Sample, one_text
+from bakeoff.scoring.scores import ALL, ONE_TEXT, TOO_MANY, Sample, one_text
+from bakeoff.sentences import Template, joined, parts_of, restored, statement_of, with_statements
 
+SAME_REPLY = Template(
+    "evalscope.distrust.same_reply",
+    "{count} different questions got the same reply: {text!r}",
+    zh="{count} 道不同的题得到同一段回复：{text!r}",
+)
+ASKED_ALONE = Template(
+    "evalscope.distrust.asked_alone",
+    "asked alone, the service answers {count} of {total} questions otherwise",
+    zh="逐题单独重问 {total} 题，其中 {count} 题的答案与并发时不同",
+    en="asked one at a time, the service answers {count} of {total} questions differently",
+)
+WITH_REASONS = Template(
+    "evalscope.distrust.with_reasons",
+    "{why} ({errors})",
+    zh="{why}（错误信息：{errors}）",
+    en="{why}: {errors}",
+)
+ERRORS = Template("evalscope.distrust.errors", "errors: {errors}", zh="错误信息：{errors}")
 REPEATED = "the reply is a service's error text"
 _AT_LEAST, _SHARE = 3, 0.005
 _MOST_REASONS = 3
@@ -36,7 +56,7 @@ def repeated_errors(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]
     changed = [_as_error(one) if skeleton(one.reply) in errors and one in silent else one for one in samples]
     alarms = [words] if errors and (words := one_text(samples)) else []
     alarms += [
-        f"{count} different questions got the same reply: {text[:80]!r}"
+        SAME_REPLY(count=count, text=text[:80])
         for text, count in sorted(texts.items(), key=lambda item: -item[1])[:_MOST_REASONS]
     ]
     return changed, alarms
@@ -85,7 +105,7 @@ def ask_alone(
     seen = loaded.folder / "alone.json"
     count = int(plan.get("ask_alone") or 0)
     if not anew or not plan["service_url"]:
-        return str(json.loads(seen.read_text(encoding="utf-8"))["why"]) if seen.is_file() else ""
+        return statement_of(restored(_read(seen)), "why") if seen.is_file() else ""
     seen.unlink(missing_ok=True)
     answered = [one for one in samples if one.status == "answered"]
     greedy = not (loaded.suite["generation"] or {}).get("temperature") and not (
@@ -107,13 +127,13 @@ def ask_alone(
     if differ is None:
         return ""
     alarming = differ > asked / 2 if asked <= count else differ >= asked / 4
-    why = (
-        f"asked alone, the service answers {differ} of {asked} questions otherwise"
-        if alarming and differ > 1
-        else ""
-    )
-    write_json(seen, {"asked": asked, "otherwise": differ, "why": why})
+    why = ASKED_ALONE(count=differ, total=asked) if alarming and differ > 1 else ""
+    write_json(seen, with_statements({"asked": asked, "otherwise": differ, "why": why}))
     return why
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
@@ -162,14 +182,18 @@ def alikeness(first: str, second: str) -> float:
 
 def distrust(result: dict[str, Any], samples: Sequence[Sample], alone: str) -> None:
     """Put into *result* what was seen asking alone, and why questions errored, with counts."""
-    same = next((words for words in result["alarms"] if "of the replies are one text" in words), "")
+    same = next(filter(ONE_TEXT.made, result["alarms"]), "")
     for row in result["scores"]:
         part = [one for one in samples if row["subset"] in (ALL, one.subset)]
-        words = str(row["why_not"])
+        words = row["why_not"]
         reasons = most_frequent(one.error for one in part if one.error)
         if reasons and words:
-            words = f"{words} ({reasons})" if words.endswith("allowed") else f"{words}; errors: {reasons}"
-        row["why_not"] = "; ".join(filter(None, (words, alone, same if row["subset"] == ALL else "")))
+            last = parts_of(words)[-1]
+            over = any(template.made(last) for template in TOO_MANY.values())
+            words = (
+                WITH_REASONS(why=words, errors=reasons) if over else joined([words, ERRORS(errors=reasons)])
+            )
+        row["why_not"] = joined([words, alone, same if row["subset"] == ALL else ""])
         row["trusted"] = bool(row["trusted"]) and not row["why_not"]
     result["trusted"], result["why_not"] = result["scores"][0]["trusted"], result["scores"][0]["why_not"]
     if alone:

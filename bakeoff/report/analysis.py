@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bakeoff.report.findings import Findings, Subject
 from bakeoff.scoring.scores import CRISIS
+from bakeoff.sentences import statement_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -385,7 +386,7 @@ def _subset_values(
     parts = head[head["subset"] != "ALL"].drop_duplicates(["subset", *keys], keep="last")
     parts = parts[parts.set_index(keys).index.isin(sure)]
     invalid = {
-        (str(row["subset"]), Subject(str(row["model"]), str(row["variant"]))): str(row["why_not"])
+        (str(row["subset"]), Subject(str(row["model"]), str(row["variant"]))): statement_of(row, "why_not")
         for row in parts[~parts["trusted"]].to_dict("records")
     }
     order = parts["subset"].drop_duplicates()
@@ -413,7 +414,7 @@ def _cell(subject: Subject, suite: str, row: Mapping[Any, Any], n_leaked: int) -
         best=float(row["best"]),
         chance=float(row["chance"]),
         trusted=bool(row["trusted"]),
-        why_not=str(row["why_not"]),
+        why_not=statement_of(row, "why_not"),
         few_shot=int(row["few_shot"]),
         fingerprint=str(row["fingerprint"]),
         n_leaked=n_leaked,

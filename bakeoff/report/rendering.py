@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from bakeoff import __version__
 from bakeoff.errors import in_short
 from bakeoff.report import words
 from bakeoff.report.findings import Findings, Subject
+from bakeoff.sentences import Statement
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -58,6 +58,7 @@ def _environment() -> Environment:
     environment.globals.update(
         t=words.both,
         variant=words.variant,
+        subject=words.subject,
         nan=math.nan,
         MISSING=words.MISSING,
         OUTCOME=words.OUTCOME,
@@ -74,10 +75,13 @@ def _environment() -> Environment:
         ratio=words.ratio,
         moment=words.moment,
         duration=words.duration,
-        plain=_plain,
-        method=words.method,
+        count="{:,}".format,
+        facts=words.facts,
+        metric=words.metric,
+        quoted=words.quoted,
         said=words.said,
-        in_short=in_short,
+        stage=words.stage,
+        why=_why,
     )
     return environment
 
@@ -143,6 +147,9 @@ def render(findings: Findings, reports_dir: Path, since: Since | None = None) ->
             r=findings.ratings,
             skipped=_by_reason(findings.skipped),
             subjects_of=_judged_subjects,
+            facts_of=lambda one: words.facts(
+                {k: v for k, v in one.items() if k not in ("python", "versions")}
+            ),
             summary=_summary(findings),
             stage_names=list(dict.fromkeys(_kind_of(one) for one in findings.stages)),
             css=Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),
@@ -170,6 +177,12 @@ def gpu_hours(record: Mapping[str, Any]) -> float | None:
     """Wall hours of a stage times the cards it held; None where it held none."""
     gpus = _number(_facts(record).get("gpus"))
     return float(record.get("seconds") or 0) * gpus / 3600 if gpus else None
+
+
+def _why(record: Mapping[str, Any]) -> str:
+    """What the record says of its outcome: a statement whole, an error in one line."""
+    why = record.get("why") or ""
+    return why if isinstance(why, Statement) else in_short(str(why))
 
 
 def _facts(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -202,7 +215,7 @@ def _cost(record: Mapping[str, Any], link: str) -> Cost:
         memory=_shown(machine, ".1f"),
         speed=_shown(_number(_facts(record).get("tokens_per_s")), ",.0f"),
         gpu_hours=_shown(gpu_hours(record), ".2f"),
-        why=in_short(str(record.get("why", ""))),
+        why=_why(record),
         link=link,
     )
 
@@ -243,9 +256,9 @@ def _summary(findings: Findings) -> list[Spent]:
 
 
 def _stage(record: Mapping[str, Any]) -> str:
-    """The stage's name, with the suite where it has one."""
+    """The stage's name, with the suite where it has one; see :func:`bakeoff.report.words.stage`."""
     suite = _facts(record).get("suite")
-    return f"{record.get('stage', '')}{f' · {suite}' if suite else ''}"
+    return f"{record.get('stage', '')}{f':{suite}' if suite else ''}"
 
 
 def _by_reason(skipped: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -313,12 +326,3 @@ def _log_link(record: Mapping[str, Any], reports_dir: Path) -> str:
     if not record.get("log") or not log.is_file():
         return ""
     return quote(Path(os.path.relpath(log.resolve(), reports_dir.resolve())).as_posix())
-
-
-def _plain(value: object) -> str:
-    """A value of the provenance as text: nested ones without quotes and braces."""
-    if isinstance(value, Mapping):
-        return " · ".join(f"{key} {_plain(one)}" for key, one in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_plain(one) for one in value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

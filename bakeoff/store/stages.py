@@ -28,6 +28,7 @@ from bakeoff.errors import BakeoffError, NotInStore, StoreError
 from bakeoff.files import append_line, write_json
 from bakeoff.provenance import MADE, ContentHashes, digest
 from bakeoff.secrecy import redact, redacted
+from bakeoff.sentences import Statement, Template, joined, of_error, restored, with_statements
 from bakeoff.workspace import Workspace
 
 Identity = Mapping[str, Any]
@@ -36,6 +37,61 @@ PROGRESS_S = 30.0
 """How often the timeline is told how far a stage is."""
 SILENT_S = 5.0
 """How long a lock is waited for before the timeline says who holds it."""
+
+
+RAN = Template("store.stages.ran", "ran: {why}", zh="{why}", en="{why}")
+REUSED = Template(
+    "store.stages.reused",
+    "reused: made {started}, and nothing that it depends on has changed",
+    zh="复用 {started} 的结果，所依赖的内容均未改变",
+    en="Reused from {started}: nothing it depends on has changed",
+)
+FIRST_TIME = Template("store.stages.first_time", "for the first time", zh="首次运行", en="First run")
+UNFINISHED = Template(
+    "store.stages.unfinished",
+    "the last attempt did not finish",
+    zh="上次未完成",
+    en="The previous attempt did not finish",
+)
+OUTPUT_GONE = Template(
+    "store.stages.output_gone", "its output is gone", zh="产物已不存在", en="Its output is missing"
+)
+FOLDER_GONE = Template(
+    "store.stages.folder_gone", "its folder was removed", zh="文件夹已被删除", en="Its folder was removed"
+)
+ALTERED = Template(
+    "store.stages.altered",
+    "its output is not what it made ({files})",
+    zh="产物在生成之后被改动（{files}）",
+    en="Its output was changed afterwards ({files})",
+)
+ALTERED_MORE = Template(
+    "store.stages.altered_more",
+    "its output is not what it made ({files} and {count} more)",
+    zh="产物在生成之后被改动（{files}，另有 {count} 个文件）",
+    en="Its output was changed afterwards ({files} and {count} more)",
+)
+FILE_GONE = Template("store.stages.file_gone", "{name} is gone", zh="{name} 不存在", en="{name} is missing")
+FILE_NEW = Template("store.stages.file_new", "{name} is new", zh="{name} 为新增")
+FILE_OTHER = Template(
+    "store.stages.file_other", "{name} is another one", zh="{name} 内容不同", en="{name} differs"
+)
+CHANGED = Template(
+    "store.stages.changed", "{key}: {before} is now {after}", zh="{key}：由 {before} 变为 {after}"
+)
+AND_MORE = Template("store.stages.and_more", "and {count} more", zh="另有 {count} 处")
+ABSENT = Template("store.stages.absent", "absent", zh="无", en="none")
+INTERRUPTED = Template(
+    "store.stages.interrupted",
+    "interrupted; the next run takes up here",
+    zh="运行被中断，下次从此处继续",
+    en="Interrupted; the next run continues here",
+)
+NOT_IN_STORE = Template(
+    "store.stages.not_in_store",
+    "{model}: {stage} is not in the store ({why}); run `pytest benchmarks/ -k {model}`",
+    zh="{model}：存档中没有 {stage}（{why}），请运行 `pytest benchmarks/ -k {model}`",
+)
 
 
 @dataclass
@@ -89,7 +145,7 @@ class Timeline:
 
     def tell(self, event: str, **facts: object) -> None:
         """Append *event*; a line is written in one go, so several processes may share the file."""
-        append_line(self.path, redacted({"time": now(), "event": event, **facts}))
+        append_line(self.path, redacted(with_statements({"time": now(), "event": event, **facts})))
 
     def progress(self, how_far: Callable[[], str], **facts: object) -> Callable[[], None]:
         """What tells *how_far* a stage is each time it is called, but not more often than every half minute."""
@@ -142,7 +198,7 @@ class Stages:
         variant: str = "",
         output: str = "output",
         log: Path | None = None,
-        why_broken: Callable[[Path], str] = lambda output: "" if output.exists() else "its output is gone",
+        why_broken: Callable[[Path], str] = lambda output: "" if output.exists() else OUTPUT_GONE(),
         why_again: Callable[[Path], str] = lambda output: "",
     ) -> Record:
         """The record of a stage, run now unless one of this *identity* is intact.
@@ -172,18 +228,16 @@ class Stages:
             why = self._why(record, identity, folder, why_broken, output)
             altered = self._why_altered(record, folder / output) if record and not why else ""
             if altered:
-                why = f"ran: {altered}"
+                why = RAN(why=altered)
             if record and not why and self.may_run and (more := why_again(folder / output)):
-                why = f"ran: {more}"
+                why = RAN(why=more)
             if record and not why:
                 self._adopt(record, path)
                 record.outcome, record.log = "reused", str(log or record.log)
-                record.why = f"reused: made {record.started}, and nothing that it depends on has changed"
+                record.why = REUSED(started=record.started)
                 return self._tell(record)
             if not self.may_run:
-                raise NotInStore(
-                    f"{model}: {stage} is not in the store ({why}); run `pytest benchmarks/ -k {model}`"
-                )
+                raise NotInStore(NOT_IN_STORE(model=model, stage=stage, why=why))
             path.unlink(missing_ok=True)
             if altered:  # the work must not go on from what somebody else put there
                 _remove(folder / output)
@@ -207,13 +261,15 @@ class Stages:
                 if problem := why_broken(folder / output):
                     raise BakeoffError(f"{model}: {stage} ended well, but {problem}; log: {record.log}")
             except KeyboardInterrupt:
-                self._tell_failed(record, began, "interrupted; the next run takes up here")
+                self._tell_failed(record, began, INTERRUPTED())
                 raise
             except Exception as raised:
                 ours = isinstance(raised, BakeoffError)
                 error = _of_the_system(record, raised) if isinstance(raised, OSError) else raised
                 self._failed[str(folder)] = error
-                self._tell_failed(record, began, str(error) if ours else f"{type(error).__name__}: {error}")
+                self._tell_failed(
+                    record, began, of_error(error) if ours else f"{type(error).__name__}: {error}"
+                )
                 if error is raised:
                     raise
                 raise error from None
@@ -224,7 +280,7 @@ class Stages:
             )
             record.seconds = round(_own_s(began) if done.seconds is None else done.seconds, 2)
             record.made = self._contents(folder / output)
-            write_json(path, redacted(asdict(record)))
+            write_json(path, redacted(with_statements(asdict(record))))
             return self._tell(record)
 
     def _contents(self, output: Path) -> dict[str, str]:
@@ -237,12 +293,15 @@ class Stages:
             return ""
         before, now_there = record.made, self._contents(output)
         words = [
-            f"{name} is {'gone' if name not in now_there else 'new' if name not in before else 'another one'}"
+            (FILE_GONE if name not in now_there else FILE_NEW if name not in before else FILE_OTHER)(
+                name=name
+            )
             for name in sorted({*before, *now_there})
             if before.get(name) != now_there.get(name)
         ]
-        more = f" and {len(words) - 3} more" if len(words) > 3 else ""
-        return f"its output is not what it made ({', '.join(words[:3])}{more})" if words else ""
+        if len(words) > 3:
+            return ALTERED_MORE(files=words[:3], count=len(words) - 3)
+        return ALTERED(files=words) if words else ""
 
     def _adopt(self, record: Record, path: Path) -> None:
         """Keep what a *record* of before digests were kept stands for, from now on."""
@@ -253,7 +312,8 @@ class Stages:
                 write_json(path, {**kept, "made": record.made})
 
     def _tell_failed(self, record: Record, began: float, why: str) -> None:
-        record.outcome, record.why = "failed", redact(why)
+        record.outcome = "failed"
+        record.why = why if isinstance(why, Statement) else redact(why)
         record.seconds = round(_own_s(began), 2)
         self._tell(record)
 
@@ -294,16 +354,12 @@ class Stages:
         if record is None:
             older = self._newest_sibling(folder)
             if older is None:
-                return (
-                    "ran: for the first time"
-                    if not folder.exists()
-                    else "ran: the last attempt did not finish"
-                )
-            return f"ran: {differences(older.identity, identity) or 'its folder was removed'}"
+                return RAN(why=UNFINISHED() if folder.exists() else FIRST_TIME())
+            return RAN(why=differences(older.identity, identity) or FOLDER_GONE())
         if changed := differences(record.identity, identity):
-            return f"ran: {changed}"
+            return RAN(why=changed)
         if problem := why_broken(folder / output):
-            return f"ran: {problem}"
+            return RAN(why=problem)
         return ""
 
     @staticmethod
@@ -403,6 +459,7 @@ def record_of(kept: object) -> Record | None:
 
     Keys that this version does not know are passed over; what is absent, or of another type, has its default.
     """
+    kept = restored(kept)
     if not isinstance(kept, dict):
         return None
     identity, output = kept.get("identity"), kept.get("output")
@@ -432,8 +489,8 @@ def differences(before: Identity, after: Identity) -> str:
     words = []
     for key in [*new, *(k for k in old if k not in new)]:
         if old.get(key) != new.get(key):
-            words.append(f"{key}: {_short(old.get(key))} is now {_short(new.get(key))}")
-    return "; ".join(words[:6]) + (f"; and {len(words) - 6} more" if len(words) > 6 else "")
+            words.append(CHANGED(key=key, before=_short(old.get(key)), after=_short(new.get(key))))
+    return joined([*words[:6], *([AND_MORE(count=len(words) - 6)] if len(words) > 6 else [])])
 
 
 def _flat(identity: Identity, prefix: str = "") -> dict[str, Any]:
@@ -448,7 +505,7 @@ def _flat(identity: Identity, prefix: str = "") -> dict[str, Any]:
 
 def _short(value: object) -> str:
     if value is None:
-        return "absent"
+        return ABSENT()
     text = str(value)
     is_digest = len(text) == 64 and set(text) <= set("0123456789abcdef")
     return repr(text[:10] + "…" if is_digest else text)
