@@ -505,13 +505,13 @@ def test_judgements_of_people_and_of_a_model_are_shown(tmp_path: Path) -> None:
     judged = synthetic_findings(30, suites=("ceval",))
     judged.ratings = synthetic_ratings(tmp_path)
     html = page(judged)
-    assert "Suite “crisis” (apart, never averaged in)" in html
+    assert "Crisis cases (reported separately, never averaged in)" in html
     assert "not calibrated" in html
     judge = judged.ratings["judges"][0]
     for row in (*judged.ratings["raters"]["consistency"], *judged.ratings["raters"]["severity"]):
         assert f'<th scope="row">{row["rater"]}</th>' in html
-    assert "Severity (minus the others’ mean" in html
-    assert "Against themselves (the same reply again)" in html
+    assert "Severity (difference from the other raters’ mean" in html
+    assert "Self-consistency (repeated items)" in html
     assert "No pairs were compared in both orders" in html
     for measured in judge["calibration"].values():
         assert f"{measured['alpha']['value']:.2f}".replace("-", "−") in html
@@ -540,10 +540,12 @@ def test_judgements_of_other_weights_and_another_rubric_are_said_to_be_so(tmp_pa
     judged.ratings["counts"]["other_rubric"] = 7
     judged.ratings["others"] = [synthetic_ratings(tmp_path / "newer")]
     html = page(judged)
-    told = f"{subject}: judged were replies of an earlier deployment (other weights, template or serving: aaaaaaaaaaaa)"
+    model, _, kind = subject.partition("/")
+    told = f"{model} ({kind}): the rated replies are those of an earlier deployment "
+    told += "(other weights, template or serving: aaaaaaaaaaaa)"
     assert f"{told}; this run has bbbbbbbbbbbb." in html
-    assert "7 more judgements were made under another version of the rubric" in html
-    assert html.count("这个模型能信几分：") == 2
+    assert "7 more ratings were made under another version of the rubric" in html
+    assert html.count("评审模型的可信度：") == 2
     assert HOSTILE not in html
 
 

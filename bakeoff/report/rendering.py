@@ -60,6 +60,7 @@ def _environment() -> Environment:
         variant=words.variant,
         subject=words.subject,
         nan=math.nan,
+        count="{:,}".format,
         MISSING=words.MISSING,
         OUTCOME=words.OUTCOME,
         STAGE=words.STAGE,
@@ -75,10 +76,12 @@ def _environment() -> Environment:
         ratio=words.ratio,
         moment=words.moment,
         duration=words.duration,
-        count="{:,}".format,
         facts=words.facts,
         metric=words.metric,
         quoted=words.quoted,
+        rated=lambda subject: words.both(*words.rated_names(subject)),
+        rated_en=lambda subject: words.rated_names(subject)[1],
+        rated_zh=lambda subject: words.rated_names(subject)[0],
         said=words.said,
         stage=words.stage,
         why=_why,
@@ -147,6 +150,7 @@ def render(findings: Findings, reports_dir: Path, since: Since | None = None) ->
             r=findings.ratings,
             skipped=_by_reason(findings.skipped),
             subjects_of=_judged_subjects,
+            in_order=lambda subjects: sorted(subjects, key=lambda one: _place(one, analysis.order)),
             facts_of=lambda one: words.facts(
                 {k: v for k, v in one.items() if k not in ("python", "versions")}
             ),
@@ -271,6 +275,12 @@ def _by_reason(skipped: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _kind_of(record: Mapping[str, Any]) -> str:
     return str(record.get("stage", "")).split(":")[0]
+
+
+def _place(rated: str, order: Sequence[str]) -> tuple[int, bool]:
+    """Where a subject of a study stands: models as on the board, the tuned one before its base."""
+    model, _, kind = rated.rpartition("/")
+    return (order.index(model) if model in order else len(order), kind == "base")
 
 
 def _judged_subjects(part: Mapping[str, Any]) -> list[str]:

@@ -117,6 +117,12 @@ def subject(model: str, name: str) -> Markup:
     return both(*subject_names(model, name)) if name else escape(model)
 
 
+def rated_names(rated: str) -> tuple[str, str]:
+    """A subject of a study, ``model/variant``, in Chinese and English."""
+    model, slash, name = rated.rpartition("/")
+    return subject_names(model, name) if slash else (rated, rated)
+
+
 def stage_names(name: str) -> tuple[str, str]:
     """A stage in Chinese and English; of ``eval:ceval`` the stage and the suite."""
     kind, _, rest = name.partition(":")
