@@ -135,13 +135,26 @@ class SuiteView:
     invalid_subsets: dict[tuple[str, Subject], str] = field(default_factory=dict)
     """(subset, subject) of a score that is invalid although the subject's total is not -> why."""
     delivered: list[Subject] = field(default_factory=list)
-    """Subjects of the pair matrix, best first."""
+    """Subjects of the pair matrix, in the order of the leaderboard."""
 
     def ordered(self) -> list[Cell]:
         """Scores best first, what is not a score last."""
         return sorted(
             self.cells.values(), key=lambda cell: (not cell.ranked, -cell.value if cell.ranked else 0.0)
         )
+
+    def arrange(self, order: Sequence[str]) -> None:
+        """Put everything into the order of the leaderboard: models as in *order*, the tuned one before its base."""
+        place = {model: number for number, model in enumerate(order)}
+
+        def key(subject: Any) -> tuple[int, bool, str]:
+            model, variant = map(str, subject)
+            return place.get(model, len(place)), variant == "base", variant
+
+        self.cells = {subject: self.cells[subject] for subject in sorted(self.cells, key=key)}
+        self.delivered.sort(key=key)
+        if len(self.subsets.columns):
+            self.subsets = self.subsets[sorted(self.subsets.columns, key=key)]
 
     def subset_rows(self) -> list[tuple[str, list[float]]]:
         """(subset, value per subject) in the order of the columns of ``subsets``."""
@@ -257,9 +270,12 @@ def analyse(findings: Findings) -> Analysis:
         view.delivered = [
             cell.subject for cell in view.ordered() if cell.ranked and cell.subject in delivered
         ]
+    order = _order(models, delivered, views)
+    for view in views:
+        view.arrange(order)
     return Analysis(
         views=views,
-        order=_order(models, delivered, views),
+        order=order,
         family=next((one.family for one in first.values()), 0),
         tuning_family=next((one.family for one in everyone.values()), 0),
     )

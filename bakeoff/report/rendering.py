@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from markupsafe import Markup, escape
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from bakeoff.report.history import Since
 
+_T = TypeVar("_T")
 _FOLDER = Path(__file__).parent / "templates"
 
 
@@ -76,6 +77,7 @@ def _environment() -> Environment:
         ratio=words.ratio,
         moment=words.moment,
         duration=words.duration,
+        evaluated=lambda subject, findings, suite: findings.evaluation(subject, suite),
         facts=words.facts,
         metric=words.metric,
         quoted=words.quoted,
@@ -134,7 +136,7 @@ def render(findings: Findings, reports_dir: Path, since: Since | None = None) ->
             tuned_models={model for view in views for model in view.tuning},
             untested=[view.name for view in views if not view.method],
             charts=[(view.name, svg) for view in views if (svg := suite_chart(view, analysis.order))],
-            losses=loss_charts(findings.stages),
+            losses=_placed(loss_charts(findings.stages), analysis.order, lambda item: item[0]),
             packed=pack(findings, views),
             untrusted=untrusted,
             failed=failed,
@@ -143,8 +145,8 @@ def render(findings: Findings, reports_dir: Path, since: Since | None = None) ->
             costs=[_cost(one, _log_link(one, reports_dir)) for one in findings.stages],
             total_seconds=sum(float(one.get("seconds") or 0) for one in ran),
             total_gpu_hours=sum(gpu_hours(one) or 0.0 for one in ran),
-            commands=_commands(findings),
-            fingerprints=_fingerprints(findings),
+            commands=_placed(_commands(findings), analysis.order, lambda item: item[0]),
+            fingerprints=_placed(_fingerprints(findings), analysis.order, lambda item: item[0].model),
             moved=moved(since.changes) if since else None,
             since=since,
             r=findings.ratings,
@@ -154,7 +156,7 @@ def render(findings: Findings, reports_dir: Path, since: Since | None = None) ->
             facts_of=lambda one: words.facts(
                 {k: v for k, v in one.items() if k not in ("python", "versions")}
             ),
-            summary=_summary(findings),
+            summary=_placed(_summary(findings), analysis.order, lambda item: item.model),
             stage_names=list(dict.fromkeys(_kind_of(one) for one in findings.stages)),
             css=Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),
             js=Markup((_FOLDER / "report.js").read_text(encoding="utf-8")),
@@ -275,6 +277,12 @@ def _by_reason(skipped: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _kind_of(record: Mapping[str, Any]) -> str:
     return str(record.get("stage", "")).split(":")[0]
+
+
+def _placed(items: Iterable[_T], order: Sequence[str], model_of: Callable[[_T], str]) -> list[_T]:
+    """*items* in the order of the leaderboard; models that are not on it come last."""
+    place = {model: number for number, model in enumerate(order)}
+    return sorted(items, key=lambda item: place.get(model_of(item), len(place)))
 
 
 def _place(rated: str, order: Sequence[str]) -> tuple[int, bool]:
