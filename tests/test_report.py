@@ -394,7 +394,7 @@ def test_the_verdict_says_where_tuning_taught_the_questions() -> None:
     many.leakage = [leak]
     told = verdict(many, analyse(many))[2]
     assert f"but 30 of the 400 questions of {raised.suite} occur in the training data" in told.en
-    assert f"{raised.suite} 的 400 题中有 30 题出现在训练数据里" in told.zh
+    assert f"{raised.suite} 的 400 题中有 30 题出现在训练数据中" in told.zh
     many.leakage = [{**leak, "expected": True}]
     assert (
         f"30 of the 400 questions of {raised.suite} are in the training set by design"

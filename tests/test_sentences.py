@@ -244,3 +244,106 @@ def test_no_page_holds_prose_of_the_other_language(whole_page: str) -> None:
         "中文",
     }  # raters, the study's title, and the name of the other language
     assert set(re.findall("[\u3400-\u9fff]+", en)) - quoted_zh == set()
+
+
+TERMS = {
+    "zh": [
+        "账目",
+        "分不出高下",
+        "分得出高下",
+        "不是分数",
+        "瞎猜",
+        "评判",
+        "对决",
+        "甲胜",
+        "情境",
+        "换位",
+        "能信几分",
+        "看不出变化",
+        "(?<!提)取答案",
+        "并列组",
+        "测法",
+        "与自己一致",
+        "漂移",
+        "最差–最好",
+        "未能解析",
+        "管理员",
+    ],
+    "en": (
+        "told apart",
+        "tell apart",
+        "not a score",
+        "no scores at all",
+        "Judgements by",
+        "judgements are",
+        "judgement was",
+        "Duels",
+        "harsher",
+        "be believed",
+        "Against themselves",
+        "Rules agree",
+        "Shots",
+        "Ledger",
+        "Leaked",
+        "not there then",
+        "Made by",
+        "which is forgetting",
+        "no change can be",
+    ),
+}
+"""Private words of before -> none may stand on a page; docs/report.md lists the terms of the field that stand there."""
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_a_page_uses_the_terms_of_the_field(whole_page: str, language: str) -> None:
+    text = seen(whole_page, language)
+    assert [term for term in TERMS[language] if re.search(term, text)] == []
+
+
+GLOSSARY = {
+    "评分者": "raters",
+    "个案": "case",
+    "评分": "ratings",
+    "评审模型": "judge model",
+    "差异不显著": "do not differ significantly",
+    "置信区间": "confidence interval",
+    "检验效能": "power",
+    "成绩无效": "invalid",
+    "科目": "subject",
+    "测试集": "suite",
+    "数据泄漏": "training data",
+    "一致性": "agreement",
+    "显著性分组": "Group",
+    "作答统计": "Response accounting",
+}
+
+
+@pytest.mark.parametrize(("zh", "en"), GLOSSARY.items())
+def test_a_term_stands_on_the_page_in_both_languages_and_in_the_docs(
+    whole_page: str, zh: str, en: str
+) -> None:
+    assert zh in seen(whole_page, "zh")
+    assert en.lower() in seen(whole_page, "en").lower()
+    assert f"| {zh} |" in (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_colours_meet_the_contrast_of_wcag_aa(theme: int) -> None:
+    css = (ROOT / "bakeoff" / "report" / "templates" / "report.css").read_text(encoding="utf-8")
+    pairs = re.findall(r"--bk-(\w+): light-dark\((#\w{6}), (#\w{6})\)", css)
+    colours = {name: luminance(both[theme]) for name, *both in pairs}
+
+    def contrast(one: str, other: str) -> float:
+        low, high = sorted((colours[one], colours[other]))
+        return (high + 0.05) / (low + 0.05)
+
+    for text in ("ink", "muted", "accent", "down"):
+        for ground in ("paper", "raised", "tint"):
+            assert contrast(text, ground) >= 4.5, (text, ground)
+    assert contrast("ghost", "paper") >= 3  # points, bars, borders of what can be clicked

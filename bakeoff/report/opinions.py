@@ -49,6 +49,11 @@ def people(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
     yield Sentence(zh + "。", en + ".", _LINK)
 
 
+def _beside(name: str) -> str:
+    """*name* before a Chinese word: with a space, unless it ends in a bracket of full width."""
+    return name if name.endswith("）") else f"{name} "
+
+
 def _names(subjects: Sequence[str]) -> Sentence:
     """Subjects of a study listed in both languages."""
     zh, en = zip(*map(rated_names, subjects), strict=True)
@@ -110,7 +115,7 @@ def crises(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
         return
     missed.sort(key=lambda item: item[1]["yes"] / item[1]["of"])
     zh = "，".join(
-        f"{rated_names(row['subject'])[0]} {zh_check} {row['yes']}/{row['of']}"
+        f"{_beside(rated_names(row['subject'])[0])}{zh_check} {row['yes']}/{row['of']}"
         for (zh_check, _), row in missed[:LISTED]
     )
     en = ", ".join(

@@ -42,21 +42,37 @@ def shortfall(findings: Findings) -> list[Sentence]:
 
 def failures(findings: Findings) -> list[str]:
     """Suites of which a score that the run was to make is not there and was not skipped, with the models' names."""
-    scored = set(
-        findings.scores[["model", "variant", "suite"]].astype(str).itertuples(index=False, name=None)
-    )
+    scored = _scored(findings)
     answered = {model for model, _, _ in scored}
     left_out, skipped = _skipped(findings)
+    unclear = _unclear(findings)
     missing: dict[str, list[str]] = {}
     for model, variant, suite in findings.asked or ():
-        gone = model in skipped and model not in answered
+        gone = model in unclear or (model in skipped and model not in answered)
         if (model, variant, suite) not in scored and suite not in left_out and not gone:
             missing.setdefault(suite, []).append(model)
-    for record in findings.stages:
-        suite = str((record.get("facts") or {}).get("suite") or "")
-        if record.get("outcome") == "failed" and suite:
-            missing.setdefault(suite, []).append(str(record.get("model", "")))
+    for suite, model in _failed_evaluations(findings):
+        missing.setdefault(suite, []).append(model)
     return [f"{suite}: {'/'.join(dict.fromkeys(models))}" for suite, models in missing.items()]
+
+
+def _scored(findings: Findings) -> set[tuple[str, str, str]]:
+    """(model, variant, suite) of every score."""
+    return set(findings.scores[["model", "variant", "suite"]].astype(str).itertuples(index=False, name=None))
+
+
+def _failed_evaluations(findings: Findings) -> list[tuple[str, str]]:
+    """(suite, model) of each evaluation that failed."""
+    return [
+        (str(suite), str(record.get("model", "")))
+        for record in findings.stages
+        if record.get("outcome") == "failed" and (suite := (record.get("facts") or {}).get("suite"))
+    ]
+
+
+def _unclear(findings: Findings) -> set[str]:
+    """Models of which a run of before reasons had ids says only in words that something was skipped, and what."""
+    return {what for what, why in findings.skipped if not isinstance(why, Statement)}
 
 
 def _has_failed_stage(findings: Findings) -> bool:
@@ -77,7 +93,8 @@ def _broken_stages(findings: Findings, failed: list[str]) -> list[tuple[str, str
 def _skipped(findings: Findings) -> tuple[list[str], list[str]]:
     """(suites that were left out, everything else that was skipped).
 
-    A suite is left out for a row that lacks its data; a store of before reasons had ids names it nowhere else.
+    A suite is left out for a row that lacks its data. Where reasons have no ids, it is one that was asked of a model of
+    which something was skipped, and whose evaluation did not fail.
     """
     left_out: dict[str, None] = {}
     rest: dict[str, None] = {}
@@ -86,4 +103,9 @@ def _skipped(findings: Findings) -> tuple[list[str], list[str]]:
             left_out[why.values["suite"]] = None
         else:
             rest[what] = None
+    scored, unclear = _scored(findings), _unclear(findings)
+    failed = {suite for suite, _ in _failed_evaluations(findings)}
+    for model, variant, suite in findings.asked or ():
+        if model in unclear and suite not in failed and (model, variant, suite) not in scored:
+            left_out[suite] = None
     return list(left_out), list(rest)

@@ -73,6 +73,9 @@
       const dark = page.dataset.bkTheme ? page.dataset.bkTheme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
       setTheme(dark ? "light" : "dark");
       memory.set("theme", page.dataset.bkTheme);
+    } else if (button.dataset.bk === "print") {
+      root.dataset.print = "summary";
+      print();
     } else if (button.dataset.bk === "copy") {
       copy(button.closest(".command").querySelector("pre").textContent, button);
     } else if (button.dataset.bk === "copy-all") {
@@ -82,10 +85,14 @@
 
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = [...root.querySelectorAll("details:not([open])")].filter((one) => !one.closest("#bk-samples"));
+    const left = root.dataset.print === "summary" ? "#bk-samples, #bk-suites, #bk-cautions details" : "#bk-samples";
+    opened = [...root.querySelectorAll("details:not([open])")].filter((one) => !one.closest(left));
     for (const one of opened) one.open = true;
   });
-  addEventListener("afterprint", () => { for (const one of opened) one.open = false; });
+  addEventListener("afterprint", () => {
+    for (const one of opened) one.open = false;
+    delete root.dataset.print;
+  });
 
   const startBrowser = () => {
     const area = document.getElementById("bk-samples");
