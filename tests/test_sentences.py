@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bakeoff import sentences
+from bakeoff.errors import Complaint, DataError, complaint_of
 from bakeoff.report import page
 from bakeoff.sentences import SAID, Statement, Template, gaps, joined, parts_of, restored, with_statements
 from tests.synthetic_findings import synthetic_findings, synthetic_ratings
@@ -135,6 +136,16 @@ def test_a_statement_survives_copies_and_other_processes() -> None:
         assert isinstance(other, Statement)
         assert (other, other.zh) == (statement, statement.zh)
     assert parts_of(statement) == [ONE(a=1, b="x"), NESTED(why=ONE(a=2, b="y"))]
+
+
+def test_a_complaint_is_its_line_and_its_parts() -> None:
+    complaint = Complaint("suites.x", "has no 'y'", "; is it 'z'?")
+    for other in (complaint, copy.deepcopy(complaint), pickle.loads(pickle.dumps(complaint))):
+        assert other == "suites.x: has no 'y'; is it 'z'?"
+        assert (other.place, other.what, other.remedy) == ("suites.x", "has no 'y'", "is it 'z'?")
+    assert Complaint("a: b", "c; d") == "a: b: c; d"
+    assert complaint_of(DataError(complaint)) is complaint
+    assert complaint_of(DataError("a: b; c")) is None
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,12 @@ WITH_REASONS = Template(
     en="{why}: {errors}",
 )
 ERRORS = Template("evalscope.distrust.errors", "errors: {errors}", zh="错误信息：{errors}")
-REPEATED = "the reply is a service's error text"
+REPEATED = Template(
+    "evalscope.distrust.repeated",
+    "the reply is a service's error text, the same to several questions: {reply}",
+    zh="回复是服务的错误信息，多道题完全相同：{reply}",
+    en="the reply is a service's error message, the same for several questions: {reply}",
+)
 _AT_LEAST, _SHARE = 3, 0.005
 _MOST_REASONS = 3
 
@@ -73,7 +78,7 @@ def _as_error(sample: Sample) -> Sample:
         correct=nothing,
         latency_s=nothing,
         grades={},
-        error=f"{REPEATED}, the same to several questions: {sample.reply[:200]}",
+        error=REPEATED(reply=sample.reply[:200]),
     )
 
 

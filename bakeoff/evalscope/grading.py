@@ -40,7 +40,12 @@ from bakeoff.sentences import Template, parts_of
 from bakeoff.sentences import joined as joined_statements
 from bakeoff.suites import OURS
 
-SERVICE_TEXT = "the service gave several questions the same error text: "
+SERVICE_TEXT = Template(
+    "evalscope.grading.service_text",
+    "the service gave several questions the same error text: {text!r}",
+    zh="服务对多道题返回同一段错误信息：{text!r}",
+    en="the service gave the same error message for several questions: {text!r}",
+)
 SERVICE_TEXTS = Template(
     "evalscope.grading.service_texts",
     "{count} of {total} questions: {error}",
@@ -313,7 +318,7 @@ def _service_texts_errored(samples: list[Sample]) -> list[Sample]:
             reply="",
             extracted="",
             extracted_alt="",
-            error=f"{SERVICE_TEXT}{texts[id(sample)][:80]!r}",
+            error=SERVICE_TEXT(text=texts[id(sample)][:80]),
         )
         if id(sample) in texts
         else sample
@@ -322,7 +327,7 @@ def _service_texts_errored(samples: list[Sample]) -> list[Sample]:
 
 
 def _one_service_text(samples: Sequence[Sample]) -> list[str]:
-    counts = Counter(sample.error for sample in samples if sample.error.startswith(SERVICE_TEXT))
+    counts = Counter(sample.error for sample in samples if SERVICE_TEXT.made(sample.error))
     return [SERVICE_TEXTS(count=count, total=len(samples), error=error) for error, count in counts.items()]
 
 

@@ -150,7 +150,7 @@ def _leaked(
 
 
 def _complaints(plan: Mapping[str, Any]) -> list[str]:
-    found = []
+    found: list[str] = []
     for raw in plan["suites"]:
         suite = argparse.Namespace(**raw)
         found += check_suite(suite, Path(raw["data_dir"]) if raw["data_dir"] else None)
@@ -211,7 +211,7 @@ def _settled(
     folder = loaded.folder
     samples = samples_of(loaded, api)
     samples, alarms = repeated_errors(samples)
-    forget_replies(loaded, [one.index for one in samples if one.error.startswith(REPEATED)])
+    forget_replies(loaded, [one.index for one in samples if REPEATED.made(one.error)])
     found: dict[str, Leak] = {}
     for number, (subset, one) in enumerate(loaded.samples):
         if leak := leaked.get((loaded.suite["name"], subset, one.id)):
