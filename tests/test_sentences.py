@@ -257,6 +257,21 @@ def test_no_page_holds_prose_of_the_other_language(whole_page: str) -> None:
     assert set(re.findall("[\u3400-\u9fff]+", en)) - quoted_zh == set()
 
 
+def test_models_stand_in_one_order_everywhere(whole_page: str) -> None:
+    """In the table of scores, by suite, in the pairs, per subject and in the costs: as on the board, tuned first."""
+    order = re.findall(r'class="model">([^<]+)<', whole_page)
+    assert len(order) == 3
+    for section in re.findall(r"<tbody>(.*?)</tbody>", whole_page, re.DOTALL):
+        rows = re.findall(r'<th scope="row">([\w.-]+)', section)
+        models = [row for row in dict.fromkeys(rows) if row in order]
+        assert models == [model for model in order if model in models]
+        for model in models:
+            kinds = re.findall(
+                rf'<th scope="row">{re.escape(model)} <span class="kind"><span lang="zh">(..)', section
+            )
+            assert kinds in ([], ["微调"], ["微调", "基座"], ["基座"])
+
+
 TERMS = {
     "zh": [
         "账目",

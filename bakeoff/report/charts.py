@@ -56,7 +56,8 @@ def suite_chart(view: SuiteView, order: Sequence[str]) -> Markup:
                           mfc=ACCENT if tuned else "none", mew=1.4)  # fmt: skip
             change = view.tuning.get(model)
             if len(cells) == 2 and change is not None:
-                end, start = (100 * cell.value for cell in cells)  # the tuned one comes first
+                values = {cell.subject.variant == "base": 100 * cell.value for cell in cells}
+                start, end = values[True], values[False]
                 colour = (
                     DOWN if change.verdict == "behind" else ACCENT if change.verdict == "ahead" else GHOST
                 )

@@ -142,7 +142,11 @@ def render(findings: Findings, reports_dir: Path, since: Since | None = None) ->
             failed=failed,
             cautioned=any(cautioned),
             noted=noted,
-            costs=[_cost(one, _log_link(one, reports_dir)) for one in findings.stages],
+            costs=_placed(
+                [_cost(one, _log_link(one, reports_dir)) for one in findings.stages],
+                analysis.order,
+                lambda item: item.model,
+            ),
             total_seconds=sum(float(one.get("seconds") or 0) for one in ran),
             total_gpu_hours=sum(gpu_hours(one) or 0.0 for one in ran),
             commands=_placed(_commands(findings), analysis.order, lambda item: item[0]),
