@@ -56,8 +56,8 @@ def suite_chart(view: SuiteView, order: Sequence[str]) -> Markup:
                           mfc=ACCENT if tuned else "none", mew=1.4)  # fmt: skip
             change = view.tuning.get(model)
             if len(cells) == 2 and change is not None:
-                values = {cell.subject.variant == "base": 100 * cell.value for cell in cells}
-                start, end = values[True], values[False]
+                ends = {cell.subject.variant == "base": 100 * cell.value for cell in cells}
+                start, end = ends[True], ends[False]
                 colour = (
                     DOWN if change.verdict == "behind" else ACCENT if change.verdict == "ahead" else GHOST
                 )
