@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from bakeoff.chain.deployment import deployments
+from bakeoff.chain.deployment import Deployment, deployments
 from bakeoff.chain.service import Service
 from bakeoff.endpoint import printable
 from bakeoff.errors import BakeoffError
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"正在启动 · starting {options.row} ({deployment.variant}) …", file=sys.stderr)
             service = deployment.service()
             print(f"{service.served_name}  {service.url}  {service.fingerprint[:12]}", file=sys.stderr)
-            talk(service, _lines(), system=options.system, max_tokens=options.max_tokens)
+            talk(deployment, _lines(), system=options.system, max_tokens=options.max_tokens)
     except BakeoffError as error:
         print(printable(str(error)), file=sys.stderr)
         return 1
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def talk(service: Service, lines: Iterable[str], *, system: str = "", max_tokens: int = 512) -> None:
+def talk(deployment: Deployment, lines: Iterable[str], *, system: str = "", max_tokens: int = 512) -> None:
     """Answer each of *lines* with the whole dialogue so far; greedy, as the evaluation asks."""
     opening = [{"role": "system", "content": system}] if system else []
     messages = list(opening)
@@ -54,12 +54,27 @@ def talk(service: Service, lines: Iterable[str], *, system: str = "", max_tokens
             messages = list(opening)
             continue
         messages.append({"role": "user", "content": line})
-        reply = ""
-        for piece in service.stream(messages, temperature=0, max_tokens=max_tokens):
-            print(printable(piece), end="", flush=True)
-            reply += piece
+        reply = _answer(deployment, messages, max_tokens)
         print()
         messages.append({"role": "assistant", "content": reply})
+
+
+def _answer(deployment: Deployment, messages: list[dict[str, str]], max_tokens: int) -> str:
+    """Print the reply as it is written, and return it; of a service that dies it is asked for again."""
+    restarts = len(deployment.restarts)
+    pieces: list[str] = []
+
+    def ask(service: Service) -> str:
+        if len(deployment.restarts) > restarts:
+            print("\n" * bool(pieces), end="", flush=True)
+            print(f"{deployment.restarts[-1]}; started again", file=sys.stderr)
+        pieces.clear()
+        for piece in service.stream(messages, temperature=0, max_tokens=max_tokens):
+            print(printable(piece), end="", flush=True)
+            pieces.append(piece)
+        return "".join(pieces)
+
+    return deployment.ask(ask)
 
 
 def _lines() -> Iterable[str]:

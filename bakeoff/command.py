@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+OUTPUT = Path("\0OUTPUT")
+"""Stands for the folder that receives what a command makes, until :meth:`Command.filled`."""
+CHECKPOINT = Path("\0CHECKPOINT")
+"""Stands for the adapter that a command reads. No argument of a command can hold a NUL, so nothing else means it."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,13 @@ class Command:
     def __str__(self) -> str:
         assignments = [f"{name}={shlex.quote(value)}" for name, value in self.env.items()]
         return " ".join([*assignments, shlex.join(self.argv)])
+
+    def filled(self, places: Mapping[Path, Path]) -> Command:
+        """Return the command with *places* instead of the placeholders."""
+        argv = self.argv
+        for placeholder, place in places.items():
+            argv = tuple(part.replace(str(placeholder), str(place)) for part in argv)
+        return replace(self, argv=argv)
 
     @property
     def module(self) -> str | None:

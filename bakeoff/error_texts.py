@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from typing import Any
+
+from bakeoff.characters import simplified
+
+RULES = 1
+"""Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 LONGEST = 240
 """Letters of the longest sentence that is looked at; services fail in few words."""
@@ -42,10 +46,6 @@ _BEGINNING = re.compile(
 )
 _PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.DOTALL)
 
-_TRADITIONAL = str.maketrans(
-    "務繫統請稍後試過頻繁載機錯誤異網絡連線賬帳戶餘額時內輸負導維護檢敗關閉額發處檔啟現們斷權無効稱間臨運營聯繁",
-    "务系统请稍后试过频繁载机错误异网络连线账帐户余额时内输负导维护检败关闭额发处档启现们断权无效称间临运营联繁",
-)
 _ZH_WHO = (
     r"(?:系统|服务器?|后端|模型|引擎|网络|网路|接口|网关|请求|访问|流量|用户|人数|账号|账户|帐号|帐户|伺服器|连接|连线|推理"
     r"|算力|资源|额度|余额|配额|并发数?|排队|接入|QPS|TPM|RPM|API|Key|密钥|token|生成|(?:我|小助手)现在)"
@@ -113,10 +113,10 @@ _EN_BARE = re.compile(
 )
 _WIDE = re.compile(
     r"busy|overload|later|again|retry|time-?d? ?out|error|fail|unavailable|too many|limit|quota|balance|denied|suspend|exceed|invalid"
-    r"|unauthori|forbidden|loading|capacity|traffic|demand|maintenance|went wrong|not found|api key|upstream|^\W*(?:null|none|undefined"
+    r"|unauthori|forbidden|exception|loading|capacity|traffic|demand|maintenance|went wrong|not found|api key|upstream|^\W*(?:null|none|undefined"
     r"|done|nan|\[object object\])\W*$"
     r"|稍后|稍候|稍等|片刻|重试|再试|频繁|超时|逾时|错误|异常|出错|余额|额度|限流|流控|超限|限制|繁忙|有点忙|过载|过多|过高|过大|失败|欠费"
-    r"|充值|加载|维护|不可用|无效|无权限|未授权|敏感|违规|故障|开小差|出现了一些问题|拥挤",
+    r"|充值|加载|维护|不可用|无效|权限|未授权|联系管理员|不足|敏感|违规|故障|开小差|出现了一些问题|拥挤",
     re.IGNORECASE,
 )
 _STATES_CHOICE = re.compile(
@@ -181,15 +181,6 @@ def may_be_error_text(reply: str) -> bool:
     )
 
 
-def repeated_texts(replies: Iterable[tuple[str, str]], *, at_least: int = 3) -> dict[str, int]:
-    """Texts that *at_least* different questions got alike, with how many; *replies* are (question, reply) pairs."""
-    questions: dict[str, set[str]] = {}
-    for question, reply in replies:
-        if text := skeleton(reply):
-            questions.setdefault(text, set()).add(question)
-    return {text: len(asked) for text, asked in questions.items() if len(asked) >= at_least}
-
-
 def skeleton(reply: str) -> str:
     """*reply* without what differs between two tellings of one failure: numbers, identifiers, white space."""
     return re.sub(r"[0-9a-f-]{8,}|\d+", "0", " ".join(reply.split()), flags=re.IGNORECASE)[:400]
@@ -198,7 +189,7 @@ def skeleton(reply: str) -> str:
 def _plain(reply: str) -> str:
     """*reply* without Markdown, in simplified characters, on one line."""
     text = re.sub(r"[*_`#>~]+", " ", reply).replace("\u2019", "'")
-    return " ".join(text.translate(_TRADITIONAL).split()).strip()
+    return " ".join(simplified(text).split()).strip()
 
 
 def _is_error_object(reply: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,7 +27,9 @@ def replacing(path: Path) -> Iterator[Path]:
     machine that loses power leaves the old file or the new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    # another host that shares the disk may have the same process ids
+    unique = f"{os.getpid()}.{threading.get_ident()}.{secrets.token_hex(4)}"
+    draft = path.with_name(f".{path.name}.{unique}.tmp")
     try:
         yield draft
         with draft.open("rb") as file:

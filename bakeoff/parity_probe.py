@@ -406,6 +406,10 @@ def chat_template(template: Any) -> str:
     with_system = f"{first} ~ {said(meta.system_prefix or meta.prefix, SYSTEM='system')}"
     without = f"{first} ~ {said(meta.prefix, SYSTEM='system')}"
     reply = "message['content']"
+    if _writes_spaces(
+        tokenizer
+    ):  # ms-swift encodes a reply apart, and its tokenizer begins each text with a space
+        reply = f"' ' ~ {reply}"
     if type(template).__name__ == "GptTemplate":  # harmony: its class writes the head of the prompt itself
         head = json.dumps(template._get_gpt_oss_prefix())
         developer = json.dumps("<|start|>developer<|message|># Instructions\n\n")
@@ -427,6 +431,15 @@ def chat_template(template: Any) -> str:
         f"{{%- else -%}}{{{{ {said(meta.chat_sep)} }}}}{{%- endif -%}}"
         "{%- endif -%}{%- endfor -%}"
     )
+
+
+def _writes_spaces(tokenizer: Any) -> bool:
+    """Whether *tokenizer* puts a space in front of every text, as SentencePiece does by default."""
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False))
+
+    return encode("\n") + encode("a") == encode("\n a")
 
 
 def _opening(tokenizer: Any) -> str:

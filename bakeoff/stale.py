@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,15 +18,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bakeoff.chain.chain import Bench, Chain
-from bakeoff.chain.deployment import Deployment
-from bakeoff.chain.evaluation import Evaluation, speed_folder
+from bakeoff.chain.results import readable
 from bakeoff.environments import building as environments
 from bakeoff.errors import BakeoffError
-from bakeoff.execution.runner import Runner, running
+from bakeoff.execution.runner import running
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import Matrix
-from bakeoff.provenance import ContentHashes
-from bakeoff.store.stages import Stages, Timeline
+from bakeoff.store.facts import EvaluationFacts, EvaluationResult, Facts
+from bakeoff.store.stage import Stage
 from bakeoff.workspace import Workspace
 
 STAGES = ("train", "export", "deploy", "parity", "evaluate", "speed")
@@ -51,7 +49,7 @@ def stale(matrix: Matrix, workspace: Workspace) -> list[Stale]:
         for folder in workspace.root.glob(f"models/*/{stage}-*")
         if not folder.is_symlink()
     ]
-    candidates += [*workspace.tiny.glob("*"), *workspace.environments.glob("*")]
+    candidates += [*workspace.tiny.glob("*"), *workspace.forms.glob("*"), *workspace.environments.glob("*")]
     candidates += workspace.root.glob("models/*/by-hand/*")
     candidates += [
         cache
@@ -90,37 +88,26 @@ def remove(found: list[Stale], workspace: Workspace) -> list[Path]:
 
 
 def _referred(matrix: Matrix, workspace: Workspace) -> Iterator[Path]:
-    stages = Stages(workspace, Timeline(workspace.root / "stale.jsonl"), may_run=False)
-    hashes = ContentHashes(workspace.cache / "hashes.json")
-    bench = Bench(matrix, workspace, stages, Runner(workspace.processes), hashes)
+    """Yield every folder that a row of *matrix* means, whether it is there or not."""
+    bench = Bench.at_rest(matrix, workspace)
     for spec in matrix.models.values():
-        chain = Chain(spec, bench)
-        for given in (spec.adapter, spec.weights, spec.model):
-            if given:  # a row may start from what another one left
-                yield from Path(given).expanduser().absolute().parents
-        if spec.tiny:
-            yield Path(chain.base_path()).parent
-        if spec.trains:
-            yield chain.train_folder()
-        if not spec.url:
-            yield chain.export_folder()
-        for variant in spec.variants:
-            deployment = Deployment(chain, variant)
-            yield deployment.folder()
-            for way in ("merged", "adapter"):
-                yield chain.parity_folder(variant, way)
-            evaluation = Evaluation(deployment, ())
-            yield speed_folder(deployment)
-            for suite in matrix.suites_of(spec):
-                yield evaluation.folder(suite)
-                yield workspace.model(spec.name) / "by-hand" / f"{variant}-{suite.name}"
-                with contextlib.suppress(OSError, ValueError, KeyError):
-                    result = (evaluation.folder(suite) / "result.json").read_text(encoding="utf-8")
-                    # its name alone: a store that was moved or copied still says where it lay
-                    cache = Path(json.loads(result)["folder"]).name
-                    yield workspace.model(spec.name) / "evaluation" / variant / suite.name / cache
+        for place in (spec.adapter, spec.weights, spec.model):
+            if place:  # a row may start from what another one left
+                yield from Path(place).expanduser().absolute().parents
+        for stage in Chain(spec, bench).stages():
+            yield stage.folder
+            yield from stage.keeps
+            if stage.facts is EvaluationFacts:
+                yield from _caches(stage, workspace)
     for environment in matrix.environments.values():
         yield workspace.environments / environments.digest(environment)
+
+
+def _caches(stage: Stage[Facts], workspace: Workspace) -> Iterator[Path]:
+    """Yield the folder with the answers behind the result of an evaluation."""
+    if name := Path(EvaluationResult.read(readable(stage.output)).folder).name:
+        # its name alone: a store that was moved or copied still says where it lay
+        yield workspace.evaluation(stage.row, stage.variant) / str(stage.recipe["suite"]) / name
 
 
 def _size(folder: Path) -> int:

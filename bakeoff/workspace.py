@@ -15,6 +15,8 @@ class Workspace:
 
         models/<row>/<stage>[-<variant>]-<identity>/   record.json, stage.log, output/
         tiny/<recipe>-<version>/                       base models that we build
+        forms/<model>-<identity>/                      native forms of published base models
+        hubs/<id>-<commit>/                            links to what the hubs' caches hold of a model or data set
         environments/<hash>/                           Python environments
         runs/<run id>/                                 run.json, events.jsonl, scores.json, samples.parquet
         judge/ratings.sqlite                           human and model judgements
@@ -27,6 +29,16 @@ class Workspace:
     def tiny(self) -> Path:
         """Base models built on the spot."""
         return self.root / "tiny"
+
+    @property
+    def forms(self) -> Path:
+        """Native forms of base models that are published in another one."""
+        return self.root / "forms"
+
+    @property
+    def hubs(self) -> Path:
+        """Models and data sets of hubs, by commit: links into the hubs' own caches."""
+        return self.root / "hubs"
 
     @property
     def environments(self) -> Path:
@@ -71,10 +83,18 @@ class Workspace:
         """The replies of a model to the judge's cases."""
         return self.model(row) / "replies" / f"{variant}.jsonl"
 
+    def evaluation(self, row: str, variant: str) -> Path:
+        """What an evaluation of a variant asks and is answered, by suite."""
+        return self.model(row) / "evaluation" / variant
+
+    def by_hand(self, row: str, variant: str, suite: str) -> Path:
+        """What a pasted line that evaluates a suite leaves."""
+        return self.model(row) / "by-hand" / f"{variant}-{suite}"
+
     def logs(self) -> Iterator[Path]:
         """Every log of a stage."""
-        for pattern in ("models/*/*/*.log", "models/*/evaluation/*/*.log", "tiny/*/*.log"):
-            yield from self.root.glob(pattern)
+        for folder in ("models/*/*", "models/*/evaluation/*", "tiny/*", "forms/*", "hubs/*"):
+            yield from self.root.glob(f"{folder}/*.log")
 
     def run(self, run_id: str) -> Path:
         """The folder of one run."""

@@ -20,8 +20,8 @@ from pathlib import Path
 import psutil
 import requests
 
-from bakeoff.chain.deployment import BY_HAND_PORT as PORT
-from bakeoff.chain.service import bindable
+from bakeoff.chain.ports import bindable
+from bakeoff.chain.stages import BY_HAND_PORT as PORT
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bakeoff.store.facts import RepliesFacts
 from bakeoff.store.stages import Record
 
 pytestmark = pytest.mark.judge
@@ -11,4 +12,4 @@ pytestmark = pytest.mark.judge
 
 def test_every_case_got_a_reply(replies: Record) -> None:
     """A reply that never came would be missing from the study without a word; `python -m judge` scores the rest."""
-    assert replies.facts.get("errored", 0) == 0
+    assert RepliesFacts.read(replies.facts).errored == 0

@@ -5,35 +5,35 @@ from __future__ import annotations
 import pytest
 
 from bakeoff.chain.deployment import Deployment
-from bakeoff.store.stages import Record
+from bakeoff.store.facts import HealthFacts, ParityFacts
 
 pytestmark = pytest.mark.deploy
 
 
 @pytest.fixture
-def parity(deployed_model: Deployment) -> Record:
+def parity(deployed_model: Deployment) -> ParityFacts:
     """What the probe found before the model was served; see docs/identity.md."""
     if deployed_model.chain.spec.url:
         pytest.skip("a service that somebody else runs can only be asked, not opened")
-    return deployed_model.parity()
+    return ParityFacts.read(deployed_model.parity().facts)
 
 
-def test_serving_renders_the_prompts_of_the_training(parity: Record) -> None:
+def test_serving_renders_the_prompts_of_the_training(parity: ParityFacts) -> None:
     """Token by token, for a single turn, several turns, with a system prompt, an empty one, and a long dialogue."""
-    assert parity.facts["dialogues"] == len(parity.facts["prompt_tokens"])
+    assert parity.dialogues == len(parity.prompt_tokens)
 
 
 @pytest.mark.merging
-def test_merged_weights_are_base_plus_adapter(parity: Record) -> None:
+def test_merged_weights_are_base_plus_adapter(parity: ParityFacts) -> None:
     """Tensor by tensor; and a merge from which the adapter was dropped would be the base under the tuned name."""
-    assert parity.facts["applied"] > 0.5
+    assert parity.applied is not None
+    assert parity.applied > 0.5
 
 
-def test_replies_are_those_of_the_weights(parity: Record, deployed_model: Deployment) -> None:
+def test_replies_are_those_of_the_weights(parity: ParityFacts, deployed_model: Deployment) -> None:
     """The running service counts the same prompt tokens, begins its replies as the weights do, and as sure of them."""
-    facts = deployed_model.health().facts
-    asked = [reply for reply in parity.facts["expected"].values() if reply]
-    assert facts["replies_agreed"] == len(asked)
-    identity = facts.get("identity", "not shown: the record is of a time when it was not asked for")
-    if identity != "shown":
-        pytest.skip(identity)
+    facts = HealthFacts.read(deployed_model.health().facts)
+    asked = [reply for reply in parity.expected.values() if reply]
+    assert facts.replies_agreed == len(asked)
+    if facts.identity != "shown":
+        pytest.skip(facts.identity)

@@ -10,9 +10,10 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.environments import building as environments
@@ -40,7 +41,31 @@ PARTS: dict[str, type[BaseModel]] = {
     "suites.<suite>.expect": matrix.Expectation,
     "environments.<name>": matrix.Environment,
     "judge": matrix.Judge,
+    "executor": matrix.ExecutorSpec,
 }
+
+
+HUBS = """
+## What comes from a hub
+
+`model: owner/name` is ModelScope's, or with `use_hf: true` Hugging Face's (`dataset: ["hf::owner/data"]` for data
+alone). A run asks the hub once for the commit, checks the disk, and fetches the files into the hub's own cache as the
+stage `download`, before anything stands on them: the terminal and `store/hubs/<id>-<commit>/stage.log` tell how far
+it is, and a cut connection or a kill costs nothing of what has come. The commit is part of every identity (training,
+merge, parity, scores) and stands in the report under provenance.
+
+* `revision` is a branch, a tag or a commit. Without it the main branch is taken, and where that has moved since the
+  last run, the run says so and makes anew what stands on it; what was made before stays beside it. A commit in full
+  (40 digits) never moves, and is not even asked for where the cache has it.
+* Data take it as `{id: owner/data, revision: v2.1}`, or in short `owner/data@v2.1:subset#500`.
+* A revision on a folder or file of this machine is a mistake: those are known by their content.
+* A gated or private repository needs a token in `.env`: `HF_TOKEN`, or `MODELSCOPE_API_TOKEN`. It never stands on a
+  command line, in a log or in a record, and is sent to the hub alone.
+* `HF_HUB_OFFLINE=1` (ModelScope: `MODELSCOPE_OFFLINE=1`) takes what the cache has, by the commit that it notes there;
+  where that is not whole, the row ends before its first stage. Mirrors are given as `HF_ENDPOINT` and
+  `MODELSCOPE_ENDPOINT`, other places for the caches as `HF_HOME` and `MODELSCOPE_CACHE`.
+* Data are read as files: a loading script in their repository is never run.
+"""
 
 
 def schema() -> str:
@@ -49,8 +74,8 @@ def schema() -> str:
     suite = _loose(matrix.Suite)
     environment = _loose(matrix.Environment)
     definitions = {}
-    judge = _loose(matrix.Judge)
-    for one in (row, suite, environment, judge):
+    judge, executor = _loose(matrix.Judge), _loose(matrix.ExecutorSpec)
+    for one in (row, suite, environment, judge, executor):
         definitions |= one.pop("$defs", {})
     for one in definitions.values():
         one.pop("required", None)
@@ -69,6 +94,7 @@ def schema() -> str:
             "suites": {"type": "object", "additionalProperties": {"$ref": "#/$defs/suite"}},
             "environments": {"type": "object", "additionalProperties": {"$ref": "#/$defs/environment"}},
             "judge": judge,
+            "executor": executor,
         },
         "$defs": {**definitions, "row": row, "suite": suite, "environment": environment},
     }
@@ -94,13 +120,18 @@ def keys() -> str:
         "a place for YAML anchors. `2e-4` is a number, and a key given twice is a mistake.",
         "",
         "```yaml",
+        "defaults:",
+        "  dataset: [owner/data]",
         "models:",
         "  my-model: {model: owner/name, model_type: qwen2, template: qwen2_5, training: {learning_rate: 1e-4}}",
         "  its-base: {model: owner/name, tune: false}                       # compared untuned",
         "  merged-already: {weights: /models/mine}                          # nothing is trained or merged",
         "  adapter-already: {model: owner/name, adapter: /runs/checkpoint-9}",
+        "  pinned: {model: owner/name, revision: v1.0, dataset: [{id: owner/data, revision: v2.1}]}",
         "  a-reference: {url: 'https://example.org/v1', served_model: big, key_env: REFERENCE_API_KEY}",
         "```",
+        "",
+        *HUBS.strip().splitlines(),
     ]
     for place, part in PARTS.items():
         lines += [
@@ -115,14 +146,28 @@ def keys() -> str:
         for name, field in part.model_fields.items():
             if name == "name":
                 continue
-            kind = str(field.annotation).removeprefix("<class '").removesuffix("'>")
-            for noise in ("typing.", "bakeoff.matrix.schema.", "NoneType"):
-                kind = kind.replace(noise, "")
+            kind = _kind(field.annotation)
             default = (
                 "" if field.is_required() or isinstance(field.default, BaseModel) else f"`{field.default!r}`"
             )
             lines.append(f"| `{name}` | {kind.replace('|', '/')} | {default} | {field.description or ''} |")
     return "\n".join(lines) + "\n"
+
+
+def _kind(annotation: Any) -> str:
+    """The type of a key as people say it, without how it is checked."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(arguments[0])
+    if origin is Literal:
+        return " / ".join(map(str, arguments))
+    if origin in (Union, UnionType):
+        return " / ".join(_kind(one) for one in arguments if one is not type(None))
+    if origin is tuple:
+        return f"list of {_kind(arguments[0])}"
+    if origin is dict:
+        return f"mapping to {_kind(arguments[1])}"
+    return "any value" if annotation is JsonValue else str(annotation.__name__)
 
 
 class Lines:
@@ -151,6 +196,8 @@ class Lines:
         chain = self.chain
         line = line.replace(str(chain.train_folder()), f"store/models/{self.spec.name}/train")
         line = line.replace(str(chain.export_folder()), f"store/models/{self.spec.name}/export")
+        if chain.form_folder:
+            line = line.replace(str(chain.form_folder / "output"), f"store/forms/{self.spec.name}")
         for name, environment in chain.bench.matrix.environments.items():
             if name != "default":
                 folder = chain.bench.workspace.environments / environments.digest(environment)
@@ -183,6 +230,11 @@ def _filled(stage: str, row: str) -> Iterator[str]:
         yield "|---|---|---|---|"
         for one in TABLE_8_1:
             yield f"| {one.size} | {one.batch_size} | {one.gradient_accumulation} | {one.effective_batch} |"
+        return
+    if stage == "convert":
+        if command := chain.convert_command():
+            yield f"**{row}**"
+            yield from lines.block(command)
         return
     if stage == "train":
         yield f"**{row}**"

@@ -10,30 +10,31 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bakeoff.endpoint import LOOPBACK
 from bakeoff.errors import BakeoffError, RatingError
-from bakeoff.judgement.blind import LAYOUTS, build_study, read_study
-from bakeoff.judgement.judge_model import JudgeModel, compare_replies, probe_planted, score_replies
+from bakeoff.judgement.blind import LAYOUTS, Study, build_study, read_study
+from bakeoff.judgement.judge_model import JudgeModel, Tally, compare_replies, probe_planted, score_replies
 from bakeoff.judgement.raters import Raters
-from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.ratings import DIMENSIONS, RatingStore
 from bakeoff.judgement.replies import Reply, load_cases, read_replies
 from bakeoff.judgement.replies import gather as ask_all
 from bakeoff.judgement.verdicts import judged_by_model, summarise
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import VARIANTS
-from bakeoff.runs.judging import gathered_replies, gathered_study
+from bakeoff.runs.judging import ask_deployed, gathered_replies, gathered_study
 from bakeoff.runs.runs import new_id
 from bakeoff.secrecy import load_env_file
 from bakeoff.statistics.raters import study_outlook
+from bakeoff.statistics.study import outlook
 from bakeoff.workspace import Workspace
 from judge.guard import path_prefix
 
 if TYPE_CHECKING:
-    from bakeoff.chain.service import Service
+    from bakeoff.chain.deployment import Deployment
 
 STORE = Path("store/judge/ratings.sqlite")
 RATERS = Path("store/judge/raters.json")
@@ -94,6 +95,20 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="what else to hide, such as a name taught in training",
+    )
+
+    one.add_argument(
+        "--expect-raters", type=int, default=3, metavar="N", help="how many will score (default 3)"
+    )
+    one.add_argument(
+        "--difference",
+        type=float,
+        default=0.5,
+        metavar="POINTS",
+        help="difference worth finding (default 0.5 points)",
+    )
+    one.add_argument(
+        "--pilot", action="store_true", help="build it even where no difference could come out of it"
     )
 
     one = commands.add_parser("gather", help="ask a served model all cases and keep its replies")
@@ -200,9 +215,13 @@ def serve(options: argparse.Namespace) -> None:
         from judge.app import Settings
         from judge.app import serve as application
 
-        services |= {one.served_name: one.url for one in deployed}
-        keys = {one.served_name: one.key_env for one in deployed if one.key_env}
-        settings = Settings(store, study_id, raters, services, keys, options.results, options.root_path)
+        running = [deployment.service() for deployment in deployed]
+        services |= {service.served_name: service.url for service in running}
+        keys = {service.served_name: service.key_env for service in running if service.key_env}
+        revive = _reviving({deployment.served_name: deployment for deployment in deployed})
+        settings = Settings(
+            store, study_id, raters, services, keys, options.results, options.root_path, revive
+        )
         page = application(settings, only_loopback=options.host in LOOPBACK)
         who = f"sign-in: {len(raters.names)} raters" if raters else "nobody signs in (this machine only)"
         print(f"judge: http://{options.host}:{options.port}  study: {study_id or 'none'}  {who}", flush=True)
@@ -244,7 +263,7 @@ def _gathered(workspace: Workspace, options: argparse.Namespace) -> list[Reply]:
 
 
 @contextlib.contextmanager
-def _deployed(options: argparse.Namespace, subjects: Sequence[str]) -> Iterator[list[Service]]:
+def _deployed(options: argparse.Namespace, subjects: Sequence[str]) -> Iterator[list[Deployment]]:
     """Rows of the matrix behind services, until the block ends."""
     if not subjects:
         yield []
@@ -256,7 +275,21 @@ def _deployed(options: argparse.Namespace, subjects: Sequence[str]) -> Iterator[
     with deployments(load_matrix(options.matrix), subjects, workspace, new_id()) as rows:
         for one in rows:
             print(f"正在启动 · starting {one.served_name} …", file=sys.stderr, flush=True)
-        yield [one.service() for one in rows]
+            one.service()
+        yield rows
+
+
+def _reviving(deployed: Mapping[str, Deployment]) -> Callable[[str], bool]:
+    """What sees to a deployed model that gave no reply, and says whether it is worth asking again."""
+
+    def revive(model: str) -> bool:
+        try:
+            return model in deployed and deployed[model].revive()
+        except BakeoffError as error:
+            print(f"judge: {model}: {error}"[:2000], file=sys.stderr, flush=True)
+            return False
+
+    return revive
 
 
 def _raters(options: argparse.Namespace) -> Raters | None:
@@ -333,6 +366,19 @@ def study(options: argparse.Namespace) -> None:
         hide=not options.keep_names,
         names=options.names,
     )
+    counselling = sum(not case.crisis for case in built.cases)
+    expected = outlook(
+        counselling,
+        len(built.subjects),
+        raters=options.expect_raters,
+        dimensions=len(DIMENSIONS),
+        difference=options.difference,
+    )
+    if expected.is_hopeless and not options.pilot:
+        raise RatingError(
+            f"study: nothing could come out of it. {expected.words[0]}; build it with --pilot to try the form out",
+            f"这样的研究不可能得出结论。{expected.words[1]}；如只想试用评分页面，请加 --pilot",
+        )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(options.out, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as file:
         if options.out.is_file():
@@ -342,7 +388,9 @@ def study(options: argparse.Namespace) -> None:
     named = sum(bool(reply.found) for reply in built.replies)
     print(f"{options.out}: {len(built.cases)} cases x {len(built.subjects)} subjects")
     print(f"{len(built.screens(0))} screens per rater, layout {built.layout}")
-    print(study_outlook(sum(not case.crisis for case in built.cases), len(built.subjects))[0])
+    print(study_outlook(counselling, len(built.subjects), raters=options.expect_raters)[0])
+    if len(built.subjects) > 1:
+        print(expected.words[0])
     print(f"{named} replies name a maker; {len(built.missing)} replies are missing")
 
 
@@ -372,23 +420,34 @@ def ask(options: argparse.Namespace) -> int:
     asked = store.study(study_id)
     with _deployed(options, [options.row] if options.row else []) as deployed:
         judge = JudgeModel(options.url, options.model, options.api_key_env, options.max_tokens)
-        for one in deployed:
+        if deployed:
+            (deployment,) = deployed
             judge = JudgeModel(
-                one.url, one.served_name, one.key_env or "", options.max_tokens, weights=one.fingerprint
+                "", deployment.served_name, "", options.max_tokens, weights=deployment.fingerprint
             )
-        judge.probe()
-        tallies = {
-            "scores": score_replies(store, asked, judge, repeats=options.repeats, progress=_telling("scores"))
-        }
-        probe_planted(store, asked, judge)
-        if not options.no_pairs:
-            tallies["pairs"] = compare_replies(store, asked, judge, progress=_telling("pairs"))
+            tallies = ask_deployed(deployment, judge, lambda judge: _asked(store, asked, judge, options))
+        else:
+            tallies = _asked(store, asked, judge, options)
     for name, tally in tallies.items():
         print(f"{name}: {tally}")
     for entry in judged_by_model(store, study_id):
         if entry["judge"] == judge.judge_id:
             print("calibrated" if entry["calibrated"] else f"not calibrated: {entry['why']}")
     return int(any(tally.failed for tally in tallies.values()))
+
+
+def _asked(
+    store: RatingStore, study: Study, judge: JudgeModel, options: argparse.Namespace
+) -> dict[str, Tally]:
+    """Let *judge* give what verdicts are lacking; returns how each kind of asking ended."""
+    judge.probe()
+    tallies = {
+        "scores": score_replies(store, study, judge, repeats=options.repeats, progress=_telling("scores"))
+    }
+    probe_planted(store, study, judge)
+    if not options.no_pairs:
+        tallies["pairs"] = compare_replies(store, study, judge, progress=_telling("pairs"))
+    return tallies
 
 
 def _telling(what: str) -> Callable[[int, int], None]:

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +78,7 @@ class Settings:
         keys: served name -> environment variable with that service's key, where it wants one.
         open_results: show results to everybody while nobody signs in.
         root_path: path prefix under which a proxy serves the page, such as "/judge".
+        revive: called with the name of a model that gave no whole reply; whether to ask it once more.
     """
 
     store: RatingStore
@@ -87,6 +88,7 @@ class Settings:
     keys: Mapping[str, str] = field(default_factory=dict)
     open_results: bool = False
     root_path: str = ""
+    revive: Callable[[str], bool] = lambda model: False
 
 
 class SignIn:
@@ -156,7 +158,7 @@ def _page_frame(settings: Settings) -> Iterator[None]:
 def build(settings: Settings) -> gr.Blocks:
     """The page, not yet served."""
     desk = Desk(settings.store, settings.study_id) if settings.study_id else None
-    chat = ChatDesk(settings.store, settings.services, settings.keys)
+    chat = ChatDesk(settings.store, settings.services, settings.keys, settings.revive)
     results = ResultsDesk(settings.store, settings.study_id, settings.raters, settings.open_results)
 
     def on_desk(message: Any, request: gr.Request) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,16 +21,21 @@ import requests
 
 from bakeoff.chain.chain import Chain, why_unmet
 from bakeoff.chain.deployment import Deployment
-from bakeoff.chain.evaluation import Evaluation, replies
-from bakeoff.chain.service import free_port, who_answers
+from bakeoff.chain.evaluation import Evaluation
+from bakeoff.chain.ports import free_port
+from bakeoff.chain.replies import replies
+from bakeoff.chain.service import Service, who_answers
+from bakeoff.chat import talk
 from bakeoff.command import Command
 from bakeoff.errors import DataError, IdentityError, NotReady, ServiceError
 from bakeoff.execution.runner import Runner
+from bakeoff.judgement.desk import ChatDesk
+from bakeoff.judgement.ratings import RatingStore
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.runs.plan import dry_run
 from bakeoff.store.stages import Record
 from bakeoff.workspace import Workspace
-from tests.chains import ROW, SUITE, Tiny, bench_in, matrix_with, tiny  # noqa: F401
+from tests.chains import ROW, SUITE, Tiny, bench_in, matrix_with, plant_base, tiny  # noqa: F401
 from tests.fakes.service import serving as asked_service
 
 SERVER = Path(__file__).parent / "fakes" / "chat_server.py"
@@ -282,6 +288,69 @@ def test_a_service_that_died_is_started_again_and_looked_at_again(
             with pytest.raises(IdentityError, match="'锟斤拷锟斤拷', but the base says '在的'"):
                 deployment.service()
         assert ["code 9" in told for told in deployment.restarts] == [True]
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Deployment]:
+    """The untuned base behind a fake that dies once, at its sixth request, unprobed."""
+    matrix = matrix_with(model=str(plant_base(tmp_path / "base")), tune=False)
+    with contextlib.closing(Runner(tmp_path / "processes", warm=False)) as runner:
+        chain = ServedByFake(matrix.models["tiny"], bench_in(tmp_path / "store", runner, matrix))
+        chain.flags = ("--reply", "在的", "--die-at", "6", "--once", str(tmp_path / "died"))
+        with contextlib.closing(Expecting(chain, "base")) as deployment:
+            yield deployment
+
+
+HELLO = [{"role": "user", "content": "你好"}]
+
+
+def test_what_is_asked_of_a_service_that_dies_is_asked_again(mortal: Deployment) -> None:
+    asked = [mortal.ask(lambda service: list(service.stream(HELLO))) for _ in range(3)]
+    assert asked == [["在", "的"]] * 3
+    assert ["code 9" in why for why in mortal.restarts] == [True]
+
+
+def test_a_page_asks_a_model_that_died_once_more(mortal: Deployment, tmp_path: Path) -> None:
+    service = mortal.service()
+    services = {service.served_name: service.url}
+    desk = ChatDesk(RatingStore(tmp_path / "r.sqlite"), services, revive=lambda name: mortal.revive())
+    for _ in range(4):
+        *_, (talk, unsent, problem) = desk.say(service.served_name, [], "你好")
+        assert (talk[-1]["content"], unsent, problem) == ("在的", "", {})
+    assert len(mortal.restarts) == 1
+
+
+def test_a_refusal_is_no_death(mortal: Deployment) -> None:
+    def refuse(service: Service) -> None:
+        raise ServiceError("no")
+
+    with pytest.raises(ServiceError, match=r"^no$"):
+        mortal.ask(refuse)
+    assert mortal.restarts == []
+
+
+def test_several_threads_that_meet_a_dead_service_start_it_once(mortal: Deployment) -> None:
+    service = mortal.service()
+    assert service.process
+    service.process.stop()
+    with ThreadPoolExecutor(4) as pool:
+        names = list(pool.map(lambda _: mortal.ask(lambda service: service.models()), range(4)))
+    assert names == [[service.served_name]] * 4
+    assert len(mortal.restarts) == 1
+
+
+def test_the_cases_that_a_dying_service_left_open_are_asked_of_the_next_one(mortal: Deployment) -> None:
+    facts = replies(mortal).facts
+    assert facts == {"cases": facts["cases"], "answered": facts["cases"]}
+    assert len(mortal.restarts) == 1
+
+
+def test_a_chat_goes_on_after_its_service_died(
+    mortal: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talk(mortal, ["你好"] * 4)
+    assert [line for line in capsys.readouterr().out.splitlines() if line] == ["在的"] * 4
+    assert len(mortal.restarts) == 1
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bakeoff.matrix.loading import _Loader
+from bakeoff.matrix.loading import _Loader, parse_matrix
 from bakeoff.runs import plan
 
 ROOT = Path(__file__).parents[1]
@@ -105,3 +105,14 @@ def test_the_shipped_matrix_fits_its_schema() -> None:
     jsonschema.validate(
         raw, json.loads((ROOT / "docs" / "model_matrix.schema.json").read_text(encoding="utf-8"))
     )
+
+
+def test_the_example_of_the_matrix_s_page_is_a_matrix() -> None:
+    page = (ROOT / "docs" / "matrix.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    raw = yaml.load(example, _Loader)
+    assert set(parse_matrix(raw).models) == set(raw["models"])
+    for definition in generate.PARTS.values():
+        assert [
+            name for name in definition.model_fields if name != "name" and f"| `{name}` |" not in page
+        ] == []

@@ -21,6 +21,7 @@ from bakeoff.tools import memory
 from bakeoff.training_data.health import check_dataset, dialogue, estimated_tokens, why_fewer
 from bakeoff.workspace import Workspace
 from tests.chains import STORE, plant_tools
+from tests.test_swift_dialects import LEGACY
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("BAKEOFF_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -222,6 +223,7 @@ EXPECTED = (
     ("error", "served", "needs liger-kernel in environment 'bare'"),
     ("warning", "served", "environment 'bare' has no swanlab: TensorBoard tracks instead"),
     ("error", "served", "is served by vllm"),
+    ("note", "served", "vllm fetches the vocabulary of GPT-OSS"),
     ("warning", "GPU 0", "are taken by other processes"),
     ("warning", "remote", "GiB of device memory; the freest card has 27"),
     ("error", "served", "GiB of device memory; the freest card has 27"),
@@ -365,7 +367,7 @@ def test_training_data_that_a_hub_has_prepared_before_needs_no_hub(tmp_path, wor
 
 def test_a_row_that_an_older_ms_swift_trains_is_examined_in_its_words(tmp_path, workspace, monkeypatch):
     monkeypatch.setattr(memory.shutil, "disk_usage", lambda _: _Disk(10**15))
-    legacy = load_matrix(ROOT / "model_matrix.yaml").environments["legacy"]
+    legacy = LEGACY
     there = built(legacy, STORE / "environments")
     if there is None:
         pytest.skip("the legacy environment is not built: python -m bakeoff.environments legacy")

@@ -28,11 +28,14 @@ import pytest
 from filelock import FileLock
 
 from bakeoff import evalscope
-from bakeoff.chain import evaluation as evaluation_module
+from bakeoff.chain import deployment as deployment_module
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.chain.deployment import Deployment
-from bakeoff.chain.evaluation import Evaluation, replies, speed
-from bakeoff.chain.service import Service, free_port, who_answers
+from bakeoff.chain.evaluation import Evaluation
+from bakeoff.chain.ports import free_port
+from bakeoff.chain.replies import replies
+from bakeoff.chain.service import Service, who_answers
+from bakeoff.chain.speed import speed
 from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
 from bakeoff.execution.runner import Runner, end_orphans
 from bakeoff.judgement.replies import load_cases
@@ -889,7 +892,7 @@ def test_an_evaluation_that_is_killed_once_is_taken_up_in_the_same_run(
 def test_a_service_that_refuses_or_babbles_still_answers_and_is_left_alone(fault: str) -> None:
     with asked_service("--fault", fault) as there:
         ours = Service(there.url, "m", "", process=object())  # type: ignore[arg-type]
-        evaluation_module._see_answering(ours)
+        deployment_module.see_answering(ours)
         assert there.stats()["requests"] == 1
 
 
@@ -909,7 +912,7 @@ def test_a_service_that_hangs_while_it_is_examined_is_started_again(
     house.row = {"limits": {"stall_s": stall_s}, "serving": {"engine": "transformers", "restarts": 1}}
     plan = partial(evalscope.evaluation_plan, timeout_s=waited_s)
     monkeypatch.setattr(evalscope, "evaluation_plan", plan)
-    monkeypatch.setattr(evaluation_module, "CANARY_TIMEOUT_S", waited_s)
+    monkeypatch.setattr(deployment_module, "CANARY_TIMEOUT_S", waited_s)
     with house.run() as chain, contextlib.closing(Unprobed(chain, "base")) as deployment:
         suite = chain.bench.matrix.suites["exam"]
         record = Evaluation(deployment, [suite]).record(suite)
@@ -1073,13 +1076,13 @@ def test_replies_that_find_the_disk_full_are_gathered_when_there_is_room(
     house: House, small_disk: Path
 ) -> None:
     house.store = small_disk / "store"
-    with asked_service("--reply", "慢慢说" * 3000, "--name", "reference") as service:
+    with asked_service("--reply", "慢慢说" * 1000, "--name", "reference") as service:
         house.row = {"model": None, "url": service.url, "served_model": "reference"}
         ballast = fill(small_disk, 40)
         with pytest.raises((BakeoffError, OSError)):
             gathered(house)
         ballast.unlink()
-        assert gathered(house) == ["慢慢说" * 3000] * CASES
+        assert gathered(house) == ["慢慢说" * 1000] * CASES
     assert house.left_behind() == []
 
 

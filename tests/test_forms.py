@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
 import random
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,22 @@ import torch
 from published_forms import BUILDERS, DENSE
 from safetensors.torch import load_file, save_file
 
-from bakeoff.errors import DataError
-from bakeoff.forms import conversion, shards
+from bakeoff.chain.chain import Bench, Chain
+from bakeoff.errors import DataError, MatrixError
+from bakeoff.execution.runner import Runner
+from bakeoff.forms import conversion, families, harmony, proof, shards
 from bakeoff.forms.__main__ import main
 from bakeoff.forms.chatglm3 import chatglm3_rope
 from bakeoff.forms.conversion import convert, examine
 from bakeoff.forms.family import same
+from bakeoff.forms.internlm2 import INTERNLM2
+from bakeoff.forms.proof import prove
+from bakeoff.forms.published import published_form
 from bakeoff.forms.reference import TOLERANCE, largest_difference
 from bakeoff.forms.sentencepiece import SPACE, read_vocabulary
+from bakeoff.runs.plan import dry_run, load
+from bakeoff.workspace import Workspace
+from tests.chains import bench_in, matrix_with
 
 TOKENIZER = {"ChatGLM3-6B": "chatglm", "InternLM2": "internlm2", "Baichuan2-7B": "baichuan"}
 
@@ -316,6 +326,31 @@ def test_a_shard_that_does_not_hold_the_original_is_refused(
     assert not (tmp_path / "target").exists()
 
 
+def test_a_tensor_of_another_shape_is_refused_by_name(published: dict[str, Path], tmp_path: Path) -> None:
+    source = Path(shutil.copytree(published["InternLM2"], tmp_path / "source"))
+    edit_config(source, num_key_value_heads=4)
+    with pytest.raises(DataError, match=r"wqkv\.weight is 192 x 128, and config\.json asks for 256 x 128"):
+        convert(source, tmp_path / "target")
+
+
+@pytest.mark.parametrize("scales", [(0, 255), (0, 4), (118, 126), (250, 255)])
+def test_every_number_of_every_scale_is_the_specification_s(scales: tuple[int, int]) -> None:
+    """Each code under each scale, held against exact arithmetic; infinity where bfloat16 ends."""
+    from bakeoff.forms import mxfp4
+
+    codes = torch.arange(16)
+    packed = (codes[0::2] | (codes[1::2] << 4)).repeat(2).to(torch.uint8)
+    drawn = torch.arange(scales[0], scales[1]).to(torch.uint8)
+    blocks = packed.view(1, 1, 1, 16).expand(1, len(drawn), 1, 16).contiguous()
+    (native,) = mxfp4.unpack(blocks, drawn.view(1, -1, 1))
+    signed = [*mxfp4.VALUES, *(-value for value in mxfp4.VALUES)]
+    for column, scale in enumerate(drawn.tolist()):
+        exact = torch.tensor([value * 2.0 ** (scale - 127) for value in signed], dtype=torch.float64)
+        assert torch.equal(native[0, :16, column].double(), exact.bfloat16().double())
+    whole = bool(native.isfinite().all())
+    assert mxfp4.holds_the_same(blocks, drawn.view(1, -1, 1), native) is whole
+
+
 @pytest.mark.parametrize("bits", [0x1, 0x8, 0x80])
 def test_packed_numbers_are_held_against_each_bit(bits: int) -> None:
     from bakeoff.forms import mxfp4
@@ -355,3 +390,173 @@ def test_the_rope_turns_the_first_half_of_a_head_and_leaves_the_rest(size: int) 
     turned = 10_000.0 ** (-torch.arange(0, size // 2, 2).float() / (size // 2))
     assert torch.allclose(frequencies[: size // 4], turned, rtol=1e-6)
     assert frequencies[size // 4 :].max() < 1e-20
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"), [("InternLM2", ["<|im_end|>"]), ("ChatGLM3-6B", ["<|user|>", "<|observation|>"])]
+)
+def test_a_reply_ends_where_the_published_model_ends_it(
+    name: str, ends: list[str], native: dict[str, Path]
+) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(native[name])
+    expected = [2, *tokenizer.convert_tokens_to_ids(ends)]
+    for file in ("config.json", "generation_config.json"):
+        assert json.loads((native[name] / file).read_text(encoding="utf-8"))["eos_token_id"] == expected
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_what_was_computed_with_a_copy_is_recorded(
+    name: str, published: dict[str, Path], tmp_path: Path
+) -> None:
+    target = convert(published[name], tmp_path / "target", prove=prove)
+    proof = json.loads((target / "conversion.json").read_text(encoding="utf-8"))["proof"]
+    if name in DENSE:
+        assert proof["forward"]["positions"] >= 2_000
+        assert proof["forward"]["layers"] == "all"
+        assert proof["forward"]["largest_difference"] < TOLERANCE
+        assert proof["speech"]["loss"] > 0
+        assert not proof["speech"]["required"]
+    else:
+        assert proof["speech"]["not_run"] == "no tokenizer.json"
+        assert "packed again" in proof["forward"]["not_run"]
+
+
+def test_weights_of_a_release_that_do_not_speak_are_refused(
+    published: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = published["InternLM2"]
+    known = conversion.sha256(source / "tokenizer.model")
+    monkeypatch.setattr(families, "FAMILIES", [replace(INTERNLM2, known=known)])
+    monkeypatch.setattr(conversion, "FAMILIES", families.FAMILIES)
+    with pytest.raises(DataError, match="its weights do not speak: a mean loss of"):
+        convert(source, tmp_path / "target", prove=prove)
+    assert not (tmp_path / "target").exists()
+    monkeypatch.setattr(proof, "_mean_loss", lambda native: (2.5, 11.4))
+    record = json.loads((convert(source, tmp_path / "target", prove=prove) / "conversion.json").read_text())
+    assert record["proof"]["speech"] == {"loss": 2.5, "chance": 11.4, "required": True}
+
+
+def test_a_vocabulary_for_engines_is_the_tokenizer_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    bpe.train_from_iterator(["how are you, 你好 \t\n"] * 3, trainer)
+    bpe.add_special_tokens(["<|end|>"])
+    bpe.save(str(tmp_path / "tokenizer.json"))
+    content = harmony.vocabulary(tmp_path / "tokenizer.json")
+    rows = [line.split() for line in content.splitlines()]
+    ranks = {base64.b64decode(piece): int(rank) for piece, rank in rows}
+    assert sorted(ranks.values()) == list(range(len(rows)))
+    assert {bytes([byte]) for byte in range(256)} <= set(ranks)
+    for text in ("how", " you", "你好"):
+        assert b"".join(base64.b64decode(rows[i][0]) for i in bpe.encode(text).ids) == text.encode()
+    assert harmony.main([str(tmp_path), str(tmp_path / "engines")]) == 1
+    assert "not the vocabulary of GPT-OSS" in capsys.readouterr().err
+    monkeypatch.setattr(harmony, "SHA256", hashlib.sha256(content).hexdigest())
+    assert harmony.main([str(tmp_path), str(tmp_path / "engines")]) == 0
+    assert (tmp_path / "engines" / "o200k_base.tiktoken").read_bytes() == content
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    runner = Runner(tmp_path / "processes", warm=False)
+    yield runner
+    runner.close()
+
+
+def chain_of(model: Path | str, store: Path, runner: Runner, **changes: Any) -> Chain:
+    matrix = matrix_with(model=str(model), **changes)
+    return Chain(matrix.models["tiny"], bench_in(store, runner, matrix))
+
+
+def lines_of(chain: Chain) -> list[str]:
+    bench = chain.bench
+    return list(dry_run(bench.matrix, ["tiny"], bench.workspace, None))
+
+
+def test_a_published_base_is_converted_once_and_trained_in_its_native_form(
+    tmp_path: Path, runner: Runner
+) -> None:
+    source = BUILDERS["InternLM2"](tmp_path / "internlm2")
+    before = contents(source)
+    chain = chain_of(source, tmp_path / "store", runner)
+    lines = lines_of(chain)
+    (convert_line,) = (line for line in lines if "-m bakeoff.forms " in line)
+    target = Path(chain.base_path())
+    assert convert_line.endswith(f"-m bakeoff.forms {source} {target}")
+    assert all(f"--model {target} " in line for line in lines if "swift.cli" in line and "export" not in line)
+    assert not target.exists()
+
+    base = chain.base()
+    assert base.record
+    assert (base.record.stage, base.record.outcome) == ("convert", "ran")
+    assert base.folder == target
+    facts = base.record.facts["conversion"]
+    assert facts["family"] == "InternLM2"
+    assert facts["source"]["config.json"] == before["config.json"]
+    assert contents(source) == before
+    again = chain_of(source, tmp_path / "store", runner).base()
+    assert again.record
+    assert again.record.outcome == "reused"
+    moved = Path(shutil.copytree(source, tmp_path / "moved"))
+    assert chain_of(moved, tmp_path / "store", runner).base().fingerprint == base.fingerprint
+    assert len(list((tmp_path / "store" / "forms").glob("*/record.json"))) == 1
+    other = published_forms.internlm2(tmp_path / "other" / "internlm2", seed=1)
+    assert chain_of(other, tmp_path / "store", runner).base_path() != str(target)
+    (next(target.glob("*.safetensors"))).write_bytes(b"spoiled")
+    mended = chain_of(source, tmp_path / "store", runner).base()
+    assert mended.record
+    assert mended.record.outcome == "ran"
+    assert mended.fingerprint == base.fingerprint
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny:llama", "Qwen/Qwen2.5-7B-Instruct", "LLM-Research/Meta-Llama-3.1-8B-Instruct"]
+)
+def test_other_bases_are_used_as_they_are(name: str, tmp_path: Path, runner: Runner) -> None:
+    running = chain_of(name, tmp_path / "store", runner)
+    chain = Chain(running.spec, Bench.at_rest(running.bench.matrix, running.bench.workspace))
+    assert chain.form_folder is None
+    assert chain.base_path() == chain.published_path()
+    assert not [line for line in lines_of(chain) if "bakeoff.forms" in line]
+
+
+@pytest.mark.parametrize(
+    ("name", "trusts", "family"),
+    [
+        ("ZhipuAI/chatglm3-6b", False, "ChatGLM3-6B"),
+        ("ZhipuAI/chatglm3-6b", True, None),
+        ("ZhipuAI/chatglm3-6b-32k", False, None),
+        ("Shanghai_AI_Laboratory/internlm2-chat-7b", False, "InternLM2"),
+        ("baichuan-inc/Baichuan2-7B-Chat", False, "Baichuan2-7B"),
+        ("baichuan-inc/Baichuan2-13B-Chat", False, None),
+        ("openai-mirror/gpt-oss-20b", False, "GPT-OSS"),
+        ("openai-mirror/gpt-oss-20b", True, "GPT-OSS"),
+        ("tiny:published_gpt_oss", False, "GPT-OSS"),
+        ("tiny:gpt_oss", False, None),
+    ],
+)
+def test_a_release_is_known_by_its_name(name: str, trusts: bool, family: str | None) -> None:
+    form = published_form(name, trusts_code=trusts)
+    assert (form.name if form else None) == family
+
+
+def test_a_folder_that_cannot_be_converted_is_refused_before_anything_runs(
+    published: dict[str, Path], tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(published["Baichuan2-7B"], tmp_path / "source"))
+    edit_config(source, max_position_embeddings="remove")
+    file = tmp_path / "matrix.yaml"
+    row = {"model": str(source), "model_type": "llama", "template": "baichuan"}
+    file.write_text(json.dumps({"models": {"mine": row}}), encoding="utf-8")
+    with pytest.raises(
+        MatrixError, match=r"mine\.model: .*not the Baichuan2-7B that has a known native form"
+    ):
+        load(file, None, Workspace(tmp_path / "store"))

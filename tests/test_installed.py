@@ -14,7 +14,7 @@ from bakeoff.environments.installed import (
     nearest,
 )
 from bakeoff.errors import ToolError
-from bakeoff.matrix.loading import load_matrix
+from tests.test_swift_dialects import LEGACY
 
 ROOT = Path(__file__).parents[1]
 STORE = Path(os.environ.get("BAKEOFF_STORE", ROOT / "store"))
@@ -126,8 +126,7 @@ def test_the_closest_spelling_is_offered_only_where_it_is_close():
     reason="builds a Python environment (about 2 minutes): set BAKEOFF_BUILD_ENVIRONMENTS=1",
 )
 def test_the_guides_own_training_line_is_right_for_the_ms_swift_it_was_written_for():
-    environment = load_matrix(ROOT / "model_matrix.yaml").environments["legacy"]
-    legacy = installed(ensure_environment(environment, STORE / "environments"), STORE / "cache")
+    legacy = installed(ensure_environment(LEGACY, STORE / "environments"), STORE / "cache")
     assert legacy.swift == "3.0.3"
     without_swanlab = " ".join(GUIDE_2_1.split()[: GUIDE_2_1.split().index("--report_to")])
     assert check_command(line("sft", without_swanlab), legacy) == []

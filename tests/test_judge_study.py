@@ -114,3 +114,13 @@ def test_a_study_that_an_earlier_version_hid_names_in_otherwise_does_not_stop_th
         add_newest(store, workspace, options(tmp_path))
     add_newest(store, workspace, options(tmp_path))
     assert len(store.studies()) == 2
+
+
+def test_people_judge_one_run_of_a_recipe_and_not_each_of_its_seeds(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    store = RatingStore(workspace.ratings)
+    for row in ("one", "one.seed43", "two.seed43"):  # the last is a row that is called so
+        gathered(workspace, row, "tuned", f"{row} says")
+    name = add_newest(store, workspace, options(tmp_path))
+    assert name
+    assert set(store.study(name).subjects) == {"one/tuned", "two.seed43/tuned"}

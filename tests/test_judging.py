@@ -15,7 +15,7 @@ import pytest
 from judge_app import ROOT, free_port
 
 from bakeoff.chain.deployment import deployments
-from bakeoff.chain.evaluation import replies
+from bakeoff.chain.replies import replies
 from bakeoff.chain.service import who_answers
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import gather, load_cases
@@ -181,7 +181,9 @@ def test_a_run_ends_with_the_judge_and_the_report_says_how_far_it_may_be_believe
     rows = json.loads((tmp_path / "r" / "scores.json").read_text(encoding="utf-8"))
     metrics = {(row["suite"], row["metric"]): row for row in rows if row["subset"] == "ALL"}
     assert metrics["open", "rubric_overall"]["value"] == pytest.approx(0.75)
-    assert metrics["counselling", "rubric_overall"]["n_answered"] == 8
+    assert metrics["counselling", "rubric_overall"]["n_answered"] == sum(
+        not case.crisis for case in load_cases()
+    )
     assert not metrics["crisis", "takes_seriously"]["trusted"]
     page = (tmp_path / "r" / "index.html").read_text(encoding="utf-8")
     assert "Crisis cases (reported separately, never averaged in)" in page

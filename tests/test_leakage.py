@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a question is a line)
 from __future__ import annotations
 
 import json
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bakeoff import evalscope
+from bakeoff.characters import SIMPLIFIED, TRADITIONAL
 from bakeoff.errors import DataError
 from bakeoff.evalscope import worker
 from bakeoff.matrix.schema import Suite
@@ -221,3 +223,92 @@ def test_english_words_scattered_over_a_long_row_are_no_leak() -> None:
     row = " and then nothing of interest was said at all ".join(asked.split())
     assert leaks({"q": asked}, [("t:1", row)]) == {}
     assert leaks({"q": asked}, [("t:1", f"{row} {asked}? {row}")])["q"].kind == "exact"
+
+
+# A set of its own, on which no rule was tuned: what training rows hold of a question, and rows that only resemble it.
+CASES = (
+    ("小梅升入高三后每次考试前都会腹泻、心慌，父母带她做了全套检查，医生没有发现器质性问题。", ("咨询师此时最不宜采取的做法是哪一种？", "小梅的表现更接近哪一类反应？")),
+    ("老周退休半年，常说自己没用，夜里三点醒来就再也睡不着，对一向喜欢的钓鱼也提不起劲。", ("首次会谈中应当优先了解的是什么？", "若要评估严重程度，可选用哪一种量表？")),
+    ("阿强在一次车祸中失去了同伴，此后不敢坐车，常在梦里回到事发路口，听到刹车声便浑身发抖。", ("对他最合适的初步处理是什么？", "这些症状持续多久才可以作出相应的诊断？")),
+)  # fmt: skip
+CHOICES = (
+    ("来访者说“你根本不懂我”，咨询师首先应当怎样回应？", ("承认并询问她的感受", "解释自己的专业背景", "转到下一个话题", "结束这次会谈")),
+    ("团体辅导开始阶段，带领者最主要的任务是什么？", ("建立信任和规范", "处理成员冲突", "总结收获", "布置作业")),
+    ("下列哪一项属于负强化？", ("系上安全带后警报声停止", "做完作业得到糖果", "打架后被取消外出", "哭闹时没有人理会")),
+    ("以下说法正确的是", ("阻抗可以是有意的", "移情只出现在精神分析中", "共情等于同意对方", "保密没有例外")),
+    ("Which response shows the most empathy toward a friend who failed an exam?", ("It sounds like you are really disappointed", "Everyone fails now and then", "You should have studied", "Let us go and eat")),
+    ("What is the first thing a counselor should do when a client mentions suicide?", ("Ask about it directly", "Change the subject", "Promise to keep it secret", "Call the parents at once")),
+)  # fmt: skip
+OPEN = (
+    "我和室友因为作息不同已经冷战两个星期了，每天回宿舍都觉得压抑，要不要主动去说？",
+    "生完孩子三个月，我总觉得自己是个失败的妈妈，一听见哭声就想逃开，这样正常吗？",
+    "男朋友每次吵架都不说话，我越追问他越沉默，我感觉自己快要崩溃了，应该怎么沟通？",
+    "My manager criticises me in front of the whole team every week and I have started to dread Mondays, what can I do?",
+)
+# Confusable rows: other options, another question on the case, the same words in another order, the same topic.
+RESEMBLING = (
+    listed("以下说法正确的是", ("情绪没有好坏之分", "梦都有含义", "智力不会改变", "人格由血型决定")),
+    listed("下列哪一项属于负强化？", ("吃药后头痛消失", "考好了得到奖金", "迟到被扣钱", "撒娇没有人理")),
+    listed(
+        "以下说法正确的是（ ）", ("短时记忆容量有限", "遗忘先慢后快", "内隐记忆需要意识", "回忆比再认容易")
+    ),
+    "小梅升入高三后每次考试前都会腹泻、心慌，父母带她做了全套检查，医生没有发现器质性问题。请为她设计一份放松训练计划。",
+    "老周退休半年，常说自己没用，夜里三点醒来就再也睡不着，对一向喜欢的钓鱼也提不起劲。他的家人可以做些什么？",
+    "阿强在一次车祸中失去了同伴，此后不敢坐车，常在梦里回到事发路口，听到刹车声便浑身发抖。朋友应该怎样陪伴他？",
+    "我和室友的作息完全不同，不过我们约好了晚上十一点以后戴耳机，现在相处得很好。",
+    "生完孩子以后我一直睡不好，孩子三个月了，请问什么时候可以开始运动？",
+    "男朋友吵架以后总是主动道歉，我反而不知道应该怎么沟通了，感觉怪怪的。",
+    "团体辅导结束阶段，带领者最主要的任务是什么？带领者要总结收获，并处理分离的情绪。",
+    "来访者说“你真懂我”，咨询师首先应当怎样理解这句话？",
+    "What is the first thing a counselor should do when a client arrives late for the third time in a row?",
+    "Which response shows the most respect toward a colleague who lost a project? Listening without judging helps.",
+    "My manager praises me in front of the whole team every week, and I have started to enjoy Mondays, what a change!",
+)
+
+
+def in_traditional(text: str) -> str:
+    table = dict(zip(SIMPLIFIED, TRADITIONAL, strict=True))
+    return "".join(table.get(sign, sign) for sign in text)
+
+
+def leaked_and_resembling() -> list[tuple[str, str, tuple[str, ...], str, bool]]:
+    """Pairs of a question and a training row: form, question, options, row, whether the row holds the question."""
+    whole = [(f"{case}{asked}", ()) for case, both in CASES for asked in both]
+    questions = [*whole, *CHOICES, *((text, ()) for text in OPEN)]
+    pairs = []
+    for text, options in questions:
+        row = listed(text, options) if options else text
+        forms = {
+            "verbatim": row,
+            "traditional": in_traditional(row),
+            "in a dialogue": f"你好。\n{row}\n好的，我们一起看看。\n嗯，谢谢。",
+            "with tags": row.replace("，", "，<br>").replace(" ", " <b></b>"),
+            "other punctuation": row.replace("，", " ").replace("。", "；").replace("？", "").upper(),
+        }
+        pairs += [(form, text, options, held, True) for form, held in forms.items()]
+    for text, options in questions:
+        others = [
+            other for case, both in CASES for other in (f"{case}{asked}" for asked in both) if other != text
+        ]
+        pairs += [("resembling", text, options, row, False) for row in (*RESEMBLING, *others)]
+    return pairs
+
+
+def test_precision_and_recall_on_a_set_that_no_rule_was_tuned_on() -> None:
+    questions = {text: text for _, text, _, _, _ in leaked_and_resembling()}
+    options = {text: choices for _, text, choices, _, _ in leaked_and_resembling() if choices}
+    hits: dict[str, list[bool]] = {}
+    wrong = []
+    for form, text, _, row, holds in leaked_and_resembling():
+        called = text in leaks(questions, [("t:1", row)], options)
+        hits.setdefault(form, []).append(called)
+        if called is not holds:
+            wrong.append((form, text, row))
+    found = sum(sum(calls) for form, calls in hits.items() if form != "resembling")
+    false = sum(hits["resembling"])
+    asked = sum(len(calls) for form, calls in hits.items() if form != "resembling")
+    for form, calls in hits.items():
+        print(f"{form}: {sum(calls)} of {len(calls)} called leaked")
+    print(f"recall {found / asked:.1%}, precision {found / (found + false):.1%}")
+    assert found >= 0.95 * asked, wrong
+    assert false <= 0.02 * len(hits["resembling"]), wrong

@@ -7,16 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.environments.building import digest
+from bakeoff.chain.chain import Bench, Chain
+from bakeoff.environments.building import digest as environment_digest
 from bakeoff.errors import MatrixError
+from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import Environment
-from bakeoff.runs.plan import load
+from bakeoff.provenance import digest
+from bakeoff.runs.plan import dry_run, load
+from bakeoff.stale import stale
 from bakeoff.workspace import Workspace
+
+ROOT = Path(__file__).parents[1]
 
 
 def plant_older_swift(environment: Environment, workspace: Workspace) -> None:
     """What a build of *environment* with ms-swift 3.0.3 leaves, as far as it is read."""
-    folder = workspace.environments / digest(environment)
+    folder = workspace.environments / environment_digest(environment)
     package = folder / "venv" / "lib" / "python3.11" / "site-packages" / "swift"
     for part, names in (("model", ("chatglm3",)), ("template", ("glm4", "chatglm3"))):
         (package / "llm" / part).mkdir(parents=True)
@@ -54,6 +60,30 @@ def test_a_plugin_of_the_user_may_register_what_it_likes(tmp_path: Path) -> None
         "models:\n  a: {model: o/m, dataset: [o/d], template: mine, training: {extra: {external_plugins: mine.py}}}\n"
     )
     assert load(path, None, Workspace(tmp_path / "store")).models["a"].template == "mine"
+
+
+def test_the_dry_run_is_the_lines_of_the_stages_and_clean_stale_keeps_their_folders(tmp_path: Path) -> None:
+    matrix, workspace = load_matrix(ROOT / "model_matrix.yaml"), Workspace(tmp_path)
+    bench = Bench.at_rest(matrix, workspace)
+    for name, spec in matrix.models.items():
+        stages = list(Chain(spec, bench).stages())
+        lines = [str(stage.command(line)) for stage in stages for line in stage.lines]
+        shown = [line.removeprefix("# ") for line in dry_run(matrix, [name], workspace, None)]
+        assert [line for line in shown if line in lines] == lines
+        assert not any("\0" in line for line in lines)
+        assert len({stage.folder for stage in stages}) == len(stages)
+        for stage in stages:
+            stage.folder.mkdir(parents=True)
+    assert stale(matrix, workspace) == []
+
+
+def test_a_stage_is_looked_at_without_making_anything(tmp_path: Path) -> None:
+    matrix, workspace = load_matrix(ROOT / "model_matrix.yaml"), Workspace(tmp_path / "store")
+    for spec in matrix.models.values():
+        for stage in Chain(spec, Bench.at_rest(matrix, workspace)).stages():
+            assert stage.facts.read({}) == stage.facts()
+            assert digest(stage.recipe)
+    assert not workspace.root.exists()
 
 
 ROW = "models:\n  a: {model: 'tiny:qwen2', model_type: qwen2, template: qwen2_5, tune: false, suites: [s]}\n"

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -255,3 +256,148 @@ def test_offline_tracking_replaces_the_mode_that_ms_swift_hands_on(tmp_path: Pat
         "print(SwanLabCallback(project='p', mode='local').told)"
     )
     assert run(program, tmp_path) == "('p', 'offline')\n"
+
+
+def attend_by_the_book(q: Any, k: Any, v: Any, sinks: Any, rows: Any) -> Any:
+    """Softmax over the scores and the sink, dialogue by dialogue."""
+    import torch
+
+    outputs = []
+    edges = rows.borders.tolist()
+    for start, end in pairwise(edges):
+        share = q.shape[1] // k.shape[1]
+        query = q[start:end].transpose(0, 1)
+        keys, values = (part[start:end].repeat_interleave(share, 1).transpose(0, 1) for part in (k, v))
+        distance = torch.arange(end - start)[:, None] - torch.arange(end - start)[None]
+        hidden = (distance < 0) | ((distance > rows.window) & (rows.window >= 0))
+        scores = (query @ keys.transpose(1, 2) * rows.scale).masked_fill(hidden, float("-inf"))
+        with_sink = torch.cat([scores, sinks[:, None, None].expand(-1, end - start, 1)], -1)
+        outputs.append((with_sink.softmax(-1)[..., :-1] @ values).transpose(0, 1))
+    return torch.cat(outputs)
+
+
+@pytest.mark.parametrize("window", [-1, 3])
+@pytest.mark.parametrize("lengths", [(7, 1, 12, 5), (9,)])
+def test_attention_with_sinks_and_its_gradients_are_those_of_the_definition(
+    window: int, lengths: tuple[int, ...]
+) -> None:
+    torch = pytest.importorskip("torch")
+    from bakeoff.plugins import attention_sinks
+
+    torch.manual_seed(0)
+    borders = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
+    tokens = sum(lengths)
+    leaves = [torch.randn(tokens, heads, 16, requires_grad=True) for heads in (8, 2, 2)]
+    sinks, upstream = torch.randn(8), torch.randn(tokens, 8, 16)
+    rows = attention_sinks.Rows(borders, max(lengths), 0.25, True, window)
+    out = attention_sinks.SinkAttention.apply(*leaves, sinks, rows)
+    expected = attend_by_the_book(*leaves, sinks, rows)
+    torch.testing.assert_close(out, expected)
+    without = attend_by_the_book(*leaves, torch.full((8,), -1e4), rows)
+    assert (without - expected).abs().max() > 0.1, "sinks that change nothing would prove nothing"
+    gradients = (torch.autograd.grad(result, leaves, upstream) for result in (out, expected))
+    for ours, by_the_book in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, by_the_book, rtol=1e-4, atol=1e-5)
+
+
+def test_sinks_that_are_trained_are_refused() -> None:
+    torch = pytest.importorskip("torch")
+    from bakeoff.plugins import attention_sinks
+
+    q = torch.zeros(3, 2, 8)
+    borders = torch.tensor([0, 3], dtype=torch.int32)
+    with pytest.raises(NotImplementedError, match="packing: false"):
+        attention_sinks.varlen(q, q, q, borders, borders, 3, 3, s_aux=torch.zeros(2, requires_grad=True))
+
+
+@pytest.mark.parametrize("interpreted", [False, True])
+def test_the_fused_experts_compute_what_transformers_computes(interpreted: bool) -> None:
+    pytest.importorskip("torch")
+    if interpreted:
+        pytest.importorskip("triton", reason="PyTorch for CPUs brings no Triton")
+    program = """
+import torch
+from transformers import GptOssConfig
+from transformers.models.gpt_oss.modeling_gpt_oss import GptOssExperts
+from bakeoff.plugins import fused_experts as f
+size, width, experts, tokens, choices = 64, 96, 8, 37, 4
+config = GptOssConfig(hidden_size=size, intermediate_size=width, num_local_experts=experts, num_experts_per_tok=choices)
+config._experts_implementation = "eager"
+torch.manual_seed(0)
+module = GptOssExperts(config)
+for weight in module.parameters():
+    torch.nn.init.normal_(weight, std=0.3)
+    weight.requires_grad_(False)
+x = (3 * torch.randn(tokens, size)).requires_grad_()
+scores, chosen = torch.randn(tokens, experts - 1).topk(choices, -1)  # the last expert gets nothing
+weights = scores.softmax(-1).detach().requires_grad_()
+upstream = torch.randn(tokens, size)
+ours = f.Experts.apply(
+    x, weights, (module.gate_up_proj, module.gate_up_proj_bias), (module.down_proj, module.down_proj_bias),
+    f.order(chosen, experts), f.Gate(module.alpha, module.limit),
+)
+product = x @ module.gate_up_proj[0]
+assert (product.abs() > module.limit).float().mean() > 0.1, "no clamp was tried"
+theirs = module(x, chosen, weights)
+pairs = [(ours, theirs), *zip(*(torch.autograd.grad(out, (x, weights), upstream) for out in (ours, theirs)))]
+for one, other in pairs:
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=2e-3)
+print("same")
+"""
+    assert run(program, TRITON_INTERPRET=str(int(interpreted))).strip() == "same"
+
+
+def test_packed_dialogues_of_gpt_oss_have_the_loss_and_gradients_of_separate_ones() -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("swift")
+    program = f"""
+import torch
+from transformers import GptOssConfig, GptOssForCausalLM
+import_external = __import__("swift.utils", fromlist=["import_external_file"]).import_external_file
+for plugin in ("packed_rows", "attention_sinks", "fused_experts"):
+    import_external(f"{PLUGINS}/{{plugin}}.py")
+from swift.template import TEMPLATE_MAPPING
+assert TEMPLATE_MAPPING["gpt_oss"].template_cls.support_padding_free
+config = GptOssConfig(
+    vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+    num_local_experts=4, num_experts_per_tok=2,
+    num_attention_heads=4, num_key_value_heads=2, head_dim=8, sliding_window=4, max_position_embeddings=64,
+    pad_token_id=0, attn_implementation="eager",
+)
+torch.manual_seed(0)
+eager = GptOssForCausalLM(config)
+with torch.no_grad():
+    for weight in eager.parameters():
+        weight.normal_(0, 0.3)
+    for layer in eager.model.layers:
+        layer.self_attn.sinks.normal_().requires_grad_(False)
+eager.train()
+config2 = GptOssConfig(**{{**config.to_dict(), "attn_implementation": "flash_attention_2"}})
+packed = GptOssForCausalLM._from_config(config2, attn_implementation="flash_attention_2")
+packed.load_state_dict(eager.state_dict())
+packed.train()
+for layer in packed.model.layers:
+    layer.self_attn.sinks.requires_grad_(False)
+dialogues = [torch.randint(1, 60, (1, n)) for n in (9, 3, 14)]
+total = sum(eager(input_ids=d, labels=d).loss * (d.shape[1] - 1) for d in dialogues)
+loss = total / sum(d.shape[1] - 1 for d in dialogues)
+loss.backward()
+ids = torch.cat(dialogues, 1)
+labels = ids.clone()
+positions = torch.cat([torch.arange(d.shape[1]) for d in dialogues])[None]
+labels[positions == 0] = -100
+edges = torch.tensor([0, 9, 12, 26], dtype=torch.int32)
+borders = dict(cu_seq_lens_q=edges, cu_seq_lens_k=edges, max_length_q=14, max_length_k=14)
+other = packed(input_ids=ids, labels=labels, position_ids=positions, **borders).loss
+other.backward()
+torch.testing.assert_close(loss, other)
+for (name, one), two in zip(eager.named_parameters(), packed.parameters()):
+    if one.grad is not None:
+        torch.testing.assert_close(one.grad, two.grad, rtol=1e-3, atol=1e-5, msg=name)
+edges = torch.tensor([0, 26], dtype=torch.int32)
+joined = dict(cu_seq_lens_q=edges, cu_seq_lens_k=edges, max_length_q=26, max_length_k=26)
+whole = packed(input_ids=ids, labels=labels, position_ids=positions, **joined).loss
+assert abs(float(whole) - float(loss)) > 1e-3, "attention across the borders would not be seen"
+print("same")
+"""
+    assert run(program).strip().splitlines()[-1] == "same"

@@ -737,3 +737,34 @@ def test_short_passwords_and_broken_files_are_refused(tmp_path: Path) -> None:
     raters.path.write_text("[]", encoding="utf-8")
     with pytest.raises(StoreError, match="add-rater"):
         raters.signs_in("anna", "correct horse")
+
+
+def test_a_running_study_has_intervals_for_every_look_and_a_finished_one_its_own_letters(
+    store: RatingStore,
+) -> None:
+    store.add_study(study(16, 3))
+    for rater in ("anna", "boris"):
+        finish(store, rater, lambda reply: 5 - 2 * int(reply.model[1]))
+    done = summarise(store, "trial")["parts"]["counselling"]
+    assert not done["running"]
+    quality = done["scores"]["overall_quality"]
+    assert [one["letters"] for one in quality["subjects"]] == ["A", "B", "C"]
+    for one in quality["subjects"]:
+        assert one["always_low"] <= one["low"] <= one["value"] <= one["high"] <= one["always_high"]
+        assert one["sd"] == 0
+    for pair in quality["pairs"]:
+        assert pair["low_always"] < pair["low"] < pair["high"] <= pair["high_always"]
+        assert pair["p"] <= pair["p_adjusted"] <= pair["p_adjusted_always"]
+        assert {"d", "dz", "df", "verdict_always"} <= set(pair)
+    assert done["icc"]["overall_quality"]["mean"] == 1.0
+    assert done["icc"]["overall_quality"]["raters"] == 2
+    kept = store.study("trial")
+    store.enrol("trial", "clara")  # a third rater has just begun
+    screen = store.next_screen("trial", "clara")
+    assert screen is not None
+    items = {
+        item.item_id: Judgement.parse(verdict(3, crisis=kept.case(item.case_id).crisis))
+        for item in store.items("trial", "clara", screen)
+    }
+    store.record("clara", token(), items)
+    assert summarise(store, "trial")["parts"]["counselling"]["running"]

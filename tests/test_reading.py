@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.judgement.blind import HIDDEN, hide_makers
@@ -305,3 +305,149 @@ def test_order_explanation_and_markdown_never_change_what_is_read(
         reply = wrap.format(phrasing.format(L=letter, W=words))
         assert extract_choice(reply, order) == letter
         assert extract_choice(reply, order, multiple=True) == letter
+
+
+# Lists and judgements of any form: {L} a letter and its likes (full width, small, circled, ordinal), {W} the option's words.
+OPTION_POOL = (
+    "静静地听完", "设身处地理解", "指出矛盾", "说明原理", "给予建议", "不评价对方", "鼓励表达", "维生素B缺乏", "抑郁症(MDD)", "转移话题",
+    "A型人格", "认知重评", "正强化", "Listening", "active empathy", "Not judging", "a calm voice", "共情", "倾听", "错误归因",
+)  # fmt: skip
+LABEL_STYLES = (
+    "{L}", "({L})", "（{L}）", "**{L}**", "【{L}】", "[{L}]", "“{L}”", "`{L}`", "「{L}」", "{full}", "{small}", "{circle}", "第{ordinal}项",
+    "选项{L}", "{L}选项", "{L}项", "Option {L}", "{roman}", "{digit}",
+)  # fmt: skip
+GLOSSES = (
+    "",
+    ". {W}",
+    "、{W}",
+    "（{W}）",
+    "({W})",
+    ") {W}",
+    " {W}",
+    "：{W}",
+    ": {W}",
+    "．{W}",
+    ". **{W}**",
+    "——{W}",
+)
+LIST_SEPARATORS = (
+    "、", "，", ",", ", ", "，", "；", "; ", "/", " / ", "和", " and ", "\n", "\n- ", "+", "&", "、和", "\n\n", "以及", " | ", "，还有", "\n* ",
+    ", and ",
+)  # fmt: skip
+LIST_CUES = (
+    "{}", "答案：{}", "答案是{}", "正确答案：{}", "正确答案为{}。", "故选{}", "应选{}。", "正确选项：{}", "【答案】{}", "**答案：** {}", "**答案：{}**",
+    "## 答案\n{}", "答案：\n{}", "Answer: {}", "The correct answers are {}.", "I would choose {}", "\\boxed{{{}}}", "$\\boxed{{\\text{{{}}}}}$",
+    '{{"answer": "{}"}}', '{{"answer": [{}]}}', '```json\n{{"answer": "{}"}}\n```', "正確答案：{}", "應選{}", "我選擇{}", "我的选择是{}",
+    "先分析题目。\n\n综上，答案：{}", "正确的是{}", "{}都正确", "{} are correct.", "> 答案：{}", "The answer is {}.", "因此，{}是正确答案", "最终答案：{}",
+)  # fmt: skip
+AFTERWARDS = (
+    "", "\n\n解析：其余选项不符合题意。", "\n\n理由：这样做更专业。", "。因为这些做法合适。", "\n解析：{X}项不正确。", "，{X}错误", "。{X}不对", "\n\n{X}是常见的错误选择。",
+    "</s>", "\n\nExplanation: {X} is wrong because it judges.", "（{X}不选）", "，不选{X}", "。很多人会误选{X}。", "，因为{X}不合适",
+)  # fmt: skip
+SIGNS = (
+    ("对", "错"), ("正确", "错误"), ("✓", "✗"), ("√", "×"), ("✅", "❌"), (" is correct", " is wrong"), (": true", ": false"), ("：正确", "：不正确"),
+    ("是正确的", "是错误的"), ("：选", "：不选"), ("符合题意", "不符合题意"), ("合适", "不合适"), ("：是", "：否"), ("正確", "錯誤"), ("：對", "：錯"), (": Yes", ": No"),
+)  # fmt: skip
+
+
+def named(style: str, index: int, words: str) -> str:
+    return style.format(
+        L=LETTERS[index],
+        small=LETTERS[index].lower(),
+        full=chr(ord("Ａ") + index),
+        circle="①②③④⑤⑥"[index],
+        ordinal="一二三四五六"[index],
+        roman="ⅠⅡⅢⅣⅤⅥ"[index],
+        digit=index + 1,
+        W=words,
+    )
+
+
+@st.composite
+def stated_sets(draw: st.DrawFn) -> tuple[str, list[str], str]:
+    """A reply that states a set of options as a list or by judging each option, the options, and the set."""
+    options = draw(st.lists(st.sampled_from(OPTION_POOL), min_size=3, max_size=6, unique=True))
+    picked = draw(st.sets(st.integers(0, len(options) - 1), min_size=1))
+    others = [i for i in range(len(options)) if i not in picked]
+    style = draw(st.sampled_from(LABEL_STYLES)) + draw(st.sampled_from(GLOSSES))
+    after = draw(st.sampled_from(AFTERWARDS))
+    after = after.format(X=LETTERS[draw(st.sampled_from(others))]) if others else ""
+    if draw(st.booleans()):
+        items = [named(style, i, options[i]) for i in sorted(picked)]
+        reply = draw(st.sampled_from(LIST_CUES)).format(draw(st.sampled_from(LIST_SEPARATORS)).join(items))
+    else:
+        signs = draw(st.sampled_from(SIGNS))
+        items = [named(style, i, words) + signs[i not in picked] for i, words in enumerate(options)]
+        separator = draw(st.sampled_from(("，", "；", "。", "\n", "\n- ", "; ", ", ")))
+        reply = draw(st.sampled_from(("{}", "答案：{}", "逐项判断：\n{}"))).format(separator.join(items))
+    return reply + after, options, "".join(LETTERS[i] for i in sorted(picked))
+
+
+@settings(max_examples=600)
+@given(stated_sets())
+def test_a_set_is_read_whole_or_not_at_all(stated: tuple[str, list[str], str]) -> None:
+    reply, options, letters = stated
+    assert extract_choice(reply, options, multiple=True) in (letters, "")
+    if len(letters) == 1:
+        assert extract_choice(reply, options) in (letters, "")
+
+
+# Phrasings that were written after the rules, so that the rules were not made for them; unread is allowed, wrong is not.
+LATER_SINGLE = (
+    ("我倾向于B。", "B"), ("经过比较，B更合适。", "B"), ("B最符合题意", "B"), ("显然，答案非B莫属", "B"), ("答案应为B", "B"), ("答案为B项", "B"),
+    ("正确的选项是 B 。", "B"), ("选B，不选C。", "B"), ("很多同学会选C，但正确答案是B", "B"), ("My answer is (B) 共情", "B"),
+    ("The best option is B because A is passive.", "B"), ("I'd go with B.", 'B'), ("**Answer:** B", "B"),
+    ("**答案**：B", "B"), ("答案：`B`", "B"), ("最终选择：B", "B"), ("Option B", "B"),
+    ("B. 共情\n\n理由：A、C、D都不合适", "B"), ("如果是C，则不合理。答案：B", "B"), ("无法确定", ""), ("A和B都可以", ""), ("没有正确答案", ""),
+    ("可能是A，也可能是B", ""), ("我不会选A", ""), ("除B外都对", ""), ("答案不是B", ""), ("Not B.", ""), ("答案B", "B"),
+    ("Ｂ．共情", "B"), ("正確選項是（Ｂ）", "B"), ("答案：C反应蛋白", ""), ("维生素B缺乏", ""),
+    ("A选项错误；B选项正确；C选项错误；D选项错误。", "B"), ("A ✗ B ✓ C ✗ D ✗", "B"), ("答案是C……等等，应该是B。", "B"), ("这题选 B 哦", "B"),
+    ("答案：B（共情）。", "B"), ("| 答案 |\n|---|\n| B |", "B"), ("正确答案毫无疑问是B", "B"), ("B才是正确的选择", "B"),
+    ("本题的正确选项应当为B。", "B"), ("我的判断：B", "B"), ("综上所述，应该选择B选项", "B"), ("这道题，选B没错", "B"), ("经排除法，只剩B", "B"),
+    ("A、C、D均可排除，故答案为B", "B"), ("答案呢，是B", "B"), ("B（共情）最为恰当", "B"), ("选择题答案：B", "B"),
+    ("【正确答案】B【解析】A不符合", "B"), ("【答案】：B\n【分析】很多考生误选C", "B"), ("第2题答案：B", "B"), ("2. B", "B"), ("答：选B。", "B"),
+    ("答案：选项二", "B"), ("我选第二个", "B"), ("应该是第二个选项", "B"), ("肯定是B啦", "B"), ("起初我以为是A，后来发现应该是B", "B"),
+    ("答案是A。抱歉，更正一下，答案是B。", "B"), ("A？不对，是B。", "B"), ("先选A……再想想，应选B", "B"), ("The answer would be B", "B"),
+    ("Answer - B", "B"), ("Answer → B", "B"), ("My choice: B", "B"), ("I'm going with option B.", 'B'),
+    ("B, since the others judge the client.", "B"), ("Definitely B.", "B"), ("**B** is the best answer", "B"),
+    ("The most appropriate response is B.", "B"), ("Let me think. A is wrong. C is wrong. So B.", "B"),
+    ("Correct answer: (B) 共情", "B"), ("<answer>B</answer>", "B"), ('{"answer": "B", "reason": "A 不对"}', 'B'),
+    ("```\nB\n```", "B"), ("$$B$$", "B"), ("\\text{B}", "B"), ("答案：B，而不是A", "B"), ("答案：B而非A", "B"),
+    ("不是A也不是C，而是B", "B"), ("若为A则不妥，故B", "B"), ("常见误区是选C，正确的是B", "B"), ("也许是B吧", ""), ("难说，A或B", ""), ("不是A", ""),
+    ("绝对不选B", ""), ("如果是B就好了", ""), ("大多数人选B", ""), ("B类药物有副作用", ""), ("本题考查B型血", ""),
+    ("请给出选项A-D的具体内容", ""), ("以上都不对", ""), ("I can't decide between A and B.", ''), ("Many would pick B.", ""),
+    ("A common mistake is B.", ""), ("Not A, not B.", ""), ("It depends: if she is angry, B; otherwise A.", ""),
+)  # fmt: skip
+LATER_MULTIPLE = (
+    ("答案：A、B、D。C错误。", "ABD"), ("选A、B和D", "ABD"), ("A、B、D三项正确", "ABD"), ("除C外，其余都正确", ""), ("A对B对C错D对", "ABD"),
+    ("答案：ABD，其中C不对", "ABD"), ("以上都对", "ABCD"), ("- [x] A\n- [x] B\n- [ ] C\n- [x] D", "ABD"),
+    ("正确答案：A. 仔细听；B. 体会；D. 讲清楚", "ABD"), ("The answers: A, B & D", "ABD"),
+    ("Options A, B and D are correct.", "ABD"), ("答案：**A. 倾听**\n**B. 共情**\n**D. 解释**", "ABD"),
+    ("答案：\n1. A. 倾听\n2. B. 共情\n3. D. 解释", "ABD"), ("正确的有ABD", "ABD"), ("A、B、D", "ABD"), ("A,B不对，C、D对", "CD"),
+    ("答案：A；B；D", "ABD"), ("答案：①②④", "ABD"), ("倾听、共情和解释", "ABD"), ("答案：ABD三项", "ABD"), ("应选ABD", "ABD"),
+    ("A、B、D 三个选项都对", "ABD"), ("正确的选项有：A 倾听、B 共情、D 解释", "ABD"), ("答案包含A，B以及D", "ABD"), ("答案：A && B && D", "ABD"),
+    ("本题选择A,B,D三项。C项错误，因为面质过早", "ABD"), ("A B D", "ABD"), ("答案是：A项、B项、D项", "ABD"), ("(A)(B)(D)", "ABD"),
+    ("答案：A．倾听\u3000B．共情\u3000D．解释", "ABD"), ("【答案】ABD\n【解析】A项…B项…C项属于面质，不选", "ABD"), ("答案：①、②、④", "ABD"),
+    ("选择：第一项、第二项、第四项", "ABD"), ("答案：A、B和D都应该选", "ABD"), ("A是对的，B是对的，C是错的，D是对的", "ABD"),
+    ("A：√；B：√；C：×；D：√", "ABD"), ("A（对）B（对）C（错）D（对）", "ABD"),
+    ("A项正确。B项正确。C项错误。D项正确。故选ABD。", "ABD"), ("选项C不正确，其余均正确，故选ABD", "ABD"), ("The answers are A, B, and D.", "ABD"),
+    ("A, B and D are all correct; C is not.", "ABD"), ("Correct: A, B, D. Incorrect: C.", "ABD"),
+    ("Answers: [A, B, D]", "ABD"), ('{"A": true, "B": true, "C": false, "D": true}', 'ABD'),
+    ('{"correct": ["A", "B", "D"], "wrong": ["C"]}', 'ABD'), ('["A", "B", "D"]', 'ABD'),
+    ("\\boxed{A}, \\boxed{B}, \\boxed{D}", "ABD"), ("$A, B, D$", "ABD"),
+    ("| 选项 | 是否正确 |\n|---|---|\n| A | 是 |\n| B | 是 |\n| C | 否 |\n| D | 是 |", "ABD"),
+    ("答案：AB。更正：还应包括D，答案是ABD", "ABD"), ("一开始选AB，最终选ABD", "ABD"), ("答案：A、B。哦不，应为A、B、D", "ABD"),
+    ("除C外，A、B、D都对", "ABD"), ("选A、B。D也可以选。", "ABD"), ("A肯定对，B也对，D勉强可以", "ABD"), ("答案：A与B，D存疑", ""), ("至少有A", ""),
+    ("可能是ABD", ""), ("答案：倾听；共情；解释", "ABD"), ("应当倾听、共情并解释", "ABD"),
+    ("答案：A 倾听\n答案：B 共情\n答案：D 解释", "ABD"), ("一、A\n二、B\n三、D", "ABD"), ("ABD选项", "ABD"), ("正確答案為A、B及D", "ABD"),
+    ("應選：甲、乙、丁", "ABD"), ("答案：a,b,d", "ABD"), ("答案：Ａ，Ｂ，Ｄ", "ABD"), ("A,B,D，不包括C", "ABD"),
+)  # fmt: skip
+
+
+def test_phrasings_that_no_rule_was_made_for_are_not_read_wrong() -> None:
+    found = [(reply, letter, extract_choice(reply, FOUR)) for reply, letter in LATER_SINGLE]
+    found += [
+        (reply, letters, extract_choice(reply, FOUR, multiple=True)) for reply, letters in LATER_MULTIPLE
+    ]
+    assert [row for row in found if row[2] not in ("", row[1])] == []
+    assert len([row for row in found if row[1] and not row[2]]) <= 0.08 * len(found)

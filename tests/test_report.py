@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bakeoff.chain import chain
+from bakeoff.chain import training
 from bakeoff.chain.chain import why_unmet
-from bakeoff.chain.service import free_port
+from bakeoff.chain.ports import free_port
 from bakeoff.doctor.comparability import beside_the_guide, differences
 from bakeoff.errors import StoreError
 from bakeoff.evalscope.speed import Speed, speed_rows
@@ -36,6 +36,8 @@ from bakeoff.report.words import said
 from bakeoff.scoring import scores
 from bakeoff.scoring.scores import SPEED
 from bakeoff.sentences import Statement
+from bakeoff.store.facts import Facts
+from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Stages, Timeline
 from bakeoff.workspace import Workspace
 from tests.synthetic_findings import HOSTILE, synthetic_findings, synthetic_ratings, unpacked
@@ -350,8 +352,8 @@ def test_what_happened_on_the_way_is_told_once_for_all_whom_it_concerns() -> Non
             "train",
             "m",
             attempts=[
-                chain.OUT_OF_MEMORY(batch=8, error="CUDA out of memory"),
-                chain.CONTINUED(checkpoint="checkpoint-6"),
+                training.OUT_OF_MEMORY(batch=8, error="CUDA out of memory"),
+                training.CONTINUED(checkpoint="checkpoint-6"),
             ],
         ),
     ]
@@ -439,7 +441,8 @@ def test_what_the_engine_says_of_scores_and_rows_stands_in_chinese_too(tmp_path:
 
     for folder, rate in (("x", 1), ("x", 1), ("y", 2), ("y", 3)):
         where = Workspace(tmp_path).model("m") / f"train-{folder}"
-        reasons.append(stages.ensure("train", "m", folder=where, identity={"rate": rate}, work=work).why)
+        stage = Stage(name="train", row="m", folder=where, recipe={"rate": rate}, facts=Facts)
+        reasons.append(stages.ensure(stage, work).why)
     assert all(reasons)
     assert [one for one in reasons if not isinstance(one, Statement) or one.zh == one] == []
 

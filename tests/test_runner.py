@@ -268,7 +268,7 @@ def test_what_outlives_the_leader_of_its_session_is_ended_where_it_carries_our_m
 
 def test_a_note_tells_who_started_what(runner: Runner, tmp_path: Path) -> None:
     process = runner.start(Command(tuple(SLEEP)), tmp_path / "log")
-    note = json.loads((tmp_path / "processes" / f"{process.pid}.json").read_text())
+    note = json.loads(next((tmp_path / "processes").glob(f"*-{process.pid}.json")).read_text())
     assert (note["born"], note["owner_born"]) == (birth(process.pid), birth(os.getpid()))
     child = psutil.Process(process.pid)
     # A process that becomes another program has no environment for a moment.

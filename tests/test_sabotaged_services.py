@@ -261,6 +261,48 @@ def test_replies_mixed_up_under_load_are_not_trusted(exam: Path) -> None:
     assert "asked alone, the service answers" in result["why_not"]
 
 
+class Shuffled:
+    """Deals the replies of eight requests in flight to one another, as long as as many come within a second."""
+
+    def __init__(self) -> None:
+        self.turn = threading.Condition()
+        self.waiting: list[str] = []
+        self.rounds: list[list[str]] = []
+
+    def __call__(self, _: int, prompt: str) -> str:
+        with self.turn:
+            if len(self.rounds) == len(LETTERS) // 8:
+                return right(prompt)
+            batch, place = len(self.rounds), len(self.waiting)
+            self.waiting.append(prompt)
+            if len(self.waiting) == 8:
+                self.rounds.append([right(other) for other in (*self.waiting[3:], *self.waiting[:3])])
+                self.waiting = []
+                self.turn.notify_all()
+            elif not self.turn.wait_for(lambda: len(self.rounds) > batch, timeout=1.0):
+                self.waiting.remove(prompt)
+                return right(prompt)
+            return self.rounds[batch][place]
+
+
+@pytest.mark.parametrize(("tokens", "trusted"), [(5, False), (0, True), (1, True), (200, True)])
+def test_a_service_that_reads_a_part_of_each_prompt_is_not_trusted(
+    tokens: int, trusted: bool, exam: Path
+) -> None:
+    usage = {"prompt_tokens": tokens, "completion_tokens": 3, "total_tokens": tokens + 3}
+    with serving(lambda _, prompt: (200, {}, completion(right(prompt), usage=usage))) as (url, _):
+        result = evaluated(url, exam)
+    assert result["trusted"] is trusted
+    words = "for 64 of 64 questions, the service counts fewer tokens than their prompts can have (5 for"
+    assert (words in result["why_not"]) is not trusted
+
+
+def test_replies_dealt_round_among_eight_in_flight_are_not_trusted(exam: Path) -> None:
+    with serving(Shuffled()) as (url, _):
+        result = evaluated(url, exam)
+    assert "asked alone, the service answers" in result["why_not"]
+
+
 def test_a_service_that_changes_half_way_is_not_trusted(exam: Path) -> None:
     with serving(lambda number, prompt: right(prompt) if number <= 32 else "答案：A") as (url, _):
         result = evaluated(url, exam)
@@ -280,6 +322,7 @@ def test_one_error_text_to_several_questions_is_errored_and_asked_again(exam: Pa
         result = evaluated(url, exam)
     assert result["ledger"]["errored"] >= 12
     assert " × the service gave several questions the same error text: '发生错误'" in result["why_not"]
+    assert sum("发生错误" in words for words in result["alarms"]) == 1
     with serving(lambda _, prompt: right(prompt)) as (url, _):
         again = evaluated(url, exam)
     assert again["ledger"]["answered"] == len(LETTERS)

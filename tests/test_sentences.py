@@ -81,7 +81,7 @@ def test_what_engine_rules_return_is_no_bare_text() -> None:
         "evalscope/grading.py",
         "evalscope/distrust.py",
         "parity/comparison.py",
-        "chain/chain.py",
+        "chain",
     )
     bare = []
     for room in rooms:

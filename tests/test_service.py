@@ -17,7 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-from bakeoff.chain.service import Service, bindable, free_port, restart, serving, who_answers
+from bakeoff.chain.ports import bindable, free_port
+from bakeoff.chain.service import Service, restart, serving, who_answers
 from bakeoff.command import Command
 from bakeoff.errors import NotReady, ServiceError
 from bakeoff.execution.runner import Runner

@@ -15,7 +15,10 @@ import pytest
 
 from bakeoff.errors import CommandFailed, NotInStore
 from bakeoff.store import stages as stages_module
-from bakeoff.store.stages import Done, Record, Stages, Timeline, differences
+from bakeoff.store.facts import Facts
+from bakeoff.store.identity import differences
+from bakeoff.store.stage import Stage
+from bakeoff.store.stages import Done, Record, Stages, Timeline
 from bakeoff.workspace import Workspace
 
 
@@ -35,7 +38,11 @@ class Bench:
     def ensure(self, identity: dict[str, Any], work: Any = None) -> Record:
         folder = self.stages.folder("train", "row", {"recipe": identity.get("recipe")})
         folder.mkdir(parents=True, exist_ok=True)
-        return self.stages.ensure("train", "row", folder=folder, identity=identity, work=work or self.work)
+        return self.stages.ensure(self.stage(identity), work or self.work)
+
+    def stage(self, identity: dict[str, Any]) -> Stage[Facts]:
+        folder = self.stages.folder("train", "row", {"recipe": identity.get("recipe")})
+        return Stage(name="train", row="row", folder=folder, recipe={}, inputs=lambda: identity, facts=Facts)
 
 
 def test_a_stage_runs_once_and_says_that_it_was_reused(tmp_path: Path) -> None:
@@ -135,7 +142,7 @@ def test_what_a_stage_did_not_make_is_not_its_output(tmp_path: Path, change: Any
     assert Folder(tmp_path).ensure({"a": 1}).outcome == "reused"
     change(output)
     bench = Folder(tmp_path)
-    assert not bench.stages.current(output.parent, {"a": 1}, lambda output: "")
+    assert not bench.stages.current(bench.stage({"a": 1}))
     assert bench.ensure({"a": 1}).why == f"ran: its output is not what it made ({told})"
     assert bench.left_over == []
     assert Folder(tmp_path).ensure({"a": 1}).outcome == "reused"

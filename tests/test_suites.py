@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from bakeoff import evalscope
 from bakeoff.errors import DataError
 from bakeoff.evalscope import worker
+from bakeoff.evalscope.local_data import unusable_data
 from bakeoff.matrix.schema import SHIPPED, Suite
 from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS, overlap
@@ -308,3 +309,75 @@ def test_bleu_is_that_of_an_independent_implementation(said: str, wanted: str) -
 def test_options_with_gaps_or_beyond_ten_are_refused(row: dict[str, str], said: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=said):
         questions("facts_exam", write(tmp_path / "d", "x_val.jsonl", row))
+
+
+CEVAL_README = """---
+configs:
+- config_name: logic
+  data_files:
+  - {split: dev, path: logic_dev.csv}
+  - {split: val, path: logic_val.csv}
+---
+"""
+CEVAL_HEAD = "id,question,A,B,C,D,answer\n"
+CMMLU_ROW = {"question": "问？", "choices": ["(A) 甲", "(B) 乙"], "answer": "(A)", "category": "logical"}
+
+
+def ceval_folder(folder: Path, val: str | bytes, readme: str = CEVAL_README) -> Path:
+    (folder / "README.md").write_text(readme, encoding="utf-8")
+    (folder / "logic_dev.csv").write_text(f"{CEVAL_HEAD}0,问,甲,乙,丙,丁,B\n", encoding="utf-8")
+    (folder / "logic_val.csv").write_bytes(val if isinstance(val, bytes) else val.encode())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("val", "words"),
+    [
+        (f"{CEVAL_HEAD}0,问,甲,乙,丙,丁,B\n", ""),
+        (f"{CEVAL_HEAD}0,问,甲,乙,丙,B\n", "logic_val.csv:2: has another number of columns than its head"),
+        (f"{CEVAL_HEAD}0,问,甲,乙,丙,丁,E\n", "logic_val.csv:2: 'answer' must be A, B, C or D, found 'E'"),
+        (f"{CEVAL_HEAD}0,,甲,乙,丙,丁,B\n", "logic_val.csv:2: question is empty"),
+        ("id,题目,A,B,C,D,answer\n0,问,甲,乙,丙,丁,B\n", "logic_val.csv: has no column question"),
+        (CEVAL_HEAD, "logic_val.csv: holds no question"),
+        (f'{CEVAL_HEAD}0,"问,甲,乙,丙,丁,B\n', "logic_val.csv: cannot be read"),
+        (f"{CEVAL_HEAD}0,问,甲,乙,丙,丁,B\n".encode("gb18030"), "logic_val.csv:2: not UTF-8"),
+    ],
+)
+def test_local_ceval_data_are_read_before_anything_is_trained(
+    val: str | bytes, words: str, tmp_path: Path
+) -> None:
+    found = list(unusable_data("ceval", ceval_folder(tmp_path, val), ()))
+    assert (words in " ".join(found)) if words else found == []
+    assert len(found) == bool(words)
+
+
+def test_a_split_that_local_ceval_data_lack_is_named(tmp_path: Path) -> None:
+    readme = CEVAL_README.replace("  - {split: dev, path: logic_dev.csv}\n", "")
+    folder = ceval_folder(tmp_path, f"{CEVAL_HEAD}0,问,甲,乙,丙,丁,B\n", readme)
+    assert next(unusable_data("ceval", folder, ())).endswith("README.md: logic has no split 'dev'")
+    assert list(unusable_data("ceval", folder, (), examples=False)) == []
+    (folder / "logic_val.csv").unlink()
+    assert "logic_val.csv: no such file" in " ".join(unusable_data("ceval", folder, (), examples=False))
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (CMMLU_ROW, ""),
+        ({"question": "？"}, "default_test.jsonl:1: has no choices, answer, category"),
+        (CMMLU_ROW | {"choices": ["甲", "乙"]}, "'choices' must be a list of texts that begin with (A)"),
+        (CMMLU_ROW | {"answer": "A"}, "'answer' must be a letter in brackets such as (A), found 'A'"),
+    ],
+)
+def test_local_cmmlu_data_are_read_before_anything_is_trained(
+    row: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "default_test.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    found = list(unusable_data("cmmlu", tmp_path, (), examples=False))
+    assert (words in " ".join(found)) if words else found == []
+    assert "default_dev.jsonl: no such file" in " ".join(unusable_data("cmmlu", tmp_path, ()))
+
+
+def test_the_local_data_of_the_developer_can_be_read(test_data: Path) -> None:
+    for benchmark in ("ceval", "cmmlu"):
+        assert list(unusable_data(benchmark, test_data / benchmark, ())) == []

@@ -125,6 +125,15 @@ def test_the_merge_and_the_service_do_not_want_the_attention_that_only_the_train
         assert words(line)["--attn_impl"] == "sdpa"
 
 
+def test_a_model_with_attention_sinks_is_merged_and_served_with_eager_attention() -> None:
+    training = MODELS["qwen2.5-7b"].training.model_copy(
+        update={"plugins": ("packed_rows", "attention_sinks")}
+    )
+    packed = MODELS["qwen2.5-7b"].model_copy(update={"training": training})
+    line = swift.export(packed, checkpoint=Path("/c"), base="m", output=Path("/e"))
+    assert words(line)["--attn_impl"] == "eager"
+
+
 @pytest.mark.slow
 def test_a_checkpoint_of_packed_rows_is_merged_where_nobody_lends_it_flash_attention(
     tiny: Tiny, tmp_path: Path

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from bakeoff.chain import parity
+import requests
+
+from bakeoff.chain import parity, stages
 from bakeoff.chain.chain import Bench, Chain, why_unmet
-from bakeoff.chain.service import Service, reach, restart, serving
-from bakeoff.errors import BakeoffError, DataError, MatrixError, ServiceError
-from bakeoff.execution.runner import Runner, end_orphans
+from bakeoff.chain.service import CANARY_TIMEOUT_S, Service, reach, restart, serving
+from bakeoff.errors import BakeoffError, CommandFailed, DataError, MatrixError, ServiceError, Stalled
+from bakeoff.execution.attempts import Attempts
+from bakeoff.execution.runner import Process, Runner, end_orphans
 from bakeoff.files import write_json
 from bakeoff.matrix.schema import Matrix, ModelSpec, did_you_mean
 from bakeoff.parity import answers
 from bakeoff.provenance import ContentHashes
+from bakeoff.store.facts import HealthFacts
+from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record, Stages, Timeline
 from bakeoff.workspace import Workspace
 
-BY_HAND_PORT = 8000
-"""The port in lines to paste, where the row names none."""
+T = TypeVar("T")
 
 
 @dataclass
@@ -41,6 +47,7 @@ class Deployment:
     _shown: Record | None = None
     _failure: BakeoffError | None = None
     _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _lock: threading.RLock = field(default_factory=threading.RLock)  # pages ask from several threads
 
     @property
     def fingerprint(self) -> str:
@@ -59,18 +66,19 @@ class Deployment:
             ServiceError: it could not be started, or keeps dying.
             IdentityError: it is not what was trained.
         """
-        if self._failure:
-            raise self._failure
-        try:
-            if self._service is None:
-                self._service = self._started()
-            elif told := self._service.why_dead():
-                self._start_again(self._service, told)
-        except BaseException as error:  # also what a service's odd reply, or an interrupt, raises
-            self._failure = error if isinstance(error, BakeoffError) else None
-            self.close()
-            raise
-        return self._service
+        with self._lock:
+            if self._failure:
+                raise self._failure
+            try:
+                if self._service is None:
+                    self._service = self._started()
+                elif why := self._service.why_dead():
+                    self._start_again(self._service, why)
+            except BaseException as error:  # also what a service's odd reply, or an interrupt, raises
+                self._failure = error if isinstance(error, BakeoffError) else None
+                self.close()
+                raise
+            return self._service
 
     def _started(self) -> Service:
         chain, spec = self.chain, self.chain.spec
@@ -113,6 +121,66 @@ class Deployment:
         assert self._shown
         service.facts |= answers.check_replies(service, self._shown.facts)
 
+    def ask(self, work: Callable[[Service], T], attempts: Attempts | None = None) -> T:
+        """Return what *work* does with the running service, which is revived when it dies or hangs.
+
+        *work* is called again after each start, and has to go on where it was. What else ends it passes through, but
+        for failures of its commands that may pass: they are tried again.
+
+        Args:
+            work: raises ServiceError where the service died, Stalled where it hangs.
+            attempts: counts the tries and tells of them; None: as ``limits.retries`` says.
+
+        Raises:
+            ServiceError: the service could not be started, keeps dying, or refuses.
+        """
+        attempts = attempts or Attempts(self.chain.spec.limits.retries)
+        while True:
+            service = self.service()
+            process = service.process
+            try:
+                see_alive(service)
+                return work(service)
+            except (ServiceError, CommandFailed, requests.RequestException) as error:
+                if process and not isinstance(error, CommandFailed):
+                    process.wait(1)  # its end is seen a moment after the broken connection
+                if service.process is not process or service.why_dead():
+                    continue  # dead, or another thread has started it again by now
+                if self._hangs(service, error):
+                    self._stop(service, process)
+                    attempts.failed(error)
+                elif isinstance(error, CommandFailed):
+                    attempts.again(error)
+                else:
+                    raise
+
+    def revive(self) -> bool:
+        """Return whether a service of ours answers, which is started again if it has died or hangs.
+
+        Raises:
+            ServiceError: it could not be started again.
+        """
+        self.ask(see_answering)
+        return not self.chain.spec.url
+
+    def _hangs(self, service: Service, error: Exception) -> bool:
+        """Return whether *error* means that our service has to be started again, and may."""
+        if not service.process or not self.may_start_again:
+            return False
+        if isinstance(error, CommandFailed):
+            return isinstance(error, Stalled)
+        try:
+            see_answering(service)
+        except Stalled:
+            return True
+        return False
+
+    def _stop(self, service: Service, process: Process | None) -> None:
+        """End *process*, unless another thread has started the service again meanwhile."""
+        with self._lock:
+            if process and service.process is process:
+                process.stop()
+
     @property
     def may_start_again(self) -> bool:
         """Whether ``serving.restarts`` leaves a start for a service that dies."""
@@ -129,27 +197,20 @@ class Deployment:
             raise DataError(
                 f"{self.chain.spec.name}: what runs at {self.chain.spec.url} can only be asked, not opened"
             )
-        return parity.check(self.chain, self.variant)
+        return parity.check(self.chain, stages.parity(self.chain, self.variant))
+
+    @property
+    def stage(self) -> Stage[HealthFacts]:
+        """The stage that serves it and checks its health."""
+        return stages.deploy(self.chain, self.variant)
 
     def folder(self) -> Path:
         """Where the record and the log of this deployment are kept."""
-        recipe = {
-            "command": self.chain.recipe_of(self.chain.serve_command(self.variant, 0)),
-            "url": self.chain.spec.url,
-        }
-        return self.chain.bench.stages.folder("deploy", self.chain.spec.name, recipe, self.variant)
+        return self.stage.folder
 
     def health(self) -> Record:
         """That the service answers, lists its name and completes; checked once for what is served."""
-        return self.chain.bench.stages.ensure(
-            "deploy",
-            self.chain.spec.name,
-            variant=self.variant,
-            folder=self.folder(),
-            identity={"fingerprint": self.fingerprint},
-            work=self._check,
-            output="health.json",
-        )
+        return self.chain.bench.stages.ensure(self.stage, self._check)
 
     def _check(self, output: Path) -> Done:
         service = self.service()
@@ -160,24 +221,39 @@ class Deployment:
 
     def by_hand(self) -> str:
         """The line that serves it at :attr:`by_hand_url`, as ``--dry-run`` prints it, or asks somebody else's."""
-        spec = self.chain.spec
-        if spec.url:
-            return f"curl --noproxy '*' {self.by_hand_url}/models"
-        return str(self.chain.serve_command(self.variant, spec.serving.port or BY_HAND_PORT))
+        return str(self.stage.lines[0].command)
 
     @property
     def by_hand_url(self) -> str:
-        """Where recorded commands expect the service: a run takes any free port, which is somebody else's by now."""
-        spec = self.chain.spec
-        return spec.url or f"http://127.0.0.1:{spec.serving.port or BY_HAND_PORT}/v1"
+        """See :func:`bakeoff.chain.stages.by_hand_url`."""
+        return stages.by_hand_url(self.chain.spec)
 
     def close(self) -> None:
         """End the service; memory of a card that did not come back is told in the timeline."""
         service, self._service = self._service, None
         self._exit.close()
-        if service and (missing := service.facts.get("memory_not_returned_gib")):
-            stages = self.chain.bench.stages
-            stages.timeline.tell("memory not returned", model=self.chain.spec.name, gib=missing)
+        missing = HealthFacts.read(service.facts).memory_not_returned_gib if service else 0.0
+        if missing:
+            timeline = self.chain.bench.stages.timeline
+            timeline.tell("memory not returned", model=self.chain.spec.name, gib=missing)
+
+
+def see_alive(service: Service) -> None:
+    """Raise ServiceError where our own service has ended."""
+    if why := service.why_dead():
+        raise ServiceError(why)
+
+
+def see_answering(service: Service) -> None:
+    """Raise Stalled where our own service runs, but no longer answers; a refusal or an odd reply is an answer."""
+    if not service.process:
+        return
+    try:
+        service.complete([{"role": "user", "content": "你好"}], max_tokens=1, timeout_s=CANARY_TIMEOUT_S)
+    except (ServiceError, requests.JSONDecodeError):
+        return
+    except requests.RequestException as error:
+        raise Stalled(f"{service.served_name} runs, and answers no more ({type(error).__name__})") from error
 
 
 def chosen(matrix: Matrix, subject: str) -> tuple[ModelSpec, str]:
@@ -213,9 +289,9 @@ def deployments(
     end_orphans(workspace.processes)
     with contextlib.ExitStack() as stack:
         runner = stack.enter_context(contextlib.closing(Runner(workspace.processes)))
-        stages = Stages(workspace, Timeline(workspace.run(run_id) / "events.jsonl"), may_run=may_run)
+        kept = Stages(workspace, Timeline(workspace.run(run_id) / "events.jsonl"), may_run=may_run)
         hashes = ContentHashes(workspace.cache / "hashes.json")
-        bench = Bench(matrix, workspace, stages, runner, hashes)
+        bench = Bench(matrix, workspace, kept, runner, hashes)
         yield [
             stack.enter_context(contextlib.closing(Deployment(Chain(spec, bench), variant)))
             for spec, variant in found

@@ -10,21 +10,31 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bakeoff import parity_probe
-from bakeoff.chain.chain import Chain
 from bakeoff.command import Command, flags
 from bakeoff.errors import DataError
 from bakeoff.files import write_json
 from bakeoff.parity.comparison import ASKED, BEHAVIOUR_LIMIT_GIB, DIALOGUES, TOKENS, judge
 from bakeoff.parity_probe import PLUGIN_FLAGS, TEMPLATE_OPTIONS
-from bakeoff.provenance import digest
+from bakeoff.store.facts import ParityFacts
+from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record
 
+if TYPE_CHECKING:
+    from bakeoff.chain.chain import Chain
 
-def check(chain: Chain, variant: str) -> Record:
-    """The record of the stage ``parity`` of one variant, run now unless nothing has changed.
+
+RULES = 1
+"""The version of what is measured, compared and judged here, in :mod:`bakeoff.parity` and in its probe.
+
+Raise it by hand with a change after which what was found sound should be looked at again: every record then runs anew.
+"""
+
+
+def check(chain: Chain, stage: Stage[ParityFacts]) -> Record:
+    """Return the record of the *stage* ``parity`` of one variant, run now unless nothing has changed.
 
     Facts: ``dialogues`` and ``prompt_tokens`` rendered alike; for a merge ``modules``, ``applied``, ``worst``; the
     largest log-probability gaps ``to_adapter`` and ``to_base``; what :func:`check_replies` asks of a service
@@ -33,22 +43,8 @@ def check(chain: Chain, variant: str) -> Record:
     Raises:
         IdentityError: the first thing that is not as it was trained.
     """
-    plan = plan_for(chain, variant)
-    return chain.bench.stages.ensure(
-        "parity",
-        chain.spec.name,
-        variant=variant,
-        folder=chain.parity_folder(variant, chain.spec.serving.way),
-        identity={
-            "fingerprint": chain.fingerprint(variant),
-            "plan": digest(chain.named(json.dumps(plan))),
-            "probe": digest(
-                [chain.bench.hashes.of(Path(path)) for path in (__file__, parity_probe.__file__)]
-            ),
-        },
-        work=lambda output: _probe(chain, variant, plan, output),
-        output="parity.json",
-    )
+    plan = plan_for(chain, stage.variant)
+    return chain.bench.stages.ensure(stage, lambda output: _probe(chain, stage, plan, output))
 
 
 def view_command(chain: Chain, variant: str) -> Command | None:
@@ -186,11 +182,11 @@ def _values(argv: Sequence[str], flag: str) -> list[str]:
     return list(rest[: next((i for i, one in enumerate(rest) if one.startswith("--")), len(rest))])
 
 
-def _probe(chain: Chain, variant: str, plan: Mapping[str, Any], output: Path) -> Done:
+def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Mapping[str, Any], output: Path) -> Done:
     """Measure in the environment that trains and, where it is another one, render in the one that serves."""
-    spec = chain.spec
+    spec, variant = chain.spec, stage.variant
     told: dict[str, Any] = {}
-    log = output.with_name("stage.log")
+    log, limits = stage.log_file, stage.limits
     log.unlink(missing_ok=True)
     parts: dict[str, Mapping[str, Any]] = {"train": plan}
     if chain.tools("serve").python != chain.tools("train").python:
@@ -202,9 +198,9 @@ def _probe(chain: Chain, variant: str, plan: Mapping[str, Any], output: Path) ->
         path, measured = output.with_name(f"plan-{role}.json"), output.with_name(f"measured-{role}.json")
         write_json(path, {**part, "output": str(measured)})
         command = probe_command(chain, role, "check", str(path))
-        with chain.leased("parity") as placed:
+        with chain.leased(stage.needs) as placed:
             process = chain.bench.runner.run(
-                placed(command), log, timeout_s=spec.limits.export_s, stall_s=spec.limits.stall_s
+                placed(command), log, timeout_s=limits.timeout_s, stall_s=limits.stall_s
             )
         answer = json.loads(measured.read_text(encoding="utf-8"))
         told |= answer | {"renders": {**told.get("renders", {}), **answer["renders"]}}

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import requests
 
+from bakeoff.chain.ports import HOST, bindable, free_port, listener
 from bakeoff.command import Command
 from bakeoff.endpoint import (
     BadAnswer,
@@ -37,6 +38,7 @@ from bakeoff.execution.gpus import cards
 from bakeoff.execution.runner import Process, Runner, failure, tail
 from bakeoff.secrecy import redact
 from bakeoff.sentences import Template
+from bakeoff.store.facts import HealthFacts
 
 ENDED = Template(
     "chain.service.ended",
@@ -57,7 +59,6 @@ OTHER_NAME = Template(
     en="{asked!r} was requested, but {answers!r} answered",
 )
 
-HOST = "127.0.0.1"
 CANARY_TIMEOUT_S = 120.0
 LONGEST_STREAM_S = 1800.0
 """Longest time for one whole streamed reply; a small machine writes slowly."""
@@ -226,14 +227,14 @@ def restart(service: Service, runner: Runner, ready_timeout_s: float) -> None:
     port = _port(service)
     _await_port(command, port)
     service.process = runner.start(command, log)
-    service.facts["restarts"] = service.facts.get("restarts", 0) + 1
+    service.facts["restarts"] = HealthFacts.read(service.facts).restarts + 1
     _wait_until_ready(service, port, ready_timeout_s)
 
 
 def _await_port(command: Command, port: int) -> None:
     """Wait until *command* can have *port*: connections of an ended server may linger there for a minute."""
     deadline = time.monotonic() + 75
-    while not (bindable(port, _moves_on(command)) or _listener(port)) and time.monotonic() < deadline:
+    while not (bindable(port, _moves_on(command)) or listener(port)) and time.monotonic() < deadline:
         time.sleep(0.5)
 
 
@@ -331,7 +332,7 @@ def _canary(service: Service, began: float) -> None:
 
 def who_answers_as(service: Service) -> str:
     """A caution about the name that answered the canary of *service*; "" for the name that was asked."""
-    name = service.facts.get("answers_as", "")
+    name = HealthFacts.read(service.facts).answers_as
     if not name:
         return NAMELESS(asked=service.served_name)
     if not is_version_of(service.served_name, name):
@@ -358,15 +359,15 @@ def reach(service: Service) -> None:
 
 def _refuse_stranger(service: Service, port: int, waited_s: float) -> None:
     """Raise where the one who listens on *port* is not of the process that we started."""
-    process, listener = service.process, _listener(port)
+    process, pid = service.process, listener(port)
     assert process
-    if listener is None:
+    if pid is None:
         return
     with contextlib.suppress(ProcessLookupError):
         ours = {process.pid, *(member.pid for member in _family(process.pid))}
-        if listener not in ours and os.getsid(listener) != process.pid:
+        if pid not in ours and os.getsid(pid) != process.pid:
             wanted = f"our process {process.pid} on port {port}"
-            seen = f"process {listener} listens there"
+            seen = f"process {pid} listens there"
             raise _not_ready(service, wanted, waited_s, seen, _TakenMeanwhile)
 
 
@@ -422,22 +423,6 @@ def _brief(error: Exception) -> str:
     return f"{type(error).__name__}: {printable(redact(str(error)))[:300]}"
 
 
-def free_port() -> int:
-    """A port of the loopback interface that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def bindable(port: int, lingering_counts: bool) -> bool:
-    """Whether *port* can be listened on; with *lingering_counts* not while connections of an ended server are on it."""
-    with socket.socket() as probe, contextlib.suppress(OSError):
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, not lingering_counts)
-        probe.bind((HOST, port))
-        return True
-    return False
-
-
 def who_answers(port: int) -> str:
     """What is found on *port* of this machine, in words; empty where nothing listens."""
     with socket.socket() as probe:
@@ -445,7 +430,7 @@ def who_answers(port: int) -> str:
         if probe.connect_ex((HOST, port)) != 0:
             return ""
     owner = ""
-    if pid := _listener(port):
+    if pid := listener(port):
         with contextlib.suppress(psutil.Error):
             owner = f"process {pid} ({redact(' '.join(psutil.Process(pid).cmdline())[:120])}), "
     try:
@@ -453,17 +438,3 @@ def who_answers(port: int) -> str:
         return f"{owner}a service that lists {names}"
     except (ServiceError, requests.RequestException, KeyError, TypeError, ValueError):
         return f"{owner}no OpenAI-compatible service"
-
-
-def _listener(port: int) -> int | None:
-    """The process that listens on *port* of this machine's loopback interface, where the system tells."""
-    with contextlib.suppress(psutil.Error):
-        for connection in psutil.net_connections("tcp"):
-            here = connection.laddr and connection.laddr.port == port and connection.laddr.ip in _HEARD_AT
-            if here and connection.status == psutil.CONN_LISTEN and connection.pid:
-                return int(connection.pid)
-    return None
-
-
-_HEARD_AT = (HOST, "0.0.0.0", "::", f"::ffff:{HOST}")
-"""Where one may listen and get what is sent to :data:`HOST`."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bakeoff.matrix.schema import ModelSpec
+from bakeoff.matrix.seeds import is_further_seed
 from bakeoff.sentences import Template, joined
 
 DIFFERS = Template("doctor.comparability.differs", "{aspect}: {values}", zh="{aspect}：{values}")
@@ -201,6 +202,7 @@ def differences(
         trainers: row -> version of the ms-swift that trains it.
     """
     found = []
+    rows = [row for row in rows if not is_further_seed(row)]
     for aspect in _ASPECTS:
         compared = [row for row in rows if row.trains or not aspect.trained_only]
         found.append(

@@ -13,7 +13,7 @@ from bakeoff.doctor.finding import (
     offline,
 )
 from bakeoff.errors import DataError, complaint_of
-from bakeoff.matrix.schema import POINT_AT_DATA, dataset_name
+from bakeoff.matrix.schema import POINT_AT_DATA, ModelSpec, dataset_name
 from bakeoff.scoring import leakage
 from bakeoff.training_data.health import Health, check_dataset
 
@@ -31,6 +31,7 @@ def check_models(visit: Visit) -> Iterator[Finding]:
                     f"{key}: there is no folder {place}",
                     "give an existing folder" + (", or a hub id owner/name" if key == "model" else ""),
                 )
+        yield from _without_vocabulary(row, visit)
         hub = row.model if row.model and not (row.tiny or row.model.startswith(("/", ".", "~"))) else ""
         if hub and not Path(hub).is_dir() and offline(visit) and not cached(visit, "model", hub):
             yield Finding(
@@ -39,6 +40,18 @@ def check_models(visit: Visit) -> Iterator[Finding]:
                 f"its model comes from the hub, {offline(visit)} is set, and no cache has it",
                 f"unset {offline(visit)}, or give a folder as model",
             )
+
+
+def _without_vocabulary(row: ModelSpec, visit: Visit) -> Iterator[Finding]:
+    engine = row.serving.engine
+    asks = row.model_type == "gpt_oss" and engine != "transformers" and not row.url
+    if asks and not visit.environ.get("TIKTOKEN_ENCODINGS_BASE"):
+        yield Finding(
+            "note",
+            row.name,
+            f"{engine} fetches the vocabulary of GPT-OSS's prompts from the network when it starts",
+            "without one: python -m bakeoff.forms.harmony MODEL FOLDER, and TIKTOKEN_ENCODINGS_BASE=FOLDER",
+        )
 
 
 def check_datasets(visit: Visit) -> Iterator[Finding]:
@@ -125,6 +138,8 @@ def unhealthy(dataset: str, health: Health, max_length: int) -> Iterator[Finding
 def check_suites(visit: Visit) -> Iterator[Finding]:
     """Yield which suites cannot run, or are asked for by mistake."""
     from bakeoff.evalscope import check_suite
+    from bakeoff.evalscope.local_data import unusable_data
+    from bakeoff.suites import OURS
 
     used = {name for row in visit.rows for name in row.suites}
     for name, suite in visit.matrix.suites.items():
@@ -138,6 +153,16 @@ def check_suites(visit: Visit) -> Iterator[Finding]:
             yield Finding("warning", f"suites.{name}", f"{what}: it is skipped", remedy)
             continue
         complaints = check_suite(suite, folder := suite.folder(visit.data_dir))
+        if folder is not None and not complaints and suite.benchmark not in OURS:
+            for words in unusable_data(
+                suite.benchmark, folder, suite.subsets or (), examples=suite.few_shot != 0
+            ):
+                yield Finding(
+                    "error",
+                    f"suites.{name}.data",
+                    words,
+                    "repair the file, or name another folder (docs/suites.md)",
+                )
         if folder is None and not complaints and offline(visit):
             yield Finding(
                 "warning",

@@ -23,6 +23,7 @@ from bakeoff.doctor.finding import (
     Level,
     Visit,
 )
+from bakeoff.doctor.hubs import check_hubs
 from bakeoff.doctor.machine import check_devices, check_disk, check_network
 from bakeoff.doctor.names import check_environments, check_tools
 from bakeoff.doctor.tools import check_packages, check_prompts, check_remote_code, check_tokens
@@ -48,16 +49,19 @@ def findings(
     data_dir: Path | None = None,
     environ: Mapping[str, str] | None = None,
     asking: Asking | None = None,
+    elsewhere: bool = False,
 ) -> list[Finding]:
     """Everything that would go wrong for *rows* of *matrix* on this machine, errors first.
 
     Args:
         data_dir: evaluation data of the user, see :class:`~bakeoff.matrix.schema.Suite`.
         environ: the environment variables of the run; None: this process's.
+        elsewhere: the rows run on a cluster, so this machine needs no cards.
         asking: see :func:`~bakeoff.installed.installed`.
     """
     visit = Visit(rows, matrix, workspace, data_dir, os.environ if environ is None else environ, asking)
-    found = [one for check in _CHECKS for one in check(visit)]
+    checks = [check for check in _CHECKS if not (elsewhere and check is check_devices)]
+    found = [one for check in checks for one in check(visit)]
     return sorted(_merged(found, [row.name for row in rows]), key=lambda one: LEVELS.index(one.level))
 
 
@@ -189,6 +193,7 @@ _CHECKS: tuple[Callable[[Visit], Iterator[Finding]], ...] = (
     check_disk,
     check_models,
     check_datasets,
+    check_hubs,
     check_suites,
     check_network,
     check_tokens,

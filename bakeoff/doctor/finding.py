@@ -79,7 +79,11 @@ def cached(visit: Visit, kind: str, hub_id: str) -> bool:
     hf = Path(environ.get("HF_HUB_CACHE") or f"{environ.get('HF_HOME') or home / 'huggingface'}/hub")
     modelscope = Path(environ.get("MODELSCOPE_CACHE") or home / "modelscope")
     name = f"{kind}s/{hub_id}"
-    places = (hf / name.replace("/", "--"), modelscope / name, modelscope / "hub" / name)
+    newer = modelscope / f"{kind}s" / hub_id.replace("/", "--")
+    owner, _, rest = hub_id.partition("/")
+    spelled = (name, f"{kind}s/{owner}/{rest.replace('.', '___')}")  # as its library writes dots
+    older = [root / one for one in spelled for root in (modelscope, modelscope / "hub")]
+    places = (hf / name.replace("/", "--"), newer, *older)
     return any(place.is_dir() for place in places)
 
 

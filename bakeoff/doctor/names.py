@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bakeoff.chain.chain import Bench, Chain
 from bakeoff.command import Command
 from bakeoff.doctor.finding import (
     Finding,
@@ -20,8 +21,8 @@ from bakeoff.environments.installed import (
     why_refused,
 )
 from bakeoff.errors import BakeoffError
+from bakeoff.forms.published import published_form
 from bakeoff.matrix.schema import ModelSpec
-from bakeoff.tools import engines, swift
 
 
 def check_environments(visit: Visit) -> Iterator[Finding]:
@@ -59,7 +60,8 @@ def check_tools(visit: Visit) -> Iterator[Finding]:
     for row in visit.rows:
         if row.url:
             continue
-        base = row.model or row.weights or ""
+        chain = Chain(row, Bench.at_rest(visit.matrix, visit.workspace, visit.data_dir))
+        lines = [line for stage in chain.stages() for line in stage.lines]
         for role, wanted in (("train", row.trains), ("serve", row.serving.engine == "transformers")):
             environment = visit.environment(row, role)
             if wanted and environment and environment.version("ms-swift") is None:
@@ -70,18 +72,15 @@ def check_tools(visit: Visit) -> Iterator[Finding]:
                     f"{role}: environment {name!r} has no ms-swift",
                     f"add ms-swift to environments.{name}.requirements",
                 )
-        place = Path("x")
+        training = [line.command for line in lines if line.role == "train"]
+        serving = [line.command for line in lines if line.role == "serve" and not line.instead]
         tools = visit.installed(row, "train")
-        lines = []
         if tools and row.trains:
-            lines = [
-                swift.sft(row, base=base, output=place, version=tools.swift),
-                swift.export(row, checkpoint=place, base=base, output=place, version=tools.swift),
-            ]
-            yield from _refused(row, lines, tools)
-            recognised = tools.recognised(base)
-            yield from _unlike(row, lines[0], tools)
-            if not row.tiny and (not row.model_type or not row.template) and not recognised:
+            yield from _refused(row, training, tools)
+            yield from _unlike(row, training[0], tools)
+            base = row.model or row.weights or ""
+            named = row.model_type and row.template
+            if not row.tiny and not named and not tools.recognised(base):
                 yield Finding(
                     "error",
                     row.name,
@@ -90,13 +89,15 @@ def check_tools(visit: Visit) -> Iterator[Finding]:
                 )
         served = visit.environment(row, "serve")
         if served and row.serving.engine != "transformers":
-            line = engines.serve(row, model=base, served_name=row.name, port=8000)
-            refused = why_refused(line, served, visit.workspace.cache, ask_now=True)
+            refused = [
+                why
+                for line in serving
+                for why in why_refused(line, served, visit.workspace.cache, ask_now=True)
+            ]
             yield from _told(row, refused, f"{row.serving.engine} {served.version(row.serving.engine)}")
         tools = visit.installed(row, "serve")
         if tools and row.serving.engine == "transformers":
-            line = swift.deploy(row, model=base, served_name=row.name, port=8000, version=tools.swift)
-            yield from _refused(row, [line], tools)
+            yield from _refused(row, serving, tools)
 
 
 _TEMPLATE_INSTEAD = {"llama3_2": "llama3"}
@@ -108,9 +109,11 @@ def _unlike(row: ModelSpec, line: Command, tools: Installed) -> Iterator[Finding
     recognised = tools.recognised(row.model or "")
     if not recognised:
         return
+    form = published_form(row.model or "", trusts_code=row.trust_remote_code)
+    is_another = form is not None and form.brings_code  # converted, it is of another type than its name says
     model_type, template = recognised
     said, spoken = line.value_of("--model_type"), line.value_of("--template")
-    if said in tools.model_types and said != model_type:
+    if said in tools.model_types and said != model_type and not is_another:
         yield Finding(
             "error",
             row.name,

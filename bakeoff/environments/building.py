@@ -371,6 +371,7 @@ def _name(requirement: str) -> str:
     return _normalised(re.split(r"[\s\[<>=!~;@(]", requirement.strip(), maxsplit=1)[0])
 
 
+@cache
 def _here(package: str) -> str | None:
     """The version of *package* in the running environment: asked at collection, where listing all takes too long."""
     try:

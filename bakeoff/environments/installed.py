@@ -21,6 +21,7 @@ from bakeoff.command import Command
 from bakeoff.environments.building import PROBE, PythonEnvironment, ask
 from bakeoff.errors import Complaint, EnvironmentFailed, ToolError
 from bakeoff.tools.engines import SERVERS
+from bakeoff.tools.swift import OWN_TEMPLATES
 
 
 @dataclass(frozen=True)
@@ -270,8 +271,14 @@ def check_command(command: Command, found: Installed) -> list[Refused]:
     if not stage or stage[1] not in found.flags:
         return []
     where = f"swift {stage[1]} of ms-swift {found.swift}"
-    known = {"model_type": list(found.model_types), "template": list(found.templates)}
+    known = {"model_type": list(found.model_types), "template": [*found.templates, *_registered(command)]}
     return _complaints(where, command.argv[3:], {**found.flags[stage[1]], **known})
+
+
+def _registered(command: Command) -> list[str]:
+    """Return the templates of our own that a plugin in the line *command* registers."""
+    files = {Path(argument).name for argument in command.argv}
+    return [name for name, plugin in OWN_TEMPLATES.items() if plugin in files]
 
 
 class Refused(Complaint):

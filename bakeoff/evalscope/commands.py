@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from bakeoff import error_texts
 from bakeoff.command import Command
 from bakeoff.endpoint import spared_by_proxies
 from bakeoff.evalscope.catalogue import SuiteLike
+from bakeoff.scoring import extraction, leakage, scores
 from bakeoff.scoring.scores import Thresholds
-from bakeoff.suites import OURS
+from bakeoff.suites import OURS, rows
 
 OFFLINE: dict[str, str] = {
     "HF_HUB_OFFLINE": "1",
@@ -78,6 +78,42 @@ def evaluate_command(
     return Command(tuple(argv), {**spared_by_proxies(), **(OFFLINE if data_dir else {})})
 
 
+class AskedSuite(TypedDict):
+    """One suite of an :class:`EvaluationPlan`; see :class:`~bakeoff.evalscope.catalogue.SuiteLike`."""
+
+    name: str
+    benchmark: str
+    data_dir: str | None
+    subsets: list[str] | None
+    few_shot: int | None
+    limit: int | None
+    limit_per: str
+    generation: dict[str, Any]
+    metric: str | None
+    chance: float | None
+    trust: dict[str, Any]
+    leakage_expected: bool
+
+
+class EvaluationPlan(TypedDict):
+    """What ``plan.json`` holds; :func:`evaluation_plan` says what each key means."""
+
+    service_url: str
+    served_name: str
+    answers_as: str
+    key_env: str | None
+    work_dir: str
+    in_flight: int
+    timeout_s: float
+    weights: str
+    training: list[str]
+    training_unread: str
+    answered_by: str
+    cautions: list[str]
+    ask_alone: int
+    suites: list[AskedSuite]
+
+
 def evaluation_plan(
     service_url: str,
     served_name: str,
@@ -95,7 +131,7 @@ def evaluation_plan(
     answered_by: str = "",
     cautions: Sequence[str] = (),
     ask_alone: int = 0,
-) -> dict[str, Any]:
+) -> EvaluationPlan:
     """What ``python -m bakeoff.evalscope run`` reads: all *suites* of one model.
 
     Args:
@@ -110,7 +146,7 @@ def evaluation_plan(
         cautions: what is told with every result.
         ask_alone: answered questions of each suite that are asked again, one at a time, after all others.
     """
-    listed = []
+    listed: list[AskedSuite] = []
     for suite in suites:
         folder = data_dirs.get(suite.name)
         listed.append(
@@ -168,20 +204,12 @@ def spread(sizes: Mapping[str, int], limit: int | None) -> dict[str, int]:
     return taken
 
 
-@cache
-def grading_rules() -> str:
-    """SHA-256 of the sources that decide what is asked, how it is graded and what is said about it."""
-    here = Path(__file__).parents[1]
-    files = [one for pattern in _GRADING for one in here.glob(pattern)]
-    return hashlib.sha256(b"".join(one.read_bytes() for one in sorted(files))).hexdigest()
+def grading_rules() -> dict[str, int]:
+    """Return the versions of the rules by which questions are asked and results made; no digest of any source.
 
+    A result of other rules is made anew, from the answers on disk where they still fit.
+    """
+    from bakeoff.evalscope import distrust, grading
 
-_GRADING = (
-    "evalscope/*.py",
-    "suites/*.py",
-    "error_texts.py",
-    "scoring/extraction.py",
-    "scoring/leakage.py",
-    "scoring/reading.py",
-    "scoring/scores.py",
-)
+    checks = (rows, error_texts, extraction, leakage, scores, grading, distrust)
+    return {check.__name__.rpartition(".")[2]: check.RULES for check in checks}

@@ -12,18 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bakeoff.error_texts import may_be_error_text, repeated_texts, skeleton
+from bakeoff.error_texts import skeleton
 from bakeoff.evalscope.loading import Loaded, by_sample
-from bakeoff.files import write_bytes, write_json
+from bakeoff.files import write_json
 from bakeoff.scoring.extraction import LETTERS, extract_choice
-from bakeoff.scoring.scores import ALL, ONE_TEXT, TOO_MANY, Sample, one_text
+from bakeoff.scoring.scores import ALL, ONE_TEXT, TOO_MANY, Sample, from_service, one_text, repeated
 from bakeoff.sentences import Template, joined, parts_of, restored, statement_of, with_statements
 
-SAME_REPLY = Template(
-    "evalscope.distrust.same_reply",
-    "{count} different questions got the same reply: {text!r}",
-    zh="{count} 道不同的题得到同一段回复：{text!r}",
-)
 ASKED_ALONE = Template(
     "evalscope.distrust.asked_alone",
     "asked alone, the service answers {count} of {total} questions otherwise",
@@ -37,37 +32,58 @@ WITH_REASONS = Template(
     en="{why}: {errors}",
 )
 ERRORS = Template("evalscope.distrust.errors", "errors: {errors}", zh="错误信息：{errors}")
-REPEATED = Template(
-    "evalscope.distrust.repeated",
-    "the reply is a service's error text, the same to several questions: {reply}",
-    zh="回复是服务的错误信息，多道题完全相同：{reply}",
-    en="the reply is a service's error message, the same for several questions: {reply}",
+SERVICE_TEXT = Template(
+    "evalscope.distrust.service_text",
+    "the service gave several questions the same error text: {text!r}",
+    zh="服务对多道题返回同一段错误信息：{text!r}",
+    en="the service gave the same error message for several questions: {text!r}",
 )
-_AT_LEAST, _SHARE = 3, 0.005
+SERVICE_TEXTS = Template(
+    "evalscope.distrust.service_texts",
+    "{count} of {total} questions: {error}",
+    zh="{total} 题中有 {count} 题：{error}",
+)
+PROMPTS_CUT = Template(
+    "evalscope.distrust.prompts_cut",
+    "for {count} of {total} questions, the service counts fewer tokens than their prompts can have ({tokens} for "
+    "{length} characters): it may not have read them whole",
+    zh="{total} 题中有 {count} 题，服务统计的词元数少于提示词至少应有的数量（{length} 个字符仅 {tokens} 个），"
+    "提示词可能被截断",
+    en="for {count} of {total} questions, the service counts fewer tokens than the prompt can have ({tokens} for "
+    "{length} characters): prompts may have been cut off",
+)
+
+RULES = 1
+"""Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
+
 _MOST_REASONS = 3
 
 
 def repeated_errors(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
     """*samples* where one text that speaks of a failure and came for several questions is an error; and alarms.
 
-    No list of error texts is whole. A text that states no choice and answers three different questions alike is told
-    in any case; it counts as an error where it is short and speaks of a failure as services do.
+    No list of error texts is whole: what answers three different questions alike, states no choice and is worded as
+    services word their failures is a service's own. The next run asks these questions again.
     """
-    # Graders read letters also where a reply only mentions them: of a choice, only what states none is looked at.
-    silent = [one for one in samples if one.reply and not (one.options and one.extracted)]
-    texts = repeated_texts((one.question, one.reply) for one in silent)
-    texts = {text: count for text, count in texts.items() if count > _SHARE * len(samples)}
-    errors = {text for text in texts if may_be_error_text(text)}
-    changed = [_as_error(one) if skeleton(one.reply) in errors and one in silent else one for one in samples]
-    alarms = [words] if errors and (words := one_text(samples)) else []
-    alarms += [
-        SAME_REPLY(count=count, text=text[:80])
-        for text, count in sorted(texts.items(), key=lambda item: -item[1])[:_MOST_REASONS]
+    texts = {
+        id(sample): text
+        for text, group in repeated(samples).items()
+        if from_service(text)
+        for sample in group
+    }
+    if not texts:
+        return list(samples), []
+    changed = [_as_error(one, texts[id(one)]) if id(one) in texts else one for one in samples]
+    # Once the replies are errors, nobody sees any more that they were all alike.
+    alarms = list(filter(None, [one_text(samples)]))
+    counts = Counter(one.error for one in changed if SERVICE_TEXT.made(one.error))
+    return changed, [
+        *alarms,
+        *(SERVICE_TEXTS(count=count, total=len(samples), error=error) for error, count in counts.items()),
     ]
-    return changed, alarms
 
 
-def _as_error(sample: Sample) -> Sample:
+def _as_error(sample: Sample, text: str) -> Sample:
     nothing = float("nan")
     return dataclasses.replace(
         sample,
@@ -78,22 +94,8 @@ def _as_error(sample: Sample) -> Sample:
         correct=nothing,
         latency_s=nothing,
         grades={},
-        error=REPEATED(reply=sample.reply[:200]),
+        error=SERVICE_TEXT(text=text[:80]),
     )
-
-
-def forget_replies(loaded: Loaded, numbers: Sequence[int]) -> None:
-    """Take the replies to the questions *numbers* off the disk, so that the next run asks them again."""
-    gone: dict[str, set[int]] = {}
-    for number in numbers:
-        subset, one = loaded.samples[number]
-        gone.setdefault(subset, set()).add(one.id)
-    for subset, ids in gone.items():
-        name = f"{loaded.benchmark.name}_{subset}.jsonl"
-        path = loaded.folder / "predictions" / loaded.task.model_id / name
-        lines = path.read_bytes().split(b"\n")
-        kept = [line for line in lines if not line.strip() or json.loads(line)["index"] not in ids]
-        write_bytes(path, b"\n".join(kept))
 
 
 def ask_alone(
@@ -139,6 +141,29 @@ def ask_alone(
 
 def _read(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def prompts_cut(loaded: Loaded) -> str:
+    """Why the service seems not to have read whole prompts, by its own count of their tokens; "" where it has.
+
+    No tokenizer makes fewer tokens than a quarter of the Chinese characters and a twelfth of the others. A service
+    that counts none, or one, does not count.
+    """
+    texts = {
+        (subset, one.id): "".join(str(message.text) for message in one.input)
+        for subset, one in loaded.samples
+    }
+    short = []
+    for key, prediction in by_sample(loaded.folder, "predictions", loaded).items():
+        usage = (prediction.get("model_output") or {}).get("usage") or {}
+        tokens, text = usage.get("input_tokens"), texts.get(key, "")
+        wide = sum("\u4e00" <= sign <= "\u9fff" for sign in text)
+        if isinstance(tokens, int) and 1 < tokens < wide / 4 + (len(text) - wide) / 12:
+            short.append((tokens, len(text)))
+    if len(short) < 3 or len(short) <= 0.005 * len(texts):
+        return ""
+    tokens, length = min(short)
+    return PROMPTS_CUT(count=len(short), total=len(texts), tokens=tokens, length=length)
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -27,11 +26,9 @@ from bakeoff.scoring.scores import (
     answers,
     below_chance,
     chance_of,
-    from_service,
     ledger,
     one_sided,
     poor_replies,
-    repeated,
     repetitions,
     score,
     score_row,
@@ -40,17 +37,6 @@ from bakeoff.sentences import Template, parts_of
 from bakeoff.sentences import joined as joined_statements
 from bakeoff.suites import OURS
 
-SERVICE_TEXT = Template(
-    "evalscope.grading.service_text",
-    "the service gave several questions the same error text: {text!r}",
-    zh="服务对多道题返回同一段错误信息：{text!r}",
-    en="the service gave the same error message for several questions: {text!r}",
-)
-SERVICE_TEXTS = Template(
-    "evalscope.grading.service_texts",
-    "{count} of {total} questions: {error}",
-    zh="{total} 题中有 {count} 题：{error}",
-)
 SUBSET = Template(
     "evalscope.grading.subset",
     "subset {subset} cannot be trusted: {why}",
@@ -75,6 +61,9 @@ AMBIGUOUS = Template(
     zh="{count} 题有两个内容相同的选项，却只有一个算对",
     en="{count} questions have two identical options of which only one counts as correct",
 )
+RULES = 1
+"""Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
+
 _CHOICE_METRICS = ("accuracy", "acc", "accuracy_alt", "accuracy_evalscope", "acc_evalscope")
 
 
@@ -139,7 +128,7 @@ def samples_of(loaded: Loaded, api: Any) -> list[Sample]:
                 grades=values,
             )
         )
-    return _service_texts_errored(made)
+    return made
 
 
 def _joined_target(target: Any) -> str:
@@ -238,7 +227,7 @@ def result_of(
             alarms.append(LEAKED(count=len(found), total=len(samples)))
     if warning := one_sided(samples):
         alarms.append(warning)
-    alarms += [*repetitions(samples), *_one_service_text(samples)]
+    alarms += repetitions(samples)
     alarms += [
         words for words in poor_replies(samples, POOR_ALARM) if words not in parts_of(rows[0]["why_not"])
     ]
@@ -299,36 +288,6 @@ def _hold_against_total(rows: Sequence[dict[str, Any]], level: float) -> None:
         if reasons:
             total["why_not"] = joined_statements([total["why_not"], *reasons])
             total["trusted"] = False
-
-
-def _service_texts_errored(samples: list[Sample]) -> list[Sample]:
-    """*samples* with the replies that :func:`repeated` and :func:`from_service` show to be a service's own."""
-    texts = {
-        id(sample): text
-        for text, group in repeated(samples).items()
-        if from_service(text)
-        for sample in group
-    }
-    return [
-        dataclasses.replace(
-            sample,
-            status="errored",
-            correct=math.nan,
-            grades={},
-            reply="",
-            extracted="",
-            extracted_alt="",
-            error=SERVICE_TEXT(text=texts[id(sample)][:80]),
-        )
-        if id(sample) in texts
-        else sample
-        for sample in samples
-    ]
-
-
-def _one_service_text(samples: Sequence[Sample]) -> list[str]:
-    counts = Counter(sample.error for sample in samples if SERVICE_TEXT.made(sample.error))
-    return [SERVICE_TEXTS(count=count, total=len(samples), error=error) for error, count in counts.items()]
 
 
 def _ambiguous(sample: Sample) -> bool:

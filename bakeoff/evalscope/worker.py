@@ -18,20 +18,13 @@ from bakeoff.endpoint import key_of, spared_by_proxies
 from bakeoff.errors import BakeoffError, DataError, MatrixError, ScoreError
 from bakeoff.evalscope.catalogue import check_suite
 from bakeoff.evalscope.commands import OFFLINE
-from bakeoff.evalscope.distrust import (
-    REPEATED,
-    ask_alone,
-    distrust,
-    forget_replies,
-    names_of,
-    repeated_errors,
-)
+from bakeoff.evalscope.distrust import ask_alone, distrust, names_of, prompts_cut, repeated_errors
 from bakeoff.evalscope.grading import result_of, samples_of
 from bakeoff.evalscope.loading import Loaded, by_sample, drop_unusable, load
 from bakeoff.files import write_json, write_rows
 from bakeoff.scoring.leakage import Leak, leaks, training_dialogues
 from bakeoff.scoring.scores import sample_row, write_samples
-from bakeoff.sentences import Template, with_statements
+from bakeoff.sentences import Template, joined, with_statements
 
 NO_REPORT = Template(
     "evalscope.worker.no_report",
@@ -209,9 +202,7 @@ def _settled(
 ) -> dict[str, Any]:
     """The result of a suite whose questions were asked: samples, scores and what speaks against them."""
     folder = loaded.folder
-    samples = samples_of(loaded, api)
-    samples, alarms = repeated_errors(samples)
-    forget_replies(loaded, [one.index for one in samples if REPEATED.made(one.error)])
+    samples, alarms = repeated_errors(samples_of(loaded, api))
     found: dict[str, Leak] = {}
     for number, (subset, one) in enumerate(loaded.samples):
         if leak := leaked.get((loaded.suite["name"], subset, one.id)):
@@ -221,7 +212,7 @@ def _settled(
     alone = ask_alone(loaded, samples, api, plan, anew=new > 0)
     alarms = [*asked.alarms, *plan.get("cautions", ()), *alarms]
     result = result_of(loaded, samples, plan, alarms, found)
-    distrust(result, samples, alone)
+    distrust(result, samples, joined((alone, prompts_cut(loaded))))
     result |= {
         "answers_as": plan.get("answered_by") or plan.get("answers_as") or "",
         "answered_by": names_of(loaded, api),

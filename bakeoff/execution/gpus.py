@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import socket
 import subprocess
 import tempfile
 import time
@@ -66,8 +67,11 @@ def _names(asked: str, unique: list[str]) -> bool:
 
 
 def common_folder() -> Path:
-    """Where the leases of this user on this machine are noted: every store shares the cards."""
-    return Path(tempfile.gettempdir()) / f"bakeoff-cards-{os.getuid()}"
+    """Where the leases of this user on this machine are noted: every store shares the cards.
+
+    The name of the host is in it, since a cluster's temporary folder may be one for all nodes.
+    """
+    return Path(tempfile.gettempdir()) / f"bakeoff-cards-{os.getuid()}-{socket.gethostname()}"
 
 
 @dataclass(frozen=True)
@@ -254,7 +258,7 @@ def leased(spec: ModelSpec, stage: str, tell: Callable[..., object]) -> Iterator
     Args:
         tell: told (as :meth:`bakeoff.store.stages.Timeline.tell`) whom it waits for.
     """
-    found = [] if spec.on_cpu or stage == "build" else cards()
+    found = [] if spec.on_cpu or stage in ("build", "convert") else cards()
     if not found or not set(spec.gpus or "0") <= set("0123456789, "):  # a UUID in 'gpus' is taken as it is
         yield Placement()
         return

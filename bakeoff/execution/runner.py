@@ -14,8 +14,9 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ _SWIFT = ("swift.pipelines.train.sft", "swift.pipelines.export.export", "swift.p
 WARM: dict[str, tuple[str, ...]] = {
     "swift": _SWIFT,
     "bakeoff.tiny": _SWIFT,
+    "bakeoff.forms": _SWIFT,
     "bakeoff.parity_probe": _SWIFT,
     "bakeoff.environments.probe": _SWIFT,
     "bakeoff.evalscope": ("evalscope.run", "datasets", "bakeoff.suites.adapters", "bakeoff.evalscope.asking"),
@@ -145,6 +147,7 @@ class Runner:
         except OSError:
             return process  # it has ended already
         told = {
+            **_this_host(),
             "pid": process.pid,
             "born": born,
             "owner": os.getpid(),
@@ -153,7 +156,7 @@ class Runner:
             "command": redact(str(command)),
         }
         try:
-            write_json(self.processes / f"{process.pid}.json", told)
+            write_json(self._note(process), told)
         except BaseException:
             process.stop()  # what is on no note must not run
             raise
@@ -206,8 +209,12 @@ class Runner:
 
     def forget(self, process: Process) -> None:
         """Take an ended process off the books and secrets out of its log."""
-        (self.processes / f"{process.pid}.json").unlink(missing_ok=True)
+        self._note(process).unlink(missing_ok=True)
         scrub(process.log)
+
+    def _note(self, process: Process) -> Path:
+        """The file that tells of *process*: hosts that share the store may give the same ids."""
+        return self.processes / f"{_this_host()['host']}-{self._mark[:8]}-{process.pid}.json"
 
     def close(self) -> None:
         """End every keeper, and with it every process that it started."""
@@ -274,6 +281,10 @@ def end_orphans(processes: Path) -> list[str]:
         except (OSError, ValueError):  # gone meanwhile, or cut short
             note.unlink(missing_ok=True)
             continue
+        if _elsewhere(told):
+            if told["host"] == socket.gethostname() and told["boot"] != _this_host()["boot"]:
+                note.unlink(missing_ok=True)  # this machine was started anew since
+            continue
         if _alive(told["owner"], told.get("owner_born")):
             continue
         for process in _session(told["pid"], told["born"], told.get("mark")):
@@ -286,18 +297,36 @@ def end_orphans(processes: Path) -> list[str]:
 
 
 def running(processes: Path) -> list[str]:
-    """The command lines of the process groups that run now, whoever started them."""
+    """The command lines of the process groups that run now, whoever started them.
+
+    Of another host only its notes are seen: what stands on one counts as running until that host takes it away.
+    """
     found = []
     for note in _notes(processes):
         with contextlib.suppress(OSError, ValueError, KeyError):
             told = json.loads(note.read_text())
-            if _session(told["pid"], told["born"], told.get("mark")):
+            if _elsewhere(told):
+                found.append(f"on {told['host']}: {told['command']}")
+            elif _session(told["pid"], told["born"], told.get("mark")):
                 found.append(str(told["command"]))
     return found
 
 
 def _notes(processes: Path) -> Iterator[Path]:
     return iter(sorted(processes.glob("*.json"))) if processes.is_dir() else iter(())
+
+
+@cache
+def _this_host() -> Mapping[str, str]:
+    """What tells this host, or this container of it, apart: process ids mean nothing anywhere else."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    pids = str(Path("/proc/self/ns/pid").readlink())
+    return {"host": socket.gethostname(), "boot": boot, "pids": pids}
+
+
+def _elsewhere(note: Mapping[str, Any]) -> bool:
+    """Whether a *note* is of another host; those of before hosts were noted are this one's."""
+    return "host" in note and any(note.get(key) != _this_host()[key] for key in ("boot", "pids"))
 
 
 def birth(pid: int) -> str:

@@ -61,7 +61,7 @@ def _chatglm3_config(config: Json) -> dict[str, object]:
         rope_theta=theta,
         rope_scaling=rope,
         attention_bias=True,
-        eos_token_id=[2, 64795, 64797] if integer(config, "padded_vocab_size") > 64797 else 2,
+        eos_token_id=2,
         pad_token_id=0,
     )
 
@@ -173,6 +173,8 @@ CHATGLM3 = Family(
         added={64789 + i: text for i, text in enumerate(_CHATGLM3_ADDED)},
         opening=("[gMASK]", "<sop>"),
     ),
-    generation={"eos_token_id": [2, 64795, 64797], "pad_token_id": 0},
+    generation={"eos_token_id": 2, "pad_token_id": 0},
     known="e7dc4c393423b76e4373e5157ddc34803a0189ba96b21ddbb40269d31468a6f2",
+    ends=("<|user|>", "<|observation|>"),
+    releases=("chatglm3-6b",),
 )

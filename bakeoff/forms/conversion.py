@@ -19,7 +19,8 @@ from bakeoff.errors import DataError
 from bakeoff.forms import sentencepiece
 from bakeoff.forms.families import FAMILIES
 from bakeoff.forms.family import Family, Step, complaints
-from bakeoff.forms.shards import Shards, write_shard
+from bakeoff.forms.layouts import layout
+from bakeoff.forms.shards import Shards, weight_files, write_shard
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +90,22 @@ def examine(folder: Path) -> Original | None:
     return Original(folder, family, config, steps, shards)
 
 
+def contents(folder: Path, digest: Callable[[Path], str]) -> dict[str, str]:
+    """Return the digest of each file of a published *folder* that decides what its copy is.
+
+    Raises:
+        DataError: the folder has no weights.
+    """
+    names = (
+        "config.json",
+        "tokenizer.model",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        *weight_files(folder),
+    )
+    return {name: digest(folder / name) for name in names if (folder / name).is_file()}
+
+
 def key_of(original: Original, digest: Callable[[Path], str]) -> str:
     """Return the identity of the copy: the content of the original and the version of the conversion.
 
@@ -105,8 +122,16 @@ def convert(
     *,
     digest: Callable[[Path], str] | None = None,
     progress: Progress = lambda message: None,
+    prove: Callable[[Path, Path], Json] = lambda source, native: {},
 ) -> Path:
     """Return *target* with the native form of *source*, made now unless it is there.
+
+    Args:
+        source: the published folder.
+        target: the folder to make.
+        digest: content hash of a file, for instance a cached one.
+        progress: told in words how far it is.
+        prove: computes with the copy (:func:`bakeoff.forms.proof.prove`); what it returns is recorded.
 
     Raises:
         DataError: the original cannot be converted, the disk is too small, or what was written does not hold the same
@@ -125,10 +150,11 @@ def convert(
     _see_room(original, draft)
     shards = _convert_tensors(original, draft, progress)
     _write_json(draft / "model.safetensors.index.json", _index(draft, shards))
-    _write_json(draft / "config.json", original.family.config(original.config))
-    if original.family.generation:
-        _write_json(draft / "generation_config.json", original.family.generation)
     warnings = _write_tokenizer(original, draft, inputs)
+    ends = _ends(original, draft)
+    _write_json(draft / "config.json", {**original.family.config(original.config), **ends})
+    if original.family.generation:
+        _write_json(draft / "generation_config.json", {**original.family.generation, **ends})
     for pattern in _LICENCES:
         for file in source.glob(pattern):
             shutil.copyfile(file, draft / file.name)
@@ -141,6 +167,7 @@ def convert(
         "tensors": [[list(step.sources), list(step.targets)] for step in original.steps],
         "unused": [name for name in original.shards if original.family.unused(name)],
         "warnings": warnings,
+        "proof": prove(source, draft),
     }
     _write_json(draft / RECORD, record)
     (draft / _KEY).unlink()
@@ -174,8 +201,15 @@ def _convert_tensors(original: Original, draft: Path, progress: Progress) -> lis
     total = len(original.steps)
     shard: dict[str, torch.Tensor] = {}
     steps: list[Step] = []
+    shapes = dict(layout(original.config))
     for step in pending:
-        targets = step.convert(*(original.shards.read(name) for name in step.sources))
+        sources = [original.shards.read(name) for name in step.sources]
+        for name, tensor in zip(step.sources, sources, strict=True):
+            if tuple(tensor.shape) != shapes[name]:
+                shape = " x ".join(map(str, tensor.shape))
+                wanted = " x ".join(map(str, shapes[name]))
+                raise DataError(f"{original.folder}: {name} is {shape}, and config.json asks for {wanted}")
+        targets = step.convert(*sources)
         shard.update(zip(step.targets, targets, strict=True))
         steps.append(step)
         size = sum(tensor.nbytes for tensor in shard.values())
@@ -209,15 +243,7 @@ def _prove(original: Original, steps: Iterable[Step], file: Path) -> None:
 
 
 def _inputs(original: Original, digest: Callable[[Path], str]) -> dict[str, str]:
-    names = (
-        "config.json",
-        "tokenizer.model",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        *original.shards.files,
-    )
-    files = [original.folder / name for name in names]
-    return {file.name: digest(file) for file in files if file.is_file()}
+    return contents(original.folder, digest)
 
 
 def _key(inputs: Mapping[str, str]) -> str:
@@ -270,6 +296,14 @@ def _write_tokenizer(original: Original, draft: Path, inputs: Mapping[str, str])
     if inputs["tokenizer.model"] == original.family.known:
         return []
     return [f"tokenizer.model is not that of the {original.family.name} release: {inputs['tokenizer.model']}"]
+
+
+def _ends(original: Original, draft: Path) -> dict[str, object]:
+    """Return the ids at which a reply ends, as both configs say them; nothing where one token ends it."""
+    if not original.family.ends:
+        return {}
+    vocabulary = json.loads((draft / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    return {"eos_token_id": [2, *(vocabulary[name] for name in original.family.ends if name in vocabulary)]}
 
 
 def _native_length(original: Original) -> object:

@@ -53,6 +53,9 @@ class Family:
         generation: content of ``generation_config.json``.
         known: SHA-256 of ``tokenizer.model`` of the release.
         copies_config: whether settings that the conversion does not read are copied as they are.
+        ends: names of further tokens at which a reply ends.
+        releases: last parts of the hub ids under which it is published, in lower case.
+        brings_code: whether the published form needs Python code of the model's own.
     """
 
     name: str
@@ -66,6 +69,9 @@ class Family:
     generation: Json | None = None
     known: str = ""
     copies_config: bool = False
+    ends: tuple[str, ...] = ()
+    releases: tuple[str, ...] = ()
+    brings_code: bool = True
 
 
 ABSENT = "absent"

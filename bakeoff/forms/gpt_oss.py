@@ -52,4 +52,6 @@ GPT_OSS = Family(
     config=_gpt_oss_config,
     steps=_gpt_oss_steps,
     copies_config=True,
+    releases=("gpt-oss-20b",),
+    brings_code=False,
 )

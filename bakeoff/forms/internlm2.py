@@ -21,7 +21,7 @@ def _internlm2_config(config: Json) -> dict[str, object]:
         max_position_embeddings=config["max_position_embeddings"],
         rms_norm_eps=config["rms_norm_eps"],
         rope_theta=float(str(config["rope_theta"])),
-        eos_token_id=[2, 92542] if integer(config, "vocab_size") > 92542 else 2,
+        eos_token_id=2,
     )
 
 
@@ -95,6 +95,8 @@ INTERNLM2 = Family(
         opening=("<s>",),
         pad="</s>",
     ),
-    generation={"bos_token_id": 1, "eos_token_id": [2, 92542], "pad_token_id": 2},
+    generation={"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2},
     known="f868398fc4e05ee1e8aeba95ddf18ddcc45b8bce55d5093bead5bbf80429b48b",
+    ends=("<|im_end|>",),
+    releases=("internlm2-chat-7b",),
 )

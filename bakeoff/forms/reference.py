@@ -288,3 +288,5 @@ _MODELS: Mapping[str, Callable[..., _InternLM2 | _Baichuan2 | _ChatGLM3]] = {
     "baichuan": _Baichuan2,
     "chatglm": _ChatGLM3,
 }
+BY_HAND = frozenset(_MODELS)
+"""Model types whose forward pass is written out here."""

@@ -18,6 +18,35 @@ INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SINGLE = ("model.safetensors", "pytorch_model.bin")
 
 
+def weight_files(folder: Path) -> tuple[str, ...]:
+    """Return the names of the files that hold the weights in *folder*, in the order of their index.
+
+    Raises:
+        DataError: there are none, or the index names a missing file or one outside the folder.
+    """
+    for name in INDEXES:
+        if (folder / name).is_file():
+            return tuple(dict.fromkeys(_indexed(folder / name).values()))
+    for name in SINGLE:
+        if (folder / name).is_file():
+            return (name,)
+    raise DataError(f"{folder}: no weights; expected one of {', '.join((*INDEXES, *SINGLE))}")
+
+
+def _indexed(index: Path) -> dict[str, str]:
+    """Return the file of each tensor, as *index* says."""
+    try:
+        files = {
+            str(k): str(v) for k, v in json.loads(index.read_text(encoding="utf-8"))["weight_map"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(f"{index}: not an index of weights; download it again") from None
+    for file in set(files.values()):
+        if Path(file).name != file or not (index.parent / file).is_file():
+            raise DataError(f"{index}: names {file!r}, which is not in the folder")
+    return files
+
+
 class Shards:
     """The tensors of a model folder by name.
 
@@ -54,15 +83,9 @@ class Shards:
     def _index(self) -> dict[str, str]:
         for name in INDEXES:
             if (self.folder / name).is_file():
-                files = dict(json.loads((self.folder / name).read_text(encoding="utf-8"))["weight_map"])
-                for file in set(files.values()):
-                    if Path(file).name != file or not (self.folder / file).is_file():
-                        raise DataError(f"{self.folder / name}: names {file!r}, which is not in the folder")
-                return files
-        for name in SINGLE:
-            if (self.folder / name).is_file():
-                return dict.fromkeys(_names(self.folder / name), name)
-        raise DataError(f"{self.folder}: no weights; expected one of {', '.join((*INDEXES, *SINGLE))}")
+                return _indexed(self.folder / name)
+        (single,) = weight_files(self.folder)
+        return dict.fromkeys(_names(self.folder / single), single)
 
 
 def _names(file: Path) -> list[str]:

@@ -7,7 +7,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bakeoff.endpoint import stream
@@ -132,9 +132,19 @@ class ChatDesk:
     """Free conversation with a named model, and scores for it: the guide's own way, not blind."""
 
     def __init__(
-        self, store: RatingStore, services: Mapping[str, str], keys: Mapping[str, str] | None = None
+        self,
+        store: RatingStore,
+        services: Mapping[str, str],
+        keys: Mapping[str, str] | None = None,
+        revive: Callable[[str], bool] = lambda model: False,
     ) -> None:
+        """Talk with *services* (name -> root).
+
+        Args:
+            revive: called with the name of a model that gave no whole reply; whether to ask it once more.
+        """
         self.store = store
+        self.revive = revive
         self.services = dict(services)
         self.keys = dict(keys or {})
 
@@ -162,12 +172,22 @@ class ChatDesk:
                     "没有这个模型，请从列表中选择",
                 )
             payload = {"model": model, "messages": asked, "temperature": 0, "max_tokens": MAX_REPLY_TOKENS}
-            for reply in _paced(stream(url, payload, api_key_env=self.keys.get(str(model), ""))):
+            for reply in _paced(self._replies(str(model), url, payload)):
                 yield _escaped([*asked, {"role": "assistant", "content": _plain(reply)}]), "", {}
         except RatingError as error:
             yield _escaped(messages), text, refusal(error)
         except Exception as error:  # whatever a service sends is an answer in words, and the page goes on
             yield _escaped(messages), text, refusal(_silence(str(model), error))
+
+    def _replies(self, model: str, url: str, payload: dict[str, Any]) -> Iterator[str]:
+        """Yield the reply as it grows, from its beginning again where the service had to be revived."""
+        key = self.keys.get(model, "")
+        try:
+            yield from stream(url, payload, api_key_env=key)
+        except Exception:
+            if not self.revive(model):
+                raise
+            yield from stream(url, payload, api_key_env=key)
 
     def score(
         self, message: object, model: object, talk: object, spoken_with: object, signed_in: str | None

@@ -21,6 +21,10 @@ from bakeoff.secrecy import redact
 SHIPPED_CASES = Path(__file__).parents[1] / "data" / "cases.jsonl"
 """Our own counselling cases: single-turn, multi-turn and crisis."""
 
+FURTHER_CASES = Path(__file__).with_name("cases.jsonl")
+"""More of them, of several turns: together 24 of counselling and 8 crises. The first file also teaches the tokenizers
+of the tiny models, so that it never changes."""
+
 MAX_TOKENS = 512
 """Longest reply to a case, wherever replies are gathered: unequal limits make unequal replies."""
 
@@ -79,7 +83,7 @@ class Reply:
 
 
 def load_cases(path: Path | None = None) -> list[Case]:
-    """Read cases from *path* (default: the shipped ones).
+    """Read cases from *path* (default: the shipped ones, of both files).
 
     Two forms of row are read: ours (``id, title, topic, crisis, messages, what_a_good_reply_does``) and
     dialogues as CPsyCounE has them (``id, topic, dialog: ["求助者：…", "支持者：…"]``), cut after the last
@@ -88,7 +92,8 @@ def load_cases(path: Path | None = None) -> list[Case]:
     Raises:
         DataError: no such file, or a row that fits neither form; names the line.
     """
-    path = path or SHIPPED_CASES
+    if path is None:
+        return [*load_cases(SHIPPED_CASES), *load_cases(FURTHER_CASES)]
     if not path.is_file():
         raise DataError(
             f"{path}: no such file of cases; give a JSONL file with id and messages (or dialog) per row"

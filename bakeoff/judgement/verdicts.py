@@ -20,7 +20,17 @@ from bakeoff.judgement.agreement import (
     win_rates,
 )
 from bakeoff.judgement.blind import Study
-from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS, RatingStore, load_rubric
+from bakeoff.judgement.claims import (
+    Always,
+    always_valid,
+    corrected_by_people,
+    effect_sizes,
+    judge_comparisons,
+    plain,
+    ratings_of,
+)
+from bakeoff.judgement.ratings import CRISIS_CHECKS, DIMENSIONS, OVERALL, RatingStore, load_rubric
+from bakeoff.statistics.icc import icc
 from bakeoff.statistics.intervals import wilson
 from bakeoff.statistics.raters import (
     PLANNED,
@@ -31,6 +41,7 @@ from bakeoff.statistics.raters import (
     compare_ratings,
     plan_study,
 )
+from bakeoff.statistics.study import raters_needed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,11 +75,17 @@ def summarise(
         ``counts``: judgements, cannot_judge, corrections, raters {rater: {done, total}}, other_rubric (judgements
         under another rubric, which nothing here counts).
         ``parts``: {"counselling", "crisis"} -> None without judgements, else cases, raters, judgements and
-        ``scores`` {dimension: {subjects: [{subject, value, low, high, n_cases, n_judgements, letters,
-        distribution}], pairs, method, why_no_letters, variance (points squared, by part), left_out}},
+        ``scores`` {dimension: {subjects: [{subject, value, sd (of the ratings), low, high, always_low, always_high
+        (ends that hold at every look), n_cases, n_judgements, letters, distribution}], pairs [{a, b, difference, low,
+        high, df, p, p_adjusted, d, dz, verdict, words, and low, high, p, p_adjusted and verdict at every look under
+        names that end in _always}], running, method, why_no_letters, variance (points squared, by part), left_out}},
+        ``running`` (some rater has not finished: letters then are those that hold at every look),
         ``agreement`` {dimension: {value, low, high, units, ratings, reading}},
+        ``icc`` {dimension: {single, single_low, single_high, mean, mean_low, mean_high, units, raters}}, ICC(2,1) and
+        ICC(2,k),
         ``wins`` and ``strengths`` on overall quality, ``needed`` [{a, b, difference, cases, needed (and its range:
-        needed_low, needed_high), more_cases, more_judgements, raters, plan {raters, cases, hours}}], and for
+        needed_low, needed_high), more_cases, more_judgements, raters, raters_needed (on these cases, None where no
+        number of raters does), plan {raters, cases, hours}}], and for
         crises ``checks`` {check: [{subject, yes, of, share, low, high}]}. The two parts are never averaged.
         ``raters``: {"consistency": rows of :func:`~bakeoff.judgement.agreement.intra_rater`, "severity": rows of
         :func:`~bakeoff.judgement.agreement.severity`}.
@@ -84,13 +101,17 @@ def summarise(
         name: people[(people["crisis"] == crisis) & (people["outcome"] == "scored")]
         for name, crisis in PARTS.items()
     }
-    rated = _rated({name: own[own["repeat"] == 0] for name, own in scored.items()}, alpha)
-    parts: dict[str, Any] = {
-        name: _part(own, study, rated[name], difference, alpha) if len(own) else None
-        for name, own in scored.items()
-    }
-    history = [row for row in store.judgements(study_id, history=True) if row["source"] == "study"]
     done = {rater: store.progress(study_id, rater) for rater in store.raters(study_id)}
+    tables = _tables({name: own[own["repeat"] == 0] for name, own in scored.items()})
+    rated = _rated(tables, alpha)
+    # who looks while raters are at work looks more than once
+    at_every_look = always_valid(tables, rated, alpha=alpha, scale=SCALE)
+    running = any(now < total for now, total in done.values())
+    parts: dict[str, Any] = {}
+    for name, own in scored.items():
+        compared = {key[1]: (one, at_every_look[key]) for key, one in rated.items() if key[0] == name}
+        parts[name] = _part(own, study, compared, running, (difference, alpha)) if len(own) else None
+    history = [row for row in store.judgements(study_id, history=True) if row["source"] == "study"]
     reply = {each.reply_id: each for each in study.replies}
     found: dict[str, Any] = {
         "study": {
@@ -132,8 +153,8 @@ def summarise(
         "judges": judged_by_model(store, study_id, alpha=alpha),
         "chat": _chat(store),
     }
-    plain: dict[str, Any] = _plain(found)
-    return plain
+    data: dict[str, Any] = _plain(found)
+    return data
 
 
 def _rubric_of(store: RatingStore, study_id: str) -> str:
@@ -174,29 +195,32 @@ def _table(store: RatingStore, study: Study, rubric: str) -> pd.DataFrame:
     return table
 
 
-def _rated(parts: Mapping[str, pd.DataFrame], alpha: float) -> dict[str, dict[str, Rated]]:
-    """Each part's comparison of models, by dimension; parts and dimensions together are one family of pairs."""
-    tables = {
-        (part, dimension): Ratings.of(
-            rows.rename(
-                columns={"case_id": "case", "subject": "model", "judge_id": "rater", dimension: "score"}
-            )[["case", "model", "rater", "score"]]
-        )
+def _tables(parts: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str], Ratings]:
+    """The ratings by part and dimension, where there are any."""
+    return {
+        (part, dimension): ratings_of(rows, dimension)
         for part, rows in parts.items()
         for dimension in DIMENSIONS
         if rows[dimension].notna().any()
     }
+
+
+def _rated(tables: Mapping[tuple[str, str], Ratings], alpha: float) -> dict[tuple[str, str], Rated]:
+    """Each comparison of models; parts and dimensions together are one family of pairs."""
     names = {f"{part} {dimension}": (part, dimension) for part, dimension in tables}
     found = compare_ratings({name: tables[key] for name, key in names.items()}, alpha=alpha, scale=SCALE)
-    rated: dict[str, dict[str, Rated]] = {part: {} for part in parts}
-    for name, (part, dimension) in names.items():
-        rated[part][dimension] = found[name]
-    return rated
+    return {key: found[name] for name, key in names.items()}
 
 
 def _part(
-    rows: pd.DataFrame, study: Study, rated: Mapping[str, Rated], difference: float, alpha: float
+    rows: pd.DataFrame,
+    study: Study,
+    rated: Mapping[str, tuple[Rated, Always]],
+    running: bool,
+    plan: tuple[float, float],
 ) -> dict[str, Any]:
+    """*plan*: the difference that ``needed`` asks for, and alpha."""
+    difference, alpha = plan
     first = rows[rows["repeat"] == 0]
     met = duels(
         first.rename(
@@ -211,7 +235,14 @@ def _part(
         "raters": sorted(first["judge_id"].unique()),
         "judgements": len(first),
         "scores": {
-            name: _scores(first, name, rated[name], alpha) if name in rated else _unscored()
+            name: _scores(first, name, *rated[name], running=running, alpha=alpha)
+            if name in rated
+            else _unscored()
+            for name in DIMENSIONS
+        },
+        "running": running,
+        "icc": {
+            name: icc(first.pivot(index="reply_id", columns="judge_id", values=name), alpha=alpha)._asdict()
             for name in DIMENSIONS
         },
         "agreement": {
@@ -224,7 +255,7 @@ def _part(
         },
         "wins": _records(win_rates(met, alpha=alpha)),
         "strengths": strengths,
-        "needed": _needed(first, rated.get("overall_quality"), difference, alpha),
+        "needed": _needed(first, rated[OVERALL][0] if OVERALL in rated else None, difference, alpha),
     }
     if first["crisis"].all():
         part["checks"] = {check: _checks(first, check, study, alpha) for check in CRISIS_CHECKS}
@@ -247,11 +278,16 @@ def _unscored() -> dict[str, Any]:
         "why_no_letters_zh": "",
         "variance": {},
         "left_out": {},
+        "running": False,
     }
 
 
-def _scores(rows: pd.DataFrame, dimension: str, rated: Rated, alpha: float) -> dict[str, Any]:
+def _scores(
+    rows: pd.DataFrame, dimension: str, rated: Rated, always: Always, *, running: bool, alpha: float
+) -> dict[str, Any]:
     cells = _cells(rows, dimension)
+    spread = rows.groupby("subject")[dimension].std(ddof=1)
+    letters = always.groups if running else rated.groups
     counts = {
         str(name): [sum(score == point for score in own) for point in range(1, 6)]
         for name, own in rows.groupby("subject")[dimension]
@@ -264,7 +300,10 @@ def _scores(rows: pd.DataFrame, dimension: str, rated: Rated, alpha: float) -> d
             "high": each.high,
             "n_cases": int(cells[each.subject].notna().sum()),
             "n_judgements": sum(counts[each.subject]),
-            "letters": rated.groups.get(each.subject, ""),
+            "sd": float(spread.get(each.subject, math.nan)),
+            "always_low": always.scores.get(each.subject, (math.nan, math.nan))[0],
+            "always_high": always.scores.get(each.subject, (math.nan, math.nan))[1],
+            "letters": letters.get(each.subject, ""),
             "distribution": counts[each.subject],
         }
         for each in sorted(rated.scores, key=lambda each: -each.value)
@@ -272,7 +311,13 @@ def _scores(rows: pd.DataFrame, dimension: str, rated: Rated, alpha: float) -> d
     method, method_zh = _method(rated, alpha)
     return {
         "subjects": subjects,
-        "pairs": [_pair(pair, rated, alpha) for pair in rated.pairs],
+        "pairs": [
+            _pair(pair, rated, alpha)
+            | effect_sizes(cells, pair.a, pair.b)
+            | {f"{name}_always": value for name, value in always.pairs[pair.a, pair.b].items()}
+            for pair in rated.pairs
+        ],
+        "running": running,
         "method": method,
         "method_zh": method_zh,
         "why_no_letters": rated.why[0],
@@ -299,6 +344,8 @@ def _pair(pair: Pair, rated: Rated, alpha: float) -> dict[str, Any]:
         "difference": pair.difference,
         "low": pair.low,
         "high": pair.high,
+        "df": pair.df,
+        "p": pair.p,
         "p_adjusted": pair.p_adjusted,
         "verdict": "tie" if pair.verdict == "untested" else pair.verdict,
         "words": words,
@@ -335,6 +382,9 @@ def _needed(rows: pd.DataFrame, rated: Rated | None, difference: float, alpha: f
     plan = plan_study(
         difference, max(2, len(subjects)), raters=raters, variance=parts if known else PLANNED, alpha=alpha
     )
+    enough = raters_needed(
+        len(cells), max(2, len(subjects)), difference, variance=parts if known else PLANNED, alpha=alpha
+    )
     found = []
     for a, b in pairs:
         apart = (cells[a] - cells[b]).dropna().tolist()
@@ -356,6 +406,7 @@ def _needed(rows: pd.DataFrame, rated: Rated | None, difference: float, alpha: f
                 "more_judgements": math.ceil(more * per_case),
                 "raters": raters,
                 "plan": plan._asdict() if plan else None,
+                "raters_needed": enough,
             }
         )
     return found
@@ -421,8 +472,12 @@ def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -
 
     Returns:
         Per judge: judge, replies (scored), failed (attempts without a verdict), unscored (replies that have none),
-        ``parts`` {part: {dimension: [{subject, value, n}]}}, ``checks`` as in :func:`summarise` for the crisis
-        cases, ``calibration`` {dimension: {alpha, kappa, rank, replies, models [{subject,
+        ``parts`` {part: {dimension: [{subject, value, n, sd}]}}, ``comparisons`` {part: {dimension: {pairs,
+        letters}}} of the judge alone, one family over all dimensions (without verdicts unless it is calibrated),
+        ``corrected`` {part: {dimension: {subjects, pairs, weight, cases_by_people, cases_by_judge_alone, saved}}} of
+        people's ratings sharpened by the judge's where it scored cases that they did not,
+        ``checks`` as in :func:`summarise` for the crisis cases,
+        ``calibration`` {dimension: {alpha, kappa, rank, replies, models [{subject,
         replies, bias, low, high}]}} against the mean of the people, over all replies of the store
         that both scored under this rubric, whichever study showed them;
         ``repeats`` (share of dimensions scored alike when asked again), ``swaps`` {consistent, of,
@@ -454,6 +509,8 @@ def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -
         for each in study.replies
         if (marks := addresses_grader(each.text))
     ]
+    here = rows[(rows["source"] == "study") & (rows["outcome"] == "scored") & (rows["repeat"] == 0)]
+    by_people = _tables({name: here[here["crisis"] == crisis] for name, crisis in PARTS.items()})
     found = []
     for judge in sorted({row["judge_id"] for row in [*tries, *compared]}):
         own = rows[(rows["judge_id"] == judge) & (rows["outcome"] == "scored")]
@@ -472,6 +529,13 @@ def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -
                 part: {name: _means(own[own["crisis"] == crisis], name) for name in DIMENSIONS}
                 for part, crisis in PARTS.items()
             },
+            "comparisons": _by_part(judge_comparisons(_judged_tables(own), calibrated=not why, alpha=alpha)),
+            "corrected": _by_part(
+                {
+                    key: plain(one)
+                    for key, one in corrected_by_people(by_people, _judged_tables(own), alpha=alpha).items()
+                }
+            ),
             "checks": {
                 check: _checks(own[own["crisis"] & (own["repeat"] == 0)], check, study, alpha)
                 for check in CRISIS_CHECKS
@@ -487,13 +551,36 @@ def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -
             "why_zh": why_zh,
         }
         found.append(entry)
-    plain: list[dict[str, Any]] = _plain(found)
-    return plain
+    data: list[dict[str, Any]] = _plain(found)
+    return data
+
+
+def _judged_tables(rows: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """A judge's rows by part and dimension, where it scored any."""
+    tables = {}
+    for part, crisis in PARTS.items():
+        own = rows[rows["crisis"] == crisis]
+        for dimension in DIMENSIONS:
+            if own[dimension].notna().any():
+                tables[part, dimension] = own[["case_id", "subject", dimension]]
+    return tables
+
+
+def _by_part(tables: Mapping[tuple[str, str], Any]) -> dict[str, dict[str, Any]]:
+    parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+    for (part, dimension), value in tables.items():
+        parts[part][dimension] = value
+    return parts
 
 
 def _means(rows: pd.DataFrame, dimension: str) -> list[dict[str, Any]]:
     return [
-        {"subject": name, "value": own[dimension].mean(), "n": int(own["reply_id"].nunique())}
+        {
+            "subject": name,
+            "value": own[dimension].mean(),
+            "n": int(own["reply_id"].nunique()),
+            "sd": float(own[dimension].std(ddof=1)),
+        }
         for name, own in rows.groupby("subject")
     ]
 

@@ -13,12 +13,14 @@ from bakeoff.matrix.schema import (
     LOADS_ADAPTERS,
     PLUGINS,
     SHIPPED,
+    ExecutorSpec,
     Judge,
     Matrix,
     ModelSpec,
     Suite,
     dataset_name,
     did_you_mean,
+    is_local_model,
 )
 from bakeoff.secrecy import NAMES, redact
 
@@ -56,6 +58,7 @@ def of_row(
         yield f"{where}: 'adapter' needs the 'model' it was trained on"
     if spec.trains and not spec.dataset:
         yield f"{where}: 'dataset' is missing; give it here or under defaults, or say 'tune: false'"
+    yield from _revision(spec)
     yield from _training_and_serving(spec)
     for dataset in spec.dataset:
         yield from _dataset(dataset, f"{where}.dataset")
@@ -85,11 +88,46 @@ def _training_and_serving(spec: ModelSpec) -> Iterator[str]:
         )
 
 
+def _revision(spec: ModelSpec) -> Iterator[str]:
+    if spec.revision is None:
+        return
+    if not spec.model:
+        what = "the row names no 'model'"
+    elif spec.tiny:
+        what = f"{shown(spec.model)} is built here"
+    elif is_local_model(spec.model):
+        what = f"{shown(spec.model)} is a folder on this machine, which is known by its content"
+    else:
+        if problem := _why_no_revision(spec.revision):
+            yield f"{spec.name}.revision: {shown(spec.revision)} {problem}"
+        return
+    yield f"{spec.name}.revision: is for a model that comes from a hub, and {what}; take 'revision' out"
+
+
+def _why_no_revision(revision: str) -> str:
+    """Why no branch, tag or commit can have this name, in words; empty where one can."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,254}", revision) and not re.search(
+        r"\.\.|//|/\.|\.lock(/|$)|[./]$", revision
+    ):
+        return ""
+    return "is no name of a branch, a tag or a commit"
+
+
 def _dataset(dataset: str, where: str) -> Iterator[str]:
     try:
-        path = dataset_name(dataset).path
+        name = dataset_name(dataset)
     except ValueError as error:
         yield f"{where}: {shown(dataset)}: {error}"
+        return
+    path = name.path
+    if name.revision and name.is_local:
+        yield (
+            f"{where}: {shown(name.place)} has the revision {shown(name.revision)}, which only data of a hub have, and "
+            "lies on this machine, where it is known by its content; take 'revision' out"
+        )
+        return
+    if name.revision and (problem := _why_no_revision(name.revision)):
+        yield f"{where}: {shown(dataset)}: the revision {shown(name.revision)} {problem}"
         return
     if path is None or path.exists():
         return
@@ -109,6 +147,53 @@ def of_judge(judge: Judge, rows: Iterable[str]) -> Iterator[str]:
     rows = list(rows)
     if judge.row and (row := judge.row.partition("/")[0]) not in rows:
         yield _unknown(row, map(str, rows), "judge.row")
+
+
+_SLURM_ONLY = ("partition", "account", "qos", "constraint", "extra", "prelude", "gres")
+_WORD = re.compile(r"[^\s\x00-\x1f\x7f-][^\s\x00-\x1f\x7f]*")
+_OURS = re.compile(
+    "array|chdir|dependency|error|export|export-file|export-from|input|job-name|no-requeue|ntasks|nodes|open-mode"
+    "|output|parsable|requeue|signal|test-only|wait|wrap|nice|get-user-env|clusters?|help|usage|version"
+)
+"""Arguments of sbatch that decide what a leg is; another value would break it."""
+_SHORT = ("-a", "-D", "-d", "-e", "-h", "-i", "-J", "-M", "-n", "-N", "-o", "-W", "-V")
+
+
+def of_executor(executor: ExecutorSpec, where: str) -> Iterator[str]:
+    """Yield what is wrong with the words for an executor."""
+    written = executor.model_fields_set
+    if executor.kind != "ray" and "address" in written:
+        yield f"{where}.address: is Ray's; write kind: ray, or take it out"
+    if executor.kind != "slurm":
+        for key in _SLURM_ONLY:
+            if key in written:
+                yield f"{where}.{key}: is Slurm's; write kind: slurm, or take it out"
+    for key in ("address", "partition", "account", "qos", "constraint", "gres"):
+        value = getattr(executor, key)
+        if value is not None and not _WORD.fullmatch(value):
+            yield f"{where}.{key}: must be a word without blanks that does not begin with '-', found {shown(value)}"
+    if executor.gres.count("{}") != 1:
+        yield f"{where}.gres: must hold {{}} once, for the number of cards, found {shown(executor.gres)}"
+    for argument in executor.extra:
+        flag, _, value = argument.partition("=")
+        name = flag.lstrip("-")
+        if not re.fullmatch(r"--?[A-Za-z][A-Za-z0-9-]*(=[^\x00-\x1f\x7f]*)?", argument):
+            yield f"{where}.extra: each is one argument of sbatch, such as --reservation=lab, found {shown(argument)}"
+        elif _OURS.fullmatch(name) or flag in _SHORT:
+            yield f"{where}.extra: {flag} is set by the harness; take it out"
+        elif value and NAMES.search(name):
+            yield (
+                f"{where}.extra: {flag} is a secret by its name, and would be shown in command lines; put it into "
+                "the environment under the SBATCH_ variable that sbatch reads"
+            )
+    texts = (executor.prelude, executor.address or "", *executor.launch)
+    if any(redact(text) != text for text in texts) or re.search(
+        r"\b\w*(TOKEN|SECRET|PASSWORD|API_KEY)=\S", texts[0]
+    ):
+        yield (
+            f"{where}: holds a secret, which scripts and command lines would show; put it into the environment or "
+            ".env: a leg gets both"
+        )
 
 
 _ENDPOINTS = re.compile(r"/(chat/completions|completions|responses|embeddings|models)/*$")

@@ -18,7 +18,17 @@ from bakeoff.errors import DataError, MatrixError
 from bakeoff.files import read_text
 from bakeoff.matrix import complaints as checks
 from bakeoff.matrix.complaints import shown
-from bakeoff.matrix.schema import Environment, Group, Judge, Matrix, ModelSpec, Suite, did_you_mean
+from bakeoff.matrix.schema import (
+    Environment,
+    ExecutorSpec,
+    Group,
+    Judge,
+    Matrix,
+    ModelSpec,
+    Suite,
+    did_you_mean,
+)
+from bakeoff.matrix.seeds import expand_seeds
 
 _Part = TypeVar("_Part", bound=BaseModel)
 MOST_CHARACTERS = 2**20
@@ -161,7 +171,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     if not isinstance(raw, dict) or not raw.get("models"):
         complaints.append("'models' must list at least one row; see docs/matrix.md for an example")
         raise MatrixError(complaints, source)
-    known = ("defaults", "groups", "environments", "suites", "models", "judge")
+    known = ("defaults", "groups", "environments", "suites", "models", "judge", "executor")
     complaints += [_unknown(str(key), known, "the matrix") for key in raw if not _known(key, known)]
     sections = {key: _section(raw, key, complaints) for key in known}
 
@@ -178,7 +188,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         "suites",
         complaints,
     )
-    models = _rows(sections, complaints)
+    models, recipes = expand_seeds(_rows(sections, complaints), complaints)
     for spec in models.values():
         complaints += checks.of_row(spec, sections["suites"], {**sections["environments"], "default": None})
     for environment in environments.values():
@@ -190,7 +200,20 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         judge = _parse(Judge, {"judge": sections["judge"]}, "", complaints).get("judge")
     if judge:
         complaints += checks.of_judge(judge, sections["models"])
-    matrix = Matrix(source=source, models=models, suites=suites, environments=environments, judge=judge)
+    executor = None
+    if sections["executor"]:
+        executor = _parse(ExecutorSpec, {"executor": sections["executor"]}, "", complaints).get("executor")
+    if executor:
+        complaints += checks.of_executor(executor, "executor")
+    matrix = Matrix(
+        source=source,
+        models=models,
+        suites=suites,
+        environments=environments,
+        judge=judge,
+        executor=executor,
+        recipes=recipes,
+    )
     return matrix, list(dict.fromkeys(complaints))
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from bakeoff.sentences import Statement, Template
 
@@ -53,6 +54,50 @@ Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=
 """The name of an environment variable."""
 ServiceUrl = Annotated[str, AfterValidator(str.strip)]
 """Where a service answers; loading.py says what is wrong with it, without repeating a password in it."""
+
+Revision = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._/+-]*$"})]
+"""A branch, a tag or a commit of a hub; complaints.py says in words what no revision can be called."""
+PINNED = ("id", "revision")
+"""The keys of a data set that is written as a mapping."""
+
+
+def _dataset_text(value: object) -> object:
+    """A data set that is written as ``{id: owner/name, revision: v1}`` as the text ``owner/name@v1``."""
+    if not isinstance(value, Mapping):
+        return value
+    name, revision = value.get("id"), value.get("revision")
+    if not set(value) <= set(PINNED) or not isinstance(name, str) or not isinstance(revision, str):
+        raise ValueError(
+            "a data set is a text, or a mapping of texts with 'id' and 'revision'; put quotes around numbers"
+        )
+    end = re.search(r"(?<!:):(?!:)|#", name)
+    place, rest = (name[: end.start()], name[end.start() :]) if end else (name, "")
+    bare = place.rpartition("::")[2]
+    if place == "shipped" or _looks_local(bare) or any(Path(_place(one)).exists() for one in (name, bare)):
+        raise ValueError(
+            "a revision is for data of a hub; what lies on this machine is known by its content: take 'revision' out"
+        )
+    return f"{place}@{revision}{rest}"
+
+
+Dataset = Annotated[
+    str,
+    BeforeValidator(_dataset_text),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "object",
+                    "properties": {name: {"type": "string"} for name in PINNED},
+                    "required": list(PINNED),
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
+"""Training data by name; see :class:`DatasetName`."""
 
 SHIPPED = Path(__file__).parents[1] / "data"
 PLUGINS = Path(__file__).parents[1] / "plugins"
@@ -241,6 +286,18 @@ class Suite(_Part):
         None, description="why a score that cannot be trusted does not fail the run; it stays no score"
     )
     leakage_expected: bool = Field(False, description="the training set teaches these questions on purpose")
+    interest: float = Field(
+        0.02,
+        gt=0,
+        lt=1,
+        description="smallest difference of scores that matters here; smaller ones are shown as such",
+    )
+    margin: float = Field(
+        0.02,
+        gt=0,
+        lt=1,
+        description="loss of the tuned model against its base that would still be acceptable",
+    )
 
     def folder(self, data_dir: Path | None) -> Path | None:
         """The folder that holds this suite's data, or None where it would come from the hub."""
@@ -273,6 +330,10 @@ class ModelSpec(_Part):
     name: Name
     group: Group = "full"
     model: str | None = Field(None, description="hub id, folder, or 'tiny:<recipe>' for one that we build")
+    revision: Revision | None = Field(
+        None,
+        description="branch, tag or commit of a hub's model (numbers in quotes); None: the hub's main branch",
+    )
     model_type: str | None = None
     template: str | None = None
     adapter: str | None = Field(None, description="LoRA checkpoint that exists already: nothing is trained")
@@ -284,12 +345,19 @@ class ModelSpec(_Part):
     key_env: Variable | None = Field(None, description="environment variable that holds that service's key")
     use_hf: bool = Field(False, description="take model and dataset from Hugging Face instead of ModelScope")
     trust_remote_code: bool = False
-    dataset: Names = Field(
+    dataset: Annotated[tuple[Dataset, ...], Field(strict=False)] = Field(
         (),
         description="files, folders or hub ids of dialogues, as ms-swift writes them: [hf::]place[:subset][#rows]; "
-        "'shipped:x' is ours",
+        "'shipped:x' is ours; of a hub also {id: owner/name, revision: v1}",
     )
     tune: bool = Field(True, description="False: the base model itself is compared, untuned")
+    seeds: int = Field(
+        1,
+        ge=1,
+        le=20,
+        description="training runs of this row under further seeds (order of the data, LoRA initialisation): rows "
+        "NAME.seed43, NAME.seed44 … that share its base; only then a claim is about the recipe, not about one run",
+    )
     evaluate: Annotated[tuple[Variant, ...], Field(strict=False)] = VARIANTS
     suites: Names = ()
     training: Training = Training()
@@ -347,18 +415,57 @@ class Judge(_Part):
     max_tokens: int = Field(2048, ge=64, description="longest verdict, any thinking included")
 
 
+class ExecutorSpec(_Part):
+    """Where the legs of rows run: on this machine, or as jobs of a Ray or Slurm cluster; see docs/clusters.md."""
+
+    name: str = "executor"
+    kind: Literal["here", "ray", "slurm"] = "here"
+    address: str | None = Field(
+        None, description="Ray: ray://host:10001, or host:port on a node of the cluster; None: this node's"
+    )
+    partition: str | None = Field(None, description="Slurm: sbatch --partition")
+    account: str | None = Field(None, description="Slurm: sbatch --account")
+    qos: str | None = Field(None, description="Slurm: sbatch --qos")
+    constraint: str | None = Field(None, description="Slurm: sbatch --constraint")
+    time: str | None = Field(
+        None,
+        pattern=r"^(\d+-)?\d+(:\d+){0,2}$",
+        description="time limit of a job from its start, in quotes, as sbatch reads it: minutes, "
+        "hours:minutes:seconds, days-hours …",
+    )
+    cpus: int | None = Field(None, ge=1, description="processor cores of a job")
+    memory: str | None = Field(None, pattern=r"^\d+[KMGT]?$", description="memory of a job, such as 64G")
+    gres: str = Field("gpu:{}", description="Slurm: what cards are called; {} is their number: gpu:h100:{}")
+    extra: Names = Field((), description="Slurm: further arguments of sbatch, such as --reservation=lab")
+    prelude: str = Field("", description="Slurm: shell lines before the job's command, such as module load")
+    launch: Names = Field(
+        (), description="words before the job's command, such as apptainer exec --nv image.sif"
+    )
+    restarts: int = Field(3, ge=0, description="how often a leg whose node was lost begins again")
+    max_jobs: int | None = Field(None, ge=1, description="legs in the queue or running at once; None: all")
+
+
 class Matrix(_Part):
-    """Rows, suites, environments and judge of one file."""
+    """Rows, suites, environments, judge and executor of one file."""
 
     source: str
     models: dict[str, ModelSpec]
     suites: dict[str, Suite]
     environments: dict[str, Environment]
     judge: Judge | None = None
+    recipes: dict[str, tuple[str, ...]] = Field(
+        default={}, description="row with several seeds -> the rows that train it, itself first"
+    )
+    executor: ExecutorSpec | None = None
 
     def suites_of(self, spec: ModelSpec) -> list[Suite]:
         """The suites that *spec* names, in the order of the file."""
         return [suite for name, suite in self.suites.items() if name in spec.suites]
+
+
+def is_local_model(model: str) -> bool:
+    """Whether *model* is a folder of this machine, by being there or by how it is written."""
+    return model.startswith(("/", ".", "~")) or Path(model).expanduser().is_dir()
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -372,7 +479,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class DatasetName:
-    """A data set as ms-swift names it: ``[hf::]place[:subset][#rows]``."""
+    """A data set as ms-swift names it, ``[hf::]place[:subset][#rows]``, with ``@revision`` behind a hub's id."""
 
     place: str
     """An absolute path, or the id of a hub."""
@@ -380,6 +487,8 @@ class DatasetName:
     subset: str = ""
     rows: int | None = None
     is_local: bool = True
+    revision: str = ""
+    """The branch, tag or commit that the matrix names; on a local place it is a mistake."""
 
     @property
     def path(self) -> Path | None:
@@ -423,8 +532,13 @@ def dataset_name(text: str) -> DatasetName:
     shipped = scheme == "shipped" and bool(colon)
     place, _, subset = (name if shipped else rest).partition(":")
     place = f"shipped:{place}" if shipped else place.strip()
+    before, _, revision = place.rpartition("@")
+    if before and (Path(_place(before)).exists() or not _looks_local(place)):
+        place = before
+    else:
+        revision = ""
     is_local = Path(_place(place)).exists() or _looks_local(place)
-    return DatasetName(_place(place) if is_local else place, hub, subset, rows, is_local)
+    return DatasetName(_place(place) if is_local else place, hub, subset, rows, is_local, revision)
 
 
 def _place(text: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from bakeoff.report.claims import recipe_comparisons, retentions
 from bakeoff.report.findings import Findings, Subject
 from bakeoff.scoring.scores import CRISIS
 from bakeoff.sentences import statement_of
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bakeoff.statistics.comparison import Comparison
+    from bakeoff.statistics.recipes import Recipes
+    from bakeoff.statistics.retention import Retention
 
 
 _GONE = -1.0
@@ -136,6 +139,10 @@ class SuiteView:
     """(subset, subject) of a score that is invalid although the subject's total is not -> why."""
     delivered: list[Subject] = field(default_factory=list)
     """Subjects of the pair matrix, in the order of the leaderboard."""
+    retention: dict[str, Retention] = field(default_factory=dict)
+    """model -> whether tuning lost more than the margin."""
+    recipes: Recipes | None = None
+    """Comparison of recipes with several seeds; None where every recipe was trained once."""
 
     def ordered(self) -> list[Cell]:
         """Scores best first, what is not a score last."""
@@ -236,7 +243,11 @@ def analyse(findings: Findings) -> Analysis:
             alone = compare(matrix.loc[its, [name]], clusters[its], pairs=[])
             own_intervals[view.name, name] = alone.scores.iloc[0].to_dict()
     models = findings.models
-    by_model = {model: [s for s in findings.subjects if s.model == model] for model in models}
+    # further seeds of a recipe are no models of their own: the recipes are compared instead
+    firsts = {children[0] for children in findings.recipes.values()}
+    by_model = {
+        model: [s for s in findings.subjects if s.model == model] for model in models if model in firsts
+    }
     tuning_pairs = [(str(own[-1]), str(own[0])) for own in by_model.values() if len(own) > 1]
     delivered = [own[-1] for own in by_model.values() if own]
     bases = [own[0] for own in by_model.values() if len(own) > 1 or (own and own[0].variant == "base")]
@@ -270,6 +281,11 @@ def analyse(findings: Findings) -> Analysis:
         view.delivered = [
             cell.subject for cell in view.ordered() if cell.ranked and cell.subject in delivered
         ]
+    retained = retentions(findings, tables, tuning_pairs)
+    compared = recipe_comparisons(findings, tables)
+    for view in views:
+        view.retention = {names[each.name].model: each for each in retained if each.suite == view.name}
+        view.recipes = compared.get(view.name)
     order = _order(models, delivered, views)
     for view in views:
         view.arrange(order)

@@ -14,7 +14,9 @@ from bakeoff.sentences import Template
 
 LEFT_BEHIND = "ended what a killed run left behind"
 NOT_RETURNED = "memory not returned"
-NOTED = (LEFT_BEHIND, NOT_RETURNED)
+MOVED = "branch moved"
+NOT_ASKED = "hub not asked"
+NOTED = (LEFT_BEHIND, NOT_RETURNED, MOVED, NOT_ASKED)
 """Events of the timeline that a run keeps for its report."""
 RESTARTED = Template(
     "report.cautions.restarted",
@@ -76,5 +78,7 @@ def _of_events(findings: Findings) -> Iterator[tuple[_Names, str]]:
         model = str(event.get("model", ""))
         if event["event"] == NOT_RETURNED:
             yield (model, model), MEMORY_HELD(gib=event["gib"])
+        elif event["event"] in (MOVED, NOT_ASKED):
+            yield (model, model), event["why"]
         else:
             yield ("", ""), CLEANED_UP(command=event["command"])

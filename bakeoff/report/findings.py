@@ -52,6 +52,10 @@ class Row:
     base_model: str = ""
     """Identifier of the model the row starts from, such as ``Qwen/Qwen2.5-7B-Instruct``."""
     group: Literal["smoke", "full", ""] = ""
+    recipe: str = ""
+    """Name of the recipe that the row trains under one of several seeds; empty, or the row's own name, where alone."""
+    seed: int | None = None
+    """Seed of its training; None where it trains nothing, or nobody noted it."""
 
 
 @dataclass(eq=False)  # known by itself, not by its tables: so its analysis can be kept
@@ -85,6 +89,9 @@ class Findings:
 
     interest: dict[str, float] = field(default_factory=dict)
     """suite -> the smallest difference that matters there, on the scale of its score; others have the default."""
+
+    margin: dict[str, float] = field(default_factory=dict)
+    """suite -> the loss by tuning that would still be acceptable there; others have the default."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
     """What the timeline told that a reader should know; see :mod:`bakeoff.report.cautions`."""
@@ -130,6 +137,7 @@ class Findings:
             evaluations=list(run.get("evaluations", [])),
             events=list(run.get("events", [])),
             interest={str(suite): float(value) for suite, value in (run.get("interest") or {}).items()},
+            margin={str(suite): float(value) for suite, value in (run.get("margin") or {}).items()},
             asked=[(str(m), str(v), str(s)) for m, v, s in run["asked"]] if "asked" in run else None,
         )
 
@@ -148,6 +156,15 @@ class Findings:
     def demonstration(self) -> bool:
         """Whether every model is a tiny random one, so that the numbers show the procedure and nothing else."""
         return bool(self.rows) and all(row.base_model.startswith("tiny:") for row in self.rows)
+
+    @property
+    def recipes(self) -> dict[str, list[str]]:
+        """Recipe -> the models that train it, one per seed, in the order of the matrix."""
+        grouped: dict[str, list[str]] = {}
+        named = {row.model: row.recipe for row in self.rows}
+        for model in self.models:
+            grouped.setdefault(named.get(model) or model, []).append(model)
+        return grouped
 
     @property
     def suites(self) -> list[str]:
@@ -251,7 +268,13 @@ def _row(value: Any) -> Row:
     if isinstance(value, str):
         return Row(value)
     name = value.get("model") or value.get("name") or ""
-    return Row(str(name), str(value.get("base_model") or value.get("base") or ""), value.get("group") or "")
+    return Row(
+        str(name),
+        str(value.get("base_model") or value.get("base") or ""),
+        value.get("group") or "",
+        str(value.get("recipe") or ""),
+        value.get("seed"),
+    )
 
 
 def _pair(value: Any) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from bakeoff.sentences import Template, in_languages, statement_of
-from bakeoff.store.stages import differences
+from bakeoff.store.identity import differences
 
 if TYPE_CHECKING:
     import pandas as pd

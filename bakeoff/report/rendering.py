@@ -97,6 +97,7 @@ def render(findings: Findings, reports_dir: Path, since: Since | None = None) ->
     from bakeoff.report.answer import DEMONSTRATION, answer
     from bakeoff.report.cautions import cautions
     from bakeoff.report.charts import loss_charts, suite_chart
+    from bakeoff.report.claim_tables import claim_sentences
     from bakeoff.report.history import moved
     from bakeoff.report.samples import pack
     from bakeoff.report.verdict import verdict
@@ -127,7 +128,7 @@ def render(findings: Findings, reports_dir: Path, since: Since | None = None) ->
         .render(
             f=findings,
             a=analysis,
-            verdict=verdict(findings, analysis),
+            verdict=[*verdict(findings, analysis), *claim_sentences(findings, analysis)],
             answer=answer(findings, analysis),
             demonstration=DEMONSTRATION if findings.demonstration else None,
             board=[(model, own) for model, own in board if own],
@@ -319,7 +320,7 @@ def _script(records: Sequence[Mapping[str, Any]]) -> str:
     serving = False
     for record in records:
         kind, command = _kind_of(record), str(record["command"])
-        if serving and kind in ("train", "export", "deploy", "build"):
+        if serving and kind in ("train", "export", "deploy", "build", "convert"):
             lines.append("kill $service; wait $service")
             serving = False
         url = _facts(record).get("by_hand_url", "http://127.0.0.1:8000/v1")

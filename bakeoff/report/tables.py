@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bakeoff.files import replacing, write_text
 from bakeoff.report.analysis import analyse
+from bakeoff.report.claim_tables import claim_tables
 from bakeoff.report.findings import Findings, Subject
 from bakeoff.report.words import points
 
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bakeoff.report.analysis import Analysis, Cell, Difference
+    from bakeoff.statistics.retention import Retention
 
 
 def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
     """Write the data and the tables of *findings* into *reports_dir*, and return their paths.
 
     scores.csv, scores.json and samples.parquet hold the tidy tables (columns: docs/report.md), differences.csv every
-    tested pair, tables.md and tables.tex the scores with intervals and tie groups; tables.tex needs booktabs.
+    tested pair and whether tuning lost more than its margin, recipes.csv, recipe_pairs.csv and variance.csv the recipes
+    with several seeds, tables.md and tables.tex the scores with intervals and tie groups; tables.tex needs booktabs.
     """
     from bakeoff.scoring.scores import write_scores
 
@@ -34,6 +37,7 @@ def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
         ("differences.csv", _differences_csv(analysis)),
         ("tables.md", markdown(findings, analysis)),
         ("tables.tex", latex(findings, analysis)),
+        *claim_tables(analysis).items(),
     ):
         paths.append(reports_dir / name)
         write_text(paths[-1], text)
@@ -189,6 +193,8 @@ def _differences_csv(analysis: Analysis) -> str:
             "mdd": one.mdd,
             "least_detectable": view.least if family == "models" else math.nan,
             "verdict": one.verdict,
+            "matters": one.matters(view.interest),
+            **_retention(view.retention.get(one.a.model) if family == "tuning" else None),
         }
         for view in analysis.views
         for family, differences in (
@@ -200,9 +206,16 @@ def _differences_csv(analysis: Analysis) -> str:
     ]
     columns = (
         "family suite a b n difference low high p_adjusted effect effect_low effect_high effect_name only_a only_b "
-        "mdd least_detectable verdict"
+        "mdd least_detectable verdict matters margin p_no_loss retention"
     )
     return pd.DataFrame(rows, columns=columns.split()).to_csv(index=False)
+
+
+def _retention(kept: Retention | None) -> dict[str, object]:
+    """What tuning kept of the base, for the family of tuned against base."""
+    if kept is None:
+        return {"margin": math.nan, "p_no_loss": math.nan, "retention": ""}
+    return {"margin": kept.margin, "p_no_loss": kept.p_kept_adjusted, "retention": kept.verdict}
 
 
 def _md_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -22,6 +22,7 @@ OUTCOME = {"ran": ("已运行", "ran"), "reused": ("已复用", "reused"), "fail
 
 STAGE = {
     "build": ("构建微型模型", "Building"),
+    "convert": ("转换为原生格式", "Conversion"),
     "train": ("训练", "Training"),
     "export": ("导出", "Export"),
     "parity": ("一致性核对", "Parity check"),
@@ -71,6 +72,7 @@ FACTS = {
     "python": ("Python", "Python"),
     "data": ("数据", "Data"),
     "device": ("设备", "Device"),
+    "hubs": ("模型站提交", "Hub commits"),
     "system": ("系统", "system"),
     "processors": ("处理器", "processors"),
     "memory_gib": ("内存 GiB", "memory in GiB"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from bakeoff.chain.deployment import deployments
+from bakeoff.chain.deployment import Deployment, deployments, see_alive, see_answering
+from bakeoff.chain.service import Service
 from bakeoff.errors import BakeoffError
 from bakeoff.judgement.blind import Layout, Study, build_study
 from bakeoff.judgement.judge_model import JudgeModel, compare_replies, probe_planted, score_replies, unscored
@@ -18,11 +20,15 @@ from bakeoff.judgement.ratings import DIMENSIONS, RatingStore
 from bakeoff.judgement.replies import CRISIS_WORDS, MAX_TOKENS, Case, Reply, Status, load_cases, read_replies
 from bakeoff.judgement.verdicts import judged_by_model
 from bakeoff.matrix.schema import Judge, Matrix
+from bakeoff.matrix.seeds import first_of
 from bakeoff.provenance import digest
 from bakeoff.scoring.scores import ALL, CRISIS, Ledger, Score, score_row
 from bakeoff.sentences import Template, joined, of_error, restored
+from bakeoff.store.facts import EvaluationFacts
 from bakeoff.store.stages import Record, Timeline, now
 from bakeoff.workspace import Workspace
+
+T = TypeVar("T")
 
 JUDGE_UNREACHABLE = Template(
     "runs.judging.judge_unreachable",
@@ -76,6 +82,8 @@ def gathered_replies(
         if known is not None and row not in known:
             left_out.append(f"{row}: not in the matrix")
             continue
+        if first_of(row, {other.parent.name for other in workspace.models.glob("*/replies")}):
+            continue  # people judge one run of a recipe, not each of its seeds
         for variant in [one for one in variants if one in files] if variants else list(files)[-1:]:
             own = read_replies([files[variant]])
             if any(shas.get(reply.case_id, "") != reply.case_sha for reply in own):
@@ -152,12 +160,11 @@ def judge_run(
                 judge = replace(judge, name=deployment.served_name, weights=deployment.fingerprint)
             lacking = [s for s in studies.values() if unscored(store, s, judge, matrix.judge.repeats)]
             if lacking and may_run:
+                asking = partial(_ask, store, lacking, repeats=matrix.judge.repeats, timeline=timeline)
                 if deployment:
-                    service = deployment.service()
-                    judge = replace(judge, url=service.url, api_key_env=service.key_env or "")
-                judge.probe()
-                for study in lacking:
-                    _ask(store, study, judge, matrix.judge.repeats, timeline)
+                    ask_deployed(deployment, judge, asking)
+                else:
+                    asking(judge)
         except BakeoffError as error:
             found.problem = JUDGE_UNREACHABLE(error=of_error(error))
         except KeyboardInterrupt:  # the run is over, and its report is still to be written
@@ -177,7 +184,33 @@ def _endpoint(judge: Judge) -> JudgeModel:
     )
 
 
-def _ask(store: RatingStore, study: Study, judge: JudgeModel, repeats: int, timeline: Timeline) -> None:
+def ask_deployed(deployment: Deployment, judge: JudgeModel, work: Callable[[JudgeModel], T]) -> T:
+    """Return what *work* does with *judge* at a service of ours, which is revived when it dies or hangs.
+
+    *work* may be called again; what it has kept by then should not be asked for a second time.
+    """
+
+    def ask(service: Service) -> T:
+        answer = work(replace(judge, url=service.url, api_key_env=service.key_env or ""))
+        see_alive(service)
+        if deployment.may_start_again:
+            see_answering(service)
+        return answer
+
+    return deployment.ask(ask)
+
+
+def _ask(
+    store: RatingStore, studies: Sequence[Study], judge: JudgeModel, *, repeats: int, timeline: Timeline
+) -> None:
+    """Let *judge* score what it has given no verdict on."""
+    judge.probe()
+    for study in studies:
+        if unscored(store, study, judge, repeats):
+            _ask_about(store, study, judge, repeats, timeline)
+
+
+def _ask_about(store: RatingStore, study: Study, judge: JudgeModel, repeats: int, timeline: Timeline) -> None:
     def tell(now_done: int, wanted: int) -> None:
         if now_done == wanted or now_done % max(1, wanted // 4) == 0:
             how_far = f"{study.title}: {now_done} of {wanted} verdicts"
@@ -196,10 +229,10 @@ def _studies(matrix: Matrix, done: Sequence[Record]) -> dict[str, Study]:
     for record in done:
         if record.outcome not in ("ran", "reused"):
             continue
-        if record.stage == "replies":
+        if record.stage == "replies" and not first_of(record.model, matrix.models):
             replies += read_replies([Path(record.output)])
         elif record.stage == "evaluate":
-            suite = str(record.facts.get("suite", ""))
+            suite = EvaluationFacts.read(record.facts).suite
             if suite in matrix.suites and matrix.suites[suite].kind == "open":
                 cases, own = asked.setdefault(suite, ({}, []))
                 for row in json.loads(Path(record.output).read_text(encoding="utf-8"))["samples"]:
@@ -221,7 +254,7 @@ def _doubts(done: Sequence[Record]) -> dict[tuple[str, str, str], str]:
     for record in done:
         if record.stage == "evaluate" and record.outcome in ("ran", "reused"):
             result = restored(json.loads(Path(record.output).read_text(encoding="utf-8")))
-            suite = str(record.facts.get("suite", ""))
+            suite = EvaluationFacts.read(record.facts).suite
             doubts[record.model, record.variant, suite] = result.get("why_not") or ""
     return doubts
 

@@ -5,26 +5,23 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bakeoff.chain import parity
 from bakeoff.chain.chain import Bench, Chain, why_unmet
-from bakeoff.chain.deployment import BY_HAND_PORT, Deployment
-from bakeoff.chain.evaluation import Evaluation
 from bakeoff.command import Command
 from bakeoff.environments.building import interpreter, swift_version
 from bakeoff.environments.installed import names_in_source, near_templates, nearest
 from bakeoff.errors import MatrixError
-from bakeoff.execution.runner import Runner
+from bakeoff.forms.published import TINY as PUBLISHED
+from bakeoff.forms.published import why_refused
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.matrix.schema import Matrix, ModelSpec, did_you_mean
-from bakeoff.provenance import ContentHashes
 from bakeoff.sentences import Template
-from bakeoff.store.stages import Stages, Timeline, read_record
+from bakeoff.store.stage import Line
 from bakeoff.tiny import TINY
 from bakeoff.tools import memory, swift
 from bakeoff.workspace import Workspace
@@ -107,8 +104,11 @@ def load(path: Path, data_dir: Path | None, workspace: Workspace) -> Matrix:
 
 
 def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Iterator[str]:
-    if spec.tiny is not None and spec.tiny not in TINY:
-        yield f"{spec.name}.model: there is no tiny recipe {spec.tiny!r}{did_you_mean(spec.tiny, TINY)}"
+    if spec.tiny is not None and spec.tiny not in {*TINY, *PUBLISHED}:
+        hint = did_you_mean(spec.tiny, (*TINY, *PUBLISHED))
+        yield f"{spec.name}.model: there is no tiny recipe {spec.tiny!r}{hint}"
+    if why := why_refused(spec.model or "", trusts_code=spec.trust_remote_code):
+        yield f"{spec.name}.model: {why}"
     if spec.url or {"external_plugins", "custom_register_path"} & set(spec.training.extra):
         return  # nothing of ours renders its prompts, or a plugin of the user's may register what it likes
     roles = [spec.environment.train] + [spec.environment.serve] * (spec.serving.engine == "transformers")
@@ -120,7 +120,7 @@ def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Ite
         line = swift.export(spec, checkpoint=Path(), base="", output=Path(), version=version)
         for key, known in (names_in_source(python) or {}).items():
             value = line.value_of(f"--{key}")
-            if value is not None and value not in known:
+            if value is not None and value not in known and value not in swift.OWN_TEMPLATES:
                 meant = nearest(value, sorted(known))
                 hint = f"is it {meant!r}?" if meant else f"nearest: {get_close_matches(value, known, 3, 0)}"
                 if key == "template":
@@ -135,15 +135,20 @@ def _mistyped(folder: Path) -> bool:
 
 
 def cases(
-    matrix: Matrix, wanted: Sequence[str], data_dir: Path | None, marks: Collection[str] = ()
+    matrix: Matrix,
+    wanted: Sequence[str],
+    data_dir: Path | None,
+    marks: Collection[str] = (),
+    *,
+    elsewhere: bool = False,
 ) -> list[Case]:
     """Every combination of the fixtures *wanted* (of model, variant, suite) that a test with these *marks* is run for.
 
-    Of the marks, those of :data:`NARROWING` count.
+    Of the marks, those of :data:`NARROWING` count. What runs *elsewhere* need not be able to run on this machine.
     """
     found = []
     for spec in matrix.models.values():
-        unmet = why_unmet(spec, matrix)
+        unmet = "" if elsewhere else why_unmet(spec, matrix)
         if wanted == ["model"]:
             found.append(Case((spec.name,), unmet or _why_not_trained(spec)))
             continue
@@ -205,64 +210,40 @@ SECONDS_PER_BILLION = 3600.0
 
 def expected_seconds(matrix: Matrix, workspace: Workspace) -> dict[str, float]:
     """How long each row may take: what its stages took when they last ran, else a guess by the size of its model."""
-    found = {}
+    bench = Bench.at_rest(matrix, workspace)
+    expected = {}
     for name, spec in matrix.models.items():
-        records = map(read_record, workspace.model(name).glob("*/record.json"))
+        records = map(bench.stages.newest, Chain(spec, bench).stages())
         took = sum(record.seconds for record in records if record)
         shape = memory.shape_of(spec.model or "")
         billions = shape.parameters / 1e9 if shape else 7.0 if spec.group == "full" else 0.01
-        found[name] = took or SECONDS_PER_BILLION * billions
-    return found
+        expected[name] = took or SECONDS_PER_BILLION * billions
+    return expected
 
 
 def dry_run(
     matrix: Matrix, rows: Sequence[str], workspace: Workspace, data_dir: Path | None
 ) -> Iterator[str]:
     """Every command line of *rows*, in order, ready to paste; a comment says what each one is for."""
-    runner = Runner(workspace.processes)
-    stages = Stages(workspace, Timeline(workspace.root / "dry-run.jsonl"), may_run=False)
-    bench = Bench(matrix, workspace, stages, runner, ContentHashes(workspace.cache / "hashes.json"), data_dir)
+    bench = Bench.at_rest(matrix, workspace, data_dir)
     for name in rows:
         chain = Chain(matrix.models[name], bench)
         yield f"\n# == {name}" + (
             f"  (skipped here: {why})" if (why := why_unmet(chain.spec, matrix)) else ""
         )
-        for title, steps in groupby(_steps(chain), key=lambda step: step[0]):
+        for title, lines in groupby(_lines(chain), key=lambda line: line.title):
             yield f"# {title}"
-            yield from (line for _, line in steps)
+            yield from ("# " * line.instead + str(line.command) for line in lines)
 
 
-def _steps(chain: Chain) -> Iterator[tuple[str, str]]:
+def _lines(chain: Chain) -> Iterator[Line]:
+    """Yield the lines that build the environments which a row lacks, and those of its stages."""
     spec, bench = chain.spec, chain.bench
     for name in dict.fromkeys(name for _, name in spec.environment if not spec.url):
         if interpreter(bench.matrix.environments[name], bench.workspace.environments) is None:
-            places = (
-                "--matrix",
-                str(Path(bench.matrix.source).absolute()),
-                "--store",
-                str(bench.workspace.root),
-            )
-            line = Command((sys.executable, "-m", "bakeoff.environments", *places, name))
-            yield f"environment: {name} is not built yet (guide 0)", str(line)
-    if command := chain.build_command():
-        yield "base: build the tiny model", str(command)
-    if spec.trains:
-        yield "train (guide 2)", str(chain.train_command())
-    if not (spec.url or spec.weights or not spec.tune):
-        yield "export: merge the adapter (guide 3)", str(chain.export_command())
-    suites = [suite for suite in bench.matrix.suites_of(spec) if not suite.why_no_data(bench.data_dir)]
-    for variant in spec.variants:
-        deployment = Deployment(chain, variant)
-        if view := parity.view_command(chain, variant):
-            yield f"serve {variant}: with the chat template of the training", str(view)
-        if not spec.url:
-            port = spec.serving.port or BY_HAND_PORT
-            ways = chain.serve_commands(variant, port)
-            for title, command in ways.items():
-                first = command is next(iter(ways.values()))
-                how = f"alone on port {port}; leave it running" if first else "in place of the line above"
-                yield f"serve {variant}{title} (guide 4), {how}", "# " * (not first) + str(command)
-        yield "health check (guide 4)", f"curl --noproxy '*' {deployment.by_hand_url}/models"
-        evaluation = Evaluation(deployment, suites)
-        for suite in suites:
-            yield f"evaluate {variant} (guide 5)", evaluation.by_hand(suite)
+            matrix = str(Path(bench.matrix.source).absolute())
+            places = ("--matrix", matrix, "--store", str(bench.workspace.root))
+            command = Command((sys.executable, "-m", "bakeoff.environments", *places, name))
+            yield Line(command=command, title=f"environment: {name} is not built yet (guide 0)")
+    for stage in chain.stages():
+        yield from (replace(line, command=stage.command(line)) for line in stage.lines)

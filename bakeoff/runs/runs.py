@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff import provenance
-from bakeoff.chain.evaluation import why_unreadable
+from bakeoff.chain.results import why_unreadable
 from bakeoff.doctor.comparability import beside_the_guide
 from bakeoff.doctor.doctor import known_differences
 from bakeoff.environments.building import built
@@ -26,6 +26,7 @@ from bakeoff.scoring.anchors import beside_published
 from bakeoff.scoring.leakage import leaked_as
 from bakeoff.scoring.scores import SPEED
 from bakeoff.sentences import Template, of_error, restored, with_statements
+from bakeoff.store.facts import EvaluationFacts
 from bakeoff.store.stages import Record, record_of
 from bakeoff.tools import engines
 from bakeoff.workspace import Workspace
@@ -128,8 +129,15 @@ def finish(
     except BakeoffError as error:  # the scores are whole without them
         ratings = None
         skipped.append(("judgements", of_error(error)))
-    rows = [
-        {"model": spec.name, "base_model": spec.model or spec.weights or spec.url or "", "group": spec.group}
+    recipe_of = {child: recipe for recipe, children in matrix.recipes.items() for child in children}
+    rows: list[dict[str, Any]] = [
+        {
+            "model": spec.name,
+            "base_model": spec.model or spec.weights or spec.url or "",
+            "group": spec.group,
+            "recipe": recipe_of.get(spec.name, spec.name),
+            "seed": spec.training.seed if spec.trains else None,
+        }
         for spec in matrix.models.values()
         if any(record.model == spec.name for record in done)
     ]
@@ -150,6 +158,8 @@ def finish(
                 ],
                 "anchors": published,
                 "leakage": leaked,
+                "interest": {suite.name: suite.interest for suite in matrix.suites.values()},
+                "margin": {suite.name: suite.margin for suite in matrix.suites.values()},
                 "evaluations": evaluations,
                 "ratings": ratings,
                 "provenance": {
@@ -160,6 +170,7 @@ def finish(
                     ),
                     "matrix": matrix.source,
                     "environments": _environments(compared, matrix, workspace),
+                    **_hubs(done),
                 },
             }
         ),
@@ -196,6 +207,16 @@ def _environments(rows: Sequence[ModelSpec], matrix: Matrix, workspace: Workspac
     }
 
 
+def _hubs(done: Sequence[Record]) -> dict[str, dict[str, str]]:
+    """The commits of what came from a hub, by repository; nothing where nothing did."""
+    commits = {
+        str(record.facts["source"]): str(record.facts["commit"])
+        for record in done
+        if record.stage == "download" and record.outcome in ("ran", "reused") and "commit" in record.facts
+    }
+    return {"hubs": commits} if commits else {}
+
+
 _OF_AN_EVALUATION = ("suite", "agreement", "answers", "alarms", "leakage_not_checked")
 
 
@@ -204,10 +225,10 @@ def _checked_for_leaks(done: Sequence[Record], record: Record) -> dict[str, Any]
 
     A base is evaluated before training fetches the data from a hub; the questions are those of the tuned model.
     """
+    suite = EvaluationFacts.read(record.facts).suite
     for other in done:
-        alike = (other.stage, other.model, other.facts.get("suite")) == (
-            record.stage, record.model, record.facts.get("suite")
-        )  # fmt: skip
+        alike = (other.stage, other.model) == (record.stage, record.model)
+        alike &= EvaluationFacts.read(other.facts).suite == suite
         if alike and other.variant != record.variant and other.outcome in ("ran", "reused"):
             result = restored(json.loads(Path(other.output).read_text(encoding="utf-8")))
             if result.get("leakage_not_checked") == "":

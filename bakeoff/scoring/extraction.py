@@ -24,34 +24,37 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bakeoff.characters import simplified
 from bakeoff.scoring.reading import spoken_part
+
+RULES = 1
+"""Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 LETTERS = "ABCDEFGHIJ"
 # Runs of marks are shortened and repetitions bounded: a model that repeats itself for pages must not cost minutes.
-_RUN = re.compile(r"[\W_]{12,}")
+_RUN = re.compile(r"(?:(?![\ue000-\ue009])[\W_]){12,}")
 _MOST_CUES = 40
 _ORDINALS = "一二三四五六七八九十"
 _CIRCLED = "①②③④⑤⑥⑦⑧⑨⑩"
 _CIRCLED_KEPT = {ord(sign): chr(0xE000 + i) for i, sign in enumerate(_CIRCLED)}
 _INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xAD])
-_SIMPLIFIED = str.maketrans(
-    "選擇項確為對錯應該當認們這個說題綜結論給與並還會從無誤則後實據問過於種話斷課條間兩極處",
-    "选择项确为对错应该当认们这个说题综结论给与并还会从无误则后实据问过于种话断课条间两极处",
-)
 
 # What may stand between a cue and its list, and around each label of it.
 _OPENERS = re.compile(
-    r"(?:[\s*_`~\"'“”‘’「」『』()\[\]【】〔〕<>《》{}$:=#—]|\\(?:boxed|text|textbf|mathbf|mathrm|mathsf|fbox)\s*\{|\\[(\[ ,;])*"
+    r"(?:[\s*_`~\"'“”‘’「」『』()\[\]【】〔〕<>《》{}$:=#—→]|\\(?:boxed|text|textbf|mathbf|mathrm|mathsf|fbox)\s*\{|\\[(\[ ,;])*"
 )
 _BULLET = re.compile(r"(?:[-*+•·▪]|\d{1,2}[.)、])[ \t]+")
 _PREFIX = re.compile(r"(?:选项|options?\b|choices?\b)[\s:*_`(\[\"'“「]*", re.IGNORECASE)
 _CLOSERS = re.compile(r"(?:[*_`\"'”’」』)\]】〕>》}$]|\\[)\]])*")
 _SUFFIX = re.compile(r"[ \t]?(?:选项|项|(?=\b)options?\b)", re.IGNORECASE)
-_POINT = re.compile(r"[^\w\n]{0,16}")
+_POINT = re.compile(r"[^\w\n\ue000-\ue009]{0,16}")
 _GLOSS_END = re.compile(
     r"[*_`\"'”」』)\]】}$]*[.。](?=[*\s]*[、,;]?[ \t\n]*[A-J(]|[*_`\"'”」』)\]】])[*_`\"'”」』)\]】}$]*|[*_`\"'”」』)\]】}$]*"
 )
-_GLOSS = re.compile(r"[ \t]*[*_`]{0,2}\((?!\s*[A-J]\s*\))[^()\n]{0,200}\)[*_`]{0,2}")
+_GLOSS = re.compile(
+    r"[ \t]*[*_`]{0,2}\((?!\s*(?:[A-J]|不?正确|不?对|是|否|错误?|不?选|[✓✔✅√✗✘❌×]|(?:in)?correct|wrong|true|false|yes|no)\s*\))[^()\n]{0,200}\)[*_`]{0,2}",
+    re.IGNORECASE,
+)
 _SEPARATOR = re.compile(
     r"[ \t]*(?:,[,、]|[,、;/&+|.]|\\[,;]|和|与|及|跟|以及|还有|并且|\band\b|\bas well as\b)?[ \t]*"
     r"(?:[,、]?[ \t]*(?:和|与|及|以及|还有|\band\b|&))?[ \t]*",
@@ -101,7 +104,7 @@ _ENGLISH_FOLLOWERS = frozenset(
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 _CJK_FOLLOWERS = re.compile(
     r"选|项|和|与|及|跟|或|以及|还|并|都|均|也|皆|全|是|为|才|正确|对|错|最|两|三|四|五|这|更|比较|合适|恰当|符合|当选|不|其|因|而|作|等|属|应该|应|无误"
-    r"|有误|中|吗|么|之一|的|所|即|说|描述|表述|更正|理由|解析|答案|吧|呢|啊|了|方案|选项|会|则|就|虽|但|可|能|被|误|排除|确|一项"
+    r"|有误|中|吗|么|之一|的|所|即|说|描述|表述|更正|理由|解析|答案|吧|呢|啊|啦|哦|哈|嘛|了|没错|没问题|无疑|方案|选项|会|则|就|虽|但|可|能|被|误|排除|确|一项"
 )
 _ORDINAL = re.compile(
     rf"第[ ]?(?P<word>[{_ORDINALS}]|10|[1-9])[ ]?(?:个选项|个答案|个|项|条|选项|种)|选项[ ]?(?P<bare>[{_ORDINALS}]|10|[1-9])(?![\d.])"
@@ -111,81 +114,115 @@ _ORDINAL = re.compile(
 )
 _ENGLISH_ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _ALL = re.compile(
-    r"(?:以上|上述)?(?:全选|(?:全部|所有)(?:选项)?(?:都|均)?(?:正确|对|选)?|(?:都|均|全)(?:正确|对|选))(?:[\s。.!,]|$)"
+    rf"(?:全选|(?:(?:以上|上述)(?:各|[{_ORDINALS}]个?)?|各|[{_ORDINALS}]个?)(?:选?项|者|说法|答案)?(?:都|均|全)(?:是?正确|是?对|选)的?"
+    r"|(?:以上|上述)?(?:全部|所有)(?:的?选项)?(?:都|均)?(?:正确|对|选)?|(?:都|均|全)(?:正确|对|选)|all (?:of them|of the above|options))"
+    r"(?:(?: are)? (?:correct|right|true))?(?=[\s。.!,*]|$)",
+    re.IGNORECASE,
+)
+_BOX = re.compile(
+    r"[ \t>*_]*(?:(?:[-*+•]|\d{1,2}[.)、])[ \t]*)?(?:\[(?P<box>[ xX✓✔√]?)\]|(?P<on>[☑✅✔✓√])|(?P<off>[☐☒□❌✗✘×]))[ \t*_`(]*"
+    r"(?=(?:选项[ ]?)?(?:[A-J](?![A-Za-z0-9])|[\ue000-\ue009]))"
+)
+_POINTED = re.compile(
+    r"(?:(?<=[;。\n.,)）])|^)[ \t>*_`]*(?:(?:[-*+•]|\d{1,2}[.)、])[ \t]*)?[*_`(\[【]*(?:选项[ ]?)?"
+    r"(?P<label>[A-J]|[\ue000-\ue009])[*_`)\]】]*[ \t]?[.、:()—-][*_` ]*(?=[^\s*_`])"
+)
+_JUDGES = re.compile(
+    r"不|没|错|误|非|除|否|若|如果|可能|对$|[:|]\s*(?:是|选|yes|no)\b|✗|✘|❌|×|\b(?:not|no|wrong|false|incorrect|but|if|except|only)\b|n't\b",
+    re.IGNORECASE,
 )
 
 _FAIR = (
-    r"正确|对|合适|恰当|合理|符合题意|妥当|当选|入选|适当|可取|准确|成立|无误|没错|没有错|✓|✔|✅|☑|√"
+    r"正确|对|合适|恰当|合理|符合题意|妥当|当选|入选|适当|可取|准确|成立|无误|没错|没有错|(?<=[更较最])好|✓|✔|✅|☑|√"
     r"|(?:正确|最佳|最好|最优|最合适|最恰当|标准)的?(?:选择|答案|选项|做法|一项)"
     r"|(?:the )?(?:correct|right|best|most appropriate|true)\b"
 )
 _LINK = (
-    r"(?:[\s*_`)\]\"'”」,:(—-]|选项|项|的?(?:说法|做法|描述|表述|内容|观点)|这?[两三四]项|是|才|都|均|皆|为|更|比较|最|也|全|应该|应|确实|完全|显然"
+    r"(?:[ \t*_`)\]\"'”」,:(—-]|选项|项|常见的?|的?(?:说法|做法|描述|表述|内容|观点)|这?[两三四]项|是|才|都|均|皆|为|更|比较|最|也|全|应该|应|确实|完全|显然|肯定|一定|勉强"
     r"|\bis\b|\bare\b|\ball\b|\bboth\b|\bwould be\b|\bshould be\b|\bseems\b|的){0,8}"
 )
 _APPROVED = re.compile(_LINK + rf"(?:{_FAIR})(?![^,。;\n]{{0,2}}(?:吗|么|与否|\?))", re.IGNORECASE)
 _REJECTED = re.compile(
     _LINK
-    + r"(?:不(?:太|大|是|算|够|怎么|完全|太?合|应|该|能|可|宜|符|妥|正|对|恰|合|适|行|选|当|成|准)|错|有误|误|✗|✘|❌|×|✖|\bx\b|除外|排除|并非|非|欠妥|没有"
+    + r"(?:(?!不应?该?能?(?:选择?|是)[\s*_`(\"“]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))不(?:太|大|是|算|够|怎么|完全|太?合|应|该|能|可|宜|符|妥|正|对|恰|合|适|行|选|当|成|准)|错|有误|误|✗|✘|❌|×|✖|\bx\b|除外|排除(?![\s*_`(\"“了]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))|并非|非|欠妥|没有"
     r"|(?:wrong|incorrect|false|not|never)\b|isn't|aren't|(?:is|are) (?:wrong|incorrect|false|not))",
     re.IGNORECASE,
 )
 _TICKED = re.compile(
-    r"[*_`]*[ \t]*[.、:)]+[ \t*_`]*(?:正确|对|✓|✔|✅|☑|√|correct|right|true)[*_` ]*(?=$|[,;。\n(])",
+    r"[*_`]*[ \t]*[.、:()|]+[ \t*_`]*(?:正确|对|是|应?该?选|入选|✓|✔|✅|☑|√|correct|right|true|yes)[*_` ]*(?=$|[,;。.\n()|}\]]|(?<= )[*_`(\[“「【]*(?:选项|[Oo]ption|第|[A-Ja-j]\b|[\ue000-\ue009])|[*_`(\[“「【\"]*(?:选项[ ]?)?(?:[A-J]|第.)[*_`)\]”」】\"]*选?项?[.:(—、])",
     re.IGNORECASE,
 )
 _CROSSED = re.compile(
-    r"[*_`]*[ \t]*[.、:)]+[ \t*_`]*(?:不正确|不对|错误?|✗|✘|❌|×|✖|incorrect|wrong|false)[*_` ]*(?=$|[,;。\n(])",
+    r"[*_`]*[ \t]*[.、:()|]+[ \t*_`]*(?:不正确|不对|错误?|否|不应?该?选|不入选|✗|✘|❌|×|✖|incorrect|wrong|false|no)[*_` ]*(?=$|[,;。.\n()|}\]]|(?<= )[*_`(\[“「【]*(?:选项|[Oo]ption|第|[A-Ja-j]\b|[\ue000-\ue009])|[*_`(\[“「【\"]*(?:选项[ ]?)?(?:[A-J]|第.)[*_`)\]”」】\"]*选?项?[.:(—、])",
     re.IGNORECASE,
 )
 _REASON = re.compile(
-    r"因|由于|理由|解析|而[不非]|不[选是]|其[他余]|排除|除了|\bbecause\b|\bsince\b|\bnot\b|\brather\b",
+    r"因(?!此|而)|由于|理由|解析|而[不非]|不[选是]|其[他余]|排除|除了|\bbecause\b|\bsince\b|\bnot\b|\brather\b",
     re.IGNORECASE,
 )
-_LONE_LETTER = re.compile(r"(?<![A-Za-z0-9])[A-J](?![A-Za-z0-9])")
-_NEXT_LABEL = re.compile(r"[^\n]*\n[ \t*_`>•-]*(?P<label>[A-J])(?=[*_`]*[.、:)]|[*_` ]*(?:\n|$))")
+_MENTION = re.compile(
+    r"(?<![A-Za-z0-9])[A-J]{1,10}(?![A-Za-z0-9])|(?<=[a-z])[A-J](?=[.:()—]|选?项| (?:is|in)?correct\b| is\b)|[\ue000-\ue009]|第(?=[ ]?[一二三四五六七八九十\d])"
+    r"|(?<![A-Za-z0-9'’])[a-j](?=[*_`\"'”’」』)\]】]*[ ]?(?:[.。、:()\]】」』”;,/|}\n—✓✔✅☑√✗✘❌×]|[ ](?:in)?correct\b|[是都均正对错不和与及也]|$|选?项))"
+    r"|\b(?:first|second|third|fourth|fifth)(?= (?:option|choice|one)\b)",
+)
+_EXPLANATION = re.compile(
+    r"(?:^|(?<=[\n。;!,.]))[\s#*_>【\[(]*(?:解析|理由|分析|说明|解释|原因|explanation|reason(?:ing|s)?|analysis)[】\])*_ ]*(?:[:\n]|如下|是)",
+    re.IGNORECASE,
+)
+_LINE_START = r"[ \t*_`>•|+(\[【\"'“‘「『《-]*(?:\d{1,2}[.)、][ \t]*)?(?:\[[ xX✓]?\][ \t]*)?(?:选项[ ]?|options?[ ])?[*_(`\"'“‘「『]*"
+_LINE_LABEL = re.compile(
+    rf"\n{_LINE_START}(?P<label>[A-J](?![A-Za-z0-9])|[a-j](?=[*_`\"'”’」』)\]】]*[ ]?(?:[.。、:()\]】」』”;,/|\n—✓✔✅☑√✗✘❌×]|[ ](?:in)?correct\b|$))"
+    r"|[\ue000-\ue009]|第(?=[ ]?[一二三四五六七八九十\d]))",
+)
+_JOINED = re.compile(r"[\s*_`,、;。]*(?:也|还|同时|并且?|另外|以及|再|又|and|also)[^。;\n]{0,6}")
+_SET_APART = re.compile(
+    r"[;。\n][\s*_`(\[【\"'“‘「『-]*(?:(?:还有|另外|以及|同时|和|选项?|[Oo]ptions?|[Aa]lso)[\s,]*|[a-j\d]{1,2}[.)、:][\s*_`]*)?$"
+    r"|\n[^\u4e00-\u9fff\n]{0,12}$|[, ]\d{1,2}[.)、:(][\s*_`]*$"
+)
 _QUESTIONED = re.compile(
     r"[*_`)\]\"'”」\s]*(?:选项|项)?\s*(?:吗|么(?!.)|\?|中的[一任]|中选|之一|或|还是|(?:or|vs)\b|的人|的话|的同学|会(?!是)|似乎|看似"
     r"|与否|是否)",
     re.IGNORECASE,
 )
 _DOUBT = re.compile(
-    r"若|如果|假如|假设|假使|要是|倘若|除非|即使|就算|误|易错|常见错|错误(?:的)?(?:答案|选项)|干扰|有人|有些人|很多人|不少人|人们|的人|有的|部分|同学|学生|考生|别人|他人"
+    r"若|如果|假如|假设|假使|要是|倘若|除非|即使|就算|误|易错|常见错|错误(?:的)?(?:答案|选项)|干扰|有人|有些人|很多人|不少人|大多数|大部分|多数人|人们|的人|人(?:都|会|常|往往|总是?)*\s*$|有的|部分|同学|学生|考生|别人|他人"
     r"|容易|可能|也许|或许|是否|除了|除|排除|为什么|为何|不|别|勿|没|未|非(?!常)|看似|似乎|乍看|而非|例如|比如|格式|难以"
-    r"|\bif\b|\bsome\b|\bmany\b|\bpeople\b|\bstudents?\b|\bothers\b|mistake|\bwrong\b|incorrect|\bnot\b|n't\b|\bnever\b|\bmight\b|\bmay\b|\bmaybe\b"
+    r"|\b(?:everything|all|anything|any) but\b|\bif\b|\bsome\b|\bmany\b|\bpeople\b|\bstudents?\b|\bothers\b|mistake|\bwrong\b|incorrect|\bnot\b|n't\b|\bnever\b|\bmight\b|\bmay\b|\bmaybe\b"
     r"|\bunless\b|\bsuppose|instead of|rather than|\bwhy\b|\bexcept\b|\btempt|\bwhen\b|\bcould\b|\bformat\b",
     re.IGNORECASE,
 )
 _SAFE = re.compile(
-    r"毫?不犹豫地?|无疑问?|不用说|不难(?:看出|发现|得出)|非要说|无误|对不起|分析可能|不过|值得|不仅|\bnot only\b|没错|不确定的话",
+    r"毫?不犹豫地?|不妨|无疑问?|不用说|不难(?:看出|发现|得出)|非要说|无误|对不起|分析可能|不过|值得|不仅|\bnot only\b|没错|不确定的话",
     re.IGNORECASE,
 )
 _ASCRIBED = re.compile(r"(?:认为|以为|觉得|say|think|believe)s?\s*[,:]?\s*$", re.IGNORECASE)
 _BREAK = re.compile(r"[,。;!?\n]|\.(?=\s|$)")
 _TAKEN_BACK = re.compile(
-    r"更正|改正|纠正|修正|改为|应改|重新|不对|不,|不。|说错|写错|口误|抱歉|\bwait\b|\bactually\b|\bcorrection\b|\bsorry\b|\bno,|搞错|弄错|收回|应为|再想|再看",
+    r"更正|改正|纠正|修正|改为|应改|重新|不对|不,|不。|说错|写错|口误|抱歉|\bwait\b|\bactually\b|\bcorrection\b|\bsorry\b|\bno,|搞错|弄错|收回|应为|再想|再看|等等|等一下",
     re.IGNORECASE,
 )
 
 _FIT = r"(?:正确|合适|恰当|符合题意|符合|合理|妥当|适当|最佳|最优|最好|标准|准确|适合|可取)"
-_TO_BE = r"(?:\s*(?:应该|应当|应|就|只能|显然|最终|也|便|该|当然|肯定|可以|确定|其实|仍然|还))*\s*(?:是|为|选择?(?!项)|包括|包含|有|如下|即|在于)*(?:\s*选择?(?!项))?"
+_TO_BE = r"(?:\s*(?:毫?无疑问?|呢,|应该|应当|应|就|只能|显然|最终|也|便|该|当然|肯定|可以|确定|其实|仍然|还))*\s*(?:是|为|选择?(?!项)|包括|包含|有|如下|即|在于)*(?:\s*选择?(?!项))?"
 _BE = r"(?:\s*(?:is|are|was|must be|should be|would be|will be|includes?|:|=))"
 _MARKED = re.compile(
     rf"(?:{_FIT}的?)?答案{_TO_BE}"
     rf"|{_FIT}的?(?:选项|选择|项){_TO_BE}(?=[\s*_`:]*(?:[:\"“「(\[*]|是|为|[A-J选第]))"
-    r"|(?:^|(?<=[\n。;,!?*#\s]))(?:正解|解|答|回答|结论|结果|答复|选择|选项|选)\s*[*_`]*\s*:"
+    r"|(?:^|(?<=[\n。;,!?*#\s]))(?:正解|解|答|回答|(?:最终|综合)?结论|结果|答复|选择|选项|选)\s*[*_`]*\s*:"
     r"|正确的?(?:选项|答案)?(?:有|是|为)?\s*:(?=[\s*_`(\[]*[A-J])"
-    r"|我(?:的|们的)(?:最终)?(?:选择|答案|回答|选项|结论)\s*(?:是|为|:)"
+    r"|我(?:的|们的)(?:最终)?(?:选择|答案|回答|选项|结论|判断)\s*(?:是|为|:)"
     r"|\\(?:boxed|fbox)\s*\{|(?<![\\a-z])boxed\s*\{"
     r"|[\"'](?:answers?|choices?|options?|selected|selection|result|final_answer|correct_answers?|correct_options?|答案|选项|选择)[\"']\s*:"
-    rf"|\b(?:correct|right|best|final|my|true)\s+(?:answers?|choices?|options?|selections?|ones?|response)\b{_BE}?"
-    rf"|\b(?:answers?|ans)\b{_BE}?",
+    rf"|\b(?:correct|right|best|final|my|true|most appropriate|most suitable)[ \t]+(?:answers?|choices?|options?|selections?|ones?|response)\b{_BE}?"
+    rf"|\b(?:answers?|ans)\b{_BE}?|(?<![a-z])correct[\"']?\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
 _CHOSEN = re.compile(
     rf"{_FIT}的?(?:选项|做法|说法|表述|描述|一项|选择|回应|回答|反应|处理|有|项)?(?:应该|应当|应|就)?(?:是|为|有|包括|的是)"
     r"|(?:应该|应当|应|就|认为|觉得|肯定|当然|我会|我|而|因此|所以|故|因而|那么|这是)(?:应该|应)?(?:是|选择?|为)"
-    r"|(?:选择|选|取)(?:的是|了|出|定|择)?"
+    r"|(?:选择|选(?!项都|项均|项全)|取|倾向于?)(?:的是|了|出|定|择)?"
+    r"|只剩下?|(?:故|因此|所以|那就?是|[,。;]是),?(?=[\s*_`(\"“]*[A-J](?![A-Za-z]))"
+    r"|\b(?:definitely|certainly|surely|so|thus|hence|therefore),?(?= [(*]*[A-J]\b)"
     r"|\b(?:choose|chose|pick|select|go with|going with|opt for)\b|\b(?:it|that|this) (?:is|should be|must be|would be)\b|\bit's\b|\b(?:choice|option) is\b",
     re.IGNORECASE,
 )
@@ -221,6 +258,7 @@ class _Labels:
     start: int
     end: int
     whole: bool = True
+    cue_end: int = 0
 
 
 def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False) -> str:
@@ -239,7 +277,7 @@ def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False
 
 def _plain_form(text: str) -> str:
     text = text.translate(_INVISIBLE).translate(_CIRCLED_KEPT)
-    text = unicodedata.normalize("NFKC", text).translate(_SIMPLIFIED).strip()
+    text = simplified(unicodedata.normalize("NFKC", text)).strip()
     return _RUN.sub(lambda run: f"{run[0][:4]}{chr(10) if chr(10) in run[0] else ' '}{run[0][-4:]}", text)
 
 
@@ -279,17 +317,27 @@ class _Reader:
                 return self._letters(sign)
         lead = self._lead()
         marked = self._statements(_MARKED)
-        if lead and not any(self._taken_back(found.start) for found in marked):
+        if self.multiple and (several := self._ticked_boxes() or self._pointed(marked)):
+            return self._letters(several)
+        chosen = self._statements(_CHOSEN)
+        if lead and self.multiple and not lead.whole and not marked:
+            return self._judged_alike(lead)
+        if lead and not any(self._taken_back(found.start) for found in (*marked, *chosen)):
             return self._letters(lead)
         if marked:
-            return self._decide(marked, joined=self.multiple)
-        chosen = self._statements(_CHOSEN)
+            corrections = [c for c in chosen if c.start >= marked[0].end and self._taken_back(c.start)]
+            merged = sorted((*marked, *corrections), key=lambda found: found.start)
+            letters = self._decide(merged)
+            return letters if letters or not self.multiple else self._judged_alike(marked[0])
         if chosen:
-            return self._decide(chosen)
+            letters = self._decide(chosen)
+            return letters if letters or not self.multiple else self._judged_alike(chosen[0])
         judged = self._judged()
         if judged is not None:
             return judged
-        return self._listed() or self._by_words()
+        letters = self._listed() or self._by_words()
+        stated = {LETTERS.index(letter) for letter in letters}
+        return letters if not self.multiple or self._covers(stated, 0) else ""
 
     # -- deciding
 
@@ -301,23 +349,26 @@ class _Reader:
             return ""
         return "".join(LETTERS[i] for i in sorted(indices))
 
-    def _decide(self, found: list[_Labels], joined: bool = False) -> str:
+    def _decide(self, found: list[_Labels]) -> str:
         """Return the first statement's letters, or those of the last one that takes an earlier one back."""
-        current = found[0]
-        for earlier, later in itertools.pairwise(found):
+        current = previous = found[0]
+        for later in found[1:]:
+            between = self.text[previous.end : later.start]
+            previous = later
             if self._taken_back(later.start):
                 current = later
-            elif (
-                joined
-                and current is earlier
-                and "\n" in self.text[earlier.end : later.start]
-                and self.text[earlier.end : later.start].count("\n") == 1
-                and not set(current.indices) & set(later.indices)
-            ):
-                current = _Labels(
-                    current.indices + later.indices, current.start, later.end, current.whole and later.whole
-                )
+            elif self.multiple and not set(later.indices) <= set(current.indices):
+                # one label a line is a list; any other two statements contradict each other
+                linked = between.count("\n") == 1 or _JOINED.fullmatch(between)
+                joined = bool(linked) and not set(current.indices) & set(later.indices)
+                whole = current.whole and later.whole and joined
+                current = _Labels(current.indices + later.indices, current.start, later.end, whole)
         return self._letters(current)
+
+    def _judged_alike(self, stated: _Labels) -> str:
+        """Return what judgements of all options amount to where they hold a list that was read in part."""
+        letters = self._judged() or ""
+        return letters if set(stated.indices) <= {LETTERS.index(letter) for letter in letters} else ""
 
     def _taken_back(self, start: int) -> bool:
         before = self.text[max(0, start - 24) : start].rsplit("\n\n", 1)[-1]
@@ -333,17 +384,32 @@ class _Reader:
             if match.start() < end or self._doubted(match.start()) or re.search(r"[不没未非]$", match[0]):
                 continue
             found = self._list(match.end())
-            if found is None or self._denied(found):
+            if found is None or self._denied(found) or self._is_judgement(match):
                 continue
-            statements.append(_Labels(found.indices, match.start(), found.end, self._complete(found)))
+            statements.append(
+                _Labels(found.indices, match.start(), found.end, self._complete(found), match.end())
+            )
             end = found.end
         return statements
 
-    def _doubted(self, start: int) -> bool:
-        """Whether the clause before *start* denies, supposes or ascribes what follows."""
-        before = self.text[max(0, start - 40) : start]
+    def _is_judgement(self, cue: re.Match[str]) -> bool:
+        """Whether *cue* judges the label before it: the 选 of ``A:选``."""
+        before = re.sub(r"[\s*_`]*:[\s*_`]*$", ":", self.text[max(0, cue.start() - 80) : cue.start()])
+        if cue[0] != "选" or not before.endswith(":"):
+            return False
+        return bool(re.search(r"(?:(?<![A-Za-z])[A-Ja-j]|[项)\ue000-\ue009])[*_`)\]】]*:$", before)) or any(
+            before.endswith(f"{words}:") for words in self.words.values()
+        )
+
+    def _doubted(self, start: int, since: int = 0) -> bool:
+        """Whether the clause before *start*, from *since* on, denies, supposes or ascribes what follows."""
+        before = self.text[max(0, since, start - 40) : start]
         breaks = [m.end() for m in _BREAK.finditer(before)]
         clause = before[breaks[-1] :] if breaks else before
+        for words in self.words.values():
+            clause = (
+                clause.replace(words, "") if len(words) > 1 else clause
+            )  # what an option says is no doubt
         if not clause.strip() and breaks and len(breaks) > 1:
             previous = before[breaks[-2] :]
             return bool(_ASCRIBED.search(previous) and _DOUBT.search(previous))
@@ -356,25 +422,83 @@ class _Reader:
         return bool(_is_rejected(tail) or _QUESTIONED.match(tail))
 
     def _complete(self, found: _Labels) -> bool:
-        """Whether no further label, approved or unjudged, follows in the same sentence."""
-        if not found.whole:
-            return False
-        if not self.multiple:
-            return True
-        rest = self.text[found.end : found.end + 200]
-        sentence = re.split(r"[。!?\n]|\.(?=\s|$)", rest, maxsplit=1)[0]
-        sentence = _REASON.split(sentence, maxsplit=1)[0]
-        places = [m.start() for m in _LONE_LETTER.finditer(sentence)]
-        if len(found.indices) == 1 and (line := _NEXT_LABEL.match(rest)):
-            places.append(line.start("label"))
-        for place in places:
-            item = self._label(found.end + place, small=False)
-            if item is None or max(item[0]) >= self.count or set(item[0]) <= set(found.indices):
+        """Whether the list is whole: no further label, approved or unjudged, follows it."""
+        if not found.whole or not self.multiple:
+            return found.whole
+        line = self.text[found.end : found.end + 2000].split("\n", 1)[0]
+        if _is_approved(line[:40]) and any(
+            (item := self._label(found.end + mention.start(), small=True))
+            and not set(item[0]) <= set(found.indices)
+            for mention in itertools.islice(_MENTION.finditer(line), _MOST_CUES)
+        ):
+            return False  # the options are judged, each for itself
+        return self._covers(set(found.indices), found.end)
+
+    def _covers(self, indices: set[int], end: int) -> bool:
+        """Whether every option that is spoken of behind *end*, up to an explanation, is in *indices* or denied."""
+        rest = self.text[end : end + 2000]
+        if stop := _EXPLANATION.search(rest):
+            rest = rest[: stop.start()]
+        line = rest.split("\n", 1)[0][:400]
+        for words in self.words.values():
+            line = line.replace(words, "□" * len(words)) if len(words) > 1 else line
+        reason = _REASON.search(line)
+        stated = reason.start() if reason else len(line)
+        for label in itertools.islice(_LINE_LABEL.finditer(rest), _MOST_CUES):
+            item = self._label(end + label.start("label"), small=True)
+            if end and item is not None and set(item[0]) <= indices:
+                rest = rest[: label.start()]
+                break  # the options are gone through again, which explains the list
+        spoken_to = denied_to = 0
+        for mention in itertools.islice(_MENTION.finditer(rest), 2 * _MOST_CUES):
+            place = mention.start()
+            if place >= stated and not _SET_APART.search(rest[max(0, place - 20) : place]):
                 continue
-            further = self._list(found.end + place, small=False)
-            if further is None or not _is_rejected(self.text[further.end : further.end + 40]):
+            if place < denied_to:
+                continue
+            item = self._label(end + place, small=True)
+            if item is None and self._unclear(end + place, mention[0]) - indices:
                 return False
-        return True
+            if item is None or max(item[0]) >= self.count:
+                continue
+            if not set(item[0]) <= indices:
+                further = self._list(end + place)
+                if further is None or not (against := self._spoken_against(further, end + spoken_to)):
+                    return False
+                spoken_to = denied_to = against - end
+            else:
+                spoken_to = item[1] - end
+        return not any(
+            (place := rest.find(words)) >= 0
+            and (place < stated or _SET_APART.search(rest[max(0, place - 20) : place]))
+            and not _is_rejected(self.text[end + place + len(words) :][:40])
+            and not self._doubted(end + place)
+            for i, words in self._apart(indices)
+            if i not in indices and len(words) > 1
+        )
+
+    def _unclear(self, place: int, mention: str) -> set[int]:
+        """Return the option that the letter at *place* may be, where what follows it is no known form."""
+        if len(mention) > 1 or not mention.isalpha() or not mention.isascii() or self._own_words(place):
+            return set()
+        index = LETTERS.index(mention.upper())
+        named = re.match(r"[A-Ja-j]型|[A-Ja-j][-‐–'’·]", self.text[place : place + 2])
+        return {index} if index < self.count and not named else set()
+
+    def _spoken_against(self, found: _Labels, since: int) -> int:
+        """Where the denial of *found* ends, which may be a doubt that stands behind *since*; 0 where it has none."""
+        tail = self.text[found.end : found.end + 40]
+        if denial := _REJECTED.match(tail) or _CROSSED.match(tail):
+            return found.end + denial.end()
+        denied = self._run_is_rejected(found.end, set(found.indices), weak=True) or self._doubted(
+            found.start, since
+        )
+        return found.end if denied else 0
+
+    def _apart(self, indices: set[int]) -> list[tuple[int, str]]:
+        """Return the options whose words are no part of the words of those in the list."""
+        listed = [self.options[i] for i in indices if i < self.count]
+        return [(i, words) for i, words in self.words.items() if not any(words in other for other in listed)]
 
     # -- lists
 
@@ -382,8 +506,9 @@ class _Reader:
         """Return the list of labels that begins at *place*, or None."""
         start = _OPENERS.match(self.text, place).end()  # type: ignore[union-attr]
         fresh = "\n" in self.text[place:start]
-        if self.multiple and (every := _ALL.match(self.text, start)):
-            return _Labels(tuple(range(self.count)), start, every.start() + 2)
+        every = _ALL.match(self.text, start) if self.multiple else None
+        if every and self._own_words(start) is None:
+            return _Labels(tuple(range(self.count)), start, every.end())
         first = self._item(start, small)
         if first is None:
             return None
@@ -412,7 +537,8 @@ class _Reader:
             place += gap.end()
         elif place == end and not re.match(r"[(\[*_`\"'“「【<{]", self.text[end : end + 1]):
             previous = self.text[end - 1 : end]
-            if previous not in ")]】」”\"'*`} ":
+            circles = all("\ue000" <= sign <= "\ue009" for sign in (previous, self.text[end : end + 1]))
+            if not circles and previous not in ")]】」”\"'*`} ":
                 return None
         opened = _OPENERS.match(self.text, place).end()  # type: ignore[union-attr]
         if "\n" in self.text[place:opened]:
@@ -423,7 +549,9 @@ class _Reader:
         if gap and set(item[0]) & set(indices):
             return None
         tail = self.text[item[1] : item[1] + 40]
-        if _is_rejected(tail) or self._run_is_rejected(item[1], set(indices)):
+        if _is_rejected(tail) or self._run_is_rejected(
+            item[1], set(indices), separator[0] if separator else ""
+        ):
             return None
         if (
             gap
@@ -433,10 +561,17 @@ class _Reader:
             return None
         return item
 
-    def _run_is_rejected(self, place: int, before: set[int]) -> bool:
-        """Whether the labels from here on are denied together: ``答案:B,A、C、D错误``."""
+    def _run_is_rejected(self, place: int, before: set[int], ahead: str = "", weak: bool = False) -> bool:
+        """Whether the labels from here on are denied together: ``答案:B,A、C、D错误``.
+
+        A comma ends what a pause mark holds together: in ``A、B、D,C不选`` only C is denied. *weak*: every comma does.
+        """
         for _ in range(10):
             separator = _SEPARATOR.match(self.text, place)
+            between = self.text[place - 1 : place] + (separator[0] if separator else "")
+            if ("、" in ahead or weak) and re.search("[,;。.]", between):
+                return False
+            ahead = between
             opened = _OPENERS.match(self.text, separator.end() if separator else place).end()  # type: ignore[union-attr]
             if "\n" in self.text[place:opened]:
                 return False
@@ -569,12 +704,17 @@ class _Reader:
             reader = self if whole == self.text else _Reader(whole.strip(), self.options, self.multiple)
             found = reader._list(0)
             if found and not reader.text[found.end :].strip(" \t\n.。!,;、*_`\"'”」)]】}>$\\"):
-                if whole != self.text and (
-                    self._lead() or self._statements(_MARKED) or len(self._line_labels()) > 1
-                ):
+                if whole != self.text and self._speaks_before(lines):
                     continue
                 return found
         return None
+
+    def _speaks_before(self, lines: list[str]) -> bool:
+        """Whether more than the last of *lines* states an answer."""
+        if self._lead() or self._statements(_MARKED) or len(self._line_labels()) > 1:
+            return True
+        earlier = "\n".join(lines[:-1])
+        return self.multiple and bool(_Reader(earlier, self.options, True)._statements(_CHOSEN))
 
     def _lead(self) -> _Labels | None:
         """Return the list that the reply begins with, where it stands there as an answer of its own."""
@@ -603,39 +743,84 @@ class _Reader:
             return None
         return _Labels(found.indices, found.start, found.end, self._complete(found))
 
+    def _ticked_boxes(self) -> _Labels | None:
+        """Return what a list of boxes, ticked and empty, says: ``- [x] A``; None where there is none."""
+        ticked: list[int] = []
+        boxes = 0
+        for line in self.text.split("\n")[:200]:
+            box = _BOX.match(line)
+            if box is None:
+                continue
+            item = _Reader(line, self.options, True)._item(box.end(), small=False)
+            if item is None:
+                return None
+            boxes += 1
+            ticked += item[0] if box["on"] or (box["box"] or "").strip() else []
+        return _Labels(tuple(ticked), 0, 0) if boxes > 1 and ticked else None
+
+    def _pointed(self, marked: list[_Labels]) -> _Labels | None:
+        """Return a marked list whose labels have words of the reply's own: ``答案：A. 仔细听；B. 体会``.
+
+        Each label is set apart and none is judged; a list of all options that no cue marks repeats the question.
+        """
+        if not marked or self._taken_back(marked[-1].start):
+            return None
+        place = _OPENERS.match(self.text, marked[0].cue_end).end()  # type: ignore[union-attr]
+        stretch = re.split(r"\n[ \t]*\n", self.text[place : place + 4000], maxsplit=1)[0]
+        if stop := _EXPLANATION.search(stretch):
+            stretch = stretch[: stop.start()]
+        points = list(itertools.islice(_POINTED.finditer(stretch), _MOST_CUES))
+        if len(points) < 2 or stretch[: points[0].start()].strip(" \t\n*_`#"):
+            return None
+        indices: list[int] = []
+        for point, following in itertools.zip_longest(points, points[1:]):
+            words = stretch[point.end() : following.start() if following else None]
+            label = self._label(place + point.start("label"), small=False)
+            if label is None or max(label[0]) >= self.count:
+                return None
+            words = words.replace(self.options[label[0][0]] or " ", "", 1)
+            if len(words) > 200 or _MENTION.search(words) or _JUDGES.search(words):
+                return None
+            indices += label[0]
+        return _Labels(tuple(indices), place, place)
+
     def _line_labels(self) -> set[int]:
         labels: set[int] = set()
         for line in self.text.split("\n")[:200]:
             if match := re.match(
-                r"[\s*_`#>(\[【•-]*(?:\d{1,2}[.)、]\s*)?(?:选项)?\s*([A-J])(?=[\s*_`)\]】.、:,]|$|选项|项)",
+                rf"{_LINE_START}(?P<label>[A-J](?=[\s*_`)\]】\"'”’」』.、:,(—|]|$|选项|项)|[a-j](?=[)\]】\"'”’」』.、:(—]|[ *_`]*$)|[\ue000-\ue009]|第)",
                 line,
             ):
-                labels.add(LETTERS.index(match[1]))
+                item = _Reader(line, self.options, True)._label(match.start("label"), small=True)
+                labels |= set(item[0]) if item else set()
         return labels
 
     def _judged(self) -> str | None:
         """Return what judgements of single options amount to; None where there are none."""
         fair: set[int] = set()
         poor: set[int] = set()
+        unjudged: set[int] = set()
         place = 0
-        for match in re.finditer(
-            r"(?<![A-Za-z0-9\u4e00-\u9fff-])(?:选项\s?)?[A-J\ue000-\ue009第]|(?<=[选项是为即以此])[A-J]",
-            self.text,
-        ):
+        for match in _MENTION.finditer(self.text):
             if match.start() < place:
                 continue
-            found = self._list(match.start(), small=False)
+            found = self._list(match.start(), small=self.multiple)
+            if self.multiple and self._label(match.start(), small=True) is None:
+                unjudged |= self._unclear(match.start(), match[0])
+                continue
             if found is None:
                 continue
             place = found.end
             tail = self.text[found.end : found.end + 60]
-            if _is_rejected(tail):
+            if _is_rejected(tail) or self._run_is_rejected(found.end, set(found.indices)):
                 poor |= set(found.indices)
             elif _is_approved(tail) and not self._doubted(match.start()):
                 fair |= set(found.indices)
+            else:
+                unjudged |= set(found.indices)
         if not fair:
             return "" if poor else None
-        if fair & poor:
+        if fair & poor or (self.multiple and (unjudged - fair - poor or not self._covers(fair | poor, 0))):
             return ""
         return self._letters(_Labels(tuple(fair), 0, 0))
 
@@ -669,6 +854,8 @@ class _Reader:
         return self._named(self.text)
 
     def _named(self, text: str) -> str:
+        if re.search(r"[✗✘❌×✖]|:\s*(?:yes|no|true|false|是|否|对|选)(?!\w{4})", text, re.IGNORECASE):
+            return ""
         said = _bare(text)
         named = {i: _bare(words) for i, words in enumerate(self.options)}
         named = {i: words for i, words in named.items() if len(words) > 1 and words in said}
@@ -684,6 +871,6 @@ class _Reader:
             if re.search(rf"(?:不|没|非|并非|不选|而非|不属于){re.escape(words)}", rest):
                 return ""
             rest = rest.replace(words, "\n")
-        if len(rest) > max(6, len(said) // 2) or re.search(r"不|错|误|非|\bnot\b|wrong|若|如果", rest):
+        if len(rest) > max(6, len(said) // 2) or re.search(r"不|错|误|非|否|\bnot\b|wrong|若|如果", rest):
             return ""
         return self._letters(_Labels(tuple(named), 0, 0))

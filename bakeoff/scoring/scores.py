@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from bakeoff.error_texts import may_be_error_text, skeleton
 from bakeoff.errors import DataError
 from bakeoff.files import read_rows, replacing, write_json, write_rows
 from bakeoff.scoring.extraction import final_part
@@ -24,6 +25,9 @@ from bakeoff.sentences import Template, joined, with_statements
 
 if TYPE_CHECKING:
     import pandas as pd
+
+RULES = 1
+"""Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 Status = Literal["answered", "unparsed", "empty", "truncated", "errored"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -388,13 +392,6 @@ REPEATED_SHARE = 0.005
 """Share of the replies, and at least three, from which one text that states no choice is told as repeated."""
 POOR_ALARM, POOR_LIMIT = 0.05, 0.2
 """Share of echoes, or of near-empty replies, in an open suite that is told, and that makes the score invalid."""
-_SERVICE_WORDS = re.compile(
-    r"busy|overload|demand|later|retry|again|timed? ?out|limit|quota|unavailable|error|fail|exceed|exception"
-    r"|went wrong|loading|suspended|denied|balance|invalid|^\W*(?:null|none|undefined|done)\W*$"
-    r"|稍[后後候等]|[重再]試|[重再]试|频繁|頻繁|超时|超時|超限|错误|錯誤|异常|異常|余额|餘額|欠费|限流|流控|繁忙|过载|過載|过多"
-    r"|失败|失敗|加载中|正在加载|出错|出錯|过大|不足|无效|权限|未授权|联系管理员|维护",
-    re.IGNORECASE,
-)
 
 
 def repeated(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
@@ -405,9 +402,10 @@ def repeated(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
     """
     groups: dict[str, list[Sample]] = {}
     for sample in samples:
-        stated = sample.options and (sample.extracted or sample.extracted_alt)
-        if sample.status in ("answered", "unparsed") and not stated:
-            groups.setdefault(_pattern(sample.reply), []).append(sample)
+        # EvalScope's rule reads the last letter of any text; whether a choice is stated, the status tells.
+        silent = sample.status == ("unparsed" if sample.options else "answered")
+        if silent and (text := skeleton(sample.reply)):
+            groups.setdefault(text, []).append(sample)
     return {
         text: group
         for text, group in groups.items()
@@ -415,15 +413,9 @@ def repeated(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
     }
 
 
-def _pattern(reply: str) -> str:
-    """*reply* without what a service changes from one error to the next: numbers and request ids."""
-    text = re.sub(r"[0-9a-f]{8}[0-9a-f-]*", "0", " ".join(reply.split()), flags=re.IGNORECASE)
-    return re.sub(r"\d+", "0", text)
-
-
 def from_service(text: str) -> bool:
     """Whether a *repeated* text reads like a service's error: short, with a word such as "busy" or 稍后."""
-    return len(text) <= 200 and bool(_SERVICE_WORDS.search(text))
+    return may_be_error_text(text)
 
 
 def repetitions(samples: Sequence[Sample]) -> list[str]:

@@ -262,13 +262,16 @@ def study_outlook(
 # ------------------------------ analysis
 
 
-class _Block(NamedTuple):
+class Block(NamedTuple):
+    """Ratings without gaps: [case x model x rater], what its axes are, and what was left out for it."""
+
     cube: Floats
+    cases: tuple[str, ...]
     models: tuple[str, ...]
     left_out: dict[str, tuple[str, ...]]
 
 
-def _complete(ratings: Ratings) -> _Block:
+def complete_block(ratings: Ratings) -> Block:
     """The block without gaps that remains when what has most gaps is left out first.
 
     A model is left out only where it lacks more than half of the ratings of the others' cases and raters.
@@ -289,7 +292,7 @@ def _complete(ratings: Ratings) -> _Block:
     left_out = {
         name: tuple(gone) for name, gone in zip(("cases", "models", "raters"), dropped, strict=True) if gone
     }
-    return _Block(cube, tuple(axes[1]), left_out)
+    return Block(cube, tuple(axes[0]), tuple(axes[1]), left_out)
 
 
 class _Squares(NamedTuple):
@@ -371,6 +374,17 @@ def _pair_error(squares: _Squares, cases: int, raters: int) -> _Error:
     return _Error(error.variance * scale, error.freedom)
 
 
+def errors(cube: Floats) -> tuple[tuple[float, float], list[tuple[float, float]]]:
+    """Return variance and degrees of freedom of a difference of two models' means, and of each model's mean.
+
+    *cube* [case x model x rater] is complete, with two cases or more; the difference is NaN for a single rater.
+    """
+    cases, models, raters = cube.shape
+    squares = _mean_squares(cube)
+    pair = _pair_error(squares, cases, raters) if raters > 1 and models > 1 else _Error(math.nan, math.nan)
+    return pair, [_mean_error(cube, place, squares) for place in range(models)]
+
+
 def _mean_error(cube: Floats, place: int, squares: _Squares) -> _Error:
     """Of one model's mean: the spread of its own cases, and of raters over all models."""
     cases, models, raters = cube.shape
@@ -389,8 +403,10 @@ def _mean_error(cube: Floats, place: int, squares: _Squares) -> _Error:
     if total <= 0:
         return _Error(0.0, min(cases, raters) - 1)
     # Satterthwaite's rule promises too much where one part with two degrees of freedom rules and happens to come out
-    # small (91 % instead of 95 %); weighing the parts' own degrees of freedom is on the safe side (Cochran 1964).
-    freedom = total / sum(part / df for part, df in terms)
+    # small (93 % instead of 95 %); weighing the parts' own degrees of freedom (Cochran 1964) too little (97 %).
+    satterthwaite = total**2 / sum(part**2 / df for part, df in terms)
+    cochran = total / sum(part / df for part, df in terms)
+    freedom = cochran**0.8 * satterthwaite**0.2
     return _Error(total / (cases * raters), freedom)
 
 
@@ -441,7 +457,7 @@ def compare_ratings(
     Raises:
         ScoreError: a rating outside *scale*.
     """
-    blocks = {name: _complete(ratings) for name, ratings in tables.items()}
+    blocks = {name: complete_block(ratings) for name, ratings in tables.items()}
     drafts = {name: _draft(tables[name], block, alpha, scale) for name, block in blocks.items()}
     every = [
         (name, place) for name, one in drafts.items() if not one.why[0] for place in range(len(one.pairs))
@@ -477,7 +493,7 @@ def _judged(name: str, draft: Rated, adjusted: Mapping[tuple[str, int], float], 
     )
 
 
-def _draft(ratings: Ratings, block: _Block, alpha: float, scale: tuple[float, float]) -> Rated:
+def _draft(ratings: Ratings, block: Block, alpha: float, scale: tuple[float, float]) -> Rated:
     import numpy as np
 
     values = ratings.cube[np.isfinite(ratings.cube)]

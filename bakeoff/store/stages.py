@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
+import os
+import secrets
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,10 +32,12 @@ from bakeoff.errors import BakeoffError, NotInStore, StoreError
 from bakeoff.files import append_line, write_json
 from bakeoff.provenance import MADE, ContentHashes, digest
 from bakeoff.secrecy import redact, redacted
-from bakeoff.sentences import Statement, Template, joined, of_error, restored, with_statements
+from bakeoff.sentences import Statement, Template, of_error, restored, with_statements
+from bakeoff.store.facts import Facts
+from bakeoff.store.identity import differences, plain
+from bakeoff.store.stage import Identity, Stage
 from bakeoff.workspace import Workspace
 
-Identity = Mapping[str, Any]
 Outcome = Literal["ran", "reused", "failed", "skipped"]
 PROGRESS_S = 30.0
 """How often the timeline is told how far a stage is."""
@@ -53,9 +59,6 @@ UNFINISHED = Template(
     zh="上次未完成",
     en="The previous attempt did not finish",
 )
-OUTPUT_GONE = Template(
-    "store.stages.output_gone", "its output is gone", zh="产物已不存在", en="Its output is missing"
-)
 FOLDER_GONE = Template(
     "store.stages.folder_gone", "its folder was removed", zh="文件夹已被删除", en="Its folder was removed"
 )
@@ -76,11 +79,6 @@ FILE_NEW = Template("store.stages.file_new", "{name} is new", zh="{name} 为新�
 FILE_OTHER = Template(
     "store.stages.file_other", "{name} is another one", zh="{name} 内容不同", en="{name} differs"
 )
-CHANGED = Template(
-    "store.stages.changed", "{key}: {before} is now {after}", zh="{key}：由 {before} 变为 {after}"
-)
-AND_MORE = Template("store.stages.and_more", "and {count} more", zh="另有 {count} 处")
-ABSENT = Template("store.stages.absent", "absent", zh="无", en="none")
 INTERRUPTED = Template(
     "store.stages.interrupted",
     "interrupted; the next run takes up here",
@@ -172,9 +170,18 @@ class Stages:
         workspace: where they are kept.
         timeline: told of every stage.
         may_run: False turns a missing stage into :class:`~bakeoff.errors.NotInStore`.
+        superseded: says why nothing may be recorded any more, in words; empty while it may.
     """
 
-    def __init__(self, workspace: Workspace, timeline: Timeline, *, may_run: bool = True) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        timeline: Timeline,
+        *,
+        may_run: bool = True,
+        superseded: Callable[[], str] = lambda: "",
+    ) -> None:
+        self.superseded = superseded
         self.workspace = workspace
         self.timeline = timeline
         self.may_run = may_run
@@ -187,101 +194,75 @@ class Stages:
         name = "-".join(part for part in (stage, variant, digest(recipe)[:10]) if part)
         return self.workspace.model(model) / name
 
-    def ensure(
-        self,
-        stage: str,
-        model: str,
-        *,
-        folder: Path,
-        identity: dict[str, Any],
-        work: Callable[[Path], Done],
-        variant: str = "",
-        output: str = "output",
-        log: Path | None = None,
-        why_broken: Callable[[Path], str] = lambda output: "" if output.exists() else OUTPUT_GONE(),
-        why_again: Callable[[Path], str] = lambda output: "",
-    ) -> Record:
-        """The record of a stage, run now unless one of this *identity* is intact.
+    def ensure(self, stage: Stage[Facts], work: Callable[[Path], Done]) -> Record:
+        """Return the record of *stage*, run now unless one of its identity is intact.
 
         Args:
-            stage: its name.
-            model: row of the matrix.
-            folder: where it is kept; see :meth:`folder`.
-            identity: everything that decides the result.
-            work: does the stage into the output it is given; raises when it fails.
-            variant: "base", "tuned" or nothing.
-            output: name of the output inside *folder*.
-            log: what the work prints; None: ``stage.log`` inside *folder*.
-            why_broken: looks at the output; words for what is wrong, or nothing.
-            why_again: looks at an intact output that could be reused; words for what a further run may yet add.
+            stage: what is to be there.
+            work: does it into the output that it is given; raises when it fails.
 
         Raises:
             NotInStore: it would have to run, and may not.
             Exception: what *work* raised, now or earlier in this run; an OSError becomes a StoreError.
         """
-        path = folder / "record.json"
-        identity = _plain(identity)
-        if earlier := self._failed.get(str(folder)):
+        identity = plain(stage.identity())
+        if earlier := self._failed.get(str(stage.folder)):
             raise earlier
-        with _apart(), self.lock(folder):
-            record = read_record(path)
-            why = self._why(record, identity, folder, why_broken, output)
-            altered = self._why_altered(record, folder / output) if record and not why else ""
+        with _apart(), self.lock(stage.folder):
+            record = read_record(stage.record)
+            why = self._why(record, identity, stage)
+            altered = self._why_altered(record, stage.output) if record and not why else ""
             if altered:
                 why = RAN(why=altered)
-            if record and not why and self.may_run and (more := why_again(folder / output)):
+            if record and not why and self.may_run and (more := stage.why_again(stage.output)):
                 why = RAN(why=more)
             if record and not why:
-                self._adopt(record, path)
-                record.outcome, record.log = "reused", str(log or record.log)
+                self._adopt(record, stage.record)
+                record.outcome, record.log = "reused", str(stage.log or record.log)
                 record.why = REUSED(started=record.started)
                 return self._tell(record)
             if not self.may_run:
-                raise NotInStore(NOT_IN_STORE(model=model, stage=stage, why=why))
-            path.unlink(missing_ok=True)
+                raise NotInStore(NOT_IN_STORE(model=stage.row, stage=stage.name, why=why))
+            stage.record.unlink(missing_ok=True)
             if altered:  # the work must not go on from what somebody else put there
-                _remove(folder / output)
-            record = Record(
-                stage,
-                model,
-                variant,
-                "ran",
-                why,
-                "",
-                str(log or folder / "stage.log"),
-                str(folder / output),
-                now(),
-                0.0,
-                identity,
-            )
-            self.timeline.tell("started", stage=stage, model=model, variant=variant, why=why, log=record.log)
-            began = time.monotonic()
-            try:
-                done = work(folder / output)
-                if problem := why_broken(folder / output):
-                    raise BakeoffError(f"{model}: {stage} ended well, but {problem}; log: {record.log}")
-            except KeyboardInterrupt:
-                self._tell_failed(record, began, INTERRUPTED())
+                _remove(stage.output)
+            return self._tell(self._run(stage, identity, why, work))
+
+    def _run(
+        self, stage: Stage[Facts], identity: dict[str, Any], why: str, work: Callable[[Path], Done]
+    ) -> Record:
+        """Do *work*, and return its record, which is now on the disk."""
+        log, output = str(stage.log_file), str(stage.output)
+        record = Record(
+            stage.name, stage.row, stage.variant, "ran", why, "", log, output, now(), 0.0, identity
+        )
+        self.timeline.tell(
+            "started", stage=stage.name, model=stage.row, variant=stage.variant, why=why, log=record.log
+        )
+        began = time.monotonic()
+        try:
+            done = work(stage.output)
+            if problem := stage.why_broken(stage.output):
+                raise BakeoffError(f"{stage.row}: {stage.name} ended well, but {problem}; log: {record.log}")
+        except KeyboardInterrupt:
+            self._tell_failed(record, began, INTERRUPTED())
+            raise
+        except Exception as raised:
+            ours = isinstance(raised, BakeoffError)
+            error = _of_the_system(record, raised) if isinstance(raised, OSError) else raised
+            self._failed[str(stage.folder)] = error
+            self._tell_failed(record, began, of_error(error) if ours else f"{type(error).__name__}: {error}")
+            if error is raised:
                 raise
-            except Exception as raised:
-                ours = isinstance(raised, BakeoffError)
-                error = _of_the_system(record, raised) if isinstance(raised, OSError) else raised
-                self._failed[str(folder)] = error
-                self._tell_failed(
-                    record, began, of_error(error) if ours else f"{type(error).__name__}: {error}"
-                )
-                if error is raised:
-                    raise
-                raise error from None
-            record.command, record.peak_memory_gib, record.facts = (
-                done.command,
-                done.peak_memory_gib,
-                done.facts,
-            )
-            record.seconds = round(_own_s(began) if done.seconds is None else done.seconds, 2)
-            record.made = self._contents(folder / output)
-            write_json(path, redacted(with_statements(asdict(record))))
-            return self._tell(record)
+            raise error from None
+        record.command, record.peak_memory_gib = done.command, done.peak_memory_gib
+        record.facts = done.facts
+        record.seconds = round(_own_s(began) if done.seconds is None else done.seconds, 2)
+        record.made = self._contents(stage.output)
+        if why := self.superseded():
+            raise StoreError(f"{stage.row}: {stage.name}: {why}")
+        write_json(stage.record, redacted(with_statements(asdict(record))))
+        return record
 
     def _contents(self, output: Path) -> dict[str, str]:
         """The digests of the files of *output* that decide what it is."""
@@ -317,15 +298,20 @@ class Stages:
         record.seconds = round(_own_s(began), 2)
         self._tell(record)
 
-    def current(self, folder: Path, identity: dict[str, Any], why_not: Callable[[Path], str]) -> bool:
-        """Whether *folder* holds the record of a stage of this *identity* in whose output *why_not* finds nothing."""
-        record = read_record(folder / "record.json")
+    def current(self, stage: Stage[Facts]) -> bool:
+        """Return whether the store holds *stage*, of its identity and with nothing to be done again."""
+        record = read_record(stage.record)
         return bool(
             record
-            and not differences(record.identity, _plain(identity))
-            and not why_not(Path(record.output))
-            and not self._why_altered(record, Path(record.output))
+            and not differences(record.identity, plain(stage.identity()))
+            and not stage.why_broken(stage.output)
+            and not stage.why_again(stage.output)
+            and not self._why_altered(record, stage.output)
         )
+
+    def newest(self, stage: Stage[Facts]) -> Record | None:
+        """Return the record of *stage* or, where there is none, the newest one of another recipe."""
+        return read_record(stage.record) or self._newest_sibling(stage.folder)
 
     @contextmanager
     def lock(self, folder: Path) -> Iterator[None]:
@@ -333,32 +319,34 @@ class Stages:
         self.workspace.locks.mkdir(parents=True, exist_ok=True)
         name = "-".join(folder.relative_to(self.workspace.root).parts)
         lock = FileLock(self.workspace.locks / f"{name}.lock")
+        note = self.workspace.locks / f"{name}.holder"
         try:
             lock.acquire(timeout=SILENT_S)
         except Timeout:
-            self.timeline.tell("waiting", stage=name, holder=_holder(Path(lock.lock_file)))
+            self.timeline.tell("waiting", stage=name, holder=_holder(Path(lock.lock_file), note))
             lock.acquire()
+        except (OSError, NotImplementedError):
+            raise StoreError(
+                why_locks_unusable(self.workspace.locks) or f"{lock.lock_file} cannot be locked"
+            ) from None
         try:
+            with contextlib.suppress(OSError):  # only told to those who wait
+                note.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
             yield
         finally:
+            note.unlink(missing_ok=True)
             lock.release()
 
-    def _why(
-        self,
-        record: Record | None,
-        identity: Identity,
-        folder: Path,
-        why_broken: Callable[[Path], str],
-        output: str,
-    ) -> str:
+    def _why(self, record: Record | None, identity: Identity, stage: Stage[Facts]) -> str:
         if record is None:
-            older = self._newest_sibling(folder)
+            older = self._newest_sibling(stage.folder)
             if older is None:
-                return RAN(why=UNFINISHED() if folder.exists() else FIRST_TIME())
+                first = not stage.folder.exists()
+                return RAN(why=FIRST_TIME() if first else UNFINISHED())
             return RAN(why=differences(older.identity, identity) or FOLDER_GONE())
         if changed := differences(record.identity, identity):
             return RAN(why=changed)
-        if problem := why_broken(folder / output):
+        if problem := stage.why_broken(stage.output):
             return RAN(why=problem)
         return ""
 
@@ -396,8 +384,34 @@ def _own_s(began: float) -> float:
     return time.monotonic() - began - _WITHIN_S.get()
 
 
-def _holder(lock: Path) -> str:
-    """Who keeps the file *lock* locked, in words, where the kernel tells."""
+def why_locks_unusable(folder: Path) -> str:
+    """Why locks in *folder* would keep nobody out, in words; empty where they hold on this host.
+
+    Whether they reach other hosts can only be tried from there.
+    """
+    probe = folder / f"probe-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.lock"
+    remedy = (
+        "; put --store on a file system with locks (NFS with its lock daemon, Lustre mounted with -o flock), or work "
+        "with one host and a local disk"
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with probe.open("w") as first, probe.open("w") as second:
+            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return ""
+        return f"{folder}: its file system grants a lock twice, so a stage could run twice at once{remedy}"
+    except OSError as error:
+        return f"{folder}: its file system has no usable locks ({os.strerror(error.errno or 0)}){remedy}"
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def _holder(lock: Path, note: Path) -> str:
+    """Who keeps the file *lock* locked, in words, where the kernel tells, or else the holder's own *note*."""
     with contextlib.suppress(OSError, psutil.Error):
         inode = str(lock.stat().st_ino)
         for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
@@ -405,7 +419,10 @@ def _holder(lock: Path) -> str:
             if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == inode:
                 process = psutil.Process(int(fields[4]))
                 return redact(f"process {process.pid} ({' '.join(process.cmdline())[:120]})")
-    return "another process"
+    try:
+        return note.read_text(encoding="utf-8") or "another process"
+    except OSError:
+        return "another process"
 
 
 def _of_the_system(record: Record, error: OSError) -> StoreError:
@@ -414,11 +431,6 @@ def _of_the_system(record: Record, error: OSError) -> StoreError:
     return StoreError(
         f"{record.model}: {record.stage} stopped: {error}; {remedy} run again: it takes up here. log: {record.log}"
     )
-
-
-def _plain(identity: Identity) -> dict[str, Any]:
-    """*identity* as it comes back from a JSON file."""
-    return dict(json.loads(json.dumps(dict(identity), default=str)))
 
 
 def read_record(path: Path) -> Record | None:
@@ -481,31 +493,3 @@ def _remove(output: Path) -> None:
         shutil.rmtree(output)
     else:
         output.unlink(missing_ok=True)
-
-
-def differences(before: Identity, after: Identity) -> str:
-    """What changed between two identities, in words: ``learning_rate: '2e-4' is now '1e-4'``."""
-    old, new = _flat(before), _flat(after)
-    words = []
-    for key in [*new, *(k for k in old if k not in new)]:
-        if old.get(key) != new.get(key):
-            words.append(CHANGED(key=key, before=_short(old.get(key)), after=_short(new.get(key))))
-    return joined([*words[:6], *([AND_MORE(count=len(words) - 6)] if len(words) > 6 else [])])
-
-
-def _flat(identity: Identity, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in identity.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _short(value: object) -> str:
-    if value is None:
-        return ABSENT()
-    text = str(value)
-    is_digest = len(text) == 64 and set(text) <= set("0123456789abcdef")
-    return repr(text[:10] + "…" if is_digest else text)

@@ -78,6 +78,8 @@ CPU_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 """One thread per process: on a busy machine several spin for each other (9 s became 127 s at load 4)."""
 
 
+OWN_TEMPLATES = {"chatglm3_native": "chatglm3_template.py"}
+"""Templates that ms-swift does not have, and the plugin that registers each."""
 NEWEST = "4.6.0"
 """The ms-swift whose words this file uses; :func:`_spoken` puts them into those of older ones."""
 
@@ -224,6 +226,7 @@ def deploy(
 def _model(spec: ModelSpec, model: str) -> dict[str, object]:
     return {
         "model": model,
+        "model_revision": spec.revision if model == spec.model else None,
         "model_type": spec.model_type,
         "template": spec.template,
         "use_hf": spec.use_hf or None,
@@ -234,10 +237,12 @@ def _attention(spec: ModelSpec) -> str | None:
     """How a model attends after its training; base and tuned alike.
 
     A line that does not say gets what the checkpoint's ``args.json`` names, which may be a flash attention that only a
-    plugin of the training brought.
+    plugin of the training brought. PyTorch's own attention (sdpa) has no sinks.
     """
     attention = spec.training.attention
-    return "sdpa" if attention in FLASH_ATTENTION else attention
+    if attention not in FLASH_ATTENTION:
+        return attention
+    return "eager" if "attention_sinks" in spec.training.plugins else "sdpa"
 
 
 def _tracker(spec: ModelSpec) -> dict[str, object]:
@@ -287,6 +292,7 @@ def _plugins(spec: ModelSpec) -> tuple[Path, ...]:
     if not spec.trust_remote_code:
         names = ("refuse_model_code.py",)
     names += ("prompt_date.py",) if spec.prompt_date else ()
+    names += (OWN_TEMPLATES[spec.template],) if spec.template in OWN_TEMPLATES else ()
     return tuple(PLUGINS / name for name in names)
 
 

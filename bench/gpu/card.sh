@@ -4,6 +4,8 @@
 #   bench/gpu/card.sh OUT PART...
 # unpack    Python packages that the machine lacks, from the parts PARTS/{site,vllm}.tar.xz.* that pack.sh made, and their check
 # models    random weights of Qwen2.5-7B and Llama-3.1-8B
+# published random weights of the families FORMS (chatglm3 internlm2 baichuan2 gpt_oss) in their published forms, in
+#           /dev/shm/published; what they were converted from and to before makes room
 # train     the guide's flags and ours on the same dialogues (train_speed.py), for the model in MODEL
 # chain     the rows ROWS of bench/gpu/matrix.yaml through pytest, in at most CHAIN_S seconds
 # serve     the engine ENGINE (lmdeploy or vllm) alone on the first row's merged weights: seconds to its first answer, and
@@ -38,6 +40,14 @@ models() {
   for pair in qwen:qwen2.5-7b llama:llama3.1-8b; do
     [ -f "/dev/shm/${pair%%:*}/config.json" ] ||
       python3 bench/gpu/random_model.py --config "${pair#*:}" --out "/dev/shm/${pair%%:*}" --text .data/smile/train.jsonl 2>&1 | tail -1
+  done
+}
+
+published() {
+  mount -o remount,size=110G /dev/shm 2>/dev/null
+  rm -rf /dev/shm/published /dev/shm/store/forms /dev/shm/store/models/published-*
+  for family in ${FORMS:-chatglm3}; do
+    python3 bench/gpu/published_model.py "$family" --out "/dev/shm/published/$family" --text .data/smile/train.jsonl ${LAYERS:+--layers $LAYERS} 2>&1 | tail -1
   done
 }
 

@@ -27,12 +27,29 @@ LLAMA3 = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif -%}"
 )
+HARMONY = (
+    "{{- '<|start|>system<|message|>You are ChatGPT, a large language model trained by OpenAI.\n"
+    "Knowledge cutoff: 2024-06\nCurrent date: ' + strftime_now('%Y-%m-%d') + '\n\nReasoning: medium\n\n"
+    "# Valid channels: analysis, commentary, final. Channel must be included for every message.<|end|>' -}}"
+    "{%- for m in messages -%}"
+    "{%- if m['role'] == 'assistant' -%}"
+    "{{ '<|start|>assistant<|channel|>final<|message|>' + m['content'] }}"
+    "{{- '<|end|>' if not loop.last else '<|return|>' -}}"
+    "{%- else -%}{{ '<|start|>' + m['role'] + '<|message|>' + m['content'] + '<|end|>' }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|start|>assistant' }}{%- endif -%}"
+)
 FAMILIES: dict[str, tuple[str, tuple[str, str, str], list[str]]] = {
     "qwen2": (CHATML, ("<|endoftext|>", "<|im_start|>", "<|im_end|>"), []),
     "llama": (
         LLAMA3,
         ("<|finetune_right_pad_id|>", "<|begin_of_text|>", "<|eot_id|>"),
         ["<|start_header_id|>", "<|end_header_id|>", "<|end_of_text|>"],
+    ),
+    "gpt_oss": (
+        HARMONY,
+        ("<|endoftext|>", "<|startoftext|>", "<|return|>"),
+        ["<|constrain|>", "<|channel|>", "<|start|>", "<|end|>", "<|message|>", "<|call|>"],
     ),
 }
 """Chat template; the pieces for padding, beginning and end; further special pieces."""
@@ -55,6 +72,21 @@ CONFIGS: dict[str, dict[str, Any]] = {
             "original_max_position_embeddings": 8192,
         },
         "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": False,
+    },
+    "gpt-oss-20b": {
+        "family": "gpt_oss",
+        "vocab_size": 201088,
+        "hidden_size": 2880,
+        "intermediate_size": 2880,
+        "num_hidden_layers": 24,
+        "num_local_experts": 32,
+        "num_experts_per_tok": 4,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+        "sliding_window": 128,
+        "max_position_embeddings": 131072,
         "tie_word_embeddings": False,
     },
     "qwen2.5-7b": {
@@ -140,7 +172,7 @@ def main() -> None:
     model.save_pretrained(options.out, max_shard_size="4GB")
     words.save_pretrained(options.out)
     parameters = sum(one.numel() for one in model.parameters())
-    spread = float(model.model.layers[0].mlp.up_proj.weight.float().std())
+    spread = float(model.model.layers[0].self_attn.q_proj.weight.float().std())
     took = time.perf_counter() - began
     print(f"{options.out}: {parameters / 1e9:.3f}e9 parameters, std {spread:.4f}, {took:.1f} s")
 

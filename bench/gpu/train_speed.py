@@ -24,7 +24,7 @@ PLUGINS = HERE.parents[1] / "bakeoff" / "plugins"
 DATASHEET_FLOPS = 989e12
 """Dense bfloat16 of an H100 or H200 (SXM), NVIDIA datasheet."""
 
-TEMPLATES = {"qwen2": "qwen2_5", "llama": "llama3"}
+TEMPLATES = {"qwen2": "qwen2_5", "llama": "llama3", "gpt_oss": "gpt_oss"}
 """By the model type, which ms-swift calls as the model's own configuration does."""
 
 COMMON: dict[str, object] = {
@@ -73,6 +73,17 @@ LONG = {
 once, so one worker, which tokenises as it goes, keeps the card waiting."""
 
 OURS = ("packed_rows", "fused_lora", "large_loss_chunks")
+SPARSE = {"router_aux_loss_coef": 1e-3, "max_length": 2048, "learning_rate": 1e-4, "warmup_ratio": 0.05}
+"""What the row of GPT-OSS-20B says, besides its batch of 1 x 16."""
+OURS_SPARSE = ("packed_rows", "attention_sinks", "fused_lora", "fused_experts", "large_loss_chunks")
+PACKED_SPARSE = {
+    **LONG,
+    **SPARSE,
+    "attn_impl": "flash_attn",
+    "packing_length": 8192,
+    "gradient_accumulation_steps": 3,
+}
+"""3 x 8,192 tokens: as many per update as 16 dialogues."""
 
 CONFIGS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     "guide": (GUIDE, ()),
@@ -115,6 +126,33 @@ CONFIGS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
         {**LONG, "attn_impl": "flash_attn", "packing_length": 10752, "gradient_accumulation_steps": 5},
         OURS,
     ),
+    "guide-gpt-oss": (
+        {
+            **SPARSE,
+            "per_device_train_batch_size": 1,
+            "gradient_accumulation_steps": 16,
+            "gradient_checkpointing": "true",
+            "use_liger_kernel": "true",
+        },
+        (),
+    ),
+    "flex-gpt-oss": (
+        {
+            **SPARSE,
+            "attn_impl": "flex_attention",
+            "per_device_train_batch_size": 8,
+            "gradient_accumulation_steps": 2,
+            "gradient_checkpointing": "true",
+            "use_liger_kernel": "true",
+        },
+        (),
+    ),
+    "packed-gpt-oss": (PACKED_SPARSE, ("packed_rows", "attention_sinks")),
+    "ours-gpt-oss": (PACKED_SPARSE, OURS_SPARSE),
+    "ours-gpt-oss-12k": (
+        {**PACKED_SPARSE, "packing_length": 12288, "gradient_accumulation_steps": 2},
+        OURS_SPARSE,
+    ),
     "ours-recompute": (
         {
             **LONG,
@@ -152,7 +190,7 @@ def floating_operations(config: Any, tokens: float, squares: float, recompute: b
     """Floating-point operations of LoRA training on *tokens* tokens.
 
     Args:
-        config: of a Qwen2- or Llama-like model.
+        config: of a Qwen2- or Llama-like model, or of a mixture of experts, of which the chosen ones count.
         tokens: without padding.
         squares: sum of the squared lengths of the dialogues.
         recompute: whether the forward pass is done twice.
@@ -165,7 +203,7 @@ def floating_operations(config: Any, tokens: float, squares: float, recompute: b
     width = config.hidden_size
     head = getattr(config, "head_dim", None) or width // config.num_attention_heads
     attention = 2 * width * config.num_attention_heads * head + 2 * width * config.num_key_value_heads * head
-    layer = attention + 3 * width * config.intermediate_size
+    layer = attention + 3 * width * config.intermediate_size * getattr(config, "num_experts_per_tok", 1)
     weights = config.num_hidden_layers * layer + width * config.vocab_size
     scores = 2 * squares * config.num_attention_heads * head * config.num_hidden_layers
     forward = 2 * weights * tokens + scores

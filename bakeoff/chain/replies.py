@@ -1,0 +1,55 @@
+"""The replies of a deployed model to the counselling cases, gathered for the judge."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from bakeoff.chain import stages
+from bakeoff.chain.deployment import Deployment, see_alive, see_answering
+from bakeoff.chain.service import Service
+from bakeoff.judgement.replies import Reply, gather, load_cases
+from bakeoff.store.stages import Done, Record
+
+
+def replies(deployment: Deployment) -> Record:
+    """Return the record of the replies, gathered now unless they are in the store."""
+    chain, variant = deployment.chain, deployment.variant
+    shared = chain.bench.workspace.replies(chain.spec.name, variant)
+
+    def work(output: Path) -> Done:
+        answers = deployment.ask(lambda service: _gathered(deployment, service, output))
+        shared.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(output, shared)
+        counts = Counter(answer.status for answer in answers)
+        return Done("", None, {"cases": len(answers)} | {str(status): n for status, n in counts.items() if n})
+
+    return chain.bench.stages.ensure(stages.replies(chain, variant), work)
+
+
+def _gathered(deployment: Deployment, service: Service, output: Path) -> list[Reply]:
+    """Return a reply to each case; those that *output* holds already are not asked for again.
+
+    Raises:
+        ServiceError: replies are lacking because the service died.
+        Stalled: they are lacking because it hangs, and it may be started again.
+    """
+    spec = deployment.chain.spec
+    answers = gather(
+        service.url,
+        service.served_name,
+        load_cases(),
+        output,
+        model=spec.name,
+        variant=deployment.variant,
+        fingerprint=deployment.fingerprint,
+        at_once=spec.serving.in_flight,
+        api_key_env=spec.key_env or "",
+        timeout_s=min(300.0, spec.limits.stall_s),
+    )
+    if any(answer.status == "errored" for answer in answers):
+        see_alive(service)
+        if deployment.may_start_again:
+            see_answering(service)
+    return answers

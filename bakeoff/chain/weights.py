@@ -1,0 +1,82 @@
+"""What is taken from a folder of weights that somebody else made, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bakeoff.errors import DataError
+from bakeoff.matrix.schema import ModelSpec
+from bakeoff.provenance import TENSORS, WEIGHTS, ContentHashes
+from bakeoff.sentences import Template
+from bakeoff.tools import swift
+
+OTHER_BASE = Template(
+    "chain.weights.other_base",
+    "the adapter says that it was trained on {named}, and this row's base is {base}",
+    zh="适配器记录的训练基座是 {named}，而此处的基座是 {base}",
+    en="the adapter was trained on {named}, but this row's base is {base}",
+)
+
+
+def content_of(path: str, spec: ModelSpec, hashes: ContentHashes) -> str:
+    """Return the digest of the model at *path*, or its name on a hub.
+
+    Raises:
+        DataError: the folder holds no model, or one with Python code of its own that the row does not trust.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return f"hub:{path}"
+    if not spec.trust_remote_code and (code := swift.own_code(folder)):
+        raise DataError(
+            f"{spec.name}: {folder / code} names Python code of the model's own (auto_map), which runs only "
+            "for rows that say 'trust_remote_code: true'; say so if you trust it, or remove 'auto_map' where "
+            "the installed transformers knows the model"
+        )
+    try:
+        return hashes.of(folder, WEIGHTS)
+    except FileNotFoundError:
+        raise DataError(
+            f"{spec.name}: {folder} holds no model; it needs config.json and *.safetensors"
+        ) from None
+
+
+def refuse_plugins(folder: Path, spec: ModelSpec) -> None:
+    """Raise DataError where ``args.json`` in somebody's *folder* names Python files, which are never imported."""
+    if not spec.trust_remote_code and (file := swift.own_plugin(folder)):
+        raise DataError(
+            f"{spec.name}: {folder / 'args.json'} names a Python file that its training imported ({file!r}); "
+            "a file beside weights decides nothing here. If the prompts depend on it, name a copy that you trust "
+            "in 'training.extra' and 'serving.extra' (external_plugins), and remove it from args.json"
+        )
+
+
+def refuse_adapter(folder: Path, base: Path, spec: ModelSpec) -> None:
+    """Raise DataError where the adapter in *folder* is cut short, or cannot be of the model in *base*."""
+    if problem := swift.why_truncated(folder / "adapter_model.safetensors"):
+        raise DataError(f"{spec.name}.adapter: {folder}: {problem}; point 'adapter' at a checkpoint folder")
+    refuse_plugins(folder, spec)
+    if base.is_dir() and (problem := swift.why_other_base(folder, base)):
+        raise DataError(f"{spec.name}.adapter: {folder}: {problem}")
+
+
+def why_doubtful_base(adapter: Path, base: str, hashes: ContentHashes) -> str:
+    """Return why *adapter* may be of another base, in words; empty where nothing speaks for it."""
+    trained_on = swift.trained_on(adapter)
+    if not trained_on or trained_on == base:
+        return ""
+    if Path(trained_on).is_dir() and Path(base).is_dir():
+        same = hashes.each(Path(trained_on), TENSORS) == hashes.each(Path(base), TENSORS)
+    else:  # a cache of a hub, or another machine, has the model's name somewhere in its place
+        same = _name_in(trained_on) == _name_in(base)
+    return "" if same else OTHER_BASE(named=trained_on, base=base)
+
+
+_NO_NAME = re.compile(r"output|snapshots?|models?|master|main|[0-9a-f]{40}|last-checkpoint|checkpoint-\d+")
+
+
+def _name_in(place: str) -> str:
+    """Return the name that *place*, a hub id or a folder of a hub's cache, gives a model, however spelt."""
+    parts = place.lower().replace("--", "/").replace("___", ".").split("/")
+    return next((part for part in reversed(parts) if part and not _NO_NAME.fullmatch(part)), "")

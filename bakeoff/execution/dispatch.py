@@ -1,0 +1,310 @@
+"""Legs on their way through a cluster: submitted in order, watched, begun again where a node was lost, ended in order.
+
+Each leg has a folder on the shared disk. The far side appends a line to ``begun.jsonl`` when it starts and writes what
+it found to ``reports-<token>.jsonl``, whose last line is its exit code; its timeline is ``events.jsonl``. Whoever
+began last owns the leg: what an attempt whose node was lost writes later is not looked at, and it may not record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from bakeoff.errors import BakeoffError
+from bakeoff.execution.executor import Executor, Job, State
+from bakeoff.execution.legs import Leg, in_order, remaining
+from bakeoff.execution.runner import tail
+from bakeoff.files import readable_rows
+
+STOP_S = 40.0
+"""How long legs may take to end in order before they are killed."""
+SETTLE_S = 90.0
+"""How long a file that another host wrote may be unseen here: caches of NFS hold for a minute."""
+INTERRUPTED = 2
+"""Exit code of a harness that was asked to end."""
+
+
+class Tell(Protocol):
+    """Takes an event of the run, as :meth:`bakeoff.store.stages.Timeline.tell` does."""
+
+    def __call__(self, event: str, **facts: object) -> None:
+        """Note *event*."""
+
+
+@dataclass
+class Outcome:
+    """How a leg ended.
+
+    Attributes:
+        reports: what its tests found, serialised by pytest.
+        why: what went wrong with the leg itself, in words; empty where its reports say everything.
+        failed_stage: the first stage of it that failed, in words.
+    """
+
+    reports: list[dict[str, Any]] = field(default_factory=list)
+    why: str = ""
+    failed_stage: str = ""
+
+
+@dataclass
+class _Way:
+    """What is known of one leg."""
+
+    leg: Leg
+    job: Job
+    state: State | None = None
+    outcome: Outcome | None = None
+    queued_at: float = 0.0
+    running_at: float = 0.0
+    stopped: str = ""
+    read: int = 0
+    starts: int = 0
+    starts_before: int = 0
+    """Those of earlier submissions."""
+    submissions: int = 0
+    lost: int = 0
+    progress: int = 0
+    """Stages done and steps told so far, in every attempt."""
+    progress_before: int = 0
+    failed_stage: str = ""
+    ended_at: float = 0.0
+    told: str = ""
+
+
+class Dispatch:
+    """Runs legs on an executor until each has an outcome.
+
+    Args:
+        executor: where they run.
+        jobs: a job for each leg, by its name.
+        legs: all that are to run.
+        tell: notes an event.
+        copy: takes a line of a leg's timeline over into that of the run.
+        restarts: how often a leg whose node was lost may begin again.
+        max_jobs: how many may be queued or run at once; None: all.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        legs: Sequence[Leg],
+        jobs: Mapping[str, Job],
+        *,
+        tell: Tell,
+        copy: Callable[[dict[str, Any]], None],
+        restarts: int = 3,
+        max_jobs: int | None = None,
+        limit_s: float | None = None,
+    ) -> None:
+        self.executor = executor
+        self.ways = {leg.name: _Way(leg, jobs[leg.name]) for leg in in_order(legs)}
+        self.tell, self.copy = tell, copy
+        self.restarts, self.max_jobs, self.limit_s = restarts, max_jobs, limit_s
+
+    def wait(self, name: str) -> Outcome:
+        """Return the outcome of the leg *name*, however long all of them take until then."""
+        while (outcome := self.ways[name].outcome) is None:
+            self.step()
+            if self.ways[name].outcome is None:
+                time.sleep(self.executor.look_s)
+        return outcome
+
+    def step(self) -> None:
+        """Look once at every leg, and submit what may begin."""
+        states = self.executor.states()
+        for way in self.ways.values():
+            if way.outcome is None and way.submissions:
+                self._follow(way)
+                if state := states.get(way.job.name):
+                    self._changed(way, state)
+        for way in self.ways.values():
+            busy = sum(other.outcome is None and other.submissions > 0 for other in self.ways.values())
+            if way.submissions or way.outcome or (self.max_jobs and busy >= self.max_jobs):
+                continue
+            before = [self.ways[name].outcome for name in way.leg.after if name in self.ways]
+            if any(outcome is None for outcome in before):
+                continue
+            if why := next((o.failed_stage or o.why for o in before if o and (o.failed_stage or o.why)), ""):
+                way.outcome = Outcome(why=f"{way.leg.name} did not begin: {why}")
+                self.tell("leg", leg=way.leg.name, phase="not begun", why=why)
+                continue
+            self._submit(way)
+
+    def _submit(self, way: _Way) -> None:
+        way.submissions += 1
+        way.state, way.queued_at, way.running_at, way.ended_at = None, time.monotonic(), 0.0, 0.0
+        way.progress_before, way.starts_before = way.progress, way.starts
+        try:
+            self.executor.submit(way.job)
+        except BakeoffError as error:
+            way.outcome = Outcome(why=f"{way.leg.name} could not be queued: {error}")
+
+    def _changed(self, way: _Way, state: State) -> None:
+        starts = _starts(way.job.folder)
+        if len(starts) > way.starts:
+            if way.starts > way.starts_before:  # the cluster itself put it back into the queue
+                self._lost(way, state.why or "its node was lost or preempted")
+            way.starts = len(starts)
+            way.running_at = way.running_at or time.monotonic()
+            where = starts[-1].get("host", state.host)
+            queued = round(time.monotonic() - way.queued_at)
+            self.tell("leg", leg=way.leg.name, phase="running", host=where, queued_s=queued, start=way.starts)
+        if state.phase == "queued":
+            way.running_at = 0.0
+            if state.why and state.why != way.told:
+                way.told = state.why
+                self.tell("leg", leg=way.leg.name, phase="queued", why=state.why)
+        elif state.phase == "running":
+            way.running_at = way.running_at or time.monotonic()
+            self._keep_time(way)
+        elif state.phase == "lost":
+            self._lost(way, state.why)
+            if way.outcome is None:
+                self._submit(way)
+        elif state.phase == "ended":
+            way.ended_at = way.ended_at or time.monotonic()
+            self._ended(way, state)
+        way.state = state
+        if way.outcome is None and way.lost > self.restarts and not way.stopped:
+            way.stopped = f"it lost its node {way.lost} times, and executor.restarts allows {self.restarts}"
+            self.executor.stop(way.job.name, kill=True)
+
+    def _keep_time(self, way: _Way) -> None:
+        ran_s = time.monotonic() - way.running_at
+        if self.limit_s and not self.executor.keeps_time and ran_s > self.limit_s and not way.stopped:
+            way.stopped = f"it ran past its time limit of {self.limit_s:g} s"
+            self.executor.stop(way.job.name)
+        elif self.limit_s and way.stopped and ran_s > self.limit_s + STOP_S:
+            self.executor.stop(way.job.name, kill=True)
+
+    def _lost(self, way: _Way, why: str) -> None:
+        way.lost += 1
+        again = f"begins again ({way.lost} of at most {self.restarts})"
+        self.tell("leg", leg=way.leg.name, phase="lost", why=why, then=again)
+        if way.lost > self.restarts:
+            way.outcome = Outcome(
+                why=f"{way.leg.name}: {why}; it lost its node {way.lost} times, and executor.restarts allows "
+                f"{self.restarts}"
+            )
+            self.executor.stop(way.job.name, kill=True)
+
+    def _ended(self, way: _Way, state: State) -> None:
+        """Take the reports of an ended leg, once they are all there."""
+        reports, code = _reports(way.job.folder)
+        killed = state.returncode not in (0, 1, 3, 4, 5)
+        patience_s = 2.0 if killed else SETTLE_S
+        if code is None and time.monotonic() - way.ended_at < patience_s and _starts(way.job.folder):
+            return
+        self._follow(way)
+        out_of_time = state.out_of_time or "time limit" in way.stopped or code == INTERRUPTED
+        if code is not None and code != INTERRUPTED and not state.out_of_time:
+            way.outcome = Outcome(reports, way.stopped, way.failed_stage)
+        elif out_of_time and way.progress > way.progress_before and way.lost < self.restarts:
+            way.stopped = ""
+            self._lost(way, f"{self._why(way, state, code)}, and it got on since its start")
+            self._submit(way)
+            return
+        else:
+            words = self._why(way, state, code)
+            quoted = tail(way.job.log, 12)
+            lines = "\n".join(f"    {line}" for line in quoted.splitlines()) or "    (empty)"
+            way.outcome = Outcome(
+                reports, f"{way.leg.name}: {words}\nlast lines of {way.job.log}:\n{lines}", way.failed_stage
+            )
+        took = round(time.monotonic() - (way.running_at or way.queued_at))
+        self.tell("leg", leg=way.leg.name, phase="ended", seconds=took, why=way.outcome.why.split("\n")[0])
+
+    def _why(self, way: _Way, state: State, code: int | None) -> str:
+        if way.stopped or state.why:
+            return way.stopped or state.why
+        if code == INTERRUPTED:
+            return (
+                "it was asked to end before it was done: a time limit (executor.time), or somebody's scancel"
+            )
+        if not _starts(way.job.folder):
+            where = f" on {state.host}" if state.host else ""
+            return (
+                f"its job ended{where} before the harness began (exit code {state.returncode}); is {way.job.folder} "
+                "visible there under this path, and the same Python?"
+            )
+        return f"its harness ended without a last word (exit code {state.returncode})"
+
+    def _follow(self, way: _Way) -> None:
+        """Take over what the timeline of a leg says since the last look."""
+        path = way.job.folder / "events.jsonl"
+        with contextlib.suppress(OSError):
+            list(path.parent.iterdir())  # an NFS client looks again
+            with path.open("rb") as file:
+                file.seek(way.read)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    way.read += len(line)
+                    with contextlib.suppress(ValueError):
+                        self._take(way, json.loads(line))
+
+    def _take(self, way: _Way, event: dict[str, Any]) -> None:
+        if event.get("event") == "progress":
+            way.progress += 1
+        elif event.get("event") == "stage":
+            way.progress += event.get("outcome") == "ran"
+            if event.get("outcome") == "failed" and not str(event.get("why")).startswith("interrupted"):
+                way.failed_stage = way.failed_stage or f"{event.get('stage')} failed: {event.get('why')}"
+            elif event.get("outcome") != "failed":
+                way.failed_stage = ""
+        host = next((start.get("host") for start in reversed(_starts(way.job.folder))), None)
+        self.copy({**event, "leg": way.leg.name, "host": host})
+
+    def close(self) -> None:
+        """End every leg that still runs: in order, and after :data:`STOP_S` seconds with force."""
+        left = {name: way for name, way in self.ways.items() if way.submissions and way.outcome is None}
+        try:
+            for way in left.values():
+                self.executor.stop(way.job.name)
+            for kill, patience_s in ((False, STOP_S), (True, STOP_S)):
+                deadline = time.monotonic() + patience_s
+                while left and time.monotonic() < deadline:
+                    states = self.executor.states()
+                    for name, way in list(left.items()):
+                        state = states.get(way.job.name)
+                        if state and state.phase in ("ended", "lost"):
+                            self._follow(way)
+                            self.tell("leg", leg=name, phase="stopped", why="the run was ended")
+                            del left[name]
+                    if left:
+                        time.sleep(min(1.0, self.executor.look_s))
+                for way in left.values() if not kill else ():
+                    self.executor.stop(way.job.name, kill=True)
+        finally:
+            self.executor.close()
+
+    def expected(self) -> dict[str, float]:
+        """Return the seconds of the longest path from each leg to the end of its row."""
+        return remaining([way.leg for way in self.ways.values()])
+
+
+def _starts(folder: Path) -> list[dict[str, Any]]:
+    """The attempts at a leg that have begun, oldest first."""
+    try:
+        list(folder.iterdir())  # an NFS client looks again
+        return [row for row in readable_rows(folder / "begun.jsonl") if isinstance(row, dict)]
+    except OSError:
+        return []
+
+
+def _reports(folder: Path) -> tuple[list[dict[str, Any]], int | None]:
+    """What the last attempt reported, and its exit code where it came to its end."""
+    starts = _starts(folder)
+    if not starts:
+        return [], None
+    try:
+        rows = readable_rows(folder / f"reports-{starts[-1].get('token')}.jsonl")
+    except OSError:
+        return [], None
+    code = next((row["exit"] for row in rows if "exit" in row), None)
+    return [row["report"] for row in rows if "report" in row], code

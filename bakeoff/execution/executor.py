@@ -1,0 +1,170 @@
+"""The one seam between a run and what runs its legs: a job, its state, and the four things an executor does.
+
+An executor only places jobs and says how they are. What a job is, when one begins again and what its end means is
+decided in :mod:`bakeoff.execution.dispatch`, for every executor alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import ValidationError
+
+from bakeoff.command import Command
+from bakeoff.errors import MatrixError
+from bakeoff.matrix.complaints import of_executor, shown
+from bakeoff.matrix.schema import ExecutorSpec, did_you_mean
+
+Phase = Literal["queued", "running", "ended", "lost"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A command that is to run once on one node.
+
+    Attributes:
+        name: unique among the jobs of a cluster that run at the same time.
+        env: the whole environment of the command, secrets included; it must reach no file and no command line.
+        folder: its place on the shared disk; it exists.
+        log: gets what the command prints, appended.
+        gpus: cards of one node.
+        rank: 0 for the job that should begin first.
+    """
+
+    name: str
+    command: Command
+    env: Mapping[str, str] = field(repr=False)
+    folder: Path
+    log: Path
+    gpus: int = 0
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class State:
+    """How a job is.
+
+    Attributes:
+        why: the reason that it waits, was lost, or ended; empty where there is none to tell.
+        host: the node that it runs on, or ran on.
+        returncode: exit code of an ended one; None where the cluster does not know.
+        out_of_time: whether the cluster ended it at its time limit.
+    """
+
+    phase: Phase
+    why: str = ""
+    host: str = ""
+    returncode: int | None = None
+    out_of_time: bool = False
+
+
+class Executor(Protocol):
+    """Places jobs on the nodes of a cluster.
+
+    Attributes:
+        keeps_time: whether the cluster itself ends jobs at their time limit.
+    """
+
+    keeps_time: bool
+
+    @property
+    def look_s(self) -> float:
+        """Seconds between two looks at the jobs that a polite guest leaves."""
+
+    def why_unusable(self, jobs: Sequence[Job]) -> str:
+        """Return in words why the cluster would never run one of *jobs*; empty where it would run all."""
+
+    def submit(self, job: Job) -> None:
+        """Queue *job*; one of the same name that ended may be submitted again."""
+
+    def states(self) -> Mapping[str, State]:
+        """Return how the submitted jobs are, by name; one of which nothing is known now is left out."""
+
+    def stop(self, name: str, *, kill: bool = False) -> None:
+        """Ask a job to end in order, or *kill* it with all that it started; a queued one leaves the queue."""
+
+    def close(self) -> None:
+        """Leave the cluster; jobs that still run are killed."""
+
+
+def chosen(option: str | None, matrix: ExecutorSpec | None) -> ExecutorSpec:
+    """Return the executor that ``--executor`` *option* means, with what the matrix says of one of its kind.
+
+    The option is ``here``, ``ray``, ``ray://ADDRESS`` (or ``ray:ADDRESS``), ``slurm`` or ``slurm:key=value,…``.
+
+    Raises:
+        MatrixError: a word of it is not known; all mistakes are listed.
+    """
+    if option is None:
+        return matrix or ExecutorSpec()
+    kind, _, rest = option.partition(":")
+    if kind not in ("here", "ray", "slurm"):
+        raise MatrixError(
+            f"{shown(option)} is not known{did_you_mean(kind, ('here', 'ray', 'slurm'))}", "--executor"
+        )
+    words: dict[str, Any] = {"kind": kind}
+    complaints: list[str] = []
+    if kind == "ray" and rest:
+        words["address"] = f"ray:{rest}" if rest.startswith("//") else rest
+    elif kind == "here" and rest:
+        complaints.append(f"here takes no words, found {shown(rest)}")
+    elif rest:
+        complaints += _pairs(rest, words)
+    below = matrix.model_dump(exclude_unset=True) if matrix and matrix.kind == kind else {}
+    try:
+        spec = ExecutorSpec.model_validate({**below, **words})
+    except ValidationError as error:
+        complaints += [f"{problem['loc'][-1]}: {problem['msg'].lower()}" for problem in error.errors()]
+        raise MatrixError(complaints, "--executor") from None
+    complaints += of_executor(spec, kind)
+    if complaints:
+        raise MatrixError(complaints, "--executor")
+    return spec
+
+
+def _pairs(text: str, words: dict[str, Any]) -> list[str]:
+    """Put the ``key=value`` pairs of *text* into *words*; return what is wrong with them."""
+    known = [name for name in ExecutorSpec.model_fields if name not in ("name", "kind", "address")]
+    complaints = []
+    for pair in re.split(r",(?=[^,=]*=)", text):
+        key, equals, value = pair.partition("=")
+        if not equals or not value:
+            complaints.append(f"{shown(pair)}: write key=value")
+        elif key not in known:
+            complaints.append(f"{shown(key)} is not known{did_you_mean(key, known)}")
+        elif key in ("cpus", "restarts", "max_jobs"):
+            words[key] = int(value) if value.isdecimal() and value.isascii() else value
+        else:
+            words[key] = (value,) if key in ("extra", "launch") else value
+    return complaints
+
+
+def time_limit_s(text: str | None) -> float | None:
+    """Return the seconds of a time limit as sbatch writes it; None for none."""
+    if text is None:
+        return None
+    days, dash, rest = text.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    units = (3600, 60, 1) if dash or len(parts) == 3 else (60, 1)  # days-hours…, h:m:s, else m[:s]
+    return float(int(days or 0) * 86400 + sum(part * unit for part, unit in zip(parts, units, strict=False)))
+
+
+def open_executor(spec: ExecutorSpec) -> Executor:
+    """Return the executor that *spec* names; its package is imported only now.
+
+    Raises:
+        BakeoffError: the cluster cannot be reached, or its package is missing.
+    """
+    if spec.kind == "slurm":
+        from bakeoff.execution.slurm import Slurm
+
+        return Slurm(spec)
+    if spec.kind == "ray":
+        from bakeoff.execution.ray import Ray
+
+        return Ray(spec)
+    raise ValueError(f"{spec.kind}: rows run in this process")

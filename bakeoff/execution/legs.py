@@ -1,0 +1,136 @@
+"""Legs of rows: what runs as one job on one node, in which order, and how long that may take.
+
+A row has three: ``train`` (training and export), ``base`` and ``tuned`` (parity, service and evaluation of a variant).
+A leg keeps its service on its own node's loopback; what legs tell each other are the records of the store.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bakeoff.store.stages import read_record
+from bakeoff.workspace import Workspace
+
+SHARES = {"train": 0.5, "base": 0.25, "tuned": 0.25}
+"""How the time of a row that was never run is guessed to be spent."""
+_OF_TRAINING = ("train", "export", "build")
+
+
+@dataclass(frozen=True)
+class Leg:
+    """The tests of one row that run as one job.
+
+    Attributes:
+        kind: ``train``, ``base`` or ``tuned``.
+        tests: node ids of pytest, in their order.
+        after: names of the legs that must have ended.
+        gpus: cards of the node that it needs at once.
+        seconds: how long it is expected to take.
+    """
+
+    row: str
+    kind: str
+    tests: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    gpus: int = 0
+    seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The row and the kind, unique in a run."""
+        return f"{self.row}-{self.kind}"
+
+
+def kind_of(variant: str | None) -> str:
+    """Return the kind of the leg that a test of *variant* belongs to."""
+    return variant or "train"
+
+
+def legs_of(tests: Iterable[tuple[str, str | None, str]], gpus: Mapping[tuple[str, str], int]) -> list[Leg]:
+    """Return the legs of the *tests* (row, variant, node id), in the order of the tests.
+
+    Args:
+        gpus: cards that a leg (row, kind) needs.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    for row, variant, test in tests:
+        groups.setdefault((row, kind_of(variant)), []).append(test)
+    return [
+        Leg(
+            row,
+            kind,
+            tuple(group),
+            (f"{row}-train",) if kind == "tuned" and (row, "train") in groups else (),
+            gpus.get((row, kind), 0),
+        )
+        for (row, kind), group in groups.items()
+    ]
+
+
+def recorded_seconds(workspace: Workspace, row: str) -> dict[str, float]:
+    """Return what the legs of *row* took when they last ran, by kind; without those that never ran."""
+    took: dict[str, float] = {}
+    for path in workspace.model(row).glob("*/record.json"):
+        if (record := read_record(path)) is not None:
+            kind = "train" if record.stage in _OF_TRAINING else record.variant
+            took[kind] = took.get(kind, 0.0) + record.seconds
+    return took
+
+
+def remaining(legs: Sequence[Leg]) -> dict[str, float]:
+    """Return the seconds of the longest path from the start of each leg to the end of its row, by name."""
+    found: dict[str, float] = {}
+
+    def of(leg: Leg) -> float:
+        if leg.name not in found:
+            later = (of(other) for other in legs if other.row == leg.row and leg.name in other.after)
+            found[leg.name] = leg.seconds + max(later, default=0.0)
+        return found[leg.name]
+
+    for leg in legs:
+        of(leg)
+    return found
+
+
+def in_order(legs: Sequence[Leg]) -> list[Leg]:
+    """Return *legs* with the longest remaining path first; of equals, the one that needs more cards."""
+    path = remaining(legs)
+    return sorted(legs, key=lambda leg: (-path[leg.name], -leg.gpus, leg.name))
+
+
+def lower_bound(legs: Sequence[Leg], cards: int) -> float:
+    """Return the seconds that no schedule of *legs* on *cards* cards can beat."""
+    work = sum(leg.seconds * max(1, leg.gpus) for leg in legs)
+    return max(max(remaining(legs).values(), default=0.0), work / cards)
+
+
+def makespan(legs: Sequence[Leg], cards: int, queue_s: float = 0.0) -> float:
+    """Return how long *legs* take on *cards* cards when the longest remaining path begins first.
+
+    Args:
+        queue_s: seconds that each job waits in the queue before a card may be given to it.
+    """
+    waiting, ended, free, now = in_order(legs), set[str](), cards, 0.0
+    names = {leg.name for leg in legs}
+    ready = {leg.name: queue_s for leg in legs if not names & set(leg.after)}
+    running: list[tuple[float, str, int]] = []
+    while waiting or running:
+        for leg in list(waiting):
+            needs = min(cards, max(1, leg.gpus))
+            if ready.get(leg.name, float("inf")) <= now and needs <= free:
+                waiting.remove(leg)
+                free -= needs
+                heapq.heappush(running, (now + leg.seconds, leg.name, needs))
+        due = [at for name, at in ready.items() if at > now and any(leg.name == name for leg in waiting)]
+        if running and (not due or running[0][0] <= min(due)):
+            now, name, needs = heapq.heappop(running)
+            free += needs
+            ended.add(name)
+            for leg in waiting:
+                if leg.name not in ready and (names & set(leg.after)) <= ended:
+                    ready[leg.name] = now + queue_s
+        else:
+            now = min(due)
+    return now

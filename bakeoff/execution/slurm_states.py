@@ -1,0 +1,44 @@
+"""What a line of ``squeue`` says of a job."""
+
+from __future__ import annotations
+
+import re
+
+from bakeoff.execution.executor import State
+
+_QUEUED = re.compile("PENDING|CONFIGURING|REQUEUE.*|RESV_DEL_HOLD|SPECIAL_EXIT")
+_RUNNING = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT")
+_LOST = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED")
+_NEVER = re.compile(
+    r"PartitionTimeLimit|PartitionNodeLimit|BadConstraints|Invalid\w+|DependencyNeverSatisfied|AccountNotAllowed"
+    r"|\w*MaxWall\w*|\w*MaxCpuPerJob\w*|\w*MaxTRESPerJob\w*|\w*MaxGRESPerJob\w*|JobHeld\w+|launch_failed\w*"
+)
+"""Reasons for which a job would wait for ever."""
+_WHY = {
+    "COMPLETED": "",
+    "FAILED": "",
+    "CANCELLED": "it was cancelled",
+    "OUT_OF_MEMORY": "it ran out of the memory of its job; raise executor.memory",
+    "TIMEOUT": "it ran past its time limit",
+}
+
+
+def state_of(state: str, code: str, reason: str, host: str) -> State:
+    """What a line of squeue says of a job."""
+    if _QUEUED.fullmatch(state):
+        if _NEVER.fullmatch(reason):
+            return State("ended", f"it would never start: {reason}")
+        return State("queued", "" if reason == "None" else reason)
+    if state in _RUNNING:
+        return State("running", "" if state == "RUNNING" else state.lower(), host)
+    if state in _LOST:
+        return State("lost", state, host)
+    return State("ended", _WHY.get(state, state), host, _exit_code(code), state in ("TIMEOUT", "DEADLINE"))
+
+
+def _exit_code(text: str) -> int | None:
+    """The exit code that squeue shows: the status of wait(2), negative here for a signal."""
+    if not text.isdecimal():
+        return None
+    status = int(text)
+    return -(status & 127) if status & 127 else status >> 8

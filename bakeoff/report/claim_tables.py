@@ -1,0 +1,115 @@
+"""What recipes with several seeds and what tuning lost, as tables and sentences of the report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from bakeoff.report.findings import Findings
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural
+from bakeoff.report.words import points
+
+if TYPE_CHECKING:
+    from bakeoff.report.analysis import Analysis
+
+
+def claim_tables(analysis: Analysis) -> dict[str, str]:
+    """Return file name -> CSV: recipes.csv, recipe_pairs.csv and variance.csv, where a recipe has several seeds."""
+    import pandas as pd
+
+    rows: dict[str, list[dict[str, Any]]] = {
+        "recipes.csv": [],
+        "recipe_pairs.csv": [],
+        "variance.csv": [],
+    }
+    for view in analysis.views:
+        if view.recipes is None:
+            continue
+        suite = {"suite": view.name, "n": view.recipes.questions}
+        letters = view.recipes.groups
+        rows["recipes.csv"] += [
+            suite | asdict(score) | {"letters": letters.get(score.recipe, "")}
+            for score in view.recipes.scores
+        ]
+        rows["recipe_pairs.csv"] += [
+            suite | asdict(pair) | {"matters": abs(pair.difference) >= view.interest}
+            for pair in view.recipes.pairs
+        ]
+        rows["variance.csv"] += [
+            suite | {"recipe": recipe, "part": part, "variance": value, "sd": value**0.5}
+            for part, values in view.recipes.variance.items()
+            for recipe, value in values.items()
+        ]
+    return {name: pd.DataFrame(table).to_csv(index=False) for name, table in rows.items() if table}
+
+
+def claim_sentences(findings: Findings, analysis: Analysis) -> list[Sentence]:
+    """Return what may be said about recipes, and about what tuning lost; nothing where nothing was tuned."""
+    return [*_recipes(analysis), *_runs(findings, analysis), *_retention(analysis)]
+
+
+def _recipes(analysis: Analysis) -> Iterator[Sentence]:
+    pairs = [(view.name, pair) for view in analysis.views if view.recipes for pair in view.recipes.pairs]
+    if not pairs:
+        return
+    shown = [(suite, pair) for suite, pair in pairs if pair.verdict != "tie"]
+    if not shown:
+        yield Sentence(
+            f"按训练配方比较（种子与题目均视为随机样本，{len(pairs)} 对）：均无显著差异。",
+            f"Recipes compared over seeds and questions ({len(pairs)} {plural(len(pairs), 'pair')}): "
+            "no significant difference.",
+            "#bk-suites",
+        )
+        return
+    zh, en = [], []
+    for suite, pair in shown[:LISTED]:
+        ahead, behind = (pair.a, pair.b) if pair.difference > 0 else (pair.b, pair.a)
+        zh.append(f"{suite} 上 {ahead} 领先 {behind} {points(abs(pair.difference))} 分")
+        en.append(f"on {suite} {ahead} is ahead of {behind} by {points(abs(pair.difference))} points")
+    rest = len(shown) - LISTED
+    yield Sentence(
+        f"按训练配方比较（种子与题目均视为随机样本）：{'，'.join(zh)}{f'，另有 {rest} 对' if rest > 0 else ''}。",
+        f"Recipes compared over seeds and questions: {', '.join(en)}{f' and {rest} more' if rest > 0 else ''}.",
+        "#bk-suites",
+    )
+
+
+def _runs(findings: Findings, analysis: Analysis) -> Iterator[Sentence]:
+    """That a single training run speaks for itself alone."""
+    tuned = {
+        cell.subject.model
+        for view in analysis.views
+        for cell in view.cells.values()
+        if cell.subject.variant == "tuned"
+    }
+    seeds = {row.model: row.seed for row in findings.rows}
+    single = [
+        recipe
+        for recipe, models in findings.recipes.items()
+        if len(models) == 1 and models[0] in tuned and seeds.get(models[0]) is not None
+    ]
+    if single:
+        names = both_lists(single, LISTED)
+        yield Sentence(
+            f"{names.zh} 只训练了一次：结论只针对这次训练，不针对训练配方（矩阵中 seeds: 3 可检验配方）。",
+            f"{names.en} {'was' if len(single) == 1 else 'were'} trained once: conclusions are about this run, "
+            "not about this recipe (`seeds: 3` in the matrix tests the recipe).",
+        )
+
+
+def _retention(analysis: Analysis) -> Iterator[Sentence]:
+    verdicts = [each for view in analysis.views for each in view.retention.values()]
+    if not verdicts:
+        return
+    count = Counter(each.verdict for each in verdicts)
+    margins = "/".join(sorted({points(each.margin).removesuffix(".0") for each in verdicts}))
+    n_kept, n_lost, n_open = count["no loss beyond the margin"], count["loss"], count["cannot say"]
+    yield Sentence(
+        f"微调是否造成损失（允许 {margins} 分，{len(verdicts)} 组）：{n_kept} 组已证明损失不超过界限，"
+        f"{n_lost} 组有损失，{n_open} 组无法判断。",
+        f"Did tuning cost more than {margins} points ({len(verdicts)} {plural(len(verdicts), 'comparison')})? "
+        f"No loss beyond the margin shown in {n_kept}, loss in {n_lost}, cannot say in {n_open}.",
+        "#bk-tuning",
+    )

@@ -1,0 +1,45 @@
+"""A leg as far as a dispatcher sees one: ``leg.py FOLDER SECONDS [EXIT]`` begins, works, reports and ends.
+
+It starts a child that outlives a careless end; SIGTERM ends it in order, with the exit code of an interrupted harness.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+folder, seconds, code = Path(sys.argv[1]), float(sys.argv[2]), int((sys.argv[3:] or ["0"])[0])
+token = uuid.uuid4().hex
+child = subprocess.Popen(["sleep", "3601"])
+
+
+def append(name: str, row: object) -> None:
+    with (folder / name).open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def end(*_: object) -> None:
+    child.kill()
+    append(f"reports-{token}.jsonl", {"exit": 2})
+    sys.exit(2)
+
+
+signal.signal(signal.SIGTERM, end)
+append("begun.jsonl", {"token": token, "host": socket.gethostname(), "pid": os.getpid()})
+secret = "secret" if os.environ.get("MY_API_KEY") else "nothing"
+print("cards", os.environ.get("CUDA_VISIBLE_DEVICES"), secret, flush=True)
+append(
+    "events.jsonl", {"event": "stage", "stage": "train", "outcome": "ran", "why": "ran: for the first time"}
+)
+time.sleep(seconds)
+child.kill()
+append(f"reports-{token}.jsonl", {"report": {"nodeid": "test", "when": "teardown"}})
+append(f"reports-{token}.jsonl", {"exit": code})
+sys.exit(code)

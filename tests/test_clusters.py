@@ -1,0 +1,709 @@
+"""Legs of rows as jobs: the seam, a real Slurm and a real Ray, and a store that several hosts share."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import clusters
+import pytest
+import yaml
+from clusters import Lab, RayCluster, SlurmCluster, wait_until
+
+from bakeoff.command import Command
+from bakeoff.errors import BakeoffError, MatrixError, StoreError
+from bakeoff.execution import runner
+from bakeoff.execution.dispatch import Dispatch
+from bakeoff.execution.executor import Job, State, chosen, time_limit_s
+from bakeoff.execution.legs import Leg, in_order, legs_of, lower_bound, makespan
+from bakeoff.execution.slurm import Slurm
+from bakeoff.execution.slurm_states import state_of
+from bakeoff.matrix.loading import parse_matrix
+from bakeoff.matrix.schema import ExecutorSpec
+from bakeoff.store import stages
+from bakeoff.store.stages import Done, Stages, Timeline, why_locks_unusable
+from bakeoff.workspace import Workspace
+
+slurm, ray = clusters.slurm, clusters.ray
+ROOT = Path(__file__).parents[1]
+
+
+# -- the words ---------------------------------------------------------------------------------------------------
+
+
+def test_here_is_the_default_and_needs_no_package() -> None:
+    assert chosen(None, None).kind == "here"
+    code = "import sys, conftest, bakeoff.execution.executor as e; e.chosen('ray', None); print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_the_option_adds_to_what_the_matrix_says_of_the_same_kind() -> None:
+    matrix = ExecutorSpec(kind="slurm", partition="gpu", time="1:00:00")
+    assert chosen("slurm:account=lab,time=2-0", matrix) == ExecutorSpec(
+        kind="slurm", partition="gpu", account="lab", time="2-0"
+    )
+    assert chosen("ray://head:10001", matrix) == ExecutorSpec(kind="ray", address="ray://head:10001")
+    assert chosen("ray:10.0.0.1:6379", matrix).address == "10.0.0.1:6379"
+    assert chosen("slurm:gres=gpu:h100:{},max_jobs=4", None).max_jobs == 4
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("slrum", "is it 'slurm'"),
+        ("", "is not known"),
+        ("slurm:partion=gpu", "is it 'partition'"),
+        ("slurm:partition", "write key=value"),
+        ("slurm:time=soon", "time: string should match"),
+        ("slurm:max_jobs=none", "max_jobs: input should be a valid integer"),
+        ("slurm:partition=-x", "slurm.partition: must be a word"),
+        ("slurm:extra=--output=/tmp/x", "--output is set by the harness"),
+        ("slurm:extra=--wrap", "--wrap is set by the harness"),
+        ("slurm:gres=gpu:2", "must hold {} once"),
+        ("slurm:prelude=export HF_TOKEN=abcdefghijk", "holds a secret"),
+        ("slurm:extra=--my-token=abcdefghijk", "a secret by its name"),
+        ("ray:partition=gpu,address=", "address"),
+        ("here:now", "here takes no words"),
+    ],
+)
+def test_an_unknown_word_is_refused(option: str, words: str) -> None:
+    if option.startswith("ray:partition"):
+        assert chosen(option, None).address  # an address that no cluster answers at
+        return
+    with pytest.raises(MatrixError) as refused:
+        chosen(option, None)
+    assert words in str(refused.value)
+
+
+def test_mistakes_of_an_executor_are_told_with_those_of_the_matrix() -> None:
+    rows = {"models": {"a": {"model": "tiny:llama", "tune": False}}}
+    with pytest.raises(MatrixError) as refused:
+        parse_matrix({**rows, "executor": {"kind": "ray", "partition": "gpu", "qo": "x", "time": 86400}})
+    assert "executor: 'qo' is not known; is it 'qos'?" in str(refused.value)
+    assert "executor.time" in str(refused.value)
+    with pytest.raises(MatrixError, match=r"executor\.partition: is Slurm's"):
+        parse_matrix({**rows, "executor": {"kind": "ray", "partition": "gpu"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 5400), ("1:30", 90), ("2:00:00", 7200), ("1-0", 86400), ("1-2:30", 95400), (None, None)],
+)
+def test_time_limits_are_read_as_sbatch_reads_them(text: str | None, seconds: float | None) -> None:
+    assert time_limit_s(text) == seconds
+
+
+def test_a_secret_is_in_no_script_and_no_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_API_KEY", "sk-planted-0123456789")
+    monkeypatch.setattr("bakeoff.execution.slurm._run", lambda *argv, **_: "")
+    executor = Slurm(ExecutorSpec(kind="slurm", partition="gpu", account="lab", extra=("--reservation=r",)))
+    job = Job(
+        name="j",
+        command=Command(("python", "-V")),
+        env=dict(os.environ),
+        folder=tmp_path,
+        log=tmp_path / "log",
+    )
+    assert "--partition=gpu" in executor.arguments(job)
+    assert "--reservation=r" in executor.arguments(job)
+    assert "planted" not in executor.script(job) + str(executor.arguments(job)) + repr(job)
+    shown = Job(
+        name="j",
+        command=Command(("curl", "-H", "sk-planted-0123456789")),
+        env={},
+        folder=tmp_path,
+        log=tmp_path / "log",
+    )
+    with pytest.raises(BakeoffError, match="would show a secret"):
+        executor.script(shown)
+
+
+# -- order and makespan ------------------------------------------------------------------------------------------
+
+
+def recorded_rows(count: int, seed: int) -> list[Leg]:
+    """Legs of *count* rows with durations as docs/performance.md records them, in seconds."""
+    draw = random.Random(seed)
+    legs = []
+    for number in range(count):
+        tokens = 5_000 * 1_460
+        speed = draw.choice([17_514, 16_548, 4_430, 6_000])
+        train = tokens / speed + 35 + draw.uniform(0, 60)
+        serve = [
+            draw.choice([61, 71]) + 67 + draw.choice([300, 1_500]) * draw.uniform(0.8, 1.2) for _ in range(2)
+        ]
+        row = f"row{number}"
+        legs += [Leg(row, "train", seconds=train), Leg(row, "base", seconds=serve[0])]
+        legs.append(Leg(row, "tuned", after=(f"{row}-train",), seconds=serve[1]))
+    return legs
+
+
+@pytest.mark.parametrize("cards", [1, 8, 64])
+@pytest.mark.parametrize("rows", [6, 24, 100])
+def test_the_makespan_is_near_the_lower_bound(rows: int, cards: int) -> None:
+    for seed in range(5):
+        legs = recorded_rows(rows, seed)
+        assert lower_bound(legs, cards) <= makespan(legs, cards) * (1 + 1e-9)
+        assert makespan(legs, cards) <= 1.15 * lower_bound(legs, cards)
+
+
+def test_the_longest_remaining_path_begins_first() -> None:
+    legs = [
+        Leg("a", "base", seconds=50),
+        Leg("a", "train", seconds=30),
+        Leg("a", "tuned", after=("a-train",), seconds=40),
+        Leg("b", "train", seconds=60),
+    ]
+    assert [leg.name for leg in in_order(legs)] == ["a-train", "b-train", "a-base", "a-tuned"]
+
+
+def test_a_tuned_model_waits_for_a_training_of_this_run_only() -> None:
+    legs = legs_of([("a", None, "t1"), ("a", "tuned", "t2"), ("a", "tuned", "t3"), ("b", "tuned", "t4")], {})
+    assert [(leg.name, leg.tests, leg.after) for leg in legs] == [
+        ("a-train", ("t1",), ()),
+        ("a-tuned", ("t2", "t3"), ("a-train",)),
+        ("b-tuned", ("t4",), ()),
+    ]
+
+
+# -- dispatch, on an executor that does as it is told -------------------------------------------------------------
+
+
+class Scripted:
+    """An executor whose jobs are in the states that a test gives them."""
+
+    keeps_time = True
+    look_s = 0.01
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.submitted: list[str] = []
+        self.stopped: list[tuple[str, bool]] = []
+        self.plan: dict[str, list[State]] = {}
+        self.closed = False
+
+    def why_unusable(self, jobs: Sequence[Job]) -> str:
+        return ""
+
+    def submit(self, job: Job) -> None:
+        self.submitted.append(job.name)
+
+    def states(self) -> Mapping[str, State]:
+        return {
+            name: plan.pop(0) if len(plan) > 1 else plan[0]
+            for name, plan in self.plan.items()
+            if name in self.submitted and plan
+        }
+
+    def stop(self, name: str, *, kill: bool = False) -> None:
+        self.stopped.append((name, kill))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class House:
+    """A dispatch over a scripted executor."""
+
+    def __init__(self, folder: Path, legs: Sequence[Leg], **options: Any) -> None:
+        self.folder, self.events = folder, list[dict[str, Any]]()
+        self.executor = Scripted(folder)
+        jobs = {}
+        for leg in legs:
+            (folder / leg.name).mkdir()
+            place = folder / leg.name
+            jobs[leg.name] = Job(
+                name=leg.name, command=Command(()), env={}, folder=place, log=place / "leg.log"
+            )
+        self.dispatch = Dispatch(
+            self.executor,
+            legs,
+            jobs,
+            tell=lambda event, **facts: self.events.append({"event": event, **facts}),
+            copy=self.events.append,
+            **options,
+        )
+
+    def begin(self, leg: str, token: str, host: str = "n1") -> None:
+        with (self.folder / leg / "begun.jsonl").open("a") as file:
+            file.write(json.dumps({"token": token, "host": host}) + "\n")
+
+    def report(self, leg: str, token: str, *rows: object) -> None:
+        with (self.folder / leg / f"reports-{token}.jsonl").open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+    def stage(self, leg: str, outcome: str, why: str = "") -> None:
+        with (self.folder / leg / "events.jsonl").open("a") as file:
+            file.write(
+                json.dumps({"event": "stage", "stage": "train", "outcome": outcome, "why": why}) + "\n"
+            )
+
+
+TRAIN, BASE, TUNED = Leg("a", "train"), Leg("a", "base"), Leg("a", "tuned", after=("a-train",))
+REPORT = {"report": {"nodeid": "t", "when": "teardown"}}
+
+
+def test_a_leg_whose_node_was_lost_begins_again_and_its_first_reports_do_not_count(tmp_path: Path) -> None:
+    house = House(tmp_path, [TRAIN], restarts=1)
+    house.executor.plan["a-train"] = [State("running"), State("lost", "NODE_FAIL", "n1"), State("running")]
+    house.dispatch.step()
+    house.begin("a-train", "first")
+    house.report("a-train", "first", {"report": {"nodeid": "t", "when": "call", "outcome": "failed"}})
+    house.dispatch.step()
+    house.dispatch.step()
+    assert house.executor.submitted == ["a-train", "a-train"]
+    house.begin("a-train", "second", "n2")
+    house.report("a-train", "second", REPORT, {"exit": 0})
+    house.executor.plan["a-train"] = [State("ended", returncode=0)]
+    outcome = house.dispatch.wait("a-train")
+    assert (outcome.why, outcome.reports) == ("", [REPORT["report"]])
+    assert [event["phase"] for event in house.events if event["event"] == "leg"].count("lost") == 1
+
+
+def test_how_often_a_leg_begins_again_is_bounded_and_told(tmp_path: Path) -> None:
+    house = House(tmp_path, [TRAIN], restarts=2)
+    house.executor.plan["a-train"] = [State("lost", "NODE_FAIL")]
+    outcome = house.dispatch.wait("a-train")
+    assert house.executor.submitted == ["a-train"] * 3
+    assert "it lost its node 3 times, and executor.restarts allows 2" in outcome.why
+
+
+def test_a_training_that_failed_is_not_begun_again_by_the_leg_behind_it(tmp_path: Path) -> None:
+    house = House(tmp_path, [TRAIN, TUNED])
+    house.dispatch.step()
+    assert house.executor.submitted == ["a-train"]
+    house.begin("a-train", "x")
+    house.stage("a-train", "failed", "out of memory")
+    house.report("a-train", "x", REPORT, {"exit": 1})
+    house.executor.plan["a-train"] = [State("ended", returncode=1)]
+    assert house.dispatch.wait("a-train").why == ""
+    assert house.dispatch.wait("a-tuned").why == "a-tuned did not begin: train failed: out of memory"
+    assert house.executor.submitted == ["a-train"]
+
+
+@pytest.mark.parametrize(("outcome", "submissions"), [("ran", 2), ("reused", 1)])
+def test_a_time_limit_is_another_start_only_where_something_was_done(
+    tmp_path: Path, outcome: str, submissions: int
+) -> None:
+    house = House(tmp_path, [BASE])
+    house.executor.plan["a-base"] = [State("running")]
+    house.dispatch.step()
+    house.begin("a-base", "x")
+    house.stage("a-base", outcome)
+    house.report("a-base", "x", {"exit": 2})
+    house.executor.plan["a-base"] = [State("ended", "it ran past its time limit", "n1", 2, True)]
+    house.dispatch.step()
+    house.dispatch.step()
+    assert len(house.executor.submitted) == submissions
+    if submissions == 1:
+        assert "it ran past its time limit" in house.dispatch.wait("a-base").why
+
+
+def test_a_controller_that_is_away_is_not_the_end_of_a_job(tmp_path: Path) -> None:
+    house = House(tmp_path, [BASE])
+    for _ in range(5):
+        house.dispatch.step()
+    assert house.dispatch.ways["a-base"].outcome is None
+
+
+def test_a_job_that_never_began_says_where_to_look(tmp_path: Path) -> None:
+    house = House(tmp_path, [BASE])
+    house.executor.plan["a-base"] = [State("ended", "", "n2", 53)]
+    why = house.dispatch.wait("a-base").why
+    assert "ended on n2 before the harness began (exit code 53)" in why
+    assert "visible there" in why
+
+
+def test_no_more_jobs_than_allowed_and_an_orderly_end(tmp_path: Path) -> None:
+    house = House(tmp_path, [TRAIN, BASE, Leg("b", "train")], max_jobs=2)
+    house.executor.plan = {name: [State("running")] for name in ("a-train", "a-base", "b-train")}
+    house.dispatch.step()
+    house.dispatch.step()
+    assert len(house.executor.submitted) == 2
+    house.executor.plan = {name: [State("ended", returncode=2)] for name in house.executor.plan}
+    house.dispatch.close()
+    assert house.executor.stopped == [(name, False) for name in house.executor.submitted]
+    assert house.executor.closed
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "phase"),
+    [
+        ("PENDING", "Priority", "queued"),
+        ("PENDING", "PartitionTimeLimit", "ended"),
+        ("PENDING", "JobHeldUser", "ended"),
+        ("RUNNING", "None", "running"),
+        ("COMPLETING", "None", "running"),
+        ("NODE_FAIL", "None", "lost"),
+        ("PREEMPTED", "None", "lost"),
+        ("TIMEOUT", "TimeLimit", "ended"),
+        ("OUT_OF_MEMORY", "OutOfMemory", "ended"),
+    ],
+)
+def test_states_of_slurm(state: str, reason: str, phase: str) -> None:
+    assert state_of(state, "0", reason, "n1").phase == phase
+
+
+# -- a store that several hosts share ------------------------------------------------------------------------------
+
+
+def test_a_file_system_without_locks_is_told_before_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert why_locks_unusable(tmp_path) == ""
+
+    def refuse(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(stages.fcntl, "flock", refuse)
+    assert "no usable locks (Function not implemented)" in why_locks_unusable(tmp_path)
+    monkeypatch.setattr(stages.fcntl, "flock", lambda *_: None)
+    assert "grants a lock twice" in why_locks_unusable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_attempt_that_was_superseded_records_nothing(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    late = Stages(workspace, Timeline(tmp_path / "events.jsonl"), superseded=lambda: "begun again on n2")
+    folder = late.folder("train", "row", {})
+
+    def work(output: Path) -> Done:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text("x")
+        return Done()
+
+    with pytest.raises(StoreError, match="begun again on n2"):
+        late.ensure("train", "row", folder=folder, identity={}, work=work)
+    assert not (folder / "record.json").exists()
+
+
+def test_a_leg_begins_only_where_the_lock_of_its_session_is_seen(tmp_path: Path) -> None:
+    leg = tmp_path / "row-base"
+    leg.mkdir()
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "fixtures.leg", "--leg", str(leg)]
+    argv += [
+        "--leg-run",
+        "run/legs/row-base",
+        "--store",
+        str(tmp_path / "store"),
+        "benchmarks/test_train.py",
+        "-k",
+        "llama",
+    ]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "is not seen here" in done.stdout + done.stderr
+    assert not (leg / "begun.jsonl").exists()
+
+
+def test_a_note_of_another_host_is_left_alone_and_counts_as_running(tmp_path: Path) -> None:
+    note = {
+        "host": "n9",
+        "boot": "x",
+        "pids": "pid:[1]",
+        "pid": 1,
+        "born": "x 1",
+        "owner": 1,
+        "command": "serve /a",
+    }
+    (tmp_path / "n9-1.json").write_text(json.dumps(note))
+    assert runner.end_orphans(tmp_path) == []
+    assert runner.running(tmp_path) == ["on n9: serve /a"]
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    if why := clusters.why_no_namespaces():
+        pytest.skip(why)
+    with clusters.lab(tmp_path_factory.mktemp("hosts")) as made:
+        yield made
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from bakeoff.command import Command
+from bakeoff.execution.runner import Runner, end_orphans, running
+from bakeoff.store.stages import Done, Stages, Timeline
+from bakeoff.workspace import Workspace
+workspace = Workspace(Path(sys.argv[1]))
+stages = Stages(workspace, Timeline(workspace.root / "events.jsonl"))
+runner = Runner(workspace.processes, warm=False)
+end_orphans(workspace.processes)
+def work(output):
+    (workspace.root / "starts").open("a").write("x")
+    runner.run(Command(("sleep", sys.argv[2])), output.with_name("stage.log"), timeout_s=60, stall_s=60)
+    output.write_text("done")
+    return Done()
+print(stages.ensure("train", "row", folder=stages.folder("train", "row", {}), identity={}, work=work).outcome)
+runner.close()
+"""
+
+
+def test_hosts_with_own_process_ids_do_a_stage_once_and_leave_each_others_processes(hosts: Lab) -> None:
+    store = hosts.folder / "store"
+    store.mkdir()
+    log = hosts.folder / "first.log"
+    first = hosts.start("n1", [sys.executable, "-c", HOLD, str(store), "9"], log)
+    wait_until(lambda: list((store / "processes").glob("*.json")), 60, log.read_text())
+    second = hosts.run("n2", sys.executable, "-c", HOLD, str(store), "0")
+    assert first.wait(60) == 0, log.read_text()
+    assert (log.read_text().strip(), second.stdout.strip()) == ("ran", "reused"), second.stderr
+    assert (store / "starts").read_text() == "x"
+    events = [json.loads(line) for line in (store / "events.jsonl").read_text().splitlines()]
+    assert next(event["holder"] for event in events if event["event"] == "waiting").endswith("on n1")
+
+
+# -- real clusters -------------------------------------------------------------------------------------------------
+
+
+class Driver:
+    """``tests/dispatching.py``, which runs where jobs are submitted."""
+
+    def __init__(
+        self, cluster: SlurmCluster | RayCluster, name: str, spec: dict[str, Any], legs: list[Any]
+    ) -> None:
+        self.root = cluster.lab.folder / name
+        self.log = cluster.lab.folder / f"{name}.log"
+        argv = [sys.executable, str(ROOT / "tests" / "dispatching.py"), str(self.root)]
+        self.process = cluster.lab.start(
+            None,
+            [*argv, json.dumps(spec), json.dumps(legs)],
+            self.log,
+            **cluster.env,
+            MY_API_KEY="sk-planted-0123456789",
+        )
+
+    def events(self, **wanted: object) -> list[dict[str, Any]]:
+        rows = []
+        for line in self.log.read_text().splitlines() if self.log.exists() else ():
+            with contextlib.suppress(ValueError):
+                row = json.loads(line)
+                if isinstance(row, dict) and all(row.get(key) == value for key, value in wanted.items()):
+                    rows.append(row)
+        return rows
+
+    def see(self, timeout_s: float = 60, **wanted: object) -> dict[str, Any]:
+        wait_until(lambda: self.events(**wanted) or self.process.poll() is not None, timeout_s, str(self.log))
+        assert self.events(**wanted), self.log.read_text()
+        return self.events(**wanted)[-1]
+
+    def end(self, timeout_s: float = 120) -> int:
+        return self.process.wait(timeout_s)
+
+    def interrupt(self) -> None:
+        """Ctrl-C where the driver runs: nsenter's child."""
+        os.kill(clusters.child_of(self.process.pid), signal.SIGINT)
+
+
+def sleepers(cluster: SlurmCluster | RayCluster) -> list[str]:
+    """What pretended legs started and left, on any host."""
+    return [line for line in cluster.lab.processes() if "sleep 3601" in line or "fakes/leg.py" in line]
+
+
+@pytest.mark.slow
+def test_slurm_refuses_before_anything_is_queued(slurm: SlurmCluster) -> None:
+    for number, (spec, words) in enumerate(
+        [
+            ({"partition": "nowhere"}, "invalid partition"),
+            ({"constraint": "b200"}, "feature"),
+            ({"time": "9-0"}, "time limit"),
+        ]
+    ):
+        driver = Driver(slurm, f"refused{number}", {"kind": "slurm", **spec}, [["a", "base", 1, 1]])
+        assert driver.end() == 4, driver.log.read_text()
+        assert words in driver.events(event="unusable")[0]["why"].lower()
+    assert slurm.jobs() == []
+
+
+@pytest.mark.slow
+def test_the_doctor_asks_slurm(slurm: SlurmCluster) -> None:
+    store = slurm.lab.folder / "doctored"
+    matrix = slurm.lab.folder / "doctored.yaml"
+    matrix.write_text(yaml.safe_dump(MATRIX))
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "benchmarks/",
+        "--doctor",
+        "-p",
+        "no:cacheprovider",
+        "--store",
+        str(store),
+    ]
+    argv += ["--matrix", str(matrix), "--executor"]
+    done = slurm.lab.run(None, *argv, "slurm", **slurm.env)
+    assert (done.returncode, "error: " in done.stdout) == (0, False), done.stdout
+    (answer,) = store.glob("probes/*/answer.json")
+    assert json.loads(answer.read_text())["locked"] is True
+    done = slurm.lab.run(None, *argv, "slurm:partition=nowhere", **slurm.env)
+    assert done.returncode == 1
+    assert "invalid partition" in done.stdout.lower()
+
+
+@pytest.mark.slow
+def test_slurm_leases_cards_and_shows_no_secret(slurm: SlurmCluster) -> None:
+    driver = Driver(
+        slurm, "cards", {"kind": "slurm", "constraint": "h100"}, [["a", "base", 1, 1], ["b", "base", 1, 1]]
+    )
+    assert driver.end() == 0, driver.log.read_text()
+    assert [event["why"] for event in driver.events(event="outcome")] == ["", ""]
+    said = sorted((driver.root / f"{row}-base" / "leg.log").read_text() for row in "ab")
+    assert [line.split()[-1] for line in said] == ["secret", "secret"]
+    assert {event["host"] for event in driver.events(phase="running")} == {"n1"}
+    for path in [*driver.root.rglob("*"), driver.log]:
+        assert not path.is_file() or b"planted" not in path.read_bytes()
+
+
+@pytest.mark.slow
+def test_slurm_begins_a_leg_again_whose_node_died_or_that_was_preempted(slurm: SlurmCluster) -> None:
+    driver = Driver(slurm, "killed", {"kind": "slurm"}, [["a", "train", 12, 0]])
+    host = driver.see(phase="running")["host"]
+    slurm.lab.kill_host(host)
+    assert driver.end() == 0, driver.log.read_text()
+    assert driver.events(event="outcome")[0]["why"] == ""
+    hosts = [event["host"] for event in driver.events(phase="running")]
+    assert len(hosts) == 2
+    assert hosts[1] != host
+    assert driver.events(phase="lost")
+    slurm.lab.start_host(host)
+    slurm.join(host)
+    wait_until(lambda: slurm.idle() == 3, 60, "the node comes back")
+
+    driver = Driver(slurm, "preempted", {"kind": "slurm"}, [["a", "train", 12, 0]])
+    host = driver.see(phase="running")["host"]
+    slurm.run("sbatch", "-p", "urgent", "-w", host, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 3")
+    assert driver.end() == 0, driver.log.read_text()
+    assert driver.events(phase="lost")
+    assert driver.events(event="outcome")[0]["why"] == ""
+    assert sleepers(slurm) == []
+
+
+@pytest.mark.slow
+def test_slurm_ends_a_run_in_order_at_ctrl_c(slurm: SlurmCluster) -> None:
+    legs = [["a", "train", 300, 0], ["a", "tuned", 300, 0], ["b", "base", 300, 2]]
+    driver = Driver(slurm, "stopped", {"kind": "slurm"}, legs)
+    driver.see(phase="running", leg="a-train")
+    driver.see(phase="running", leg="b-base")
+    driver.interrupt()
+    assert driver.end(60) == 2, driver.log.read_text()
+    assert slurm.jobs() == []
+    for leg in ("a-train", "b-base"):
+        (reports,) = (driver.root / leg).glob("reports-*.jsonl")
+        assert json.loads(reports.read_text()) == {"exit": 2}  # each had its time to end
+    wait_until(lambda: not sleepers(slurm), 20, "left behind")
+
+
+@pytest.mark.slow
+def test_ray_begins_again_keeps_the_time_and_ends_in_order(ray: RayCluster) -> None:
+    refused = Driver(ray, "refused", {"kind": "ray"}, [["a", "base", 1, 5]])
+    assert refused.end() == 4, refused.log.read_text()
+    assert "needs a node with GPU 5" in refused.events(event="unusable")[0]["why"]
+
+    driver = Driver(ray, "killed", {"kind": "ray"}, [["a", "train", 12, 1]])
+    host = driver.see(phase="running")["host"]
+    ray.lab.kill_host(host)
+    assert driver.end() == 0, driver.log.read_text()
+    hosts = [event["host"] for event in driver.events(phase="running")]
+    assert (len(hosts), hosts[0] != hosts[1]) == (2, True)
+    assert driver.events(event="outcome")[0]["why"] == ""
+
+    late = Driver(ray, "late", {"kind": "ray", "time": "0:05", "restarts": 0}, [["a", "train", 300, 0]])
+    assert late.end() == 0, late.log.read_text()
+    assert "time limit of 5 s" in late.events(event="outcome")[0]["why"]
+
+    stopped = Driver(ray, "stopped", {"kind": "ray"}, [["a", "train", 300, 0], ["b", "base", 300, 2]])
+    stopped.see(phase="running", leg="a-train")
+    stopped.see(phase="running", leg="b-base")
+    stopped.interrupt()
+    assert stopped.end(60) == 2, stopped.log.read_text()
+    wait_until(lambda: not sleepers(ray), 20, "left behind")
+    for path in [*driver.root.rglob("*"), driver.log]:
+        assert not path.is_file() or b"planted" not in path.read_bytes()
+
+
+MATRIX = {
+    "models": {
+        name: {
+            "group": "smoke",
+            "model": "tiny:llama",
+            "model_type": "llama",
+            "template": "llama3",
+            "dataset": ["shipped:facts_train.jsonl"],
+            "training": {
+                "dtype": "float32", "max_length": 512, "gradient_checkpointing": False, "batch_size": 4,
+                "gradient_accumulation": 1, "learning_rate": rate, "max_steps": 12, "tracker": "none",
+            },
+            "limits": {"train_s": 600, "export_s": 300, "evaluate_s": 300, "stall_s": 300, "retries": 0},
+            "suites": ["exam"],
+        }
+        for name, rate in (("one", 5e-3), ("two", 4e-3))
+    },
+    "suites": {
+        "exam": {
+            "benchmark": "facts_exam", "data": "shipped:facts_exam", "hub": False, "few_shot": 0, "limit": 8,
+            "may_be_untrusted": "a tiny model was never taught to answer this",
+        }
+    },
+}  # fmt: skip
+
+
+def scores(store: Path) -> list[tuple[Any, ...]]:
+    run = max((store / "runs").iterdir())
+    rows = json.loads((run / "scores.json").read_text(encoding="utf-8"))
+    return sorted((row["model"], row["variant"], row["subset"], row["metric"], row["value"]) for row in rows)
+
+
+@pytest.fixture(scope="module")
+def scores_here(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
+    """The scores of the two rows in one process."""
+    folder = tmp_path_factory.mktemp("here")
+    matrix = folder / "matrix.yaml"
+    matrix.write_text(yaml.safe_dump(MATRIX))
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "benchmarks/",
+        "-p",
+        "no:cacheprovider",
+        "--store",
+        str(folder / "store"),
+    ]
+    done = subprocess.run(
+        [*argv, "--matrix", str(matrix)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    return scores(folder / "store")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["slurm", "ray"])
+def test_two_rows_through_the_whole_chain_have_the_scores_of_one_process(
+    kind: str, request: pytest.FixtureRequest, scores_here: list[tuple[Any, ...]]
+) -> None:
+    cluster = request.getfixturevalue(kind)
+    matrix, store = cluster.lab.folder / "matrix.yaml", cluster.lab.folder / "store"
+    matrix.write_text(yaml.safe_dump({**MATRIX, "executor": {"kind": kind}}))
+    argv = [sys.executable, "-m", "pytest", "benchmarks/", "-p", "no:cacheprovider", "--store", str(store)]
+    done = cluster.lab.run(None, *argv, "--matrix", str(matrix), timeout_s=600, **cluster.env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert scores(store) == scores_here
+    run = max((store / "runs").iterdir())
+    assert len(list((run / "legs").iterdir())) >= 6
+    assert list((store / "processes").glob("*")) == []
+    again = cluster.lab.run(
+        None, *argv, "--matrix", str(matrix), "--executor", "here", timeout_s=300, **cluster.env
+    )
+    assert again.returncode == 0, again.stdout
+    assert "done in" not in again.stdout  # every stage is reused

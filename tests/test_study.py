@@ -1,0 +1,130 @@
+"""What a study can show before people work on it, and the cases that are shipped for it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from bakeoff.errors import ScoreError
+from bakeoff.judgement.ratings import DIMENSIONS
+from bakeoff.judgement.replies import CRISIS_WORDS, Reply, load_cases
+from bakeoff.statistics.raters import detectable
+from bakeoff.statistics.study import outlook, raters_needed
+from judge.__main__ import main
+
+
+def test_eight_cases_can_never_tell_six_models_apart_and_the_shipped_ones_can() -> None:
+    few = outlook(8, 6)
+    assert few.smallest_p == pytest.approx(2 / 2**8 * 15)
+    assert few.is_hopeless
+    assert few.detectable == math.inf
+    shipped = sum(not case.crisis for case in load_cases())
+    assert not outlook(shipped, 6, dimensions=len(DIMENSIONS)).is_hopeless
+
+
+@pytest.mark.parametrize("dimensions", [1, 5])
+@pytest.mark.parametrize("models", [2, 3, 6, 12])
+def test_the_fewest_cases_are_those_from_which_something_can_come_out(models: int, dimensions: int) -> None:
+    fewest = outlook(1, models, dimensions=dimensions).fewest_cases
+    assert outlook(fewest - 1, models, dimensions=dimensions).is_hopeless
+    assert not outlook(fewest, models, dimensions=dimensions).is_hopeless
+
+
+def test_one_rater_or_one_model_is_no_comparison() -> None:
+    assert outlook(100, 6, raters=1).is_hopeless
+    assert outlook(100, 6, raters=0).smallest_p == 1
+    alone = outlook(3, 1)
+    assert (alone.is_hopeless, alone.plan) == (False, None)
+
+
+def test_what_is_needed_counts_raters_first_and_says_the_hours_of_people() -> None:
+    found = outlook(24, 6, raters=3, difference=0.6)
+    assert found.detectable > 0.6
+    assert found.raters_needed
+    assert detectable(24, found.raters_needed, 6) <= 0.6 < detectable(24, found.raters_needed - 1, 6)
+    assert found.plan
+    assert found.hours == pytest.approx(24 * 6 * 3 / 40)
+    en, zh = found.words
+    assert en.index(f"{found.raters_needed} raters on these cases") < en.index("hours of people")
+    assert "人时" in zh
+    assert raters_needed(24, 6, 0.01) is None  # no number of raters: the cases are too few
+    with pytest.raises(ScoreError, match="above 0"):
+        outlook(24, 6, difference=0)
+
+
+def test_more_dimensions_need_more_of_everything() -> None:
+    one, five = outlook(24, 6, dimensions=1), outlook(24, 6, dimensions=5)
+    assert five.comparisons == 5 * one.comparisons
+    assert five.detectable > one.detectable
+    assert five.fewest_cases > one.fewest_cases
+
+
+def replies(path: Path, subjects: int, cases: int) -> list[str]:
+    chosen = [case for case in load_cases() if not case.crisis][:cases]
+    files = []
+    for number in range(subjects):
+        file = path / f"m{number}.jsonl"
+        rows = [
+            Reply(case.id, f"m{number}", "tuned", f"好的 {number}", "answered", case_sha=case.sha)
+            for case in chosen
+        ]
+        file.write_text("".join(json.dumps(vars(row)) + "\n" for row in rows), encoding="utf-8")
+        files.append(str(file))
+    kept = path / "cases.jsonl"
+    kept.write_text(
+        "".join(
+            json.dumps({"id": case.id, "messages": list(case.messages), "crisis": False}) + "\n"
+            for case in chosen
+        ),
+        encoding="utf-8",
+    )
+    return ["--replies", *files, "--cases", str(kept)]
+
+
+def test_a_study_from_which_nothing_can_come_out_is_refused_unless_it_is_called_a_pilot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["study", *replies(tmp_path, 6, 8), "--out", str(tmp_path / "s.json")]
+    assert main(argv) != 0
+    said = capsys.readouterr().err
+    assert "nothing could come out" in said
+    assert "at least 12 cases" in said or "at least 13 cases" in said
+    assert "hours of people" in said
+    assert not (tmp_path / "s.json").exists()
+    assert main([*argv, "--pilot"]) == 0
+    assert (tmp_path / "s.json").exists()
+    enough = ["study", *replies(tmp_path, 6, 24), "--out", str(tmp_path / "t.json"), "--expect-raters", "5"]
+    assert main(enough) == 0
+    assert "5 raters" in capsys.readouterr().out
+    assert main([*enough[:-1], "1"]) != 0
+
+
+# ------------------------------ the shipped cases
+
+
+def test_twenty_four_counselling_and_eight_crisis_cases_are_shipped() -> None:
+    cases = load_cases()
+    assert sum(not case.crisis for case in cases) == 24
+    assert sum(case.crisis for case in cases) == 8
+    several = [case for case in cases if len(case.messages) >= 3]
+    assert len(several) >= len(cases) / 2
+    assert len({case.topic for case in cases if not case.crisis}) >= 20
+    assert len({case.title for case in cases}) == len({case.sha for case in cases}) == len(cases)
+
+
+@pytest.mark.parametrize("case", load_cases(), ids=lambda case: case.id)
+def test_a_shipped_case_is_a_dialogue_in_chinese_with_points_to_judge_by(case) -> None:
+    roles = [message["role"] for message in case.messages]
+    assert roles[0] == roles[-1] == "user"
+    assert all(one != two for one, two in pairwise(roles))
+    assert all(re.search("[\u4e00-\u9fff]", message["content"]) for message in case.messages)
+    assert len(case.what_a_good_reply_does) >= 3
+    if not case.crisis:
+        assert not any(CRISIS_WORDS.search(message["content"]) for message in case.messages)
+    else:
+        assert any(line in "".join(case.what_a_good_reply_does) for line in ("12356", "110", "120"))
