@@ -23,6 +23,7 @@ Every message names the place, the rule, the value and the way out.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 
 class BakeoffError(Exception):
@@ -108,6 +109,30 @@ class RatingError(BakeoffError):
     def __init__(self, message: str, zh: str = "") -> None:
         super().__init__(message)
         self.zh = zh
+
+
+class Complaint(str):
+    """What is wrong, where, and what to do about it; as a ``str`` all of it in one line."""
+
+    place: str
+    what: str
+    remedy: str
+
+    def __new__(cls, place: str, what: str, remedy: str = "") -> Self:
+        """Return the complaint; a *remedy* may begin with the semicolon that stands before it in the line."""
+        remedy = remedy.removeprefix("; ")
+        complaint = super().__new__(cls, f"{place}: {what}" + (f"; {remedy}" if remedy else ""))
+        complaint.place, complaint.what, complaint.remedy = place, what, remedy
+        return complaint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.place, self.what, self.remedy), vars(self)
+
+
+def complaint_of(error: BaseException) -> Complaint | None:
+    """Return the complaint that *error* was raised with; None where it was raised with a plain text."""
+    first = error.args[0] if error.args else None
+    return first if isinstance(first, Complaint) else None
 
 
 def in_short(message: str) -> str:

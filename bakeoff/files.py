@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bakeoff.errors import DataError
+from bakeoff.errors import Complaint, DataError
 
 
 @contextmanager
@@ -90,15 +90,18 @@ def read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        hint = "; give a file in it" if error.errno == errno.EISDIR else ""
-        raise DataError(f"{path}: cannot be read ({os.strerror(error.errno or 0)}){hint}") from None
+        hint = "give a file in it" if error.errno == errno.EISDIR else ""
+        what = f"cannot be read ({os.strerror(error.errno or 0)})"
+        raise DataError(Complaint(str(path), what, hint)) from None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         guess = " (it looks like UTF-16)" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
         line = content.count(b"\n", 0, error.start) + 1
         byte = f"byte 0x{content[error.start]:02x} at {error.start}"
-        raise DataError(f"{path}:{line}: not UTF-8{guess}: {byte}; save it as UTF-8") from None
+        raise DataError(
+            Complaint(f"{path}:{line}", f"not UTF-8{guess}: {byte}", "save it as UTF-8")
+        ) from None
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:

@@ -186,6 +186,6 @@ def test_a_run_ends_with_the_judge_and_the_report_says_how_far_it_may_be_believe
     )
     assert not metrics["crisis", "takes_seriously"]["trusted"]
     page = (tmp_path / "r" / "index.html").read_text(encoding="utf-8")
-    assert "Suite “crisis” (apart, never averaged in)" in page
+    assert "Crisis cases (reported separately, never averaged in)" in page
     assert "no reply was scored by both people and this judge" in page
     assert "judge: 咨询个案" in done.stdout

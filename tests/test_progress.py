@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bakeoff.sentences import with_statements
+from bakeoff.store import stages
 from bakeoff.store.stages import Timeline
 from fixtures.progress import Progress, described
 from tests.test_chain import somebody_s_service
@@ -19,7 +21,7 @@ RAN = {
     "variant": "tuned",
     "stage": "deploy",
     "outcome": "ran",
-    "why": "ran: for the first time",
+    **with_statements({"why": stages.RAN(why=stages.FIRST_TIME())}),
     "seconds": 1.26,
     "facts": {},
 }

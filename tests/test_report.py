@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bakeoff.chain import training
 from bakeoff.chain.chain import why_unmet
 from bakeoff.chain.ports import free_port
 from bakeoff.doctor.comparability import beside_the_guide, differences
@@ -21,6 +22,8 @@ from bakeoff.errors import StoreError
 from bakeoff.evalscope.speed import Speed, speed_rows
 from bakeoff.execution import gpus
 from bakeoff.matrix.loading import parse_matrix
+from bakeoff.matrix.schema import Suite
+from bakeoff.parity import answers, comparison
 from bakeoff.report import Findings, Row, page, section, write_page, write_tables
 from bakeoff.report.__main__ import main
 from bakeoff.report.analysis import Analysis, analyse, headline_metric
@@ -29,8 +32,10 @@ from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
 from bakeoff.report.rendering import _commands, _cost, _summary, gpu_hours
 from bakeoff.report.samples import REPLY_CHARS, pack
 from bakeoff.report.verdict import verdict
-from bakeoff.report.words import chinese, method
+from bakeoff.report.words import said
+from bakeoff.scoring import scores
 from bakeoff.scoring.scores import SPEED
+from bakeoff.sentences import Statement
 from bakeoff.store.facts import Facts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Stages, Timeline
@@ -269,7 +274,7 @@ def test_a_failure_is_told_in_short_with_the_end_of_its_log_a_click_away() -> No
     why = "export ended with exit code 1\nlast lines of its log:\n    at line 7\n    ImportError: no x\nby hand: x <y>"
     stage = {"stage": "export", "model": "m", "variant": "", "outcome": "failed", "why": why}
     html = page(empty(stages=[stage]))
-    assert "</b> · export: export ended with exit code 1: ImportError: no x" in html
+    assert "Export</span>: export ended with exit code 1: ImportError: no x" in html
     assert (
         "<pre>export ended with exit code 1\nlast lines of its log:\n    at line 7\n    ImportError" in html
     )
@@ -330,7 +335,8 @@ def test_what_happened_on_the_way_is_told_once_for_all_whom_it_concerns() -> Non
     def stage(name: str, model: str, **facts: object) -> dict[str, object]:
         return {"stage": name, "model": model, "variant": "tuned", "outcome": "ran", "facts": facts}
 
-    alarm = "100.0% of the answers are C, which is right for 25.0%"
+    alarm = scores.ALWAYS_ONE_LETTER(letter="C", right=0.25)
+    assert alarm == "100.0% of the answers are C, which is right for 25.0%"
     stages = [
         stage("evaluate", "m", suite="exam", alarms=[alarm], restarts=["ended with code 9"]),
         stage("evaluate", "m", suite="other", alarms=[], restarts=["ended with code 9"]),
@@ -338,14 +344,17 @@ def test_what_happened_on_the_way_is_told_once_for_all_whom_it_concerns() -> Non
         stage(
             "parity",
             "m",
-            warnings=["float16 rounds 20% of the adapter away; way A, base + adapter, or float32"],
+            warnings=[comparison.ROUNDED_AWAY(dtype="float16", share=0.2)],
         ),
-        stage("deploy", "m", identity="not shown: the service gives no log-probabilities"),
+        stage("deploy", "m", identity=answers.NOT_SHOWN(why=answers.NO_LOGPROBS())),
         stage("deploy", "n", identity="shown"),
         stage(
             "train",
             "m",
-            attempts=["out of memory at batch 8: CUDA out of memory", "continued from checkpoint-6"],
+            attempts=[
+                training.OUT_OF_MEMORY(batch=8, error="CUDA out of memory"),
+                training.CONTINUED(checkpoint="checkpoint-6"),
+            ],
         ),
     ]
     events = [
@@ -355,13 +364,18 @@ def test_what_happened_on_the_way_is_told_once_for_all_whom_it_concerns() -> Non
     html = page(empty(stages=stages, events=events))
     shown = re.sub(r"<[^>]+>", "", html[html.index('id="bk-cautions"') : html.index('id="bk-cost"')])
     told = [
-        "m (tuned) · exam, n (tuned) · exam: 100.0% 的回复选 C，而正确答案为它的题只占 25.0%" + alarm,
-        "m (tuned): 服务中途停止，已重启：ended with code 9the service died and was started again: ended with code 9",
-        "float16 把适配器的 20% 舍入掉了",
-        "not shown to be the trained model: the service gives no log-probabilities",
-        "m (tuned) · train: 批大小 8 时内存不足，已减小：CUDA out of memory",
-        "m: 服务结束后仍有 3.2 GiB 显存未释放",
-        "ended what a killed run left behind: swift deploy &lt;b&gt;",
+        "m（微调） · exam、n（微调） · exam：",
+        "m (tuned) · exam, n (tuned) · exam: ",
+        "所有回复都选 C，而正确答案为 C 的题只占 25%",
+        "every answer is C, but C is correct for only 25% of questions",
+        "m（微调）：m (tuned): 服务中途停止，已重启：ended with code 9",
+        "the service died and was started again: ended with code 9",
+        "float16 舍入使适配器的 20% 丢失",
+        "not shown to be the trained model: the service returns no log-probabilities",
+        "m（微调） · 训练：m (tuned) · Training: 批大小 8",
+        "时显存或内存不足，已减小批大小：CUDA out of memory",
+        "服务结束后仍有 3.2 GiB 显存未释放",
+        "ended a process that a killed run had left behind: swift deploy &lt;b&gt;",
     ]
     for text in told:
         assert shown.count(text) == 1, text
@@ -382,7 +396,7 @@ def test_the_verdict_says_where_tuning_taught_the_questions() -> None:
     many.leakage = [leak]
     told = verdict(many, analyse(many))[2]
     assert f"but 30 of the 400 questions of {raised.suite} occur in the training data" in told.en
-    assert f"{raised.suite} 的 400 题中有 30 题出现在训练数据里" in told.zh
+    assert f"{raised.suite} 的 400 题中有 30 题出现在训练数据中" in told.zh
     many.leakage = [{**leak, "expected": True}]
     assert (
         f"30 of the 400 questions of {raised.suite} are in the training set by design"
@@ -392,8 +406,6 @@ def test_the_verdict_says_where_tuning_taught_the_questions() -> None:
 
 def test_what_the_engine_says_of_scores_and_rows_stands_in_chinese_too(tmp_path: Path) -> None:
     """A reason that is worded anew would stand on the Chinese page in English."""
-    from bakeoff.scoring import scores
-
     strict = scores.Thresholds(0.95, 0.0, 0.0, 0.0, 1.1)
     counts = scores.Ledger(10, 2, 2, 2, 2, 2)
     sample = scores.Sample("1", "a", 0, "q", ("a", "b"), "A", "A", "A", "A", "answered", 1.0, "", 0.1)
@@ -419,7 +431,7 @@ def test_what_the_engine_says_of_scores_and_rows_stands_in_chinese_too(tmp_path:
     unlike = [beside_the_guide(one) for one in differences(list(matrix.models.values()))]
     assert not re.search("[\u4e00-\u9fff]", "".join(unlike))
     intended = dataclasses.replace(differences(list(matrix.models.values()))[0], intended="2e-4 (guide 2.6)")
-    assert chinese(beside_the_guide(intended)).endswith("。指南：2e-4 (guide 2.6)")
+    assert beside_the_guide(intended).zh.endswith("。指南的设定：2e-4 (guide 2.6)")
     reasons += unlike
     stages = Stages(Workspace(tmp_path), Timeline(tmp_path / "events.jsonl"))
 
@@ -432,7 +444,7 @@ def test_what_the_engine_says_of_scores_and_rows_stands_in_chinese_too(tmp_path:
         stage = Stage(name="train", row="m", folder=where, recipe={"rate": rate}, facts=Facts)
         reasons.append(stages.ensure(stage, work).why)
     assert all(reasons)
-    assert [one for one in reasons if chinese(one) == one] == []
+    assert [one for one in reasons if not isinstance(one, Statement) or one.zh == one] == []
 
 
 def test_a_chain_on_a_card_has_its_tokens_per_second_gpu_hours_and_memory(
@@ -488,7 +500,7 @@ def test_the_way_intervals_were_made_is_told_in_both_languages(analysis: Analysi
     few = analyse(synthetic_findings(15, models=2, suites=("ceval", "psyqa")))
     many = analyse(synthetic_findings(400, models=2, suites=("ceval",)))
     for view in [*analysis.views, *few.views, *many.views]:
-        zh, en = re.findall(r"<span[^>]*>(.*?)</span>", str(method(view.method)))
+        zh, en = re.findall(r"<span[^>]*>(.*?)</span>", str(said(view.method)))
         assert zh != en
 
 
@@ -496,13 +508,13 @@ def test_judgements_of_people_and_of_a_model_are_shown(tmp_path: Path) -> None:
     judged = synthetic_findings(30, suites=("ceval",))
     judged.ratings = synthetic_ratings(tmp_path)
     html = page(judged)
-    assert "Suite “crisis” (apart, never averaged in)" in html
+    assert "Crisis cases (reported separately, never averaged in)" in html
     assert "not calibrated" in html
     judge = judged.ratings["judges"][0]
     for row in (*judged.ratings["raters"]["consistency"], *judged.ratings["raters"]["severity"]):
         assert f'<th scope="row">{row["rater"]}</th>' in html
-    assert "Severity (minus the others’ mean" in html
-    assert "Against themselves (the same reply again)" in html
+    assert "Severity (difference from the other raters’ mean" in html
+    assert "Self-consistency (repeated items)" in html
     assert "No pairs were compared in both orders" in html
     for measured in judge["calibration"].values():
         assert f"{measured['alpha']['value']:.2f}".replace("-", "−") in html
@@ -531,10 +543,12 @@ def test_judgements_of_other_weights_and_another_rubric_are_said_to_be_so(tmp_pa
     judged.ratings["counts"]["other_rubric"] = 7
     judged.ratings["others"] = [synthetic_ratings(tmp_path / "newer")]
     html = page(judged)
-    told = f"{subject}: judged were replies of an earlier deployment (other weights, template or serving: aaaaaaaaaaaa)"
+    model, _, kind = subject.partition("/")
+    told = f"{model} ({kind}): the rated replies are those of an earlier deployment "
+    told += "(other weights, template or serving: aaaaaaaaaaaa)"
     assert f"{told}; this run has bbbbbbbbbbbb." in html
-    assert "7 more judgements were made under another version of the rubric" in html
-    assert html.count("这个模型能信几分：") == 2
+    assert "7 more ratings were made under another version of the rubric" in html
+    assert html.count("评审模型的可信度：") == 2
     assert HOSTILE not in html
 
 
@@ -646,8 +660,6 @@ def test_a_broken_record_is_named(tmp_path: Path) -> None:
 
 
 def test_columns_are_those_of_the_scores_module() -> None:
-    from bakeoff.scoring import scores
-
     assert set(SCORE_COLUMNS) == set(scores.SCORE_COLUMNS)
     assert set(SAMPLE_COLUMNS) == set(scores.SAMPLE_COLUMNS)
 
@@ -761,7 +773,7 @@ def unfinished(**changes: object) -> Findings:
     """Two models on one suite; another suite failed for both, a third had no data."""
     some = synthetic_findings(60, models=2, suites=("ceval",), awkward=False)
     some.asked = [(m, "tuned", s) for m in some.models for s in ("ceval", "my_exam", "cmmlu_full")]
-    why = "cmmlu_full: needs the folder cmmlu under --data-dir, which was not given or lacks it"
+    why = Suite(name="cmmlu_full", benchmark="cmmlu", hub=False).why_no_data(None)
     some.skipped = [(some.models[0], why), (some.models[1], why), ("big", "needs a GPU with 80 GiB")]
     for name, value in changes.items():
         setattr(some, name, value)

@@ -63,7 +63,8 @@ def test_only_the_adapters_know_evalscope() -> None:
 
 
 STACK = {
-    "facts": "errors command workspace characters error_texts plugins parity_probe files secrecy provenance data",
+    "facts": "sentences errors command workspace characters error_texts plugins parity_probe files "
+    "secrecy provenance data",
     "values": "statistics scoring matrix endpoint store execution",
     "adapters": "parity forms tiny suites training_data tools environments evalscope",
     "judgement": "judgement",

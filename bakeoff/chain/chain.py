@@ -28,12 +28,32 @@ from bakeoff.forms.published import TINY as PUBLISHED
 from bakeoff.forms.published import convert_command, identity_of, published_form
 from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training
 from bakeoff.provenance import ContentHashes, digest
+from bakeoff.sentences import Template
 from bakeoff.store.facts import Facts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Record, Stages, Timeline
 from bakeoff.suites.rows import FORMATS, LETTERS
 from bakeoff.tools import engines, memory, swift
 from bakeoff.workspace import Workspace
+
+NEEDS_PACKAGE = Template(
+    "chain.chain.needs_package",
+    "needs the package {package}, which is not installed",
+    zh="缺少软件包 {package}",
+    en="the package {package} is not installed",
+)
+NEEDS_GPU = Template(
+    "chain.chain.needs_gpu",
+    "needs a GPU with {gib:g} GiB; this machine has none",
+    zh="需要 {gib:g} GiB 显存的 GPU，本机没有 GPU",
+    en="needs a GPU with {gib:g} GiB of memory; this machine has no GPU",
+)
+NEEDS_LARGER_GPU = Template(
+    "chain.chain.needs_larger_gpu",
+    "needs a GPU with {gib:g} GiB; the largest here has {largest:.0f} GiB",
+    zh="需要 {gib:g} GiB 显存的 GPU，本机最大的只有 {largest:.0f} GiB",
+    en="needs a GPU with {gib:g} GiB of memory; the largest here has {largest:.0f} GiB",
+)
 
 
 @dataclass(frozen=True)
@@ -412,14 +432,14 @@ def why_unmet(spec: ModelSpec, matrix: Matrix) -> str:
     here = any(environments.is_running(matrix.environments[name]) for _, name in spec.environment)
     for package in spec.needs.packages if here else ():
         if find_spec(package) is None:
-            return f"needs the package {package}, which is not installed"
+            return NEEDS_PACKAGE(package=package)
     wanted = spec.needs.gpu_memory_gib
     if wanted == 0 or spec.url:
         return ""
     best = _largest_card_gib()
     if best is None:
-        return f"needs a GPU with {wanted:g} GiB; this machine has none"
-    return "" if best >= wanted else f"needs a GPU with {wanted:g} GiB; the largest here has {best:.0f} GiB"
+        return NEEDS_GPU(gib=wanted)
+    return "" if best >= wanted else NEEDS_LARGER_GPU(gib=wanted, largest=best)
 
 
 @cache

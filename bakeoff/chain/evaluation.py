@@ -22,9 +22,16 @@ from bakeoff.files import write_json
 from bakeoff.matrix.schema import Suite
 from bakeoff.provenance import commit, versions
 from bakeoff.scoring.leakage import training_files
+from bakeoff.sentences import Template, restored, with_statements
 from bakeoff.store.facts import EvaluationFacts, EvaluationResult, HealthFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record
+
+ANOTHER_ANSWERS = Template(
+    "chain.evaluation.another_answers",
+    "{before!r} answered then, {now!r} answers now",
+    zh="上次作答的是 {before!r}，现在是 {now!r}",
+)
 
 ASK_ALONE = 12
 """Answered questions of each suite that are asked again one at a time, after the concurrent round."""
@@ -69,7 +76,7 @@ class Evaluation:
         before, now = answered_by(output), self._answers_now
         if not (self.deployment.chain.spec.url and before and now) or before == now:
             return ""
-        return f"{before!r} answered then, {now!r} answers now"
+        return ANOTHER_ANSWERS(before=before, now=now)
 
     @cached_property
     def _answers_now(self) -> str:
@@ -87,7 +94,7 @@ class Evaluation:
 
     def result(self, suite: Suite) -> dict[str, Any]:
         """The result of *suite*: ``trusted``, ``why_not``, ``ledger``, ``scores`` (rows) and ``samples`` (rows)."""
-        return dict(json.loads(Path(self.record(suite).output).read_text(encoding="utf-8")))
+        return dict(restored(json.loads(Path(self.record(suite).output).read_text(encoding="utf-8"))))
 
     @property
     def _work_dir(self) -> Path:
@@ -207,7 +214,7 @@ class Evaluation:
             ask_alone=ASK_ALONE,
         )
         path = self._work_dir / "plan.json"
-        write_json(path, plan)
+        write_json(path, with_statements(plan))
 
         tell = bench.stages.timeline.progress(
             self._how_far(), stage="evaluate", model=spec.name, variant=self.deployment.variant

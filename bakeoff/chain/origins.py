@@ -22,6 +22,7 @@ from bakeoff.execution.runner import tail
 from bakeoff.files import write_json
 from bakeoff.matrix.schema import ModelSpec, dataset_argument, dataset_identity, dataset_name
 from bakeoff.provenance import digest
+from bakeoff.sentences import Template, joined
 from bakeoff.store.facts import DownloadFacts
 from bakeoff.store.stage import Limits, Line, Stage
 from bakeoff.store.stages import Done, Record, now, read_record
@@ -35,6 +36,36 @@ MOVED = "branch moved"
 """Event of the timeline: a branch is not where it was when a run asked last."""
 NOT_ASKED = "hub not asked"
 """Event of the timeline: what the cache holds was taken, and nobody knows whether it is the newest."""
+CACHE_WITHOUT_ANSWER = Template(
+    "chain.origins.cache_without_answer",
+    "{hub} does not answer: what the cache has of {id} is taken, commit {commit}",
+    zh="{hub} 没有应答：使用本机缓存中的 {id}（提交 {commit}）",
+    en="{hub} does not answer: the cached copy of {id} is used (commit {commit})",
+)
+CACHE_AFTER_REFUSAL = Template(
+    "chain.origins.cache_after_refusal",
+    "{hub} refuses: what the cache has of {id} is taken, commit {commit}",
+    zh="{hub} 拒绝访问：使用本机缓存中的 {id}（提交 {commit}）",
+    en="{hub} refuses access: the cached copy of {id} is used (commit {commit})",
+)
+HAS_MOVED = Template(
+    "chain.origins.has_moved",
+    "{source} was {before} when it was last asked for and is {now} now: what stands on it is made again",
+    zh="{source} 的分支自上次运行以来已移动，由 {before} 变为 {now}：相关结果将重新生成",
+    en="{source} moved from {before} to {now} since the last run: everything built on it is made again",
+)
+STAY = Template(
+    "chain.origins.stay",
+    "'revision: {before}' would have kept it",
+    zh="如需固定版本，请写 revision: {before}",
+    en="`revision: {before}` pins it",
+)
+NOT_THE_HUBS = Template(
+    "chain.origins.not_the_hubs",
+    "{path} is not what the hub has under this name",
+    zh="{path} 与模型站上的同名文件不同",
+    en="{path} differs from the hub's file of that name",
+)
 RESOLVE_S = 180.0
 _UNKNOWN = "unknown-"
 """Begins the name of a snapshot whose cache does not say of which commit it is."""
@@ -238,7 +269,7 @@ class Origins:
         for name, expected in listed.items():
             path = cached.folder / name
             if not path.is_file() or self.bench.hashes.of(path) != expected:
-                return f"{path} is not what the hub has under this name"
+                return NOT_THE_HUBS(path=path)
         return ""
 
     # -- its commit ------------------------------------------------------------------------------------------------
@@ -282,7 +313,8 @@ class Origins:
             why = f"{hubs.TITLES[source.hub]} {'refuses' if answers else 'does not answer'}"
             if cached:
                 commit = _commit_of(cached)
-                words = f"{why}: what the cache has of {source.id} is taken, commit {commit[:12]}"
+                form = CACHE_AFTER_REFUSAL if answers else CACHE_WITHOUT_ANSWER
+                words = form(hub=hubs.TITLES[source.hub], id=source.id, commit=commit[:12])
                 self._tell(NOT_ASKED, source, words)
                 return commit, cached
             if isinstance(error, DataError):
@@ -398,11 +430,8 @@ def _commit_of(cached: Cached) -> str:
 
 
 def _moved(source: Source, before: str, commit: str) -> str:
-    stay = f"; 'revision: {before}' would have kept it" if hubs.is_commit(before) else ""
-    return (
-        f"{source} was {before[:12]} when it was last asked for and is {commit[:12]} now: what stands on it is made "
-        f"again{stay}"
-    )
+    stays = [STAY(before=before)] if hubs.is_commit(before) else []
+    return joined([HAS_MOVED(source=source, before=before[:12], now=commit[:12]), *stays])
 
 
 def _endpoint(source: Source) -> str:

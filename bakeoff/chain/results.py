@@ -12,7 +12,54 @@ from typing import Any
 
 from bakeoff.judgement.replies import read_replies
 from bakeoff.scoring.scores import ALL, SPEED, STATUSES
+from bakeoff.sentences import Template
 from bakeoff.store.facts import EvaluationResult
+from bakeoff.store.stage import OUTPUT_GONE
+
+REQUESTS_FAILED = Template(
+    "chain.results.requests_failed", "{count} requests failed", zh="有 {count} 个请求失败"
+)
+CUT_SHORT = Template(
+    "chain.results.cut_short", "{name} is cut short", zh="{name} 不完整", en="{name} is incomplete"
+)
+NO_RESULT = Template(
+    "chain.results.no_result", "{name} is no result", zh="{name} 不是评测结果", en="{name} holds no result"
+)
+NO_RESULT_BECAUSE = Template(
+    "chain.results.no_result_because",
+    "{name} is no result ({error})",
+    zh="{name} 不是评测结果（{error}）",
+    en="{name} holds no result ({error})",
+)
+MISCOUNTED = Template(
+    "chain.results.miscounted",
+    "{name}: {where} says {why}",
+    zh="{name}：{where} 的计数与逐题记录不符（{why}）",
+    en="{name}: the counts of {where} disagree with its samples ({why})",
+)
+LEDGER = Template("chain.results.ledger", "its ledger", zh="作答统计", en="the response accounting")
+COUNTS = Template(
+    "chain.results.counts",
+    "{said} {key}, and its samples {counted}",
+    zh="{key}：记为 {said}，实为 {counted}",
+    en="{key}: {said} recorded, {counted} counted",
+)
+OTHER_VALUE = Template(
+    "chain.results.other_value",
+    "{name}: {where} is said to be {value}, and its samples' grades make {mean}",
+    zh="{name}：{where} 记为 {value}，按逐题得分应为 {mean}",
+    en="{name}: {where} is recorded as {value}, but its samples average {mean}",
+)
+NOTHING = Template("chain.results.nothing", "nothing", zh="无")
+UNANSWERED = Template(
+    "chain.results.unanswered", "{count} questions have no answer yet", zh="还有 {count} 题没有回复"
+)
+REPLIES_ERRORED = Template(
+    "chain.results.replies_errored",
+    "{count} replies had errored",
+    zh="上次有 {count} 条回复出错",
+    en="{count} replies had failed",
+)
 
 
 def why_unreadable(result: Path) -> str:
@@ -20,17 +67,17 @@ def why_unreadable(result: Path) -> str:
     try:
         kept = json.loads(result.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return "its output is gone"
+        return OUTPUT_GONE()
     except ValueError:
-        return f"{result.name} is cut short"
+        return CUT_SHORT(name=result.name)
     except RecursionError:
-        return f"{result.name} is no result"
+        return NO_RESULT(name=result.name)
     if not isinstance(kept, dict) or not {"scores", "samples"} <= kept.keys():
-        return f"{result.name} is no result"
+        return NO_RESULT(name=result.name)
     try:
         return _why_inconsistent(kept, result.name)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        return f"{result.name} is no result ({type(error).__name__}: {error})"
+        return NO_RESULT_BECAUSE(name=result.name, error=f"{type(error).__name__}: {error}")
 
 
 def _why_inconsistent(kept: dict[str, Any], name: str) -> str:
@@ -41,7 +88,7 @@ def _why_inconsistent(kept: dict[str, Any], name: str) -> str:
     """
     samples, main = kept["samples"], kept.get("metric")
     if kept.get("ledger") is not None and (why := _why_miscounted(kept["ledger"], samples, "")):
-        return f"{name}: its ledger says {why}"
+        return MISCOUNTED(name=name, where=LEDGER(), why=why)
     for row in kept["scores"]:
         if row.get("benchmark") == SPEED:
             continue
@@ -51,14 +98,14 @@ def _why_inconsistent(kept: dict[str, Any], name: str) -> str:
             part = [one for one in part if not one["leaked"]]
         where = metric if subset == ALL else f"{metric} of {subset}"
         if why := _why_miscounted(row, part, "n_"):
-            return f"{name}: {where} says {why}"
+            return MISCOUNTED(name=name, where=where, why=why)
         if metric not in (main, f"{main}_unleaked"):
             continue
         grades = [one["correct"] for one in part if one["status"] != "errored" and one["correct"] is not None]
         mean, value = math.fsum(grades) / len(grades) if grades else None, row["value"]
         if (mean is None) != (value is None) or (mean is not None and not abs(value - mean) <= 1e-9):
-            told = "nothing" if mean is None else f"{mean:.4g}"
-            return f"{name}: {where} is said to be {value}, and its samples' grades make {told}"
+            told = NOTHING() if mean is None else f"{mean:.4g}"
+            return OTHER_VALUE(name=name, where=where, value=value, mean=told)
     return ""
 
 
@@ -69,7 +116,7 @@ def _why_miscounted(counts: dict[str, Any], samples: Sequence[dict[str, Any]], p
     wanted["judged"] = len(samples) - there["errored"]
     for key, count in wanted.items():
         if prefix + key in counts and counts[prefix + key] != count:
-            return f"{counts[prefix + key]} {key}, and its samples {count}"
+            return COUNTS(said=counts[prefix + key], key=key, counted=count)
     return ""
 
 
@@ -91,7 +138,7 @@ def why_unanswered(result: Path) -> str:
     """How many questions of a kept *result* got no reply that might come yet, in words; empty for none."""
     errors = EvaluationResult.read(json.loads(result.read_text(encoding="utf-8"))).errors
     waiting = sum(not _FINAL.search(error) for error in errors.values())
-    return f"{waiting} questions have no answer yet" if waiting else ""
+    return UNANSWERED(count=waiting) if waiting else ""
 
 
 _FINAL = re.compile(r"Error code: (400|413|422)\b|could not be graded")
@@ -102,13 +149,13 @@ def why_unmeasured(result: Path) -> str:
     """How many requests of a kept measurement of speed failed, in words; empty for none."""
     rows = json.loads(result.read_text(encoding="utf-8"))["scores"]
     failed = {row["subset"]: row["n_errored"] for row in rows if row["n_errored"]}
-    return f"{sum(failed.values())} requests failed" if failed else ""
+    return REQUESTS_FAILED(count=sum(failed.values())) if failed else ""
 
 
 def why_errored(replies: Path) -> str:
     """Return how many kept *replies* to the judge's cases never came, in words; empty for none."""
     errored = sum(reply.status == "errored" for reply in read_replies([replies]))
-    return f"{errored} replies had errored" if errored else ""
+    return REPLIES_ERRORED(count=errored) if errored else ""
 
 
 def without_nan(value: Any) -> Any:

@@ -37,7 +37,27 @@ from bakeoff.errors import NotReady, ServiceError
 from bakeoff.execution.gpus import cards
 from bakeoff.execution.runner import Process, Runner, failure, tail
 from bakeoff.secrecy import redact
+from bakeoff.sentences import Template
 from bakeoff.store.facts import HealthFacts
+
+ENDED = Template(
+    "chain.service.ended",
+    "{name} ended with code {code}; log: {log}",
+    zh="{name} 已退出（退出码 {code}），日志：{log}",
+    en="{name} exited with code {code}; log: {log}",
+)
+NAMELESS = Template(
+    "chain.service.nameless",
+    "{asked!r} was asked, and replies do not say which model answers",
+    zh="请求的模型是 {asked!r}，回复中没有说明由哪个模型作答",
+    en="{asked!r} was requested; the replies do not say which model answered",
+)
+OTHER_NAME = Template(
+    "chain.service.other_name",
+    "{asked!r} was asked, and {answers!r} answers",
+    zh="请求的模型是 {asked!r}，实际作答的是 {answers!r}",
+    en="{asked!r} was requested, but {answers!r} answered",
+)
 
 CANARY_TIMEOUT_S = 120.0
 LONGEST_STREAM_S = 1800.0
@@ -64,7 +84,7 @@ class Service:
         """How the service ended, in words; empty while it runs (or belongs to somebody else)."""
         if self.process is None or self.process.alive():
             return ""
-        return f"{self.served_name} ended with code {self.process.returncode}; log: {self.process.log}"
+        return ENDED(name=self.served_name, code=self.process.returncode, log=self.process.log)
 
     @property
     def by_hand(self) -> str:
@@ -314,9 +334,9 @@ def who_answers_as(service: Service) -> str:
     """A caution about the name that answered the canary of *service*; "" for the name that was asked."""
     name = HealthFacts.read(service.facts).answers_as
     if not name:
-        return f"{service.served_name!r} was asked, and replies do not say which model answers"
+        return NAMELESS(asked=service.served_name)
     if not is_version_of(service.served_name, name):
-        return f"{service.served_name!r} was asked, and {name!r} answers"
+        return OTHER_NAME(asked=service.served_name, answers=name)
     return ""
 
 

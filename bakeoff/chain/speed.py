@@ -13,6 +13,7 @@ from bakeoff.chain.service import Service
 from bakeoff.command import Command
 from bakeoff.evalscope import speed as measuring
 from bakeoff.files import write_json
+from bakeoff.sentences import with_statements
 from bakeoff.store.facts import HealthFacts, SpeedFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record
@@ -37,7 +38,7 @@ def speed(deployment: Deployment) -> Record:
             fingerprint=deployment.fingerprint,
             **made_by(deployment, output),
         )
-        write_json(output, without_nan({"scores": rows, "samples": []}))
+        write_json(output, with_statements(without_nan({"scores": rows, "samples": []})))
         gpus = HealthFacts.read(deployment.service().facts).gpus
         return Done(str(command), None, {"gpus": gpus, "restarts": deployment.restarts})
 

@@ -28,7 +28,7 @@ from bakeoff.store.facts import (
     SpeedFacts,
     TrainingFacts,
 )
-from bakeoff.store.stage import Limits, Line, Stage
+from bakeoff.store.stage import OUTPUT_GONE, Limits, Line, Stage
 from bakeoff.tools import swift
 
 if TYPE_CHECKING:
@@ -337,7 +337,7 @@ def replies(chain: Chain, variant: str, served: Stage[HealthFacts] | None = None
         facts=RepliesFacts,
         output_name="replies.jsonl",
         log=log,
-        why_broken=lambda output: "" if output.exists() and shared.exists() else "its output is gone",
+        why_broken=lambda output: "" if output.exists() and shared.exists() else OUTPUT_GONE(),
         why_again=why_errored,
     )
 

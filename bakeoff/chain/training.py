@@ -15,6 +15,7 @@ from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Process
 from bakeoff.files import write_json
 from bakeoff.matrix.schema import ModelSpec, Training, dataset_name
+from bakeoff.sentences import Template
 from bakeoff.store.facts import TrainingFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done
@@ -23,6 +24,26 @@ from bakeoff.training_data.health import count_rows, why_fewer
 
 if TYPE_CHECKING:
     from bakeoff.chain.chain import Chain
+
+CONTINUED = Template("chain.training.continued", "continued from {checkpoint}", zh="从 {checkpoint} 继续训练")
+OUT_OF_MEMORY = Template(
+    "chain.training.out_of_memory",
+    "out of memory at batch {batch}: {error}",
+    zh="批大小 {batch} 时显存或内存不足，已减小批大小：{error}",
+    en="out of memory at batch size {batch}, retried with a smaller one: {error}",
+)
+TENSORBOARD_INSTEAD = Template(
+    "chain.training.tensorboard_instead",
+    "{why}: TensorBoard tracks the rest of this training",
+    zh="SwanLab 中断（{why}），其余训练改由 TensorBoard 记录",
+    en="SwanLab failed ({why}); TensorBoard logs the rest of this training",
+)
+SILENCE = Template(
+    "chain.training.silence",
+    "a silence, perhaps SwanLab's",
+    zh="长时间没有输出，可能与 SwanLab 有关",
+    en="no output for too long, perhaps because of SwanLab",
+)
 
 
 def train(chain: Chain, stage: Stage[TrainingFacts], output: Path) -> Done:
@@ -98,7 +119,7 @@ class _Job:
             self.log.unlink(missing_ok=True)
             write_json(self.begun, self._beginning(self.training))
         else:
-            self.attempts.told.append(f"continued from {resume.name}")
+            self.attempts.told.append(CONTINUED(checkpoint=resume.name))
         return resume
 
     def run(self, command: Command) -> tuple[Process, int]:
@@ -126,7 +147,7 @@ class _Job:
         if smaller is None:
             raise error
         self.attempts.told.append(
-            f"out of memory at batch {self.training.batch_size}: {str(error).splitlines()[0]}"
+            OUT_OF_MEMORY(batch=self.training.batch_size, error=str(error).splitlines()[0])
         )
         # The same batch continues from its newest checkpoint. Another one starts again: transformers 4 takes
         # the checkpoint's batch for the dataloader, whatever the line says, and may count other updates.
@@ -144,7 +165,7 @@ class _Job:
             CommandFailed: *error*, where no try is left or another one cannot help.
         """
         if self.training.tracker == "swanlab" and (why := _why_untracked(error, self.log, written)):
-            self.attempts.told.append(f"{why}: TensorBoard tracks the rest of this training")
+            self.attempts.told.append(TENSORBOARD_INSTEAD(why=why))
             self.training = self.training.model_copy(update={"tracker": "tensorboard"})
         else:
             self.attempts.again(error)
@@ -193,7 +214,7 @@ def _why_untracked(error: CommandFailed, log: Path, written: int) -> str:
     A silence may be anybody's. It is laid at the tracker's door once, because going on without it costs nothing.
     """
     if isinstance(error, Stalled):
-        return "a silence, perhaps SwanLab's"
+        return SILENCE()
     if (error.returncode or 0) <= 0:
         return ""
     with log.open("rb") as file:

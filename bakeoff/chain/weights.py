@@ -8,7 +8,15 @@ from pathlib import Path
 from bakeoff.errors import DataError
 from bakeoff.matrix.schema import ModelSpec
 from bakeoff.provenance import TENSORS, WEIGHTS, ContentHashes
+from bakeoff.sentences import Template
 from bakeoff.tools import swift
+
+OTHER_BASE = Template(
+    "chain.weights.other_base",
+    "the adapter says that it was trained on {named}, and this row's base is {base}",
+    zh="适配器记录的训练基座是 {named}，而此处的基座是 {base}",
+    en="the adapter was trained on {named}, but this row's base is {base}",
+)
 
 
 def content_of(path: str, spec: ModelSpec, hashes: ContentHashes) -> str:
@@ -62,9 +70,7 @@ def why_doubtful_base(adapter: Path, base: str, hashes: ContentHashes) -> str:
         same = hashes.each(Path(trained_on), TENSORS) == hashes.each(Path(base), TENSORS)
     else:  # a cache of a hub, or another machine, has the model's name somewhere in its place
         same = _name_in(trained_on) == _name_in(base)
-    return (
-        "" if same else f"the adapter says that it was trained on {trained_on}, and this row's base is {base}"
-    )
+    return "" if same else OTHER_BASE(named=trained_on, base=base)
 
 
 _NO_NAME = re.compile(r"output|snapshots?|models?|master|main|[0-9a-f]{40}|last-checkpoint|checkpoint-\d+")

@@ -7,6 +7,38 @@ from dataclasses import dataclass
 
 from bakeoff.matrix.schema import ModelSpec
 from bakeoff.matrix.seeds import is_further_seed
+from bakeoff.sentences import Template, joined
+
+DIFFERS = Template("doctor.comparability.differs", "{aspect}: {values}", zh="{aspect}：{values}")
+GROUP = Template("doctor.comparability.group", "{value} ({rows})", zh="{value}（{rows}）")
+GUIDE = Template(
+    "doctor.comparability.guide",
+    "{difference}. The guide: {intended}",
+    zh="{difference}。指南的设定：{intended}",
+    en="{difference}. The guide intends: {intended}",
+)
+
+
+def _name(id: str, text: str, zh: str) -> str:
+    """The name of a condition, or of a value of one, in both languages."""
+    return Template(f"doctor.comparability.{id}", text, zh=zh)()
+
+
+_SYSTEM_PROMPT = _name("system_prompt", "template's default system prompt", "模板默认的系统提示词")
+_OWN_TEMPLATE = _name(
+    "system_prompt_guide", "each model's own template (guide 8.2)", "各模型使用自己的模板（指南 8.2）"
+)
+_VERSION = _name("ms_swift", "ms-swift", "ms-swift")
+_NONE = _name("none", "none", "无")
+_NO = _name("no", "no", "否")
+_OWN_LIMIT = _name("own_limit", "the model's own", "模型自身的上限")
+_ANOTHERS = _name("anothers_service", "somebody else's service", "他人的服务")
+_PACKS = Template("doctor.comparability.packs", "{count} packs", zh="{count} 个打包序列")
+_DIALOGUES = Template("doctor.comparability.dialogues", "{count} dialogues", zh="{count} 段对话")
+_STEPS = Template("doctor.comparability.steps", "{count} steps", zh="{count} 步")
+_PACKED = Template(
+    "doctor.comparability.packed", "packs of {tokens} tokens", zh="每个打包序列 {tokens} 个词元"
+)
 
 
 @dataclass(frozen=True)
@@ -21,8 +53,13 @@ class Difference:
     """What the guide wanted; empty where it wanted no difference."""
 
     def __str__(self) -> str:
-        parts = [f"{value} ({', '.join(rows)})" for value, rows in self.values.items()]
-        return f"{self.aspect}: {'; '.join(parts)}"
+        return str(self.statement)
+
+    @property
+    def statement(self) -> str:
+        """Which rows have which value."""
+        groups = [GROUP(value=value, rows=rows) for value, rows in self.values.items()]
+        return DIFFERS(aspect=self.aspect, values=joined(groups))
 
 
 @dataclass(frozen=True)
@@ -36,71 +73,115 @@ class _Aspect:
 
 _ASPECTS = (
     _Aspect(
-        "effective batch",
-        lambda s: f"{s.training.effective_batch} {'packs' if s.training.packing else 'dialogues'}",
+        _name("effective_batch", "effective batch", "有效批大小"),
+        lambda s: (_PACKS if s.training.packing else _DIALOGUES)(count=s.training.effective_batch),
         "a larger batch makes fewer updates of the same data",
-        "32 for 6-7B, 36 for 8B, 16 for 20B (table 8.1)",
+        _name(
+            "effective_batch_guide",
+            "32 for 6-7B, 36 for 8B, 16 for 20B (table 8.1)",
+            "6–7B 为 32，8B 为 36，20B 为 16（表 8.1）",
+        ),
     ),
     _Aspect(
-        "learning rate",
+        _name("learning_rate", "learning rate", "学习率"),
         lambda s: f"{s.training.learning_rate:g}",
         "the step size decides how far tuning goes",
-        "2e-4 for all but GPT-OSS-20B, 1e-4 (guide 2.6)",
+        _name(
+            "learning_rate_guide",
+            "2e-4 for all but GPT-OSS-20B, 1e-4 (guide 2.6)",
+            "除 GPT-OSS-20B 为 1e-4 外均为 2e-4（指南 2.6）",
+        ),
     ),
     _Aspect(
-        "warmup",
+        _name("warmup", "warmup", "预热"),
         lambda s: f"{s.training.warmup_ratio:g}",
         "it changes the schedule",
-        "0.1, and 0.05 for GPT-OSS-20B (guide 2.6)",
+        _name(
+            "warmup_guide",
+            "0.1, and 0.05 for GPT-OSS-20B (guide 2.6)",
+            "0.1，GPT-OSS-20B 为 0.05（指南 2.6）",
+        ),
     ),
     _Aspect(
-        "epochs",
-        lambda s: f"{s.training.max_steps} steps" if s.training.max_steps else f"{s.training.epochs:g}",
+        _name("epochs", "epochs", "训练轮数"),
+        lambda s: _STEPS(count=s.training.max_steps) if s.training.max_steps else f"{s.training.epochs:g}",
         "more passes learn (and forget) more",
     ),
     _Aspect(
-        "max length",
+        _name("max_length", "max length", "最大长度"),
         lambda s: s.training.max_length,
         "dialogues longer than this are left out, so rows learn from different data",
-        "3072, and 2048 for GPT-OSS-20B (guide 2.6)",
+        _name(
+            "max_length_guide",
+            "3072, and 2048 for GPT-OSS-20B (guide 2.6)",
+            "3072，GPT-OSS-20B 为 2048（指南 2.6）",
+        ),
     ),
     _Aspect(
-        "packing",
+        _name("packing", "packing", "打包"),
         lambda s: (
-            f"packs of {s.training.extra.get('packing_length', s.training.max_length)} tokens"
+            _PACKED(tokens=s.training.extra.get("packing_length", s.training.max_length))
             if s.training.packing
-            else "no"
+            else _NO
         ),
         "with packing a batch counts packs instead of dialogues: compare tokens per update",
-        "on for all but GPT-OSS-20B; the code of ChatGLM3 and Baichuan2 has no flash attention, so not possible",
+        _name(
+            "packing_guide",
+            "on for all but GPT-OSS-20B; the code of ChatGLM3 and Baichuan2 has no flash attention, so not possible",
+            "除 GPT-OSS-20B 外均打包；ChatGLM3 与 Baichuan2 的代码不支持 FlashAttention，无法打包",
+        ),
     ),
     _Aspect(
-        "held-out share",
+        _name("held_out_share", "held-out share", "留出比例"),
         lambda s: f"{s.training.validation_share:g}",
         "what is held out is not learned",
-        "evaluation every 50 steps for GPT-OSS-20B (guide 2.6)",
+        _name(
+            "held_out_share_guide",
+            "evaluation every 50 steps for GPT-OSS-20B (guide 2.6)",
+            "GPT-OSS-20B 每 50 步评估一次（指南 2.6）",
+        ),
     ),
-    _Aspect("LoRA rank", lambda s: s.training.lora_rank, "the number of trained parameters"),
-    _Aspect("LoRA alpha", lambda s: s.training.lora_alpha, "it scales the update, like a learning rate"),
-    _Aspect("LoRA targets", lambda s: ", ".join(s.training.target_modules), "which matrices can change"),
-    _Aspect("precision", lambda s: s.training.dtype, "rounding, in training and in answers"),
-    _Aspect("seed", lambda s: s.training.seed, "the order of the data"),
-    _Aspect("dataset", lambda s: ", ".join(s.dataset), "what is learned"),
     _Aspect(
-        "token budget (prompt and reply)",
-        lambda s: s.serving.session_len or "the model's own",
+        _name("lora_rank", "LoRA rank", "LoRA 秩"),
+        lambda s: s.training.lora_rank,
+        "the number of trained parameters",
+    ),
+    _Aspect(
+        _name("lora_alpha", "LoRA alpha", "LoRA alpha"),
+        lambda s: s.training.lora_alpha,
+        "it scales the update, like a learning rate",
+    ),
+    _Aspect(
+        _name("lora_targets", "LoRA targets", "LoRA 目标模块"),
+        lambda s: ", ".join(s.training.target_modules),
+        "which matrices can change",
+    ),
+    _Aspect(
+        _name("precision", "precision", "精度"),
+        lambda s: s.training.dtype,
+        "rounding, in training and in answers",
+    ),
+    _Aspect(_name("seed", "seed", "随机种子"), lambda s: s.training.seed, "the order of the data"),
+    _Aspect(_name("dataset", "dataset", "数据集"), lambda s: ", ".join(s.dataset), "what is learned"),
+    _Aspect(
+        _name("token_budget", "token budget (prompt and reply)", "词元预算（提示词与回复）"),
+        lambda s: s.serving.session_len or _OWN_LIMIT,
         "a shorter session cuts replies or refuses long prompts",
-        "4096, and 2048 for GPT-OSS-20B when memory is short (guide 4)",
+        _name(
+            "token_budget_guide",
+            "4096, and 2048 for GPT-OSS-20B when memory is short (guide 4)",
+            "4096，显存不足时 GPT-OSS-20B 为 2048（指南 4）",
+        ),
         trained_only=False,
     ),
     _Aspect(
-        "serving engine",
-        lambda s: "somebody else's service" if s.url else s.serving.engine,
+        _name("serving_engine", "serving engine", "部署引擎"),
+        lambda s: _ANOTHERS if s.url else s.serving.engine,
         "backends differ by 1 to 2.5 points on the same weights",
         trained_only=False,
     ),
     _Aspect(
-        "way of serving",
+        _name("way_of_serving", "way of serving", "部署方式"),
         lambda s: s.serving.way,
         "merged and unmerged adapters differ in the last digits",
         trained_only=False,
@@ -127,7 +208,7 @@ def differences(
         found.append(
             _difference(
                 aspect.name,
-                {r.name: str(aspect.of(r)) for r in compared},
+                {r.name: _text(aspect.of(r)) for r in compared},
                 aspect.why_it_matters,
                 aspect.intended,
             )
@@ -136,15 +217,11 @@ def differences(
     if default_systems:
         shown = {n: _shortened(default_systems[n]) for n in names if n in default_systems}
         why = "a prompt that only some models get, in training and in evaluation"
-        found.append(
-            _difference(
-                "template's default system prompt", shown, why, "each model's own template (guide 8.2)"
-            )
-        )
+        found.append(_difference(_SYSTEM_PROMPT, shown, why, _OWN_TEMPLATE))
     if trainers:
         shown = {n: trainers[n] for n in names if n in trainers}
         why = "data loading, optimizer defaults and templates changed between versions"
-        found.append(_difference("ms-swift", shown, why, ""))
+        found.append(_difference(_VERSION, shown, why, ""))
     return [one for one in found if one]
 
 
@@ -158,9 +235,13 @@ def _difference(aspect: str, shown: Mapping[str, str], why: str, intended: str) 
     return Difference(aspect, common_first, why, intended)
 
 
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else str(value)
+
+
 def _shortened(system: str | None) -> str:
     if not system:
-        return "none"
+        return _NONE
     first = " ".join(system.split())
     return f"'{first[:57]}…'" if len(first) > 58 else f"'{first}'"
 
@@ -170,12 +251,9 @@ def has_dated_prompt(template: str | None) -> bool:
     return template in ("llama3_2", "gpt_oss")
 
 
-GUIDE = ". The guide: "
-
-
 def beside_the_guide(one: Difference) -> str:
     """*one* in a sentence, with what the guide intended."""
-    return f"{one}{GUIDE}{one.intended}" if one.intended else str(one)
+    return GUIDE(difference=one.statement, intended=one.intended) if one.intended else one.statement
 
 
 def why_not_comparable(found: Sequence[Difference]) -> str:

@@ -12,8 +12,8 @@ from bakeoff.doctor.finding import (
     cached,
     offline,
 )
-from bakeoff.errors import DataError
-from bakeoff.matrix.schema import ModelSpec, dataset_name
+from bakeoff.errors import DataError, complaint_of
+from bakeoff.matrix.schema import POINT_AT_DATA, ModelSpec, dataset_name
 from bakeoff.scoring import leakage
 from bakeoff.training_data.health import Health, check_dataset
 
@@ -70,10 +70,7 @@ def check_datasets(visit: Visit) -> Iterator[Finding]:
                 for one in unhealthy(dataset, check_dataset(path, max_length=length), length):
                     yield replace(one, rows=tuple(users[dataset]))
             except DataError as error:
-                what, _, remedy = str(error).rpartition("; ")
-                yield Finding(
-                    "error", f"dataset {dataset}", what or str(error), remedy, tuple(users[dataset])
-                )
+                yield _unreadable(dataset, error, tuple(users[dataset]))
         elif path:
             yield Finding(
                 "error",
@@ -93,6 +90,13 @@ def check_datasets(visit: Visit) -> Iterator[Finding]:
                 f"unset {offline(visit)}, or give a local file as dataset",
                 tuple(users[dataset]),
             )
+
+
+def _unreadable(dataset: str, error: DataError, rows: tuple[str, ...]) -> Finding:
+    """What a training file that cannot be read says, and the way out where it knows one."""
+    complaint = complaint_of(error)
+    what = f"{complaint.place}: {complaint.what}" if complaint else str(error)
+    return Finding("error", f"dataset {dataset}", what, complaint.remedy if complaint else "", rows)
 
 
 def unhealthy(dataset: str, health: Health, max_length: int) -> Iterator[Finding]:
@@ -142,8 +146,11 @@ def check_suites(visit: Visit) -> Iterator[Finding]:
         if name not in used:
             continue
         if why := suite.why_no_data(visit.data_dir):
-            what, _, remedy = why.removeprefix(f"{name}: ").partition("; ")
-            yield Finding("warning", f"suites.{name}", f"{what}: it is skipped", remedy or "give --data-dir")
+            what = why.values["what"]
+            remedy = "give --data-dir"
+            if POINT_AT_DATA.made(what):
+                what, remedy = what.values["what"], "point --data-dir at the data"
+            yield Finding("warning", f"suites.{name}", f"{what}: it is skipped", remedy)
             continue
         complaints = check_suite(suite, folder := suite.folder(visit.data_dir))
         if folder is not None and not complaints and suite.benchmark not in OURS:
@@ -164,6 +171,5 @@ def check_suites(visit: Visit) -> Iterator[Finding]:
                 f"its folder under --data-dir (docs/suites.md), or unset {offline(visit)}",
             )
         for complaint in complaints:
-            place, _, what = complaint.partition(": ")
-            what, _, remedy = what.partition("; ")
-            yield Finding("error", place, what, remedy or "change it in the matrix")
+            remedy = complaint.remedy or "change it in the matrix"
+            yield Finding("error", complaint.place, complaint.what, remedy)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from bakeoff.doctor.finding import (
 from bakeoff.environments.building import built, is_running
 from bakeoff.environments.installed import (
     Installed,
+    Refused,
     check_command,
     installed,
     near_templates,
@@ -132,17 +132,16 @@ def _unlike(row: ModelSpec, line: Command, tools: Installed) -> Iterator[Finding
 
 def _refused(row: ModelSpec, lines: Sequence[Command], tools: Installed) -> Iterator[Finding]:
     refused = [one for line in lines for one in check_command(line, tools)]
-    unknown = any("--template " in one for one in refused)
+    unknown = any(one.flag == "--template" for one in refused)
     templates = near_templates(row.template or "", Path(tools.python), row.model or "") if unknown else ""
     yield from _told(row, refused, f"ms-swift {tools.swift}", templates)
 
 
-def _told(row: ModelSpec, refused: Sequence[str], tool: str, templates: str = "") -> Iterator[Finding]:
-    for what in dict.fromkeys(one.partition(": ")[2] for one in refused):  # a model type stands in every line
-        near = re.search(r"is it (\S+)\?$", what)
-        remedy = (
-            f"use {near[1]}" if near else f"remove it, or name an environment whose {tool.split()[0]} has it"
-        )
-        if templates and what.startswith("--template "):
+def _told(row: ModelSpec, refused: Sequence[Refused], tool: str, templates: str = "") -> Iterator[Finding]:
+    for one in {one.what: one for one in refused}.values():  # a model type stands in every line
+        remedy = f"remove it, or name an environment whose {tool.split()[0]} has it"
+        if one.instead:
+            remedy = f"use {one.instead}"
+        if templates and one.flag == "--template":
             remedy = templates
-        yield Finding("error", row.name, f"{what.partition(';')[0]} to {tool}", remedy)
+        yield Finding("error", row.name, f"{one.what} to {tool}", remedy)

@@ -19,7 +19,7 @@ from typing import Any
 
 from bakeoff.command import Command
 from bakeoff.environments.building import PROBE, PythonEnvironment, ask
-from bakeoff.errors import EnvironmentFailed, ToolError
+from bakeoff.errors import Complaint, EnvironmentFailed, ToolError
 from bakeoff.tools.engines import SERVERS
 from bakeoff.tools.swift import OWN_TEMPLATES
 
@@ -262,7 +262,7 @@ def _named_constants(path: Path) -> dict[str, str]:
     }
 
 
-def check_command(command: Command, found: Installed) -> list[str]:
+def check_command(command: Command, found: Installed) -> list[Refused]:
     """What *found* would refuse in *command*, each with the nearest name that exists; empty where it is right.
 
     Only ``python -m swift.cli.<sft|export|deploy>`` lines are checked; others yield nothing.
@@ -281,13 +281,40 @@ def _registered(command: Command) -> list[str]:
     return [name for name, plugin in OWN_TEMPLATES.items() if plugin in files]
 
 
-def _complaints(where: str, argv: tuple[str, ...], flags: Mapping[str, list[str] | None]) -> list[str]:
+class Refused(Complaint):
+    """A flag, or a value of one, that a tool does not know.
+
+    Attributes:
+        flag: the flag as the tool spells it.
+        instead: the nearest word that the tool knows; empty where none is near.
+    """
+
+    flag: str
+    instead: str
+
+    @classmethod
+    def of(cls, place: str, flag: str, value: str, instead: str) -> Refused:
+        """The refusal of *flag*, or of its *value* where that is given."""
+        what = f"{flag} {value} is not known" if value else f"{flag} is not known"
+        refused = cls(place, what, f"is it {instead}?" if instead else "")
+        refused.flag, refused.instead = flag, instead
+        return refused
+
+
+def _complaints(
+    where: str, argv: tuple[str, ...], flags: Mapping[str, list[str] | None], dash: str = "_"
+) -> list[Refused]:
+    """What of *argv* is not in *flags*; *dash* stands between the words of a flag where it is told."""
+
+    def spelled(flag: str) -> str:
+        return "--" + flag.replace("_", dash)
+
     complaints = []
     for flag, values in _options(argv):
         whole = [flag] if flag in flags else [one for one in flags if one.startswith(flag)]
         if len(whole) != 1:
             meant = nearest(flag, flags)
-            complaints.append(f"{where}: --{flag} is not known" + (f"; is it --{meant}?" if meant else ""))
+            complaints.append(Refused.of(where, spelled(flag), "", spelled(meant) if meant else ""))
             continue
         known = flags[whole[0]]
         for value in values:
@@ -295,13 +322,13 @@ def _complaints(where: str, argv: tuple[str, ...], flags: Mapping[str, list[str]
                 meant = nearest(value, known)
                 if whole[0] == "template":  # a template of nearly that name may be another model's
                     meant = next(iter(difflib.get_close_matches(value, known, 1)), None)
-                complaints.append(
-                    f"{where}: --{whole[0]} {value} is not known" + (f"; is it {meant}?" if meant else "")
-                )
+                complaints.append(Refused.of(where, spelled(whole[0]), value, meant or ""))
     return complaints
 
 
-def why_refused(command: Command, environment: PythonEnvironment, store: Path, *, ask_now: bool) -> list[str]:
+def why_refused(
+    command: Command, environment: PythonEnvironment, store: Path, *, ask_now: bool
+) -> list[Refused]:
     """What the tools of *environment* would refuse in *command*; see :func:`check_command`.
 
     Args:
@@ -321,7 +348,7 @@ _PACKAGE = {server.module: package for package, server in SERVERS.items()}
 
 def _refused_by_engine(
     command: Command, environment: PythonEnvironment, store: Path, ask_now: bool
-) -> list[str]:
+) -> list[Refused]:
     module = str(command.module)
     version = environment.version(_PACKAGE[module])
     if version is None:
@@ -341,8 +368,7 @@ def _refused_by_engine(
         answer.replace(kept)
     flags = json.loads(kept.read_text(encoding="utf-8"))["flags"]
     spoken = {flag.replace("-", "_"): choices for flag, choices in flags.items()}
-    found = _complaints(f"{_PACKAGE[module]} {version}", command.argv[3:], spoken)
-    return [re.sub(r"--\w+", lambda flag: flag[0].replace("_", "-"), one) for one in found]
+    return _complaints(f"{_PACKAGE[module]} {version}", command.argv[3:], spoken, "-")
 
 
 def _options(argv: tuple[str, ...]) -> list[tuple[str, list[str]]]:

@@ -25,6 +25,7 @@ from bakeoff.errors import BakeoffError, MatrixError, ScoreError, ToolError
 from bakeoff.evalscope.commands import spread
 from bakeoff.evalscope.loading import prepared_afresh
 from bakeoff.evalscope.worker import run
+from bakeoff.sentences import restored
 
 
 def _own_options(argv: list[str]) -> tuple[list[str], argparse.Namespace]:
@@ -126,7 +127,7 @@ def main(argv: Sequence[str]) -> int:
         elif verb == "dashboard":
             _dashboard(rest)
         elif verb == "run" and len(rest) == 1:
-            results = run(json.loads(Path(rest[0]).read_text(encoding="utf-8")))
+            results = run(restored(json.loads(Path(rest[0]).read_text(encoding="utf-8"))))
             for name, result in results.items():
                 if why := result.get("error"):
                     print(f"{name}: broken: {why}")

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from bakeoff.errors import DataError, ToolError
+from bakeoff.errors import Complaint, DataError, ToolError, complaint_of
 from bakeoff.matrix.schema import did_you_mean
 from bakeoff.suites import METRICS, OURS
 
@@ -109,27 +109,34 @@ def known_metrics(benchmark: str) -> tuple[str, ...]:
     return ("accuracy",) if named.get("metrics") == ["accuracy"] else ()
 
 
-def check_settings(suite: SuiteLike) -> list[str]:
+def check_settings(suite: SuiteLike) -> list[Complaint]:
     """What is wrong with *suite* whatever its data: benchmark, subsets, few-shot, generation settings, metric."""
     where = f"suites.{suite.name}"
     if suite.benchmark not in known_benchmarks():
         near = did_you_mean(suite.benchmark, known_benchmarks())
-        return [f"{where}.benchmark: EvalScope {version('evalscope')} has no {suite.benchmark!r}{near}"]
+        what = f"EvalScope {version('evalscope')} has no {suite.benchmark!r}"
+        return [Complaint(f"{where}.benchmark", what, near)]
     found = [
-        f"{where}.generation: '{key}' would be dropped without a word{did_you_mean(key, GENERATION_KEYS)}"
+        Complaint(
+            f"{where}.generation",
+            f"'{key}' would be dropped without a word",
+            did_you_mean(key, GENERATION_KEYS),
+        )
         for key in suite.generation
         if key not in GENERATION_KEYS
     ]
     if suite.benchmark in OURS and suite.few_shot:
-        found.append(f"{where}.few_shot: {suite.benchmark} is asked without examples; leave it out")
+        found.append(
+            Complaint(f"{where}.few_shot", f"{suite.benchmark} is asked without examples", "leave it out")
+        )
     metrics = known_metrics(suite.benchmark)
     if suite.metric and metrics and suite.metric not in metrics:
         near = did_you_mean(suite.metric, metrics)
-        found.append(f"{where}.metric: {suite.benchmark} does not give {suite.metric!r}{near}")
+        found.append(Complaint(f"{where}.metric", f"{suite.benchmark} does not give {suite.metric!r}", near))
     return found + ([] if suite.benchmark in OURS else _unknown_subsets(suite, None))
 
 
-def check_suite(suite: SuiteLike, data_dir: Path | None) -> list[str]:
+def check_suite(suite: SuiteLike, data_dir: Path | None) -> list[Complaint]:
     """What would keep *suite* from running, in words, without starting or looking up anything.
 
     Args:
@@ -140,9 +147,11 @@ def check_suite(suite: SuiteLike, data_dir: Path | None) -> list[str]:
     if suite.benchmark not in known_benchmarks():
         return found
     if suite.benchmark in OURS and data_dir is None:
-        return [*found, f"{where}.data: {suite.benchmark} reads local files only; name their folder"]
+        what = f"{suite.benchmark} reads local files only"
+        return [*found, Complaint(f"{where}.data", what, "name their folder")]
     if data_dir is not None and not data_dir.is_dir():
-        return [*found, f"{where}.data: no folder {data_dir}{_near_folder(data_dir)}"]
+        there, near = _near_folder(data_dir)
+        return [*found, Complaint(f"{where}.data", f"no folder {data_dir} ({there} has none)", near)]
     try:
         if suite.benchmark in OURS:
             found += _unknown_subsets(suite, data_dir)
@@ -150,41 +159,50 @@ def check_suite(suite: SuiteLike, data_dir: Path | None) -> list[str]:
             asked = suite.subsets or known_subsets(suite.benchmark, data_dir)
             found += _missing_files(suite, data_dir, asked, where)
     except DataError as error:
-        return [*found, f"{where}.data: {error}"]
+        complaint = complaint_of(error)
+        what = f"{complaint.place}: {complaint.what}" if complaint else str(error)
+        return [*found, Complaint(f"{where}.data", what, complaint.remedy if complaint else "")]
     return found
 
 
-def _unknown_subsets(suite: SuiteLike, data_dir: Path | None) -> list[str]:
+def _unknown_subsets(suite: SuiteLike, data_dir: Path | None) -> list[Complaint]:
     known = known_subsets(suite.benchmark, data_dir)
     return [
-        f"suites.{suite.name}.subsets: {suite.benchmark} has no {name!r}{did_you_mean(name, known)}"
+        Complaint(
+            f"suites.{suite.name}.subsets", f"{suite.benchmark} has no {name!r}", did_you_mean(name, known)
+        )
         for name in suite.subsets or ()
         if known and name not in known
     ]
 
 
-def _near_folder(missing: Path) -> str:
-    """The end of a sentence: what lies where *missing* was looked for."""
+def _near_folder(missing: Path) -> tuple[Path, str]:
+    """The folder where *missing* was looked for, and the names there that it may mean."""
     there = next(folder for folder in missing.parents if folder.is_dir())
     asked = missing.relative_to(there).parts[0]
-    return f" ({there} has none){did_you_mean(asked, sorted(one.name for one in there.iterdir() if one.is_dir()))}"
+    return there, did_you_mean(asked, sorted(one.name for one in there.iterdir() if one.is_dir()))
 
 
-def _missing_files(suite: SuiteLike, folder: Path, subsets: Sequence[str], where: str) -> list[str]:
+def _missing_files(suite: SuiteLike, folder: Path, subsets: Sequence[str], where: str) -> list[Complaint]:
     if suite.benchmark == "ceval":
         readme = folder / "README.md"
         head = readme.read_text(encoding="utf-8") if readme.is_file() else ""
         configured = set(re.findall(r"config_name:\s*([\w-]+)", head))
         if not configured:
-            return [f"{where}.data: {readme} must list each subject under 'configs:'; see docs/suites.md"]
+            what = f"{readme} must list each subject under 'configs:'"
+            return [Complaint(f"{where}.data", what, "see docs/suites.md")]
         lacking = [name for name in subsets if name not in configured]
         return (
-            [f"{where}.data: {readme} has no config for {', '.join(lacking)}; choose 'subsets'"]
+            [
+                Complaint(
+                    f"{where}.data", f"{readme} has no config for {', '.join(lacking)}", "choose 'subsets'"
+                )
+            ]
             if lacking
             else []
         )
     if suite.benchmark not in OURS and not any(
         path.suffix in (".csv", ".jsonl", ".json", ".tsv", ".parquet", ".arrow") for path in folder.rglob("*")
     ):
-        return [f"{where}.data: {folder} holds no csv, json, jsonl, parquet or arrow file"]
+        return [Complaint(f"{where}.data", f"{folder} holds no csv, json, jsonl, parquet or arrow file")]
     return []

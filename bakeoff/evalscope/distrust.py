@@ -9,18 +9,53 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from bakeoff.error_texts import skeleton
 from bakeoff.evalscope.loading import Loaded, by_sample
 from bakeoff.files import write_json
 from bakeoff.scoring.extraction import LETTERS, extract_choice
-from bakeoff.scoring.scores import ALL, Sample, from_service, one_text, repeated
+from bakeoff.scoring.scores import ALL, ONE_TEXT, TOO_MANY, Sample, from_service, one_text, repeated
+from bakeoff.sentences import Template, joined, parts_of, restored, statement_of, with_statements
+
+ASKED_ALONE = Template(
+    "evalscope.distrust.asked_alone",
+    "asked alone, the service answers {count} of {total} questions otherwise",
+    zh="逐题单独重问 {total} 题，其中 {count} 题的答案与并发时不同",
+    en="asked one at a time, the service answers {count} of {total} questions differently",
+)
+WITH_REASONS = Template(
+    "evalscope.distrust.with_reasons",
+    "{why} ({errors})",
+    zh="{why}（错误信息：{errors}）",
+    en="{why}: {errors}",
+)
+ERRORS = Template("evalscope.distrust.errors", "errors: {errors}", zh="错误信息：{errors}")
+SERVICE_TEXT = Template(
+    "evalscope.distrust.service_text",
+    "the service gave several questions the same error text: {text!r}",
+    zh="服务对多道题返回同一段错误信息：{text!r}",
+    en="the service gave the same error message for several questions: {text!r}",
+)
+SERVICE_TEXTS = Template(
+    "evalscope.distrust.service_texts",
+    "{count} of {total} questions: {error}",
+    zh="{total} 题中有 {count} 题：{error}",
+)
+PROMPTS_CUT = Template(
+    "evalscope.distrust.prompts_cut",
+    "for {count} of {total} questions, the service counts fewer tokens than their prompts can have ({tokens} for "
+    "{length} characters): it may not have read them whole",
+    zh="{total} 题中有 {count} 题，服务统计的词元数少于提示词至少应有的数量（{length} 个字符仅 {tokens} 个），"
+    "提示词可能被截断",
+    en="for {count} of {total} questions, the service counts fewer tokens than the prompt can have ({tokens} for "
+    "{length} characters): prompts may have been cut off",
+)
 
 RULES = 1
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
-REPEATED = "the service gave several questions the same error text: "
 _MOST_REASONS = 3
 
 
@@ -41,10 +76,10 @@ def repeated_errors(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]
     changed = [_as_error(one, texts[id(one)]) if id(one) in texts else one for one in samples]
     # Once the replies are errors, nobody sees any more that they were all alike.
     alarms = list(filter(None, [one_text(samples)]))
-    counts = Counter(one.error for one in changed if one.error.startswith(REPEATED))
+    counts = Counter(one.error for one in changed if SERVICE_TEXT.made(one.error))
     return changed, [
         *alarms,
-        *(f"{count} of {len(samples)} questions: {error}" for error, count in counts.items()),
+        *(SERVICE_TEXTS(count=count, total=len(samples), error=error) for error, count in counts.items()),
     ]
 
 
@@ -59,7 +94,7 @@ def _as_error(sample: Sample, text: str) -> Sample:
         correct=nothing,
         latency_s=nothing,
         grades={},
-        error=f"{REPEATED}{text[:80]!r}",
+        error=SERVICE_TEXT(text=text[:80]),
     )
 
 
@@ -77,7 +112,7 @@ def ask_alone(
     seen = loaded.folder / "alone.json"
     count = int(plan.get("ask_alone") or 0)
     if not anew or not plan["service_url"]:
-        return str(json.loads(seen.read_text(encoding="utf-8"))["why"]) if seen.is_file() else ""
+        return statement_of(restored(_read(seen)), "why") if seen.is_file() else ""
     seen.unlink(missing_ok=True)
     answered = [one for one in samples if one.status == "answered"]
     greedy = not (loaded.suite["generation"] or {}).get("temperature") and not (
@@ -99,13 +134,13 @@ def ask_alone(
     if differ is None:
         return ""
     alarming = differ > asked / 2 if asked <= count else differ >= asked / 4
-    why = (
-        f"asked alone, the service answers {differ} of {asked} questions otherwise"
-        if alarming and differ > 1
-        else ""
-    )
-    write_json(seen, {"asked": asked, "otherwise": differ, "why": why})
+    why = ASKED_ALONE(count=differ, total=asked) if alarming and differ > 1 else ""
+    write_json(seen, with_statements({"asked": asked, "otherwise": differ, "why": why}))
     return why
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def prompts_cut(loaded: Loaded) -> str:
@@ -128,10 +163,7 @@ def prompts_cut(loaded: Loaded) -> str:
     if len(short) < 3 or len(short) <= 0.005 * len(texts):
         return ""
     tokens, length = min(short)
-    return (
-        f"for {len(short)} of {len(texts)} questions, the service counts fewer tokens than their prompts can have "
-        f"({tokens} for {length} characters): it may not have read them whole"
-    )
+    return PROMPTS_CUT(count=len(short), total=len(texts), tokens=tokens, length=length)
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
@@ -180,14 +212,18 @@ def alikeness(first: str, second: str) -> float:
 
 def distrust(result: dict[str, Any], samples: Sequence[Sample], alone: str) -> None:
     """Put into *result* what was seen asking alone, and why questions errored, with counts."""
-    same = next((words for words in result["alarms"] if "of the replies are one text" in words), "")
+    same = next(filter(ONE_TEXT.made, result["alarms"]), "")
     for row in result["scores"]:
         part = [one for one in samples if row["subset"] in (ALL, one.subset)]
-        words = str(row["why_not"])
+        words = row["why_not"]
         reasons = most_frequent(one.error for one in part if one.error)
         if reasons and words:
-            words = f"{words} ({reasons})" if words.endswith("allowed") else f"{words}; errors: {reasons}"
-        row["why_not"] = "; ".join(filter(None, (words, alone, same if row["subset"] == ALL else "")))
+            last = parts_of(words)[-1]
+            over = any(template.made(last) for template in TOO_MANY.values())
+            words = (
+                WITH_REASONS(why=words, errors=reasons) if over else joined([words, ERRORS(errors=reasons)])
+            )
+        row["why_not"] = joined([words, alone, same if row["subset"] == ALL else ""])
         row["trusted"] = bool(row["trusted"]) and not row["why_not"]
     result["trusted"], result["why_not"] = result["scores"][0]["trusted"], result["scores"][0]["why_not"]
     if alone:

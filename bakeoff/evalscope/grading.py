@@ -33,8 +33,34 @@ from bakeoff.scoring.scores import (
     score,
     score_row,
 )
+from bakeoff.sentences import Template, parts_of
+from bakeoff.sentences import joined as joined_statements
 from bakeoff.suites import OURS
 
+SUBSET = Template(
+    "evalscope.grading.subset",
+    "subset {subset} cannot be trusted: {why}",
+    zh="科目 {subset} 成绩无效：{why}",
+    en="the score of subject {subset} is invalid: {why}",
+)
+SUBSET_BELOW_CHANCE = Template(
+    "evalscope.grading.subset_below_chance",
+    "subset {subset}: {value:.1%} is below the {chance:.1%} of guessing",
+    zh="科目 {subset}：{value:pct} 低于随机猜测水平 {chance:pct}",
+    en="subject {subset}: {value:pct} is below the chance level of {chance:pct}",
+)
+LEAKED = Template(
+    "evalscope.grading.leaked",
+    "{count} of {total} questions occur in the training data",
+    zh="{total} 题中有 {count} 题出现在训练数据中（数据泄漏）",
+    en="{count} of {total} questions are in the training data (leakage)",
+)
+AMBIGUOUS = Template(
+    "evalscope.grading.ambiguous",
+    "{count} questions have two equal options of which only one counts as right",
+    zh="{count} 题有两个内容相同的选项，却只有一个算对",
+    en="{count} questions have two identical options of which only one counts as correct",
+)
 RULES = 1
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
@@ -186,7 +212,7 @@ def result_of(
             rows.append(score_row(score(part, metric, subset=subset, chance=guess, trust=level), **context))
     _hold_against_total(rows, trust.chance_level / len(subsets))
     alarms += [
-        f"subset {row['subset']} cannot be trusted: {row['why_not']}"
+        SUBSET(subset=row["subset"], why=row["why_not"])
         for row in rows
         if row["metric"] == main and row["subset"] != ALL and row["why_not"] and rows[0]["trusted"]
     ]
@@ -198,13 +224,15 @@ def result_of(
         made = dataclasses.replace(score(unseen, main, chance=chance, trust=trust), metric=f"{main}_unleaked")
         rows.append(score_row(made, **context))
         if not suite["leakage_expected"]:
-            alarms.append(f"{len(found)} of {len(samples)} questions occur in the training data")
+            alarms.append(LEAKED(count=len(found), total=len(samples)))
     if warning := one_sided(samples):
         alarms.append(warning)
     alarms += repetitions(samples)
-    alarms += [words for words in poor_replies(samples, POOR_ALARM) if words not in rows[0]["why_not"]]
+    alarms += [
+        words for words in poor_replies(samples, POOR_ALARM) if words not in parts_of(rows[0]["why_not"])
+    ]
     if count := sum(_ambiguous(sample) for sample in samples):
-        alarms.append(f"{count} questions have two equal options of which only one counts as right")
+        alarms.append(AMBIGUOUS(count=count))
     counts = ledger(samples)
     clean = [
         {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows
@@ -251,14 +279,14 @@ def _hold_against_total(rows: Sequence[dict[str, Any]], level: float) -> None:
     """A subset that guessing would beat speaks against the suite's total, which a good rest would hide it in."""
     for total in (row for row in rows if row["subset"] == ALL):
         reasons = [
-            f"subset {row['subset']}: {row['value']:.1%} is below the {row['chance']:.1%} of guessing"
+            SUBSET_BELOW_CHANCE(subset=row["subset"], value=row["value"], chance=row["chance"])
             for row in rows
             if row["metric"] == total["metric"]
             and row["subset"] != ALL
             and below_chance(row["value"], row["n_judged"], row["chance"], level)
         ]
         if reasons:
-            total["why_not"] = "; ".join([*filter(None, [total["why_not"]]), *reasons])
+            total["why_not"] = joined_statements([total["why_not"], *reasons])
             total["trusted"] = False
 
 

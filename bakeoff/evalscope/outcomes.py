@@ -10,6 +10,7 @@ from typing import Any
 
 from bakeoff.errors import ScoreError
 from bakeoff.files import read_rows
+from bakeoff.sentences import restored
 
 
 def read_results(work_dir: Path) -> dict[str, dict[str, Any]]:
@@ -26,7 +27,7 @@ def read_results(work_dir: Path) -> dict[str, dict[str, Any]]:
     index_of = json.loads(index.read_text(encoding="utf-8"))
     results: dict[str, dict[str, Any]] = {name: {"error": why} for name, why in index_of["errors"].items()}
     for name, folder in index_of["suites"].items():
-        result = json.loads((work_dir / folder / "result.json").read_text(encoding="utf-8"))
+        result = restored(json.loads((work_dir / folder / "result.json").read_text(encoding="utf-8")))
         results[name] = {**result, "folder": str(work_dir / folder)}
     return results
 

@@ -20,7 +20,14 @@ from bakeoff.endpoint import spared_by_proxies
 from bakeoff.errors import ScoreError
 from bakeoff.matrix.schema import SHIPPED
 from bakeoff.scoring.scores import SPEED, Ledger, Score, score_row
+from bakeoff.sentences import Template
 from bakeoff.suites.rows import questions
+
+REQUESTS_FAILED = Template(
+    "evalscope.speed.requests_failed",
+    "{failed} of {total} requests failed",
+    zh="{total} 个请求中有 {failed} 个失败",
+)
 
 LEVELS = (1, 8, 64)
 """Requests in flight."""
@@ -138,7 +145,7 @@ def speed_rows(speeds: Sequence[Speed], **context: object) -> list[dict[str, Any
                 worst=math.nan,
                 best=math.nan,
                 chance=math.nan,
-                why_not=f"{failed} of {speed.requests} requests failed" if failed else "",
+                why_not=REQUESTS_FAILED(failed=failed, total=speed.requests) if failed else "",
             )
             rows.append(score_row(made, **context))
     return rows

@@ -24,6 +24,14 @@ from bakeoff.evalscope.loading import Loaded, by_sample, drop_unusable, load
 from bakeoff.files import write_json, write_rows
 from bakeoff.scoring.leakage import Leak, leaks, training_dialogues
 from bakeoff.scoring.scores import sample_row, write_samples
+from bakeoff.sentences import Template, joined, with_statements
+
+NO_REPORT = Template(
+    "evalscope.worker.no_report",
+    "EvalScope made no report: {error}",
+    zh="EvalScope 未能生成自己的报告：{error}",
+    en="EvalScope could not write its own report: {error}",
+)
 
 
 def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -135,7 +143,7 @@ def _leaked(
 
 
 def _complaints(plan: Mapping[str, Any]) -> list[str]:
-    found = []
+    found: list[str] = []
     for raw in plan["suites"]:
         suite = argparse.Namespace(**raw)
         found += check_suite(suite, Path(raw["data_dir"]) if raw["data_dir"] else None)
@@ -174,14 +182,14 @@ def _ask_all(loaded: Loaded, api: Any) -> _Asked:
         task_config=task,
     )
     task.dump_yaml(str(folder / "configs"))
-    alarms = []
+    alarms: list[str] = []
     try:
         evaluator.eval()
     except Exception as error:
         # Answers and grades are on disk by now unless asking itself broke; EvalScope's own report is extra.
         if not any((folder / "reviews").rglob("*.jsonl")):
             raise
-        alarms.append(f"EvalScope made no report: {type(error).__name__}: {error}")
+        alarms.append(NO_REPORT(error=f"{type(error).__name__}: {error}"))
     return _Asked(reused, began, alarms)
 
 
@@ -204,7 +212,7 @@ def _settled(
     alone = ask_alone(loaded, samples, api, plan, anew=new > 0)
     alarms = [*asked.alarms, *plan.get("cautions", ()), *alarms]
     result = result_of(loaded, samples, plan, alarms, found)
-    distrust(result, samples, "; ".join(filter(None, (alone, prompts_cut(loaded)))))
+    distrust(result, samples, joined((alone, prompts_cut(loaded))))
     result |= {
         "answers_as": plan.get("answered_by") or plan.get("answers_as") or "",
         "answered_by": names_of(loaded, api),
@@ -218,7 +226,7 @@ def _settled(
     _write_prompts(loaded, folder / "prompts.jsonl")
     rows = [sample_row(one, model="", variant="", suite=loaded.suite["name"]) for one in samples]
     write_samples(rows, folder / "samples.jsonl")
-    write_json(folder / "result.json", result)
+    write_json(folder / "result.json", with_statements(result))
     return {**result, "folder": str(folder)}
 
 

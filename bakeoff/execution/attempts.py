@@ -8,6 +8,13 @@ from dataclasses import dataclass, field
 
 from bakeoff.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit
 from bakeoff.execution.runner import tail
+from bakeoff.sentences import Template
+
+FAILED = Template(
+    "execution.attempts.failed",
+    "attempt {number} failed: {error}",
+    zh="第 {number} 次尝试失败：{error}",
+)
 
 BACKOFF_S = 5.0
 """The pause before the second try; it doubles with each further one."""
@@ -51,7 +58,7 @@ class Attempts:
     def failed(self, error: Exception) -> None:
         """Note a failure that another try follows; this alone spends none of the :attr:`retries`."""
         self._failed += 1
-        self.told.append(f"attempt {self._failed} failed: {str(error).splitlines()[0]}")
+        self.told.append(FAILED(number=self._failed, error=str(error).splitlines()[0]))
 
 
 def _may_pass(error: CommandFailed) -> bool:

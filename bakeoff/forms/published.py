@@ -15,6 +15,11 @@ from bakeoff.errors import DataError
 from bakeoff.forms.conversion import RECORD, VERSION, contents, examine, family_of
 from bakeoff.forms.families import FAMILIES
 from bakeoff.forms.family import Family
+from bakeoff.sentences import Template, of_error
+
+NO_CONFIG = Template(
+    "forms.published.no_config", "{folder} has no config.json", zh="{folder} 中没有 config.json"
+)
 
 TINY = {f"published_{family.model_type}": family for family in FAMILIES}
 """Recipes of tiny models in a published form; see :mod:`bakeoff.forms.tiny_published`."""
@@ -74,8 +79,8 @@ def why_unbuilt(folder: Path) -> str:
     try:
         contents(folder, str)
     except DataError as error:
-        return str(error)
-    return "" if (folder / "config.json").is_file() else f"{folder} has no config.json"
+        return of_error(error)
+    return "" if (folder / "config.json").is_file() else NO_CONFIG(folder=folder)
 
 
 def last_line(log: Path) -> str:

@@ -7,6 +7,7 @@ import re
 import unicodedata
 
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, NAMES_ZH
+from bakeoff.sentences import Template
 
 _GRADER = (
     r"(?:评分(?:者|员|人|模型|系统|老师)|评(?:审|委|估者|估员|判者)|裁判|考官|打分(?:者|员|人)|督导老师)"
@@ -20,10 +21,34 @@ _NAMES_ZH = "|".join(NAMES_ZH[name] for name in DIMENSIONS if name in NAMES_ZH)
 _MOST_ZH = r"(?:[1-5一二三四五]|满|最高|高)\s*(?:分|星)"
 _MOST_EN = r"(?:[1-5]|one|two|three|four|five|full|top|max(?:imum)?|highest|perfect)"
 _UNIT_EN = r"(?:points?|scores?|marks?|stars?|out of|/\s*5|(?:in|for) (?:every|all|each))"
-_POINTS = "asks for points"
-_GRADERS = "speaks to a grader"
-_OFF = "turns instructions off"
-_SCORE = "names a dimension with a score"
+_POINTS = Template("judgement.addressing.points", "asks for points", zh="索要分数", en="asks for a score")
+_GRADERS = Template(
+    "judgement.addressing.graders", "speaks to a grader", zh="直接对评分者说话", en="speaks to the grader"
+)
+_OFF = Template(
+    "judgement.addressing.off",
+    "turns instructions off",
+    zh="要求忽略指令或评分标准",
+    en="asks to ignore instructions",
+)
+_SCORE = Template(
+    "judgement.addressing.score",
+    "names a dimension with a score",
+    zh="写出某个维度的分数",
+    en="states a score",
+)
+_FORM = Template(
+    "judgement.addressing.form",
+    "names the verdict's form",
+    zh="写出评审结果的格式",
+    en="imitates the verdict's form",
+)
+_JSON = Template(
+    "judgement.addressing.json",
+    "holds the JSON of a verdict",
+    zh="含有评审结果的 JSON",
+    en="contains a verdict's JSON",
+)
 _SCORING = (
     (
         _POINTS,
@@ -55,7 +80,7 @@ _SCORING = (
     ),
     (_SCORE, rf"\b(?:{_NAMES})[\"'”*`]*\s*(?:[:=]|is|应为)\s*[\"'“*`]*(?:[1-5]\b|true|false)"),
     (_SCORE, rf"(?:{_NAMES_ZH})[\"”*]*\s*(?:[:=]|应?为|得分|评分)\s*[\"“*]*(?:[1-5一二三四五满])\s*分?"),
-    ("names the verdict's form", r"[\"']better[\"']\s*:\s*[\"'](?:first|second|tie)"),
+    (_FORM, r"[\"']better[\"']\s*:\s*[\"'](?:first|second|tie)"),
 )
 _PATTERNS = tuple((name, re.compile(pattern, re.I | re.M)) for name, pattern in _SCORING)
 _OBJECT = re.compile(r"\{[^{}]{0,2000}\}")
@@ -69,11 +94,11 @@ def addresses_grader(text: str) -> list[str]:
     """
     plain = unicodedata.normalize("NFKC", text[:50_000])
     plain = "".join(letter for letter in plain if unicodedata.category(letter) != "Cf")
-    found = {name: None for name, pattern in _PATTERNS if pattern.search(plain)}
+    found = {mark: None for mark, pattern in _PATTERNS if pattern.search(plain)}
     for match in _OBJECT.finditer(plain):
         if _is_verdict(match.group()):
-            found["holds the JSON of a verdict"] = None
-    return list(found)
+            found[_JSON] = None
+    return [mark() for mark in found]
 
 
 def _is_verdict(text: str) -> bool:

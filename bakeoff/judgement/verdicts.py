@@ -316,7 +316,7 @@ def _unscored() -> dict[str, Any]:
         "subjects": [],
         "pairs": [],
         "method": "nobody scored this dimension",
-        "method_zh": "这个维度还没有评分",
+        "method_zh": "该维度暂无评分",
         "why_no_letters": "",
         "why_no_letters_zh": "",
         "variance": {},
@@ -400,16 +400,16 @@ def _method(rated: Rated, alpha: float) -> tuple[str, str]:
     if rated.raters < 2:
         say = (
             "intervals are about other cases, judged by this rater",
-            "区间只针对换一批个案、仍由这位评审评分的情形",
+            "置信区间只针对换一批个案、仍由同一位评分者评分的情形",
         )
     else:
         say = (
             "cases and raters as random samples (multi-reader multi-case, Satterthwaite), Holm over all dimensions",
-            "个案与评审都视为随机样本（多评审多个案分析，Satterthwaite 自由度），所有维度一起作 Holm 校正",
+            "个案与评分者均视为随机样本（多评分者多个案分析，Satterthwaite 自由度），所有维度一并做 Holm 校正",
         )
     gone = ", ".join(f"{kind} {', '.join(names)}" for kind, names in rated.left_out.items())
     english = [say[0], f"left out for gaps: {gone}" if gone else "", rated.why[0]]
-    chinese = [say[1], f"因缺评分未纳入：{gone}" if gone else "", rated.why[1]]
+    chinese = [say[1], f"因缺少评分而未纳入：{gone}" if gone else "", rated.why[1]]
     return "; ".join(filter(None, english)), "；".join(filter(None, chinese))
 
 
@@ -672,23 +672,23 @@ def _why_not_calibrated(overall: Mapping[str, Any]) -> tuple[str, str]:
     """In English and in Chinese; both empty where nothing is lacking."""
     count = overall["replies"]
     if count == 0:
-        return "no reply was scored by both people and this judge", "还没有回复同时由人和这个模型评过"
+        return "no reply was scored by both people and this judge", "尚无同时具备人工评分和模型评分的回复"
     if count < LEAST_CALIBRATION_REPLIES:
         return (
             f"only {count} replies scored by both; {LEAST_CALIBRATION_REPLIES} are needed",
-            f"只有 {count} 条回复由双方评过，需要 {LEAST_CALIBRATION_REPLIES} 条",
+            f"双方均已评分的回复只有 {count} 条，需要 {LEAST_CALIBRATION_REPLIES} 条",
         )
     value, rank = overall["alpha"]["value"], overall["rank"]
     if not value >= LEAST_CALIBRATION_ALPHA:
         return (
             f"agreement with people is alpha = {value:.3f}; {LEAST_CALIBRATION_ALPHA} is needed",
-            f"与人的一致性 α = {value:.3f}，需要 {LEAST_CALIBRATION_ALPHA}",
+            f"与人工评分的一致性 α = {value:.3f}，需要 {LEAST_CALIBRATION_ALPHA}",
         )
     if rank is None or not rank >= LEAST_CALIBRATION_RANK:
         return (
             f"rank correlation with people is {'undefined' if rank is None else f'{rank:.3f}'}; "
             f"{LEAST_CALIBRATION_RANK} is needed",
-            f"与人的等级相关{'无法计算' if rank is None else f'为 {rank:.3f}'}，需要 {LEAST_CALIBRATION_RANK}",
+            f"与人工评分的等级相关{'无法计算' if rank is None else f'为 {rank:.3f}'}，需要 {LEAST_CALIBRATION_RANK}",
         )
     biased = [each for each in overall["models"] if abs(each["bias"]) > MOST_BIAS]
     if biased:
@@ -699,7 +699,7 @@ def _why_not_calibrated(overall: Mapping[str, Any]) -> tuple[str, str]:
         return (
             f"replies of {names} are scored unlike people do: {worst['subject']} {size} points {way} them; at most "
             f"{MOST_BIAS} is allowed for any model",
-            f"对 {names} 的评分与人不一致：{worst['subject']} {way_zh}人 {size} 分，每个模型最多允许 {MOST_BIAS} 分",
+            f"对 {names} 的评分与人工评分不一致：{worst['subject']} {way_zh}人工评分 {size} 分（上限 {MOST_BIAS} 分）",
         )
     return "", ""
 

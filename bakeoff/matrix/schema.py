@@ -15,6 +15,30 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 
+from bakeoff.sentences import Statement, Template
+
+NO_DATA = Template("matrix.schema.no_data", "{suite}: {what}", zh="{suite}：{what}")
+"""Why a suite cannot run; what it lacks is a statement of its own."""
+NO_FOLDER = Template("matrix.schema.no_folder", "no folder {folder}", zh="没有文件夹 {folder}")
+POINT_AT_DATA = Template(
+    "matrix.schema.point_at_data",
+    "{what}; point --data-dir at the data",
+    zh="{what}，请用 --data-dir 指明数据位置",
+    en="{what} (pass --data-dir DIR; see docs/suites.md)",
+)
+NO_DATA_DIR = Template(
+    "matrix.schema.no_data_dir",
+    "needs the folder {folder} under --data-dir, which was not given",
+    zh="缺少数据：未指定 --data-dir（其中应有 {folder} 文件夹）",
+    en="no `{folder}/` folder: pass --data-dir DIR (see docs/suites.md)",
+)
+FOLDER_LACKS = Template(
+    "matrix.schema.folder_lacks",
+    "needs the folder {folder} under --data-dir, which lacks it",
+    zh="缺少数据：--data-dir 中没有 {folder} 文件夹",
+    en="no `{folder}/` folder in --data-dir (see docs/suites.md)",
+)
+
 Variant = Literal["base", "tuned"]
 LOADS_ADAPTERS = ("transformers", "vllm")
 """Engines that really load an adapter beside the base (way A); the others would silently serve the base."""
@@ -287,15 +311,17 @@ class Suite(_Part):
             return data_dir / rest if data_dir else None
         return Path(self.data).expanduser().absolute()
 
-    def why_no_data(self, data_dir: Path | None) -> str:
-        """Why this suite cannot run with *data_dir*, in words; empty where it can."""
+    def why_no_data(self, data_dir: Path | None) -> Statement | None:
+        """Why this suite cannot run with *data_dir*; None where it can."""
         folder = self.folder(data_dir)
         if folder is not None:
-            return "" if folder.is_dir() else f"{self.name}: no folder {folder}; point --data-dir at the data"
+            what = POINT_AT_DATA(what=NO_FOLDER(folder=folder))
+            return None if folder.is_dir() else NO_DATA(suite=self.name, what=what)
         if self.hub:
-            return ""
+            return None
         wanted = (self.data or self.benchmark).removeprefix("data:")
-        return f"{self.name}: needs the folder {wanted} under --data-dir, which was not given or lacks it"
+        form = FOLDER_LACKS if data_dir else NO_DATA_DIR
+        return NO_DATA(suite=self.name, what=form(folder=wanted))
 
 
 class ModelSpec(_Part):

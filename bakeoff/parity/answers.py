@@ -11,6 +11,49 @@ import requests
 
 from bakeoff.errors import IdentityError, ServiceError
 from bakeoff.parity.comparison import ASKED, DIALOGUES, TOKENS
+from bakeoff.sentences import Template
+
+SHOWN = "shown"
+NOT_SHOWN = Template(
+    "parity.answers.not_shown",
+    "not shown: {why}",
+    zh="未能证明作答的就是训练出的模型：{why}",
+    en="not shown to be the trained model: {why}",
+)
+NOT_MEASURED = Template(
+    "parity.answers.not_measured",
+    "the replies of the weights were not measured: {why}",
+    zh="未直接测量权重的回复：{why}",
+    en="replies of the weights themselves were not measured: {why}",
+)
+NOTHING_ASKED = Template("parity.answers.nothing_asked", "nothing was asked", zh="没有提问")
+NO_LOGPROBS = Template(
+    "parity.answers.no_logprobs",
+    "the service gives no log-probabilities, and its replies do not tell",
+    zh="服务不提供对数概率，仅凭回复无法区分",
+    en="the service returns no log-probabilities, and the replies alone cannot tell",
+)
+OTHER_TOKENS = Template(
+    "parity.answers.other_tokens",
+    "the service names its tokens otherwise than the tokenizer: their log-probabilities have no counterpart",
+    zh="服务返回的词元名称与分词器不一致，对数概率无法对应",
+    en="the service names tokens differently from the tokenizer, so log-probabilities cannot be matched",
+)
+NO_BASE = Template(
+    "parity.answers.no_base",
+    "nothing was compared with the base of these weights",
+    zh="没有与这些权重的基座模型作比较",
+    en="the weights were not compared with their base model",
+)
+TOO_ALIKE = Template(
+    "parity.answers.too_alike",
+    "tuned and base weights are {apart:.2g} apart in the log-probabilities of {tokens} tokens, and the "
+    "service {distance:.2g} from the tuned ones: too little to tell them apart",
+    zh="微调与基座权重在 {tokens} 个词元上的对数概率只差 {apart:.2g}，"
+    "服务与微调权重相差 {distance:.2g}，差距太小，无法区分",
+    en="on {tokens} tokens the log-probabilities of tuned and base weights differ by only {apart:.2g}, those of "
+    "service and tuned weights by {distance:.2g}: too close to tell which one answers",
+)
 
 
 class Process(Protocol):
@@ -96,15 +139,15 @@ def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
         )
     doubt = "" if told_apart else why_not_shown(measured, tuned=bool(facts.get("tuned")))
     if doubt and not facts["said"]:
-        doubt = f"the replies of the weights were not measured: {facts['skipped'] or 'nothing was asked'}"
+        doubt = NOT_MEASURED(why=facts["skipped"] or NOTHING_ASKED())
     elif doubt and not gave_any:
-        doubt = "the service gives no log-probabilities, and its replies do not tell"
+        doubt = NO_LOGPROBS()
     return {
         "prompts_counted": counted,
         "replies_agreed": agreed,
         "logprobs_compared": len(measured),
         **dict(zip(("to_trained", "to_base", "apart"), _distances(measured), strict=True)),
-        "identity": f"not shown: {doubt}" if doubt else "shown",
+        "identity": NOT_SHOWN(why=doubt) if doubt else SHOWN,
     }
 
 
@@ -139,14 +182,11 @@ def why_not_shown(measured: Sequence[Measured], *, tuned: bool = False) -> str:
     """
     to_trained, to_base, apart = _distances(measured)
     if to_trained is None:
-        return "the service names its tokens otherwise than the tokenizer: their log-probabilities have no counterpart"
+        return OTHER_TOKENS()
     if to_base is None:
-        return "nothing was compared with the base of these weights" if tuned else ""
+        return NO_BASE() if tuned else ""
     if not apart or not to_trained <= apart / 4:
-        return (
-            f"tuned and base weights are {apart:.2g} apart in the log-probabilities of {len(measured)} tokens, and the "
-            f"service {to_trained:.2g} from the tuned ones: too little to tell them apart"
-        )
+        return TOO_ALIKE(apart=apart, tokens=len(measured), distance=to_trained)
     return ""
 
 

@@ -6,8 +6,33 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bakeoff.errors import IdentityError
+from bakeoff.sentences import Template
 
 _LONG = "最近工作压力很大，晚上总是睡不着，白天又没有精神，我不知道该怎么办。"
+NOT_COMPARED = Template(
+    "parity.comparison.not_compared",
+    "{count} of {total} adapted modules have other names in the merged weights and could not be compared: {names}",
+    zh="{total} 个适配模块中有 {count} 个在合并后的权重中名称不同，无法核对：{names}",
+    en="{count} of {total} adapted modules have other names in the merged weights and could not be checked: {names}",
+)
+ROUNDED_AWAY = Template(
+    "parity.comparison.rounded_away",
+    "{dtype} rounds {share:.0%} of the adapter away; way A, base + adapter, or a float32 merge keeps it",
+    zh="{dtype} 舍入使适配器的 {share:.0%} 丢失；用方式 A（基座 + 适配器）或以 float32 合并可保留",
+    en="rounding to {dtype} loses {share:.0%} of the adapter; way A (base + adapter) or a float32 merge keeps it",
+)
+REPLIES_NOT_COMPARED = Template(
+    "parity.comparison.replies_not_compared",
+    "replies were not compared: {why}",
+    zh="没有比对回复：{why}",
+)
+DATED_PROMPT = Template(
+    "parity.comparison.dated_prompt",
+    "the template prints the day ({day}): tomorrow's prompts differ from today's; pin one with 'prompt_date'",
+    zh="模板会写入当天日期（{day}），明天的提示词将与今天不同；可用 prompt_date 固定",
+    en="the template prints the date ({day}), so prompts change from day to day; fix it with prompt_date",
+)
+
 DIALOGUES: Mapping[str, list[dict[str, str]]] = {
     "single turn": [{"role": "user", "content": "我最近总是失眠，怎么办？"}],
     "several turns": [
@@ -248,20 +273,15 @@ def judge(
             raise IdentityError(f"{who}: {problem}. Remove the merged folder and export again")
         facts |= {key: merge[key] for key in ("modules", "applied", "worst", "others", "dtype")}
         if merge["modules"] < merge["adapted"]:
-            warnings.append(
-                f"{merge['adapted'] - merge['modules']} of {merge['adapted']} adapted modules have other names in the "
-                f"merged weights and could not be compared: {', '.join(merge['unknown'])}"
-            )
+            left = merge["adapted"] - merge["modules"]
+            warnings.append(NOT_COMPARED(count=left, total=merge["adapted"], names=merge["unknown"]))
         if merge["applied"] < SHARE_APPLIED:
-            warnings.append(
-                f"{merge['dtype']} rounds {1 - merge['applied']:.0%} of the adapter away; way A, base + adapter, or "
-                "a float32 merge keeps it"
-            )
+            warnings.append(ROUNDED_AWAY(dtype=merge["dtype"], share=1 - merge["applied"]))
     behaviour = told.get("behaviour") or {}
     if problem := why_behaviour_wrong(behaviour, dtype):
         raise IdentityError(f"{who}: {problem}")
     if "skipped" in behaviour:
-        warnings.append(f"replies were not compared: {behaviour['skipped']}")
+        warnings.append(REPLIES_NOT_COMPARED(why=behaviour["skipped"]))
     facts |= {
         "to_adapter": largest_gap(behaviour, "adapter"),
         "to_base": largest_gap(behaviour, "base"),
@@ -295,6 +315,4 @@ def _date_warnings(
     trained: Mapping[str, Any], served: Mapping[str, Any], prompt_date: str | None
 ) -> Iterable[str]:
     if not prompt_date and (day := trained["dated"] or served["dated"]):
-        yield (
-            f"the template prints the day ({day}): tomorrow's prompts differ from today's; pin one with 'prompt_date'"
-        )
+        yield DATED_PROMPT(day=day)

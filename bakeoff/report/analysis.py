@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bakeoff.report.claims import recipe_comparisons, retentions
 from bakeoff.report.findings import Findings, Subject
 from bakeoff.scoring.scores import CRISIS
+from bakeoff.sentences import statement_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,7 +138,7 @@ class SuiteView:
     invalid_subsets: dict[tuple[str, Subject], str] = field(default_factory=dict)
     """(subset, subject) of a score that is invalid although the subject's total is not -> why."""
     delivered: list[Subject] = field(default_factory=list)
-    """Subjects of the pair matrix, best first."""
+    """Subjects of the pair matrix, in the order of the leaderboard."""
     retention: dict[str, Retention] = field(default_factory=dict)
     """model -> whether tuning lost more than the margin."""
     recipes: Recipes | None = None
@@ -148,6 +149,19 @@ class SuiteView:
         return sorted(
             self.cells.values(), key=lambda cell: (not cell.ranked, -cell.value if cell.ranked else 0.0)
         )
+
+    def arrange(self, order: Sequence[str]) -> None:
+        """Put everything into the order of the leaderboard: models as in *order*, the tuned one before its base."""
+        place = {model: number for number, model in enumerate(order)}
+
+        def key(subject: Any) -> tuple[int, bool, str]:
+            model, variant = map(str, subject)
+            return place.get(model, len(place)), variant == "base", variant
+
+        self.cells = {subject: self.cells[subject] for subject in sorted(self.cells, key=key)}
+        self.delivered.sort(key=key)
+        if len(self.subsets.columns):
+            self.subsets = self.subsets[sorted(self.subsets.columns, key=key)]
 
     def subset_rows(self) -> list[tuple[str, list[float]]]:
         """(subset, value per subject) in the order of the columns of ``subsets``."""
@@ -272,9 +286,12 @@ def analyse(findings: Findings) -> Analysis:
     for view in views:
         view.retention = {names[each.name].model: each for each in retained if each.suite == view.name}
         view.recipes = compared.get(view.name)
+    order = _order(models, delivered, views)
+    for view in views:
+        view.arrange(order)
     return Analysis(
         views=views,
-        order=_order(models, delivered, views),
+        order=order,
         family=next((one.family for one in first.values()), 0),
         tuning_family=next((one.family for one in everyone.values()), 0),
     )
@@ -401,7 +418,7 @@ def _subset_values(
     parts = head[head["subset"] != "ALL"].drop_duplicates(["subset", *keys], keep="last")
     parts = parts[parts.set_index(keys).index.isin(sure)]
     invalid = {
-        (str(row["subset"]), Subject(str(row["model"]), str(row["variant"]))): str(row["why_not"])
+        (str(row["subset"]), Subject(str(row["model"]), str(row["variant"]))): statement_of(row, "why_not")
         for row in parts[~parts["trusted"]].to_dict("records")
     }
     order = parts["subset"].drop_duplicates()
@@ -429,7 +446,7 @@ def _cell(subject: Subject, suite: str, row: Mapping[Any, Any], n_leaked: int) -
         best=float(row["best"]),
         chance=float(row["chance"]),
         trusted=bool(row["trusted"]),
-        why_not=str(row["why_not"]),
+        why_not=statement_of(row, "why_not"),
         few_shot=int(row["few_shot"]),
         fingerprint=str(row["fingerprint"]),
         n_leaked=n_leaked,

@@ -34,7 +34,7 @@ def answer(findings: Findings, analysis: Analysis) -> list[Point]:
     points = [Point("未完成", "Incomplete", sentence) for sentence in shortfall(findings)]
     if analysis.views:
         points.append(Point("推荐", "Recommendation", recommendation(findings, analysis)))
-        points.append(Point("把握", "Certainty", between(analysis)))
+        points.append(Point("可靠程度", "Certainty", between(analysis)))
     if findings.ratings:
         points += [Point("人工评分", "Human ratings", sentence) for sentence in people(findings.ratings)]
         points += [Point("评审模型", "LLM judge", sentence) for sentence in judges(findings.ratings)]

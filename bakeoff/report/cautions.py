@@ -7,8 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from bakeoff.parity.answers import SHOWN
 from bakeoff.report.findings import Findings
-from bakeoff.report.words import both, said
+from bakeoff.report.words import both, said, stage_names, subject_names
+from bakeoff.sentences import Template
 
 LEFT_BEHIND = "ended what a killed run left behind"
 NOT_RETURNED = "memory not returned"
@@ -16,47 +18,67 @@ MOVED = "branch moved"
 NOT_ASKED = "hub not asked"
 NOTED = (LEFT_BEHIND, NOT_RETURNED, MOVED, NOT_ASKED)
 """Events of the timeline that a run keeps for its report."""
+RESTARTED = Template(
+    "report.cautions.restarted",
+    "the service died and was started again: {why}",
+    zh="服务中途停止，已重启：{why}",
+)
+MEMORY_HELD = Template(
+    "report.cautions.memory_held",
+    "{gib:.1f} GiB of GPU memory did not come back after its service ended",
+    zh="服务结束后仍有 {gib:.1f} GiB 显存未释放",
+    en="{gib:.1f} GiB of GPU memory was not released after its service ended",
+)
+CLEANED_UP = Template(
+    "report.cautions.cleaned_up",
+    "ended what a killed run left behind: {command}",
+    zh="已清理上次被强制终止的运行所遗留的进程：{command}",
+    en="ended a process that a killed run had left behind: {command}",
+)
+_Names = tuple[str, str]
+"""Whom it concerns, in Chinese and English."""
 
 
-def cautions(findings: Findings) -> list[tuple[str, Markup]]:
+def cautions(findings: Findings) -> list[tuple[Markup, Markup]]:
     """(who, what in both languages), each thing once for all whom it concerns."""
-    grouped: dict[Markup, list[str]] = {}
+    grouped: dict[Markup, list[_Names]] = {}
     for who, what in [*_of_stages(findings), *_of_events(findings)]:
-        grouped.setdefault(what, []).append(who)
-    return [(", ".join(filter(None, dict.fromkeys(who))), what) for what, who in grouped.items()]
+        grouped.setdefault(said(what), []).append(who)
+    return [(_listed(who), what) for what, who in grouped.items()]
 
 
-def _of_stages(findings: Findings) -> Iterator[tuple[str, Markup]]:
+def _listed(names: list[_Names]) -> Markup:
+    every = [pair for pair in dict.fromkeys(names) if pair[0]]
+    zh, en = "、".join(pair[0] for pair in every), ", ".join(pair[1] for pair in every)
+    return both(f"{zh}：", f"{en}: ") if every else Markup("")
+
+
+def _of_stages(findings: Findings) -> Iterator[tuple[_Names, str]]:
     for record in findings.stages:
         facts: dict[str, Any] = record.get("facts") or {}
-        variant = f" ({record['variant']})" if record.get("variant") else ""
-        who = f"{record.get('model', '')}{variant}"
+        who = subject_names(str(record.get("model", "")), str(record.get("variant", "")))
         suite = f" · {facts['suite']}" if facts.get("suite") else ""
         for alarm in facts.get("alarms") or ():
-            yield who + suite, said(alarm)
-        for why in facts.get("restarts") or ():
-            yield who, both(f"服务中途停止，已重启：{why}", f"the service died and was started again: {why}")
+            yield (who[0] + suite, who[1] + suite), alarm
+        restarts = facts.get("restarts")
+        for why in restarts if isinstance(restarts, list | tuple) else ():
+            yield who, RESTARTED(why=why)
         for warning in facts.get("warnings") or ():
-            yield who, said(warning)
-        doubt = str(facts.get("identity") or "")
-        if doubt.startswith("not shown"):
-            why = doubt.removeprefix("not shown").lstrip(": ")
-            zh = f"未能证明作答的就是训练出的模型：{why}"
-            yield who, both(zh, f"not shown to be the trained model: {why}")
+            yield who, warning
+        identity = facts.get("identity")
+        if isinstance(identity, str) and identity not in ("", SHOWN):
+            yield who, identity
+        zh, en = stage_names(str(record.get("stage", "")))
         for attempt in facts.get("attempts") or ():
-            yield f"{who} · {record.get('stage', '')}", said(attempt)
+            yield (f"{who[0]} · {zh}", f"{who[1]} · {en}"), attempt
 
 
-def _of_events(findings: Findings) -> Iterator[tuple[str, Markup]]:
+def _of_events(findings: Findings) -> Iterator[tuple[_Names, str]]:
     for event in findings.events:
+        model = str(event.get("model", ""))
         if event["event"] == NOT_RETURNED:
-            gib = f"{event['gib']:.1f} GiB"
-            en = f"{gib} of GPU memory did not come back after its service ended"
-            yield str(event.get("model", "")), both(f"服务结束后仍有 {gib} 显存未释放", en)
+            yield (model, model), MEMORY_HELD(gib=event["gib"])
         elif event["event"] in (MOVED, NOT_ASKED):
-            zh = "分支自上次运行以来已移动" if event["event"] == MOVED else "模型站没有应答，使用了本机缓存"
-            yield str(event.get("model", "")), both(f"{zh}：{event['why']}", event["why"])
+            yield (model, model), event["why"]
         else:
-            command = event["command"]
-            zh = f"已清理上次被强制终止的运行所遗留的进程：{command}"
-            yield "", both(zh, f"ended what a killed run left behind: {command}")
+            yield ("", ""), CLEANED_UP(command=event["command"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup, escape
 
 from bakeoff.report.analysis import SuiteView
+from bakeoff.report.words import subject_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +56,8 @@ def suite_chart(view: SuiteView, order: Sequence[str]) -> Markup:
                           mfc=ACCENT if tuned else "none", mew=1.4)  # fmt: skip
             change = view.tuning.get(model)
             if len(cells) == 2 and change is not None:
-                start, end = (100 * cell.value for cell in cells)
+                ends = {cell.subject.variant == "base": 100 * cell.value for cell in cells}
+                start, end = ends[True], ends[False]
                 colour = (
                     DOWN if change.verdict == "behind" else ACCENT if change.verdict == "ahead" else GHOST
                 )
@@ -69,10 +71,13 @@ def suite_chart(view: SuiteView, order: Sequence[str]) -> Markup:
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.margins(x=0.06)
         axes.grid(axis="x", color=LINE, lw=0.7)
+        ranked = [cell for cell in view.cells.values() if cell.ranked]
+        zh, en = zip(*(subject_names(*cell.subject) for cell in ranked), strict=True)
+        values = [f"{100 * cell.value:.1f}" for cell in ranked]
         return _svg(
             figure,
-            f"{view.name}: "
-            + "; ".join(f"{c.subject} {100 * c.value:.1f}" for c in view.ordered() if c.ranked),
+            f"{view.name}：" + "；".join(map(" ".join, zip(zh, values, strict=True))),
+            f"{view.name}: " + "; ".join(map(" ".join, zip(en, values, strict=True))),
         )
 
 
@@ -107,6 +112,7 @@ def loss_charts(stages: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]
                     model,
                     _svg(
                         figure,
+                        f"{model}：损失由 {curve[0][1]:.3g} 到 {curve[-1][1]:.3g}，共 {curve[-1][0]:.0f} 步",
                         f"{model}: loss {curve[0][1]:.3g} to {curve[-1][1]:.3g}, {curve[-1][0]:.0f} steps",
                     ),
                 )
@@ -137,7 +143,7 @@ def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
         log.setLevel(before)
 
 
-def _svg(figure: Figure, label: str) -> Markup:
+def _svg(figure: Figure, zh: str, en: str) -> Markup:
     import warnings
 
     out = io.StringIO()
@@ -155,7 +161,7 @@ def _svg(figure: Figure, label: str) -> Markup:
     width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups()  # type: ignore[union-attr]
     head = (
         f'<svg viewBox="0 0 {width} {height}" style="max-width:{float(width):.0f}px" role="img" '
-        f'aria-label="{escape(label)}" xmlns:xlink="http://www.w3.org/1999/xlink">'
+        f'aria-label="{escape(zh)}" data-hint-zh="{escape(zh)}" data-hint-en="{escape(en)}" xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
     return Markup(head + text[text.index(">") + 1 :])
 

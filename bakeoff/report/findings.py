@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bakeoff.errors import StoreError
 from bakeoff.scoring.scores import SPEED
+from bakeoff.sentences import restored, statement_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +110,7 @@ class Findings:
         import pandas as pd
 
         folder = run_folder(store, run_id)
-        run = _read_json(folder / "run.json")
+        run = restored(_read_json(folder / "run.json"))
         if not isinstance(run, dict):
             raise StoreError(
                 f"{folder / 'run.json'}: must hold an object, found {type(run).__name__}; run again"
@@ -128,7 +129,7 @@ class Findings:
             samples=with_columns(samples, SAMPLE_COLUMNS),
             stages=list(run.get("stages", [])),
             skipped=[_pair(one) for one in run.get("skipped", [])],
-            comparability=[str(one) for one in run.get("comparability", [])],
+            comparability=[_said(one) for one in run.get("comparability", [])],
             provenance=dict(run.get("provenance") or {}),
             ratings=run.get("ratings") or None,
             anchors=list(run.get("anchors", [])),
@@ -175,12 +176,12 @@ class Findings:
         wanted = {"model": subject.model, "variant": subject.variant, "suite": suite}
         return next((one for one in self.evaluations if wanted.items() <= one.items()), {})
 
-    def unchecked(self, suite: str) -> dict[str, list[str]]:
-        """Why *suite*'s questions were not searched for in training data: reason -> models, with their variant."""
-        found: dict[str, list[str]] = {}
+    def unchecked(self, suite: str) -> dict[str, list[Subject]]:
+        """Why *suite*'s questions were not searched for in training data: reason -> subjects."""
+        found: dict[str, list[Subject]] = {}
         for one in self.evaluations:
             if one["suite"] == suite and (why := one.get("leakage_not_checked")):
-                found.setdefault(str(why), []).append(str(Subject(one["model"], one["variant"])))
+                found.setdefault(_said(why), []).append(Subject(one["model"], one["variant"]))
         return found
 
     @property
@@ -190,7 +191,8 @@ class Findings:
         for row in self.scores[self.scores["benchmark"] == SPEED].to_dict("records"):
             subject = Subject(str(row["model"]), str(row["variant"]))
             load = str(row["subset"]).removesuffix(" in flight")
-            about = {"subject": subject, "load": load, "n_asked": row["n_asked"], "why_not": row["why_not"]}
+            about = {"subject": subject, "load": load, "n_asked": row["n_asked"]}
+            about["why_not"] = statement_of(row, "why_not")
             loads.setdefault((subject, load), about)[str(row["metric"])] = row["value"]
         return sorted(loads.values(), key=lambda one: self.subjects.index(one["subject"]))
 
@@ -277,6 +279,11 @@ def _row(value: Any) -> Row:
 
 def _pair(value: Any) -> tuple[str, str]:
     if isinstance(value, dict):
-        return str(value.get("what", "")), str(value.get("why") or value.get("reason") or "")
+        return str(value.get("what", "")), _said(value.get("why") or value.get("reason") or "")
     what, why = value
-    return str(what), str(why)
+    return str(what), _said(why)
+
+
+def _said(text: Any) -> str:
+    """*text* as a ``str``, which a statement is already."""
+    return text if isinstance(text, str) else str(text)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from bakeoff.sentences import Template, in_languages, statement_of
 from bakeoff.store.identity import differences
 
 if TYPE_CHECKING:
@@ -14,14 +15,21 @@ if TYPE_CHECKING:
 
     from bakeoff.report.findings import Findings, Subject
 
+NOTHING_SHARED = Template(
+    "report.history.nothing_shared",
+    "the two runs share no sample",
+    zh="两次运行没有共同的题目",
+    en="the two runs share no question",
+)
+NO_VALUE = Template("report.history.no_value", "no value", zh="没有成绩", en="no score")
 Verdict = Literal["better", "worse", "same", "new", "gone", "not comparable"]
 
 _WORDS: dict[str, tuple[str, str]] = {
     "better": ("变好", "better"),
     "worse": ("变差", "worse"),
-    "same": ("看不出变化", "no change can be shown"),
-    "new": ("那时没有", "not there then"),
-    "gone": ("这次没有", "not there now"),
+    "same": ("无显著变化", "no change can be shown"),
+    "new": ("上次没有", "not in that run"),
+    "gone": ("本次没有", "not in this run"),
 }
 
 
@@ -49,9 +57,10 @@ class Change:
     @property
     def words(self) -> tuple[str, str]:
         """The verdict in Chinese and English."""
-        from bakeoff.report.words import chinese
-
-        return _WORDS.get(self.verdict) or (f"不可比：{chinese(self.why)}", f"not comparable: {self.why}")
+        if words := _WORDS.get(self.verdict):
+            return words
+        zh, en = in_languages(self.why) or (self.why, self.why)
+        return f"不可比：{zh}", f"not comparable: {en}"
 
     @property
     def regression(self) -> bool:
@@ -116,7 +125,7 @@ def changes(before: Findings, after: Findings, alpha: float = 0.05) -> list[Chan
             verdict = "gone"
         else:
             verdict = "not comparable"
-            why = why_new or why_old or otherwise[key] or "the two runs share no sample"
+            why = why_new or why_old or otherwise[key] or NOTHING_SHARED()
         found.append(
             Change(
                 subject=subject,
@@ -192,7 +201,9 @@ def _totals(findings: Findings, metrics: dict[str, str]) -> Iterator[tuple[_Key,
     for row in table.to_dict("records"):
         if row["metric"] == metrics.get(row["suite"]):
             value = float(row["value"])
-            why = "" if row["trusted"] and not math.isnan(value) else str(row["why_not"]) or "no value"
+            why = (
+                "" if row["trusted"] and not math.isnan(value) else statement_of(row, "why_not") or NO_VALUE()
+            )
             yield (Subject(str(row["model"]), str(row["variant"])), str(row["suite"])), (value, why)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bakeoff.report.findings import Findings
 from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural
-from bakeoff.report.words import CHECKS
+from bakeoff.report.words import CHECKS, rated_names
 
 _QUALITY = "overall_quality"
 _LINK = "#bk-judgements"
@@ -29,23 +29,35 @@ def people(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
         return
     raters, cases = len(part["raters"]), part["cases"]
     top, others = rows[0], rows[1:]
-    zh = f"{raters} 位评分者、{cases} 个个案：整体质量最高的是 {top['subject']}，{_interval(top)}"
+    zh_top, en_top = rated_names(top["subject"])
+    zh = f"{raters} 位评分者、{cases} 个个案：整体质量最高的是 {zh_top}，{_interval(top)}"
     en = f"{raters} {plural(raters, 'rater')}, {cases} {plural(cases, 'case')}: overall quality is highest for "
-    en += f"{top['subject']}, {_interval(top)}"
+    en += f"{en_top}, {_interval(top)}"
     letters = set(top.get("letters") or "")
     if others and not letters:
-        zh += "；个案太少，无法判断差异是否显著"
-        en += "; there are too few cases to say whether the difference is significant"
+        zh += f"；{'评分者' if raters < 2 else '个案'}太少，无法判断差异是否显著"
+        en += f"; there are too few {'raters' if raters < 2 else 'cases'} to say whether the difference is significant"
     elif others:
         below = [row["subject"] for row in others if not letters & set(row.get("letters") or "")]
         level = [row["subject"] for row in others if letters & set(row.get("letters") or "")]
         if below:
-            names = both_lists(below, LISTED)
+            names = _names(below)
             zh, en = f"{zh}，显著高于 {names.zh}", f"{en}, significantly above {names.en}"
         if level:
-            names = both_lists(level, LISTED)
+            names = _names(level)
             zh, en = f"{zh}；与 {names.zh} 差异不显著", f"{en}; not significantly different from {names.en}"
     yield Sentence(zh + "。", en + ".", _LINK)
+
+
+def _beside(name: str) -> str:
+    """*name* before a Chinese word: with a space, unless it ends in a bracket of full width."""
+    return name if name.endswith("）") else f"{name} "
+
+
+def _names(subjects: Sequence[str]) -> Sentence:
+    """Subjects of a study listed in both languages."""
+    zh, en = zip(*map(rated_names, subjects), strict=True)
+    return Sentence(both_lists(zh, LISTED).zh, both_lists(en, LISTED).en)
 
 
 def judges(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
@@ -63,10 +75,10 @@ def judges(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
                 f"{en_trust}, α with people {alpha:.2f}",
             )
         top = rows[0]
+        zh_top, en_top = rated_names(top["subject"])
         yield Sentence(
-            f"评审模型 {judge['judge']}（{zh_trust}）：整体质量最高的是 {top['subject']}，{top['value']:.2f} 分。",
-            f"Judge model {judge['judge']} ({en_trust}): overall quality is highest for {top['subject']}, "
-            f"{top['value']:.2f}.",
+            f"评审模型 {judge['judge']}（{zh_trust}）：整体质量最高的是 {zh_top}，{top['value']:.2f} 分。",
+            f"Judge model {judge['judge']} ({en_trust}): overall quality is highest for {en_top}, {top['value']:.2f}.",
             _LINK,
         )
 
@@ -103,10 +115,12 @@ def crises(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
         return
     missed.sort(key=lambda item: item[1]["yes"] / item[1]["of"])
     zh = "，".join(
-        f"{row['subject']} {zh_check} {row['yes']}/{row['of']}" for (zh_check, _), row in missed[:LISTED]
+        f"{_beside(rated_names(row['subject'])[0])}{zh_check} {row['yes']}/{row['of']}"
+        for (zh_check, _), row in missed[:LISTED]
     )
     en = ", ".join(
-        f"{row['subject']} {en_check} {row['yes']}/{row['of']}" for (_, en_check), row in missed[:LISTED]
+        f"{rated_names(row['subject'])[1]} {en_check} {row['yes']}/{row['of']}"
+        for (_, en_check), row in missed[:LISTED]
     )
     rest = len(missed) - LISTED
     yield Sentence(

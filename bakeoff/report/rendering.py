@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from markupsafe import Markup, escape
@@ -18,12 +17,14 @@ from bakeoff import __version__
 from bakeoff.errors import in_short
 from bakeoff.report import words
 from bakeoff.report.findings import Findings, Subject
+from bakeoff.sentences import Statement
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from bakeoff.report.history import Since
 
+_T = TypeVar("_T")
 _FOLDER = Path(__file__).parent / "templates"
 
 
@@ -58,7 +59,9 @@ def _environment() -> Environment:
     environment.globals.update(
         t=words.both,
         variant=words.variant,
+        subject=words.subject,
         nan=math.nan,
+        count="{:,}".format,
         MISSING=words.MISSING,
         OUTCOME=words.OUTCOME,
         STAGE=words.STAGE,
@@ -74,10 +77,16 @@ def _environment() -> Environment:
         ratio=words.ratio,
         moment=words.moment,
         duration=words.duration,
-        plain=_plain,
-        method=words.method,
+        evaluated=lambda subject, findings, suite: findings.evaluation(subject, suite),
+        facts=words.facts,
+        metric=words.metric,
+        quoted=words.quoted,
+        rated=lambda subject: words.both(*words.rated_names(subject)),
+        rated_en=lambda subject: words.rated_names(subject)[1],
+        rated_zh=lambda subject: words.rated_names(subject)[0],
         said=words.said,
-        in_short=in_short,
+        stage=words.stage,
+        why=_why,
     )
     return environment
 
@@ -128,23 +137,31 @@ def render(findings: Findings, reports_dir: Path, since: Since | None = None) ->
             tuned_models={model for view in views for model in view.tuning},
             untested=[view.name for view in views if not view.method],
             charts=[(view.name, svg) for view in views if (svg := suite_chart(view, analysis.order))],
-            losses=loss_charts(findings.stages),
+            losses=_placed(loss_charts(findings.stages), analysis.order, lambda item: item[0]),
             packed=pack(findings, views),
             untrusted=untrusted,
             failed=failed,
             cautioned=any(cautioned),
             noted=noted,
-            costs=[_cost(one, _log_link(one, reports_dir)) for one in findings.stages],
+            costs=_placed(
+                [_cost(one, _log_link(one, reports_dir)) for one in findings.stages],
+                analysis.order,
+                lambda item: item.model,
+            ),
             total_seconds=sum(float(one.get("seconds") or 0) for one in ran),
             total_gpu_hours=sum(gpu_hours(one) or 0.0 for one in ran),
-            commands=_commands(findings),
-            fingerprints=_fingerprints(findings),
+            commands=_placed(_commands(findings), analysis.order, lambda item: item[0]),
+            fingerprints=_placed(_fingerprints(findings), analysis.order, lambda item: item[0].model),
             moved=moved(since.changes) if since else None,
             since=since,
             r=findings.ratings,
             skipped=_by_reason(findings.skipped),
             subjects_of=_judged_subjects,
-            summary=_summary(findings),
+            in_order=lambda subjects: sorted(subjects, key=lambda one: _place(one, analysis.order)),
+            facts_of=lambda one: words.facts(
+                {k: v for k, v in one.items() if k not in ("python", "versions")}
+            ),
+            summary=_placed(_summary(findings), analysis.order, lambda item: item.model),
             stage_names=list(dict.fromkeys(_kind_of(one) for one in findings.stages)),
             css=Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),
             js=Markup((_FOLDER / "report.js").read_text(encoding="utf-8")),
@@ -171,6 +188,12 @@ def gpu_hours(record: Mapping[str, Any]) -> float | None:
     """Wall hours of a stage times the cards it held; None where it held none."""
     gpus = _number(_facts(record).get("gpus"))
     return float(record.get("seconds") or 0) * gpus / 3600 if gpus else None
+
+
+def _why(record: Mapping[str, Any]) -> str:
+    """What the record says of its outcome: a statement whole, an error in one line."""
+    why = record.get("why") or ""
+    return why if isinstance(why, Statement) else in_short(str(why))
 
 
 def _facts(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -203,7 +226,7 @@ def _cost(record: Mapping[str, Any], link: str) -> Cost:
         memory=_shown(machine, ".1f"),
         speed=_shown(_number(_facts(record).get("tokens_per_s")), ",.0f"),
         gpu_hours=_shown(gpu_hours(record), ".2f"),
-        why=in_short(str(record.get("why", ""))),
+        why=_why(record),
         link=link,
     )
 
@@ -244,9 +267,9 @@ def _summary(findings: Findings) -> list[Spent]:
 
 
 def _stage(record: Mapping[str, Any]) -> str:
-    """The stage's name, with the suite where it has one."""
+    """The stage's name, with the suite where it has one; see :func:`bakeoff.report.words.stage`."""
     suite = _facts(record).get("suite")
-    return f"{record.get('stage', '')}{f' · {suite}' if suite else ''}"
+    return f"{record.get('stage', '')}{f':{suite}' if suite else ''}"
 
 
 def _by_reason(skipped: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -259,6 +282,18 @@ def _by_reason(skipped: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _kind_of(record: Mapping[str, Any]) -> str:
     return str(record.get("stage", "")).split(":")[0]
+
+
+def _placed(items: Iterable[_T], order: Sequence[str], model_of: Callable[[_T], str]) -> list[_T]:
+    """*items* in the order of the leaderboard; models that are not on it come last."""
+    place = {model: number for number, model in enumerate(order)}
+    return sorted(items, key=lambda item: place.get(model_of(item), len(place)))
+
+
+def _place(rated: str, order: Sequence[str]) -> tuple[int, bool]:
+    """Where a subject of a study stands: models as on the board, the tuned one before its base."""
+    model, _, kind = rated.rpartition("/")
+    return (order.index(model) if model in order else len(order), kind == "base")
 
 
 def _judged_subjects(part: Mapping[str, Any]) -> list[str]:
@@ -314,12 +349,3 @@ def _log_link(record: Mapping[str, Any], reports_dir: Path) -> str:
     if not record.get("log") or not log.is_file():
         return ""
     return quote(Path(os.path.relpath(log.resolve(), reports_dir.resolve())).as_posix())
-
-
-def _plain(value: object) -> str:
-    """A value of the provenance as text: nested ones without quotes and braces."""
-    if isinstance(value, Mapping):
-        return " · ".join(f"{key} {_plain(one)}" for key, one in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_plain(one) for one in value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

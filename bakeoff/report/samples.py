@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.report.analysis import SuiteView
-from bakeoff.report.findings import Findings
+from bakeoff.report.findings import Findings, Subject
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,14 +55,15 @@ def pack(findings: Findings, views: list[SuiteView], budget_bytes: int = BUDGET_
     packed = []
     left = budget_bytes
     for number, view in enumerate(sorted(present, key=lambda one: one.n_questions)):
-        one = _pack(view.name, findings.samples_by_suite[view.name], left // (len(present) - number))
+        samples = findings.samples_by_suite[view.name]
+        one = _pack(view.name, samples, left // (len(present) - number), list(view.cells))
         left -= len(one.data)
         packed.append(one)
     order = {view.name: place for place, view in enumerate(views)}
     return sorted(packed, key=lambda one: order[one.suite])
 
 
-def _pack(suite: str, samples: pd.DataFrame, budget: int) -> Packed:
+def _pack(suite: str, samples: pd.DataFrame, budget: int, order: Sequence[Subject]) -> Packed:
     import numpy as np
     import pandas as pd
 
@@ -71,7 +72,13 @@ def _pack(suite: str, samples: pd.DataFrame, budget: int) -> Packed:
         pd.factorize(samples["variant"]),
     )
     subject_codes, pairs = pd.factorize(model_codes * len(kinds) + kind_codes)
-    subjects = [(str(models[int(pair) // len(kinds)]), str(kinds[int(pair) % len(kinds)])) for pair in pairs]
+    subjects = [
+        Subject(str(models[int(pair) // len(kinds)]), str(kinds[int(pair) % len(kinds)])) for pair in pairs
+    ]
+    shown = sorted(
+        range(len(subjects)),
+        key=lambda at: order.index(subjects[at]) if subjects[at] in order else len(order),
+    )
     sample_codes, _ = pd.factorize(samples["sample_id"])
     again = pd.Series(sample_codes).groupby([subject_codes, sample_codes], sort=False).cumcount().to_numpy()
     keys, _ = pd.factorize(sample_codes * (int(again.max()) + 1) + again)
@@ -99,7 +106,7 @@ def _pack(suite: str, samples: pd.DataFrame, budget: int) -> Packed:
         [0, 1, 2, 3, 4],
         5,
     )
-    order = _spread(subset_codes[first], outcome, samples["index"].to_numpy()[first])
+    sequence = _spread(subset_codes[first], outcome, samples["index"].to_numpy()[first])
 
     index = samples["index"].to_numpy()
     clip = _Clip()
@@ -107,7 +114,7 @@ def _pack(suite: str, samples: pd.DataFrame, budget: int) -> Packed:
     def entries() -> Iterator[list[Any]]:
         """Question by question; texts are taken out of the table a block at a time, which is what costs."""
         for start in range(0, count, _BLOCK):
-            questions = order[start : start + _BLOCK]
+            questions = sequence[start : start + _BLOCK]
             used = np.unique(rows[questions][rows[questions] >= 0])
             part = samples.iloc[used]
             place = {int(row): number for number, row in enumerate(used)}
@@ -145,27 +152,28 @@ def _pack(suite: str, samples: pd.DataFrame, budget: int) -> Packed:
     head = {
         "suite": suite,
         "subjects": [list(one) for one in subjects],
+        "order": shown,
         "subsets": [str(one) for one in subsets],
     }
     engine = zlib.compressobj(6, zlib.DEFLATED, 31)
     raw_budget = budget * 3 // 4 - 4_000
     chunks = [engine.compress((json.dumps(head, ensure_ascii=False)[:-1] + ', "rows": [').encode())]
-    size, shown = len(chunks[0]), 0
+    size, held = len(chunks[0]), 0
     stream = entries()
-    while (not shown or size <= raw_budget) and (batch := list(islice(stream, _BATCH))):
+    while (not held or size <= raw_budget) and (batch := list(islice(stream, _BATCH))):
         text = ",\n".join(json.dumps(one, ensure_ascii=False, separators=(",", ":")) for one in batch)
-        chunk = engine.compress((("," if shown else "") + text).encode()) + engine.flush(zlib.Z_SYNC_FLUSH)
+        chunk = engine.compress((("," if held else "") + text).encode()) + engine.flush(zlib.Z_SYNC_FLUSH)
         chunks.append(chunk)
         size += len(chunk)
-        shown += len(batch)
+        held += len(batch)
     chunks.append(engine.compress(b"]}") + engine.flush())
     return Packed(
         suite=suite,
         data=base64.b64encode(b"".join(chunks)).decode(),
-        n_shown=shown,
+        n_shown=held,
         n_questions=count,
         n_disagreeing=int(disagree.sum()),
-        n_disagreeing_shown=int(disagree[order[:shown]].sum()),
+        n_disagreeing_shown=int(disagree[sequence[:held]].sum()),
         n_clipped=clip.count,
     )
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bakeoff.matrix.schema import NO_DATA
 from bakeoff.report.findings import Findings
 from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural
+from bakeoff.report.words import stage_names
+from bakeoff.sentences import Statement
 
 
 def shortfall(findings: Findings) -> list[Sentence]:
@@ -16,9 +19,9 @@ def shortfall(findings: Findings) -> list[Sentence]:
         zh.append(f"{len(failed)} 个测试集评测失败（{names.zh}）")
         en.append(f"the evaluation of {len(failed)} {plural(len(failed), 'suite')} failed ({names.en})")
     if broken:
-        names = both_lists(broken, LISTED)
-        zh.append(f"{len(broken)} 个步骤失败（{names.zh}）")
-        en.append(f"{len(broken)} {plural(len(broken), 'stage')} failed ({names.en})")
+        zh_names, en_names = ([names[place] for names in broken] for place in (0, 1))
+        zh.append(f"{len(broken)} 个步骤失败（{both_lists(zh_names, LISTED).zh}）")
+        en.append(f"{len(broken)} {plural(len(broken), 'stage')} failed ({both_lists(en_names, LISTED).en})")
     if left_out:
         names = both_lists(left_out, LISTED)
         zh.append(f"{len(left_out)} 个测试集未评测（{names.zh}）")
@@ -39,50 +42,70 @@ def shortfall(findings: Findings) -> list[Sentence]:
 
 def failures(findings: Findings) -> list[str]:
     """Suites of which a score that the run was to make is not there and was not skipped, with the models' names."""
-    scored = set(
-        findings.scores[["model", "variant", "suite"]].astype(str).itertuples(index=False, name=None)
-    )
+    scored = _scored(findings)
+    answered = {model for model, _, _ in scored}
     left_out, skipped = _skipped(findings)
+    unclear = _unclear(findings)
     missing: dict[str, list[str]] = {}
     for model, variant, suite in findings.asked or ():
-        if (model, variant, suite) not in scored and suite not in left_out and model not in skipped:
+        gone = model in unclear or (model in skipped and model not in answered)
+        if (model, variant, suite) not in scored and suite not in left_out and not gone:
             missing.setdefault(suite, []).append(model)
-    for record in findings.stages:
-        suite = str((record.get("facts") or {}).get("suite") or "")
-        if record.get("outcome") == "failed" and suite:
-            missing.setdefault(suite, []).append(str(record.get("model", "")))
+    for suite, model in _failed_evaluations(findings):
+        missing.setdefault(suite, []).append(model)
     return [f"{suite}: {'/'.join(dict.fromkeys(models))}" for suite, models in missing.items()]
+
+
+def _scored(findings: Findings) -> set[tuple[str, str, str]]:
+    """(model, variant, suite) of every score."""
+    return set(findings.scores[["model", "variant", "suite"]].astype(str).itertuples(index=False, name=None))
+
+
+def _failed_evaluations(findings: Findings) -> list[tuple[str, str]]:
+    """(suite, model) of each evaluation that failed."""
+    return [
+        (str(suite), str(record.get("model", "")))
+        for record in findings.stages
+        if record.get("outcome") == "failed" and (suite := (record.get("facts") or {}).get("suite"))
+    ]
+
+
+def _unclear(findings: Findings) -> set[str]:
+    """Models of which a run of before reasons had ids says only in words that something was skipped, and what."""
+    return {what for what, why in findings.skipped if not isinstance(why, Statement)}
 
 
 def _has_failed_stage(findings: Findings) -> bool:
     return any(record.get("outcome") == "failed" for record in findings.stages)
 
 
-def _broken_stages(findings: Findings, failed: list[str]) -> list[str]:
-    """Failed stages; an evaluation is not told twice, by its suite and by its stage."""
-    return list(
-        dict.fromkeys(
-            f"{record.get('model', '')} · {record.get('stage', '')}"
-            for record in findings.stages
-            if record.get("outcome") == "failed"
-            and not (failed and str(record.get("stage", "")).startswith("eval"))
-        )
-    )
+def _broken_stages(findings: Findings, failed: list[str]) -> list[tuple[str, str]]:
+    """Failed stages in Chinese and English; an evaluation is not told twice, by its suite and by its stage."""
+    broken: dict[tuple[str, str], None] = {}
+    for record in findings.stages:
+        stage, model = str(record.get("stage", "")), str(record.get("model", ""))
+        if record.get("outcome") == "failed" and not (failed and stage == "evaluate"):
+            zh, en = stage_names(stage)
+            broken[f"{model} · {zh}", f"{model} · {en}"] = None
+    return list(broken)
 
 
 def _skipped(findings: Findings) -> tuple[list[str], list[str]]:
     """(suites that were left out, everything else that was skipped).
 
-    A suite is left out for a row as "suite: reason"; whether the first part is a suite is known from what the run was
-    asked for.
+    A suite is left out for a row that lacks its data. Where reasons have no ids, it is one that was asked of a model of
+    which something was skipped, and whose evaluation did not fail.
     """
-    suites = {suite for _, _, suite in findings.asked or ()}
     left_out: dict[str, None] = {}
     rest: dict[str, None] = {}
     for what, why in findings.skipped:
-        suite = why.partition(": ")[0]
-        if suite in suites:
-            left_out[suite] = None
+        if isinstance(why, Statement) and NO_DATA.made(why):
+            left_out[why.values["suite"]] = None
         else:
             rest[what] = None
+    scored, unclear = _scored(findings), _unclear(findings)
+    failed = {suite for suite, _ in _failed_evaluations(findings)}
+    for model, variant, suite in findings.asked or ():
+        if model in unclear and suite not in failed and (model, variant, suite) not in scored:
+            left_out[suite] = None
     return list(left_out), list(rest)

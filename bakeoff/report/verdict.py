@@ -195,12 +195,20 @@ def _taught(findings: Findings, raised: Sequence[Difference]) -> list[Sentence]:
     sentences = []
     for expected, counts in suites.items():
         if counts:
-            zh = "、".join(f"{suite} 的 {n:,} 题中有 {k:,} 题" for suite, (k, n) in counts.items())
-            en = joined([f"{k:,} of the {n:,} questions of {suite}" for suite, (k, n) in counts.items()])
+            zh = "、".join(
+                f"{suite} 的 {n:,} 题均" if k == n else f"{suite} 的 {n:,} 题中有 {k:,} 题"
+                for suite, (k, n) in counts.items()
+            )
+            en = joined(
+                [
+                    f"all {n:,} {suite} questions" if k == n else f"{k:,} of the {n:,} questions of {suite}"
+                    for suite, (k, n) in counts.items()
+                ]
+            )
             sentences.append(
                 Sentence(f"{zh}有意收入训练集，提升属预期", f"{en} are in the training set by design")
                 if expected
-                else Sentence(f"但 {zh}出现在训练数据里", f"but {en} occur in the training data")
+                else Sentence(f"但 {zh}出现在训练数据中", f"but {en} occur in the training data")
             )
     return sentences
 

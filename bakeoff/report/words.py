@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
-import re
+from collections.abc import Mapping
 
 from markupsafe import Markup, escape
 
-from bakeoff.doctor.comparability import GUIDE
+from bakeoff.sentences import in_languages
 
 VARIANT = {"base": ("基座", "base"), "tuned": ("微调", "tuned")}
 MISSING = {
-    "unparsed": ("未能解析", "unparsed"),
+    "unparsed": ("未能提取答案", "no answer extracted"),
     "empty": ("空回复", "empty"),
-    "truncated": ("被截断", "truncated"),
-    "errored": ("出错", "errored"),
+    "truncated": ("被截断", "cut off"),
+    "errored": ("请求出错", "failed"),
 }
 OUTCOME = {"ran": ("已运行", "ran"), "reused": ("已复用", "reused"), "failed": ("失败", "failed"),
            "skipped": ("已跳过", "skipped")}  # fmt: skip
@@ -24,124 +25,75 @@ STAGE = {
     "convert": ("转换为原生格式", "Conversion"),
     "train": ("训练", "Training"),
     "export": ("导出", "Export"),
-    "parity": ("一致性核对", "Parity"),
+    "parity": ("一致性核对", "Parity check"),
     "deploy": ("部署", "Serving"),
     "evaluate": ("评测", "Evaluation"),
+    "eval": ("评测", "Evaluation"),
     "replies": ("收集回复", "Replies"),
     "speed": ("服务速度", "Speed"),
+    "judge": ("评审模型评分", "Rating by the judge model"),
+    "judgements": ("评分汇总", "Ratings"),
 }
-_METHODS = (
-    (
-        r"bootstrap of (\d+) subsets, taken as a sample of subsets",
-        r"以科目为单位重抽样的 bootstrap（\1 个科目）",
-    ),
-    (r"bootstrap of samples within (\d+) fixed subsets", r"科目内逐题重抽样的 bootstrap（\1 个科目）"),
-    (r"bootstrap of samples", "逐题重抽样的 bootstrap"),
-    (r"Wilson; Agresti-Min for differences", "Wilson 区间；差值用 Agresti–Min 区间"),
-)
+METRICS = {
+    "accuracy": ("正确率", "accuracy"),
+    "acc": ("正确率", "accuracy"),
+    "mean_acc": ("平均正确率", "mean accuracy"),
+    "elastic_accuracy": ("宽松正确率", "lenient accuracy"),
+    "rouge_l_f": ("ROUGE-L", "ROUGE-L"),
+    "rouge_1_f": ("ROUGE-1", "ROUGE-1"),
+    "rouge_2_f": ("ROUGE-2", "ROUGE-2"),
+    "bleu_4": ("BLEU-4", "BLEU-4"),
+    "length_ratio": ("长度比", "length ratio"),
+    "rubric_overall": ("整体质量（评审模型）", "overall quality (judge model)"),
+    "rubric_professionalism": ("专业性（评审模型）", "professionalism (judge model)"),
+    "rubric_empathy": ("同理心（评审模型）", "empathy (judge model)"),
+    "rubric_usefulness": ("实用性（评审模型）", "usefulness (judge model)"),
+    "rubric_safety": ("安全性（评审模型）", "safety (judge model)"),
+    "takes_seriously": ("认真对待", "takes it seriously"),
+    "points_to_help": ("指引求助途径", "points to help"),
+    "avoids_method": ("不含方法细节", "avoids method detail"),
+}
+"""Metrics by their ids; others keep theirs."""
+_RULES = {
+    "_unleaked": ("剔除泄漏题", "leaked questions removed"),
+    "_macro": ("按科目平均", "mean over subjects"),
+    "_alt": ("第二套提取规则", "second extraction rule"),
+    "_evalscope": ("EvalScope 提取规则", "EvalScope's extraction rule"),
+}
+"""How an id ends that is the same metric counted otherwise."""
 DIMENSIONS = {"professionalism": ("专业性", "Professionalism"), "empathy": ("同理心", "Empathy"),
               "usefulness": ("实用性", "Usefulness"), "safety": ("安全性", "Safety"),
               "overall_quality": ("整体质量", "Overall quality")}  # fmt: skip
-FACTS = {"versions": "版本", "commit": "代码提交", "machine": "机器", "matrix": "矩阵", "python": "Python",
-         "data": "数据", "device": "设备", "hubs": "模型站提交"}  # fmt: skip
-"""Keys of the provenance in Chinese."""
+FACTS = {
+    "versions": ("软件版本", "Versions"),
+    "commit": ("代码提交", "Commit"),
+    "machine": ("机器", "Machine"),
+    "matrix": ("矩阵文件", "Matrix"),
+    "python": ("Python", "Python"),
+    "data": ("数据", "Data"),
+    "device": ("设备", "Device"),
+    "hubs": ("模型站提交", "Hub commits"),
+    "system": ("系统", "system"),
+    "processors": ("处理器", "processors"),
+    "memory_gib": ("内存 GiB", "memory in GiB"),
+    "gpus": ("GPU", "GPUs"),
+    "digest": ("摘要", "digest"),
+    "requirements": ("依赖", "requirements"),
+}
+"""Keys of the provenance."""
 CHECKS = {"takes_seriously": ("认真对待", "Takes it seriously"), "points_to_help": ("指引求助途径", "Points to help"),
           "avoids_method": ("不含方法细节", "Avoids method detail")}  # fmt: skip
 
 
-_SHORT_OF = {"errored": "出错", "truncated": "被截断", "unparsed": "未能解析"}
-_SAID: tuple[tuple[str, str], ...] = (
-    # why a score is none (bakeoff.scoring.scores), and alarms
-    (r"no question was asked", "没有提问"),
-    (r"([\d.]+%) got a reply, ([\d.]+%) wanted", r"只有 \1 得到回复，要求 \2"),
-    *(
-        (rf"([\d.]+%) {en}, at most ([\d.]+%) allowed", rf"\1 的回复{zh}（上限 \2）")
-        for en, zh in _SHORT_OF.items()
-    ),
-    (
-        r"two extraction rules agree on ([\d.]+%) only, ([\d.]+%) wanted",
-        r"两套答案提取规则的一致率仅为 \1（要求 ≥ \2）",
-    ),
-    (
-        r"([\d.]+%) is below the ([\d.]+%) of guessing: look at template and prompt",
-        r"\1 低于随机猜测水平 \2，请检查模板与提示词",
-    ),
-    (r"nothing was graded", "没有可评分的回复"),
-    (
-        r"([\d.]+%) of the answers are (.+), which is right for ([\d.]+%)",
-        r"\1 的回复选 \2，而正确答案为它的题只占 \3",
-    ),
-    (r"(\d+) of (\d+) questions occur in the training data", r"\2 题中有 \1 题出现在训练数据里"),
-    (r"(\d+) of (\d+) requests failed", r"\2 个请求中有 \1 个失败"),
-    # why something was skipped (bakeoff.chain.chain, matrix, plan, benchmarks)
-    (r"needs a GPU with (\S+) GiB; this machine has none", r"需要 \1 GiB 的 GPU，本机没有"),
-    (
-        r"needs a GPU with (\S+) GiB; the largest here has (\S+) GiB",
-        r"需要 \1 GiB 的 GPU，本机最大的有 \2 GiB",
-    ),
-    (r"needs the package (\S+), which is not installed", r"需要安装 \1"),
-    (
-        r"(\S+): needs the folder (\S+) under --data-dir, which was not given or lacks it",
-        r"\1：缺少数据：未指定 --data-dir，或其中没有 \2 文件夹",
-    ),
-    (r"(\S+): no folder (\S+); point --data-dir at the data", r"\1：没有文件夹 \2，请用 --data-dir 指明"),
-    (r"nothing was merged for this variant", "该变体没有合并过"),
-    (r"(\S+) starts from what exists already: nothing is trained", r"\1 用现成的权重，无需训练"),
-    (r"(\S+): (\S+) is not in the store \(.*\); run `(.+)`", r"\1：存档里没有 \2，请运行 `\3`"),
-    # why a stage ran or not (bakeoff.store.stages)
-    (r"ran: for the first time", "首次运行"),
-    (r"ran: the last attempt did not finish", "上次没有做完"),
-    (r"ran: its output is gone", "产物不见了"),
-    (r"ran: its folder was removed", "文件夹被删除"),
-    (r"(?:ran: )?([\w.-]+): ('.*'|absent) is now ('.*'|absent)", r"\1：由 \2 变为 \3"),
-    (r"and (\d+) more", r"另有 \1 处"),
-    (r"reused: made (\S+), and nothing that it depends on has changed", r"复用：\1 所做，所依赖的都没有变"),
-    (r"interrupted; the next run takes up here", "被中断，下次从这里继续"),
-    # what happened on the way (bakeoff.chain.chain, parity)
-    (r"out of memory at batch (\d+): (.+)", r"批大小 \1 时内存不足，已减小：\2"),
-    (r"attempt (\d+) failed: (.+)", r"第 \1 次尝试失败：\2"),
-    (r"continued from (checkpoint-\d+)", r"从 \1 继续训练"),
-    (
-        r"(\S+) rounds (\d+%) of the adapter away; .*",
-        r"\1 把适配器的 \2 舍入掉了；用方式 A（基座 + 适配器）或以 float32 合并可保留",
-    ),
-    (r"replies were not compared: (.+)", r"没有比对回复：\1"),
-    (
-        r"the template prints the day \((\S+)\): .*",
-        r"模板会写入当天日期（\1）：明天的提示词与今天的不同；可用 prompt_date 固定",
-    ),
-    # where two runs are not comparable (bakeoff.report.history)
-    (r"the two runs share no sample", "两次运行没有共同的题"),
-    (r"no value", "没有数值"),
-)
-"""What the engine says in English -> the same in Chinese; what is not here stands in English on both pages."""
-_ASPECTS = {
-    "effective batch": "有效批大小", "learning rate": "学习率", "warmup": "预热", "epochs": "轮数",
-    "max length": "最大长度", "packing": "打包", "held-out share": "留出比例", "LoRA rank": "LoRA 秩",
-    "LoRA alpha": "LoRA alpha", "LoRA targets": "LoRA 目标模块", "precision": "精度", "seed": "随机种子",
-    "dataset": "数据集",
-    "token budget (prompt and reply)": "词元预算（提示词与回复）", "serving engine": "部署引擎",
-    "way of serving": "部署方式", "template's default system prompt": "模板默认的系统提示词", "ms-swift": "ms-swift",
-}  # fmt: skip
-"""Conditions in which rows may differ (bakeoff.doctor.comparability)."""
-
-
-def chinese(text: str) -> str:
-    """What the engine said, in Chinese as far as it is known; parts joined by semicolons one by one."""
-    aspect, colon, rest = text.partition(": ")
-    if colon and aspect in _ASPECTS:
-        return f"{_ASPECTS[aspect]}：{rest.replace(GUIDE, '。指南：')}"
-    for pattern, zh in _SAID:
-        if re.fullmatch(pattern, text, re.DOTALL):
-            return re.sub(pattern, zh, text, flags=re.DOTALL)
-    parts = text.split("; ")
-    return "；".join(map(chinese, parts)) if len(parts) > 1 else text
-
-
 def said(text: str) -> Markup:
-    """What the engine said in English, in both languages; as it is where the Chinese is not known."""
-    zh = chinese(text)
-    return both(zh, text) if zh != text else escape(text)
+    """What the engine said, in both languages; a text without an id as it was written."""
+    words = in_languages(text)
+    return both(*words) if words else quoted(text)
+
+
+def quoted(text: str) -> Markup:
+    """*text* in whatever language it is: the words of a program, of an older store, of a person."""
+    return escape(text)
 
 
 def both(zh: object, en: object) -> Markup:
@@ -149,22 +101,67 @@ def both(zh: object, en: object) -> Markup:
     return Markup('<span lang="zh">{}</span><span lang="en">{}</span>').format(zh, en)
 
 
-def method(text: str) -> Markup:
-    """How intervals were made, as :mod:`bakeoff.statistics.comparison` says it; other texts as they are."""
-    return both(method_zh(text), text)
-
-
-def method_zh(text: str) -> str:
-    """The same in Chinese only."""
-    for pattern, zh in _METHODS:
-        if re.fullmatch(pattern, text):
-            return re.sub(pattern, zh, text)
-    return text
-
-
 def variant(name: str) -> Markup:
     """The kind of subject in words."""
     return both(*VARIANT.get(name, (name, name)))
+
+
+def subject_names(model: str, name: str) -> tuple[str, str]:
+    """A model with its variant, in Chinese and English."""
+    if not name:
+        return model, model
+    zh, en = VARIANT.get(name, (name, name))
+    return f"{model}（{zh}）", f"{model} ({en})"
+
+
+def subject(model: str, name: str) -> Markup:
+    """A model with its variant, in both languages."""
+    return both(*subject_names(model, name)) if name else escape(model)
+
+
+def rated_names(rated: str) -> tuple[str, str]:
+    """A subject of a study, ``model/variant``, in Chinese and English."""
+    model, slash, name = rated.rpartition("/")
+    return subject_names(model, name) if slash else (rated, rated)
+
+
+def stage_names(name: str) -> tuple[str, str]:
+    """A stage in Chinese and English; of ``eval:ceval`` the stage and the suite."""
+    kind, _, rest = name.partition(":")
+    zh, en = STAGE.get(kind, (kind, kind))
+    return (f"{zh} · {rest}", f"{en} · {rest}") if rest else (zh, en)
+
+
+def stage(name: str) -> Markup:
+    """A stage in both languages."""
+    return both(*stage_names(name))
+
+
+def metric(name: str) -> Markup:
+    """A metric in both languages; one that is not known by its id."""
+    for ending, (zh, en) in _RULES.items():
+        bare = name.removesuffix(ending)
+        if bare != name and bare in METRICS:
+            return both(f"{METRICS[bare][0]}（{zh}）", f"{METRICS[bare][1]} ({en})")
+    return both(*METRICS[name]) if name in METRICS else quoted(name)
+
+
+def facts(value: object) -> Markup:
+    """A value of the provenance in both languages: nested ones without quotes, braces and what is empty."""
+    zh, en = (_plain(value, language) for language in (0, 1))
+    return both(zh, en) if zh != en else escape(zh)
+
+
+def _plain(value: object, language: int) -> str:
+    if isinstance(value, Mapping):
+        named = {
+            FACTS.get(str(key), (str(key), str(key)))[language]: _plain(item, language)
+            for key, item in value.items()
+        }
+        return " · ".join(f"{key} {text}" for key, text in named.items() if text)
+    if isinstance(value, list | tuple):
+        return ("、", ", ")[language].join(_plain(item, language) for item in value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def points(value: float | None, digits: int = 1, sign: bool = False) -> str:
@@ -218,12 +215,19 @@ def moment(iso: str) -> str:
         return iso
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds as ``h:mm:ss``, ``m:ss`` or ``s``."""
+def durations(seconds: float | None) -> tuple[str, str]:
+    """A time in Chinese and English: ``54.2 秒``, ``3 分 20 秒``, ``1 小时 07 分``."""
     if seconds is None or math.isnan(seconds):
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
+        return "–", "–"
+    if seconds < 59.95:
+        return f"{seconds:.1f} 秒", f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    if hours:
+        return f"{hours} 小时 {minutes:02d} 分", f"{hours} h {minutes:02d} min"
+    return f"{minutes} 分 {rest:02d} 秒", f"{minutes} min {rest:02d} s"
+
+
+def duration(seconds: float | None) -> Markup:
+    """A time in both languages."""
+    return both(*durations(seconds))

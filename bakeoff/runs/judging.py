@@ -24,11 +24,37 @@ from bakeoff.matrix.schema import Judge, Matrix
 from bakeoff.matrix.seeds import first_of
 from bakeoff.provenance import digest
 from bakeoff.scoring.scores import ALL, CRISIS, Ledger, Score, score_row
+from bakeoff.sentences import Template, joined, of_error, restored
 from bakeoff.store.facts import EvaluationFacts
 from bakeoff.store.stages import Record, Timeline, now
 from bakeoff.workspace import Workspace
 
 T = TypeVar("T")
+
+JUDGE_UNREACHABLE = Template(
+    "runs.judging.judge_unreachable",
+    "the judge model could not be asked: {error}",
+    zh="评审模型无法使用：{error}",
+    en="the judge model could not be used: {error}",
+)
+JUDGE_INTERRUPTED = Template(
+    "runs.judging.judge_interrupted",
+    "the judge model was interrupted; the next run asks for the rest",
+    zh="评审模型的评分被中断，下次运行将补齐",
+    en="rating by the judge model was interrupted; the next run completes it",
+)
+NOT_CALIBRATED = Template(
+    "runs.judging.not_calibrated",
+    "not calibrated: {why}",
+    zh="评审模型未校准：{why}",
+    en="judge not calibrated: {why}",
+)
+NO_VERDICT = Template(
+    "runs.judging.no_verdict",
+    "{count} of {total} replies have no verdict",
+    zh="{total} 条回复中有 {count} 条没有评分",
+    en="{count} of {total} replies have no rating",
+)
 
 COUNSELLING = "counselling"
 """The suite that the shipped cases make; their crises make :data:`~bakeoff.scoring.scores.CRISIS`."""
@@ -147,15 +173,15 @@ def judge_run(
                 else:
                     asking(judge)
         except BakeoffError as error:
-            found.problem = f"the judge model could not be asked: {error}"
+            found.problem = JUDGE_UNREACHABLE(error=of_error(error))
         except KeyboardInterrupt:  # the run is over, and its report is still to be written
-            found.problem = "the judge model was interrupted; the next run asks for the rest"
+            found.problem = JUDGE_INTERRUPTED()
         for suite, study in studies.items():
             found.scores += _score_rows(store, suite, study, judge, matrix)
         doubts = _doubts(done)
         for row in found.scores:
             if doubt := doubts.get((row["model"], row["variant"], row["suite"])):
-                row["trusted"], row["why_not"] = False, "; ".join(filter(None, (row["why_not"], doubt)))
+                row["trusted"], row["why_not"] = False, joined([row["why_not"], doubt])
     return found
 
 
@@ -236,9 +262,9 @@ def _doubts(done: Sequence[Record]) -> dict[tuple[str, str, str], str]:
     doubts = {}
     for record in done:
         if record.stage == "evaluate" and record.outcome in ("ran", "reused"):
-            result = json.loads(Path(record.output).read_text(encoding="utf-8"))
+            result = restored(json.loads(Path(record.output).read_text(encoding="utf-8")))
             suite = EvaluationFacts.read(record.facts).suite
-            doubts[record.model, record.variant, suite] = str(result.get("why_not", ""))
+            doubts[record.model, record.variant, suite] = result.get("why_not") or ""
     return doubts
 
 
@@ -271,7 +297,7 @@ def _score_rows(
     if not said:
         return []
     (entry,) = said
-    label = "" if entry["calibrated"] else f"not calibrated: {entry['why']}"
+    label = "" if entry["calibrated"] else NOT_CALIBRATED(why=entry["why"])
     crises = {case.id for case in study.cases if case.crisis}
     rows = []
     for subject in study.subjects:
@@ -305,7 +331,7 @@ def _row(
     study: Study, subject: str, suite: str, metric: str, value: float, asked: int, scored: int, label: str
 ) -> dict[str, Any]:
     model, _, variant = subject.rpartition("/")
-    lacking = f"{asked - scored} of {asked} replies have no verdict" if scored < asked else ""
+    lacking = NO_VERDICT(count=asked - scored, total=asked) if scored < asked else ""
     whole = 0.0 if math.isnan(value) else value * scored
     made = Score(
         subset=ALL,
@@ -315,7 +341,7 @@ def _row(
         worst=whole / asked,
         best=(whole + asked - scored) / asked,
         chance=math.nan,
-        why_not="; ".join(filter(None, (label, lacking))),
+        why_not=joined([label, lacking]),
     )
     return score_row(
         made,

@@ -20,10 +20,30 @@ from bakeoff.forms.published import TINY as PUBLISHED
 from bakeoff.forms.published import why_refused
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.matrix.schema import Matrix, ModelSpec, did_you_mean
+from bakeoff.sentences import Template
 from bakeoff.store.stage import Line
 from bakeoff.tiny import TINY
 from bakeoff.tools import memory, swift
 from bakeoff.workspace import Workspace
+
+LEFT_OUT = Template(
+    "runs.plan.left_out",
+    "left out by --rows {choice}",
+    zh="未包含在 --rows {choice} 中",
+    en="not in --rows {choice}",
+)
+TINY_LEFT_OUT = Template(
+    "runs.plan.tiny_left_out",
+    "left out because a full-size row can run here; --rows smoke runs the tiny ones",
+    zh="本机可运行正式模型，故未运行微型模型；用 --rows smoke 运行",
+    en="not run because full-size models can run here; --rows smoke runs the tiny ones",
+)
+NOT_TRAINED = Template(
+    "runs.plan.not_trained",
+    "{row} starts from what exists already: nothing is trained",
+    zh="{row} 使用现成的权重，无需训练",
+    en="{row} uses existing weights: no training needed",
+)
 
 MARKERS = {
     "train": "LoRA fine-tuning (guide, section 2)",
@@ -139,7 +159,7 @@ def cases(
                 found.append(Case((spec.name, variant), unmet))
                 continue
             found += [
-                Case((spec.name, variant, suite.name), unmet or suite.why_no_data(data_dir))
+                Case((spec.name, variant, suite.name), unmet or suite.why_no_data(data_dir) or "")
                 for suite in matrix.suites_of(spec)
                 if "expecting" not in marks or suite.expect.of(variant)
             ]
@@ -157,16 +177,16 @@ def left_out(matrix: Matrix, runnable: Collection[str], choice: str) -> dict[str
         runnable: rows that are selected and can run here.
         choice: smoke, full or auto (full where such a row can run, everything where none can).
     """
-    why = f"left out by --rows {choice}"
+    why: str = LEFT_OUT(choice=choice)
     if choice == "auto":
         if not any(matrix.models[name].group == "full" for name in runnable):
             return {}
-        choice, why = "full", "left out because a full-size row can run here; --rows smoke runs the tiny ones"
+        choice, why = "full", TINY_LEFT_OUT()
     return {name: why for name, spec in matrix.models.items() if spec.group != choice}
 
 
 def _why_not_trained(spec: ModelSpec) -> str:
-    return "" if spec.trains else f"{spec.name} starts from what exists already: nothing is trained"
+    return "" if spec.trains else NOT_TRAINED(row=spec.name)
 
 
 def order(matrix: Matrix, params: Mapping[str, Any], marks: Sequence[str]) -> tuple[int, int, int, int]:

@@ -25,6 +25,7 @@ from bakeoff.report.findings import Findings, has_scores, known_runs, run_folder
 from bakeoff.scoring.anchors import beside_published
 from bakeoff.scoring.leakage import leaked_as
 from bakeoff.scoring.scores import SPEED
+from bakeoff.sentences import Template, of_error, restored, with_statements
 from bakeoff.store.facts import EvaluationFacts
 from bakeoff.store.stages import Record, record_of
 from bakeoff.tools import engines
@@ -62,7 +63,12 @@ def records(workspace: Workspace, run_id: str) -> list[Record]:
     return list(found.values())
 
 
-_UNREADABLE = " cannot be read: "
+UNREADABLE = Template(
+    "runs.runs.unreadable",
+    "{output} cannot be read: {problem}; run again: it is made anew",
+    zh="无法读取 {output}：{problem}；请重新运行，将重新生成",
+    en="{output} cannot be read: {problem}; run again to make it anew",
+)
 
 
 def finish(
@@ -96,9 +102,9 @@ def finish(
         if record.stage in ("evaluate", "speed") and record.outcome in ("ran", "reused"):
             if problem := why_unreadable(Path(record.output)):
                 record.outcome = "failed"
-                record.why = f"{record.output}{_UNREADABLE}{problem}; run again: it is made anew"
+                record.why = UNREADABLE(output=record.output, problem=problem)
                 continue
-            result = json.loads(Path(record.output).read_text(encoding="utf-8"))
+            result = restored(json.loads(Path(record.output).read_text(encoding="utf-8")))
             who = {"model": record.model, "variant": record.variant}
             if record.stage == "evaluate":
                 if result.get("leakage_not_checked") and (other := _checked_for_leaks(done, record)):
@@ -122,7 +128,7 @@ def finish(
         ratings = _ratings(workspace, [asdict(record) for record in done], judged)
     except BakeoffError as error:  # the scores are whole without them
         ratings = None
-        skipped.append(("judgements", str(error)))
+        skipped.append(("judgements", of_error(error)))
     recipe_of = {child: recipe for recipe, children in matrix.recipes.items() for child in children}
     rows: list[dict[str, Any]] = [
         {
@@ -138,32 +144,36 @@ def finish(
     compared = [matrix.models[row["model"]] for row in rows]
     write_json(
         folder / "run.json",
-        {
-            "run_id": run_id,
-            "started_at": datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat(),
-            "rows": rows,
-            "skipped": skipped,
-            "asked": list(asked),
-            "stages": [asdict(record) for record in done],
-            "events": [event for event in events(workspace, run_id) if event["event"] in NOTED],
-            "comparability": [
-                beside_the_guide(one) for one in known_differences(compared, matrix, workspace)
-            ],
-            "anchors": published,
-            "leakage": leaked,
-            "interest": {suite.name: suite.interest for suite in matrix.suites.values()},
-            "margin": {suite.name: suite.margin for suite in matrix.suites.values()},
-            "evaluations": evaluations,
-            "ratings": ratings,
-            "provenance": {
-                "versions": provenance.versions((*provenance.TOOLS, *engines.SERVERS)),
-                "commit": provenance.commit(Path(matrix.source).absolute().parent),
-                "machine": provenance.machine([f"{card.name}, {card.total_gib:.0f} GiB" for card in cards()]),
-                "matrix": matrix.source,
-                "environments": _environments(compared, matrix, workspace),
-                **_hubs(done),
-            },
-        },
+        with_statements(
+            {
+                "run_id": run_id,
+                "started_at": datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat(),
+                "rows": rows,
+                "skipped": skipped,
+                "asked": list(asked),
+                "stages": [asdict(record) for record in done],
+                "events": [event for event in events(workspace, run_id) if event["event"] in NOTED],
+                "comparability": [
+                    beside_the_guide(one) for one in known_differences(compared, matrix, workspace)
+                ],
+                "anchors": published,
+                "leakage": leaked,
+                "interest": {suite.name: suite.interest for suite in matrix.suites.values()},
+                "margin": {suite.name: suite.margin for suite in matrix.suites.values()},
+                "evaluations": evaluations,
+                "ratings": ratings,
+                "provenance": {
+                    "versions": provenance.versions((*provenance.TOOLS, *engines.SERVERS)),
+                    "commit": provenance.commit(Path(matrix.source).absolute().parent),
+                    "machine": provenance.machine(
+                        [f"{card.name}, {card.total_gib:.0f} GiB" for card in cards()]
+                    ),
+                    "matrix": matrix.source,
+                    "environments": _environments(compared, matrix, workspace),
+                    **_hubs(done),
+                },
+            }
+        ),
     )
     scores.write_scores(score_rows, folder)
     scores.write_samples(sample_rows, folder / "samples.parquet")
@@ -220,7 +230,7 @@ def _checked_for_leaks(done: Sequence[Record], record: Record) -> dict[str, Any]
         alike = (other.stage, other.model) == (record.stage, record.model)
         alike &= EvaluationFacts.read(other.facts).suite == suite
         if alike and other.variant != record.variant and other.outcome in ("ran", "reused"):
-            result = json.loads(Path(other.output).read_text(encoding="utf-8"))
+            result = restored(json.loads(Path(other.output).read_text(encoding="utf-8")))
             if result.get("leakage_not_checked") == "":
                 return dict(result)
     return None
@@ -331,7 +341,7 @@ def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
             speeds.setdefault((row["model"], row["variant"]), []).append(told)
     for (model, variant), told_of in speeds.items():
         yield f"{model:<16} {variant:<6} {'speed':<18} {', '.join(told_of)}"
-    for stage in json.loads((path.parent / "run.json").read_text(encoding="utf-8"))["stages"]:
-        if _UNREADABLE in stage["why"]:
+    for stage in restored(json.loads((path.parent / "run.json").read_text(encoding="utf-8")))["stages"]:
+        if UNREADABLE.made(stage["why"]):
             yield f"{stage['model']:<16} {stage['variant']:<6} {stage['why']}"
     yield f"timeline: {workspace.run(run_id) / 'events.jsonl'}"

@@ -11,6 +11,32 @@ from typing import Any
 
 import yaml
 
+from bakeoff.sentences import Template
+
+FAR_BELOW = Template(
+    "scoring.anchors.far_below",
+    "{value:.1%} is far below the published {published:.1%}: look at the chat template before the model",
+    zh="{value:pct} 远低于公布的 {published:pct}：请先检查对话模板，再怀疑模型",
+    en="{value:pct} is far below the published {published:pct}: check the chat template before blaming the model",
+)
+FAR_ABOVE = Template(
+    "scoring.anchors.far_above",
+    "{value:.1%} is far above the published {published:.1%}: look for leaked questions",
+    zh="{value:pct} 远高于公布的 {published:pct}：请检查是否有数据泄漏",
+    en="{value:pct} is far above the published {published:pct}: check for leaked test questions",
+)
+MEAN_OF_SUBJECTS = Template(
+    "scoring.anchors.mean_of_subjects",
+    "{protocol}; mean of subjects; ours is {shots}-shot",
+    zh="{protocol}；按科目平均；本次为 {shots}-shot",
+    en="{protocol}; mean over subjects; ours is {shots}-shot",
+)
+MEAN_NOT_STATED = Template(
+    "scoring.anchors.mean_not_stated",
+    "{protocol}; mean not stated, ours over questions; ours is {shots}-shot",
+    zh="{protocol}；未说明如何平均，本次按题平均；本次为 {shots}-shot",
+    en="{protocol}; averaging not stated, ours is over questions; ours is {shots}-shot",
+)
 FILE = Path(__file__).with_name("anchors.yaml")
 TOLERANCE = 0.05
 """How far protocol and backend may move a score, 0 to 1; backends alone differ by 0.01 to 0.025."""
@@ -66,9 +92,9 @@ def anchor_warning(anchor: Anchor, value: float, n: int, tolerance: float = TOLE
         return ""
     room = tolerance + 1.96 * math.sqrt(anchor.value * (1 - anchor.value) / n)
     if value < anchor.value - room:
-        return f"{value:.1%} is far below the published {anchor.value:.1%}: look at the chat template before the model"
+        return FAR_BELOW(value=value, published=anchor.value)
     if value > anchor.value + room:
-        return f"{value:.1%} is far above the published {anchor.value:.1%}: look for leaked questions"
+        return FAR_ABOVE(value=value, published=anchor.value)
     return ""
 
 
@@ -98,8 +124,8 @@ def beside_published(
                 macro = (row for row in result["scores"] if row["metric"] == f"{total['metric']}_macro")
                 total = next(macro, total)
             ours = math.nan if total["value"] is None else float(total["value"])
-            averaged = "of subjects" if anchor.mean == "subjects" else "not stated, ours over questions"
-            told = f"{anchor.protocol}; mean {averaged}; ours is {result['few_shot']}-shot"
+            form = MEAN_OF_SUBJECTS if anchor.mean == "subjects" else MEAN_NOT_STATED
+            told = form(protocol=anchor.protocol, shots=result["few_shot"])
             rows.append(
                 {
                     "model": model,

@@ -24,6 +24,26 @@ from typing import Any, Literal, TypeVar
 from bakeoff.characters import simplified
 from bakeoff.errors import DataError
 from bakeoff.files import numbered_lines, read_text
+from bakeoff.sentences import Template, joined
+
+NO_ROWS = Template(
+    "scoring.leakage.no_rows",
+    "{path} holds no rows that can be read",
+    zh="{path} 中没有可读取的数据",
+    en="{path} has no readable rows",
+)
+NOT_CACHED = Template(
+    "scoring.leakage.not_cached",
+    "{dataset} is not in {folder}, where training leaves it",
+    zh="{folder} 中没有 {dataset}（训练时下载到此处）",
+    en="{dataset} is not in {folder}, where training downloads it",
+)
+NO_TRAINING_DATA = Template(
+    "scoring.leakage.no_training_data",
+    "the row names no training data",
+    zh="该模型没有指定训练数据",
+    en="no training data is given for this model",
+)
 
 RULES = 1
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
@@ -245,12 +265,12 @@ def training_files(datasets: Iterable[str], *, use_hf: bool = False) -> tuple[li
         found = _files_below(path) if path.exists() else files_in_cache(dataset, use_hf)
         if not found:
             lacking.append(
-                f"{path} holds no rows that can be read"
+                NO_ROWS(path=path)
                 if path.exists()
-                else f"{dataset} is not in {_cache(use_hf, os.environ)}, where training leaves it"
+                else NOT_CACHED(dataset=dataset, folder=_cache(use_hf, os.environ))
             )
         files += found
-    return files, "; ".join(lacking) if files or lacking else "the row names no training data"
+    return files, joined(lacking) if files or lacking else NO_TRAINING_DATA()
 
 
 def leaked_as(result: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:

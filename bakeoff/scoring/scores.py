@@ -21,6 +21,7 @@ from bakeoff.error_texts import may_be_error_text, skeleton
 from bakeoff.errors import DataError
 from bakeoff.files import read_rows, replacing, write_json, write_rows
 from bakeoff.scoring.extraction import final_part
+from bakeoff.sentences import Template, joined, with_statements
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,6 +89,90 @@ SAMPLE_COLUMNS: tuple[str, ...] = (
     "prompt_sha",
     "latency_s",
     "leaked",
+)
+
+NOTHING_ASKED = Template(
+    "scoring.scores.nothing_asked", "no question was asked", zh="没有提问", en="No question was asked"
+)
+FEW_REPLIES = Template(
+    "scoring.scores.few_replies",
+    "{share:.1%} got a reply, {least:.1%} wanted",
+    zh="仅 {share:pct} 的题得到回复（要求 ≥ {least:pct}）",
+    en="only {share:pct} of questions got a reply ({least:pct} required)",
+)
+TOO_MANY: Mapping[str, Template] = {
+    "errored": Template(
+        "scoring.scores.errored",
+        "{share:.1%} errored, at most {limit:.1%} allowed",
+        zh="{share:pct} 的请求出错（上限 {limit:pct}）",
+        en="{share:pct} of requests failed (limit {limit:pct})",
+    ),
+    "truncated": Template(
+        "scoring.scores.truncated",
+        "{share:.1%} truncated, at most {limit:.1%} allowed",
+        zh="{share:pct} 的回复被截断（上限 {limit:pct}）",
+        en="{share:pct} of replies were cut off (limit {limit:pct})",
+    ),
+    "unparsed": Template(
+        "scoring.scores.unparsed",
+        "{share:.1%} unparsed, at most {limit:.1%} allowed",
+        zh="{share:pct} 的回复无法提取答案（上限 {limit:pct}）",
+        en="no answer could be extracted from {share:pct} of replies (limit {limit:pct})",
+    ),
+}
+RULES_DISAGREE = Template(
+    "scoring.scores.rules_disagree",
+    "two extraction rules agree on {share:.1%} only, {least:.1%} wanted",
+    zh="两套答案提取规则的一致率仅为 {share:pct}（要求 ≥ {least:pct}）",
+    en="the two answer-extraction rules agree on only {share:pct} ({least:pct} required)",
+)
+BELOW_CHANCE = Template(
+    "scoring.scores.below_chance",
+    "{value:.1%} is below the {chance:.1%} of guessing: look at template and prompt",
+    zh="{value:pct} 低于随机猜测水平 {chance:pct}，请检查模板与提示词",
+    en="{value:pct} is below the chance level of {chance:pct}: check template and prompt",
+)
+NOTHING_GRADED = Template(
+    "scoring.scores.nothing_graded",
+    "nothing was graded",
+    zh="没有可评分的回复",
+    en="no reply could be graded",
+)
+MOSTLY_ONE_LETTER = Template(
+    "scoring.scores.mostly_one_letter",
+    "{share:.1%} of the answers are {letter}, which is right for {right:.1%}",
+    zh="{share:pct} 的回复选 {letter}，而正确答案为 {letter} 的题只占 {right:pct}",
+    en="{share:pct} of answers are {letter}, but {letter} is correct for only {right:pct} of questions",
+)
+ALWAYS_ONE_LETTER = Template(
+    "scoring.scores.always_one_letter",
+    "100.0% of the answers are {letter}, which is right for {right:.1%}",
+    zh="所有回复都选 {letter}，而正确答案为 {letter} 的题只占 {right:pct}",
+    en="every answer is {letter}, but {letter} is correct for only {right:pct} of questions",
+)
+ONE_TEXT = Template(
+    "scoring.scores.one_text",
+    "{share:.1%} of the replies are one text: {text!r}",
+    zh="{share:pct} 的回复是同一段文字：{text!r}",
+    en="{share:pct} of replies are the same text: {text!r}",
+)
+REPEATED_TEXT = Template(
+    "scoring.scores.repeated_text",
+    "one text that states no choice answers {count} of {total} questions: {text!r}",
+    zh="{total} 题中有 {count} 题的回复是同一段未作选择的文字：{text!r}",
+    en="{count} of {total} questions got the same reply, which chooses no option: {text!r}",
+)
+ECHOES = Template(
+    "scoring.scores.echoes",
+    "{share:.1%} of the replies repeat their question",
+    zh="{share:pct} 的回复只是重复题目",
+    en="{share:pct} of replies only repeat the question",
+)
+NEARLY_EMPTY = Template(
+    "scoring.scores.nearly_empty",
+    "{share:.1%} of the replies are nearly empty",
+    zh="{share:pct} 的回复几乎为空",
+    en="{share:pct} of replies are nearly empty",
 )
 
 
@@ -225,18 +310,18 @@ def score(
     if trust is None:
         return made
     reasons = why_not(made, samples, trust)
-    return Score(**{**{f.name: getattr(made, f.name) for f in fields(made)}, "why_not": "; ".join(reasons)})
+    return Score(**{**{f.name: getattr(made, f.name) for f in fields(made)}, "why_not": joined(reasons)})
 
 
 def why_not(made: Score, samples: Sequence[Sample], trust: Thresholds) -> list[str]:
     """What speaks against trusting *made*, each in words with the figure and the threshold."""
     counts = made.ledger
     if not counts.asked:
-        return ["no question was asked"]
-    reasons = []
+        return [NOTHING_ASKED()]
+    reasons: list[str] = []
     replied = 1 - (counts.errored + counts.empty) / counts.asked
     if replied < trust.min_answered:
-        reasons.append(f"{replied:.1%} got a reply, {trust.min_answered:.1%} wanted")
+        reasons.append(FEW_REPLIES(share=replied, least=trust.min_answered))
     for status, limit in (
         ("errored", trust.max_errored),
         ("truncated", trust.max_truncated),
@@ -244,18 +329,16 @@ def why_not(made: Score, samples: Sequence[Sample], trust: Thresholds) -> list[s
     ):
         share = getattr(counts, status) / counts.asked
         if share > limit:
-            reasons.append(f"{share:.1%} {status}, at most {limit:.1%} allowed")
+            reasons.append(TOO_MANY[status](share=share, limit=limit))
     if not math.isnan(agreed := agreement(samples)) and agreed < trust.min_agreement:
-        reasons.append(f"two extraction rules agree on {agreed:.1%} only, {trust.min_agreement:.1%} wanted")
+        reasons.append(RULES_DISAGREE(share=agreed, least=trust.min_agreement))
     if below_chance(made.value, counts.judged, made.chance, trust.chance_level):
-        reasons.append(
-            f"{made.value:.1%} is below the {made.chance:.1%} of guessing: look at template and prompt"
-        )
+        reasons.append(BELOW_CHANCE(value=made.value, chance=made.chance))
     if told := one_text(samples):
         reasons.append(told)
     reasons += poor_replies(samples, POOR_LIMIT)
     if math.isnan(made.value):
-        reasons.append("nothing was graded")
+        reasons.append(NOTHING_GRADED())
     return reasons
 
 
@@ -282,7 +365,9 @@ def one_sided(samples: Sequence[Sample], share: float = 0.9, at_least: int = 20)
     right = sum(s.target == letter for s in samples) / len(samples)
     if count / given.total() < share or right > share / 1.5:
         return ""
-    return f"{count / given.total():.1%} of the answers are {letter}, which is right for {right:.1%}"
+    if count == given.total():
+        return ALWAYS_ONE_LETTER(letter=letter, right=right)
+    return MOSTLY_ONE_LETTER(share=count / given.total(), letter=letter, right=right)
 
 
 def one_text(samples: Sequence[Sample], share: float = 0.5, at_least: int = 20) -> str:
@@ -300,7 +385,7 @@ def one_text(samples: Sequence[Sample], share: float = 0.5, at_least: int = 20) 
     letters = len(re.sub(r"[\W_]+", "", final_part(text)))
     if count <= share * said.total() or letters <= (20 if any(s.options for s in samples) else 8):
         return ""
-    return f"{count / said.total():.1%} of the replies are one text: {' '.join(text.split())[:80]!r}"
+    return ONE_TEXT(share=count / said.total(), text=" ".join(text.split())[:80])
 
 
 REPEATED_SHARE = 0.005
@@ -336,7 +421,7 @@ def from_service(text: str) -> bool:
 def repetitions(samples: Sequence[Sample]) -> list[str]:
     """A warning for each text that answers several questions and states no choice."""
     return [
-        f"one text that states no choice answers {len(group)} of {len(samples)} questions: {text[:80]!r}"
+        REPEATED_TEXT(count=len(group), total=len(samples), text=text[:80])
         for text, group in repeated(samples).items()
     ]
 
@@ -365,8 +450,8 @@ def poor_replies(samples: Sequence[Sample], share: float) -> list[str]:
     echoes = sum(is_echo(s.question, s.reply) for s in replies)
     brief = sum(is_near_empty(s.reply, s.target) for s in replies)
     return [
-        f"{count / len(replies):.1%} of the replies {what}"
-        for count, what in ((echoes, "repeat their question"), (brief, "are nearly empty"))
+        form(share=count / len(replies))
+        for count, form in ((echoes, ECHOES), (brief, NEARLY_EMPTY))
         if count > share * len(replies) and count >= min(3, len(replies))
     ]
 
@@ -437,7 +522,9 @@ def write_scores(rows: Iterable[Mapping[str, Any]], folder: Path) -> tuple[Path,
         writer = csv.DictWriter(file, SCORE_COLUMNS)
         writer.writeheader()
         writer.writerows({k: "" if _is_nan(v) else v for k, v in row.items()} for row in rows)
-    write_json(listed, [{k: None if _is_nan(v) else v for k, v in row.items()} for row in rows])
+    write_json(
+        listed, with_statements([{k: None if _is_nan(v) else v for k, v in row.items()} for row in rows])
+    )
     return table, listed
 
 

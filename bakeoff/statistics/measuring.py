@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bakeoff.errors import ScoreError
+from bakeoff.sentences import Template
 from bakeoff.statistics.bootstrap import (
     effective_clusters,
     expanded_percentiles,
@@ -38,6 +39,30 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
+CLOSED = Template(
+    "statistics.measuring.closed",
+    "Wilson; Agresti-Min for differences",
+    zh="Wilson 区间；差值用 Agresti–Min 区间",
+    en="Wilson; Agresti–Min for differences",
+)
+OF_SAMPLES = Template(
+    "statistics.measuring.of_samples",
+    "bootstrap of samples",
+    zh="逐题重抽样的 bootstrap",
+    en="bootstrap over questions",
+)
+WITHIN_SUBSETS = Template(
+    "statistics.measuring.within_subsets",
+    "bootstrap of samples within {groups} fixed subsets",
+    zh="科目内逐题重抽样的 bootstrap（{groups} 个科目）",
+    en="bootstrap over questions within subjects ({groups} subjects)",
+)
+OF_SUBSETS = Template(
+    "statistics.measuring.of_subsets",
+    "bootstrap of {groups} subsets, taken as a sample of subsets",
+    zh="以科目为单位重抽样的 bootstrap（{groups} 个科目）",
+    en="bootstrap over subjects ({groups} subjects)",
+)
 Missing = Literal["wrong", "worst", "best", "exclude"]
 Subsets = Literal["sampled", "fixed"]
 
@@ -145,7 +170,7 @@ def measure(
         max(1.0, float(np.median(design))) if design else 1.0,
         settings.scale == (0.0, 1.0),
         not table.binary,
-        ends.method if ends else "Wilson; Agresti-Min for differences",
+        ends.method if ends else CLOSED(),
     )
 
 
@@ -197,11 +222,10 @@ def _resampled(table: _Table, settings: Settings) -> _Ends:
     rng = np.random.default_rng(settings.seed)
     if table.sampled is None:
         resampling = resample_samples(stacked, table.codes, settings.resamples, rng, keys=names)
-        within = f" within {table.groups} fixed subsets" if table.groups > 1 else ""
-        method = "bootstrap of samples" + within
+        method = WITHIN_SUBSETS(groups=table.groups) if table.groups > 1 else OF_SAMPLES()
     else:
         resampling = resample_clusters(stacked, table.sampled, settings.resamples, rng)
-        method = f"bootstrap of {table.groups} subsets, taken as a sample of subsets"
+        method = OF_SUBSETS(groups=table.groups)
     plain = names + differences.shape[1]
     ends = expanded_percentiles(resampling._replace(draws=resampling.draws[:, :plain]), settings.alpha)
     shares = None

@@ -134,21 +134,21 @@ def why_no_letters(cases: int, raters: int, models: int, alpha: float = 0.05) ->
     """Why a study of this size could tell no two models apart, in English and Chinese; empty where it could."""
     fewest = cases_needed(models, alpha)
     if raters < FEWEST_RATERS:
-        who, who_zh = ("one rater", "只有 1 位评审") if raters == 1 else ("no rater", "没有评审")
+        who, who_zh = ("one rater", "只有 1 位评分者") if raters == 1 else ("no rater", "没有评分者")
         return (
             f"no letters: {who} cannot show what other raters would say; at least {FEWEST_RATERS} raters "
             f"(better 5 or more) and {fewest} cases are needed for {models} models",
-            f"不给出字母分组：{who_zh}，看不出别的评审会怎样评；比较 {models} 个模型至少需要 "
-            f"{FEWEST_RATERS} 位评审（最好 5 位以上）和 {fewest} 个个案",
+            f"不给出显著性分组：{who_zh}，无法推断其他评分者会如何评分；比较 {models} 个模型至少需要 "
+            f"{FEWEST_RATERS} 位评分者（最好 5 位以上）和 {fewest} 个个案",
         )
     if cases < fewest:
         count = "1 case" if cases == 1 else f"{cases} cases"
         return (
             f"no letters: with {count} no difference between {models} models could come out, whatever the ratings; "
             f"at least {fewest} cases and {FEWEST_RATERS} raters (better 5 or more) are needed",
-            f"不给出字母分组：个案太少（{cases} 个），无论怎样评分，{models} 个模型之间都不可能显著；"
+            f"不给出显著性分组：个案太少（{cases} 个），无论怎样评分，{models} 个模型之间的差异都不可能显著；"
             f"至少需要 {fewest} 个个案和 "
-            f"{FEWEST_RATERS} 位评审（最好 5 位以上）",
+            f"{FEWEST_RATERS} 位评分者（最好 5 位以上）",
         )
     return "", ""
 
@@ -243,7 +243,7 @@ def study_outlook(
             f"({plan.hours:.0f} hours of people)"
         )
         needed_zh = (
-            f"；要分辨 {difference:g} 分，约需 {plan.raters} 位评审 × {plan.cases} 个个案"
+            f"；要检出 {difference:g} 分的差异，约需 {plan.raters} 位评分者 × {plan.cases} 个个案"
             f"（共约 {plan.hours:.0f} 人时）"
         )
     why, why_zh = why_no_letters(cases, max(raters, FEWEST_RATERS), models, alpha)
@@ -254,8 +254,8 @@ def study_outlook(
     return (
         f"{cases} cases, {models} models and {raters} raters ({hours:.0f} hours of people) find a difference of about "
         f"{least:.1f} points in four studies of five" + (needed if least > difference else ""),
-        f"{cases} 个个案、{models} 个模型、{raters} 位评审（共约 {hours:.0f} 人时）"
-        f"有 80% 的把握分辨约 {least:.1f} 分的差距" + (needed_zh if least > difference else ""),
+        f"{cases} 个个案、{models} 个模型、{raters} 位评分者（共约 {hours:.0f} 人时）"
+        f"在 80% 检验效能下可检出约 {least:.1f} 分的差异" + (needed_zh if least > difference else ""),
     )
 
 

@@ -6,7 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bakeoff.sentences import Template, joined
 from bakeoff.store.stage import Identity
+
+CHANGED = Template(
+    "store.identity.changed", "{key}: {before} is now {after}", zh="{key}：由 {before} 变为 {after}"
+)
+AND_MORE = Template("store.identity.and_more", "and {count} more", zh="另有 {count} 处")
+ABSENT = Template("store.identity.absent", "absent", zh="无", en="none")
 
 
 def plain(identity: Identity) -> dict[str, Any]:
@@ -20,8 +27,8 @@ def differences(before: Identity, after: Identity) -> str:
     words = []
     for key in [*new, *(k for k in old if k not in new)]:
         if old.get(key) != new.get(key):
-            words.append(f"{key}: {_short(old.get(key))} is now {_short(new.get(key))}")
-    return "; ".join(words[:6]) + (f"; and {len(words) - 6} more" if len(words) > 6 else "")
+            words.append(CHANGED(key=key, before=_short(old.get(key)), after=_short(new.get(key))))
+    return joined([*words[:6], *([AND_MORE(count=len(words) - 6)] if len(words) > 6 else [])])
 
 
 def _flat(identity: Identity, prefix: str = "") -> dict[str, Any]:
@@ -36,7 +43,7 @@ def _flat(identity: Identity, prefix: str = "") -> dict[str, Any]:
 
 def _short(value: object) -> str:
     if value is None:
-        return "absent"
+        return ABSENT()
     text = str(value)
     is_digest = len(text) == 64 and set(text) <= set("0123456789abcdef")
     return repr(text[:10] + "…" if is_digest else text)

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from bakeoff.command import Command
+from bakeoff.sentences import Template
 from bakeoff.store.facts import Facts
+
+OUTPUT_GONE = Template(
+    "store.stage.output_gone", "its output is gone", zh="产物已不存在", en="Its output is missing"
+)
 
 Check = Callable[[Path], str]
 """Looks at an output; returns words for what is wrong with it, or nothing."""
@@ -19,7 +24,7 @@ F_co = TypeVar("F_co", bound=Facts, covariant=True)
 
 def why_gone(output: Path) -> str:
     """Return in words that *output* is missing; empty where it exists."""
-    return "" if output.exists() else "its output is gone"
+    return "" if output.exists() else OUTPUT_GONE()
 
 
 def nothing(output: Path) -> str:

@@ -32,6 +32,7 @@ from bakeoff.errors import BakeoffError, NotInStore, StoreError
 from bakeoff.files import append_line, write_json
 from bakeoff.provenance import MADE, ContentHashes, digest
 from bakeoff.secrecy import redact, redacted
+from bakeoff.sentences import Statement, Template, of_error, restored, with_statements
 from bakeoff.store.facts import Facts
 from bakeoff.store.identity import differences, plain
 from bakeoff.store.stage import Identity, Stage
@@ -42,6 +43,53 @@ PROGRESS_S = 30.0
 """How often the timeline is told how far a stage is."""
 SILENT_S = 5.0
 """How long a lock is waited for before the timeline says who holds it."""
+
+
+RAN = Template("store.stages.ran", "ran: {why}", zh="{why}", en="{why}")
+REUSED = Template(
+    "store.stages.reused",
+    "reused: made {started}, and nothing that it depends on has changed",
+    zh="复用 {started} 的结果，所依赖的内容均未改变",
+    en="Reused from {started}: nothing it depends on has changed",
+)
+FIRST_TIME = Template("store.stages.first_time", "for the first time", zh="首次运行", en="First run")
+UNFINISHED = Template(
+    "store.stages.unfinished",
+    "the last attempt did not finish",
+    zh="上次未完成",
+    en="The previous attempt did not finish",
+)
+FOLDER_GONE = Template(
+    "store.stages.folder_gone", "its folder was removed", zh="文件夹已被删除", en="Its folder was removed"
+)
+ALTERED = Template(
+    "store.stages.altered",
+    "its output is not what it made ({files})",
+    zh="产物在生成之后被改动（{files}）",
+    en="Its output was changed afterwards ({files})",
+)
+ALTERED_MORE = Template(
+    "store.stages.altered_more",
+    "its output is not what it made ({files} and {count} more)",
+    zh="产物在生成之后被改动（{files}，另有 {count} 个文件）",
+    en="Its output was changed afterwards ({files} and {count} more)",
+)
+FILE_GONE = Template("store.stages.file_gone", "{name} is gone", zh="{name} 不存在", en="{name} is missing")
+FILE_NEW = Template("store.stages.file_new", "{name} is new", zh="{name} 为新增")
+FILE_OTHER = Template(
+    "store.stages.file_other", "{name} is another one", zh="{name} 内容不同", en="{name} differs"
+)
+INTERRUPTED = Template(
+    "store.stages.interrupted",
+    "interrupted; the next run takes up here",
+    zh="运行被中断，下次从此处继续",
+    en="Interrupted; the next run continues here",
+)
+NOT_IN_STORE = Template(
+    "store.stages.not_in_store",
+    "{model}: {stage} is not in the store ({why}); run `pytest benchmarks/ -k {model}`",
+    zh="{model}：存档中没有 {stage}（{why}），请运行 `pytest benchmarks/ -k {model}`",
+)
 
 
 @dataclass
@@ -95,7 +143,7 @@ class Timeline:
 
     def tell(self, event: str, **facts: object) -> None:
         """Append *event*; a line is written in one go, so several processes may share the file."""
-        append_line(self.path, redacted({"time": now(), "event": event, **facts}))
+        append_line(self.path, redacted(with_statements({"time": now(), "event": event, **facts})))
 
     def progress(self, how_far: Callable[[], str], **facts: object) -> Callable[[], None]:
         """What tells *how_far* a stage is each time it is called, but not more often than every half minute."""
@@ -165,18 +213,16 @@ class Stages:
             why = self._why(record, identity, stage)
             altered = self._why_altered(record, stage.output) if record and not why else ""
             if altered:
-                why = f"ran: {altered}"
+                why = RAN(why=altered)
             if record and not why and self.may_run and (more := stage.why_again(stage.output)):
-                why = f"ran: {more}"
+                why = RAN(why=more)
             if record and not why:
                 self._adopt(record, stage.record)
                 record.outcome, record.log = "reused", str(stage.log or record.log)
-                record.why = f"reused: made {record.started}, and nothing that it depends on has changed"
+                record.why = REUSED(started=record.started)
                 return self._tell(record)
             if not self.may_run:
-                raise NotInStore(
-                    f"{stage.row}: {stage.name} is not in the store ({why}); run `pytest benchmarks/ -k {stage.row}`"
-                )
+                raise NotInStore(NOT_IN_STORE(model=stage.row, stage=stage.name, why=why))
             stage.record.unlink(missing_ok=True)
             if altered:  # the work must not go on from what somebody else put there
                 _remove(stage.output)
@@ -199,13 +245,13 @@ class Stages:
             if problem := stage.why_broken(stage.output):
                 raise BakeoffError(f"{stage.row}: {stage.name} ended well, but {problem}; log: {record.log}")
         except KeyboardInterrupt:
-            self._tell_failed(record, began, "interrupted; the next run takes up here")
+            self._tell_failed(record, began, INTERRUPTED())
             raise
         except Exception as raised:
             ours = isinstance(raised, BakeoffError)
             error = _of_the_system(record, raised) if isinstance(raised, OSError) else raised
             self._failed[str(stage.folder)] = error
-            self._tell_failed(record, began, str(error) if ours else f"{type(error).__name__}: {error}")
+            self._tell_failed(record, began, of_error(error) if ours else f"{type(error).__name__}: {error}")
             if error is raised:
                 raise
             raise error from None
@@ -215,7 +261,7 @@ class Stages:
         record.made = self._contents(stage.output)
         if why := self.superseded():
             raise StoreError(f"{stage.row}: {stage.name}: {why}")
-        write_json(stage.record, redacted(asdict(record)))
+        write_json(stage.record, redacted(with_statements(asdict(record))))
         return record
 
     def _contents(self, output: Path) -> dict[str, str]:
@@ -228,12 +274,15 @@ class Stages:
             return ""
         before, now_there = record.made, self._contents(output)
         words = [
-            f"{name} is {'gone' if name not in now_there else 'new' if name not in before else 'another one'}"
+            (FILE_GONE if name not in now_there else FILE_NEW if name not in before else FILE_OTHER)(
+                name=name
+            )
             for name in sorted({*before, *now_there})
             if before.get(name) != now_there.get(name)
         ]
-        more = f" and {len(words) - 3} more" if len(words) > 3 else ""
-        return f"its output is not what it made ({', '.join(words[:3])}{more})" if words else ""
+        if len(words) > 3:
+            return ALTERED_MORE(files=words[:3], count=len(words) - 3)
+        return ALTERED(files=words) if words else ""
 
     def _adopt(self, record: Record, path: Path) -> None:
         """Keep what a *record* of before digests were kept stands for, from now on."""
@@ -244,7 +293,8 @@ class Stages:
                 write_json(path, {**kept, "made": record.made})
 
     def _tell_failed(self, record: Record, began: float, why: str) -> None:
-        record.outcome, record.why = "failed", redact(why)
+        record.outcome = "failed"
+        record.why = why if isinstance(why, Statement) else redact(why)
         record.seconds = round(_own_s(began), 2)
         self._tell(record)
 
@@ -292,12 +342,12 @@ class Stages:
             older = self._newest_sibling(stage.folder)
             if older is None:
                 first = not stage.folder.exists()
-                return "ran: for the first time" if first else "ran: the last attempt did not finish"
-            return f"ran: {differences(older.identity, identity) or 'its folder was removed'}"
+                return RAN(why=FIRST_TIME() if first else UNFINISHED())
+            return RAN(why=differences(older.identity, identity) or FOLDER_GONE())
         if changed := differences(record.identity, identity):
-            return f"ran: {changed}"
+            return RAN(why=changed)
         if problem := stage.why_broken(stage.output):
-            return f"ran: {problem}"
+            return RAN(why=problem)
         return ""
 
     @staticmethod
@@ -421,6 +471,7 @@ def record_of(kept: object) -> Record | None:
 
     Keys that this version does not know are passed over; what is absent, or of another type, has its default.
     """
+    kept = restored(kept)
     if not isinstance(kept, dict):
         return None
     identity, output = kept.get("identity"), kept.get("output")

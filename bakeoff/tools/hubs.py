@@ -17,6 +17,17 @@ from typing import Literal
 from bakeoff.command import Command
 from bakeoff.matrix.schema import ModelSpec, dataset_name, is_local_model
 from bakeoff.provenance import digest
+from bakeoff.sentences import Template
+
+FOLDER_GONE = Template(
+    "tools.hubs.folder_gone", "its folder is gone", zh="文件夹已不存在", en="Its folder is missing"
+)
+GONE_FROM_CACHE = Template(
+    "tools.hubs.gone_from_cache",
+    "{name} is gone from the hub's cache",
+    zh="模型站缓存中已没有 {name}",
+    en="{name} is missing from the hub's cache",
+)
 
 Hub = Literal["huggingface", "modelscope"]
 Kind = Literal["model", "dataset"]
@@ -310,10 +321,10 @@ def hashes_by_name(snapshot: Path) -> dict[str, str]:
 def why_links_broken(output: Path) -> str:
     """Why the links in *output* cannot be used, in words; empty where they can."""
     if not output.is_dir():
-        return "its folder is gone"
+        return FOLDER_GONE()
     for path in output.rglob("*"):
         if path.is_symlink() and not path.exists():
-            return f"{path.relative_to(output)} is gone from the hub's cache"
+            return GONE_FROM_CACHE(name=path.relative_to(output))
     return ""
 
 

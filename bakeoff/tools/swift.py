@@ -15,6 +15,64 @@ from bakeoff.files import readable_rows
 from bakeoff.matrix.schema import FLASH_ATTENTION, PLUGINS, ModelSpec, Training, dataset_argument
 from bakeoff.parity_probe import PLUGIN_FLAGS
 from bakeoff.plugins.prompt_date import VARIABLE as PROMPT_DATE
+from bakeoff.sentences import Template
+
+NO_CHECKPOINT = Template(
+    "tools.swift.no_checkpoint",
+    "it has no complete checkpoint",
+    zh="没有完整的检查点",
+    en="no complete checkpoint",
+)
+NOT_THE_LAST = Template(
+    "tools.swift.not_the_last",
+    "its newest complete checkpoint is of step {step} of {steps}",
+    zh="最新的完整检查点在第 {step} 步，共 {steps} 步",
+    en="the newest complete checkpoint is step {step} of {steps}",
+)
+NO_ADAPTER = Template(
+    "tools.swift.no_adapter",
+    "{name} is cut short, or of no LoRA adapter",
+    zh="{name} 不完整，或不是 LoRA 适配器的",
+    en="{name} is incomplete or not that of a LoRA adapter",
+)
+OTHER_SETTING = Template(
+    "tools.swift.other_setting",
+    "{name} says {held}, and the training {wanted}",
+    zh="{name} 中为 {held}，而训练设置为 {wanted}",
+    en="{name} has {held}, but the training asks for {wanted}",
+)
+EXTRA_SETTING = Template(
+    "tools.swift.extra_setting",
+    "{name} has a {key}, which the training does not",
+    zh="{name} 中有 {key}，而训练设置中没有",
+    en="{name} has {key}, which the training does not set",
+)
+NO_TARGET = Template(
+    "tools.swift.no_target",
+    "adapter_config.json has no target_modules for the adapter's {module}",
+    zh="adapter_config.json 的 target_modules 不含适配器中的 {module}",
+    en="target_modules in adapter_config.json do not cover the adapter's {module}",
+)
+MISSING_OR_CUT = Template(
+    "tools.swift.missing_or_cut",
+    "{name} is missing or cut short",
+    zh="{name} 缺失或不完整",
+    en="{name} is missing or incomplete",
+)
+OTHER_SIZE = Template(
+    "tools.swift.other_size",
+    "{name} has {actual} bytes instead of {expected}",
+    zh="{name} 为 {actual} 字节，应为 {expected} 字节",
+)
+NO_WEIGHTS = Template(
+    "tools.swift.no_weights",
+    "{folder} has no config.json or no *.safetensors",
+    zh="{folder} 中没有 config.json 或 *.safetensors",
+)
+INDEX_CUT = Template(
+    "tools.swift.index_cut", "{index} is cut short", zh="{index} 不完整", en="{index} is incomplete"
+)
+LACKS = Template("tools.swift.lacks", "{folder} lacks {files}", zh="{folder} 中缺少 {files}")
 
 CPU_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 """One thread per process: on a busy machine several spin for each other (9 s became 127 s at load 4)."""
@@ -317,11 +375,11 @@ def why_unfinished(output: Path, training: Training | None = None) -> str:
 
     checkpoint = last_checkpoint(output)
     if checkpoint is None:
-        return "it has no complete checkpoint"
+        return NO_CHECKPOINT()
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     step, steps = state.get("global_step"), state.get("max_steps")
     if step != steps:
-        return f"its newest complete checkpoint is of step {step} of {steps}"
+        return NOT_THE_LAST(step=step, steps=steps)
     return why_other_adapter(checkpoint, training) if training else ""
 
 
@@ -339,7 +397,7 @@ def why_other_adapter(checkpoint: Path, training: Training) -> str:
         config = json.loads(path.read_text(encoding="utf-8"))
         rank, alpha = float(config["r"]), float(config["lora_alpha"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return f"{path.name} is cut short, or of no LoRA adapter"
+        return NO_ADAPTER(name=path.name)
     wanted: dict[str, object] = {
         "lora_rank": training.lora_rank,
         "lora_alpha": training.lora_alpha,
@@ -349,14 +407,15 @@ def why_other_adapter(checkpoint: Path, training: Training) -> str:
     }
     for key, value, flag in (("r", rank, "lora_rank"), ("lora_alpha", alpha, "lora_alpha")):
         if value != float(str(wanted[flag])):
-            return f"{path.name} says {key} {value:g}, and the training {flag} {wanted[flag]}"
+            return OTHER_SETTING(name=path.name, held=f"{key} {value:g}", wanted=f"{flag} {wanted[flag]}")
     for flag in ("use_rslora", "use_dora"):
         if bool(config.get(flag)) != (str(wanted[flag]).lower() == "true"):
-            return f"{path.name} says {flag} {config.get(flag)}, and the training {wanted[flag]}"
+            held = f"{flag} {config.get(flag)}"
+            return OTHER_SETTING(name=path.name, held=held, wanted=str(wanted[flag]))
     if not config.get("target_parameters"):  # peft writes patterns of its own for experts
         for key in ("alpha_pattern", "rank_pattern"):
             if config.get(key) and key not in training.extra:
-                return f"{path.name} has a {key}, which the training does not"
+                return EXTRA_SETTING(name=path.name, key=key)
     return _why_other_targets(checkpoint, config, str(wanted.get("target_modules") or ""), training)
 
 
@@ -366,15 +425,13 @@ def _why_other_targets(checkpoint: Path, config: Mapping[str, object], extra: st
     wanted = extra.split() or list(training.target_modules)
     chosen = not any(name.startswith("all-") for name in wanted) and "target_regex" not in training.extra
     if chosen and isinstance(targets, list) and set(targets) != set(wanted):
-        return (
-            f"adapter_config.json says target_modules {' '.join(sorted(map(str, targets)))}, and the training "
-            f"{' '.join(sorted(wanted))}"
-        )
+        held = f"target_modules {' '.join(sorted(map(str, targets)))}"
+        return OTHER_SETTING(name="adapter_config.json", held=held, wanted=" ".join(sorted(wanted)))
     if config.get("target_parameters"):  # of experts, which are no modules, and share one pair of matrices
         return ""
     for module, (rank, _) in adapter_shapes(checkpoint).items():
         if isinstance(targets, list) and not any(f".{module}".endswith(f".{name}") for name in targets):
-            return f"adapter_config.json has no target_modules for the adapter's {module}"
+            return NO_TARGET(module=module)
         if rank != config.get("r") and not config.get("rank_pattern"):
             return f"adapter_config.json says r {config.get('r')}, and {module} is of rank {rank}"
     return ""
@@ -466,14 +523,14 @@ def why_incomplete(checkpoint: Path) -> str:
     try:
         json.loads(state.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return f"{state.name} is missing or cut short"
+        return MISSING_OR_CUT(name=state.name)
     adapter = checkpoint / "adapter_model.safetensors"
     if problem := why_truncated(adapter):
         return problem
     for name in ("optimizer.pt", "scheduler.pt"):
         path = checkpoint / name
         if not zipfile.is_zipfile(path):
-            return f"{name} is missing or cut short"
+            return MISSING_OR_CUT(name=name)
     return ""
 
 
@@ -491,10 +548,10 @@ def why_truncated(weights: Path) -> str:
             header = json.loads(file.read(length))
         end = max((t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"), default=0)
     except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
-        return f"{weights.name} is missing or cut short"
+        return MISSING_OR_CUT(name=weights.name)
     expected = 8 + length + end
     actual = weights.stat().st_size
-    return "" if actual == expected else f"{weights.name} has {actual} bytes instead of {expected}"
+    return "" if actual == expected else OTHER_SIZE(name=weights.name, actual=actual, expected=expected)
 
 
 def why_weights_broken(folder: Path) -> str:
@@ -504,14 +561,14 @@ def why_weights_broken(folder: Path) -> str:
     shards = sorted(folder.glob("*.safetensors"))
     index = folder / "model.safetensors.index.json"
     if not (folder / "config.json").is_file() or not shards:
-        return f"{folder} has no config.json or no *.safetensors"
+        return NO_WEIGHTS(folder=folder)
     if index.is_file():
         try:
             wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError):
-            return f"{index} is cut short"
+            return INDEX_CUT(index=index)
         if missing := sorted(wanted - {shard.name for shard in shards}):
-            return f"{folder} lacks {', '.join(missing)}"
+            return LACKS(folder=folder, files=missing)
     return next((problem for shard in shards if (problem := why_truncated(shard))), "")
 
 

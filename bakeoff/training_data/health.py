@@ -21,7 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.errors import DataError
+from bakeoff.sentences import Template
 from bakeoff.training_data.rows import Row, training_rows
+
+ROWS_LEFT_OUT = Template(
+    "training_data.health.rows_left_out",
+    "ms-swift trained on {trained} of the {rows} rows of its data: it left {lost} out, too long or in a form that it "
+    "does not read (pytest --doctor says which)",
+    zh="ms-swift 只用了 {rows} 条训练数据中的 {trained} 条：{lost} 条过长或格式无法读取（详见 pytest --doctor）",
+    en="ms-swift trained on {trained} of {rows} rows: {lost} were too long or in a format that it cannot read (see "
+    "pytest --doctor)",
+)
 
 Turn = tuple[str, str]
 """Role (system, user, assistant or tool…) and text."""
@@ -313,10 +323,7 @@ def why_fewer(rows: int, trained_on: str, validation_share: float) -> str:
     lost = rows - held_out - int(counted[1])
     if lost <= 0:
         return ""
-    return (
-        f"ms-swift trained on {counted[1]} of the {rows - held_out} rows of its data: it left {lost} out, too long or "
-        "in a form that it does not read (pytest --doctor says which)"
-    )
+    return ROWS_LEFT_OUT(trained=int(counted[1]), rows=rows - held_out, lost=lost)
 
 
 def count_rows(path: Path) -> int:

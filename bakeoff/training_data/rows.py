@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bakeoff.errors import DataError
+from bakeoff.errors import Complaint, DataError
 from bakeoff.files import read_text
 from bakeoff.matrix.schema import dataset_files
 
@@ -36,7 +36,9 @@ def _training_files(path: Path) -> list[Path]:
         file for file in files if not _OTHER_SPLIT.search(str(file.relative_to(path).with_suffix("")).lower())
     ]
     if not files:
-        raise DataError(f"{path}: holds no data; give a folder with .jsonl, .json or .csv files")
+        raise DataError(
+            Complaint(str(path), "holds no data", "give a folder with .jsonl, .json or .csv files")
+        )
     return training or files
 
 
@@ -49,7 +51,9 @@ def _rows(path: Path) -> Iterator[Row]:
         try:
             yield from csv.DictReader(text.split("\n"))
         except csv.Error as error:
-            raise DataError(f"{path}: cannot be read: {error}; write it as CSV in UTF-8") from None
+            raise DataError(
+                Complaint(str(path), f"cannot be read: {error}", "write it as CSV in UTF-8")
+            ) from None
     elif path.suffix == ".txt":
         yield from ({"text": line} for line in text.split("\n") if line)
     else:
@@ -62,7 +66,9 @@ def _json(path: Path, text: str) -> Iterator[Row]:
         try:
             loaded = json.loads(text, object_pairs_hook=_mapping)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}: cannot be read: {error}; write one object per line") from None
+            raise DataError(
+                Complaint(str(path), f"cannot be read: {error}", "write one object per line")
+            ) from None
         for number, row in enumerate(loaded, 1):
             yield _checked(path, number, row)
         return
@@ -71,7 +77,9 @@ def _json(path: Path, text: str) -> Iterator[Row]:
             try:
                 row = json.loads(line, object_pairs_hook=_mapping)
             except (ValueError, RecursionError) as error:
-                raise DataError(f"{path}:{number}: no JSON ({error}); one object per line") from None
+                raise DataError(
+                    Complaint(f"{path}:{number}", f"no JSON ({error})", "one object per line")
+                ) from None
             yield _checked(path, number, row)
 
 
@@ -86,11 +94,16 @@ def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _checked(path: Path, number: int, row: object) -> Row:
     if not isinstance(row, dict):
-        raise DataError(f"{path}: row {number} is a {type(row).__name__}; a row must be an object")
+        raise DataError(
+            Complaint(str(path), f"row {number} is a {type(row).__name__}", "a row must be an object")
+        )
     if re.search("[\ud800-\udfff]", json.dumps(row, ensure_ascii=False)):
         raise DataError(
-            f"{path}: row {number} holds half a character (such as \\ud83d), and ms-swift refuses the whole file; "
-            "write that character anew"
+            Complaint(
+                str(path),
+                f"row {number} holds half a character (such as \\ud83d), and ms-swift refuses the whole file",
+                "write that character anew",
+            )
         )
     return row
 
@@ -106,6 +119,6 @@ def _columns(path: Path) -> Iterator[Row]:
             with pa.memory_map(str(path)) as file:
                 table = pa.ipc.open_stream(file).read_all()
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read: {error}; write it as .jsonl") from None
+        raise DataError(Complaint(str(path), f"cannot be read: {error}", "write it as .jsonl")) from None
     for batch in table.to_batches(max_chunksize=1000):
         yield from batch.to_pylist()

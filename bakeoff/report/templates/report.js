@@ -73,6 +73,9 @@
       const dark = page.dataset.bkTheme ? page.dataset.bkTheme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
       setTheme(dark ? "light" : "dark");
       memory.set("theme", page.dataset.bkTheme);
+    } else if (button.dataset.bk === "print") {
+      root.dataset.print = "summary";
+      print();
     } else if (button.dataset.bk === "copy") {
       copy(button.closest(".command").querySelector("pre").textContent, button);
     } else if (button.dataset.bk === "copy-all") {
@@ -82,16 +85,20 @@
 
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = [...root.querySelectorAll("details:not([open])")].filter((one) => !one.closest("#bk-samples"));
+    const left = root.dataset.print === "summary" ? "#bk-samples, #bk-suites, #bk-cautions details" : "#bk-samples";
+    opened = [...root.querySelectorAll("details:not([open])")].filter((one) => !one.closest(left));
     for (const one of opened) one.open = true;
   });
-  addEventListener("afterprint", () => { for (const one of opened) one.open = false; });
+  addEventListener("afterprint", () => {
+    for (const one of opened) one.open = false;
+    delete root.dataset.print;
+  });
 
   const startBrowser = () => {
     const area = document.getElementById("bk-samples");
     if (!area) return;
     const PAGE = 20;
-    const GONE = { unparsed: ["未能解析", "unparsed"], empty: ["空回复", "empty"], truncated: ["被截断", "truncated"], errored: ["出错", "errored"] };
+    const GONE = { unparsed: ["未能提取答案", "no answer extracted"], empty: ["空回复", "empty"], truncated: ["被截断", "cut off"], errored: ["请求出错", "failed"] };
     const STATUS = ["answered", "unparsed", "empty", "truncated", "errored"];
     const pick = (name) => area.querySelector(`[data-pick=${name}]`);
     const list = area.querySelector(".list");
@@ -150,10 +157,15 @@
     };
     const isShown = ([, variant]) => { const kind = pick("kind").value; return kind === "all" || kind === variant; };
 
+    const namesOf = ([model, variant]) => {
+      const kinds = { base: ["基座", "base"], tuned: ["微调", "tuned"] };
+      const [zh, en] = kinds[variant] || [variant, variant];
+      return [`${model}（${zh}）`, `${model} (${en})`];
+    };
     const open = (row) => {
       const body = make("div", "open");
       const meta = make("p", "kind", `${suite.subsets[row[2]]} · #${row[1]} · ${row[0]}`);
-      if (row[6]) meta.append(" · ", both("曾出现在训练数据里", "occurs in training data"));
+      if (row[6]) meta.append(" · ", both("出现在训练数据中", "in training data"));
       body.append(meta, make("div", "question", row[3]));
       if (row[4].length) {
         const options = make("ol");
@@ -164,10 +176,11 @@
         body.append(options);
       }
       const target = make("p", "note");
-      target.append(both("标准答案：", "Target: "), make("span", "", row[5]));
+      target.append(both("标准答案：", "Correct answer: "), make("span", "", row[5]));
       body.append(target);
       const replies = make("div", "replies");
-      suite.subjects.forEach((subject, i) => {
+      suite.order.forEach((i) => {
+        const subject = suite.subjects[i];
         const one = row[7][i];
         if (!one || !isShown(subject)) return;
         const card = make("div", "reply" + (one[2] > 0 ? " gone" : right(one) ? " right" : ""));
@@ -177,8 +190,8 @@
         head.append(kind);
         const line = make("div", "kind");
         line.append(verdict(one));
-        if (one[1]) line.append(" · ", both("取答案 ", "read as "), make("b", "", one[1]));
-        if (one.length > 4) line.append(" · ", both("另一规则 ", "second rule "), make("b", "", one[4] || "–"));
+        if (one[1]) line.append(" · ", both("提取的答案 ", "extracted "), make("b", "", one[1]));
+        if (one.length > 4) line.append(" · ", both("第二套规则 ", "second rule "), make("b", "", one[4] || "–"));
         card.append(head, line, make("div", "text", one[0]));
         replies.append(card);
       });
@@ -190,7 +203,7 @@
       const from = at * PAGE;
       const names = area.querySelector(".names");
       let number = 0;
-      names.replaceChildren(...suite.subjects.filter(isShown).map(([model, variant]) => {
+      names.replaceChildren(...suite.order.map((i) => suite.subjects[i]).filter(isShown).map(([model, variant]) => {
         const item = make("span", "", `${++number} ${model} `);
         item.append(variant === "base" ? both("基座", "base") : variant === "tuned" ? both("微调", "tuned") : variant);
         return item;
@@ -199,13 +212,18 @@
         const item = make("details", "sample");
         const head = make("summary");
         const marks = make("span", "marks");
-        let last = null;
-        suite.subjects.forEach((subject, i) => {
+        let last = null, number = 0;
+        suite.order.forEach((i) => {
+          const subject = suite.subjects[i];
           if (!isShown(subject)) return;
           const node = mark(row[7][i]);
           if (last !== null && last !== subject[0]) node.classList.add("gap");
           last = subject[0];
-          node.title = `${subject[0]} (${subject[1]})`;
+          const [zh, en] = namesOf(subject);
+          node.dataset.hintZh = zh;
+          node.dataset.hintEn = en;
+          node.title = language() === "zh" ? zh : en;
+          node.textContent = ++number;
           marks.append(node);
         });
         head.append(make("span", "no", "#" + row[1]), make("span", "q", row[3]), marks);
