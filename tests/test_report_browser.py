@@ -223,3 +223,66 @@ def test_the_section_heads_the_page_of_pytest_html(browser: Any, tmp_path: Path)
     assert len(texts(browser, "#results-table .collapsible")) == 2
     assert requests(browser) == []
     assert browser.get_log("browser") == []
+
+
+@pytest.fixture(scope="module")
+def partial(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A report whose page holds a part of its questions, with the rest beside it."""
+    from bakeoff.report import samples, write_tables
+
+    before = samples.BUDGET_BYTES, samples.pack.__defaults__
+    samples.pack.__defaults__ = (12_000,)
+    try:
+        findings = synthetic_findings(300, models=2, suites=("ceval",), hostile=False)
+        folder = tmp_path_factory.mktemp("partial")
+        page = write_page(findings, folder)
+        write_tables(findings, folder)
+    finally:
+        samples.pack.__defaults__ = before[1]
+    return page
+
+
+def shown_count(browser: Any) -> int:
+    return int(
+        wait(browser, "return document.querySelector('#bk-samples .where').innerText.match(/[0-9,]+/)?.[0]")
+        .replace(",", "")
+    )  # fmt: skip
+
+
+def test_a_number_opens_its_evidence_all_of_it_and_the_address_is_the_view(
+    browser: Any, partial: Path
+) -> None:
+    findings = synthetic_findings(300, models=2, suites=("ceval",), hostile=False)
+    browser.get(partial.as_uri())
+    link = "#bk-scores td .value a.open"
+    assert browser.execute_script("return document.querySelector('script[data-partial]') !== null")
+    view = browser.execute_script(f"return document.querySelector('{link}').dataset.view")
+    browser.execute_script(f"document.querySelector('{link}').click()")
+    wait(browser, "return document.getElementById('bk-samples').dataset.ready")
+    model, variant = browser.execute_script("return document.querySelector('[data-pick=model]').value").split(
+        "/"
+    )
+    samples = findings.samples
+    own = samples[(samples["model"] == model) & (samples["variant"] == variant)]
+    assert shown_count(browser) == int((~(own["correct"] >= 0.5)).sum())
+    address = browser.current_url
+    assert address.endswith(view)
+    browser.get("about:blank")
+    browser.get(address)
+    wait(browser, "return document.getElementById('bk-samples').dataset.ready")
+    assert shown_count(browser) == int((~(own["correct"] >= 0.5)).sum())
+    assert requests(browser) == []
+
+
+def test_without_side_files_the_page_is_complete_on_its_own_and_says_so(
+    browser: Any, partial: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "index.html"
+    shutil.copyfile(partial, alone)
+    browser.get(alone.as_uri() + "#s=ceval&f=disagree")
+    wait(browser, "return document.getElementById('bk-samples').dataset.ready")
+    assert 0 < shown_count(browser) < 300
+    assert "samples" in browser.execute_script(
+        "return document.querySelector('#bk-samples .whole').innerText"
+    )
+    browser.get_log("browser")

@@ -55,7 +55,13 @@ def write_page(findings: Findings, reports_dir: Path, since: Since | None = None
 
 
 def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
-    """Write the data and the tables for a paper into *reports_dir*; see :mod:`bakeoff.report.tables`."""
+    """Write the data and the tables for a paper into *reports_dir*, and the samples that its page loads on demand.
+
+    See :mod:`bakeoff.report.tables` and :func:`bakeoff.report.samples.write_side_files`.
+    """
+    from bakeoff.report.samples import write_side_files
     from bakeoff.report.tables import write_tables as write
 
-    return write(findings, reports_dir)
+    paths = write(findings, reports_dir)
+    write_side_files(findings, reports_dir)
+    return paths

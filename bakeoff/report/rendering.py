@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from markupsafe import Markup, escape
 
@@ -62,12 +62,15 @@ def _environment() -> Environment:
         subject=words.subject,
         nan=math.nan,
         count="{:,}".format,
+        view_of=lambda **parts: urlencode({key: part for key, part in parts.items() if part}),
         MISSING=words.MISSING,
         OUTCOME=words.OUTCOME,
         STAGE=words.STAGE,
         DIMENSIONS=words.DIMENSIONS,
         CHECKS=words.CHECKS,
         FACTS=words.FACTS,
+        RETENTION=words.RETENTION,
+        VARIANCE=words.VARIANCE,
     )
     environment.filters.update(
         points=words.points,
@@ -99,7 +102,7 @@ def render(findings: Findings, reports_dir: Path, since: Since | None = None) ->
     from bakeoff.report.charts import loss_charts, suite_chart
     from bakeoff.report.claim_tables import claim_sentences
     from bakeoff.report.history import moved
-    from bakeoff.report.samples import pack
+    from bakeoff.report.samples import pack, side_name
     from bakeoff.report.verdict import verdict
 
     analysis = analyse(findings)
@@ -139,6 +142,8 @@ def render(findings: Findings, reports_dir: Path, since: Since | None = None) ->
             charts=[(view.name, svg) for view in views if (svg := suite_chart(view, analysis.order))],
             losses=_placed(loss_charts(findings.stages), analysis.order, lambda item: item[0]),
             packed=pack(findings, views),
+            browsable=set(findings.samples_by_suite),
+            side_name=lambda suite: side_name(findings, suite),
             untrusted=untrusted,
             failed=failed,
             cautioned=any(cautioned),

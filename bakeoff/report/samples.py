@@ -6,11 +6,14 @@ import base64
 import json
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bakeoff.files import write_text
 from bakeoff.report.analysis import SuiteView
 from bakeoff.report.findings import Findings, Subject
 
@@ -25,6 +28,9 @@ REPLY_CHARS = 700
 QUESTION_CHARS = 1_200
 STATUS = ("answered", "unparsed", "empty", "truncated", "errored")
 _TEXTS = ("question", "options", "target", "reply", "extracted", "extracted_alt", "sample_id", "status")
+SIDE_FOLDER = "samples"
+PER_FILE = 1_000
+"""Questions of a side file."""
 _BATCH = 40
 _BLOCK = 2_000
 
@@ -42,6 +48,8 @@ class Packed:
     n_disagreeing_shown: int
     n_clipped: int
     """Texts that were shortened in the middle."""
+    n_files: int
+    """Side files that hold all questions with their whole texts."""
 
 
 def pack(findings: Findings, views: list[SuiteView], budget_bytes: int = BUDGET_BYTES) -> list[Packed]:
@@ -63,103 +71,154 @@ def pack(findings: Findings, views: list[SuiteView], budget_bytes: int = BUDGET_
     return sorted(packed, key=lambda one: order[one.suite])
 
 
-def _pack(suite: str, samples: pd.DataFrame, budget: int, order: Sequence[Subject]) -> Packed:
-    import numpy as np
-    import pandas as pd
+@dataclass(frozen=True)
+class _Table:
+    """One suite's samples, question by question: which row of the table each subject's reply is in."""
 
-    (model_codes, models), (kind_codes, kinds) = (
-        pd.factorize(samples["model"]),
-        pd.factorize(samples["variant"]),
-    )
-    subject_codes, pairs = pd.factorize(model_codes * len(kinds) + kind_codes)
-    subjects = [
-        Subject(str(models[int(pair) // len(kinds)]), str(kinds[int(pair) % len(kinds)])) for pair in pairs
-    ]
-    shown = sorted(
-        range(len(subjects)),
-        key=lambda at: order.index(subjects[at]) if subjects[at] in order else len(order),
-    )
-    sample_codes, _ = pd.factorize(samples["sample_id"])
-    again = pd.Series(sample_codes).groupby([subject_codes, sample_codes], sort=False).cumcount().to_numpy()
-    keys, _ = pd.factorize(sample_codes * (int(again.max()) + 1) + again)
-    count = int(keys.max()) + 1
-    rows = np.full((count, len(subjects)), -1)
-    rows[keys, subject_codes] = np.arange(len(samples))
-    correct = samples["correct"].to_numpy(dtype=float)
-    values = np.where(rows >= 0, correct[rows], np.nan)
-    lowest = np.where(np.isnan(values), np.inf, values).min(axis=1)
-    highest = np.where(np.isnan(values), -np.inf, values).max(axis=1)
-    disagree = highest - lowest > (0.2 if set(np.unique(correct[~np.isnan(correct)])) - {0.0, 1.0} else 0.0)
-    first = rows.max(axis=1)
-    subset_codes, subsets = pd.factorize(samples["subset"])
-    leaked = samples["leaked"].to_numpy(dtype=bool)
-    asked_rows = rows >= 0
-    gone = (asked_rows & (samples["status"].to_numpy(dtype=object)[rows] != "answered")).any(axis=1)
-    outcome = np.select(
-        [
-            _broke(subjects, values),
-            disagree,
-            (asked_rows & leaked[rows]).any(axis=1),
-            gone,
-            highest < 0.5,
-        ],
-        [0, 1, 2, 3, 4],
-        5,
-    )
-    sequence = _spread(subset_codes[first], outcome, samples["index"].to_numpy()[first])
+    samples: pd.DataFrame
+    subjects: list[Subject]
+    subsets: list[str]
+    subset_codes: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    """[question x subject]: row of *samples*, -1 where the subject was not asked."""
+    values: NDArray[np.float64]
 
-    index = samples["index"].to_numpy()
-    clip = _Clip()
+    @classmethod
+    def of(cls, samples: pd.DataFrame) -> _Table:
+        """Arrange *samples*; a question that a subject was asked twice stands there twice."""
+        import numpy as np
+        import pandas as pd
 
-    def entries() -> Iterator[list[Any]]:
+        model_codes, models = pd.factorize(samples["model"])
+        kind_codes, kinds = pd.factorize(samples["variant"])
+        subject_codes, pairs = pd.factorize(model_codes * len(kinds) + kind_codes)
+        subjects = [
+            Subject(str(models[int(pair) // len(kinds)]), str(kinds[int(pair) % len(kinds)]))
+            for pair in pairs
+        ]
+        sample_codes, _ = pd.factorize(samples["sample_id"])
+        again = pd.Series(sample_codes).groupby([subject_codes, sample_codes], sort=False).cumcount()
+        keys, _ = pd.factorize(sample_codes * (int(again.max()) + 1) + again.to_numpy())
+        rows = np.full((int(keys.max()) + 1, len(subjects)), -1)
+        rows[keys, subject_codes] = np.arange(len(samples))
+        correct = samples["correct"].to_numpy(dtype=float)
+        subset_codes, subsets = pd.factorize(samples["subset"])
+        return cls(
+            samples,
+            subjects,
+            [str(subset) for subset in subsets],
+            subset_codes,
+            rows,
+            np.where(rows >= 0, correct[rows], np.nan),
+        )
+
+    @property
+    def first(self) -> NDArray[np.int64]:
+        """[question]: a row that holds its text."""
+        return np_max(self.rows)
+
+    def disagree(self) -> NDArray[np.bool_]:
+        """[question]: whether verdicts differ between subjects."""
+        lowest, highest = self._range()
+        graded = set(self.samples["correct"].dropna().unique()) - {0.0, 1.0}
+        return highest - lowest > (0.2 if graded else 0.0)
+
+    def _range(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        import numpy as np
+
+        gone = np.isnan(self.values)
+        return np.where(gone, np.inf, self.values).min(axis=1), np.where(gone, -np.inf, self.values).max(
+            axis=1
+        )
+
+    def spread(self) -> NDArray[np.int64]:
+        """Questions in an order of which every beginning is spread over subjects and outcomes."""
+        import numpy as np
+
+        leaked = self.samples["leaked"].to_numpy(dtype=bool)
+        asked = self.rows >= 0
+        lost = self.samples["status"].to_numpy(dtype=object)[self.rows] != "answered"
+        outcome = np.select(
+            [
+                _broke(self.subjects, self.values),
+                self.disagree(),
+                (asked & leaked[self.rows]).any(axis=1),
+                (asked & lost).any(axis=1),
+                self._range()[1] < 0.5,
+            ],
+            [0, 1, 2, 3, 4],
+            5,
+        )
+        return _spread(self.subset_codes[self.first], outcome, self.samples["index"].to_numpy()[self.first])
+
+    def entries(self, sequence: NDArray[np.int64], clip: Callable[[str, int], str]) -> Iterator[list[Any]]:
         """Question by question; texts are taken out of the table a block at a time, which is what costs."""
-        for start in range(0, count, _BLOCK):
+        import numpy as np
+
+        correct = self.samples["correct"].to_numpy(dtype=float)
+        index, leaked = self.samples["index"].to_numpy(), self.samples["leaked"].to_numpy(dtype=bool)
+        first = self.first
+        for start in range(0, len(sequence), _BLOCK):
             questions = sequence[start : start + _BLOCK]
-            used = np.unique(rows[questions][rows[questions] >= 0])
-            part = samples.iloc[used]
+            used = np.unique(self.rows[questions][self.rows[questions] >= 0])
+            part = self.samples.iloc[used]
             place = {int(row): number for number, row in enumerate(used)}
             texts = {name: part[name].to_numpy(dtype=object).tolist() for name in _TEXTS}
             for question in questions:
-                yield entry(int(question), texts, place)
+                asked, head = self.rows[int(question)], int(first[question])
+                at = place[head]
+                options = texts["options"][at]
+                yield [
+                    texts["sample_id"][at],
+                    int(index[head]),
+                    int(self.subset_codes[head]),
+                    clip(texts["question"][at], QUESTION_CHARS),
+                    json.loads(options) if isinstance(options, str) and options else list(options or ()),
+                    clip(texts["target"][at], QUESTION_CHARS),
+                    int(leaked[asked[asked >= 0]].any()),
+                    [
+                        _answer(texts, place[int(row)], float(correct[row]), clip) if row >= 0 else 0
+                        for row in asked
+                    ],
+                ]
 
-    def entry(question: int, texts: dict[str, list[Any]], place: dict[int, int]) -> list[Any]:
-        asked = rows[question]
-        answers: list[Any] = []
-        for row in asked:
-            if row < 0:
-                answers.append(0)
-                continue
-            at = place[int(row)]
-            value = None if math.isnan(correct[row]) else round(float(correct[row]), 3)
-            said, other = texts["extracted"][at], texts["extracted_alt"][at]
-            status = STATUS.index(texts["status"][at]) if texts["status"][at] in STATUS else 0
-            answer = [clip(texts["reply"][at], REPLY_CHARS), said, status, value]
-            answers.append([*answer, other] if other != said else answer)
-        head = int(first[question])
-        at = place[head]
-        options = texts["options"][at]
-        return [
-            texts["sample_id"][at],
-            int(index[head]),
-            int(subset_codes[head]),
-            clip(texts["question"][at], QUESTION_CHARS),
-            json.loads(options) if isinstance(options, str) and options else list(options or ()),
-            clip(texts["target"][at], QUESTION_CHARS),
-            int(leaked[asked[asked >= 0]].any()),
-            answers,
-        ]
 
+def np_max(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[question]: the last row that any subject has of it."""
+    import numpy as np
+
+    return np.asarray(rows.max(axis=1), dtype=np.int64)
+
+
+def _answer(
+    texts: dict[str, list[Any]], at: int, correct: float, clip: Callable[[str, int], str]
+) -> list[Any]:
+    """A reply, what was read from it, its status and its grade; and what the second rule read, where it differs."""
+    value = None if math.isnan(correct) else round(correct, 3)
+    extracted, other = texts["extracted"][at], texts["extracted_alt"][at]
+    status = STATUS.index(texts["status"][at]) if texts["status"][at] in STATUS else 0
+    answer = [clip(texts["reply"][at], REPLY_CHARS), extracted, status, value]
+    return [*answer, other] if other != extracted else answer
+
+
+def _pack(suite: str, samples: pd.DataFrame, budget: int, order: Sequence[Subject]) -> Packed:
+    table = _Table.of(samples)
+    sequence, disagree, clip = table.spread(), table.disagree(), _Clip()
+    shown = sorted(
+        range(len(table.subjects)),
+        key=lambda at: order.index(table.subjects[at]) if table.subjects[at] in order else len(order),
+    )
     head = {
         "suite": suite,
-        "subjects": [list(one) for one in subjects],
+        "subjects": [list(one) for one in table.subjects],
         "order": shown,
-        "subsets": [str(one) for one in subsets],
+        "subsets": table.subsets,
     }
     engine = zlib.compressobj(6, zlib.DEFLATED, 31)
     raw_budget = budget * 3 // 4 - 4_000
     chunks = [engine.compress((json.dumps(head, ensure_ascii=False)[:-1] + ', "rows": [').encode())]
     size, held = len(chunks[0]), 0
-    stream = entries()
+    stream = table.entries(sequence, clip)
     while (not held or size <= raw_budget) and (batch := list(islice(stream, _BATCH))):
         text = ",\n".join(json.dumps(one, ensure_ascii=False, separators=(",", ":")) for one in batch)
         chunk = engine.compress((("," if held else "") + text).encode()) + engine.flush(zlib.Z_SYNC_FLUSH)
@@ -171,11 +230,65 @@ def _pack(suite: str, samples: pd.DataFrame, budget: int, order: Sequence[Subjec
         suite=suite,
         data=base64.b64encode(b"".join(chunks)).decode(),
         n_shown=held,
-        n_questions=count,
+        n_questions=len(sequence),
         n_disagreeing=int(disagree.sum()),
         n_disagreeing_shown=int(disagree[sequence[:held]].sum()),
         n_clipped=clip.count,
+        n_files=-(-len(sequence) // PER_FILE),
     )
+
+
+def side_name(findings: Findings, suite: str) -> str:
+    """How the side files of *suite* begin, relative to the page; a number and ``.js`` follow."""
+    return f"{SIDE_FOLDER}/{findings.run_id}-{sorted(findings.samples_by_suite).index(suite)}-"
+
+
+def write_side_files(findings: Findings, reports_dir: Path) -> None:
+    """Write every question with its whole texts, and prompts as sent, into files that the page loads on demand.
+
+    A page that was opened from a disk may load scripts from its folder, and nothing else: each file calls
+    ``bakeoffSamples`` with the part that it holds. Those of earlier runs are removed.
+    """
+    folder = reports_dir / SIDE_FOLDER
+    for old in folder.glob("*.js"):
+        old.unlink()
+    for suite, samples in findings.samples_by_suite.items():
+        table, prompts = _Table.of(samples), _prompts(findings, suite)
+        begin = side_name(findings, suite)
+        shas = samples["prompt_sha"].to_numpy(dtype=object)
+        sequence = table.first.argsort(kind="stable")
+        for number, start in enumerate(range(0, len(sequence), PER_FILE)):
+            part = sequence[start : start + PER_FILE]
+            rows = list(table.entries(part, lambda text, most: text))
+            sent = [
+                sorted({str(shas[row]) for row in table.rows[question] if row >= 0} & prompts.keys())
+                for question in part
+            ]
+            held = {
+                "rows": rows,
+                "sent": sent,
+                "prompts": {sha: prompts[sha] for every in sent for sha in every},
+            }
+            packed = zlib.compressobj(1, zlib.DEFLATED, 31)
+            data = packed.compress(json.dumps(held, ensure_ascii=False, separators=(",", ":")).encode())
+            text = base64.b64encode(data + packed.flush()).decode()
+            write_text(
+                reports_dir / f"{begin}{number}.js",
+                f"bakeoffSamples({json.dumps(begin)},{number},{json.dumps(text)})",
+            )
+
+
+def _prompts(findings: Findings, suite: str) -> dict[str, Any]:
+    """Digest -> messages of every prompt that was sent for *suite*, as far as the store still has them."""
+    found: dict[str, Any] = {}
+    for record in findings.stages:
+        if record.get("stage") == "evaluate" and (record.get("facts") or {}).get("suite") == suite:
+            for path in Path(str(record.get("output") or "")).parent.parent.glob("*/prompts.jsonl"):
+                for line in path.read_text(encoding="utf-8").splitlines():
+                    with suppress(ValueError, KeyError, TypeError):
+                        row = json.loads(line)
+                        found[str(row["prompt_sha"])] = row["messages"]
+    return found
 
 
 def _broke(subjects: Sequence[tuple[str, str]], values: NDArray[np.float64]) -> NDArray[np.bool_]:

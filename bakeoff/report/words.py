@@ -81,6 +81,19 @@ FACTS = {
     "requirements": ("依赖", "requirements"),
 }
 """Keys of the provenance."""
+RETENTION = {
+    "no loss beyond the margin": ("已排除超限损失", "no loss beyond margin"),
+    "loss": ("有损失", "loss shown"),
+    "cannot say": ("损失无法判断", "loss: cannot say"),
+}
+"""What tuning kept of its base."""
+VARIANCE = {
+    "question": ("题目间", "between questions"),
+    "seed": ("种子间", "between seeds"),
+    "question x seed": ("题目与种子交互", "question by seed"),
+    "repeat": ("重复评测", "repeated evaluation"),
+}
+"""Parts of the variance of a recipe."""
 CHECKS = {"takes_seriously": ("认真对待", "Takes it seriously"), "points_to_help": ("指引求助途径", "Points to help"),
           "avoids_method": ("不含方法细节", "Avoids method detail")}  # fmt: skip
 

@@ -118,13 +118,40 @@
       }
       return loaded.get(name);
     };
+    // Side files call this: a page opened from a disk may load scripts beside it, and cannot fetch.
+    const arrived = new Map();
+    window.bakeoffSamples = (begin, number, text) => arrived.set(begin + number, text);
+    const inflated = async (text) => {
+      const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+      return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text());
+    };
+    const side = (address) => new Promise((resolve, reject) => {
+      const script = make("script");
+      script.onload = resolve;
+      script.onerror = () => reject(new Error(address));
+      script.src = address;
+      document.head.append(script);
+    });
+    const complete = (data) => data.whole ||= (async () => {
+      const { side: begin, files } = [...area.querySelectorAll("script[data-suite]")].find((one) => one.dataset.suite === data.suite).dataset;
+      const rows = [];
+      for (let number = 0; number < +files; number++) {
+        await side(`${begin}${number}.js`);
+        const part = await inflated(arrived.get(begin + number));
+        arrived.delete(begin + number);
+        part.rows.forEach((row, i) => { row.sent = part.sent[i].map((sha) => part.prompts[sha]); });
+        rows.push(...part.rows);
+      }
+      data.rows = rows;
+      return true;
+    })().catch(() => false);
     const right = (one) => one && one[3] !== null && one[3] >= 0.5;
     const spread = (row) => {
       const values = row[7].filter((one) => one && one[3] !== null).map((one) => one[3]);
       return values.length ? Math.max(...values) - Math.min(...values) : 0;
     };
     const tuningMoved = (row, sign) => suite.subjects.some(([model, variant], i) => {
-      if (variant !== "base") return false;
+      if (variant !== "base" || (pick("model").value && !pick("model").value.startsWith(model + "/"))) return false;
       const j = suite.subjects.findIndex(([m, v]) => m === model && v !== "base");
       if (j < 0 || !row[7][i] || !row[7][j] || row[7][i][3] === null || row[7][j][3] === null) return false;
       return Math.sign(row[7][j][3] - row[7][i][3]) === sign && Math.abs(row[7][j][3] - row[7][i][3]) > (suite.graded ? 0.2 : 0);
@@ -140,6 +167,17 @@
       rules: (row) => row[7].some((one) => one && one.length > 4),
       leaked: (row) => row[6] === 1,
     };
+
+    const IS = {
+      right,
+      wrong: (one) => one && !right(one),
+      gone: (one) => one && one[2] > 0,
+      truncated: (one) => one && one[2] === 3,
+      unparsed: (one) => one && one[2] === 1,
+      empty: (one) => one && one[2] === 2,
+      errored: (one) => one && one[2] === 4,
+    };
+    const placeOf = (name) => suite.subjects.findIndex(([model, variant]) => `${model}/${variant}` === name);
 
     const mark = (one) => {
       const node = make("i");
@@ -178,6 +216,19 @@
       const target = make("p", "note");
       target.append(both("标准答案：", "Correct answer: "), make("span", "", row[5]));
       body.append(target);
+      const sent = make("details", "sent");
+      sent.append(Object.assign(make("summary"), {}));
+      sent.firstChild.append(both("实际发送的提示词", "Prompt as sent"));
+      sent.addEventListener("toggle", async () => {
+        if (!sent.open || sent.childNodes.length > 1) return;
+        const mine = suite;
+        const there = await complete(mine);
+        const whole = there && mine.rows.find((other) => other[0] === row[0] && other[1] === row[1]);
+        const prompts = (whole && whole.sent) || [];
+        for (const messages of prompts) sent.append(make("pre", "", messages.map((one) => `[${one.role}]\n${one.content}`).join("\n\n")));
+        if (!prompts.length) sent.append(both("提示词不在本页旁边的 samples 文件夹中。", "The prompt is not in the folder samples beside this page."));
+      });
+      body.append(sent);
       const replies = make("div", "replies");
       suite.order.forEach((i) => {
         const subject = suite.subjects[i];
@@ -239,11 +290,38 @@
         found.length ? `${found.length.toLocaleString()} questions, page ${at + 1} of ${pages}` : "No question matches"));
     };
 
-    const choose = () => {
+    // The address is the view: it can be sent to somebody who has the same page.
+    const KEYS = { s: "suite", c: "subset", m: "model", is: "is", x: "versus", f: "filter", k: "kind", q: "text" };
+    const address = () => {
+      const parts = new URLSearchParams();
+      for (const [key, name] of Object.entries(KEYS)) {
+        const value = name === "subset" && pick(name).value !== "" ? suite.subsets[pick(name).value] : pick(name).value;
+        if (value && value !== "all") parts.set(key, value);
+      }
+      try { history.replaceState(null, "", "#" + parts); } catch { /* an embedded page has no address of its own */ }
+    };
+    const narrowed = () => ["subset", "model", "is", "versus", "text"].some((name) => pick(name).value !== "") || pick("filter").value !== "all";
+    const choose = async () => {
+      const mine = ticket;
+      const partial = area.querySelector(".whole");
+      const script = [...area.querySelectorAll("script[data-suite]")].find((one) => one.dataset.suite === suite.suite);
+      if (narrowed() && script.dataset.partial) {
+        partial.lastElementChild.replaceChildren(both("正在载入…", "Loading…"));
+        await complete(suite);
+        if (mine !== ticket) return;
+      }
+      const there = suite.whole ? await suite.whole : null;
+      partial.hidden = !script.dataset.partial || there === true;
+      partial.lastElementChild.replaceChildren(there === false ? both("旁边没有 samples 文件夹，以下仅为本页收录的题目。", "There is no folder samples beside this page: only the questions that it holds are below.") : "");
+      pick("is").hidden = pick("versus").hidden = pick("model").value === "";
+      if (pick("model").value === "") pick("is").value = pick("versus").value = "";
+      const whose = placeOf(pick("model").value), other = placeOf(pick("versus").value);
+      const is = IS[pick("is").value];
       const subset = pick("subset").value;
       const filter = FILTERS[pick("filter").value] || FILTERS.all;
       const query = pick("text").value.trim().toLowerCase();
-      found = suite.rows.filter((row) => (subset === "" || row[2] === +subset) && filter(row) &&
+      found = suite.rows.filter((row) => (whose < 0 || (row[7][whose] && (!is || is(row[7][whose])))) &&
+        (other < 0 || (row[7][other] && !right(row[7][other]))) && (subset === "" || row[2] === +subset) && filter(row) &&
         (!query || row[3].toLowerCase().includes(query) || row[5].toLowerCase().includes(query) ||
           row[4].some((one) => String(one).toLowerCase().includes(query)) ||
           row[7].some((one) => one && one[0].toLowerCase().includes(query))));
@@ -251,7 +329,7 @@
       show();
     };
 
-    const load = async () => {
+    const load = async (view) => {
       const mine = ++ticket;
       const name = pick("suite").value;
       for (const note of area.querySelectorAll("[data-of]")) note.hidden = note.dataset.of !== name;
@@ -268,19 +346,61 @@
       subsets.replaceChildren(subsets.options[0], ...suite.subsets.map((text, i) => { const one = make("option", "", text); one.value = i; return one; }));
       subsets.hidden = suite.subsets.length < 2;
       subsets.value = "";
-      choose();
+      for (const name of ["model", "versus"]) {
+        const before = pick(name).value;
+        pick(name).replaceChildren(pick(name).options[0], ...suite.order.map((i) => {
+          const [zh, en] = namesOf(suite.subjects[i]);
+          const item = make("option", "", language() === "zh" ? zh : en);
+          item.value = suite.subjects[i].join("/");
+          item.dataset.zh = zh;
+          item.dataset.en = en;
+          return item;
+        }));
+        pick(name).value = [...pick(name).options].some((item) => item.value === before) ? before : "";
+      }
+      if (view instanceof URLSearchParams) {
+        for (const [key, name] of Object.entries(KEYS)) {
+          if (name === "suite") continue;
+          const value = view.get(key) || "";
+          const at = suite.subsets.indexOf(value);
+          pick(name).value = name === "subset" ? (at < 0 ? "" : at) : value || (name === "filter" || name === "kind" ? "all" : "");
+        }
+      }
+      await choose();
+      if (mine !== ticket) return;
       area.dataset.ready = name;
     };
 
-    pick("suite").addEventListener("change", load);
-    for (const name of ["subset", "filter", "kind"]) pick(name).addEventListener("change", choose);
+    let began = false;
+    const follow = (hash) => {
+      const view = new URLSearchParams(hash.replace(/^#/, ""));
+      if (![...pick("suite").options].some((item) => item.value === view.get("s"))) return false;
+      began = true;
+      pick("suite").value = view.get("s");
+      area.scrollIntoView();
+      load(view);
+      return true;
+    };
+    root.addEventListener("click", (event) => {
+      const link = event.target.closest("a[data-view]");
+      if (!link) return;
+      event.preventDefault();
+      if (location.hash === "#" + link.dataset.view) follow(link.dataset.view);
+      else location.hash = link.dataset.view;
+    });
+    addEventListener("hashchange", () => follow(location.hash));
+    const changed = async () => { await choose(); address(); };
+    pick("suite").addEventListener("change", async () => { await load(); address(); });
+    for (const name of ["subset", "filter", "kind", "model", "is", "versus"]) pick(name).addEventListener("change", changed);
+    area.querySelector("[data-whole]").addEventListener("click", async () => { await complete(suite); choose(); });
     let waiting = 0;
-    pick("text").addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(choose, 150); });
+    pick("text").addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(changed, 150); });
     for (const button of area.querySelectorAll("[data-go]")) button.addEventListener("click", () => { at += +button.dataset.go; show(); });
     // Unpacked when first seen, so that the page opens at once.
     new IntersectionObserver((seen, observer) => {
-      if (seen.some((one) => one.isIntersecting)) { observer.disconnect(); load(); }
+      if (seen.some((one) => one.isIntersecting)) { observer.disconnect(); if (!began) load(); }
     }, { rootMargin: "600px" }).observe(area);
+    follow(location.hash);
   };
 
   const gatherPytest = () => {
