@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from bakeoff.errors import StoreError
 from bakeoff.judgement.arena import ArenaDesk
-from bakeoff.judgement.desk import ChatDesk, Desk
+from bakeoff.judgement.chat import ChatDesk
+from bakeoff.judgement.desk import Desk
 from bakeoff.judgement.invitations import Invitations
 from bakeoff.judgement.items import ItemsDesk
 from bakeoff.judgement.raters import Raters, Sessions

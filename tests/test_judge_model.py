@@ -25,11 +25,12 @@ from bakeoff.judgement.judge_model import (
     score_replies,
     scoring_prompt,
 )
+from bakeoff.judgement.judged import judged_by_model
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import gather, read_replies
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, Rubric, load_rubric
 from bakeoff.judgement.submissions import Judgement
-from bakeoff.judgement.verdicts import judged_by_model, summarise
+from bakeoff.judgement.verdicts import summarise
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,6 @@ from bakeoff.judgement.items import ItemsDesk, adjudications, disagreements, ite
 from bakeoff.judgement.paper import newest_scored, pack, write_pack
 from bakeoff.judgement.raters import Raters, Sessions
 from bakeoff.judgement.ratings import RatingStore
-from bakeoff.judgement.reliability import icc2
 from bakeoff.judgement.replies import Reply, load_cases
 from bakeoff.judgement.results import ResultsDesk
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS
@@ -41,6 +40,7 @@ from bakeoff.judgement.studio import Material, StudioDesk
 from bakeoff.judgement.submissions import Judgement
 from bakeoff.judgement.verdicts import summarise
 from bakeoff.matrix.loading import load_matrix
+from bakeoff.statistics.icc import icc
 from judge.__main__ import main
 
 BASE = "https://judge.example.org/judge"
@@ -437,13 +437,13 @@ def test_icc_is_that_of_shrout_and_fleiss() -> None:
     ratings = np.array(
         [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float
     )
-    found = icc2(ratings)
+    found = icc(ratings)
     assert (round(found.single, 2), round(found.mean, 2)) == (0.29, 0.62)
-    assert (found.low, found.high) == (pytest.approx(0.07, abs=0.01), pytest.approx(0.93, abs=0.01))
+    assert (found.mean_low, found.mean_high) == (pytest.approx(0.07, abs=0.01), pytest.approx(0.93, abs=0.01))
     gaps = np.vstack([ratings, [np.nan, 1, 2, 3]])
-    assert icc2(gaps) == found
-    assert np.isnan(icc2(np.full((5, 3), 4.0)).mean)
-    assert np.isnan(icc2(ratings[:, :1]).mean)
+    assert icc(gaps) == found
+    assert np.isnan(icc(np.full((5, 3), 4.0)).mean)
+    assert np.isnan(icc(ratings[:, :1]).mean)
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from bakeoff.endpoint import complete, http_session
 from bakeoff.errors import BakeoffError, RatingError
-from bakeoff.judgement.agreement import bradley_terry, win_rates
 from bakeoff.judgement.blind import hide_makers
 from bakeoff.judgement.database import timestamp
+from bakeoff.judgement.duels import bradley_terry, win_rates
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.refusals import plain, refusal
 from bakeoff.judgement.rubric import COMMENTS, DIMENSIONS

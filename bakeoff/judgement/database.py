@@ -135,7 +135,7 @@ class Database:
             with self._lock:
                 self._db.execute("VACUUM")
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise StoreError(
                 f"{self.path}: rows are removed, but the file could not be written anew ({error}); end the page and "
                 "erase once more"
@@ -151,7 +151,7 @@ class Database:
         """All or nothing, and on the disk when the block ends.
 
         Raises:
-            StoreError: the file is full or locked; nothing was kept.
+            StoreError: the file is full, locked or damaged; nothing was kept.
         """
         try:
             with self._lock:
@@ -164,9 +164,16 @@ class Database:
                     if self._db.in_transaction:
                         self._db.execute("ROLLBACK")
                     raise
+        except sqlite3.IntegrityError:
+            raise
         except sqlite3.OperationalError as error:
             raise StoreError(
                 f"{self.path}: nothing was kept ({error}); make room or end what locks it, then hand in again"
+            ) from None
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"{self.path}: nothing was kept, the file is damaged ({error}); put a copy back, or move it away to "
+                "begin a new one"
             ) from None
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
