@@ -287,6 +287,7 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
     import fastapi
 
     from judge.guard import Guard
+    from judge.sieve import Sieve
 
     raters = settings.raters
 
@@ -323,5 +324,6 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
             if isinstance(inner := getattr(route, "app", None), gr.routes.App):
                 inner.tokens = Sessions(raters, invitations.session, invitations.end_sessions)
                 inner.cookie_id = invitations.cookie_id()
+    served.add_middleware(Sieve, page=page)
     served.add_middleware(Guard, only_loopback=only_loopback and raters is None, root_path=settings.root_path)
     return served

@@ -7,9 +7,10 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bakeoff.errors import StoreError
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
@@ -106,7 +107,7 @@ class Database:
                 for statement in statements(SCHEMA + TRIGGERS):
                     self._db.execute(statement)
                 self._add_columns()
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
             raise StoreError(
                 f"{path}: cannot be used as the store of judgements ({error}); give another --store"
             ) from None
@@ -170,7 +171,7 @@ class Database:
             raise StoreError(
                 f"{self.path}: nothing was kept ({error}); make room or end what locks it, then hand in again"
             ) from None
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise StoreError(
                 f"{self.path}: nothing was kept, the file is damaged ({error}); put a copy back, or move it away to "
                 "begin a new one"
@@ -181,7 +182,7 @@ class Database:
         try:
             with self._lock:
                 return self._db.execute(query, values).fetchall()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise StoreError(
                 f"{self.path}: cannot be read ({error}); put a copy back, or move it away to begin a new one"
             ) from None
@@ -195,6 +196,23 @@ def statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+
+
+def stored_object(text: object, fields: Iterable[str] = ()) -> dict[str, Any]:
+    """The JSON object that a row holds as *text*, with *fields* at least.
+
+    Raises:
+        StoreError: it holds something else; somebody wrote into the file, or it is damaged.
+    """
+    try:
+        content = json.loads(str(text))
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or not set(fields) <= set(content):
+        raise StoreError(
+            "the store of judgements is damaged: a row does not hold what was written into it; put a copy back"
+        )
+    return content
 
 
 def content_sha(value: object) -> str:

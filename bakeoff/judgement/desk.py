@@ -66,12 +66,12 @@ class Desk:
         said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
         fresh = {"nonce": secrets.token_hex(8), "error": "", "rater": ""}
         claimed = signed_in or said.get("rater")
-        if not claimed:
-            there = current_study(self.store) or self.study_id
-            return fresh | {"view": "name" if there else "none"}
         try:
+            if not claimed:
+                there = current_study(self.store) or self.study_id
+                return fresh | {"view": "name" if there else "none"}
             rater = self._rater(said, signed_in)
-        except RatingError as error:
+        except BakeoffError as error:
             return fresh | {"view": "refused" if signed_in else "name"} | refusal(error)
         fresh["rater"] = rater
         try:

@@ -58,9 +58,10 @@ def _no_formula(value: object) -> object:
     """*value* with an apostrophe where a spreadsheet would calculate with a text; a bare number stays one."""
     if not isinstance(value, str) or not value or _NUMBER.fullmatch(value):
         return value
+    value = value.replace("\r\n", "\n").replace("\r", "\n")  # a lone carriage return would not be quoted
     # Spreadsheets drop blanks, marks that are not seen and quotes before they look at the sign.
     begin = next(
         (sign for sign in value if sign not in "\"'" and unicodedata.category(sign)[0] not in "ZC"), ""
     )
     sign = unicodedata.normalize("NFKC", begin)[:1]
-    return f"'{value}" if sign in _SIGNS or value[0] in "\t\r\n" else value
+    return f"'{value}" if sign in _SIGNS or value[0] in "\t\n" else value
