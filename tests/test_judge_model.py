@@ -358,7 +358,7 @@ def test_verdicts_under_an_earlier_rubric_are_neither_reused_nor_pooled(
     score_replies(store, blind, judge)
     compare_replies(store, blind, judge)
     newer = Rubric(load_rubric().content, "another rubr")
-    for module in ("ratings", "judge_model", "verdicts"):
+    for module in ("ratings", "judge_model", "tables"):
         monkeypatch.setattr(f"bakeoff.judgement.{module}.load_rubric", lambda: newer)
     assert score_replies(store, blind, judge).reused == 0
     assert compare_replies(store, blind, judge).reused == 0
