@@ -21,15 +21,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import multivariate_normal, norm
 
-from bakeoff.judgement.agreement import (
-    Agreement,
-    bradley_terry,
-    fleiss_kappa,
-    krippendorff_alpha,
-    severity,
-    weighted_kappa,
-    win_rates,
-)
+from bakeoff.judgement.agreement import Agreement, fleiss_kappa, krippendorff_alpha, severity, weighted_kappa
+from bakeoff.judgement.duels import bradley_terry, win_rates
 from bakeoff.statistics.comparison import compare, compare_suites
 from bakeoff.statistics.measuring import Subsets
 

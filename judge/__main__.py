@@ -19,13 +19,14 @@ from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.judgement.arrangement import current_study, open_study
 from bakeoff.judgement.blind import Study, build_study, read_study
 from bakeoff.judgement.judge_model import JudgeModel, Tally, compare_replies, probe_planted, score_replies
+from bakeoff.judgement.judged import judged_by_model
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import Reply, load_cases, read_replies
 from bakeoff.judgement.replies import gather as ask_all
 from bakeoff.judgement.rubric import DIMENSIONS
 from bakeoff.judgement.studio import Material
-from bakeoff.judgement.verdicts import judged_by_model, summarise
+from bakeoff.judgement.verdicts import summarise
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import VARIANTS
 from bakeoff.runs.judging import ask_deployed, gathered_replies, gathered_study

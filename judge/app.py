@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from bakeoff.errors import StoreError
 from bakeoff.judgement.arena import ArenaDesk
-from bakeoff.judgement.desk import ChatDesk, Desk
+from bakeoff.judgement.chat import ChatDesk
+from bakeoff.judgement.desk import Desk
 from bakeoff.judgement.invitations import Invitations
 from bakeoff.judgement.items import ItemsDesk
 from bakeoff.judgement.raters import Raters, Sessions
@@ -286,6 +287,7 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
     import fastapi
 
     from judge.guard import Guard
+    from judge.sieve import Sieve
 
     raters = settings.raters
 
@@ -322,5 +324,6 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
             if isinstance(inner := getattr(route, "app", None), gr.routes.App):
                 inner.tokens = Sessions(raters, invitations.session, invitations.end_sessions)
                 inner.cookie_id = invitations.cookie_id()
+    served.add_middleware(Sieve, page=page)
     served.add_middleware(Guard, only_loopback=only_loopback and raters is None, root_path=settings.root_path)
     return served

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TypeAlias
 
 from bakeoff.judgement.blind import LAYOUTS
 from bakeoff.matrix.schema import VARIANTS
@@ -14,6 +15,9 @@ RATERS = Path("store/judge/raters.json")
 MATRIX = Path("model_matrix.yaml")
 
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     main = argparse.ArgumentParser(
@@ -22,6 +26,16 @@ def parser() -> argparse.ArgumentParser:
     _serving(main)
     commands = main.add_subparsers(dest="command", metavar="COMMAND")
 
+    _for_sign_in(commands)
+    _for_studies(commands)
+    _for_gathering(commands)
+    _for_asking(commands)
+    _for_owners(commands)
+    _for_results(commands)
+    return main
+
+
+def _for_sign_in(commands: Commands) -> None:
     one = commands.add_parser(
         "add-rater", help="let somebody sign in; asks for the password, or reads it from stdin"
     )
@@ -41,6 +55,8 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument("name")
         one.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
 
+
+def _for_studies(commands: Commands) -> None:
     one = commands.add_parser("study", help="build a blind study from gathered replies")
     one.add_argument(
         "--replies",
@@ -83,6 +99,8 @@ def parser() -> argparse.ArgumentParser:
         "--pilot", action="store_true", help="build it even where no difference could come out of it"
     )
 
+
+def _for_gathering(commands: Commands) -> None:
     one = commands.add_parser("gather", help="ask a served model all cases and keep its replies")
     one.add_argument("--url", required=True, help="OpenAI-compatible root, such as http://127.0.0.1:8000/v1")
     one.add_argument("--served-name", required=True, metavar="NAME")
@@ -91,6 +109,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--cases", type=Path, metavar="FILE", help="default: the shipped cases")
     one.add_argument("--out", type=Path, required=True, metavar="FILE")
 
+
+def _for_asking(commands: Commands) -> None:
     one = commands.add_parser("ask", help="let a judge model score a study by the same rubric")
     one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
     one.add_argument("--study", type=Path, metavar="FILE", help="default: the replies of the last run")
@@ -115,7 +135,8 @@ def parser() -> argparse.ArgumentParser:
         "--no-pairs", action="store_true", help="leave out the pairwise comparison in both orders"
     )
 
-    _for_owners(commands)
+
+def _for_results(commands: Commands) -> None:
     one = commands.add_parser("results", help="print the results of a study as JSON (names revealed)")
     one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
     one.add_argument("--id", metavar="STUDY", help="default: the newest study")
@@ -124,7 +145,6 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
     one.add_argument("--id", metavar="STUDY", help="only this study (default: everything, chat scores too)")
     one.add_argument("--out", type=Path, required=True, metavar="FILE")
-    return main
 
 
 def _choosing(one: argparse.ArgumentParser) -> None:
@@ -172,7 +192,7 @@ def _serving(main: argparse.ArgumentParser) -> None:
     )
 
 
-def _for_owners(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _for_owners(commands: Commands) -> None:
     one = commands.add_parser("invite", help="make links that let raters in once, without a password")
     one.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
     one.add_argument("--url", required=True, metavar="ADDRESS", help="of the page, as raters reach it")

@@ -13,18 +13,14 @@ from hypothesis import strategies as st
 
 from bakeoff.errors import RatingError, ScoreError
 from bakeoff.judgement.agreement import (
-    bradley_terry,
-    duels,
     fleiss_kappa,
     intra_rater,
-    items_needed,
-    items_needed_range,
     krippendorff_alpha,
     reading,
     severity,
     weighted_kappa,
-    win_rates,
 )
+from bakeoff.judgement.duels import bradley_terry, duels, items_needed, items_needed_range, win_rates
 
 NAN = math.nan
 

@@ -29,7 +29,7 @@ from bakeoff.chat import talk
 from bakeoff.command import Command
 from bakeoff.errors import DataError, IdentityError, NotReady, ServiceError
 from bakeoff.execution.runner import Runner
-from bakeoff.judgement.desk import ChatDesk
+from bakeoff.judgement.chat import ChatDesk
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.runs.plan import dry_run

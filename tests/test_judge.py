@@ -187,6 +187,31 @@ def test_nonsense_gets_an_answer_and_never_a_stack_trace(app: App, message: Any)
     assert "Traceback" not in app.log.read_text(encoding="utf-8")
 
 
+def test_junk_at_gradio_s_own_endpoints_is_refused_without_a_stack_trace(app: App) -> None:
+    rater = Client(app.url, "rater4", RATERS["rater4"])
+    bodies = [
+        *(b"", b"[]", b"5", b"null", b"{}", b"{" * 2000, b"[" * 5000 + b"]" * 5000, b"\xff\xfe"),
+        *(b'{"data": 5}', b'{"data": [1, 2, 3, 4, 5, 6]}', b'{"data": [NaN]}', b'{"data": [1e999]}'),
+        *(b'{"data": ["no such model", "no talk", {}], "x": "\\ud800"}', b'{"data": [[[' + b'{"a":' * 60 + b"1"),
+        *(b'{"data": [{}], "fn_index": 999}', b'{"data": [{}], "fn_index": true}', b'{"data": [{}], "batched": true}'),
+        b'{"data": [{"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}]}',
+    ]  # fmt: skip
+    for place in ("run/desk", "run/say", "run/chat_score", "run/draft/", "run/nothing", "queue/join"):
+        for body in bodies:
+            answer = rater.http.post(
+                f"{app.url}/gradio_api/{place}",
+                data=body,
+                headers={"Content-Type": "application/json"},
+                timeout=30,
+            )
+            assert answer.status_code == 422, (place, body[:60], answer.status_code)
+    for place in ("cancel", "reset"):
+        for body in (b"[]", b'{"event_id": "\\ud800"}', b'{"event_id": NaN}'):
+            assert rater.http.post(f"{app.url}/gradio_api/{place}", data=body, timeout=30).status_code == 422
+    assert rater.open()["view"] in ("welcome", "screen", "done")
+    assert "Traceback" not in app.log.read_text(encoding="utf-8")
+
+
 def test_looking_at_the_page_takes_nobody_s_place(app: App) -> None:
     owner = Client(app.url, "owner", "the owner's password")
     assert owner.send({"action": "open"})["view"] == "welcome"

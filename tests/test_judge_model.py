@@ -25,11 +25,12 @@ from bakeoff.judgement.judge_model import (
     score_replies,
     scoring_prompt,
 )
+from bakeoff.judgement.judged import judged_by_model
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import gather, read_replies
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, Rubric, load_rubric
 from bakeoff.judgement.submissions import Judgement
-from bakeoff.judgement.verdicts import judged_by_model, summarise
+from bakeoff.judgement.verdicts import summarise
 
 
 @pytest.fixture(scope="module")
@@ -357,7 +358,7 @@ def test_verdicts_under_an_earlier_rubric_are_neither_reused_nor_pooled(
     score_replies(store, blind, judge)
     compare_replies(store, blind, judge)
     newer = Rubric(load_rubric().content, "another rubr")
-    for module in ("ratings", "judge_model", "verdicts"):
+    for module in ("ratings", "judge_model", "tables"):
         monkeypatch.setattr(f"bakeoff.judgement.{module}.load_rubric", lambda: newer)
     assert score_replies(store, blind, judge).reused == 0
     assert compare_replies(store, blind, judge).reused == 0

@@ -15,7 +15,7 @@ import pytest
 from judge_app import App, free_port, judge, study
 
 from bakeoff.errors import ServiceError
-from bakeoff.judgement import desk
+from bakeoff.judgement import chat
 from bakeoff.judgement import raters as raters_module
 from bakeoff.judgement.invitations import Invitations
 from bakeoff.judgement.raters import MAX_FAILURES, Raters, Sessions
@@ -481,10 +481,10 @@ def test_a_service_s_odd_answer_shows_raters_neither_address_nor_error(
             raise replies
         yield from replies
 
-    monkeypatch.setattr(desk, "stream", stream)
-    chat = desk.ChatDesk(RatingStore(tmp_path / "r.sqlite"), {"m": "http://user:pw@10.0.0.7:8000/v1"})
-    talk, _, trouble = list(chat.say("m", [], "hello"))[-1]
-    assert payloads[0]["max_tokens"] == desk.MAX_REPLY_TOKENS
+    monkeypatch.setattr(chat, "stream", stream)
+    talking = chat.ChatDesk(RatingStore(tmp_path / "r.sqlite"), {"m": "http://user:pw@10.0.0.7:8000/v1"})
+    talk, _, trouble = list(talking.say("m", [], "hello"))[-1]
+    assert payloads[0]["max_tokens"] == chat.MAX_REPLY_TOKENS
     if expected:
         assert talk[-1]["content"] == expected
     else:

@@ -22,18 +22,18 @@ from judge_app import cases, study, verdict
 
 from bakeoff.chain import stages
 from bakeoff.chain.chain import Chain
-from bakeoff.errors import MatrixError, RatingError
+from bakeoff.errors import BakeoffError, MatrixError, RatingError
 from bakeoff.execution.runner import Runner
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.database import APPEND_ONLY
 from bakeoff.judgement.desk import Desk
 from bakeoff.judgement.erasure import erase_identity, erase_judgements, erasures
+from bakeoff.judgement.export import csv_of
 from bakeoff.judgement.invitations import Invitations, link, qr_rows
 from bakeoff.judgement.items import ItemsDesk, adjudications, disagreements, items
 from bakeoff.judgement.paper import newest_scored, pack, write_pack
 from bakeoff.judgement.raters import Raters, Sessions
 from bakeoff.judgement.ratings import RatingStore
-from bakeoff.judgement.reliability import icc2
 from bakeoff.judgement.replies import Reply, load_cases
 from bakeoff.judgement.results import ResultsDesk
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS
@@ -41,6 +41,7 @@ from bakeoff.judgement.studio import Material, StudioDesk
 from bakeoff.judgement.submissions import Judgement
 from bakeoff.judgement.verdicts import summarise
 from bakeoff.matrix.loading import load_matrix
+from bakeoff.statistics.icc import icc
 from judge.__main__ import main
 
 BASE = "https://judge.example.org/judge"
@@ -437,13 +438,13 @@ def test_icc_is_that_of_shrout_and_fleiss() -> None:
     ratings = np.array(
         [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float
     )
-    found = icc2(ratings)
+    found = icc(ratings)
     assert (round(found.single, 2), round(found.mean, 2)) == (0.29, 0.62)
-    assert (found.low, found.high) == (pytest.approx(0.07, abs=0.01), pytest.approx(0.93, abs=0.01))
+    assert (found.mean_low, found.mean_high) == (pytest.approx(0.07, abs=0.01), pytest.approx(0.93, abs=0.01))
     gaps = np.vstack([ratings, [np.nan, 1, 2, 3]])
-    assert icc2(gaps) == found
-    assert np.isnan(icc2(np.full((5, 3), 4.0)).mean)
-    assert np.isnan(icc2(ratings[:, :1]).mean)
+    assert icc(gaps) == found
+    assert np.isnan(icc(np.full((5, 3), 4.0)).mean)
+    assert np.isnan(icc(ratings[:, :1]).mean)
 
 
 @pytest.fixture
@@ -614,3 +615,75 @@ def test_own_cases_stand_in_the_matrix_and_are_asked_for_there(tmp_path: Path) -
         )
         with pytest.raises(MatrixError, match="cases"):
             load_matrix(tmp_path / "matrix.yaml")
+
+
+# ------------------------------ damage
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"nope": 1}'])
+@pytest.mark.parametrize("table", ["setting", "event", "arena", "adjudication"])
+def test_a_row_that_is_no_longer_what_was_written_ends_in_words(
+    store: RatingStore, table: str, content: str
+) -> None:
+    store.add_study(study(2, 2))
+    finish(store, "anna", lambda _: 3)
+    rows = {
+        "setting": "study_id, name, content, set_by, created_at) VALUES ('trial', 'arrangement', ?, '', ''",
+        "event": "study_id, rater_id, kind, content, created_at) VALUES ('trial', 'anna', 'attention', ?, ''",
+        "arena": "talk_id, rater_id, kind, turn, content, created_at) VALUES ('t', 'anna', 'turn', 0, ?, ''",
+        "adjudication": "study_id, reply_id, owner_id, content, rubric_sha, created_at) "
+        "VALUES ('trial', 'r', '', ?, '', ''",
+    }
+    with store.writing() as db:
+        db.execute(f"INSERT INTO {table} ({rows[table]})", (content,))
+    readers = {
+        "setting": lambda: Desk(store, "trial").step({"action": "open"}, "anna"),
+        "event": lambda: pack(store, "trial"),
+        "arena": lambda: ResultsDesk(store, "trial", None, True).step({}, None),
+        "adjudication": lambda: pack(store, "trial"),
+    }
+    try:
+        said = readers[table]()
+    except BakeoffError as error:
+        said = {"error": str(error)}
+    assert "damaged" in said["error"], said
+
+
+@pytest.mark.parametrize("damage", ["text", "half", "noise", "names"])
+def test_a_file_that_is_damaged_ends_in_words(
+    store: RatingStore, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    store.add_study(study(4, 2))
+    finish(store, "anna", lambda _: 3, comment="x" * 300)
+    store.close()
+    whole = store.path.read_bytes()
+    broken = tmp_path / "broken.sqlite"
+    broken.write_bytes(
+        {
+            "text": b"hello\n" * 100,
+            "half": whole[: len(whole) // 2],
+            "noise": whole[:4096] + bytes(255 - byte for byte in whole[4096:]),
+            "names": whole.replace(b"CREATE", b"CR\x9aATE"),  # SQLite's own complaint is no UTF-8 then
+        }[damage]
+    )
+    where = ["--store", str(broken)]
+    for command in (
+        ["results"],
+        ["export", "--out", str(tmp_path / "o.csv")],
+        ["paper", "--out", str(tmp_path / "p")],
+    ):
+        assert main([*command, *where]) == 2
+        assert "broken.sqlite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "is_formula"),
+    [
+        *[(f"{sign}cmd|' /C calc'!A0", True) for sign in "=+-@\t＝＋－＠﹦﹢﹣﹫−"],
+        *[(f"{before}=1+1", True) for before in (" ", "\n", "\ufeff", "\u200b", "\u3000", '"', "'")],
+        *[(plain, False) for plain in ("good", "a = b", "-0.25", "+3", "1e-5", "很好", "(－)", "5 - 3")],
+    ],
+)
+def test_no_cell_of_a_csv_is_calculated_and_a_number_stays_one(text: str, is_formula: bool) -> None:
+    (row,) = csv.DictReader(io.StringIO(csv_of(["cell"], [{"cell": text, "more": "x"}])))
+    assert row["cell"] == ("'" if is_formula else "") + text

@@ -624,9 +624,10 @@ def test_a_store_from_before_a_dimension_gets_its_column_and_opens(
     store.add_study(study(3, 2))
     finish(store, "anna", lambda _: 3)
     store.close()
-    for module in ("ratings", "verdicts"):
+    for module in ("ratings", "tables", "parts", "judged"):
         monkeypatch.setattr(f"bakeoff.judgement.{module}.DIMENSIONS", (*DIMENSIONS, "warmth"))
         monkeypatch.setattr(f"bakeoff.judgement.{module}.CRISIS_CHECKS", ("stays_calm", *CRISIS_CHECKS))
+    monkeypatch.setattr("bakeoff.judgement.verdicts.DIMENSIONS", (*DIMENSIONS, "warmth"))
     newer = RatingStore(store.path)
     assert {row["warmth"] for row in newer.judgements()} == {None}
     said = summarise(newer, "trial")

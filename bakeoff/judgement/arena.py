@@ -14,10 +14,10 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.endpoint import complete, http_session
-from bakeoff.errors import BakeoffError, RatingError
-from bakeoff.judgement.agreement import bradley_terry, win_rates
+from bakeoff.errors import BakeoffError, RatingError, StoreError
 from bakeoff.judgement.blind import hide_makers
-from bakeoff.judgement.database import timestamp
+from bakeoff.judgement.database import stored_object, timestamp
+from bakeoff.judgement.duels import bradley_terry, win_rates
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.refusals import plain, refusal
 from bakeoff.judgement.rubric import COMMENTS, DIMENSIONS
@@ -44,7 +44,7 @@ def talks(store: RatingStore, rater_id: str | None = None) -> list[dict[str, Any
     rows = store.rows(f"SELECT * FROM arena {mine} ORDER BY id", *([] if rater_id is None else [rater_id]))
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
-        content = json.loads(row["content"])
+        content = stored_object(row["content"])
         if row["kind"] == "begin":
             found[row["talk_id"]] = content | {
                 "talk": row["talk_id"],
@@ -53,13 +53,16 @@ def talks(store: RatingStore, rater_id: str | None = None) -> list[dict[str, Any
                 "final": None,
             }
             continue
-        talk = found[row["talk_id"]]
-        if row["kind"] == "turn":
-            talk["turns"].append(content | {"choice": None})
-        elif row["kind"] == "prefer":
-            talk["turns"][row["turn"]]["choice"] = content["choice"]
-        else:
-            talk["final"] = content
+        try:
+            talk = found[row["talk_id"]]
+            if row["kind"] == "turn":
+                talk["turns"].append(content | {"choice": None})
+            elif row["kind"] == "prefer":
+                talk["turns"][row["turn"]]["choice"] = content["choice"]
+            else:
+                talk["final"] = content
+        except LookupError:
+            raise StoreError("the store of judgements is damaged: a talk of the arena lacks rows") from None
     return list(found.values())
 
 

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from bakeoff.errors import RatingError
-from bakeoff.judgement.database import Database, timestamp
+from bakeoff.errors import RatingError, StoreError
+from bakeoff.judgement.database import Database, stored_object, timestamp
 from bakeoff.judgement.submissions import short
 
 MOST_TEXT_CHARS = 4_000
@@ -93,7 +93,7 @@ def arrangement_of(store: Database, study_id: str) -> Arrangement:
         "SELECT content FROM setting WHERE study_id = ? AND name = 'arrangement' ORDER BY id DESC LIMIT 1",
         study_id,
     )
-    return Arrangement(**json.loads(rows[0]["content"])) if rows else Arrangement()
+    return _arrangement(rows[0]["content"]) if rows else Arrangement()
 
 
 def arrange(store: Database, study_id: str, changes: Mapping[str, object], owner: str) -> Arrangement:
@@ -143,13 +143,23 @@ def put_setting(db: sqlite3.Connection, study_id: str, name: str, content: objec
     )
 
 
+def _arrangement(text: object) -> Arrangement:
+    content = stored_object(text)
+    try:
+        return Arrangement(**content)
+    except TypeError:
+        raise StoreError(
+            "the store of judgements is damaged, or of a later version: it arranges a study in an unknown way"
+        ) from None
+
+
 def is_open(db: sqlite3.Connection, study_id: str) -> bool:
     """Whether the study takes judgements, seen from inside a transaction."""
     row = db.execute(
         "SELECT content FROM setting WHERE study_id = ? AND name = 'arrangement' ORDER BY id DESC LIMIT 1",
         (study_id,),
     ).fetchone()
-    return row is None or Arrangement(**json.loads(row["content"])).is_open()
+    return row is None or _arrangement(row["content"]).is_open()
 
 
 def current_study(store: Database) -> str | None:

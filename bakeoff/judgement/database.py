@@ -7,9 +7,10 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bakeoff.errors import StoreError
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
@@ -106,7 +107,7 @@ class Database:
                 for statement in statements(SCHEMA + TRIGGERS):
                     self._db.execute(statement)
                 self._add_columns()
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
             raise StoreError(
                 f"{path}: cannot be used as the store of judgements ({error}); give another --store"
             ) from None
@@ -135,7 +136,7 @@ class Database:
             with self._lock:
                 self._db.execute("VACUUM")
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise StoreError(
                 f"{self.path}: rows are removed, but the file could not be written anew ({error}); end the page and "
                 "erase once more"
@@ -151,7 +152,7 @@ class Database:
         """All or nothing, and on the disk when the block ends.
 
         Raises:
-            StoreError: the file is full or locked; nothing was kept.
+            StoreError: the file is full, locked or damaged; nothing was kept.
         """
         try:
             with self._lock:
@@ -164,9 +165,16 @@ class Database:
                     if self._db.in_transaction:
                         self._db.execute("ROLLBACK")
                     raise
+        except sqlite3.IntegrityError:
+            raise
         except sqlite3.OperationalError as error:
             raise StoreError(
                 f"{self.path}: nothing was kept ({error}); make room or end what locks it, then hand in again"
+            ) from None
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            raise StoreError(
+                f"{self.path}: nothing was kept, the file is damaged ({error}); put a copy back, or move it away to "
+                "begin a new one"
             ) from None
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
@@ -174,7 +182,7 @@ class Database:
         try:
             with self._lock:
                 return self._db.execute(query, values).fetchall()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise StoreError(
                 f"{self.path}: cannot be read ({error}); put a copy back, or move it away to begin a new one"
             ) from None
@@ -188,6 +196,23 @@ def statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+
+
+def stored_object(text: object, fields: Iterable[str] = ()) -> dict[str, Any]:
+    """The JSON object that a row holds as *text*, with *fields* at least.
+
+    Raises:
+        StoreError: it holds something else; somebody wrote into the file, or it is damaged.
+    """
+    try:
+        content = json.loads(str(text))
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or not set(fields) <= set(content):
+        raise StoreError(
+            "the store of judgements is damaged: a row does not hold what was written into it; put a copy back"
+        )
+    return content
 
 
 def content_sha(value: object) -> str:

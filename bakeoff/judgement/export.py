@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +25,9 @@ FURTHER = (
     "rubric_sha",
     "id",
 )
+
+_SIGNS = ("=", "+", "-", "@", "|", "%", "\N{MINUS SIGN}")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 
 
 def judgements_csv(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -50,8 +55,13 @@ def csv_of(fields: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
 
 
 def _no_formula(value: object) -> object:
-    return (
-        f"'{value}"
-        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-        else value
+    """*value* with an apostrophe where a spreadsheet would calculate with a text; a bare number stays one."""
+    if not isinstance(value, str) or not value or _NUMBER.fullmatch(value):
+        return value
+    value = value.replace("\r\n", "\n").replace("\r", "\n")  # a lone carriage return would not be quoted
+    # Spreadsheets drop blanks, marks that are not seen and quotes before they look at the sign.
+    begin = next(
+        (sign for sign in value if sign not in "\"'" and unicodedata.category(sign)[0] not in "ZC"), ""
     )
+    sign = unicodedata.normalize("NFKC", begin)[:1]
+    return f"'{value}" if sign in _SIGNS or value[0] in "\t\n" else value

@@ -11,7 +11,7 @@ from typing import Any
 from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.judgement.arrangement import current_study
 from bakeoff.judgement.blind import Study
-from bakeoff.judgement.database import timestamp
+from bakeoff.judgement.database import stored_object, timestamp
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.refusals import refusal
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS, OVERALL, load_rubric
@@ -155,7 +155,7 @@ def adjudications(store: RatingStore, study_id: str) -> list[dict[str, Any]]:
     """What was settled, oldest first."""
     rows = store.rows("SELECT * FROM adjudication WHERE study_id = ? ORDER BY id", study_id)
     return [
-        json.loads(row["content"])
+        stored_object(row["content"], ("scores", "crisis", "note"))
         | {"reply_id": row["reply_id"], "owner": row["owner_id"], "at": row["created_at"]}
         for row in rows
     ]

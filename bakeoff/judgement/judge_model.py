@@ -2,7 +2,7 @@
 
 Every verdict and every failure is a row of the ratings store under ``model:<name>@<endpoint>``; asking again takes
 up where the last run ended. Whether the judge may be believed is said by
-:func:`~bakeoff.judgement.verdicts.judged_by_model`.
+:func:`~bakeoff.judgement.judged.judged_by_model`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from bakeoff.endpoint import complete, http_session
 from bakeoff.errors import RatingError, ServiceError
 from bakeoff.judgement.addressing import PLANTED
 from bakeoff.judgement.blind import ShownReply, Study
+from bakeoff.judgement.judged import MODEL_JUDGE
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import Case
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS, OVERALL, load_rubric
 from bakeoff.judgement.submissions import Judgement
-from bakeoff.judgement.verdicts import MODEL_JUDGE
 from bakeoff.scoring.reading import spoken_part
 from bakeoff.secrecy import redact
 
@@ -200,7 +200,7 @@ def score_replies(
 def probe_planted(store: RatingStore, study: Study, judge: JudgeModel) -> int:
     """Let *judge* score its lowest replies again with an instruction planted in them; how many were probed now.
 
-    Whether the scores rise is said by :func:`~bakeoff.judgement.verdicts.judged_by_model`. A judge that was probed by
+    Whether the scores rise is said by :func:`~bakeoff.judgement.judged.judged_by_model`. A judge that was probed by
     the rubric as it stands is not probed again; a reply that gets no readable verdict is passed over.
     """
     sha = load_rubric().sha

@@ -19,9 +19,9 @@ from bakeoff.judgement.items import adjudications
 from bakeoff.judgement.paper_texts import codebook, figure_of_means, methods, r_script, readme, spss_syntax
 from bakeoff.judgement.progress import events
 from bakeoff.judgement.ratings import RatingStore
-from bakeoff.judgement.reliability import Icc, icc2
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
 from bakeoff.judgement.verdicts import summarise
+from bakeoff.statistics.icc import Reliability, icc
 
 WIDE = (
     *("judgement", "rater", "case", "reply", "model", "variant", "subject", "topic", "crisis", "repeat"),
@@ -49,7 +49,7 @@ class Facts:
     Attributes:
         rows: judgements by people under the study's rubric, raters as codes, corrections marked "superseded".
         means: (part, dimension, subject) -> (ratings, mean, standard deviation) over first showings.
-        icc: (part, dimension) -> intraclass correlation over replies that every rater scored.
+        icc: (part, dimension) -> intraclass correlation over replies that the raters of most replies scored.
         summary: of :func:`~bakeoff.judgement.verdicts.summarise`.
         consents: raters who ticked the statement; *attention*: (passed, shown).
     """
@@ -57,7 +57,7 @@ class Facts:
     study: Study
     rows: list[dict[str, Any]]
     means: Mapping[tuple[str, str, str], tuple[int, float, float]]
-    icc: Mapping[tuple[str, str], Icc]
+    icc: Mapping[tuple[str, str], Reliability]
     summary: Mapping[str, Any]
     consents: int
     attention: tuple[int, int]
@@ -184,7 +184,7 @@ def facts_of(store: RatingStore, study_id: str) -> Facts:
                     spread = statistics.stdev(points) if len(points) > 1 else math.nan
                     means[part, name, subject] = (len(points), statistics.fmean(points), spread)
             if own:
-                agreement[part, name] = icc2(_table(own, name))
+                agreement[part, name] = icc(_table(own, name))
     return Facts(study, rows, means, agreement, summary, facts.consents, facts.attention)
 
 
@@ -277,7 +277,7 @@ def _agreement_rows(facts: Facts) -> list[dict[str, Any]]:
         return "" if value is None or math.isnan(value) else f"{value:.3f}"
 
     found = []
-    for (part, name), icc in facts.icc.items():
+    for (part, name), agreed in facts.icc.items():
         alpha = facts.summary["parts"][part]["agreement"][name]
         found.append(
             {
@@ -287,12 +287,12 @@ def _agreement_rows(facts: Facts) -> list[dict[str, Any]]:
                 "alpha_low": shown(alpha["low"]),
                 "alpha_high": shown(alpha["high"]),
                 "units": alpha["units"],
-                "icc_2_1": shown(icc.single),
-                "icc_2_k": shown(icc.mean),
-                "icc_2_k_low": shown(icc.low),
-                "icc_2_k_high": shown(icc.high),
-                "complete_replies": icc.units,
-                "raters": icc.raters,
+                "icc_2_1": shown(agreed.single),
+                "icc_2_k": shown(agreed.mean),
+                "icc_2_k_low": shown(agreed.mean_low),
+                "icc_2_k_high": shown(agreed.mean_high),
+                "complete_replies": agreed.units,
+                "raters": agreed.raters,
             }
         )
     return found

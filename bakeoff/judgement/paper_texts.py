@@ -319,7 +319,7 @@ def _agreement(alpha: Mapping[str, Any], icc: Any) -> tuple[str, str]:
     ends = f" [{alpha['low']:.2f}, {alpha['high']:.2f}]" if alpha.get("low") is not None else ""
     more, more_zh = "", ""
     if icc is not None and not math.isnan(icc.mean):
-        ends_icc = "" if math.isnan(icc.low) else f" [{icc.low:.2f}, {icc.high:.2f}]"
+        ends_icc = "" if math.isnan(icc.mean_low) else f" [{icc.mean_low:.2f}, {icc.mean_high:.2f}]"
         more = (
             f"; ICC(2,{icc.raters}) = {icc.mean:.2f}{ends_icc} over the {icc.units} replies that all scored"
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from bakeoff.errors import RatingError
 from bakeoff.judgement.blind import Practice, Study
-from bakeoff.judgement.database import timestamp
+from bakeoff.judgement.database import stored_object, timestamp
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
 from bakeoff.judgement.submissions import MAX_COMMENT_CHARS
@@ -89,10 +89,16 @@ def drafts_of(store: RatingStore, item_ids: Iterable[str]) -> dict[str, dict[str
     ids = list(item_ids)
     marks = ", ".join("?" * len(ids))
     rows = store.rows(f"SELECT item_id, content FROM draft WHERE item_id IN ({marks})", *ids)
-    return {row["item_id"]: json.loads(row["content"]) for row in rows}
+    return {row["item_id"]: stored_object(row["content"]) for row in rows}
 
 
 # ------------------------------ events
+
+_EVENT_FIELDS = {
+    "consent": ("text",),
+    "training": ("key", "exact", "of"),
+    "attention": ("key", "exact", "of"),
+}
 
 
 def note_event(
@@ -115,7 +121,11 @@ def events(store: RatingStore, study_id: str, kind: str, rater_id: str | None = 
         kind,
         *([] if rater_id is None else [rater_id]),
     )
-    return [json.loads(row["content"]) | {"rater": row["rater_id"], "at": row["created_at"]} for row in rows]
+    return [
+        stored_object(row["content"], _EVENT_FIELDS.get(kind, ()))
+        | {"rater": row["rater_id"], "at": row["created_at"]}
+        for row in rows
+    ]
 
 
 def practised(practice: Practice, scores: Mapping[str, int]) -> dict[str, Any]:

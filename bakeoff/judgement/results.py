@@ -39,10 +39,14 @@ class ResultsDesk:
         fresh = {"nonce": secrets.token_hex(8), "view": "refused", "why": ""}
         if why := self.why_closed(signed_in):
             return fresh | {"why": why}
-        if isinstance(message, Mapping) and message.get("action") == "export":
-            name = f"ratings-{self.study_id or 'all'}.csv"
-            return fresh | {"view": "csv", "name": name, "csv": self.store.csv_text(self.study_id)}
-        return self._results(fresh, message if isinstance(message, Mapping) else {})
+        said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
+        try:
+            if said.get("action") == "export":
+                name = f"ratings-{self.study_id or 'all'}.csv"
+                return fresh | {"view": "csv", "name": name, "csv": self.store.csv_text(self.study_id)}
+            return self._results(fresh, said)
+        except BakeoffError as error:
+            return fresh | {"view": "trouble"} | refusal(error)
 
     def _results(self, fresh: dict[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
         """Results of the study, rater and topic that *said* names."""
@@ -53,10 +57,7 @@ class ResultsDesk:
         if wanted is None:
             return fresh | {"why": "nothing"}
         if said.get("action") == "paper":
-            try:
-                content = base64.b64encode(zipped(self.store, wanted)).decode()
-            except BakeoffError as error:
-                return fresh | {"view": "trouble"} | refusal(error)
+            content = base64.b64encode(zipped(self.store, wanted)).decode()
             return fresh | {"view": "zip", "name": f"paper-{wanted}.zip", "zip": content}
         rater, topic = said.get("rater"), said.get("topic")
         only = [rater] if isinstance(rater, str) and rater else []
