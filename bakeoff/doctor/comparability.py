@@ -72,7 +72,7 @@ _ASPECTS = (
             else "no"
         ),
         "with packing a batch counts packs instead of dialogues: compare tokens per update",
-        "on for all but GPT-OSS-20B; the code of ChatGLM3 and Baichuan2 has no flash attention, so not possible",
+        "on for all but GPT-OSS-20B; packed here, too, with the guide's tokens per update",
     ),
     _Aspect(
         "held-out share",
