@@ -12,16 +12,14 @@ import pytest
 from bakeoff.doctor.comparability import beside_the_guide
 from bakeoff.doctor.data import unhealthy
 from bakeoff.doctor.doctor import Finding, findings, known_differences, traps
-from bakeoff.environments.building import built, digest, running_environment
-from bakeoff.environments.installed import installed
+from bakeoff.environments.building import digest, running_environment
 from bakeoff.errors import DataError
 from bakeoff.matrix.loading import load_matrix, parse_matrix
 from bakeoff.matrix.schema import Environment, Matrix
 from bakeoff.tools import memory
 from bakeoff.training_data.health import check_dataset, dialogue, estimated_tokens, why_fewer
 from bakeoff.workspace import Workspace
-from tests.chains import STORE, plant_tools
-from tests.test_swift_dialects import LEGACY
+from tests.chains import plant_tools
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("BAKEOFF_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -363,26 +361,6 @@ def test_training_data_that_a_hub_has_prepared_before_needs_no_hub(tmp_path, wor
     (folder / "dataset_info.json").write_text("{}")
     (folder / "hub-dataset-train.arrow").write_bytes(b"rows")
     assert lacking() == []
-
-
-def test_a_row_that_an_older_ms_swift_trains_is_examined_in_its_words(tmp_path, workspace, monkeypatch):
-    monkeypatch.setattr(memory.shutil, "disk_usage", lambda _: _Disk(10**15))
-    legacy = LEGACY
-    there = built(legacy, STORE / "environments")
-    if there is None:
-        pytest.skip("the legacy environment is not built: python -m bakeoff.environments legacy")
-    installed(there, STORE / "cache")
-    raw = healthy_matrix(tmp_path)
-    raw["models"]["good"] |= {
-        "model": "x/chatglm3-6b",
-        "model_type": "chatglm3",
-        "template": "chatglm4",
-        "trust_remote_code": True,
-        "training": {"tracker": "swanlab"},
-        "environment": {"train": "legacy", "serve": "legacy"},
-    }
-    raw["environments"] = {"legacy": {"requirements": list(legacy.requirements)}}
-    assert examine(raw, Workspace(STORE)) == []
 
 
 def test_templates_with_different_default_system_prompts_are_named(tmp_path, workspace, monkeypatch):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from bakeoff.command import Command
-from bakeoff.environments.building import PythonEnvironment, ensure_environment, running_environment
+from bakeoff.environments.building import PythonEnvironment, running_environment
 from bakeoff.environments.installed import (
     Installed,
     cache_file,
@@ -14,7 +14,6 @@ from bakeoff.environments.installed import (
     nearest,
 )
 from bakeoff.errors import ToolError
-from tests.test_swift_dialects import LEGACY
 
 ROOT = Path(__file__).parents[1]
 STORE = Path(os.environ.get("BAKEOFF_STORE", ROOT / "store"))
@@ -118,16 +117,3 @@ def test_an_environment_without_ms_swift_is_named(tmp_path):
 def test_the_closest_spelling_is_offered_only_where_it_is_close():
     assert nearest("lora_rnk", ["lora_rank", "seed"]) == "lora_rank"
     assert nearest("zzz", ["lora_rank", "seed"]) is None
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    os.environ.get("BAKEOFF_BUILD_ENVIRONMENTS") != "1",
-    reason="builds a Python environment (about 2 minutes): set BAKEOFF_BUILD_ENVIRONMENTS=1",
-)
-def test_the_guides_own_training_line_is_right_for_the_ms_swift_it_was_written_for():
-    legacy = installed(ensure_environment(LEGACY, STORE / "environments"), STORE / "cache")
-    assert legacy.swift == "3.0.3"
-    without_swanlab = " ".join(GUIDE_2_1.split()[: GUIDE_2_1.split().index("--report_to")])
-    assert check_command(line("sft", without_swanlab), legacy) == []
-    assert check_command(line("export", "--ckpt_dir c --merge_lora true --output_dir o"), legacy) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -401,3 +402,44 @@ assert abs(float(whole) - float(loss)) > 1e-3, "attention across the borders wou
 print("same")
 """
     assert run(program).strip().splitlines()[-1] == "same"
+
+
+def test_the_row_of_gpt_oss_trains_packed_and_evaluates_on_the_way(tmp_path: Path) -> None:
+    """The line of the full-size row, on a tiny base: its held-out share is packed, too."""
+    pytest.importorskip("swift")
+    from bakeoff import tiny
+    from bakeoff.matrix.loading import load_matrix
+    from bakeoff.tools import swift
+
+    row = load_matrix(ROOT / "model_matrix.yaml").models["gpt-oss-20b"]
+    base = tiny.build("gpt_oss", tmp_path / "base")
+    changes = {
+        "dtype": "float32",
+        "max_length": 256,
+        "max_steps": 4,
+        "eval_steps": 2,
+        "save_steps": 4,
+        "logging_steps": 1,
+        "validation_share": 0.1,
+        "data_workers": 0,
+        "fused_loss": False,
+        "learning_rate": 5e-3,
+        "tracker": "none",
+        "extra": {"packing_length": 512},
+    }
+    training = row.training.model_copy(update=changes)
+    data = str(ROOT / "bakeoff" / "data" / "facts_train.jsonl")
+    spec = row.model_copy(update={"training": training, "model": str(base), "dataset": (data,)})
+    command = swift.sft(spec, base=str(base), output=tmp_path / "out", python=sys.executable)
+    done = subprocess.run(
+        [*command.argv, "--use_cpu", "true"],
+        env={**os.environ, **command.env, **swift.CPU_ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = [json.loads(line) for line in (tmp_path / "out" / "logging.jsonl").read_text().splitlines()]
+    losses = [float(each["eval_loss"]) for each in rows if "eval_loss" in each]
+    assert len(losses) == 2
+    assert all(0 < loss < 3 for loss in losses), losses

@@ -12,16 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from bakeoff.environments.building import built
 from bakeoff.errors import DataError
 from bakeoff.plugins.finish_reason import tell_the_reason_truly
 from bakeoff.plugins.rotary_check import rotary_problem
 from bakeoff.tools import swift
 from tests.chains import ROW, tiny  # noqa: F401
-from tests.test_swift_dialects import LEGACY, STORE
 
 HERE = Path(__file__).parent / "fakes" / "remote_code"
-KINDS = ("chatglm", "internlm2", "baichuan2")
 torch = pytest.importorskip("torch")
 
 
@@ -126,21 +123,6 @@ def test_the_running_transformers_leaves_garbage_in_buffers_without_an_error_and
     )
     assert said["tokenizer"] == ""
     assert "wrong rotary positions under transformers 5" in said["model"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_in_the_legacy_environment_every_kind_loads_computes_and_generates_rightly(kind, tmp_path):
-    legacy = built(LEGACY, STORE / "environments")
-    if legacy is None:
-        pytest.skip("the legacy environment is not built: python -m bakeoff.environments legacy")
-    folder = tmp_path / kind
-    run(legacy.python, str(HERE / "build.py"), kind, str(folder), tmp_path=tmp_path)
-    said = json.loads(run(legacy.python, str(HERE / "check.py"), str(folder), "--repair", tmp_path=tmp_path))
-    assert said == {
-        "transformers": "4.41.2",
-        **dict.fromkeys(("tokenizer", "model", "rotary", "forward", "generate"), ""),
-    }
 
 
 OWN_CODE = """

@@ -10,34 +10,19 @@ from bakeoff.command import Command
 from bakeoff.environments.building import (
     PythonEnvironment,
     ask,
-    built,
-    ensure_environment,
     running_environment,
 )
 from bakeoff.environments.installed import check_command, installed
 from bakeoff.matrix.loading import load_matrix
-from bakeoff.matrix.schema import Environment, ModelSpec
+from bakeoff.matrix.schema import ModelSpec
 from bakeoff.tools import swift
 
 ROOT = Path(__file__).parents[1]
 STORE = Path(os.environ.get("BAKEOFF_STORE", ROOT / "store"))
 MATRIX = load_matrix(ROOT / "model_matrix.yaml")
-LEGACY = Environment(
-    name="legacy",  # for code that came with models of 2023: transformers 4.3x to 4.41
-    requirements=(
-        "ms-swift==3.0.3",
-        "transformers==4.41.2",
-        "peft==0.12.0",
-        "trl==0.11.4",
-        "datasets<3.3",
-        "pyarrow<20",
-        "setuptools<81",
-        "torch==2.13.0",
-    ),
-)
 GUIDE = ("qwen2.5-7b", "llama3.1-8b", "chatglm3-6b", "internlm2-7b", "baichuan2-7b", "gpt-oss-20b")
 REMOTE_CODE = {"chatglm3-6b": "chatglm4", "internlm2-7b": "internlm2", "baichuan2-7b": "baichuan"}
-"""Rows that could also be run as they are published, in the environment above; and their templates there."""
+"""Rows that could also be run as they are published, in an environment of their year; and their templates there."""
 
 
 def published(name: str) -> ModelSpec:
@@ -75,34 +60,10 @@ def refusals(environment: PythonEnvironment, rows: list[ModelSpec], tmp_path: Pa
     return [complaint for line in all_lines for complaint in check_command(line, tools)] + said["refusals"]
 
 
-@pytest.fixture(scope="module")
-def legacy() -> PythonEnvironment:
-    environment = LEGACY
-    if os.environ.get("BAKEOFF_BUILD_ENVIRONMENTS") == "1":
-        return ensure_environment(environment, STORE / "environments")
-    found = built(environment, STORE / "environments")
-    if found is None:
-        pytest.skip("the legacy environment is not built (about 2 minutes): set BAKEOFF_BUILD_ENVIRONMENTS=1")
-    return found
-
-
 @pytest.mark.slow
 def test_the_running_ms_swift_accepts_every_line_of_its_rows(tmp_path):
     rows = [MATRIX.models[name] for name in GUIDE]
     assert refusals(running_environment(), rows, tmp_path) == []
-
-
-@pytest.mark.slow
-def test_the_legacy_ms_swift_accepts_every_line_of_its_rows(legacy, tmp_path):
-    assert refusals(legacy, [published(name) for name in REMOTE_CODE], tmp_path) == []
-
-
-@pytest.mark.slow
-def test_the_legacy_ms_swift_refuses_the_words_of_today_and_the_check_says_so_too(legacy, tmp_path):
-    line = lines(published("chatglm3-6b"), swift.NEWEST)[0]
-    said = ask(legacy.python, "parse", json.dumps([["sft", line.argv[3:]]]), out=tmp_path / "answer.json")
-    assert "sft: --tuner_type" in said["refusals"]
-    assert "is it --train_type?" in " ".join(check_command(line, installed(legacy, STORE / "cache")))
 
 
 def words(command: Command) -> dict[str, str]:
@@ -122,7 +83,7 @@ def test_chatglm3_is_trained_in_the_words_of_ms_swift_3_0():
     training = row.training.model_copy(update={"fused_loss": True, "tracker": "swanlab"})
     row = row.model_copy(update={"training": training, "template": "chatglm4", "dataset": ("a/b",)})
     said = words(lines(row, "3.0.3")[0])
-    plugins = [str(ROOT / "bakeoff" / "plugins" / n) for n in ("rotary_check.py", "sentencepiece_first.py")]
+    plugins = [str(ROOT / "bakeoff" / "plugins" / "rotary_check.py")]
     expected = {
         "--train_type": "lora",
         "--template": "glm4",
@@ -154,8 +115,8 @@ def test_the_same_row_is_trained_in_todays_words_by_default():
     ("version", "backend", "plugins"),
     [
         ("3.0.3", "pt", ("--custom_register_path", "finish_reason.py")),
-        ("3.12.6", "pt", ("--external_plugins", "sentencepiece_first.py")),
-        ("4.6.0", "transformers", ("--external_plugins", "sentencepiece_first.py")),
+        ("3.12.6", "pt", ("--external_plugins", "rotary_check.py")),
+        ("4.6.0", "transformers", ("--external_plugins", "rotary_check.py")),
     ],
 )
 def test_a_service_is_started_in_the_words_of_its_version(version, backend, plugins):
@@ -188,5 +149,5 @@ def test_a_held_out_share_that_is_asked_for_is_kept_in_every_dialect():
 def test_the_plugins_can_be_imported_by_name_as_ms_swift_3_0_does():
     for path in (ROOT / "bakeoff" / "plugins").glob("[a-z]*.py"):
         # ms-swift 3.0 takes the name with str.rstrip(".py"), which also eats a trailing p or y
-        if path.stem in ("rotary_check", "sentencepiece_first", "finish_reason", "refuse_model_code"):
+        if path.stem in ("rotary_check", "finish_reason", "refuse_model_code"):
             assert path.name.rstrip(".py") == path.stem

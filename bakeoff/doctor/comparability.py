@@ -127,8 +127,8 @@ _ASPECTS = (
         "with packing a batch counts packs instead of dialogues: compare tokens per update",
         _name(
             "packing_guide",
-            "on for all but GPT-OSS-20B; the code of ChatGLM3 and Baichuan2 has no flash attention, so not possible",
-            "除 GPT-OSS-20B 外均打包；ChatGLM3 与 Baichuan2 的代码不支持 FlashAttention，无法打包",
+            "on for all but GPT-OSS-20B; packed here, too, with the guide's tokens per update",
+            "除 GPT-OSS-20B 外均打包；此处它也打包，每次更新的词元数与指南相同",
         ),
     ),
     _Aspect(

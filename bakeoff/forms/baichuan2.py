@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from bakeoff.forms.family import ABSENT, MLP, Family, Json, Step, integer, llama, rename, same
+from bakeoff.forms.family import ABSENT, MLP, SPLIT, Family, Json, Step, integer, llama, rename, same
 from bakeoff.forms.sentencepiece import Specials
 
 if TYPE_CHECKING:
@@ -96,4 +96,5 @@ BAICHUAN2 = Family(
     generation={"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
     known="79452955be6b419a65984273a9f08af86042e1c2a75ee3ba989cbf620a133cc2",
     releases=("baichuan2-7b-chat",),
+    note=SPLIT,
 )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from bakeoff.forms.family import ABSENT, MLP, Family, Json, Step, integer, llama, rename, same
+from bakeoff.forms.family import ABSENT, MLP, SPLIT, Family, Json, Step, integer, llama, rename, same
 from bakeoff.forms.sentencepiece import Specials
 
 if TYPE_CHECKING:
@@ -177,4 +177,5 @@ CHATGLM3 = Family(
     known="e7dc4c393423b76e4373e5157ddc34803a0189ba96b21ddbb40269d31468a6f2",
     ends=("<|user|>", "<|observation|>"),
     releases=("chatglm3-6b",),
+    note=SPLIT,
 )

@@ -56,6 +56,7 @@ class Family:
         ends: names of further tokens at which a reply ends.
         releases: last parts of the hub ids under which it is published, in lower case.
         brings_code: whether the published form needs Python code of the model's own.
+        note: what a reader of scores must know of the native form; empty for nothing.
     """
 
     name: str
@@ -72,8 +73,14 @@ class Family:
     ends: tuple[str, ...] = ()
     releases: tuple[str, ...] = ()
     brings_code: bool = True
+    note: str = ""
 
 
+SPLIT = (
+    "converted from its published form: trained on separate q, k, v (gate, up) matrices like other models, so its "
+    "scores are not to be compared with those of runs on the published form, whose adapters do not load either"
+)
+"""The note on families whose published form has several of these matrices in one."""
 ABSENT = "absent"
 IGNORED = frozenset(
     (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from bakeoff.forms.family import ABSENT, MLP, Family, Json, Step, integer, llama, rename, same
+from bakeoff.forms.family import ABSENT, MLP, SPLIT, Family, Json, Step, integer, llama, rename, same
 from bakeoff.forms.sentencepiece import Specials
 
 if TYPE_CHECKING:
@@ -99,4 +99,5 @@ INTERNLM2 = Family(
     known="f868398fc4e05ee1e8aeba95ddf18ddcc45b8bce55d5093bead5bbf80429b48b",
     ends=("<|im_end|>",),
     releases=("internlm2-chat-7b",),
+    note=SPLIT,
 )

@@ -93,10 +93,14 @@ def last_line(log: Path) -> str:
 
 
 def facts_of(native: Path) -> dict[str, object]:
-    """Return what the record of a conversion says, without the long list of its tensors."""
+    """Return what the record of a conversion says, without the long list of its tensors, and what to warn of."""
     record = json.loads((native / RECORD).read_text(encoding="utf-8"))
     tensors = record.pop("tensors")
-    return {"conversion": record | {"tensors": sum(len(targets) for _, targets in tensors)}}
+    notes = [family.note for family in FAMILIES if family.name == record.get("family") and family.note]
+    return {
+        "conversion": record | {"tensors": sum(len(targets) for _, targets in tensors)},
+        "warnings": notes,
+    }
 
 
 def download(model: str, *, use_hf: bool, progress: Callable[[str], None]) -> Path:

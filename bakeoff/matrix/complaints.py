@@ -76,6 +76,7 @@ def _training_and_serving(spec: ModelSpec) -> Iterator[str]:
     for plugin in spec.training.plugins:
         if plugin not in (known := sorted(path.stem for path in PLUGINS.glob("[a-z]*.py"))):
             yield _unknown(plugin, known, f"{where}.training.plugins")
+    yield from _plugins_of_gpt_oss(spec)
     if spec.serving.way == "adapter" and spec.serving.engine not in LOADS_ADAPTERS:
         yield (
             f"{where}.serving.way: 'adapter' on {spec.serving.engine} would silently serve the base model; "
@@ -85,6 +86,31 @@ def _training_and_serving(spec: ModelSpec) -> Iterator[str]:
         yield (
             f"{where}.serving.engine: vllm renders gpt_oss by code of its own that prints today instead of "
             f"'prompt_date' {spec.prompt_date}; use engine 'lmdeploy' or 'transformers', or take 'prompt_date' out"
+        )
+
+
+_OF_GPT_OSS = ("attention_sinks", "fused_experts")
+_LENT = FLASH_ATTENTION[:2]
+"""What attention_sinks stands in for; the third and fourth flash attention are other functions."""
+
+
+def _plugins_of_gpt_oss(spec: ModelSpec) -> Iterator[str]:
+    """Yield where a plugin that replaces parts of GPT-OSS would do nothing, or would break the training."""
+    training, where = spec.training, f"{spec.name}.training"
+    plugins = training.plugins
+    foreign = [name for name in _OF_GPT_OSS if name in plugins and spec.model_type not in (None, "gpt_oss")]
+    for name in foreign:
+        yield f"{where}.plugins: {name} is for model_type gpt_oss, and this row's is {spec.model_type}; take it out"
+    if "attention_sinks" not in plugins or foreign:
+        return
+    if "packed_rows" not in plugins[: plugins.index("attention_sinks")]:
+        yield f"{where}.plugins: attention_sinks comes after packed_rows, which lends the attention that it extends"
+    if not training.packing:
+        yield f"{where}.packing: attention_sinks attends over packed rows only; say 'packing: true' or take it out"
+    elif training.attention not in _LENT:
+        yield (
+            f"{where}.attention: attention_sinks stands in for {' or '.join(_LENT)}, found {training.attention!r}; "
+            "say 'attention: flash_attn' or take it out"
         )
 
 

@@ -288,7 +288,7 @@ def _environment(spec: ModelSpec) -> Mapping[str, str]:
 
 def _plugins(spec: ModelSpec) -> tuple[Path, ...]:
     """What a model with code of its own or without, or a prompt with a date, needs: see each file's docstring."""
-    names: tuple[str, ...] = ("rotary_check.py", "sentencepiece_first.py")
+    names: tuple[str, ...] = ("rotary_check.py",)
     if not spec.trust_remote_code:
         names = ("refuse_model_code.py",)
     names += ("prompt_date.py",) if spec.prompt_date else ()

@@ -1,4 +1,4 @@
-"""Builds a small model with remote code: ``python build.py chatglm|internlm2|baichuan2 FOLDER``.
+"""Builds a small model with remote code: ``python build.py internlm2 FOLDER``.
 
 Runs in any environment with torch, transformers, safetensors and sentencepiece. The weights are random, from a fixed
 seed, and are written without transformers, so that an environment that cannot save them does not matter.
@@ -13,9 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 KINDS = {
-    "chatglm": ("ChatGLMForConditionalGeneration", "ChatGLMConfig", "chatglm", "ChatGLMTokenizer"),
     "internlm2": ("InternLM2ForCausalLM", "InternLM2Config", "internlm2", "InternLM2Tokenizer"),
-    "baichuan2": ("BaichuanForCausalLM", "BaichuanConfig", "baichuan", "BaichuanTokenizer"),
 }
 TEXT = """你好，我最近睡不好，总是担心工作。
 听起来这段时间您承受了不小的压力，愿意多说一点吗？
@@ -77,7 +75,7 @@ def build(kind: str, folder: Path) -> None:
             {
                 **declared,
                 "model_type": config.model_type,
-                "architectures": [model_class if kind != "chatglm" else "ChatGLMModel"],
+                "architectures": [model_class],
                 "auto_map": {
                     "AutoConfig": f"configuration_{suffix}.{config_class}",
                     "AutoModelForCausalLM": f"modeling_{suffix}.{model_class}",
@@ -96,12 +94,9 @@ def build(kind: str, folder: Path) -> None:
             {
                 "tokenizer_class": tokenizer_class,
                 "auto_map": {"AutoTokenizer": [f"tokenization_{suffix}.{tokenizer_class}", None]},
-                **(
-                    {}
-                    if kind == "chatglm"
-                    else {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
-                ),
-                **({"pad_token": "<unk>"} if kind == "baichuan2" else {}),
+                "unk_token": "<unk>",
+                "bos_token": "<s>",
+                "eos_token": "</s>",
                 "model_max_length": 2048,
             }
         ),

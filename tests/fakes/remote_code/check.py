@@ -1,4 +1,4 @@
-"""Says how far a model gets in this environment: ``python check.py MODEL [--repair]``; JSON on the last line.
+"""Says how far a model gets in this environment: ``python check.py MODEL``; JSON on the last line.
 
 Each step is "" where it works, else why not: tokenizer, model, rotary (positions right), forward (finite), generate
 (greedy tokens with a cache equal those computed without one).
@@ -18,8 +18,6 @@ def check(folder: str) -> dict[str, str]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     sys.path.insert(0, str(PLUGINS))
-    if "--repair" in sys.argv:
-        __import__("sentencepiece_first")
     from rotary_check import rotary_problem
 
     said = {"transformers": transformers.__version__}
