@@ -29,6 +29,8 @@ from bakeoff.execution.slurm_states import state_of
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import ExecutorSpec
 from bakeoff.store import stages
+from bakeoff.store.facts import TrainingFacts
+from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Stages, Timeline, why_locks_unusable
 from bakeoff.workspace import Workspace
 
@@ -374,7 +376,9 @@ def test_a_file_system_without_locks_is_told_before_work(
 def test_an_attempt_that_was_superseded_records_nothing(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     late = Stages(workspace, Timeline(tmp_path / "events.jsonl"), superseded=lambda: "begun again on n2")
-    folder = late.folder("train", "row", {})
+    stage = Stage(
+        name="train", row="row", folder=late.folder("train", "row", {}), recipe={}, facts=TrainingFacts
+    )
 
     def work(output: Path) -> Done:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -382,8 +386,8 @@ def test_an_attempt_that_was_superseded_records_nothing(tmp_path: Path) -> None:
         return Done()
 
     with pytest.raises(StoreError, match="begun again on n2"):
-        late.ensure("train", "row", folder=folder, identity={}, work=work)
-    assert not (folder / "record.json").exists()
+        late.ensure(stage, work)
+    assert not stage.record.exists()
 
 
 def test_a_leg_begins_only_where_the_lock_of_its_session_is_seen(tmp_path: Path) -> None:
@@ -433,6 +437,8 @@ import sys, time
 from pathlib import Path
 from bakeoff.command import Command
 from bakeoff.execution.runner import Runner, end_orphans, running
+from bakeoff.store.facts import TrainingFacts
+from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Stages, Timeline
 from bakeoff.workspace import Workspace
 workspace = Workspace(Path(sys.argv[1]))
@@ -444,7 +450,9 @@ def work(output):
     runner.run(Command(("sleep", sys.argv[2])), output.with_name("stage.log"), timeout_s=60, stall_s=60)
     output.write_text("done")
     return Done()
-print(stages.ensure("train", "row", folder=stages.folder("train", "row", {}), identity={}, work=work).outcome)
+folder = stages.folder("train", "row", {})
+stage = Stage(name="train", row="row", folder=folder, recipe={}, facts=TrainingFacts)
+print(stages.ensure(stage, work).outcome)
 runner.close()
 """
 
