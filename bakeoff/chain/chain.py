@@ -392,12 +392,14 @@ def flags_of(command: Command) -> dict[str, str]:
     """The flags of a command as a mapping, for an identity that can be told apart in words."""
     options: dict[str, str] = {"module": command.module or command.argv[0]}
     name = "argument"
-    for part in command.argv[3:]:
+    for part in command.arguments if command.module else command.argv[3:]:
         if part.startswith("--"):
             name = part[2:]
             options[name] = ""
         else:
             options[name] = f"{options.get(name, '')} {part}".strip()
+    if command.processes > 1:
+        options["processes"] = str(command.processes)
     return options | dict(command.env)
 
 
@@ -413,16 +415,28 @@ def why_unmet(spec: ModelSpec, matrix: Matrix) -> str:
     for package in spec.needs.packages if here else ():
         if find_spec(package) is None:
             return f"needs the package {package}, which is not installed"
-    wanted = spec.needs.gpu_memory_gib
-    if wanted == 0 or spec.url:
-        return ""
-    best = _largest_card_gib()
-    if best is None:
+    if here and "deepspeed" in spec.training.extra and spec.trains and find_spec("deepspeed") is None:
+        return (
+            "training.extra.deepspeed needs the package deepspeed, which is not installed; pip install deepspeed, or "
+            "take it out: large weights are then shared by PyTorch's own FSDP"
+        )
+    return "" if spec.on_cpu or spec.url else _why_no_cards(spec)
+
+
+def _why_no_cards(spec: ModelSpec) -> str:
+    """Why the cards of this machine are too few or too small for *spec*, in words; empty where they are not."""
+    wanted, sizes = spec.needs.gpu_memory_gib, _card_sizes_gib()
+    several = max(gpus.count_of(spec, stage) for stage in ("train", "serve"))
+    if not sizes:
         return f"needs a GPU with {wanted:g} GiB; this machine has none"
-    return "" if best >= wanted else f"needs a GPU with {wanted:g} GiB; the largest here has {best:.0f} GiB"
+    if max(sizes) < wanted:
+        return f"needs a GPU with {wanted:g} GiB; the largest here has {max(sizes):.0f} GiB"
+    if (there := sum(size >= wanted for size in sizes)) < several:
+        return f"needs {several} GPUs with {wanted:g} GiB each; this machine has {there} of that size"
+    return ""
 
 
 @cache
-def _largest_card_gib() -> float | None:
+def _card_sizes_gib() -> tuple[float, ...]:
     """Asked once per process: nvidia-smi takes its time, and collecting asks for every row and test."""
-    return max((card.total_gib for card in gpus.cards()), default=None)
+    return tuple(card.total_gib for card in gpus.cards())
