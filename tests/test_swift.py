@@ -405,6 +405,7 @@ def test_large_weights_lie_in_parts_on_the_cards_and_the_row_may_say_otherwise()
     assert "--fsdp" not in line("some/3B-v2.5b7")
     zero = line("Qwen/Qwen2.5-32B-Instruct", deepspeed="zero3")
     assert ("--fsdp" in zero, zero["--deepspeed"]) == (False, "zero3")
+    alone = several(1, training={"extra": {"deepspeed": "zero3"}})
     assert [one for one in complaints.of_row(alone, {}, {"default": None}) if "cards" in one]
 
 
