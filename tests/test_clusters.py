@@ -432,6 +432,28 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield made
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_lab_ends_with_the_tests_however_these_end(tmp_path: Path, number: int) -> None:
+    if why := clusters.why_no_namespaces():
+        pytest.skip(why)
+    code = (
+        "import sys, time\nfrom pathlib import Path\nimport clusters\n"
+        "with clusters.lab(Path(sys.argv[1]) / 'lab') as lab:\n"
+        "    print(*(lab.start(host, ['sleep', '4711'], lab.log).pid for host in (None, 'n1')), flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    argv = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) as tests:
+        assert tests.stdout
+        started = [int(word) for word in tests.stdout.readline().split()]
+        tests.send_signal(number)
+    assert len(started) == 2
+    wait_until(
+        lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), 20, "the lab outlived its tests"
+    )
+
+
 HOLD = """
 import sys, time
 from pathlib import Path
