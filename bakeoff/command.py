@@ -13,6 +13,10 @@ CHECKPOINT = Path("\0CHECKPOINT")
 """Stands for the adapter that a command reads. No argument of a command can hold a NUL, so nothing else means it."""
 
 
+LAUNCHER = "torch.distributed.run"
+"""The module that starts another one in several processes of one host."""
+
+
 @dataclass(frozen=True)
 class Command:
     """A program with its arguments, the variables it adds to the environment and its folder.
@@ -38,8 +42,28 @@ class Command:
 
     @property
     def module(self) -> str | None:
-        """The module of a ``python -m module …`` line, else None."""
-        return self.argv[2] if len(self.argv) > 2 and self.argv[1] == "-m" else None
+        """The module of a ``python -m module …`` line, whoever launches it in several processes, else None."""
+        at = self._module_at
+        return self.argv[at] if at else None
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What follows the module, or the program of a line without one."""
+        return self.argv[self._module_at + 1 :]
+
+    @property
+    def processes(self) -> int:
+        """In how many processes the line runs its module."""
+        return int(self.value_of("--nproc_per_node") or 1) if LAUNCHER in self.argv[:3] else 1
+
+    @property
+    def _module_at(self) -> int:
+        """The place of the module in ``argv``; 0 where there is none."""
+        if len(self.argv) < 3 or self.argv[1] != "-m":
+            return 0
+        if self.argv[2] != LAUNCHER:
+            return 2
+        return next((at + 1 for at in range(3, len(self.argv) - 1) if self.argv[at] == "-m"), 2)
 
     def value_of(self, flag: str) -> str | None:
         """The argument that follows *flag*, or None where the line does not have it."""

@@ -7,6 +7,7 @@ boot ids and temporary folders of their own and see the same disk. When the lab'
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -61,11 +62,20 @@ def inside(pid: int) -> list[str]:
     return ["nsenter", "-t", str(pid), *ENTER, f"--wd={ROOT}", "--"]
 
 
+def _end_with_us() -> None:
+    """Let a lab end with the tests, however these end: ``unshare --kill-child`` then takes all of it along."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def _shell_of(parent: Sequence[str], script: str, log: Path) -> tuple[subprocess.Popen[bytes], int]:
     """Start *script* as the first process of new namespaces; returns its parent and its id as seen from here."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [*parent, "sh", "-c", script], stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            [*parent, "sh", "-c", script],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_end_with_us,
         )
     return process, process.pid
 

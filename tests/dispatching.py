@@ -26,7 +26,8 @@ def say(event: str, **facts: object) -> None:
 
 def main() -> int:
     root, spec = Path(sys.argv[1]), ExecutorSpec.model_validate(json.loads(sys.argv[2]))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell has those of its background ignore Ctrl-C
+        signal.signal(number, signal.default_int_handler)
     legs, jobs = [], {}
     for rank, (row, kind, seconds, gpus) in enumerate(json.loads(sys.argv[3])):
         after = (f"{row}-train",) if kind == "tuned" else ()

@@ -20,7 +20,7 @@ from clusters import Lab, RayCluster, SlurmCluster, wait_until
 
 from bakeoff.command import Command
 from bakeoff.errors import BakeoffError, MatrixError, StoreError
-from bakeoff.execution import runner
+from bakeoff.execution import legs, runner
 from bakeoff.execution.dispatch import Dispatch
 from bakeoff.execution.executor import Job, State, chosen, time_limit_s
 from bakeoff.execution.legs import Leg, in_order, legs_of, lower_bound, makespan
@@ -29,6 +29,8 @@ from bakeoff.execution.slurm_states import state_of
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import ExecutorSpec
 from bakeoff.store import stages
+from bakeoff.store.facts import TrainingFacts
+from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Stages, Timeline, why_locks_unusable
 from bakeoff.workspace import Workspace
 
@@ -173,6 +175,29 @@ def test_a_tuned_model_waits_for_a_training_of_this_run_only() -> None:
         ("a-tuned", ("t2", "t3"), ("a-train",)),
         ("b-tuned", ("t4",), ()),
     ]
+
+
+def test_where_each_leg_ran_how_long_it_was_queued_and_what_was_lost_is_kept_for_the_report() -> None:
+    from bakeoff.report.rendering import _environment
+
+    told: list[dict[str, Any]] = [
+        {"event": "started", "stage": "train"},
+        {"event": "leg", "leg": "a-train", "phase": "queued", "why": "Priority"},
+        {"event": "leg", "leg": "a-train", "phase": "running", "host": "n1", "queued_s": 70, "start": 1},
+        {"event": "leg", "leg": "a-train", "phase": "lost", "why": "NODE_FAIL <n1>", "then": "begins again"},
+        {"event": "leg", "leg": "a-train", "phase": "running", "host": "n2", "queued_s": 50, "start": 2},
+        {"event": "stage", "leg": "a-train", "host": "n2", "stage": "train", "outcome": "ran"},
+        {"event": "stage", "leg": "a-train", "host": "n2", "stage": "export", "outcome": "reused"},
+        {"event": "leg", "leg": "a-train", "phase": "ended", "seconds": 3700, "why": ""},
+        {"event": "leg", "leg": "a-tuned", "phase": "not begun", "why": "train failed"},
+    ]
+    (leg,) = legs.placements(told)
+    assert (leg["hosts"], leg["stages"], leg["queued_s"]) == (["n1", "n2"], [["train", "n2"]], 120)
+    assert leg["lost"] == ["NODE_FAIL <n1>"]
+    page = _environment().get_template("legs.html.j2").render(f={"legs": [leg]})
+    assert "n1 → n2" in page
+    assert "NODE_FAIL &lt;n1&gt;" in page
+    assert _environment().get_template("legs.html.j2").render(f={"legs": []}).strip() == ""
 
 
 # -- dispatch, on an executor that does as it is told -------------------------------------------------------------
@@ -374,7 +399,9 @@ def test_a_file_system_without_locks_is_told_before_work(
 def test_an_attempt_that_was_superseded_records_nothing(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     late = Stages(workspace, Timeline(tmp_path / "events.jsonl"), superseded=lambda: "begun again on n2")
-    folder = late.folder("train", "row", {})
+    stage = Stage(
+        name="train", row="row", folder=late.folder("train", "row", {}), recipe={}, facts=TrainingFacts
+    )
 
     def work(output: Path) -> Done:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -382,8 +409,8 @@ def test_an_attempt_that_was_superseded_records_nothing(tmp_path: Path) -> None:
         return Done()
 
     with pytest.raises(StoreError, match="begun again on n2"):
-        late.ensure("train", "row", folder=folder, identity={}, work=work)
-    assert not (folder / "record.json").exists()
+        late.ensure(stage, work)
+    assert not stage.record.exists()
 
 
 def test_a_leg_begins_only_where_the_lock_of_its_session_is_seen(tmp_path: Path) -> None:
@@ -428,11 +455,35 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield made
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_lab_ends_with_the_tests_however_these_end(tmp_path: Path, number: int) -> None:
+    if why := clusters.why_no_namespaces():
+        pytest.skip(why)
+    code = (
+        "import sys, time\nfrom pathlib import Path\nimport clusters\n"
+        "with clusters.lab(Path(sys.argv[1]) / 'lab') as lab:\n"
+        "    print(*(lab.start(host, ['sleep', '4711'], lab.log).pid for host in (None, 'n1')), flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    argv = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) as tests:
+        assert tests.stdout
+        started = [int(word) for word in tests.stdout.readline().split()]
+        tests.send_signal(number)
+    assert len(started) == 2
+    wait_until(
+        lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), 20, "the lab outlived its tests"
+    )
+
+
 HOLD = """
 import sys, time
 from pathlib import Path
 from bakeoff.command import Command
 from bakeoff.execution.runner import Runner, end_orphans, running
+from bakeoff.store.facts import TrainingFacts
+from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Stages, Timeline
 from bakeoff.workspace import Workspace
 workspace = Workspace(Path(sys.argv[1]))
@@ -444,7 +495,9 @@ def work(output):
     runner.run(Command(("sleep", sys.argv[2])), output.with_name("stage.log"), timeout_s=60, stall_s=60)
     output.write_text("done")
     return Done()
-print(stages.ensure("train", "row", folder=stages.folder("train", "row", {}), identity={}, work=work).outcome)
+folder = stages.folder("train", "row", {})
+stage = Stage(name="train", row="row", folder=folder, recipe={}, facts=TrainingFacts)
+print(stages.ensure(stage, work).outcome)
 runner.close()
 """
 
@@ -687,23 +740,38 @@ def scores_here(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...
     return scores(folder / "store")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["slurm", "ray"])
-def test_two_rows_through_the_whole_chain_have_the_scores_of_one_process(
-    kind: str, request: pytest.FixtureRequest, scores_here: list[tuple[Any, ...]]
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [
+        ("slurm", "one or two"),
+        ("ray", "one"),
+        pytest.param("ray", "one or two", marks=pytest.mark.slow),
+    ],
+)
+def test_rows_through_the_whole_chain_have_the_scores_of_one_process(
+    kind: str, rows: str, request: pytest.FixtureRequest
 ) -> None:
     cluster = request.getfixturevalue(kind)
-    matrix, store = cluster.lab.folder / "matrix.yaml", cluster.lab.folder / "store"
+    scores_here = request.getfixturevalue("scores_here")
+    matrix = cluster.lab.folder / "matrix.yaml"
+    store = cluster.lab.folder / f"store-{len(rows)}"
     matrix.write_text(yaml.safe_dump({**MATRIX, "executor": {"kind": kind}}))
     argv = [sys.executable, "-m", "pytest", "benchmarks/", "-p", "no:cacheprovider", "--store", str(store)]
-    done = cluster.lab.run(None, *argv, "--matrix", str(matrix), timeout_s=600, **cluster.env)
+    argv += ["-k", rows, "--matrix", str(matrix)]
+    done = cluster.lab.run(None, *argv, timeout_s=600, **cluster.env)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert scores(store) == scores_here
+    names = rows.split(" or ")
+    assert scores(store) == [score for score in scores_here if score[0] in names]
     run = max((store / "runs").iterdir())
-    assert len(list((run / "legs").iterdir())) >= 6
+    assert len(list((run / "legs").glob("*/begun.jsonl"))) == 3 * len(names)
     assert list((store / "processes").glob("*")) == []
-    again = cluster.lab.run(
-        None, *argv, "--matrix", str(matrix), "--executor", "here", timeout_s=300, **cluster.env
-    )
+    placed = json.loads((run / "run.json").read_text(encoding="utf-8"))["legs"]
+    assert {leg["leg"] for leg in placed} == {
+        f"{name}-{leg}" for name in names for leg in ("train", "base", "tuned")
+    }
+    assert all(leg["hosts"] for leg in placed)
+    if "two" not in names:
+        return
+    again = cluster.lab.run(None, *argv, "--executor", "here", timeout_s=300, **cluster.env)
     assert again.returncode == 0, again.stdout
     assert "done in" not in again.stdout  # every stage is reused

@@ -123,6 +123,63 @@ def test_what_others_use_of_a_card_is_not_ours_to_lease(tmp_path: Path) -> None:
         assert alone == (1,)
 
 
+PAIRS = """
+import sys, time
+from pathlib import Path
+from bakeoff.execution.gpus import Card, Leases
+folder, count, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+cards = [Card(n, "Pretended", 80.0, 80.0) for n in range(4)]
+for _ in range(rounds):
+    with Leases(folder / "leases").lease(cards, lambda card: card.total_gib, who="p", count=count) as numbers:
+        here = [folder / f"holder-{number}" for number in numbers]
+        for path in here:
+            path.touch(exist_ok=False)  # a second holder of a card fails here
+        with (folder / "held").open("a") as file:
+            file.write(f"{count}\\n")
+        time.sleep(0.05)
+        for path in here:
+            path.unlink()
+"""
+
+
+def test_those_who_need_several_cards_and_those_who_need_one_all_get_on(tmp_path: Path) -> None:
+    counts = [4, 3, 2, 2, 1, 1, 1, 1]
+    argv = [sys.executable, "-c", PAIRS, str(tmp_path)]
+    fighters = [subprocess.Popen([*argv, str(count), "3"]) for count in counts]
+    try:
+        assert [one.wait(120) for one in fighters] == [0] * len(counts)
+    finally:
+        for one in fighters:
+            one.kill()
+            one.wait()
+    held = [int(line) for line in (tmp_path / "held").read_text().split()]
+    assert sorted(held) == sorted(counts * 3)
+    assert [path.name for path in (tmp_path / "leases").iterdir()] in ([], ["all.lock"])
+
+
+def test_who_needs_several_cards_is_not_overtaken_but_by_those_who_hold_one(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom bakeoff.execution.gpus import Card, Leases\n"
+        "cards = [Card(n, 'Pretended', 80.0, 80.0) for n in range(4)]\n"
+        "with Leases(Path(sys.argv[1])).lease(cards, lambda card: 80, who='several', count=4) as taken: print(*taken)"
+    )
+    leases = Leases(tmp_path)
+    with leases.lease(CARDS, lambda card: 80, who="a") as first:
+        several = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("*.queued")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with leases.lease(CARDS, lambda card: 80, who="what a needs beside it") as second:
+            assert second != first  # else both would wait for ever
+        queued = Leases(tmp_path)._kept_free(time.monotonic())
+        assert queued == {0, 1, 2, 3}
+    assert several.communicate(timeout=60)[0].split() == ["0", "1", "2", "3"]
+    assert list(tmp_path.glob("*.queued")) == []
+
+
 @pytest.mark.usefixtures("four_cards")
 def test_a_card_that_others_leave_is_taken_by_the_one_who_waits(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path

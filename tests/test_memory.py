@@ -5,7 +5,7 @@ import pytest
 
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import ModelSpec, Training
-from bakeoff.tools.memory import TABLE_8_1, disk_gib, ladder, serving_gib, shape_of, training_gib
+from bakeoff.tools.memory import TABLE_8_1, Shape, disk_gib, ladder, serving_gib, shape_of, training_gib
 
 ROOT = Path(__file__).parents[1]
 QWEN = shape_of("Qwen/Qwen2.5-7B-Instruct")
@@ -114,3 +114,16 @@ def test_disk_holds_base_and_merged_weights_and_checkpoints():
     assert 14 < disk_gib(QWEN, row, "base") == disk_gib(QWEN, row, "export") < 15
     assert 0.5 < disk_gib(QWEN, row, "train") < 4
     assert 14 < serving_gib(QWEN, row) < 20
+
+
+def test_several_cards_share_the_batch_and_where_they_must_the_weights() -> None:
+    large = Shape(32.8e9, 5120, 64, 27648, 152064, 40)
+    training = Training(batch_size=4, gradient_accumulation=8, fused_loss=True)
+    alone = training_gib(large, training)
+    assert alone > 80  # a row of this size does not fit one card of 80 GB
+    assert training_gib(large, training, 2) == pytest.approx(
+        alone
+    )  # whole on each card, and the batch is no smaller
+    halves = training_gib(large, training, 2, sharded=True)
+    assert alone - halves == pytest.approx(32.8e9 * (2 - 1 - 4 / 64) / 2**30, abs=1)
+    assert training_gib(large, training, 4, sharded=True) < halves < 80

@@ -15,9 +15,12 @@ from typing import get_args
 
 import pytest
 
+from bakeoff.execution.gpus import count_of
+from bakeoff.matrix import complaints
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import Engine, ModelSpec
 from bakeoff.tools import engines, swift
+from bakeoff.tools.memory import ladder
 from tests.chains import ROW, Tiny, tiny  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
@@ -334,3 +337,123 @@ def test_swanlabs_offline_mode_is_reached_by_a_plugin_because_ms_swifts_flag_has
     assert "plugins/swanlab_offline.py" in line
     assert "--swanlab_mode local" in line
     assert "swanlab_offline" not in str(swift.sft(row, base="m", output=Path("/out")))
+
+
+# -- several cards -----------------------------------------------------------------------------------------------
+
+
+def several(cards: object, batch: int = 8, accumulation: int = 4, **row: object) -> ModelSpec:
+    training = {"batch_size": batch, "gradient_accumulation": accumulation, **row.pop("training", {})}  # type: ignore[dict-item]
+    told = {
+        "model": "Qwen/Qwen2.5-7B-Instruct",
+        "needs": {"gpu_memory_gib": 60},
+        "dataset": ["a.jsonl"],
+        **row,
+    }
+    return ModelSpec.model_validate({"name": "row", "gpus": cards, "training": training, **told})
+
+
+@pytest.mark.parametrize("cards", range(1, 9))
+@pytest.mark.parametrize(("batch", "accumulation"), [(8, 4), (4, 1), (1, 16), (6, 6), (8, 3), (5, 8)])
+def test_several_cards_see_as_many_dialogues_per_update_as_one_or_are_refused(
+    cards: int, batch: int, accumulation: int
+) -> None:
+    row = several(cards, batch, accumulation)
+    refused = [one for one in complaints.of_row(row, {}, {"default": None}) if "gpus" in one]
+    if batch * accumulation % cards:
+        assert f"a multiple of {cards}, such as" in refused[0]
+        return
+    line = swift.sft(row, base="base", output=Path("/out"))
+    said = words(line)
+    each, passes = int(said["--per_device_train_batch_size"]), int(said["--gradient_accumulation_steps"])
+    assert (each * passes * cards, each <= batch, refused) == (batch * accumulation, True, [])
+    assert (line.processes, line.module) == (cards, "swift.cli.sft")
+    assert line.arguments[0] == "--model"
+    for rung in ladder(row.training):
+        lower = swift.sft(row.model_copy(update={"training": rung}), base="base", output=Path("/out"))
+        of_rung = words(lower)
+        assert (
+            cards
+            * int(of_rung["--per_device_train_batch_size"])
+            * int(of_rung["--gradient_accumulation_steps"])
+            == batch * accumulation
+        )
+
+
+def test_a_training_on_several_cards_is_launched_and_ends_with_its_launcher() -> None:
+    line = str(swift.sft(several(2), base="base", output=Path("/out")))
+    launch = "python -m torch.distributed.run --standalone --local_addr 127.0.0.1 --nproc_per_node 2 -m swift.cli.sft "
+    assert launch in line
+    assert "end_with_launcher.py" in line
+    assert "--fsdp" not in line
+    one = str(swift.sft(several(1), base="base", output=Path("/out")))
+    assert one == str(swift.sft(several(None), base="base", output=Path("/out")))
+    assert "torch.distributed" not in one
+    named = swift.sft(several("2,5"), base="base", output=Path("/out"))
+    assert (named.processes, named.env["CUDA_VISIBLE_DEVICES"]) == (2, "2,5")
+    cpu = swift.sft(several(2, needs={}, model="tiny:llama"), base="base", output=Path("/out"))
+    assert words(cpu)["--ddp_backend"] == "gloo"
+
+
+def test_large_weights_lie_in_parts_on_the_cards_and_the_row_may_say_otherwise() -> None:
+    def line(model: str, **extra: object) -> dict[str, str]:
+        row = several(2, model=model, training={"extra": extra})
+        return words(swift.sft(row, base="base", output=Path("/out")))
+
+    large = line("Qwen/Qwen2.5-32B-Instruct")
+    assert "--fsdp" in large
+    assert large["--gradient_checkpointing"] == "false"  # FSDP recomputes by itself
+    assert "--fsdp" not in line("Qwen/Qwen2.5-14B-Instruct")
+    assert "--fsdp" not in line("some/3B-v2.5b7")
+    zero = line("Qwen/Qwen2.5-32B-Instruct", deepspeed="zero3")
+    assert ("--fsdp" in zero, zero["--deepspeed"]) == (False, "zero3")
+    alone = several(1, training={"extra": {"deepspeed": "zero3"}})
+    assert [one for one in complaints.of_row(alone, {}, {"default": None}) if "cards" in one]
+
+
+def test_an_engine_serves_on_as_many_cards_as_train_unless_the_row_says_otherwise() -> None:
+    def cards(gpus: object, **serving: object) -> tuple[int, int]:
+        row = several(gpus, serving=serving)
+        return count_of(row, "train"), count_of(row, "serve")
+
+    assert cards(2, engine="vllm") == (2, 2)
+    assert cards(4, engine="lmdeploy", tensor_parallel=2) == (4, 2)
+    assert cards(2, engine="transformers") == (2, 1)
+    assert cards(None, engine="sglang") == (1, 1)
+    for engine, flag in (("vllm", "--tensor-parallel-size"), ("lmdeploy", "--tp"), ("sglang", "--tp-size")):
+        row = several(2, serving={"engine": engine})
+        line = engines.serve(row, model="m", served_name="n", port=1)
+        assert words(line)[flag] == "2"
+
+
+@pytest.mark.parametrize(
+    ("files", "whole"),
+    [
+        ({"optimizer.pt": True}, True),
+        ({"optimizer.bin": True}, True),
+        (
+            {"global_step8/bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt": True, "latest": "global_step8"},
+            True,
+        ),
+        (
+            {"global_step8/bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt": True},
+            False,
+        ),  # no last word
+        ({"latest": "../../elsewhere"}, False),
+        ({"latest": "global_step8"}, False),
+    ],
+)
+def test_a_checkpoint_of_several_cards_is_whole_when_each_part_is(
+    tmp_path: Path, files: dict[str, object], whole: bool
+) -> None:
+    (tmp_path / "trainer_state.json").write_text("{}")
+    header = json.dumps({}).encode()
+    (tmp_path / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    for name, content in {"scheduler.pt": True, **files}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        if content is True:
+            with zipfile.ZipFile(tmp_path / name, "w") as file:
+                file.writestr("data", "x")
+        else:
+            (tmp_path / name).write_text(str(content))
+    assert (swift.why_incomplete(tmp_path) == "") is whole

@@ -48,6 +48,17 @@ NEEDS_GPU = Template(
     zh="需要 {gib:g} GiB 显存的 GPU，本机没有 GPU",
     en="needs a GPU with {gib:g} GiB of memory; this machine has no GPU",
 )
+NEEDS_DEEPSPEED = Template(
+    "chain.chain.needs_deepspeed",
+    "training.extra.deepspeed needs the package deepspeed, which is not installed; pip install deepspeed, or take it "
+    "out: large weights are then shared by PyTorch's own FSDP",
+    zh="training.extra.deepspeed 需要安装 deepspeed（pip install deepspeed）；也可去掉该项，由 PyTorch 自带的 FSDP 分片",
+)
+NEEDS_MORE_GPUS = Template(
+    "chain.chain.needs_more_gpus",
+    "needs {cards} GPUs with {gib:g} GiB each; this machine has {here} of that size",
+    zh="需要 {cards} 张显存不低于 {gib:g} GiB 的显卡，本机只有 {here} 张",
+)
 NEEDS_LARGER_GPU = Template(
     "chain.chain.needs_larger_gpu",
     "needs a GPU with {gib:g} GiB; the largest here has {largest:.0f} GiB",
@@ -412,12 +423,14 @@ def flags_of(command: Command) -> dict[str, str]:
     """The flags of a command as a mapping, for an identity that can be told apart in words."""
     options: dict[str, str] = {"module": command.module or command.argv[0]}
     name = "argument"
-    for part in command.argv[3:]:
+    for part in command.arguments if command.module else command.argv[3:]:
         if part.startswith("--"):
             name = part[2:]
             options[name] = ""
         else:
             options[name] = f"{options.get(name, '')} {part}".strip()
+    if command.processes > 1:
+        options["processes"] = str(command.processes)
     return options | dict(command.env)
 
 
@@ -433,16 +446,24 @@ def why_unmet(spec: ModelSpec, matrix: Matrix) -> str:
     for package in spec.needs.packages if here else ():
         if find_spec(package) is None:
             return NEEDS_PACKAGE(package=package)
-    wanted = spec.needs.gpu_memory_gib
-    if wanted == 0 or spec.url:
-        return ""
-    best = _largest_card_gib()
-    if best is None:
+    if here and "deepspeed" in spec.training.extra and spec.trains and find_spec("deepspeed") is None:
+        return NEEDS_DEEPSPEED()
+    return "" if spec.on_cpu or spec.url else _why_no_cards(spec)
+
+
+def _why_no_cards(spec: ModelSpec) -> str:
+    """Return in words why the cards of this machine are too few or too small, empty where they are not."""
+    wanted, sizes = spec.needs.gpu_memory_gib, _card_sizes_gib()
+    several = max(gpus.count_of(spec, stage) for stage in ("train", "serve"))
+    if not sizes:
         return NEEDS_GPU(gib=wanted)
-    return "" if best >= wanted else NEEDS_LARGER_GPU(gib=wanted, largest=best)
+    if max(sizes) < wanted:
+        return NEEDS_LARGER_GPU(gib=wanted, largest=max(sizes))
+    fitting = sum(size >= wanted for size in sizes)
+    return NEEDS_MORE_GPUS(cards=several, gib=wanted, here=fitting) if fitting < several else ""
 
 
 @cache
-def _largest_card_gib() -> float | None:
+def _card_sizes_gib() -> tuple[float, ...]:
     """Asked once per process: nvidia-smi takes its time, and collecting asks for every row and test."""
-    return max((card.total_gib for card in gpus.cards()), default=None)
+    return tuple(card.total_gib for card in gpus.cards())

@@ -22,6 +22,7 @@ from bakeoff.command import Command
 from bakeoff.doctor.finding import Finding
 from bakeoff.errors import BakeoffError
 from bakeoff.execution.executor import Executor, Job, State, open_executor
+from bakeoff.execution.gpus import count_of
 from bakeoff.files import write_json
 from bakeoff.matrix.schema import ExecutorSpec, ModelSpec
 from bakeoff.store.stages import why_locks_unusable
@@ -77,7 +78,13 @@ def check_cluster(
         return
     try:
         largest = max(
-            (max(1, row.serving.tensor_parallel) for row in rows if not (row.on_cpu or row.url)), default=0
+            (
+                count_of(row, stage)
+                for row in rows
+                for stage in ("train", "serve")
+                if not (row.on_cpu or row.url)
+            ),
+            default=0,
         )
         sizes = [_job(folder, gpus, environ) for gpus in dict.fromkeys((0, min(1, largest), largest))]
         if why := executor.why_unusable(sizes):

@@ -48,20 +48,26 @@ def check_devices(visit: Visit) -> Iterator[Finding]:
             continue
         fusible = row.model_type not in REMOTE_CODE
         training = row.training if fusible else row.training.model_copy(update={"fused_loss": False})
-        need = memory.training_gib(shape, training) if row.trains else memory.serving_gib(shape, row)
+        sharded = memory.is_sharded(row)
+        serves = memory.serving_gib(shape, row)
+        need = memory.training_gib(shape, training, row.cards, sharded=sharded) if row.trains else serves
         if need > best:
             rungs = memory.ladder(training, fused_loss=fusible)
-            least = min((memory.training_gib(shape, rung) for rung in rungs if row.trains), default=need)
+            needs = (memory.training_gib(shape, rung, row.cards, sharded=sharded) for rung in rungs)
+            least = min(needs, default=need) if row.trains else need
             if least <= best:
                 remedy = "nothing: after an out-of-memory it steps down with the same effective batch (docs/matrix.md)"
             elif least <= whole:
                 remedy = "end what else runs on the card (nvidia-smi shows it)"
             else:
                 remedy = "a larger card, a smaller training.max_length, or a smaller model"
+                if row.trains and not sharded:
+                    remedy += "; or several cards that share the weights (gpus: 2, training.extra: {deepspeed: zero3})"
             yield Finding(
                 "error" if least > _OFF * whole else "warning",
                 row.name,
-                f"needs about {need:.0f} GiB of device memory; the freest card has {best:.0f}",
+                f"needs about {need:.0f} GiB of device memory{' of each card' * (row.cards > 1)}; the freest card has "
+                f"{best:.0f}",
                 remedy,
             )
 

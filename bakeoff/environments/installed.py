@@ -272,7 +272,7 @@ def check_command(command: Command, found: Installed) -> list[Refused]:
         return []
     where = f"swift {stage[1]} of ms-swift {found.swift}"
     known = {"model_type": list(found.model_types), "template": [*found.templates, *_registered(command)]}
-    return _complaints(where, command.argv[3:], {**found.flags[stage[1]], **known})
+    return _complaints(where, command.arguments, {**found.flags[stage[1]], **known})
 
 
 def _registered(command: Command) -> list[str]:

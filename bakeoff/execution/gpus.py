@@ -136,11 +136,13 @@ class Leases:
         wanted = len(numbers) if numbers else count
         if sum(gib_of(card) <= card.total_gib for card in choice) < wanted:
             raise BakeoffError(f"{who}: {wanted} card(s) of the needed size, but there are {choice}")
-        looked = time.monotonic()
+        began = looked = time.monotonic()
         deadline = looked + patience_s
         told = False
-        with contextlib.ExitStack() as held:
-            while not (taken := self._take(choice, gib_of, wanted, who, held, whole_gib)):
+        with contextlib.ExitStack() as held, contextlib.ExitStack() as queue:
+            while not (taken := self._take(choice, gib_of, wanted, who, held, whole_gib, began)):
+                if wanted > 1 and not told:
+                    queue.enter_context(self._queued(choice, began))
                 holders = self.holders()
                 others = self._others(choice, holders)
                 if not told:
@@ -154,7 +156,42 @@ class Leases:
                     looked = time.monotonic()
                     seen = {card.number: card for card in look()}
                     choice = [seen.get(card.number, card) for card in choice]
+            queue.close()
             yield taken
+
+    @contextmanager
+    def _queued(self, choice: Sequence[Card], since: float) -> Iterator[None]:
+        """Keep a place in the queue for several cards at once, which the kernel frees like a lease.
+
+        Without one, those who need a single card would take each as it becomes free, and several never were.
+        """
+        path = self.folder / f"{uuid.uuid4().hex}.queued"
+        with contextlib.ExitStack() as stack:
+            with FileLock(
+                self.folder / "all.lock"
+            ):  # a note that is not locked yet would be taken for a dead one's
+                file = stack.enter_context(path.open("w"))
+                fcntl.flock(file, fcntl.LOCK_EX)
+                json.dump({"cards": [card.number for card in choice], "since": since}, file)
+                file.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    def _kept_free(self, since: float) -> set[int]:
+        """The cards that somebody waits for who needs several, and has waited longer than since then."""
+        found = set[int]()
+        for path in self.folder.glob("*.queued"):
+            with contextlib.suppress(FileNotFoundError), path.open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    waits = json.load(file)
+                    found |= set(waits["cards"]) if waits["since"] < since else set()
+                else:
+                    path.unlink(missing_ok=True)  # it died
+        return found
 
     def _take(
         self,
@@ -164,6 +201,7 @@ class Leases:
         who: str,
         held: contextlib.ExitStack,
         whole_gib: float,
+        since: float,
     ) -> tuple[int, ...]:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with FileLock(self.folder / "all.lock"):
@@ -179,7 +217,10 @@ class Leases:
                 needed = min(gib, whole_gib or gib) if gib >= card.total_gib else gib
                 return gib <= room and needed <= room - foreign.get(card.number, 0.0)
 
-            roomy = [card for card in choice if fits(card)]
+            # Who holds a card already does not queue behind those who wait for it: none of them would get on.
+            holds = any(holder.pid == os.getpid() for holder in holders)
+            kept = set() if holds else self._kept_free(since)
+            roomy = [card for card in choice if card.number not in kept and fits(card)]
             roomy.sort(key=lambda card: (used[card.number] + foreign.get(card.number, 0.0), card.number))
             if len(roomy) < wanted:
                 return ()
@@ -248,6 +289,13 @@ class Placement:
         return replace(command, env={**command.env, **env})
 
 
+def count_of(spec: ModelSpec, stage: str) -> int:
+    """Return how many cards *stage* of a row needs at once."""
+    if stage in ("train", "export"):
+        return spec.cards
+    return spec.serving.tensor_parallel if stage in ("serve", "parity") else 1
+
+
 @contextmanager
 def leased(spec: ModelSpec, stage: str, tell: Callable[..., object]) -> Iterator[Placement]:
     """Hold the cards that *stage* of a row needs, and yield what puts a command on them; on the CPU it needs none.
@@ -259,7 +307,7 @@ def leased(spec: ModelSpec, stage: str, tell: Callable[..., object]) -> Iterator
         tell: told (as :meth:`bakeoff.store.stages.Timeline.tell`) whom it waits for.
     """
     found = [] if spec.on_cpu or stage in ("build", "convert") else cards()
-    if not found or not set(spec.gpus or "0") <= set("0123456789, "):  # a UUID in 'gpus' is taken as it is
+    if not found or not set(spec.visible or "0") <= set("0123456789, "):  # a UUID in 'gpus' is taken as it is
         yield Placement()
         return
     least = spec.needs.gpu_memory_gib
@@ -280,8 +328,8 @@ def leased(spec: ModelSpec, stage: str, tell: Callable[..., object]) -> Iterator
         found,
         gib_of,
         who=f"{spec.name} ({stage})",
-        count=spec.serving.tensor_parallel if stage == "serve" else 1,
-        fixed=spec.gpus,
+        count=count_of(spec, stage),
+        fixed=spec.visible,
         waiting=waiting,
         whole_gib=least,
         look=cards,

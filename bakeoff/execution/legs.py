@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bakeoff.store.stages import read_record
 from bakeoff.workspace import Workspace
@@ -134,3 +135,30 @@ def makespan(legs: Sequence[Leg], cards: int, queue_s: float = 0.0) -> float:
         else:
             now = min(due)
     return now
+
+
+def placements(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return where each leg of a run ran, from the *events* of its timeline; nothing where all ran in its process.
+
+    Each has ``leg``, ``hosts`` in their order, ``stages`` with the host that did each, ``queued_s`` of all its starts,
+    ``seconds`` of the last one, and ``lost``: why it had to begin again, each time.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for event in events:
+        if not (name := event.get("leg")):
+            continue
+        leg = found.setdefault(
+            str(name),
+            {"leg": str(name), "hosts": [], "stages": [], "queued_s": 0, "seconds": None, "lost": []},
+        )
+        phase, host = event.get("phase"), str(event.get("host") or "")
+        if event.get("event") == "leg" and phase == "running":
+            leg["hosts"].append(host)
+            leg["queued_s"] += event.get("queued_s") or 0
+        elif event.get("event") == "leg" and phase == "lost":
+            leg["lost"].append(str(event.get("why") or ""))
+        elif event.get("event") == "leg" and phase == "ended":
+            leg["seconds"] = event.get("seconds")
+        elif event.get("event") == "stage" and event.get("outcome") == "ran":
+            leg["stages"].append([str(event.get("stage")), host])
+    return [leg for leg in found.values() if leg["hosts"]]

@@ -230,7 +230,7 @@ class Runner:
         short = command.env.get("CUDA_VISIBLE_DEVICES") == "" or (
             module.startswith("bakeoff.") and module != "bakeoff.parity_probe"
         )
-        if self.warm and short and command.argv[0] == sys.executable:
+        if self.warm and short and command.argv[0] == sys.executable and command.processes == 1:
             modules = next((m for prefix, m in WARM.items() if module.startswith(prefix)), ())
         keeper = self._keepers.get(modules)
         if keeper is None or not keeper.alive():

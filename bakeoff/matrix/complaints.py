@@ -73,6 +73,7 @@ def _training_and_serving(spec: ModelSpec) -> Iterator[str]:
             f"{where}.training.attention: packing needs one of {', '.join(FLASH_ATTENTION)}, "
             f"found {spec.training.attention!r}; or say 'packing: false'"
         )
+    yield from _several_cards(spec)
     for plugin in spec.training.plugins:
         if plugin not in (known := sorted(path.stem for path in PLUGINS.glob("[a-z]*.py"))):
             yield _unknown(plugin, known, f"{where}.training.plugins")
@@ -112,6 +113,23 @@ def _plugins_of_gpt_oss(spec: ModelSpec) -> Iterator[str]:
             f"{where}.attention: attention_sinks stands in for {' or '.join(_LENT)}, found {training.attention!r}; "
             "say 'attention: flash_attn' or take it out"
         )
+
+
+def _several_cards(spec: ModelSpec) -> Iterator[str]:
+    """What speaks against a row that several cards train together."""
+    cards, training = spec.cards, spec.training
+    if spec.trains and (rest := training.effective_batch % cards):
+        fitting = training.effective_batch - rest or cards
+        yield (
+            f"{spec.name}.gpus: {cards} cards cannot share {training.effective_batch} dialogues per update evenly "
+            f"({training.batch_size} x {training.gradient_accumulation}); let training.batch_size x "
+            f"gradient_accumulation be a multiple of {cards}, such as {fitting}"
+        )
+    several = [word for word in ("deepspeed", "fsdp") if training.extra.get(word)]
+    if several and cards == 1:
+        yield f"{spec.name}.training.extra.{several[0]}: needs several cards; say 'gpus: 2', or take it out"
+    if len(several) == 2:
+        yield f"{spec.name}.training.extra: give one of deepspeed and fsdp"
 
 
 def _revision(spec: ModelSpec) -> Iterator[str]:

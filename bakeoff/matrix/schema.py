@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    WithJsonSchema,
+    model_validator,
+)
 
 from bakeoff.sentences import Statement, Template
 
@@ -205,7 +214,7 @@ class Limits(_Part):
 class Needs(_Part):
     """What a row asks of the machine; a row whose needs are not met is skipped with that reason."""
 
-    gpu_memory_gib: float = Field(0, ge=0, description="free memory of one card; 0: runs on the CPU")
+    gpu_memory_gib: float = Field(0, ge=0, description="free memory of each card; 0: runs on the CPU")
     packages: Names = ()
 
 
@@ -324,6 +333,13 @@ class Suite(_Part):
         return NO_DATA(suite=self.name, what=form(folder=wanted))
 
 
+def _count(gpus: object) -> int:
+    """How many cards the word ``gpus`` of a row means; 1 where it says nothing that can be counted."""
+    if isinstance(gpus, str):
+        return max(1, len([part for part in gpus.split(",") if part.strip()]))
+    return gpus if type(gpus) is int and gpus > 0 else 1
+
+
 class ModelSpec(_Part):
     """One row of the matrix, with its defaults filled in."""
 
@@ -365,10 +381,38 @@ class ModelSpec(_Part):
     environment: Roles = Roles()
     needs: Needs = Needs()
     limits: Limits = Limits()
-    gpus: str | None = Field(None, description="card number(s) for CUDA_VISIBLE_DEVICES; None: any free one")
+    gpus: Annotated[int, Field(ge=1, le=64)] | Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="how many cards of one host train the row together (a number), or which ones (in quotes, as in "
+        "CUDA_VISIBLE_DEVICES); None: any free one. An engine of its own serves on as many, unless "
+        "serving.tensor_parallel says otherwise; on the CPU it is a number of processes",
+    )
     prompt_date: str | None = Field(
         None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="day that dated templates print"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _serve_on_as_many(cls, row: object) -> object:
+        """Let an engine that can share a model serve it on as many cards as train it, unless the row says otherwise."""
+        if not isinstance(row, dict):
+            return row
+        serving, cards = row.get("serving", {}), _count(row.get("gpus"))
+        if cards < 2 or not isinstance(serving, dict) or "tensor_parallel" in serving:
+            return row
+        if serving.get("engine", "transformers") == "transformers":
+            return row
+        return {**row, "serving": {**serving, "tensor_parallel": cards}}
+
+    @property
+    def cards(self) -> int:
+        """How many cards (on the CPU: processes) train the row together."""
+        return _count(self.gpus)
+
+    @property
+    def visible(self) -> str | None:
+        """The cards that it must take, as in ``CUDA_VISIBLE_DEVICES``; None: any."""
+        return self.gpus if isinstance(self.gpus, str) else None
 
     @property
     def on_cpu(self) -> bool:

@@ -96,6 +96,9 @@ class Findings:
     events: list[dict[str, Any]] = field(default_factory=list)
     """What the timeline told that a reader should know; see :mod:`bakeoff.report.cautions`."""
 
+    legs: list[dict[str, Any]] = field(default_factory=list)
+    """Where the legs of rows ran that were jobs of a cluster; see :func:`bakeoff.execution.legs.placements`."""
+
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     """model, variant, suite, agreement (of two extraction rules, 0..1), answers (letter: count), alarms,
     leakage_not_checked (why not; empty when it was)."""
@@ -136,6 +139,7 @@ class Findings:
             leakage=list(run.get("leakage", [])),
             evaluations=list(run.get("evaluations", [])),
             events=list(run.get("events", [])),
+            legs=[one for one in run.get("legs") or [] if isinstance(one, dict)],
             interest={str(suite): float(value) for suite, value in (run.get("interest") or {}).items()},
             margin={str(suite): float(value) for suite, value in (run.get("margin") or {}).items()},
             asked=[(str(m), str(v), str(s)) for m, v, s in run["asked"]] if "asked" in run else None,

@@ -19,6 +19,7 @@ from bakeoff.doctor.doctor import known_differences
 from bakeoff.environments.building import built
 from bakeoff.errors import BakeoffError, StoreError
 from bakeoff.execution.gpus import cards
+from bakeoff.execution.legs import placements
 from bakeoff.files import readable_rows, write_json
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.report.findings import Findings, has_scores, known_runs, run_folder
@@ -153,6 +154,7 @@ def finish(
                 "asked": list(asked),
                 "stages": [asdict(record) for record in done],
                 "events": [event for event in events(workspace, run_id) if event["event"] in NOTED],
+                "legs": placements(events(workspace, run_id)),
                 "comparability": [
                     beside_the_guide(one) for one in known_differences(compared, matrix, workspace)
                 ],

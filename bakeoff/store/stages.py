@@ -43,6 +43,8 @@ PROGRESS_S = 30.0
 """How often the timeline is told how far a stage is."""
 SILENT_S = 5.0
 """How long a lock is waited for before the timeline says who holds it."""
+AGAIN_S = 3600.0
+"""How often it says so again, while the same one holds it."""
 
 
 RAN = Template("store.stages.ran", "ran: {why}", zh="{why}", en="{why}")
@@ -323,8 +325,7 @@ class Stages:
         try:
             lock.acquire(timeout=SILENT_S)
         except Timeout:
-            self.timeline.tell("waiting", stage=name, holder=_holder(Path(lock.lock_file), note))
-            lock.acquire()
+            self._wait(lock, name, note)
         except (OSError, NotImplementedError):
             raise StoreError(
                 why_locks_unusable(self.workspace.locks) or f"{lock.lock_file} cannot be locked"
@@ -336,6 +337,21 @@ class Stages:
         finally:
             note.unlink(missing_ok=True)
             lock.release()
+
+    def _wait(self, lock: FileLock, name: str, note: Path) -> None:
+        """Wait until the holder of *lock* has ended, and tell who it is: now, when another one has it, and every hour.
+
+        There is no bound: a training may rightly take days, and the kernel frees the lock of one that dies.
+        """
+        told, last = "", 0.0
+        while True:
+            holder = _holder(Path(lock.lock_file), note)
+            if holder != told or time.monotonic() - last > AGAIN_S:
+                self.timeline.tell("waiting", stage=name, holder=holder)
+                told, last = holder, time.monotonic()
+            with contextlib.suppress(Timeout):
+                lock.acquire(timeout=SILENT_S)
+                return
 
     def _why(self, record: Record | None, identity: Identity, stage: Stage[Facts]) -> str:
         if record is None:

@@ -44,7 +44,7 @@ def serve(
     trust = ("--trust-remote-code",) if spec.trust_remote_code else ()
     return Command(
         (*argv, *trust, *_switches(spec.serving.extra)),
-        {"CUDA_VISIBLE_DEVICES": spec.gpus} if spec.gpus else {},
+        {"CUDA_VISIBLE_DEVICES": spec.visible} if spec.visible else {},
     )
 
 

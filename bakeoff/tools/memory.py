@@ -6,6 +6,7 @@ The ladder keeps the effective batch, so that a row that had to step down still 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,6 +64,19 @@ def ladder(training: Training, *, fused_loss: bool = True) -> Iterator[Training]
         yield training
 
 
+def of_each_card(training: Training, cards: int) -> Training:
+    """Return *training* as each of several *cards* does it, so that an update still sees as many dialogues.
+
+    ms-swift deals the rows of an update out in turn, so the cards together see those that one card would. Where the
+    effective batch cannot be dealt out evenly, the matrix is refused (:mod:`bakeoff.matrix.complaints`).
+    """
+    if cards == 1:
+        return training
+    share = max(1, training.effective_batch // cards)
+    batch = next(size for size in range(min(training.batch_size, share), 0, -1) if share % size == 0)
+    return training.model_copy(update={"batch_size": batch, "gradient_accumulation": share // batch})
+
+
 @dataclass(frozen=True)
 class Shape:
     """What decides how much memory a decoder needs; sizes as in its ``config.json``."""
@@ -112,10 +126,32 @@ def shape_of(model: str) -> Shape | None:
 
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+WHOLE_GIB = 40.0
+"""Weights above this lie in parts on the cards of a row that has several: half of a usual card of 80 GB."""
+_SIZE = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)b(?![A-Za-z0-9])", re.IGNORECASE)
 
 
-def training_gib(shape: Shape, training: Training) -> float:
-    """A rough peak of device memory while training, in GiB, with every dialogue at ``max_length``.
+def is_sharded(spec: ModelSpec) -> bool:
+    """Whether the weights of *spec*, a row of several cards, lie in parts on them while it trains.
+
+    Its ``training.extra`` may say so. Else its size decides, which a folder's ``config.json`` tells, or a hub's name
+    ("-32B-"): what a machine holds by chance must not change the line.
+    """
+    extra = spec.training.extra
+    if spec.cards == 1 or spec.on_cpu:
+        return False
+    if "deepspeed" in extra or "fsdp" in extra:
+        return bool(extra.get("fsdp")) or "zero3" in str(extra.get("deepspeed"))
+    shape, sizes = shape_of(spec.model or ""), _SIZE.findall(spec.model or "")
+    parameters = shape.parameters if shape else max((float(size) * 1e9 for size in sizes), default=0.0)
+    return parameters * BYTES[spec.training.dtype] / GIB > WHOLE_GIB
+
+
+def training_gib(shape: Shape, training: Training, cards: int = 1, *, sharded: bool = False) -> float:
+    """A rough peak of device memory of each card while training, in GiB, with every dialogue at ``max_length``.
+
+    Several *cards* share the batch (:func:`of_each_card`), and where it is *sharded* the weights: each then holds its
+    part and two whole layers, the one at work and the one that comes next.
 
     Weights, plus LoRA parameters with gradients and Adam's two moments (16 bytes each), plus per token
 
@@ -128,6 +164,7 @@ def training_gib(shape: Shape, training: Training) -> float:
     fitted to six runs of Qwen2.5-7B on an H200: measured 134.5, 36.6, 30.1 and 91.4 GiB, with ``fused_lora`` 65.9 and
     50.8; the formula says 132, 34, 30, 94, 66 and 51. Another architecture may be off by a quarter.
     """
+    training = of_each_card(training, cards)
     size = BYTES[training.dtype]
     tokens = training.batch_size * training.row_tokens
     saved = 8 * shape.hidden + (2.4 if "fused_lora" in training.plugins else 4.7) * shape.intermediate
@@ -136,9 +173,10 @@ def training_gib(shape: Shape, training: Training) -> float:
         activations = shape.layers * shape.hidden + saved + backward
     else:
         activations = shape.layers * saved + backward
-    total = (
-        shape.parameters * size + 16 * shape.lora_parameters(training.lora_rank) + tokens * activations * size
-    )
+    weights, adapter = shape.parameters * size, 16 * shape.lora_parameters(training.lora_rank)
+    if sharded:
+        weights, adapter = weights / cards + 2 * weights / shape.layers, adapter / cards
+    total = weights + adapter + tokens * activations * size
     if not training.fused_loss:
         total += 28 * tokens * shape.vocabulary
     if training.attention not in FLASH_ATTENTION:
@@ -147,13 +185,13 @@ def training_gib(shape: Shape, training: Training) -> float:
 
 
 def serving_gib(shape: Shape, spec: ModelSpec) -> float:
-    """The least device memory that serving needs, in GiB: the weights and the keys and values of one full session.
+    """The least device memory of each card that serving needs, in GiB: weights, keys and values of one full session.
 
     Keys and values are counted for all heads, which is an upper bound for grouped-query attention.
     """
     size = BYTES[spec.training.dtype]
     session = (spec.serving.session_len or spec.training.max_length) * shape.layers * 2 * shape.hidden
-    return (shape.parameters + session) * size / GIB + 1.5
+    return (shape.parameters + session) * size / spec.serving.tensor_parallel / GIB + 1.5
 
 
 def disk_gib(shape: Shape, spec: ModelSpec, what: str) -> float:

@@ -6,16 +6,18 @@ Every function is pure: it looks at nothing but its arguments. The modules are s
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from bakeoff.command import Command, flags
+from bakeoff.command import LAUNCHER, Command, flags
 from bakeoff.files import readable_rows
 from bakeoff.matrix.schema import FLASH_ATTENTION, PLUGINS, ModelSpec, Training, dataset_argument
 from bakeoff.parity_probe import PLUGIN_FLAGS
 from bakeoff.plugins.prompt_date import VARIABLE as PROMPT_DATE
 from bakeoff.sentences import Template
+from bakeoff.tools import memory
 
 NO_CHECKPOINT = Template(
     "tools.swift.no_checkpoint",
@@ -105,7 +107,7 @@ def sft(
         resume: a checkpoint of *output* to continue from.
         plugins: Python files that ms-swift imports before it starts.
     """
-    t = spec.training
+    t = memory.of_each_card(spec.training, spec.cards)
     options: dict[str, object] = {
         **_model(spec, base),
         "tuner_type": t.tuner,
@@ -146,15 +148,46 @@ def sft(
             *_plugins(spec),
             *(PLUGINS / f"{one}.py" for one in t.plugins),
             *_offline_tracker(spec, version),
+            *([PLUGINS / "end_with_launcher.py"] if spec.cards > 1 else ()),
         ),
         "resume_from_checkpoint": resume,
+        **_spread(spec),
         **t.extra,
     }
     options["external_plugins"] = _with_own(options["external_plugins"], spec)
     argv = flags(_spoken(options, "sft", version))
     # Long packs of changing length break the allocator's memory into pieces: 134 GiB instead of 53 were seen.
     allocator = {} if spec.on_cpu else {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
-    return Command((python, "-m", "swift.cli.sft", *argv), {**_environment(spec), **allocator})
+    launch = ("-m", LAUNCHER, *_launch(spec.cards)) if spec.cards > 1 else ()
+    return Command((python, *launch, "-m", "swift.cli.sft", *argv), {**_environment(spec), **allocator})
+
+
+def _launch(cards: int) -> tuple[str, ...]:
+    """What ``NPROC_PER_NODE=N swift sft`` starts, on a port that is free and under an address that stays here."""
+    return ("--standalone", "--local_addr", "127.0.0.1", "--nproc_per_node", str(cards))
+
+
+FSDP: Mapping[str, object] = {
+    "fsdp_version": 2,
+    "reshard_after_forward": True,
+    "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+    "cpu_ram_efficient_loading": True,
+    "state_dict_type": "FULL_STATE_DICT",
+}
+"""ms-swift's ``--fsdp fsdp2``, but for checkpoints: of shards alone, none would hold an adapter to be merged."""
+
+
+def _spread(spec: ModelSpec) -> dict[str, object]:
+    """How the weights lie on the cards of a row that has several: whole on each, or in parts where they are large."""
+    if spec.cards == 1:
+        return {}
+    if spec.on_cpu:
+        return {"ddp_backend": "gloo"}
+    if {"deepspeed", "fsdp"} & set(spec.training.extra) or not memory.is_sharded(spec):
+        return {}
+    config = {**FSDP, "activation_checkpointing": spec.training.gradient_checkpointing}
+    shards = json.dumps({"fsdp": "full_shard auto_wrap", "fsdp_config": config})
+    return {"fsdp": shards, "gradient_checkpointing": False}
 
 
 def export(
@@ -283,7 +316,7 @@ def _environment(spec: ModelSpec) -> Mapping[str, str]:
     day = {PROMPT_DATE: spec.prompt_date} if spec.prompt_date else {}
     if spec.on_cpu:
         return CPU_ENVIRONMENT | day
-    return {"CUDA_VISIBLE_DEVICES": spec.gpus, **day} if spec.gpus else day
+    return {"CUDA_VISIBLE_DEVICES": spec.visible, **day} if spec.visible else day
 
 
 def _plugins(spec: ModelSpec) -> tuple[Path, ...]:
@@ -371,8 +404,6 @@ def why_unfinished(output: Path, training: Training | None = None) -> str:
     After the last one was cut short an older whole one is a place to continue from, not a result. Where *training* is
     given, the adapter must also be what it asks for.
     """
-    import json
-
     checkpoint = last_checkpoint(output)
     if checkpoint is None:
         return NO_CHECKPOINT()
@@ -388,8 +419,6 @@ def why_other_adapter(checkpoint: Path, training: Training) -> str:
 
     Its ``adapter_config.json`` decides with which strength the matrices are applied, and to which modules.
     """
-    import json
-
     path = checkpoint / "adapter_config.json"
     if not path.exists():
         return ""
@@ -476,8 +505,6 @@ def why_other_base(adapter: Path, base: Path) -> str:
 
 def trained_on(adapter: Path) -> str:
     """The base that the configuration of *adapter* names; empty where it names none."""
-    import json
-
     try:
         config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -488,8 +515,6 @@ def trained_on(adapter: Path) -> str:
 
 def _header(weights: Path) -> dict[str, tuple[str, list[int]]]:
     """The dtype and shape of each tensor of a safetensors file; nothing where it cannot be read."""
-    import json
-
     try:
         with weights.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
@@ -516,7 +541,6 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 def why_incomplete(checkpoint: Path) -> str:
     """What is missing or cut short in *checkpoint*, in words; empty for a complete one."""
-    import json
     import zipfile
 
     state = checkpoint / "trainer_state.json"
@@ -527,11 +551,23 @@ def why_incomplete(checkpoint: Path) -> str:
     adapter = checkpoint / "adapter_model.safetensors"
     if problem := why_truncated(adapter):
         return problem
-    for name in ("optimizer.pt", "scheduler.pt"):
-        path = checkpoint / name
-        if not zipfile.is_zipfile(path):
-            return MISSING_OR_CUT(name=name)
+    if not zipfile.is_zipfile(checkpoint / "scheduler.pt"):
+        return MISSING_OR_CUT(name="scheduler.pt")
+    if not any(zipfile.is_zipfile(path) for path in _optimizers(checkpoint)):
+        return MISSING_OR_CUT(name="optimizer.pt")
     return ""
+
+
+def _optimizers(checkpoint: Path) -> Iterator[Path]:
+    """Where the optimizer's state may lie in *checkpoint*: of one process, of FSDP, of DeepSpeed."""
+    yield checkpoint / "optimizer.pt"
+    yield checkpoint / "optimizer.bin"
+    try:  # DeepSpeed writes this file when all processes have written theirs
+        newest = (checkpoint / "latest").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return
+    if re.fullmatch(r"global_step\d+", newest):
+        yield from (checkpoint / newest).glob("*optim_states.pt")
 
 
 def why_truncated(weights: Path) -> str:
@@ -540,8 +576,6 @@ def why_truncated(weights: Path) -> str:
     The format opens with the header's length (8 bytes, little endian) and the header, a JSON object whose
     ``data_offsets`` say where the data ends: https://huggingface.co/docs/safetensors.
     """
-    import json
-
     try:
         with weights.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -556,8 +590,6 @@ def why_truncated(weights: Path) -> str:
 
 def why_weights_broken(folder: Path) -> str:
     """What is missing from a folder of merged weights, in words; empty for a whole one."""
-    import json
-
     shards = sorted(folder.glob("*.safetensors"))
     index = folder / "model.safetensors.index.json"
     if not (folder / "config.json").is_file() or not shards:
@@ -574,8 +606,6 @@ def why_weights_broken(folder: Path) -> str:
 
 def own_code(folder: Path) -> str:
     """The file of a model's *folder* that names Python code to load it with; empty where transformers' own is meant."""
-    import json
-
     for name in ("config.json", "tokenizer_config.json"):
         try:
             told = json.loads((folder / name).read_text(encoding="utf-8"))
@@ -591,8 +621,6 @@ def own_plugin(folder: Path) -> str:
 
     A training of ms-swift leaves the file beside its checkpoints and merges.
     """
-    import json
-
     try:
         told = json.loads((folder / "args.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -629,8 +657,6 @@ def training_facts(output: Path, since: int = 0) -> dict[str, object]:
         ``lazy_tokenize``), ``tokens`` per epoch and ``tokens_per_s``, both without padding.
         A resumed training logs some steps twice: the last one counts.
     """
-    import json
-
     checkpoint = last_checkpoint(output)
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")) if checkpoint else {}
     facts: dict[str, object] = {

@@ -7,6 +7,7 @@
 # published random weights of the families FORMS (chatglm3 internlm2 baichuan2 gpt_oss) in their published forms, in
 #           /dev/shm/published; what they were converted from and to before makes room
 # train     the guide's flags and ours on the same dialogues (train_speed.py), for the model in MODEL
+# train2    on CARDS cards (2) of one host: a 7B row against one card, and a 32B shape whose weights lie in parts on them
 # chain     the rows ROWS of bench/gpu/matrix.yaml through pytest, in at most CHAIN_S seconds
 # serve     the engine ENGINE (lmdeploy or vllm) alone on the first row's merged weights: seconds to its first answer, and
 #           until the memory is back
@@ -54,6 +55,21 @@ published() {
 train() {
   python3 bench/gpu/train_speed.py --model "${MODEL:-/dev/shm/qwen}" --data .data/smile/train.jsonl --out "$out/train" ${TRAIN:---steps 12 ours guide}
   tar -czf "$out/train.tgz" -C "$out" train; rm -rf "$out/train"
+}
+
+train2() {
+  cards=${CARDS:-2}
+  mount -o remount,size=200G /dev/shm 2>/dev/null
+  for pair in ${SHAPES:-qwen:qwen2.5-7b large:qwen2.5-32b}; do
+    model=/dev/shm/${pair%%:*}
+    [ -f "$model/config.json" ] ||
+      python3 bench/gpu/random_model.py --config "${pair#*:}" --out "$model" --text .data/smile/train.jsonl 2>&1 | tail -1
+    case $pair in
+      large:*) python3 bench/gpu/several_cards.py --model "$model" --data .data/smile/train.jsonl --out "$out/train2" \
+        --steps 6 --warm-up 2 --batch 2 --effective 8 "$cards" ;;
+      *) python3 bench/gpu/several_cards.py --model "$model" --data .data/smile/train.jsonl --out "$out/train2" 1 "$cards" ;;
+    esac
+  done
 }
 
 chain() {
