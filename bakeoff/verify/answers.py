@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,35 @@ from bakeoff.suites.overlap import METRICS as OVERLAPS
 from bakeoff.suites.overlap import overlap
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object
-from bakeoff.verify.ledgers import Key, key_of, options_of
+from bakeoff.verify.ledgers import STATES, Key, grade_of, key_of, options_of
 from bakeoff.verify.manifest import evidence_of
 
 _CUT = ("max_tokens", "length", "model_length")
+_OF_A_SCORE = (
+    *(
+        "suite",
+        "subset",
+        "metric",
+        "value",
+        "worst",
+        "best",
+        "chance",
+        "trusted",
+        "why_not",
+        "benchmark",
+        "few_shot",
+    ),
+    *(
+        "n_asked",
+        "n_answered",
+        "n_unparsed",
+        "n_empty",
+        "n_truncated",
+        "n_errored",
+        "n_judged",
+        "finished_at",
+    ),
+)
 _SERVICE = "the service gave several questions the same error text"
 _UNGRADED = "could not be graded"
 
@@ -130,23 +155,52 @@ def _check_result(audit: Audit, place: str, result: Row, folder: Path) -> None:
                 f"reply {row['index']} has none",
                 "a sample",
             )
-    kept = folder / "samples.jsonl"
-    rows = {str(row["sample_id"]): row for row in readable_rows(kept)} if kept.is_file() else {}
+    _check_copies(audit, place, result, samples, folder)
+    _check_summary(audit, place, result, samples)
+
+
+def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row], folder: Path) -> None:
+    """Hold the result of a stage against the copy that the evaluation left beside its replies."""
+    first = read_object(folder / "result.json")
+    same = {name: value for name, value in first.items() if name not in ("scores", "folder")}
+    audit.compare_keys("both copies agree", f"{place} against {folder.name}/result.json", result, same)
+    scores = [{name: row.get(name) for name in _OF_A_SCORE} for row in result["scores"]]
+    copied = [{name: row.get(name) for name in _OF_A_SCORE} for row in first["scores"]]
+    audit.compare("both copies agree", f"{place} scores against {folder.name}/result.json", scores, copied)
+    rows = {str(row["sample_id"]): row for row in readable_rows(folder / "samples.jsonl")}
+    audit.compare("both copies agree", f"{place} samples", len(rows), len(samples))
     for sample in samples:
         other = rows.get(str(sample["sample_id"]), {})
-        for name in (
-            "target",
-            "reply",
-            "extracted",
-            "extracted_alt",
-            "status",
-            "correct",
-            "question",
-            "options",
-        ):
-            audit.compare(
-                "both copies agree", f"{place} {sample['sample_id']} {name}", sample[name], other.get(name)
+        for name, value in other.items():
+            if name not in ("model", "variant"):
+                audit.compare(
+                    "both copies agree", f"{place} {sample['sample_id']} {name}", sample.get(name), value
+                )
+        if not other:
+            audit.fail(
+                "both copies agree",
+                f"{place} {sample['sample_id']}",
+                "no copy",
+                f"a row of {folder.name}/samples.jsonl",
             )
+
+
+def _check_summary(audit: Audit, place: str, result: Row, samples: Sequence[Row]) -> None:
+    """Recount what a result says of its samples as a whole."""
+    states = Counter(str(sample["status"]) for sample in samples)
+    ledger = {"asked": len(samples), "judged": len(samples) - states["errored"]}
+    ledger |= {status: states[status] for status in STATES}
+    audit.compare_keys("ledger", f"{place} ledger", result.get("ledger") or {}, ledger)
+    choices = [sample for sample in samples if options_of(sample) and sample["status"] != "errored"]
+    audit.compare(
+        "answers", f"{place} answers", result.get("answers"), dict(Counter(s["extracted"] for s in choices))
+    )
+    both = [s["extracted"] == s["extracted_alt"] for s in choices if s["status"] != "empty"]
+    audit.compare(
+        "answers", f"{place} agreement", result.get("agreement"), sum(both) / len(both) if both else None
+    )
+    for name in ("trusted", "why_not", "suite", "metric"):
+        audit.compare("told of an evaluation", f"{place} {name}", result.get(name), result["scores"][0][name])
 
 
 def _check_sample(
@@ -170,17 +224,14 @@ def _check_sample(
     audit.compare("reply", f"{where} latency_s", sample["latency_s"], latency_s)
     audit.compare("status", f"{where} truncated", sample["status"] == "truncated", stop in _CUT)
     graded = review["sample_score"]["score"]
+    audit.compare("review", f"{where} status", graded.get("status", "success"), "success")
     audit.compare(
         "review", f"{where} extracted", sample["extracted"], str(graded.get("extracted_prediction") or "")
     )
     if graded.get("prediction") is not None:
         audit.compare("review", f"{where} graded reply", graded["prediction"], reply)
-    target = review.get("target", sample["target"])
-    joined = (
-        "".join(target)
-        if options_of(sample) or isinstance(target, str)
-        else "\n".join(map(str, target or ()))
-    )
+    target: Any = review.get("target", sample["target"]) or ""
+    joined = "".join(target) if options_of(sample) or isinstance(target, str) else "\n".join(map(str, target))
     audit.compare("review", f"{where} target", sample["target"], joined)
     main = str(result["metric"])
     stated = sample["extracted"] if result["benchmark"] in OURS else sample["extracted_alt"]
@@ -190,6 +241,10 @@ def _check_sample(
             float(graded["value"][main]) if stated or not is_choice or result["benchmark"] in OURS else 0.0
         )
         audit.compare("review", f"{where} correct", sample["correct"], value)
+    for metric, grade in graded["value"].items():
+        computed = grade_of(sample, metric, main) if result["benchmark"] in OURS else None
+        if computed is not None and metric != main:
+            audit.compare("review", f"{where} {metric}", grade, computed)
 
 
 def sha_of(messages: Iterable[Mapping[str, Any]]) -> str:

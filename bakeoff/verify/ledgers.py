@@ -7,10 +7,12 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from bakeoff.scoring.scores import SPEED
 from bakeoff.suites.overlap import METRICS as OVERLAPS
+from bakeoff.suites.overlap import overlap
 from bakeoff.verify.arithmetic import mean
 from bakeoff.verify.audit import Audit, is_absent
 from bakeoff.verify.evidence import Evidence, Row
@@ -138,10 +140,13 @@ def grade_of(sample: Mapping[str, Any], metric: str, main: str) -> float | None:
         chosen = set(str(sample["extracted"]))
         return len(chosen & right) / len(right) if chosen <= right else 0.0
     if metric in OVERLAPS:
-        from bakeoff.suites.overlap import overlap
-
-        return overlap(str(sample["extracted"]), str(sample["target"]))[metric]
+        return _overlap(str(sample["extracted"]), str(sample["target"]))[metric]
     return None
+
+
+@lru_cache(maxsize=4096)
+def _overlap(reply: str, reference: str) -> dict[str, float]:
+    return overlap(reply, reference)
 
 
 def _check_chance(audit: Audit, where: str, row: Row, part: Sequence[Row], suite: Mapping[str, Any]) -> None:

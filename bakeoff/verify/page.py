@@ -10,7 +10,7 @@ import json
 import math
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,19 +24,22 @@ from bakeoff.verify.evidence import Evidence, read_object
 from bakeoff.verify.pairs import Grades, grades_of, report_tables
 
 _LOG = re.compile(
-    r'( · )?<a href="(?!#)[^"]*"><span lang="zh">日志</span><span lang="en">log</span></a>|<span class="kind mono">[^<]*</span>'
+    r'( · )?<a href="(?!#)[^"]*"><span lang="zh">日志</span><span lang="en">log</span></a>'
+    r'|<span class="kind mono">[^<]*</span>'
 )
 _CELL = re.compile(
-    r'<span class="value">(?P<value>[^<]*)</span>.*?<small class="detail">(?:\[(?P<low>[^,\]]*), (?P<high>[^\]]*)\] · )?'
+    r'<span class="value">(?P<value>[^<]*)</span>.*?<small class="detail">'
+    r"(?:\[(?P<low>[^,\]]*), (?P<high>[^\]]*)\] · )?"
     r"<span[^>]*>(?P<answered>\d+)/(?P<asked>\d+)</span>",
     re.DOTALL,
 )
+_HISTORY = re.compile(r'<section id="bk-history">\s*<h2>.*?Since run ([^<\s]+)', re.DOTALL)
 _MOST = 20
 """Differing lines of a page that are told one by one."""
 
 
-def check_page(audit: Audit, evidence: Evidence) -> None:
-    """Read the page and the tables beside it back."""
+def check_page(audit: Audit, evidence: Evidence, fresh: Mapping[str, str] | None = None) -> None:
+    """Read the page and the tables beside it back; *fresh*: what :func:`make_anew` made of the same rows."""
     if evidence.page is None:
         return
     with audit.reading(evidence.page.name):
@@ -53,7 +56,7 @@ def check_page(audit: Audit, evidence: Evidence) -> None:
             )
             return
         check_board(audit, evidence, fragment)
-        _check_anew(audit, evidence, fragment)
+        _check_anew(audit, evidence, fragment, fresh)
 
 
 def _fragment(page: str, run_id: str) -> str | None:
@@ -115,38 +118,51 @@ def _check_interval(audit: Audit, where: str, cell: str, grades: Grades | None, 
         )
 
 
-def _check_anew(audit: Audit, evidence: Evidence, fragment: str) -> None:
-    """Make tables and page anew from the verified rows, and compare every number and word."""
+def make_anew(evidence: Evidence, before: str = "") -> dict[str, str]:
+    """Return the tables of a report by name, and its comparison under "", made anew from the rows of *evidence*.
+
+    Args:
+        before: the run that the page compares with; empty for none.
+    """
     assert evidence.page is not None
-    folder = evidence.page.parent
     findings, since = _findings(evidence), None
-    if before := re.search(r'<section id="bk-history">\s*<h2>.*?Since run ([^<\s]+)', fragment, re.DOTALL):
-        if evidence.root and (evidence.root / "runs" / before[1] / "run.json").is_file():
-            since = Since.of(Findings.from_store(evidence.root, before[1]), findings)
-        else:
-            audit.note(f"run {before[1]} is not at hand: what the page says has moved since was not compared")
-            fragment = _without_history(fragment)
-    same_code = _code_of(folder) == manifest.page_code()
+    if before and evidence.root:
+        since = Since.of(Findings.from_store(evidence.root, before), findings)
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         write_tables(findings, Path(scratch))
-        fresh = {path.name: path for path in report_tables(Path(scratch))}
-        for name in {path.name for path in report_tables(folder)} - fresh.keys():
-            audit.fail("tables of the report", name, "a table", "no such table")
-        for name, path in fresh.items():
-            with audit.reading(name):
-                text = (folder / name).read_text(encoding="utf-8")
-                if name.endswith(".csv"):
-                    _compare_csv(audit, name, text, path.read_text(encoding="utf-8"))
-                elif same_code:
-                    _compare_lines(audit, name, text, path.read_text(encoding="utf-8"))
-    if not same_code:
+        texts = {path.name: path.read_text(encoding="utf-8") for path in report_tables(Path(scratch))}
+    shown = _fragment(section(findings, evidence.page.parent, since), evidence.run_id)
+    return {**texts, "": shown or ""}
+
+
+def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[str, str] | None) -> None:
+    """Compare every number and word of tables and page with those made anew from the verified rows."""
+    assert evidence.page is not None
+    folder, before = evidence.page.parent, ""
+    if history := _HISTORY.search(fragment):
+        before = history[1]
+        if not evidence.root or not (evidence.root / "runs" / before / "run.json").is_file():
+            audit.note(f"run {before} is not at hand: what the page says has moved since was not compared")
+            fragment, before = _without_history(fragment), ""
+    texts = dict(make_anew(evidence, before) if fresh is None else fresh)
+    shown = texts.pop("")
+    same_code = _code_of(folder) == manifest.page_code()
+    for name in {path.name for path in report_tables(folder)} - texts.keys():
+        audit.fail("tables of the report", name, "a table", "no such table")
+    for name, expected in texts.items():
+        with audit.reading(name):
+            text = (folder / name).read_text(encoding="utf-8")
+            if name.endswith(".csv"):
+                _compare_csv(audit, name, text, expected)
+            elif same_code:
+                _compare_lines(audit, name, text, expected)
+    if same_code:
+        _compare_lines(audit, _name(evidence), _normal(fragment), _normal(shown))
+    else:
         audit.note(
-            "the page was rendered by another version of the program: its board and its tables were read back, its "
-            "sentences were not compared word for word"
+            "the page was rendered by another version of the program, or does not say by which: its board and its "
+            "tables were read back, its sentences were not compared word for word"
         )
-        return
-    shown = _fragment(section(findings, folder, since), evidence.run_id)
-    _compare_lines(audit, _name(evidence), _normal(fragment), _normal(shown or ""))
 
 
 def _findings(evidence: Evidence) -> Findings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,11 +44,14 @@ def check_timeline(audit: Audit, evidence: Evidence) -> None:
     if not path.is_file():
         audit.fail("timeline", evidence.shown(path), "gone", "the timeline of the run")
         return
+    audit.compare("timeline", "run.json run_id", evidence.run.get("run_id"), evidence.run_id)
+    began = re.sub(r"\D", "", str(evidence.run.get("started_at")))[:14]
+    audit.compare("timeline", "run.json started_at", began, re.sub(r"\D", "", evidence.run_id[:15]))
     latest: dict[str, Row] = {}
     for event in readable_rows(path):
-        if event.get("event") == "stage" and "output" in event:
-            if event["output"] not in latest or event.get("outcome") != "reused":
-                latest[event["output"]] = event
+        is_stage = event.get("event") == "stage" and "output" in event
+        if is_stage and (event["output"] not in latest or event.get("outcome") != "reused"):
+            latest[event["output"]] = event
     stages = {str(stage["output"]): stage for stage in evidence.run.get("stages", [])}
     audit.compare("every stage of the timeline is told", "run.json stages", list(stages), list(latest))
     for output, event in latest.items():
@@ -184,9 +188,9 @@ def _searched(results: Iterable[tuple[Row, Row, str]], stage: Row) -> Row | None
     for other, result, _ in results:
         alike = other["stage"] == "evaluate" and other["model"] == stage["model"]
         alike = alike and other["variant"] != stage["variant"]
-        if alike and other["facts"].get("suite") == stage["facts"].get("suite"):
-            if result.get("leakage_not_checked") == "":
-                return result
+        alike = alike and other["facts"].get("suite") == stage["facts"].get("suite")
+        if alike and result.get("leakage_not_checked") == "":
+            return result
     return None
 
 
@@ -314,6 +318,16 @@ def check_matrix(audit: Audit, evidence: Evidence, path: Path | None) -> None:
                 spec_row = matrix.models.get(str(row["model"]))
                 origin = (spec_row.model or spec_row.weights or spec_row.url or "") if spec_row else None
                 audit.compare("matrix", f"{source.name} models.{row['model']}", row["base_model"], origin)
+                if spec_row and "recipe" in row:
+                    recipe = next(
+                        (name for name, own in matrix.recipes.items() if row["model"] in own), row["model"]
+                    )
+                    seed = spec_row.training.seed if spec_row.trains else None
+                    stated = [row["group"], row["recipe"], row["seed"]]
+                    expected = [spec_row.group, recipe, seed]
+                    audit.compare(
+                        "matrix", f"{source.name} models.{row['model']} group, recipe, seed", stated, expected
+                    )
             for model, _, suite_name in evidence.run.get("asked", []):
                 names = matrix.models[model].suites if model in matrix.models else []
                 audit.compare(
