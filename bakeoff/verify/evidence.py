@@ -59,6 +59,14 @@ class Evidence:
         """Return the rows of ``samples.parquet``."""
         return samples_in(self.tables / "samples.parquet")
 
+    @cached_property
+    def samples_of(self) -> dict[tuple[str, str, str], list[Row]]:
+        """Return the samples by model, variant and suite."""
+        parts: dict[tuple[str, str, str], list[Row]] = {}
+        for row in self.samples:
+            parts.setdefault((str(row["model"]), str(row["variant"]), str(row["suite"])), []).append(row)
+        return parts
+
     @property
     def stages(self) -> list[Row]:
         """Return the stages of the run that left something."""

@@ -36,9 +36,7 @@ def key_of(row: Mapping[str, Any]) -> Key:
 
 def check_ledgers(audit: Audit, evidence: Evidence) -> None:
     """Recount every score of the run from its samples."""
-    parts: dict[Key, list[Row]] = defaultdict(list)
-    for sample in evidence.samples:
-        parts[key_of(sample)].append(sample)
+    parts = evidence.samples_of
     identities = {
         (*map(str, (stage["model"], stage["variant"])), str(suite.get("name"))): suite
         for stage in evidence.stages
@@ -69,8 +67,10 @@ def _check_subject(
 ) -> None:
     """Recount the scores *rows* of one subject in one suite; metrics beside the main one for the audit *derived*."""
     main = str(rows[0]["metric"])
-    subsets = list(dict.fromkeys(str(sample["subset"]) for sample in samples))
-    expected = {"ALL", *(subsets if subsets != ["default"] else ())}
+    parts: dict[str, list[Row]] = {"ALL": list(samples)}
+    for sample in samples:
+        parts.setdefault(str(sample["subset"]), []).append(sample)
+    expected = set(parts) - ({"default"} if len(parts) == 2 else set())
     place = f"scores.json {' '.join(key_of(rows[0]))}"
     audit.compare(
         "every subset has a score", place, sorted({str(row["subset"]) for row in rows}), sorted(expected)
@@ -79,7 +79,7 @@ def _check_subject(
     audit.compare("a score stands once", place, max(names.values()), 1)
     for row in rows:
         metric = str(row["metric"])
-        part = [sample for sample in samples if row["subset"] in ("ALL", sample["subset"])]
+        part = parts.get(str(row["subset"]), [])
         if metric.endswith("_unleaked"):
             part = [sample for sample in part if not sample["leaked"]]
         where = f"{place} {row['subset']} {metric}"

@@ -91,7 +91,7 @@ def check_board(audit: Audit, evidence: Evidence, fragment: str) -> None:
 
 
 def _check_cell(audit: Audit, where: str, cell: str, evidence: Evidence, key: tuple[str, str, str]) -> None:
-    part = [s for s in evidence.samples if (s["model"], s["variant"], s["suite"]) == key]
+    part = evidence.samples_of.get(key, [])
     shown = _CELL.search(cell)
     if shown is None or not part:
         return  # an invalid score, or none: its words are compared with the page made anew
