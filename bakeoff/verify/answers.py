@@ -14,10 +14,9 @@ from bakeoff.files import readable_rows
 from bakeoff.scoring.extraction import LETTERS, extract_choice, final_part
 from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS as OVERLAPS
-from bakeoff.suites.overlap import overlap
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object
-from bakeoff.verify.ledgers import STATES, Key, grade_of, key_of, options_of
+from bakeoff.verify.ledgers import STATES, Key, grade_of, key_of, options_of, overlap_of
 from bakeoff.verify.manifest import evidence_of
 
 _CUT = ("max_tokens", "length", "model_length")
@@ -80,9 +79,13 @@ def _check_reading(audit: Audit, where: str, sample: Row, benchmark: str, main: 
     options, target, reply = options_of(sample), str(sample["target"]), str(sample["reply"])
     if options and set(target) <= set(LETTERS[: len(options)]):
         column = "extracted" if benchmark in OURS else "extracted_alt"
-        read = {extract_choice(reply, options, multiple=several) for several in _readings(sample)}
         value = str(sample[column] or "")
-        audit.compare("extraction", f"{where} {column}", value, value if value in read else sorted(read)[0])
+        readings = [extract_choice(reply, options, multiple=_is_multiple(sample))]
+        if value not in readings and not _is_multiple(
+            sample
+        ):  # of a question with one right option, it is not told
+            readings.append(extract_choice(reply, options, multiple=True))
+        audit.compare("extraction", f"{where} {column}", value, value if value in readings else readings[0])
         stated = str(sample["extracted" if benchmark in OURS else "extracted_alt"] or "")
         if main in ("accuracy", "acc"):
             right = bool(stated) and set(str(sample["extracted"])) == set(target)
@@ -97,14 +100,13 @@ def _check_reading(audit: Audit, where: str, sample: Row, benchmark: str, main: 
     elif benchmark in OURS and main in OVERLAPS:
         audit.compare("extraction", f"{where} extracted", sample["extracted"], final_part(reply))
         audit.compare(
-            "grading", f"{where} correct", sample["correct"], overlap(final_part(reply), target)[main]
+            "grading", f"{where} correct", sample["correct"], overlap_of(final_part(reply), target)[main]
         )
 
 
-def _readings(sample: Mapping[str, Any]) -> Sequence[bool]:
-    """Return whether several letters may be meant; both where the sample does not say."""
-    several = len(str(sample["target"])) > 1 or str(sample["subset"]).endswith("_multiple")
-    return (True,) if several else (False, True)
+def _is_multiple(sample: Mapping[str, Any]) -> bool:
+    """Return whether several letters are certainly meant."""
+    return len(str(sample["target"])) > 1 or str(sample["subset"]).endswith("_multiple")
 
 
 def check_evidence(audit: Audit, evidence: Evidence) -> None:

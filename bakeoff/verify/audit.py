@@ -68,7 +68,13 @@ class Audit:
     ) -> None:
         """Compare every key that *expected* has."""
         for key, content in expected.items():
-            self.compare(rule, f"{place} {key}", value.get(key), content)
+            stated = value.get(key)
+            if (
+                type(stated) is type(content) and stated == content
+            ):  # most are, and their place need not be named
+                self.counts[rule] += 1
+            else:
+                self.compare(rule, f"{place} {key}", stated, content)
 
     def fail(self, rule: str, place: str, value: object, expected: object) -> None:
         """Count one check, which did not hold."""
@@ -108,6 +114,8 @@ class Audit:
 
 def is_same(value: object, expected: object, tolerance: float = 1e-9) -> bool:
     """Return whether two values are equal: NaN is null, numbers within *tolerance*, relative above 1."""
+    if type(value) is type(expected) and value == expected:
+        return True
     if is_absent(value) or is_absent(expected):
         return is_absent(value) and is_absent(expected)
     if isinstance(value, bool) or isinstance(expected, bool):

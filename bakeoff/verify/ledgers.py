@@ -140,12 +140,13 @@ def grade_of(sample: Mapping[str, Any], metric: str, main: str) -> float | None:
         chosen = set(str(sample["extracted"]))
         return len(chosen & right) / len(right) if chosen <= right else 0.0
     if metric in OVERLAPS:
-        return _overlap(str(sample["extracted"]), str(sample["target"]))[metric]
+        return overlap_of(str(sample["extracted"]), str(sample["target"]))[metric]
     return None
 
 
-@lru_cache(maxsize=4096)
-def _overlap(reply: str, reference: str) -> dict[str, float]:
+@lru_cache(maxsize=65536)
+def overlap_of(reply: str, reference: str) -> dict[str, float]:
+    """Return the overlap of a final part with its reference; the same pair is asked for many times."""
     return overlap(reply, reference)
 
 
