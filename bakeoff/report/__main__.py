@@ -8,8 +8,10 @@ from pathlib import Path
 
 from bakeoff.errors import BakeoffError
 from bakeoff.report import Findings, write_page, write_tables
+from bakeoff.report.findings import run_folder
 from bakeoff.report.history import Since, why_failed
 from bakeoff.runs import runs
+from bakeoff.verify import manifest
 from bakeoff.workspace import Workspace
 
 
@@ -43,6 +45,9 @@ def main(argv: list[str] | None = None) -> int:
             since = Since.of(against, findings)
         for path in (write_page(findings, arguments.out, since), *write_tables(findings, arguments.out)):
             print(path)
+        manifest.write_report_manifest(
+            arguments.out / "index.html", run_folder(store, findings.run_id), findings.ratings
+        )
         if since:
             print(since)
             if arguments.fail_on_regression and (reasons := why_failed(since.changes, findings)):

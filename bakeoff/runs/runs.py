@@ -30,6 +30,7 @@ from bakeoff.sentences import Template, of_error, restored, with_statements
 from bakeoff.store.facts import EvaluationFacts
 from bakeoff.store.stages import Record, record_of
 from bakeoff.tools import engines
+from bakeoff.verify import manifest
 from bakeoff.workspace import Workspace
 
 
@@ -164,6 +165,7 @@ def finish(
                 "margin": {suite.name: suite.margin for suite in matrix.suites.values()},
                 "evaluations": evaluations,
                 "ratings": ratings,
+                "manifest": manifest.NAME,
                 "provenance": {
                     "versions": provenance.versions((*provenance.TOOLS, *engines.SERVERS)),
                     "commit": provenance.commit(Path(matrix.source).absolute().parent),
@@ -179,6 +181,7 @@ def finish(
     )
     scores.write_scores(score_rows, folder)
     scores.write_samples(sample_rows, folder / "samples.parquet")
+    manifest.write_run_manifest(workspace.root, run_id, Path(matrix.source))
 
 
 def found(workspace: Workspace, run_id: str | None = None) -> Findings:

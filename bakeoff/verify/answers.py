@@ -1,0 +1,288 @@
+"""Answers read and graded once more: from the stored replies, and from what EvalScope kept of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bakeoff.evalscope.loading import reply_of
+from bakeoff.files import readable_rows
+from bakeoff.scoring.extraction import LETTERS, extract_choice, final_part
+from bakeoff.suites import OURS
+from bakeoff.suites.overlap import METRICS as OVERLAPS
+from bakeoff.verify.audit import Audit
+from bakeoff.verify.evidence import Evidence, Row, read_object
+from bakeoff.verify.ledgers import STATES, Key, grade_of, key_of, options_of, overlap_of
+from bakeoff.verify.manifest import evidence_of
+
+_CUT = ("max_tokens", "length", "model_length")
+_OF_A_SCORE = (
+    *(
+        "suite",
+        "subset",
+        "metric",
+        "value",
+        "worst",
+        "best",
+        "chance",
+        "trusted",
+        "why_not",
+        "benchmark",
+        "few_shot",
+    ),
+    *(
+        "n_asked",
+        "n_answered",
+        "n_unparsed",
+        "n_empty",
+        "n_truncated",
+        "n_errored",
+        "n_judged",
+        "finished_at",
+    ),
+)
+_SERVICE = "the service gave several questions the same error text"
+_UNGRADED = "could not be graded"
+
+
+def check_answers(audit: Audit, evidence: Evidence) -> None:
+    """Read and grade every reply in the table of samples once more."""
+    benchmarks = {str(row["suite"]): str(row["benchmark"]) for row in evidence.scores}
+    mains: dict[str, str] = {}
+    for row in evidence.scores:
+        mains.setdefault(str(row["suite"]), str(row["metric"]))
+    apart: dict[Key, Audit] = {}
+    for sample in evidence.samples:
+        where = (
+            f"samples.parquet {sample['model']} {sample['variant']} {sample['suite']} {sample['sample_id']}"
+        )
+        suite = str(sample["suite"])
+        key = key_of(sample)
+        own = apart.setdefault(key, Audit()) if key in evidence.read_otherwise else audit
+        _check_reading(own, where, sample, benchmarks.get(suite, ""), mains.get(suite, ""))
+    for key, own in apart.items():
+        audit.merge_if_sound(
+            own, f"{' '.join(key)}: read and graded by rules of another version than today's"
+        )
+
+
+def _check_reading(audit: Audit, where: str, sample: Row, benchmark: str, main: str) -> None:
+    """Extract and grade one reply anew, as far as our own rules read and grade it."""
+    if sample["status"] == "errored":
+        blank = [sample["reply"] or "", sample["extracted"] or "", sample["correct"]]
+        audit.compare("an error has no reply and no grade", where, blank, ["", "", None])
+        return
+    options, target, reply = options_of(sample), str(sample["target"]), str(sample["reply"])
+    if options and set(target) <= set(LETTERS[: len(options)]):
+        column = "extracted" if benchmark in OURS else "extracted_alt"
+        value = str(sample[column] or "")
+        readings = [extract_choice(reply, options, multiple=_is_multiple(sample))]
+        if value not in readings and not _is_multiple(
+            sample
+        ):  # of a question with one right option, it is not told
+            readings.append(extract_choice(reply, options, multiple=True))
+        audit.compare("extraction", f"{where} {column}", value, value if value in readings else readings[0])
+        stated = str(sample["extracted" if benchmark in OURS else "extracted_alt"] or "")
+        if main in ("accuracy", "acc"):
+            right = bool(stated) and set(str(sample["extracted"])) == set(target)
+            audit.compare("grading", f"{where} correct", sample["correct"], float(right))
+        expected = {"unparsed"} if not stated else {"answered"}
+        if not reply.strip():
+            expected = {"empty"}
+        audit.compare(
+            "status", f"{where} status", sample["status"],
+            sample["status"] if sample["status"] in {*expected, "truncated"} else sorted(expected)[0],
+        )  # fmt: skip
+    elif benchmark in OURS and main in OVERLAPS:
+        audit.compare("extraction", f"{where} extracted", sample["extracted"], final_part(reply))
+        audit.compare(
+            "grading", f"{where} correct", sample["correct"], overlap_of(final_part(reply), target)[main]
+        )
+
+
+def _is_multiple(sample: Mapping[str, Any]) -> bool:
+    """Return whether several letters are certainly meant."""
+    return len(str(sample["target"])) > 1 or str(sample["subset"]).endswith("_multiple")
+
+
+def check_evidence(audit: Audit, evidence: Evidence) -> None:
+    """Hold the results of every evaluation against the replies and reviews that EvalScope left."""
+    if evidence.root is None:
+        audit.note("no store at hand: replies are those of samples.parquet, not those that the service gave")
+        return
+    for stage in evidence.stages:
+        if stage["stage"] != "evaluate" or (output := evidence.place(stage)) is None:
+            continue
+        place = evidence.shown(output)
+        if not output.is_file() or str(stage["output"]) in evidence.superseded:
+            continue  # told where the digests are compared
+        with audit.reading(place):
+            result = read_object(output)
+            folder = evidence_of(evidence.root, output)
+            if folder is None:
+                audit.fail("raw replies are there", place, f"{result.get('folder', '')} is gone", "a folder")
+                continue
+            _check_result(audit, place, result, folder)
+
+
+def _check_result(audit: Audit, place: str, result: Row, folder: Path) -> None:
+    prompts = {row["prompt_sha"]: row["messages"] for row in readable_rows(folder / "prompts.jsonl")}
+    for sha, messages in prompts.items():
+        audit.compare("prompt", f"{folder.name}/prompts.jsonl {sha}", sha, sha_of(messages))
+    predictions = _by_prompt(folder / "predictions")
+    reviews = _by_index(folder / "reviews")
+    samples = sorted(result["samples"], key=lambda sample: int(sample["index"]))
+    audit.compare("index", f"{place} samples", [s["index"] for s in samples], list(range(len(samples))))
+    counted: dict[str, int] = defaultdict(int)
+    for sample in samples:
+        counted[str(sample["subset"])] += 1
+    if "selected" in result:
+        audit.compare("selected questions", f"{place} selected", result["selected"], dict(counted))
+    for sample in samples:
+        where = f"{place} {sample['subset']} {sample['sample_id']}"
+        audit.compare("prompt", f"{where} prompt_sha", sample["prompt_sha"] in prompts, True)
+        given = predictions.get((str(sample["subset"]), str(sample["prompt_sha"])), [])
+        prediction = given.pop(0) if given else None
+        review = reviews.get((str(sample["subset"]), int(prediction["index"]))) if prediction else None
+        _check_sample(audit, where, sample, prediction, review, result)
+    for (subset, sha), rest in predictions.items():
+        for row in rest:
+            audit.fail(
+                "every reply has a sample",
+                f"{place} {subset} {sha}",
+                f"reply {row['index']} has none",
+                "a sample",
+            )
+    _check_copies(audit, place, result, samples, folder)
+    _check_summary(audit, place, result, samples)
+
+
+def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row], folder: Path) -> None:
+    """Hold the result of a stage against the copy that the evaluation left beside its replies."""
+    first = read_object(folder / "result.json")
+    same = {name: value for name, value in first.items() if name not in ("scores", "folder")}
+    audit.compare_keys("both copies agree", f"{place} against {folder.name}/result.json", result, same)
+    scores = [{name: row.get(name) for name in _OF_A_SCORE} for row in result["scores"]]
+    copied = [{name: row.get(name) for name in _OF_A_SCORE} for row in first["scores"]]
+    audit.compare("both copies agree", f"{place} scores against {folder.name}/result.json", scores, copied)
+    rows = {str(row["sample_id"]): row for row in readable_rows(folder / "samples.jsonl")}
+    audit.compare("both copies agree", f"{place} samples", len(rows), len(samples))
+    for sample in samples:
+        other = rows.get(str(sample["sample_id"]), {})
+        for name, value in other.items():
+            if name not in ("model", "variant"):
+                audit.compare(
+                    "both copies agree", f"{place} {sample['sample_id']} {name}", sample.get(name), value
+                )
+        if not other:
+            audit.fail(
+                "both copies agree",
+                f"{place} {sample['sample_id']}",
+                "no copy",
+                f"a row of {folder.name}/samples.jsonl",
+            )
+
+
+def _check_summary(audit: Audit, place: str, result: Row, samples: Sequence[Row]) -> None:
+    """Recount what a result says of its samples as a whole."""
+    states = Counter(str(sample["status"]) for sample in samples)
+    ledger = {"asked": len(samples), "judged": len(samples) - states["errored"]}
+    ledger |= {status: states[status] for status in STATES}
+    audit.compare_keys("ledger", f"{place} ledger", result.get("ledger") or {}, ledger)
+    choices = [sample for sample in samples if options_of(sample) and sample["status"] != "errored"]
+    audit.compare(
+        "answers", f"{place} answers", result.get("answers"), dict(Counter(s["extracted"] for s in choices))
+    )
+    both = [s["extracted"] == s["extracted_alt"] for s in choices if s["status"] != "empty"]
+    audit.compare(
+        "answers", f"{place} agreement", result.get("agreement"), sum(both) / len(both) if both else None
+    )
+    for name in ("trusted", "why_not", "suite", "metric"):
+        audit.compare("told of an evaluation", f"{place} {name}", result.get(name), result["scores"][0][name])
+
+
+def _check_sample(
+    audit: Audit, where: str, sample: Row, prediction: Row | None, review: Row | None, result: Row
+) -> None:
+    """Hold one sample against the reply that came, and against EvalScope's grade of it."""
+    if sample["status"] == "errored":
+        why = str(result.get("errors", {}).get(sample["sample_id"], ""))
+        audit.compare("an error says why", where, bool(why), True)
+        came = prediction is not None and review is not None
+        if came and not why.startswith(_SERVICE) and _UNGRADED not in why:
+            audit.fail("a reply that came is graded", where, "errored", "the grade of its reply")
+        return
+    if prediction is None or review is None:
+        audit.fail(
+            "every grade has a reply", where, sample["status"], "errored: no reply, or no review, is stored"
+        )
+        return
+    reply, stop, latency_s = reply_of(prediction)
+    audit.compare("reply", f"{where} reply", sample["reply"], reply)
+    audit.compare("reply", f"{where} latency_s", sample["latency_s"], latency_s)
+    audit.compare("status", f"{where} truncated", sample["status"] == "truncated", stop in _CUT)
+    graded = review["sample_score"]["score"]
+    audit.compare("review", f"{where} status", graded.get("status", "success"), "success")
+    audit.compare(
+        "review", f"{where} extracted", sample["extracted"], str(graded.get("extracted_prediction") or "")
+    )
+    if graded.get("prediction") is not None:
+        audit.compare("review", f"{where} graded reply", graded["prediction"], reply)
+    target: Any = review.get("target", sample["target"]) or ""
+    joined = "".join(target) if options_of(sample) or isinstance(target, str) else "\n".join(map(str, target))
+    audit.compare("review", f"{where} target", sample["target"], joined)
+    main = str(result["metric"])
+    stated = sample["extracted"] if result["benchmark"] in OURS else sample["extracted_alt"]
+    is_choice = bool(options_of(sample)) and set(str(sample["target"])) <= set(LETTERS)
+    if main in graded["value"]:
+        value = (
+            float(graded["value"][main]) if stated or not is_choice or result["benchmark"] in OURS else 0.0
+        )
+        audit.compare("review", f"{where} correct", sample["correct"], value)
+    for metric, grade in graded["value"].items():
+        computed = grade_of(sample, metric, main) if result["benchmark"] in OURS else None
+        if computed is not None and metric != main:
+            audit.compare("review", f"{where} {metric}", grade, computed)
+
+
+def sha_of(messages: Iterable[Mapping[str, Any]]) -> str:
+    """Return the hash of a prompt, as samples carry it."""
+    text = "\x1e".join(f"{message['role']}\x1f{message['content']}" for message in messages)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _by_prompt(folder: Path) -> dict[tuple[str, str], list[Row]]:
+    """Return the replies by subset and prompt, in the order of their questions."""
+    table: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for (subset, _), row in sorted(_by_index(folder).items()):
+        messages = row["messages"]
+        prompt = messages[:-1] if messages and messages[-1]["role"] == "assistant" else messages
+        texts = [{"role": message["role"], "content": _text(message["content"])} for message in prompt]
+        table[subset, sha_of(texts)].append(row)
+    return table
+
+
+def _text(content: object) -> str:
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return str(content)
+
+
+def _by_index(folder: Path) -> dict[tuple[str, int], Row]:
+    """Return the last row of each question, by subset and index."""
+    rows: dict[tuple[str, int], Row] = {}
+    for path in sorted(folder.glob("*/*.jsonl")):
+        subset = _subset(path)
+        for row in readable_rows(path):
+            rows[subset, int(row["index"])] = row
+    return rows
+
+
+def _subset(path: Path) -> str:
+    """Return the subset whose rows a file holds: ``<benchmark>_<subset>.jsonl``, the benchmark being the suite's."""
+    plan = json.loads((path.parents[2] / "result.json").read_text(encoding="utf-8"))
+    return path.stem.removeprefix(f"{plan['benchmark']}_")

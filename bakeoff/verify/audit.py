@@ -1,0 +1,144 @@
+"""What was checked, how often, and every place where something else stands than should."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+
+from bakeoff.errors import BakeoffError
+
+_SHOWN = 160
+_UNREADABLE = (
+    BakeoffError,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    RecursionError,
+)
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """A value that is not what it should be.
+
+    Attributes:
+        place: the file, and the row or key in it.
+        rule: what was checked.
+        value: what stands there.
+        expected: what should.
+    """
+
+    place: str
+    rule: str
+    value: str
+    expected: str
+
+
+@dataclass
+class Audit:
+    """The checks of one run.
+
+    Attributes:
+        counts: how many values each rule was applied to.
+        notes: what could not be checked, and why.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    discrepancies: list[Discrepancy] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def compare(
+        self, rule: str, place: str, value: object, expected: object, tolerance: float = 1e-9
+    ) -> bool:
+        """Count one check, and note a discrepancy unless *value* equals *expected*; numbers within *tolerance*."""
+        self.counts[rule] += 1
+        if is_same(value, expected, tolerance):
+            return True
+        self.discrepancies.append(Discrepancy(place, rule, shorten(value), shorten(expected)))
+        return False
+
+    def compare_keys(
+        self, rule: str, place: str, value: Mapping[str, object], expected: Mapping[str, object]
+    ) -> None:
+        """Compare every key that *expected* has."""
+        for key, content in expected.items():
+            stated = value.get(key)
+            if (
+                type(stated) is type(content) and stated == content
+            ):  # most are, and their place need not be named
+                self.counts[rule] += 1
+            else:
+                self.compare(rule, f"{place} {key}", stated, content)
+
+    def fail(self, rule: str, place: str, value: object, expected: object) -> None:
+        """Count one check, which did not hold."""
+        self.counts[rule] += 1
+        self.discrepancies.append(Discrepancy(place, rule, shorten(value), shorten(expected)))
+
+    def note(self, words: str) -> None:
+        """Tell what could not be checked; the same words once."""
+        if words not in self.notes:
+            self.notes.append(words)
+
+    def merge_if_sound(self, other: Audit, words: str) -> None:
+        """Take over the checks of *other* if they all hold, else note how many did not, with *words* on why."""
+        if not other.discrepancies:
+            self.counts.update(other.counts)
+        else:
+            self.note(
+                f"{words} ({len(other.discrepancies)} of {sum(other.counts.values())} values would differ)"
+            )
+
+    @contextmanager
+    def reading(self, place: str) -> Iterator[None]:
+        """Turn an error in reading what *place* names into a discrepancy: a whole record can be read."""
+        try:
+            yield
+        except _UNREADABLE as error:
+            self.fail("readable", place, f"{type(error).__name__}: {error}", "a whole record")
+
+    def as_json(self) -> dict[str, object]:
+        """Return everything as plain values."""
+        return {
+            "checked": dict(self.counts),
+            "discrepancies": [asdict(item) for item in self.discrepancies],
+            "notes": self.notes,
+        }
+
+
+def is_same(value: object, expected: object, tolerance: float = 1e-9) -> bool:
+    """Return whether two values are equal: NaN is null, numbers within *tolerance*, relative above 1."""
+    if type(value) is type(expected) and value == expected:
+        return True
+    if is_absent(value) or is_absent(expected):
+        return is_absent(value) and is_absent(expected)
+    if isinstance(value, bool) or isinstance(expected, bool):
+        return isinstance(value, bool) and isinstance(expected, bool) and value == expected
+    if isinstance(value, int | float) and isinstance(expected, int | float):
+        return value == expected or abs(value - expected) <= tolerance * max(1.0, abs(expected))
+    if isinstance(value, Mapping) and isinstance(expected, Mapping):
+        return value.keys() == expected.keys() and all(
+            is_same(value[key], expected[key], tolerance) for key in value
+        )
+    if isinstance(value, list | tuple) and isinstance(expected, list | tuple):
+        return len(value) == len(expected) and all(
+            is_same(a, b, tolerance) for a, b in zip(value, expected, strict=True)
+        )
+    return value == expected
+
+
+def is_absent(value: object) -> bool:
+    """Return whether *value* is null or NaN."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def shorten(value: object) -> str:
+    """Return *value* as text of a bearable length."""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

@@ -1,0 +1,192 @@
+"""What there is to verify: the tables of a run, the page that was made of them, and the store with the raw records."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bakeoff.errors import StoreError
+from bakeoff.evalscope import grading_rules
+from bakeoff.files import readable_rows
+from bakeoff.report.findings import run_folder
+from bakeoff.verify import manifest
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Evidence:
+    """A run, from its store, its report, or both.
+
+    Attributes:
+        root: the store; None where only a report is at hand.
+        run_folder: the run's folder in the store; None without a store.
+        page: the page of the report; None where none is at hand.
+    """
+
+    run_id: str
+    root: Path | None = None
+    run_folder: Path | None = None
+    page: Path | None = None
+
+    @property
+    def folders(self) -> list[Path]:
+        """Return the folders that hold tables: the run's and the report's."""
+        return [folder for folder in (self.run_folder, self.page and self.page.parent) if folder]
+
+    @property
+    def tables(self) -> Path:
+        """Return the folder whose tables are the source: the run's where there is a store."""
+        return self.folders[0]
+
+    @cached_property
+    def run(self) -> Row:
+        """Return what ``run.json`` says; nothing where a report of an older version has none."""
+        path = self.tables / "run.json"
+        return read_object(path) if path.is_file() else {}
+
+    @cached_property
+    def scores(self) -> list[Row]:
+        """Return the rows of ``scores.json``."""
+        rows = json.loads((self.tables / "scores.json").read_text(encoding="utf-8"))
+        return [dict(row) for row in rows]
+
+    @cached_property
+    def samples(self) -> list[Row]:
+        """Return the rows of ``samples.parquet``."""
+        return samples_in(self.tables / "samples.parquet")
+
+    @cached_property
+    def samples_of(self) -> dict[tuple[str, str, str], list[Row]]:
+        """Return the samples by model, variant and suite."""
+        parts: dict[tuple[str, str, str], list[Row]] = {}
+        for row in self.samples:
+            parts.setdefault((str(row["model"]), str(row["variant"]), str(row["suite"])), []).append(row)
+        return parts
+
+    @property
+    def stages(self) -> list[Row]:
+        """Return the stages of the run that left something."""
+        return [stage for stage in self.run.get("stages", []) if stage.get("outcome") in ("ran", "reused")]
+
+    @cached_property
+    def superseded(self) -> set[str]:
+        """Return the outputs, as the run names them, that a later run made anew: this run's own are gone."""
+        return {
+            str(stage["output"])
+            for stage in self.stages
+            if (path := self.place(stage))
+            and path.with_name("record.json").is_file()
+            and self._is_of_later_run(stage, path.with_name("record.json"))
+        }
+
+    def _is_of_later_run(self, stage: Row, path: Path) -> bool:
+        """Return whether a later run tells of the record that stands in the place of that of *stage*."""
+        try:
+            record = read_object(path)
+        except (OSError, ValueError):
+            return False
+        name = (path.parent.name, record.get("started"))
+        return record.get("started") != stage["started"] and any(
+            (Path(str(event.get("output"))).parent.name, event.get("started")) == name
+            and event.get("identity") == record.get("identity")
+            for event in self._later_events
+        )
+
+    @cached_property
+    def _later_events(self) -> list[Row]:
+        """Return what later runs in the store tell of their stages."""
+        assert self.root is not None
+        paths = sorted((self.root / "runs").glob("*/events.jsonl"))
+        rows = [row for path in paths if path.parent.name > self.run_id for row in readable_rows(path)]
+        return [row for row in rows if row.get("event") == "stage"]
+
+    @cached_property
+    def read_otherwise(self) -> set[tuple[str, str, str]]:
+        """Return the (model, variant, suite) whose answers were read by rules of another version."""
+        today = grading_rules()
+        return {
+            (str(stage["model"]), str(stage["variant"]), str(stage["facts"].get("suite")))
+            for stage in self.stages
+            if stage["stage"] == "evaluate" and stage["identity"].get("grading_rules", today) != today
+        }
+
+    def place(self, stage: Row) -> Path | None:
+        """Return the output of *stage* in this store."""
+        return manifest.place_of(self.root, str(stage.get("output", ""))) if self.root else None
+
+    def shown(self, path: Path) -> str:
+        """Return *path* as a reader of the outcome finds it."""
+        for base in (self.root, self.page and self.page.parent):
+            if base and path.is_relative_to(base):
+                return path.relative_to(base).as_posix()
+        return str(path)
+
+
+def samples_in(path: Path) -> list[Row]:
+    """Return the rows of a table of samples."""
+    import pandas as pd
+
+    return [
+        {str(key): value for key, value in row.items()} for row in pd.read_parquet(path).to_dict("records")
+    ]
+
+
+def read_object(path: Path) -> Row:
+    """Return the JSON object in a file.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} holds a {type(content).__name__}, not an object")
+    return content
+
+
+def find(target: Path, store: Path | None, run_id: str | None, report: Path | None) -> Evidence:
+    """Return what *target* means: a store, the folder of a run, or a report (its folder or its page).
+
+    Raises:
+        StoreError: it is none of them, or lacks the run.
+    """
+    if (target / "runs").is_dir():
+        store, target = target, target / "runs"
+    elif target.parent.name == "runs" and (target / "run.json").is_file():
+        store, run_id = target.parent.parent, target.name
+    else:
+        report = target
+    page = _page(report) if report else None
+    if page and run_id is None:
+        run_id = _run_of(page)
+    if page and store is None:
+        beside = [
+            folder
+            for folder in (Path("store"), page.parent.parent / "store")
+            if (folder / "runs" / (run_id or "-")).is_dir()
+        ]
+        store = beside[0] if beside else None
+    if store is None:
+        return Evidence(run_id or "", page=page)
+    folder = run_folder(store, run_id)
+    return Evidence(folder.name, root=store, run_folder=folder, page=page)
+
+
+def _page(report: Path) -> Path:
+    page = report if report.suffix in (".html", ".htm") else report / "index.html"
+    if not page.is_file():
+        raise StoreError(
+            f"{report}: neither a store (no folder runs), nor a run (no run.json), nor a report (no index.html)"
+        )
+    return page
+
+
+def _run_of(page: Path) -> str:
+    text = page.read_text(encoding="utf-8", errors="replace")
+    begin = text.find("<!-- bakeoff ")
+    if begin < 0:
+        raise StoreError(f"{page}: no page of bakeoff (it lacks the mark of the comparison)")
+    return text[begin + 13 : text.index(" -->", begin)]

@@ -1,0 +1,246 @@
+"""The page read back: its board by the verifier's own counts, and every word of it against a page made anew."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import html
+import io
+import json
+import math
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from bakeoff.report import Findings, section, write_tables
+from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
+from bakeoff.report.history import Since
+from bakeoff.verify import manifest
+from bakeoff.verify.arithmetic import mean, wilson
+from bakeoff.verify.audit import Audit
+from bakeoff.verify.evidence import Evidence, read_object
+from bakeoff.verify.pairs import Grades, grades_of, report_tables
+
+_LOG = re.compile(
+    r'( · )?<a href="(?!#)[^"]*"><span lang="zh">日志</span><span lang="en">log</span></a>'
+    r'|<span class="kind mono">[^<]*</span>'
+)
+_CELL = re.compile(
+    r'<span class="value">(?P<value>[^<]*)</span>.*?<small class="detail">'
+    r"(?:\[(?P<low>[^,\]]*), (?P<high>[^\]]*)\] · )?"
+    r"<span[^>]*>(?P<answered>\d+)/(?P<asked>\d+)</span>",
+    re.DOTALL,
+)
+_HISTORY = re.compile(r'<section id="bk-history">\s*<h2>.*?Since run ([^<\s]+)', re.DOTALL)
+_MOST = 20
+"""Differing lines of a page that are told one by one."""
+
+
+def check_page(audit: Audit, evidence: Evidence, fresh: Mapping[str, str] | None = None) -> None:
+    """Read the page and the tables beside it back; *fresh*: what :func:`make_anew` made of the same rows."""
+    if evidence.page is None:
+        return
+    with audit.reading(evidence.page.name):
+        text = evidence.page.read_text(encoding="utf-8")
+        fragment = _fragment(text, evidence.run_id)
+        if fragment is None:
+            audit.fail(
+                "page", evidence.page.name, "another run, or none", f"the comparison of run {evidence.run_id}"
+            )
+            return
+        if not evidence.run:
+            audit.note(
+                "run.json is not at hand: the page's words on stages, skips and cautions were not compared"
+            )
+            return
+        check_board(audit, evidence, fragment)
+        _check_anew(audit, evidence, fragment, fresh)
+
+
+def _fragment(page: str, run_id: str) -> str | None:
+    """Return the comparison in *page*; None where it is not of that run."""
+    _, begin, rest = page.partition(f"<!-- bakeoff {html.escape(run_id)} -->")
+    comparison, end, _ = rest.partition("<!-- /bakeoff -->")
+    return comparison if begin and end else None
+
+
+def check_board(audit: Audit, evidence: Evidence, fragment: str) -> None:
+    """Recompute every cell of the table of scores from the samples."""
+    board = fragment.partition('<table class="board">')[2].partition("</table>")[0]
+    if not board:
+        return
+    suites = [
+        html.unescape(name) for name in re.findall(r"<th>([^<]+)<small>", board.partition("</thead>")[0])
+    ]
+    grades, model = grades_of(evidence), ""
+    for line in re.findall(r'<tr class="(\w*)">(.*?)</tr>', board, re.DOTALL):
+        variant, cells = line
+        if name := re.search(r'class="model">([^<]*)', cells):
+            model = html.unescape(name[1])
+        columns = re.findall(r"<td[^>]*>.*?</td>", cells, re.DOTALL)[1:]
+        for suite, cell in zip(suites, columns, strict=True):
+            subject = f"{model} ({variant})"
+            _check_cell(
+                audit, f"{_name(evidence)} board {subject} {suite}", cell, evidence, (model, variant, suite)
+            )
+            _check_interval(
+                audit, f"{_name(evidence)} board {subject} {suite}", cell, grades.get(suite), subject
+            )
+
+
+def _check_cell(audit: Audit, where: str, cell: str, evidence: Evidence, key: tuple[str, str, str]) -> None:
+    part = evidence.samples_of.get(key, [])
+    shown = _CELL.search(cell)
+    if shown is None or not part:
+        return  # an invalid score, or none: its words are compared with the page made anew
+    graded = [
+        float(s["correct"]) for s in part if s["status"] != "errored" and not math.isnan(float(s["correct"]))
+    ]
+    audit.compare("page", f"{where} value", shown["value"], f"{100 * mean(graded):.1f}")
+    answered = sum(s["status"] == "answered" for s in part)
+    audit.compare(
+        "page", f"{where} answered/asked", f"{shown['answered']}/{shown['asked']}", f"{answered}/{len(part)}"
+    )
+
+
+def _check_interval(audit: Audit, where: str, cell: str, grades: Grades | None, subject: str) -> None:
+    """Hold an interval against Wilson's, where right or wrong answers of one subset have that."""
+    shown = _CELL.search(cell)
+    own = grades.by_subject.get(subject) if grades else None
+    if shown is None or shown["low"] is None or own is None or grades is None:
+        return
+    if grades.is_plain and len({subset for subset, _, _ in own}) == 1:
+        low, high = wilson(sum(own.values()), len(own))
+        audit.compare(
+            "intervals", where, f"[{shown['low']}, {shown['high']}]", f"[{100 * low:.1f}, {100 * high:.1f}]"
+        )
+
+
+def make_anew(evidence: Evidence, before: str = "") -> dict[str, str]:
+    """Return the tables of a report by name, and its comparison under "", made anew from the rows of *evidence*.
+
+    Args:
+        before: the run that the page compares with; empty for none.
+    """
+    assert evidence.page is not None
+    findings, since = _findings(evidence), None
+    if before and evidence.root:
+        since = Since.of(Findings.from_store(evidence.root, before), findings)
+    with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
+        write_tables(findings, Path(scratch))
+        texts = {path.name: path.read_text(encoding="utf-8") for path in report_tables(Path(scratch))}
+    shown = _fragment(section(findings, evidence.page.parent, since), evidence.run_id)
+    return {**texts, "": shown or ""}
+
+
+def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[str, str] | None) -> None:
+    """Compare every number and word of tables and page with those made anew from the verified rows."""
+    assert evidence.page is not None
+    folder, before = evidence.page.parent, ""
+    if history := _HISTORY.search(fragment):
+        before = history[1]
+        if not evidence.root or not (evidence.root / "runs" / before / "run.json").is_file():
+            audit.note(f"run {before} is not at hand: what the page says has moved since was not compared")
+            fragment, before = _without_history(fragment), ""
+    texts = dict(make_anew(evidence, before) if fresh is None else fresh)
+    shown = texts.pop("")
+    same_code = _code_of(folder) == manifest.page_code()
+    for name in {path.name for path in report_tables(folder)} - texts.keys():
+        audit.fail("tables of the report", name, "a table", "no such table")
+    for name, expected in texts.items():
+        with audit.reading(name):
+            text = (folder / name).read_text(encoding="utf-8")
+            if name.endswith(".csv"):
+                _compare_csv(audit, name, text, expected)
+            elif same_code:
+                _compare_lines(audit, name, text, expected)
+    if same_code:
+        _compare_lines(audit, _name(evidence), _normal(fragment), _normal(shown))
+    else:
+        audit.note(
+            "the page was rendered by another version of the program, or does not say by which: its board and its "
+            "tables were read back, its sentences were not compared word for word"
+        )
+
+
+def _findings(evidence: Evidence) -> Findings:
+    """Return the findings that the page should show: the verified tables, and what the run tells beside them."""
+    import pandas as pd
+
+    beside = evidence.page.parent / "run.json" if evidence.page else None
+    with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
+        folder = Path(scratch) / "runs" / evidence.run_id
+        folder.mkdir(parents=True)
+        told = dict(evidence.run)
+        if beside and beside.is_file():
+            told["ratings"] = read_object(beside).get("ratings")
+        (folder / "run.json").write_text(json.dumps(told), encoding="utf-8")
+        findings = Findings.from_store(Path(scratch), evidence.run_id)
+    return replace(
+        findings,
+        scores=with_columns(pd.DataFrame(evidence.scores), SCORE_COLUMNS),
+        samples=with_columns(pd.DataFrame(evidence.samples), SAMPLE_COLUMNS),
+    )
+
+
+def _code_of(folder: Path) -> str:
+    """Return the digest of the code that made the report; empty where it does not say."""
+    path = folder / manifest.NAME
+    return str(read_object(path).get("page_code", "")) if path.is_file() else ""
+
+
+def _normal(fragment: str) -> str:
+    """Return a page without what depends on where it lies: links to logs."""
+    return _LOG.sub("", fragment)
+
+
+def _without_history(fragment: str) -> str:
+    text = re.sub(r'<section id="bk-history">.*?</section>\n*', "", fragment, flags=re.DOTALL)
+    return re.sub(r'<a href="#bk-history">.*?</a>\n', "", text)
+
+
+def _compare_csv(audit: Audit, name: str, text: str, expected: str) -> None:
+    """Compare two tables cell by cell; numbers as numbers."""
+    rows, fresh = (list(csv.DictReader(io.StringIO(content))) for content in (text, expected))
+    audit.compare("tables of the report", f"{name} rows", len(rows), len(fresh))
+    for number, (row, source) in enumerate(zip(rows, fresh, strict=False), 2):
+        for column, value in source.items():
+            if column in row:
+                audit.compare(
+                    "tables of the report", f"{name}:{number} {column}", _number(row[column]), _number(value)
+                )
+
+
+def _number(text: str | None) -> object:
+    try:
+        return float(text or "")
+    except ValueError:
+        return text
+
+
+def _compare_lines(audit: Audit, name: str, text: str, expected: str) -> None:
+    """Compare two texts line by line; each line counts as a check."""
+    lines, fresh = text.splitlines(), expected.splitlines()
+    audit.counts["page made anew"] += len(fresh)
+    if lines == fresh:
+        return
+    matcher = difflib.SequenceMatcher(None, lines, fresh, autojunk=False)
+    changes = [change for change in matcher.get_opcodes() if change[0] != "equal"]
+    for _, first, last, start, end in changes[:_MOST]:
+        shown, wanted = _apart("\n".join(lines[first:last]), "\n".join(fresh[start:end]))
+        audit.fail("page made anew", f"{name}:{first + 1}", shown or "nothing", wanted or "nothing")
+    if len(changes) > _MOST:
+        audit.fail("page made anew", name, f"{len(changes)} places differ in all", "none")
+
+
+def _apart(text: str, expected: str) -> tuple[str, str]:
+    """Return two texts from shortly before the first character in which they differ."""
+    pairs = zip(text, expected, strict=False)
+    first = next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(text), len(expected)))
+    return text[max(0, first - 30) : first + 90], expected[max(0, first - 30) : first + 90]
+
+
+def _name(evidence: Evidence) -> str:
+    return evidence.page.name if evidence.page else ""

@@ -1,0 +1,385 @@
+"""The records of a run: stages and their outputs, the timeline, failures and skips, the matrix, speed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from bakeoff.evalscope.speed import METRICS, read_speed
+from bakeoff.files import readable_rows
+from bakeoff.matrix.loading import read_matrix
+from bakeoff.provenance import MADE
+from bakeoff.scoring.leakage import leaked_as
+from bakeoff.scoring.scores import SPEED
+from bakeoff.verify.audit import Audit
+from bakeoff.verify.evidence import Evidence, Row, read_object, samples_in
+from bakeoff.verify.ledgers import is_by_judge, key_of
+from bakeoff.verify.manifest import MATRIX, digest_of
+
+_OF_A_RECORD = (
+    "stage",
+    "model",
+    "variant",
+    "started",
+    "seconds",
+    "identity",
+    "facts",
+    "command",
+    "peak_memory_gib",
+)
+_WEIGHTS = ("build", "download", "convert", "train", "export")
+_OF_AN_EVALUATION = ("suite", "agreement", "answers", "alarms", "leakage_not_checked")
+_NOT_IN_MATRIX = ("expect", "data", "hub", "may_be_untrusted", "interest", "margin")
+
+
+def check_timeline(audit: Audit, evidence: Evidence) -> None:
+    """Hold the stages of the run, failures among them, against its timeline."""
+    if evidence.run_folder is None:
+        return
+    path = evidence.run_folder / "events.jsonl"
+    if not path.is_file():
+        audit.fail("timeline", evidence.shown(path), "gone", "the timeline of the run")
+        return
+    audit.compare("timeline", "run.json run_id", evidence.run.get("run_id"), evidence.run_id)
+    began = re.sub(r"\D", "", str(evidence.run.get("started_at")))[:14]
+    audit.compare("timeline", "run.json started_at", began, re.sub(r"\D", "", evidence.run_id[:15]))
+    latest: dict[str, Row] = {}
+    for event in readable_rows(path):
+        is_stage = event.get("event") == "stage" and "output" in event
+        if is_stage and (event["output"] not in latest or event.get("outcome") != "reused"):
+            latest[event["output"]] = event
+    stages = {str(stage["output"]): stage for stage in evidence.run.get("stages", [])}
+    audit.compare("every stage of the timeline is told", "run.json stages", list(stages), list(latest))
+    for output, event in latest.items():
+        stage = stages.get(output, {})
+        where = f"run.json stages {event.get('stage')} {event.get('model')} {event.get('variant')}"
+        unread = stage.get("outcome") == "failed" and " cannot be read: " in str(stage.get("why"))
+        names = [
+            name for name in event if name not in ("event", "time", *(("outcome", "why") if unread else ()))
+        ]
+        audit.compare_keys("timeline", where, stage, {name: event[name] for name in names})
+
+
+def check_records(audit: Audit, evidence: Evidence) -> None:
+    """Hold each stage against its record in the store, and the files that it made against their digests."""
+    if evidence.root is None:
+        audit.note("no store at hand: weights, data and records are not compared with their digests")
+        return
+    digests: list[tuple[str, Path, str]] = []
+    anew: list[str] = []
+    for stage in evidence.stages:
+        output = evidence.place(stage)
+        where = f"{stage['stage']} {stage['model']} {stage['variant']}".strip()
+        if output is None or not output.with_name("record.json").is_file():
+            _tell_gone(audit, where, stage, "its record")
+            continue
+        place = evidence.shown(output.with_name("record.json"))
+        with audit.reading(place):
+            record = read_object(output.with_name("record.json"))
+            if str(stage["output"]) in evidence.superseded:
+                anew.append(where)
+                continue
+            audit.compare_keys("record", place, record, {name: stage.get(name) for name in _OF_A_RECORD})
+            digests += _made(audit, where, stage, record, output)
+    if anew:
+        audit.note(
+            f"a later run made anew, so that this run's own records are gone: {', '.join(dict.fromkeys(anew))}"
+        )
+    with ThreadPoolExecutor() as pool:  # hashing releases the interpreter's lock
+        contents = pool.map(digest_of, [path for _, path, _ in digests])
+        for (_, path, expected), content in zip(digests, contents, strict=True):
+            audit.compare("digest of an output", evidence.shown(path), content, expected)
+
+
+def _made(audit: Audit, where: str, stage: Row, record: Row, output: Path) -> list[tuple[str, Path, str]]:
+    """Return (name, file, digest) of what the stage made; tell what is gone, or new."""
+    made = record.get("made")
+    if not isinstance(made, Mapping):
+        audit.note(f"{where}: its record is of a time when no digests were kept")
+        return []
+    if not output.exists():
+        _tell_gone(audit, where, stage, "its output")
+        return []
+    base = output if output.is_dir() else output.parent
+    present = {name: base / name for name in made}
+    if output.is_dir():
+        paths = {path for pattern in MADE for path in output.rglob(pattern) if path.is_file()}
+        for path in sorted(paths - set(present.values())):
+            audit.fail("digest of an output", f"{where} {path.relative_to(output)}", "new", "no such file")
+    for name, path in present.items():
+        if not path.is_file():
+            audit.fail("digest of an output", f"{where} {name}", "gone", made[name])
+    return [(name, path, str(made[name])) for name, path in present.items() if path.is_file()]
+
+
+def _tell_gone(audit: Audit, where: str, stage: Row, what: str) -> None:
+    if stage["stage"] in _WEIGHTS:
+        audit.note(
+            f"{where}: {what} is not in this store, so its weights were not compared with their digests"
+        )
+    else:
+        audit.fail(
+            "raw records are there", where, f"{what} is gone", "the record and the output of the stage"
+        )
+
+
+def check_results(audit: Audit, evidence: Evidence) -> None:
+    """Hold the tables of the run against the results that its evaluations and measurements left."""
+    if evidence.root is None:
+        return
+    results: list[tuple[Row, Row, str]] = []
+    gone: set[tuple[str, str, str]] = set()
+    for stage in evidence.stages:
+        output = evidence.place(stage)
+        if str(stage["output"]) in evidence.superseded:
+            gone.add((str(stage["model"]), str(stage["variant"]), _suite_of(stage)))
+        elif stage["stage"] in ("evaluate", "speed") and output and output.is_file():
+            with audit.reading(evidence.shown(output)):
+                results.append((stage, read_object(output), evidence.shown(output)))
+    scores, samples, evaluations, leakage = _told(results, evidence)
+    table = [row for row in evidence.scores if not is_by_judge(row) and key_of(row) not in gone]
+    _compare_rows(audit, "scores.json", table, scores)
+    _compare_rows(
+        audit, "samples.parquet", [row for row in evidence.samples if key_of(row) not in gone], samples
+    )
+    if not gone:
+        audit.compare(
+            "told of an evaluation", "run.json evaluations", evidence.run.get("evaluations"), evaluations
+        )
+        audit.compare("told of an evaluation", "run.json leakage", evidence.run.get("leakage"), leakage)
+    for stage, result, place in results:
+        with audit.reading(place):
+            _check_identity(audit, stage, result, place)
+            if stage["stage"] == "speed":
+                _check_speed(audit, evidence, stage, result, place)
+
+
+def _suite_of(stage: Row) -> str:
+    return "speed" if stage["stage"] == "speed" else str(stage["facts"].get("suite"))
+
+
+def _told(results: Sequence[tuple[Row, Row, str]], evidence: Evidence) -> tuple[list[Row], ...]:
+    """Return scores, samples, evaluations and leakage as the run puts them together from *results*."""
+    scores: list[Row] = []
+    samples: list[Row] = []
+    evaluations: list[Row] = []
+    leakage: list[Row] = []
+    for stage, content, _ in results:
+        result = content
+        who = {"model": stage["model"], "variant": stage["variant"]}
+        if stage["stage"] == "evaluate":
+            if result.get("leakage_not_checked") and (other := _searched(results, stage)):
+                result = leaked_as(result, other)
+            evaluations.append({**who, **{name: result.get(name) for name in _OF_AN_EVALUATION}})
+            leakage += [{**who, **row} for row in result.get("leakage", [])]
+        scores += [{**row, "run_id": evidence.run_id} for row in result["scores"]]
+        samples += [
+            {key: value for key, value in row.items() if key != "run_id"} for row in result["samples"]
+        ]
+    return scores, samples, evaluations, leakage
+
+
+def _searched(results: Iterable[tuple[Row, Row, str]], stage: Row) -> Row | None:
+    """Return the result of the row's other variant in the suite of *stage*, where leaked questions were looked for."""
+    for other, result, _ in results:
+        alike = other["stage"] == "evaluate" and other["model"] == stage["model"]
+        alike = alike and other["variant"] != stage["variant"]
+        alike = alike and other["facts"].get("suite") == stage["facts"].get("suite")
+        if alike and result.get("leakage_not_checked") == "":
+            return result
+    return None
+
+
+def _compare_rows(audit: Audit, place: str, rows: Sequence[Row], expected: Sequence[Row]) -> None:
+    """Compare two tables row by row, and name the rows that only one of them has."""
+    table, source = _by_name(rows), _by_name(expected)
+    audit.compare("rows of a table", f"{place} rows", len(rows), len(expected))
+    for key in table.keys() - source.keys():
+        audit.fail("rows of a table", f"{place} {' '.join(key)}", "a row", "no such row in any result")
+    for key, row in source.items():
+        if key not in table:
+            audit.fail("rows of a table", f"{place} {' '.join(key)}", "no row", "the row of its result")
+            continue
+        audit.compare_keys("table against its results", f"{place} {' '.join(key)}", table[key], row)
+    audit.compare("rows of a table", f"{place} order", list(table) == list(source), True)
+
+
+def _by_name(rows: Iterable[Row]) -> dict[tuple[str, ...], Row]:
+    table: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        rest = (row["subset"], row["metric"]) if "metric" in row else (row["subset"], row["sample_id"])
+        key = (*key_of(row), *map(str, rest))
+        while key in table:
+            key = (*key, "again")
+        table[key] = row
+    return table
+
+
+def _check_identity(audit: Audit, stage: Row, result: Row, place: str) -> None:
+    """Hold what a result says of itself against the stage: who answered which suite, under which weights."""
+    fingerprint, suite = stage["identity"].get("fingerprint"), stage["identity"].get("suite")
+    for row in [*result["scores"], *result["samples"]]:
+        for name in ("model", "variant"):
+            audit.compare("who answered", f"{place} {name}", row[name], stage[name])
+        if "fingerprint" in row and fingerprint:
+            audit.compare("who answered", f"{place} fingerprint", row["fingerprint"], fingerprint)
+        if isinstance(suite, Mapping):
+            audit.compare("who answered", f"{place} suite", row["suite"], suite["name"])
+    if stage["stage"] == "evaluate" and "weights" in result and fingerprint:
+        audit.compare("who answered", f"{place} weights", result["weights"], fingerprint)
+    if isinstance(suite, Mapping) and stage["stage"] == "evaluate":
+        for name in ("benchmark", "limit", "limit_per"):
+            if name in result:
+                audit.compare("suite", f"{place} {name}", result[name], suite.get(name))
+        for name, value in (suite.get("generation") or {}).items():
+            audit.compare(
+                "suite", f"{place} generation {name}", result.get("generation", {}).get(name), value
+            )
+        for row in result["scores"]:
+            audit.compare("suite", f"{place} benchmark", row["benchmark"], suite.get("benchmark"))
+            audit.compare("suite", f"{place} few_shot", row["few_shot"], result.get("few_shot"))
+
+
+def _check_speed(audit: Audit, evidence: Evidence, stage: Row, result: Row, place: str) -> None:
+    """Hold the figures of speed against what EvalScope measured."""
+    output = evidence.place(stage)
+    assert output is not None
+    levels = {f"{level.in_flight} in flight": level for level in read_speed(output.parent)}
+    rows = [row for row in result["scores"] if row["benchmark"] == SPEED]
+    names = sorted((row["subset"], row["metric"]) for row in rows)
+    audit.compare(
+        "speed", f"{place} levels", names, sorted((name, metric) for name in levels for metric in METRICS)
+    )
+    for row in rows:
+        if level := levels.get(row["subset"]):
+            where = f"{place} {row['subset']} {row['metric']}"
+            audit.compare("speed", where, row["value"], getattr(level, str(row["metric"]), None))
+            counts = [row["n_asked"], row["n_answered"], row["n_errored"]]
+            expected = [level.requests, level.succeeded, level.requests - level.succeeded]
+            audit.compare("speed", f"{where} requests", counts, expected)
+
+
+def check_accounts(audit: Audit, evidence: Evidence) -> None:
+    """See that every score which the run was to make is there, failed, or was skipped with a reason."""
+    run = evidence.run
+    scored = {key_of(row) for row in evidence.scores if row["subset"] == "ALL"}
+    skipped: dict[str, str] = {}
+    for what, why in run.get("skipped", []):
+        audit.compare("a skip has a reason", f"run.json skipped {what}", bool(str(why).strip()), True)
+        skipped[str(what).split(" · ")[0]] = str(why)
+    failed: set[tuple[str, str]] = set()
+    for stage in run.get("stages", []):
+        if stage.get("outcome") == "failed":
+            place = f"run.json stages {stage['stage']} {stage['model']} {stage['variant']}"
+            audit.compare("a failure has a reason", place, bool(str(stage.get("why", "")).strip()), True)
+            failed.add((str(stage["model"]), str(stage["variant"])))
+    if "asked" not in run:
+        audit.note("run.json does not say which scores the run was to make, so gaps cannot be seen")
+        return
+    asked = {(str(model), str(variant), str(suite)) for model, variant, suite in run["asked"]}
+    for model, variant, suite in sorted(asked):
+        place = f"{model} {variant} {suite}"
+        accounted = (model, variant, suite) in scored or model in skipped or suite in skipped
+        accounted = accounted or bool({(model, variant), (model, "")} & failed)
+        audit.compare("every score asked for is accounted for", place, accounted, True)
+    if asked:
+        extra = {
+            key_of(row) for row in evidence.scores if row["benchmark"] != SPEED and not is_by_judge(row)
+        } - asked
+        for key in sorted(extra):
+            audit.fail(
+                "every score was asked for",
+                f"scores.json {' '.join(key)}",
+                "a score",
+                "run.json asked names it",
+            )
+
+
+def check_matrix(audit: Audit, evidence: Evidence, path: Path | None) -> None:
+    """Hold the suites and rows of the run against its matrix: the copy that it kept, and *path* where it is given."""
+    copy = evidence.tables / MATRIX
+    for source in [source for source in (copy, path) if source and source.is_file()]:
+        with audit.reading(str(source)):
+            matrix, _ = read_matrix(source)
+            for stage in evidence.stages:
+                if stage["stage"] != "evaluate" or not isinstance(
+                    suite := stage["identity"].get("suite"), dict
+                ):
+                    continue
+                spec = matrix.suites.get(str(suite["name"]))
+                where = f"{source.name} suites.{suite['name']} ({stage['model']} {stage['variant']})"
+                said = json.loads(json.dumps(spec.model_dump(exclude=set(_NOT_IN_MATRIX)))) if spec else {}
+                audit.compare_keys("matrix", where, said, suite)
+            for row in evidence.run.get("rows", []):
+                spec_row = matrix.models.get(str(row["model"]))
+                origin = (spec_row.model or spec_row.weights or spec_row.url or "") if spec_row else None
+                audit.compare("matrix", f"{source.name} models.{row['model']}", row["base_model"], origin)
+                if spec_row and "recipe" in row:
+                    recipe = next(
+                        (name for name, own in matrix.recipes.items() if row["model"] in own), row["model"]
+                    )
+                    seed = spec_row.training.seed if spec_row.trains else None
+                    stated = [row["group"], row["recipe"], row["seed"]]
+                    expected = [spec_row.group, recipe, seed]
+                    audit.compare(
+                        "matrix", f"{source.name} models.{row['model']} group, recipe, seed", stated, expected
+                    )
+            for model, _, suite_name in evidence.run.get("asked", []):
+                names = matrix.models[model].suites if model in matrix.models else []
+                audit.compare(
+                    "matrix", f"{source.name} models.{model}.suites {suite_name}", suite_name in names, True
+                )
+            for name in ("interest", "margin"):
+                said = {key: getattr(spec, name) for key, spec in matrix.suites.items()}
+                audit.compare("matrix", f"{source.name} suites.*.{name}", evidence.run.get(name), said)
+    if not copy.is_file():
+        audit.note("the run kept no copy of its matrix")
+
+
+def check_tables_of_folders(audit: Audit, evidence: Evidence) -> None:
+    """Hold scores.csv against scores.json, and the report's copies against the run's."""
+    import csv
+
+    for folder in evidence.folders:
+        with (
+            audit.reading(f"{folder.name}/scores.csv"),
+            (folder / "scores.csv").open(encoding="utf-8", newline="") as file,
+        ):
+            rows = [dict(row) for row in csv.DictReader(file)]
+            audit.compare("scores.csv", f"{folder.name}/scores.csv rows", len(rows), len(evidence.scores))
+            for number, (row, source) in enumerate(zip(rows, evidence.scores, strict=False), 2):
+                for name, value in source.items():
+                    _compare_cell(audit, f"{folder.name}/scores.csv:{number} {name}", row.get(name), value)
+    if len(evidence.folders) < 2:
+        return
+    report = evidence.folders[1]
+    with audit.reading(f"{report.name}/scores.json"):
+        _compare_rows(
+            audit,
+            f"{report.name}/scores.json",
+            json.loads((report / "scores.json").read_text("utf-8")),
+            evidence.scores,
+        )
+    with audit.reading(f"{report.name}/samples.parquet"):
+        _compare_rows(
+            audit, f"{report.name}/samples.parquet", samples_in(report / "samples.parquet"), evidence.samples
+        )
+    if (report / "run.json").is_file():
+        with audit.reading(f"{report.name}/run.json"):
+            content = {**read_object(report / "run.json"), "ratings": evidence.run.get("ratings")}
+            audit.compare_keys("both copies agree", f"{report.name}/run.json", content, evidence.run)
+
+
+def _compare_cell(audit: Audit, place: str, text: Any, value: object) -> None:
+    """Compare a cell of a CSV file with the value that it stands for."""
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        try:
+            audit.compare("scores.csv", place, float(text), float(value))
+        except (TypeError, ValueError):
+            audit.fail("scores.csv", place, text, value)
+        return
+    audit.compare("scores.csv", place, text, "" if value is None else str(value))

@@ -1,0 +1,78 @@
+"""Manifests checked: every file that they list is there and unchanged, and the signature is that of the key's owner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from bakeoff.verify import manifest
+from bakeoff.verify.audit import Audit
+from bakeoff.verify.evidence import Evidence, Row, read_object
+
+_GROWS = "events.jsonl"
+
+
+def check_manifests(audit: Audit, evidence: Evidence, key: Path | None) -> None:
+    """Hold every listed file against its digest; with the public *key*, every manifest against its signature."""
+    for folder in evidence.folders:
+        path = folder / manifest.NAME
+        place = evidence.shown(path)
+        if not path.is_file():
+            if evidence.run.get("manifest"):
+                audit.fail("manifest", place, "gone", "the manifest that the run ended with")
+            else:
+                audit.note(f"{place}: the run ended without a manifest; digests of its tables are not known")
+            if key:
+                audit.fail("signature", place, "no manifest", "a signed manifest")
+            continue
+        if key:
+            why = manifest.why_not_signed(path, key)
+            audit.compare("signature", place, why, "")
+        elif path.with_name(manifest.SIGNATURE).is_file():
+            audit.note(f"{place} is signed; give --key PUBLIC to have the signature checked")
+        with audit.reading(place):
+            content = read_object(path)
+            audit.compare("manifest", f"{place} run_id", content["run_id"], evidence.run_id)
+            _check_files(audit, evidence, folder, content)
+    if len(evidence.folders) == 2 and all((folder / manifest.NAME).is_file() for folder in evidence.folders):
+        of_run, of_report = (folder / manifest.NAME for folder in evidence.folders)
+        with audit.reading(evidence.shown(of_report)):
+            named = read_object(of_report).get("run_manifest")
+            audit.compare(
+                "manifest",
+                f"{of_report.parent.name}/manifest.json run_manifest",
+                named,
+                manifest.digest_of(of_run),
+            )
+
+
+def _check_files(audit: Audit, evidence: Evidence, folder: Path, content: Row) -> None:
+    is_of_run = folder == evidence.run_folder
+    base = evidence.root if is_of_run and evidence.root else folder
+    later: list[Row] | None = None
+    for name, listed in content["files"].items():
+        path = base / name
+        where = f"{folder.name}/{manifest.NAME} {name}"
+        if not path.resolve().is_relative_to(base.resolve()):
+            audit.fail("manifest", where, "outside of its folder", "a file in it")
+        elif not path.is_file():
+            audit.fail("manifest", where, "gone", listed["sha256"])
+        else:
+            digest = manifest.digest_of(path, listed["bytes"] if path.name == _GROWS else None)
+            if digest != listed["sha256"] and is_of_run:
+                later = list(_later(evidence)) if later is None else later
+                if any(other["files"].get(name, {}).get("sha256") == digest for other in later):
+                    audit.note(f"{name}: a later run wrote it anew, so this run's own is gone")
+                    continue
+            audit.compare("manifest", where, digest, listed["sha256"])
+
+
+def _later(evidence: Evidence) -> Iterator[Row]:
+    """Yield the manifests of later runs in the store."""
+    assert evidence.root is not None
+    for path in sorted((evidence.root / "runs").glob(f"*/{manifest.NAME}")):
+        if path.parent.name > evidence.run_id:
+            try:
+                yield read_object(path)
+            except (OSError, ValueError):
+                continue

@@ -1,0 +1,284 @@
+"""A store of a run that never took place, with every raw record that a real one leaves, by seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import yaml
+
+from bakeoff.evalscope import grading_rules, score_rows
+from bakeoff.evalscope.grading import result_of
+from bakeoff.evalscope.speed import read_speed, speed_rows
+from bakeoff.files import append_line, write_json, write_rows
+from bakeoff.matrix.loading import load_matrix
+from bakeoff.matrix.schema import Matrix
+from bakeoff.report.__main__ import main as write_report
+from bakeoff.runs import runs
+from bakeoff.scoring.extraction import extract_choice, final_part
+from bakeoff.scoring.leakage import Leak
+from bakeoff.scoring.scores import Sample, sample_row
+from bakeoff.store.stages import Record
+from bakeoff.suites.overlap import overlap
+from bakeoff.verify.answers import sha_of
+from bakeoff.workspace import Workspace
+
+RUN = "20260302-101500-abcd"
+STARTED = "2026-03-02T10:15:10+00:00"
+OPTIONS = ("社会支持", "系统脱敏", "正强化", "延迟满足")
+SUITES: dict[str, dict[str, Any]] = {
+    "exam": {
+        "benchmark": "facts_exam",
+        "data": "shipped:facts_exam",
+        "hub": False,
+        "few_shot": 0,
+        "chance": 0.25,
+    },
+    "counsellor": {"benchmark": "pceb_mcq", "data": "shipped:pceb_mcq", "hub": False, "few_shot": 0},
+    "open": {"benchmark": "psyqa", "data": "shipped:psyqa", "hub": False, "few_shot": 0},
+}
+ROW = {
+    "model": "tiny:qwen2",
+    "dataset": ["shipped:facts_train.jsonl"],
+    "model_type": "qwen2",
+    "template": "qwen2_5",
+    "suites": list(SUITES),
+}
+
+
+@dataclass
+class House:
+    """Writes a store stage by stage."""
+
+    root: Path
+    matrix: Matrix
+    rng: np.random.Generator
+    questions: int
+    records: list[Record] = field(default_factory=list)
+
+    def stage(self, stage: str, model: str, variant: str, files: dict[str, str], **more: Any) -> Record:
+        """Write the files and the record of a stage; *files* of a folder, or one named as the output."""
+        name = "-".join(
+            filter(
+                None, (stage, more.pop("of", ""), variant, hashlib.sha256(model.encode()).hexdigest()[:10])
+            )
+        )
+        folder = self.root / "models" / model / name
+        output = folder / (next(iter(files)) if len(files) == 1 else "output")
+        made = {}
+        for file, content in files.items():
+            path = folder / file if len(files) == 1 else output / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8")
+            made[file] = hashlib.sha256(content.encode()).hexdigest()
+        facts, identity = more.get("facts", {}), more.get("identity", {})
+        record = Record(
+            stage, model, variant, "ran", "ran: for the first time", f"do {stage} {model}", str(folder / "stage.log"),
+            str(output), STARTED, round(float(self.rng.uniform(1, 90)), 2), identity, 1.5, facts, made,
+        )  # fmt: skip
+        write_json(folder / "record.json", asdict(record))
+        self.tell(record)
+        return record
+
+    def tell(self, record: Record) -> None:
+        told = {key: value for key, value in asdict(record).items() if key != "made"}
+        append_line(self.root / "runs" / RUN / "events.jsonl", {"time": STARTED, "event": "stage", **told})
+
+    def evaluate(self, model: str, variant: str, suite: str, fingerprint: str) -> None:
+        spec = self.matrix.suites[suite]
+        plain: dict[str, Any] = json.loads(json.dumps(spec.model_dump()))
+        ability = float(self.rng.uniform(0.35, 0.9))
+        folder = self.root / "models" / model / "evaluation" / variant / suite / "0123456789ab"
+        samples, rows = [], []
+        for number, question in enumerate(questions(suite, self.questions)):
+            sample, prediction, review = self.answer(number, question, ability, plain)
+            samples.append(sample)
+            rows.append((question["subset"], prediction, review))
+        write_rows(folder / "prompts.jsonl", [
+            {"prompt_sha": sha_of(question["messages"]), "messages": question["messages"]}
+            for question in questions(suite, self.questions)
+        ])  # fmt: skip
+        for subset in dict.fromkeys(subset for subset, _, _ in rows):
+            for at, kind in ((1, "predictions"), (2, "reviews")):
+                part = [row[at] for row in rows if row[0] == subset and row[at]]
+                write_rows(folder / kind / "served" / f"{spec.benchmark}_{subset}.jsonl", part)
+        loaded: Any = SimpleNamespace(
+            suite=plain, folder=folder, identity="0123456789ab" * 5,
+            benchmark=SimpleNamespace(name=spec.benchmark, few_shot_num=0),
+            datasets={s: [SimpleNamespace(id=r[1]["index"]) for r in rows if r[0] == s and r[1]] for s, _, _ in rows},
+            task=SimpleNamespace(model_id="served"),
+        )  # fmt: skip
+        found = {samples[0].sample_id: Leak("exact", 1.0, "train.jsonl:1")} if suite == "exam" else {}
+        samples = [replace(sample, leaked=sample.sample_id in found) for sample in samples]
+        plan = {"training_unread": "", "served_name": "served", "weights": fingerprint}
+        result = result_of(loaded, samples, plan, [], found)
+        kept = [sample_row(sample, model=model, variant=variant, suite=suite) for sample in samples]
+        kept = [
+            {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in kept
+        ]
+        write_rows(folder / "samples.jsonl", kept)
+        result |= {"folder": str(folder), "finished_at": STARTED, "seconds": 2.0}
+        write_json(folder / "result.json", result)
+        made = [
+            {**row, "commit": "0f3c1d2", "versions": "bakeoff 0.1.0", "record": "record.json"}
+            for row in score_rows(result, run_id="", model=model, variant=variant, fingerprint=fingerprint)
+        ]
+        content = {**result, "scores": made, "samples": [{**row, "run_id": ""} for row in kept]}
+        text = json.dumps(content, ensure_ascii=False).replace("NaN", "null")
+        excluded = {"expect", "data", "hub", "may_be_untrusted", "interest", "margin"}
+        identity = {
+            "suite": json.loads(json.dumps(spec.model_dump(exclude=excluded))),
+            "fingerprint": fingerprint,
+            "grading_rules": grading_rules(),
+        }
+        self.stage(
+            "evaluate",
+            model,
+            variant,
+            {"result.json": text},
+            of=suite,
+            identity=identity,
+            facts={"suite": suite},
+        )
+
+    def answer(
+        self, number: int, question: dict[str, Any], ability: float, suite: dict[str, Any]
+    ) -> tuple[Any, ...]:
+        """Return the sample, the prediction and the review of one question."""
+        options, target = question["options"], question["target"]
+        chance, reply, stop = self.rng.random(), "", "stop"
+        if options:
+            wrong = "".join(sorted(set("ABCD") - set(target)))[: len(target)]
+            letters = target if self.rng.random() < ability else wrong
+            reply = (f"答案：{letters}", f"我认为应当选择{letters}。\n答案：{letters}", f"选项：{letters}")[
+                number % 3
+            ]
+        else:
+            reply = target[: int(len(target) * self.rng.uniform(0.4, 1))] + f"，第{number}步要慢慢来。"
+        if chance < 0.02:
+            reply, stop = reply + "，因为", "max_tokens"
+        elif chance < 0.04:
+            reply = "" if number % 2 else f"这个问题第{number}次让我想到很多，但我无法判断。"
+        extracted = extract_choice(reply, options, multiple=len(target) > 1) if options else final_part(reply)
+        if options:
+            values = {"accuracy": float(set(extracted) == set(target))}
+            if suite["benchmark"] == "pceb_mcq":
+                chosen, right = set(extracted), set(target)
+                values["elastic_accuracy"] = len(chosen & right) / len(right) if chosen <= right else 0.0
+        else:
+            values = overlap(extracted, target)
+        main = next(iter(values))
+        status = "answered" if extracted else "unparsed" if options else "empty"
+        status = "truncated" if stop != "stop" else status if reply.strip() else "empty"
+        latency_s = round(float(self.rng.gamma(2, 0.2)), 6)
+        graded = values | (
+            {"accuracy_alt": float(bool(extracted) and set(extracted) == set(target))} if options else {}
+        )
+        sample = Sample(
+            sample_id=question["id"], subset=question["subset"], index=number, question=question["text"],
+            options=options, target=target, reply=reply, extracted=extracted, extracted_alt=extracted,
+            status=status,  # type: ignore[arg-type]  # one of the five
+            correct=values[main], prompt_sha=sha_of(question["messages"]), latency_s=latency_s, grades=graded,
+        )  # fmt: skip
+        message = {"role": "assistant", "content": reply, "perf_metrics": {"latency": latency_s}}
+        output = {
+            "model": "output",
+            "choices": [{"message": message, "stop_reason": stop}],
+            "time": latency_s,
+        }
+        prediction = {
+            "index": question["at"],
+            "model_output": output,
+            "messages": [*question["messages"], message],
+        }
+        score = {
+            "value": values, "status": "success", "extracted_prediction": extracted, "prediction": reply,
+            "main_score_name": main,
+        }  # fmt: skip
+        review = {"index": question["at"], "target": target, "sample_score": {"score": score}}
+        return sample, prediction, review
+
+    def speed(self, model: str, fingerprint: str) -> None:
+        record = self.stage(
+            "speed", model, "tuned", {"result.json": "{}"}, of="1", identity={"fingerprint": fingerprint}
+        )
+        folder = Path(record.output).parent
+        for level in (1, 8):
+            write_json(folder / "perf" / str(level) / "benchmark_summary.json", {
+                "Concurrency": level, "Total Requests": 16 * level, "Success Requests": 16 * level,
+                "Avg TTFT (ms)": round(float(self.rng.uniform(20, 90)), 3), "Avg Latency (s)": 0.5 * level,
+                "Output Throughput (tok/s)": round(float(self.rng.uniform(100, 900)), 2), "Req Throughput (req/s)": 2.5,
+            })  # fmt: skip
+        rows = speed_rows(
+            read_speed(folder), run_id="", model=model, variant="tuned", fingerprint=fingerprint, commit="",
+            versions="", record="record.json", finished_at=STARTED,
+        )  # fmt: skip
+        text = json.dumps({"scores": rows, "samples": []}).replace("NaN", "null")
+        Path(record.output).write_text(text, encoding="utf-8")
+        content = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        content["made"] = {"result.json": hashlib.sha256(text.encode()).hexdigest()}
+        write_json(folder / "record.json", content)
+
+
+def questions(suite: str, count: int) -> list[dict[str, Any]]:
+    """Return the questions of a suite: the same for every model."""
+    listed, place = [], {"theory_single": 0, "case_multiple": 0, "facts": 0, "default": 0}
+    for number in range(count):
+        subset = {"exam": "facts", "open": "default"}.get(suite) or ("theory_single", "case_multiple")[
+            number * 2 // count
+        ]
+        text = f"{suite}第{number}题：下列说法正确的是？"
+        target = "ABCD"[number % 4] if subset != "case_multiple" else ("AB", "BCD", "AD")[number % 3]
+        if suite == "open":
+            target = f"先听来访者把第{number}件事说完，再一起看看什么能帮上忙，并约定下次见面的时间。"
+        digest = hashlib.sha256(f"{suite}{number}".encode()).hexdigest()[:16]
+        listed.append({
+            "id": digest, "subset": subset, "text": text, "options": () if suite == "open" else OPTIONS,
+            "target": target, "messages": [{"role": "user", "content": text + "".join(OPTIONS)}], "at": place[subset],
+        })  # fmt: skip
+        place[subset] += 1
+    return listed
+
+
+def honest_store(folder: Path, seed: int = 0, models: int = 2, count: int = 24, report: bool = True) -> Path:
+    """Write a store below *folder*, and its report in ``reports``; return the store."""
+    root, rng = folder / "store", np.random.default_rng(seed)
+    path = folder / "matrix.yaml"
+    rows = {f"m{number}": ROW for number in range(models)} | {"broken": ROW, "large": ROW}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump({"models": rows, "suites": SUITES}, allow_unicode=True), encoding="utf-8")
+    house = House(root, load_matrix(path), rng, count)
+    for name in list(rows)[:models]:
+        for variant in ("base", "tuned"):
+            fingerprint = hashlib.sha256(f"{name}{variant}{seed}".encode()).hexdigest()
+            if variant == "tuned":
+                adapter = {
+                    "adapter_model.safetensors": f"weights of {name} {seed}",
+                    "adapter_config.json": "{}",
+                }
+                house.stage("train", name, "", adapter, facts={"loss_curve": [[1, 2.0], [9, 1.0]], "gpus": 1})
+            house.stage("deploy", name, variant, {"health.json": "{}"}, identity={"fingerprint": fingerprint})
+            for suite in SUITES:
+                house.evaluate(name, variant, suite, fingerprint)
+    house.speed("m0", hashlib.sha256(f"m0tuned{seed}".encode()).hexdigest())
+    house.tell(Record(
+        "train", "broken", "", "failed", "CommandFailed: out of memory", "do", "",
+        str(root / "models/broken/train-1/output"), STARTED, 3.0, {},
+    ))  # fmt: skip
+    asked = [(name, variant, suite) for name in rows for variant in ("base", "tuned") for suite in SUITES]
+    asked = [entry for entry in asked if entry[0] != "broken" or entry[1] == "tuned"]
+    runs.finish(
+        Workspace(root),
+        RUN,
+        house.matrix,
+        [("large", "needs a GPU with 70 GiB; this machine has none")],
+        asked,
+    )
+    assert not report or write_report(["--store", str(root), "--out", str(folder / "reports")]) == 0
+    return root

@@ -1,0 +1,655 @@
+"""A run can be recomputed by a stranger: what was tampered with is found, and an honest store raises no alarm."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bakeoff.verify import arithmetic, manifest, page, seals
+from bakeoff.verify.__main__ import main
+from bakeoff.verify.audit import Audit, Discrepancy
+from bakeoff.verify.evidence import Evidence, find
+from bakeoff.verify.verifying import verify
+from tests.synthetic_store import RUN, honest_store
+from tests.tampering import changed, changes_of_json
+
+REAL = Path(os.environ.get("BAKEOFF_STORE", Path(__file__).parents[1] / "store"))
+
+
+class House:
+    """An honest store with its report, without the digests of manifests: its content must tell what was changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = honest_store(folder, seed=7, count=12)
+        self.sealed = folder / "sealed"
+        shutil.copytree(folder, self.sealed)
+        self.run, self.reports = self.root / "runs" / RUN, folder / "reports"
+        for place in (self.run, self.reports):
+            (place / manifest.NAME).unlink()
+            write(place / "run.json", {k: v for k, v in read(place / "run.json").items() if k != "manifest"})
+        listed = read(self.sealed / "reports" / manifest.NAME)  # it says which code made the page
+        write(self.reports / manifest.NAME, {**listed, "files": {}})
+        self.fresh = page.make_anew(self.evidence())
+
+    def evidence(self, report: bool = True) -> Evidence:
+        return find(self.root, None, None, self.reports if report else None)
+
+    def discrepancies(self, report: bool = True) -> list[Discrepancy]:
+        return verify(self.evidence(report), fresh=self.fresh, stop_early=True).discrepancies
+
+    def stage(self, name: str, file: str = "result.json") -> Path:
+        (path,) = (self.root / "models").glob(f"{name}-*/{file}")
+        return path
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> House:
+    return House(tmp_path_factory.mktemp("house"))
+
+
+@pytest.fixture
+def house(pristine: House) -> Iterator[House]:
+    """The house, put back as it was afterwards."""
+    folder = pristine.root.parent
+    before = {
+        path: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and pristine.sealed not in path.parents
+    }
+    yield pristine
+    for path in folder.rglob("*"):
+        if path.is_file() and pristine.sealed not in path.parents and path not in before:
+            path.unlink()
+    for path, content in before.items():
+        if not path.is_file() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def test_an_honest_store_and_its_report_hold(pristine: House) -> None:
+    audit = verify(pristine.evidence())
+    assert audit.discrepancies == []
+    assert audit.counts["grading"] > 100
+    assert audit.counts["pairs"] > 20
+
+
+@pytest.mark.parametrize("seed", range(0, 20, 5))
+def test_twenty_honest_stores_raise_no_alarm(seed: int, tmp_path: Path) -> None:
+    for number in range(seed, seed + 5):
+        folder = tmp_path / str(number)
+        root = honest_store(folder, number, models=1 + number % 2, count=6 + number, report=number == 5)
+        audit = verify(find(root, None, None, folder / "reports" if number == 5 else None))
+        assert audit.discrepancies == [], number
+
+
+@pytest.mark.skipif(not any(REAL.glob("runs/*/run.json")), reason="no store of a real run here")
+def test_the_real_store_of_this_machine_raises_no_alarm() -> None:
+    assert verify(find(REAL, None, None, None)).discrepancies == []
+
+
+NUMBERS = [
+    "runs/*/scores.json",
+    "models/m1/evaluate-counsellor-tuned-*/result.json",
+    "models/m0/evaluation/base/open/*/result.json",
+    "models/m0/evaluation/tuned/exam/*/samples.jsonl",
+    "models/m0/evaluation/tuned/exam/*/predictions/served/*.jsonl",
+    "models/m1/evaluation/base/open/*/reviews/served/*.jsonl",
+    "models/m0/speed-*/perf/8/benchmark_summary.json",
+    "models/m0/train-*/record.json",
+    "runs/*/events.jsonl",
+]
+WORDS = re.compile(
+    r" (time|why|log|output|outcome|commit|folder|role|main_score_name|perf_metrics latency|model_output (model|time)"
+    r"|(Avg|Req|Output) .*|run_id|stop_reason)$|(scores|evaluate) .* (finished_at|record|versions)$"
+    r"|(answered|scores \S+) (model|variant|fingerprint)$"
+)
+"""What stands in several places, or in none of the numbers: a forger's change of it is left to the manifest."""
+
+
+@pytest.mark.parametrize("pattern", NUMBERS)
+def test_a_change_of_any_number_is_found_by_its_content(house: House, pattern: str) -> None:
+    (path,) = list(house.root.glob(pattern))[:1]
+    rng = np.random.default_rng(3)
+    kinds = [change for change in changes_of_json(path, rng) if not WORDS.search(change[0])]
+    missed = []
+    for place in rng.permutation(len(kinds))[:14]:
+        what, content = kinds[int(place)]
+        with changed(path, content):
+            if not house.discrepancies(report=False):
+                missed.append(what)
+    assert kinds
+    assert missed == []
+
+
+def test_a_change_of_any_file_is_found_by_its_manifest(pristine: House) -> None:
+    evidence = find(pristine.sealed / "store", None, None, pristine.sealed / "reports")
+    assert evidence.run_folder
+    store, reports = pristine.sealed / "store", pristine.sealed / "reports"
+    listed = {store / name for name in read(evidence.run_folder / manifest.NAME)["files"]}
+    listed |= {reports / name for name in read(reports / manifest.NAME)["files"]}
+    assert len(listed) > 100
+    for path in sorted(listed):
+        content = path.read_bytes()
+        place = len(content) // 2
+        with changed(path, content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]):
+            audit = Audit()
+            seals.check_manifests(audit, evidence, None)
+        assert audit.discrepancies, path
+
+
+def reseal(result: Path) -> None:
+    """Let the record of a stage know the new digest of its result, as a careful forger would."""
+    record = read(result.with_name("record.json"))
+    record["made"] = {result.name: hashlib.sha256(result.read_bytes()).hexdigest()}
+    write(result.with_name("record.json"), record)
+
+
+def edit_rows(path: Path, change: Callable[[list[Any]], object]) -> None:
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    change(rows)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def edit_everywhere(house: House, change: Callable[[Any], object]) -> None:
+    """Change the stages of a run wherever they are told: run.json, its copy, the timeline and the records."""
+    for folder in (house.run, house.reports):
+        content = read(folder / "run.json")
+        for stage in content["stages"]:
+            change(stage)
+        write(folder / "run.json", content)
+    edit_rows(house.run / "events.jsonl", lambda rows: [change(row) for row in rows])
+    for path in house.root.glob("models/*/*/record.json"):
+        record = read(path)
+        change(record)
+        write(path, record)
+
+
+def edit_parquet(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    change(pd.read_parquet(path)).to_parquet(path, index=False)
+
+
+def better_score(house: House) -> None:
+    rows = read(house.run / "scores.json")
+    rows[0]["value"] = 0.99
+    for folder in (house.run, house.reports):
+        write(folder / "scores.json", rows)
+        text = (folder / "scores.csv").read_text(encoding="utf-8")
+        lines = list(csv.reader(io.StringIO(text)))
+        lines[1][lines[0].index("value")] = "0.99"
+        with (folder / "scores.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(lines)
+
+
+def better_score_down_to_the_result(house: House) -> None:
+    better_score(house)
+    result = house.stage("m0/evaluate-exam-base")
+    content = read(result)
+    content["scores"][0]["value"] = 0.99
+    write(result, content)
+    reseal(result)
+
+
+def dropped_failure(house: House) -> None:
+    for folder in (house.run, house.reports):
+        content = read(folder / "run.json")
+        content["stages"] = [stage for stage in content["stages"] if stage["outcome"] != "failed"]
+        write(folder / "run.json", content)
+    edit_rows(house.run / "events.jsonl", lambda rows: rows.pop())
+
+
+def dropped_skip(house: House) -> None:
+    for folder in (house.run, house.reports):
+        content = read(folder / "run.json")
+        write(folder / "run.json", {**content, "skipped": []})
+
+
+def skip_without_reason(house: House) -> None:
+    for folder in (house.run, house.reports):
+        content = read(folder / "run.json")
+        write(folder / "run.json", {**content, "skipped": [["large", " "]]})
+
+
+def swapped_models(house: House) -> None:
+    other = {"m0": "m1", "m1": "m0"}
+    for folder in (house.run, house.reports):
+        rows = [{**row, "model": other[row["model"]]} for row in read(folder / "scores.json")]
+        write(folder / "scores.json", rows)
+        edit_parquet(folder / "samples.parquet", lambda table: table.assign(model=table["model"].map(other)))
+
+
+def swapped_variants_of_a_result(house: House) -> None:
+    base, tuned = house.stage("m0/evaluate-exam-base"), house.stage("m0/evaluate-exam-tuned")
+    first, second = base.read_bytes(), tuned.read_bytes()
+    base.write_bytes(second)
+    tuned.write_bytes(first)
+    reseal(base)
+    reseal(tuned)
+
+
+def other_threshold(house: House) -> None:
+    def change(stage: dict[str, Any]) -> None:
+        if suite := stage.get("identity", {}).get("suite"):
+            suite["trust"]["max_truncated"] = 0.9
+
+    edit_everywhere(house, change)
+
+
+def other_chance(house: House) -> None:
+    def change(stage: dict[str, Any]) -> None:
+        if stage.get("facts", {}).get("suite") == "exam":
+            stage["identity"]["suite"]["chance"] = 0.1
+
+    edit_everywhere(house, change)
+
+
+def other_suite(house: House) -> None:
+    def change(stage: dict[str, Any]) -> None:
+        if stage.get("facts", {}).get("suite") == "exam":
+            stage["identity"]["suite"]["benchmark"] = "emobench"
+
+    edit_everywhere(house, change)
+
+
+def other_weights(house: House) -> None:
+    def change(stage: dict[str, Any]) -> None:
+        if stage.get("model") == "m0" and "fingerprint" in stage.get("identity", {}):
+            stage["identity"]["fingerprint"] = "0" * 64
+
+    edit_everywhere(house, change)
+
+
+def other_matrix_beside(house: House) -> None:
+    for folder in (house.run, house.reports):
+        text = (folder / manifest.MATRIX).read_text(encoding="utf-8")
+        (folder / manifest.MATRIX).write_text(text.replace("chance: 0.25", "chance: 0.5"), encoding="utf-8")
+
+
+def row_gone_from_the_matrix(house: House) -> None:
+    for folder in (house.run, house.reports):
+        text = (folder / manifest.MATRIX).read_text(encoding="utf-8")
+        (folder / manifest.MATRIX).write_text(re.sub(r"(?m)^  m1:", "  m9:", text), encoding="utf-8")
+
+
+def shortened_reply(house: House) -> None:
+    for folder in (house.run, house.reports):
+        edit_parquet(folder / "samples.parquet", lambda table: table.assign(reply=table["reply"].str[:2]))
+
+
+def shortened_prediction(house: House) -> None:
+    (path,) = house.root.glob("models/m0/evaluation/base/exam/*/predictions/*/*.jsonl")
+
+    def change(rows: list[Any]) -> None:
+        message = rows[2]["model_output"]["choices"][0]["message"]
+        message["content"] = message["content"][:-1]
+
+    edit_rows(path, change)
+
+
+def edited_reply_in_every_copy(house: House) -> None:
+    """A wrong answer becomes the right one in replies, reviews and samples; its grade stays."""
+    (folder,) = house.root.glob("models/m1/evaluation/tuned/exam/*")
+    result = house.stage("m1/evaluate-exam-tuned")
+    content = read(result)
+    sample = next(row for row in content["samples"] if row["correct"] == 0 and row["status"] == "answered")
+    old, new, number = sample["reply"], f"答案：{sample['target']}", sample["index"]
+    samples = [{**row, "reply": new} if row["index"] == number else row for row in content["samples"]]
+    write(result, {**content, "samples": samples})
+    for path in (folder / "samples.jsonl", *folder.glob("*/served/*.jsonl")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = [
+            line.replace(json.dumps(old, ensure_ascii=False), json.dumps(new, ensure_ascii=False))
+            if json.loads(line)["index"] == number
+            else line
+            for line in lines
+        ]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    reseal(result)
+    for place in (house.run, house.reports):
+        edit_parquet(
+            place / "samples.parquet",
+            lambda table: table.assign(
+                reply=table["reply"].mask(
+                    (table["sample_id"] == sample["sample_id"])
+                    & (table["model"] == "m1")
+                    & (table["variant"] == "tuned"),
+                    new,
+                )
+            ),
+        )
+
+
+def changed_grade(house: House) -> None:
+    for folder in (house.run, house.reports):
+        edit_parquet(
+            folder / "samples.parquet", lambda table: table.assign(correct=table["correct"].clip(lower=1.0))
+        )
+
+
+def changed_review(house: House) -> None:
+    (path,) = house.root.glob("models/m0/evaluation/base/exam/*/reviews/*/*.jsonl")
+
+    def change(rows: list[Any]) -> None:
+        rows[0]["sample_score"]["score"]["value"]["accuracy"] = (
+            1 - rows[0]["sample_score"]["score"]["value"]["accuracy"]
+        )
+
+    edit_rows(path, change)
+
+
+def error_in_place_of_a_reply(house: House) -> None:
+    for folder in (house.run, house.reports):
+        edit_parquet(
+            folder / "samples.parquet", lambda table: table.assign(status=["errored", *table["status"][1:]])
+        )
+
+
+def removed_sample(house: House) -> None:
+    for folder in (house.run, house.reports):
+        edit_parquet(folder / "samples.parquet", lambda table: table.iloc[1:])
+
+
+def removed_reply(house: House) -> None:
+    (path,) = house.root.glob("models/m0/evaluation/base/exam/*/predictions/*/*.jsonl")
+    edit_rows(path, lambda rows: rows.pop(3))
+
+
+def removed_question_in_every_copy(house: House) -> None:
+    result = house.stage("m0/evaluate-exam-base")
+    content = read(result)
+    content["samples"].pop(4)
+    write(result, content)
+    reseal(result)
+    removed_sample(house)
+
+
+def added_score(house: House) -> None:
+    for folder in (house.run, house.reports):
+        rows = read(folder / "scores.json")
+        write(folder / "scores.json", [*rows, {**rows[0], "suite": "emobench"}])
+
+
+def removed_score(house: House) -> None:
+    for folder in (house.run, house.reports):
+        write(folder / "scores.json", read(folder / "scores.json")[1:])
+
+
+def speed_of_another_run(house: House) -> None:
+    result = house.stage("m0/speed-1-tuned")
+    content = read(result)
+    for row in content["scores"]:
+        row["value"] = row["value"] * 1.4
+    write(result, content)
+    reseal(result)
+    for folder in (house.run, house.reports):
+        rows = read(folder / "scores.json")
+        faster = {(row["subset"], row["metric"]): row["value"] for row in content["scores"]}
+        write(
+            folder / "scores.json",
+            [{**row, "value": faster.get((row["subset"], row["metric"]), row["value"])} for row in rows],
+        )
+
+
+def failed_requests_hidden(house: House) -> None:
+    path = next(house.root.glob("models/m0/speed-*/perf/8/benchmark_summary.json"))
+    write(path, {**read(path), "Success Requests": 100})
+
+
+def exchanged_adapters(house: House) -> None:
+    first, second = (
+        next(house.root.glob(f"models/{name}/train-*/output/adapter_model.safetensors"))
+        for name in ("m0", "m1")
+    )
+    one, other = first.read_bytes(), second.read_bytes()
+    first.write_bytes(other)
+    second.write_bytes(one)
+
+
+def exchanged_outputs(house: House) -> None:
+    house.stage("m0/evaluate-exam-tuned").write_bytes(house.stage("m1/evaluate-exam-tuned").read_bytes())
+
+
+def added_weights(house: House) -> None:
+    (folder,) = house.root.glob("models/m0/train-*/output")
+    (folder / "model.safetensors").write_bytes(b"another model")
+
+
+def removed_record(house: House) -> None:
+    house.stage("m0/evaluate-open-base", "record.json").unlink()
+
+
+def removed_result(house: House) -> None:
+    house.stage("m0/evaluate-open-base").unlink()
+
+
+def removed_replies(house: House) -> None:
+    (folder,) = house.root.glob("models/m1/evaluation/base/open/*")
+    shutil.rmtree(folder)
+
+
+def removed_timeline(house: House) -> None:
+    (house.run / "events.jsonl").unlink()
+
+
+def older_record_claimed(house: House) -> None:
+    path = house.stage("m0/evaluate-exam-tuned", "record.json")
+    write(path, {**read(path), "started": "2027-01-01T00:00:00+00:00"})
+
+
+def untrusted_score_trusted(house: House) -> None:
+    for folder in (house.run, house.reports):
+        rows = read(folder / "scores.json")
+        write(
+            folder / "scores.json",
+            [{**row, "n_truncated": 0, "trusted": True, "why_not": ""} for row in rows],
+        )
+
+
+def other_margin(house: House) -> None:
+    for folder in (house.run, house.reports):
+        content = read(folder / "run.json")
+        write(folder / "run.json", {**content, "margin": {**content["margin"], "exam": 0.2}})
+
+
+def hidden_leak(house: House) -> None:
+    for folder in (house.run, house.reports):
+        write(folder / "run.json", {**read(folder / "run.json"), "leakage": []})
+        edit_parquet(folder / "samples.parquet", lambda table: table.assign(leaked=False))
+
+
+def half_a_file(house: House) -> None:
+    path = house.run / "scores.json"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def letter_in_the_paper_table(house: House) -> None:
+    path = house.reports / "tables.md"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r"(\\\]) A\b", r"\1 B", text, count=1), encoding="utf-8")
+
+
+def table_of_another_run(house: House) -> None:
+    path = house.reports / "differences.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
+
+
+TAMPERINGS = [
+    better_score, better_score_down_to_the_result, dropped_failure, dropped_skip, skip_without_reason, swapped_models,
+    swapped_variants_of_a_result, other_threshold, other_chance, other_suite, other_weights, other_matrix_beside,
+    row_gone_from_the_matrix, shortened_reply, shortened_prediction, edited_reply_in_every_copy, changed_grade,
+    changed_review, error_in_place_of_a_reply, removed_sample, removed_reply, removed_question_in_every_copy,
+    added_score, removed_score, speed_of_another_run, failed_requests_hidden, exchanged_adapters, exchanged_outputs,
+    added_weights, removed_record, removed_result, removed_replies, removed_timeline, older_record_claimed,
+    untrusted_score_trusted, other_margin, hidden_leak, half_a_file, letter_in_the_paper_table, table_of_another_run,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("tamper", TAMPERINGS, ids=lambda tamper: tamper.__name__)
+def test_tampering_is_found_without_a_manifest(house: House, tamper: Callable[[House], None]) -> None:
+    tamper(house)
+    assert house.discrepancies()
+
+
+def test_any_edited_figure_of_the_page_is_found(house: House) -> None:
+    path = house.reports / "index.html"
+    text = path.read_text(encoding="utf-8")
+    begin, end = text.index("</style>"), text.index("</section>", text.index('id="bk-provenance"'))
+    digits = [match.start() for match in re.finditer(r"\d", text[:end]) if match.start() > begin]
+    places = np.random.default_rng(1).choice(digits, 40, replace=False)
+    for place in [int(place) for place in places]:
+        other = str((int(text[place]) + 1) % 10)
+        with changed(path, (text[:place] + other + text[place + 1 :]).encode()):
+            audit = Audit()
+            page.check_page(audit, house.evidence(), house.fresh)
+        assert audit.discrepancies, text[place - 60 : place + 20]
+    with changed(path, text.replace("data-suite=", "data-suit=", 1).encode()):
+        audit = Audit()
+        page.check_page(audit, house.evidence(), house.fresh)
+    assert audit.discrepancies
+    for name in ("tables.md", "tables.tex"):
+        table = (house.reports / name).read_text(encoding="utf-8")
+        place = int(np.random.default_rng(2).choice([match.start() for match in re.finditer(r"\d", table)]))
+        with changed(
+            house.reports / name,
+            f"{table[:place]}{(int(table[place]) + 1) % 10}{table[place + 1 :]}".encode(),
+        ):
+            audit = Audit()
+            page.check_page(audit, house.evidence(), house.fresh)
+        assert audit.discrepancies, name
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "differences.csv"])
+def test_any_changed_cell_of_a_csv_file_is_found(house: House, name: str) -> None:
+    path = house.reports / name
+    text = path.read_text(encoding="utf-8")
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.reader(file))
+    rng = np.random.default_rng(4)
+    for column, title in enumerate(lines[0]):
+        row = int(rng.integers(1, len(lines)))
+        cell = lines[row][column]
+        other = f"{float(cell) + 0.01}" if re.fullmatch(r"[\d.eE+-]+", cell) else f"{cell}x"
+        lines[row][column] = other
+        buffer = io.StringIO()
+        csv.writer(buffer).writerows(lines)
+        lines[row][column] = cell
+        path.write_text(buffer.getvalue(), encoding="utf-8")
+        audit = verify(house.evidence(), fresh=house.fresh) if title == "value" else Audit()
+        if title != "value":
+            page.check_page(audit, house.evidence(), house.fresh) if name != "scores.csv" else _check_csv(
+                audit, house
+            )
+        assert audit.discrepancies, title
+        path.write_text(text, encoding="utf-8")
+
+
+def _check_csv(audit: Audit, house: House) -> None:
+    from bakeoff.verify.records import check_tables_of_folders
+
+    check_tables_of_folders(audit, house.evidence())
+
+
+def keys(folder: Path, name: str) -> tuple[Path, Path]:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    pem = serialization.Encoding.PEM
+    private.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    public.write_bytes(key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
+    return private, public
+
+
+def test_a_manifest_is_signed_by_a_key_and_by_no_other(
+    pristine: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (mine, public), (_, foreign) = keys(tmp_path, "mine"), keys(tmp_path, "foreign")
+    monkeypatch.setenv(manifest.KEY_VARIABLE, str(mine))
+    root = tmp_path / "store"
+    shutil.copytree(pristine.sealed / "store", root)
+    written = manifest.write_run_manifest(root, RUN, tmp_path / "none.yaml")
+
+    def found(key: Path) -> list[str]:
+        audit = Audit()
+        seals.check_manifests(audit, find(root, None, None, None), key)
+        return [item.rule for item in audit.discrepancies]
+
+    assert found(public) == []
+    assert found(foreign) == ["signature"]
+    written.write_text(
+        written.read_text(encoding="utf-8").replace('"format": 1', '"format":  1'), encoding="utf-8"
+    )
+    assert found(public) == ["signature"]
+    written.with_name(manifest.SIGNATURE).unlink()
+    assert found(public) == ["signature"]
+    monkeypatch.setenv(manifest.KEY_VARIABLE, str(public))  # the wrong file does not end the run
+    manifest.write_run_manifest(root, RUN, tmp_path / "none.yaml")
+    assert "no private key" in read(written)["not_signed"]
+    assert found(public) == ["signature"]
+
+
+def test_a_missing_manifest_is_found_where_the_run_promises_one(pristine: House, tmp_path: Path) -> None:
+    shutil.copytree(pristine.sealed / "store", tmp_path / "store")
+    (tmp_path / "store" / "runs" / RUN / manifest.NAME).unlink()
+    audit = verify(find(tmp_path / "store", None, None, None), stop_early=True)
+    assert [item.rule for item in audit.discrepancies] == ["manifest"]
+
+
+def test_a_report_alone_is_verified_as_far_as_it_goes(
+    pristine: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(pristine.sealed / "reports", tmp_path / "mailed")
+    assert main(["mailed", "--json", "outcome.json"]) == 0
+    said = capsys.readouterr().out
+    assert "every one holds" in said
+    assert "no store at hand: weights, data and records are not compared" in said
+    assert read(tmp_path / "outcome.json")["checked"]["grading"] > 100
+    edit_parquet(tmp_path / "mailed" / "samples.parquet", lambda table: table.assign(reply="答案：A"))
+    assert main(["mailed/index.html"]) == 1
+    assert re.search(
+        r"DISCREPANCY .*: extraction: '.*' stands there, '.*' is expected", capsys.readouterr().out
+    )
+    assert main(["nowhere"]) == 2
+    assert "neither a store" in capsys.readouterr().err
+
+
+def test_the_short_formulas_agree_with_an_independent_library() -> None:
+    from scipy.stats import binomtest
+    from statsmodels.stats.multitest import multipletests
+    from statsmodels.stats.proportion import proportion_confint
+
+    rng = np.random.default_rng(0)
+    for right, count in ((0, 5), (3, 8), (50, 50), (977, 1346)):
+        assert arithmetic.wilson(right, count) == pytest.approx(
+            proportion_confint(right, count, method="wilson"), abs=1e-12
+        )
+    for only_a, only_b in ((0, 0), (1, 9), (7, 7), (300, 340), (900, 1100)):
+        expected = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+        assert arithmetic.mcnemar(only_a, only_b) == pytest.approx(expected, rel=1e-9)
+    p_values = rng.uniform(0, 0.1, 20).tolist()
+    assert arithmetic.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
+    assert np.isnan(arithmetic.mean([]))
