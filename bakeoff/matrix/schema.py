@@ -256,6 +256,16 @@ class Suite(_Part):
     metric: str | None = None
     chance: float | None = Field(None, ge=0, le=1, description="score of guessing; None: not a choice")
     kind: Literal["choice", "open"] = "choice"
+    scoring: Literal["generation", "logprob"] = Field(
+        "generation",
+        description="logprob: the letter that the model holds most likely, read from log-probabilities, not from text",
+    )
+    orders: int = Field(
+        1,
+        ge=1,
+        le=10,
+        description="logprob: in how many orders of its options each question is asked (rotated; the mean counts)",
+    )
     trust: Trust = Trust()
     expect: Expectation = Expectation()
     may_be_untrusted: str | None = Field(
