@@ -136,6 +136,7 @@ def _letters(argv: list[str]) -> dict[str, Any]:
         Path(options.work_dir),
         data_dirs={},
         weights="",
+        answers_as="*",
         in_flight=options.in_flight,
         key_env=options.key_env,
         timeout_s=options.timeout_s,

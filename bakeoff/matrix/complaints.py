@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import JsonValue
 
 from bakeoff.matrix.schema import (
+    BATCH_INVARIANT,
     FLASH_ATTENTION,
     LOADS_ADAPTERS,
     PLUGINS,
@@ -80,6 +81,12 @@ def _training_and_serving(spec: ModelSpec) -> Iterator[str]:
         yield (
             f"{where}.serving.way: 'adapter' on {spec.serving.engine} would silently serve the base model; "
             "use 'merged', or engine 'transformers' or 'vllm'"
+        )
+    if spec.serving.deterministic and (spec.url or spec.serving.engine not in BATCH_INVARIANT):
+        which = "somebody else's service" if spec.url else spec.serving.engine
+        yield (
+            f"{where}.serving.deterministic: {which} cannot be told to answer alike whatever is in flight; use engine "
+            f"{' or '.join(BATCH_INVARIANT)}, or take it out: the report's measured noise tells how alike replies are"
         )
     if spec.serving.engine == "vllm" and spec.template == "gpt_oss" and spec.prompt_date:
         yield (

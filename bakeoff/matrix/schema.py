@@ -19,6 +19,8 @@ Variant = Literal["base", "tuned"]
 LOADS_ADAPTERS = ("transformers", "vllm")
 """Engines that really load an adapter beside the base (way A); the others would silently serve the base."""
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
+BATCH_INVARIANT = ("vllm", "sglang")
+"""Engines that can answer alike whatever else is in flight."""
 Engine = Literal["transformers", "lmdeploy", "vllm", "sglang"]
 Group = Literal["full", "smoke"]
 Scalar = str | int | float | bool
@@ -162,6 +164,10 @@ class Serving(_Part):
     ready_timeout_s: float = Field(600, gt=0)
     restarts: int = Field(
         2, ge=0, description="how often a service that dies or hangs during an evaluation is started again"
+    )
+    deterministic: bool = Field(
+        False,
+        description="vllm and sglang only: replies that do not depend on what else is in flight, at a cost in speed",
     )
     extra: dict[str, Scalar] = Field(
         {}, description="further flags of the serving command, without the dashes"
