@@ -225,6 +225,15 @@ def test_a_reply_without_a_letter_is_unread_and_never_a_guess(exam: Path) -> Non
     assert any("'我认为很难说'" in alarm for alarm in result["alarms"])
 
 
+def test_letters_that_the_model_would_hardly_begin_with_are_no_trusted_score(exam: Path) -> None:
+    with serving("--reply", "答案：C", "--logprobs", "full") as service:
+        first = worker.run(plan(service, exam, suite(), "first"))["facts"]
+        behind = worker.run(plan(service, exam, suite(generation={"max_tokens": 8}), "behind"))["facts"]
+    assert not first["trusted"]
+    assert "begin its replies otherwise ('答')" in first["why_not"]
+    assert (behind["trusted"], behind["answers"]) == (True, {"C": 10})
+
+
 def test_failed_questions_are_errored_and_asked_again(exam: Path) -> None:
     with serving("--reply", "C", "--logprobs", "full", "--fault-prompt", "第2题=bad") as service:
         result = worker.run(plan(service, exam, suite(orders=2)))["facts"]

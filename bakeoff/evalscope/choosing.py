@@ -28,7 +28,7 @@ from bakeoff.secrecy import redact
 FEWER_ALTERNATIVES = (20, 10, 5)
 """How many alternatives are asked for in turn, where a service refuses more."""
 LITTLE_MASS = 0.5
-"""Mean share of the probability that the letters hold together, below which an alarm is told."""
+"""Mean share of the probability that the letters hold together, below which a score is not trusted."""
 
 _THINKING = ("<think", "<|channel|>analysis", "<seed:think", "[THINK]")
 
@@ -239,16 +239,24 @@ def summary_of(loaded: Loaded) -> tuple[dict[str, Any], list[str]]:
         "position_bias": position_bias(questions),
     }
     alarms = []
-    if masses and summary["mass"] < LITTLE_MASS:
-        alarms.append(
-            f"the letters hold {summary['mass']:.1%} of the probability in the mean: the model would begin its "
-            f"replies otherwise ({_beginnings(questions)}); generation.max_tokens says within how many tokens a "
-            "letter is looked for"
-        )
     unread = [readings for readings in questions if not any(reading.is_read for reading in readings)]
     if unread:
         alarms.append(f"{len(unread)} replies show no letter; they begin with {_beginnings(unread)}")
     return summary, alarms
+
+
+def why_little_mass(loaded: Loaded) -> str:
+    """Why the letters of a suite say little of the model's answers, in words; empty where they do."""
+    rows = by_sample(loaded.folder, "predictions", loaded).values()
+    questions = [readings for row in rows if (readings := readings_of(row))]
+    masses = [reading.mass for readings in questions for reading in readings if reading.is_read]
+    mean = math.fsum(masses) / len(masses) if masses else 1.0
+    if mean >= LITTLE_MASS:
+        return ""
+    return (
+        f"the letters hold {mean:.1%} of the probability in the mean: the model would begin its replies otherwise "
+        f"({_beginnings(questions)}); generation.max_tokens says within how many tokens a letter is looked for"
+    )
 
 
 def _is_steady(readings: Sequence[Reading]) -> bool:

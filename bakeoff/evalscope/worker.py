@@ -210,7 +210,8 @@ def _settled(
     alone = ask_alone(loaded, samples, api, plan, anew=new > 0)
     alarms = [*asked.alarms, *plan.get("cautions", ()), *alarms]
     result = result_of(loaded, samples, plan, alarms, found)
-    distrust(result, samples, "; ".join(filter(None, (alone, prompts_cut(loaded)))))
+    little = choosing.why_little_mass(loaded) if loaded.by_letters else ""
+    distrust(result, samples, "; ".join(filter(None, (alone, prompts_cut(loaded), little))))
     result |= {
         "noise": seen_noise(loaded),
         "answers_as": plan.get("answered_by") or plan.get("answers_as") or "",
