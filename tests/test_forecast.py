@@ -48,7 +48,7 @@ def test_a_base_of_unknown_size_is_told_as_unknown(tmp_path: Path) -> None:
     (one,) = forecast.forecast(matrix(model="some/body"), ["row"], Workspace(tmp_path))
     assert (one.download_gib, one.disk_gib) == (None, None)
     assert "not known before its config.json is here" in str(one)
-    assert "1 rows of unknown size" in next(iter(forecast.lines([one], Workspace(tmp_path))))
+    assert "not known for 1 of 1 rows" in next(iter(forecast.lines([one], Workspace(tmp_path))))
 
 
 def record(stage: str, seconds: float, outcome: Any = "ran", **facts: Any) -> Record:

@@ -102,7 +102,7 @@ def lines(forecasts: Sequence[Forecast], workspace: Workspace) -> Iterator[str]:
     parts = []
     for what, sizes in sums.items():
         unknown = sum(size is None for size in sizes)
-        more = f" and {unknown} rows of unknown size" if unknown else ""
+        more = f" (not known for {unknown} of {len(forecasts)} rows)" if unknown else ""
         if any(sizes) or unknown:
             parts.append(f"{what} {_gib(sum(filter(None, sizes)))}{more}")
     free = memory.room_gib(Path(workspace.root))[1]
