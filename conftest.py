@@ -125,6 +125,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """``--dry-run`` and ``--doctor`` print instead of running; rows that are not like for like may end the run."""
     if looked := selection.look_only(session):
         return looked
+    selection.foretell(session)
     selection.send_elsewhere(session)
     return None
 

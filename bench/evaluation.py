@@ -5,6 +5,9 @@ A service that takes 200 ms per reply answers 200 questions in each of four suit
 plan for all suites in a child forked from a process that has EvalScope imported, as the harness does it, with 8, 64 and
 256 in flight. Both must grade every sample alike, and with 256, which the matrix gives a row on a GPU, ours must be
 8 times faster; otherwise the exit code is 1. Figures of one run on one machine: read the ratio.
+
+``--letters N`` instead asks N questions by log-probability with 256 in flight, and prints seconds and the processor
+time of the client alone; 16,560 questions are to take at most 90 s.
 """
 
 from __future__ import annotations
@@ -117,10 +120,16 @@ def grades(work_dir: Path) -> str:
     return f"{len(rows)} {hashlib.sha256(json.dumps(sorted(rows, key=str)).encode()).hexdigest()[:16]}"
 
 
-def warm(service: Running, folders: dict[str, Path], work_dir: Path, in_flight: int) -> float:
+def warm(
+    service: Running,
+    folders: dict[str, Path],
+    work_dir: Path,
+    in_flight: int,
+    suites: tuple[Suite, ...] = SUITES,
+) -> float:
     """Seconds of one plan for all suites, in a child of this process."""
     plan = evalscope.evaluation_plan(
-        service.url, "m", SUITES, work_dir, data_dirs=dict(folders), weights="bench", in_flight=in_flight
+        service.url, "m", suites, work_dir, data_dirs=dict(folders), weights="bench", in_flight=in_flight
     )
     path = work_dir.with_suffix(".json")
     path.write_text(json.dumps(plan), encoding="utf-8")
@@ -137,11 +146,41 @@ def warm(service: Running, folders: dict[str, Path], work_dir: Path, in_flight: 
     return time.monotonic() - began
 
 
+LETTERS_S, LETTERS_QUESTIONS = 90.0, 16_560
+"""How long so many questions may take by log-probability."""
+
+
+def letters(questions: int, latency_s: float) -> int:
+    """Print what *questions* take by log-probability; 1 where all of the goal's would take longer than allowed."""
+    suite = Suite(name="exam_one", benchmark="general_mcq", subsets=("psychology",), scoring="logprob")
+    with tempfile.TemporaryDirectory() as scratch:
+        base = Path(scratch)
+        folders = data(base / "data", questions)
+        flags = ("--reply", "C", "--logprobs", "full", "--latency-s", str(latency_s))
+        with serving(*flags) as service:
+            for module in WARM["bakeoff.evalscope"]:
+                import_module(module)
+            before = os.times()
+            seconds = warm(service, folders, base / "letters", GPU_IN_FLIGHT, (suite,))
+            after = os.times()
+    client_s = sum(after[2:4]) - sum(before[2:4])
+    whole = seconds / questions * LETTERS_QUESTIONS
+    print(f"{questions} questions by log-probability, {GPU_IN_FLIGHT} in flight: {seconds:.1f} s", end=", ")
+    print(f"{client_s:.1f} s of the client's processor; {LETTERS_QUESTIONS:,} would take {whole:.0f} s")
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    return 0 if whole <= LETTERS_S else 1
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=int, default=200, help="per suite, a multiple of 4")
     parser.add_argument("--latency-s", type=float, default=0.2)
+    parser.add_argument(
+        "--letters", type=int, metavar="N", help="measure N questions by log-probability instead"
+    )
     options = parser.parse_args()
+    if options.letters:
+        return letters(options.letters, options.latency_s)
     with tempfile.TemporaryDirectory() as scratch:
         base = Path(scratch)
         folders = data(base / "data", options.questions)

@@ -354,6 +354,7 @@ class Chain:
                 "dtype": spec.training.dtype,
                 "serving": spec.serving.model_dump(
                     exclude={"port", "in_flight", "ready_timeout_s", "restarts"}
+                    | (set() if spec.serving.deterministic else {"deterministic"})
                 ),
                 "prompt_date": spec.prompt_date,
                 "versions": self.tools("serve").versions,

@@ -276,11 +276,12 @@ def evaluate(
         return {
             "suite": suite.model_dump(
                 exclude={"expect", "data", "hub", "may_be_untrusted", "interest", "margin"}
+                | (set() if suite.scoring == "logprob" else {"scoring", "orders"})
             ),
             "data": bench.hashes.of(data) if data else f"hub:{suite.benchmark}",
             "fingerprint": chain.fingerprint(variant),
             "training": [bench.hashes.of(Path(path)) if Path(path).exists() else path for path in datasets],
-            "grading_rules": evalscope.grading_rules(),
+            "grading_rules": evalscope.grading_rules(suite.scoring),
             "versions": versions(("evalscope",)),
         }
 

@@ -3,6 +3,7 @@
 ``python -m bakeoff.evalscope eval …``: EvalScope's own command line with our benchmarks, and two options more:
 ``--limit-total N`` and ``--key-env NAME`` (the environment variable that holds the service's key).
 ``python -m bakeoff.evalscope perf …``: EvalScope's own, likewise.
+``python -m bakeoff.evalscope letters --model … --api-url … --suite … --work-dir …``: one suite by log-probabilities.
 ``python -m bakeoff.evalscope run plan.json``: all suites of one model in one process.
 ``python -m bakeoff.evalscope dashboard store/models``: EvalScope's own viewer on what is there.
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.errors import BakeoffError, MatrixError, ScoreError, ToolError
-from bakeoff.evalscope.commands import spread
+from bakeoff.evalscope.commands import evaluation_plan, spread
 from bakeoff.evalscope.loading import prepared_afresh
 from bakeoff.evalscope.worker import run
 from bakeoff.sentences import restored
@@ -118,6 +119,33 @@ def _dashboard(argv: list[str]) -> None:
         run_cmd()
 
 
+def _letters(argv: list[str]) -> dict[str, Any]:
+    """The plan of one suite that is scored by log-probabilities."""
+    parser = argparse.ArgumentParser(prog="python -m bakeoff.evalscope letters", allow_abbrev=False)
+    parser.add_argument("--model", required=True, help="the name at the service")
+    parser.add_argument("--api-url", required=True, help="…/v1 of an OpenAI-compatible service")
+    parser.add_argument("--key-env", help="environment variable that holds the service's key")
+    parser.add_argument("--in-flight", type=int, default=8)
+    parser.add_argument("--timeout-s", type=float, default=120.0)
+    parser.add_argument("--suite", type=json.loads, required=True, help="the suite, as in plan.json")
+    parser.add_argument("--work-dir", required=True)
+    options = parser.parse_args(argv)
+    plan = evaluation_plan(
+        options.api_url,
+        options.model,
+        (),
+        Path(options.work_dir),
+        data_dirs={},
+        weights="",
+        answers_as="*",
+        in_flight=options.in_flight,
+        key_env=options.key_env,
+        timeout_s=options.timeout_s,
+    )
+    Path(options.work_dir).mkdir(parents=True, exist_ok=True)
+    return {**plan, "suites": [options.suite]}
+
+
 def main(argv: Sequence[str]) -> int:
     """``eval …``, ``perf …``, ``dashboard …`` or ``run plan.json``; 0 when a suite has a result, trusted or not."""
     verb, *rest = argv or ("",)
@@ -126,8 +154,11 @@ def main(argv: Sequence[str]) -> int:
             _evalscope(verb, rest)
         elif verb == "dashboard":
             _dashboard(rest)
-        elif verb == "run" and len(rest) == 1:
-            results = run(restored(json.loads(Path(rest[0]).read_text(encoding="utf-8"))))
+        elif verb == "letters" or (verb == "run" and len(rest) == 1):
+            plan = (
+                _letters(rest) if verb == "letters" else json.loads(Path(rest[0]).read_text(encoding="utf-8"))
+            )
+            results = run(restored(plan))
             for name, result in results.items():
                 if why := result.get("error"):
                     print(f"{name}: broken: {why}")

@@ -14,12 +14,12 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import LifoQueue
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
-from evalscope.api.model import GenerateConfig, ModelOutput
+from evalscope.api.model import GenerateConfig
 from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from openai import APIConnectionError, APIStatusError, InternalServerError, RateLimitError
 
@@ -42,6 +42,11 @@ from bakeoff.errors import ServiceError
 from bakeoff.secrecy import redact
 
 __all__ = ["AskingAPI", "is_error_text", "prompt_sha"]
+
+
+T = TypeVar("T")
+ANYBODY = "*"
+"""Stands for every name that may answer, where a line is run by hand and no canary was asked before."""
 
 
 def prompt_sha(messages: Sequence[Any]) -> str:
@@ -115,6 +120,7 @@ class _Slots(httpx.BaseTransport):
 
 
 _SECRET_HEADERS = {b"authorization", b"cookie", b"api-key", b"x-api-key"}
+_OF_THE_CLIENT = {"timeout", "extra_headers", "extra_body"}
 _BODY_HEADERS = {"content-length", "content-encoding", "transfer-encoding"}
 
 
@@ -165,18 +171,48 @@ class AskingAPI(OpenAICompatibleAPI):
     def generate(self, input: Any, tools: Any, tool_choice: Any, config: Any) -> Any:
         """The service's reply; raises whatever kept it from coming."""
         config = config.model_copy(update={"retries": 1, "timeout": config.timeout or self.timeout_s})
+        with self._noting(prompt_sha(input)):
+            return self._ask(lambda: super(AskingAPI, self).generate(input, tools, tool_choice, config))
+
+    def tokens(self, messages: Sequence[Any], settings: Mapping[str, Any]) -> Answer:
+        """The checked answer to *messages* as the service gave it, with what it says of its tokens.
+
+        Raises:
+            Exception: whatever kept it from coming; noted in :attr:`errors`.
+        """
+        body = {key: value for key, value in settings.items() if key not in _OF_THE_CLIENT}
+        body["messages"] = [{"role": str(m.role), "content": m.text} for m in messages]
+        body |= {"model": self.model_name, **settings.get("extra_body", {})}
+        if "stop_seqs" in body:
+            body["stop"] = body.pop("stop_seqs")
+        options: Any = {"timeout": settings.get("timeout") or self.timeout_s}
+        if headers := settings.get("extra_headers"):
+            options["headers"] = headers
+
+        def once() -> Answer:
+            # past the client's types, which would be made for nothing
+            self.client.post("/chat/completions", cast_to=httpx.Response, body=body, options=options)
+            answer = self.slots.mine.answer
+            assert isinstance(answer, Answer)
+            return answer
+
+        with self._noting(prompt_sha(messages)):
+            return self._ask(once)
+
+    @contextlib.contextmanager
+    def _noting(self, sha: str) -> Iterator[None]:
+        """Give the block a slot, and keep what fails in it as the reason why the prompt *sha* has no reply."""
         try:
             with self.slots.one():
-                output = self._ask(input, tools, tool_choice, config)
+                yield
         except Exception as error:
             with self.lock:
-                self.errors[prompt_sha(input)] = (
+                self.errors[sha] = (
                     f"{type(error).__name__}: {printable(redact(' '.join(str(error).split())))[:400]}"
                 )
             raise
         with self.lock:
-            self.errors.pop(prompt_sha(input), None)
-        return output
+            self.errors.pop(sha, None)
 
     def ask_alone(self, messages: Any, config: Any) -> str | None:
         """The text of one more reply to *messages*; None where none comes. Leaves :attr:`errors` as they are."""
@@ -189,7 +225,8 @@ class AskingAPI(OpenAICompatibleAPI):
                 self.errors[prompt_sha(messages)] = earlier
             return None
 
-    def _ask(self, messages: Any, tools: Any, tool_choice: Any, config: Any) -> ModelOutput:
+    def _ask(self, once: Callable[[], T]) -> T:
+        """What *once* gives, tried again as the class says."""
         failures = waits = 0
         give_up = time.monotonic() + self.timeout_s
         while True:
@@ -200,7 +237,7 @@ class AskingAPI(OpenAICompatibleAPI):
                     )
                 self.requests += 1
             try:
-                output = super().generate(messages, tools, tool_choice, config)
+                output = once()
                 self._refuse_others(self.slots.mine.answer)
             except Exception as failure:
                 error = _cause(failure)
@@ -237,7 +274,7 @@ class AskingAPI(OpenAICompatibleAPI):
         """Raise where another model than the canary's answered; count who did."""
         if answer is None:
             return
-        if answer.model and answer.model != self.answers_as:
+        if answer.model and self.answers_as not in (answer.model, ANYBODY):
             raise ServiceError(f"{answer.model!r} answered, {self.answers_as!r} was asked")
         with self.lock:
             self.names[answer.model, answer.fingerprint] += 1

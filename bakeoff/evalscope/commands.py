@@ -13,7 +13,7 @@ from bakeoff import error_texts
 from bakeoff.command import Command
 from bakeoff.endpoint import spared_by_proxies
 from bakeoff.evalscope.catalogue import SuiteLike
-from bakeoff.scoring import extraction, leakage, scores
+from bakeoff.scoring import extraction, leakage, letters, scores
 from bakeoff.scoring.scores import Thresholds
 from bakeoff.suites import OURS, rows
 
@@ -28,9 +28,26 @@ OFFLINE: dict[str, str] = {
 LOOPBACK: dict[str, str] = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost,::1")
 
 
+MOST_ALTERNATIVES = 20
+"""Alternatives of a token that are asked for: what most services give at most."""
+
+
 def generation_config(suite: SuiteLike) -> dict[str, Any]:
     """What is sent with every question: temperature 0 unless the suite says otherwise."""
+    if scoring_of(suite) == "logprob":
+        return {
+            "temperature": 0.0,
+            "max_tokens": 1,
+            "top_logprobs": MOST_ALTERNATIVES,
+            **suite.generation,
+            "logprobs": True,
+        }
     return {"temperature": 0.0, **suite.generation}
+
+
+def scoring_of(suite: object) -> str:
+    """Return how a suite is scored: by ``generation``, or by ``logprob``."""
+    return str(getattr(suite, "scoring", "generation"))
 
 
 def dataset_args(suite: SuiteLike, data_dir: Path | None) -> dict[str, Any]:
@@ -63,6 +80,22 @@ def evaluate_command(
         service_url: …/v1 of an OpenAI-compatible service.
         key_env: environment variable that holds the service's key; never its value.
     """
+    if scoring_of(suite) == "logprob":
+        asked = json.dumps(_asked_suite(suite, data_dir), ensure_ascii=False)
+        argv = [
+            python,
+            "-m",
+            "bakeoff.evalscope",
+            "letters",
+            "--model",
+            served_name,
+            "--api-url",
+            service_url,
+        ]
+        argv += ["--key-env", key_env] if key_env else []
+        argv += ["--in-flight", str(in_flight), "--timeout-s", f"{timeout_s:g}", "--suite", asked]
+        argv += ["--work-dir", str(work_dir)]
+        return Command(tuple(argv), {**spared_by_proxies(), **(OFFLINE if data_dir else {})})
     sent = {"timeout": timeout_s, "retries": 3, "retry_interval": 1, **generation_config(suite)}
     argv = [python, "-m", "bakeoff.evalscope", "eval"]
     argv += ["--model", served_name, "--api-url", service_url, "--eval-type", "openai_api"]
@@ -93,6 +126,8 @@ class AskedSuite(TypedDict):
     chance: float | None
     trust: dict[str, Any]
     leakage_expected: bool
+    scoring: str
+    orders: int
 
 
 class EvaluationPlan(TypedDict):
@@ -146,25 +181,7 @@ def evaluation_plan(
         cautions: what is told with every result.
         ask_alone: answered questions of each suite that are asked again, one at a time, after all others.
     """
-    listed: list[AskedSuite] = []
-    for suite in suites:
-        folder = data_dirs.get(suite.name)
-        listed.append(
-            {
-                "name": suite.name,
-                "benchmark": suite.benchmark,
-                "data_dir": str(folder) if folder else None,
-                "subsets": list(suite.subsets) if suite.subsets else None,
-                "few_shot": suite.few_shot,
-                "limit": suite.limit,
-                "limit_per": suite.limit_per,
-                "generation": dict(suite.generation),
-                "metric": suite.metric,
-                "chance": suite.chance,
-                "trust": dataclasses.asdict(Thresholds.of(suite.trust)),
-                "leakage_expected": bool(getattr(suite, "leakage_expected", False)),
-            }
-        )
+    listed = [_asked_suite(suite, data_dirs.get(suite.name)) for suite in suites]
     return {
         "service_url": service_url,
         "served_name": served_name,
@@ -180,6 +197,25 @@ def evaluation_plan(
         "cautions": list(cautions),
         "ask_alone": ask_alone,
         "suites": listed,
+    }
+
+
+def _asked_suite(suite: SuiteLike, folder: Path | None) -> AskedSuite:
+    return {
+        "name": suite.name,
+        "benchmark": suite.benchmark,
+        "data_dir": str(folder) if folder else None,
+        "subsets": list(suite.subsets) if suite.subsets else None,
+        "few_shot": suite.few_shot,
+        "limit": suite.limit,
+        "limit_per": suite.limit_per,
+        "generation": dict(suite.generation),
+        "metric": suite.metric,
+        "chance": suite.chance,
+        "trust": dataclasses.asdict(Thresholds.of(suite.trust)),
+        "leakage_expected": bool(getattr(suite, "leakage_expected", False)),
+        "scoring": scoring_of(suite),
+        "orders": int(getattr(suite, "orders", 1)),
     }
 
 
@@ -204,12 +240,13 @@ def spread(sizes: Mapping[str, int], limit: int | None) -> dict[str, int]:
     return taken
 
 
-def grading_rules() -> dict[str, int]:
+def grading_rules(scoring: str = "generation") -> dict[str, int]:
     """Return the versions of the rules by which questions are asked and results made; no digest of any source.
 
     A result of other rules is made anew, from the answers on disk where they still fit.
     """
     from bakeoff.evalscope import distrust, grading
 
-    checks = (rows, error_texts, extraction, leakage, scores, grading, distrust)
+    checks = [rows, error_texts, extraction, leakage, scores, grading, distrust]
+    checks += [letters] if scoring == "logprob" else []
     return {check.__name__.rpartition(".")[2]: check.RULES for check in checks}

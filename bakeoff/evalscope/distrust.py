@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bakeoff.error_texts import skeleton
+from bakeoff.evalscope.choosing import ask_again
 from bakeoff.evalscope.loading import Loaded, by_sample
 from bakeoff.files import write_json
 from bakeoff.scoring.extraction import LETTERS, extract_choice
@@ -94,6 +96,7 @@ def _as_error(sample: Sample, text: str) -> Sample:
         correct=nothing,
         latency_s=nothing,
         grades={},
+        letter_logprobs={},
         error=SERVICE_TEXT(text=text[:80]),
     )
 
@@ -122,25 +125,76 @@ def ask_alone(
     if not count or len(comparable) < 2:
         return ""
     chosen = _spread(comparable, count)
-    differ = _otherwise(loaded, chosen, api)
+    pairs = _asked_again(loaded, chosen, api)
+    differ = _otherwise(pairs)
     asked = len(chosen)
     if differ is not None and 2 <= differ <= asked / 2 and len(comparable) > asked:
         # Too many for rounding alone, too few to be sure: a service that changed half-way looks like this.
         taken = {id(one) for one in chosen}
         more = _spread([one for one in comparable if id(one) not in taken], 2 * count)
-        others = _otherwise(loaded, more, api)
-        if others is not None:
+        more_pairs = _asked_again(loaded, more, api)
+        others = _otherwise(more_pairs)
+        if others is not None and more_pairs:
             differ, asked = differ + others, asked + len(more)
+            pairs = [*(pairs or ()), *more_pairs]
     if differ is None:
         return ""
     alarming = differ > asked / 2 if asked <= count else differ >= asked / 4
     why = ASKED_ALONE(count=differ, total=asked) if alarming and differ > 1 else ""
-    write_json(seen, with_statements({"asked": asked, "otherwise": differ, "why": why}))
+    write_json(
+        seen,
+        with_statements({"asked": asked, "otherwise": differ, "why": why, "noise": noise_of(pairs or ())}),
+    )
     return why
 
 
 def _read(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def seen_noise(loaded: Loaded) -> dict[str, Any] | None:
+    """The noise of the replies of *loaded*, as it was measured when its last questions were asked; None for never."""
+    seen = loaded.folder / "alone.json"
+    noise = _read(seen).get("noise") if seen.is_file() else None
+    return dict(noise) if noise else None
+
+
+def noise_of(pairs: Sequence[tuple[Sample, str]]) -> dict[str, Any]:
+    """How many of the questions that were asked twice got the same reply, and the same grade, with 95 % intervals.
+
+    The grade of an open question is the same where its reply is.
+    """
+    same_reply = [one.reply.strip() == reply.strip() for one, reply in pairs]
+    same_grade = [same or _same_grade(*pair) for same, pair in zip(same_reply, pairs, strict=True)]
+    n, replies, grades = len(pairs), sum(same_reply), sum(same_grade)
+    return {
+        "asked_twice": n,
+        "same_replies": replies,
+        "same_grades": grades,
+        "replies_interval": _wilson(replies, n),
+        "grades_interval": _wilson(grades, n),
+    }
+
+
+def _same_grade(sample: Sample, reply: str) -> bool:
+    if not sample.options:
+        return False
+    multiple = len(sample.target) > 1 or sample.subset.endswith("_multiple")
+    first, second = (
+        extract_choice(text, sample.options, multiple=multiple) for text in (sample.reply, reply)
+    )
+    return (set(first) == set(sample.target)) == (set(second) == set(sample.target))
+
+
+def _wilson(count: int, n: int) -> list[float] | None:
+    """Wilson's 95 % interval in closed form: the tables of the report import more than this process needs."""
+    if not n:
+        return None
+    z = 1.959963984540054
+    share, scale = count / n, 1 + z * z / n
+    middle = (share + z * z / (2 * n)) / scale
+    reach = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return [max(0.0, middle - reach), min(1.0, middle + reach)]
 
 
 def prompts_cut(loaded: Loaded) -> str:
@@ -173,18 +227,27 @@ def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
     return [samples[round(number * (len(samples) - 1) / max(1, count - 1))] for number in range(count)]
 
 
-def _otherwise(loaded: Loaded, chosen: Sequence[Sample], api: Any) -> int | None:
-    """How many of *chosen* the service answers otherwise now; None where it does not answer any more."""
+def _asked_again(loaded: Loaded, chosen: Sequence[Sample], api: Any) -> list[tuple[Sample, str]] | None:
+    """*chosen* with the replies that the service gives now; None where it does not answer any more."""
     config = loaded.task.generation_config
     replies: list[str | None] = []
     for one in chosen:
         _, question = loaded.samples[one.index]
-        replies.append(api.ask_alone(question.input, config))
+        if loaded.by_letters:
+            replies.append(ask_again(loaded, api, (one.subset, question.id), question))
+        else:
+            replies.append(api.ask_alone(question.input, config))
         with (loaded.folder / "alone.log").open("a", encoding="utf-8") as file:
             file.write(f"{one.sample_id}\n")  # a sign of life
         if replies[-3:] == [None] * 3:
             return None
-    pairs = [(one, reply) for one, reply in zip(chosen, replies, strict=True) if reply is not None]
+    return [(one, reply) for one, reply in zip(chosen, replies, strict=True) if reply is not None]
+
+
+def _otherwise(pairs: Sequence[tuple[Sample, str]] | None) -> int | None:
+    """How many of *pairs* were answered otherwise the second time; None for no pairs."""
+    if pairs is None:
+        return None
     earlier = [one.reply for one, _ in pairs]
     return sum(_differs(one, reply, earlier) for one, reply in pairs)
 

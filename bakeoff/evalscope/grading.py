@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from bakeoff.errors import ScoreError
+from bakeoff.evalscope.choosing import summary_of
 from bakeoff.evalscope.commands import generation_config
-from bakeoff.evalscope.loading import Loaded, by_sample, joined, reply_of
+from bakeoff.evalscope.loading import Loaded, by_sample, errored, known_of, reply_of
 from bakeoff.scoring.extraction import LETTERS, extract_choice, final_part
 from bakeoff.scoring.leakage import Leak
 from bakeoff.scoring.scores import (
@@ -69,40 +68,22 @@ _CHOICE_METRICS = ("accuracy", "acc", "accuracy_alt", "accuracy_evalscope", "acc
 
 def samples_of(loaded: Loaded, api: Any) -> list[Sample]:
     """A sample for each question, in order: what was replied, how it was read, and what became of it."""
-    from bakeoff.evalscope.asking import prompt_sha
-
     predictions = by_sample(loaded.folder, "predictions", loaded)
     reviews = by_sample(loaded.folder, "reviews", loaded)
     second_rule = _second_rule(loaded)
     made: list[Sample] = []
-    seen: dict[str, int] = {}
-    for number, (subset, one) in enumerate(loaded.samples):
-        question = loaded.questions.get((subset, one.id)) or joined(one.input)
-        options = tuple(str(choice) for choice in one.choices or ())
-        target = "".join(one.target) if options else _joined_target(one.target)
-        content = json.dumps([loaded.suite["benchmark"], subset, question, options], ensure_ascii=False)
-        name = hashlib.sha256(content.encode()).hexdigest()[:16]
-        seen[name] = seen.get(name, 0) + 1
-        sha = prompt_sha(one.input)
-        prediction, review = predictions.get((subset, one.id)), reviews.get((subset, one.id))
+    for common, key, one in known_of(loaded):
+        options, target, sha = common["options"], common["target"], common["prompt_sha"]
+        prediction, review = predictions.get(key), reviews.get(key)
         choice = bool(options) and set(target) <= set(LETTERS[: len(options)])
-        common: dict[str, Any] = {
-            "sample_id": name if seen[name] == 1 else f"{name}-{seen[name]}",
-            "subset": subset,
-            "index": number,
-            "question": question,
-            "options": options,
-            "target": target,
-            "prompt_sha": sha,
-        }
         if prediction is None or review is None:
             why = api.errors.get(sha, "no reply") if prediction is None else "the reply could not be graded"
-            made.append(_errored(common, why))
+            made.append(errored(common, why))
             continue
         reply, stop, latency_s = reply_of(prediction)
         graded = review["sample_score"]["score"]
         if graded.get("status", "success") != "success" or not graded.get("value"):
-            made.append(_errored(common, f"the reply could not be graded ({graded.get('status')})"))
+            made.append(errored(common, f"the reply could not be graded ({graded.get('status')})"))
             continue
         values = {
             key: float(value) for key, value in graded["value"].items() if isinstance(value, int | float)
@@ -129,21 +110,6 @@ def samples_of(loaded: Loaded, api: Any) -> list[Sample]:
             )
         )
     return made
-
-
-def _joined_target(target: Any) -> str:
-    return target if isinstance(target, str) else "\n".join(str(one) for one in target or ())
-
-
-def _errored(common: dict[str, Any], why: str) -> Sample:
-    nothing: dict[str, Any] = {
-        "reply": "",
-        "extracted": "",
-        "extracted_alt": "",
-        "correct": math.nan,
-        "latency_s": math.nan,
-    }
-    return Sample(**common, **nothing, status="errored", error=why)
 
 
 def _status(reply: str, stop: str, stated: str, choice: bool) -> Status:
@@ -227,6 +193,10 @@ def result_of(
             alarms.append(LEAKED(count=len(found), total=len(samples)))
     if warning := one_sided(samples):
         alarms.append(warning)
+    letters: dict[str, Any] = {}
+    if loaded.by_letters:
+        letters["letters"], told = summary_of(loaded)
+        alarms += told
     alarms += repetitions(samples)
     alarms += [
         words for words in poor_replies(samples, POOR_ALARM) if words not in parts_of(rows[0]["why_not"])
@@ -248,6 +218,7 @@ def result_of(
         "alarms": alarms,
         "agreement": None if math.isnan(agreement(samples)) else agreement(samples),
         "answers": answers(samples),
+        **letters,
         "errors": {one.sample_id: one.error for one in samples if one.error},
         "leakage": [
             {

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from typing import Any
 from bakeoff.errors import DataError
 from bakeoff.evalscope.commands import dataset_args, generation_config, spread
 from bakeoff.files import readable_rows, write_bytes
+from bakeoff.scoring.extraction import LETTERS
+from bakeoff.scoring.letters import refers_to_others, rotated
+from bakeoff.scoring.scores import Sample
 
 
 @dataclasses.dataclass
@@ -31,6 +34,16 @@ class Loaded:
     datasets: Any
     questions: dict[tuple[str, int], str]
     identity: str
+    orders: dict[tuple[str, int], list[Any]] = dataclasses.field(default_factory=dict)
+    """Prompts of each question with its options in further orders, by subset and number."""
+
+    alternatives: int = 0
+    """Alternatives of a token that the service gives, where that was found out; 0 for what the suite says."""
+
+    @property
+    def by_letters(self) -> bool:
+        """Whether the letters' log-probabilities are read instead of a reply."""
+        return self.suite.get("scoring") == "logprob"
 
     @property
     def samples(self) -> list[tuple[str, Any]]:
@@ -68,11 +81,17 @@ def load(suite: dict[str, Any], plan: Mapping[str, Any], api: Any, work_dir: Pat
         judge={"strategy": "rule"},
     )
     questions: dict[tuple[str, int], str] = {}
+    orders: dict[tuple[str, int], list[Any]] = {}
+    more = int(suite.get("orders") or 1) - 1
     try:
         benchmark = get_benchmark(suite["benchmark"], task)
         benchmark.validate_judge_strategy()
         afresh = prepared_afresh() if suite["data_dir"] else contextlib.nullcontext()
-        with afresh, _remembering_questions(benchmark, questions), _looking_once_at_each_folder():
+        with (
+            afresh,
+            _remembering_questions(benchmark, questions, orders, more),
+            _looking_once_at_each_folder(),
+        ):
             benchmark.load_dataset()
     except Exception as error:  # EvalScope raises whatever its loaders raise
         where = suite["data_dir"] or "the hub"
@@ -96,6 +115,8 @@ def load(suite: dict[str, Any], plan: Mapping[str, Any], api: Any, work_dir: Pat
     }
     if answered_by := plan.get("answered_by"):
         facts["answered_by"] = answered_by
+    if suite.get("scoring") == "logprob":
+        facts |= {"scoring": "logprob", "orders": suite["orders"]}
     identity.update(json.dumps(facts, sort_keys=True, default=str).encode())
     for name, dataset in benchmark.test_dataset.items():
         for one in dataset:
@@ -107,7 +128,25 @@ def load(suite: dict[str, Any], plan: Mapping[str, Any], api: Any, work_dir: Pat
     task.work_dir = task.use_cache = str(folder)
     ready = benchmark.test_dataset
     benchmark.load_dataset = lambda: ready  # the evaluator would read everything a second time
-    return Loaded(suite, folder, task, benchmark, ready, questions, digest)
+    loaded = Loaded(suite, folder, task, benchmark, ready, questions, digest, orders)
+    if loaded.by_letters and (why := why_no_letters(loaded)):
+        raise DataError(f"suites.{suite['name']}.scoring: {why}")
+    return loaded
+
+
+def why_no_letters(loaded: Loaded) -> str:
+    """Why the letters of these questions cannot be scored one by one, in words; empty where they can."""
+    for subset, sample in loaded.samples:
+        letters = LETTERS[: len(sample.choices or ())]
+        if not letters:
+            return f"{loaded.benchmark.name} asks open questions (subset {subset}), which have no letters"
+        target = "".join(sample.target)
+        if len(target) != 1 or target not in letters or (sample.metadata or {}).get("multiple"):
+            return (
+                f"subset {subset} has questions with several right letters, and a log-probability tells of one letter "
+                "alone; name the subsets with single choices under 'subsets', or score them by generation"
+            )
+    return ""
 
 
 @contextlib.contextmanager
@@ -154,14 +193,27 @@ def _looking_once_at_each_folder() -> Any:
 
 
 @contextlib.contextmanager
-def _remembering_questions(benchmark: Any, questions: dict[tuple[str, int], str]) -> Any:
-    """Note each question's own text before EvalScope replaces it by the prompt."""
+def _remembering_questions(
+    benchmark: Any, questions: dict[tuple[str, int], str], orders: dict[tuple[str, int], list[Any]], more: int
+) -> Any:
+    """Note each question's own text before EvalScope replaces it by the prompt.
+
+    Into *orders* go its prompts in *more* orders of its options, where these do not speak of one another.
+    """
     make_prompts = benchmark._post_process_samples
 
     def noting() -> None:
         for subset, dataset in benchmark.test_dataset.items():
             for one in dataset:
                 questions[subset, one.id] = one.input if isinstance(one.input, str) else joined(one.input)
+        shown = benchmark.test_dataset
+        for order in range(1, more + 1):
+            benchmark.test_dataset = {subset: _reordered(dataset, order) for subset, dataset in shown.items()}
+            make_prompts()
+            for subset, dataset in benchmark.test_dataset.items():
+                for one in dataset:
+                    orders.setdefault((subset, one.id), []).append(one.input)
+        benchmark.test_dataset = shown
         make_prompts()
 
     benchmark._post_process_samples = noting
@@ -169,6 +221,17 @@ def _remembering_questions(benchmark: Any, questions: dict[tuple[str, int], str]
         yield
     finally:
         del benchmark._post_process_samples
+
+
+def _reordered(dataset: Iterable[Any], order: int) -> list[Any]:
+    """Copies of the questions whose options stand in another *order*; a question that has no such order is left out."""
+    copies = []
+    for one in dataset:
+        choices = list(one.choices or ())
+        if order < len(choices) and isinstance(one.input, str) and not refers_to_others(map(str, choices)):
+            places = rotated(len(choices), order)
+            copies.append(one.model_copy(update={"choices": [choices[place] for place in places]}))
+    return copies
 
 
 def joined(messages: Iterable[Any]) -> str:
@@ -233,6 +296,46 @@ def by_sample(folder: Path, kind: str, loaded: Loaded) -> dict[tuple[str, int], 
             if row["index"] in wanted:
                 rows[subset, row["index"]] = row
     return rows
+
+
+def known_of(loaded: Loaded) -> Iterator[tuple[dict[str, Any], tuple[str, int], Any]]:
+    """Yield of each question, in order, what its sample holds before there is a reply, its key, and itself."""
+    from bakeoff.evalscope.asking import prompt_sha
+
+    seen: dict[str, int] = {}
+    for number, (subset, one) in enumerate(loaded.samples):
+        question = loaded.questions.get((subset, one.id)) or joined(one.input)
+        options = tuple(str(choice) for choice in one.choices or ())
+        target = "".join(one.target) if options else _joined_target(one.target)
+        content = json.dumps([loaded.suite["benchmark"], subset, question, options], ensure_ascii=False)
+        name = hashlib.sha256(content.encode()).hexdigest()[:16]
+        seen[name] = seen.get(name, 0) + 1
+        common = {
+            "sample_id": name if seen[name] == 1 else f"{name}-{seen[name]}",
+            "subset": subset,
+            "index": number,
+            "question": question,
+            "options": options,
+            "target": target,
+            "prompt_sha": prompt_sha(one.input),
+        }
+        yield common, (subset, one.id), one
+
+
+def _joined_target(target: Any) -> str:
+    return target if isinstance(target, str) else "\n".join(str(one) for one in target or ())
+
+
+def errored(common: Mapping[str, Any], why: str) -> Sample:
+    """The sample of a question that got no reply, with the reason."""
+    nothing: dict[str, Any] = {
+        "reply": "",
+        "extracted": "",
+        "extracted_alt": "",
+        "correct": math.nan,
+        "latency_s": math.nan,
+    }
+    return Sample(**common, **nothing, status="errored", error=why)
 
 
 def reply_of(prediction: dict[str, Any]) -> tuple[str, str, float]:

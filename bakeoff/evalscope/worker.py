@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 
 from bakeoff.endpoint import key_of, spared_by_proxies
 from bakeoff.errors import BakeoffError, DataError, MatrixError, ScoreError
+from bakeoff.evalscope import choosing
 from bakeoff.evalscope.catalogue import check_suite
+from bakeoff.evalscope.choosing import ask_letters
 from bakeoff.evalscope.commands import OFFLINE
-from bakeoff.evalscope.distrust import ask_alone, distrust, names_of, prompts_cut, repeated_errors
+from bakeoff.evalscope.distrust import ask_alone, distrust, names_of, prompts_cut, repeated_errors, seen_noise
 from bakeoff.evalscope.grading import result_of, samples_of
 from bakeoff.evalscope.loading import Loaded, by_sample, drop_unusable, load
 from bakeoff.files import write_json, write_rows
@@ -88,7 +90,7 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     leaked, unread = _leaked(loaded, plan)
     plan = {**plan, "training_unread": unread}
     with ThreadPoolExecutor(max(1, len(loaded))) as pool:
-        futures = {one.suite["name"]: (one, pool.submit(_ask_all, one, api)) for one in loaded}
+        futures = {one.suite["name"]: (one, pool.submit(_ask_all, one, api, plan)) for one in loaded}
     # Nothing else is in flight any more: a service that mixes up replies under load does not do so alone.
     for name, (one, future) in futures.items():
         try:
@@ -165,7 +167,7 @@ class _Asked:
     alarms: list[str]
 
 
-def _ask_all(loaded: Loaded, api: Any) -> _Asked:
+def _ask_all(loaded: Loaded, api: Any, plan: Mapping[str, Any]) -> _Asked:
     """Ask every question of *loaded* that has no answer on disk, and let EvalScope grade them all."""
     from evalscope.api.model import Model
     from evalscope.api.registry import create_evaluator
@@ -175,6 +177,9 @@ def _ask_all(loaded: Loaded, api: Any) -> _Asked:
     folder, task = loaded.folder, loaded.task
     (folder / "result.json").unlink(missing_ok=True)
     reused = len(by_sample(folder, "predictions", loaded))
+    if loaded.by_letters:
+        ask_letters(loaded, api, plan["in_flight"])
+        return _Asked(reused, began, [])
     evaluator = create_evaluator(
         benchmark=loaded.benchmark,
         model=Model(api, task.generation_config, {}),
@@ -202,7 +207,8 @@ def _settled(
 ) -> dict[str, Any]:
     """The result of a suite whose questions were asked: samples, scores and what speaks against them."""
     folder = loaded.folder
-    samples, alarms = repeated_errors(samples_of(loaded, api))
+    made = choosing.samples_of(loaded, api) if loaded.by_letters else samples_of(loaded, api)
+    samples, alarms = repeated_errors(made)
     found: dict[str, Leak] = {}
     for number, (subset, one) in enumerate(loaded.samples):
         if leak := leaked.get((loaded.suite["name"], subset, one.id)):
@@ -212,8 +218,10 @@ def _settled(
     alone = ask_alone(loaded, samples, api, plan, anew=new > 0)
     alarms = [*asked.alarms, *plan.get("cautions", ()), *alarms]
     result = result_of(loaded, samples, plan, alarms, found)
-    distrust(result, samples, joined((alone, prompts_cut(loaded))))
+    little = choosing.why_little_mass(loaded) if loaded.by_letters else ""
+    distrust(result, samples, joined((alone, prompts_cut(loaded), little)))
     result |= {
+        "noise": seen_noise(loaded),
         "answers_as": plan.get("answered_by") or plan.get("answers_as") or "",
         "answered_by": names_of(loaded, api),
         "reused": asked.reused,

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import JsonValue
 
 from bakeoff.matrix.schema import (
+    BATCH_INVARIANT,
     FLASH_ATTENTION,
     LOADS_ADAPTERS,
     PLUGINS,
@@ -82,6 +83,12 @@ def _training_and_serving(spec: ModelSpec) -> Iterator[str]:
         yield (
             f"{where}.serving.way: 'adapter' on {spec.serving.engine} would silently serve the base model; "
             "use 'merged', or engine 'transformers' or 'vllm'"
+        )
+    if spec.serving.deterministic and (spec.url or spec.serving.engine not in BATCH_INVARIANT):
+        which = "somebody else's service" if spec.url else spec.serving.engine
+        yield (
+            f"{where}.serving.deterministic: {which} cannot be told to answer alike whatever is in flight; use engine "
+            f"{' or '.join(BATCH_INVARIANT)}, or take it out: the report's measured noise tells how alike replies are"
         )
     if spec.serving.engine == "vllm" and spec.template == "gpt_oss" and spec.prompt_date:
         yield (
@@ -289,7 +296,8 @@ _NUMBERS = (*_AT_LEAST, *_WHOLE, "frequency_penalty", "presence_penalty", "repet
 
 
 def of_suite(suite: Suite) -> Iterator[str]:
-    """Yield which generation settings no service could be asked with."""
+    """Yield which settings no service could be asked with, and which contradict each other."""
+    yield from _scoring(suite)
     for name, value in suite.generation.items():
         where = f"suites.{suite.name}.generation.{name}"
         if name in _NUMBERS:
@@ -311,6 +319,32 @@ def of_suite(suite: Suite) -> Iterator[str]:
             yield f"{where}: must be a text, found {shown(value)}"
         if isinstance(value, dict):
             yield from secrets_in(value, where)
+
+
+MAX_LETTER_TOKENS = 32
+"""Most tokens of a reply in which a letter is looked for: beyond them a model reasons, and its choice has fallen."""
+
+
+def _scoring(suite: Suite) -> Iterator[str]:
+    where = f"suites.{suite.name}"
+    if suite.scoring == "generation":
+        if suite.orders > 1:
+            yield f"{where}.orders: only 'scoring: logprob' asks a question in several orders of its options"
+        return
+    if suite.kind == "open":
+        yield f"{where}.scoring: an open question has no letters whose log-probabilities could be read"
+    if suite.generation.get("temperature"):
+        yield f"{where}.generation.temperature: log-probabilities are read at temperature 0; take it out"
+    if suite.generation.get("stream"):
+        yield f"{where}.generation.stream: log-probabilities are read from whole answers; take it out"
+    tokens, top = suite.generation.get("max_tokens", 1), suite.generation.get("top_logprobs", 20)
+    if isinstance(tokens, int) and tokens > MAX_LETTER_TOKENS:
+        yield (
+            f"{where}.generation.max_tokens: a letter is looked for in the first {MAX_LETTER_TOKENS} tokens at most, "
+            f"found {tokens}; 1 where replies begin with it, 8 behind words such as 答案："
+        )
+    if isinstance(top, int) and top < 2:
+        yield f"{where}.generation.top_logprobs: 2 or more, so that letters can be compared, found {top}"
 
 
 def _number(name: str, value: JsonValue, where: str) -> Iterator[str]:

@@ -52,6 +52,8 @@ Variant = Literal["base", "tuned"]
 LOADS_ADAPTERS = ("transformers", "vllm")
 """Engines that really load an adapter beside the base (way A); the others would silently serve the base."""
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
+BATCH_INVARIANT = ("vllm", "sglang")
+"""Engines that can answer alike whatever else is in flight."""
 Engine = Literal["transformers", "lmdeploy", "vllm", "sglang"]
 Group = Literal["full", "smoke"]
 Scalar = str | int | float | bool
@@ -196,6 +198,10 @@ class Serving(_Part):
     restarts: int = Field(
         2, ge=0, description="how often a service that dies or hangs during an evaluation is started again"
     )
+    deterministic: bool = Field(
+        False,
+        description="vllm and sglang only: replies that do not depend on what else is in flight, at a cost in speed",
+    )
     extra: dict[str, Scalar] = Field(
         {}, description="further flags of the serving command, without the dashes"
     )
@@ -289,6 +295,16 @@ class Suite(_Part):
     metric: str | None = None
     chance: float | None = Field(None, ge=0, le=1, description="score of guessing; None: not a choice")
     kind: Literal["choice", "open"] = "choice"
+    scoring: Literal["generation", "logprob"] = Field(
+        "generation",
+        description="logprob: the letter that the model holds most likely, read from log-probabilities, not from text",
+    )
+    orders: int = Field(
+        1,
+        ge=1,
+        le=10,
+        description="logprob: in how many orders of its options each question is asked (rotated; the mean counts)",
+    )
     trust: Trust = Trust()
     expect: Expectation = Expectation()
     may_be_untrusted: str | None = Field(

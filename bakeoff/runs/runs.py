@@ -23,6 +23,7 @@ from bakeoff.execution.legs import placements
 from bakeoff.files import readable_rows, write_json
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.report.findings import Findings, has_scores, known_runs, run_folder
+from bakeoff.runs import forecast
 from bakeoff.scoring.anchors import beside_published
 from bakeoff.scoring.leakage import leaked_as
 from bakeoff.scoring.scores import SPEED
@@ -71,6 +72,48 @@ UNREADABLE = Template(
     zh="无法读取 {output}：{problem}；请重新运行，将重新生成",
     en="{output} cannot be read: {problem}; run again to make it anew",
 )
+
+
+def _forecasts(folder: Path) -> list[dict[str, Any]]:
+    """What was foretold of the run in *folder*; nothing where it was not, or cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        return list(json.loads((folder / "forecast.json").read_text(encoding="utf-8")))
+    return []
+
+
+def scoring_agreement(matrix: Matrix, samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return how often the likeliest letter is the generated answer, by row, variant and pair of suites.
+
+    Two suites of the same benchmark, data and subsets are a pair where one is scored by log-probabilities and the other
+    by generation. Questions that both read count.
+    """
+    letters: dict[tuple[str, str, str], dict[str, str]] = {}
+    for row in samples:
+        if row["status"] == "answered":
+            key = (row["model"], row["variant"], row["suite"])
+            letters.setdefault(key, {})[row["sample_id"]] = row["extracted"]
+    found = []
+    for (model, variant, name), by_letter in letters.items():
+        suite = matrix.suites.get(name)
+        if suite is None or suite.scoring != "logprob":
+            continue
+        for other in matrix.suites.values():
+            same = (other.benchmark, other.data, other.subsets) == (
+                suite.benchmark,
+                suite.data,
+                suite.subsets,
+            )
+            generated = letters.get((model, variant, other.name), {})
+            both = by_letter.keys() & generated.keys()
+            if same and other.scoring == "generation" and both:
+                agree = sum(by_letter[one] == generated[one] for one in both)
+                found.append(
+                    {
+                        "model": model, "variant": variant, "suite": name, "generated": other.name,
+                        "questions": len(both), "same": agree,
+                    }
+                )  # fmt: skip
+    return found
 
 
 def finish(
@@ -164,6 +207,8 @@ def finish(
                 "interest": {suite.name: suite.interest for suite in matrix.suites.values()},
                 "margin": {suite.name: suite.margin for suite in matrix.suites.values()},
                 "evaluations": evaluations,
+                "forecast": forecast.compared(_forecasts(folder), done),
+                "scoring_agreement": scoring_agreement(matrix, sample_rows),
                 "ratings": ratings,
                 "manifest": manifest.NAME,
                 "provenance": {
@@ -222,7 +267,7 @@ def _hubs(done: Sequence[Record]) -> dict[str, dict[str, str]]:
     return {"hubs": commits} if commits else {}
 
 
-_OF_AN_EVALUATION = ("suite", "agreement", "answers", "alarms", "leakage_not_checked")
+_OF_AN_EVALUATION = ("suite", "agreement", "answers", "alarms", "leakage_not_checked", "noise", "letters")
 
 
 def _checked_for_leaks(done: Sequence[Record], record: Record) -> dict[str, Any] | None:
@@ -318,6 +363,26 @@ def _card(workspace: Workspace, run_id: str) -> Iterator[str]:
         yield f"{label_zh}：{sentence.zh}" if chinese else f"{label_en}: {sentence.en}"
 
 
+def _beside_scores(run: Mapping[str, Any]) -> Iterator[str]:
+    """How noisy the replies were, how both scorings of a suite agree, and what differed from the forecast."""
+    for one in run.get("evaluations", ()):
+        if noise := one.get("noise"):
+            n, who = noise["asked_twice"], f"{one['model']:<16} {one['variant']:<6} {one['suite']:<18}"
+            if noise["same_replies"] < n:
+                low, high = noise["grades_interval"]
+                yield (
+                    f"{who} of {n} questions asked twice, {noise['same_replies']} replies and {noise['same_grades']} "
+                    f"grades were the same (grades: {low:.0%} to {high:.0%})"
+                )
+    for one in run.get("scoring_agreement", ()):
+        yield (
+            f"{one['model']:<16} {one['variant']:<6} {one['suite']:<18} the likeliest letter is the generated answer "
+            f"of {one['generated']} in {one['same']} of {one['questions']} questions"
+        )
+    if words := forecast.difference(run.get("forecast", ())):
+        yield words
+
+
 _SPEED_UNITS = {"ttft_s": "s to the first token", "output_tokens_per_s": "tokens/s"}
 
 
@@ -346,7 +411,9 @@ def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
             speeds.setdefault((row["model"], row["variant"]), []).append(told)
     for (model, variant), told_of in speeds.items():
         yield f"{model:<16} {variant:<6} {'speed':<18} {', '.join(told_of)}"
-    for stage in restored(json.loads((path.parent / "run.json").read_text(encoding="utf-8")))["stages"]:
+    run = restored(json.loads((path.parent / "run.json").read_text(encoding="utf-8")))
+    yield from _beside_scores(run)
+    for stage in run["stages"]:
         if UNREADABLE.made(stage["why"]):
             yield f"{stage['model']:<16} {stage['variant']:<6} {stage['why']}"
     yield f"timeline: {workspace.run(run_id) / 'events.jsonl'}"

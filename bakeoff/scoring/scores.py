@@ -89,6 +89,7 @@ SAMPLE_COLUMNS: tuple[str, ...] = (
     "prompt_sha",
     "latency_s",
     "leaked",
+    "letter_logprobs",
 )
 
 NOTHING_ASKED = Template(
@@ -185,6 +186,7 @@ class Sample:
         extracted: the answer that was graded; ``extracted_alt``: what the second rule reads from the same reply.
         correct: grade of the primary metric, 0 to 1; NaN where nothing was graded.
         grades: every metric's grade of this reply.
+        letter_logprobs: how likely each letter is, of a question that is scored by log-probabilities.
         error: why there is no reply, where the status is ``errored``.
     """
 
@@ -203,6 +205,7 @@ class Sample:
     latency_s: float
     leaked: bool = False
     grades: Mapping[str, float] = field(default_factory=dict)
+    letter_logprobs: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
 
 
@@ -501,6 +504,7 @@ def sample_row(sample: Sample, **context: object) -> dict[str, Any]:
     """*sample* as a row of the samples table; *context* gives model, variant and suite."""
     row: dict[str, Any] = {**asdict(sample), **context}
     row["options"] = json.dumps(list(sample.options), ensure_ascii=False) if sample.options else ""
+    row["letter_logprobs"] = json.dumps(dict(sample.letter_logprobs)) if sample.letter_logprobs else ""
     del row["grades"], row["error"]
     return _row(row, SAMPLE_COLUMNS, "sample")
 
@@ -557,6 +561,8 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 def write_samples(rows: Iterable[Mapping[str, Any]], path: Path) -> Path:
     """Write the samples table to *path* (``.parquet``, or ``.jsonl``), whole or not at all."""
+    # a store of before log-probabilities were read has no such column
+    rows = [{"letter_logprobs": "", **row} for row in rows]
     rows = [{name: row[name] for name in SAMPLE_COLUMNS} for row in rows]
     if path.suffix == ".jsonl":
         write_rows(path, ({k: None if _is_nan(v) else v for k, v in row.items()} for row in rows))
@@ -578,8 +584,12 @@ def read_samples(path: Path) -> pd.DataFrame:
     if path.suffix == ".jsonl":
         frame = pd.DataFrame(read_rows(path), columns=list(SAMPLE_COLUMNS))
         frame["correct"] = frame["correct"].astype(float)
-        return frame
-    return pd.read_parquet(path)
+    else:
+        frame = pd.read_parquet(path)
+    if "letter_logprobs" not in frame:
+        frame["letter_logprobs"] = ""
+    frame["letter_logprobs"] = frame["letter_logprobs"].astype(object).fillna("")
+    return frame
 
 
 def _is_nan(value: object) -> bool:

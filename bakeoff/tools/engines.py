@@ -43,9 +43,21 @@ def serve(
     argv = (python, "-m", server.module, *server.arguments(spec, model, served_name, port, adapter))
     trust = ("--trust-remote-code",) if spec.trust_remote_code else ()
     return Command(
-        (*argv, *trust, *_switches(spec.serving.extra)),
-        {"CUDA_VISIBLE_DEVICES": spec.visible} if spec.visible else {},
+        (*argv, *trust, *_invariance_flags(spec), *_switches(spec.serving.extra)),
+        ({"CUDA_VISIBLE_DEVICES": spec.visible} if spec.visible else {}) | _invariance_env(spec),
     )
+
+
+def _invariance_flags(spec: ModelSpec) -> tuple[str, ...]:
+    """What makes SGLang's replies independent of the batch that they are computed in."""
+    wanted = spec.serving.deterministic and spec.serving.engine == "sglang"
+    return ("--enable-deterministic-inference",) if wanted else ()
+
+
+def _invariance_env(spec: ModelSpec) -> dict[str, str]:
+    """The same for vLLM, which reads it from the environment."""
+    wanted = spec.serving.deterministic and spec.serving.engine == "vllm"
+    return {"VLLM_BATCH_INVARIANT": "1"} if wanted else {}
 
 
 def _switches(extra: Mapping[str, object]) -> tuple[str, ...]:

@@ -7,6 +7,10 @@ open at once, how many connections were made in all (with that for the stats) an
 Replies (``--reply``): a fixed text, or ``oracle`` (the answer of ``--answers``, a JSON map from a piece of the prompt
 to the reply), ``always:A``, ``random:<seed>`` (a letter that depends on the prompt), ``echo`` (the prompt).
 
+``--reply option:TEXT`` answers with the letter of the prompt's line that holds TEXT. With ``--logprobs`` each
+character of a reply is a token with log-probabilities where a request asks for them: ``full`` (with as many
+alternatives as it asks for), ``own`` (its own token alone), or a number (more alternatives are refused with HTTP 400).
+
 Faults (``--fault kind[:from[-to]]``, counted from 1 by request, repeatable): ``500``, ``429``, ``503``, ``context``
 (HTTP 400 with a length error), ``bad`` (HTTP 400), ``empty``, ``null``, ``cut`` (finish_reason length), ``slow``
 (``--slow-s``), ``die`` (exit), ``other`` (another model's name in the reply), ``errortext`` and ``contexttext`` (HTTP
@@ -98,6 +102,9 @@ class Service(ThreadingHTTPServer):
             return next((str(reply) for piece, reply in self.answers if piece in prompt), "不知道")
         if script.startswith("always:"):
             return f"答案：{script[7:]}"
+        if script.startswith("option:"):
+            lines = (line.strip(" (") for line in prompt.splitlines() if script[7:] in line)
+            return next((line[0] for line in lines if line[1:2] in ").．"), "不知道")
         if script.startswith("random:"):
             digest = hashlib.sha256(f"{script[7:]} {prompt}".encode()).digest()
             return f"答案：{'ABCD'[digest[0] % 4]}"
@@ -193,7 +200,17 @@ class Handler(BaseHTTPRequestHandler):
             content = LENGTH_ERROR
         elif fault == "cut":
             content = "我们来逐项分析。选项 A 的意思是"
+        told: dict[str, Any] = {}
+        if body.get("logprobs") and options.logprobs:
+            most = int(options.logprobs) if options.logprobs.isdecimal() else 10**6
+            if body.get("top_logprobs", 0) > most:
+                message = f"top_logprobs must be at most {most}, found {body['top_logprobs']}"
+                self.send(400, {"error": {"message": message, "code": 400}})
+                return
+            content = (content or "")[: body.get("max_tokens")]
+            told = {"logprobs": {"content": [self.token(piece, body) for piece in content]}}
         choice = {
+            **told,
             "index": 0,
             "finish_reason": "length" if fault == "cut" else "stop",
             "message": {"role": "assistant", "content": content},
@@ -210,6 +227,18 @@ class Handler(BaseHTTPRequestHandler):
             self.stream(answered, content or "")
         else:
             self.send(200, answered)
+
+    def token(self, piece: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """One token with its alternatives: letters of a question in several spellings, and a word."""
+        own = {"token": piece, "logprob": -0.2, "bytes": list(piece.encode())}
+        if self.server.options.logprobs == "own":
+            return own
+        others = [
+            {"token": text, "logprob": -2.0 - place, "bytes": list(text.encode())}
+            for place, text in enumerate((" B", "Ａ", "(C", "的", "▁D"))
+            if text.strip(" (▁").replace("Ａ", "A") != piece
+        ]
+        return {**own, "top_logprobs": [own, *others][: body.get("top_logprobs", 0)]}
 
     def stream(self, answered: dict[str, Any], content: str) -> None:
         self.send_response(200)
@@ -256,6 +285,9 @@ def main() -> None:
     parser.add_argument("--latency-s", type=float, default=0.0)
     parser.add_argument("--slow-s", type=float, default=5.0)
     parser.add_argument("--retry-after", help="seconds, or a date, that a 429 asks to wait")
+    parser.add_argument(
+        "--logprobs", default="", help="full, own, or how many alternatives are given at most"
+    )
     parser.add_argument("--check-name", action="store_true")
     parser.add_argument("--keep-prompts", action="store_true")
     service = Service(parser.parse_args())

@@ -1,0 +1,281 @@
+"""Asks a suite for the log-probabilities of its letters, and makes samples of them. Runs in the evaluation process.
+
+One request for each question (and order of its options), the questions in their order, so that a service's prefix
+cache finds what those of a subset share. Rows are kept in EvalScope's form, with ``letters`` beside each reply.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from bakeoff.endpoint import Answer, printable
+from bakeoff.errors import ScoreError
+from bakeoff.evalscope.commands import generation_config
+from bakeoff.evalscope.loading import Loaded, by_sample, errored, known_of, reply_of
+from bakeoff.files import append_line
+from bakeoff.scoring.extraction import LETTERS
+from bakeoff.scoring.letters import Reading, averaged, chosen, position_bias, read_letters
+from bakeoff.scoring.scores import Sample
+from bakeoff.secrecy import redact
+from bakeoff.sentences import Template
+
+FEWER_ALTERNATIVES = (20, 10, 5)
+"""How many alternatives are asked for in turn, where a service refuses more."""
+LITTLE_MASS = 0.5
+"""Mean share of the probability that the letters hold together, below which a score is not trusted."""
+
+_THINKING = ("<think", "<|channel|>analysis", "<seed:think", "[THINK]")
+LITTLE = Template(
+    "evalscope.choosing.little_mass",
+    "the letters hold {mean:.1%} of the probability in the mean: the model would begin its replies otherwise "
+    "({beginnings}); generation.max_tokens says within how many tokens a letter is looked for",
+    zh="各选项字母的概率合计平均仅 {mean:pct}：模型的回复另有开头（{beginnings}）；查找范围由 generation.max_tokens 决定",
+    en="the letters hold {mean:pct} of the probability on average: the model would begin its replies otherwise "
+    "({beginnings}); generation.max_tokens says within how many tokens a letter is looked for",
+)
+
+
+class Letters:
+    """Asks for the letters of the questions of one suite."""
+
+    def __init__(self, loaded: Loaded, api: Any) -> None:
+        self.loaded, self.api = loaded, api
+        view = argparse.Namespace(**loaded.suite)
+        self.settings: dict[str, Any] = generation_config(view)
+        self.settings["top_logprobs"] = loaded.alternatives or self.settings["top_logprobs"]
+
+    def try_out(self, messages: Sequence[Any], letters: str) -> None:
+        """Ask one question, and settle how many alternatives the service gives.
+
+        Raises:
+            ScoreError: it gives none, or its replies cannot begin with a letter.
+        """
+        wanted = int(self.settings["top_logprobs"])
+        refusal = ""
+        counts = [wanted, *(count for count in FEWER_ALTERNATIVES if count < wanted)]
+        for count in counts:
+            self.settings["top_logprobs"] = count
+            try:
+                answer = self.api.tokens(messages, self.settings)
+            except Exception as error:
+                if getattr(error, "status_code", None) not in (400, 422):
+                    return  # nothing is known: the questions will tell
+                refusal = printable(redact(" ".join(str(error).split())))[:200]
+                continue
+            if why := why_unsuitable(answer, letters):
+                raise ScoreError(f"{why}; score this suite by generation for this row")
+            self.loaded.alternatives = count
+            return
+        self.settings["top_logprobs"] = wanted
+        if "logprob" in refusal.lower():
+            raise ScoreError(
+                f"the service refuses to give log-probabilities ({refusal}); "
+                "score this suite by generation for this row"
+            )
+
+    def of(self, key: tuple[str, int], messages: Sequence[Any], letters: str) -> dict[str, Any]:
+        """Return the row of one question: the letter as its reply, and what was read in each order.
+
+        Raises:
+            Exception: whatever kept a reply from coming.
+        """
+        began = time.monotonic()
+        prompts = [messages, *self.loaded.orders.get(key, ())]
+        answers: list[Answer] = [self.api.tokens(prompt, self.settings) for prompt in prompts]
+        readings = [_reading(answer, letters) for answer in answers]
+        letter = chosen(averaged(readings, len(letters)))
+        usage = [answer.raw.get("usage") or {} for answer in answers]
+        counts = {
+            ours: usage[0].get(theirs)
+            for ours, theirs in (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens"))
+        }
+        text = letter or readings[0].begins
+        message = {"role": "assistant", "content": text}
+        output = {
+            "model": answers[0].model,
+            "choices": [{"message": message, "stop_reason": "stop"}],
+            "usage": counts,
+            "time": round(time.monotonic() - began, 6),
+        }
+        kept = [{"logprobs": r.logprobs, "mass": r.mass, "begins": r.begins[:200]} for r in readings]
+        return {"index": key[1], "model": self.api.model_name, "model_output": output, "letters": kept}
+
+
+def why_unsuitable(answer: Answer, letters: str) -> str:
+    """Why the letters of a question cannot be read from replies such as *answer*, in words; empty where they can."""
+    choice = answer.raw["choices"][0]
+    message = choice.get("message") or {}
+    content = _content(choice)
+    if not content:
+        if message.get("reasoning_content") or message.get("reasoning"):
+            return (
+                "the model thinks before it answers, so that no letter stands at the beginning of its replies"
+            )
+        return "the service gives no log-probabilities (asked with logprobs and top_logprobs)"
+    if not any(isinstance(token, dict) and token.get("top_logprobs") for token in content):
+        return "the service gives the log-probability of its own token alone, and none of the other letters"
+    reading = _reading(answer, letters)
+    if reading.is_read:
+        return ""
+    begins = reading.begins.lstrip()
+    if begins.startswith(_THINKING):
+        return f"replies begin with thinking ({begins[:40]!r}), so that no letter stands at their beginning"
+    if begins.startswith("<|"):
+        return (
+            f"replies begin with marks of the chat template ({begins[:40]!r}); "
+            "'generation: {max_tokens: 8}' reads the letter behind them"
+        )
+    return ""
+
+
+def _content(choice: Mapping[str, Any]) -> list[Any]:
+    listed = choice.get("logprobs")
+    content = listed.get("content") if isinstance(listed, Mapping) else None
+    return content if isinstance(content, list) else []
+
+
+def _reading(answer: Answer, letters: str) -> Reading:
+    return read_letters(_content(answer.raw["choices"][0]), letters, answer.text)
+
+
+def ask_letters(loaded: Loaded, api: Any, in_flight: int) -> None:
+    """Ask every question of *loaded* that has no answer on disk; what fails has its reason in ``api.errors``.
+
+    Raises:
+        ScoreError: the service or the model is unsuitable; nothing further was asked.
+    """
+    existing = by_sample(loaded.folder, "predictions", loaded)
+    missing = [(subset, one) for subset, one in loaded.samples if (subset, one.id) not in existing]
+    if not missing:
+        return
+    letters = Letters(loaded, api)
+    letters.try_out(missing[0][1].input, LETTERS[: len(missing[0][1].choices)])
+    lock = threading.Lock()
+    prompt_sha = _hash()
+    folder = loaded.folder / "predictions" / loaded.task.model_id
+
+    def ask(question: tuple[str, Any]) -> None:
+        subset, one = question
+        try:
+            row = letters.of((subset, one.id), one.input, LETTERS[: len(one.choices)])
+        except Exception as error:
+            # of whichever order: the question is known by the prompt of its own
+            api.errors.setdefault(
+                prompt_sha(one.input), f"{type(error).__name__}: {printable(redact(str(error)))[:400]}"
+            )
+            return
+        with lock:
+            append_line(folder / f"{loaded.benchmark.name}_{subset}.jsonl", row)
+
+    with ThreadPoolExecutor(in_flight) as pool:
+        list(pool.map(ask, missing))
+
+
+def ask_again(loaded: Loaded, api: Any, key: tuple[str, int], question: Any) -> str | None:
+    """Return the letter of *question* once more; None where none comes. Leaves ``api.errors`` as they are."""
+    earlier = dict(api.errors)
+    try:
+        row = Letters(loaded, api).of(key, question.input, LETTERS[: len(question.choices)])
+    except Exception:
+        api.errors.clear()
+        api.errors.update(earlier)
+        return None
+    return reply_of(row)[0]
+
+
+def _hash() -> Callable[[Sequence[Any]], str]:
+    from bakeoff.evalscope.asking import prompt_sha  # which imports EvalScope
+
+    return prompt_sha
+
+
+def readings_of(row: Mapping[str, Any]) -> list[Reading]:
+    """Return what was read in each order of a question, from its kept *row*."""
+    return [Reading(one["logprobs"], one["mass"], one["begins"]) for one in row.get("letters", ())]
+
+
+def samples_of(loaded: Loaded, api: Any) -> list[Sample]:
+    """A sample for each question, in order: the likeliest letter, and how likely each is."""
+    prompt_sha = _hash()
+    rows = by_sample(loaded.folder, "predictions", loaded)
+    made: list[Sample] = []
+    for common, key, one in known_of(loaded):
+        if (row := rows.get(key)) is None:
+            made.append(errored(common, api.errors.get(prompt_sha(one.input), "no reply")))
+            continue
+        logprobs = averaged(readings_of(row), len(common["options"]))
+        letter = chosen(logprobs)
+        reply, _, latency_s = reply_of(row)
+        right = float(letter == common["target"])
+        made.append(
+            Sample(
+                **common,
+                reply=reply,
+                extracted=letter,
+                extracted_alt=letter,
+                status="answered" if letter else "unparsed",
+                correct=right,
+                latency_s=latency_s,
+                grades={"accuracy": right},
+                letter_logprobs={
+                    name: round(value, 6) for name, value in logprobs.items() if math.isfinite(value)
+                },
+            )
+        )
+    return made
+
+
+def summary_of(loaded: Loaded) -> tuple[dict[str, Any], list[str]]:
+    """Return what the letters of a suite show beside its score, for ``result.json``, and what is alarming in it."""
+    rows = by_sample(loaded.folder, "predictions", loaded).values()
+    questions = [readings for row in rows if (readings := readings_of(row))]
+    masses = [reading.mass for readings in questions for reading in readings if reading.is_read]
+    permuted = [readings for readings in questions if len(readings) > 1]
+    summary: dict[str, Any] = {
+        "orders": loaded.suite["orders"],
+        "read": sum(any(reading.is_read for reading in readings) for readings in questions),
+        "mass": math.fsum(masses) / len(masses) if masses else None,
+        "in_own_order_only": len(questions) - len(permuted) if loaded.suite["orders"] > 1 else 0,
+        "same_in_all_orders": sum(map(_is_steady, permuted)) if permuted else None,
+        "permuted": len(permuted),
+        "position_bias": position_bias(questions),
+    }
+    alarms = []
+    unread = [readings for readings in questions if not any(reading.is_read for reading in readings)]
+    if unread:
+        alarms.append(f"{len(unread)} replies show no letter; they begin with {_beginnings(unread)}")
+    return summary, alarms
+
+
+def why_little_mass(loaded: Loaded) -> str:
+    """Why the letters of a suite say little of the model's answers, in words; empty where they do."""
+    rows = by_sample(loaded.folder, "predictions", loaded).values()
+    questions = [readings for row in rows if (readings := readings_of(row))]
+    masses = [reading.mass for readings in questions for reading in readings if reading.is_read]
+    mean = math.fsum(masses) / len(masses) if masses else 1.0
+    if mean >= LITTLE_MASS:
+        return ""
+    return LITTLE(mean=mean, beginnings=_beginnings(questions))
+
+
+def _is_steady(readings: Sequence[Reading]) -> bool:
+    """Whether the same option is the likeliest in every order."""
+    count = max(len(reading.logprobs) for reading in readings)
+    picks = set()
+    for order, reading in enumerate(readings):
+        alone = [Reading({}, 0.0, "")] * order + [reading]
+        picks.add(chosen(averaged(alone, count)) if count else "")
+    return len(picks) == 1 and "" not in picks
+
+
+def _beginnings(questions: Sequence[Sequence[Reading]]) -> str:
+    """The most frequent beginnings of replies, at most three."""
+    counts = Counter(readings[0].begins[:20] for readings in questions)
+    return ", ".join(repr(printable(text)) for text, _ in counts.most_common(3))

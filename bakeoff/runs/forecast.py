@@ -1,0 +1,156 @@
+"""How long a run will take and what it needs, before it begins; and what differed, after it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bakeoff.chain.chain import Bench, Chain
+from bakeoff.errors import BakeoffError
+from bakeoff.matrix.schema import Matrix, ModelSpec, is_local_model
+from bakeoff.runs.plan import expected_seconds
+from bakeoff.store.stages import Record
+from bakeoff.tools import memory
+from bakeoff.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What one row will take if nothing of it is reused.
+
+    Attributes:
+        stages: seconds by "stage variant suite", of those that ran before on this store.
+        seconds: of the whole row; a guess by its size where *stages* is empty.
+        disk_gib: checkpoints and merged weights; None where the size of the base is not known here.
+        download_gib: of a base that comes from a hub; 0 for one on this machine, None where its size is not known.
+        memory_gib: of one card, by training or serving, whichever needs more; 0 on the CPU, None where not known.
+    """
+
+    row: str
+    stages: dict[str, float]
+    seconds: float
+    disk_gib: float | None
+    download_gib: float | None
+    memory_gib: float | None
+
+    def __str__(self) -> str:
+        """The forecast in one line."""
+        source = "as its stages took before" if self.stages else "a guess by its size: it never ran here"
+        sizes = {
+            "disk": self.disk_gib,
+            "download": self.download_gib,
+            "device memory": self.memory_gib,
+        }
+        parts = [f"{what} {_gib(size)}" for what, size in sizes.items() if size != 0]
+        return (
+            f"{self.row}: about {_duration(self.seconds)} ({source}){'; ' if parts else ''}{', '.join(parts)}"
+        )
+
+
+def forecast(matrix: Matrix, rows: Iterable[str], workspace: Workspace) -> list[Forecast]:
+    """Return what each of *rows* will take, from measured parts where there are any; nothing is started or fetched."""
+    bench = Bench.at_rest(matrix, workspace)
+    expected = expected_seconds(matrix, workspace)
+    return [_of_row(matrix.models[name], bench, expected[name]) for name in rows]
+
+
+def _of_row(spec: ModelSpec, bench: Bench, seconds: float) -> Forecast:
+    chain = Chain(spec, bench)
+    stages: dict[str, float] = {}
+    for stage in chain.stages():
+        if record := bench.stages.newest(stage):
+            stages[_key(record)] = record.seconds
+    shape = None if spec.url else memory.shape_of(_base(chain))
+    if spec.url:
+        return Forecast(spec.name, stages, seconds, 0.0, 0.0, 0.0)
+    base_gib = memory.disk_gib(shape, spec, "base") if shape else None
+    download = 0.0 if not spec.model or spec.tiny or is_local_model(spec.model) else base_gib
+    device = None
+    if shape:
+        device = max(memory.serving_gib(shape, spec), memory.training_gib(shape, spec.training) * spec.trains)
+    disk = None
+    if base_gib is not None and shape:
+        merged = base_gib if spec.tune and not spec.weights else 0.0
+        converted = base_gib if chain.form_folder else 0.0
+        disk = merged + converted + (memory.disk_gib(shape, spec, "train") if spec.trains else 0.0)
+    return Forecast(spec.name, stages, seconds, disk, download, 0.0 if spec.on_cpu else device)
+
+
+def _base(chain: Chain) -> str:
+    try:
+        return chain.base_path() if chain.spec.tiny else chain.spec.model or ""
+    except BakeoffError:
+        return ""
+
+
+def _key(record: Record) -> str:
+    return " ".join(filter(None, (record.stage, record.variant, str(record.facts.get("suite") or ""))))
+
+
+def lines(forecasts: Sequence[Forecast], workspace: Workspace) -> Iterator[str]:
+    """Yield the forecast in words: in total, then row by row."""
+    if not forecasts:
+        return
+    total = sum(one.seconds for one in forecasts)
+    sums = {
+        "disk": [one.disk_gib for one in forecasts],
+        "download": [one.download_gib for one in forecasts],
+    }
+    parts = []
+    for what, sizes in sums.items():
+        unknown = sum(size is None for size in sizes)
+        more = f" (not known for {unknown} of {len(forecasts)} rows)" if unknown else ""
+        if any(sizes) or unknown:
+            parts.append(f"{what} {_gib(sum(filter(None, sizes)))}{more}")
+    free = memory.room_gib(Path(workspace.root))[1]
+    parts.append(f"{free:.0f} GiB of disk are free")
+    yield f"forecast, if nothing is reused: {_duration(total)} one row after another; {', '.join(parts)}"
+    yield from (f"  {one}" for one in forecasts)
+
+
+def compared(forecasts: Sequence[Mapping[str, Any]], done: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return for each stage that ran how long it was to take (None: it never ran before) and took, in seconds."""
+    planned = {(one["row"], stage): seconds for one in forecasts for stage, seconds in one["stages"].items()}
+    return [
+        {
+            "model": record.model,
+            "stage": _key(record),
+            "planned_s": planned.get((record.model, _key(record))),
+            "took_s": record.seconds,
+        }
+        for record in done
+        if record.outcome == "ran"
+    ]
+
+
+def difference(stages: Sequence[Mapping[str, Any]]) -> str:
+    """What differed from the forecast, in one line; empty where nothing was forecast that ran."""
+    known = [one for one in stages if one["planned_s"] is not None]
+    if not known:
+        return ""
+    planned, took = (math.fsum(one[key] for one in known) for key in ("planned_s", "took_s"))
+    worst = max(known, key=lambda one: abs(one["took_s"] - one["planned_s"]))
+    return (
+        f"forecast: {len(known)} stages were to take {_duration(planned)} and took {_duration(took)}; furthest off: "
+        f"{worst['model']} {worst['stage']}, {_duration(worst['took_s'])} instead of {_duration(worst['planned_s'])}"
+    )
+
+
+def as_rows(forecasts: Sequence[Forecast]) -> list[dict[str, Any]]:
+    """Return *forecasts* as JSON holds them."""
+    return [asdict(one) for one in forecasts]
+
+
+def _gib(size: float | None) -> str:
+    if size is None:
+        return "not known before its config.json is here"
+    return f"{size:.1f} GiB" if size >= 0.05 else "under 0.1 GiB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
