@@ -18,6 +18,7 @@ from bakeoff.errors import DataError, MatrixError
 from bakeoff.files import read_text
 from bakeoff.matrix import complaints as checks
 from bakeoff.matrix.complaints import shown
+from bakeoff.matrix.presets import environments_for, preset_of
 from bakeoff.matrix.schema import (
     Environment,
     ExecutorSpec,
@@ -175,6 +176,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     complaints += [_unknown(str(key), known, "the matrix") for key in raw if not _known(key, known)]
     sections = {key: _section(raw, key, complaints) for key in known}
 
+    sections["environments"] = {**environments_for(sections), **sections["environments"]}
     environments = _parse(Environment, sections["environments"], "environments", complaints)
     running = environments.setdefault("default", Environment(name="default"))
     if running.requirements or running.python:
@@ -236,7 +238,8 @@ def _rows(sections: Mapping[str, dict[str, Any]], complaints: list[str]) -> dict
             continue
         wanted = row.get("group", defaults.get("group", "full"))
         group = groups.get(wanted) if isinstance(wanted, str) else None
-        rows[name] = _merge(_merge(defaults, group if isinstance(group, dict) else {}), row)
+        preset = preset_of(defaults, groups, row)
+        rows[name] = _merge(_merge(_merge(preset, defaults), group if isinstance(group, dict) else {}), row)
     models = _parse(ModelSpec, rows, "", complaints, inherited)
     complaints += inherited.values()
     return models
