@@ -48,7 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "works. About 2 minutes.",
     )
     begun = time.monotonic()
-    line = [sys.executable, "-m", "pytest", "benchmarks/", "--html=reports/", *["--dry-run"] * options.dry_run]
+    line = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "benchmarks/",
+        "--html=reports/",
+        *["--dry-run"] * options.dry_run,
+    ]
     code = subprocess.call(line, cwd=folder)
     if code or options.dry_run:
         return code

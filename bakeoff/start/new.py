@@ -97,7 +97,9 @@ class _Interview:
         self._exams()
         number, crises = self._cases()
         if self.failed:
-            self.speaker.tell("没有写入文件：请先修正上面的错误。", "Nothing was written: mend the errors above first.")
+            self.speaker.tell(
+                "没有写入文件：请先修正上面的错误。", "Nothing was written: mend the errors above first."
+            )
             return 1
         target: Path = self.options.out
         write_text(target, matrix_text(self.plan, chinese=self.speaker.language == "zh"))
@@ -134,7 +136,9 @@ class _Interview:
                 "Which models? numbers, names, folders or hub ids, separated by blanks",
                 " ".join(menu[:2]),
             )
-            chosen = [menu[int(w) - 1] if w.isdecimal() and 0 < int(w) <= len(menu) else w for w in answer.split()]
+            chosen = [
+                menu[int(w) - 1] if w.isdecimal() and 0 < int(w) <= len(menu) else w for w in answer.split()
+            ]
         for text in chosen:
             self._add_model(text)
 
@@ -166,18 +170,22 @@ class _Interview:
     def _data(self) -> None:
         tiny = all(row.group == "smoke" for row in self.plan.rows)
         default = "shipped:facts_train.jsonl" if tiny else "CodyWhy/mh-sharegpt-20250820"
-        chosen: list[str] = self.options.data or self.speaker.ask(
-            "训练数据？文件、文件夹或站点 id（sharegpt、messages、query/response、alpaca）",
-            "Training data? a file, folder or hub id (sharegpt, messages, query/response or alpaca)",
-            default,
-        ).split()
+        chosen: list[str] = (
+            self.options.data
+            or self.speaker.ask(
+                "训练数据？文件、文件夹或站点 id（sharegpt、messages、query/response、alpaca）",
+                "Training data? a file, folder or hub id (sharegpt, messages, query/response or alpaca)",
+                default,
+            ).split()
+        )
         length = min(_settings(row).training.max_length for row in self.plan.rows) if self.plan.rows else 3072
         for text in chosen:
             path = dataset_name(text).path
             self.plan.data.append(text if path is None or text.startswith("shipped:") else str(path))
             if path is None:
                 self.speaker.tell(
-                    f"{text}：来自站点，下载后才能查看", f"{text}: comes from a hub and can be shown after the download"
+                    f"{text}：来自站点，下载后才能查看",
+                    f"{text}: comes from a hub and can be shown after the download",
                 )
                 continue
             look = look_at_training(path, length)
@@ -187,9 +195,14 @@ class _Interview:
     def _exams(self) -> None:
         tiny = all(row.group == "smoke" for row in self.plan.rows)
         default = str(SHIPPED / "facts_exam") if tiny else "ceval"
-        chosen: list[str] = self.options.exam or self.speaker.ask(
-            "考什么？ceval、cmmlu，或自己的题目文件夹", "Which exam? ceval, cmmlu, or a folder of your own", default
-        ).split()
+        chosen: list[str] = (
+            self.options.exam
+            or self.speaker.ask(
+                "考什么？ceval、cmmlu，或自己的题目文件夹",
+                "Which exam? ceval, cmmlu, or a folder of your own",
+                default,
+            ).split()
+        )
         for text in chosen:
             if text in PUBLISHED_QUESTIONS:
                 self.plan.exams.append(Exam(text, text, choices=4.0))
@@ -264,14 +277,17 @@ class _Interview:
                 )
             else:
                 self.speaker.tell(
-                    f"{name}：{count:,} 道题，能看出约 {points:.1f} 分及以上的差异（检验效能 80%，{models} 个模型两两比较）",
+                    f"{name}：{count:,} 道题，能看出约 {points:.1f} 分及以上的差异"
+                    f"（检验效能 80%，{models} 个模型两两比较）",
                     f"{name}: {count:,} questions show differences of about {points:.1f} points or more (80 % power, "
                     f"{models} models in pairs)",
                 )
         view = outlook(cases, models, raters=RATERS)
         if models > 1:
-            self.speaker.tell(f"人工评分（另有 {crises} 个危机个案计入）：{view.words[1]}" if crises else
-                              f"人工评分：{view.words[1]}", f"people's ratings: {view.words[0]}")  # fmt: skip
+            self.speaker.tell(
+                f"人工评分（{cases} 个个案，其中危机个案 {crises} 个）：{view.words[1]}",
+                f"people's ratings ({cases} cases, {crises} of them crises): {view.words[0]}",
+            )
 
 
 def _settings(row: Row) -> ModelSpec:

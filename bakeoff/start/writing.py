@@ -55,16 +55,21 @@ def matrix_text(plan: Plan, *, chinese: bool) -> str:
         return f"# {zh if chinese else en}"
 
     lines = [
-        say("比较什么。由 `bakeoff new` 生成，可直接修改；所有键见 docs/matrix.md。", "What is compared. Written by "
-            "`bakeoff new`, made to be edited; every key: docs/matrix.md."),
-        say("先检查：bakeoff doctor　运行：bakeoff run　打印命令：bakeoff run --dry-run", "Check: bakeoff doctor   run: "
-            "bakeoff run   print the commands: bakeoff run --dry-run"),
+        say(
+            "比较什么。由 `bakeoff new` 生成，可直接修改；所有键见 docs/matrix.md。",
+            "What is compared. Written by `bakeoff new`, made to be edited; every key: docs/matrix.md.",
+        ),
+        say(
+            "先检查：bakeoff doctor；运行：bakeoff run；只打印命令：bakeoff run --dry-run",
+            "Check: bakeoff doctor; run: bakeoff run; print the commands: bakeoff run --dry-run",
+        ),
         "",
         "defaults:",
-    ]  # fmt: skip
+    ]
     if plan.tune:
         lines += [
-            "  " + say("训练数据：文件、文件夹或模型站点的 id", "training data: files, folders or ids of a hub"),
+            "  "
+            + say("训练数据：文件、文件夹或模型站点的 id", "training data: files, folders or ids of a hub"),
             f"  dataset: {quoted(plan.data)}",
         ]
     else:
