@@ -21,16 +21,21 @@ ROWS = (
 EXAMS = (Exam("facts_exam", "choice_exam", "shipped:facts_exam", 4.0),)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demonstration and return pytest's exit code."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the program."""
+    made = argparse.ArgumentParser(
         prog="bakeoff demo",
         description="Train, serve, ask and compare two tiny models on this machine: a few minutes, no GPU, no hub, "
         "100 MB of disk. 在本机用两个微型模型走完整条链路。",
     )
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("bakeoff-demo"))
-    parser.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
-    options = parser.parse_args(arguments)
+    made.add_argument("folder", nargs="?", type=Path, default=Path("bakeoff-demo"))
+    made.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demonstration and return pytest's exit code."""
+    options = parser().parse_args(arguments)
     folder: Path = options.folder.absolute()
     speaker = Speaker(language_of(os.environ), takes_defaults=True)
     plan = Plan(list(ROWS), ["shipped:facts_train.jsonl"], list(EXAMS))

@@ -39,7 +39,7 @@ RATERS = 3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; 0 where a matrix was written."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     speaker = Speaker(options.lang or language_of(os.environ), takes_defaults=options.yes)
     target: Path = options.out
     if target.exists() and not options.force:
@@ -57,13 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of the program."""
+    made = argparse.ArgumentParser(
         prog="bakeoff new",
         description="Write a matrix: which models, trained on what, asked what. Questions are asked for what no option "
         "says; with --yes the defaults are taken. 新建一个比较；没有给出的选项会逐一询问。",
     )
-    add = parser.add_argument
+    add = made.add_argument
     add("--model", action="append", default=[], metavar="NAME", help=f"{', '.join(KNOWN)}, a folder or a hub id "
         "owner/name; several times. A model of another family: ID=MODEL_TYPE,TEMPLATE")  # fmt: skip
     add("--data", action="append", default=[], help="training data: file, folder or hub id; several times")
@@ -74,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--lang", choices=("zh", "en"), help="default: by LANG")
     add("--yes", "-y", action="store_true", help="ask nothing, take the defaults")
     add("--force", action="store_true", help="replace the file")
-    return parser
+    return made
 
 
 class _Interview:
