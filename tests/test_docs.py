@@ -159,7 +159,10 @@ def test_the_examples_of_matrices_in_the_pages_of_the_first_hour_are_matrices() 
     (whole,) = blocks("first-run.md", "yaml")
     assert parse_matrix(yaml.load(whole, _Loader)).models["mine"].training.packing
     (suites,) = blocks("your-data.md", "yaml")
-    raw = {**yaml.load(suites, _Loader), "models": {"m": {"model": "me/mine", "suites": ["my_exam"]}}}
+    raw = {
+        **yaml.load(suites, _Loader),
+        "models": {"m": {"model": "me/mine", "tune": False, "suites": ["my_exam"]}},
+    }
     assert parse_matrix(raw).suites["my_exam"].benchmark == "choice_exam"
 
 
@@ -167,7 +170,10 @@ def test_every_command_in_the_pages_of_the_first_hour_is_accepted(tmp_path: Path
     """The programs' own parsers read the lines; `new` and `demo` are run, with files that the pages describe."""
     from bakeoff.__main__ import MODULES
 
-    pages = [ROOT / "README.md", *(ROOT / "docs" / name for name in ("first-run.md", "your-data.md", "study.md"))]
+    pages = [
+        ROOT / "README.md",
+        *(ROOT / "docs" / name for name in ("first-run.md", "your-data.md", "study.md")),
+    ]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     shown = re.findall(r"^bakeoff ([a-z-]+)(.*?)(?:  +#.*)?$", text, re.MULTILINE)
     assert {command for command, _ in shown} >= {"new", "demo", "run", "doctor", "judge", "report"}

@@ -24,7 +24,9 @@ def settings(spec: ModelSpec) -> dict[str, Any]:
 
 def one_row(**row: object) -> ModelSpec:
     suites = {"exam": {"benchmark": "ceval"}}
-    return parse_matrix({"models": {"mine": {**row, "suites": ["exam"]}}, "suites": suites}).models["mine"]
+    return parse_matrix(
+        {"models": {"mine": {"dataset": ["me/data"], **row, "suites": ["exam"]}}, "suites": suites}
+    ).models["mine"]
 
 
 @pytest.mark.parametrize("name", [name for name, spec in SHIPPED.items() if spec.group == "full"])
@@ -44,7 +46,7 @@ def test_every_known_model_is_a_row_of_the_shipped_matrix() -> None:
 
 
 def test_what_the_file_says_comes_before_what_is_built_in() -> None:
-    qwen = {"model": "Qwen/Qwen2.5-7B-Instruct"}
+    qwen = {"model": "Qwen/Qwen2.5-7B-Instruct", "dataset": ["me/data"]}
     raw = {"defaults": {"training": {"learning_rate": 1e-5}}, "models": {"a": qwen}}
     assert parse_matrix(raw).models["a"].training.learning_rate == 1e-5
     raw = {"groups": {"full": {}}, "models": {"a": {**qwen, "model_type": "qwen2", "template": "qwen2_5"}}}

@@ -173,7 +173,11 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         complaints.append("'models' must list at least one row; see docs/matrix.md for an example")
         raise MatrixError(complaints, source)
     known = ("defaults", "groups", "environments", "suites", "models", "judge", "executor")
-    complaints += [_unknown(str(key), known, "the matrix") for key in raw if not _known(key, known)]
+    complaints += [
+        _unknown(str(key), (*known, "notify"), "the matrix")
+        for key in raw
+        if not _known(key, (*known, "notify"))
+    ]
     sections = {key: _section(raw, key, complaints) for key in known}
 
     sections["environments"] = {**environments_for(sections), **sections["environments"]}
@@ -208,6 +212,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     if executor:
         complaints += checks.of_executor(executor, "executor")
     matrix = Matrix(
+        notify=_variables(raw.get("notify"), complaints),
         source=source,
         models=models,
         suites=suites,
@@ -217,6 +222,20 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         recipes=recipes,
     )
     return matrix, list(dict.fromkeys(complaints))
+
+
+def _variables(value: object, complaints: list[str]) -> tuple[str, ...]:
+    """The names of environment variables under ``notify``; what is no name may be a secret, and is not repeated."""
+    names = value if isinstance(value, list) else [] if value is None else [value]
+    right = [
+        name for name in names if isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w{0,254}", name, re.A)
+    ]
+    if len(right) < len(names):
+        complaints.append(
+            "notify: must list names of environment variables, such as [FEISHU_URL]; the addresses themselves belong "
+            "into .env under these names"
+        )
+    return tuple(dict.fromkeys(right))
 
 
 def _rows(sections: Mapping[str, dict[str, Any]], complaints: list[str]) -> dict[str, ModelSpec]:

@@ -431,6 +431,11 @@ class Matrix(_Part):
         default={}, description="row with several seeds -> the rows that train it, itself first"
     )
     executor: ExecutorSpec | None = None
+    notify: tuple[Variable, ...] = Field(
+        (),
+        strict=False,
+        description="environment variables that hold addresses of Apprise, told when a run ends",
+    )
 
     def suites_of(self, spec: ModelSpec) -> list[Suite]:
         """The suites that *spec* names, in the order of the file."""
