@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,3 +193,27 @@ def test_a_study_needs_the_cases_that_its_page_names() -> None:
     page = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
     for models, fewest in re.findall(r"^\| (\d) \| (\d+) \|", page, re.MULTILINE):
         assert outlook(32, int(models)).fewest_cases == int(fewest)
+
+
+def test_the_examples_of_containers_and_actions_call_what_there_is() -> None:
+    """They are parsed, and each command of theirs is held against the project; no container is built here."""
+    folder = ROOT / "docs" / "examples"
+    lines = (folder / "Containerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    steps = [line.split(maxsplit=1) for line in lines if line.strip() and not line.startswith("#")]
+    known = {"FROM", "ARG", "ENV", "RUN", "WORKDIR", "COPY", "USER", "ENTRYPOINT", "CMD"}
+    assert {name for name, _ in steps} <= known
+    assert steps[0][0] == "FROM"
+    assert json.loads(dict(steps)["ENTRYPOINT"]) == ["bakeoff"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {
+        extra for line in lines for found in re.findall(r"'\.\[(.*?)\]'", line) for extra in found.split(",")
+    }
+    assert extras
+    assert extras <= set(project["optional-dependencies"])
+    assert "bakeoff" in project["scripts"]
+
+    action = yaml.safe_load((folder / "github-action.yml").read_text(encoding="utf-8"))
+    commands = [step["run"] for step in action["jobs"]["smoke"]["steps"] if "run" in step]
+    assert [command.split()[0] for command in commands] == ["make", ".venv/bin/pytest", ".venv/bin/pytest"]
+    options = {option for command in commands for option in re.findall(r"--[a-z-]+", command)}
+    assert options <= {"--doctor", "--rows", "--html"}
