@@ -72,6 +72,19 @@ def test_a_new_comparison_shows_what_it_understood_and_writes_a_matrix(
     assert load_matrix(mine / "model_matrix.yaml") == matrix
 
 
+@pytest.mark.usefixtures("four_cards")
+def test_questions_are_asked_for_what_no_option_says(
+    mine: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter(["1 tiny-llama", "mine.jsonl", "my exam", ""])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
+    assert new.main(["--lang", "zh"]) == 0
+    assert "GPU 3：" in capsys.readouterr().out
+    matrix = load_matrix(mine / "model_matrix.yaml")
+    assert list(matrix.models) == ["qwen2.5-7b", "tiny-llama"]
+    assert matrix.suites["my-exam"].data == str(mine / "my exam")  # a path with a blank is one path
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

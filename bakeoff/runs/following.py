@@ -15,6 +15,7 @@ Cell = tuple[str, str, str]
 WORDS: Mapping[str, str] = {
     "train": "训练", "export": "合并", "deploy": "部署", "replies": "回复", "base": "基座", "tuned": "微调",
     "download": "下载", "build": "构建", "convert": "转换", "parity": "一致性", "speed": "速度",
+    "evaluate": "评测",
 }  # fmt: skip
 EARLIER_RUNS = 5
 REFRESH_S = 5

@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -138,7 +139,8 @@ class _Interview:
                 " ".join(menu[:2]),
             )
             chosen = [
-                menu[int(w) - 1] if w.isdecimal() and 0 < int(w) <= len(menu) else w for w in answer.split()
+                menu[int(w) - 1] if w.isdecimal() and 0 < int(w) <= len(menu) else w
+                for w in places_in(answer)
             ]
         for text in chosen:
             self._add_model(text)
@@ -171,13 +173,12 @@ class _Interview:
     def _data(self) -> None:
         tiny = all(row.group == "smoke" for row in self.plan.rows)
         default = "shipped:facts_train.jsonl" if tiny else "CodyWhy/mh-sharegpt-20250820"
-        chosen: list[str] = (
-            self.options.data
-            or self.speaker.ask(
+        chosen: list[str] = self.options.data or places_in(
+            self.speaker.ask(
                 "训练数据？文件、文件夹或站点 id（sharegpt、messages、query/response、alpaca）",
                 "Training data? a file, folder or hub id (sharegpt, messages, query/response or alpaca)",
                 default,
-            ).split()
+            )
         )
         length = min(_settings(row).training.max_length for row in self.plan.rows) if self.plan.rows else 3072
         for text in chosen:
@@ -196,13 +197,12 @@ class _Interview:
     def _exams(self) -> None:
         tiny = all(row.group == "smoke" for row in self.plan.rows)
         default = str(SHIPPED / "facts_exam") if tiny else "ceval"
-        chosen: list[str] = (
-            self.options.exam
-            or self.speaker.ask(
+        chosen: list[str] = self.options.exam or places_in(
+            self.speaker.ask(
                 "考什么？ceval、cmmlu，或自己的题目文件夹",
                 "Which exam? ceval, cmmlu, or a folder of your own",
                 default,
-            ).split()
+            )
         )
         for text in chosen:
             if text in PUBLISHED_QUESTIONS:
@@ -223,10 +223,14 @@ class _Interview:
 
     def _cases(self) -> tuple[int, int]:
         """The number of cases and of crises among them."""
-        if not self.options.cases:
+        answer = self.options.cases or self.speaker.ask(
+            "人工评分的个案？JSONL 文件（直接回车：自带的 32 个）",
+            "Cases for people's ratings? a JSONL file (empty: the shipped ones)",
+        )
+        if not answer:
             shipped = load_cases()
             return len(shipped), sum(case.crisis for case in shipped)
-        path = Path(self.options.cases).expanduser().absolute()
+        path = Path(answer).expanduser().absolute()
         look = look_at_cases(path)
         self._show(str(path), look, "个个案", "cases")
         self.plan.cases = str(path)
@@ -254,7 +258,7 @@ class _Interview:
             f"粗略估计：下载 {cost.download_gib:.0f} GiB，磁盘 {cost.disk_gib:.0f} GiB，GPU {cost.gpu_hours:.1f} 小时，"
             f"约 {minutes:.0f} 分钟；现在开始，约 {ends} 结束",
             f"rough estimate: download {cost.download_gib:.0f} GiB, disk {cost.disk_gib:.0f} GiB, "
-            f"{cost.gpu_hours:.1f} GPU hours, about {minutes:.0f} minutes; started now, it ends about {ends}",
+            f"{cost.gpu_hours:.1f} GPU hours, about {minutes:.0f} min; started now, it ends about {ends}",
         )
         if self.plan.tune and not self.tokens:
             self.speaker.tell(
@@ -289,6 +293,16 @@ class _Interview:
                 f"人工评分（{cases} 个个案，其中危机个案 {crises} 个）：{view.words[1]}",
                 f"people's ratings ({cases} cases, {crises} of them crises): {view.words[0]}",
             )
+
+
+def places_in(answer: str) -> list[str]:
+    """The paths and ids of an answer: one that exists as a whole may hold blanks, others may be quoted."""
+    if Path(answer).expanduser().exists():
+        return [answer]
+    try:
+        return shlex.split(answer)
+    except ValueError:
+        return answer.split()
 
 
 def _settings(row: Row) -> ModelSpec:
