@@ -169,15 +169,14 @@ def parse_matrix(raw: object, source: str = "matrix") -> Matrix:
 
 
 def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list[str]]:
+    notify: object = None
+    if isinstance(raw, dict):
+        notify, raw = raw.get("notify"), {key: value for key, value in raw.items() if key != "notify"}
     if not isinstance(raw, dict) or not raw.get("models"):
         complaints.append("'models' must list at least one row; see docs/matrix.md for an example")
         raise MatrixError(complaints, source)
     known = ("defaults", "groups", "environments", "suites", "models", "judge", "executor")
-    complaints += [
-        _unknown(str(key), (*known, "notify"), "the matrix")
-        for key in raw
-        if not _known(key, (*known, "notify"))
-    ]
+    complaints += [_unknown(str(key), known, "the matrix") for key in raw if not _known(key, known)]
     sections = {key: _section(raw, key, complaints) for key in known}
 
     sections["environments"] = {**environments_for(sections), **sections["environments"]}
@@ -212,7 +211,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     if executor:
         complaints += checks.of_executor(executor, "executor")
     matrix = Matrix(
-        notify=_variables(raw.get("notify"), complaints),
+        notify=_variables(notify, complaints),
         source=source,
         models=models,
         suites=suites,
