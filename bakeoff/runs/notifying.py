@@ -22,7 +22,10 @@ def notify(
         return []
     if find_spec("apprise") is None:
         return ["notify: the package apprise is not installed; pip install apprise"]
-    import apprise  # type: ignore[import-not-found,unused-ignore]
+    try:
+        import apprise  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        return [f"notify: apprise cannot be imported ({error}); pip install apprise"]
 
     body = "\n".join(lines)[:LONGEST]
     complaints = []
