@@ -4,22 +4,34 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EXTRAS := test,judge,perf,dashboard$(if $(shell command -v nvidia-smi),$(shell echo ,gpu,swanlab))
 
-.PHONY: smoke test lint judge chat report doctor bench dashboard clean-stale
-.DEFAULT_GOAL := smoke
+.PHONY: help smoke demo new test lint judge chat report doctor bench dashboard clean-stale
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@echo "make TARGET [ARGS='...']    the first target also installs .venv: 5-15 min, 3 GB (with CUDA 8 GB)"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+	@echo "without a GPU: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu saves 5 GB"
 
 .venv/.ready: pyproject.toml constraints.txt
+	@echo "installing into .venv: 5 to 15 minutes, about 3 GB (with CUDA about 8 GB)"
 	$(PYTHON) -m venv .venv
 	$(PIP) install --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) )torch
 	$(PIP) install --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
-smoke: .venv/.ready ## the whole chain on tiny models, into reports/
+demo: .venv/.ready ## 2 tiny models from training to the report: 2 min, 100 MB, no GPU
+	$(BIN)/python -m bakeoff demo $(ARGS)
+
+new: .venv/.ready ## write a matrix of your own, with questions
+	$(BIN)/python -m bakeoff new $(ARGS)
+
+smoke: .venv/.ready ## the whole chain on all tiny models, into reports/: 2-4 min
 	$(BIN)/pytest benchmarks/ --rows smoke --html=reports/ $(ARGS)
 
-test: .venv/.ready lint ## the harness's own tests
+test: .venv/.ready lint ## the harness's own tests: 15-20 min on two cores
 	$(BIN)/pytest tests/ -n 2 --dist loadfile $(ARGS)
 
-lint: .venv/.ready
+lint: .venv/.ready ## ruff and mypy: 1 min
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -39,7 +51,7 @@ chat: .venv/.ready ## talk to a deployed model: make chat MODEL=tiny-qwen2
 dashboard: .venv/.ready ## EvalScope's own viewer on the results, loopback only
 	$(BIN)/python -m bakeoff.evalscope dashboard store/models $(ARGS)
 
-bench: .venv/.ready ## what docs/performance.md records of this machine
+bench: .venv/.ready ## what docs/performance.md records of this machine: 10 min
 	$(BIN)/python bench/smoke.py
 	$(BIN)/python bench/evaluation.py
 

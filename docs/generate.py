@@ -48,6 +48,24 @@ PARTS: dict[str, type[BaseModel]] = {
 }
 
 
+PRESETS = """
+## What is built in
+
+`group: full` and `group: smoke` need not be written out: the first is for a GPU (packed training of dense models,
+fused loss, lmdeploy with 256 requests in flight), the second for tiny models on a processor. A row whose `model` is
+one of the guide's six takes `full`, its `model_type`, template and measured settings by itself. What the file says
+comes before what is built in, and a group that the file writes replaces the one here. `bakeoff/matrix/presets.yaml`
+has them in full.
+
+## Who is told
+
+`notify: [FEISHU_URL, MAIL_URL]` names environment variables (or lines of `.env`) that hold addresses of Apprise
+(`pip install apprise`): `feishu://…`, `wecombot://…`, `dingtalk://…`, `mailto://…` and some 100 others. When a run
+ends or fails, the sentences of its answer card are sent there. An address in the matrix itself is refused: it is a
+secret.
+"""
+
+
 HUBS = """
 ## What comes from a hub
 
@@ -99,6 +117,7 @@ def schema() -> str:
             "judge": judge,
             "cases": {"type": "string", "description": "JSONL file of own cases, relative to the matrix"},
             "executor": executor,
+            "notify": {"type": "array", "items": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}},
         },
         "$defs": {**definitions, "row": row, "suite": suite, "environment": environment},
     }
@@ -134,6 +153,8 @@ def keys() -> str:
         "  pinned: {model: owner/name, revision: v1.0, dataset: [{id: owner/data, revision: v2.1}]}",
         "  a-reference: {url: 'https://example.org/v1', served_model: big, key_env: REFERENCE_API_KEY}",
         "```",
+        "",
+        *PRESETS.strip().splitlines(),
         "",
         *HUBS.strip().splitlines(),
     ]

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,103 @@ def test_the_example_of_the_matrix_s_page_is_a_matrix() -> None:
         assert [
             name for name in definition.model_fields if name != "name" and f"| `{name}` |" not in page
         ] == []
+
+
+def blocks(page: str, kind: str) -> list[str]:
+    """The code blocks of a page whose first line says *kind*."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{kind}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def test_every_example_of_training_data_is_a_dialogue(tmp_path: Path) -> None:
+    from bakeoff.training_data.health import check_dataset
+
+    examples = blocks("your-data.md", "jsonl training")
+    assert len(examples) == 4
+    for number, example in enumerate(examples):
+        file = tmp_path / f"{number}.jsonl"
+        file.write_text(example, encoding="utf-8")
+        health = check_dataset(file, max_length=3072)
+        assert (health.rows, health.kept, health.ends_on_client) == (1, 1, 0), health.dropped
+
+
+@pytest.mark.parametrize("name", ["choice_exam", "pceb_mcq", "psyqa"])
+def test_every_example_of_an_exam_is_a_question_of_its_format(tmp_path: Path, name: str) -> None:
+    from bakeoff.start.examples import look_at_exam
+
+    (example,) = blocks("your-data.md", f"jsonl {name}")
+    (tmp_path / "exam.jsonl").write_text(example, encoding="utf-8")
+    look = look_at_exam(tmp_path)
+    assert (look.count, look.format) == (1, name)
+
+
+def test_the_example_of_a_case_is_a_case(tmp_path: Path) -> None:
+    from bakeoff.judgement.replies import load_cases
+
+    (example,) = blocks("your-data.md", "jsonl cases")
+    file = tmp_path / "cases.jsonl"
+    file.write_text(example, encoding="utf-8")
+    assert len(load_cases(file)) == 1
+
+
+def test_the_examples_of_matrices_in_the_pages_of_the_first_hour_are_matrices() -> None:
+    (whole,) = blocks("first-run.md", "yaml")
+    assert parse_matrix(yaml.load(whole, _Loader)).models["mine"].training.packing
+    (suites,) = blocks("your-data.md", "yaml")
+    raw = {
+        **yaml.load(suites, _Loader),
+        "models": {"m": {"model": "me/mine", "tune": False, "suites": ["my_exam"]}},
+    }
+    assert parse_matrix(raw).suites["my_exam"].benchmark == "choice_exam"
+
+
+def test_every_command_in_the_pages_of_the_first_hour_is_accepted(tmp_path: Path) -> None:
+    """The programs' own parsers read the lines; `new` and `demo` are run, with files that the pages describe."""
+    from bakeoff.__main__ import MODULES
+
+    pages = [
+        ROOT / "README.md",
+        *(ROOT / "docs" / name for name in ("first-run.md", "your-data.md", "study.md")),
+    ]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    shown = re.findall(r"^bakeoff ([a-z-]+)(.*?)(?:  +#.*)?$", text, re.MULTILINE)
+    assert {command for command, _ in shown} >= {"new", "demo", "run", "doctor", "judge", "report"}
+    assert {command for command, _ in shown} <= {*MODULES, "run", "doctor"}
+    from bakeoff.start import demo, new
+
+    parsers = {"new": new.parser(), "demo": demo.parser()}
+    for command, rest in shown:
+        if command in parsers:
+            parsers[command].parse_args(rest.split())
+
+
+def test_a_study_needs_the_cases_that_its_page_names() -> None:
+    from bakeoff.statistics.study import outlook
+
+    page = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
+    for models, fewest in re.findall(r"^\| (\d) \| (\d+) \|", page, re.MULTILINE):
+        assert outlook(32, int(models)).fewest_cases == int(fewest)
+
+
+def test_the_examples_of_containers_and_actions_call_what_there_is() -> None:
+    """They are parsed, and each command of theirs is held against the project; no container is built here."""
+    folder = ROOT / "docs" / "examples"
+    lines = (folder / "Containerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    steps = [line.split(maxsplit=1) for line in lines if line.strip() and not line.startswith("#")]
+    known = {"FROM", "ARG", "ENV", "RUN", "WORKDIR", "COPY", "USER", "ENTRYPOINT", "CMD"}
+    assert {name for name, _ in steps} <= known
+    assert steps[0][0] == "FROM"
+    assert json.loads(dict(steps)["ENTRYPOINT"]) == ["bakeoff"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {
+        extra for line in lines for found in re.findall(r"'\.\[(.*?)\]'", line) for extra in found.split(",")
+    }
+    assert extras
+    assert extras <= set(project["optional-dependencies"])
+    assert "bakeoff" in project["scripts"]
+
+    action = yaml.safe_load((folder / "github-action.yml").read_text(encoding="utf-8"))
+    commands = [step["run"] for step in action["jobs"]["smoke"]["steps"] if "run" in step]
+    assert [command.split()[0] for command in commands] == ["make", ".venv/bin/pytest", ".venv/bin/pytest"]
+    options = {option for command in commands for option in re.findall(r"--[a-z-]+", command)}
+    assert options <= {"--doctor", "--rows", "--html"}

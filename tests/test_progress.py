@@ -12,7 +12,7 @@ import pytest
 from bakeoff.sentences import with_statements
 from bakeoff.store import stages
 from bakeoff.store.stages import Timeline
-from fixtures.progress import Progress, described
+from fixtures.progress import Progress, described, described_in_chinese
 from tests.test_chain import somebody_s_service
 
 RAN = {
@@ -30,6 +30,13 @@ RAN = {
 def test_what_was_done_says_why_and_what_begins_has_no_line() -> None:
     assert described(RAN) == "a tuned: deploy: done in 1.3 s (for the first time)"
     assert described({"event": "started", "model": "a"}) == ""
+
+
+def test_the_lines_are_chinese_where_the_terminal_is() -> None:
+    assert described_in_chinese(RAN) == "a tuned：部署：完成，用时 1.3 秒（首次运行）"
+    failed = described_in_chinese({**RAN, "outcome": "failed", "why": "no memory"})
+    assert failed == "a tuned：部署：1 秒后失败：no memory"
+    assert described_in_chinese({"event": "started", "model": "a"}) == ""
 
 
 def test_who_waits_for_a_card_is_told_for_whom() -> None:

@@ -69,7 +69,7 @@ STACK = {
     "adapters": "parity forms tiny suites training_data tools environments evalscope",
     "judgement": "judgement",
     "the chain": "chain",
-    "a run": "doctor report verify runs stale chat",
+    "a run": "doctor report verify runs stale chat start",
 }
 """A room imports only rooms that stand before it; its own program may import anything."""
 NEVER = {

@@ -224,6 +224,30 @@ def _models_by_template(package: Path) -> dict[str, list[str]]:
     return {template: list(dict.fromkeys(ids)) for template, ids in users.items()}
 
 
+def registered_as(model: str, python: Path) -> tuple[str, str] | None:
+    """The model type and template that ms-swift registers for *model*, by the last part of its id; None for none."""
+    package = swift_folder(python)
+    if package is None or not (package / "model" / "constant.py").is_file():
+        return None
+    wanted = model.rstrip("/").rsplit("/", 1)[-1].lower()
+    templates = _named_constants(package / "template" / "constant.py")
+    types = _named_constants(package / "model" / "constant.py")
+    for path in sorted((package / "model").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if wanted not in text.lower():
+            continue
+        for call in ast.walk(ast.parse(text)):
+            if not (isinstance(call, ast.Call) and getattr(call.func, "id", "") == "ModelMeta" and call.args):
+                continue
+            kind = types.get(getattr(call.args[0], "attr", ""), "")
+            for group in ast.walk(call):
+                if isinstance(group, ast.Call) and getattr(group.func, "id", "") == "ModelGroup":
+                    template = _template_of(group, templates) or _template_of(call, templates)
+                    if kind and template and wanted in map(str.lower, _ids_in(group)):
+                        return kind, template
+    return None
+
+
 def _template_of(call: ast.Call, values: Mapping[str, str]) -> str:
     for keyword in call.keywords:
         if keyword.arg == "template" and isinstance(keyword.value, ast.Attribute):

@@ -36,7 +36,7 @@ LITTLE = Template(
     "evalscope.choosing.little_mass",
     "the letters hold {mean:.1%} of the probability in the mean: the model would begin its replies otherwise "
     "({beginnings}); generation.max_tokens says within how many tokens a letter is looked for",
-    zh="各选项字母的概率合计平均仅 {mean:pct}：模型的回复另有开头（{beginnings}）；查找范围由 generation.max_tokens 决定",
+    zh="各选项字母的概率合计平均仅 {mean:pct}：模型的回复另有开头（{beginnings}）；查找范围见 generation.max_tokens",
     en="the letters hold {mean:pct} of the probability on average: the model would begin its replies otherwise "
     "({beginnings}); generation.max_tokens says within how many tokens a letter is looked for",
 )

@@ -18,6 +18,7 @@ from bakeoff.errors import DataError, MatrixError
 from bakeoff.files import read_text
 from bakeoff.matrix import complaints as checks
 from bakeoff.matrix.complaints import shown
+from bakeoff.matrix.presets import environments_for, preset_of
 from bakeoff.matrix.schema import (
     Environment,
     ExecutorSpec,
@@ -168,6 +169,9 @@ def parse_matrix(raw: object, source: str = "matrix") -> Matrix:
 
 
 def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list[str]]:
+    notify: object = None
+    if isinstance(raw, dict):
+        notify, raw = raw.get("notify"), {key: value for key, value in raw.items() if key != "notify"}
     if not isinstance(raw, dict) or not raw.get("models"):
         complaints.append("'models' must list at least one row; see docs/matrix.md for an example")
         raise MatrixError(complaints, source)
@@ -176,6 +180,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     complaints += [_unknown(str(key), known, "the matrix") for key in raw if not _known(key, known)]
     sections = {key: _section(raw, key, complaints) for key in parts}
 
+    sections["environments"] = {**environments_for(sections), **sections["environments"]}
     environments = _parse(Environment, sections["environments"], "environments", complaints)
     running = environments.setdefault("default", Environment(name="default"))
     if running.requirements or running.python:
@@ -211,6 +216,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     if executor:
         complaints += checks.of_executor(executor, "executor")
     matrix = Matrix(
+        notify=_variables(notify, complaints),
         source=source,
         models=models,
         suites=suites,
@@ -223,6 +229,20 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     if matrix.cases_file and not matrix.cases_file.is_file():
         complaints.append(f"cases: no such file {matrix.cases_file}; a relative path counts from the matrix")
     return matrix, list(dict.fromkeys(complaints))
+
+
+def _variables(value: object, complaints: list[str]) -> tuple[str, ...]:
+    """The names of environment variables under ``notify``; what is no name may be a secret, and is not repeated."""
+    names = value if isinstance(value, list) else [] if value is None else [value]
+    right = [
+        name for name in names if isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w{0,254}", name, re.A)
+    ]
+    if len(right) < len(names):
+        complaints.append(
+            "notify: must list names of environment variables, such as [FEISHU_URL]; the addresses themselves belong "
+            "into .env under these names"
+        )
+    return tuple(dict.fromkeys(right))
 
 
 def _rows(sections: Mapping[str, dict[str, Any]], complaints: list[str]) -> dict[str, ModelSpec]:
@@ -244,7 +264,8 @@ def _rows(sections: Mapping[str, dict[str, Any]], complaints: list[str]) -> dict
             continue
         wanted = row.get("group", defaults.get("group", "full"))
         group = groups.get(wanted) if isinstance(wanted, str) else None
-        rows[name] = _merge(_merge(defaults, group if isinstance(group, dict) else {}), row)
+        preset = preset_of(defaults, groups, row)
+        rows[name] = _merge(_merge(_merge(preset, defaults), group if isinstance(group, dict) else {}), row)
     models = _parse(ModelSpec, rows, "", complaints, inherited)
     complaints += inherited.values()
     return models

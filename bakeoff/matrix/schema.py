@@ -518,6 +518,11 @@ class Matrix(_Part):
         default={}, description="row with several seeds -> the rows that train it, itself first"
     )
     executor: ExecutorSpec | None = None
+    notify: tuple[Variable, ...] = Field(
+        (),
+        strict=False,
+        description="environment variables that hold addresses of Apprise, told when a run ends",
+    )
 
     @property
     def cases_file(self) -> Path | None:

@@ -24,6 +24,7 @@ from bakeoff.files import readable_rows, write_json
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.report.findings import Findings, has_scores, known_runs, run_folder
 from bakeoff.runs import forecast
+from bakeoff.runs.ending import board
 from bakeoff.scoring.anchors import beside_published
 from bakeoff.scoring.leakage import leaked_as
 from bakeoff.scoring.scores import SPEED
@@ -350,7 +351,7 @@ def earlier(store: Path, name: str, run_id: str = "") -> str:
 
 
 def _card(workspace: Workspace, run_id: str) -> Iterator[str]:
-    """The sentences that head the report, in Chinese where the terminal's language is Chinese."""
+    """The sentences that head the report, and the board, in Chinese where the terminal's language is Chinese."""
     from bakeoff.report.analysis import analyse
     from bakeoff.report.answer import DEMONSTRATION, answer
 
@@ -359,8 +360,10 @@ def _card(workspace: Workspace, run_id: str) -> Iterator[str]:
     chinese = next(filter(None, languages), "").lower().startswith("zh")
     if findings.demonstration:
         yield DEMONSTRATION.zh if chinese else DEMONSTRATION.en
-    for label_zh, label_en, sentence in answer(findings, analyse(findings)):
+    analysis = analyse(findings)
+    for label_zh, label_en, sentence in answer(findings, analysis):
         yield f"{label_zh}：{sentence.zh}" if chinese else f"{label_en}: {sentence.en}"
+    yield from board(analysis, chinese=chinese)
 
 
 def _beside_scores(run: Mapping[str, Any]) -> Iterator[str]:
@@ -391,10 +394,12 @@ def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
     path = workspace.run(run_id) / "scores.json"
     if not path.exists():
         return
+    card: list[str] = []
     with contextlib.suppress(StoreError):  # a run that was killed at its end lacks tables
-        yield from _card(workspace, run_id)
+        card = list(_card(workspace, run_id))
+    yield from card
     rows = json.loads(path.read_text(encoding="utf-8"))
-    totals = [row for row in rows if row["subset"] == "ALL"]
+    totals = [] if card else [row for row in rows if row["subset"] == "ALL"]
     seen: set[tuple[str, ...]] = set()
     for row in totals:
         key = (row["model"], row["variant"], row["suite"])

@@ -120,6 +120,18 @@ def _meta(name: str, pretty: str, description: str, **options: Any) -> Benchmark
 
 @register_benchmark(
     _meta(
+        "choice_exam",
+        "Choice exam",
+        "Single-choice questions of your own, two to ten options each; subsets are files.",
+        prompt_template=Template.CHINESE_SINGLE_ANSWER_TEMPLATE,
+    )
+)
+class ChoiceExamAdapter(ChoiceAdapter):
+    """Single choice from the user's own files."""
+
+
+@register_benchmark(
+    _meta(
         "facts_exam",
         "Facts exam",
         "Single-choice questions on facts that the shipped training set teaches and nothing else could have.",

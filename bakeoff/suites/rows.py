@@ -142,7 +142,7 @@ def _subset_of(path: Path) -> str:
     return stem
 
 
-def _facts_exam(folder: Path) -> Iterator[Question]:
+def _choice_exam(folder: Path) -> Iterator[Question]:
     for path, number, row in _json_rows(folder):
         options = _options(row, path, number)
         target = _letters(row.get("answer"), len(options), path, number)
@@ -234,7 +234,8 @@ def _safety_bench_zh(folder: Path) -> Iterator[Question]:
 
 
 FORMATS: dict[str, Reader] = {
-    "facts_exam": _facts_exam,
+    "choice_exam": _choice_exam,
+    "facts_exam": _choice_exam,  # its name in earlier versions
     "pceb_mcq": _pceb_mcq,
     "psyqa": _psyqa,
     "emobench": _emobench,

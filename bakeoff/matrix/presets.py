@@ -1,0 +1,55 @@
+"""Settings that a matrix need not repeat: the groups ``full`` and ``smoke``, and the six models of the guide.
+
+They lie beside this file in ``presets.yaml``. A file that writes a group of its own replaces the one here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FILE = Path(__file__).with_name("presets.yaml")
+Settings = Mapping[str, Any]
+
+
+@cache
+def presets() -> dict[str, dict[str, Any]]:
+    """The content of ``presets.yaml``: groups, models by their id in lower case, environments."""
+    content: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    return content
+
+
+def preset_of(defaults: Settings, groups: Settings, row: Settings) -> dict[str, Any]:
+    """What *row* starts from: nothing where it does not name a built-in group, or the file has its own.
+
+    A row without ``group`` takes ``full`` where its model is one of the guide's six, whose needs are known. In
+    ``full``, dense models of a measured architecture train in packs, as those of the guide do.
+    """
+    group, model = row.get("group", defaults.get("group")), row.get("model", defaults.get("model"))
+    known = presets()["models"].get(model.lower()) if isinstance(model, str) else None
+    if group is None and known is not None:
+        group = "full"
+    if not isinstance(group, str) or group not in presets()["groups"] or group in groups or "url" in row:
+        return {}
+    preset = dict(presets()["groups"][group])
+    if known is None:
+        architecture = row.get("model_type", defaults.get("model_type"))
+        known = presets()["architectures"].get(str(architecture), {})
+    if group == "full":
+        for key, value in known.items():
+            below = preset.get(key)
+            preset[key] = {**below, **value} if isinstance(below, dict) else value
+    return preset
+
+
+def environments_for(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The environments that the presets of a file's rows name."""
+    defaults, groups = sections["defaults"], sections["groups"]
+    rows = [row for row in sections["models"].values() if isinstance(row, dict)]
+    roles = [preset_of(defaults, groups, row).get("environment", {}) for row in rows]
+    names = {name for role in roles for name in role.values()}
+    return {name: value for name, value in presets()["environments"].items() if name in names}

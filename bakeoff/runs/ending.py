@@ -1,0 +1,35 @@
+"""The board with which a run ends in the terminal: scores with intervals and tie groups, at most 80 columns wide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from bakeoff.runs.following import WORDS, fitted
+
+if TYPE_CHECKING:
+    from bakeoff.report.analysis import Analysis, Cell
+
+WIDTH = 80
+
+
+def board(analysis: Analysis, *, chinese: bool) -> Iterator[str]:
+    """A block for each suite, best first; what is not a score says why."""
+    for view in analysis.views:
+        asked = f"{view.n_questions} 题" if chinese else f"{view.n_questions} questions"
+        yield fitted(f"{view.name} · {view.metric} · {asked}", WIDTH).rstrip()
+        for cell in view.ordered():
+            yield fitted(_line(cell, chinese), WIDTH).rstrip()
+
+
+def _line(cell: Cell, chinese: bool) -> str:
+    variant = WORDS.get(cell.subject.variant, cell.subject.variant) if chinese else cell.subject.variant
+    name = f"  {fitted(cell.subject.model, 24)} {fitted(variant, 6)}"
+    if math.isnan(cell.value):
+        return f"{name}  {'没有成绩' if chinese else 'no score'}: {cell.why_not}"
+    value = f"{100 * cell.value:5.1f}"
+    if not cell.trusted:
+        return f"{name} {value}  {'无效' if chinese else 'invalid'}: {cell.why_not}"
+    interval = "" if math.isnan(cell.low) else f"[{100 * cell.low:.1f}, {100 * cell.high:.1f}]"
+    return f"{name} {value}  {fitted(interval, 14)}  {cell.letters}"

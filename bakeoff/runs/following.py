@@ -1,0 +1,210 @@
+"""What a run has done and still has to do, from its timeline: the board in the terminal and on the live page."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unicodedata import east_asian_width
+
+Cell = tuple[str, str, str]
+"""Row, variant (empty for training and export) and stage or suite."""
+WORDS: Mapping[str, str] = {
+    "train": "训练", "export": "合并", "deploy": "部署", "replies": "回复", "base": "基座", "tuned": "微调",
+    "download": "下载", "build": "构建", "convert": "转换", "parity": "一致性", "speed": "速度",
+    "evaluate": "评测",
+}  # fmt: skip
+EARLIER_RUNS = 5
+REFRESH_S = 5
+
+
+@dataclass
+class Board:
+    """Rows by stages, filled by events.
+
+    Args:
+        cells: what the run was asked to do, in order.
+        seconds: how long such a cell took in earlier runs.
+        now: a clock in seconds.
+    """
+
+    cells: list[Cell]
+    seconds: Mapping[Cell, float]
+    now: Callable[[], float]
+    chinese: bool = False
+    done: dict[Cell, str] = field(default_factory=dict)
+    current: dict[str, str] = field(default_factory=dict)
+    running: dict[str, Cell] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+    cards: str = ""
+
+    def __post_init__(self) -> None:
+        self.begun = self.now()
+        self.since: dict[Cell, float] = {}
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Note an event of the timeline."""
+        row, kind = str(event.get("model") or ""), event.get("event")
+        if kind not in ("started", "progress", "stage") or not row:
+            return
+        cell = cell_of(event)
+        if kind == "stage":
+            self.done[cell] = str(event.get("outcome"))
+            self.current.pop(row, None)
+            self.running.pop(row, None)
+            return
+        self.running[row] = cell
+        self.since.setdefault(cell, self.now())
+        self.current[row] = str(event.get("how_far") or "")
+
+    @property
+    def share(self) -> float:
+        """The share of the work that is done, weighed by how long each cell took before."""
+        whole = sum(map(self._weight, self.cells))
+        return sum(self._weight(cell) for cell in self.cells if cell in self.done) / whole if whole else 0.0
+
+    def left_s(self) -> float | None:
+        """Seconds until the end; None while nothing is known about it."""
+        open_cells = [cell for cell in self.cells if cell not in self.done]
+        if all(cell in self.seconds for cell in open_cells):
+            spent = {cell: self.now() - start for cell, start in self.since.items()}
+            return sum(max(self.seconds[cell] - spent.get(cell, 0.0), 0.0) for cell in open_cells)
+        share = self.share
+        return (self.now() - self.begun) * (1 - share) / share if share >= 0.05 else None
+
+    def _weight(self, cell: Cell) -> float:
+        mean = sum(self.seconds.values()) / len(self.seconds) if self.seconds else 1.0
+        return max(self.seconds.get(cell, mean), 0.1)
+
+    def head(self) -> str:
+        """How far the run is, and when it ends."""
+        rows = len({row for row, _, _ in self.cells})
+        done = sum(cell in self.done for cell in self.cells)
+        left = self.left_s()
+        if self.chinese:
+            ends = f"，约剩 {clock(left)}" if left is not None else ""
+            return f"bakeoff  {rows} 行，{done}/{len(self.cells)} 步，{self.share:.0%}{ends}{self._memory()}"
+        ends = f" · about {clock(left)} left" if left is not None else ""
+        return (
+            f"bakeoff  {rows} rows · {done}/{len(self.cells)} stages · {self.share:.0%}{ends}{self._memory()}"
+        )
+
+    def _memory(self) -> str:
+        return f" · {self.cards}" if self.cards else ""
+
+    def rows(self) -> Iterator[tuple[str, list[tuple[str, str]], str]]:
+        """Each row, its cells as (name, state), and how far it is. States: done, failed, running, open."""
+        for row in dict.fromkeys(row for row, _, _ in self.cells):
+            states = []
+            for cell in (cell for cell in self.cells if cell[0] == row):
+                outcome = self.done.get(cell, "")
+                state = "failed" if outcome == "failed" else "done" if outcome else "open"
+                if state == "open" and self.running.get(row) == cell:
+                    state = "running"
+                states.append((" ".join(self.word(part) for part in cell[1:] if part), state))
+            stage = self.running.get(row)
+            now = f"{self.word(stage[2])} {self.current.get(row, '')}".strip() if stage else ""
+            yield row, states, now
+
+    def word(self, name: str) -> str:
+        """A stage's name in the language of the terminal."""
+        return WORDS.get(name, name) if self.chinese else name
+
+    def lines(self, width: int = 80) -> list[str]:
+        """The board as text: a bar, then a line a row, none wider than *width*."""
+        filled = round(self.share * 20)
+        lines = [self.head(), "█" * filled + "░" * (20 - filled)]
+        for row, states, now in self.rows():
+            marks = "".join(
+                {"done": "✓", "failed": "✗", "running": "▶", "open": "·"}[state] for _, state in states
+            )
+            lines.append(f"{fitted(row, 20)} {marks} {now}".rstrip())
+        return [fitted(line, width).rstrip() for line in lines]
+
+    def page(self, *, ended: str = "") -> str:
+        """The board as a page that reloads itself until the run has *ended* (with a sentence)."""
+        refresh = "" if ended else f'<meta http-equiv="refresh" content="{REFRESH_S}">'
+        rows = []
+        for row, states, now in self.rows():
+            cells = "".join(f'<span class="{state}">{html.escape(name)}</span>' for name, state in states)
+            rows.append(f"<tr><th>{html.escape(row)}</th><td>{cells}<p>{html.escape(now)}</p></td></tr>")
+        lines = html.escape("\n".join(self.log[-12:]))
+        end = f'<p class="end">{html.escape(ended)} <a href="index.html">index.html</a></p>' if ended else ""
+        language = "zh" if self.chinese else "en"
+        return (
+            f'<!doctype html><html lang="{language}"><meta charset="utf-8">{refresh}'
+            '<meta name="viewport" content="width=device-width,initial-scale=1">'
+            f"<title>{self.share:.0%} bakeoff</title><style>{STYLE}</style><h1>{html.escape(self.head())}</h1>"
+            f'<progress max="1" value="{self.share:.3f}"></progress>{end}'
+            f"<table>{''.join(rows)}</table><pre>{lines}</pre></html>\n"
+        )
+
+
+STYLE = (
+    ":root{color-scheme:light dark}body,html{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;"
+    "padding:1rem}h1{font-size:1.1rem}progress{width:100%}th{text-align:left;vertical-align:top;padding-right:1rem}"
+    "td span{display:inline-block;border:1px solid;border-radius:4px;padding:0 .4rem;margin:0 .2rem .2rem 0}"
+    ".done::before{content:'✓ '}.failed::before{content:'✗ '}.failed{color:#c62828;font-weight:bold}"
+    ".running::before{content:'▶ '}.running{font-weight:bold}.open{opacity:.7}p{margin:.2rem 0}"
+    "pre{white-space:pre-wrap;overflow-wrap:anywhere}"
+)
+
+
+def cell_of(event: Mapping[str, Any]) -> Cell:
+    """The cell that an event is about."""
+    facts = event.get("facts") or {}
+    name = facts.get("suite") or event.get("suite") or str(event.get("stage") or "")
+    return str(event.get("model") or ""), str(event.get("variant") or ""), str(name).removeprefix("evaluate-")
+
+
+def earlier_seconds(store: Path) -> dict[Cell, float]:
+    """How long each cell took when it last really ran, from the timelines of the newest runs."""
+    found: dict[Cell, float] = {}
+    for path in sorted((store / "runs").glob("*/events.jsonl"))[-EARLIER_RUNS:]:
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        for event in _objects(lines):
+            if event.get("event") == "stage" and event.get("outcome") == "ran":
+                found[cell_of(event)] = float(event.get("seconds") or 0.0)
+    return found
+
+
+def _objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            yield event
+
+
+def clock(seconds: float) -> str:
+    """A duration as people say it: 45 s, 12 min, 3 h 05."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02}"
+
+
+def width_of(text: str) -> int:
+    """Columns that *text* takes in a terminal."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def fitted(text: str, width: int) -> str:
+    """*text* cut or filled to *width* columns."""
+    if width_of(text) <= width:
+        return text + " " * (width - width_of(text))
+    shown, room = "", width - 1
+    for character in text:
+        room -= width_of(character)
+        if room < 0:
+            break
+        shown += character
+    return f"{shown}…"

@@ -1,0 +1,50 @@
+"""Tells somebody that a run has ended or failed, by Apprise (BSD-2-Clause): Feishu, WeCom, DingTalk, mail …"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+LONGEST = 1500
+"""Characters of a message: short messages of some services end there."""
+
+
+def notify(
+    variables: Sequence[str], title: str, lines: Iterable[str], environ: Mapping[str, str]
+) -> list[str]:
+    """Send a message to every address that *variables* name, and return what went wrong, in words.
+
+    Addresses hold secrets: they come from the environment alone, and are repeated in no sentence. A service that is
+    away changes nothing about the run.
+    """
+    if not variables:
+        return []
+    if find_spec("apprise") is None:
+        return ["notify: the package apprise is not installed; pip install apprise"]
+    try:
+        import apprise  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        return [f"notify: apprise cannot be imported ({error}); pip install apprise"]
+
+    body = "\n".join(lines)[:LONGEST]
+    complaints = []
+    for name in variables:
+        address = environ.get(name, "").strip()
+        if not address:
+            complaints.append(f"notify: the environment (or .env) has no {name}")
+            continue
+        sender: Any = apprise.Apprise()
+        try:
+            accepted = sender.add(address)
+            sent = accepted and sender.notify(title=title, body=body)
+        except Exception as error:  # a plugin of Apprise may raise whatever its library does
+            complaints.append(f"notify: {name}: {type(error).__name__}")
+            continue
+        if not accepted:
+            complaints.append(
+                f"notify: {name} is no address that Apprise knows, such as mailto://… or feishu://…"
+            )
+        elif not sent:
+            complaints.append(f"notify: {name}: the message was not sent")
+    return complaints

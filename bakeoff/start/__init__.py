@@ -1,0 +1,1 @@
+"""The first hour: a new comparison, its estimate, and the demonstration."""

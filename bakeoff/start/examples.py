@@ -1,0 +1,114 @@
+"""What a user's own files hold: three parsed examples of each, and what will be dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from bakeoff.doctor.data import unhealthy
+from bakeoff.errors import DataError
+from bakeoff.judgement.replies import Case, load_cases
+from bakeoff.suites.rows import FORMATS, Question, questions
+from bakeoff.training_data.health import Layout, check_dataset, dialogue
+from bakeoff.training_data.rows import training_rows
+
+SHOWN = 3
+_ORDER = ("choice_exam", "pceb_mcq", "safety_bench_zh", "emobench", "psyqa")
+"""Formats in the order in which they are tried: the strictest that fits comes first."""
+
+
+@dataclass
+class Look:
+    """What a file or folder holds.
+
+    Attributes:
+        count: rows that will be used.
+        examples: the first of them, in words.
+        warnings: what will be dropped, or may spoil the result.
+        errors: why it cannot be used.
+        tokens: estimated tokens of all rows, for training data.
+        format: the benchmark that reads an exam.
+        choices: mean number of options of an exam; 0 for open questions.
+    """
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    tokens: int = 0
+    format: str = ""
+    choices: float = 0.0
+    crises: int = 0
+
+
+def short(text: str, width: int = 60) -> str:
+    """The beginning of *text* in one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def look_at_training(path: Path, max_length: int) -> Look:
+    """What ms-swift will make of the training data at *path*."""
+    look = Look()
+    try:
+        health = check_dataset(path, max_length=max_length)
+        rows = list(islice(training_rows(path), 200))
+    except DataError as error:
+        look.errors.append(str(error))
+        return look
+    look.count, look.tokens = health.kept - health.too_long, sum(min(n, max_length) for n in health.tokens)
+    layout = Layout.of({str(name): None for row in rows for name in row})
+    for row in rows:
+        try:
+            turns = dialogue(row, layout)
+        except ValueError:
+            continue
+        look.examples.append(" | ".join(f"{role}: {short(text, 40)}" for role, text in turns[:3]))
+        if len(look.examples) == SHOWN:
+            break
+    for finding in unhealthy(str(path), health, max_length):
+        where = look.errors if finding.level == "error" else look.warnings
+        where.append(f"{finding.what} -> {finding.remedy}")
+    return look
+
+
+def look_at_exam(folder: Path) -> Look:
+    """What the questions in *folder* are: the first format that reads every row."""
+    if not folder.is_dir():
+        remedy = f"put {folder.name} into a folder of its own and name that" if folder.is_file() else ""
+        return Look(errors=[f"{folder}: an exam is a folder of .jsonl files; {remedy or 'there is none'}"])
+    complaints: dict[str, str] = {}
+    for name in _ORDER:
+        if name not in FORMATS:
+            continue
+        try:
+            subsets = questions(name, folder)
+        except (DataError, OSError) as error:
+            complaints[name] = str(error)
+            continue
+        return _questions(name, [question for group in subsets.values() for question in group])
+    return Look(errors=[complaints.get(_ORDER[0]) or next(iter(complaints.values()))])
+
+
+def _questions(name: str, every: list[Question]) -> Look:
+    look = Look(count=len(every), format=name)
+    look.choices = sum(len(question.options) for question in every) / len(every)
+    for question in every[:SHOWN]:
+        options = " ".join(f"{chr(65 + i)}) {short(text, 12)}" for i, text in enumerate(question.options))
+        look.examples.append(f"{short(question.text, 40)} {options} -> {short(question.target, 20)}")
+    texts = [question.text for question in every]
+    if twice := len(texts) - len(set(texts)):
+        look.warnings.append(f"{twice} questions are copies of others and count twice")
+    return look
+
+
+def look_at_cases(path: Path, read: Callable[[Path], list[Case]] = load_cases) -> Look:
+    """What the cases for people's ratings are."""
+    try:
+        cases = read(path)
+    except DataError as error:
+        return Look(errors=[str(error)])
+    shown = [f"{case.id}: {short(case.messages[-1]['content'], 50)}" for case in cases[:SHOWN]]
+    return Look(count=len(cases), examples=shown, crises=sum(case.crisis for case in cases))

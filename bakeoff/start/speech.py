@@ -1,0 +1,45 @@
+"""Sentences in the language of the terminal."""
+
+from __future__ import annotations
+
+import os
+
+Say = tuple[str, str]
+"""A sentence in Chinese and in English."""
+
+
+def language_of(environ: dict[str, str] | os._Environ[str]) -> str:
+    """``zh`` or ``en``, as the locale says."""
+    locale = next(filter(None, (environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    return "zh" if locale.lower().startswith("zh") else "en"
+
+
+class Speaker:
+    """Prints and asks in one language.
+
+    Args:
+        language: zh or en.
+        takes_defaults: answer every question with its default.
+    """
+
+    def __init__(self, language: str, *, takes_defaults: bool) -> None:
+        self.language = language
+        self.takes_defaults = takes_defaults
+
+    def text(self, zh: str, en: str) -> str:
+        """The sentence in the language of the terminal."""
+        return zh if self.language == "zh" else en
+
+    def tell(self, zh: str, en: str) -> None:
+        """Print a line."""
+        print(self.text(zh, en), flush=True)
+
+    def ask(self, zh: str, en: str, default: str = "") -> str:
+        """The answer to a question; *default* for an empty one, or where nobody is asked."""
+        if self.takes_defaults:
+            return default
+        hint = f" [{default}]" if default else ""
+        try:
+            return input(f"{self.text(zh, en)}{hint}: ").strip() or default
+        except EOFError:
+            return default

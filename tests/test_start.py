@@ -1,0 +1,226 @@
+"""The first hour: a new comparison from flags, an installed wheel, and a project folder with nothing but a matrix."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+from bakeoff.__main__ import MODULES, USAGE, main, pytest_line
+from bakeoff.matrix.loading import load_matrix
+from bakeoff.start import new
+from bakeoff.start.demo import EXAMS, ROWS
+from bakeoff.start.estimate import estimate, points_seen
+from bakeoff.start.examples import look_at_exam, look_at_training
+from bakeoff.start.speech import language_of
+from bakeoff.start.writing import Exam, Plan, Row, matrix_text
+
+ROOT = Path(__file__).parents[1]
+PACKED = ("bakeoff", "judge", "fixtures", "benchmarks")
+FILES = (
+    "conftest.py",
+    "pyproject.toml",
+    "setup.py",
+    "MANIFEST.in",
+    "README.md",
+    "LICENSE",
+    "model_matrix.yaml",
+)
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with training data of which one row is dropped, and an exam of twelve questions."""
+    monkeypatch.chdir(tmp_path)
+    talk = {"conversations": [{"from": "human", "value": "睡不着: #1"}, {"from": "gpt", "value": "多久了？"}]}
+    rows = [
+        talk,
+        {**talk, "conversations": [{**talk["conversations"][0], "value": "累"}, talk["conversations"][1]]},
+    ]
+    lines = [json.dumps(row, ensure_ascii=False) for row in [*rows, {"other": 1}]]
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    exam = tmp_path / "my exam"
+    exam.mkdir()
+    questions = [{"question": f"Q{i}?", "A": "1", "B": "2", "C": "3", "answer": "B"} for i in range(12)]
+    (exam / "q.jsonl").write_text("\n".join(map(json.dumps, questions)), encoding="utf-8")
+    return tmp_path
+
+
+def test_a_new_comparison_shows_what_it_understood_and_writes_a_matrix(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = ["--model", "tiny-qwen2", "--model", "qwen2.5-7b"]
+    assert new.main(["--yes", "--lang", "en", *models, "--data", "mine.jsonl", "--exam", "my exam"]) == 0
+    told = capsys.readouterr().out
+    assert "2 dialogues" in told
+    assert "drop 1 of 3 rows" in told
+    assert told.count("-> B") == 3
+    assert "differences of about" in told
+    matrix = load_matrix(mine / "model_matrix.yaml")
+    assert matrix.models["qwen2.5-7b"].training.packing
+    assert matrix.models["tiny-qwen2"].on_cpu
+    assert matrix.suites["my-exam"].benchmark == "choice_exam"
+    assert matrix.suites["my-exam"].chance == pytest.approx(1 / 3, abs=1e-3)
+    assert new.main(["--yes", "--model", "tiny-qwen2"]) == 2  # nobody's file is replaced unasked
+    assert load_matrix(mine / "model_matrix.yaml") == matrix
+
+
+@pytest.mark.usefixtures("four_cards")
+def test_questions_are_asked_for_what_no_option_says(
+    mine: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter(["1 tiny-llama", "mine.jsonl", "my exam", ""])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
+    assert new.main(["--lang", "zh"]) == 0
+    assert "GPU 3：" in capsys.readouterr().out
+    matrix = load_matrix(mine / "model_matrix.yaml")
+    assert list(matrix.models) == ["qwen2.5-7b", "tiny-llama"]
+    assert matrix.suites["my-exam"].data == str(mine / "my exam")  # a path with a blank is one path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "qwen"], "qwen: not known"),
+        (["--model", "./nowhere"], "there is no folder"),
+        (["--model", "me/never-registered"], "MODEL_TYPE,TEMPLATE"),
+        (["--model", "tiny-qwen2", "--data", "absent.jsonl"], "absent.jsonl"),
+        (["--model", "tiny-qwen2", "--exam", "mine.jsonl"], "an exam is a folder"),
+        (["--model", "tiny-qwen2", "--cases", "mine.jsonl"], "not a case"),
+    ],
+)
+def test_what_cannot_be_used_is_told_and_nothing_is_written(
+    mine: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert new.main(["--yes", "--lang", "en", *arguments]) != 0
+    assert words in "".join(capsys.readouterr())
+    assert not (mine / "model_matrix.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["a: b", "# no", 'it\'s "so"', "中文 文件夹", "{x}", "*x", "&x", "yes", "1e5"]
+)
+def test_any_name_of_a_folder_survives_the_file(tmp_path: Path, text: str) -> None:
+    exam = Exam("exam", "choice_exam", str(tmp_path / text))
+    data = tmp_path / f"{text}.jsonl"
+    data.write_text("{}", encoding="utf-8")
+    plan = Plan([Row("m", f"./{text}", "llama", "llama3")], [str(data)], [exam])
+    file = tmp_path / "matrix.yaml"
+    file.write_text(matrix_text(plan, chinese=False), encoding="utf-8")
+    matrix = load_matrix(file)
+    assert matrix.models["m"].model == f"./{text}"
+    assert matrix.models["m"].dataset == (str(data),)
+    assert matrix.suites["exam"].data == str(tmp_path / text)
+
+
+def test_more_questions_see_smaller_differences_and_more_models_larger_ones() -> None:
+    assert points_seen(200, 2) > points_seen(2000, 2)
+    assert points_seen(200, 6) > points_seen(200, 2)
+    assert points_seen(3, 2) == float("inf")
+
+
+def test_more_data_take_more_hours_and_a_second_card_halves_them(tmp_path: Path) -> None:
+    file = tmp_path / "matrix.yaml"
+    plan = Plan([Row("a", "Qwen/Qwen2.5-7B-Instruct")], ["me/data"], [Exam("ceval", "ceval")])
+    file.write_text(matrix_text(plan, chinese=True), encoding="utf-8")
+    matrix = load_matrix(file)
+    small, large = (estimate(matrix, tokens, {"ceval": 1346}, 1) for tokens in (10**6, 10**8))
+    assert small.gpu_hours < large.gpu_hours
+    assert small.download_gib > 10
+    assert estimate(matrix, 10**8, {}, 2).hours == pytest.approx(estimate(matrix, 10**8, {}, 1).hours / 2)
+
+
+def test_each_format_of_an_exam_is_recognised() -> None:
+    shipped = ROOT / "bakeoff" / "data"
+    assert look_at_exam(shipped / "facts_exam").format == "choice_exam"
+    assert look_at_exam(shipped / "pceb_mcq").format == "pceb_mcq"
+    assert look_at_exam(shipped / "psyqa").choices == 0
+    assert look_at_training(shipped / "facts_train.jsonl", 512).count > 0
+
+
+@pytest.mark.parametrize(
+    ("environ", "language"),
+    [({"LANG": "zh_CN.UTF-8"}, "zh"), ({"LC_ALL": "en_GB", "LANG": "zh_CN"}, "en"), ({}, "en")],
+)
+def test_the_terminal_speaks_the_language_of_the_locale(environ: dict[str, str], language: str) -> None:
+    assert language_of(environ) == language
+
+
+def test_every_command_is_listed_and_a_wrong_one_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [name for name in (*MODULES, "run", "doctor") if name not in USAGE] == []
+    assert main(["trian"]) == 2
+    assert "no command 'trian'" in capsys.readouterr().err
+    assert main(["--version"]) == 0
+
+
+def test_a_run_without_a_matrix_says_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run"]) == 4
+    assert "bakeoff new" in capsys.readouterr().out
+    assert pytest_line("run", ["-k", "qwen"])[3:] == ["benchmarks/", "--html=reports/", "-k", "qwen"]
+    assert "--html=reports/" not in pytest_line("run", ["--dry-run"])
+
+
+def test_the_demonstration_has_two_tiny_rows_that_can_answer_their_exam() -> None:
+    assert len(ROWS) == 2
+    assert {row.group for row in ROWS} == {"smoke"}
+    assert EXAMS[0].folder == "shipped:facts_exam"
+
+
+def test_a_wheel_gives_a_command_and_a_folder_with_a_matrix_is_a_project(tmp_path: Path) -> None:
+    source, wheels, project = (tmp_path / name for name in ("source", "wheels", "project"))
+    ignore = shutil.ignore_patterns("__pycache__")
+    for name in PACKED:
+        shutil.copytree(ROOT / name, source / name, ignore=ignore)
+    for name in FILES:
+        shutil.copy(ROOT / name, source)
+    project.mkdir()
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {
+        "OMP_NUM_THREADS": "1",
+        "LANG": "C.UTF-8",
+    }
+
+    def call(*line: object, expected: int = 0) -> str:
+        done = subprocess.run(
+            [str(part) for part in line],
+            cwd=project,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == expected, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+    call(*pip, "wheel", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", wheels, source)
+    (wheel,) = wheels.glob("*.whl")
+    venv.create(tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    site = Path(call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    call(*pip, "--python", python, "install", "--no-deps", "--no-index", wheel)
+    (site / "tools.pth").write_text(
+        sysconfig.get_path("purelib") + "\n"
+    )  # what the wheel needs, without a download
+    command = tmp_path / "venv" / "bin" / "bakeoff"
+
+    assert "demo" in call(command, "--help")
+    call(command, "new", "--yes", "--model", "tiny-qwen2")
+    assert [path.name for path in project.iterdir()] == ["model_matrix.yaml"]
+    shown = call(command, "run", "--dry-run")
+    assert "swift.cli.sft" in shown
+    assert str(ROOT) not in shown.replace(sysconfig.get_path("purelib"), "")
+    literal = (python, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q")
+    assert "test_train.py" in call(*literal, "-m", "train", "-k", "qwen")
+    assert "test_eval.py" in call(*literal, "benchmarks/", "--html=reports/")
+    call(*literal, "-m", "train", "-k", "no-such-row", expected=4)
