@@ -29,7 +29,7 @@ smoke: .venv/.ready ## the whole chain on all tiny models, into reports/: 2-4 mi
 	$(BIN)/pytest benchmarks/ --rows smoke --html=reports/ $(ARGS)
 
 test: .venv/.ready lint ## the harness's own tests: 15-20 min on two cores
-	$(BIN)/pytest tests/ -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest tests/ -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.ready ## ruff and mypy: 1 min
 	$(BIN)/ruff check .

@@ -141,8 +141,10 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Our own errors are told in their own words, without a traceback."""
-    report = yield
-    reporting.told_in_words(report, item, call.excinfo.value if call.excinfo else None)
+    error = call.excinfo.value if call.excinfo else None
+    with reporting.without_sources(item.config, error):
+        report = yield
+    reporting.told_in_words(report, item, error)
     return report
 
 

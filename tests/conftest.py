@@ -9,14 +9,44 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+
+from tests.chains import plant_tools
 
 ROOT = Path(__file__).parents[1]
-
-settings.register_profile("any machine", deadline=None)  # the first example may wait for scipy's import
-settings.load_profile("any machine")
-
+SLOWEST = [
+    "test_faults.py",
+    "test_clusters.py",
+    "test_wiring.py",
+    "test_chain.py",
+    "test_parity.py",
+    "test_hubs.py",
+    "test_evalscope.py",
+    "test_judge.py",
+    "test_judge_browser.py",
+    "test_judge_network.py",
+    "test_forms.py",
+    "test_sabotaged_services.py",
+    "test_doctor.py",
+]
+"""Files that take minutes, the longest first: begun last, one of them would keep one worker after the other's end."""
 PytestRun = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_pycollect_makemodule() -> None:
+    """Load the profile before the first test module is imported.
+
+    Not at the top: pytest reads this file also where no test of the harness is asked for, and hypothesis takes 1 s.
+    """
+    from hypothesis import settings
+
+    settings.register_profile("any machine", deadline=None)  # the first example may wait for scipy's import
+    settings.load_profile("any machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slowest files; within a file the order stays."""
+    place = {name: number for number, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(SLOWEST)))
 
 
 @pytest.fixture
@@ -65,3 +95,9 @@ def four_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     tools = ROOT / "tests" / "fakes" / "tools"
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.fixture
+def known_tools(tmp_path: Path) -> None:
+    """The store of :func:`run_pytest` knows what ms-swift accepts; finding out takes its imports, 8 s."""
+    plant_tools(tmp_path / "store")

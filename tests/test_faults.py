@@ -47,6 +47,7 @@ from bakeoff.workspace import Workspace
 from fixtures.progress import described
 from tests.chains import matrix_with, plant_base, plant_tools
 from tests.fakes.service import serving as asked_service
+from tests.unprobed import Unprobed
 
 ROOT = Path(__file__).parents[1]
 TOOLS = Path(__file__).parent / "fakes" / "tools"
@@ -60,15 +61,6 @@ TRAINING = {
     "tracker": "none",
 }
 LIMITS = {"train_s": 60.0, "export_s": 60.0, "evaluate_s": 240.0, "stall_s": 4.0, "retries": 0}
-
-
-class Unprobed(Deployment):
-    """Without the probe, which needs a real model; the service itself is started and looked at as always."""
-
-    def parity(self) -> Record:
-        facts = {"prompt_tokens": {}, "expected": {}, "telling": [], "said": {}, "tolerance": 1.0}
-        facts |= {"skipped": "no probe", "subject": ""}
-        return Record("parity", "tiny", self.variant, "ran", "", "", "", "", "", 0.0, {}, None, facts)
 
 
 @dataclass

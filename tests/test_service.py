@@ -221,7 +221,7 @@ def test_a_fixed_port_on_which_a_connection_lingers_is_waited_for(
     serve: Serve, as_swift: Callable[..., Command]
 ) -> None:
     port = free_port()
-    options: dict[str, Any] = {"port": port, "build": lambda port: as_swift(port, "--moves-on")}
+    options: dict[str, Any] = {"port": port, "build": lambda port: as_swift(port, "--moves-on", "--lingers")}
     with socket.socket() as client:
         with serve(**options):
             client.connect(("127.0.0.1", port))

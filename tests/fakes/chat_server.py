@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -33,6 +34,7 @@ OPTIONS.add_argument(
     "--moves-on", action="store_true", help="take the next port where one is taken or lingers"
 )
 OPTIONS.add_argument("--moved", action="store_true", help="take the next free port")
+OPTIONS.add_argument("--lingers", action="store_true", help="leave open connections to the kernel at the end")
 OPTIONS.add_argument("--lists", help="list this name instead of the served one")
 OPTIONS.add_argument("--garbage", action="store_true", help="answer completions with text that is no JSON")
 OPTIONS.add_argument("--mute", action="store_true", help="never answer a completion")
@@ -53,6 +55,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Keep the log for what matters."""
+
+    def finish(self) -> None:
+        """Send what is left before the connection is closed; only one that a death cuts is reset."""
+        set_lingering(self.connection, True)
+        super().finish()
 
     def do_GET(self) -> None:
         if self._admitted():
@@ -126,6 +133,20 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+def set_lingering(connection: socket.socket, lingers: bool) -> None:
+    """Choose what closing does: send the rest and keep the port for a minute, or reset the connection at once."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", not lingers, 0))
+
+
+class Server(ThreadingHTTPServer):
+    """Whose port is free as soon as it dies; accepted connections take the option over."""
+
+    def server_bind(self) -> None:
+        if not getattr(Handler.options, "lingers", False):
+            set_lingering(self.socket, False)
+        super().server_bind()
+
+
 def bindable(port: int) -> bool:
     """As ms-swift looks: a connection that lingers counts, too."""
     with socket.socket() as probe, contextlib.suppress(OSError):
@@ -149,7 +170,7 @@ def main() -> int:
     port = options.port + options.moved
     while (options.moves_on or options.moved) and not bindable(port):
         port += 1
-    ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+    Server(("127.0.0.1", port), Handler).serve_forever()
     return 0
 
 

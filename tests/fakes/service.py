@@ -25,6 +25,8 @@ import contextlib
 import hashlib
 import json
 import os
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -83,6 +85,11 @@ class Service(ThreadingHTTPServer):
         self.answers = sorted(answers.items(), key=lambda pair: -len(pair[0]))
         self.exact = answers
 
+    def server_bind(self) -> None:
+        """Leave the port free at once after a death: accepted connections take the option over."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        super().server_bind()
+
     def fault(self, number: int, prompt: str) -> str:
         for piece, kind in (one.rsplit("=", 1) for one in self.options.fault_prompt):
             if piece in prompt:
@@ -114,6 +121,11 @@ class Service(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Service
+
+    def finish(self) -> None:
+        """Send what is left before the connection is closed; only one that a death cuts is reset."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+        super().finish()
 
     def setup(self) -> None:
         super().setup()

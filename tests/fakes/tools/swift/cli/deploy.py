@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import importlib.util
 import json
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 
@@ -45,7 +44,7 @@ def main() -> None:
     fake.Handler.options = fake.OPTIONS.parse_args(["--served_model_name", name, "--reply", digest])
     print(json.dumps({"serving": name}), flush=True)
     faults.at(1)
-    ThreadingHTTPServer(("127.0.0.1", options.port), Handler).serve_forever()
+    fake.Server(("127.0.0.1", options.port), Handler).serve_forever()
 
 
 if __name__ == "__main__":
