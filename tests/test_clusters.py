@@ -751,6 +751,8 @@ def scores_here(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...
 def test_rows_through_the_whole_chain_have_the_scores_of_one_process(
     kind: str, rows: str, request: pytest.FixtureRequest
 ) -> None:
+    if not os.environ.get("BAKEOFF_CLUSTER_CHAIN"):
+        pytest.skip("takes rows through real clusters, 3 to 5 minutes each; set BAKEOFF_CLUSTER_CHAIN=1")
     cluster = request.getfixturevalue(kind)
     scores_here = request.getfixturevalue("scores_here")
     matrix = cluster.lab.folder / "matrix.yaml"
