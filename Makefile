@@ -10,7 +10,7 @@ EXTRAS := test,judge,perf,dashboard$(if $(shell command -v nvidia-smi),$(shell e
 help: ## this list
 	@echo "make TARGET [ARGS='...']    the first target also installs .venv: 5-15 min, 3 GB (with CUDA 8 GB)"
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
-	@echo "without a GPU: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu saves 5 GB"
+	@echo "without a GPU: make demo TORCH_INDEX=<PyTorch's CPU index> saves 5 GB"
 
 .venv/.ready: pyproject.toml constraints.txt
 	@echo "installing into .venv: 5 to 15 minutes, about 3 GB (with CUDA about 8 GB)"
