@@ -109,7 +109,7 @@ class House:
                 part = [row[at] for row in rows if row[0] == subset and row[at]]
                 write_rows(folder / kind / "served" / f"{spec.benchmark}_{subset}.jsonl", part)
         loaded: Any = SimpleNamespace(
-            suite=plain, folder=folder, identity="0123456789ab" * 5,
+            suite=plain, folder=folder, identity="0123456789ab" * 5, by_letters=False,
             benchmark=SimpleNamespace(name=spec.benchmark, few_shot_num=0),
             datasets={s: [SimpleNamespace(id=r[1]["index"]) for r in rows if r[0] == s and r[1]] for s, _, _ in rows},
             task=SimpleNamespace(model_id="served"),

@@ -52,7 +52,7 @@ NEEDS_DEEPSPEED = Template(
     "chain.chain.needs_deepspeed",
     "training.extra.deepspeed needs the package deepspeed, which is not installed; pip install deepspeed, or take it "
     "out: large weights are then shared by PyTorch's own FSDP",
-    zh="training.extra.deepspeed 需要 deepspeed（pip install deepspeed）；或去掉该项，由 PyTorch 自带的 FSDP 分片",
+    zh="training.extra.deepspeed 需要安装 deepspeed；也可去掉该项，由 PyTorch 自带的 FSDP 分片",
 )
 NEEDS_MORE_GPUS = Template(
     "chain.chain.needs_more_gpus",

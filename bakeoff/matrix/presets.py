@@ -27,7 +27,8 @@ def preset_of(defaults: Settings, groups: Settings, row: Settings) -> dict[str, 
     """What *row* starts from: nothing where it does not name a built-in group, or the file has its own.
 
     A row without ``group`` takes ``full`` where its model is one of the guide's six, whose needs are known. In
-    ``full``, dense models of a measured architecture train in packs, as those of the guide do.
+    ``full``, dense models of a measured architecture train in packs, as those of the guide do. A row that gives its
+    own ``training.batch_size`` is taken as it is written.
     """
     group, model = row.get("group", defaults.get("group")), row.get("model", defaults.get("model"))
     known = presets()["models"].get(model.lower()) if isinstance(model, str) else None
@@ -35,6 +36,9 @@ def preset_of(defaults: Settings, groups: Settings, row: Settings) -> dict[str, 
         group = "full"
     if not isinstance(group, str) or group not in presets()["groups"] or group in groups or "url" in row:
         return {}
+    training = row.get("training", {})
+    if group == "full" and isinstance(training, dict) and "batch_size" in training:
+        return {}  # what full needs, and how it is served, was measured with its own batch
     preset = dict(presets()["groups"][group])
     if known is None:
         architecture = row.get("model_type", defaults.get("model_type"))

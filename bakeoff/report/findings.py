@@ -28,7 +28,7 @@ SAMPLE_COLUMNS: dict[str, str] = {
     "model": "str", "variant": "str", "suite": "str", "subset": "str", "sample_id": "str", "index": "int",
     "question": "str", "options": "str", "target": "str", "reply": "str", "extracted": "str",
     "extracted_alt": "str", "status": "str", "correct": "float", "prompt_sha": "str", "latency_s": "float",
-    "leaked": "bool",
+    "leaked": "bool", "letter_logprobs": "str",
 }  # fmt: skip
 """Columns of the samples table and their kinds."""
 

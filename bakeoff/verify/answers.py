@@ -174,7 +174,7 @@ def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row],
     for sample in samples:
         other = rows.get(str(sample["sample_id"]), {})
         for name, value in other.items():
-            if name not in ("model", "variant"):
+            if value or name not in ("model", "variant"):  # the evaluation itself does not know them
                 audit.compare(
                     "both copies agree", f"{place} {sample['sample_id']} {name}", sample.get(name), value
                 )
