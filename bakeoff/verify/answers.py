@@ -133,9 +133,14 @@ def _check_result(audit: Audit, place: str, result: Row, folder: Path) -> None:
     prompts = {row["prompt_sha"]: row["messages"] for row in readable_rows(folder / "prompts.jsonl")}
     for sha, messages in prompts.items():
         audit.compare("prompt", f"{folder.name}/prompts.jsonl {sha}", sha, sha_of(messages))
+    samples = sorted(result["samples"], key=lambda sample: int(sample["index"]))
+    if any("messages" not in row for row in _by_index(folder / "predictions").values()):
+        audit.note(f"{place}: its letters were read by log-probability and not compared with its prompts")
+        _check_copies(audit, place, result, samples, folder)
+        _check_summary(audit, place, result, samples)
+        return
     predictions = _by_prompt(folder / "predictions")
     reviews = _by_index(folder / "reviews")
-    samples = sorted(result["samples"], key=lambda sample: int(sample["index"]))
     audit.compare("index", f"{place} samples", [s["index"] for s in samples], list(range(len(samples))))
     counted: dict[str, int] = defaultdict(int)
     for sample in samples:
@@ -164,7 +169,7 @@ def _check_result(audit: Audit, place: str, result: Row, folder: Path) -> None:
 def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row], folder: Path) -> None:
     """Hold the result of a stage against the copy that the evaluation left beside its replies."""
     first = read_object(folder / "result.json")
-    same = {name: value for name, value in first.items() if name not in ("scores", "folder")}
+    same = {name: value for name, value in first.items() if name not in ("scores", "folder", "statements")}
     audit.compare_keys("both copies agree", f"{place} against {folder.name}/result.json", result, same)
     scores = [{name: row.get(name) for name in _OF_A_SCORE} for row in result["scores"]]
     copied = [{name: row.get(name) for name in _OF_A_SCORE} for row in first["scores"]]
