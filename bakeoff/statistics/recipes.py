@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bakeoff.errors import ScoreError
 from bakeoff.statistics.bootstrap import effective_clusters
+from bakeoff.statistics.raters import Pair
 from bakeoff.statistics.significance import holm, tie_groups
 
 if TYPE_CHECKING:
@@ -55,21 +56,6 @@ class RecipeScore:
 
 
 @dataclass(frozen=True)
-class RecipePair:
-    """Two recipes: *difference* is the score of a minus that of b; the verdict follows from Holm."""
-
-    a: str
-    b: str
-    difference: float
-    low: float
-    high: float
-    df: float
-    p: float
-    p_adjusted: float
-    verdict: str
-
-
-@dataclass(frozen=True)
 class Recipes:
     """What may be said about the recipes of one suite.
 
@@ -82,7 +68,7 @@ class Recipes:
     """
 
     scores: tuple[RecipeScore, ...]
-    pairs: tuple[RecipePair, ...]
+    pairs: tuple[Pair, ...]
     groups: Mapping[str, str]
     variance: Mapping[str, Mapping[str, float]]
     questions: int
@@ -239,13 +225,11 @@ def compare_recipes(
     return compared
 
 
-def _judged(pair: RecipePair, p_adjusted: float, alpha: float) -> RecipePair:
+def _judged(pair: Pair, p_adjusted: float, alpha: float) -> Pair:
     verdict = "tie"
     if p_adjusted < alpha:
         verdict = "ahead" if pair.difference > 0 else "behind"
-    return RecipePair(
-        pair.a, pair.b, pair.difference, pair.low, pair.high, pair.df, pair.p, p_adjusted, verdict
-    )
+    return Pair(pair.a, pair.b, pair.difference, pair.low, pair.high, pair.df, pair.p, p_adjusted, verdict)
 
 
 def _checked(suite: str, tables: Mapping[str, Floats]) -> None:
@@ -263,9 +247,7 @@ def _checked(suite: str, tables: Mapping[str, Floats]) -> None:
             )
 
 
-def _pairs_of(
-    suite: str, tables: Mapping[str, Floats], clusters: Ints | None, alpha: float
-) -> list[RecipePair]:
+def _pairs_of(suite: str, tables: Mapping[str, Floats], clusters: Ints | None, alpha: float) -> list[Pair]:
     from scipy.special import stdtr, stdtrit
 
     _checked(suite, tables)
@@ -284,7 +266,7 @@ def _pairs_of(
         reach = float(stdtrit(error.freedom, 1 - alpha / 2)) * width
         p = 2 * float(stdtr(error.freedom, -abs(difference) / width))
         low, high = max(-1.0, difference - reach), min(1.0, difference + reach)
-        pairs.append(RecipePair(a, b, difference, low, high, error.freedom, p, math.nan, "tie"))
+        pairs.append(Pair(a, b, difference, low, high, error.freedom, p, math.nan, "tie"))
     return pairs
 
 
