@@ -40,7 +40,7 @@ TEMPLATE_OPTIONS = (
     "loss_scale",
 )
 """What of a training's arguments decides how a dialogue is rendered."""
-WRITTEN = ("chat_template.jinja", "tokenizer_config.json")
+WRITTEN = ("chat_template.jinja", "tokenizer_config.json", "tokenizer.json")
 """The files of a view that are no links."""
 PLUGIN_FLAGS = ("external_plugins", "custom_register_path")
 """The flag for plugins, and its name before ms-swift 3.1."""
@@ -382,7 +382,22 @@ def view(folder: str, how: Mapping[str, Any]) -> dict[str, Any]:
             json.dumps(config, ensure_ascii=False, indent=1), encoding="utf-8"
         )
         (target / "chat_template.jinja").write_text(text, encoding="utf-8")
+        leave_opening_to_template(_tokenizer_of(template), target)
     return {"written": bool(text)}
+
+
+def leave_opening_to_template(tokenizer: Any, folder: Path) -> None:
+    """Stop the tokenizer in *folder* from adding the opening that the chat template writes.
+
+    lmdeploy encodes the rendered prompt with special tokens and then removes a second BOS token, but no other one: a
+    prompt of ChatGLM3 would begin ``[gMASK]<sop>[gMASK]<sop>``.
+    """
+    file = folder / "tokenizer.json"
+    if not file.is_file() or _opening(tokenizer) in ("", tokenizer.bos_token):
+        return
+    content = json.loads(file.read_text(encoding="utf-8")) | {"post_processor": None}
+    file.unlink()  # a link to the model's own
+    file.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
 def chat_template(template: Any) -> str:

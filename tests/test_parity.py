@@ -481,6 +481,34 @@ def test_an_engine_that_asks_the_tokenizer_is_given_the_training_s_template(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("opening", ["[gMASK] <sop>", "<s>"])
+def test_an_engine_that_encodes_with_special_tokens_opens_a_prompt_once(opening: str, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: number for number, word in enumerate(["<unk>", "<s>", "[gMASK]", "<sop>", "a"])}
+    backend = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    backend.add_special_tokens(["<s>", "[gMASK]", "<sop>"])
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    pairs = [(token, words[token]) for token in opening.split()]
+    backend.post_processor = processors.TemplateProcessing(single=f"{opening} $A", special_tokens=pairs)
+    PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>").save_pretrained(tmp_path / "model")
+    view = tmp_path / "view"
+    view.mkdir()
+    for file in (tmp_path / "model").iterdir():
+        (view / file.name).symlink_to(file)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(view)
+    parity_probe.leave_opening_to_template(tokenizer, view)
+    written = opening.replace(" ", "") + "a"
+    served = PreTrainedTokenizerFast.from_pretrained(view).encode(written)
+    once = [number for _, number in pairs] + [words["a"]]
+    assert served == (
+        once if len(pairs) > 1 else [words["<s>"], *once]
+    )  # lmdeploy removes a second BOS itself
+    assert PreTrainedTokenizerFast.from_pretrained(tmp_path / "model").encode("a") == once
+
+
+@pytest.mark.slow
 def test_a_view_never_replaces_a_folder_of_weights(tiny: Tiny, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     shutil.copytree(tiny.chain().base().folder, folder)
