@@ -374,7 +374,7 @@ def view(folder: str, how: Mapping[str, Any]) -> dict[str, Any]:
         (target / source.name).symlink_to(source.resolve())
     text = chat_template(template)
     if text:
-        for name in (*WRITTEN, "chat_template.json"):
+        for name in ("chat_template.jinja", "chat_template.json", "tokenizer_config.json"):
             (target / name).unlink(missing_ok=True)
         config = json.loads((model / "tokenizer_config.json").read_text(encoding="utf-8"))
         config["chat_template"] = text

@@ -475,6 +475,7 @@ def test_an_engine_that_asks_the_tokenizer_is_given_the_training_s_template(
     assert record.facts["dialogues"] == len(comparison.DIALOGUES)
     model = chain.serve_command("base", 8000).argv[5]
     assert (Path(model) / "chat_template.jinja").is_file()
+    assert (Path(model) / "tokenizer.json").is_file()
     assert (Path(model) / "model.safetensors").resolve() == (
         chain.base().folder / "model.safetensors"
     ).resolve()
