@@ -28,10 +28,11 @@ from bakeoff.execution.slurm import Slurm
 from bakeoff.execution.slurm_states import state_of
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import ExecutorSpec
-from bakeoff.store import stages
+from bakeoff.store import locks
 from bakeoff.store.facts import TrainingFacts
+from bakeoff.store.locks import why_locks_unusable
 from bakeoff.store.stage import Stage
-from bakeoff.store.stages import Done, Stages, Timeline, why_locks_unusable
+from bakeoff.store.stages import Done, Stages, Timeline
 from bakeoff.workspace import Workspace
 
 slurm, ray = clusters.slurm, clusters.ray
@@ -389,9 +390,9 @@ def test_a_file_system_without_locks_is_told_before_work(
     def refuse(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(stages.fcntl, "flock", refuse)
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
     assert "no usable locks (Function not implemented)" in why_locks_unusable(tmp_path)
-    monkeypatch.setattr(stages.fcntl, "flock", lambda *_: None)
+    monkeypatch.setattr(locks.fcntl, "flock", lambda *_: None)
     assert "grants a lock twice" in why_locks_unusable(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""The stage that compares what is served with what was trained, before anything is served.
+"""The stage that compares what is served with what was trained.
 
 A probe (:mod:`bakeoff.parity_probe`) measures in the row's environment, :mod:`bakeoff.parity` judges.
 """
@@ -34,7 +34,9 @@ Raise it by hand with a change after which what was found sound should be looked
 
 
 def check(chain: Chain, stage: Stage[ParityFacts]) -> Record:
-    """Return the record of the *stage* ``parity`` of one variant, run now unless nothing has changed.
+    """Return the record of the stage ``parity`` of one variant.
+
+    It runs now unless nothing has changed.
 
     Facts: ``dialogues`` and ``prompt_tokens`` rendered alike; for a merge ``modules``, ``applied``, ``worst``; the
     largest log-probability gaps ``to_adapter`` and ``to_base``; what :func:`check_replies` asks of a service
@@ -48,7 +50,10 @@ def check(chain: Chain, stage: Stage[ParityFacts]) -> Record:
 
 
 def view_command(chain: Chain, variant: str) -> Command | None:
-    """The line that gives an engine's tokenizer the template of the training; None where ms-swift serves."""
+    """Return the line that writes the view of a variant.
+
+    The view gives an engine's tokenizer the template of the training; None where ms-swift serves.
+    """
     if chain.spec.serving.engine == "transformers" or chain.spec.url:
         return None
     way = chain.spec.serving.way
@@ -58,7 +63,10 @@ def view_command(chain: Chain, variant: str) -> Command | None:
 
 
 def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
-    """What the probe is to measure for *variant*; see :mod:`bakeoff.parity_probe`."""
+    """Return what the probe is to measure for *variant*.
+
+    See :mod:`bakeoff.parity_probe`.
+    """
     spec = chain.spec
     dtype = spec.training.dtype
     base = chain.base_path() if spec.model else None
@@ -70,7 +78,7 @@ def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
     trained: dict[str, Any] = {"by": "training", "model": base or merged, "model_type": spec.model_type}
     trained["options"] = options
     beside = next(
-        (path for one in (adapter, merged) if one and (path := Path(one) / "args.json").is_file()), None
+        (path for place in (adapter, merged) if place and (path := Path(place) / "args.json").is_file()), None
     )
     if beside and spec.trains:
         trained["args"] = str(beside)
@@ -132,22 +140,24 @@ _FOREIGN: Mapping[str, tuple[Callable[[object], bool], str]] = {
 
 
 def foreign_options(args: Path) -> dict[str, Any]:
-    """What the file *args*, which somebody's training left beside weights or an adapter, says of the prompts.
+    """Return what somebody's training arguments say of the prompts.
 
-    Nothing that it names is ever imported; see :func:`bakeoff.tools.swift.own_plugin`.
+    *args* is the file that it left beside weights or an adapter.
+
+    Nothing that it names is ever imported; see :func:`bakeoff.tools.checkpoints.own_plugin`.
 
     Raises:
         DataError: it cannot be read, or says something of another form.
     """
     try:
-        told = json.loads(args.read_text(encoding="utf-8"))
+        arguments = json.loads(args.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{args}: no arguments of a training ({type(error).__name__}); remove it") from None
-    if not isinstance(told, dict):
+    if not isinstance(arguments, dict):
         raise DataError(f"{args}: no arguments of a training; remove it")
     options: dict[str, Any] = {}
     for name, (fits, words) in _FOREIGN.items():
-        value = told.get(name)
+        value = arguments.get(name)
         if value is None:
             continue
         if not fits(value):
@@ -159,14 +169,16 @@ def foreign_options(args: Path) -> dict[str, Any]:
 
 
 def options_of(command: Command, faster: Sequence[str] = ()) -> dict[str, Any]:
-    """The flags of an ms-swift line that decide how a dialogue is rendered, by name.
+    """Return the flags that decide how a dialogue is rendered.
+
+    By name, of an ms-swift line.
 
     Args:
         command: the line.
         faster: plugins that only make the training faster, and that a probe should not load.
     """
     names = ("model_type", "template", "use_hf", "system", *TEMPLATE_OPTIONS)
-    found: dict[str, Any] = {
+    options: dict[str, Any] = {
         name: value for name in names if (value := command.value_of(f"--{name}")) is not None
     }
     plugins = {
@@ -174,26 +186,29 @@ def options_of(command: Command, faster: Sequence[str] = ()) -> dict[str, Any]:
         for name in PLUGIN_FLAGS
         if f"--{name}" in command.argv
     }
-    return found | {name: files for name, files in plugins.items() if files}
+    return options | {name: files for name, files in plugins.items() if files}
 
 
 def _values(argv: Sequence[str], flag: str) -> list[str]:
     rest = argv[argv.index(flag) + 1 :]
-    return list(rest[: next((i for i, one in enumerate(rest) if one.startswith("--")), len(rest))])
+    return list(rest[: next((i for i, argument in enumerate(rest) if argument.startswith("--")), len(rest))])
 
 
 def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Mapping[str, Any], output: Path) -> Done:
-    """Measure in the environment that trains and, where it is another one, render in the one that serves."""
+    """Measure in the environment that trains.
+
+    Where another one serves, it is asked to render, too.
+    """
     spec, variant = chain.spec, stage.variant
-    told: dict[str, Any] = {}
+    measurement: dict[str, Any] = {}
     log, limits = stage.log_file, stage.limits
     log.unlink(missing_ok=True)
     parts: dict[str, Mapping[str, Any]] = {"train": plan}
     if chain.tools("serve").python != chain.tools("train").python:
         renders = plan["renders"]
         parts["train"] = {**plan, "renders": {"trained": renders["trained"]}}
-        asked = {name: plan[name] for name in ("dialogues", "prompts")}
-        parts["serve"] = {"renders": {"served": renders["served"]}, **asked}
+        questions = {name: plan[name] for name in ("dialogues", "prompts")}
+        parts["serve"] = {"renders": {"served": renders["served"]}, **questions}
     for role, part in parts.items():
         path, measured = output.with_name(f"plan-{role}.json"), output.with_name(f"measured-{role}.json")
         write_json(path, {**part, "output": str(measured)})
@@ -203,9 +218,13 @@ def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Mapping[str, Any], out
                 placed(command), log, timeout_s=limits.timeout_s, stall_s=limits.stall_s
             )
         answer = json.loads(measured.read_text(encoding="utf-8"))
-        told |= answer | {"renders": {**told.get("renders", {}), **answer["renders"]}}
+        measurement |= answer | {"renders": {**measurement.get("renders", {}), **answer["renders"]}}
     facts = judge(
-        told, spec.training.dtype, spec.prompt_date, f"{spec.name}, {variant}", tuned=variant == "tuned"
+        measurement,
+        spec.training.dtype,
+        spec.prompt_date,
+        f"{spec.name}, {variant}",
+        tuned=variant == "tuned",
     )
     if variant == "tuned" and (doubt := chain.base_doubt()):
         facts["warnings"].append(doubt)
@@ -215,11 +234,14 @@ def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Mapping[str, Any], out
 
 
 def probe_command(chain: Chain, role: str, *arguments: str) -> Command:
-    """The line that starts the probe in the environment of *role*; another one than ours gets it as a plain file."""
+    """Return the line that starts the probe for *role*.
+
+    Another environment than ours gets it as a plain file.
+    """
     python = chain.tools(role).python
-    own = ("-m", "bakeoff.parity_probe")
+    module = ("-m", "bakeoff.parity_probe")
     argv = (
         python,
-        *(own if python == sys.executable else (str(Path(parity_probe.__file__)),)),
+        *(module if python == sys.executable else (str(Path(parity_probe.__file__)),)),
     )
     return chain.tools(role).within(Command((*argv, *arguments), chain.train_command().env))

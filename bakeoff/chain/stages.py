@@ -1,4 +1,7 @@
-"""Every stage of a row as a value: its folder, its lines to paste, what decides it and how it is checked."""
+"""Every stage of a row as a value.
+
+Its folder, its lines to paste, what decides it and how it is checked.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ from bakeoff.store.facts import (
     TrainingFacts,
 )
 from bakeoff.store.stage import OUTPUT_GONE, Limits, Line, Stage
-from bakeoff.tools import swift
+from bakeoff.tools import checkpoints
 
 if TYPE_CHECKING:
     from bakeoff.chain.chain import Chain
@@ -76,12 +79,12 @@ def build(chain: Chain) -> Stage[CommandFacts]:
         limits=_limits(chain.spec, chain.spec.limits.export_s),
         why_broken=why_unbuilt
         if chain.form_folder
-        else lambda output: swift.why_truncated(output / "model.safetensors"),
+        else lambda output: checkpoints.why_truncated(output / "model.safetensors"),
     )
 
 
 def convert(chain: Chain, folder: Path) -> Stage[ConversionFacts]:
-    """Return the stage that keeps the native form of a published base in *folder*."""
+    """Return the stage that keeps a base's native form in *folder*."""
     line = chain.convert_command()
     assert line
     return Stage(
@@ -92,7 +95,7 @@ def convert(chain: Chain, folder: Path) -> Stage[ConversionFacts]:
         facts=ConversionFacts,
         lines=(Line(command=line, title="base: convert the published form into the native one"),),
         limits=_limits(chain.spec, chain.spec.limits.train_s),  # a hub's model is fetched first
-        why_broken=swift.why_weights_broken,
+        why_broken=checkpoints.why_weights_broken,
     )
 
 
@@ -121,7 +124,7 @@ def train(chain: Chain) -> Stage[TrainingFacts]:
         places={OUTPUT: folder / "output"},
         needs="train",
         limits=_limits(spec, spec.limits.train_s),
-        why_broken=lambda output: swift.why_unfinished(output, spec.training),
+        why_broken=lambda output: checkpoints.why_unfinished(output, spec.training),
     )
 
 
@@ -158,7 +161,7 @@ def export(chain: Chain) -> Stage[CommandFacts]:
         places={OUTPUT: folder / "output", CHECKPOINT: chain.checkpoint_path()},
         needs="export",
         limits=_limits(spec, spec.limits.export_s),
-        why_broken=swift.why_weights_broken,
+        why_broken=checkpoints.why_weights_broken,
     )
 
 
@@ -174,7 +177,10 @@ def _export_recipe(chain: Chain) -> dict[str, Any]:
 
 
 def parity_recipe(chain: Chain, variant: str, way: str) -> dict[str, Any]:
-    """Return what names the folder of the comparison before a service is started the *way* it is."""
+    """Return what names the folder of a comparison.
+
+    It precedes a service that is started the *way* it is.
+    """
     spec = chain.spec
     return {
         "way": way,
@@ -256,14 +262,20 @@ def _serve_lines(chain: Chain, variant: str) -> Iterator[Line]:
 
 
 def by_hand_url(spec: ModelSpec) -> str:
-    """Return the URL that recorded commands name: the run's own port was random and is released."""
+    """Return the URL that recorded commands name.
+
+    The run's own port was random and is released.
+    """
     return spec.url or f"http://127.0.0.1:{spec.serving.port or BY_HAND_PORT}/v1"
 
 
 def evaluate(
     chain: Chain, variant: str, suite: Suite, served: Stage[HealthFacts] | None = None
 ) -> Stage[EvaluationFacts]:
-    """Return the stage that asks one suite of a variant; *served* is its deployment, where it is at hand."""
+    """Return the stage that asks one suite of a variant.
+
+    *served* is its deployment, where it is at hand.
+    """
     spec, bench = chain.spec, chain.bench
     recipe = {"suite": suite.name, "in": (served or deploy(chain, variant)).folder.name}
     by_hand = bench.workspace.by_hand(spec.name, variant, suite.name)
@@ -305,7 +317,7 @@ def evaluate(
 
 
 def evaluate_line(chain: Chain, variant: str, suite: Suite) -> Command:
-    """Return the line that evaluates *suite* on the service at :func:`by_hand_url`."""
+    """Return the line that evaluates *suite* at :func:`by_hand_url`."""
     spec, bench = chain.spec, chain.bench
     return evalscope.evaluate_command(
         by_hand_url(spec),

@@ -1,4 +1,4 @@
-"""What a family of published models is, and how its tensors become native ones.
+"""A family of published models, and how its tensors are converted.
 
 A :class:`Step` turns tensors of the original into tensors of the native form and back. Sources of the layouts: the
 models' published code (InternLM2, ChatGLM3, Baichuan2) and transformers' documentation of GPT-OSS.
@@ -96,7 +96,7 @@ IGNORED = frozenset(
 
 
 def complaints(family: Family, config: Json) -> list[str]:
-    """Return in words why the conversion of *family* is not known to be right for *config*."""
+    """Return why *config* is not known to convert rightly, in words."""
     problems = []
     for key, values in family.required.items():
         value = config.get(key, ABSENT)
@@ -104,11 +104,11 @@ def complaints(family: Family, config: Json) -> list[str]:
             allowed = " or ".join(map(repr, values))
             problems.append(f"config.json: {key} is {value!r}; the conversion is known for {allowed}")
     problems += [f"config.json: no {key}" for key in family.used if key not in config]
-    known = {*family.required, *family.used, *IGNORED}
+    settings = {*family.required, *family.used, *IGNORED}
     problems += [
         f"config.json: {key} is {config[key]!r}; the conversion does not know this setting"
         for key in config
-        if key not in known and not family.copies_config
+        if key not in settings and not family.copies_config
     ]
     return problems
 

@@ -1,4 +1,6 @@
-"""What is computed with a native form before it is used: the same logits as by hand, and words that make sense.
+"""What is computed with a native form before it is used.
+
+The same logits as by hand, and words that make sense.
 
 How much is computed follows from its cost, and is part of what is recorded.
 """
@@ -30,7 +32,9 @@ FAR_BELOW = 0.5
 def prove(
     source: Path, native: Path, progress: Callable[[str], None] = lambda message: None
 ) -> dict[str, object]:
-    """Return what was computed with *native*, the copy of the published *source*, and what came out.
+    """Return what was computed with *native*, and what came out.
+
+    It is the copy of the published *source*.
 
     Raises:
         DataError: the copy computes something else, or the weights of a release do not speak.

@@ -1,4 +1,6 @@
-"""Compute a published model by hand, from its original tensors, and compare with transformers on the native form.
+"""Compute a published model by hand and compare.
+
+From its original tensors, with transformers on the native form.
 
 Nothing here shares code with the conversion: layouts, rotary positions and norms are written out again from the models'
 published descriptions, in float32 with angles in float64. A check that is shorter than about 2,000 positions cannot see
@@ -42,7 +44,9 @@ Turn = Callable[["torch.Tensor"], "torch.Tensor"]
 
 
 def largest_difference(source: Path, native: Path, *, layers: int | None = None, seed: int = 0) -> float:
-    """Return the largest difference of logits between the original, computed by hand, and the native form.
+    """Return the largest difference of logits from the original's.
+
+    The original is computed by hand, the native form by transformers.
 
     Args:
         source: the published folder.
@@ -105,7 +109,10 @@ def _norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.T
 def _attention(
     hidden: torch.Tensor, part: Mapping[str, torch.Tensor], shape: Shape, turn: Turn
 ) -> torch.Tensor:
-    """Attend causally, a head at a time, so that only one matrix of scores is in memory."""
+    """Attend causally, a head at a time, to save memory.
+
+    Only one matrix of scores is in memory.
+    """
     import torch
 
     bias = {name: part.get(f"{name} bias", torch.zeros(())) for name in "qkv"}
@@ -121,7 +128,10 @@ def _attention(
 
 
 def _angles(positions: int, dimensions: int, base: float) -> torch.Tensor:
-    """Return the angle of each position and pair: position x base^(-2i / dimensions)."""
+    """Return the angle of each position and pair.
+
+    position x base^(-2i / dimensions).
+    """
     import torch
 
     pairs = torch.arange(0, dimensions, 2, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What decides a result, as a mapping, and how two of them differ in words."""
+"""What decides a result, and how two of them differ in words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def plain(identity: Identity) -> dict[str, Any]:
 
 
 def differences(before: Identity, after: Identity) -> str:
-    """What changed between two identities, in words: ``learning_rate: '2e-4' is now '1e-4'``."""
+    """Return what changed between two identities, in words.
+
+    Such as ``learning_rate: '2e-4' is now '1e-4'``.
+    """
     old, new = _flat(before), _flat(after)
     words = []
     for key in [*new, *(k for k in old if k not in new)]:

@@ -1,4 +1,7 @@
-"""A stage as a value: what decides it, where it is kept and how it is checked; nothing has happened yet."""
+"""A stage as a value; nothing has happened yet.
+
+What decides it, where it is kept and how it is checked.
+"""
 
 from __future__ import annotations
 
