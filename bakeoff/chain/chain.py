@@ -17,6 +17,7 @@ from typing import Any
 from bakeoff import secrecy
 from bakeoff.chain import running, stages, training, weights
 from bakeoff.chain.origins import Origins
+from bakeoff.chain.shared import SharedServices
 from bakeoff.command import CHECKPOINT, OUTPUT, Command
 from bakeoff.environments.toolchain import Toolchain
 from bakeoff.errors import BakeoffError
@@ -41,6 +42,7 @@ class Bench:
 
     Attributes:
         data_dir: evaluation data of the user, see :class:`~bakeoff.matrix.schema.Suite`.
+        shared: services that answer for all variants of a row.
     """
 
     matrix: Matrix
@@ -49,6 +51,7 @@ class Bench:
     runner: Runner
     hashes: ContentHashes
     data_dir: Path | None = None
+    shared: SharedServices = field(default_factory=SharedServices)
 
     @classmethod
     def at_rest(cls, matrix: Matrix, workspace: Workspace, data_dir: Path | None = None) -> Bench:
@@ -287,7 +290,10 @@ class Chain:
         It loads the base, base and adapter (way A), or merged weights (way B).
         """
         way = way or self.spec.serving.way
-        adapter = self.checkpoint_path() if variant == "tuned" and way == "adapter" else None
+        has_adapter = self.spec.serving.shared or (variant == "tuned" and way == "adapter")
+        adapter = self.checkpoint_path() if has_adapter else None
+        if self.spec.serving.shared:
+            variant = "base"  # one line for both
         model = self.loaded_path(variant, way)
         if self.spec.serving.engine != "transformers":
             model = str(self.view_folder(variant, way))
@@ -330,6 +336,8 @@ class Chain:
 
         By a word on the way; the row's own way comes first.
         """
+        if self.spec.serving.shared:
+            return {", way A, base and adapter under two names": self.serve_command(variant, port)}
         if variant == "base" or self.spec.weights:
             return {"": self.serve_command(variant, port)}
         lines = {", way B, merged": self.serve_command(variant, port, "merged")}
@@ -361,7 +369,7 @@ class Chain:
                 "dtype": spec.training.dtype,
                 "serving": spec.serving.model_dump(
                     exclude={"port", "in_flight", "ready_timeout_s", "restarts"}
-                    | (set() if spec.serving.deterministic else {"deterministic"})
+                    | {name for name in ("deterministic", "shared") if not getattr(spec.serving, name)}
                 ),
                 "prompt_date": spec.prompt_date,
                 "versions": self.tools("serve").versions,
@@ -383,6 +391,7 @@ class Chain:
 
         See :func:`bakeoff.execution.gpus.leased`.
         """
+        self.bench.shared.end_unused()
         return gpus.leased(self.spec, stage, self.bench.stages.timeline.tell)
 
     def _keep(self, name: str, artifact: Artifact) -> Artifact:

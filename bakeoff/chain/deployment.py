@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import requests
 
@@ -18,6 +18,7 @@ from bakeoff.chain import parity, stages
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.chain.needs import why_unmet
 from bakeoff.chain.service import CANARY_TIMEOUT_S, Service, reach, restart, serving
+from bakeoff.chain.shared import SharedService
 from bakeoff.errors import BakeoffError, CommandFailed, DataError, MatrixError, ServiceError, Stalled
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Process, Runner, end_orphans
@@ -49,6 +50,7 @@ class Deployment:
     restarts: list[str] = field(default_factory=list)
     _service: Service | None = None
     _shown: Record | None = None
+    _shared: SharedService | None = None
     _failure: BakeoffError | None = None
     _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _lock: threading.RLock = field(default_factory=threading.RLock)  # pages ask from several threads
@@ -95,6 +97,9 @@ class Deployment:
             return service
         chain.tools("serve").prepare()
         chain.tools("serve").check(chain.serve_command(self.variant, 0))
+        if spec.serving.shared:
+            self._shared = chain.bench.shared.take(spec.name, self._start_shared)
+            return self._shared.services[self.variant]
         chain.served(self.variant)
         self._shown = self.parity()
         placed = self._exit.enter_context(chain.leased("serve"))
@@ -113,6 +118,16 @@ class Deployment:
         service.facts |= answers.check_replies(service, self._shown.facts)
         return service
 
+    def _start_shared(self) -> SharedService:
+        """Return a running service for all variants of the row, each found to be what was trained."""
+        trained: dict[str, Mapping[str, Any]] = {}
+        for variant in self.chain.spec.variants:
+            self.chain.served(variant)
+            trained[variant] = type(self)(self.chain, variant).parity().facts
+        shared = SharedService(self.chain, trained)
+        shared.start()
+        return shared
+
     def _start_again(self, service: Service, why: str) -> None:
         chain, limits = self.chain, self.chain.spec.serving
         if not self.may_start_again:
@@ -123,6 +138,9 @@ class Deployment:
         chain.bench.stages.timeline.tell(
             "service died", model=chain.spec.name, why=why, restart=len(self.restarts)
         )
+        if self._shared:
+            self._shared.start_again()
+            return
         restart(service, chain.bench.runner, limits.ready_timeout_s)
         assert self._shown
         service.facts |= answers.check_replies(service, self._shown.facts)
@@ -245,11 +263,15 @@ class Deployment:
         return stages.by_hand_url(self.chain.spec)
 
     def close(self) -> None:
-        """End the service.
+        """End the service; one that is shared waits for the next deployment of its row.
 
         Memory of a card that did not come back is told in the timeline.
         """
         service, self._service = self._service, None
+        if self._shared:
+            self._shared = None
+            self.chain.bench.shared.leave(self.chain.spec.name)
+            return
         self._exit.close()
         missing = HealthFacts.read(service.facts).memory_not_returned_gib if service else 0.0
         if missing:
@@ -318,6 +340,7 @@ def deployments(
         store = Stages(workspace, Timeline(workspace.run(run_id) / "events.jsonl"), may_run=may_run)
         hashes = ContentHashes(workspace.cache / "hashes.json")
         bench = Bench(matrix, workspace, store, runner, hashes)
+        stack.callback(bench.shared.close)
         yield [
             stack.enter_context(contextlib.closing(Deployment(Chain(spec, bench), variant)))
             for spec, variant in subjects_found

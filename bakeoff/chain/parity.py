@@ -110,6 +110,8 @@ def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
             "plugins": [file for flag in PLUGIN_FLAGS for file in options.get(flag, ())],
         },
     }
+    if spec.serving.shared and not tuned:
+        plan["behaviour"]["beside"] = str(chain.train().path)
     if adapter and merged:
         plan["merge"] = {"base": base, "adapter": adapter, "merged": merged}
     elif merged and base:
@@ -229,6 +231,8 @@ def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Mapping[str, Any], out
     if variant == "tuned" and (doubt := chain.base_doubt()):
         facts["warnings"].append(doubt)
         chain.bench.stages.timeline.tell("another base", model=spec.name, variant=variant, why=doubt)
+    if spec.serving.shared:
+        facts["shared"] = True
     write_json(output, facts)
     return Done(str(command), process.peak_memory_gib, facts)
 

@@ -205,6 +205,7 @@ def parity(chain: Chain, variant: str) -> Stage[ParityFacts]:
             "fingerprint": chain.fingerprint(variant),
             "plan": digest(chain.named(json.dumps(plan))),
             "probe": comparing.RULES,
+            **({"beside": chain.train().fingerprint} if spec.serving.shared and variant == "base" else {}),
         }
 
     return Stage(
@@ -244,6 +245,7 @@ def deploy(chain: Chain, variant: str) -> Stage[HealthFacts]:
         lines=(*_serve_lines(chain, variant), Line(command=health, title="health check (guide 4)")),
         needs="serve",
         output_name="health.json",
+        log=deploy(chain, "base").log_file if spec.serving.shared and variant != "base" else None,
     )
 
 
@@ -256,6 +258,8 @@ def _serve_lines(chain: Chain, variant: str) -> Iterator[Line]:
     instead = False
     for way, command in chain.serve_commands(variant, port).items():
         how = "in place of the line above" if instead else f"alone on port {port}; leave it running"
+        if spec.serving.shared and variant != "base":
+            instead, how = True, "which the line that serves base has started already"
         title = f"serve {variant}{way} (guide 4), {how}"
         yield Line(command=command, title=title, role="serve", instead=instead)
         instead = True

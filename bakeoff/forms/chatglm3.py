@@ -182,5 +182,5 @@ CHATGLM3 = Family(
     known="e7dc4c393423b76e4373e5157ddc34803a0189ba96b21ddbb40269d31468a6f2",
     ends=("<|user|>", "<|observation|>"),
     releases=("chatglm3-6b",),
-    note=SPLIT,
+    note=SPLIT(),
 )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bakeoff.forms.sentencepiece import Specials
+from bakeoff.sentences import Template
 
 if TYPE_CHECKING:
     import torch
@@ -76,9 +77,14 @@ class Family:
     note: str = ""
 
 
-SPLIT = (
+SPLIT = Template(
+    "forms.family.split",
     "converted from its published form: trained on separate q, k, v (gate, up) matrices like other models, so its "
-    "scores are not to be compared with those of runs on the published form, whose adapters do not load either"
+    "scores are not to be compared with those of runs on the published form, whose adapters do not load either",
+    zh="由发布格式转换而来：与其他模型一样，LoRA 分别作用于 q、k、v（gate、up）矩阵，而不是合在一起的矩阵；"
+    "因此分数不能与在发布格式上训练的结果比较，其适配器也不能用于本模型",
+    en="converted from the published form: LoRA was trained on separate q, k, v (gate, up) matrices, as in the other "
+    "models; scores are not comparable with runs on the published form, whose adapters do not load either",
 )
 """The note on families whose published form has several of these matrices in one."""
 ABSENT = "absent"

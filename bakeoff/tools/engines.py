@@ -91,9 +91,10 @@ def _lmdeploy(spec: ModelSpec, model: str, name: str, port: int, adapter: Path |
 
 def _vllm(spec: ModelSpec, model: str, name: str, port: int, adapter: Path | None) -> tuple[str, ...]:
     s = spec.serving
+    base = spec.served_name("base") if s.shared else f"{name}-without-adapter"
     options: dict[str, object] = {
         "model": model,
-        "served-model-name": f"{name}-without-adapter" if adapter else name,
+        "served-model-name": base if adapter else name,
         "host": "127.0.0.1",
         "port": port,
         "dtype": spec.training.dtype,
@@ -104,8 +105,14 @@ def _vllm(spec: ModelSpec, model: str, name: str, port: int, adapter: Path | Non
     }
     way_a: tuple[str, ...] = ()
     if adapter:
+        name = spec.served_name("tuned") if s.shared else name
         rank = ("--max-lora-rank", str(_room_for(_rank(spec, adapter))))
-        way_a = ("--enable-lora", *rank, "--lora-modules", f"{name}={adapter}")
+        way_a = (
+            "--enable-lora",
+            *rank,
+            "--lora-modules",
+            f"{spec.served_name('tuned') if s.shared else name}={adapter}",
+        )
     return (*flags(options), *way_a)
 
 

@@ -203,10 +203,10 @@ def deploy(
     s = spec.serving
     options: dict[str, object] = {
         **_model(spec, model),
-        "adapters": adapter,
+        "adapters": f"{spec.served_name('tuned')}={adapter}" if s.shared else adapter,
         "infer_backend": s.engine,
         "torch_dtype": spec.training.dtype,
-        "served_model_name": served_name,
+        "served_model_name": spec.served_name("base") if s.shared else served_name,
         "host": "127.0.0.1",
         "port": port,
         "max_model_len": s.session_len,
