@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from bakeoff import secrecy
 from bakeoff.chain import running, stages, training, weights
@@ -93,10 +92,7 @@ class Chain:
             secrecy.declare(self.spec.key_env)
 
     def stages(self) -> Iterator[Stage[Facts]]:
-        """Yield every stage of the row, in order.
-
-        Nothing is made or looked up for it.
-        """
+        """Yield every stage of the row, in order."""
         return stages.of_row(self)
 
     @cached_property
@@ -179,7 +175,7 @@ class Chain:
         return self._keep("base", Artifact(path, self.origins.identity(self._content(path)), record))
 
     @cached_property
-    def tiny_recipe(self) -> dict[str, Any]:
+    def tiny_recipe(self) -> dict[str, object]:
         """What decides a tiny base: its name, and the content of what builds it."""
         package = Path(__file__).parents[1]
         builders = [package / "tiny.py"]
@@ -247,10 +243,7 @@ class Chain:
         return stage.command(stage.lines[0])
 
     def export_line(self) -> Command:
-        """Return the ``swift export`` line with placeholders.
-
-        It lacks what the environment adds.
-        """
+        """Return the ``swift export`` line with placeholders."""
         tools = self.tools("train")
         return swift.export(
             self.spec,
@@ -325,10 +318,7 @@ class Chain:
         return self.bench.stages.folder("parity", self.spec.name, recipe, variant)
 
     def view_folder(self, variant: str, way: str) -> Path:
-        """Return the weights beside the training's chat template.
-
-        For engines that ask the tokenizer for the template.
-        """
+        """Return the weights beside the training's chat template."""
         return self.parity_folder(variant, way) / "served"
 
     def serve_commands(self, variant: str, port: int) -> dict[str, Command]:
@@ -404,10 +394,7 @@ class Chain:
         return Toolchain(environment, role, self.spec.name, self.bench.workspace, self.bench.stages.timeline)
 
     def named(self, path: str) -> str:
-        """Return *path* without the places of store and program.
-
-        Both can be moved.
-        """
+        """Return *path* without the places of store and program."""
         return path.replace(str(self.bench.workspace.root), "STORE").replace(str(SHIPPED.parent), "BAKEOFF")
 
     def recipe_of(self, command: Command) -> dict[str, str]:
@@ -419,20 +406,14 @@ class Chain:
         return weights.content_of(path, self.spec, self.bench.hashes)
 
     def base_doubt(self) -> str:
-        """Return why the row's adapter may be of another base.
-
-        In words; empty where nothing speaks for it.
-        """
+        """Return why the row's adapter may be of another base."""
         if not self.spec.adapter:
             return ""
         adapter = Path(self.spec.adapter).expanduser()
         return weights.why_doubtful_base(adapter, self.base_path(), self.bench.hashes)
 
     def suite_prompts(self) -> dict[str, list[dict[str, str]]]:
-        """Return the first question of each suite, as a dialogue.
-
-        Only of suites whose data are ours to read.
-        """
+        """Return the first question of each suite, as a dialogue."""
         prompts: dict[str, list[dict[str, str]]] = {}
         for suite in self.bench.matrix.suites_of(self.spec):
             data = suite.folder(self.bench.data_dir)
@@ -449,10 +430,7 @@ class Chain:
 
 
 def flags_of(command: Command) -> dict[str, str]:
-    """Return the flags of a command as a mapping.
-
-    An identity of flags can be compared in words.
-    """
+    """Return the flags of a command as a mapping."""
     options: dict[str, str] = {"module": command.module or command.argv[0]}
     name = "argument"
     for part in command.arguments if command.module else command.argv[3:]:

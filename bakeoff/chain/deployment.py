@@ -119,7 +119,10 @@ class Deployment:
         return service
 
     def _start_shared(self) -> SharedService:
-        """Return a running service for all variants of the row, each found to be what was trained."""
+        """Return a running service for all variants of the row.
+
+        Each was found to be what was trained.
+        """
         trained: dict[str, Mapping[str, Any]] = {}
         for variant in self.chain.spec.variants:
             self.chain.served(variant)
@@ -263,14 +266,14 @@ class Deployment:
         return stages.by_hand_url(self.chain.spec)
 
     def close(self) -> None:
-        """End the service; one that is shared waits for the next deployment of its row.
+        """End the service; a shared one waits for the next deployment.
 
         Memory of a card that did not come back is told in the timeline.
         """
         service, self._service = self._service, None
         if self._shared:
+            self.chain.bench.shared.leave(self._shared)
             self._shared = None
-            self.chain.bench.shared.leave(self.chain.spec.name)
             return
         self._exit.close()
         missing = HealthFacts.read(service.facts).memory_not_returned_gib if service else 0.0

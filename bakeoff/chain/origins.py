@@ -12,11 +12,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bakeoff.errors import BakeoffError, CommandFailed, DataError, NotInStore
 from bakeoff.execution.attempts import Attempts
@@ -120,17 +120,11 @@ class Origins:
         return list(dict.fromkeys(source for source in (self.model, *data) if source))
 
     def base(self) -> Snapshot | None:
-        """Return the base, fetched now unless it is here.
-
-        None for one that comes from no hub or was never asked for.
-        """
+        """Return the base, fetched now unless it is here."""
         return self.snapshot(self.model) if self.model else None
 
     def base_path(self) -> str:
-        """Return the folder of the base.
-
-        Its id where nothing may run and no run has asked for it yet.
-        """
+        """Return the folder of the base."""
         base = self.base()
         return str(base.folder) if base else self.spec.model or ""
 
@@ -140,10 +134,7 @@ class Origins:
         return f"hub:{base.name} {content}" if base else content
 
     def commits(self, variant: str) -> dict[str, list[str]]:
-        """Return the commits that a *variant* stands on.
-
-        For its identity; empty for a row that takes nothing from a hub.
-        """
+        """Return the commits that a *variant* stands on."""
         if self.spec.url or (variant == "tuned" and self.spec.weights):
             return {}
         sources = self.sources() if variant == "tuned" else [self.model] if self.model else []
@@ -159,10 +150,7 @@ class Origins:
         return [self._by_commit(dataset) or dataset for dataset in self.spec.dataset]
 
     def dataset_arguments(self) -> list[str]:
-        """Return the row's data as an evaluation knows them.
-
-        A path, or a hub's id with its commit.
-        """
+        """Return the row's data as an evaluation knows them."""
         return [self._by_commit(dataset) or dataset_argument(dataset) for dataset in self.spec.dataset]
 
     def dataset_places(self) -> list[str]:
@@ -184,7 +172,7 @@ class Origins:
     def stages(self) -> Iterator[Stage[DownloadFacts]]:
         """Yield the download of each source whose commit is known."""
         for source in self.sources():
-            if commit := self._known_commit(source):
+            if commit := self.known_commit(source):
                 yield self._stage(source, commit)
 
     # -- one repository --------------------------------------------------------------------------------------------
@@ -201,7 +189,7 @@ class Origins:
             raise self._failed[source]
         if source not in self._fetched:
             if not self.bench.stages.may_run:
-                commit = self._known_commit(source)
+                commit = self.known_commit(source)
                 if not commit:
                     return None
                 folder = self._folder(source, commit)
@@ -250,7 +238,7 @@ class Origins:
 
     def _download(self, source: Source, commit: str, cached: Cached | None, output: Path) -> Done:
         shutil.rmtree(output, ignore_errors=True)
-        facts: dict[str, Any] = {"source": str(source), "revision": source.branch, "commit": commit}
+        facts: dict[str, object] = {"source": str(source), "revision": source.branch, "commit": commit}
         bench, limits = self.bench, self.spec.limits
         log, out = output.parent / "stage.log", output.parent / "fetched.json"
         if cached and (why := self._why_altered(cached, out)):
@@ -280,10 +268,7 @@ class Origins:
         return Done(str(hubs.fetching(source, commit, output)), process.peak_memory_gib, facts)
 
     def _why_altered(self, cached: Cached, out: Path) -> str:
-        """Return which file of a snapshot is not the hub's.
-
-        In words; empty where none is known to be another.
-        """
+        """Return which file of a snapshot is not the hub's."""
         listed = {**hubs.hashes_by_name(cached.folder), **hubs.texts_in(out, "sha256")}
         for name, expected in listed.items():
             path = cached.folder / name
@@ -350,7 +335,7 @@ class Origins:
         pinned = Source(source.hub, source.kind, source.id, commit)
         return commit, hubs.find_cached(pinned, os.environ) if not answer["lacking"] else None
 
-    def _asked(self, source: Source) -> Mapping[str, Any]:
+    def _asked(self, source: Source) -> hubs.Answer:
         out = self.bench.workspace.cache / "hubs" / f"{digest(source.key)[:16]}.json"
         log = out.with_suffix(".log")
         for path in (out, log):
@@ -358,7 +343,7 @@ class Origins:
         self.bench.runner.run(hubs.resolving(source, out), log, timeout_s=RESOLVE_S, stall_s=RESOLVE_S)
         return _answer(out, self.spec.name)
 
-    def _known_commit(self, source: Source) -> str:
+    def known_commit(self, source: Source) -> str:
         """Return the commit that is known without asking.
 
         One that is named, or the last one that a run took.
@@ -374,10 +359,7 @@ class Origins:
 
     @property
     def _taken(self) -> Path | None:
-        """Return the commits of this run, which its processes share.
-
-        A branch may move meanwhile.
-        """
+        """Return the commits of this run, which its processes share."""
         folder = self.bench.stages.timeline.path.parent
         return folder / "hubs.json" if folder.parent == self.bench.workspace.runs else None
 
@@ -388,10 +370,7 @@ class Origins:
         return self.snapshot(source) if source else None
 
     def _by_commit(self, dataset: str) -> str:
-        """Return a hub's data set with its commit instead of its branch.
-
-        Empty for another or an unknown one.
-        """
+        """Return a hub's data set with its commit instead of its branch."""
         snapshot = self._data(dataset)
         if snapshot is None:
             return ""
@@ -400,10 +379,7 @@ class Origins:
         return f"{snapshot.name}{rest}"
 
     def _argument(self, dataset: str) -> str:
-        """Return a data set as ``--dataset`` takes it.
-
-        A hub's is the folder of its files.
-        """
+        """Return a data set as ``--dataset`` takes it."""
         snapshot = self._data(dataset)
         if snapshot is None:
             return dataset
@@ -433,26 +409,23 @@ class Origins:
         self.bench.stages.timeline.tell("stage", **{k: v for k, v in asdict(record).items() if k != "made"})
 
 
-def _answer(out: Path, who: str) -> Mapping[str, Any]:
+def _answer(out: Path, who: str) -> hubs.Answer:
     """What the client wrote.
 
     Raises:
         DataError: what it could not do, in words.
     """
     try:
-        answer = json.loads(out.read_text(encoding="utf-8"))
+        answer: hubs.Answer = json.loads(out.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise DataError(f"{who}: the hub's client wrote no answer into {out}; run again") from None
     if message := answer.get("message"):
         raise DataError(f"{who}: {message}")
-    return dict(answer)
+    return answer
 
 
 def _commit_of(cached: Cached) -> str:
-    """Return the commit of a snapshot.
-
-    Where it does not say it, a digest of its files' names and sizes.
-    """
+    """Return the commit of a snapshot."""
     if cached.commit:
         return cached.commit
     files = [

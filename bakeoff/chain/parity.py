@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from bakeoff import parity_probe
 from bakeoff.command import Command, flags
@@ -31,6 +31,54 @@ RULES = 1
 
 Raise it by hand with a change after which what was found sound should be looked at again: every record then runs anew.
 """
+
+
+class Render(TypedDict, total=False):
+    """How one side renders a dialogue: by the training's template, ``swift deploy``, or a tokenizer."""
+
+    by: str
+    model: str | None
+    model_type: str | None
+    options: dict[str, object]
+    args: str
+    argv: list[str]
+    trust_remote_code: bool
+
+
+class Merge(TypedDict):
+    """The folders of a merge."""
+
+    base: str | None
+    adapter: str
+    merged: str
+
+
+class Behaviour(TypedDict):
+    """What is run to see what it says; see :func:`bakeoff.parity_probe.behaviour`."""
+
+    base: str | None
+    adapter: str | None
+    merged: str | None
+    dtype: str
+    tokens: int
+    limit_gib: float
+    trust_remote_code: bool
+    plugins: list[str]
+    beside: NotRequired[str]
+
+
+class Plan(TypedDict):
+    """What the probe is to measure."""
+
+    view: dict[str, object] | None
+    renders: dict[str, Render]
+    dialogues: dict[str, list[dict[str, str]]]
+    prompts: dict[str, list[dict[str, str]]]
+    asked: list[str]
+    use_hf: bool
+    behaviour: Behaviour
+    merge: NotRequired[Merge]
+    tuned: NotRequired[dict[str, str]]
 
 
 def check(chain: Chain, stage: Stage[ParityFacts]) -> Record:
@@ -62,7 +110,7 @@ def view_command(chain: Chain, variant: str) -> Command | None:
     return probe_command(chain, "train", "view", *flags({**places, **options}))
 
 
-def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
+def plan_for(chain: Chain, variant: str) -> Plan:
     """Return what the probe is to measure for *variant*.
 
     See :mod:`bakeoff.parity_probe`.
@@ -74,8 +122,9 @@ def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
     way_a = tuned and spec.serving.way == "adapter"
     adapter = str(chain.train().path) if tuned and not spec.weights else None
     merged = None if way_a or not tuned else chain.export().path
-    options = options_of(chain.train_command(), chain.spec.training.plugins)
-    trained: dict[str, Any] = {"by": "training", "model": base or merged, "model_type": spec.model_type}
+    options = options_of(chain.train_command(), spec.training.plugins)
+    plugins = plugins_of(chain.train_command(), spec.training.plugins)
+    trained: Render = {"by": "training", "model": base or merged, "model_type": spec.model_type}
     trained["options"] = options
     beside = next(
         (path for place in (adapter, merged) if place and (path := Path(place) / "args.json").is_file()), None
@@ -84,13 +133,13 @@ def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
         trained["args"] = str(beside)
     elif beside:
         trained["options"] = options | foreign_options(beside)
-    served: dict[str, Any]
+    served: Render
     if spec.serving.engine == "transformers":
         served = {"by": "deploy", "argv": list(chain.serve_command(variant, 0).argv[3:])}
     else:
         folder = str(chain.view_folder(variant, spec.serving.way))
         served = {"by": "tokenizer", "model": folder, "trust_remote_code": spec.trust_remote_code}
-    plan: dict[str, Any] = {
+    plan: Plan = {
         "view": None
         if spec.serving.engine == "transformers"
         else {"folder": served["model"], "how": trained | {"model": base if way_a else merged or base}},
@@ -107,7 +156,7 @@ def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
             "tokens": TOKENS,
             "limit_gib": BEHAVIOUR_LIMIT_GIB,
             "trust_remote_code": spec.trust_remote_code,
-            "plugins": [file for flag in PLUGIN_FLAGS for file in options.get(flag, ())],
+            "plugins": [file for files in plugins.values() for file in files],
         },
     }
     if spec.serving.shared and not tuned:
@@ -141,7 +190,7 @@ _FOREIGN: Mapping[str, tuple[Callable[[object], bool], str]] = {
 """What is taken from the arguments of a training that was not ours, and of which form it has to be."""
 
 
-def foreign_options(args: Path) -> dict[str, Any]:
+def foreign_options(args: Path) -> dict[str, object]:
     """Return what somebody's training arguments say of the prompts.
 
     *args* is the file that it left beside weights or an adapter.
@@ -157,7 +206,7 @@ def foreign_options(args: Path) -> dict[str, Any]:
         raise DataError(f"{args}: no arguments of a training ({type(error).__name__}); remove it") from None
     if not isinstance(arguments, dict):
         raise DataError(f"{args}: no arguments of a training; remove it")
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     for name, (fits, words) in _FOREIGN.items():
         value = arguments.get(name)
         if value is None:
@@ -170,7 +219,7 @@ def foreign_options(args: Path) -> dict[str, Any]:
     return options
 
 
-def options_of(command: Command, faster: Sequence[str] = ()) -> dict[str, Any]:
+def options_of(command: Command, faster: Sequence[str] = ()) -> dict[str, object]:
     """Return the flags that decide how a dialogue is rendered.
 
     By name, of an ms-swift line.
@@ -180,15 +229,20 @@ def options_of(command: Command, faster: Sequence[str] = ()) -> dict[str, Any]:
         faster: plugins that only make the training faster, and that a probe should not load.
     """
     names = ("model_type", "template", "use_hf", "system", *TEMPLATE_OPTIONS)
-    options: dict[str, Any] = {
+    options: dict[str, object] = {
         name: value for name in names if (value := command.value_of(f"--{name}")) is not None
     }
+    return options | plugins_of(command, faster)
+
+
+def plugins_of(command: Command, faster: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Return the plugins of an ms-swift line that a probe loads, by flag."""
     plugins = {
         name: [file for file in _values(command.argv, f"--{name}") if Path(file).stem not in faster]
         for name in PLUGIN_FLAGS
         if f"--{name}" in command.argv
     }
-    return options | {name: files for name, files in plugins.items() if files}
+    return {name: files for name, files in plugins.items() if files}
 
 
 def _values(argv: Sequence[str], flag: str) -> list[str]:
@@ -196,7 +250,7 @@ def _values(argv: Sequence[str], flag: str) -> list[str]:
     return list(rest[: next((i for i, argument in enumerate(rest) if argument.startswith("--")), len(rest))])
 
 
-def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Mapping[str, Any], output: Path) -> Done:
+def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Plan, output: Path) -> Done:
     """Measure in the environment that trains.
 
     Where another one serves, it is asked to render, too.
@@ -205,7 +259,7 @@ def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Mapping[str, Any], out
     measurement: dict[str, Any] = {}
     log, limits = stage.log_file, stage.limits
     log.unlink(missing_ok=True)
-    parts: dict[str, Mapping[str, Any]] = {"train": plan}
+    parts: dict[str, Mapping[str, object]] = {"train": plan}
     if chain.tools("serve").python != chain.tools("train").python:
         renders = plan["renders"]
         parts["train"] = {**plan, "renders": {"trained": renders["trained"]}}

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def why_unreadable(result: Path) -> str:
         return NO_RESULT_BECAUSE(name=result.name, error=f"{type(error).__name__}: {error}")
 
 
-def _why_inconsistent(result: dict[str, Any], name: str) -> str:
+def _why_inconsistent(result: Mapping[str, Any], name: str) -> str:
     """Return where the scores are not what the samples make.
 
     In words; empty where they are.
@@ -115,7 +115,9 @@ def _why_inconsistent(result: dict[str, Any], name: str) -> str:
     return ""
 
 
-def _why_miscounted(counts: dict[str, Any], samples: Sequence[dict[str, Any]], prefix: str) -> str:
+def _why_miscounted(
+    counts: Mapping[str, object], samples: Sequence[Mapping[str, object]], prefix: str
+) -> str:
     """Return which count is not that of *samples*, empty for none."""
     counted = Counter(sample["status"] for sample in samples)
     expected: dict[str, int] = {"asked": len(samples), **{status: counted[status] for status in STATUSES}}
@@ -131,7 +133,7 @@ def answered_by(result: Path) -> str:
     return EvaluationResult.read(readable(result)).answers_as
 
 
-def readable(result: Path) -> dict[str, Any]:
+def readable(result: Path) -> dict[str, object]:
     """Return the content of *result*; nothing where it is cut or gone."""
     try:
         content = json.loads(result.read_text(encoding="utf-8"))

@@ -84,10 +84,7 @@ class Service:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def why_dead(self) -> str:
-        """Return how the service ended, empty while it runs.
-
-        Empty, too, where it belongs to somebody else.
-        """
+        """Return how the service ended, empty while it runs."""
         if self.process is None or self.process.alive():
             return ""
         return ENDED(name=self.served_name, code=self.process.returncode, log=self.process.log)
@@ -109,7 +106,7 @@ class Service:
         return [str(model["id"]) for model in parsed(content)["data"]]
 
     def complete(
-        self, messages: list[dict[str, str]], *, timeout_s: float = CANARY_TIMEOUT_S, **options: Any
+        self, messages: list[dict[str, str]], *, timeout_s: float = CANARY_TIMEOUT_S, **options: object
     ) -> Any:
         """The answer to one chat completion, as the service's JSON."""
         body = {"model": self.served_name, "messages": messages, "temperature": 0, **options}
@@ -124,7 +121,7 @@ class Service:
             return read_answer(content, answer.headers.get("content-type", "")).raw
 
     def stream(
-        self, messages: list[dict[str, str]], *, timeout_s: float = CANARY_TIMEOUT_S, **options: Any
+        self, messages: list[dict[str, str]], *, timeout_s: float = CANARY_TIMEOUT_S, **options: object
     ) -> Iterator[str]:
         """Yield the pieces of one reply as they are written.
 
@@ -240,20 +237,14 @@ def restart(service: Service, runner: Runner, ready_timeout_s: float) -> None:
 
 
 def _await_port(command: Command, port: int) -> None:
-    """Wait until *command* can have *port*.
-
-    Connections of an ended server may linger there for a minute.
-    """
+    """Wait until *command* can have *port*."""
     deadline = time.monotonic() + 75
     while not (bindable(port, _moves_on(command)) or listener(port)) and time.monotonic() < deadline:
         time.sleep(0.5)
 
 
 def _moves_on(command: Command) -> bool:
-    """Return whether it silently takes the next free port.
-
-    ms-swift does where it cannot have its own.
-    """
+    """Return whether it silently takes the next free port."""
     return (command.module or "").startswith("swift.")
 
 
@@ -262,10 +253,7 @@ def _port(service: Service) -> int:
 
 
 def _end(service: Service, runner: Runner) -> None:
-    """End the process group and what its members started outside.
-
-    The port is free afterwards.
-    """
+    """End the process group and what its members started outside."""
     process = service.process
     assert process
     family = _family(process.pid)
@@ -288,10 +276,7 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _free_gib(command: Command) -> float:
-    """Return the free memory of all cards that *command* may use.
-
-    In GiB; 0 for a command on the CPU.
-    """
+    """Return the free memory of all cards that *command* may use."""
     visible = command.env.get("CUDA_VISIBLE_DEVICES")
     if visible == "":
         return 0.0
@@ -300,10 +285,7 @@ def _free_gib(command: Command) -> float:
 
 
 def _await_memory(service: Service, command: Command, before_gib: float, patience_s: float = 30.0) -> None:
-    """Wait until the cards are as free as before.
-
-    What stays missing is told in the facts.
-    """
+    """Wait until the cards are as free as before."""
     deadline = time.monotonic() + patience_s
     while (missing := before_gib - _free_gib(command)) > 0.5 and time.monotonic() < deadline:
         time.sleep(1)
@@ -354,10 +336,7 @@ def _canary(service: Service, began: float) -> None:
 
 
 def who_answers_as(service: Service) -> str:
-    """Return a caution about the name that answered the canary.
-
-    Empty where it is the name that was asked.
-    """
+    """Return a caution about the name that answered the canary."""
     name = HealthFacts.read(service.facts).answers_as
     if not name:
         return NAMELESS(asked=service.served_name)
@@ -433,10 +412,7 @@ _NO_MEMORY = re.compile(
 
 
 def _short_of_memory(log: Path) -> str:
-    """Return the way out of a lack of memory that *log* tells of.
-
-    A line; else nothing.
-    """
+    """Return the way out of a lack of memory that *log* tells of."""
     if not _NO_MEMORY.search(tail(log, 200)):
         return ""
     return (

@@ -122,10 +122,10 @@ class SharedServices:
             shared.users += 1
             return shared
 
-    def leave(self, row: str) -> None:
-        """Note that a deployment of *row* is closed; its service waits for the next one."""
+    def leave(self, shared: SharedService) -> None:
+        """Note that a deployment is closed; its service waits for the next."""
         with self._lock:
-            self._running[row].users -= 1
+            shared.users -= 1
 
     def end_unused(self) -> None:
         """End every service that no deployment uses: what it occupies is needed."""

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bakeoff import evalscope
 from bakeoff.chain import parity as comparing
@@ -106,7 +106,7 @@ def train(chain: Chain) -> Stage[TrainingFacts]:
     folder = train_folder(chain)
     line = chain.tools("train").within(chain.train_line())
 
-    def inputs() -> dict[str, Any]:
+    def inputs() -> dict[str, object]:
         datasets = [chain.origins.dataset_identity(dataset) for dataset in spec.dataset]
         return {
             "versions": chain.tools("train").versions,
@@ -144,7 +144,7 @@ def export(chain: Chain) -> Stage[CommandFacts]:
     recipe, folder = _export_recipe(chain), export_folder(chain)
     line = chain.tools("train").within(chain.export_line())
 
-    def inputs() -> dict[str, Any]:
+    def inputs() -> dict[str, object]:
         return {
             "versions": chain.tools("train").versions,
             "inputs": {"base": chain.base().fingerprint, "adapter": chain.train().fingerprint},
@@ -170,13 +170,13 @@ def export_folder(chain: Chain) -> Path:
     return chain.bench.stages.folder("export", chain.spec.name, _export_recipe(chain))
 
 
-def _export_recipe(chain: Chain) -> dict[str, Any]:
+def _export_recipe(chain: Chain) -> dict[str, object]:
     adapter = chain.spec.adapter
     source = {"adapter": adapter} if adapter else {"train": _train_recipe(chain)}
     return {"export": chain.recipe_of(chain.export_line()), **source}
 
 
-def parity_recipe(chain: Chain, variant: str, way: str) -> dict[str, Any]:
+def parity_recipe(chain: Chain, variant: str, way: str) -> dict[str, object]:
     """Return what names the folder of a comparison.
 
     It precedes a service that is started the *way* it is.
@@ -199,7 +199,7 @@ def parity(chain: Chain, variant: str) -> Stage[ParityFacts]:
     title = f"serve {variant}: with the chat template of the training"
     view = comparing.view_command(chain, variant)
 
-    def inputs() -> dict[str, Any]:
+    def inputs() -> dict[str, object]:
         plan = comparing.plan_for(chain, variant)
         return {
             "fingerprint": chain.fingerprint(variant),
@@ -286,7 +286,7 @@ def evaluate(
     lacks = suite.why_no_data(bench.data_dir)
     title = f"evaluate {variant} (guide 5)"
 
-    def inputs() -> dict[str, Any]:
+    def inputs() -> dict[str, object]:
         data = suite.folder(bench.data_dir)
         datasets = chain.origins.dataset_arguments()
         return {

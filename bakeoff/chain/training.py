@@ -9,7 +9,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bakeoff import secrecy
 from bakeoff.command import Command
@@ -94,7 +94,7 @@ class _Job:
     chain: Chain
     stage: Stage[TrainingFacts]
     output: Path
-    identity: dict[str, Any]
+    identity: dict[str, object]
     training: Training
     attempts: Attempts
 
@@ -181,13 +181,13 @@ class _Job:
         else:
             self.attempts.again(error)
 
-    def facts(self, since: int, command: Command) -> dict[str, Any]:
+    def facts(self, since: int, command: Command) -> dict[str, object]:
         """Return what was measured since the checkpoint of step *since*.
 
         Raises:
             CommandFailed: it ended before its last step.
         """
-        facts: dict[str, Any] = dict(checkpoints.training_facts(self.output, since=since))
+        facts: dict[str, object] = dict(checkpoints.training_facts(self.output, since=since))
         measured = TrainingFacts.read(facts)
         if measured.global_step != measured.max_steps:
             raise CommandFailed(
@@ -203,7 +203,7 @@ class _Job:
         fused_loss = not self.chain.spec.trust_remote_code
         return tuple(memory.ladder(self.training, fused_loss=fused_loss))
 
-    def _beginning(self, training: Training) -> dict[str, Any]:
+    def _beginning(self, training: Training) -> dict[str, object]:
         return {"identity": self.identity, "training": _mathematics(training)}
 
     def _is_begun(self, training: Training) -> bool:
@@ -214,7 +214,7 @@ class _Job:
         return bool(before == json.loads(json.dumps(self._beginning(training), default=str)))
 
 
-def _mathematics(training: Training) -> dict[str, Any]:
+def _mathematics(training: Training) -> dict[str, object]:
     """Return what decides the weights: who watches the training does not."""
     return training.model_dump(exclude={"tracker"})
 

@@ -59,10 +59,7 @@ PROGRESS_S = 30.0
 
 
 def interpreter(environment: Environment, root: Path) -> Path | None:
-    """Return the interpreter of *environment*, None before it is built.
-
-    What is installed there is not listed.
-    """
+    """Return the interpreter of *environment*, None before it is built."""
     if is_running(environment):
         return Path(sys.executable)
     environment_built = built(environment, root)
@@ -100,10 +97,7 @@ def is_running(environment: Environment) -> bool:
 
 
 def built(environment: Environment, root: Path) -> PythonEnvironment | None:
-    """Return the environment that an earlier build left, or None.
-
-    Never builds.
-    """
+    """Return the environment that an earlier build left, or None."""
     if is_running(environment):
         return running_environment(environment)
     folder = root / digest(environment)
@@ -126,10 +120,7 @@ def built(environment: Environment, root: Path) -> PythonEnvironment | None:
 
 
 def digest(environment: Environment) -> str:
-    """Return the content hash that names an environment's folder.
-
-    Of requirements, Python and constraints; not of names.
-    """
+    """Return the content hash that names an environment's folder."""
     content = {
         "requirements": sorted(environment.requirements),
         "python": _python_version(environment),
@@ -243,35 +234,7 @@ def _build(environment: Environment, folder: Path, tell: Callable[[str], object]
         "".join(f"{requirement}\n" for requirement in constraints(environment.requirements)), encoding="utf-8"
     )
     uv = shutil.which("uv")
-    python_version = _python_version(environment)
-    if uv:
-        lines = [
-            [uv, "venv", "--quiet", "--python", python_version, str(venv)],
-            [
-                uv,
-                "pip",
-                "install",
-                "--python",
-                str(python),
-                "-c",
-                str(constraints_file),
-                *environment.requirements,
-            ],
-        ]
-    else:
-        lines = [
-            [_interpreter(environment, python_version), "-m", "venv", str(venv)],
-            [
-                str(python),
-                "-m",
-                "pip",
-                "install",
-                "--no-input",
-                "-c",
-                str(constraints_file),
-                *environment.requirements,
-            ],
-        ]
+    lines = _lines(environment, venv, python, constraints_file, uv)
     tell(f"building, which takes minutes; log: {log}")
     deadline = time.monotonic() + BUILD_S
     with log.open("w", encoding="utf-8") as out:
@@ -295,25 +258,32 @@ def _build(environment: Environment, folder: Path, tell: Callable[[str], object]
                 f"environment {environment.name!r} installs, but its ms-swift cannot be imported: pin the package "
                 f"that the last lines name (docs/environments.md has pins that work). Log: {log}\n{error}"
             ) from None
+    content = {
+        "requirements": list(environment.requirements),
+        "constraints": constraints_file.read_text(encoding="utf-8").splitlines(),
+        "builder": Path(lines[1][0]).name if uv else "pip",
+        "python": str(python.relative_to(folder)),
+        "python_version": versions["python"],
+        "versions": versions["packages"],
+    }
     written = record.with_suffix(".part")
-    written.write_text(
-        json.dumps(
-            {
-                "requirements": list(environment.requirements),
-                "constraints": constraints_file.read_text(encoding="utf-8").splitlines(),
-                "builder": Path(lines[1][0]).name if uv else "pip",
-                "python": str(python.relative_to(folder)),
-                "python_version": versions["python"],
-                "versions": versions["packages"],
-            },
-            indent=1,
-        ),
-        encoding="utf-8",
-    )
+    written.write_text(json.dumps(content, indent=1), encoding="utf-8")
     written.replace(record)
     whole = built(environment, folder.parent)
     assert whole, record
     return whole
+
+
+def _lines(
+    environment: Environment, venv: Path, python: Path, constraints_file: Path, uv: str | None
+) -> list[list[str]]:
+    """Return the lines that make the folder *venv* and install into it."""
+    version, pinned = _python_version(environment), ["-c", str(constraints_file), *environment.requirements]
+    if uv:
+        make = [uv, "venv", "--quiet", "--python", version, str(venv)]
+        return [make, [uv, "pip", "install", "--python", str(python), *pinned]]
+    make = [_interpreter(environment, version), "-m", "venv", str(venv)]
+    return [make, [str(python), "-m", "pip", "install", "--no-input", *pinned]]
 
 
 def _run(
@@ -342,10 +312,7 @@ def _run(
 
 
 def _cannot_keep(constraints_file: Path, log: Path) -> bool:
-    """Return whether the resolver refused what this machine demands.
-
-    Not what the matrix does.
-    """
+    """Return whether the resolver refused what this machine demands."""
     log_text = log.read_text("utf-8", errors="replace")
     versions = [line.partition("==")[2] for line in constraints_file.read_text(encoding="utf-8").split()]
     impossible = "ResolutionImpossible" in log_text or "No solution found" in log_text
@@ -421,10 +388,7 @@ def _name(requirement: str) -> str:
 
 @cache
 def _here(package: str) -> str | None:
-    """Return the version of *package* in the running environment.
-
-    Asked at collection, where listing all takes too long.
-    """
+    """Return the version of *package* in the running environment."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -433,10 +397,9 @@ def _here(package: str) -> str | None:
 
 @cache
 def _installed() -> dict[str, str]:
-    from bakeoff.environments.probe import versions
+    from bakeoff.environments.probe import packages
 
-    packages: dict[str, str] = versions()["packages"]
-    return packages
+    return packages()
 
 
 def _has_gpu() -> bool:

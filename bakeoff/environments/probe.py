@@ -11,25 +11,32 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 
-def versions() -> dict[str, Any]:
+def versions() -> dict[str, object]:
     """Return the interpreter's version and all installed versions."""
-    import importlib.metadata as metadata
     import platform
+
+    return {"python": platform.python_version(), "packages": packages()}
+
+
+def packages() -> dict[str, str]:
+    """Return the version of every installed package, by its normalised name."""
+    import importlib.metadata as metadata
     import re
 
-    packages: dict[str, str] = {}
+    version_of: dict[str, str] = {}
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]
         if name:
-            packages.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution.version)
-    return {"python": platform.python_version(), "packages": dict(sorted(packages.items()))}
+            version_of.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution.version)
+    return dict(sorted(version_of.items()))
 
 
-def installed() -> dict[str, Any]:
+def installed() -> dict[str, object]:
     """Flags, model types and templates of the ms-swift found here.
 
     ``flags`` is stage -> flag (no dashes) -> choices or null; ``templates`` is name -> default system prompt;
@@ -69,7 +76,7 @@ def installed() -> dict[str, Any]:
     }
 
 
-def parse(lines: str) -> dict[str, Any]:
+def parse(lines: str) -> dict[str, object]:
     """Return what the argument parsers refuse in *lines*, in words.
 
     *lines* is a JSON list of ``[stage, [argument, …]]``.
@@ -93,7 +100,7 @@ def parse(lines: str) -> dict[str, Any]:
     return {"refusals": refusals}
 
 
-def engine(line: str) -> dict[str, Any]:
+def engine(line: str) -> dict[str, object]:
     """Return what an engine's own server says to *line*.
 
     A JSON list of its module and arguments; it is not started.
@@ -176,7 +183,7 @@ def _text(value: object) -> str | None:
 def main(argv: list[str]) -> int:
     """Answers the question ``argv[0]`` into the file ``argv[1]``."""
     question, out, *rest = argv
-    questions: dict[str, Any] = {
+    questions: dict[str, Callable[..., dict[str, object]]] = {
         "versions": versions,
         "installed": installed,
         "parse": parse,
@@ -189,5 +196,7 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     # the folder of this script must not shadow the environment's own packages (swift, evalscope)
-    sys.path[:] = [one for one in sys.path if Path(one or ".").resolve() != Path(__file__).resolve().parent]
+    sys.path[:] = [
+        place for place in sys.path if Path(place or ".").resolve() != Path(__file__).resolve().parent
+    ]
     sys.exit(main(sys.argv[1:]))

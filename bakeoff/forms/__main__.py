@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
 
 
 def _fetched(model: str, *, use_hf: bool) -> Path:
-    """Return the folder of the hub's *model*, fetched now unless a cache has it.
+    """Return the folder of a hub's *model*, fetched unless cached.
 
     The client of the hubs does it, which tells how far it is, goes on where it stopped, and says what a hub refuses.
 

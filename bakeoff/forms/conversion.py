@@ -308,10 +308,7 @@ def _convert_group(original: Original, steps: Sequence[Step], file: Path) -> str
 
 
 def _prove(folder: Path, source: Shards, steps: Iterable[Step], file: Path) -> None:
-    """Hold a written shard against the original.
-
-    Bit by bit where the conversion keeps every bit.
-    """
+    """Hold a written shard against the original."""
     from safetensors import safe_open
 
     with safe_open(file, framework="pt") as written:
@@ -400,10 +397,7 @@ def _write_tokenizer(original: Original, draft: Path, inputs: Mapping[str, str])
 
 
 def _ends(original: Original, draft: Path) -> dict[str, object]:
-    """Return the ids at which a reply ends, as both configs say.
-
-    Nothing where one token ends it.
-    """
+    """Return the ids at which a reply ends, as both configs say."""
     if not original.family.ends:
         return {}
     vocabulary = json.loads((draft / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]

@@ -129,15 +129,7 @@ def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
     measured: list[Measured] = []
     for name in ASKED:
         answer = _asked(service, name)
-        length = (answer.get("usage") or {}).get("prompt_tokens")
-        wanted = facts["prompt_tokens"].get(name)
-        if length and wanted:
-            if length != wanted:
-                raise IdentityError(
-                    f"{service.served_name}: dialogue '{name}' has {length} prompt tokens at the service and {wanted} "
-                    f"in training: it renders another prompt. Compare the templates: {service.by_hand}"
-                )
-            counted += 1
+        counted += _counts_alike(service, name, answer, facts)
         reply = str(answer["choices"][0]["message"].get("content") or "")
         expected = facts["expected"].get(name, "")
         if expected and not _begins(reply, expected):
@@ -173,6 +165,24 @@ def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
         **dict(zip(("to_trained", "to_base", "apart"), _distances(measured), strict=True)),
         "identity": NOT_SHOWN(why=doubt) if doubt else SHOWN,
     }
+
+
+def _counts_alike(service: Service, name: str, answer: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+    """Return whether the service counted the prompt tokens of a dialogue.
+
+    Raises:
+        IdentityError: there are other tokens than in training.
+    """
+    length = (answer.get("usage") or {}).get("prompt_tokens")
+    expected = facts["prompt_tokens"].get(name)
+    if not length or not expected:
+        return False
+    if length != expected:
+        raise IdentityError(
+            f"{service.served_name}: dialogue '{name}' has {length} prompt tokens at the service and {expected} "
+            f"in training: it renders another prompt. Compare the templates: {service.by_hand}"
+        )
+    return True
 
 
 def why_another(measured: Sequence[Measured], tolerance: float, *, beside: bool = False) -> str:

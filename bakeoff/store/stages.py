@@ -108,7 +108,7 @@ class Record:
     output: str
     started: str
     seconds: float
-    identity: dict[str, Any]
+    identity: dict[str, object]
     peak_memory_gib: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     made: dict[str, str] | None = None
@@ -146,12 +146,12 @@ class Timeline:
 
         But not more often than every half minute.
         """
-        told = time.monotonic()
+        last_time = time.monotonic()
 
         def tell() -> None:
-            nonlocal told
-            if time.monotonic() - told > PROGRESS_S and (words := how_far()):
-                told = time.monotonic()
+            nonlocal last_time
+            if time.monotonic() - last_time > PROGRESS_S and (words := how_far()):
+                last_time = time.monotonic()
                 self.tell("progress", how_far=words, **facts)
 
         return tell
@@ -231,7 +231,7 @@ class Stages:
             return self._tell(self._run(stage, identity, why, work))
 
     def _run(
-        self, stage: Stage[Facts], identity: dict[str, Any], why: str, work: Callable[[Path], Done]
+        self, stage: Stage[Facts], identity: dict[str, object], why: str, work: Callable[[Path], Done]
     ) -> Record:
         """Do *work*, and return its record, which is now on the disk."""
         log, output = str(stage.log_file), str(stage.output)

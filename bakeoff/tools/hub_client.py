@@ -18,13 +18,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from bakeoff.files import write_json
 from bakeoff.secrecy import redact
 from bakeoff.tools.hub_refusals import Refused, error_number, may_pass, no_cache, no_room
 from bakeoff.tools.hub_sites import HuggingFace, ModelScope, say
-from bakeoff.tools.hubs import TITLES, Source, gib, link_snapshot, repository_folder
+from bakeoff.tools.hubs import TITLES, Answer, Source, gib, link_snapshot, repository_folder
 
 REPORT_S = 1.0
 """How often the log is told how far the download is, while it moves."""
@@ -76,7 +75,7 @@ class Reporter:
         say(words)
 
 
-def answer(verb: str, source: Source, commit: str = "") -> dict[str, Any]:
+def answer(verb: str, source: Source, commit: str = "") -> Answer:
     """What is written into ``--out``.
 
     Raises:
@@ -95,7 +94,7 @@ def answer(verb: str, source: Source, commit: str = "") -> dict[str, Any]:
         return sum(min(hub.size_here(file), file.size) for file in listing.files)
 
     lacking, free = listing.size - here(), _free(root)
-    facts: dict[str, Any] = {
+    facts: Answer = {
         "commit": listing.commit,
         "size": listing.size,
         "lacking": lacking,

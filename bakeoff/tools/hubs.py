@@ -7,6 +7,7 @@ Nothing here opens a connection.
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 from bakeoff.command import Command
 from bakeoff.matrix.schema import ModelSpec, dataset_name, is_local_model
@@ -86,6 +87,23 @@ class Source:
     def key(self) -> str:
         """What tells this source apart from others, as one word."""
         return f"{self.hub}:{self.kind}:{self.id}@{self.branch}"
+
+
+class Answer(TypedDict, total=False):
+    """What the client of the hubs writes into ``--out``.
+
+    Sizes are in bytes, ``lacking`` is what a cache has not got, ``sha256`` is by file. A refusal has ``error``, a word,
+    and ``message``, a sentence, alone.
+    """
+
+    commit: str
+    size: int
+    lacking: int
+    files: int
+    folder: str
+    sha256: dict[str, str]
+    error: str
+    message: str
 
 
 @dataclass(frozen=True)
@@ -307,8 +325,16 @@ def recipe(source: Source, commit: str) -> dict[str, str]:
 
 def store_folder(root: Path, source: Source, commit: str) -> Path:
     """The store's folder of a snapshot, below *root*."""
-    word = re.sub(r"[^A-Za-z0-9._-]+", "--", source.id)
-    return root / f"{word}-{digest(recipe(source, commit))[:10]}"
+    return root / f"{_word(source)}-{digest(recipe(source, commit))[:10]}"
+
+
+def store_folders(root: Path, source: Source) -> Iterator[Path]:
+    """Yield the store's folders of all snapshots of *source*, below *root*."""
+    return root.glob(f"{glob.escape(_word(source))}-{'[0-9a-f]' * 10}")
+
+
+def _word(source: Source) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "--", source.id)
 
 
 def link_snapshot(snapshot: Path, output: Path, *, code: bool = True) -> int:

@@ -60,13 +60,7 @@ def sft(
         "max_length": t.max_length,
         "packing": t.packing or None,
         "gradient_checkpointing": t.gradient_checkpointing,
-        "per_device_train_batch_size": t.batch_size,
-        "per_device_eval_batch_size": t.eval_batch_size,
-        "gradient_accumulation_steps": t.gradient_accumulation,
-        "learning_rate": t.learning_rate,
-        "num_train_epochs": t.epochs,
-        "max_steps": t.max_steps,
-        "warmup_ratio": t.warmup_ratio,
+        **_updates(t),
         **_lora(t),
         "router_aux_loss_coef": t.router_aux_loss_coef,
         "split_dataset_ratio": t.validation_share or None,
@@ -95,6 +89,19 @@ def sft(
     return Command((python, *launch, "-m", "swift.cli.sft", *argv), {**_environment(spec), **allocator})
 
 
+def _updates(t: Training) -> dict[str, object]:
+    """Return of how much an update is made, and how many there are."""
+    return {
+        "per_device_train_batch_size": t.batch_size,
+        "per_device_eval_batch_size": t.eval_batch_size,
+        "gradient_accumulation_steps": t.gradient_accumulation,
+        "learning_rate": t.learning_rate,
+        "num_train_epochs": t.epochs,
+        "max_steps": t.max_steps,
+        "warmup_ratio": t.warmup_ratio,
+    }
+
+
 def _lora(t: Training) -> dict[str, object]:
     return {"lora_rank": t.lora_rank, "lora_alpha": t.lora_alpha, "target_modules": t.target_modules}
 
@@ -110,7 +117,7 @@ def _intervals(t: Training) -> dict[str, object]:
 
 
 def _training_plugins(spec: ModelSpec, version: str) -> tuple[Path, ...]:
-    """Return what ms-swift imports before a training: the row's plugins and those of ours that it needs."""
+    """Return the plugins of a training: the row's, and ours that it needs."""
     return (
         *_plugins(spec),
         *(PLUGINS / f"{name}.py" for name in spec.training.plugins),
@@ -305,7 +312,7 @@ def _plugins(spec: ModelSpec) -> tuple[Path, ...]:
 
 
 def _with_own(plugins: object, spec: ModelSpec) -> object:
-    """The *plugins* that 'extra' names beside ours, which they must not replace."""
+    """Return the *plugins* that 'extra' names beside ours, or *plugins*."""
     return (*_plugins(spec), plugins) if isinstance(plugins, str) else plugins
 
 
