@@ -170,6 +170,8 @@ def test_the_longest_remaining_path_begins_first() -> None:
 
 
 def test_a_tuned_model_waits_for_a_training_of_this_run_only() -> None:
+    together = legs_of([("a", None, "t1"), ("a", "base", "t2")], {}, shared={"a"})
+    assert [leg.after for leg in together] == [(), ("a-train",)]
     legs = legs_of([("a", None, "t1"), ("a", "tuned", "t2"), ("a", "tuned", "t3"), ("b", "tuned", "t4")], {})
     assert [(leg.name, leg.tests, leg.after) for leg in legs] == [
         ("a-train", ("t1",), ()),

@@ -54,7 +54,7 @@ def test_a_row_with_nothing_to_share_is_refused(changes: dict[str, Any]) -> None
 # -- the process ---------------------------------------------------------------------------------------------------
 
 
-def test_one_process_serves_both_variants_until_something_else_needs_the_machine(house: House) -> None:
+def test_one_process_serves_both_variants_and_is_revived_for_both(house: House) -> None:
     house.row = {"serving": SHARED}
     with house.run() as chain:
         with contextlib.closing(Unprobed(chain, "base")) as base:
@@ -82,9 +82,13 @@ def test_one_process_serves_both_variants_until_something_else_needs_the_machine
         assert first.log == second.log
         assert first.identity["fingerprint"] != second.identity["fingerprint"]
         assert revived
-        assert revived.alive()
-        with chain.leased("train"):
-            assert not revived.alive()
+        assert not revived.alive()  # both have had their turn
+        with contextlib.closing(Unprobed(chain, "tuned")) as tuned:
+            waiting = tuned.service().process
+        assert waiting
+        assert waiting.alive()
+        with chain.leased("train"):  # something else needs the machine
+            assert not waiting.alive()
     assert house.left_behind() == []
 
 

@@ -146,7 +146,7 @@ def test_a_hubs_files_go_when_no_row_takes_them(store: Path) -> None:
     commit = "a" * 40
     rows = {
         "pinned": {**ROW, "model": "o/base", "revision": commit},
-        "by branch": {**ROW, "dataset": ["o/data"]},  # nobody has asked where it is
+        "by-branch": {**ROW, "dataset": ["o/data"]},  # nobody has asked where it is
     }
     matrix = store.parent / "matrix.json"
     matrix.write_text(json.dumps({"models": {"tiny": ROW, **rows}, "suites": {"exam": SUITE}}))

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import requests
 
@@ -98,7 +98,7 @@ class Deployment:
         chain.tools("serve").prepare()
         chain.tools("serve").check(chain.serve_command(self.variant, 0))
         if spec.serving.shared:
-            self._shared = chain.bench.shared.take(spec.name, self._start_shared)
+            self._shared = chain.bench.shared.take(spec.name, self.variant, self._start_shared)
             return self._shared.services[self.variant]
         chain.served(self.variant)
         self._shown = self.parity()
@@ -123,7 +123,7 @@ class Deployment:
 
         Each was found to be what was trained.
         """
-        trained: dict[str, Mapping[str, Any]] = {}
+        trained: dict[str, Mapping[str, object]] = {}
         for variant in self.chain.spec.variants:
             self.chain.served(variant)
             trained[variant] = type(self)(self.chain, variant).parity().facts

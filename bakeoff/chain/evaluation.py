@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bakeoff import evalscope
 from bakeoff.chain import stages
 from bakeoff.chain.deployment import Deployment, see_alive, see_answering
-from bakeoff.chain.results import answered_by, readable, why_unanswered, without_nan
+from bakeoff.chain.results import Outcome, answered_by, readable, why_unanswered, without_nan
 from bakeoff.chain.service import Service, who_answers_as
 from bakeoff.errors import BakeoffError, CommandFailed, ScoreError
 from bakeoff.execution.attempts import Attempts
@@ -158,7 +158,7 @@ class Evaluation:
         return Done(str(stages.evaluate_line(chain, variant, suite)), None, facts, self._took_s * share)
 
     @cached_property
-    def _together(self) -> dict[str, dict[str, Any]]:
+    def _together(self) -> Mapping[str, Outcome]:
         """The results of every suite that is not in the store, of one process."""
         store = self.deployment.chain.bench.stages
         missing = [suite for suite in self.suites if not store.current(self._stage(suite))]
@@ -167,7 +167,7 @@ class Evaluation:
         attempts = Attempts(self.deployment.chain.spec.limits.retries, self._attempts)
         return self.deployment.ask(lambda service: self._ask(service, missing), attempts)
 
-    def _graded_again(self, suites: Sequence[Suite]) -> dict[str, dict[str, Any]]:
+    def _graded_again(self, suites: Sequence[Suite]) -> Mapping[str, Outcome]:
         """Return the results of *suites* from answers on disk.
 
         Only where what changed asks for no other answers; empty where one lacks.
@@ -183,7 +183,7 @@ class Evaluation:
             ):
                 return {}
             names |= {result.answers_as for result in earlier if result.answers_as}
-        facts = {"answers_as": names.pop()} if len(names) == 1 else {}
+        facts: dict[str, object] = {"answers_as": names.pop()} if len(names) == 1 else {}
         try:
             return self._ask(
                 Service("", self.deployment.served_name, self.deployment.fingerprint, facts=facts), suites
@@ -213,7 +213,7 @@ class Evaluation:
 
         return how_far
 
-    def _ask(self, service: Service, suites: Sequence[Suite]) -> dict[str, dict[str, Any]]:
+    def _ask(self, service: Service, suites: Sequence[Suite]) -> Mapping[str, Outcome]:
         chain = self.deployment.chain
         bench, spec = chain.bench, chain.spec
         training, unread = training_files(chain.origins.dataset_places(), use_hf=spec.use_hf)
@@ -255,7 +255,7 @@ class Evaluation:
             progress=sign_of_life,
         )
         see_alive(service)
-        results = evalscope.read_results(self._work_dir)
+        results = cast(Mapping[str, Outcome], evalscope.read_results(self._work_dir))
         if lacking := [suite.name for suite in suites if suite.name not in results]:
             raise ScoreError(
                 f"{spec.name}: no result for {', '.join(lacking)}; log: {self._work_dir / 'evaluation.log'}"

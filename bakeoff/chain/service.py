@@ -81,7 +81,7 @@ class Service:
     fingerprint: str
     process: Process | None = None
     key_env: str | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, object] = field(default_factory=dict)
 
     def why_dead(self) -> str:
         """Return how the service ended, empty while it runs."""

@@ -1,7 +1,7 @@
 """One process that serves a row's base and its adapter under two names.
 
-It is way A of the guide, started once for both variants. It runs until its last deployment is closed and something else
-needs the machine, so that the variant that comes next finds it ready.
+It is way A of the guide, started once for both variants: the one that comes next finds it ready. It ends when both have
+been served, or when something else needs the machine in between.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bakeoff.chain import stages
 from bakeoff.chain.service import Service, reach, restart, serving
@@ -29,12 +29,14 @@ class SharedService:
         trained: the facts of each variant's parity, by which its name is looked at.
         services: the process under the name of each variant.
         users: deployments that are open.
+        turns: variants that have been asked for.
     """
 
     chain: Chain
-    trained: Mapping[str, Mapping[str, Any]]
+    trained: Mapping[str, Mapping[str, object]]
     services: dict[str, Service] = field(default_factory=dict)
     users: int = 0
+    turns: set[str] = field(default_factory=set)
     _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -110,8 +112,8 @@ class SharedServices:
         self._running: dict[str, SharedService] = {}
         self._lock = threading.RLock()
 
-    def take(self, row: str, start: Callable[[], SharedService]) -> SharedService:
-        """Return the service of *row*, which *start* starts unless it runs."""
+    def take(self, row: str, variant: str, start: Callable[[], SharedService]) -> SharedService:
+        """Return the service of *row* for *variant*; *start* starts it unless it runs."""
         with self._lock:
             shared = self._running.get(row)
             if shared and shared.why_dead() and not shared.users:
@@ -120,12 +122,23 @@ class SharedServices:
             if shared is None:
                 shared = self._running[row] = start()
             shared.users += 1
+            shared.turns.add(variant)
             return shared
 
     def leave(self, shared: SharedService) -> None:
-        """Note that a deployment is closed; its service waits for the next."""
+        """Note that a deployment is closed.
+
+        Its service waits for the variant that has not had its turn, and ends where each has had it.
+        """
         with self._lock:
             shared.users -= 1
+            row = shared.chain.spec.name
+            if (
+                not shared.users
+                and shared.turns == shared.services.keys()
+                and self._running.get(row) is shared
+            ):
+                self._end(row)
 
     def end_unused(self) -> None:
         """End every service that no deployment uses: what it occupies is needed."""
