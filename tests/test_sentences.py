@@ -215,7 +215,7 @@ def whole_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     findings.stages[0]["why"] = filled(sentences.declared()["store.stages.first_time"])
     for stage in findings.stages[1:]:
         stage["why"] = ""
-    findings.skipped = [("big", filled(sentences.declared()["chain.chain.needs_gpu"]))]
+    findings.skipped = [("big", filled(sentences.declared()["chain.needs.needs_gpu"]))]
     findings.comparability = [filled(sentences.declared()["doctor.comparability.guide"])]
     for anchor in findings.anchors:
         anchor["warning"] = filled(sentences.declared()["scoring.anchors.far_below"])

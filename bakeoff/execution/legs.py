@@ -73,9 +73,7 @@ def legs_of(
             row,
             kind,
             tuple(group),
-            (f"{row}-train",)
-            if (kind == "tuned" or (kind == "base" and row in shared)) and (row, "train") in groups
-            else (),
+            (f"{row}-train",) if needs_training(row, kind) and (row, "train") in groups else (),
             gpus.get((row, kind), 0),
         )
         for (row, kind), group in groups.items()
