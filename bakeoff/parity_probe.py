@@ -17,6 +17,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from datetime import date
 from functools import partial
 from importlib import import_module
@@ -657,18 +658,25 @@ def behaviour(
         return PeftModel.from_pretrained(load(_local(base)), path).eval()
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+
+    def reply_of(model: Any, prompt: list[int]) -> dict[str, Any]:
+        ids = torch.tensor([prompt], device=device)
+        whole = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=tokens, num_beams=1
+        )[0].tolist()
+        reply = whole[len(prompt) :]
+        text = [tokenizer.decode(reply[: at + 1], skip_special_tokens=True) for at in range(len(reply))]
+        names = [[tokenizer.decode([one]), str(tokenizer.convert_ids_to_tokens(one))] for one in reply]
+        return {"ids": reply, "texts": text, "tokens": names, **_judged(model, prompt, reply)}
+
     with torch.inference_mode():
-        subject = load(merged) if merged else with_adapter(adapter) if adapter else load(folder)
+        subject = (
+            load(merged) if merged else with_adapter(adapter or beside) if adapter or beside else load(folder)
+        )
         answer: dict[str, Any] = {}
-        for name, prompt in prompts.items():
-            ids = torch.tensor([prompt], device=device)
-            whole = subject.generate(
-                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=tokens, num_beams=1
-            )[0].tolist()
-            reply = whole[len(prompt) :]
-            text = [tokenizer.decode(reply[: at + 1], skip_special_tokens=True) for at in range(len(reply))]
-            names = [[tokenizer.decode([one]), str(tokenizer.convert_ids_to_tokens(one))] for one in reply]
-            answer[name] = {"ids": reply, "texts": text, "tokens": names, **_judged(subject, prompt, reply)}
+        with subject.disable_adapter() if beside else nullcontext():
+            for name, prompt in prompts.items():
+                answer[name] = reply_of(subject, prompt)
         if merged and adapter:
             del subject
             subject = with_adapter(adapter)
@@ -679,8 +687,6 @@ def behaviour(
                 for name, prompt in prompts.items():
                     answer[name]["base"] = _judged(subject, prompt, answer[name]["ids"])
         elif beside:
-            del subject
-            subject = with_adapter(beside)
             for name, prompt in prompts.items():
                 answer[name]["beside"] = _judged(subject, prompt, answer[name]["ids"])
         elif merged and base != merged:
