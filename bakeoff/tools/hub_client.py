@@ -23,7 +23,16 @@ from bakeoff.files import write_json
 from bakeoff.secrecy import redact
 from bakeoff.tools.hub_refusals import Refused, error_number, may_pass, no_cache, no_room
 from bakeoff.tools.hub_sites import HuggingFace, ModelScope, say
-from bakeoff.tools.hubs import TITLES, Answer, Source, gib, link_snapshot, repository_folder
+from bakeoff.tools.hubs import (
+    TITLES,
+    Answer,
+    Source,
+    find_cached,
+    gib,
+    link_snapshot,
+    offline,
+    repository_folder,
+)
 
 REPORT_S = 1.0
 """How often the log is told how far the download is, while it moves."""
@@ -140,17 +149,20 @@ def main(argv: list[str]) -> int:
     options.add_argument("--out", type=Path, help="receives the answer as JSON")
     options_given = options.parse_args(argv)
     source = Source(options_given.hub, options_given.kind, options_given.id, options_given.revision)
+    result = _from_cache(source, options_given) if offline(source.hub, os.environ) else None
     try:
-        result = answer(options_given.verb, source, options_given.commit)
+        result = result or answer(options_given.verb, source, options_given.commit)
     except Refused as error:
         result = {"error": error.kind, "message": redact(str(error))}
     except Exception as error:
         if may_pass(error):
             say(_away(source, error))
-            return 1
-        if not (isinstance(error, OSError) and error.filename):
+            if not (result := _from_cache(source, options_given)):
+                return 1
+        elif isinstance(error, OSError) and error.filename:
+            result = {"error": "no cache", "message": redact(no_cache(source, error))}
+        else:
             raise
-        result = {"error": "no cache", "message": redact(no_cache(source, error))}
     if options_given.link and "folder" in result:
         link_snapshot(Path(result["folder"]), options_given.link, code=options_given.kind == "model")
         result["folder"] = str(options_given.link)
@@ -161,6 +173,14 @@ def main(argv: list[str]) -> int:
         return 0 if options_given.out else 2
     say(f"{result.get('folder') or result['commit']}")
     return 0
+
+
+def _from_cache(source: Source, options: argparse.Namespace) -> Answer | None:
+    """Return a whole snapshot in the cache, for a line without a commit."""
+    if options.verb != "download" or options.commit or not (cached := find_cached(source, os.environ)):
+        return None
+    say(f"{source}: taken from the cache without asking the hub")
+    return {"commit": cached.commit, "folder": str(cached.folder)}
 
 
 def _away(source: Source, error: BaseException) -> str:
