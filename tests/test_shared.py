@@ -29,7 +29,7 @@ SHARED = {"engine": "transformers", "way": "adapter", "shared": True}
     ("engine", "parts"),
     [
         ("vllm", ["--served-model-name tiny-base", "--enable-lora", "--lora-modules tiny-sft=/a"]),
-        ("transformers", ["--served_model_name tiny-base", "--adapters tiny-sft=/a"]),
+        ("transformers", ["--served_model_name tiny-base", "--adapters tiny-sft=/a", "--max_batch_size 1"]),
     ],
 )
 def test_one_line_names_base_and_adapter(engine: str, parts: Sequence[str]) -> None:

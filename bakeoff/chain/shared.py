@@ -113,7 +113,7 @@ class SharedServices:
         self._lock = threading.RLock()
 
     def take(self, row: str, variant: str, start: Callable[[], SharedService]) -> SharedService:
-        """Return the service of *row* for *variant*; *start* starts it unless it runs."""
+        """Return the running service of *row*; *start* starts it otherwise."""
         with self._lock:
             shared = self._running.get(row)
             if shared and shared.why_dead() and not shared.users:

@@ -217,7 +217,7 @@ def deploy(
         "host": "127.0.0.1",
         "port": port,
         "max_model_len": s.session_len,
-        "max_batch_size": s.max_batch_size if s.engine == "transformers" else None,
+        "max_batch_size": _batch_size(spec),
         "attn_impl": _attention(spec),
         "vllm_tensor_parallel_size": s.tensor_parallel
         if s.engine == "vllm" and s.tensor_parallel > 1
@@ -228,6 +228,14 @@ def deploy(
     options["external_plugins"] = _with_own(options["external_plugins"], spec)
     argv = flags(_spoken(options, "deploy", version))
     return Command((python, "-m", "swift.cli.deploy", *argv), _environment(spec))
+
+
+def _batch_size(spec: ModelSpec) -> int | None:
+    """Return how many requests ms-swift's own engine computes at once."""
+    if spec.serving.engine != "transformers":
+        return None
+    # ms-swift names one adapter for a whole batch, which PEFT refuses; requests that come together fail
+    return 1 if spec.serving.shared else spec.serving.max_batch_size
 
 
 def _model(spec: ModelSpec, model: str) -> dict[str, object]:
