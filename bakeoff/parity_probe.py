@@ -17,6 +17,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from datetime import date
 from functools import partial
 from importlib import import_module
@@ -633,17 +634,18 @@ def behaviour(
     limit_gib: float,
     trust_remote_code: bool = False,
     plugins: Iterable[str] = (),
+    beside: str | None = None,
 ) -> dict[str, Any]:
     """What is to be served says after *prompts*, greedily, and how base + adapter and the base judge those tokens.
 
     The subject is *merged*, or base + *adapter*, or the *base* itself; the first that is given. Log-probabilities are
-    natural logarithms.
+    natural logarithms. An adapter that is served *beside* the base judges the base's tokens, too.
 
     Returns:
         ``skipped`` in words where memory does not allow it; else ``dialogues``, each with the reply's ``ids``, their
         ``texts`` so far, their names one by one (``tokens``: decoded, and as the vocabulary has them), ``logprobs``
         and ``margins`` to the second best token, and for ``adapter`` and ``base`` (where they are not the subject) the
-        log-probability of the same tokens and whether each is their first choice.
+        log-probability of the same tokens and whether each is their first choice; so for ``beside``.
     """
     import torch
 
@@ -665,33 +667,43 @@ def behaviour(
         model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=trust_remote_code, **precision)
         return model.to(device).eval()
 
-    def with_adapter() -> Any:
+    def with_adapter(path: str | None) -> Any:
         from peft import PeftModel
 
-        return PeftModel.from_pretrained(load(_local(base)), adapter).eval()
+        return PeftModel.from_pretrained(load(_local(base)), path).eval()
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+
+    def reply_of(model: Any, prompt: list[int]) -> dict[str, Any]:
+        ids = torch.tensor([prompt], device=device)
+        whole = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=tokens, num_beams=1
+        )[0].tolist()
+        reply = whole[len(prompt) :]
+        text = [tokenizer.decode(reply[: at + 1], skip_special_tokens=True) for at in range(len(reply))]
+        names = [[tokenizer.decode([one]), str(tokenizer.convert_ids_to_tokens(one))] for one in reply]
+        return {"ids": reply, "texts": text, "tokens": names, **_judged(model, prompt, reply)}
+
     with torch.inference_mode():
-        subject = load(merged) if merged else with_adapter() if adapter else load(folder)
+        subject = (
+            load(merged) if merged else with_adapter(adapter or beside) if adapter or beside else load(folder)
+        )
         answer: dict[str, Any] = {}
-        for name, prompt in prompts.items():
-            ids = torch.tensor([prompt], device=device)
-            whole = subject.generate(
-                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=tokens, num_beams=1
-            )[0].tolist()
-            reply = whole[len(prompt) :]
-            text = [tokenizer.decode(reply[: at + 1], skip_special_tokens=True) for at in range(len(reply))]
-            names = [[tokenizer.decode([one]), str(tokenizer.convert_ids_to_tokens(one))] for one in reply]
-            answer[name] = {"ids": reply, "texts": text, "tokens": names, **_judged(subject, prompt, reply)}
+        with subject.disable_adapter() if beside else nullcontext():
+            for name, prompt in prompts.items():
+                answer[name] = reply_of(subject, prompt)
         if merged and adapter:
             del subject
-            subject = with_adapter()
+            subject = with_adapter(adapter)
             for name, prompt in prompts.items():
                 answer[name]["adapter"] = _judged(subject, prompt, answer[name]["ids"])
         if adapter:
             with subject.disable_adapter():
                 for name, prompt in prompts.items():
                     answer[name]["base"] = _judged(subject, prompt, answer[name]["ids"])
+        elif beside:
+            for name, prompt in prompts.items():
+                answer[name]["beside"] = _judged(subject, prompt, answer[name]["ids"])
         elif merged and base != merged:
             del subject
             subject = load(_local(base))

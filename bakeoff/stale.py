@@ -1,8 +1,8 @@
 """What the store keeps that no row of the matrix refers to any more: ``python -m bakeoff.stale``.
 
-Stages of another recipe, tiny bases of another source, environments of another content, finished caches of evaluations
-and what pasted lines left are listed with their sizes and removed after a yes. Runs, judgements and the replies that
-were judged are never touched, nor is what somebody works on or serves.
+Stages of another recipe, tiny bases of another source, downloads of another commit, environments of another content,
+finished caches of evaluations and what pasted lines left are listed with their sizes and removed after a yes. Runs,
+judgements and the replies that were judged are never touched, nor is what somebody works on or serves.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import Matrix
 from bakeoff.store.facts import EvaluationFacts, EvaluationResult, Facts
 from bakeoff.store.stage import Stage
+from bakeoff.tools import hubs
 from bakeoff.workspace import Workspace
 
 STAGES = ("train", "export", "deploy", "parity", "evaluate", "speed")
@@ -49,7 +50,8 @@ def stale(matrix: Matrix, workspace: Workspace) -> list[Stale]:
         for folder in workspace.root.glob(f"models/*/{stage}-*")
         if not folder.is_symlink()
     ]
-    candidates += [*workspace.tiny.glob("*"), *workspace.forms.glob("*"), *workspace.environments.glob("*")]
+    for shared in (workspace.tiny, workspace.forms, workspace.hubs, workspace.environments):
+        candidates += shared.glob("*")
     candidates += workspace.root.glob("models/*/by-hand/*")
     candidates += [
         cache
@@ -94,7 +96,13 @@ def _referred(matrix: Matrix, workspace: Workspace) -> Iterator[Path]:
         for place in (spec.adapter, spec.weights, spec.model):
             if place:  # a row may start from what another one left
                 yield from Path(place).expanduser().absolute().parents
-        for stage in Chain(spec, bench).stages():
+        chain = Chain(spec, bench)
+        for source in chain.origins.sources():
+            if not chain.origins.known_commit(
+                source
+            ):  # whichever of them the next run finds to be the right one
+                yield from hubs.store_folders(workspace.hubs, source)
+        for stage in chain.stages():
             yield stage.folder
             yield from stage.keeps
             if stage.facts is EvaluationFacts:

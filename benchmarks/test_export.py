@@ -6,14 +6,14 @@ import pytest
 
 from bakeoff.chain.chain import Artifact, Chain
 from bakeoff.parity_probe import first_changed
-from bakeoff.tools import swift
+from bakeoff.tools import checkpoints
 
 pytestmark = pytest.mark.export
 
 
 def test_merged_weights_are_whole(exported_model: Artifact) -> None:
     """Every shard that the index names is there, and none was cut short."""
-    assert swift.why_weights_broken(exported_model.folder) == ""
+    assert checkpoints.why_weights_broken(exported_model.folder) == ""
 
 
 def test_merged_weights_differ_from_the_base(exported_model: Artifact, chain: Chain) -> None:

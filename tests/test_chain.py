@@ -19,9 +19,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from bakeoff.chain.chain import Chain, why_unmet
+from bakeoff.chain.chain import Chain
 from bakeoff.chain.deployment import Deployment
 from bakeoff.chain.evaluation import Evaluation
+from bakeoff.chain.needs import why_unmet
 from bakeoff.chain.ports import free_port
 from bakeoff.chain.replies import replies
 from bakeoff.chain.service import Service, who_answers

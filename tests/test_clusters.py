@@ -28,10 +28,11 @@ from bakeoff.execution.slurm import Slurm
 from bakeoff.execution.slurm_states import state_of
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import ExecutorSpec
-from bakeoff.store import stages
+from bakeoff.store import locks
 from bakeoff.store.facts import TrainingFacts
+from bakeoff.store.locks import why_locks_unusable
 from bakeoff.store.stage import Stage
-from bakeoff.store.stages import Done, Stages, Timeline, why_locks_unusable
+from bakeoff.store.stages import Done, Stages, Timeline
 from bakeoff.workspace import Workspace
 
 slurm, ray = clusters.slurm, clusters.ray
@@ -169,6 +170,8 @@ def test_the_longest_remaining_path_begins_first() -> None:
 
 
 def test_a_tuned_model_waits_for_a_training_of_this_run_only() -> None:
+    together = legs_of([("a", None, "t1"), ("a", "base", "t2")], {}, shared={"a"})
+    assert [leg.after for leg in together] == [(), ("a-train",)]
     legs = legs_of([("a", None, "t1"), ("a", "tuned", "t2"), ("a", "tuned", "t3"), ("b", "tuned", "t4")], {})
     assert [(leg.name, leg.tests, leg.after) for leg in legs] == [
         ("a-train", ("t1",), ()),
@@ -389,9 +392,9 @@ def test_a_file_system_without_locks_is_told_before_work(
     def refuse(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(stages.fcntl, "flock", refuse)
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
     assert "no usable locks (Function not implemented)" in why_locks_unusable(tmp_path)
-    monkeypatch.setattr(stages.fcntl, "flock", lambda *_: None)
+    monkeypatch.setattr(locks.fcntl, "flock", lambda *_: None)
     assert "grants a lock twice" in why_locks_unusable(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -534,6 +534,7 @@ def test_a_published_base_is_converted_once_and_trained_in_its_native_form(
     assert facts["source"]["config.json"] == before["config.json"]
     (warning,) = base.record.facts["warnings"]  # what the report shows beside the scores
     assert "not to be compared with those of runs on the published form" in warning
+    assert "不能与在发布格式上训练的结果比较" in warning.zh
     assert contents(source) == before
     again = chain_of(source, tmp_path / "store", runner).base()
     assert again.record

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -396,6 +398,18 @@ def test_a_revision_that_the_hub_lacks_is_told_with_near_names(
     with pytest.raises(DataError, match=words.replace("?", r"\?")):
         house.run(revision=revision).base()
     assert house.hub.requests("store") == []
+
+
+def test_a_pasted_conversion_takes_the_hubs_files_or_those_of_its_cache(house: House, tmp_path: Path) -> None:
+    house.model().commit(files())
+    flag = ["--use-hf"] if house.which == "huggingface" else []
+    line = [sys.executable, "-m", "bakeoff.forms", "o/n", str(tmp_path / "native"), *flag]
+    native = "the published form is the native one; use it as it is"
+    for fetched in (True, house.which == "huggingface"):  # ModelScope's cache does not say where a branch is
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1
+        assert (native if fetched else "cannot be fetched") in done.stderr.splitlines()[-1]
+        house.away()
 
 
 def test_a_repository_that_the_hub_lacks_is_told_with_the_other_hub(house: House) -> None:

@@ -266,7 +266,23 @@ def test_a_sound_chain_passes_and_is_not_looked_at_twice(chain: Chain) -> None:
 
 @pytest.mark.slow
 def test_way_a_is_held_against_the_same_training(tiny: Tiny) -> None:
-    chain = tiny.chain(serving={"engine": "transformers", "way": "adapter"})
+    """One service answers for the base and for the adapter, and shows under each name which of them it is."""
+    chain = tiny.chain(serving={"engine": "transformers", "way": "adapter", "shared": True})
+    with contextlib.ExitStack() as stack:
+        base, tuned = (
+            stack.enter_context(contextlib.closing(Deployment(chain, variant)))
+            for variant in ("base", "tuned")
+        )
+        stack.callback(chain.bench.shared.close)
+        services = [base.service(), tuned.service()]
+        assert services[0].process is services[1].process
+        assert [service.facts["identity"] for service in services] == ["shown", "shown"]
+        for service in services:
+            assert service.facts["to_trained"] < 1e-3 < service.facts["to_base"]
+        swapped = {"base": checked(chain, "tuned"), "tuned": checked(chain, "base")}
+        for service, variant in zip(services, swapped, strict=True):
+            with pytest.raises(IdentityError):
+                answers.check_replies(service, swapped[variant].facts)
     facts = checked(chain, "tuned").facts
     assert "applied" not in facts
     assert facts["to_base"] > comparison.LOGPROB_TOLERANCE["float32"]

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from bakeoff.chain import training
-from bakeoff.chain.chain import why_unmet
+from bakeoff.chain.needs import why_unmet
 from bakeoff.chain.ports import free_port
 from bakeoff.doctor.comparability import beside_the_guide, differences
 from bakeoff.errors import StoreError

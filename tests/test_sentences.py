@@ -169,6 +169,12 @@ def test_what_does_not_belong_to_a_text_leaves_it_a_text(beside: Any) -> None:
     assert not isinstance(back["why"], Statement)
 
 
+def test_a_sentence_is_found_where_it_was_declared_before_its_module_was_split() -> None:
+    said = sentences.declared()["chain.needs.needs_gpu"](gib=8)
+    beside = {"why": {"id": "chain.chain.needs_gpu", "values": {"gib": 8}}}
+    assert restored({"why": str(said), SAID: beside})["why"].zh == said.zh
+
+
 class View(HTMLParser):
     """What a reader of one language sees of a page, commands, code and file names apart."""
 
@@ -215,7 +221,7 @@ def whole_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     findings.stages[0]["why"] = filled(sentences.declared()["store.stages.first_time"])
     for stage in findings.stages[1:]:
         stage["why"] = ""
-    findings.skipped = [("big", filled(sentences.declared()["chain.chain.needs_gpu"]))]
+    findings.skipped = [("big", filled(sentences.declared()["chain.needs.needs_gpu"]))]
     findings.comparability = [filled(sentences.declared()["doctor.comparability.guide"])]
     for anchor in findings.anchors:
         anchor["warning"] = filled(sentences.declared()["scoring.anchors.far_below"])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bakeoff.errors import CommandFailed, NotInStore
-from bakeoff.store import stages as stages_module
+from bakeoff.store import locks
 from bakeoff.store.facts import Facts
 from bakeoff.store.identity import differences
 from bakeoff.store.stage import Stage
@@ -260,7 +260,7 @@ def test_a_secret_is_known_in_the_timeline_and_the_record_however_json_writes_it
 
 
 def test_who_is_waited_for_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages_module, "SILENT_S", 0.1)
+    monkeypatch.setattr(locks, "SILENT_S", 0.1)
     bench = Bench(tmp_path)
     lock = tmp_path / "locks" / "models-row-x.lock"
     lock.parent.mkdir()

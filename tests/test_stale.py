@@ -18,6 +18,7 @@ from bakeoff.command import Command
 from bakeoff.execution.runner import Runner
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.stale import remove, stale
+from bakeoff.tools.hubs import Source, store_folder
 from bakeoff.workspace import Workspace
 from tests.chains import ROW, SUITE, bench_in
 
@@ -139,6 +140,30 @@ def test_the_answers_behind_a_result_stay_with_it(store: Path) -> None:
     (kept / "result.json").write_text(json.dumps({"folder": str(cache)}))
     clean(store, "--yes")
     assert cache.exists()
+
+
+def test_a_hubs_files_go_when_no_row_takes_them(store: Path) -> None:
+    commit = "a" * 40
+    rows = {
+        "pinned": {**ROW, "model": "o/base", "revision": commit},
+        "by-branch": {**ROW, "dataset": ["o/data"]},  # nobody has asked where it is
+    }
+    matrix = store.parent / "matrix.json"
+    matrix.write_text(json.dumps({"models": {"tiny": ROW, **rows}, "suites": {"exam": SUITE}}))
+    base = Source("modelscope", "model", "o/base", commit)
+    hubs = store / "hubs"
+    needed = [store_folder(hubs, base, commit), hubs / "o--data-aaaaaaaaaa"]
+    unneeded = [
+        store_folder(hubs, base, "b" * 40),
+        hubs / "o--gone-bbbbbbbbbb",
+        hubs / "o--data-more-cccccccccc",
+    ]
+    for folder in (*needed, *unneeded):
+        (folder / "files").mkdir(parents=True)
+        (folder / "record.json").write_text("{}")
+    done = clean(store, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert [folder.exists() for folder in (*needed, *unneeded)] == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize("how", ["copied", "moved", "linked"])

@@ -19,7 +19,7 @@ from bakeoff.execution.gpus import count_of
 from bakeoff.matrix import complaints
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import Engine, ModelSpec
-from bakeoff.tools import engines, swift
+from bakeoff.tools import checkpoints, engines, swift
 from bakeoff.tools.memory import ladder
 from tests.chains import ROW, Tiny, tiny  # noqa: F401
 
@@ -159,7 +159,7 @@ def test_a_checkpoint_of_packed_rows_is_merged_where_nobody_lends_it_flash_atten
     environ = {**os.environ, **line.env}
     done = subprocess.run(line.argv, env=environ, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert not swift.why_truncated(next((tmp_path / "merged").glob("*.safetensors")))
+    assert not checkpoints.why_truncated(next((tmp_path / "merged").glob("*.safetensors")))
 
 
 def test_the_guides_engine_is_its_own_server_on_merged_weights() -> None:
@@ -222,7 +222,7 @@ def test_newest_whole_checkpoint_is_found_by_number_not_by_name(tmp_path: Path) 
     for step in (9, 10, 2):
         checkpoint(tmp_path, step)
     (tmp_path / "checkpoint-10-merged").mkdir()
-    found = swift.last_checkpoint(tmp_path)
+    found = checkpoints.last_checkpoint(tmp_path)
     assert found
     assert found.name == "checkpoint-10"
 
@@ -234,25 +234,25 @@ def test_a_checkpoint_that_a_kill_cut_short_is_passed_over(tmp_path: Path, name:
     checkpoint(tmp_path, 10)
     torn = checkpoint(tmp_path, 20) / name
     torn.write_bytes(torn.read_bytes()[:-5])
-    found = swift.last_checkpoint(tmp_path)
+    found = checkpoints.last_checkpoint(tmp_path)
     assert found
     assert found.name == "checkpoint-10"
-    assert name in swift.why_incomplete(tmp_path / "checkpoint-20")
+    assert name in checkpoints.why_incomplete(tmp_path / "checkpoint-20")
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
-    assert swift.last_checkpoint(tmp_path / "nowhere") is None
+    assert checkpoints.last_checkpoint(tmp_path / "nowhere") is None
 
 
 def test_weights_that_lack_a_shard_are_broken(tmp_path: Path) -> None:
-    assert "no config.json" in swift.why_weights_broken(tmp_path)
+    assert "no config.json" in checkpoints.why_weights_broken(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     header = b"{}"
     (tmp_path / "model-1.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
-    assert swift.why_weights_broken(tmp_path) == ""
+    assert checkpoints.why_weights_broken(tmp_path) == ""
     index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert "lacks model-2.safetensors" in swift.why_weights_broken(tmp_path)
+    assert "lacks model-2.safetensors" in checkpoints.why_weights_broken(tmp_path)
 
 
 def test_training_facts_count_a_resumed_step_once(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_training_facts_count_a_resumed_step_once(tmp_path: Path) -> None:
         {"train_runtime": 2.5},
     ]
     (tmp_path / "logging.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    facts = swift.training_facts(tmp_path)
+    facts = checkpoints.training_facts(tmp_path)
     assert facts["loss_curve"] == [[10, 3.0], [20, 1.0]]
     assert (facts["global_step"], facts["max_steps"], facts["train_s"]) == (20, 20, 2.5)
 
@@ -277,12 +277,12 @@ def test_tokens_per_second_count_what_the_continued_training_did(tmp_path: Path)
         {"train_dataset": "94.425000±11.01, min=49.0, max=110.0, size=40", "memory": 0},
     ]
     (tmp_path / "logging.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    facts = swift.training_facts(tmp_path)
+    facts = checkpoints.training_facts(tmp_path)
     assert (facts["tokens"], facts["tokens_per_s"]) == (3777, pytest.approx(2 * 3777 / 4, abs=0.1))
-    resumed = swift.training_facts(tmp_path, since=15)
+    resumed = checkpoints.training_facts(tmp_path, since=15)
     assert resumed["tokens_per_s"] == pytest.approx(2 * 3777 / 4 / 4, abs=0.1)
     (tmp_path / "logging.jsonl").write_text(json.dumps(rows[0]))
-    assert not {"tokens", "tokens_per_s"} & set(swift.training_facts(tmp_path))
+    assert not {"tokens", "tokens_per_s"} & set(checkpoints.training_facts(tmp_path))
 
 
 def test_rows_on_the_cpu_are_told_so() -> None:
@@ -456,4 +456,4 @@ def test_a_checkpoint_of_several_cards_is_whole_when_each_part_is(
                 file.writestr("data", "x")
         else:
             (tmp_path / name).write_text(str(content))
-    assert (swift.why_incomplete(tmp_path) == "") is whole
+    assert (checkpoints.why_incomplete(tmp_path) == "") is whole

@@ -1,4 +1,4 @@
-"""The stages of one row, in the guide's order: base, train, export, serve, evaluate.
+"""The stages of a row, in the guide's order.
 
 :class:`Chain` knows which stage stands on which; the values of :mod:`bakeoff.chain.stages` say what a stage is, and
 :class:`~bakeoff.store.stages.Stages` whether it must be done.
@@ -10,15 +10,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from bakeoff import secrecy
 from bakeoff.chain import running, stages, training, weights
 from bakeoff.chain.origins import Origins
+from bakeoff.chain.shared import SharedServices
 from bakeoff.command import CHECKPOINT, OUTPUT, Command
-from bakeoff.environments import building as environments
 from bakeoff.environments.toolchain import Toolchain
 from bakeoff.errors import BakeoffError
 from bakeoff.execution import gpus
@@ -28,43 +27,12 @@ from bakeoff.forms.published import TINY as PUBLISHED
 from bakeoff.forms.published import convert_command, identity_of, published_form
 from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training
 from bakeoff.provenance import ContentHashes, digest
-from bakeoff.sentences import Template
 from bakeoff.store.facts import Facts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Record, Stages, Timeline
 from bakeoff.suites.rows import FORMATS, LETTERS
-from bakeoff.tools import engines, memory, swift
+from bakeoff.tools import checkpoints, engines, memory, swift
 from bakeoff.workspace import Workspace
-
-NEEDS_PACKAGE = Template(
-    "chain.chain.needs_package",
-    "needs the package {package}, which is not installed",
-    zh="缺少软件包 {package}",
-    en="the package {package} is not installed",
-)
-NEEDS_GPU = Template(
-    "chain.chain.needs_gpu",
-    "needs a GPU with {gib:g} GiB; this machine has none",
-    zh="需要 {gib:g} GiB 显存的 GPU，本机没有 GPU",
-    en="needs a GPU with {gib:g} GiB of memory; this machine has no GPU",
-)
-NEEDS_DEEPSPEED = Template(
-    "chain.chain.needs_deepspeed",
-    "training.extra.deepspeed needs the package deepspeed, which is not installed; pip install deepspeed, or take it "
-    "out: large weights are then shared by PyTorch's own FSDP",
-    zh="training.extra.deepspeed 需要安装 deepspeed；也可去掉该项，由 PyTorch 自带的 FSDP 分片",
-)
-NEEDS_MORE_GPUS = Template(
-    "chain.chain.needs_more_gpus",
-    "needs {cards} GPUs with {gib:g} GiB each; this machine has {here} of that size",
-    zh="需要 {cards} 张显存不低于 {gib:g} GiB 的显卡，本机只有 {here} 张",
-)
-NEEDS_LARGER_GPU = Template(
-    "chain.chain.needs_larger_gpu",
-    "needs a GPU with {gib:g} GiB; the largest here has {largest:.0f} GiB",
-    zh="需要 {gib:g} GiB 显存的 GPU，本机最大的只有 {largest:.0f} GiB",
-    en="needs a GPU with {gib:g} GiB of memory; the largest here has {largest:.0f} GiB",
-)
 
 
 @dataclass(frozen=True)
@@ -73,6 +41,7 @@ class Bench:
 
     Attributes:
         data_dir: evaluation data of the user, see :class:`~bakeoff.matrix.schema.Suite`.
+        shared: services that answer for all variants of a row.
     """
 
     matrix: Matrix
@@ -81,10 +50,11 @@ class Bench:
     runner: Runner
     hashes: ContentHashes
     data_dir: Path | None = None
+    shared: SharedServices = field(default_factory=SharedServices)
 
     @classmethod
     def at_rest(cls, matrix: Matrix, workspace: Workspace, data_dir: Path | None = None) -> Bench:
-        """Return a bench to look at what the store has and would have; it runs no stage."""
+        """Return a bench that reads the store and runs no stage."""
         return cls(
             matrix,
             workspace,
@@ -122,7 +92,7 @@ class Chain:
             secrecy.declare(self.spec.key_env)
 
     def stages(self) -> Iterator[Stage[Facts]]:
-        """Yield every stage of the row, in their order; nothing is made or looked up for it."""
+        """Yield every stage of the row, in order."""
         return stages.of_row(self)
 
     @cached_property
@@ -133,11 +103,17 @@ class Chain:
     # -- the base ----------------------------------------------------------------------------------------------
 
     def base_path(self) -> str:
-        """Where the base model is (or will be built or converted): a folder or a hub id."""
+        """Return the folder of the base, or its id at a hub.
+
+        A tiny or published base need not be built or converted yet.
+        """
         return str(self.form_folder / "output") if self.form_folder else self.published_path()
 
     def published_path(self) -> str:
-        """Where the base model is as it is published: a folder, or a hub's id where no run has fetched it yet."""
+        """Return where the published base is.
+
+        A folder, or a hub's id where no run has fetched it yet.
+        """
         spec = self.spec
         if spec.tiny:
             return str(self._tiny_folder() / "output")
@@ -155,7 +131,10 @@ class Chain:
 
     @cached_property
     def form_folder(self) -> Path | None:
-        """Where the native form of a published base is kept; None for a base that is used as it is."""
+        """Return the folder of the base's native form.
+
+        None for a base that is used as it is.
+        """
         spec = self.spec
         model = spec.model if spec.tiny else self.published_path()
         form = published_form(model, trusts_code=spec.trust_remote_code) if spec.model and model else None
@@ -170,7 +149,10 @@ class Chain:
         return identity_of(self.published_path(), self.bench.hashes.of, use_hf=self.spec.use_hf)
 
     def convert_command(self) -> Command | None:
-        """The line that converts a published base into its native form; None where there is nothing to convert."""
+        """Return the line that converts a published base.
+
+        None where there is nothing to convert.
+        """
         if self.form_folder is None:
             return None
         return convert_command(self.published_path(), self.form_folder / "output", use_hf=self.spec.use_hf)
@@ -193,12 +175,12 @@ class Chain:
         return self._keep("base", Artifact(path, self.origins.identity(self._content(path)), record))
 
     @cached_property
-    def tiny_recipe(self) -> dict[str, Any]:
+    def tiny_recipe(self) -> dict[str, object]:
         """What decides a tiny base: its name, and the content of what builds it."""
-        own = Path(__file__).parents[1]
-        builders = [own / "tiny.py"]
+        package = Path(__file__).parents[1]
+        builders = [package / "tiny.py"]
         if self.spec.tiny in PUBLISHED:
-            builders = [*builders, own / "forms" / "tiny_published.py"]
+            builders = [*builders, package / "forms" / "tiny_published.py"]
         sources = [*builders, *sorted(p for p in SHIPPED.rglob("*") if p.suffix in (".jsonl", ".txt"))]
         return {"tiny": self.spec.tiny, "source": digest([self.bench.hashes.of(p) for p in sources])}
 
@@ -217,7 +199,10 @@ class Chain:
         return line.filled({OUTPUT: self.train_folder() / "output"})
 
     def train_line(self, training: Training | None = None, resume: Path | None = None) -> Command:
-        """The ``swift sft`` line with a placeholder, and without what an environment adds."""
+        """Return the ``swift sft`` line with a placeholder for its output.
+
+        It lacks what the environment adds.
+        """
         tools = self.tools("train")
         spec = self.origins.with_data(self.spec)
         return swift.sft(
@@ -242,7 +227,7 @@ class Chain:
         self.tools("train").prepare()
         stage = stages.train(self)
         record = self.bench.stages.ensure(stage, lambda output: training.train(self, stage, output))
-        checkpoint = swift.last_checkpoint(Path(record.output))
+        checkpoint = checkpoints.last_checkpoint(Path(record.output))
         assert checkpoint
         return self._keep("train", Artifact(str(checkpoint), self._content(str(checkpoint)), record))
 
@@ -258,7 +243,7 @@ class Chain:
         return stage.command(stage.lines[0])
 
     def export_line(self) -> Command:
-        """The ``swift export`` line with placeholders, and without what an environment adds."""
+        """Return the ``swift export`` line with placeholders."""
         tools = self.tools("train")
         return swift.export(
             self.spec,
@@ -270,13 +255,16 @@ class Chain:
         )
 
     def checkpoint_path(self) -> Path:
-        """The checkpoint that is merged or served; ms-swift keeps ``last-checkpoint`` on the newest whole one."""
+        """Return the checkpoint that is merged or served.
+
+        ms-swift keeps ``last-checkpoint`` on the newest whole one.
+        """
         if self.spec.adapter:
             return Path(self.spec.adapter).expanduser().absolute()
         return self.train_folder() / "output" / "last-checkpoint"
 
     def export(self) -> Artifact:
-        """The merged weights of this row, exported now unless they are in the store."""
+        """Return the merged weights, exported now unless they are stored."""
         if "export" in self._made:
             return self._made["export"]
         if self.spec.weights:
@@ -290,9 +278,15 @@ class Chain:
     # -- serve -------------------------------------------------------------------------------------------------
 
     def serve_command(self, variant: str, port: int, way: str | None = None) -> Command:
-        """The serving line of *variant* on *port*: the base, base + adapter (way A), or merged weights (way B)."""
+        """Return the line that serves *variant* on *port*.
+
+        It loads the base, base and adapter (way A), or merged weights (way B).
+        """
         way = way or self.spec.serving.way
-        adapter = self.checkpoint_path() if variant == "tuned" and way == "adapter" else None
+        has_adapter = self.spec.serving.shared or (variant == "tuned" and way == "adapter")
+        adapter = self.checkpoint_path() if has_adapter else None
+        if self.spec.serving.shared:
+            variant = "base"  # one line for both
         model = self.loaded_path(variant, way)
         if self.spec.serving.engine != "transformers":
             model = str(self.view_folder(variant, way))
@@ -316,16 +310,24 @@ class Chain:
         return self.spec.weights or str(self.export_folder() / "output")
 
     def parity_folder(self, variant: str, way: str) -> Path:
-        """Where the record of what was compared for *variant* is kept; see :mod:`bakeoff.chain.parity`."""
+        """Return where the comparison of *variant* is kept.
+
+        See :mod:`bakeoff.chain.parity`.
+        """
         recipe = stages.parity_recipe(self, variant, way)
         return self.bench.stages.folder("parity", self.spec.name, recipe, variant)
 
     def view_folder(self, variant: str, way: str) -> Path:
-        """Where an engine that asks the tokenizer for its template finds the weights beside the training's template."""
+        """Return the weights beside the training's chat template."""
         return self.parity_folder(variant, way) / "served"
 
     def serve_commands(self, variant: str, port: int) -> dict[str, Command]:
-        """The lines of every way to serve *variant*, by a word on the way; the row's own way comes first."""
+        """Return the lines of every way to serve *variant*.
+
+        By a word on the way; the row's own way comes first.
+        """
+        if self.spec.serving.shared:
+            return {", way A, base and adapter under two names": self.serve_command(variant, port)}
         if variant == "base" or self.spec.weights:
             return {"": self.serve_command(variant, port)}
         lines = {", way B, merged": self.serve_command(variant, port, "merged")}
@@ -342,7 +344,10 @@ class Chain:
         return [self.export()]
 
     def fingerprint(self, variant: str) -> str:
-        """Digest of everything that decides what *variant* answers, except the request."""
+        """Return the digest of all that decides the replies of *variant*.
+
+        The request is not part of it.
+        """
         spec = self.spec
         if spec.url:
             return digest({"url": spec.url, "model": spec.served_model})
@@ -354,7 +359,7 @@ class Chain:
                 "dtype": spec.training.dtype,
                 "serving": spec.serving.model_dump(
                     exclude={"port", "in_flight", "ready_timeout_s", "restarts"}
-                    | (set() if spec.serving.deterministic else {"deterministic"})
+                    | {name for name in ("deterministic", "shared") if not getattr(spec.serving, name)}
                 ),
                 "prompt_date": spec.prompt_date,
                 "versions": self.tools("serve").versions,
@@ -372,7 +377,11 @@ class Chain:
             self.bench.stages.timeline.tell("short of disk", model=self.spec.name, why=why)
 
     def leased(self, stage: str) -> AbstractContextManager[gpus.Placement]:
-        """The cards that *stage* needs, held while it runs; see :func:`bakeoff.execution.gpus.leased`."""
+        """Return the cards that *stage* needs, held while it runs.
+
+        See :func:`bakeoff.execution.gpus.leased`.
+        """
+        self.bench.shared.end_unused()
         return gpus.leased(self.spec, stage, self.bench.stages.timeline.tell)
 
     def _keep(self, name: str, artifact: Artifact) -> Artifact:
@@ -385,7 +394,7 @@ class Chain:
         return Toolchain(environment, role, self.spec.name, self.bench.workspace, self.bench.stages.timeline)
 
     def named(self, path: str) -> str:
-        """*path* without the places of store and program, so that both can be moved."""
+        """Return *path* without the places of store and program."""
         return path.replace(str(self.bench.workspace.root), "STORE").replace(str(SHIPPED.parent), "BAKEOFF")
 
     def recipe_of(self, command: Command) -> dict[str, str]:
@@ -397,15 +406,15 @@ class Chain:
         return weights.content_of(path, self.spec, self.bench.hashes)
 
     def base_doubt(self) -> str:
-        """Why the row's adapter may be of another base than the row's, in words; empty where nothing speaks for it."""
+        """Return why the row's adapter may be of another base."""
         if not self.spec.adapter:
             return ""
         adapter = Path(self.spec.adapter).expanduser()
         return weights.why_doubtful_base(adapter, self.base_path(), self.bench.hashes)
 
     def suite_prompts(self) -> dict[str, list[dict[str, str]]]:
-        """The first question of each of the row's suites whose data are ours to read, as a dialogue."""
-        found: dict[str, list[dict[str, str]]] = {}
+        """Return the first question of each suite, as a dialogue."""
+        prompts: dict[str, list[dict[str, str]]] = {}
         for suite in self.bench.matrix.suites_of(self.spec):
             data = suite.folder(self.bench.data_dir)
             if data is None or suite.benchmark not in FORMATS:
@@ -416,12 +425,12 @@ class Chain:
                 continue  # the evaluation says what is wrong with them
             if first:
                 options = [f"{letter}. {text}" for letter, text in zip(LETTERS, first.options, strict=False)]
-                found[suite.name] = [{"role": "user", "content": "\n".join((first.text, *options))}]
-        return found
+                prompts[suite.name] = [{"role": "user", "content": "\n".join((first.text, *options))}]
+        return prompts
 
 
 def flags_of(command: Command) -> dict[str, str]:
-    """The flags of a command as a mapping, for an identity that can be told apart in words."""
+    """Return the flags of a command as a mapping."""
     options: dict[str, str] = {"module": command.module or command.argv[0]}
     name = "argument"
     for part in command.arguments if command.module else command.argv[3:]:
@@ -433,38 +442,3 @@ def flags_of(command: Command) -> dict[str, str]:
     if command.processes > 1:
         options["processes"] = str(command.processes)
     return options | dict(command.env)
-
-
-def why_unmet(spec: ModelSpec, matrix: Matrix) -> str:
-    """Why this machine cannot run *spec* of *matrix*, in words; empty where it can.
-
-    Packages are looked for in the running environment, unless the row has others for everything: what is in those
-    their requirements say.
-    """
-    from importlib.util import find_spec
-
-    here = any(environments.is_running(matrix.environments[name]) for _, name in spec.environment)
-    for package in spec.needs.packages if here else ():
-        if find_spec(package) is None:
-            return NEEDS_PACKAGE(package=package)
-    if here and "deepspeed" in spec.training.extra and spec.trains and find_spec("deepspeed") is None:
-        return NEEDS_DEEPSPEED()
-    return "" if spec.on_cpu or spec.url else _why_no_cards(spec)
-
-
-def _why_no_cards(spec: ModelSpec) -> str:
-    """Return in words why the cards of this machine are too few or too small, empty where they are not."""
-    wanted, sizes = spec.needs.gpu_memory_gib, _card_sizes_gib()
-    several = max(gpus.count_of(spec, stage) for stage in ("train", "serve"))
-    if not sizes:
-        return NEEDS_GPU(gib=wanted)
-    if max(sizes) < wanted:
-        return NEEDS_LARGER_GPU(gib=wanted, largest=max(sizes))
-    fitting = sum(size >= wanted for size in sizes)
-    return NEEDS_MORE_GPUS(cards=several, gib=wanted, here=fitting) if fitting < several else ""
-
-
-@cache
-def _card_sizes_gib() -> tuple[float, ...]:
-    """Asked once per process: nvidia-smi takes its time, and collecting asks for every row and test."""
-    return tuple(card.total_gib for card in gpus.cards())

@@ -1,10 +1,13 @@
-"""One variant of a row behind a service: compared with its training before it is served, and checked once it runs."""
+"""One variant of a row behind a service.
+
+It is compared with its training before it is served, and checked once it runs.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -12,8 +15,10 @@ from typing import TypeVar
 import requests
 
 from bakeoff.chain import parity, stages
-from bakeoff.chain.chain import Bench, Chain, why_unmet
+from bakeoff.chain.chain import Bench, Chain
+from bakeoff.chain.needs import why_unmet
 from bakeoff.chain.service import CANARY_TIMEOUT_S, Service, reach, restart, serving
+from bakeoff.chain.shared import SharedService
 from bakeoff.errors import BakeoffError, CommandFailed, DataError, MatrixError, ServiceError, Stalled
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Process, Runner, end_orphans
@@ -45,6 +50,7 @@ class Deployment:
     restarts: list[str] = field(default_factory=list)
     _service: Service | None = None
     _shown: Record | None = None
+    _shared: SharedService | None = None
     _failure: BakeoffError | None = None
     _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _lock: threading.RLock = field(default_factory=threading.RLock)  # pages ask from several threads
@@ -60,7 +66,9 @@ class Deployment:
         return self.chain.spec.served_name(self.variant)
 
     def service(self) -> Service:
-        """The running service, started now unless it runs; one that died is started again, a bounded number of times.
+        """Return the running service, started now unless it runs.
+
+        One that died is started again, a bounded number of times.
 
         Raises:
             ServiceError: it could not be started, or keeps dying.
@@ -89,6 +97,9 @@ class Deployment:
             return service
         chain.tools("serve").prepare()
         chain.tools("serve").check(chain.serve_command(self.variant, 0))
+        if spec.serving.shared:
+            self._shared = chain.bench.shared.take(spec.name, self.variant, self._start_shared)
+            return self._shared.services[self.variant]
         chain.served(self.variant)
         self._shown = self.parity()
         placed = self._exit.enter_context(chain.leased("serve"))
@@ -107,22 +118,40 @@ class Deployment:
         service.facts |= answers.check_replies(service, self._shown.facts)
         return service
 
-    def _start_again(self, service: Service, told: str) -> None:
+    def _start_shared(self) -> SharedService:
+        """Return a running service for all variants of the row.
+
+        Each was found to be what was trained.
+        """
+        trained: dict[str, Mapping[str, object]] = {}
+        for variant in self.chain.spec.variants:
+            self.chain.served(variant)
+            trained[variant] = type(self)(self.chain, variant).parity().facts
+        shared = SharedService(self.chain, trained)
+        shared.start()
+        return shared
+
+    def _start_again(self, service: Service, why: str) -> None:
         chain, limits = self.chain, self.chain.spec.serving
         if not self.may_start_again:
             raise ServiceError(
-                f"{told}; it was started again {len(self.restarts)} times, as often as 'serving.restarts' allows"
+                f"{why}; it was started again {len(self.restarts)} times, as often as 'serving.restarts' allows"
             )
-        self.restarts.append(told)
+        self.restarts.append(why)
         chain.bench.stages.timeline.tell(
-            "service died", model=chain.spec.name, why=told, restart=len(self.restarts)
+            "service died", model=chain.spec.name, why=why, restart=len(self.restarts)
         )
+        if self._shared:
+            self._shared.start_again()
+            return
         restart(service, chain.bench.runner, limits.ready_timeout_s)
         assert self._shown
         service.facts |= answers.check_replies(service, self._shown.facts)
 
     def ask(self, work: Callable[[Service], T], attempts: Attempts | None = None) -> T:
-        """Return what *work* does with the running service, which is revived when it dies or hangs.
+        """Return what *work* does with the running service.
+
+        The service is revived when it dies or hangs.
 
         *work* is called again after each start, and has to go on where it was. What else ends it passes through, but
         for failures of its commands that may pass: they are tried again.
@@ -155,7 +184,9 @@ class Deployment:
                     raise
 
     def revive(self) -> bool:
-        """Return whether a service of ours answers, which is started again if it has died or hangs.
+        """Return whether a service of ours answers.
+
+        It is started again if it has died or hangs.
 
         Raises:
             ServiceError: it could not be started again.
@@ -164,7 +195,7 @@ class Deployment:
         return not self.chain.spec.url
 
     def _hangs(self, service: Service, error: Exception) -> bool:
-        """Return whether *error* means that our service has to be started again, and may."""
+        """Return whether *error* calls for another start, and one is left."""
         if not service.process or not self.may_start_again:
             return False
         if isinstance(error, CommandFailed):
@@ -176,7 +207,7 @@ class Deployment:
         return False
 
     def _stop(self, service: Service, process: Process | None) -> None:
-        """End *process*, unless another thread has started the service again meanwhile."""
+        """End *process*, unless another thread has replaced it."""
         with self._lock:
             if process and service.process is process:
                 process.stop()
@@ -209,7 +240,10 @@ class Deployment:
         return self.stage.folder
 
     def health(self) -> Record:
-        """That the service answers, lists its name and completes; checked once for what is served."""
+        """Return the record that the service answers and completes.
+
+        It is checked once for what is served.
+        """
         return self.chain.bench.stages.ensure(self.stage, self._check)
 
     def _check(self, output: Path) -> Done:
@@ -220,7 +254,10 @@ class Deployment:
         return Done(self.by_hand(), peak or None, facts)
 
     def by_hand(self) -> str:
-        """The line that serves it at :attr:`by_hand_url`, as ``--dry-run`` prints it, or asks somebody else's."""
+        """Return the line that serves it at :attr:`by_hand_url`.
+
+        As ``--dry-run`` prints it; where somebody else serves, the line that asks.
+        """
         return str(self.stage.lines[0].command)
 
     @property
@@ -229,8 +266,15 @@ class Deployment:
         return stages.by_hand_url(self.chain.spec)
 
     def close(self) -> None:
-        """End the service; memory of a card that did not come back is told in the timeline."""
+        """End the service; a shared one waits for the next deployment.
+
+        Memory of a card that did not come back is told in the timeline.
+        """
         service, self._service = self._service, None
+        if self._shared:
+            self.chain.bench.shared.leave(self._shared)
+            self._shared = None
+            return
         self._exit.close()
         missing = HealthFacts.read(service.facts).memory_not_returned_gib if service else 0.0
         if missing:
@@ -245,7 +289,10 @@ def see_alive(service: Service) -> None:
 
 
 def see_answering(service: Service) -> None:
-    """Raise Stalled where our own service runs, but no longer answers; a refusal or an odd reply is an answer."""
+    """Raise Stalled where our running service no longer answers.
+
+    A refusal or an odd reply is an answer.
+    """
     if not service.process:
         return
     try:
@@ -257,7 +304,9 @@ def see_answering(service: Service) -> None:
 
 
 def chosen(matrix: Matrix, subject: str) -> tuple[ModelSpec, str]:
-    """The row and the variant that *subject* means: ``row/variant``, or ``row`` for its tuned variant if it has one.
+    """Return the row and the variant that *subject* names.
+
+    ``row/variant``, or ``row`` for its tuned variant if it has one.
 
     Raises:
         MatrixError: there is none of that name.
@@ -278,21 +327,24 @@ def chosen(matrix: Matrix, subject: str) -> tuple[ModelSpec, str]:
 def deployments(
     matrix: Matrix, subjects: Sequence[str], workspace: Workspace, run_id: str, *, may_run: bool = True
 ) -> Iterator[list[Deployment]]:
-    """A deployment of each of *subjects* (see :func:`chosen`), closed when the block ends.
+    """Yield a deployment of each of *subjects*, closed afterwards.
+
+    For subjects see :func:`chosen`.
 
     What is missing is made when a service is first asked for, unless *may_run* is False.
 
     Raises:
         BakeoffError: as :func:`chosen`.
     """
-    found = [chosen(matrix, subject) for subject in subjects]
+    subjects_found = [chosen(matrix, subject) for subject in subjects]
     end_orphans(workspace.processes)
     with contextlib.ExitStack() as stack:
         runner = stack.enter_context(contextlib.closing(Runner(workspace.processes)))
-        kept = Stages(workspace, Timeline(workspace.run(run_id) / "events.jsonl"), may_run=may_run)
+        store = Stages(workspace, Timeline(workspace.run(run_id) / "events.jsonl"), may_run=may_run)
         hashes = ContentHashes(workspace.cache / "hashes.json")
-        bench = Bench(matrix, workspace, kept, runner, hashes)
+        bench = Bench(matrix, workspace, store, runner, hashes)
+        stack.callback(bench.shared.close)
         yield [
             stack.enter_context(contextlib.closing(Deployment(Chain(spec, bench), variant)))
-            for spec, variant in found
+            for spec, variant in subjects_found
         ]

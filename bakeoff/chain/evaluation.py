@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bakeoff import evalscope
 from bakeoff.chain import stages
 from bakeoff.chain.deployment import Deployment, see_alive, see_answering
-from bakeoff.chain.results import answered_by, readable, why_unanswered, without_nan
+from bakeoff.chain.results import Outcome, answered_by, readable, why_unanswered, without_nan
 from bakeoff.chain.service import Service, who_answers_as
 from bakeoff.errors import BakeoffError, CommandFailed, ScoreError
 from bakeoff.execution.attempts import Attempts
@@ -53,26 +53,34 @@ class Evaluation:
     _failure: CommandFailed | None = None
 
     def record(self, suite: Suite) -> Record:
-        """What became of *suite*, run now (with all others that have to) unless its result is in the store.
+        """Return the record of *suite*, run now unless it is stored.
+
+        All other suites that have to run are run with it.
 
         Raises:
             ScoreError: it has no result.
             ServiceError: the service could not be started, or kept dying.
         """
-        kept = self.deployment.chain.bench.stages
-        with kept.lock(self._work_dir):
-            return kept.ensure(self._stage(suite), lambda output: self._result(suite, output))
+        store = self.deployment.chain.bench.stages
+        with store.lock(self._work_dir):
+            return store.ensure(self._stage(suite), lambda output: self._result(suite, output))
 
     def _stage(self, suite: Suite) -> Stage[EvaluationFacts]:
         stage = stages.evaluate(self.deployment.chain, self.deployment.variant, suite)
         return replace(stage, why_again=self._why_again)
 
     def _why_again(self, output: Path) -> str:
-        """Why the stored result *output* is asked again, in words; empty where it stands."""
+        """Return why the stored result *output* is asked again.
+
+        In words; empty where it stands.
+        """
         return why_unanswered(output) or self._why_another(output)
 
     def _why_another(self, output: Path) -> str:
-        """That another model answered the stored result than answers now, in words; empty where none did."""
+        """Return that another model gave the stored result.
+
+        In words; empty where none did.
+        """
         before, now = answered_by(output), self._answers_now
         if not (self.deployment.chain.spec.url and before and now) or before == now:
             return ""
@@ -80,12 +88,15 @@ class Evaluation:
 
     @cached_property
     def _answers_now(self) -> str:
-        """Who answers at somebody else's service; "" where nothing has to be asked, or nobody answers."""
+        """Return who answers at somebody else's service.
+
+        Empty where nothing has to be asked, or nobody answers.
+        """
         if not self.deployment.chain.spec.url:
             return ""
-        kept = self.deployment.chain.bench.stages
-        wanted = [replace(self._stage(suite), why_again=why_unanswered) for suite in self.suites]
-        if all(map(kept.current, wanted)) and len({answered_by(stage.output) for stage in wanted}) <= 1:
+        store = self.deployment.chain.bench.stages
+        expected = [replace(self._stage(suite), why_again=why_unanswered) for suite in self.suites]
+        if all(map(store.current, expected)) and len({answered_by(stage.output) for stage in expected}) <= 1:
             return ""
         try:
             return _name_of(self.deployment.service())
@@ -93,7 +104,10 @@ class Evaluation:
             return ""
 
     def result(self, suite: Suite) -> dict[str, Any]:
-        """The result of *suite*: ``trusted``, ``why_not``, ``ledger``, ``scores`` (rows) and ``samples`` (rows)."""
+        """Return the result of *suite*.
+
+        Its keys are ``trusted``, ``why_not``, ``ledger``, ``scores`` (rows) and ``samples`` (rows).
+        """
         return dict(restored(json.loads(Path(self.record(suite).output).read_text(encoding="utf-8"))))
 
     @property
@@ -118,12 +132,12 @@ class Evaluation:
         if why := answer.get("error"):
             raise ScoreError(f"{self.deployment.chain.spec.name}: {suite.name}: {why}")
         self._took_s = self._took_s or time.monotonic() - began  # whoever asks first waits for all
-        share = answer["seconds"] / sum(one.get("seconds", 0.0) for one in answers.values())
+        share = answer["seconds"] / sum(each.get("seconds", 0.0) for each in answers.values())
         chain, variant = self.deployment.chain, self.deployment.variant
         who = {"model": chain.spec.name, "variant": variant}
-        made = made_by(self.deployment, output)
+        origin = made_by(self.deployment, output)
         rows = [
-            {**row, **made}
+            {**row, **origin}
             for row in evalscope.score_rows(answer, run_id="", fingerprint=self.deployment.fingerprint, **who)
         ]
         samples = evalscope.sample_rows(answer, **who)
@@ -144,17 +158,20 @@ class Evaluation:
         return Done(str(stages.evaluate_line(chain, variant, suite)), None, facts, self._took_s * share)
 
     @cached_property
-    def _together(self) -> dict[str, dict[str, Any]]:
+    def _together(self) -> Mapping[str, Outcome]:
         """The results of every suite that is not in the store, of one process."""
-        kept = self.deployment.chain.bench.stages
-        missing = [suite for suite in self.suites if not kept.current(self._stage(suite))]
+        store = self.deployment.chain.bench.stages
+        missing = [suite for suite in self.suites if not store.current(self._stage(suite))]
         if graded := self._graded_again(missing):
             return graded
         attempts = Attempts(self.deployment.chain.spec.limits.retries, self._attempts)
         return self.deployment.ask(lambda service: self._ask(service, missing), attempts)
 
-    def _graded_again(self, suites: Sequence[Suite]) -> dict[str, dict[str, Any]]:
-        """The results of *suites* from answers on disk, where what changed asks for no other; empty where one lacks."""
+    def _graded_again(self, suites: Sequence[Suite]) -> Mapping[str, Outcome]:
+        """Return the results of *suites* from answers on disk.
+
+        Only where what changed asks for no other answers; empty where one lacks.
+        """
         names = set()
         for suite in suites:
             if self.deployment.chain.spec.url and self._why_another(self.folder(suite) / "result.json"):
@@ -166,7 +183,7 @@ class Evaluation:
             ):
                 return {}
             names |= {result.answers_as for result in earlier if result.answers_as}
-        facts = {"answers_as": names.pop()} if len(names) == 1 else {}
+        facts: dict[str, object] = {"answers_as": names.pop()} if len(names) == 1 else {}
         try:
             return self._ask(
                 Service("", self.deployment.served_name, self.deployment.fingerprint, facts=facts), suites
@@ -175,7 +192,10 @@ class Evaluation:
             return {}
 
     def _how_far(self) -> Callable[[], str]:
-        """What says how many questions are answered, and how long the rest will take; empty until they are read."""
+        """Return what says how many questions are answered.
+
+        And how long the rest will take; empty until they are read.
+        """
         (self._work_dir / "asked.json").unlink(missing_ok=True)
         first: tuple[float, int] | None = None
 
@@ -193,7 +213,7 @@ class Evaluation:
 
         return how_far
 
-    def _ask(self, service: Service, suites: Sequence[Suite]) -> dict[str, dict[str, Any]]:
+    def _ask(self, service: Service, suites: Sequence[Suite]) -> Mapping[str, Outcome]:
         chain = self.deployment.chain
         bench, spec = chain.bench, chain.spec
         training, unread = training_files(chain.origins.dataset_places(), use_hf=spec.use_hf)
@@ -225,7 +245,7 @@ class Evaluation:
             see_alive(service)
             tell()
             files = [*self._work_dir.glob("*/*/predictions/*/*.jsonl"), *self._work_dir.glob("*/*/alone.log")]
-            return sum(one.stat().st_size for one in files)
+            return sum(each.stat().st_size for each in files)
 
         bench.runner.run(
             evalscope.run_command(path),
@@ -235,30 +255,33 @@ class Evaluation:
             progress=sign_of_life,
         )
         see_alive(service)
-        results = evalscope.read_results(self._work_dir)
+        results = cast(Mapping[str, Outcome], evalscope.read_results(self._work_dir))
         if lacking := [suite.name for suite in suites if suite.name not in results]:
             raise ScoreError(
                 f"{spec.name}: no result for {', '.join(lacking)}; log: {self._work_dir / 'evaluation.log'}"
             )
-        if any(one.get("errors") for one in results.values()) and self.deployment.may_start_again:
+        if any(each.get("errors") for each in results.values()) and self.deployment.may_start_again:
             see_answering(service)
         return results
 
 
 def _name_of(service: Service) -> str:
-    """The model and the system fingerprint that answered the canary of *service*."""
+    """Return model and system fingerprint of the canary of *service*."""
     facts = HealthFacts.read(service.facts)
     return "@".join(filter(None, (facts.answers_as, facts.system_fingerprint)))
 
 
 def _other_name(service: Service) -> str:
-    """Who answers at *service*, where that is not just the name that was asked."""
+    """Return who answers at *service*, if not the name that was asked."""
     name = _name_of(service)
     return "" if name == service.served_name else name
 
 
 def made_by(deployment: Deployment, output: Path) -> dict[str, str]:
-    """What a score keeps for good of how it was made, whichever later run reuses it."""
+    """Return how a score was made, which it keeps for good.
+
+    Whichever later run reuses it.
+    """
     chain = deployment.chain
     used = chain.tools("serve").versions | versions(("bakeoff", "evalscope"))
     return {

@@ -1,4 +1,6 @@
-"""What a row takes from a hub: asked for its commit once a run, fetched before anything stands on it, and kept apart.
+"""What a row takes from a hub.
+
+A hub is asked for the commit once a run; files are fetched before anything stands on them, and kept apart.
 
 The commit is part of the folder's name and of every identity that stands on it, so a branch that moved makes new stages
 beside the old ones.
@@ -10,11 +12,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bakeoff.errors import BakeoffError, CommandFailed, DataError, NotInStore
 from bakeoff.execution.attempts import Attempts
@@ -109,7 +111,7 @@ class Origins:
         return hubs.model_source(self.spec, os.environ)
 
     def dataset(self, dataset: str) -> Source | None:
-        """The repository of a data set that the row trains on; None for one that lies here."""
+        """Return the repository of a data set; None for a local one."""
         return hubs.dataset_source(dataset, self.spec.use_hf, os.environ) if self.spec.trains else None
 
     def sources(self) -> list[Source]:
@@ -118,11 +120,11 @@ class Origins:
         return list(dict.fromkeys(source for source in (self.model, *data) if source))
 
     def base(self) -> Snapshot | None:
-        """The base, fetched now unless it is here; None for one that comes from no hub or was never asked for."""
+        """Return the base, fetched now unless it is here."""
         return self.snapshot(self.model) if self.model else None
 
     def base_path(self) -> str:
-        """The folder of the base; its id where nothing may run and no run has asked for it yet."""
+        """Return the folder of the base."""
         base = self.base()
         return str(base.folder) if base else self.spec.model or ""
 
@@ -132,29 +134,31 @@ class Origins:
         return f"hub:{base.name} {content}" if base else content
 
     def commits(self, variant: str) -> dict[str, list[str]]:
-        """What a *variant* stands on, for its identity; empty for a row that takes nothing from a hub."""
+        """Return the commits that a *variant* stands on."""
         if self.spec.url or (variant == "tuned" and self.spec.weights):
             return {}
-        wanted = self.sources() if variant == "tuned" else [self.model] if self.model else []
-        found = [snapshot.name for source in wanted if (snapshot := self.snapshot(source))]
-        return {"hub": found} if found else {}
+        sources = self.sources() if variant == "tuned" else [self.model] if self.model else []
+        names = [snapshot.name for source in sources if (snapshot := self.snapshot(source))]
+        return {"hub": names} if names else {}
 
     def with_data(self, spec: ModelSpec) -> ModelSpec:
         """*spec* with the folders of its hub's data in place of their ids."""
-        return spec.model_copy(update={"dataset": tuple(self._argument(one) for one in spec.dataset)})
+        return spec.model_copy(update={"dataset": tuple(self._argument(dataset) for dataset in spec.dataset)})
 
     def dataset_names(self) -> list[str]:
         """The row's data as the matrix names them, those of a hub by their commit."""
-        return [self._by_commit(one) or one for one in self.spec.dataset]
+        return [self._by_commit(dataset) or dataset for dataset in self.spec.dataset]
 
     def dataset_arguments(self) -> list[str]:
-        """The row's data as an evaluation knows them: a path, or a hub's id with its commit."""
-        return [self._by_commit(one) or dataset_argument(one) for one in self.spec.dataset]
+        """Return the row's data as an evaluation knows them."""
+        return [self._by_commit(dataset) or dataset_argument(dataset) for dataset in self.spec.dataset]
 
     def dataset_places(self) -> list[str]:
         """Where the row's data can be read; the id of what is not here."""
-        found = [(one, self._data(one)) for one in self.spec.dataset]
-        return [str(snapshot.folder) if snapshot else dataset_argument(one) for one, snapshot in found]
+        snapshots = [(dataset, self._data(dataset)) for dataset in self.spec.dataset]
+        return [
+            str(snapshot.folder) if snapshot else dataset_argument(dataset) for dataset, snapshot in snapshots
+        ]
 
     def dataset_identity(self, dataset: str) -> str:
         """What tells the content of *dataset* apart."""
@@ -166,9 +170,9 @@ class Origins:
         return f"hub:{snapshot.name}{part} {dataset_identity(str(snapshot.folder), self.bench.hashes.of)}"
 
     def stages(self) -> Iterator[Stage[DownloadFacts]]:
-        """Yield the download of each source; none for one whose commit is not known yet."""
+        """Yield the download of each source whose commit is known."""
         for source in self.sources():
-            if commit := self._known_commit(source):
+            if commit := self.known_commit(source):
                 yield self._stage(source, commit)
 
     # -- one repository --------------------------------------------------------------------------------------------
@@ -185,7 +189,7 @@ class Origins:
             raise self._failed[source]
         if source not in self._fetched:
             if not self.bench.stages.may_run:
-                commit = self._known_commit(source)
+                commit = self.known_commit(source)
                 if not commit:
                     return None
                 folder = self._folder(source, commit)
@@ -234,7 +238,7 @@ class Origins:
 
     def _download(self, source: Source, commit: str, cached: Cached | None, output: Path) -> Done:
         shutil.rmtree(output, ignore_errors=True)
-        facts: dict[str, Any] = {"source": str(source), "revision": source.branch, "commit": commit}
+        facts: dict[str, object] = {"source": str(source), "revision": source.branch, "commit": commit}
         bench, limits = self.bench, self.spec.limits
         log, out = output.parent / "stage.log", output.parent / "fetched.json"
         if cached and (why := self._why_altered(cached, out)):
@@ -264,7 +268,7 @@ class Origins:
         return Done(str(hubs.fetching(source, commit, output)), process.peak_memory_gib, facts)
 
     def _why_altered(self, cached: Cached, out: Path) -> str:
-        """Which file of a snapshot is not what the hub said it is, in words; empty where none is known to be."""
+        """Return which file of a snapshot is not the hub's."""
         listed = {**hubs.hashes_by_name(cached.folder), **hubs.texts_in(out, "sha256")}
         for name, expected in listed.items():
             path = cached.folder / name
@@ -294,7 +298,7 @@ class Origins:
         return commit, cached
 
     def _ask(self, source: Source, noted: str) -> tuple[str, Cached | None]:
-        """Ask the hub, or the cache where the hub is not to be asked or does not answer."""
+        """Ask the hub, or the cache where the hub cannot be asked."""
         where = hubs.repository_folder(source, os.environ)
         if variables := hubs.offline(source.hub, os.environ):
             if cached := hubs.find_cached(source, os.environ, noted):
@@ -331,7 +335,7 @@ class Origins:
         pinned = Source(source.hub, source.kind, source.id, commit)
         return commit, hubs.find_cached(pinned, os.environ) if not answer["lacking"] else None
 
-    def _asked(self, source: Source) -> Mapping[str, Any]:
+    def _asked(self, source: Source) -> hubs.Answer:
         out = self.bench.workspace.cache / "hubs" / f"{digest(source.key)[:16]}.json"
         log = out.with_suffix(".log")
         for path in (out, log):
@@ -339,8 +343,11 @@ class Origins:
         self.bench.runner.run(hubs.resolving(source, out), log, timeout_s=RESOLVE_S, stall_s=RESOLVE_S)
         return _answer(out, self.spec.name)
 
-    def _known_commit(self, source: Source) -> str:
-        """The commit that is known without asking: one that is named, or the last one that a run took."""
+    def known_commit(self, source: Source) -> str:
+        """Return the commit that is known without asking.
+
+        One that is named, or the last one that a run took.
+        """
         if hubs.is_commit(source.branch):
             return source.branch
         return hubs.texts_in(self._taken).get(source.key) or hubs.texts_in(self._notes).get(source.key, "")
@@ -352,7 +359,7 @@ class Origins:
 
     @property
     def _taken(self) -> Path | None:
-        """The commits of this run, which all its processes share: a branch may move meanwhile."""
+        """Return the commits of this run, which its processes share."""
         folder = self.bench.stages.timeline.path.parent
         return folder / "hubs.json" if folder.parent == self.bench.workspace.runs else None
 
@@ -363,7 +370,7 @@ class Origins:
         return self.snapshot(source) if source else None
 
     def _by_commit(self, dataset: str) -> str:
-        """A hub's data set with its commit in place of its branch; empty for another or an unknown one."""
+        """Return a hub's data set with its commit instead of its branch."""
         snapshot = self._data(dataset)
         if snapshot is None:
             return ""
@@ -372,7 +379,7 @@ class Origins:
         return f"{snapshot.name}{rest}"
 
     def _argument(self, dataset: str) -> str:
-        """A data set as ``--dataset`` takes it, a hub's as the folder of its files."""
+        """Return a data set as ``--dataset`` takes it."""
         snapshot = self._data(dataset)
         if snapshot is None:
             return dataset
@@ -402,23 +409,23 @@ class Origins:
         self.bench.stages.timeline.tell("stage", **{k: v for k, v in asdict(record).items() if k != "made"})
 
 
-def _answer(out: Path, who: str) -> Mapping[str, Any]:
+def _answer(out: Path, who: str) -> hubs.Answer:
     """What the client wrote.
 
     Raises:
         DataError: what it could not do, in words.
     """
     try:
-        answer = json.loads(out.read_text(encoding="utf-8"))
+        answer: hubs.Answer = json.loads(out.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise DataError(f"{who}: the hub's client wrote no answer into {out}; run again") from None
     if message := answer.get("message"):
         raise DataError(f"{who}: {message}")
-    return dict(answer)
+    return answer
 
 
 def _commit_of(cached: Cached) -> str:
-    """The commit of a snapshot; of one that does not say it a digest of its files' names and sizes."""
+    """Return the commit of a snapshot."""
     if cached.commit:
         return cached.commit
     files = [

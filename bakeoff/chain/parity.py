@@ -1,4 +1,4 @@
-"""The stage that compares what is served with what was trained, before anything is served.
+"""The stage that compares what is served with what was trained.
 
 A probe (:mod:`bakeoff.parity_probe`) measures in the row's environment, :mod:`bakeoff.parity` judges.
 """
@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from bakeoff import parity_probe
 from bakeoff.command import Command, flags
@@ -33,8 +33,58 @@ Raise it by hand with a change after which what was found sound should be looked
 """
 
 
+class Render(TypedDict, total=False):
+    """How one side renders a dialogue: by the training's template, ``swift deploy``, or a tokenizer."""
+
+    by: str
+    model: str | None
+    model_type: str | None
+    options: dict[str, object]
+    args: str
+    argv: list[str]
+    trust_remote_code: bool
+
+
+class Merge(TypedDict):
+    """The folders of a merge."""
+
+    base: str | None
+    adapter: str
+    merged: str
+
+
+class Behaviour(TypedDict):
+    """What is run to see what it says; see :func:`bakeoff.parity_probe.behaviour`."""
+
+    base: str | None
+    adapter: str | None
+    merged: str | None
+    dtype: str
+    tokens: int
+    limit_gib: float
+    trust_remote_code: bool
+    plugins: list[str]
+    beside: NotRequired[str]
+
+
+class Plan(TypedDict):
+    """What the probe is to measure."""
+
+    view: dict[str, object] | None
+    renders: dict[str, Render]
+    dialogues: dict[str, list[dict[str, str]]]
+    prompts: dict[str, list[dict[str, str]]]
+    asked: list[str]
+    use_hf: bool
+    behaviour: Behaviour
+    merge: NotRequired[Merge]
+    tuned: NotRequired[dict[str, str]]
+
+
 def check(chain: Chain, stage: Stage[ParityFacts]) -> Record:
-    """Return the record of the *stage* ``parity`` of one variant, run now unless nothing has changed.
+    """Return the record of the stage ``parity`` of one variant.
+
+    It runs now unless nothing has changed.
 
     Facts: ``dialogues`` and ``prompt_tokens`` rendered alike; for a merge ``modules``, ``applied``, ``worst``; the
     largest log-probability gaps ``to_adapter`` and ``to_base``; what :func:`check_replies` asks of a service
@@ -48,7 +98,10 @@ def check(chain: Chain, stage: Stage[ParityFacts]) -> Record:
 
 
 def view_command(chain: Chain, variant: str) -> Command | None:
-    """The line that gives an engine's tokenizer the template of the training; None where ms-swift serves."""
+    """Return the line that writes the view of a variant.
+
+    The view gives an engine's tokenizer the template of the training; None where ms-swift serves.
+    """
     if chain.spec.serving.engine == "transformers" or chain.spec.url:
         return None
     way = chain.spec.serving.way
@@ -57,8 +110,11 @@ def view_command(chain: Chain, variant: str) -> Command | None:
     return probe_command(chain, "train", "view", *flags({**places, **options}))
 
 
-def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
-    """What the probe is to measure for *variant*; see :mod:`bakeoff.parity_probe`."""
+def plan_for(chain: Chain, variant: str) -> Plan:
+    """Return what the probe is to measure for *variant*.
+
+    See :mod:`bakeoff.parity_probe`.
+    """
     spec = chain.spec
     dtype = spec.training.dtype
     base = chain.base_path() if spec.model else None
@@ -66,23 +122,24 @@ def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
     way_a = tuned and spec.serving.way == "adapter"
     adapter = str(chain.train().path) if tuned and not spec.weights else None
     merged = None if way_a or not tuned else chain.export().path
-    options = options_of(chain.train_command(), chain.spec.training.plugins)
-    trained: dict[str, Any] = {"by": "training", "model": base or merged, "model_type": spec.model_type}
+    options = options_of(chain.train_command(), spec.training.plugins)
+    plugins = plugins_of(chain.train_command(), spec.training.plugins)
+    trained: Render = {"by": "training", "model": base or merged, "model_type": spec.model_type}
     trained["options"] = options
     beside = next(
-        (path for one in (adapter, merged) if one and (path := Path(one) / "args.json").is_file()), None
+        (path for place in (adapter, merged) if place and (path := Path(place) / "args.json").is_file()), None
     )
     if beside and spec.trains:
         trained["args"] = str(beside)
     elif beside:
         trained["options"] = options | foreign_options(beside)
-    served: dict[str, Any]
+    served: Render
     if spec.serving.engine == "transformers":
         served = {"by": "deploy", "argv": list(chain.serve_command(variant, 0).argv[3:])}
     else:
         folder = str(chain.view_folder(variant, spec.serving.way))
         served = {"by": "tokenizer", "model": folder, "trust_remote_code": spec.trust_remote_code}
-    plan: dict[str, Any] = {
+    plan: Plan = {
         "view": None
         if spec.serving.engine == "transformers"
         else {"folder": served["model"], "how": trained | {"model": base if way_a else merged or base}},
@@ -99,9 +156,11 @@ def plan_for(chain: Chain, variant: str) -> dict[str, Any]:
             "tokens": TOKENS,
             "limit_gib": BEHAVIOUR_LIMIT_GIB,
             "trust_remote_code": spec.trust_remote_code,
-            "plugins": [file for flag in PLUGIN_FLAGS for file in options.get(flag, ())],
+            "plugins": [file for files in plugins.values() for file in files],
         },
     }
+    if spec.serving.shared and not tuned:
+        plan["behaviour"]["beside"] = str(chain.train().path)
     if adapter and merged:
         plan["merge"] = {"base": base, "adapter": adapter, "merged": merged}
     elif merged and base:
@@ -131,23 +190,25 @@ _FOREIGN: Mapping[str, tuple[Callable[[object], bool], str]] = {
 """What is taken from the arguments of a training that was not ours, and of which form it has to be."""
 
 
-def foreign_options(args: Path) -> dict[str, Any]:
-    """What the file *args*, which somebody's training left beside weights or an adapter, says of the prompts.
+def foreign_options(args: Path) -> dict[str, object]:
+    """Return what somebody's training arguments say of the prompts.
 
-    Nothing that it names is ever imported; see :func:`bakeoff.tools.swift.own_plugin`.
+    *args* is the file that it left beside weights or an adapter.
+
+    Nothing that it names is ever imported; see :func:`bakeoff.tools.checkpoints.own_plugin`.
 
     Raises:
         DataError: it cannot be read, or says something of another form.
     """
     try:
-        told = json.loads(args.read_text(encoding="utf-8"))
+        arguments = json.loads(args.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{args}: no arguments of a training ({type(error).__name__}); remove it") from None
-    if not isinstance(told, dict):
+    if not isinstance(arguments, dict):
         raise DataError(f"{args}: no arguments of a training; remove it")
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     for name, (fits, words) in _FOREIGN.items():
-        value = told.get(name)
+        value = arguments.get(name)
         if value is None:
             continue
         if not fits(value):
@@ -158,42 +219,52 @@ def foreign_options(args: Path) -> dict[str, Any]:
     return options
 
 
-def options_of(command: Command, faster: Sequence[str] = ()) -> dict[str, Any]:
-    """The flags of an ms-swift line that decide how a dialogue is rendered, by name.
+def options_of(command: Command, faster: Sequence[str] = ()) -> dict[str, object]:
+    """Return the flags that decide how a dialogue is rendered.
+
+    By name, of an ms-swift line.
 
     Args:
         command: the line.
         faster: plugins that only make the training faster, and that a probe should not load.
     """
     names = ("model_type", "template", "use_hf", "system", *TEMPLATE_OPTIONS)
-    found: dict[str, Any] = {
+    options: dict[str, object] = {
         name: value for name in names if (value := command.value_of(f"--{name}")) is not None
     }
+    return options | plugins_of(command, faster)
+
+
+def plugins_of(command: Command, faster: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Return the plugins of an ms-swift line that a probe loads, by flag."""
     plugins = {
         name: [file for file in _values(command.argv, f"--{name}") if Path(file).stem not in faster]
         for name in PLUGIN_FLAGS
         if f"--{name}" in command.argv
     }
-    return found | {name: files for name, files in plugins.items() if files}
+    return {name: files for name, files in plugins.items() if files}
 
 
 def _values(argv: Sequence[str], flag: str) -> list[str]:
     rest = argv[argv.index(flag) + 1 :]
-    return list(rest[: next((i for i, one in enumerate(rest) if one.startswith("--")), len(rest))])
+    return list(rest[: next((i for i, argument in enumerate(rest) if argument.startswith("--")), len(rest))])
 
 
-def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Mapping[str, Any], output: Path) -> Done:
-    """Measure in the environment that trains and, where it is another one, render in the one that serves."""
+def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Plan, output: Path) -> Done:
+    """Measure in the environment that trains.
+
+    Where another one serves, it is asked to render, too.
+    """
     spec, variant = chain.spec, stage.variant
-    told: dict[str, Any] = {}
+    measurement: dict[str, Any] = {}
     log, limits = stage.log_file, stage.limits
     log.unlink(missing_ok=True)
-    parts: dict[str, Mapping[str, Any]] = {"train": plan}
+    parts: dict[str, Mapping[str, object]] = {"train": plan}
     if chain.tools("serve").python != chain.tools("train").python:
         renders = plan["renders"]
         parts["train"] = {**plan, "renders": {"trained": renders["trained"]}}
-        asked = {name: plan[name] for name in ("dialogues", "prompts")}
-        parts["serve"] = {"renders": {"served": renders["served"]}, **asked}
+        questions = {name: plan[name] for name in ("dialogues", "prompts")}
+        parts["serve"] = {"renders": {"served": renders["served"]}, **questions}
     for role, part in parts.items():
         path, measured = output.with_name(f"plan-{role}.json"), output.with_name(f"measured-{role}.json")
         write_json(path, {**part, "output": str(measured)})
@@ -203,23 +274,32 @@ def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Mapping[str, Any], out
                 placed(command), log, timeout_s=limits.timeout_s, stall_s=limits.stall_s
             )
         answer = json.loads(measured.read_text(encoding="utf-8"))
-        told |= answer | {"renders": {**told.get("renders", {}), **answer["renders"]}}
+        measurement |= answer | {"renders": {**measurement.get("renders", {}), **answer["renders"]}}
     facts = judge(
-        told, spec.training.dtype, spec.prompt_date, f"{spec.name}, {variant}", tuned=variant == "tuned"
+        measurement,
+        spec.training.dtype,
+        spec.prompt_date,
+        f"{spec.name}, {variant}",
+        tuned=variant == "tuned",
     )
     if variant == "tuned" and (doubt := chain.base_doubt()):
         facts["warnings"].append(doubt)
         chain.bench.stages.timeline.tell("another base", model=spec.name, variant=variant, why=doubt)
+    if spec.serving.shared:
+        facts["shared"] = True
     write_json(output, facts)
     return Done(str(command), process.peak_memory_gib, facts)
 
 
 def probe_command(chain: Chain, role: str, *arguments: str) -> Command:
-    """The line that starts the probe in the environment of *role*; another one than ours gets it as a plain file."""
+    """Return the line that starts the probe for *role*.
+
+    Another environment than ours gets it as a plain file.
+    """
     python = chain.tools(role).python
-    own = ("-m", "bakeoff.parity_probe")
+    module = ("-m", "bakeoff.parity_probe")
     argv = (
         python,
-        *(own if python == sys.executable else (str(Path(parity_probe.__file__)),)),
+        *(module if python == sys.executable else (str(Path(parity_probe.__file__)),)),
     )
     return chain.tools(role).within(Command((*argv, *arguments), chain.train_command().env))

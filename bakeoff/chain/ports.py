@@ -1,4 +1,4 @@
-"""Ports of this machine's loopback interface: which are free, and who listens."""
+"""Ports of the loopback interface: which are free, who listens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def free_port() -> int:
 
 
 def bindable(port: int, lingering_counts: bool) -> bool:
-    """Whether *port* can be listened on; with *lingering_counts* not while connections of an ended server are on it."""
+    """Return whether *port* can be listened on.
+
+    With *lingering_counts* not while connections of an ended server are on it.
+    """
     with socket.socket() as probe, contextlib.suppress(OSError):
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, not lingering_counts)
         probe.bind((HOST, port))
@@ -27,7 +30,7 @@ def bindable(port: int, lingering_counts: bool) -> bool:
 
 
 def listener(port: int) -> int | None:
-    """The process that listens on *port* of this machine's loopback interface, where the system tells."""
+    """Return the process that listens on *port*, if the system tells."""
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
             here = connection.laddr and connection.laddr.port == port and connection.laddr.ip in _HEARD_AT

@@ -1,4 +1,4 @@
-"""The replies of a deployed model to the counselling cases, gathered for the judge."""
+"""A deployed model's replies to the judge's counselling cases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bakeoff.store.stages import Done, Record
 
 
 def replies(deployment: Deployment) -> Record:
-    """Return the record of the replies, gathered now unless they are in the store."""
+    """Return the record of the replies, gathered unless stored."""
     chain, variant = deployment.chain, deployment.variant
     shared = chain.bench.workspace.replies(chain.spec.name, variant)
 
@@ -29,7 +29,9 @@ def replies(deployment: Deployment) -> Record:
 
 
 def _gathered(deployment: Deployment, service: Service, output: Path) -> list[Reply]:
-    """Return a reply to each case; those that *output* holds already are not asked for again.
+    """Return a reply to each case.
+
+    Those that *output* holds already are not asked for again.
 
     Raises:
         ServiceError: replies are lacking because the service died.

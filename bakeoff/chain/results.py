@@ -6,9 +6,9 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from bakeoff.judgement.replies import read_replies
 from bakeoff.scoring.scores import ALL, SPEED, STATUSES
@@ -62,59 +62,81 @@ REPLIES_ERRORED = Template(
 )
 
 
+class Outcome(TypedDict, total=False):
+    """What became of a suite, as its process tells it; of one that broke, ``error`` alone.
+
+    ``seconds`` are those of the requests, ``errors`` say by sample why it got no reply. What else there is goes into
+    the result as it is.
+    """
+
+    error: str
+    seconds: float
+    asked_now: int
+    alarms: list[str]
+    errors: dict[str, str]
+
+
 def why_unreadable(result: Path) -> str:
-    """Why the file *result* of an evaluation cannot be used, in words; empty for a whole one."""
+    """Return why a result file cannot be used, empty for a whole one."""
     try:
-        kept = json.loads(result.read_text(encoding="utf-8"))
+        content = json.loads(result.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return OUTPUT_GONE()
     except ValueError:
         return CUT_SHORT(name=result.name)
     except RecursionError:
         return NO_RESULT(name=result.name)
-    if not isinstance(kept, dict) or not {"scores", "samples"} <= kept.keys():
+    if not isinstance(content, dict) or not {"scores", "samples"} <= content.keys():
         return NO_RESULT(name=result.name)
     try:
-        return _why_inconsistent(kept, result.name)
+        return _why_inconsistent(content, result.name)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         return NO_RESULT_BECAUSE(name=result.name, error=f"{type(error).__name__}: {error}")
 
 
-def _why_inconsistent(kept: dict[str, Any], name: str) -> str:
-    """Where the scores of a result are not what its samples make, in words; empty where they are.
+def _why_inconsistent(result: Mapping[str, Any], name: str) -> str:
+    """Return where the scores are not what the samples make.
+
+    In words; empty where they are.
 
     The value of the main metric is the mean of its samples' grades, and a ledger counts what became of them. Rows of a
     speed measurement have no samples.
     """
-    samples, main = kept["samples"], kept.get("metric")
-    if kept.get("ledger") is not None and (why := _why_miscounted(kept["ledger"], samples, "")):
+    samples, main = result["samples"], result.get("metric")
+    if result.get("ledger") is not None and (why := _why_miscounted(result["ledger"], samples, "")):
         return MISCOUNTED(name=name, where=LEDGER(), why=why)
-    for row in kept["scores"]:
+    for row in result["scores"]:
         if row.get("benchmark") == SPEED:
             continue
         metric, subset = str(row["metric"]), row["subset"]
-        part = [one for one in samples if subset in (ALL, one["subset"])]
+        part = [sample for sample in samples if subset in (ALL, sample["subset"])]
         if metric.endswith("_unleaked"):
-            part = [one for one in part if not one["leaked"]]
+            part = [sample for sample in part if not sample["leaked"]]
         where = metric if subset == ALL else f"{metric} of {subset}"
         if why := _why_miscounted(row, part, "n_"):
             return MISCOUNTED(name=name, where=where, why=why)
         if metric not in (main, f"{main}_unleaked"):
             continue
-        grades = [one["correct"] for one in part if one["status"] != "errored" and one["correct"] is not None]
+        grades = [
+            sample["correct"]
+            for sample in part
+            if sample["status"] != "errored" and sample["correct"] is not None
+        ]
         mean, value = math.fsum(grades) / len(grades) if grades else None, row["value"]
         if (mean is None) != (value is None) or (mean is not None and not abs(value - mean) <= 1e-9):
-            told = NOTHING() if mean is None else f"{mean:.4g}"
-            return OTHER_VALUE(name=name, where=where, value=value, mean=told)
+            mean_words = NOTHING() if mean is None else f"{mean:.4g}"
+            return OTHER_VALUE(name=name, where=where, value=value, mean=mean_words)
     return ""
 
 
-def _why_miscounted(counts: dict[str, Any], samples: Sequence[dict[str, Any]], prefix: str) -> str:
-    """Which count of a ledger is not that of *samples*, in words; empty for none."""
-    there = Counter(one["status"] for one in samples)
-    wanted: dict[str, int] = {"asked": len(samples), **{status: there[status] for status in STATUSES}}
-    wanted["judged"] = len(samples) - there["errored"]
-    for key, count in wanted.items():
+def _why_miscounted(
+    counts: Mapping[str, object], samples: Sequence[Mapping[str, object]], prefix: str
+) -> str:
+    """Return which count is not that of *samples*, empty for none."""
+    counted = Counter(sample["status"] for sample in samples)
+    expected: dict[str, int] = {"asked": len(samples), **{status: counted[status] for status in STATUSES}}
+    expected["judged"] = len(samples) - counted["errored"]
+    for key, count in expected.items():
         if prefix + key in counts and counts[prefix + key] != count:
             return COUNTS(said=counts[prefix + key], key=key, counted=count)
     return ""
@@ -125,8 +147,8 @@ def answered_by(result: Path) -> str:
     return EvaluationResult.read(readable(result)).answers_as
 
 
-def readable(result: Path) -> dict[str, Any]:
-    """Return what the file *result* holds; nothing where it is not there, or was cut short."""
+def readable(result: Path) -> dict[str, object]:
+    """Return the content of *result*; nothing where it is cut or gone."""
     try:
         content = json.loads(result.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -135,7 +157,7 @@ def readable(result: Path) -> dict[str, Any]:
 
 
 def why_unanswered(result: Path) -> str:
-    """How many questions of a kept *result* got no reply that might come yet, in words; empty for none."""
+    """Return how many questions may still get a reply, empty for none."""
     errors = EvaluationResult.read(json.loads(result.read_text(encoding="utf-8"))).errors
     waiting = sum(not _FINAL.search(error) for error in errors.values())
     return UNANSWERED(count=waiting) if waiting else ""
@@ -146,14 +168,20 @@ _FINAL = re.compile(r"Error code: (400|413|422)\b|could not be graded")
 
 
 def why_unmeasured(result: Path) -> str:
-    """How many requests of a kept measurement of speed failed, in words; empty for none."""
+    """Return how many requests of a speed measurement failed.
+
+    In words; empty for none.
+    """
     rows = json.loads(result.read_text(encoding="utf-8"))["scores"]
     failed = {row["subset"]: row["n_errored"] for row in rows if row["n_errored"]}
     return REQUESTS_FAILED(count=sum(failed.values())) if failed else ""
 
 
 def why_errored(replies: Path) -> str:
-    """Return how many kept *replies* to the judge's cases never came, in words; empty for none."""
+    """Return how many *replies* to the cases never came.
+
+    In words; empty for none.
+    """
     errored = sum(reply.status == "errored" for reply in read_replies([replies]))
     return REPLIES_ERRORED(count=errored) if errored else ""
 
@@ -163,5 +191,5 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, float):
         return None if value != value else value
     if isinstance(value, dict):
-        return {key: without_nan(one) for key, one in value.items()}
-    return [without_nan(one) for one in value] if isinstance(value, list) else value
+        return {key: without_nan(item) for key, item in value.items()}
+    return [without_nan(item) for item in value] if isinstance(value, list) else value

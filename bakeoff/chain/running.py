@@ -1,4 +1,4 @@
-"""Stages whose work is one command line: the base that is built or converted, and the export."""
+"""Stages of one command line: build, conversion, export."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def line(chain: Chain, stage: Stage[CommandFacts]) -> Record:
-    """Return the record of a *stage* of one line, run now unless it is in the store."""
+    """Return the record of a one-line *stage*, run unless stored."""
     (only,) = stage.lines
     command = stage.command(only)
 
@@ -50,7 +50,10 @@ def _run(chain: Chain, stage: Stage[CommandFacts], command: Command, output: Pat
 
 
 def convert(chain: Chain, stage: Stage[ConversionFacts], output: Path) -> Done:
-    """Convert the published base; what an earlier attempt left beside *output* is gone on from."""
+    """Convert the published base.
+
+    What an earlier attempt left beside *output* is gone on from.
+    """
     shutil.rmtree(output, ignore_errors=True)
     (only,) = stage.lines
     process = chain.bench.runner.run(

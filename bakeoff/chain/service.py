@@ -1,4 +1,7 @@
-"""A model behind an OpenAI-compatible service: readiness, identity, liveness, the stop ladder."""
+"""A model behind an OpenAI-compatible service and its process.
+
+Readiness, identity, liveness and the stop ladder.
+"""
 
 from __future__ import annotations
 
@@ -78,10 +81,10 @@ class Service:
     fingerprint: str
     process: Process | None = None
     key_env: str | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, object] = field(default_factory=dict)
 
     def why_dead(self) -> str:
-        """How the service ended, in words; empty while it runs (or belongs to somebody else)."""
+        """Return how the service ended, empty while it runs."""
         if self.process is None or self.process.alive():
             return ""
         return ENDED(name=self.served_name, code=self.process.returncode, log=self.process.log)
@@ -103,7 +106,7 @@ class Service:
         return [str(model["id"]) for model in parsed(content)["data"]]
 
     def complete(
-        self, messages: list[dict[str, str]], *, timeout_s: float = CANARY_TIMEOUT_S, **options: Any
+        self, messages: list[dict[str, str]], *, timeout_s: float = CANARY_TIMEOUT_S, **options: object
     ) -> Any:
         """The answer to one chat completion, as the service's JSON."""
         body = {"model": self.served_name, "messages": messages, "temperature": 0, **options}
@@ -118,9 +121,11 @@ class Service:
             return read_answer(content, answer.headers.get("content-type", "")).raw
 
     def stream(
-        self, messages: list[dict[str, str]], *, timeout_s: float = CANARY_TIMEOUT_S, **options: Any
+        self, messages: list[dict[str, str]], *, timeout_s: float = CANARY_TIMEOUT_S, **options: object
     ) -> Iterator[str]:
-        """The pieces of one reply as they are written; *timeout_s* is the longest silence.
+        """Yield the pieces of one reply as they are written.
+
+        *timeout_s* is the longest silence.
 
         Raises:
             ServiceError: it refused the request, went silent or broke off.
@@ -168,7 +173,7 @@ def serving(
     port: int | None = None,
     ready_timeout_s: float = 600,
 ) -> Iterator[Service]:
-    """Start a service and yield it ready; end its whole process group afterwards.
+    """Start a service, yield it ready, and end its process group.
 
     Args:
         build: the serving command for a port.
@@ -232,14 +237,14 @@ def restart(service: Service, runner: Runner, ready_timeout_s: float) -> None:
 
 
 def _await_port(command: Command, port: int) -> None:
-    """Wait until *command* can have *port*: connections of an ended server may linger there for a minute."""
+    """Wait until *command* can have *port*."""
     deadline = time.monotonic() + 75
     while not (bindable(port, _moves_on(command)) or listener(port)) and time.monotonic() < deadline:
         time.sleep(0.5)
 
 
 def _moves_on(command: Command) -> bool:
-    """Whether it takes the next free port without a word where it cannot have its own, as ms-swift does."""
+    """Return whether it silently takes the next free port."""
     return (command.module or "").startswith("swift.")
 
 
@@ -248,7 +253,7 @@ def _port(service: Service) -> int:
 
 
 def _end(service: Service, runner: Runner) -> None:
-    """End the process group, and what its members started outside of it; the port is free afterwards."""
+    """End the process group and what its members started outside."""
     process = service.process
     assert process
     family = _family(process.pid)
@@ -271,7 +276,7 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _free_gib(command: Command) -> float:
-    """Free memory of all cards that the command may use, in GiB; 0 for a command on the CPU."""
+    """Return the free memory of all cards that *command* may use."""
     visible = command.env.get("CUDA_VISIBLE_DEVICES")
     if visible == "":
         return 0.0
@@ -280,7 +285,7 @@ def _free_gib(command: Command) -> float:
 
 
 def _await_memory(service: Service, command: Command, before_gib: float, patience_s: float = 30.0) -> None:
-    """Wait until the cards are as free as before; what stays missing is told in the facts."""
+    """Wait until the cards are as free as before."""
     deadline = time.monotonic() + patience_s
     while (missing := before_gib - _free_gib(command)) > 0.5 and time.monotonic() < deadline:
         time.sleep(1)
@@ -331,7 +336,7 @@ def _canary(service: Service, began: float) -> None:
 
 
 def who_answers_as(service: Service) -> str:
-    """A caution about the name that answered the canary of *service*; "" for the name that was asked."""
+    """Return a caution about the name that answered the canary."""
     name = HealthFacts.read(service.facts).answers_as
     if not name:
         return NAMELESS(asked=service.served_name)
@@ -347,18 +352,18 @@ def reach(service: Service) -> None:
         NotReady: it does not; says what it has instead.
     """
     began = time.monotonic()
-    wanted = f"{shown_url(service.url)}/models to list {service.served_name!r}"
+    awaited = f"{shown_url(service.url)}/models to list {service.served_name!r}"
     try:
         names = service.models()
     except (ServiceError, requests.RequestException, KeyError, TypeError, ValueError) as error:
-        raise _not_ready(service, wanted, time.monotonic() - began, _brief(error)) from None
+        raise _not_ready(service, awaited, time.monotonic() - began, _brief(error)) from None
     if service.served_name not in names:
-        raise _not_ready(service, wanted, time.monotonic() - began, f"it lists {names[:20]}")
+        raise _not_ready(service, awaited, time.monotonic() - began, f"it lists {names[:20]}")
     _canary(service, began)
 
 
 def _refuse_stranger(service: Service, port: int, waited_s: float) -> None:
-    """Raise where the one who listens on *port* is not of the process that we started."""
+    """Raise where somebody else's process listens on *port*."""
     process, pid = service.process, listener(port)
     assert process
     if pid is None:
@@ -366,13 +371,13 @@ def _refuse_stranger(service: Service, port: int, waited_s: float) -> None:
     with contextlib.suppress(ProcessLookupError):
         ours = {process.pid, *(member.pid for member in _family(process.pid))}
         if pid not in ours and os.getsid(pid) != process.pid:
-            wanted = f"our process {process.pid} on port {port}"
+            awaited = f"our process {process.pid} on port {port}"
             seen = f"process {pid} listens there"
-            raise _not_ready(service, wanted, waited_s, seen, _TakenMeanwhile)
+            raise _not_ready(service, awaited, waited_s, seen, _TakenMeanwhile)
 
 
 def _refuse_move(service: Service, port: int, waited_s: float) -> None:
-    """Raise where the process that we started took one of the ports after *port* instead."""
+    """Raise where our process took another port than *port*."""
     process = service.process
     assert process
     if not _moves_on(process.command):
@@ -380,24 +385,25 @@ def _refuse_move(service: Service, port: int, waited_s: float) -> None:
     with contextlib.suppress(psutil.Error):
         family = [psutil.Process(process.pid), *_family(process.pid)]
         ports = {
-            one.laddr.port
+            connection.laddr.port
             for member in family
-            for one in member.net_connections("tcp")
-            if one.status == psutil.CONN_LISTEN
+            for connection in member.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
         }
         if port not in ports and (others := sorted(p for p in ports if port < p <= port + 100)):
-            wanted = f"our process {process.pid} on port {port}"
+            awaited = f"our process {process.pid} on port {port}"
             seen = f"it listens on port {others[0]}: {port} is taken, or connections to an ended server linger there"
-            raise _not_ready(service, wanted, waited_s, seen, _TakenMeanwhile)
+            raise _not_ready(service, awaited, waited_s, seen, _TakenMeanwhile)
 
 
 def _not_ready(
-    service: Service, wanted: str, waited_s: float, seen: str, kind: type[NotReady] = NotReady
+    service: Service, awaited: str, waited_s: float, seen: str, kind: type[NotReady] = NotReady
 ) -> NotReady:
-    told = f"{service.served_name} is not ready\nwanted: {wanted}\nwaited: {waited_s:.0f} s\nlast seen: {redact(seen)}"
+    words = f"{service.served_name} is not ready\nwanted: {awaited}\nwaited: {waited_s:.0f} s"
+    words += f"\nlast seen: {redact(seen)}"
     if service.process:
-        told += f"\n{service.process.quoted(15)}{_short_of_memory(service.process.log)}"
-    return kind(f"{told}\nby hand: {service.by_hand}")
+        words += f"\n{service.process.quoted(15)}{_short_of_memory(service.process.log)}"
+    return kind(f"{words}\nby hand: {service.by_hand}")
 
 
 _NO_MEMORY = re.compile(
@@ -406,7 +412,7 @@ _NO_MEMORY = re.compile(
 
 
 def _short_of_memory(log: Path) -> str:
-    """The way out of a lack of device memory that *log* tells of, as a line; else nothing."""
+    """Return the way out of a lack of memory that *log* tells of."""
     if not _NO_MEMORY.search(tail(log, 200)):
         return ""
     return (
@@ -424,7 +430,7 @@ def _brief(error: Exception) -> str:
 
 
 def who_answers(port: int) -> str:
-    """What is found on *port* of this machine, in words; empty where nothing listens."""
+    """Return in words what is found on *port*, empty for nothing."""
     with socket.socket() as probe:
         probe.settimeout(1)
         if probe.connect_ex((HOST, port)) != 0:

@@ -1,4 +1,7 @@
-"""Every stage of a row as a value: its folder, its lines to paste, what decides it and how it is checked."""
+"""Every stage of a row as a value.
+
+Its folder, its lines to paste, what decides it and how it is checked.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bakeoff import evalscope
 from bakeoff.chain import parity as comparing
@@ -29,7 +32,7 @@ from bakeoff.store.facts import (
     TrainingFacts,
 )
 from bakeoff.store.stage import OUTPUT_GONE, Limits, Line, Stage
-from bakeoff.tools import swift
+from bakeoff.tools import checkpoints
 
 if TYPE_CHECKING:
     from bakeoff.chain.chain import Chain
@@ -76,12 +79,12 @@ def build(chain: Chain) -> Stage[CommandFacts]:
         limits=_limits(chain.spec, chain.spec.limits.export_s),
         why_broken=why_unbuilt
         if chain.form_folder
-        else lambda output: swift.why_truncated(output / "model.safetensors"),
+        else lambda output: checkpoints.why_truncated(output / "model.safetensors"),
     )
 
 
 def convert(chain: Chain, folder: Path) -> Stage[ConversionFacts]:
-    """Return the stage that keeps the native form of a published base in *folder*."""
+    """Return the stage that keeps a base's native form in *folder*."""
     line = chain.convert_command()
     assert line
     return Stage(
@@ -92,7 +95,7 @@ def convert(chain: Chain, folder: Path) -> Stage[ConversionFacts]:
         facts=ConversionFacts,
         lines=(Line(command=line, title="base: convert the published form into the native one"),),
         limits=_limits(chain.spec, chain.spec.limits.train_s),  # a hub's model is fetched first
-        why_broken=swift.why_weights_broken,
+        why_broken=checkpoints.why_weights_broken,
     )
 
 
@@ -103,7 +106,7 @@ def train(chain: Chain) -> Stage[TrainingFacts]:
     folder = train_folder(chain)
     line = chain.tools("train").within(chain.train_line())
 
-    def inputs() -> dict[str, Any]:
+    def inputs() -> dict[str, object]:
         datasets = [chain.origins.dataset_identity(dataset) for dataset in spec.dataset]
         return {
             "versions": chain.tools("train").versions,
@@ -121,7 +124,7 @@ def train(chain: Chain) -> Stage[TrainingFacts]:
         places={OUTPUT: folder / "output"},
         needs="train",
         limits=_limits(spec, spec.limits.train_s),
-        why_broken=lambda output: swift.why_unfinished(output, spec.training),
+        why_broken=lambda output: checkpoints.why_unfinished(output, spec.training),
     )
 
 
@@ -141,7 +144,7 @@ def export(chain: Chain) -> Stage[CommandFacts]:
     recipe, folder = _export_recipe(chain), export_folder(chain)
     line = chain.tools("train").within(chain.export_line())
 
-    def inputs() -> dict[str, Any]:
+    def inputs() -> dict[str, object]:
         return {
             "versions": chain.tools("train").versions,
             "inputs": {"base": chain.base().fingerprint, "adapter": chain.train().fingerprint},
@@ -158,7 +161,7 @@ def export(chain: Chain) -> Stage[CommandFacts]:
         places={OUTPUT: folder / "output", CHECKPOINT: chain.checkpoint_path()},
         needs="export",
         limits=_limits(spec, spec.limits.export_s),
-        why_broken=swift.why_weights_broken,
+        why_broken=checkpoints.why_weights_broken,
     )
 
 
@@ -167,14 +170,17 @@ def export_folder(chain: Chain) -> Path:
     return chain.bench.stages.folder("export", chain.spec.name, _export_recipe(chain))
 
 
-def _export_recipe(chain: Chain) -> dict[str, Any]:
+def _export_recipe(chain: Chain) -> dict[str, object]:
     adapter = chain.spec.adapter
     source = {"adapter": adapter} if adapter else {"train": _train_recipe(chain)}
     return {"export": chain.recipe_of(chain.export_line()), **source}
 
 
-def parity_recipe(chain: Chain, variant: str, way: str) -> dict[str, Any]:
-    """Return what names the folder of the comparison before a service is started the *way* it is."""
+def parity_recipe(chain: Chain, variant: str, way: str) -> dict[str, object]:
+    """Return what names the folder of a comparison.
+
+    It precedes a service that is started the *way* it is.
+    """
     spec = chain.spec
     return {
         "way": way,
@@ -193,12 +199,13 @@ def parity(chain: Chain, variant: str) -> Stage[ParityFacts]:
     title = f"serve {variant}: with the chat template of the training"
     view = comparing.view_command(chain, variant)
 
-    def inputs() -> dict[str, Any]:
+    def inputs() -> dict[str, object]:
         plan = comparing.plan_for(chain, variant)
         return {
             "fingerprint": chain.fingerprint(variant),
             "plan": digest(chain.named(json.dumps(plan))),
             "probe": comparing.RULES,
+            **({"beside": chain.train().fingerprint} if spec.serving.shared and variant == "base" else {}),
         }
 
     return Stage(
@@ -238,6 +245,7 @@ def deploy(chain: Chain, variant: str) -> Stage[HealthFacts]:
         lines=(*_serve_lines(chain, variant), Line(command=health, title="health check (guide 4)")),
         needs="serve",
         output_name="health.json",
+        log=deploy(chain, "base").log_file if spec.serving.shared and variant != "base" else None,
     )
 
 
@@ -250,27 +258,35 @@ def _serve_lines(chain: Chain, variant: str) -> Iterator[Line]:
     instead = False
     for way, command in chain.serve_commands(variant, port).items():
         how = "in place of the line above" if instead else f"alone on port {port}; leave it running"
+        if spec.serving.shared and variant != "base":
+            instead, how = True, "which the line that serves base has started already"
         title = f"serve {variant}{way} (guide 4), {how}"
         yield Line(command=command, title=title, role="serve", instead=instead)
         instead = True
 
 
 def by_hand_url(spec: ModelSpec) -> str:
-    """Return the URL that recorded commands name: the run's own port was random and is released."""
+    """Return the URL that recorded commands name.
+
+    The run's own port was random and is released.
+    """
     return spec.url or f"http://127.0.0.1:{spec.serving.port or BY_HAND_PORT}/v1"
 
 
 def evaluate(
     chain: Chain, variant: str, suite: Suite, served: Stage[HealthFacts] | None = None
 ) -> Stage[EvaluationFacts]:
-    """Return the stage that asks one suite of a variant; *served* is its deployment, where it is at hand."""
+    """Return the stage that asks one suite of a variant.
+
+    *served* is its deployment, where it is at hand.
+    """
     spec, bench = chain.spec, chain.bench
     recipe = {"suite": suite.name, "in": (served or deploy(chain, variant)).folder.name}
     by_hand = bench.workspace.by_hand(spec.name, variant, suite.name)
     lacks = suite.why_no_data(bench.data_dir)
     title = f"evaluate {variant} (guide 5)"
 
-    def inputs() -> dict[str, Any]:
+    def inputs() -> dict[str, object]:
         data = suite.folder(bench.data_dir)
         datasets = chain.origins.dataset_arguments()
         return {
@@ -305,7 +321,7 @@ def evaluate(
 
 
 def evaluate_line(chain: Chain, variant: str, suite: Suite) -> Command:
-    """Return the line that evaluates *suite* on the service at :func:`by_hand_url`."""
+    """Return the line that evaluates *suite* at :func:`by_hand_url`."""
     spec, bench = chain.spec, chain.bench
     return evalscope.evaluate_command(
         by_hand_url(spec),

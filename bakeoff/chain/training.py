@@ -1,4 +1,7 @@
-"""A training: continued where an earlier one was cut short, and with a smaller batch where memory lacks."""
+"""A training, continued where an earlier one was cut short.
+
+Where memory lacks, it goes on with smaller batches.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bakeoff import secrecy
 from bakeoff.command import Command
@@ -19,7 +22,7 @@ from bakeoff.sentences import Template
 from bakeoff.store.facts import TrainingFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done
-from bakeoff.tools import memory, swift
+from bakeoff.tools import checkpoints, memory, swift
 from bakeoff.training_data.health import count_rows, why_fewer
 
 if TYPE_CHECKING:
@@ -91,7 +94,7 @@ class _Job:
     chain: Chain
     stage: Stage[TrainingFacts]
     output: Path
-    identity: dict[str, Any]
+    identity: dict[str, object]
     training: Training
     attempts: Attempts
 
@@ -101,18 +104,24 @@ class _Job:
 
     @property
     def begun(self) -> Path:
-        """The file that says of which identity and with which mathematics the output was begun."""
+        """Return the file that says how the output was begun.
+
+        Of which identity, and with which mathematics.
+        """
         return self.stage.folder / "begun.json"
 
     def take_up(self) -> None:
-        """Go to the rung of the memory ladder that a training which was cut short had reached."""
+        """Go to the rung of the memory ladder that was reached before."""
         rungs = (self.training, *self._smaller())
         self.training = next((rung for rung in rungs if self._is_begun(rung)), self.training)
 
     def prepare(self) -> Path | None:
-        """Return the checkpoint to continue from; without one, remove what is there and begin."""
-        resume = swift.last_checkpoint(self.output) if self._is_begun(self.training) else None
-        if resume and swift.why_other_adapter(resume, self.training):
+        """Return the checkpoint to continue from.
+
+        Without one, what is there is removed, and the training begins.
+        """
+        resume = checkpoints.last_checkpoint(self.output) if self._is_begun(self.training) else None
+        if resume and checkpoints.why_other_adapter(resume, self.training):
             resume = None
         if resume is None:
             shutil.rmtree(self.output, ignore_errors=True)
@@ -123,7 +132,7 @@ class _Job:
         return resume
 
     def run(self, command: Command) -> tuple[Process, int]:
-        """Run *command* to its end; return its process and on how many cards it ran."""
+        """Run *command* to its end; return its process and its cards."""
         timeline, limits = self.chain.bench.stages.timeline, self.stage.limits
         with self.chain.leased(self.stage.needs) as placed:
             process = self.chain.bench.runner.run(
@@ -132,7 +141,7 @@ class _Job:
                 timeout_s=limits.timeout_s,
                 stall_s=limits.stall_s,
                 progress=timeline.progress(
-                    lambda: swift.how_far(self.output), stage=self.stage.name, model=self.stage.row
+                    lambda: checkpoints.how_far(self.output), stage=self.stage.name, model=self.stage.row
                 ),
             )
         return process, placed.gpus
@@ -156,7 +165,9 @@ class _Job:
         self.training = smaller
 
     def go_on_after(self, error: CommandFailed, written: int) -> None:
-        """Wait for the next try after *error*, without the tracker where that was the cause.
+        """Wait for the next try after *error*.
+
+        Without the tracker where that was the cause.
 
         Args:
             written: bytes that the log had before the try that failed.
@@ -170,13 +181,13 @@ class _Job:
         else:
             self.attempts.again(error)
 
-    def facts(self, since: int, command: Command) -> dict[str, Any]:
+    def facts(self, since: int, command: Command) -> dict[str, object]:
         """Return what was measured since the checkpoint of step *since*.
 
         Raises:
             CommandFailed: it ended before its last step.
         """
-        facts: dict[str, Any] = dict(swift.training_facts(self.output, since=since))
+        facts: dict[str, object] = dict(checkpoints.training_facts(self.output, since=since))
         measured = TrainingFacts.read(facts)
         if measured.global_step != measured.max_steps:
             raise CommandFailed(
@@ -192,7 +203,7 @@ class _Job:
         fused_loss = not self.chain.spec.trust_remote_code
         return tuple(memory.ladder(self.training, fused_loss=fused_loss))
 
-    def _beginning(self, training: Training) -> dict[str, Any]:
+    def _beginning(self, training: Training) -> dict[str, object]:
         return {"identity": self.identity, "training": _mathematics(training)}
 
     def _is_begun(self, training: Training) -> bool:
@@ -203,13 +214,15 @@ class _Job:
         return bool(before == json.loads(json.dumps(self._beginning(training), default=str)))
 
 
-def _mathematics(training: Training) -> dict[str, Any]:
+def _mathematics(training: Training) -> dict[str, object]:
     """Return what decides the weights: who watches the training does not."""
     return training.model_dump(exclude={"tracker"})
 
 
 def _why_untracked(error: CommandFailed, log: Path, written: int) -> str:
-    """Return how SwanLab ended a training whose *log* had *written* bytes before it; empty where it did not.
+    """Return how SwanLab ended a training, empty where it did not.
+
+    Its *log* had *written* bytes before.
 
     A silence may be anybody's. It is laid at the tracker's door once, because going on without it costs nothing.
     """
@@ -223,7 +236,10 @@ def _why_untracked(error: CommandFailed, log: Path, written: int) -> str:
 
 
 def _why_fewer_rows(spec: ModelSpec, facts: TrainingFacts) -> str:
-    """Return why fewer rows were trained on than the data have; empty where that cannot be counted here."""
+    """Return why fewer rows were trained on than the data have.
+
+    Empty where that cannot be counted here.
+    """
     names = [dataset_name(dataset) for dataset in spec.dataset]
     if spec.training.packing or not all(name.path and name.path.exists() for name in names):
         return ""
@@ -233,7 +249,7 @@ def _why_fewer_rows(spec: ModelSpec, facts: TrainingFacts) -> str:
 
 def _link_newest(output: Path) -> None:
     """Let ``last-checkpoint`` be the newest one; ms-swift 3 does not make it."""
-    link, newest = output / "last-checkpoint", swift.last_checkpoint(output)
+    link, newest = output / "last-checkpoint", checkpoints.last_checkpoint(output)
     if newest and link.resolve() != newest.resolve():
         link.unlink(missing_ok=True)
         link.symlink_to(newest.name)

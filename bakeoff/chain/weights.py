@@ -1,4 +1,4 @@
-"""What is taken from a folder of weights that somebody else made, and what is refused."""
+"""Weights that somebody else made: what is taken, what is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bakeoff.errors import DataError
 from bakeoff.matrix.schema import ModelSpec
 from bakeoff.provenance import TENSORS, WEIGHTS, ContentHashes
 from bakeoff.sentences import Template
-from bakeoff.tools import swift
+from bakeoff.tools import checkpoints
 
 OTHER_BASE = Template(
     "chain.weights.other_base",
@@ -28,7 +28,7 @@ def content_of(path: str, spec: ModelSpec, hashes: ContentHashes) -> str:
     folder = Path(path)
     if not folder.is_dir():
         return f"hub:{path}"
-    if not spec.trust_remote_code and (code := swift.own_code(folder)):
+    if not spec.trust_remote_code and (code := checkpoints.own_code(folder)):
         raise DataError(
             f"{spec.name}: {folder / code} names Python code of the model's own (auto_map), which runs only "
             "for rows that say 'trust_remote_code: true'; say so if you trust it, or remove 'auto_map' where "
@@ -43,8 +43,11 @@ def content_of(path: str, spec: ModelSpec, hashes: ContentHashes) -> str:
 
 
 def refuse_plugins(folder: Path, spec: ModelSpec) -> None:
-    """Raise DataError where ``args.json`` in somebody's *folder* names Python files, which are never imported."""
-    if not spec.trust_remote_code and (file := swift.own_plugin(folder)):
+    """Raise DataError where ``args.json`` names Python files.
+
+    Those of somebody else's *folder* are never imported.
+    """
+    if not spec.trust_remote_code and (file := checkpoints.own_plugin(folder)):
         raise DataError(
             f"{spec.name}: {folder / 'args.json'} names a Python file that its training imported ({file!r}); "
             "a file beside weights decides nothing here. If the prompts depend on it, name a copy that you trust "
@@ -53,17 +56,17 @@ def refuse_plugins(folder: Path, spec: ModelSpec) -> None:
 
 
 def refuse_adapter(folder: Path, base: Path, spec: ModelSpec) -> None:
-    """Raise DataError where the adapter in *folder* is cut short, or cannot be of the model in *base*."""
-    if problem := swift.why_truncated(folder / "adapter_model.safetensors"):
+    """Raise DataError where an adapter is cut short or misfits *base*."""
+    if problem := checkpoints.why_truncated(folder / "adapter_model.safetensors"):
         raise DataError(f"{spec.name}.adapter: {folder}: {problem}; point 'adapter' at a checkpoint folder")
     refuse_plugins(folder, spec)
-    if base.is_dir() and (problem := swift.why_other_base(folder, base)):
+    if base.is_dir() and (problem := checkpoints.why_other_base(folder, base)):
         raise DataError(f"{spec.name}.adapter: {folder}: {problem}")
 
 
 def why_doubtful_base(adapter: Path, base: str, hashes: ContentHashes) -> str:
-    """Return why *adapter* may be of another base, in words; empty where nothing speaks for it."""
-    trained_on = swift.trained_on(adapter)
+    """Return why *adapter* may be of another base, or nothing."""
+    trained_on = checkpoints.trained_on(adapter)
     if not trained_on or trained_on == base:
         return ""
     if Path(trained_on).is_dir() and Path(base).is_dir():
@@ -77,6 +80,9 @@ _NO_NAME = re.compile(r"output|snapshots?|models?|master|main|[0-9a-f]{40}|last-
 
 
 def _name_in(place: str) -> str:
-    """Return the name that *place*, a hub id or a folder of a hub's cache, gives a model, however spelt."""
+    """Return the name that *place* gives a model, however spelt.
+
+    *place* is a hub id or a folder of a hub's cache.
+    """
     parts = place.lower().replace("--", "/").replace("___", ".").split("/")
     return next((part for part in reversed(parts) if part and not _NO_NAME.fullmatch(part)), "")

@@ -25,7 +25,7 @@ from bakeoff.execution.executor import Executor, Job, State, open_executor
 from bakeoff.execution.gpus import count_of
 from bakeoff.files import write_json
 from bakeoff.matrix.schema import ExecutorSpec, ModelSpec
-from bakeoff.store.stages import why_locks_unusable
+from bakeoff.store.locks import why_locks_unusable
 from bakeoff.workspace import Workspace
 
 PATIENCE_S = 600.0

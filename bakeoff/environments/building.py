@@ -1,4 +1,6 @@
-"""Python environments: built on first use from their requirements, kept by the content of what was asked for.
+"""Python environments, built on first use from requirements.
+
+They are kept by the content of what was asked for.
 
 The environments' folder (``store/environments``) holds one folder per content hash: ``venv/``, ``build.log`` and
 ``environment.json``. The record is removed first and written last, so a build that was killed is done again and never
@@ -57,17 +59,17 @@ PROGRESS_S = 30.0
 
 
 def interpreter(environment: Environment, root: Path) -> Path | None:
-    """The interpreter of *environment* as it is, without listing what is installed there; None before it is built."""
+    """Return the interpreter of *environment*, None before it is built."""
     if is_running(environment):
         return Path(sys.executable)
-    there = built(environment, root)
-    return there.python if there else None
+    environment_built = built(environment, root)
+    return environment_built.python if environment_built else None
 
 
 def ensure_environment(
     environment: Environment, root: Path, tell: Callable[[str], object] = lambda how_far: None
 ) -> PythonEnvironment:
-    """The environment *environment*, built under *root* unless it is there already.
+    """Return *environment*, built under *root* unless it is there.
 
     An environment without requirements, named ``default``, is the running interpreter's.
 
@@ -79,8 +81,8 @@ def ensure_environment(
     """
     if is_running(environment):
         return running_environment(environment)
-    if found := built(environment, root):
-        return found
+    if ready := built(environment, root):
+        return ready
     from filelock import FileLock
 
     folder = root / digest(environment)
@@ -95,7 +97,7 @@ def is_running(environment: Environment) -> bool:
 
 
 def built(environment: Environment, root: Path) -> PythonEnvironment | None:
-    """The environment as an earlier build left it under *root*, or None; never builds."""
+    """Return the environment that an earlier build left, or None."""
     if is_running(environment):
         return running_environment(environment)
     folder = root / digest(environment)
@@ -118,14 +120,14 @@ def built(environment: Environment, root: Path) -> PythonEnvironment | None:
 
 
 def digest(environment: Environment) -> str:
-    """The content hash that names the folder of *environment*: requirements, Python and constraints, no names."""
-    asked = {
+    """Return the content hash that names an environment's folder."""
+    content = {
         "requirements": sorted(environment.requirements),
         "python": _python_version(environment),
         "constraints": constraints(environment.requirements),
         "machine": f"{sys.platform}-{platform.machine()}",
     }
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def constraints(requirements: Sequence[str]) -> list[str]:
@@ -141,16 +143,20 @@ def constraints(requirements: Sequence[str]) -> list[str]:
         return []
     for text in requirements:
         try:
-            one = Requirement(text)
+            requirement = Requirement(text)
         except InvalidRequirement:
             continue
-        if _normalised(one.name) == "torch" and not one.specifier.contains(torch, prereleases=True):
+        if _normalised(requirement.name) == "torch" and not requirement.specifier.contains(
+            torch, prereleases=True
+        ):
             return []
     return [f"torch=={torch}"]
 
 
 def swift_version(environment: Environment, root: Path) -> str | None:
-    """The ms-swift of *environment*: the one found there, else the one its requirements pin, else None.
+    """Return the ms-swift of *environment*, or None.
+
+    The one found there, else the one its requirements pin.
 
     So a dry run speaks the right words before the environment is built. Of a range it is the newest whose words differ.
     """
@@ -158,17 +164,19 @@ def swift_version(environment: Environment, root: Path) -> str | None:
 
     if is_running(environment):
         return _here("ms-swift")
-    there = built(environment, root)
-    if there:
-        return there.version("ms-swift")
+    environment_built = built(environment, root)
+    if environment_built:
+        return environment_built.version("ms-swift")
     for text in environment.requirements:
         try:
-            one = Requirement(text)
+            requirement = Requirement(text)
         except InvalidRequirement:
             continue
-        if _normalised(one.name) == "ms-swift":
-            pins = [clause.version for clause in one.specifier if clause.operator in ("==", "===", "~=")]
-            return next((v for v in (*DIALECTS, *pins) if one.specifier.contains(v)), None)
+        if _normalised(requirement.name) == "ms-swift":
+            pins = [
+                clause.version for clause in requirement.specifier if clause.operator in ("==", "===", "~=")
+            ]
+            return next((v for v in (*DIALECTS, *pins) if requirement.specifier.contains(v)), None)
     return None
 
 
@@ -179,20 +187,22 @@ DIALECTS = ("4.6.0", "3.12.6", "3.6.4", "3.5.3", "3.4.1", "3.2.2", "3.1.1", "3.0
 def running_environment(environment: Environment | None = None) -> PythonEnvironment:
     """The environment this program runs in."""
     packages = _installed()
-    asked = json.dumps([platform.python_version(), packages], sort_keys=True)
+    content = json.dumps([platform.python_version(), packages], sort_keys=True)
     return PythonEnvironment(
         environment.name if environment else "default",
         Path(sys.executable),
         platform.python_version(),
         packages,
-        hashlib.sha256(asked.encode()).hexdigest()[:16],
+        hashlib.sha256(content.encode()).hexdigest()[:16],
         None,
         dict(environment.env) if environment else {},
     )
 
 
 def ask(python: Path, question: str, *arguments: str, out: Path, timeout_s: float = 300) -> dict[str, Any]:
-    """What ``probe.py`` answers to *question* when *python* runs it; the answer stays in *out*.
+    """Return what ``probe.py`` answers to *question* under *python*.
+
+    The answer stays in *out*.
 
     Raises:
         EnvironmentFailed: the interpreter could not answer; the message ends with its last lines.
@@ -219,33 +229,27 @@ def _build(environment: Environment, folder: Path, tell: Callable[[str], object]
     record.unlink(missing_ok=True)
     shutil.rmtree(venv, ignore_errors=True)
     python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    held = folder / "constraints.txt"
-    held.write_text("".join(f"{one}\n" for one in constraints(environment.requirements)), encoding="utf-8")
+    constraints_file = folder / "constraints.txt"
+    constraints_file.write_text(
+        "".join(f"{requirement}\n" for requirement in constraints(environment.requirements)), encoding="utf-8"
+    )
     uv = shutil.which("uv")
-    wanted = _python_version(environment)
-    if uv:
-        lines = [
-            [uv, "venv", "--quiet", "--python", wanted, str(venv)],
-            [uv, "pip", "install", "--python", str(python), "-c", str(held), *environment.requirements],
-        ]
-    else:
-        lines = [
-            [_interpreter(environment, wanted), "-m", "venv", str(venv)],
-            [str(python), "-m", "pip", "install", "--no-input", "-c", str(held), *environment.requirements],
-        ]
+    lines = _lines(environment, venv, python, constraints_file, uv)
     tell(f"building, which takes minutes; log: {log}")
     deadline = time.monotonic() + BUILD_S
     with log.open("w", encoding="utf-8") as out:
         for line in lines:
             returncode = _run(environment, line, out, deadline, tell)
-            if returncode and _cannot_keep(held, log):
-                tell(f"its requirements cannot live with {held.read_text().strip()}: built without it")
-                held.write_text("")
+            if returncode and _cannot_keep(constraints_file, log):
+                tell(
+                    f"its requirements cannot live with {constraints_file.read_text().strip()}: built without it"
+                )
+                constraints_file.write_text("")
                 returncode = _run(environment, line, out, deadline, tell)
             if returncode:
                 raise EnvironmentFailed(_why_not_built(environment, log, returncode))
-    found = ask(python, "versions", out=folder / "versions.json")
-    if "ms-swift" in found["packages"]:
+    versions = ask(python, "versions", out=folder / "versions.json")
+    if "ms-swift" in versions["packages"]:
         # an environment can resolve and still not be importable (a pyarrow without the names that datasets wants)
         try:
             ask(python, "installed", out=folder / "installed.json")
@@ -254,25 +258,32 @@ def _build(environment: Environment, folder: Path, tell: Callable[[str], object]
                 f"environment {environment.name!r} installs, but its ms-swift cannot be imported: pin the package "
                 f"that the last lines name (docs/environments.md has pins that work). Log: {log}\n{error}"
             ) from None
+    content = {
+        "requirements": list(environment.requirements),
+        "constraints": constraints_file.read_text(encoding="utf-8").splitlines(),
+        "builder": Path(lines[1][0]).name if uv else "pip",
+        "python": str(python.relative_to(folder)),
+        "python_version": versions["python"],
+        "versions": versions["packages"],
+    }
     written = record.with_suffix(".part")
-    written.write_text(
-        json.dumps(
-            {
-                "requirements": list(environment.requirements),
-                "constraints": held.read_text(encoding="utf-8").splitlines(),
-                "builder": Path(lines[1][0]).name if uv else "pip",
-                "python": str(python.relative_to(folder)),
-                "python_version": found["python"],
-                "versions": found["packages"],
-            },
-            indent=1,
-        ),
-        encoding="utf-8",
-    )
+    written.write_text(json.dumps(content, indent=1), encoding="utf-8")
     written.replace(record)
     whole = built(environment, folder.parent)
     assert whole, record
     return whole
+
+
+def _lines(
+    environment: Environment, venv: Path, python: Path, constraints_file: Path, uv: str | None
+) -> list[list[str]]:
+    """Return the lines that make the folder *venv* and install into it."""
+    version, pinned = _python_version(environment), ["-c", str(constraints_file), *environment.requirements]
+    if uv:
+        make = [uv, "venv", "--quiet", "--python", version, str(venv)]
+        return [make, [uv, "pip", "install", "--python", str(python), *pinned]]
+    make = [_interpreter(environment, version), "-m", "venv", str(venv)]
+    return [make, [str(python), "-m", "pip", "install", "--no-input", *pinned]]
 
 
 def _run(
@@ -293,20 +304,20 @@ def _run(
                     )
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     return process.wait(min(PROGRESS_S, left))
-                said = log.read_text("utf-8", errors="replace").strip().splitlines()
-                tell(said[-1].strip()[:120] if said else "building")
+                log_lines = log.read_text("utf-8", errors="replace").strip().splitlines()
+                tell(log_lines[-1].strip()[:120] if log_lines else "building")
         except BaseException:
             process.kill()
             raise
 
 
-def _cannot_keep(held: Path, log: Path) -> bool:
-    """Whether the resolver refused what this machine, not the matrix, holds a build to."""
-    said = log.read_text("utf-8", errors="replace")
-    versions = [one.partition("==")[2] for one in held.read_text(encoding="utf-8").split()]
-    impossible = "ResolutionImpossible" in said or "No solution found" in said
+def _cannot_keep(constraints_file: Path, log: Path) -> bool:
+    """Return whether the resolver refused what this machine demands."""
+    log_text = log.read_text("utf-8", errors="replace")
+    versions = [line.partition("==")[2] for line in constraints_file.read_text(encoding="utf-8").split()]
+    impossible = "ResolutionImpossible" in log_text or "No solution found" in log_text
     return impossible and any(
-        version in said.rpartition("\n$ ")[2].partition("\n")[2] for version in versions
+        version in log_text.rpartition("\n$ ")[2].partition("\n")[2] for version in versions
     )
 
 
@@ -318,11 +329,13 @@ _COMPLAINT = re.compile(
 
 
 def _why_not_built(environment: Environment, log: Path, returncode: int) -> str:
-    lines = [re.sub(r"^[\s×╰─▶│]+", "", one) for one in log.read_text("utf-8", errors="replace").splitlines()]
-    output = [one for one in lines if not one.startswith(("$ ", "WARNING"))]
-    complaints = [one for one in output if _COMPLAINT.search(one)][:6] or output[-6:]
-    said = " ".join(complaints).lower()
-    guilty = [one for one in environment.requirements if _name(one) in said]
+    lines = [
+        re.sub(r"^[\s×╰─▶│]+", "", line) for line in log.read_text("utf-8", errors="replace").splitlines()
+    ]
+    output = [line for line in lines if not line.startswith(("$ ", "WARNING"))]
+    complaints = [line for line in output if _COMPLAINT.search(line)][:6] or output[-6:]
+    words = " ".join(complaints).lower()
+    guilty = [line for line in environment.requirements if _name(line) in words]
     head = ", ".join(map(repr, guilty)) if guilty else "one of its requirements"
     return (
         f"environment {environment.name!r}: {head} cannot be installed for Python {_python_version(environment)} "
@@ -331,14 +344,14 @@ def _why_not_built(environment: Environment, log: Path, returncode: int) -> str:
     )
 
 
-def _interpreter(environment: Environment, wanted: str) -> str:
-    """An interpreter of version *wanted*, for ``venv``."""
-    if platform.python_version().startswith(f"{wanted}.") or platform.python_version() == wanted:
+def _interpreter(environment: Environment, version: str) -> str:
+    """An interpreter of *version*, for ``venv``."""
+    if platform.python_version().startswith(f"{version}.") or platform.python_version() == version:
         return sys.executable
-    if found := shutil.which(f"python{wanted}"):
-        return found
+    if program := shutil.which(f"python{version}"):
+        return program
     raise EnvironmentFailed(
-        f"environment {environment.name!r} wants Python {wanted}, and there is no python{wanted} on the PATH: "
+        f"environment {environment.name!r} wants Python {version}, and there is no python{version} on the PATH: "
         "install it, or install uv (pip install uv), which fetches interpreters itself"
     )
 
@@ -348,19 +361,21 @@ def _python_version(environment: Environment) -> str:
 
 
 def _clean() -> dict[str, str]:
-    """The caller's variables without those that would let its packages into another environment.
+    """Return the caller's variables without those that leak packages.
+
+    They would let its packages into another environment.
 
     uv does not read pip's settings, so those given as variables are passed on to it.
     """
-    kept = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
+    variables = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
     for pip, uv in (
         ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"),
         ("PIP_EXTRA_INDEX_URL", "UV_INDEX"),
         ("PIP_FIND_LINKS", "UV_FIND_LINKS"),
     ):
-        if pip in kept:
-            kept.setdefault(uv, kept[pip])
-    return kept | {"PYTHONNOUSERSITE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        if pip in variables:
+            variables.setdefault(uv, variables[pip])
+    return variables | {"PYTHONNOUSERSITE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
 def _normalised(name: str) -> str:
@@ -373,7 +388,7 @@ def _name(requirement: str) -> str:
 
 @cache
 def _here(package: str) -> str | None:
-    """The version of *package* in the running environment: asked at collection, where listing all takes too long."""
+    """Return the version of *package* in the running environment."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -382,10 +397,9 @@ def _here(package: str) -> str | None:
 
 @cache
 def _installed() -> dict[str, str]:
-    from bakeoff.environments.probe import versions
+    from bakeoff.environments.probe import packages
 
-    packages: dict[str, str] = versions()["packages"]
-    return packages
+    return packages()
 
 
 def _has_gpu() -> bool:
@@ -393,7 +407,10 @@ def _has_gpu() -> bool:
 
 
 def main(argv: list[str]) -> int:
-    """Build environments of a matrix now: ``python -m bakeoff.environments [--store FOLDER] NAME …``."""
+    """Build environments of a matrix now.
+
+    ``python -m bakeoff.environments [--store FOLDER] NAME …``.
+    """
     import argparse
 
     from bakeoff.matrix.loading import load_matrix
@@ -403,11 +420,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--matrix", type=Path, default=Path("model_matrix.yaml"))
     parser.add_argument("--store", type=Path, default=Path("store"))
     parser.add_argument("names", nargs="+", metavar="NAME")
-    given = parser.parse_args(argv)
-    matrix = load_matrix(given.matrix)
-    if unknown := [name for name in given.names if name not in matrix.environments]:
+    options = parser.parse_args(argv)
+    matrix = load_matrix(options.matrix)
+    if unknown := [name for name in options.names if name not in matrix.environments]:
         parser.error(f"no environment {', '.join(unknown)}; the matrix has {', '.join(matrix.environments)}")
-    for name in given.names:
-        found = ensure_environment(matrix.environments[name], Workspace(given.store).environments, print)
-        print(f"{name}: {found.python} (Python {found.python_version}, ms-swift {found.version('ms-swift')})")
+    for name in options.names:
+        environment = ensure_environment(
+            matrix.environments[name], Workspace(options.store).environments, print
+        )
+        print(
+            f"{name}: {environment.python} (Python {environment.python_version}, "
+            f"ms-swift {environment.version('ms-swift')})"
+        )
     return 0

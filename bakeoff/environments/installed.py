@@ -1,4 +1,4 @@
-"""What the tools installed in an environment accept, asked of them and not remembered.
+"""What installed tools accept, asked of them and not remembered.
 
 :func:`installed` asks an environment's own interpreter once (about ten seconds of imports) and keeps the answer;
 :func:`check_command` holds a command line against it.
@@ -40,7 +40,10 @@ class Installed:
     """Last part of a model id, lower case -> (model type, template), as ms-swift recognises it."""
 
     def recognised(self, model: str) -> tuple[str, str] | None:
-        """Model type and template that ms-swift finds for *model* (hub id or folder) by its name, or None."""
+        """Return model type and template of *model* by its name, or None.
+
+        *model* is a hub id or a folder; ms-swift finds them.
+        """
         return self.models.get(model.rstrip("/").rsplit("/", 1)[-1].lower())
 
 
@@ -49,7 +52,9 @@ Asking = Callable[[PythonEnvironment, Path], Any]
 
 
 def installed(environment: PythonEnvironment, store: Path, asking: Asking | None = None) -> Installed:
-    """What the ms-swift of *environment* accepts; kept under *store* until that ms-swift changes.
+    """Return what the ms-swift of *environment* accepts.
+
+    Kept under *store* until that ms-swift changes.
 
     Args:
         asking: how to ask it, where nothing is kept; None: in a process of its own.
@@ -82,27 +87,33 @@ def installed(environment: PythonEnvironment, store: Path, asking: Asking | None
         raw["flags"],
         tuple(raw["model_types"]),
         raw["templates"],
-        {name: (found[0], found[1]) for name, found in raw["models"].items()},
+        {name: (entry[0], entry[1]) for name, entry in raw["models"].items()},
     )
 
 
 def cache_file(environment: PythonEnvironment, store: Path) -> Path:
-    """Where the answer for *environment* is kept: named by interpreter, versions and the moment of installation."""
+    """Return where the answer for *environment* is kept.
+
+    Named by interpreter, versions and the moment of installation.
+    """
     package = swift_folder(environment.python)
     recorded = sorted(package.parent.glob("ms_swift-*.dist-info")) if package else []
-    stamps = [str(one.stat().st_mtime_ns) for one in recorded]
-    asked = [
+    stamps = [str(path.stat().st_mtime_ns) for path in recorded]
+    content = [
         str(environment.python),
         environment.version("ms-swift"),
         environment.version("transformers"),
         *stamps,
         PROBE.read_text(encoding="utf-8"),
     ]
-    return store / "installed" / f"{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]}.json"
+    return store / "installed" / f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]}.json"
 
 
 def swift_folder(python: Path) -> Path | None:
-    """The package folder of ms-swift beside the interpreter *python*, found without starting it, or None."""
+    """Return the package folder of ms-swift beside *python*, or None.
+
+    Found without starting the interpreter.
+    """
     prefix = python.parent.parent
     for folder in (*prefix.glob("lib/python*/site-packages/swift"), *prefix.glob("Lib/site-packages/swift")):
         if (folder / "version.py").is_file():
@@ -111,7 +122,9 @@ def swift_folder(python: Path) -> Path | None:
 
 
 def names_in_source(python: Path) -> dict[str, set[str]] | None:
-    """``model_type`` and ``template`` names in the source of *python*'s ms-swift, not imported; None without one.
+    """Return the names in the source of *python*'s ms-swift, or None.
+
+    ``model_type`` and ``template``; nothing is imported.
 
     A cheap first look: it knows the names of the constants, not what is registered under them.
     """
@@ -162,52 +175,64 @@ _SAME = (
 )
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The name among *known* that *name* most likely means: a renamed one, else the closest spelling."""
-    known = list(known)
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
+    """Return the name among *candidates* that *name* likely means.
+
+    A renamed one, else the closest spelling.
+    """
+    candidates = list(candidates)
     for names in _SAME:
         if name in names:
             for other in names:
-                if other != name and other in known:
+                if other != name and other in candidates:
                     return other
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return near[0] if near else None
+    closest = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
+    return closest[0] if closest else None
 
 
 def near_templates(name: str, python: Path, model: str = "") -> str:
-    """The end of a sentence: templates that *name* may mean, each with models that ms-swift registers for it.
+    """Return in words the templates that *name* may mean.
+
+    The end of a sentence, each with models that ms-swift registers for it.
 
     What it registers for *model* comes first. Read from its source, which is not imported.
     """
     package = swift_folder(python)
-    known = (names_in_source(python) or {}).get("template", set())
-    if package is None or not known:
+    templates = (names_in_source(python) or {}).get("template", set())
+    if package is None or not templates:
         return ""
     users = _models_by_template(package)
-    wanted = model.rstrip("/").rsplit("/", 1)[-1].lower()
-    registered = [one for one, models in users.items() if wanted and wanted in map(str.lower, models)]
+    model_name = model.rstrip("/").rsplit("/", 1)[-1].lower()
+    registered = [
+        each for each, models in users.items() if model_name and model_name in map(str.lower, models)
+    ]
     stem = re.sub(r"[\W_]*\d.*$", "", name.lower())
-    family = sorted(one for one in known if len(stem) > 2 and re.match(rf"{re.escape(stem)}([\W_\d]|$)", one))
-    spelled = difflib.get_close_matches(name, sorted(known), n=4, cutoff=0.6)
-    renamed = [nearest(name, sorted(known))] if any(name in names for names in _SAME) else []
-    slip = [one for one in spelled if difflib.SequenceMatcher(None, name, one).ratio() > 0.9]
+    family = sorted(
+        each for each in templates if len(stem) > 2 and re.match(rf"{re.escape(stem)}([\W_\d]|$)", each)
+    )
+    spelled = difflib.get_close_matches(name, sorted(templates), n=4, cutoff=0.6)
+    renamed = [nearest(name, sorted(templates))] if any(name in names for names in _SAME) else []
+    slip = [each for each in spelled if difflib.SequenceMatcher(None, name, each).ratio() > 0.9]
     if len(slip) == 1 and registered in ([], slip):
         return f"is it {slip[0]!r}?"
-    names = [one for one in dict.fromkeys([*registered, *spelled, *family, *renamed]) if one in known]
+    names = [each for each in dict.fromkeys([*registered, *spelled, *family, *renamed]) if each in templates]
     if not names:
-        names = difflib.get_close_matches(name, sorted(known), 3, 0)
+        names = difflib.get_close_matches(name, sorted(templates), 3, 0)
     described = [
-        f"{one!r} ({', '.join(users[one][:2])}{', …' if len(users[one]) > 2 else ''})"
-        if users.get(one)
-        else repr(one)
-        for one in names[:8]
+        f"{each!r} ({', '.join(users[each][:2])}{', …' if len(users[each]) > 2 else ''})"
+        if users.get(each)
+        else repr(each)
+        for each in names[:8]
     ]
     first = f"ms-swift registers {described[0]} for {model}; others: " if registered else "nearest: "
     return first + ", ".join(described[1:] if registered else described)
 
 
 def _models_by_template(package: Path) -> dict[str, list[str]]:
-    """Template -> last parts of the ids of models that are registered with it, in the order of the source."""
+    """Return the models of each template, in the source's order.
+
+    By the last parts of their ids.
+    """
     inner = package if (package / "model" / "constant.py").is_file() else package / "llm"
     values = _named_constants(inner / "template" / "constant.py")
     users: dict[str, list[str]] = {}
@@ -225,16 +250,19 @@ def _models_by_template(package: Path) -> dict[str, list[str]]:
 
 
 def registered_as(model: str, python: Path) -> tuple[str, str] | None:
-    """The model type and template that ms-swift registers for *model*, by the last part of its id; None for none."""
+    """Return the model type and template registered for *model*.
+
+    By the last part of its id; None for none.
+    """
     package = swift_folder(python)
     if package is None or not (package / "model" / "constant.py").is_file():
         return None
-    wanted = model.rstrip("/").rsplit("/", 1)[-1].lower()
+    model_name = model.rstrip("/").rsplit("/", 1)[-1].lower()
     templates = _named_constants(package / "template" / "constant.py")
     types = _named_constants(package / "model" / "constant.py")
     for path in sorted((package / "model").rglob("*.py")):
         text = path.read_text(encoding="utf-8")
-        if wanted not in text.lower():
+        if model_name not in text.lower():
             continue
         for call in ast.walk(ast.parse(text)):
             if not (isinstance(call, ast.Call) and getattr(call.func, "id", "") == "ModelMeta" and call.args):
@@ -243,7 +271,7 @@ def registered_as(model: str, python: Path) -> tuple[str, str] | None:
             for group in ast.walk(call):
                 if isinstance(group, ast.Call) and getattr(group.func, "id", "") == "ModelGroup":
                     template = _template_of(group, templates) or _template_of(call, templates)
-                    if kind and template and wanted in map(str.lower, _ids_in(group)):
+                    if kind and template and model_name in map(str.lower, _ids_in(group)):
                         return kind, template
     return None
 
@@ -286,21 +314,23 @@ def _named_constants(path: Path) -> dict[str, str]:
     }
 
 
-def check_command(command: Command, found: Installed) -> list[Refused]:
-    """What *found* would refuse in *command*, each with the nearest name that exists; empty where it is right.
+def check_command(command: Command, tools: Installed) -> list[Refused]:
+    """Return what *tools* would refuse in *command*.
+
+    Each with the nearest name that exists; empty where it is right.
 
     Only ``python -m swift.cli.<sft|export|deploy>`` lines are checked; others yield nothing.
     """
     stage = re.fullmatch(r"swift\.cli\.(\w+)", command.module or "")
-    if not stage or stage[1] not in found.flags:
+    if not stage or stage[1] not in tools.flags:
         return []
-    where = f"swift {stage[1]} of ms-swift {found.swift}"
-    known = {"model_type": list(found.model_types), "template": [*found.templates, *_registered(command)]}
-    return _complaints(where, command.arguments, {**found.flags[stage[1]], **known})
+    where = f"swift {stage[1]} of ms-swift {tools.swift}"
+    values = {"model_type": list(tools.model_types), "template": [*tools.templates, *_registered(command)]}
+    return _complaints(where, command.arguments, {**tools.flags[stage[1]], **values})
 
 
 def _registered(command: Command) -> list[str]:
-    """Return the templates of our own that a plugin in the line *command* registers."""
+    """Return our templates that a plugin of *command* registers."""
     files = {Path(argument).name for argument in command.argv}
     return [name for name, plugin in OWN_TEMPLATES.items() if plugin in files]
 
@@ -328,24 +358,27 @@ class Refused(Complaint):
 def _complaints(
     where: str, argv: tuple[str, ...], flags: Mapping[str, list[str] | None], dash: str = "_"
 ) -> list[Refused]:
-    """What of *argv* is not in *flags*; *dash* stands between the words of a flag where it is told."""
+    """Return what of *argv* is not in *flags*.
+
+    *dash* stands between the words of a flag where it is told.
+    """
 
     def spelled(flag: str) -> str:
         return "--" + flag.replace("_", dash)
 
     complaints = []
     for flag, values in _options(argv):
-        whole = [flag] if flag in flags else [one for one in flags if one.startswith(flag)]
+        whole = [flag] if flag in flags else [each for each in flags if each.startswith(flag)]
         if len(whole) != 1:
             meant = nearest(flag, flags)
             complaints.append(Refused.of(where, spelled(flag), "", spelled(meant) if meant else ""))
             continue
-        known = flags[whole[0]]
+        choices = flags[whole[0]]
         for value in values:
-            if known and value not in known:
-                meant = nearest(value, known)
+            if choices and value not in choices:
+                meant = nearest(value, choices)
                 if whole[0] == "template":  # a template of nearly that name may be another model's
-                    meant = next(iter(difflib.get_close_matches(value, known, 1)), None)
+                    meant = next(iter(difflib.get_close_matches(value, choices, 1)), None)
                 complaints.append(Refused.of(where, spelled(whole[0]), value, meant or ""))
     return complaints
 
@@ -353,7 +386,9 @@ def _complaints(
 def why_refused(
     command: Command, environment: PythonEnvironment, store: Path, *, ask_now: bool
 ) -> list[Refused]:
-    """What the tools of *environment* would refuse in *command*; see :func:`check_command`.
+    """Return what *environment* would refuse in *command*.
+
+    See :func:`check_command`.
 
     Args:
         store: keeps what they answered.
@@ -363,8 +398,8 @@ def why_refused(
         return _refused_by_engine(command, environment, store, ask_now)
     if not (command.module or "").startswith("swift.cli."):
         return []
-    known = ask_now or cache_file(environment, store).exists()
-    return check_command(command, installed(environment, store)) if known else []
+    may_look = ask_now or cache_file(environment, store).exists()
+    return check_command(command, installed(environment, store)) if may_look else []
 
 
 _PACKAGE = {server.module: package for package, server in SERVERS.items()}
@@ -377,20 +412,20 @@ def _refused_by_engine(
     version = environment.version(_PACKAGE[module])
     if version is None:
         return []
-    asked = [str(environment.python), module, version, PROBE.read_text(encoding="utf-8")]
-    name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
-    kept = store / "installed" / f"{_PACKAGE[module]}-{name}.json"
-    if not kept.exists():
+    argv = [str(environment.python), module, version, PROBE.read_text(encoding="utf-8")]
+    name = hashlib.sha256(json.dumps(argv).encode()).hexdigest()[:16]
+    cache = store / "installed" / f"{_PACKAGE[module]}-{name}.json"
+    if not cache.exists():
         if not ask_now:
             return []
-        answer = kept.with_suffix(f".{os.getpid()}")
+        answer = cache.with_suffix(f".{os.getpid()}")
         line = json.dumps([module, *command.argv[3:]])
         try:
             ask(environment.python, "engine", line, out=answer)
         except EnvironmentFailed:  # what cannot even be asked says so when it is started
             return []
-        answer.replace(kept)
-    flags = json.loads(kept.read_text(encoding="utf-8"))["flags"]
+        answer.replace(cache)
+    flags = json.loads(cache.read_text(encoding="utf-8"))["flags"]
     spoken = {flag.replace("-", "_"): choices for flag, choices in flags.items()}
     return _complaints(f"{_PACKAGE[module]} {version}", command.argv[3:], spoken, "-")
 

@@ -1,4 +1,6 @@
-"""Questions that only an environment's own interpreter can answer; run there as a script, answered as JSON.
+"""Questions that only an environment's interpreter can answer.
+
+Run there as a script, answered as JSON.
 
 ``python probe.py versions OUT``, ``installed OUT``, ``parse OUT LINES``, ``engine OUT LINE`` or ``rotary OUT MODEL``.
 It needs the standard library and, beyond ``versions``, that environment's ms-swift (3.0 or newer) or engine. OUT is a
@@ -9,25 +11,32 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 
-def versions() -> dict[str, Any]:
-    """The interpreter's version and every installed distribution with its version."""
-    import importlib.metadata as metadata
+def versions() -> dict[str, object]:
+    """Return the interpreter's version and all installed versions."""
     import platform
+
+    return {"python": platform.python_version(), "packages": packages()}
+
+
+def packages() -> dict[str, str]:
+    """Return the version of every installed package, by its normalised name."""
+    import importlib.metadata as metadata
     import re
 
-    packages: dict[str, str] = {}
-    for one in metadata.distributions():
-        name = one.metadata["Name"]
+    version_of: dict[str, str] = {}
+    for distribution in metadata.distributions():
+        name = distribution.metadata["Name"]
         if name:
-            packages.setdefault(re.sub(r"[-_.]+", "-", name).lower(), one.version)
-    return {"python": platform.python_version(), "packages": dict(sorted(packages.items()))}
+            version_of.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution.version)
+    return dict(sorted(version_of.items()))
 
 
-def installed() -> dict[str, Any]:
+def installed() -> dict[str, object]:
     """Flags, model types and templates of the ms-swift found here.
 
     ``flags`` is stage -> flag (no dashes) -> choices or null; ``templates`` is name -> default system prompt;
@@ -44,7 +53,7 @@ def installed() -> dict[str, Any]:
         # the long option lists are all that is asked for: no value is parsed, no __post_init__ runs
         parser = HfArgumentParser([arguments])
         flags[stage] = {
-            option[2:]: [str(one) for one in action.choices] if action.choices else None
+            option[2:]: [str(each) for each in action.choices] if action.choices else None
             for action in parser._actions
             for option in action.option_strings
             if option.startswith("--") and "-" not in option[2:]
@@ -52,8 +61,8 @@ def installed() -> dict[str, Any]:
     matches: dict[str, list[str | None]] = {}
     for model_type, meta in models.items():
         for group in meta.model_groups:
-            for one in group.models:
-                for name in (one.ms_model_id, one.hf_model_id):
+            for each in group.models:
+                for name in (each.ms_model_id, each.hf_model_id):
                     if name:
                         template = getattr(group, "template", None) or meta.template
                         matches.setdefault(name.rsplit("/", 1)[-1].lower(), [model_type, template])
@@ -67,8 +76,11 @@ def installed() -> dict[str, Any]:
     }
 
 
-def parse(lines: str) -> dict[str, Any]:
-    """What the argument parsers say to *lines*, a JSON list of ``[stage, [argument, …]]``: ``refusals``, in words."""
+def parse(lines: str) -> dict[str, object]:
+    """Return what the argument parsers refuse in *lines*, in words.
+
+    *lines* is a JSON list of ``[stage, [argument, …]]``.
+    """
     import contextlib
     import io
 
@@ -78,18 +90,20 @@ def parse(lines: str) -> dict[str, Any]:
     parsers = {stage: HfArgumentParser([arguments]) for stage, arguments in _registries()[0].items()}
     refusals = []
     for stage, arguments in json.loads(lines):
-        said = io.StringIO()
+        output = io.StringIO()
         try:
-            with contextlib.redirect_stderr(said):
+            with contextlib.redirect_stderr(output):
                 _, remaining = parsers[stage].parse_known_args(arguments)
         except SystemExit:
-            remaining = [said.getvalue().strip().splitlines()[-1]]
-        refusals += [f"{stage}: {one}" for one in remaining]
+            remaining = [output.getvalue().strip().splitlines()[-1]]
+        refusals += [f"{stage}: {argument}" for argument in remaining]
     return {"refusals": refusals}
 
 
-def engine(line: str) -> dict[str, Any]:
-    """What an engine's own server says to *line*, a JSON list of its module and arguments; it is not started.
+def engine(line: str) -> dict[str, object]:
+    """Return what an engine's own server says to *line*.
+
+    A JSON list of its module and arguments; it is not started.
 
     ``refusals`` in words, and ``flags``: flag (no dashes) -> choices or null. The module is run until its parser has
     read the line, so whatever it registers on the way is there.
@@ -119,23 +133,23 @@ def engine(line: str) -> dict[str, Any]:
         finally:
             depth -= 1
         if depth == 0:
-            refusals.extend(one for one in answer[1] if one.startswith("--"))
+            refusals.extend(argument for argument in answer[1] if argument.startswith("--"))
             raise Read
         return answer
 
     argparse.ArgumentParser.parse_known_args = read  # type: ignore[method-assign]
     sys.argv = [module, *arguments]
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(output):
             runpy.run_module(module, run_name="__main__", alter_sys=True)
     except Read:
         pass
     except SystemExit:
-        refusals.append(said.getvalue().strip().splitlines()[-1])
+        refusals.append(output.getvalue().strip().splitlines()[-1])
     actions = [action for parser in parsers for action in parser._actions]
     flags = {
-        option[2:]: [str(one) for one in action.choices] if action.choices else None
+        option[2:]: [str(choice) for choice in action.choices] if action.choices else None
         for action in actions
         for option in action.option_strings
         if option.startswith("--")
@@ -144,7 +158,10 @@ def engine(line: str) -> dict[str, Any]:
 
 
 def _registries() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Argument classes per stage, model registry and template registry, wherever this ms-swift keeps them."""
+    """Return argument classes, model registry and template registry.
+
+    Wherever this ms-swift keeps them.
+    """
     try:
         from swift import arguments, model, template
 
@@ -166,7 +183,7 @@ def _text(value: object) -> str | None:
 def main(argv: list[str]) -> int:
     """Answers the question ``argv[0]`` into the file ``argv[1]``."""
     question, out, *rest = argv
-    questions: dict[str, Any] = {
+    questions: dict[str, Callable[..., dict[str, object]]] = {
         "versions": versions,
         "installed": installed,
         "parse": parse,
@@ -179,5 +196,7 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     # the folder of this script must not shadow the environment's own packages (swift, evalscope)
-    sys.path[:] = [one for one in sys.path if Path(one or ".").resolve() != Path(__file__).resolve().parent]
+    sys.path[:] = [
+        place for place in sys.path if Path(place or ".").resolve() != Path(__file__).resolve().parent
+    ]
     sys.exit(main(sys.argv[1:]))

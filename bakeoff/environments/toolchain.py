@@ -1,4 +1,7 @@
-"""What the commands of one role of a row run with: a Python environment, and the tools that are found in it."""
+"""What the commands of one role of a row run with.
+
+A Python environment, and the tools that are found in it.
+"""
 
 from __future__ import annotations
 
@@ -42,18 +45,18 @@ class Toolchain:
         environments.ensure_environment(self.environment, self.workspace.environments, tell)
 
     def check(self, command: Command) -> None:
-        """Hold *command* against the tools in the environment, as far as they have been asked.
+        """Hold *command* against the tools, as far as they were asked.
 
         The running environment is asked by the doctor; one that was built meanwhile is asked now.
 
         Raises:
             ToolError: they would refuse it; names the nearest word that they know.
         """
-        there = self._built()
-        if there is None:
+        environment_built = self._built()
+        if environment_built is None:
             return
         elsewhere = not environments.is_running(self.environment)
-        if refused := why_refused(command, there, self.workspace.cache, ask_now=elsewhere):
+        if refused := why_refused(command, environment_built, self.workspace.cache, ask_now=elsewhere):
             raise ToolError(
                 f"{self.model}: {'; '.join(refused)}. Change it in the row, or name another environment "
                 f"for {self.role!r}. The line: {command}"
@@ -62,8 +65,8 @@ class Toolchain:
     @property
     def python(self) -> str:
         """Its interpreter, also where it is yet to be built."""
-        if there := self._built():
-            return str(there.python)
+        if environment_built := self._built():
+            return str(environment_built.python)
         root = self.workspace.environments
         return str(root / environments.digest(self.environment) / "venv" / "bin" / "python")
 
@@ -75,12 +78,15 @@ class Toolchain:
     @property
     def versions(self) -> dict[str, str]:
         """Those of :data:`TOOLS` that it has, with their versions."""
-        there = self._built()
-        found = {name: there.version(name) for name in TOOLS} if there else {}
-        return {name: version for name, version in found.items() if version}
+        environment_built = self._built()
+        versions = {name: environment_built.version(name) for name in TOOLS} if environment_built else {}
+        return {name: version for name, version in versions.items() if version}
 
     def within(self, command: Command) -> Command:
-        """*command* with what the environment adds; another one than ours must not see our packages."""
+        """Return *command* with what the environment adds.
+
+        Another one than ours must not see our packages.
+        """
         if environments.is_running(self.environment):
             return replace(command, env={**command.env, **self.environment.env})
         return Command(command.argv, {**command.env, "PYTHONPATH": "", **self.environment.env}, command.cwd)

@@ -7,7 +7,7 @@ A leg keeps its service on its own node's loopback; what legs tell each other ar
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,21 +49,31 @@ def kind_of(variant: str | None) -> str:
     return variant or "train"
 
 
-def legs_of(tests: Iterable[tuple[str, str | None, str]], gpus: Mapping[tuple[str, str], int]) -> list[Leg]:
+def legs_of(
+    tests: Iterable[tuple[str, str | None, str]],
+    gpus: Mapping[tuple[str, str], int],
+    *,
+    shared: Container[str] = (),
+) -> list[Leg]:
     """Return the legs of the *tests* (row, variant, node id), in the order of the tests.
 
     Args:
         gpus: cards that a leg (row, kind) needs.
+        shared: rows whose base is served together with the adapter, and so after the training.
     """
     groups: dict[tuple[str, str], list[str]] = {}
     for row, variant, test in tests:
         groups.setdefault((row, kind_of(variant)), []).append(test)
+
+    def needs_training(row: str, kind: str) -> bool:
+        return kind == "tuned" or (kind == "base" and row in shared)
+
     return [
         Leg(
             row,
             kind,
             tuple(group),
-            (f"{row}-train",) if kind == "tuned" and (row, "train") in groups else (),
+            (f"{row}-train",) if needs_training(row, kind) and (row, "train") in groups else (),
             gpus.get((row, kind), 0),
         )
         for (row, kind), group in groups.items()

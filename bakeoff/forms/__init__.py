@@ -1,1 +1,1 @@
-"""Turn published weights into the form that every current tool understands."""
+"""Turn published weights into the form that all tools understand."""

@@ -1,16 +1,21 @@
-"""``python -m bakeoff.forms SOURCE TARGET``: convert a published model into its native form."""
+"""Convert a published model into its native form, as a program.
+
+``python -m bakeoff.forms SOURCE TARGET``.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 
 from bakeoff.errors import DataError
 from bakeoff.forms.conversion import convert
 from bakeoff.forms.proof import prove
-from bakeoff.forms.published import download
 
 
 def main(argv: list[str]) -> int:
@@ -21,21 +26,41 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--use-hf", action="store_true", help="take a hub id from Hugging Face, not ModelScope"
     )
-    given = parser.parse_args(argv)
+    options = parser.parse_args(argv)
 
     def progress(message: str) -> None:
         print(message, flush=True)
 
     try:
-        folder = Path(given.source).expanduser()
+        folder = Path(options.source).expanduser()
         if not folder.is_dir():
-            folder = download(given.source, use_hf=given.use_hf, progress=progress)
-        target = convert(folder, given.target, progress=progress, prove=partial(prove, progress=progress))
+            folder = _fetched(options.source, use_hf=options.use_hf)
+        target = convert(folder, options.target, progress=progress, prove=partial(prove, progress=progress))
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"native form: {target}")
     return 0
+
+
+def _fetched(model: str, *, use_hf: bool) -> Path:
+    """Return the folder of a hub's *model*, fetched unless cached.
+
+    The client of the hubs does it, which tells how far it is, goes on where it stopped, and says what a hub refuses.
+
+    Raises:
+        DataError: it cannot be fetched.
+    """
+    hub = "huggingface" if use_hf else "modelscope"
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "fetched.json"
+        line = [sys.executable, "-m", "bakeoff.tools.hub_client", "download", hub, "model", model]
+        returncode = subprocess.run([*line, "--out", str(out)], check=False).returncode
+        answer = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
+    if folder := answer.get("folder"):
+        return Path(folder)
+    reason = answer.get("message") or f"its client ended with code {returncode}"
+    raise DataError(f"{model}: cannot be fetched ({reason}); give a folder, or see to the network")
 
 
 if __name__ == "__main__":

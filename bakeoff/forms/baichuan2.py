@@ -1,4 +1,4 @@
-"""Baichuan2-7B as LlamaForCausalLM: W_pack cut in three, the head normalised."""
+"""Baichuan2-7B as Llama: W_pack cut in three, the head normalised."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def _baichuan2_config(config: Json) -> dict[str, object]:
 
 
 def _normalised(head: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Return the head as the model itself computes it before its first reply (``NormHead``)."""
+    """Return the head as the model itself computes it (``NormHead``).
+
+    It does so before its first reply.
+    """
     import torch
 
     return (torch.nn.functional.normalize(head),)
@@ -62,8 +65,8 @@ def _baichuan2_steps(config: Json) -> Iterator[Step]:
         here = f"model.layers.{layer}"
         targets = tuple(f"{here}.self_attn.{name}_proj.weight" for name in "qkv")
         yield Step((f"{here}.self_attn.W_pack.weight",), targets, lambda packed: packed.chunk(3), join)
-        kept = ("self_attn.o_proj", *(f"mlp.{name}" for name in MLP))
-        for name in (*kept, "input_layernorm", "post_attention_layernorm"):
+        unchanged = ("self_attn.o_proj", *(f"mlp.{name}" for name in MLP))
+        for name in (*unchanged, "input_layernorm", "post_attention_layernorm"):
             yield rename(f"{here}.{name}.weight", f"{here}.{name}.weight")
     yield rename("model.norm.weight", "model.norm.weight")
     yield Step(("lm_head.weight",), ("lm_head.weight",), _normalised, _proves_normalised)
@@ -96,5 +99,5 @@ BAICHUAN2 = Family(
     generation={"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
     known="79452955be6b419a65984273a9f08af86042e1c2a75ee3ba989cbf620a133cc2",
     releases=("baichuan2-7b-chat",),
-    note=SPLIT,
+    note=SPLIT(),
 )

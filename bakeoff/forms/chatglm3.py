@@ -1,4 +1,4 @@
-"""ChatGLM3-6B as LlamaForCausalLM: heads reordered, so that Llama's rope turns them."""
+"""ChatGLM3-6B as Llama: heads reordered for Llama's rope."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def chatglm3_rope(size: int, context: int) -> dict[str, object]:
-    """Return the Llama 3.1 rope that turns the first half of a head and leaves the rest at rest.
+    """Return the Llama 3.1 rope that turns half a head.
+
+    The first half; the rest stays as it is.
 
     ChatGLM3 turns R = *size* / 2 dimensions by 10000^(-2i/R). With theta = 10000^(size/R) Llama's own frequencies
     theta^(-2i/size) are the same for the first R/2 pairs. Llama 3.1's scaling divides the frequencies whose wave is
@@ -67,7 +69,10 @@ def _chatglm3_config(config: Json) -> dict[str, object]:
 
 
 def chatglm3_order(size: int) -> list[int]:
-    """Return for each row of a native head the row of the original: neighbours (2i, 2i+1) become (i, i + size/2)."""
+    """Return the original's row for each row of a native head.
+
+    Neighbours (2i, 2i+1) become (i, i + size/2).
+    """
     turned = size // 2
     even, odd = list(range(0, turned, 2)), list(range(1, turned, 2))
     rest = list(range(turned, size))
@@ -177,5 +182,5 @@ CHATGLM3 = Family(
     known="e7dc4c393423b76e4373e5157ddc34803a0189ba96b21ddbb40269d31468a6f2",
     ends=("<|user|>", "<|observation|>"),
     releases=("chatglm3-6b",),
-    note=SPLIT,
+    note=SPLIT(),
 )

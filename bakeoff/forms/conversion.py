@@ -1,4 +1,4 @@
-"""Convert a published model folder into its native form: once, whole or not at all.
+"""Convert a published model once, whole or not at all.
 
 The copy is keyed by the content of the original and by :data:`VERSION`. It is made in a draft folder beside the target,
 shard by shard, so that a conversion that was cut short continues at the next shard; each shard is read back and held
@@ -54,7 +54,9 @@ class Original:
 
 
 def family_of(folder: Path) -> Family | None:
-    """Return the family whose native form differs from what *folder* holds, or None.
+    """Return the family of *folder* if its native form differs.
+
+    None otherwise.
 
     Raises:
         DataError: ``config.json`` cannot be read.
@@ -67,7 +69,9 @@ def family_of(folder: Path) -> Family | None:
 
 
 def examine(folder: Path) -> Original | None:
-    """Return what there is to convert in *folder*, or None where the published form is the native one.
+    """Return what there is to convert in *folder*.
+
+    None where the published form is the native one.
 
     Raises:
         DataError: it is of a known family, but not of the kind that the conversion was proven for.
@@ -97,7 +101,7 @@ def examine(folder: Path) -> Original | None:
 
 
 def contents(folder: Path, digest: Callable[[Path], str]) -> dict[str, str]:
-    """Return the digest of each file of a published *folder* that decides what its copy is.
+    """Return the digest of each file that decides what the copy is.
 
     Raises:
         DataError: the folder has no weights.
@@ -113,7 +117,9 @@ def contents(folder: Path, digest: Callable[[Path], str]) -> dict[str, str]:
 
 
 def key_of(original: Original, digest: Callable[[Path], str]) -> str:
-    """Return the identity of the copy: the content of the original and the version of the conversion.
+    """Return the identity of the copy.
+
+    The content of the original and the version of the conversion.
 
     Args:
         original: what is converted.
@@ -130,7 +136,7 @@ def convert(
     progress: Progress = lambda message: None,
     prove: Callable[[Path, Path], Json] = lambda source, native: {},
 ) -> Path:
-    """Return *target* with the native form of *source*, made now unless it is there.
+    """Return *target* with the native form, made unless it is there.
 
     Args:
         source: the published folder.
@@ -161,9 +167,7 @@ def convert(
     _write_json(draft / "config.json", {**original.family.config(original.config), **ends})
     if original.family.generation:
         _write_json(draft / "generation_config.json", {**original.family.generation, **ends})
-    for pattern in _LICENCES:
-        for file in source.glob(pattern):
-            shutil.copyfile(file, draft / file.name)
+    _copy_licences(source, draft)
     record = {
         "key": key,
         "version": VERSION,
@@ -183,6 +187,12 @@ def convert(
     (draft / _KEY).unlink()
     draft.rename(target)  # a folder: nothing can be half of it
     return target
+
+
+def _copy_licences(source: Path, draft: Path) -> None:
+    for pattern in _LICENCES:
+        for file in source.glob(pattern):
+            shutil.copyfile(file, draft / file.name)
 
 
 def sha256(file: Path) -> str:
@@ -218,7 +228,10 @@ class _Group:
 
 
 def _groups(original: Original) -> Iterator[_Group]:
-    """Yield the shards of the copy; only the config decides, so that a second call continues the first."""
+    """Yield the shards of the copy.
+
+    Only the config decides, so that a second call continues the first.
+    """
     shapes = dict(layout(original.config))
     steps: list[Step] = []
     number, size, cost = 1, 0, 0
@@ -237,7 +250,9 @@ def _groups(original: Original) -> Iterator[_Group]:
 
 
 def _convert_tensors(original: Original, draft: Path, progress: Progress) -> dict[str, str]:
-    """Write every shard that is not there yet, each held against the original; return their digests by name.
+    """Write every shard that is missing; return digests by name.
+
+    Each is held against the original.
 
     As many are worked on at a time as fit into :data:`MEMORY_BYTES`. They appear in their order.
     """
@@ -283,8 +298,8 @@ def _convert_group(original: Original, steps: Sequence[Step], file: Path) -> str
         for name, tensor in zip(step.sources, sources, strict=True):
             if tuple(tensor.shape) != shapes[name]:
                 shape = " x ".join(map(str, tensor.shape))
-                wanted = " x ".join(map(str, shapes[name]))
-                raise DataError(f"{original.folder}: {name} is {shape}, and config.json asks for {wanted}")
+                expected = " x ".join(map(str, shapes[name]))
+                raise DataError(f"{original.folder}: {name} is {shape}, and config.json asks for {expected}")
         shard.update(zip(step.targets, step.convert(*sources), strict=True))
     digest = write_shard(shard, file)
     shard.clear()
@@ -293,7 +308,7 @@ def _convert_group(original: Original, steps: Sequence[Step], file: Path) -> str
 
 
 def _prove(folder: Path, source: Shards, steps: Iterable[Step], file: Path) -> None:
-    """Hold a written shard against the original, bit by bit where the conversion keeps every bit."""
+    """Hold a written shard against the original."""
     from safetensors import safe_open
 
     with safe_open(file, framework="pt") as written:
@@ -309,7 +324,10 @@ def _prove(folder: Path, source: Shards, steps: Iterable[Step], file: Path) -> N
 
 
 def _is_finite(tensor: torch.Tensor) -> bool:
-    """Return whether no number is NaN or infinity; a finite sum says so faster than a look at each."""
+    """Return whether no number is NaN or infinity.
+
+    A finite sum says so faster than a look at each.
+    """
     return all(
         bool(piece.float().sum().isfinite()) or bool(piece.isfinite().all())
         for piece in tensor.flatten().split(_PIECE)
@@ -379,7 +397,7 @@ def _write_tokenizer(original: Original, draft: Path, inputs: Mapping[str, str])
 
 
 def _ends(original: Original, draft: Path) -> dict[str, object]:
-    """Return the ids at which a reply ends, as both configs say them; nothing where one token ends it."""
+    """Return the ids at which a reply ends, as both configs say."""
     if not original.family.ends:
         return {}
     vocabulary = json.loads((draft / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]

@@ -1,4 +1,7 @@
-"""Work on all cores of the machine, in threads: torch, numpy and hashlib let others run while they compute."""
+"""Work on all cores of the machine, in threads.
+
+torch, numpy and hashlib let others run while they compute.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ def on_all_cores(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Let each thread that is started in the block compute by itself; torch would start as many as there are cores."""
+    """Let each thread of the block compute by itself.
+
+    torch would start as many as there are cores.
+    """
     import torch
 
     before = torch.get_num_threads()

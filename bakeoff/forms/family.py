@@ -1,4 +1,4 @@
-"""What a family of published models is, and how its tensors become native ones.
+"""A family of published models, and how its tensors are converted.
 
 A :class:`Step` turns tensors of the original into tensors of the native form and back. Sources of the layouts: the
 models' published code (InternLM2, ChatGLM3, Baichuan2) and transformers' documentation of GPT-OSS.
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bakeoff.forms.sentencepiece import Specials
+from bakeoff.sentences import Template
 
 if TYPE_CHECKING:
     import torch
@@ -76,9 +77,14 @@ class Family:
     note: str = ""
 
 
-SPLIT = (
+SPLIT = Template(
+    "forms.family.split",
     "converted from its published form: trained on separate q, k, v (gate, up) matrices like other models, so its "
-    "scores are not to be compared with those of runs on the published form, whose adapters do not load either"
+    "scores are not to be compared with those of runs on the published form, whose adapters do not load either",
+    zh="由发布格式转换而来：与其他模型一样，LoRA 分别作用于 q、k、v（gate、up）矩阵，而不是合在一起的矩阵；"
+    "因此分数不能与在发布格式上训练的结果比较，其适配器也不能用于本模型",
+    en="converted from the published form: LoRA was trained on separate q, k, v (gate, up) matrices, as in the other "
+    "models; scores are not comparable with runs on the published form, whose adapters do not load either",
 )
 """The note on families whose published form has several of these matrices in one."""
 ABSENT = "absent"
@@ -96,7 +102,7 @@ IGNORED = frozenset(
 
 
 def complaints(family: Family, config: Json) -> list[str]:
-    """Return in words why the conversion of *family* is not known to be right for *config*."""
+    """Return why *config* is not known to convert rightly, in words."""
     problems = []
     for key, values in family.required.items():
         value = config.get(key, ABSENT)
@@ -104,11 +110,11 @@ def complaints(family: Family, config: Json) -> list[str]:
             allowed = " or ".join(map(repr, values))
             problems.append(f"config.json: {key} is {value!r}; the conversion is known for {allowed}")
     problems += [f"config.json: no {key}" for key in family.used if key not in config]
-    known = {*family.required, *family.used, *IGNORED}
+    settings = {*family.required, *family.used, *IGNORED}
     problems += [
         f"config.json: {key} is {config[key]!r}; the conversion does not know this setting"
         for key in config
-        if key not in known and not family.copies_config
+        if key not in settings and not family.copies_config
     ]
     return problems
 

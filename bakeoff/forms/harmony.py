@@ -1,4 +1,6 @@
-"""``python -m bakeoff.forms.harmony MODEL FOLDER``: GPT-OSS's vocabulary for engines, from its own tokenizer.
+"""Write GPT-OSS's vocabulary for engines, as a program.
+
+From its own tokenizer: ``python -m bakeoff.forms.harmony MODEL FOLDER``.
 
 lmdeploy and vLLM write GPT-OSS's prompts with openai-harmony, which fetches ``o200k_base.tiktoken`` unless the variable
 ``TIKTOKEN_ENCODINGS_BASE`` names a folder that has it. The same pieces stand in the model's ``tokenizer.json``.
@@ -22,7 +24,10 @@ SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
 
 
 def vocabulary(tokenizer: Path) -> bytes:
-    """Return the pieces of a byte-level ``tokenizer.json`` as a tiktoken file: per line, piece and rank."""
+    """Return a byte-level ``tokenizer.json`` as a tiktoken file.
+
+    Per line, piece and rank.
+    """
     document = json.loads(tokenizer.read_text(encoding="utf-8"))
     added = {entry["id"] for entry in document.get("added_tokens", ())}
     pieces = sorted((rank, piece) for piece, rank in document["model"]["vocab"].items() if rank not in added)
@@ -35,7 +40,7 @@ def vocabulary(tokenizer: Path) -> bytes:
 
 
 def write_vocabulary(model: Path, folder: Path) -> Path:
-    """Write the vocabulary of *model* into *folder* under the name that engines look for.
+    """Write the vocabulary of *model* under the engines' name for it.
 
     Raises:
         DataError: the model's tokenizer is not that of the release.
@@ -56,7 +61,10 @@ def write_vocabulary(model: Path, folder: Path) -> Path:
 
 
 def _characters() -> dict[int, str]:
-    """Return the character by which byte-level tokenizers write each byte: itself where it can be printed."""
+    """Return the character by which tokenizers write each byte.
+
+    Itself where it can be printed.
+    """
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in plain]
     return {byte: chr(byte) for byte in plain} | {byte: chr(256 + at) for at, byte in enumerate(others)}
@@ -67,9 +75,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bakeoff.forms.harmony", description=main.__doc__)
     parser.add_argument("model", type=Path, help="a folder with GPT-OSS's tokenizer.json")
     parser.add_argument("folder", type=Path, help="for TIKTOKEN_ENCODINGS_BASE")
-    given = parser.parse_args(argv)
+    options = parser.parse_args(argv)
     try:
-        file = write_vocabulary(given.model, given.folder)
+        file = write_vocabulary(options.model, options.folder)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

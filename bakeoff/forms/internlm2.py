@@ -99,5 +99,5 @@ INTERNLM2 = Family(
     known="f868398fc4e05ee1e8aeba95ddf18ddcc45b8bce55d5093bead5bbf80429b48b",
     ends=("<|im_end|>",),
     releases=("internlm2-chat-7b",),
-    note=SPLIT,
+    note=SPLIT(),
 )

@@ -1,4 +1,6 @@
-"""Names and shapes of every tensor of a model in its published form, from its ``config.json``.
+"""Names and shapes of every tensor of a published model.
+
+From its ``config.json``.
 
 For models that are built in a published form: tiny ones for the smoke run, and random ones at full size.
 """
@@ -15,12 +17,12 @@ PACKED = ("_blocks", "_scales")
 
 
 def layout(config: Json) -> Iterator[Entry]:
-    """Yield name and shape of each tensor that a published model with this *config* has."""
+    """Yield name and shape of each tensor of a model with *config*."""
     return _LAYOUTS[str(config["model_type"])](config)
 
 
 def is_norm(name: str) -> bool:
-    """Return whether the tensor *name* is the weight of a normalisation, which is about 1."""
+    """Return whether *name* is a normalisation's weight, about 1."""
     return "norm" in name
 
 

@@ -72,7 +72,9 @@ def _unpack(blocks: torch.Tensor, scales: torch.Tensor, result: torch.Tensor) ->
 
 
 def _slices(blocks: torch.Tensor, scales: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-    """Yield one expert in slices that stay in a core's cache, inputs before outputs.
+    """Yield one expert in slices that stay in a core's cache.
+
+    Inputs before outputs.
 
     Yields:
         the inputs, as rows of the native form; their bytes, groups x 16 x outputs; their scales, groups x 1 x outputs.
@@ -86,7 +88,9 @@ def _slices(blocks: torch.Tensor, scales: torch.Tensor) -> Iterator[tuple[slice,
 
 
 def holds_the_same(blocks: torch.Tensor, scales: torch.Tensor, native: torch.Tensor) -> bool:
-    """Return whether *native* has, bit by bit, what *blocks* and *scales* stand for.
+    """Return whether *native* is bit by bit what the blocks stand for.
+
+    *blocks* under *scales*.
 
     The bits of each number follow from its code and its scale by whole numbers alone, where :func:`unpack` looks up
     and multiplies.
@@ -121,7 +125,10 @@ def _holds_the_same(blocks: torch.Tensor, scales: torch.Tensor, native: torch.Te
 
 
 def _bits(codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-    """Return the bits of the bfloat16 numbers that *codes*, int16, stand for under *scales*."""
+    """Return the bits of the bfloat16 numbers of *codes* and *scales*.
+
+    *codes* are int16.
+    """
     magnitudes = codes & 7
     # Exponent and first bit of the fraction, counted from 0.5: 0.5 gives 0, 1 gives 2, 1.5 gives 3, ... 6 gives 7.
     steps = magnitudes - magnitudes.eq(1).short()
@@ -131,7 +138,10 @@ def _bits(codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
 
 
 def _slow_codes(numbers: torch.Tensor, scales: torch.Tensor) -> torch.Tensor | None:
-    """Return what :func:`_codes` does, by arithmetic, also for subnormal numbers."""
+    """Return what :func:`_codes` does, by arithmetic.
+
+    Also for subnormal numbers.
+    """
     import torch
 
     thresholds = torch.tensor(VALUES, dtype=torch.float64)
@@ -143,7 +153,9 @@ def _slow_codes(numbers: torch.Tensor, scales: torch.Tensor) -> torch.Tensor | N
 
 
 def pack(native: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return blocks and scales of the nearest MXFP4 numbers to *native*, the inverse of :func:`unpack`.
+    """Return blocks and scales of the nearest MXFP4 numbers.
+
+    The inverse of :func:`unpack`.
 
     Args:
         native: experts x inputs x outputs; inputs are a multiple of 32.

@@ -1,4 +1,4 @@
-"""Which bases are in a published form that has a native one, and the line that converts them.
+"""Which bases have a native form, and the line that converts them.
 
 A folder is recognised by its ``config.json``, a hub id by the name of the release, a tiny model by its recipe.
 """
@@ -26,7 +26,7 @@ TINY = {f"published_{family.model_type}": family for family in FAMILIES}
 
 
 def published_form(model: str, *, trusts_code: bool) -> Family | None:
-    """Return the family in whose published form *model* is, None where it is used as it is.
+    """Return the family in whose published form *model* is, or None.
 
     Args:
         model: a folder, a hub id, or ``tiny:`` and a recipe.
@@ -47,7 +47,10 @@ def published_form(model: str, *, trusts_code: bool) -> Family | None:
 
 
 def identity_of(model: str, digest: Callable[[Path], str], *, use_hf: bool) -> dict[str, object]:
-    """Return what decides the native copy of *model*: the content of a folder, or the name at a hub."""
+    """Return what decides the native copy of *model*.
+
+    The content of a folder, or the name at a hub.
+    """
     folder = Path(model).expanduser()
     source: object = {"hub": model, "use_hf": use_hf}
     if folder.is_dir():
@@ -56,13 +59,19 @@ def identity_of(model: str, digest: Callable[[Path], str], *, use_hf: bool) -> d
 
 
 def convert_command(source: str, target: Path, *, use_hf: bool) -> Command:
-    """Return the line that converts *source*, a folder or a hub id, into the folder *target*."""
+    """Return the line that converts *source* into *target*.
+
+    *source* is a folder or a hub id, *target* a folder.
+    """
     hub = ("--use-hf",) if use_hf and not Path(source).is_dir() else ()
     return Command((sys.executable, "-m", "bakeoff.forms", source, str(target), *hub))
 
 
 def why_refused(model: str, *, trusts_code: bool) -> str:
-    """Return in words why the published folder *model* cannot be converted, empty where it can or need not be."""
+    """Return in words why *model* cannot be converted.
+
+    Empty where it can or need not be.
+    """
     if model.startswith("tiny:") or not Path(model).expanduser().is_dir():
         return ""
     if published_form(model, trusts_code=trusts_code) is None:
@@ -75,7 +84,7 @@ def why_refused(model: str, *, trusts_code: bool) -> str:
 
 
 def why_unbuilt(folder: Path) -> str:
-    """Return in words what is missing from a published *folder*, empty for a whole one."""
+    """Return what a published *folder* lacks, empty for a whole one."""
     try:
         contents(folder, str)
     except DataError as error:
@@ -93,7 +102,10 @@ def last_line(log: Path) -> str:
 
 
 def facts_of(native: Path) -> dict[str, object]:
-    """Return what the record of a conversion says, without the long list of its tensors, and what to warn of."""
+    """Return what the record of a conversion says, and its warnings.
+
+    Without the long list of its tensors.
+    """
     record = json.loads((native / RECORD).read_text(encoding="utf-8"))
     tensors = record.pop("tensors")
     notes = [family.note for family in FAMILIES if family.name == record.get("family") and family.note]
@@ -101,28 +113,3 @@ def facts_of(native: Path) -> dict[str, object]:
         "conversion": record | {"tensors": sum(len(targets) for _, targets in tensors)},
         "warnings": notes,
     }
-
-
-def download(model: str, *, use_hf: bool, progress: Callable[[str], None]) -> Path:
-    """Return the folder of the hub's *model*, fetched now unless a cache has it; never its Python files.
-
-    Raises:
-        DataError: it cannot be fetched.
-    """
-    progress(
-        f"{model}: looking into the cache, then fetching from {'Hugging Face' if use_hf else 'ModelScope'}"
-    )
-    unneeded = ["*.py", "original/*", "metal/*", "*.onnx", "*.gguf"]
-    try:
-        if use_hf:
-            from huggingface_hub import snapshot_download
-
-            return Path(snapshot_download(model, ignore_patterns=unneeded))
-        from modelscope import snapshot_download as modelscope_download  # type: ignore[import-untyped]
-
-        return Path(modelscope_download(model, ignore_patterns=unneeded))
-    except Exception as error:  # each client has a dozen of its own
-        reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        raise DataError(
-            f"{model}: cannot be fetched ({reason[0]}); give a folder, or see to the network"
-        ) from None

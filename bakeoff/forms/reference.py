@@ -1,4 +1,6 @@
-"""Compute a published model by hand, from its original tensors, and compare with transformers on the native form.
+"""Compute a published model by hand and compare.
+
+From its original tensors, with transformers on the native form.
 
 Nothing here shares code with the conversion: layouts, rotary positions and norms are written out again from the models'
 published descriptions, in float32 with angles in float64. A check that is shorter than about 2,000 positions cannot see
@@ -8,12 +10,13 @@ a wrong rope, since its slow frequencies have hardly turned by then.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bakeoff.forms.shards import Shards
+from bakeoff.forms.streaming import Streamed, in_slices
 
 if TYPE_CHECKING:
     import torch
@@ -37,12 +40,13 @@ class Shape:
 
 
 Layer = Callable[[int], "Mapping[str, torch.Tensor]"]
-Read = Callable[[str], "torch.Tensor"]
 Turn = Callable[["torch.Tensor"], "torch.Tensor"]
 
 
 def largest_difference(source: Path, native: Path, *, layers: int | None = None, seed: int = 0) -> float:
-    """Return the largest difference of logits between the original, computed by hand, and the native form.
+    """Return the largest difference of logits from the original's.
+
+    The original is computed by hand, the native form by transformers.
 
     Args:
         source: the published folder.
@@ -58,7 +62,7 @@ def largest_difference(source: Path, native: Path, *, layers: int | None = None,
     size = config.get("padded_vocab_size", config.get("vocab_size"))
     ids = torch.randint(size, (1, POSITIONS), generator=generator)
     with torch.inference_mode():
-        by_hand = _logits(config, Shards(source), ids[0], layers)
+        by_hand = _logits(config, source, ids[0], layers)
         by_transformers = _native_logits(native, ids, layers)
     return float((by_hand - by_transformers).abs().max())
 
@@ -71,31 +75,28 @@ def _ends(hidden: torch.Tensor) -> torch.Tensor:
 
 def _native_logits(native: Path, ids: torch.Tensor, layers: int | None) -> torch.Tensor:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(native)
-    config.num_hidden_layers = layers or config.num_hidden_layers
-    model = AutoModelForCausalLM.from_pretrained(
-        native, config=config, dtype=torch.float32, attn_implementation="sdpa"
-    )
-    hidden = model.model(input_ids=ids).last_hidden_state[0]
-    result: torch.Tensor = model.lm_head(_ends(hidden))
-    return result
+    model = Streamed(native, torch.float32, layers)
+    return model.logits(_ends(model.hidden(ids)[0]))
 
 
 def _logits(
-    config: Mapping[str, object], shards: Shards, ids: torch.Tensor, layers: int | None
+    config: Mapping[str, object], source: Path, ids: torch.Tensor, layers: int | None
 ) -> torch.Tensor:
-    model = _MODELS[str(config["model_type"])](config, shards)
+    import torch
+
+    model = _MODELS[str(config["model_type"])](config, source)
     shape = model.shape
-    hidden = model.embedding()[ids]
+    hidden = model.embedding(ids)
     for number in range(layers or shape.layers):
         part = model.layer(number)
         hidden = hidden + _attention(_norm(hidden, part["before"], shape.epsilon), part, shape, model.turn)
         inner = _norm(hidden, part["after"], shape.epsilon)
         gate, up = inner @ part["gate"].T, inner @ part["up"].T
         hidden = hidden + (gate * gate.sigmoid() * up) @ part["down"].T
-    return _norm(_ends(hidden), model.final(), shape.epsilon) @ model.head().T
+        del part  # before the next layer comes
+    last = _norm(_ends(hidden), model.final(), shape.epsilon)
+    return torch.cat([last @ rows.T for rows in model.head()], dim=-1)
 
 
 def _norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
@@ -105,7 +106,10 @@ def _norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.T
 def _attention(
     hidden: torch.Tensor, part: Mapping[str, torch.Tensor], shape: Shape, turn: Turn
 ) -> torch.Tensor:
-    """Attend causally, a head at a time, so that only one matrix of scores is in memory."""
+    """Attend causally, a head at a time, to save memory.
+
+    Only one matrix of scores is in memory.
+    """
     import torch
 
     bias = {name: part.get(f"{name} bias", torch.zeros(())) for name in "qkv"}
@@ -121,17 +125,54 @@ def _attention(
 
 
 def _angles(positions: int, dimensions: int, base: float) -> torch.Tensor:
-    """Return the angle of each position and pair: position x base^(-2i / dimensions)."""
+    """Return the angle of each position and pair.
+
+    position x base^(-2i / dimensions).
+    """
     import torch
 
     pairs = torch.arange(0, dimensions, 2, dtype=torch.float64)
     return torch.arange(positions, dtype=torch.float64)[:, None] * base ** (-pairs / dimensions)
 
 
-class _ByHalves:
+class _Original:
+    """The tensors of a published folder, in float32.
+
+    Each is read from a file that is opened for it, so that its pages leave the memory with it.
+    """
+
+    EMBEDDING: str
+    HEAD: str
+    NORM: str
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+
+    def stored(self, name: str) -> torch.Tensor:
+        return Shards(self.source).read(name)
+
+    def read(self, name: str) -> torch.Tensor:
+        return self.stored(name).float()
+
+    def embedding(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.stored(self.EMBEDDING)[ids].float()
+
+    def head(self) -> Iterator[torch.Tensor]:
+        """Yield the rows of the head in slices."""
+        for rows in in_slices(self.stored(self.HEAD)):
+            yield rows.float()
+
+    def final(self) -> torch.Tensor:
+        return self.read(self.NORM)
+
+
+class _ByHalves(_Original):
     """Pairs lie half a head apart (InternLM2, Baichuan2)."""
 
-    def __init__(self, base: float) -> None:
+    NORM = "model.norm.weight"
+
+    def __init__(self, source: Path, base: float) -> None:
+        super().__init__(source)
         self.base = base
 
     def turn(self, head: torch.Tensor) -> torch.Tensor:
@@ -144,8 +185,10 @@ class _ByHalves:
 
 
 class _InternLM2(_ByHalves):
-    def __init__(self, config: Mapping[str, object], shards: Shards) -> None:
-        super().__init__(float(str(config["rope_theta"])))
+    EMBEDDING, HEAD = "model.tok_embeddings.weight", "output.weight"
+
+    def __init__(self, config: Mapping[str, object], source: Path) -> None:
+        super().__init__(source, float(str(config["rope_theta"])))
         numbers = {name: value for name, value in config.items() if isinstance(value, int)}
         heads, hidden = numbers["num_attention_heads"], numbers["hidden_size"]
         self.shape = Shape(
@@ -155,16 +198,6 @@ class _InternLM2(_ByHalves):
             hidden // heads,
             float(str(config["rms_norm_eps"])),
         )
-        self.read: Read = lambda name: shards.read(name).float()
-
-    def embedding(self) -> torch.Tensor:
-        return self.read("model.tok_embeddings.weight")
-
-    def head(self) -> torch.Tensor:
-        return self.read("output.weight")
-
-    def final(self) -> torch.Tensor:
-        return self.read("model.norm.weight")
 
     def layer(self, number: int) -> Mapping[str, torch.Tensor]:
         import torch
@@ -189,23 +222,18 @@ class _InternLM2(_ByHalves):
 
 
 class _Baichuan2(_ByHalves):
-    def __init__(self, config: Mapping[str, object], shards: Shards) -> None:
-        super().__init__(10_000.0)
+    EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+
+    def __init__(self, config: Mapping[str, object], source: Path) -> None:
+        super().__init__(source, 10_000.0)
         heads, hidden = int(str(config["num_attention_heads"])), int(str(config["hidden_size"]))
         layers = int(str(config["num_hidden_layers"]))
         self.shape = Shape(layers, heads, heads, hidden // heads, float(str(config["rms_norm_eps"])))
-        self.read: Read = lambda name: shards.read(name).float()
-        self.stored = shards.read
 
-    def embedding(self) -> torch.Tensor:
-        return self.read("model.embed_tokens.weight")
-
-    def head(self) -> torch.Tensor:
-        rows = self.stored("lm_head.weight")  # the model divides in the type in which its weights are stored
-        return (rows / rows.norm(dim=1, keepdim=True)).float()
-
-    def final(self) -> torch.Tensor:
-        return self.read("model.norm.weight")
+    def head(self) -> Iterator[torch.Tensor]:
+        for rows in in_slices(self.stored(self.HEAD)):
+            # the model divides in the type in which its weights are stored
+            yield (rows / rows.norm(dim=1, keepdim=True)).float()
 
     def layer(self, number: int) -> Mapping[str, torch.Tensor]:
         def part(name: str) -> torch.Tensor:
@@ -226,10 +254,14 @@ class _Baichuan2(_ByHalves):
         }
 
 
-class _ChatGLM3:
+class _ChatGLM3(_Original):
     """The first half of a head turns, by neighbours."""
 
-    def __init__(self, config: Mapping[str, object], shards: Shards) -> None:
+    EMBEDDING, HEAD = "transformer.embedding.word_embeddings.weight", "transformer.output_layer.weight"
+    NORM = "transformer.encoder.final_layernorm.weight"
+
+    def __init__(self, config: Mapping[str, object], source: Path) -> None:
+        super().__init__(source)
         numbers = {name: value for name, value in config.items() if isinstance(value, int)}
         self.shape = Shape(
             numbers["num_layers"],
@@ -238,7 +270,6 @@ class _ChatGLM3:
             numbers["kv_channels"],
             float(str(config["layernorm_epsilon"])),
         )
-        self.read: Read = lambda name: shards.read(f"transformer.{name}").float()
 
     def turn(self, head: torch.Tensor) -> torch.Tensor:
         half = head.shape[1] // 2
@@ -249,18 +280,9 @@ class _ChatGLM3:
         result[:, 0:half:2], result[:, 1:half:2] = even * cos - odd * sin, odd * cos + even * sin
         return result
 
-    def embedding(self) -> torch.Tensor:
-        return self.read("embedding.word_embeddings.weight")
-
-    def head(self) -> torch.Tensor:
-        return self.read("output_layer.weight")
-
-    def final(self) -> torch.Tensor:
-        return self.read("encoder.final_layernorm.weight")
-
     def layer(self, number: int) -> Mapping[str, torch.Tensor]:
         def part(name: str) -> torch.Tensor:
-            return self.read(f"encoder.layers.{number}.{name}")
+            return self.read(f"transformer.encoder.layers.{number}.{name}")
 
         queries = self.shape.heads * self.shape.head
         keys = self.shape.key_heads * self.shape.head

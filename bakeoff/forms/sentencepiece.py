@@ -109,7 +109,10 @@ def read_vocabulary(path: Path) -> Vocabulary:
 
 
 def fit(specials: Specials, size: int) -> Specials:
-    """Return *specials* for a vocabulary of *size* pieces: added tokens follow the last piece, as in the release."""
+    """Return *specials* for a vocabulary of *size* pieces.
+
+    Added tokens follow the last piece, as in the release.
+    """
     shift = size - min(specials.added, default=size)
     return replace(specials, added={i + shift: text for i, text in specials.added.items()})
 
@@ -141,18 +144,7 @@ def tokenizer_json(vocabulary: Vocabulary, specials: Specials) -> dict[str, obje
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [
-            {
-                "id": i,
-                "content": names[i],
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": i in special,
-            }
-            for i in sorted(special | user_defined)
-        ],
+        "added_tokens": [_added(i, names[i], special=i in special) for i in sorted(special | user_defined)],
         "normalizer": {"type": "Sequence", "normalizers": [*prefix, escape]},
         "pre_tokenizer": None,
         "post_processor": _opening(specials.opening, ids),
@@ -180,8 +172,23 @@ def tokenizer_json(vocabulary: Vocabulary, specials: Specials) -> dict[str, obje
     }
 
 
+def _added(i: int, text: str, *, special: bool) -> dict[str, object]:
+    return {
+        "id": i,
+        "content": text,
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": special,
+    }
+
+
 def merges(pieces: tuple[Piece, ...]) -> list[list[str]]:
-    """Return the pairs of pieces that SentencePiece merges, the highest score first."""
+    """Return the pairs that SentencePiece merges, by score.
+
+    The highest first.
+    """
     ids = {piece.text: i for i, piece in enumerate(pieces) if piece.kind is Kind.NORMAL}
     pairs = []
     for text, i in ids.items():
@@ -217,7 +224,10 @@ def _piece(message: bytes) -> Piece:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield (field number, value) of a protobuf message; numbers as int, everything else as bytes."""
+    """Yield (field number, value) of a protobuf message.
+
+    Numbers as int, everything else as bytes.
+    """
     place = 0
     while place < len(message):
         key, place = _varint(message, place)

@@ -20,7 +20,9 @@ SINGLE = ("model.safetensors", "pytorch_model.bin")
 
 
 def weight_files(folder: Path) -> tuple[str, ...]:
-    """Return the names of the files that hold the weights in *folder*, in the order of their index.
+    """Return the names of the weight files in *folder*.
+
+    In the order of their index.
 
     Raises:
         DataError: there are none, or the index names a missing file or one outside the folder.
@@ -137,7 +139,9 @@ _CHUNK = 1 << 24
 
 
 def write_shard(tensors: Mapping[str, torch.Tensor], file: Path) -> str:
-    """Write *tensors* into *file*, which appears whole or not at all and can be read by others.
+    """Write *tensors* into *file*, whole or not at all.
+
+    Others can read it.
 
     The bytes are those that safetensors' own writer gives, which keeps a second copy of all tensors in memory and
     does not hash.

@@ -84,6 +84,12 @@ def _training_and_serving(spec: ModelSpec) -> Iterator[str]:
             f"{where}.serving.way: 'adapter' on {spec.serving.engine} would silently serve the base model; "
             "use 'merged', or engine 'transformers' or 'vllm'"
         )
+    both = set(spec.variants) == {"base", "tuned"} and not spec.weights
+    if spec.serving.shared and not (both and spec.serving.way == "adapter"):
+        yield (
+            f"{where}.serving.shared: one service for base and tuned loads the base and an adapter; it needs "
+            "'way: adapter' and a row whose base and tuned variants are both evaluated, or take it out"
+        )
     if spec.serving.deterministic and (spec.url or spec.serving.engine not in BATCH_INVARIANT):
         which = "somebody else's service" if spec.url else spec.serving.engine
         yield (

@@ -186,6 +186,10 @@ class Serving(_Part):
     way: Literal["merged", "adapter"] = Field(
         "merged", description="guide 4: B (merged weights) or A (base + adapter)"
     )
+    shared: bool = Field(
+        False,
+        description="way adapter only: one service for base and tuned, which answers under two names",
+    )
     port: int | None = Field(None, ge=1, le=65535, description="None: a free port")
     session_len: int | None = Field(None, ge=1, description="tokens of prompt and reply together")
     max_batch_size: int = Field(8, ge=1)

@@ -55,6 +55,25 @@ TOO_ALIKE = Template(
     "service and tuned weights by {distance:.2g}: too close to tell which one answers",
 )
 
+BASE_TOO_ALIKE = Template(
+    "parity.answers.base_too_alike",
+    "base and tuned weights are {apart:.2g} apart in the log-probabilities of {tokens} tokens, and the "
+    "service {distance:.2g} from the base: too little to tell them apart",
+    zh="基座与微调权重在 {tokens} 个词元上的对数概率只差 {apart:.2g}，"
+    "服务与基座权重相差 {distance:.2g}，差距太小，无法区分",
+    en="on {tokens} tokens the log-probabilities of base and tuned weights differ by only {apart:.2g}, those of "
+    "service and base by {distance:.2g}: too close to tell which one answers",
+)
+
+TOO_FEW = Template(
+    "parity.answers.too_few",
+    "only {tokens} tokens of the replies are those of the weights, and fewer than {least} may agree by chance",
+    zh="回复中只有 {tokens} 个词元与权重的回复一致，少于 {least} 个时可能只是巧合",
+    en="only {tokens} tokens of the replies match those of the weights; fewer than {least} may match by chance",
+)
+ENOUGH = 12
+"""Tokens that must agree before one of several models behind a service is taken for the one that answers."""
+
 
 class Process(Protocol):
     """The process behind a service of ours."""
@@ -110,15 +129,7 @@ def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
     measured: list[Measured] = []
     for name in ASKED:
         answer = _asked(service, name)
-        length = (answer.get("usage") or {}).get("prompt_tokens")
-        wanted = facts["prompt_tokens"].get(name)
-        if length and wanted:
-            if length != wanted:
-                raise IdentityError(
-                    f"{service.served_name}: dialogue '{name}' has {length} prompt tokens at the service and {wanted} "
-                    f"in training: it renders another prompt. Compare the templates: {service.by_hand}"
-                )
-            counted += 1
+        counted += _counts_alike(service, name, answer, facts)
         reply = str(answer["choices"][0]["message"].get("content") or "")
         expected = facts["expected"].get(name, "")
         if expected and not _begins(reply, expected):
@@ -132,12 +143,17 @@ def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
         gave_any |= bool(given)
         if name in facts["said"]:
             measured += _aligned(given, facts["said"][name])
-    if problem := why_another(measured, facts["tolerance"]):
+    shared = bool(facts.get("shared"))
+    beside = shared and not facts.get("tuned")
+    if problem := why_another(measured, facts["tolerance"], beside=beside):
         raise IdentityError(
             f"{service.served_name}: {problem}: another model than {facts['subject']} answers at {service.url}. "
             f"By hand: {service.by_hand}"
         )
-    doubt = "" if told_apart else why_not_shown(measured, tuned=bool(facts.get("tuned")))
+    tuned = bool(facts.get("tuned"))
+    doubt = why_not_shown(measured, tuned=tuned, beside=beside, least=ENOUGH if shared else 1)
+    if told_apart and not (shared and gave_any):  # from the base, but not from another adapter
+        doubt = ""
     if doubt and not facts["said"]:
         doubt = NOT_MEASURED(why=facts["skipped"] or NOTHING_ASKED())
     elif doubt and not gave_any:
@@ -151,12 +167,31 @@ def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def why_another(measured: Sequence[Measured], tolerance: float) -> str:
+def _counts_alike(service: Service, name: str, answer: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+    """Return whether the service counted the prompt tokens of a dialogue.
+
+    Raises:
+        IdentityError: there are other tokens than in training.
+    """
+    length = (answer.get("usage") or {}).get("prompt_tokens")
+    expected = facts["prompt_tokens"].get(name)
+    if not length or not expected:
+        return False
+    if length != expected:
+        raise IdentityError(
+            f"{service.served_name}: dialogue '{name}' has {length} prompt tokens at the service and {expected} "
+            f"in training: it renders another prompt. Compare the templates: {service.by_hand}"
+        )
+    return True
+
+
+def why_another(measured: Sequence[Measured], tolerance: float, *, beside: bool = False) -> str:
     """Why another model than the trained one gave these log-probabilities, in words; empty where none shows.
 
     Args:
         measured: see :data:`Measured`.
         tolerance: how far apart two sound computations may be in the mean; see :data:`LOGPROB_TOLERANCE`.
+        beside: the base is looked at, and has to be told from tuned weights that are served beside it.
     """
     to_trained, to_base, apart = _distances(measured)
     if to_trained is None:
@@ -167,26 +202,34 @@ def why_another(measured: Sequence[Measured], tolerance: float) -> str:
             f"weights (at most {tolerance:g})"
         )
     if to_base is not None and apart and to_base <= apart / 4:
+        rival, subject = ("the tuned weights'", "the base") if beside else ("the base's", "the tuned weights")
         return (
-            f"the log-probabilities of {len(measured)} tokens are the base's ({to_base:.3g} away in the mean), not "
-            f"those of the tuned weights ({to_trained:.3g} away)"
+            f"the log-probabilities of {len(measured)} tokens are {rival} ({to_base:.3g} away in the mean), not "
+            f"those of {subject} ({to_trained:.3g} away)"
         )
     return ""
 
 
-def why_not_shown(measured: Sequence[Measured], *, tuned: bool = False) -> str:
+def why_not_shown(
+    measured: Sequence[Measured], *, tuned: bool = False, beside: bool = False, least: int = 1
+) -> str:
     """Why these log-probabilities do not tell the trained model from its base, in words; empty where they do.
 
     They do where the service is nearer to the trained model than a quarter of the way to the base. A base that is
-    served as such has nothing else to be told from; *tuned* weights without a base to compare with are not shown.
+    served as such has nothing else to be told from; *tuned* weights without a base to compare with are not shown, nor
+    is a base without the tuned weights that are served *beside* it. Fewer tokens than *least* may agree by chance.
     """
     to_trained, to_base, apart = _distances(measured)
     if to_trained is None:
         return OTHER_TOKENS()
     if to_base is None:
-        return NO_BASE() if tuned else ""
+        return NO_BASE() if tuned or beside else ""
+    if (agreed := sum(base is not None for _, _, base in measured)) < least:
+        return TOO_FEW(tokens=agreed, least=least)
     if not apart or not to_trained <= apart / 4:
-        return TOO_ALIKE(apart=apart, tokens=len(measured), distance=to_trained)
+        return (BASE_TOO_ALIKE if beside else TOO_ALIKE)(
+            apart=apart, tokens=len(measured), distance=to_trained
+        )
     return ""
 
 
@@ -237,11 +280,18 @@ def _given(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 
 def _aligned(given: Sequence[tuple[str, float]], ours: Mapping[str, Any]) -> Iterable[Measured]:
-    """The log-probabilities up to the first token that differs: what follows has another prompt."""
-    for (token, logprob), names, trained, base in zip(
-        given, ours["tokens"], ours["logprobs"], ours["base"], strict=False
+    """The log-probabilities up to the first token that differs: what follows has another prompt.
+
+    The weights prefer their own token by a margin. A service that says another is at least half of it away from them
+    in the log-probability of one of the two.
+    """
+    margins = ours.get("margins") or [0.0] * len(ours["tokens"])
+    for (token, logprob), names, trained, base, margin in zip(
+        given, ours["tokens"], ours["logprobs"], ours["base"], margins, strict=False
     ):
         if _name(token) not in map(_name, names):
+            if margin:
+                yield trained - margin / 2, trained, None
             break
         yield logprob, trained, base
 

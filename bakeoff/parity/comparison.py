@@ -217,9 +217,14 @@ def telling_replies(told: Mapping[str, Any], dtype: str) -> list[str]:
     return [
         name
         for name, one in told.get("dialogues", {}).items()
-        if "base" in one
-        and any(m < -4 * LOGPROB_TOLERANCE[dtype] for m in one["base"]["margins"][: _clear(one, dtype)])
+        if (rival := _rival(one))
+        and any(m < -4 * LOGPROB_TOLERANCE[dtype] for m in rival["margins"][: _clear(one, dtype)])
     ]
+
+
+def _rival(one: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return how a reply is judged by what it has to be told from: the base, or what is served beside it."""
+    return one.get("base") or one.get("beside")
 
 
 def _clear(one: Mapping[str, Any], dtype: str) -> int:
@@ -234,7 +239,8 @@ def said(told: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         name: {
             "tokens": one["tokens"],
             "logprobs": one["logprobs"],
-            "base": one["base"]["logprobs"] if "base" in one else [None] * len(one["ids"]),
+            "margins": one["margins"],
+            "base": rival["logprobs"] if (rival := _rival(one)) else [None] * len(one["ids"]),
         }
         for name, one in told.get("dialogues", {}).items()
     }

@@ -11,7 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bakeoff.chain.chain import Bench, Chain, why_unmet
+from bakeoff.chain.chain import Bench, Chain
+from bakeoff.chain.needs import why_unmet
 from bakeoff.command import Command
 from bakeoff.environments.building import interpreter, swift_version
 from bakeoff.environments.installed import names_in_source, near_templates, nearest

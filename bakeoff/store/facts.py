@@ -1,4 +1,4 @@
-"""What each kind of stage measures, as it is read back from a record or the timeline.
+"""What each kind of stage measures, as it is read back.
 
 A reader passes over keys that it does not know, and gives a default to what is absent or of another type: a record of
 another version is read as far as it goes. What is written are mappings, so that a record keeps what it was given.
@@ -18,17 +18,20 @@ class Facts:
     @classmethod
     def read(cls, values: object) -> Self:
         """Return the facts that a mapping holds, whichever version wrote it."""
-        known: dict[str, Any] = {}
+        usable: dict[str, Any] = {}
         for one_field in fields(cls):
             factory = one_field.default_factory
             default = factory() if factory is not MISSING else one_field.default
             value = values.get(one_field.name) if isinstance(values, Mapping) else None
-            known[one_field.name] = value if _fits(value, default) else default
-        return cls(**known)
+            usable[one_field.name] = value if _fits(value, default) else default
+        return cls(**usable)
 
 
 def _fits(value: object, default: object) -> bool:
-    """Return whether *value* is of the type of *default*; of one that may be absent nothing is known."""
+    """Return whether *value* is of the type of *default*.
+
+    Of a default that is None nothing is known.
+    """
     if default is None or value is None:
         return value is not None
     if isinstance(default, bool) or isinstance(value, bool):

@@ -1,10 +1,9 @@
-"""What decides a result, as a mapping, and how two of them differ in words."""
+"""What decides a result, and how two of them differ in words."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from bakeoff.sentences import Template, joined
 from bakeoff.store.stage import Identity
@@ -16,13 +15,16 @@ AND_MORE = Template("store.identity.and_more", "and {count} more", zh="另有 {c
 ABSENT = Template("store.identity.absent", "absent", zh="无", en="none")
 
 
-def plain(identity: Identity) -> dict[str, Any]:
+def plain(identity: Identity) -> dict[str, object]:
     """Return *identity* as it comes back from a JSON file."""
     return dict(json.loads(json.dumps(dict(identity), default=str)))
 
 
 def differences(before: Identity, after: Identity) -> str:
-    """What changed between two identities, in words: ``learning_rate: '2e-4' is now '1e-4'``."""
+    """Return what changed between two identities, in words.
+
+    Such as ``learning_rate: '2e-4' is now '1e-4'``.
+    """
     old, new = _flat(before), _flat(after)
     words = []
     for key in [*new, *(k for k in old if k not in new)]:
@@ -31,8 +33,8 @@ def differences(before: Identity, after: Identity) -> str:
     return joined([*words[:6], *([AND_MORE(count=len(words) - 6)] if len(words) > 6 else [])])
 
 
-def _flat(identity: Identity, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(identity: Identity, prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
     for key, value in identity.items():
         if isinstance(value, Mapping):
             flat.update(_flat(value, f"{prefix}{key}."))

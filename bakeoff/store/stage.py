@@ -1,4 +1,7 @@
-"""A stage as a value: what decides it, where it is kept and how it is checked; nothing has happened yet."""
+"""A stage as a value; nothing has happened yet.
+
+What decides it, where it is kept and how it is checked.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from bakeoff.command import Command
 from bakeoff.sentences import Template
@@ -18,7 +21,7 @@ OUTPUT_GONE = Template(
 
 Check = Callable[[Path], str]
 """Looks at an output; returns words for what is wrong with it, or nothing."""
-Identity = Mapping[str, Any]
+Identity = Mapping[str, object]
 F_co = TypeVar("F_co", bound=Facts, covariant=True)
 
 
@@ -115,7 +118,7 @@ class Stage(Generic[F_co]):
         """Return the file that receives what the work prints."""
         return self.log or self.folder / "stage.log"
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Return everything that decides the result; see :attr:`inputs`."""
         return {**(self.recipe if self.recipe_counts else {}), **self.inputs()}
 

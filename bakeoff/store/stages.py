@@ -1,4 +1,6 @@
-"""Run once, keep, and say in words why it ran again; the record on disk is the truth.
+"""Run a stage once, keep it, and say why it ran again.
+
+The record on disk is the truth.
 
 A stage's folder is named by a digest of its *recipe* (what the matrix says); the record in it holds the whole
 *identity* (recipe, versions, content of the inputs). The record is removed first and written last, so half a stage is
@@ -10,29 +12,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
-import os
-import secrets
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-from filelock import FileLock, Timeout
-
 from bakeoff.errors import BakeoffError, NotInStore, StoreError
 from bakeoff.files import append_line, write_json
 from bakeoff.provenance import MADE, ContentHashes, digest
 from bakeoff.secrecy import redact, redacted
 from bakeoff.sentences import Statement, Template, of_error, restored, with_statements
+from bakeoff.store import locks
 from bakeoff.store.facts import Facts
 from bakeoff.store.identity import differences, plain
 from bakeoff.store.stage import Identity, Stage
@@ -41,11 +37,6 @@ from bakeoff.workspace import Workspace
 Outcome = Literal["ran", "reused", "failed", "skipped"]
 PROGRESS_S = 30.0
 """How often the timeline is told how far a stage is."""
-SILENT_S = 5.0
-"""How long a lock is waited for before the timeline says who holds it."""
-AGAIN_S = 3600.0
-"""How often it says so again, while the same one holds it."""
-
 
 RAN = Template("store.stages.ran", "ran: {why}", zh="{why}", en="{why}")
 REUSED = Template(
@@ -117,7 +108,7 @@ class Record:
     output: str
     started: str
     seconds: float
-    identity: dict[str, Any]
+    identity: dict[str, object]
     peak_memory_gib: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     made: dict[str, str] | None = None
@@ -144,17 +135,23 @@ class Timeline:
         self.path = path
 
     def tell(self, event: str, **facts: object) -> None:
-        """Append *event*; a line is written in one go, so several processes may share the file."""
+        """Append *event*.
+
+        A line is written in one go, so several processes may share the file.
+        """
         append_line(self.path, redacted(with_statements({"time": now(), "event": event, **facts})))
 
     def progress(self, how_far: Callable[[], str], **facts: object) -> Callable[[], None]:
-        """What tells *how_far* a stage is each time it is called, but not more often than every half minute."""
-        told = time.monotonic()
+        """Return what tells how far a stage is, each time it is called.
+
+        But not more often than every half minute.
+        """
+        last_time = time.monotonic()
 
         def tell() -> None:
-            nonlocal told
-            if time.monotonic() - told > PROGRESS_S and (words := how_far()):
-                told = time.monotonic()
+            nonlocal last_time
+            if time.monotonic() - last_time > PROGRESS_S and (words := how_far()):
+                last_time = time.monotonic()
                 self.tell("progress", how_far=words, **facts)
 
         return tell
@@ -192,12 +189,15 @@ class Stages:
         self._told: set[str] = set()
 
     def folder(self, stage: str, model: str, recipe: Identity, variant: str = "") -> Path:
-        """Where a stage with this *recipe* keeps its record, its log and its output."""
+        """Return where a stage with this *recipe* is kept.
+
+        The folder holds its record, its log and its output.
+        """
         name = "-".join(part for part in (stage, variant, digest(recipe)[:10]) if part)
         return self.workspace.model(model) / name
 
     def ensure(self, stage: Stage[Facts], work: Callable[[Path], Done]) -> Record:
-        """Return the record of *stage*, run now unless one of its identity is intact.
+        """Return the record of *stage*, run unless an intact one is stored.
 
         Args:
             stage: what is to be there.
@@ -231,7 +231,7 @@ class Stages:
             return self._tell(self._run(stage, identity, why, work))
 
     def _run(
-        self, stage: Stage[Facts], identity: dict[str, Any], why: str, work: Callable[[Path], Done]
+        self, stage: Stage[Facts], identity: dict[str, object], why: str, work: Callable[[Path], Done]
     ) -> Record:
         """Do *work*, and return its record, which is now on the disk."""
         log, output = str(stage.log_file), str(stage.output)
@@ -271,7 +271,10 @@ class Stages:
         return self._hashes.each(output, MADE)
 
     def _why_altered(self, record: Record, output: Path) -> str:
-        """Which files of *output* are not those that the stage of *record* made, in words; empty for none."""
+        """Return which files of *output* the stage did not make.
+
+        In words; empty for none.
+        """
         if record.made is None:
             return ""
         before, now_there = record.made, self._contents(output)
@@ -287,12 +290,12 @@ class Stages:
         return ALTERED(files=words) if words else ""
 
     def _adopt(self, record: Record, path: Path) -> None:
-        """Keep what a *record* of before digests were kept stands for, from now on."""
+        """Add the digests that an old *record* lacks."""
         if record.made is None and self.may_run:
             record.made = self._contents(Path(record.output))
             with contextlib.suppress(OSError):  # a store that can only be read is reused all the same
-                kept = json.loads(path.read_text(encoding="utf-8"))
-                write_json(path, {**kept, "made": record.made})
+                content = json.loads(path.read_text(encoding="utf-8"))
+                write_json(path, {**content, "made": record.made})
 
     def _tell_failed(self, record: Record, began: float, why: str) -> None:
         record.outcome = "failed"
@@ -301,7 +304,7 @@ class Stages:
         self._tell(record)
 
     def current(self, stage: Stage[Facts]) -> bool:
-        """Return whether the store holds *stage*, of its identity and with nothing to be done again."""
+        """Return whether the store holds *stage*, with nothing to redo."""
         record = read_record(stage.record)
         return bool(
             record
@@ -312,46 +315,13 @@ class Stages:
         )
 
     def newest(self, stage: Stage[Facts]) -> Record | None:
-        """Return the record of *stage* or, where there is none, the newest one of another recipe."""
+        """Return the record of *stage*, or the newest of another recipe."""
         return read_record(stage.record) or self._newest_sibling(stage.folder)
 
-    @contextmanager
-    def lock(self, folder: Path) -> Iterator[None]:
-        """Only one process at a time works in *folder*; the kernel frees the lock of one that dies."""
-        self.workspace.locks.mkdir(parents=True, exist_ok=True)
+    def lock(self, folder: Path) -> AbstractContextManager[None]:
+        """Return what lets one process at a time work in *folder*."""
         name = "-".join(folder.relative_to(self.workspace.root).parts)
-        lock = FileLock(self.workspace.locks / f"{name}.lock")
-        note = self.workspace.locks / f"{name}.holder"
-        try:
-            lock.acquire(timeout=SILENT_S)
-        except Timeout:
-            self._wait(lock, name, note)
-        except (OSError, NotImplementedError):
-            raise StoreError(
-                why_locks_unusable(self.workspace.locks) or f"{lock.lock_file} cannot be locked"
-            ) from None
-        try:
-            with contextlib.suppress(OSError):  # only told to those who wait
-                note.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
-            yield
-        finally:
-            note.unlink(missing_ok=True)
-            lock.release()
-
-    def _wait(self, lock: FileLock, name: str, note: Path) -> None:
-        """Wait until the holder of *lock* has ended, and tell who it is: now, when another one has it, and every hour.
-
-        There is no bound: a training may rightly take days, and the kernel frees the lock of one that dies.
-        """
-        told, last = "", 0.0
-        while True:
-            holder = _holder(Path(lock.lock_file), note)
-            if holder != told or time.monotonic() - last > AGAIN_S:
-                self.timeline.tell("waiting", stage=name, holder=holder)
-                told, last = holder, time.monotonic()
-            with contextlib.suppress(Timeout):
-                lock.acquire(timeout=SILENT_S)
-                return
+        return locks.lock(self.workspace.locks, name, self.timeline.tell)
 
     def _why(self, record: Record | None, identity: Identity, stage: Stage[Facts]) -> str:
         if record is None:
@@ -386,7 +356,7 @@ _WITHIN_S = ContextVar("seconds of the stages that the work of this one waited f
 
 @contextmanager
 def _apart() -> Iterator[None]:
-    """Keep the time of a stage out of that of the stage whose work asks for it."""
+    """Keep a stage's time out of that of the stage that asks for it."""
     before, began = _WITHIN_S.get(), time.monotonic()
     _WITHIN_S.set(0.0)
     try:
@@ -400,47 +370,6 @@ def _own_s(began: float) -> float:
     return time.monotonic() - began - _WITHIN_S.get()
 
 
-def why_locks_unusable(folder: Path) -> str:
-    """Why locks in *folder* would keep nobody out, in words; empty where they hold on this host.
-
-    Whether they reach other hosts can only be tried from there.
-    """
-    probe = folder / f"probe-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.lock"
-    remedy = (
-        "; put --store on a file system with locks (NFS with its lock daemon, Lustre mounted with -o flock), or work "
-        "with one host and a local disk"
-    )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with probe.open("w") as first, probe.open("w") as second:
-            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            try:
-                fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return ""
-        return f"{folder}: its file system grants a lock twice, so a stage could run twice at once{remedy}"
-    except OSError as error:
-        return f"{folder}: its file system has no usable locks ({os.strerror(error.errno or 0)}){remedy}"
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink(missing_ok=True)
-
-
-def _holder(lock: Path, note: Path) -> str:
-    """Who keeps the file *lock* locked, in words, where the kernel tells, or else the holder's own *note*."""
-    with contextlib.suppress(OSError, psutil.Error):
-        inode = str(lock.stat().st_ino)
-        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
-            fields = line.split()  # 1: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF
-            if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == inode:
-                process = psutil.Process(int(fields[4]))
-                return redact(f"process {process.pid} ({' '.join(process.cmdline())[:120]})")
-    try:
-        return note.read_text(encoding="utf-8") or "another process"
-    except OSError:
-        return "another process"
-
-
 def _of_the_system(record: Record, error: OSError) -> StoreError:
     """*error* in our words: most often the disk is full."""
     remedy = "free some space (`make clean-stale`) and" if error.errno == errno.ENOSPC else "see to it and"
@@ -450,7 +379,7 @@ def _of_the_system(record: Record, error: OSError) -> StoreError:
 
 
 def read_record(path: Path) -> Record | None:
-    """The record in the file *path*; None where there is none that can be read.
+    """Return the record in the file *path*, None where it is unreadable.
 
     Output and log are those beside it, wherever the store has been moved since.
     """
@@ -482,19 +411,21 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
 }
 
 
-def record_of(kept: object) -> Record | None:
-    """The record that a mapping holds, whichever version wrote it; None without identity and output.
+def record_of(content: object) -> Record | None:
+    """Return the record that a mapping holds, of any version.
+
+    None without identity and output.
 
     Keys that this version does not know are passed over; what is absent, or of another type, has its default.
     """
-    kept = restored(kept)
-    if not isinstance(kept, dict):
+    content = restored(content)
+    if not isinstance(content, dict):
         return None
-    identity, output = kept.get("identity"), kept.get("output")
+    identity, output = content.get("identity"), content.get("output")
     if not isinstance(identity, dict) or not isinstance(output, str):
         return None
     usable = {
-        name: kept[name] if isinstance(kept.get(name), _KINDS.get(name, str)) else _plain_copy(default)
+        name: content[name] if isinstance(content.get(name), _KINDS.get(name, str)) else _plain_copy(default)
         for name, default in _DEFAULTS.items()
     }
     return Record(identity=identity, output=output, **usable)

@@ -1,1 +1,1 @@
-"""The command lines of ms-swift and of the serving engines, and the memory they need."""
+"""Command lines of ms-swift and the engines, and the memory they need."""

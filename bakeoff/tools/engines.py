@@ -1,4 +1,6 @@
-"""Serving commands by engine: ``swift deploy``, or the engine's own server on merged weights.
+"""Serving commands by engine.
+
+``swift deploy``, or the engine's own server on merged weights.
 
 ``swift deploy`` cannot drive a current lmdeploy (it imports names that lmdeploy dropped in 0.12), and lmdeploy
 behind it silently serves the base when it is given an adapter; so the engines for GPUs are started themselves.
@@ -28,7 +30,10 @@ def serve(
     python: str = "python",
     version: str = swift.NEWEST,
 ) -> Command:
-    """The line that puts *model* (with *adapter*, way A) behind ``http://127.0.0.1:<port>/v1``."""
+    """Return the line that serves *model* on a port of this machine.
+
+    With *adapter* it is way A; the URL is ``http://127.0.0.1:<port>/v1``.
+    """
     if spec.serving.engine == "transformers":
         return swift.deploy(
             spec,
@@ -49,19 +54,19 @@ def serve(
 
 
 def _invariance_flags(spec: ModelSpec) -> tuple[str, ...]:
-    """What makes SGLang's replies independent of the batch that they are computed in."""
-    wanted = spec.serving.deterministic and spec.serving.engine == "sglang"
-    return ("--enable-deterministic-inference",) if wanted else ()
+    """Return what frees SGLang's replies from the batch around them."""
+    applies = spec.serving.deterministic and spec.serving.engine == "sglang"
+    return ("--enable-deterministic-inference",) if applies else ()
 
 
 def _invariance_env(spec: ModelSpec) -> dict[str, str]:
     """The same for vLLM, which reads it from the environment."""
-    wanted = spec.serving.deterministic and spec.serving.engine == "vllm"
-    return {"VLLM_BATCH_INVARIANT": "1"} if wanted else {}
+    applies = spec.serving.deterministic and spec.serving.engine == "vllm"
+    return {"VLLM_BATCH_INVARIANT": "1"} if applies else {}
 
 
 def _switches(extra: Mapping[str, object]) -> tuple[str, ...]:
-    """*extra* as flags; true is a bare switch for these servers, and false none."""
+    """Return *extra* as flags: true is a bare switch, false none."""
     argv: tuple[str, ...] = ()
     for name, value in extra.items():
         argv += (f"--{name}",) if value is True else () if value is False else flags({name: value})
@@ -86,9 +91,10 @@ def _lmdeploy(spec: ModelSpec, model: str, name: str, port: int, adapter: Path |
 
 def _vllm(spec: ModelSpec, model: str, name: str, port: int, adapter: Path | None) -> tuple[str, ...]:
     s = spec.serving
+    base = spec.served_name("base") if s.shared else f"{name}-without-adapter"
     options: dict[str, object] = {
         "model": model,
-        "served-model-name": f"{name}-without-adapter" if adapter else name,
+        "served-model-name": base if adapter else name,
         "host": "127.0.0.1",
         "port": port,
         "dtype": spec.training.dtype,
@@ -99,8 +105,14 @@ def _vllm(spec: ModelSpec, model: str, name: str, port: int, adapter: Path | Non
     }
     way_a: tuple[str, ...] = ()
     if adapter:
+        name = spec.served_name("tuned") if s.shared else name
         rank = ("--max-lora-rank", str(_room_for(_rank(spec, adapter))))
-        way_a = ("--enable-lora", *rank, "--lora-modules", f"{name}={adapter}")
+        way_a = (
+            "--enable-lora",
+            *rank,
+            "--lora-modules",
+            f"{spec.served_name('tuned') if s.shared else name}={adapter}",
+        )
     return (*flags(options), *way_a)
 
 
@@ -109,16 +121,19 @@ VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
 def _room_for(rank: int) -> int:
-    return next((one for one in VLLM_RANKS if one >= rank), rank)
+    return next((room for room in VLLM_RANKS if room >= rank), rank)
 
 
 def _rank(spec: ModelSpec, adapter: Path) -> int:
-    """The largest rank in *adapter*: of one that exists already from its file, else that of the training."""
+    """Return the largest rank in *adapter*.
+
+    Of one that exists already from its file, else that of the training.
+    """
     config = adapter / "adapter_config.json"
     if not spec.adapter or not config.is_file():
         return spec.training.lora_rank
-    told = json.loads(config.read_text(encoding="utf-8"))
-    return max(int(told["r"]), *(int(rank) for rank in (told.get("rank_pattern") or {}).values()), 0)
+    content = json.loads(config.read_text(encoding="utf-8"))
+    return max(int(content["r"]), *(int(rank) for rank in (content.get("rank_pattern") or {}).values()), 0)
 
 
 def _sglang(spec: ModelSpec, model: str, name: str, port: int, adapter: Path | None) -> tuple[str, ...]:

@@ -1,4 +1,6 @@
-"""Asks a hub for a commit, or fetches its files: ``python -m bakeoff.tools.hub_client``.
+"""Ask a hub for a commit, or fetch its files, as a program.
+
+``python -m bakeoff.tools.hub_client``.
 
 The hubs' own libraries do the work and keep their own caches, so that what was fetched before is not fetched again. A
 token comes from the environment or from a login, never from the line. What cannot be done is written into ``--out`` in
@@ -8,538 +10,32 @@ words; a connection that was cut ends with exit code 1, because trying again tak
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from difflib import get_close_matches
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
-from bakeoff.files import write_json, write_text
+from bakeoff.files import write_json
 from bakeoff.secrecy import redact
+from bakeoff.tools.hub_refusals import Refused, error_number, may_pass, no_cache, no_room
+from bakeoff.tools.hub_sites import HuggingFace, ModelScope, say
 from bakeoff.tools.hubs import (
-    MAIN,
-    NOT_FETCHED,
     TITLES,
-    TOKENS,
+    Answer,
     Source,
+    find_cached,
     gib,
-    is_commit,
-    is_fetched,
     link_snapshot,
-    older_folders,
+    offline,
     repository_folder,
-    snapshot_folder,
 )
 
 REPORT_S = 1.0
 """How often the log is told how far the download is, while it moves."""
-RESUMED_FROM = 1 << 20
-"""Bytes from which a file of Hugging Face is fetched so that a cut connection, or a kill, loses nothing of it."""
-TRIES = 5
-"""How often a file is asked for again without a byte having come."""
-WORKERS = 4
-
-
-class Refused(Exception):
-    """The hub cannot give what was asked; :attr:`kind` says why in a word, the message in a sentence."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-@dataclass(frozen=True)
-class File:
-    """One file of a commit."""
-
-    path: str
-    size: int
-    sha256: str = ""
-    """Of its content, where the hub says it."""
-    blob: str = ""
-    """Its name in the cache of Hugging Face."""
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A commit and its files."""
-
-    commit: str
-    files: tuple[File, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(file.size for file in self.files)
-
-
-class HuggingFace:
-    """Hugging Face, or who speaks like it (HF_ENDPOINT)."""
-
-    def __init__(self, source: Source, commit: str = "") -> None:
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-        import huggingface_hub
-        from huggingface_hub import constants
-
-        self.source, self.commit = source, commit
-        self.library = huggingface_hub
-        self.api = huggingface_hub.HfApi()
-        self.endpoint = constants.ENDPOINT
-
-    def listing(self) -> Listing:
-        """The commit of the revision, and its files."""
-        source = self.source
-        with self._in_words():
-            revision = self.commit or source.branch
-            commit = str(self.api.repo_info(source.id, repo_type=source.kind, revision=revision).sha)
-            tree = self.api.list_repo_tree(source.id, repo_type=source.kind, revision=commit, recursive=True)
-            files = []
-            for entry in tree:
-                if (size := getattr(entry, "size", None)) is None or not is_fetched(source.kind, entry.path):
-                    continue
-                large = getattr(entry, "lfs", None)
-                sha256 = str(large.sha256) if large else ""
-                blob = sha256 or str(getattr(entry, "blob_id", ""))
-                files.append(File(entry.path, int(size), sha256, blob))
-            # a gated repository lists its files to everybody, and what the cache has needs no leave
-            if any(self.size_here(file) < file.size for file in files):
-                self._metadata(min(files, key=lambda file: file.size), commit)
-        return Listing(commit, tuple(files))
-
-    def size_here(self, file: File) -> int:
-        """Bytes of *file* that the cache has."""
-        blobs = repository_folder(self.source, os.environ) / "blobs"
-        for path in (blobs / file.blob, blobs / f"{file.blob}.part"):
-            with contextlib.suppress(OSError):
-                return path.stat().st_size
-        partial = blobs.glob(f"{file.blob}.*.incomplete")
-        return sum(path.stat().st_size for path in partial if path.exists())
-
-    def fetch(self, listing: Listing) -> Path:
-        """Fetch the files and return their folder."""
-        from huggingface_hub import constants
-
-        blobs = repository_folder(self.source, os.environ) / "blobs"
-        blobs.mkdir(parents=True, exist_ok=True)
-        with self._in_words():
-            whole = [file for file in listing.files if file.sha256 and (blobs / file.blob).exists()]
-            for file in whole:
-                if _sha256(blobs / file.blob) != file.sha256:
-                    say(
-                        f"{file.path}: what the cache has of it is not what the hub lists; it is fetched again"
-                    )
-                    (blobs / file.blob).unlink()
-            most = constants.MAX_HTTP_DOWNLOAD_SIZE
-            large = [f for f in listing.files if f.sha256 and RESUMED_FROM <= f.size <= most]
-            lacking = [f for f in large if not (blobs / f.blob).exists()]
-            with ThreadPoolExecutor(WORKERS) as pool:
-                list(pool.map(lambda file: self._fetch_large(file, listing.commit, blobs), lacking))
-            return Path(
-                self.library.snapshot_download(
-                    self.source.id,
-                    repo_type=self.source.kind,
-                    revision=listing.commit,
-                    ignore_patterns=list(NOT_FETCHED[self.source.kind]),
-                    max_workers=WORKERS,
-                )
-            )
-
-    def note(self, commit: str) -> None:
-        """Let the cache know where the branch is, as the library itself does."""
-        if not is_commit(self.source.branch):
-            ref = repository_folder(self.source, os.environ) / "refs" / self.source.branch
-            ref.parent.mkdir(parents=True, exist_ok=True)
-            write_text(ref, commit)
-
-    def _metadata(self, file: File, commit: str) -> Any:
-        url = self.library.hf_hub_url(self.source.id, file.path, repo_type=self.source.kind, revision=commit)
-        return self.library.get_hf_file_metadata(url)
-
-    def _fetch_large(self, file: File, commit: str, blobs: Path) -> None:
-        """Fetch one file, from where an earlier attempt stopped."""
-        from filelock import FileLock
-
-        part = blobs / f"{file.blob}.part"
-        with FileLock(f"{part}.lock"):
-            if (blobs / file.blob).exists():
-                return
-            while True:
-                self._go_on(file, commit, part, import_module("huggingface_hub.utils").build_hf_headers())
-                if _sha256(part) == file.sha256:
-                    part.replace(blobs / file.blob)
-                    return
-                part.unlink()
-                say(f"{file.path}: its content is not what the hub lists; it is fetched again")
-
-    def _go_on(self, file: File, commit: str, part: Path, headers: dict[str, str]) -> None:
-        from huggingface_hub.file_download import http_get
-
-        idle = 0
-        while True:
-            before = part.stat().st_size if part.exists() else 0
-            if before > file.size:
-                part.unlink()
-                before = 0
-            if before == file.size:
-                return
-            try:
-                found = self._metadata(file, commit)
-                sent = dict(headers)
-                if urlsplit(found.location).netloc != urlsplit(self.endpoint).netloc:
-                    sent.pop("authorization", None)  # the token is for the hub alone
-                with part.open("ab") as stream:
-                    http_get(
-                        found.location, stream, resume_size=before, headers=sent, expected_size=file.size
-                    )
-            except Exception as error:
-                if (number := _errno(error)) in (errno.ENOSPC, errno.EDQUOT) or not _is_cut(error):
-                    raise
-                after = part.stat().st_size if part.exists() else 0
-                idle = 0 if after > before else idle + 1
-                if idle >= TRIES:
-                    raise
-                say(
-                    f"{file.path}: cut at {gib(after)} ({type(error).__name__}, {number or 'no'} errno); going on"
-                )
-                time.sleep(min(2**idle - 1, 30))
-
-    @contextlib.contextmanager
-    def _in_words(self) -> Iterator[None]:
-        errors = self.library.errors
-        source = self.source
-        page = f"{self.endpoint}/{'datasets/' if source.kind == 'dataset' else ''}{source.id}"
-        has_token = bool(self.library.get_token())
-        try:
-            yield
-        except errors.GatedRepoError:
-            raise Refused("gated", gated(source, page, has_token)) from None
-        except errors.RevisionNotFoundError:
-            raise Refused("no revision", no_revision(source, self._names())) from None
-        except errors.RepositoryNotFoundError:
-            raise Refused("no repository", no_repository(source, page, has_token)) from None
-        except errors.HfHubHTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
-            if status in (401, 403):
-                raise Refused("gated", gated(source, page, has_token)) from None
-            if status == 404 or status == 400:
-                raise Refused("no repository", no_repository(source, page, has_token)) from None
-            raise
-        except errors.HFValidationError as error:
-            raise Refused("no repository", f"{source.id} is no id of {TITLES[source.hub]}: {error}") from None
-
-    def _names(self) -> list[str]:
-        with contextlib.suppress(Exception):  # the revision is wrong whatever the others are
-            refs = self.api.list_repo_refs(self.source.id, repo_type=self.source.kind)
-            return [ref.name for ref in (*refs.branches, *refs.tags)]
-        return []
-
-
-class ModelScope:
-    """ModelScope, or who speaks like it (MODELSCOPE_ENDPOINT, MODELSCOPE_DOMAIN)."""
-
-    def __init__(self, source: Source, commit: str = "") -> None:
-        import requests
-
-        self.source, self.commit = source, commit
-        self.session = requests.Session()
-        self.endpoint = _modelscope_endpoint(source)
-        self.token = os.environ.get("MODELSCOPE_API_TOKEN", "").strip()
-        host = urlsplit(self.endpoint).hostname or ""
-        if self.token:
-            self.session.cookies.set("m_session_id", self.token, domain=host, path="/")
-            self.session.headers["Authorization"] = f"Bearer {self.token}"
-        elif _login_file().is_file() and (
-            cookies := import_module("modelscope.hub.api").ModelScopeConfig.get_cookies()
-        ):
-            self.session.cookies.update(cookies)
-            self.token = "login"
-
-    def listing(self) -> Listing:
-        """The commit of the revision, and its files."""
-        source = self.source
-        names = self._names()
-        if not self.commit and names and source.branch not in names and not _is_hexadecimal(source.branch):
-            raise Refused("no revision", no_revision(source, names))
-        entries: list[dict[str, Any]] = []
-        latest: dict[str, Any] = {}
-        for page in range(1, 10_000):
-            data = self._files(page)
-            batch = data.get("Files") or []
-            entries += batch
-            latest = data.get("LatestCommitter") or latest
-            if source.kind == "model" or len(batch) < _PAGE:
-                break
-        files = tuple(
-            File(
-                str(entry.get("Path") or entry.get("Name")),
-                int(entry.get("Size") or 0),
-                entry.get("Sha256") or "",
-            )
-            for entry in entries
-            if entry.get("Type") != "tree"
-            and is_fetched(source.kind, str(entry.get("Path") or entry.get("Name")))
-        )
-        newest = max(entries, key=lambda entry: entry.get("CommittedDate") or 0, default={})
-        commit = latest.get("Id") or latest.get("ShortId") or newest.get("Revision") or ""
-        if is_commit(self._asked):
-            commit = self._asked
-        if self.commit and commit != self.commit:
-            raise Refused("moved", f"{source} moved while it was fetched; run again")
-        self.commit = str(commit)
-        return Listing(self.commit, files)
-
-    @property
-    def _asked(self) -> str:
-        """The revision to name: what only a short commit is known of is asked for by its branch."""
-        return self.commit if is_commit(self.commit) else self.source.branch
-
-    def size_here(self, file: File) -> int:
-        """Bytes of *file* that the cache has."""
-        target = snapshot_folder(self.source, self.commit, os.environ) / file.path
-        for path in (target, target.with_name(f"{target.name}.incomplete")):
-            with contextlib.suppress(OSError):
-                return path.stat().st_size
-        return sum(path.stat().st_size for path in target.parent.glob(f"{target.name}_*_*"))
-
-    def fetch(self, listing: Listing) -> Path:
-        """Fetch the files and return their folder."""
-        os.environ.setdefault("TQDM_DISABLE", "1")
-        try:
-            library = import_module("modelscope_hub.compat.snapshot_download")
-        except ImportError:  # before modelscope 1.38
-            library = import_module("modelscope.hub.snapshot_download")
-        source = self.source
-        folder = snapshot_folder(source, listing.commit, os.environ)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._take_over(listing, folder)
-        fetch = library.snapshot_download if source.kind == "model" else library.dataset_snapshot_download
-        with self._in_words():
-            return Path(
-                fetch(
-                    source.id,
-                    revision=self._asked,
-                    local_dir=str(folder),
-                    ignore_patterns=list(NOT_FETCHED[source.kind]) or None,
-                )
-            )
-
-    def note(self, commit: str) -> None:
-        """Nothing: this cache has no place for where a branch is."""
-
-    def _take_over(self, listing: Listing, folder: Path) -> None:
-        """Link what the library fetched before under another name; it checks each file's hash itself."""
-        for older in older_folders(self.source, os.environ):
-            for file in listing.files if older != folder else ():
-                target, before = folder / file.path, older / file.path
-                if (
-                    not file.sha256
-                    or target.exists()
-                    or not before.is_file()
-                    or before.stat().st_size != file.size
-                ):
-                    continue
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with contextlib.suppress(OSError):  # another disk: it is fetched
-                    os.link(before.resolve(), target)
-
-    def _files(self, page: int) -> dict[str, Any]:
-        source = self.source
-        query: dict[str, str | int] = {"Revision": self._asked, "Recursive": "True"}
-        end = "repo/files"
-        if source.kind == "dataset":
-            end = "repo/tree"
-            query |= {"PageNumber": page, "PageSize": _PAGE}
-        data = self._get(end, query)
-        return data if isinstance(data, dict) else {"Files": data}
-
-    def _get(self, end: str, query: dict[str, str | int] | None = None) -> Any:
-        source = self.source
-        address = f"{self.endpoint}/api/v1/{source.kind}s/{source.id}/{end}"
-        with self._in_words():
-            answer = self.session.get(address, params=query, timeout=30)
-            answer.raise_for_status()
-            body = answer.json()
-        return body.get("Data", body) if isinstance(body, dict) else body
-
-    def _names(self) -> list[str]:
-        with contextlib.suppress(Refused):
-            data = self._get("revisions")
-            known = (data.get("RevisionMap") or {}) if isinstance(data, dict) else {}
-            return [one["Revision"] for key in ("Branches", "Tags") for one in known.get(key) or []]
-        return []
-
-    @contextlib.contextmanager
-    def _in_words(self) -> Iterator[None]:
-        source = self.source
-        page = f"{self.endpoint}/{source.kind}s/{source.id}"
-        try:
-            yield
-        except Exception as error:
-            statuses = [
-                status
-                for one in _causes(error)
-                if (
-                    status := getattr(one, "status_code", None)
-                    or getattr(getattr(one, "response", None), "status_code", None)
-                )
-            ]
-            if {401, 403} & set(statuses):
-                raise Refused("gated", gated(source, page, bool(self.token))) from None
-            if 404 in statuses and _is_hexadecimal(source.branch) and self._exists():
-                raise Refused("no revision", no_revision(source, [])) from None
-            if 404 in statuses:
-                raise Refused("no repository", no_repository(source, page, bool(self.token))) from None
-            raise
-
-    def _exists(self) -> bool:
-        address = f"{self.endpoint}/api/v1/{self.source.kind}s/{self.source.id}"
-        return bool(self.session.get(address, timeout=30).ok)
-
-
-_PAGE = 200
-
-
-def _modelscope_endpoint(source: Source) -> str:
-    own = os.environ.get("MODELSCOPE_ENDPOINT") or os.environ.get("MODELSCOPE_DOMAIN")
-    if own:
-        return (own if "://" in own else f"https://{own}").rstrip("/")
-    sites = ["https://www.modelscope.cn", "https://www.modelscope.ai"]
-    if os.environ.get("MODELSCOPE_PREFER_AI_SITE", "").lower() in ("1", "true"):
-        sites.reverse()
-    import requests
-
-    with contextlib.suppress(requests.RequestException):
-        for site in sites:
-            if requests.get(f"{site}/api/v1/{source.kind}s/{source.id}", timeout=30).status_code != 404:
-                return site
-    return sites[0]
-
-
-def _login_file() -> Path:
-    home = os.environ.get("MODELSCOPE_HOME") or Path.home() / ".modelscope"
-    return Path(home).expanduser() / "credentials" / "cookies"
-
-
-def gated(source: Source, page: str, has_token: bool) -> str:
-    """What to do about a repository that not everybody may read."""
-    token = TOKENS[source.hub]
-    if has_token:
-        return (
-            f"{source.id} is gated or private, and the account of the token in {token} has no access to it: accept its "
-            f"terms at {page} with that account, or put another account's token into .env as {token}"
-        )
-    return (
-        f"{source.id} is gated or private, and there is no token: accept its terms at {page} with your account of "
-        f"{TITLES[source.hub]}, and put a token of it into .env as {token}=…"
-    )
-
-
-def no_revision(source: Source, names: Sequence[str]) -> str:
-    """Which revision was meant, perhaps."""
-    near = get_close_matches(source.branch, names, 3, 0.5) or list(names[:10])
-    words = f"; is it {' or '.join(map(repr, near))}?" if near else "; a commit is given in full (40 digits)"
-    default = f" (its main branch may not be called {MAIN[source.hub]!r})" if not source.revision else ""
-    return f"{source.id} of {TITLES[source.hub]} has no revision {source.branch!r}{default}{words}"
-
-
-def no_repository(source: Source, page: str, has_token: bool) -> str:
-    """What may be wrong with an id."""
-    other = "take 'use_hf' out" if source.hub == "huggingface" else "say 'use_hf: true'"
-    token = "" if has_token else f", or it is private and needs a token in .env as {TOKENS[source.hub]}"
-    return (
-        f"{TITLES[source.hub]} has no {source.kind} {source.id} ({page}){token}; correct the id, or {other} where the "
-        "other hub has it"
-    )
-
-
-def no_room(source: Source, lacking: int, free: int, folder: Path) -> str:
-    """What to do about a disk that is too small."""
-    name = "HF_HOME" if source.hub == "huggingface" else "MODELSCOPE_CACHE"
-    return (
-        f"{source.id} needs {gib(lacking)} more, and {folder} has {gib(free)} free; make room and run again (what has "
-        f"come so far is kept), or point {name} at a larger disk"
-    )
-
-
-def no_cache(source: Source, error: OSError) -> str:
-    """What to do about a cache that cannot be written."""
-    name = "HF_HOME" if source.hub == "huggingface" else "MODELSCOPE_CACHE"
-    return f"{source.id}: {error.filename}: {error.strerror}; see to it, or point {name} at another folder"
-
-
-# -- the program ---------------------------------------------------------------------------------------------------
-
-
-def say(line: str) -> None:
-    """Print *line* into the log, without secrets."""
-    print(redact(line), flush=True)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what it stands for, and what it came from."""
-    seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        one = waiting.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        waiting += [one.__cause__, one.__context__, *getattr(one, "failed_files", {}).values()]
-
-
-def _errno(error: BaseException) -> int:
-    numbers = [one.errno for one in _causes(error) if isinstance(one, OSError) and one.errno]
-    return next((n for n in numbers if n in (errno.ENOSPC, errno.EDQUOT)), numbers[0] if numbers else 0)
-
-
-_CUT = (
-    "Connect",
-    "Connection",
-    "Timeout",
-    "Protocol",
-    "Read",
-    "Network",
-    "Incomplete",
-    "Chunked",
-    "SSL",
-    "Proxy",
-)
-
-
-def _is_cut(error: BaseException) -> bool:
-    """Whether trying again may help: the network was away, or the hub had a moment."""
-    for one in _causes(error):
-        name = type(one).__name__
-        if any(word in name for word in _CUT) or "Consistency check failed" in str(one):
-            return True
-        status = getattr(getattr(one, "response", None), "status_code", None) or getattr(
-            one, "status_code", None
-        )
-        if status in (408, 429, 500, 502, 503, 504):
-            return True
-    return False
-
-
-def _is_hexadecimal(text: str) -> bool:
-    return len(text) >= 7 and set(text) <= set("0123456789abcdef")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _free(folder: Path) -> int:
@@ -588,7 +84,7 @@ class Reporter:
         say(words)
 
 
-def answer(verb: str, source: Source, commit: str = "") -> dict[str, Any]:
+def answer(verb: str, source: Source, commit: str = "") -> Answer:
     """What is written into ``--out``.
 
     Raises:
@@ -607,7 +103,7 @@ def answer(verb: str, source: Source, commit: str = "") -> dict[str, Any]:
         return sum(min(hub.size_here(file), file.size) for file in listing.files)
 
     lacking, free = listing.size - here(), _free(root)
-    told: dict[str, Any] = {
+    facts: Answer = {
         "commit": listing.commit,
         "size": listing.size,
         "lacking": lacking,
@@ -616,7 +112,7 @@ def answer(verb: str, source: Source, commit: str = "") -> dict[str, Any]:
     if lacking > free:
         raise Refused("no room", no_room(source, lacking, free, root))
     if verb == "resolve":
-        return told
+        return facts
     say(
         f"{source}: commit {listing.commit}, {len(listing.files)} files, {gib(listing.size)}, {gib(lacking)} to fetch"
     )
@@ -624,14 +120,14 @@ def answer(verb: str, source: Source, commit: str = "") -> dict[str, Any]:
         with Reporter(here, listing.size):
             folder = hub.fetch(listing)
     except Exception as error:
-        if _errno(error) in (errno.ENOSPC, errno.EDQUOT):
+        if error_number(error) in (errno.ENOSPC, errno.EDQUOT):
             raise Refused("no room", no_room(source, listing.size - here(), _free(root), root)) from None
         raise
     hub.note(listing.commit)
     lost = [file.path for file in listing.files if not (folder / file.path).is_file()]
     if lost:
         raise ConnectionError(f"Connection aborted before {', '.join(lost[:3])} had come")
-    return {**told, "folder": str(folder), "sha256": {f.path: f.sha256 for f in listing.files if f.sha256}}
+    return {**facts, "folder": str(folder), "sha256": {f.path: f.sha256 for f in listing.files if f.sha256}}
 
 
 def main(argv: list[str]) -> int:
@@ -651,29 +147,40 @@ def main(argv: list[str]) -> int:
         "--link", type=Path, help="a folder to fill with links to the files that were fetched"
     )
     options.add_argument("--out", type=Path, help="receives the answer as JSON")
-    asked = options.parse_args(argv)
-    source = Source(asked.hub, asked.kind, asked.id, asked.revision)
+    options_given = options.parse_args(argv)
+    source = Source(options_given.hub, options_given.kind, options_given.id, options_given.revision)
+    result = _from_cache(source, options_given) if offline(source.hub, os.environ) else None
     try:
-        told = answer(asked.verb, source, asked.commit)
+        result = result or answer(options_given.verb, source, options_given.commit)
     except Refused as error:
-        told = {"error": error.kind, "message": redact(str(error))}
+        result = {"error": error.kind, "message": redact(str(error))}
     except Exception as error:
-        if _is_cut(error):
+        if may_pass(error):
             say(_away(source, error))
-            return 1
-        if not (isinstance(error, OSError) and error.filename):
+            if not (result := _from_cache(source, options_given)):
+                return 1
+        elif isinstance(error, OSError) and error.filename:
+            result = {"error": "no cache", "message": redact(no_cache(source, error))}
+        else:
             raise
-        told = {"error": "no cache", "message": redact(no_cache(source, error))}
-    if asked.link and "folder" in told:
-        link_snapshot(Path(told["folder"]), asked.link, code=asked.kind == "model")
-        told["folder"] = str(asked.link)
-    if asked.out:
-        write_json(asked.out, told)
-    if message := told.get("message"):
+    if options_given.link and "folder" in result:
+        link_snapshot(Path(result["folder"]), options_given.link, code=options_given.kind == "model")
+        result["folder"] = str(options_given.link)
+    if options_given.out:
+        write_json(options_given.out, result)
+    if message := result.get("message"):
         say(message)
-        return 0 if asked.out else 2
-    say(f"{told.get('folder') or told['commit']}")
+        return 0 if options_given.out else 2
+    say(f"{result.get('folder') or result['commit']}")
     return 0
+
+
+def _from_cache(source: Source, options: argparse.Namespace) -> Answer | None:
+    """Return a whole snapshot in the cache, for a line without a commit."""
+    if options.verb != "download" or options.commit or not (cached := find_cached(source, os.environ)):
+        return None
+    say(f"{source}: taken from the cache without asking the hub")
+    return {"commit": cached.commit, "folder": str(cached.folder)}
 
 
 def _away(source: Source, error: BaseException) -> str:

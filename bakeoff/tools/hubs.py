@@ -1,10 +1,13 @@
-"""What is asked of Hugging Face and ModelScope, and where their caches keep it; nothing here opens a connection.
+"""What is asked of a hub, and where its cache keeps it.
+
+Nothing here opens a connection.
 
 :mod:`bakeoff.tools.hub_client` is the program that does: it imports the hubs' own libraries, in a process of its own.
 """
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 import sys
@@ -12,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 from bakeoff.command import Command
 from bakeoff.matrix.schema import ModelSpec, dataset_name, is_local_model
@@ -44,7 +47,7 @@ OFFLINE: Mapping[Hub, tuple[str, ...]] = {
 NOT_FETCHED: Mapping[Kind, tuple[str, ...]] = {
     "model": (
         "*.zip", "*.gguf", "*.pth", "*.pt", "consolidated*", "onnx/*", "*.safetensors.md", "*.msgpack", "*.onnx",
-        "*.ot", "*.h5",
+        "*.ot", "*.h5", "original/*.safetensors", "metal/*",
     ),
     "dataset": (),
 }  # fmt: skip
@@ -86,6 +89,23 @@ class Source:
         return f"{self.hub}:{self.kind}:{self.id}@{self.branch}"
 
 
+class Answer(TypedDict, total=False):
+    """What the client of the hubs writes into ``--out``.
+
+    Sizes are in bytes, ``lacking`` is what a cache has not got, ``sha256`` is by file. A refusal has ``error``, a word,
+    and ``message``, a sentence, alone.
+    """
+
+    commit: str
+    size: int
+    lacking: int
+    files: int
+    folder: str
+    sha256: dict[str, str]
+    error: str
+    message: str
+
+
 @dataclass(frozen=True)
 class Cached:
     """A snapshot that a hub's cache on this machine has."""
@@ -100,12 +120,15 @@ def is_commit(revision: str) -> bool:
 
 
 def hub_of(use_hf: bool, environ: Mapping[str, str]) -> Hub:
-    """The hub that ms-swift asks: Hugging Face by its flag, or where USE_HF is set."""
+    """Return the hub that ms-swift asks.
+
+    Hugging Face by its flag, or where USE_HF is set.
+    """
     return "huggingface" if use_hf or _is_true(environ.get("USE_HF")) else "modelscope"
 
 
 def model_source(spec: ModelSpec, environ: Mapping[str, str]) -> Source | None:
-    """The repository of a row's base; None for one that lies here or is built here."""
+    """Return the repository of a row's base; None for a local one."""
     if not spec.model or spec.tiny or is_local_model(spec.model):
         return None
     return Source(hub_of(spec.use_hf, environ), "model", spec.model, spec.revision or "")
@@ -122,7 +145,7 @@ def dataset_source(dataset: str, use_hf: bool, environ: Mapping[str, str]) -> So
 
 
 def offline(hub: Hub, environ: Mapping[str, str]) -> str:
-    """The variables that forbid to ask *hub*, in words; empty where none is set."""
+    """Return the variables that forbid to ask *hub*, empty for none."""
     return " and ".join(name for name in OFFLINE[hub] if _is_true(environ.get(name)))
 
 
@@ -136,12 +159,17 @@ def is_fetched(kind: Kind, path: str) -> bool:
 
 
 def resolving(source: Source, out: Path) -> Command:
-    """The line that asks the hub for the commit of *source* and writes it into the file *out*."""
+    """Return the line that asks the hub for the commit of *source*.
+
+    The answer is written into the file *out*.
+    """
     return Command((*_client("resolve", source), "--out", str(out)))
 
 
 def fetching(source: Source, commit: str, folder: Path, out: Path | None = None) -> Command:
-    """The line that fetches a *commit* into the hub's own cache and fills *folder* with links to its files.
+    """Return the line that fetches a *commit* into the hub's cache.
+
+    It fills *folder* with links to the files.
 
     Args:
         source: the repository.
@@ -166,8 +194,8 @@ def repository_folder(source: Source, environ: Mapping[str, str]) -> Path:
     home = Path(environ.get("HOME") or Path.home())
     caches = Path(environ.get("XDG_CACHE_HOME") or home / ".cache").expanduser()
     if source.hub == "huggingface":
-        own = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
-        root = Path(own or Path(environ.get("HF_HOME") or caches / "huggingface") / "hub").expanduser()
+        chosen = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
+        root = Path(chosen or Path(environ.get("HF_HOME") or caches / "huggingface") / "hub").expanduser()
         return root / f"{source.kind}s--{source.id.replace('/', '--')}"
     root = Path(environ.get("MODELSCOPE_CACHE") or home / ".cache" / "modelscope").expanduser()
     return root / f"{source.kind}s" / source.id.replace("/", "--")
@@ -179,7 +207,10 @@ def snapshot_folder(source: Source, commit: str, environ: Mapping[str, str]) -> 
 
 
 def older_folders(source: Source, environ: Mapping[str, str]) -> list[Path]:
-    """Where ModelScope's library may have kept files of *source* under a branch's name, or without any."""
+    """Return where ModelScope's library may have kept files before.
+
+    Under a branch's name, or without any.
+    """
     if source.hub != "modelscope":
         return []
     repository = repository_folder(source, environ)
@@ -192,7 +223,9 @@ def older_folders(source: Source, environ: Mapping[str, str]) -> list[Path]:
 
 
 def find_cached(source: Source, environ: Mapping[str, str], noted: str = "") -> Cached | None:
-    """The whole snapshot that this machine has of *source*, without asking anybody.
+    """Return the whole snapshot of *source* in this machine's cache.
+
+    Nobody is asked.
 
     Args:
         source: the repository.
@@ -221,7 +254,10 @@ def find_cached(source: Source, environ: Mapping[str, str], noted: str = "") -> 
 
 
 def why_incomplete(folder: Path, source: Source, commit: str) -> str:
-    """What is missing of the snapshot in *folder*, in words; empty where nothing is known to be."""
+    """Return what the snapshot in *folder* lacks, in words.
+
+    Empty where nothing is known to be missing.
+    """
     if not folder.is_dir() or not any(folder.iterdir()):
         return f"there is no {folder}"
     listed = _listed(folder, source, commit)
@@ -236,9 +272,15 @@ def why_incomplete(folder: Path, source: Source, commit: str) -> str:
 
 
 def _listed(folder: Path, source: Source, commit: str) -> Iterable[str]:
-    """The files that a snapshot must have: by the list in the cache, or by the index of its weights."""
+    """Yield the files that a snapshot must have.
+
+    By the list in the cache, or by the index of its weights.
+    """
     with_list = folder.parent.parent / "trees" / f"{commit}.json"
-    for path, key in ((with_list, "files"), *((one, "weight_map") for one in folder.glob("*.index.json"))):
+    for path, key in (
+        (with_list, "files"),
+        *((index, "weight_map") for index in folder.glob("*.index.json")),
+    ):
         try:
             read = json.loads(path.read_text(encoding="utf-8"))[key]
             names = read if key == "files" else read.values()
@@ -248,7 +290,10 @@ def _listed(folder: Path, source: Source, commit: str) -> Iterable[str]:
 
 
 def texts_in(path: Path | None, key: str = "") -> dict[str, str]:
-    """The texts by name that a JSON file holds, below *key* where one is given; nothing where it cannot be read."""
+    """Return the texts by name that a JSON file holds.
+
+    Below *key* where one is given; nothing where it cannot be read.
+    """
     if path is None:
         return {}
     try:
@@ -260,7 +305,10 @@ def texts_in(path: Path | None, key: str = "") -> dict[str, str]:
 
 
 def notes_file(cache: Path) -> Path:
-    """Where the store, whose folder *cache* this is, notes where each branch was when a run asked last."""
+    """Return where the store notes where each branch was.
+
+    When a run asked last; *cache* is a folder of the store.
+    """
     return cache / "hubs.json"
 
 
@@ -268,18 +316,31 @@ def notes_file(cache: Path) -> Path:
 
 
 def recipe(source: Source, commit: str) -> dict[str, str]:
-    """What names the store's folder of a snapshot: not the branch, which may move."""
+    """Return what names the store's folder of a snapshot.
+
+    Not the branch, which may move.
+    """
     return {"hub": source.hub, "kind": source.kind, "id": source.id, "commit": commit}
 
 
 def store_folder(root: Path, source: Source, commit: str) -> Path:
     """The store's folder of a snapshot, below *root*."""
-    word = re.sub(r"[^A-Za-z0-9._-]+", "--", source.id)
-    return root / f"{word}-{digest(recipe(source, commit))[:10]}"
+    return root / f"{_word(source)}-{digest(recipe(source, commit))[:10]}"
+
+
+def store_folders(root: Path, source: Source) -> Iterator[Path]:
+    """Yield the store's folders of all snapshots of *source*, below *root*."""
+    return root.glob(f"{glob.escape(_word(source))}-{'[0-9a-f]' * 10}")
+
+
+def _word(source: Source) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "--", source.id)
 
 
 def link_snapshot(snapshot: Path, output: Path, *, code: bool = True) -> int:
-    """Fill the folder *output* with links to the files of *snapshot*; return how many there are.
+    """Fill *output* with links to the files of *snapshot*.
+
+    Returns how many there are.
 
     ms-swift renames and writes files in the folder that it is given; those of the cache stay as they are.
 
@@ -302,16 +363,23 @@ def link_snapshot(snapshot: Path, output: Path, *, code: bool = True) -> int:
 
 
 def _files(snapshot: Path) -> Iterator[Path]:
-    """The files of a snapshot without what the hub's library keeps beside them."""
-    own = {".msc", ".mdl", ".mv", ".lock", "._____temp", ".cache"}
+    """Yield the files of a snapshot, without its library's own."""
+    bookkeeping = {".msc", ".mdl", ".mv", ".lock", "._____temp", ".cache"}
     for path in snapshot.rglob("*"):
         parts = path.relative_to(snapshot).parts
-        if path.is_file() and not own & set(parts) and not path.name.endswith((".incomplete", ".lock")):
+        if (
+            path.is_file()
+            and not bookkeeping & set(parts)
+            and not path.name.endswith((".incomplete", ".lock"))
+        ):
             yield path
 
 
 def hashes_by_name(snapshot: Path) -> dict[str, str]:
-    """The SHA-256 of the large files of *snapshot*, after which the cache of Hugging Face names them."""
+    """Return the SHA-256 of the large files of *snapshot*.
+
+    The cache of Hugging Face names them after it.
+    """
     names = {path: path.resolve().name for path in _files(snapshot) if path.is_symlink()}
     return {
         str(p.relative_to(snapshot)): name for p, name in names.items() if re.fullmatch("[0-9a-f]{64}", name)
@@ -319,7 +387,7 @@ def hashes_by_name(snapshot: Path) -> dict[str, str]:
 
 
 def why_links_broken(output: Path) -> str:
-    """Why the links in *output* cannot be used, in words; empty where they can."""
+    """Return why the links in *output* cannot be used, or nothing."""
     if not output.is_dir():
         return FOLDER_GONE()
     for path in output.rglob("*"):

@@ -1,4 +1,6 @@
-"""Device memory: the guide's table 8.1, a ladder down from an out-of-memory, and an estimate for a row.
+"""Device memory: table 8.1, a ladder of batches, an estimate.
+
+The table is the guide's; the ladder leads down from an out-of-memory.
 
 The ladder keeps the effective batch, so that a row that had to step down still trains the same mathematics.
 """
@@ -40,7 +42,9 @@ TABLE_8_1 = (
 
 
 def ladder(training: Training, *, fused_loss: bool = True) -> Iterator[Training]:
-    """What to try after an out-of-memory, one rung after the other, each with the same effective batch.
+    """Return what to try after an out-of-memory, rung by rung.
+
+    Each has the same effective batch.
 
     First what does not change the batch: the fused cross-entropy kernel (the logits are never held), then
     recomputation of activations. Then the batch halves and the accumulation doubles: 8 x 4, 4 x 8, 2 x 16, 1 x 32.
@@ -65,7 +69,9 @@ def ladder(training: Training, *, fused_loss: bool = True) -> Iterator[Training]
 
 
 def of_each_card(training: Training, cards: int) -> Training:
-    """Return *training* as each of several *cards* does it, so that an update still sees as many dialogues.
+    """Return *training* as each of several *cards* does it.
+
+    An update still sees as many dialogues.
 
     ms-swift deals the rows of an update out in turn, so the cards together see those that one card would. Where the
     effective batch cannot be dealt out evenly, the matrix is refused (:mod:`bakeoff.matrix.complaints`).
@@ -90,7 +96,10 @@ class Shape:
     heads: int
 
     def lora_parameters(self, rank: int) -> float:
-        """Parameters of a LoRA on all linear layers: rank x (in + out) per matrix, seven matrices per layer."""
+        """Return the parameters of a LoRA on all linear layers.
+
+        rank x (in + out) per matrix, seven matrices per layer.
+        """
         return self.layers * rank * (8 * self.hidden + 3 * (self.hidden + self.intermediate))
 
 
@@ -106,7 +115,10 @@ _SHAPES = {
 
 
 def shape_of(model: str) -> Shape | None:
-    """The shape of *model*: a folder's from its ``config.json``, one of the guide's by its name; else None."""
+    """Return the shape of *model*, None where it is unknown.
+
+    A folder's from its ``config.json``, one of the guide's by its name.
+    """
     config = Path(model).expanduser() / "config.json"
     if not config.is_file():
         return _SHAPES.get(model.rstrip("/").rsplit("/", 1)[-1].lower())
@@ -132,7 +144,9 @@ _SIZE = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)b(?![A-Za-z0-9])", re.IGNOR
 
 
 def is_sharded(spec: ModelSpec) -> bool:
-    """Whether the weights of *spec*, a row of several cards, lie in parts on them while it trains.
+    """Return whether the weights lie in parts on a row's cards.
+
+    While it trains.
 
     Its ``training.extra`` may say so. Else its size decides, which a folder's ``config.json`` tells, or a hub's name
     ("-32B-"): what a machine holds by chance must not change the line.
@@ -148,7 +162,9 @@ def is_sharded(spec: ModelSpec) -> bool:
 
 
 def training_gib(shape: Shape, training: Training, cards: int = 1, *, sharded: bool = False) -> float:
-    """A rough peak of device memory of each card while training, in GiB, with every dialogue at ``max_length``.
+    """Return a rough peak of each card's memory while training.
+
+    In GiB, with every dialogue at ``max_length``.
 
     Several *cards* share the batch (:func:`of_each_card`), and where it is *sharded* the weights: each then holds its
     part and two whole layers, the one at work and the one that comes next.
@@ -185,7 +201,9 @@ def training_gib(shape: Shape, training: Training, cards: int = 1, *, sharded: b
 
 
 def serving_gib(shape: Shape, spec: ModelSpec) -> float:
-    """The least device memory of each card that serving needs, in GiB: weights, keys and values of one full session.
+    """Return the least memory of each card that serving needs.
+
+    In GiB: weights, keys and values of one full session.
 
     Keys and values are counted for all heads, which is an upper bound for grouped-query attention.
     """
@@ -195,7 +213,9 @@ def serving_gib(shape: Shape, spec: ModelSpec) -> float:
 
 
 def disk_gib(shape: Shape, spec: ModelSpec, what: str) -> float:
-    """Disk that ``base``, the weights to begin with, takes, or what the stage *what* writes, in GiB.
+    """Return the disk that the stage *what* writes, in GiB.
+
+    ``base`` stands for the weights to begin with.
 
     Training keeps checkpoints, each with the LoRA parameters and Adam's two moments in float32 (12 bytes each); the
     export is as large as the base.
@@ -206,17 +226,23 @@ def disk_gib(shape: Shape, spec: ModelSpec, what: str) -> float:
 
 
 def room_gib(folder: Path) -> tuple[Path, float]:
-    """*folder*, or the nearest one above it that exists, and what is free there, in GiB."""
-    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
-    return there, shutil.disk_usage(there).free / GIB
+    """Return an existing folder for *folder*, and its free GiB.
+
+    *folder* itself, or the nearest one above it that exists.
+    """
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    return existing, shutil.disk_usage(existing).free / GIB
 
 
 def why_short_of_disk(needed_gib: float, folder: Path, what: str) -> str:
-    """How *folder* lacks room for the *needed_gib* of *what*, in words with the way out; empty where it does not."""
-    there, free = room_gib(folder)
+    """Return how *folder* lacks room for *what*, with the way out.
+
+    In words; empty where *needed_gib* fit.
+    """
+    disk, free = room_gib(folder)
     if needed_gib <= free:
         return ""
     return (
-        f"{what} will need about {needed_gib:.0f} GiB, and {there} has {free:.1f} free: `make clean-stale` makes room, "
+        f"{what} will need about {needed_gib:.0f} GiB, and {disk} has {free:.1f} free: `make clean-stale` makes room, "
         "and --store names another disk"
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bakeoff.files import readable_rows
 from bakeoff.matrix.schema import ModelSpec
-from bakeoff.tools import memory, swift
+from bakeoff.tools import checkpoints, memory, swift
 
 
 def row(options: argparse.Namespace, cards: int) -> ModelSpec:
@@ -64,7 +64,7 @@ def measure(options: argparse.Namespace, cards: int) -> dict[str, object]:
             timeout=options.limit_s,
             check=False,
         )
-    facts = swift.training_facts(output) if output.exists() else {}
+    facts = checkpoints.training_facts(output) if output.exists() else {}
     rows = readable_rows(output / "logging.jsonl") if (output / "logging.jsonl").exists() else []
     at = {  # seconds since the first step began, by step
         step: step * float(one["train_speed(s/it)"])
@@ -86,8 +86,8 @@ def measure(options: argparse.Namespace, cards: int) -> dict[str, object]:
         "memory_gib": facts.get("memory_gib"),
         "expected_gib": shape and round(memory.training_gib(shape, spec.training, cards, sharded=sharded), 1),
         "loss": facts.get("loss_curve"),
-        "incomplete": swift.why_incomplete(newest)
-        if (newest := swift.last_checkpoint(output))
+        "incomplete": checkpoints.why_incomplete(newest)
+        if (newest := checkpoints.last_checkpoint(output))
         else "no checkpoint",
         "wall_s": round(time.monotonic() - began, 1),
         "command": str(command),

@@ -1,4 +1,7 @@
-"""``swift deploy``: an OpenAI-compatible service whose reply is the digest of the weights that it loaded."""
+"""``swift deploy``: an OpenAI-compatible service whose reply is the digest of the weights that it loaded.
+
+With ``--adapters NAME=FOLDER`` it answers under that name, too: with the digest of the weights and the adapter.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ OPTIONS = argparse.ArgumentParser()
 OPTIONS.add_argument("--model", type=Path, required=True)
 OPTIONS.add_argument("--served_model_name", required=True)
 OPTIONS.add_argument("--port", type=int, required=True)
+OPTIONS.add_argument("--adapters", default="")
 
 
 def chat_server() -> ModuleType:
@@ -32,12 +36,21 @@ def main() -> None:
     faults = Faults("deploy")
     weights = read_tensors(options.model / "model.safetensors")
     fake = chat_server()
+    tuned, _, adapter = options.adapters.rpartition("=")
+    added = read_tensors(Path(adapter) / "adapter_model.safetensors") if tuned else b""
 
     class Handler(fake.Handler):  # type: ignore[name-defined, misc]
+        def do_GET(self) -> None:  # noqa: N802  (http.server calls it so)
+            names = [options.served_model_name, *([tuned] if tuned else [])]
+            self._send({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
+
         def _completion(self, request: dict[str, object]) -> dict[str, object]:
             with fake.Handler.lock:
                 faults.at(1 + int(fake.Handler.asked))
-            return dict(super()._completion(request))
+            answer = dict(super()._completion(request))
+            if tuned and request["model"] == tuned:
+                answer["choices"][0]["message"]["content"] = hashlib.sha256(weights + added).hexdigest()[:12]
+            return answer
 
     name = options.served_model_name
     digest = hashlib.sha256(weights).hexdigest()[:12]

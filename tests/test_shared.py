@@ -1,0 +1,223 @@
+"""One process for a base and its adapter: it is started once, revived for both, and each name shows who answers."""
+
+# ruff: noqa: F811  (a fixture that is imported and asked for)
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bakeoff.errors import IdentityError, MatrixError
+from bakeoff.parity import answers, comparison
+from bakeoff.parity.comparison import ASKED, LOGPROB_TOLERANCE, TOKENS
+from bakeoff.tools import engines
+from tests.chains import matrix_with
+from tests.test_faults import House, Unprobed, house  # noqa: F401
+
+SHARED = {"engine": "transformers", "way": "adapter", "shared": True}
+
+# -- the line ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("engine", "parts"),
+    [
+        ("vllm", ["--served-model-name tiny-base", "--enable-lora", "--lora-modules tiny-sft=/a"]),
+        ("transformers", ["--served_model_name tiny-base", "--adapters tiny-sft=/a", "--max_batch_size 1"]),
+    ],
+)
+def test_one_line_names_base_and_adapter(engine: str, parts: Sequence[str]) -> None:
+    spec = matrix_with(serving={**SHARED, "engine": engine}).models["tiny"]
+    lines = {
+        str(engines.serve(spec, model="/b", served_name=name, port=1, adapter=Path("/a")))
+        for name in ("tiny-base", "tiny-sft")
+    }
+    (line,) = lines
+    assert all(part in line for part in parts)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"serving": {**SHARED, "way": "merged"}}, {"evaluate": ["tuned"]}, {"weights": "/w"}, {"tune": False}],
+)
+def test_a_row_with_nothing_to_share_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(MatrixError, match=r"serving\.shared: one service for base and tuned"):
+        matrix_with(**{"serving": SHARED, **changes})
+
+
+# -- the process ---------------------------------------------------------------------------------------------------
+
+
+def test_one_process_serves_both_variants_and_is_revived_for_both(house: House) -> None:
+    house.row = {"serving": SHARED}
+    with house.run() as chain:
+        with contextlib.closing(Unprobed(chain, "base")) as base:
+            first = base.health()
+            process = base.service().process
+        assert process
+        assert process.alive()
+        with contextlib.closing(Unprobed(chain, "tuned")) as tuned:
+            second = tuned.health()
+            assert tuned.service().process is process
+            said = [
+                deployment.ask(lambda service: service.complete([{"role": "user", "content": "x"}]))
+                for deployment in (base, tuned)
+            ]
+            replies = [answer["choices"][0]["message"]["content"] for answer in said]
+            assert replies[0] != replies[1]
+            assert [answer["model"] for answer in said] == ["tiny-base", "tiny-sft"]
+            process.stop()
+            tuned.ask(lambda service: service.models())
+            revived = tuned.service().process
+            assert revived is not process
+            assert base.service().process is revived
+            assert base.restarts == []
+            base.close()
+        assert first.log == second.log
+        assert first.identity["fingerprint"] != second.identity["fingerprint"]
+        assert revived
+        assert not revived.alive()  # both have had their turn
+        with contextlib.closing(Unprobed(chain, "tuned")) as tuned:
+            waiting = tuned.service().process
+        assert waiting
+        assert waiting.alive()
+        with chain.leased("train"):  # something else needs the machine
+            assert not waiting.alive()
+    assert house.left_behind() == []
+
+
+# -- who answers ---------------------------------------------------------------------------------------------------
+
+VOCABULARY = "abcdefgh"
+Weights = Mapping[str, list[list[float]]]
+
+
+def drawn(seed: int, other: Weights | None = None, strength: float = 1.0) -> Weights:
+    """Return logits for each token of each reply: *other*'s, changed by an adapter of this *strength*."""
+    lot = random.Random(seed)
+    return {
+        name: [
+            [
+                (other[name][at][token] if other else 0.0) + strength * lot.gauss(0, 1)
+                for token in range(len(VOCABULARY))
+            ]
+            for at in range(TOKENS)
+        ]
+        for name in ASKED
+    }
+
+
+def log_probability(logits: Sequence[float], token: int) -> float:
+    return logits[token] - math.log(sum(map(math.exp, logits)))
+
+
+def greedy(logits: Sequence[float]) -> int:
+    return max(range(len(logits)), key=logits.__getitem__)
+
+
+def judged(weights: Weights, name: str, reply: Sequence[int]) -> dict[str, list[float]]:
+    """Return how *weights* judge a reply, as the probe tells it."""
+    rows = list(zip(weights[name], reply, strict=True))
+    return {
+        "logprobs": [log_probability(row, token) for row, token in rows],
+        "margins": [row[token] - max(row[:token] + row[token + 1 :]) for row, token in rows],
+    }
+
+
+def facts_of(weights: Weights, rival: Weights, dtype: str, *, tuned: bool) -> dict[str, Any]:
+    """Return what the comparison before the service says of *weights*, which *rival* is served beside."""
+    dialogues = {}
+    for name, rows in weights.items():
+        reply = [greedy(row) for row in rows]
+        tokens = [VOCABULARY[token] for token in reply]
+        dialogues[name] = {
+            "ids": reply,
+            "texts": ["".join(tokens[: at + 1]) for at in range(TOKENS)],
+            "tokens": [[token] for token in tokens],
+            **judged(weights, name, reply),
+            "base" if tuned else "beside": judged(rival, name, reply),
+        }
+    told = {"dialogues": dialogues}
+    return {
+        "prompt_tokens": {},
+        "expected": comparison.expected_replies(told, dtype),
+        "telling": comparison.telling_replies(told, dtype),
+        "said": comparison.said(told),
+        "skipped": "",
+        "subject": "what was trained",
+        "tolerance": LOGPROB_TOLERANCE[dtype],
+        "tuned": tuned,
+        "shared": True,
+    }
+
+
+class Answering:
+    """A service under one name, behind which *weights* answer."""
+
+    url, by_hand, process = "http://127.0.0.1:1/v1", "curl", None
+
+    def __init__(self, served_name: str, weights: Weights, noise: float) -> None:
+        self.served_name, self.weights, self.noise = served_name, weights, noise
+        self.names = iter(ASKED)
+        self.lot = random.Random(served_name)
+
+    def why_dead(self) -> str:
+        return ""
+
+    def complete(self, messages: list[dict[str, str]], **options: Any) -> Any:
+        rows = self.weights[next(self.names)]
+        reply = [greedy(row) for row in rows]
+        content = [
+            {
+                "token": VOCABULARY[token],
+                "logprob": log_probability(row, token) + self.lot.gauss(0, self.noise),
+            }
+            for row, token in zip(rows, reply, strict=True)
+        ]
+        text = "".join(VOCABULARY[token] for token in reply)
+        return {"choices": [{"message": {"content": text}, "logprobs": {"content": content}}], "usage": {}}
+
+
+def accepted(under_base: Weights, under_tuned: Weights, facts: Mapping[str, Any], noise: float) -> bool:
+    """Return whether both names were shown to be answered by the weights of *facts*."""
+    try:
+        looks = [
+            answers.check_replies(Answering("base", under_base, noise), facts["base"]),
+            answers.check_replies(Answering("tuned", under_tuned, noise), facts["tuned"]),
+        ]
+    except IdentityError:
+        return False
+    return all(look["identity"] == answers.SHOWN for look in looks)
+
+
+@pytest.mark.parametrize(("dtype", "noise"), [("float32", 1e-6), ("bfloat16", 0.01)])
+@pytest.mark.parametrize("strength", [0.003, 0.1, 0.5, 2.0])
+def test_no_sabotage_of_a_shared_service_is_accepted(dtype: str, noise: float, strength: float) -> None:
+    sound = 0
+    for seed in range(20):
+        base = drawn(seed)
+        tuned, other = (drawn(seed + step, base, strength) for step in (100, 200))
+        facts = {
+            "base": facts_of(base, tuned, dtype, tuned=False),
+            "tuned": facts_of(tuned, base, dtype, tuned=True),
+        }
+        sound += accepted(base, tuned, facts, noise)
+        sabotages = {
+            "the wrong adapter": (base, other),
+            "the adapter ignored": (base, base),
+            "the adapter under the base's name": (tuned, tuned),
+            "names exchanged": (tuned, base),
+            "another model under the base's name": (other, tuned),
+        }
+        for what, (under_base, under_tuned) in sabotages.items():
+            assert not accepted(under_base, under_tuned, facts, noise), (what, seed)
+    assert sound == 20 or noise > strength / 4, sound  # too weak for the noise: it is said not to be shown
+    said = {name: {**reply, "base": [None] * TOKENS} for name, reply in facts["base"]["said"].items()}
+    unmeasured = {**facts["base"], "said": said, "telling": []}
+    assert answers.check_replies(Answering("base", base, noise), unmeasured)["identity"] != answers.SHOWN
