@@ -19,9 +19,10 @@ from itertools import combinations
 
 import numpy as np
 
+from bakeoff.statistics.crossed import errors, variance_parts
 from bakeoff.statistics.peeking import always_valid_p
 from bakeoff.statistics.prediction import corrected_mean, corrected_ratings
-from bakeoff.statistics.raters import Rated, Ratings, compare_ratings, errors, variance_parts
+from bakeoff.statistics.raters import Rated, Ratings, compare_ratings
 from bakeoff.statistics.recipes import compare_recipes
 from bakeoff.statistics.retention import judged, retention
 from bakeoff.statistics.significance import holm, mcnemar, sign_flip_tests

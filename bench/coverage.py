@@ -24,7 +24,7 @@ from scipy.stats import multivariate_normal, norm
 from bakeoff.judgement.agreement import Agreement, fleiss_kappa, krippendorff_alpha, severity, weighted_kappa
 from bakeoff.judgement.duels import bradley_terry, win_rates
 from bakeoff.statistics.comparison import compare, compare_suites
-from bakeoff.statistics.measuring import Subsets
+from bakeoff.statistics.measurement import Subsets
 
 SIZES = (50, 100, 232, 1_346)
 SUBSET, TASTE = 0.10, 0.03

@@ -1,4 +1,4 @@
-"""A judge model's scores, corrected by people's: prediction-powered inference.
+"""A judge's scores, corrected by people's: prediction-powered.
 
 People score some replies, a judge model scores all. The judge's mean over the replies that people left out, minus its
 mean over those they scored, tells how hard the remaining ones are in its eyes; added with the weight that the judge
@@ -16,7 +16,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from bakeoff.errors import ScoreError
-from bakeoff.statistics.raters import Pair, Ratings, Score, complete_block, errors
+from bakeoff.statistics.crossed import errors
+from bakeoff.statistics.raters import Pair, Ratings, Score, complete_block
 from bakeoff.statistics.significance import holm, tie_groups
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Corrected:
 
 
 def judge_weight(people: Floats, judge: Floats, others: Floats) -> float:
-    """Return the weight of the judge that makes the estimate's variance smallest.
+    """Return the weight of the judge with the smallest variance.
 
     ``cov(people, judge) / ((1 + n / N) var(judge))``, n scores of people and N of the judge alone; 0 where the judge
     always says the same, or scored nothing else. Several columns (models) share one weight.
@@ -74,7 +75,9 @@ def _columns(values: Floats) -> Floats:
 def corrected_mean(
     people: Floats, judge: Floats, others: Floats, *, alpha: float = 0.05, weight: float | None = None
 ) -> Corrected:
-    """Return the mean that people would give to all replies, from their scores and the judge's.
+    """Return the mean that people would give to all replies.
+
+    From their scores of some, and the judge's of all.
 
     Args:
         people: scores by people.
@@ -144,7 +147,9 @@ def corrected_ratings(
     alpha: float = 0.05,
     scale: tuple[float, float] = (1.0, 5.0),
 ) -> dict[str, CorrectedRatings]:
-    """Return the corrected comparison of each table (a dimension), with Holm over the pairs of all of them.
+    """Return the corrected comparison of each table (a dimension).
+
+    Holm spans the pairs of all of them.
 
     Args:
         people: table -> ratings by people; the block that all of them completed is used.
@@ -216,7 +221,10 @@ def _corrected(
 
 
 def _reach(error: tuple[float, float], added: float, others: int, alpha: float) -> float:
-    """Half the interval of a mean with *error* and *added* variance from the judge's own sample."""
+    """Return half the interval of a mean.
+
+    *added*: variance from the judge's own sample.
+    """
     from scipy.special import stdtrit
 
     variance, freedom = _total(error, added, others)
@@ -239,7 +247,10 @@ def _corrected_pairs(
     alpha: float,
     scale: tuple[float, float],
 ) -> tuple[list[Pair], float]:
-    """The pairs, and the mean variance of their differences; *rest* is the judge's scores times its weight."""
+    """Return the pairs, and the mean variance of their differences.
+
+    *rest*: the judge's scores times its weight.
+    """
     from scipy.special import stdtr, stdtrit
 
     width = scale[1] - scale[0]

@@ -1,4 +1,6 @@
-"""Claims about a recipe from several training runs of it: seeds and questions are both a sample.
+"""Claims about a recipe from several training runs of it.
+
+Seeds and questions are both a sample.
 
 A seed (order of the data, LoRA initialisation) is nested in its recipe, a question is crossed with everything:
 ``score = recipe + question + question x recipe + seed(recipe) + rest``. The difference of two recipes then has the
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bakeoff.errors import ScoreError
 from bakeoff.statistics.bootstrap import effective_clusters
+from bakeoff.statistics.crossed import Spread
 from bakeoff.statistics.raters import Pair
 from bakeoff.statistics.significance import holm, tie_groups
 
@@ -75,12 +78,13 @@ class Recipes:
 
 
 def variance_table(scores: Floats) -> dict[str, float]:
-    """Return the variance parts of one recipe's *scores* [question x seed] or [question x seed x repeat].
+    """Return the variance parts of one recipe's *scores*.
 
-    Expected mean squares of the crossed design, none below 0: ``question`` (how much questions differ),
-    ``seed`` (how much another training run moves the score), ``question x seed`` (which questions a run gets right
-    for no other reason), ``repeat`` (the same run evaluated again; NaN, and part of ``question x seed``, where nothing
-    was evaluated twice). NaN for what one seed or question cannot show.
+    *scores*: [question x seed] or [question x seed x repeat]. Expected mean squares of the crossed design, none below
+    0: ``question`` (how much questions differ), ``seed`` (how much another training run moves the score), ``question
+    x seed`` (which questions a run gets right for no other reason), ``repeat`` (the same run evaluated again; NaN,
+    and part of ``question x seed``, where nothing was evaluated twice). NaN for what one seed or question cannot
+    show.
     """
     import numpy as np
 
@@ -110,7 +114,10 @@ class _Squares(NamedTuple):
 
 
 def _squares(table: Floats) -> _Squares:
-    """Mean squares of [question x seed]; NaN for what has no degree of freedom."""
+    """Return the mean squares of a table [question x seed].
+
+    NaN for what has no degree of freedom.
+    """
     questions, seeds = table.shape
     by_question, by_seed, all_over = table.mean(axis=1), table.mean(axis=0), table.mean()
     question = float(by_question.var(ddof=1)) * seeds if questions > 1 else math.nan
@@ -121,25 +128,21 @@ def _squares(table: Floats) -> _Squares:
     return _Squares(question, float(by_seed.var(ddof=1)) * questions, float((rest**2).sum()) / freedom)
 
 
-class _Spread(NamedTuple):
-    """Variance of a mean over questions, and its degrees of freedom."""
+def _over_questions(values: Floats, clusters: Ints | None) -> Spread:
+    """Return the spread of the mean of *values*.
 
-    variance: float
-    freedom: float
-
-
-def _over_questions(values: Floats, clusters: Ints | None) -> _Spread:
-    """Of the mean of *values*, whole clusters being sampled where there are any (Liang & Zeger 1986)."""
+    Whole clusters are sampled where there are any (Liang & Zeger 1986).
+    """
     import numpy as np
 
     count = len(values)
-    plain = _Spread(float(values.var(ddof=1)) / count, count - 1.0)
+    plain = Spread(float(values.var(ddof=1)) / count, count - 1.0)
     if clusters is None:
         return plain
     effective = effective_clusters(np.bincount(clusters))
     sums = np.bincount(clusters, weights=values - values.mean())
     variance = float((sums**2).sum()) * effective / (effective - 1) / count**2
-    return _Spread(variance, effective - 1) if variance > plain.variance else plain
+    return Spread(variance, effective - 1) if variance > plain.variance else plain
 
 
 class _Seeds(NamedTuple):
@@ -160,8 +163,8 @@ def _pooled(tables: Sequence[Floats]) -> _Seeds:
     return _Seeds(variance / freedom, rest / freedom, float(freedom), float(freedom * (questions - 1)))
 
 
-def _error(over_questions: _Spread, by_pair: float, weight: float, pooled: _Seeds, questions: int) -> _Spread:
-    """Variance and degrees of freedom of a mean, or of a difference of means, over questions and seeds.
+def _error(over_questions: Spread, by_pair: float, weight: float, pooled: _Seeds, questions: int) -> Spread:
+    """Return the spread of a mean, or of a difference, over both samples.
 
     Args:
         by_pair: the seeds' part by the recipes' own seeds alone.
@@ -180,10 +183,10 @@ def _error(over_questions: _Spread, by_pair: float, weight: float, pooled: _Seed
         + within**2 / pooled.freedom_of_rest
     )
     if variance <= floor:  # nothing varies that could be known badly
-        return _Spread(floor, over_questions.freedom)
+        return Spread(floor, over_questions.freedom)
     freedom = variance**2 / spread
     most = over_questions.freedom + pooled.freedom
-    return _Spread(variance, min(max(freedom, min(pooled.freedom, over_questions.freedom)), most))
+    return Spread(variance, min(max(freedom, min(pooled.freedom, over_questions.freedom)), most))
 
 
 def compare_recipes(
@@ -192,7 +195,7 @@ def compare_recipes(
     *,
     alpha: float = 0.05,
 ) -> dict[str, Recipes]:
-    """Compare the recipes of every suite, with Holm over the pairs of all of them.
+    """Compare the recipes of every suite, with one family of pairs.
 
     Args:
         suites: suite -> recipe -> scores 0..1 [question x seed]; all recipes of a suite on the same questions.
