@@ -1,13 +1,12 @@
-"""Answers read and graded once more: from the stored replies, and from what EvalScope kept of them."""
+"""Answers read and graded once more, from the stored replies."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from bakeoff.evalscope.loading import reply_of
 from bakeoff.files import readable_rows
@@ -62,16 +61,16 @@ def check_answers(audit: Audit, evidence: Evidence) -> None:
         )
         suite = str(sample["suite"])
         key = key_of(sample)
-        own = apart.setdefault(key, Audit()) if key in evidence.read_otherwise else audit
-        _check_reading(own, where, sample, benchmarks.get(suite, ""), mains.get(suite, ""))
-    for key, own in apart.items():
+        part = apart.setdefault(key, Audit()) if key in evidence.read_otherwise else audit
+        _check_reading(part, where, sample, benchmarks.get(suite, ""), mains.get(suite, ""))
+    for key, part in apart.items():
         audit.merge_if_sound(
-            own, f"{' '.join(key)}: read and graded by rules of another version than today's"
+            part, f"{' '.join(key)}: read and graded by rules of another version than today's"
         )
 
 
 def _check_reading(audit: Audit, where: str, sample: Row, benchmark: str, main: str) -> None:
-    """Extract and grade one reply anew, as far as our own rules read and grade it."""
+    """Extract and grade one reply anew, as far as our own rules do."""
     if sample["status"] == "errored":
         blank = [sample["reply"] or "", sample["extracted"] or "", sample["correct"]]
         audit.compare("an error has no reply and no grade", where, blank, ["", "", None])
@@ -104,13 +103,13 @@ def _check_reading(audit: Audit, where: str, sample: Row, benchmark: str, main: 
         )
 
 
-def _is_multiple(sample: Mapping[str, Any]) -> bool:
+def _is_multiple(sample: Row) -> bool:
     """Return whether several letters are certainly meant."""
     return len(str(sample["target"])) > 1 or str(sample["subset"]).endswith("_multiple")
 
 
 def check_evidence(audit: Audit, evidence: Evidence) -> None:
-    """Hold the results of every evaluation against the replies and reviews that EvalScope left."""
+    """Hold every result against the replies and reviews behind it."""
     if evidence.root is None:
         audit.note("no store at hand: replies are those of samples.parquet, not those that the service gave")
         return
@@ -150,8 +149,8 @@ def _check_result(audit: Audit, place: str, result: Row, folder: Path) -> None:
     for sample in samples:
         where = f"{place} {sample['subset']} {sample['sample_id']}"
         audit.compare("prompt", f"{where} prompt_sha", sample["prompt_sha"] in prompts, True)
-        given = predictions.get((str(sample["subset"]), str(sample["prompt_sha"])), [])
-        prediction = given.pop(0) if given else None
+        replies = predictions.get((str(sample["subset"]), str(sample["prompt_sha"])), [])
+        prediction = replies.pop(0) if replies else None
         review = reviews.get((str(sample["subset"]), int(prediction["index"]))) if prediction else None
         _check_sample(audit, where, sample, prediction, review, result)
     for (subset, sha), rest in predictions.items():
@@ -167,7 +166,7 @@ def _check_result(audit: Audit, place: str, result: Row, folder: Path) -> None:
 
 
 def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row], folder: Path) -> None:
-    """Hold the result of a stage against the copy that the evaluation left beside its replies."""
+    """Hold a result against the copy that lies beside its replies."""
     first = read_object(folder / "result.json")
     same = {name: value for name, value in first.items() if name not in ("scores", "folder", "statements")}
     audit.compare_keys("both copies agree", f"{place} against {folder.name}/result.json", result, same)
@@ -213,7 +212,7 @@ def _check_summary(audit: Audit, place: str, result: Row, samples: Sequence[Row]
 def _check_sample(
     audit: Audit, where: str, sample: Row, prediction: Row | None, review: Row | None, result: Row
 ) -> None:
-    """Hold one sample against the reply that came, and against EvalScope's grade of it."""
+    """Hold one sample against the reply that came, and its grade."""
     if sample["status"] == "errored":
         why = str(result.get("errors", {}).get(sample["sample_id"], ""))
         audit.compare("an error says why", where, bool(why), True)
@@ -237,8 +236,9 @@ def _check_sample(
     )
     if graded.get("prediction") is not None:
         audit.compare("review", f"{where} graded reply", graded["prediction"], reply)
-    target: Any = review.get("target", sample["target"]) or ""
-    joined = "".join(target) if options_of(sample) or isinstance(target, str) else "\n".join(map(str, target))
+    target = review.get("target", sample["target"]) or ""
+    separator = "" if options_of(sample) else "\n"
+    joined = target if isinstance(target, str) else separator.join(map(str, target))
     audit.compare("review", f"{where} target", sample["target"], joined)
     main = str(result["metric"])
     stated = sample["extracted"] if result["benchmark"] in OURS else sample["extracted_alt"]
@@ -254,14 +254,14 @@ def _check_sample(
             audit.compare("review", f"{where} {metric}", grade, computed)
 
 
-def sha_of(messages: Iterable[Mapping[str, Any]]) -> str:
+def sha_of(messages: Iterable[Row]) -> str:
     """Return the hash of a prompt, as samples carry it."""
     text = "\x1e".join(f"{message['role']}\x1f{message['content']}" for message in messages)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _by_prompt(folder: Path) -> dict[tuple[str, str], list[Row]]:
-    """Return the replies by subset and prompt, in the order of their questions."""
+    """Return the replies by subset and prompt, in order of questions."""
     table: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for (subset, _), row in sorted(_by_index(folder).items()):
         messages = row["messages"]
@@ -288,6 +288,9 @@ def _by_index(folder: Path) -> dict[tuple[str, int], Row]:
 
 
 def _subset(path: Path) -> str:
-    """Return the subset whose rows a file holds: ``<benchmark>_<subset>.jsonl``, the benchmark being the suite's."""
+    """Return the subset whose rows a file holds.
+
+    ``<benchmark>_<subset>.jsonl``, the benchmark being the suite's.
+    """
     plan = json.loads((path.parents[2] / "result.json").read_text(encoding="utf-8"))
     return path.stem.removeprefix(f"{plan['benchmark']}_")

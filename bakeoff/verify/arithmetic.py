@@ -1,4 +1,4 @@
-"""The formulas that a verifier must not borrow from what it verifies, in their shortest form."""
+"""Formulas that a verifier must not borrow from what it verifies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def wilson(right: float, count: int) -> tuple[float, float]:
 
 
 def agresti_min(only_a: int, only_b: int, count: int) -> tuple[float, float]:
-    """Return Agresti and Min's 95 % interval of a paired difference: half a sample more in each cell."""
+    """Return Agresti and Min's 95 % interval of a paired difference.
+
+    Half a sample more in each cell.
+    """
     total = count + 2
     apart = (only_a - only_b) / total
     reach = _Z * math.sqrt(((only_a + only_b + 1) / total - apart**2) / total)
@@ -31,7 +34,10 @@ def agresti_min(only_a: int, only_b: int, count: int) -> tuple[float, float]:
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Return the two-sided p of the exact test: so few heads, or fewer, of a fair coin, doubled."""
+    """Return the two-sided p of McNemar's exact test.
+
+    So few heads, or fewer, of a fair coin, doubled.
+    """
     total, fewer = only_a + only_b, min(only_a, only_b)
     term, tail = 1, 0
     for heads in range(fewer + 1):

@@ -1,4 +1,4 @@
-"""The page read back: its board by the verifier's own counts, and every word of it against a page made anew."""
+"""The page read back: its board recounted, its words made anew."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ _MOST = 20
 
 
 def check_page(audit: Audit, evidence: Evidence, fresh: Mapping[str, str] | None = None) -> None:
-    """Read the page and the tables beside it back; *fresh*: what :func:`make_anew` made of the same rows."""
+    """Read the page and the tables beside it back.
+
+    *fresh*: what :func:`make_anew` made of the same rows.
+    """
     if evidence.page is None:
         return
     with audit.reading(evidence.page.name):
@@ -106,20 +109,25 @@ def _check_cell(audit: Audit, where: str, cell: str, evidence: Evidence, key: tu
 
 
 def _check_interval(audit: Audit, where: str, cell: str, grades: Grades | None, subject: str) -> None:
-    """Hold an interval against Wilson's, where right or wrong answers of one subset have that."""
+    """Hold an interval against Wilson's.
+
+    Right or wrong answers of one subset have that.
+    """
     shown = _CELL.search(cell)
-    own = grades.by_subject.get(subject) if grades else None
-    if shown is None or shown["low"] is None or own is None or grades is None:
+    answers = grades.by_subject.get(subject) if grades else None
+    if shown is None or shown["low"] is None or answers is None or grades is None:
         return
-    if grades.is_plain and len({subset for subset, _, _ in own}) == 1:
-        low, high = wilson(sum(own.values()), len(own))
+    if grades.is_plain and len({subset for subset, _, _ in answers}) == 1:
+        low, high = wilson(sum(answers.values()), len(answers))
         audit.compare(
             "intervals", where, f"[{shown['low']}, {shown['high']}]", f"[{100 * low:.1f}, {100 * high:.1f}]"
         )
 
 
 def make_anew(evidence: Evidence, before: str = "") -> dict[str, str]:
-    """Return the tables of a report by name, and its comparison under "", made anew from the rows of *evidence*.
+    """Return the tables of a report by name, made anew; "": its page.
+
+    From the rows of *evidence*.
 
     Args:
         before: the run that the page compares with; empty for none.
@@ -136,7 +144,7 @@ def make_anew(evidence: Evidence, before: str = "") -> dict[str, str]:
 
 
 def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[str, str] | None) -> None:
-    """Compare every number and word of tables and page with those made anew from the verified rows."""
+    """Compare tables and page with those made anew from verified rows."""
     assert evidence.page is not None
     folder, before = evidence.page.parent, ""
     if history := _HISTORY.search(fragment):
@@ -166,17 +174,20 @@ def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[
 
 
 def _findings(evidence: Evidence) -> Findings:
-    """Return the findings that the page should show: the verified tables, and what the run tells beside them."""
+    """Return the findings that the page should show.
+
+    The verified tables, and what the run tells beside them.
+    """
     import pandas as pd
 
     beside = evidence.page.parent / "run.json" if evidence.page else None
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         folder = Path(scratch) / "runs" / evidence.run_id
         folder.mkdir(parents=True)
-        told = dict(evidence.run)
+        content = dict(evidence.run)
         if beside and beside.is_file():
-            told["ratings"] = read_object(beside).get("ratings")
-        (folder / "run.json").write_text(json.dumps(told), encoding="utf-8")
+            content["ratings"] = read_object(beside).get("ratings")
+        (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
         findings = Findings.from_store(Path(scratch), evidence.run_id)
     return replace(
         findings,
@@ -186,7 +197,7 @@ def _findings(evidence: Evidence) -> Findings:
 
 
 def _code_of(folder: Path) -> str:
-    """Return the digest of the code that made the report; empty where it does not say."""
+    """Return the digest of the code that made the report; or ""."""
     path = folder / manifest.NAME
     return str(read_object(path).get("page_code", "")) if path.is_file() else ""
 
@@ -229,14 +240,14 @@ def _compare_lines(audit: Audit, name: str, text: str, expected: str) -> None:
     matcher = difflib.SequenceMatcher(None, lines, fresh, autojunk=False)
     changes = [change for change in matcher.get_opcodes() if change[0] != "equal"]
     for _, first, last, start, end in changes[:_MOST]:
-        shown, wanted = _apart("\n".join(lines[first:last]), "\n".join(fresh[start:end]))
-        audit.fail("page made anew", f"{name}:{first + 1}", shown or "nothing", wanted or "nothing")
+        shown, expected_text = _apart("\n".join(lines[first:last]), "\n".join(fresh[start:end]))
+        audit.fail("page made anew", f"{name}:{first + 1}", shown or "nothing", expected_text or "nothing")
     if len(changes) > _MOST:
         audit.fail("page made anew", name, f"{len(changes)} places differ in all", "none")
 
 
 def _apart(text: str, expected: str) -> tuple[str, str]:
-    """Return two texts from shortly before the first character in which they differ."""
+    """Return two texts from shortly before they begin to differ."""
     pairs = zip(text, expected, strict=False)
     first = next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(text), len(expected)))
     return text[max(0, first - 30) : first + 90], expected[max(0, first - 30) : first + 90]

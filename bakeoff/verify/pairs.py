@@ -1,4 +1,4 @@
-"""The paired comparisons of a report, recounted from the samples: differences.csv by code of its own."""
+"""The pairs of a report, recounted from the samples."""
 
 from __future__ import annotations
 
@@ -79,7 +79,10 @@ def grades_of(evidence: Evidence) -> dict[str, Grades]:
 
 
 def _heads(evidence: Evidence) -> dict[str, str]:
-    """Return the metric that each suite is compared by: the one whose totals are nearest to the samples' means."""
+    """Return the metric that each suite is compared by.
+
+    The one whose totals are nearest to the samples' means.
+    """
     metrics: dict[str, dict[str, dict[tuple[str, str], Row]]] = defaultdict(lambda: defaultdict(dict))
     for row in evidence.scores:
         if row["subset"] == "ALL" and row["benchmark"] != SPEED and not is_by_judge(row):
@@ -126,7 +129,7 @@ def check_pairs(audit: Audit, evidence: Evidence) -> None:
 
 
 def _check_pair(audit: Audit, where: str, row: Mapping[str, str], grades: Grades) -> float | None:
-    """Recount one pair; return its p before Holm's correction where a closed formula gives it."""
+    """Recount one pair; return its p before Holm's correction, if any."""
     if row["a"] not in grades.by_subject or row["b"] not in grades.by_subject:
         audit.fail("pairs", where, f"{row['a']} against {row['b']}", "two subjects with trusted scores")
         return None
@@ -148,7 +151,7 @@ def _check_pair(audit: Audit, where: str, row: Mapping[str, str], grades: Grades
 
 
 def _check_family(audit: Audit, family: str, pairs: Sequence[tuple[Mapping[str, str], float | None]]) -> None:
-    """Hold the adjusted p of a family against exact McNemar tests with Holm's correction."""
+    """Hold the adjusted p of a family against the verifier's own tests."""
     p_values = [p for _, p in pairs if p is not None]
     if len(p_values) < len(pairs):
         audit.note(
@@ -159,8 +162,8 @@ def _check_family(audit: Audit, family: str, pairs: Sequence[tuple[Mapping[str, 
     for (row, _), p in zip(pairs, holm(p_values), strict=True):
         where = f"differences.csv {family} {row['suite']} {row['a']} {row['b']}"
         audit.compare("paired tests", f"{where} p_adjusted", float(row["p_adjusted"]), p)
-        told = row["verdict"] in ("ahead", "behind", "depends on missing")
-        audit.compare("paired tests", f"{where} verdict", told, p < 0.05)
+        is_different = row["verdict"] in ("ahead", "behind", "depends on missing")
+        audit.compare("paired tests", f"{where} verdict", is_different, p < 0.05)
         if row["verdict"] in ("ahead", "behind"):
             audit.compare(
                 "paired tests",
