@@ -53,19 +53,25 @@ class Corrected:
 def judge_weight(people: Floats, judge: Floats, others: Floats) -> float:
     """Return the weight of the judge with the smallest variance.
 
-    ``cov(people, judge) / ((1 + n / N) var(judge))``, n scores of people and N of the judge alone; 0 where the judge
-    always says the same, or scored nothing else. Several columns (models) share one weight.
+    ``slope / (1 + n / N)``, the slope of people's scores on the judge's, n scores of people and N of the judge alone.
+    It is shrunk by ``1 - 2 / F``, F of the slope's test, so that a judge who agrees with people by luck alone counts
+    for nothing. 0 where the judge always says the same, or scored nothing else. Several columns (models) share one
+    weight.
     """
-    import numpy as np
-
     first, second = _columns(people), _columns(judge)
     rest = _columns(others)
-    if not len(rest) or len(first) < 2:
+    if not len(rest) or len(first) < 3:
         return 0.0
-    shared = ((first - first.mean(axis=0)) * (second - second.mean(axis=0))).sum() / (len(first) - 1)
-    pooled = np.concatenate([second, rest])
-    spread = float(pooled.var(axis=0, ddof=1).sum())
-    return float(shared) / ((1 + len(first) / len(rest)) * spread) if spread > 1e-12 else 0.0
+    centred, spread = first - first.mean(axis=0), second - second.mean(axis=0)
+    squares = float((spread**2).sum())
+    if squares <= 1e-12:
+        return 0.0
+    slope = float((centred * spread).sum()) / squares
+    explained = slope**2 * squares
+    left = float((centred**2).sum()) - explained
+    freedom = first.size - first.shape[1] - 1
+    beyond_luck = 1 - 2 * left / freedom / explained if explained > 1e-12 else 0.0
+    return slope * max(0.0, beyond_luck) / (1 + len(first) / len(rest))
 
 
 def _columns(values: Floats) -> Floats:
