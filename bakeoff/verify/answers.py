@@ -7,6 +7,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from bakeoff.evalscope.loading import reply_of
 from bakeoff.files import readable_rows
@@ -16,6 +17,7 @@ from bakeoff.suites.overlap import METRICS as OVERLAPS
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object
 from bakeoff.verify.ledgers import STATES, Key, grade_of, key_of, options_of, overlap_of
+from bakeoff.verify.letters import check_letters
 from bakeoff.verify.manifest import evidence_of
 
 _CUT = ("max_tokens", "length", "model_length")
@@ -125,34 +127,57 @@ def check_evidence(audit: Audit, evidence: Evidence) -> None:
             if folder is None:
                 audit.fail("raw replies are there", place, f"{result.get('folder', '')} is gone", "a folder")
                 continue
-            _check_result(audit, place, result, folder)
+            key = (str(stage["model"]), str(stage["variant"]), str(stage["facts"].get("suite")))
+            beside = Audit() if key in evidence.read_otherwise else audit
+            _check_result(audit, beside, place, result, folder)
+            if beside is not audit:
+                audit.merge_if_sound(
+                    beside, f"{' '.join(key)}: metrics beside the main one are by rules of another version"
+                )
 
 
-def _check_result(audit: Audit, place: str, result: Row, folder: Path) -> None:
+def _check_result(audit: Audit, beside: Audit, place: str, result: Row, folder: Path) -> None:
     prompts = {row["prompt_sha"]: row["messages"] for row in readable_rows(folder / "prompts.jsonl")}
     for sha, messages in prompts.items():
         audit.compare("prompt", f"{folder.name}/prompts.jsonl {sha}", sha, sha_of(messages))
     samples = sorted(result["samples"], key=lambda sample: int(sample["index"]))
-    if any("messages" not in row for row in _by_index(folder / "predictions").values()):
-        audit.note(f"{place}: its letters were read by log-probability and not compared with its prompts")
-        _check_copies(audit, place, result, samples, folder)
-        _check_summary(audit, place, result, samples)
-        return
-    predictions = _by_prompt(folder / "predictions")
-    reviews = _by_index(folder / "reviews")
     audit.compare("index", f"{place} samples", [s["index"] for s in samples], list(range(len(samples))))
-    counted: dict[str, int] = defaultdict(int)
-    for sample in samples:
-        counted[str(sample["subset"])] += 1
     if "selected" in result:
+        counted = Counter(str(sample["subset"]) for sample in samples)
         audit.compare("selected questions", f"{place} selected", result["selected"], dict(counted))
     for sample in samples:
         where = f"{place} {sample['subset']} {sample['sample_id']}"
         audit.compare("prompt", f"{where} prompt_sha", sample["prompt_sha"] in prompts, True)
+        digest = _digest_of_question(str(result["benchmark"]), sample)
+        audit.compare("question", f"{where} sample_id", str(sample["sample_id"]).partition("-")[0], digest)
+    replies = _by_index(folder / "predictions")
+    if any("messages" not in row for row in replies.values()):
+        check_letters(audit, place, result, samples, replies)
+    else:
+        _check_replies(audit, beside, place, result, samples, folder)
+    _check_copies(audit, place, result, samples, folder)
+    _check_summary(audit, place, result, samples)
+
+
+class _Answer(NamedTuple):
+    """What EvalScope kept of a question: the reply, and the grade."""
+
+    prediction: Row | None
+    review: Row | None
+
+
+def _check_replies(
+    audit: Audit, beside: Audit, place: str, result: Row, samples: Sequence[Row], folder: Path
+) -> None:
+    """Hold every sample against its reply, and every reply against its sample."""
+    predictions = _by_prompt(folder / "predictions")
+    reviews = _by_index(folder / "reviews")
+    for sample in samples:
+        where = f"{place} {sample['subset']} {sample['sample_id']}"
         replies = predictions.get((str(sample["subset"]), str(sample["prompt_sha"])), [])
         prediction = replies.pop(0) if replies else None
         review = reviews.get((str(sample["subset"]), int(prediction["index"]))) if prediction else None
-        _check_sample(audit, where, sample, prediction, review, result)
+        _check_sample(audit, beside, where, sample, _Answer(prediction, review), result)
     for (subset, sha), rest in predictions.items():
         for row in rest:
             audit.fail(
@@ -161,8 +186,6 @@ def _check_result(audit: Audit, place: str, result: Row, folder: Path) -> None:
                 f"reply {row['index']} has none",
                 "a sample",
             )
-    _check_copies(audit, place, result, samples, folder)
-    _check_summary(audit, place, result, samples)
 
 
 def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row], folder: Path) -> None:
@@ -209,10 +232,12 @@ def _check_summary(audit: Audit, place: str, result: Row, samples: Sequence[Row]
         audit.compare("told of an evaluation", f"{place} {name}", result.get(name), result["scores"][0][name])
 
 
-def _check_sample(
-    audit: Audit, where: str, sample: Row, prediction: Row | None, review: Row | None, result: Row
-) -> None:
-    """Hold one sample against the reply that came, and its grade."""
+def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: _Answer, result: Row) -> None:
+    """Hold one sample against the reply that came, and its grade.
+
+    *beside*: for metrics beside the main one, which another version may have computed otherwise.
+    """
+    prediction, review = answer
     if sample["status"] == "errored":
         why = str(result.get("errors", {}).get(sample["sample_id"], ""))
         audit.compare("an error says why", where, bool(why), True)
@@ -251,7 +276,13 @@ def _check_sample(
     for metric, grade in graded["value"].items():
         computed = grade_of(sample, metric, main) if result["benchmark"] in OURS else None
         if computed is not None and metric != main:
-            audit.compare("review", f"{where} {metric}", grade, computed)
+            beside.compare("review", f"{where} {metric}", grade, computed)
+
+
+def _digest_of_question(benchmark: str, sample: Row) -> str:
+    """Return the name that a question has from its own texts."""
+    content = [benchmark, sample["subset"], sample["question"], options_of(sample)]
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 def sha_of(messages: Iterable[Row]) -> str:

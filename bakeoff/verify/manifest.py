@@ -27,7 +27,7 @@ KEY_VARIABLE = "BAKEOFF_SIGNING_KEY"
 """Names the file of an Ed25519 private key (PEM, without a passphrase)."""
 _GROWING = "events.jsonl"
 _PAGE_CODE = ("report", "statistics", "scoring")
-_TABLES = ("*.csv", "*.json", "*.parquet", "*.tex", "*.html", "*.htm", "tables.md")
+_TABLES = ("*.csv", "*.json", "*.parquet", "*.tex", "*.html", "*.htm", "tables.md", "samples/*.js")
 
 
 def digest_of(path: Path, size: int | None = None) -> str:
@@ -82,7 +82,7 @@ def write_report_manifest(page: Path, run: Path, ratings: object) -> Path | None
     if (run / MATRIX).is_file():
         shutil.copyfile(run / MATRIX, folder / MATRIX)
     paths = {path for pattern in (*_TABLES, MATRIX) for path in folder.glob(pattern) if path.is_file()}
-    files = {path.name: path for path in sorted(paths) if path.name != NAME}
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(paths) if path.name != NAME}
     of_run = digest_of(run / NAME) if (run / NAME).is_file() else ""
     return _write(folder, str(content["run_id"]), files, page=page.name, run_manifest=of_run)
 

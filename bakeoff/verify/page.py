@@ -17,16 +17,19 @@ from pathlib import Path
 from bakeoff.report import Findings, section, write_tables
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
 from bakeoff.report.history import Since
+from bakeoff.report.samples import SIDE_FOLDER
 from bakeoff.verify import manifest
-from bakeoff.verify.arithmetic import mean, wilson
+from bakeoff.verify.arithmetic import groups_of, mean, wilson
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, read_object
-from bakeoff.verify.pairs import Grades, grades_of, report_tables
+from bakeoff.verify.pairs import Grades, grades_of, pairs_in, report_tables
+from bakeoff.verify.side_files import check_side_files, side_files
 
 _LOG = re.compile(
     r'( · )?<a href="(?!#)[^"]*"><span lang="zh">日志</span><span lang="en">log</span></a>'
     r'|<span class="kind mono">[^<]*</span>'
 )
+_LINK = re.compile(r"</?a\b[^>]*>")
 _CELL = re.compile(
     r'<span class="value">(?P<value>[^<]*)</span>.*?<small class="detail">'
     r"(?:\[(?P<low>[^,\]]*), (?P<high>[^\]]*)\] · )?"
@@ -78,11 +81,12 @@ def check_board(audit: Audit, evidence: Evidence, fragment: str) -> None:
         html.unescape(name) for name in re.findall(r"<th>([^<]+)<small>", board.partition("</thead>")[0])
     ]
     grades, model = grades_of(evidence), ""
+    letters: dict[tuple[str, str], str] = {}
     for line in re.findall(r'<tr class="(\w*)">(.*?)</tr>', board, re.DOTALL):
         variant, cells = line
         if name := re.search(r'class="model">([^<]*)', cells):
             model = html.unescape(name[1])
-        columns = re.findall(r"<td[^>]*>.*?</td>", cells, re.DOTALL)[1:]
+        columns = re.findall(r"<td[^>]*>.*?</td>", _LINK.sub("", cells), re.DOTALL)[1:]
         for suite, cell in zip(suites, columns, strict=True):
             subject = f"{model} ({variant})"
             _check_cell(
@@ -91,6 +95,34 @@ def check_board(audit: Audit, evidence: Evidence, fragment: str) -> None:
             _check_interval(
                 audit, f"{_name(evidence)} board {subject} {suite}", cell, grades.get(suite), subject
             )
+            if shown := re.search(r'class="letters">([^<]*)<', cell):
+                letters[suite, subject] = html.unescape(shown[1])
+    _check_letters(audit, evidence, letters)
+
+
+def _check_letters(audit: Audit, evidence: Evidence, letters: Mapping[tuple[str, str], str]) -> None:
+    """Hold the letters of the board against the verdicts beside it.
+
+    Capitals compare the models as delivered, small letters their bases.
+    """
+    assert evidence.page is not None
+    rows = pairs_in(evidence.page.parent)
+    for family, suite in sorted({(row["family"], row["suite"]) for row in rows if row["family"] != "tuning"}):
+        pairs = [row for row in rows if (row["family"], row["suite"]) == (family, suite)]
+        names = sorted({row[end] for row in pairs for end in ("a", "b")})
+        different = [(row["a"], row["b"]) for row in pairs if row["verdict"] in ("ahead", "behind")]
+        shown: dict[str, set[str]] = {}
+        for name in names:
+            for letter in re.findall(r"[A-Za-z]'*", letters.get((suite, name), "")):
+                if letter[0].isupper() == (family == "models"):
+                    shown.setdefault(letter, set()).add(name)
+        expected = sorted(sorted(group) for group in groups_of(names, different))
+        audit.compare(
+            "letters",
+            f"{_name(evidence)} board {family} {suite}",
+            sorted(sorted(group) for group in shown.values()),
+            expected,
+        )
 
 
 def _check_cell(audit: Audit, where: str, cell: str, evidence: Evidence, key: tuple[str, str, str]) -> None:
@@ -139,6 +171,10 @@ def make_anew(evidence: Evidence, before: str = "") -> dict[str, str]:
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         write_tables(findings, Path(scratch))
         texts = {path.name: path.read_text(encoding="utf-8") for path in report_tables(Path(scratch))}
+        texts |= {
+            f"{SIDE_FOLDER}/{path.name}": path.read_text(encoding="utf-8")
+            for path in side_files(Path(scratch))
+        }
     shown = _fragment(section(findings, evidence.page.parent, since), evidence.run_id)
     return {**texts, "": shown or ""}
 
@@ -155,6 +191,9 @@ def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[
     texts = dict(make_anew(evidence, before) if fresh is None else fresh)
     shown = texts.pop("")
     same_code = _code_of(folder) == manifest.page_code()
+    fresh_files = {name: texts.pop(name) for name in list(texts) if name.startswith(f"{SIDE_FOLDER}/")}
+    if same_code:
+        check_side_files(audit, evidence, folder, fresh_files)
     for name in {path.name for path in report_tables(folder)} - texts.keys():
         audit.fail("tables of the report", name, "a table", "no such table")
     for name, expected in texts.items():
