@@ -21,6 +21,8 @@ from bakeoff.verify.letters import check_letters
 from bakeoff.verify.manifest import evidence_of
 
 _CUT = ("max_tokens", "length", "model_length")
+_STOPS = (*_CUT, "stop", "tool_calls", "content_filter", "unknown", "", None)
+"""Why a reply may end, in EvalScope's words."""
 _OF_A_SCORE = (
     *(
         "suite",
@@ -137,7 +139,9 @@ def check_evidence(audit: Audit, evidence: Evidence) -> None:
 
 
 def _check_result(audit: Audit, beside: Audit, place: str, result: Row, folder: Path) -> None:
-    prompts = {row["prompt_sha"]: row["messages"] for row in readable_rows(folder / "prompts.jsonl")}
+    stored = list(readable_rows(folder / "prompts.jsonl"))
+    prompts = {row["prompt_sha"]: row["messages"] for row in stored}
+    audit.compare("prompt", f"{folder.name}/prompts.jsonl rows", len(stored), len(prompts))
     for sha, messages in prompts.items():
         audit.compare("prompt", f"{folder.name}/prompts.jsonl {sha}", sha, sha_of(messages))
     samples = sorted(result["samples"], key=lambda sample: int(sample["index"]))
@@ -196,8 +200,12 @@ def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row],
     scores = [{name: row.get(name) for name in _OF_A_SCORE} for row in result["scores"]]
     copied = [{name: row.get(name) for name in _OF_A_SCORE} for row in first["scores"]]
     audit.compare("both copies agree", f"{place} scores against {folder.name}/result.json", scores, copied)
-    rows = {str(row["sample_id"]): row for row in readable_rows(folder / "samples.jsonl")}
-    audit.compare("both copies agree", f"{place} samples", len(rows), len(samples))
+    for score in first["scores"]:
+        for name in ("model", "variant"):  # the evaluation itself does not know them
+            audit.compare("both copies agree", f"{place} scores {name}", score[name] in ("", None), True)
+    copies = list(readable_rows(folder / "samples.jsonl"))
+    rows = {str(row["sample_id"]): row for row in copies}
+    audit.compare("both copies agree", f"{place} samples", [len(copies), len(rows)], [len(samples)] * 2)
     for sample in samples:
         other = rows.get(str(sample["sample_id"]), {})
         for name, value in other.items():
@@ -254,6 +262,9 @@ def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: 
     audit.compare("reply", f"{where} reply", sample["reply"], reply)
     audit.compare("reply", f"{where} latency_s", sample["latency_s"], latency_s)
     audit.compare("status", f"{where} truncated", sample["status"] == "truncated", stop in _CUT)
+    audit.compare("status", f"{where} stop_reason {stop}", stop in _STOPS, True)
+    if (last := prediction["messages"][-1])["role"] == "assistant":
+        audit.compare("reply", f"{where} reply in the conversation", _text(last["content"]), reply)
     graded = review["sample_score"]["score"]
     audit.compare("review", f"{where} status", graded.get("status", "success"), "success")
     audit.compare(

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bakeoff.report import Findings, section, write_tables
+from bakeoff.report import Findings, page, write_tables
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
 from bakeoff.report.history import Since
 from bakeoff.report.samples import SIDE_FOLDER
@@ -37,6 +37,7 @@ _CELL = re.compile(
     re.DOTALL,
 )
 _HISTORY = re.compile(r'<section id="bk-history">\s*<h2>.*?Since run ([^<\s]+)', re.DOTALL)
+_AROUND = "around"
 _MOST = 20
 """Differing lines of a page that are told one by one."""
 
@@ -175,8 +176,14 @@ def make_anew(evidence: Evidence, before: str = "") -> dict[str, str]:
             f"{SIDE_FOLDER}/{path.name}": path.read_text(encoding="utf-8")
             for path in side_files(Path(scratch))
         }
-    shown = _fragment(section(findings, evidence.page.parent, since), evidence.run_id)
-    return {**texts, "": shown or ""}
+    whole = page(findings, evidence.page.parent, since)
+    return {**texts, "": _fragment(whole, evidence.run_id) or "", _AROUND: _around(whole)}
+
+
+def _around(page: str) -> str:
+    """Return a page without its comparison."""
+    before, _, rest = page.partition("<!-- bakeoff ")
+    return before + rest.partition("<!-- /bakeoff -->")[2]
 
 
 def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[str, str] | None) -> None:
@@ -189,7 +196,7 @@ def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[
             audit.note(f"run {before} is not at hand: what the page says has moved since was not compared")
             fragment, before = _without_history(fragment), ""
     texts = dict(make_anew(evidence, before) if fresh is None else fresh)
-    shown = texts.pop("")
+    shown, around = texts.pop(""), texts.pop(_AROUND)
     same_code = _code_of(folder) == manifest.page_code()
     fresh_files = {name: texts.pop(name) for name in list(texts) if name.startswith(f"{SIDE_FOLDER}/")}
     if same_code:
@@ -205,6 +212,11 @@ def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[
                 _compare_lines(audit, name, text, expected)
     if same_code:
         _compare_lines(audit, _name(evidence), _normal(fragment), _normal(shown))
+        rest = _around(evidence.page.read_text(encoding="utf-8"))
+        if "pytest-html" in rest:
+            audit.note("the list of tests around the comparison is pytest's: the manifest alone protects it")
+        else:
+            _compare_lines(audit, f"{_name(evidence)} around the comparison", rest, around)
     else:
         audit.note(
             "the page was rendered by another version of the program, or does not say by which: its board and its "
