@@ -66,7 +66,8 @@ class Recipes:
         scores: of every recipe, those of a single run included.
         pairs: of recipes with several seeds.
         groups: letters of recipes with several seeds; empty where fewer than two have them.
-        variance: variance part -> recipe -> on the squared scale of the score; see :func:`variance_table`.
+        variance: variance part -> recipe -> on the squared scale of the score; see :func:`variance_table` and
+            :func:`with_measured`.
         questions: how many questions every run was asked.
     """
 
@@ -101,6 +102,48 @@ def variance_table(scores: Floats) -> dict[str, float]:
         "question x seed": _at_least_zero(rest),
         "repeat": again,
     }
+
+
+def repeat_variance(twice: int, same: int) -> float:
+    """Return the variance of a grade when the same run is evaluated again.
+
+    Right-or-wrong grades of *twice* questions that were asked twice, *same* of them with the same grade: half the share
+    that differs (two draws that differ with probability 2 p (1 - p) have the variance p (1 - p)). NaN for no question.
+    """
+    return (1 - same / twice) / 2 if twice else math.nan
+
+
+def engine_variance(scores: Floats) -> float:
+    """Return how much another engine moves the score of the same weights.
+
+    *scores*: [question x engine]; the variance between engines' means beyond what finitely many questions explain, none
+    below 0; NaN for one engine or question.
+    """
+    if scores.shape[1] < 2 or len(scores) < 2:
+        return math.nan
+    square = _squares(scores)
+    return max(0.0, (square.seed - square.rest) / len(scores))
+
+
+def with_measured(
+    variance: Mapping[str, Mapping[str, float]],
+    repeat: Mapping[str, float],
+    engine: Mapping[str, float],
+) -> dict[str, dict[str, float]]:
+    """Return a variance table with what was measured beside the seeds.
+
+    Args:
+        variance: part -> recipe -> variance.
+        repeat: recipe -> :func:`repeat_variance`; it is taken out of ``question x seed``, which holds it otherwise.
+        engine: recipe -> :func:`engine_variance`; the table has the part where any recipe has it.
+    """
+    parts = {part: dict(values) for part, values in variance.items()}
+    for recipe, value in repeat.items():
+        if recipe in parts.get("repeat", {}) and not math.isnan(value):
+            parts["repeat"][recipe] = value
+            parts["question x seed"][recipe] = _at_least_zero(parts["question x seed"][recipe] - value)
+    shown = {recipe: value for recipe, value in engine.items() if not math.isnan(value)}
+    return {**parts, "engine": shown} if shown else parts
 
 
 def _at_least_zero(variance: float) -> float:
