@@ -194,8 +194,8 @@ def _check_family(
     audit: Audit, family: str, pairs: Sequence[Mapping[str, str]], suites: Mapping[str, Grades]
 ) -> None:
     """Hold adjusted p and verdicts of a family against the verifier's own tests."""
-    known = [row for row in pairs if {row["a"], row["b"]} <= suites[row["suite"]].by_subject.keys()]
-    if len(known) < len(pairs):
+    recounted = [row for row in pairs if {row["a"], row["b"]} <= suites[row["suite"]].by_subject.keys()]
+    if len(recounted) < len(pairs):
         return  # told where the pair was recounted
     p_values = [
         _p_of(
