@@ -10,18 +10,18 @@ lie beyond a limit by two standard errors.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
-import time
 from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
+from parts import run_parts
 
+from bakeoff.statistics.crossed import errors, variance_parts
 from bakeoff.statistics.peeking import always_valid_p
 from bakeoff.statistics.prediction import corrected_mean, corrected_ratings
-from bakeoff.statistics.raters import Rated, Ratings, compare_ratings, errors, variance_parts
+from bakeoff.statistics.raters import Rated, Ratings, compare_ratings
 from bakeoff.statistics.recipes import compare_recipes
 from bakeoff.statistics.retention import judged, retention
 from bakeoff.statistics.significance import holm, mcnemar, sign_flip_tests
@@ -287,13 +287,13 @@ BIASES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 
 def judge(runs: int) -> None:
     """A mean by people, sharpened by a judge model with a bias."""
-    print("\n| labels | judge alone | judge's bias | r | covers, % | labels saved, % |")
-    print("|" + "---|" * 6)
+    print("\n| labels | judge alone | judge's bias | r | covers, % | labels saved, % | most that can be, % |")
+    print("|" + "---|" * 7)
     for number, (labels, others, bias) in enumerate(
         (labels, others, bias) for labels, others in ((30, 300), (60, 1_200)) for bias in BIASES
     ):
         rng = np.random.default_rng(6_000 + number)
-        held, values, apart, agree = 0, [], [], []
+        held, values, agree = 0, [], []
         for _ in range(runs):
             truth = rng.normal(size=labels + others)
             scores = BIASES[bias](truth, rng) + rng.normal(size=len(truth))
@@ -301,16 +301,16 @@ def judge(runs: int) -> None:
             found = corrected_mean(truth[:labels], scores[:labels], scores[labels:])
             held += found.low <= 0 <= found.high
             values.append(found.value)
-            apart.append(truth[:labels].mean())
-        saved = 1 - np.var(values) / np.var(apart)
+        saved = 1 - np.var(values) * labels  # people's scores have the variance 1
         r = float(np.mean(agree))
         name = f"{labels} labels, bias {bias}"
         covers = mark(name, held / runs, 0.93, 0.97)
-        least = (
-            0.4 if labels >= 60 and r >= 0.7 else -0.05
-        )  # with fewer labels the judge's weight is known badly
-        spared = mark(f"{name}: saved", saved, least, 1.0)
-        print(f"| {labels} | {others} | {bias} | {r:.2f} | {covers} | {spared} |", flush=True)
+        bound = r**2 * others / (labels + others)  # with a weight that is known beforehand
+        spared = mark(f"{name}: saved", saved, 0.4 if r >= 0.7 else -0.05, 1.0)
+        print(
+            f"| {labels} | {others} | {bias} | {r:.2f} | {covers} | {spared} | {100 * bound:.1f} |",
+            flush=True,
+        )
     print(
         "\n| cases by people | by the judge alone | raters | rater x model SD | false, % | pair, % | cases saved, % |"
     )
@@ -390,23 +390,5 @@ PARTS: dict[str, Callable[[int], None]] = {
 }
 
 
-def main() -> int:
-    """Run the parts that the command line names."""
-    arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    arguments.add_argument("--runs", type=int, default=1_000, help="studies per line (default 1000)")
-    arguments.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
-    chosen = arguments.parse_args()
-    unknown = set(chosen.parts) - set(PARTS)
-    if unknown:
-        arguments.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    for name in chosen.parts or PARTS:
-        start = time.perf_counter()
-        print(f"\n## {name} ({chosen.runs:,} runs)")
-        PARTS[name](chosen.runs)
-        print(f"\n{time.perf_counter() - start:.0f} s", flush=True)
-    print("\n" + ("\n".join(failures) if failures else "every number lies within its limits"))
-    return 1 if failures else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_parts(PARTS, failures, __doc__ or "", runs=1_000))

@@ -9,7 +9,6 @@ runs (about half an hour on one core).
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 import time
@@ -19,12 +18,13 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from parts import run_parts
 from scipy.stats import multivariate_normal, norm
 
 from bakeoff.judgement.agreement import Agreement, fleiss_kappa, krippendorff_alpha, severity, weighted_kappa
 from bakeoff.judgement.duels import bradley_terry, win_rates
 from bakeoff.statistics.comparison import compare, compare_suites
-from bakeoff.statistics.measuring import Subsets
+from bakeoff.statistics.measurement import Subsets
 
 SIZES = (50, 100, 232, 1_346)
 SUBSET, TASTE = 0.10, 0.03
@@ -314,24 +314,5 @@ def speed(runs: int) -> None:
 PARTS = {part.__name__: part for part in (scores, graded, agreement, duels, equal, speed)}
 
 
-def main() -> int:
-    arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    arguments.add_argument(
-        "--runs", type=int, default=2_000, help="simulated data sets per line (default 2000)"
-    )
-    arguments.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
-    given = arguments.parse_args()
-    unknown = set(given.parts) - set(PARTS)
-    if unknown:
-        arguments.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    for name in given.parts or PARTS:
-        start = time.perf_counter()
-        print(f"\n## {name} ({given.runs:,} runs)")
-        PARTS[name](given.runs)
-        print(f"\n{time.perf_counter() - start:.0f} s", flush=True)
-    print("\n" + ("\n".join(failures) if failures else "every number lies within its limits"))
-    return 1 if failures else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_parts(PARTS, failures, __doc__ or "", runs=2_000))

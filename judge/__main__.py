@@ -32,8 +32,7 @@ from bakeoff.matrix.schema import VARIANTS
 from bakeoff.runs.judging import ask_deployed, gathered_replies, gathered_study
 from bakeoff.runs.runs import new_id
 from bakeoff.secrecy import load_env_file
-from bakeoff.statistics.raters import study_outlook
-from bakeoff.statistics.study import outlook
+from bakeoff.statistics.study import outlook, study_outlook
 from bakeoff.workspace import Workspace
 from judge.options import RATERS, parser
 from judge.owner_commands import erase, invite, paper, store_at

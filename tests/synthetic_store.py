@@ -237,7 +237,9 @@ def questions(suite: str, count: int) -> list[dict[str, Any]]:
         target = "ABCD"[number % 4] if subset != "case_multiple" else ("AB", "BCD", "AD")[number % 3]
         if suite == "open":
             target = f"先听来访者把第{number}件事说完，再一起看看什么能帮上忙，并约定下次见面的时间。"
-        digest = hashlib.sha256(f"{suite}{number}".encode()).hexdigest()[:16]
+        options = [] if suite == "open" else list(OPTIONS)
+        name = json.dumps([SUITES[suite]["benchmark"], subset, text, options], ensure_ascii=False)
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         listed.append({
             "id": digest, "subset": subset, "text": text, "options": () if suite == "open" else OPTIONS,
             "target": target, "messages": [{"role": "user", "content": text + "".join(OPTIONS)}], "at": place[subset],

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from bakeoff.errors import RatingError, ScoreError
 from bakeoff.judgement.claims import always_valid, effect_sizes, judge_comparisons
+from bakeoff.statistics.crossed import errors
 from bakeoff.statistics.icc import icc
 from bakeoff.statistics.peeking import always_valid_p, level_at
 from bakeoff.statistics.prediction import corrected_mean, corrected_ratings, judge_weight
-from bakeoff.statistics.raters import Ratings, compare_ratings, errors
+from bakeoff.statistics.raters import Ratings, compare_ratings
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -10,17 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.errors import ScoreError
-from bakeoff.statistics.raters import (
-    Ratings,
-    bounded_interval,
-    cases_needed,
-    compare_ratings,
-    detectable,
-    plan_study,
-    study_outlook,
-    variance_parts,
-    why_no_letters,
-)
+from bakeoff.statistics.crossed import variance_parts
+from bakeoff.statistics.intervals import bounded_interval
+from bakeoff.statistics.raters import Ratings, compare_ratings
+from bakeoff.statistics.study import cases_needed, detectable, plan_study, study_outlook, why_no_letters
 
 
 @pytest.fixture(autouse=True, scope="module")

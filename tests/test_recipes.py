@@ -13,10 +13,18 @@ from bakeoff.errors import MatrixError, ScoreError
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.report.analysis import analyse
 from bakeoff.report.claim_tables import claim_sentences, claim_tables
+from bakeoff.report.claims import engine_in, recipe_comparisons
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, Findings, Row, with_columns
 from bakeoff.statistics.intervals import agresti_min
-from bakeoff.statistics.recipes import compare_recipes, variance_table
+from bakeoff.statistics.recipes import (
+    compare_recipes,
+    engine_variance,
+    repeat_variance,
+    variance_table,
+    with_measured,
+)
 from bakeoff.statistics.retention import Retention, judged, retention, tango_interval, tango_score
+from bakeoff.statistics.tables import sample_matrix
 from bakeoff.tools.swift import sft
 
 ROW: dict[str, Any] = {"model": "owner/name", "dataset": ["owner/data"]}
@@ -198,6 +206,56 @@ def test_repeats_of_an_evaluation_are_told_from_what_a_seed_does_to_a_question()
     assert parts["question x seed"] == pytest.approx(0.09, rel=0.08)
     assert parts["question"] == pytest.approx(0.25, rel=0.1)
     assert parts["seed"] < 0.001
+
+
+def test_what_was_measured_beside_the_seeds_stands_in_the_variance_table():
+    rng = np.random.default_rng(1)
+    chance = rng.beta(2, 2, 40_000)
+    first, second = rng.random(40_000) < chance, rng.random(40_000) < chance
+    # of two draws with the same chance p the grade differs with 2 p (1 - p): its mean is twice the variance
+    assert repeat_variance(40_000, int((first == second).sum())) == pytest.approx(
+        (chance * (1 - chance)).mean(), rel=0.02
+    )
+    assert math.isnan(repeat_variance(0, 0))
+    shifts = rng.normal(0, 0.1, (1, 200))
+    engines = rng.normal(size=(300, 1)) + shifts + rng.normal(0, 0.2, (300, 200))
+    assert engine_variance(engines) == pytest.approx(float(shifts.var(ddof=1)), rel=0.05)
+    assert math.isnan(engine_variance(engines[:, :1]))
+    parts = {"question x seed": {"a": 0.05, "b": 0.01}, "repeat": {"a": math.nan, "b": math.nan}}
+    table = with_measured(parts, {"a": 0.02, "b": 0.03}, {"a": 0.001})
+    assert table["repeat"] == {"a": 0.02, "b": 0.03}
+    assert table["question x seed"] == {"a": pytest.approx(0.03), "b": 0.0}
+    assert table["engine"] == {"a": 0.001}
+    assert "engine" not in with_measured(parts, {}, {"a": math.nan})
+
+
+def test_the_report_takes_repeats_and_engines_from_what_the_run_measured():
+    rng, questions = np.random.default_rng(2), 400
+    level = rng.random(questions)
+    subjects = [("a", "tuned", "1"), ("a.seed8", "tuned", "2"), ("a", "base", "3"), ("b", "base", "3")]
+    samples = pd.DataFrame([
+        {"model": model, "variant": variant, "suite": "s", "subset": "x", "sample_id": str(number), "index": number,
+         "status": "answered", "correct": float(level[number] + 0.4 * rng.random() > 0.6 + 0.2 * (model == "b"))}
+        for model, variant, _ in subjects for number in range(questions)
+    ])  # fmt: skip
+    scores = [{"model": m, "variant": v, "suite": "s", "fingerprint": print_} for m, v, print_ in subjects]
+    command = "python -m swift.cli.deploy --infer_backend {} --port 1"
+    findings = Findings(
+        "run", "", [Row("a", recipe="a"), Row("a.seed8", recipe="a"), Row("b")],
+        with_columns(pd.DataFrame(scores), SCORE_COLUMNS), with_columns(samples, SAMPLE_COLUMNS),
+        stages=[{"stage": "deploy", "model": model, "variant": "base", "command": command.format(engine)}
+                for model, engine in (("a", "vllm"), ("b", "sglang"))],
+        evaluations=[{"model": model, "variant": "tuned", "suite": "s",
+                      "noise": {"asked_twice": 20, "same_grades": same}}
+                     for model, same in (("a", 18), ("a.seed8", 20))],
+    )  # fmt: skip
+    variance = recipe_comparisons(findings, {"s": sample_matrix(findings.samples, "s")})["s"].variance
+    assert variance["repeat"]["a"] == pytest.approx(0.025)  # two of forty differ
+    assert variance["engine"]["a"] > 0.001
+    findings.stages[1]["command"] = command.format("vllm")
+    same = recipe_comparisons(findings, {"s": sample_matrix(findings.samples, "s")})["s"].variance
+    assert "engine" not in same
+    assert engine_in("vllm serve /model") == "vllm"
 
 
 def test_scores_that_lack_or_do_not_match_are_refused():

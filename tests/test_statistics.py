@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.errors import ScoreError
+from bakeoff.statistics.bootstrap import effective_clusters
 from bakeoff.statistics.comparison import compare, compare_suites
-from bakeoff.statistics.intervals import agresti_min, cohens_h, matched_odds_ratio, wilson
+from bakeoff.statistics.intervals import agresti_min, clustered_wilson, cohens_h, matched_odds_ratio, wilson
 from bakeoff.statistics.power import (
     fewest_disagreements,
     least_detectable,
@@ -67,6 +68,24 @@ def test_wilson_gives_the_intervals_of_newcombe_s_table():
     # Newcombe, Statistics in Medicine 1998, table I, method 3: 81 of 263 and 0 of 20.
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.2, 1e-30])
+def test_wilson_equals_statsmodels_also_for_samples_in_clusters(alpha):
+    from scipy.stats import norm, t
+    from statsmodels.stats.proportion import proportion_confint
+
+    for right, n in ((0, 7), (3, 8), (12.5, 60.0), (977, 1346)):
+        assert wilson(right, n, alpha) == pytest.approx(
+            proportion_confint(right, n, alpha=alpha, method="wilson"), abs=1e-9
+        )
+    # Korn & Graubard: n over the design effect, and t with one less than the clusters in the place of the normal
+    level = 2 * norm.sf(t.isf(0.025, 9))
+    assert clustered_wilson(30, 90, 10, 2.5) == pytest.approx(
+        proportion_confint(12, 36, alpha=level, method="wilson"), abs=1e-9
+    )
+    assert effective_clusters(np.array([5, 5, 5, 5])) == pytest.approx(4)
+    assert effective_clusters(np.array([30, 10])) == pytest.approx(1.6)
 
 
 def test_wilson_of_nothing_is_unknown():

@@ -13,8 +13,7 @@ import pytest
 from bakeoff.errors import ScoreError
 from bakeoff.judgement.replies import CRISIS_WORDS, Reply, load_cases
 from bakeoff.judgement.rubric import DIMENSIONS
-from bakeoff.statistics.raters import detectable
-from bakeoff.statistics.study import outlook, raters_needed
+from bakeoff.statistics.study import detectable, outlook, raters_needed
 from judge.__main__ import main
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,16 @@ from bakeoff.verify import arithmetic, manifest, page, seals
 from bakeoff.verify.__main__ import main
 from bakeoff.verify.audit import Audit, Discrepancy
 from bakeoff.verify.evidence import Evidence, find
+from bakeoff.verify.letters import check_letters
 from bakeoff.verify.verifying import verify
 from tests.synthetic_store import RUN, honest_store
-from tests.tampering import changed, changes_of_json
+from tests.tampering import (
+    change_of_page,
+    change_of_rows,
+    change_of_side_file,
+    changed,
+    changes_of_json,
+)
 
 REAL = Path(os.environ.get("BAKEOFF_STORE", Path(__file__).parents[1] / "store"))
 
@@ -91,6 +99,9 @@ def test_an_honest_store_and_its_report_hold(pristine: House) -> None:
     assert audit.discrepancies == []
     assert audit.counts["grading"] > 100
     assert audit.counts["pairs"] > 20
+    # counted by the verifier itself, not only against a page made anew
+    for rule in ("page", "letters", "paired tests", "samples beside the page", "question"):
+        assert audit.counts[rule] > 0, rule
 
 
 @pytest.mark.parametrize("seed", range(0, 20, 5))
@@ -544,6 +555,54 @@ def test_any_edited_figure_of_the_page_is_found(house: House) -> None:
         assert audit.discrepancies, name
 
 
+def test_exchanged_rows_and_edited_pages_are_found(house: House) -> None:
+    rng, missed, count = np.random.default_rng(11), [], 0
+    raw = [
+        *house.root.glob("runs/*/events.jsonl"),
+        *house.root.glob("models/m0/evaluat*/*/*/*/*/*/*.jsonl"),
+        *house.root.glob("models/m1/evaluate-*/result.json"),
+    ]
+    kinds = {
+        change_of_rows: raw,
+        change_of_page: [house.reports / "index.html"],
+        change_of_side_file: sorted((house.reports / "samples").glob("*.js")),
+    }
+    for change, paths in kinds.items():
+        for _ in range(8):
+            path = paths[int(rng.integers(len(paths)))]
+            what, content = change(path, rng)
+            if path.name == "index.html" and page._LOG.search(what):
+                continue  # where logs lie depends on the reader
+            record = path.with_name("record.json") if path.name == "result.json" else path
+            before = record.read_bytes()
+            with changed(path, content):
+                if record != path:
+                    reseal(path)
+                if not house.discrepancies():
+                    missed.append((path.name, what))
+            record.write_bytes(before)
+            count += 1
+    assert count > 16
+    assert missed == []
+
+
+def test_files_beside_the_page_are_all_there_and_no_others(house: House) -> None:
+    first, *_ = sorted((house.reports / "samples").glob("*.js"))
+    content = first.read_bytes()
+    for other in (
+        b"alert(1)",
+        content + b";alert(1)",
+        content.replace(b"bakeoffSamples(", b"bakeoffSample("),
+    ):
+        with changed(first, other):
+            assert house.discrepancies()
+    first.unlink()
+    assert house.discrepancies()
+    first.write_bytes(content)
+    (first.parent / "more.js").write_bytes(content)
+    assert house.discrepancies()
+
+
 @pytest.mark.parametrize("name", ["scores.csv", "differences.csv"])
 def test_any_changed_cell_of_a_csv_file_is_found(house: House, name: str) -> None:
     path = house.reports / name
@@ -641,6 +700,84 @@ def test_a_report_alone_is_verified_as_far_as_it_goes(
     )
     assert main(["nowhere"]) == 2
     assert "neither a store" in capsys.readouterr().err
+
+
+def letters_of(samples: int) -> tuple[dict[str, Any], list[dict[str, Any]], dict[tuple[str, int], Any]]:
+    """Return result, samples and rows of a suite whose letters were read in two orders."""
+    rng = np.random.default_rng(5)
+    table, rows = [], {}
+    for index in range(samples):
+        own = rng.dirichlet(np.ones(4))
+        turned = rng.dirichlet(np.ones(4))
+        shares = (own + np.roll(turned, 1)) / 2
+        letter = "ABCD"[int(shares.argmax())]
+        readings = [
+            {"logprobs": dict(zip("ABCD", np.log(part).tolist(), strict=True)), "mass": 0.9, "begins": "A"}
+            for part in (own, turned)
+        ]
+        message = {"role": "assistant", "content": letter}
+        output = {"choices": [{"message": message, "stop_reason": "stop"}], "time": 0.1 * index}
+        rows["facts", index] = {"index": index, "model_output": output, "letters": readings}
+        logprobs = dict(zip("ABCD", np.log(shares).round(6).tolist(), strict=True))
+        table.append({
+            "subset": "facts", "sample_id": str(index), "options": json.dumps(list("wxyz")), "target": "A",
+            "reply": letter, "latency_s": 0.1 * index, "extracted": letter, "extracted_alt": letter,
+            "status": "answered", "correct": float(letter == "A"), "letter_logprobs": json.dumps(logprobs),
+        })  # fmt: skip
+    return {"letters": {"read": samples, "mass": 0.9, "permuted": samples}}, table, rows
+
+
+def test_letters_by_log_probability_are_chosen_anew() -> None:
+    def rules(result: dict[str, Any], table: list[dict[str, Any]], rows: dict[Any, Any]) -> set[str]:
+        audit = Audit()
+        check_letters(audit, "suite", result, table, rows)
+        return {item.rule for item in audit.discrepancies}
+
+    assert rules(*letters_of(6)) == set()
+    for name, value in (("extracted", "Z"), ("correct", 0.5), ("reply", "Z"), ("letter_logprobs", "{}")):
+        result, table, rows = letters_of(6)
+        table[3][name] = value
+        assert rules(result, table, rows), name
+    result, table, rows = letters_of(6)
+    rows["facts", 2]["letters"][1]["logprobs"]["A"] += 0.5
+    assert "letters by log-probability" in rules(result, table, rows)
+    del rows["facts", 2]
+    assert "every reply has a sample" in rules(result, table, rows)
+    result, table, rows = letters_of(6)
+    assert rules({"letters": {**result["letters"], "mass": 0.8}}, table, rows)
+
+
+def test_resampled_tests_and_letters_agree_with_independent_libraries() -> None:
+    from scipy.stats import permutation_test, t
+    from statsmodels.regression.linear_model import OLS
+
+    rng = np.random.default_rng(1)
+    for score, freedom in ((0.0, 3.0), (0.4, 1.0), (2.1, 7.3), (9.0, 40.5)):
+        assert arithmetic.t_tail(score, freedom) == pytest.approx(2 * t.sf(score, freedom), abs=1e-12)
+    few = rng.normal(0.4, 1, 11).round(1)
+    exact = permutation_test((few,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert arithmetic.sign_flips(few.tolist()) == pytest.approx(exact.pvalue, abs=1e-12)
+    many = rng.normal(0.1, 1, 200).round(1)
+    drawn = permutation_test((many,), np.mean, permutation_type="samples", n_resamples=20_000, rng=rng)
+    assert arithmetic.sign_flips(many.tolist()) == pytest.approx(drawn.pvalue, abs=0.015)
+    clusters = np.repeat(np.arange(20), 10)
+    fit = OLS(many, np.ones(200)).fit(
+        cov_type="cluster", cov_kwds={"groups": clusters, "df_correction": True}, use_t=True
+    )
+    assert arithmetic.clustered_t(many.tolist(), clusters.astype(str).tolist()) == pytest.approx(
+        2 * t.sf(abs(float(fit.tvalues[0])), 19), rel=1e-9
+    )
+    names = list("abcdefg")
+    for _ in range(20):
+        different = [(a, b) for a in names for b in names if a < b and rng.random() < 0.4]
+        together = [
+            frozenset(group)
+            for size in range(1, len(names) + 1)
+            for group in combinations(names, size)
+            if not any(a in group and b in group for a, b in different)
+        ]
+        cliques = {group for group in together if not any(group < other for other in together)}
+        assert arithmetic.groups_of(names, different) == cliques
 
 
 def test_the_short_formulas_agree_with_an_independent_library() -> None:

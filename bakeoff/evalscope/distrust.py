@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from bakeoff.files import write_json
 from bakeoff.scoring.extraction import LETTERS, extract_choice
 from bakeoff.scoring.scores import ALL, ONE_TEXT, TOO_MANY, Sample, from_service, one_text, repeated
 from bakeoff.sentences import Template, joined, parts_of, restored, statement_of, with_statements
+from bakeoff.statistics.intervals import wilson
 
 ASKED_ALONE = Template(
     "evalscope.distrust.asked_alone",
@@ -171,8 +171,8 @@ def noise_of(pairs: Sequence[tuple[Sample, str]]) -> dict[str, Any]:
         "asked_twice": n,
         "same_replies": replies,
         "same_grades": grades,
-        "replies_interval": _wilson(replies, n),
-        "grades_interval": _wilson(grades, n),
+        "replies_interval": list(wilson(replies, n)) if n else None,
+        "grades_interval": list(wilson(grades, n)) if n else None,
     }
 
 
@@ -184,17 +184,6 @@ def _same_grade(sample: Sample, reply: str) -> bool:
         extract_choice(text, sample.options, multiple=multiple) for text in (sample.reply, reply)
     )
     return (set(first) == set(sample.target)) == (set(second) == set(sample.target))
-
-
-def _wilson(count: int, n: int) -> list[float] | None:
-    """Wilson's 95 % interval in closed form: the tables of the report import more than this process needs."""
-    if not n:
-        return None
-    z = 1.959963984540054
-    share, scale = count / n, 1 + z * z / n
-    middle = (share + z * z / (2 * n)) / scale
-    reach = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return [max(0.0, middle - reach), min(1.0, middle + reach)]
 
 
 def prompts_cut(loaded: Loaded) -> str:

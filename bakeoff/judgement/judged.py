@@ -45,7 +45,8 @@ from bakeoff.judgement.tables import (
     records,
     rubric_of,
 )
-from bakeoff.statistics.raters import Ratings, bounded_interval
+from bakeoff.statistics.intervals import bounded_interval
+from bakeoff.statistics.raters import Ratings
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,8 +14,8 @@ from bakeoff.judgement.duels import bradley_terry, duels, items_needed_range, wi
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, OVERALL
 from bakeoff.judgement.tables import check_shares, records
 from bakeoff.statistics.icc import icc
-from bakeoff.statistics.raters import PLANNED, Pair, Rated, plan_study
-from bakeoff.statistics.study import raters_needed
+from bakeoff.statistics.raters import Pair, Rated
+from bakeoff.statistics.study import PLANNED, plan_study, raters_needed
 
 if TYPE_CHECKING:
     import pandas as pd

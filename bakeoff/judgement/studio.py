@@ -29,7 +29,7 @@ from bakeoff.judgement.refusals import refusal
 from bakeoff.judgement.replies import Case, Reply
 from bakeoff.judgement.rubric import DIMENSIONS
 from bakeoff.judgement.submissions import short
-from bakeoff.statistics.raters import detectable, study_outlook
+from bakeoff.statistics.study import detectable, study_outlook
 
 PRACTICE = Path(__file__).with_name("training.yaml")
 MOST_RATERS = 500

@@ -92,6 +92,7 @@ VARIANCE = {
     "seed": ("种子间", "between seeds"),
     "question x seed": ("题目与种子交互", "question by seed"),
     "repeat": ("重复评测", "repeated evaluation"),
+    "engine": ("推理引擎间", "between engines"),
 }
 """Parts of the variance of a recipe."""
 CHECKS = {"takes_seriously": ("认真对待", "Takes it seriously"), "points_to_help": ("指引求助途径", "Points to help"),

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: samples drawn anew within subsets, or whole subsets drawn anew."""
+"""Bootstrap intervals over samples within subsets, or over subsets."""
 
 from __future__ import annotations
 
@@ -26,25 +26,28 @@ class Resampling(NamedTuple):
 
 
 def effective_clusters(sizes: Ints) -> float:
-    """How many clusters of equal size are worth these *sizes* (Kish, Survey Sampling 1965, section 8.2)."""
+    """Return how many clusters of equal size are worth these *sizes*.
+
+    Kish, Survey Sampling 1965, section 8.2.
+    """
     return float(sizes.sum()) ** 2 / float((sizes.astype(float) ** 2).sum())
 
 
 def resample_clusters(values: Floats, clusters: Ints, resamples: int, rng: np.random.Generator) -> Resampling:
-    """Means of the columns of *values* [sample x column] when whole clusters (codes 0..G-1) are drawn anew.
+    """Return the means when whole clusters are drawn anew.
 
-    NaN count neither above nor below the fraction line. Only per-cluster sums are weighted, so the cost
-    does not grow with n.
+    *values*: [sample x column]; *clusters*: codes 0..G-1. NaN count neither above nor below the fraction line. Only
+    per-cluster sums are weighted, so the cost does not grow with n.
     """
     import numpy as np
 
     sizes = np.bincount(clusters)
     count = len(sizes)
-    known = np.isfinite(values)
+    finite = np.isfinite(values)
     above = np.zeros((count, values.shape[1]))
     below = np.zeros((count, values.shape[1]))
-    np.add.at(above, clusters, np.where(known, values, 0.0))
-    np.add.at(below, clusters, known.astype(float))
+    np.add.at(above, clusters, np.where(finite, values, 0.0))
+    np.add.at(below, clusters, finite.astype(float))
     weights = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
         draws = (weights @ above) / (weights @ below)
@@ -55,12 +58,12 @@ def resample_clusters(values: Floats, clusters: Ints, resamples: int, rng: np.ra
 def resample_samples(
     values: Floats, strata: Ints | None, resamples: int, rng: np.random.Generator, keys: int | None = None
 ) -> Resampling:
-    """Means of the columns of *values* [sample x column] when samples are drawn anew within each stratum.
+    """Return the means when samples are drawn anew in each stratum.
 
-    From a stratum of m samples m - 1 are drawn, which makes its variance unbiased even for small m
-    (McCarthy & Snowden 1985); strata of one sample are put together. Equal rows share one weight; with very
-    many different rows *resamples* falls, never below 2,000. *keys*: the first so many columns determine
-    the others.
+    *values*: [sample x column]. From a stratum of m samples m - 1 are drawn, which makes its variance unbiased even
+    for small m (McCarthy & Snowden 1985); strata of one sample are put together. Equal rows share one weight; with
+    very many different rows *resamples* falls, never below 2,000. *keys*: the first so many columns determine the
+    others.
     """
     import numpy as np
 
@@ -69,8 +72,8 @@ def resample_samples(
     _, first, counts = np.unique(np.column_stack([codes, key]), axis=0, return_index=True, return_counts=True)
     resamples = min(resamples, max(2_000, 10_000_000 // len(first)))
     rows, of = values[first], codes[first]
-    known = np.isfinite(rows)
-    both = np.hstack([np.where(known, rows, 0.0), known.astype(float)])
+    finite = np.isfinite(rows)
+    both = np.hstack([np.where(finite, rows, 0.0), finite.astype(float)])
     sums = np.zeros((resamples, both.shape[1]))
     present = np.unique(of)
     for stratum in present:
@@ -87,7 +90,10 @@ def resample_samples(
 
 
 def multinomial_weights(counts: Ints, drawn: int, resamples: int, rng: np.random.Generator) -> Floats:
-    """[resample x category]: how often each category comes up in *drawn* draws in proportion to *counts*."""
+    """Return how often each category is drawn: [resample x category].
+
+    *drawn* draws in proportion to *counts*.
+    """
     import numpy as np
 
     size, kinds = int(counts.sum()), len(counts)
@@ -115,10 +121,10 @@ def _no_singletons(strata: Ints) -> Ints:
 
 
 def expanded_percentiles(resampling: Resampling, alpha: float = 0.05) -> Floats:
-    """[2 x column]: bootstrap percentile interval, its tails widened as Student's t is wider than the normal.
+    """Return the bootstrap percentile intervals: [2 x column].
 
-    Without this a percentile interval is too short for few clusters (Hesterberg, The American Statistician
-    2015, section 3.3).
+    Their tails are widened as Student's t is wider than the normal. Without this a percentile interval is too short
+    for few clusters (Hesterberg, The American Statistician 2015, section 3.3).
     """
     import numpy as np
     from scipy.special import ndtr, stdtrit

@@ -1,5 +1,6 @@
-"""What may be said about scores: :func:`compare` one suite, or :func:`compare_suites` as one family of pairs.
+"""What may be said about scores, of one suite or of many.
 
+:func:`compare` takes one suite, :func:`compare_suites` several as one family of pairs.
 The parts are usable alone: :mod:`~bakeoff.statistics.intervals`, :mod:`~bakeoff.statistics.significance`,
 :mod:`~bakeoff.statistics.bootstrap` and :mod:`~bakeoff.statistics.power`. docs/statistics.md explains each method
 in plain words; bench/coverage.py measures that the intervals hold what they say.
@@ -11,9 +12,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
-from bakeoff.statistics.measuring import Missing, Settings, Subsets, measure
+from bakeoff.statistics.measurement import Measured, Missing, Options, PairRow, Settings
+from bakeoff.statistics.measuring import measure
 from bakeoff.statistics.power import (
     least_detectable,
     minimum_detectable_difference,
@@ -74,74 +76,39 @@ def compare(
     clusters: pd.Series | None = None,
     *,
     pairs: Sequence[tuple[str, str]] | None = None,
-    alpha: float = 0.05,
-    missing: Missing = "wrong",
-    subsets: Subsets = "sampled",
-    scale: tuple[float, float] = (0.0, 1.0),
-    power: float = 0.8,
-    resamples: int = 10_000,
-    seed: int = 0,
+    **options: Unpack[Options],
 ) -> Comparison:
-    """What may be said about the subjects of one suite; every subject answered (or failed on) the same
-    samples.
+    """Return what may be said about the subjects of one suite.
+
+    Every subject answered (or failed on) the same samples.
 
     Args:
         matrix: [sample x subject]; 1 right, 0 wrong, NaN no score. Other numbers make it graded.
         clusters: the subset of each sample, aligned with *matrix*; None or a single one: samples are
             independent.
         pairs: compare only these, e.g. (tuned, base) of each model; default: each with each.
-        alpha: one minus the confidence of intervals; chance of one or more false differences in the family
-            of pairs.
-        missing: what a missing sample counts as: "wrong" or "worst" the bottom of *scale*, "best" its top;
-            "exclude" leaves it out of the score, and out of a pair if either lacks it. Bounds for all of
-            them are returned whatever is chosen, and a difference that missing samples could undo is
-            reported as "depends on missing".
-        subsets: "sampled": conclusions reach beyond the subsets at hand, whole subsets are resampled;
-            "fixed": to new questions of exactly these subsets, questions are resampled within each. Fewer
-            than 10 subsets are always fixed.
-        scale: lowest and highest possible score, e.g. (1, 5) for Likert ratings.
-        power: of :attr:`Comparison.mdd`.
-        resamples: bootstrap resamples.
-        seed: of the bootstrap; the same table gives the same numbers.
+        options: what differs from the defaults of :class:`~bakeoff.statistics.measurement.Settings`.
 
     Raises:
-        ScoreError: the table is empty, a score lies outside *scale*, a name is unknown, or *clusters* does
+        ScoreError: the table is empty, a score lies outside the scale, a name is unknown, or *clusters* does
             not fit.
     """
-    return compare_suites(
-        {"": (matrix, clusters)},
-        pairs=pairs,
-        alpha=alpha,
-        missing=missing,
-        subsets=subsets,
-        scale=scale,
-        power=power,
-        resamples=resamples,
-        seed=seed,
-    )[""]
+    return compare_suites({"": (matrix, clusters)}, pairs=pairs, **options)[""]
 
 
 def compare_suites(
     tables: Mapping[str, tuple[pd.DataFrame, pd.Series | None]],
     *,
     pairs: Sequence[tuple[str, str]] | None = None,
-    alpha: float = 0.05,
-    missing: Missing = "wrong",
-    subsets: Subsets = "sampled",
-    scale: tuple[float, float] = (0.0, 1.0),
-    power: float = 0.8,
-    resamples: int = 10_000,
-    seed: int = 0,
+    **options: Unpack[Options],
 ) -> dict[str, Comparison]:
-    """:func:`compare` for each suite, with *one* family of pairs over all of them.
+    """:func:`compare` for each suite, with *one* family of pairs.
 
     Six equal models on five suites are 75 pairs: adjusted suite by suite, about one report in five would
     hold a false difference; adjusted together, at most one in twenty. *tables*: suite -> (matrix,
     clusters). Chosen *pairs* are compared where a suite holds both names.
     """
-    import pandas as pd
-
-    settings = Settings(alpha, missing, subsets, scale, resamples, seed)
+    settings = Settings(**options)
     measured = {}
     for suite, (matrix, clusters) in tables.items():
         present = {*matrix.columns}
@@ -152,32 +119,57 @@ def compare_suites(
     least = iter(holm([row["p_least"] for item in measured.values() for row in item.pairs]))
     result = {}
     for suite, item in measured.items():
-        detect = partial(
-            minimum_detectable_difference, alpha=alpha, power=power, pairs=max(family, 1),
-            design_effect=item.design_effect, graded=item.graded,
-        )  # fmt: skip
-        rates = [row.pop("discordance") for row in item.pairs]
-        for row, rate in zip(item.pairs, rates, strict=True):
-            row["p_adjusted"] = next(adjusted)
-            row["mdd"] = math.nan if math.isnan(rate) and row["n"] else detect(row["n"], rate)
-            row["verdict"] = _verdict(row, alpha, robust=next(least) < alpha)
-            row["words"] = _words(row, alpha, item.percent)
-        different = [(row["a"], row["b"]) for row in item.pairs if row["verdict"] in ("ahead", "behind")]
-        order = item.scores.sort_values("value", ascending=False, kind="stable")["subject"]
-        known = [rate for rate in rates if not math.isnan(rate)]
-        unseen = math.nan if rates or item.graded else 0.25
-        result[suite] = Comparison(
-            scores=item.scores,
-            pairs=pd.DataFrame(item.pairs, columns=list(_PAIR_COLUMNS)),
-            groups=tie_groups(list(order), different) if pairs is None else {},
-            mdd=detect(item.n, sum(known) / len(known) if known else unseen),
-            least=math.nan if item.graded else least_detectable(item.n, alpha, max(family, 1)),
-            family=family,
-            alpha=alpha,
-            missing=missing,
-            method=item.method,
-        )
+        rows = [_judged(row, next(adjusted), next(least), item, settings.alpha) for row in item.pairs]
+        result[suite] = _compared(item, rows, settings, family, letters=pairs is None)
     return result
+
+
+class _Verdict(PairRow):
+    """A pair, judged within its family."""
+
+    p_adjusted: float
+    verdict: str
+    words: str
+
+
+def _judged(row: PairRow, p: float, p_least: float, item: Measured, alpha: float) -> _Verdict:
+    """Return *row* with its verdict from the adjusted p and p_least."""
+    verdict = "tie"
+    if p < alpha:
+        ahead = "ahead" if row["difference"] > 0 else "behind"
+        verdict = ahead if p_least < alpha else "depends on missing"
+    return {**row, "p_adjusted": p, "verdict": verdict, "words": _words(row, p, verdict, alpha, item.percent)}
+
+
+def _compared(
+    item: Measured, rows: Sequence[_Verdict], settings: Settings, family: int, *, letters: bool
+) -> Comparison:
+    """Return the comparison of one suite, its pairs judged."""
+    import pandas as pd
+
+    detect = partial(
+        minimum_detectable_difference, alpha=settings.alpha, power=settings.power, pairs=max(family, 1),
+        design_effect=item.design_effect, graded=item.graded,
+    )  # fmt: skip
+    table = [
+        {**row, "mdd": math.nan if math.isnan(rate) and row["n"] else detect(row["n"], rate)}
+        for row, rate in zip(rows, item.discordance, strict=True)
+    ]
+    different = [(row["a"], row["b"]) for row in rows if row["verdict"] in ("ahead", "behind")]
+    order = item.scores.sort_values("value", ascending=False, kind="stable")["subject"]
+    rates = [rate for rate in item.discordance if not math.isnan(rate)]
+    unseen = math.nan if item.discordance or item.graded else 0.25
+    return Comparison(
+        scores=item.scores,
+        pairs=pd.DataFrame(table, columns=list(_PAIR_COLUMNS)),
+        groups=tie_groups(list(order), different) if letters else {},
+        mdd=detect(item.n, sum(rates) / len(rates) if rates else unseen),
+        least=math.nan if item.graded else least_detectable(item.n, settings.alpha, max(family, 1)),
+        family=family,
+        alpha=settings.alpha,
+        missing=settings.missing,
+        method=item.method,
+    )
 
 
 _PAIR_COLUMNS = (
@@ -187,26 +179,16 @@ _PAIR_COLUMNS = (
 )
 
 
-def _verdict(row: Mapping[str, Any], alpha: float, robust: bool) -> str:
-    if not row["p_adjusted"] < alpha:
-        return "tie"
-    if not robust:
-        return "depends on missing"
-    return "ahead" if row["difference"] > 0 else "behind"
-
-
-def _words(row: Mapping[str, Any], alpha: float, percent: bool) -> str:
+def _words(row: PairRow, p: float, verdict: str, alpha: float, percent: bool) -> str:
     unit, by = (" points", 100) if percent else ("", 1)
     sign = -1 if row["difference"] < 0 else 1
     ahead, behind = (row["a"], row["b"]) if sign > 0 else (row["b"], row["a"])
     low, high = sorted((sign * row["low"] * by, sign * row["high"] * by))
     numbers = (
         f"{abs(row['difference']) * by:.1f}{unit} ({1 - alpha:.0%} interval {low:.1f} to {high:.1f}; "
-        f"adjusted p = {row['p_adjusted']:.2g})"
+        f"adjusted p = {p:.2g})"
     )
-    if row["verdict"] == "tie":
+    if verdict == "tie":
         return f"{ahead} and {behind} cannot be told apart on {row['n']} samples: {numbers}"
     doubt = f", but {row['n_missing']} missing samples could undo that"
-    return (
-        f"{ahead} is ahead of {behind} by {numbers}{doubt if row['verdict'] == 'depends on missing' else ''}"
-    )
+    return f"{ahead} is ahead of {behind} by {numbers}{doubt if verdict == 'depends on missing' else ''}"

@@ -1,4 +1,6 @@
-"""Intraclass correlation: how far raters' scores of the same units agree, for one rater and for the mean of all.
+"""Intraclass correlation: how far raters agree on the same units.
+
+For one rater, and for the mean of all.
 
 ICC(2,1) and ICC(2,k) of Shrout & Fleiss (Psychological Bulletin 1979; 86:420): units and raters are both a sample,
 agreement is absolute. k is the number of raters whose mean is reported.
@@ -35,7 +37,7 @@ class Reliability(NamedTuple):
 
 
 def icc(ratings: ArrayLike, *, alpha: float = 0.05) -> Reliability:
-    """Return the intraclass correlations of *ratings* [unit x rater], NaN for none.
+    """Return the intraclass correlations of *ratings* [unit x rater].
 
     Units that a rater left out are not counted; a rater who left out more than half of them is not either.
 

@@ -1,8 +1,9 @@
-"""Closed intervals of accuracies, of their differences and of effect sizes."""
+"""Closed intervals: accuracies, differences, means, effect sizes."""
 
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -21,24 +22,28 @@ class Interval(NamedTuple):
 
 
 def wilson(right: float, n: float, alpha: float = 0.05) -> Interval:
-    """Wilson's score interval for an accuracy of *right* out of *n* (E. B. Wilson, JASA 1927); NaN for n =
-    0.
-    """
-    from statsmodels.stats.proportion import proportion_confint
+    """Return Wilson's score interval for *right* out of *n*.
 
+    E. B. Wilson, JASA 1927; 22:209. NaN for n = 0. The standard library suffices for it, since the process that asks
+    the questions loads no scipy.
+    """
     if n == 0:
         return Interval(math.nan, math.nan)
-    low, high = proportion_confint(right, n, alpha=alpha, method="wilson")
-    return Interval(float(low), float(high))
+    z = NormalDist().inv_cdf(alpha / 2)
+    share, square = right / n, z * z / n
+    middle = (share + square / 2) / (1 + square)
+    reach = -z * math.sqrt(share * (1 - share) / n + square / (4 * n)) / (1 + square)
+    return Interval(max(0.0, middle - reach), min(1.0, middle + reach))
 
 
 def clustered_wilson(
     right: float, n: int, clusters: int | float, design_effect: float, alpha: float = 0.05
 ) -> Interval:
-    """Wilson's interval for an accuracy whose *n* samples come in (effectively) so many *clusters*.
+    """Return Wilson's interval for samples that come in *clusters*.
 
-    *n* shrinks by the design effect, and Student's t with clusters - 1 degrees of freedom replaces the normal (Korn &
-    Graubard, Survey Methodology 1998). Unlike a bootstrap it stays right close to 0 and 1.
+    *clusters* is their effective number; *n* shrinks by the design effect, and Student's t with clusters - 1 degrees
+    of freedom replaces the normal (Korn & Graubard, Survey Methodology 1998). Unlike a bootstrap it stays right close
+    to 0 and 1.
     """
     from scipy.special import ndtr, stdtrit
 
@@ -48,10 +53,10 @@ def clustered_wilson(
 
 
 def agresti_min(only_a: int, only_b: int, n: int, alpha: float = 0.05) -> Interval:
-    """Interval for the difference of two paired accuracies, right even without a single disagreement.
+    """Return the interval of the difference of two paired accuracies.
 
-    Wald's formula with half a sample added to each of the four cells (Agresti & Min, Statistics in Medicine
-    2005).
+    It holds even without a single disagreement: Wald's formula with half a sample added to each of the four cells
+    (Agresti & Min, Statistics in Medicine 2005).
     """
     from scipy.special import ndtri
 
@@ -63,7 +68,7 @@ def agresti_min(only_a: int, only_b: int, n: int, alpha: float = 0.05) -> Interv
 
 
 def matched_odds_ratio(only_a: float, only_b: float, alpha: float = 0.05) -> tuple[float, Interval]:
-    """How much more often a alone was right than b alone: only_a / only_b, and its interval.
+    """Return only_a / only_b and its interval: a alone right, b alone.
 
     Wilson's interval for a's share of the disagreements, taken to odds (conditional on them: Breslow & Day
     1980, section 5.2). NaN and (0, inf) without a disagreement; inf where b alone was never right.
@@ -76,12 +81,48 @@ def matched_odds_ratio(only_a: float, only_b: float, alpha: float = 0.05) -> tup
 
 
 def odds(share: float) -> float:
-    """The odds of a share; inf for a share of 1."""
+    """Return the odds of a share; inf for a share of 1."""
     return math.inf if share >= 1 else share / (1 - share)
 
 
 def cohens_h(first: float, second: float) -> float:
-    """Difference of two proportions on the arcsine scale; .2 small, .5 medium, .8 large (Cohen 1988,
-    chapter 6).
+    """Return the difference of two proportions on the arcsine scale.
+
+    .2 small, .5 medium, .8 large (Cohen 1988, chapter 6).
     """
     return 2 * math.asin(math.sqrt(first)) - 2 * math.asin(math.sqrt(second))
+
+
+def bounded_interval(
+    mean: float,
+    error: tuple[float, float],
+    cases: int,
+    scale: tuple[float, float],
+    alpha: float = 0.05,
+    raters: int = 1,
+) -> Interval:
+    """Return Student's t interval of a mean on a bounded scale.
+
+    It cannot shrink to a point.
+
+    Half a case is put at each end of the scale beforehand, as Agresti & Min do for shares, so that five cases
+    without a fault do not promise a faultless sixth; *raters* who judged alike share it out (by their square root,
+    for they are no independent cases). *error*: variance of the mean and its degrees of freedom.
+    NaN below two cases.
+    """
+    from scipy.special import stdtrit
+
+    if cases < 2:
+        return Interval(math.nan, math.nan)
+    bottom, top = scale
+    variance, freedom = error
+    weight = 1 / math.sqrt(raters)
+    size = cases + weight
+    middle = (cases * mean + weight * (bottom + top) / 2) / size
+    added = cases * (mean - middle) ** 2 + weight * ((bottom - middle) ** 2 + (top - middle) ** 2) / 2
+    added *= weight / size**2
+    shrunk = variance * (cases / size) ** 2
+    total = shrunk + added
+    df = total**2 / (shrunk**2 / freedom + added**2 / (cases - 1))
+    reach = float(stdtrit(df, 1 - alpha / 2)) * math.sqrt(total)
+    return Interval(max(bottom, min(mean, middle - reach)), min(top, max(mean, middle + reach)))

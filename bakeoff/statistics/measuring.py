@@ -1,11 +1,11 @@
-"""Scores and pairs of one suite, measured: intervals, effect sizes and p not yet adjusted."""
+"""Scores and pairs of one suite: intervals, effect sizes, unadjusted p."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bakeoff.errors import ScoreError
 from bakeoff.sentences import Template
@@ -24,6 +24,7 @@ from bakeoff.statistics.intervals import (
     odds,
     wilson,
 )
+from bakeoff.statistics.measurement import Measured, PairRow, ScoreRow, Settings, Size
 from bakeoff.statistics.power import (
     PRIOR_DISCORDANCE,
     fewest_disagreements,
@@ -63,9 +64,6 @@ OF_SUBSETS = Template(
     zh="以科目为单位重抽样的 bootstrap（{groups} 个科目）",
     en="bootstrap over subjects ({groups} subjects)",
 )
-Missing = Literal["wrong", "worst", "best", "exclude"]
-Subsets = Literal["sampled", "fixed"]
-
 FEWEST_CLUSTERS = 10
 """Below this many subsets a bootstrap over subsets is not trusted (bench/coverage.py) and they are taken as
 fixed."""
@@ -77,29 +75,6 @@ shrink to a point."""
 EXTREME_SHARE = 0.15
 """Within this share of 0 or 1 the closed formula replaces the bootstrap of an accuracy, whose skewed side would
 be too short."""
-
-
-class Settings(NamedTuple):
-    """How a suite is to be measured; see :func:`bakeoff.statistics.comparison.compare`."""
-
-    alpha: float
-    missing: Missing
-    subsets: Subsets
-    scale: tuple[float, float]
-    resamples: int
-    seed: int
-
-
-class Measured(NamedTuple):
-    """What was measured of one suite."""
-
-    scores: pd.DataFrame
-    pairs: list[dict[str, Any]]
-    n: int
-    design_effect: float
-    percent: bool
-    graded: bool
-    method: str
 
 
 class _Table(NamedTuple):
@@ -162,10 +137,11 @@ def measure(
 
     table = _table(matrix, clusters, pairs, settings)
     ends = _resampled(table, settings) if not table.binary or table.groups > 1 else None
-    rows, design = _pair_rows(table, ends, settings)
+    rows, rates, design = _pair_rows(table, ends, settings)
     return Measured(
         pd.DataFrame(_score_rows(table, ends, settings.alpha)),
         rows,
+        rates,
         len(table.values),
         max(1.0, float(np.median(design))) if design else 1.0,
         settings.scale == (0.0, 1.0),
@@ -185,15 +161,15 @@ def _table(
     missing, scale = settings.missing, settings.scale
     if missing not in ("wrong", "worst", "best", "exclude"):
         raise ScoreError(f"compare: missing must be wrong, worst, best or exclude, not {missing!r}")
-    names, given = checked(matrix, scale)
+    names, scores = checked(matrix, scale)
     codes = subset_codes(matrix, clusters)
     chosen = list(combinations(names, 2)) if pairs is None else list(pairs)
     unknown = sorted({str(name) for pair in chosen for name in pair} - set(names))
     if unknown:
         raise ScoreError(f"compare: pairs name {', '.join(unknown)}; the table holds: {', '.join(names)}")
     bottom, top = scale
-    absent = np.isnan(given)
-    lowest, highest = np.where(absent, bottom, given), np.where(absent, top, given)
+    absent = np.isnan(scores)
+    lowest, highest = np.where(absent, bottom, scores), np.where(absent, top, scores)
     groups = 1 if codes is None else int(codes.max()) + 1
     return _Table(
         names=names,
@@ -202,9 +178,9 @@ def _table(
         b=np.array([names.index(second) for _, second in chosen], dtype=int),
         codes=codes,
         sampled=codes if settings.subsets == "sampled" and groups >= FEWEST_CLUSTERS else None,
-        binary=scale == (0.0, 1.0) and bool(np.isin(given[~absent], (0.0, 1.0)).all()),
+        binary=scale == (0.0, 1.0) and bool(np.isin(scores[~absent], (0.0, 1.0)).all()),
         absent=absent,
-        values={"wrong": lowest, "worst": lowest, "best": highest, "exclude": given}[missing],
+        values={"wrong": lowest, "worst": lowest, "best": highest, "exclude": scores}[missing],
         lowest=lowest,
         highest=highest,
     )
@@ -216,8 +192,8 @@ def _resampled(table: _Table, settings: Settings) -> _Ends:
     differences, names = table.differences, len(table.names)
     columns = [table.values, differences]
     if table.binary:
-        known = np.isfinite(differences)
-        columns += [np.where(differences > 0, 1.0, 0.0), np.where(differences != 0, 1.0, 0.0) * known]
+        finite = np.isfinite(differences)
+        columns += [np.where(differences > 0, 1.0, 0.0), np.where(differences != 0, 1.0, 0.0) * finite]
     stacked = np.hstack(columns)
     rng = np.random.default_rng(settings.seed)
     if table.sampled is None:
@@ -236,17 +212,17 @@ def _resampled(table: _Table, settings: Settings) -> _Ends:
     return _Ends(ends[:, :names], ends[:, names:], shares, method)
 
 
-def _score_rows(table: _Table, ends: _Ends | None, alpha: float) -> list[dict[str, Any]]:
+def _score_rows(table: _Table, ends: _Ends | None, alpha: float) -> list[ScoreRow]:
     import numpy as np
 
-    rows = []
+    rows: list[ScoreRow] = []
     for place, name in enumerate(table.names):
-        known = np.isfinite(table.values[:, place])
-        column = table.values[known, place]
+        finite = np.isfinite(table.values[:, place])
+        column = table.values[finite, place]
         n, total = len(column), float(column.sum())
         closed = table.binary and (ends is None or _extreme(total, n))
         if closed or ends is None:
-            low, high = _closed(column, None if table.sampled is None else table.sampled[known], alpha)
+            low, high = _closed(column, None if table.sampled is None else table.sampled[finite], alpha)
         else:
             low, high = ends.values[:, place]
         rows.append(
@@ -266,7 +242,10 @@ def _score_rows(table: _Table, ends: _Ends | None, alpha: float) -> list[dict[st
 
 
 def _extreme(right: float, n: int) -> bool:
-    """Whether an accuracy lies where the bootstrap, too short on its skewed side, is not trusted."""
+    """Return whether an accuracy lies too near to 0 or 1 for a bootstrap.
+
+    It is too short on its skewed side there.
+    """
     fewer = min(right, n - right)
     return fewer < FEWEST_EVENTS or fewer < EXTREME_SHARE * n
 
@@ -286,8 +265,11 @@ def _closed(column: Floats, sampled: Ints | None, alpha: float) -> Interval:
 
 def _pair_rows(
     table: _Table, ends: _Ends | None, settings: Settings
-) -> tuple[list[dict[str, Any]], list[float]]:
-    """The rows of the pairs, p not yet adjusted, and the design effect of each."""
+) -> tuple[list[PairRow], list[float], list[float]]:
+    """Return rows, rates of disagreement and design effects of the pairs.
+
+    p is not yet adjusted.
+    """
     import numpy as np
 
     differences, against, favour = table.differences, table.against, table.favour
@@ -298,7 +280,8 @@ def _pair_rows(
     ]
     unlucky = np.where(np.array(means) > 0, against, favour)
     exact_unlucky = _sample_level_p(unlucky, table.binary, settings.seed) if gone.any() else exact
-    rows, design = [], []
+    rows: list[PairRow] = []
+    rates, design = [], []
     for place, (name_a, name_b) in enumerate(table.chosen):
         clustered, effect = (
             (math.nan, 1.0)
@@ -313,6 +296,8 @@ def _pair_rows(
                 math.nan if table.sampled is None else clustered_t_test(unlucky[:, place], table.sampled)[0]
             )
             p_least = 1.0 if undone else float(np.nanmax([p, exact_unlucky[place], again]))
+        size, rate = _size(table, ends, place, effect, settings.alpha)
+        rates.append(rate)
         rows.append(
             {
                 "a": name_a,
@@ -326,21 +311,21 @@ def _pair_rows(
                 "p_clustered": clustered,
                 "p": p,
                 "p_least": p_least,
-                **_size(table, ends, place, effect, settings.alpha),
+                **size,
             }
         )
-    return rows, design
+    return rows, rates, design
 
 
 def _size(
     table: _Table, ends: _Ends | None, place: int, design_effect: float, alpha: float
-) -> dict[str, Any]:
-    """How large one pair's difference is: its interval, its effect size, and how often the two disagree."""
+) -> tuple[Size, float]:
+    """Return the size of one pair's difference, and its disagreement rate."""
     import numpy as np
 
     d = table.values[:, table.a[place]] - table.values[:, table.b[place]]
-    known = np.isfinite(d)
-    d, n = d[known], int(known.sum())
+    finite = np.isfinite(d)
+    d, n = d[finite], int(finite.sum())
     only_a, only_b = int((d > 0).sum()), int((d < 0).sum())
     closed = table.binary and (ends is None or only_a + only_b < FEWEST_EVENTS)
     low, high = (
@@ -359,8 +344,8 @@ def _size(
         size, size_ends = _dz(d, float(low), float(high))
         few = only_a + only_b < fewest_disagreements(alpha)
         discordance = math.nan if few else float((d**2).mean())
-    shares = table.values[known][:, [table.a[place], table.b[place]]]
-    return {
+    shares = table.values[finite][:, [table.a[place], table.b[place]]]
+    size_row: Size = {
         "n": n,
         "only_a": only_a,
         "only_b": only_b,
@@ -371,12 +356,15 @@ def _size(
         "effect_high": size_ends.high,
         "effect_name": "matched odds ratio" if table.binary else "Cohen's dz",
         "cohens_h": cohens_h(*shares.mean(axis=0)) if table.binary and n else math.nan,
-        "discordance": discordance,
     }
+    return size_row, discordance
 
 
 def _discordance(apart: int, n: int) -> float:
-    """Rate of disagreement to plan with: NaN where nothing disagreed, for a rate of 0 is known from nothing."""
+    """Return the rate of disagreement to plan with; NaN for none.
+
+    A rate of 0 is known from nothing.
+    """
     return max(PRIOR_DISCORDANCE, apart / n) if apart else math.nan
 
 
@@ -391,10 +379,10 @@ def _sample_level_p(differences: Floats, binary: bool, seed: int) -> Floats:
 
 
 def _dz(d: Floats, low: float, high: float) -> tuple[float, Interval]:
-    """Cohen's dz, the mean of paired differences *d* in their standard deviations, from the mean's interval.
+    """Return Cohen's dz of paired differences *d*, and its interval.
 
-    The ends are moved out by sqrt(1 + dz^2 / 2), for the standard deviation is estimated too (Hedges &
-    Olkin 1985, section 5).
+    Their mean in standard deviations; the ends come from the mean's interval. They are moved out by sqrt(1 + dz^2 /
+    2), for the standard deviation is estimated too (Hedges & Olkin 1985, section 5).
     """
     spread = float(d.std(ddof=1)) if len(d) > 1 else 0.0
     if spread == 0:

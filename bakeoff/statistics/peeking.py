@@ -1,4 +1,4 @@
-"""Looking at a study while it runs: p and intervals that hold at every look, however often one looks.
+"""Looking at a running study: p and intervals that hold at every look.
 
 An ordinary 5 % test that is repeated with every new case finds a "difference" between equal models in far more than
 5 % of studies. A confidence sequence holds the truth at all looks together: the normal mixture of Robbins (Annals of
@@ -16,12 +16,17 @@ PLANNED_CASES = 24
 
 
 def _tuning(alpha: float, planned: int) -> float:
-    """The variance of the mixture that is about best at *planned* cases (Waudby-Smith et al., appendix B.2)."""
+    """Return the variance of the mixture, about best at *planned* cases.
+
+    Waudby-Smith et al., appendix B.2.
+    """
     return (-2 * math.log(alpha) + math.log(1 - 2 * math.log(alpha))) / planned
 
 
 def always_valid_p(p: float, cases: int, *, alpha: float = 0.05, planned: int = PLANNED_CASES) -> float:
-    """Return a p that may be looked at after every case: below *alpha* at any time in at most *alpha* of studies.
+    """Return a p that may be looked at after every case.
+
+    It falls below *alpha* at any time in at most *alpha* of studies.
 
     Args:
         p: two-sided p of the ordinary test after *cases* cases.
@@ -41,7 +46,10 @@ def always_valid_p(p: float, cases: int, *, alpha: float = 0.05, planned: int = 
 
 
 def level_at(cases: int, *, alpha: float = 0.05, planned: int = PLANNED_CASES) -> float:
-    """Return the level of an ordinary interval that makes it one of a confidence sequence after *cases* cases."""
+    """Return the level that makes an interval one of a sequence.
+
+    An ordinary interval of this level after *cases* cases belongs to a confidence sequence.
+    """
     from scipy.special import ndtr
 
     if cases < 1:

@@ -1,4 +1,4 @@
-"""What a paired test can detect: how small a difference, and with how many samples."""
+"""What a paired test can detect, and with how many samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PRIOR_DISCORDANCE = 0.10
 
 
 def fewest_disagreements(alpha: float = 0.05, pairs: int = 1) -> int:
-    """The smallest k that is significant when all k disagreements point the same way.
+    """Return the fewest disagreements, all one way, that are significant.
 
     ``2 * 0.5**k * pairs < alpha``: the exact test's smallest p at the first step of Holm.
     """
@@ -19,7 +19,10 @@ def fewest_disagreements(alpha: float = 0.05, pairs: int = 1) -> int:
 
 
 def least_detectable(n: int, alpha: float = 0.05, pairs: int = 1) -> float:
-    """The smallest observed difference of two accuracies that can be significant on *n* samples; inf if none."""
+    """Return the smallest observed difference that can be significant.
+
+    Of two accuracies on *n* samples; inf if none can.
+    """
     fewest = fewest_disagreements(alpha, pairs)
     return fewest / n if n >= fewest else math.inf
 
@@ -33,7 +36,9 @@ def minimum_detectable_difference(
     design_effect: float = 1.0,
     graded: bool = False,
 ) -> float:
-    """The smallest true difference that a paired test on *n* samples finds with probability *power*.
+    """Return the smallest true difference that a paired test finds.
+
+    On *n* samples, with probability *power*.
 
     ``(z[1 - alpha/2/pairs] + z[power]) * sqrt(discordance * design_effect / n)``, the usual two-sided
     formula with the null's variance throughout (Miettinen 1968; a little cautious), and never less than the exact
@@ -60,7 +65,9 @@ def samples_needed(
     design_effect: float = 1.0,
     graded: bool = False,
 ) -> int:
-    """How many samples find a true *difference* with probability *power*: the inverse of the function above.
+    """Return how many samples find a true *difference*.
+
+    With probability *power*: the inverse of the function above.
 
     Raises:
         ScoreError: *difference* is 0, which no number of samples can find.

@@ -1,4 +1,4 @@
-"""A judge model's scores, corrected by people's: prediction-powered inference.
+"""A judge's scores, corrected by people's: prediction-powered.
 
 People score some replies, a judge model scores all. The judge's mean over the replies that people left out, minus its
 mean over those they scored, tells how hard the remaining ones are in its eyes; added with the weight that the judge
@@ -16,7 +16,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from bakeoff.errors import ScoreError
-from bakeoff.statistics.raters import Pair, Ratings, Score, complete_block, errors
+from bakeoff.statistics.crossed import errors
+from bakeoff.statistics.raters import Pair, Ratings, Score, complete_block
 from bakeoff.statistics.significance import holm, tie_groups
 
 if TYPE_CHECKING:
@@ -50,21 +51,27 @@ class Corrected:
 
 
 def judge_weight(people: Floats, judge: Floats, others: Floats) -> float:
-    """Return the weight of the judge that makes the estimate's variance smallest.
+    """Return the weight of the judge with the smallest variance.
 
-    ``cov(people, judge) / ((1 + n / N) var(judge))``, n scores of people and N of the judge alone; 0 where the judge
-    always says the same, or scored nothing else. Several columns (models) share one weight.
+    ``slope / (1 + n / N)``, the slope of people's scores on the judge's, n scores of people and N of the judge alone.
+    It is shrunk by ``1 - 2 / F``, F of the slope's test, so that a judge who agrees with people by luck alone counts
+    for nothing. 0 where the judge always says the same, or scored nothing else. Several columns (models) share one
+    weight.
     """
-    import numpy as np
-
     first, second = _columns(people), _columns(judge)
     rest = _columns(others)
-    if not len(rest) or len(first) < 2:
+    if not len(rest) or len(first) < 3:
         return 0.0
-    shared = ((first - first.mean(axis=0)) * (second - second.mean(axis=0))).sum() / (len(first) - 1)
-    pooled = np.concatenate([second, rest])
-    spread = float(pooled.var(axis=0, ddof=1).sum())
-    return float(shared) / ((1 + len(first) / len(rest)) * spread) if spread > 1e-12 else 0.0
+    centred, spread = first - first.mean(axis=0), second - second.mean(axis=0)
+    squares = float((spread**2).sum())
+    if squares <= 1e-12:
+        return 0.0
+    slope = float((centred * spread).sum()) / squares
+    explained = slope**2 * squares
+    left = float((centred**2).sum()) - explained
+    freedom = first.size - first.shape[1] - 1
+    beyond_luck = 1 - 2 * left / freedom / explained if explained > 1e-12 else 0.0
+    return slope * max(0.0, beyond_luck) / (1 + len(first) / len(rest))
 
 
 def _columns(values: Floats) -> Floats:
@@ -74,7 +81,9 @@ def _columns(values: Floats) -> Floats:
 def corrected_mean(
     people: Floats, judge: Floats, others: Floats, *, alpha: float = 0.05, weight: float | None = None
 ) -> Corrected:
-    """Return the mean that people would give to all replies, from their scores and the judge's.
+    """Return the mean that people would give to all replies.
+
+    From their scores of some, and the judge's of all.
 
     Args:
         people: scores by people.
@@ -144,7 +153,9 @@ def corrected_ratings(
     alpha: float = 0.05,
     scale: tuple[float, float] = (1.0, 5.0),
 ) -> dict[str, CorrectedRatings]:
-    """Return the corrected comparison of each table (a dimension), with Holm over the pairs of all of them.
+    """Return the corrected comparison of each table (a dimension).
+
+    Holm spans the pairs of all of them.
 
     Args:
         people: table -> ratings by people; the block that all of them completed is used.
@@ -216,7 +227,10 @@ def _corrected(
 
 
 def _reach(error: tuple[float, float], added: float, others: int, alpha: float) -> float:
-    """Half the interval of a mean with *error* and *added* variance from the judge's own sample."""
+    """Return half the interval of a mean.
+
+    *added*: variance from the judge's own sample.
+    """
     from scipy.special import stdtrit
 
     variance, freedom = _total(error, added, others)
@@ -239,7 +253,10 @@ def _corrected_pairs(
     alpha: float,
     scale: tuple[float, float],
 ) -> tuple[list[Pair], float]:
-    """The pairs, and the mean variance of their differences; *rest* is the judge's scores times its weight."""
+    """Return the pairs, and the mean variance of their differences.
+
+    *rest*: the judge's scores times its weight.
+    """
     from scipy.special import stdtr, stdtrit
 
     width = scale[1] - scale[0]

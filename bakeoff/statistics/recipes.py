@@ -1,4 +1,6 @@
-"""Claims about a recipe from several training runs of it: seeds and questions are both a sample.
+"""Claims about a recipe from several training runs of it.
+
+Seeds and questions are both a sample.
 
 A seed (order of the data, LoRA initialisation) is nested in its recipe, a question is crossed with everything:
 ``score = recipe + question + question x recipe + seed(recipe) + rest``. The difference of two recipes then has the
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bakeoff.errors import ScoreError
 from bakeoff.statistics.bootstrap import effective_clusters
+from bakeoff.statistics.crossed import Spread
 from bakeoff.statistics.raters import Pair
 from bakeoff.statistics.significance import holm, tie_groups
 
@@ -63,7 +66,8 @@ class Recipes:
         scores: of every recipe, those of a single run included.
         pairs: of recipes with several seeds.
         groups: letters of recipes with several seeds; empty where fewer than two have them.
-        variance: variance part -> recipe -> on the squared scale of the score; see :func:`variance_table`.
+        variance: variance part -> recipe -> on the squared scale of the score; see :func:`variance_table` and
+            :func:`with_measured`.
         questions: how many questions every run was asked.
     """
 
@@ -75,12 +79,13 @@ class Recipes:
 
 
 def variance_table(scores: Floats) -> dict[str, float]:
-    """Return the variance parts of one recipe's *scores* [question x seed] or [question x seed x repeat].
+    """Return the variance parts of one recipe's *scores*.
 
-    Expected mean squares of the crossed design, none below 0: ``question`` (how much questions differ),
-    ``seed`` (how much another training run moves the score), ``question x seed`` (which questions a run gets right
-    for no other reason), ``repeat`` (the same run evaluated again; NaN, and part of ``question x seed``, where nothing
-    was evaluated twice). NaN for what one seed or question cannot show.
+    *scores*: [question x seed] or [question x seed x repeat]. Expected mean squares of the crossed design, none below
+    0: ``question`` (how much questions differ), ``seed`` (how much another training run moves the score), ``question
+    x seed`` (which questions a run gets right for no other reason), ``repeat`` (the same run evaluated again; NaN,
+    and part of ``question x seed``, where nothing was evaluated twice). NaN for what one seed or question cannot
+    show.
     """
     import numpy as np
 
@@ -99,6 +104,48 @@ def variance_table(scores: Floats) -> dict[str, float]:
     }
 
 
+def repeat_variance(twice: int, same: int) -> float:
+    """Return the variance of a grade when the same run is evaluated again.
+
+    Right-or-wrong grades of *twice* questions that were asked twice, *same* of them with the same grade: half the share
+    that differs (two draws that differ with probability 2 p (1 - p) have the variance p (1 - p)). NaN for no question.
+    """
+    return (1 - same / twice) / 2 if twice else math.nan
+
+
+def engine_variance(scores: Floats) -> float:
+    """Return how much another engine moves the score of the same weights.
+
+    *scores*: [question x engine]; the variance between engines' means beyond what finitely many questions explain, none
+    below 0; NaN for one engine or question.
+    """
+    if scores.shape[1] < 2 or len(scores) < 2:
+        return math.nan
+    square = _squares(scores)
+    return max(0.0, (square.seed - square.rest) / len(scores))
+
+
+def with_measured(
+    variance: Mapping[str, Mapping[str, float]],
+    repeat: Mapping[str, float],
+    engine: Mapping[str, float],
+) -> dict[str, dict[str, float]]:
+    """Return a variance table with what was measured beside the seeds.
+
+    Args:
+        variance: part -> recipe -> variance.
+        repeat: recipe -> :func:`repeat_variance`; it is taken out of ``question x seed``, which holds it otherwise.
+        engine: recipe -> :func:`engine_variance`; the table has the part where any recipe has it.
+    """
+    parts = {part: dict(values) for part, values in variance.items()}
+    for recipe, value in repeat.items():
+        if recipe in parts.get("repeat", {}) and not math.isnan(value):
+            parts["repeat"][recipe] = value
+            parts["question x seed"][recipe] = _at_least_zero(parts["question x seed"][recipe] - value)
+    shown = {recipe: value for recipe, value in engine.items() if not math.isnan(value)}
+    return {**parts, "engine": shown} if shown else parts
+
+
 def _at_least_zero(variance: float) -> float:
     return variance if math.isnan(variance) else max(0.0, variance)
 
@@ -110,7 +157,10 @@ class _Squares(NamedTuple):
 
 
 def _squares(table: Floats) -> _Squares:
-    """Mean squares of [question x seed]; NaN for what has no degree of freedom."""
+    """Return the mean squares of a table [question x seed].
+
+    NaN for what has no degree of freedom.
+    """
     questions, seeds = table.shape
     by_question, by_seed, all_over = table.mean(axis=1), table.mean(axis=0), table.mean()
     question = float(by_question.var(ddof=1)) * seeds if questions > 1 else math.nan
@@ -121,25 +171,21 @@ def _squares(table: Floats) -> _Squares:
     return _Squares(question, float(by_seed.var(ddof=1)) * questions, float((rest**2).sum()) / freedom)
 
 
-class _Spread(NamedTuple):
-    """Variance of a mean over questions, and its degrees of freedom."""
+def _over_questions(values: Floats, clusters: Ints | None) -> Spread:
+    """Return the spread of the mean of *values*.
 
-    variance: float
-    freedom: float
-
-
-def _over_questions(values: Floats, clusters: Ints | None) -> _Spread:
-    """Of the mean of *values*, whole clusters being sampled where there are any (Liang & Zeger 1986)."""
+    Whole clusters are sampled where there are any (Liang & Zeger 1986).
+    """
     import numpy as np
 
     count = len(values)
-    plain = _Spread(float(values.var(ddof=1)) / count, count - 1.0)
+    plain = Spread(float(values.var(ddof=1)) / count, count - 1.0)
     if clusters is None:
         return plain
     effective = effective_clusters(np.bincount(clusters))
     sums = np.bincount(clusters, weights=values - values.mean())
     variance = float((sums**2).sum()) * effective / (effective - 1) / count**2
-    return _Spread(variance, effective - 1) if variance > plain.variance else plain
+    return Spread(variance, effective - 1) if variance > plain.variance else plain
 
 
 class _Seeds(NamedTuple):
@@ -160,8 +206,8 @@ def _pooled(tables: Sequence[Floats]) -> _Seeds:
     return _Seeds(variance / freedom, rest / freedom, float(freedom), float(freedom * (questions - 1)))
 
 
-def _error(over_questions: _Spread, by_pair: float, weight: float, pooled: _Seeds, questions: int) -> _Spread:
-    """Variance and degrees of freedom of a mean, or of a difference of means, over questions and seeds.
+def _error(over_questions: Spread, by_pair: float, weight: float, pooled: _Seeds, questions: int) -> Spread:
+    """Return the spread of a mean, or of a difference, over both samples.
 
     Args:
         by_pair: the seeds' part by the recipes' own seeds alone.
@@ -180,10 +226,10 @@ def _error(over_questions: _Spread, by_pair: float, weight: float, pooled: _Seed
         + within**2 / pooled.freedom_of_rest
     )
     if variance <= floor:  # nothing varies that could be known badly
-        return _Spread(floor, over_questions.freedom)
+        return Spread(floor, over_questions.freedom)
     freedom = variance**2 / spread
     most = over_questions.freedom + pooled.freedom
-    return _Spread(variance, min(max(freedom, min(pooled.freedom, over_questions.freedom)), most))
+    return Spread(variance, min(max(freedom, min(pooled.freedom, over_questions.freedom)), most))
 
 
 def compare_recipes(
@@ -192,7 +238,7 @@ def compare_recipes(
     *,
     alpha: float = 0.05,
 ) -> dict[str, Recipes]:
-    """Compare the recipes of every suite, with Holm over the pairs of all of them.
+    """Compare the recipes of every suite, with one family of pairs.
 
     Args:
         suites: suite -> recipe -> scores 0..1 [question x seed]; all recipes of a suite on the same questions.

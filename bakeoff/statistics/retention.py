@@ -1,4 +1,4 @@
-"""What tuning kept: is the tuned model worse than its base by less than a margin, or by more?
+"""What tuning kept: is the loss smaller than a margin, or larger?
 
 No significant loss is no evidence of no loss. Non-inferiority turns the question round: the loss is at least the
 margin unless the data say otherwise. Right-or-wrong answers are compared by Tango's score test for paired
@@ -63,10 +63,11 @@ class Retention:
 
 
 def tango_score(only_a: float, only_b: float, n: float, difference: float = 0.0) -> float:
-    """Return Tango's score statistic, standard normal where a's proportion minus b's is *difference*.
+    """Return Tango's score statistic at *difference*.
 
-    ``(b - c - n d) / sqrt(n (2 q + d (1 - d)))`` with q the probability of "only b" that fits best under that
-    difference (Tango 1998, equations 7 to 9). At difference 0 its square is McNemar's chi-square.
+    Standard normal where a's proportion minus b's is *difference*: ``(b - c - n d) / sqrt(n (2 q + d (1 - d)))`` with
+    q the probability of "only b" that fits best under that difference (Tango 1998, equations 7 to 9). At difference 0
+    its square is McNemar's chi-square.
     """
     if not (only_a >= 0 and only_b >= 0 and only_a + only_b <= n + 1e-9) or not -1 <= difference <= 1:
         raise ScoreError(
@@ -84,7 +85,10 @@ def tango_score(only_a: float, only_b: float, n: float, difference: float = 0.0)
 
 
 def tango_interval(only_a: float, only_b: float, n: float, alpha: float = 0.05) -> Interval:
-    """Return Tango's interval of a difference of paired proportions: what his test does not reject; NaN for n = 0."""
+    """Return Tango's interval of a difference of paired proportions.
+
+    It is what his test does not reject; NaN for n = 0.
+    """
     from scipy.special import ndtri
 
     if n <= 0:
@@ -97,7 +101,10 @@ def tango_interval(only_a: float, only_b: float, n: float, alpha: float = 0.05) 
 
 
 def _crossing(is_past: Callable[[float], bool], low: float, high: float) -> float:
-    """Where *is_past* turns true between *low* and *high*: it falls with the difference, so halving finds it."""
+    """Return where *is_past* turns true between *low* and *high*.
+
+    The statistic falls with the difference, so halving finds it.
+    """
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (low, middle) if is_past(middle) else (middle, high)
@@ -114,11 +121,11 @@ def retention(
     clusters: Ints | None = None,
     alpha: float = 0.05,
 ) -> Retention:
-    """Compare *tuned* with *base*, scores 0..1 of the same questions, NaN for a missing one.
+    """Compare *tuned* with *base*: scores 0..1 of the same questions.
 
-    The interval and the estimate count a missing score as 0, as scores do everywhere; the two p count it against
-    what they would show. Where *clusters* (subset codes) are given, whole subsets are sampled, and the larger p counts.
-    The verdict is "cannot say" until :func:`judged` has seen all of them.
+    NaN for a missing one. The interval and the estimate count a missing score as 0, as scores do everywhere; the two
+    p count it against what they would show. Where *clusters* (subset codes) are given, whole subsets are sampled, and
+    the larger p counts. The verdict is "cannot say" until :func:`judged` has seen all of them.
 
     Raises:
         ScoreError: the two differ in length, or *margin* is not above 0.
@@ -154,9 +161,10 @@ def retention(
 
 
 def judged(drafts: list[Retention], alpha: float = 0.05) -> list[Retention]:
-    """Return *drafts* with their verdicts; Holm over all of them, for losses and for their absence each.
+    """Return *drafts* with their verdicts.
 
-    Both are one-sided at alpha / 2, as the two-sided interval has it.
+    Holm over all of them, for losses and for their absence each. Both are one-sided at alpha / 2, as the two-sided
+    interval has it.
     """
     p_values_kept = holm([each.p_kept for each in drafts])
     p_values_lost = holm([each.p_loss for each in drafts])
@@ -209,7 +217,10 @@ def _p_above(apart: Floats, least: float, clusters: Ints | None) -> float:
 
 
 def _interval(apart: Floats, clusters: Ints | None, alpha: float) -> Interval:
-    """Tango's where answers are right or wrong, Student's t else; widened by the design effect of clusters."""
+    """Return Tango's interval of answers, Student's t of graded scores.
+
+    Widened by the design effect of clusters.
+    """
     from scipy.special import stdtrit
 
     count = len(apart)

@@ -1,4 +1,4 @@
-"""Paired tests, their correction over a family, and the letters that follow from them."""
+"""Paired tests, their correction over a family, and letters."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Two-sided p of the exact McNemar test: are the disagreements a fair coin? (McNemar 1947; binomial
-    form).
+    """Return the two-sided p of the exact McNemar test.
+
+    Are the disagreements a fair coin? (McNemar 1947; binomial form)
     """
     from scipy.special import bdtr
 
@@ -26,22 +27,22 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def sign_flip_tests(differences: Floats, resamples: int = 9_999, seed: int = 0) -> Floats:
-    """[pair]: two-sided p that the paired *differences* [sample x pair] have mean 0.
+    """Return the two-sided p per pair of paired differences.
 
-    Fisher's randomisation test: a sample's sign is flipped at random. Every flip is tried where that takes
-    no more than *resamples*, else that many at random (smallest p: 1 / (resamples + 1)). Above 2,000
-    samples the normal limit of the same distribution (mean 0, variance: sum of squares) takes over. NaN
-    count as no difference.
+    *differences*: [sample x pair]; the hypothesis is a mean of 0. Fisher's randomisation test: a sample's sign is
+    flipped at random. Every flip is tried where that takes no more than *resamples*, else that many at random
+    (smallest p: 1 / (resamples + 1)). Above 2,000 samples the normal limit of the same distribution (mean 0,
+    variance: sum of squares) takes over. NaN count as no difference.
     """
     import numpy as np
     from scipy.special import ndtr
 
-    given = np.nan_to_num(np.asarray(differences, dtype=float))
-    n = len(given)
-    seen = np.abs(given.sum(axis=0))
-    moved = given.any(axis=0)
+    filled = np.nan_to_num(np.asarray(differences, dtype=float))
+    n = len(filled)
+    seen = np.abs(filled.sum(axis=0))
+    moved = filled.any(axis=0)
     if n > 2_000:
-        spread = np.sqrt((given**2).sum(axis=0))
+        spread = np.sqrt((filled**2).sum(axis=0))
         far = np.divide(seen, spread, out=np.zeros_like(seen), where=moved)
         return np.asarray(2 * ndtr(-far), dtype=float)
     every = 2**n <= resamples
@@ -49,13 +50,16 @@ def sign_flip_tests(differences: Floats, resamples: int = 9_999, seed: int = 0) 
         bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
     else:
         bits = np.random.default_rng(seed).integers(0, 2, size=(resamples, n), dtype=np.int8)
-    flipped = np.abs((1.0 - 2.0 * bits) @ given)
+    flipped = np.abs((1.0 - 2.0 * bits) @ filled)
     reached = (flipped >= seen - 1e-9 * (1 + seen)).sum(axis=0)
     return np.asarray(reached / 2**n if every else (reached + 1) / (resamples + 1), dtype=float)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment of *p_values* (Scandinavian Journal of Statistics 1979)."""
+    """Return *p_values* adjusted by Holm's step-down rule.
+
+    Scandinavian Journal of Statistics 1979; 6:65.
+    """
     adjusted = [0.0] * len(p_values)
     reached = 0.0
     for done, place in enumerate(sorted(range(len(p_values)), key=lambda at: p_values[at])):
@@ -76,23 +80,25 @@ def clustered_t_test(differences: Floats, clusters: Ints) -> tuple[float, float]
     import numpy as np
     from scipy.special import stdtr
 
-    known = np.isfinite(differences)
-    given, of = differences[known], clusters[known]
-    if not given.any() or len(np.unique(of)) < 2:
+    finite = np.isfinite(differences)
+    values, of = differences[finite], clusters[finite]
+    if not values.any() or len(np.unique(of)) < 2:
         return 1.0, 1.0
     sizes = np.bincount(of)
     effective = effective_clusters(sizes)
-    n, mean = len(given), float(given.mean())
-    sums = np.bincount(of, weights=given - mean)
+    n, mean = len(values), float(values.mean())
+    sums = np.bincount(of, weights=values - mean)
     variance = float((sums**2).sum()) * effective / (effective - 1) / n**2
-    independent = float(given.var(ddof=1)) / n
+    independent = float(values.var(ddof=1)) / n
     if variance == 0 or independent == 0:
         return (0.0 if mean else 1.0), 1.0
     return float(2 * stdtr(effective - 1, -abs(mean) / math.sqrt(variance))), variance / independent
 
 
 def tie_groups(order: Sequence[str], different: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Letters per name, by insert-and-absorb (Piepho, J. Comp. Graph. Statistics 2004).
+    """Return the letters of each name, by insert-and-absorb.
+
+    Piepho, Journal of Computational and Graphical Statistics 2004; 13:456.
 
     Args:
         order: all names, best first; the best is in group A.
@@ -105,12 +111,12 @@ def tie_groups(order: Sequence[str], different: Iterable[tuple[str, str]]) -> di
     groups: list[frozenset[str]] = [frozenset(order)]
     for a, b in different:
         split = [part for group in groups if {a, b} <= group for part in (group - {a}, group - {b})]
-        kept = [group for group in groups if not {a, b} <= group]
+        rest = [group for group in groups if not {a, b} <= group]
         for part in split:
-            if not any(part <= group for group in kept):
-                kept = [group for group in kept if not group < part]
-                kept.append(part)
-        groups = kept
+            if not any(part <= group for group in rest):
+                rest = [group for group in rest if not group < part]
+                rest.append(part)
+        groups = rest
     rank = {name: place for place, name in enumerate(order)}
     groups.sort(key=lambda group: sorted(rank[name] for name in group))
     return {
@@ -119,5 +125,5 @@ def tie_groups(order: Sequence[str], different: Iterable[tuple[str, str]]) -> di
 
 
 def _letter(place: int) -> str:
-    """A, B, … Z, A', B', …: one visible symbol per group, however many there are."""
+    """Return the symbol of a group: A, B, … Z, A', B', …"""
     return chr(ord("A") + place % 26) + "'" * (place // 26)

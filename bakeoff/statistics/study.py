@@ -1,15 +1,163 @@
-"""What a study of people's ratings can show, worked out before anybody works for it."""
+"""What a study of people's ratings can show, before anybody rates."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from bakeoff.statistics.raters import FEWEST_RATERS, HOURS_PER_REPLY, PLANNED, Plan, detectable, plan_study
+from bakeoff.errors import ScoreError
+
+FEWEST_RATERS = 2
+"""One rater's taste cannot be told from what other raters would say."""
+
+HOURS_PER_REPLY = 90 / 3600
+"""Hours to read and score one reply: about a minute and a half."""
+
 
 MOST_RATERS = 50
 """More people for one study are not to be had."""
+
+
+def cases_needed(models: int, alpha: float = 0.05) -> int:
+    """Return the fewest cases on which two of *models* could differ.
+
+    If every single case goes the same way, chance alone does so with probability 2^(1 - cases); after
+    Bonferroni's first step of Holm over the pairs that has to stay below *alpha*.
+    """
+    pairs = max(1, models * (models - 1) // 2)
+    return max(2, math.floor(1 + math.log2(pairs / alpha)) + 1)
+
+
+def why_no_letters(cases: int, raters: int, models: int, alpha: float = 0.05) -> tuple[str, str]:
+    """Return why no letters can come out, in English and Chinese; or ""."""
+    fewest = cases_needed(models, alpha)
+    if raters < FEWEST_RATERS:
+        who, who_zh = ("one rater", "只有 1 位评分者") if raters == 1 else ("no rater", "没有评分者")
+        return (
+            f"no letters: {who} cannot show what other raters would say; at least {FEWEST_RATERS} raters "
+            f"(better 5 or more) and {fewest} cases are needed for {models} models",
+            f"不给出显著性分组：{who_zh}，无法推断其他评分者会如何评分；比较 {models} 个模型至少需要 "
+            f"{FEWEST_RATERS} 位评分者（最好 5 位以上）和 {fewest} 个个案",
+        )
+    if cases < fewest:
+        count = "1 case" if cases == 1 else f"{cases} cases"
+        return (
+            f"no letters: with {count} no difference between {models} models could come out, whatever the ratings; "
+            f"at least {fewest} cases and {FEWEST_RATERS} raters (better 5 or more) are needed",
+            f"不给出显著性分组：个案太少（{cases} 个），无论怎样评分，{models} 个模型之间的差异都不可能显著；"
+            f"至少需要 {fewest} 个个案和 "
+            f"{FEWEST_RATERS} 位评分者（最好 5 位以上）",
+        )
+    return "", ""
+
+
+PLANNED = {"case x model": 0.25, "rater x model": 0.06, "rest": 0.5}
+"""Variance parts to plan with before anybody has rated, points squared of a scale 1 to 5: standard deviations of
+0.5, 0.25 and 0.7 points."""
+
+
+def detectable(
+    cases: int,
+    raters: int,
+    models: int,
+    *,
+    variance: Mapping[str, float] = PLANNED,
+    alpha: float = 0.05,
+    power: float = 0.8,
+) -> float:
+    """Return the smallest true difference that such a study finds.
+
+    In points, found with probability *power*. Infinite for a single rater or case. Bonferroni's level stands for
+    Holm's first step.
+    """
+    from scipy.special import ndtri, stdtrit
+
+    if cases < 2 or raters < FEWEST_RATERS or models < 2:
+        return math.inf
+    pairs = models * (models - 1) / 2
+    shares = [
+        (2 * variance["rater x model"] / raters, (models - 1) * (raters - 1)),
+        (2 * variance["case x model"] / cases, (models - 1) * (cases - 1)),
+        (2 * variance["rest"] / cases / raters, (models - 1) * (cases - 1) * (raters - 1)),
+    ]
+    total = sum(share for share, _ in shares)
+    if total <= 0:
+        return 0.0
+    df = total**2 / sum(share**2 / freedom for share, freedom in shares)
+    return float((stdtrit(df, 1 - alpha / 2 / pairs) + ndtri(power)) * math.sqrt(total))
+
+
+class Plan(NamedTuple):
+    """Raters and cases that find a difference with 80 % power, and the hours of people they take together."""
+
+    raters: int
+    cases: int
+    hours: float
+
+
+def plan_study(
+    difference: float,
+    models: int,
+    *,
+    cases: int = 0,
+    raters: int = FEWEST_RATERS,
+    variance: Mapping[str, float] = PLANNED,
+    alpha: float = 0.05,
+) -> Plan | None:
+    """Return the cheapest study that finds *difference* points.
+
+    With 80 % power, from *cases* and *raters* upwards. More raters come first: their taste does not average out over
+    cases. None where 50 raters and 400 cases would not do.
+
+    Raises:
+        ScoreError: *difference* is not above 0.
+    """
+    if not difference > 0:
+        raise ScoreError("plan_study: difference must be above 0: no study tells equals apart")
+    plans = []
+    least = max(cases, cases_needed(models, alpha))
+    for number in range(max(raters, FEWEST_RATERS), 51):
+        enough = (
+            count
+            for count in [*range(least, 100), *range(max(least, 100), 401, 10)]
+            if detectable(count, number, models, variance=variance, alpha=alpha) <= difference
+        )
+        count = next(enough, None)
+        if count is not None:
+            plans.append(Plan(number, count, number * count * models * HOURS_PER_REPLY))
+    return min(plans, key=lambda plan: (round(plan.hours, 6), plan.cases), default=None)
+
+
+def study_outlook(
+    cases: int, models: int, *, raters: int = 3, difference: float = 0.5, alpha: float = 0.05
+) -> tuple[str, str]:
+    """Return what a study of this size can show, in English and Chinese."""
+    if models < 2:
+        return "one model: nothing is compared", "只有一个模型，不作比较"
+    plan = plan_study(difference, models, cases=0, alpha=alpha)
+    needed, needed_zh = "", ""
+    if plan:
+        needed = (
+            f"; {difference:g} points need about {plan.raters} raters x {plan.cases} cases "
+            f"({plan.hours:.0f} hours of people)"
+        )
+        needed_zh = (
+            f"；要检出 {difference:g} 分的差异，约需 {plan.raters} 位评分者 × {plan.cases} 个个案"
+            f"（共约 {plan.hours:.0f} 人时）"
+        )
+    why, why_zh = why_no_letters(cases, max(raters, FEWEST_RATERS), models, alpha)
+    if why:
+        return why + needed, why_zh + needed_zh
+    least = detectable(cases, raters, models, alpha=alpha)
+    hours = cases * models * raters * HOURS_PER_REPLY
+    return (
+        f"{cases} cases, {models} models and {raters} raters ({hours:.0f} hours of people) find a difference of about "
+        f"{least:.1f} points in four studies of five" + (needed if least > difference else ""),
+        f"{cases} 个个案、{models} 个模型、{raters} 位评分者（共约 {hours:.0f} 人时）"
+        f"在 80% 检验效能下可检出约 {least:.1f} 分的差异" + (needed_zh if least > difference else ""),
+    )
 
 
 @dataclass(frozen=True)
@@ -42,12 +190,15 @@ class Outlook:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether models are compared, and no ratings whatever could tell any two apart."""
+        """Return whether no ratings whatever could tell any two apart."""
         return self.models > 1 and not self.smallest_p < self.alpha
 
     @property
     def words(self) -> tuple[str, str]:
-        """Return the smallest p and what a wanted difference takes, raters first, in English and Chinese."""
+        """Return the smallest p, and what a difference takes.
+
+        Raters first; in English and Chinese.
+        """
         en = (
             f"{self.comparisons} comparisons with {self.cases} cases and {self.raters} raters: the smallest p that can "
             f"come out after Holm is {self.smallest_p:.2g}"
@@ -89,7 +240,7 @@ def outlook(
     Args:
         dimensions: of the rubric; each adds its pairs to the family.
         difference: the difference in points that is worth finding.
-        variance: variance parts to plan with, see :data:`~bakeoff.statistics.raters.PLANNED`.
+        variance: variance parts to plan with, see :data:`PLANNED`.
 
     Raises:
         ScoreError: *difference* is not above 0.
@@ -125,7 +276,10 @@ def raters_needed(
     variance: Mapping[str, float] = PLANNED,
     alpha: float = 0.05,
 ) -> int | None:
-    """Return how many raters find *difference* points on *cases* cases with 80 % power; None where no number does."""
+    """Return how many raters find *difference* points with 80 % power.
+
+    None where no number does on *cases* cases.
+    """
     numbers = range(FEWEST_RATERS, MOST_RATERS + 1)
     return next(
         (n for n in numbers if detectable(cases, n, models, variance=variance, alpha=alpha) <= difference),

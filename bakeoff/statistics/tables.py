@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def sample_matrix(samples: pd.DataFrame, suite: str) -> tuple[pd.DataFrame, pd.Series]:
-    """The table [sample x subject] of *suite* from the samples table, and the subset of each sample.
+    """Return the table of a suite, and the subset of each sample.
 
-    A subject is named "model (variant)". A question that stands twice in the suite stays two samples. A
-    sample that a subject was not asked, or that has no score, is NaN.
+    The table is [sample x subject]. A subject is named "model (variant)". A question that stands twice in the suite
+    stays two samples. A sample that a subject was not asked, or that has no score, is NaN.
 
     Raises:
         ScoreError: there is no sample of *suite*.
@@ -30,8 +30,8 @@ def sample_matrix(samples: pd.DataFrame, suite: str) -> tuple[pd.DataFrame, pd.S
 
     rows = samples[samples["suite"] == suite]
     if rows.empty:
-        known = ", ".join(sorted(map(str, samples["suite"].unique()))) or "none"
-        raise ScoreError(f"samples: no sample of suite {suite!r}; the table holds: {known}")
+        suites = ", ".join(sorted(map(str, samples["suite"].unique()))) or "none"
+        raise ScoreError(f"samples: no sample of suite {suite!r}; the table holds: {suites}")
     rows = rows[["model", "variant", "subset", "sample_id", "index", "correct"]]
     rows = rows.sort_values("index", kind="stable")
     # Codes instead of texts: at a hundred thousand replies a pivot over texts takes most of the time.
@@ -56,7 +56,7 @@ def sample_matrix(samples: pd.DataFrame, suite: str) -> tuple[pd.DataFrame, pd.S
 
 
 def checked(matrix: pd.DataFrame, scale: tuple[float, float]) -> tuple[list[str], Floats]:
-    """Names and values of *matrix*.
+    """Return names and values of *matrix*.
 
     Raises:
         ScoreError: it is empty, a name stands twice, or a score lies outside *scale*.
@@ -70,16 +70,16 @@ def checked(matrix: pd.DataFrame, scale: tuple[float, float]) -> tuple[list[str]
         )
     if len(set(names)) < len(names):
         raise ScoreError("compare: a subject stands twice in the table; name each column differently")
-    given = matrix.to_numpy(dtype=float, na_value=np.nan)
-    outside = given[np.isfinite(given) & ((given < scale[0]) | (given > scale[1]))]
-    if outside.size or np.isinf(given).any():
+    values = matrix.to_numpy(dtype=float, na_value=np.nan)
+    outside = values[np.isfinite(values) & ((values < scale[0]) | (values > scale[1]))]
+    if outside.size or np.isinf(values).any():
         value = float(outside[0]) if outside.size else math.inf
         raise ScoreError(f"compare: score {value:g} lies outside scale {scale}; pass scale=(lowest, highest)")
-    return names, given
+    return names, values
 
 
 def subset_codes(matrix: pd.DataFrame, clusters: pd.Series | None) -> Ints | None:
-    """Subset codes 0..G-1 of the rows, or None where there is no more than one subset."""
+    """Return the subset codes 0..G-1 of the rows; None for one subset."""
     import numpy as np
 
     if clusters is None:

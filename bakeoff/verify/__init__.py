@@ -1,1 +1,1 @@
-"""Recompute a finished run from its raw records, and read its report back: ``python -m bakeoff.verify``."""
+"""A run recomputed from its raw records, and its report read back."""

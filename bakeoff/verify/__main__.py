@@ -1,4 +1,7 @@
-"""``python -m bakeoff.verify``: recompute a run and its report from the raw records, offline."""
+"""Recompute a run and its report from the raw records, offline.
+
+``python -m bakeoff.verify``
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _MOST = 50
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Return 0 where every check holds, 1 where a discrepancy was found, 2 where there is nothing to verify."""
+    """Return 0: every check holds, 1: a discrepancy, 2: nothing to verify."""
     parser = argparse.ArgumentParser(prog="python -m bakeoff.verify", description=__doc__)
     parser.add_argument(
         "target", type=Path, metavar="REPORT-OR-STORE", help="a store, a run's folder, a report or its page"
@@ -53,12 +56,12 @@ def main(argv: list[str] | None = None) -> int:
     except (BakeoffError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    print("\n".join(told(evidence, audit)))
+    print("\n".join(lines_of(evidence, audit)))
     return 1 if audit.discrepancies else 0
 
 
-def told(evidence: Evidence, audit: Audit) -> Iterator[str]:
-    """Yield what was checked as a table, each discrepancy, and what could not be checked."""
+def lines_of(evidence: Evidence, audit: Audit) -> Iterator[str]:
+    """Yield the checks as a table, each discrepancy, and what is left open."""
     where = [
         f"store {evidence.root}" if evidence.root else "",
         f"report {evidence.page}" if evidence.page else "",

@@ -1,13 +1,13 @@
-"""Answers read and graded once more: from the stored replies, and from what EvalScope kept of them."""
+"""Answers read and graded once more, from the stored replies."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from bakeoff.evalscope.loading import reply_of
 from bakeoff.files import readable_rows
@@ -17,9 +17,12 @@ from bakeoff.suites.overlap import METRICS as OVERLAPS
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object
 from bakeoff.verify.ledgers import STATES, Key, grade_of, key_of, options_of, overlap_of
+from bakeoff.verify.letters import check_letters
 from bakeoff.verify.manifest import evidence_of
 
 _CUT = ("max_tokens", "length", "model_length")
+_STOPS = (*_CUT, "stop", "tool_calls", "content_filter", "unknown", "", None)
+"""Why a reply may end, in EvalScope's words."""
 _OF_A_SCORE = (
     *(
         "suite",
@@ -62,16 +65,16 @@ def check_answers(audit: Audit, evidence: Evidence) -> None:
         )
         suite = str(sample["suite"])
         key = key_of(sample)
-        own = apart.setdefault(key, Audit()) if key in evidence.read_otherwise else audit
-        _check_reading(own, where, sample, benchmarks.get(suite, ""), mains.get(suite, ""))
-    for key, own in apart.items():
+        part = apart.setdefault(key, Audit()) if key in evidence.read_otherwise else audit
+        _check_reading(part, where, sample, benchmarks.get(suite, ""), mains.get(suite, ""))
+    for key, part in apart.items():
         audit.merge_if_sound(
-            own, f"{' '.join(key)}: read and graded by rules of another version than today's"
+            part, f"{' '.join(key)}: read and graded by rules of another version than today's"
         )
 
 
 def _check_reading(audit: Audit, where: str, sample: Row, benchmark: str, main: str) -> None:
-    """Extract and grade one reply anew, as far as our own rules read and grade it."""
+    """Extract and grade one reply anew, as far as our own rules do."""
     if sample["status"] == "errored":
         blank = [sample["reply"] or "", sample["extracted"] or "", sample["correct"]]
         audit.compare("an error has no reply and no grade", where, blank, ["", "", None])
@@ -104,13 +107,13 @@ def _check_reading(audit: Audit, where: str, sample: Row, benchmark: str, main: 
         )
 
 
-def _is_multiple(sample: Mapping[str, Any]) -> bool:
+def _is_multiple(sample: Row) -> bool:
     """Return whether several letters are certainly meant."""
     return len(str(sample["target"])) > 1 or str(sample["subset"]).endswith("_multiple")
 
 
 def check_evidence(audit: Audit, evidence: Evidence) -> None:
-    """Hold the results of every evaluation against the replies and reviews that EvalScope left."""
+    """Hold every result against the replies and reviews behind it."""
     if evidence.root is None:
         audit.note("no store at hand: replies are those of samples.parquet, not those that the service gave")
         return
@@ -126,34 +129,59 @@ def check_evidence(audit: Audit, evidence: Evidence) -> None:
             if folder is None:
                 audit.fail("raw replies are there", place, f"{result.get('folder', '')} is gone", "a folder")
                 continue
-            _check_result(audit, place, result, folder)
+            key = (str(stage["model"]), str(stage["variant"]), str(stage["facts"].get("suite")))
+            beside = Audit() if key in evidence.read_otherwise else audit
+            _check_result(audit, beside, place, result, folder)
+            if beside is not audit:
+                audit.merge_if_sound(
+                    beside, f"{' '.join(key)}: metrics beside the main one are by rules of another version"
+                )
 
 
-def _check_result(audit: Audit, place: str, result: Row, folder: Path) -> None:
-    prompts = {row["prompt_sha"]: row["messages"] for row in readable_rows(folder / "prompts.jsonl")}
+def _check_result(audit: Audit, beside: Audit, place: str, result: Row, folder: Path) -> None:
+    stored = list(readable_rows(folder / "prompts.jsonl"))
+    prompts = {row["prompt_sha"]: row["messages"] for row in stored}
+    audit.compare("prompt", f"{folder.name}/prompts.jsonl rows", len(stored), len(prompts))
     for sha, messages in prompts.items():
         audit.compare("prompt", f"{folder.name}/prompts.jsonl {sha}", sha, sha_of(messages))
     samples = sorted(result["samples"], key=lambda sample: int(sample["index"]))
-    if any("messages" not in row for row in _by_index(folder / "predictions").values()):
-        audit.note(f"{place}: its letters were read by log-probability and not compared with its prompts")
-        _check_copies(audit, place, result, samples, folder)
-        _check_summary(audit, place, result, samples)
-        return
-    predictions = _by_prompt(folder / "predictions")
-    reviews = _by_index(folder / "reviews")
     audit.compare("index", f"{place} samples", [s["index"] for s in samples], list(range(len(samples))))
-    counted: dict[str, int] = defaultdict(int)
-    for sample in samples:
-        counted[str(sample["subset"])] += 1
     if "selected" in result:
+        counted = Counter(str(sample["subset"]) for sample in samples)
         audit.compare("selected questions", f"{place} selected", result["selected"], dict(counted))
     for sample in samples:
         where = f"{place} {sample['subset']} {sample['sample_id']}"
         audit.compare("prompt", f"{where} prompt_sha", sample["prompt_sha"] in prompts, True)
-        given = predictions.get((str(sample["subset"]), str(sample["prompt_sha"])), [])
-        prediction = given.pop(0) if given else None
+        digest = _digest_of_question(str(result["benchmark"]), sample)
+        audit.compare("question", f"{where} sample_id", str(sample["sample_id"]).partition("-")[0], digest)
+    replies = _by_index(folder / "predictions")
+    if any("messages" not in row for row in replies.values()):
+        check_letters(audit, place, result, samples, replies)
+    else:
+        _check_replies(audit, beside, place, result, samples, folder)
+    _check_copies(audit, place, result, samples, folder)
+    _check_summary(audit, place, result, samples)
+
+
+class _Answer(NamedTuple):
+    """What EvalScope kept of a question: the reply, and the grade."""
+
+    prediction: Row | None
+    review: Row | None
+
+
+def _check_replies(
+    audit: Audit, beside: Audit, place: str, result: Row, samples: Sequence[Row], folder: Path
+) -> None:
+    """Hold every sample against its reply, and every reply against its sample."""
+    predictions = _by_prompt(folder / "predictions")
+    reviews = _by_index(folder / "reviews")
+    for sample in samples:
+        where = f"{place} {sample['subset']} {sample['sample_id']}"
+        replies = predictions.get((str(sample["subset"]), str(sample["prompt_sha"])), [])
+        prediction = replies.pop(0) if replies else None
         review = reviews.get((str(sample["subset"]), int(prediction["index"]))) if prediction else None
-        _check_sample(audit, where, sample, prediction, review, result)
+        _check_sample(audit, beside, where, sample, _Answer(prediction, review), result)
     for (subset, sha), rest in predictions.items():
         for row in rest:
             audit.fail(
@@ -162,20 +190,22 @@ def _check_result(audit: Audit, place: str, result: Row, folder: Path) -> None:
                 f"reply {row['index']} has none",
                 "a sample",
             )
-    _check_copies(audit, place, result, samples, folder)
-    _check_summary(audit, place, result, samples)
 
 
 def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row], folder: Path) -> None:
-    """Hold the result of a stage against the copy that the evaluation left beside its replies."""
+    """Hold a result against the copy that lies beside its replies."""
     first = read_object(folder / "result.json")
     same = {name: value for name, value in first.items() if name not in ("scores", "folder", "statements")}
     audit.compare_keys("both copies agree", f"{place} against {folder.name}/result.json", result, same)
     scores = [{name: row.get(name) for name in _OF_A_SCORE} for row in result["scores"]]
     copied = [{name: row.get(name) for name in _OF_A_SCORE} for row in first["scores"]]
     audit.compare("both copies agree", f"{place} scores against {folder.name}/result.json", scores, copied)
-    rows = {str(row["sample_id"]): row for row in readable_rows(folder / "samples.jsonl")}
-    audit.compare("both copies agree", f"{place} samples", len(rows), len(samples))
+    for score in first["scores"]:
+        for name in ("model", "variant"):  # the evaluation itself does not know them
+            audit.compare("both copies agree", f"{place} scores {name}", score[name] in ("", None), True)
+    copies = list(readable_rows(folder / "samples.jsonl"))
+    rows = {str(row["sample_id"]): row for row in copies}
+    audit.compare("both copies agree", f"{place} samples", [len(copies), len(rows)], [len(samples)] * 2)
     for sample in samples:
         other = rows.get(str(sample["sample_id"]), {})
         for name, value in other.items():
@@ -210,10 +240,12 @@ def _check_summary(audit: Audit, place: str, result: Row, samples: Sequence[Row]
         audit.compare("told of an evaluation", f"{place} {name}", result.get(name), result["scores"][0][name])
 
 
-def _check_sample(
-    audit: Audit, where: str, sample: Row, prediction: Row | None, review: Row | None, result: Row
-) -> None:
-    """Hold one sample against the reply that came, and against EvalScope's grade of it."""
+def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: _Answer, result: Row) -> None:
+    """Hold one sample against the reply that came, and its grade.
+
+    *beside*: for metrics beside the main one, which another version may have computed otherwise.
+    """
+    prediction, review = answer
     if sample["status"] == "errored":
         why = str(result.get("errors", {}).get(sample["sample_id"], ""))
         audit.compare("an error says why", where, bool(why), True)
@@ -230,6 +262,9 @@ def _check_sample(
     audit.compare("reply", f"{where} reply", sample["reply"], reply)
     audit.compare("reply", f"{where} latency_s", sample["latency_s"], latency_s)
     audit.compare("status", f"{where} truncated", sample["status"] == "truncated", stop in _CUT)
+    audit.compare("status", f"{where} stop_reason {stop}", stop in _STOPS, True)
+    if (last := prediction["messages"][-1])["role"] == "assistant":
+        audit.compare("reply", f"{where} reply in the conversation", _text(last["content"]), reply)
     graded = review["sample_score"]["score"]
     audit.compare("review", f"{where} status", graded.get("status", "success"), "success")
     audit.compare(
@@ -237,8 +272,9 @@ def _check_sample(
     )
     if graded.get("prediction") is not None:
         audit.compare("review", f"{where} graded reply", graded["prediction"], reply)
-    target: Any = review.get("target", sample["target"]) or ""
-    joined = "".join(target) if options_of(sample) or isinstance(target, str) else "\n".join(map(str, target))
+    target = review.get("target", sample["target"]) or ""
+    separator = "" if options_of(sample) else "\n"
+    joined = target if isinstance(target, str) else separator.join(map(str, target))
     audit.compare("review", f"{where} target", sample["target"], joined)
     main = str(result["metric"])
     stated = sample["extracted"] if result["benchmark"] in OURS else sample["extracted_alt"]
@@ -251,17 +287,23 @@ def _check_sample(
     for metric, grade in graded["value"].items():
         computed = grade_of(sample, metric, main) if result["benchmark"] in OURS else None
         if computed is not None and metric != main:
-            audit.compare("review", f"{where} {metric}", grade, computed)
+            beside.compare("review", f"{where} {metric}", grade, computed)
 
 
-def sha_of(messages: Iterable[Mapping[str, Any]]) -> str:
+def _digest_of_question(benchmark: str, sample: Row) -> str:
+    """Return the name that a question has from its own texts."""
+    content = [benchmark, sample["subset"], sample["question"], options_of(sample)]
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def sha_of(messages: Iterable[Row]) -> str:
     """Return the hash of a prompt, as samples carry it."""
     text = "\x1e".join(f"{message['role']}\x1f{message['content']}" for message in messages)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _by_prompt(folder: Path) -> dict[tuple[str, str], list[Row]]:
-    """Return the replies by subset and prompt, in the order of their questions."""
+    """Return the replies by subset and prompt, in order of questions."""
     table: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for (subset, _), row in sorted(_by_index(folder).items()):
         messages = row["messages"]
@@ -288,6 +330,9 @@ def _by_index(folder: Path) -> dict[tuple[str, int], Row]:
 
 
 def _subset(path: Path) -> str:
-    """Return the subset whose rows a file holds: ``<benchmark>_<subset>.jsonl``, the benchmark being the suite's."""
+    """Return the subset whose rows a file holds.
+
+    ``<benchmark>_<subset>.jsonl``, the benchmark being the suite's.
+    """
     plan = json.loads((path.parents[2] / "result.json").read_text(encoding="utf-8"))
     return path.stem.removeprefix(f"{plan['benchmark']}_")

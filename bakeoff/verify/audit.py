@@ -1,4 +1,4 @@
-"""What was checked, how often, and every place where something else stands than should."""
+"""What was checked, how often, and every discrepancy."""
 
 from __future__ import annotations
 
@@ -56,7 +56,10 @@ class Audit:
     def compare(
         self, rule: str, place: str, value: object, expected: object, tolerance: float = 1e-9
     ) -> bool:
-        """Count one check, and note a discrepancy unless *value* equals *expected*; numbers within *tolerance*."""
+        """Count one check; *value* should equal *expected*.
+
+        Numbers may differ by *tolerance*.
+        """
         self.counts[rule] += 1
         if is_same(value, expected, tolerance):
             return True
@@ -87,7 +90,10 @@ class Audit:
             self.notes.append(words)
 
     def merge_if_sound(self, other: Audit, words: str) -> None:
-        """Take over the checks of *other* if they all hold, else note how many did not, with *words* on why."""
+        """Take over the checks of *other* if they all hold.
+
+        Else note how many did not, with *words* on why.
+        """
         if not other.discrepancies:
             self.counts.update(other.counts)
         else:
@@ -97,7 +103,10 @@ class Audit:
 
     @contextmanager
     def reading(self, place: str) -> Iterator[None]:
-        """Turn an error in reading what *place* names into a discrepancy: a whole record can be read."""
+        """Turn an error in reading *place* into a discrepancy.
+
+        A whole record can be read.
+        """
         try:
             yield
         except _UNREADABLE as error:
@@ -113,7 +122,10 @@ class Audit:
 
 
 def is_same(value: object, expected: object, tolerance: float = 1e-9) -> bool:
-    """Return whether two values are equal: NaN is null, numbers within *tolerance*, relative above 1."""
+    """Return whether two values are equal; NaN is null.
+
+    Numbers may differ by *tolerance*, relative above 1.
+    """
     if type(value) is type(expected) and value == expected:
         return True
     if is_absent(value) or is_absent(expected):

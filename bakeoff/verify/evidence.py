@@ -1,4 +1,4 @@
-"""What there is to verify: the tables of a run, the page that was made of them, and the store with the raw records."""
+"""What there is to verify: a run's tables, its page, its raw records."""
 
 from __future__ import annotations
 
@@ -39,12 +39,15 @@ class Evidence:
 
     @property
     def tables(self) -> Path:
-        """Return the folder whose tables are the source: the run's where there is a store."""
+        """Return the folder of the tables: the run's where there is a store."""
         return self.folders[0]
 
     @cached_property
     def run(self) -> Row:
-        """Return what ``run.json`` says; nothing where a report of an older version has none."""
+        """Return what ``run.json`` says; nothing where there is none.
+
+        Reports of older versions have none.
+        """
         path = self.tables / "run.json"
         return read_object(path) if path.is_file() else {}
 
@@ -74,7 +77,10 @@ class Evidence:
 
     @cached_property
     def superseded(self) -> set[str]:
-        """Return the outputs, as the run names them, that a later run made anew: this run's own are gone."""
+        """Return the outputs that a later run made anew.
+
+        As the run names them; this run's own are gone.
+        """
         return {
             str(stage["output"])
             for stage in self.stages
@@ -84,7 +90,7 @@ class Evidence:
         }
 
     def _is_of_later_run(self, stage: Row, path: Path) -> bool:
-        """Return whether a later run tells of the record that stands in the place of that of *stage*."""
+        """Return whether the record in the place of *stage* is a later run's."""
         try:
             record = read_object(path)
         except (OSError, ValueError):
@@ -106,7 +112,7 @@ class Evidence:
 
     @cached_property
     def read_otherwise(self) -> set[tuple[str, str, str]]:
-        """Return the (model, variant, suite) whose answers were read by rules of another version."""
+        """Return the (model, variant, suite) that other rules have read."""
         today = grading_rules()
         return {
             (str(stage["model"]), str(stage["variant"]), str(stage["facts"].get("suite")))
@@ -148,7 +154,9 @@ def read_object(path: Path) -> Row:
 
 
 def find(target: Path, store: Path | None, run_id: str | None, report: Path | None) -> Evidence:
-    """Return what *target* means: a store, the folder of a run, or a report (its folder or its page).
+    """Return what *target* means: a store, a run's folder, or a report.
+
+    A report is its folder or its page.
 
     Raises:
         StoreError: it is none of them, or lacks the run.

@@ -1,4 +1,7 @@
-"""Ledgers recounted, means and bounds recomputed: the scores of a run against its samples, by code of its own."""
+"""Scores of a run against its samples: counts, means and bounds.
+
+Recomputed by the verifier's own code.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
 from bakeoff.scoring.scores import SPEED
 from bakeoff.suites.overlap import METRICS as OVERLAPS
@@ -24,12 +26,12 @@ _STATED = re.compile(r"(?:^|; )([\d.]+)% (errored|truncated|unparsed), at most")
 Key = tuple[str, str, str]
 
 
-def is_by_judge(row: Mapping[str, Any]) -> bool:
-    """Return whether a score comes from a judge model, not from a suite's samples."""
+def is_by_judge(row: Row) -> bool:
+    """Return whether a score comes from a judge model, not from samples."""
     return str(row["metric"]).startswith("rubric_")
 
 
-def key_of(row: Mapping[str, Any]) -> Key:
+def key_of(row: Row) -> Key:
     """Return model, variant and suite of a row."""
     return str(row["model"]), str(row["variant"]), str(row["suite"])
 
@@ -48,10 +50,10 @@ def check_ledgers(audit: Audit, evidence: Evidence) -> None:
             audit.note("scores by a judge model are compared with the tables, not recomputed")
         elif row["benchmark"] != SPEED:
             rows[key_of(row)].append(row)
-    for key, own in rows.items():
+    for key, scores in rows.items():
         with audit.reading(f"scores.json {' '.join(key)}"):
             derived = Audit() if key in evidence.read_otherwise else audit
-            _check_subject(audit, own, parts.get(key, []), identities.get(key, {}), derived)
+            _check_subject(audit, scores, parts.get(key, []), identities.get(key, {}), derived)
             if derived is not audit:
                 audit.merge_if_sound(
                     derived, f"{' '.join(key)}: other metrics are by rules of another version"
@@ -63,9 +65,12 @@ def check_ledgers(audit: Audit, evidence: Evidence) -> None:
 
 
 def _check_subject(
-    audit: Audit, rows: Sequence[Row], samples: Sequence[Row], suite: Mapping[str, Any], derived: Audit
+    audit: Audit, rows: Sequence[Row], samples: Sequence[Row], suite: Row, derived: Audit
 ) -> None:
-    """Recount the scores *rows* of one subject in one suite; metrics beside the main one for the audit *derived*."""
+    """Recount the scores *rows* of one subject in one suite.
+
+    Metrics beside the main one are for the audit *derived*.
+    """
     main = str(rows[0]["metric"])
     parts: dict[str, list[Row]] = {"ALL": list(samples)}
     for sample in samples:
@@ -109,7 +114,10 @@ def _check_counts(audit: Audit, where: str, row: Row, part: Sequence[Row]) -> No
 
 
 def _check_value(audit: Audit, where: str, row: Row, part: Sequence[Row], main: str) -> None:
-    """Recompute value and bounds from the grades of the samples, where they can be had from the reply."""
+    """Recompute value and bounds from the grades of the samples.
+
+    Where they can be had from the reply.
+    """
     metric = str(row["metric"]).removesuffix("_unleaked")
     grades = [(sample, grade_of(sample, metric, main)) for sample in part if sample["status"] != "errored"]
     if any(grade is None for _, grade in grades):
@@ -128,8 +136,8 @@ def _check_value(audit: Audit, where: str, row: Row, part: Sequence[Row], main: 
     audit.compare("bounds", f"{where} best", row["best"], (sure + missing) / len(part) if bounded else None)
 
 
-def grade_of(sample: Mapping[str, Any], metric: str, main: str) -> float | None:
-    """Return the grade of a sample in *metric*; None where only EvalScope knows it."""
+def grade_of(sample: Row, metric: str, main: str) -> float | None:
+    """Return a sample's grade in *metric*; None if EvalScope alone knows."""
     if metric == main:
         return math.nan if is_absent(sample["correct"]) else float(sample["correct"])
     right = set(str(sample["target"]))
@@ -146,11 +154,14 @@ def grade_of(sample: Mapping[str, Any], metric: str, main: str) -> float | None:
 
 @lru_cache(maxsize=65536)
 def overlap_of(reply: str, reference: str) -> dict[str, float]:
-    """Return the overlap of a final part with its reference; the same pair is asked for many times."""
+    """Return the overlap of a final part with its reference.
+
+    The same pair is asked for many times.
+    """
     return overlap(reply, reference)
 
 
-def _check_chance(audit: Audit, where: str, row: Row, part: Sequence[Row], suite: Mapping[str, Any]) -> None:
+def _check_chance(audit: Audit, where: str, row: Row, part: Sequence[Row], suite: Row) -> None:
     metric = str(row["metric"])
     if metric.removesuffix("_macro") not in _CHOICE:
         return
@@ -159,7 +170,10 @@ def _check_chance(audit: Audit, where: str, row: Row, part: Sequence[Row], suite
 
 
 def chance_of(part: Sequence[Row]) -> float:
-    """Return what guessing scores: 1 of the options, or of their combinations where several may be right."""
+    """Return what guessing scores: 1 of the options, or of combinations.
+
+    Combinations where several may be right.
+    """
     shares = []
     for sample in part:
         if options := options_of(sample):
@@ -168,13 +182,13 @@ def chance_of(part: Sequence[Row]) -> float:
     return mean(shares)
 
 
-def options_of(sample: Mapping[str, Any]) -> list[str]:
+def options_of(sample: Row) -> list[str]:
     """Return the options of a question; nothing for an open one."""
     text = sample["options"]
     return [str(option) for option in json.loads(text)] if isinstance(text, str) and text else []
 
 
-def _check_trust(audit: Audit, where: str, row: Row, part: Sequence[Row], suite: Mapping[str, Any]) -> None:
+def _check_trust(audit: Audit, where: str, row: Row, part: Sequence[Row], suite: Row) -> None:
     """Hold a total against the thresholds that its suite was evaluated with."""
     why = str(row["why_not"] or "")
     audit.compare("trust", f"{where} trusted", bool(row["trusted"]), not why)

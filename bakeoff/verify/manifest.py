@@ -1,6 +1,7 @@
-"""The manifest of a run and of its report: a digest of every file that the page stands on, signed where a key is given.
+"""The manifest of a run and of its report: digests of every file.
 
-Weights are not listed: the record of the stage that made them holds their digests, and the record is.
+The files are those that the page stands on; it is signed where a key is given. Weights are not listed: the record of
+the stage that made them holds their digests, and the record is.
 """
 
 from __future__ import annotations
@@ -12,18 +13,21 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bakeoff import __version__
 from bakeoff.errors import StoreError
 from bakeoff.files import write_bytes, write_json
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 NAME, SIGNATURE, MATRIX = "manifest.json", "manifest.json.sig", "matrix.yaml"
 KEY_VARIABLE = "BAKEOFF_SIGNING_KEY"
 """Names the file of an Ed25519 private key (PEM, without a passphrase)."""
 _GROWING = "events.jsonl"
 _PAGE_CODE = ("report", "statistics", "scoring")
-_TABLES = ("*.csv", "*.json", "*.parquet", "*.tex", "*.html", "*.htm", "tables.md")
+_TABLES = ("*.csv", "*.json", "*.parquet", "*.tex", "*.html", "*.htm", "tables.md", "samples/*.js")
 
 
 def digest_of(path: Path, size: int | None = None) -> str:
@@ -36,7 +40,10 @@ def digest_of(path: Path, size: int | None = None) -> str:
 
 
 def page_code() -> str:
-    """Return a digest of the code that computes and renders a page: another one may word it otherwise."""
+    """Return a digest of the code that computes and renders a page.
+
+    Other code may word it otherwise.
+    """
     root = Path(__file__).parents[1]
     code = hashlib.sha256()
     for room in _PAGE_CODE:
@@ -47,7 +54,7 @@ def page_code() -> str:
 
 
 def write_run_manifest(root: Path, run_id: str, matrix: Path) -> Path:
-    """Write the manifest of a finished run into its folder, beside a copy of the *matrix* file."""
+    """Write the manifest of a finished run, and a copy of its *matrix*."""
     folder = root / "runs" / run_id
     if matrix.is_file():
         shutil.copyfile(matrix, folder / MATRIX)
@@ -57,7 +64,9 @@ def write_run_manifest(root: Path, run_id: str, matrix: Path) -> Path:
 
 
 def write_report_manifest(page: Path, run: Path, ratings: object) -> Path | None:
-    """Write the manifest of the report whose page is *page*, beside a copy of what the run in the folder *run* told.
+    """Write the manifest of the report of *page*, and a copy of run.json.
+
+    *run*: the folder of the run.
 
     Args:
         ratings: the judgements that the page shows; there may be more than when the run ended.
@@ -73,7 +82,7 @@ def write_report_manifest(page: Path, run: Path, ratings: object) -> Path | None
     if (run / MATRIX).is_file():
         shutil.copyfile(run / MATRIX, folder / MATRIX)
     paths = {path for pattern in (*_TABLES, MATRIX) for path in folder.glob(pattern) if path.is_file()}
-    files = {path.name: path for path in sorted(paths) if path.name != NAME}
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(paths) if path.name != NAME}
     of_run = digest_of(run / NAME) if (run / NAME).is_file() else ""
     return _write(folder, str(content["run_id"]), files, page=page.name, run_manifest=of_run)
 
@@ -83,7 +92,7 @@ def _write(folder: Path, run_id: str, files: Mapping[str, Path], **more: str) ->
     for name, path in files.items():
         size = path.stat().st_size
         listed[name] = {"sha256": digest_of(path, size), "bytes": size}
-    content: dict[str, Any] = {
+    content: dict[str, object] = {
         "format": 1,
         "run_id": run_id,
         "bakeoff": __version__,
@@ -128,7 +137,7 @@ def _of_run(root: Path, folder: Path, run: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def evidence_of(root: Path, result: Path) -> Path | None:
-    """Return the folder with the replies behind the *result* of an evaluation; None where it is gone."""
+    """Return the folder of the replies behind *result*; None if gone."""
     try:
         content = json.loads(result.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -138,9 +147,10 @@ def evidence_of(root: Path, result: Path) -> Path | None:
 
 
 def place_of(root: Path, place: str) -> Path | None:
-    """Return where *place* lies in the store *root* today, which may have been moved; None where it is no part of it.
+    """Return where *place* lies in the store *root* today.
 
-    A store is named by no record, so the part of the path below it begins at a folder that every store has.
+    The store may have been moved; None where *place* is no part of it. A store is named by no record, so the part of
+    the path below it begins at a folder that every store has.
     """
     parts = Path(place).parts
     starts = [at for at, part in enumerate(parts) if part in ("models", "tiny", "hubs", "forms", "runs")]
@@ -148,7 +158,7 @@ def place_of(root: Path, place: str) -> Path | None:
     return next((path for path in inside if path.exists()), inside[-1] if inside else None)
 
 
-def _private_key(path: Path) -> Any:
+def _private_key(path: Path) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -166,7 +176,9 @@ def _private_key(path: Path) -> Any:
 
 
 def why_not_signed(manifest: Path, public_key: Path) -> str:
-    """Return why *manifest* bears no signature by the owner of *public_key* (PEM), in words; empty where it does.
+    """Return why the owner of *public_key* did not sign; empty if so.
+
+    *public_key*: PEM.
 
     Raises:
         StoreError: *public_key* is no Ed25519 public key.

@@ -1,4 +1,4 @@
-"""The page read back: its board by the verifier's own counts, and every word of it against a page made anew."""
+"""The page read back: its board recounted, its words made anew."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bakeoff.report import Findings, section, write_tables
+from bakeoff.report import Findings, page, write_tables
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
 from bakeoff.report.history import Since
+from bakeoff.report.samples import SIDE_FOLDER
 from bakeoff.verify import manifest
-from bakeoff.verify.arithmetic import mean, wilson
+from bakeoff.verify.arithmetic import groups_of, mean, wilson
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, read_object
-from bakeoff.verify.pairs import Grades, grades_of, report_tables
+from bakeoff.verify.pairs import Grades, grades_of, pairs_in, report_tables
+from bakeoff.verify.side_files import check_side_files, side_files
 
 _LOG = re.compile(
     r'( · )?<a href="(?!#)[^"]*"><span lang="zh">日志</span><span lang="en">log</span></a>'
     r'|<span class="kind mono">[^<]*</span>'
 )
+_LINK = re.compile(r"</?a\b[^>]*>")
 _CELL = re.compile(
     r'<span class="value">(?P<value>[^<]*)</span>.*?<small class="detail">'
     r"(?:\[(?P<low>[^,\]]*), (?P<high>[^\]]*)\] · )?"
@@ -34,12 +37,16 @@ _CELL = re.compile(
     re.DOTALL,
 )
 _HISTORY = re.compile(r'<section id="bk-history">\s*<h2>.*?Since run ([^<\s]+)', re.DOTALL)
+_AROUND = "around"
 _MOST = 20
 """Differing lines of a page that are told one by one."""
 
 
 def check_page(audit: Audit, evidence: Evidence, fresh: Mapping[str, str] | None = None) -> None:
-    """Read the page and the tables beside it back; *fresh*: what :func:`make_anew` made of the same rows."""
+    """Read the page and the tables beside it back.
+
+    *fresh*: what :func:`make_anew` made of the same rows.
+    """
     if evidence.page is None:
         return
     with audit.reading(evidence.page.name):
@@ -75,11 +82,12 @@ def check_board(audit: Audit, evidence: Evidence, fragment: str) -> None:
         html.unescape(name) for name in re.findall(r"<th>([^<]+)<small>", board.partition("</thead>")[0])
     ]
     grades, model = grades_of(evidence), ""
+    letters: dict[tuple[str, str], str] = {}
     for line in re.findall(r'<tr class="(\w*)">(.*?)</tr>', board, re.DOTALL):
         variant, cells = line
         if name := re.search(r'class="model">([^<]*)', cells):
             model = html.unescape(name[1])
-        columns = re.findall(r"<td[^>]*>.*?</td>", cells, re.DOTALL)[1:]
+        columns = re.findall(r"<td[^>]*>.*?</td>", _LINK.sub("", cells), re.DOTALL)[1:]
         for suite, cell in zip(suites, columns, strict=True):
             subject = f"{model} ({variant})"
             _check_cell(
@@ -88,6 +96,34 @@ def check_board(audit: Audit, evidence: Evidence, fragment: str) -> None:
             _check_interval(
                 audit, f"{_name(evidence)} board {subject} {suite}", cell, grades.get(suite), subject
             )
+            if shown := re.search(r'class="letters">([^<]*)<', cell):
+                letters[suite, subject] = html.unescape(shown[1])
+    _check_letters(audit, evidence, letters)
+
+
+def _check_letters(audit: Audit, evidence: Evidence, letters: Mapping[tuple[str, str], str]) -> None:
+    """Hold the letters of the board against the verdicts beside it.
+
+    Capitals compare the models as delivered, small letters their bases.
+    """
+    assert evidence.page is not None
+    rows = pairs_in(evidence.page.parent)
+    for family, suite in sorted({(row["family"], row["suite"]) for row in rows if row["family"] != "tuning"}):
+        pairs = [row for row in rows if (row["family"], row["suite"]) == (family, suite)]
+        names = sorted({row[end] for row in pairs for end in ("a", "b")})
+        different = [(row["a"], row["b"]) for row in pairs if row["verdict"] in ("ahead", "behind")]
+        shown: dict[str, set[str]] = {}
+        for name in names:
+            for letter in re.findall(r"[A-Za-z]'*", letters.get((suite, name), "")):
+                if letter[0].isupper() == (family == "models"):
+                    shown.setdefault(letter, set()).add(name)
+        expected = sorted(sorted(group) for group in groups_of(names, different))
+        audit.compare(
+            "letters",
+            f"{_name(evidence)} board {family} {suite}",
+            sorted(sorted(group) for group in shown.values()),
+            expected,
+        )
 
 
 def _check_cell(audit: Audit, where: str, cell: str, evidence: Evidence, key: tuple[str, str, str]) -> None:
@@ -106,20 +142,25 @@ def _check_cell(audit: Audit, where: str, cell: str, evidence: Evidence, key: tu
 
 
 def _check_interval(audit: Audit, where: str, cell: str, grades: Grades | None, subject: str) -> None:
-    """Hold an interval against Wilson's, where right or wrong answers of one subset have that."""
+    """Hold an interval against Wilson's.
+
+    Right or wrong answers of one subset have that.
+    """
     shown = _CELL.search(cell)
-    own = grades.by_subject.get(subject) if grades else None
-    if shown is None or shown["low"] is None or own is None or grades is None:
+    answers = grades.by_subject.get(subject) if grades else None
+    if shown is None or shown["low"] is None or answers is None or grades is None:
         return
-    if grades.is_plain and len({subset for subset, _, _ in own}) == 1:
-        low, high = wilson(sum(own.values()), len(own))
+    if grades.is_plain and len({subset for subset, _, _ in answers}) == 1:
+        low, high = wilson(sum(answers.values()), len(answers))
         audit.compare(
             "intervals", where, f"[{shown['low']}, {shown['high']}]", f"[{100 * low:.1f}, {100 * high:.1f}]"
         )
 
 
 def make_anew(evidence: Evidence, before: str = "") -> dict[str, str]:
-    """Return the tables of a report by name, and its comparison under "", made anew from the rows of *evidence*.
+    """Return the tables of a report by name, made anew; "": its page.
+
+    From the rows of *evidence*.
 
     Args:
         before: the run that the page compares with; empty for none.
@@ -131,12 +172,22 @@ def make_anew(evidence: Evidence, before: str = "") -> dict[str, str]:
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         write_tables(findings, Path(scratch))
         texts = {path.name: path.read_text(encoding="utf-8") for path in report_tables(Path(scratch))}
-    shown = _fragment(section(findings, evidence.page.parent, since), evidence.run_id)
-    return {**texts, "": shown or ""}
+        texts |= {
+            f"{SIDE_FOLDER}/{path.name}": path.read_text(encoding="utf-8")
+            for path in side_files(Path(scratch))
+        }
+    whole = page(findings, evidence.page.parent, since)
+    return {**texts, "": _fragment(whole, evidence.run_id) or "", _AROUND: _around(whole)}
+
+
+def _around(page: str) -> str:
+    """Return a page without its comparison."""
+    before, _, rest = page.partition("<!-- bakeoff ")
+    return before + rest.partition("<!-- /bakeoff -->")[2]
 
 
 def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[str, str] | None) -> None:
-    """Compare every number and word of tables and page with those made anew from the verified rows."""
+    """Compare tables and page with those made anew from verified rows."""
     assert evidence.page is not None
     folder, before = evidence.page.parent, ""
     if history := _HISTORY.search(fragment):
@@ -145,8 +196,11 @@ def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[
             audit.note(f"run {before} is not at hand: what the page says has moved since was not compared")
             fragment, before = _without_history(fragment), ""
     texts = dict(make_anew(evidence, before) if fresh is None else fresh)
-    shown = texts.pop("")
+    shown, around = texts.pop(""), texts.pop(_AROUND)
     same_code = _code_of(folder) == manifest.page_code()
+    fresh_files = {name: texts.pop(name) for name in list(texts) if name.startswith(f"{SIDE_FOLDER}/")}
+    if same_code:
+        check_side_files(audit, evidence, folder, fresh_files)
     for name in {path.name for path in report_tables(folder)} - texts.keys():
         audit.fail("tables of the report", name, "a table", "no such table")
     for name, expected in texts.items():
@@ -158,6 +212,11 @@ def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[
                 _compare_lines(audit, name, text, expected)
     if same_code:
         _compare_lines(audit, _name(evidence), _normal(fragment), _normal(shown))
+        rest = _around(evidence.page.read_text(encoding="utf-8"))
+        if "pytest-html" in rest:
+            audit.note("the list of tests around the comparison is pytest's: the manifest alone protects it")
+        else:
+            _compare_lines(audit, f"{_name(evidence)} around the comparison", rest, around)
     else:
         audit.note(
             "the page was rendered by another version of the program, or does not say by which: its board and its "
@@ -166,17 +225,20 @@ def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[
 
 
 def _findings(evidence: Evidence) -> Findings:
-    """Return the findings that the page should show: the verified tables, and what the run tells beside them."""
+    """Return the findings that the page should show.
+
+    The verified tables, and what the run tells beside them.
+    """
     import pandas as pd
 
     beside = evidence.page.parent / "run.json" if evidence.page else None
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         folder = Path(scratch) / "runs" / evidence.run_id
         folder.mkdir(parents=True)
-        told = dict(evidence.run)
+        content = dict(evidence.run)
         if beside and beside.is_file():
-            told["ratings"] = read_object(beside).get("ratings")
-        (folder / "run.json").write_text(json.dumps(told), encoding="utf-8")
+            content["ratings"] = read_object(beside).get("ratings")
+        (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
         findings = Findings.from_store(Path(scratch), evidence.run_id)
     return replace(
         findings,
@@ -186,7 +248,7 @@ def _findings(evidence: Evidence) -> Findings:
 
 
 def _code_of(folder: Path) -> str:
-    """Return the digest of the code that made the report; empty where it does not say."""
+    """Return the digest of the code that made the report; or ""."""
     path = folder / manifest.NAME
     return str(read_object(path).get("page_code", "")) if path.is_file() else ""
 
@@ -229,14 +291,14 @@ def _compare_lines(audit: Audit, name: str, text: str, expected: str) -> None:
     matcher = difflib.SequenceMatcher(None, lines, fresh, autojunk=False)
     changes = [change for change in matcher.get_opcodes() if change[0] != "equal"]
     for _, first, last, start, end in changes[:_MOST]:
-        shown, wanted = _apart("\n".join(lines[first:last]), "\n".join(fresh[start:end]))
-        audit.fail("page made anew", f"{name}:{first + 1}", shown or "nothing", wanted or "nothing")
+        shown, expected_text = _apart("\n".join(lines[first:last]), "\n".join(fresh[start:end]))
+        audit.fail("page made anew", f"{name}:{first + 1}", shown or "nothing", expected_text or "nothing")
     if len(changes) > _MOST:
         audit.fail("page made anew", name, f"{len(changes)} places differ in all", "none")
 
 
 def _apart(text: str, expected: str) -> tuple[str, str]:
-    """Return two texts from shortly before the first character in which they differ."""
+    """Return two texts from shortly before they begin to differ."""
     pairs = zip(text, expected, strict=False)
     first = next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(text), len(expected)))
     return text[max(0, first - 30) : first + 90], expected[max(0, first - 30) : first + 90]

@@ -1,4 +1,4 @@
-"""The records of a run: stages and their outputs, the timeline, failures and skips, the matrix, speed."""
+"""The records of a run: stages, outputs, timeline, matrix, speed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from bakeoff.evalscope.speed import METRICS, read_speed
 from bakeoff.files import readable_rows
@@ -65,7 +64,7 @@ def check_timeline(audit: Audit, evidence: Evidence) -> None:
 
 
 def check_records(audit: Audit, evidence: Evidence) -> None:
-    """Hold each stage against its record in the store, and the files that it made against their digests."""
+    """Hold each stage against its record, and its files against digests."""
     if evidence.root is None:
         audit.note("no store at hand: weights, data and records are not compared with their digests")
         return
@@ -96,24 +95,27 @@ def check_records(audit: Audit, evidence: Evidence) -> None:
 
 
 def _made(audit: Audit, where: str, stage: Row, record: Row, output: Path) -> list[tuple[str, Path, str]]:
-    """Return (name, file, digest) of what the stage made; tell what is gone, or new."""
-    made = record.get("made")
-    if not isinstance(made, Mapping):
+    """Return (name, file, digest) of what the stage made.
+
+    Tell what is gone, or new.
+    """
+    digests = record.get("made")
+    if not isinstance(digests, Mapping):
         audit.note(f"{where}: its record is of a time when no digests were kept")
         return []
     if not output.exists():
         _tell_gone(audit, where, stage, "its output")
         return []
     base = output if output.is_dir() else output.parent
-    present = {name: base / name for name in made}
+    present = {name: base / name for name in digests}
     if output.is_dir():
         paths = {path for pattern in MADE for path in output.rglob(pattern) if path.is_file()}
         for path in sorted(paths - set(present.values())):
             audit.fail("digest of an output", f"{where} {path.relative_to(output)}", "new", "no such file")
     for name, path in present.items():
         if not path.is_file():
-            audit.fail("digest of an output", f"{where} {name}", "gone", made[name])
-    return [(name, path, str(made[name])) for name, path in present.items() if path.is_file()]
+            audit.fail("digest of an output", f"{where} {name}", "gone", digests[name])
+    return [(name, path, str(digests[name])) for name, path in present.items() if path.is_file()]
 
 
 def _tell_gone(audit: Audit, where: str, stage: Row, what: str) -> None:
@@ -128,7 +130,7 @@ def _tell_gone(audit: Audit, where: str, stage: Row, what: str) -> None:
 
 
 def check_results(audit: Audit, evidence: Evidence) -> None:
-    """Hold the tables of the run against the results that its evaluations and measurements left."""
+    """Hold the tables of the run against the results of its stages."""
     if evidence.root is None:
         return
     results: list[tuple[Row, Row, str]] = []
@@ -171,7 +173,10 @@ def _stated(row: Row) -> Row:
 
 
 def _told(results: Sequence[tuple[Row, Row, str]], evidence: Evidence) -> tuple[list[Row], ...]:
-    """Return scores, samples, evaluations and leakage as the run puts them together from *results*."""
+    """Return scores, samples, evaluations and leakage from *results*.
+
+    As the run puts them together.
+    """
     scores: list[Row] = []
     samples: list[Row] = []
     evaluations: list[Row] = []
@@ -192,7 +197,10 @@ def _told(results: Sequence[tuple[Row, Row, str]], evidence: Evidence) -> tuple[
 
 
 def _searched(results: Iterable[tuple[Row, Row, str]], stage: Row) -> Row | None:
-    """Return the result of the row's other variant in the suite of *stage*, where leaked questions were looked for."""
+    """Return the result in which leaked questions were looked for.
+
+    That of the row's other variant in the suite of *stage*.
+    """
     for other, result, _ in results:
         alike = other["stage"] == "evaluate" and other["model"] == stage["model"]
         alike = alike and other["variant"] != stage["variant"]
@@ -203,7 +211,7 @@ def _searched(results: Iterable[tuple[Row, Row, str]], stage: Row) -> Row | None
 
 
 def _compare_rows(audit: Audit, place: str, rows: Sequence[Row], expected: Sequence[Row]) -> None:
-    """Compare two tables row by row, and name the rows that only one of them has."""
+    """Compare two tables row by row; name rows that only one of them has."""
     table, source = _by_name(rows), _by_name(expected)
     audit.compare("rows of a table", f"{place} rows", len(rows), len(expected))
     for key in table.keys() - source.keys():
@@ -228,7 +236,10 @@ def _by_name(rows: Iterable[Row]) -> dict[tuple[str, ...], Row]:
 
 
 def _check_identity(audit: Audit, stage: Row, result: Row, place: str) -> None:
-    """Hold what a result says of itself against the stage: who answered which suite, under which weights."""
+    """Hold what a result says of itself against the stage.
+
+    Who answered which suite, under which weights.
+    """
     fingerprint, suite = stage["identity"].get("fingerprint"), stage["identity"].get("suite")
     for row in [*result["scores"], *result["samples"]]:
         for name in ("model", "variant"):
@@ -272,7 +283,7 @@ def _check_speed(audit: Audit, evidence: Evidence, stage: Row, result: Row, plac
 
 
 def check_accounts(audit: Audit, evidence: Evidence) -> None:
-    """See that every score which the run was to make is there, failed, or was skipped with a reason."""
+    """See that every score is there, failed, or was skipped for a reason."""
     run = evidence.run
     scored = {key_of(row) for row in evidence.scores if row["subset"] == "ALL"}
     skipped: dict[str, str] = {}
@@ -288,16 +299,16 @@ def check_accounts(audit: Audit, evidence: Evidence) -> None:
     if "asked" not in run:
         audit.note("run.json does not say which scores the run was to make, so gaps cannot be seen")
         return
-    asked = {(str(model), str(variant), str(suite)) for model, variant, suite in run["asked"]}
-    for model, variant, suite in sorted(asked):
+    expected = {(str(model), str(variant), str(suite)) for model, variant, suite in run["asked"]}
+    for model, variant, suite in sorted(expected):
         place = f"{model} {variant} {suite}"
         accounted = (model, variant, suite) in scored or model in skipped or suite in skipped
         accounted = accounted or bool({(model, variant), (model, "")} & failed)
         audit.compare("every score asked for is accounted for", place, accounted, True)
-    if asked:
+    if expected:
         extra = {
             key_of(row) for row in evidence.scores if row["benchmark"] != SPEED and not is_by_judge(row)
-        } - asked
+        } - expected
         for key in sorted(extra):
             audit.fail(
                 "every score was asked for",
@@ -308,7 +319,10 @@ def check_accounts(audit: Audit, evidence: Evidence) -> None:
 
 
 def check_matrix(audit: Audit, evidence: Evidence, path: Path | None) -> None:
-    """Hold the suites and rows of the run against its matrix: the copy that it kept, and *path* where it is given."""
+    """Hold the suites and rows of the run against its matrix.
+
+    Against the copy that it kept, and *path* where it is given.
+    """
     copy = evidence.tables / MATRIX
     for source in [source for source in (copy, path) if source and source.is_file()]:
         with audit.reading(str(source)):
@@ -320,15 +334,16 @@ def check_matrix(audit: Audit, evidence: Evidence, path: Path | None) -> None:
                     continue
                 spec = matrix.suites.get(str(suite["name"]))
                 where = f"{source.name} suites.{suite['name']} ({stage['model']} {stage['variant']})"
-                said = json.loads(json.dumps(spec.model_dump(exclude=set(_NOT_IN_MATRIX)))) if spec else {}
-                audit.compare_keys("matrix", where, said, suite)
+                content = json.loads(json.dumps(spec.model_dump(exclude=set(_NOT_IN_MATRIX)))) if spec else {}
+                audit.compare_keys("matrix", where, content, suite)
             for row in evidence.run.get("rows", []):
                 spec_row = matrix.models.get(str(row["model"]))
                 origin = (spec_row.model or spec_row.weights or spec_row.url or "") if spec_row else None
                 audit.compare("matrix", f"{source.name} models.{row['model']}", row["base_model"], origin)
                 if spec_row and "recipe" in row:
                     recipe = next(
-                        (name for name, own in matrix.recipes.items() if row["model"] in own), row["model"]
+                        (name for name, models in matrix.recipes.items() if row["model"] in models),
+                        row["model"],
                     )
                     seed = spec_row.training.seed if spec_row.trains else None
                     stated = [row["group"], row["recipe"], row["seed"]]
@@ -342,14 +357,16 @@ def check_matrix(audit: Audit, evidence: Evidence, path: Path | None) -> None:
                     "matrix", f"{source.name} models.{model}.suites {suite_name}", suite_name in names, True
                 )
             for name in ("interest", "margin"):
-                said = {key: getattr(spec, name) for key, spec in matrix.suites.items()}
-                audit.compare("matrix", f"{source.name} suites.*.{name}", evidence.run.get(name), said)
+                stated_by_suite = {key: getattr(spec, name) for key, spec in matrix.suites.items()}
+                audit.compare(
+                    "matrix", f"{source.name} suites.*.{name}", evidence.run.get(name), stated_by_suite
+                )
     if not copy.is_file():
         audit.note("the run kept no copy of its matrix")
 
 
 def check_tables_of_folders(audit: Audit, evidence: Evidence) -> None:
-    """Hold scores.csv against scores.json, and the report's copies against the run's."""
+    """Hold scores.csv against scores.json, and copies against each other."""
     import csv
 
     for folder in evidence.folders:
@@ -382,11 +399,11 @@ def check_tables_of_folders(audit: Audit, evidence: Evidence) -> None:
             audit.compare_keys("both copies agree", f"{report.name}/run.json", content, evidence.run)
 
 
-def _compare_cell(audit: Audit, place: str, text: Any, value: object) -> None:
+def _compare_cell(audit: Audit, place: str, text: str | None, value: object) -> None:
     """Compare a cell of a CSV file with the value that it stands for."""
     if isinstance(value, float | int) and not isinstance(value, bool):
         try:
-            audit.compare("scores.csv", place, float(text), float(value))
+            audit.compare("scores.csv", place, float(text or ""), float(value))
         except (TypeError, ValueError):
             audit.fail("scores.csv", place, text, value)
         return

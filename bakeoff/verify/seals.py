@@ -1,4 +1,4 @@
-"""Manifests checked: every file that they list is there and unchanged, and the signature is that of the key's owner."""
+"""Manifests checked: every listed file, and the signature."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _GROWS = "events.jsonl"
 
 
 def check_manifests(audit: Audit, evidence: Evidence, key: Path | None) -> None:
-    """Hold every listed file against its digest; with the public *key*, every manifest against its signature."""
+    """Hold every listed file against its digest.
+
+    With the public *key*, every manifest against its signature.
+    """
     for folder in evidence.folders:
         path = folder / manifest.NAME
         place = evidence.shown(path)
