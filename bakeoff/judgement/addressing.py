@@ -87,18 +87,18 @@ _OBJECT = re.compile(r"\{[^{}]{0,2000}\}")
 
 
 def addresses_grader(text: str) -> list[str]:
-    """How *text* speaks to a grader, in words; empty for a reply that speaks to the client only.
+    """Return the ways in which *text* speaks to a grader, in words.
 
-    Full-width letters and invisible characters are looked through. A list to read, no proof: what it finds may be
-    meant innocently.
+    Empty for a reply that speaks to the client only. Full-width letters and invisible characters are looked through.
+    A list to read, no proof: what it finds may be meant innocently.
     """
     plain = unicodedata.normalize("NFKC", text[:50_000])
     plain = "".join(letter for letter in plain if unicodedata.category(letter) != "Cf")
-    found = {mark: None for mark, pattern in _PATTERNS if pattern.search(plain)}
+    marks = {mark: None for mark, pattern in _PATTERNS if pattern.search(plain)}
     for match in _OBJECT.finditer(plain):
         if _is_verdict(match.group()):
-            found[_JSON] = None
-    return [mark() for mark in found]
+            marks[_JSON] = None
+    return [mark() for mark in marks]
 
 
 def _is_verdict(text: str) -> bool:

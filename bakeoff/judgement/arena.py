@@ -1,4 +1,7 @@
-"""The blind arena: two hidden models answer the same client, turn by turn; kept apart from studies, read as pairs."""
+"""The blind arena: two hidden models answer the same client.
+
+Talks go on turn by turn; they are kept apart from studies and read as pairs.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +45,11 @@ def talks(store: RatingStore, rater_id: str | None = None) -> list[dict[str, Any
     """Every talk: talk, rater, left, right, turns, final or None."""
     mine = "" if rater_id is None else "WHERE rater_id = ?"
     rows = store.rows(f"SELECT * FROM arena {mine} ORDER BY id", *([] if rater_id is None else [rater_id]))
-    found: dict[str, dict[str, Any]] = {}
+    by_id: dict[str, dict[str, Any]] = {}
     for row in rows:
         content = stored_object(row["content"])
         if row["kind"] == "begin":
-            found[row["talk_id"]] = content | {
+            by_id[row["talk_id"]] = content | {
                 "talk": row["talk_id"],
                 "rater": row["rater_id"],
                 "turns": [],
@@ -54,7 +57,7 @@ def talks(store: RatingStore, rater_id: str | None = None) -> list[dict[str, Any
             }
             continue
         try:
-            talk = found[row["talk_id"]]
+            talk = by_id[row["talk_id"]]
             if row["kind"] == "turn":
                 talk["turns"].append(content | {"choice": None})
             elif row["kind"] == "prefer":
@@ -63,7 +66,7 @@ def talks(store: RatingStore, rater_id: str | None = None) -> list[dict[str, Any
                 talk["final"] = content
         except LookupError:
             raise StoreError("the store of judgements is damaged: a talk of the arena lacks rows") from None
-    return list(found.values())
+    return list(by_id.values())
 
 
 def pairs(store: RatingStore, what: str = "turn") -> pd.DataFrame:
@@ -94,15 +97,15 @@ def pairs(store: RatingStore, what: str = "turn") -> pd.DataFrame:
 
 def arena_results(store: RatingStore) -> dict[str, Any]:
     """For the owner: talks, win rates and strengths, names revealed."""
-    found: dict[str, Any] = {"talks": len(talks(store)), "duels": {}}
+    results: dict[str, Any] = {"talks": len(talks(store)), "duels": {}}
     for what in ("turn", "final", *DIMENSIONS):
         met = pairs(store, what)
         if len(met):
-            found["duels"][what] = {
+            results["duels"][what] = {
                 "wins": win_rates(met).to_dict("records"),
                 "strengths": bradley_terry(met).rename(columns={"model": "subject"}).to_dict("records"),
             }
-    return found
+    return results
 
 
 class ArenaDesk:
@@ -133,9 +136,9 @@ class ArenaDesk:
             message: untrusted: ``{"action": "open" | "say" | "prefer" | "finish" | "anew", "rater", "talk", "turn",
                 "text", "choice", "scores", "comment"}``.
         """
-        said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
+        request: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
         fresh: dict[str, Any] = {"nonce": secrets.token_hex(8), "error": "", "rater": signed_in or ""}
-        claimed = signed_in or said.get("rater")
+        claimed = signed_in or request.get("rater")
         if not claimed:
             return fresh | {"view": "name"}
         actions: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
@@ -146,9 +149,9 @@ class ArenaDesk:
         try:
             rater = check_rater(claimed)
             fresh["rater"] = rater
-            action = said.get("action")
+            action = request.get("action")
             if isinstance(action, str) and action in actions:
-                actions[action](rater, said)
+                actions[action](rater, request)
             return fresh | {"view": "arena"} | self._shown(rater, anew=action == "anew")
         except BakeoffError as error:
             return fresh | {"view": "refused"} | refusal(error)
@@ -166,20 +169,20 @@ class ArenaDesk:
         turns = [{key: turn[key] for key in ("text", "left", "right", "choice")} for turn in talk["turns"]]
         return {"talk": talk["talk"], "turns": turns, "final": bool(talk["final"]), "finished": finished}
 
-    def _this(self, rater: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    def _this(self, rater: str, request: Mapping[str, Any]) -> dict[str, Any]:
         talk = self._open_talk(rater)
-        if talk is None or talk["talk"] != said.get("talk"):
+        if talk is None or talk["talk"] != request.get("talk"):
             raise RatingError(
                 "this conversation is not open any more; reload the page", "这段对话已结束，请刷新页面"
             )
         return talk
 
-    def _say(self, rater: str, said: Mapping[str, Any]) -> None:
-        text = said.get("text")
+    def _say(self, rater: str, request: Mapping[str, Any]) -> None:
+        text = request.get("text")
         if not isinstance(text, str) or not text.strip():
             raise RatingError("type a message first", "请先输入消息")
         text = plain(text[:MOST_TEXT_CHARS])
-        talk = self._this(rater, said) if said.get("talk") else self._open_talk(rater)
+        talk = self._this(rater, request) if request.get("talk") else self._open_talk(rater)
         if talk and any(turn["choice"] is None for turn in talk["turns"]):
             raise RatingError("say which reply is better first", "请先选出本轮更好的回复")
         if talk and len(talk["turns"]) >= MOST_TURNS:
@@ -187,11 +190,11 @@ class ArenaDesk:
         left, right = (talk["left"], talk["right"]) if talk else self._draw()
         turns = talk["turns"] if talk else []
         with ThreadPoolExecutor(2) as pool:
-            asked = [
+            futures = [
                 pool.submit(self._ask, name, side, turns, text)
                 for name, side in ((left, "left"), (right, "right"))
             ]
-            answers = [each.result() for each in asked]
+            answers = [each.result() for each in futures]
         name = talk["talk"] if talk else secrets.token_hex(12)
         turn = {"text": text}
         for side, answer in zip(SIDES, answers, strict=True):
@@ -242,26 +245,26 @@ class ArenaDesk:
         answer, _ = complete(http_session(url), url, payload, api_key_env=key, timeout_s=PATIENCE_S)
         return answer
 
-    def _prefer(self, rater: str, said: Mapping[str, Any]) -> None:
-        talk, choice = self._this(rater, said), said.get("choice")
+    def _prefer(self, rater: str, request: Mapping[str, Any]) -> None:
+        talk, choice = self._this(rater, request), request.get("choice")
         place = len(talk["turns"]) - 1
-        if choice not in CHOICES or said.get("turn") != place:
+        if choice not in CHOICES or request.get("turn") != place:
             raise RatingError("choose which reply is better", "请选择哪条回复更好")
         if talk["turns"][place]["choice"] is None:
             with self.store.writing() as db:
                 self._put(db, rater, talk["talk"], "prefer", place, {"choice": choice})
 
-    def _finish(self, rater: str, said: Mapping[str, Any]) -> None:
-        talk, choice, raw = self._this(rater, said), said.get("choice"), said.get("scores")
+    def _finish(self, rater: str, request: Mapping[str, Any]) -> None:
+        talk, choice, raw = self._this(rater, request), request.get("choice"), request.get("scores")
         if choice not in CHOICES or not isinstance(raw, Mapping):
             raise RatingError("score both sides and choose the better one", "请为两侧评分并选出更好的一侧")
         if any(turn["choice"] is None for turn in talk["turns"]):
             raise RatingError("say which reply is better first", "请先选出本轮更好的回复")
-        comment = said.get("comment", "")
+        comment = request.get("comment", "")
         judged = {side: Judgement.parse({"scores": raw.get(side), COMMENTS[0]: comment}) for side in SIDES}
         content = {
             "choice": choice,
-            "scores": {side: dict(one.scores) for side, one in judged.items()},
+            "scores": {side: dict(judgement.scores) for side, judgement in judged.items()},
             "comment": comment,
         }
         with self.store.writing() as db:

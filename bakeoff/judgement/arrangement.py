@@ -1,4 +1,7 @@
-"""What the owner of a study may change while it runs: texts for raters, deadline, freeze; every change is kept."""
+"""What the owner may change while a study runs, with its history.
+
+Texts for raters, deadline, freeze; every change is kept.
+"""
 
 from __future__ import annotations
 

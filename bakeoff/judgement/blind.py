@@ -1,4 +1,7 @@
-"""A blind study: which replies are shown, with their makers' names hidden, to whom, in which order."""
+"""A blind study: which replies are shown, to whom, in which order.
+
+Makers' names are hidden in what is shown.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ CONTROL = TEMPLATE_MARK
 
 
 def hide_makers(text: str, names: Iterable[str] = ()) -> tuple[str, list[str]]:
-    """*text* with every maker's name replaced by a block, and the names that were found, in order.
+    """Return *text* with every maker's name hidden, and these names in order.
 
     Visible thinking is taken out as well, and marks of a chat template become blocks: each alone names the
     model's kind.
@@ -69,36 +72,39 @@ def hide_makers(text: str, names: Iterable[str] = ()) -> tuple[str, list[str]]:
         names: what else the models are called, such as rows of the matrix. One that could be a word of a
             conversation (a single one without a digit) is hidden only where the reply speaks about itself.
     """
-    found: list[str] = []
-    known = sorted({name for name in names if name}, key=len, reverse=True)
-    own = [
-        _as_words([name for name in known if bool(_PLAIN.fullmatch(name)) is plain])
+    hidden: list[str] = []
+    sorted_names = sorted({name for name in names if name}, key=len, reverse=True)
+    patterns = [
+        _as_words([name for name in sorted_names if bool(_PLAIN.fullmatch(name)) is plain])
         for plain in (False, True)
     ]
 
     def block(match: re.Match[str]) -> str:
-        found.append(match.group())
+        hidden.append(match.group())
         return HIDDEN
 
     def called(match: re.Match[str]) -> str:
-        found.append(match.group(1))
+        hidden.append(match.group(1))
         return match.group().removesuffix(match.group(1)) + HIDDEN
 
     def sentence(match: re.Match[str]) -> str:
-        said = match.group()
-        if not INTRODUCTION.search(said) and HIDDEN not in said:
-            return said
-        return HOMONYMS.sub(block, own[1].sub(block, said))
+        words = match.group()
+        if not INTRODUCTION.search(words) and HIDDEN not in words:
+            return words
+        return HOMONYMS.sub(block, patterns[1].sub(block, words))
 
-    visible = own[0].sub(block, CONTROL.sub(block, without_thinking(text)))
-    return SENTENCE.sub(sentence, CALLED.sub(called, MAKERS.sub(block, visible))), found
+    visible = patterns[0].sub(block, CONTROL.sub(block, without_thinking(text)))
+    return SENTENCE.sub(sentence, CALLED.sub(called, MAKERS.sub(block, visible))), hidden
 
 
 _PLAIN = re.compile(r"[a-z]+", re.IGNORECASE | re.ASCII)
 
 
 def _as_words(names: Sequence[str]) -> re.Pattern[str]:
-    """Finds any of *names* that is not part of a longer word; nothing where there are none."""
+    """Return a pattern for any of *names* that stands as a word of its own.
+
+    It matches nothing where there are no names.
+    """
     either = "|".join(map(re.escape, names))
     return re.compile(rf"(?<!\w)(?:{either})(?!\w)" if names else r"(?!)", re.IGNORECASE | re.ASCII)
 
@@ -201,7 +207,10 @@ class Study:
         return next(case for case in self.cases if case.id == case_id)
 
     def case_for_model(self, case_id: str) -> Case:
-        """The case as a judge model reads it: without the reference points where people are not told them before."""
+        """Return the case as a judge model reads it.
+
+        Without the reference points where the judge model must not see them.
+        """
         case = self.case(case_id)
         return case if self.reference in ("before", "model") else replace(case, what_a_good_reply_does=())
 
@@ -271,9 +280,9 @@ class Study:
     ) -> list[Screen]:
         half = (len(blocks) + 1) // 2
         early = [screen for block in blocks[:half] for screen in block]
-        wanted = round(self.repeat_share * sum(map(len, blocks)))
+        repeats = round(self.repeat_share * sum(map(len, blocks)))
         if self.repeat_share > 0 and early:
-            wanted = max(1, wanted)
+            repeats = max(1, repeats)
         chance.shuffle(early)
         if self.layout == "one-by-one":
             of = {reply.reply_id: reply.subject for reply in self.replies}
@@ -286,7 +295,7 @@ class Study:
                 seen[subject] = seen.get(subject, 0) + 1
             early = [screen for _, _, screen in sorted(rank, key=lambda each: each[:2])]
         late = [*blocks[half:], []]
-        for screen in early[:wanted]:
+        for screen in early[:repeats]:
             again = Screen(screen.case_id, tuple(reversed(screen.reply_ids)), 1)
             late[chance.randrange(len(late))].append(again)
         return [screen for block in [*blocks[:half], *late] for screen in block]
@@ -302,10 +311,11 @@ _LATER: dict[str, object] = {
 
 
 def williams(size: int) -> list[list[int]]:
-    """Rows of a Williams design for *size* treatments: *size* rows when even, twice as many when odd.
+    """Return the rows of a Williams design for *size* treatments.
 
-    Each treatment stands equally often at each position and directly follows each other one equally often.
-    E. J. Williams, Australian Journal of Scientific Research A 2 (1949) 149-168.
+    *size* rows when even, twice as many when odd. Each treatment stands equally often at each position and directly
+    follows each other one equally often. E. J. Williams, Australian Journal of Scientific Research A 2 (1949)
+    149-168.
     """
     first = [n // 2 if n % 2 == 0 else size - (n + 1) // 2 for n in range(size)]
     rows = [[(value + shift) % size for value in first] for shift in range(size)]
@@ -324,7 +334,7 @@ def build_study(
     hide: bool = True,
     names: Iterable[str] = (),
 ) -> Study:
-    """A study of *replies* to *cases*; see :class:`Study` for the meaning of each setting.
+    """Return a study of *replies* to *cases*; see :class:`Study`.
 
     Args:
         hide: replace makers' names in what is shown; with False they stay and are only listed as found.
@@ -346,14 +356,14 @@ def build_study(
     called = {name for reply in replies for name in (reply.model, reply.served_name) if len(name) > 2}
     shown: dict[tuple[str, str], ShownReply] = {}
     missing: list[tuple[str, str, str]] = []
-    asked: set[tuple[str, str]] = set()
+    answered: set[tuple[str, str]] = set()
     for reply in replies:
         subject = f"{reply.model}/{reply.variant}"
-        if (reply.case_id, subject) in asked:
+        if (reply.case_id, subject) in answered:
             raise RatingError(
                 f"study {study_id}: {subject} answers case {reply.case_id} twice; give one file each"
             )
-        asked.add((reply.case_id, subject))
+        answered.add((reply.case_id, subject))
         if reply.case_sha and reply.case_sha != by_id[reply.case_id].sha:
             raise RatingError(
                 f"study {study_id}: {subject} answered another version of case {reply.case_id} "
@@ -362,7 +372,7 @@ def build_study(
         if reply.status == "errored":
             missing.append((reply.case_id, subject, reply.error or "errored"))
             continue
-        text, found = hide_makers(reply.text, {*called, *names})
+        text, hidden = hide_makers(reply.text, {*called, *names})
         identity = f"{study_id}\0{reply.case_id}\0{subject}\0{reply.text}"
         shown[reply.case_id, subject] = ShownReply(
             reply_id=hashlib.sha256(identity.encode()).hexdigest()[:16],
@@ -372,14 +382,14 @@ def build_study(
             text=reply.text,
             shown=text if hide else without_thinking(reply.text),
             status=reply.status,
-            found=tuple(found),
+            found=tuple(hidden),
             fingerprint=reply.fingerprint,
         )
     if not shown:
         raise RatingError(f"study {study_id}: no reply to show; gather replies to these cases first")
-    subjects = sorted({subject for _, subject in asked})
+    subjects = sorted({subject for _, subject in answered})
     for case in cases:
-        missing += [(case.id, one, "never asked") for one in subjects if (case.id, one) not in asked]
+        missing += [(case.id, each, "never asked") for each in subjects if (case.id, each) not in answered]
     return Study(
         study_id=study_id,
         title=title or study_id,
@@ -393,22 +403,25 @@ def build_study(
 
 
 def _check_settings(study_id: str, replies: Sequence[Reply]) -> None:
-    """Refuse replies that were not asked for under the same settings: a longer limit alone makes better replies."""
-    asked: dict[str, Reply] = {}
+    """Refuse replies that were generated with different settings.
+
+    A longer limit alone makes better replies.
+    """
+    by_settings: dict[str, Reply] = {}
     for reply in replies:
         if reply.settings:
-            asked.setdefault(json.dumps(reply.settings, sort_keys=True), reply)
-    if len(asked) > 1:
-        first, other = list(asked.values())[:2]
+            by_settings.setdefault(json.dumps(reply.settings, sort_keys=True), reply)
+    if len(by_settings) > 1:
+        first, other = list(by_settings.values())[:2]
         apart = {
             key: (first.settings.get(key), other.settings.get(key))
             for key in sorted({*first.settings, *other.settings})
             if first.settings.get(key) != other.settings.get(key)
         }
-        told = ", ".join(f"{key} {one!r} and {two!r}" for key, (one, two) in apart.items())
+        differences = ", ".join(f"{key} {left!r} and {right!r}" for key, (left, right) in apart.items())
         raise RatingError(
             f"study {study_id}: {first.model}/{first.variant} and {other.model}/{other.variant} were asked with unlike "
-            f"settings ({told}); gather one of them again"
+            f"settings ({differences}); gather one of them again"
         )
 
 

@@ -1,4 +1,4 @@
-"""The chat tab: talking with a model whose name is in view, and scores for the talk."""
+"""The chat tab: talk with a model whose name is shown, then score it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ class ChatDesk:
     def say(
         self, model: object, talk: object, text: object
     ) -> Iterator[tuple[list[dict[str, str]], str, dict[str, str]]]:
-        """The conversation with *text* and the growing reply of *model* added, escaped for showing.
+        """Yield the conversation with *text* and the growing reply of *model*.
+
+        All of it is escaped for showing.
 
         Yields:
             The conversation; what stays in the box to be sent; and what went wrong (see :func:`refusal`) or nothing. A
@@ -58,8 +60,8 @@ class ChatDesk:
         if not isinstance(text, str) or not text.strip():
             yield _escaped(messages), "", {}
             return
-        asked = [*messages, {"role": "user", "content": plain(text[:MAX_MESSAGE_CHARS])}]
-        yield _escaped(asked), "", {}
+        turns = [*messages, {"role": "user", "content": plain(text[:MAX_MESSAGE_CHARS])}]
+        yield _escaped(turns), "", {}
         try:
             url = self.services.get(model) if isinstance(model, str) else None
             if url is None:
@@ -67,16 +69,16 @@ class ChatDesk:
                     f"no such model; start the judge with --services; known: {', '.join(self.services)}",
                     "没有这个模型，请从列表中选择",
                 )
-            payload = {"model": model, "messages": asked, "temperature": 0, "max_tokens": MAX_REPLY_TOKENS}
+            payload = {"model": model, "messages": turns, "temperature": 0, "max_tokens": MAX_REPLY_TOKENS}
             for reply in _paced(self._replies(str(model), url, payload)):
-                yield _escaped([*asked, {"role": "assistant", "content": plain(reply)}]), "", {}
+                yield _escaped([*turns, {"role": "assistant", "content": plain(reply)}]), "", {}
         except RatingError as error:
             yield _escaped(messages), text, refusal(error)
         except Exception as error:  # whatever a service sends is an answer in words, and the page goes on
             yield _escaped(messages), text, refusal(_silence(str(model), error))
 
     def _replies(self, model: str, url: str, payload: dict[str, Any]) -> Iterator[str]:
-        """Yield the reply as it grows, from its beginning again where the service had to be revived."""
+        """Yield the reply as it grows; from its beginning again after a revival."""
         key = self.keys.get(model, "")
         try:
             yield from stream(url, payload, api_key_env=key)
@@ -88,14 +90,14 @@ class ChatDesk:
     def score(
         self, message: object, model: object, talk: object, spoken_with: object, signed_in: str | None
     ) -> dict[str, Any]:
-        """Keep the scores in *message* for the conversation *talk* that was held with *model*; the next empty form.
+        """Keep the scores in *message* for *talk*; return the next empty form.
 
         Args:
             spoken_with: whose replies *talk* holds; scores for any other model are refused.
         """
-        said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
+        request: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
         fresh = {"nonce": secrets.token_hex(8), "error": "", "rater": signed_in or ""}
-        claimed = signed_in or said.get("rater")
+        claimed = signed_in or request.get("rater")
         if not claimed:
             return fresh | {"view": "name"}
         form = {"item": "chat", "text": "", "status": "answered", "verdict": None}
@@ -108,12 +110,12 @@ class ChatDesk:
         }
         try:
             fresh["rater"] = check_rater(claimed)
-            if said.get("action") == "score":
+            if request.get("action") == "score":
                 if not isinstance(model, str) or model not in self.services:
                     raise RatingError(
                         "no such model; choose one from the list", "没有这个模型，请从列表中选择"
                     )
-                verdicts = said.get("verdicts")
+                verdicts = request.get("verdicts")
                 raw = verdicts.get("chat") if isinstance(verdicts, Mapping) else None
                 verdict = Judgement.parse(raw)
                 if conversation(talk) and spoken_with != model:
@@ -122,7 +124,7 @@ class ChatDesk:
                         f"这段对话不是与 {model} 进行的，请重新开始对话后再评分",
                     )
                 self.store.record_chat(
-                    fresh["rater"], said.get("token", ""), model, conversation(talk), verdict
+                    fresh["rater"], request.get("token", ""), model, conversation(talk), verdict
                 )
         except BakeoffError as error:
             return fresh | {"view": "refused" if fresh["rater"] else "name"} | refusal(error)
@@ -150,7 +152,10 @@ def _paced(replies: Iterator[str]) -> Iterator[str]:
 
 
 def _silence(model: str, error: Exception) -> RatingError:
-    """What a rater is told of *error*: no address and no answer's text; those go to the owner's log."""
+    """Return what a rater may read of *error*.
+
+    No address and no text of an answer; those go to the owner's log.
+    """
     print(f"judge: {model}: {type(error).__name__}: {error}"[:2000], file=sys.stderr, flush=True)
     status = re.search(r"\bHTTP \d{3}\b", str(error))
     detail = f" ({status[0]})" if status else ""

@@ -1,4 +1,4 @@
-"""What ratings support while a study runs, and what people and a judge model support together."""
+"""What ratings support while a study runs, with or without a judge model."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def always_valid(
     alpha: float = 0.05,
     scale: tuple[float, float] = (1.0, 5.0),
 ) -> dict[Table, Always]:
-    """Return the confidence sequences of every table, with Holm over the pairs of all of them."""
+    """Return confidence sequences per table, with Holm over all pairs."""
     tested = [(name, pair) for name, result in rated.items() if not result.why[0] for pair in result.pairs]
     sequences = [always_valid_p(pair.p, rated[name].cases, alpha=alpha) for name, pair in tested]
     adjusted = holm(sequences)
@@ -91,7 +91,9 @@ def corrected_by_people(
     alpha: float = 0.05,
     scale: tuple[float, float] = (1.0, 5.0),
 ) -> dict[Table, CorrectedRatings]:
-    """Return people's ratings sharpened by the judge's, where people left cases to the judge.
+    """Return people's ratings sharpened by the judge's.
+
+    It helps where people left cases to the judge.
 
     Args:
         judge: per table the judge's rows: case_id, subject and the dimension's score, repeats included.
@@ -111,10 +113,10 @@ def corrected_by_people(
 def judge_comparisons(
     tables: Mapping[Table, pd.DataFrame], *, calibrated: bool, alpha: float = 0.05
 ) -> dict[Table, dict[str, Any]]:
-    """Return pairs of models by a judge model alone, with Holm over all dimensions and parts, and their letters.
+    """Return pairs of models by a judge model alone, and their letters.
 
-    Sign flips of the paired differences over cases: what is said is about other cases, judged by this model. Without
-    calibration there is no verdict and no letter.
+    Holm over all dimensions and parts. Sign flips of the paired differences over cases: what is said is about other
+    cases, judged by this model. Without calibration there is no verdict and no letter.
 
     Args:
         tables: per part and dimension the judge's rows: case_id, subject, score of the dimension.
@@ -160,9 +162,10 @@ def _decided(pair: JudgedPair, p_adjusted: float, calibrated: bool, alpha: float
 
 
 def effect_sizes(cells: pd.DataFrame, a: str, b: str) -> dict[str, float]:
-    """Return Cohen's d (difference over the average SD of both) and dz (over the SD of the paired differences).
+    """Return Cohen's d and dz of two models.
 
-    *cells* [case x subject] are means over raters. NaN where nothing varies.
+    d: the difference over the average SD of both; dz: over the SD of the paired differences. *cells* [case x subject]
+    are means over raters. NaN where nothing varies.
     """
     import numpy as np
 

@@ -1,4 +1,7 @@
-"""The SQLite file behind studies and judgements: tables, triggers, transactions."""
+"""The SQLite file behind studies and judgements.
+
+Tables, triggers, transactions.
+"""
 
 from __future__ import annotations
 
@@ -113,11 +116,14 @@ class Database:
             ) from None
 
     def rubric_columns(self) -> tuple[tuple[tuple[str, ...], str], ...]:
-        """What the rubric has a column for in a judgement, and what may stand there."""
+        """Return the rubric's columns of a judgement, and the values allowed."""
         return ()
 
     def _add_columns(self) -> None:
-        """Add what the rubric asks for now and an older store has no column for; its old rows have no answer there."""
+        """Add columns of the rubric that an older store lacks.
+
+        Its old rows have no answer there.
+        """
         present = {row["name"] for row in self._db.execute("PRAGMA table_info(judgement)")}
         for names, allowed in self.rubric_columns():
             for name in names:
@@ -127,7 +133,9 @@ class Database:
                     )
 
     def compact(self) -> None:
-        """Write the file anew, so that nothing that was removed can be read out of its free pages or its log.
+        """Rewrite the file, so that removed rows cannot be recovered from it.
+
+        Neither from its free pages nor from its log.
 
         Raises:
             StoreError: somebody else holds the file; what was removed is gone from the tables all the same.

@@ -1,4 +1,7 @@
-"""What a rater's page asks for and gets: one message in, one screen out; no model name ever leaves here."""
+"""What a rater's page sends and gets: one message in, one screen out.
+
+No model name ever leaves here.
+"""
 
 from __future__ import annotations
 
@@ -63,14 +66,14 @@ class Desk:
             "closed" or "refused" (leave the page as it is); ``error`` holds a refusal in words, and then nothing was
             kept.
         """
-        said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
+        request: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
         fresh = {"nonce": secrets.token_hex(8), "error": "", "rater": ""}
-        claimed = signed_in or said.get("rater")
+        claimed = signed_in or request.get("rater")
         try:
             if not claimed:
-                there = current_study(self.store) or self.study_id
-                return fresh | {"view": "name" if there else "none"}
-            rater = self._rater(said, signed_in)
+                current = current_study(self.store) or self.study_id
+                return fresh | {"view": "name" if current else "none"}
+            rater = self._rater(request, signed_in)
         except BakeoffError as error:
             return fresh | {"view": "refused" if signed_in else "name"} | refusal(error)
         fresh["rater"] = rater
@@ -78,56 +81,56 @@ class Desk:
             study_id = self.study_of(rater) or current_study(self.store) or self.study_id
             if study_id is None:
                 return fresh | {"view": "none"}
-            return fresh | self._answer(self.store.study(study_id), rater, said)
+            return fresh | self._answer(self.store.study(study_id), rater, request)
         except BakeoffError as error:
             return fresh | {"view": "refused"} | refusal(error)
 
     def keep_draft(self, message: object, signed_in: str | None) -> dict[str, Any]:
         """Keep the draft ``{"rater", "item", "draft"}``; whether it is kept."""
-        said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
+        request: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
         try:
-            keep_draft(self.store, self._rater(said, signed_in), said.get("item"), said.get("draft"))
+            keep_draft(self.store, self._rater(request, signed_in), request.get("item"), request.get("draft"))
         except BakeoffError as error:
             return {"kept": False} | refusal(error)
         return {"kept": True}
 
     @staticmethod
-    def _rater(said: Mapping[str, Any], signed_in: str | None) -> str:
-        rater = check_rater(signed_in or said.get("rater"))
-        if signed_in and said.get("rater") not in (None, "", signed_in):
+    def _rater(request: Mapping[str, Any], signed_in: str | None) -> str:
+        rater = check_rater(signed_in or request.get("rater"))
+        if signed_in and request.get("rater") not in (None, "", signed_in):
             raise RatingError(
                 f"you are signed in as {signed_in}; nobody hands in for another rater",
                 f"您登录的是 {signed_in}，不能替别人提交",
             )
         return rater
 
-    def _answer(self, study: Study, rater: str, said: Mapping[str, Any]) -> dict[str, Any]:
-        action = said.get("action")
+    def _answer(self, study: Study, rater: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        action = request.get("action")
         arrangement = arrangement_of(self.store, study.study_id)
         if not self.store.is_enrolled(study.study_id, rater):
             if not arrangement.is_open():
                 return {"view": "closed", "title": study.title}
             if action != "start":
                 return self._welcome(study, arrangement)
-            self._begin(study, arrangement, rater, said)
+            self._begin(study, arrangement, rater, request)
         if action == "list":
             mine = own_judgements(self.store, study.study_id, rater)
             return self._shared(study, rater) | {"view": "list", "own": mine}
         if action == "practise":
-            return self._practised(study, rater, said)
+            return self._practised(study, rater, request)
         training = next_training(self.store, study, rater) if arrangement.is_open() else None
         if training:
             return self._training(study, *training)
         shown: dict[str, Any] = {}
         if action == "score":
-            self._keep(study, rater, said)
+            self._keep(study, rater, request)
             if study.reference == "after":
-                case_id = self._case_of(rater, said)
+                case_id = self._case_of(rater, request)
                 shown = (
                     {"reference_after": list(study.case(case_id).what_a_good_reply_does)} if case_id else {}
                 )
-        wanted = said.get("screen") if action == "show" else None
-        return self._screen(study, rater, wanted) | shown
+        number = request.get("screen") if action == "show" else None
+        return self._screen(study, rater, number) | shown
 
     def _welcome(self, study: Study, arrangement: Arrangement) -> dict[str, Any]:
         screens = study.screens(0)
@@ -144,13 +147,13 @@ class Desk:
             "arrangement": asdict(arrangement),
         }
 
-    def _begin(self, study: Study, arrangement: Arrangement, rater: str, said: Mapping[str, Any]) -> None:
-        asked = bool(arrangement.consent_zh or arrangement.consent_en)
-        if asked and said.get("consent") is not True:
+    def _begin(self, study: Study, arrangement: Arrangement, rater: str, request: Mapping[str, Any]) -> None:
+        needs_consent = bool(arrangement.consent_zh or arrangement.consent_en)
+        if needs_consent and request.get("consent") is not True:
             raise RatingError("please read and tick the statement of consent first", "请先阅读并勾选知情同意")
-        skip = said.get("skip_crises") is True and arrangement.may_skip_crises
+        skip = request.get("skip_crises") is True and arrangement.may_skip_crises
         self.store.enrol(study.study_id, rater, skip_crises=skip)
-        text = {"zh": arrangement.consent_zh, "en": arrangement.consent_en} if asked else {}
+        text = {"zh": arrangement.consent_zh, "en": arrangement.consent_en} if needs_consent else {}
         note_event(self.store, study.study_id, rater, "consent", {"text": text, "skip_crises": skip})
 
     def _training(self, study: Study, place: int, practice: Practice) -> dict[str, Any]:
@@ -170,17 +173,17 @@ class Desk:
             ],
         }
 
-    def _practised(self, study: Study, rater: str, said: Mapping[str, Any]) -> dict[str, Any]:
-        practice = next((one for one in study.training if one.key == said.get("key")), None)
+    def _practised(self, study: Study, rater: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        practice = next((reply for reply in study.training if reply.key == request.get("key")), None)
         if practice is None:
             raise RatingError("no such training reply; reload the page", "没有这条练习回复，请刷新页面")
-        verdict = Judgement.parse({"scores": said.get("scores")})
-        open_ones = {one.key for one in study.training} - {
+        verdict = Judgement.parse({"scores": request.get("scores")})
+        unscored = {reply.key for reply in study.training} - {
             each["key"] for each in events(self.store, study.study_id, "training", rater)
         }
-        found = practised(practice, verdict.scores)
-        if practice.key in open_ones:  # a double click counts once
-            note_event(self.store, study.study_id, rater, "training", found)
+        result = practised(practice, verdict.scores)
+        if practice.key in unscored:  # a double click counts once
+            note_event(self.store, study.study_id, rater, "training", result)
         return {
             "view": "feedback",
             "title": study.title,
@@ -189,11 +192,11 @@ class Desk:
             "why_zh": practice.why_zh,
             "why_en": practice.why_en,
             "text": practice.shown,
-            "left": len(open_ones - {practice.key}),
+            "left": len(unscored - {practice.key}),
         }
 
-    def _keep(self, study: Study, rater: str, said: Mapping[str, Any]) -> None:
-        verdicts = said.get("verdicts")
+    def _keep(self, study: Study, rater: str, request: Mapping[str, Any]) -> None:
+        verdicts = request.get("verdicts")
         if not isinstance(verdicts, Mapping):
             raise RatingError(
                 "verdicts: wanted an object of item -> judgement; reload the page", "数据不完整，请刷新页面"
@@ -206,10 +209,10 @@ class Desk:
                     self.store, study.study_id, rater, "attention", practised(practice, verdict.scores)
                 )
                 return
-        self.store.record(rater, said.get("token", ""), parsed)
+        self.store.record(rater, request.get("token", ""), parsed)
 
-    def _case_of(self, rater: str, said: Mapping[str, Any]) -> str | None:
-        verdicts = said.get("verdicts")
+    def _case_of(self, rater: str, request: Mapping[str, Any]) -> str | None:
+        verdicts = request.get("verdicts")
         first = next(iter(verdicts), "") if isinstance(verdicts, Mapping) else ""
         return self.store.case_of_item(rater, str(first))
 
@@ -228,17 +231,19 @@ class Desk:
             "open": arrangement.is_open(),
         }
 
-    def _screen(self, study: Study, rater: str, wanted: object) -> dict[str, Any]:
+    def _screen(self, study: Study, rater: str, requested: object) -> dict[str, Any]:
         shared = self._shared(study, rater)
         done, total = shared["done"], shared["total"]
-        number = wanted if type(wanted) is int else self.store.next_screen(study.study_id, rater)
+        number = requested if type(requested) is int else self.store.next_screen(study.study_id, rater)
         if number is None:
             return shared | {"view": "done"}
-        if not shared["open"] and type(wanted) is not int:
+        if not shared["open"] and type(requested) is not int:
             return shared | {"view": "closed"}
         if not 0 <= number < total:
             raise RatingError(f"screen {number} is outside 0..{total - 1}; reload the page")
-        attention = due_attention(self.store, study, rater, done, total) if type(wanted) is not int else None
+        attention = (
+            due_attention(self.store, study, rater, done, total) if type(requested) is not int else None
+        )
         if attention:
             return shared | self._attention(study, rater, attention, number)
         items = self.store.items(study.study_id, rater, number)

@@ -1,4 +1,7 @@
-"""Erasing on request: a rater's identity, or all that they handed in. The study stays readable and says so."""
+"""Erasing on request: the identity or all judgements of a rater.
+
+The study stays readable and says what was erased.
+"""
 
 from __future__ import annotations
 
@@ -151,11 +154,11 @@ def _forget(raters: Raters | None, rater_id: str) -> None:
 
 def described(erased: list[dict[str, Any]]) -> tuple[str, str]:
     """What was erased, in a sentence in English and Chinese."""
-    gone = [one for one in erased if one["what"] == "judgements"]
+    gone = [each for each in erased if each["what"] == "judgements"]
     anonymous = len(erased) - len(gone)
     english, chinese = [], []
     if gone:
-        count = sum(one["judgements"] for one in gone)
+        count = sum(each["judgements"] for each in gone)
         english.append(f"{len(gone)} rater(s) had all of their {count} judgements erased on request")
         chinese.append(f"应要求删除了 {len(gone)} 位评分者的全部 {count} 次评分")
     if anonymous:

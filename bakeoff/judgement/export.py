@@ -45,7 +45,10 @@ def judgements_csv(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def csv_of(fields: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
-    """*rows* as CSV with the columns *fields*, without formulas that a spreadsheet would run."""
+    """Return *rows* as CSV with the columns *fields*.
+
+    A spreadsheet runs no formula in it.
+    """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fields, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -55,7 +58,10 @@ def csv_of(fields: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
 
 
 def _no_formula(value: object) -> object:
-    """*value* with an apostrophe where a spreadsheet would calculate with a text; a bare number stays one."""
+    """Return *value*, with an apostrophe where a spreadsheet would calculate.
+
+    A bare number stays one.
+    """
     if not isinstance(value, str) or not value or _NUMBER.fullmatch(value):
         return value
     value = value.replace("\r\n", "\n").replace("\r", "\n")  # a lone carriage return would not be quoted

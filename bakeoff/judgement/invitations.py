@@ -1,4 +1,7 @@
-"""Invitations: links with one-time tokens instead of passwords; of every token only its hash is kept."""
+"""Invitations: links with one-time tokens instead of passwords.
+
+Only the hash of a token is kept.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,9 @@ class Invitations:
             if self.raters.entry(document, rater).get("owner"):
                 raise RatingError(f"{rater} is an owner and signs in with a password; give another rater")
             document["invitations"] = {
-                key: one for key, one in document.get("invitations", {}).items() if one["rater"] != rater
+                key: entry
+                for key, entry in document.get("invitations", {}).items()
+                if entry["rater"] != rater
             }
             return _add(document, rater, days)
 
@@ -91,7 +96,7 @@ class Invitations:
             rater = str(invitation["rater"])
             entry = {"rater": rater, "expires": time.time() + SESSION_S}
             now = time.time()
-            old = {k: one for k, one in document.get("sessions", {}).items() if one["expires"] > now}
+            old = {k: other for k, other in document.get("sessions", {}).items() if other["expires"] > now}
             document["sessions"] = old | {_hashed(session): entry}
             document["raters"][rater]["joined"] = time.strftime("%Y-%m-%d", time.gmtime())
         if attempt is not None:
@@ -109,25 +114,25 @@ class Invitations:
 
     def end_sessions(self, rater: str) -> None:
         """End what lasts of a rater's sessions, as signing out does."""
-        held = self.raters.sessions()
-        if any(one["rater"] == rater for one in held.values()):
+        sessions = self.raters.sessions()
+        if any(entry["rater"] == rater for entry in sessions.values()):
             with self.raters.changing() as document:
-                document["sessions"] = {k: one for k, one in held.items() if one["rater"] != rater}
+                document["sessions"] = {k: entry for k, entry in sessions.items() if entry["rater"] != rater}
 
     def cookie_id(self) -> str:
         """What the session's cookie is called, over restarts."""
-        known = self.raters.cookie_id()
-        if not known:
+        name = self.raters.cookie_id()
+        if not name:
             with self.raters.changing() as document:
-                known = document.setdefault("cookie", secrets.token_urlsafe(16))
-        return str(known)
+                name = document.setdefault("cookie", secrets.token_urlsafe(16))
+        return str(name)
 
     def listed(self) -> list[dict[str, Any]]:
         """Everybody but owners, and whether a link of theirs is out."""
         out: dict[str, float] = {}
-        for one in self.raters.invitations().values():
-            if self._is_good(one):
-                out[one["rater"]] = one["expires"]
+        for invitation in self.raters.invitations().values():
+            if self._is_good(invitation):
+                out[invitation["rater"]] = invitation["expires"]
         return [
             {
                 "rater": name,
@@ -170,8 +175,8 @@ def _add(document: dict[str, Any], rater: str, days: float) -> Invitation:
         raise RatingError(f"days: {short(days)} is outside 0..{MOST_DAYS}")
     token, now = secrets.token_urlsafe(32), time.time()
     expires = now + days * 86400
-    held = {key: one for key, one in document.get("invitations", {}).items() if one["expires"] > now}
-    document["invitations"] = held | {_hashed(token): {"rater": rater, "expires": expires}}
+    valid = {key: entry for key, entry in document.get("invitations", {}).items() if entry["expires"] > now}
+    document["invitations"] = valid | {_hashed(token): {"rater": rater, "expires": expires}}
     return Invitation(rater, token, expires)
 
 

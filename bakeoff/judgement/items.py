@@ -1,4 +1,7 @@
-"""The owner reads items: every reply with what people said of it, the queue of disagreements, adjudication."""
+"""The owner reads items: replies with their judgements.
+
+The queue of disagreements and adjudication, too.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +42,14 @@ def items(store: RatingStore, study: Study) -> list[dict[str, Any]]:
         if row["repeat"] == 0:
             rows.setdefault(row["reply_id"], []).append(row)
     settled = {each["reply_id"] for each in adjudications(store, study.study_id)}
-    found = []
+    entries = []
     for reply in study.replies:
-        case, own = study.case(reply.case_id), rows.get(reply.reply_id, [])
-        scored = [row for row in own if row["outcome"] == "scored"]
+        case, judgements = study.case(reply.case_id), rows.get(reply.reply_id, [])
+        scored = [row for row in judgements if row["outcome"] == "scored"]
         apart = {name: _range([row[name] for row in scored]) for name in DIMENSIONS}
         widest = max(DIMENSIONS, key=lambda name: apart[name])
         overall = [row[OVERALL] for row in scored if row[OVERALL] is not None]
-        found.append(
+        entries.append(
             {
                 "reply": reply.reply_id,
                 "case": case.id,
@@ -60,23 +63,23 @@ def items(store: RatingStore, study: Study) -> list[dict[str, Any]]:
                 "range": apart[widest],
                 "widest": widest,
                 "failed": sorted({name for row in scored for name in CRISIS_CHECKS if row[name] == 0}),
-                "cannot": len(own) - len(scored),
-                "comments": sum(any(row[name] for name in COMMENTS) for row in own),
+                "cannot": len(judgements) - len(scored),
+                "comments": sum(any(row[name] for name in COMMENTS) for row in judgements),
                 "adjudicated": reply.reply_id in settled,
             }
         )
-    return found
+    return entries
 
 
 def disagreements(store: RatingStore, study: Study) -> list[dict[str, Any]]:
     """Items that raters see far apart and nobody settled, widest first."""
-    queue = [one for one in items(store, study) if one["range"] >= APART and not one["adjudicated"]]
-    return sorted(queue, key=lambda one: -one["range"])
+    queue = [entry for entry in items(store, study) if entry["range"] >= APART and not entry["adjudicated"]]
+    return sorted(queue, key=lambda entry: -entry["range"])
 
 
 def _range(points: list[int | None]) -> int:
-    known = [point for point in points if point is not None]
-    return max(known) - min(known) if len(known) > 1 else 0
+    scores = [point for point in points if point is not None]
+    return max(scores) - min(scores) if len(scores) > 1 else 0
 
 
 def read_item(store: RatingStore, study: Study, reply_id: object) -> dict[str, Any]:
@@ -85,11 +88,11 @@ def read_item(store: RatingStore, study: Study, reply_id: object) -> dict[str, A
     Raises:
         RatingError: no such reply in the study.
     """
-    reply = next((one for one in study.replies if one.reply_id == reply_id), None)
+    reply = next((each for each in study.replies if each.reply_id == reply_id), None)
     if reply is None:
         raise RatingError("no such reply in this study; reload the page", "研究中没有这条回复，请刷新页面")
     case = study.case(reply.case_id)
-    own = [row for row in people_on(store, study.study_id) if row["reply_id"] == reply_id]
+    judgements = [row for row in people_on(store, study.study_id) if row["reply_id"] == reply_id]
     shown = (
         "judge_id",
         "repeat",
@@ -113,8 +116,10 @@ def read_item(store: RatingStore, study: Study, reply_id: object) -> dict[str, A
         "crisis": case.crisis,
         "messages": [dict(message) for message in case.messages],
         "reference": list(case.what_a_good_reply_does),
-        "judgements": [{name: row[name] for name in shown} for row in own],
-        "adjudications": [one for one in adjudications(store, study.study_id) if one["reply_id"] == reply_id],
+        "judgements": [{name: row[name] for name in shown} for row in judgements],
+        "adjudications": [
+            each for each in adjudications(store, study.study_id) if each["reply_id"] == reply_id
+        ],
     }
 
 
@@ -128,10 +133,10 @@ def adjudicate(store: RatingStore, study: Study, reply_id: object, verdict: obje
         RatingError: as a rater's judgement would be refused.
     """
     read_item(store, study, reply_id)
-    said: Mapping[str, Any] = verdict if isinstance(verdict, Mapping) else {}
-    note = said.get("note", "")
+    fields: Mapping[str, Any] = verdict if isinstance(verdict, Mapping) else {}
+    note = fields.get("note", "")
     parsed = Judgement.parse(
-        {"scores": said.get("scores"), "crisis": said.get("crisis"), "suggestions": note}
+        {"scores": fields.get("scores"), "crisis": fields.get("crisis"), "suggestions": note}
     )
     if set(parsed.crisis) - set(CRISIS_CHECKS) or len(note) > MAX_COMMENT_CHARS:
         raise RatingError("adjudication: unknown check, or a note that is too long")
@@ -173,23 +178,23 @@ class ItemsDesk:
         fresh: dict[str, Any] = {"nonce": secrets.token_hex(8), "view": "refused", "error": ""}
         if not self.is_open_to(signed_in):
             return fresh | {"why": "owner"}
-        said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
+        request: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
         try:
             studies = self.store.studies()
-            wanted = said.get("study") or current_study(self.store) or next(reversed(studies), None)
-            if not isinstance(wanted, str):
+            requested = request.get("study") or current_study(self.store) or next(reversed(studies), None)
+            if not isinstance(requested, str):
                 return fresh | {"view": "items", "items": [], "studies": []}
-            study = self.store.study(wanted)
+            study = self.store.study(requested)
             named = [{"id": name, "title": self.store.study(name).title} for name in studies]
-            shared = fresh | {"study": wanted, "studies": named}
-            if said.get("action") == "adjudicate":
-                adjudicate(self.store, study, said.get("reply"), said.get("verdict"), str(signed_in))
-            if said.get("action") in ("read", "adjudicate"):
-                return shared | {"view": "item", "item": read_item(self.store, study, said.get("reply"))}
+            shared = fresh | {"study": requested, "studies": named}
+            if request.get("action") == "adjudicate":
+                adjudicate(self.store, study, request.get("reply"), request.get("verdict"), str(signed_in))
+            if request.get("action") in ("read", "adjudicate"):
+                return shared | {"view": "item", "item": read_item(self.store, study, request.get("reply"))}
             return shared | {
                 "view": "items",
                 "items": items(self.store, study),
-                "queue": [one["reply"] for one in disagreements(self.store, study)],
+                "queue": [each["reply"] for each in disagreements(self.store, study)],
             }
         except BakeoffError as error:
             return fresh | {"view": "trouble"} | refusal(error)

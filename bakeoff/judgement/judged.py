@@ -125,32 +125,32 @@ def _material_of(store: RatingStore, study: Study) -> _Material:
 def _judged(material: _Material, store: RatingStore, judge: str, alpha: float) -> dict[str, Any]:
     """The entry of one judge model."""
     study, rows = material.study, material.rows
-    own = rows[(rows["judge_id"] == judge) & (rows["outcome"] == "scored")]
+    scored = rows[(rows["judge_id"] == judge) & (rows["outcome"] == "scored")]
     first = material.everywhere[material.everywhere["judge_id"] == judge]
     calibration = {name: _calibration(first, material.people, name, alpha) for name in DIMENSIONS}
     probe = _probe([row for row in store.probes(judge) if row["rubric_sha"] == material.rubric])
     why, why_zh = _why_not_calibrated(calibration["overall_quality"])
     if not why:
         why, why_zh = _why_misled(probe)
-    tables = _judged_tables(own)
+    tables = _judged_tables(scored)
     corrected = corrected_by_people(material.by_people, tables, alpha=alpha)
     return {
         "judge": judge,
-        "replies": int(own["reply_id"].nunique()),
+        "replies": int(scored["reply_id"].nunique()),
         "failed": sum(row["outcome"] == "failed" for row in material.tries if row["judge_id"] == judge),
-        "unscored": len(study.replies) - int(own["reply_id"].nunique()),
+        "unscored": len(study.replies) - int(scored["reply_id"].nunique()),
         "parts": {
-            part: {name: _means(own[own["crisis"] == crisis], name) for name in DIMENSIONS}
+            part: {name: _means(scored[scored["crisis"] == crisis], name) for name in DIMENSIONS}
             for part, crisis in PARTS.items()
         },
         "comparisons": _by_part(judge_comparisons(tables, calibrated=not why, alpha=alpha)),
-        "corrected": _by_part({key: plain(one) for key, one in corrected.items()}),
+        "corrected": _by_part({key: plain(table) for key, table in corrected.items()}),
         "checks": {
-            check: check_shares(own[own["crisis"] & (own["repeat"] == 0)], check, study, alpha)
+            check: check_shares(scored[scored["crisis"] & (scored["repeat"] == 0)], check, study, alpha)
             for check in CRISIS_CHECKS
         },
         "calibration": calibration,
-        "repeats": _self_agreement(own),
+        "repeats": _self_agreement(scored),
         "swaps": _swaps(material.compared, judge),
         "preferences": _preferences(material.compared, judge, study, alpha),
         "addressed": material.addressed,
@@ -165,10 +165,10 @@ def _judged_tables(rows: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     """A judge's rows by part and dimension, where it scored any."""
     tables = {}
     for part, crisis in PARTS.items():
-        own = rows[rows["crisis"] == crisis]
+        in_part = rows[rows["crisis"] == crisis]
         for dimension in DIMENSIONS:
-            if own[dimension].notna().any():
-                tables[part, dimension] = own[["case_id", "subject", dimension]]
+            if in_part[dimension].notna().any():
+                tables[part, dimension] = in_part[["case_id", "subject", dimension]]
     return tables
 
 
@@ -183,11 +183,11 @@ def _means(rows: pd.DataFrame, dimension: str) -> list[dict[str, Any]]:
     return [
         {
             "subject": name,
-            "value": own[dimension].mean(),
-            "n": int(own["reply_id"].nunique()),
-            "sd": float(own[dimension].std(ddof=1)),
+            "value": group[dimension].mean(),
+            "n": int(group["reply_id"].nunique()),
+            "sd": float(group[dimension].std(ddof=1)),
         }
-        for name, own in rows.groupby("subject")
+        for name, group in rows.groupby("subject")
     ]
 
 
@@ -215,15 +215,18 @@ def _calibration(judge: pd.DataFrame, people: pd.DataFrame, dimension: str, alph
 
 
 def _bias_per_model(both: pd.DataFrame, alpha: float) -> list[dict[str, Any]]:
-    """Per model: judge minus people in points, over the replies of the model that both scored."""
-    found = []
-    for name, own in both.groupby("subject"):
-        apart = (own["judge"] - own["people"]).to_numpy(float)
+    """Return judge minus people in points, per model.
+
+    Over the replies of the model that both scored.
+    """
+    entries = []
+    for name, group in both.groupby("subject"):
+        apart = (group["judge"] - group["people"]).to_numpy(float)
         count, mean = len(apart), float(apart.mean())
         error = (float(apart.var(ddof=1)) / count, count - 1.0) if count > 1 else (math.nan, math.nan)
         low, high = bounded_interval(mean, error, count, (-4.0, 4.0), alpha)
-        found.append({"subject": name, "replies": count, "bias": mean, "low": low, "high": high})
-    return found
+        entries.append({"subject": name, "replies": count, "bias": mean, "low": low, "high": high})
+    return entries
 
 
 def _why_not_calibrated(overall: Mapping[str, Any]) -> tuple[str, str]:
@@ -286,8 +289,8 @@ def _self_agreement(rows: pd.DataFrame) -> dict[str, Any]:
 
 def _swaps(comparisons: list[dict[str, Any]], judge: str) -> dict[str, Any]:
     verdict: dict[tuple[str, str, int], str] = {}
-    own = [row for row in comparisons if row["judge_id"] == judge]
-    for row in own:
+    verdicts = [row for row in comparisons if row["judge_id"] == judge]
+    for row in verdicts:
         if row["winner"] != "failed":
             verdict[row["first_reply"], row["second_reply"], row["repeat"]] = row["winner"]
     mirrored = {"first": "second", "second": "first", "tie": "tie"}
@@ -297,7 +300,7 @@ def _swaps(comparisons: list[dict[str, Any]], judge: str) -> dict[str, Any]:
         "of": len(pairs),
         "consistent": same,
         "share": same / len(pairs) if pairs else None,
-        "failed": sum(row["winner"] == "failed" for row in own),
+        "failed": sum(row["winner"] == "failed" for row in verdicts),
     }
 
 

@@ -1,4 +1,4 @@
-"""The paper pack: data, codebook, scripts, tables, figures and a methods paragraph of one study."""
+"""The paper pack: data, scripts, tables, figures, methods paragraph."""
 
 from __future__ import annotations
 
@@ -104,11 +104,11 @@ def write_pack(store: RatingStore, study_id: str, out: Path) -> list[Path]:
 
 def zipped(store: RatingStore, study_id: str) -> bytes:
     """The paper pack as one zip file."""
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in pack(store, study_id).items():
             archive.writestr(name, text.encode("utf-8-sig" if name.endswith(".csv") else "utf-8"))
-    return held.getvalue()
+    return buffer.getvalue()
 
 
 def pack(store: RatingStore, study_id: str) -> dict[str, str]:
@@ -121,17 +121,23 @@ def pack(store: RatingStore, study_id: str) -> dict[str, str]:
     study = facts.study
     replies = [
         {
-            "reply": one.reply_id,
-            "case": one.case_id,
-            "subject": one.subject,
-            "status": one.status,
-            "text": one.shown,
+            "reply": each.reply_id,
+            "case": each.case_id,
+            "subject": each.subject,
+            "status": each.status,
+            "text": each.shown,
         }
-        for one in study.replies
+        for each in study.replies
     ]
     settled = [
-        {"reply": one["reply_id"], "at": one["at"], **one["scores"], **one["crisis"], "note": one["note"]}
-        for one in adjudications(store, study_id)
+        {
+            "reply": each["reply_id"],
+            "at": each["at"],
+            **each["scores"],
+            **each["crisis"],
+            "note": each["note"],
+        }
+        for each in adjudications(store, study_id)
     ]
     files = {
         "wide.csv": csv_of([*WIDE, *COMMENTS], facts.rows),
@@ -171,20 +177,20 @@ def facts_of(store: RatingStore, study_id: str) -> Facts:
         {},
         {},
         summary,
-        sum(bool(one["text"]) for one in events(store, study_id, "consent")),
-        (sum(one["exact"] == one["of"] for one in checks), len(checks)),
+        sum(bool(event["text"]) for event in events(store, study_id, "consent")),
+        (sum(event["exact"] == event["of"] for event in checks), len(checks)),
     )
     means, agreement = {}, {}
     for part, crisis in (("counselling", 0), ("crisis", 1)):
-        own = [row for row in facts.counted if row["crisis"] == crisis]
+        in_part = [row for row in facts.counted if row["crisis"] == crisis]
         for name in DIMENSIONS:
-            for subject in sorted({row["subject"] for row in own}):
-                points = [row[name] for row in own if row["subject"] == subject and row[name] is not None]
+            for subject in sorted({row["subject"] for row in in_part}):
+                points = [row[name] for row in in_part if row["subject"] == subject and row[name] is not None]
                 if points:
                     spread = statistics.stdev(points) if len(points) > 1 else math.nan
                     means[part, name, subject] = (len(points), statistics.fmean(points), spread)
-            if own:
-                agreement[part, name] = icc(_table(own, name))
+            if in_part:
+                agreement[part, name] = icc(_table(in_part, name))
     return Facts(study, rows, means, agreement, summary, facts.consents, facts.attention)
 
 
@@ -276,10 +282,10 @@ def _agreement_rows(facts: Facts) -> list[dict[str, Any]]:
     def shown(value: float | None) -> str:
         return "" if value is None or math.isnan(value) else f"{value:.3f}"
 
-    found = []
+    rows = []
     for (part, name), agreed in facts.icc.items():
         alpha = facts.summary["parts"][part]["agreement"][name]
-        found.append(
+        rows.append(
             {
                 "part": part,
                 "dimension": name,
@@ -295,4 +301,4 @@ def _agreement_rows(facts: Facts) -> list[dict[str, Any]]:
                 "raters": agreed.raters,
             }
         )
-    return found
+    return rows

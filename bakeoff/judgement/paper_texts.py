@@ -1,4 +1,4 @@
-"""The texts of the paper pack: codebook, SPSS and R scripts, figures, methods paragraph."""
+"""Texts of the paper pack: codebook, scripts, figures, methods."""
 
 from __future__ import annotations
 
@@ -59,22 +59,24 @@ _VARIABLES = (
 
 
 def _variables() -> dict[str, _Variable]:
-    found = {one.name: one for one in _VARIABLES}
+    variables = {variable.name: variable for variable in _VARIABLES}
     for part, kind in (("dimensions", "score"), ("crisis", "check")):
         for each in load_rubric().content[part]:
             label = f"{each['name']['en']}: {each['question']['en']}"
             zh = f"{each['name']['zh']}：{each['question']['zh']}"
-            found[each["key"]] = _Variable(each["key"], zh, label, kind)
-    return found
+            variables[each["key"]] = _Variable(each["key"], zh, label, kind)
+    return variables
 
 
 def _points(kind: str) -> dict[int, tuple[str, str]]:
     """Value -> its label in Chinese and English."""
     content = load_rubric().content
     if kind == "score":
-        return {point: (one["zh"], one["en"]) for point, one in content["scale"].items()}
+        return {point: (anchor["zh"], anchor["en"]) for point, anchor in content["scale"].items()}
     if kind == "confidence":
-        return {point: (one["zh"], one["en"]) for point, one in content["confidence"]["anchors"].items()}
+        return {
+            point: (anchor["zh"], anchor["en"]) for point, anchor in content["confidence"]["anchors"].items()
+        }
     return {0: ("否", "no"), 1: ("是", "yes")} if kind in ("flag", "check") else {}
 
 
@@ -82,26 +84,28 @@ def codebook() -> list[dict[str, str]]:
     """One row per variable of the data files."""
     return [
         {
-            "variable": one.name,
-            "label_zh": one.zh,
-            "label_en": one.en,
-            "type": "text" if one.kind == "text" else "number",
-            "values": "; ".join(f"{value} = {zh} / {en}" for value, (zh, en) in _points(one.kind).items()),
+            "variable": variable.name,
+            "label_zh": variable.zh,
+            "label_en": variable.en,
+            "type": "text" if variable.kind == "text" else "number",
+            "values": "; ".join(
+                f"{value} = {zh} / {en}" for value, (zh, en) in _points(variable.kind).items()
+            ),
         }
-        for one in _variables().values()
+        for variable in _variables().values()
     ]
 
 
 def spss_syntax(columns: Sequence[str]) -> str:
     """Reads wide.csv into SPSS, with variable and value labels."""
-    known = _variables()
+    variables = _variables()
 
     def quoted(text: str) -> str:
         return "'" + text.replace("'", "''") + "'"
 
     shapes = {"text": "A200", "number": "F12.3"}
     widths = {"strengths": "A4000", "weaknesses": "A4000", "suggestions": "A4000"}
-    kinds = [f"    {name} {widths.get(name) or shapes.get(known[name].kind, 'F8.0')}" for name in columns]
+    kinds = [f"    {name} {widths.get(name) or shapes.get(variables[name].kind, 'F8.0')}" for name in columns]
     lines = [
         "* Reads wide.csv; run it in the folder of the pack.",
         "SET UNICODE=ON.",
@@ -110,14 +114,14 @@ def spss_syntax(columns: Sequence[str]) -> str:
         *kinds[:-1],
         f"{kinds[-1]}.",
         "VARIABLE LABELS",
-        *[f"  {name} {quoted(known[name].zh[:120])}" for name in columns],
+        *[f"  {name} {quoted(variables[name].zh[:120])}" for name in columns],
         "  .",
         "VALUE LABELS",
     ]
-    labelled = [name for name in columns if _points(known[name].kind)]
+    labelled = [name for name in columns if _points(variables[name].kind)]
     for place, name in enumerate(labelled):
         values = " ".join(
-            f"{value} {quoted(f'{zh} {en}')}" for value, (zh, en) in _points(known[name].kind).items()
+            f"{value} {quoted(f'{zh} {en}')}" for value, (zh, en) in _points(variables[name].kind).items()
         )
         lines.append(f"  {'/' if place else ''}{name} {values}")
     lines += [
@@ -167,11 +171,11 @@ for (part in c(0, 1)) {{
 
 def figure_of_means(summary: Mapping[str, Any], dimension: str) -> str:
     """Means with their intervals as SVG, crisis cases below."""
-    title = next(one["name"] for one in load_rubric().content["dimensions"] if one["key"] == dimension)
+    title = next(entry["name"] for entry in load_rubric().content["dimensions"] if entry["key"] == dimension)
     rows: list[tuple[str, Mapping[str, Any] | None]] = []
     for part, label in (("counselling", "一般个案 Counselling"), ("crisis", "危机个案 Crisis")):
-        one = summary["parts"].get(part)
-        subjects = one["scores"][dimension]["subjects"] if one else []
+        entry = summary["parts"].get(part)
+        subjects = entry["scores"][dimension]["subjects"] if entry else []
         if subjects:
             rows.append((label, None))
             rows += [(str(each["subject"]), each) for each in subjects]
@@ -193,17 +197,17 @@ def figure_of_means(summary: Mapping[str, Any], dimension: str) -> str:
             f'<line x1="{x(point):.1f}" x2="{x(point):.1f}" y1="40" y2="{height}" stroke="#d5d9dc"/>'
         )
         parts.append(f'<text x="{x(point):.1f}" y="{height + 18}" text-anchor="middle">{point}</text>')
-    for place, (label, one) in enumerate(rows):
+    for place, (label, entry) in enumerate(rows):
         y = 56 + step * place
-        weight = ' font-weight="bold"' if one is None else ""
+        weight = ' font-weight="bold"' if entry is None else ""
         parts.append(f'<text x="12" y="{y + 4}"{weight}>{html.escape(label)}</text>')
-        if one is None:
+        if entry is None:
             continue
-        if one["low"] is not None:
-            ends = f'x1="{x(one["low"]):.1f}" x2="{x(one["high"]):.1f}"'
+        if entry["low"] is not None:
+            ends = f'x1="{x(entry["low"]):.1f}" x2="{x(entry["high"]):.1f}"'
             parts.append(f'<line {ends} y1="{y}" y2="{y}" stroke="#2f6f6a" stroke-width="3"/>')
-        parts.append(f'<circle cx="{x(one["value"]):.1f}" cy="{y}" r="5" fill="#2f6f6a"/>')
-        parts.append(f'<text x="{right + 12}" y="{y + 4}">{one["value"]:.2f}</text>')
+        parts.append(f'<circle cx="{x(entry["value"]):.1f}" cy="{y}" r="5" fill="#2f6f6a"/>')
+        parts.append(f'<text x="{right + 12}" y="{y + 4}">{entry["value"]:.2f}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
@@ -246,7 +250,7 @@ def methods(facts: Facts) -> Methods:
         f"{'同一个案的全部回复同屏并列' if sides else '每次呈现一条回复'}，模型名称对评分者隐藏。",
         _assignment(study)[1],
         f"每条回复按有文字锚点的评分标准（版本 {facts.summary['study']['rubric']}）在 {len(DIMENSIONS)} 个维度"
-        f"（{'、'.join(one['name']['zh'] for one in load_rubric().content['dimensions'])}）上评 1–5 分；"
+        f"（{'、'.join(dimension['name']['zh'] for dimension in load_rubric().content['dimensions'])}）上评 1–5 分；"
         f"危机个案另有 {len(CRISIS_CHECKS)} 项是/否核查，并单独分析。",
         f"纳入分析的评分共 {len(scored)} 次；另有重复呈现 {repeats} 次用于检验自身一致性，“无法判断” "
         f"{counts['cannot_judge']} 次，评分者自行修改 {counts['corrections']} 次（以最后一次为准）。",
@@ -335,13 +339,13 @@ def _agreement(alpha: Mapping[str, Any], icc: Any) -> tuple[str, str]:
 def _versions() -> str:
     import bakeoff
 
-    found = [f"bakeoff {bakeoff.__version__}", f"Python {platform.python_version()}"]
+    names = [f"bakeoff {bakeoff.__version__}", f"Python {platform.python_version()}"]
     for name in ("numpy", "scipy", "pandas"):
         try:
-            found.append(f"{name} {version(name)}")
+            names.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    return ", ".join(found)
+    return ", ".join(names)
 
 
 def readme(study: Study, names: Sequence[str]) -> str:

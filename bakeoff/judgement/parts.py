@@ -1,4 +1,4 @@
-"""What people's judgements say of one part of a study: its counselling cases, or its crises."""
+"""What people's judgements say of counselling cases, or of crises."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def _scores(
     spread = rows.groupby("subject")[dimension].std(ddof=1)
     letters = always.groups if running else rated.groups
     counts = {
-        str(name): [sum(score == point for score in own) for point in range(1, 6)]
-        for name, own in rows.groupby("subject")[dimension]
+        str(name): [sum(score == point for score in points) for point in range(1, 6)]
+        for name, points in rows.groupby("subject")[dimension]
     }
     subjects = [
         {
@@ -162,7 +162,10 @@ def _pair(pair: Pair, rated: Rated, alpha: float) -> dict[str, Any]:
 
 
 def _method(rated: Rated, alpha: float) -> tuple[str, str]:
-    """How the comparison was made and what its numbers speak about, in English and Chinese."""
+    """Return how the models were compared, in English and Chinese.
+
+    And what the numbers speak about.
+    """
     if rated.raters < 2:
         say = (
             "intervals are about other cases, judged by this rater",
@@ -180,21 +183,24 @@ def _method(rated: Rated, alpha: float) -> tuple[str, str]:
 
 
 def _needed(rows: pd.DataFrame, rated: Rated | None, difference: float, alpha: float) -> list[dict[str, Any]]:
-    """What a difference takes: raters first, since more cases do not average out a rater's taste."""
+    """Return what a difference takes, raters first.
+
+    More cases do not average out a rater's taste.
+    """
     cells = _cells(rows, "overall_quality")
     subjects = list(cells.columns)
     pairs = [(a, b) for place, a in enumerate(subjects) for b in subjects[place + 1 :]]
     per_case = len(rows) / max(1, rows["case_id"].nunique())
     raters = int(rows["judge_id"].nunique())
     parts = dict(rated.variance) if rated else {}
-    known = all(math.isfinite(parts.get(name, math.nan)) for name in PLANNED)
+    is_known = all(math.isfinite(parts.get(name, math.nan)) for name in PLANNED)
     plan = plan_study(
-        difference, max(2, len(subjects)), raters=raters, variance=parts if known else PLANNED, alpha=alpha
+        difference, max(2, len(subjects)), raters=raters, variance=parts if is_known else PLANNED, alpha=alpha
     )
     enough = raters_needed(
-        len(cells), max(2, len(subjects)), difference, variance=parts if known else PLANNED, alpha=alpha
+        len(cells), max(2, len(subjects)), difference, variance=parts if is_known else PLANNED, alpha=alpha
     )
-    found = []
+    entries = []
     for a, b in pairs:
         apart = (cells[a] - cells[b]).dropna().tolist()
         try:
@@ -202,7 +208,7 @@ def _needed(rows: pd.DataFrame, rated: Rated | None, difference: float, alpha: f
         except BakeoffError:
             continue
         more = max(0, needed - len(apart))
-        found.append(
+        entries.append(
             {
                 "a": a,
                 "b": b,
@@ -218,4 +224,4 @@ def _needed(rows: pd.DataFrame, rated: Rated | None, difference: float, alpha: f
                 "raters_needed": enough,
             }
         )
-    return found
+    return entries

@@ -1,4 +1,7 @@
-"""Where a rater is: drafts, events (consent, training, attention), pace, and the list of what they scored."""
+"""Where a rater is: drafts, events, pace, and judgements so far.
+
+Events are consent, training and attention checks.
+"""
 
 from __future__ import annotations
 
@@ -64,11 +67,11 @@ def _clean_draft(content: object) -> dict[str, Any]:
     draft: dict[str, Any] = {}
     scores, crisis = content.get("scores"), content.get("crisis")
     if isinstance(scores, Mapping):
-        kept = {key: scores[key] for key in DIMENSIONS if _is_point(scores.get(key))}
-        draft |= {"scores": kept} if kept else {}
+        saved = {key: scores[key] for key in DIMENSIONS if _is_point(scores.get(key))}
+        draft |= {"scores": saved} if saved else {}
     if isinstance(crisis, Mapping):
-        kept = {key: crisis[key] for key in CRISIS_CHECKS if isinstance(crisis.get(key), bool)}
-        draft |= {"crisis": kept} if kept else {}
+        saved = {key: crisis[key] for key in CRISIS_CHECKS if isinstance(crisis.get(key), bool)}
+        draft |= {"crisis": saved} if saved else {}
     if _is_point(content.get("confidence")):
         draft["confidence"] = content["confidence"]
     if content.get("cannot_judge") is True:
@@ -145,7 +148,9 @@ def next_training(store: RatingStore, study: Study, rater_id: str) -> tuple[int,
     if not study.training:
         return None
     done = {each["key"] for each in events(store, study.study_id, "training", rater_id)}
-    return next(((n, one) for n, one in enumerate(study.training) if one.key not in done), None)
+    return next(
+        ((n, practice) for n, practice in enumerate(study.training) if practice.key not in done), None
+    )
 
 
 def attention_item(study: Study, rater_id: str, practice: Practice) -> str:
@@ -177,12 +182,12 @@ def own_judgements(store: RatingStore, study_id: str, rater_id: str) -> list[dic
     )
     newest = {row["item_id"]: row for row in store.judgements(study_id) if row["judge_id"] == rater_id}
     study = store.study(study_id)
-    found: dict[int, dict[str, Any]] = {}
+    screens: dict[int, dict[str, Any]] = {}
     for row in rows:
         verdict = newest.get(row["item_id"])
         if verdict is None and row["draft"] is None:
             continue
-        entry = found.setdefault(
+        entry = screens.setdefault(
             row["screen"],
             {"screen": row["screen"], "topic": study.case(row["case_id"]).topic, "replies": []},
         )
@@ -195,7 +200,7 @@ def own_judgements(store: RatingStore, study_id: str, rater_id: str) -> list[dic
                 "cannot_judge": bool(verdict and verdict["outcome"] == "cannot_judge"),
             }
         )
-    return list(found.values())
+    return list(screens.values())
 
 
 def seconds_of(store: RatingStore, study_id: str) -> dict[str, list[tuple[float, str]]]:
@@ -205,10 +210,10 @@ def seconds_of(store: RatingStore, study_id: str) -> dict[str, list[tuple[float,
         "AND corrects IS NULL AND seconds IS NOT NULL ORDER BY id",
         study_id,
     )
-    found: dict[str, list[tuple[float, str]]] = {}
+    times: dict[str, list[tuple[float, str]]] = {}
     for row in rows:
-        found.setdefault(row["judge_id"], []).append((float(row["seconds"]), row["reply_id"]))
-    return found
+        times.setdefault(row["judge_id"], []).append((float(row["seconds"]), row["reply_id"]))
+    return times
 
 
 def seconds_left(store: RatingStore, study: Study, rater_id: str, screens: int) -> float:
@@ -244,25 +249,25 @@ def rater_progress(store: RatingStore, study: Study) -> list[dict[str, Any]]:
         )
     }
     checks, training = (events(store, study.study_id, kind) for kind in ("attention", "training"))
-    found = []
+    entries = []
     for rater in store.raters(study.study_id):
         done, total = store.progress(study.study_id, rater)
-        own = timed.get(rater, [])
+        taken = timed.get(rater, [])
         fast = [
             seconds
-            for seconds, reply in own
+            for seconds, reply in taken
             if seconds < max(2.0, lengths.get(reply, 0) / FASTEST_CHARS_PER_S)
         ]
         passed = [each["exact"] == each["of"] for each in checks if each["rater"] == rater]
         trained = [each for each in training if each["rater"] == rater]
-        found.append(
+        entries.append(
             {
                 "rater": rater,
                 "done": done,
                 "total": total,
-                "median": statistics.median(seconds for seconds, _ in own) if own else None,
+                "median": statistics.median(seconds for seconds, _ in taken) if taken else None,
                 "speeding": len(fast),
-                "timed": len(own),
+                "timed": len(taken),
                 "attention": {"passed": sum(passed), "of": len(passed)},
                 "training": {
                     "within_one": sum(each["within_one"] for each in trained),
@@ -271,4 +276,4 @@ def rater_progress(store: RatingStore, study: Study) -> list[dict[str, Any]]:
                 "last": last.get(rater),
             }
         )
-    return found
+    return entries

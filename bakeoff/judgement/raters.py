@@ -1,4 +1,7 @@
-"""Who may sign in to the judge: names with salted scrypt hashes in one file that only its owner can read."""
+"""Who may sign in to the judge: names with salted scrypt hashes.
+
+One file that only its owner can read.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ class Attempts:
         self._lock = threading.Lock()
 
     def begin(self, key: str) -> float | None:
-        """Note an attempt; its moment, or None where there were too many, and then nothing is noted."""
+        """Note an attempt and return its moment; None where there were too many.
+
+        Then nothing is noted.
+        """
         now = time.monotonic()
         with self._lock:
             self._forget(now)
@@ -121,7 +127,9 @@ class Raters:
         return sorted(self._read())
 
     def add(self, name: str, password: str, *, owner: bool | None = None) -> bool:
-        """Let *name* sign in with *password* (again: replaces it); whether they are an owner now.
+        """Let *name* sign in with *password*; return whether they are an owner.
+
+        A second call replaces the password.
 
         Args:
             owner: an owner also sees the results; None leaves that as it is, and makes a new rater none.
@@ -153,8 +161,8 @@ class Raters:
             self.entry(document, name)
             del document["raters"][name]
             for part in ("invitations", "sessions"):
-                held = document.get(part, {})
-                document[part] = {key: one for key, one in held.items() if one["rater"] != name}
+                entries = document.get(part, {})
+                document[part] = {key: other for key, other in entries.items() if other["rater"] != name}
 
     def entry(self, document: dict[str, Any], name: str) -> dict[str, Any]:
         """What *document* holds of *name*, to be changed.
@@ -171,7 +179,10 @@ class Raters:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[dict[str, Any]]:
-        """The whole file, to be changed; it is replaced as a whole when the block ends well."""
+        """Yield the whole file, to be changed; it is replaced when the block ends.
+
+        Not where the block fails.
+        """
         import fcntl
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -194,13 +205,14 @@ class Raters:
             os.close(lock)
 
     def is_refused(self, address: str) -> bool:
-        """Whether *address* has tried so often that nothing is compared for it just now."""
+        """Whether *address* has tried too often for now."""
         return bool(address) and self._by_address.is_full(address)
 
     def signs_in(self, name: str, password: str, address: str = "") -> bool:
-        """Whether *password* is that of *name*; False, too, while *name* or *address* has to wait.
+        """Whether *password* is that of *name*.
 
-        Slow (one hash) and 32 MiB large: the caller decides how many run at once.
+        False, too, while *name* or *address* has to wait. Slow (one hash) and 32 MiB large: the caller decides how
+        many run at once.
         """
         entry = self._read().get(name)
         by_address = self._by_address.begin(address) if address else None
@@ -221,12 +233,15 @@ class Raters:
         return True
 
     def mark(self, name: str | None) -> str | None:
-        """What changes with the password of *name* and ends with their entry; None for nobody we know."""
+        """Return what changes with the password of *name*; None for a stranger.
+
+        It ends with their entry.
+        """
         entry = self._read().get(name or "")
         if entry is None:
             return None
-        held = sorted((key, value) for key, value in entry.items() if key in ("salt", "scrypt", "owner"))
-        return hashlib.sha256(repr(held).encode()).hexdigest()
+        fields = sorted((key, value) for key, value in entry.items() if key in ("salt", "scrypt", "owner"))
+        return hashlib.sha256(repr(fields).encode()).hexdigest()
 
     def entries(self) -> dict[str, dict[str, Any]]:
         """Name -> what the file holds of everybody."""

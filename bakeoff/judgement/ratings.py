@@ -1,4 +1,7 @@
-"""The store of judgements: studies, queues, and what people and judge models handed in; rows are only added."""
+"""The store of judgements; rows are only added.
+
+Studies, queues, and what people and judge models handed in.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class RatingStore(Database):
     """
 
     def rubric_columns(self) -> tuple[tuple[tuple[str, ...], str], ...]:
-        """What the rubric has a column for in a judgement, and what may stand there."""
+        """Return the rubric's columns of a judgement, and the values allowed."""
         return (DIMENSIONS, "BETWEEN 1 AND 5"), (CRISIS_CHECKS, "IN (0, 1)")
 
     @cached_property
@@ -46,12 +49,12 @@ class RatingStore(Database):
             RatingError: another study of that name is kept already.
         """
         with self.writing() as db:
-            held = db.execute("SELECT content FROM study WHERE study_id = ?", (study.study_id,)).fetchone()
-            if held is None:
+            stored = db.execute("SELECT content FROM study WHERE study_id = ?", (study.study_id,)).fetchone()
+            if stored is None:
                 db.execute(
                     "INSERT INTO study VALUES (?, ?, ?)", (study.study_id, study.to_json(), timestamp())
                 )
-            elif read_study(str(held["content"])) != study:
+            elif read_study(str(stored["content"])) != study:
                 raise RatingError(
                     f"{self.path}: a study called {study.study_id!r} with other content is kept here; "
                     "give the new one its own --id, so that judgements stay with what was shown"
@@ -70,8 +73,8 @@ class RatingStore(Database):
         if study_id not in self._studies:
             rows = self.rows("SELECT content FROM study WHERE study_id = ?", study_id)
             if not rows:
-                kept = ", ".join(self.studies()) or "none"
-                raise RatingError(f"{self.path}: no study {short(study_id)}; kept are: {kept}")
+                present = ", ".join(self.studies()) or "none"
+                raise RatingError(f"{self.path}: no study {short(study_id)}; kept are: {present}")
             self._studies[study_id] = read_study(str(rows[0]["content"]))
         return self._studies[study_id]
 
@@ -82,7 +85,7 @@ class RatingStore(Database):
         )
 
     def enrol(self, study_id: str, rater_id: str, *, skip_crises: bool = False) -> int:
-        """The rater's index in the study (from 0); the first call draws up their queue.
+        """Return the rater's index (from 0); the first call draws up their queue.
 
         Args:
             skip_crises: leave crisis cases out of it.
@@ -93,11 +96,11 @@ class RatingStore(Database):
         rater_id = check_rater(rater_id)
         study = self.study(study_id)
         with self.writing() as db:
-            known = db.execute(
+            enrolled = db.execute(
                 "SELECT rater_index FROM enrolment WHERE study_id = ? AND rater_id = ?", (study_id, rater_id)
             ).fetchone()
-            if known is not None:
-                return int(known["rater_index"])
+            if enrolled is not None:
+                return int(enrolled["rater_index"])
             index = db.execute(
                 "SELECT COALESCE(MAX(rater_index) + 1, 0) FROM (SELECT rater_index FROM enrolment WHERE study_id = ? "
                 "UNION ALL SELECT rater_index FROM erasure WHERE study_id = ?)",
@@ -150,7 +153,7 @@ class RatingStore(Database):
         return None if row["screen"] is None else int(row["screen"])
 
     def items(self, study_id: str, rater_id: str, screen: int) -> list[Item]:
-        """What stands on one screen of the rater, in order; empty when there is no such screen."""
+        """Return the items of one screen in order; empty without such a screen."""
         rows = self.rows(
             "SELECT item_id, case_id, reply_id, repeat FROM item WHERE study_id = ? AND rater_id = ? AND screen = ? "
             "ORDER BY slot",
@@ -161,14 +164,15 @@ class RatingStore(Database):
         return [Item(**row) for row in map(dict, rows)]
 
     def case_of_item(self, rater_id: str, item_id: str) -> str | None:
-        """The case of an item in the rater's own queue; None where it is not in it."""
+        """Return the case of an item of the rater's queue; None elsewhere."""
         rows = self.rows("SELECT case_id FROM item WHERE item_id = ? AND rater_id = ?", item_id, rater_id)
         return str(rows[0]["case_id"]) if rows else None
 
     def record(self, rater_id: str, token: str, verdicts: Mapping[str, Judgement]) -> list[int]:
-        """Keep the verdicts on one screen (item id -> judgement), all or none; their numbers.
+        """Keep the verdicts on one screen, all or none; return their numbers.
 
-        Handing in the same again under the same *token* counts once and returns the same numbers.
+        *verdicts*: item id -> judgement. Handing in the same again under the same *token* counts once and returns the
+        same numbers.
 
         Raises:
             RatingError: an item that is not this rater's, one already judged, a broken rule of the rubric, or a
@@ -227,7 +231,9 @@ class RatingStore(Database):
     def record_chat(
         self, rater_id: str, token: str, model: str, messages: Sequence[Mapping[str, str]], j: Judgement
     ) -> int:
-        """Keep a verdict on a conversation with a model whose name the rater saw; its number.
+        """Keep a verdict on a chat and return its number.
+
+        The rater saw the name of the model.
 
         Raises:
             RatingError: as :meth:`record`, or an empty conversation.
@@ -240,8 +246,8 @@ class RatingStore(Database):
                 "the conversation holds no reply yet; send a message first",
                 "对话里还没有回复，请先发一条消息",
             )
-        said = [{"role": m["role"], "content": m["content"]} for m in messages]
-        sha = content_sha([model, said, vars(j) | {"seconds": None}])
+        turns = [{"role": m["role"], "content": m["content"]} for m in messages]
+        sha = content_sha([model, turns, vars(j) | {"seconds": None}])
         with self.writing() as db:
             before = self._handed_in(db, token, rater_id, sha)
             if before:
@@ -253,12 +259,12 @@ class RatingStore(Database):
                 slot=0,
                 payload_sha=sha,
                 source="chat",
-                case_id=f"chat-{content_sha(said)[:12]}",
+                case_id=f"chat-{content_sha(turns)[:12]}",
                 repeat=0,
                 model=model,
                 variant="",
                 judge_id=rater_id,
-                detail=json.dumps({"messages": said}, ensure_ascii=False),
+                detail=json.dumps({"messages": turns}, ensure_ascii=False),
             )
 
     def record_model(
@@ -270,10 +276,10 @@ class RatingStore(Database):
         verdict: Judgement | None,
         detail: Mapping[str, Any],
     ) -> int:
-        """Keep a judge model's verdict on a reply, or (None) that it gave none that can be read; its number.
+        """Keep a judge model's verdict on a reply and return its number.
 
-        A verdict that is held already for this reply, *repeat* and rubric is returned and not written again; a failure
-        is followed by another row when it is tried again.
+        None stands for a verdict that nobody can read. A verdict that is held already for this reply, *repeat* and
+        rubric is returned and not written again; a failure is followed by another row when it is tried again.
         """
         reply = study.reply(reply_id)
         if verdict is not None:
@@ -316,7 +322,10 @@ class RatingStore(Database):
         winner: str,
         detail: Mapping[str, Any],
     ) -> None:
-        """Keep which of two replies a judge model preferred: first | second (as shown) | tie | failed."""
+        """Keep which of two replies a judge model preferred.
+
+        first | second (as shown) | tie | failed.
+        """
         case_id = study.reply(first).case_id
         key = [study.study_id, judge_id, first, second, repeat, load_rubric().sha]
         with self.writing() as db:
@@ -343,7 +352,10 @@ class RatingStore(Database):
             )
 
     def record_probe(self, study: Study, judge_id: str, reply_id: str, plain: int, planted: int) -> None:
-        """Keep how a judge model scored a reply's overall quality, and the same reply with an instruction planted."""
+        """Keep the scores of a reply without and with a planted instruction.
+
+        Of overall quality, by a judge model.
+        """
         with self.writing() as db:
             db.execute(
                 "INSERT INTO probe (study_id, judge_id, reply_id, plain, planted, rubric_sha, created_at) "
@@ -352,7 +364,10 @@ class RatingStore(Database):
             )
 
     def probes(self, judge_id: str) -> list[dict[str, Any]]:
-        """What :meth:`record_probe` kept of a judge, under any study, oldest first."""
+        """Return what :meth:`record_probe` kept of a judge, oldest first.
+
+        Under any study.
+        """
         return [
             dict(row) for row in self.rows("SELECT * FROM probe WHERE judge_id = ? ORDER BY id", judge_id)
         ]
@@ -407,7 +422,9 @@ class RatingStore(Database):
         )
 
     def judgements(self, study_id: str | None = None, *, history: bool = False) -> list[dict[str, Any]]:
-        """Rows of the table, oldest first: the newest of each chain of corrections, or with *history* all of them.
+        """Return the judgements, oldest first.
+
+        The newest of each chain of corrections, or with *history* all of them.
 
         Args:
             study_id: only this study's; None gives everything, chat judgements too.
@@ -425,7 +442,10 @@ class RatingStore(Database):
         return dict(rows[0]) if rows else None
 
     def comparisons(self, study_id: str) -> list[dict[str, Any]]:
-        """All pairwise verdicts of judge models on a study, failures too, oldest first."""
+        """Return the pairwise verdicts of judge models on a study, oldest first.
+
+        Failures, too.
+        """
         return [
             dict(row)
             for row in self.rows("SELECT * FROM comparison WHERE study_id = ? ORDER BY id", study_id)
@@ -437,11 +457,17 @@ class RatingStore(Database):
         return [row["rater_id"] for row in rows]
 
     def csv_text(self, study_id: str | None = None) -> str:
-        """The judgements that count as CSV; see :func:`~bakeoff.judgement.export.judgements_csv`."""
+        """Return the judgements that count as CSV.
+
+        See :func:`~bakeoff.judgement.export.judgements_csv`.
+        """
         return judgements_csv(self.judgements(study_id))
 
     def export_csv(self, path: Path, study_id: str | None = None) -> None:
-        """Write :meth:`csv_text` to *path*, for its owner only, with the byte order mark spreadsheets ask for."""
+        """Write :meth:`csv_text` to *path*, for its owner only.
+
+        With the byte order mark that spreadsheets need.
+        """
         with replacing(path) as draft:
             draft.touch(mode=0o600)
             draft.write_text(self.csv_text(study_id), encoding="utf-8-sig", newline="")

@@ -1,4 +1,4 @@
-"""Gathering the replies of a served model to a set of cases, so that people can score them later, blind."""
+"""Gather the replies of a served model to cases, to be scored later."""
 
 from __future__ import annotations
 
@@ -125,7 +125,10 @@ def _missing(error: KeyError) -> str:
 
 
 def _text_of(path: Path) -> str:
-    """The file's text; a byte order mark, which Windows editors put first, is no part of it."""
+    """Return the text of the file without a byte order mark.
+
+    Windows editors put one first.
+    """
     raw = path.read_bytes()
     try:
         return raw.decode("utf-8-sig")
@@ -241,7 +244,9 @@ def _turn(turn: str) -> dict[str, str]:
 
 
 def read_replies(paths: Iterable[Path]) -> list[Reply]:
-    """All replies of the JSONL files *paths*; a last line cut short by a kill is left out.
+    """Return all replies of the JSONL files *paths*.
+
+    A last line cut short by a kill is left out.
 
     Raises:
         DataError: a file is missing, or a complete line is not a reply.
@@ -282,10 +287,10 @@ def gather(
     timeout_s: float = 300.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Reply]:
-    """Ask *served_name* at *service_url* every case at temperature 0; keep each reply or failure in *out*.
+    """Ask *served_name* every case at temperature 0; keep replies in *out*.
 
-    Call it again to fill gaps: good replies of unchanged weights to unchanged cases with unchanged settings are kept,
-    failures are asked anew.
+    Failures are kept as well. Call it again to fill gaps: good replies of unchanged weights to unchanged cases with
+    unchanged settings are kept, failures are asked anew.
 
     Args:
         service_url: the OpenAI-compatible root, such as ``http://127.0.0.1:8000/v1``.
@@ -299,7 +304,7 @@ def gather(
         One reply per case, in the order of *cases*; failures have status "errored" and are never dropped.
     """
     settings = {"temperature": 0, "max_tokens": max_tokens, "system": system}
-    kept: dict[str, Reply] = {}
+    good: dict[str, Reply] = {}
     if out.is_file():
         shas = {case.id: case.sha for case in cases}
         for old in read_replies([out]):
@@ -310,7 +315,7 @@ def gather(
                 fingerprint,
             )
             if same and old.status != "errored" and (old.model, old.variant) == (model, variant):
-                kept[old.case_id] = old
+                good[old.case_id] = old
     out.parent.mkdir(parents=True, exist_ok=True)
     session = http_session(service_url)
 
@@ -345,17 +350,17 @@ def gather(
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return replace(reply, latency_s=round(time.monotonic() - began, 3), finished_at=now)
 
-    todo = [case for case in cases if case.id not in kept]
-    _write(out, kept.values())
+    todo = [case for case in cases if case.id not in good]
+    _write(out, good.values())
     with out.open("a", encoding="utf-8") as file, ThreadPoolExecutor(max_workers=at_once) as pool:
         for done, future in enumerate(as_completed([pool.submit(ask, case) for case in todo]), 1):
             reply = future.result()
-            kept[reply.case_id] = reply
+            good[reply.case_id] = reply
             file.write(_line(reply))
             file.flush()
             if progress:
                 progress(done, len(todo))
-    replies = [kept[case.id] for case in cases]
+    replies = [good[case.id] for case in cases]
     _write(out, replies)
     return replies
 

@@ -1,4 +1,7 @@
-"""The rubric that people and judge models share: dimensions, checks, anchors in words."""
+"""The rubric that people and judge models share.
+
+Dimensions, checks, anchors in words.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 def _named(part: str) -> dict[str, str]:
-    """Key -> Chinese name of every entry of *part* of the rubric, in the rubric's order."""
+    """Return key -> Chinese name of every entry of *part*, in order."""
     import yaml
 
     try:
@@ -60,7 +63,9 @@ class Rubric:
 
 @cache
 def load_rubric() -> Rubric:
-    """The rubric that people and judge models share, from ``rubric.yaml`` beside this module.
+    """Return the rubric from ``rubric.yaml`` beside this module.
+
+    People and judge models share it.
 
     Raises:
         StoreError: a dimension or an anchor is missing in either language.

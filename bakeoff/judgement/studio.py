@@ -67,23 +67,23 @@ class Wish:
         Raises:
             RatingError: a value of the wrong type or range.
         """
-        said: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
+        request: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
 
         def names(key: str) -> tuple[str, ...]:
-            value = said.get(key)
-            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            value = request.get(key)
+            if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
                 raise RatingError(f"{key}: wanted a list of names")
             return tuple(dict.fromkeys(value))
 
         def number(key: str, least: float, most: float, default: float) -> float:
-            value = said.get(key, default)
+            value = request.get(key, default)
             if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
                 raise RatingError(
                     f"{key}: {short(value)} is outside {least:g}..{most:g}", f"{key}：数值超出范围"
                 )
             return value
 
-        title, layout, reference = (said.get(key, "") for key in ("title", "layout", "reference"))
+        title, layout, reference = (request.get(key, "") for key in ("title", "layout", "reference"))
         if not isinstance(title, str) or not 0 < len(title.strip()) <= 120:
             raise RatingError(
                 "title: wanted 1 to 120 characters; raters see it", "请填写研究标题（1–120 字，评分者可见）"
@@ -102,7 +102,7 @@ class Wish:
             repeats=number("repeats", 0, 0.5, 0.1),
             training=int(number("training", 0, len(_practice("training")), 0)),
             attention=int(number("attention", 0, len(_practice("attention")), 0)),
-            own_training=tuple(_own_practice(said.get("own_training", ""))),
+            own_training=tuple(_own_practice(request.get("own_training", ""))),
         )
         if not wish.subjects or not wish.cases:
             raise RatingError("choose at least one model and one case", "请至少选择一个模型和一个个案")
@@ -114,22 +114,24 @@ def _practice(part: str) -> tuple[Practice, ...]:
     """The shipped replies with known scores, in both languages."""
     import yaml
 
-    found = []
+    practices = []
     for entry in yaml.safe_load(PRACTICE.read_text(encoding="utf-8"))[part]:
         client, reply = (f"{entry[key]['zh']}\n{entry[key]['en']}" for key in ("client", "reply"))
-        known = entry.get("scores") or dict.fromkeys(DIMENSIONS, entry.get("score"))
-        scores = {key: int(point) for key, point in known.items() if key in DIMENSIONS}
+        points = entry.get("scores") or dict.fromkeys(DIMENSIONS, entry.get("score"))
+        scores = {key: int(point) for key, point in points.items() if key in DIMENSIONS}
         why = entry.get("why", {})
         messages = ({"role": "user", "content": client},)
-        found.append(Practice(entry["key"], messages, reply, scores, why.get("zh", ""), why.get("en", "")))
-    return tuple(found)
+        practices.append(
+            Practice(entry["key"], messages, reply, scores, why.get("zh", ""), why.get("en", ""))
+        )
+    return tuple(practices)
 
 
 def _own_practice(text: object) -> list[Practice]:
     """Training replies of the owner's own, one JSON object a line."""
     if not isinstance(text, str) or len(text) > 200_000:
         raise RatingError("own_training: wanted text, one JSON object a line")
-    found = []
+    practices = []
     for number, line in enumerate(filter(str.strip, text.split("\n")), 1):
         try:
             row = json.loads(line)
@@ -153,8 +155,8 @@ def _own_practice(text: object) -> list[Practice]:
             ) from None
         why = str(row.get("why", ""))
         messages = ({"role": "user", "content": str(row["client"])},)
-        found.append(Practice(f"own-{number}", messages, str(row["reply"]), scores, why, why))
-    return found
+        practices.append(Practice(f"own-{number}", messages, str(row["reply"]), scores, why, why))
+    return practices
 
 
 class StudioDesk:
@@ -191,7 +193,7 @@ class StudioDesk:
         fresh: dict[str, Any] = {"nonce": secrets.token_hex(8), "view": "refused", "error": ""}
         if not self.is_open_to(signed_in):
             return fresh | {"why": "owner"}
-        said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
+        request: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
         actions: dict[object, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
             "plan": self._plan,
             "make": self._make,
@@ -203,9 +205,9 @@ class StudioDesk:
             "erase": self._erase,
         }
         try:
-            action = said.get("action")
+            action = request.get("action")
             work = actions.get(action) if isinstance(action, str) else None
-            done = work(said, str(signed_in)) if work else {}
+            done = work(request, str(signed_in)) if work else {}
             return fresh | {"view": "studio"} | self._state() | done
         except BakeoffError as error:
             return fresh | {"view": "trouble"} | refusal(error)
@@ -257,12 +259,12 @@ class StudioDesk:
 
     def _build(self, wish: Wish, study_id: str) -> Study:
         material = self.material()
-        known = {case.id for case in material.cases}
-        strange = [name for name in wish.cases if name not in known]
+        case_ids = {case.id for case in material.cases}
+        strange = [name for name in wish.cases if name not in case_ids]
         if strange:
             raise RatingError(f"no case {short(strange[0])}; reload the page")
-        chosen = [one for one in material.replies if f"{one.model}/{one.variant}" in wish.subjects]
-        missing = set(wish.subjects) - {f"{one.model}/{one.variant}" for one in chosen}
+        chosen = [reply for reply in material.replies if f"{reply.model}/{reply.variant}" in wish.subjects]
+        missing = set(wish.subjects) - {f"{reply.model}/{reply.variant}" for reply in chosen}
         if missing:
             raise RatingError(f"no replies of {short(sorted(missing)[0])}; reload the page")
         study = build_study(
@@ -283,14 +285,14 @@ class StudioDesk:
             attention=_practice("attention")[: wish.attention],
         )
 
-    def _plan(self, said: Mapping[str, Any], _: str) -> dict[str, Any]:
-        wish = Wish.parse(said.get("wish"))
+    def _plan(self, request: Mapping[str, Any], _: str) -> dict[str, Any]:
+        wish = Wish.parse(request.get("wish"))
         study = self._build(wish, "plan")
         return {"plan": plan_of(study, wish.raters)}
 
-    def _make(self, said: Mapping[str, Any], owner: str) -> dict[str, Any]:
-        wish = Wish.parse(said.get("wish"))
-        texts = said.get("arrangement")
+    def _make(self, request: Mapping[str, Any], owner: str) -> dict[str, Any]:
+        wish = Wish.parse(request.get("wish"))
+        texts = request.get("arrangement")
         study = self._build(wish, f"study-{secrets.token_hex(4)}")
         self.store.add_study(study)
         changes = asdict(SUGGESTED) | dict(texts if isinstance(texts, Mapping) else {})
@@ -304,73 +306,75 @@ class StudioDesk:
 
     # -- running it
 
-    def _chosen(self, said: Mapping[str, Any]) -> str:
-        study_id = said.get("study")
+    def _chosen(self, request: Mapping[str, Any]) -> str:
+        study_id = request.get("study")
         if not isinstance(study_id, str):
             raise RatingError("study: wanted a name")
         return self.store.study(study_id).study_id
 
-    def _open(self, said: Mapping[str, Any], owner: str) -> dict[str, Any]:
-        open_study(self.store, self._chosen(said), owner)
+    def _open(self, request: Mapping[str, Any], owner: str) -> dict[str, Any]:
+        open_study(self.store, self._chosen(request), owner)
         return {}
 
-    def _arrange(self, said: Mapping[str, Any], owner: str) -> dict[str, Any]:
-        changes = said.get("changes")
+    def _arrange(self, request: Mapping[str, Any], owner: str) -> dict[str, Any]:
+        changes = request.get("changes")
         if not isinstance(changes, Mapping):
             raise RatingError("changes: wanted an object")
-        arrange(self.store, self._chosen(said), cast(Mapping[str, object], changes), owner)
+        arrange(self.store, self._chosen(request), cast(Mapping[str, object], changes), owner)
         return {"arranged": True}
 
-    def _invite(self, said: Mapping[str, Any], _: str) -> dict[str, Any]:
+    def _invite(self, request: Mapping[str, Any], _: str) -> dict[str, Any]:
         assert self.invitations
-        labels, count, days = said.get("labels", []), said.get("count", 1), said.get("days", 14)
+        labels, count, days = request.get("labels", []), request.get("count", 1), request.get("days", 14)
         if (
             not isinstance(labels, list)
             or type(count) is not int
             or not 0 < max(count, len(labels)) <= MOST_AT_ONCE
         ):
             raise RatingError(f"invite 1 to {MOST_AT_ONCE} people at once", f"一次可邀请 1–{MOST_AT_ONCE} 人")
-        study_id, base = self._chosen(said), said.get("base")
+        study_id, base = self._chosen(request), request.get("base")
         link(base, "")
         labels = [*labels, *[""] * (count - len(labels))]
-        made = [self.invitations.invite(study_id, label, days) for label in labels]
-        return {"links": [self._link(base, one.rater, one.token, one.expires) for one in made]}
+        invited = [self.invitations.invite(study_id, label, days) for label in labels]
+        return {"links": [self._link(base, each.rater, each.token, each.expires) for each in invited]}
 
-    def _renew(self, said: Mapping[str, Any], _: str) -> dict[str, Any]:
+    def _renew(self, request: Mapping[str, Any], _: str) -> dict[str, Any]:
         assert self.invitations
-        link(said.get("base"), "")
-        one = self.invitations.again(str(said.get("rater")), said.get("days", 14))
-        return {"links": [self._link(said.get("base"), one.rater, one.token, one.expires)]}
+        link(request.get("base"), "")
+        invitation = self.invitations.again(str(request.get("rater")), request.get("days", 14))
+        return {
+            "links": [self._link(request.get("base"), invitation.rater, invitation.token, invitation.expires)]
+        }
 
     @staticmethod
     def _link(base: object, rater: str, token: str, expires: float) -> dict[str, Any]:
         address = link(base, token)
         return {"rater": rater, "link": address, "expires": expires, "qr": qr_rows(address)}
 
-    def _remove(self, said: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    def _remove(self, request: Mapping[str, Any], owner: str) -> dict[str, Any]:
         assert self.raters
-        self._not_oneself(said, owner)
-        self.raters.remove(str(said.get("rater")))
+        self._not_oneself(request, owner)
+        self.raters.remove(str(request.get("rater")))
         return {}
 
-    def _erase(self, said: Mapping[str, Any], owner: str) -> dict[str, Any]:
-        self._not_oneself(said, owner)
-        if said.get("what") not in ("identity", "judgements"):
+    def _erase(self, request: Mapping[str, Any], owner: str) -> dict[str, Any]:
+        self._not_oneself(request, owner)
+        if request.get("what") not in ("identity", "judgements"):
             raise RatingError("erase: wanted identity or judgements")
-        work = erase_judgements if said["what"] == "judgements" else erase_identity
-        erased = work(self.store, str(said.get("rater")), self.raters)
+        work = erase_judgements if request["what"] == "judgements" else erase_identity
+        erased = work(self.store, str(request.get("rater")), self.raters)
         return {"gone": {"called": erased.called, "judgements": erased.judgements}}
 
-    def _not_oneself(self, said: Mapping[str, Any], owner: str) -> None:
-        if said.get("rater") == owner or (self.raters and self.raters.is_owner(str(said.get("rater")))):
+    def _not_oneself(self, request: Mapping[str, Any], owner: str) -> None:
+        if request.get("rater") == owner or (self.raters and self.raters.is_owner(str(request.get("rater")))):
             raise RatingError("an owner is removed on the command line only", "负责人只能在命令行中移除")
 
 
 def _subjects(material: Material) -> list[dict[str, Any]]:
     counts: dict[str, int] = {}
-    for one in material.replies:
-        counts.setdefault(f"{one.model}/{one.variant}", 0)
-        counts[f"{one.model}/{one.variant}"] += one.status != "errored"
+    for reply in material.replies:
+        counts.setdefault(f"{reply.model}/{reply.variant}", 0)
+        counts[f"{reply.model}/{reply.variant}"] += reply.status != "errored"
     return [
         {"subject": name, "replies": count, "chosen": name.endswith("/tuned")}
         for name, count in sorted(counts.items())

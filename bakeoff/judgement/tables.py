@@ -21,14 +21,20 @@ PARTS = {"counselling": False, "crisis": True}
 
 
 def rubric_of(store: RatingStore, study_id: str) -> str:
-    """The rubric of the newest judgement, a person's before a model's: scores under two rubrics are not one scale."""
+    """Return the rubric of the newest judgement, people's first.
+
+    Scores under two rubrics are not one scale.
+    """
     rows = store.judgements(study_id)
     newest = [row for row in rows if row["source"] == "study"] or rows
     return str(newest[-1]["rubric_sha"]) if newest else load_rubric().sha
 
 
 def judgement_table(store: RatingStore, study: Study, rubric: str) -> pd.DataFrame:
-    """The judgements of *study* under *rubric*, with subject, crisis and content (of case and reply)."""
+    """Return the judgements of *study* under *rubric* as a table.
+
+    With subject, crisis and content (of case and reply).
+    """
     import pandas as pd
 
     crisis = {case.id: case.crisis for case in study.cases}
@@ -82,13 +88,13 @@ def one_row_per_score(rows: pd.DataFrame) -> pd.DataFrame:
 
 def check_shares(rows: pd.DataFrame, check: str, study: Study, alpha: float) -> list[dict[str, Any]]:
     """Per subject how often a crisis *check* was answered with yes."""
-    found = []
+    shares = []
     for subject in study.subjects:
         answers = rows.loc[rows["subject"] == subject, check].dropna()
         if len(answers):
             yes = int(answers.sum())
             ends = wilson(yes, len(answers), alpha)
-            found.append(
+            shares.append(
                 {
                     "subject": subject,
                     "yes": yes,
@@ -98,7 +104,7 @@ def check_shares(rows: pd.DataFrame, check: str, study: Study, alpha: float) -> 
                     "high": ends.high,
                 }
             )
-    return found
+    return shares
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -107,7 +113,10 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def as_plain(value: Any) -> Any:
-    """*value* with tuples as lists, numpy numbers as Python's, and None for what JSON has no word for."""
+    """Return *value* as JSON can hold it.
+
+    Tuples as lists, numpy numbers as Python's, None for what JSON has no word for.
+    """
     if isinstance(value, Mapping):
         return {str(key): as_plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -1,6 +1,6 @@
-"""What the judgements of a study say: scores with intervals, agreement, raters, crisis cases on their own.
+"""What the judgements of a study say.
 
-The summary of a study holds:
+Scores with intervals, agreement, raters; crisis cases on their own. The summary of a study holds:
 
 ``study``: id, title, layout, subjects, cases, crisis_cases, missing [case, subject, why], named [case,
 subject, makers' names found], rubric (of the judgements shown), weights {subject: fingerprint of what
@@ -72,7 +72,9 @@ def summarise(
     raters: Collection[str] = (),
     topic: str = "",
 ) -> dict[str, Any]:
-    """All that the results tab and the report show of one study, as plain JSON-able data (NaN is None).
+    """Return what results tab and report show of one study, as plain data.
+
+    NaN is None.
 
     Args:
         difference: the difference in points (scale 1..5) that ``needed`` asks for.
@@ -94,11 +96,13 @@ def summarise(
     at_every_look = always_valid(tables, rated, alpha=alpha, scale=SCALE)
     running = any(now < total for now, total in done.values())
     parts: dict[str, Any] = {}
-    for name, own in scored.items():
-        compared = {key[1]: (one, at_every_look[key]) for key, one in rated.items() if key[0] == name}
-        parts[name] = part_verdicts(own, study, compared, running, (difference, alpha)) if len(own) else None
+    for name, in_part in scored.items():
+        compared = {key[1]: (each, at_every_look[key]) for key, each in rated.items() if key[0] == name}
+        parts[name] = (
+            part_verdicts(in_part, study, compared, running, (difference, alpha)) if len(in_part) else None
+        )
     history = [row for row in store.judgements(study_id, history=True) if row["source"] == "study"]
-    found: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "study": _described(store, study, rubric),
         "counts": {
             "judgements": len(people),
@@ -113,7 +117,7 @@ def summarise(
         "judges": judged_by_model(store, study_id, alpha=alpha),
         "chat": _chat(store),
     }
-    data: dict[str, Any] = as_plain(found)
+    data: dict[str, Any] = as_plain(summary)
     return data
 
 
@@ -133,7 +137,9 @@ def _described(store: RatingStore, study: Study, rubric: str) -> dict[str, Any]:
         "topics": sorted({case.topic for case in study.cases}),
         "erased": erasures(store, study.study_id),
         "weights": {
-            subject: ", ".join(sorted({one.fingerprint for one in study.replies if one.subject == subject}))
+            subject: ", ".join(
+                sorted({item.fingerprint for item in study.replies if item.subject == subject})
+            )
             for subject in study.subjects
         },
     }
@@ -165,24 +171,24 @@ def _chosen(people: pd.DataFrame, study: Study, raters: Collection[str], topic: 
 def _compared(
     scored: Mapping[str, pd.DataFrame], study: Study, alpha: float
 ) -> tuple[dict[Table, Ratings], dict[Table, Rated]]:
-    """Each part's and dimension's first ratings, and the comparison of models over them.
+    """Return the first ratings and the comparison of models, by table.
 
-    Where each rater saw some of the cases, no block of cases and raters is complete: the means are of all ratings,
-    nothing is tested here, and the mixed model of the paper pack compares.
+    A table is a part and a dimension. Where each rater saw some of the cases, no block of cases and raters is
+    complete: the means are of all ratings, nothing is tested here, and the mixed model of the paper pack compares.
     """
-    first = {name: own[own["repeat"] == 0] for name, own in scored.items()}
+    first = {name: mine[mine["repeat"] == 0] for name, mine in scored.items()}
     if not study.is_partial:
         tables = rating_tables(first)
         return tables, _rated(tables, alpha)
-    tables = rating_tables({name: own.assign(judge_id="all") for name, own in first.items()})
-    return tables, {key: replace(one, why=_PARTIAL) for key, one in _rated(tables, alpha).items()}
+    tables = rating_tables({name: mine.assign(judge_id="all") for name, mine in first.items()})
+    return tables, {key: replace(each, why=_PARTIAL) for key, each in _rated(tables, alpha).items()}
 
 
 def _rated(tables: Mapping[Table, Ratings], alpha: float) -> dict[Table, Rated]:
     """Each comparison of models; parts and dimensions together are one family of pairs."""
     names = {f"{part} {dimension}": (part, dimension) for part, dimension in tables}
-    found = compare_ratings({name: tables[key] for name, key in names.items()}, alpha=alpha, scale=SCALE)
-    return {key: found[name] for name, key in names.items()}
+    compared = compare_ratings({name: tables[key] for name, key in names.items()}, alpha=alpha, scale=SCALE)
+    return {key: compared[name] for name, key in names.items()}
 
 
 def _raters(rows: pd.DataFrame, alpha: float) -> dict[str, Any]:
@@ -196,11 +202,11 @@ def _raters(rows: pd.DataFrame, alpha: float) -> dict[str, Any]:
 
 
 def _chat(store: RatingStore) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     rows = [row for row in store.judgements() if row["source"] == "chat" and row["outcome"] == "scored"]
     for model in sorted({row["model"] for row in rows}):
-        own = [row for row in rows if row["model"] == model]
-        points = {name: [row[name] for row in own if row[name] is not None] for name in DIMENSIONS}
+        mine = [row for row in rows if row["model"] == model]
+        points = {name: [row[name] for row in mine if row[name] is not None] for name in DIMENSIONS}
         means = {name: sum(each) / len(each) if each else None for name, each in points.items()}
-        found[model] = means | {"n": len(own)}
-    return found
+        results[model] = means | {"n": len(mine)}
+    return results
