@@ -59,8 +59,8 @@ class Agreement:
 def reading(value: float) -> str:
     """Return the conventional reading of an agreement coefficient.
 
-    Krippendorff, Content Analysis, chapter on reliability: from .80 "reliable"; from .667 "tentative": only tentative conclusions; below "not reliable"; NaN
-    "undefined".
+    Krippendorff, Content Analysis, chapter on reliability: from .80 "reliable"; from .667 "tentative":
+    only tentative conclusions; below "not reliable"; NaN "undefined".
     """
     if math.isnan(value):
         return "undefined"

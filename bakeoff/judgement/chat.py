@@ -171,7 +171,10 @@ def _escaped(messages: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def conversation(talk: object) -> list[dict[str, str]]:
-    """The turns of an untrusted, escaped chat value as plain role and content, text parts only."""
+    """Return the turns of an untrusted, escaped chat value.
+
+    Plain role and content, text parts only.
+    """
     messages: list[dict[str, str]] = []
     for turn in talk if isinstance(talk, list) else []:
         if not isinstance(turn, Mapping) or turn.get("role") not in ("user", "assistant"):

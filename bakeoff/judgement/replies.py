@@ -188,7 +188,10 @@ def _message(raw: object) -> dict[str, str]:
 
 
 def _content(raw: object) -> str:
-    """A message's text; parts of text are joined as the chat interface of OpenAI has them."""
+    """Return a message's text.
+
+    Parts of text are joined as the chat interface of OpenAI has them.
+    """
     if not isinstance(raw, list):
         return _text(raw, "content")
     texts = []

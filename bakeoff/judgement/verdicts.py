@@ -185,7 +185,10 @@ def _compared(
 
 
 def _rated(tables: Mapping[Table, Ratings], alpha: float) -> dict[Table, Rated]:
-    """Each comparison of models; parts and dimensions together are one family of pairs."""
+    """Return the comparison of models of every table.
+
+    Parts and dimensions together are one family of pairs.
+    """
     names = {f"{part} {dimension}": (part, dimension) for part, dimension in tables}
     compared = compare_ratings({name: tables[key] for name, key in names.items()}, alpha=alpha, scale=SCALE)
     return {key: compared[name] for name, key in names.items()}
