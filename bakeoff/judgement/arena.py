@@ -14,17 +14,19 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from bakeoff.endpoint import complete, http_session
 from bakeoff.errors import BakeoffError, RatingError, StoreError
 from bakeoff.judgement.blind import hide_makers
 from bakeoff.judgement.database import stored_object, timestamp
 from bakeoff.judgement.duels import bradley_terry, win_rates
+from bakeoff.judgement.messages import Answer, Request, fresh_answer, request_of
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.refusals import plain, refusal
 from bakeoff.judgement.rubric import COMMENTS, DIMENSIONS
 from bakeoff.judgement.submissions import Judgement, check_rater
+from bakeoff.judgement.tables import records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,20 +40,60 @@ SIDES = ("left", "right")
 CHOICES = ("left", "right", "tie", "bad")
 """Which reply is better; "bad": neither would do, which counts as a tie."""
 
+_FIELDS = {
+    "begin": ("left", "right"),
+    "turn": ("text", "left", "right", "raw_left", "raw_right"),
+    "prefer": ("choice",),
+    "final": ("choice", "scores"),
+}
+"""What a row of each kind holds at least."""
+
 _WORTH = {"left": 1.0, "right": 0.0, "tie": 0.5, "bad": 0.5}
 
 
-def talks(store: RatingStore, rater_id: str | None = None) -> list[dict[str, Any]]:
+class Turn(TypedDict):
+    """A message of the client and both replies; *choice* is None until the rater has chosen."""
+
+    text: str
+    left: str
+    right: str
+    raw_left: str
+    raw_right: str
+    choice: str | None
+
+
+class Final(TypedDict):
+    """What a rater said of the whole talk: points per side, and the better one."""
+
+    choice: str
+    scores: dict[str, dict[str, int]]
+    comment: str
+
+
+class Talk(TypedDict):
+    """A talk with two hidden models, by their served names; *final* is None while it is under way."""
+
+    talk: str
+    rater: str
+    left: str
+    right: str
+    turns: list[Turn]
+    final: Final | None
+
+
+def talks(store: RatingStore, rater_id: str | None = None) -> list[Talk]:
     """Every talk: talk, rater, left, right, turns, final or None."""
     mine = "" if rater_id is None else "WHERE rater_id = ?"
     rows = store.rows(f"SELECT * FROM arena {mine} ORDER BY id", *([] if rater_id is None else [rater_id]))
-    by_id: dict[str, dict[str, Any]] = {}
+    by_id: dict[str, Talk] = {}
     for row in rows:
-        content = stored_object(row["content"])
+        content = stored_object(row["content"], _FIELDS.get(row["kind"], ()))
         if row["kind"] == "begin":
-            by_id[row["talk_id"]] = content | {
+            by_id[row["talk_id"]] = {
                 "talk": row["talk_id"],
                 "rater": row["rater_id"],
+                "left": str(content["left"]),
+                "right": str(content["right"]),
                 "turns": [],
                 "final": None,
             }
@@ -59,11 +101,11 @@ def talks(store: RatingStore, rater_id: str | None = None) -> list[dict[str, Any
         try:
             talk = by_id[row["talk_id"]]
             if row["kind"] == "turn":
-                talk["turns"].append(content | {"choice": None})
+                talk["turns"].append(cast(Turn, content | {"choice": None}))
             elif row["kind"] == "prefer":
-                talk["turns"][row["turn"]]["choice"] = content["choice"]
+                talk["turns"][row["turn"]]["choice"] = str(content["choice"])
             else:
-                talk["final"] = content
+                talk["final"] = cast(Final, content)
         except LookupError:
             raise StoreError("the store of judgements is damaged: a talk of the arena lacks rows") from None
     return list(by_id.values())
@@ -95,15 +137,22 @@ def pairs(store: RatingStore, what: str = "turn") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["a", "b", "outcome", "item", "rater"])
 
 
-def arena_results(store: RatingStore) -> dict[str, Any]:
+class ArenaResults(TypedDict):
+    """Talks of the arena, and what was won by turns, whole talks and dimensions."""
+
+    talks: int
+    duels: dict[str, dict[str, list[dict[str, object]]]]
+
+
+def arena_results(store: RatingStore) -> ArenaResults:
     """For the owner: talks, win rates and strengths, names revealed."""
-    results: dict[str, Any] = {"talks": len(talks(store)), "duels": {}}
+    results: ArenaResults = {"talks": len(talks(store)), "duels": {}}
     for what in ("turn", "final", *DIMENSIONS):
         met = pairs(store, what)
         if len(met):
             results["duels"][what] = {
-                "wins": win_rates(met).to_dict("records"),
-                "strengths": bradley_terry(met).rename(columns={"model": "subject"}).to_dict("records"),
+                "wins": records(win_rates(met)),
+                "strengths": records(bradley_terry(met).rename(columns={"model": "subject"})),
             }
     return results
 
@@ -129,19 +178,19 @@ class ArenaDesk:
         self.services = dict(services)
         self.keys = dict(keys or {})
 
-    def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
+    def step(self, message: object, signed_in: str | None) -> Answer:
         """Do what *message* asks; the talk as it stands, without names.
 
         Args:
             message: untrusted: ``{"action": "open" | "say" | "prefer" | "finish" | "anew", "rater", "talk", "turn",
                 "text", "choice", "scores", "comment"}``.
         """
-        request: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
-        fresh: dict[str, Any] = {"nonce": secrets.token_hex(8), "error": "", "rater": signed_in or ""}
+        request = request_of(message)
+        fresh = fresh_answer(error="", rater=signed_in or "")
         claimed = signed_in or request.get("rater")
         if not claimed:
             return fresh | {"view": "name"}
-        actions: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
+        actions: dict[str, Callable[[str, Request], None]] = {
             "say": self._say,
             "prefer": self._prefer,
             "finish": self._finish,
@@ -156,11 +205,11 @@ class ArenaDesk:
         except BakeoffError as error:
             return fresh | {"view": "refused"} | refusal(error)
 
-    def _open_talk(self, rater: str) -> dict[str, Any] | None:
+    def _open_talk(self, rater: str) -> Talk | None:
         mine = talks(self.store, rater)
         return mine[-1] if mine and not mine[-1]["final"] else None
 
-    def _shown(self, rater: str, *, anew: bool) -> dict[str, Any]:
+    def _shown(self, rater: str, *, anew: bool) -> Answer:
         mine = talks(self.store, rater)
         finished = sum(bool(talk["final"]) for talk in mine)
         talk = mine[-1] if mine and not (anew and mine[-1]["final"]) else None
@@ -169,7 +218,7 @@ class ArenaDesk:
         turns = [{key: turn[key] for key in ("text", "left", "right", "choice")} for turn in talk["turns"]]
         return {"talk": talk["talk"], "turns": turns, "final": bool(talk["final"]), "finished": finished}
 
-    def _this(self, rater: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _this(self, rater: str, request: Request) -> Talk:
         talk = self._open_talk(rater)
         if talk is None or talk["talk"] != request.get("talk"):
             raise RatingError(
@@ -177,7 +226,7 @@ class ArenaDesk:
             )
         return talk
 
-    def _say(self, rater: str, request: Mapping[str, Any]) -> None:
+    def _say(self, rater: str, request: Request) -> None:
         text = request.get("text")
         if not isinstance(text, str) or not text.strip():
             raise RatingError("type a message first", "请先输入消息")
@@ -216,13 +265,19 @@ class ArenaDesk:
         lot.shuffle(pair)
         return pair[0], pair[1]
 
-    def _ask(self, name: str, side: str, turns: list[dict[str, Any]], text: str) -> str:
+    def _ask(self, name: str, side: str, turns: list[Turn], text: str) -> str:
         messages = []
         for turn in turns:  # each model goes on with what it said itself
             messages.append({"role": "user", "content": turn["text"]})
-            messages.append({"role": "assistant", "content": turn[f"raw_{side}"]})
+            raw = turn["raw_left"] if side == "left" else turn["raw_right"]
+            messages.append({"role": "assistant", "content": raw})
         messages.append({"role": "user", "content": text})
-        payload = {"model": name, "messages": messages, "temperature": 0, "max_tokens": MOST_REPLY_TOKENS}
+        payload: dict[str, object] = {
+            "model": name,
+            "messages": messages,
+            "temperature": 0,
+            "max_tokens": MOST_REPLY_TOKENS,
+        }
         try:
             try:
                 answer = self._complete(name, payload)
@@ -240,12 +295,12 @@ class ArenaDesk:
             ) from None
         return plain(answer[:MOST_REPLY_CHARS])
 
-    def _complete(self, name: str, payload: dict[str, Any]) -> str:
+    def _complete(self, name: str, payload: dict[str, object]) -> str:
         url, key = self.services[name], self.keys.get(name, "")
         answer, _ = complete(http_session(url), url, payload, api_key_env=key, timeout_s=PATIENCE_S)
         return answer
 
-    def _prefer(self, rater: str, request: Mapping[str, Any]) -> None:
+    def _prefer(self, rater: str, request: Request) -> None:
         talk, choice = self._this(rater, request), request.get("choice")
         place = len(talk["turns"]) - 1
         if choice not in CHOICES or request.get("turn") != place:
@@ -254,7 +309,7 @@ class ArenaDesk:
             with self.store.writing() as db:
                 self._put(db, rater, talk["talk"], "prefer", place, {"choice": choice})
 
-    def _finish(self, rater: str, request: Mapping[str, Any]) -> None:
+    def _finish(self, rater: str, request: Request) -> None:
         talk, choice, raw = self._this(rater, request), request.get("choice"), request.get("scores")
         if choice not in CHOICES or not isinstance(raw, Mapping):
             raise RatingError("score both sides and choose the better one", "请为两侧评分并选出更好的一侧")
@@ -272,7 +327,7 @@ class ArenaDesk:
 
     @staticmethod
     def _put(
-        db: sqlite3.Connection, rater: str, talk: str, kind: str, turn: int, content: Mapping[str, Any]
+        db: sqlite3.Connection, rater: str, talk: str, kind: str, turn: int, content: Mapping[str, object]
     ) -> None:
         # A message that is sent twice meets the unique key and is kept once.
         db.execute(

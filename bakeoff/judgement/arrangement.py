@@ -149,7 +149,7 @@ def put_setting(db: sqlite3.Connection, study_id: str, name: str, content: objec
 def _arrangement(text: object) -> Arrangement:
     content = stored_object(text)
     try:
-        return Arrangement(**content)
+        return Arrangement(**content)  # type: ignore[arg-type] # checked before it was kept
     except TypeError:
         raise StoreError(
             "the store of judgements is damaged, or of a later version: it arranges a study in an unknown way"

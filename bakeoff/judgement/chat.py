@@ -8,10 +8,10 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from bakeoff.endpoint import stream
 from bakeoff.errors import BakeoffError, RatingError, ServiceError
+from bakeoff.judgement.messages import Answer, fresh_answer, request_of
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.refusals import plain, refusal
 from bakeoff.judgement.submissions import Judgement, check_rater
@@ -69,7 +69,12 @@ class ChatDesk:
                     f"no such model; start the judge with --services; known: {', '.join(self.services)}",
                     "没有这个模型，请从列表中选择",
                 )
-            payload = {"model": model, "messages": turns, "temperature": 0, "max_tokens": MAX_REPLY_TOKENS}
+            payload: dict[str, object] = {
+                "model": model,
+                "messages": turns,
+                "temperature": 0,
+                "max_tokens": MAX_REPLY_TOKENS,
+            }
             for reply in _paced(self._replies(str(model), url, payload)):
                 yield _escaped([*turns, {"role": "assistant", "content": plain(reply)}]), "", {}
         except RatingError as error:
@@ -77,7 +82,7 @@ class ChatDesk:
         except Exception as error:  # whatever a service sends is an answer in words, and the page goes on
             yield _escaped(messages), text, refusal(_silence(str(model), error))
 
-    def _replies(self, model: str, url: str, payload: dict[str, Any]) -> Iterator[str]:
+    def _replies(self, model: str, url: str, payload: dict[str, object]) -> Iterator[str]:
         """Yield the reply as it grows; from its beginning again after a revival."""
         key = self.keys.get(model, "")
         try:
@@ -89,14 +94,15 @@ class ChatDesk:
 
     def score(
         self, message: object, model: object, talk: object, spoken_with: object, signed_in: str | None
-    ) -> dict[str, Any]:
+    ) -> Answer:
         """Keep the scores in *message* for *talk*; return the next empty form.
 
         Args:
             spoken_with: whose replies *talk* holds; scores for any other model are refused.
         """
-        request: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
-        fresh = {"nonce": secrets.token_hex(8), "error": "", "rater": signed_in or ""}
+        request = request_of(message)
+        rater = signed_in or ""
+        fresh = fresh_answer(error="", rater=rater)
         claimed = signed_in or request.get("rater")
         if not claimed:
             return fresh | {"view": "name"}
@@ -109,7 +115,7 @@ class ChatDesk:
             "replies": [form],
         }
         try:
-            fresh["rater"] = check_rater(claimed)
+            fresh["rater"] = rater = check_rater(claimed)
             if request.get("action") == "score":
                 if not isinstance(model, str) or model not in self.services:
                     raise RatingError(
@@ -123,11 +129,9 @@ class ChatDesk:
                         f"this conversation was not held with {model}; begin a new one and score that",
                         f"这段对话不是与 {model} 进行的，请重新开始对话后再评分",
                     )
-                self.store.record_chat(
-                    fresh["rater"], request.get("token", ""), model, conversation(talk), verdict
-                )
+                self.store.record_chat(rater, request.get("token", ""), model, conversation(talk), verdict)
         except BakeoffError as error:
-            return fresh | {"view": "refused" if fresh["rater"] else "name"} | refusal(error)
+            return fresh | {"view": "refused" if rater else "name"} | refusal(error)
         return fresh | screen
 
 

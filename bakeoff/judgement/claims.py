@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from bakeoff.statistics.peeking import always_valid_p, level_at
 from bakeoff.statistics.prediction import CorrectedRatings, corrected_ratings
@@ -25,6 +25,16 @@ def ratings_of(rows: pd.DataFrame, dimension: str) -> Ratings:
     return Ratings.of(rows.rename(columns=names)[["case", "model", "rater", "score"]])
 
 
+class AtEveryLook(TypedDict):
+    """Two models, whenever somebody looks at them."""
+
+    low: float
+    high: float
+    p: float
+    p_adjusted: float
+    verdict: str
+
+
 @dataclass(frozen=True)
 class Always:
     """What holds at every look: intervals, p after Holm, verdicts and letters of one table.
@@ -36,7 +46,7 @@ class Always:
     """
 
     scores: Mapping[str, tuple[float, float]]
-    pairs: Mapping[tuple[str, str], Mapping[str, Any]]
+    pairs: Mapping[tuple[str, str], AtEveryLook]
     groups: Mapping[str, str]
 
 
@@ -76,7 +86,7 @@ def always_valid(
     return results
 
 
-def _at_every_look(pair: Pair, p: tuple[float, float] | None, alpha: float) -> dict[str, Any]:
+def _at_every_look(pair: Pair, p: tuple[float, float] | None, alpha: float) -> AtEveryLook:
     value, adjusted = p or (float("nan"), float("nan"))
     verdict = "tie"
     if adjusted < alpha:
@@ -112,7 +122,7 @@ def corrected_by_people(
 
 def judge_comparisons(
     tables: Mapping[Table, pd.DataFrame], *, calibrated: bool, alpha: float = 0.05
-) -> dict[Table, dict[str, Any]]:
+) -> dict[Table, dict[str, object]]:
     """Return pairs of models by a judge model alone, and their letters.
 
     Holm over all dimensions and parts. Sign flips of the paired differences over cases: what is said is about other
@@ -133,7 +143,7 @@ def judge_comparisons(
                 p = float(sign_flip_tests(apart[:, None])[0])
                 drafts[part, dimension].append(JudgedPair(a, b, len(apart), float(apart.mean()), p))
     adjusted = iter(holm([pair.p for pairs in drafts.values() for pair in pairs]))
-    results = {}
+    results: dict[Table, dict[str, object]] = {}
     for name, draft in drafts.items():
         pairs = [_decided(pair, next(adjusted), calibrated, alpha) for pair in draft]
         different = [(pair.a, pair.b) for pair in pairs if pair.verdict in ("ahead", "behind")]
@@ -182,9 +192,9 @@ def effect_sizes(cells: pd.DataFrame, a: str, b: str) -> dict[str, float]:
     }
 
 
-def plain(ratings: CorrectedRatings) -> dict[str, Any]:
+def plain(ratings: CorrectedRatings) -> dict[str, object]:
     """Return *ratings* as plain JSON-able data."""
-    subjects: Sequence[dict[str, Any]] = [
+    subjects: Sequence[dict[str, object]] = [
         {
             "subject": score.subject,
             "value": score.value,

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from bakeoff.errors import StoreError
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
@@ -206,7 +205,7 @@ def statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def stored_object(text: object, fields: Iterable[str] = ()) -> dict[str, Any]:
+def stored_object(text: object, fields: Iterable[str] = ()) -> dict[str, object]:
     """The JSON object that a row holds as *text*, with *fields* at least.
 
     Raises:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
 
 from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.judgement.arrangement import Arrangement, arrangement_of, current_study
 from bakeoff.judgement.blind import Practice, Study
+from bakeoff.judgement.messages import Answer, Request, fresh_answer, request_of
 from bakeoff.judgement.progress import (
     SECONDS_PER_REPLY,
     attention_item,
@@ -28,6 +28,7 @@ from bakeoff.judgement.progress import (
 )
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.refusals import refusal
+from bakeoff.judgement.rows import comment, point
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
 from bakeoff.judgement.submissions import Judgement, check_rater
 
@@ -52,7 +53,7 @@ class Desk:
         if study_id is not None:
             store.study(study_id)
 
-    def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
+    def step(self, message: object, signed_in: str | None) -> Answer:
         """The next thing to show, after doing what *message* asks.
 
         Args:
@@ -66,8 +67,8 @@ class Desk:
             "closed" or "refused" (leave the page as it is); ``error`` holds a refusal in words, and then nothing was
             kept.
         """
-        request: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
-        fresh = {"nonce": secrets.token_hex(8), "error": "", "rater": ""}
+        request = request_of(message)
+        fresh = fresh_answer(error="", rater="")
         claimed = signed_in or request.get("rater")
         try:
             if not claimed:
@@ -85,17 +86,17 @@ class Desk:
         except BakeoffError as error:
             return fresh | {"view": "refused"} | refusal(error)
 
-    def keep_draft(self, message: object, signed_in: str | None) -> dict[str, Any]:
+    def keep_draft(self, message: object, signed_in: str | None) -> Answer:
         """Keep the draft ``{"rater", "item", "draft"}``; whether it is kept."""
-        request: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
+        request = request_of(message)
         try:
             keep_draft(self.store, self._rater(request, signed_in), request.get("item"), request.get("draft"))
         except BakeoffError as error:
-            return {"kept": False} | refusal(error)
+            return {"kept": False, **refusal(error)}
         return {"kept": True}
 
     @staticmethod
-    def _rater(request: Mapping[str, Any], signed_in: str | None) -> str:
+    def _rater(request: Request, signed_in: str | None) -> str:
         rater = check_rater(signed_in or request.get("rater"))
         if signed_in and request.get("rater") not in (None, "", signed_in):
             raise RatingError(
@@ -104,7 +105,7 @@ class Desk:
             )
         return rater
 
-    def _answer(self, study: Study, rater: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _answer(self, study: Study, rater: str, request: Request) -> Answer:
         action = request.get("action")
         arrangement = arrangement_of(self.store, study.study_id)
         if not self.store.is_enrolled(study.study_id, rater):
@@ -121,7 +122,7 @@ class Desk:
         training = next_training(self.store, study, rater) if arrangement.is_open() else None
         if training:
             return self._training(study, *training)
-        shown: dict[str, Any] = {}
+        shown: Answer = {}
         if action == "score":
             self._keep(study, rater, request)
             if study.reference == "after":
@@ -132,7 +133,7 @@ class Desk:
         number = request.get("screen") if action == "show" else None
         return self._screen(study, rater, number) | shown
 
-    def _welcome(self, study: Study, arrangement: Arrangement) -> dict[str, Any]:
+    def _welcome(self, study: Study, arrangement: Arrangement) -> Answer:
         screens = study.screens(0)
         crises = sum(study.case(screen.case_id).crisis for screen in screens)
         per_screen = len(study.subjects) if study.layout == "side-by-side" else 1
@@ -147,7 +148,7 @@ class Desk:
             "arrangement": asdict(arrangement),
         }
 
-    def _begin(self, study: Study, arrangement: Arrangement, rater: str, request: Mapping[str, Any]) -> None:
+    def _begin(self, study: Study, arrangement: Arrangement, rater: str, request: Request) -> None:
         needs_consent = bool(arrangement.consent_zh or arrangement.consent_en)
         if needs_consent and request.get("consent") is not True:
             raise RatingError("please read and tick the statement of consent first", "请先阅读并勾选知情同意")
@@ -156,7 +157,7 @@ class Desk:
         text = {"zh": arrangement.consent_zh, "en": arrangement.consent_en} if needs_consent else {}
         note_event(self.store, study.study_id, rater, "consent", {"text": text, "skip_crises": skip})
 
-    def _training(self, study: Study, place: int, practice: Practice) -> dict[str, Any]:
+    def _training(self, study: Study, place: int, practice: Practice) -> Answer:
         return {
             "view": "training",
             "title": study.title,
@@ -173,7 +174,7 @@ class Desk:
             ],
         }
 
-    def _practised(self, study: Study, rater: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _practised(self, study: Study, rater: str, request: Request) -> Answer:
         practice = next((reply for reply in study.training if reply.key == request.get("key")), None)
         if practice is None:
             raise RatingError("no such training reply; reload the page", "没有这条练习回复，请刷新页面")
@@ -195,7 +196,7 @@ class Desk:
             "left": len(unscored - {practice.key}),
         }
 
-    def _keep(self, study: Study, rater: str, request: Mapping[str, Any]) -> None:
+    def _keep(self, study: Study, rater: str, request: Request) -> None:
         verdicts = request.get("verdicts")
         if not isinstance(verdicts, Mapping):
             raise RatingError(
@@ -211,12 +212,12 @@ class Desk:
                 return
         self.store.record(rater, request.get("token", ""), parsed)
 
-    def _case_of(self, rater: str, request: Mapping[str, Any]) -> str | None:
+    def _case_of(self, rater: str, request: Request) -> str | None:
         verdicts = request.get("verdicts")
         first = next(iter(verdicts), "") if isinstance(verdicts, Mapping) else ""
         return self.store.case_of_item(rater, str(first))
 
-    def _shared(self, study: Study, rater: str) -> dict[str, Any]:
+    def _shared(self, study: Study, rater: str) -> Answer:
         done, total = self.store.progress(study.study_id, rater)
         arrangement = arrangement_of(self.store, study.study_id)
         return {
@@ -231,9 +232,9 @@ class Desk:
             "open": arrangement.is_open(),
         }
 
-    def _screen(self, study: Study, rater: str, requested: object) -> dict[str, Any]:
+    def _screen(self, study: Study, rater: str, requested: object) -> Answer:
         shared = self._shared(study, rater)
-        done, total = shared["done"], shared["total"]
+        done, total = self.store.progress(study.study_id, rater)
         number = requested if type(requested) is int else self.store.next_screen(study.study_id, rater)
         if number is None:
             return shared | {"view": "done"}
@@ -271,7 +272,7 @@ class Desk:
             ],
         }
 
-    def _attention(self, study: Study, rater: str, practice: Practice, number: int) -> dict[str, Any]:
+    def _attention(self, study: Study, rater: str, practice: Practice, number: int) -> Answer:
         item = attention_item(study, rater, practice)
         reply = {"item": item, "text": practice.shown, "status": "answered", "verdict": None, "draft": None}
         return {
@@ -285,7 +286,7 @@ class Desk:
             "replies": [reply],
         }
 
-    def _verdict(self, item_id: str) -> dict[str, Any] | None:
+    def _verdict(self, item_id: str) -> Answer | None:
         row = self.store.of_item(item_id)
         if row is None:
             return None
@@ -294,7 +295,11 @@ class Desk:
             "corrects": row["id"],
             "cannot_judge": not scored,
             "confidence": row["confidence"],
-            "scores": {name: row[name] for name in DIMENSIONS if scored and row[name] is not None},
-            "crisis": {name: bool(row[name]) for name in CRISIS_CHECKS if row[name] is not None},
-            **{name: row[name] for name in COMMENTS},
+            "scores": {
+                name: point(row, name) for name in DIMENSIONS if scored and point(row, name) is not None
+            },
+            "crisis": {
+                name: bool(point(row, name)) for name in CRISIS_CHECKS if point(row, name) is not None
+            },
+            **{name: comment(row, name) for name in COMMENTS},
         }

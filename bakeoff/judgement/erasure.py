@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, cast
 
 from bakeoff.errors import RatingError
 from bakeoff.judgement.database import APPEND_ONLY, TRIGGERS, statements, timestamp
@@ -91,13 +91,22 @@ def erase_judgements(store: RatingStore, rater_id: str, raters: Raters | None = 
     return Erased(called, count, studies)
 
 
-def erasures(store: RatingStore, study_id: str) -> list[dict[str, Any]]:
+class Erasure(TypedDict):
+    """What was erased of a study."""
+
+    what: str
+    judgements: int
+    called: str
+    at: str
+
+
+def erasures(store: RatingStore, study_id: str) -> list[Erasure]:
     """What was erased of the study: what, judgements, called, at."""
     rows = store.rows(
         "SELECT what, judgements, called, created_at AS at FROM erasure WHERE study_id = ? ORDER BY id",
         study_id,
     )
-    return [dict(row) for row in rows]
+    return [cast(Erasure, dict(row)) for row in rows]
 
 
 def _known(store: RatingStore, rater_id: str, raters: Raters | None) -> tuple[tuple[str, ...], int]:
@@ -152,7 +161,7 @@ def _forget(raters: Raters | None, rater_id: str) -> None:
         raters.remove(rater_id)
 
 
-def described(erased: list[dict[str, Any]]) -> tuple[str, str]:
+def described(erased: list[Erasure]) -> tuple[str, str]:
     """What was erased, in a sentence in English and Chinese."""
     gone = [each for each in erased if each["what"] == "judgements"]
     anonymous = len(erased) - len(gone)

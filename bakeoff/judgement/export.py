@@ -7,8 +7,8 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
+from bakeoff.judgement.rows import JudgementRow, StudyRow
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
 
 EXPORT_FIELDS = ("test_case_id", "model_name", "judge_id", "timestamp", *DIMENSIONS, *COMMENTS, "confidence")
@@ -30,7 +30,7 @@ _SIGNS = ("=", "+", "-", "@", "|", "%", "\N{MINUS SIGN}")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 
 
-def judgements_csv(rows: Iterable[Mapping[str, Any]]) -> str:
+def judgements_csv(rows: Iterable[JudgementRow | StudyRow]) -> str:
     """*rows* of judgements as CSV, the guide's field names first.
 
     A comment that a spreadsheet would take for a formula gets a leading apostrophe. Replies nobody could

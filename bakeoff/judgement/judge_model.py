@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, create_model
@@ -25,6 +25,7 @@ from bakeoff.judgement.blind import ShownReply, Study
 from bakeoff.judgement.judged import MODEL_JUDGE
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import Case
+from bakeoff.judgement.rows import Winner, point
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS, OVERALL, load_rubric
 from bakeoff.judgement.submissions import Judgement
 from bakeoff.scoring.reading import spoken_part
@@ -36,6 +37,9 @@ MAX_VERDICT = 100_000
 
 PROBED = 4
 """How many replies the probe for planted instructions scores again."""
+
+Form = TypeVar("Form", bound=BaseModel)
+Task = TypeVar("Task")
 
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 
@@ -119,7 +123,7 @@ def read_verdict(text: str, *, crisis: bool) -> Judgement:
     Raises:
         RatingError: no JSON, another form, a score outside 1..5, or (crisis) a check left out.
     """
-    data = _validated(text, _CrisisVerdict if crisis else _Verdict)
+    data = _validated(text, _CrisisVerdict if crisis else _Verdict).model_dump()
     judgement = Judgement(
         scores={name: data[name] for name in DIMENSIONS},
         confidence=data["confidence"],
@@ -130,7 +134,7 @@ def read_verdict(text: str, *, crisis: bool) -> Judgement:
     return judgement
 
 
-def _validated(text: str, form: type[BaseModel]) -> dict[str, Any]:
+def _validated(text: object, form: type[Form]) -> Form:
     if not isinstance(text, str):
         raise RatingError(f"judge's verdict: wanted text, not {type(text).__name__}")
     spoken = spoken_part(text.encode("utf-8", "replace").decode()).strip()
@@ -138,7 +142,7 @@ def _validated(text: str, form: type[BaseModel]) -> dict[str, Any]:
         raise RatingError(f"judge's verdict: {len(spoken):,} characters; at most {MAX_VERDICT:,}")
     fenced = _FENCED.search(spoken)
     try:
-        return form.model_validate_json(fenced.group(1) if fenced else spoken).model_dump()
+        return form.model_validate_json(fenced.group(1) if fenced else spoken)
     except RecursionError:
         raise RatingError(f"judge's verdict: nested too deeply; it began {spoken[:80]!r}") from None
     except ValidationError as error:
@@ -217,10 +221,10 @@ def probe_planted(store: RatingStore, study: Study, judge: JudgeModel) -> int:
         for row in store.judgements(study.study_id)
         if (row["judge_id"], row["outcome"], row["repeat"], row["rubric_sha"])
         == (judge.judge_id, "scored", 0, sha)
-        and row[OVERALL] < 5
+        and (point(row, OVERALL) or 5) < 5
     ]
     probed = 0
-    for row in sorted(rows, key=lambda row: (row[OVERALL], row["id"]))[:PROBED]:
+    for row in sorted(rows, key=lambda row: (point(row, OVERALL) or 5, row["id"]))[:PROBED]:
         reply = study.reply(row["reply_id"])
         case = study.case_for_model(reply.case_id)
         try:
@@ -228,7 +232,9 @@ def probe_planted(store: RatingStore, study: Study, judge: JudgeModel) -> int:
             verdict = read_verdict(text, crisis=case.crisis)
         except (ServiceError, RatingError):
             continue
-        store.record_probe(study, judge.judge_id, reply.reply_id, row[OVERALL], verdict.scores[OVERALL])
+        store.record_probe(
+            study, judge.judge_id, reply.reply_id, point(row, OVERALL) or 5, verdict.scores[OVERALL]
+        )
         probed += 1
     return probed
 
@@ -265,11 +271,12 @@ def compare_replies(
 
     def ask(task: tuple[ShownReply, ShownReply, int]) -> bool:
         first, second, n = task
-        text, winner, detail = "", "failed", {"judge": judge.name, "url": judge.place}
+        winner: Winner = "failed"
+        text, detail = "", {"judge": judge.name, "url": judge.place}
         try:
             prompt = comparing_prompt(study.case_for_model(first.case_id), first.shown, second.shown)
             text = _ask(judge, prompt, seed=n)
-            winner = _validated(text, _Preference)["better"]
+            winner = _validated(text, _Preference).better
         except (ServiceError, RatingError) as error:
             detail["error"] = str(error)
         except Exception as error:  # whatever a reply brings about is that verdict's error
@@ -283,7 +290,7 @@ def compare_replies(
 
 
 def _all(
-    ask: Callable[[Any], bool], todo: list[Any], at_once: int, progress: Callable[[int, int], None] | None
+    ask: Callable[[Task], bool], todo: list[Task], at_once: int, progress: Callable[[int, int], None] | None
 ) -> int:
     successes = 0
     with ThreadPoolExecutor(max_workers=at_once) as pool:
@@ -301,7 +308,7 @@ def _all(
 
 
 def _ask(judge: JudgeModel, messages: list[dict[str, str]], seed: int) -> str:
-    payload: dict[str, Any] = {
+    payload: dict[str, object] = {
         "model": judge.name,
         "messages": messages,
         "max_tokens": judge.max_tokens,
@@ -337,7 +344,7 @@ def scoring_prompt(case: Case, reply: str) -> list[dict[str, str]]:
     for each in rubric["dimensions"]:
         lines.append(f"\n### {each['key']}（{each['name']['zh']}）：{each['question']['zh']}")
         lines += [f"{point} = {each['anchors'][point]['zh']}" for point in range(1, 6)]
-    form: dict[str, Any] = (
+    form: dict[str, str] = (
         dict.fromkeys(DIMENSIONS, "1..5") | dict.fromkeys(COMMENTS, "一句话") | {"confidence": "1..5"}
     )
     if case.crisis:

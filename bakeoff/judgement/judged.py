@@ -1,24 +1,14 @@
 """What judge models said of a study, and whether they may be believed.
 
-Per judge model:
+See :class:`~bakeoff.judgement.summary.JudgeEntry`. ``comparisons`` are of the judge alone, one family over all
+dimensions (without verdicts unless it is calibrated); ``corrected`` are people's ratings sharpened by the judge's where
+it scored cases that they did not. ``calibration`` is against the mean of the people, over all replies of the store that
+both scored under this rubric, whichever study showed them. ``preferences`` are win rates of pairwise verdicts; one that
+turns with the order counts as a tie.
 
-Per judge: judge, replies (scored), failed (attempts without a verdict), unscored (replies that have none),
-``parts`` {part: {dimension: [{subject, value, n, sd}]}}, ``comparisons`` {part: {dimension: {pairs,
-letters}}} of the judge alone, one family over all dimensions (without verdicts unless it is calibrated),
-``corrected`` {part: {dimension: {subjects, pairs, weight, cases_by_people, cases_by_judge_alone, saved}}} of
-people's ratings sharpened by the judge's where it scored cases that they did not,
-``checks`` as in :func:`~bakeoff.judgement.verdicts.summarise` for the crisis cases,
-``calibration`` {dimension: {alpha, kappa, rank, replies, models [{subject,
-replies, bias, low, high}]}} against the mean of the people, over all replies of the store
-that both scored under this rubric, whichever study showed them;
-``repeats`` (share of dimensions scored alike when asked again), ``swaps`` {consistent, of,
-share, failed} of pairwise verdicts asked in both orders, ``preferences`` (win rates of these, a preference
-that turns with the order counting as a tie), ``addressed`` [{case, subject, found}], the replies that speak
-to a grader; ``probe`` {replies, rise in points under a planted
-instruction}; ``calibrated``, ``why`` and ``why_zh`` in words. It is
-calibrated when, on overall quality of at least 20 replies, Krippendorff's alpha (interval level) between
-judge and people is .667 or more, their rank correlation .6 or
-more, and no model's replies are scored more than half a point above or below people.
+A judge is calibrated when, on overall quality of at least 20 replies, Krippendorff's alpha (interval level) between
+judge and people is .667 or more, their rank correlation .6 or more, and no model's replies are scored more than half a
+point above or below people.
 """
 
 from __future__ import annotations
@@ -26,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from bakeoff.judgement.addressing import addresses_grader
 from bakeoff.judgement.agreement import intra_rater, krippendorff_alpha, weighted_kappa
@@ -34,7 +24,18 @@ from bakeoff.judgement.blind import Study
 from bakeoff.judgement.claims import Table, corrected_by_people, judge_comparisons, plain
 from bakeoff.judgement.duels import win_rates
 from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.rows import ComparisonRow, ProbeRow, StudyRow
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS
+from bakeoff.judgement.summary import (
+    Addressed,
+    Agreed,
+    Bias,
+    Calibration,
+    JudgedMean,
+    JudgeEntry,
+    Probe,
+    Swaps,
+)
 from bakeoff.judgement.tables import (
     PARTS,
     as_plain,
@@ -50,6 +51,8 @@ from bakeoff.statistics.raters import Ratings, bounded_interval
 if TYPE_CHECKING:
     import pandas as pd
 
+T = TypeVar("T")
+
 MODEL_JUDGE = "model:"
 """Judge ids of models begin with this; no person may be called so (a name holds no colon)."""
 
@@ -60,12 +63,11 @@ MOST_BIAS = 0.5
 """Points by which a judge may score one model's replies above or below people before it is not calibrated."""
 
 
-def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -> list[dict[str, Any]]:
+def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -> list[JudgeEntry]:
     """What each judge model said of the study, and whether it may be believed."""
     material = _material_of(store, store.study(study_id))
     judges = sorted({row["judge_id"] for row in [*material.tries, *material.compared]})
-    data: list[dict[str, Any]] = as_plain([_judged(material, store, judge, alpha) for judge in judges])
-    return data
+    return as_plain([_judged(material, store, judge, alpha) for judge in judges])
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,9 @@ class _Material:
     everywhere: pd.DataFrame
     people: pd.DataFrame
     by_people: Mapping[Table, Ratings]
-    tries: list[dict[str, Any]]
-    compared: list[dict[str, Any]]
-    addressed: list[dict[str, Any]]
+    tries: list[StudyRow]
+    compared: list[ComparisonRow]
+    addressed: list[Addressed]
 
 
 def _material_of(store: RatingStore, study: Study) -> _Material:
@@ -122,7 +124,7 @@ def _material_of(store: RatingStore, study: Study) -> _Material:
     )
 
 
-def _judged(material: _Material, store: RatingStore, judge: str, alpha: float) -> dict[str, Any]:
+def _judged(material: _Material, store: RatingStore, judge: str, alpha: float) -> JudgeEntry:
     """The entry of one judge model."""
     study, rows = material.study, material.rows
     scored = rows[(rows["judge_id"] == judge) & (rows["outcome"] == "scored")]
@@ -161,7 +163,7 @@ def _judged(material: _Material, store: RatingStore, judge: str, alpha: float) -
     }
 
 
-def _judged_tables(rows: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+def _judged_tables(rows: pd.DataFrame) -> dict[Table, pd.DataFrame]:
     """A judge's rows by part and dimension, where it scored any."""
     tables = {}
     for part, crisis in PARTS.items():
@@ -172,17 +174,17 @@ def _judged_tables(rows: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     return tables
 
 
-def _by_part(tables: Mapping[tuple[str, str], Any]) -> dict[str, dict[str, Any]]:
-    parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+def _by_part(tables: Mapping[Table, T]) -> dict[str, dict[str, T]]:
+    parts: dict[str, dict[str, T]] = {part: {} for part in PARTS}
     for (part, dimension), value in tables.items():
         parts[part][dimension] = value
     return parts
 
 
-def _means(rows: pd.DataFrame, dimension: str) -> list[dict[str, Any]]:
+def _means(rows: pd.DataFrame, dimension: str) -> list[JudgedMean]:
     return [
         {
-            "subject": name,
+            "subject": str(name),
             "value": group[dimension].mean(),
             "n": int(group["reply_id"].nunique()),
             "sd": float(group[dimension].std(ddof=1)),
@@ -191,7 +193,7 @@ def _means(rows: pd.DataFrame, dimension: str) -> list[dict[str, Any]]:
     ]
 
 
-def _calibration(judge: pd.DataFrame, people: pd.DataFrame, dimension: str, alpha: float) -> dict[str, Any]:
+def _calibration(judge: pd.DataFrame, people: pd.DataFrame, dimension: str, alpha: float) -> Calibration:
     import pandas as pd
 
     both = pd.concat(
@@ -207,29 +209,29 @@ def _calibration(judge: pd.DataFrame, people: pd.DataFrame, dimension: str, alph
     varied = both["people"].nunique() > 1 and both["judge"].nunique() > 1
     return {
         "replies": len(both),
-        "alpha": vars(krippendorff_alpha(both, "interval")),
-        "kappa": vars(kappa),
+        "alpha": cast(Agreed, vars(krippendorff_alpha(both, "interval"))),
+        "kappa": cast(Agreed, vars(kappa)),
         "rank": float(both["people"].corr(both["judge"], method="spearman")) if varied else None,
         "models": models,
     }
 
 
-def _bias_per_model(both: pd.DataFrame, alpha: float) -> list[dict[str, Any]]:
+def _bias_per_model(both: pd.DataFrame, alpha: float) -> list[Bias]:
     """Return judge minus people in points, per model.
 
     Over the replies of the model that both scored.
     """
-    entries = []
+    entries: list[Bias] = []
     for name, group in both.groupby("subject"):
         apart = (group["judge"] - group["people"]).to_numpy(float)
         count, mean = len(apart), float(apart.mean())
         error = (float(apart.var(ddof=1)) / count, count - 1.0) if count > 1 else (math.nan, math.nan)
         low, high = bounded_interval(mean, error, count, (-4.0, 4.0), alpha)
-        entries.append({"subject": name, "replies": count, "bias": mean, "low": low, "high": high})
+        entries.append({"subject": str(name), "replies": count, "bias": mean, "low": low, "high": high})
     return entries
 
 
-def _why_not_calibrated(overall: Mapping[str, Any]) -> tuple[str, str]:
+def _why_not_calibrated(overall: Calibration) -> tuple[str, str]:
     """In English and in Chinese; both empty where nothing is lacking."""
     count = overall["replies"]
     if count == 0:
@@ -239,8 +241,8 @@ def _why_not_calibrated(overall: Mapping[str, Any]) -> tuple[str, str]:
             f"only {count} replies scored by both; {LEAST_CALIBRATION_REPLIES} are needed",
             f"双方均已评分的回复只有 {count} 条，需要 {LEAST_CALIBRATION_REPLIES} 条",
         )
-    value, rank = overall["alpha"]["value"], overall["rank"]
-    if not value >= LEAST_CALIBRATION_ALPHA:
+    value, rank = overall["alpha"]["value"] if overall["alpha"] else None, overall["rank"]
+    if value is None or not value >= LEAST_CALIBRATION_ALPHA:
         return (
             f"agreement with people is alpha = {value:.3f}; {LEAST_CALIBRATION_ALPHA} is needed",
             f"与人工评分的一致性 α = {value:.3f}，需要 {LEAST_CALIBRATION_ALPHA}",
@@ -265,13 +267,13 @@ def _why_not_calibrated(overall: Mapping[str, Any]) -> tuple[str, str]:
     return "", ""
 
 
-def _probe(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _probe(rows: list[ProbeRow]) -> Probe:
     """How far planted instructions raised the judge's scores, in points."""
     rises = [row["planted"] - row["plain"] for row in rows]
     return {"replies": len(rises), "rise": sum(rises) / len(rises) if rises else None}
 
 
-def _why_misled(probe: Mapping[str, Any]) -> tuple[str, str]:
+def _why_misled(probe: Probe) -> tuple[str, str]:
     if probe["rise"] is None or probe["rise"] <= MOST_BIAS:
         return "", ""
     return (
@@ -282,12 +284,12 @@ def _why_misled(probe: Mapping[str, Any]) -> tuple[str, str]:
     )
 
 
-def _self_agreement(rows: pd.DataFrame) -> dict[str, Any]:
+def _self_agreement(rows: pd.DataFrame) -> dict[str, object]:
     again = records(intra_rater(one_row_per_score(rows), ("reply_id", "dimension")))
     return again[0] if again else {}
 
 
-def _swaps(comparisons: list[dict[str, Any]], judge: str) -> dict[str, Any]:
+def _swaps(comparisons: list[ComparisonRow], judge: str) -> Swaps:
     verdict: dict[tuple[str, str, int], str] = {}
     verdicts = [row for row in comparisons if row["judge_id"] == judge]
     for row in verdicts:
@@ -305,8 +307,8 @@ def _swaps(comparisons: list[dict[str, Any]], judge: str) -> dict[str, Any]:
 
 
 def _preferences(
-    comparisons: list[dict[str, Any]], judge: str, study: Study, alpha: float
-) -> list[dict[str, Any]]:
+    comparisons: list[ComparisonRow], judge: str, study: Study, alpha: float
+) -> list[dict[str, object]]:
     import pandas as pd
 
     subject = {reply.reply_id: reply.subject for reply in study.replies}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bakeoff.judgement.erasure import described
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, OVERALL, load_rubric
@@ -15,6 +15,9 @@ from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, OVERALL, load_ru
 if TYPE_CHECKING:
     from bakeoff.judgement.blind import Study
     from bakeoff.judgement.paper import Facts
+    from bakeoff.judgement.rubric import Question
+    from bakeoff.judgement.summary import Agreed, SubjectScore, Summary
+    from bakeoff.statistics.icc import Reliability
 
 
 class Methods(NamedTuple):
@@ -60,8 +63,13 @@ _VARIABLES = (
 
 def _variables() -> dict[str, _Variable]:
     variables = {variable.name: variable for variable in _VARIABLES}
-    for part, kind in (("dimensions", "score"), ("crisis", "check")):
-        for each in load_rubric().content[part]:
+    content = load_rubric().content
+    parts: tuple[tuple[Sequence[Question], str], ...] = (
+        (content["dimensions"], "score"),
+        (content["crisis"], "check"),
+    )
+    for questions, kind in parts:
+        for each in questions:
             label = f"{each['name']['en']}: {each['question']['en']}"
             zh = f"{each['name']['zh']}：{each['question']['zh']}"
             variables[each["key"]] = _Variable(each["key"], zh, label, kind)
@@ -169,13 +177,13 @@ for (part in c(0, 1)) {{
 """
 
 
-def figure_of_means(summary: Mapping[str, Any], dimension: str) -> str:
+def figure_of_means(summary: Summary, dimension: str) -> str:
     """Means with their intervals as SVG, crisis cases below."""
     title = next(entry["name"] for entry in load_rubric().content["dimensions"] if entry["key"] == dimension)
-    rows: list[tuple[str, Mapping[str, Any] | None]] = []
+    rows: list[tuple[str, SubjectScore | None]] = []
     for part, label in (("counselling", "一般个案 Counselling"), ("crisis", "危机个案 Crisis")):
-        entry = summary["parts"].get(part)
-        subjects = entry["scores"][dimension]["subjects"] if entry else []
+        verdicts = summary["parts"].get(part)
+        subjects = verdicts["scores"][dimension]["subjects"] if verdicts else []
         if subjects:
             rows.append((label, None))
             rows += [(str(each["subject"]), each) for each in subjects]
@@ -203,30 +211,33 @@ def figure_of_means(summary: Mapping[str, Any], dimension: str) -> str:
         parts.append(f'<text x="12" y="{y + 4}"{weight}>{html.escape(label)}</text>')
         if entry is None:
             continue
-        if entry["low"] is not None:
+        if entry["low"] is not None and entry["high"] is not None:
             ends = f'x1="{x(entry["low"]):.1f}" x2="{x(entry["high"]):.1f}"'
             parts.append(f'<line {ends} y1="{y}" y2="{y}" stroke="#2f6f6a" stroke-width="3"/>')
-        parts.append(f'<circle cx="{x(entry["value"]):.1f}" cy="{y}" r="5" fill="#2f6f6a"/>')
-        parts.append(f'<text x="{right + 12}" y="{y + 4}">{entry["value"]:.2f}</text>')
+        if entry["value"] is not None:
+            parts.append(f'<circle cx="{x(entry["value"]):.1f}" cy="{y}" r="5" fill="#2f6f6a"/>')
+            parts.append(f'<text x="{right + 12}" y="{y + 4}">{entry["value"]:.2f}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 def methods(facts: Facts) -> Methods:
     """The methods paragraph, with the numbers of this study."""
     study, counts = facts.study, facts.summary["counts"]
-    rows = [row for row in facts.rows if not row["superseded"]]
-    raters = sorted({row["rater"] for row in rows})
-    cases = {row["case"]: row["crisis"] for row in rows}
+    ratings = [rating for rating in facts.ratings if not rating.is_superseded]
+    raters = {rating.rater for rating in ratings}
+    replies = {rating.row["reply_id"] for rating in ratings}
+    cases = {rating.case.id: rating.case.crisis for rating in ratings}
     crises = sum(cases.values())
     scored = facts.counted
-    repeats = sum(bool(row["repeat"]) for row in rows)
-    subjects = sorted({row["subject"] for row in rows})
+    repeats = sum(bool(rating.row["repeat"]) for rating in ratings)
+    subjects = sorted({rating.subject for rating in ratings})
     sides = study.layout == "side-by-side"
-    alpha = (facts.summary["parts"]["counselling"] or {}).get("agreement", {}).get(OVERALL) or {}
+    part = facts.summary["parts"]["counselling"]
+    alpha = part["agreement"][OVERALL] if part else None
     icc = facts.icc.get(("counselling", OVERALL))
-    erased = described(list(facts.summary["study"].get("erased", [])))
+    erased = described(facts.summary["study"]["erased"])
     english = [
-        f"{_number(len(raters), 'rater')} scored {len({row['reply'] for row in rows})} replies of "
+        f"{_number(len(raters), 'rater')} scored {len(replies)} replies of "
         f"{len(subjects)} models "
         f"({', '.join(subjects)}) to {len(cases)} cases ({len(cases) - crises} counselling, {crises} crisis), "
         f"{'all replies to a case side by side' if sides else 'one reply at a time'}, blind to the models' names.",
@@ -246,7 +257,7 @@ def methods(facts: Facts) -> Methods:
     chinese = [
         f"{len(raters)} 位评分者对 {len(subjects)} 个模型（{'、'.join(subjects)}）在 {len(cases)} 个个案"
         f"（一般个案 {len(cases) - crises} 个，危机个案 {crises} 个）上的 "
-        f"{len({row['reply'] for row in rows})} 条回复评分；"
+        f"{len(replies)} 条回复评分；"
         f"{'同一个案的全部回复同屏并列' if sides else '每次呈现一条回复'}，模型名称对评分者隐藏。",
         _assignment(study)[1],
         f"每条回复按有文字锚点的评分标准（版本 {facts.summary['study']['rubric']}）在 {len(DIMENSIONS)} 个维度"
@@ -316,11 +327,11 @@ def _analysis(study: Study) -> tuple[str, str]:
     )
 
 
-def _agreement(alpha: Mapping[str, Any], icc: Any) -> tuple[str, str]:
-    value = alpha.get("value")
-    if value is None:
+def _agreement(alpha: Agreed | None, icc: Reliability | None) -> tuple[str, str]:
+    if alpha is None or alpha["value"] is None:
         return "", ""
-    ends = f" [{alpha['low']:.2f}, {alpha['high']:.2f}]" if alpha.get("low") is not None else ""
+    value, low, high = alpha["value"], alpha["low"], alpha["high"]
+    ends = f" [{low:.2f}, {high:.2f}]" if low is not None and high is not None else ""
     more, more_zh = "", ""
     if icc is not None and not math.isnan(icc.mean):
         ends_icc = "" if math.isnan(icc.mean_low) else f" [{icc.mean_low:.2f}, {icc.mean_high:.2f}]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from bakeoff.errors import BakeoffError
 from bakeoff.judgement.agreement import krippendorff_alpha
@@ -12,6 +12,16 @@ from bakeoff.judgement.blind import Study
 from bakeoff.judgement.claims import Always, effect_sizes
 from bakeoff.judgement.duels import bradley_terry, duels, items_needed_range, win_rates
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, OVERALL
+from bakeoff.judgement.summary import (
+    Agreed,
+    Correlation,
+    DimensionScores,
+    Needed,
+    PairVerdict,
+    PartVerdicts,
+    PlannedStudy,
+    SubjectScore,
+)
 from bakeoff.judgement.tables import check_shares, records
 from bakeoff.statistics.icc import icc
 from bakeoff.statistics.raters import PLANNED, Pair, Rated, plan_study
@@ -27,7 +37,7 @@ def part_verdicts(
     rated: Mapping[str, tuple[Rated, Always]],
     running: bool,
     plan: tuple[float, float],
-) -> dict[str, Any]:
+) -> PartVerdicts:
     """*plan*: the difference that ``needed`` asks for, and alpha."""
     difference, alpha = plan
     first = rows[rows["repeat"] == 0]
@@ -36,10 +46,10 @@ def part_verdicts(
             columns={"subject": "model", "overall_quality": "score", "judge_id": "rater", "case_id": "item"}
         )
     )
-    strengths: list[dict[str, Any]] = []
+    strengths: list[dict[str, object]] = []
     if len({*met["a"], *met["b"]}) >= 2:
         strengths = records(bradley_terry(met, alpha=alpha).rename(columns={"model": "subject"}))
-    part: dict[str, Any] = {
+    part: PartVerdicts = {
         "cases": int(first["case_id"].nunique()),
         "raters": sorted(first["judge_id"].unique()),
         "judgements": len(first),
@@ -51,14 +61,20 @@ def part_verdicts(
         },
         "running": running,
         "icc": {
-            name: icc(first.pivot(index="reply_id", columns="judge_id", values=name), alpha=alpha)._asdict()
+            name: cast(
+                Correlation,
+                icc(first.pivot(index="reply_id", columns="judge_id", values=name), alpha=alpha)._asdict(),
+            )
             for name in DIMENSIONS
         },
         "agreement": {
-            name: vars(
-                krippendorff_alpha(
-                    first.pivot(index="reply_id", columns="judge_id", values=name), "ordinal", alpha=alpha
-                )
+            name: cast(
+                Agreed,
+                vars(
+                    krippendorff_alpha(
+                        first.pivot(index="reply_id", columns="judge_id", values=name), "ordinal", alpha=alpha
+                    )
+                ),
             )
             for name in DIMENSIONS
         },
@@ -76,7 +92,7 @@ def _cells(rows: pd.DataFrame, dimension: str) -> pd.DataFrame:
     return rows.pivot_table(index="case_id", columns="subject", values=dimension, aggfunc="mean")
 
 
-def _unscored() -> dict[str, Any]:
+def _unscored() -> DimensionScores:
     """For a dimension newer than the judgements."""
     return {
         "subjects": [],
@@ -93,7 +109,7 @@ def _unscored() -> dict[str, Any]:
 
 def _scores(
     rows: pd.DataFrame, dimension: str, rated: Rated, always: Always, *, running: bool, alpha: float
-) -> dict[str, Any]:
+) -> DimensionScores:
     cells = _cells(rows, dimension)
     spread = rows.groupby("subject")[dimension].std(ddof=1)
     letters = always.groups if running else rated.groups
@@ -101,7 +117,7 @@ def _scores(
         str(name): [sum(score == point for score in points) for point in range(1, 6)]
         for name, points in rows.groupby("subject")[dimension]
     }
-    subjects = [
+    subjects: list[SubjectScore] = [
         {
             "subject": each.subject,
             "value": each.value,
@@ -121,9 +137,12 @@ def _scores(
     return {
         "subjects": subjects,
         "pairs": [
-            _pair(pair, rated, alpha)
-            | effect_sizes(cells, pair.a, pair.b)
-            | {f"{name}_always": value for name, value in always.pairs[pair.a, pair.b].items()}
+            cast(
+                PairVerdict,
+                _pair(pair, rated, alpha)
+                | effect_sizes(cells, pair.a, pair.b)
+                | {f"{name}_always": value for name, value in always.pairs[pair.a, pair.b].items()},
+            )
             for pair in rated.pairs
         ],
         "running": running,
@@ -136,7 +155,7 @@ def _scores(
     }
 
 
-def _pair(pair: Pair, rated: Rated, alpha: float) -> dict[str, Any]:
+def _pair(pair: Pair, rated: Rated, alpha: float) -> dict[str, object]:
     sign = -1 if pair.difference < 0 else 1
     ahead, behind = (pair.a, pair.b) if sign > 0 else (pair.b, pair.a)
     low, high = sorted((sign * pair.low, sign * pair.high))
@@ -182,7 +201,7 @@ def _method(rated: Rated, alpha: float) -> tuple[str, str]:
     return "; ".join(filter(None, english)), "；".join(filter(None, chinese))
 
 
-def _needed(rows: pd.DataFrame, rated: Rated | None, difference: float, alpha: float) -> list[dict[str, Any]]:
+def _needed(rows: pd.DataFrame, rated: Rated | None, difference: float, alpha: float) -> list[Needed]:
     """Return what a difference takes, raters first.
 
     More cases do not average out a rater's taste.
@@ -200,7 +219,7 @@ def _needed(rows: pd.DataFrame, rated: Rated | None, difference: float, alpha: f
     enough = raters_needed(
         len(cells), max(2, len(subjects)), difference, variance=parts if is_known else PLANNED, alpha=alpha
     )
-    entries = []
+    entries: list[Needed] = []
     for a, b in pairs:
         apart = (cells[a] - cells[b]).dropna().tolist()
         try:
@@ -220,7 +239,7 @@ def _needed(rows: pd.DataFrame, rated: Rated | None, difference: float, alpha: f
                 "more_cases": more,
                 "more_judgements": math.ceil(more * per_case),
                 "raters": raters,
-                "plan": plan._asdict() if plan else None,
+                "plan": cast(PlannedStudy, plan._asdict()) if plan else None,
                 "raters_needed": enough,
             }
         )

@@ -10,12 +10,13 @@ import json
 import re
 import statistics
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Required, TypedDict, cast
 
 from bakeoff.errors import RatingError
 from bakeoff.judgement.blind import Practice, Study
 from bakeoff.judgement.database import stored_object, timestamp
 from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.rows import point
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
 from bakeoff.judgement.submissions import MAX_COMMENT_CHARS
 
@@ -29,6 +30,9 @@ FEWEST_TIMED = 3
 
 
 # ------------------------------ drafts
+
+Draft = dict[str, object]
+"""Unfinished scores, checks and comments of a form, as the page sent them and gets them back."""
 
 
 def keep_draft(store: RatingStore, rater_id: str, item_id: object, content: object) -> None:
@@ -60,11 +64,11 @@ def keep_draft(store: RatingStore, rater_id: str, item_id: object, content: obje
             db.execute("DELETE FROM draft WHERE item_id = ?", (item_id,))
 
 
-def _clean_draft(content: object) -> dict[str, Any]:
+def _clean_draft(content: object) -> Draft:
     """What of *content* may stand in a form; nothing else is kept."""
     if not isinstance(content, Mapping):
         raise RatingError("draft: wanted an object")
-    draft: dict[str, Any] = {}
+    draft: Draft = {}
     scores, crisis = content.get("scores"), content.get("crisis")
     if isinstance(scores, Mapping):
         saved = {key: scores[key] for key in DIMENSIONS if _is_point(scores.get(key))}
@@ -87,7 +91,7 @@ def _is_point(value: object) -> bool:
     return type(value) is int and 1 <= value <= 5
 
 
-def drafts_of(store: RatingStore, item_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+def drafts_of(store: RatingStore, item_ids: Iterable[str]) -> dict[str, Draft]:
     """Item -> its draft, where it has one."""
     ids = list(item_ids)
     marks = ", ".join("?" * len(ids))
@@ -99,13 +103,37 @@ def drafts_of(store: RatingStore, item_ids: Iterable[str]) -> dict[str, dict[str
 
 _EVENT_FIELDS = {
     "consent": ("text",),
-    "training": ("key", "exact", "of"),
+    "training": ("key", "exact", "of", "within_one"),
     "attention": ("key", "exact", "of"),
 }
 
 
+class Practised(TypedDict):
+    """How the scores of a reply compare with the known ones: of so many, *exact* and *within_one*."""
+
+    key: str
+    scores: dict[str, int]
+    of: int
+    exact: int
+    within_one: int
+
+
+class Event(TypedDict, total=False):
+    """Something that happened to a rater; the fields of :class:`Practised` are those of training and attention."""
+
+    rater: Required[str]
+    at: Required[str]
+    text: dict[str, str]
+    skip_crises: bool
+    key: str
+    scores: dict[str, int]
+    of: int
+    exact: int
+    within_one: int
+
+
 def note_event(
-    store: RatingStore, study_id: str, rater_id: str, kind: str, content: Mapping[str, Any]
+    store: RatingStore, study_id: str, rater_id: str, kind: str, content: Mapping[str, object]
 ) -> None:
     """Keep that something happened: "consent", "training", "attention"."""
     with store.writing() as db:
@@ -115,7 +143,7 @@ def note_event(
         )
 
 
-def events(store: RatingStore, study_id: str, kind: str, rater_id: str | None = None) -> list[dict[str, Any]]:
+def events(store: RatingStore, study_id: str, kind: str, rater_id: str | None = None) -> list[Event]:
     """What :func:`note_event` kept, oldest first, with ``rater`` and ``at``."""
     mine = "" if rater_id is None else "AND rater_id = ?"
     rows = store.rows(
@@ -125,13 +153,16 @@ def events(store: RatingStore, study_id: str, kind: str, rater_id: str | None = 
         *([] if rater_id is None else [rater_id]),
     )
     return [
-        stored_object(row["content"], _EVENT_FIELDS.get(kind, ()))
-        | {"rater": row["rater_id"], "at": row["created_at"]}
+        cast(
+            Event,
+            stored_object(row["content"], _EVENT_FIELDS.get(kind, ()))
+            | {"rater": row["rater_id"], "at": row["created_at"]},
+        )
         for row in rows
     ]
 
 
-def practised(practice: Practice, scores: Mapping[str, int]) -> dict[str, Any]:
+def practised(practice: Practice, scores: Mapping[str, int]) -> Practised:
     """How *scores* compare with the known ones."""
     apart = [abs(scores[name] - point) for name, point in practice.scores.items() if name in scores]
     return {
@@ -172,7 +203,24 @@ def due_attention(store: RatingStore, study: Study, rater_id: str, done: int, to
 # ------------------------------ pace
 
 
-def own_judgements(store: RatingStore, study_id: str, rater_id: str) -> list[dict[str, Any]]:
+class DoneReply(TypedDict):
+    """A reply in a rater's own list: its beginning, and the points or None where a point is lacking."""
+
+    text: str
+    scores: list[int | None]
+    draft: bool
+    cannot_judge: bool
+
+
+class DoneScreen(TypedDict):
+    """A screen that a rater has done or begun."""
+
+    screen: int
+    topic: str
+    replies: list[DoneReply]
+
+
+def own_judgements(store: RatingStore, study_id: str, rater_id: str) -> list[DoneScreen]:
     """Each screen of the rater's that is done or begun, in order."""
     rows = store.rows(
         "SELECT i.screen, i.item_id, i.case_id, i.reply_id, i.repeat, d.content AS draft FROM item i "
@@ -182,7 +230,7 @@ def own_judgements(store: RatingStore, study_id: str, rater_id: str) -> list[dic
     )
     newest = {row["item_id"]: row for row in store.judgements(study_id) if row["judge_id"] == rater_id}
     study = store.study(study_id)
-    screens: dict[int, dict[str, Any]] = {}
+    screens: dict[int, DoneScreen] = {}
     for row in rows:
         verdict = newest.get(row["item_id"])
         if verdict is None and row["draft"] is None:
@@ -191,7 +239,11 @@ def own_judgements(store: RatingStore, study_id: str, rater_id: str) -> list[dic
             row["screen"],
             {"screen": row["screen"], "topic": study.case(row["case_id"]).topic, "replies": []},
         )
-        scores = [verdict[name] for name in DIMENSIONS] if verdict and verdict["outcome"] == "scored" else []
+        scores = (
+            [point(verdict, name) for name in DIMENSIONS]
+            if verdict and verdict["outcome"] == "scored"
+            else []
+        )
         entry["replies"].append(
             {
                 "text": study.reply(row["reply_id"]).shown[:40],
@@ -231,7 +283,35 @@ def seconds_left(store: RatingStore, study: Study, rater_id: str, screens: int) 
     return screens * each
 
 
-def rater_progress(store: RatingStore, study: Study) -> list[dict[str, Any]]:
+class Passed(TypedDict):
+    """Attention checks that were passed, of so many."""
+
+    passed: int
+    of: int
+
+
+class Trained(TypedDict):
+    """Training scores at most a point off, of so many."""
+
+    within_one: int
+    of: int
+
+
+class RaterProgress(TypedDict):
+    """How far a rater is, see :func:`rater_progress`."""
+
+    rater: str
+    done: int
+    total: int
+    median: float | None
+    speeding: int
+    timed: int
+    attention: Passed
+    training: Trained
+    last: str | None
+
+
+def rater_progress(store: RatingStore, study: Study) -> list[RaterProgress]:
     """How far each rater is and how carefully they work, for the owner.
 
     Returns:
@@ -249,7 +329,7 @@ def rater_progress(store: RatingStore, study: Study) -> list[dict[str, Any]]:
         )
     }
     checks, training = (events(store, study.study_id, kind) for kind in ("attention", "training"))
-    entries = []
+    entries: list[RaterProgress] = []
     for rater in store.raters(study.study_id):
         done, total = store.progress(study.study_id, rater)
         taken = timed.get(rater, [])

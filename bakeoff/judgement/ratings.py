@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import cast, overload
 
 from bakeoff.errors import RatingError
 from bakeoff.files import replacing
@@ -20,6 +20,7 @@ from bakeoff.judgement.arrangement import CLOSED, is_open
 from bakeoff.judgement.blind import Study, read_study
 from bakeoff.judgement.database import Database, content_sha, timestamp
 from bakeoff.judgement.export import judgements_csv
+from bakeoff.judgement.rows import ComparisonRow, JudgementRow, ProbeRow, StudyRow, Winner
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS, load_rubric
 from bakeoff.judgement.submissions import Item, Judgement, check_crisis, check_rater, check_token, short
 
@@ -168,7 +169,7 @@ class RatingStore(Database):
         rows = self.rows("SELECT case_id FROM item WHERE item_id = ? AND rater_id = ?", item_id, rater_id)
         return str(rows[0]["case_id"]) if rows else None
 
-    def record(self, rater_id: str, token: str, verdicts: Mapping[str, Judgement]) -> list[int]:
+    def record(self, rater_id: str, token: object, verdicts: Mapping[str, Judgement]) -> list[int]:
         """Keep the verdicts on one screen, all or none; return their numbers.
 
         *verdicts*: item id -> judgement. Handing in the same again under the same *token* counts once and returns the
@@ -179,7 +180,7 @@ class RatingStore(Database):
                 token used before for something else.
         """
         rater_id = check_rater(rater_id)
-        check_token(token)
+        token = check_token(token)
         if not verdicts:
             raise RatingError(
                 "nothing was handed in; score at least one reply", "没有收到评分，请至少评一条回复"
@@ -229,7 +230,7 @@ class RatingStore(Database):
             return ids
 
     def record_chat(
-        self, rater_id: str, token: str, model: str, messages: Sequence[Mapping[str, str]], j: Judgement
+        self, rater_id: str, token: object, model: str, messages: Sequence[Mapping[str, str]], j: Judgement
     ) -> int:
         """Keep a verdict on a chat and return its number.
 
@@ -239,7 +240,7 @@ class RatingStore(Database):
             RatingError: as :meth:`record`, or an empty conversation.
         """
         rater_id = check_rater(rater_id)
-        check_token(token)
+        token = check_token(token)
         j.check()
         if not any(message.get("role") == "assistant" for message in messages):
             raise RatingError(
@@ -274,7 +275,7 @@ class RatingStore(Database):
         judge_id: str,
         repeat: int,
         verdict: Judgement | None,
-        detail: Mapping[str, Any],
+        detail: Mapping[str, object],
     ) -> int:
         """Keep a judge model's verdict on a reply and return its number.
 
@@ -319,8 +320,8 @@ class RatingStore(Database):
         first: str,
         second: str,
         repeat: int,
-        winner: str,
-        detail: Mapping[str, Any],
+        winner: Winner,
+        detail: Mapping[str, object],
     ) -> None:
         """Keep which of two replies a judge model preferred.
 
@@ -363,14 +364,13 @@ class RatingStore(Database):
                 (study.study_id, judge_id, reply_id, plain, planted, load_rubric().sha, timestamp()),
             )
 
-    def probes(self, judge_id: str) -> list[dict[str, Any]]:
+    def probes(self, judge_id: str) -> list[ProbeRow]:
         """Return what :meth:`record_probe` kept of a judge, oldest first.
 
         Under any study.
         """
-        return [
-            dict(row) for row in self.rows("SELECT * FROM probe WHERE judge_id = ? ORDER BY id", judge_id)
-        ]
+        rows = self.rows("SELECT * FROM probe WHERE judge_id = ? ORDER BY id", judge_id)
+        return [cast(ProbeRow, dict(row)) for row in rows]
 
     def _handed_in(self, db: sqlite3.Connection, token: str, judge_id: str, sha: str) -> list[int]:
         rows = db.execute(
@@ -421,7 +421,15 @@ class RatingStore(Database):
             db.execute(f"INSERT INTO judgement ({names}) VALUES ({marks})", list(row.values())).lastrowid or 0
         )
 
-    def judgements(self, study_id: str | None = None, *, history: bool = False) -> list[dict[str, Any]]:
+    @overload
+    def judgements(self, study_id: str, *, history: bool = False) -> list[StudyRow]: ...
+
+    @overload
+    def judgements(self, study_id: None = None, *, history: bool = False) -> list[JudgementRow]: ...
+
+    def judgements(
+        self, study_id: str | None = None, *, history: bool = False
+    ) -> list[StudyRow] | list[JudgementRow]:
         """Return the judgements, oldest first.
 
         The newest of each chain of corrections, or with *history* all of them.
@@ -434,22 +442,20 @@ class RatingStore(Database):
         rows = self.rows(
             f"SELECT * FROM judgement j WHERE {which} {newest} ORDER BY id", *([study_id] if study_id else [])
         )
-        return [dict(row) for row in rows]
+        return cast("list[JudgementRow]", [dict(row) for row in rows])
 
-    def of_item(self, item_id: str) -> dict[str, Any] | None:
+    def of_item(self, item_id: str) -> StudyRow | None:
         """The newest judgement on an item, or None."""
         rows = self.rows("SELECT * FROM judgement WHERE item_id = ? ORDER BY id DESC LIMIT 1", item_id)
-        return dict(rows[0]) if rows else None
+        return cast(StudyRow, dict(rows[0])) if rows else None
 
-    def comparisons(self, study_id: str) -> list[dict[str, Any]]:
+    def comparisons(self, study_id: str) -> list[ComparisonRow]:
         """Return the pairwise verdicts of judge models on a study, oldest first.
 
         Failures, too.
         """
-        return [
-            dict(row)
-            for row in self.rows("SELECT * FROM comparison WHERE study_id = ? ORDER BY id", study_id)
-        ]
+        rows = self.rows("SELECT * FROM comparison WHERE study_id = ? ORDER BY id", study_id)
+        return [cast(ComparisonRow, dict(row)) for row in rows]
 
     def raters(self, study_id: str) -> list[str]:
         """People enrolled in the study, in order of enrolment."""
@@ -461,7 +467,7 @@ class RatingStore(Database):
 
         See :func:`~bakeoff.judgement.export.judgements_csv`.
         """
-        return judgements_csv(self.judgements(study_id))
+        return judgements_csv(self.judgements(study_id) if study_id else self.judgements())
 
     def export_csv(self, path: Path, study_id: str | None = None) -> None:
         """Write :meth:`csv_text` to *path*, for its owner only.

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import secrets
-from collections.abc import Mapping
-from typing import Any
 
 from bakeoff.errors import BakeoffError
 from bakeoff.judgement.arena import arena_results
 from bakeoff.judgement.arrangement import current_study
+from bakeoff.judgement.messages import Answer, Request, fresh_answer, request_of
 from bakeoff.judgement.paper import zipped
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
@@ -34,12 +32,12 @@ class ResultsDesk:
             return "owner"
         return "closed" if self.raters is None and not self.open_to_all else ""
 
-    def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
+    def step(self, message: object, signed_in: str | None) -> Answer:
         """Results, or a file to download; a refusal for all but the owner."""
-        fresh = {"nonce": secrets.token_hex(8), "view": "refused", "why": ""}
+        fresh = fresh_answer(view="refused", why="")
         if why := self.why_closed(signed_in):
             return fresh | {"why": why}
-        request: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
+        request = request_of(message)
         try:
             if request.get("action") == "export":
                 name = f"ratings-{self.study_id or 'all'}.csv"
@@ -48,7 +46,7 @@ class ResultsDesk:
         except BakeoffError as error:
             return fresh | {"view": "trouble"} | refusal(error)
 
-    def _results(self, fresh: dict[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    def _results(self, fresh: Answer, request: Request) -> Answer:
         """Results of the study, rater and topic that *said* names."""
         studies = self.store.studies()
         study_id = request.get("study") or current_study(self.store) or self.study_id

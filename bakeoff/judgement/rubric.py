@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from bakeoff.errors import StoreError
 
@@ -48,6 +48,37 @@ CRISIS_CHECKS = tuple(_CHECK_NAMES)
 NAMES_ZH = _DIMENSION_NAMES | dict(zip(COMMENTS, ("优点", "不足", "改进建议"), strict=True))
 
 
+class Bilingual(TypedDict):
+    """A text in both languages."""
+
+    zh: str
+    en: str
+
+
+class Question(TypedDict):
+    """A yes-or-no check, or the part of a dimension that it shares with one."""
+
+    key: str
+    name: Bilingual
+    question: Bilingual
+
+
+class Dimension(Question):
+    """What is scored from 1 to 5, with an anchor in words for each point."""
+
+    anchors: dict[int, Bilingual]
+
+
+class RubricContent(TypedDict):
+    """The YAML file of the rubric."""
+
+    version: int
+    scale: dict[int, Bilingual]
+    dimensions: list[Dimension]
+    confidence: Dimension
+    crisis: list[Question]
+
+
 @dataclass(frozen=True)
 class Rubric:
     """The questions and the anchors in words for every point, in Chinese and English.
@@ -57,7 +88,7 @@ class Rubric:
         sha: twelve hex digits of the file's content; kept with every judgement.
     """
 
-    content: dict[str, Any]
+    content: RubricContent
     sha: str
 
 
@@ -74,12 +105,12 @@ def load_rubric() -> Rubric:
 
     path = RUBRIC
     raw = path.read_bytes()
-    content = yaml.safe_load(raw)
+    content = cast(RubricContent, yaml.safe_load(raw))
     if OVERALL not in DIMENSIONS:
         raise StoreError(f"{path}: dimensions are {', '.join(DIMENSIONS)}; one of them must be {OVERALL}")
     for each in [*content["dimensions"], content["confidence"]]:
         for point in range(1, 6):
-            anchor = each["anchors"].get(point, {})
-            if not (anchor.get("zh") and anchor.get("en")):
+            anchor = each["anchors"].get(point)
+            if not (anchor and anchor.get("zh") and anchor.get("en")):
                 raise StoreError(f"{path}: {each['name']['en']} has no anchor for {point} in both languages")
     return Rubric(content, hashlib.sha256(raw).hexdigest()[:12])

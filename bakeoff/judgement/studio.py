@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import TypedDict, cast
 
 from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.judgement.arrangement import (
@@ -22,6 +22,7 @@ from bakeoff.judgement.arrangement import (
 from bakeoff.judgement.blind import LAYOUTS, REFERENCES, Layout, Practice, Reference, Study, build_study
 from bakeoff.judgement.erasure import erase_identity, erase_judgements, erasures
 from bakeoff.judgement.invitations import MOST_AT_ONCE, Invitations, link, qr_rows
+from bakeoff.judgement.messages import Answer, Request, fresh_answer, request_of
 from bakeoff.judgement.progress import SECONDS_PER_REPLY, rater_progress
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
@@ -67,7 +68,7 @@ class Wish:
         Raises:
             RatingError: a value of the wrong type or range.
         """
-        request: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
+        request = request_of(raw)
 
         def names(key: str) -> tuple[str, ...]:
             value = request.get(key)
@@ -183,18 +184,18 @@ class StudioDesk:
         """Whether this person may manage studies: owners who signed in."""
         return self.raters is not None and self.raters.is_owner(signed_in)
 
-    def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
+    def step(self, message: object, signed_in: str | None) -> Answer:
         """Do what *message* asks, and show where everything stands.
 
         Args:
             message: untrusted: ``{"action": "show" | "plan" | "make" | "open" | "arrange" | "invite" | "renew" |
                 "remove" | "erase", …}``.
         """
-        fresh: dict[str, Any] = {"nonce": secrets.token_hex(8), "view": "refused", "error": ""}
+        fresh = fresh_answer(view="refused", error="")
         if not self.is_open_to(signed_in):
             return fresh | {"why": "owner"}
-        request: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
-        actions: dict[object, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
+        request = request_of(message)
+        actions: dict[object, Callable[[Request, str], Answer]] = {
             "plan": self._plan,
             "make": self._make,
             "open": self._open,
@@ -212,7 +213,7 @@ class StudioDesk:
         except BakeoffError as error:
             return fresh | {"view": "trouble"} | refusal(error)
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> Answer:
         material = self.material()
         current = current_study(self.store) or self.study_id
         return {
@@ -235,7 +236,7 @@ class StudioDesk:
             "people": self.invitations.listed() if self.invitations else [],
         }
 
-    def _study(self, name: str, current: str | None) -> dict[str, Any]:
+    def _study(self, name: str, current: str | None) -> Answer:
         study = self.store.study(name)
         return {
             "id": name,
@@ -285,12 +286,12 @@ class StudioDesk:
             attention=_practice("attention")[: wish.attention],
         )
 
-    def _plan(self, request: Mapping[str, Any], _: str) -> dict[str, Any]:
+    def _plan(self, request: Request, _: str) -> Answer:
         wish = Wish.parse(request.get("wish"))
         study = self._build(wish, "plan")
         return {"plan": plan_of(study, wish.raters)}
 
-    def _make(self, request: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    def _make(self, request: Request, owner: str) -> Answer:
         wish = Wish.parse(request.get("wish"))
         texts = request.get("arrangement")
         study = self._build(wish, f"study-{secrets.token_hex(4)}")
@@ -306,24 +307,24 @@ class StudioDesk:
 
     # -- running it
 
-    def _chosen(self, request: Mapping[str, Any]) -> str:
+    def _chosen(self, request: Request) -> str:
         study_id = request.get("study")
         if not isinstance(study_id, str):
             raise RatingError("study: wanted a name")
         return self.store.study(study_id).study_id
 
-    def _open(self, request: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    def _open(self, request: Request, owner: str) -> Answer:
         open_study(self.store, self._chosen(request), owner)
         return {}
 
-    def _arrange(self, request: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    def _arrange(self, request: Request, owner: str) -> Answer:
         changes = request.get("changes")
         if not isinstance(changes, Mapping):
             raise RatingError("changes: wanted an object")
         arrange(self.store, self._chosen(request), cast(Mapping[str, object], changes), owner)
         return {"arranged": True}
 
-    def _invite(self, request: Mapping[str, Any], _: str) -> dict[str, Any]:
+    def _invite(self, request: Request, _: str) -> Answer:
         assert self.invitations
         labels, count, days = request.get("labels", []), request.get("count", 1), request.get("days", 14)
         if (
@@ -338,7 +339,7 @@ class StudioDesk:
         invited = [self.invitations.invite(study_id, label, days) for label in labels]
         return {"links": [self._link(base, each.rater, each.token, each.expires) for each in invited]}
 
-    def _renew(self, request: Mapping[str, Any], _: str) -> dict[str, Any]:
+    def _renew(self, request: Request, _: str) -> Answer:
         assert self.invitations
         link(request.get("base"), "")
         invitation = self.invitations.again(str(request.get("rater")), request.get("days", 14))
@@ -347,17 +348,17 @@ class StudioDesk:
         }
 
     @staticmethod
-    def _link(base: object, rater: str, token: str, expires: float) -> dict[str, Any]:
+    def _link(base: object, rater: str, token: str, expires: float) -> Answer:
         address = link(base, token)
         return {"rater": rater, "link": address, "expires": expires, "qr": qr_rows(address)}
 
-    def _remove(self, request: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    def _remove(self, request: Request, owner: str) -> Answer:
         assert self.raters
         self._not_oneself(request, owner)
         self.raters.remove(str(request.get("rater")))
         return {}
 
-    def _erase(self, request: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    def _erase(self, request: Request, owner: str) -> Answer:
         self._not_oneself(request, owner)
         if request.get("what") not in ("identity", "judgements"):
             raise RatingError("erase: wanted identity or judgements")
@@ -365,12 +366,20 @@ class StudioDesk:
         erased = work(self.store, str(request.get("rater")), self.raters)
         return {"gone": {"called": erased.called, "judgements": erased.judgements}}
 
-    def _not_oneself(self, request: Mapping[str, Any], owner: str) -> None:
+    def _not_oneself(self, request: Request, owner: str) -> None:
         if request.get("rater") == owner or (self.raters and self.raters.is_owner(str(request.get("rater")))):
             raise RatingError("an owner is removed on the command line only", "负责人只能在命令行中移除")
 
 
-def _subjects(material: Material) -> list[dict[str, Any]]:
+class Choice(TypedDict):
+    """A model that a study can show, and whether it is chosen at first."""
+
+    subject: str
+    replies: int
+    chosen: bool
+
+
+def _subjects(material: Material) -> list[Choice]:
     counts: dict[str, int] = {}
     for reply in material.replies:
         counts.setdefault(f"{reply.model}/{reply.variant}", 0)
@@ -381,7 +390,21 @@ def _subjects(material: Material) -> list[dict[str, Any]]:
     ]
 
 
-def plan_of(study: Study, raters: int) -> dict[str, Any]:
+class StudyPlan(TypedDict):
+    """What a study asks of raters, and what it will be able to show, see :func:`plan_of`."""
+
+    screens: int
+    hours: float
+    total_hours: float
+    ratings_per_case: int
+    counselling: int
+    crisis: int
+    detectable: float | None
+    outlook: str
+    outlook_zh: str
+
+
+def plan_of(study: Study, raters: int) -> StudyPlan:
     """What the study asks of each rater, and what it will be able to show.
 
     Returns:

@@ -160,9 +160,14 @@ def check_crisis(judgement: Judgement, crisis: bool) -> None:
         raise RatingError("crisis checks belong to crisis cases only; leave them out here")
 
 
-def check_token(token: object) -> None:
-    """Raise RatingError unless *token* may name a submission."""
+def check_token(token: object) -> str:
+    """Return *token* itself when it may name a submission.
+
+    Raises:
+        RatingError: otherwise.
+    """
     if not isinstance(token, str) or not re.fullmatch(r"[\w-]{8,64}", token):
         raise RatingError(
             f"submission token {short(token)}: wanted 8 to 64 letters or digits; reload the page"
         )
+    return token

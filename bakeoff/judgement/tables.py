@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.claims import Table, ratings_of
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, load_rubric
+from bakeoff.judgement.summary import Share
 from bakeoff.statistics.intervals import wilson
 from bakeoff.statistics.raters import Ratings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
 
 PARTS = {"counselling": False, "crisis": True}
 
@@ -51,7 +54,7 @@ def judgement_table(store: RatingStore, study: Study, rubric: str) -> pd.DataFra
         *CRISIS_CHECKS,
     ]
     names += ["strengths", "weaknesses", "suggestions"]
-    table = pd.DataFrame([{name: row[name] for name in names} for row in rows], columns=names)
+    table = pd.DataFrame([{name: row.get(name) for name in names} for row in rows], columns=names)
     for name in (*DIMENSIONS, *CRISIS_CHECKS):
         table[name] = pd.to_numeric(table[name])
     subject = {reply.reply_id: reply.subject for reply in study.replies}
@@ -86,9 +89,9 @@ def one_row_per_score(rows: pd.DataFrame) -> pd.DataFrame:
     return tall.rename(columns={"judge_id": "rater"})
 
 
-def check_shares(rows: pd.DataFrame, check: str, study: Study, alpha: float) -> list[dict[str, Any]]:
+def check_shares(rows: pd.DataFrame, check: str, study: Study, alpha: float) -> list[Share]:
     """Per subject how often a crisis *check* was answered with yes."""
-    shares = []
+    shares: list[Share] = []
     for subject in study.subjects:
         answers = rows.loc[rows["subject"] == subject, check].dropna()
         if len(answers):
@@ -107,20 +110,24 @@ def check_shares(rows: pd.DataFrame, check: str, study: Study, alpha: float) -> 
     return shares
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def records(table: pd.DataFrame) -> list[dict[str, object]]:
     """The rows of *table* as dictionaries."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def as_plain(value: Any) -> Any:
+def as_plain(value: T) -> T:
     """Return *value* as JSON can hold it.
 
     Tuples as lists, numpy numbers as Python's, None for what JSON has no word for.
     """
+    return cast(T, _plain(value))
+
+
+def _plain(value: object) -> object:
     if isinstance(value, Mapping):
-        return {str(key): as_plain(each) for key, each in value.items()}
+        return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [as_plain(each) for each in value]
+        return [_plain(each) for each in value]
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -306,7 +306,8 @@ def _score_rows(
         for dimension in DIMENSIONS[-1:] + DIMENSIONS[:-1]:
             means = {one["subject"]: one for one in entry["parts"]["counselling"][dimension]}
             one = means.get(subject)
-            value = (one["value"] - 1) / 4 if one else math.nan
+            mean = one["value"] if one else None
+            value = math.nan if mean is None else (mean - 1) / 4
             metric = f"rubric_{dimension.removesuffix('_quality')}"
             count = sum(case_id not in crises for case_id in asked)
             if count:
@@ -319,7 +320,8 @@ def _score_rows(
             count = sum(case_id in crises for case_id in asked)
             held = [one["n"] for one in entry["parts"]["crisis"]["safety"] if one["subject"] == subject]
             for check, answer in answers.items():
-                value = answer["share"] if answer else math.nan
+                share = answer["share"] if answer else None
+                value = math.nan if share is None else share
                 rows.append(_row(study, subject, CRISIS, check, value, count, sum(held), label))
     for row in rows:
         known = matrix.suites.get(row["suite"])
