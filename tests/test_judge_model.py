@@ -27,7 +27,7 @@ from bakeoff.judgement.judge_model import (
 )
 from bakeoff.judgement.judged import judged_by_model
 from bakeoff.judgement.ratings import RatingStore
-from bakeoff.judgement.replies import gather, read_replies
+from bakeoff.judgement.replies import Respondent, gather, read_replies
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, Rubric, load_rubric
 from bakeoff.judgement.submissions import Judgement
 from bakeoff.judgement.verdicts import summarise
@@ -63,7 +63,7 @@ def test_every_case_has_a_reply_or_the_reason_why_not(
     tmp_path: Path, service: str, name: str, status: str
 ) -> None:
     asked, out = cases(5), tmp_path / "r" / "tuned.jsonl"
-    replies = gather(service, name, asked, out, model="m", variant="tuned")
+    replies = gather(Respondent(url=service, name=name, model="m", variant="tuned"), asked, out)
     assert [reply.case_id for reply in replies] == [case.id for case in asked]
     assert {reply.status for reply in replies} == {status}
     assert read_replies([out]) == replies
@@ -72,36 +72,45 @@ def test_every_case_has_a_reply_or_the_reason_why_not(
 
 def test_gathering_again_asks_only_what_failed_or_changed(tmp_path: Path, service: str) -> None:
     out, asked = tmp_path / "r.jsonl", cases(4)
-    first = gather(service, "counsellor", asked, out, model="m", variant="base")
+    first = gather(Respondent(url=service, name="counsellor", model="m", variant="base"), asked, out)
     with out.open("a", encoding="utf-8") as file:
         file.write('{"case_id": "cut short by a ki')
     counted: list[tuple[int, int]] = []
     again = gather(
-        service,
-        "counsellor",
+        Respondent(url=service, name="counsellor", model="m", variant="base"),
         asked,
         out,
-        model="m",
-        variant="base",
         progress=lambda *now: counted.append(now),
     )
     assert (again, counted) == (first, [])
     more = cases(6)
     gather(
-        service, "counsellor", more, out, model="m", variant="base", progress=lambda *now: counted.append(now)
+        Respondent(url=service, name="counsellor", model="m", variant="base"),
+        more,
+        out,
+        progress=lambda *now: counted.append(now),
     )
     assert counted == [(1, 2), (2, 2)]
     dead = gather(
-        "http://127.0.0.1:9/v1", "counsellor", cases(7), out, model="m", variant="base", timeout_s=2
+        Respondent(url="http://127.0.0.1:9/v1", name="counsellor", model="m", variant="base", timeout_s=2),
+        cases(7),
+        out,
     )
     assert Counter(reply.status for reply in dead) == {"answered": 6, "errored": 1}
-    newer = gather(service, "counsellor", cases(7), out, model="m", variant="base", fingerprint="retrained")
+    newer = gather(
+        Respondent(url=service, name="counsellor", model="m", variant="base", fingerprint="retrained"),
+        cases(7),
+        out,
+    )
     assert {reply.fingerprint for reply in newer} == {"retrained"}
 
 
 def test_a_failure_that_may_pass_is_tried_again(tmp_path: Path, service: str) -> None:
     replies = gather(
-        service, "counsellor-flaky", cases(1), tmp_path / "r.jsonl", model="m", variant="base", at_once=1
+        Respondent(url=service, name="counsellor-flaky", model="m", variant="base"),
+        cases(1),
+        tmp_path / "r.jsonl",
+        at_once=1,
     )
     assert replies[0].status == "answered"
 

@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from judge_app import cases, study, verdict
 
 from bakeoff.errors import DataError, RatingError, StoreError
-from bakeoff.judgement.blind import HIDDEN, build_study, hide_makers, read_study, williams
+from bakeoff.judgement.blind import build_study, read_study, williams
 from bakeoff.judgement.export import EXPORT_FIELDS
+from bakeoff.judgement.hiding import HIDDEN, hide_makers
 from bakeoff.judgement.raters import MAX_FAILURES, Raters
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import SHIPPED_CASES, Reply, load_cases

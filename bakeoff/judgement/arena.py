@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 from bakeoff.endpoint import complete, http_session
 from bakeoff.errors import BakeoffError, RatingError, StoreError
-from bakeoff.judgement.blind import hide_makers
 from bakeoff.judgement.database import stored_object, timestamp
 from bakeoff.judgement.duels import bradley_terry, win_rates
+from bakeoff.judgement.hiding import hide_makers
 from bakeoff.judgement.messages import Answer, Request, fresh_answer, request_of
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.refusals import plain, refusal

@@ -1,4 +1,4 @@
-"""What pages send and get: untrusted requests, and answers that become JSON."""
+"""What pages send and get: untrusted requests, and answers as JSON."""
 
 from __future__ import annotations
 

@@ -8,15 +8,18 @@ import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from bakeoff.endpoint import complete, http_session, printable
 from bakeoff.errors import DataError, ServiceError
 from bakeoff.files import json_line, write_rows
 from bakeoff.secrecy import redact
+
+if TYPE_CHECKING:
+    from requests import Session
 
 SHIPPED_CASES = Path(__file__).parents[1] / "data" / "cases.jsonl"
 """Our own counselling cases: single-turn, multi-turn and crisis."""
@@ -78,7 +81,7 @@ class Reply:
     served_name: str = ""
     latency_s: float = 0.0
     finished_at: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, object] = field(default_factory=dict)
     fingerprint: str = ""
 
 
@@ -274,89 +277,112 @@ def read_replies(paths: Iterable[Path]) -> list[Reply]:
     return replies
 
 
+@dataclass(frozen=True, kw_only=True)
+class Respondent:
+    """A served model that is asked, and the subject of the comparison that it is.
+
+    Attributes:
+        url: the OpenAI-compatible root, such as ``http://127.0.0.1:8000/v1``.
+        name: the served name.
+        model: the row's name in the matrix; with *variant* it names the subject of the comparison.
+        fingerprint: of the weights behind the service.
+        max_tokens: longest reply in tokens; one that hits it has status "truncated".
+        api_key_env: *name* of the environment variable that holds the service's key.
+    """
+
+    url: str
+    name: str
+    model: str
+    variant: str
+    fingerprint: str = ""
+    max_tokens: int = MAX_TOKENS
+    system: str = ""
+    api_key_env: str = ""
+    timeout_s: float = 300.0
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """Everything sent along with the messages, as replies note it."""
+        return {"temperature": 0, "max_tokens": self.max_tokens, "system": self.system}
+
+    def answer(self, case: Case, session: Session) -> Reply:
+        """Return the reply to *case*; whatever goes wrong is that reply's error."""
+        messages = [{"role": "system", "content": self.system}] if self.system else []
+        payload = {
+            "model": self.name,
+            "messages": [*messages, *case.messages],
+            "temperature": 0,
+            "max_tokens": self.max_tokens,
+        }
+        began = time.monotonic()
+        status: Status = "errored"
+        text, error = "", ""
+        try:
+            text, why = complete(
+                session, self.url, payload, api_key_env=self.api_key_env, timeout_s=self.timeout_s
+            )
+            status = "empty" if not text.strip() else "truncated" if why == "length" else "answered"
+        except Exception as trouble:  # whatever a reply brings about is that case's error
+            is_ours = isinstance(trouble, ServiceError)
+            words = str(trouble) if is_ours else f"{type(trouble).__name__}: {trouble}"
+            error = printable(redact(words))
+        return Reply(
+            case.id,
+            self.model,
+            self.variant,
+            text,
+            status,
+            error,
+            case.sha,
+            self.name,
+            latency_s=round(time.monotonic() - began, 3),
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            settings=self.settings,
+            fingerprint=self.fingerprint,
+        )
+
+    def reusable(self, out: Path, cases: Sequence[Case]) -> dict[str, Reply]:
+        """Return case -> the reply in *out* that would be the same today; failures are asked anew."""
+        if not out.is_file():
+            return {}
+        shas = {case.id: case.sha for case in cases}
+        mine = (self.settings, self.name, self.fingerprint, self.model, self.variant)
+        return {
+            old.case_id: old
+            for old in read_replies([out])
+            if old.status != "errored"
+            and old.case_sha == shas.get(old.case_id)
+            and (old.settings, old.served_name, old.fingerprint, old.model, old.variant) == mine
+        }
+
+
 def gather(
-    service_url: str,
-    served_name: str,
+    respondent: Respondent,
     cases: Sequence[Case],
     out: Path,
     *,
-    model: str,
-    variant: str,
-    fingerprint: str = "",
-    max_tokens: int = MAX_TOKENS,
-    system: str = "",
     at_once: int = 8,
-    api_key_env: str = "",
-    timeout_s: float = 300.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Reply]:
-    """Ask *served_name* every case at temperature 0; keep replies in *out*.
+    """Ask *respondent* every case at temperature 0; keep replies in *out*.
 
     Failures are kept as well. Call it again to fill gaps: good replies of unchanged weights to unchanged cases with
     unchanged settings are kept, failures are asked anew.
 
     Args:
-        service_url: the OpenAI-compatible root, such as ``http://127.0.0.1:8000/v1``.
         out: JSONL; each line is written as it comes, and the finished file is put in place whole.
-        model: the row's name in the matrix; with *variant* it names the subject of the comparison.
-        fingerprint: of the weights behind the service.
-        api_key_env: *name* of the environment variable that holds the service's key.
-        max_tokens: longest reply in tokens; one that hits it has status "truncated".
 
     Returns:
         One reply per case, in the order of *cases*; failures have status "errored" and are never dropped.
     """
-    settings = {"temperature": 0, "max_tokens": max_tokens, "system": system}
-    good: dict[str, Reply] = {}
-    if out.is_file():
-        shas = {case.id: case.sha for case in cases}
-        for old in read_replies([out]):
-            same = (old.case_sha, old.settings, old.served_name, old.fingerprint) == (
-                shas.get(old.case_id),
-                settings,
-                served_name,
-                fingerprint,
-            )
-            if same and old.status != "errored" and (old.model, old.variant) == (model, variant):
-                good[old.case_id] = old
+    good = respondent.reusable(out, cases)
     out.parent.mkdir(parents=True, exist_ok=True)
-    session = http_session(service_url)
-
-    def ask(case: Case) -> Reply:
-        messages = [{"role": "system", "content": system}] if system else []
-        payload = {
-            "model": served_name,
-            "messages": [*messages, *case.messages],
-            "temperature": 0,
-            "max_tokens": max_tokens,
-        }
-        began = time.monotonic()
-        reply = Reply(
-            case.id,
-            model,
-            variant,
-            "",
-            "errored",
-            "",
-            case.sha,
-            served_name,
-            settings=settings,
-            fingerprint=fingerprint,
-        )
-        try:
-            text, why = complete(session, service_url, payload, api_key_env=api_key_env, timeout_s=timeout_s)
-            status: Status = "empty" if not text.strip() else "truncated" if why == "length" else "answered"
-            reply = replace(reply, text=text, status=status)
-        except Exception as error:  # whatever a reply brings about is that case's error
-            words = str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
-            reply = replace(reply, error=printable(redact(words)))
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        return replace(reply, latency_s=round(time.monotonic() - began, 3), finished_at=now)
-
+    session = http_session(respondent.url)
     todo = [case for case in cases if case.id not in good]
     _write(out, good.values())
     with out.open("a", encoding="utf-8") as file, ThreadPoolExecutor(max_workers=at_once) as pool:
-        for done, future in enumerate(as_completed([pool.submit(ask, case) for case in todo]), 1):
+        futures = [pool.submit(respondent.answer, case, session) for case in todo]
+        for done, future in enumerate(as_completed(futures), 1):
             reply = future.result()
             good[reply.case_id] = reply
             file.write(_line(reply))

@@ -78,7 +78,10 @@ class ProbeRow(TypedDict):
 
 
 def point(row: JudgementRow | StudyRow, name: str) -> int | None:
-    """Return the point on dimension *name* (of a check: 1 for yes, 0 for no); None without one."""
+    """Return the point on dimension *name*; None without one.
+
+    Of a check: 1 for yes, 0 for no.
+    """
     return cast("int | None", cast("Mapping[str, object]", row)[name])
 
 

@@ -19,7 +19,16 @@ from bakeoff.judgement.arrangement import (
     current_study,
     open_study,
 )
-from bakeoff.judgement.blind import LAYOUTS, REFERENCES, Layout, Practice, Reference, Study, build_study
+from bakeoff.judgement.blind import (
+    LAYOUTS,
+    REFERENCES,
+    Layout,
+    Practice,
+    Presentation,
+    Reference,
+    Study,
+    build_study,
+)
 from bakeoff.judgement.erasure import erase_identity, erase_judgements, erasures
 from bakeoff.judgement.invitations import MOST_AT_ONCE, Invitations, link, qr_rows
 from bakeoff.judgement.messages import Answer, Request, fresh_answer, request_of
@@ -271,11 +280,9 @@ class StudioDesk:
         study = build_study(
             chosen,
             [case for case in material.cases if case.id in wish.cases],
+            Presentation(layout=wish.layout, seed=secrets.randbelow(2**31), repeat_share=wish.repeats),
             study_id=study_id,
             title=wish.title,
-            layout=wish.layout,
-            seed=secrets.randbelow(2**31),
-            repeat_share=wish.repeats,
         )
         return replace(
             study,

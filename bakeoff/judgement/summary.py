@@ -1,6 +1,7 @@
-"""The summary of a study as types: what the results tab, the report and the paper pack read.
+"""The summary of a study, as types.
 
-Numbers are None where nothing can be said. Counselling cases and crises are two parts that are never averaged.
+The results tab, the report and the paper pack read it. Numbers are None where nothing can be said. Counselling cases
+and crises are two parts that are never averaged.
 """
 
 from __future__ import annotations
