@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from bakeoff.statistics.peeking import always_valid_p, level_at
 from bakeoff.statistics.prediction import CorrectedRatings, corrected_ratings
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
 Table = tuple[str, str]
 """A part of the study and a dimension of the rubric."""
+
+
+class Compare(Protocol):
+    """Compares the models of each table, with Holm over the pairs of all of them."""
+
+    def __call__(
+        self, tables: Mapping[str, Ratings], *, alpha: float, scale: tuple[float, float]
+    ) -> dict[str, Rated]:
+        """Return the comparison of every table."""
 
 
 def ratings_of(rows: pd.DataFrame, dimension: str) -> Ratings:
@@ -56,8 +65,13 @@ def always_valid(
     *,
     alpha: float = 0.05,
     scale: tuple[float, float] = (1.0, 5.0),
+    compare: Compare = compare_ratings,
 ) -> dict[Table, Always]:
-    """Return confidence sequences per table, with Holm over all pairs."""
+    """Return confidence sequences per table, with Holm over all pairs.
+
+    Args:
+        compare: what *rated* was compared with.
+    """
     tested = [(name, pair) for name, result in rated.items() if not result.why[0] for pair in result.pairs]
     sequences = [always_valid_p(pair.p, rated[name].cases, alpha=alpha) for name, pair in tested]
     adjusted = holm(sequences)
@@ -68,7 +82,7 @@ def always_valid(
     results = {}
     for name, result in rated.items():
         level = level_at(result.cases, alpha=alpha) if result.cases > 1 else alpha
-        wide = compare_ratings({"": tables[name]}, alpha=level, scale=scale)[""]
+        wide = compare({"": tables[name]}, alpha=level, scale=scale)[""]
         pairs = {
             (pair.a, pair.b): _at_every_look(pair, decided.get((name, pair.a, pair.b)), alpha)
             for pair in wide.pairs

@@ -15,6 +15,7 @@ from bakeoff.errors import RatingError
 from bakeoff.files import replacing
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.export import csv_of
+from bakeoff.judgement.incomplete import reliability
 from bakeoff.judgement.items import adjudications
 from bakeoff.judgement.paper_texts import codebook, figure_of_means, methods, r_script, readme, spss_syntax
 from bakeoff.judgement.progress import events
@@ -24,7 +25,7 @@ from bakeoff.judgement.rows import StudyRow, point
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
 from bakeoff.judgement.summary import Summary
 from bakeoff.judgement.verdicts import summarise
-from bakeoff.statistics.icc import Reliability, icc
+from bakeoff.statistics.icc import Reliability
 
 if TYPE_CHECKING:
     import numpy as np
@@ -239,7 +240,7 @@ def facts_of(store: RatingStore, study_id: str) -> Facts:
                     spread = statistics.stdev(points) if len(points) > 1 else math.nan
                     means[part, name, subject] = (len(points), statistics.fmean(points), spread)
             if in_part:
-                agreement[part, name] = icc(_table(in_part, name))
+                agreement[part, name] = reliability(_table(in_part, name), study)
     return replace(facts, means=means, icc=agreement)
 
 

@@ -148,8 +148,10 @@ def r_script() -> str:
     names = ", ".join(f'"{name}"' for name in DIMENSIONS)
     return f"""# Run in the folder of the pack: Rscript analysis.R
 # install.packages(c("irr", "lme4", "lmerTest", "emmeans"))
-names_of <- function(x) sub("^repeat\\.?$", "shown_again", x)
-library(irr); library(lme4); library(lmerTest); library(emmeans)
+names_of <- function(x) sub("^repeat[.]?$", "shown_again", x)
+library(lme4); library(lmerTest); library(emmeans)
+has_irr <- requireNamespace("irr", quietly = TRUE)
+if (!has_irr) cat("Package irr is not installed: alpha and ICC are left out.\\n")
 dimensions <- c({names})
 long <- read.csv("long.csv", fileEncoding = "UTF-8-BOM", colClasses = c(rater = "character", case = "character"))
 names(long) <- names_of(names(long))
@@ -163,13 +165,21 @@ for (part in c(0, 1)) {{
     print(aggregate(score ~ subject, own, function(x) c(n = length(x), M = mean(x), SD = sd(x))))
     wide <- read.csv(paste0("raters_", name, ".csv"), fileEncoding = "UTF-8-BOM", check.names = FALSE)
     scores <- as.matrix(wide[wide$crisis == part, -(1:4), drop = FALSE])
-    if (ncol(scores) > 1) {{
-      print(kripp.alpha(t(scores), method = "ordinal"))
-      print(icc(na.omit(scores), model = "twoway", type = "agreement", unit = "average"))  # ICC(2,k)
+    if (has_irr && ncol(scores) > 1) {{
+      print(irr::kripp.alpha(t(scores), method = "ordinal"))
+      whole <- na.omit(scores)
+      if (nrow(whole) > 1) print(irr::icc(whole, model = "twoway", type = "agreement", unit = "average"))  # ICC(2,k)
     }}
     if (length(unique(own$subject)) > 1 && length(unique(own$rater)) > 1) {{
       # Cases and raters are random samples; this also holds where each rater saw some of the cases only.
-      model <- lmer(score ~ subject + (1 | case) + (1 | rater) + (1 | case:subject), own)
+      terms <- list(case = "case", rater = "rater", case_subject = c("case", "subject"),
+                    rater_subject = c("rater", "subject"), case_rater = c("case", "rater"))
+      for (term in names(terms)) own[[term]] <- interaction(own[terms[[term]]], drop = TRUE)
+      # An effect with a level of its own for every score is the rest itself.
+      told <- Filter(function(term) nlevels(own[[term]]) > 1 && nlevels(own[[term]]) < nrow(own), names(terms))
+      formula <- as.formula(paste("score ~ subject", paste0("+ (1 | ", told, ")", collapse = " ")))
+      model <- try(lmer(formula, own), silent = TRUE)
+      if (inherits(model, "try-error")) {{ cat("no mixed model:", model); next }}
       print(anova(model)); print(pairs(emmeans(model, "subject"), adjust = "holm"))
     }}
   }}
@@ -250,7 +260,7 @@ def methods(facts: Facts) -> Methods:
         "their raters (the last version counts).",
         _care(facts)[0],
         _analysis(study)[0],
-        _agreement(alpha, icc)[0],
+        _agreement(alpha, icc, study.is_partial)[0],
         f"{erased[0]}." if erased[0] else "",
         f"Software: {_versions()}.",
     ]
@@ -267,7 +277,7 @@ def methods(facts: Facts) -> Methods:
         f"{counts['cannot_judge']} 次，评分者自行修改 {counts['corrections']} 次（以最后一次为准）。",
         _care(facts)[1],
         _analysis(study)[1],
-        _agreement(alpha, icc)[1],
+        _agreement(alpha, icc, study.is_partial)[1],
         f"{erased[1]}。" if erased[1] else "",
         f"软件：{_versions()}。",
     ]
@@ -313,10 +323,13 @@ def _care(facts: Facts) -> tuple[str, str]:
 def _analysis(study: Study) -> tuple[str, str]:
     if study.is_partial:
         return (
-            "Since raters saw different cases, models are compared with a linear mixed model (analysis.R: random "
-            "intercepts for case, rater, and case by model; Holm-adjusted contrasts).",
-            "由于各评分者评的个案不同，模型比较采用线性混合模型（analysis.R：个案、评分者及个案×模型的随机截距；"
-            "对比经 Holm 校正）。",
+            "Since raters saw different cases, models were compared with a linear mixed model (random effects of case, "
+            "rater, case by model, rater by model and case by rater; restricted maximum likelihood, Satterthwaite "
+            "degrees of freedom), and p values were Holm-adjusted over all pairs, dimensions and parts; analysis.R "
+            "repeats it with lme4.",
+            "由于各评分者评的个案不同，模型比较采用线性混合模型（个案、评分者、个案×模型、评分者×模型及个案×评分者为"
+            "随机效应；REML 估计，Satterthwaite 自由度），p 值对全部模型对、维度与部分一并作 Holm 校正；analysis.R 用 "
+            "lme4 重复该分析。",
         )
     return (
         "Models were compared with cases and raters as random effects (multi-reader multi-case analysis, Satterthwaite "
@@ -327,18 +340,19 @@ def _analysis(study: Study) -> tuple[str, str]:
     )
 
 
-def _agreement(alpha: Agreed | None, icc: Reliability | None) -> tuple[str, str]:
+def _agreement(alpha: Agreed | None, icc: Reliability | None, is_partial: bool) -> tuple[str, str]:
     if alpha is None or alpha["value"] is None:
         return "", ""
     value, low, high = alpha["value"], alpha["low"], alpha["high"]
     ends = f" [{low:.2f}, {high:.2f}]" if low is not None and high is not None else ""
     more, more_zh = "", ""
+    who, who_zh = (
+        ("several raters scored", "由多位评分者评过") if is_partial else ("all scored", "由全部评分者评过")
+    )
     if icc is not None and not math.isnan(icc.mean):
         ends_icc = "" if math.isnan(icc.mean_low) else f" [{icc.mean_low:.2f}, {icc.mean_high:.2f}]"
-        more = (
-            f"; ICC(2,{icc.raters}) = {icc.mean:.2f}{ends_icc} over the {icc.units} replies that all scored"
-        )
-        more_zh = f"；ICC(2,{icc.raters}) = {icc.mean:.2f}{ends_icc}（{icc.units} 条回复由全部评分者评过）"
+        more = f"; ICC(2,{icc.raters}) = {icc.mean:.2f}{ends_icc} over the {icc.units} replies that {who}"
+        more_zh = f"；ICC(2,{icc.raters}) = {icc.mean:.2f}{ends_icc}（{icc.units} 条回复{who_zh}）"
     return (
         f"Agreement on overall quality in counselling cases: Krippendorff's alpha (ordinal) = {value:.2f}{ends} over "
         f"{alpha['units']} replies{more}.",

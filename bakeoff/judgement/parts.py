@@ -11,6 +11,7 @@ from bakeoff.judgement.agreement import krippendorff_alpha
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.claims import Always, effect_sizes
 from bakeoff.judgement.duels import bradley_terry, duels, items_needed_range, win_rates
+from bakeoff.judgement.incomplete import reliability
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, OVERALL
 from bakeoff.judgement.summary import (
     Agreed,
@@ -23,7 +24,6 @@ from bakeoff.judgement.summary import (
     SubjectScore,
 )
 from bakeoff.judgement.tables import check_shares, records
-from bakeoff.statistics.icc import icc
 from bakeoff.statistics.raters import PLANNED, Pair, Rated, plan_study
 from bakeoff.statistics.study import raters_needed
 
@@ -54,7 +54,9 @@ def part_verdicts(
         "raters": sorted(first["judge_id"].unique()),
         "judgements": len(first),
         "scores": {
-            name: _scores(first, name, *rated[name], running=running, alpha=alpha)
+            name: _scores(
+                first, name, *rated[name], running=running, alpha=alpha, is_partial=study.is_partial
+            )
             if name in rated
             else _unscored()
             for name in DIMENSIONS
@@ -63,7 +65,9 @@ def part_verdicts(
         "icc": {
             name: cast(
                 Correlation,
-                icc(first.pivot(index="reply_id", columns="judge_id", values=name), alpha=alpha)._asdict(),
+                reliability(
+                    first.pivot(index="reply_id", columns="judge_id", values=name), study, alpha
+                )._asdict(),
             )
             for name in DIMENSIONS
         },
@@ -108,7 +112,14 @@ def _unscored() -> DimensionScores:
 
 
 def _scores(
-    rows: pd.DataFrame, dimension: str, rated: Rated, always: Always, *, running: bool, alpha: float
+    rows: pd.DataFrame,
+    dimension: str,
+    rated: Rated,
+    always: Always,
+    *,
+    running: bool,
+    alpha: float,
+    is_partial: bool,
 ) -> DimensionScores:
     cells = _cells(rows, dimension)
     spread = rows.groupby("subject")[dimension].std(ddof=1)
@@ -133,7 +144,7 @@ def _scores(
         }
         for each in sorted(rated.scores, key=lambda each: -each.value)
     ]
-    method, method_zh = _method(rated, alpha)
+    method, method_zh = _method(rated, is_partial)
     return {
         "subjects": subjects,
         "pairs": [
@@ -180,7 +191,7 @@ def _pair(pair: Pair, rated: Rated, alpha: float) -> dict[str, object]:
     }
 
 
-def _method(rated: Rated, alpha: float) -> tuple[str, str]:
+def _method(rated: Rated, is_partial: bool) -> tuple[str, str]:
     """Return how the models were compared, in English and Chinese.
 
     And what the numbers speak about.
@@ -189,6 +200,13 @@ def _method(rated: Rated, alpha: float) -> tuple[str, str]:
         say = (
             "intervals are about other cases, judged by this rater",
             "置信区间只针对换一批个案、仍由同一位评分者评分的情形",
+        )
+    elif is_partial:
+        say = (
+            "each rater saw some of the cases: linear mixed model with cases and raters as random samples (restricted "
+            "maximum likelihood, Satterthwaite), Holm over all dimensions",
+            "各评分者只评了部分个案：线性混合模型，个案与评分者均视为随机样本（REML 估计，Satterthwaite 自由度），"
+            "所有维度一并做 Holm 校正",
         )
     else:
         say = (

@@ -425,8 +425,8 @@ def plan_of(study: Study, raters: int) -> StudyPlan:
     least = detectable(counselling, per_case, len(study.subjects))
     english, chinese = study_outlook(counselling, len(study.subjects), raters=per_case)
     if study.is_partial:
-        english += "; with partial assignment differences are tested by the mixed model of the paper pack"
-        chinese += "；部分分配时，差异由论文包中的混合效应模型检验"
+        english += "; with partial assignment differences are tested by a mixed model of cases and raters"
+        chinese += "；部分分配时，差异由个案与评分者的混合效应模型检验"
     return {
         "screens": max(map(len, queues)),
         "hours": max(replies) * SECONDS_PER_REPLY / 3600,

@@ -7,13 +7,13 @@ summary holds.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bakeoff.judgement.agreement import intra_rater, severity
 from bakeoff.judgement.blind import Study
-from bakeoff.judgement.claims import Table, always_valid
+from bakeoff.judgement.claims import Compare, Table, always_valid
 from bakeoff.judgement.erasure import erasures
+from bakeoff.judgement.incomplete import compare_incomplete
 from bakeoff.judgement.judged import judged_by_model
 from bakeoff.judgement.parts import part_verdicts
 from bakeoff.judgement.ratings import RatingStore
@@ -35,11 +35,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCALE = (1.0, 5.0)
-
-_PARTIAL = (
-    "no letters: each rater saw some of the cases only; the mixed model of the paper pack compares the models",
-    "不给出字母分组：各评分者只评了部分个案，请用论文包中的混合效应模型比较",
-)
 
 
 def summarise(
@@ -70,9 +65,12 @@ def summarise(
         for name, crisis in PARTS.items()
     }
     done = {rater: store.progress(study_id, rater) for rater in store.raters(study_id)}
-    tables, rated = _compared(scored, study, alpha)
+    tables = rating_tables({name: in_part[in_part["repeat"] == 0] for name, in_part in scored.items()})
+    # Where each rater saw some of the cases, no block of cases and raters is complete.
+    compare: Compare = compare_incomplete if study.is_partial else compare_ratings
+    rated = _rated(tables, alpha, compare)
     # who looks while raters are at work looks more than once
-    at_every_look = always_valid(tables, rated, alpha=alpha, scale=SCALE)
+    at_every_look = always_valid(tables, rated, alpha=alpha, scale=SCALE, compare=compare)
     running = any(now < total for now, total in done.values())
     parts: dict[str, PartVerdicts | None] = {}
     for name, in_part in scored.items():
@@ -148,29 +146,13 @@ def _chosen(people: pd.DataFrame, study: Study, raters: Collection[str], topic: 
     return people
 
 
-def _compared(
-    scored: Mapping[str, pd.DataFrame], study: Study, alpha: float
-) -> tuple[dict[Table, Ratings], dict[Table, Rated]]:
-    """Return the first ratings and the comparison of models, by table.
-
-    A table is a part and a dimension. Where each rater saw some of the cases, no block of cases and raters is
-    complete: the means are of all ratings, nothing is tested here, and the mixed model of the paper pack compares.
-    """
-    first = {name: mine[mine["repeat"] == 0] for name, mine in scored.items()}
-    if not study.is_partial:
-        tables = rating_tables(first)
-        return tables, _rated(tables, alpha)
-    tables = rating_tables({name: mine.assign(judge_id="all") for name, mine in first.items()})
-    return tables, {key: replace(each, why=_PARTIAL) for key, each in _rated(tables, alpha).items()}
-
-
-def _rated(tables: Mapping[Table, Ratings], alpha: float) -> dict[Table, Rated]:
+def _rated(tables: Mapping[Table, Ratings], alpha: float, compare: Compare) -> dict[Table, Rated]:
     """Return the comparison of models of every table.
 
     Parts and dimensions together are one family of pairs.
     """
     names = {f"{part} {dimension}": (part, dimension) for part, dimension in tables}
-    compared = compare_ratings({name: tables[key] for name, key in names.items()}, alpha=alpha, scale=SCALE)
+    compared = compare({name: tables[key] for name, key in names.items()}, alpha=alpha, scale=SCALE)
     return {key: compared[name] for name, key in names.items()}
 
 
