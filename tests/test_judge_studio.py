@@ -547,10 +547,12 @@ def test_a_pack_of_a_partial_study_names_the_mixed_model(store: RatingStore) -> 
         finish(store, f"rater{place}", lambda reply: 4 - int(reply.model[1]))
     said = summarise(store, "trial")["parts"]["counselling"]["scores"]["empathy"]
     assert {(one["value"], one["n_cases"], one["letters"]) for one in said["subjects"]} == {
-        (4.0, 7, ""),
-        (3.0, 7, ""),
+        (4.0, 7, "A"),
+        (3.0, 7, "B"),
     }
-    assert "mixed model" in said["why_no_letters"]
+    assert said["why_no_letters"] == ""
+    assert "mixed model" in said["method"]
+    assert "混合模型" in said["method_zh"]
     text = pack(store, "trial")["methods_en.md"]
     assert "2 of 4 raters" in text
     assert "linear mixed model" in text

@@ -175,12 +175,14 @@ for (part in c(0, 1)) {{
       terms <- list(case = "case", rater = "rater", case_subject = c("case", "subject"),
                     rater_subject = c("rater", "subject"), case_rater = c("case", "rater"))
       for (term in names(terms)) own[[term]] <- interaction(own[terms[[term]]], drop = TRUE)
-      # An effect with a level of its own for every score is the rest itself.
+      # An effect with a level of its own for every score is the rest itself, and one that groups as another does is it.
       told <- Filter(function(term) nlevels(own[[term]]) > 1 && nlevels(own[[term]]) < nrow(own), names(terms))
+      groups <- lapply(told, function(term) match(own[[term]], unique(own[[term]])))
+      told <- told[!duplicated(groups)]
       formula <- as.formula(paste("score ~ subject", paste0("+ (1 | ", told, ")", collapse = " ")))
       model <- try(lmer(formula, own), silent = TRUE)
       if (inherits(model, "try-error")) {{ cat("no mixed model:", model); next }}
-      print(anova(model)); print(pairs(emmeans(model, "subject"), adjust = "holm"))
+      print(anova(model)); print(pairs(emmeans(model, "subject", lmer.df = "satterthwaite"), adjust = "holm"))
     }}
   }}
 }}
@@ -260,7 +262,7 @@ def methods(facts: Facts) -> Methods:
         "their raters (the last version counts).",
         _care(facts)[0],
         _analysis(study)[0],
-        _agreement(alpha, icc, study.is_partial)[0],
+        _agreement(alpha, icc, study)[0],
         f"{erased[0]}." if erased[0] else "",
         f"Software: {_versions()}.",
     ]
@@ -277,7 +279,7 @@ def methods(facts: Facts) -> Methods:
         f"{counts['cannot_judge']} 次，评分者自行修改 {counts['corrections']} 次（以最后一次为准）。",
         _care(facts)[1],
         _analysis(study)[1],
-        _agreement(alpha, icc, study.is_partial)[1],
+        _agreement(alpha, icc, study)[1],
         f"{erased[1]}。" if erased[1] else "",
         f"软件：{_versions()}。",
     ]
@@ -340,14 +342,21 @@ def _analysis(study: Study) -> tuple[str, str]:
     )
 
 
-def _agreement(alpha: Agreed | None, icc: Reliability | None, is_partial: bool) -> tuple[str, str]:
+def _agreement(alpha: Agreed | None, icc: Reliability | None, study: Study) -> tuple[str, str]:
     if alpha is None or alpha["value"] is None:
+        if study.is_partial and study.raters_per_case == 1:
+            return (
+                "Each reply was scored by one rater, so that agreement between raters cannot be stated.",
+                "每条回复只由一位评分者评分，因此无法报告评分者之间的一致性。",
+            )
         return "", ""
     value, low, high = alpha["value"], alpha["low"], alpha["high"]
     ends = f" [{low:.2f}, {high:.2f}]" if low is not None and high is not None else ""
     more, more_zh = "", ""
     who, who_zh = (
-        ("several raters scored", "由多位评分者评过") if is_partial else ("all scored", "由全部评分者评过")
+        ("several raters scored", "由多位评分者评过")
+        if study.is_partial
+        else ("all scored", "由全部评分者评过")
     )
     if icc is not None and not math.isnan(icc.mean):
         ends_icc = "" if math.isnan(icc.mean_low) else f" [{icc.mean_low:.2f}, {icc.mean_high:.2f}]"
