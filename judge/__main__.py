@@ -32,7 +32,6 @@ from bakeoff.matrix.schema import VARIANTS
 from bakeoff.runs.judging import ask_deployed, gathered_replies, gathered_study
 from bakeoff.runs.runs import new_id
 from bakeoff.secrecy import load_env_file
-from bakeoff.statistics.raters import study_outlook
 from bakeoff.statistics.study import outlook
 from bakeoff.workspace import Workspace
 from judge.options import RATERS, parser
@@ -261,9 +260,7 @@ def study(options: argparse.Namespace) -> None:
     named = sum(bool(reply.found) for reply in built.replies)
     print(f"{options.out}: {len(built.cases)} cases x {len(built.subjects)} subjects")
     print(f"{len(built.screens(0))} screens per rater, layout {built.layout}")
-    print(study_outlook(counselling, len(built.subjects), raters=options.expect_raters)[0])
-    if len(built.subjects) > 1:
-        print(expected.words[0])
+    print(expected.words[0])
     print(f"{named} replies name a maker; {len(built.missing)} replies are missing")
 
 

@@ -42,6 +42,7 @@ from bakeoff.judgement.submissions import Judgement
 from bakeoff.judgement.verdicts import summarise
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.statistics.icc import icc
+from bakeoff.statistics.study import outlook
 from judge.__main__ import main
 
 BASE = "https://judge.example.org/judge"
@@ -242,6 +243,9 @@ def test_a_partial_study_needs_fewer_hours_and_says_how_it_is_compared(
         for each in (0, 2)
     )
     assert part["hours"] == pytest.approx(whole["hours"] / 3)
+    expected = outlook(part["counselling"], 2, raters=2, dimensions=len(DIMENSIONS))  # as on the command line
+    assert part["outlook"].startswith(expected.words[0])
+    assert part["outlook_zh"].startswith(expected.words[1])
     assert "mixed model" in part["outlook"]
     assert "混合" in part["outlook_zh"]
 

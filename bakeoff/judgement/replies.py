@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import re
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
@@ -27,6 +29,8 @@ SHIPPED_CASES = Path(__file__).parents[1] / "data" / "cases.jsonl"
 FURTHER_CASES = Path(__file__).with_name("cases.jsonl")
 """More of them, of several turns: together 24 of counselling and 8 crises. The first file also teaches the tokenizers
 of the tiny models, so that it never changes."""
+
+MOST_ID_CHARS = 200
 
 MAX_TOKENS = 512
 """Longest reply to a case, wherever replies are gathered: unequal limits make unequal replies."""
@@ -101,45 +105,72 @@ def load_cases(path: Path | None = None) -> list[Case]:
         raise DataError(
             f"{path}: no such file of cases; give a JSONL file with id and messages (or dialog) per row"
         )
+    return read_cases(path.read_bytes(), str(path))
+
+
+def read_cases(raw: bytes, name: str) -> list[Case]:
+    """Return the cases in a file's content *raw*, as :func:`load_cases` reads them.
+
+    Args:
+        name: what the file is called where something in it is wrong.
+
+    Raises:
+        DataError: as :func:`load_cases`.
+    """
     cases: list[Case] = []
-    for number, line in enumerate(_text_of(path).split("\n"), 1):
+    line_of: dict[str, int] = {}
+    for number, line in enumerate(_decoded(raw, name).split("\n"), 1):
         if not line.strip():
             continue
         try:
-            cases.append(_case(json.loads(line)))
+            case = _case(json.loads(line, object_pairs_hook=_without_repeats))
         except KeyError as error:
             raise DataError(
-                f"{path}:{number}: not a case ({_missing(error)}); wanted id and messages, or id and dialog"
+                f"{name}:{number}: not a case ({_missing(error)}); wanted id and messages, or id and dialog"
             ) from None
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
-                f"{path}:{number}: not a case ({error}); wanted id and messages, or id and dialog"
+                f"{name}:{number}: not a case ({error}); wanted id and messages, or id and dialog"
             ) from None
-    twice = sorted({case.id for case in cases if sum(other.id == case.id for other in cases) > 1})
-    if twice or not cases:
-        raise DataError(
-            f"{path}: " + (f"case ids used twice: {', '.join(twice)}" if twice else "holds no case")
-        )
+        # Who reads a list of ids tells no two apart that differ in blanks or in how a letter is composed.
+        first = line_of.setdefault(unicodedata.normalize("NFC", case.id).strip(), number)
+        if first != number:
+            raise DataError(
+                f"{name}:{number}: case ids used twice: {case.id}, first in line {first}; give each case its own"
+            )
+        cases.append(case)
+    if not cases:
+        raise DataError(f"{name}: holds no case; one JSON object a line is wanted, with id and messages")
     return cases
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the object of *pairs*; JSON alone would let the last of two values win without a word."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)[:40]!r} stands twice")
+    return content
 
 
 def _missing(error: KeyError) -> str:
     return f"{error.args[0]!r} is missing or unknown"
 
 
-def _text_of(path: Path) -> str:
+def _decoded(raw: bytes, name: str) -> str:
     """Return the text of the file without a byte order mark.
 
     Windows editors put one first.
     """
-    raw = path.read_bytes()
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{name}:1: UTF-16; save the file as UTF-8")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{path}:{line}: not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}); save the file as "
-            f"UTF-8 (from GBK: iconv -f gb18030 -t utf-8 {path.name})"
+            f"{name}:{line}: not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}); save the file as "
+            f"UTF-8 (from GBK: iconv -f gb18030 -t utf-8 {Path(name).name})"
         ) from None
 
 
@@ -162,6 +193,8 @@ def _case(row: object) -> Case:
     name = _label(row["id"], "id")
     if not name:
         raise ValueError("id is empty")
+    if len(name) > MOST_ID_CHARS or not name.isprintable():
+        raise ValueError(f"id must be one line of at most {MOST_ID_CHARS} characters")
     points = row.get("what_a_good_reply_does")
     points = [points] if isinstance(points, str) else points
     return Case(
@@ -214,10 +247,10 @@ def _content(raw: object) -> str:
 def _text(raw: object, name: str) -> str:
     if not isinstance(raw, str):
         raise ValueError(f"{name} must be text, not {_kind(raw)}")
-    if not raw.strip():
-        raise ValueError(f"{name} is empty")
     if not raw.isascii() and any("\ud800" <= letter <= "\udfff" for letter in raw):
         raise ValueError(f"{name} holds half a character (a lone surrogate)")
+    if all(unicodedata.category(letter)[0] in "ZC" for letter in raw):
+        raise ValueError(f"{name} is empty")
     return raw
 
 
@@ -242,7 +275,7 @@ def _kind(raw: object) -> str:
 
 
 def _turn(turn: str) -> dict[str, str]:
-    speaker, _, content = turn.partition("：")
+    speaker, content = [*re.split("[：:]", turn, maxsplit=1), ""][:2]
     roles = {"求助者": "user", "来访者": "user", "支持者": "assistant", "咨询师": "assistant"}
     if speaker.strip() not in roles:
         raise ValueError(f"a turn must begin with one of {'：, '.join(roles)}：, not {turn[:20]!r}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import base64
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -20,12 +19,7 @@ from bakeoff.judgement.arrangement import (
     open_study,
 )
 from bakeoff.judgement.blind import (
-    LAYOUTS,
-    REFERENCES,
-    Layout,
-    Practice,
     Presentation,
-    Reference,
     Study,
     build_study,
 )
@@ -36,13 +30,14 @@ from bakeoff.judgement.progress import SECONDS_PER_REPLY, rater_progress
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.refusals import refusal
-from bakeoff.judgement.replies import Case, Reply
+from bakeoff.judgement.replies import Case, Reply, read_cases
 from bakeoff.judgement.rubric import DIMENSIONS
 from bakeoff.judgement.submissions import short
-from bakeoff.statistics.raters import detectable, study_outlook
+from bakeoff.judgement.wishes import Wish, practice
+from bakeoff.statistics.study import outlook
 
-PRACTICE = Path(__file__).with_name("training.yaml")
-MOST_RATERS = 500
+MOST_FILE_CHARS = 3_000_000
+"""Of a file of own cases in base64; the page takes no larger message."""
 
 
 @dataclass(frozen=True)
@@ -52,121 +47,6 @@ class Material:
     replies: Sequence[Reply] = ()
     cases: Sequence[Case] = ()
     left_out: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Wish:
-    """A study as the owner wants it."""
-
-    title: str
-    subjects: tuple[str, ...]
-    cases: tuple[str, ...]
-    layout: Layout = "one-by-one"
-    reference: Reference = "none"
-    raters: int = 3
-    raters_per_case: int = 0
-    repeats: float = 0.1
-    training: int = 0
-    attention: int = 0
-    own_training: tuple[Practice, ...] = field(default=())
-
-    @classmethod
-    def parse(cls, raw: object) -> Wish:
-        """A wish from what the page sent.
-
-        Raises:
-            RatingError: a value of the wrong type or range.
-        """
-        request = request_of(raw)
-
-        def names(key: str) -> tuple[str, ...]:
-            value = request.get(key)
-            if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-                raise RatingError(f"{key}: wanted a list of names")
-            return tuple(dict.fromkeys(value))
-
-        def number(key: str, least: float, most: float, default: float) -> float:
-            value = request.get(key, default)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-                raise RatingError(
-                    f"{key}: {short(value)} is outside {least:g}..{most:g}", f"{key}：数值超出范围"
-                )
-            return value
-
-        title, layout, reference = (request.get(key, "") for key in ("title", "layout", "reference"))
-        if not isinstance(title, str) or not 0 < len(title.strip()) <= 120:
-            raise RatingError(
-                "title: wanted 1 to 120 characters; raters see it", "请填写研究标题（1–120 字，评分者可见）"
-            )
-        if layout not in LAYOUTS or reference not in REFERENCES:
-            raise RatingError(f"layout {short(layout)} or reference {short(reference)} is not known")
-        raters = int(number("raters", 1, MOST_RATERS, 3))
-        wish = cls(
-            title=title.strip(),
-            subjects=names("subjects"),
-            cases=names("cases"),
-            layout=layout,
-            reference=reference,
-            raters=raters,
-            raters_per_case=int(number("raters_per_case", 0, raters, 0)),
-            repeats=number("repeats", 0, 0.5, 0.1),
-            training=int(number("training", 0, len(_practice("training")), 0)),
-            attention=int(number("attention", 0, len(_practice("attention")), 0)),
-            own_training=tuple(_own_practice(request.get("own_training", ""))),
-        )
-        if not wish.subjects or not wish.cases:
-            raise RatingError("choose at least one model and one case", "请至少选择一个模型和一个个案")
-        return wish
-
-
-@cache
-def _practice(part: str) -> tuple[Practice, ...]:
-    """The shipped replies with known scores, in both languages."""
-    import yaml
-
-    practices = []
-    for entry in yaml.safe_load(PRACTICE.read_text(encoding="utf-8"))[part]:
-        client, reply = (f"{entry[key]['zh']}\n{entry[key]['en']}" for key in ("client", "reply"))
-        points = entry.get("scores") or dict.fromkeys(DIMENSIONS, entry.get("score"))
-        scores = {key: int(point) for key, point in points.items() if key in DIMENSIONS}
-        why = entry.get("why", {})
-        messages = ({"role": "user", "content": client},)
-        practices.append(
-            Practice(entry["key"], messages, reply, scores, why.get("zh", ""), why.get("en", ""))
-        )
-    return tuple(practices)
-
-
-def _own_practice(text: object) -> list[Practice]:
-    """Training replies of the owner's own, one JSON object a line."""
-    if not isinstance(text, str) or len(text) > 200_000:
-        raise RatingError("own_training: wanted text, one JSON object a line")
-    practices = []
-    for number, line in enumerate(filter(str.strip, text.split("\n")), 1):
-        try:
-            row = json.loads(line)
-            scores = {str(key): point for key, point in row["scores"].items()}
-            wrong = [
-                key for key, point in scores.items() if key not in DIMENSIONS or point not in (1, 2, 3, 4, 5)
-            ]
-            if (
-                wrong
-                or not scores
-                or not all(isinstance(row[key], str) and row[key] for key in ("client", "reply"))
-            ):
-                raise ValueError(
-                    f"scores: {wrong[0]}" if wrong else "client, reply and scores must not be empty"
-                )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise RatingError(
-                f"own training, line {number}: not a training reply ({error}); wanted "
-                '{"client": …, "reply": …, "scores": {"empathy": 2}, "why": …}',
-                f"自备练习第 {number} 行无法识别：需要 client、reply、scores、why",
-            ) from None
-        why = str(row.get("why", ""))
-        messages = ({"role": "user", "content": str(row["client"])},)
-        practices.append(Practice(f"own-{number}", messages, str(row["reply"]), scores, why, why))
-    return practices
 
 
 class StudioDesk:
@@ -197,14 +77,15 @@ class StudioDesk:
         """Do what *message* asks, and show where everything stands.
 
         Args:
-            message: untrusted: ``{"action": "show" | "plan" | "make" | "open" | "arrange" | "invite" | "renew" |
-                "remove" | "erase", …}``.
+            message: untrusted: ``{"action": "show" | "check" | "plan" | "make" | "open" | "arrange" | "invite" |
+                "renew" | "remove" | "erase", …}``.
         """
         fresh = fresh_answer(view="refused", error="")
         if not self.is_open_to(signed_in):
             return fresh | {"why": "owner"}
         request = request_of(message)
         actions: dict[object, Callable[[Request, str], Answer]] = {
+            "check": self._check,
             "plan": self._plan,
             "make": self._make,
             "open": self._open,
@@ -227,18 +108,9 @@ class StudioDesk:
         current = current_study(self.store) or self.study_id
         return {
             "subjects": _subjects(material),
-            "cases": [
-                {
-                    "id": case.id,
-                    "title": case.title,
-                    "topic": case.topic,
-                    "crisis": case.crisis,
-                    "turns": len(case.messages),
-                }
-                for case in material.cases
-            ],
+            "cases": [_shown(case) for case in material.cases],
             "left_out": list(material.left_out),
-            "practice": {part: len(_practice(part)) for part in ("training", "attention")},
+            "practice": {part: len(practice(part)) for part in ("training", "attention")},
             "suggested": asdict(SUGGESTED),
             "studies": [self._study(name, current) for name in reversed(self.store.studies())],
             "current": current,
@@ -289,9 +161,24 @@ class StudioDesk:
             planned_raters=wish.raters,
             raters_per_case=wish.raters_per_case,
             reference=wish.reference,
-            training=(*_practice("training")[: wish.training], *wish.own_training),
-            attention=_practice("attention")[: wish.attention],
+            training=(*practice("training")[: wish.training], *wish.own_training),
+            attention=practice("attention")[: wish.attention],
         )
+
+    def _check(self, request: Request, _: str) -> Answer:
+        """Read a file of own cases: name, and content in base64, for a browser's text may have lost its encoding."""
+        name, content = request.get("name"), request.get("content")
+        if not isinstance(name, str) or not isinstance(content, str) or len(content) > MOST_FILE_CHARS:
+            raise RatingError(
+                f"own cases: wanted a file of at most {MOST_FILE_CHARS // 4 * 3:,} bytes",
+                "自备个案：文件太大",
+            )
+        try:
+            raw = base64.b64decode(content, validate=True)
+        except ValueError:
+            raise RatingError("own cases: the file did not arrive whole; choose it again") from None
+        cases = read_cases(raw, Path(name.replace("\\", "/")).name[:100] or "cases.jsonl")
+        return {"checked": [_shown(case) for case in cases]}
 
     def _plan(self, request: Request, _: str) -> Answer:
         wish = Wish.parse(request.get("wish"))
@@ -378,6 +265,21 @@ class StudioDesk:
             raise RatingError("an owner is removed on the command line only", "负责人只能在命令行中移除")
 
 
+class CaseShown(TypedDict):
+    """A case in a list."""
+
+    id: str
+    title: str
+    topic: str
+    crisis: bool
+    turns: int
+
+
+def _shown(case: Case) -> CaseShown:
+    turns = len(case.messages)
+    return {"id": case.id, "title": case.title, "topic": case.topic, "crisis": case.crisis, "turns": turns}
+
+
 class Choice(TypedDict):
     """A model that a study can show, and whether it is chosen at first."""
 
@@ -422,8 +324,8 @@ def plan_of(study: Study, raters: int) -> StudyPlan:
     replies = [sum(len(screen.reply_ids) for screen in queue) for queue in queues]
     per_case = study.raters_per_case or raters
     counselling = sum(not case.crisis for case in study.cases)
-    least = detectable(counselling, per_case, len(study.subjects))
-    english, chinese = study_outlook(counselling, len(study.subjects), raters=per_case)
+    expected = outlook(counselling, len(study.subjects), raters=per_case, dimensions=len(DIMENSIONS))
+    least, (english, chinese) = expected.detectable, expected.words
     if study.is_partial:
         english += "; with partial assignment differences are tested by a mixed model of cases and raters"
         chinese += "；部分分配时，差异由个案与评分者的混合效应模型检验"
