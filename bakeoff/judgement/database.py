@@ -75,6 +75,8 @@ APPEND_ONLY = (
 )
 """Tables whose rows nobody changes or removes; only :mod:`~bakeoff.judgement.erasure` may, and says that it did."""
 
+_NOT_COMPACT = "{path}: rows are removed, but the file could not be written anew ({why}); end the page and erase once more"
+
 TRIGGERS = "".join(
     f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb.upper()} ON {table} "
     f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END;\n"
@@ -142,12 +144,12 @@ class Database:
         try:
             with self._lock:
                 self._db.execute("VACUUM")
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                # Where somebody still reads, it raises nothing: the log would stay, and old rows in it.
+                is_busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         except sqlite3.DatabaseError as error:
-            raise StoreError(
-                f"{self.path}: rows are removed, but the file could not be written anew ({error}); end the page and "
-                "erase once more"
-            ) from None
+            raise StoreError(_NOT_COMPACT.format(path=self.path, why=error)) from None
+        if is_busy:
+            raise StoreError(_NOT_COMPACT.format(path=self.path, why="somebody else reads it"))
 
     def close(self) -> None:
         """Close the file."""

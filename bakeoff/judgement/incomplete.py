@@ -259,7 +259,7 @@ def _draft(ratings: Ratings, alpha: float, scale: tuple[float, float]) -> Rated:
             error += more
             below = mean.variance**2 / mean.freedom + more**2 / apart.freedom
             freedom = error**2 / below if below > 0 else mean.freedom
-        value = min(max(value, scale[0]), scale[1])
+        value = min(max(round(value, 12), scale[0]), scale[1])
         ends = bounded_interval(value, (error, freedom), cases, scale, alpha, max(1, round(count / cases)))
         scores.append(Score(name, value, *ends))
     if apart is not None and raters > 1:
