@@ -263,6 +263,40 @@ def test_rows_and_names_of_one_s_own_are_hidden_where_they_are_no_plain_word() -
     assert build_study(replies, cases(1), study_id="own").replies[0].found == ("row-7b-sft",)
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("我是Ｑｗｅｎ，由阿里雲開發", "我是▇▇▇，由▇▇▇開發"),
+        ("I am Q\u200bwen-7B", "I am ▇▇▇"),
+        ("𝐐𝐰𝐞𝐧 here", "▇▇▇ here"),
+        ("Qw\u0435n here", "▇▇▇ here"),
+        ("我是通義千問", "我是▇▇▇"),
+        ("I’m Q w e n, made by A-l-i-b-a-b-a", "I’m ▇▇▇, made by ▇▇▇"),
+        ("Deep-Seek, Chat-GPT and GPT‑4o", "▇▇▇, ▇▇▇ and ▇▇▇"),
+        ("ＯｐｅｎＡＩ 的 ＧＰＴ－４", "▇▇▇ 的 ▇▇▇"),
+        ("名字是 p a n d a - 9 吗", "名字是 p a n d a - 9 吗"),
+        ("叫 Ｐａｎｄａ－9", "叫 ▇▇▇"),
+        ("推理</think>你好，我是Kimi", "你好，我是▇▇▇"),
+    ],
+)
+def test_a_name_is_hidden_however_its_letters_are_written(said: str, shown: str) -> None:
+    assert hide_makers(said, ["panda-9"])[0] == shown
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "一步一步来：A - B - C - D",
+        "ideas cohere, café，１２３４",
+        "é\u0301 I a m s o t i r e d",
+        "我问了钱文 Qian Wen",
+        "ＱＱ群",
+    ],
+)
+def test_what_is_no_name_stays_to_the_letter(said: str) -> None:
+    assert hide_makers(said, ["panda-9"]) == (said, [])
+
+
 def test_replies_that_were_asked_for_with_unlike_settings_are_not_compared() -> None:
     replies = [
         Reply("case-0", row, "tuned", "…", "answered", settings={"temperature": 0, "max_tokens": limit})

@@ -75,7 +75,10 @@ APPEND_ONLY = (
 )
 """Tables whose rows nobody changes or removes; only :mod:`~bakeoff.judgement.erasure` may, and says that it did."""
 
-_NOT_COMPACT = "{path}: rows are removed, but the file could not be written anew ({why}); end the page and erase once more"
+_NOT_COMPACT = (
+    "{path}: rows are removed, but the file could not be written anew ({why}); end the page and "
+    "erase once more"
+)
 
 TRIGGERS = "".join(
     f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb.upper()} ON {table} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from bakeoff.scoring.reading import TEMPLATE_MARK, without_thinking
@@ -12,13 +13,17 @@ HIDDEN = "▇▇▇"
 _SUFFIX = r"(?:[.\-]?\w)*"
 # re.ASCII throughout: elsewhere a Chinese character is a letter too, and "我是GPT" would hold no edge of a word.
 MAKERS = re.compile(
-    rf"(?:qwen{_SUFFIX}|qwq\b{_SUFFIX}|通义千问|通义|千问|llama{_SUFFIX}|chatglm{_SUFFIX}|\bglm\b{_SUFFIX}|\bglm\d{_SUFFIX}"
+    rf"(?:qwen{_SUFFIX}|qwq\b{_SUFFIX}|通义千问|通义|千问|tongyi(?:[ -]?qian ?wen)?|qianwen\b"
+    rf"|llama{_SUFFIX}|chatglm{_SUFFIX}|\bglm\b{_SUFFIX}|\bglm\d{_SUFFIX}"
     rf"|智谱清言|智谱(?:\s*ai)?|zhipu(?:\s*ai)?|internlm{_SUFFIX}|书生[·・ ]?浦语|上海人工智能实验室|shanghai ai lab\w*"
-    rf"|baichuan{_SUFFIX}|百川(?:大模型|智能|-?\d){_SUFFIX}|open\s?ai\b|chat\s?gpt{_SUFFIX}|gpt-?(?:\d|oss){_SUFFIX}|\bgpts?\b"
-    rf"|deep\s?seek{_SUFFIX}|深度求索|文心一言|文心大模型|\bernie[ -]?(?:bot|\d){_SUFFIX}"
+    rf"|baichuan{_SUFFIX}|百川(?:大模型|智能|-?\d){_SUFFIX}|open[\s-]?ai\b"
+    rf"|chat[\s-]?gpt{_SUFFIX}|gpt-?(?:\d|oss){_SUFFIX}|\bgpts?\b"
+    rf"|deep[\s-]?seek{_SUFFIX}|深度求索|文心一言|文心大模型|\bernie[ -]?(?:bot|\d){_SUFFIX}"
     rf"|\bclaude\b|anthropic|\bgemini\b|\bkimi\b|月之暗面|moonshot\s?ai|minicpm{_SUFFIX}|面壁智能|mi[sx]tral{_SUFFIX}|讯飞星火|星火大模型|豆包大模型"
     rf"|hunyuan{_SUFFIX}|混元大模型|\bgemma-?\d{_SUFFIX}|\bphi-?\d{_SUFFIX}|\byi-(?:\d|large|lightning){_SUFFIX}|零一万物|01\.ai|deepmind"
-    rf"|阶跃星辰|stepfun|\bgrok-?\d{_SUFFIX}|\bfalcon-?\d{_SUFFIX}|mindchat{_SUFFIX}|soulchat{_SUFFIX}|emollm{_SUFFIX})"
+    rf"|阶跃星辰|stepfun|\bgrok-?\d{_SUFFIX}|\bfalcon-?\d{_SUFFIX}|wenxin ?yiyan|doubao\b|minimax\b"
+    rf"|nemotron{_SUFFIX}|vicuna{_SUFFIX}|command[ -]r\b|\bolmo-?\d?{_SUFFIX}"
+    rf"|granite-\d{_SUFFIX}|sensechat{_SUFFIX}|日日新大模型|天工大模型|盘古大模型|skywork{_SUFFIX}|telechat{_SUFFIX}|mindchat{_SUFFIX}|soulchat{_SUFFIX}|emollm{_SUFFIX})"
     r"(?:[ -]?v?\d+(?:\.\d+)*(?:-?\d*b\b)?)?",
     re.IGNORECASE | re.ASCII,
 )
@@ -26,7 +31,7 @@ MAKERS = re.compile(
 
 HOMONYMS = re.compile(
     r"\bmeta(?:\s*ai)?\b|阿里巴巴|阿里云|阿里|达摩院|alibaba|清华大学|清华|书生|\bgoogle\b|谷歌|\bmicrosoft\b|微软|百度|\bbaidu\b|腾讯"
-    r"|\btencent\b|字节跳动|\bbytedance\b|商汤|科大讯飞|华为|\bnvidia\b|英伟达|\bxai\b|百川|文心|豆包|混元|moonshot|\bernie\b",
+    r"|\bcopilot\b|\bbard\b|\bcohere\b|盘古|天工|\btencent\b|字节跳动|\bbytedance\b|商汤|科大讯飞|华为|\bnvidia\b|英伟达|\bxai\b|百川|文心|豆包|混元|moonshot|\bernie\b",
     re.IGNORECASE | re.ASCII,
 )
 """Names that also occur in a client's life; hidden only where the reply speaks about itself."""
@@ -58,30 +63,87 @@ def hide_makers(text: str, names: Iterable[str] = ()) -> tuple[str, list[str]]:
             conversation (a single one without a digit) is hidden only where the reply speaks about itself.
     """
     hidden: list[str] = []
-    sorted_names = sorted({name for name in names if name}, key=len, reverse=True)
-    patterns = [
-        _as_words([name for name in sorted_names if bool(_PLAIN.fullmatch(name)) is plain])
-        for plain in (False, True)
-    ]
 
-    def block(match: re.Match[str]) -> str:
+    def mark(match: re.Match[str]) -> str:
         hidden.append(match.group())
         return HIDDEN
 
-    def called(match: re.Match[str]) -> str:
-        hidden.append(match.group(1))
-        return match.group().removesuffix(match.group(1)) + HIDDEN
+    visible = CONTROL.sub(mark, without_thinking(text))
+    sorted_names = sorted({_disguised(name)[0] for name in names if name}, key=len, reverse=True)
+    always, alone = (
+        _as_words([name for name in sorted_names if bool(_PLAIN.fullmatch(name)) is plain])
+        for plain in (False, True)
+    )
+    shadow, places = _disguised(visible)
+    spans: list[tuple[int, int]] = []
 
-    def sentence(match: re.Match[str]) -> str:
+    def blocked(pattern: re.Pattern[str], words: str, start: int = 0) -> str:
+        """Return *words*, which stand at *start* of the shadow, with what *pattern* finds blocked letter by letter."""
+
+        def block(match: re.Match[str]) -> str:
+            begin, end = match.span(1 if pattern.groups else 0)
+            spans.append((places[start + begin], places[start + end - 1] + 1))
+            hidden.append(visible[slice(*spans[-1])])
+            prefix, suffix = begin - match.start(), match.end() - end
+            return (
+                match.group()[:prefix]
+                + HIDDEN[0] * (end - begin)
+                + match.group()[len(match.group()) - suffix :]
+            )
+
+        return pattern.sub(block, words)
+
+    def in_sentence(match: re.Match[str]) -> str:
         words = match.group()
-        if not INTRODUCTION.search(words) and HIDDEN not in words:
+        if not INTRODUCTION.search(words) and HIDDEN[0] not in words:
             return words
-        return HOMONYMS.sub(block, patterns[1].sub(block, words))
+        return blocked(HOMONYMS, blocked(alone, words, match.start()), match.start())
 
-    visible = patterns[0].sub(block, CONTROL.sub(block, without_thinking(text)))
-    return SENTENCE.sub(sentence, CALLED.sub(called, MAKERS.sub(block, visible))), hidden
+    for pattern in (always, MAKERS, CALLED):
+        shadow = blocked(pattern, shadow)
+    SENTENCE.sub(in_sentence, shadow)
+    pieces, end = [], 0
+    for low, high in sorted(spans):
+        pieces += [visible[end:low], HIDDEN]
+        end = high
+    return "".join([*pieces, visible[end:]]), hidden
 
 
+_CONFUSABLE = str.maketrans(
+    "аеорсухіԛѡΑΒΕΗΙΚΜΝΟΡΤΧАВЕКМНОРСТХ义義問譜雲騰訊飛華為節動書語萬階躍軟達湯偉實驗訓練開發創",
+    "aeopcyxiqwABEHIKMNOPTXABEKMHOPCTX义义问谱云腾讯飞华为节动书语万阶跃软达汤伟实验训练开发创",
+)
+"""Letters that look like Latin ones, and traditional characters in names of makers."""
+
+
+_MARKS = dict.fromkeys("‐‑‒–—−－", "-") | {"’": "'", "．": "."}
+
+
+def _disguised(text: str) -> tuple[str, list[int]]:
+    """Return *text* as it reads, whatever its letters are, and where each of its letters stands in *text*.
+
+    Letters of full width or of a mathematical alphabet are plain ones, dashes are hyphens, what cannot be seen is left
+    out, and letters spaced out stand together.
+    """
+    letters, places = [], []
+    for place, letter in enumerate(text):
+        if not letter.isascii():
+            if unicodedata.category(letter) in ("Cf", "Mn"):
+                continue
+            plain = _MARKS.get(letter) or unicodedata.normalize("NFKD", letter)[:1]
+            if plain.isalnum() or letter in _MARKS:
+                letter = plain.translate(_CONFUSABLE)
+        letters.append(letter)
+        places.append(place)
+    shadow = "".join(letters)
+    gaps = {place for match in _SPACED.finditer(shadow) for place in range(match.start() + 1, match.end(), 2)}
+    if gaps:
+        shadow = "".join(letter for place, letter in enumerate(shadow) if place not in gaps)
+        places = [at for place, at in enumerate(places) if place not in gaps]
+    return shadow, places
+
+
+_SPACED = re.compile(r"(?<![A-Za-z0-9])(?:[A-Za-z]([ ._*·-])(?:[A-Za-z]\1){2,}[A-Za-z0-9])(?![A-Za-z0-9])")
 _PLAIN = re.compile(r"[a-z]+", re.IGNORECASE | re.ASCII)
 
 
