@@ -69,12 +69,12 @@ def hide_makers(text: str, names: Iterable[str] = ()) -> tuple[str, list[str]]:
         return HIDDEN
 
     visible = CONTROL.sub(mark, without_thinking(text))
-    sorted_names = sorted({_disguised(name)[0] for name in names if name}, key=len, reverse=True)
+    sorted_names = sorted({legible(name)[0] for name in names if name}, key=len, reverse=True)
     always, alone = (
         _as_words([name for name in sorted_names if bool(_PLAIN.fullmatch(name)) is plain])
         for plain in (False, True)
     )
-    shadow, places = _disguised(visible)
+    shadow, places = legible(visible)
     spans: list[tuple[int, int]] = []
 
     def blocked(pattern: re.Pattern[str], words: str, start: int = 0) -> str:
@@ -110,8 +110,8 @@ def hide_makers(text: str, names: Iterable[str] = ()) -> tuple[str, list[str]]:
 
 
 _CONFUSABLE = str.maketrans(
-    "аеорсухіԛѡΑΒΕΗΙΚΜΝΟΡΤΧАВЕКМНОРСТХ义義問譜雲騰訊飛華為節動書語萬階躍軟達湯偉實驗訓練開發創",
-    "aeopcyxiqwABEHIKMNOPTXABEKMHOPCTX义义问谱云腾讯飞华为节动书语万阶跃软达汤伟实验训练开发创",
+    "аеорсухіԛѡΑΒΕΗΙΚΜΝΟΡΤΧАВЕКМНОРСТХ义義問譜雲騰訊飛華為節動書語萬階躍軟達湯偉實驗訓練開發創評審閱滿給標準復應須請總質無視",
+    "aeopcyxiqwABEHIKMNOPTXABEKMHOPCTX义义问谱云腾讯飞华为节动书语万阶跃软达汤伟实验训练开发创评审阅满给标准复应须请总质无视",
 )
 """Letters that look like Latin ones, and traditional characters in names of makers."""
 
@@ -119,7 +119,7 @@ _CONFUSABLE = str.maketrans(
 _MARKS = dict.fromkeys("‐‑‒–—−－", "-") | {"’": "'", "．": "."}
 
 
-def _disguised(text: str) -> tuple[str, list[int]]:
+def legible(text: str) -> tuple[str, list[int]]:
     """Return *text* as it reads, whatever its letters are, and where each of its letters stands in *text*.
 
     Letters of full width or of a mathematical alphabet are plain ones, dashes are hyphens, what cannot be seen is left

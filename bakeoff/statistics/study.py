@@ -63,8 +63,8 @@ class Outlook:
             zh += f"，至少需要 {self.fewest_cases} 个个案和 {FEWEST_RATERS} 位评审"
         else:
             en += (
-                f"; with {self.hours:.0f} hours of people they find a difference of about {self.detectable:.1f} points "
-                "in four studies of five"
+                f"; in {self.hours:.0f} hours of work they find a difference of about {self.detectable:.1f} points in "
+                "four studies of five"
             )
             zh += f"；共约 {self.hours:.0f} 人时，在 80% 检验效能下可检出约 {self.detectable:.1f} 分的差异"
         if self.raters_needed and self.raters_needed > self.raters:
