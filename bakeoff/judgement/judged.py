@@ -243,9 +243,11 @@ def _why_not_calibrated(overall: Calibration) -> tuple[str, str]:
         )
     value, rank = overall["alpha"]["value"] if overall["alpha"] else None, overall["rank"]
     if value is None or not value >= LEAST_CALIBRATION_ALPHA:
+        is_known = value is not None and math.isfinite(value)
+        shown, shown_zh = (f"= {value:.3f}", f"= {value:.3f}") if is_known else ("undefined", "无法计算")
         return (
-            f"agreement with people is alpha = {value:.3f}; {LEAST_CALIBRATION_ALPHA} is needed",
-            f"与人工评分的一致性 α = {value:.3f}，需要 {LEAST_CALIBRATION_ALPHA}",
+            f"agreement with people is alpha {shown}; {LEAST_CALIBRATION_ALPHA} is needed",
+            f"与人工评分的一致性 α {shown_zh}，需要 {LEAST_CALIBRATION_ALPHA}",
         )
     if rank is None or not rank >= LEAST_CALIBRATION_RANK:
         return (
