@@ -286,12 +286,12 @@ def test_the_judge_reads_the_people_s_rubric_and_no_model_name() -> None:
 def test_scoring_keeps_every_verdict_and_every_failure(store: RatingStore, service: str) -> None:
     blind = study(4, 2)
     first = score_replies(store, blind, JudgeModel(service, "judge-prose"))
-    assert (first.asked, first.kept, first.failed) == (8, 0, 8)
+    assert (first.requests, first.verdicts, first.failed) == (8, 0, 8)
     again = score_replies(store, blind, JudgeModel(service, "judge-prose"))
     assert again.failed == 8
     assert len(store.judgements("trial", history=True)) == 16
     good = score_replies(store, blind, JudgeModel(service, "judge"), repeats=2)
-    assert (good.asked, good.kept, good.reused) == (16, 16, 0)
+    assert (good.requests, good.verdicts, good.reused) == (16, 16, 0)
     assert score_replies(store, blind, JudgeModel(service, "judge"), repeats=2).reused == 16
     six = score_replies(store, blind, JudgeModel(service, "judge-six"))
     assert six.failed == 8
@@ -341,7 +341,7 @@ def test_position_is_swapped_and_a_judge_that_follows_it_is_found_out(
     store: RatingStore, service: str
 ) -> None:
     blind = study(6, 2)
-    assert compare_replies(store, blind, JudgeModel(service, "judge")).kept == 12
+    assert compare_replies(store, blind, JudgeModel(service, "judge")).verdicts == 12
     assert compare_replies(store, blind, JudgeModel(service, "judge")).reused == 12
     compare_replies(store, blind, JudgeModel(service, "judge-first"))
     compare_replies(store, blind, JudgeModel(service, "judge-prose"))

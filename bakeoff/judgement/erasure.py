@@ -173,7 +173,10 @@ def _forget(raters: Raters | None, rater_id: str) -> None:
 
 
 def _forget_in_runs(store: RatingStore, changed: Callable[[object], object]) -> None:
-    """Change what the runs of the store say of its ratings: they hold raters' names and comments."""
+    """Change what the runs of the store say of its ratings.
+
+    They hold raters' names and comments.
+    """
     if store.path.parent.name != "judge":
         return
     for path in sorted(store.path.parents[1].glob("runs/*/run.json")):
@@ -186,7 +189,7 @@ def _forget_in_runs(store: RatingStore, changed: Callable[[object], object]) -> 
 
 
 def _renamed(content: object, rater_id: str, called: str) -> object:
-    """Return *content* with *called* wherever a key or a value is the rater's name."""
+    """Return *content* with *called* in place of the rater's name."""
     if isinstance(content, dict):
         return {
             called if key == rater_id else key: _renamed(value, rater_id, called)
@@ -198,7 +201,7 @@ def _renamed(content: object, rater_id: str, called: str) -> object:
 
 
 def _without(content: object, rater_id: str) -> object:
-    """Return *content* without what is filed under the rater's name, such as their comments."""
+    """Return *content* without what stands under the rater's name."""
     if isinstance(content, dict):
         return {key: _without(value, rater_id) for key, value in content.items() if key != rater_id}
     if isinstance(content, list):

@@ -78,7 +78,10 @@ def hide_makers(text: str, names: Iterable[str] = ()) -> tuple[str, list[str]]:
     spans: list[tuple[int, int]] = []
 
     def blocked(pattern: re.Pattern[str], words: str, start: int = 0) -> str:
-        """Return *words*, which stand at *start* of the shadow, with what *pattern* finds blocked letter by letter."""
+        """Return *words* with what *pattern* finds blocked letter by letter.
+
+        They stand at *start* of the shadow.
+        """
 
         def block(match: re.Match[str]) -> str:
             begin, end = match.span(1 if pattern.groups else 0)
@@ -120,7 +123,7 @@ _MARKS = dict.fromkeys("‐‑‒–—−－", "-") | {"’": "'", "．": "."}
 
 
 def legible(text: str) -> tuple[str, list[int]]:
-    """Return *text* as it reads, whatever its letters are, and where each of its letters stands in *text*.
+    """Return *text* as it reads, and where each letter stands in *text*.
 
     Letters of full width or of a mathematical alphabet are plain ones, dashes are hyphens, what cannot be seen is left
     out, and letters spaced out stand together.

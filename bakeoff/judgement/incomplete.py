@@ -1,4 +1,4 @@
-"""What ratings say about models where each rater saw some of the cases only.
+"""What ratings say about models where raters saw some of the cases only.
 
 Whoever sees a case sees every model's reply to it, so that a case with a rater is a block. Blocks are split into their
 mean over models and into contrasts of models; in both, cases and raters are crossed random effects whose variance
@@ -48,10 +48,10 @@ class Components(NamedTuple):
 
 
 def crossed_components(layers: Floats, first: Places, second: Places) -> Components:
-    """Return the variance parts of *layers* [observation x layer] by restricted maximum likelihood.
+    """Return the variance parts of *layers* [observation x layer].
 
-    All layers share the parts, each has a mean of its own. *first* and *second* say for every observation which level
-    of either factor it belongs to.
+    By restricted maximum likelihood. All layers share the parts, each has a mean of its own. *first* and *second*
+    say for every observation which level of either factor it belongs to.
     """
     import numpy as np
 
@@ -185,7 +185,7 @@ class _Blocks(NamedTuple):
 def compare_incomplete(
     tables: Mapping[str, Ratings], *, alpha: float = 0.05, scale: tuple[float, float] = (1.0, 5.0)
 ) -> dict[str, Rated]:
-    """Compare the models of each table, with Holm over the pairs of all of them.
+    """Compare the models of each table, with Holm over all of their pairs.
 
     As :func:`~bakeoff.statistics.raters.compare_ratings`, where each rater saw some of the cases only. Blocks that
     lack a model's score are left out and named.
@@ -318,10 +318,10 @@ def _loose(ratings: Ratings, name: str) -> Score:
 
 
 def icc_incomplete(ratings: ArrayLike) -> Reliability:
-    """Return ICC(2,1), and ICC(2,k) of the mean of as many raters as a unit has, of [unit x rater].
+    """Return ICC(2,1) and ICC(2,k) of [unit x rater] with gaps.
 
-    From the variance parts of units, raters and rest; k is the harmonic mean of the ratings per unit, rounded. No
-    interval is given. Units with a single rating count, for they show how units differ.
+    From the variance parts of units, raters and rest, without an interval; k is how many ratings a unit has (harmonic
+    mean, rounded). Units with a single rating count, for they show how units differ.
     """
     import numpy as np
 
@@ -347,5 +347,5 @@ def icc_incomplete(ratings: ArrayLike) -> Reliability:
 
 
 def reliability(ratings: ArrayLike, study: Study, alpha: float = 0.05) -> Reliability:
-    """Return the intraclass correlations of [reply x rater] as the design of *study* allows."""
+    """Return the ICC of [reply x rater] as the design of *study* allows."""
     return icc_incomplete(ratings) if study.is_partial else icc(ratings, alpha=alpha)

@@ -89,14 +89,14 @@ class JudgeModel:
 class Tally:
     """How a run of the judge ended: requests asked now, verdicts kept, failures kept, and what was there before."""
 
-    asked: int
-    kept: int
+    requests: int
+    verdicts: int
     failed: int
     reused: int
 
     def __str__(self) -> str:
         failed = f", {self.failed} failed: they are kept and asked again next time" if self.failed else ""
-        return f"{self.asked} asked now, {self.kept} verdicts kept{failed}; {self.reused} were there before"
+        return f"{self.requests} asked now, {self.verdicts} verdicts kept{failed}; {self.reused} were there before"
 
 
 _scores: dict[str, Any] = dict.fromkeys(DIMENSIONS, (int, Field(ge=1, le=5, strict=True)))

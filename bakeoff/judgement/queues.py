@@ -1,4 +1,4 @@
-"""Studies of the store, who takes part in them, and what stands in each rater's queue."""
+"""Studies of the store, who takes part, and every rater's queue."""
 
 from __future__ import annotations
 

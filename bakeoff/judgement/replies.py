@@ -109,13 +109,13 @@ def load_cases(path: Path | None = None) -> list[Case]:
 
 
 def read_cases(raw: bytes, name: str) -> list[Case]:
-    """Return the cases in a file's content *raw*, as :func:`load_cases` reads them.
+    """Return the cases in *raw*, the content of a file.
 
     Args:
         name: what the file is called where something in it is wrong.
 
     Raises:
-        DataError: as :func:`load_cases`.
+        DataError: as :func:`load_cases`, which reads files with it.
     """
     cases: list[Case] = []
     line_of: dict[str, int] = {}
@@ -145,7 +145,10 @@ def read_cases(raw: bytes, name: str) -> list[Case]:
 
 
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return the object of *pairs*; JSON alone would let the last of two values win without a word."""
+    """Return the object of *pairs*, each key once.
+
+    JSON alone would let the last of two values win without a word.
+    """
     content = dict(pairs)
     if len(content) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -375,7 +378,10 @@ class Respondent:
         )
 
     def reusable(self, out: Path, cases: Sequence[Case]) -> dict[str, Reply]:
-        """Return case -> the reply in *out* that would be the same today; failures are asked anew."""
+        """Return case -> the reply in *out* that would be the same today.
+
+        Failures are asked anew.
+        """
         if not out.is_file():
             return {}
         shas = {case.id: case.sha for case in cases}

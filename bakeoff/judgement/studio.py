@@ -166,7 +166,10 @@ class StudioDesk:
         )
 
     def _check(self, request: Request, _: str) -> Answer:
-        """Read a file of own cases: name, and content in base64, for a browser's text may have lost its encoding."""
+        """Read a file of own cases: its name, and its content in base64.
+
+        A browser's text may have lost its encoding.
+        """
         name, content = request.get("name"), request.get("content")
         if not isinstance(name, str) or not isinstance(content, str) or len(content) > MOST_FILE_CHARS:
             raise RatingError(

@@ -1,4 +1,7 @@
-"""A study as its owner wants it, read from what the page sent, and the replies that raters practise on."""
+"""A study as its owner wants it, read from what the page sent.
+
+The replies that raters practise on, too.
+"""
 
 from __future__ import annotations
 
