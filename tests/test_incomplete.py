@@ -150,9 +150,14 @@ def test_one_rater_per_case_is_analysed_too_and_says_nothing_of_what_it_cannot_t
 
 @pytest.mark.parametrize(("size", "word"), [((4, 2, 3), "with 4 cases"), ((12, 2, 1), "one rater")])
 def test_too_little_for_letters_is_said(size: tuple[int, int, int], word: str) -> None:
-    found = compare_incomplete({"": ratings(drawn(np.random.default_rng(1), size))})[""]
+    table = ratings(np.clip(drawn(np.random.default_rng(1), size), 1, 5))
+    found, whole = compare_incomplete({"": table})[""], compare_ratings({"": table})[""]
     assert word in found.why[0]
     assert found.why[1]
+    assert found.why == whole.why
+    assert [score.high - score.low for score in found.scores] == pytest.approx(
+        [score.high - score.low for score in whole.scores], rel=0.4
+    )
     assert found.groups == {}
 
 

@@ -56,8 +56,8 @@ def crossed_components(layers: Floats, first: Places, second: Places) -> Compone
     import numpy as np
 
     count = len(layers)
-    # A factor with a level of its own for every observation is the rest itself.
-    is_told = [len(np.unique(places)) < count for places in (first, second)]
+    # A factor with a level of its own for every observation is the rest itself, and one with a single level the mean.
+    is_told = [1 < len(np.unique(places)) < count for places in (first, second)]
     designs = [
         (places[:, None] == np.unique(places)[None, :]).astype(float)
         for places, told_apart in zip((first, second), is_told, strict=True)
