@@ -36,7 +36,8 @@ def lived_in(root: Path) -> tuple[RatingStore, Raters]:
     invitation = Invitations(raters).again(NAME)
     Invitations(raters).redeem(invitation.token)
     Invitations(raters).again(NAME)
-    (root / "judge" / "raters.jsonx1y2z3").write_text(json.dumps({"raters": {NAME: {}}}), encoding="utf-8")
+    (root / "judge" / "raters.json.bak").write_text("mine", encoding="utf-8")
+    (root / "judge" / "raters.jsonx1y2_z3a").write_text(json.dumps({"raters": {NAME: {}}}), encoding="utf-8")
     for name in (NAME, "Boris"):
         desk = Desk(store, "trial")
         screen = desk.step({"action": "start", "consent": True}, name)
@@ -82,6 +83,7 @@ def test_no_byte_of_the_store_holds_who_was_erased(
     erase(store, NAME, raters)
     assert {words: holds(tmp_path, words) for words in gone} == {words: [] for words in gone}
     assert holds(tmp_path, "andere")
+    assert holds(tmp_path, "mine") == ["judge/raters.json.bak"]  # what somebody else put there is theirs
     assert "Boris" in store.raters("trial")
     run = json.loads((Workspace(tmp_path).run("one") / "run.json").read_text(encoding="utf-8"))
     assert "Boris" in run["ratings"]["counts"]["raters"]

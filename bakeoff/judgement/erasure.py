@@ -165,11 +165,6 @@ def _erasing(store: RatingStore) -> Iterator[sqlite3.Connection]:
 def _forget(raters: Raters | None, rater_id: str) -> None:
     if raters is not None and rater_id in raters.names:
         raters.remove(rater_id)
-    if raters is not None:
-        # What a kill left of a change of the file holds names, too.
-        for draft in raters.path.parent.glob(f"{raters.path.name}?*"):
-            if draft.suffix != ".lock":
-                draft.unlink(missing_ok=True)
 
 
 def _forget_in_runs(store: RatingStore, changed: Callable[[object], object]) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import tempfile
 import threading
@@ -30,6 +31,9 @@ MAX_ADDRESS_FAILURES = 60
 LOCK_S = 60.0
 _COST = {"n": 2**15, "r": 8, "p": 1}
 _MAX_MEMORY = 64 * 2**20
+_DRAFT = re.compile(r"[a-z0-9_]{8}")
+"""What tempfile puts behind the name."""
+
 _NOBODY = {"salt": "00" * 16, "scrypt": "00" * 64}
 
 
@@ -234,6 +238,9 @@ class Raters:
         lock = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two commands at once must not undo each other
+            for draft in self.path.parent.glob(f"{self.path.name}????????"):
+                if _DRAFT.fullmatch(draft.name.removeprefix(self.path.name)):
+                    draft.unlink(missing_ok=True)  # left by a kill: nobody else writes one now
             document = copy.deepcopy(self._document())
             yield document
             handle, part = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
