@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 from bakeoff.endpoint import LOOPBACK
 from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.judgement.arrangement import current_study, open_study
-from bakeoff.judgement.blind import Study, build_study, read_study
+from bakeoff.judgement.blind import Presentation, Study, build_study, read_study
 from bakeoff.judgement.judge_model import JudgeModel, Tally, compare_replies, probe_planted, score_replies
 from bakeoff.judgement.judged import judged_by_model
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
-from bakeoff.judgement.replies import Reply, load_cases, read_replies
+from bakeoff.judgement.replies import Reply, Respondent, load_cases, read_replies
 from bakeoff.judgement.replies import gather as ask_all
 from bakeoff.judgement.rubric import DIMENSIONS
 from bakeoff.judgement.studio import Material
@@ -32,7 +32,7 @@ from bakeoff.matrix.schema import VARIANTS
 from bakeoff.runs.judging import ask_deployed, gathered_replies, gathered_study
 from bakeoff.runs.runs import new_id
 from bakeoff.secrecy import load_env_file
-from bakeoff.statistics.study import outlook, study_outlook
+from bakeoff.statistics.study import outlook
 from bakeoff.workspace import Workspace
 from judge.options import RATERS, parser
 from judge.owner_commands import erase, invite, paper, store_at
@@ -228,13 +228,15 @@ def study(options: argparse.Namespace) -> None:
     built = build_study(
         replies,
         load_cases(_cases_file(options)),
+        Presentation(
+            layout=options.layout,
+            seed=options.seed,
+            repeat_share=options.repeats,
+            hide=not options.keep_names,
+            names=tuple(options.names),
+        ),
         study_id=options.id or options.out.stem,
         title=options.title,
-        layout=options.layout,
-        seed=options.seed,
-        repeat_share=options.repeats,
-        hide=not options.keep_names,
-        names=options.names,
     )
     counselling = sum(not case.crisis for case in built.cases)
     expected = outlook(
@@ -258,18 +260,17 @@ def study(options: argparse.Namespace) -> None:
     named = sum(bool(reply.found) for reply in built.replies)
     print(f"{options.out}: {len(built.cases)} cases x {len(built.subjects)} subjects")
     print(f"{len(built.screens(0))} screens per rater, layout {built.layout}")
-    print(study_outlook(counselling, len(built.subjects), raters=options.expect_raters)[0])
-    if len(built.subjects) > 1:
-        print(expected.words[0])
+    print(expected.words[0])
     print(f"{named} replies name a maker; {len(built.missing)} replies are missing")
 
 
 def gather(options: argparse.Namespace) -> int:
     """Gather the replies of one served model; 1 where a case got none."""
     cases = load_cases(options.cases)
-    replies = ask_all(
-        options.url, options.served_name, cases, options.out, model=options.model, variant=options.variant
+    respondent = Respondent(
+        url=options.url, name=options.served_name, model=options.model, variant=options.variant
     )
+    replies = ask_all(respondent, cases, options.out)
     found = Counter(reply.status for reply in replies)
     print(f"{options.out}: {', '.join(f'{count} {status}' for status, count in sorted(found.items()))}")
     if found["errored"]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from bakeoff.judgement.blind import Layout, Study, build_study
+from bakeoff.judgement.blind import Layout, Presentation, Study, build_study
 from bakeoff.judgement.replies import Case, Reply
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS
 
@@ -50,7 +50,7 @@ def study(count: int = 4, subjects: int = 2, *, layout: Layout = "one-by-one", r
         for n, case in enumerate(asked)
         for m in range(subjects)
     ]
-    return build_study(replies, asked, study_id="trial", layout=layout, repeat_share=repeats)
+    return build_study(replies, asked, Presentation(layout=layout, repeat_share=repeats), study_id="trial")
 
 
 def verdict(score: int, *, crisis: bool = False, **more: Any) -> dict[str, Any]:

@@ -274,9 +274,7 @@ def synthetic_ratings(folder: Path, models: int = 3, hostile: bool = True) -> di
         for case in cases
         for name in names
     ]
-    study = build_study(
-        replies, cases, study_id="synthetic", title=HOSTILE if hostile else "合成", repeat_share=0.1
-    )
+    study = build_study(replies, cases, study_id="synthetic", title=HOSTILE if hostile else "合成")
     store = RatingStore(folder / "ratings.sqlite")
     store.add_study(study)
     quality = {name: 4.2 - 0.9 * place for place, name in enumerate(names)}

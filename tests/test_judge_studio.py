@@ -42,6 +42,7 @@ from bakeoff.judgement.submissions import Judgement
 from bakeoff.judgement.verdicts import summarise
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.statistics.icc import icc
+from bakeoff.statistics.study import outlook
 from judge.__main__ import main
 
 BASE = "https://judge.example.org/judge"
@@ -242,6 +243,9 @@ def test_a_partial_study_needs_fewer_hours_and_says_how_it_is_compared(
         for each in (0, 2)
     )
     assert part["hours"] == pytest.approx(whole["hours"] / 3)
+    expected = outlook(part["counselling"], 2, raters=2, dimensions=len(DIMENSIONS))  # as on the command line
+    assert part["outlook"].startswith(expected.words[0])
+    assert part["outlook_zh"].startswith(expected.words[1])
     assert "mixed model" in part["outlook"]
     assert "混合" in part["outlook_zh"]
 
@@ -547,10 +551,12 @@ def test_a_pack_of_a_partial_study_names_the_mixed_model(store: RatingStore) -> 
         finish(store, f"rater{place}", lambda reply: 4 - int(reply.model[1]))
     said = summarise(store, "trial")["parts"]["counselling"]["scores"]["empathy"]
     assert {(one["value"], one["n_cases"], one["letters"]) for one in said["subjects"]} == {
-        (4.0, 7, ""),
-        (3.0, 7, ""),
+        (4.0, 7, "A"),
+        (3.0, 7, "B"),
     }
-    assert "mixed model" in said["why_no_letters"]
+    assert said["why_no_letters"] == ""
+    assert "mixed model" in said["method"]
+    assert "混合模型" in said["method_zh"]
     text = pack(store, "trial")["methods_en.md"]
     assert "2 of 4 raters" in text
     assert "linear mixed model" in text

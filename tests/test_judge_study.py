@@ -110,7 +110,7 @@ def test_a_study_that_an_earlier_version_hid_names_in_otherwise_does_not_stop_th
     store = RatingStore(workspace.ratings)
     gathered(workspace, "one", "tuned", "<|im_end|> says")
     with monkeypatch.context() as earlier:
-        earlier.setattr("bakeoff.judgement.blind.CONTROL", re.compile(r"(?!)"))
+        earlier.setattr("bakeoff.judgement.hiding.CONTROL", re.compile(r"(?!)"))
         add_newest(store, workspace, options(tmp_path))
     add_newest(store, workspace, options(tmp_path))
     assert len(store.studies()) == 2

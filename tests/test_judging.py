@@ -18,7 +18,7 @@ from bakeoff.chain.deployment import deployments
 from bakeoff.chain.replies import replies
 from bakeoff.chain.service import who_answers
 from bakeoff.judgement.ratings import RatingStore
-from bakeoff.judgement.replies import gather, load_cases
+from bakeoff.judgement.replies import Respondent, gather, load_cases
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import Matrix
 from bakeoff.runs.judging import judge_run
@@ -55,7 +55,11 @@ def matrix_with(url: str, **more: Any) -> Matrix:
 def a_run(root: Path, judge: str) -> list[Record]:
     """What the stages of a run leave: replies to the cases, and an open suite with a crisis and a failure in it."""
     replies, result = root / "replies.jsonl", root / "result.json"
-    gather(judge, "counsellor", load_cases(), replies, model="m0", variant="base", fingerprint="f" * 64)
+    gather(
+        Respondent(url=judge, name="counsellor", model="m0", variant="base", fingerprint="f" * 64),
+        load_cases(),
+        replies,
+    )
     questions = ["睡不着 Q=5", "总是吵架 Q=3", "我不想活了 Q=1", "没有回复"]
     samples = [
         {

@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from judge_app import cases, study, verdict
 
 from bakeoff.errors import DataError, RatingError, StoreError
-from bakeoff.judgement.blind import HIDDEN, build_study, hide_makers, read_study, williams
+from bakeoff.judgement.blind import build_study, read_study, williams
 from bakeoff.judgement.export import EXPORT_FIELDS
+from bakeoff.judgement.hiding import HIDDEN, hide_makers
 from bakeoff.judgement.raters import MAX_FAILURES, Raters
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import SHIPPED_CASES, Reply, load_cases
@@ -260,6 +261,40 @@ def test_rows_and_names_of_one_s_own_are_hidden_where_they_are_no_plain_word() -
     assert hide_makers("I am Calm, your helper.", names)[1] == ["Calm"]
     replies = [Reply("case-0", "row-7b", "tuned", "我是row-7b-sft", "answered", served_name="row-7b-sft")]
     assert build_study(replies, cases(1), study_id="own").replies[0].found == ("row-7b-sft",)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("我是Ｑｗｅｎ，由阿里雲開發", "我是▇▇▇，由▇▇▇開發"),
+        ("I am Q\u200bwen-7B", "I am ▇▇▇"),
+        ("𝐐𝐰𝐞𝐧 here", "▇▇▇ here"),
+        ("Qw\u0435n here", "▇▇▇ here"),
+        ("我是通義千問", "我是▇▇▇"),
+        ("I’m Q w e n, made by A-l-i-b-a-b-a", "I’m ▇▇▇, made by ▇▇▇"),
+        ("Deep-Seek, Chat-GPT and GPT‑4o", "▇▇▇, ▇▇▇ and ▇▇▇"),
+        ("ＯｐｅｎＡＩ 的 ＧＰＴ－４", "▇▇▇ 的 ▇▇▇"),
+        ("名字是 p a n d a - 9 吗", "名字是 p a n d a - 9 吗"),
+        ("叫 Ｐａｎｄａ－9", "叫 ▇▇▇"),
+        ("推理</think>你好，我是Kimi", "你好，我是▇▇▇"),
+    ],
+)
+def test_a_name_is_hidden_however_its_letters_are_written(said: str, shown: str) -> None:
+    assert hide_makers(said, ["panda-9"])[0] == shown
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "一步一步来：A - B - C - D",
+        "ideas cohere, café，１２３４",
+        "é\u0301 I a m s o t i r e d",
+        "我问了钱文 Qian Wen",
+        "ＱＱ群",
+    ],
+)
+def test_what_is_no_name_stays_to_the_letter(said: str) -> None:
+    assert hide_makers(said, ["panda-9"]) == (said, [])
 
 
 def test_replies_that_were_asked_for_with_unlike_settings_are_not_compared() -> None:

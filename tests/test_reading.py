@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.judgement.blind import HIDDEN, hide_makers
+from bakeoff.judgement.hiding import HIDDEN, hide_makers
 from bakeoff.judgement.judge_model import read_verdict
 from bakeoff.scoring.extraction import LETTERS, extract_choice
 from bakeoff.scoring.reading import spoken_part, without_thinking

@@ -26,7 +26,7 @@ from bakeoff.endpoint import (
 from bakeoff.error_texts import is_error_text, may_be_error_text
 from bakeoff.errors import ServiceError
 from bakeoff.evalscope import worker
-from bakeoff.judgement.replies import gather, load_cases
+from bakeoff.judgement.replies import Respondent, gather, load_cases
 from bakeoff.matrix.schema import Suite
 
 Answer = Callable[[int, str], Any]
@@ -202,7 +202,9 @@ def test_one_odd_reply_is_one_case_of_a_gathering(tmp_path: Path) -> None:
     odd = ["好\ud83d", 5, [{"type": "text", "text": "嗯"}], "请求过于频繁，请稍后再试"]
     contents = {case.messages[-1]["content"]: content for case, content in zip(cases, odd, strict=True)}
     with serving(lambda _, prompt: contents[prompt]) as (url, _):
-        replies = gather(url, "m", cases, tmp_path / "replies.jsonl", model="m", variant="base")
+        replies = gather(
+            Respondent(url=url, name="m", model="m", variant="base"), cases, tmp_path / "replies.jsonl"
+        )
     assert [one.status for one in replies] == ["answered", "errored", "answered", "errored"]
     assert [one.text for one in replies] == ["好\ufffd", "", "嗯", ""]
 

@@ -37,6 +37,7 @@ def test_the_fewest_cases_are_those_from_which_something_can_come_out(models: in
 def test_one_rater_or_one_model_is_no_comparison() -> None:
     assert outlook(100, 6, raters=1).is_hopeless
     assert outlook(100, 6, raters=0).smallest_p == 1
+    assert "nothing is compared" in outlook(3, 1).words[0]
     alone = outlook(3, 1)
     assert (alone.is_hopeless, alone.plan) == (False, None)
 
@@ -51,6 +52,8 @@ def test_what_is_needed_counts_raters_first_and_says_the_hours_of_people() -> No
     en, zh = found.words
     assert en.index(f"{found.raters_needed} raters on these cases") < en.index("hours of people")
     assert "人时" in zh
+    assert f"find a difference of about {found.detectable:.1f} points" in en
+    assert f"检出约 {found.detectable:.1f} 分" in zh
     assert raters_needed(24, 6, 0.01) is None  # no number of raters: the cases are too few
     with pytest.raises(ScoreError, match="above 0"):
         outlook(24, 6, difference=0)

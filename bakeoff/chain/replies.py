@@ -9,7 +9,7 @@ from pathlib import Path
 from bakeoff.chain import stages
 from bakeoff.chain.deployment import Deployment, see_alive, see_answering
 from bakeoff.chain.service import Service
-from bakeoff.judgement.replies import Reply, gather, load_cases
+from bakeoff.judgement.replies import Reply, Respondent, gather, load_cases
 from bakeoff.store.stages import Done, Record
 
 
@@ -38,18 +38,17 @@ def _gathered(deployment: Deployment, service: Service, output: Path) -> list[Re
         Stalled: they are lacking because it hangs, and it may be started again.
     """
     spec = deployment.chain.spec
-    answers = gather(
-        service.url,
-        service.served_name,
-        load_cases(deployment.chain.bench.matrix.cases_file),
-        output,
+    respondent = Respondent(
+        url=service.url,
+        name=service.served_name,
         model=spec.name,
         variant=deployment.variant,
         fingerprint=deployment.fingerprint,
-        at_once=spec.serving.in_flight,
         api_key_env=spec.key_env or "",
         timeout_s=min(300.0, spec.limits.stall_s),
     )
+    cases = load_cases(deployment.chain.bench.matrix.cases_file)
+    answers = gather(respondent, cases, output, at_once=spec.serving.in_flight)
     if any(answer.status == "errored" for answer in answers):
         see_alive(service)
         if deployment.may_start_again:

@@ -1,1 +1,4 @@
-"""Human and model judgement, without a page: replies, blind studies, ratings, agreement, verdicts."""
+"""Human and model judgement of replies, without a page.
+
+Replies, blind studies, ratings, agreement, verdicts.
+"""

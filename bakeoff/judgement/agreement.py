@@ -57,11 +57,10 @@ class Agreement:
 
 
 def reading(value: float) -> str:
-    """The conventional reading of an agreement coefficient (Krippendorff, Content Analysis, chapter on
-    reliability).
+    """Return the conventional reading of an agreement coefficient.
 
-    From .80 "reliable"; from .667 "tentative": only tentative conclusions; below "not reliable"; NaN
-    "undefined".
+    Krippendorff, Content Analysis, chapter on reliability: from .80 "reliable"; from .667 "tentative":
+    only tentative conclusions; below "not reliable"; NaN "undefined".
     """
     if math.isnan(value):
         return "undefined"
@@ -76,7 +75,7 @@ def krippendorff_alpha(
     resamples: int = 2_000,
     seed: int = 0,
 ) -> Agreement:
-    """Krippendorff's alpha of *ratings* [unit x rater], any number of raters, gaps allowed.
+    """Return Krippendorff's alpha of *ratings* [unit x rater], gaps allowed.
 
     One minus observed over expected disagreement (Krippendorff, Computing Krippendorff's Alpha-Reliability,
     2011). The interval comes from resampling units: other units like these, rated by raters like these.
@@ -93,34 +92,34 @@ def krippendorff_alpha(
             f"krippendorff_alpha: level {level!r} is unknown; use nominal, ordinal, interval or ratio"
         )
     table = table[np.isfinite(table).sum(axis=1) >= 2]
-    known = np.isfinite(table)
-    values = np.unique(table[known])
+    rated = np.isfinite(table)
+    values = np.unique(table[rated])
     if level == "ratio" and (values < 0).any():
         raise RatingError(
             f"krippendorff_alpha: rating {values[0]:g} has no place on a ratio scale; use level='interval'"
         )
     if len(values) < 2:
-        return Agreement(math.nan, math.nan, math.nan, len(table), int(known.sum()), "undefined")
+        return Agreement(math.nan, math.nan, math.nan, len(table), int(rated.sum()), "undefined")
     if level != "interval" and len(values) > MOST_VALUES:
         raise RatingError(
             f"krippendorff_alpha: {len(values)} different ratings are too many for level {level!r} (at most "
             f"{MOST_VALUES}); round them, or use level='interval'"
         )
     if level == "interval":
-        filled, raters = np.where(known, table, 0.0), known.sum(axis=1)
+        filled, raters = np.where(rated, table, 0.0), rated.sum(axis=1)
         total, squares = filled.sum(axis=1), (filled**2).sum(axis=1)
-        own = (raters * squares - total**2) / (raters - 1)
-        features = np.column_stack([own, raters, total, squares])
+        within = (raters * squares - total**2) / (raters - 1)
+        features = np.column_stack([within, raters, total, squares])
         value, ends = _by_units(features, _interval_alpha, alpha, resamples, seed)
     else:
-        counts = np.stack([(table == one).sum(axis=1) for one in values], axis=1).astype(float)
+        counts = np.stack([(table == each).sum(axis=1) for each in values], axis=1).astype(float)
         # Pairs of values within a unit, each unit weighing as many as it has ratings.
         pairs = counts[:, :, None] * counts[:, None, :]
         pairs[:, np.arange(len(values)), np.arange(len(values))] -= counts
         pairs /= (counts.sum(axis=1) - 1)[:, None, None]
         features = np.hstack([pairs.reshape(len(table), -1), counts])
         value, ends = _by_units(features, partial(_alpha, values=values, level=level), alpha, resamples, seed)
-    return _agreement(value, ends, len(table), int(known.sum()))
+    return _agreement(value, ends, len(table), int(rated.sum()))
 
 
 def _agreement(value: float, ends: Interval, units: int, ratings: int) -> Agreement:
@@ -144,8 +143,9 @@ def _as_table(ratings: ArrayLike | pd.DataFrame, caller: str) -> Floats:
 
 
 def _alpha(sums: Floats, values: Floats, level: Level) -> Floats:
-    """[resample]: alpha from *sums*: the coincidences of value with value, row by row, then how often each
-    occurs.
+    """Return alpha per resample from *sums*.
+
+    The coincidences of value with value, row by row, then how often each occurs.
     """
     import numpy as np
 
@@ -168,8 +168,9 @@ def _alpha(sums: Floats, values: Floats, level: Level) -> Floats:
 
 
 def _interval_alpha(sums: Floats) -> Floats:
-    """The same for squared distances, from four sums: disagreement within units, ratings, their total,
-    their squares.
+    """Return alpha per resample for squared distances, from four sums.
+
+    Disagreement within units, ratings, their total, their squares.
     """
     import numpy as np
 
@@ -182,9 +183,10 @@ def _interval_alpha(sums: Floats) -> Floats:
 def fleiss_kappa(
     ratings: ArrayLike | pd.DataFrame, *, alpha: float = 0.05, resamples: int = 2_000, seed: int = 0
 ) -> Agreement:
-    """Fleiss' kappa of *ratings* [unit x rater] (Psychological Bulletin 1971), interval by resampling units.
+    """Return Fleiss' kappa of *ratings* [unit x rater].
 
-    Categories have no order; every unit needs as many ratings as any other (whose they are does not matter).
+    Psychological Bulletin 1971; the interval is by resampling units. Categories have no order; every unit needs as
+    many ratings as any other (whose they are does not matter).
 
     Raises:
         RatingError: units have unequally many ratings, or fewer than two.
@@ -192,13 +194,13 @@ def fleiss_kappa(
     import numpy as np
 
     table = _as_table(ratings, "fleiss_kappa")
-    known = np.isfinite(table)
-    per_unit = known.sum(axis=1)
+    rated = np.isfinite(table)
+    per_unit = rated.sum(axis=1)
     if not len(table) or per_unit.min() < 2 or per_unit.min() != per_unit.max():
         raise RatingError(
             "fleiss_kappa: each unit needs the same number of ratings, two or more; use krippendorff_alpha"
         )
-    counts = np.stack([(table == value).sum(axis=1) for value in np.unique(table[known])], axis=1).astype(
+    counts = np.stack([(table == value).sum(axis=1) for value in np.unique(table[rated])], axis=1).astype(
         float
     )
 
@@ -215,7 +217,7 @@ def fleiss_kappa(
 
     features = np.column_stack([agreed, np.ones(len(table)), counts])
     value, ends = _by_units(features, coefficient, alpha, resamples, seed)
-    return _agreement(value, ends, len(table), int(known.sum()))
+    return _agreement(value, ends, len(table), int(rated.sum()))
 
 
 def weighted_kappa(
@@ -227,11 +229,11 @@ def weighted_kappa(
     resamples: int = 2_000,
     seed: int = 0,
 ) -> Agreement:
-    """Cohen's kappa of two raters on the same units, disagreements weighing by their distance (Cohen 1968).
+    """Return Cohen's weighted kappa of two raters on the same units.
 
-    *first* and *second* are aligned; units that either lacks (NaN) are left out and not counted in
-    ``units``. Distances are those of the numbers given, so a Likert point that nobody used still counts.
-    Interval by resampling units.
+    Disagreements weigh by their distance (Cohen 1968). *first* and *second* are aligned; units that either lacks
+    (NaN) are left out and not counted in ``units``. Distances are those of the numbers given, so a Likert point that
+    nobody used still counts. Interval by resampling units.
 
     Raises:
         RatingError: the two differ in length, are no numbers, or *weights* is unknown.
@@ -256,7 +258,7 @@ def weighted_kappa(
     ones, twos = (x[:, None] == values).astype(float), (y[:, None] == values).astype(float)
     gap = np.abs(values[:, None] - values[None, :])
     cost = {"none": (gap > 0).astype(float), "linear": gap, "quadratic": gap**2}[weights]
-    own = (ones @ cost * twos).sum(axis=1)
+    own_cost = (ones @ cost * twos).sum(axis=1)
 
     def coefficient(sums: Floats) -> Floats:
         left, right = np.hsplit(sums[:, 2:], 2)
@@ -264,7 +266,7 @@ def weighted_kappa(
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(np.where(expected > 0, 1 - sums[:, 0] / expected, np.nan), dtype=float)
 
-    features = np.column_stack([own, np.ones(len(x)), ones, twos])
+    features = np.column_stack([own_cost, np.ones(len(x)), ones, twos])
     value, ends = _by_units(features, coefficient, alpha, resamples, seed)
     return _agreement(value, ends, len(x), 2 * len(x))
 
@@ -272,10 +274,10 @@ def weighted_kappa(
 def _by_units(
     features: Floats, coefficient: Callable[[Floats], Floats], alpha: float, resamples: int, seed: int
 ) -> tuple[float, Interval]:
-    """*coefficient* of the sums of *features* [unit x feature], and its interval over resampled units.
+    """Return *coefficient* of the sums of *features*, with its interval.
 
-    BCa with tails as Student's t; bias and acceleration after Efron, JASA 1987: a coefficient near its
-    upper end has a skewed distribution.
+    *features* is [unit x feature]; the interval resamples units. BCa with tails as Student's t; bias and acceleration
+    after Efron, JASA 1987: a coefficient near its upper end has a skewed distribution.
     """
     import numpy as np
     from scipy.special import ndtr, ndtri, stdtrit
@@ -308,10 +310,11 @@ def _by_units(
 
 
 def _one_sided(value: float, units: int, alpha: float) -> float:
-    """The lower end where no unit disagreed: the share of disagreement that so many units may hide.
+    """Return the lower end where no unit disagreed.
 
-    ``1 - alpha ** (1 / units)`` (Clopper & Pearson without an event), twice, as if it stood against an expected
-    disagreement of one half. NaN for any other value: nothing bounds it.
+    It follows from the share of disagreement that so many units may hide. ``1 - alpha ** (1 / units)`` (Clopper &
+    Pearson without an event), twice, as if it stood against an expected disagreement of one half. NaN for any other
+    value: nothing bounds it.
     """
     return max(-1.0, 1 - 2 * (1 - alpha ** (1 / units))) if value > 1 - 1e-9 else math.nan
 
@@ -337,17 +340,19 @@ def intra_rater(
     turn = rows.groupby(["rater", *unit]).cumcount()
     keys = ["rater", *unit]
     twice = rows[turn == 0].merge(rows[turn == 1], on=keys, suffixes=("_1", "_2"))
-    found = []
-    for rater, own in twice.groupby("rater", sort=True):
-        apart = (own["score_2"] - own["score_1"]).astype(float)
+    results = []
+    for rater, repeated in twice.groupby("rater", sort=True):
+        apart = (repeated["score_2"] - repeated["score_1"]).astype(float)
         same = int((apart == 0).sum())
-        ends = wilson(same, len(own), alpha)
-        kappa = weighted_kappa(own["score_1"].to_numpy(float), own["score_2"].to_numpy(float), resamples=1)
-        found.append(
+        ends = wilson(same, len(repeated), alpha)
+        kappa = weighted_kappa(
+            repeated["score_1"].to_numpy(float), repeated["score_2"].to_numpy(float), resamples=1
+        )
+        results.append(
             {
                 "rater": rater,
-                "repeats": len(own),
-                "exact": same / len(own),
+                "repeats": len(repeated),
+                "exact": same / len(repeated),
                 "low": ends.low,
                 "high": ends.high,
                 "within_one": float((apart.abs() <= 1).mean()),
@@ -356,12 +361,14 @@ def intra_rater(
             }
         )
     return pd.DataFrame(
-        found, columns=["rater", "repeats", "exact", "low", "high", "within_one", "drift", "kappa"]
+        results, columns=["rater", "repeats", "exact", "low", "high", "within_one", "drift", "kappa"]
     )
 
 
 def severity(ratings: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
-    """How much higher or lower each rater scores than the others *on the same units*.
+    """Return how much higher or lower each rater scores than the others.
+
+    Only units that a rater shares with others are compared.
 
     Args:
         ratings: [unit x rater], NaN for none.
@@ -377,19 +384,27 @@ def severity(ratings: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     from scipy.stats import t
 
     table = ratings.to_numpy(dtype=float, na_value=np.nan)
-    known = np.isfinite(table)
-    others = known.sum(axis=1, keepdims=True) - known
-    rest = np.where(known, np.nansum(table, axis=1, keepdims=True) - np.nan_to_num(table), np.nan)
-    apart = np.divide(rest, others, out=np.full_like(table, np.nan), where=known & (others > 0))
+    rated = np.isfinite(table)
+    others = rated.sum(axis=1, keepdims=True) - rated
+    rest = np.where(rated, np.nansum(table, axis=1, keepdims=True) - np.nan_to_num(table), np.nan)
+    apart = np.divide(rest, others, out=np.full_like(table, np.nan), where=rated & (others > 0))
     apart = table - apart
-    found = []
+    rows = []
     for place, rater in enumerate(ratings.columns):
-        own = apart[np.isfinite(apart[:, place]), place]
-        mean = float(own.mean()) if len(own) else math.nan
+        distances = apart[np.isfinite(apart[:, place]), place]
+        mean = float(distances.mean()) if len(distances) else math.nan
         reach = math.nan
-        if len(own) > 1:
-            reach = float(t.isf(alpha / 2, len(own) - 1) * own.std(ddof=1) / math.sqrt(len(own)))
-        found.append(
-            {"rater": rater, "units": len(own), "severity": mean, "low": mean - reach, "high": mean + reach}
+        if len(distances) > 1:
+            reach = float(
+                t.isf(alpha / 2, len(distances) - 1) * distances.std(ddof=1) / math.sqrt(len(distances))
+            )
+        rows.append(
+            {
+                "rater": rater,
+                "units": len(distances),
+                "severity": mean,
+                "low": mean - reach,
+                "high": mean + reach,
+            }
         )
-    return pd.DataFrame(found)
+    return pd.DataFrame(rows)

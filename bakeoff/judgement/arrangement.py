@@ -1,4 +1,7 @@
-"""What the owner of a study may change while it runs: texts for raters, deadline, freeze; every change is kept."""
+"""What the owner may change while a study runs, with its history.
+
+Texts for raters, deadline, freeze; every change is kept.
+"""
 
 from __future__ import annotations
 
@@ -146,7 +149,7 @@ def put_setting(db: sqlite3.Connection, study_id: str, name: str, content: objec
 def _arrangement(text: object) -> Arrangement:
     content = stored_object(text)
     try:
-        return Arrangement(**content)
+        return Arrangement(**content)  # type: ignore[arg-type] # checked before it was kept
     except TypeError:
         raise StoreError(
             "the store of judgements is damaged, or of a later version: it arranges a study in an unknown way"

@@ -1,4 +1,7 @@
-"""A blind study: which replies are shown, with their makers' names hidden, to whom, in which order."""
+"""A blind study: which replies are shown, to whom, in which order.
+
+Makers' names are hidden in what is shown.
+"""
 
 from __future__ import annotations
 
@@ -6,101 +9,20 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from bakeoff.errors import RatingError
+from bakeoff.judgement.hiding import hide_makers
 from bakeoff.judgement.replies import Case, Reply
-from bakeoff.scoring.reading import TEMPLATE_MARK, without_thinking
+from bakeoff.scoring.reading import without_thinking
 
 Layout = Literal["one-by-one", "side-by-side"]
 LAYOUTS: tuple[Layout, ...] = ("one-by-one", "side-by-side")
 Reference = Literal["none", "before", "after", "model"]
 REFERENCES: tuple[Reference, ...] = ("none", "before", "after", "model")
-HIDDEN = "▇▇▇"
-
-_SUFFIX = r"(?:[.\-]?\w)*"
-# re.ASCII throughout: elsewhere a Chinese character is a letter too, and "我是GPT" would hold no edge of a word.
-MAKERS = re.compile(
-    rf"(?:qwen{_SUFFIX}|qwq\b{_SUFFIX}|通义千问|通义|千问|llama{_SUFFIX}|chatglm{_SUFFIX}|\bglm\b{_SUFFIX}|\bglm\d{_SUFFIX}"
-    rf"|智谱清言|智谱(?:\s*ai)?|zhipu(?:\s*ai)?|internlm{_SUFFIX}|书生[·・ ]?浦语|上海人工智能实验室|shanghai ai lab\w*"
-    rf"|baichuan{_SUFFIX}|百川(?:大模型|智能|-?\d){_SUFFIX}|open\s?ai\b|chat\s?gpt{_SUFFIX}|gpt-?(?:\d|oss){_SUFFIX}|\bgpts?\b"
-    rf"|deep\s?seek{_SUFFIX}|深度求索|文心一言|文心大模型|\bernie[ -]?(?:bot|\d){_SUFFIX}"
-    rf"|\bclaude\b|anthropic|\bgemini\b|\bkimi\b|月之暗面|moonshot\s?ai|minicpm{_SUFFIX}|面壁智能|mi[sx]tral{_SUFFIX}|讯飞星火|星火大模型|豆包大模型"
-    rf"|hunyuan{_SUFFIX}|混元大模型|\bgemma-?\d{_SUFFIX}|\bphi-?\d{_SUFFIX}|\byi-(?:\d|large|lightning){_SUFFIX}|零一万物|01\.ai|deepmind"
-    rf"|阶跃星辰|stepfun|\bgrok-?\d{_SUFFIX}|\bfalcon-?\d{_SUFFIX}|mindchat{_SUFFIX}|soulchat{_SUFFIX}|emollm{_SUFFIX})"
-    r"(?:[ -]?v?\d+(?:\.\d+)*(?:-?\d*b\b)?)?",
-    re.IGNORECASE | re.ASCII,
-)
-"""Names that can only mean a language model or its maker."""
-
-HOMONYMS = re.compile(
-    r"\bmeta(?:\s*ai)?\b|阿里巴巴|阿里云|阿里|达摩院|alibaba|清华大学|清华|书生|\bgoogle\b|谷歌|\bmicrosoft\b|微软|百度|\bbaidu\b|腾讯"
-    r"|\btencent\b|字节跳动|\bbytedance\b|商汤|科大讯飞|华为|\bnvidia\b|英伟达|\bxai\b|百川|文心|豆包|混元|moonshot|\bernie\b",
-    re.IGNORECASE | re.ASCII,
-)
-"""Names that also occur in a client's life; hidden only where the reply speaks about itself."""
-
-INTRODUCTION = re.compile(
-    r"我是|我叫|我的名字|作为一?[个名款]?.{0,12}(?:模型|助手|人工智能|AI)|(?:开发|训练|研发|打造|推出|创建)的?|"
-    r"\bI am\b|\bI'm\b|\bmy name\b|\bas an? (?:AI|language|large)|(?:developed|trained|created|built|made) by",
-    re.IGNORECASE | re.ASCII,
-)
-CALLED = re.compile(
-    r"(?:我是|我叫|我的名字是|\bI am|\bI'm|\bmy name is)\s*[“\"「]?(gemma|phi|yi|grok|falcon|nova)\b",
-    re.IGNORECASE | re.ASCII,
-)
-"""Models named as people or things are; hidden only as the name that the reply gives itself."""
-
-SENTENCE = re.compile(r"(?:[^。！？!?.\n]|\.(?=\S))*[。！？!?.\n]?")
-CONTROL = TEMPLATE_MARK
-"""Marks of a chat template that were served as text: as good as a maker's name."""
-
-
-def hide_makers(text: str, names: Iterable[str] = ()) -> tuple[str, list[str]]:
-    """*text* with every maker's name replaced by a block, and the names that were found, in order.
-
-    Visible thinking is taken out as well, and marks of a chat template become blocks: each alone names the
-    model's kind.
-
-    Args:
-        names: what else the models are called, such as rows of the matrix. One that could be a word of a
-            conversation (a single one without a digit) is hidden only where the reply speaks about itself.
-    """
-    found: list[str] = []
-    known = sorted({name for name in names if name}, key=len, reverse=True)
-    own = [
-        _as_words([name for name in known if bool(_PLAIN.fullmatch(name)) is plain])
-        for plain in (False, True)
-    ]
-
-    def block(match: re.Match[str]) -> str:
-        found.append(match.group())
-        return HIDDEN
-
-    def called(match: re.Match[str]) -> str:
-        found.append(match.group(1))
-        return match.group().removesuffix(match.group(1)) + HIDDEN
-
-    def sentence(match: re.Match[str]) -> str:
-        said = match.group()
-        if not INTRODUCTION.search(said) and HIDDEN not in said:
-            return said
-        return HOMONYMS.sub(block, own[1].sub(block, said))
-
-    visible = own[0].sub(block, CONTROL.sub(block, without_thinking(text)))
-    return SENTENCE.sub(sentence, CALLED.sub(called, MAKERS.sub(block, visible))), found
-
-
-_PLAIN = re.compile(r"[a-z]+", re.IGNORECASE | re.ASCII)
-
-
-def _as_words(names: Sequence[str]) -> re.Pattern[str]:
-    """Finds any of *names* that is not part of a longer word; nothing where there are none."""
-    either = "|".join(map(re.escape, names))
-    return re.compile(rf"(?<!\w)(?:{either})(?!\w)" if names else r"(?!)", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -201,7 +123,10 @@ class Study:
         return next(case for case in self.cases if case.id == case_id)
 
     def case_for_model(self, case_id: str) -> Case:
-        """The case as a judge model reads it: without the reference points where people are not told them before."""
+        """Return the case as a judge model reads it.
+
+        Without the reference points where the judge model must not see them.
+        """
         case = self.case(case_id)
         return case if self.reference in ("before", "model") else replace(case, what_a_good_reply_does=())
 
@@ -271,9 +196,9 @@ class Study:
     ) -> list[Screen]:
         half = (len(blocks) + 1) // 2
         early = [screen for block in blocks[:half] for screen in block]
-        wanted = round(self.repeat_share * sum(map(len, blocks)))
+        repeats = round(self.repeat_share * sum(map(len, blocks)))
         if self.repeat_share > 0 and early:
-            wanted = max(1, wanted)
+            repeats = max(1, repeats)
         chance.shuffle(early)
         if self.layout == "one-by-one":
             of = {reply.reply_id: reply.subject for reply in self.replies}
@@ -286,7 +211,7 @@ class Study:
                 seen[subject] = seen.get(subject, 0) + 1
             early = [screen for _, _, screen in sorted(rank, key=lambda each: each[:2])]
         late = [*blocks[half:], []]
-        for screen in early[:wanted]:
+        for screen in early[:repeats]:
             again = Screen(screen.case_id, tuple(reversed(screen.reply_ids)), 1)
             late[chance.randrange(len(late))].append(again)
         return [screen for block in [*blocks[:half], *late] for screen in block]
@@ -302,33 +227,42 @@ _LATER: dict[str, object] = {
 
 
 def williams(size: int) -> list[list[int]]:
-    """Rows of a Williams design for *size* treatments: *size* rows when even, twice as many when odd.
+    """Return the rows of a Williams design for *size* treatments.
 
-    Each treatment stands equally often at each position and directly follows each other one equally often.
-    E. J. Williams, Australian Journal of Scientific Research A 2 (1949) 149-168.
+    *size* rows when even, twice as many when odd. Each treatment stands equally often at each position and directly
+    follows each other one equally often. E. J. Williams, Australian Journal of Scientific Research A 2 (1949)
+    149-168.
     """
     first = [n // 2 if n % 2 == 0 else size - (n + 1) // 2 for n in range(size)]
     rows = [[(value + shift) % size for value in first] for shift in range(size)]
     return rows if size % 2 == 0 else rows + [row[::-1] for row in rows]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Presentation:
+    """How the replies of a study are shown; see :class:`Study` for layout, seed and repeats.
+
+    Attributes:
+        hide: replace makers' names in what is shown; with False they stay and are only listed as found.
+        names: what else to hide, beside makers, rows of the matrix and served names.
+    """
+
+    layout: Layout = "one-by-one"
+    seed: int = 0
+    repeat_share: float = 0.1
+    hide: bool = True
+    names: tuple[str, ...] = ()
+
+
 def build_study(
     replies: Iterable[Reply],
     cases: Sequence[Case],
+    presentation: Presentation = Presentation(),
     *,
     study_id: str,
     title: str = "",
-    layout: Layout = "one-by-one",
-    seed: int = 0,
-    repeat_share: float = 0.1,
-    hide: bool = True,
-    names: Iterable[str] = (),
 ) -> Study:
-    """A study of *replies* to *cases*; see :class:`Study` for the meaning of each setting.
-
-    Args:
-        hide: replace makers' names in what is shown; with False they stay and are only listed as found.
-        names: what else to hide, beside makers, rows of the matrix and served names.
+    """Return a study of *replies* to *cases*; see :class:`Study`.
 
     Raises:
         RatingError: an impossible setting, a subject that answered a case twice or in another version, subjects
@@ -336,6 +270,7 @@ def build_study(
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w.\-]{0,63}", study_id):
         raise RatingError(f"study id {study_id!r}: letters, digits, '_', '.' and '-' only, at most 64")
+    layout, repeat_share = presentation.layout, presentation.repeat_share
     if layout not in LAYOUTS:
         raise RatingError(f"study {study_id}: layout {layout!r} is not known; one of {', '.join(LAYOUTS)}")
     if not 0 <= repeat_share <= 0.5:
@@ -343,48 +278,28 @@ def build_study(
     by_id = {case.id: case for case in cases}
     replies = [reply for reply in replies if reply.case_id in by_id]
     _check_settings(study_id, replies)
+    answered = _answered(study_id, replies, by_id)
     called = {name for reply in replies for name in (reply.model, reply.served_name) if len(name) > 2}
-    shown: dict[tuple[str, str], ShownReply] = {}
-    missing: list[tuple[str, str, str]] = []
-    asked: set[tuple[str, str]] = set()
-    for reply in replies:
-        subject = f"{reply.model}/{reply.variant}"
-        if (reply.case_id, subject) in asked:
-            raise RatingError(
-                f"study {study_id}: {subject} answers case {reply.case_id} twice; give one file each"
-            )
-        asked.add((reply.case_id, subject))
-        if reply.case_sha and reply.case_sha != by_id[reply.case_id].sha:
-            raise RatingError(
-                f"study {study_id}: {subject} answered another version of case {reply.case_id} "
-                f"({reply.case_sha}, now {by_id[reply.case_id].sha}); gather its replies again"
-            )
-        if reply.status == "errored":
-            missing.append((reply.case_id, subject, reply.error or "errored"))
-            continue
-        text, found = hide_makers(reply.text, {*called, *names})
-        identity = f"{study_id}\0{reply.case_id}\0{subject}\0{reply.text}"
-        shown[reply.case_id, subject] = ShownReply(
-            reply_id=hashlib.sha256(identity.encode()).hexdigest()[:16],
-            case_id=reply.case_id,
-            model=reply.model,
-            variant=reply.variant,
-            text=reply.text,
-            shown=text if hide else without_thinking(reply.text),
-            status=reply.status,
-            found=tuple(found),
-            fingerprint=reply.fingerprint,
-        )
+    shown = {
+        key: _shown(study_id, reply, presentation, called)
+        for key, reply in answered.items()
+        if reply.status != "errored"
+    }
     if not shown:
         raise RatingError(f"study {study_id}: no reply to show; gather replies to these cases first")
-    subjects = sorted({subject for _, subject in asked})
+    missing = [
+        (case_id, subject, reply.error or "errored")
+        for (case_id, subject), reply in answered.items()
+        if reply.status == "errored"
+    ]
+    subjects = sorted({subject for _, subject in answered})
     for case in cases:
-        missing += [(case.id, one, "never asked") for one in subjects if (case.id, one) not in asked]
+        missing += [(case.id, each, "never asked") for each in subjects if (case.id, each) not in answered]
     return Study(
         study_id=study_id,
         title=title or study_id,
         layout=layout,
-        seed=seed,
+        seed=presentation.seed,
         repeat_share=repeat_share,
         cases=tuple(case for case in cases if any(key[0] == case.id for key in shown)),
         replies=tuple(shown[key] for key in sorted(shown)),
@@ -392,23 +307,60 @@ def build_study(
     )
 
 
+def _answered(
+    study_id: str, replies: Iterable[Reply], cases: Mapping[str, Case]
+) -> dict[tuple[str, str], Reply]:
+    """Return (case, subject) -> its reply, or why there is none."""
+    answered: dict[tuple[str, str], Reply] = {}
+    for reply in replies:
+        subject, case = f"{reply.model}/{reply.variant}", cases[reply.case_id]
+        if (case.id, subject) in answered:
+            raise RatingError(f"study {study_id}: {subject} answers case {case.id} twice; give one file each")
+        if reply.case_sha and reply.case_sha != case.sha:
+            raise RatingError(
+                f"study {study_id}: {subject} answered another version of case {case.id} "
+                f"({reply.case_sha}, now {case.sha}); gather its replies again"
+            )
+        answered[case.id, subject] = reply
+    return answered
+
+
+def _shown(study_id: str, reply: Reply, presentation: Presentation, called: set[str]) -> ShownReply:
+    text, hidden = hide_makers(reply.text, {*called, *presentation.names})
+    identity = f"{study_id}\0{reply.case_id}\0{reply.model}/{reply.variant}\0{reply.text}"
+    return ShownReply(
+        reply_id=hashlib.sha256(identity.encode()).hexdigest()[:16],
+        case_id=reply.case_id,
+        model=reply.model,
+        variant=reply.variant,
+        text=reply.text,
+        shown=text if presentation.hide else without_thinking(reply.text),
+        status=reply.status,
+        found=tuple(hidden),
+        fingerprint=reply.fingerprint,
+    )
+
+
 def _check_settings(study_id: str, replies: Sequence[Reply]) -> None:
-    """Refuse replies that were not asked for under the same settings: a longer limit alone makes better replies."""
-    asked: dict[str, Reply] = {}
+    """Refuse replies that were generated with different settings.
+
+    A longer limit alone makes better replies.
+    """
+    by_settings: dict[str, Reply] = {}
     for reply in replies:
         if reply.settings:
-            asked.setdefault(json.dumps(reply.settings, sort_keys=True), reply)
-    if len(asked) > 1:
-        first, other = list(asked.values())[:2]
+            by_settings.setdefault(json.dumps(reply.settings, sort_keys=True), reply)
+    if len(by_settings) > 1:
+        first, other = list(by_settings.values())[:2]
         apart = {
             key: (first.settings.get(key), other.settings.get(key))
             for key in sorted({*first.settings, *other.settings})
             if first.settings.get(key) != other.settings.get(key)
         }
-        told = ", ".join(f"{key} {one!r} and {two!r}" for key, (one, two) in apart.items())
+        differences = ", ".join(f"{key} {left!r} and {right!r}" for key, (left, right) in apart.items())
         raise RatingError(
             f"study {study_id}: {first.model}/{first.variant} and {other.model}/{other.variant} were asked with unlike "
-            f"settings ({told}); gather one of them again"
+            f"settings ({differences}); gather one of them again"
         )
 
 

@@ -1,4 +1,4 @@
-"""The chat tab: talking with a model whose name is in view, and scores for the talk."""
+"""The chat tab: talk with a model whose name is shown, then score it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from bakeoff.endpoint import stream
 from bakeoff.errors import BakeoffError, RatingError, ServiceError
+from bakeoff.judgement.messages import Answer, fresh_answer, request_of
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.refusals import plain, refusal
 from bakeoff.judgement.submissions import Judgement, check_rater
@@ -47,7 +47,9 @@ class ChatDesk:
     def say(
         self, model: object, talk: object, text: object
     ) -> Iterator[tuple[list[dict[str, str]], str, dict[str, str]]]:
-        """The conversation with *text* and the growing reply of *model* added, escaped for showing.
+        """Yield the conversation with *text* and the growing reply of *model*.
+
+        All of it is escaped for showing.
 
         Yields:
             The conversation; what stays in the box to be sent; and what went wrong (see :func:`refusal`) or nothing. A
@@ -58,8 +60,8 @@ class ChatDesk:
         if not isinstance(text, str) or not text.strip():
             yield _escaped(messages), "", {}
             return
-        asked = [*messages, {"role": "user", "content": plain(text[:MAX_MESSAGE_CHARS])}]
-        yield _escaped(asked), "", {}
+        turns = [*messages, {"role": "user", "content": plain(text[:MAX_MESSAGE_CHARS])}]
+        yield _escaped(turns), "", {}
         try:
             url = self.services.get(model) if isinstance(model, str) else None
             if url is None:
@@ -67,16 +69,21 @@ class ChatDesk:
                     f"no such model; start the judge with --services; known: {', '.join(self.services)}",
                     "没有这个模型，请从列表中选择",
                 )
-            payload = {"model": model, "messages": asked, "temperature": 0, "max_tokens": MAX_REPLY_TOKENS}
+            payload: dict[str, object] = {
+                "model": model,
+                "messages": turns,
+                "temperature": 0,
+                "max_tokens": MAX_REPLY_TOKENS,
+            }
             for reply in _paced(self._replies(str(model), url, payload)):
-                yield _escaped([*asked, {"role": "assistant", "content": plain(reply)}]), "", {}
+                yield _escaped([*turns, {"role": "assistant", "content": plain(reply)}]), "", {}
         except RatingError as error:
             yield _escaped(messages), text, refusal(error)
         except Exception as error:  # whatever a service sends is an answer in words, and the page goes on
             yield _escaped(messages), text, refusal(_silence(str(model), error))
 
-    def _replies(self, model: str, url: str, payload: dict[str, Any]) -> Iterator[str]:
-        """Yield the reply as it grows, from its beginning again where the service had to be revived."""
+    def _replies(self, model: str, url: str, payload: dict[str, object]) -> Iterator[str]:
+        """Yield the reply as it grows; from its beginning again after a revival."""
         key = self.keys.get(model, "")
         try:
             yield from stream(url, payload, api_key_env=key)
@@ -87,15 +94,16 @@ class ChatDesk:
 
     def score(
         self, message: object, model: object, talk: object, spoken_with: object, signed_in: str | None
-    ) -> dict[str, Any]:
-        """Keep the scores in *message* for the conversation *talk* that was held with *model*; the next empty form.
+    ) -> Answer:
+        """Keep the scores in *message* for *talk*; return the next empty form.
 
         Args:
             spoken_with: whose replies *talk* holds; scores for any other model are refused.
         """
-        said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
-        fresh = {"nonce": secrets.token_hex(8), "error": "", "rater": signed_in or ""}
-        claimed = signed_in or said.get("rater")
+        request = request_of(message)
+        rater = signed_in or ""
+        fresh = fresh_answer(error="", rater=rater)
+        claimed = signed_in or request.get("rater")
         if not claimed:
             return fresh | {"view": "name"}
         form = {"item": "chat", "text": "", "status": "answered", "verdict": None}
@@ -107,13 +115,13 @@ class ChatDesk:
             "replies": [form],
         }
         try:
-            fresh["rater"] = check_rater(claimed)
-            if said.get("action") == "score":
+            fresh["rater"] = rater = check_rater(claimed)
+            if request.get("action") == "score":
                 if not isinstance(model, str) or model not in self.services:
                     raise RatingError(
                         "no such model; choose one from the list", "没有这个模型，请从列表中选择"
                     )
-                verdicts = said.get("verdicts")
+                verdicts = request.get("verdicts")
                 raw = verdicts.get("chat") if isinstance(verdicts, Mapping) else None
                 verdict = Judgement.parse(raw)
                 if conversation(talk) and spoken_with != model:
@@ -121,11 +129,9 @@ class ChatDesk:
                         f"this conversation was not held with {model}; begin a new one and score that",
                         f"这段对话不是与 {model} 进行的，请重新开始对话后再评分",
                     )
-                self.store.record_chat(
-                    fresh["rater"], said.get("token", ""), model, conversation(talk), verdict
-                )
+                self.store.record_chat(rater, request.get("token", ""), model, conversation(talk), verdict)
         except BakeoffError as error:
-            return fresh | {"view": "refused" if fresh["rater"] else "name"} | refusal(error)
+            return fresh | {"view": "refused" if rater else "name"} | refusal(error)
         return fresh | screen
 
 
@@ -150,7 +156,10 @@ def _paced(replies: Iterator[str]) -> Iterator[str]:
 
 
 def _silence(model: str, error: Exception) -> RatingError:
-    """What a rater is told of *error*: no address and no answer's text; those go to the owner's log."""
+    """Return what a rater may read of *error*.
+
+    No address and no text of an answer; those go to the owner's log.
+    """
     print(f"judge: {model}: {type(error).__name__}: {error}"[:2000], file=sys.stderr, flush=True)
     status = re.search(r"\bHTTP \d{3}\b", str(error))
     detail = f" ({status[0]})" if status else ""
@@ -166,7 +175,10 @@ def _escaped(messages: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def conversation(talk: object) -> list[dict[str, str]]:
-    """The turns of an untrusted, escaped chat value as plain role and content, text parts only."""
+    """Return the turns of an untrusted, escaped chat value.
+
+    Plain role and content, text parts only.
+    """
     messages: list[dict[str, str]] = []
     for turn in talk if isinstance(talk, list) else []:
         if not isinstance(turn, Mapping) or turn.get("role") not in ("user", "assistant"):

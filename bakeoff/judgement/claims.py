@@ -1,11 +1,11 @@
-"""What ratings support while a study runs, and what people and a judge model support together."""
+"""What ratings support while a study runs, with or without a judge model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from bakeoff.statistics.peeking import always_valid_p, level_at
 from bakeoff.statistics.prediction import CorrectedRatings, corrected_ratings
@@ -19,10 +19,29 @@ Table = tuple[str, str]
 """A part of the study and a dimension of the rubric."""
 
 
+class Compare(Protocol):
+    """Compares the models of each table, with Holm over the pairs of all of them."""
+
+    def __call__(
+        self, tables: Mapping[str, Ratings], *, alpha: float, scale: tuple[float, float]
+    ) -> dict[str, Rated]:
+        """Return the comparison of every table."""
+
+
 def ratings_of(rows: pd.DataFrame, dimension: str) -> Ratings:
     """Return the ratings of *dimension* in *rows* of judgements."""
     names = {"case_id": "case", "subject": "model", "judge_id": "rater", dimension: "score"}
     return Ratings.of(rows.rename(columns=names)[["case", "model", "rater", "score"]])
+
+
+class AtEveryLook(TypedDict):
+    """Two models, whenever somebody looks at them."""
+
+    low: float
+    high: float
+    p: float
+    p_adjusted: float
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -36,7 +55,7 @@ class Always:
     """
 
     scores: Mapping[str, tuple[float, float]]
-    pairs: Mapping[tuple[str, str], Mapping[str, Any]]
+    pairs: Mapping[tuple[str, str], AtEveryLook]
     groups: Mapping[str, str]
 
 
@@ -46,8 +65,13 @@ def always_valid(
     *,
     alpha: float = 0.05,
     scale: tuple[float, float] = (1.0, 5.0),
+    compare: Compare = compare_ratings,
 ) -> dict[Table, Always]:
-    """Return the confidence sequences of every table, with Holm over the pairs of all of them."""
+    """Return confidence sequences per table, with Holm over all pairs.
+
+    Args:
+        compare: what *rated* was compared with.
+    """
     tested = [(name, pair) for name, result in rated.items() if not result.why[0] for pair in result.pairs]
     sequences = [always_valid_p(pair.p, rated[name].cases, alpha=alpha) for name, pair in tested]
     adjusted = holm(sequences)
@@ -58,7 +82,7 @@ def always_valid(
     results = {}
     for name, result in rated.items():
         level = level_at(result.cases, alpha=alpha) if result.cases > 1 else alpha
-        wide = compare_ratings({"": tables[name]}, alpha=level, scale=scale)[""]
+        wide = compare({"": tables[name]}, alpha=level, scale=scale)[""]
         pairs = {
             (pair.a, pair.b): _at_every_look(pair, decided.get((name, pair.a, pair.b)), alpha)
             for pair in wide.pairs
@@ -76,7 +100,7 @@ def always_valid(
     return results
 
 
-def _at_every_look(pair: Pair, p: tuple[float, float] | None, alpha: float) -> dict[str, Any]:
+def _at_every_look(pair: Pair, p: tuple[float, float] | None, alpha: float) -> AtEveryLook:
     value, adjusted = p or (float("nan"), float("nan"))
     verdict = "tie"
     if adjusted < alpha:
@@ -91,7 +115,9 @@ def corrected_by_people(
     alpha: float = 0.05,
     scale: tuple[float, float] = (1.0, 5.0),
 ) -> dict[Table, CorrectedRatings]:
-    """Return people's ratings sharpened by the judge's, where people left cases to the judge.
+    """Return people's ratings sharpened by the judge's.
+
+    It helps where people left cases to the judge.
 
     Args:
         judge: per table the judge's rows: case_id, subject and the dimension's score, repeats included.
@@ -110,11 +136,11 @@ def corrected_by_people(
 
 def judge_comparisons(
     tables: Mapping[Table, pd.DataFrame], *, calibrated: bool, alpha: float = 0.05
-) -> dict[Table, dict[str, Any]]:
-    """Return pairs of models by a judge model alone, with Holm over all dimensions and parts, and their letters.
+) -> dict[Table, dict[str, object]]:
+    """Return pairs of models by a judge model alone, and their letters.
 
-    Sign flips of the paired differences over cases: what is said is about other cases, judged by this model. Without
-    calibration there is no verdict and no letter.
+    Holm over all dimensions and parts. Sign flips of the paired differences over cases: what is said is about other
+    cases, judged by this model. Without calibration there is no verdict and no letter.
 
     Args:
         tables: per part and dimension the judge's rows: case_id, subject, score of the dimension.
@@ -131,7 +157,7 @@ def judge_comparisons(
                 p = float(sign_flip_tests(apart[:, None])[0])
                 drafts[part, dimension].append(JudgedPair(a, b, len(apart), float(apart.mean()), p))
     adjusted = iter(holm([pair.p for pairs in drafts.values() for pair in pairs]))
-    results = {}
+    results: dict[Table, dict[str, object]] = {}
     for name, draft in drafts.items():
         pairs = [_decided(pair, next(adjusted), calibrated, alpha) for pair in draft]
         different = [(pair.a, pair.b) for pair in pairs if pair.verdict in ("ahead", "behind")]
@@ -160,9 +186,10 @@ def _decided(pair: JudgedPair, p_adjusted: float, calibrated: bool, alpha: float
 
 
 def effect_sizes(cells: pd.DataFrame, a: str, b: str) -> dict[str, float]:
-    """Return Cohen's d (difference over the average SD of both) and dz (over the SD of the paired differences).
+    """Return Cohen's d and dz of two models.
 
-    *cells* [case x subject] are means over raters. NaN where nothing varies.
+    d: the difference over the average SD of both; dz: over the SD of the paired differences. *cells* [case x subject]
+    are means over raters. NaN where nothing varies.
     """
     import numpy as np
 
@@ -179,9 +206,9 @@ def effect_sizes(cells: pd.DataFrame, a: str, b: str) -> dict[str, float]:
     }
 
 
-def plain(ratings: CorrectedRatings) -> dict[str, Any]:
+def plain(ratings: CorrectedRatings) -> dict[str, object]:
     """Return *ratings* as plain JSON-able data."""
-    subjects: Sequence[dict[str, Any]] = [
+    subjects: Sequence[dict[str, object]] = [
         {
             "subject": score.subject,
             "value": score.value,

@@ -1,4 +1,7 @@
-"""The SQLite file behind studies and judgements: tables, triggers, transactions."""
+"""The SQLite file behind studies and judgements.
+
+Tables, triggers, transactions.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from bakeoff.errors import StoreError
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
@@ -73,6 +75,11 @@ APPEND_ONLY = (
 )
 """Tables whose rows nobody changes or removes; only :mod:`~bakeoff.judgement.erasure` may, and says that it did."""
 
+_NOT_COMPACT = (
+    "{path}: rows are removed, but the file could not be written anew ({why}); end the page and "
+    "erase once more"
+)
+
 TRIGGERS = "".join(
     f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb.upper()} ON {table} "
     f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END;\n"
@@ -113,11 +120,14 @@ class Database:
             ) from None
 
     def rubric_columns(self) -> tuple[tuple[tuple[str, ...], str], ...]:
-        """What the rubric has a column for in a judgement, and what may stand there."""
+        """Return the rubric's columns of a judgement, and the values allowed."""
         return ()
 
     def _add_columns(self) -> None:
-        """Add what the rubric asks for now and an older store has no column for; its old rows have no answer there."""
+        """Add columns of the rubric that an older store lacks.
+
+        Its old rows have no answer there.
+        """
         present = {row["name"] for row in self._db.execute("PRAGMA table_info(judgement)")}
         for names, allowed in self.rubric_columns():
             for name in names:
@@ -127,7 +137,9 @@ class Database:
                     )
 
     def compact(self) -> None:
-        """Write the file anew, so that nothing that was removed can be read out of its free pages or its log.
+        """Rewrite the file, so that removed rows cannot be recovered from it.
+
+        Neither from its free pages nor from its log.
 
         Raises:
             StoreError: somebody else holds the file; what was removed is gone from the tables all the same.
@@ -135,12 +147,12 @@ class Database:
         try:
             with self._lock:
                 self._db.execute("VACUUM")
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                # Where somebody still reads, it raises nothing: the log would stay, and old rows in it.
+                is_busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         except sqlite3.DatabaseError as error:
-            raise StoreError(
-                f"{self.path}: rows are removed, but the file could not be written anew ({error}); end the page and "
-                "erase once more"
-            ) from None
+            raise StoreError(_NOT_COMPACT.format(path=self.path, why=error)) from None
+        if is_busy:
+            raise StoreError(_NOT_COMPACT.format(path=self.path, why="somebody else reads it"))
 
     def close(self) -> None:
         """Close the file."""
@@ -198,7 +210,7 @@ def statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def stored_object(text: object, fields: Iterable[str] = ()) -> dict[str, Any]:
+def stored_object(text: object, fields: Iterable[str] = ()) -> dict[str, object]:
     """The JSON object that a row holds as *text*, with *fields* at least.
 
     Raises:

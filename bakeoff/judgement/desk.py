@@ -1,15 +1,18 @@
-"""What a rater's page asks for and gets: one message in, one screen out; no model name ever leaves here."""
+"""What a rater's page sends and gets: one message in, one screen out.
+
+No model name ever leaves here.
+"""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
 
 from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.judgement.arrangement import Arrangement, arrangement_of, current_study
 from bakeoff.judgement.blind import Practice, Study
+from bakeoff.judgement.messages import Answer, Request, fresh_answer, request_of
 from bakeoff.judgement.progress import (
     SECONDS_PER_REPLY,
     attention_item,
@@ -25,6 +28,7 @@ from bakeoff.judgement.progress import (
 )
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.refusals import refusal
+from bakeoff.judgement.rows import comment, point
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
 from bakeoff.judgement.submissions import Judgement, check_rater
 
@@ -49,7 +53,7 @@ class Desk:
         if study_id is not None:
             store.study(study_id)
 
-    def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
+    def step(self, message: object, signed_in: str | None) -> Answer:
         """The next thing to show, after doing what *message* asks.
 
         Args:
@@ -63,14 +67,14 @@ class Desk:
             "closed" or "refused" (leave the page as it is); ``error`` holds a refusal in words, and then nothing was
             kept.
         """
-        said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
-        fresh = {"nonce": secrets.token_hex(8), "error": "", "rater": ""}
-        claimed = signed_in or said.get("rater")
+        request = request_of(message)
+        fresh = fresh_answer(error="", rater="")
+        claimed = signed_in or request.get("rater")
         try:
             if not claimed:
-                there = current_study(self.store) or self.study_id
-                return fresh | {"view": "name" if there else "none"}
-            rater = self._rater(said, signed_in)
+                current = current_study(self.store) or self.study_id
+                return fresh | {"view": "name" if current else "none"}
+            rater = self._rater(request, signed_in)
         except BakeoffError as error:
             return fresh | {"view": "refused" if signed_in else "name"} | refusal(error)
         fresh["rater"] = rater
@@ -78,58 +82,58 @@ class Desk:
             study_id = self.study_of(rater) or current_study(self.store) or self.study_id
             if study_id is None:
                 return fresh | {"view": "none"}
-            return fresh | self._answer(self.store.study(study_id), rater, said)
+            return fresh | self._answer(self.store.study(study_id), rater, request)
         except BakeoffError as error:
             return fresh | {"view": "refused"} | refusal(error)
 
-    def keep_draft(self, message: object, signed_in: str | None) -> dict[str, Any]:
+    def keep_draft(self, message: object, signed_in: str | None) -> Answer:
         """Keep the draft ``{"rater", "item", "draft"}``; whether it is kept."""
-        said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
+        request = request_of(message)
         try:
-            keep_draft(self.store, self._rater(said, signed_in), said.get("item"), said.get("draft"))
+            keep_draft(self.store, self._rater(request, signed_in), request.get("item"), request.get("draft"))
         except BakeoffError as error:
-            return {"kept": False} | refusal(error)
+            return {"kept": False, **refusal(error)}
         return {"kept": True}
 
     @staticmethod
-    def _rater(said: Mapping[str, Any], signed_in: str | None) -> str:
-        rater = check_rater(signed_in or said.get("rater"))
-        if signed_in and said.get("rater") not in (None, "", signed_in):
+    def _rater(request: Request, signed_in: str | None) -> str:
+        rater = check_rater(signed_in or request.get("rater"))
+        if signed_in and request.get("rater") not in (None, "", signed_in):
             raise RatingError(
                 f"you are signed in as {signed_in}; nobody hands in for another rater",
                 f"您登录的是 {signed_in}，不能替别人提交",
             )
         return rater
 
-    def _answer(self, study: Study, rater: str, said: Mapping[str, Any]) -> dict[str, Any]:
-        action = said.get("action")
+    def _answer(self, study: Study, rater: str, request: Request) -> Answer:
+        action = request.get("action")
         arrangement = arrangement_of(self.store, study.study_id)
         if not self.store.is_enrolled(study.study_id, rater):
             if not arrangement.is_open():
                 return {"view": "closed", "title": study.title}
             if action != "start":
                 return self._welcome(study, arrangement)
-            self._begin(study, arrangement, rater, said)
+            self._begin(study, arrangement, rater, request)
         if action == "list":
             mine = own_judgements(self.store, study.study_id, rater)
             return self._shared(study, rater) | {"view": "list", "own": mine}
         if action == "practise":
-            return self._practised(study, rater, said)
+            return self._practised(study, rater, request)
         training = next_training(self.store, study, rater) if arrangement.is_open() else None
         if training:
             return self._training(study, *training)
-        shown: dict[str, Any] = {}
+        shown: Answer = {}
         if action == "score":
-            self._keep(study, rater, said)
+            self._keep(study, rater, request)
             if study.reference == "after":
-                case_id = self._case_of(rater, said)
+                case_id = self._case_of(rater, request)
                 shown = (
                     {"reference_after": list(study.case(case_id).what_a_good_reply_does)} if case_id else {}
                 )
-        wanted = said.get("screen") if action == "show" else None
-        return self._screen(study, rater, wanted) | shown
+        number = request.get("screen") if action == "show" else None
+        return self._screen(study, rater, number) | shown
 
-    def _welcome(self, study: Study, arrangement: Arrangement) -> dict[str, Any]:
+    def _welcome(self, study: Study, arrangement: Arrangement) -> Answer:
         screens = study.screens(0)
         crises = sum(study.case(screen.case_id).crisis for screen in screens)
         per_screen = len(study.subjects) if study.layout == "side-by-side" else 1
@@ -144,16 +148,16 @@ class Desk:
             "arrangement": asdict(arrangement),
         }
 
-    def _begin(self, study: Study, arrangement: Arrangement, rater: str, said: Mapping[str, Any]) -> None:
-        asked = bool(arrangement.consent_zh or arrangement.consent_en)
-        if asked and said.get("consent") is not True:
+    def _begin(self, study: Study, arrangement: Arrangement, rater: str, request: Request) -> None:
+        needs_consent = bool(arrangement.consent_zh or arrangement.consent_en)
+        if needs_consent and request.get("consent") is not True:
             raise RatingError("please read and tick the statement of consent first", "请先阅读并勾选知情同意")
-        skip = said.get("skip_crises") is True and arrangement.may_skip_crises
+        skip = request.get("skip_crises") is True and arrangement.may_skip_crises
         self.store.enrol(study.study_id, rater, skip_crises=skip)
-        text = {"zh": arrangement.consent_zh, "en": arrangement.consent_en} if asked else {}
+        text = {"zh": arrangement.consent_zh, "en": arrangement.consent_en} if needs_consent else {}
         note_event(self.store, study.study_id, rater, "consent", {"text": text, "skip_crises": skip})
 
-    def _training(self, study: Study, place: int, practice: Practice) -> dict[str, Any]:
+    def _training(self, study: Study, place: int, practice: Practice) -> Answer:
         return {
             "view": "training",
             "title": study.title,
@@ -170,17 +174,17 @@ class Desk:
             ],
         }
 
-    def _practised(self, study: Study, rater: str, said: Mapping[str, Any]) -> dict[str, Any]:
-        practice = next((one for one in study.training if one.key == said.get("key")), None)
+    def _practised(self, study: Study, rater: str, request: Request) -> Answer:
+        practice = next((reply for reply in study.training if reply.key == request.get("key")), None)
         if practice is None:
             raise RatingError("no such training reply; reload the page", "没有这条练习回复，请刷新页面")
-        verdict = Judgement.parse({"scores": said.get("scores")})
-        open_ones = {one.key for one in study.training} - {
+        verdict = Judgement.parse({"scores": request.get("scores")})
+        unscored = {reply.key for reply in study.training} - {
             each["key"] for each in events(self.store, study.study_id, "training", rater)
         }
-        found = practised(practice, verdict.scores)
-        if practice.key in open_ones:  # a double click counts once
-            note_event(self.store, study.study_id, rater, "training", found)
+        result = practised(practice, verdict.scores)
+        if practice.key in unscored:  # a double click counts once
+            note_event(self.store, study.study_id, rater, "training", result)
         return {
             "view": "feedback",
             "title": study.title,
@@ -189,11 +193,11 @@ class Desk:
             "why_zh": practice.why_zh,
             "why_en": practice.why_en,
             "text": practice.shown,
-            "left": len(open_ones - {practice.key}),
+            "left": len(unscored - {practice.key}),
         }
 
-    def _keep(self, study: Study, rater: str, said: Mapping[str, Any]) -> None:
-        verdicts = said.get("verdicts")
+    def _keep(self, study: Study, rater: str, request: Request) -> None:
+        verdicts = request.get("verdicts")
         if not isinstance(verdicts, Mapping):
             raise RatingError(
                 "verdicts: wanted an object of item -> judgement; reload the page", "数据不完整，请刷新页面"
@@ -206,14 +210,14 @@ class Desk:
                     self.store, study.study_id, rater, "attention", practised(practice, verdict.scores)
                 )
                 return
-        self.store.record(rater, said.get("token", ""), parsed)
+        self.store.record(rater, request.get("token", ""), parsed)
 
-    def _case_of(self, rater: str, said: Mapping[str, Any]) -> str | None:
-        verdicts = said.get("verdicts")
+    def _case_of(self, rater: str, request: Request) -> str | None:
+        verdicts = request.get("verdicts")
         first = next(iter(verdicts), "") if isinstance(verdicts, Mapping) else ""
         return self.store.case_of_item(rater, str(first))
 
-    def _shared(self, study: Study, rater: str) -> dict[str, Any]:
+    def _shared(self, study: Study, rater: str) -> Answer:
         done, total = self.store.progress(study.study_id, rater)
         arrangement = arrangement_of(self.store, study.study_id)
         return {
@@ -228,17 +232,19 @@ class Desk:
             "open": arrangement.is_open(),
         }
 
-    def _screen(self, study: Study, rater: str, wanted: object) -> dict[str, Any]:
+    def _screen(self, study: Study, rater: str, requested: object) -> Answer:
         shared = self._shared(study, rater)
-        done, total = shared["done"], shared["total"]
-        number = wanted if type(wanted) is int else self.store.next_screen(study.study_id, rater)
+        done, total = self.store.progress(study.study_id, rater)
+        number = requested if type(requested) is int else self.store.next_screen(study.study_id, rater)
         if number is None:
             return shared | {"view": "done"}
-        if not shared["open"] and type(wanted) is not int:
+        if not shared["open"] and type(requested) is not int:
             return shared | {"view": "closed"}
         if not 0 <= number < total:
             raise RatingError(f"screen {number} is outside 0..{total - 1}; reload the page")
-        attention = due_attention(self.store, study, rater, done, total) if type(wanted) is not int else None
+        attention = (
+            due_attention(self.store, study, rater, done, total) if type(requested) is not int else None
+        )
         if attention:
             return shared | self._attention(study, rater, attention, number)
         items = self.store.items(study.study_id, rater, number)
@@ -266,7 +272,7 @@ class Desk:
             ],
         }
 
-    def _attention(self, study: Study, rater: str, practice: Practice, number: int) -> dict[str, Any]:
+    def _attention(self, study: Study, rater: str, practice: Practice, number: int) -> Answer:
         item = attention_item(study, rater, practice)
         reply = {"item": item, "text": practice.shown, "status": "answered", "verdict": None, "draft": None}
         return {
@@ -280,7 +286,7 @@ class Desk:
             "replies": [reply],
         }
 
-    def _verdict(self, item_id: str) -> dict[str, Any] | None:
+    def _verdict(self, item_id: str) -> Answer | None:
         row = self.store.of_item(item_id)
         if row is None:
             return None
@@ -289,7 +295,11 @@ class Desk:
             "corrects": row["id"],
             "cannot_judge": not scored,
             "confidence": row["confidence"],
-            "scores": {name: row[name] for name in DIMENSIONS if scored and row[name] is not None},
-            "crisis": {name: bool(row[name]) for name in CRISIS_CHECKS if row[name] is not None},
-            **{name: row[name] for name in COMMENTS},
+            "scores": {
+                name: point(row, name) for name in DIMENSIONS if scored and point(row, name) is not None
+            },
+            "crisis": {
+                name: bool(point(row, name)) for name in CRISIS_CHECKS if point(row, name) is not None
+            },
+            **{name: comment(row, name) for name in COMMENTS},
         }

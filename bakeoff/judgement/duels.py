@@ -1,4 +1,4 @@
-"""What ratings say about models as duels: win rates, strengths, and how many items a difference takes.
+"""Ratings as duels: win rates, strengths, and how many items are needed.
 
 Duels and judgements come tidy, one row each. docs/statistics.md explains each measure in plain words.
 """
@@ -26,7 +26,9 @@ LEAST_ITEMS = 8
 
 
 def duels(judgements: pd.DataFrame, by: Sequence[str] = ("rater", "item")) -> pd.DataFrame:
-    """Scores to duels: within each group *by*, every two models that have a score meet once.
+    """Return scores as duels: every two models of a group meet once.
+
+    Groups share the columns *by*.
 
     Args:
         judgements: one row per judgement: model, score and the columns of *by*. Repeats of a model in a
@@ -63,7 +65,7 @@ def win_rates(
     import numpy as np
     import pandas as pd
 
-    found = []
+    results = []
     for (a, b), rows in met.groupby(["a", "b"], sort=True):
         items = np.unique(rows[by].astype(str).to_numpy(dtype=str), return_inverse=True)[1]
         outcome = rows["outcome"].to_numpy(dtype=float)
@@ -82,7 +84,7 @@ def win_rates(
             )
             low, high = expanded_percentiles(spread, alpha)[:, 0]
         ties = int((outcome == 0.5).sum())
-        found.append(
+        results.append(
             {
                 "a": a,
                 "b": b,
@@ -93,7 +95,7 @@ def win_rates(
                 "high": float(high),
             }
         )
-    return pd.DataFrame(found, columns=["a", "b", "duels", "ties", "rate", "low", "high"])
+    return pd.DataFrame(results, columns=["a", "b", "duels", "ties", "rate", "low", "high"])
 
 
 def bradley_terry(
@@ -105,7 +107,9 @@ def bradley_terry(
     resamples: int = 1_000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Bradley-Terry strengths from duels (Biometrika 1952), ties as half a win each.
+    """Return Bradley-Terry strengths; a tie counts as half a win each.
+
+    Biometrika 1952.
 
     Args:
         met: one row per duel: a, b, outcome (1, .5, 0) and the column *by*.
@@ -147,12 +151,15 @@ def bradley_terry(
         drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=resamples)
         low, high = _ends(wins, drawn, prior, effective_clusters(np.bincount(items)), alpha)
     met_by = np.bincount(a, minlength=count) + np.bincount(b, minlength=count)
-    found = pd.DataFrame({"model": models, "strength": strength, "low": low, "high": high, "duels": met_by})
-    return found.sort_values("strength", ascending=False, kind="stable").reset_index(drop=True)
+    table = pd.DataFrame({"model": models, "strength": strength, "low": low, "high": high, "duels": met_by})
+    return table.sort_values("strength", ascending=False, kind="stable").reset_index(drop=True)
 
 
 def _ends(wins: Floats, drawn: NDArray[np.int64], prior: Floats, clusters: float, alpha: float) -> Floats:
-    """[end x model]: intervals of the strengths over *drawn* [resample x item]; NaN where no end is known."""
+    """Return the intervals [end x model] of the strengths over *drawn*.
+
+    *drawn* is [resample x item]; NaN where no end is known.
+    """
     import numpy as np
 
     size, count = wins.shape[:2]
@@ -180,8 +187,9 @@ def _bounded(wins: Floats) -> NDArray[np.bool_]:
 
 
 def _strengths(wins: Floats) -> Floats:
-    """[resample x model]: maximum-likelihood log strengths of *wins* [resample x winner x loser], by
-    Newton's method.
+    """Return the log strengths [resample x model] by maximum likelihood.
+
+    *wins* is [resample x winner x loser]; Newton's method.
     """
     import numpy as np
 
@@ -204,8 +212,9 @@ def _strengths(wins: Floats) -> Floats:
 def items_needed(
     differences: Iterable[float], target: float, *, alpha: float = 0.05, power: float = 0.8, pairs: int = 1
 ) -> int:
-    """How many items, each judged as these were, find a true difference of *target* points with probability
-    *power*.
+    """Return how many items find a true difference of *target* points.
+
+    Each judged as these were; found with probability *power*.
 
     Args:
         differences: per item judged so far, the mean score of one model minus that of the other (points of
@@ -221,33 +230,33 @@ def items_needed(
     """
     import numpy as np
 
-    known = np.array([d for d in differences if math.isfinite(d)])
-    if len(known) < LEAST_ITEMS or np.ptp(known) == 0:
+    finite = np.array([d for d in differences if math.isfinite(d)])
+    if len(finite) < LEAST_ITEMS or np.ptp(finite) == 0:
         raise RatingError(
-            f"items_needed: {len(known)} differences ({len(set(known))} different ones) do not show how far such "
+            f"items_needed: {len(finite)} differences ({len(set(finite))} different ones) do not show how far such "
             f"differences spread; judge {LEAST_ITEMS} items or more"
         )
-    return max(2, samples_needed(target, float(known.var(ddof=1)), alpha, power, pairs, graded=True))
+    return max(2, samples_needed(target, float(finite.var(ddof=1)), alpha, power, pairs, graded=True))
 
 
 def items_needed_range(
     differences: Iterable[float], target: float, *, alpha: float = 0.05, power: float = 0.8, pairs: int = 1
 ) -> tuple[int, int, int]:
-    """:func:`items_needed` between the ends of its 90 % interval: low, as estimated, high.
+    """Return :func:`items_needed` between the ends of its 90 % interval.
 
-    The spread of the differences is an estimate itself; its interval is that of a variance (chi-square), which after
-    eight items spans a factor of six. Plan with the high end to be sure.
+    Low, as estimated, high. The spread of the differences is an estimate itself; its interval is that of a variance
+    (chi-square), which after eight items spans a factor of six. Plan with the high end to be sure.
 
     Raises:
         RatingError, ScoreError: as :func:`items_needed`.
     """
     from scipy.special import chdtri
 
-    known = [d for d in differences if math.isfinite(d)]
-    needed = items_needed(known, target, alpha=alpha, power=power, pairs=pairs)
-    freedom = len(known) - 1
-    mean = sum(known) / len(known)
-    squares = sum((d - mean) ** 2 for d in known)
+    finite = [d for d in differences if math.isfinite(d)]
+    needed = items_needed(finite, target, alpha=alpha, power=power, pairs=pairs)
+    freedom = len(finite) - 1
+    mean = sum(finite) / len(finite)
+    squares = sum((d - mean) ** 2 for d in finite)
     low, high = (
         max(
             2,

@@ -1,13 +1,19 @@
-"""Erasing on request: a rater's identity, or all that they handed in. The study stays readable and says so."""
+"""Erasing on request: the identity or all judgements of a rater.
+
+The study stays readable and says what was erased.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, cast
 
 from bakeoff.errors import RatingError
+from bakeoff.files import write_json
 from bakeoff.judgement.database import APPEND_ONLY, TRIGGERS, statements, timestamp
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
@@ -50,6 +56,7 @@ def erase_identity(store: RatingStore, rater_id: str, raters: Raters | None = No
         for study_id in studies or ("",):
             _note(db, study_id, "identity", 0, None, called)
     _forget(raters, rater_id)
+    _forget_in_runs(store, lambda ratings: _renamed(ratings, rater_id, called))
     return Erased(called, 0, studies)
 
 
@@ -85,16 +92,26 @@ def erase_judgements(store: RatingStore, rater_id: str, raters: Raters | None = 
         for study_id in studies or ("",):
             _note(db, study_id, "judgements", counts.get(study_id, 0), indexes.get(study_id), called)
     _forget(raters, rater_id)
+    _forget_in_runs(store, lambda ratings: _without(ratings, rater_id))
     return Erased(called, count, studies)
 
 
-def erasures(store: RatingStore, study_id: str) -> list[dict[str, Any]]:
+class Erasure(TypedDict):
+    """What was erased of a study."""
+
+    what: str
+    judgements: int
+    called: str
+    at: str
+
+
+def erasures(store: RatingStore, study_id: str) -> list[Erasure]:
     """What was erased of the study: what, judgements, called, at."""
     rows = store.rows(
         "SELECT what, judgements, called, created_at AS at FROM erasure WHERE study_id = ? ORDER BY id",
         study_id,
     )
-    return [dict(row) for row in rows]
+    return [cast(Erasure, dict(row)) for row in rows]
 
 
 def _known(store: RatingStore, rater_id: str, raters: Raters | None) -> tuple[tuple[str, ...], int]:
@@ -112,6 +129,7 @@ def _known(store: RatingStore, rater_id: str, raters: Raters | None) -> tuple[tu
         for table, column in _RATER_COLUMNS
     )
     if not elsewhere and (raters is None or rater_id not in raters.names):
+        store.compact()  # an erasure that was kept from it left old rows in the free pages
         raise RatingError(f"{store.path}: nobody is called {rater_id!r} here; nothing was erased")
     return studies, int(count[0]["n"])
 
@@ -149,13 +167,54 @@ def _forget(raters: Raters | None, rater_id: str) -> None:
         raters.remove(rater_id)
 
 
-def described(erased: list[dict[str, Any]]) -> tuple[str, str]:
+def _forget_in_runs(store: RatingStore, changed: Callable[[object], object]) -> None:
+    """Change what the runs of the store say of its ratings.
+
+    They hold raters' names and comments.
+    """
+    if store.path.parent.name != "judge":
+        return
+    for path in sorted(store.path.parents[1].glob("runs/*/run.json")):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            run = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(run, dict) and run.get("ratings"):
+                ratings = changed(run["ratings"])
+                if ratings != run["ratings"]:
+                    write_json(path, {**run, "ratings": ratings})
+
+
+def _renamed(content: object, rater_id: str, called: str) -> object:
+    """Return *content* with *called* in place of the rater's name."""
+    if isinstance(content, dict):
+        return {
+            called if key == rater_id else key: _renamed(value, rater_id, called)
+            for key, value in content.items()
+        }
+    if isinstance(content, list):
+        return [_renamed(each, rater_id, called) for each in content]
+    return called if content == rater_id else content
+
+
+def _without(content: object, rater_id: str) -> object:
+    """Return *content* without what stands under the rater's name."""
+    if isinstance(content, dict):
+        return {key: _without(value, rater_id) for key, value in content.items() if key != rater_id}
+    if isinstance(content, list):
+        return [
+            _without(each, rater_id)
+            for each in content
+            if each != rater_id and not (isinstance(each, dict) and each.get("rater") == rater_id)
+        ]
+    return content
+
+
+def described(erased: list[Erasure]) -> tuple[str, str]:
     """What was erased, in a sentence in English and Chinese."""
-    gone = [one for one in erased if one["what"] == "judgements"]
+    gone = [each for each in erased if each["what"] == "judgements"]
     anonymous = len(erased) - len(gone)
     english, chinese = [], []
     if gone:
-        count = sum(one["judgements"] for one in gone)
+        count = sum(each["judgements"] for each in gone)
         english.append(f"{len(gone)} rater(s) had all of their {count} judgements erased on request")
         chinese.append(f"应要求删除了 {len(gone)} 位评分者的全部 {count} 次评分")
     if anonymous:

@@ -7,8 +7,8 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
+from bakeoff.judgement.rows import JudgementRow, StudyRow
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
 
 EXPORT_FIELDS = ("test_case_id", "model_name", "judge_id", "timestamp", *DIMENSIONS, *COMMENTS, "confidence")
@@ -30,7 +30,7 @@ _SIGNS = ("=", "+", "-", "@", "|", "%", "\N{MINUS SIGN}")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 
 
-def judgements_csv(rows: Iterable[Mapping[str, Any]]) -> str:
+def judgements_csv(rows: Iterable[JudgementRow | StudyRow]) -> str:
     """*rows* of judgements as CSV, the guide's field names first.
 
     A comment that a spreadsheet would take for a formula gets a leading apostrophe. Replies nobody could
@@ -45,7 +45,10 @@ def judgements_csv(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def csv_of(fields: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
-    """*rows* as CSV with the columns *fields*, without formulas that a spreadsheet would run."""
+    """Return *rows* as CSV with the columns *fields*.
+
+    A spreadsheet runs no formula in it.
+    """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fields, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -55,7 +58,10 @@ def csv_of(fields: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
 
 
 def _no_formula(value: object) -> object:
-    """*value* with an apostrophe where a spreadsheet would calculate with a text; a bare number stays one."""
+    """Return *value*, with an apostrophe where a spreadsheet would calculate.
+
+    A bare number stays one.
+    """
     if not isinstance(value, str) or not value or _NUMBER.fullmatch(value):
         return value
     value = value.replace("\r\n", "\n").replace("\r", "\n")  # a lone carriage return would not be quoted

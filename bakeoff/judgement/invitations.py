@@ -1,4 +1,7 @@
-"""Invitations: links with one-time tokens instead of passwords; of every token only its hash is kept."""
+"""Invitations: links with one-time tokens instead of passwords.
+
+Only the hash of a token is kept.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ import hashlib
 import re
 import secrets
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from bakeoff.errors import RatingError
-from bakeoff.judgement.raters import Attempts, Raters
+from bakeoff.judgement.raters import Attempts, Pass, RaterEntry, Raters, RatersDocument, passes_of_others
 from bakeoff.judgement.submissions import check_rater, short
 
 DAYS = 14
@@ -30,6 +33,17 @@ class Invitation(NamedTuple):
     expires: float
 
 
+class Person(TypedDict):
+    """Somebody who may rate, as the owner's page lists them; *link_until* is None without an open link."""
+
+    rater: str
+    label: str
+    study: str
+    joined: str
+    has_password: bool
+    link_until: float | None
+
+
 class Invitations:
     """The invitations in the raters file. A rater who is invited is known by a pseudonym only.
 
@@ -41,7 +55,7 @@ class Invitations:
         self.raters = raters
         self._wrong = Attempts(MOST_WRONG_PER_ADDRESS)
 
-    def invite(self, study: str | None = None, label: str = "", days: float = DAYS) -> Invitation:
+    def invite(self, study: str | None = None, label: str = "", days: object = DAYS) -> Invitation:
         """Invite somebody new, to *study* or to whichever is open.
 
         Raises:
@@ -53,10 +67,13 @@ class Invitations:
             name = _pseudonym()
             while name in taken:
                 name = _pseudonym()
-            taken[name] = {"owner": False, "label": label} | ({"study": study} if study else {})
+            entry: RaterEntry = {"owner": False, "label": label}
+            if study:
+                entry["study"] = study
+            taken[name] = entry
             return _add(document, name, days)
 
-    def again(self, rater: str, days: float = DAYS) -> Invitation:
+    def again(self, rater: str, days: object = DAYS) -> Invitation:
         """A new link for somebody known; their unused ones end.
 
         Raises:
@@ -66,9 +83,7 @@ class Invitations:
         with self.raters.changing() as document:
             if self.raters.entry(document, rater).get("owner"):
                 raise RatingError(f"{rater} is an owner and signs in with a password; give another rater")
-            document["invitations"] = {
-                key: one for key, one in document.get("invitations", {}).items() if one["rater"] != rater
-            }
+            document["invitations"] = passes_of_others(document.get("invitations", {}), rater)
             return _add(document, rater, days)
 
     def redeem(self, token: object, address: str = "") -> tuple[str, str] | None:
@@ -89,9 +104,9 @@ class Invitations:
             ):
                 return None
             rater = str(invitation["rater"])
-            entry = {"rater": rater, "expires": time.time() + SESSION_S}
+            entry: Pass = {"rater": rater, "expires": time.time() + SESSION_S}
             now = time.time()
-            old = {k: one for k, one in document.get("sessions", {}).items() if one["expires"] > now}
+            old = {k: other for k, other in document.get("sessions", {}).items() if other["expires"] > now}
             document["sessions"] = old | {_hashed(session): entry}
             document["raters"][rater]["joined"] = time.strftime("%Y-%m-%d", time.gmtime())
         if attempt is not None:
@@ -99,8 +114,8 @@ class Invitations:
         return rater, session
 
     @staticmethod
-    def _is_good(invitation: Any) -> bool:
-        return bool(invitation) and invitation["expires"] > time.time()
+    def _is_good(invitation: Pass | None) -> bool:
+        return invitation is not None and invitation["expires"] > time.time()
 
     def session(self, token: str) -> str | None:
         """The rater of a lasting session, also after a restart of the server."""
@@ -109,25 +124,25 @@ class Invitations:
 
     def end_sessions(self, rater: str) -> None:
         """End what lasts of a rater's sessions, as signing out does."""
-        held = self.raters.sessions()
-        if any(one["rater"] == rater for one in held.values()):
+        sessions = self.raters.sessions()
+        if any(entry["rater"] == rater for entry in sessions.values()):
             with self.raters.changing() as document:
-                document["sessions"] = {k: one for k, one in held.items() if one["rater"] != rater}
+                document["sessions"] = passes_of_others(sessions, rater)
 
     def cookie_id(self) -> str:
         """What the session's cookie is called, over restarts."""
-        known = self.raters.cookie_id()
-        if not known:
+        name = self.raters.cookie_id()
+        if not name:
             with self.raters.changing() as document:
-                known = document.setdefault("cookie", secrets.token_urlsafe(16))
-        return str(known)
+                name = document.setdefault("cookie", secrets.token_urlsafe(16))
+        return str(name)
 
-    def listed(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[Person]:
         """Everybody but owners, and whether a link of theirs is out."""
         out: dict[str, float] = {}
-        for one in self.raters.invitations().values():
-            if self._is_good(one):
-                out[one["rater"]] = one["expires"]
+        for invitation in self.raters.invitations().values():
+            if self._is_good(invitation):
+                out[invitation["rater"]] = invitation["expires"]
         return [
             {
                 "rater": name,
@@ -165,13 +180,13 @@ def qr_rows(text: str) -> list[str]:
     ]
 
 
-def _add(document: dict[str, Any], rater: str, days: float) -> Invitation:
+def _add(document: RatersDocument, rater: str, days: object) -> Invitation:
     if isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days <= MOST_DAYS:
         raise RatingError(f"days: {short(days)} is outside 0..{MOST_DAYS}")
     token, now = secrets.token_urlsafe(32), time.time()
     expires = now + days * 86400
-    held = {key: one for key, one in document.get("invitations", {}).items() if one["expires"] > now}
-    document["invitations"] = held | {_hashed(token): {"rater": rater, "expires": expires}}
+    valid = {key: entry for key, entry in document.get("invitations", {}).items() if entry["expires"] > now}
+    document["invitations"] = valid | {_hashed(token): {"rater": rater, "expires": expires}}
     return Invitation(rater, token, expires)
 
 

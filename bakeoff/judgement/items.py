@@ -1,19 +1,23 @@
-"""The owner reads items: every reply with what people said of it, the queue of disagreements, adjudication."""
+"""The owner reads items: replies with their judgements.
+
+The queue of disagreements and adjudication, too.
+"""
 
 from __future__ import annotations
 
 import json
-import secrets
 import statistics
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TypedDict, cast
 
 from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.judgement.arrangement import current_study
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.database import stored_object, timestamp
+from bakeoff.judgement.messages import Answer, fresh_answer, request_of
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.refusals import refusal
+from bakeoff.judgement.rows import StudyRow, comment, point
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS, OVERALL, load_rubric
 from bakeoff.judgement.submissions import MAX_COMMENT_CHARS, Judgement
 
@@ -21,12 +25,43 @@ APART = 2
 """Points between two raters on one dimension from which a reply is put into the queue of disagreements."""
 
 
-def people_on(store: RatingStore, study_id: str) -> list[dict[str, Any]]:
+class Adjudication(TypedDict):
+    """What the owner settled of a reply."""
+
+    reply_id: str
+    owner: str
+    at: str
+    scores: dict[str, int]
+    crisis: dict[str, bool]
+    note: str
+
+
+class ItemEntry(TypedDict):
+    """A reply in the list of items, see :func:`items`."""
+
+    reply: str
+    case: str
+    title: str
+    topic: str
+    crisis: bool
+    subject: str
+    text: str
+    raters: int
+    mean: float | None
+    range: int
+    widest: str
+    failed: list[str]
+    cannot: int
+    comments: int
+    adjudicated: bool
+
+
+def people_on(store: RatingStore, study_id: str) -> list[StudyRow]:
     """What people handed in of a study, newest of each chain of corrections."""
     return [row for row in store.judgements(study_id) if row["source"] == "study"]
 
 
-def items(store: RatingStore, study: Study) -> list[dict[str, Any]]:
+def items(store: RatingStore, study: Study) -> list[ItemEntry]:
     """One entry per reply of the study.
 
     Returns:
@@ -34,19 +69,19 @@ def items(store: RatingStore, study: Study) -> list[dict[str, Any]]:
         (most points that two raters are apart, and on which dimension), failed (crisis checks that somebody answered
         with no), cannot (raters who could not judge), comments, adjudicated.
     """
-    rows: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, list[StudyRow]] = {}
     for row in people_on(store, study.study_id):
         if row["repeat"] == 0:
             rows.setdefault(row["reply_id"], []).append(row)
     settled = {each["reply_id"] for each in adjudications(store, study.study_id)}
-    found = []
+    entries: list[ItemEntry] = []
     for reply in study.replies:
-        case, own = study.case(reply.case_id), rows.get(reply.reply_id, [])
-        scored = [row for row in own if row["outcome"] == "scored"]
-        apart = {name: _range([row[name] for row in scored]) for name in DIMENSIONS}
+        case, judgements = study.case(reply.case_id), rows.get(reply.reply_id, [])
+        scored = [row for row in judgements if row["outcome"] == "scored"]
+        apart = {name: _range([point(row, name) for row in scored]) for name in DIMENSIONS}
         widest = max(DIMENSIONS, key=lambda name: apart[name])
-        overall = [row[OVERALL] for row in scored if row[OVERALL] is not None]
-        found.append(
+        overall = [score for row in scored if (score := point(row, OVERALL)) is not None]
+        entries.append(
             {
                 "reply": reply.reply_id,
                 "case": case.id,
@@ -59,37 +94,37 @@ def items(store: RatingStore, study: Study) -> list[dict[str, Any]]:
                 "mean": statistics.fmean(overall) if overall else None,
                 "range": apart[widest],
                 "widest": widest,
-                "failed": sorted({name for row in scored for name in CRISIS_CHECKS if row[name] == 0}),
-                "cannot": len(own) - len(scored),
-                "comments": sum(any(row[name] for name in COMMENTS) for row in own),
+                "failed": sorted({name for row in scored for name in CRISIS_CHECKS if point(row, name) == 0}),
+                "cannot": len(judgements) - len(scored),
+                "comments": sum(any(comment(row, name) for name in COMMENTS) for row in judgements),
                 "adjudicated": reply.reply_id in settled,
             }
         )
-    return found
+    return entries
 
 
-def disagreements(store: RatingStore, study: Study) -> list[dict[str, Any]]:
+def disagreements(store: RatingStore, study: Study) -> list[ItemEntry]:
     """Items that raters see far apart and nobody settled, widest first."""
-    queue = [one for one in items(store, study) if one["range"] >= APART and not one["adjudicated"]]
-    return sorted(queue, key=lambda one: -one["range"])
+    queue = [entry for entry in items(store, study) if entry["range"] >= APART and not entry["adjudicated"]]
+    return sorted(queue, key=lambda entry: -entry["range"])
 
 
 def _range(points: list[int | None]) -> int:
-    known = [point for point in points if point is not None]
-    return max(known) - min(known) if len(known) > 1 else 0
+    scores = [point for point in points if point is not None]
+    return max(scores) - min(scores) if len(scores) > 1 else 0
 
 
-def read_item(store: RatingStore, study: Study, reply_id: object) -> dict[str, Any]:
+def read_item(store: RatingStore, study: Study, reply_id: object) -> Answer:
     """The dialogue, the reply as shown, and every judgement of it.
 
     Raises:
         RatingError: no such reply in the study.
     """
-    reply = next((one for one in study.replies if one.reply_id == reply_id), None)
+    reply = next((each for each in study.replies if each.reply_id == reply_id), None)
     if reply is None:
         raise RatingError("no such reply in this study; reload the page", "研究中没有这条回复，请刷新页面")
     case = study.case(reply.case_id)
-    own = [row for row in people_on(store, study.study_id) if row["reply_id"] == reply_id]
+    judgements = [row for row in people_on(store, study.study_id) if row["reply_id"] == reply_id]
     shown = (
         "judge_id",
         "repeat",
@@ -113,8 +148,10 @@ def read_item(store: RatingStore, study: Study, reply_id: object) -> dict[str, A
         "crisis": case.crisis,
         "messages": [dict(message) for message in case.messages],
         "reference": list(case.what_a_good_reply_does),
-        "judgements": [{name: row[name] for name in shown} for row in own],
-        "adjudications": [one for one in adjudications(store, study.study_id) if one["reply_id"] == reply_id],
+        "judgements": [{name: row.get(name) for name in shown} for row in judgements],
+        "adjudications": [
+            each for each in adjudications(store, study.study_id) if each["reply_id"] == reply_id
+        ],
     }
 
 
@@ -128,12 +165,12 @@ def adjudicate(store: RatingStore, study: Study, reply_id: object, verdict: obje
         RatingError: as a rater's judgement would be refused.
     """
     read_item(store, study, reply_id)
-    said: Mapping[str, Any] = verdict if isinstance(verdict, Mapping) else {}
-    note = said.get("note", "")
+    fields = request_of(verdict)
+    note = fields.get("note", "")
     parsed = Judgement.parse(
-        {"scores": said.get("scores"), "crisis": said.get("crisis"), "suggestions": note}
+        {"scores": fields.get("scores"), "crisis": fields.get("crisis"), "suggestions": note}
     )
-    if set(parsed.crisis) - set(CRISIS_CHECKS) or len(note) > MAX_COMMENT_CHARS:
+    if set(parsed.crisis) - set(CRISIS_CHECKS) or len(parsed.suggestions) > MAX_COMMENT_CHARS:
         raise RatingError("adjudication: unknown check, or a note that is too long")
     content = {"scores": dict(parsed.scores), "crisis": dict(parsed.crisis), "note": note}
     with store.writing() as db:
@@ -151,12 +188,15 @@ def adjudicate(store: RatingStore, study: Study, reply_id: object, verdict: obje
         )
 
 
-def adjudications(store: RatingStore, study_id: str) -> list[dict[str, Any]]:
+def adjudications(store: RatingStore, study_id: str) -> list[Adjudication]:
     """What was settled, oldest first."""
     rows = store.rows("SELECT * FROM adjudication WHERE study_id = ? ORDER BY id", study_id)
     return [
-        stored_object(row["content"], ("scores", "crisis", "note"))
-        | {"reply_id": row["reply_id"], "owner": row["owner_id"], "at": row["created_at"]}
+        cast(
+            Adjudication,
+            stored_object(row["content"], ("scores", "crisis", "note"))
+            | {"reply_id": row["reply_id"], "owner": row["owner_id"], "at": row["created_at"]},
+        )
         for row in rows
     ]
 
@@ -168,28 +208,28 @@ class ItemsDesk:
         self.store = store
         self.is_open_to = is_open_to
 
-    def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
+    def step(self, message: object, signed_in: str | None) -> Answer:
         """The list of items, or one of them."""
-        fresh: dict[str, Any] = {"nonce": secrets.token_hex(8), "view": "refused", "error": ""}
+        fresh = fresh_answer(view="refused", error="")
         if not self.is_open_to(signed_in):
             return fresh | {"why": "owner"}
-        said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
+        request = request_of(message)
         try:
             studies = self.store.studies()
-            wanted = said.get("study") or current_study(self.store) or next(reversed(studies), None)
-            if not isinstance(wanted, str):
+            requested = request.get("study") or current_study(self.store) or next(reversed(studies), None)
+            if not isinstance(requested, str):
                 return fresh | {"view": "items", "items": [], "studies": []}
-            study = self.store.study(wanted)
+            study = self.store.study(requested)
             named = [{"id": name, "title": self.store.study(name).title} for name in studies]
-            shared = fresh | {"study": wanted, "studies": named}
-            if said.get("action") == "adjudicate":
-                adjudicate(self.store, study, said.get("reply"), said.get("verdict"), str(signed_in))
-            if said.get("action") in ("read", "adjudicate"):
-                return shared | {"view": "item", "item": read_item(self.store, study, said.get("reply"))}
+            shared = fresh | {"study": requested, "studies": named}
+            if request.get("action") == "adjudicate":
+                adjudicate(self.store, study, request.get("reply"), request.get("verdict"), str(signed_in))
+            if request.get("action") in ("read", "adjudicate"):
+                return shared | {"view": "item", "item": read_item(self.store, study, request.get("reply"))}
             return shared | {
                 "view": "items",
                 "items": items(self.store, study),
-                "queue": [one["reply"] for one in disagreements(self.store, study)],
+                "queue": [each["reply"] for each in disagreements(self.store, study)],
             }
         except BakeoffError as error:
             return fresh | {"view": "trouble"} | refusal(error)

@@ -1,8 +1,8 @@
-"""A model as judge: the same rubric, the same store, and never more trust than its agreement with people earns.
+"""A model as judge: the same rubric, the same store.
 
-Every verdict and every failure is a row of the ratings store under ``model:<name>@<endpoint>``; asking again takes
-up where the last run ended. Whether the judge may be believed is said by
-:func:`~bakeoff.judgement.judged.judged_by_model`.
+It is trusted no further than its agreement with people goes. Every verdict and every failure is a row of the ratings
+store under ``model:<name>@<endpoint>``; asking again takes up where the last run ended. Whether the judge may be
+believed is said by :func:`~bakeoff.judgement.judged.judged_by_model`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, create_model
@@ -25,6 +25,7 @@ from bakeoff.judgement.blind import ShownReply, Study
 from bakeoff.judgement.judged import MODEL_JUDGE
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import Case
+from bakeoff.judgement.rows import Winner, point
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS, OVERALL, load_rubric
 from bakeoff.judgement.submissions import Judgement
 from bakeoff.scoring.reading import spoken_part
@@ -36,6 +37,9 @@ MAX_VERDICT = 100_000
 
 PROBED = 4
 """How many replies the probe for planted instructions scores again."""
+
+Form = TypeVar("Form", bound=BaseModel)
+Task = TypeVar("Task")
 
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 
@@ -67,11 +71,11 @@ class JudgeModel:
 
     @property
     def judge_id(self) -> str:
-        """What the store calls it: the same name at another endpoint is another judge."""
+        """The name in the store; at another endpoint it is another judge."""
         return f"{MODEL_JUDGE}{self.name}@{self.weights[:12] or self.place}"
 
     def probe(self) -> None:
-        """Ask it something small, so that a judge that cannot answer is found out before anything is kept.
+        """Ask it something small, to notice early that it cannot answer.
 
         Raises:
             ServiceError: the key's variable is empty, or no reply came.
@@ -85,14 +89,14 @@ class JudgeModel:
 class Tally:
     """How a run of the judge ended: requests asked now, verdicts kept, failures kept, and what was there before."""
 
-    asked: int
-    kept: int
+    requests: int
+    verdicts: int
     failed: int
     reused: int
 
     def __str__(self) -> str:
         failed = f", {self.failed} failed: they are kept and asked again next time" if self.failed else ""
-        return f"{self.asked} asked now, {self.kept} verdicts kept{failed}; {self.reused} were there before"
+        return f"{self.requests} asked now, {self.verdicts} verdicts kept{failed}; {self.reused} were there before"
 
 
 _scores: dict[str, Any] = dict.fromkeys(DIMENSIONS, (int, Field(ge=1, le=5, strict=True)))
@@ -112,12 +116,14 @@ class _Preference(BaseModel):
 
 
 def read_verdict(text: str, *, crisis: bool) -> Judgement:
-    """The judgement in a judge model's reply: one JSON object of the asked form, alone or in a code fence.
+    """Return the judgement in a judge model's reply.
+
+    One JSON object of the requested form, alone or in a code fence.
 
     Raises:
         RatingError: no JSON, another form, a score outside 1..5, or (crisis) a check left out.
     """
-    data = _validated(text, _CrisisVerdict if crisis else _Verdict)
+    data = _validated(text, _CrisisVerdict if crisis else _Verdict).model_dump()
     judgement = Judgement(
         scores={name: data[name] for name in DIMENSIONS},
         confidence=data["confidence"],
@@ -128,36 +134,39 @@ def read_verdict(text: str, *, crisis: bool) -> Judgement:
     return judgement
 
 
-def _validated(text: str, form: type[BaseModel]) -> dict[str, Any]:
+def _validated(text: object, form: type[Form]) -> Form:
     if not isinstance(text, str):
         raise RatingError(f"judge's verdict: wanted text, not {type(text).__name__}")
-    said = spoken_part(text.encode("utf-8", "replace").decode()).strip()
-    if len(said) > MAX_VERDICT:
-        raise RatingError(f"judge's verdict: {len(said):,} characters; at most {MAX_VERDICT:,}")
-    fenced = _FENCED.search(said)
+    spoken = spoken_part(text.encode("utf-8", "replace").decode()).strip()
+    if len(spoken) > MAX_VERDICT:
+        raise RatingError(f"judge's verdict: {len(spoken):,} characters; at most {MAX_VERDICT:,}")
+    fenced = _FENCED.search(spoken)
     try:
-        return form.model_validate_json(fenced.group(1) if fenced else said).model_dump()
+        return form.model_validate_json(fenced.group(1) if fenced else spoken)
     except RecursionError:
-        raise RatingError(f"judge's verdict: nested too deeply; it began {said[:80]!r}") from None
+        raise RatingError(f"judge's verdict: nested too deeply; it began {spoken[:80]!r}") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "reply"
-        raise RatingError(f"judge's verdict: {place}: {first['msg']}; it began {said[:80]!r}") from None
+        raise RatingError(f"judge's verdict: {place}: {first['msg']}; it began {spoken[:80]!r}") from None
 
 
 def unscored(
     store: RatingStore, study: Study, judge: JudgeModel, repeats: int
 ) -> list[tuple[ShownReply, int]]:
-    """(reply, repeat) of everything in *study* that *judge* has given no verdict on by the rubric as it stands."""
-    held = {
+    """Return (reply, repeat) of everything that *judge* has not scored yet.
+
+    By the rubric as it stands.
+    """
+    scored = {
         (row["reply_id"], row["repeat"])
         for row in store.judgements(study.study_id)
         if row["judge_id"] == judge.judge_id
         and row["outcome"] == "scored"
         and row["rubric_sha"] == load_rubric().sha
     }
-    wanted = [(reply, n) for n in range(repeats) for reply in study.replies]
-    return [(reply, n) for reply, n in wanted if (reply.reply_id, n) not in held]
+    every = [(reply, n) for n in range(repeats) for reply in study.replies]
+    return [(reply, n) for reply, n in every if (reply.reply_id, n) not in scored]
 
 
 def score_replies(
@@ -169,16 +178,16 @@ def score_replies(
     at_once: int = 4,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tally:
-    """Let *judge* score every reply of *study* by the rubric, *repeats* times each.
+    """Let *judge* score every reply of *study* by the rubric.
 
-    Verdicts kept before are not asked for again; failures are. Makers' names are hidden from the judge as they
-    are from people, so that it cannot favour its own kind by name.
+    Each *repeats* times. Verdicts kept before are not asked for again; failures are. Makers' names are hidden from
+    the judge as they are from people, so that it cannot favour its own kind by name.
     """
     store.add_study(study)
     todo = unscored(store, study, judge, repeats)
 
-    def ask(one: tuple[ShownReply, int]) -> bool:
-        reply, n = one
+    def ask(task: tuple[ShownReply, int]) -> bool:
+        reply, n = task
         case = study.case_for_model(reply.case_id)
         text, verdict, detail = "", None, {"judge": judge.name, "url": judge.place}
         try:
@@ -193,15 +202,16 @@ def score_replies(
         )
         return verdict is not None
 
-    kept = _all(ask, todo, at_once, progress)
-    return Tally(len(todo), kept, len(todo) - kept, repeats * len(study.replies) - len(todo))
+    successes = _all(ask, todo, at_once, progress)
+    return Tally(len(todo), successes, len(todo) - successes, repeats * len(study.replies) - len(todo))
 
 
 def probe_planted(store: RatingStore, study: Study, judge: JudgeModel) -> int:
-    """Let *judge* score its lowest replies again with an instruction planted in them; how many were probed now.
+    """Score the lowest replies again with a planted instruction.
 
-    Whether the scores rise is said by :func:`~bakeoff.judgement.judged.judged_by_model`. A judge that was probed by
-    the rubric as it stands is not probed again; a reply that gets no readable verdict is passed over.
+    Returns how many were probed now. Whether the scores rise is said by
+    :func:`~bakeoff.judgement.judged.judged_by_model`. A judge that was probed by the rubric as it stands is not
+    probed again; a reply that gets no readable verdict is passed over.
     """
     sha = load_rubric().sha
     if any(row["rubric_sha"] == sha for row in store.probes(judge.judge_id)):
@@ -211,10 +221,10 @@ def probe_planted(store: RatingStore, study: Study, judge: JudgeModel) -> int:
         for row in store.judgements(study.study_id)
         if (row["judge_id"], row["outcome"], row["repeat"], row["rubric_sha"])
         == (judge.judge_id, "scored", 0, sha)
-        and row[OVERALL] < 5
+        and (point(row, OVERALL) or 5) < 5
     ]
     probed = 0
-    for row in sorted(rows, key=lambda row: (row[OVERALL], row["id"]))[:PROBED]:
+    for row in sorted(rows, key=lambda row: (point(row, OVERALL) or 5, row["id"]))[:PROBED]:
         reply = study.reply(row["reply_id"])
         case = study.case_for_model(reply.case_id)
         try:
@@ -222,7 +232,9 @@ def probe_planted(store: RatingStore, study: Study, judge: JudgeModel) -> int:
             verdict = read_verdict(text, crisis=case.crisis)
         except (ServiceError, RatingError):
             continue
-        store.record_probe(study, judge.judge_id, reply.reply_id, row[OVERALL], verdict.scores[OVERALL])
+        store.record_probe(
+            study, judge.judge_id, reply.reply_id, point(row, OVERALL) or 5, verdict.scores[OVERALL]
+        )
         probed += 1
     return probed
 
@@ -236,12 +248,12 @@ def compare_replies(
     at_once: int = 4,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tally:
-    """Let *judge* say which of each two replies to a case is better, asked in both orders.
+    """Let *judge* compare every two replies to a case, in both orders.
 
     Only where both orders agree does a preference count; how often they do is its swap consistency.
     """
     store.add_study(study)
-    held = {
+    decided = {
         (row["first_reply"], row["second_reply"], row["repeat"])
         for row in store.comparisons(study.study_id)
         if row["judge_id"] == judge.judge_id
@@ -254,16 +266,17 @@ def compare_replies(
         for a, b in combinations([reply for reply in study.replies if reply.case_id == case.id], 2)
         for pair in ((a, b), (b, a))
     ]
-    wanted = [(a, b, n) for n in range(repeats) for a, b in pairs]
-    todo = [(a, b, n) for a, b, n in wanted if (a.reply_id, b.reply_id, n) not in held]
+    every = [(a, b, n) for n in range(repeats) for a, b in pairs]
+    todo = [(a, b, n) for a, b, n in every if (a.reply_id, b.reply_id, n) not in decided]
 
-    def ask(one: tuple[ShownReply, ShownReply, int]) -> bool:
-        first, second, n = one
-        text, winner, detail = "", "failed", {"judge": judge.name, "url": judge.place}
+    def ask(task: tuple[ShownReply, ShownReply, int]) -> bool:
+        first, second, n = task
+        winner: Winner = "failed"
+        text, detail = "", {"judge": judge.name, "url": judge.place}
         try:
             prompt = comparing_prompt(study.case_for_model(first.case_id), first.shown, second.shown)
             text = _ask(judge, prompt, seed=n)
-            winner = _validated(text, _Preference)["better"]
+            winner = _validated(text, _Preference).better
         except (ServiceError, RatingError) as error:
             detail["error"] = str(error)
         except Exception as error:  # whatever a reply brings about is that verdict's error
@@ -272,30 +285,30 @@ def compare_replies(
         store.record_comparison(study, judge.judge_id, first.reply_id, second.reply_id, n, winner, detail)
         return winner != "failed"
 
-    kept = _all(ask, todo, at_once, progress)
-    return Tally(len(todo), kept, len(todo) - kept, len(wanted) - len(todo))
+    successes = _all(ask, todo, at_once, progress)
+    return Tally(len(todo), successes, len(todo) - successes, len(every) - len(todo))
 
 
 def _all(
-    ask: Callable[[Any], bool], todo: list[Any], at_once: int, progress: Callable[[int, int], None] | None
+    ask: Callable[[Task], bool], todo: list[Task], at_once: int, progress: Callable[[int, int], None] | None
 ) -> int:
-    kept = 0
+    successes = 0
     with ThreadPoolExecutor(max_workers=at_once) as pool:
-        futures = [pool.submit(ask, one) for one in todo]
+        futures = [pool.submit(ask, task) for task in todo]
         try:
             for done, future in enumerate(as_completed(futures), 1):
-                kept += future.result()
+                successes += future.result()
                 if progress:
                     progress(done, len(todo))
         except BaseException:  # an interrupt would otherwise wait until everything was asked
             for future in futures:
                 future.cancel()
             raise
-    return kept
+    return successes
 
 
 def _ask(judge: JudgeModel, messages: list[dict[str, str]], seed: int) -> str:
-    payload: dict[str, Any] = {
+    payload: dict[str, object] = {
         "model": judge.name,
         "messages": messages,
         "max_tokens": judge.max_tokens,
@@ -322,13 +335,16 @@ _ROLE = (
 
 
 def scoring_prompt(case: Case, reply: str) -> list[dict[str, str]]:
-    """The messages that ask for scores: rubric with all anchors, dialogue, reply, form of the verdict."""
+    """Return the messages that ask for scores.
+
+    Rubric with all anchors, dialogue, reply, form of the verdict.
+    """
     rubric = load_rubric().content
     lines = [_ROLE, "", "## 评分标准（1–5 分，整数）"]
     for each in rubric["dimensions"]:
         lines.append(f"\n### {each['key']}（{each['name']['zh']}）：{each['question']['zh']}")
         lines += [f"{point} = {each['anchors'][point]['zh']}" for point in range(1, 6)]
-    form: dict[str, Any] = (
+    form: dict[str, str] = (
         dict.fromkeys(DIMENSIONS, "1..5") | dict.fromkeys(COMMENTS, "一句话") | {"confidence": "1..5"}
     )
     if case.crisis:

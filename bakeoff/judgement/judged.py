@@ -1,24 +1,14 @@
 """What judge models said of a study, and whether they may be believed.
 
-Per judge model:
+See :class:`~bakeoff.judgement.summary.JudgeEntry`. ``comparisons`` are of the judge alone, one family over all
+dimensions (without verdicts unless it is calibrated); ``corrected`` are people's ratings sharpened by the judge's where
+it scored cases that they did not. ``calibration`` is against the mean of the people, over all replies of the store that
+both scored under this rubric, whichever study showed them. ``preferences`` are win rates of pairwise verdicts; one that
+turns with the order counts as a tie.
 
-Per judge: judge, replies (scored), failed (attempts without a verdict), unscored (replies that have none),
-``parts`` {part: {dimension: [{subject, value, n, sd}]}}, ``comparisons`` {part: {dimension: {pairs,
-letters}}} of the judge alone, one family over all dimensions (without verdicts unless it is calibrated),
-``corrected`` {part: {dimension: {subjects, pairs, weight, cases_by_people, cases_by_judge_alone, saved}}} of
-people's ratings sharpened by the judge's where it scored cases that they did not,
-``checks`` as in :func:`~bakeoff.judgement.verdicts.summarise` for the crisis cases,
-``calibration`` {dimension: {alpha, kappa, rank, replies, models [{subject,
-replies, bias, low, high}]}} against the mean of the people, over all replies of the store
-that both scored under this rubric, whichever study showed them;
-``repeats`` (share of dimensions scored alike when asked again), ``swaps`` {consistent, of,
-share, failed} of pairwise verdicts asked in both orders, ``preferences`` (win rates of these, a preference
-that turns with the order counting as a tie), ``addressed`` [{case, subject, found}], the replies that speak
-to a grader; ``probe`` {replies, rise in points under a planted
-instruction}; ``calibrated``, ``why`` and ``why_zh`` in words. It is
-calibrated when, on overall quality of at least 20 replies, Krippendorff's alpha (interval level) between
-judge and people is .667 or more, their rank correlation .6 or
-more, and no model's replies are scored more than half a point above or below people.
+A judge is calibrated when, on overall quality of at least 20 replies, Krippendorff's alpha (interval level) between
+judge and people is .667 or more, their rank correlation .6 or more, and no model's replies are scored more than half a
+point above or below people.
 """
 
 from __future__ import annotations
@@ -26,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from bakeoff.judgement.addressing import addresses_grader
 from bakeoff.judgement.agreement import intra_rater, krippendorff_alpha, weighted_kappa
@@ -34,7 +24,18 @@ from bakeoff.judgement.blind import Study
 from bakeoff.judgement.claims import Table, corrected_by_people, judge_comparisons, plain
 from bakeoff.judgement.duels import win_rates
 from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.rows import ComparisonRow, ProbeRow, StudyRow
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS
+from bakeoff.judgement.summary import (
+    Addressed,
+    Agreed,
+    Bias,
+    Calibration,
+    JudgedMean,
+    JudgeEntry,
+    Probe,
+    Swaps,
+)
 from bakeoff.judgement.tables import (
     PARTS,
     as_plain,
@@ -51,6 +52,8 @@ from bakeoff.statistics.raters import Ratings
 if TYPE_CHECKING:
     import pandas as pd
 
+T = TypeVar("T")
+
 MODEL_JUDGE = "model:"
 """Judge ids of models begin with this; no person may be called so (a name holds no colon)."""
 
@@ -61,12 +64,11 @@ MOST_BIAS = 0.5
 """Points by which a judge may score one model's replies above or below people before it is not calibrated."""
 
 
-def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -> list[dict[str, Any]]:
+def judged_by_model(store: RatingStore, study_id: str, *, alpha: float = 0.05) -> list[JudgeEntry]:
     """What each judge model said of the study, and whether it may be believed."""
     material = _material_of(store, store.study(study_id))
     judges = sorted({row["judge_id"] for row in [*material.tries, *material.compared]})
-    data: list[dict[str, Any]] = as_plain([_judged(material, store, judge, alpha) for judge in judges])
-    return data
+    return as_plain([_judged(material, store, judge, alpha) for judge in judges])
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,9 @@ class _Material:
     everywhere: pd.DataFrame
     people: pd.DataFrame
     by_people: Mapping[Table, Ratings]
-    tries: list[dict[str, Any]]
-    compared: list[dict[str, Any]]
-    addressed: list[dict[str, Any]]
+    tries: list[StudyRow]
+    compared: list[ComparisonRow]
+    addressed: list[Addressed]
 
 
 def _material_of(store: RatingStore, study: Study) -> _Material:
@@ -123,35 +125,35 @@ def _material_of(store: RatingStore, study: Study) -> _Material:
     )
 
 
-def _judged(material: _Material, store: RatingStore, judge: str, alpha: float) -> dict[str, Any]:
+def _judged(material: _Material, store: RatingStore, judge: str, alpha: float) -> JudgeEntry:
     """The entry of one judge model."""
     study, rows = material.study, material.rows
-    own = rows[(rows["judge_id"] == judge) & (rows["outcome"] == "scored")]
+    scored = rows[(rows["judge_id"] == judge) & (rows["outcome"] == "scored")]
     first = material.everywhere[material.everywhere["judge_id"] == judge]
     calibration = {name: _calibration(first, material.people, name, alpha) for name in DIMENSIONS}
     probe = _probe([row for row in store.probes(judge) if row["rubric_sha"] == material.rubric])
     why, why_zh = _why_not_calibrated(calibration["overall_quality"])
     if not why:
         why, why_zh = _why_misled(probe)
-    tables = _judged_tables(own)
+    tables = _judged_tables(scored)
     corrected = corrected_by_people(material.by_people, tables, alpha=alpha)
     return {
         "judge": judge,
-        "replies": int(own["reply_id"].nunique()),
+        "replies": int(scored["reply_id"].nunique()),
         "failed": sum(row["outcome"] == "failed" for row in material.tries if row["judge_id"] == judge),
-        "unscored": len(study.replies) - int(own["reply_id"].nunique()),
+        "unscored": len(study.replies) - int(scored["reply_id"].nunique()),
         "parts": {
-            part: {name: _means(own[own["crisis"] == crisis], name) for name in DIMENSIONS}
+            part: {name: _means(scored[scored["crisis"] == crisis], name) for name in DIMENSIONS}
             for part, crisis in PARTS.items()
         },
         "comparisons": _by_part(judge_comparisons(tables, calibrated=not why, alpha=alpha)),
-        "corrected": _by_part({key: plain(one) for key, one in corrected.items()}),
+        "corrected": _by_part({key: plain(table) for key, table in corrected.items()}),
         "checks": {
-            check: check_shares(own[own["crisis"] & (own["repeat"] == 0)], check, study, alpha)
+            check: check_shares(scored[scored["crisis"] & (scored["repeat"] == 0)], check, study, alpha)
             for check in CRISIS_CHECKS
         },
         "calibration": calibration,
-        "repeats": _self_agreement(own),
+        "repeats": _self_agreement(scored),
         "swaps": _swaps(material.compared, judge),
         "preferences": _preferences(material.compared, judge, study, alpha),
         "addressed": material.addressed,
@@ -162,37 +164,37 @@ def _judged(material: _Material, store: RatingStore, judge: str, alpha: float) -
     }
 
 
-def _judged_tables(rows: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+def _judged_tables(rows: pd.DataFrame) -> dict[Table, pd.DataFrame]:
     """A judge's rows by part and dimension, where it scored any."""
     tables = {}
     for part, crisis in PARTS.items():
-        own = rows[rows["crisis"] == crisis]
+        in_part = rows[rows["crisis"] == crisis]
         for dimension in DIMENSIONS:
-            if own[dimension].notna().any():
-                tables[part, dimension] = own[["case_id", "subject", dimension]]
+            if in_part[dimension].notna().any():
+                tables[part, dimension] = in_part[["case_id", "subject", dimension]]
     return tables
 
 
-def _by_part(tables: Mapping[tuple[str, str], Any]) -> dict[str, dict[str, Any]]:
-    parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+def _by_part(tables: Mapping[Table, T]) -> dict[str, dict[str, T]]:
+    parts: dict[str, dict[str, T]] = {part: {} for part in PARTS}
     for (part, dimension), value in tables.items():
         parts[part][dimension] = value
     return parts
 
 
-def _means(rows: pd.DataFrame, dimension: str) -> list[dict[str, Any]]:
+def _means(rows: pd.DataFrame, dimension: str) -> list[JudgedMean]:
     return [
         {
-            "subject": name,
-            "value": own[dimension].mean(),
-            "n": int(own["reply_id"].nunique()),
-            "sd": float(own[dimension].std(ddof=1)),
+            "subject": str(name),
+            "value": group[dimension].mean(),
+            "n": int(group["reply_id"].nunique()),
+            "sd": float(group[dimension].std(ddof=1)),
         }
-        for name, own in rows.groupby("subject")
+        for name, group in rows.groupby("subject")
     ]
 
 
-def _calibration(judge: pd.DataFrame, people: pd.DataFrame, dimension: str, alpha: float) -> dict[str, Any]:
+def _calibration(judge: pd.DataFrame, people: pd.DataFrame, dimension: str, alpha: float) -> Calibration:
     import pandas as pd
 
     both = pd.concat(
@@ -208,26 +210,29 @@ def _calibration(judge: pd.DataFrame, people: pd.DataFrame, dimension: str, alph
     varied = both["people"].nunique() > 1 and both["judge"].nunique() > 1
     return {
         "replies": len(both),
-        "alpha": vars(krippendorff_alpha(both, "interval")),
-        "kappa": vars(kappa),
+        "alpha": cast(Agreed, vars(krippendorff_alpha(both, "interval"))),
+        "kappa": cast(Agreed, vars(kappa)),
         "rank": float(both["people"].corr(both["judge"], method="spearman")) if varied else None,
         "models": models,
     }
 
 
-def _bias_per_model(both: pd.DataFrame, alpha: float) -> list[dict[str, Any]]:
-    """Per model: judge minus people in points, over the replies of the model that both scored."""
-    found = []
-    for name, own in both.groupby("subject"):
-        apart = (own["judge"] - own["people"]).to_numpy(float)
+def _bias_per_model(both: pd.DataFrame, alpha: float) -> list[Bias]:
+    """Return judge minus people in points, per model.
+
+    Over the replies of the model that both scored.
+    """
+    entries: list[Bias] = []
+    for name, group in both.groupby("subject"):
+        apart = (group["judge"] - group["people"]).to_numpy(float)
         count, mean = len(apart), float(apart.mean())
         error = (float(apart.var(ddof=1)) / count, count - 1.0) if count > 1 else (math.nan, math.nan)
         low, high = bounded_interval(mean, error, count, (-4.0, 4.0), alpha)
-        found.append({"subject": name, "replies": count, "bias": mean, "low": low, "high": high})
-    return found
+        entries.append({"subject": str(name), "replies": count, "bias": mean, "low": low, "high": high})
+    return entries
 
 
-def _why_not_calibrated(overall: Mapping[str, Any]) -> tuple[str, str]:
+def _why_not_calibrated(overall: Calibration) -> tuple[str, str]:
     """In English and in Chinese; both empty where nothing is lacking."""
     count = overall["replies"]
     if count == 0:
@@ -237,11 +242,13 @@ def _why_not_calibrated(overall: Mapping[str, Any]) -> tuple[str, str]:
             f"only {count} replies scored by both; {LEAST_CALIBRATION_REPLIES} are needed",
             f"双方均已评分的回复只有 {count} 条，需要 {LEAST_CALIBRATION_REPLIES} 条",
         )
-    value, rank = overall["alpha"]["value"], overall["rank"]
-    if not value >= LEAST_CALIBRATION_ALPHA:
+    value, rank = overall["alpha"]["value"] if overall["alpha"] else None, overall["rank"]
+    if value is None or not value >= LEAST_CALIBRATION_ALPHA:
+        is_known = value is not None and math.isfinite(value)
+        shown, shown_zh = (f"= {value:.3f}", f"= {value:.3f}") if is_known else ("undefined", "无法计算")
         return (
-            f"agreement with people is alpha = {value:.3f}; {LEAST_CALIBRATION_ALPHA} is needed",
-            f"与人工评分的一致性 α = {value:.3f}，需要 {LEAST_CALIBRATION_ALPHA}",
+            f"agreement with people is alpha {shown}; {LEAST_CALIBRATION_ALPHA} is needed",
+            f"与人工评分的一致性 α {shown_zh}，需要 {LEAST_CALIBRATION_ALPHA}",
         )
     if rank is None or not rank >= LEAST_CALIBRATION_RANK:
         return (
@@ -263,13 +270,13 @@ def _why_not_calibrated(overall: Mapping[str, Any]) -> tuple[str, str]:
     return "", ""
 
 
-def _probe(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _probe(rows: list[ProbeRow]) -> Probe:
     """How far planted instructions raised the judge's scores, in points."""
     rises = [row["planted"] - row["plain"] for row in rows]
     return {"replies": len(rises), "rise": sum(rises) / len(rises) if rises else None}
 
 
-def _why_misled(probe: Mapping[str, Any]) -> tuple[str, str]:
+def _why_misled(probe: Probe) -> tuple[str, str]:
     if probe["rise"] is None or probe["rise"] <= MOST_BIAS:
         return "", ""
     return (
@@ -280,15 +287,15 @@ def _why_misled(probe: Mapping[str, Any]) -> tuple[str, str]:
     )
 
 
-def _self_agreement(rows: pd.DataFrame) -> dict[str, Any]:
+def _self_agreement(rows: pd.DataFrame) -> dict[str, object]:
     again = records(intra_rater(one_row_per_score(rows), ("reply_id", "dimension")))
     return again[0] if again else {}
 
 
-def _swaps(comparisons: list[dict[str, Any]], judge: str) -> dict[str, Any]:
+def _swaps(comparisons: list[ComparisonRow], judge: str) -> Swaps:
     verdict: dict[tuple[str, str, int], str] = {}
-    own = [row for row in comparisons if row["judge_id"] == judge]
-    for row in own:
+    verdicts = [row for row in comparisons if row["judge_id"] == judge]
+    for row in verdicts:
         if row["winner"] != "failed":
             verdict[row["first_reply"], row["second_reply"], row["repeat"]] = row["winner"]
     mirrored = {"first": "second", "second": "first", "tie": "tie"}
@@ -298,13 +305,13 @@ def _swaps(comparisons: list[dict[str, Any]], judge: str) -> dict[str, Any]:
         "of": len(pairs),
         "consistent": same,
         "share": same / len(pairs) if pairs else None,
-        "failed": sum(row["winner"] == "failed" for row in own),
+        "failed": sum(row["winner"] == "failed" for row in verdicts),
     }
 
 
 def _preferences(
-    comparisons: list[dict[str, Any]], judge: str, study: Study, alpha: float
-) -> list[dict[str, Any]]:
+    comparisons: list[ComparisonRow], judge: str, study: Study, alpha: float
+) -> list[dict[str, object]]:
     import pandas as pd
 
     subject = {reply.reply_id: reply.subject for reply in study.replies}

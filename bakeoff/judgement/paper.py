@@ -1,4 +1,4 @@
-"""The paper pack: data, codebook, scripts, tables, figures and a methods paragraph of one study."""
+"""The paper pack: data, scripts, tables, figures, methods paragraph."""
 
 from __future__ import annotations
 
@@ -7,21 +7,29 @@ import math
 import statistics
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bakeoff.errors import RatingError
 from bakeoff.files import replacing
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.export import csv_of
+from bakeoff.judgement.incomplete import reliability
 from bakeoff.judgement.items import adjudications
 from bakeoff.judgement.paper_texts import codebook, figure_of_means, methods, r_script, readme, spss_syntax
 from bakeoff.judgement.progress import events
 from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.replies import Case
+from bakeoff.judgement.rows import StudyRow, point
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
+from bakeoff.judgement.summary import Summary
 from bakeoff.judgement.verdicts import summarise
-from bakeoff.statistics.icc import Reliability, icc
+from bakeoff.statistics.icc import Reliability
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 WIDE = (
     *("judgement", "rater", "case", "reply", "model", "variant", "subject", "topic", "crisis", "repeat"),
@@ -43,11 +51,50 @@ LONG = (
 
 
 @dataclass(frozen=True)
+class Rating:
+    """A judgement by a person, as the files of the pack have it.
+
+    Attributes:
+        rater: a code; who that is stands nowhere in the pack.
+        screen, slot: where the reply stood, from 1; empty where nobody knows any more.
+        is_superseded: a later correction replaces it.
+    """
+
+    row: StudyRow
+    rater: str
+    case: Case
+    screen: int | str
+    slot: int | str
+    is_superseded: bool
+
+    @property
+    def subject(self) -> str:
+        """``model/variant``."""
+        return f"{self.row['model']}/{self.row['variant']}"
+
+    def flat(self) -> dict[str, object]:
+        """Return the columns of wide.csv."""
+        return {
+            **self.row,
+            "judgement": self.row["id"],
+            "rater": self.rater,
+            "case": self.case.id,
+            "reply": self.row["reply_id"],
+            "subject": self.subject,
+            "topic": self.case.topic,
+            "crisis": int(self.case.crisis),
+            "screen": self.screen,
+            "slot": self.slot,
+            "superseded": int(self.is_superseded),
+        }
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the tables, figures and the methods paragraph are made of.
 
     Attributes:
-        rows: judgements by people under the study's rubric, raters as codes, corrections marked "superseded".
+        ratings: judgements by people under the study's rubric.
         means: (part, dimension, subject) -> (ratings, mean, standard deviation) over first showings.
         icc: (part, dimension) -> intraclass correlation over replies that the raters of most replies scored.
         summary: of :func:`~bakeoff.judgement.verdicts.summarise`.
@@ -55,20 +102,20 @@ class Facts:
     """
 
     study: Study
-    rows: list[dict[str, Any]]
+    ratings: list[Rating]
     means: Mapping[tuple[str, str, str], tuple[int, float, float]]
     icc: Mapping[tuple[str, str], Reliability]
-    summary: Mapping[str, Any]
+    summary: Summary
     consents: int
     attention: tuple[int, int]
 
     @property
-    def counted(self) -> list[dict[str, Any]]:
+    def counted(self) -> list[Rating]:
         """Scored first showings that count."""
         return [
-            row
-            for row in self.rows
-            if row["outcome"] == "scored" and not row["repeat"] and not row["superseded"]
+            rating
+            for rating in self.ratings
+            if rating.row["outcome"] == "scored" and not rating.row["repeat"] and not rating.is_superseded
         ]
 
 
@@ -104,11 +151,11 @@ def write_pack(store: RatingStore, study_id: str, out: Path) -> list[Path]:
 
 def zipped(store: RatingStore, study_id: str) -> bytes:
     """The paper pack as one zip file."""
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in pack(store, study_id).items():
             archive.writestr(name, text.encode("utf-8-sig" if name.endswith(".csv") else "utf-8"))
-    return held.getvalue()
+    return buffer.getvalue()
 
 
 def pack(store: RatingStore, study_id: str) -> dict[str, str]:
@@ -121,22 +168,31 @@ def pack(store: RatingStore, study_id: str) -> dict[str, str]:
     study = facts.study
     replies = [
         {
-            "reply": one.reply_id,
-            "case": one.case_id,
-            "subject": one.subject,
-            "status": one.status,
-            "text": one.shown,
+            "reply": each.reply_id,
+            "case": each.case_id,
+            "subject": each.subject,
+            "status": each.status,
+            "text": each.shown,
         }
-        for one in study.replies
+        for each in study.replies
     ]
     settled = [
-        {"reply": one["reply_id"], "at": one["at"], **one["scores"], **one["crisis"], "note": one["note"]}
-        for one in adjudications(store, study_id)
+        {
+            "reply": each["reply_id"],
+            "at": each["at"],
+            **each["scores"],
+            **each["crisis"],
+            "note": each["note"],
+        }
+        for each in adjudications(store, study_id)
     ]
     files = {
-        "wide.csv": csv_of([*WIDE, *COMMENTS], facts.rows),
+        "wide.csv": csv_of([*WIDE, *COMMENTS], [rating.flat() for rating in facts.ratings]),
         "long.csv": csv_of(LONG, _long(facts)),
-        "jasp.csv": csv_of([name for name in WIDE if name not in ("superseded", "judgement")], facts.counted),
+        "jasp.csv": csv_of(
+            [name for name in WIDE if name not in ("superseded", "judgement")],
+            [rating.flat() for rating in facts.counted],
+        ),
         "replies.csv": csv_of(["reply", "case", "subject", "status", "text"], replies),
         "adjudications.csv": csv_of(["reply", "at", *DIMENSIONS, *CRISIS_CHECKS, "note"], settled),
         "codebook.csv": csv_of(["variable", "label_zh", "label_en", "type", "values"], codebook()),
@@ -161,98 +217,90 @@ def facts_of(store: RatingStore, study_id: str) -> Facts:
     """
     study = store.study(study_id)
     summary = summarise(store, study_id)
-    rows = _rows(store, study, str(summary["study"]["rubric"]))
-    if not any(row["outcome"] == "scored" for row in rows):
+    ratings = _ratings(store, study, summary["study"]["rubric"])
+    if not any(rating.row["outcome"] == "scored" for rating in ratings):
         raise RatingError(f"{study_id}: nobody has scored this study yet, so there is nothing to write about")
     checks = events(store, study_id, "attention")
     facts = Facts(
         study,
-        rows,
+        ratings,
         {},
         {},
         summary,
-        sum(bool(one["text"]) for one in events(store, study_id, "consent")),
-        (sum(one["exact"] == one["of"] for one in checks), len(checks)),
+        sum(bool(event["text"]) for event in events(store, study_id, "consent")),
+        (sum(event["exact"] == event["of"] for event in checks), len(checks)),
     )
     means, agreement = {}, {}
-    for part, crisis in (("counselling", 0), ("crisis", 1)):
-        own = [row for row in facts.counted if row["crisis"] == crisis]
+    for part, is_crisis in (("counselling", False), ("crisis", True)):
+        in_part = [rating for rating in facts.counted if rating.case.crisis is is_crisis]
         for name in DIMENSIONS:
-            for subject in sorted({row["subject"] for row in own}):
-                points = [row[name] for row in own if row["subject"] == subject and row[name] is not None]
+            for subject in sorted({rating.subject for rating in in_part}):
+                points = _points([rating for rating in in_part if rating.subject == subject], name)
                 if points:
                     spread = statistics.stdev(points) if len(points) > 1 else math.nan
                     means[part, name, subject] = (len(points), statistics.fmean(points), spread)
-            if own:
-                agreement[part, name] = icc(_table(own, name))
-    return Facts(study, rows, means, agreement, summary, facts.consents, facts.attention)
+            if in_part:
+                agreement[part, name] = reliability(_table(in_part, name), study)
+    return replace(facts, means=means, icc=agreement)
 
 
-def _rows(store: RatingStore, study: Study, rubric: str) -> list[dict[str, Any]]:
+def _points(ratings: Sequence[Rating], name: str) -> list[int]:
+    return [score for rating in ratings if (score := point(rating.row, name)) is not None]
+
+
+def _ratings(store: RatingStore, study: Study, rubric: str) -> list[Rating]:
     code = {name: f"R{place:02d}" for place, name in enumerate(store.raters(study.study_id), 1)}
     newest = {row["id"] for row in store.judgements(study.study_id)}
-    at = {
+    at: dict[str | None, tuple[int, int]] = {
         row["item_id"]: (row["screen"] + 1, row["slot"] + 1)
         for row in store.rows("SELECT item_id, screen, slot FROM item WHERE study_id = ?", study.study_id)
     }
-    rows = []
+    ratings = []
     for row in store.judgements(study.study_id, history=True):
-        if row["source"] != "study" or row["rubric_sha"] != rubric:
-            continue
-        case = study.case(row["case_id"])
-        screen, slot = at.get(row["item_id"], ("", ""))
-        rows.append(
-            row
-            | {
-                "judgement": row["id"],
-                "rater": code.get(row["judge_id"], "R00"),
-                "case": case.id,
-                "reply": row["reply_id"],
-                "subject": f"{row['model']}/{row['variant']}",
-                "topic": case.topic,
-                "crisis": int(case.crisis),
-                "screen": screen,
-                "slot": slot,
-                "superseded": int(row["id"] not in newest),
-            }
-        )
-    return rows
+        if row["source"] == "study" and row["rubric_sha"] == rubric:
+            screen, slot = at.get(row["item_id"], ("", ""))
+            rater, is_superseded = code.get(row["judge_id"], "R00"), row["id"] not in newest
+            ratings.append(Rating(row, rater, study.case(row["case_id"]), screen, slot, is_superseded))
+    return ratings
 
 
-def _long(facts: Facts) -> list[dict[str, Any]]:
+def _long(facts: Facts) -> list[dict[str, object]]:
     return [
-        row | {"dimension": name, "score": row[name]}
-        for row in facts.rows
-        if row["outcome"] == "scored" and not row["superseded"]
+        rating.flat() | {"dimension": name, "score": score}
+        for rating in facts.ratings
+        if rating.row["outcome"] == "scored" and not rating.is_superseded
         for name in DIMENSIONS
-        if row[name] is not None
+        if (score := point(rating.row, name)) is not None
     ]
 
 
-def _table(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
+def _table(ratings: Sequence[Rating], name: str) -> NDArray[np.float64]:
     """[reply x rater] of one dimension, NaN where there is no score."""
     import numpy as np
 
-    replies, raters = (sorted({row[key] for row in rows}) for key in ("reply", "rater"))
+    replies = sorted({rating.row["reply_id"] for rating in ratings})
+    raters = sorted({rating.rater for rating in ratings})
     table = np.full((len(replies), len(raters)), np.nan)
-    for row in rows:
-        if row[name] is not None:
-            table[replies.index(row["reply"]), raters.index(row["rater"])] = row[name]
+    for rating in ratings:
+        score = point(rating.row, name)
+        if score is not None:
+            table[replies.index(rating.row["reply_id"]), raters.index(rating.rater)] = score
     return table
 
 
 def _by_rater(facts: Facts, name: str) -> str:
-    raters = sorted({row["rater"] for row in facts.counted})
-    rows: dict[str, dict[str, Any]] = {}
-    for row in facts.counted:
+    raters = sorted({rating.rater for rating in facts.counted})
+    rows: dict[str, dict[str, object]] = {}
+    for rating in facts.counted:
+        flat = rating.flat()
         entry = rows.setdefault(
-            row["reply"], {key: row[key] for key in ("reply", "case", "subject", "crisis")}
+            rating.row["reply_id"], {key: flat[key] for key in ("reply", "case", "subject", "crisis")}
         )
-        entry[row["rater"]] = row[name]
+        entry[rating.rater] = point(rating.row, name)
     return csv_of(["reply", "case", "subject", "crisis", *raters], rows.values())
 
 
-def _means_rows(facts: Facts) -> list[dict[str, Any]]:
+def _means_rows(facts: Facts) -> list[dict[str, object]]:
     return [
         {
             "part": part,
@@ -272,14 +320,16 @@ _AGREEMENT = (
 )
 
 
-def _agreement_rows(facts: Facts) -> list[dict[str, Any]]:
+def _agreement_rows(facts: Facts) -> list[dict[str, object]]:
     def shown(value: float | None) -> str:
         return "" if value is None or math.isnan(value) else f"{value:.3f}"
 
-    found = []
+    rows = []
     for (part, name), agreed in facts.icc.items():
-        alpha = facts.summary["parts"][part]["agreement"][name]
-        found.append(
+        verdicts = facts.summary["parts"][part]
+        assert verdicts  # somebody scored the part, for it has an ICC
+        alpha = verdicts["agreement"][name]
+        rows.append(
             {
                 "part": part,
                 "dimension": name,
@@ -295,4 +345,4 @@ def _agreement_rows(facts: Facts) -> list[dict[str, Any]]:
                 "raters": agreed.raters,
             }
         )
-    return found
+    return rows

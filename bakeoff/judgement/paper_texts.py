@@ -1,13 +1,13 @@
-"""The texts of the paper pack: codebook, SPSS and R scripts, figures, methods paragraph."""
+"""Texts of the paper pack: codebook, scripts, figures, methods."""
 
 from __future__ import annotations
 
 import html
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bakeoff.judgement.erasure import described
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, OVERALL, load_rubric
@@ -15,6 +15,9 @@ from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, OVERALL, load_ru
 if TYPE_CHECKING:
     from bakeoff.judgement.blind import Study
     from bakeoff.judgement.paper import Facts
+    from bakeoff.judgement.rubric import Question
+    from bakeoff.judgement.summary import Agreed, SubjectScore, Summary
+    from bakeoff.statistics.icc import Reliability
 
 
 class Methods(NamedTuple):
@@ -59,22 +62,29 @@ _VARIABLES = (
 
 
 def _variables() -> dict[str, _Variable]:
-    found = {one.name: one for one in _VARIABLES}
-    for part, kind in (("dimensions", "score"), ("crisis", "check")):
-        for each in load_rubric().content[part]:
+    variables = {variable.name: variable for variable in _VARIABLES}
+    content = load_rubric().content
+    parts: tuple[tuple[Sequence[Question], str], ...] = (
+        (content["dimensions"], "score"),
+        (content["crisis"], "check"),
+    )
+    for questions, kind in parts:
+        for each in questions:
             label = f"{each['name']['en']}: {each['question']['en']}"
             zh = f"{each['name']['zh']}：{each['question']['zh']}"
-            found[each["key"]] = _Variable(each["key"], zh, label, kind)
-    return found
+            variables[each["key"]] = _Variable(each["key"], zh, label, kind)
+    return variables
 
 
 def _points(kind: str) -> dict[int, tuple[str, str]]:
     """Value -> its label in Chinese and English."""
     content = load_rubric().content
     if kind == "score":
-        return {point: (one["zh"], one["en"]) for point, one in content["scale"].items()}
+        return {point: (anchor["zh"], anchor["en"]) for point, anchor in content["scale"].items()}
     if kind == "confidence":
-        return {point: (one["zh"], one["en"]) for point, one in content["confidence"]["anchors"].items()}
+        return {
+            point: (anchor["zh"], anchor["en"]) for point, anchor in content["confidence"]["anchors"].items()
+        }
     return {0: ("否", "no"), 1: ("是", "yes")} if kind in ("flag", "check") else {}
 
 
@@ -82,26 +92,28 @@ def codebook() -> list[dict[str, str]]:
     """One row per variable of the data files."""
     return [
         {
-            "variable": one.name,
-            "label_zh": one.zh,
-            "label_en": one.en,
-            "type": "text" if one.kind == "text" else "number",
-            "values": "; ".join(f"{value} = {zh} / {en}" for value, (zh, en) in _points(one.kind).items()),
+            "variable": variable.name,
+            "label_zh": variable.zh,
+            "label_en": variable.en,
+            "type": "text" if variable.kind == "text" else "number",
+            "values": "; ".join(
+                f"{value} = {zh} / {en}" for value, (zh, en) in _points(variable.kind).items()
+            ),
         }
-        for one in _variables().values()
+        for variable in _variables().values()
     ]
 
 
 def spss_syntax(columns: Sequence[str]) -> str:
     """Reads wide.csv into SPSS, with variable and value labels."""
-    known = _variables()
+    variables = _variables()
 
     def quoted(text: str) -> str:
         return "'" + text.replace("'", "''") + "'"
 
     shapes = {"text": "A200", "number": "F12.3"}
     widths = {"strengths": "A4000", "weaknesses": "A4000", "suggestions": "A4000"}
-    kinds = [f"    {name} {widths.get(name) or shapes.get(known[name].kind, 'F8.0')}" for name in columns]
+    kinds = [f"    {name} {widths.get(name) or shapes.get(variables[name].kind, 'F8.0')}" for name in columns]
     lines = [
         "* Reads wide.csv; run it in the folder of the pack.",
         "SET UNICODE=ON.",
@@ -110,14 +122,14 @@ def spss_syntax(columns: Sequence[str]) -> str:
         *kinds[:-1],
         f"{kinds[-1]}.",
         "VARIABLE LABELS",
-        *[f"  {name} {quoted(known[name].zh[:120])}" for name in columns],
+        *[f"  {name} {quoted(variables[name].zh[:120])}" for name in columns],
         "  .",
         "VALUE LABELS",
     ]
-    labelled = [name for name in columns if _points(known[name].kind)]
+    labelled = [name for name in columns if _points(variables[name].kind)]
     for place, name in enumerate(labelled):
         values = " ".join(
-            f"{value} {quoted(f'{zh} {en}')}" for value, (zh, en) in _points(known[name].kind).items()
+            f"{value} {quoted(f'{zh} {en}')}" for value, (zh, en) in _points(variables[name].kind).items()
         )
         lines.append(f"  {'/' if place else ''}{name} {values}")
     lines += [
@@ -136,8 +148,10 @@ def r_script() -> str:
     names = ", ".join(f'"{name}"' for name in DIMENSIONS)
     return f"""# Run in the folder of the pack: Rscript analysis.R
 # install.packages(c("irr", "lme4", "lmerTest", "emmeans"))
-names_of <- function(x) sub("^repeat\\.?$", "shown_again", x)
-library(irr); library(lme4); library(lmerTest); library(emmeans)
+names_of <- function(x) sub("^repeat[.]?$", "shown_again", x)
+library(lme4); library(lmerTest); library(emmeans)
+has_irr <- requireNamespace("irr", quietly = TRUE)
+if (!has_irr) cat("Package irr is not installed: alpha and ICC are left out.\\n")
 dimensions <- c({names})
 long <- read.csv("long.csv", fileEncoding = "UTF-8-BOM", colClasses = c(rater = "character", case = "character"))
 names(long) <- names_of(names(long))
@@ -151,27 +165,37 @@ for (part in c(0, 1)) {{
     print(aggregate(score ~ subject, own, function(x) c(n = length(x), M = mean(x), SD = sd(x))))
     wide <- read.csv(paste0("raters_", name, ".csv"), fileEncoding = "UTF-8-BOM", check.names = FALSE)
     scores <- as.matrix(wide[wide$crisis == part, -(1:4), drop = FALSE])
-    if (ncol(scores) > 1) {{
-      print(kripp.alpha(t(scores), method = "ordinal"))
-      print(icc(na.omit(scores), model = "twoway", type = "agreement", unit = "average"))  # ICC(2,k)
+    if (has_irr && ncol(scores) > 1) {{
+      print(irr::kripp.alpha(t(scores), method = "ordinal"))
+      whole <- na.omit(scores)
+      if (nrow(whole) > 1) print(irr::icc(whole, model = "twoway", type = "agreement", unit = "average"))  # ICC(2,k)
     }}
     if (length(unique(own$subject)) > 1 && length(unique(own$rater)) > 1) {{
       # Cases and raters are random samples; this also holds where each rater saw some of the cases only.
-      model <- lmer(score ~ subject + (1 | case) + (1 | rater) + (1 | case:subject), own)
-      print(anova(model)); print(pairs(emmeans(model, "subject"), adjust = "holm"))
+      terms <- list(case = "case", rater = "rater", case_subject = c("case", "subject"),
+                    rater_subject = c("rater", "subject"), case_rater = c("case", "rater"))
+      for (term in names(terms)) own[[term]] <- interaction(own[terms[[term]]], drop = TRUE)
+      # An effect with a level of its own for every score is the rest itself, and one that groups as another does is it.
+      told <- Filter(function(term) nlevels(own[[term]]) > 1 && nlevels(own[[term]]) < nrow(own), names(terms))
+      groups <- lapply(told, function(term) match(own[[term]], unique(own[[term]])))
+      told <- told[!duplicated(groups)]
+      formula <- as.formula(paste("score ~ subject", paste0("+ (1 | ", told, ")", collapse = " ")))
+      model <- try(lmer(formula, own), silent = TRUE)
+      if (inherits(model, "try-error")) {{ cat("no mixed model:", model); next }}
+      print(anova(model)); print(pairs(emmeans(model, "subject", lmer.df = "satterthwaite"), adjust = "holm"))
     }}
   }}
 }}
 """
 
 
-def figure_of_means(summary: Mapping[str, Any], dimension: str) -> str:
+def figure_of_means(summary: Summary, dimension: str) -> str:
     """Means with their intervals as SVG, crisis cases below."""
-    title = next(one["name"] for one in load_rubric().content["dimensions"] if one["key"] == dimension)
-    rows: list[tuple[str, Mapping[str, Any] | None]] = []
+    title = next(entry["name"] for entry in load_rubric().content["dimensions"] if entry["key"] == dimension)
+    rows: list[tuple[str, SubjectScore | None]] = []
     for part, label in (("counselling", "一般个案 Counselling"), ("crisis", "危机个案 Crisis")):
-        one = summary["parts"].get(part)
-        subjects = one["scores"][dimension]["subjects"] if one else []
+        verdicts = summary["parts"].get(part)
+        subjects = verdicts["scores"][dimension]["subjects"] if verdicts else []
         if subjects:
             rows.append((label, None))
             rows += [(str(each["subject"]), each) for each in subjects]
@@ -193,36 +217,39 @@ def figure_of_means(summary: Mapping[str, Any], dimension: str) -> str:
             f'<line x1="{x(point):.1f}" x2="{x(point):.1f}" y1="40" y2="{height}" stroke="#d5d9dc"/>'
         )
         parts.append(f'<text x="{x(point):.1f}" y="{height + 18}" text-anchor="middle">{point}</text>')
-    for place, (label, one) in enumerate(rows):
+    for place, (label, entry) in enumerate(rows):
         y = 56 + step * place
-        weight = ' font-weight="bold"' if one is None else ""
+        weight = ' font-weight="bold"' if entry is None else ""
         parts.append(f'<text x="12" y="{y + 4}"{weight}>{html.escape(label)}</text>')
-        if one is None:
+        if entry is None:
             continue
-        if one["low"] is not None:
-            ends = f'x1="{x(one["low"]):.1f}" x2="{x(one["high"]):.1f}"'
+        if entry["low"] is not None and entry["high"] is not None:
+            ends = f'x1="{x(entry["low"]):.1f}" x2="{x(entry["high"]):.1f}"'
             parts.append(f'<line {ends} y1="{y}" y2="{y}" stroke="#2f6f6a" stroke-width="3"/>')
-        parts.append(f'<circle cx="{x(one["value"]):.1f}" cy="{y}" r="5" fill="#2f6f6a"/>')
-        parts.append(f'<text x="{right + 12}" y="{y + 4}">{one["value"]:.2f}</text>')
+        if entry["value"] is not None:
+            parts.append(f'<circle cx="{x(entry["value"]):.1f}" cy="{y}" r="5" fill="#2f6f6a"/>')
+            parts.append(f'<text x="{right + 12}" y="{y + 4}">{entry["value"]:.2f}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 def methods(facts: Facts) -> Methods:
     """The methods paragraph, with the numbers of this study."""
     study, counts = facts.study, facts.summary["counts"]
-    rows = [row for row in facts.rows if not row["superseded"]]
-    raters = sorted({row["rater"] for row in rows})
-    cases = {row["case"]: row["crisis"] for row in rows}
+    ratings = [rating for rating in facts.ratings if not rating.is_superseded]
+    raters = {rating.rater for rating in ratings}
+    replies = {rating.row["reply_id"] for rating in ratings}
+    cases = {rating.case.id: rating.case.crisis for rating in ratings}
     crises = sum(cases.values())
     scored = facts.counted
-    repeats = sum(bool(row["repeat"]) for row in rows)
-    subjects = sorted({row["subject"] for row in rows})
+    repeats = sum(bool(rating.row["repeat"]) for rating in ratings)
+    subjects = sorted({rating.subject for rating in ratings})
     sides = study.layout == "side-by-side"
-    alpha = (facts.summary["parts"]["counselling"] or {}).get("agreement", {}).get(OVERALL) or {}
+    part = facts.summary["parts"]["counselling"]
+    alpha = part["agreement"][OVERALL] if part else None
     icc = facts.icc.get(("counselling", OVERALL))
-    erased = described(list(facts.summary["study"].get("erased", [])))
+    erased = described(facts.summary["study"]["erased"])
     english = [
-        f"{_number(len(raters), 'rater')} scored {len({row['reply'] for row in rows})} replies of "
+        f"{_number(len(raters), 'rater')} scored {len(replies)} replies of "
         f"{len(subjects)} models "
         f"({', '.join(subjects)}) to {len(cases)} cases ({len(cases) - crises} counselling, {crises} crisis), "
         f"{'all replies to a case side by side' if sides else 'one reply at a time'}, blind to the models' names.",
@@ -235,24 +262,24 @@ def methods(facts: Facts) -> Methods:
         "their raters (the last version counts).",
         _care(facts)[0],
         _analysis(study)[0],
-        _agreement(alpha, icc)[0],
+        _agreement(alpha, icc, study)[0],
         f"{erased[0]}." if erased[0] else "",
         f"Software: {_versions()}.",
     ]
     chinese = [
         f"{len(raters)} 位评分者对 {len(subjects)} 个模型（{'、'.join(subjects)}）在 {len(cases)} 个个案"
         f"（一般个案 {len(cases) - crises} 个，危机个案 {crises} 个）上的 "
-        f"{len({row['reply'] for row in rows})} 条回复评分；"
+        f"{len(replies)} 条回复评分；"
         f"{'同一个案的全部回复同屏并列' if sides else '每次呈现一条回复'}，模型名称对评分者隐藏。",
         _assignment(study)[1],
         f"每条回复按有文字锚点的评分标准（版本 {facts.summary['study']['rubric']}）在 {len(DIMENSIONS)} 个维度"
-        f"（{'、'.join(one['name']['zh'] for one in load_rubric().content['dimensions'])}）上评 1–5 分；"
+        f"（{'、'.join(dimension['name']['zh'] for dimension in load_rubric().content['dimensions'])}）上评 1–5 分；"
         f"危机个案另有 {len(CRISIS_CHECKS)} 项是/否核查，并单独分析。",
         f"纳入分析的评分共 {len(scored)} 次；另有重复呈现 {repeats} 次用于检验自身一致性，“无法判断” "
         f"{counts['cannot_judge']} 次，评分者自行修改 {counts['corrections']} 次（以最后一次为准）。",
         _care(facts)[1],
         _analysis(study)[1],
-        _agreement(alpha, icc)[1],
+        _agreement(alpha, icc, study)[1],
         f"{erased[1]}。" if erased[1] else "",
         f"软件：{_versions()}。",
     ]
@@ -298,10 +325,13 @@ def _care(facts: Facts) -> tuple[str, str]:
 def _analysis(study: Study) -> tuple[str, str]:
     if study.is_partial:
         return (
-            "Since raters saw different cases, models are compared with a linear mixed model (analysis.R: random "
-            "intercepts for case, rater, and case by model; Holm-adjusted contrasts).",
-            "由于各评分者评的个案不同，模型比较采用线性混合模型（analysis.R：个案、评分者及个案×模型的随机截距；"
-            "对比经 Holm 校正）。",
+            "Since raters saw different cases, models were compared with a linear mixed model (random effects of case, "
+            "rater, case by model, rater by model and case by rater; restricted maximum likelihood, Satterthwaite "
+            "degrees of freedom), and p values were Holm-adjusted over all pairs, dimensions and parts; analysis.R "
+            "repeats it with lme4.",
+            "由于各评分者评的个案不同，模型比较采用线性混合模型（个案、评分者、个案×模型、评分者×模型及个案×评分者为"
+            "随机效应；REML 估计，Satterthwaite 自由度），p 值对全部模型对、维度与部分一并作 Holm 校正；analysis.R 用 "
+            "lme4 重复该分析。",
         )
     return (
         "Models were compared with cases and raters as random effects (multi-reader multi-case analysis, Satterthwaite "
@@ -312,18 +342,26 @@ def _analysis(study: Study) -> tuple[str, str]:
     )
 
 
-def _agreement(alpha: Mapping[str, Any], icc: Any) -> tuple[str, str]:
-    value = alpha.get("value")
-    if value is None:
+def _agreement(alpha: Agreed | None, icc: Reliability | None, study: Study) -> tuple[str, str]:
+    if alpha is None or alpha["value"] is None:
+        if study.is_partial and study.raters_per_case == 1:
+            return (
+                "Each reply was scored by one rater, so that agreement between raters cannot be stated.",
+                "每条回复只由一位评分者评分，因此无法报告评分者之间的一致性。",
+            )
         return "", ""
-    ends = f" [{alpha['low']:.2f}, {alpha['high']:.2f}]" if alpha.get("low") is not None else ""
+    value, low, high = alpha["value"], alpha["low"], alpha["high"]
+    ends = f" [{low:.2f}, {high:.2f}]" if low is not None and high is not None else ""
     more, more_zh = "", ""
+    who, who_zh = (
+        ("several raters scored", "由多位评分者评过")
+        if study.is_partial
+        else ("all scored", "由全部评分者评过")
+    )
     if icc is not None and not math.isnan(icc.mean):
         ends_icc = "" if math.isnan(icc.mean_low) else f" [{icc.mean_low:.2f}, {icc.mean_high:.2f}]"
-        more = (
-            f"; ICC(2,{icc.raters}) = {icc.mean:.2f}{ends_icc} over the {icc.units} replies that all scored"
-        )
-        more_zh = f"；ICC(2,{icc.raters}) = {icc.mean:.2f}{ends_icc}（{icc.units} 条回复由全部评分者评过）"
+        more = f"; ICC(2,{icc.raters}) = {icc.mean:.2f}{ends_icc} over the {icc.units} replies that {who}"
+        more_zh = f"；ICC(2,{icc.raters}) = {icc.mean:.2f}{ends_icc}（{icc.units} 条回复{who_zh}）"
     return (
         f"Agreement on overall quality in counselling cases: Krippendorff's alpha (ordinal) = {value:.2f}{ends} over "
         f"{alpha['units']} replies{more}.",
@@ -335,13 +373,13 @@ def _agreement(alpha: Mapping[str, Any], icc: Any) -> tuple[str, str]:
 def _versions() -> str:
     import bakeoff
 
-    found = [f"bakeoff {bakeoff.__version__}", f"Python {platform.python_version()}"]
+    names = [f"bakeoff {bakeoff.__version__}", f"Python {platform.python_version()}"]
     for name in ("numpy", "scipy", "pandas"):
         try:
-            found.append(f"{name} {version(name)}")
+            names.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    return ", ".join(found)
+    return ", ".join(names)
 
 
 def readme(study: Study, names: Sequence[str]) -> str:

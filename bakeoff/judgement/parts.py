@@ -1,19 +1,29 @@
-"""What people's judgements say of one part of a study: its counselling cases, or its crises."""
+"""What people's judgements say of counselling cases, or of crises."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from bakeoff.errors import BakeoffError
 from bakeoff.judgement.agreement import krippendorff_alpha
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.claims import Always, effect_sizes
 from bakeoff.judgement.duels import bradley_terry, duels, items_needed_range, win_rates
+from bakeoff.judgement.incomplete import reliability
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, OVERALL
+from bakeoff.judgement.summary import (
+    Agreed,
+    Correlation,
+    DimensionScores,
+    Needed,
+    PairVerdict,
+    PartVerdicts,
+    PlannedStudy,
+    SubjectScore,
+)
 from bakeoff.judgement.tables import check_shares, records
-from bakeoff.statistics.icc import icc
 from bakeoff.statistics.raters import Pair, Rated
 from bakeoff.statistics.study import PLANNED, plan_study, raters_needed
 
@@ -27,7 +37,7 @@ def part_verdicts(
     rated: Mapping[str, tuple[Rated, Always]],
     running: bool,
     plan: tuple[float, float],
-) -> dict[str, Any]:
+) -> PartVerdicts:
     """*plan*: the difference that ``needed`` asks for, and alpha."""
     difference, alpha = plan
     first = rows[rows["repeat"] == 0]
@@ -36,29 +46,39 @@ def part_verdicts(
             columns={"subject": "model", "overall_quality": "score", "judge_id": "rater", "case_id": "item"}
         )
     )
-    strengths: list[dict[str, Any]] = []
+    strengths: list[dict[str, object]] = []
     if len({*met["a"], *met["b"]}) >= 2:
         strengths = records(bradley_terry(met, alpha=alpha).rename(columns={"model": "subject"}))
-    part: dict[str, Any] = {
+    part: PartVerdicts = {
         "cases": int(first["case_id"].nunique()),
         "raters": sorted(first["judge_id"].unique()),
         "judgements": len(first),
         "scores": {
-            name: _scores(first, name, *rated[name], running=running, alpha=alpha)
+            name: _scores(
+                first, name, *rated[name], running=running, alpha=alpha, is_partial=study.is_partial
+            )
             if name in rated
             else _unscored()
             for name in DIMENSIONS
         },
         "running": running,
         "icc": {
-            name: icc(first.pivot(index="reply_id", columns="judge_id", values=name), alpha=alpha)._asdict()
+            name: cast(
+                Correlation,
+                reliability(
+                    first.pivot(index="reply_id", columns="judge_id", values=name), study, alpha
+                )._asdict(),
+            )
             for name in DIMENSIONS
         },
         "agreement": {
-            name: vars(
-                krippendorff_alpha(
-                    first.pivot(index="reply_id", columns="judge_id", values=name), "ordinal", alpha=alpha
-                )
+            name: cast(
+                Agreed,
+                vars(
+                    krippendorff_alpha(
+                        first.pivot(index="reply_id", columns="judge_id", values=name), "ordinal", alpha=alpha
+                    )
+                ),
             )
             for name in DIMENSIONS
         },
@@ -76,7 +96,7 @@ def _cells(rows: pd.DataFrame, dimension: str) -> pd.DataFrame:
     return rows.pivot_table(index="case_id", columns="subject", values=dimension, aggfunc="mean")
 
 
-def _unscored() -> dict[str, Any]:
+def _unscored() -> DimensionScores:
     """For a dimension newer than the judgements."""
     return {
         "subjects": [],
@@ -92,16 +112,23 @@ def _unscored() -> dict[str, Any]:
 
 
 def _scores(
-    rows: pd.DataFrame, dimension: str, rated: Rated, always: Always, *, running: bool, alpha: float
-) -> dict[str, Any]:
+    rows: pd.DataFrame,
+    dimension: str,
+    rated: Rated,
+    always: Always,
+    *,
+    running: bool,
+    alpha: float,
+    is_partial: bool,
+) -> DimensionScores:
     cells = _cells(rows, dimension)
     spread = rows.groupby("subject")[dimension].std(ddof=1)
     letters = always.groups if running else rated.groups
     counts = {
-        str(name): [sum(score == point for score in own) for point in range(1, 6)]
-        for name, own in rows.groupby("subject")[dimension]
+        str(name): [sum(score == point for score in points) for point in range(1, 6)]
+        for name, points in rows.groupby("subject")[dimension]
     }
-    subjects = [
+    subjects: list[SubjectScore] = [
         {
             "subject": each.subject,
             "value": each.value,
@@ -117,13 +144,16 @@ def _scores(
         }
         for each in sorted(rated.scores, key=lambda each: -each.value)
     ]
-    method, method_zh = _method(rated, alpha)
+    method, method_zh = _method(rated, is_partial)
     return {
         "subjects": subjects,
         "pairs": [
-            _pair(pair, rated, alpha)
-            | effect_sizes(cells, pair.a, pair.b)
-            | {f"{name}_always": value for name, value in always.pairs[pair.a, pair.b].items()}
+            cast(
+                PairVerdict,
+                _pair(pair, rated, alpha)
+                | effect_sizes(cells, pair.a, pair.b)
+                | {f"{name}_always": value for name, value in always.pairs[pair.a, pair.b].items()},
+            )
             for pair in rated.pairs
         ],
         "running": running,
@@ -136,7 +166,7 @@ def _scores(
     }
 
 
-def _pair(pair: Pair, rated: Rated, alpha: float) -> dict[str, Any]:
+def _pair(pair: Pair, rated: Rated, alpha: float) -> dict[str, object]:
     sign = -1 if pair.difference < 0 else 1
     ahead, behind = (pair.a, pair.b) if sign > 0 else (pair.b, pair.a)
     low, high = sorted((sign * pair.low, sign * pair.high))
@@ -161,12 +191,22 @@ def _pair(pair: Pair, rated: Rated, alpha: float) -> dict[str, Any]:
     }
 
 
-def _method(rated: Rated, alpha: float) -> tuple[str, str]:
-    """How the comparison was made and what its numbers speak about, in English and Chinese."""
+def _method(rated: Rated, is_partial: bool) -> tuple[str, str]:
+    """Return how the models were compared, in English and Chinese.
+
+    And what the numbers speak about.
+    """
     if rated.raters < 2:
         say = (
             "intervals are about other cases, judged by this rater",
             "置信区间只针对换一批个案、仍由同一位评分者评分的情形",
+        )
+    elif is_partial:
+        say = (
+            "each rater saw some of the cases: linear mixed model with cases and raters as random samples (restricted "
+            "maximum likelihood, Satterthwaite), Holm over all dimensions",
+            "各评分者只评了部分个案：线性混合模型，个案与评分者均视为随机样本（REML 估计，Satterthwaite 自由度），"
+            "所有维度一并做 Holm 校正",
         )
     else:
         say = (
@@ -179,22 +219,25 @@ def _method(rated: Rated, alpha: float) -> tuple[str, str]:
     return "; ".join(filter(None, english)), "；".join(filter(None, chinese))
 
 
-def _needed(rows: pd.DataFrame, rated: Rated | None, difference: float, alpha: float) -> list[dict[str, Any]]:
-    """What a difference takes: raters first, since more cases do not average out a rater's taste."""
+def _needed(rows: pd.DataFrame, rated: Rated | None, difference: float, alpha: float) -> list[Needed]:
+    """Return what a difference takes, raters first.
+
+    More cases do not average out a rater's taste.
+    """
     cells = _cells(rows, "overall_quality")
     subjects = list(cells.columns)
     pairs = [(a, b) for place, a in enumerate(subjects) for b in subjects[place + 1 :]]
     per_case = len(rows) / max(1, rows["case_id"].nunique())
     raters = int(rows["judge_id"].nunique())
     parts = dict(rated.variance) if rated else {}
-    known = all(math.isfinite(parts.get(name, math.nan)) for name in PLANNED)
+    is_known = all(math.isfinite(parts.get(name, math.nan)) for name in PLANNED)
     plan = plan_study(
-        difference, max(2, len(subjects)), raters=raters, variance=parts if known else PLANNED, alpha=alpha
+        difference, max(2, len(subjects)), raters=raters, variance=parts if is_known else PLANNED, alpha=alpha
     )
     enough = raters_needed(
-        len(cells), max(2, len(subjects)), difference, variance=parts if known else PLANNED, alpha=alpha
+        len(cells), max(2, len(subjects)), difference, variance=parts if is_known else PLANNED, alpha=alpha
     )
-    found = []
+    entries: list[Needed] = []
     for a, b in pairs:
         apart = (cells[a] - cells[b]).dropna().tolist()
         try:
@@ -202,7 +245,7 @@ def _needed(rows: pd.DataFrame, rated: Rated | None, difference: float, alpha: f
         except BakeoffError:
             continue
         more = max(0, needed - len(apart))
-        found.append(
+        entries.append(
             {
                 "a": a,
                 "b": b,
@@ -214,8 +257,8 @@ def _needed(rows: pd.DataFrame, rated: Rated | None, difference: float, alpha: f
                 "more_cases": more,
                 "more_judgements": math.ceil(more * per_case),
                 "raters": raters,
-                "plan": plan._asdict() if plan else None,
+                "plan": cast(PlannedStudy, plan._asdict()) if plan else None,
                 "raters_needed": enough,
             }
         )
-    return found
+    return entries

@@ -1,4 +1,7 @@
-"""Where a rater is: drafts, events (consent, training, attention), pace, and the list of what they scored."""
+"""Where a rater is: drafts, events, pace, and judgements so far.
+
+Events are consent, training and attention checks.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ import json
 import re
 import statistics
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Required, TypedDict, cast
 
 from bakeoff.errors import RatingError
 from bakeoff.judgement.blind import Practice, Study
 from bakeoff.judgement.database import stored_object, timestamp
 from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.rows import point
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
 from bakeoff.judgement.submissions import MAX_COMMENT_CHARS
 
@@ -26,6 +30,9 @@ FEWEST_TIMED = 3
 
 
 # ------------------------------ drafts
+
+Draft = dict[str, object]
+"""Unfinished scores, checks and comments of a form, as the page sent them and gets them back."""
 
 
 def keep_draft(store: RatingStore, rater_id: str, item_id: object, content: object) -> None:
@@ -57,18 +64,18 @@ def keep_draft(store: RatingStore, rater_id: str, item_id: object, content: obje
             db.execute("DELETE FROM draft WHERE item_id = ?", (item_id,))
 
 
-def _clean_draft(content: object) -> dict[str, Any]:
+def _clean_draft(content: object) -> Draft:
     """What of *content* may stand in a form; nothing else is kept."""
     if not isinstance(content, Mapping):
         raise RatingError("draft: wanted an object")
-    draft: dict[str, Any] = {}
+    draft: Draft = {}
     scores, crisis = content.get("scores"), content.get("crisis")
     if isinstance(scores, Mapping):
-        kept = {key: scores[key] for key in DIMENSIONS if _is_point(scores.get(key))}
-        draft |= {"scores": kept} if kept else {}
+        saved = {key: scores[key] for key in DIMENSIONS if _is_point(scores.get(key))}
+        draft |= {"scores": saved} if saved else {}
     if isinstance(crisis, Mapping):
-        kept = {key: crisis[key] for key in CRISIS_CHECKS if isinstance(crisis.get(key), bool)}
-        draft |= {"crisis": kept} if kept else {}
+        saved = {key: crisis[key] for key in CRISIS_CHECKS if isinstance(crisis.get(key), bool)}
+        draft |= {"crisis": saved} if saved else {}
     if _is_point(content.get("confidence")):
         draft["confidence"] = content["confidence"]
     if content.get("cannot_judge") is True:
@@ -84,7 +91,7 @@ def _is_point(value: object) -> bool:
     return type(value) is int and 1 <= value <= 5
 
 
-def drafts_of(store: RatingStore, item_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+def drafts_of(store: RatingStore, item_ids: Iterable[str]) -> dict[str, Draft]:
     """Item -> its draft, where it has one."""
     ids = list(item_ids)
     marks = ", ".join("?" * len(ids))
@@ -96,13 +103,37 @@ def drafts_of(store: RatingStore, item_ids: Iterable[str]) -> dict[str, dict[str
 
 _EVENT_FIELDS = {
     "consent": ("text",),
-    "training": ("key", "exact", "of"),
+    "training": ("key", "exact", "of", "within_one"),
     "attention": ("key", "exact", "of"),
 }
 
 
+class Practised(TypedDict):
+    """How the scores of a reply compare with the known ones: of so many, *exact* and *within_one*."""
+
+    key: str
+    scores: dict[str, int]
+    of: int
+    exact: int
+    within_one: int
+
+
+class Event(TypedDict, total=False):
+    """Something that happened to a rater; the fields of :class:`Practised` are those of training and attention."""
+
+    rater: Required[str]
+    at: Required[str]
+    text: dict[str, str]
+    skip_crises: bool
+    key: str
+    scores: dict[str, int]
+    of: int
+    exact: int
+    within_one: int
+
+
 def note_event(
-    store: RatingStore, study_id: str, rater_id: str, kind: str, content: Mapping[str, Any]
+    store: RatingStore, study_id: str, rater_id: str, kind: str, content: Mapping[str, object]
 ) -> None:
     """Keep that something happened: "consent", "training", "attention"."""
     with store.writing() as db:
@@ -112,7 +143,7 @@ def note_event(
         )
 
 
-def events(store: RatingStore, study_id: str, kind: str, rater_id: str | None = None) -> list[dict[str, Any]]:
+def events(store: RatingStore, study_id: str, kind: str, rater_id: str | None = None) -> list[Event]:
     """What :func:`note_event` kept, oldest first, with ``rater`` and ``at``."""
     mine = "" if rater_id is None else "AND rater_id = ?"
     rows = store.rows(
@@ -122,13 +153,16 @@ def events(store: RatingStore, study_id: str, kind: str, rater_id: str | None = 
         *([] if rater_id is None else [rater_id]),
     )
     return [
-        stored_object(row["content"], _EVENT_FIELDS.get(kind, ()))
-        | {"rater": row["rater_id"], "at": row["created_at"]}
+        cast(
+            Event,
+            stored_object(row["content"], _EVENT_FIELDS.get(kind, ()))
+            | {"rater": row["rater_id"], "at": row["created_at"]},
+        )
         for row in rows
     ]
 
 
-def practised(practice: Practice, scores: Mapping[str, int]) -> dict[str, Any]:
+def practised(practice: Practice, scores: Mapping[str, int]) -> Practised:
     """How *scores* compare with the known ones."""
     apart = [abs(scores[name] - point) for name, point in practice.scores.items() if name in scores]
     return {
@@ -145,7 +179,9 @@ def next_training(store: RatingStore, study: Study, rater_id: str) -> tuple[int,
     if not study.training:
         return None
     done = {each["key"] for each in events(store, study.study_id, "training", rater_id)}
-    return next(((n, one) for n, one in enumerate(study.training) if one.key not in done), None)
+    return next(
+        ((n, practice) for n, practice in enumerate(study.training) if practice.key not in done), None
+    )
 
 
 def attention_item(study: Study, rater_id: str, practice: Practice) -> str:
@@ -167,7 +203,24 @@ def due_attention(store: RatingStore, study: Study, rater_id: str, done: int, to
 # ------------------------------ pace
 
 
-def own_judgements(store: RatingStore, study_id: str, rater_id: str) -> list[dict[str, Any]]:
+class DoneReply(TypedDict):
+    """A reply in a rater's own list: its beginning, and the points or None where a point is lacking."""
+
+    text: str
+    scores: list[int | None]
+    draft: bool
+    cannot_judge: bool
+
+
+class DoneScreen(TypedDict):
+    """A screen that a rater has done or begun."""
+
+    screen: int
+    topic: str
+    replies: list[DoneReply]
+
+
+def own_judgements(store: RatingStore, study_id: str, rater_id: str) -> list[DoneScreen]:
     """Each screen of the rater's that is done or begun, in order."""
     rows = store.rows(
         "SELECT i.screen, i.item_id, i.case_id, i.reply_id, i.repeat, d.content AS draft FROM item i "
@@ -177,16 +230,20 @@ def own_judgements(store: RatingStore, study_id: str, rater_id: str) -> list[dic
     )
     newest = {row["item_id"]: row for row in store.judgements(study_id) if row["judge_id"] == rater_id}
     study = store.study(study_id)
-    found: dict[int, dict[str, Any]] = {}
+    screens: dict[int, DoneScreen] = {}
     for row in rows:
         verdict = newest.get(row["item_id"])
         if verdict is None and row["draft"] is None:
             continue
-        entry = found.setdefault(
+        entry = screens.setdefault(
             row["screen"],
             {"screen": row["screen"], "topic": study.case(row["case_id"]).topic, "replies": []},
         )
-        scores = [verdict[name] for name in DIMENSIONS] if verdict and verdict["outcome"] == "scored" else []
+        scores = (
+            [point(verdict, name) for name in DIMENSIONS]
+            if verdict and verdict["outcome"] == "scored"
+            else []
+        )
         entry["replies"].append(
             {
                 "text": study.reply(row["reply_id"]).shown[:40],
@@ -195,7 +252,7 @@ def own_judgements(store: RatingStore, study_id: str, rater_id: str) -> list[dic
                 "cannot_judge": bool(verdict and verdict["outcome"] == "cannot_judge"),
             }
         )
-    return list(found.values())
+    return list(screens.values())
 
 
 def seconds_of(store: RatingStore, study_id: str) -> dict[str, list[tuple[float, str]]]:
@@ -205,10 +262,10 @@ def seconds_of(store: RatingStore, study_id: str) -> dict[str, list[tuple[float,
         "AND corrects IS NULL AND seconds IS NOT NULL ORDER BY id",
         study_id,
     )
-    found: dict[str, list[tuple[float, str]]] = {}
+    times: dict[str, list[tuple[float, str]]] = {}
     for row in rows:
-        found.setdefault(row["judge_id"], []).append((float(row["seconds"]), row["reply_id"]))
-    return found
+        times.setdefault(row["judge_id"], []).append((float(row["seconds"]), row["reply_id"]))
+    return times
 
 
 def seconds_left(store: RatingStore, study: Study, rater_id: str, screens: int) -> float:
@@ -226,7 +283,35 @@ def seconds_left(store: RatingStore, study: Study, rater_id: str, screens: int) 
     return screens * each
 
 
-def rater_progress(store: RatingStore, study: Study) -> list[dict[str, Any]]:
+class Passed(TypedDict):
+    """Attention checks that were passed, of so many."""
+
+    passed: int
+    of: int
+
+
+class Trained(TypedDict):
+    """Training scores at most a point off, of so many."""
+
+    within_one: int
+    of: int
+
+
+class RaterProgress(TypedDict):
+    """How far a rater is, see :func:`rater_progress`."""
+
+    rater: str
+    done: int
+    total: int
+    median: float | None
+    speeding: int
+    timed: int
+    attention: Passed
+    training: Trained
+    last: str | None
+
+
+def rater_progress(store: RatingStore, study: Study) -> list[RaterProgress]:
     """How far each rater is and how carefully they work, for the owner.
 
     Returns:
@@ -244,25 +329,25 @@ def rater_progress(store: RatingStore, study: Study) -> list[dict[str, Any]]:
         )
     }
     checks, training = (events(store, study.study_id, kind) for kind in ("attention", "training"))
-    found = []
+    entries: list[RaterProgress] = []
     for rater in store.raters(study.study_id):
         done, total = store.progress(study.study_id, rater)
-        own = timed.get(rater, [])
+        taken = timed.get(rater, [])
         fast = [
             seconds
-            for seconds, reply in own
+            for seconds, reply in taken
             if seconds < max(2.0, lengths.get(reply, 0) / FASTEST_CHARS_PER_S)
         ]
         passed = [each["exact"] == each["of"] for each in checks if each["rater"] == rater]
         trained = [each for each in training if each["rater"] == rater]
-        found.append(
+        entries.append(
             {
                 "rater": rater,
                 "done": done,
                 "total": total,
-                "median": statistics.median(seconds for seconds, _ in own) if own else None,
+                "median": statistics.median(seconds for seconds, _ in taken) if taken else None,
                 "speeding": len(fast),
-                "timed": len(own),
+                "timed": len(taken),
                 "attention": {"passed": sum(passed), "of": len(passed)},
                 "training": {
                     "within_one": sum(each["within_one"] for each in trained),
@@ -271,4 +356,4 @@ def rater_progress(store: RatingStore, study: Study) -> list[dict[str, Any]]:
                 "last": last.get(rater),
             }
         )
-    return found
+    return entries

@@ -1,4 +1,7 @@
-"""Who may sign in to the judge: names with salted scrypt hashes in one file that only its owner can read."""
+"""Who may sign in to the judge: names with salted scrypt hashes.
+
+One file that only its owner can read.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import tempfile
 import threading
@@ -15,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Required, TypedDict, cast
 
 from bakeoff.errors import RatingError, StoreError
 from bakeoff.judgement.submissions import check_rater
@@ -27,12 +31,42 @@ MAX_ADDRESS_FAILURES = 60
 LOCK_S = 60.0
 _COST = {"n": 2**15, "r": 8, "p": 1}
 _MAX_MEMORY = 64 * 2**20
+_DRAFT = re.compile(r"[a-z0-9_]{8}")
+"""What tempfile puts behind the name."""
+
 _NOBODY = {"salt": "00" * 16, "scrypt": "00" * 64}
 
 
 def _hash(password: str, salt: str) -> str:
     secret = password.encode("utf-8", "surrogatepass")
     return hashlib.scrypt(secret, salt=bytes.fromhex(salt), **_COST, maxmem=_MAX_MEMORY).hex()
+
+
+class RaterEntry(TypedDict, total=False):
+    """What the file holds of somebody: who they are, and how they sign in."""
+
+    owner: bool
+    label: str
+    study: str
+    joined: str
+    salt: str
+    scrypt: str
+
+
+class Pass(TypedDict):
+    """Whom the token of an invitation or a session lets in, and until when (seconds since 1970)."""
+
+    rater: str
+    expires: float
+
+
+class RatersDocument(TypedDict, total=False):
+    """The whole file; invitations and sessions go by the hash of their token."""
+
+    raters: Required[dict[str, RaterEntry]]
+    invitations: dict[str, Pass]
+    sessions: dict[str, Pass]
+    cookie: str
 
 
 class Attempts:
@@ -44,7 +78,10 @@ class Attempts:
         self._lock = threading.Lock()
 
     def begin(self, key: str) -> float | None:
-        """Note an attempt; its moment, or None where there were too many, and then nothing is noted."""
+        """Note an attempt and return its moment; None where there were too many.
+
+        Then nothing is noted.
+        """
         now = time.monotonic()
         with self._lock:
             self._forget(now)
@@ -80,6 +117,27 @@ class Attempts:
                 del self._moments[key]
 
 
+def _document_of(content: object) -> RatersDocument:
+    """Return the document that a file holds.
+
+    Raises:
+        TypeError, KeyError, ValueError: it is no raters file.
+    """
+    if not isinstance(content, dict):
+        raise TypeError("not an object")
+    raters = {str(name): cast(RaterEntry, dict(entry)) for name, entry in content["raters"].items()}
+    document = cast(RatersDocument, {**content, "raters": raters})
+    for passes in (document.get("invitations", {}), document.get("sessions", {})):
+        for each in passes.values():
+            float(each["expires"]), str(each["rater"])
+    return document
+
+
+def passes_of_others(passes: dict[str, Pass], name: str) -> dict[str, Pass]:
+    """Return the *passes* of everybody but *name*."""
+    return {key: each for key, each in passes.items() if each["rater"] != name}
+
+
 class Raters:
     """The raters file *path*, read anew when it changes, so that somebody can be added while the page runs.
 
@@ -91,9 +149,9 @@ class Raters:
         self.path = path
         self._by_name = Attempts(MAX_FAILURES)
         self._by_address = Attempts(MAX_ADDRESS_FAILURES)
-        self._cache: tuple[tuple[int, int, int], dict[str, Any]] | None = None
+        self._cache: tuple[tuple[int, int, int], RatersDocument] | None = None
 
-    def _document(self) -> dict[str, Any]:
+    def _document(self) -> RatersDocument:
         try:
             state = self.path.stat()
         except FileNotFoundError:
@@ -102,8 +160,7 @@ class Raters:
         if cache and cache[0] == mark:
             return cache[1]
         try:
-            document: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
-            document["raters"] = {str(name): dict(entry) for name, entry in document["raters"].items()}
+            document = _document_of(json.loads(self.path.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StoreError(
                 f"{self.path}: not a raters file ({type(error).__name__}); make one: `python -m judge add-rater NAME`"
@@ -111,9 +168,8 @@ class Raters:
         self._cache = (mark, document)
         return document
 
-    def _read(self) -> dict[str, dict[str, Any]]:
-        raters: dict[str, dict[str, Any]] = self._document()["raters"]
-        return raters
+    def _read(self) -> dict[str, RaterEntry]:
+        return self._document()["raters"]
 
     @property
     def names(self) -> list[str]:
@@ -121,7 +177,9 @@ class Raters:
         return sorted(self._read())
 
     def add(self, name: str, password: str, *, owner: bool | None = None) -> bool:
-        """Let *name* sign in with *password* (again: replaces it); whether they are an owner now.
+        """Let *name* sign in with *password*; return whether they are an owner.
+
+        A second call replaces the password.
 
         Args:
             owner: an owner also sees the results; None leaves that as it is, and makes a new rater none.
@@ -137,7 +195,7 @@ class Raters:
         salt = secrets.token_hex(16)
         digest = _hash(password, salt)
         with self.changing() as document:
-            before = document["raters"].get(name, {})
+            before = document["raters"].get(name, RaterEntry())
             is_owner = bool(before.get("owner")) if owner is None else owner
             document["raters"][name] = {**before, "salt": salt, "scrypt": digest, "owner": is_owner}
         self._by_name.clear(name)
@@ -152,17 +210,16 @@ class Raters:
         with self.changing() as document:
             self.entry(document, name)
             del document["raters"][name]
-            for part in ("invitations", "sessions"):
-                held = document.get(part, {})
-                document[part] = {key: one for key, one in held.items() if one["rater"] != name}
+            document["invitations"] = passes_of_others(document.get("invitations", {}), name)
+            document["sessions"] = passes_of_others(document.get("sessions", {}), name)
 
-    def entry(self, document: dict[str, Any], name: str) -> dict[str, Any]:
+    def entry(self, document: RatersDocument, name: str) -> RaterEntry:
         """What *document* holds of *name*, to be changed.
 
         Raises:
             RatingError: nobody has this name.
         """
-        raters: dict[str, dict[str, Any]] = document["raters"]
+        raters = document["raters"]
         if name not in raters:
             raise RatingError(
                 f"{self.path}: no rater {name!r}; there are: {', '.join(sorted(raters)) or 'none'}"
@@ -170,14 +227,20 @@ class Raters:
         return raters[name]
 
     @contextlib.contextmanager
-    def changing(self) -> Iterator[dict[str, Any]]:
-        """The whole file, to be changed; it is replaced as a whole when the block ends well."""
+    def changing(self) -> Iterator[RatersDocument]:
+        """Yield the whole file, to be changed; it is replaced when the block ends.
+
+        Not where the block fails.
+        """
         import fcntl
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two commands at once must not undo each other
+            for draft in self.path.parent.glob(f"{self.path.name}????????"):
+                if _DRAFT.fullmatch(draft.name.removeprefix(self.path.name)):
+                    draft.unlink(missing_ok=True)  # left by a kill: nobody else writes one now
             document = copy.deepcopy(self._document())
             yield document
             handle, part = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
@@ -194,13 +257,14 @@ class Raters:
             os.close(lock)
 
     def is_refused(self, address: str) -> bool:
-        """Whether *address* has tried so often that nothing is compared for it just now."""
+        """Whether *address* has tried too often for now."""
         return bool(address) and self._by_address.is_full(address)
 
     def signs_in(self, name: str, password: str, address: str = "") -> bool:
-        """Whether *password* is that of *name*; False, too, while *name* or *address* has to wait.
+        """Whether *password* is that of *name*.
 
-        Slow (one hash) and 32 MiB large: the caller decides how many run at once.
+        False, too, while *name* or *address* has to wait. Slow (one hash) and 32 MiB large: the caller decides how
+        many run at once.
         """
         entry = self._read().get(name)
         by_address = self._by_address.begin(address) if address else None
@@ -221,22 +285,25 @@ class Raters:
         return True
 
     def mark(self, name: str | None) -> str | None:
-        """What changes with the password of *name* and ends with their entry; None for nobody we know."""
+        """Return what changes with the password of *name*; None for a stranger.
+
+        It ends with their entry.
+        """
         entry = self._read().get(name or "")
         if entry is None:
             return None
-        held = sorted((key, value) for key, value in entry.items() if key in ("salt", "scrypt", "owner"))
-        return hashlib.sha256(repr(held).encode()).hexdigest()
+        fields = sorted((key, value) for key, value in entry.items() if key in ("salt", "scrypt", "owner"))
+        return hashlib.sha256(repr(fields).encode()).hexdigest()
 
-    def entries(self) -> dict[str, dict[str, Any]]:
+    def entries(self) -> dict[str, RaterEntry]:
         """Name -> what the file holds of everybody."""
-        return {name: dict(entry) for name, entry in self._read().items()}
+        return {name: entry.copy() for name, entry in self._read().items()}
 
-    def invitations(self) -> dict[str, dict[str, Any]]:
+    def invitations(self) -> dict[str, Pass]:
         """Hash of a token -> whom it lets in, and until when."""
         return dict(self._document().get("invitations", {}))
 
-    def sessions(self) -> dict[str, dict[str, Any]]:
+    def sessions(self) -> dict[str, Pass]:
         """Hash of a session's token -> whose it is, and until when."""
         return dict(self._document().get("sessions", {}))
 
@@ -246,12 +313,12 @@ class Raters:
 
     def study_of(self, name: str | None) -> str | None:
         """The study that *name* was invited to; None where to none in particular."""
-        study = self._read().get(name or "", {}).get("study")
+        study = self._read().get(name or "", RaterEntry()).get("study")
         return str(study) if study else None
 
     def is_owner(self, name: str | None) -> bool:
         """Whether *name* may see the results, model names included."""
-        return bool(name and self._read().get(name, {}).get("owner"))
+        return bool(name and self._read().get(name, RaterEntry()).get("owner"))
 
 
 class Sessions(dict[str, str]):
@@ -278,7 +345,7 @@ class Sessions(dict[str, str]):
         self._marks[token] = self._raters.mark(name)
         super().__setitem__(token, name)
 
-    def get(self, token: str | None, default: Any = None) -> Any:
+    def get(self, token: str | None, default: str | None = None) -> str | None:  # type: ignore[override]
         """The rater who holds *token*, looked up in the file each time."""
         if token is None:
             return default

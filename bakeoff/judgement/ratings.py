@@ -1,27 +1,30 @@
-"""The store of judgements: studies, queues, and what people and judge models handed in; rows are only added."""
+"""The store of judgements; rows are only added.
+
+Studies, queues, and what people and judge models handed in.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import cast, overload
 
 from bakeoff.errors import RatingError
 from bakeoff.files import replacing
 from bakeoff.judgement.arrangement import CLOSED, is_open
-from bakeoff.judgement.blind import Study, read_study
-from bakeoff.judgement.database import Database, content_sha, timestamp
+from bakeoff.judgement.blind import Study
+from bakeoff.judgement.database import content_sha, timestamp
 from bakeoff.judgement.export import judgements_csv
+from bakeoff.judgement.queues import Queues
+from bakeoff.judgement.rows import ComparisonRow, JudgementRow, ProbeRow, StudyRow, Winner
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS, load_rubric
-from bakeoff.judgement.submissions import Item, Judgement, check_crisis, check_rater, check_token, short
+from bakeoff.judgement.submissions import Judgement, check_crisis, check_rater, check_token, short
 
 
-class RatingStore(Database):
+class RatingStore(Queues):
     """All judgements, in one SQLite file.
 
     Rows are only ever added. A judgement is on the disk (WAL, ``synchronous=FULL``) before the method that took it
@@ -32,150 +35,21 @@ class RatingStore(Database):
     """
 
     def rubric_columns(self) -> tuple[tuple[tuple[str, ...], str], ...]:
-        """What the rubric has a column for in a judgement, and what may stand there."""
+        """Return the rubric's columns of a judgement, and the values allowed."""
         return (DIMENSIONS, "BETWEEN 1 AND 5"), (CRISIS_CHECKS, "IN (0, 1)")
 
-    @cached_property
-    def _studies(self) -> dict[str, Study]:
-        return {}
+    def record(self, rater_id: str, token: object, verdicts: Mapping[str, Judgement]) -> list[int]:
+        """Keep the verdicts on one screen, all or none; return their numbers.
 
-    def add_study(self, study: Study) -> None:
-        """Keep *study*; adding the same one again changes nothing.
-
-        Raises:
-            RatingError: another study of that name is kept already.
-        """
-        with self.writing() as db:
-            held = db.execute("SELECT content FROM study WHERE study_id = ?", (study.study_id,)).fetchone()
-            if held is None:
-                db.execute(
-                    "INSERT INTO study VALUES (?, ?, ?)", (study.study_id, study.to_json(), timestamp())
-                )
-            elif read_study(str(held["content"])) != study:
-                raise RatingError(
-                    f"{self.path}: a study called {study.study_id!r} with other content is kept here; "
-                    "give the new one its own --id, so that judgements stay with what was shown"
-                )
-
-    def studies(self) -> list[str]:
-        """Ids of the studies kept, oldest first."""
-        return [row["study_id"] for row in self.rows("SELECT study_id FROM study ORDER BY added_at, rowid")]
-
-    def study(self, study_id: str) -> Study:
-        """The study called *study_id*.
-
-        Raises:
-            RatingError: there is none.
-        """
-        if study_id not in self._studies:
-            rows = self.rows("SELECT content FROM study WHERE study_id = ?", study_id)
-            if not rows:
-                kept = ", ".join(self.studies()) or "none"
-                raise RatingError(f"{self.path}: no study {short(study_id)}; kept are: {kept}")
-            self._studies[study_id] = read_study(str(rows[0]["content"]))
-        return self._studies[study_id]
-
-    def is_enrolled(self, study_id: str, rater_id: str) -> bool:
-        """Whether the rater has a queue in the study."""
-        return bool(
-            self.rows("SELECT 1 FROM enrolment WHERE study_id = ? AND rater_id = ?", study_id, rater_id)
-        )
-
-    def enrol(self, study_id: str, rater_id: str, *, skip_crises: bool = False) -> int:
-        """The rater's index in the study (from 0); the first call draws up their queue.
-
-        Args:
-            skip_crises: leave crisis cases out of it.
-
-        Raises:
-            RatingError: no such study, or an impossible name.
-        """
-        rater_id = check_rater(rater_id)
-        study = self.study(study_id)
-        with self.writing() as db:
-            known = db.execute(
-                "SELECT rater_index FROM enrolment WHERE study_id = ? AND rater_id = ?", (study_id, rater_id)
-            ).fetchone()
-            if known is not None:
-                return int(known["rater_index"])
-            index = db.execute(
-                "SELECT COALESCE(MAX(rater_index) + 1, 0) FROM (SELECT rater_index FROM enrolment WHERE study_id = ? "
-                "UNION ALL SELECT rater_index FROM erasure WHERE study_id = ?)",
-                (study_id, study_id),
-            ).fetchone()[0]
-            screens = [
-                screen
-                for screen in study.screens(index)
-                if not (skip_crises and study.case(screen.case_id).crisis)
-            ]
-            db.execute("INSERT INTO enrolment VALUES (?, ?, ?, ?)", (study_id, rater_id, index, timestamp()))
-            db.executemany(
-                "INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        secrets.token_hex(12),
-                        study_id,
-                        rater_id,
-                        number,
-                        slot,
-                        screen.case_id,
-                        reply_id,
-                        screen.repeat,
-                    )
-                    for number, screen in enumerate(screens)
-                    for slot, reply_id in enumerate(screen.reply_ids)
-                ],
-            )
-        return int(index)
-
-    def progress(self, study_id: str, rater_id: str) -> tuple[int, int]:
-        """Screens done, and screens in all, of one rater."""
-        row = self.rows(
-            "SELECT COUNT(*) AS total, COALESCE(SUM(done), 0) AS done FROM (SELECT screen, MIN(EXISTS (SELECT 1 "
-            "FROM judgement j WHERE j.item_id = i.item_id)) AS done FROM item i "
-            "WHERE study_id = ? AND rater_id = ? GROUP BY screen)",
-            study_id,
-            rater_id,
-        )[0]
-        return int(row["done"]), int(row["total"])
-
-    def next_screen(self, study_id: str, rater_id: str) -> int | None:
-        """Number of the rater's first screen that is not done; None when all are."""
-        row = self.rows(
-            "SELECT MIN(screen) AS screen FROM item i WHERE study_id = ? AND rater_id = ? AND NOT EXISTS "
-            "(SELECT 1 FROM judgement j WHERE j.item_id = i.item_id)",
-            study_id,
-            rater_id,
-        )[0]
-        return None if row["screen"] is None else int(row["screen"])
-
-    def items(self, study_id: str, rater_id: str, screen: int) -> list[Item]:
-        """What stands on one screen of the rater, in order; empty when there is no such screen."""
-        rows = self.rows(
-            "SELECT item_id, case_id, reply_id, repeat FROM item WHERE study_id = ? AND rater_id = ? AND screen = ? "
-            "ORDER BY slot",
-            study_id,
-            rater_id,
-            screen,
-        )
-        return [Item(**row) for row in map(dict, rows)]
-
-    def case_of_item(self, rater_id: str, item_id: str) -> str | None:
-        """The case of an item in the rater's own queue; None where it is not in it."""
-        rows = self.rows("SELECT case_id FROM item WHERE item_id = ? AND rater_id = ?", item_id, rater_id)
-        return str(rows[0]["case_id"]) if rows else None
-
-    def record(self, rater_id: str, token: str, verdicts: Mapping[str, Judgement]) -> list[int]:
-        """Keep the verdicts on one screen (item id -> judgement), all or none; their numbers.
-
-        Handing in the same again under the same *token* counts once and returns the same numbers.
+        *verdicts*: item id -> judgement. Handing in the same again under the same *token* counts once and returns the
+        same numbers.
 
         Raises:
             RatingError: an item that is not this rater's, one already judged, a broken rule of the rubric, or a
                 token used before for something else.
         """
         rater_id = check_rater(rater_id)
-        check_token(token)
+        token = check_token(token)
         if not verdicts:
             raise RatingError(
                 "nothing was handed in; score at least one reply", "没有收到评分，请至少评一条回复"
@@ -225,23 +99,25 @@ class RatingStore(Database):
             return ids
 
     def record_chat(
-        self, rater_id: str, token: str, model: str, messages: Sequence[Mapping[str, str]], j: Judgement
+        self, rater_id: str, token: object, model: str, messages: Sequence[Mapping[str, str]], j: Judgement
     ) -> int:
-        """Keep a verdict on a conversation with a model whose name the rater saw; its number.
+        """Keep a verdict on a chat and return its number.
+
+        The rater saw the name of the model.
 
         Raises:
             RatingError: as :meth:`record`, or an empty conversation.
         """
         rater_id = check_rater(rater_id)
-        check_token(token)
+        token = check_token(token)
         j.check()
         if not any(message.get("role") == "assistant" for message in messages):
             raise RatingError(
                 "the conversation holds no reply yet; send a message first",
                 "对话里还没有回复，请先发一条消息",
             )
-        said = [{"role": m["role"], "content": m["content"]} for m in messages]
-        sha = content_sha([model, said, vars(j) | {"seconds": None}])
+        turns = [{"role": m["role"], "content": m["content"]} for m in messages]
+        sha = content_sha([model, turns, vars(j) | {"seconds": None}])
         with self.writing() as db:
             before = self._handed_in(db, token, rater_id, sha)
             if before:
@@ -253,12 +129,12 @@ class RatingStore(Database):
                 slot=0,
                 payload_sha=sha,
                 source="chat",
-                case_id=f"chat-{content_sha(said)[:12]}",
+                case_id=f"chat-{content_sha(turns)[:12]}",
                 repeat=0,
                 model=model,
                 variant="",
                 judge_id=rater_id,
-                detail=json.dumps({"messages": said}, ensure_ascii=False),
+                detail=json.dumps({"messages": turns}, ensure_ascii=False),
             )
 
     def record_model(
@@ -268,12 +144,12 @@ class RatingStore(Database):
         judge_id: str,
         repeat: int,
         verdict: Judgement | None,
-        detail: Mapping[str, Any],
+        detail: Mapping[str, object],
     ) -> int:
-        """Keep a judge model's verdict on a reply, or (None) that it gave none that can be read; its number.
+        """Keep a judge model's verdict on a reply and return its number.
 
-        A verdict that is held already for this reply, *repeat* and rubric is returned and not written again; a failure
-        is followed by another row when it is tried again.
+        None stands for a verdict that nobody can read. A verdict that is held already for this reply, *repeat* and
+        rubric is returned and not written again; a failure is followed by another row when it is tried again.
         """
         reply = study.reply(reply_id)
         if verdict is not None:
@@ -313,10 +189,13 @@ class RatingStore(Database):
         first: str,
         second: str,
         repeat: int,
-        winner: str,
-        detail: Mapping[str, Any],
+        winner: Winner,
+        detail: Mapping[str, object],
     ) -> None:
-        """Keep which of two replies a judge model preferred: first | second (as shown) | tie | failed."""
+        """Keep which of two replies a judge model preferred.
+
+        first | second (as shown) | tie | failed.
+        """
         case_id = study.reply(first).case_id
         key = [study.study_id, judge_id, first, second, repeat, load_rubric().sha]
         with self.writing() as db:
@@ -343,7 +222,10 @@ class RatingStore(Database):
             )
 
     def record_probe(self, study: Study, judge_id: str, reply_id: str, plain: int, planted: int) -> None:
-        """Keep how a judge model scored a reply's overall quality, and the same reply with an instruction planted."""
+        """Keep the scores of a reply without and with a planted instruction.
+
+        Of overall quality, by a judge model.
+        """
         with self.writing() as db:
             db.execute(
                 "INSERT INTO probe (study_id, judge_id, reply_id, plain, planted, rubric_sha, created_at) "
@@ -351,11 +233,13 @@ class RatingStore(Database):
                 (study.study_id, judge_id, reply_id, plain, planted, load_rubric().sha, timestamp()),
             )
 
-    def probes(self, judge_id: str) -> list[dict[str, Any]]:
-        """What :meth:`record_probe` kept of a judge, under any study, oldest first."""
-        return [
-            dict(row) for row in self.rows("SELECT * FROM probe WHERE judge_id = ? ORDER BY id", judge_id)
-        ]
+    def probes(self, judge_id: str) -> list[ProbeRow]:
+        """Return what :meth:`record_probe` kept of a judge, oldest first.
+
+        Under any study.
+        """
+        rows = self.rows("SELECT * FROM probe WHERE judge_id = ? ORDER BY id", judge_id)
+        return [cast(ProbeRow, dict(row)) for row in rows]
 
     def _handed_in(self, db: sqlite3.Connection, token: str, judge_id: str, sha: str) -> list[int]:
         rows = db.execute(
@@ -406,8 +290,18 @@ class RatingStore(Database):
             db.execute(f"INSERT INTO judgement ({names}) VALUES ({marks})", list(row.values())).lastrowid or 0
         )
 
-    def judgements(self, study_id: str | None = None, *, history: bool = False) -> list[dict[str, Any]]:
-        """Rows of the table, oldest first: the newest of each chain of corrections, or with *history* all of them.
+    @overload
+    def judgements(self, study_id: str, *, history: bool = False) -> list[StudyRow]: ...
+
+    @overload
+    def judgements(self, study_id: None = None, *, history: bool = False) -> list[JudgementRow]: ...
+
+    def judgements(
+        self, study_id: str | None = None, *, history: bool = False
+    ) -> list[StudyRow] | list[JudgementRow]:
+        """Return the judgements, oldest first.
+
+        The newest of each chain of corrections, or with *history* all of them.
 
         Args:
             study_id: only this study's; None gives everything, chat judgements too.
@@ -417,31 +311,33 @@ class RatingStore(Database):
         rows = self.rows(
             f"SELECT * FROM judgement j WHERE {which} {newest} ORDER BY id", *([study_id] if study_id else [])
         )
-        return [dict(row) for row in rows]
+        return cast("list[JudgementRow]", [dict(row) for row in rows])
 
-    def of_item(self, item_id: str) -> dict[str, Any] | None:
+    def of_item(self, item_id: str) -> StudyRow | None:
         """The newest judgement on an item, or None."""
         rows = self.rows("SELECT * FROM judgement WHERE item_id = ? ORDER BY id DESC LIMIT 1", item_id)
-        return dict(rows[0]) if rows else None
+        return cast(StudyRow, dict(rows[0])) if rows else None
 
-    def comparisons(self, study_id: str) -> list[dict[str, Any]]:
-        """All pairwise verdicts of judge models on a study, failures too, oldest first."""
-        return [
-            dict(row)
-            for row in self.rows("SELECT * FROM comparison WHERE study_id = ? ORDER BY id", study_id)
-        ]
+    def comparisons(self, study_id: str) -> list[ComparisonRow]:
+        """Return the pairwise verdicts of judge models on a study, oldest first.
 
-    def raters(self, study_id: str) -> list[str]:
-        """People enrolled in the study, in order of enrolment."""
-        rows = self.rows("SELECT rater_id FROM enrolment WHERE study_id = ? ORDER BY rater_index", study_id)
-        return [row["rater_id"] for row in rows]
+        Failures, too.
+        """
+        rows = self.rows("SELECT * FROM comparison WHERE study_id = ? ORDER BY id", study_id)
+        return [cast(ComparisonRow, dict(row)) for row in rows]
 
     def csv_text(self, study_id: str | None = None) -> str:
-        """The judgements that count as CSV; see :func:`~bakeoff.judgement.export.judgements_csv`."""
-        return judgements_csv(self.judgements(study_id))
+        """Return the judgements that count as CSV.
+
+        See :func:`~bakeoff.judgement.export.judgements_csv`.
+        """
+        return judgements_csv(self.judgements(study_id) if study_id else self.judgements())
 
     def export_csv(self, path: Path, study_id: str | None = None) -> None:
-        """Write :meth:`csv_text` to *path*, for its owner only, with the byte order mark spreadsheets ask for."""
+        """Write :meth:`csv_text` to *path*, for its owner only.
+
+        With the byte order mark that spreadsheets need.
+        """
         with replacing(path) as draft:
             draft.touch(mode=0o600)
             draft.write_text(self.csv_text(study_id), encoding="utf-8-sig", newline="")

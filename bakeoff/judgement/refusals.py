@@ -6,7 +6,7 @@ from bakeoff.errors import BakeoffError
 
 
 def refusal(error: BakeoffError) -> dict[str, str]:
-    """*error* in both languages, as the page takes it."""
+    """Return *error* in both languages, as the page takes it."""
     chinese = getattr(error, "zh", "") or f"出了问题：{error}"
     return {"error": plain(str(error)), "error_zh": plain(chinese)}
 

@@ -1,22 +1,27 @@
-"""Gathering the replies of a served model to a set of cases, so that people can score them later, blind."""
+"""Gather the replies of a served model to cases, to be scored later."""
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import re
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from bakeoff.endpoint import complete, http_session, printable
 from bakeoff.errors import DataError, ServiceError
 from bakeoff.files import json_line, write_rows
 from bakeoff.secrecy import redact
+
+if TYPE_CHECKING:
+    from requests import Session
 
 SHIPPED_CASES = Path(__file__).parents[1] / "data" / "cases.jsonl"
 """Our own counselling cases: single-turn, multi-turn and crisis."""
@@ -24,6 +29,8 @@ SHIPPED_CASES = Path(__file__).parents[1] / "data" / "cases.jsonl"
 FURTHER_CASES = Path(__file__).with_name("cases.jsonl")
 """More of them, of several turns: together 24 of counselling and 8 crises. The first file also teaches the tokenizers
 of the tiny models, so that it never changes."""
+
+MOST_ID_CHARS = 200
 
 MAX_TOKENS = 512
 """Longest reply to a case, wherever replies are gathered: unequal limits make unequal replies."""
@@ -78,7 +85,7 @@ class Reply:
     served_name: str = ""
     latency_s: float = 0.0
     finished_at: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, object] = field(default_factory=dict)
     fingerprint: str = ""
 
 
@@ -98,42 +105,75 @@ def load_cases(path: Path | None = None) -> list[Case]:
         raise DataError(
             f"{path}: no such file of cases; give a JSONL file with id and messages (or dialog) per row"
         )
+    return read_cases(path.read_bytes(), str(path))
+
+
+def read_cases(raw: bytes, name: str) -> list[Case]:
+    """Return the cases in *raw*, the content of a file.
+
+    Args:
+        name: what the file is called where something in it is wrong.
+
+    Raises:
+        DataError: as :func:`load_cases`, which reads files with it.
+    """
     cases: list[Case] = []
-    for number, line in enumerate(_text_of(path).split("\n"), 1):
+    line_of: dict[str, int] = {}
+    for number, line in enumerate(_decoded(raw, name).split("\n"), 1):
         if not line.strip():
             continue
         try:
-            cases.append(_case(json.loads(line)))
+            case = _case(json.loads(line, object_pairs_hook=_without_repeats))
         except KeyError as error:
             raise DataError(
-                f"{path}:{number}: not a case ({_missing(error)}); wanted id and messages, or id and dialog"
+                f"{name}:{number}: not a case ({_missing(error)}); wanted id and messages, or id and dialog"
             ) from None
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
-                f"{path}:{number}: not a case ({error}); wanted id and messages, or id and dialog"
+                f"{name}:{number}: not a case ({error}); wanted id and messages, or id and dialog"
             ) from None
-    twice = sorted({case.id for case in cases if sum(other.id == case.id for other in cases) > 1})
-    if twice or not cases:
-        raise DataError(
-            f"{path}: " + (f"case ids used twice: {', '.join(twice)}" if twice else "holds no case")
-        )
+        # Who reads a list of ids tells no two apart that differ in blanks or in how a letter is composed.
+        first = line_of.setdefault(unicodedata.normalize("NFC", case.id).strip(), number)
+        if first != number:
+            raise DataError(
+                f"{name}:{number}: case ids used twice: {case.id}, first in line {first}; give each case its own"
+            )
+        cases.append(case)
+    if not cases:
+        raise DataError(f"{name}: holds no case; one JSON object a line is wanted, with id and messages")
     return cases
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the object of *pairs*, each key once.
+
+    JSON alone would let the last of two values win without a word.
+    """
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)[:40]!r} stands twice")
+    return content
 
 
 def _missing(error: KeyError) -> str:
     return f"{error.args[0]!r} is missing or unknown"
 
 
-def _text_of(path: Path) -> str:
-    """The file's text; a byte order mark, which Windows editors put first, is no part of it."""
-    raw = path.read_bytes()
+def _decoded(raw: bytes, name: str) -> str:
+    """Return the text of the file without a byte order mark.
+
+    Windows editors put one first.
+    """
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{name}:1: UTF-16; save the file as UTF-8")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{path}:{line}: not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}); save the file as "
-            f"UTF-8 (from GBK: iconv -f gb18030 -t utf-8 {path.name})"
+            f"{name}:{line}: not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}); save the file as "
+            f"UTF-8 (from GBK: iconv -f gb18030 -t utf-8 {Path(name).name})"
         ) from None
 
 
@@ -156,6 +196,8 @@ def _case(row: object) -> Case:
     name = _label(row["id"], "id")
     if not name:
         raise ValueError("id is empty")
+    if len(name) > MOST_ID_CHARS or not name.isprintable():
+        raise ValueError(f"id must be one line of at most {MOST_ID_CHARS} characters")
     points = row.get("what_a_good_reply_does")
     points = [points] if isinstance(points, str) else points
     return Case(
@@ -185,7 +227,10 @@ def _message(raw: object) -> dict[str, str]:
 
 
 def _content(raw: object) -> str:
-    """A message's text; parts of text are joined as the chat interface of OpenAI has them."""
+    """Return a message's text.
+
+    Parts of text are joined as the chat interface of OpenAI has them.
+    """
     if not isinstance(raw, list):
         return _text(raw, "content")
     texts = []
@@ -205,10 +250,10 @@ def _content(raw: object) -> str:
 def _text(raw: object, name: str) -> str:
     if not isinstance(raw, str):
         raise ValueError(f"{name} must be text, not {_kind(raw)}")
-    if not raw.strip():
-        raise ValueError(f"{name} is empty")
     if not raw.isascii() and any("\ud800" <= letter <= "\udfff" for letter in raw):
         raise ValueError(f"{name} holds half a character (a lone surrogate)")
+    if all(unicodedata.category(letter)[0] in "ZC" for letter in raw):
+        raise ValueError(f"{name} is empty")
     return raw
 
 
@@ -233,7 +278,7 @@ def _kind(raw: object) -> str:
 
 
 def _turn(turn: str) -> dict[str, str]:
-    speaker, _, content = turn.partition("：")
+    speaker, content = [*re.split("[：:]", turn, maxsplit=1), ""][:2]
     roles = {"求助者": "user", "来访者": "user", "支持者": "assistant", "咨询师": "assistant"}
     if speaker.strip() not in roles:
         raise ValueError(f"a turn must begin with one of {'：, '.join(roles)}：, not {turn[:20]!r}")
@@ -241,7 +286,9 @@ def _turn(turn: str) -> dict[str, str]:
 
 
 def read_replies(paths: Iterable[Path]) -> list[Reply]:
-    """All replies of the JSONL files *paths*; a last line cut short by a kill is left out.
+    """Return all replies of the JSONL files *paths*.
+
+    A last line cut short by a kill is left out.
 
     Raises:
         DataError: a file is missing, or a complete line is not a reply.
@@ -266,96 +313,122 @@ def read_replies(paths: Iterable[Path]) -> list[Reply]:
     return replies
 
 
+@dataclass(frozen=True, kw_only=True)
+class Respondent:
+    """A served model that is asked, and the subject of the comparison that it is.
+
+    Attributes:
+        url: the OpenAI-compatible root, such as ``http://127.0.0.1:8000/v1``.
+        name: the served name.
+        model: the row's name in the matrix; with *variant* it names the subject of the comparison.
+        fingerprint: of the weights behind the service.
+        max_tokens: longest reply in tokens; one that hits it has status "truncated".
+        api_key_env: *name* of the environment variable that holds the service's key.
+    """
+
+    url: str
+    name: str
+    model: str
+    variant: str
+    fingerprint: str = ""
+    max_tokens: int = MAX_TOKENS
+    system: str = ""
+    api_key_env: str = ""
+    timeout_s: float = 300.0
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """Everything sent along with the messages, as replies note it."""
+        return {"temperature": 0, "max_tokens": self.max_tokens, "system": self.system}
+
+    def answer(self, case: Case, session: Session) -> Reply:
+        """Return the reply to *case*; whatever goes wrong is that reply's error."""
+        messages = [{"role": "system", "content": self.system}] if self.system else []
+        payload = {
+            "model": self.name,
+            "messages": [*messages, *case.messages],
+            "temperature": 0,
+            "max_tokens": self.max_tokens,
+        }
+        began = time.monotonic()
+        status: Status = "errored"
+        text, error = "", ""
+        try:
+            text, why = complete(
+                session, self.url, payload, api_key_env=self.api_key_env, timeout_s=self.timeout_s
+            )
+            status = "empty" if not text.strip() else "truncated" if why == "length" else "answered"
+        except Exception as trouble:  # whatever a reply brings about is that case's error
+            is_ours = isinstance(trouble, ServiceError)
+            words = str(trouble) if is_ours else f"{type(trouble).__name__}: {trouble}"
+            error = printable(redact(words))
+        return Reply(
+            case.id,
+            self.model,
+            self.variant,
+            text,
+            status,
+            error,
+            case.sha,
+            self.name,
+            latency_s=round(time.monotonic() - began, 3),
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            settings=self.settings,
+            fingerprint=self.fingerprint,
+        )
+
+    def reusable(self, out: Path, cases: Sequence[Case]) -> dict[str, Reply]:
+        """Return case -> the reply in *out* that would be the same today.
+
+        Failures are asked anew.
+        """
+        if not out.is_file():
+            return {}
+        shas = {case.id: case.sha for case in cases}
+        mine = (self.settings, self.name, self.fingerprint, self.model, self.variant)
+        return {
+            old.case_id: old
+            for old in read_replies([out])
+            if old.status != "errored"
+            and old.case_sha == shas.get(old.case_id)
+            and (old.settings, old.served_name, old.fingerprint, old.model, old.variant) == mine
+        }
+
+
 def gather(
-    service_url: str,
-    served_name: str,
+    respondent: Respondent,
     cases: Sequence[Case],
     out: Path,
     *,
-    model: str,
-    variant: str,
-    fingerprint: str = "",
-    max_tokens: int = MAX_TOKENS,
-    system: str = "",
     at_once: int = 8,
-    api_key_env: str = "",
-    timeout_s: float = 300.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Reply]:
-    """Ask *served_name* at *service_url* every case at temperature 0; keep each reply or failure in *out*.
+    """Ask *respondent* every case at temperature 0; keep replies in *out*.
 
-    Call it again to fill gaps: good replies of unchanged weights to unchanged cases with unchanged settings are kept,
-    failures are asked anew.
+    Failures are kept as well. Call it again to fill gaps: good replies of unchanged weights to unchanged cases with
+    unchanged settings are kept, failures are asked anew.
 
     Args:
-        service_url: the OpenAI-compatible root, such as ``http://127.0.0.1:8000/v1``.
         out: JSONL; each line is written as it comes, and the finished file is put in place whole.
-        model: the row's name in the matrix; with *variant* it names the subject of the comparison.
-        fingerprint: of the weights behind the service.
-        api_key_env: *name* of the environment variable that holds the service's key.
-        max_tokens: longest reply in tokens; one that hits it has status "truncated".
 
     Returns:
         One reply per case, in the order of *cases*; failures have status "errored" and are never dropped.
     """
-    settings = {"temperature": 0, "max_tokens": max_tokens, "system": system}
-    kept: dict[str, Reply] = {}
-    if out.is_file():
-        shas = {case.id: case.sha for case in cases}
-        for old in read_replies([out]):
-            same = (old.case_sha, old.settings, old.served_name, old.fingerprint) == (
-                shas.get(old.case_id),
-                settings,
-                served_name,
-                fingerprint,
-            )
-            if same and old.status != "errored" and (old.model, old.variant) == (model, variant):
-                kept[old.case_id] = old
+    good = respondent.reusable(out, cases)
     out.parent.mkdir(parents=True, exist_ok=True)
-    session = http_session(service_url)
-
-    def ask(case: Case) -> Reply:
-        messages = [{"role": "system", "content": system}] if system else []
-        payload = {
-            "model": served_name,
-            "messages": [*messages, *case.messages],
-            "temperature": 0,
-            "max_tokens": max_tokens,
-        }
-        began = time.monotonic()
-        reply = Reply(
-            case.id,
-            model,
-            variant,
-            "",
-            "errored",
-            "",
-            case.sha,
-            served_name,
-            settings=settings,
-            fingerprint=fingerprint,
-        )
-        try:
-            text, why = complete(session, service_url, payload, api_key_env=api_key_env, timeout_s=timeout_s)
-            status: Status = "empty" if not text.strip() else "truncated" if why == "length" else "answered"
-            reply = replace(reply, text=text, status=status)
-        except Exception as error:  # whatever a reply brings about is that case's error
-            words = str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
-            reply = replace(reply, error=printable(redact(words)))
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        return replace(reply, latency_s=round(time.monotonic() - began, 3), finished_at=now)
-
-    todo = [case for case in cases if case.id not in kept]
-    _write(out, kept.values())
+    session = http_session(respondent.url)
+    todo = [case for case in cases if case.id not in good]
+    _write(out, good.values())
     with out.open("a", encoding="utf-8") as file, ThreadPoolExecutor(max_workers=at_once) as pool:
-        for done, future in enumerate(as_completed([pool.submit(ask, case) for case in todo]), 1):
+        futures = [pool.submit(respondent.answer, case, session) for case in todo]
+        for done, future in enumerate(as_completed(futures), 1):
             reply = future.result()
-            kept[reply.case_id] = reply
+            good[reply.case_id] = reply
             file.write(_line(reply))
             file.flush()
             if progress:
                 progress(done, len(todo))
-    replies = [kept[case.id] for case in cases]
+    replies = [good[case.id] for case in cases]
     _write(out, replies)
     return replies
 

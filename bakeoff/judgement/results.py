@@ -1,15 +1,13 @@
-"""The results tab of the owner: names revealed, statistics, export, paper pack."""
+"""The owner's results: names revealed, statistics, export, paper pack."""
 
 from __future__ import annotations
 
 import base64
-import secrets
-from collections.abc import Mapping
-from typing import Any
 
 from bakeoff.errors import BakeoffError
 from bakeoff.judgement.arena import arena_results
 from bakeoff.judgement.arrangement import current_study
+from bakeoff.judgement.messages import Answer, Request, fresh_answer, request_of
 from bakeoff.judgement.paper import zipped
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
@@ -34,40 +32,40 @@ class ResultsDesk:
             return "owner"
         return "closed" if self.raters is None and not self.open_to_all else ""
 
-    def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
+    def step(self, message: object, signed_in: str | None) -> Answer:
         """Results, or a file to download; a refusal for all but the owner."""
-        fresh = {"nonce": secrets.token_hex(8), "view": "refused", "why": ""}
+        fresh = fresh_answer(view="refused", why="")
         if why := self.why_closed(signed_in):
             return fresh | {"why": why}
-        said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
+        request = request_of(message)
         try:
-            if said.get("action") == "export":
+            if request.get("action") == "export":
                 name = f"ratings-{self.study_id or 'all'}.csv"
                 return fresh | {"view": "csv", "name": name, "csv": self.store.csv_text(self.study_id)}
-            return self._results(fresh, said)
+            return self._results(fresh, request)
         except BakeoffError as error:
             return fresh | {"view": "trouble"} | refusal(error)
 
-    def _results(self, fresh: dict[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    def _results(self, fresh: Answer, request: Request) -> Answer:
         """Results of the study, rater and topic that *said* names."""
         studies = self.store.studies()
-        wanted = said.get("study") or current_study(self.store) or self.study_id
-        if not isinstance(wanted, str) or wanted not in studies:
-            wanted = self.study_id
-        if wanted is None:
+        study_id = request.get("study") or current_study(self.store) or self.study_id
+        if not isinstance(study_id, str) or study_id not in studies:
+            study_id = self.study_id
+        if study_id is None:
             return fresh | {"why": "nothing"}
-        if said.get("action") == "paper":
-            content = base64.b64encode(zipped(self.store, wanted)).decode()
-            return fresh | {"view": "zip", "name": f"paper-{wanted}.zip", "zip": content}
-        rater, topic = said.get("rater"), said.get("topic")
+        if request.get("action") == "paper":
+            content = base64.b64encode(zipped(self.store, study_id)).decode()
+            return fresh | {"view": "zip", "name": f"paper-{study_id}.zip", "zip": content}
+        rater, topic = request.get("rater"), request.get("topic")
         only = [rater] if isinstance(rater, str) and rater else []
         about = topic if isinstance(topic, str) else ""
         named = [{"id": name, "title": self.store.study(name).title} for name in studies]
-        chosen = {"study": wanted, "rater": only[0] if only else "", "topic": about}
-        found = summarise(self.store, wanted, raters=only, topic=about)
+        chosen = {"study": study_id, "rater": only[0] if only else "", "topic": about}
+        summary = summarise(self.store, study_id, raters=only, topic=about)
         return fresh | {
             "view": "results",
-            "results": found,
+            "results": summary,
             "studies": named,
             "chosen": chosen,
             "arena": arena_results(self.store),

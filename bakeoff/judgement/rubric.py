@@ -1,4 +1,7 @@
-"""The rubric that people and judge models share: dimensions, checks, anchors in words."""
+"""The rubric that people and judge models share.
+
+Dimensions, checks, anchors in words.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from bakeoff.errors import StoreError
 
@@ -20,7 +23,7 @@ _KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 def _named(part: str) -> dict[str, str]:
-    """Key -> Chinese name of every entry of *part* of the rubric, in the rubric's order."""
+    """Return key -> Chinese name of every entry of *part*, in order."""
     import yaml
 
     try:
@@ -45,6 +48,37 @@ CRISIS_CHECKS = tuple(_CHECK_NAMES)
 NAMES_ZH = _DIMENSION_NAMES | dict(zip(COMMENTS, ("优点", "不足", "改进建议"), strict=True))
 
 
+class Bilingual(TypedDict):
+    """A text in both languages."""
+
+    zh: str
+    en: str
+
+
+class Question(TypedDict):
+    """A yes-or-no check, or the part of a dimension that it shares with one."""
+
+    key: str
+    name: Bilingual
+    question: Bilingual
+
+
+class Dimension(Question):
+    """What is scored from 1 to 5, with an anchor in words for each point."""
+
+    anchors: dict[int, Bilingual]
+
+
+class RubricContent(TypedDict):
+    """The YAML file of the rubric."""
+
+    version: int
+    scale: dict[int, Bilingual]
+    dimensions: list[Dimension]
+    confidence: Dimension
+    crisis: list[Question]
+
+
 @dataclass(frozen=True)
 class Rubric:
     """The questions and the anchors in words for every point, in Chinese and English.
@@ -54,13 +88,15 @@ class Rubric:
         sha: twelve hex digits of the file's content; kept with every judgement.
     """
 
-    content: dict[str, Any]
+    content: RubricContent
     sha: str
 
 
 @cache
 def load_rubric() -> Rubric:
-    """The rubric that people and judge models share, from ``rubric.yaml`` beside this module.
+    """Return the rubric from ``rubric.yaml`` beside this module.
+
+    People and judge models share it.
 
     Raises:
         StoreError: a dimension or an anchor is missing in either language.
@@ -69,12 +105,12 @@ def load_rubric() -> Rubric:
 
     path = RUBRIC
     raw = path.read_bytes()
-    content = yaml.safe_load(raw)
+    content = cast(RubricContent, yaml.safe_load(raw))
     if OVERALL not in DIMENSIONS:
         raise StoreError(f"{path}: dimensions are {', '.join(DIMENSIONS)}; one of them must be {OVERALL}")
     for each in [*content["dimensions"], content["confidence"]]:
         for point in range(1, 6):
-            anchor = each["anchors"].get(point, {})
-            if not (anchor.get("zh") and anchor.get("en")):
+            anchor = each["anchors"].get(point)
+            if not (anchor and anchor.get("zh") and anchor.get("en")):
                 raise StoreError(f"{path}: {each['name']['en']} has no anchor for {point} in both languages")
     return Rubric(content, hashlib.sha256(raw).hexdigest()[:12])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import base64
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TypedDict, cast
 
 from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.judgement.arrangement import (
@@ -19,20 +18,26 @@ from bakeoff.judgement.arrangement import (
     current_study,
     open_study,
 )
-from bakeoff.judgement.blind import LAYOUTS, REFERENCES, Layout, Practice, Reference, Study, build_study
+from bakeoff.judgement.blind import (
+    Presentation,
+    Study,
+    build_study,
+)
 from bakeoff.judgement.erasure import erase_identity, erase_judgements, erasures
 from bakeoff.judgement.invitations import MOST_AT_ONCE, Invitations, link, qr_rows
+from bakeoff.judgement.messages import Answer, Request, fresh_answer, request_of
 from bakeoff.judgement.progress import SECONDS_PER_REPLY, rater_progress
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.refusals import refusal
-from bakeoff.judgement.replies import Case, Reply
+from bakeoff.judgement.replies import Case, Reply, read_cases
 from bakeoff.judgement.rubric import DIMENSIONS
 from bakeoff.judgement.submissions import short
-from bakeoff.statistics.study import detectable, study_outlook
+from bakeoff.judgement.wishes import Wish, practice
+from bakeoff.statistics.study import outlook
 
-PRACTICE = Path(__file__).with_name("training.yaml")
-MOST_RATERS = 500
+MOST_FILE_CHARS = 3_000_000
+"""Of a file of own cases in base64; the page takes no larger message."""
 
 
 @dataclass(frozen=True)
@@ -42,119 +47,6 @@ class Material:
     replies: Sequence[Reply] = ()
     cases: Sequence[Case] = ()
     left_out: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Wish:
-    """A study as the owner wants it."""
-
-    title: str
-    subjects: tuple[str, ...]
-    cases: tuple[str, ...]
-    layout: Layout = "one-by-one"
-    reference: Reference = "none"
-    raters: int = 3
-    raters_per_case: int = 0
-    repeats: float = 0.1
-    training: int = 0
-    attention: int = 0
-    own_training: tuple[Practice, ...] = field(default=())
-
-    @classmethod
-    def parse(cls, raw: object) -> Wish:
-        """A wish from what the page sent.
-
-        Raises:
-            RatingError: a value of the wrong type or range.
-        """
-        said: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
-
-        def names(key: str) -> tuple[str, ...]:
-            value = said.get(key)
-            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-                raise RatingError(f"{key}: wanted a list of names")
-            return tuple(dict.fromkeys(value))
-
-        def number(key: str, least: float, most: float, default: float) -> float:
-            value = said.get(key, default)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-                raise RatingError(
-                    f"{key}: {short(value)} is outside {least:g}..{most:g}", f"{key}：数值超出范围"
-                )
-            return value
-
-        title, layout, reference = (said.get(key, "") for key in ("title", "layout", "reference"))
-        if not isinstance(title, str) or not 0 < len(title.strip()) <= 120:
-            raise RatingError(
-                "title: wanted 1 to 120 characters; raters see it", "请填写研究标题（1–120 字，评分者可见）"
-            )
-        if layout not in LAYOUTS or reference not in REFERENCES:
-            raise RatingError(f"layout {short(layout)} or reference {short(reference)} is not known")
-        raters = int(number("raters", 1, MOST_RATERS, 3))
-        wish = cls(
-            title=title.strip(),
-            subjects=names("subjects"),
-            cases=names("cases"),
-            layout=layout,
-            reference=reference,
-            raters=raters,
-            raters_per_case=int(number("raters_per_case", 0, raters, 0)),
-            repeats=number("repeats", 0, 0.5, 0.1),
-            training=int(number("training", 0, len(_practice("training")), 0)),
-            attention=int(number("attention", 0, len(_practice("attention")), 0)),
-            own_training=tuple(_own_practice(said.get("own_training", ""))),
-        )
-        if not wish.subjects or not wish.cases:
-            raise RatingError("choose at least one model and one case", "请至少选择一个模型和一个个案")
-        return wish
-
-
-@cache
-def _practice(part: str) -> tuple[Practice, ...]:
-    """The shipped replies with known scores, in both languages."""
-    import yaml
-
-    found = []
-    for entry in yaml.safe_load(PRACTICE.read_text(encoding="utf-8"))[part]:
-        client, reply = (f"{entry[key]['zh']}\n{entry[key]['en']}" for key in ("client", "reply"))
-        known = entry.get("scores") or dict.fromkeys(DIMENSIONS, entry.get("score"))
-        scores = {key: int(point) for key, point in known.items() if key in DIMENSIONS}
-        why = entry.get("why", {})
-        messages = ({"role": "user", "content": client},)
-        found.append(Practice(entry["key"], messages, reply, scores, why.get("zh", ""), why.get("en", "")))
-    return tuple(found)
-
-
-def _own_practice(text: object) -> list[Practice]:
-    """Training replies of the owner's own, one JSON object a line."""
-    if not isinstance(text, str) or len(text) > 200_000:
-        raise RatingError("own_training: wanted text, one JSON object a line")
-    found = []
-    for number, line in enumerate(filter(str.strip, text.split("\n")), 1):
-        try:
-            row = json.loads(line)
-            scores = {str(key): point for key, point in row["scores"].items()}
-            wrong = [
-                key for key, point in scores.items() if key not in DIMENSIONS or point not in (1, 2, 3, 4, 5)
-            ]
-            if (
-                wrong
-                or not scores
-                or not all(isinstance(row[key], str) and row[key] for key in ("client", "reply"))
-            ):
-                raise ValueError(
-                    f"scores: {wrong[0]}" if wrong else "client, reply and scores must not be empty"
-                )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise RatingError(
-                f"own training, line {number}: not a training reply ({error}); wanted "
-                '{"client": …, "reply": …, "scores": {"empathy": 2}, "why": …}',
-                f"自备练习第 {number} 行无法识别：需要 client、reply、scores、why",
-            ) from None
-        why = str(row.get("why", ""))
-        messages = ({"role": "user", "content": str(row["client"])},)
-        found.append(Practice(f"own-{number}", messages, str(row["reply"]), scores, why, why))
-    return found
 
 
 class StudioDesk:
@@ -181,18 +73,19 @@ class StudioDesk:
         """Whether this person may manage studies: owners who signed in."""
         return self.raters is not None and self.raters.is_owner(signed_in)
 
-    def step(self, message: object, signed_in: str | None) -> dict[str, Any]:
+    def step(self, message: object, signed_in: str | None) -> Answer:
         """Do what *message* asks, and show where everything stands.
 
         Args:
-            message: untrusted: ``{"action": "show" | "plan" | "make" | "open" | "arrange" | "invite" | "renew" |
-                "remove" | "erase", …}``.
+            message: untrusted: ``{"action": "show" | "check" | "plan" | "make" | "open" | "arrange" | "invite" |
+                "renew" | "remove" | "erase", …}``.
         """
-        fresh: dict[str, Any] = {"nonce": secrets.token_hex(8), "view": "refused", "error": ""}
+        fresh = fresh_answer(view="refused", error="")
         if not self.is_open_to(signed_in):
             return fresh | {"why": "owner"}
-        said: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
-        actions: dict[object, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
+        request = request_of(message)
+        actions: dict[object, Callable[[Request, str], Answer]] = {
+            "check": self._check,
             "plan": self._plan,
             "make": self._make,
             "open": self._open,
@@ -203,37 +96,28 @@ class StudioDesk:
             "erase": self._erase,
         }
         try:
-            action = said.get("action")
+            action = request.get("action")
             work = actions.get(action) if isinstance(action, str) else None
-            done = work(said, str(signed_in)) if work else {}
+            done = work(request, str(signed_in)) if work else {}
             return fresh | {"view": "studio"} | self._state() | done
         except BakeoffError as error:
             return fresh | {"view": "trouble"} | refusal(error)
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> Answer:
         material = self.material()
         current = current_study(self.store) or self.study_id
         return {
             "subjects": _subjects(material),
-            "cases": [
-                {
-                    "id": case.id,
-                    "title": case.title,
-                    "topic": case.topic,
-                    "crisis": case.crisis,
-                    "turns": len(case.messages),
-                }
-                for case in material.cases
-            ],
+            "cases": [_shown(case) for case in material.cases],
             "left_out": list(material.left_out),
-            "practice": {part: len(_practice(part)) for part in ("training", "attention")},
+            "practice": {part: len(practice(part)) for part in ("training", "attention")},
             "suggested": asdict(SUGGESTED),
             "studies": [self._study(name, current) for name in reversed(self.store.studies())],
             "current": current,
             "people": self.invitations.listed() if self.invitations else [],
         }
 
-    def _study(self, name: str, current: str | None) -> dict[str, Any]:
+    def _study(self, name: str, current: str | None) -> Answer:
         study = self.store.study(name)
         return {
             "id": name,
@@ -257,40 +141,56 @@ class StudioDesk:
 
     def _build(self, wish: Wish, study_id: str) -> Study:
         material = self.material()
-        known = {case.id for case in material.cases}
-        strange = [name for name in wish.cases if name not in known]
+        case_ids = {case.id for case in material.cases}
+        strange = [name for name in wish.cases if name not in case_ids]
         if strange:
             raise RatingError(f"no case {short(strange[0])}; reload the page")
-        chosen = [one for one in material.replies if f"{one.model}/{one.variant}" in wish.subjects]
-        missing = set(wish.subjects) - {f"{one.model}/{one.variant}" for one in chosen}
+        chosen = [reply for reply in material.replies if f"{reply.model}/{reply.variant}" in wish.subjects]
+        missing = set(wish.subjects) - {f"{reply.model}/{reply.variant}" for reply in chosen}
         if missing:
             raise RatingError(f"no replies of {short(sorted(missing)[0])}; reload the page")
         study = build_study(
             chosen,
             [case for case in material.cases if case.id in wish.cases],
+            Presentation(layout=wish.layout, seed=secrets.randbelow(2**31), repeat_share=wish.repeats),
             study_id=study_id,
             title=wish.title,
-            layout=wish.layout,
-            seed=secrets.randbelow(2**31),
-            repeat_share=wish.repeats,
         )
         return replace(
             study,
             planned_raters=wish.raters,
             raters_per_case=wish.raters_per_case,
             reference=wish.reference,
-            training=(*_practice("training")[: wish.training], *wish.own_training),
-            attention=_practice("attention")[: wish.attention],
+            training=(*practice("training")[: wish.training], *wish.own_training),
+            attention=practice("attention")[: wish.attention],
         )
 
-    def _plan(self, said: Mapping[str, Any], _: str) -> dict[str, Any]:
-        wish = Wish.parse(said.get("wish"))
+    def _check(self, request: Request, _: str) -> Answer:
+        """Read a file of own cases: its name, and its content in base64.
+
+        A browser's text may have lost its encoding.
+        """
+        name, content = request.get("name"), request.get("content")
+        if not isinstance(name, str) or not isinstance(content, str) or len(content) > MOST_FILE_CHARS:
+            raise RatingError(
+                f"own cases: wanted a file of at most {MOST_FILE_CHARS // 4 * 3:,} bytes",
+                "自备个案：文件太大",
+            )
+        try:
+            raw = base64.b64decode(content, validate=True)
+        except ValueError:
+            raise RatingError("own cases: the file did not arrive whole; choose it again") from None
+        cases = read_cases(raw, Path(name.replace("\\", "/")).name[:100] or "cases.jsonl")
+        return {"checked": [_shown(case) for case in cases]}
+
+    def _plan(self, request: Request, _: str) -> Answer:
+        wish = Wish.parse(request.get("wish"))
         study = self._build(wish, "plan")
         return {"plan": plan_of(study, wish.raters)}
 
-    def _make(self, said: Mapping[str, Any], owner: str) -> dict[str, Any]:
-        wish = Wish.parse(said.get("wish"))
-        texts = said.get("arrangement")
+    def _make(self, request: Request, owner: str) -> Answer:
+        wish = Wish.parse(request.get("wish"))
+        texts = request.get("arrangement")
         study = self._build(wish, f"study-{secrets.token_hex(4)}")
         self.store.add_study(study)
         changes = asdict(SUGGESTED) | dict(texts if isinstance(texts, Mapping) else {})
@@ -304,80 +204,119 @@ class StudioDesk:
 
     # -- running it
 
-    def _chosen(self, said: Mapping[str, Any]) -> str:
-        study_id = said.get("study")
+    def _chosen(self, request: Request) -> str:
+        study_id = request.get("study")
         if not isinstance(study_id, str):
             raise RatingError("study: wanted a name")
         return self.store.study(study_id).study_id
 
-    def _open(self, said: Mapping[str, Any], owner: str) -> dict[str, Any]:
-        open_study(self.store, self._chosen(said), owner)
+    def _open(self, request: Request, owner: str) -> Answer:
+        open_study(self.store, self._chosen(request), owner)
         return {}
 
-    def _arrange(self, said: Mapping[str, Any], owner: str) -> dict[str, Any]:
-        changes = said.get("changes")
+    def _arrange(self, request: Request, owner: str) -> Answer:
+        changes = request.get("changes")
         if not isinstance(changes, Mapping):
             raise RatingError("changes: wanted an object")
-        arrange(self.store, self._chosen(said), cast(Mapping[str, object], changes), owner)
+        arrange(self.store, self._chosen(request), cast(Mapping[str, object], changes), owner)
         return {"arranged": True}
 
-    def _invite(self, said: Mapping[str, Any], _: str) -> dict[str, Any]:
+    def _invite(self, request: Request, _: str) -> Answer:
         assert self.invitations
-        labels, count, days = said.get("labels", []), said.get("count", 1), said.get("days", 14)
+        labels, count, days = request.get("labels", []), request.get("count", 1), request.get("days", 14)
         if (
             not isinstance(labels, list)
             or type(count) is not int
             or not 0 < max(count, len(labels)) <= MOST_AT_ONCE
         ):
             raise RatingError(f"invite 1 to {MOST_AT_ONCE} people at once", f"一次可邀请 1–{MOST_AT_ONCE} 人")
-        study_id, base = self._chosen(said), said.get("base")
+        study_id, base = self._chosen(request), request.get("base")
         link(base, "")
         labels = [*labels, *[""] * (count - len(labels))]
-        made = [self.invitations.invite(study_id, label, days) for label in labels]
-        return {"links": [self._link(base, one.rater, one.token, one.expires) for one in made]}
+        invited = [self.invitations.invite(study_id, label, days) for label in labels]
+        return {"links": [self._link(base, each.rater, each.token, each.expires) for each in invited]}
 
-    def _renew(self, said: Mapping[str, Any], _: str) -> dict[str, Any]:
+    def _renew(self, request: Request, _: str) -> Answer:
         assert self.invitations
-        link(said.get("base"), "")
-        one = self.invitations.again(str(said.get("rater")), said.get("days", 14))
-        return {"links": [self._link(said.get("base"), one.rater, one.token, one.expires)]}
+        link(request.get("base"), "")
+        invitation = self.invitations.again(str(request.get("rater")), request.get("days", 14))
+        return {
+            "links": [self._link(request.get("base"), invitation.rater, invitation.token, invitation.expires)]
+        }
 
     @staticmethod
-    def _link(base: object, rater: str, token: str, expires: float) -> dict[str, Any]:
+    def _link(base: object, rater: str, token: str, expires: float) -> Answer:
         address = link(base, token)
         return {"rater": rater, "link": address, "expires": expires, "qr": qr_rows(address)}
 
-    def _remove(self, said: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    def _remove(self, request: Request, owner: str) -> Answer:
         assert self.raters
-        self._not_oneself(said, owner)
-        self.raters.remove(str(said.get("rater")))
+        self._not_oneself(request, owner)
+        self.raters.remove(str(request.get("rater")))
         return {}
 
-    def _erase(self, said: Mapping[str, Any], owner: str) -> dict[str, Any]:
-        self._not_oneself(said, owner)
-        if said.get("what") not in ("identity", "judgements"):
+    def _erase(self, request: Request, owner: str) -> Answer:
+        self._not_oneself(request, owner)
+        if request.get("what") not in ("identity", "judgements"):
             raise RatingError("erase: wanted identity or judgements")
-        work = erase_judgements if said["what"] == "judgements" else erase_identity
-        erased = work(self.store, str(said.get("rater")), self.raters)
+        work = erase_judgements if request["what"] == "judgements" else erase_identity
+        erased = work(self.store, str(request.get("rater")), self.raters)
         return {"gone": {"called": erased.called, "judgements": erased.judgements}}
 
-    def _not_oneself(self, said: Mapping[str, Any], owner: str) -> None:
-        if said.get("rater") == owner or (self.raters and self.raters.is_owner(str(said.get("rater")))):
+    def _not_oneself(self, request: Request, owner: str) -> None:
+        if request.get("rater") == owner or (self.raters and self.raters.is_owner(str(request.get("rater")))):
             raise RatingError("an owner is removed on the command line only", "负责人只能在命令行中移除")
 
 
-def _subjects(material: Material) -> list[dict[str, Any]]:
+class CaseShown(TypedDict):
+    """A case in a list."""
+
+    id: str
+    title: str
+    topic: str
+    crisis: bool
+    turns: int
+
+
+def _shown(case: Case) -> CaseShown:
+    turns = len(case.messages)
+    return {"id": case.id, "title": case.title, "topic": case.topic, "crisis": case.crisis, "turns": turns}
+
+
+class Choice(TypedDict):
+    """A model that a study can show, and whether it is chosen at first."""
+
+    subject: str
+    replies: int
+    chosen: bool
+
+
+def _subjects(material: Material) -> list[Choice]:
     counts: dict[str, int] = {}
-    for one in material.replies:
-        counts.setdefault(f"{one.model}/{one.variant}", 0)
-        counts[f"{one.model}/{one.variant}"] += one.status != "errored"
+    for reply in material.replies:
+        counts.setdefault(f"{reply.model}/{reply.variant}", 0)
+        counts[f"{reply.model}/{reply.variant}"] += reply.status != "errored"
     return [
         {"subject": name, "replies": count, "chosen": name.endswith("/tuned")}
         for name, count in sorted(counts.items())
     ]
 
 
-def plan_of(study: Study, raters: int) -> dict[str, Any]:
+class StudyPlan(TypedDict):
+    """What a study asks of raters, and what it will be able to show, see :func:`plan_of`."""
+
+    screens: int
+    hours: float
+    total_hours: float
+    ratings_per_case: int
+    counselling: int
+    crisis: int
+    detectable: float | None
+    outlook: str
+    outlook_zh: str
+
+
+def plan_of(study: Study, raters: int) -> StudyPlan:
     """What the study asks of each rater, and what it will be able to show.
 
     Returns:
@@ -388,11 +327,11 @@ def plan_of(study: Study, raters: int) -> dict[str, Any]:
     replies = [sum(len(screen.reply_ids) for screen in queue) for queue in queues]
     per_case = study.raters_per_case or raters
     counselling = sum(not case.crisis for case in study.cases)
-    least = detectable(counselling, per_case, len(study.subjects))
-    english, chinese = study_outlook(counselling, len(study.subjects), raters=per_case)
+    expected = outlook(counselling, len(study.subjects), raters=per_case, dimensions=len(DIMENSIONS))
+    least, (english, chinese) = expected.detectable, expected.words
     if study.is_partial:
-        english += "; with partial assignment differences are tested by the mixed model of the paper pack"
-        chinese += "；部分分配时，差异由论文包中的混合效应模型检验"
+        english += "; with partial assignment differences are tested by a mixed model of cases and raters"
+        chinese += "；部分分配时，差异由个案与评分者的混合效应模型检验"
     return {
         "screens": max(map(len, queues)),
         "hours": max(replies) * SECONDS_PER_REPLY / 3600,

@@ -1,4 +1,4 @@
-"""What people and judge models hand in, checked by the rules of the rubric."""
+"""What people and judge models hand in, checked by the rubric."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class Judgement:
 
     @classmethod
     def parse(cls, raw: object) -> Judgement:
-        """A judgement from untrusted input, such as what a browser or a judge model sent.
+        """Return a judgement from untrusted input.
+
+        Such as what a browser or a judge model sent.
 
         Raises:
             RatingError: an unknown field, or a value of the wrong type, range or length.
@@ -143,7 +145,10 @@ def short(value: object) -> str:
 
 
 def check_crisis(judgement: Judgement, crisis: bool) -> None:
-    """Raise RatingError unless the three checks are answered where, and only where, the case is a crisis."""
+    """Raise RatingError unless the checks fit the case.
+
+    All are answered for a crisis, and none elsewhere.
+    """
     if judgement.cannot_judge:
         return
     if crisis and set(judgement.crisis) != set(CRISIS_CHECKS):
@@ -155,9 +160,14 @@ def check_crisis(judgement: Judgement, crisis: bool) -> None:
         raise RatingError("crisis checks belong to crisis cases only; leave them out here")
 
 
-def check_token(token: object) -> None:
-    """Raise RatingError unless *token* may name a submission."""
+def check_token(token: object) -> str:
+    """Return *token* itself when it may name a submission.
+
+    Raises:
+        RatingError: otherwise.
+    """
     if not isinstance(token, str) or not re.fullmatch(r"[\w-]{8,64}", token):
         raise RatingError(
             f"submission token {short(token)}: wanted 8 to 64 letters or digits; reload the page"
         )
+    return token

@@ -1,46 +1,25 @@
-"""What the judgements of a study say: scores with intervals, agreement, raters, crisis cases on their own.
+"""What the judgements of a study say.
 
-The summary of a study holds:
-
-``study``: id, title, layout, subjects, cases, crisis_cases, missing [case, subject, why], named [case,
-subject, makers' names found], rubric (of the judgements shown), weights {subject: fingerprint of what
-answered, "" where nobody noted it}.
-``counts``: judgements, cannot_judge, corrections, raters {rater: {done, total}}, other_rubric (judgements
-under another rubric, which nothing here counts).
-``parts``: {"counselling", "crisis"} -> None without judgements, else cases, raters, judgements and
-``scores`` {dimension: {subjects: [{subject, value, sd (of the ratings), low, high, always_low, always_high
-(ends that hold at every look), n_cases, n_judgements, letters, distribution}], pairs [{a, b, difference, low,
-high, df, p, p_adjusted, d, dz, verdict, words, and low, high, p, p_adjusted and verdict at every look under
-names that end in _always}], running, method, why_no_letters, variance (points squared, by part), left_out}},
-``running`` (some rater has not finished: letters then are those that hold at every look),
-``agreement`` {dimension: {value, low, high, units, ratings, reading}},
-``icc`` {dimension: {single, single_low, single_high, mean, mean_low, mean_high, units, raters}}, ICC(2,1) and
-ICC(2,k),
-``wins`` and ``strengths`` on overall quality, ``needed`` [{a, b, difference, cases, needed (and its range:
-needed_low, needed_high), more_cases, more_judgements, raters, raters_needed (on these cases, None where no
-number of raters does), plan {raters, cases, hours}}], and for
-crises ``checks`` {check: [{subject, yes, of, share, low, high}]}. The two parts are never averaged.
-``raters``: {"consistency": rows of :func:`~bakeoff.judgement.agreement.intra_rater`, "severity": rows of
-:func:`~bakeoff.judgement.agreement.severity`}.
-``comments``: [{case, subject, rater, strengths, weaknesses, suggestions}].
-``judges``: one entry per judge model, see :func:`~bakeoff.judgement.judged.judged_by_model`.
-``chat``: {model: {dimension: mean, "n": count}}, scored with names in view; not comparable with the rest.
+Scores with intervals, agreement, raters; crisis cases on their own. :mod:`~bakeoff.judgement.summary` says what the
+summary holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bakeoff.judgement.agreement import intra_rater, severity
 from bakeoff.judgement.blind import Study
-from bakeoff.judgement.claims import Table, always_valid
+from bakeoff.judgement.claims import Compare, Table, always_valid
 from bakeoff.judgement.erasure import erasures
+from bakeoff.judgement.incomplete import compare_incomplete
 from bakeoff.judgement.judged import judged_by_model
 from bakeoff.judgement.parts import part_verdicts
 from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.rows import point
 from bakeoff.judgement.rubric import DIMENSIONS
+from bakeoff.judgement.summary import Comment, Number, PartVerdicts, RaterTables, StudyFacts, Summary
 from bakeoff.judgement.tables import (
     PARTS,
     as_plain,
@@ -57,11 +36,6 @@ if TYPE_CHECKING:
 
 SCALE = (1.0, 5.0)
 
-_PARTIAL = (
-    "no letters: each rater saw some of the cases only; the mixed model of the paper pack compares the models",
-    "不给出字母分组：各评分者只评了部分个案，请用论文包中的混合效应模型比较",
-)
-
 
 def summarise(
     store: RatingStore,
@@ -71,8 +45,10 @@ def summarise(
     alpha: float = 0.05,
     raters: Collection[str] = (),
     topic: str = "",
-) -> dict[str, Any]:
-    """All that the results tab and the report show of one study, as plain JSON-able data (NaN is None).
+) -> Summary:
+    """Return what results tab and report show of one study, as plain data.
+
+    NaN is None.
 
     Args:
         difference: the difference in points (scale 1..5) that ``needed`` asks for.
@@ -89,16 +65,21 @@ def summarise(
         for name, crisis in PARTS.items()
     }
     done = {rater: store.progress(study_id, rater) for rater in store.raters(study_id)}
-    tables, rated = _compared(scored, study, alpha)
+    tables = rating_tables({name: in_part[in_part["repeat"] == 0] for name, in_part in scored.items()})
+    # Where each rater saw some of the cases, no block of cases and raters is complete.
+    compare: Compare = compare_incomplete if study.is_partial else compare_ratings
+    rated = _rated(tables, alpha, compare)
     # who looks while raters are at work looks more than once
-    at_every_look = always_valid(tables, rated, alpha=alpha, scale=SCALE)
+    at_every_look = always_valid(tables, rated, alpha=alpha, scale=SCALE, compare=compare)
     running = any(now < total for now, total in done.values())
-    parts: dict[str, Any] = {}
-    for name, own in scored.items():
-        compared = {key[1]: (one, at_every_look[key]) for key, one in rated.items() if key[0] == name}
-        parts[name] = part_verdicts(own, study, compared, running, (difference, alpha)) if len(own) else None
+    parts: dict[str, PartVerdicts | None] = {}
+    for name, in_part in scored.items():
+        compared = {key[1]: (each, at_every_look[key]) for key, each in rated.items() if key[0] == name}
+        parts[name] = (
+            part_verdicts(in_part, study, compared, running, (difference, alpha)) if len(in_part) else None
+        )
     history = [row for row in store.judgements(study_id, history=True) if row["source"] == "study"]
-    found: dict[str, Any] = {
+    summary: Summary = {
         "study": _described(store, study, rubric),
         "counts": {
             "judgements": len(people),
@@ -113,11 +94,10 @@ def summarise(
         "judges": judged_by_model(store, study_id, alpha=alpha),
         "chat": _chat(store),
     }
-    data: dict[str, Any] = as_plain(found)
-    return data
+    return as_plain(summary)
 
 
-def _described(store: RatingStore, study: Study, rubric: str) -> dict[str, Any]:
+def _described(store: RatingStore, study: Study, rubric: str) -> StudyFacts:
     """What is said of the study itself."""
     return {
         "id": study.study_id,
@@ -133,20 +113,24 @@ def _described(store: RatingStore, study: Study, rubric: str) -> dict[str, Any]:
         "topics": sorted({case.topic for case in study.cases}),
         "erased": erasures(store, study.study_id),
         "weights": {
-            subject: ", ".join(sorted({one.fingerprint for one in study.replies if one.subject == subject}))
+            subject: ", ".join(
+                sorted({item.fingerprint for item in study.replies if item.subject == subject})
+            )
             for subject in study.subjects
         },
     }
 
 
-def _comments(people: pd.DataFrame, study: Study) -> list[dict[str, Any]]:
+def _comments(people: pd.DataFrame, study: Study) -> list[Comment]:
     reply = {each.reply_id: each for each in study.replies}
     return [
         {
             "case": row["case_id"],
             "subject": reply[row["reply_id"]].subject,
             "rater": row["judge_id"],
-            **{name: row[name] for name in ("strengths", "weaknesses", "suggestions")},
+            "strengths": row["strengths"],
+            "weaknesses": row["weaknesses"],
+            "suggestions": row["suggestions"],
         }
         for row in people.to_dict("records")
         if row["strengths"] or row["weaknesses"] or row["suggestions"]
@@ -162,30 +146,17 @@ def _chosen(people: pd.DataFrame, study: Study, raters: Collection[str], topic: 
     return people
 
 
-def _compared(
-    scored: Mapping[str, pd.DataFrame], study: Study, alpha: float
-) -> tuple[dict[Table, Ratings], dict[Table, Rated]]:
-    """Each part's and dimension's first ratings, and the comparison of models over them.
+def _rated(tables: Mapping[Table, Ratings], alpha: float, compare: Compare) -> dict[Table, Rated]:
+    """Return the comparison of models of every table.
 
-    Where each rater saw some of the cases, no block of cases and raters is complete: the means are of all ratings,
-    nothing is tested here, and the mixed model of the paper pack compares.
+    Parts and dimensions together are one family of pairs.
     """
-    first = {name: own[own["repeat"] == 0] for name, own in scored.items()}
-    if not study.is_partial:
-        tables = rating_tables(first)
-        return tables, _rated(tables, alpha)
-    tables = rating_tables({name: own.assign(judge_id="all") for name, own in first.items()})
-    return tables, {key: replace(one, why=_PARTIAL) for key, one in _rated(tables, alpha).items()}
-
-
-def _rated(tables: Mapping[Table, Ratings], alpha: float) -> dict[Table, Rated]:
-    """Each comparison of models; parts and dimensions together are one family of pairs."""
     names = {f"{part} {dimension}": (part, dimension) for part, dimension in tables}
-    found = compare_ratings({name: tables[key] for name, key in names.items()}, alpha=alpha, scale=SCALE)
-    return {key: found[name] for name, key in names.items()}
+    compared = compare({name: tables[key] for name, key in names.items()}, alpha=alpha, scale=SCALE)
+    return {key: compared[name] for name, key in names.items()}
 
 
-def _raters(rows: pd.DataFrame, alpha: float) -> dict[str, Any]:
+def _raters(rows: pd.DataFrame, alpha: float) -> RaterTables:
     if rows.empty:
         return {"consistency": [], "severity": []}
     again = intra_rater(one_row_per_score(rows), ("reply_id", "dimension"), alpha)
@@ -195,12 +166,14 @@ def _raters(rows: pd.DataFrame, alpha: float) -> dict[str, Any]:
     return {"consistency": records(again), "severity": records(harsh)}
 
 
-def _chat(store: RatingStore) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _chat(store: RatingStore) -> dict[str, dict[str, Number]]:
+    results: dict[str, dict[str, Number]] = {}
     rows = [row for row in store.judgements() if row["source"] == "chat" and row["outcome"] == "scored"]
     for model in sorted({row["model"] for row in rows}):
-        own = [row for row in rows if row["model"] == model]
-        points = {name: [row[name] for row in own if row[name] is not None] for name in DIMENSIONS}
+        mine = [row for row in rows if row["model"] == model]
+        points = {
+            name: [score for row in mine if (score := point(row, name)) is not None] for name in DIMENSIONS
+        }
         means = {name: sum(each) / len(each) if each else None for name, each in points.items()}
-        found[model] = means | {"n": len(own)}
-    return found
+        results[model] = means | {"n": len(mine)}
+    return results

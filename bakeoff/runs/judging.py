@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from bakeoff.chain.deployment import Deployment, deployments, see_alive, see_answering
 from bakeoff.chain.service import Service
 from bakeoff.errors import BakeoffError
-from bakeoff.judgement.blind import Layout, Study, build_study
+from bakeoff.judgement.blind import Layout, Presentation, Study, build_study
 from bakeoff.judgement.judge_model import JudgeModel, compare_replies, probe_planted, score_replies, unscored
 from bakeoff.judgement.judged import judged_by_model
 from bakeoff.judgement.ratings import RatingStore
@@ -113,9 +113,10 @@ def _named(
     name: str, title: str, replies: Sequence[Reply], cases: Sequence[Case], layout: Layout = "one-by-one"
 ) -> Study:
     """A study whose id tells its whole content, also how names are hidden, which a later version may do otherwise."""
-    draft = build_study(replies, cases, study_id="draft", title=title, layout=layout)
+    shown = Presentation(layout=layout)
+    draft = build_study(replies, cases, shown, study_id="draft", title=title)
     name = f"{name[:40]}-{digest(draft.to_json())[:8]}"
-    return build_study(replies, cases, study_id=name, title=title, layout=layout)
+    return build_study(replies, cases, shown, study_id=name, title=title)
 
 
 # -- for the judge model ---------------------------------------------------------------------------------------------
@@ -306,7 +307,8 @@ def _score_rows(
         for dimension in DIMENSIONS[-1:] + DIMENSIONS[:-1]:
             means = {one["subject"]: one for one in entry["parts"]["counselling"][dimension]}
             one = means.get(subject)
-            value = (one["value"] - 1) / 4 if one else math.nan
+            mean = one["value"] if one else None
+            value = math.nan if mean is None else (mean - 1) / 4
             metric = f"rubric_{dimension.removesuffix('_quality')}"
             count = sum(case_id not in crises for case_id in asked)
             if count:
@@ -319,7 +321,8 @@ def _score_rows(
             count = sum(case_id in crises for case_id in asked)
             held = [one["n"] for one in entry["parts"]["crisis"]["safety"] if one["subject"] == subject]
             for check, answer in answers.items():
-                value = answer["share"] if answer else math.nan
+                share = answer["share"] if answer else None
+                value = math.nan if share is None else share
                 rows.append(_row(study, subject, CRISIS, check, value, count, sum(held), label))
     for row in rows:
         known = matrix.suites.get(row["suite"])

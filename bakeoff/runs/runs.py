@@ -319,7 +319,7 @@ def _ratings(
         if stage["variant"] and "fingerprint" in stage["identity"]
     }
     for one in found:
-        judged_weights: dict[str, str] = one["study"]["weights"]
+        judged_weights = one["study"]["weights"]
         one["stale"] = [
             {"subject": subject, "judged": held, "now": weights[subject]}
             for subject, held in judged_weights.items()

@@ -199,6 +199,8 @@ class Outlook:
 
         Raters first; in English and Chinese.
         """
+        if self.models < 2:
+            return "one model: nothing is compared", "只有一个模型，不作比较"
         en = (
             f"{self.comparisons} comparisons with {self.cases} cases and {self.raters} raters: the smallest p that can "
             f"come out after Holm is {self.smallest_p:.2g}"
@@ -210,6 +212,12 @@ class Outlook:
         if self.is_hopeless:
             en += f"; at least {self.fewest_cases} cases and {FEWEST_RATERS} raters are needed"
             zh += f"，至少需要 {self.fewest_cases} 个个案和 {FEWEST_RATERS} 位评审"
+        else:
+            en += (
+                f"; in {self.hours:.0f} hours of work they find a difference of about {self.detectable:.1f} points in "
+                "four studies of five"
+            )
+            zh += f"；共约 {self.hours:.0f} 人时，在 80% 检验效能下可检出约 {self.detectable:.1f} 分的差异"
         if self.raters_needed and self.raters_needed > self.raters:
             en += f"; {self.raters_needed} raters on these cases find {self.difference:g} points"
             zh += f"；这些个案由 {self.raters_needed} 位评审评分，可分辨 {self.difference:g} 分"
