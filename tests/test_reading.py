@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from bakeoff.judgement.blind import HIDDEN, hide_makers
 from bakeoff.judgement.judge_model import read_verdict
-from bakeoff.scoring.extraction import LETTERS, extract_choice
+from bakeoff.scoring.extraction import extract_choice
+from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.reading import spoken_part, without_thinking
 
 FOUR = ("倾听", "共情", "面质", "解释")

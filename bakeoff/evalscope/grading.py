@@ -13,7 +13,8 @@ from bakeoff.errors import ScoreError
 from bakeoff.evalscope.choosing import summary_of
 from bakeoff.evalscope.commands import generation_config
 from bakeoff.evalscope.loading import Loaded, by_sample, errored, known_of, reply_of
-from bakeoff.scoring.extraction import LETTERS, extract_choice, final_part
+from bakeoff.scoring.extraction import extract_choice, final_part
+from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.leakage import Leak
 from bakeoff.scoring.scores import (
     ALL,

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bakeoff.scoring.extraction import LETTERS, extract_choice
+from bakeoff.scoring.extraction import extract_choice
+from bakeoff.scoring.labels import LETTERS
 
 RULES = 1
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
