@@ -1,4 +1,4 @@
-"""Traditional characters in their simplified form, so that one text in both scripts is recognised as one.
+"""Traditional characters in their simplified form.
 
 The table holds the common characters of psychology, exams and everyday talk. It reads one character at a time: words
 that differ between regions (軟體, 软件) stay different.
@@ -40,5 +40,5 @@ _TABLE = str.maketrans(TRADITIONAL, SIMPLIFIED)
 
 
 def simplified(text: str) -> str:
-    """Return *text* with simplified characters in place of traditional ones, as long as before."""
+    """Return *text* in simplified characters, as long as before."""
     return text if text.isascii() else text.translate(_TABLE)

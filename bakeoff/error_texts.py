@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 from bakeoff.characters import simplified
 
@@ -159,7 +158,7 @@ _ERROR_KEYS = {"error", "message", "code", "status", "status_code", "type", "par
 
 
 def is_error_text(reply: str) -> bool:
-    """Whether *reply* is what a service says when it fails, rather than what a model says."""
+    """Whether *reply* is a failing service speaking, not a model."""
     if _BEGINNING.match(reply) or _PAGE.match(reply) or _is_error_object(reply):
         return True
     text = _plain(reply)
@@ -174,7 +173,10 @@ def is_error_text(reply: str) -> bool:
 
 
 def may_be_error_text(reply: str) -> bool:
-    """Whether *reply* is short and speaks of a failure; a model may do so, but not to several questions alike."""
+    """Whether *reply* is short and speaks of a failure.
+
+    A model may do so as well, but not to several questions alike.
+    """
     text = _plain(reply)
     return (
         bool(text) and len(text) <= LONGEST and bool(_WIDE.search(text)) and not _STATES_CHOICE.search(text)
@@ -182,7 +184,10 @@ def may_be_error_text(reply: str) -> bool:
 
 
 def skeleton(reply: str) -> str:
-    """*reply* without what differs between two tellings of one failure: numbers, identifiers, white space."""
+    """Return *reply* without numbers, identifiers and white space.
+
+    These differ between two tellings of one failure.
+    """
     return re.sub(r"[0-9a-f-]{8,}|\d+", "0", " ".join(reply.split()), flags=re.IGNORECASE)[:400]
 
 
@@ -193,7 +198,7 @@ def _plain(reply: str) -> str:
 
 
 def _is_error_object(reply: str) -> bool:
-    """Whether *reply* is a JSON object that tells of an error and of nothing else."""
+    """Whether *reply* is a JSON object that tells of nothing but an error."""
     text = re.sub(r"^```\w*\s*|\s*```$", "", reply.strip())
     if not text.startswith("{"):
         return False
@@ -217,11 +222,11 @@ def _is_error_object(reply: str) -> bool:
     )
 
 
-def _is_http_failure(code: Any) -> bool:
+def _is_http_failure(code: object) -> bool:
     return str(code).isdigit() and 400 <= int(str(code)) <= 599
 
 
-def _tells_failure(fields: dict[str, Any]) -> bool:
+def _tells_failure(fields: dict[str, object]) -> bool:
     if fields.keys() == {"detail"} or fields.get("success") is False or fields.get("ok") is False:
         return True
     if fields.get("error") not in (None, "", False, "none", "None", [], {}):

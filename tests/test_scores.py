@@ -12,8 +12,6 @@ from scipy.stats import binom
 
 from bakeoff.errors import DataError
 from bakeoff.scoring.scores import (
-    SAMPLE_COLUMNS,
-    SCORE_COLUMNS,
     STATUSES,
     Sample,
     Thresholds,
@@ -25,12 +23,16 @@ from bakeoff.scoring.scores import (
     ledger,
     one_sided,
     one_text,
-    read_samples,
-    read_scores,
     repeated,
     repetitions,
-    sample_row,
     score,
+)
+from bakeoff.scoring.tables import (
+    SAMPLE_COLUMNS,
+    SCORE_COLUMNS,
+    read_samples,
+    read_scores,
+    sample_row,
     score_row,
     write_samples,
     write_scores,

@@ -31,8 +31,8 @@ from bakeoff.scoring.scores import (
     poor_replies,
     repetitions,
     score,
-    score_row,
 )
+from bakeoff.scoring.tables import score_row
 from bakeoff.sentences import Template, parts_of
 from bakeoff.sentences import joined as joined_statements
 from bakeoff.suites import OURS
@@ -200,7 +200,7 @@ def result_of(
         alarms += told
     alarms += repetitions(samples)
     alarms += [
-        words for words in poor_replies(samples, POOR_ALARM) if words not in parts_of(rows[0]["why_not"])
+        words for words in poor_replies(samples, POOR_ALARM) if words not in parts_of(str(rows[0]["why_not"]))
     ]
     if count := sum(_ambiguous(sample) for sample in samples):
         alarms.append(AMBIGUOUS(count=count))
