@@ -22,11 +22,13 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from bakeoff.scoring.judgements import is_approved
+from bakeoff.scoring.judgements import UNSURE, is_approved
 from bakeoff.scoring.labels import LETTERS, Labels, plain_form
-from bakeoff.scoring.option_words import WordReader, bare
+from bakeoff.scoring.layout import laid_out
+from bakeoff.scoring.option_words import bare
 from bakeoff.scoring.reading import spoken_part
-from bakeoff.scoring.statements import CHOSEN, MARKED
+from bakeoff.scoring.short_answers import ShortAnswerReader
+from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED
 
 RULES = 1
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
@@ -47,17 +49,31 @@ def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False
         options: the options' texts in the order A, B, …
         multiple: whether several options may be right.
     """
-    text = plain_form(spoken_part(reply))
-    if not text or re.match(r"<!doctype|<html", text, re.IGNORECASE):
+    text = spoken_part(reply)
+    if re.match(r"<!doctype|<html", text, re.IGNORECASE):
         return ""
+    text = plain_form(laid_out(text))
     return _ReplyReader(text, options, multiple).answer()
 
 
-class _ReplyReader(WordReader):
+class _ReplyReader(ShortAnswerReader):
     """Decides what one reply to one question answers."""
 
     def answer(self) -> str:
-        """Return the letters that the reply states."""
+        """Return the letters that the reply states, and not a part of them."""
+        letters = self._stated() if self.text else ""
+        return "" if self.multiple and self._leaves_open() else letters
+
+    def _leaves_open(self) -> bool:
+        """Whether the reply says that it did not decide on all options."""
+        text = self.text
+        if stop := EXPLANATION.search(text):
+            text = text[: stop.start()]
+        for words in self.words.values():
+            text = text.replace(words, "□") if len(words) > 1 else text
+        return bool(UNSURE.search(text))
+
+    def _stated(self) -> str:
         for sign in self.verdict(), self._whole():
             if sign is not None:
                 return self.letters(sign)
@@ -66,6 +82,9 @@ class _ReplyReader(WordReader):
         if self.multiple and (several := self.ticked_boxes() or self.pointed(marked)):
             return self.letters(several)
         chosen = self.statements(CHOSEN)
+        if corrected := self.corrected([*([lead] if lead else ()), *marked, *chosen]):
+            later = [c for c in (*marked, *chosen) if c.start > corrected.end and self.taken_back(c.start)]
+            return self.letters(later[-1] if later else corrected)
         if lead and self.multiple and not lead.whole and not marked:
             return self.judged_alike(lead)
         if lead and not any(self.taken_back(statement.start) for statement in (*marked, *chosen)):
@@ -73,14 +92,16 @@ class _ReplyReader(WordReader):
         if marked:
             corrections = [c for c in chosen if c.start >= marked[0].end and self.taken_back(c.start)]
             merged = sorted((*marked, *corrections), key=lambda statement: statement.start)
-            letters = self.decided(merged)
+            letters = self.decided(merged, MARKED)
             return letters if letters or not self.multiple else self.judged_alike(marked[0])
         if chosen:
-            letters = self.decided(chosen)
+            letters = self.decided(chosen, CHOSEN)
             return letters if letters or not self.multiple else self.judged_alike(chosen[0])
         judged = self.judged()
         if judged is not None:
             return judged
+        if labels := self.headed() or self.left_over():
+            return self.letters(labels) if self.complete(labels) else ""
         letters = self.listed() or self.by_words()
         stated = {LETTERS.index(letter) for letter in letters}
         return letters if not self.multiple or self.covers(stated, 0) else ""
@@ -95,6 +116,8 @@ class _ReplyReader(WordReader):
             reader = self if whole == self.text else self.reader_of(whole.strip(), self.multiple)
             labels = reader.label_list(0)
             if labels and not reader.text[labels.end :].strip(" \t\n.。!,;、*_`\"'”」)]】}>$\\"):
+                if self.multiple and reader.goes_on(labels.end):
+                    return None
                 if whole != self.text and self._speaks_before(lines):
                     continue
                 return labels
@@ -109,7 +132,8 @@ class _ReplyReader(WordReader):
 
     def _lead(self) -> Labels | None:
         """Return the answer that the reply begins with, if it does."""
-        labels = self.label_list(0, small=False)
+        initial = re.match(r"A *: *(?=[*_`(]*[A-J](?![A-Za-z0-9]))", self.text)  # "A:" before an answer
+        labels = self.label_list(initial.end() if initial else 0, small=False)
         if labels is None or self.denied(labels) or max(labels.indices) >= self.count:
             return None
         tail = self.text[labels.end : labels.end + 60]

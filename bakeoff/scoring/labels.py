@@ -26,28 +26,30 @@ _INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xAD])
 
 # What may stand between a cue and its list, and around each label of it.
 OPENERS = re.compile(
-    r"(?:[\s*_`~\"'“”‘’「」『』()\[\]【】〔〕<>《》{}$:=#—→]|\\(?:boxed|text|textbf|mathbf|mathrm|mathsf|fbox)\s*\{|\\[(\[ ,;])*"
+    r"(?:[\s*_`~\"'“”‘’「」『』()\[\]【】〔〕〈〉<>《》{}$:=#—→|✅👉]|->|=>|\\(?:boxed|text|textbf|mathbf|mathrm|mathsf|fbox)\s*\{|\\[(\[ ,;])*"
 )
-_BULLET = re.compile(r"(?:[-*+•·▪]|\d{1,2}[.)、])[ \t]+")
-_PREFIX = re.compile(r"(?:选项|options?\b|choices?\b)[\s:*_`(\[\"'“「]*", re.IGNORECASE)
-_CLOSERS = re.compile(r"(?:[*_`\"'”’」』)\]】〕>》}$]|\\[)\]])*")
+_BULLET = re.compile(
+    r"(?:[-*+•·▪]|\d{1,2}[.)、])[ \t]+|[\ue000-\ue009][.、)]?[ \t]*(?=[*_`(\[]*[A-J](?![A-Za-z0-9]))"
+)
+_PREFIX = re.compile(r"(?:从|选项|options?\b|choices?\b)[\s:*_`(\[\"'“「]*", re.IGNORECASE)
+_CLOSERS = re.compile(r"(?:[*_`\"'”’」』)\]】〕〉>》}$]|\\[)\]])*")
 _SUFFIX = re.compile(r"[ \t]?(?:选项|项|(?=\b)options?\b)", re.IGNORECASE)
 _POINT = re.compile(r"[^\w\n\ue000-\ue009]{0,16}")
 _GLOSS_END = re.compile(
-    r"[*_`\"'”」』)\]】}$]*[.。](?=[*\s]*[、,;]?[ \t\n]*[A-J(]|[*_`\"'”」』)\]】])[*_`\"'”」』)\]】}$]*|[*_`\"'”」』)\]】}$]*"
+    r"[*_`\"'”」』》)\]】}$]*[.。](?=[*\s]*[、,;]?[ \t\n]*[A-J(]|[*_`\"'”」』》)\]】])[*_`\"'”」』》)\]】}$]*|[*_`\"'”」』》)\]】}$]*"
 )
 _GLOSS = re.compile(
     r"[ \t]*[*_`]{0,2}\((?!\s*(?:[A-J]|不?正确|不?对|是|否|错误?|不?选|[✓✔✅√✗✘❌×]|(?:in)?correct|wrong|true|false|yes|no)\s*\))[^()\n]{0,200}\)[*_`]{0,2}",
     re.IGNORECASE,
 )
 _SEPARATOR = re.compile(
-    r"[ \t]*(?:,[,、]|[,、;/&+|.]|\\[,;]|和|与|及|跟|以及|还有|并且|\band\b|\bas well as\b)?[ \t]*"
+    r"[ \t]*(?:,[,、]|[,、;/&+|.·]|-(?=[A-J](?![A-Za-z0-9]))|\\[,;]|和|与|及|跟|以及|还有|并且|\band\b|\bas well as\b)?[ \t]*"
     r"(?:[,、]?[ \t]*(?:和|与|及|以及|还有|\band\b|&))?[ \t]*",
     re.IGNORECASE,
 )
 _LETTERS_RUN = re.compile(r"[A-J]{1,10}(?![A-Za-z0-9])")
 _SMALL_RUN = re.compile(r"[a-j]{1,10}(?![A-Za-z0-9])")
-_HYPHENED = re.compile(r"[-‐–'’·]\s?[A-Za-z0-9\u4e00-\u9fff]")
+_HYPHENED = re.compile(r"[-‐–'’·]\s?(?![A-J](?![A-Za-z0-9]))[A-Za-z0-9\u4e00-\u9fff]")
 _FOLLOWING_WORD = re.compile(r"[ \t]+([a-z]+)")
 _ENGLISH_FOLLOWERS = frozenset(
     [
@@ -84,12 +86,13 @@ _ENGLISH_FOLLOWERS = frozenset(
         "choice",
         "here",
         "in",
+        "it",
     ]
 )
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 _CJK_FOLLOWERS = re.compile(
     r"选|项|和|与|及|跟|或|以及|还|并|都|均|也|皆|全|是|为|才|正确|对|错|最|两|三|四|五|这|更|比较|合适|恰当|符合|当选|不|其|因|而|作|等|属|应该|应|无误"
-    r"|有误|中|吗|么|之一|的|所|即|说|描述|表述|更正|理由|解析|答案|吧|呢|啊|啦|哦|哈|嘛|了|没错|没问题|无疑|方案|选项|会|则|就|虽|但|可|能|被|误|排除|确|一项"
+    r"|有误|中|吗|么|之一|的|所|即|说|描述|表述|更正|理由|解析|答案|吧|呢|啊|啦|哦|哈|嘛|了|没错|没问题|无疑|方案|选项|会|则|就|虽|但|可|能|被|误|除外|排除|确|一项|比|呀|哟|噢|喔|咯|喽|嘞|诶|哇|同样|亦|之|与"
 )
 _ORDINAL = re.compile(
     rf"第[ ]?(?P<word>[{_ORDINALS}]|10|[1-9])[ ]?(?:个选项|个答案|个|项|条|选项|种)|选项[ ]?(?P<bare>[{_ORDINALS}]|10|[1-9])(?![\d.])"
@@ -97,11 +100,19 @@ _ORDINAL = re.compile(
     r"|(?:the )?(?P<english>first|second|third|fourth|fifth) (?:option|choice|one)\b",
     re.IGNORECASE,
 )
+_RANGE = re.compile(
+    r"(?<![A-J][-–—~])([A-J])[ ]?(?:-|–|—|~|到|至|\bthrough\b|\bto\b)[ ]?([A-J])(?![A-Za-z0-9]|[ ]?[-–—~][ ]?[A-J])"
+)
+_ORDINALS_RUN = re.compile(
+    rf"第[ ]?((?:[{_ORDINALS}]|10|[1-9])(?:[ ]?[,、和及与][ ]?(?:第[ ]?)?(?:[{_ORDINALS}]|10|[1-9]))+)[ ]?(?:个选项|个答案|选项|个|项|条)"
+)
 _ENGLISH_ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _ALL = re.compile(
     rf"(?:全选|(?:(?:以上|上述)(?:各|[{_ORDINALS}]个?)?|各|[{_ORDINALS}]个?)(?:选?项|者|说法|答案)?(?:都|均|全)(?:是?正确|是?对|选)的?"
     r"|(?:以上|上述)?(?:全部|所有)(?:的?选项)?(?:都|均)?(?:正确|对|选)?|(?:都|均|全)(?:正确|对|选)|all (?:of them|of the above|options))"
-    r"(?:(?: are)? (?:correct|right|true))?(?=[\s。.!,*]|$)",
+    r"(?:(?: are)? (?:correct|right|true))?(?=[\s。.!,*]|$)"
+    r"|(?:本题|此题|这题|应该?|答案[是为]?)?(?:全部?都?(?:应?选|正确|对)|每一?个?(?:选?项|说法|答案)?(?:都|均)(?:是?正确|是?对|应?选)的?|(?:以上|上述)?(?:全|都|皆|均)(?:是|为?正确|为?对|应?选))(?=[\s。.!,*]|$)"
+    r"|(?:all|everything)(?: options| choices| of them| of these| of the above)? (?:are|is) (?:correct|right|true)(?=[\s.!,*]|$)",
     re.IGNORECASE,
 )
 
@@ -218,6 +229,8 @@ class LabelReader:
         for _ in range(10):
             separator = _SEPARATOR.match(self.text, place)
             between = self.text[place - 1 : place] + (separator[0] if separator else "")
+            if re.search(r"\.\s", between):
+                return False
             if ("、" in ahead or weak) and re.search("[,;。.]", between):
                 return False
             ahead = between
@@ -262,8 +275,10 @@ class LabelReader:
 
     def label_at(self, place: int, small: bool) -> tuple[list[int], int] | None:
         """Return what the letters or the ordinal at *place* stand for."""
-        if ordinal := _ORDINAL.match(self.text, place):
+        if ordinal := _ORDINALS_RUN.match(self.text, place) or _ORDINAL.match(self.text, place):
             return self._ordinal(ordinal)
+        if (span := _RANGE.match(self.text, place)) and span[1] < span[2] and self.own_words(place) is None:
+            return list(range(LETTERS.index(span[1]), LETTERS.index(span[2]) + 1)), span.end()
         run = _LETTERS_RUN.match(self.text, place)
         if run is None and small:
             run = _SMALL_RUN.match(self.text, place)
@@ -296,6 +311,10 @@ class LabelReader:
         return self.text.startswith(words, _POINT.match(self.text, end).end())  # type: ignore[union-attr]
 
     def _ordinal(self, ordinal: re.Match[str]) -> tuple[list[int], int] | None:
+        if ordinal.re is _ORDINALS_RUN:
+            words = re.findall(rf"[{_ORDINALS}]|10|[1-9]", ordinal[1])
+            places = [_ORDINALS.index(w) if w in _ORDINALS else int(w) - 1 for w in words]
+            return places, ordinal.end()
         if circle := ordinal["circle"]:
             return ([ord(circle) - 0xE000], ordinal.end()) if self.circles else None
         if english := ordinal["english"]:

@@ -8,7 +8,7 @@ from bakeoff.scoring.labels import Labels
 from bakeoff.scoring.several import SetReader
 from bakeoff.scoring.statements import MARKED
 
-_REFUSED = re.compile(
+REFUSED = re.compile(
     r"抱歉|对不起|无法(?:回答|确定|判断|给出|提供|作答)|不能(?:回答|确定|判断|提供|给出)|不便|拒绝|不知道|不确定|sorry|cannot|can't|unable",
     re.IGNORECASE,
 )
@@ -53,7 +53,7 @@ class WordReader(SetReader):
 
     def by_words(self) -> str:
         """Return the options whose words make up most of the reply."""
-        if _REFUSED.search(self.text):
+        if REFUSED.search(self.text):
             return ""
         for cue in (*MARKED.finditer(self.text),):
             line = self.text[cue.end() :].split("\n", 1)[0]

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 
 from bakeoff.scoring.judgements import (
     ASCRIBED,
+    AT_LEAST,
     BREAK,
+    CONTRASTS,
     CROSSED,
     DOUBT,
+    ELSE,
+    OPEN_END,
     QUESTIONED,
     REJECTED,
     SAFE,
@@ -40,14 +45,19 @@ _LINE_LABEL = re.compile(
     rf"\n{LINE_START}(?P<label>[A-J](?![A-Za-z0-9])|[a-j](?=[*_`\"'”’」』)\]】]*[ ]?(?:[.。、:()\]】」』”;,/|\n—✓✔✅☑√✗✘❌×]|[ ](?:in)?correct\b|$))"
     r"|[\ue000-\ue009]|第(?=[ ]?[一二三四五六七八九十\d]))",
 )
+_TURN = re.compile(
+    r"而是|(?<!anything )(?<!everything )(?<!nothing )(?<!all )(?<!any )\bbut\b", re.IGNORECASE
+)
 _JOINED = re.compile(r"[\s*_`,、;。]*(?:也|还|同时|并且?|另外|以及|再|又|and|also)[^。;\n]{0,6}")
 _SET_APART = re.compile(
     r"[;。\n][\s*_`(\[【\"'“‘「『-]*(?:(?:还有|另外|以及|同时|和|选项?|[Oo]ptions?|[Aa]lso)[\s,]*|[a-j\d]{1,2}[.)、:][\s*_`]*)?$"
     r"|\n[^\u4e00-\u9fff\n]{0,12}$|[, ]\d{1,2}[.)、:(][\s*_`]*$"
 )
 _FIT = r"(?:正确|合适|恰当|符合题意|符合|合理|妥当|适当|最佳|最优|最好|标准|准确|适合|可取)"
-_TO_BE = r"(?:\s*(?:毫?无疑问?|呢,|应该|应当|应|就|只能|显然|最终|也|便|该|当然|肯定|可以|确定|其实|仍然|还))*\s*(?:是|为|选择?(?!项)|包括|包含|有|如下|即|在于)*(?:\s*选择?(?!项))?"
-_BE = r"(?:\s*(?:is|are|was|must be|should be|would be|will be|includes?|:|=))"
+_TO_BE = r"(?:\s*(?:毫?无疑问?|呢,|应该|应当|应|就|只能|显然|最终|也|便|该|当然|肯定|可以|确定|其实|仍然?|依然|依旧|还|则))*\s*(?:是|为|选择?(?!项)|包括|包含|有|如下|即|在于|(?:is|are)\b)*(?:\s*选择?(?!项))?"
+_BE = (
+    r"(?:\s*(?:is|are|was|must be|has to be|should be|would be|will be|includes?|是|为|:|=|\.(?= *[A-J]\b)))"
+)
 MARKED = re.compile(
     rf"(?:{_FIT}的?)?答案{_TO_BE}"
     rf"|{_FIT}的?(?:选项|选择|项){_TO_BE}(?=[\s*_`:]*(?:[:\"“「(\[*]|是|为|[A-J选第]))"
@@ -55,18 +65,19 @@ MARKED = re.compile(
     r"|正确的?(?:选项|答案)?(?:有|是|为)?\s*:(?=[\s*_`(\[]*[A-J])"
     r"|我(?:的|们的)(?:最终)?(?:选择|答案|回答|选项|结论|判断)\s*(?:是|为|:)"
     r"|\\(?:boxed|fbox)\s*\{|(?<![\\a-z])boxed\s*\{"
-    r"|[\"'](?:answers?|choices?|options?|selected|selection|result|final_answer|correct_answers?|correct_options?|答案|选项|选择)[\"']\s*:"
+    r"|[\"'](?!\w*(?:wrong|incorrect|other|reject|error|not_|错|误|排除|干扰))\w*(?:answers?|choices?|options?|select(?:ed|ion|ions)?|picks?|result|letters?|labels?|答案|选项|选择)\w*[\"']\s*:"
     rf"|\b(?:correct|right|best|final|my|true|most appropriate|most suitable)[ \t]+(?:answers?|choices?|options?|selections?|ones?|response)\b{_BE}?"
+    rf"|{_FIT}的?\s*(?:option|choice|answer)s?\b{_BE}"
     rf"|\b(?:answers?|ans)\b{_BE}?|(?<![a-z])correct[\"']?\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
 CHOSEN = re.compile(
     rf"{_FIT}的?(?:选项|做法|说法|表述|描述|一项|选择|回应|回答|反应|处理|有|项)?(?:应该|应当|应|就)?(?:是|为|有|包括|的是)"
     r"|(?:应该|应当|应|就|认为|觉得|肯定|当然|我会|我|而|因此|所以|故|因而|那么|这是)(?:应该|应)?(?:是|选择?|为)"
-    r"|(?:选择|选(?!项都|项均|项全)|取|倾向于?)(?:的是|了|出|定|择)?"
-    r"|只剩下?|(?:故|因此|所以|那就?是|[,。;]是),?(?=[\s*_`(\"“]*[A-J](?![A-Za-z]))"
+    r"|(?:选择|选(?!项都|项均|项全)|取|倾向于?)(?:的有|的是|了|出|定|择)?"
+    r"|(?:只剩|剩)(?:下|余)?的?(?:就?是|只有)?|(?:下列|以下|下面|上述|题干)[^,。;\n]{0,40}?的(?:一项|选项)?(?:就|应该|应)?是|(?:故|因此|所以|那就?是|[,。;]是),?(?=[\s*_`(\"“]*[A-J](?![A-Za-z]))"
     r"|\b(?:definitely|certainly|surely|so|thus|hence|therefore),?(?= [(*]*[A-J]\b)"
-    r"|\b(?:choose|chose|pick|select|go with|going with|opt for)\b|\b(?:it|that|this) (?:is|should be|must be|would be)\b|\bit's\b|\b(?:choice|option) is\b",
+    r"|\b(?:choose|chose|pick|select|go with|going with|opt for)\b|\b(?:it|that|this) (?:is|should be|must be|would be|has to be)\b|\bit's\b|\b(?:choice|option) is\b",
     re.IGNORECASE,
 )
 
@@ -83,7 +94,11 @@ class StatementReader(LabelReader):
             return ""
         return "".join(LETTERS[i] for i in sorted(indices))
 
-    def decided(self, stated: list[Labels]) -> str:
+    def goes_on(self, end: int) -> bool:
+        """Whether the list that ends at *end* is left open: 等, …, a comma."""
+        return bool(OPEN_END.match(self.text, end))
+
+    def decided(self, stated: list[Labels], cue: re.Pattern[str]) -> str:
         """Return the letters of the first statement that is not taken back."""
         current = previous = stated[0]
         for later in stated[1:]:
@@ -91,12 +106,17 @@ class StatementReader(LabelReader):
             previous = later
             if self.taken_back(later.start):
                 current = later
+            elif not self.multiple and cue is CHOSEN and later.indices != current.indices:
+                # of two choices that contradict each other, a turn such as 但 or 因此 tells which is meant
+                clause = self.text[max(0, later.start - 16) : later.cue_end]
+                turned = CONTRASTS.search(clause)
+                current = later if turned else replace(current, whole=False)
             elif self.multiple and not set(later.indices) <= set(current.indices):
                 # one label a line is a list; any other two statements contradict each other
                 linked = between.count("\n") == 1 or _JOINED.fullmatch(between)
                 joined = bool(linked) and not set(current.indices) & set(later.indices)
-                whole = current.whole and later.whole and joined
-                current = Labels(current.indices + later.indices, current.start, later.end, whole)
+                current = Labels(current.indices + later.indices, current.start, later.end, joined)
+                current = replace(current, whole=self.complete(current))
         return self.letters(current)
 
     def taken_back(self, start: int) -> bool:
@@ -144,17 +164,22 @@ class StatementReader(LabelReader):
             return bool(ASCRIBED.search(previous) and DOUBT.search(previous))
         if clause.endswith("而") and clause != "而":
             return False
+        clause = _TURN.split(clause)[-1]
+        if self.multiple and AT_LEAST.search(clause):
+            return True
         return bool(DOUBT.search(SAFE.sub("", clause)))
 
     def denied(self, stated: Labels) -> bool:
         """Whether what follows the list denies it or asks."""
         tail = self.text[stated.end : stated.end + 40]
-        return bool(is_rejected(tail) or QUESTIONED.match(tail))
+        return bool(is_rejected(tail) or QUESTIONED.match(tail) or ELSE.match(tail))
 
     def complete(self, stated: Labels) -> bool:
         """Whether no further label follows that may belong to the list."""
         if not stated.whole or not self.multiple:
             return stated.whole
+        if self.goes_on(stated.end):
+            return False
         line = self.text[stated.end : stated.end + 2000].split("\n", 1)[0]
         if is_approved(line[:40]) and any(
             (item := self.label_at(stated.end + mention.start(), small=True))
