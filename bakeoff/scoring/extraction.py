@@ -142,9 +142,11 @@ class _ReplyReader(ShortAnswerReader):
         ):
             return None
         if not re.match(
-            r"[*_`\s]*(?:[.。,;!:(\n]|因|理由|解析|$|-|—|正确|才?是|because|since|as\b|is\b)", tail
+            r"[*_`\s]*(?:[.。,;!:(\n]|因|理由|解析|$|-|—|正确|才?是因|because|since|as\b|is because\b)", tail
         ):
             return None
+        if re.fullmatch(r"[*_`\s]*:[*_`\s]*", tail):
+            return None  # what the option says was to follow
         if len(self.line_labels()) > 1 and not (
             self.multiple and "\n" in self.text[labels.start : labels.end]
         ):

@@ -29,7 +29,7 @@ OPENERS = re.compile(
     r"(?:[\s*_`~\"'“”‘’「」『』()\[\]【】〔〕〈〉<>《》{}$:=#—→|✅👉]|->|=>|\\(?:boxed|text|textbf|mathbf|mathrm|mathsf|fbox)\s*\{|\\[(\[ ,;])*"
 )
 _BULLET = re.compile(
-    r"(?:[-*+•·▪]|\d{1,2}[.)、])[ \t]+|[\ue000-\ue009][.、)]?[ \t]*(?=[*_`(\[]*[A-J](?![A-Za-z0-9]))"
+    r"(?:[-*+•·▪]|\d{1,2}[.)、])[ \t]+|\(\d{1,2}\)[ \t]*(?=[*_`(\[]*[A-J](?![A-Za-z0-9]))|[\ue000-\ue009][.、)]?[ \t]*(?=[*_`(\[]*[A-J](?![A-Za-z0-9]))"
 )
 _PREFIX = re.compile(r"(?:从|选项|options?\b|choices?\b)[\s:*_`(\[\"'“「]*", re.IGNORECASE)
 _CLOSERS = re.compile(r"(?:[*_`\"'”’」』)\]】〕〉>》}$]|\\[)\]])*")
@@ -46,6 +46,9 @@ _SEPARATOR = re.compile(
     r"[ \t]*(?:,[,、]|[,、;/&+|.·]|-(?=[A-J](?![A-Za-z0-9]))|\\[,;]|和|与|及|跟|以及|还有|并且|\band\b|\bas well as\b)?[ \t]*"
     r"(?:[,、]?[ \t]*(?:和|与|及|以及|还有|\band\b|&))?[ \t]*",
     re.IGNORECASE,
+)
+_COUNTED = re.compile(
+    r"[ \t]?(?:这|共)?[两三四五六七八九十2-9](?:个选项|个|选?项|者)(?![\u4e00-\u9fff]|$)|[ \t]?(?:这|共)?[两三四五六七八九十](?:个选项|个|选?项|者)$"
 )
 _LETTERS_RUN = re.compile(r"[A-J]{1,10}(?![A-Za-z0-9])")
 _SMALL_RUN = re.compile(r"[a-j]{1,10}(?![A-Za-z0-9])")
@@ -111,8 +114,8 @@ _ALL = re.compile(
     rf"(?:全选|(?:(?:以上|上述)(?:各|[{_ORDINALS}]个?)?|各|[{_ORDINALS}]个?)(?:选?项|者|说法|答案)?(?:都|均|全)(?:是?正确|是?对|选)的?"
     r"|(?:以上|上述)?(?:全部|所有)(?:的?选项)?(?:都|均)?(?:正确|对|选)?|(?:都|均|全)(?:正确|对|选)|all (?:of them|of the above|options))"
     r"(?:(?: are)? (?:correct|right|true))?(?=[\s。.!,*]|$)"
-    r"|(?:本题|此题|这题|应该?|答案[是为]?)?(?:全部?都?(?:应?选|正确|对)|每一?个?(?:选?项|说法|答案)?(?:都|均)(?:是?正确|是?对|应?选)的?|(?:以上|上述)?(?:全|都|皆|均)(?:是|为?正确|为?对|应?选))(?=[\s。.!,*]|$)"
-    r"|(?:all|everything)(?: options| choices| of them| of these| of the above)? (?:are|is) (?:correct|right|true)(?=[\s.!,*]|$)",
+    r"|(?:本题|此题|这题|应该?|答案[是为]?)?(?:全部?都?(?:应?该?选|正确|对)|(?:所有|全部)(?:的?选项)?(?:都|均)?应该?选|每一?个?(?:选?项|说法|答案)?(?:都|均)(?:是?正确|是?对|应?选)的?|(?:以上|上述)?(?:全|都|皆|均)(?:是|为?正确|为?对|应?选))(?=[\s。.!,*]|$)"
+    r"|(?:select |choose )?all(?=[.!\n]|$)|(?:all|everything)(?: \w+ options| four| five| three| the above| options| choices| of them| of these| of the above)? (?:are|is) (?:correct|right|true)(?=[\s.!,*]|$)",
     re.IGNORECASE,
 )
 
@@ -181,6 +184,8 @@ class LabelReader:
                 break
             indices += further[0]
             end = further[1]
+        if counted := _COUNTED.match(self.text, end):
+            end = counted.end()
         if packed and self.multiple and indices != sorted(set(indices)) and len(set(indices)) < len(indices):
             whole = False
         return Labels(tuple(indices), start, end, whole)
@@ -195,10 +200,10 @@ class LabelReader:
             if packed or (lines > 1 and not fresh) or not self.multiple:
                 return None
             place += gap.end()
-        elif place == end and not re.match(r"[(\[*_`\"'“「【<{]", self.text[end : end + 1]):
+        elif place == end and not re.match(r"[(\[*_`\"'“「【〈《<{]", self.text[end : end + 1]):
             previous = self.text[end - 1 : end]
             circles = all("\ue000" <= sign <= "\ue009" for sign in (previous, self.text[end : end + 1]))
-            if not circles and previous not in ")]】」”\"'*`} ":
+            if not circles and previous not in ")]】」”〉》>\"'*`} ":
                 return None
         opened = OPENERS.match(self.text, place).end()  # type: ignore[union-attr]
         if "\n" in self.text[place:opened]:
@@ -229,7 +234,7 @@ class LabelReader:
         for _ in range(10):
             separator = _SEPARATOR.match(self.text, place)
             between = self.text[place - 1 : place] + (separator[0] if separator else "")
-            if re.search(r"\.\s", between):
+            if re.search(r"\.\s|;", between):
                 return False
             if ("、" in ahead or weak) and re.search("[,;。.]", between):
                 return False

@@ -6,12 +6,12 @@ import itertools
 import re
 
 from bakeoff.scoring.judgements import DOUBT, SAFE, is_approved, is_rejected
-from bakeoff.scoring.labels import MOST_CUES, Labels
+from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.option_words import REFUSED, WordReader
 from bakeoff.scoring.statements import MENTION
 
 _CORRECTION = re.compile(
-    r"(?P<strong>更正|修正|改正|纠正|改为|改选|应改为|\bcorrection\b|\bi meant?\b|\bmake that\b|\bchanged? (?:it |my answer )?to\b)"
+    r"(?P<strong>更正|笔误|(?<!答案)应为|修正|改正|纠正|改为|改选|应改为|\bcorrection\b|\bi meant?\b|\bmake that\b|\bchanged? (?:it |my answer )?to\b)"
     r"|(?P<weak>(?:^|(?<=[\s,。;!?.…—(~-]))(?:哦|噢|啊|嗯)?(?:不对|不(?=[,。!…])|错了|说错了|写错了|等等|等一下|\bno\b|\bwait\b|\bactually\b|\bsorry\b))",
     re.IGNORECASE,
 )
@@ -22,10 +22,12 @@ _FILLER = re.compile(
 _END = re.compile(
     r"[*_`)\]\"'”」』}>|~√✓✔✅]*\s*(?:了|吧|哦|噢|呢|呀|啊|啦|哈|嘛|咯|无疑|选?项)*\s*[*_`)\]\"'”」』}>|~√✓✔✅]*\s*(?:[。.,;!~…|)]|$|\n)"
 )
-_EXCELS = re.compile(r"\W*(?:比|优于|胜过|好过)\W*(?:选项)?\W*[A-J](?![A-Za-z0-9])")
+_EXCELS = re.compile(
+    r"\W*(?:选?项)?(?:(?:比|优于|胜过|好过)\W*(?:选项)?\W*[A-J](?![A-Za-z0-9])|[更最](?![差糟不难坏]))"
+)
 _MARKS_ONLY = re.compile(r"[\W_]*(?:了|吧|哦|噢|呢|呀|啊|啦|哈|嘛)?[\W_]*")
 _CONNECTS = re.compile(
-    r"(?:^|[\s\W_]|[是为选择取项案有即就则故而但定下出向于当要剩了]"
+    r"(?:^|[\s\W_]|[是为选择取项案有即就则故而但定下出向于当要剩了同]"
     r"|\b(?:is|be|option|choice|choose|chose|pick|select|with|for|answer|it|so|thus|hence|therefore|but|actually|then|meant|say|simply))\s*[\W_]*$",
     re.IGNORECASE,
 )
@@ -101,6 +103,8 @@ class ShortAnswerReader(WordReader):
             labels = self.label_list(start + mention.start(), small=False)
             if labels is None or labels.end > start + len(line) or re.search(r"[A-Za-z][/.&'’-]$", head):
                 return None
+            if is_rejected(self.text[labels.end : labels.end + 40]):
+                continue
             if not head.strip() or re.search(r"\w\s*$", head) or len(re.sub(r"[\W_]", "", head)) > 16:
                 return None
             if _CROSSES.search(head) or _OTHERS.search(head) or DOUBT.search(SAFE.sub("", head)):
@@ -124,7 +128,7 @@ class ShortAnswerReader(WordReader):
                 continue
             labels = self.label_list(mention.start(), small=False)
             if labels is None:
-                if mention[0].isupper() and len(mention[0]) == 1:
+                if mention[0] in LETTERS[: self.count]:
                     return None
                 continue
             tail = self.text[labels.end : labels.end + 40]
