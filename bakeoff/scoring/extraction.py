@@ -98,10 +98,12 @@ class _ReplyReader(ShortAnswerReader):
             letters = self.decided(chosen, CHOSEN)
             return letters if letters or not self.multiple else self.judged_alike(chosen[0])
         judged = self.judged()
-        if judged is not None:
+        if judged or (judged is not None and self.multiple):
             return judged
         if labels := self.headed() or self.left_over():
             return self.letters(labels) if self.complete(labels) else ""
+        if judged is not None:
+            return judged
         letters = self.listed() or self.by_words()
         stated = {LETTERS.index(letter) for letter in letters}
         return letters if not self.multiple or self.covers(stated, 0) else ""

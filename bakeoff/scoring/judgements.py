@@ -12,19 +12,19 @@ JUDGES = re.compile(
     re.IGNORECASE,
 )
 _FAIR = (
-    r"正确|对|没问题|没有问题|行(?=[\W_]|$)|合适|恰当|合理|(?:符合|契合|贴近|切合|满足)(?:题意|题干|要求|题目要求|条件)?(?=[\W_]|$)|贴切|切题|可以(?=[\W_]|$)|(?<=[更较最])(?:优|佳)|是(?=[。!\n]|$)|\bit is(?=[.!\n]|$)|妥当|当选|入选|适当|可取|准确|成立|无误|没错|没有错|(?<=[更较最])好|✓|✔|✅|☑|√"
+    r"正确|对|(?<=[都均皆全])(?:应?该?要?选)|没问题|没有问题|行(?=[\W_]|$)|合适|恰当|合理|(?:符合|契合|贴近|切合|满足)(?:题意|题干|要求|题目要求|条件)?(?=[\W_]|$)|贴切|切题|可以(?=[\W_]|$)|(?<=[更较最])(?:优|佳)|是(?=[。!\n]|$)|\bit is(?=[.!\n]|$)|妥当|当选|入选|适当|可取|准确|成立|无误|没错|没有错|(?<=[更较最])好|✓|✔|✅|☑|√"
     r"|(?:正确|最佳|最好|最优|最合适|最恰当|标准)的?(?:选择|答案|选项|做法|一项)"
-    r"|(?:the )?(?:correct|right|best|better|most [a-z]+|true)\b|fits\b|makes (?:the )?(?:most|more) sense\b|appl(?:y|ies)\b"
+    r"|(?<=最)[\u4e00-\u9fff]{1,4}的(?:选择|答案|选项|做法|一项|回应|回答|方式|方法)|(?:the )?answer\b|(?:the )?(?:correct|right|best|better|most [a-z]+|true)\b|fits\b|makes (?:the )?(?:most|more) sense\b|appl(?:y|ies)\b"
 )
 _LINK = (
-    r"(?:[ \t*_`)\]\"'”」,:(—-]|选项|项|常见的?|毫?无疑问?|当然|一项|同样|亦|"
+    r"(?:[ \t*_`)\]\"'”」,:(—-]|选项|项|常见的?|[较极颇尤最]为|毫?无疑问?|当然|一项|同样|亦|"
     r"的?(?:说法|做法|描述|表述|内容|观点)|这?[两三四]项|是|才|都|均|皆|为|更|比较|最|也|全|应该|应|确实|完全|显然|肯定|一定|勉强"
     r"|\bis\b|\bare\b|\ball\b|\bboth\b|\bwould be\b|\bshould be\b|\bseems\b|的){0,8}"
 )
 _APPROVED = re.compile(_LINK + rf"(?:{_FAIR})(?![^,。;\n]{{0,2}}(?:吗|么|与否|\?))", re.IGNORECASE)
 REJECTED = re.compile(
     _LINK
-    + r"(?!(?:错误?|不正确|不对|不合适|不符合题意|不应?选|排除)的?(?:选?项|说法)?(?:有|是|为|包括|:)[\s*_`(\"“]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))"
+    + r"(?!(?:incorrect|wrong)\w*[\"']\s*:|(?:错误?|不正确|不对|不合适|不符合题意|不应?选|排除)的?(?:选?项|说法)?(?:有|是|为|包括|:)[\s*_`(\"“]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))"
     r"(?:(?!不应?该?能?(?:选择?|是)[\s*_`(\"“]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))不(?:太|大|是|算|够|怎么|完全|太?合|应|该|能|可|宜|符|妥|正|对|恰|合|适|行|选|当|成|准)|错|有误|误|✗|✘|❌|×|✖|\bx\b|除外|排除(?![\s*_`(\"“了]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))|并非|非|欠妥|没有?(?![\s*_`(\"“了]*(?:选项\s?)?[A-J](?![A-Za-z0-9])|疑|问题|悬念|争议|异议|错|有错|有疑|有问题)"
     r"|(?:wrong|incorrect|false|never)\b|not\b(?! (?:option )?[*(\"“]*[A-J]\b)|isn't|aren't|(?:is|are) (?:wrong|incorrect|false|not))",
     re.IGNORECASE,
@@ -44,7 +44,7 @@ QUESTIONED = re.compile(
 )
 DOUBT = re.compile(
     r"若|如果|假如|假设|假使|要是|倘若|除非|即使|就算|误|易错|常见错|错误(?:的)?(?:答案|选项)|干扰|有人|有些人|很多人|不少人|大多数|大部分|多数人|人们|的人|人(?:都|会|常|往往|总是?)*\s*$|有的|部分|同学|学生|考生|别人|他人"
-    r"|表面|据说|听说|否则|要不然|先前|之前|原先|起初|一开始|本来|原本|比(?!较|如|例)|相比|\bavoid\b|\botherwise\b|\bthan\b|\bversus\b|\bapart from\b|[上下前]一?[题道]|\b(?:initial|original|previous|earlier)(?:ly)?\b|\bat first\b|\bpreviously\b"
+    r"|表面|谁|哪[个位]|[原本还]以为|据说|听说|否则|要不然|先前|之前|原先|起初|一开始|本来|原本|比(?!较|如|例)|相比|\bavoid\b|\botherwise\b|\bthan\b|\bversus\b|\bapart from\b|[上下前]一?[题道]|\b(?:initial|original|previous|earlier)(?:ly)?\b|\bat first\b|\bpreviously\b"
     r"|容易|可能|也许|或许|是否|除了|除|排除|为什么|为何|不|别|勿|没|未|非(?!常)|看似|似乎|乍一?看|而非|例如|比如|格式|难以"
     r"|\b(?:everything|all|anything|any) but\b|\bif\b|\bsome\b|\bmany\b|\bpeople\b|\bstudents?\b|\bothers\b|mistake|\bwrong\b|incorrect|\bnot\b|n't\b|\bnever\b|\bmight\b|\bmay\b|\bmaybe\b"
     r"|\bunless\b|\bsuppose|instead of|rather than|\bwhy\b|\bexcept\b|\btempt|\bwhen\b|\bcould\b|\bformat\b",
@@ -57,7 +57,7 @@ SAFE = re.compile(
 ASCRIBED = re.compile(r"(?:认为|以为|觉得|say|think|believe)s?\s*[,:]?\s*$", re.IGNORECASE)
 BREAK = re.compile(r"[,。;!?\n]|\.(?=\s|$)")
 TAKEN_BACK = re.compile(
-    r"更正|改正|纠正|修正|改为|应改|重新|不对|不,|不。|说错|写错|口误|抱歉|\bwait\b|\bactually\b|\bcorrection\b|\bsorry\b|\bno,|搞错|弄错|收回|应为|再想|再看|等等|等一下",
+    r"更正|有误|改正|纠正|修正|改为|应改|重新|不对|不,|不。|说错|写错|口误|抱歉|\bwait\b|\bactually\b|\bcorrection\b|\bsorry\b|\bno,|搞错|弄错|收回|应为|再想|再看|等等|等一下",
     re.IGNORECASE,
 )
 
@@ -75,7 +75,7 @@ OPEN_END = re.compile(
 )
 """What shows behind a list that it holds more than was written."""
 _UNDECIDED = (
-    r"(?:不(?:太|能|敢|是很|好|可以?)?(?:确定|肯定|好说|清楚|说)|说不(?:准|好|清)|拿不准|存疑|待定|待议|未(?:分析|判断|看)"
+    r"(?:不(?:太|能|敢|是很|好|可以?)?(?:确定|肯定|好说|清楚|说)|说不(?:准|好|清)|拿不准|存疑|待(?:定|议|确认|考)|未(?:分析|判断|看)"
     r"|(?:还)?没(?:有)?(?:看|分析|判断)|需要?看|看情况|unsure|uncertain|not (?:sure|certain)|unclear)"
 )
 UNSURE = re.compile(

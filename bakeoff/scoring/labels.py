@@ -26,7 +26,7 @@ _INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xAD])
 
 # What may stand between a cue and its list, and around each label of it.
 OPENERS = re.compile(
-    r"(?:[\s*_`~\"'“”‘’「」『』()\[\]【】〔〕〈〉<>《》{}$:=#—→|✅👉]|->|=>|\\(?:boxed|text|textbf|mathbf|mathrm|mathsf|fbox)\s*\{|\\[(\[ ,;])*"
+    r"(?:\(\d{1,2}\)[ \t]*(?=[*_`(\[]*[A-J](?![A-Za-z0-9]))|[\s*_`~\"'“”‘’「」『』()\[\]【】〔〕〈〉<>《》{}$:=#—→|✅👉]|->|=>|\\(?:boxed|text|textbf|mathbf|mathrm|mathsf|fbox)\s*\{|\\[(\[ ,;])*"
 )
 _BULLET = re.compile(
     r"(?:[-*+•·▪]|\d{1,2}[.)、])[ \t]+|\(\d{1,2}\)[ \t]*(?=[*_`(\[]*[A-J](?![A-Za-z0-9]))|[\ue000-\ue009][.、)]?[ \t]*(?=[*_`(\[]*[A-J](?![A-Za-z0-9]))"
@@ -90,6 +90,14 @@ _ENGLISH_FOLLOWERS = frozenset(
         "here",
         "in",
         "it",
+        "fits",
+        "makes",
+        "shows",
+        "all",
+        "apply",
+        "seem",
+        "must",
+        "has",
     ]
 )
 _CJK = re.compile(r"[\u4e00-\u9fff]")

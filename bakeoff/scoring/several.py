@@ -126,5 +126,5 @@ class SetReader(StatementReader):
         return ""
 
     def _glossed_at(self, first: Labels) -> bool:
-        ends = re.match(r"[\s*_`]*(?:$|[.。,;!:(\n])", self.text[first.end :])
+        ends = re.match(r"[\s*_`]*(?:$|[.。,;!(\n]|:(?=.*\S))", self.text[first.end :])
         return bool(ends) and len(first.indices) == 1 and first.end - first.start > 2
