@@ -33,8 +33,37 @@ _CONNECTS = re.compile(
 )
 _LATIN_BEFORE = re.compile(r"([A-Za-z]+)[ \t*_`(\[\"“]*$")
 _LATIN_CONNECTS = frozenset(
-    "is be option choice choose chose pick select with for answer ans it so thus hence therefore but actually then"
-    " meant say simply to on obviously clearly definitely certainly".split(" ")
+    [
+        "is",
+        "be",
+        "option",
+        "choice",
+        "choose",
+        "chose",
+        "pick",
+        "select",
+        "with",
+        "for",
+        "answer",
+        "ans",
+        "it",
+        "so",
+        "thus",
+        "hence",
+        "therefore",
+        "but",
+        "actually",
+        "then",
+        "meant",
+        "say",
+        "simply",
+        "to",
+        "on",
+        "obviously",
+        "clearly",
+        "definitely",
+        "certainly",
+    ]
 )
 _OTHERS = re.compile(
     r"其[他余它]|剩余|备选|候选|待选|选项\W*$|others?|rest|options?\W*$|题目|题干|question", re.IGNORECASE
