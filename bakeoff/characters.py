@@ -1,4 +1,4 @@
-"""Traditional characters in their simplified form, so that one text in both scripts is recognised as one.
+"""Traditional characters in their simplified form.
 
 The table holds the common characters of psychology, exams and everyday talk. It reads one character at a time: words
 that differ between regions (軟體, 软件) stay different.
@@ -7,7 +7,7 @@ that differ between regions (軟體, 软件) stay different.
 from __future__ import annotations
 
 TRADITIONAL = (
-    "愛礙襖骯罷擺敗頒辦絆幫綁鎊謗飽寶報鮑輩貝備憊繃筆畢斃幣閉邊編貶變辯辮標鱉別癟瀕濱賓擯餅併撥缽鉑駁補財參蠶殘慚慘燦蒼艙倉滄廁側冊測層詫攙摻蟬饞讒纏鏟產闡顫場嘗長償腸廠暢鈔車徹塵陳襯撐稱懲誠騁"
+    "纔愛礙襖骯罷擺敗頒辦絆幫綁鎊謗飽寶報鮑輩貝備憊繃筆畢斃幣閉邊編貶變辯辮標鱉別癟瀕濱賓擯餅併撥缽鉑駁補財參蠶殘慚慘燦蒼艙倉滄廁側冊測層詫攙摻蟬饞讒纏鏟產闡顫場嘗長償腸廠暢鈔車徹塵陳襯撐稱懲誠騁"
     "癡遲馳恥齒熾沖蟲寵疇躊籌綢醜櫥廚鋤雛礎儲觸處傳瘡闖創錘純綽辭詞賜聰蔥囪從叢湊竄錯達帶貸擔單鄲撣膽憚誕彈當擋黨蕩檔搗島禱導盜燈鄧敵滌遞締點墊電澱釣調諜疊釘頂錠訂東動棟凍鬥犢獨讀賭鍍鍛斷緞兌隊對噸頓鈍奪"
     "鵝額訛惡餓兒爾餌貳發罰閥琺礬釩煩範販飯訪紡飛廢費紛墳奮憤糞豐楓鋒風瘋馮縫諷鳳膚輻撫輔賦復負訃婦縛該鈣蓋幹趕稈贛岡剛鋼綱崗鎬擱鴿閣鉻個給龔宮鞏貢鉤溝構購夠蠱顧剮關觀館慣貫廣規矽歸龜閨軌詭櫃貴劊輥滾鍋國過"
     "駭韓漢號閡鶴賀橫轟鴻紅後壺護滬戶嘩華畫劃話懷壞歡環還緩換喚瘓煥渙黃謊揮輝毀賄穢會燴匯諱誨繪葷渾夥獲貨禍擊機積饑譏雞績緝極輯級擠幾薊劑濟計記際繼紀夾莢頰賈鉀價駕殲監堅箋間艱緘繭檢堿鹼揀撿簡儉減薦檻鑒踐賤見"
@@ -22,7 +22,7 @@ TRADITIONAL = (
     "陣掙睜猙爭幀鄭證織職執紙摯擲幟質滯鐘鍾終種腫眾謅軸皺晝驟豬諸誅燭矚囑貯鑄築駐專磚轉賺樁莊裝妝壯狀錐贅墜綴諄濁茲資漬蹤綜總縱鄒詛組鑽餘係繫於並後臺檯颱製麵鬆隻準症徵誌註準壩衝確藉誇薑摺託衹祇嚐"
 )
 SIMPLIFIED = (
-    "爱碍袄肮罢摆败颁办绊帮绑镑谤饱宝报鲍辈贝备惫绷笔毕毙币闭边编贬变辩辫标鳖别瘪濒滨宾摈饼并拨钵铂驳补财参蚕残惭惨灿苍舱仓沧厕侧册测层诧搀掺蝉馋谗缠铲产阐颤场尝长偿肠厂畅钞车彻尘陈衬撑称惩诚骋"
+    "才爱碍袄肮罢摆败颁办绊帮绑镑谤饱宝报鲍辈贝备惫绷笔毕毙币闭边编贬变辩辫标鳖别瘪濒滨宾摈饼并拨钵铂驳补财参蚕残惭惨灿苍舱仓沧厕侧册测层诧搀掺蝉馋谗缠铲产阐颤场尝长偿肠厂畅钞车彻尘陈衬撑称惩诚骋"
     "痴迟驰耻齿炽冲虫宠畴踌筹绸丑橱厨锄雏础储触处传疮闯创锤纯绰辞词赐聪葱囱从丛凑窜错达带贷担单郸掸胆惮诞弹当挡党荡档捣岛祷导盗灯邓敌涤递缔点垫电淀钓调谍叠钉顶锭订东动栋冻斗犊独读赌镀锻断缎兑队对吨顿钝夺"
     "鹅额讹恶饿儿尔饵贰发罚阀珐矾钒烦范贩饭访纺飞废费纷坟奋愤粪丰枫锋风疯冯缝讽凤肤辐抚辅赋复负讣妇缚该钙盖干赶秆赣冈刚钢纲岗镐搁鸽阁铬个给龚宫巩贡钩沟构购够蛊顾剐关观馆惯贯广规硅归龟闺轨诡柜贵刽辊滚锅国过"
     "骇韩汉号阂鹤贺横轰鸿红后壶护沪户哗华画划话怀坏欢环还缓换唤痪焕涣黄谎挥辉毁贿秽会烩汇讳诲绘荤浑伙获货祸击机积饥讥鸡绩缉极辑级挤几蓟剂济计记际继纪夹荚颊贾钾价驾歼监坚笺间艰缄茧检碱碱拣捡简俭减荐槛鉴践贱见"
@@ -40,5 +40,5 @@ _TABLE = str.maketrans(TRADITIONAL, SIMPLIFIED)
 
 
 def simplified(text: str) -> str:
-    """Return *text* with simplified characters in place of traditional ones, as long as before."""
+    """Return *text* in simplified characters, as long as before."""
     return text if text.isascii() else text.translate(_TABLE)

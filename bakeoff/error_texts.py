@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 from bakeoff.characters import simplified
 
@@ -44,7 +43,10 @@ _BEGINNING = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
-_PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.DOTALL)
+_PAGE = re.compile(
+    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:(?:!doctype\s+html|html)\b|(?:h\d|center|title)>\s*[45]\d\d\b|error\b[^>]*>.*</error>\s*$)",
+    re.I | re.DOTALL,
+)
 
 _ZH_WHO = (
     r"(?:系统|服务器?|后端|模型|引擎|网络|网路|接口|网关|请求|访问|流量|用户|人数|账号|账户|帐号|帐户|伺服器|连接|连线|推理"
@@ -111,6 +113,303 @@ _EN_BARE = re.compile(
     r")",
     re.IGNORECASE,
 )
+# The vocabulary of machines. A sentence of nothing else, a failure among it, is no person's: people who speak of
+# failures and overload name what failed or overloads them, and that word is none of these.
+_MACHINES = frozenset(
+    [
+        "server",
+        "servers",
+        "service",
+        "services",
+        "system",
+        "engine",
+        "backend",
+        "model",
+        "models",
+        "request",
+        "requests",
+        "network",
+        "connection",
+        "upstream",
+        "gateway",
+        "api",
+        "account",
+        "quota",
+        "traffic",
+        "capacity",
+        "deployment",
+        "inference",
+        "worker",
+        "workers",
+        "instance",
+        "instances",
+        "queue",
+        "key",
+        "token",
+        "tokens",
+        "credential",
+        "credentials",
+        "authentication",
+        "authorization",
+        "balance",
+        "credit",
+        "billing",
+        "plan",
+        "limit",
+        "rate",
+        "context",
+        "length",
+        "input",
+        "prompt",
+        "memory",
+        "cuda",
+        "gpu",
+        "endpoint",
+        "database",
+        "proxy",
+        "nginx",
+        "vllm",
+        "openai",
+        "anthropic",
+        "litellm",
+        "http",
+        "https",
+        "status",
+        "code",
+        "error",
+        "errors",
+        "exception",
+        "exceptions",
+        "apistatuserror",
+        "concurrency",
+        "process",
+        "host",
+        "address",
+        "client",
+        "response",
+        "stream",
+        "timeout",
+        "maintenance",
+        "load",
+        "demand",
+        "permission",
+        "access",
+        "fetch",
+        "socket",
+        "dns",
+        "ssl",
+        "loading",
+        "usage",
+        "page",
+    ]
+)
+_FAILURES = frozenset(
+    [
+        "busy",
+        "overloaded",
+        "unavailable",
+        "down",
+        "failed",
+        "fails",
+        "fail",
+        "failure",
+        "failing",
+        "timeout",
+        "timed",
+        "timing",
+        "crashed",
+        "died",
+        "dead",
+        "exceeded",
+        "exceeds",
+        "exceed",
+        "insufficient",
+        "suspended",
+        "expired",
+        "invalid",
+        "denied",
+        "refused",
+        "closed",
+        "reset",
+        "aborted",
+        "unauthorized",
+        "forbidden",
+        "loading",
+        "error",
+        "errors",
+        "exception",
+        "maintenance",
+        "long",
+        "many",
+        "full",
+        "low",
+        "heavy",
+        "high",
+        "unreachable",
+        "wrong",
+        "bad",
+        "limited",
+        "throttled",
+        "restarting",
+        "cannot",
+        "not",
+        "no",
+        "unexpectedly",
+        "unsupported",
+        "missing",
+        "rejected",
+        "blocked",
+    ]
+)
+_FUNCTION = frozenset(
+    [
+        "the",
+        "a",
+        "an",
+        "this",
+        "that",
+        "our",
+        "your",
+        "we",
+        "you",
+        "i",
+        "is",
+        "are",
+        "was",
+        "were",
+        "has",
+        "have",
+        "been",
+        "be",
+        "it",
+        "its",
+        "of",
+        "for",
+        "to",
+        "in",
+        "on",
+        "at",
+        "from",
+        "with",
+        "by",
+        "and",
+        "or",
+        "but",
+        "too",
+        "currently",
+        "temporarily",
+        "still",
+        "now",
+        "please",
+        "try",
+        "again",
+        "later",
+        "retry",
+        "retrying",
+        "wait",
+        "come",
+        "back",
+        "in",
+        "few",
+        "minutes",
+        "moment",
+        "moments",
+        "seconds",
+        "shortly",
+        "slow",
+        "up",
+        "top",
+        "continue",
+        "could",
+        "can",
+        "cannot",
+        "reach",
+        "connect",
+        "different",
+        "contact",
+        "support",
+        "under",
+        "undergoing",
+        "experiencing",
+        "out",
+        "read",
+        "while",
+        "processing",
+        "available",
+        "internal",
+        "temporary",
+        "temporarily",
+        "maximum",
+        "unexpected",
+        "unknown",
+        "sorry",
+        "check",
+        "s",
+        "re",
+        "t",
+        "than",
+        "allocate",
+        "tried",
+        "gib",
+        "mib",
+        "gb",
+        "mb",
+        "after",
+        "soon",
+        "refresh",
+        "occurred",
+        "reached",
+        "get",
+        "refused",
+        "name",
+        "found",
+        "entity",
+        "large",
+        "content",
+    ]
+)
+_ZH_MACHINE = (
+    r"服务器?|伺服器|系统|后端|后台|上游|模型|引擎|网络|网路|接口|网关|请求|访问|流量|推理|算力|资源|额度|余额|配额|并发数?|排队|队列|账[号户]|帐[号户]|连接|连线"
+    r"|响应|生成|参数|鉴权|认证|密钥|权限|调用|次数|令牌|数据库|上下文|输入|长度|API|key|token|QPS|TPM|RPM|GPU|显存|内存|进程|节点|实例|人数|用户|使用|messages|套餐|安全策略"
+)
+_ZH_FAILURE = (
+    r"繁忙|忙碌|过载|超载|不可用|开小差|异常|出错|错误|故障|崩溃|超时|逾时|过多|较多|过大|过高|过快|过于频繁|太频繁|频繁|不足|失败|拥挤|限流|流控|超限|上限|超过|超出|中断|断开"
+    r"|维护|升级|加载|启动|欠费|无效|过期|未授权|用完|用尽|耗尽|累了|不给力|拦截|触发|不能为空|未知"
+)
+_ZH_FUNCTION = (
+    r"请|您的?|你的?|我们?|当前|目前|现在|今日|本次|该|此|暂时?|正在|已被?|已经|被|了|啦|中|的|内部|存在|达到?|免费|未|无|不|限制|最大|稍后|稍候|稍等|片刻|一会儿?|再试|重试|再|试试|试"
+    r"|休息一下|让它|一下|联系|管理员|客服|处理|检查|设置|充值|升级|重新|登录|访问|提交|预计|两?小时|分钟|后|恢复|几|换|其他|非常|抱歉|对不起|哎呀|由于|因为|因|导致|或|和|与|可能|是否|为空|仍|尚|到"
+)
+_ZH_ONLY = re.compile(
+    rf"(?:{_ZH_MACHINE}|{_ZH_FAILURE}|{_ZH_FUNCTION}|[\W_]|\d|[A-Za-z]{{1,12}}(?=[\W\d]|$))+", re.IGNORECASE
+)
+
+
+def _of_machines_alone(text: str) -> bool:
+    """Whether *text* is a short sentence in the vocabulary of machines."""
+    if not text.isascii():
+        return bool(
+            5 <= len(text) <= 60  # 系统错误 alone may be an answer: the systematic error
+            and _ZH_ONLY.fullmatch(text)
+            and re.search(_ZH_MACHINE, text, re.IGNORECASE)
+            and re.search(_ZH_FAILURE, text)
+        )
+    names = re.findall(r"[a-z]+", re.sub(r"[\w./-]*[\d_/][\w./-]*", " ", text.lower()))
+    kinds = [name in _MACHINES or name in _FAILURES or name in _FUNCTION for name in names]
+    return bool(
+        names
+        and len(names) <= 24
+        and all(kinds)
+        and any(name in _MACHINES for name in names)
+        and any(name in _FAILURES for name in names)
+    )
+
+
+def _share_of_machines(text: str) -> float:
+    names = re.findall(r"[a-z]+", text.lower())
+    return sum(n in _MACHINES or n in _FAILURES or n in _FUNCTION for n in names) / max(1, len(names))
+
+
 _WIDE = re.compile(
     r"busy|overload|later|again|retry|time-?d? ?out|error|fail|unavailable|too many|limit|quota|balance|denied|suspend|exceed|invalid"
     r"|unauthori|forbidden|exception|loading|capacity|traffic|demand|maintenance|went wrong|not found|api key|upstream|^\W*(?:null|none|undefined"
@@ -126,6 +425,13 @@ _ENVELOPE = frozenset(
     [
         "code",
         "errcode",
+        "errno",
+        "ret",
+        "retcode",
+        "retmsg",
+        "fault",
+        "errors",
+        "exception",
         "errorcode",
         "status",
         "statuscode",
@@ -159,7 +465,7 @@ _ERROR_KEYS = {"error", "message", "code", "status", "status_code", "type", "par
 
 
 def is_error_text(reply: str) -> bool:
-    """Whether *reply* is what a service says when it fails, rather than what a model says."""
+    """Whether *reply* is a failing service speaking, not a model."""
     if _BEGINNING.match(reply) or _PAGE.match(reply) or _is_error_object(reply):
         return True
     text = _plain(reply)
@@ -167,14 +473,23 @@ def is_error_text(reply: str) -> bool:
         return False
     if _ZH_BARE.fullmatch(re.sub(r"[\W_]+", "", text)) or _EN_BARE.fullmatch(text.strip(" .!。！…")):
         return True
-    if len(text) <= 60 and _ZH_SENTENCE.fullmatch(text):
+    if _of_machines_alone(text) or (len(text) <= 60 and _ZH_SENTENCE.fullmatch(text)):
         return True
     sentence = re.search(_EN_WHO, text, re.I) and re.search(_EN_STATE, text, re.I)
-    return bool(sentence and text.isascii() and re.search(_EN_RETRY, text, re.I) and text.count(".") <= 3)
+    return bool(
+        sentence
+        and text.isascii()
+        and re.search(_EN_RETRY, text, re.I)
+        and text.count(".") <= 3
+        and _share_of_machines(text) >= 0.75
+    )
 
 
 def may_be_error_text(reply: str) -> bool:
-    """Whether *reply* is short and speaks of a failure; a model may do so, but not to several questions alike."""
+    """Whether *reply* is short and speaks of a failure.
+
+    A model may do so as well, but not to several questions alike.
+    """
     text = _plain(reply)
     return (
         bool(text) and len(text) <= LONGEST and bool(_WIDE.search(text)) and not _STATES_CHOICE.search(text)
@@ -182,7 +497,10 @@ def may_be_error_text(reply: str) -> bool:
 
 
 def skeleton(reply: str) -> str:
-    """*reply* without what differs between two tellings of one failure: numbers, identifiers, white space."""
+    """Return *reply* without numbers, identifiers and white space.
+
+    These differ between two tellings of one failure.
+    """
     return re.sub(r"[0-9a-f-]{8,}|\d+", "0", " ".join(reply.split()), flags=re.IGNORECASE)[:400]
 
 
@@ -193,7 +511,7 @@ def _plain(reply: str) -> str:
 
 
 def _is_error_object(reply: str) -> bool:
-    """Whether *reply* is a JSON object that tells of an error and of nothing else."""
+    """Whether *reply* is a JSON object that tells of nothing but an error."""
     text = re.sub(r"^```\w*\s*|\s*```$", "", reply.strip())
     if not text.startswith("{"):
         return False
@@ -217,19 +535,22 @@ def _is_error_object(reply: str) -> bool:
     )
 
 
-def _is_http_failure(code: Any) -> bool:
+def _is_http_failure(code: object) -> bool:
     return str(code).isdigit() and 400 <= int(str(code)) <= 599
 
 
-def _tells_failure(fields: dict[str, Any]) -> bool:
+def _tells_failure(fields: dict[str, object]) -> bool:
     if fields.keys() == {"detail"} or fields.get("success") is False or fields.get("ok") is False:
+        return True
+    if any(fields.get(name) for name in ("fault", "errors", "exception")):
         return True
     if fields.get("error") not in (None, "", False, "none", "None", [], {}):
         return True
     words = any(
-        fields.get(name) for name in ("msg", "message", "errmsg", "errormsg", "errormessage", "detail")
+        fields.get(name)
+        for name in ("retmsg", "msg", "message", "errmsg", "errormsg", "errormessage", "detail")
     )
-    for name in ("code", "errcode", "errorcode", "status", "statuscode"):
+    for name in ("code", "errcode", "errorcode", "errno", "ret", "retcode", "status", "statuscode"):
         code = fields.get(name)
         if isinstance(code, bool) or code is None:
             continue

@@ -23,7 +23,8 @@ from bakeoff.report.__main__ import main as write_report
 from bakeoff.runs import runs
 from bakeoff.scoring.extraction import extract_choice, final_part
 from bakeoff.scoring.leakage import Leak
-from bakeoff.scoring.scores import Sample, sample_row
+from bakeoff.scoring.scores import Sample
+from bakeoff.scoring.tables import sample_row
 from bakeoff.store.stages import Record
 from bakeoff.suites.overlap import overlap
 from bakeoff.verify.answers import sha_of

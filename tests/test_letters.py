@@ -27,7 +27,7 @@ from bakeoff.scoring.letters import (
     refers_to_others,
     rotated,
 )
-from bakeoff.scoring.scores import read_samples, write_samples
+from bakeoff.scoring.tables import read_samples, write_samples
 
 RIGHT = "ABCDABCDAB"
 

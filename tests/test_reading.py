@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bakeoff.characters import SIMPLIFIED, TRADITIONAL
 from bakeoff.judgement.hiding import HIDDEN, hide_makers
 from bakeoff.judgement.judge_model import read_verdict
-from bakeoff.scoring.extraction import LETTERS, extract_choice
+from bakeoff.scoring.extraction import extract_choice
+from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.reading import spoken_part, without_thinking
 
 FOUR = ("倾听", "共情", "面质", "解释")
@@ -451,3 +454,99 @@ def test_phrasings_that_no_rule_was_made_for_are_not_read_wrong() -> None:
     ]
     assert [row for row in found if row[2] not in ("", row[1])] == []
     assert len([row for row in found if row[1] and not row[2]]) <= 0.08 * len(found)
+
+
+# A line each of phrasings_single.tsv and phrasings_several.tsv: what is right, and a reply. L: the letter; S: three of four
+# options; 1: one; R: from A to a letter; *: all; E: all but one, or nothing; N: nothing.
+PHRASED = (
+    ("静静地听完", "设身处地理解", "指出矛盾", "说明原理"), ("倾听", "共情", "面质", "解释"), ("Listening", "Advising", "Judging", "Blaming"),
+    ("A型人格", "B型人格", "C型人格", "D型人格"), ("15%", "25%", "35%", "50%"), ("不评价", "不打断", "不建议", "鼓励表达"),
+)  # fmt: skip
+
+
+def phrasings(name: str) -> list[tuple[str, str]]:
+    lines = (Path(__file__).parent / name).read_text(encoding="utf-8").split("\n")
+    return [
+        (kind, reply.replace("\\n", "\n"))
+        for kind, _, reply in (line.partition("\t") for line in lines)
+        if reply
+    ]
+
+
+def filled(reply: str, values: dict[str, str]) -> str:
+    return re.sub(r"\{(\w+)\}", lambda name: values.get(name[1], name[0]), reply)
+
+
+def label_forms(name: str, index: int) -> dict[str, str]:
+    forms = {"p": LETTERS[index], "l": LETTERS[index].lower(), "F": chr(ord("Ａ") + index)}
+    forms |= {"C": "①②③④⑤⑥"[index], "O": "一二三四五六"[index], "N": str(index + 1)}
+    return {f"{form}{name}": text for form, text in forms.items()}
+
+
+def test_no_single_phrasing_is_read_wrong_at_any_place_of_the_answer() -> None:
+    unread, asked = [], 0
+    for number, (kind, reply) in enumerate(phrasings("phrasings_single.tsv")):
+        for turn in range(4):
+            options = PHRASED[(number + turn) % len(PHRASED)]
+            right, wrong, third = (turn, (turn + 1 + number % 3) % 4, (turn + 1 + (number + 1) % 3) % 4)
+            values = {name[0]: text for name, text in label_forms("", right).items()}
+            values |= {"L": LETTERS[right], "W": options[right], "X": LETTERS[wrong], "V": options[wrong]}
+            said = filled(reply, values | {"Y": LETTERS[third]})
+            letter = extract_choice(said, options)
+            asked += 1
+            assert letter in ("", LETTERS[right] if kind == "L" else ""), (said, options, letter)
+            if kind == "L" and not letter:
+                unread.append(said)
+    assert asked > 3000
+    assert len(unread) <= 0.02 * asked, unread
+
+
+def test_no_phrasing_of_several_options_is_read_in_part() -> None:
+    unread, asked = [], 0
+    for number, (kind, reply) in enumerate(phrasings("phrasings_several.tsv")):
+        for turn in range(4):
+            options = PHRASED[(number + turn) % len(PHRASED)]
+            right = [place for place in range(4) if place != turn]
+            values = {"n": LETTERS[turn], "v": options[turn], "Z": "CD"[turn % 2]}
+            values |= {name: options[place] for name, place in zip("abc", right, strict=True)}
+            for name, place in zip("123", right, strict=True):
+                values |= label_forms(name, place)
+            letters = "".join(LETTERS[place] for place in right)
+            answer = {
+                "S": letters,
+                "E": letters,
+                "1": letters[0],
+                "R": "ABCD"[: 3 + turn % 2],
+                "*": "ABCD",
+            }.get(kind, "")
+            said = filled(reply, values)
+            read = extract_choice(said, options, multiple=True)
+            asked += 1
+            assert read in ("", answer), (said, options, read)
+            if kind not in "NE" and not read:
+                unread.append(said)
+    assert asked > 1900
+    assert len(unread) <= 0.03 * asked, unread
+
+
+@settings(max_examples=150)
+@given(
+    st.sampled_from(phrasings("phrasings_single.tsv")),
+    st.permutations(("静静地听完", "设身处地理解", "指出矛盾", "说明原理")),
+    st.integers(0, 3),
+)
+def test_traditional_characters_and_a_later_explanation_change_no_reading(
+    phrased: tuple[str, str], order: list[str], place: int
+) -> None:
+    others = [other for other in range(4) if other != place]
+    values = {name[0]: text for name, text in label_forms("", place).items()}
+    values |= {"L": LETTERS[place], "W": order[place], "X": LETTERS[others[0]], "V": order[others[0]]}
+    said = filled(phrased[1], values | {"Y": LETTERS[others[1]]})
+    letter = extract_choice(said, order)
+    traditional = said.translate(str.maketrans(SIMPLIFIED, TRADITIONAL))
+    assert extract_choice(traditional, order) == letter
+    if letter and "<" not in said and "```" not in said:
+        assert extract_choice(f"{said}\n\n解析：选{LETTERS[others[1]]}的人忽略了题干。", order) in (
+            letter,
+            "",
+        )

@@ -33,7 +33,7 @@ from bakeoff.report.rendering import _commands, _cost, _summary, gpu_hours
 from bakeoff.report.samples import REPLY_CHARS, pack
 from bakeoff.report.verdict import verdict
 from bakeoff.report.words import said
-from bakeoff.scoring import scores
+from bakeoff.scoring import scores, tables
 from bakeoff.scoring.scores import SPEED
 from bakeoff.sentences import Statement
 from bakeoff.store.facts import Facts
@@ -660,8 +660,8 @@ def test_a_broken_record_is_named(tmp_path: Path) -> None:
 
 
 def test_columns_are_those_of_the_scores_module() -> None:
-    assert set(SCORE_COLUMNS) == set(scores.SCORE_COLUMNS)
-    assert set(SAMPLE_COLUMNS) == set(scores.SAMPLE_COLUMNS)
+    assert set(SCORE_COLUMNS) == set(tables.SCORE_COLUMNS)
+    assert set(SAMPLE_COLUMNS) == set(tables.SAMPLE_COLUMNS)
 
 
 def test_csv_json_and_parquet_hold_the_same_scores(findings: Findings, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from bakeoff.evalscope.speed import Speed, speed_rows
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.runs import runs
-from bakeoff.scoring.scores import write_scores
+from bakeoff.scoring.tables import write_scores
 from bakeoff.store.stages import Record
 from bakeoff.workspace import Workspace
 

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
+from bakeoff.error_texts import is_error_text
 from bakeoff.errors import DataError
 from bakeoff.scoring.scores import (
-    SAMPLE_COLUMNS,
-    SCORE_COLUMNS,
     STATUSES,
     Sample,
     Thresholds,
@@ -25,12 +24,16 @@ from bakeoff.scoring.scores import (
     ledger,
     one_sided,
     one_text,
-    read_samples,
-    read_scores,
     repeated,
     repetitions,
-    sample_row,
     score,
+)
+from bakeoff.scoring.tables import (
+    SAMPLE_COLUMNS,
+    SCORE_COLUMNS,
+    read_samples,
+    read_scores,
+    sample_row,
     score_row,
     write_samples,
     write_scores,
@@ -233,3 +236,12 @@ def test_echoes_and_nearly_empty_replies_speak_against_an_open_suite() -> None:
     for reply, words in ((question, "repeat their question"), ("我最近总", "are nearly empty")):
         samples = [sample(**open_, reply=reply) for _ in range(5)]
         assert words in score(samples, "accuracy", trust=Thresholds()).why_not
+
+
+def lines(name: str) -> list[str]:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8").rstrip("\n").split("\n")
+
+
+def test_what_a_failing_service_says_is_no_answer_and_what_a_counsellor_says_is() -> None:
+    assert [text for text in lines("error_texts.txt") if not is_error_text(text)] == []
+    assert [text for text in lines("harmless_texts.txt") if is_error_text(text)] == []

@@ -20,7 +20,7 @@ from bakeoff.errors import ScoreError
 from bakeoff.evalscope.commands import generation_config
 from bakeoff.evalscope.loading import Loaded, by_sample, errored, known_of, reply_of
 from bakeoff.files import append_line
-from bakeoff.scoring.extraction import LETTERS
+from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.letters import Reading, averaged, chosen, position_bias, read_letters
 from bakeoff.scoring.scores import Sample
 from bakeoff.secrecy import redact

@@ -16,7 +16,8 @@ from bakeoff.error_texts import skeleton
 from bakeoff.evalscope.choosing import ask_again
 from bakeoff.evalscope.loading import Loaded, by_sample
 from bakeoff.files import write_json
-from bakeoff.scoring.extraction import LETTERS, extract_choice
+from bakeoff.scoring.extraction import extract_choice
+from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.scores import ALL, ONE_TEXT, TOO_MANY, Sample, from_service, one_text, repeated
 from bakeoff.sentences import Template, joined, parts_of, restored, statement_of, with_statements
 from bakeoff.statistics.intervals import wilson

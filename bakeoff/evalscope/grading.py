@@ -13,7 +13,8 @@ from bakeoff.errors import ScoreError
 from bakeoff.evalscope.choosing import summary_of
 from bakeoff.evalscope.commands import generation_config
 from bakeoff.evalscope.loading import Loaded, by_sample, errored, known_of, reply_of
-from bakeoff.scoring.extraction import LETTERS, extract_choice, final_part
+from bakeoff.scoring.extraction import extract_choice, final_part
+from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.leakage import Leak
 from bakeoff.scoring.scores import (
     ALL,
@@ -30,8 +31,8 @@ from bakeoff.scoring.scores import (
     poor_replies,
     repetitions,
     score,
-    score_row,
 )
+from bakeoff.scoring.tables import score_row
 from bakeoff.sentences import Template, parts_of
 from bakeoff.sentences import joined as joined_statements
 from bakeoff.suites import OURS
@@ -199,7 +200,7 @@ def result_of(
         alarms += told
     alarms += repetitions(samples)
     alarms += [
-        words for words in poor_replies(samples, POOR_ALARM) if words not in parts_of(rows[0]["why_not"])
+        words for words in poor_replies(samples, POOR_ALARM) if words not in parts_of(str(rows[0]["why_not"]))
     ]
     if count := sum(_ambiguous(sample) for sample in samples):
         alarms.append(AMBIGUOUS(count=count))

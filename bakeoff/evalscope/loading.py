@@ -18,7 +18,7 @@ from typing import Any
 from bakeoff.errors import DataError
 from bakeoff.evalscope.commands import dataset_args, generation_config, spread
 from bakeoff.files import readable_rows, write_bytes
-from bakeoff.scoring.extraction import LETTERS
+from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.letters import refers_to_others, rotated
 from bakeoff.scoring.scores import Sample
 

@@ -19,7 +19,8 @@ from bakeoff.command import Command
 from bakeoff.endpoint import spared_by_proxies
 from bakeoff.errors import ScoreError
 from bakeoff.matrix.schema import SHIPPED
-from bakeoff.scoring.scores import SPEED, Ledger, Score, score_row
+from bakeoff.scoring.scores import SPEED, Ledger, Score
+from bakeoff.scoring.tables import score_row
 from bakeoff.sentences import Template
 from bakeoff.suites.rows import questions
 

@@ -25,7 +25,7 @@ from bakeoff.evalscope.grading import result_of, samples_of
 from bakeoff.evalscope.loading import Loaded, by_sample, drop_unusable, load
 from bakeoff.files import write_json, write_rows
 from bakeoff.scoring.leakage import Leak, leaks, training_dialogues
-from bakeoff.scoring.scores import sample_row, write_samples
+from bakeoff.scoring.tables import sample_row, write_samples
 from bakeoff.sentences import Template, joined, with_statements
 
 NO_REPORT = Template(

@@ -22,7 +22,7 @@ SCORE_COLUMNS: dict[str, str] = {
     "chance": "float", "trusted": "bool", "why_not": "str", "fingerprint": "str", "benchmark": "str",
     "few_shot": "int", "finished_at": "str", "commit": "str", "versions": "str", "record": "str",
 }  # fmt: skip
-"""Columns of the scores table and their kinds; :mod:`bakeoff.scoring.scores` documents each."""
+"""Columns of the scores table and their kinds; :mod:`bakeoff.scoring.tables` lists them."""
 
 SAMPLE_COLUMNS: dict[str, str] = {
     "model": "str", "variant": "str", "suite": "str", "subset": "str", "sample_id": "str", "index": "int",

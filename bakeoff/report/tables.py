@@ -27,7 +27,7 @@ def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
     tested pair and whether tuning lost more than its margin, recipes.csv, recipe_pairs.csv and variance.csv the recipes
     with several seeds, tables.md and tables.tex the scores with intervals and tie groups; tables.tex needs booktabs.
     """
-    from bakeoff.scoring.scores import write_scores
+    from bakeoff.scoring.tables import write_scores
 
     reports_dir.mkdir(parents=True, exist_ok=True)
     analysis = analyse(findings)

@@ -23,7 +23,8 @@ from bakeoff.judgement.rubric import DIMENSIONS
 from bakeoff.matrix.schema import Judge, Matrix
 from bakeoff.matrix.seeds import first_of
 from bakeoff.provenance import digest
-from bakeoff.scoring.scores import ALL, CRISIS, Ledger, Score, score_row
+from bakeoff.scoring.scores import ALL, CRISIS, Ledger, Score
+from bakeoff.scoring.tables import score_row
 from bakeoff.sentences import Template, joined, of_error, restored
 from bakeoff.store.facts import EvaluationFacts
 from bakeoff.store.stages import Record, Timeline, now

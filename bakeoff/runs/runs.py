@@ -135,7 +135,7 @@ def finish(
         asked: (model, variant, suite) of every score that the run was to make, also of those that were skipped.
     """
     from bakeoff.report.cautions import NOTED
-    from bakeoff.scoring import scores
+    from bakeoff.scoring import tables
 
     folder = workspace.run(run_id)
     done = records(workspace, run_id)
@@ -225,8 +225,8 @@ def finish(
             }
         ),
     )
-    scores.write_scores(score_rows, folder)
-    scores.write_samples(sample_rows, folder / "samples.parquet")
+    tables.write_scores(score_rows, folder)
+    tables.write_samples(sample_rows, folder / "samples.parquet")
     manifest.write_run_manifest(workspace.root, run_id, Path(matrix.source))
 
 

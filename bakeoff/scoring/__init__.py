@@ -1,1 +1,1 @@
-"""Turn replies into scores: reading answers, ledgers, leakage, published scores."""
+"""Turn replies into scores: answers, ledgers, leakage, published scores."""

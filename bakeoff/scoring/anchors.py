@@ -1,4 +1,7 @@
-"""Published scores beside ours: an untuned model far below its published score is more often misserved than bad."""
+"""Published scores beside ours.
+
+An untuned model far below its published score is more often misserved than bad.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,7 @@ def anchors() -> tuple[Anchor, ...]:
 
 
 def anchor_warning(anchor: Anchor, value: float, n: int, tolerance: float = TOLERANCE) -> str:
-    """What is odd about *value* of *n* questions beside *anchor*; ``""`` where nothing is.
+    """Return what is odd about *value* beside *anchor*; ``""`` for nothing.
 
     The tolerance is widened by the sampling error of *n* questions (normal approximation, 95 %).
     """
@@ -100,8 +103,8 @@ def anchor_warning(anchor: Anchor, value: float, n: int, tolerance: float = TOLE
 
 def beside_published(
     model_id: str, results: Iterable[Mapping[str, Any]], *, model: str, variant: str = "base"
-) -> list[dict[str, Any]]:
-    """Rows model, variant, suite, ours, published, protocol, source, warning for the *results* that have an anchor.
+) -> list[dict[str, object]]:
+    """Return a row for each of the *results* that have a published score.
 
     Args:
         model_id: hub id or folder of the untuned model.
@@ -125,7 +128,7 @@ def beside_published(
                 total = next(macro, total)
             ours = math.nan if total["value"] is None else float(total["value"])
             form = MEAN_OF_SUBJECTS if anchor.mean == "subjects" else MEAN_NOT_STATED
-            told = form(protocol=anchor.protocol, shots=result["few_shot"])
+            protocol = form(protocol=anchor.protocol, shots=result["few_shot"])
             rows.append(
                 {
                     "model": model,
@@ -133,7 +136,7 @@ def beside_published(
                     "suite": result["suite"],
                     "ours": ours,
                     "published": anchor.value,
-                    "protocol": told,
+                    "protocol": protocol,
                     "source": anchor.source,
                     "warning": anchor_warning(anchor, ours, total["n_judged"]),
                 }

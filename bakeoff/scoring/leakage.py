@@ -74,7 +74,7 @@ class Leak:
 
 
 def normalised(text: str) -> str:
-    """*text* without blanks, punctuation, case and width, in simplified characters."""
+    """Return *text* without marks, blanks, case and width, simplified."""
     return re.sub(r"[\W_]+", "", simplified(unicodedata.normalize("NFKC", text))).lower()
 
 
@@ -83,7 +83,7 @@ def leaks(
     dialogues: Iterable[tuple[str, str]],
     options: Mapping[K, Sequence[str]] | None = None,
 ) -> dict[K, Leak]:
-    """The questions that occur in *dialogues*, each with the place that holds most of it.
+    """Return the questions that occur in *dialogues*, and where each does.
 
     Args:
         questions: text by any key.
@@ -91,12 +91,12 @@ def leaks(
         options: the options of choice questions; without them a short question, or a stem that several
             questions share, is never recognised.
     """
-    wanted = _wanted(questions, options or {})
+    searched = _wanted(questions, options or {})
     index: dict[Shingle, list[K]] = {}
-    for key, one in wanted.items():
-        for piece in one.pieces:
+    for key, question in searched.items():
+        for piece in question.pieces:
             index.setdefault(piece, []).append(key)
-    found: dict[K, Leak] = {}
+    leaked: dict[K, Leak] = {}
     for source, dialogue in dialogues:
         tokens, labels = _read(dialogue)
         whole = _joined(tokens)
@@ -106,15 +106,15 @@ def leaks(
             for key in index.get(piece, ()):
                 places.setdefault(key, []).append((place, piece))
         for key, hits in places.items():
-            one = wanted[key]
-            overlap, start, end = _best_window(hits, len(one.tokens), len(one.pieces))
-            best = (found[key].kind == "exact", found[key].overlap) if key in found else (False, 0.0)
-            if overlap < NEAR or best == (True, 1.0) or not one.is_in(tokens, labels, start, end):
+            question = searched[key]
+            overlap, start, end = _best_window(hits, len(question.tokens), len(question.pieces))
+            best = (leaked[key].kind == "exact", leaked[key].overlap) if key in leaked else (False, 0.0)
+            if overlap < NEAR or best == (True, 1.0) or not question.is_in(tokens, labels, start, end):
                 continue
-            exact = _joined(one.tokens) in whole
+            exact = _joined(question.tokens) in whole
             if (exact, overlap) > best:
-                found[key] = Leak("exact" if exact else "near", overlap, source)
-    return found
+                leaked[key] = Leak("exact" if exact else "near", overlap, source)
+    return leaked
 
 
 @dataclass(frozen=True)
@@ -135,16 +135,16 @@ class _Wanted:
     by_options: bool
 
     def is_in(self, tokens: list[str], labels: list[int], start: int, end: int) -> bool:
-        """Whether what tells this question from its like stands in *tokens*, around the window that holds it."""
+        """Whether what tells this question from its like is near the window."""
         first = max(0, start - len(self.tokens))
         last = end + 20 + len(self.tokens) + 3 * sum(map(len, self.options))
-        near = tokens[first:last]
-        if self.rest and _share(self.rest, near) < NEAR:
+        around = tokens[first:last]
+        if self.rest and _share(self.rest, around) < NEAR:
             return False
         listed = sum(start < place <= last for place in labels) >= 2
         if not self.options or not (self.by_options or listed):
             return True
-        text = _joined(near)
+        text = _joined(around)
         return sum(_joined(option) in text for option in self.options) >= 0.75 * len(self.options)
 
 
@@ -156,7 +156,7 @@ def _wanted(questions: Mapping[K, str], options: Mapping[K, Sequence[str]]) -> d
     for key, parts in sentences.items():
         for part in parts:
             texts.setdefault(tuple(part), set()).add(normalised(questions[key]) + repr(options.get(key, ())))
-    wanted = {}
+    searches = {}
     for key, parts in sentences.items():
         tokens = [token for part in parts for token in part]
         rest = [token for part in parts if len(texts[tuple(part)]) == 1 for token in part]
@@ -171,12 +171,15 @@ def _wanted(questions: Mapping[K, str], options: Mapping[K, Sequence[str]]) -> d
         pieces = _shingles(searched)
         if (weak and not choices) or not pieces or _size(searched) < SHORTEST:
             continue
-        wanted[key] = _Wanted(searched, pieces, [] if rest == tokens else rest, choices, weak)
-    return wanted
+        searches[key] = _Wanted(searched, pieces, [] if rest == tokens else rest, choices, weak)
+    return searches
 
 
 def _best_window(hits: list[tuple[int, Shingle]], length: int, pieces: int) -> tuple[float, int, int]:
-    """The largest share of *pieces* within a window somewhat longer than the question, with its ends."""
+    """Return the largest share of *pieces* in a window, with its ends.
+
+    The window is somewhat longer than the question.
+    """
     width, best, first = length + length // 2 + 16, (0, 0, 0), 0
     inside: Counter[Shingle] = Counter()
     for place, piece in hits:
@@ -196,7 +199,9 @@ def _tokens(text: str) -> list[str]:
 
 
 def _read(text: str) -> tuple[list[str], list[int]]:
-    """Characters of scripts without blanks, whole words of the others; and before which of them labels stand.
+    """Return the characters or words of *text*, and where labels stand.
+
+    Scripts without blanks give characters, the others whole words.
 
     The text is read in compatibility form, in simplified characters and without tags; the label of an option (``A.``)
     is no word.
@@ -247,7 +252,7 @@ _ROWS = (".jsonl", ".json", ".csv", ".parquet", ".arrow", ".txt")
 
 
 def training_files(datasets: Iterable[str], *, use_hf: bool = False) -> tuple[list[Path], str]:
-    """The files that hold *datasets* on this machine, and in words which datasets have none; ``""`` for all found.
+    """Return the local files of *datasets*, and in words what is missing.
 
     What comes from a hub is looked for where ms-swift leaves it when it trains: in the cache of ModelScope, or of
     Hugging Face with *use_hf*; the newest version of each of its configurations counts. Nothing is fetched.
@@ -262,19 +267,19 @@ def training_files(datasets: Iterable[str], *, use_hf: bool = False) -> tuple[li
         if not path.exists():  # [hf::]path[:subset][#rows]: all of its rows are looked at
             bare = Path(re.sub(r"#\d+$", "", dataset.rpartition("::")[2]))
             path = bare if bare.exists() else path
-        found = _files_below(path) if path.exists() else files_in_cache(dataset, use_hf)
-        if not found:
+        local = _files_below(path) if path.exists() else files_in_cache(dataset, use_hf)
+        if not local:
             lacking.append(
                 NO_ROWS(path=path)
                 if path.exists()
                 else NOT_CACHED(dataset=dataset, folder=_cache(use_hf, os.environ))
             )
-        files += found
+        files += local
     return files, joined(lacking) if files or lacking else NO_TRAINING_DATA()
 
 
-def leaked_as(result: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """*result*, whose questions were not searched for, with the leaked questions of *like*.
+def leaked_as(result: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, object]:
+    """Return *result* with the leaked questions of *like*.
 
     Both are results of one suite with the same training data, as
     :class:`bakeoff.chain.evaluation.Evaluation` keeps them.
@@ -283,7 +288,7 @@ def leaked_as(result: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, A
     samples = [{**row, "leaked": row["sample_id"] in names} for row in result["samples"]]
     leaked = [row for row in samples if row["leaked"]]
     unseen = [row["correct"] for row in samples if not row["leaked"] and row["correct"] is not None]
-    told = {
+    summary = {
         "suite": result["suite"],
         "expected": any(row["expected"] for row in like["leakage"]),
         "n_asked": len(samples),
@@ -291,15 +296,15 @@ def leaked_as(result: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, A
         "n_exact": sum(names[row["sample_id"]]["kind"] == "exact" for row in leaked),
         "value_without": sum(unseen) / len(unseen) if unseen else None,
     }
-    return {**result, "samples": samples, "leakage": [told] if leaked else [], "leakage_not_checked": ""}
+    return {**result, "samples": samples, "leakage": [summary] if leaked else [], "leakage_not_checked": ""}
 
 
 def _files_below(path: Path) -> list[Path]:
-    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
     return [
-        one
-        for one in found
-        if one == path or (one.suffix in _ROWS and not one.name.startswith(("dataset_info", "cache-")))
+        file
+        for file in files
+        if file == path or (file.suffix in _ROWS and not file.name.startswith(("dataset_info", "cache-")))
     ]
 
 
@@ -311,7 +316,13 @@ def _cache(use_hf: bool, environ: Mapping[str, str]) -> Path:
 
 
 def files_in_cache(dataset: str, use_hf: bool, environ: Mapping[str, str] = os.environ) -> list[Path]:
-    """The files of a hub's dataset (``[HF::]owner/name[:subset][#rows]``) as a training left them in the cache."""
+    """Return the cached files of a hub's dataset.
+
+    Args:
+        dataset: ``[HF::]owner/name[:subset][#rows]``, as a training loaded it.
+        use_hf: whether it comes from Hugging Face where it does not say so.
+        environ: where the cache is looked for.
+    """
     hub, _, name = dataset.rpartition("::")
     name = name.partition("#")[0].partition(":")[0]
     root = _cache(use_hf or hub.lower() == "hf", environ)
@@ -323,14 +334,14 @@ def files_in_cache(dataset: str, use_hf: bool, environ: Mapping[str, str] = os.e
         theirs, _, called = folder.name.lower().partition("___")
         # The library writes names in snake case.
         if (theirs, called.replace("_", "")) == (owner, rest.replace("_", "")):
-            for info in sorted(folder.rglob("dataset_info.json"), key=lambda one: one.stat().st_mtime):
+            for info in sorted(folder.rglob("dataset_info.json"), key=lambda path: path.stat().st_mtime):
                 configuration = re.sub(r"-[0-9a-f]{16}$", "", info.parents[2].name)
                 builds[configuration] = info.parent
     return [file for folder in builds.values() for file in _files_below(folder)]
 
 
 def training_dialogues(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """Every row of the training files as one text, whatever schema ms-swift would read it in.
+    """Yield every row of the training files as one text, in any schema.
 
     Raises:
         DataError: a file is missing, or a row cannot be read.
@@ -346,7 +357,7 @@ def training_dialogues(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
             yield f"{path.name}:{number}", "\n".join(_texts(row))
 
 
-def _rows(path: Path) -> Iterator[Any]:
+def _rows(path: Path) -> Iterator[object]:
     if path.suffix in (".arrow", ".parquet"):
         yield from _columns(path)
         return
@@ -361,8 +372,8 @@ def _rows(path: Path) -> Iterator[Any]:
         yield from _json_rows(text)
 
 
-def _json_rows(text: str) -> Iterator[Any]:
-    """Rows of JSON in any form that ms-swift reads under any name: a list, one object, or an object a line."""
+def _json_rows(text: str) -> Iterator[object]:
+    """Yield the rows of a list, of one object, or of an object a line."""
     try:
         loaded = json.loads(text)
     except ValueError:
@@ -375,7 +386,7 @@ def _json_rows(text: str) -> Iterator[Any]:
     yield from loaded if isinstance(loaded, list) else [loaded]
 
 
-def _columns(path: Path) -> Iterator[Any]:
+def _columns(path: Path) -> Iterator[object]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -391,18 +402,18 @@ def _columns(path: Path) -> Iterator[Any]:
 _NAMES = {"id", "from", "role", "system", "images", "audios", "videos"}
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """All texts of a row: turns, queries, histories; ids and roles are not texts."""
+def _texts(value: object) -> Iterator[str]:
+    """Yield all texts of a row; ids and roles are not texts."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
-        for one in value:
-            yield from _texts(one)
+        for item in value:
+            yield from _texts(item)
     elif isinstance(value, dict):
-        for name, one in value.items():
-            if len(name) == 1 and "A" <= name <= "J" and not isinstance(one, dict | list):
-                yield f"{name}. {one}"
-            elif name in ("choices", "options") and isinstance(one, list):
-                yield from (f"{letter}. {text}" for letter, text in zip("ABCDEFGHIJ", one, strict=False))
+        for name, item in value.items():
+            if len(name) == 1 and "A" <= name <= "J" and not isinstance(item, dict | list):
+                yield f"{name}. {item}"
+            elif name in ("choices", "options") and isinstance(item, list):
+                yield from (f"{letter}. {text}" for letter, text in zip("ABCDEFGHIJ", item, strict=False))
             elif name not in _NAMES:
-                yield from _texts(one)
+                yield from _texts(item)

@@ -1,4 +1,4 @@
-"""Which option does a model hold most likely? Read from the log-probabilities of a reply's letter, not from its text.
+"""Read a choice from the log-probabilities of a reply's letter.
 
 A service gives for each token of a reply the likeliest alternatives. At the token where the reply states its letter,
 the alternatives that are letters of the question are gathered over their spellings (``A``, `` A``, ``Ａ``, ``(A``) and
@@ -13,9 +13,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from bakeoff.scoring.extraction import LETTERS, extract_choice
+from bakeoff.scoring.extraction import extract_choice
+from bakeoff.scoring.labels import LETTERS
 
 RULES = 1
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
@@ -53,16 +53,16 @@ class Reading:
 
 
 def letter_of(token: str, letters: str) -> str:
-    """Return which of *letters* the *token* spells, with marks or blanks around it; "" for none."""
+    """Return which of *letters* the *token* spells, marks aside, or ""."""
     bare = unicodedata.normalize("NFKC", token.translate(_SPACES)).strip(_AROUND)
     return bare if len(bare) == 1 and bare in letters else ""
 
 
 def read_letters(content: object, letters: str, reply: str = "") -> Reading:
-    """Return what the tokens *content* (``choices[0].logprobs.content``) say of *letters*.
+    """Return what the tokens of a reply say of *letters*.
 
     Args:
-        content: the tokens.
+        content: the tokens, ``choices[0].logprobs.content``.
         letters: of the question.
         reply: the text that they make, for tokens that are parts of characters.
 
@@ -76,13 +76,13 @@ def read_letters(content: object, letters: str, reply: str = "") -> Reading:
     if place is None:
         return Reading({}, 0.0, begins)
     alternatives = _alternatives(tokens[place])
-    found: dict[str, list[float]] = {}
+    spelled: dict[str, list[float]] = {}
     for text, logprob in alternatives:
         if letter := letter_of(text, letters):
-            found.setdefault(letter, []).append(logprob)
-    if not found:
+            spelled.setdefault(letter, []).append(logprob)
+    if not spelled:
         return Reading({}, 0.0, begins)
-    gathered = {letter: _log_sum(values) for letter, values in found.items()}
+    gathered = {letter: _log_sum(values) for letter, values in spelled.items()}
     mass = min(1.0, math.exp(_log_sum(gathered.values())))
     least = min(logprob for _, logprob in alternatives) - BELOW
     whole = {letter: gathered.get(letter, least) for letter in letters}
@@ -90,7 +90,7 @@ def read_letters(content: object, letters: str, reply: str = "") -> Reading:
     return Reading({letter: value - total for letter, value in whole.items()}, mass, begins)
 
 
-def _place(tokens: Sequence[Mapping[str, Any]], letters: str, reply: str) -> int | None:
+def _place(tokens: Sequence[Mapping[str, object]], letters: str, reply: str) -> int | None:
     for place, token in enumerate(tokens):
         letter = letter_of(str(token.get("token") or ""), letters)
         goes_on = place + 1 < len(tokens) and re.match("[A-Za-z]", str(tokens[place + 1].get("token") or ""))
@@ -102,8 +102,8 @@ def _place(tokens: Sequence[Mapping[str, Any]], letters: str, reply: str) -> int
     return 0 if len(tokens) == 1 else None
 
 
-def _text(tokens: Sequence[Mapping[str, Any]]) -> str:
-    """The text of *tokens*; from their bytes where a token may be a part of a character."""
+def _text(tokens: Sequence[Mapping[str, object]]) -> str:
+    """Return the text of *tokens*, from bytes where characters are split."""
     texts = [str(token.get("token") or "") for token in tokens]
     pieces = [token.get("bytes") for token in tokens]
     if all(isinstance(piece, list) for piece in pieces) and any("\ufffd" in text for text in texts):
@@ -113,17 +113,20 @@ def _text(tokens: Sequence[Mapping[str, Any]]) -> str:
     return "".join(texts).translate(_SPACES)
 
 
-def _alternatives(token: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """The likeliest tokens at a place, with their log-probabilities; the chosen one is among them, each once."""
+def _alternatives(token: Mapping[str, object]) -> list[tuple[str, float]]:
+    """Return the likeliest tokens at a place and their log-probabilities.
+
+    The chosen one is among them, and each is there once.
+    """
     listed = token.get("top_logprobs")
-    found: dict[str, float] = {}
+    logprobs: dict[str, float] = {}
     for item in [*(listed if isinstance(listed, list) else ()), token]:
         if not isinstance(item, Mapping):
             continue
         logprob = item.get("logprob")
         if isinstance(logprob, int | float) and not isinstance(logprob, bool) and math.isfinite(logprob):
-            found.setdefault(str(item.get("token") or ""), min(0.0, float(logprob)))
-    return list(found.items())
+            logprobs.setdefault(str(item.get("token") or ""), min(0.0, float(logprob)))
+    return list(logprobs.items())
 
 
 def _log_sum(values: Iterable[float]) -> float:
@@ -133,17 +136,22 @@ def _log_sum(values: Iterable[float]) -> float:
 
 
 def rotated(count: int, order: int) -> list[int]:
-    """Return which option stands at each place of *order*: 0 is the question's own."""
+    """Return which option stands at each place of *order* (0: as asked)."""
     return [(place + order) % count for place in range(count)]
 
 
 def refers_to_others(options: Iterable[str]) -> bool:
-    """Return whether an option speaks of the others (以上都对, A和B, both), so that their order cannot be changed."""
+    """Return whether an option speaks of the others (以上都对, A和B, both).
+
+    The order of such options cannot be changed.
+    """
     return any(_REFERS.search(f"{option}\n{unicodedata.normalize('NFKC', option)}") for option in options)
 
 
 def averaged(readings: Sequence[Reading], count: int) -> dict[str, float]:
-    """Return the mean log-probability of *count* options over the orders that were read, by own letter; {} for none.
+    """Return each option's mean log-probability over the orders read.
+
+    It stands by the option's letter in the question itself; {} where no order was read.
 
     Args:
         readings: of order 0, 1, …; see :func:`rotated`.
@@ -161,7 +169,7 @@ def averaged(readings: Sequence[Reading], count: int) -> dict[str, float]:
 
 
 def chosen(logprobs: Mapping[str, float]) -> str:
-    """Return the likeliest letter; "" for none, and where two are equally likely, since that is no choice."""
+    """Return the likeliest letter; "" where none is, or two are."""
     ranked = sorted(logprobs, key=lambda letter: -logprobs[letter])
     if not ranked or (len(ranked) > 1 and logprobs[ranked[0]] == logprobs[ranked[1]]):
         return ""
@@ -169,7 +177,9 @@ def chosen(logprobs: Mapping[str, float]) -> str:
 
 
 def position_bias(questions: Iterable[Sequence[Reading]]) -> dict[str, float]:
-    """Return by letter how much likelier an option is where it stands at it than over all orders, in the mean.
+    """Return how much each letter adds to the probability of its option.
+
+    It is the mean difference to the same option's probability over all orders.
 
     Only questions that were asked in several orders tell anything.
     """

@@ -1,4 +1,6 @@
-"""Which part of a model's text is its reply: no thinking, nothing behind its turn, no marks of a chat template.
+"""Which part of a model's text is its reply.
+
+Thinking, what comes behind the model's turn, and marks of a chat template are none of it.
 
 Grading, blind studies and judges' verdicts all read replies here, so that a form of thinking learned once is known
 to all three.
@@ -47,7 +49,7 @@ _ROLE = re.compile(
 
 
 def without_thinking(text: str) -> str:
-    """Return *text* without what was thought; thinking never closed leaves nothing behind its opening mark.
+    """Return *text* without thinking; unclosed thinking ends the text.
 
     Thinking may lack its opening tag (the prompt held it), and gpt-oss speaks in channels, of which only ``final``
     is the reply.
@@ -72,7 +74,7 @@ def without_thinking(text: str) -> str:
 
 
 def spoken_part(text: str) -> str:
-    """Return the reply alone: no thinking, cut at the first end of turn, marks of templates left out."""
+    """Return the reply: no thinking, up to the turn's end, without marks."""
     text = without_thinking(text)
     while start := _leading_mark(text):
         text = text[start:]
@@ -82,7 +84,7 @@ def spoken_part(text: str) -> str:
 
 
 def _leading_mark(text: str) -> int:
-    """Return where the text goes on behind a mark that opens the model's own turn; 0 where none does."""
+    """Return the length of a mark that opens the model's turn, or 0."""
     if role := _ROLE.match(text):
         return role.end()
     mark = re.match(r"\s*(?:" + TEMPLATE_MARK.pattern + ")", text, re.IGNORECASE)

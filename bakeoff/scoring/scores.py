@@ -1,4 +1,4 @@
-"""A score and its ledger: how many questions were asked, what became of each, and whether the number can be trusted.
+"""A score, its ledger, and whether it can be trusted.
 
 A sample ends in exactly one of five states (:data:`STATUSES`). ``errored`` (no reply came, or the reply was a
 service's error text) is never graded; the other four are, the way the benchmark grades them. The tidy tables have
@@ -7,24 +7,19 @@ one row per value and are described in docs/suites.md.
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Literal, get_args
 
 from bakeoff.error_texts import may_be_error_text, skeleton
-from bakeoff.errors import DataError
-from bakeoff.files import read_rows, replacing, write_json, write_rows
 from bakeoff.scoring.extraction import final_part
-from bakeoff.sentences import Template, joined, with_statements
+from bakeoff.sentences import Template, joined
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 RULES = 1
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
@@ -38,59 +33,6 @@ SPEED = "evalscope perf"
 """The benchmark of the rows of the scores table that tell how fast a service was, not what it knows."""
 CRISIS = "crisis"
 """The suite of crisis cases; it stands on its own and enters no mean over suites."""
-
-SCORE_COLUMNS: tuple[str, ...] = (
-    "run_id",
-    "model",
-    "variant",
-    "suite",
-    "subset",
-    "metric",
-    "value",
-    "n_asked",
-    "n_answered",
-    "n_unparsed",
-    "n_empty",
-    "n_truncated",
-    "n_errored",
-    "n_judged",
-    "worst",
-    "best",
-    "chance",
-    "trusted",
-    "why_not",
-    "fingerprint",
-    "benchmark",
-    "few_shot",
-    "finished_at",
-    "commit",
-    "versions",
-    "record",
-)
-
-MADE_BY = ("commit", "versions", "record")
-"""Columns of a score that say how it was made; a store of before they were kept lacks them."""
-
-SAMPLE_COLUMNS: tuple[str, ...] = (
-    "model",
-    "variant",
-    "suite",
-    "sample_id",
-    "subset",
-    "index",
-    "question",
-    "options",
-    "target",
-    "reply",
-    "extracted",
-    "extracted_alt",
-    "status",
-    "correct",
-    "prompt_sha",
-    "latency_s",
-    "leaked",
-    "letter_logprobs",
-)
 
 NOTHING_ASKED = Template(
     "scoring.scores.nothing_asked", "no question was asked", zh="没有提问", en="No question was asked"
@@ -227,7 +169,7 @@ class Ledger:
 
     @property
     def missing(self) -> int:
-        """Questions without a usable answer, for which the bounds assume the worst and the best."""
+        """Questions without a usable answer; the bounds assume both ends."""
         return self.asked - self.answered
 
 
@@ -250,9 +192,11 @@ class Thresholds:
 
     @classmethod
     def of(cls, trust: object) -> Thresholds:
-        """The thresholds named in *trust* (an object or a mapping), defaults for the rest."""
-        given = trust if isinstance(trust, Mapping) else getattr(trust, "__dict__", {})
-        return cls(**{f.name: float(given[f.name]) for f in fields(cls) if given.get(f.name) is not None})
+        """Return the thresholds of *trust* (any object), with defaults."""
+        settings = trust if isinstance(trust, Mapping) else getattr(trust, "__dict__", {})
+        return cls(
+            **{f.name: float(settings[f.name]) for f in fields(cls) if settings.get(f.name) is not None}
+        )
 
 
 @dataclass(frozen=True)
@@ -295,13 +239,13 @@ def score(
     chance: float = math.nan,
     trust: Thresholds | None = None,
 ) -> Score:
-    """The mean of *metric* over *samples*, with bounds and, where *trust* is given, a verdict."""
+    """Return the mean of *metric* with bounds, and a verdict by *trust*."""
     counts = ledger(samples)
     grades = [s.grades[metric] for s in samples if s.status != "errored" and metric in s.grades]
     sure = math.fsum(s.grades[metric] for s in samples if s.status == "answered" and metric in s.grades)
     value = math.fsum(grades) / len(grades) if grades else math.nan
     bounded = all(0 <= grade <= 1 for grade in grades)
-    made = Score(
+    mean = Score(
         subset=subset,
         metric=metric,
         value=value,
@@ -311,14 +255,14 @@ def score(
         chance=chance,
     )
     if trust is None:
-        return made
-    reasons = why_not(made, samples, trust)
-    return Score(**{**{f.name: getattr(made, f.name) for f in fields(made)}, "why_not": joined(reasons)})
+        return mean
+    reasons = why_not(mean, samples, trust)
+    return Score(**{**{f.name: getattr(mean, f.name) for f in fields(mean)}, "why_not": joined(reasons)})
 
 
-def why_not(made: Score, samples: Sequence[Sample], trust: Thresholds) -> list[str]:
-    """What speaks against trusting *made*, each in words with the figure and the threshold."""
-    counts = made.ledger
+def why_not(mean: Score, samples: Sequence[Sample], trust: Thresholds) -> list[str]:
+    """Return what speaks against *mean*, each with figure and threshold."""
+    counts = mean.ledger
     if not counts.asked:
         return [NOTHING_ASKED()]
     reasons: list[str] = []
@@ -335,18 +279,18 @@ def why_not(made: Score, samples: Sequence[Sample], trust: Thresholds) -> list[s
             reasons.append(TOO_MANY[status](share=share, limit=limit))
     if not math.isnan(agreed := agreement(samples)) and agreed < trust.min_agreement:
         reasons.append(RULES_DISAGREE(share=agreed, least=trust.min_agreement))
-    if below_chance(made.value, counts.judged, made.chance, trust.chance_level):
-        reasons.append(BELOW_CHANCE(value=made.value, chance=made.chance))
-    if told := one_text(samples):
-        reasons.append(told)
+    if below_chance(mean.value, counts.judged, mean.chance, trust.chance_level):
+        reasons.append(BELOW_CHANCE(value=mean.value, chance=mean.chance))
+    if warning := one_text(samples):
+        reasons.append(warning)
     reasons += poor_replies(samples, POOR_LIMIT)
-    if math.isnan(made.value):
+    if math.isnan(mean.value):
         reasons.append(NOTHING_GRADED())
     return reasons
 
 
 def agreement(samples: Iterable[Sample]) -> float:
-    """Share of the replies to choice questions from which both rules read the same answer; NaN without any."""
+    """Return the share of replies that both rules read alike, or NaN."""
     both = [
         s.extracted == s.extracted_alt for s in samples if s.options and s.status not in ("errored", "empty")
     ]
@@ -354,41 +298,41 @@ def agreement(samples: Iterable[Sample]) -> float:
 
 
 def answers(samples: Iterable[Sample]) -> dict[str, int]:
-    """How often each answer was given, the most frequent first; ``""`` stands for no answer."""
-    given = (s.extracted for s in samples if s.options and s.status != "errored")
-    return dict(Counter(given).most_common())
+    """Count the answers, the most frequent first; ``""`` is no answer."""
+    read = (s.extracted for s in samples if s.options and s.status != "errored")
+    return dict(Counter(read).most_common())
 
 
 def one_sided(samples: Sequence[Sample], share: float = 0.9, at_least: int = 20) -> str:
-    """A warning when nearly every reply is one letter that is right far less often; ``""`` otherwise."""
-    given = Counter(s.extracted for s in samples if s.options and s.extracted)
-    if given.total() < at_least:
+    """Warn when nearly every reply is one letter that is seldom right."""
+    read = Counter(s.extracted for s in samples if s.options and s.extracted)
+    if read.total() < at_least:
         return ""
-    letter, count = given.most_common(1)[0]
+    letter, count = read.most_common(1)[0]
     right = sum(s.target == letter for s in samples) / len(samples)
-    if count / given.total() < share or right > share / 1.5:
+    if count / read.total() < share or right > share / 1.5:
         return ""
-    if count == given.total():
+    if count == read.total():
         return ALWAYS_ONE_LETTER(letter=letter, right=right)
-    return MOSTLY_ONE_LETTER(share=count / given.total(), letter=letter, right=right)
+    return MOSTLY_ONE_LETTER(share=count / read.total(), letter=letter, right=right)
 
 
 def one_text(samples: Sequence[Sample], share: float = 0.5, at_least: int = 20) -> str:
-    """A warning when most replies are one and the same text, numbers aside; ``""`` otherwise.
+    """Warn when most replies are one and the same text, numbers aside.
 
     That is a service speaking, or a broken template. A short text may well be said again and again: up to 20 letters
     in reply to a choice (``答案：B``), up to 8 in reply to an open question.
     """
-    said = Counter(
+    texts = Counter(
         re.sub(r"\d+", "0", s.reply.strip()) for s in samples if s.status not in ("errored", "empty")
     )
-    if said.total() < at_least:
+    if texts.total() < at_least:
         return ""
-    text, count = said.most_common(1)[0]
+    text, count = texts.most_common(1)[0]
     letters = len(re.sub(r"[\W_]+", "", final_part(text)))
-    if count <= share * said.total() or letters <= (20 if any(s.options for s in samples) else 8):
+    if count <= share * texts.total() or letters <= (20 if any(s.options for s in samples) else 8):
         return ""
-    return ONE_TEXT(share=count / said.total(), text=" ".join(text.split())[:80])
+    return ONE_TEXT(share=count / texts.total(), text=" ".join(text.split())[:80])
 
 
 REPEATED_SHARE = 0.005
@@ -398,7 +342,7 @@ POOR_ALARM, POOR_LIMIT = 0.05, 0.2
 
 
 def repeated(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
-    """The texts that state no choice and answer several different questions, with the samples that they answer.
+    """Return the texts that answer several questions and state no choice.
 
     Numbers aside, it is one and the same text in reply to at least three questions and to more than
     :data:`REPEATED_SHARE` of them: a service speaks, a model refuses, or a template is broken.
@@ -417,12 +361,12 @@ def repeated(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
 
 
 def from_service(text: str) -> bool:
-    """Whether a *repeated* text reads like a service's error: short, with a word such as "busy" or 稍后."""
+    """Whether a *repeated* text is short and speaks of a failure."""
     return may_be_error_text(text)
 
 
 def repetitions(samples: Sequence[Sample]) -> list[str]:
-    """A warning for each text that answers several questions and states no choice."""
+    """Warn of each text that answers several questions without a choice."""
     return [
         REPEATED_TEXT(count=len(group), total=len(samples), text=text[:80])
         for text, group in repeated(samples).items()
@@ -430,15 +374,18 @@ def repetitions(samples: Sequence[Sample]) -> list[str]:
 
 
 def is_echo(question: str, reply: str) -> bool:
-    """Whether at least 80 % of what *reply* says is the question's own wording (pieces of three characters)."""
-    asked, text = _letters(question), _letters(reply)
+    """Whether *reply* says little but what the question says.
+
+    At least 80 % of its pieces of three characters are the question's.
+    """
+    prompt, text = _letters(question), _letters(reply)
     pieces = [text[i : i + 3] for i in range(len(text) - 2)]
-    in_question = {asked[i : i + 3] for i in range(len(asked) - 2)}
+    in_question = {prompt[i : i + 3] for i in range(len(prompt) - 2)}
     return len(text) > 10 and sum(piece in in_question for piece in pieces) >= 0.8 * len(pieces)
 
 
 def is_near_empty(reply: str, reference: str) -> bool:
-    """Whether *reply* has at most ten letters where the reference has five times as many or more."""
+    """Whether *reply* has at most ten letters, the reference far more."""
     letters = len(_letters(reply))
     return letters <= 10 and 5 * letters <= len(_letters(reference))
 
@@ -448,7 +395,7 @@ def _letters(text: str) -> str:
 
 
 def poor_replies(samples: Sequence[Sample], share: float) -> list[str]:
-    """Warnings where more than *share* of an open suite's replies echo the question, or say next to nothing."""
+    """Warn when more than *share* of the open replies echo or say nothing."""
     replies = [s for s in samples if not s.options and s.status == "answered"]
     echoes = sum(is_echo(s.question, s.reply) for s in replies)
     brief = sum(is_near_empty(s.reply, s.target) for s in replies)
@@ -460,7 +407,10 @@ def poor_replies(samples: Sequence[Sample], share: float) -> list[str]:
 
 
 def below_chance(value: float, n: int, chance: float, level: float = 0.01) -> bool:
-    """Whether guessing at *chance* would score *value* or less with a probability under *level* (exact binomial)."""
+    """Whether guessing would hardly score as little as *value*.
+
+    The exact binomial probability of that, at *chance*, is under *level*.
+    """
     if not n or math.isnan(value) or math.isnan(chance) or not 0 < chance < 1 or value >= chance:
         return False
     hits = math.floor(value * n + 1e-9)
@@ -470,127 +420,13 @@ def below_chance(value: float, n: int, chance: float, level: float = 0.01) -> bo
         for k in range(hits + 1)
     ]  # fmt: skip
     top = max(logs)
-    return math.exp(top) * math.fsum(math.exp(one - top) for one in logs) < level
+    return math.exp(top) * math.fsum(math.exp(log - top) for log in logs) < level
 
 
 def chance_of(samples: Iterable[Sample], *, multiple: bool = False) -> float:
-    """What guessing scores: the mean of 1/options, or of 1/(2^options - 1) where several may be right; NaN if open."""
+    """Return what guessing scores, NaN for open questions.
+
+    It is the mean of 1/options, or of 1/(2^options - 1) where several may be right.
+    """
     shares = [1 / (2 ** len(s.options) - 1 if multiple else len(s.options)) for s in samples if s.options]
     return math.fsum(shares) / len(shares) if shares else math.nan
-
-
-def score_row(made: Score, **context: object) -> dict[str, Any]:
-    """*made* as a row of the scores table; *context* gives run_id, model, variant, suite, fingerprint and so on."""
-    counts = made.ledger
-    row = {
-        "subset": made.subset,
-        "metric": made.metric,
-        "value": made.value,
-        "worst": made.worst,
-        "best": made.best,
-        "chance": made.chance,
-        "trusted": made.trusted,
-        "why_not": made.why_not,
-        "n_asked": counts.asked,
-        "n_judged": counts.judged,
-        **{f"n_{status}": getattr(counts, status) for status in STATUSES},
-        **dict.fromkeys(MADE_BY, ""),
-        **context,
-    }
-    return _row(row, SCORE_COLUMNS, "score")
-
-
-def sample_row(sample: Sample, **context: object) -> dict[str, Any]:
-    """*sample* as a row of the samples table; *context* gives model, variant and suite."""
-    row: dict[str, Any] = {**asdict(sample), **context}
-    row["options"] = json.dumps(list(sample.options), ensure_ascii=False) if sample.options else ""
-    row["letter_logprobs"] = json.dumps(dict(sample.letter_logprobs)) if sample.letter_logprobs else ""
-    del row["grades"], row["error"]
-    return _row(row, SAMPLE_COLUMNS, "sample")
-
-
-def _row(row: Mapping[str, Any], columns: Sequence[str], what: str) -> dict[str, Any]:
-    if missing := [name for name in columns if name not in row]:
-        raise DataError(f"a {what} row lacks {', '.join(missing)}; give them as keyword arguments")
-    return {name: row[name] for name in columns}
-
-
-def write_scores(rows: Iterable[Mapping[str, Any]], folder: Path) -> tuple[Path, Path]:
-    """Write ``scores.csv`` and ``scores.json`` (rows; NaN becomes null) into *folder*, whole or not at all."""
-    rows = [
-        {name: row[name] for name in SCORE_COLUMNS}
-        for row in ({**dict.fromkeys(MADE_BY, ""), **r} for r in rows)
-    ]
-    table, listed = folder / "scores.csv", folder / "scores.json"
-    with replacing(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, SCORE_COLUMNS)
-        writer.writeheader()
-        writer.writerows({k: "" if _is_nan(v) else v for k, v in row.items()} for row in rows)
-    write_json(
-        listed, with_statements([{k: None if _is_nan(v) else v for k, v in row.items()} for row in rows])
-    )
-    return table, listed
-
-
-def read_scores(path: Path) -> pd.DataFrame:
-    """The scores table from ``scores.csv`` or ``scores.json``."""
-    import pandas as pd
-
-    if path.suffix == ".json":
-        frame = pd.DataFrame(json.loads(path.read_text(encoding="utf-8")), columns=list(SCORE_COLUMNS))
-    else:
-        frame = pd.read_csv(path, dtype={"run_id": str, "model": str, "subset": str, "fingerprint": str})
-    text = [
-        "run_id",
-        "model",
-        "variant",
-        "suite",
-        "subset",
-        "metric",
-        "why_not",
-        "fingerprint",
-        "benchmark",
-        *MADE_BY,
-    ]
-    for name in text:
-        frame[name] = frame[name].astype(object).fillna("").astype(str)
-    for name in ("value", "worst", "best", "chance"):
-        frame[name] = frame[name].astype(float)
-    return frame
-
-
-def write_samples(rows: Iterable[Mapping[str, Any]], path: Path) -> Path:
-    """Write the samples table to *path* (``.parquet``, or ``.jsonl``), whole or not at all."""
-    # a store of before log-probabilities were read has no such column
-    rows = [{"letter_logprobs": "", **row} for row in rows]
-    rows = [{name: row[name] for name in SAMPLE_COLUMNS} for row in rows]
-    if path.suffix == ".jsonl":
-        write_rows(path, ({k: None if _is_nan(v) else v for k, v in row.items()} for row in rows))
-        return path
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kinds = {"index": pa.int64(), "correct": pa.float64(), "latency_s": pa.float64(), "leaked": pa.bool_()}
-    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in SAMPLE_COLUMNS])
-    with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
-    return path
-
-
-def read_samples(path: Path) -> pd.DataFrame:
-    """The samples table from *path*."""
-    import pandas as pd
-
-    if path.suffix == ".jsonl":
-        frame = pd.DataFrame(read_rows(path), columns=list(SAMPLE_COLUMNS))
-        frame["correct"] = frame["correct"].astype(float)
-    else:
-        frame = pd.read_parquet(path)
-    if "letter_logprobs" not in frame:
-        frame["letter_logprobs"] = ""
-    frame["letter_logprobs"] = frame["letter_logprobs"].astype(object).fillna("")
-    return frame
-
-
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)

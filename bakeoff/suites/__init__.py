@@ -1,4 +1,4 @@
-"""Benchmarks that EvalScope lacks: counselling exams, emotional understanding, open counselling questions.
+"""Benchmarks that EvalScope lacks: exams, emotions, open questions.
 
 Importing this package is cheap and registers nothing; :func:`register` makes the benchmarks known to EvalScope
 and is called by the evaluation process only. File formats: docs/suites.md.
@@ -20,5 +20,5 @@ METRICS: dict[str, tuple[str, ...]] = {
 
 
 def register() -> None:
-    """Make the benchmarks of :data:`OURS` known to EvalScope; a second call changes nothing."""
+    """Register the benchmarks of :data:`OURS` with EvalScope, once."""
     import bakeoff.suites.adapters  # noqa: F401 - importing is how EvalScope registers

@@ -1,7 +1,9 @@
 # mypy: disable-error-code="misc,untyped-decorator"
 # EvalScope ships no types: its classes and decorators are Any here.
 # ruff: noqa: D102 - the methods are EvalScope's hooks, documented there.
-"""Our benchmarks as EvalScope adapters. Importing this module registers them; only the evaluation process does.
+"""Our benchmarks as EvalScope adapters.
+
+Importing this module registers them; only the evaluation process does.
 
 Choice questions are graded by :mod:`bakeoff.scoring.extraction`. Files are read by :mod:`bakeoff.suites.rows`, so
 nothing is ever looked up on a hub.
@@ -14,6 +16,7 @@ from typing import Any
 
 from evalscope.api.benchmark import BenchmarkMeta, DefaultDataAdapter, MultiChoiceAdapter
 from evalscope.api.dataset import DatasetDict, MemoryDataset, Sample
+from evalscope.api.evaluator import TaskState
 from evalscope.api.metric import MetricSelector, Score
 from evalscope.api.registry import register_benchmark
 from evalscope.constants import Tags
@@ -42,12 +45,12 @@ class _LocalRows:
     subset_list: list[str]
 
     def load(self) -> tuple[DatasetDict, None]:
-        found = questions(self.name, Path(self.dataset_id))
-        wanted = self.subset_list if self.subset_list != ["default"] else list(found)
+        loaded = questions(self.name, Path(self.dataset_id))
+        subsets = self.subset_list if self.subset_list != ["default"] else list(loaded)
         datasets = {}
-        for subset in wanted:
-            picked = found[subset][: self.limit]
-            datasets[subset] = MemoryDataset([self.sample_of(one) for one in picked], name=subset)
+        for subset in subsets:
+            picked = loaded[subset][: self.limit]
+            datasets[subset] = MemoryDataset([self.sample_of(question) for question in picked], name=subset)
             datasets[subset].reindex()
         return DatasetDict(datasets), None
 
@@ -77,17 +80,17 @@ class ChoiceAdapter(_LocalRows, MultiChoiceAdapter):
             )
         )
 
-    def extract_answer(self, prediction: str, task_state: Any) -> str:
+    def extract_answer(self, prediction: str, task_state: TaskState) -> str:
         options = [choice.value for choice in task_state.choices]
         return extract_choice(prediction, options, multiple=bool(task_state.metadata.get("multiple")))
 
     def match_score(
-        self, original_prediction: str, filtered_prediction: str, reference: str, task_state: Any
+        self, original_prediction: str, filtered_prediction: str, reference: str, task_state: TaskState
     ) -> Score:
-        given, right = set(filtered_prediction), set(task_state.target_values)
-        value = {"accuracy": float(given == right)}
+        picked, right = set(filtered_prediction), set(task_state.target_values)
+        value = {"accuracy": float(picked == right)}
         if "elastic_accuracy" in self.metric_list:
-            value["elastic_accuracy"] = elastic(given, right)
+            value["elastic_accuracy"] = elastic(picked, right)
         return Score(
             extracted_prediction=filtered_prediction,
             prediction=original_prediction,
@@ -96,12 +99,12 @@ class ChoiceAdapter(_LocalRows, MultiChoiceAdapter):
         )
 
 
-def elastic(given: set[str], right: set[str]) -> float:
-    """Elastic accuracy of the PsycoLLM benchmark (arXiv 2407.05721, section on metrics).
+def elastic(picked: set[str], right: set[str]) -> float:
+    """Return the elastic accuracy of the PsycoLLM benchmark.
 
-    The share of the right options that were chosen; 0 as soon as a wrong one was.
+    The share of the right options that were chosen; 0 as soon as a wrong one was (arXiv 2407.05721, on metrics).
     """
-    return len(given & right) / len(right) if given <= right else 0.0
+    return len(picked & right) / len(right) if picked <= right else 0.0
 
 
 def _meta(name: str, pretty: str, description: str, **options: Any) -> BenchmarkMeta:
@@ -227,11 +230,11 @@ class PsyqaAdapter(_LocalRows, DefaultDataAdapter):
     def format_prompt_template(self, sample: Sample) -> str:
         return str(sample.input)
 
-    def extract_answer(self, prediction: str, task_state: Any) -> str:
+    def extract_answer(self, prediction: str, task_state: TaskState) -> str:
         return final_part(prediction)
 
     def match_score(
-        self, original_prediction: str, filtered_prediction: str, reference: str, task_state: Any
+        self, original_prediction: str, filtered_prediction: str, reference: str, task_state: TaskState
     ) -> Score:
         return Score(
             extracted_prediction=filtered_prediction,

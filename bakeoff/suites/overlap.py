@@ -1,4 +1,4 @@
-"""Word overlap of a Chinese reply with a reference answer: ROUGE and BLEU over jieba words.
+"""Word overlap of reply and reference: ROUGE and BLEU over jieba words.
 
 ROUGE-L F compares the longest common subsequence of words (Lin 2004, section 3: the F measure with beta 1 over the
 whole text), ROUGE-1/2 F the shared words and word pairs (section 2), BLEU-4 the geometric mean of 1- to 4-gram
@@ -19,7 +19,7 @@ METRICS = ("rouge_l_f", "rouge_1_f", "rouge_2_f", "bleu_4", "length_ratio")
 
 
 def words(text: str) -> list[str]:
-    """The words of the final part of *text* in compatibility form, as jieba cuts them, without blanks."""
+    """Return the words of *text*'s final part, as jieba cuts them."""
     import jieba
 
     jieba.setLogLevel(logging.WARNING)
@@ -27,52 +27,55 @@ def words(text: str) -> list[str]:
 
 
 def overlap(reply: str, reference: str) -> dict[str, float]:
-    """All of :data:`METRICS` for one reply; every overlap is 0 where either text has no words."""
-    said, wanted = words(reply), words(reference)
-    if not said or not wanted:
+    """Return all :data:`METRICS` of a reply; 0 where a text has no words."""
+    ours, theirs = words(reply), words(reference)
+    if not ours or not theirs:
         return dict.fromkeys(METRICS, 0.0)
-    if said == wanted:  # a single word has no pairs of words, which would make it 0
+    if ours == theirs:  # a single word has no pairs of words, which would make it 0
         return dict.fromkeys(METRICS, 1.0)
     return {
-        "rouge_l_f": _f(_common_subsequence(said, wanted), len(said), len(wanted)),
-        "rouge_1_f": _ngram_f(said, wanted, 1),
-        "rouge_2_f": _ngram_f(said, wanted, 2),
-        "bleu_4": _bleu(said, wanted),
-        "length_ratio": len(said) / len(wanted),
+        "rouge_l_f": _f(_common_subsequence(ours, theirs), len(ours), len(theirs)),
+        "rouge_1_f": _ngram_f(ours, theirs, 1),
+        "rouge_2_f": _ngram_f(ours, theirs, 2),
+        "bleu_4": _bleu(ours, theirs),
+        "length_ratio": len(ours) / len(theirs),
     }
 
 
-def _f(common: int, said: int, wanted: int) -> float:
-    return 2 * common / (said + wanted) if said and wanted else 0.0
+def _f(common: int, first: int, second: int) -> float:
+    return 2 * common / (first + second) if first and second else 0.0
 
 
-def _common_subsequence(one: list[str], other: list[str]) -> int:
-    """Length of the longest common subsequence, bit-parallel (Hyyrö 2004): an integer holds a whole row."""
+def _common_subsequence(first: list[str], second: list[str]) -> int:
+    """Return the length of the longest common subsequence.
+
+    It is bit-parallel (Hyyrö 2004): an integer holds a whole row.
+    """
     where: dict[str, int] = {}
-    for i, word in enumerate(one):
+    for i, word in enumerate(first):
         where[word] = where.get(word, 0) | 1 << i
-    full = (1 << len(one)) - 1
+    full = (1 << len(first)) - 1
     row = full
-    for word in other:
+    for word in second:
         match = row & where.get(word, 0)
         row = (row + match) | (row - match)
         row &= full
-    return len(one) - row.bit_count()
+    return len(first) - row.bit_count()
 
 
-def _ngram_f(said: list[str], wanted: list[str], n: int) -> float:
+def _ngram_f(reply: list[str], reference: list[str], n: int) -> float:
     from collections import Counter
 
-    given, right = (Counter(zip(*(text[i:] for i in range(n)), strict=False)) for text in (said, wanted))
-    return _f((given & right).total(), given.total(), right.total())
+    ours, right = (Counter(zip(*(text[i:] for i in range(n)), strict=False)) for text in (reply, reference))
+    return _f((ours & right).total(), ours.total(), right.total())
 
 
-def _bleu(said: list[str], wanted: list[str]) -> float:
+def _bleu(reply: list[str], reference: list[str]) -> float:
     from nltk.translate.bleu_score import (  # type: ignore[import-untyped]  # nltk ships no types
         SmoothingFunction,
         sentence_bleu,
     )
 
-    order = min(4, len(said))
+    order = min(4, len(reply))
     smoothing: Any = SmoothingFunction().method1
-    return float(sentence_bleu([wanted], said, [1 / order] * order, smoothing_function=smoothing))
+    return float(sentence_bleu([reference], reply, [1 / order] * order, smoothing_function=smoothing))

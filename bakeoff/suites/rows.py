@@ -1,4 +1,6 @@
-"""Reads the data files of our own benchmarks into questions; knows no EvalScope and imports nothing heavy.
+"""Reads the data files of our own benchmarks into questions.
+
+The module knows no EvalScope and imports nothing heavy.
 
 Every reader is strict about what it cannot use and says the file and the line. A folder's rows are grouped into
 subsets in a fixed order, so that a limit always picks the same questions.
@@ -10,7 +12,6 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bakeoff.errors import DataError
 from bakeoff.files import numbered_lines, read_text
@@ -37,7 +38,7 @@ class Question:
     options: tuple[str, ...]
     target: str
     multiple: bool = False
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, object] = field(default_factory=dict)
 
 
 Reader = Callable[[Path], Iterator[Question]]
@@ -49,21 +50,21 @@ def questions(benchmark: str, folder: Path) -> dict[str, list[Question]]:
     Raises:
         DataError: the folder holds no file of the benchmark's format, or a row is malformed.
     """
-    found: dict[str, list[Question]] = {}
+    by_subset: dict[str, list[Question]] = {}
     for question in FORMATS[benchmark](folder):
-        found.setdefault(question.subset, []).append(question)
-    if not found:
+        by_subset.setdefault(question.subset, []).append(question)
+    if not by_subset:
         raise DataError(f"{folder}: no questions for {benchmark}; the format is described in docs/suites.md")
-    return found
+    return by_subset
 
 
-def _json_rows(folder: Path, pattern: str = "*.json*") -> Iterator[tuple[Path, int, dict[str, Any]]]:
+def _json_rows(folder: Path, pattern: str = "*.json*") -> Iterator[tuple[Path, int, dict[str, object]]]:
     files = sorted(p for p in folder.glob(pattern) if p.suffix in (".json", ".jsonl") and p.is_file())
     for path in files:
         if path.stem.endswith(("_dev", "_train")) and len(files) > 1:
             continue
         text = read_text(path)
-        numbered: Iterator[tuple[int, Any]]
+        numbered: Iterator[tuple[int, object]]
         if path.suffix == ".json":
             rows = _parsed(text, path, 1)
             if not isinstance(rows, list):
@@ -77,21 +78,21 @@ def _json_rows(folder: Path, pattern: str = "*.json*") -> Iterator[tuple[Path, i
             yield path, number, row
 
 
-def _parsed(text: str, path: Path, number: int) -> Any:
+def _parsed(text: str, path: Path, number: int) -> object:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{number + error.lineno - 1}: not JSON ({error.msg})") from None
 
 
-def _text(row: dict[str, Any], key: str, path: Path, number: int) -> str:
+def _text(row: dict[str, object], key: str, path: Path, number: int) -> str:
     value = row.get(key)
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{path}:{number}: '{key}' must be a text, found {value!r}")
     return value.strip()
 
 
-def _options(row: dict[str, Any], path: Path, number: int) -> tuple[str, ...]:
+def _options(row: dict[str, object], path: Path, number: int) -> tuple[str, ...]:
     choices = row.get("choices")
     if choices is None:
         choices = _lettered(row, path, number)
@@ -107,8 +108,11 @@ def _options(row: dict[str, Any], path: Path, number: int) -> tuple[str, ...]:
     return tuple(options)
 
 
-def _lettered(row: dict[str, Any], path: Path, number: int) -> list[Any]:
-    """The options under ``A``, ``B``, …: without a gap, since what follows a gap would change its letter."""
+def _lettered(row: dict[str, object], path: Path, number: int) -> list[object]:
+    """Return the options under ``A``, ``B``, … without a gap.
+
+    What follows a gap would change its letter.
+    """
     letters = sorted(name for name in row if len(name) == 1 and "A" <= name <= "Z")
     filled = [name for name in letters if row[name] is not None and str(row[name]).strip()]
     last = filled[-1] if filled else "A"
@@ -116,18 +120,18 @@ def _lettered(row: dict[str, Any], path: Path, number: int) -> list[Any]:
         raise DataError(
             f"{path}:{number}: needs 2 to {len(LETTERS)} options with text, found options up to {last}"
         )
-    wanted = [chr(code) for code in range(ord("A"), ord(last) + 1)]
-    if lacking := [name for name in wanted if name not in filled]:
+    expected = [chr(code) for code in range(ord("A"), ord(last) + 1)]
+    if lacking := [name for name in expected if name not in filled]:
         raise DataError(
             f"{path}:{number}: needs 2 to {len(LETTERS)} options with text and no gap: "
             f"{', '.join(filled)} without {', '.join(lacking)}"
         )
-    return [row[name] for name in wanted]
+    return [row[name] for name in expected]
 
 
 def _letters(value: object, count: int, path: Path, number: int) -> str:
-    given = "".join(value) if isinstance(value, list) else str(value)
-    letters = sorted({one for one in given.upper() if one not in " ,，、;；"})
+    text = "".join(value) if isinstance(value, list) else str(value)
+    letters = sorted({letter for letter in text.upper() if letter not in " ,，、;；"})
     if not letters or not set(letters) <= set(LETTERS[:count]):
         raise DataError(
             f"{path}:{number}: 'answer' must be letter(s) up to {LETTERS[count - 1]}, found {value!r}"

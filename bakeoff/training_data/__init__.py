@@ -1,1 +1,1 @@
-"""Read training data as ms-swift does: which rows it keeps, and why it drops the others."""
+"""Read training data as ms-swift does: the rows that it keeps or drops."""

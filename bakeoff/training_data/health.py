@@ -1,4 +1,4 @@
-"""Is a training set readable, in a schema that ms-swift keeps, and healthy?
+"""Is a training set readable, in a schema of ms-swift, and healthy?
 
 The rules are those of ms-swift's automatic preprocessing (3.0 to 4.6), which looks at the columns of the whole file:
 a dialogue under ``messages``, ``conversation`` or ``conversations`` as role and content, from and value, or pairs of
@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from bakeoff.errors import DataError
 from bakeoff.sentences import Template
@@ -167,17 +166,17 @@ class Layout:
             return cls(names, column or rivals[0], system=system, images=images, why_not=why)
         answer, answers = _taken(names, _ANSWER, "response")
         question, questions = _taken(names, _QUESTION, "query")
-        asked: tuple[str, ...] = (question,) if question else ()
+        asking: tuple[str, ...] = (question,) if question else ()
         if "instruction" in names and "input" in names:
-            asked = ("input", "instruction")
+            asking = ("input", "instruction")
             answer = "output" if "output" in names else answer
         why_not = _several("answer", answers) if len(answers) > 1 and not answer else ""
-        why_no_question = _several("question", questions) if len(questions) > 1 and not asked else ""
-        return cls(names, "", asked, answer, system, images, why_not, why_no_question)
+        why_no_question = _several("question", questions) if len(questions) > 1 and not asking else ""
+        return cls(names, "", asking, answer, system, images, why_not, why_no_question)
 
 
 def _taken(columns: Sequence[str], alike: Sequence[str], standard: str) -> tuple[str, list[str]]:
-    """The column that ms-swift renames to *standard* (empty: none), and all that would mean it."""
+    """Return the column that becomes *standard*, and all that mean it."""
     by_lower = {name.lower(): name for name in columns}
     rivals = [by_lower[name] for name in alike if name in by_lower]
     if standard in columns:
@@ -189,8 +188,12 @@ def _several(meaning: str, rivals: Sequence[str]) -> str:
     return f"the columns {' and '.join(map(repr, rivals))} both mean the {meaning}, and ms-swift takes none of them"
 
 
-def dialogue(row: Mapping[str, Any], layout: Layout | None = None) -> list[Turn]:
-    """The turns of *row* as ms-swift reads it in a file of that *layout* (None: of this row alone).
+def dialogue(row: Mapping[str, object], layout: Layout | None = None) -> list[Turn]:
+    """Return the turns of *row* as ms-swift reads them.
+
+    Args:
+        row: of a file.
+        layout: of the whole file; None: of this row alone.
 
     Raises:
         ValueError: ms-swift drops such a row; the message is the reason.
@@ -212,7 +215,7 @@ def dialogue(row: Mapping[str, Any], layout: Layout | None = None) -> list[Turn]
     return turns
 
 
-def _images(value: Any) -> None:
+def _images(value: object) -> None:
     for image in value if isinstance(value, list) else [value]:
         place = image.get("path") if isinstance(image, dict) and not image.get("bytes") else image
         if not isinstance(place, str) or re.match(r"https?://|data:", place) or len(place) > 1000:
@@ -221,59 +224,61 @@ def _images(value: Any) -> None:
             raise ValueError("an image of the row is not there")
 
 
-def _turns(row: Mapping[str, Any], layout: Layout) -> list[Turn]:
+def _turns(row: Mapping[str, object], layout: Layout) -> list[Turn]:
     name = layout.dialogue
     if row.get(name) is None:
         columns = _names({key: value for key, value in row.items() if value is not None})
         raise ValueError(f"has the columns {columns}, but not '{name}', by which the file is read")
-    said = row[name]
-    if isinstance(said, str):
+    spoken = row[name]
+    if isinstance(spoken, str):
         try:
-            said = ast.literal_eval(said) if said[:1] == "[" and "'" in said[:3] else json.loads(said)
+            spoken = (
+                ast.literal_eval(spoken) if spoken[:1] == "[" and "'" in spoken[:3] else json.loads(spoken)
+            )
         except (ValueError, SyntaxError):
             raise ValueError(f"'{name}' is a text that is no list") from None
-    if not isinstance(said, list) or not said:
+    if not isinstance(spoken, list) or not spoken:
         raise ValueError(f"'{name}' is empty")
-    if not all(isinstance(one, dict) for one in said):
+    if not all(isinstance(turn, dict) for turn in spoken):
         raise ValueError(f"'{name}' does not hold mappings")
     system = row.get(layout.system) if layout.system else None
     turns: list[Turn] = []
     keyed = [
-        {("role" if k == "from" else "content" if k == "value" else k): v for k, v in one.items()}
-        for one in said
+        {("role" if k == "from" else "content" if k == "value" else k): v for k, v in turn.items()}
+        for turn in spoken
     ]
     if "role" in keyed[0] or "content" in keyed[0]:
         if system is not None and keyed[0].get("role") != "system":
             turns.append(("system", str(system)))
-        for one in keyed:
-            if "role" in one and one.get("tool_calls") and one.get("content") is None:
-                turns.append(("tool_call", json.dumps(one["tool_calls"], ensure_ascii=False)))
+        for turn in keyed:
+            if "role" in turn and turn.get("tool_calls") and turn.get("content") is None:
+                turns.append(("tool_call", json.dumps(turn["tool_calls"], ensure_ascii=False)))
                 continue
-            if "role" not in one or "content" not in one:
-                raise ValueError(f"a turn of '{name}' has {_names(one)} instead of role and content")
-            role = str(one["role"])
+            if "role" not in turn or "content" not in turn:
+                raise ValueError(f"a turn of '{name}' has {_names(turn)} instead of role and content")
+            role = str(turn["role"])
             role = _ROLES.get(role) or _TOOLS.get(role.replace("-", "_")) or role
             if role not in ("system", "user", "assistant", "tool_call", "tool_response"):
                 raise ValueError(f"a turn of '{name}' has the role {role!r}")
-            if one["content"] is None:
+            if turn["content"] is None:
                 raise ValueError(f"a turn of '{name}' has no content")
-            if isinstance(one["content"], bool | int | float):
+            if isinstance(turn["content"], bool | int | float):
                 raise ValueError(
-                    f"a turn of '{name}' has a {type(one['content']).__name__} as content, not a text"
+                    f"a turn of '{name}' has a {type(turn['content']).__name__} as content, not a text"
                 )
-            turns.append((role, str(one["content"])))
+            turns.append((role, str(turn["content"])))
         return turns
     if system is not None:
         turns.append(("system", str(system)))
-    for one in said:
-        pair = {_ROLES[key]: value for key, value in one.items() if key in _ROLES}
+    for turn in spoken:
+        pair = {_ROLES[key]: value for key, value in turn.items() if key in _ROLES}
         if set(pair) != {"user", "assistant"} or None in pair.values():
-            raise ValueError(f"a turn of '{name}' has {_names(one)} instead of role and content")
+            raise ValueError(f"a turn of '{name}' has {_names(turn)} instead of role and content")
         turns += [("user", str(pair["user"])), ("assistant", str(pair["assistant"]))]
     return turns
 
 
-def _question_and_answer(row: Mapping[str, Any], layout: Layout) -> list[Turn]:
+def _question_and_answer(row: Mapping[str, object], layout: Layout) -> list[Turn]:
     if not layout.answer:
         raise ValueError(f"has the columns {_names(row)}; none is a dialogue or an answer")
     answer = row.get(layout.answer)
@@ -281,37 +286,40 @@ def _question_and_answer(row: Mapping[str, Any], layout: Layout) -> list[Turn]:
         answer = answer[0] if answer else None
     if answer is None:
         raise ValueError(f"'{layout.answer}', the answer, is missing")
-    asked = [row[name] for name in layout.question if row.get(name)]
-    if len(layout.question) > 1 and not asked and not any(row.get(n) == "" for n in layout.question):
+    questions = [row[name] for name in layout.question if row.get(name)]
+    if len(layout.question) > 1 and not questions and not any(row.get(n) == "" for n in layout.question):
         raise ValueError("'instruction' and 'input' are both missing")
-    texts = [*asked, answer]
+    texts = [*questions, answer]
     if any(isinstance(text, bool | int | float) for text in texts):
         raise ValueError("question or answer is a number, not a text")
     system = row.get(layout.system) if layout.system else None
     head: list[Turn] = [("system", str(system))] if system else []
-    return [*head, ("user", "\n".join(map(str, asked))), ("assistant", str(answer))]
+    return [*head, ("user", "\n".join(map(str, questions))), ("assistant", str(answer))]
 
 
-def _names(row: Mapping[str, Any]) -> str:
+def _names(row: Mapping[str, object]) -> str:
     return ", ".join(sorted(map(str, row))) or "nothing"
 
 
 def _out_of_turn(turns: list[Turn]) -> bool:
     roles = [role for role, _ in turns if role in ("user", "assistant")]
-    return bool(roles) and (roles[0] != "user" or any(one == two for one, two in pairwise(roles)))
+    return bool(roles) and (roles[0] != "user" or any(first == second for first, second in pairwise(roles)))
 
 
 _WIDE = re.compile(r"[⺀-鿿가-힣豈-﫿＀-￯]")
 
 
 def estimated_tokens(text: str) -> int:
-    """Tokens of *text*, roughly: one per Chinese character, one per four others; tokenizers of today need fewer."""
+    """Return roughly how many tokens *text* has.
+
+    One for a Chinese character, one for four others; tokenizers of today need fewer.
+    """
     wide = len(_WIDE.findall(text))
     return wide + (len(text) - wide + 3) // 4
 
 
 def why_fewer(rows: int, trained_on: str, validation_share: float) -> str:
-    """Why a training on *rows* rows is doubtful, by what its log says of its data; empty where all were kept.
+    """Return why a training is doubtful whose log counts fewer rows.
 
     Args:
         trained_on: ms-swift's ``train_dataset``: ``94.4±11.0, min=49.0, max=110.0, size=40``.
@@ -327,7 +335,7 @@ def why_fewer(rows: int, trained_on: str, validation_share: float) -> str:
 
 
 def count_rows(path: Path) -> int:
-    """How many rows a file or folder of training data has; 0 where it cannot be read."""
+    """Return how many rows training data has, 0 if it cannot be read."""
     try:
         return sum(1 for _ in training_rows(path))
     except DataError:

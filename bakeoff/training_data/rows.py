@@ -1,4 +1,4 @@
-"""Reads the rows of a training set as ms-swift's loader does, whatever the file's form."""
+"""Reads the rows of a training set as ms-swift's loader does."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from bakeoff.errors import Complaint, DataError
 from bakeoff.files import read_text
 from bakeoff.matrix.schema import dataset_files
 
-Row = Mapping[str, Any]
+Row = Mapping[str, object]
 _READ = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
 _OTHER_SPLIT = re.compile(r"(^|[^a-z])(test|dev|valid|validation|val|eval)([^a-z]|$)")
 
@@ -83,7 +82,7 @@ def _json(path: Path, text: str) -> Iterator[Row]:
             yield _checked(path, number, row)
 
 
-def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _mapping(pairs: list[tuple[str, object]]) -> dict[str, object]:
     row = dict(pairs)
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from bakeoff.evalscope.loading import reply_of
 from bakeoff.files import readable_rows
-from bakeoff.scoring.extraction import LETTERS, extract_choice, final_part
+from bakeoff.scoring.extraction import extract_choice, final_part
+from bakeoff.scoring.labels import LETTERS
 from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS as OVERLAPS
 from bakeoff.verify.audit import Audit

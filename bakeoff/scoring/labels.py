@@ -1,0 +1,356 @@
+"""Reads labels: letters, ordinals, options' own words, and lists of them.
+
+A label is a letter, an ordinal (第二项, ②) or an option's own words. What may stand around and between the labels of a
+list (brackets, Markdown, LaTeX, an option's words) belongs to the list.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from bakeoff.characters import simplified
+from bakeoff.scoring.judgements import is_approved, is_rejected
+
+LETTERS = "ABCDEFGHIJ"
+# Runs of marks are shortened and repetitions bounded: a model that repeats itself for pages must not cost minutes.
+_RUN = re.compile(r"(?:(?![\ue000-\ue009])[\W_]){12,}")
+MOST_CUES = 40
+_ORDINALS = "一二三四五六七八九十"
+_CIRCLED = "①②③④⑤⑥⑦⑧⑨⑩"
+_CIRCLED_KEPT = {ord(sign): chr(0xE000 + i) for i, sign in enumerate(_CIRCLED)}
+_INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xAD])
+
+# What may stand between a cue and its list, and around each label of it.
+OPENERS = re.compile(
+    r"(?:\(\d{1,2}\)[ \t]*(?=[*_`(\[]*[A-J](?![A-Za-z0-9]))|[\s*_`~\"'“”‘’「」『』()\[\]【】〔〕〈〉<>《》{}$:=#—→|✅👉]|->|=>|\\(?:boxed|text|textbf|mathbf|mathrm|mathsf|fbox)\s*\{|\\[(\[ ,;])*"
+)
+_BULLET = re.compile(
+    r"(?:[-*+•·▪]|\d{1,2}[.)、])[ \t]+|\(\d{1,2}\)[ \t]*(?=[*_`(\[]*[A-J](?![A-Za-z0-9]))|[\ue000-\ue009][.、)]?[ \t]*(?=[*_`(\[]*[A-J](?![A-Za-z0-9]))"
+)
+_PREFIX = re.compile(r"(?:从|选项|options?\b|choices?\b)[\s:*_`(\[\"'“「]*", re.IGNORECASE)
+_CLOSERS = re.compile(r"(?:[*_`\"'”’」』)\]】〕〉>》}$]|\\[)\]])*")
+_SUFFIX = re.compile(r"[ \t]?(?:选项|项|(?=\b)options?\b)", re.IGNORECASE)
+_POINT = re.compile(r"[^\w\n\ue000-\ue009]{0,16}")
+_GLOSS_END = re.compile(
+    r"[*_`\"'”」』》)\]】}$]*[.。](?=[*\s]*[、,;]?[ \t\n]*[A-J(]|[*_`\"'”」』》)\]】])[*_`\"'”」』》)\]】}$]*|[*_`\"'”」』》)\]】}$]*"
+)
+_GLOSS = re.compile(
+    r"[ \t]*[*_`]{0,2}\((?!\s*(?:[A-J]|不?正确|不?对|是|否|错误?|不?选|[✓✔✅√✗✘❌×]|(?:in)?correct|wrong|true|false|yes|no)\s*\))[^()\n]{0,200}\)[*_`]{0,2}",
+    re.IGNORECASE,
+)
+_SEPARATOR = re.compile(
+    r"[ \t]*(?:,[,、]|[,、;/&+|.·]|-(?=[A-J](?![A-Za-z0-9]))|\\[,;]|和|与|及|跟|以及|还有|并且|\band\b|\bas well as\b)?[ \t]*"
+    r"(?:[,、]?[ \t]*(?:和|与|及|以及|还有|\band\b|&))?[ \t]*",
+    re.IGNORECASE,
+)
+_COUNTED = re.compile(
+    r"[ \t]?(?:这|共)?[两三四五六七八九十2-9](?:个选项|个|选?项|者)(?![\u4e00-\u9fff]|$)|[ \t]?(?:这|共)?[两三四五六七八九十](?:个选项|个|选?项|者)$"
+)
+_LETTERS_RUN = re.compile(r"[A-J]{1,10}(?![A-Za-z0-9])")
+_SMALL_RUN = re.compile(r"[a-j]{1,10}(?![A-Za-z0-9])")
+_HYPHENED = re.compile(r"[-‐–'’·]\s?(?![A-J](?![A-Za-z0-9]))[A-Za-z0-9\u4e00-\u9fff]")
+_FOLLOWING_WORD = re.compile(r"[ \t]+([a-z]+)")
+_ENGLISH_FOLLOWERS = frozenset(
+    [
+        "and",
+        "or",
+        "is",
+        "are",
+        "because",
+        "since",
+        "as",
+        "for",
+        "which",
+        "that",
+        "with",
+        "based",
+        "not",
+        "but",
+        "both",
+        "were",
+        "was",
+        "would",
+        "should",
+        "vs",
+        "the",
+        "rather",
+        "while",
+        "best",
+        "correct",
+        "right",
+        "seems",
+        "looks",
+        "only",
+        "option",
+        "choice",
+        "here",
+        "in",
+        "it",
+        "fits",
+        "makes",
+        "shows",
+        "all",
+        "apply",
+        "seem",
+        "must",
+        "has",
+    ]
+)
+_CJK = re.compile(r"[\u4e00-\u9fff]")
+_CJK_FOLLOWERS = re.compile(
+    r"选|项|和|与|及|跟|或|以及|还|并|都|均|也|皆|全|是|为|才|正确|对|错|最|两|三|四|五|这|更|比较|合适|恰当|符合|当选|不|其|因|而|作|等|属|应该|应|无误"
+    r"|有误|中|吗|么|之一|的|所|即|说|描述|表述|更正|理由|解析|答案|吧|呢|啊|啦|哦|哈|嘛|了|没错|没问题|无疑|方案|选项|会|则|就|虽|但|可|能|被|误|除外|排除|确|一项|比|呀|哟|噢|喔|咯|喽|嘞|诶|哇|同样|亦|之|与"
+)
+_ORDINAL = re.compile(
+    rf"第[ ]?(?P<word>[{_ORDINALS}]|10|[1-9])[ ]?(?:个选项|个答案|个|项|条|选项|种)|选项[ ]?(?P<bare>[{_ORDINALS}]|10|[1-9])(?![\d.])"
+    rf"|(?P<circle>[\ue000-\ue009])"
+    r"|(?:the )?(?P<english>first|second|third|fourth|fifth) (?:option|choice|one)\b",
+    re.IGNORECASE,
+)
+_RANGE = re.compile(
+    r"(?<![A-J][-–—~])([A-J])[ ]?(?:-|–|—|~|到|至|\bthrough\b|\bto\b)[ ]?([A-J])(?![A-Za-z0-9]|[ ]?[-–—~][ ]?[A-J])"
+)
+_ORDINALS_RUN = re.compile(
+    rf"第[ ]?((?:[{_ORDINALS}]|10|[1-9])(?:[ ]?[,、和及与][ ]?(?:第[ ]?)?(?:[{_ORDINALS}]|10|[1-9]))+)[ ]?(?:个选项|个答案|选项|个|项|条)"
+)
+_ENGLISH_ORDINALS = ("first", "second", "third", "fourth", "fifth")
+_ALL = re.compile(
+    rf"(?:全选|(?:(?:以上|上述)(?:各|[{_ORDINALS}]个?)?|各|[{_ORDINALS}]个?)(?:选?项|者|说法|答案)?(?:都|均|全)(?:是?正确|是?对|选)的?"
+    r"|(?:以上|上述)?(?:全部|所有)(?:的?选项)?(?:都|均)?(?:正确|对|选)?|(?:都|均|全)(?:正确|对|选)|all (?:of them|of the above|options))"
+    r"(?:(?: are)? (?:correct|right|true))?(?=[\s。.!,*]|$)"
+    r"|(?:本题|此题|这题|应该?|答案[是为]?)?(?:全部?都?(?:应?该?选|正确|对)|(?:所有|全部)(?:的?选项)?(?:都|均)?应该?选|每一?个?(?:选?项|说法|答案)?(?:都|均)(?:是?正确|是?对|应?选)的?|(?:以上|上述)?(?:全|都|皆|均)(?:是|为?正确|为?对|应?选))(?=[\s。.!,*]|$)"
+    r"|(?:select |choose )?all(?=[.!\n]|$)|(?:all|everything)(?: \w+ options| four| five| three| the above| options| choices| of them| of these| of the above)? (?:are|is) (?:correct|right|true)(?=[\s.!,*]|$)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A list of labels: indices of options, where it ends, and whether it can be what was answered."""
+
+    indices: tuple[int, ...]
+    start: int
+    end: int
+    whole: bool = True
+    cue_end: int = 0
+
+
+def plain_form(text: str) -> str:
+    """Return *text* in simplified, half-width characters, long runs cut."""
+    text = text.translate(_INVISIBLE).translate(_CIRCLED_KEPT)
+    text = simplified(unicodedata.normalize("NFKC", text)).strip()
+    return _RUN.sub(lambda run: f"{run[0][:4]}{chr(10) if chr(10) in run[0] else ' '}{run[0][-4:]}", text)
+
+
+class LabelReader:
+    """Reads the labels of one reply to one question.
+
+    Attributes:
+        text: the reply in plain form; ``options``: the options' texts likewise, ``glosses``: without marks around.
+        words: the options that can be recognised by their words, by index.
+        circles: whether circled numbers are labels, since no option holds any.
+    """
+
+    def __init__(self, text: str, options: Sequence[str], multiple: bool) -> None:
+        self.text = text
+        self.count = min(len(options), len(LETTERS))
+        self.options = [plain_form(option).strip("。.;,、 ") for option in options[: self.count]]
+        self.multiple = multiple
+        self.glosses = [re.sub(r"^[\W_]+|[\W_]+$", "", option) for option in self.options]
+        self.circles = not any(re.search("[\ue000-\ue009]", option) for option in self.options)
+        # Options such as "AB" look like labels: there, letters are labels.
+        self.words = {
+            i: words
+            for i, words in enumerate(self.options)
+            if words and not re.fullmatch(r"[A-Ja-j]+|[\d.\s]{1,2}", words) and self.options.count(words) == 1
+        }
+
+    def reader_of(self, text: str, multiple: bool) -> Self:
+        """Return a reader of another *text* for the same question."""
+        return type(self)(text, self.options, multiple)
+
+    def label_list(self, place: int, small: bool = True) -> Labels | None:
+        """Return the list of labels that begins at *place*, or None."""
+        start = OPENERS.match(self.text, place).end()  # type: ignore[union-attr]
+        fresh = "\n" in self.text[place:start]
+        every = _ALL.match(self.text, start) if self.multiple else None
+        if every and self.own_words(start) is None:
+            return Labels(tuple(range(self.count)), start, every.end())
+        first = self.item(start, small)
+        if first is None:
+            return None
+        indices, end = list(first[0]), first[1]
+        packed = len(indices) > 1
+        whole = True
+        while len(indices) <= 30:
+            further = self._next(end, indices, fresh, packed)
+            if further is None:
+                break
+            indices += further[0]
+            end = further[1]
+        if counted := _COUNTED.match(self.text, end):
+            end = counted.end()
+        if packed and self.multiple and indices != sorted(set(indices)) and len(set(indices)) < len(indices):
+            whole = False
+        return Labels(tuple(indices), start, end, whole)
+
+    def _next(self, end: int, indices: list[int], fresh: bool, packed: bool) -> tuple[list[int], int] | None:
+        """Return the list's next labels and where they end, None at its end."""
+        separator = _SEPARATOR.match(self.text, end)
+        place = separator.end() if separator else end
+        gap = re.match(r"\s*\n\s*", self.text[place : place + 20])
+        if gap:
+            lines = gap[0].count("\n")
+            if packed or (lines > 1 and not fresh) or not self.multiple:
+                return None
+            place += gap.end()
+        elif place == end and not re.match(r"[(\[*_`\"'“「【〈《<{]", self.text[end : end + 1]):
+            previous = self.text[end - 1 : end]
+            circles = all("\ue000" <= sign <= "\ue009" for sign in (previous, self.text[end : end + 1]))
+            if not circles and previous not in ")]】」”〉》>\"'*`} ":
+                return None
+        opened = OPENERS.match(self.text, place).end()  # type: ignore[union-attr]
+        if "\n" in self.text[place:opened]:
+            return None
+        item = self.item(opened, small=True)
+        if item is None or (set(item[0]) & set(indices) and not gap and not self.multiple):
+            return None
+        if gap and set(item[0]) & set(indices):
+            return None
+        tail = self.text[item[1] : item[1] + 40]
+        if is_rejected(tail) or self.run_is_rejected(
+            item[1], set(indices), separator[0] if separator else ""
+        ):
+            return None
+        if (
+            gap
+            and not re.match(r"[\s.。,;、*)\]}`\"'”]*(?:\n|$)", tail)
+            and not (fresh and not is_approved(tail))
+        ):
+            return None
+        return item
+
+    def run_is_rejected(self, place: int, before: set[int], ahead: str = "", weak: bool = False) -> bool:
+        """Whether the labels from here on are denied together: ``答案:B,A、C、D错误``.
+
+        A comma ends what a pause mark holds together: in ``A、B、D,C不选`` only C is denied. *weak*: every comma does.
+        """
+        for _ in range(10):
+            separator = _SEPARATOR.match(self.text, place)
+            between = self.text[place - 1 : place] + (separator[0] if separator else "")
+            if re.search(r"\.\s|;", between):
+                return False
+            if ("、" in ahead or weak) and re.search("[,;。.]", between):
+                return False
+            ahead = between
+            opened = OPENERS.match(self.text, separator.end() if separator else place).end()  # type: ignore[union-attr]
+            if "\n" in self.text[place:opened]:
+                return False
+            item = self.item(opened, small=False)
+            if item is None or set(item[0]) & before:
+                return False
+            place = item[1]
+            if is_rejected(self.text[place : place + 40]):
+                return True
+        return False
+
+    def item(self, place: int, small: bool) -> tuple[list[int], int] | None:
+        """Return the labels at *place* and where their wrapping ends."""
+        if bullet := _BULLET.match(self.text, place):
+            place = OPENERS.match(self.text, bullet.end()).end()  # type: ignore[union-attr]
+        labels = self.label_at(place, small)
+        if labels is None and (prefix := _PREFIX.match(self.text, place)):
+            labels = self.label_at(prefix.end(), small)
+        if labels is None:
+            return self.own_words(place)
+        indices, end = labels
+        end = _CLOSERS.match(self.text, end).end()  # type: ignore[union-attr]
+        if suffix := _SUFFIX.match(self.text, end):
+            end = _CLOSERS.match(self.text, suffix.end()).end()  # type: ignore[union-attr]
+        if len(indices) == 1 and indices[0] < self.count:
+            words = self.glosses[indices[0]]
+            after = _POINT.match(self.text, end).end()  # type: ignore[union-attr]
+            short = after == end and re.fullmatch(r"[\w ]{1,3}", words)
+            if (
+                words
+                and self.text.startswith(words, after)
+                and not (short and after + len(words) < len(self.text))
+            ):
+                end = after + len(words)
+                end = _GLOSS_END.match(self.text, end).end()  # type: ignore[union-attr]
+        if gloss := _GLOSS.match(self.text, end):
+            end = gloss.end()
+        return indices, end
+
+    def label_at(self, place: int, small: bool) -> tuple[list[int], int] | None:
+        """Return what the letters or the ordinal at *place* stand for."""
+        if ordinal := _ORDINALS_RUN.match(self.text, place) or _ORDINAL.match(self.text, place):
+            return self._ordinal(ordinal)
+        if (span := _RANGE.match(self.text, place)) and span[1] < span[2] and self.own_words(place) is None:
+            return list(range(LETTERS.index(span[1]), LETTERS.index(span[2]) + 1)), span.end()
+        run = _LETTERS_RUN.match(self.text, place)
+        if run is None and small:
+            run = _SMALL_RUN.match(self.text, place)
+        if run is None:
+            return None
+        end = run.end()
+        indices = [LETTERS.index(letter) for letter in run[0].upper()]
+        if len(indices) > 1 and (
+            len(set(indices)) < len(indices) or (indices != sorted(indices) and run[0].islower())
+        ):
+            return None
+        words = self.glosses[indices[0]] if len(indices) == 1 and indices[0] < self.count else ""
+        if words and self._glossed(end, words):
+            return indices, end
+        if self.own_words(place) is not None or _HYPHENED.match(self.text, end):
+            return None
+        if word := _FOLLOWING_WORD.match(self.text, end):
+            return (
+                (indices, end)
+                if word[1] in _ENGLISH_FOLLOWERS
+                and not (run[0].islower() and len(run[0]) == 1 and word[1] == "is")
+                else None
+            )
+        following = self.text[end : end + 1]
+        if _CJK.match(following):
+            return (indices, end) if _CJK_FOLLOWERS.match(self.text, end) and not run[0].islower() else None
+        return indices, end
+
+    def _glossed(self, end: int, words: str) -> bool:
+        return self.text.startswith(words, _POINT.match(self.text, end).end())  # type: ignore[union-attr]
+
+    def _ordinal(self, ordinal: re.Match[str]) -> tuple[list[int], int] | None:
+        if ordinal.re is _ORDINALS_RUN:
+            words = re.findall(rf"[{_ORDINALS}]|10|[1-9]", ordinal[1])
+            places = [_ORDINALS.index(w) if w in _ORDINALS else int(w) - 1 for w in words]
+            return places, ordinal.end()
+        if circle := ordinal["circle"]:
+            return ([ord(circle) - 0xE000], ordinal.end()) if self.circles else None
+        if english := ordinal["english"]:
+            return [_ENGLISH_ORDINALS.index(english.lower())], ordinal.end()
+        word = ordinal["word"] or ordinal["bare"]
+        index = _ORDINALS.index(word) if word in _ORDINALS else int(word) - 1
+        return [index], ordinal.end()
+
+    def own_words(self, place: int) -> tuple[list[int], int] | None:
+        """Return the option whose words stand at *place*, the longest first."""
+        standing = [i for i, words in self.words.items() if self.text.startswith(words, place)]
+        if not standing:
+            return None
+        index = max(standing, key=lambda i: len(self.words[i]))
+        end = place + len(self.words[index])
+        following = self.text[end : end + 1]
+        goes_on = not re.match(r"和|与|及|跟|以及|或|是|为|才|最|因|的|更|都|不|这", self.text[end : end + 2])
+        if len(self.words[index]) < 4 and _CJK.match(following) and goes_on:
+            return None
+        if (
+            self.words[index][-1:].isascii()
+            and self.words[index][-1:].isalnum()
+            and re.match(r"[A-Za-z0-9]", following)
+        ):
+            return None
+        return [index], end + len(_CLOSERS.match(self.text, end)[0])  # type: ignore[index]

@@ -1,0 +1,86 @@
+"""Reads replies in words: a verdict such as 不正确, or an option itself."""
+
+from __future__ import annotations
+
+import re
+
+from bakeoff.scoring.labels import Labels
+from bakeoff.scoring.several import SetReader
+from bakeoff.scoring.statements import MARKED
+
+REFUSED = re.compile(
+    r"抱歉|对不起|无法(?:回答|确定|判断|给出|提供|作答)|不能(?:回答|确定|判断|提供|给出)|不便|拒绝|不知道|不确定|sorry|cannot|can't|unable",
+    re.IGNORECASE,
+)
+_ADVERBS = r"(?:应该|应当|应|就|显然|当然|完全|肯定|其实|也)?"
+_HOLDS = re.compile(r"^(?:正确|对|是|成立|属实|真|true|yes|right|correct|√|✓|✔)(?:的)?$", re.IGNORECASE)
+_FAILS = re.compile(
+    r"^(?:错误|错|不正确|不对|否|不是|不成立|不属实|假|非|false|no|wrong|incorrect|not (?:true|correct)|×|✗|✘|x)(?:的)?$",
+    re.IGNORECASE,
+)
+_VERDICT = re.compile(
+    rf"^(?:答案|判断|结论|回答|答)?(?:是|为)?[\s:*_`\"“]*(?:(?:该|此|这|题目|题干|上述|以上|本题|the |this )*"
+    rf"(?:种|个|句|道|项|一)*(?:说法|表述|观点|陈述|命题|话|题|描述|论断|判断|statement|claim)?)?\s*{_ADVERBS}(?:是|为|is)?\s*[\"'“*]*"
+    r"(?P<sign>不正确|不对|不是|不成立|不属实|正确|错误|对|错|是|否|真|假|√|×|✓|✗|true|false|yes|no|not (?:true|correct)|incorrect|correct|wrong|right)"
+    r"(?:的|哦|呢)?(?=[\s*_`\"'”.。,!;]|$)",
+    re.IGNORECASE,
+)
+
+
+def bare(text: str) -> str:
+    """Return the letters and digits of *text* in lower case."""
+    return re.sub(r"[\W_]+", "", text).lower()
+
+
+class WordReader(SetReader):
+    """Reads the words of the options in one reply."""
+
+    def verdict(self) -> Labels | None:
+        """Return the side of a set such as 正确/错误 that the reply takes."""
+        sides = [
+            True if _HOLDS.match(option) else False if _FAILS.match(option) else None
+            for option in self.options
+        ]
+        if sorted(map(str, sides)) != ["False", "True"]:
+            return None
+        match = _VERDICT.match(self.text) or _VERDICT.match(self.text.rsplit("\n", 1)[-1])
+        if not match or re.match(
+            r"[*\s]*(?:的?(?:选项|答案|选择)|\s+(?:answer|option|choice))", self.text[match.end() :]
+        ):
+            return None
+        holds = bool(_HOLDS.match(match["sign"]))
+        return Labels((sides.index(holds),), 0, match.end())
+
+    def by_words(self) -> str:
+        """Return the options whose words make up most of the reply."""
+        if REFUSED.search(self.text):
+            return ""
+        for cue in (*MARKED.finditer(self.text),):
+            line = self.text[cue.end() :].split("\n", 1)[0]
+            if not self.doubted(cue.start()) and (letters := self._named(line)):
+                return letters
+        return self._named(self.text)
+
+    def _named(self, text: str) -> str:
+        if re.search(r"[✗✘❌×✖]|:\s*(?:yes|no|true|false|是|否|对|选)(?!\w{4})", text, re.IGNORECASE):
+            return ""
+        words_only = bare(text)
+        named = {i: bare(words) for i, words in enumerate(self.options)}
+        named = {i: words for i, words in named.items() if len(words) > 1 and words in words_only}
+        named = {
+            i: words
+            for i, words in named.items()
+            if not any(words != other and words in other for other in named.values())
+        }
+        if not named or len(set(named.values())) < len(named):
+            return ""
+        rest = words_only
+        for words in sorted(set(named.values()), key=len, reverse=True):
+            if re.search(rf"(?:不|没|非|并非|不选|而非|不属于){re.escape(words)}", rest):
+                return ""
+            rest = rest.replace(words, "\n")
+        if len(rest) > max(6, len(words_only) // 2) or re.search(
+            r"不|错|误|非|否|\bnot\b|wrong|若|如果", rest
+        ):
+            return ""
+        return self.letters(Labels(tuple(named), 0, 0))

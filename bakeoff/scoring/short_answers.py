@@ -1,0 +1,161 @@
+"""Reads answers without a cue: corrections, headed lines, what is left over."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+from bakeoff.scoring.judgements import DOUBT, SAFE, is_approved, is_rejected
+from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
+from bakeoff.scoring.option_words import REFUSED, WordReader
+from bakeoff.scoring.statements import MENTION
+
+_CORRECTION = re.compile(
+    r"(?P<strong>更正|笔误|(?<!答案)应为|修正|改正|纠正|改为|改选|应改为|\bcorrection\b|\bi meant?\b|\bmake that\b|\bchanged? (?:it |my answer )?to\b)"
+    r"|(?P<weak>(?:^|(?<=[\s,。;!?.…—(~-]))(?:哦|噢|啊|嗯)?(?:不对|不(?=[,。!…])|错了|说错了|写错了|等等|等一下|\bno\b|\bwait\b|\bactually\b|\bsorry\b))",
+    re.IGNORECASE,
+)
+_FILLER = re.compile(
+    r"(?:[\s,:。.…!—*_`(\"“-]|答案|选项?|应该?|为|是|成|一下|to\b|it\b|is\b|be\b|the\b|answer\b|should\b|it's\b|that's\b|i\b|meant\b|no\b|actually\b|rather\b)*",
+    re.IGNORECASE,
+)
+_END = re.compile(
+    r"[*_`)\]\"'”」』}>|~√✓✔✅]*\s*(?:了|吧|哦|噢|呢|呀|啊|啦|哈|嘛|咯|无疑|选?项)*\s*[*_`)\]\"'”」』}>|~√✓✔✅]*\s*(?:[。.,;!~…|)]|$|\n)"
+)
+_EXCELS = re.compile(
+    r"\W*(?:选?项)?(?:(?:比|优于|胜过|好过)\W*(?:选项)?\W*[A-J](?![A-Za-z0-9])|[更最](?![差糟不难坏]))"
+)
+_MARKS_ONLY = re.compile(r"[\W_]*(?:了|吧|哦|噢|呢|呀|啊|啦|哈|嘛)?[\W_]*")
+_CONNECTS = re.compile(
+    r"(?:^|[\s\W_]|[是为选择取项案有即就则故而但定下出向于当要剩了同]"
+    r"|\b(?:is|be|option|choice|choose|chose|pick|select|with|for|answer|it|so|thus|hence|therefore|but|actually|then|meant|say|simply))\s*[\W_]*$",
+    re.IGNORECASE,
+)
+_LATIN_BEFORE = re.compile(r"([A-Za-z]+)[ \t*_`(\[\"“]*$")
+_LATIN_CONNECTS = frozenset(
+    [
+        "is",
+        "be",
+        "option",
+        "choice",
+        "choose",
+        "chose",
+        "pick",
+        "select",
+        "with",
+        "for",
+        "answer",
+        "ans",
+        "it",
+        "so",
+        "thus",
+        "hence",
+        "therefore",
+        "but",
+        "actually",
+        "then",
+        "meant",
+        "say",
+        "simply",
+        "to",
+        "on",
+        "obviously",
+        "clearly",
+        "definitely",
+        "certainly",
+    ]
+)
+_OTHERS = re.compile(
+    r"其[他余它]|剩余|备选|候选|待选|选项\W*$|others?|rest|options?\W*$|题目|题干|question", re.IGNORECASE
+)
+_CROSSES = re.compile(r"[✗✘❌×☐☒✖]")
+
+
+class ShortAnswerReader(WordReader):
+    """Reads what short replies answer without any of the usual cues."""
+
+    def corrected(self, stated: list[Labels]) -> Labels | None:
+        """Return what a correction puts in the place of an answer.
+
+        ``更正：B`` says by itself that it is one; ``不，是B`` does so behind an answer.
+        """
+        latest = None
+        for match in itertools.islice(_CORRECTION.finditer(self.text), MOST_CUES):
+            before = self.text[: match.start()]
+            if re.search(r"(?:无需|不用|不必|不需要?|need no|no)\s*$", before):
+                continue
+            if match["weak"] and not (
+                any(labels.start < match.start() for labels in stated) or MENTION.search(before[-12:])
+            ):
+                continue
+            place = _FILLER.match(self.text, match.end()).end()  # type: ignore[union-attr]
+            labels = self.label_list(place)
+            if labels and not self.denied(labels) and not is_approved(self.text[labels.end :][:40]):
+                latest = Labels(labels.indices, match.start(), labels.end, self.complete(labels))
+        return latest
+
+    def headed(self) -> Labels | None:
+        """Return the list that stands alone behind a head: ``第1题：B``."""
+        seen: dict[tuple[int, ...], Labels] = {}
+        place = 0
+        for line in self.text.split("\n")[:200]:
+            start, place = place, place + len(line) + 1
+            mentions = [m for m in itertools.islice(MENTION.finditer(line), 3) if m[0] != "第"]
+            if not mentions or mentions[0].start() > 40:
+                continue
+            mention = mentions[0]
+            head = line[: mention.start()]
+            labels = self.label_list(start + mention.start(), small=False)
+            if labels is None or labels.end > start + len(line) or re.search(r"[A-Za-z][/.&'’-]$", head):
+                return None
+            if is_rejected(self.text[labels.end : labels.end + 40]):
+                continue
+            if not head.strip() or re.search(r"\w\s*$", head) or len(re.sub(r"[\W_]", "", head)) > 16:
+                return None
+            if _CROSSES.search(head) or _OTHERS.search(head) or DOUBT.search(SAFE.sub("", head)):
+                return None
+            if not _MARKS_ONLY.fullmatch(self.text[labels.end : start + len(line)]):
+                return None
+            seen[tuple(sorted(labels.indices))] = labels
+        return next(iter(seen.values())) if len(seen) == 1 else None
+
+    def left_over(self) -> Labels | None:
+        """Return the option of a short reply that is not denied, if it is alone.
+
+        Its label must stand where an answer stands, at the end of a clause: ``不是A，是B``.
+        """
+        if self.multiple or len(self.text) > 160 or REFUSED.search(self.text):
+            return None
+        left: Labels | None = None
+        place = 0
+        for mention in MENTION.finditer(self.text):
+            if mention.start() < place:
+                continue
+            labels = self.label_list(mention.start(), small=False)
+            if labels is None:
+                if mention[0] in LETTERS[: self.count]:
+                    return None
+                continue
+            tail = self.text[labels.end : labels.end + 40]
+            if self.doubted(mention.start()):
+                place = mention.end()  # what follows in another clause is judged on its own
+                continue
+            place = labels.end
+            if is_rejected(tail) or self.denied(labels):
+                continue
+            fits = _END.match(tail) or _EXCELS.match(tail) or is_approved(tail)
+            if len(set(labels.indices)) > 1 or not fits:
+                return None
+            if not self._stands_alone(mention.start()) or (left and left.indices != labels.indices):
+                return None
+            left = labels
+        return left
+
+    def _stands_alone(self, place: int) -> bool:
+        """Whether the letter at *place* is no part of a name such as 维生素B."""
+        before = self.text[max(0, place - 30) : place]
+        if re.search(r"[A-Za-z0-9][/&.'’-]$", before):
+            return False
+        if word := _LATIN_BEFORE.search(before):
+            return word[1].lower() in _LATIN_CONNECTS
+        return bool(_CONNECTS.search(before))

@@ -1,0 +1,262 @@
+"""Finds statements: a cue (``答案：``, ``故选``) and the labels it marks.
+
+A statement that goes on where it cannot be read is no answer: a part of a list is not to pass for the list.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+
+from bakeoff.scoring.judgements import (
+    ASCRIBED,
+    AT_LEAST,
+    BREAK,
+    CONTRASTS,
+    CROSSED,
+    DOUBT,
+    ELSE,
+    OPEN_END,
+    QUESTIONED,
+    REJECTED,
+    SAFE,
+    TAKEN_BACK,
+    is_approved,
+    is_rejected,
+)
+from bakeoff.scoring.labels import LETTERS, MOST_CUES, LabelReader, Labels
+
+_REASON = re.compile(
+    r"因(?!此|而)|由于|理由|解析|而[不非]|不[选是]|其[他余]|排除|除了|\bbecause\b|\bsince\b|\bnot\b|\brather\b",
+    re.IGNORECASE,
+)
+MENTION = re.compile(
+    r"(?<![A-Za-z0-9])[A-J]{1,10}(?![A-Za-z0-9])|(?<=[a-z])[A-J](?=[.:()—]|选?项| (?:is|in)?correct\b| is\b)|[\ue000-\ue009]|第(?=[ ]?[一二三四五六七八九十\d])"
+    r"|(?<![A-Za-z0-9'’])[a-j](?=[*_`\"'”’」』)\]】]*[ ]?(?:[.。、:()\]】」』”;,/|}\n—✓✔✅☑√✗✘❌×]|[ ](?:in)?correct\b|[是都均正对错不和与及也]|$|选?项))"
+    r"|\b(?:first|second|third|fourth|fifth)(?= (?:option|choice|one)\b)",
+)
+EXPLANATION = re.compile(
+    r"(?:^|(?<=[\n。;!,.]))[\s#*_>【\[(]*(?:解析|理由|分析|说明|解释|原因|explanation|reason(?:ing|s)?|analysis)[】\])*_ ]*(?:[:\n]|如下|是)",
+    re.IGNORECASE,
+)
+LINE_START = r"[ \t*_`>•|+(\[【\"'“‘「『《-]*(?:\d{1,2}[.)、][ \t]*)?(?:\[[ xX✓]?\][ \t]*)?(?:选项[ ]?|options?[ ])?[*_(`\"'“‘「『]*"
+_LINE_LABEL = re.compile(
+    rf"\n{LINE_START}(?P<label>[A-J](?![A-Za-z0-9])|[a-j](?=[*_`\"'”’」』)\]】]*[ ]?(?:[.。、:()\]】」』”;,/|\n—✓✔✅☑√✗✘❌×]|[ ](?:in)?correct\b|$))"
+    r"|[\ue000-\ue009]|第(?=[ ]?[一二三四五六七八九十\d]))",
+)
+_TURN = re.compile(
+    r"而是|(?<!anything )(?<!everything )(?<!nothing )(?<!all )(?<!any )\bbut\b", re.IGNORECASE
+)
+_JOINED = re.compile(r"[\s*_`,、;。]*(?:也|还|同时|并且?|另外|以及|再|又|and|also)[^。;\n]{0,6}")
+_SET_APART = re.compile(
+    r"[;。\n][\s*_`(\[【\"'“‘「『-]*(?:(?:还有|另外|以及|同时|和|选项?|[Oo]ptions?|[Aa]lso)[\s,]*|[a-j\d]{1,2}[.)、:][\s*_`]*)?$"
+    r"|\n[^\u4e00-\u9fff\n]{0,12}$|[, ]\d{1,2}[.)、:(][\s*_`]*$"
+)
+_FIT = r"(?:正确|合适|恰当|符合题意|符合|合理|妥当|适当|最佳|最优|最好|标准|准确|适合|可取)"
+_TO_BE = r"(?:\s*(?:毫?无疑问?|呢,|应该|应当|应|就|只能|只有|仅有|显然|最终|也|便|该|当然|肯定|可以|确定|其实|仍然?|依然|依旧|还|则))*\s*(?:是|为|选择?(?!项)|包括|包含|有|如下|即|在于|(?:is|are)\b)*(?:\s*选择?(?!项))?"
+_BE = (
+    r"(?:\s*(?:is|are|was|must be|has to be|should be|would be|will be|includes?|是|为|:|=|\.(?= *[A-J]\b)))"
+)
+MARKED = re.compile(
+    rf"(?:{_FIT}的?)?答案{_TO_BE}"
+    rf"|{_FIT}的?(?:选项|选择|项){_TO_BE}(?=[\s*_`:]*(?:[:\"“「(\[*]|是|为|[A-J选第]))"
+    r"|(?:^|(?<=[\n。;,!?*#\s]))(?:正解|解|答|回答|(?:最终|综合)?结论|结果|答复|选择|选项|选)\s*[*_`]*\s*:"
+    r"|正确的?(?:选项|答案)?(?:有|是|为)?\s*:(?=[\s*_`(\[]*[A-J])"
+    r"|我(?:的|们的)(?:最终)?(?:选择|答案|回答|选项|结论|判断)\s*(?:是|为|:)"
+    r"|\\(?:boxed|fbox)\s*\{|(?<![\\a-z])boxed\s*\{"
+    r"|[\"'](?!\w*(?:wrong|incorrect|other|reject|error|not_|错|误|排除|干扰))\w*(?:answers?|choices?|options?|select(?:ed|ion|ions)?|picks?|result|letters?|labels?|答案|选项|选择)\w*[\"']\s*:"
+    rf"|\b(?:correct|right|best|final|my|true|most appropriate|most suitable)[ \t]+(?:answers?|choices?|options?|selections?|ones?|response)\b{_BE}?"
+    rf"|{_FIT}的?\s*(?:option|choice|answer)s?\b{_BE}"
+    rf"|\b(?:answers?|ans)\b{_BE}?|(?<![a-z])correct[\"']?\s*:",
+    re.IGNORECASE | re.MULTILINE,
+)
+CHOSEN = re.compile(
+    rf"{_FIT}的?(?:选项|做法|说法|表述|描述|一项|选择|回应|回答|反应|处理|有|项)?(?:应该|应当|应|就)?(?:是|为|有|包括|的是|只有|仅有)"
+    r"|(?:应该|应当|应|就|认为|觉得|肯定|当然|我会|我|而|因此|所以|故|因而|那么|这是)(?:应该|应)?(?:是|选择?|为)"
+    r"|(?:选择|选(?!项都|项均|项全)|取|倾向于?)(?:的有|的是|了|出|定|择)?"
+    r"|(?:只剩|剩)(?:下|余)?的?(?:就?是|只有)?|(?:下列|以下|下面|上述|题干)[^,。;\n]{0,40}?的(?:一项|选项)?(?:就|应该|应)?是|(?:故|因此|所以|那就?是|[,。;]是),?(?=[\s*_`(\"“]*[A-J](?![A-Za-z]))"
+    r"|\b(?:definitely|certainly|surely|so|thus|hence|therefore),?(?= [(*]*[A-J]\b)"
+    r"|\b(?:choose|chose|pick|select|go with|going with|opt for)\b|\b(?:it|that|this) (?:is|should be|must be|would be|has to be)\b|\bit's\b|\b(?:choice|option) is\b",
+    re.IGNORECASE,
+)
+
+
+class StatementReader(LabelReader):
+    """Reads the statements of one reply."""
+
+    def letters(self, stated: Labels) -> str:
+        """Return the list's letters, sorted; ``""`` where it is no answer."""
+        indices = set(stated.indices)
+        if not stated.whole or not indices or len(indices) < len(stated.indices):
+            return ""
+        if max(indices) >= self.count or (len(indices) > 1 and not self.multiple):
+            return ""
+        return "".join(LETTERS[i] for i in sorted(indices))
+
+    def goes_on(self, end: int) -> bool:
+        """Whether the list that ends at *end* is left open: 等, …, a comma."""
+        return bool(OPEN_END.match(self.text, end))
+
+    def decided(self, stated: list[Labels], cue: re.Pattern[str]) -> str:
+        """Return the letters of the first statement that is not taken back."""
+        current = previous = stated[0]
+        for later in stated[1:]:
+            between = self.text[previous.end : later.start]
+            previous = later
+            if self.taken_back(later.start):
+                current = later
+            elif not self.multiple and cue is CHOSEN and later.indices != current.indices:
+                # of two choices that contradict each other, a turn such as 但 or 因此 tells which is meant
+                clause = self.text[max(0, later.start - 16) : later.cue_end]
+                turned = CONTRASTS.search(clause)
+                current = later if turned else replace(current, whole=False)
+            elif self.multiple and not set(later.indices) <= set(current.indices):
+                # one label a line is a list; any other two statements contradict each other
+                linked = between.count("\n") == 1 or _JOINED.fullmatch(between)
+                joined = bool(linked) and not set(current.indices) & set(later.indices)
+                current = Labels(current.indices + later.indices, current.start, later.end, joined)
+                current = replace(current, whole=self.complete(current))
+        return self.letters(current)
+
+    def taken_back(self, start: int) -> bool:
+        """Whether what stands before *start* takes something back."""
+        before = self.text[max(0, start - 24) : start].rsplit("\n\n", 1)[-1]
+        return bool(TAKEN_BACK.search(before))
+
+    def statements(self, cue: re.Pattern[str]) -> list[Labels]:
+        """Return what the *cue* marks wherever it stands undoubted."""
+        statements: list[Labels] = []
+        end = -1
+        cues = list(cue.finditer(self.text))
+        for match in cues if len(cues) <= 2 * MOST_CUES else cues[:MOST_CUES] + cues[-MOST_CUES:]:
+            if match.start() < end or self.doubted(match.start()) or re.search(r"[不没未非]$", match[0]):
+                continue
+            marked = self.label_list(match.end())
+            if marked is None or self.denied(marked) or self._is_judgement(match):
+                continue
+            statements.append(
+                Labels(marked.indices, match.start(), marked.end, self.complete(marked), match.end())
+            )
+            end = marked.end
+        return statements
+
+    def _is_judgement(self, cue: re.Match[str]) -> bool:
+        """Whether *cue* judges the label before it: the 选 of ``A:选``."""
+        before = re.sub(r"[\s*_`]*:[\s*_`]*$", ":", self.text[max(0, cue.start() - 80) : cue.start()])
+        if cue[0] != "选" or not before.endswith(":"):
+            return False
+        return bool(re.search(r"(?:(?<![A-Za-z])[A-Ja-j]|[项)\ue000-\ue009])[*_`)\]】]*:$", before)) or any(
+            before.endswith(f"{words}:") for words in self.words.values()
+        )
+
+    def doubted(self, start: int, since: int = 0) -> bool:
+        """Whether the clause before *start* denies or supposes what follows."""
+        before = self.text[max(0, since, start - 40) : start]
+        breaks = [m.end() for m in BREAK.finditer(before)]
+        clause = before[breaks[-1] :] if breaks else before
+        for words in self.words.values():
+            clause = (
+                clause.replace(words, "") if len(words) > 1 else clause
+            )  # what an option says is no doubt
+        if not clause.strip() and breaks and len(breaks) > 1:
+            previous = before[breaks[-2] :]
+            return bool(ASCRIBED.search(previous) and DOUBT.search(previous))
+        if clause.endswith("而") and clause != "而":
+            return False
+        clause = _TURN.split(clause)[-1]
+        if self.multiple and AT_LEAST.search(clause):
+            return True
+        return bool(DOUBT.search(SAFE.sub("", clause)))
+
+    def denied(self, stated: Labels) -> bool:
+        """Whether what follows the list denies it or asks."""
+        tail = self.text[stated.end : stated.end + 40]
+        return bool(is_rejected(tail) or QUESTIONED.match(tail) or ELSE.match(tail))
+
+    def complete(self, stated: Labels) -> bool:
+        """Whether no further label follows that may belong to the list."""
+        if not stated.whole or not self.multiple:
+            return stated.whole
+        if self.goes_on(stated.end):
+            return False
+        line = self.text[stated.end : stated.end + 2000].split("\n", 1)[0]
+        if is_approved(line[:40]) and any(
+            (item := self.label_at(stated.end + mention.start(), small=True))
+            and not set(item[0]) <= set(stated.indices)
+            for mention in itertools.islice(MENTION.finditer(line), MOST_CUES)
+        ):
+            return False  # the options are judged, each for itself
+        return self.covers(set(stated.indices), stated.end)
+
+    def covers(self, indices: set[int], end: int) -> bool:
+        """Whether *indices* hold every option that is named behind *end*.
+
+        Options that are denied, or that an explanation names, do not count.
+        """
+        rest = self.text[end : end + 2000]
+        if stop := EXPLANATION.search(rest):
+            rest = rest[: stop.start()]
+        line = rest.split("\n", 1)[0][:400]
+        for words in self.words.values():
+            line = line.replace(words, "□" * len(words)) if len(words) > 1 else line
+        reason = _REASON.search(line)
+        stated = reason.start() if reason else len(line)
+        for label in itertools.islice(_LINE_LABEL.finditer(rest), MOST_CUES):
+            item = self.label_at(end + label.start("label"), small=True)
+            if end and item is not None and set(item[0]) <= indices:
+                rest = rest[: label.start()]
+                break  # the options are gone through again, which explains the list
+        spoken_to = denied_to = 0
+        for mention in itertools.islice(MENTION.finditer(rest), 2 * MOST_CUES):
+            place = mention.start()
+            if place >= stated and not _SET_APART.search(rest[max(0, place - 20) : place]):
+                continue
+            if place < denied_to:
+                continue
+            item = self.label_at(end + place, small=True)
+            if item is None and self.unclear(end + place, mention[0]) - indices:
+                return False
+            if item is None or max(item[0]) >= self.count:
+                continue
+            if not set(item[0]) <= indices:
+                further = self.label_list(end + place)
+                if further is None or not (against := self._spoken_against(further, end + spoken_to)):
+                    return False
+                spoken_to = denied_to = against - end
+            else:
+                spoken_to = item[1] - end
+        return not any(
+            (place := rest.find(words)) >= 0
+            and (place < stated or _SET_APART.search(rest[max(0, place - 20) : place]))
+            and not is_rejected(self.text[end + place + len(words) :][:40])
+            and not self.doubted(end + place)
+            for i, words in self._apart(indices)
+            if i not in indices and len(words) > 1
+        )
+
+    def unclear(self, place: int, mention: str) -> set[int]:
+        """Return the option that an odd letter at *place* may stand for."""
+        if len(mention) > 1 or not mention.isalpha() or not mention.isascii() or self.own_words(place):
+            return set()
+        index = LETTERS.index(mention.upper())
+        named = re.match(r"[A-Ja-j]型|[A-Ja-j][-‐–'’·]", self.text[place : place + 2])
+        return {index} if index < self.count and not named else set()
+
+    def _spoken_against(self, stated: Labels, since: int) -> int:
+        """Return where the denial of *found* ends, 0 without any.
+
+        A doubt that stands behind *since* is a denial, too.
+        """
+        tail = self.text[stated.end : stated.end + 40]
+        if denial := REJECTED.match(tail) or CROSSED.match(tail):
+            return stated.end + denial.end()
+        denied = self.run_is_rejected(stated.end, set(stated.indices), weak=True) or self.doubted(
+            stated.start, since
+        )
+        return stated.end if denied else 0
+
+    def _apart(self, indices: set[int]) -> list[tuple[int, str]]:
+        """Return the options whose words are in no listed option's words."""
+        listed = [self.options[i] for i in indices if i < self.count]
+        return [(i, words) for i, words in self.words.items() if not any(words in other for other in listed)]
