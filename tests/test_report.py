@@ -26,12 +26,13 @@ from bakeoff.matrix.schema import Suite
 from bakeoff.parity import answers, comparison
 from bakeoff.report import Findings, Row, page, section, write_page, write_tables
 from bakeoff.report.__main__ import main
-from bakeoff.report.analysis import Analysis, analyse, headline_metric
+from bakeoff.report.analysis import analyse, headline_metric
 from bakeoff.report.answer import recommendation
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
 from bakeoff.report.rendering import _commands, _cost, _summary, gpu_hours
 from bakeoff.report.samples import REPLY_CHARS, pack
 from bakeoff.report.verdict import verdict
+from bakeoff.report.views import Analysis
 from bakeoff.report.words import said
 from bakeoff.scoring import scores
 from bakeoff.scoring.scores import SPEED

@@ -47,9 +47,9 @@ def write_page(findings: Findings, reports_dir: Path, since: Since | None = None
 
     reports_dir.mkdir(parents=True, exist_ok=True)
     target = reports_dir / "index.html"
-    there = target.read_text(encoding="utf-8") if target.exists() else ""
+    existing = target.read_text(encoding="utf-8") if target.exists() else ""
     fragment = section(findings, reports_dir, since)
-    whole = replaced(there, fragment, findings.run_id) or wrapped(fragment, findings.run_id)
+    whole = replaced(existing, fragment, findings.run_id) or wrapped(fragment, findings.run_id)
     write_text(target, whole)
     return target
 

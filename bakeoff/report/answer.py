@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bakeoff.report.analysis import Analysis, SuiteView
 from bakeoff.report.findings import Findings
 from bakeoff.report.opinions import crises, judges, leaders, people
 from bakeoff.report.sentences import LISTED, Sentence, both_lists, joined
 from bakeoff.report.shortfalls import shortfall
 from bakeoff.report.verdict import between, tuning
+from bakeoff.report.views import Analysis, SuiteView
 from bakeoff.scoring.scores import CRISIS
 
 

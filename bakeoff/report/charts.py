@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from bakeoff.report.analysis import SuiteView
+from bakeoff.report.views import SuiteView
 from bakeoff.report.words import subject_names
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural
 from bakeoff.report.words import points
 
 if TYPE_CHECKING:
-    from bakeoff.report.analysis import Analysis
+    from bakeoff.report.views import Analysis
 
 
 def claim_tables(analysis: Analysis) -> dict[str, str]:

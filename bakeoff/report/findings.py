@@ -127,19 +127,19 @@ class Findings:
         return cls(
             run_id=str(run.get("run_id", folder.name)),
             started_at=str(run.get("started_at", "")),
-            rows=[_row(one) for one in run.get("rows", [])],
+            rows=[_row(item) for item in run.get("rows", [])],
             scores=with_columns(scores, SCORE_COLUMNS),
             samples=with_columns(samples, SAMPLE_COLUMNS),
             stages=list(run.get("stages", [])),
-            skipped=[_pair(one) for one in run.get("skipped", [])],
-            comparability=[_said(one) for one in run.get("comparability", [])],
+            skipped=[_pair(item) for item in run.get("skipped", [])],
+            comparability=[_said(item) for item in run.get("comparability", [])],
             provenance=dict(run.get("provenance") or {}),
             ratings=run.get("ratings") or None,
             anchors=list(run.get("anchors", [])),
             leakage=list(run.get("leakage", [])),
             evaluations=list(run.get("evaluations", [])),
             events=list(run.get("events", [])),
-            legs=[one for one in run.get("legs") or [] if isinstance(one, dict)],
+            legs=[item for item in run.get("legs") or [] if isinstance(item, dict)],
             interest={str(suite): float(value) for suite, value in (run.get("interest") or {}).items()},
             margin={str(suite): float(value) for suite, value in (run.get("margin") or {}).items()},
             asked=[(str(m), str(v), str(s)) for m, v, s in run["asked"]] if "asked" in run else None,
@@ -148,13 +148,15 @@ class Findings:
     @cached_property
     def samples_by_suite(self) -> dict[str, pd.DataFrame]:
         """The samples of each suite; taken apart once, because the table can be long."""
-        return {str(suite): own for suite, own in self.samples.groupby("suite", sort=False, observed=True)}
+        return {
+            str(suite): samples for suite, samples in self.samples.groupby("suite", sort=False, observed=True)
+        }
 
     @property
     def models(self) -> list[str]:
         """Names of the models, in the order of the matrix; scored ones that it lacks come last."""
-        known = [row.model for row in self.rows]
-        return known + [one for one in dict.fromkeys(self.scores["model"]) if one not in known]
+        names = [row.model for row in self.rows]
+        return names + [name for name in dict.fromkeys(self.scores["model"]) if name not in names]
 
     @property
     def demonstration(self) -> bool:
@@ -177,16 +179,16 @@ class Findings:
 
     def evaluation(self, subject: Subject, suite: str) -> dict[str, Any]:
         """What :attr:`evaluations` has of *subject* in *suite*; empty where it has nothing."""
-        wanted = {"model": subject.model, "variant": subject.variant, "suite": suite}
-        return next((one for one in self.evaluations if wanted.items() <= one.items()), {})
+        key = {"model": subject.model, "variant": subject.variant, "suite": suite}
+        return next((entry for entry in self.evaluations if key.items() <= entry.items()), {})
 
     def unchecked(self, suite: str) -> dict[str, list[Subject]]:
         """Why *suite*'s questions were not searched for in training data: reason -> subjects."""
-        found: dict[str, list[Subject]] = {}
-        for one in self.evaluations:
-            if one["suite"] == suite and (why := one.get("leakage_not_checked")):
-                found.setdefault(_said(why), []).append(Subject(one["model"], one["variant"]))
-        return found
+        reasons: dict[str, list[Subject]] = {}
+        for entry in self.evaluations:
+            if entry["suite"] == suite and (why := entry.get("leakage_not_checked")):
+                reasons.setdefault(_said(why), []).append(Subject(entry["model"], entry["variant"]))
+        return reasons
 
     @property
     def speeds(self) -> list[dict[str, Any]]:
@@ -198,7 +200,7 @@ class Findings:
             about = {"subject": subject, "load": load, "n_asked": row["n_asked"]}
             about["why_not"] = statement_of(row, "why_not")
             loads.setdefault((subject, load), about)[str(row["metric"])] = row["value"]
-        return sorted(loads.values(), key=lambda one: self.subjects.index(one["subject"]))
+        return sorted(loads.values(), key=lambda speed: self.subjects.index(speed["subject"]))
 
     @property
     def subjects(self) -> list[Subject]:
@@ -207,7 +209,9 @@ class Findings:
             Subject(str(m), str(v)) for m, v in zip(self.scores["model"], self.scores["variant"], strict=True)
         }
         position = {model: index for index, model in enumerate(self.models)}
-        return sorted(present, key=lambda one: (position[one.model], one.variant != "base", one.variant))
+        return sorted(
+            present, key=lambda subject: (position[subject.model], subject.variant != "base", subject.variant)
+        )
 
 
 def run_folder(store: Path, run_id: str | None = None) -> Path:
@@ -216,22 +220,24 @@ def run_folder(store: Path, run_id: str | None = None) -> Path:
     Raises:
         StoreError: the store holds no run of that name, or no run at all.
     """
-    known = known_runs(store)
+    folders = known_runs(store)
     if run_id is not None:
-        folder = next((one for one in known if one.name == run_id), None)
+        folder = next((path for path in folders if path.name == run_id), None)
         if folder is None:
-            names = ", ".join(one.name for one in known[-5:]) or "none"
+            names = ", ".join(path.name for path in folders[-5:]) or "none"
             raise StoreError(f"{store / 'runs'}: no run named {run_id!r}; latest known: {names}")
         return folder
-    if not known:
+    if not folders:
         raise StoreError(f"{store / 'runs'}: no run yet; `make smoke` or `pytest benchmarks/` makes one")
-    return next((one for one in reversed(known) if has_scores(one)), known[-1])
+    return next((path for path in reversed(folders) if has_scores(path)), folders[-1])
 
 
 def known_runs(store: Path) -> list[Path]:
     """Folders of the finished runs of *store* in the order in which they started."""
-    found = [path.parent for path in (store / "runs").glob("*/run.json")]
-    return sorted(found, key=lambda one: (str(_read_json(one / "run.json").get("started_at", "")), one.name))
+    folders = [path.parent for path in (store / "runs").glob("*/run.json")]
+    return sorted(
+        folders, key=lambda folder: (str(_read_json(folder / "run.json").get("started_at", "")), folder.name)
+    )
 
 
 def has_scores(folder: Path) -> bool:

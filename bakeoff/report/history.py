@@ -104,13 +104,13 @@ def changes(before: Findings, after: Findings, alpha: float = 0.05) -> list[Chan
             and key in then
             and key in now
             and then[key][1] == now[key][1] == ""
-            and all(key in one for one in sides)
+            and all(key in replies for replies in sides)
         ):
             table = _shared(sides[0][key], sides[1][key])
             if table is not None:
                 tables[str(place)] = table
     compared = compare_suites(tables, alpha=alpha) if tables else {}
-    found = []
+    results = []
     for place, key in enumerate(keys):
         subject, suite = key
         (old, why_old), (new, why_new) = then.get(key, (math.nan, "")), now.get(key, (math.nan, ""))
@@ -126,7 +126,7 @@ def changes(before: Findings, after: Findings, alpha: float = 0.05) -> list[Chan
         else:
             verdict = "not comparable"
             why = why_new or why_old or otherwise[key] or NOTHING_SHARED()
-        found.append(
+        results.append(
             Change(
                 subject=subject,
                 suite=suite,
@@ -141,7 +141,7 @@ def changes(before: Findings, after: Findings, alpha: float = 0.05) -> list[Chan
                 why=why,
             )
         )
-    return found
+    return results
 
 
 @dataclass(frozen=True)
@@ -162,28 +162,28 @@ class Since:
         return "\n".join([f"since {self.run_id}:", *(lines or ["nothing moved"])])
 
 
-def moved(found: Sequence[Change]) -> list[Change]:
+def moved(changes: Sequence[Change]) -> list[Change]:
     """Those of *found* in which anything is different, the regressions first."""
-    different = [one for one in found if one.verdict != "same" or one.difference != 0]
-    return sorted(different, key=lambda one: (not one.regression, one.verdict == "same"))
+    different = [change for change in changes if change.verdict != "same" or change.difference != 0]
+    return sorted(different, key=lambda change: (not change.regression, change.verdict == "same"))
 
 
-def why_failed(found: Sequence[Change], after: Findings) -> list[str]:
+def why_failed(changes: Sequence[Change], after: Findings) -> list[str]:
     """Why *after* does not hold what the earlier run had, each in words; empty for a pass.
 
     A pass wants at least one score tested and none worse. A trusted score that is gone counts where *after* was to make
     it; where a run does not know what it was to make, every one counts.
     """
-    asked = None if after.asked is None else set(after.asked)
+    requested = None if after.asked is None else set(after.asked)
     lost = [
-        one
-        for one in found
-        if one.verdict == "gone"
-        and not math.isnan(one.before)
-        and (asked is None or (*one.subject, one.suite) in asked)
+        change
+        for change in changes
+        if change.verdict == "gone"
+        and not math.isnan(change.before)
+        and (requested is None or (*change.subject, change.suite) in requested)
     ]
-    reasons = [str(one) for one in found if one.regression or one in lost]
-    if all(one.verdict in ("new", "gone", "not comparable") for one in found):
+    reasons = [str(change) for change in changes if change.regression or change in lost]
+    if all(change.verdict in ("new", "gone", "not comparable") for change in changes):
         reasons.append(
             f"no score was compared: {len(after.scores)} rows of scores in {after.run_id or 'this run'}"
         )
@@ -211,25 +211,27 @@ def _protocols(findings: Findings) -> dict[_Key, dict[str, object]]:
     """How each suite was asked: its benchmark, its examples and, where the stage's record has them, the settings."""
     from bakeoff.report.findings import Subject
 
-    found: dict[_Key, dict[str, object]] = {}
+    protocols: dict[_Key, dict[str, object]] = {}
     for row in findings.scores.to_dict("records"):
         key = Subject(str(row["model"]), str(row["variant"])), str(row["suite"])
-        found[key] = {"benchmark": row["benchmark"], "few_shot": row["few_shot"]}
+        protocols[key] = {"benchmark": row["benchmark"], "few_shot": row["few_shot"]}
     for record in findings.stages:
         suite = (record.get("identity") or {}).get("suite")
         key = (
             Subject(record.get("model", ""), record.get("variant", "")),
             (record.get("facts") or {}).get("suite", ""),
         )
-        if isinstance(suite, dict) and key in found:
-            found[key]["generation"] = suite.get("generation") or {}
-    return found
+        if isinstance(suite, dict) and key in protocols:
+            protocols[key]["generation"] = suite.get("generation") or {}
+    return protocols
 
 
 def _otherwise(before: dict[str, object], after: dict[str, object]) -> str:
     """What is asked otherwise, in words, among what both know; empty for nothing."""
-    known = before.keys() & after.keys()
-    old, new = ({name: value for name, value in one.items() if name in known} for one in (before, after))
+    shared = before.keys() & after.keys()
+    old, new = (
+        {name: value for name, value in protocol.items() if name in shared} for protocol in (before, after)
+    )
     return differences(old, new)
 
 
@@ -238,15 +240,17 @@ def _replies(findings: Findings) -> dict[_Key, pd.DataFrame]:
 
     columns = ["suite", "model", "variant", "subset", "sample_id", "status", "correct"]
     grouped = findings.samples[columns].groupby(["suite", "model", "variant"], observed=True, sort=False)
-    return {(Subject(str(m), str(v)), str(s)): own for (s, m, v), own in grouped}
+    return {(Subject(str(m), str(v)), str(s)): replies for (s, m, v), replies in grouped}
 
 
 def _shared(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series] | None:
     """Verdicts [sample x (after, before)] on the samples that both hold; missing replies are NaN."""
     sides = []
-    for name, own in (("after", after), ("before", before)):
-        gone = (own["status"] != "answered") & ~(own["correct"] > 0)
-        keyed = own.assign(again=own.groupby("sample_id").cumcount(), **{name: own["correct"].mask(gone)})
+    for name, replies in (("after", after), ("before", before)):
+        gone = (replies["status"] != "answered") & ~(replies["correct"] > 0)
+        keyed = replies.assign(
+            again=replies.groupby("sample_id").cumcount(), **{name: replies["correct"].mask(gone)}
+        )
         sides.append(keyed.set_index(["sample_id", "again"]))
     both = sides[0][["subset", "after"]].join(sides[1][["before"]], how="inner")
     if both.empty:

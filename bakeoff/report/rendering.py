@@ -181,12 +181,12 @@ def wrapped(fragment: str, run_id: str) -> str:
     return _environment().get_template("page.html.j2").render(run_id=run_id, section=Markup(fragment))
 
 
-def replaced(there: str, fragment: str, run_id: str) -> str:
+def replaced(existing: str, fragment: str, run_id: str) -> str:
     """The page *there* with *fragment* in place of its own; empty where it holds none of *run_id*."""
     begin, end = f"<!-- bakeoff {escape(run_id)} -->", "<!-- /bakeoff -->"
-    before, found, rest = there.partition(begin)
+    before, marker, rest = existing.partition(begin)
     after = rest.partition(end)[2]
-    return before + fragment + after if found and after else ""
+    return before + fragment + after if marker and after else ""
 
 
 def gpu_hours(record: Mapping[str, Any]) -> float | None:
@@ -250,14 +250,14 @@ class Spent:
 
 def _summary(findings: Findings) -> list[Spent]:
     spent = []
-    for model in dict.fromkeys(str(one.get("model", "")) for one in findings.stages):
-        own = [one for one in findings.stages if str(one.get("model", "")) == model]
+    for model in dict.fromkeys(str(record.get("model", "")) for record in findings.stages):
+        records = [record for record in findings.stages if str(record.get("model", "")) == model]
         seconds: dict[str, float] = {}
-        for one in own:
-            seconds[_kind_of(one)] = seconds.get(_kind_of(one), 0.0) + float(one.get("seconds") or 0)
-        cards, machines = zip(*map(_memory, own), strict=True)
-        speeds = [_number(_facts(one).get("tokens_per_s")) for one in own]
-        hours = [h for one in own if (h := gpu_hours(one)) is not None]
+        for record in records:
+            seconds[_kind_of(record)] = seconds.get(_kind_of(record), 0.0) + float(record.get("seconds") or 0)
+        cards, machines = zip(*map(_memory, records), strict=True)
+        speeds = [_number(_facts(record).get("tokens_per_s")) for record in records]
+        hours = [h for record in records if (h := gpu_hours(record)) is not None]
         spent.append(
             Spent(
                 model=model,
@@ -303,7 +303,7 @@ def _place(rated: str, order: Sequence[str]) -> tuple[int, bool]:
 
 def _judged_subjects(part: Mapping[str, Any]) -> list[str]:
     """Subjects of one part of the judgements, best overall quality first."""
-    named = [one["subject"] for said in reversed(part["scores"].values()) for one in said["subjects"]]
+    named = [row["subject"] for scored in reversed(part["scores"].values()) for row in scored["subjects"]]
     return list(dict.fromkeys(named))
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.files import write_text
-from bakeoff.report.analysis import SuiteView
 from bakeoff.report.findings import Findings, Subject
+from bakeoff.report.views import SuiteView
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,13 +62,13 @@ def pack(findings: Findings, views: list[SuiteView], budget_bytes: int = BUDGET_
     present = [view for view in views if view.name in findings.samples_by_suite]
     packed = []
     left = budget_bytes
-    for number, view in enumerate(sorted(present, key=lambda one: one.n_questions)):
+    for number, view in enumerate(sorted(present, key=lambda part: part.n_questions)):
         samples = findings.samples_by_suite[view.name]
-        one = _pack(view.name, samples, left // (len(present) - number), list(view.cells))
-        left -= len(one.data)
-        packed.append(one)
+        part = _pack(view.name, samples, left // (len(present) - number), list(view.cells))
+        left -= len(part.data)
+        packed.append(part)
     order = {view.name: place for place, view in enumerate(views)}
-    return sorted(packed, key=lambda one: order[one.suite])
+    return sorted(packed, key=lambda part: order[part.suite])
 
 
 @dataclass(frozen=True)
@@ -136,14 +136,14 @@ class _Table:
         import numpy as np
 
         leaked = self.samples["leaked"].to_numpy(dtype=bool)
-        asked = self.rows >= 0
+        present = self.rows >= 0
         lost = self.samples["status"].to_numpy(dtype=object)[self.rows] != "answered"
         outcome = np.select(
             [
                 _broke(self.subjects, self.values),
                 self.disagree(),
-                (asked & leaked[self.rows]).any(axis=1),
-                (asked & lost).any(axis=1),
+                (present & leaked[self.rows]).any(axis=1),
+                (present & lost).any(axis=1),
                 self._range()[1] < 0.5,
             ],
             [0, 1, 2, 3, 4],
@@ -165,7 +165,7 @@ class _Table:
             place = {int(row): number for number, row in enumerate(used)}
             texts = {name: part[name].to_numpy(dtype=object).tolist() for name in _TEXTS}
             for question in questions:
-                asked, head = self.rows[int(question)], int(first[question])
+                rows, head = self.rows[int(question)], int(first[question])
                 at = place[head]
                 options = texts["options"][at]
                 yield [
@@ -175,10 +175,10 @@ class _Table:
                     clip(texts["question"][at], QUESTION_CHARS),
                     json.loads(options) if isinstance(options, str) and options else list(options or ()),
                     clip(texts["target"][at], QUESTION_CHARS),
-                    int(leaked[asked[asked >= 0]].any()),
+                    int(leaked[rows[rows >= 0]].any()),
                     [
                         _answer(texts, place[int(row)], float(correct[row]), clip) if row >= 0 else 0
-                        for row in asked
+                        for row in rows
                     ],
                 ]
 
@@ -210,29 +210,29 @@ def _pack(suite: str, samples: pd.DataFrame, budget: int, order: Sequence[Subjec
     )
     head = {
         "suite": suite,
-        "subjects": [list(one) for one in table.subjects],
+        "subjects": [list(entry) for entry in table.subjects],
         "order": shown,
         "subsets": table.subsets,
     }
     engine = zlib.compressobj(6, zlib.DEFLATED, 31)
     raw_budget = budget * 3 // 4 - 4_000
     chunks = [engine.compress((json.dumps(head, ensure_ascii=False)[:-1] + ', "rows": [').encode())]
-    size, held = len(chunks[0]), 0
+    size, count = len(chunks[0]), 0
     stream = table.entries(sequence, clip)
-    while (not held or size <= raw_budget) and (batch := list(islice(stream, _BATCH))):
-        text = ",\n".join(json.dumps(one, ensure_ascii=False, separators=(",", ":")) for one in batch)
-        chunk = engine.compress((("," if held else "") + text).encode()) + engine.flush(zlib.Z_SYNC_FLUSH)
+    while (not count or size <= raw_budget) and (batch := list(islice(stream, _BATCH))):
+        text = ",\n".join(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) for entry in batch)
+        chunk = engine.compress((("," if count else "") + text).encode()) + engine.flush(zlib.Z_SYNC_FLUSH)
         chunks.append(chunk)
         size += len(chunk)
-        held += len(batch)
+        count += len(batch)
     chunks.append(engine.compress(b"]}") + engine.flush())
     return Packed(
         suite=suite,
         data=base64.b64encode(b"".join(chunks)).decode(),
-        n_shown=held,
+        n_shown=count,
         n_questions=len(sequence),
         n_disagreeing=int(disagree.sum()),
-        n_disagreeing_shown=int(disagree[sequence[:held]].sum()),
+        n_disagreeing_shown=int(disagree[sequence[:count]].sum()),
         n_clipped=clip.count,
         n_files=-(-len(sequence) // PER_FILE),
     )
@@ -264,13 +264,13 @@ def write_side_files(findings: Findings, reports_dir: Path) -> None:
                 sorted({str(shas[row]) for row in table.rows[question] if row >= 0} & prompts.keys())
                 for question in part
             ]
-            held = {
+            content = {
                 "rows": rows,
                 "sent": sent,
                 "prompts": {sha: prompts[sha] for every in sent for sha in every},
             }
             packed = zlib.compressobj(1, zlib.DEFLATED, 31)
-            data = packed.compress(json.dumps(held, ensure_ascii=False, separators=(",", ":")).encode())
+            data = packed.compress(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())
             text = base64.b64encode(data + packed.flush()).decode()
             write_text(
                 reports_dir / f"{begin}{number}.js",
@@ -280,15 +280,15 @@ def write_side_files(findings: Findings, reports_dir: Path) -> None:
 
 def _prompts(findings: Findings, suite: str) -> dict[str, Any]:
     """Digest -> messages of every prompt that was sent for *suite*, as far as the store still has them."""
-    found: dict[str, Any] = {}
+    prompts: dict[str, Any] = {}
     for record in findings.stages:
         if record.get("stage") == "evaluate" and (record.get("facts") or {}).get("suite") == suite:
             for path in Path(str(record.get("output") or "")).parent.parent.glob("*/prompts.jsonl"):
                 for line in path.read_text(encoding="utf-8").splitlines():
                     with suppress(ValueError, KeyError, TypeError):
                         row = json.loads(line)
-                        found[str(row["prompt_sha"])] = row["messages"]
-    return found
+                        prompts[str(row["prompt_sha"])] = row["messages"]
+    return prompts
 
 
 def _broke(subjects: Sequence[tuple[str, str]], values: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bakeoff.report.analysis import Analysis, Difference, SuiteView
 from bakeoff.report.findings import Findings
 from bakeoff.report.sentences import LISTED, Sentence, both_lists, joined, plural
 from bakeoff.report.shortfalls import shortfall
+from bakeoff.report.views import Analysis, Difference, SuiteView
 from bakeoff.report.words import points
 
 
@@ -21,14 +21,14 @@ def verdict(findings: Findings, analysis: Analysis) -> list[Sentence]:
     from bakeoff.report.opinions import opinions
 
     first = shortfall(findings)
-    said = opinions(findings)
+    rated = opinions(findings)
     if not analysis.views:
         failed = sum(record.get("outcome") == "failed" for record in findings.stages)
         zh, en = "这次运行没有成绩可比", "This run has no scores to compare"
         if failed:
             zh, en = f"{zh}：{failed} 个步骤失败", f"{en}: {failed} {plural(failed, 'stage')} failed"
-        return [*first, Sentence(zh + "。", en + "."), *said]
-    return [*first, _scope(analysis), between(analysis), tuning(findings, analysis), *said]
+        return [*first, Sentence(zh + "。", en + "."), *rated]
+    return [*first, _scope(analysis), between(analysis), tuning(findings, analysis), *rated]
 
 
 def _scope(analysis: Analysis) -> Sentence:
@@ -83,7 +83,7 @@ def _limits(views: Sequence[SuiteView]) -> str:
 def _reach(views: Sequence[SuiteView]) -> Sentence:
     """What could have been detected: the larger of the power formula and the exact test's own limit."""
     reaches = [
-        max(known) for view in views if (known := [x for x in (view.mdd, view.least) if not math.isnan(x)])
+        max(limits) for view in views if (limits := [x for x in (view.mdd, view.least) if not math.isnan(x)])
     ]
     if not reaches:
         return Sentence(
@@ -169,9 +169,9 @@ def tuning(findings: Findings, analysis: Analysis) -> Sentence:
         en_parts.append(
             f"fine-tuning improved {len(up)} {plural(len(up), 'score')} ({_named(up, ', ', ', …')})"
         )
-        for told in _taught(findings, up[:LISTED]):
-            zh_parts.append(told.zh)
-            en_parts.append(told.en)
+        for taught in _taught(findings, up[:LISTED]):
+            zh_parts.append(taught.zh)
+            en_parts.append(taught.en)
     if down:
         zh_parts.append(
             f"{'' if up else '微调后 '}{len(down)} 项显著下降（{_named(down, '、', '等')}），即灾难性遗忘"
@@ -190,8 +190,10 @@ def _taught(findings: Findings, raised: Sequence[Difference]) -> list[Sentence]:
     suites: dict[bool, dict[str, tuple[int, int]]] = {True: {}, False: {}}
     for leak in findings.leakage:
         if any((leak["model"], leak["variant"], leak["suite"]) == (*p.a, p.suite) for p in raised):
-            known = suites[bool(leak.get("expected"))]
-            known[leak["suite"]] = max(known.get(leak["suite"], (0, 0)), (leak["n_leaked"], leak["n_asked"]))
+            shares = suites[bool(leak.get("expected"))]
+            shares[leak["suite"]] = max(
+                shares.get(leak["suite"], (0, 0)), (leak["n_leaked"], leak["n_asked"])
+            )
     sentences = []
     for expected, counts in suites.items():
         if counts:
