@@ -28,8 +28,8 @@ from bakeoff.report import Findings, Row, page, section, write_page, write_table
 from bakeoff.report.__main__ import main
 from bakeoff.report.analysis import analyse, headline_metric
 from bakeoff.report.answer import recommendation
+from bakeoff.report.costs import cost_of, gpu_hours, summary
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
-from bakeoff.report.rendering import _commands, _cost, _summary, gpu_hours
 from bakeoff.report.samples import REPLY_CHARS, pack
 from bakeoff.report.verdict import verdict
 from bakeoff.report.views import Analysis
@@ -458,7 +458,7 @@ def test_a_chain_on_a_card_has_its_tokens_per_second_gpu_hours_and_memory(
     with house.run() as chain, contextlib.closing(Unprobed(chain, "base")) as deployment:
         records = [deployment.health(), chain.train().record, chain.export().record]
         found = empty(stages=[asdict(record) for record in records if record])
-    (spent,) = _summary(found)
+    (spent,) = summary(found.stages)
     assert [record.facts["gpus"] for record in records if record] == [1, 1, 1]
     assert spent.speed == "1,910"  # 95.5 tokens x 40 dialogues x 1 epoch in 2 s
     assert spent.card_memory == "30.5"
@@ -466,7 +466,7 @@ def test_a_chain_on_a_card_has_its_tokens_per_second_gpu_hours_and_memory(
     assert sum(gpu_hours(stage) for stage in found.stages) == pytest.approx(
         sum(stage["seconds"] for stage in found.stages) / 3600
     )
-    assert [_cost(stage, "").gpu_hours != "–" for stage in found.stages] == [True, True, True]
+    assert [cost_of(stage, "").gpu_hours != "–" for stage in found.stages] == [True, True, True]
 
 
 def test_all_commands_of_a_row_run_in_one_go(tmp_path: Path) -> None:
@@ -485,7 +485,7 @@ def test_all_commands_of_a_row_run_in_one_go(tmp_path: Path) -> None:
         {"stage": stage, "model": "m", "command": line, "facts": {}} for stage, line in commands.items()
     ]
     stages[0]["facts"] = {"by_hand_url": url}
-    ((_, _, script),) = _commands(empty(stages=stages))
+    ((_, _, script),) = commands(stages)
     subprocess.run(["bash", "-c", script], timeout=60, check=False, capture_output=True)
     assert log.read_text().split() == ["answered", "answered", "ended"]
 

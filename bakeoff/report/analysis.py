@@ -1,4 +1,4 @@
-"""Scores, intervals, tie groups and differences of every suite, from the findings of a run."""
+"""Scores, intervals, tie groups and differences of a run's suites."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _Ends = tuple[float, float]
 
 
 def headline_metric(findings: Findings, suite: str) -> str:
-    """The metric that the suite is compared by: the one which the per-sample verdicts average to.
+    """Return the metric that the suite's models are compared by.
 
     A suite may report several metrics while each sample carries one verdict; tests on samples speak about the
     metric whose totals lie closest to the samples' means. Without samples it is the first one reported.
@@ -64,7 +64,7 @@ class _Compared:
 
     @property
     def letters(self) -> dict[str, str]:
-        """Subject -> tie group: capitals among delivered models, small letters among bases."""
+        """Subject -> tie group; small letters among bases."""
         small = self.bases.groups if self.bases is not None else {}
         capitals = self.delivered.groups if self.delivered is not None else {}
         return {**{name: letters.lower() for name, letters in small.items()}, **capitals}
@@ -117,7 +117,9 @@ def analyse(findings: Findings) -> Analysis:
 def _shared_table(
     findings: Findings, view: SuiteView, own_intervals: dict[tuple[str, str], _Ends]
 ) -> _Table | None:
-    """Return verdicts on the questions that all trusted subjects share; None without any.
+    """Return verdicts on questions that all trusted subjects share.
+
+    None without any.
 
     A subject that was asked more questions has its interval on all of them, which goes into *own_intervals*.
     """
@@ -137,7 +139,10 @@ def _shared_table(
 
 
 def _families(findings: Findings, tables: Mapping[str, _Table]) -> _Families:
-    """Return who is compared with whom; further seeds of a recipe are no models of their own."""
+    """Return who is compared with whom.
+
+    Further seeds of a recipe are no models of their own.
+    """
     firsts = {children[0] for children in findings.recipes.values()}
     by_model = {
         model: [subject for subject in findings.subjects if subject.model == model]
@@ -244,7 +249,9 @@ def _differences(suite: str, comparison: Comparison, names: Mapping[str, Subject
 
 
 def _order(models: Sequence[str], delivered: Sequence[Subject], views: Sequence[SuiteView]) -> list[str]:
-    """Models by mean over the suites on which all that can be ranked at all have a score; the rest keep their order.
+    """Return models by mean score over the suites that all have.
+
+    Models that lack a score keep their order, last.
 
     The suite of crises is no part of a mean.
     """
@@ -301,7 +308,7 @@ def _suite_view(findings: Findings, suite: str) -> SuiteView:
 def _subset_values(
     head: pd.DataFrame, sure: Sequence[Subject]
 ) -> tuple[pd.DataFrame, dict[tuple[str, Subject], str], dict[str, int]]:
-    """Value [subset x subject], NaN where it is invalid; why it is; and how many questions each subset has."""
+    """Return values [subset x subject], reasons of invalid ones, sizes."""
     keys = ["model", "variant"]
     parts = head[head["subset"] != "ALL"].drop_duplicates(["subset", *keys], keep="last")
     parts = parts[parts.set_index(keys).index.isin(sure)]

@@ -1,4 +1,4 @@
-"""What recipes with several seeds and what tuning lost, as tables and sentences of the report."""
+"""Recipes with several seeds and losses by tuning, for the report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def claim_tables(analysis: Analysis) -> dict[str, str]:
-    """Return file name -> CSV: recipes.csv, recipe_pairs.csv and variance.csv, where a recipe has several seeds."""
+    """Return file name -> CSV about recipes with several seeds."""
     import pandas as pd
 
     rows: dict[str, list[dict[str, Any]]] = {
@@ -46,7 +46,7 @@ def claim_tables(analysis: Analysis) -> dict[str, str]:
 
 
 def claim_sentences(findings: Findings, analysis: Analysis) -> list[Sentence]:
-    """Return what may be said about recipes, and about what tuning lost; nothing where nothing was tuned."""
+    """Return sentences about recipes and about what tuning lost."""
     return [*_recipes(analysis), *_runs(findings, analysis), *_retention(analysis)]
 
 

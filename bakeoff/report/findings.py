@@ -1,4 +1,4 @@
-"""What a run found: the one value that every page, table and chart is made from."""
+"""The findings of a run, which every page and table is made from."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Findings:
 
     @classmethod
     def from_store(cls, store: Path, run_id: str | None = None) -> Findings:
-        """The findings of *run_id*, or of the latest run with scores, from ``store/runs/``.
+        """Return findings of *run_id*, or of the latest run with scores.
 
         Raises:
             StoreError: no such run, or one of its files cannot be read.
@@ -147,25 +147,28 @@ class Findings:
 
     @cached_property
     def samples_by_suite(self) -> dict[str, pd.DataFrame]:
-        """The samples of each suite; taken apart once, because the table can be long."""
+        """Samples of each suite; taken apart once, as the table is long."""
         return {
             str(suite): samples for suite, samples in self.samples.groupby("suite", sort=False, observed=True)
         }
 
     @property
     def models(self) -> list[str]:
-        """Names of the models, in the order of the matrix; scored ones that it lacks come last."""
+        """Names of the models in the order of the matrix.
+
+        Scored ones that it lacks come last.
+        """
         names = [row.model for row in self.rows]
         return names + [name for name in dict.fromkeys(self.scores["model"]) if name not in names]
 
     @property
     def demonstration(self) -> bool:
-        """Whether every model is a tiny random one, so that the numbers show the procedure and nothing else."""
+        """Whether every model is a tiny random one."""
         return bool(self.rows) and all(row.base_model.startswith("tiny:") for row in self.rows)
 
     @property
     def recipes(self) -> dict[str, list[str]]:
-        """Recipe -> the models that train it, one per seed, in the order of the matrix."""
+        """Recipe -> the models that train it, one per seed."""
         grouped: dict[str, list[str]] = {}
         named = {row.model: row.recipe for row in self.rows}
         for model in self.models:
@@ -174,16 +177,16 @@ class Findings:
 
     @property
     def suites(self) -> list[str]:
-        """Names of the suites, in the order of the scores table; speed is no suite with questions."""
+        """Names of the suites; speed is none."""
         return list(dict.fromkeys(self.scores["suite"][self.scores["benchmark"] != SPEED]))
 
     def evaluation(self, subject: Subject, suite: str) -> dict[str, Any]:
-        """What :attr:`evaluations` has of *subject* in *suite*; empty where it has nothing."""
+        """Return what is noted of *subject* in *suite*; may be empty."""
         key = {"model": subject.model, "variant": subject.variant, "suite": suite}
         return next((entry for entry in self.evaluations if key.items() <= entry.items()), {})
 
     def unchecked(self, suite: str) -> dict[str, list[Subject]]:
-        """Why *suite*'s questions were not searched for in training data: reason -> subjects."""
+        """Reason -> subjects whose training data was not searched."""
         reasons: dict[str, list[Subject]] = {}
         for entry in self.evaluations:
             if entry["suite"] == suite and (why := entry.get("leakage_not_checked")):
@@ -192,7 +195,10 @@ class Findings:
 
     @property
     def speeds(self) -> list[dict[str, Any]]:
-        """How fast each subject was served: subject, load, each figure by its metric, n_asked and why_not, by load."""
+        """Speed of each subject and load, one entry each.
+
+        Keys: subject, load, each figure by its metric, n_asked and why_not.
+        """
         loads: dict[tuple[Subject, str], dict[str, Any]] = {}
         for row in self.scores[self.scores["benchmark"] == SPEED].to_dict("records"):
             subject = Subject(str(row["model"]), str(row["variant"]))
@@ -215,7 +221,9 @@ class Findings:
 
 
 def run_folder(store: Path, run_id: str | None = None) -> Path:
-    """Folder of *run_id* in *store*, by default of the newest run with scores, else of the newest.
+    """Return the folder of *run_id*, by default of the newest with scores.
+
+    Without a run with scores, the newest.
 
     Raises:
         StoreError: the store holds no run of that name, or no run at all.
@@ -233,7 +241,7 @@ def run_folder(store: Path, run_id: str | None = None) -> Path:
 
 
 def known_runs(store: Path) -> list[Path]:
-    """Folders of the finished runs of *store* in the order in which they started."""
+    """Return folders of finished runs, oldest first."""
     folders = [path.parent for path in (store / "runs").glob("*/run.json")]
     return sorted(
         folders, key=lambda folder: (str(_read_json(folder / "run.json").get("started_at", "")), folder.name)
@@ -247,7 +255,7 @@ def has_scores(folder: Path) -> bool:
 
 
 def with_columns(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
-    """*table* with exactly the columns of *columns* first, absent ones filled with "nothing of that kind"."""
+    """Return *table* with *columns* first; absent ones hold nothing."""
     filling: dict[str, Any] = {"str": "", "float": float("nan"), "int": 0, "bool": False}
     out = table.copy(deep=False)
     for name, kind in columns.items():

@@ -1,4 +1,4 @@
-"""What people and judge models found, in one sentence each, and what the crisis checks found."""
+"""What people and judge models found, in a sentence each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LINK = "#bk-judgements"
 
 
 def opinions(findings: Findings) -> list[Sentence]:
-    """One sentence from people, one per judge model, one about crises; none where nobody scored anything."""
+    """Return sentences from people, judge models and crisis checks."""
     if not findings.ratings:
         return []
     ratings = findings.ratings
@@ -22,7 +22,7 @@ def opinions(findings: Findings) -> list[Sentence]:
 
 
 def people(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
-    """How people rated the overall quality of the replies to counselling cases."""
+    """How people rated the overall quality in counselling cases."""
     part = ratings["parts"].get("counselling")
     rows = _rated(((part or {}).get("scores") or {}).get(_QUALITY, {}).get("subjects") or [])
     if not part or not rows:
@@ -50,7 +50,7 @@ def people(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
 
 
 def _beside(name: str) -> str:
-    """*name* before a Chinese word: with a space, unless it ends in a bracket of full width."""
+    """*name* before a Chinese word: with a space, except after a bracket."""
     return name if name.endswith("）") else f"{name} "
 
 
@@ -84,7 +84,10 @@ def judges(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
 
 
 def crises(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
-    """Where replies to crisis cases failed a check; by people, else by the first judge model that was asked."""
+    """Return which replies to crisis cases failed a check.
+
+    By people, else by the first judge model that was asked.
+    """
     part = ratings["parts"].get("crisis")
     checks = (part or {}).get("checks")
     zh_by, en_by = "", ""
@@ -132,7 +135,10 @@ def crises(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
 
 
 def leaders(findings: Findings) -> set[str]:
-    """Models that people's scores place in the top group; empty where they tell none apart."""
+    """Return the models in the top group of the human ratings.
+
+    Empty where the ratings show no difference.
+    """
     if not findings.ratings:
         return set()
     part = findings.ratings["parts"].get("counselling")

@@ -1,4 +1,4 @@
-"""The sample browser's data: as many questions as fit, packed so that the page opens at once."""
+"""The sample browser's data, packed so that the page opens at once."""
 
 from __future__ import annotations
 
@@ -85,7 +85,10 @@ class _Table:
 
     @classmethod
     def of(cls, samples: pd.DataFrame) -> _Table:
-        """Arrange *samples*; a question that a subject was asked twice stands there twice."""
+        """Arrange *samples* by question.
+
+        A question that a subject was asked twice stands there twice.
+        """
         import numpy as np
         import pandas as pd
 
@@ -132,7 +135,7 @@ class _Table:
         )
 
     def spread(self) -> NDArray[np.int64]:
-        """Questions in an order of which every beginning is spread over subjects and outcomes."""
+        """Return questions so ordered that any beginning is spread."""
         import numpy as np
 
         leaked = self.samples["leaked"].to_numpy(dtype=bool)
@@ -152,7 +155,7 @@ class _Table:
         return _spread(self.subset_codes[self.first], outcome, self.samples["index"].to_numpy()[self.first])
 
     def entries(self, sequence: NDArray[np.int64], clip: Callable[[str, int], str]) -> Iterator[list[Any]]:
-        """Question by question; texts are taken out of the table a block at a time, which is what costs."""
+        """Question by question, texts a block at a time, which is what costs."""
         import numpy as np
 
         correct = self.samples["correct"].to_numpy(dtype=float)
@@ -193,7 +196,7 @@ def np_max(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 def _answer(
     texts: dict[str, list[Any]], at: int, correct: float, clip: Callable[[str, int], str]
 ) -> list[Any]:
-    """A reply, what was read from it, its status and its grade; and what the second rule read, where it differs."""
+    """Return reply, extraction, status, grade; second extraction if other."""
     value = None if math.isnan(correct) else round(correct, 3)
     extracted, other = texts["extracted"][at], texts["extracted_alt"][at]
     status = STATUS.index(texts["status"][at]) if texts["status"][at] in STATUS else 0
@@ -239,12 +242,17 @@ def _pack(suite: str, samples: pd.DataFrame, budget: int, order: Sequence[Subjec
 
 
 def side_name(findings: Findings, suite: str) -> str:
-    """How the side files of *suite* begin, relative to the page; a number and ``.js`` follow."""
+    """Return how the names of side files begin, relative to the page.
+
+    A number and ``.js`` follow.
+    """
     return f"{SIDE_FOLDER}/{findings.run_id}-{sorted(findings.samples_by_suite).index(suite)}-"
 
 
 def write_side_files(findings: Findings, reports_dir: Path) -> None:
-    """Write every question with its whole texts, and prompts as sent, into files that the page loads on demand.
+    """Write every question, whole, into files loaded on demand.
+
+    With whole texts, and prompts as sent.
 
     A page that was opened from a disk may load scripts from its folder, and nothing else: each file calls
     ``bakeoffSamples`` with the part that it holds. Those of earlier runs are removed.
@@ -279,7 +287,10 @@ def write_side_files(findings: Findings, reports_dir: Path) -> None:
 
 
 def _prompts(findings: Findings, suite: str) -> dict[str, Any]:
-    """Digest -> messages of every prompt that was sent for *suite*, as far as the store still has them."""
+    """Return digest -> messages of the prompts sent for *suite*.
+
+    As far as the store still has them.
+    """
     prompts: dict[str, Any] = {}
     for record in findings.stages:
         if record.get("stage") == "evaluate" and (record.get("facts") or {}).get("suite") == suite:
@@ -307,7 +318,7 @@ def _broke(subjects: Sequence[tuple[str, str]], values: NDArray[np.float64]) -> 
 def _spread(
     subset: NDArray[np.int64], outcome: NDArray[np.int64], index: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Questions in an order of which every beginning is spread over outcomes, and within each over subsets.
+    """Return questions spread over outcomes, then over subsets.
 
     One question of each outcome in turn, each from the next subset; a rare outcome runs out first.
     """

@@ -1,4 +1,4 @@
-"""The data behind the report, for further work: CSV, JSON, Parquet, and tables ready for a paper."""
+"""The data behind the report: CSV, JSON, Parquet, tables for a paper."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
-    """Write the data and the tables of *findings* into *reports_dir*, and return their paths.
+    """Write data and tables into *reports_dir*, and return their paths.
 
     scores.csv, scores.json and samples.parquet hold the tidy tables (columns: docs/report.md), differences.csv every
     tested pair and whether tuning lost more than its margin, recipes.csv, recipe_pairs.csv and variance.csv the recipes
@@ -48,7 +48,7 @@ def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
 
 
 def markdown(findings: Findings, analysis: Analysis) -> str:
-    """Scores with intervals and letters, and base to tuned, as Markdown tables."""
+    """Return scores and fine-tuning as Markdown tables."""
     head = [
         "Model",
         "",

@@ -1,4 +1,4 @@
-"""What the tests support about the models, in sentences in Chinese and English that claim nothing more."""
+"""What the tests support about the models, and nothing more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bakeoff.report.words import points
 
 
 def verdict(findings: Findings, analysis: Analysis) -> list[Sentence]:
-    """What failed, what was compared, which models differ, what tuning did and what people found.
+    """Return what failed, which models differ, what tuning did.
 
     The first sentence tells what failed or was left out, where anything was; the last ones are there where people or
     a judge model scored replies.
@@ -51,7 +51,7 @@ def _scope(analysis: Analysis) -> Sentence:
 
 
 def between(analysis: Analysis) -> Sentence:
-    """Which models differ, by how many of the tests, or what could have been detected."""
+    """Return which models differ, or what could have been detected."""
     views = [view for view in analysis.views if view.pairs]
     pairs = [pair for view in views for pair in view.pairs]
     if not pairs:
@@ -81,7 +81,10 @@ def _limits(views: Sequence[SuiteView]) -> str:
 
 
 def _reach(views: Sequence[SuiteView]) -> Sentence:
-    """What could have been detected: the larger of the power formula and the exact test's own limit."""
+    """Return which gap could have been detected.
+
+    The larger of the power formula and the exact test's own limit counts.
+    """
     reaches = [
         max(limits) for view in views if (limits := [x for x in (view.mdd, view.least) if not math.isnan(x)])
     ]
@@ -105,7 +108,7 @@ def _reach(views: Sequence[SuiteView]) -> Sentence:
 
 
 def _leaders(views: Sequence[SuiteView]) -> Sentence:
-    """Who stands in the top group, over the suites on which any two models differ."""
+    """Return who stands in the top group of suites with differences."""
     telling = [view for view in views if any(pair.shown for pair in view.pairs)]
     flat = [view.name for view in views if view not in telling]
     tops = {
@@ -186,7 +189,7 @@ def tuning(findings: Findings, analysis: Analysis) -> Sentence:
 
 
 def _taught(findings: Findings, raised: Sequence[Difference]) -> list[Sentence]:
-    """Which of the suites that tuning *raised* asked what the training data holds, and whether that was meant."""
+    """Return which of the *raised* suites the training data holds."""
     suites: dict[bool, dict[str, tuple[int, int]]] = {True: {}, False: {}}
     for leak in findings.leakage:
         if any((leak["model"], leak["variant"], leak["suite"]) == (*p.a, p.suite) for p in raised):

@@ -1,4 +1,4 @@
-"""What the report says about a suite: scores, differences, and the types that hold them."""
+"""Scores and differences of a suite, as the report holds them."""
 
 from __future__ import annotations
 
@@ -144,7 +144,10 @@ class SuiteView:
         )
 
     def arrange(self, order: Sequence[str]) -> None:
-        """Put everything into the order of the leaderboard: models as in *order*, the tuned one before its base."""
+        """Put everything into the order of the leaderboard.
+
+        Models as in *order*, the tuned one before its base.
+        """
         place = {model: number for number, model in enumerate(order)}
 
         def key(subject: object) -> tuple[int, bool, str]:
@@ -165,7 +168,7 @@ class SuiteView:
         ]
 
     def why_invalid(self, subset: str, column: int) -> str | None:
-        """Why the score in that place of ``subsets`` is invalid; None where it is not."""
+        """Return why a score of ``subsets`` is invalid; None if it is not."""
         subject = Subject(*map(str, tuple(self.subsets.columns[column])))
         return self.invalid_subsets.get((subset, subject))
 
