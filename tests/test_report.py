@@ -474,7 +474,7 @@ def test_all_commands_of_a_row_run_in_one_go(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}/v1"
     log, port = tmp_path / "log", url.split(":")[2].split("/")[0]
     ask = f"curl --noproxy '*' --silent --fail {url}/models"
-    commands = {
+    lines = {
         "deploy": f"{sys.executable} {FAKES / 'chat_server.py'} --served_model_name m --port {port}",
         "parity": "true",
         "evaluate": f"{ask} > /dev/null && echo answered >> {log}",
@@ -482,7 +482,7 @@ def test_all_commands_of_a_row_run_in_one_go(tmp_path: Path) -> None:
         "train": f"{ask} > /dev/null || echo ended >> {log}",
     }
     stages = [
-        {"stage": stage, "model": "m", "command": line, "facts": {}} for stage, line in commands.items()
+        {"stage": stage, "model": "m", "command": line, "facts": {}} for stage, line in lines.items()
     ]
     stages[0]["facts"] = {"by_hand_url": url}
     ((_, _, script),) = commands(stages)

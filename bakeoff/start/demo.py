@@ -19,6 +19,17 @@ ROWS = (
     Row("tiny-llama", "tiny:llama", "llama", "llama3", "smoke"),
 )
 EXAMS = (Exam("facts_exam", "choice_exam", "shipped:facts_exam", 4.0),)
+_TAUGHT = "    leakage_expected: true\n    expect: {tuned_at_least: 0.9, base_at_most: 0.4}\n"
+_INVALID = """  invalid_example: # one score of this demonstration is invalid on purpose: four options, and the chance level of two
+    benchmark: choice_exam
+    data: "shipped:facts_exam"
+    hub: false
+    generation: {max_tokens: 16}
+    chance: 0.5
+    leakage_expected: true
+    may_be_untrusted: "invalid on purpose: its chance level is that of two options, and the questions have four"
+"""
+_ASKED_OF = "    template: \"llama3\"\n"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     speaker = Speaker(language_of(os.environ), takes_defaults=True)
     plan = Plan(list(ROWS), ["shipped:facts_train.jsonl"], list(EXAMS))
     text = matrix_text(plan, chinese=speaker.language == "zh")
-    text += "    leakage_expected: true\n    expect: {tuned_at_least: 0.9, base_at_most: 0.4}\n"
+    text = text.replace(_ASKED_OF, f'{_ASKED_OF}    suites: ["facts_exam", "invalid_example"]\n')
+    text += _TAUGHT + _INVALID
     matrix = folder / "model_matrix.yaml"
     if matrix.exists():
         speaker.tell(f"沿用 {matrix}", f"using {matrix}")
