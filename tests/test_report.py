@@ -28,6 +28,7 @@ from bakeoff.report import Findings, Row, page, section, write_page, write_table
 from bakeoff.report.__main__ import main
 from bakeoff.report.analysis import analyse, headline_metric
 from bakeoff.report.answer import recommendation
+from bakeoff.report.commands import commands
 from bakeoff.report.costs import cost_of, gpu_hours, summary
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
 from bakeoff.report.samples import REPLY_CHARS, pack
@@ -481,9 +482,7 @@ def test_all_commands_of_a_row_run_in_one_go(tmp_path: Path) -> None:
         "speed": f"{ask} > /dev/null && echo answered >> {log}",
         "train": f"{ask} > /dev/null || echo ended >> {log}",
     }
-    stages = [
-        {"stage": stage, "model": "m", "command": line, "facts": {}} for stage, line in lines.items()
-    ]
+    stages = [{"stage": stage, "model": "m", "command": line, "facts": {}} for stage, line in lines.items()]
     stages[0]["facts"] = {"by_hand_url": url}
     ((_, _, script),) = commands(stages)
     subprocess.run(["bash", "-c", script], timeout=60, check=False, capture_output=True)

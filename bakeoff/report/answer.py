@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bakeoff.report.findings import Findings
 from bakeoff.report.opinions import crises, judges, leaders, people
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, joined
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, joined, spaced
 from bakeoff.report.shortfalls import shortfall
 from bakeoff.report.verdict import between, tuning
 from bakeoff.report.views import Analysis, SuiteView
@@ -99,7 +99,7 @@ def recommendation(findings: Findings, analysis: Analysis) -> Sentence:
                 "#bk-judgements",
             )
         return Sentence(
-            f"没有唯一的推荐：{names.zh} 均未被其他模型显著超过。",
+            f"没有唯一的推荐：{spaced(names.zh)}均未被其他模型显著超过。",
             f"No single one: {names.en} are not significantly behind any other model.",
             "#bk-scores",
         )

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.report.findings import Findings
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural, spaced
 from bakeoff.report.words import points
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _runs(findings: Findings, analysis: Analysis) -> Iterator[Sentence]:
     if single:
         names = both_lists(single, LISTED)
         yield Sentence(
-            f"{names.zh} 只训练了一次：结论只针对这次训练，不针对训练配方（矩阵中 seeds: 3 可检验配方）。",
+            f"{spaced(names.zh)}只训练了一次：结论只针对这次训练，不针对训练配方（矩阵中 seeds: 3 可检验配方）。",
             f"{names.en} {'was' if len(single) == 1 else 'were'} trained once: conclusions are about this run, "
             "not about this recipe (`seeds: 3` in the matrix tests the recipe).",
         )

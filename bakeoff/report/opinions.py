@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bakeoff.report.findings import Findings
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural, spaced
 from bakeoff.report.words import CHECKS, rated_names
 
 _QUALITY = "overall_quality"
@@ -45,13 +45,8 @@ def people(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
             zh, en = f"{zh}，显著高于 {names.zh}", f"{en}, significantly above {names.en}"
         if level:
             names = _names(level)
-            zh, en = f"{zh}；与 {names.zh} 差异不显著", f"{en}; not significantly different from {names.en}"
+            zh, en = f"{zh}；与 {spaced(names.zh)}差异不显著", f"{en}; not significantly different from {names.en}"
     yield Sentence(zh + "。", en + ".", _LINK)
-
-
-def _beside(name: str) -> str:
-    """*name* before a Chinese word: with a space, except after a bracket."""
-    return name if name.endswith("）") else f"{name} "
 
 
 def _names(subjects: Sequence[str]) -> Sentence:
@@ -118,7 +113,7 @@ def crises(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
         return
     missed.sort(key=lambda item: item[1]["yes"] / item[1]["of"])
     zh = "，".join(
-        f"{_beside(rated_names(row['subject'])[0])}{zh_check} {row['yes']}/{row['of']}"
+        f"{spaced(rated_names(row['subject'])[0])}{zh_check} {row['yes']}/{row['of']}"
         for (zh_check, _), row in missed[:LISTED]
     )
     en = ", ".join(

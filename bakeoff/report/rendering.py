@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _FOLDER = Path(__file__).parent / "templates"
+_SCRIPTS = ("report.js", "weights.js", "evidence.js")
 
 
 @cache
@@ -95,13 +96,16 @@ def _head(findings: Findings, analysis: Analysis) -> dict[str, object]:
     from bakeoff.report.answer import DEMONSTRATION, answer
     from bakeoff.report.claim_tables import claim_sentences
     from bakeoff.report.verdict import verdict
+    from bakeoff.report.weights import CRITERIA, weighing
 
     return {
+        "weighing": weighing(findings, analysis),
+        "CRITERIA": CRITERIA,
         "verdict": [*verdict(findings, analysis), *claim_sentences(findings, analysis)],
         "answer": answer(findings, analysis),
         "demonstration": DEMONSTRATION if findings.demonstration else None,
         "css": Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),
-        "js": Markup((_FOLDER / "report.js").read_text(encoding="utf-8")),
+        "js": Markup("\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS)),
         "version": __version__,
     }
 
@@ -153,6 +157,7 @@ def _rest(findings: Findings, analysis: Analysis, since: Since | None) -> dict[s
     """Return cautions, history, ratings and provenance."""
     from bakeoff.report.cautions import cautions
     from bakeoff.report.history import moved
+    from bakeoff.report.rated import rated_replies
 
     order = analysis.order
     untrusted = [cell for view in analysis.views for cell in view.cells.values() if not cell.trusted]
@@ -176,6 +181,7 @@ def _rest(findings: Findings, analysis: Analysis, since: Since | None) -> dict[s
         "moved": moved(since.changes) if since else None,
         "since": since,
         "r": findings.ratings,
+        "rated": rated_replies(findings),
         "skipped": _by_reason(findings.skipped),
         "subjects_of": _judged_subjects,
         "in_order": lambda subjects: sorted(subjects, key=lambda subject: _place(subject, order)),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from bakeoff.report.findings import Findings
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, joined, plural
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, joined, plural, spaced
 from bakeoff.report.shortfalls import shortfall
 from bakeoff.report.views import Analysis, Difference, SuiteView
 from bakeoff.report.words import points
@@ -120,10 +120,10 @@ def _leaders(views: Sequence[SuiteView]) -> Sentence:
             suites = both_lists([suite for suite, models in tops.items() if models == top])
             names = both_lists(top)
             if len(top) == 1:
-                zh.append(f"{names.zh} 在 {suites.zh} 上显著领先其他模型")
+                zh.append(f"{spaced(names.zh)}在 {spaced(suites.zh)}上显著领先其他模型")
                 en.append(f"on {suites.en} {names.en} is significantly ahead of all others")
             else:
-                zh.append(f"{suites.zh} 上 {names.zh} 同处第一梯队，相互之间无显著差异")
+                zh.append(f"{spaced(suites.zh)}上 {spaced(names.zh)}同处第一梯队，相互之间无显著差异")
                 en.append(f"on {suites.en} the top group is {names.en}, which do not differ significantly")
     else:
         count = {model: sum(model in top for top in tops.values()) for top in tops.values() for model in top}
@@ -142,7 +142,7 @@ def _leaders(views: Sequence[SuiteView]) -> Sentence:
         )
     if flat:
         suites = both_lists(flat)
-        zh.append(f"{suites.zh} 上各模型之间均无显著差异")
+        zh.append(f"{spaced(suites.zh)}上各模型之间均无显著差异")
         en.append(f"on {suites.en} no two models differ significantly")
     text = "; ".join(en)
     return Sentence("；".join(zh), text[0].upper() + text[1:])

@@ -20,7 +20,7 @@ ROWS = (
 )
 EXAMS = (Exam("facts_exam", "choice_exam", "shipped:facts_exam", 4.0),)
 _TAUGHT = "    leakage_expected: true\n    expect: {tuned_at_least: 0.9, base_at_most: 0.4}\n"
-_INVALID = """  invalid_example: # one score of this demonstration is invalid on purpose: four options, and the chance level of two
+_INVALID = """  invalid_example: # one score is invalid on purpose: four options, and the chance level of two
     benchmark: choice_exam
     data: "shipped:facts_exam"
     hub: false
@@ -29,7 +29,7 @@ _INVALID = """  invalid_example: # one score of this demonstration is invalid on
     leakage_expected: true
     may_be_untrusted: "invalid on purpose: its chance level is that of two options, and the questions have four"
 """
-_ASKED_OF = "    template: \"llama3\"\n"
+_ASKED_OF = '    template: "llama3"\n'
 
 
 def parser() -> argparse.ArgumentParser:

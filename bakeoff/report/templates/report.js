@@ -48,6 +48,12 @@
     return span;
   };
 
+  const inflated = async (text) => {
+    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text());
+  };
+  root.bakeoff = { make, both, inflated };
+
   const copy = async (text, button) => {
     let done = false;
     try { await navigator.clipboard.writeText(text); done = true; } catch {
@@ -109,9 +115,7 @@
       if (!loaded.has(name)) {
         loaded.set(name, (async () => {
           const script = [...area.querySelectorAll("script[data-suite]")].find((one) => one.dataset.suite === name);
-          const bytes = Uint8Array.from(atob(script.textContent.trim()), (c) => c.charCodeAt(0));
-          const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-          const data = JSON.parse(await new Response(stream).text());
+          const data = await inflated(script.textContent.trim());
           data.graded = data.rows.some((row) => row[7].some((one) => one && one[3] !== null && one[3] !== 0 && one[3] !== 1));
           return data;
         })());
@@ -121,10 +125,6 @@
     // Side files call this: a page opened from a disk may load scripts beside it, and cannot fetch.
     const arrived = new Map();
     window.bakeoffSamples = (begin, number, text) => arrived.set(begin + number, text);
-    const inflated = async (text) => {
-      const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-      return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text());
-    };
     const side = (address) => new Promise((resolve, reject) => {
       const script = make("script");
       script.onload = resolve;
@@ -382,11 +382,9 @@
       return true;
     };
     root.addEventListener("click", (event) => {
-      const link = event.target.closest("a[data-view]");
-      if (!link) return;
-      event.preventDefault();
-      if (location.hash === "#" + link.dataset.view) follow(link.dataset.view);
-      else location.hash = link.dataset.view;
+      // An address that is there already makes no hashchange.
+      const link = event.target.closest("a[href^='#s=']");
+      if (link && link.getAttribute("href") === location.hash) follow(location.hash);
     });
     addEventListener("hashchange", () => follow(location.hash));
     const changed = async () => { await choose(); address(); };
