@@ -45,7 +45,10 @@ def people(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
             zh, en = f"{zh}，显著高于 {names.zh}", f"{en}, significantly above {names.en}"
         if level:
             names = _names(level)
-            zh, en = f"{zh}；与 {spaced(names.zh)}差异不显著", f"{en}; not significantly different from {names.en}"
+            zh, en = (
+                f"{zh}；与 {spaced(names.zh)}差异不显著",
+                f"{en}; not significantly different from {names.en}",
+            )
     yield Sentence(zh + "。", en + ".", _LINK)
 
 

@@ -6,9 +6,11 @@ import base64
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,34 +158,53 @@ class _Table:
 
     def entries(self, sequence: NDArray[np.int64], clip: Callable[[str, int], str]) -> Iterator[list[Any]]:
         """Question by question, texts a block at a time, which is what costs."""
-        import numpy as np
-
-        correct = self.samples["correct"].to_numpy(dtype=float)
-        index, leaked = self.samples["index"].to_numpy(), self.samples["leaked"].to_numpy(dtype=bool)
-        first = self.first
         for start in range(0, len(sequence), _BLOCK):
             questions = sequence[start : start + _BLOCK]
-            used = np.unique(self.rows[questions][self.rows[questions] >= 0])
+            used = np_unique(self.rows[questions])
             part = self.samples.iloc[used]
-            place = {int(row): number for number, row in enumerate(used)}
             texts = {name: part[name].to_numpy(dtype=object).tolist() for name in _TEXTS}
-            for question in questions:
-                rows, head = self.rows[int(question)], int(first[question])
-                at = place[head]
-                options = texts["options"][at]
-                yield [
-                    texts["sample_id"][at],
-                    int(index[head]),
-                    int(self.subset_codes[head]),
-                    clip(texts["question"][at], QUESTION_CHARS),
-                    json.loads(options) if isinstance(options, str) and options else list(options or ()),
-                    clip(texts["target"][at], QUESTION_CHARS),
-                    int(leaked[rows[rows >= 0]].any()),
-                    [
-                        _answer(texts, place[int(row)], float(correct[row]), clip) if row >= 0 else 0
-                        for row in rows
-                    ],
-                ]
+            place = dict(zip(used.tolist(), range(len(used)), strict=True))
+            yield from self.rendered(questions, texts, place, clip)
+
+    def rendered(
+        self,
+        questions: NDArray[np.int64],
+        texts: Mapping[str, Sequence[Any]],
+        place: Mapping[int, int] | Sequence[int],
+        clip: Callable[[str, int], str],
+    ) -> Iterator[list[Any]]:
+        """Each of *questions*; *texts* holds row ``r`` at ``place[r]``."""
+        first, (correct, index, leaked) = self.first, self._numbers
+        for question, rows in zip(questions.tolist(), self.rows[questions].tolist(), strict=True):
+            head = int(first[question])
+            at = place[head]
+            options = texts["options"][at]
+            yield [
+                texts["sample_id"][at],
+                index[head],
+                int(self.subset_codes[head]),
+                clip(texts["question"][at], QUESTION_CHARS),
+                json.loads(options) if isinstance(options, str) and options else list(options or ()),
+                clip(texts["target"][at], QUESTION_CHARS),
+                int(any(row >= 0 and leaked[row] for row in rows)),
+                [_answer(texts, place[row], correct[row], clip) if row >= 0 else 0 for row in rows],
+            ]
+
+    @cached_property
+    def _numbers(self) -> tuple[list[float], list[int], list[bool]]:
+        """Grade, index and leakage of each row, as plain values, which a loop reads fastest."""
+        return (
+            self.samples["correct"].to_numpy(dtype=float).tolist(),
+            self.samples["index"].to_numpy().tolist(),
+            self.samples["leaked"].to_numpy(dtype=bool).tolist(),
+        )
+
+
+def np_unique(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows that are there, each once, in order."""
+    import numpy as np
+
+    return np.unique(rows[rows >= 0])
 
 
 def np_max(rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -194,7 +215,7 @@ def np_max(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _answer(
-    texts: dict[str, list[Any]], at: int, correct: float, clip: Callable[[str, int], str]
+    texts: Mapping[str, Sequence[Any]], at: int, correct: float, clip: Callable[[str, int], str]
 ) -> list[Any]:
     """Return reply, extraction, status, grade; second extraction if other."""
     value = None if math.isnan(correct) else round(correct, 3)
@@ -260,30 +281,49 @@ def write_side_files(findings: Findings, reports_dir: Path) -> None:
     folder = reports_dir / SIDE_FOLDER
     for old in folder.glob("*.js"):
         old.unlink()
-    for suite, samples in findings.samples_by_suite.items():
-        table, prompts = _Table.of(samples), _prompts(findings, suite)
-        begin = side_name(findings, suite)
-        shas = samples["prompt_sha"].to_numpy(dtype=object)
-        sequence = table.first.argsort(kind="stable")
-        for number, start in enumerate(range(0, len(sequence), PER_FILE)):
-            part = sequence[start : start + PER_FILE]
-            rows = list(table.entries(part, lambda text, most: text))
+    with ThreadPoolExecutor(2) as pool:  # zlib works outside Python's lock
+        writes = [
+            pool.submit(_write_side_file, reports_dir, side_name(findings, suite), number, text)
+            for suite in findings.samples_by_suite
+            for number, text in enumerate(_side_texts(findings, suite))
+        ]
+        for write in writes:
+            write.result()
+
+
+def _side_texts(findings: Findings, suite: str) -> Iterator[bytes]:
+    """Yield what the side files of *suite* hold, as JSON."""
+    samples, prompts = findings.samples_by_suite[suite], _prompts(findings, suite)
+    table = _Table.of(samples)
+    texts = {name: samples[name].to_numpy(dtype=object).tolist() for name in _TEXTS}
+    shas = samples["prompt_sha"].to_numpy(dtype=object)
+    sequence = table.first.argsort(kind="stable")
+    everywhere = range(len(samples))
+    for start in range(0, len(sequence), PER_FILE):
+        part = sequence[start : start + PER_FILE]
+        rows = list(table.rendered(part, texts, everywhere, lambda text, most: text))
+        sent: list[list[str]] = [[]] * len(part)
+        if prompts:
+            asked_with = table.rows[part].tolist()
             sent = [
-                sorted({str(shas[row]) for row in table.rows[question] if row >= 0} & prompts.keys())
-                for question in part
+                sorted({str(shas[row]) for row in rows_of if row >= 0} & prompts.keys())
+                for rows_of in asked_with
             ]
-            content = {
-                "rows": rows,
-                "sent": sent,
-                "prompts": {sha: prompts[sha] for every in sent for sha in every},
-            }
-            packed = zlib.compressobj(1, zlib.DEFLATED, 31)
-            data = packed.compress(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())
-            text = base64.b64encode(data + packed.flush()).decode()
-            write_text(
-                reports_dir / f"{begin}{number}.js",
-                f"bakeoffSamples({json.dumps(begin)},{number},{json.dumps(text)})",
-            )
+        content = {
+            "rows": rows,
+            "sent": sent,
+            "prompts": {sha: prompts[sha] for every in sent for sha in every},
+        }
+        yield json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _write_side_file(reports_dir: Path, begin: str, number: int, content: bytes) -> None:
+    packed = zlib.compressobj(1, zlib.DEFLATED, 31)
+    text = base64.b64encode(packed.compress(content) + packed.flush()).decode()
+    write_text(
+        reports_dir / f"{begin}{number}.js",
+        f"bakeoffSamples({json.dumps(begin)},{number},{json.dumps(text)})",
+    )
 
 
 def _prompts(findings: Findings, suite: str) -> dict[str, Any]:

@@ -50,7 +50,7 @@
       body.append(turn);
     }
     const card = make("div", "reply right");
-    const head = make("h4");
+    const head = make("h3");
     head.append(both("回复：", "Reply: "), both(...namesOf("m", item.subject)));
     card.append(head, make("div", "text", item.text));
     body.append(card);

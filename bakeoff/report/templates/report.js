@@ -25,7 +25,8 @@
       const hint = lang === "zh" ? node.dataset.hintZh : node.dataset.hintEn;
       if (node.tagName === "INPUT") node.placeholder = hint;
       else node.title = hint;
-      node.setAttribute("aria-label", hint);
+      // A button with words keeps them as its name; its hint is a description.
+      if (node.tagName !== "BUTTON" || !/\p{L}/u.test(node.textContent)) node.setAttribute("aria-label", hint);
     }
     for (const option of root.querySelectorAll("option[data-zh]")) option.textContent = option.dataset[lang];
     document.dispatchEvent(new CustomEvent("bk-language"));
@@ -88,6 +89,15 @@
       copy(button.closest("details").querySelector("template").content.textContent, button);
     }
   });
+
+  // A table that is wider than its place can be scrolled by keyboard, too.
+  const overflow = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+      else target.removeAttribute("tabindex");
+    }
+  });
+  for (const node of root.querySelectorAll(".scroll")) overflow.observe(node);
 
   let opened = [];
   addEventListener("beforeprint", () => {
@@ -235,7 +245,7 @@
         const one = row[7][i];
         if (!one || !isShown(subject)) return;
         const card = make("div", "reply" + (one[2] > 0 ? " gone" : right(one) ? " right" : ""));
-        const head = make("h4", "", subject[0] + " ");
+        const head = make("h3", "", subject[0] + " ");
         const kind = make("span", "kind");
         kind.append(subject[1] === "base" ? both("基座", "base") : subject[1] === "tuned" ? both("微调", "tuned") : subject[1]);
         head.append(kind);
@@ -274,6 +284,8 @@
           node.dataset.hintZh = zh;
           node.dataset.hintEn = en;
           node.title = language() === "zh" ? zh : en;
+          node.setAttribute("role", "img");
+          node.setAttribute("aria-label", node.title);
           node.textContent = ++number;
           marks.append(node);
         });
