@@ -129,7 +129,8 @@ def test_the_page_fetches_nothing_and_its_anchors_exist(html: str) -> None:
     links.feed(html)
     assert links.fetched == []
     assert not re.search(r"url\(\s*['\"]?(?!#)", html), "a style sheet would fetch something"
-    anchors = [one[1:] for one in links.targets if one.startswith("#")]
+    # an address with "=" is a view of a browser of the page; tests/test_report_reading.py opens each kind
+    anchors = [one[1:] for one in links.targets if one.startswith("#") and "=" not in one]
     assert anchors
     assert set(anchors) <= set(links.ids)
 
