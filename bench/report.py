@@ -85,6 +85,8 @@ def measure(folder: Path, per_suite: int, reply_chars: int) -> dict[str, Any]:
         "build_cpu_s": round(cpu_s, 2),
         "memory_gib": round(memory_gib, 2),
         "size_mb": round(page.stat().st_size / 1e6, 2),
+        "side_files": len(side := list((page.parent / "samples").glob("*.js"))),
+        "side_mb": round(sum(path.stat().st_size for path in side) / 1e6, 1),
         "open_s": opened[0] if opened else None,
         "browse_s": opened[1] if opened else None,
         "load_average": round(os.getloadavg()[0], 1),

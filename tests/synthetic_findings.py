@@ -257,11 +257,11 @@ def _stages(names: list[str], suites: tuple[str, ...], rng: np.random.Generator)
 def synthetic_ratings(folder: Path, models: int = 3, hostile: bool = True) -> dict[str, Any]:
     """A study judged by three people and a model, through the real store, summarised as the report gets it."""
     from bakeoff.judgement.blind import build_study
+    from bakeoff.judgement.evidence import with_evidence
     from bakeoff.judgement.ratings import RatingStore
     from bakeoff.judgement.replies import Case, Reply
     from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS
     from bakeoff.judgement.submissions import Judgement
-    from bakeoff.judgement.verdicts import summarise
 
     rng = np.random.default_rng(5)
     names = list(MODELS)[:models]
@@ -296,7 +296,7 @@ def synthetic_ratings(folder: Path, models: int = 3, hostile: bool = True) -> di
             store.record(rater, uuid.UUID(bytes=rng.bytes(16)).hex, verdicts)
     for reply in study.replies:
         store.record_model(study, reply.reply_id, "model:judge", 0, judgement(reply.reply_id, 1.0), {})
-    summary = summarise(store, "synthetic")
+    summary = with_evidence(store, "synthetic")
     store.close()
     return summary
 

@@ -256,7 +256,7 @@ def test_a_number_opens_its_evidence_all_of_it_and_the_address_is_the_view(
     browser.get(partial.as_uri())
     link = "#bk-scores td .value a.open"
     assert browser.execute_script("return document.querySelector('script[data-partial]') !== null")
-    view = browser.execute_script(f"return document.querySelector('{link}').dataset.view")
+    view = browser.execute_script(f"return document.querySelector('{link}').getAttribute('href')")
     browser.execute_script(f"document.querySelector('{link}').click()")
     wait(browser, "return document.getElementById('bk-samples').dataset.ready")
     model, variant = browser.execute_script("return document.querySelector('[data-pick=model]').value").split(

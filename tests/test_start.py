@@ -16,7 +16,7 @@ import pytest
 from bakeoff.__main__ import MODULES, USAGE, main, pytest_line
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.start import new
-from bakeoff.start.demo import EXAMS, ROWS
+from bakeoff.start.demo import EXAMS, ROWS, demonstration
 from bakeoff.start.estimate import estimate, points_seen
 from bakeoff.start.examples import look_at_exam, look_at_training
 from bakeoff.start.speech import language_of
@@ -174,6 +174,18 @@ def test_the_demonstration_has_two_tiny_rows_that_can_answer_their_exam() -> Non
     assert len(ROWS) == 2
     assert {row.group for row in ROWS} == {"smoke"}
     assert EXAMS[0].folder == "shipped:facts_exam"
+
+
+def test_the_demonstration_has_one_score_that_is_invalid_on_purpose(tmp_path: Path) -> None:
+    written = tmp_path / "model_matrix.yaml"
+    written.write_text(demonstration(chinese=False), encoding="utf-8")
+    matrices = [load_matrix(written), load_matrix(ROOT / "model_matrix.yaml")]
+    for matrix in matrices:
+        rows = [row for row in matrix.models.values() if row.group == "smoke"]
+        suite = matrix.suites["invalid_example"]
+        assert [row.name for row in rows if suite.name in row.suites] == ["tiny-llama"]
+        assert suite.chance == 0.5
+        assert suite.may_be_untrusted
 
 
 def test_a_wheel_gives_a_command_and_a_folder_with_a_matrix_is_a_project(tmp_path: Path) -> None:

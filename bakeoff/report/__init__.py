@@ -1,4 +1,4 @@
-"""The report: one self-contained page in Chinese and English, and the tables behind it.
+"""Report on a run: one page in Chinese and English, and its tables.
 
 ``section(findings)`` is the part that heads pytest-html's page, ``page(findings)`` the same in a page of its own,
 ``write_tables(findings, folder)`` the data for further work. Nothing on a page is fetched from anywhere.
@@ -21,7 +21,7 @@ __all__ = ["Findings", "Row", "Subject", "page", "section", "write_page", "write
 
 
 def section(findings: Findings, reports_dir: Path = Path("reports"), since: Since | None = None) -> str:
-    """The comparison as an HTML fragment with its own style and script, for the head of pytest-html's page.
+    """Return the comparison as an HTML fragment for pytest-html's page.
 
     *reports_dir* is where the page will lie: links to logs are relative to it. With *since*, the page also
     tells what moved since an earlier run.
@@ -47,15 +47,15 @@ def write_page(findings: Findings, reports_dir: Path, since: Since | None = None
 
     reports_dir.mkdir(parents=True, exist_ok=True)
     target = reports_dir / "index.html"
-    there = target.read_text(encoding="utf-8") if target.exists() else ""
+    existing = target.read_text(encoding="utf-8") if target.exists() else ""
     fragment = section(findings, reports_dir, since)
-    whole = replaced(there, fragment, findings.run_id) or wrapped(fragment, findings.run_id)
+    whole = replaced(existing, fragment, findings.run_id) or wrapped(fragment, findings.run_id)
     write_text(target, whole)
     return target
 
 
 def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
-    """Write the data and the tables for a paper into *reports_dir*, and the samples that its page loads on demand.
+    """Write data, tables for a paper, and the samples beside the page.
 
     See :mod:`bakeoff.report.tables` and :func:`bakeoff.report.samples.write_side_files`.
     """

@@ -1,4 +1,4 @@
-"""``python -m bakeoff.report``: rebuild the pages and tables from the store, running nothing."""
+"""``python -m bakeoff.report``: rebuild pages and tables from a store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bakeoff.workspace import Workspace
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the report of one stored run; 0 when written, 1 on a regression asked about, 2 on an error."""
+    """Write the report of a stored run: 0 written, 1 regression, 2 error."""
     parser = argparse.ArgumentParser(prog="python -m bakeoff.report", description=__doc__)
     parser.add_argument(
         "--store", type=Path, default=Path("store"), help="folder of the runs (default: store)"

@@ -1,15 +1,16 @@
-"""From findings to what may be said: per suite the scores, their intervals, tie groups and differences."""
+"""Scores, intervals, tie groups and differences of a run's suites."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.report.claims import recipe_comparisons, retentions
 from bakeoff.report.findings import Findings, Subject
+from bakeoff.report.views import INTEREST, Analysis, Cell, Difference, SuiteView
 from bakeoff.scoring.scores import CRISIS
 from bakeoff.sentences import statement_of
 
@@ -17,284 +18,176 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bakeoff.statistics.comparison import Comparison
-    from bakeoff.statistics.recipes import Recipes
-    from bakeoff.statistics.retention import Retention
-
 
 _GONE = -1.0
-INTEREST = 0.02
-"""The smallest difference that matters where a suite names none: 2 points of 100."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One score with how it came about."""
-
-    subject: Subject
-    suite: str
-    value: float
-    """0..1; NaN when there is none."""
-    low: float
-    high: float
-    """Ends of the 95 % interval, NaN when there is none."""
-    letters: str
-    """Tie group within the suite: capitals among the models as delivered, small letters among bases that also
-    have a tuned model; empty when not compared."""
-    n_asked: int
-    n_answered: int
-    missing: dict[str, int]
-    """How many were unparsed, empty, truncated, errored; only those above zero."""
-    worst: float
-    best: float
-    chance: float
-    trusted: bool
-    why_not: str
-    few_shot: int
-    fingerprint: str
-    n_leaked: int
-
-    @property
-    def ranked(self) -> bool:
-        """Whether this is a number to compare."""
-        return self.trusted and not math.isnan(self.value)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """*a* minus *b* on one suite, tested on the samples that both were asked."""
-
-    suite: str
-    a: Subject
-    b: Subject
-    n: int
-    value: float
-    low: float
-    high: float
-    p: float
-    """Adjusted by Holm over the family."""
-    effect: float
-    effect_low: float
-    effect_high: float
-    effect_name: str
-    verdict: str
-    """"ahead", "behind", "tie" or "depends on missing": a as seen from b."""
-    only_a: int
-    only_b: int
-    mdd: float
-
-    @property
-    def shown(self) -> bool:
-        """Whether the tests support that there is a difference."""
-        return self.verdict in ("ahead", "behind")
-
-    def matters(self, interest: float) -> bool:
-        """Whether there is a difference, and it is at least *interest*."""
-        return self.shown and abs(self.value) >= interest - 1e-12
-
-    def reversed(self) -> Difference:
-        """The same comparison, *b* minus *a*."""
-        odds = self.effect_name == "matched odds ratio"
-        flip = _inverse if odds else _opposite
-        turned = {"ahead": "behind", "behind": "ahead"}.get(self.verdict, self.verdict)
-        return Difference(
-            self.suite, self.b, self.a, self.n, -self.value, -self.high, -self.low, self.p, flip(self.effect),
-            flip(self.effect_high), flip(self.effect_low), self.effect_name, turned, self.only_b, self.only_a, self.mdd,
-        )  # fmt: skip
-
-
-def _inverse(odds: float) -> float:
-    return math.inf if odds == 0 else 1 / odds
-
-
-def _opposite(value: float) -> float:
-    return -value
-
-
-@dataclass
-class SuiteView:
-    """Everything the report says about one suite."""
-
-    name: str
-    metric: str
-    cells: dict[Subject, Cell]
-    other_metrics: dict[str, dict[Subject, float]]
-    subsets: pd.DataFrame
-    """Value per subset (rows) and subject (columns): headline metric, of subjects whose total is trusted, too."""
-    subset_sizes: dict[str, int]
-    n_questions: int
-    n_compared: int = 0
-    """Questions that every trusted subject was asked; tests speak about these."""
-    pairs: list[Difference] = field(default_factory=list)
-    """Between models as delivered: tuned where there is a tuned one, else base."""
-    base_pairs: list[Difference] = field(default_factory=list)
-    tuning: dict[str, Difference] = field(default_factory=dict)
-    """model -> tuned minus base."""
-    mdd: float = math.nan
-    method: str = ""
-    least: float = math.nan
-    """The smallest observed difference that the tests could call significant; NaN for graded scores."""
-    interest: float = INTEREST
-    """The smallest difference that matters, on the scale of the score."""
-    invalid_subsets: dict[tuple[str, Subject], str] = field(default_factory=dict)
-    """(subset, subject) of a score that is invalid although the subject's total is not -> why."""
-    delivered: list[Subject] = field(default_factory=list)
-    """Subjects of the pair matrix, in the order of the leaderboard."""
-    retention: dict[str, Retention] = field(default_factory=dict)
-    """model -> whether tuning lost more than the margin."""
-    recipes: Recipes | None = None
-    """Comparison of recipes with several seeds; None where every recipe was trained once."""
-
-    def ordered(self) -> list[Cell]:
-        """Scores best first, what is not a score last."""
-        return sorted(
-            self.cells.values(), key=lambda cell: (not cell.ranked, -cell.value if cell.ranked else 0.0)
-        )
-
-    def arrange(self, order: Sequence[str]) -> None:
-        """Put everything into the order of the leaderboard: models as in *order*, the tuned one before its base."""
-        place = {model: number for number, model in enumerate(order)}
-
-        def key(subject: Any) -> tuple[int, bool, str]:
-            model, variant = map(str, subject)
-            return place.get(model, len(place)), variant == "base", variant
-
-        self.cells = {subject: self.cells[subject] for subject in sorted(self.cells, key=key)}
-        self.delivered.sort(key=key)
-        if len(self.subsets.columns):
-            self.subsets = self.subsets[sorted(self.subsets.columns, key=key)]
-
-    def subset_rows(self) -> list[tuple[str, list[float]]]:
-        """(subset, value per subject) in the order of the columns of ``subsets``."""
-        return [
-            (str(name), [float(x) for x in row])
-            for name, row in zip(self.subsets.index, self.subsets.to_numpy(), strict=True)
-        ]
-
-    def why_invalid(self, subset: str, column: int) -> str | None:
-        """Why the score in that place of ``subsets`` is invalid; None where it is not."""
-        subject = Subject(*map(str, tuple(self.subsets.columns[column])))
-        return self.invalid_subsets.get((subset, subject))
-
-    def pair(self, a: Subject, b: Subject) -> Difference | None:
-        """*a* minus *b*, if they were compared."""
-        for one in self.pairs:
-            if (one.a, one.b) == (a, b):
-                return one
-            if (one.a, one.b) == (b, a):
-                return one.reversed()
-        return None
-
-
-@dataclass
-class Analysis:
-    """The suites and what spans them."""
-
-    views: list[SuiteView]
-    order: list[str]
-    """Models in the order of the leaderboard: by mean score over the suites that all of them have."""
-    family: int
-    """How many differences between models the correction spans."""
-    tuning_family: int
-    alpha: float = 0.05
+_Table = tuple["pd.DataFrame", "pd.Series"]
+"""Verdicts [sample x subject] and the subset of each sample."""
+_Ends = tuple[float, float]
+"""Ends of an interval."""
 
 
 def headline_metric(findings: Findings, suite: str) -> str:
-    """The metric that the suite is compared by: the one which the per-sample verdicts average to.
+    """Return the metric that the suite's models are compared by.
 
     A suite may report several metrics while each sample carries one verdict; tests on samples speak about the
     metric whose totals lie closest to the samples' means. Without samples it is the first one reported.
     """
     totals = findings.scores[(findings.scores["suite"] == suite) & (findings.scores["subset"] == "ALL")]
-    metrics = [str(one) for one in dict.fromkeys(totals["metric"])]
-    own = findings.samples_by_suite.get(suite)
-    if len(metrics) < 2 or own is None:
+    metrics = [str(metric) for metric in dict.fromkeys(totals["metric"])]
+    samples = findings.samples_by_suite.get(suite)
+    if len(metrics) < 2 or samples is None:
         return metrics[0] if metrics else ""
-    means = own.groupby(["model", "variant"], observed=True)["correct"].mean()
+    means = samples.groupby(["model", "variant"], observed=True)["correct"].mean()
     joined = totals.join(means.rename("mean_correct"), on=["model", "variant"])
     joined = joined[joined["trusted"]] if joined["trusted"].any() else joined
     distance = (joined["value"] - joined["mean_correct"]).abs().groupby(joined["metric"]).mean()
-    return min(metrics, key=lambda one: (distance.get(one, math.inf), metrics.index(one)))
+    return min(metrics, key=lambda metric: (distance.get(metric, math.inf), metrics.index(metric)))
+
+
+@dataclass(frozen=True)
+class _Families:
+    """Subjects that are compared with each other, and (tuned, base) pairs by name."""
+
+    delivered: list[Subject]
+    """Each model's tuned variant where there is one, else its base."""
+    bases: list[Subject]
+    tuning: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Comparisons of one suite: all subjects, the delivered models, their bases."""
+
+    everyone: Comparison
+    delivered: Comparison | None
+    bases: Comparison | None
+
+    @property
+    def letters(self) -> dict[str, str]:
+        """Subject -> tie group; small letters among bases."""
+        small = self.bases.groups if self.bases is not None else {}
+        capitals = self.delivered.groups if self.delivered is not None else {}
+        return {**{name: letters.lower() for name, letters in small.items()}, **capitals}
 
 
 @lru_cache(maxsize=1)  # the page and the tables are made from one analysis
 def analyse(findings: Findings) -> Analysis:
-    """Everything that may be said about *findings*.
+    """Return scores, intervals and tested differences of all suites.
 
     Three families of differences, each corrected as a whole over all suites: between the models as delivered, between
     their bases, and tuned against base. Scores that cannot be trusted take part in none.
     """
-    from bakeoff.statistics.comparison import compare, compare_suites
+    from bakeoff.statistics.comparison import compare_suites
 
     views = [_suite_view(findings, suite) for suite in findings.suites]
-    tables = {}
-    own_intervals: dict[tuple[str, str], Mapping[Any, Any]] = {}
+    tables: dict[str, _Table] = {}
+    own_intervals: dict[tuple[str, str], _Ends] = {}
     for view in views:
-        asked, clusters = _asked(findings, view)
-        shared = asked.notna().all(axis=1)
-        if asked.columns.empty or not shared.any():
-            continue
-        matrix = asked.where(asked != _GONE)
-        tables[view.name] = matrix.loc[shared], clusters[shared]
-        view.n_compared = int(shared.sum())
-        for name in asked.columns[asked.notna().sum() > view.n_compared]:
-            its = asked[
-                name
-            ].notna()  # a score on more questions than the shared ones has its interval on all of them
-            alone = compare(matrix.loc[its, [name]], clusters[its], pairs=[])
-            own_intervals[view.name, name] = alone.scores.iloc[0].to_dict()
-    models = findings.models
-    # further seeds of a recipe are no models of their own: the recipes are compared instead
-    firsts = {children[0] for children in findings.recipes.values()}
-    by_model = {
-        model: [s for s in findings.subjects if s.model == model] for model in models if model in firsts
-    }
-    tuning_pairs = [(str(own[-1]), str(own[0])) for own in by_model.values() if len(own) > 1]
-    delivered = [own[-1] for own in by_model.values() if own]
-    bases = [own[0] for own in by_model.values() if len(own) > 1 or (own and own[0].variant == "base")]
-
-    scored = {name for matrix, _ in tables.values() for name in matrix.columns}
-    tuning_pairs = [pair for pair in tuning_pairs if scored.issuperset(pair)]
-    everyone = compare_suites(tables, pairs=tuning_pairs) if tables else {}
-    first = compare_suites(_only(tables, delivered))
-    second = compare_suites(_only(tables, bases)) if bases != delivered else {}
+        table = _shared_table(findings, view, own_intervals)
+        if table is not None:
+            tables[view.name] = table
+    families = _families(findings, tables)
+    everyone = compare_suites(tables, pairs=families.tuning) if tables else {}
+    first = compare_suites(_only(tables, families.delivered))
+    second = compare_suites(_only(tables, families.bases)) if families.bases != families.delivered else {}
     names = {str(subject): subject for subject in findings.subjects}
     for view in views:
-        if view.name not in everyone:
-            continue
-        own, between = everyone[view.name], first.get(view.name)
-        view.method = own.method
-        view.tuning = {d.a.model: d for d in _differences(view.name, own, names)}
-        if between is not None:
-            view.pairs = _differences(view.name, between, names)
-            view.mdd, view.least = between.mdd, between.least
-        based = second.get(view.name)
-        view.base_pairs = _differences(view.name, based, names) if based is not None else []
-        letters = {
-            **{name: own.lower() for name, own in (based.groups if based is not None else {}).items()},
-            **(between.groups if between is not None else {}),
-        }
-        intervals = {row["subject"]: row for row in own.scores.to_dict("records")}
-        for subject, cell in view.cells.items():
-            row = own_intervals.get((view.name, str(subject))) or intervals.get(str(subject))
-            if row is not None and cell.ranked:
-                view.cells[subject] = _with(cell, row, letters.get(str(subject), ""))
-        view.delivered = [
-            cell.subject for cell in view.ordered() if cell.ranked and cell.subject in delivered
-        ]
-    retained = retentions(findings, tables, tuning_pairs)
-    compared = recipe_comparisons(findings, tables)
+        if view.name in everyone:
+            compared = _Compared(everyone[view.name], first.get(view.name), second.get(view.name))
+            _fill(view, compared, own_intervals, names)
+            view.delivered = [
+                cell.subject for cell in view.ordered() if cell.ranked and cell.subject in families.delivered
+            ]
+    retained = retentions(findings, tables, families.tuning)
+    recipes = recipe_comparisons(findings, tables)
     for view in views:
         view.retention = {names[each.name].model: each for each in retained if each.suite == view.name}
-        view.recipes = compared.get(view.name)
-    order = _order(models, delivered, views)
+        view.recipes = recipes.get(view.name)
+    order = _order(findings.models, families.delivered, views)
     for view in views:
         view.arrange(order)
     return Analysis(
         views=views,
         order=order,
-        family=next((one.family for one in first.values()), 0),
-        tuning_family=next((one.family for one in everyone.values()), 0),
+        family=next((comparison.family for comparison in first.values()), 0),
+        tuning_family=next((comparison.family for comparison in everyone.values()), 0),
     )
+
+
+def _shared_table(
+    findings: Findings, view: SuiteView, own_intervals: dict[tuple[str, str], _Ends]
+) -> _Table | None:
+    """Return verdicts on questions that all trusted subjects share.
+
+    None without any.
+
+    A subject that was asked more questions has its interval on all of them, which goes into *own_intervals*.
+    """
+    from bakeoff.statistics.comparison import compare
+
+    coded, clusters = _asked(findings, view)
+    shared = coded.notna().all(axis=1)
+    if coded.columns.empty or not shared.any():
+        return None
+    matrix = coded.where(coded != _GONE)
+    view.n_compared = int(shared.sum())
+    for name in coded.columns[coded.notna().sum() > view.n_compared]:
+        questions = coded[name].notna()
+        alone = compare(matrix.loc[questions, [name]], clusters[questions], pairs=[])
+        own_intervals[view.name, name] = _ends(alone)[name]
+    return matrix.loc[shared], clusters[shared]
+
+
+def _families(findings: Findings, tables: Mapping[str, _Table]) -> _Families:
+    """Return who is compared with whom.
+
+    Further seeds of a recipe are no models of their own.
+    """
+    firsts = {children[0] for children in findings.recipes.values()}
+    by_model = {
+        model: [subject for subject in findings.subjects if subject.model == model]
+        for model in findings.models
+        if model in firsts
+    }
+    scored = {name for matrix, _ in tables.values() for name in matrix.columns}
+    pairs = [(str(variants[-1]), str(variants[0])) for variants in by_model.values() if len(variants) > 1]
+    return _Families(
+        delivered=[variants[-1] for variants in by_model.values() if variants],
+        bases=[
+            variants[0]
+            for variants in by_model.values()
+            if len(variants) > 1 or (variants and variants[0].variant == "base")
+        ],
+        tuning=[pair for pair in pairs if scored.issuperset(pair)],
+    )
+
+
+def _fill(
+    view: SuiteView,
+    compared: _Compared,
+    own_intervals: Mapping[tuple[str, str], _Ends],
+    names: Mapping[str, Subject],
+) -> None:
+    """Put differences, intervals and letters into *view*."""
+    view.method = compared.everyone.method
+    view.tuning = {d.a.model: d for d in _differences(view.name, compared.everyone, names)}
+    if compared.delivered is not None:
+        view.pairs = _differences(view.name, compared.delivered, names)
+        view.mdd, view.least = compared.delivered.mdd, compared.delivered.least
+    view.base_pairs = _differences(view.name, compared.bases, names) if compared.bases is not None else []
+    letters = compared.letters
+    intervals = _ends(compared.everyone)
+    for subject, cell in view.cells.items():
+        ends = own_intervals.get((view.name, str(subject))) or intervals.get(str(subject))
+        if ends is not None and cell.ranked:
+            low, high = ends
+            view.cells[subject] = replace(cell, low=low, high=high, letters=letters.get(str(subject), ""))
+
+
+def _ends(comparison: Comparison) -> dict[str, _Ends]:
+    """Return the interval of each subject's score."""
+    rows = comparison.scores[["subject", "low", "high"]].itertuples(index=False)
+    return {str(subject): (float(low), float(high)) for subject, low, high in rows}
 
 
 def _asked(findings: Findings, view: SuiteView) -> tuple[pd.DataFrame, pd.Series]:
@@ -308,24 +201,24 @@ def _asked(findings: Findings, view: SuiteView) -> tuple[pd.DataFrame, pd.Series
     from bakeoff.statistics.tables import sample_matrix
 
     trusted = {str(cell.subject) for cell in view.cells.values() if cell.ranked}
-    own = findings.samples_by_suite.get(view.name)
-    if own is None or not trusted:
+    samples = findings.samples_by_suite.get(view.name)
+    if samples is None or not trusted:
         return pd.DataFrame(), pd.Series(dtype=object)
-    gone = (own["status"] != "answered") & ~(own["correct"] > 0)
-    coded = own[["suite", "model", "variant", "subset", "sample_id", "index"]].assign(
-        correct=own["correct"].mask(gone, _GONE)
+    gone = (samples["status"] != "answered") & ~(samples["correct"] > 0)
+    coded = samples[["suite", "model", "variant", "subset", "sample_id", "index"]].assign(
+        correct=samples["correct"].mask(gone, _GONE)
     )
-    asked, clusters = sample_matrix(coded, view.name)
-    return asked[[name for name in asked.columns if name in trusted]], clusters
+    matrix, clusters = sample_matrix(coded, view.name)
+    return matrix[[name for name in matrix.columns if name in trusted]], clusters
 
 
 def _only(
-    tables: Mapping[str, tuple[pd.DataFrame, pd.Series]], subjects: Sequence[Subject]
+    tables: Mapping[str, _Table], subjects: Sequence[Subject]
 ) -> dict[str, tuple[pd.DataFrame, pd.Series | None]]:
-    wanted = {str(subject) for subject in subjects}
+    names = {str(subject) for subject in subjects}
     chosen: dict[str, tuple[pd.DataFrame, pd.Series | None]] = {}
     for suite, (matrix, clusters) in tables.items():
-        columns = [name for name in matrix.columns if name in wanted]
+        columns = [name for name in matrix.columns if name in names]
         if len(columns) > 1:
             chosen[suite] = (matrix[columns], clusters)
     return chosen
@@ -356,7 +249,9 @@ def _differences(suite: str, comparison: Comparison, names: Mapping[str, Subject
 
 
 def _order(models: Sequence[str], delivered: Sequence[Subject], views: Sequence[SuiteView]) -> list[str]:
-    """Models by mean over the suites on which all that can be ranked at all have a score; the rest keep their order.
+    """Return models by mean score over the suites that all have.
+
+    Models that lack a score keep their order, last.
 
     The suite of crises is no part of a mean.
     """
@@ -365,11 +260,11 @@ def _order(models: Sequence[str], delivered: Sequence[Subject], views: Sequence[
         subject.model: {view.name: view.cells[subject].value for view in views if _ranked(view, subject)}
         for subject in delivered
     }
-    rankable = {model: own for model, own in values.items() if own}
-    shared = set.intersection(*(set(own) for own in rankable.values())) if rankable else set()
+    rankable = {model: scores for model, scores in values.items() if scores}
+    shared = set.intersection(*(set(scores) for scores in rankable.values())) if rankable else set()
     if not shared:
         return list(models)
-    mean = {model: sum(own[suite] for suite in shared) / len(shared) for model, own in rankable.items()}
+    mean = {model: sum(scores[suite] for suite in shared) / len(shared) for model, scores in rankable.items()}
     return sorted(models, key=lambda model: (-mean.get(model, -math.inf), models.index(model)))
 
 
@@ -382,8 +277,8 @@ def _suite_view(findings: Findings, suite: str) -> SuiteView:
     metric = headline_metric(findings, suite)
     head = scores[scores["metric"] == metric]
     totals = head[head["subset"] == "ALL"].drop_duplicates(["model", "variant"], keep="last")
-    own = findings.samples_by_suite.get(suite, findings.samples.iloc[:0])
-    leaked = own[own["leaked"]].groupby(["model", "variant"], observed=True).size()
+    samples = findings.samples_by_suite.get(suite, findings.samples.iloc[:0])
+    leaked = samples[samples["leaked"]].groupby(["model", "variant"], observed=True).size()
     rows = {Subject(str(row["model"]), str(row["variant"])): row for row in totals.to_dict("records")}
     cells = {
         subject: _cell(subject, suite, rows[subject], int(leaked.get(tuple(subject), 0)))
@@ -413,7 +308,7 @@ def _suite_view(findings: Findings, suite: str) -> SuiteView:
 def _subset_values(
     head: pd.DataFrame, sure: Sequence[Subject]
 ) -> tuple[pd.DataFrame, dict[tuple[str, Subject], str], dict[str, int]]:
-    """Value [subset x subject], NaN where it is invalid; why it is; and how many questions each subset has."""
+    """Return values [subset x subject], reasons of invalid ones, sizes."""
     keys = ["model", "variant"]
     parts = head[head["subset"] != "ALL"].drop_duplicates(["subset", *keys], keep="last")
     parts = parts[parts.set_index(keys).index.isin(sure)]
@@ -430,7 +325,7 @@ def _subset_values(
     return table, invalid, {str(subset): int(n) for subset, n in sizes.items()}
 
 
-def _cell(subject: Subject, suite: str, row: Mapping[Any, Any], n_leaked: int) -> Cell:
+def _cell(subject: Subject, suite: str, row: Mapping[Hashable, Any], n_leaked: int) -> Cell:
     missing = {kind: int(row[f"n_{kind}"]) for kind in ("unparsed", "empty", "truncated", "errored")}
     return Cell(
         subject=subject,
@@ -451,9 +346,3 @@ def _cell(subject: Subject, suite: str, row: Mapping[Any, Any], n_leaked: int) -
         fingerprint=str(row["fingerprint"]),
         n_leaked=n_leaked,
     )
-
-
-def _with(cell: Cell, row: Mapping[Any, Any], letters: str) -> Cell:
-    from dataclasses import replace
-
-    return replace(cell, low=float(row["low"]), high=float(row["high"]), letters=letters)

@@ -1,4 +1,4 @@
-"""The answer card: which model to use, how sure that is, and what speaks against it."""
+"""The answer card: which model to use, and how sure that is."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bakeoff.report.analysis import Analysis, SuiteView
 from bakeoff.report.findings import Findings
 from bakeoff.report.opinions import crises, judges, leaders, people
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, joined
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, joined, spaced
 from bakeoff.report.shortfalls import shortfall
 from bakeoff.report.verdict import between, tuning
+from bakeoff.report.views import Analysis, SuiteView
 from bakeoff.scoring.scores import CRISIS
 
 
@@ -30,7 +30,10 @@ DEMONSTRATION = Sentence(
 
 
 def answer(findings: Findings, analysis: Analysis) -> list[Point]:
-    """The lines of the card, failures first; lines about what was not measured are left out."""
+    """Return the lines of the card, failures first.
+
+    Lines about what was not measured are left out.
+    """
     points = [Point("未完成", "Incomplete", sentence) for sentence in shortfall(findings)]
     if analysis.views:
         points.append(Point("推荐", "Recommendation", recommendation(findings, analysis)))
@@ -46,7 +49,10 @@ def answer(findings: Findings, analysis: Analysis) -> list[Point]:
 
 
 def recommendation(findings: Findings, analysis: Analysis) -> Sentence:
-    """The model that no other is ahead of by a difference that matters, or why there is none."""
+    """Return the model that none is ahead of, or why there is none.
+
+    A difference counts that is significant and large enough to matter.
+    """
     if findings.demonstration:
         return Sentence("不推荐任何模型：这些是随机的微型模型。", "None: these are tiny random models.")
     views = [view for view in analysis.views if view.pairs and view.name != CRISIS]
@@ -93,7 +99,7 @@ def recommendation(findings: Findings, analysis: Analysis) -> Sentence:
                 "#bk-judgements",
             )
         return Sentence(
-            f"没有唯一的推荐：{names.zh} 均未被其他模型显著超过。",
+            f"没有唯一的推荐：{spaced(names.zh)}均未被其他模型显著超过。",
             f"No single one: {names.en} are not significantly behind any other model.",
             "#bk-scores",
         )
@@ -121,7 +127,7 @@ def _limit(views: list[SuiteView]) -> str:
 
 
 def _speed(findings: Findings) -> Iterator[Sentence]:
-    """The fastest service and the largest memory; nothing where neither was measured."""
+    """The fastest service and the largest memory."""
     rates = [
         (float(row["output_tokens_per_s"]), str(row["subject"].model), str(row["load"]))
         for row in findings.speeds

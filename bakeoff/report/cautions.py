@@ -1,4 +1,4 @@
-"""What happened on the way to the scores that a reader should know, gathered from the stages and the timeline."""
+"""What happened on the way to the scores that a reader should know."""
 
 from __future__ import annotations
 

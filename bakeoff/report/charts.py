@@ -1,4 +1,4 @@
-"""Charts as inline SVG by matplotlib: text stays text, colours are the page's own, so both themes fit."""
+"""Charts as inline SVG: text stays text, in the colours of the page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from bakeoff.report.analysis import SuiteView
+from bakeoff.report.views import SuiteView
 from bakeoff.report.words import subject_names
 
 if TYPE_CHECKING:
@@ -34,7 +34,10 @@ _PX = 1 / 72
 
 
 def suite_chart(view: SuiteView, order: Sequence[str]) -> Markup:
-    """Scores of one suite with intervals: a hollow point for the base, an arrow to the filled one after tuning."""
+    """Return scores with intervals, arrows from base to tuned.
+
+    A hollow point is the base.
+    """
     by_model = {
         model: [c for c in view.cells.values() if c.subject.model == model and c.ranked] for model in order
     }
@@ -82,7 +85,10 @@ def suite_chart(view: SuiteView, order: Sequence[str]) -> Markup:
 
 
 def loss_charts(stages: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
-    """(model, chart) per training with a loss curve: its own curve in colour over all the others in grey."""
+    """Return (model, chart) of each training with a loss curve.
+
+    Its own curve is in colour, all the others in grey.
+    """
     curves: dict[str, list[tuple[float, float]]] = {}
     for record in stages:
         points = [

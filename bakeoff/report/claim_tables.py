@@ -1,4 +1,4 @@
-"""What recipes with several seeds and what tuning lost, as tables and sentences of the report."""
+"""Recipes with several seeds and losses by tuning, for the report."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.report.findings import Findings
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural, spaced
 from bakeoff.report.words import points
 
 if TYPE_CHECKING:
-    from bakeoff.report.analysis import Analysis
+    from bakeoff.report.views import Analysis
 
 
 def claim_tables(analysis: Analysis) -> dict[str, str]:
-    """Return file name -> CSV: recipes.csv, recipe_pairs.csv and variance.csv, where a recipe has several seeds."""
+    """Return file name -> CSV about recipes with several seeds."""
     import pandas as pd
 
     rows: dict[str, list[dict[str, Any]]] = {
@@ -46,7 +46,7 @@ def claim_tables(analysis: Analysis) -> dict[str, str]:
 
 
 def claim_sentences(findings: Findings, analysis: Analysis) -> list[Sentence]:
-    """Return what may be said about recipes, and about what tuning lost; nothing where nothing was tuned."""
+    """Return sentences about recipes and about what tuning lost."""
     return [*_recipes(analysis), *_runs(findings, analysis), *_retention(analysis)]
 
 
@@ -93,7 +93,7 @@ def _runs(findings: Findings, analysis: Analysis) -> Iterator[Sentence]:
     if single:
         names = both_lists(single, LISTED)
         yield Sentence(
-            f"{names.zh} 只训练了一次：结论只针对这次训练，不针对训练配方（矩阵中 seeds: 3 可检验配方）。",
+            f"{spaced(names.zh)}只训练了一次：结论只针对这次训练，不针对训练配方（矩阵中 seeds: 3 可检验配方）。",
             f"{names.en} {'was' if len(single) == 1 else 'were'} trained once: conclusions are about this run, "
             "not about this recipe (`seeds: 3` in the matrix tests the recipe).",
         )

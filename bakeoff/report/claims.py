@@ -1,4 +1,4 @@
-"""Claims that need more than a pair of scores: about recipes with several seeds, and about what tuning lost."""
+"""Claims about recipes with several seeds, and about losses by tuning."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 def retentions(
     findings: Findings, tables: Mapping[str, Table], pairs: Sequence[tuple[str, str]]
 ) -> list[Retention]:
-    """Return what tuning kept of each base, on every suite; one family over all of them.
+    """Return what tuning kept of each base, on every suite.
+
+    One family over all of them.
 
     Args:
         tables: suite -> scores [sample x subject] of the trusted subjects, and the subset of each sample.
@@ -47,7 +49,7 @@ def retentions(
 
 
 def recipe_comparisons(findings: Findings, tables: Mapping[str, Table]) -> dict[str, Recipes]:
-    """Return suite -> comparison of the recipes on it, where any recipe was trained under several seeds.
+    """Return suite -> comparison of recipes with several seeds.
 
     A recipe takes part with the seeds whose score is trusted; a sample without a reply counts as wrong, as elsewhere.
     """
@@ -130,7 +132,7 @@ def engine_in(command: str) -> str:
 
 
 def sampled_subsets(clusters: pd.Series) -> NDArray[np.int64] | None:
-    """Return subset codes where there are enough subsets to take them as a sample, else None."""
+    """Return subset codes; None where subsets are too few for a sample."""
     import numpy as np
 
     present, codes = np.unique(clusters.astype(str).to_numpy(dtype=str), return_inverse=True)

@@ -1,4 +1,4 @@
-"""What a run found: the one value that every page, table and chart is made from."""
+"""The findings of a run, which every page and table is made from."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Findings:
 
     @classmethod
     def from_store(cls, store: Path, run_id: str | None = None) -> Findings:
-        """The findings of *run_id*, or of the latest run with scores, from ``store/runs/``.
+        """Return findings of *run_id*, or of the latest run with scores.
 
         Raises:
             StoreError: no such run, or one of its files cannot be read.
@@ -127,19 +127,19 @@ class Findings:
         return cls(
             run_id=str(run.get("run_id", folder.name)),
             started_at=str(run.get("started_at", "")),
-            rows=[_row(one) for one in run.get("rows", [])],
+            rows=[_row(item) for item in run.get("rows", [])],
             scores=with_columns(scores, SCORE_COLUMNS),
             samples=with_columns(samples, SAMPLE_COLUMNS),
             stages=list(run.get("stages", [])),
-            skipped=[_pair(one) for one in run.get("skipped", [])],
-            comparability=[_said(one) for one in run.get("comparability", [])],
+            skipped=[_pair(item) for item in run.get("skipped", [])],
+            comparability=[_said(item) for item in run.get("comparability", [])],
             provenance=dict(run.get("provenance") or {}),
             ratings=run.get("ratings") or None,
             anchors=list(run.get("anchors", [])),
             leakage=list(run.get("leakage", [])),
             evaluations=list(run.get("evaluations", [])),
             events=list(run.get("events", [])),
-            legs=[one for one in run.get("legs") or [] if isinstance(one, dict)],
+            legs=[item for item in run.get("legs") or [] if isinstance(item, dict)],
             interest={str(suite): float(value) for suite, value in (run.get("interest") or {}).items()},
             margin={str(suite): float(value) for suite, value in (run.get("margin") or {}).items()},
             asked=[(str(m), str(v), str(s)) for m, v, s in run["asked"]] if "asked" in run else None,
@@ -147,23 +147,28 @@ class Findings:
 
     @cached_property
     def samples_by_suite(self) -> dict[str, pd.DataFrame]:
-        """The samples of each suite; taken apart once, because the table can be long."""
-        return {str(suite): own for suite, own in self.samples.groupby("suite", sort=False, observed=True)}
+        """Samples of each suite; taken apart once, as the table is long."""
+        return {
+            str(suite): samples for suite, samples in self.samples.groupby("suite", sort=False, observed=True)
+        }
 
     @property
     def models(self) -> list[str]:
-        """Names of the models, in the order of the matrix; scored ones that it lacks come last."""
-        known = [row.model for row in self.rows]
-        return known + [one for one in dict.fromkeys(self.scores["model"]) if one not in known]
+        """Names of the models in the order of the matrix.
+
+        Scored ones that it lacks come last.
+        """
+        names = [row.model for row in self.rows]
+        return names + [name for name in dict.fromkeys(self.scores["model"]) if name not in names]
 
     @property
     def demonstration(self) -> bool:
-        """Whether every model is a tiny random one, so that the numbers show the procedure and nothing else."""
+        """Whether every model is a tiny random one."""
         return bool(self.rows) and all(row.base_model.startswith("tiny:") for row in self.rows)
 
     @property
     def recipes(self) -> dict[str, list[str]]:
-        """Recipe -> the models that train it, one per seed, in the order of the matrix."""
+        """Recipe -> the models that train it, one per seed."""
         grouped: dict[str, list[str]] = {}
         named = {row.model: row.recipe for row in self.rows}
         for model in self.models:
@@ -172,25 +177,28 @@ class Findings:
 
     @property
     def suites(self) -> list[str]:
-        """Names of the suites, in the order of the scores table; speed is no suite with questions."""
+        """Names of the suites; speed is none."""
         return list(dict.fromkeys(self.scores["suite"][self.scores["benchmark"] != SPEED]))
 
     def evaluation(self, subject: Subject, suite: str) -> dict[str, Any]:
-        """What :attr:`evaluations` has of *subject* in *suite*; empty where it has nothing."""
-        wanted = {"model": subject.model, "variant": subject.variant, "suite": suite}
-        return next((one for one in self.evaluations if wanted.items() <= one.items()), {})
+        """Return what is noted of *subject* in *suite*; may be empty."""
+        key = {"model": subject.model, "variant": subject.variant, "suite": suite}
+        return next((entry for entry in self.evaluations if key.items() <= entry.items()), {})
 
     def unchecked(self, suite: str) -> dict[str, list[Subject]]:
-        """Why *suite*'s questions were not searched for in training data: reason -> subjects."""
-        found: dict[str, list[Subject]] = {}
-        for one in self.evaluations:
-            if one["suite"] == suite and (why := one.get("leakage_not_checked")):
-                found.setdefault(_said(why), []).append(Subject(one["model"], one["variant"]))
-        return found
+        """Reason -> subjects whose training data was not searched."""
+        reasons: dict[str, list[Subject]] = {}
+        for entry in self.evaluations:
+            if entry["suite"] == suite and (why := entry.get("leakage_not_checked")):
+                reasons.setdefault(_said(why), []).append(Subject(entry["model"], entry["variant"]))
+        return reasons
 
     @property
     def speeds(self) -> list[dict[str, Any]]:
-        """How fast each subject was served: subject, load, each figure by its metric, n_asked and why_not, by load."""
+        """Speed of each subject and load, one entry each.
+
+        Keys: subject, load, each figure by its metric, n_asked and why_not.
+        """
         loads: dict[tuple[Subject, str], dict[str, Any]] = {}
         for row in self.scores[self.scores["benchmark"] == SPEED].to_dict("records"):
             subject = Subject(str(row["model"]), str(row["variant"]))
@@ -198,7 +206,7 @@ class Findings:
             about = {"subject": subject, "load": load, "n_asked": row["n_asked"]}
             about["why_not"] = statement_of(row, "why_not")
             loads.setdefault((subject, load), about)[str(row["metric"])] = row["value"]
-        return sorted(loads.values(), key=lambda one: self.subjects.index(one["subject"]))
+        return sorted(loads.values(), key=lambda speed: self.subjects.index(speed["subject"]))
 
     @property
     def subjects(self) -> list[Subject]:
@@ -207,31 +215,37 @@ class Findings:
             Subject(str(m), str(v)) for m, v in zip(self.scores["model"], self.scores["variant"], strict=True)
         }
         position = {model: index for index, model in enumerate(self.models)}
-        return sorted(present, key=lambda one: (position[one.model], one.variant != "base", one.variant))
+        return sorted(
+            present, key=lambda subject: (position[subject.model], subject.variant != "base", subject.variant)
+        )
 
 
 def run_folder(store: Path, run_id: str | None = None) -> Path:
-    """Folder of *run_id* in *store*, by default of the newest run with scores, else of the newest.
+    """Return the folder of *run_id*, by default of the newest with scores.
+
+    Without a run with scores, the newest.
 
     Raises:
         StoreError: the store holds no run of that name, or no run at all.
     """
-    known = known_runs(store)
+    folders = known_runs(store)
     if run_id is not None:
-        folder = next((one for one in known if one.name == run_id), None)
+        folder = next((path for path in folders if path.name == run_id), None)
         if folder is None:
-            names = ", ".join(one.name for one in known[-5:]) or "none"
+            names = ", ".join(path.name for path in folders[-5:]) or "none"
             raise StoreError(f"{store / 'runs'}: no run named {run_id!r}; latest known: {names}")
         return folder
-    if not known:
+    if not folders:
         raise StoreError(f"{store / 'runs'}: no run yet; `make smoke` or `pytest benchmarks/` makes one")
-    return next((one for one in reversed(known) if has_scores(one)), known[-1])
+    return next((path for path in reversed(folders) if has_scores(path)), folders[-1])
 
 
 def known_runs(store: Path) -> list[Path]:
-    """Folders of the finished runs of *store* in the order in which they started."""
-    found = [path.parent for path in (store / "runs").glob("*/run.json")]
-    return sorted(found, key=lambda one: (str(_read_json(one / "run.json").get("started_at", "")), one.name))
+    """Return folders of finished runs, oldest first."""
+    folders = [path.parent for path in (store / "runs").glob("*/run.json")]
+    return sorted(
+        folders, key=lambda folder: (str(_read_json(folder / "run.json").get("started_at", "")), folder.name)
+    )
 
 
 def has_scores(folder: Path) -> bool:
@@ -241,7 +255,7 @@ def has_scores(folder: Path) -> bool:
 
 
 def with_columns(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
-    """*table* with exactly the columns of *columns* first, absent ones filled with "nothing of that kind"."""
+    """Return *table* with *columns* first; absent ones hold nothing."""
     filling: dict[str, Any] = {"str": "", "float": float("nan"), "int": 0, "bool": False}
     out = table.copy(deep=False)
     for name, kind in columns.items():

@@ -1,4 +1,4 @@
-"""This run against an earlier one: what moved, and whether it is more than noise."""
+"""A run against an earlier one: what moved beyond noise."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bakeoff.report.findings import Findings, Subject
+    from bakeoff.statistics.comparison import Comparison
 
 NOTHING_SHARED = Template(
     "report.history.nothing_shared",
@@ -31,6 +32,11 @@ _WORDS: dict[str, tuple[str, str]] = {
     "new": ("上次没有", "not in that run"),
     "gone": ("本次没有", "not in this run"),
 }
+
+
+_Key = tuple["Subject", str]
+_Total = tuple[float, str]
+"""A score, and why it is none; empty for a score."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Change:
 
     @property
     def regression(self) -> bool:
-        """Whether something got worse beyond noise, or a score that was trusted is none any more."""
+        """Whether it is worse beyond noise, or no longer a score."""
         lost = math.isnan(self.after) and not math.isnan(self.before)
         return self.verdict == "worse" or (self.verdict == "not comparable" and lost)
 
@@ -104,44 +110,54 @@ def changes(before: Findings, after: Findings, alpha: float = 0.05) -> list[Chan
             and key in then
             and key in now
             and then[key][1] == now[key][1] == ""
-            and all(key in one for one in sides)
+            and all(key in replies for replies in sides)
         ):
             table = _shared(sides[0][key], sides[1][key])
             if table is not None:
                 tables[str(place)] = table
     compared = compare_suites(tables, alpha=alpha) if tables else {}
-    found = []
-    for place, key in enumerate(keys):
-        subject, suite = key
-        (old, why_old), (new, why_new) = then.get(key, (math.nan, "")), now.get(key, (math.nan, ""))
-        row = compared[str(place)].pairs.iloc[0] if str(place) in compared else None
-        verdict: Verdict
-        why = ""
-        if row is not None:
-            verdict = {"ahead": "better", "behind": "worse"}.get(row["verdict"], "same")  # type: ignore[assignment]
-        elif key not in then:
-            verdict = "new"
-        elif key not in now:
-            verdict = "gone"
-        else:
-            verdict = "not comparable"
-            why = why_new or why_old or otherwise[key] or NOTHING_SHARED()
-        found.append(
-            Change(
-                subject=subject,
-                suite=suite,
-                before=math.nan if why_old else old,
-                after=math.nan if why_new else new,
-                difference=math.nan if row is None else float(row["difference"]),
-                low=math.nan if row is None else float(row["low"]),
-                high=math.nan if row is None else float(row["high"]),
-                p=math.nan if row is None else float(row["p_adjusted"]),
-                n=0 if row is None else int(row["n"]),
-                verdict=verdict,
-                why=why,
-            )
-        )
-    return found
+    return [
+        _change(key, (then.get(key), now.get(key)), compared.get(str(place)), otherwise.get(key, ""))
+        for place, key in enumerate(keys)
+    ]
+
+
+def _change(
+    key: _Key, totals: tuple[_Total | None, _Total | None], comparison: Comparison | None, otherwise: str
+) -> Change:
+    """Return what became of one score.
+
+    Args:
+        totals: the score then and now; None where a run has none.
+        comparison: the test on shared samples; None where there was none.
+        otherwise: what was asked otherwise, in words; empty for nothing.
+    """
+    (old, why_old), (new, why_new) = (total or (math.nan, "") for total in totals)
+    row = comparison.pairs.iloc[0] if comparison is not None else None
+    verdict: Verdict
+    why = ""
+    if row is not None:
+        verdict = {"ahead": "better", "behind": "worse"}.get(row["verdict"], "same")  # type: ignore[assignment]
+    elif totals[0] is None:
+        verdict = "new"
+    elif totals[1] is None:
+        verdict = "gone"
+    else:
+        verdict = "not comparable"
+        why = why_new or why_old or otherwise or NOTHING_SHARED()
+    return Change(
+        subject=key[0],
+        suite=key[1],
+        before=math.nan if why_old else old,
+        after=math.nan if why_new else new,
+        difference=math.nan if row is None else float(row["difference"]),
+        low=math.nan if row is None else float(row["low"]),
+        high=math.nan if row is None else float(row["high"]),
+        p=math.nan if row is None else float(row["p_adjusted"]),
+        n=0 if row is None else int(row["n"]),
+        verdict=verdict,
+        why=why,
+    )
 
 
 @dataclass(frozen=True)
@@ -162,35 +178,32 @@ class Since:
         return "\n".join([f"since {self.run_id}:", *(lines or ["nothing moved"])])
 
 
-def moved(found: Sequence[Change]) -> list[Change]:
+def moved(changes: Sequence[Change]) -> list[Change]:
     """Those of *found* in which anything is different, the regressions first."""
-    different = [one for one in found if one.verdict != "same" or one.difference != 0]
-    return sorted(different, key=lambda one: (not one.regression, one.verdict == "same"))
+    different = [change for change in changes if change.verdict != "same" or change.difference != 0]
+    return sorted(different, key=lambda change: (not change.regression, change.verdict == "same"))
 
 
-def why_failed(found: Sequence[Change], after: Findings) -> list[str]:
-    """Why *after* does not hold what the earlier run had, each in words; empty for a pass.
+def why_failed(changes: Sequence[Change], after: Findings) -> list[str]:
+    """Return why *after* fails against the earlier run; empty for a pass.
 
     A pass wants at least one score tested and none worse. A trusted score that is gone counts where *after* was to make
     it; where a run does not know what it was to make, every one counts.
     """
-    asked = None if after.asked is None else set(after.asked)
+    requested = None if after.asked is None else set(after.asked)
     lost = [
-        one
-        for one in found
-        if one.verdict == "gone"
-        and not math.isnan(one.before)
-        and (asked is None or (*one.subject, one.suite) in asked)
+        change
+        for change in changes
+        if change.verdict == "gone"
+        and not math.isnan(change.before)
+        and (requested is None or (*change.subject, change.suite) in requested)
     ]
-    reasons = [str(one) for one in found if one.regression or one in lost]
-    if all(one.verdict in ("new", "gone", "not comparable") for one in found):
+    reasons = [str(change) for change in changes if change.regression or change in lost]
+    if all(change.verdict in ("new", "gone", "not comparable") for change in changes):
         reasons.append(
             f"no score was compared: {len(after.scores)} rows of scores in {after.run_id or 'this run'}"
         )
     return reasons
-
-
-_Key = tuple["Subject", str]
 
 
 def _totals(findings: Findings, metrics: dict[str, str]) -> Iterator[tuple[_Key, tuple[float, str]]]:
@@ -208,28 +221,36 @@ def _totals(findings: Findings, metrics: dict[str, str]) -> Iterator[tuple[_Key,
 
 
 def _protocols(findings: Findings) -> dict[_Key, dict[str, object]]:
-    """How each suite was asked: its benchmark, its examples and, where the stage's record has them, the settings."""
+    """Return how each suite was asked.
+
+    Its benchmark, its examples and, where the stage's record has them, the settings.
+    """
     from bakeoff.report.findings import Subject
 
-    found: dict[_Key, dict[str, object]] = {}
+    protocols: dict[_Key, dict[str, object]] = {}
     for row in findings.scores.to_dict("records"):
         key = Subject(str(row["model"]), str(row["variant"])), str(row["suite"])
-        found[key] = {"benchmark": row["benchmark"], "few_shot": row["few_shot"]}
+        protocols[key] = {"benchmark": row["benchmark"], "few_shot": row["few_shot"]}
     for record in findings.stages:
         suite = (record.get("identity") or {}).get("suite")
         key = (
             Subject(record.get("model", ""), record.get("variant", "")),
             (record.get("facts") or {}).get("suite", ""),
         )
-        if isinstance(suite, dict) and key in found:
-            found[key]["generation"] = suite.get("generation") or {}
-    return found
+        if isinstance(suite, dict) and key in protocols:
+            protocols[key]["generation"] = suite.get("generation") or {}
+    return protocols
 
 
 def _otherwise(before: dict[str, object], after: dict[str, object]) -> str:
-    """What is asked otherwise, in words, among what both know; empty for nothing."""
-    known = before.keys() & after.keys()
-    old, new = ({name: value for name, value in one.items() if name in known} for one in (before, after))
+    """Return what was asked otherwise, in words; empty for nothing.
+
+    Only what both know is compared.
+    """
+    shared = before.keys() & after.keys()
+    old, new = (
+        {name: value for name, value in protocol.items() if name in shared} for protocol in (before, after)
+    )
     return differences(old, new)
 
 
@@ -238,15 +259,17 @@ def _replies(findings: Findings) -> dict[_Key, pd.DataFrame]:
 
     columns = ["suite", "model", "variant", "subset", "sample_id", "status", "correct"]
     grouped = findings.samples[columns].groupby(["suite", "model", "variant"], observed=True, sort=False)
-    return {(Subject(str(m), str(v)), str(s)): own for (s, m, v), own in grouped}
+    return {(Subject(str(m), str(v)), str(s)): replies for (s, m, v), replies in grouped}
 
 
 def _shared(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series] | None:
-    """Verdicts [sample x (after, before)] on the samples that both hold; missing replies are NaN."""
+    """Return verdicts [sample x (after, before)]; missing ones are NaN."""
     sides = []
-    for name, own in (("after", after), ("before", before)):
-        gone = (own["status"] != "answered") & ~(own["correct"] > 0)
-        keyed = own.assign(again=own.groupby("sample_id").cumcount(), **{name: own["correct"].mask(gone)})
+    for name, replies in (("after", after), ("before", before)):
+        gone = (replies["status"] != "answered") & ~(replies["correct"] > 0)
+        keyed = replies.assign(
+            again=replies.groupby("sample_id").cumcount(), **{name: replies["correct"].mask(gone)}
+        )
         sides.append(keyed.set_index(["sample_id", "again"]))
     both = sides[0][["subset", "after"]].join(sides[1][["before"]], how="inner")
     if both.empty:

@@ -1,4 +1,4 @@
-"""What people and judge models found, in one sentence each, and what the crisis checks found."""
+"""What people and judge models found, in a sentence each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bakeoff.report.findings import Findings
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural, spaced
 from bakeoff.report.words import CHECKS, rated_names
 
 _QUALITY = "overall_quality"
@@ -14,7 +14,7 @@ _LINK = "#bk-judgements"
 
 
 def opinions(findings: Findings) -> list[Sentence]:
-    """One sentence from people, one per judge model, one about crises; none where nobody scored anything."""
+    """Return sentences from people, judge models and crisis checks."""
     if not findings.ratings:
         return []
     ratings = findings.ratings
@@ -22,7 +22,7 @@ def opinions(findings: Findings) -> list[Sentence]:
 
 
 def people(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
-    """How people rated the overall quality of the replies to counselling cases."""
+    """How people rated the overall quality in counselling cases."""
     part = ratings["parts"].get("counselling")
     rows = _rated(((part or {}).get("scores") or {}).get(_QUALITY, {}).get("subjects") or [])
     if not part or not rows:
@@ -45,13 +45,11 @@ def people(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
             zh, en = f"{zh}，显著高于 {names.zh}", f"{en}, significantly above {names.en}"
         if level:
             names = _names(level)
-            zh, en = f"{zh}；与 {names.zh} 差异不显著", f"{en}; not significantly different from {names.en}"
+            zh, en = (
+                f"{zh}；与 {spaced(names.zh)}差异不显著",
+                f"{en}; not significantly different from {names.en}",
+            )
     yield Sentence(zh + "。", en + ".", _LINK)
-
-
-def _beside(name: str) -> str:
-    """*name* before a Chinese word: with a space, unless it ends in a bracket of full width."""
-    return name if name.endswith("）") else f"{name} "
 
 
 def _names(subjects: Sequence[str]) -> Sentence:
@@ -84,7 +82,10 @@ def judges(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
 
 
 def crises(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
-    """Where replies to crisis cases failed a check; by people, else by the first judge model that was asked."""
+    """Return which replies to crisis cases failed a check.
+
+    By people, else by the first judge model that was asked.
+    """
     part = ratings["parts"].get("crisis")
     checks = (part or {}).get("checks")
     zh_by, en_by = "", ""
@@ -115,7 +116,7 @@ def crises(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
         return
     missed.sort(key=lambda item: item[1]["yes"] / item[1]["of"])
     zh = "，".join(
-        f"{_beside(rated_names(row['subject'])[0])}{zh_check} {row['yes']}/{row['of']}"
+        f"{spaced(rated_names(row['subject'])[0])}{zh_check} {row['yes']}/{row['of']}"
         for (zh_check, _), row in missed[:LISTED]
     )
     en = ", ".join(
@@ -132,7 +133,10 @@ def crises(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
 
 
 def leaders(findings: Findings) -> set[str]:
-    """Models that people's scores place in the top group; empty where they tell none apart."""
+    """Return the models in the top group of the human ratings.
+
+    Empty where the ratings show no difference.
+    """
     if not findings.ratings:
         return set()
     part = findings.ratings["parts"].get("counselling")

@@ -1,48 +1,31 @@
-"""Findings into HTML: collects what the templates ask for and fills them in, everything escaped."""
+"""Findings into HTML: fills the templates, everything escaped."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
 
 from bakeoff import __version__
-from bakeoff.errors import in_short
 from bakeoff.report import words
+from bakeoff.report.commands import commands, log_link
+from bakeoff.report.costs import cost_of, gpu_hours, kind_of, seconds_of, summary, why_of
 from bakeoff.report.findings import Findings, Subject
-from bakeoff.sentences import Statement
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from bakeoff.report.history import Since
+    from bakeoff.report.views import Analysis
 
 _T = TypeVar("_T")
 _FOLDER = Path(__file__).parent / "templates"
-
-
-@dataclass(frozen=True)
-class Cost:
-    """One line of the table of stages, in the form in which it is shown."""
-
-    model: str
-    stage: str
-    variant: str
-    outcome: str
-    seconds: float
-    card_memory: str
-    memory: str
-    speed: str
-    gpu_hours: str
-    why: str
-    link: str
+_SCRIPTS = ("report.js", "weights.js", "evidence.js")
 
 
 @cache
@@ -89,34 +72,98 @@ def _environment() -> Environment:
         rated_zh=lambda subject: words.rated_names(subject)[0],
         said=words.said,
         stage=words.stage,
-        why=_why,
+        why=why_of,
     )
     return environment
 
 
 def render(findings: Findings, reports_dir: Path, since: Since | None = None) -> str:
-    """The fragment; see :func:`bakeoff.report.section`."""
+    """Return the fragment; see :func:`bakeoff.report.section`."""
     from bakeoff.report.analysis import analyse
-    from bakeoff.report.answer import DEMONSTRATION, answer
-    from bakeoff.report.cautions import cautions
-    from bakeoff.report.charts import loss_charts, suite_chart
-    from bakeoff.report.claim_tables import claim_sentences
-    from bakeoff.report.history import moved
-    from bakeoff.report.samples import pack, side_name
-    from bakeoff.report.verdict import verdict
 
     analysis = analyse(findings)
-    views = analysis.views
-    subjects = findings.subjects
+    parts = {
+        **_head(findings, analysis),
+        **_scores(findings, analysis),
+        **_stages(findings, analysis.order, reports_dir),
+        **_rest(findings, analysis, since),
+    }
+    return _environment().get_template("section.html.j2").render(f=findings, a=analysis, **parts)
+
+
+def _head(findings: Findings, analysis: Analysis) -> dict[str, object]:
+    """Return what the first screen shows, and what the page is made of."""
+    from bakeoff.report.answer import DEMONSTRATION, answer
+    from bakeoff.report.claim_tables import claim_sentences
+    from bakeoff.report.verdict import verdict
+    from bakeoff.report.weights import CRITERIA, weighing
+
+    return {
+        "weighing": weighing(findings, analysis),
+        "CRITERIA": CRITERIA,
+        "verdict": [*verdict(findings, analysis), *claim_sentences(findings, analysis)],
+        "answer": answer(findings, analysis),
+        "demonstration": DEMONSTRATION if findings.demonstration else None,
+        "css": Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),
+        "js": Markup("\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS)),
+        "version": __version__,
+    }
+
+
+def _scores(findings: Findings, analysis: Analysis) -> dict[str, object]:
+    """Return the board, the charts and the samples."""
+    from bakeoff.report.charts import loss_charts, suite_chart
+    from bakeoff.report.samples import pack, side_name
+
+    views, order = analysis.views, analysis.order
     board = [
-        (model, sorted((s for s in subjects if s.model == model), key=lambda s: s.variant == "base"))
-        for model in analysis.order
+        (
+            model,
+            sorted((s for s in findings.subjects if s.model == model), key=lambda s: s.variant == "base"),
+        )
+        for model in order
     ]
-    untrusted = [c for view in views for c in view.cells.values() if not c.trusted]
-    failed = [one for one in findings.stages if one.get("outcome") == "failed"]
-    ran = [one for one in findings.stages if one.get("outcome") in ("ran", "failed")]
+    return {
+        "board": [(model, variants) for model, variants in board if variants],
+        "bases": dict.fromkeys(order, "") | {row.model: row.base_model for row in findings.rows},
+        "has_tuning": any(view.tuning for view in views),
+        "tuned_models": {model for view in views for model in view.tuning},
+        "untested": [view.name for view in views if not view.method],
+        "charts": [(view.name, svg) for view in views if (svg := suite_chart(view, order))],
+        "losses": _placed(loss_charts(findings.stages), order, lambda item: item[0]),
+        "packed": pack(findings, views),
+        "browsable": set(findings.samples_by_suite),
+        "side_name": lambda suite: side_name(findings, suite),
+    }
+
+
+def _stages(findings: Findings, order: Sequence[str], reports_dir: Path) -> dict[str, object]:
+    """Return what the stages took, and their commands and logs."""
+    stages = findings.stages
+    done = [record for record in stages if record.get("outcome") in ("ran", "failed")]
+    costs = [cost_of(record, log_link(record, reports_dir)) for record in stages]
+    return {
+        "costs": _placed(costs, order, lambda item: item.model),
+        "total_seconds": sum(seconds_of(record) for record in done),
+        "total_gpu_hours": sum(gpu_hours(record) or 0.0 for record in done),
+        "commands": _placed(commands(stages), order, lambda item: item[0]),
+        "summary": _placed(summary(stages), order, lambda item: item.model),
+        "stage_names": list(dict.fromkeys(map(kind_of, stages))),
+        "log_link": lambda record: log_link(record, reports_dir),
+    }
+
+
+def _rest(findings: Findings, analysis: Analysis, since: Since | None) -> dict[str, object]:
+    """Return cautions, history, ratings and provenance."""
+    from bakeoff.report.cautions import cautions
+    from bakeoff.report.history import moved
+    from bakeoff.report.rated import rated_replies
+
+    order = analysis.order
+    untrusted = [cell for view in analysis.views for cell in view.cells.values() if not cell.trusted]
+    failed = [record for record in findings.stages if record.get("outcome") == "failed"]
     noted = cautions(findings)
-    cautioned = (
+    every = (
         noted,
         untrusted,
         failed,
@@ -125,55 +172,23 @@ def render(findings: Findings, reports_dir: Path, since: Since | None = None) ->
         findings.anchors,
         findings.leakage,
     )
-    return (
-        _environment()
-        .get_template("section.html.j2")
-        .render(
-            f=findings,
-            a=analysis,
-            verdict=[*verdict(findings, analysis), *claim_sentences(findings, analysis)],
-            answer=answer(findings, analysis),
-            demonstration=DEMONSTRATION if findings.demonstration else None,
-            board=[(model, own) for model, own in board if own],
-            bases=dict.fromkeys(analysis.order, "") | {row.model: row.base_model for row in findings.rows},
-            has_tuning=any(view.tuning for view in views),
-            tuned_models={model for view in views for model in view.tuning},
-            untested=[view.name for view in views if not view.method],
-            charts=[(view.name, svg) for view in views if (svg := suite_chart(view, analysis.order))],
-            losses=_placed(loss_charts(findings.stages), analysis.order, lambda item: item[0]),
-            packed=pack(findings, views),
-            browsable=set(findings.samples_by_suite),
-            side_name=lambda suite: side_name(findings, suite),
-            untrusted=untrusted,
-            failed=failed,
-            cautioned=any(cautioned),
-            noted=noted,
-            costs=_placed(
-                [_cost(one, _log_link(one, reports_dir)) for one in findings.stages],
-                analysis.order,
-                lambda item: item.model,
-            ),
-            total_seconds=sum(float(one.get("seconds") or 0) for one in ran),
-            total_gpu_hours=sum(gpu_hours(one) or 0.0 for one in ran),
-            commands=_placed(_commands(findings), analysis.order, lambda item: item[0]),
-            fingerprints=_placed(_fingerprints(findings), analysis.order, lambda item: item[0].model),
-            moved=moved(since.changes) if since else None,
-            since=since,
-            r=findings.ratings,
-            skipped=_by_reason(findings.skipped),
-            subjects_of=_judged_subjects,
-            in_order=lambda subjects: sorted(subjects, key=lambda one: _place(one, analysis.order)),
-            facts_of=lambda one: words.facts(
-                {k: v for k, v in one.items() if k not in ("python", "versions")}
-            ),
-            summary=_placed(_summary(findings), analysis.order, lambda item: item.model),
-            stage_names=list(dict.fromkeys(_kind_of(one) for one in findings.stages)),
-            css=Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),
-            js=Markup((_FOLDER / "report.js").read_text(encoding="utf-8")),
-            log_link=lambda record: _log_link(record, reports_dir),
-            version=__version__,
-        )
-    )
+    return {
+        "untrusted": untrusted,
+        "failed": failed,
+        "cautioned": any(every),
+        "noted": noted,
+        "fingerprints": _placed(_fingerprints(findings), order, lambda item: item[0].model),
+        "moved": moved(since.changes) if since else None,
+        "since": since,
+        "r": findings.ratings,
+        "rated": rated_replies(findings),
+        "skipped": _by_reason(findings.skipped),
+        "subjects_of": _judged_subjects,
+        "in_order": lambda subjects: sorted(subjects, key=lambda subject: _place(subject, order)),
+        "facts_of": lambda facts: words.facts(
+            {key: value for key, value in facts.items() if key not in ("python", "versions")}
+        ),
+    }
 
 
 def wrapped(fragment: str, run_id: str) -> str:
@@ -181,162 +196,33 @@ def wrapped(fragment: str, run_id: str) -> str:
     return _environment().get_template("page.html.j2").render(run_id=run_id, section=Markup(fragment))
 
 
-def replaced(there: str, fragment: str, run_id: str) -> str:
-    """The page *there* with *fragment* in place of its own; empty where it holds none of *run_id*."""
+def replaced(existing: str, fragment: str, run_id: str) -> str:
+    """Return the page *existing* with *fragment* in place of its own.
+
+    Empty where it holds none of *run_id*.
+    """
     begin, end = f"<!-- bakeoff {escape(run_id)} -->", "<!-- /bakeoff -->"
-    before, found, rest = there.partition(begin)
+    before, marker, rest = existing.partition(begin)
     after = rest.partition(end)[2]
-    return before + fragment + after if found and after else ""
-
-
-def gpu_hours(record: Mapping[str, Any]) -> float | None:
-    """Wall hours of a stage times the cards it held; None where it held none."""
-    gpus = _number(_facts(record).get("gpus"))
-    return float(record.get("seconds") or 0) * gpus / 3600 if gpus else None
-
-
-def _why(record: Mapping[str, Any]) -> str:
-    """What the record says of its outcome: a statement whole, an error in one line."""
-    why = record.get("why") or ""
-    return why if isinstance(why, Statement) else in_short(str(why))
-
-
-def _facts(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    return record.get("facts") or {}
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _memory(record: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """Peak memory of the card and of the machine in GiB."""
-    card, machine = _number(_facts(record).get("memory_gib")) or None, _number(record.get("peak_memory_gib"))
-    return card, None if card and machine == card else machine
-
-
-def _shown(number: float | None, form: str) -> str:
-    return "–" if number is None else format(number, form)
-
-
-def _cost(record: Mapping[str, Any], link: str) -> Cost:
-    card, machine = _memory(record)
-    return Cost(
-        model=str(record.get("model", "")),
-        stage=_stage(record),
-        variant=str(record.get("variant", "")),
-        outcome=str(record.get("outcome", "")),
-        seconds=float(record.get("seconds") or math.nan),
-        card_memory=_shown(card, ".1f"),
-        memory=_shown(machine, ".1f"),
-        speed=_shown(_number(_facts(record).get("tokens_per_s")), ",.0f"),
-        gpu_hours=_shown(gpu_hours(record), ".2f"),
-        why=_why(record),
-        link=link,
-    )
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What one model took, over all its stages."""
-
-    model: str
-    seconds: dict[str, float]
-    card_memory: str
-    memory: str
-    speed: str
-    gpu_hours: str
-
-
-def _summary(findings: Findings) -> list[Spent]:
-    spent = []
-    for model in dict.fromkeys(str(one.get("model", "")) for one in findings.stages):
-        own = [one for one in findings.stages if str(one.get("model", "")) == model]
-        seconds: dict[str, float] = {}
-        for one in own:
-            seconds[_kind_of(one)] = seconds.get(_kind_of(one), 0.0) + float(one.get("seconds") or 0)
-        cards, machines = zip(*map(_memory, own), strict=True)
-        speeds = [_number(_facts(one).get("tokens_per_s")) for one in own]
-        hours = [h for one in own if (h := gpu_hours(one)) is not None]
-        spent.append(
-            Spent(
-                model=model,
-                seconds=seconds,
-                card_memory=_shown(max(filter(None, cards), default=None), ".1f"),
-                memory=_shown(max(filter(None, machines), default=None), ".1f"),
-                speed=_shown(next(filter(None, reversed(speeds)), None), ",.0f"),
-                gpu_hours=_shown(sum(hours) if hours else None, ".2f"),
-            )
-        )
-    return spent
-
-
-def _stage(record: Mapping[str, Any]) -> str:
-    """The stage's name, with the suite where it has one; see :func:`bakeoff.report.words.stage`."""
-    suite = _facts(record).get("suite")
-    return f"{record.get('stage', '')}{f':{suite}' if suite else ''}"
-
-
-def _by_reason(skipped: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(what, why) with everything skipped for the same reason on one line."""
-    grouped: dict[str, list[str]] = {}
-    for what, why in skipped:
-        grouped.setdefault(why, []).append(what)
-    return [(", ".join(dict.fromkeys(what)), why) for why, what in grouped.items()]
-
-
-def _kind_of(record: Mapping[str, Any]) -> str:
-    return str(record.get("stage", "")).split(":")[0]
+    return before + fragment + after if marker and after else ""
 
 
 def _placed(items: Iterable[_T], order: Sequence[str], model_of: Callable[[_T], str]) -> list[_T]:
-    """*items* in the order of the leaderboard; models that are not on it come last."""
+    """Return *items* in the order of the leaderboard, others last."""
     place = {model: number for number, model in enumerate(order)}
     return sorted(items, key=lambda item: place.get(model_of(item), len(place)))
 
 
 def _place(rated: str, order: Sequence[str]) -> tuple[int, bool]:
-    """Where a subject of a study stands: models as on the board, the tuned one before its base."""
+    """Return where a subject of a study stands on the board."""
     model, _, kind = rated.rpartition("/")
     return (order.index(model) if model in order else len(order), kind == "base")
 
 
 def _judged_subjects(part: Mapping[str, Any]) -> list[str]:
     """Subjects of one part of the judgements, best overall quality first."""
-    named = [one["subject"] for said in reversed(part["scores"].values()) for one in said["subjects"]]
+    named = [row["subject"] for scored in reversed(part["scores"].values()) for row in scored["subjects"]]
     return list(dict.fromkeys(named))
-
-
-def _commands(findings: Findings) -> list[tuple[str, Sequence[Mapping[str, Any]], str]]:
-    """(model, its records with a command, all of them as one script)."""
-    grouped: dict[str, list[Mapping[str, Any]]] = {}
-    for record in findings.stages:
-        if record.get("command"):
-            grouped.setdefault(str(record.get("model", "")), []).append(record)
-    return [
-        (model, [{"outcome": "", **one, "stage": _stage(one)} for one in records], _script(records))
-        for model, records in grouped.items()
-    ]
-
-
-def _script(records: Sequence[Mapping[str, Any]]) -> str:
-    """The commands of one row to run in one go: a service runs in the background while it is asked, and no longer."""
-    lines: list[str] = []
-    serving = False
-    for record in records:
-        kind, command = _kind_of(record), str(record["command"])
-        if serving and kind in ("train", "export", "deploy", "build", "convert"):
-            lines.append("kill $service; wait $service")
-            serving = False
-        url = _facts(record).get("by_hand_url", "http://127.0.0.1:8000/v1")
-        if kind == "deploy" and not command.startswith("curl "):  # somebody else's service is only asked
-            lines.append(f"{command} &\nservice=$!")
-            asks = f"curl --noproxy '*' --silent --fail --output /dev/null {url}/models"
-            lines.append(f"until {asks}; do kill -0 $service || break; sleep 2; done")
-            serving = True
-        else:
-            lines.append(command)
-    return "\n".join([*lines, *(["kill $service; wait $service"] if serving else [])]) + "\n"
 
 
 def _fingerprints(findings: Findings) -> list[tuple[Subject, str]]:
@@ -348,9 +234,9 @@ def _fingerprints(findings: Findings) -> list[tuple[Subject, str]]:
     return [(subject, ", ".join(grouped[subject])) for subject in findings.subjects if subject in grouped]
 
 
-def _log_link(record: Mapping[str, Any], reports_dir: Path) -> str:
-    """Relative address of a stage's log, empty when the log is not there."""
-    log = Path(str(record.get("log") or ""))
-    if not record.get("log") or not log.is_file():
-        return ""
-    return quote(Path(os.path.relpath(log.resolve(), reports_dir.resolve())).as_posix())
+def _by_reason(skipped: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(what, why) with everything skipped for the same reason on one line."""
+    grouped: dict[str, list[str]] = {}
+    for what, why in skipped:
+        grouped.setdefault(why, []).append(what)
+    return [(", ".join(dict.fromkeys(what)), why) for why, what in grouped.items()]

@@ -1,4 +1,4 @@
-"""The sample browser's data: as many questions as fit, packed so that the page opens at once."""
+"""The sample browser's data, packed so that the page opens at once."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import base64
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.files import write_text
-from bakeoff.report.analysis import SuiteView
 from bakeoff.report.findings import Findings, Subject
+from bakeoff.report.views import SuiteView
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,13 +64,13 @@ def pack(findings: Findings, views: list[SuiteView], budget_bytes: int = BUDGET_
     present = [view for view in views if view.name in findings.samples_by_suite]
     packed = []
     left = budget_bytes
-    for number, view in enumerate(sorted(present, key=lambda one: one.n_questions)):
+    for number, view in enumerate(sorted(present, key=lambda part: part.n_questions)):
         samples = findings.samples_by_suite[view.name]
-        one = _pack(view.name, samples, left // (len(present) - number), list(view.cells))
-        left -= len(one.data)
-        packed.append(one)
+        part = _pack(view.name, samples, left // (len(present) - number), list(view.cells))
+        left -= len(part.data)
+        packed.append(part)
     order = {view.name: place for place, view in enumerate(views)}
-    return sorted(packed, key=lambda one: order[one.suite])
+    return sorted(packed, key=lambda part: order[part.suite])
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,10 @@ class _Table:
 
     @classmethod
     def of(cls, samples: pd.DataFrame) -> _Table:
-        """Arrange *samples*; a question that a subject was asked twice stands there twice."""
+        """Arrange *samples* by question.
+
+        A question that a subject was asked twice stands there twice.
+        """
         import numpy as np
         import pandas as pd
 
@@ -132,18 +137,18 @@ class _Table:
         )
 
     def spread(self) -> NDArray[np.int64]:
-        """Questions in an order of which every beginning is spread over subjects and outcomes."""
+        """Return questions so ordered that any beginning is spread."""
         import numpy as np
 
         leaked = self.samples["leaked"].to_numpy(dtype=bool)
-        asked = self.rows >= 0
+        present = self.rows >= 0
         lost = self.samples["status"].to_numpy(dtype=object)[self.rows] != "answered"
         outcome = np.select(
             [
                 _broke(self.subjects, self.values),
                 self.disagree(),
-                (asked & leaked[self.rows]).any(axis=1),
-                (asked & lost).any(axis=1),
+                (present & leaked[self.rows]).any(axis=1),
+                (present & lost).any(axis=1),
                 self._range()[1] < 0.5,
             ],
             [0, 1, 2, 3, 4],
@@ -152,35 +157,54 @@ class _Table:
         return _spread(self.subset_codes[self.first], outcome, self.samples["index"].to_numpy()[self.first])
 
     def entries(self, sequence: NDArray[np.int64], clip: Callable[[str, int], str]) -> Iterator[list[Any]]:
-        """Question by question; texts are taken out of the table a block at a time, which is what costs."""
-        import numpy as np
-
-        correct = self.samples["correct"].to_numpy(dtype=float)
-        index, leaked = self.samples["index"].to_numpy(), self.samples["leaked"].to_numpy(dtype=bool)
-        first = self.first
+        """Question by question, texts a block at a time, which is what costs."""
         for start in range(0, len(sequence), _BLOCK):
             questions = sequence[start : start + _BLOCK]
-            used = np.unique(self.rows[questions][self.rows[questions] >= 0])
+            used = np_unique(self.rows[questions])
             part = self.samples.iloc[used]
-            place = {int(row): number for number, row in enumerate(used)}
             texts = {name: part[name].to_numpy(dtype=object).tolist() for name in _TEXTS}
-            for question in questions:
-                asked, head = self.rows[int(question)], int(first[question])
-                at = place[head]
-                options = texts["options"][at]
-                yield [
-                    texts["sample_id"][at],
-                    int(index[head]),
-                    int(self.subset_codes[head]),
-                    clip(texts["question"][at], QUESTION_CHARS),
-                    json.loads(options) if isinstance(options, str) and options else list(options or ()),
-                    clip(texts["target"][at], QUESTION_CHARS),
-                    int(leaked[asked[asked >= 0]].any()),
-                    [
-                        _answer(texts, place[int(row)], float(correct[row]), clip) if row >= 0 else 0
-                        for row in asked
-                    ],
-                ]
+            place = dict(zip(used.tolist(), range(len(used)), strict=True))
+            yield from self.rendered(questions, texts, place, clip)
+
+    def rendered(
+        self,
+        questions: NDArray[np.int64],
+        texts: Mapping[str, Sequence[Any]],
+        place: Mapping[int, int] | Sequence[int],
+        clip: Callable[[str, int], str],
+    ) -> Iterator[list[Any]]:
+        """Each of *questions*; *texts* holds row ``r`` at ``place[r]``."""
+        first, (correct, index, leaked) = self.first, self._numbers
+        for question, rows in zip(questions.tolist(), self.rows[questions].tolist(), strict=True):
+            head = int(first[question])
+            at = place[head]
+            options = texts["options"][at]
+            yield [
+                texts["sample_id"][at],
+                index[head],
+                int(self.subset_codes[head]),
+                clip(texts["question"][at], QUESTION_CHARS),
+                json.loads(options) if isinstance(options, str) and options else list(options or ()),
+                clip(texts["target"][at], QUESTION_CHARS),
+                int(any(row >= 0 and leaked[row] for row in rows)),
+                [_answer(texts, place[row], correct[row], clip) if row >= 0 else 0 for row in rows],
+            ]
+
+    @cached_property
+    def _numbers(self) -> tuple[list[float], list[int], list[bool]]:
+        """Grade, index and leakage of each row, as plain values, which a loop reads fastest."""
+        return (
+            self.samples["correct"].to_numpy(dtype=float).tolist(),
+            self.samples["index"].to_numpy().tolist(),
+            self.samples["leaked"].to_numpy(dtype=bool).tolist(),
+        )
+
+
+def np_unique(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows that are there, each once, in order."""
+    import numpy as np
+
+    return np.unique(rows[rows >= 0])
 
 
 def np_max(rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -191,9 +215,9 @@ def np_max(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _answer(
-    texts: dict[str, list[Any]], at: int, correct: float, clip: Callable[[str, int], str]
+    texts: Mapping[str, Sequence[Any]], at: int, correct: float, clip: Callable[[str, int], str]
 ) -> list[Any]:
-    """A reply, what was read from it, its status and its grade; and what the second rule read, where it differs."""
+    """Return reply, extraction, status, grade; second extraction if other."""
     value = None if math.isnan(correct) else round(correct, 3)
     extracted, other = texts["extracted"][at], texts["extracted_alt"][at]
     status = STATUS.index(texts["status"][at]) if texts["status"][at] in STATUS else 0
@@ -210,41 +234,46 @@ def _pack(suite: str, samples: pd.DataFrame, budget: int, order: Sequence[Subjec
     )
     head = {
         "suite": suite,
-        "subjects": [list(one) for one in table.subjects],
+        "subjects": [list(entry) for entry in table.subjects],
         "order": shown,
         "subsets": table.subsets,
     }
     engine = zlib.compressobj(6, zlib.DEFLATED, 31)
     raw_budget = budget * 3 // 4 - 4_000
     chunks = [engine.compress((json.dumps(head, ensure_ascii=False)[:-1] + ', "rows": [').encode())]
-    size, held = len(chunks[0]), 0
+    size, count = len(chunks[0]), 0
     stream = table.entries(sequence, clip)
-    while (not held or size <= raw_budget) and (batch := list(islice(stream, _BATCH))):
-        text = ",\n".join(json.dumps(one, ensure_ascii=False, separators=(",", ":")) for one in batch)
-        chunk = engine.compress((("," if held else "") + text).encode()) + engine.flush(zlib.Z_SYNC_FLUSH)
+    while (not count or size <= raw_budget) and (batch := list(islice(stream, _BATCH))):
+        text = ",\n".join(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) for entry in batch)
+        chunk = engine.compress((("," if count else "") + text).encode()) + engine.flush(zlib.Z_SYNC_FLUSH)
         chunks.append(chunk)
         size += len(chunk)
-        held += len(batch)
+        count += len(batch)
     chunks.append(engine.compress(b"]}") + engine.flush())
     return Packed(
         suite=suite,
         data=base64.b64encode(b"".join(chunks)).decode(),
-        n_shown=held,
+        n_shown=count,
         n_questions=len(sequence),
         n_disagreeing=int(disagree.sum()),
-        n_disagreeing_shown=int(disagree[sequence[:held]].sum()),
+        n_disagreeing_shown=int(disagree[sequence[:count]].sum()),
         n_clipped=clip.count,
         n_files=-(-len(sequence) // PER_FILE),
     )
 
 
 def side_name(findings: Findings, suite: str) -> str:
-    """How the side files of *suite* begin, relative to the page; a number and ``.js`` follow."""
+    """Return how the names of side files begin, relative to the page.
+
+    A number and ``.js`` follow.
+    """
     return f"{SIDE_FOLDER}/{findings.run_id}-{sorted(findings.samples_by_suite).index(suite)}-"
 
 
 def write_side_files(findings: Findings, reports_dir: Path) -> None:
-    """Write every question with its whole texts, and prompts as sent, into files that the page loads on demand.
+    """Write every question, whole, into files loaded on demand.
+
+    With whole texts, and prompts as sent.
 
     A page that was opened from a disk may load scripts from its folder, and nothing else: each file calls
     ``bakeoffSamples`` with the part that it holds. Those of earlier runs are removed.
@@ -252,43 +281,65 @@ def write_side_files(findings: Findings, reports_dir: Path) -> None:
     folder = reports_dir / SIDE_FOLDER
     for old in folder.glob("*.js"):
         old.unlink()
-    for suite, samples in findings.samples_by_suite.items():
-        table, prompts = _Table.of(samples), _prompts(findings, suite)
-        begin = side_name(findings, suite)
-        shas = samples["prompt_sha"].to_numpy(dtype=object)
-        sequence = table.first.argsort(kind="stable")
-        for number, start in enumerate(range(0, len(sequence), PER_FILE)):
-            part = sequence[start : start + PER_FILE]
-            rows = list(table.entries(part, lambda text, most: text))
+    with ThreadPoolExecutor(2) as pool:  # zlib works outside Python's lock
+        writes = [
+            pool.submit(_write_side_file, reports_dir, side_name(findings, suite), number, text)
+            for suite in findings.samples_by_suite
+            for number, text in enumerate(_side_texts(findings, suite))
+        ]
+        for write in writes:
+            write.result()
+
+
+def _side_texts(findings: Findings, suite: str) -> Iterator[bytes]:
+    """Yield what the side files of *suite* hold, as JSON."""
+    samples, prompts = findings.samples_by_suite[suite], _prompts(findings, suite)
+    table = _Table.of(samples)
+    texts = {name: samples[name].to_numpy(dtype=object).tolist() for name in _TEXTS}
+    shas = samples["prompt_sha"].to_numpy(dtype=object)
+    sequence = table.first.argsort(kind="stable")
+    everywhere = range(len(samples))
+    for start in range(0, len(sequence), PER_FILE):
+        part = sequence[start : start + PER_FILE]
+        rows = list(table.rendered(part, texts, everywhere, lambda text, most: text))
+        sent: list[list[str]] = [[]] * len(part)
+        if prompts:
+            asked_with = table.rows[part].tolist()
             sent = [
-                sorted({str(shas[row]) for row in table.rows[question] if row >= 0} & prompts.keys())
-                for question in part
+                sorted({str(shas[row]) for row in rows_of if row >= 0} & prompts.keys())
+                for rows_of in asked_with
             ]
-            held = {
-                "rows": rows,
-                "sent": sent,
-                "prompts": {sha: prompts[sha] for every in sent for sha in every},
-            }
-            packed = zlib.compressobj(1, zlib.DEFLATED, 31)
-            data = packed.compress(json.dumps(held, ensure_ascii=False, separators=(",", ":")).encode())
-            text = base64.b64encode(data + packed.flush()).decode()
-            write_text(
-                reports_dir / f"{begin}{number}.js",
-                f"bakeoffSamples({json.dumps(begin)},{number},{json.dumps(text)})",
-            )
+        content = {
+            "rows": rows,
+            "sent": sent,
+            "prompts": {sha: prompts[sha] for every in sent for sha in every},
+        }
+        yield json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _write_side_file(reports_dir: Path, begin: str, number: int, content: bytes) -> None:
+    packed = zlib.compressobj(1, zlib.DEFLATED, 31)
+    text = base64.b64encode(packed.compress(content) + packed.flush()).decode()
+    write_text(
+        reports_dir / f"{begin}{number}.js",
+        f"bakeoffSamples({json.dumps(begin)},{number},{json.dumps(text)})",
+    )
 
 
 def _prompts(findings: Findings, suite: str) -> dict[str, Any]:
-    """Digest -> messages of every prompt that was sent for *suite*, as far as the store still has them."""
-    found: dict[str, Any] = {}
+    """Return digest -> messages of the prompts sent for *suite*.
+
+    As far as the store still has them.
+    """
+    prompts: dict[str, Any] = {}
     for record in findings.stages:
         if record.get("stage") == "evaluate" and (record.get("facts") or {}).get("suite") == suite:
             for path in Path(str(record.get("output") or "")).parent.parent.glob("*/prompts.jsonl"):
                 for line in path.read_text(encoding="utf-8").splitlines():
                     with suppress(ValueError, KeyError, TypeError):
                         row = json.loads(line)
-                        found[str(row["prompt_sha"])] = row["messages"]
-    return found
+                        prompts[str(row["prompt_sha"])] = row["messages"]
+    return prompts
 
 
 def _broke(subjects: Sequence[tuple[str, str]], values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -307,7 +358,7 @@ def _broke(subjects: Sequence[tuple[str, str]], values: NDArray[np.float64]) -> 
 def _spread(
     subset: NDArray[np.int64], outcome: NDArray[np.int64], index: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Questions in an order of which every beginning is spread over outcomes, and within each over subsets.
+    """Return questions spread over outcomes, then over subsets.
 
     One question of each outcome in turn, each from the next subset; a rare outcome runs out first.
     """

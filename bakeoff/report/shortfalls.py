@@ -10,7 +10,7 @@ from bakeoff.sentences import Statement
 
 
 def shortfall(findings: Findings) -> list[Sentence]:
-    """One sentence about what failed and what was left out; none where all that was asked for is there."""
+    """Return what failed or was left out, in a sentence; may be none."""
     failed, left_out, skipped = failures(findings), *_skipped(findings)
     broken = _broken_stages(findings, failed)
     zh, en = [], []
@@ -41,7 +41,10 @@ def shortfall(findings: Findings) -> list[Sentence]:
 
 
 def failures(findings: Findings) -> list[str]:
-    """Suites of which a score that the run was to make is not there and was not skipped, with the models' names."""
+    """Return suites that lack a score they should have, with the models.
+
+    Those that were skipped do not count.
+    """
     scored = _scored(findings)
     answered = {model for model, _, _ in scored}
     left_out, skipped = _skipped(findings)
@@ -71,7 +74,7 @@ def _failed_evaluations(findings: Findings) -> list[tuple[str, str]]:
 
 
 def _unclear(findings: Findings) -> set[str]:
-    """Models of which a run of before reasons had ids says only in words that something was skipped, and what."""
+    """Return models of which older runs say in words what was skipped."""
     return {what for what, why in findings.skipped if not isinstance(why, Statement)}
 
 
@@ -80,7 +83,10 @@ def _has_failed_stage(findings: Findings) -> bool:
 
 
 def _broken_stages(findings: Findings, failed: list[str]) -> list[tuple[str, str]]:
-    """Failed stages in Chinese and English; an evaluation is not told twice, by its suite and by its stage."""
+    """Return failed stages in both languages, each failure once.
+
+    An evaluation is reported by its suite or by its stage, not by both.
+    """
     broken: dict[tuple[str, str], None] = {}
     for record in findings.stages:
         stage, model = str(record.get("stage", "")), str(record.get("model", ""))

@@ -1,4 +1,4 @@
-"""The data behind the report, for further work: CSV, JSON, Parquet, and tables ready for a paper."""
+"""The data behind the report: CSV, JSON, Parquet, tables for a paper."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bakeoff.report.words import points
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bakeoff.report.analysis import Analysis, Cell, Difference
+    from bakeoff.report.views import Analysis, Cell, Difference
     from bakeoff.statistics.retention import Retention
 
 
 def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
-    """Write the data and the tables of *findings* into *reports_dir*, and return their paths.
+    """Write data and tables into *reports_dir*, and return their paths.
 
     scores.csv, scores.json and samples.parquet hold the tidy tables (columns: docs/report.md), differences.csv every
     tested pair and whether tuning lost more than its margin, recipes.csv, recipe_pairs.csv and variance.csv the recipes
@@ -48,7 +48,7 @@ def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
 
 
 def markdown(findings: Findings, analysis: Analysis) -> str:
-    """Scores with intervals and letters, and base to tuned, as Markdown tables."""
+    """Return scores and fine-tuning as Markdown tables."""
     head = [
         "Model",
         "",
@@ -63,9 +63,9 @@ def markdown(findings: Findings, analysis: Analysis) -> str:
         for subject in _subjects(findings, analysis)
     ]
     text = (
-        f"# Scores of run {_md(findings.run_id)}\n\n{_md_table([_md(one) for one in head], rows)}\n{NOTE}\n"
+        f"# Scores of run {_md(findings.run_id)}\n\n{_md_table([_md(name) for name in head], rows)}\n{NOTE}\n"
     )
-    changed = [[_md(model), *(_md(one) for one in cells)] for model, cells in _tuning(analysis)]
+    changed = [[_md(model), *(_md(cell) for cell in cells)] for model, cells in _tuning(analysis)]
     if changed:
         names = ["Model", *(_md(view.name) for view in analysis.views)]
         text += f"\n# Tuned minus base\n\n{_md_table(names, changed)}\n{_tuning_note(analysis)}\n"
@@ -108,7 +108,10 @@ def latex(findings: Findings, analysis: Analysis) -> str:
             r"\toprule",
             " & ".join(["Model", *(_tex(view.name) for view in analysis.views)]) + r" \\",
             r"\midrule",
-            *(" & ".join([_tex(model), *(_tex(one) for one in cells)]) + r" \\" for model, cells in changed),
+            *(
+                " & ".join([_tex(model), *(_tex(cell) for cell in cells)]) + r" \\"
+                for model, cells in changed
+            ),
             r"\bottomrule",
             r"\end{tabular}",
             rf"\caption{{Tuned minus base. {_tex(_tuning_note(analysis))}}}",
@@ -133,7 +136,7 @@ def _tuning_note(analysis: Analysis) -> str:
 
 def _subjects(findings: Findings, analysis: Analysis) -> list[Subject]:
     place = {model: index for index, model in enumerate(analysis.order)}
-    return sorted(findings.subjects, key=lambda one: (place[one.model], one.variant == "base"))
+    return sorted(findings.subjects, key=lambda subject: (place[subject.model], subject.variant == "base"))
 
 
 def _cell(cell: Cell | None) -> str:
@@ -159,15 +162,15 @@ def _tex_cell(cell: Cell | None) -> str:
 def _tuning(analysis: Analysis) -> list[tuple[str, list[str]]]:
     rows = []
     for model in analysis.order:
-        own = [view.tuning.get(model) for view in analysis.views]
-        if any(own):
-            rows.append((model, [_change(one) if one else "–" for one in own]))
+        differences = [view.tuning.get(model) for view in analysis.views]
+        if any(differences):
+            rows.append((model, [_change(difference) if difference else "–" for difference in differences]))
     return rows
 
 
-def _change(one: Difference) -> str:
-    ends = f"[{points(one.low, sign=True)}, {points(one.high, sign=True)}]"
-    return f"{points(one.value, sign=True)}{'*' if one.shown else ''} {ends}"
+def _change(difference: Difference) -> str:
+    ends = f"[{points(difference.low, sign=True)}, {points(difference.high, sign=True)}]"
+    return f"{points(difference.value, sign=True)}{'*' if difference.shown else ''} {ends}"
 
 
 def _differences_csv(analysis: Analysis) -> str:
@@ -176,25 +179,25 @@ def _differences_csv(analysis: Analysis) -> str:
     rows = [
         {
             "family": family,
-            "suite": one.suite,
-            "a": str(one.a),
-            "b": str(one.b),
-            "n": one.n,
-            "difference": one.value,
-            "low": one.low,
-            "high": one.high,
-            "p_adjusted": one.p,
-            "effect": one.effect,
-            "effect_low": one.effect_low,
-            "effect_high": one.effect_high,
-            "effect_name": one.effect_name,
-            "only_a": one.only_a,
-            "only_b": one.only_b,
-            "mdd": one.mdd,
+            "suite": difference.suite,
+            "a": str(difference.a),
+            "b": str(difference.b),
+            "n": difference.n,
+            "difference": difference.value,
+            "low": difference.low,
+            "high": difference.high,
+            "p_adjusted": difference.p,
+            "effect": difference.effect,
+            "effect_low": difference.effect_low,
+            "effect_high": difference.effect_high,
+            "effect_name": difference.effect_name,
+            "only_a": difference.only_a,
+            "only_b": difference.only_b,
+            "mdd": difference.mdd,
             "least_detectable": view.least if family == "models" else math.nan,
-            "verdict": one.verdict,
-            "matters": one.matters(view.interest),
-            **_retention(view.retention.get(one.a.model) if family == "tuning" else None),
+            "verdict": difference.verdict,
+            "matters": difference.matters(view.interest),
+            **_retention(view.retention.get(difference.a.model) if family == "tuning" else None),
         }
         for view in analysis.views
         for family, differences in (
@@ -202,7 +205,7 @@ def _differences_csv(analysis: Analysis) -> str:
             ("bases", view.base_pairs),
             ("tuning", list(view.tuning.values())),
         )
-        for one in differences
+        for difference in differences
     ]
     columns = (
         "family suite a b n difference low high p_adjusted effect effect_low effect_high effect_name only_a only_b "
@@ -211,11 +214,15 @@ def _differences_csv(analysis: Analysis) -> str:
     return pd.DataFrame(rows, columns=columns.split()).to_csv(index=False)
 
 
-def _retention(kept: Retention | None) -> dict[str, object]:
+def _retention(retention: Retention | None) -> dict[str, object]:
     """What tuning kept of the base, for the family of tuned against base."""
-    if kept is None:
+    if retention is None:
         return {"margin": math.nan, "p_no_loss": math.nan, "retention": ""}
-    return {"margin": kept.margin, "p_no_loss": kept.p_kept_adjusted, "retention": kept.verdict}
+    return {
+        "margin": retention.margin,
+        "p_no_loss": retention.p_kept_adjusted,
+        "retention": retention.verdict,
+    }
 
 
 def _md_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -235,4 +242,4 @@ _TEX = {
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(one, one) for one in text)
+    return "".join(_TEX.get(character, character) for character in text)

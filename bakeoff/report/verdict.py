@@ -1,19 +1,19 @@
-"""What the tests support about the models, in sentences in Chinese and English that claim nothing more."""
+"""What the tests support about the models, and nothing more."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from bakeoff.report.analysis import Analysis, Difference, SuiteView
 from bakeoff.report.findings import Findings
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, joined, plural
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, joined, plural, spaced
 from bakeoff.report.shortfalls import shortfall
+from bakeoff.report.views import Analysis, Difference, SuiteView
 from bakeoff.report.words import points
 
 
 def verdict(findings: Findings, analysis: Analysis) -> list[Sentence]:
-    """What failed, what was compared, which models differ, what tuning did and what people found.
+    """Return what failed, which models differ, what tuning did.
 
     The first sentence tells what failed or was left out, where anything was; the last ones are there where people or
     a judge model scored replies.
@@ -21,14 +21,14 @@ def verdict(findings: Findings, analysis: Analysis) -> list[Sentence]:
     from bakeoff.report.opinions import opinions
 
     first = shortfall(findings)
-    said = opinions(findings)
+    rated = opinions(findings)
     if not analysis.views:
         failed = sum(record.get("outcome") == "failed" for record in findings.stages)
         zh, en = "这次运行没有成绩可比", "This run has no scores to compare"
         if failed:
             zh, en = f"{zh}：{failed} 个步骤失败", f"{en}: {failed} {plural(failed, 'stage')} failed"
-        return [*first, Sentence(zh + "。", en + "."), *said]
-    return [*first, _scope(analysis), between(analysis), tuning(findings, analysis), *said]
+        return [*first, Sentence(zh + "。", en + "."), *rated]
+    return [*first, _scope(analysis), between(analysis), tuning(findings, analysis), *rated]
 
 
 def _scope(analysis: Analysis) -> Sentence:
@@ -51,7 +51,7 @@ def _scope(analysis: Analysis) -> Sentence:
 
 
 def between(analysis: Analysis) -> Sentence:
-    """Which models differ, by how many of the tests, or what could have been detected."""
+    """Return which models differ, or what could have been detected."""
     views = [view for view in analysis.views if view.pairs]
     pairs = [pair for view in views for pair in view.pairs]
     if not pairs:
@@ -81,9 +81,12 @@ def _limits(views: Sequence[SuiteView]) -> str:
 
 
 def _reach(views: Sequence[SuiteView]) -> Sentence:
-    """What could have been detected: the larger of the power formula and the exact test's own limit."""
+    """Return which gap could have been detected.
+
+    The larger of the power formula and the exact test's own limit counts.
+    """
     reaches = [
-        max(known) for view in views if (known := [x for x in (view.mdd, view.least) if not math.isnan(x)])
+        max(limits) for view in views if (limits := [x for x in (view.mdd, view.least) if not math.isnan(x)])
     ]
     if not reaches:
         return Sentence(
@@ -105,7 +108,7 @@ def _reach(views: Sequence[SuiteView]) -> Sentence:
 
 
 def _leaders(views: Sequence[SuiteView]) -> Sentence:
-    """Who stands in the top group, over the suites on which any two models differ."""
+    """Return who stands in the top group of suites with differences."""
     telling = [view for view in views if any(pair.shown for pair in view.pairs)]
     flat = [view.name for view in views if view not in telling]
     tops = {
@@ -117,10 +120,10 @@ def _leaders(views: Sequence[SuiteView]) -> Sentence:
             suites = both_lists([suite for suite, models in tops.items() if models == top])
             names = both_lists(top)
             if len(top) == 1:
-                zh.append(f"{names.zh} 在 {suites.zh} 上显著领先其他模型")
+                zh.append(f"{spaced(names.zh)}在 {spaced(suites.zh)}上显著领先其他模型")
                 en.append(f"on {suites.en} {names.en} is significantly ahead of all others")
             else:
-                zh.append(f"{suites.zh} 上 {names.zh} 同处第一梯队，相互之间无显著差异")
+                zh.append(f"{spaced(suites.zh)}上 {spaced(names.zh)}同处第一梯队，相互之间无显著差异")
                 en.append(f"on {suites.en} the top group is {names.en}, which do not differ significantly")
     else:
         count = {model: sum(model in top for top in tops.values()) for top in tops.values() for model in top}
@@ -139,7 +142,7 @@ def _leaders(views: Sequence[SuiteView]) -> Sentence:
         )
     if flat:
         suites = both_lists(flat)
-        zh.append(f"{suites.zh} 上各模型之间均无显著差异")
+        zh.append(f"{spaced(suites.zh)}上各模型之间均无显著差异")
         en.append(f"on {suites.en} no two models differ significantly")
     text = "; ".join(en)
     return Sentence("；".join(zh), text[0].upper() + text[1:])
@@ -169,9 +172,9 @@ def tuning(findings: Findings, analysis: Analysis) -> Sentence:
         en_parts.append(
             f"fine-tuning improved {len(up)} {plural(len(up), 'score')} ({_named(up, ', ', ', …')})"
         )
-        for told in _taught(findings, up[:LISTED]):
-            zh_parts.append(told.zh)
-            en_parts.append(told.en)
+        for taught in _taught(findings, up[:LISTED]):
+            zh_parts.append(taught.zh)
+            en_parts.append(taught.en)
     if down:
         zh_parts.append(
             f"{'' if up else '微调后 '}{len(down)} 项显著下降（{_named(down, '、', '等')}），即灾难性遗忘"
@@ -186,12 +189,14 @@ def tuning(findings: Findings, analysis: Analysis) -> Sentence:
 
 
 def _taught(findings: Findings, raised: Sequence[Difference]) -> list[Sentence]:
-    """Which of the suites that tuning *raised* asked what the training data holds, and whether that was meant."""
+    """Return which of the *raised* suites the training data holds."""
     suites: dict[bool, dict[str, tuple[int, int]]] = {True: {}, False: {}}
     for leak in findings.leakage:
         if any((leak["model"], leak["variant"], leak["suite"]) == (*p.a, p.suite) for p in raised):
-            known = suites[bool(leak.get("expected"))]
-            known[leak["suite"]] = max(known.get(leak["suite"], (0, 0)), (leak["n_leaked"], leak["n_asked"]))
+            shares = suites[bool(leak.get("expected"))]
+            shares[leak["suite"]] = max(
+                shares.get(leak["suite"], (0, 0)), (leak["n_leaked"], leak["n_asked"])
+            )
     sentences = []
     for expected, counts in suites.items():
         if counts:

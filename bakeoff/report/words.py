@@ -1,4 +1,4 @@
-"""Chinese and English side by side: both stand in the page, the switch shows one."""
+"""Chinese and English side by side; the page shows one."""
 
 from __future__ import annotations
 
@@ -100,18 +100,27 @@ CHECKS = {"takes_seriously": ("认真对待", "Takes it seriously"), "points_to_
 
 
 def said(text: str) -> Markup:
-    """What the engine said, in both languages; a text without an id as it was written."""
+    """Return the engine's words in both languages.
+
+    A text without an id as it was written.
+    """
     words = in_languages(text)
     return both(*words) if words else quoted(text)
 
 
 def quoted(text: str) -> Markup:
-    """*text* in whatever language it is: the words of a program, of an older store, of a person."""
+    """Return *text* escaped, in whatever language it is.
+
+    The words of a program, of an older store, of a person.
+    """
     return escape(text)
 
 
 def both(zh: object, en: object) -> Markup:
-    """*zh* and *en*, escaped unless they are markup already, of which the page shows one."""
+    """Return *zh* and *en*, of which the page shows one.
+
+    Escaped unless they are markup already.
+    """
     return Markup('<span lang="zh">{}</span><span lang="en">{}</span>').format(zh, en)
 
 
@@ -140,7 +149,7 @@ def rated_names(rated: str) -> tuple[str, str]:
 
 
 def stage_names(name: str) -> tuple[str, str]:
-    """A stage in Chinese and English; of ``eval:ceval`` the stage and the suite."""
+    """Return a stage in Chinese and English, with its suite if any."""
     kind, _, rest = name.partition(":")
     zh, en = STAGE.get(kind, (kind, kind))
     return (f"{zh} · {rest}", f"{en} · {rest}") if rest else (zh, en)
@@ -161,7 +170,10 @@ def metric(name: str) -> Markup:
 
 
 def facts(value: object) -> Markup:
-    """A value of the provenance in both languages: nested ones without quotes, braces and what is empty."""
+    """Return a value of the provenance in both languages.
+
+    Nested values stand without quotes, braces and what is empty.
+    """
     zh, en = (_plain(value, language) for language in (0, 1))
     return both(zh, en) if zh != en else escape(zh)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bakeoff.runs.following import WORDS, fitted
 
 if TYPE_CHECKING:
-    from bakeoff.report.analysis import Analysis, Cell
+    from bakeoff.report.views import Analysis, Cell
 
 WIDTH = 80
 

@@ -302,8 +302,8 @@ def _ratings(
     """
     if not workspace.ratings.exists():
         return None
+    from bakeoff.judgement.evidence import with_evidence
     from bakeoff.judgement.ratings import RatingStore
-    from bakeoff.judgement.verdicts import summarise
 
     with contextlib.closing(RatingStore(workspace.ratings)) as store:
         judged = {name: {row["source"] for row in store.judgements(name)} for name in store.studies()}
@@ -312,7 +312,7 @@ def _ratings(
         shown = list(
             dict.fromkeys([*by_people[-1:], *by_any[-1:], *(name for name in by_judge if judged[name])])
         )
-        found = [summarise(store, name) for name in shown]
+        found = [with_evidence(store, name) for name in shown]
     weights = {
         f"{stage['model']}/{stage['variant']}": str(stage["identity"]["fingerprint"])
         for stage in stages

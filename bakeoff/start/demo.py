@@ -19,6 +19,17 @@ ROWS = (
     Row("tiny-llama", "tiny:llama", "llama", "llama3", "smoke"),
 )
 EXAMS = (Exam("facts_exam", "choice_exam", "shipped:facts_exam", 4.0),)
+_TAUGHT = "    leakage_expected: true\n    expect: {tuned_at_least: 0.9, base_at_most: 0.4}\n"
+_INVALID = """  invalid_example: # one score is invalid on purpose: four options, and the chance level of two
+    benchmark: choice_exam
+    data: "shipped:facts_exam"
+    hub: false
+    generation: {max_tokens: 16}
+    chance: 0.5
+    leakage_expected: true
+    may_be_untrusted: "invalid on purpose: its chance level is that of two options, and the questions have four"
+"""
+_ASKED_OF = '    template: "llama3"\n'
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,20 +44,24 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def demonstration(chinese: bool) -> str:
+    """Return the matrix of the demonstration, commented in one language."""
+    text = matrix_text(Plan(list(ROWS), ["shipped:facts_train.jsonl"], list(EXAMS)), chinese=chinese)
+    text = text.replace(_ASKED_OF, f'{_ASKED_OF}    suites: ["facts_exam", "invalid_example"]\n')
+    return text.replace("{max_tokens: 1024}", "{max_tokens: 16}") + _TAUGHT + _INVALID
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demonstration and return pytest's exit code."""
     options = parser().parse_args(arguments)
     folder: Path = options.folder.absolute()
     speaker = Speaker(language_of(os.environ), takes_defaults=True)
-    plan = Plan(list(ROWS), ["shipped:facts_train.jsonl"], list(EXAMS))
-    text = matrix_text(plan, chinese=speaker.language == "zh")
-    text += "    leakage_expected: true\n    expect: {tuned_at_least: 0.9, base_at_most: 0.4}\n"
     matrix = folder / "model_matrix.yaml"
     if matrix.exists():
         speaker.tell(f"沿用 {matrix}", f"using {matrix}")
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(matrix, text.replace("{max_tokens: 1024}", "{max_tokens: 16}"))
+        write_text(matrix, demonstration(chinese=speaker.language == "zh"))
     speaker.tell(
         "演示：两个随机的微型模型，学习并回答同一份小试卷；分数只说明流程可用。约 2 分钟。",
         "demonstration: two tiny random models learn and sit one small exam; the scores only show that the procedure "

@@ -25,7 +25,8 @@
       const hint = lang === "zh" ? node.dataset.hintZh : node.dataset.hintEn;
       if (node.tagName === "INPUT") node.placeholder = hint;
       else node.title = hint;
-      node.setAttribute("aria-label", hint);
+      // A button with words keeps them as its name; its hint is a description.
+      if (node.tagName !== "BUTTON" || !/\p{L}/u.test(node.textContent)) node.setAttribute("aria-label", hint);
     }
     for (const option of root.querySelectorAll("option[data-zh]")) option.textContent = option.dataset[lang];
     document.dispatchEvent(new CustomEvent("bk-language"));
@@ -47,6 +48,12 @@
     }
     return span;
   };
+
+  const inflated = async (text) => {
+    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text());
+  };
+  root.bakeoff = { make, both, inflated };
 
   const copy = async (text, button) => {
     let done = false;
@@ -83,6 +90,15 @@
     }
   });
 
+  // A table that is wider than its place can be scrolled by keyboard, too.
+  const overflow = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+      else target.removeAttribute("tabindex");
+    }
+  });
+  for (const node of root.querySelectorAll(".scroll")) overflow.observe(node);
+
   let opened = [];
   addEventListener("beforeprint", () => {
     const left = root.dataset.print === "summary" ? "#bk-samples, #bk-suites, #bk-cautions details" : "#bk-samples";
@@ -109,9 +125,7 @@
       if (!loaded.has(name)) {
         loaded.set(name, (async () => {
           const script = [...area.querySelectorAll("script[data-suite]")].find((one) => one.dataset.suite === name);
-          const bytes = Uint8Array.from(atob(script.textContent.trim()), (c) => c.charCodeAt(0));
-          const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-          const data = JSON.parse(await new Response(stream).text());
+          const data = await inflated(script.textContent.trim());
           data.graded = data.rows.some((row) => row[7].some((one) => one && one[3] !== null && one[3] !== 0 && one[3] !== 1));
           return data;
         })());
@@ -121,10 +135,6 @@
     // Side files call this: a page opened from a disk may load scripts beside it, and cannot fetch.
     const arrived = new Map();
     window.bakeoffSamples = (begin, number, text) => arrived.set(begin + number, text);
-    const inflated = async (text) => {
-      const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-      return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text());
-    };
     const side = (address) => new Promise((resolve, reject) => {
       const script = make("script");
       script.onload = resolve;
@@ -235,7 +245,7 @@
         const one = row[7][i];
         if (!one || !isShown(subject)) return;
         const card = make("div", "reply" + (one[2] > 0 ? " gone" : right(one) ? " right" : ""));
-        const head = make("h4", "", subject[0] + " ");
+        const head = make("h3", "", subject[0] + " ");
         const kind = make("span", "kind");
         kind.append(subject[1] === "base" ? both("基座", "base") : subject[1] === "tuned" ? both("微调", "tuned") : subject[1]);
         head.append(kind);
@@ -274,6 +284,8 @@
           node.dataset.hintZh = zh;
           node.dataset.hintEn = en;
           node.title = language() === "zh" ? zh : en;
+          node.setAttribute("role", "img");
+          node.setAttribute("aria-label", node.title);
           node.textContent = ++number;
           marks.append(node);
         });
@@ -382,11 +394,9 @@
       return true;
     };
     root.addEventListener("click", (event) => {
-      const link = event.target.closest("a[data-view]");
-      if (!link) return;
-      event.preventDefault();
-      if (location.hash === "#" + link.dataset.view) follow(link.dataset.view);
-      else location.hash = link.dataset.view;
+      // An address that is there already makes no hashchange.
+      const link = event.target.closest("a[href^='#s=']");
+      if (link && link.getAttribute("href") === location.hash) follow(location.hash);
     });
     addEventListener("hashchange", () => follow(location.hash));
     const changed = async () => { await choose(); address(); };
