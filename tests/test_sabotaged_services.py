@@ -14,15 +14,11 @@ from typing import Any
 import pytest
 
 from bakeoff import evalscope
-from bakeoff.endpoint import (
-    ask,
-    http_session,
-    is_version_of,
-    key_of,
-    printable,
-    spared_by_proxies,
-    stream,
-)
+from bakeoff.endpoint.address import http_session, key_of, spared_by_proxies
+from bakeoff.endpoint.answers import is_version_of
+from bakeoff.endpoint.asking import ask
+from bakeoff.endpoint.streams import stream
+from bakeoff.endpoint.texts import printable
 from bakeoff.error_texts import is_error_text, may_be_error_text
 from bakeoff.errors import ServiceError
 from bakeoff.evalscope import worker

@@ -18,21 +18,11 @@ import requests
 
 from bakeoff.chain.ports import HOST, bindable, free_port, listener
 from bakeoff.command import Command
-from bakeoff.endpoint import (
-    BadAnswer,
-    arriving,
-    http_session,
-    in_pieces,
-    is_version_of,
-    key_of,
-    lines_of,
-    parsed,
-    pieces_of,
-    post,
-    printable,
-    read_answer,
-    shown_url,
-)
+from bakeoff.endpoint.address import http_session, key_of, shown_url
+from bakeoff.endpoint.answers import BadAnswer, is_version_of, parsed, read_answer
+from bakeoff.endpoint.streams import lines_of, pieces_of
+from bakeoff.endpoint.texts import printable
+from bakeoff.endpoint.transfer import arriving, in_pieces, post
 from bakeoff.errors import NotReady, ServiceError
 from bakeoff.execution.gpus import cards
 from bakeoff.execution.runner import Process, Runner, failure, tail

@@ -23,20 +23,10 @@ from evalscope.api.model import GenerateConfig
 from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from openai import APIConnectionError, APIStatusError, InternalServerError, RateLimitError
 
-from bakeoff.endpoint import (
-    BUSY,
-    MAX_REDIRECTS,
-    REDIRECTS,
-    Answer,
-    BadAnswer,
-    EndlessAnswer,
-    in_pieces,
-    printable,
-    proxy_of,
-    read_answer,
-    redirected,
-    retry_after_s,
-)
+from bakeoff.endpoint.address import proxy_of
+from bakeoff.endpoint.answers import Answer, BadAnswer, EndlessAnswer, read_answer
+from bakeoff.endpoint.texts import printable
+from bakeoff.endpoint.transfer import BUSY, MAX_REDIRECTS, REDIRECTS, in_pieces, redirected, retry_after_s
 from bakeoff.error_texts import is_error_text
 from bakeoff.errors import ServiceError
 from bakeoff.secrecy import redact

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from bakeoff.endpoint import Answer, printable
+from bakeoff.endpoint.answers import Answer
+from bakeoff.endpoint.texts import printable
 from bakeoff.errors import ScoreError
 from bakeoff.evalscope.commands import generation_config
 from bakeoff.evalscope.loading import Loaded, by_sample, errored, known_of, reply_of

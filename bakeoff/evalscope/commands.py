@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 from bakeoff import error_texts
 from bakeoff.command import Command
-from bakeoff.endpoint import spared_by_proxies
+from bakeoff.endpoint.address import spared_by_proxies
 from bakeoff.evalscope.catalogue import SuiteLike
 from bakeoff.scoring import extraction, leakage, letters, scores
 from bakeoff.scoring.scores import Thresholds

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.command import Command
-from bakeoff.endpoint import spared_by_proxies
+from bakeoff.endpoint.address import spared_by_proxies
 from bakeoff.errors import ScoreError
 from bakeoff.matrix.schema import SHIPPED
 from bakeoff.scoring.scores import SPEED, Ledger, Score, score_row

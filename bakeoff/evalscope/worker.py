@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bakeoff.endpoint import key_of, spared_by_proxies
+from bakeoff.endpoint.address import key_of, spared_by_proxies
 from bakeoff.errors import BakeoffError, DataError, MatrixError, ScoreError
 from bakeoff.evalscope import choosing
 from bakeoff.evalscope.catalogue import check_suite

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from bakeoff.endpoint import complete, http_session
+from bakeoff.endpoint.address import http_session
+from bakeoff.endpoint.asking import complete
 from bakeoff.errors import BakeoffError, RatingError, StoreError
 from bakeoff.judgement.blind import hide_makers
 from bakeoff.judgement.database import stored_object, timestamp
