@@ -144,7 +144,7 @@ class Evaluation:
         return Done(str(stages.evaluate_line(chain, variant, suite)), None, facts, self._took_s * share)
 
     @cached_property
-    def _together(self) -> dict[str, dict[str, Any]]:
+    def _together(self) -> dict[str, evalscope.SuiteResult]:
         """The results of every suite that is not in the store, of one process."""
         kept = self.deployment.chain.bench.stages
         missing = [suite for suite in self.suites if not kept.current(self._stage(suite))]
@@ -153,7 +153,7 @@ class Evaluation:
         attempts = Attempts(self.deployment.chain.spec.limits.retries, self._attempts)
         return self.deployment.ask(lambda service: self._ask(service, missing), attempts)
 
-    def _graded_again(self, suites: Sequence[Suite]) -> dict[str, dict[str, Any]]:
+    def _graded_again(self, suites: Sequence[Suite]) -> dict[str, evalscope.SuiteResult]:
         """The results of *suites* from answers on disk, where what changed asks for no other; empty where one lacks."""
         names = set()
         for suite in suites:
@@ -193,7 +193,7 @@ class Evaluation:
 
         return how_far
 
-    def _ask(self, service: Service, suites: Sequence[Suite]) -> dict[str, dict[str, Any]]:
+    def _ask(self, service: Service, suites: Sequence[Suite]) -> dict[str, evalscope.SuiteResult]:
         chain = self.deployment.chain
         bench, spec = chain.bench, chain.spec
         training, unread = training_files(chain.origins.dataset_places(), use_hf=spec.use_hf)

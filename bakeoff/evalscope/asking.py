@@ -1,6 +1,6 @@
 # mypy: disable-error-code="misc"
 # EvalScope ships no types: its classes are Any here.
-"""Asks a service on EvalScope's behalf and never hands an error over as an answer.
+"""Asks a service on EvalScope's behalf; an error is never an answer.
 
 EvalScope turns some HTTP errors into reply texts and would grade them; here every failure is raised, so that no
 prediction is stored and the next run asks again.
@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from queue import LifoQueue
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from bakeoff.endpoint.texts import printable
 from bakeoff.endpoint.transfer import BUSY, MAX_REDIRECTS, REDIRECTS, in_pieces, redirected, retry_after_s
 from bakeoff.error_texts import is_error_text
 from bakeoff.errors import ServiceError
+from bakeoff.evalscope.types import Message
 from bakeoff.secrecy import redact
 
 __all__ = ["AskingAPI", "is_error_text", "prompt_sha"]
@@ -39,8 +41,8 @@ ANYBODY = "*"
 """Stands for every name that may answer, where a line is run by hand and no canary was asked before."""
 
 
-def prompt_sha(messages: Sequence[Any]) -> str:
-    """Sixteen hex digits of a rendered prompt: roles and texts of all its messages."""
+def prompt_sha(messages: Sequence[Message]) -> str:
+    """Sixteen hex digits of a rendered prompt: all roles and texts."""
     joined = "\x1e".join(f"{message.role}\x1f{message.text}" for message in messages)
     return hashlib.sha256(joined.encode()).hexdigest()[:16]
 
@@ -64,8 +66,8 @@ class _Slots(httpx.BaseTransport):
         self.mine = threading.local()
 
     @contextlib.contextmanager
-    def one(self) -> Iterator[None]:
-        """Wait for a slot; what this thread asks in the block goes over that slot's connection."""
+    def taken(self) -> Iterator[None]:
+        """Wait for a slot; this thread's requests go over its connection."""
         self.mine.transport = transport = self.free.get()
         try:
             yield
@@ -73,7 +75,7 @@ class _Slots(httpx.BaseTransport):
             self.free.put(transport)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """The checked answer to *request*, read whole; what is no reply raises BadAnswer.
+        """The checked answer to *request*; what is no reply raises BadAnswer.
 
         Redirects are followed with the same request.
         """
@@ -114,13 +116,28 @@ _OF_THE_CLIENT = {"timeout", "extra_headers", "extra_body"}
 _BODY_HEADERS = {"content-length", "content-encoding", "transfer-encoding"}
 
 
+@dataclass(frozen=True)
+class Tries:
+    """How often a service is asked before a question, and before the service, is given up.
+
+    Attributes:
+        attempts: requests for one question.
+        pause_s: seconds after the first failure; doubled each time.
+        patience: questions in a row that fail before the service counts as gone.
+    """
+
+    attempts: int = 3
+    pause_s: float = 0.5
+    patience: int = 16
+
+
 class AskingAPI(OpenAICompatibleAPI):
     """An OpenAI-compatible service that several suites ask at once.
 
-    At most *in_flight* requests are open at any time. A refused, slow or failing request is tried *attempts* times
-    with growing pauses. A busy service (429) is waited for, as long as it asks with ``Retry-After`` or with growing
-    pauses, up to *timeout_s* seconds for a question. After *patience* questions in a row have failed, whatever the
-    suite, the service counts as gone and the remaining questions fail at once.
+    At most *in_flight* requests are open at any time. A refused, slow or failing request is tried several times with
+    growing pauses (*tries*). A busy service (429) is waited for, as long as it asks with ``Retry-After`` or with
+    growing pauses, up to *timeout_s* seconds for a question. After ``tries.patience`` questions in a row have failed,
+    whatever the suite, the service counts as gone and the remaining questions fail at once.
 
     Attributes:
         errors: why each failed prompt has no reply, by :func:`prompt_sha`.
@@ -138,9 +155,7 @@ class AskingAPI(OpenAICompatibleAPI):
         in_flight: int,
         answers_as: str = "",
         timeout_s: float = 120.0,
-        attempts: int = 3,
-        pause_s: float = 0.5,
-        patience: int = 16,
+        tries: Tries = Tries(),
     ) -> None:
         self.slots = _Slots(in_flight, service_url, timeout_s)
         super().__init__(
@@ -152,7 +167,7 @@ class AskingAPI(OpenAICompatibleAPI):
             http_client=httpx.Client(transport=self.slots, timeout=timeout_s),
         )
         self.answers_as = answers_as or served_name
-        self.timeout_s, self.attempts, self.pause_s, self.patience = timeout_s, attempts, pause_s, patience
+        self.timeout_s, self.tries = timeout_s, tries
         self.errors: dict[str, str] = {}
         self.names: Counter[tuple[str, str]] = Counter()
         self.requests = self.answered = self.failed_in_a_row = 0
@@ -164,15 +179,16 @@ class AskingAPI(OpenAICompatibleAPI):
         with self._noting(prompt_sha(input)):
             return self._ask(lambda: super(AskingAPI, self).generate(input, tools, tool_choice, config))
 
-    def tokens(self, messages: Sequence[Any], settings: Mapping[str, Any]) -> Answer:
-        """The checked answer to *messages* as the service gave it, with what it says of its tokens.
+    def tokens(self, messages: Sequence[Message], settings: Mapping[str, object]) -> Answer:
+        """The checked answer to *messages*, with what the service says of tokens.
 
         Raises:
             Exception: whatever kept it from coming; noted in :attr:`errors`.
         """
         body = {key: value for key, value in settings.items() if key not in _OF_THE_CLIENT}
         body["messages"] = [{"role": str(m.role), "content": m.text} for m in messages]
-        body |= {"model": self.model_name, **settings.get("extra_body", {})}
+        extra = settings.get("extra_body")
+        body |= {"model": self.model_name, **(extra if isinstance(extra, dict) else {})}
         if "stop_seqs" in body:
             body["stop"] = body.pop("stop_seqs")
         options: Any = {"timeout": settings.get("timeout") or self.timeout_s}
@@ -191,9 +207,9 @@ class AskingAPI(OpenAICompatibleAPI):
 
     @contextlib.contextmanager
     def _noting(self, sha: str) -> Iterator[None]:
-        """Give the block a slot, and keep what fails in it as the reason why the prompt *sha* has no reply."""
+        """Give the block a slot; keep what fails as the error of prompt *sha*."""
         try:
-            with self.slots.one():
+            with self.slots.taken():
                 yield
         except Exception as error:
             with self.lock:
@@ -204,8 +220,11 @@ class AskingAPI(OpenAICompatibleAPI):
         with self.lock:
             self.errors.pop(sha, None)
 
-    def ask_alone(self, messages: Any, config: Any) -> str | None:
-        """The text of one more reply to *messages*; None where none comes. Leaves :attr:`errors` as they are."""
+    def ask_alone(self, messages: Sequence[Message], config: GenerateConfig) -> str | None:
+        """The text of one more reply to *messages*; None where none comes.
+
+        Leaves :attr:`errors` as they are.
+        """
         earlier = self.errors.get(prompt_sha(messages))
         try:
             return str(self.generate(messages, [], "none", config).completion or "")
@@ -221,9 +240,9 @@ class AskingAPI(OpenAICompatibleAPI):
         give_up = time.monotonic() + self.timeout_s
         while True:
             with self.lock:
-                if self.failed_in_a_row >= self.patience:
+                if self.failed_in_a_row >= self.tries.patience:
                     raise ServiceError(
-                        f"{self.base_url}: {self.patience} questions in a row failed; not asked"
+                        f"{self.base_url}: {self.tries.patience} questions in a row failed; not asked"
                     )
                 self.requests += 1
             try:
@@ -234,7 +253,7 @@ class AskingAPI(OpenAICompatibleAPI):
                 asks_to_wait_s = _asks_to_wait_s(error)
                 if asks_to_wait_s or isinstance(error, RateLimitError):
                     # Busy is not broken: it must not use up the attempts, nor make the service count as gone.
-                    pause_s = asks_to_wait_s or min(self.pause_s * 2**waits, 8.0)
+                    pause_s = asks_to_wait_s or min(self.tries.pause_s * 2**waits, 8.0)
                     waits += 1
                     if time.monotonic() + pause_s > give_up:
                         self._failed()
@@ -243,13 +262,13 @@ class AskingAPI(OpenAICompatibleAPI):
                     continue
                 failures += 1
                 # Once several questions have failed on end, further pauses would only add up.
-                attempts = self.attempts if self.failed_in_a_row < 3 else 1
+                attempts = self.tries.attempts if self.failed_in_a_row < 3 else 1
                 if failures >= attempts or not _worth_another(error):
                     # A prompt that is refused for what it is says nothing about the service.
                     if not (isinstance(error, APIStatusError) and error.status_code in (400, 413, 422)):
                         self._failed()
                     raise error from None
-                time.sleep(self.pause_s * 2 ** (failures - 1))
+                time.sleep(self.tries.pause_s * 2 ** (failures - 1))
             else:
                 with self.lock:
                     self.failed_in_a_row = 0
@@ -275,7 +294,10 @@ class AskingAPI(OpenAICompatibleAPI):
 
 
 def _cause(error: Exception) -> Exception:
-    """What went wrong below *error*: OpenAI's client calls whatever its transport raises a connection error."""
+    """What went wrong below *error*.
+
+    OpenAI's client calls whatever its transport raises a connection error.
+    """
     cause = error.__cause__ or error.__context__
     return cause if isinstance(error, APIConnectionError) and isinstance(cause, BadAnswer) else error
 

@@ -1,4 +1,4 @@
-"""Hold a running service against what was trained, by its replies and their log-probabilities."""
+"""Holds a running service against what was trained, by its replies."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def why_another(measured: Sequence[Measured], tolerance: float) -> str:
-    """Why another model than the trained one gave these log-probabilities, in words; empty where none shows.
+    """Why another model gave these log-probabilities; empty for none.
 
     Args:
         measured: see :data:`Measured`.
@@ -175,7 +175,7 @@ def why_another(measured: Sequence[Measured], tolerance: float) -> str:
 
 
 def why_not_shown(measured: Sequence[Measured], *, tuned: bool = False) -> str:
-    """Why these log-probabilities do not tell the trained model from its base, in words; empty where they do.
+    """Why trained model and base cannot be told apart; empty if they can.
 
     They do where the service is nearer to the trained model than a quarter of the way to the base. A base that is
     served as such has nothing else to be told from; *tuned* weights without a base to compare with are not shown.
@@ -191,7 +191,7 @@ def why_not_shown(measured: Sequence[Measured], *, tuned: bool = False) -> str:
 
 
 def _distances(measured: Sequence[Measured]) -> tuple[float | None, float | None, float | None]:
-    """Mean distances of log-probabilities: service to trained, service to base, trained to base."""
+    """Mean distances: service to trained, service to base, trained to base."""
     if not measured:
         return None, None, None
     count = len(measured)
@@ -204,7 +204,7 @@ def _distances(measured: Sequence[Measured]) -> tuple[float | None, float | None
 
 
 def _asked(service: Service, name: str) -> Any:
-    """The answer to one dialogue, with log-probabilities where the service does not refuse a request for them."""
+    """The answer to one dialogue, with log-probabilities where offered."""
     messages = list(DIALOGUES[name])
     try:
         try:
@@ -225,7 +225,7 @@ def _asked(service: Service, name: str) -> Any:
 
 
 def _given(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """The tokens of a reply and their log-probabilities, where the service gives any worth the name.
+    """The tokens of a reply and their log-probabilities, if worth the name.
 
     An engine that takes them after its greedy choice has narrowed the tokens to one says 0 of each.
     """
@@ -237,7 +237,10 @@ def _given(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 
 def _aligned(given: Sequence[tuple[str, float]], ours: Mapping[str, Any]) -> Iterable[Measured]:
-    """The log-probabilities up to the first token that differs: what follows has another prompt."""
+    """The log-probabilities up to the first token that differs.
+
+    What follows has another prompt.
+    """
     for (token, logprob), names, trained, base in zip(
         given, ours["tokens"], ours["logprobs"], ours["base"], strict=False
     ):
@@ -251,7 +254,7 @@ def _name(token: str) -> str:
 
 
 def _begins(reply: str, expected: str) -> bool:
-    """Whether one is the beginning of the other, but for white space and the marks of a harmony channel."""
+    """Whether one begins the other, but for white space and channel marks."""
     said, wanted = _bare(reply), _bare(expected)
     return said.startswith(wanted) or (bool(said) and wanted.startswith(said))
 

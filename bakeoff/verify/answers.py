@@ -7,9 +7,10 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bakeoff.evalscope.loading import reply_of
+from bakeoff.evalscope.types import Prediction
 from bakeoff.files import readable_rows
 from bakeoff.scoring.extraction import LETTERS, extract_choice, final_part
 from bakeoff.suites import OURS
@@ -226,7 +227,7 @@ def _check_sample(
             "every grade has a reply", where, sample["status"], "errored: no reply, or no review, is stored"
         )
         return
-    reply, stop, latency_s = reply_of(prediction)
+    reply, stop, latency_s = reply_of(cast(Prediction, prediction))
     audit.compare("reply", f"{where} reply", sample["reply"], reply)
     audit.compare("reply", f"{where} latency_s", sample["latency_s"], latency_s)
     audit.compare("status", f"{where} truncated", sample["status"] == "truncated", stop in _CUT)
