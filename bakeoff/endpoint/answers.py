@@ -5,6 +5,7 @@ Evaluation, canary, judge and chat read answers through these checks.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from bakeoff.endpoint.texts import beginning_of, clean, kind_of
 from bakeoff.error_texts import is_error_text
 from bakeoff.errors import ServiceError
 
+REPLIES = frozenset({200, 201, 203})
+"""Status codes of a whole reply; 206 is a part of one, 202 and 204 are none."""
 FAILED_FINISH = frozenset({"error", "abort", "aborted", "cancelled"})
 
 
@@ -73,7 +76,7 @@ def parsed(body: bytes, content_type: str = "") -> dict[str, Any]:
     Raises:
         BadAnswer: it is none, or too deep; says what came instead.
     """
-    text = body.decode("utf-8", "replace")
+    text = body.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
     came = f"HTTP 200, {content_type.partition(';')[0] or 'no type'}, {beginning_of(text)!r}"
     try:
         value = clean(json.loads(text))
@@ -97,11 +100,14 @@ def read_answer(body: bytes, content_type: str = "") -> Answer:
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         what = value.get("error") or value.get("message") or value.get("detail") or value
         raise BadAnswer(f"HTTP 200 without a reply (no choices): {beginning_of(what)}")
-    message = choices[0].get("message")
+    # the first by its number: some services list the alternatives of several workers as they come
+    choice = next((c for c in choices if isinstance(c, dict) and c.get("index") == 0), choices[0])
+    value["choices"] = [choice]
+    message = choice.get("message")
     if not isinstance(message, dict):
-        raise BadAnswer(f"HTTP 200 without a reply (no message): {beginning_of(choices[0])}")
+        raise BadAnswer(f"HTTP 200 without a reply (no message): {beginning_of(choice)}")
     text = joined_parts(message.get("content"))
-    finish = choices[0].get("finish_reason")
+    finish = choice.get("finish_reason")
     model, fingerprint = value.get("model"), value.get("system_fingerprint")
     message["content"] = None if message.get("content") is None else text
     message.setdefault("role", "assistant")
@@ -123,8 +129,8 @@ def why_no_reply(answer: Answer) -> str:
         return f"error in the reply: {beginning_of(answer.raw['error'])}"
     if answer.finish in FAILED_FINISH:
         return f"the reply ended with finish_reason {answer.finish}"
-    if answer.finish == "content_filter" and not answer.text:
-        return "the service's content filter took the reply"
+    if answer.finish == "content_filter":
+        return f"the service's content filter {'cut' if answer.text else 'took'} the reply"
     if is_error_text(answer.text):
         return f"the reply is a service's error text: {beginning_of(answer.text)}"
     return ""

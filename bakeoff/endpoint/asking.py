@@ -8,11 +8,10 @@ from collections.abc import Mapping
 import requests
 
 from bakeoff.endpoint.address import key_of, shown_url
-from bakeoff.endpoint.answers import Answer, BadAnswer, EndlessAnswer, read_answer
-from bakeoff.endpoint.texts import printable
+from bakeoff.endpoint.answers import REPLIES, Answer, BadAnswer, EndlessAnswer, read_answer
+from bakeoff.endpoint.texts import words_of
 from bakeoff.endpoint.transfer import BUSY, arriving, in_pieces, post, retry_after_s
 from bakeoff.errors import ServiceError
-from bakeoff.secrecy import redact
 
 MAX_ATTEMPTS = 3
 
@@ -48,9 +47,9 @@ def ask(
             ) as answer:
                 deadline = time.monotonic() + timeout_s
                 body = b"".join(in_pieces(arriving(answer), deadline))
-                if answer.status_code == 200:
+                if answer.status_code in REPLIES:
                     return read_answer(body, answer.headers.get("content-type", ""))
-                last = f"HTTP {answer.status_code}: {body[:300].decode('utf-8', 'replace')}"
+                last = f"HTTP {answer.status_code}: {words_of(body, key)}"
                 again = answer.status_code == 429 or answer.status_code >= 500
                 if answer.status_code in BUSY:
                     asks_to_wait_s = retry_after_s(answer.headers)
@@ -67,7 +66,7 @@ def ask(
             break
         time.sleep(pause)
         pause *= 2
-    last = printable(redact(last.replace(key, "***") if key else last))
+    last = words_of(last.encode("utf-8", "replace"), key, 1000)
     raise ServiceError(
         f"{shown_url(url)}: no reply from {payload.get('model')!r} after {attempts} attempts; last seen: {last}"
     )

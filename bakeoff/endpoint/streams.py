@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import requests
 
 from bakeoff.endpoint.address import http_session, key_of, shown_url
-from bakeoff.endpoint.answers import BadAnswer, joined_parts, parsed
-from bakeoff.endpoint.texts import beginning_of, printable
+from bakeoff.endpoint.answers import FAILED_FINISH, BadAnswer, joined_parts, parsed
+from bakeoff.endpoint.texts import beginning_of, words_of
 from bakeoff.endpoint.transfer import MAX_BYTES, arriving, in_pieces, post
 from bakeoff.error_texts import is_error_text
 from bakeoff.errors import ServiceError
@@ -37,7 +37,9 @@ def pieces_of(lines: Iterable[bytes]) -> Iterator[tuple[str, bool]]:
             delta = choice.get("delta") or {}
             if not isinstance(delta, dict):
                 raise BadAnswer(f"a piece of the reply is no text: {beginning_of(delta)}")
-            yield joined_parts(delta.get("content")), bool(choice.get("finish_reason"))
+            if (finish := choice.get("finish_reason")) in (*FAILED_FINISH, "content_filter"):
+                raise BadAnswer(f"the reply ended with finish_reason {finish}")
+            yield joined_parts(delta.get("content")), bool(finish)
 
 
 def lines_of(answer: requests.Response, timeout_s: float, limit: int = MAX_BYTES) -> Iterator[bytes]:
@@ -75,9 +77,7 @@ def stream(
         ):
             if answer.status_code != 200:
                 body = b"".join(in_pieces(arriving(answer), time.monotonic() + timeout_s))
-                words = body[:300].decode("utf-8", "replace")
-                words = words.replace(key, "***") if key else words
-                raise ServiceError(f"{where}: HTTP {answer.status_code}: {printable(redact(words))}")
+                raise ServiceError(f"{where}: HTTP {answer.status_code}: {words_of(body, key)}")
             for piece, _ in pieces_of(lines_of(answer, timeout_s)):
                 text += piece
                 # a long one is shown whole a few times a second: each showing costs as much as its length

@@ -45,4 +45,11 @@ def kind_of(value: object) -> str:
 def beginning_of(value: object) -> str:
     """The first 100 letters of *value* on one line, fit to be shown."""
     text = value if isinstance(value, str) else repr(value)
-    return printable(redact(" ".join(whole_characters(text[:400]).split())))[:100]
+    # before it is cut: of a secret at the cut, the beginning would stay
+    return printable(" ".join(redact(whole_characters(text)).split())[:400])[:100]
+
+
+def words_of(body: bytes, key: str, most: int = 300) -> str:
+    """The first *most* letters of *body*, without *key* and other secrets."""
+    text = body.decode("utf-8", "replace")
+    return printable(redact(text.replace(key, "***") if key else text)[:most])

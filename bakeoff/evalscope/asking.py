@@ -25,8 +25,8 @@ from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from openai import APIConnectionError, APIStatusError, InternalServerError, RateLimitError
 
 from bakeoff.endpoint.address import proxy_of
-from bakeoff.endpoint.answers import Answer, BadAnswer, EndlessAnswer, read_answer
-from bakeoff.endpoint.texts import printable
+from bakeoff.endpoint.answers import REPLIES, Answer, BadAnswer, EndlessAnswer, read_answer
+from bakeoff.endpoint.texts import beginning_of, printable
 from bakeoff.endpoint.transfer import BUSY, MAX_REDIRECTS, REDIRECTS, in_pieces, redirected, retry_after_s
 from bakeoff.error_texts import is_error_text
 from bakeoff.errors import ServiceError
@@ -102,13 +102,43 @@ class _Slots(httpx.BaseTransport):
         finally:
             response.close()
         headers = {k: v for k, v in response.headers.items() if k not in _BODY_HEADERS}
-        if response.status_code == 200:
+        if response.status_code in REPLIES:
             self.mine.answer = answer = read_answer(body, headers.get("content-type", ""))
-            # EvalScope's types want a name
-            whole = {"id": "", "created": 0, **answer.raw, "model": answer.model, "object": "chat.completion"}
-            body = json.dumps(whole, ensure_ascii=False).encode()
+            body = json.dumps(_completion(answer), ensure_ascii=False).encode()
             headers["content-type"] = "application/json"
+        elif response.status_code < 300:
+            # the client would take it for a reply
+            raise BadAnswer(
+                f"HTTP {response.status_code} in place of a reply: {beginning_of(body.decode(errors='replace'))!r}"
+            )
         return httpx.Response(response.status_code, headers=headers, content=body)
+
+
+def _completion(answer: Answer) -> dict[str, object]:
+    """*answer* as EvalScope's types want it: what of it has another form says nothing of the reply."""
+    created, usage = answer.raw.get("created"), answer.raw.get("usage")
+    counts = usage if isinstance(usage, dict) else {}
+    counts = {
+        name: int(counts[name])
+        for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+        if isinstance(counts.get(name), int | float) and 0 <= counts[name] < 1e12
+    }
+    whole = {
+        **answer.raw,
+        "id": str(answer.raw.get("id") or ""),
+        "created": created if isinstance(created, int) else 0,
+        "model": answer.model,
+        "object": "chat.completion",
+        "system_fingerprint": answer.fingerprint or None,
+    }
+    whole.pop("usage", None)
+    if len(counts) >= 2:
+        whole["usage"] = {
+            "total_tokens": sum(counts.values()),
+            "prompt_tokens": 0,
+            "completion_tokens": 0,
+        } | counts
+    return whole
 
 
 _SECRET_HEADERS = {b"authorization", b"cookie", b"api-key", b"x-api-key"}
@@ -213,9 +243,7 @@ class AskingAPI(OpenAICompatibleAPI):
                 yield
         except Exception as error:
             with self.lock:
-                self.errors[sha] = (
-                    f"{type(error).__name__}: {printable(redact(' '.join(str(error).split())))[:400]}"
-                )
+                self.errors[sha] = in_words(error)
             raise
         with self.lock:
             self.errors.pop(sha, None)
@@ -291,6 +319,20 @@ class AskingAPI(OpenAICompatibleAPI):
     def handle_bad_request(self, ex: APIStatusError) -> Any:
         """Raise *ex*: EvalScope would make its text the answer."""
         raise ex
+
+
+def in_words(error: Exception) -> str:
+    """What *error* says, on one line, with its cause and with what the service wrote."""
+    text, cause = str(error), error.__cause__ or error.__context__
+    if isinstance(error, APIConnectionError) and cause and str(cause) not in text:
+        text = f"{text} ({type(cause).__name__}: {cause})"
+    if (
+        isinstance(error, APIStatusError)
+        and error.body is None
+        and (body := error.response.text.strip(" {}\n"))
+    ):
+        text = f"{text} - {body}"
+    return f"{type(error).__name__}: {printable(redact(' '.join(text.split())))[:400]}"
 
 
 def _cause(error: Exception) -> Exception:

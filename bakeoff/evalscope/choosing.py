@@ -179,8 +179,9 @@ def ask_letters(loaded: Loaded, api: AskingAPI, in_flight: int) -> None:
         return
     letters = Letters(loaded, api)
     letters.try_out(missing[0][1].input, LETTERS[: len(missing[0][1].choices or ())])
+    from bakeoff.evalscope.asking import in_words, prompt_sha
+
     lock = threading.Lock()
-    prompt_sha = _hash()
     folder = loaded.folder / "predictions" / loaded.task.model_id
 
     def ask(question: tuple[str, Question]) -> None:
@@ -189,9 +190,7 @@ def ask_letters(loaded: Loaded, api: AskingAPI, in_flight: int) -> None:
             row = letters.of((subset, sample.id), sample.input, LETTERS[: len(sample.choices or ())])
         except Exception as error:
             # of whichever order: the question is known by the prompt of its own
-            api.errors.setdefault(
-                prompt_sha(sample.input), f"{type(error).__name__}: {printable(redact(str(error)))[:400]}"
-            )
+            api.errors.setdefault(prompt_sha(sample.input), in_words(error))
             return
         with lock:
             append_line(folder / f"{loaded.benchmark.name}_{subset}.jsonl", row)

@@ -8,6 +8,8 @@ Runs in the evaluation process, after the questions were asked.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import itertools
 import json
 import math
 from collections import Counter
@@ -32,6 +34,18 @@ ASKED_ALONE = Template(
     "asked alone, the service answers {count} of {total} questions otherwise",
     zh="逐题单独重问 {total} 题，其中 {count} 题的答案与并发时不同",
     en="asked one at a time, the service answers {count} of {total} questions differently",
+)
+ASKED_WRONG = Template(
+    "evalscope.distrust.asked_wrong",
+    "asked alone, the service answers {count} of {total} wrongly answered questions right",
+    zh="单独重问 {total} 道答错的题，其中 {count} 道答对",
+    en="asked one at a time, the service gets {count} of {total} wrongly answered questions right",
+)
+FINGERPRINTS = Template(
+    "evalscope.distrust.fingerprints",
+    "replies of one evaluation bear {count} system fingerprints ({names}): several versions answer, or the service was "
+    "changed",
+    zh="同一次评测的回复带有 {count} 个不同的系统指纹（{names}）：服务背后有多个版本，或服务中途被更换",
 )
 WITH_REASONS = Template(
     "evalscope.distrust.with_reasons",
@@ -136,7 +150,7 @@ def ask_alone(
     pairs = _asked_again(loaded, chosen, api)
     differ = _otherwise(pairs)
     total = len(chosen)
-    if differ is not None and 2 <= differ <= total / 2 and len(comparable) > total:
+    if differ is not None and 1 <= differ <= total / 2 and len(comparable) > total:
         # Too many for rounding alone, too few to be sure: a service that changed half-way looks like this.
         taken = {id(sample) for sample in chosen}
         more = _spread([sample for sample in comparable if id(sample) not in taken], 2 * count)
@@ -147,13 +161,36 @@ def ask_alone(
             pairs = [*(pairs or ()), *more_pairs]
     if differ is None:
         return ""
-    alarming = differ > total / 2 if total <= count else differ >= total / 4
+    alarming = differ > total / 2 if total <= count else differ >= max(4, total / 8)
     why = ASKED_ALONE(count=differ, total=total) if alarming and differ > 1 else ""
+    if not why:
+        why = _second_look(loaded, comparable, count if differ else count // 2, api)
     write_json(
         seen,
         with_statements({"asked": total, "otherwise": differ, "why": why, "noise": noise_of(pairs or ())}),
     )
     return why
+
+
+def _second_look(loaded: Loaded, samples: Sequence[Sample], count: int, api: AskingAPI) -> str:
+    """Ask wrongly answered questions again; why so many turn right, "" where few do.
+
+    One worker of many that is broken spoils few answers, and all of those are wrong. A model's own close calls turn
+    either way, so that few of its wrong answers turn right.
+    """
+    wrong = [sample for sample in samples if sample.options and sample.correct == 0]
+    chosen = _spread(wrong, count)
+    pairs = _asked_again(loaded, chosen, api) or []
+    right = sum(_is_right(sample, reply) for sample, reply in pairs)
+    share = right / len(pairs) * len(wrong) / len(samples) if pairs else 0.0
+    if right >= 3 and right >= len(pairs) / 3 and share >= 0.03:
+        return ASKED_WRONG(count=right, total=len(pairs))
+    return ""
+
+
+def _is_right(sample: Sample, reply: str) -> bool:
+    multiple = len(sample.target) > 1 or sample.subset.endswith("_multiple")
+    return set(extract_choice(reply, sample.options, multiple=multiple)) == set(sample.target)
 
 
 def _read(path: Path) -> dict[str, object]:
@@ -234,10 +271,17 @@ def prompts_cut(loaded: Loaded) -> str:
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """*count* of *samples*, evenly from the first to the last."""
+    """*count* of *samples*, one from each stretch of them.
+
+    Not at even distances: one of several workers that take turns would be met always or never.
+    """
     if len(samples) <= count:
         return list(samples)
-    return [samples[round(number * (len(samples) - 1) / max(1, count - 1))] for number in range(count)]
+    bounds = [len(samples) * number // count for number in range(count + 1)]
+    return [
+        min(samples[first:end], key=lambda sample: hashlib.sha256(sample.sample_id.encode()).digest())
+        for first, end in itertools.pairwise(bounds)
+    ]
 
 
 def _asked_again(loaded: Loaded, chosen: Sequence[Sample], api: AskingAPI) -> list[tuple[Sample, str]] | None:
@@ -308,7 +352,10 @@ def distrust(result: SuiteResult, samples: Sequence[Sample], alone: str) -> None
 
 def most_frequent(errors: Iterable[str]) -> str:
     """The most frequent *errors* with counts: ``17 × APIConnectionError: …``"""
-    counts = Counter(skeleton(error)[:160] if len(error) > 160 else error for error in errors)
+    counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for error in errors:
+        counts[first.setdefault(skeleton(error)[:160], error)] += 1
     listed = [f"{count} × {error[:160]}" for error, count in counts.most_common(_MOST_REASONS)]
     rest = sum(counts.values()) - sum(count for _, count in counts.most_common(_MOST_REASONS))
     return ", ".join([*listed, f"{rest} others"] if rest else listed)

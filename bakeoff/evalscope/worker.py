@@ -20,7 +20,15 @@ from bakeoff.evalscope import choosing
 from bakeoff.evalscope.catalogue import check_suite
 from bakeoff.evalscope.choosing import ask_letters
 from bakeoff.evalscope.commands import OFFLINE
-from bakeoff.evalscope.distrust import ask_alone, distrust, names_of, prompts_cut, repeated_errors, seen_noise
+from bakeoff.evalscope.distrust import (
+    FINGERPRINTS,
+    ask_alone,
+    distrust,
+    names_of,
+    prompts_cut,
+    repeated_errors,
+    seen_noise,
+)
 from bakeoff.evalscope.grading import result_of, samples_of
 from bakeoff.evalscope.loading import Loaded, drop_unusable, load, predictions_of
 from bakeoff.evalscope.types import EvaluationPlan, SuiteResult
@@ -240,13 +248,16 @@ def _settled(
     new = len(samples) - concurrent.reused
     alone = ask_alone(loaded, samples, api, plan, anew=new > 0)
     alarms = [*concurrent.alarms, *plan.get("cautions", ()), *alarms]
+    names = names_of(loaded, api)
+    if len(prints := names["system_fingerprints"]) > 1:
+        alarms.append(FINGERPRINTS(count=len(prints), names=prints[:5]))
     result = result_of(loaded, samples, plan, alarms, leaks_of)
     little = choosing.why_little_mass(loaded) if loaded.by_letters else ""
     distrust(result, samples, joined((alone, prompts_cut(loaded), little)))
     result |= {
         "noise": seen_noise(loaded),
         "answers_as": plan.get("answered_by") or plan.get("answers_as") or "",
-        "answered_by": names_of(loaded, api),
+        "answered_by": names,
         "reused": concurrent.reused,
         "asked_now": new,
         "seconds": round(time.monotonic() - concurrent.began, 3),
