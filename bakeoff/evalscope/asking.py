@@ -115,7 +115,10 @@ class _Slots(httpx.BaseTransport):
 
 
 def _completion(answer: Answer) -> dict[str, object]:
-    """*answer* as EvalScope's types want it: what of it has another form says nothing of the reply."""
+    """*answer* as EvalScope's types want it.
+
+    Nothing else is passed on: no tools were offered, and odd values beside the reply say nothing of it.
+    """
     created, usage = answer.raw.get("created"), answer.raw.get("usage")
     counts = usage if isinstance(usage, dict) else {}
     counts = {
@@ -123,15 +126,21 @@ def _completion(answer: Answer) -> dict[str, object]:
         for name in ("prompt_tokens", "completion_tokens", "total_tokens")
         if isinstance(counts.get(name), int | float) and 0 <= counts[name] < 1e12
     }
-    whole = {
-        **answer.raw,
+    choice = answer.raw["choices"][0]
+    texts = ("role", "content", "refusal", "reasoning_content", "reasoning")
+    message = {
+        name: value
+        for name in texts
+        if isinstance(value := choice["message"].get(name), str) or name == "content"
+    }
+    whole: dict[str, object] = {
         "id": str(answer.raw.get("id") or ""),
         "created": created if isinstance(created, int) else 0,
         "model": answer.model,
         "object": "chat.completion",
         "system_fingerprint": answer.fingerprint or None,
+        "choices": [{"index": 0, "finish_reason": answer.finish or "stop", "message": message}],
     }
-    whole.pop("usage", None)
     if len(counts) >= 2:
         whole["usage"] = {
             "total_tokens": sum(counts.values()),
@@ -326,12 +335,8 @@ def in_words(error: Exception) -> str:
     text, cause = str(error), error.__cause__ or error.__context__
     if isinstance(error, APIConnectionError) and cause and str(cause) not in text:
         text = f"{text} ({type(cause).__name__}: {cause})"
-    if (
-        isinstance(error, APIStatusError)
-        and error.body is None
-        and (body := error.response.text.strip(" {}\n"))
-    ):
-        text = f"{text} - {body}"
+    if isinstance(error, APIStatusError) and text == f"Error code: {error.status_code}":
+        text = f"{text} - {error.response.text}" if error.response.text.strip(" {}") else text
     return f"{type(error).__name__}: {printable(redact(' '.join(text.split())))[:400]}"
 
 

@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from bakeoff.endpoint.answers import Answer
-from bakeoff.endpoint.texts import printable
+from bakeoff.endpoint.answers import Answer, BadAnswer
+from bakeoff.endpoint.texts import beginning_of, printable
 from bakeoff.errors import ScoreError
 from bakeoff.evalscope.commands import generation_config
 from bakeoff.evalscope.loading import Loaded, errored, known_of, predictions_of, reply_of
@@ -106,6 +106,9 @@ class Letters:
         began = time.monotonic()
         prompts = [messages, *self.loaded.orders.get(key, ())]
         answers: list[Answer] = [self.api.tokens(prompt, self.settings) for prompt in prompts]
+        for answer in answers:
+            if why := why_malformed(_content(answer.raw["choices"][0])):
+                raise BadAnswer(why)
         readings = [_reading(answer, letters) for answer in answers]
         letter = chosen(averaged(readings, len(letters)))
         text = letter or readings[0].begins
@@ -161,6 +164,25 @@ def _content(choice: Mapping[str, object]) -> list[object]:
     listed = choice.get("logprobs")
     content = listed.get("content") if isinstance(listed, Mapping) else None
     return content if isinstance(content, list) else []
+
+
+def why_malformed(content: Sequence[object]) -> str:
+    """Why the log-probabilities *content* are none, in words; empty where they are."""
+    if not content:
+        return "the reply came without log-probabilities"
+    for token in content:
+        listed = token.get("top_logprobs") if isinstance(token, Mapping) else None
+        if not isinstance(listed, list):
+            return "a token of the reply has no list of alternatives"
+        total = 0.0
+        for entry in listed:
+            value = entry.get("logprob") if isinstance(entry, Mapping) else None
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value <= 1e-3:
+                return f"an alternative has no log-probability: {beginning_of(entry)}"
+            total += math.exp(value)
+        if total > 1.05:
+            return f"the alternatives of a token have a probability of {total:.2f} together"
+    return ""
 
 
 def _reading(answer: Answer, letters: str) -> Reading:
