@@ -163,7 +163,7 @@ def ask_alone(
         return ""
     alarming = differ > total / 2 if total <= count else differ >= max(4, total / 8)
     why = ASKED_ALONE(count=differ, total=total) if alarming and differ > 1 else ""
-    if not why:
+    if not why and (differ or not loaded.by_letters):
         why = _second_look(loaded, comparable, count if differ else count // 2, api)
     write_json(
         seen,
