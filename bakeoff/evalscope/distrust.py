@@ -277,6 +277,8 @@ def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
     """
     if len(samples) <= count:
         return list(samples)
+    if len(samples) <= 2 * count:  # hardly any choice
+        return [samples[round(number * (len(samples) - 1) / max(1, count - 1))] for number in range(count)]
     bounds = [len(samples) * number // count for number in range(count + 1)]
     return [
         min(samples[first:end], key=lambda sample: hashlib.sha256(sample.sample_id.encode()).digest())
