@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bakeoff.chain.deployment import Deployment, deployments
 from bakeoff.chain.service import Service
-from bakeoff.endpoint import printable
+from bakeoff.endpoint.texts import printable
 from bakeoff.errors import BakeoffError
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.runs.runs import new_id

@@ -1,4 +1,6 @@
-"""Looks at one variant of a row from inside its environment: how prompts are rendered, what the merge holds.
+"""Measures one variant of a row from inside its environment.
+
+How prompts are rendered, and what the merge holds.
 
 ``python -m bakeoff.parity_probe check plan.json`` writes the file that the plan names as ``output``. The plan
 is made, and the answer judged, by :mod:`bakeoff.chain.parity`; this program only measures, and needs nothing of the
@@ -84,7 +86,7 @@ def main(argv: list[str]) -> int:
 
 
 def _hub(use_hf: bool) -> None:
-    """Take hub ids from Hugging Face instead of ModelScope; ms-swift reads this variable."""
+    """Take hub ids from Hugging Face instead of ModelScope."""
     if use_hf:
         os.environ["USE_HF"] = "1"
 
@@ -102,7 +104,7 @@ def _flags(argv: list[str]) -> dict[str, Any]:
 
 
 def _apart(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """*measure* in a fork of its own: a plugin of one render must not reach into the next."""
+    """Measure in a fork: a plugin of one render must not reach the next."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -220,7 +222,7 @@ def _vocabulary_of(tokenizer: Any) -> list[Any]:
 
 
 def _merges_of(tokenizer: Any) -> dict[str, Any] | None:
-    """The merges of a tokenizer that has any, whichever way its file writes them."""
+    """The merges of a tokenizer that has any, however its file writes them."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     merges = json.loads(backend.to_str())["model"].get("merges") if backend else None
     if merges is None:
@@ -229,13 +231,13 @@ def _merges_of(tokenizer: Any) -> dict[str, Any] | None:
 
 
 def _added_of(tokenizer: Any) -> dict[str, Any]:
-    """The tokens that were added to the model's vocabulary, by id, and whether a reply leaves them out."""
+    """The added tokens by id, and whether a reply leaves them out."""
     added = tokenizer.added_tokens_decoder.items()
     return {str(number): [str(token.content), bool(token.special)] for number, token in sorted(added)}
 
 
 def _special_of(tokenizer: Any) -> dict[str, Any]:
-    """The ids that begin and end a text; the one that fills a batch up decides nothing."""
+    """The ids that begin and end a text; padding decides nothing."""
     return {name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos")}
 
 
@@ -245,7 +247,7 @@ def _sample_of(tokenizer: Any) -> list[Any]:
 
 
 def tell_tokenizers_apart(renders: Mapping[str, Any]) -> None:
-    """Keep of two vocabularies, which are long, only the first tokens that differ."""
+    """Keep only the first tokens in which two vocabularies differ."""
     sides = [one["tokenizer"].pop("tokens") for one in renders.values()]
     if len(sides) == 2 and None not in sides and sides[0] != sides[1]:
         first, second = (dict(side) for side in sides)
@@ -271,7 +273,7 @@ def _trained(how: Mapping[str, Any]) -> tuple[Encoder, Any]:
 
 
 def _training_template(how: Mapping[str, Any]) -> Any:
-    """The template with which ms-swift trains as *how* says; see :func:`render`."""
+    """The template with which ms-swift trains; see :func:`render`."""
     load, get_template, _ = _swift()
     spoken = {"true": True, "false": False}
     options: dict[str, Any] = {
@@ -304,7 +306,7 @@ def _import_plugins(files: Iterable[str]) -> None:
 
 
 def _swift() -> tuple[Callable[..., Any], Callable[..., Any], type]:
-    """How the ms-swift of this environment loads a tokenizer, makes a template, and reads a deploy line."""
+    """This ms-swift's loader, template maker and deploy arguments."""
     try:
         from swift.arguments import DeployArguments
         from swift.model import get_model_processor
@@ -359,7 +361,9 @@ def _copy(messages: Messages) -> Messages:
 
 
 def view(folder: str, how: Mapping[str, Any]) -> dict[str, Any]:
-    """Make *folder* the model of *how* by links, with a chat template that renders as its training template does.
+    """Fill *folder* with links to the model and a template in Jinja.
+
+    It renders as the training template does.
 
     A template that is more than prefixes and separators is left to the tokenizer's own; whether the two agree is
     found by rendering, not here. Returns whether it was written.
@@ -402,7 +406,9 @@ def leave_opening_to_template(tokenizer: Any, folder: Path) -> None:
 
 
 def chat_template(template: Any) -> str:
-    """An ms-swift *template* in Jinja, or nothing where its form is not one of prefix, prompt and separator.
+    """An ms-swift *template* in Jinja; "" where its form cannot be written.
+
+    It must be one of prefix, prompt and separator.
 
     Dates are written out as the template has them now, so that a pinned day stays.
     """
@@ -411,7 +417,7 @@ def chat_template(template: Any) -> str:
         return ""
 
     def said(prompt: Any, **values: str) -> str:
-        """*prompt* as a Jinja expression, with names of variables in the place of ``{{SYSTEM}}`` and the like."""
+        """*prompt* as a Jinja expression, its placeholders as variables."""
         text = "".join(one if isinstance(one, str) else tokenizer.decode(one) for one in prompt or [])
         parts = re.split(r"\{\{(SYSTEM|QUERY|ROUND0|ROUND1)\}\}", text)
         terms = [values[part] if at % 2 else json.dumps(part) for at, part in enumerate(parts) if part]
@@ -450,7 +456,10 @@ def chat_template(template: Any) -> str:
 
 
 def _writes_spaces(tokenizer: Any) -> bool:
-    """Whether *tokenizer* puts a space in front of every text, as SentencePiece does by default."""
+    """Whether *tokenizer* puts a space before every text.
+
+    SentencePiece does by default.
+    """
 
     def encode(text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False))
@@ -470,7 +479,7 @@ _LORA = re.compile(r"^(?:base_model\.model\.)?(.+)\.lora_(A|B)(?:\.[^.]+)?\.weig
 
 
 def merge(base: str, adapter: str, merged: str) -> dict[str, Any]:
-    """How far *merged* is from base + scale * B A, for each tensor of the base.
+    """How far *merged* is from base + scale * B A, tensor by tensor.
 
     Tensors are read one by one, so the memory needed is that of the largest. A difference counts in units of what one
     rounding of the merged dtype may cost: ``|merged - expected| / (eps * (|base| + scale |B| |A| + |expected|))``.
@@ -543,7 +552,10 @@ def merge(base: str, adapter: str, merged: str) -> dict[str, Any]:
 
 
 def first_changed(base: str, merged: str) -> str:
-    """The first tensor of *merged* that is not the base's; empty where every one is, whatever the files are called."""
+    """The first tensor of *merged* that is not the base's; "" for none.
+
+    Whatever the files are called.
+    """
     import torch
 
     before, after = _Tensors(Path(_local(base))), _Tensors(Path(merged))
@@ -559,7 +571,7 @@ def first_changed(base: str, merged: str) -> str:
 
 
 def _is_tied(tensors: _Tensors, name: str) -> bool:
-    """Whether *name* is a copy of the embedding, which some tools write out where the model shares it."""
+    """Whether *name* is a copy of the embedding that the model shares."""
     import torch
 
     tensor = tensors[name]
@@ -571,7 +583,7 @@ def _is_tied(tensors: _Tensors, name: str) -> bool:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The files that hold the weights of *folder*; of safetensors and ``.bin`` those that transformers prefers."""
+    """The weight files of *folder*, of the form that transformers prefers."""
     return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*model*.bin"))
 
 
@@ -602,7 +614,10 @@ class _Tensors:
 
 
 def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
-    """alpha / r of *module*, or alpha / sqrt(r) for rsLoRA (Kalajdzievski, arXiv 2312.03732)."""
+    """alpha / r of *module*, or alpha / sqrt(r) for rsLoRA.
+
+    (Kalajdzievski, arXiv 2312.03732.)
+    """
     alpha = config["lora_alpha"]
     for pattern, value in (config.get("alpha_pattern") or {}).items():
         if re.match(rf"(.*\.)?({pattern})$", module):
@@ -636,7 +651,7 @@ def behaviour(
     plugins: Iterable[str] = (),
     beside: str | None = None,
 ) -> dict[str, Any]:
-    """What is to be served says after *prompts*, greedily, and how base + adapter and the base judge those tokens.
+    """What the model says to *prompts*, and how other weights judge that.
 
     The subject is *merged*, or base + *adapter*, or the *base* itself; the first that is given. Log-probabilities are
     natural logarithms. An adapter that is served *beside* the base judges the base's tokens, too.
@@ -715,7 +730,7 @@ def behaviour(
 
 
 def _judged(model: Any, prompt: list[int], reply: list[int]) -> dict[str, list[float]]:
-    """Log-probability of each token of *reply*, its distance to the best other token, and whether it is the best."""
+    """Log-probability of each token of *reply*, and margin to the best other."""
     import torch
 
     whole = torch.tensor([prompt + reply], device=model.device)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.endpoint import LOOPBACK
+from bakeoff.endpoint.address import LOOPBACK
 from bakeoff.errors import BakeoffError, RatingError
 from bakeoff.judgement.arrangement import current_study, open_study
 from bakeoff.judgement.blind import Presentation, Study, build_study, read_study

@@ -10,7 +10,7 @@ from evalscope.api.model import GenerateConfig
 from fakes.service import serving
 from openai import APIConnectionError, BadRequestError
 
-from bakeoff.evalscope.asking import AskingAPI, is_error_text
+from bakeoff.evalscope.asking import AskingAPI, Tries, is_error_text
 
 
 @pytest.mark.parametrize(
@@ -131,4 +131,8 @@ def test_a_service_elsewhere_is_asked_through_the_proxy_of_the_environment(
             assert ask(elsewhere, 1, 1) == ["the proxy"]
         monkeypatch.setenv("no_proxy", "models.invalid")
         with pytest.raises(APIConnectionError):
-            ask(AskingAPI("m", "http://models.invalid/v1", "EMPTY", in_flight=1, attempts=1), 1, 1)
+            ask(
+                AskingAPI("m", "http://models.invalid/v1", "EMPTY", in_flight=1, tries=Tries(attempts=1)),
+                1,
+                1,
+            )

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from judge_app import ROOT, cases, study, verdict
 
-from bakeoff.endpoint import stream
+from bakeoff.endpoint.streams import stream
 from bakeoff.errors import RatingError, ServiceError
 from bakeoff.judgement.addressing import PLANTED, addresses_grader
 from bakeoff.judgement.judge_model import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import threading
 import time
@@ -14,15 +15,11 @@ from typing import Any
 import pytest
 
 from bakeoff import evalscope
-from bakeoff.endpoint import (
-    ask,
-    http_session,
-    is_version_of,
-    key_of,
-    printable,
-    spared_by_proxies,
-    stream,
-)
+from bakeoff.endpoint.address import http_session, key_of, spared_by_proxies
+from bakeoff.endpoint.answers import is_version_of
+from bakeoff.endpoint.asking import ask
+from bakeoff.endpoint.streams import stream
+from bakeoff.endpoint.texts import printable
 from bakeoff.error_texts import is_error_text, may_be_error_text
 from bakeoff.errors import ServiceError
 from bakeoff.evalscope import worker
@@ -335,3 +332,102 @@ def test_the_most_frequent_errors_are_told_with_their_counts(exam: Path) -> None
     with serving(lambda number, prompt: (400, {}, b"{}") if "第1" in prompt else right(prompt)) as (url, _):
         result = evaluated(url, exam)
     assert "11 × BadRequestError: Error code: 400" in result["why_not"]
+
+
+class Raw:
+    """Sends a reply as its bytes, with any status and headers, from the service of :func:`serving`."""
+
+    def __init__(self, status: int = 200, **headers: str) -> None:
+        self.status, self.headers = status, {k.replace("_", "-"): v for k, v in headers.items()}
+
+    def __call__(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        return self.status, self.headers, body
+
+
+def odd(prompt: str, **changes: Any) -> bytes:
+    """A right completion with *changes* to its JSON; ``message`` and ``choice`` change these."""
+    value = json.loads(completion(right(prompt)))
+    value["choices"][0]["message"] |= changes.pop("message", {})
+    value["choices"][0] |= changes.pop("choice", {})
+    return json.dumps({**value, **changes}).encode()
+
+
+HARMLESS: dict[str, Callable[[str], Any]] = {
+    "other forms": lambda p: Raw(201)(
+        odd(
+            p,
+            id=17,
+            created="now",
+            usage={"prompt_tokens": "12", "completion_tokens": None},
+            service_tier={"x": 1},
+            message={"tool_calls": "none", "reasoning_content": ["a"]},
+            choice={"index": "0", "finish_reason": None, "logprobs": "x"},
+        )
+    ),
+    "a byte order mark and gzip": lambda p: Raw(203, Content_Encoding="gzip")(
+        gzip.compress(b"\xef\xbb\xbf" + odd(p, usage="many"))
+    ),
+    "several choices": lambda p: Raw()(
+        odd(p).replace(
+            b'"choices": [',
+            b'"choices": [{"index": 1, "message": {"content": "\xe7\xad\x94\xe6\xa1\x88\xef\xbc\x9aA"}}, ',
+        )
+    ),
+}
+BROKEN: dict[str, tuple[Callable[[str], Any], str]] = {
+    "a part": (lambda p: Raw(206)(odd(p)), "HTTP 206 in place of a reply"),
+    "queued": (lambda _: Raw(202)(b'{"status": "queued"}'), "HTTP 202 in place of a reply"),
+    "created, and an error": (lambda _: Raw(201)(completion("服务繁忙，请稍后再试")), "error text"),
+    "filtered": (lambda p: Raw()(odd(p, choice={"finish_reason": "content_filter"})), "content filter cut"),
+    "no gzip": (lambda p: Raw(Content_Encoding="gzip")(odd(p)), "DecodingError"),
+    "refused": (lambda _: Raw(422)(b'{"detail": "too long"}'), "too long"),
+}
+
+
+@pytest.mark.parametrize("form", HARMLESS)
+def test_what_is_odd_beside_a_reply_keeps_no_score_away(form: str, exam: Path) -> None:
+    with serving(lambda _, prompt: HARMLESS[form](prompt)) as (url, _):
+        result = evaluated(url, exam)
+    assert result["trusted"], result["why_not"]
+    assert result["scores"][0]["value"] == 1.0
+
+
+@pytest.mark.parametrize("form", BROKEN)
+def test_what_is_no_whole_reply_is_errored_in_words_and_never_wrong(form: str, exam: Path) -> None:
+    answer, words = BROKEN[form]
+    with serving(lambda _, prompt: answer(prompt) if "第1" in prompt else right(prompt)) as (url, _):
+        result = evaluated(url, exam)
+    assert not result["trusted"]
+    assert result["ledger"]["errored"] == 11
+    assert result["scores"][0]["value"] == 1.0
+    assert "11 × " in result["why_not"]
+    assert words in result["why_not"]
+
+
+@pytest.mark.parametrize("workers", [4, 8])
+def test_one_broken_worker_of_several_is_not_trusted(workers: int, exam: Path) -> None:
+    def answer(number: int, prompt: str) -> str:
+        return "答案：A" if number <= len(LETTERS) and number % workers == 0 else right(prompt)
+
+    with serving(answer) as (url, _):
+        result = evaluated(url, exam)
+    assert "asked alone, the service answers" in result["why_not"]
+
+
+def test_several_system_fingerprints_in_one_evaluation_are_told(exam: Path) -> None:
+    with serving(lambda n, p: Raw()(odd(p, system_fingerprint=f"fp{n % 2}"))) as (url, _):
+        result = evaluated(url, exam)
+    assert any("2 system fingerprints (fp0, fp1)" in words for words in result["alarms"])
+
+
+def test_a_key_at_the_cut_of_an_error_leaves_nothing_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY", "sk-secret-value-123456")
+    for before in ("x" * 290, " " * 395):
+        for status in (401, 200):
+            body = json.dumps({"error": f"{before}sk-secret-value-123456"}).encode()
+            with (
+                serving(lambda *_, s=status, b=body: (s, {}, b)) as (url, _),
+                pytest.raises(ServiceError) as told,
+            ):
+                reply(url, api_key_env="A_KEY")
+            assert "sk-sec" not in str(told.value)

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from bakeoff import evalscope
 from bakeoff.chain import stages
 from bakeoff.chain.deployment import Deployment, see_alive, see_answering
-from bakeoff.chain.results import Outcome, answered_by, readable, why_unanswered, without_nan
+from bakeoff.chain.results import answered_by, readable, why_unanswered, without_nan
 from bakeoff.chain.service import Service, who_answers_as
 from bakeoff.errors import BakeoffError, CommandFailed, ScoreError
 from bakeoff.execution.attempts import Attempts
@@ -158,7 +158,7 @@ class Evaluation:
         return Done(str(stages.evaluate_line(chain, variant, suite)), None, facts, self._took_s * share)
 
     @cached_property
-    def _together(self) -> Mapping[str, Outcome]:
+    def _together(self) -> Mapping[str, evalscope.SuiteResult]:
         """The results of every suite that is not in the store, of one process."""
         store = self.deployment.chain.bench.stages
         missing = [suite for suite in self.suites if not store.current(self._stage(suite))]
@@ -167,7 +167,7 @@ class Evaluation:
         attempts = Attempts(self.deployment.chain.spec.limits.retries, self._attempts)
         return self.deployment.ask(lambda service: self._ask(service, missing), attempts)
 
-    def _graded_again(self, suites: Sequence[Suite]) -> Mapping[str, Outcome]:
+    def _graded_again(self, suites: Sequence[Suite]) -> Mapping[str, evalscope.SuiteResult]:
         """Return the results of *suites* from answers on disk.
 
         Only where what changed asks for no other answers; empty where one lacks.
@@ -213,7 +213,7 @@ class Evaluation:
 
         return how_far
 
-    def _ask(self, service: Service, suites: Sequence[Suite]) -> Mapping[str, Outcome]:
+    def _ask(self, service: Service, suites: Sequence[Suite]) -> Mapping[str, evalscope.SuiteResult]:
         chain = self.deployment.chain
         bench, spec = chain.bench, chain.spec
         training, unread = training_files(chain.origins.dataset_places(), use_hf=spec.use_hf)
@@ -255,7 +255,7 @@ class Evaluation:
             progress=sign_of_life,
         )
         see_alive(service)
-        results = cast(Mapping[str, Outcome], evalscope.read_results(self._work_dir))
+        results = evalscope.read_results(self._work_dir)
         if lacking := [suite.name for suite in suites if suite.name not in results]:
             raise ScoreError(
                 f"{spec.name}: no result for {', '.join(lacking)}; log: {self._work_dir / 'evaluation.log'}"

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from bakeoff.judgement.replies import read_replies
 from bakeoff.scoring.scores import ALL, SPEED, STATUSES
@@ -60,20 +60,6 @@ REPLIES_ERRORED = Template(
     zh="上次有 {count} 条回复出错",
     en="{count} replies had failed",
 )
-
-
-class Outcome(TypedDict, total=False):
-    """What became of a suite, as its process tells it; of one that broke, ``error`` alone.
-
-    ``seconds`` are those of the requests, ``errors`` say by sample why it got no reply. What else there is goes into
-    the result as it is.
-    """
-
-    error: str
-    seconds: float
-    asked_now: int
-    alarms: list[str]
-    errors: dict[str, str]
 
 
 def why_unreadable(result: Path) -> str:

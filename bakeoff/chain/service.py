@@ -21,21 +21,11 @@ import requests
 
 from bakeoff.chain.ports import HOST, bindable, free_port, listener
 from bakeoff.command import Command
-from bakeoff.endpoint import (
-    BadAnswer,
-    arriving,
-    http_session,
-    in_pieces,
-    is_version_of,
-    key_of,
-    lines_of,
-    parsed,
-    pieces_of,
-    post,
-    printable,
-    read_answer,
-    shown_url,
-)
+from bakeoff.endpoint.address import http_session, key_of, shown_url
+from bakeoff.endpoint.answers import BadAnswer, is_version_of, parsed, read_answer
+from bakeoff.endpoint.streams import lines_of, pieces_of
+from bakeoff.endpoint.texts import printable, words_of
+from bakeoff.endpoint.transfer import arriving, in_pieces, post
 from bakeoff.errors import NotReady, ServiceError
 from bakeoff.execution.gpus import cards
 from bakeoff.execution.runner import Process, Runner, failure, tail
@@ -114,9 +104,8 @@ class Service:
         with post(self._session(), url, body, self._key(), timeout_s=timeout_s) as answer:
             content = b"".join(in_pieces(arriving(answer), time.monotonic() + timeout_s))
             if not answer.ok:
-                words = content[:300].decode("utf-8", "replace")
                 raise ServiceError(
-                    f"{shown_url(self.url)} answered {answer.status_code}: {printable(redact(words))}"
+                    f"{shown_url(self.url)} answered {answer.status_code}: {words_of(content, self._key())}"
                 )
             return read_answer(content, answer.headers.get("content-type", "")).raw
 
@@ -137,9 +126,8 @@ class Service:
             with post(self._session(), url, body, self._key(), timeout_s=timeout_s) as answer:
                 if not answer.ok:
                     content = b"".join(in_pieces(arriving(answer), time.monotonic() + timeout_s))
-                    words = content[:300].decode("utf-8", "replace")
                     raise ServiceError(
-                        f"{shown_url(self.url)} answered {answer.status_code}: {printable(redact(words))}"
+                        f"{shown_url(self.url)} answered {answer.status_code}: {words_of(content, self._key())}"
                     )
                 for piece, last in pieces_of(lines_of(answer, LONGEST_STREAM_S)):
                     ended |= last

@@ -1,4 +1,4 @@
-"""The only package that knows EvalScope: suite -> task, what came back -> samples, ledger and scores.
+"""The only package that knows EvalScope: asks suites, grades, scores.
 
 Two ways to run, same requests and same grades:
 
@@ -32,11 +32,13 @@ from bakeoff.evalscope.commands import (
     spread,
 )
 from bakeoff.evalscope.outcomes import how_far, read_results, sample_rows, score_rows
+from bakeoff.evalscope.types import SuiteResult
 
 __all__ = [
     "GENERATION_KEYS",
     "LOOPBACK",
     "OFFLINE",
+    "SuiteResult",
     "check_settings",
     "check_suite",
     "evaluate_command",

@@ -1,4 +1,4 @@
-"""Asks one suite, asks all suites of a plan, or shows results; see :mod:`bakeoff.evalscope`.
+"""Asks one suite or all suites of a plan, or shows results.
 
 ``python -m bakeoff.evalscope eval …``: EvalScope's own command line with our benchmarks, and two options more:
 ``--limit-total N`` and ``--key-env NAME`` (the environment variable that holds the service's key).
@@ -25,6 +25,7 @@ from typing import Any
 from bakeoff.errors import BakeoffError, MatrixError, ScoreError, ToolError
 from bakeoff.evalscope.commands import evaluation_plan, spread
 from bakeoff.evalscope.loading import prepared_afresh
+from bakeoff.evalscope.types import EvaluationPlan
 from bakeoff.evalscope.worker import run
 from bakeoff.sentences import restored
 
@@ -38,7 +39,7 @@ def _own_options(argv: list[str]) -> tuple[list[str], argparse.Namespace]:
 
 
 def _evalscope(verb: str, argv: list[str]) -> None:
-    """EvalScope's own *verb* with our benchmarks, a limit in total, and no error text for an answer."""
+    """Run EvalScope's own *verb* with our benchmarks and checks."""
     rest, ours = _own_options(argv)
     if ours.key_env and ours.key_env not in os.environ:
         raise MatrixError(f"--key-env: the environment has no {ours.key_env}")
@@ -64,13 +65,13 @@ def _evalscope(verb: str, argv: list[str]) -> None:
         DefaultDataAdapter.load_dataset = limited
     key = ["--api-key", os.environ[ours.key_env]] if ours.key_env else []
     sys.argv = ["evalscope", verb, *rest, *key]
-    local = any('"local_path"' in one for one in rest)
+    local = any('"local_path"' in option for option in rest)
     with prepared_afresh() if local else contextlib.nullcontext():
         run_cmd()
 
 
 def gather_for_dashboard(root: Path, folder: Path) -> list[str]:
-    """Lay the latest results under *root* out as EvalScope's viewer wants them; the names they get there.
+    """Lay the latest results out for EvalScope's viewer; return their names.
 
     The files are hard links: what the viewer deletes is gone from its folder only.
     """
@@ -94,7 +95,10 @@ def _link(source: str, target: str) -> None:
 
 
 def _dashboard(argv: list[str]) -> None:
-    """EvalScope's viewer on the results under a folder, on the loopback address only: it has no login."""
+    """Show the results under a folder in EvalScope's viewer.
+
+    It has no login, so it listens on the loopback address only.
+    """
     parser = argparse.ArgumentParser(prog="python -m bakeoff.evalscope dashboard")
     parser.add_argument("root", type=Path, help="store/models, or the folder of one evaluation")
     parser.add_argument("--port", type=int, default=9000)
@@ -119,7 +123,7 @@ def _dashboard(argv: list[str]) -> None:
         run_cmd()
 
 
-def _letters(argv: list[str]) -> dict[str, Any]:
+def _letters(argv: list[str]) -> EvaluationPlan:
     """The plan of one suite that is scored by log-probabilities."""
     parser = argparse.ArgumentParser(prog="python -m bakeoff.evalscope letters", allow_abbrev=False)
     parser.add_argument("--model", required=True, help="the name at the service")
@@ -143,11 +147,12 @@ def _letters(argv: list[str]) -> dict[str, Any]:
         timeout_s=options.timeout_s,
     )
     Path(options.work_dir).mkdir(parents=True, exist_ok=True)
-    return {**plan, "suites": [options.suite]}
+    plan["suites"] = [options.suite]
+    return plan
 
 
 def main(argv: Sequence[str]) -> int:
-    """``eval …``, ``perf …``, ``dashboard …`` or ``run plan.json``; 0 when a suite has a result, trusted or not."""
+    """Carry out one verb; 0 when a suite has a result, trusted or not."""
     verb, *rest = argv or ("",)
     try:
         if verb in ("eval", "perf"):

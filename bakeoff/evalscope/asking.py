@@ -1,6 +1,6 @@
 # mypy: disable-error-code="misc"
 # EvalScope ships no types: its classes are Any here.
-"""Asks a service on EvalScope's behalf and never hands an error over as an answer.
+"""Asks a service on EvalScope's behalf; an error is never an answer.
 
 EvalScope turns some HTTP errors into reply texts and would grade them; here every failure is raised, so that no
 prediction is stored and the next run asks again.
@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from queue import LifoQueue
 from typing import Any, TypeVar
 
@@ -23,22 +24,13 @@ from evalscope.api.model import GenerateConfig
 from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from openai import APIConnectionError, APIStatusError, InternalServerError, RateLimitError
 
-from bakeoff.endpoint import (
-    BUSY,
-    MAX_REDIRECTS,
-    REDIRECTS,
-    Answer,
-    BadAnswer,
-    EndlessAnswer,
-    in_pieces,
-    printable,
-    proxy_of,
-    read_answer,
-    redirected,
-    retry_after_s,
-)
+from bakeoff.endpoint.address import proxy_of
+from bakeoff.endpoint.answers import REPLIES, Answer, BadAnswer, EndlessAnswer, read_answer
+from bakeoff.endpoint.texts import beginning_of, printable
+from bakeoff.endpoint.transfer import BUSY, MAX_REDIRECTS, REDIRECTS, in_pieces, redirected, retry_after_s
 from bakeoff.error_texts import is_error_text
 from bakeoff.errors import ServiceError
+from bakeoff.evalscope.types import Message
 from bakeoff.secrecy import redact
 
 __all__ = ["AskingAPI", "is_error_text", "prompt_sha"]
@@ -49,8 +41,8 @@ ANYBODY = "*"
 """Stands for every name that may answer, where a line is run by hand and no canary was asked before."""
 
 
-def prompt_sha(messages: Sequence[Any]) -> str:
-    """Sixteen hex digits of a rendered prompt: roles and texts of all its messages."""
+def prompt_sha(messages: Sequence[Message]) -> str:
+    """Sixteen hex digits of a rendered prompt: all roles and texts."""
     joined = "\x1e".join(f"{message.role}\x1f{message.text}" for message in messages)
     return hashlib.sha256(joined.encode()).hexdigest()[:16]
 
@@ -74,8 +66,8 @@ class _Slots(httpx.BaseTransport):
         self.mine = threading.local()
 
     @contextlib.contextmanager
-    def one(self) -> Iterator[None]:
-        """Wait for a slot; what this thread asks in the block goes over that slot's connection."""
+    def taken(self) -> Iterator[None]:
+        """Wait for a slot; this thread's requests go over its connection."""
         self.mine.transport = transport = self.free.get()
         try:
             yield
@@ -83,7 +75,7 @@ class _Slots(httpx.BaseTransport):
             self.free.put(transport)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """The checked answer to *request*, read whole; what is no reply raises BadAnswer.
+        """The checked answer to *request*; what is no reply raises BadAnswer.
 
         Redirects are followed with the same request.
         """
@@ -110,13 +102,52 @@ class _Slots(httpx.BaseTransport):
         finally:
             response.close()
         headers = {k: v for k, v in response.headers.items() if k not in _BODY_HEADERS}
-        if response.status_code == 200:
+        if response.status_code in REPLIES:
             self.mine.answer = answer = read_answer(body, headers.get("content-type", ""))
-            # EvalScope's types want a name
-            whole = {"id": "", "created": 0, **answer.raw, "model": answer.model, "object": "chat.completion"}
-            body = json.dumps(whole, ensure_ascii=False).encode()
+            body = json.dumps(_completion(answer), ensure_ascii=False).encode()
             headers["content-type"] = "application/json"
+        elif response.status_code < 300:
+            # the client would take it for a reply
+            raise BadAnswer(
+                f"HTTP {response.status_code} in place of a reply: {beginning_of(body.decode(errors='replace'))!r}"
+            )
         return httpx.Response(response.status_code, headers=headers, content=body)
+
+
+def _completion(answer: Answer) -> dict[str, object]:
+    """*answer* as EvalScope's types want it.
+
+    Nothing else is passed on: no tools were offered, and odd values beside the reply say nothing of it.
+    """
+    created, usage = answer.raw.get("created"), answer.raw.get("usage")
+    counts = usage if isinstance(usage, dict) else {}
+    counts = {
+        name: int(counts[name])
+        for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+        if isinstance(counts.get(name), int | float) and 0 <= counts[name] < 1e12
+    }
+    choice = answer.raw["choices"][0]
+    texts = ("role", "content", "refusal", "reasoning_content", "reasoning")
+    message = {
+        name: value
+        for name in texts
+        if isinstance(value := choice["message"].get(name), str) or name == "content"
+    }
+    whole: dict[str, object] = {
+        "id": str(answer.raw.get("id") or ""),
+        "created": created if isinstance(created, int) else 0,
+        "model": answer.model,
+        "object": "chat.completion",
+        "system_fingerprint": answer.fingerprint or None,
+        "choices": [{"index": 0, "finish_reason": answer.finish or "stop", "message": message}],
+    }
+    if len(counts) >= 2:
+        whole["usage"] = {
+            "total_tokens": sum(counts.values()),
+            "prompt_tokens": 0,
+            "completion_tokens": 0,
+        } | counts
+    return whole
 
 
 _SECRET_HEADERS = {b"authorization", b"cookie", b"api-key", b"x-api-key"}
@@ -124,13 +155,28 @@ _OF_THE_CLIENT = {"timeout", "extra_headers", "extra_body"}
 _BODY_HEADERS = {"content-length", "content-encoding", "transfer-encoding"}
 
 
+@dataclass(frozen=True)
+class Tries:
+    """How often a service is asked before a question, and before the service, is given up.
+
+    Attributes:
+        attempts: requests for one question.
+        pause_s: seconds after the first failure; doubled each time.
+        patience: questions in a row that fail before the service counts as gone.
+    """
+
+    attempts: int = 3
+    pause_s: float = 0.5
+    patience: int = 16
+
+
 class AskingAPI(OpenAICompatibleAPI):
     """An OpenAI-compatible service that several suites ask at once.
 
-    At most *in_flight* requests are open at any time. A refused, slow or failing request is tried *attempts* times
-    with growing pauses. A busy service (429) is waited for, as long as it asks with ``Retry-After`` or with growing
-    pauses, up to *timeout_s* seconds for a question. After *patience* questions in a row have failed, whatever the
-    suite, the service counts as gone and the remaining questions fail at once.
+    At most *in_flight* requests are open at any time. A refused, slow or failing request is tried several times with
+    growing pauses (*tries*). A busy service (429) is waited for, as long as it asks with ``Retry-After`` or with
+    growing pauses, up to *timeout_s* seconds for a question. After ``tries.patience`` questions in a row have failed,
+    whatever the suite, the service counts as gone and the remaining questions fail at once.
 
     Attributes:
         errors: why each failed prompt has no reply, by :func:`prompt_sha`.
@@ -148,9 +194,7 @@ class AskingAPI(OpenAICompatibleAPI):
         in_flight: int,
         answers_as: str = "",
         timeout_s: float = 120.0,
-        attempts: int = 3,
-        pause_s: float = 0.5,
-        patience: int = 16,
+        tries: Tries = Tries(),
     ) -> None:
         self.slots = _Slots(in_flight, service_url, timeout_s)
         super().__init__(
@@ -162,7 +206,7 @@ class AskingAPI(OpenAICompatibleAPI):
             http_client=httpx.Client(transport=self.slots, timeout=timeout_s),
         )
         self.answers_as = answers_as or served_name
-        self.timeout_s, self.attempts, self.pause_s, self.patience = timeout_s, attempts, pause_s, patience
+        self.timeout_s, self.tries = timeout_s, tries
         self.errors: dict[str, str] = {}
         self.names: Counter[tuple[str, str]] = Counter()
         self.requests = self.answered = self.failed_in_a_row = 0
@@ -174,15 +218,16 @@ class AskingAPI(OpenAICompatibleAPI):
         with self._noting(prompt_sha(input)):
             return self._ask(lambda: super(AskingAPI, self).generate(input, tools, tool_choice, config))
 
-    def tokens(self, messages: Sequence[Any], settings: Mapping[str, Any]) -> Answer:
-        """The checked answer to *messages* as the service gave it, with what it says of its tokens.
+    def tokens(self, messages: Sequence[Message], settings: Mapping[str, object]) -> Answer:
+        """The checked answer to *messages*, with what the service says of tokens.
 
         Raises:
             Exception: whatever kept it from coming; noted in :attr:`errors`.
         """
         body = {key: value for key, value in settings.items() if key not in _OF_THE_CLIENT}
         body["messages"] = [{"role": str(m.role), "content": m.text} for m in messages]
-        body |= {"model": self.model_name, **settings.get("extra_body", {})}
+        extra = settings.get("extra_body")
+        body |= {"model": self.model_name, **(extra if isinstance(extra, dict) else {})}
         if "stop_seqs" in body:
             body["stop"] = body.pop("stop_seqs")
         options: Any = {"timeout": settings.get("timeout") or self.timeout_s}
@@ -201,21 +246,22 @@ class AskingAPI(OpenAICompatibleAPI):
 
     @contextlib.contextmanager
     def _noting(self, sha: str) -> Iterator[None]:
-        """Give the block a slot, and keep what fails in it as the reason why the prompt *sha* has no reply."""
+        """Give the block a slot; keep what fails as the error of prompt *sha*."""
         try:
-            with self.slots.one():
+            with self.slots.taken():
                 yield
         except Exception as error:
             with self.lock:
-                self.errors[sha] = (
-                    f"{type(error).__name__}: {printable(redact(' '.join(str(error).split())))[:400]}"
-                )
+                self.errors[sha] = in_words(error)
             raise
         with self.lock:
             self.errors.pop(sha, None)
 
-    def ask_alone(self, messages: Any, config: Any) -> str | None:
-        """The text of one more reply to *messages*; None where none comes. Leaves :attr:`errors` as they are."""
+    def ask_alone(self, messages: Sequence[Message], config: GenerateConfig) -> str | None:
+        """The text of one more reply to *messages*; None where none comes.
+
+        Leaves :attr:`errors` as they are.
+        """
         earlier = self.errors.get(prompt_sha(messages))
         try:
             return str(self.generate(messages, [], "none", config).completion or "")
@@ -231,9 +277,9 @@ class AskingAPI(OpenAICompatibleAPI):
         give_up = time.monotonic() + self.timeout_s
         while True:
             with self.lock:
-                if self.failed_in_a_row >= self.patience:
+                if self.failed_in_a_row >= self.tries.patience:
                     raise ServiceError(
-                        f"{self.base_url}: {self.patience} questions in a row failed; not asked"
+                        f"{self.base_url}: {self.tries.patience} questions in a row failed; not asked"
                     )
                 self.requests += 1
             try:
@@ -244,7 +290,7 @@ class AskingAPI(OpenAICompatibleAPI):
                 asks_to_wait_s = _asks_to_wait_s(error)
                 if asks_to_wait_s or isinstance(error, RateLimitError):
                     # Busy is not broken: it must not use up the attempts, nor make the service count as gone.
-                    pause_s = asks_to_wait_s or min(self.pause_s * 2**waits, 8.0)
+                    pause_s = asks_to_wait_s or min(self.tries.pause_s * 2**waits, 8.0)
                     waits += 1
                     if time.monotonic() + pause_s > give_up:
                         self._failed()
@@ -253,13 +299,13 @@ class AskingAPI(OpenAICompatibleAPI):
                     continue
                 failures += 1
                 # Once several questions have failed on end, further pauses would only add up.
-                attempts = self.attempts if self.failed_in_a_row < 3 else 1
+                attempts = self.tries.attempts if self.failed_in_a_row < 3 else 1
                 if failures >= attempts or not _worth_another(error):
                     # A prompt that is refused for what it is says nothing about the service.
                     if not (isinstance(error, APIStatusError) and error.status_code in (400, 413, 422)):
                         self._failed()
                     raise error from None
-                time.sleep(self.pause_s * 2 ** (failures - 1))
+                time.sleep(self.tries.pause_s * 2 ** (failures - 1))
             else:
                 with self.lock:
                     self.failed_in_a_row = 0
@@ -284,8 +330,21 @@ class AskingAPI(OpenAICompatibleAPI):
         raise ex
 
 
+def in_words(error: Exception) -> str:
+    """What *error* says, on one line, with its cause and with what the service wrote."""
+    text, cause = str(error), error.__cause__ or error.__context__
+    if isinstance(error, APIConnectionError) and cause and str(cause) not in text:
+        text = f"{text} ({type(cause).__name__}: {cause})"
+    if isinstance(error, APIStatusError) and text == f"Error code: {error.status_code}":
+        text = f"{text} - {error.response.text}" if error.response.text.strip(" {}") else text
+    return f"{type(error).__name__}: {printable(redact(' '.join(text.split())))[:400]}"
+
+
 def _cause(error: Exception) -> Exception:
-    """What went wrong below *error*: OpenAI's client calls whatever its transport raises a connection error."""
+    """What went wrong below *error*.
+
+    OpenAI's client calls whatever its transport raises a connection error.
+    """
     cause = error.__cause__ or error.__context__
     return cause if isinstance(error, APIConnectionError) and isinstance(cause, BadAnswer) else error
 

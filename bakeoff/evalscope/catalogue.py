@@ -1,4 +1,7 @@
-"""What EvalScope and we have to ask, and what would go wrong with a suite, without importing EvalScope."""
+"""Benchmarks that can be asked, and what is wrong with a suite.
+
+Nothing here imports EvalScope.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from bakeoff.errors import Complaint, DataError, ToolError, complaint_of
 from bakeoff.matrix.schema import did_you_mean
@@ -52,15 +55,15 @@ class SuiteLike(Protocol):
     @property
     def limit(self) -> int | None: ...  # noqa: D102
     @property
-    def limit_per(self) -> Any: ...  # noqa: D102
+    def limit_per(self) -> str: ...  # noqa: D102
     @property
-    def generation(self) -> Mapping[str, Any]: ...  # noqa: D102
+    def generation(self) -> Mapping[str, object]: ...  # noqa: D102
     @property
     def metric(self) -> str | None: ...  # noqa: D102
     @property
     def chance(self) -> float | None: ...  # noqa: D102
     @property
-    def trust(self) -> Any: ...  # noqa: D102
+    def trust(self) -> object: ...  # noqa: D102
 
 
 @cache
@@ -74,7 +77,7 @@ def _installed() -> Path:
 
 @cache
 def known_benchmarks() -> tuple[str, ...]:
-    """The ids of all benchmarks, EvalScope's and ours, read without importing EvalScope.
+    """The ids of all benchmarks, EvalScope's and ours.
 
     Raises:
         ToolError: EvalScope is not installed.
@@ -84,7 +87,9 @@ def known_benchmarks() -> tuple[str, ...]:
 
 
 def known_subsets(benchmark: str, data_dir: Path | None) -> tuple[str, ...]:
-    """The subsets of *benchmark*: ours from the data, EvalScope's from its description; empty where it says none.
+    """The subsets of *benchmark*; empty where its description names none.
+
+    Ours are read from the data.
 
     Raises:
         DataError: the files of one of our benchmarks are absent or malformed.
@@ -101,7 +106,7 @@ def known_subsets(benchmark: str, data_dir: Path | None) -> tuple[str, ...]:
 
 
 def known_metrics(benchmark: str) -> tuple[str, ...]:
-    """The metrics of *benchmark*; empty where its description does not name them as they are reported."""
+    """The metrics of *benchmark*; empty where its description names none."""
     if benchmark in OURS:
         return METRICS.get(benchmark, ("accuracy",))
     described = _installed() / "_meta" / f"{benchmark}.json"
@@ -110,13 +115,13 @@ def known_metrics(benchmark: str) -> tuple[str, ...]:
 
 
 def check_settings(suite: SuiteLike) -> list[Complaint]:
-    """What is wrong with *suite* whatever its data: benchmark, subsets, few-shot, generation settings, metric."""
+    """What is wrong with the settings of *suite*, whatever its data."""
     where = f"suites.{suite.name}"
     if suite.benchmark not in known_benchmarks():
-        near = did_you_mean(suite.benchmark, known_benchmarks())
+        hint = did_you_mean(suite.benchmark, known_benchmarks())
         what = f"EvalScope {version('evalscope')} has no {suite.benchmark!r}"
-        return [Complaint(f"{where}.benchmark", what, near)]
-    found = [
+        return [Complaint(f"{where}.benchmark", what, hint)]
+    complaints = [
         Complaint(
             f"{where}.generation",
             f"'{key}' would be dropped without a word",
@@ -126,61 +131,63 @@ def check_settings(suite: SuiteLike) -> list[Complaint]:
         if key not in GENERATION_KEYS
     ]
     if suite.benchmark in OURS and suite.few_shot:
-        found.append(
+        complaints.append(
             Complaint(f"{where}.few_shot", f"{suite.benchmark} is asked without examples", "leave it out")
         )
     metrics = known_metrics(suite.benchmark)
     if suite.metric and metrics and suite.metric not in metrics:
-        near = did_you_mean(suite.metric, metrics)
-        found.append(Complaint(f"{where}.metric", f"{suite.benchmark} does not give {suite.metric!r}", near))
-    return found + ([] if suite.benchmark in OURS else _unknown_subsets(suite, None))
+        hint = did_you_mean(suite.metric, metrics)
+        complaints.append(
+            Complaint(f"{where}.metric", f"{suite.benchmark} does not give {suite.metric!r}", hint)
+        )
+    return complaints + ([] if suite.benchmark in OURS else _unknown_subsets(suite, None))
 
 
 def check_suite(suite: SuiteLike, data_dir: Path | None) -> list[Complaint]:
-    """What would keep *suite* from running, in words, without starting or looking up anything.
+    """What would keep *suite* from running, without starting anything.
 
     Args:
         data_dir: the folder with the suite's data; None where it comes from the hub.
     """
     where = f"suites.{suite.name}"
-    found = check_settings(suite)
+    complaints = check_settings(suite)
     if suite.benchmark not in known_benchmarks():
-        return found
+        return complaints
     if suite.benchmark in OURS and data_dir is None:
         what = f"{suite.benchmark} reads local files only"
-        return [*found, Complaint(f"{where}.data", what, "name their folder")]
+        return [*complaints, Complaint(f"{where}.data", what, "name their folder")]
     if data_dir is not None and not data_dir.is_dir():
-        there, near = _near_folder(data_dir)
-        return [*found, Complaint(f"{where}.data", f"no folder {data_dir} ({there} has none)", near)]
+        parent, hint = _near_folder(data_dir)
+        return [*complaints, Complaint(f"{where}.data", f"no folder {data_dir} ({parent} has none)", hint)]
     try:
         if suite.benchmark in OURS:
-            found += _unknown_subsets(suite, data_dir)
+            complaints += _unknown_subsets(suite, data_dir)
         if data_dir is not None:
-            asked = suite.subsets or known_subsets(suite.benchmark, data_dir)
-            found += _missing_files(suite, data_dir, asked, where)
+            subsets = suite.subsets or known_subsets(suite.benchmark, data_dir)
+            complaints += _missing_files(suite, data_dir, subsets, where)
     except DataError as error:
         complaint = complaint_of(error)
         what = f"{complaint.place}: {complaint.what}" if complaint else str(error)
-        return [*found, Complaint(f"{where}.data", what, complaint.remedy if complaint else "")]
-    return found
+        return [*complaints, Complaint(f"{where}.data", what, complaint.remedy if complaint else "")]
+    return complaints
 
 
 def _unknown_subsets(suite: SuiteLike, data_dir: Path | None) -> list[Complaint]:
-    known = known_subsets(suite.benchmark, data_dir)
+    listed = known_subsets(suite.benchmark, data_dir)
     return [
         Complaint(
-            f"suites.{suite.name}.subsets", f"{suite.benchmark} has no {name!r}", did_you_mean(name, known)
+            f"suites.{suite.name}.subsets", f"{suite.benchmark} has no {name!r}", did_you_mean(name, listed)
         )
         for name in suite.subsets or ()
-        if known and name not in known
+        if listed and name not in listed
     ]
 
 
 def _near_folder(missing: Path) -> tuple[Path, str]:
-    """The folder where *missing* was looked for, and the names there that it may mean."""
-    there = next(folder for folder in missing.parents if folder.is_dir())
-    asked = missing.relative_to(there).parts[0]
-    return there, did_you_mean(asked, sorted(one.name for one in there.iterdir() if one.is_dir()))
+    """The folder where *missing* was looked for, and similar names in it."""
+    parent = next(folder for folder in missing.parents if folder.is_dir())
+    name = missing.relative_to(parent).parts[0]
+    return parent, did_you_mean(name, sorted(entry.name for entry in parent.iterdir() if entry.is_dir()))
 
 
 def _missing_files(suite: SuiteLike, folder: Path, subsets: Sequence[str], where: str) -> list[Complaint]:

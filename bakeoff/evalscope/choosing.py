@@ -1,4 +1,6 @@
-"""Asks a suite for the log-probabilities of its letters, and makes samples of them. Runs in the evaluation process.
+"""Scores questions by the log-probabilities of their letters.
+
+Runs in the evaluation process.
 
 One request for each question (and order of its options), the questions in their order, so that a service's prefix
 cache finds what those of a subset share. Rows are kept in EvalScope's form, with ``letters`` beside each reply.
@@ -13,18 +15,32 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING
 
-from bakeoff.endpoint import Answer, printable
+from bakeoff.endpoint.answers import Answer, BadAnswer
+from bakeoff.endpoint.texts import beginning_of, printable
 from bakeoff.errors import ScoreError
 from bakeoff.evalscope.commands import generation_config
-from bakeoff.evalscope.loading import Loaded, by_sample, errored, known_of, reply_of
+from bakeoff.evalscope.loading import Loaded, errored, known_of, predictions_of, reply_of
+from bakeoff.evalscope.types import (
+    KeptReading,
+    Key,
+    LetterSummary,
+    Message,
+    Output,
+    Prediction,
+    Question,
+    Usage,
+)
 from bakeoff.files import append_line
 from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.letters import Reading, averaged, chosen, position_bias, read_letters
 from bakeoff.scoring.scores import Sample
 from bakeoff.secrecy import redact
 from bakeoff.sentences import Template
+
+if TYPE_CHECKING:
+    from bakeoff.evalscope.asking import AskingAPI
 
 FEWER_ALTERNATIVES = (20, 10, 5)
 """How many alternatives are asked for in turn, where a service refuses more."""
@@ -45,21 +61,22 @@ LITTLE = Template(
 class Letters:
     """Asks for the letters of the questions of one suite."""
 
-    def __init__(self, loaded: Loaded, api: Any) -> None:
+    def __init__(self, loaded: Loaded, api: AskingAPI) -> None:
         self.loaded, self.api = loaded, api
         view = argparse.Namespace(**loaded.suite)
-        self.settings: dict[str, Any] = generation_config(view)
-        self.settings["top_logprobs"] = loaded.alternatives or self.settings["top_logprobs"]
+        self.settings = generation_config(view)
+        self.alternatives = loaded.alternatives or int(str(self.settings["top_logprobs"]))
+        self.settings["top_logprobs"] = self.alternatives
 
-    def try_out(self, messages: Sequence[Any], letters: str) -> None:
+    def try_out(self, messages: Sequence[Message], letters: str) -> None:
         """Ask one question, and settle how many alternatives the service gives.
 
         Raises:
             ScoreError: it gives none, or its replies cannot begin with a letter.
         """
-        wanted = int(self.settings["top_logprobs"])
+        most = self.alternatives
         refusal = ""
-        counts = [wanted, *(count for count in FEWER_ALTERNATIVES if count < wanted)]
+        counts = [most, *(count for count in FEWER_ALTERNATIVES if count < most)]
         for count in counts:
             self.settings["top_logprobs"] = count
             try:
@@ -73,15 +90,15 @@ class Letters:
                 raise ScoreError(f"{why}; score this suite by generation for this row")
             self.loaded.alternatives = count
             return
-        self.settings["top_logprobs"] = wanted
+        self.settings["top_logprobs"] = most
         if "logprob" in refusal.lower():
             raise ScoreError(
                 f"the service refuses to give log-probabilities ({refusal}); "
                 "score this suite by generation for this row"
             )
 
-    def of(self, key: tuple[str, int], messages: Sequence[Any], letters: str) -> dict[str, Any]:
-        """Return the row of one question: the letter as its reply, and what was read in each order.
+    def of(self, key: Key, messages: Sequence[Message], letters: str) -> Prediction:
+        """Return the row of one question: its letter, and what each order showed.
 
         Raises:
             Exception: whatever kept a reply from coming.
@@ -89,27 +106,35 @@ class Letters:
         began = time.monotonic()
         prompts = [messages, *self.loaded.orders.get(key, ())]
         answers: list[Answer] = [self.api.tokens(prompt, self.settings) for prompt in prompts]
+        for answer in answers:
+            if why := why_malformed(_content(answer.raw["choices"][0])):
+                raise BadAnswer(why)
         readings = [_reading(answer, letters) for answer in answers]
         letter = chosen(averaged(readings, len(letters)))
-        usage = [answer.raw.get("usage") or {} for answer in answers]
-        counts = {
-            ours: usage[0].get(theirs)
-            for ours, theirs in (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens"))
-        }
         text = letter or readings[0].begins
-        message = {"role": "assistant", "content": text}
-        output = {
+        output: Output = {
             "model": answers[0].model,
-            "choices": [{"message": message, "stop_reason": "stop"}],
-            "usage": counts,
+            "choices": [{"message": {"role": "assistant", "content": text}, "stop_reason": "stop"}],
+            "usage": _usage(answers[0]),
             "time": round(time.monotonic() - began, 6),
         }
-        kept = [{"logprobs": r.logprobs, "mass": r.mass, "begins": r.begins[:200]} for r in readings]
-        return {"index": key[1], "model": self.api.model_name, "model_output": output, "letters": kept}
+        rows: list[KeptReading] = [
+            {"logprobs": dict(r.logprobs), "mass": r.mass, "begins": r.begins[:200]} for r in readings
+        ]
+        return {"index": key[1], "model": self.api.model_name, "model_output": output, "letters": rows}
+
+
+def _usage(answer: Answer) -> Usage:
+    usage = answer.raw.get("usage")
+    counts = usage if isinstance(usage, Mapping) else {}
+    return {
+        "input_tokens": counts.get("prompt_tokens"),
+        "output_tokens": counts.get("completion_tokens"),
+    }
 
 
 def why_unsuitable(answer: Answer, letters: str) -> str:
-    """Why the letters of a question cannot be read from replies such as *answer*, in words; empty where they can."""
+    """Why no letter can be read from replies like *answer*; empty for none."""
     choice = answer.raw["choices"][0]
     message = choice.get("message") or {}
     content = _content(choice)
@@ -135,41 +160,59 @@ def why_unsuitable(answer: Answer, letters: str) -> str:
     return ""
 
 
-def _content(choice: Mapping[str, Any]) -> list[Any]:
+def _content(choice: Mapping[str, object]) -> list[object]:
     listed = choice.get("logprobs")
     content = listed.get("content") if isinstance(listed, Mapping) else None
     return content if isinstance(content, list) else []
+
+
+def why_malformed(content: Sequence[object]) -> str:
+    """Why the log-probabilities *content* are none, in words; empty where they are."""
+    if not content:
+        return "the reply came without log-probabilities"
+    for token in content:
+        listed = token.get("top_logprobs") if isinstance(token, Mapping) else None
+        if not isinstance(listed, list):
+            return "a token of the reply has no list of alternatives"
+        total = 0.0
+        for entry in listed:
+            value = entry.get("logprob") if isinstance(entry, Mapping) else None
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value <= 1e-3:
+                return f"an alternative has no log-probability: {beginning_of(entry)}"
+            total += math.exp(value)
+        if total > 1.05:
+            return f"the alternatives of a token have a probability of {total:.2f} together"
+    return ""
 
 
 def _reading(answer: Answer, letters: str) -> Reading:
     return read_letters(_content(answer.raw["choices"][0]), letters, answer.text)
 
 
-def ask_letters(loaded: Loaded, api: Any, in_flight: int) -> None:
-    """Ask every question of *loaded* that has no answer on disk; what fails has its reason in ``api.errors``.
+def ask_letters(loaded: Loaded, api: AskingAPI, in_flight: int) -> None:
+    """Ask each question without an answer; failures go to ``api.errors``.
 
     Raises:
         ScoreError: the service or the model is unsuitable; nothing further was asked.
     """
-    existing = by_sample(loaded.folder, "predictions", loaded)
-    missing = [(subset, one) for subset, one in loaded.samples if (subset, one.id) not in existing]
+    existing = predictions_of(loaded)
+    missing = [(subset, entry) for subset, entry in loaded.samples if (subset, entry.id) not in existing]
     if not missing:
         return
     letters = Letters(loaded, api)
-    letters.try_out(missing[0][1].input, LETTERS[: len(missing[0][1].choices)])
+    letters.try_out(missing[0][1].input, LETTERS[: len(missing[0][1].choices or ())])
+    from bakeoff.evalscope.asking import in_words, prompt_sha
+
     lock = threading.Lock()
-    prompt_sha = _hash()
     folder = loaded.folder / "predictions" / loaded.task.model_id
 
-    def ask(question: tuple[str, Any]) -> None:
-        subset, one = question
+    def ask(question: tuple[str, Question]) -> None:
+        subset, sample = question
         try:
-            row = letters.of((subset, one.id), one.input, LETTERS[: len(one.choices)])
+            row = letters.of((subset, sample.id), sample.input, LETTERS[: len(sample.choices or ())])
         except Exception as error:
             # of whichever order: the question is known by the prompt of its own
-            api.errors.setdefault(
-                prompt_sha(one.input), f"{type(error).__name__}: {printable(redact(str(error)))[:400]}"
-            )
+            api.errors.setdefault(prompt_sha(sample.input), in_words(error))
             return
         with lock:
             append_line(folder / f"{loaded.benchmark.name}_{subset}.jsonl", row)
@@ -178,11 +221,14 @@ def ask_letters(loaded: Loaded, api: Any, in_flight: int) -> None:
         list(pool.map(ask, missing))
 
 
-def ask_again(loaded: Loaded, api: Any, key: tuple[str, int], question: Any) -> str | None:
-    """Return the letter of *question* once more; None where none comes. Leaves ``api.errors`` as they are."""
+def ask_again(loaded: Loaded, api: AskingAPI, key: Key, question: Question) -> str | None:
+    """Return the letter of *question* once more; None where none comes.
+
+    Leaves ``api.errors`` as they are.
+    """
     earlier = dict(api.errors)
     try:
-        row = Letters(loaded, api).of(key, question.input, LETTERS[: len(question.choices)])
+        row = Letters(loaded, api).of(key, question.input, LETTERS[: len(question.choices or ())])
     except Exception:
         api.errors.clear()
         api.errors.update(earlier)
@@ -190,31 +236,31 @@ def ask_again(loaded: Loaded, api: Any, key: tuple[str, int], question: Any) -> 
     return reply_of(row)[0]
 
 
-def _hash() -> Callable[[Sequence[Any]], str]:
+def _hash() -> Callable[[Sequence[Message]], str]:
     from bakeoff.evalscope.asking import prompt_sha  # which imports EvalScope
 
     return prompt_sha
 
 
-def readings_of(row: Mapping[str, Any]) -> list[Reading]:
+def readings_of(row: Prediction) -> list[Reading]:
     """Return what was read in each order of a question, from its kept *row*."""
-    return [Reading(one["logprobs"], one["mass"], one["begins"]) for one in row.get("letters", ())]
+    return [Reading(order["logprobs"], order["mass"], order["begins"]) for order in row.get("letters", ())]
 
 
-def samples_of(loaded: Loaded, api: Any) -> list[Sample]:
-    """A sample for each question, in order: the likeliest letter, and how likely each is."""
+def samples_of(loaded: Loaded, api: AskingAPI) -> list[Sample]:
+    """A sample for each question, in order, with each letter's likelihood."""
     prompt_sha = _hash()
-    rows = by_sample(loaded.folder, "predictions", loaded)
-    made: list[Sample] = []
-    for common, key, one in known_of(loaded):
+    rows = predictions_of(loaded)
+    samples: list[Sample] = []
+    for common, key, question in known_of(loaded):
         if (row := rows.get(key)) is None:
-            made.append(errored(common, api.errors.get(prompt_sha(one.input), "no reply")))
+            samples.append(errored(common, api.errors.get(prompt_sha(question.input), "no reply")))
             continue
         logprobs = averaged(readings_of(row), len(common["options"]))
         letter = chosen(logprobs)
         reply, _, latency_s = reply_of(row)
         right = float(letter == common["target"])
-        made.append(
+        samples.append(
             Sample(
                 **common,
                 reply=reply,
@@ -229,16 +275,16 @@ def samples_of(loaded: Loaded, api: Any) -> list[Sample]:
                 },
             )
         )
-    return made
+    return samples
 
 
-def summary_of(loaded: Loaded) -> tuple[dict[str, Any], list[str]]:
-    """Return what the letters of a suite show beside its score, for ``result.json``, and what is alarming in it."""
-    rows = by_sample(loaded.folder, "predictions", loaded).values()
+def summary_of(loaded: Loaded) -> tuple[LetterSummary, list[str]]:
+    """Return what the letters show beside the score, and what is alarming."""
+    rows = predictions_of(loaded).values()
     questions = [readings for row in rows if (readings := readings_of(row))]
     masses = [reading.mass for readings in questions for reading in readings if reading.is_read]
     permuted = [readings for readings in questions if len(readings) > 1]
-    summary: dict[str, Any] = {
+    summary: LetterSummary = {
         "orders": loaded.suite["orders"],
         "read": sum(any(reading.is_read for reading in readings) for readings in questions),
         "mass": math.fsum(masses) / len(masses) if masses else None,
@@ -255,8 +301,8 @@ def summary_of(loaded: Loaded) -> tuple[dict[str, Any], list[str]]:
 
 
 def why_little_mass(loaded: Loaded) -> str:
-    """Why the letters of a suite say little of the model's answers, in words; empty where they do."""
-    rows = by_sample(loaded.folder, "predictions", loaded).values()
+    """Why the letters say little of the model's answers; empty for nothing."""
+    rows = predictions_of(loaded).values()
     questions = [readings for row in rows if (readings := readings_of(row))]
     masses = [reading.mass for readings in questions for reading in readings if reading.is_read]
     mean = math.fsum(masses) / len(masses) if masses else 1.0

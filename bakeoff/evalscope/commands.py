@@ -1,18 +1,19 @@
-"""Suites -> a line that asks one of them, or a plan that asks all of them together."""
+"""Makes the line for one suite, and the plan for several."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Unpack
 
 from bakeoff import error_texts
 from bakeoff.command import Command
-from bakeoff.endpoint import spared_by_proxies
+from bakeoff.endpoint.address import spared_by_proxies
 from bakeoff.evalscope.catalogue import SuiteLike
+from bakeoff.evalscope.types import AskedSuite, EvaluationPlan, LineOptions, PlanOptions
 from bakeoff.scoring import extraction, leakage, letters, scores
 from bakeoff.scoring.scores import Thresholds
 from bakeoff.suites import OURS, rows
@@ -32,8 +33,8 @@ MOST_ALTERNATIVES = 20
 """Alternatives of a token that are asked for: what most services give at most."""
 
 
-def generation_config(suite: SuiteLike) -> dict[str, Any]:
-    """What is sent with every question: temperature 0 unless the suite says otherwise."""
+def generation_config(suite: SuiteLike) -> dict[str, object]:
+    """What is sent with every question; temperature 0 by default."""
     if scoring_of(suite) == "logprob":
         return {
             "temperature": 0.0,
@@ -50,9 +51,9 @@ def scoring_of(suite: object) -> str:
     return str(getattr(suite, "scoring", "generation"))
 
 
-def dataset_args(suite: SuiteLike, data_dir: Path | None) -> dict[str, Any]:
+def dataset_args(suite: SuiteLike, data_dir: Path | None) -> dict[str, object]:
     """What EvalScope is told of the data: folder, subsets and examples."""
-    args: dict[str, Any] = {}
+    args: dict[str, object] = {}
     if data_dir is not None:
         args["local_path"] = str(data_dir)
     if suite.subsets:
@@ -69,19 +70,17 @@ def evaluate_command(
     work_dir: Path,
     *,
     data_dir: Path | None = None,
-    in_flight: int = 8,
-    key_env: str | None = None,
-    timeout_s: float = 120.0,
-    python: str = sys.executable,
+    **options: Unpack[LineOptions],
 ) -> Command:
     """The line that evaluates one *suite* with EvalScope's own command line.
 
     Args:
         service_url: …/v1 of an OpenAI-compatible service.
-        key_env: environment variable that holds the service's key; never its value.
     """
+    python, key_env = options.get("python", sys.executable), options.get("key_env")
+    in_flight, timeout_s = options.get("in_flight", 8), options.get("timeout_s", 120.0)
     if scoring_of(suite) == "logprob":
-        asked = json.dumps(_asked_suite(suite, data_dir), ensure_ascii=False)
+        described = json.dumps(_asked_suite(suite, data_dir), ensure_ascii=False)
         argv = [
             python,
             "-m",
@@ -93,7 +92,7 @@ def evaluate_command(
             service_url,
         ]
         argv += ["--key-env", key_env] if key_env else []
-        argv += ["--in-flight", str(in_flight), "--timeout-s", f"{timeout_s:g}", "--suite", asked]
+        argv += ["--in-flight", str(in_flight), "--timeout-s", f"{timeout_s:g}", "--suite", described]
         argv += ["--work-dir", str(work_dir)]
         return Command(tuple(argv), {**spared_by_proxies(), **(OFFLINE if data_dir else {})})
     sent = {"timeout": timeout_s, "retries": 3, "retry_interval": 1, **generation_config(suite)}
@@ -111,44 +110,6 @@ def evaluate_command(
     return Command(tuple(argv), {**spared_by_proxies(), **(OFFLINE if data_dir else {})})
 
 
-class AskedSuite(TypedDict):
-    """One suite of an :class:`EvaluationPlan`; see :class:`~bakeoff.evalscope.catalogue.SuiteLike`."""
-
-    name: str
-    benchmark: str
-    data_dir: str | None
-    subsets: list[str] | None
-    few_shot: int | None
-    limit: int | None
-    limit_per: str
-    generation: dict[str, Any]
-    metric: str | None
-    chance: float | None
-    trust: dict[str, Any]
-    leakage_expected: bool
-    scoring: str
-    orders: int
-
-
-class EvaluationPlan(TypedDict):
-    """What ``plan.json`` holds; :func:`evaluation_plan` says what each key means."""
-
-    service_url: str
-    served_name: str
-    answers_as: str
-    key_env: str | None
-    work_dir: str
-    in_flight: int
-    timeout_s: float
-    weights: str
-    training: list[str]
-    training_unread: str
-    answered_by: str
-    cautions: list[str]
-    ask_alone: int
-    suites: list[AskedSuite]
-
-
 def evaluation_plan(
     service_url: str,
     served_name: str,
@@ -157,45 +118,30 @@ def evaluation_plan(
     *,
     data_dirs: Mapping[str, Path | None],
     weights: str,
-    answers_as: str = "",
-    in_flight: int = 8,
-    key_env: str | None = None,
-    timeout_s: float = 120.0,
-    training: Sequence[Path] = (),
-    training_unread: str = "",
-    answered_by: str = "",
-    cautions: Sequence[str] = (),
-    ask_alone: int = 0,
+    **options: Unpack[PlanOptions],
 ) -> EvaluationPlan:
-    """What ``python -m bakeoff.evalscope run`` reads: all *suites* of one model.
+    """Return what ``python -m bakeoff.evalscope run`` reads.
 
     Args:
         service_url: …/v1 of an OpenAI-compatible service; empty where nobody is to be asked: every answer is on disk.
         data_dirs: the data folder of each suite by its name.
         weights: fingerprint of what answers; other weights never reuse an answer.
-        answers_as: the name that replies bear where it is not *served_name* (swift deploy gives the folder's).
-        in_flight: requests open at any time, all suites together.
-        training: files whose dialogues are searched for the suites' questions (leakage).
-        training_unread: which training data cannot be searched, in words; empty for none.
-        answered_by: who answers at somebody else's service, where it is not *served_name* that does.
-        cautions: what is told with every result.
-        ask_alone: answered questions of each suite that are asked again, one at a time, after all others.
     """
     listed = [_asked_suite(suite, data_dirs.get(suite.name)) for suite in suites]
     return {
         "service_url": service_url,
         "served_name": served_name,
-        "answers_as": answers_as,
-        "key_env": key_env,
+        "answers_as": options.get("answers_as", ""),
+        "key_env": options.get("key_env"),
         "work_dir": str(work_dir),
-        "in_flight": in_flight,
-        "timeout_s": timeout_s,
+        "in_flight": options.get("in_flight", 8),
+        "timeout_s": options.get("timeout_s", 120.0),
         "weights": weights,
-        "training": [str(path) for path in training],
-        "training_unread": training_unread,
-        "answered_by": answered_by,
-        "cautions": list(cautions),
-        "ask_alone": ask_alone,
+        "training": [str(path) for path in options.get("training", ())],
+        "training_unread": options.get("training_unread", ""),
+        "answered_by": options.get("answered_by", ""),
+        "cautions": list(options.get("cautions", ())),
+        "ask_alone": options.get("ask_alone", 0),
         "suites": listed,
     }
 
@@ -220,7 +166,10 @@ def _asked_suite(suite: SuiteLike, folder: Path | None) -> AskedSuite:
 
 
 def run_command(plan: Path, python: str = sys.executable) -> Command:
-    """The line that runs *plan*; quick in a warm process, see :data:`bakeoff.execution.runner.WARM`."""
+    """The line that runs *plan*.
+
+    It is quick in a warm process, see :data:`bakeoff.execution.runner.WARM`.
+    """
     return Command((python, "-m", "bakeoff.evalscope", "run", str(plan)), spared_by_proxies())
 
 
@@ -241,7 +190,7 @@ def spread(sizes: Mapping[str, int], limit: int | None) -> dict[str, int]:
 
 
 def grading_rules(scoring: str = "generation") -> dict[str, int]:
-    """Return the versions of the rules by which questions are asked and results made; no digest of any source.
+    """Return the versions of the rules for asking and grading.
 
     A result of other rules is made anew, from the answers on disk where they still fit.
     """

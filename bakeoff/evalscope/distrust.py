@@ -1,4 +1,6 @@
-"""What speaks against the replies of a whole suite: repeated error texts, other answers when asked alone, other names.
+"""What speaks against the replies of a whole suite.
+
+Repeated error texts, other answers when asked alone, other names.
 
 Runs in the evaluation process, after the questions were asked.
 """
@@ -6,15 +8,18 @@ Runs in the evaluation process, after the questions were asked.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from bakeoff.error_texts import skeleton
 from bakeoff.evalscope.choosing import ask_again
-from bakeoff.evalscope.loading import Loaded, by_sample
+from bakeoff.evalscope.loading import Loaded, predictions_of
+from bakeoff.evalscope.types import AnsweredBy, EvaluationPlan, Noise, SuiteResult
 from bakeoff.files import write_json
 from bakeoff.scoring.extraction import extract_choice
 from bakeoff.scoring.labels import LETTERS
@@ -22,11 +27,26 @@ from bakeoff.scoring.scores import ALL, ONE_TEXT, TOO_MANY, Sample, from_service
 from bakeoff.sentences import Template, joined, parts_of, restored, statement_of, with_statements
 from bakeoff.statistics.intervals import wilson
 
+if TYPE_CHECKING:
+    from bakeoff.evalscope.asking import AskingAPI
+
 ASKED_ALONE = Template(
     "evalscope.distrust.asked_alone",
     "asked alone, the service answers {count} of {total} questions otherwise",
     zh="逐题单独重问 {total} 题，其中 {count} 题的答案与并发时不同",
     en="asked one at a time, the service answers {count} of {total} questions differently",
+)
+ASKED_WRONG = Template(
+    "evalscope.distrust.asked_wrong",
+    "asked alone, the service answers {count} of {total} wrongly answered questions right",
+    zh="单独重问 {total} 道答错的题，其中 {count} 道答对",
+    en="asked one at a time, the service gets {count} of {total} wrongly answered questions right",
+)
+FINGERPRINTS = Template(
+    "evalscope.distrust.fingerprints",
+    "replies of one evaluation bear {count} system fingerprints ({names}): several versions answer, or the service was "
+    "changed",
+    zh="同一次评测的回复带有 {count} 个不同的系统指纹（{names}）：服务背后有多个版本，或服务中途被更换",
 )
 WITH_REASONS = Template(
     "evalscope.distrust.with_reasons",
@@ -63,7 +83,7 @@ _MOST_REASONS = 3
 
 
 def repeated_errors(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
-    """*samples* where one text that speaks of a failure and came for several questions is an error; and alarms.
+    """*samples* with a repeated error text counted as errors, and alarms.
 
     No list of error texts is whole: what answers three different questions alike, states no choice and is worded as
     services word their failures is a service's own. The next run asks these questions again.
@@ -76,10 +96,10 @@ def repeated_errors(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]
     }
     if not texts:
         return list(samples), []
-    changed = [_as_error(one, texts[id(one)]) if id(one) in texts else one for one in samples]
+    changed = [_as_error(s, texts[id(s)]) if id(s) in texts else s for s in samples]
     # Once the replies are errors, nobody sees any more that they were all alike.
     alarms = list(filter(None, [one_text(samples)]))
-    counts = Counter(one.error for one in changed if SERVICE_TEXT.made(one.error))
+    counts = Counter(s.error for s in changed if SERVICE_TEXT.made(s.error))
     return changed, [
         *alarms,
         *(SERVICE_TEXTS(count=count, total=len(samples), error=error) for error, count in counts.items()),
@@ -103,9 +123,11 @@ def _as_error(sample: Sample, text: str) -> Sample:
 
 
 def ask_alone(
-    loaded: Loaded, samples: Sequence[Sample], api: Any, plan: Mapping[str, Any], *, anew: bool
+    loaded: Loaded, samples: Sequence[Sample], api: AskingAPI, plan: EvaluationPlan, *, anew: bool
 ) -> str:
-    """Ask answered questions again, one at a time; why the answers are not to be trusted, "" where they are alike.
+    """Ask some questions again, one at a time; why not to trust the rest.
+
+    Empty where the answers are alike.
 
     A service may mix up replies under load, or change half-way. Only what a model says at temperature 0 can be
     compared by its choice; the texts of open questions are compared by which question they answer.
@@ -118,54 +140,77 @@ def ask_alone(
     if not anew or not plan["service_url"]:
         return statement_of(restored(_read(seen)), "why") if seen.is_file() else ""
     seen.unlink(missing_ok=True)
-    answered = [one for one in samples if one.status == "answered"]
+    answered = [sample for sample in samples if sample.status == "answered"]
     greedy = not (loaded.suite["generation"] or {}).get("temperature") and not (
         loaded.suite["generation"] or {}
     ).get("do_sample")
-    comparable = [one for one in answered if greedy or not one.options]
+    comparable = [sample for sample in answered if greedy or not sample.options]
     if not count or len(comparable) < 2:
         return ""
     chosen = _spread(comparable, count)
     pairs = _asked_again(loaded, chosen, api)
     differ = _otherwise(pairs)
-    asked = len(chosen)
-    if differ is not None and 2 <= differ <= asked / 2 and len(comparable) > asked:
+    total = len(chosen)
+    if differ is not None and 1 <= differ <= total / 2 and len(comparable) > total:
         # Too many for rounding alone, too few to be sure: a service that changed half-way looks like this.
-        taken = {id(one) for one in chosen}
-        more = _spread([one for one in comparable if id(one) not in taken], 2 * count)
+        taken = {id(sample) for sample in chosen}
+        more = _spread([sample for sample in comparable if id(sample) not in taken], 2 * count)
         more_pairs = _asked_again(loaded, more, api)
         others = _otherwise(more_pairs)
         if others is not None and more_pairs:
-            differ, asked = differ + others, asked + len(more)
+            differ, total = differ + others, total + len(more)
             pairs = [*(pairs or ()), *more_pairs]
     if differ is None:
         return ""
-    alarming = differ > asked / 2 if asked <= count else differ >= asked / 4
-    why = ASKED_ALONE(count=differ, total=asked) if alarming and differ > 1 else ""
+    alarming = differ > total / 2 if total <= count else differ >= max(4, total / 8)
+    why = ASKED_ALONE(count=differ, total=total) if alarming and differ > 1 else ""
+    if not why and (differ or not loaded.by_letters):
+        why = _second_look(loaded, comparable, count if differ else count // 2, api)
     write_json(
         seen,
-        with_statements({"asked": asked, "otherwise": differ, "why": why, "noise": noise_of(pairs or ())}),
+        with_statements({"asked": total, "otherwise": differ, "why": why, "noise": noise_of(pairs or ())}),
     )
     return why
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _second_look(loaded: Loaded, samples: Sequence[Sample], count: int, api: AskingAPI) -> str:
+    """Ask wrongly answered questions again; why so many turn right, "" where few do.
+
+    One worker of many that is broken spoils few answers, and all of those are wrong. A model's own close calls turn
+    either way, so that few of its wrong answers turn right.
+    """
+    wrong = [sample for sample in samples if sample.options and sample.correct == 0]
+    chosen = _spread(wrong, count)
+    pairs = _asked_again(loaded, chosen, api) or []
+    right = sum(_is_right(sample, reply) for sample, reply in pairs)
+    share = right / len(pairs) * len(wrong) / len(samples) if pairs else 0.0
+    if right >= 3 and right >= len(pairs) / 3 and share >= 0.03:
+        return ASKED_WRONG(count=right, total=len(pairs))
+    return ""
+
+
+def _is_right(sample: Sample, reply: str) -> bool:
+    multiple = len(sample.target) > 1 or sample.subset.endswith("_multiple")
+    return set(extract_choice(reply, sample.options, multiple=multiple)) == set(sample.target)
+
+
+def _read(path: Path) -> dict[str, object]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def seen_noise(loaded: Loaded) -> dict[str, Any] | None:
-    """The noise of the replies of *loaded*, as it was measured when its last questions were asked; None for never."""
+def seen_noise(loaded: Loaded) -> Noise | None:
+    """The noise of *loaded* when it was last measured; None for never."""
     seen = loaded.folder / "alone.json"
     noise = _read(seen).get("noise") if seen.is_file() else None
-    return dict(noise) if noise else None
+    return cast(Noise, noise) if noise else None
 
 
-def noise_of(pairs: Sequence[tuple[Sample, str]]) -> dict[str, Any]:
-    """How many of the questions that were asked twice got the same reply, and the same grade, with 95 % intervals.
+def noise_of(pairs: Sequence[tuple[Sample, str]]) -> Noise:
+    """How many questions got the same reply and grade twice, with intervals.
 
     The grade of an open question is the same where its reply is.
     """
-    same_reply = [one.reply.strip() == reply.strip() for one, reply in pairs]
+    same_reply = [sample.reply.strip() == reply.strip() for sample, reply in pairs]
     same_grade = [same or _same_grade(*pair) for same, pair in zip(same_reply, pairs, strict=True)]
     n, replies, grades = len(pairs), sum(same_reply), sum(same_grade)
     return {
@@ -188,17 +233,19 @@ def _same_grade(sample: Sample, reply: str) -> bool:
 
 
 def prompts_cut(loaded: Loaded) -> str:
-    """Why the service seems not to have read whole prompts, by its own count of their tokens; "" where it has.
+    """Why the service seems not to have read whole prompts; "" where it has.
+
+    By its own count of their tokens.
 
     No tokenizer makes fewer tokens than a quarter of the Chinese characters and a twelfth of the others. A service
     that counts none, or one, does not count.
     """
     texts = {
-        (subset, one.id): "".join(str(message.text) for message in one.input)
-        for subset, one in loaded.samples
+        (subset, sample.id): "".join(str(message.text) for message in sample.input)
+        for subset, sample in loaded.samples
     }
     short = []
-    for key, prediction in by_sample(loaded.folder, "predictions", loaded).items():
+    for key, prediction in predictions_of(loaded).items():
         usage = (prediction.get("model_output") or {}).get("usage") or {}
         tokens, text = usage.get("input_tokens"), texts.get(key, "")
         wide = sum("\u4e00" <= sign <= "\u9fff" for sign in text)
@@ -211,35 +258,44 @@ def prompts_cut(loaded: Loaded) -> str:
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """*count* of *samples*, evenly from the first to the last."""
+    """*count* of *samples*, one from each stretch of them.
+
+    Not at even distances: one of several workers that take turns would be met always or never.
+    """
     if len(samples) <= count:
         return list(samples)
-    return [samples[round(number * (len(samples) - 1) / max(1, count - 1))] for number in range(count)]
+    if len(samples) <= 2 * count:  # hardly any choice
+        return [samples[round(number * (len(samples) - 1) / max(1, count - 1))] for number in range(count)]
+    bounds = [len(samples) * number // count for number in range(count + 1)]
+    return [
+        min(samples[first:end], key=lambda sample: hashlib.sha256(sample.sample_id.encode()).digest())
+        for first, end in itertools.pairwise(bounds)
+    ]
 
 
-def _asked_again(loaded: Loaded, chosen: Sequence[Sample], api: Any) -> list[tuple[Sample, str]] | None:
-    """*chosen* with the replies that the service gives now; None where it does not answer any more."""
+def _asked_again(loaded: Loaded, chosen: Sequence[Sample], api: AskingAPI) -> list[tuple[Sample, str]] | None:
+    """*chosen* with their new replies; None where the service is silent."""
     config = loaded.task.generation_config
     replies: list[str | None] = []
-    for one in chosen:
-        _, question = loaded.samples[one.index]
+    for sample in chosen:
+        _, question = loaded.samples[sample.index]
         if loaded.by_letters:
-            replies.append(ask_again(loaded, api, (one.subset, question.id), question))
+            replies.append(ask_again(loaded, api, (sample.subset, question.id), question))
         else:
             replies.append(api.ask_alone(question.input, config))
         with (loaded.folder / "alone.log").open("a", encoding="utf-8") as file:
-            file.write(f"{one.sample_id}\n")  # a sign of life
+            file.write(f"{sample.sample_id}\n")  # a sign of life
         if replies[-3:] == [None] * 3:
             return None
-    return [(one, reply) for one, reply in zip(chosen, replies, strict=True) if reply is not None]
+    return [(sample, reply) for sample, reply in zip(chosen, replies, strict=True) if reply is not None]
 
 
 def _otherwise(pairs: Sequence[tuple[Sample, str]] | None) -> int | None:
-    """How many of *pairs* were answered otherwise the second time; None for no pairs."""
+    """How many of *pairs* were answered otherwise; None for no pairs."""
     if pairs is None:
         return None
-    earlier = [one.reply for one, _ in pairs]
-    return sum(_differs(one, reply, earlier) for one, reply in pairs)
+    earlier = [sample.reply for sample, _ in pairs]
+    return sum(_differs(sample, reply, earlier) for sample, reply in pairs)
 
 
 def _differs(sample: Sample, reply: str, earlier: Sequence[str]) -> bool:
@@ -258,18 +314,18 @@ def _differs(sample: Sample, reply: str, earlier: Sequence[str]) -> bool:
 
 
 def alikeness(first: str, second: str) -> float:
-    """The share of pairs of letters that two texts have in common, from 0 to 1."""
+    """The share of letter pairs that two texts have in common, 0 to 1."""
     pairs = [{text[i : i + 2] for i in range(len(text) - 1)} or {text} for text in (first, second)]
     return len(pairs[0] & pairs[1]) / len(pairs[0] | pairs[1])
 
 
-def distrust(result: dict[str, Any], samples: Sequence[Sample], alone: str) -> None:
-    """Put into *result* what was seen asking alone, and why questions errored, with counts."""
+def distrust(result: SuiteResult, samples: Sequence[Sample], alone: str) -> None:
+    """Put into *result* what speaks against it, and why questions errored."""
     same = next(filter(ONE_TEXT.made, result["alarms"]), "")
     for row in result["scores"]:
-        part = [one for one in samples if row["subset"] in (ALL, one.subset)]
+        part = [sample for sample in samples if row["subset"] in (ALL, sample.subset)]
         words = row["why_not"]
-        reasons = most_frequent(one.error for one in part if one.error)
+        reasons = most_frequent(sample.error for sample in part if sample.error)
         if reasons and words:
             last = parts_of(words)[-1]
             over = any(template.made(last) for template in TOO_MANY.values())
@@ -283,18 +339,21 @@ def distrust(result: dict[str, Any], samples: Sequence[Sample], alone: str) -> N
         result["alarms"].append(alone)
 
 
-def most_frequent(errors: Any) -> str:
-    """The most frequent of *errors* with their counts, such as ``17 × APIConnectionError: Connection error.``"""
-    counts = Counter(skeleton(error)[:160] if len(error) > 160 else error for error in errors)
+def most_frequent(errors: Iterable[str]) -> str:
+    """The most frequent *errors* with counts: ``17 × APIConnectionError: …``"""
+    counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for error in errors:
+        counts[first.setdefault(skeleton(error)[:160], error)] += 1
     listed = [f"{count} × {error[:160]}" for error, count in counts.most_common(_MOST_REASONS)]
     rest = sum(counts.values()) - sum(count for _, count in counts.most_common(_MOST_REASONS))
     return ", ".join([*listed, f"{rest} others"] if rest else listed)
 
 
-def names_of(loaded: Loaded, api: Any) -> dict[str, Any]:
-    """Who answered, as the replies say: how many by each name, and the system fingerprints of this run."""
+def names_of(loaded: Loaded, api: AskingAPI) -> AnsweredBy:
+    """Who answered: replies by model name, and the system fingerprints."""
     names: Counter[str] = Counter()
-    for prediction in by_sample(loaded.folder, "predictions", loaded).values():
+    for prediction in predictions_of(loaded).values():
         names[str((prediction.get("model_output") or {}).get("model") or "")] += 1
     prints = sorted({fingerprint for _, fingerprint in api.names if fingerprint})
     return {"models": dict(names), "system_fingerprints": prints}

@@ -1,4 +1,7 @@
-"""EvalScope's predictions and reviews -> samples, their ledger and scores. Runs in the evaluation process."""
+"""Makes samples, ledger and scores of EvalScope's predictions and reviews.
+
+Runs in the evaluation process.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,20 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from bakeoff.errors import ScoreError
 from bakeoff.evalscope.choosing import summary_of
 from bakeoff.evalscope.commands import generation_config
-from bakeoff.evalscope.loading import Loaded, by_sample, errored, known_of, reply_of
+from bakeoff.evalscope.loading import Loaded, errored, known_of, predictions_of, reply_of, reviews_of
+from bakeoff.evalscope.types import (
+    AskedSuite,
+    EvaluationPlan,
+    Leakage,
+    Question,
+    ScoreRow,
+    SuiteResult,
+)
 from bakeoff.scoring.extraction import extract_choice, final_part
 from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.leakage import Leak
@@ -20,6 +31,7 @@ from bakeoff.scoring.scores import (
     ALL,
     POOR_ALARM,
     Sample,
+    Score,
     Status,
     Thresholds,
     agreement,
@@ -36,6 +48,9 @@ from bakeoff.scoring.tables import score_row
 from bakeoff.sentences import Template, parts_of
 from bakeoff.sentences import joined as joined_statements
 from bakeoff.suites import OURS
+
+if TYPE_CHECKING:
+    from bakeoff.evalscope.asking import AskingAPI
 
 SUBSET = Template(
     "evalscope.grading.subset",
@@ -67,30 +82,30 @@ RULES = 1
 _CHOICE_METRICS = ("accuracy", "acc", "accuracy_alt", "accuracy_evalscope", "acc_evalscope")
 
 
-def samples_of(loaded: Loaded, api: Any) -> list[Sample]:
-    """A sample for each question, in order: what was replied, how it was read, and what became of it."""
-    predictions = by_sample(loaded.folder, "predictions", loaded)
-    reviews = by_sample(loaded.folder, "reviews", loaded)
+def samples_of(loaded: Loaded, api: AskingAPI) -> list[Sample]:
+    """A sample for each question, in order: its reply, reading and status."""
+    predictions = predictions_of(loaded)
+    reviews = reviews_of(loaded)
     second_rule = _second_rule(loaded)
-    made: list[Sample] = []
-    for common, key, one in known_of(loaded):
+    samples: list[Sample] = []
+    for common, key, question in known_of(loaded):
         options, target, sha = common["options"], common["target"], common["prompt_sha"]
         prediction, review = predictions.get(key), reviews.get(key)
         choice = bool(options) and set(target) <= set(LETTERS[: len(options)])
         if prediction is None or review is None:
             why = api.errors.get(sha, "no reply") if prediction is None else "the reply could not be graded"
-            made.append(errored(common, why))
+            samples.append(errored(common, why))
             continue
         reply, stop, latency_s = reply_of(prediction)
         graded = review["sample_score"]["score"]
         if graded.get("status", "success") != "success" or not graded.get("value"):
-            made.append(errored(common, f"the reply could not be graded ({graded.get('status')})"))
+            samples.append(errored(common, f"the reply could not be graded ({graded.get('status')})"))
             continue
         values = {
             key: float(value) for key, value in graded["value"].items() if isinstance(value, int | float)
         }
         extracted = str(graded.get("extracted_prediction") or "")
-        other = second_rule(reply, options, one) if choice else extracted
+        other = second_rule(reply, options, question) if choice else extracted
         stated = (extracted if loaded.benchmark.name in OURS else other) if choice else final_part(reply)
         main = _primary(loaded.suite, values, graded.get("main_score_name"))
         if choice:
@@ -98,7 +113,7 @@ def samples_of(loaded: Loaded, api: Any) -> list[Sample]:
                 theirs = {f"{main}_evalscope": values[main]}
                 values = (values if stated else dict.fromkeys(values, 0.0)) | theirs
             values["accuracy_alt"] = float(bool(other) and set(other) == set(target))
-        made.append(
+        samples.append(
             Sample(
                 **common,
                 reply=reply,
@@ -110,7 +125,7 @@ def samples_of(loaded: Loaded, api: Any) -> list[Sample]:
                 grades=values,
             )
         )
-    return made
+    return samples
 
 
 def _status(reply: str, stop: str, stated: str, choice: bool) -> Status:
@@ -121,28 +136,32 @@ def _status(reply: str, stop: str, stated: str, choice: bool) -> Status:
     return "answered" if stated else "unparsed"
 
 
-def _primary(suite: Mapping[str, Any], values: Mapping[str, float], main: str | None) -> str:
-    wanted = suite["metric"] or main
-    if wanted in values:
-        return str(wanted)
+def _primary(suite: AskedSuite, values: Mapping[str, float], main: str | None) -> str:
+    metric = suite["metric"] or main
+    if metric in values:
+        return str(metric)
     if suite["metric"]:
-        known = ", ".join(values)
-        raise ScoreError(f"suites.{suite['name']}.metric: {suite['benchmark']} gives {known}, not {wanted!r}")
+        listed = ", ".join(values)
+        raise ScoreError(
+            f"suites.{suite['name']}.metric: {suite['benchmark']} gives {listed}, not {metric!r}"
+        )
     return next(iter(values))
 
 
-def _second_rule(loaded: Loaded) -> Callable[[str, tuple[str, ...], Any], str]:
-    """The other way to read an answer: ours for EvalScope's benchmarks, EvalScope's for ours."""
+def _second_rule(loaded: Loaded) -> Callable[[str, tuple[str, ...], Question], str]:
+    """The other rule for reading: EvalScope's for our suites, ours for its."""
     if loaded.benchmark.name not in OURS:
         multiple = bool(getattr(loaded.benchmark, "multiple_correct", False))
         return lambda reply, options, _: extract_choice(reply, options, multiple=multiple)
     from evalscope.api.evaluator import TaskState
     from evalscope.utils.multi_choices import parse_answers_zh
 
-    def theirs(reply: str, options: tuple[str, ...], one: Any) -> str:
-        state = TaskState(model="", sample=one)
-        found = parse_answers_zh(state, multiple_correct=bool(one.metadata.get("multiple")), completion=reply)
-        return "".join(sorted(found))
+    def theirs(reply: str, options: tuple[str, ...], question: Question) -> str:
+        state = TaskState(model="", sample=question)
+        letters = parse_answers_zh(
+            state, multiple_correct=bool((question.metadata or {}).get("multiple")), completion=reply
+        )
+        return "".join(sorted(letters))
 
     return theirs
 
@@ -150,64 +169,36 @@ def _second_rule(loaded: Loaded) -> Callable[[str, tuple[str, ...], Any], str]:
 def result_of(
     loaded: Loaded,
     samples: list[Sample],
-    plan: Mapping[str, Any],
+    plan: EvaluationPlan,
     alarms: list[str],
-    found: Mapping[str, Leak],
-) -> dict[str, Any]:
-    """What ``result.json`` holds of a suite; *found* are its leaked questions by sample, *alarms* words on the rest."""
+    leaked: Mapping[str, Leak],
+) -> SuiteResult:
+    """What ``result.json`` holds of a suite.
+
+    Args:
+        loaded: the suite.
+        samples: all of them, in order.
+        plan: of which the suite is a part.
+        alarms: words on what else was seen; further ones are added.
+        leaked: its questions that training data hold, by sample.
+    """
     suite = loaded.suite
-    trust = Thresholds.of(suite["trust"])
-    judged = [one for one in samples if one.grades]
-    metrics = list(dict.fromkeys(name for one in judged for name in one.grades))
-    given = next((one.grades for one in judged), {})
-    main = _main_metric(loaded, given) if given else suite["metric"] or "accuracy"
-    metrics = [main, *(name for name in metrics if name != main)]
     subsets: dict[str, list[Sample]] = {}
-    for one in samples:
-        subsets.setdefault(one.subset, []).append(one)
-    right = {"suite": suite["name"], "benchmark": suite["benchmark"], "few_shot": _few_shot(loaded)}
-    context = {**right, "run_id": "", "model": "", "variant": "", "fingerprint": "", "finished_at": ""}
-    rows = []
-    parts = {ALL: samples, **(subsets if list(subsets) != ["default"] else {})}
-    for subset, part in parts.items():
-        chance = suite["chance"] if suite["chance"] is not None else _chance(part)
-        for metric in metrics:
-            guess = chance if metric in _CHOICE_METRICS else math.nan
-            # One of fifty subsets falls below chance by chance: each is held against its part of the level.
-            tests = 1 if subset == ALL else len(subsets)
-            level = dataclasses.replace(trust, chance_level=trust.chance_level / tests)
-            rows.append(score_row(score(part, metric, subset=subset, chance=guess, trust=level), **context))
-    _hold_against_total(rows, trust.chance_level / len(subsets))
-    alarms += [
-        SUBSET(subset=row["subset"], why=row["why_not"])
-        for row in rows
-        if row["metric"] == main and row["subset"] != ALL and row["why_not"] and rows[0]["trusted"]
-    ]
-    if len(subsets) > 1:
-        rows += [_macro(rows, metric) for metric in metrics if metric in ("accuracy", "acc")]
-    if found:
-        unseen = [one for one in samples if not one.leaked]
-        chance = suite["chance"] if suite["chance"] is not None else _chance(unseen)
-        made = dataclasses.replace(score(unseen, main, chance=chance, trust=trust), metric=f"{main}_unleaked")
-        rows.append(score_row(made, **context))
+    for sample in samples:
+        subsets.setdefault(sample.subset, []).append(sample)
+    rows, main = _score_rows(loaded, samples, subsets, alarms)
+    if leaked:
+        rows.append(_unleaked(loaded, samples, main))
         if not suite["leakage_expected"]:
-            alarms.append(LEAKED(count=len(found), total=len(samples)))
-    if warning := one_sided(samples):
-        alarms.append(warning)
-    letters: dict[str, Any] = {}
+            alarms.append(LEAKED(count=len(leaked), total=len(samples)))
+    result: SuiteResult = {}
     if loaded.by_letters:
-        letters["letters"], told = summary_of(loaded)
-        alarms += told
-    alarms += repetitions(samples)
-    alarms += [
-        words for words in poor_replies(samples, POOR_ALARM) if words not in parts_of(str(rows[0]["why_not"]))
-    ]
-    if count := sum(_ambiguous(sample) for sample in samples):
-        alarms.append(AMBIGUOUS(count=count))
+        result["letters"], doubts = summary_of(loaded)
+        alarms += doubts
+    alarms += _alarms(samples, rows[0]["why_not"])
     counts = ledger(samples)
-    clean = [
-        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows
-    ]
+    clean = [_without_nan(row) for row in rows]
+    agreeing = agreement(samples)
     return {
         "suite": suite["name"],
         "benchmark": suite["benchmark"],
@@ -217,28 +208,17 @@ def result_of(
         "trusted": rows[0]["trusted"],
         "why_not": rows[0]["why_not"],
         "alarms": alarms,
-        "agreement": None if math.isnan(agreement(samples)) else agreement(samples),
+        "agreement": None if math.isnan(agreeing) else agreeing,
         "answers": answers(samples),
-        **letters,
-        "errors": {one.sample_id: one.error for one in samples if one.error},
-        "leakage": [
-            {
-                "suite": suite["name"],
-                "expected": suite["leakage_expected"],
-                "n_asked": len(samples),
-                "n_leaked": len(found),
-                "n_exact": sum(leak.kind == "exact" for leak in found.values()),
-                "value_without": next(r["value"] for r in clean if r["metric"] == f"{main}_unleaked"),
-            }
-        ]
-        if found
-        else [],
+        **result,
+        "errors": {sample.sample_id: sample.error for sample in samples if sample.error},
+        "leakage": [_leakage(suite, samples, leaked, clean)] if leaked else [],
         "leakage_not_checked": plan["training_unread"],
-        "leaked_questions": {name: dataclasses.asdict(leak) for name, leak in found.items()},
+        "leaked_questions": {name: dataclasses.asdict(leak) for name, leak in leaked.items()},
         "selected": {name: len(part) for name, part in subsets.items()},
         "limit": suite["limit"],
         "limit_per": suite["limit_per"],
-        "few_shot": right["few_shot"],
+        "few_shot": _few_shot(loaded),
         "generation": generation_config(argparse.Namespace(**suite)),
         "served_name": plan["served_name"],
         "weights": plan["weights"],
@@ -247,15 +227,94 @@ def result_of(
     }
 
 
-def _hold_against_total(rows: Sequence[dict[str, Any]], level: float) -> None:
-    """A subset that guessing would beat speaks against the suite's total, which a good rest would hide it in."""
+def _alarms(samples: Sequence[Sample], why_not: str) -> list[str]:
+    """What is odd about the replies and not yet in *why_not*."""
+    alarms = [warning] if (warning := one_sided(samples)) else []
+    alarms += repetitions(samples)
+    alarms += [words for words in poor_replies(samples, POOR_ALARM) if words not in parts_of(why_not)]
+    if count := sum(_ambiguous(sample) for sample in samples):
+        alarms.append(AMBIGUOUS(count=count))
+    return alarms
+
+
+def _score_rows(
+    loaded: Loaded, samples: list[Sample], subsets: Mapping[str, list[Sample]], alarms: list[str]
+) -> tuple[list[ScoreRow], str]:
+    """The rows of a suite, the total first, and the main metric."""
+    suite, trust = loaded.suite, Thresholds.of(loaded.suite["trust"])
+    judged = [sample for sample in samples if sample.grades]
+    metrics = list(dict.fromkeys(name for sample in judged for name in sample.grades))
+    main = _main_metric(loaded, judged[0].grades) if judged else suite["metric"] or "accuracy"
+    metrics = [main, *(name for name in metrics if name != main)]
+    rows: list[ScoreRow] = []
+    parts = {ALL: samples, **(subsets if list(subsets) != ["default"] else {})}
+    for subset, part in parts.items():
+        chance = suite["chance"] if suite["chance"] is not None else _chance(part)
+        for metric in metrics:
+            guess = chance if metric in _CHOICE_METRICS else math.nan
+            # One of fifty subsets falls below chance by chance: each is held against its part of the level.
+            tests = 1 if subset == ALL else len(subsets)
+            level = dataclasses.replace(trust, chance_level=trust.chance_level / tests)
+            rows.append(_row(loaded, score(part, metric, subset=subset, chance=guess, trust=level)))
+    _hold_against_total(rows, trust.chance_level / len(subsets))
+    alarms += [
+        SUBSET(subset=row["subset"], why=row["why_not"])
+        for row in rows
+        if row["metric"] == main and row["subset"] != ALL and row["why_not"] and rows[0]["trusted"]
+    ]
+    if len(subsets) > 1:
+        rows += [_macro(rows, metric) for metric in metrics if metric in ("accuracy", "acc")]
+    return rows, main
+
+
+def _unleaked(loaded: Loaded, samples: Sequence[Sample], main: str) -> ScoreRow:
+    """The row of the questions that no training data hold."""
+    unseen = [sample for sample in samples if not sample.leaked]
+    chance = loaded.suite["chance"] if loaded.suite["chance"] is not None else _chance(unseen)
+    unleaked = score(unseen, main, chance=chance, trust=Thresholds.of(loaded.suite["trust"]))
+    return _row(loaded, dataclasses.replace(unleaked, metric=f"{main}_unleaked"))
+
+
+def _leakage(
+    suite: AskedSuite, samples: Sequence[Sample], leaked: Mapping[str, Leak], rows: Sequence[ScoreRow]
+) -> Leakage:
+    return {
+        "suite": suite["name"],
+        "expected": suite["leakage_expected"],
+        "n_asked": len(samples),
+        "n_leaked": len(leaked),
+        "n_exact": sum(leak.kind == "exact" for leak in leaked.values()),
+        "value_without": next(row["value"] for row in rows if row["metric"].endswith("_unleaked")),
+    }
+
+
+def _row(loaded: Loaded, value: Score) -> ScoreRow:
+    """*value* as a row whose run is not known yet."""
+    context = {"suite": loaded.suite["name"], "benchmark": loaded.suite["benchmark"]}
+    unknown = dict.fromkeys(("run_id", "model", "variant", "fingerprint", "finished_at"), "")
+    return cast(ScoreRow, score_row(value, few_shot=_few_shot(loaded), **context, **unknown))
+
+
+def _without_nan(row: ScoreRow) -> ScoreRow:
+    return cast(ScoreRow, {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()})
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _hold_against_total(rows: Sequence[ScoreRow], level: float) -> None:
+    """Let a subset below chance speak against the suite's total.
+
+    A good rest would hide it.
+    """
     for total in (row for row in rows if row["subset"] == ALL):
         reasons = [
             SUBSET_BELOW_CHANCE(subset=row["subset"], value=row["value"], chance=row["chance"])
             for row in rows
             if row["metric"] == total["metric"]
             and row["subset"] != ALL
-            and below_chance(row["value"], row["n_judged"], row["chance"], level)
+            and below_chance(_number(row["value"]), row["n_judged"], _number(row["chance"]), level)
         ]
         if reasons:
             total["why_not"] = joined_statements([total["why_not"], *reasons])
@@ -263,16 +322,19 @@ def _hold_against_total(rows: Sequence[dict[str, Any]], level: float) -> None:
 
 
 def _ambiguous(sample: Sample) -> bool:
-    """Whether the words of a right option are those of a wrong one, so that a reply in words cannot be graded."""
+    """Whether a right and a wrong option have the same words.
+
+    A reply in words could not be graded.
+    """
     named = {letter: text.strip() for letter, text in zip(LETTERS, sample.options, strict=False)}
     right = {named[letter] for letter in sample.target if letter in named}
     return any(text in right for letter, text in named.items() if letter not in sample.target)
 
 
-def _main_metric(loaded: Loaded, given: Mapping[str, float]) -> str:
-    for row in by_sample(loaded.folder, "reviews", loaded).values():
-        return _primary(loaded.suite, given, row["sample_score"]["score"].get("main_score_name"))
-    return next(iter(given))
+def _main_metric(loaded: Loaded, grades: Mapping[str, float]) -> str:
+    for row in reviews_of(loaded).values():
+        return _primary(loaded.suite, grades, row["sample_score"]["score"].get("main_score_name"))
+    return next(iter(grades))
 
 
 def _few_shot(loaded: Loaded) -> int:
@@ -280,17 +342,19 @@ def _few_shot(loaded: Loaded) -> int:
 
 
 def _chance(part: Sequence[Sample]) -> float:
-    multiple = [one for one in part if len(one.target) > 1 or one.subset.endswith("_multiple")]
-    single = [one for one in part if one not in multiple]
+    multiple = [sample for sample in part if len(sample.target) > 1 or sample.subset.endswith("_multiple")]
+    single = [sample for sample in part if sample not in multiple]
     shares = [(chance_of(single), len(single)), (chance_of(multiple, multiple=True), len(multiple))]
-    known = [(share, count) for share, count in shares if not math.isnan(share)]
-    return sum(share * count for share, count in known) / sum(c for _, c in known) if known else math.nan
+    sizable = [(share, count) for share, count in shares if not math.isnan(share)]
+    return (
+        sum(share * count for share, count in sizable) / sum(c for _, c in sizable) if sizable else math.nan
+    )
 
 
-def _macro(rows: Sequence[dict[str, Any]], metric: str) -> dict[str, Any]:
+def _macro(rows: Sequence[ScoreRow], metric: str) -> ScoreRow:
     """The mean of the subsets' values, each weighing the same."""
     total = next(row for row in rows if row["subset"] == ALL and row["metric"] == metric)
     values = [row["value"] for row in rows if row["subset"] != ALL and row["metric"] == metric]
-    values = [value for value in values if not math.isnan(value)]
-    mean = math.fsum(values) / len(values) if values else math.nan
+    numbers = [value for value in values if value is not None and not math.isnan(value)]
+    mean = math.fsum(numbers) / len(numbers) if numbers else math.nan
     return {**total, "metric": f"{metric}_macro", "value": mean, "worst": math.nan, "best": math.nan}

@@ -1,4 +1,7 @@
-"""A suite's questions, read and made into prompts before anything is asked. Runs in the evaluation process."""
+"""Reads a suite's questions and makes prompts before anything is asked.
+
+Runs in the evaluation process.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +13,44 @@ import hashlib
 import json
 import math
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bakeoff.errors import DataError
 from bakeoff.evalscope.commands import dataset_args, generation_config, spread
+from bakeoff.evalscope.types import (
+    AskedSuite,
+    EvaluationPlan,
+    Facts,
+    Key,
+    Message,
+    Prediction,
+    Question,
+    Review,
+)
 from bakeoff.files import readable_rows, write_bytes
 from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.letters import refers_to_others, rotated
 from bakeoff.scoring.scores import Sample
+
+if TYPE_CHECKING:
+    from bakeoff.evalscope.asking import AskingAPI
 
 
 @dataclasses.dataclass
 class Loaded:
     """A suite whose questions are read and whose prompts are made, before anything is asked."""
 
-    suite: dict[str, Any]
+    suite: AskedSuite
     folder: Path
     task: Any
     benchmark: Any
-    datasets: Any
-    questions: dict[tuple[str, int], str]
+    datasets: Mapping[str, Sequence[Question]]
+    questions: dict[Key, str]
     identity: str
-    orders: dict[tuple[str, int], list[Any]] = dataclasses.field(default_factory=dict)
+    orders: dict[Key, list[Sequence[Message]]] = dataclasses.field(default_factory=dict)
     """Prompts of each question with its options in further orders, by subset and number."""
 
     alternatives: int = 0
@@ -46,25 +62,49 @@ class Loaded:
         return self.suite.get("scoring") == "logprob"
 
     @property
-    def samples(self) -> list[tuple[str, Any]]:
+    def samples(self) -> list[tuple[str, Question]]:
         """All samples with their subset, in order."""
-        return [(subset, one) for subset, dataset in self.datasets.items() for one in dataset]
+        return [(subset, sample) for subset, dataset in self.datasets.items() for sample in dataset]
 
 
-def load(suite: dict[str, Any], plan: Mapping[str, Any], api: Any, work_dir: Path) -> Loaded:
-    """Read the questions of *suite* and make their prompts; its folder in *work_dir* is named by what will be asked.
+def load(suite: AskedSuite, plan: EvaluationPlan, api: AskingAPI, work_dir: Path) -> Loaded:
+    """Read the questions of *suite* and make their prompts.
+
+    Its folder in *work_dir* is named by what will be asked.
 
     Raises:
         DataError: EvalScope cannot prepare it.
     """
-    from evalscope.api.registry import get_benchmark
+    task = _task(suite, plan, api)
+    questions: dict[Key, str] = {}
+    orders: dict[Key, list[Sequence[Message]]] = {}
+    benchmark = _prepared(suite, task, questions, orders)
+    total = suite["limit"] if suite["limit_per"] == "total" else None
+    taken = spread({name: len(dataset) for name, dataset in benchmark.test_dataset.items()}, total)
+    for name, count in taken.items():
+        if count:
+            benchmark.test_dataset[name] = benchmark.test_dataset[name][:count]
+        else:
+            del benchmark.test_dataset[name]
+    ready = benchmark.test_dataset
+    digest = _identity(suite, plan, ready)
+    folder = work_dir / suite["name"] / digest[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    task.work_dir = task.use_cache = str(folder)
+    benchmark.load_dataset = lambda: ready  # the evaluator would read everything a second time
+    loaded = Loaded(suite, folder, task, benchmark, ready, questions, digest, orders)
+    if loaded.by_letters and (why := why_no_letters(loaded)):
+        raise DataError(f"suites.{suite['name']}.scoring: {why}")
+    return loaded
+
+
+def _task(suite: AskedSuite, plan: EvaluationPlan, api: AskingAPI) -> Any:
+    """What EvalScope is told to do for *suite*."""
     from evalscope.config import TaskConfig
     from evalscope.utils.io_utils import safe_filename
 
-    from bakeoff.evalscope.asking import prompt_sha
-
     view = argparse.Namespace(**suite)
-    task = TaskConfig(
+    return TaskConfig(
         model=api,
         model_id=safe_filename(plan["served_name"]),
         eval_type="openai_api",
@@ -80,8 +120,14 @@ def load(suite: dict[str, Any], plan: Mapping[str, Any], api: Any, work_dir: Pat
         rerun_review=True,
         judge={"strategy": "rule"},
     )
-    questions: dict[tuple[str, int], str] = {}
-    orders: dict[tuple[str, int], list[Any]] = {}
+
+
+def _prepared(
+    suite: AskedSuite, task: Any, questions: dict[Key, str], orders: dict[Key, list[Sequence[Message]]]
+) -> Any:
+    """EvalScope's benchmark with its data; fills *questions* and *orders*."""
+    from evalscope.api.registry import get_benchmark
+
     more = int(suite.get("orders") or 1) - 1
     try:
         benchmark = get_benchmark(suite["benchmark"], task)
@@ -98,44 +144,35 @@ def load(suite: dict[str, Any], plan: Mapping[str, Any], api: Any, work_dir: Pat
         raise DataError(
             f"suites.{suite['name']}: EvalScope cannot prepare it from {where}: {error}"
         ) from error
-    total = suite["limit"] if suite["limit_per"] == "total" else None
-    taken = spread({name: len(dataset) for name, dataset in benchmark.test_dataset.items()}, total)
-    for name, count in taken.items():
-        if count:
-            benchmark.test_dataset[name] = benchmark.test_dataset[name][:count]
-        else:
-            del benchmark.test_dataset[name]
+    return benchmark
+
+
+def _identity(suite: AskedSuite, plan: EvaluationPlan, datasets: Mapping[str, Sequence[Question]]) -> str:
+    """A digest of all that decides the answers."""
+    from bakeoff.evalscope.asking import prompt_sha
+
     identity = hashlib.sha256()
-    facts = {
+    facts: dict[str, object] = {
         "evalscope": version("evalscope"),
         "benchmark": suite["benchmark"],
         "served_name": plan["served_name"],
         "weights": plan["weights"],
-        "generation": generation_config(view),
+        "generation": generation_config(argparse.Namespace(**suite)),
     }
     if answered_by := plan.get("answered_by"):
         facts["answered_by"] = answered_by
     if suite.get("scoring") == "logprob":
         facts |= {"scoring": "logprob", "orders": suite["orders"]}
     identity.update(json.dumps(facts, sort_keys=True, default=str).encode())
-    for name, dataset in benchmark.test_dataset.items():
-        for one in dataset:
-            row = [name, one.id, prompt_sha(one.input), one.target, one.choices]
+    for name, dataset in datasets.items():
+        for question in dataset:
+            row = [name, question.id, prompt_sha(question.input), question.target, question.choices]
             identity.update(json.dumps(row, ensure_ascii=False, default=str).encode())
-    digest = identity.hexdigest()
-    folder = work_dir / suite["name"] / digest[:12]
-    folder.mkdir(parents=True, exist_ok=True)
-    task.work_dir = task.use_cache = str(folder)
-    ready = benchmark.test_dataset
-    benchmark.load_dataset = lambda: ready  # the evaluator would read everything a second time
-    loaded = Loaded(suite, folder, task, benchmark, ready, questions, digest, orders)
-    if loaded.by_letters and (why := why_no_letters(loaded)):
-        raise DataError(f"suites.{suite['name']}.scoring: {why}")
-    return loaded
+    return identity.hexdigest()
 
 
 def why_no_letters(loaded: Loaded) -> str:
-    """Why the letters of these questions cannot be scored one by one, in words; empty where they can."""
+    """Why these questions cannot be scored by letters; empty where they can."""
     for subset, sample in loaded.samples:
         letters = LETTERS[: len(sample.choices or ())]
         if not letters:
@@ -150,26 +187,29 @@ def why_no_letters(loaded: Loaded) -> str:
 
 
 @contextlib.contextmanager
-def prepared_afresh() -> Any:
-    """Let ``datasets`` prepare local files anew, which takes well under a second.
+def prepared_afresh() -> Iterator[None]:
+    """Let ``datasets`` prepare local files anew, well under a second.
 
     It keeps what it prepared under the README of their folder, not under their content: another folder with the same
     README, or the same one with other rows, would get the earlier questions.
     """
     import datasets.config
 
-    kept = datasets.config.HF_DATASETS_CACHE
+    usual = datasets.config.HF_DATASETS_CACHE
     with tempfile.TemporaryDirectory(prefix="datasets-") as folder:
         datasets.config.HF_DATASETS_CACHE = Path(folder)
         try:
             yield
         finally:
-            datasets.config.HF_DATASETS_CACHE = kept
+            datasets.config.HF_DATASETS_CACHE = usual
 
 
 @contextlib.contextmanager
-def _looking_once_at_each_folder() -> Any:
-    """Let ``datasets`` read and hash a local folder's README once, not for each of its subsets (ceval has 52)."""
+def _looking_once_at_each_folder() -> Iterator[None]:
+    """Let ``datasets`` hash a local folder's README once, not per subset.
+
+    (ceval has 52.)
+    """
     import datasets.load
 
     look = datasets.load.dataset_module_factory
@@ -194,9 +234,9 @@ def _looking_once_at_each_folder() -> Any:
 
 @contextlib.contextmanager
 def _remembering_questions(
-    benchmark: Any, questions: dict[tuple[str, int], str], orders: dict[tuple[str, int], list[Any]], more: int
-) -> Any:
-    """Note each question's own text before EvalScope replaces it by the prompt.
+    benchmark: Any, questions: dict[Key, str], orders: dict[Key, list[Sequence[Message]]], more: int
+) -> Iterator[None]:
+    """Note each question's own text before the prompt replaces it.
 
     Into *orders* go its prompts in *more* orders of its options, where these do not speak of one another.
     """
@@ -204,15 +244,17 @@ def _remembering_questions(
 
     def noting() -> None:
         for subset, dataset in benchmark.test_dataset.items():
-            for one in dataset:
-                questions[subset, one.id] = one.input if isinstance(one.input, str) else joined(one.input)
+            for sample in dataset:
+                questions[subset, sample.id] = (
+                    sample.input if isinstance(sample.input, str) else joined(sample.input)
+                )
         shown = benchmark.test_dataset
         for order in range(1, more + 1):
             benchmark.test_dataset = {subset: _reordered(dataset, order) for subset, dataset in shown.items()}
             make_prompts()
             for subset, dataset in benchmark.test_dataset.items():
-                for one in dataset:
-                    orders.setdefault((subset, one.id), []).append(one.input)
+                for sample in dataset:
+                    orders.setdefault((subset, sample.id), []).append(sample.input)
         benchmark.test_dataset = shown
         make_prompts()
 
@@ -224,23 +266,30 @@ def _remembering_questions(
 
 
 def _reordered(dataset: Iterable[Any], order: int) -> list[Any]:
-    """Copies of the questions whose options stand in another *order*; a question that has no such order is left out."""
+    """Copies of the questions with their options in another *order*.
+
+    A question that has no such order is left out.
+    """
     copies = []
-    for one in dataset:
-        choices = list(one.choices or ())
-        if order < len(choices) and isinstance(one.input, str) and not refers_to_others(map(str, choices)):
+    for question in dataset:
+        choices = list(question.choices or ())
+        if (
+            order < len(choices)
+            and isinstance(question.input, str)
+            and not refers_to_others(map(str, choices))
+        ):
             places = rotated(len(choices), order)
-            copies.append(one.model_copy(update={"choices": [choices[place] for place in places]}))
+            copies.append(question.model_copy(update={"choices": [choices[place] for place in places]}))
     return copies
 
 
-def joined(messages: Iterable[Any]) -> str:
+def joined(messages: Iterable[Message]) -> str:
     """The text of *messages*, one under the other."""
     return "\n".join(str(message.text) for message in messages)
 
 
 def drop_unusable(loaded: Loaded) -> None:
-    """Take away what a killed run left half written, and replies that are known by now for a service's error text."""
+    """Remove torn rows of a killed run, and replies that are error texts."""
     from bakeoff.evalscope.asking import is_error_text, prompt_sha
 
     before = _errored_before(loaded.folder)
@@ -267,14 +316,14 @@ def drop_unusable(loaded: Loaded) -> None:
 
 
 def _errored_before(folder: Path) -> set[tuple[str, str]]:
-    """Subset and prompt of the replies that the last grading took for a service's own text."""
+    """Subset and prompt of replies last graded as a service's own text."""
     path = folder / "samples.jsonl"
     rows = readable_rows(path) if path.is_file() else []
     return {(row["subset"], row["prompt_sha"]) for row in rows if row["status"] == "errored"}
 
 
 def _text_of(line: bytes) -> str | None:
-    """The reply in a row of predictions, ``""`` in any other row; None for a line that nobody can read."""
+    """The reply in a row, ``""`` where it has none; None if unreadable."""
     try:
         row = json.loads(line)
     except ValueError:
@@ -284,61 +333,68 @@ def _text_of(line: bytes) -> str | None:
     return ""
 
 
-def by_sample(folder: Path, kind: str, loaded: Loaded) -> dict[tuple[str, int], dict[str, Any]]:
-    """The last row of each sample in EvalScope's predictions or reviews."""
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
+def predictions_of(loaded: Loaded) -> dict[Key, Prediction]:
+    """The last row of each sample in EvalScope's predictions."""
+    return dict(_rows_of(loaded, "predictions"))
+
+
+def reviews_of(loaded: Loaded) -> dict[Key, Review]:
+    """The last row of each sample in EvalScope's reviews."""
+    return dict(_rows_of(loaded, "reviews"))
+
+
+def _rows_of(loaded: Loaded, kind: str) -> Iterator[tuple[Key, Any]]:
     for subset, dataset in loaded.datasets.items():
-        path = folder / kind / loaded.task.model_id / f"{loaded.benchmark.name}_{subset}.jsonl"
+        path = loaded.folder / kind / loaded.task.model_id / f"{loaded.benchmark.name}_{subset}.jsonl"
         if not path.is_file():
             continue
-        wanted = {one.id for one in dataset}
-        for row in readable_rows(path):
-            if row["index"] in wanted:
-                rows[subset, row["index"]] = row
-    return rows
+        numbers = {question.id for question in dataset}
+        yield from (((subset, row["index"]), row) for row in readable_rows(path) if row["index"] in numbers)
 
 
-def known_of(loaded: Loaded) -> Iterator[tuple[dict[str, Any], tuple[str, int], Any]]:
-    """Yield of each question, in order, what its sample holds before there is a reply, its key, and itself."""
+def known_of(loaded: Loaded) -> Iterator[tuple[Facts, Key, Question]]:
+    """Yield each question, in order: its sample's facts, its key, itself."""
     from bakeoff.evalscope.asking import prompt_sha
 
     seen: dict[str, int] = {}
-    for number, (subset, one) in enumerate(loaded.samples):
-        question = loaded.questions.get((subset, one.id)) or joined(one.input)
-        options = tuple(str(choice) for choice in one.choices or ())
-        target = "".join(one.target) if options else _joined_target(one.target)
+    for number, (subset, sample) in enumerate(loaded.samples):
+        question = loaded.questions.get((subset, sample.id)) or joined(sample.input)
+        options = tuple(str(choice) for choice in sample.choices or ())
+        target = "".join(sample.target) if options else _joined_target(sample.target)
         content = json.dumps([loaded.suite["benchmark"], subset, question, options], ensure_ascii=False)
         name = hashlib.sha256(content.encode()).hexdigest()[:16]
         seen[name] = seen.get(name, 0) + 1
-        common = {
+        common: Facts = {
             "sample_id": name if seen[name] == 1 else f"{name}-{seen[name]}",
             "subset": subset,
             "index": number,
             "question": question,
             "options": options,
             "target": target,
-            "prompt_sha": prompt_sha(one.input),
+            "prompt_sha": prompt_sha(sample.input),
         }
-        yield common, (subset, one.id), one
+        yield common, (subset, sample.id), sample
 
 
-def _joined_target(target: Any) -> str:
-    return target if isinstance(target, str) else "\n".join(str(one) for one in target or ())
+def _joined_target(target: str | Sequence[str]) -> str:
+    return target if isinstance(target, str) else "\n".join(str(part) for part in target or ())
 
 
-def errored(common: Mapping[str, Any], why: str) -> Sample:
+def errored(common: Facts, why: str) -> Sample:
     """The sample of a question that got no reply, with the reason."""
-    nothing: dict[str, Any] = {
-        "reply": "",
-        "extracted": "",
-        "extracted_alt": "",
-        "correct": math.nan,
-        "latency_s": math.nan,
-    }
-    return Sample(**common, **nothing, status="errored", error=why)
+    return Sample(
+        **common,
+        reply="",
+        extracted="",
+        extracted_alt="",
+        status="errored",
+        correct=math.nan,
+        latency_s=math.nan,
+        error=why,
+    )
 
 
-def reply_of(prediction: dict[str, Any]) -> tuple[str, str, float]:
+def reply_of(prediction: Prediction) -> tuple[str, str, float]:
     """Text, stop reason and seconds of a prediction row."""
     output = prediction["model_output"]
     choice = (output.get("choices") or [{}])[0]

@@ -1,4 +1,6 @@
-"""Whether local data of EvalScope's own benchmarks can be read: each file once, before anything is trained for them.
+"""Whether local data of EvalScope's own benchmarks can be read.
+
+Each file is read once, before anything is trained for them.
 
 EvalScope reads them only when the questions are asked, hours later, and then says less: a CSV with a torn line, a
 missing split or a column under another name ends in an error of its loader that names no file.
@@ -10,9 +12,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -27,7 +28,7 @@ _MOST = 3
 def unusable_data(
     benchmark: str, folder: Path, subsets: Collection[str], *, examples: bool = True
 ) -> Iterator[str]:
-    """Yield what EvalScope's *benchmark* could not read in *folder*, each with the file's name.
+    """Yield what *benchmark* could not read in *folder*, by file.
 
     Args:
         subsets: those that are asked; empty: all.
@@ -37,10 +38,10 @@ def unusable_data(
         yield from _ceval(folder, subsets, examples)
     elif benchmark == "cmmlu":
         for split in ("test", "dev") if examples else ("test",):
-            yield from _told(folder / f"default_{split}.jsonl", _cmmlu_rows)
+            yield from _mistakes(folder / f"default_{split}.jsonl", _cmmlu_rows)
     else:
         for path in sorted(folder.rglob("*.jsonl")):
-            yield from _told(path, _json_rows)
+            yield from _mistakes(path, _json_rows)
 
 
 def _ceval(folder: Path, subsets: Collection[str], examples: bool) -> Iterator[str]:
@@ -60,24 +61,24 @@ def _ceval(folder: Path, subsets: Collection[str], examples: bool) -> Iterator[s
             continue
         listed = config.get("data_files")
         paths: dict[str, list[str]] = {}
-        for one in listed if isinstance(listed, list) else []:
-            if isinstance(one, dict) and one.get("path"):
-                given = one["path"]
-                paths[str(one.get("split"))] = [
-                    str(path) for path in (given if isinstance(given, list) else [given])
+        for entry in listed if isinstance(listed, list) else []:
+            if isinstance(entry, dict) and entry.get("path"):
+                named = entry["path"]
+                paths[str(entry.get("split"))] = [
+                    str(path) for path in (named if isinstance(named, list) else [named])
                 ]
         for split in ("val", "dev") if examples else ("val",):
             if split not in paths:
                 yield f"{readme}: {name} has no split '{split}'"
             for path in paths.get(split, ()):
-                found = sorted(folder.glob(path))
-                if not found:
+                files = sorted(folder.glob(path))
+                if not files:
                     yield f"{folder / path}: no such file; {readme.name} names it as the split '{split}' of {name}"
-                for file in found:
-                    yield from _told(file, _ceval_rows)
+                for file in files:
+                    yield from _mistakes(file, _ceval_rows)
 
 
-def _told(path: Path, check: Any) -> Iterator[str]:
+def _mistakes(path: Path, check: Callable[[str], Iterator[str]]) -> Iterator[str]:
     if not path.exists():
         yield f"{path}: no such file"
         return

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from bakeoff.errors import ScoreError
+from bakeoff.evalscope.types import SampleRow, ScoreRow, SuiteResult
 from bakeoff.files import read_rows
 from bakeoff.sentences import restored
 
 
-def read_results(work_dir: Path) -> dict[str, dict[str, Any]]:
-    """The results of the last finished plan of *work_dir*, by suite; ``folder`` says where each suite's files lie.
+def read_results(work_dir: Path) -> dict[str, SuiteResult]:
+    """The results of the last finished plan of *work_dir*, by suite.
+
+    ``folder`` says where each suite's files lie.
 
     Of a suite that broke there is only ``error``, which says why.
 
@@ -25,45 +26,60 @@ def read_results(work_dir: Path) -> dict[str, dict[str, Any]]:
     if not index.is_file():
         raise ScoreError(f"{index}: no evaluation has finished there; its log says why")
     index_of = json.loads(index.read_text(encoding="utf-8"))
-    results: dict[str, dict[str, Any]] = {name: {"error": why} for name, why in index_of["errors"].items()}
+    results: dict[str, SuiteResult] = {name: {"error": why} for name, why in index_of["errors"].items()}
     for name, folder in index_of["suites"].items():
-        result = restored(json.loads((work_dir / folder / "result.json").read_text(encoding="utf-8")))
-        results[name] = {**result, "folder": str(work_dir / folder)}
+        result: SuiteResult = restored(
+            json.loads((work_dir / folder / "result.json").read_text(encoding="utf-8"))
+        )
+        result["folder"] = str(work_dir / folder)
+        results[name] = result
     return results
 
 
 def how_far(work_dir: Path) -> tuple[int, int] | None:
-    """How many questions of a running evaluation are answered, and of how many; None until they are read."""
+    """How many questions are answered, and of how many; None before."""
     try:
-        asked = json.loads((work_dir / "asked.json").read_text(encoding="utf-8"))
+        plan = json.loads((work_dir / "asked.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    files = [path for one in asked["folders"] for path in (work_dir / one / "predictions").rglob("*.jsonl")]
-    return sum(path.read_bytes().count(b"\n") for path in files), asked["questions"]
+    files = [
+        path for folder in plan["folders"] for path in (work_dir / folder / "predictions").rglob("*.jsonl")
+    ]
+    return sum(path.read_bytes().count(b"\n") for path in files), plan["questions"]
 
 
 def score_rows(
-    result: Mapping[str, Any], *, run_id: str, model: str, variant: str, fingerprint: str
-) -> list[dict[str, Any]]:
-    """The rows of the scores table that *result* (of :func:`read_results`) holds."""
-    context = {"run_id": run_id, "model": model, "variant": variant, "fingerprint": fingerprint}
-    rows = []
+    result: SuiteResult, *, run_id: str, model: str, variant: str, fingerprint: str
+) -> list[ScoreRow]:
+    """The rows of the scores table that *result* holds."""
+    rows: list[ScoreRow] = []
     for row in result["scores"]:
-        values = {
-            k: math.nan if v is None and k in ("value", "worst", "best", "chance") else v
-            for k, v in row.items()
+        whole: ScoreRow = {
+            **row,
+            "run_id": run_id,
+            "model": model,
+            "variant": variant,
+            "fingerprint": fingerprint,
+            "value": _number(row["value"]),
+            "worst": _number(row["worst"]),
+            "best": _number(row["best"]),
+            "chance": _number(row["chance"]),
         }
-        rows.append({**values, **context})
+        rows.append(whole)
     return rows
 
 
-def sample_rows(result: Mapping[str, Any], *, model: str, variant: str) -> list[dict[str, Any]]:
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def sample_rows(result: SuiteResult, *, model: str, variant: str) -> list[SampleRow]:
     """The rows of the samples table that belong to *result*."""
-    rows = read_rows(Path(result["folder"]) / "samples.jsonl")
+    rows: list[SampleRow] = read_rows(Path(result["folder"]) / "samples.jsonl")
     return [
         {
             **row,
-            "correct": math.nan if row["correct"] is None else row["correct"],
+            "correct": _number(row["correct"]),
             "model": model,
             "variant": variant,
         }

@@ -1,4 +1,6 @@
-"""Serving speed as a suite: ``evalscope perf`` at several loads, so that cost stands beside quality.
+"""Serving speed as a suite, so that cost stands beside quality.
+
+Runs ``evalscope perf`` at several loads.
 
 Questions of the shipped open-question set are streamed to the service with a fixed number of requests in flight. What
 comes back are rows of the scores table: suite ``speed``, one subset per load, one metric per figure.
@@ -9,15 +11,16 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from bakeoff.command import Command
-from bakeoff.endpoint import spared_by_proxies
+from bakeoff.endpoint.address import spared_by_proxies
 from bakeoff.errors import ScoreError
+from bakeoff.evalscope.types import ScoreRow
 from bakeoff.matrix.schema import SHIPPED
 from bakeoff.scoring.scores import SPEED, Ledger, Score
 from bakeoff.scoring.tables import score_row
@@ -62,15 +65,16 @@ def speed_command(
     requests_per_level: int = 4,
     max_tokens: int = 128,
     key_env: str | None = None,
-    python: str = sys.executable,
 ) -> Command:
-    """The line that measures a service; :func:`write_prompts` must have written ``prompts.txt`` into *work_dir*.
+    """The line that measures a service with the prompts in *work_dir*.
+
+    :func:`write_prompts` must have written them.
 
     Args:
         requests_per_level: requests per request in flight, at least 16 in all; the first ones of a level are slow.
     """
     numbers = [str(max(16, level * requests_per_level)) for level in levels]
-    argv = [python, "-m", "bakeoff.evalscope", "perf", "--model", served_name]
+    argv = [sys.executable, "-m", "bakeoff.evalscope", "perf", "--model", served_name]
     argv += ["--url", f"{service_url.rstrip('/')}/chat/completions", "--api", "openai"]
     argv += ["--key-env", key_env] if key_env else []
     argv += ["--dataset", "line_by_line", "--dataset-path", str(work_dir / "prompts.txt")]
@@ -82,10 +86,10 @@ def speed_command(
 
 def write_prompts(work_dir: Path) -> Path:
     """Write the shipped open questions, one a line, to ``prompts.txt``."""
-    asked = [one.text for part in questions("psyqa", SHIPPED / "psyqa").values() for one in part]
+    texts = [question.text for part in questions("psyqa", SHIPPED / "psyqa").values() for question in part]
     work_dir.mkdir(parents=True, exist_ok=True)
     path = work_dir / "prompts.txt"
-    path.write_text("".join(" ".join(text.split()) + "\n" for text in asked), encoding="utf-8")
+    path.write_text("".join(" ".join(text.split()) + "\n" for text in texts), encoding="utf-8")
     return path
 
 
@@ -95,11 +99,11 @@ def read_speed(work_dir: Path) -> list[Speed]:
     Raises:
         ScoreError: nothing was.
     """
-    found = []
+    speeds = []
     for path in (work_dir / "perf").rglob("benchmark_summary.json"):
-        row = json.loads(path.read_text(encoding="utf-8"))
+        row: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
 
-        def figure(name: str, scale: float = 1.0, row: dict[str, Any] = row) -> float:
+        def figure(name: str, scale: float = 1.0, row: Mapping[str, object] = row) -> float:
             value = row.get(name)
             return (
                 float(value) * scale
@@ -107,24 +111,24 @@ def read_speed(work_dir: Path) -> list[Speed]:
                 else math.nan
             )
 
-        found.append(
+        speeds.append(
             Speed(
-                in_flight=int(row["Concurrency"]),
-                requests=int(row["Total Requests"]),
-                succeeded=int(row["Success Requests"]),
+                in_flight=int(str(row["Concurrency"])),
+                requests=int(str(row["Total Requests"])),
+                succeeded=int(str(row["Success Requests"])),
                 ttft_s=figure("Avg TTFT (ms)", 1e-3),
                 latency_s=figure("Avg Latency (s)"),
                 output_tokens_per_s=figure("Output Throughput (tok/s)"),
                 requests_per_s=figure("Req Throughput (req/s)"),
             )
         )
-    if not found:
+    if not speeds:
         raise ScoreError(f"{work_dir / 'perf'}: evalscope perf measured nothing; its log says why")
-    return sorted(found, key=lambda speed: speed.in_flight)
+    return sorted(speeds, key=lambda speed: speed.in_flight)
 
 
-def speed_rows(speeds: Sequence[Speed], **context: object) -> list[dict[str, Any]]:
-    """Rows of the scores table; *context* gives run_id, model, variant and fingerprint."""
+def speed_rows(speeds: Sequence[Speed], **context: object) -> list[ScoreRow]:
+    """Rows of the scores table; *context* gives the columns of the row."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     context = {
         "suite": "speed",
@@ -133,12 +137,12 @@ def speed_rows(speeds: Sequence[Speed], **context: object) -> list[dict[str, Any
         "finished_at": now,
         **context,
     }
-    rows = []
+    rows: list[ScoreRow] = []
     for speed in speeds:
         failed = speed.requests - speed.succeeded
         counts = Ledger(speed.requests, speed.succeeded, unparsed=0, empty=0, truncated=0, errored=failed)
         for metric in METRICS:
-            made = Score(
+            measured = Score(
                 subset=f"{speed.in_flight} in flight",
                 metric=metric,
                 value=getattr(speed, metric),
@@ -148,5 +152,5 @@ def speed_rows(speeds: Sequence[Speed], **context: object) -> list[dict[str, Any
                 chance=math.nan,
                 why_not=REQUESTS_FAILED(failed=failed, total=speed.requests) if failed else "",
             )
-            rows.append(score_row(made, **context))
+            rows.append(cast(ScoreRow, score_row(measured, **context)))
     return rows

@@ -1,4 +1,4 @@
-"""The evaluation process: every suite of a plan, asked together and kept one by one."""
+"""The evaluation process: asks every suite of a plan together."""
 
 from __future__ import annotations
 
@@ -11,22 +11,34 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from bakeoff.endpoint import key_of, spared_by_proxies
+from bakeoff.endpoint.address import key_of, spared_by_proxies
 from bakeoff.errors import BakeoffError, DataError, MatrixError, ScoreError
 from bakeoff.evalscope import choosing
 from bakeoff.evalscope.catalogue import check_suite
 from bakeoff.evalscope.choosing import ask_letters
 from bakeoff.evalscope.commands import OFFLINE
-from bakeoff.evalscope.distrust import ask_alone, distrust, names_of, prompts_cut, repeated_errors, seen_noise
+from bakeoff.evalscope.distrust import (
+    FINGERPRINTS,
+    ask_alone,
+    distrust,
+    names_of,
+    prompts_cut,
+    repeated_errors,
+    seen_noise,
+)
 from bakeoff.evalscope.grading import result_of, samples_of
-from bakeoff.evalscope.loading import Loaded, by_sample, drop_unusable, load
+from bakeoff.evalscope.loading import Loaded, drop_unusable, load, predictions_of
+from bakeoff.evalscope.types import EvaluationPlan, SuiteResult
 from bakeoff.files import write_json, write_rows
 from bakeoff.scoring.leakage import Leak, leaks, training_dialogues
 from bakeoff.scoring.tables import sample_row, write_samples
 from bakeoff.sentences import Template, joined, with_statements
+
+if TYPE_CHECKING:
+    from bakeoff.evalscope.asking import AskingAPI
 
 NO_REPORT = Template(
     "evalscope.worker.no_report",
@@ -36,8 +48,8 @@ NO_REPORT = Template(
 )
 
 
-def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Evaluate every suite of *plan* and write what came of it; the results by suite.
+def run(plan: EvaluationPlan) -> dict[str, SuiteResult]:
+    """Evaluate every suite of *plan*; the results by suite.
 
     An interrupted plan is resumed: only the questions without an answer are asked. An answer is reused only where the
     questions, prompts, right answers, generation settings, weights and EvalScope's version are the same.
@@ -53,50 +65,25 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         _keep_off_the_hubs()
     if complaints := _complaints(plan):
         raise MatrixError(complaints, "plan")
-    from bakeoff.evalscope.asking import AskingAPI
     from bakeoff.suites import register
 
     register()
-    key = key_of(plan["key_env"], plan["service_url"]) or "EMPTY"
-    api = AskingAPI(
-        plan["served_name"],
-        plan["service_url"] or "http://nobody.invalid",
-        key,
-        in_flight=plan["in_flight"],
-        answers_as=plan.get("answers_as") or "",
-        timeout_s=plan["timeout_s"],
-    )
+    api = _api(plan)
     work_dir = Path(plan["work_dir"])
     (work_dir / "results.json").unlink(missing_ok=True)
-    results: dict[str, dict[str, Any]] = {suite["name"]: {} for suite in plan["suites"]}
-    loaded: list[Loaded] = []
-    for suite in plan["suites"]:
-        try:
-            loaded.append(load(suite, plan, api, work_dir))
-        except Exception as error:
-            results[suite["name"]] = {"error": _in_words(error)}
-    for one in loaded:
-        drop_unusable(one)
-    if not plan["service_url"]:
-        for one in loaded:
-            if missing := len(one.samples) - len(by_sample(one.folder, "predictions", one)):
-                raise ScoreError(
-                    f"{one.suite['name']}: {missing} questions have no answer yet, and nobody is to be asked"
-                )
-    folders = [str(one.folder.relative_to(work_dir)) for one in loaded]
-    write_json(
-        work_dir / "asked.json", {"questions": sum(len(one.samples) for one in loaded), "folders": folders}
-    )
+    results: dict[str, SuiteResult] = {suite["name"]: {} for suite in plan["suites"]}
+    loaded = _loaded(plan, api, results)
     leaked, unread = _leaked(loaded, plan)
     plan = {**plan, "training_unread": unread}
     with ThreadPoolExecutor(max(1, len(loaded))) as pool:
-        futures = {one.suite["name"]: (one, pool.submit(_ask_all, one, api, plan)) for one in loaded}
+        futures = [(suite, pool.submit(_ask_all, suite, api, plan)) for suite in loaded]
     # Nothing else is in flight any more: a service that mixes up replies under load does not do so alone.
-    for name, (one, future) in futures.items():
+    for suite, future in futures:
         try:
-            results[name] = _settled(one, api, plan, leaked, future.result())
+            result = _settled(suite, api, plan, leaked, future.result())
         except Exception as error:
-            results[name] = {"error": _in_words(error)}
+            result = {"error": _in_words(error)}
+        results[suite.suite["name"]] = result
     broken = {name: result["error"] for name, result in results.items() if "error" in result}
     if len(broken) == len(results):
         raise ScoreError("; ".join(f"{name}: {why}" for name, why in broken.items()))
@@ -108,35 +95,76 @@ def run(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return results
 
 
+def _api(plan: EvaluationPlan) -> AskingAPI:
+    from bakeoff.evalscope.asking import AskingAPI
+
+    return AskingAPI(
+        plan["served_name"],
+        plan["service_url"] or "http://nobody.invalid",
+        key_of(plan["key_env"], plan["service_url"]) or "EMPTY",
+        in_flight=plan["in_flight"],
+        answers_as=plan.get("answers_as") or "",
+        timeout_s=plan["timeout_s"],
+    )
+
+
+def _loaded(plan: EvaluationPlan, api: AskingAPI, results: dict[str, SuiteResult]) -> list[Loaded]:
+    """The suites of *plan* that can be read; why not in *results*.
+
+    Raises:
+        ScoreError: an answer is missing and the plan names no service.
+    """
+    work_dir = Path(plan["work_dir"])
+    loaded: list[Loaded] = []
+    for suite in plan["suites"]:
+        try:
+            loaded.append(load(suite, plan, api, work_dir))
+        except Exception as error:
+            results[suite["name"]] = {"error": _in_words(error)}
+    for ready in loaded:
+        drop_unusable(ready)
+    if not plan["service_url"]:
+        for ready in loaded:
+            if missing := len(ready.samples) - len(predictions_of(ready)):
+                raise ScoreError(
+                    f"{ready.suite['name']}: {missing} questions have no answer yet, and nobody is to be asked"
+                )
+    folders = [str(ready.folder.relative_to(work_dir)) for ready in loaded]
+    questions = sum(len(ready.samples) for ready in loaded)
+    write_json(work_dir / "asked.json", {"questions": questions, "folders": folders})
+    return loaded
+
+
 def _in_words(error: Exception) -> str:
     return str(error) if isinstance(error, BakeoffError) else f"{type(error).__name__}: {error}"
 
 
 def _keep_off_the_hubs() -> None:
-    """Set :data:`OFFLINE` for this process, also where the libraries were imported before it was forked."""
+    """Set :data:`OFFLINE` for this process and what it has imported.
+
+    The libraries may have been imported before it was forked.
+    """
     os.environ.update(OFFLINE)
     for name in ("huggingface_hub.constants", "datasets.config"):
         if module := sys.modules.get(name):
             vars(module)["HF_HUB_OFFLINE"] = True
 
 
-def _leaked(
-    loaded: Sequence[Loaded], plan: Mapping[str, Any]
-) -> tuple[dict[tuple[str, str, int], Leak], str]:
-    """The questions that the training files hold, by suite, subset and number; and what could not be searched."""
+def _leaked(loaded: Sequence[Loaded], plan: EvaluationPlan) -> tuple[dict[tuple[str, str, int], Leak], str]:
+    """The questions found in training files, and what was not searched."""
     files = [Path(path) for path in plan["training"]]
     if not files:
         return {}, plan["training_unread"]
     questions = {
-        (one.suite["name"], subset, sample.id): one.questions.get((subset, sample.id), "")
-        for one in loaded
-        for subset, sample in one.samples
+        (ready.suite["name"], subset, sample.id): ready.questions.get((subset, sample.id), "")
+        for ready in loaded
+        for subset, sample in ready.samples
     }
     try:
         options = {
-            (one.suite["name"], subset, sample.id): [str(choice) for choice in sample.choices]
-            for one in loaded
-            for subset, sample in one.samples
+            (ready.suite["name"], subset, sample.id): [str(choice) for choice in sample.choices]
+            for ready in loaded
+            for subset, sample in ready.samples
             if sample.choices
         }
         return leaks(questions, training_dialogues(files), options), plan["training_unread"]
@@ -144,22 +172,22 @@ def _leaked(
         return {}, str(error)
 
 
-def _complaints(plan: Mapping[str, Any]) -> list[str]:
-    found: list[str] = []
+def _complaints(plan: EvaluationPlan) -> list[str]:
+    complaints: list[str] = []
     for raw in plan["suites"]:
         suite = argparse.Namespace(**raw)
-        found += check_suite(suite, Path(raw["data_dir"]) if raw["data_dir"] else None)
+        complaints += check_suite(suite, Path(raw["data_dir"]) if raw["data_dir"] else None)
     if urlsplit(plan["service_url"]).scheme not in ("http", "https") and plan["service_url"]:
-        found.append(f"service_url: must begin with http:// or https://, found {plan['service_url']!r}")
+        complaints.append(f"service_url: must begin with http:// or https://, found {plan['service_url']!r}")
     if plan["key_env"] and plan["key_env"] not in os.environ:
-        found.append(
+        complaints.append(
             f"key_env: the environment has no {plan['key_env']}; export the service's key under this name"
         )
-    return found
+    return complaints
 
 
 @dataclasses.dataclass
-class _Asked:
+class _Round:
     """How the concurrent round of a suite went."""
 
     reused: int
@@ -167,8 +195,8 @@ class _Asked:
     alarms: list[str]
 
 
-def _ask_all(loaded: Loaded, api: Any, plan: Mapping[str, Any]) -> _Asked:
-    """Ask every question of *loaded* that has no answer on disk, and let EvalScope grade them all."""
+def _ask_all(loaded: Loaded, api: AskingAPI, plan: EvaluationPlan) -> _Round:
+    """Ask each question without an answer; let EvalScope grade them all."""
     from evalscope.api.model import Model
     from evalscope.api.registry import create_evaluator
     from evalscope.utils.io_utils import OutputsStructure
@@ -176,10 +204,10 @@ def _ask_all(loaded: Loaded, api: Any, plan: Mapping[str, Any]) -> _Asked:
     began = time.monotonic()
     folder, task = loaded.folder, loaded.task
     (folder / "result.json").unlink(missing_ok=True)
-    reused = len(by_sample(folder, "predictions", loaded))
+    reused = len(predictions_of(loaded))
     if loaded.by_letters:
         ask_letters(loaded, api, plan["in_flight"])
-        return _Asked(reused, began, [])
+        return _Round(reused, began, [])
     evaluator = create_evaluator(
         benchmark=loaded.benchmark,
         model=Model(api, task.generation_config, {}),
@@ -195,47 +223,54 @@ def _ask_all(loaded: Loaded, api: Any, plan: Mapping[str, Any]) -> _Asked:
         if not any((folder / "reviews").rglob("*.jsonl")):
             raise
         alarms.append(NO_REPORT(error=f"{type(error).__name__}: {error}"))
-    return _Asked(reused, began, alarms)
+    return _Round(reused, began, alarms)
 
 
 def _settled(
     loaded: Loaded,
-    api: Any,
-    plan: Mapping[str, Any],
+    api: AskingAPI,
+    plan: EvaluationPlan,
     leaked: Mapping[tuple[str, str, int], Leak],
-    asked: _Asked,
-) -> dict[str, Any]:
-    """The result of a suite whose questions were asked: samples, scores and what speaks against them."""
+    concurrent: _Round,
+) -> SuiteResult:
+    """The result of a suite whose questions were concurrent.
+
+    Samples, scores and what speaks against them.
+    """
     folder = loaded.folder
-    made = choosing.samples_of(loaded, api) if loaded.by_letters else samples_of(loaded, api)
-    samples, alarms = repeated_errors(made)
-    found: dict[str, Leak] = {}
-    for number, (subset, one) in enumerate(loaded.samples):
-        if leak := leaked.get((loaded.suite["name"], subset, one.id)):
+    replies = choosing.samples_of(loaded, api) if loaded.by_letters else samples_of(loaded, api)
+    samples, alarms = repeated_errors(replies)
+    leaks_of: dict[str, Leak] = {}
+    for number, (subset, question) in enumerate(loaded.samples):
+        if leak := leaked.get((loaded.suite["name"], subset, question.id)):
             samples[number] = dataclasses.replace(samples[number], leaked=True)
-            found[samples[number].sample_id] = leak
-    new = len(samples) - asked.reused
+            leaks_of[samples[number].sample_id] = leak
+    new = len(samples) - concurrent.reused
     alone = ask_alone(loaded, samples, api, plan, anew=new > 0)
-    alarms = [*asked.alarms, *plan.get("cautions", ()), *alarms]
-    result = result_of(loaded, samples, plan, alarms, found)
+    alarms = [*concurrent.alarms, *plan.get("cautions", ()), *alarms]
+    names = names_of(loaded, api)
+    if len(prints := names["system_fingerprints"]) > 1:
+        alarms.append(FINGERPRINTS(count=len(prints), names=prints[:5]))
+    result = result_of(loaded, samples, plan, alarms, leaks_of)
     little = choosing.why_little_mass(loaded) if loaded.by_letters else ""
     distrust(result, samples, joined((alone, prompts_cut(loaded), little)))
     result |= {
         "noise": seen_noise(loaded),
         "answers_as": plan.get("answered_by") or plan.get("answers_as") or "",
-        "answered_by": names_of(loaded, api),
-        "reused": asked.reused,
+        "answered_by": names,
+        "reused": concurrent.reused,
         "asked_now": new,
-        "seconds": round(time.monotonic() - asked.began, 3),
+        "seconds": round(time.monotonic() - concurrent.began, 3),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     for row in result["scores"]:
         row["finished_at"] = result["finished_at"]
     _write_prompts(loaded, folder / "prompts.jsonl")
-    rows = [sample_row(one, model="", variant="", suite=loaded.suite["name"]) for one in samples]
+    rows = [sample_row(sample, model="", variant="", suite=loaded.suite["name"]) for sample in samples]
     write_samples(rows, folder / "samples.jsonl")
     write_json(folder / "result.json", with_statements(result))
-    return {**result, "folder": str(folder)}
+    result["folder"] = str(folder)
+    return result
 
 
 def _write_prompts(loaded: Loaded, path: Path) -> None:
@@ -243,7 +278,7 @@ def _write_prompts(loaded: Loaded, path: Path) -> None:
     from bakeoff.evalscope.asking import prompt_sha
 
     prompts = {
-        prompt_sha(one.input): [{"role": str(m.role), "content": m.text} for m in one.input]
-        for _, one in loaded.samples
+        prompt_sha(question.input): [{"role": str(m.role), "content": m.text} for m in question.input]
+        for _, question in loaded.samples
     }
     write_rows(path, ({"prompt_sha": sha, "messages": messages} for sha, messages in prompts.items()))

@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from bakeoff.command import Command
-from bakeoff.endpoint import printable
+from bakeoff.endpoint.texts import printable
 from bakeoff.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit
 from bakeoff.files import write_json
 from bakeoff.secrecy import redact, scrub

@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from typing import TYPE_CHECKING, TypedDict, cast
 
-from bakeoff.endpoint import complete, http_session
+from bakeoff.endpoint.address import http_session
+from bakeoff.endpoint.asking import complete
 from bakeoff.errors import BakeoffError, RatingError, StoreError
 from bakeoff.judgement.database import stored_object, timestamp
 from bakeoff.judgement.duels import bradley_terry, win_rates

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from bakeoff.endpoint import stream
+from bakeoff.endpoint.streams import stream
 from bakeoff.errors import BakeoffError, RatingError, ServiceError
 from bakeoff.judgement.messages import Answer, fresh_answer, request_of
 from bakeoff.judgement.ratings import RatingStore

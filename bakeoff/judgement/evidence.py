@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.ratings import RatingStore
+from bakeoff.judgement.rows import StudyRow
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
 from bakeoff.judgement.tables import rubric_of
 from bakeoff.judgement.verdicts import summarise
@@ -91,9 +92,9 @@ def _left_out(axes: Mapping[str, list[str]], names: Mapping[str, str]) -> dict[s
     }
 
 
-def _items(study: Study, rows: list[dict[str, Any]], names: Mapping[str, str]) -> list[ReplyShown]:
+def _items(study: Study, rows: Sequence[StudyRow], names: Mapping[str, str]) -> list[ReplyShown]:
     """Return every rated reply with its ratings, people before judge models."""
-    by_reply: dict[str, list[dict[str, Any]]] = {}
+    by_reply: dict[str, list[StudyRow]] = {}
     for row in sorted(rows, key=lambda row: (row["source"] == "model", row["repeat"])):
         by_reply.setdefault(row["reply_id"], []).append(row)
     items: list[ReplyShown] = []

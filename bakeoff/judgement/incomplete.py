@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bakeoff.judgement.blind import Study
 from bakeoff.statistics.icc import Reliability, icc
-from bakeoff.statistics.raters import Pair, Rated, Ratings, Score, bounded_interval, why_no_letters
+from bakeoff.statistics.intervals import bounded_interval
+from bakeoff.statistics.raters import Pair, Rated, Ratings, Score
 from bakeoff.statistics.significance import holm, tie_groups
+from bakeoff.statistics.study import why_no_letters
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, create_model
 
-from bakeoff.endpoint import complete, http_session
+from bakeoff.endpoint.address import http_session
+from bakeoff.endpoint.asking import complete
 from bakeoff.errors import RatingError, ServiceError
 from bakeoff.judgement.addressing import PLANTED
 from bakeoff.judgement.blind import ShownReply, Study

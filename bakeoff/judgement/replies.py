@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bakeoff.endpoint import complete, http_session, printable
+from bakeoff.endpoint.address import http_session
+from bakeoff.endpoint.asking import complete
+from bakeoff.endpoint.texts import printable
 from bakeoff.errors import DataError, ServiceError
 from bakeoff.files import json_line, write_rows
 from bakeoff.secrecy import redact

@@ -1,4 +1,4 @@
-"""Hold a running service against what was trained, by its replies and their log-probabilities."""
+"""Holds a running service against what was trained, by its replies."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def why_another(measured: Sequence[Measured], tolerance: float, *, beside: bool 
 def why_not_shown(
     measured: Sequence[Measured], *, tuned: bool = False, beside: bool = False, least: int = 1
 ) -> str:
-    """Why these log-probabilities do not tell the trained model from its base, in words; empty where they do.
+    """Why trained model and base cannot be told apart; empty if they can.
 
     They do where the service is nearer to the trained model than a quarter of the way to the base. A base that is
     served as such has nothing else to be told from; *tuned* weights without a base to compare with are not shown, nor
@@ -234,7 +234,7 @@ def why_not_shown(
 
 
 def _distances(measured: Sequence[Measured]) -> tuple[float | None, float | None, float | None]:
-    """Mean distances of log-probabilities: service to trained, service to base, trained to base."""
+    """Mean distances: service to trained, service to base, trained to base."""
     if not measured:
         return None, None, None
     count = len(measured)
@@ -247,7 +247,7 @@ def _distances(measured: Sequence[Measured]) -> tuple[float | None, float | None
 
 
 def _asked(service: Service, name: str) -> Any:
-    """The answer to one dialogue, with log-probabilities where the service does not refuse a request for them."""
+    """The answer to one dialogue, with log-probabilities where offered."""
     messages = list(DIALOGUES[name])
     try:
         try:
@@ -268,7 +268,7 @@ def _asked(service: Service, name: str) -> Any:
 
 
 def _given(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """The tokens of a reply and their log-probabilities, where the service gives any worth the name.
+    """The tokens of a reply and their log-probabilities, if worth the name.
 
     An engine that takes them after its greedy choice has narrowed the tokens to one says 0 of each.
     """
@@ -301,7 +301,7 @@ def _name(token: str) -> str:
 
 
 def _begins(reply: str, expected: str) -> bool:
-    """Whether one is the beginning of the other, but for white space and the marks of a harmony channel."""
+    """Whether one begins the other, but for white space and channel marks."""
     said, wanted = _bare(reply), _bare(expected)
     return said.startswith(wanted) or (bool(said) and wanted.startswith(said))
 

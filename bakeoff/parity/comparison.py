@@ -1,4 +1,4 @@
-"""What the probe measured, judged: prompts token by token, the merge tensor by tensor, replies by the base."""
+"""Judges what the probe measured: prompts, merged tensors, replies."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ SHARE_APPLIED = 0.9
 
 
 def first_difference(trained: Mapping[str, Any], served: Mapping[str, Any], around: int = 10) -> str:
-    """Where two renders of one dialogue part, with the text around it; empty where they are equal."""
+    """Where two renders of one dialogue part; empty where they are equal."""
     if "refused" in served:
         return f"the serving template refuses it: {served['refused']}"
     a, b = trained["ids"], served["ids"]
@@ -93,7 +93,10 @@ def first_difference(trained: Mapping[str, Any], served: Mapping[str, Any], arou
 def template_differences(
     trained: Mapping[str, Any], served: Mapping[str, Any], kind: str = "dialogues"
 ) -> dict[str, str]:
-    """The dialogues (or "prompts" of suites) that training and serving render differently, each with where."""
+    """The dialogues that training and serving render differently, and where.
+
+    Or the "prompts" of suites.
+    """
     return {
         name: told
         for name, one in trained.get(kind, {}).items()
@@ -111,7 +114,7 @@ _PARTS = {
 
 
 def why_other_tokenizer(trained: Mapping[str, Any], served: Mapping[str, Any]) -> str:
-    """Where the tokenizer of what is served is not the training's, in words; empty where it is.
+    """Where the served tokenizer is not the training's; empty where it is.
 
     What one of the two cannot tell is not compared.
     """
@@ -135,7 +138,7 @@ def why_other_tokenizer(trained: Mapping[str, Any], served: Mapping[str, Any]) -
 
 
 def why_merge_wrong(told: Mapping[str, Any]) -> str:
-    """What is wrong with merged weights, from what the probe's ``merge`` told; empty where nothing is."""
+    """What is wrong with merged weights; empty where nothing is."""
     if not told["adapted"]:
         return "the adapter holds no LoRA matrices"
     if not told["modules"]:
@@ -166,7 +169,7 @@ def why_merge_wrong(told: Mapping[str, Any]) -> str:
 
 
 def why_behaviour_wrong(told: Mapping[str, Any], dtype: str) -> str:
-    """How merged weights act otherwise than base + adapter, or like the base, in words; empty where they do not."""
+    """How merged weights act unlike base + adapter, or like the base."""
     tolerance = LOGPROB_TOLERANCE[dtype]
     same_as_base = []
     for name, one in told.get("dialogues", {}).items():
@@ -193,7 +196,10 @@ def why_behaviour_wrong(told: Mapping[str, Any], dtype: str) -> str:
 
 
 def largest_gap(told: Mapping[str, Any], other: str) -> float | None:
-    """The largest difference of a log-probability from *other* ("adapter" or "base"); None where not measured."""
+    """The largest log-probability gap to *other*; None where not measured.
+
+    That is "adapter" or "base".
+    """
     gaps = [
         abs(x - y)
         for one in told.get("dialogues", {}).values()
@@ -204,7 +210,10 @@ def largest_gap(told: Mapping[str, Any], other: str) -> float | None:
 
 
 def expected_replies(told: Mapping[str, Any], dtype: str) -> dict[str, str]:
-    """The beginning of each reply that every sound computation shares: up to the first token that is a close call."""
+    """The beginning of each reply that every sound computation shares.
+
+    It ends before the first token that is a close call.
+    """
     sure: dict[str, str] = {}
     for name, one in told.get("dialogues", {}).items():
         clear = _clear(one, dtype)
@@ -213,7 +222,7 @@ def expected_replies(told: Mapping[str, Any], dtype: str) -> dict[str, str]:
 
 
 def telling_replies(told: Mapping[str, Any], dtype: str) -> list[str]:
-    """The dialogues whose expected beginning the base would not say, by more than a close call."""
+    """The dialogues whose expected beginning the base would not say."""
     return [
         name
         for name, one in told.get("dialogues", {}).items()
@@ -234,7 +243,10 @@ def _clear(one: Mapping[str, Any], dtype: str) -> int:
 
 
 def said(told: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The probe's replies token by token, with the log-probability of each and what the base gives it (or None)."""
+    """The probe's replies token by token, with both log-probabilities.
+
+    None where there is no base.
+    """
     return {
         name: {
             "tokens": one["tokens"],
@@ -304,7 +316,7 @@ def judge(
 
 
 def _refuse_other_tokens(trained: Mapping[str, Any], served: Mapping[str, Any], who: str) -> None:
-    """Raise IdentityError where tokenizers, or the prompts of suites, differ though the dialogues are alike."""
+    """Raise IdentityError where tokenizers or suites' prompts differ."""
     if problem := why_other_tokenizer(trained.get("tokenizer") or {}, served.get("tokenizer") or {}):
         raise IdentityError(
             f"{who}: the tokenizer that is served is not the training's: {problem}. Serve it with the tokenizer of "

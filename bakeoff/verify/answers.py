@@ -7,9 +7,10 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from bakeoff.evalscope.loading import reply_of
+from bakeoff.evalscope.types import Prediction
 from bakeoff.files import readable_rows
 from bakeoff.scoring.extraction import extract_choice, final_part
 from bakeoff.scoring.labels import LETTERS
@@ -259,7 +260,7 @@ def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: 
             "every grade has a reply", where, sample["status"], "errored: no reply, or no review, is stored"
         )
         return
-    reply, stop, latency_s = reply_of(prediction)
+    reply, stop, latency_s = reply_of(cast(Prediction, prediction))
     audit.compare("reply", f"{where} reply", sample["reply"], reply)
     audit.compare("reply", f"{where} latency_s", sample["latency_s"], latency_s)
     audit.compare("status", f"{where} truncated", sample["status"] == "truncated", stop in _CUT)

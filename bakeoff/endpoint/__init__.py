@@ -1,0 +1,1 @@
+"""Asks an OpenAI-compatible service for chat completions."""

@@ -1,0 +1,144 @@
+"""Whether what a service sent is the reply of a model.
+
+Evaluation, canary, judge and chat read answers through these checks.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from bakeoff.endpoint.texts import beginning_of, clean, kind_of
+from bakeoff.error_texts import is_error_text
+from bakeoff.errors import ServiceError
+
+REPLIES = frozenset({200, 201, 203})
+"""Status codes of a whole reply; 206 is a part of one, 202 and 204 are none."""
+FAILED_FINISH = frozenset({"error", "abort", "aborted", "cancelled"})
+
+
+class BadAnswer(ServiceError):
+    """A service answered with HTTP 200, and what came is no reply of a model."""
+
+
+class EndlessAnswer(BadAnswer):
+    """An answer went past the size limit or the deadline; asking again would do the same."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A chat completion that passed every check.
+
+    Attributes:
+        text: what the model said; "" for null.
+        model: the name that answered; "" where the service does not say.
+        fingerprint: its ``system_fingerprint``, likewise.
+        raw: the service's JSON, with the text joined and whole characters only.
+    """
+
+    text: str
+    finish: str
+    model: str
+    fingerprint: str
+    raw: dict[str, Any]
+
+
+def joined_parts(content: object) -> str:
+    """The text of *content*: a string, null, or a list of text parts.
+
+    Raises:
+        BadAnswer: it is anything else.
+    """
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        texts = [part if isinstance(part, str) else _part(part) for part in content]
+        return "".join(texts)
+    raise BadAnswer(f"the reply's content is no text but {kind_of(content)}: {beginning_of(content)}")
+
+
+def _part(part: object) -> str:
+    if isinstance(part, dict) and isinstance(part.get("text"), str):
+        return str(part["text"])
+    if isinstance(part, dict) and part.get("type") in ("thinking", "reasoning", "refusal"):
+        return ""
+    raise BadAnswer(f"a part of the reply is no text: {beginning_of(part)}")
+
+
+def parsed(body: bytes, content_type: str = "") -> dict[str, Any]:
+    """The JSON object of an answer.
+
+    Raises:
+        BadAnswer: it is none, or too deep; says what came instead.
+    """
+    text = body.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
+    came = f"HTTP 200, {content_type.partition(';')[0] or 'no type'}, {beginning_of(text)!r}"
+    try:
+        value = clean(json.loads(text))
+    except ValueError:
+        raise BadAnswer(f"no JSON without a reply came: {came}") from None
+    except RecursionError:
+        raise BadAnswer(f"JSON nested too deep came: {came}") from None
+    if not isinstance(value, dict):
+        raise BadAnswer(f"no chat completion came but {kind_of(value)}: {came}")
+    return value
+
+
+def read_answer(body: bytes, content_type: str = "") -> Answer:
+    """The chat completion in the *body* of an answer with HTTP 200.
+
+    Raises:
+        BadAnswer: it holds no reply of a model.
+    """
+    value = parsed(body, content_type)
+    choices = value.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        what = value.get("error") or value.get("message") or value.get("detail") or value
+        raise BadAnswer(f"HTTP 200 without a reply (no choices): {beginning_of(what)}")
+    # the first by its number: some services list the alternatives of several workers as they come
+    choice = next((c for c in choices if isinstance(c, dict) and c.get("index") == 0), choices[0])
+    value["choices"] = [choice]
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise BadAnswer(f"HTTP 200 without a reply (no message): {beginning_of(choice)}")
+    text = joined_parts(message.get("content"))
+    finish = choice.get("finish_reason")
+    model, fingerprint = value.get("model"), value.get("system_fingerprint")
+    message["content"] = None if message.get("content") is None else text
+    message.setdefault("role", "assistant")
+    answer = Answer(
+        text,
+        finish if isinstance(finish, str) else "",
+        model if isinstance(model, str) else "",
+        fingerprint if isinstance(fingerprint, str) else "",
+        value,
+    )
+    if why := why_no_reply(answer):
+        raise BadAnswer(why)
+    return answer
+
+
+def why_no_reply(answer: Answer) -> str:
+    """Why *answer* is not what a model said, in words; empty where it is."""
+    if answer.raw.get("error"):
+        return f"error in the reply: {beginning_of(answer.raw['error'])}"
+    if answer.finish in FAILED_FINISH:
+        return f"the reply ended with finish_reason {answer.finish}"
+    if answer.finish == "content_filter":
+        return f"the service's content filter {'cut' if answer.text else 'took'} the reply"
+    if is_error_text(answer.text):
+        return f"the reply is a service's error text: {beginning_of(answer.text)}"
+    return ""
+
+
+def is_version_of(model: str, name: str) -> bool:
+    """Whether *name* is *model*, or a dated or tagged version of it."""
+    if name == model or not name:
+        return True
+    tag = name.removeprefix(model)
+    return tag != name and bool(re.fullmatch(r"(?:[-@:._](?:v?\d[\d.\-]*|latest|preview|stable|exp))+", tag))
