@@ -28,6 +28,7 @@ from bakeoff.judgement.rubric import load_rubric
 from bakeoff.judgement.studio import Material, StudioDesk
 from judge.entrance import add_entrance
 from judge.guard import CLIENT_ADDRESS
+from judge.own_cases import FOLDER, OwnCases, StudioPage
 
 
 @contextlib.contextmanager
@@ -62,6 +63,8 @@ SIGN_IN = (
     "password you were given; if you were sent an invitation link, open that instead."
 )
 EMPTY_PAGE = "<div></div>"
+TITLE = "Judge · 评分"
+HEADLINE = "<h1><span class='zh-only'>评分</span><span class='en-only'>Judge</span></h1>"
 # Gradio scopes css_paths to the page's inside, where its own outer padding cannot be reached.
 NARROW = "<style>@media (max-width: 820px) { .fillable.app { padding: 12px !important; } }</style>"
 
@@ -137,7 +140,7 @@ def _trouble(said: Mapping[str, str]) -> str:
 
 
 def _page(name: str, mode: str) -> gr.HTML:
-    script = (HERE / name).read_text(encoding="utf-8")
+    script = "".join((HERE / part).read_text(encoding="utf-8") for part in ("common.js", name))
     return gr.HTML(
         value={},
         html_template=EMPTY_PAGE,
@@ -150,7 +153,8 @@ def _page(name: str, mode: str) -> gr.HTML:
 
 @contextlib.contextmanager
 def _page_frame(settings: Settings) -> Iterator[None]:
-    """What stands above the tabs: the way out, where somebody signed in."""
+    """What stands above the tabs: the page's name, and the way out where somebody signed in."""
+    gr.HTML(HEADLINE, elem_classes="page-title")
     if settings.raters:
         gr.HTML(SIGN_OUT.format(root=html.escape(settings.root_path, quote=True)), elem_classes="way-out")
     yield
@@ -172,8 +176,10 @@ def build(settings: Settings) -> gr.Blocks:
     def on_results(message: Any, request: gr.Request) -> dict[str, Any]:
         return results.step(message, request.username)
 
-    studio = StudioDesk(store, raters, settings.material, settings.study_id)
-    items = ItemsDesk(store, studio.is_open_to)
+    own = OwnCases(store.path.parent / FOLDER, settings.services, settings.keys)
+    studio_desk = StudioDesk(store, raters, lambda: own.added_to(settings.material()), settings.study_id)
+    studio = StudioPage(studio_desk, own, settings.material)
+    items = ItemsDesk(store, studio_desk.is_open_to)
 
     def on_studio(message: Any, request: gr.Request) -> dict[str, Any]:
         return studio.step(message, request.username)
@@ -181,14 +187,22 @@ def build(settings: Settings) -> gr.Blocks:
     def on_items(message: Any, request: gr.Request) -> dict[str, Any]:
         return items.step(message, request.username)
 
+    # Opening a tab asks for what it shows, never again for what its page asked for last.
+    def show_studio(request: gr.Request) -> dict[str, Any]:
+        return studio.step({}, request.username)
+
+    def show_items(message: Any, request: gr.Request) -> dict[str, Any]:
+        study_id = message.get("study") if isinstance(message, Mapping) else None
+        return items.step({"study": study_id} if study_id else {}, request.username)
+
     def on_tabs(request: gr.Request) -> tuple[Any, Any, Any]:
         # Nothing is changed for raters: a change would draw the page that they are reading anew.
-        manages = gr.update(visible=True) if studio.is_open_to(request.username) else gr.skip()
+        manages = gr.update(visible=True) if studio_desk.is_open_to(request.username) else gr.skip()
         reads = gr.skip() if results.why_closed(request.username) else gr.update(visible=True)
         return manages, manages, reads
 
     direct: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-    with gr.Blocks(title="Judge · 评分", analytics_enabled=False) as page, _page_frame(settings), gr.Tabs():
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page, _page_frame(settings), gr.Tabs():
         with gr.Tab("评分 Study"):
             study_page = _page("desk.js", "study")
             study_page.submit(on_desk, study_page, study_page, api_name="desk", **direct)
@@ -203,11 +217,11 @@ def build(settings: Settings) -> gr.Blocks:
         with gr.Tab("研究 Studio", visible=False) as studio_tab:
             board = _page("studio.js", "studio")
             board.submit(on_studio, board, board, api_name="studio", **direct)
-            studio_tab.select(on_studio, board, board, api_name="show_studio", **direct)
+            studio_tab.select(show_studio, None, board, api_name="show_studio", **direct)
         with gr.Tab("条目 Items", visible=False) as items_tab:
             reader = _page("items.js", "items")
             reader.submit(on_items, reader, reader, api_name="items", **direct)
-            items_tab.select(on_items, reader, reader, api_name="show_items", **direct)
+            items_tab.select(show_items, reader, reader, api_name="show_items", **direct)
         with gr.Tab("结果 Results", visible=False) as results_tab:
             table = _page("results.js", "results")
             table.submit(on_results, table, table, api_name="results", **direct)
@@ -288,6 +302,7 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
 
     from judge.guard import Guard
     from judge.sieve import Sieve
+    from judge.titled import Titled
 
     raters = settings.raters
 
@@ -300,6 +315,12 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
         primary_hue="teal",
         font=[gr.themes.Font(name) for name in fonts],
         font_mono=[gr.themes.Font("monospace")],
+    ).set(
+        button_primary_background_fill="#2f6f6a",
+        button_primary_background_fill_hover="#265a56",
+        button_primary_background_fill_dark="#2f6f6a",
+        button_primary_background_fill_hover_dark="#265a56",
+        button_primary_text_color="#ffffff",
     )
     page = build(settings).queue(default_concurrency_limit=20)
     served: FastAPI = gr.mount_gradio_app(
@@ -324,6 +345,7 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
             if isinstance(inner := getattr(route, "app", None), gr.routes.App):
                 inner.tokens = Sessions(raters, invitations.session, invitations.end_sessions)
                 inner.cookie_id = invitations.cookie_id()
+    served.add_middleware(Titled, title=TITLE)
     served.add_middleware(Sieve, page=page)
     served.add_middleware(Guard, only_loopback=only_loopback and raters is None, root_path=settings.root_path)
     return served
