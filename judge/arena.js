@@ -17,13 +17,20 @@ function turn(one, place) {
     one.choice === null && last ? h("div", { class: "votes", role: "group" }, CHOICES.map(([key, text]) => h("button", { type: "button", "data-choice": key, disabled: waiting, onclick: () => ask({ action: "prefer", turn: place, choice: key }) }, t(text))))
       : h("p", { class: "soft" }, `${t("chosen")}: ${t((CHOICES.find(([key]) => key === one.choice) || CHOICES[1])[1])}`));
 }
+// The anchors of the dimension at hand, below both sides.
+let explained = R.dimensions[0];
+function explain(d) {
+  explained = d;
+  const box = element.querySelector(".anchors");
+  if (box) box.replaceChildren(h("b", {}, d.name[lang]), ` ${d.question[lang]}`, h("ol", {}, [1, 2, 3, 4, 5].map((n) => h("li", {}, d.anchors[n][lang]))));
+}
 function ratings() {
   const points = (side, d) => h("fieldset", { class: "row", "data-row": `${side}/${d.key}` }, h("legend", {}, d.name[lang]), h("div", { class: "points" }, [1, 2, 3, 4, 5].map((n) => h("label", { title: d.anchors[n][lang] },
-    h("input", { type: "radio", name: `arena-${side}-${d.key}`, value: n, checked: final.scores[side][d.key] === n, "aria-label": `${t(side)} ${n} · ${d.anchors[n][lang]}`, onchange: () => { final.scores[side][d.key] = n; } }), h("span", {}, String(n))))));
+    h("input", { type: "radio", name: `arena-${side}-${d.key}`, value: n, checked: final.scores[side][d.key] === n, "aria-label": `${t(side)} ${n} · ${d.anchors[n][lang]}`, onchange: () => { final.scores[side][d.key] = n; }, onfocus: () => explain(d) }), h("span", {}, String(n))))));
   const comment = h("textarea", { rows: 2, maxlength: 4000, "aria-label": t("comment"), placeholder: t("comment"), oninput: (event) => { final.comment = event.target.value; } });
   comment.value = final.comment;
   const complete = () => final.choice && ["left", "right"].every((side) => R.dimensions.every((d) => final.scores[side][d.key]));
-  return h("div", { class: "ratings" }, h("h3", {}, t("final")), h("div", { class: "two" }, ["left", "right"].map((side) => h("section", { class: "side" }, h("h3", {}, t(side)), R.dimensions.map((d) => points(side, d))))),
+  return h("div", { class: "ratings" }, h("h3", {}, t("final")), h("div", { class: "two" }, ["left", "right"].map((side) => h("section", { class: "side" }, h("h3", {}, t(side)), R.dimensions.map((d) => points(side, d))))), h("div", { class: "anchors" }),
     h("p", {}, t("overall")), h("div", { class: "votes", role: "group" }, CHOICES.map(([key, text]) => h("button", { type: "button", "data-final": key, "aria-pressed": String(final.choice === key), onclick: () => { final.choice = key; render(); } }, t(text)))), comment,
     h("button", { type: "button", class: "submit hand-in", disabled: waiting, onclick: () => { if (complete()) ask({ action: "finish", ...final }); else { notice = t("missing"); bad = true; render(); } } }, t("submit")));
 }
@@ -50,6 +57,7 @@ function render() {
   const said = element.querySelector("textarea.say:focus");
   element.replaceChildren(h("div", { class: "desk arena" }, h("header", {}, h("span", { class: "count" }, page.finished ? t("finished")(page.finished) : ""), h("span", { class: `notice ${bad ? "bad" : ""}`, role: "status", "aria-live": "polite" }, notice),
     languageButton()), ...body()));
+  explain(explained);
   if (said && element.querySelector("textarea.say")) element.querySelector("textarea.say").focus();
 }
 function arrived() {
