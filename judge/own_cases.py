@@ -1,4 +1,4 @@
-"""The owner's own cases: checked line by line, stored, put to the served models."""
+"""Cases of the owner's own: checked, stored, put to the served models."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ class OwnCases:
         return self._asking is not None and self._asking.is_alive()
 
     def ask(self) -> None:
-        """Put the stored cases to every served model, in the background; a good reply is asked for once only.
+        """Put the stored cases to every served model, in the background.
+
+        A good reply is asked for once only.
 
         Raises:
             RatingError: there are no cases, or no models that could be asked.
@@ -147,7 +149,8 @@ class OwnCases:
     def replies(self) -> list[Reply]:
         """What the served models replied to the cases as they are stored now."""
         shas = {case.id: case.sha for case in self.cases()}
-        files = [path for name in self.services if (path := self._replies(name)).is_file()]
+        # Also of models that this page does not serve just now.
+        files = sorted((self.folder / "replies").glob("*.jsonl"))
         return [reply for reply in read_replies(files) if shas.get(reply.case_id) == reply.case_sha]
 
     def added_to(self, material: Material) -> Material:
@@ -160,7 +163,7 @@ class OwnCases:
         )
 
     def state(self) -> dict[str, object]:
-        """Count of cases, crises and several-turn dialogues, the file, and how the asking goes."""
+        """Counts of the stored cases, their file, and how the asking goes."""
         cases = self.cases()
         return {
             "count": len(cases),
@@ -179,13 +182,13 @@ class OwnCases:
 class StudioPage:
     """The studio with the owner's own cases: one message in, the state of everything out."""
 
-    def __init__(self, studio: StudioDesk, own: OwnCases, material: Callable[[], Material]) -> None:
+    def __init__(self, studio: StudioDesk, cases: OwnCases, material: Callable[[], Material]) -> None:
         self.studio = studio
-        self.own = own
+        self.cases = cases
         self.material = material
 
     def step(self, message: object, signed_in: str | None) -> dict[str, object]:
-        """Do what *message* asks: about cases here, about everything else in the studio."""
+        """Do what *message* asks, here or in the studio, and show the state."""
         action = message.get("action") if isinstance(message, Mapping) else None
         if not self.studio.is_open_to(signed_in) or not isinstance(message, Mapping):
             return self.studio.step(message, signed_in)
@@ -195,10 +198,10 @@ class StudioPage:
                 name, text = str(message.get("name") or "cases.jsonl")[:120], message.get("text")
                 if not isinstance(text, str):
                     raise RatingError("cases: wanted text", "请粘贴或选择个案文件")
-                done["taken"] = self.own.take(name, text, self.material().cases)
+                done["taken"] = self.cases.take(name, text, self.material().cases)
             elif action == "ask_models":
-                self.own.ask()
-            return self.studio.step(message, signed_in) | {"own": self.own.state()} | done
+                self.cases.ask()
+            return self.studio.step(message, signed_in) | {"own": self.cases.state()} | done
         except BakeoffError as error:
             return self.studio.step({}, signed_in) | {"view": "trouble"} | refusal(error)
 

@@ -70,7 +70,7 @@ def test_every_line_that_is_no_case_is_named_and_nothing_is_stored(tmp_path: Pat
     for odd in ("", "\n \n", many, "{\n" * 50, "\ud83d", '{"id": "\\ud83d"}', 7, None, "x" * 1_000_001):
         assert studio.step({**message, "text": odd}, "boss")["view"] == "trouble"
     assert studio.step(message, "somebody")["view"] == "refused"
-    assert studio.own.cases() == []
+    assert studio.cases.cases() == []
 
 
 def test_own_cases_with_several_turns_become_a_study_of_what_the_models_said(
@@ -88,7 +88,7 @@ def test_own_cases_with_several_turns_become_a_study_of_what_the_models_said(
     assert {"a", "b", "case-0"} <= {case["id"] for case in taken["cases"]}  # type: ignore[attr-defined]
     studio.step({"action": "ask_models"}, "boss")
     studio.step({"action": "ask_models"}, "boss")  # a double click asks once
-    thread = studio.own._asking
+    thread = studio.cases._asking
     assert thread is not None
     thread.join(60)
     state: Any = studio.step({"action": "show"}, "boss")
@@ -104,4 +104,4 @@ def test_own_cases_with_several_turns_become_a_study_of_what_the_models_said(
     # Other cases under the same ids: what was said to the old ones is not theirs.
     other = line("a", messages=TURNS[2:])
     studio.step({"action": "take_cases", "text": other}, "boss")
-    assert studio.own.replies() == []
+    assert studio.cases.replies() == []
