@@ -65,8 +65,12 @@ SIGN_IN = (
     "请使用研究负责人提供的用户名和密码登录；收到邀请链接的评分者请直接打开链接。 · Sign in with the user name and "
     "password you were given; if you were sent an invitation link, open that instead."
 )
-DIRECT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-"""How Gradio is to treat what is answered at once."""
+DIRECT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "trigger_mode": "multiple"}
+"""How Gradio is to treat what is answered at once.
+
+"once" would drop a click that follows an answer so fast that Gradio has not put that call away yet; the pages' own
+scripts see to double clicks.
+"""
 EMPTY_PAGE = "<div></div>"
 TITLE = "Judge · 评分"
 HEADLINE = "<h1><span class='zh-only'>评分</span><span class='en-only'>Judge</span></h1>"
