@@ -1,1 +1,4 @@
-"""The judge: a page where people score replies, blind. ``python -m judge --help``."""
+"""The page where people score replies, blind.
+
+``python -m judge --help``.
+"""

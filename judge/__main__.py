@@ -1,4 +1,4 @@
-"""``python -m judge``: serve the page; add a rater, gather replies, build a study, ask a judge model, export."""
+"""``python -m judge``: the page, its raters, studies and results."""
 
 from __future__ import annotations
 
@@ -98,7 +98,10 @@ def _study(store: RatingStore, options: argparse.Namespace) -> str | None:
 
 
 def add_newest(store: RatingStore, workspace: Workspace, options: argparse.Namespace) -> str | None:
-    """The id of the study of what the last run gathered, now in the store; None where it gathered nothing."""
+    """The id of the study of the last run's replies, now in the store.
+
+    None where it gathered nothing.
+    """
     study = gathered_study(_gathered(workspace, options), options.layout, _cases_file(options))
     if study:
         store.add_study(study)
@@ -106,21 +109,26 @@ def add_newest(store: RatingStore, workspace: Workspace, options: argparse.Names
 
 
 def _cases_file(options: argparse.Namespace) -> Path | None:
-    """The cases that a run asks: those of ``--cases``, else of the matrix; None for the shipped ones."""
-    own: Path | None = getattr(options, "cases", None)
-    return own or (load_matrix(options.matrix).cases_file if options.matrix.exists() else None)
+    """The file of cases that a run asks; None for the shipped ones."""
+    chosen: Path | None = getattr(options, "cases", None)
+    return chosen or (load_matrix(options.matrix).cases_file if options.matrix.exists() else None)
 
 
 def _gathered(workspace: Workspace, options: argparse.Namespace) -> list[Reply]:
     rows = load_matrix(options.matrix).models if options.matrix.exists() else None
     replies, left_out = gathered_replies(workspace, rows, options.variants, _cases_file(options))
-    for one in left_out:
-        print(f"judge: left out of the study: {one}; `pytest -m judge` gathers replies anew", file=sys.stderr)
+    for reason in left_out:
+        print(
+            f"judge: left out of the study: {reason}; `pytest -m judge` gathers replies anew", file=sys.stderr
+        )
     return replies
 
 
 def _material(options: argparse.Namespace) -> Callable[[], Material]:
-    """What the studio can make studies of, read anew each time: all variants of the rows of the matrix."""
+    """What the studio can make studies of, read anew each time.
+
+    All variants of the rows of the matrix.
+    """
     workspace = Workspace(options.store.absolute().parents[1])
 
     def read() -> Material:
@@ -143,14 +151,14 @@ def _deployed(options: argparse.Namespace, subjects: Sequence[str]) -> Iterator[
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was deployed is ended, too
     workspace = Workspace(options.store.absolute().parents[1])
     with deployments(load_matrix(options.matrix), subjects, workspace, new_id()) as rows:
-        for one in rows:
-            print(f"正在启动 · starting {one.served_name} …", file=sys.stderr, flush=True)
-            one.service()
+        for row in rows:
+            print(f"正在启动 · starting {row.served_name} …", file=sys.stderr, flush=True)
+            row.service()
         yield rows
 
 
 def _reviving(deployed: Mapping[str, Deployment]) -> Callable[[str], bool]:
-    """What sees to a deployed model that gave no reply, and says whether it is worth asking again."""
+    """What revives a deployed model, and says whether to ask it again."""
 
     def revive(model: str) -> bool:
         try:
@@ -220,7 +228,7 @@ def _password(name: str) -> str:
 
 
 def study(options: argparse.Namespace) -> None:
-    """Build a study file, readable by its owner only: it holds the models' names."""
+    """Build a study file, which names the models: its owner alone reads it."""
     if options.replies:
         replies = read_replies(options.replies)
     else:
@@ -271,15 +279,19 @@ def gather(options: argparse.Namespace) -> int:
         url=options.url, name=options.served_name, model=options.model, variant=options.variant
     )
     replies = ask_all(respondent, cases, options.out)
-    found = Counter(reply.status for reply in replies)
-    print(f"{options.out}: {', '.join(f'{count} {status}' for status, count in sorted(found.items()))}")
-    if found["errored"]:
+    counts = Counter(reply.status for reply in replies)
+    print(f"{options.out}: {', '.join(f'{count} {status}' for status, count in sorted(counts.items()))}")
+    if counts["errored"]:
         print("no reply came to some cases; the same line again asks only these", file=sys.stderr)
-    return int(found["errored"] > 0)
+    return int(counts["errored"] > 0)
 
 
 def ask(options: argparse.Namespace) -> int:
-    """Let a judge model score a study, and say whether it may be believed; 1 where a verdict is still lacking."""
+    """Let a judge model score a study, and say whether it may be believed.
+
+    Returns:
+        1 where a verdict is still lacking.
+    """
     if bool(options.row) == bool(options.url and options.model):
         raise RatingError("ask: give the judge either as --row ROW, or as --url URL and --model NAME")
     store = RatingStore(options.store)
@@ -288,7 +300,7 @@ def ask(options: argparse.Namespace) -> int:
         raise RatingError(
             f"{options.store}: no study here and no replies of a run; run `pytest -m judge` first"
         )
-    asked = store.study(study_id)
+    rated_study = store.study(study_id)
     with _deployed(options, [options.row] if options.row else []) as deployed:
         judge = JudgeModel(options.url, options.model, options.api_key_env, options.max_tokens)
         if deployed:
@@ -296,9 +308,11 @@ def ask(options: argparse.Namespace) -> int:
             judge = JudgeModel(
                 "", deployment.served_name, "", options.max_tokens, weights=deployment.fingerprint
             )
-            tallies = ask_deployed(deployment, judge, lambda judge: _asked(store, asked, judge, options))
+            tallies = ask_deployed(
+                deployment, judge, lambda judge: _asked(store, rated_study, judge, options)
+            )
         else:
-            tallies = _asked(store, asked, judge, options)
+            tallies = _asked(store, rated_study, judge, options)
     for name, tally in tallies.items():
         print(f"{name}: {tally}")
     for entry in judged_by_model(store, study_id):
@@ -310,7 +324,7 @@ def ask(options: argparse.Namespace) -> int:
 def _asked(
     store: RatingStore, study: Study, judge: JudgeModel, options: argparse.Namespace
 ) -> dict[str, Tally]:
-    """Let *judge* give what verdicts are lacking; returns how each kind of asking ended."""
+    """Let *judge* give the lacking verdicts; how each kind of asking ended."""
     judge.probe()
     tallies = {
         "scores": score_replies(store, study, judge, repeats=options.repeats, progress=_telling("scores"))
@@ -324,9 +338,9 @@ def _asked(
 def _telling(what: str) -> Callable[[int, int], None]:
     """Tells about ten times how far the asking is."""
 
-    def tell(done: int, wanted: int) -> None:
-        if done == wanted or done % max(1, wanted // 10) == 0:
-            print(f"{what}: {done} of {wanted}", file=sys.stderr, flush=True)
+    def tell(done: int, count: int) -> None:
+        if done == count or done % max(1, count // 10) == 0:
+            print(f"{what}: {done} of {count}", file=sys.stderr, flush=True)
 
     return tell
 
@@ -348,7 +362,7 @@ def export(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command: 0, 1 where something is still lacking, 2 when it was refused."""
+    """Run one command: 0; 1: something is still lacking; 2: it was refused."""
     options = parser().parse_args(arguments)
     commands: dict[str | None, Callable[[argparse.Namespace], int | None]] = {
         None: serve,

@@ -1,4 +1,4 @@
-"""The layout: three tabs, each event one line. What happens is in :mod:`bakeoff`."""
+"""The layout of the page; what happens is in :mod:`bakeoff`."""
 
 from __future__ import annotations
 
@@ -28,11 +28,15 @@ from bakeoff.judgement.rubric import load_rubric
 from bakeoff.judgement.studio import Material, StudioDesk
 from judge.entrance import add_entrance
 from judge.guard import CLIENT_ADDRESS
+from judge.own_cases import FOLDER, OwnCases, StudioPage
 
 
 @contextlib.contextmanager
 def _without_proxies() -> Iterator[None]:
-    """The environment without proxies: a socks proxy, or an odd no_proxy, breaks Gradio's import."""
+    """The environment without proxies.
+
+    A socks proxy, or an odd no_proxy, breaks Gradio's import.
+    """
     hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.lower().endswith("_proxy")}
     try:
         yield
@@ -61,7 +65,15 @@ SIGN_IN = (
     "请使用研究负责人提供的用户名和密码登录；收到邀请链接的评分者请直接打开链接。 · Sign in with the user name and "
     "password you were given; if you were sent an invitation link, open that instead."
 )
+DIRECT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "trigger_mode": "multiple"}
+"""How Gradio is to treat what is answered at once.
+
+"once" would drop a click that follows an answer so fast that Gradio has not put that call away yet; the pages' own
+scripts see to double clicks.
+"""
 EMPTY_PAGE = "<div></div>"
+TITLE = "Judge · 评分"
+HEADLINE = "<h1><span class='zh-only'>评分</span><span class='en-only'>Judge</span></h1>"
 # Gradio scopes css_paths to the page's inside, where its own outer padding cannot be reached.
 NARROW = "<style>@media (max-width: 820px) { .fillable.app { padding: 12px !important; } }</style>"
 
@@ -101,7 +113,11 @@ class SignIn:
         self._waiting: Counter[str] = Counter()
 
     async def __call__(self, name: str, password: str) -> bool:
-        """Whether *password* is that of *name*; HTTP 429 where too many wait or one address failed too often."""
+        """Whether *password* is that of *name*.
+
+        Raises:
+            HTTPException: 429 where too many wait or an address failed too often; 503 where nobody can sign in.
+        """
         from fastapi import HTTPException
 
         address = CLIENT_ADDRESS.get()
@@ -129,15 +145,15 @@ class SignIn:
         return self.raters.signs_in(name, password, address)
 
 
-def _trouble(said: Mapping[str, str]) -> str:
-    if not said:
+def _trouble(refusal: Mapping[str, str]) -> str:
+    if not refusal:
         return ""
-    zh, en = (html.escape(said[key]) for key in ("error_zh", "error"))
+    zh, en = (html.escape(refusal[key]) for key in ("error_zh", "error"))
     return f"<p class='trouble'><span class='zh-only'>⚠ {zh}</span><span class='en-only'>⚠ {en}</span></p>"
 
 
 def _page(name: str, mode: str) -> gr.HTML:
-    script = (HERE / name).read_text(encoding="utf-8")
+    script = "".join((HERE / part).read_text(encoding="utf-8") for part in ("common.js", name))
     return gr.HTML(
         value={},
         html_template=EMPTY_PAGE,
@@ -150,101 +166,141 @@ def _page(name: str, mode: str) -> gr.HTML:
 
 @contextlib.contextmanager
 def _page_frame(settings: Settings) -> Iterator[None]:
-    """What stands above the tabs: the way out, where somebody signed in."""
+    """The page's name above the tabs, and the way out of a session."""
+    gr.HTML(HEADLINE, elem_classes="page-title")
     if settings.raters:
         gr.HTML(SIGN_OUT.format(root=html.escape(settings.root_path, quote=True)), elem_classes="way-out")
     yield
 
 
+@dataclass(frozen=True)
+class Desks:
+    """What answers each tab's messages."""
+
+    study: Desk
+    results: ResultsDesk
+    studio: StudioPage
+    items: ItemsDesk
+
+    @classmethod
+    def of(cls, settings: Settings) -> Desks:
+        """The desks of a page that is started with *settings*."""
+        store, raters = settings.store, settings.raters
+        cases = OwnCases(store.path.parent / FOLDER, settings.services, settings.keys)
+        studio = StudioDesk(store, raters, lambda: cases.added_to(settings.material()), settings.study_id)
+        return cls(
+            Desk(store, settings.study_id, raters.study_of if raters else lambda _: None),
+            ResultsDesk(store, settings.study_id, raters, settings.open_results),
+            StudioPage(studio, cases, settings.material),
+            ItemsDesk(store, studio.is_open_to),
+        )
+
+    def manages(self, signed_in: str | None) -> bool:
+        """Whether this person may manage studies."""
+        return self.studio.studio.is_open_to(signed_in)
+
+
 def build(settings: Settings) -> gr.Blocks:
     """The page, not yet served."""
-    store, raters = settings.store, settings.raters
-    desk = Desk(store, settings.study_id, raters.study_of if raters else lambda _: None)
-    results = ResultsDesk(store, settings.study_id, raters, settings.open_results)
-
-    def on_desk(message: Any, request: gr.Request) -> dict[str, Any]:
-        may_manage = raters is None or raters.is_owner(request.username)
-        return desk.step(message, request.username) | {"may_manage": may_manage}
-
-    def on_draft(message: dict[str, Any], request: gr.Request) -> dict[str, Any]:
-        return desk.keep_draft(message, request.username)
-
-    def on_results(message: Any, request: gr.Request) -> dict[str, Any]:
-        return results.step(message, request.username)
-
-    studio = StudioDesk(store, raters, settings.material, settings.study_id)
-    items = ItemsDesk(store, studio.is_open_to)
-
-    def on_studio(message: Any, request: gr.Request) -> dict[str, Any]:
-        return studio.step(message, request.username)
-
-    def on_items(message: Any, request: gr.Request) -> dict[str, Any]:
-        return items.step(message, request.username)
-
-    def on_tabs(request: gr.Request) -> tuple[Any, Any, Any]:
-        # Nothing is changed for raters: a change would draw the page that they are reading anew.
-        manages = gr.update(visible=True) if studio.is_open_to(request.username) else gr.skip()
-        reads = gr.skip() if results.why_closed(request.username) else gr.update(visible=True)
-        return manages, manages, reads
-
-    direct: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-    with gr.Blocks(title="Judge · 评分", analytics_enabled=False) as page, _page_frame(settings), gr.Tabs():
+    desks = Desks.of(settings)
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page, _page_frame(settings), gr.Tabs():
         with gr.Tab("评分 Study"):
-            study_page = _page("desk.js", "study")
-            study_page.submit(on_desk, study_page, study_page, api_name="desk", **direct)
-            page.load(on_desk, study_page, study_page, api_name="open", **direct)
-            gr.api(on_draft, api_name="draft", queue=False)
+            _study_tab(desks, page, nobody_signs_in=settings.raters is None)
         if settings.services:
             with gr.Tab("对话 Chat"):
-                _chat_tab(settings, page, direct)
+                _chat_tab(settings, page)
         if len(settings.services) > 1:
             with gr.Tab("盲测对比 Arena"):
-                _arena_tab(settings, page, direct)
-        with gr.Tab("研究 Studio", visible=False) as studio_tab:
-            board = _page("studio.js", "studio")
-            board.submit(on_studio, board, board, api_name="studio", **direct)
-            studio_tab.select(on_studio, board, board, api_name="show_studio", **direct)
-        with gr.Tab("条目 Items", visible=False) as items_tab:
-            reader = _page("items.js", "items")
-            reader.submit(on_items, reader, reader, api_name="items", **direct)
-            items_tab.select(on_items, reader, reader, api_name="show_items", **direct)
-        with gr.Tab("结果 Results", visible=False) as results_tab:
-            table = _page("results.js", "results")
-            table.submit(on_results, table, table, api_name="results", **direct)
-            results_tab.select(on_results, table, table, api_name="show_results", **direct)
-        # What one may not use is not there.
-        page.load(on_tabs, None, [studio_tab, items_tab, results_tab], api_name=False, **direct)
+                _arena_tab(settings, page)
+        _owner_tabs(desks, page)
     return page
 
 
-def _arena_tab(settings: Settings, page: gr.Blocks, direct: dict[str, Any]) -> None:
+def _study_tab(desks: Desks, page: gr.Blocks, *, nobody_signs_in: bool) -> None:
+    """The blind study."""
+
+    def on_desk(message: object, request: gr.Request) -> Mapping[str, object]:
+        may_manage = nobody_signs_in or desks.manages(request.username)
+        return desks.study.step(message, request.username) | {"may_manage": may_manage}
+
+    def on_draft(message: dict[str, object], request: gr.Request) -> Mapping[str, object]:
+        return desks.study.keep_draft(message, request.username)
+
+    form = _page("desk.js", "study")
+    form.submit(on_desk, form, form, api_name="desk", **DIRECT)
+    page.load(on_desk, form, form, api_name="open", **DIRECT)
+    gr.api(on_draft, api_name="draft", queue=False)
+
+
+def _owner_tabs(desks: Desks, page: gr.Blocks) -> None:
+    """Studio, items and results; what one may not use is not there."""
+
+    def on_results(message: object, request: gr.Request) -> Mapping[str, object]:
+        return desks.results.step(message, request.username)
+
+    def on_studio(message: object, request: gr.Request) -> Mapping[str, object]:
+        return desks.studio.step(message, request.username)
+
+    def on_items(message: object, request: gr.Request) -> Mapping[str, object]:
+        return desks.items.step(message, request.username)
+
+    # Opening a tab asks for what it shows, never again for what its page asked for last.
+    def show_studio(request: gr.Request) -> Mapping[str, object]:
+        return desks.studio.step({}, request.username)
+
+    def show_items(message: object, request: gr.Request) -> Mapping[str, object]:
+        study_id = message.get("study") if isinstance(message, Mapping) else None
+        return desks.items.step({"study": study_id} if study_id else {}, request.username)
+
+    def on_tabs(request: gr.Request) -> tuple[object, object, object]:
+        # Nothing is changed for raters: a change would draw the page that they are reading anew.
+        manages = gr.update(visible=True) if desks.manages(request.username) else gr.skip()
+        reads = gr.skip() if desks.results.why_closed(request.username) else gr.update(visible=True)
+        return manages, manages, reads
+
+    with gr.Tab("研究 Studio", visible=False) as studio_tab:
+        board = _page("studio.js", "studio")
+        board.submit(on_studio, board, board, api_name="studio", **DIRECT)
+        studio_tab.select(show_studio, None, board, api_name="show_studio", **DIRECT)
+    with gr.Tab("条目 Items", visible=False) as items_tab:
+        reader = _page("items.js", "items")
+        reader.submit(on_items, reader, reader, api_name="items", **DIRECT)
+        items_tab.select(show_items, reader, reader, api_name="show_items", **DIRECT)
+    with gr.Tab("结果 Results", visible=False) as results_tab:
+        table = _page("results.js", "results")
+        table.submit(on_results, table, table, api_name="results", **DIRECT)
+        results_tab.select(on_results, table, table, api_name="show_results", **DIRECT)
+    page.load(on_tabs, None, [studio_tab, items_tab, results_tab], api_name=False, **DIRECT)
+
+
+def _arena_tab(settings: Settings, page: gr.Blocks) -> None:
     """Two hidden models side by side, turn by turn."""
     arena = ArenaDesk(settings.store, settings.services, settings.keys, settings.revive)
 
-    def on_arena(message: Any, request: gr.Request) -> dict[str, Any]:
+    def on_arena(message: object, request: gr.Request) -> Mapping[str, object]:
         return arena.step(message, request.username)
 
     board = _page("arena.js", "arena")
     # A turn waits for two models; in the queue it keeps no thread from those who score.
-    waiting = direct | {"queue": True, "concurrency_limit": 10, "trigger_mode": "multiple"}
+    waiting = DIRECT | {"queue": True, "concurrency_limit": 10, "trigger_mode": "multiple"}
     board.submit(on_arena, board, board, api_name="arena", **waiting)
-    page.load(on_arena, board, board, api_name="arena_open", **direct)
+    page.load(on_arena, board, board, api_name="arena_open", **DIRECT)
 
 
-def _chat_tab(settings: Settings, page: gr.Blocks, direct: dict[str, Any]) -> None:
+def _chat_tab(settings: Settings, page: gr.Blocks) -> None:
     """Talking with a named model, and the form that scores the talk."""
     chat = ChatDesk(settings.store, settings.services, settings.keys, settings.revive)
 
     def on_chat_score(
-        message: Any, model: Any, talk: Any, spoken_with: Any, request: gr.Request
-    ) -> dict[str, Any]:
+        message: object, model: object, talk: object, spoken_with: object, request: gr.Request
+    ) -> Mapping[str, object]:
         return chat.score(message, model, talk, spoken_with, request.username)
 
-    def on_say(model: Any, talk: Any, text: Any) -> Iterator[tuple[Any, str, Any, str]]:
+    def on_say(model: object, talk: object, text: object) -> Iterator[tuple[object, str, object, str]]:
         for grown, left, trouble in chat.say(model, talk, text):
             yield grown, left, model, _trouble(trouble)
 
-    def on_new_talk() -> tuple[list[Any], str, str]:
+    def on_new_talk() -> tuple[list[object], str, str]:
         return [], "", ""
 
     with gr.Row():
@@ -266,7 +322,7 @@ def _chat_tab(settings: Settings, page: gr.Blocks, direct: dict[str, Any]) -> No
             anew = gr.Button("新对话 · New conversation", size="sm", elem_classes="new-talk")
         with gr.Column(scale=2, min_width=380):
             score = _page("desk.js", "chat")
-    held = [talk, spoken_with, trouble]
+    emptied = [talk, spoken_with, trouble]
     saying = text.submit(
         on_say,
         [model, talk, text],
@@ -276,10 +332,10 @@ def _chat_tab(settings: Settings, page: gr.Blocks, direct: dict[str, Any]) -> No
         trigger_mode="multiple",  # "once" drops a message while a cancelled reply is still ending
     )
     for event in (model.change, anew.click):
-        event(on_new_talk, None, held, api_name=False, cancels=[saying], queue=False)
-    asked = [score, model, talk, spoken_with]
-    score.submit(on_chat_score, asked, score, api_name="chat_score", **direct)
-    page.load(on_chat_score, asked, score, api_name="chat_open", **direct)
+        event(on_new_talk, None, emptied, api_name=False, cancels=[saying], queue=False)
+    inputs = [score, model, talk, spoken_with]
+    score.submit(on_chat_score, inputs, score, api_name="chat_score", **DIRECT)
+    page.load(on_chat_score, inputs, score, api_name="chat_open", **DIRECT)
 
 
 def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
@@ -288,6 +344,7 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
 
     from judge.guard import Guard
     from judge.sieve import Sieve
+    from judge.titled import Titled
 
     raters = settings.raters
 
@@ -300,6 +357,12 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
         primary_hue="teal",
         font=[gr.themes.Font(name) for name in fonts],
         font_mono=[gr.themes.Font("monospace")],
+    ).set(
+        button_primary_background_fill="#2f6f6a",
+        button_primary_background_fill_hover="#265a56",
+        button_primary_background_fill_dark="#2f6f6a",
+        button_primary_background_fill_hover_dark="#265a56",
+        button_primary_text_color="#ffffff",
     )
     page = build(settings).queue(default_concurrency_limit=20)
     served: FastAPI = gr.mount_gradio_app(
@@ -324,6 +387,7 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
             if isinstance(inner := getattr(route, "app", None), gr.routes.App):
                 inner.tokens = Sessions(raters, invitations.session, invitations.end_sessions)
                 inner.cookie_id = invitations.cookie_id()
+    served.add_middleware(Titled, title=TITLE)
     served.add_middleware(Sieve, page=page)
     served.add_middleware(Guard, only_loopback=only_loopback and raters is None, root_path=settings.root_path)
     return served

@@ -7,12 +7,12 @@ const T = {
     place: (n, d, total, left) => `第 ${n} / ${total} ${page.layout === "side-by-side" ? "组" : "条"} · 已完成 ${d} / ${total}${left ? ` · 约剩 ${left}` : ""}`, progress: (d, n) => `已完成 ${d} / ${n}`, minutes: (m) => (m < 90 ? `${Math.max(1, Math.round(m))} 分钟` : `${(m / 60).toFixed(1)} 小时`),
     welcome: (n, m) => `共 ${n} 条回复，约需 ${m}，可分次完成。请仅根据回复内容评分；模型名称已隐藏，每位评分者看到的顺序不同。随时可关闭页面，下次将从上次的位置继续。`, welcome_screens: (n, m) => `共 ${n} 组回复，约需 ${m}，可分次完成。请仅根据回复内容评分；模型名称已隐藏，每位评分者看到的顺序不同。随时可关闭页面，下次将从上次的位置继续。`,
     consent: "我已阅读并同意：", skip: (n) => `跳过危机个案（共 ${n} 条，涉及自杀、自伤等内容）`, training_n: (n) => `开始前有 ${n} 条练习，练习不计入结果。`, warning: "内容提示", purpose: "研究说明", help: "求助信息",
-    client: "来访者", counsellor: "咨询师", dialogue: "对话", reply: "回复", reference: "参考：好的回复应当", training: (n, of) => `练习 ${n} / ${of}（不计入结果）`, feedback: "练习反馈", yours: "您的评分", expected: "参考评分", go_on: "继续",
+    client: "来访者", counsellor: "咨询师", dialogue: "对话", reply: "回复", reference: "参考：好的回复应当", training: (n, of) => `练习 ${n} / ${of}（不计入结果）`, feedback: "练习反馈", dimension: "维度", yours: "您的评分", expected: "参考评分", go_on: "继续",
     crisis: "危机个案：请特别留意安全性", crisis_q: "危机核查", yes: "是", no: "否", all_yes: "三项均为“是”", strengths: "优点", weaknesses: "不足", suggestions: "改进建议",
     cannot: "无法判断", submit: "提交并继续", update: "保存修改", back: "上一条", next: "继续未评的回复", comments: "文字意见（可选）", mine: "我的评分", mine_hint: "点击任意一条可查看或修改。", mine_none: "还没有评分。", draft: "草稿", close: "返回", repeat: "其余维度同分",
     done: "全部完成，谢谢！", done_hint: "可在“我的评分”中查看和修改，也可以直接关闭页面。", closed: "研究已结束", closed_hint: "评分已截止或已冻结，感谢您的参与。",
     missing: (name) => `“${name}”尚未打分`, refused: "未保存：", busy: "正在保存…", saved: "已保存", silent: "服务器没有响应，请重新提交（不会重复计分）。",
-    signed_out: "服务器已重启，请重新登录；本页草稿已保留。", sign_in: "重新登录", unsaved: "草稿尚未存到服务器，请检查网络。", auto: "评完自动提交", auto_soon: (n) => `${n} 秒后自动提交，按任意键或点击可取消`,
+    signed_out: "服务器已重启，请重新登录；本页草稿已保留。", again: "重新打开", unsaved: "草稿尚未存到服务器，请检查网络。", auto: "评完自动提交", auto_soon: (n) => `${n} 秒后自动提交，按任意键或点击可取消`,
     empty: "（模型没有给出可见的回复）", truncated: "（回复因长度上限被截断）", optional: "可选", pause: "休息一下？", pause_hint: (n) => `您已连续评了 ${n} 条。休息几分钟再继续，评分会更稳定。`,
     keys: "键盘：1–5 打分 · ↑↓ 切换维度 · Y/N 危机核查（A 三项均为“是”）· = 其余维度同分 · 0 无法判断 · C 写意见 · L 我的评分 · Enter 提交", anchors: "评分说明", corrected: "正在修改已提交的评分", lang: "English",
     chat_hint: "先与模型对话，再在此评分。", chat_submit: "保存评分",
@@ -23,36 +23,23 @@ const T = {
     place: (n, d, total, left) => `${page.layout === "side-by-side" ? "Set" : "Reply"} ${n} of ${total} · ${d} of ${total} done${left ? ` · about ${left} left` : ""}`, progress: (d, n) => `${d} of ${n} done`, minutes: (m) => (m < 90 ? `${Math.max(1, Math.round(m))} min` : `${(m / 60).toFixed(1)} h`),
     welcome: (n, m) => `${n} replies, about ${m}, in as many sittings as you like. Judge only the reply itself: model names are hidden and each rater sees a different order. You can close the page at any time and resume later.`, welcome_screens: (n, m) => `${n} sets of replies, about ${m}, in as many sittings as you like. Judge only the replies themselves: model names are hidden and each rater sees a different order. You can close the page at any time and resume later.`,
     consent: "I have read this and agree: ", skip: (n) => `Skip crisis cases (${n} in all; they deal with suicide or self-harm)`, training_n: (n) => (n === 1 ? "You begin with one practice reply, which does not count." : `You begin with ${n} practice replies, which do not count.`), warning: "Content warning", purpose: "About this study", help: "Support",
-    client: "Client", counsellor: "Counsellor", dialogue: "Dialogue", reply: "Reply", reference: "For reference, a good reply should", training: (n, of) => `Practice ${n} of ${of} (does not count)`, feedback: "Practice feedback", yours: "Your score", expected: "Reference score", go_on: "Continue",
+    client: "Client", counsellor: "Counsellor", dialogue: "Dialogue", reply: "Reply", reference: "For reference, a good reply should", training: (n, of) => `Practice ${n} of ${of} (does not count)`, feedback: "Practice feedback", dimension: "Dimension", yours: "Your score", expected: "Reference score", go_on: "Continue",
     crisis: "Crisis case: pay special attention to safety", crisis_q: "Crisis checks", yes: "Yes", no: "No", all_yes: "Yes to all three", strengths: "Strengths", weaknesses: "Weaknesses", suggestions: "Suggestions",
     cannot: "Cannot judge", submit: "Submit and continue", update: "Save changes", back: "Previous", next: "Next unrated", comments: "Comments (optional)", mine: "My ratings", mine_hint: "Choose one to look at it again or change it.", mine_none: "No ratings yet.", draft: "draft", close: "Back", repeat: "Same score for the rest",
     done: "All done. Thank you!", done_hint: "Under “My ratings” you can review and change what you submitted, or simply close the page.", closed: "The study is closed", closed_hint: "Ratings are no longer accepted. Thank you for taking part.",
     missing: (name) => `Not rated yet: ${name}`, refused: "Not saved: ", busy: "Saving…", saved: "Saved", silent: "The server did not answer. Submit again; the same submission counts only once.",
-    signed_out: "The server was restarted. Please sign in again; your draft is kept.", sign_in: "Sign in again", unsaved: "Your draft has not reached the server yet; check your connection.", auto: "Auto-submit", auto_soon: (n) => `Submitting in ${n} s; press any key or click to cancel`,
+    signed_out: "The server was restarted. Please sign in again; your draft is kept.", again: "Open it again", unsaved: "Your draft has not reached the server yet; check your connection.", auto: "Auto-submit", auto_soon: (n) => `Submitting in ${n} s; press any key or click to cancel`,
     empty: "(the model gave no visible reply)", truncated: "(the reply was cut off at the length limit)", optional: "optional", pause: "Take a break?", pause_hint: (n) => `You have rated ${n} replies in a row. A few minutes' rest keeps your ratings consistent.`,
     keys: "Keys: 1–5 rate · ↑↓ change dimension · Y/N crisis checks (A: yes to all three) · = same score for the rest · 0 cannot judge · C comment · L my ratings · Enter submit", anchors: "Rating guide", corrected: "Editing a submitted rating", lang: "中文",
     chat_hint: "Talk with the model first, then rate it here.", chat_submit: "Save ratings",
   },
 };
-const R = props.rubric;
 const chat = props.mode === "chat";
-let lang = localStorage.getItem("bakeoff-lang") || (navigator.language.startsWith("zh") ? "zh" : "en");
 let page = {}, notice = "", waiting = 0, signedOut = false, opened = Date.now(), drafts = {}, row = null, countdown = 0, guideOpen = false;
 const AUTO_S = 2;
 const isAuto = () => !chat && localStorage.getItem("bakeoff-auto") !== "off";
 const isPhone = () => window.matchMedia("(max-width: 820px)").matches;
 const said = (name) => page.arrangement[`${name}_${lang}`] || page.arrangement[`${name}_${lang === "zh" ? "en" : "zh"}`];
-const t = (key) => T[lang][key];
-const h = (tag, attrs = {}, ...children) => {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attrs)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value === true) node.setAttribute(name, "");
-    else if (value !== false && value != null) node.setAttribute(name, value);
-  }
-  node.append(...children.flat().filter((child) => child != null && child !== false));
-  return node;
-};
 const fresh = (old) => ({ scores: {}, crisis: {}, confidence: null, strengths: "", weaknesses: "", suggestions: "", cannot_judge: false, ...(old || {}) });
 
 function send(message) {
@@ -109,8 +96,8 @@ function arrived() {
   clearTimeout(waiting); waiting = 0;
   const value = props.value || {};
   if (!value.view) return;                       // our own message, not an answer
-  const refusal = lang === "zh" && value.error_zh ? value.error_zh : value.error;
-  if (value.view === "refused") { notice = t("refused") + refusal; status(true); return; }
+  const refusal = inLanguage(value, "error");
+  if (value.view === "refused") { notice = t("refused") + refusal; status(true); offerAgain(); return; }
   const saved = notice === t("busy");
   if (saved) Object.keys(drafts).forEach((item) => sessionStorage.removeItem(place(item)));
   if (saved && page.view === "screen") rested(1);
@@ -122,6 +109,12 @@ function arrived() {
   if (page.view === "name" && !value.error && sessionStorage.getItem("bakeoff-rater")) { page.rater = sessionStorage.getItem("bakeoff-rater"); send({ action: "open" }); }
   if (saved || page.view === "screen") element.querySelectorAll(".scroll").forEach((box) => { box.scrollTop = 0; });
   if (saved && !chat) window.scrollTo({ top: 0 });
+}
+
+// What was refused can be looked at as the server has it now, say where another tab handed it in.
+function offerAgain() {
+  const line = element.querySelector(".notice");
+  if (line && page.view === "screen" && !chat) line.append(" ", h("button", { type: "button", class: "again", onclick: () => { notice = ""; send({ action: "show", screen: page.screen }); } }, t("again")));
 }
 
 function status(bad = false) {
@@ -182,6 +175,17 @@ function explain(r) {
   const chosen = held(r);
   strip.replaceChildren(h("div", { class: "question" }, h("b", {}, r.name[lang]), ` ${r.question[lang]}`),
     r.anchors ? h("ol", {}, [1, 2, 3, 4, 5].map((n) => h("li", { class: chosen === n ? "chosen" : "", onclick: () => { choose(r, n); } }, h("b", {}, String(n)), ` ${r.anchors[n][lang]}`))) : "");
+}
+
+// As high as the longest of its texts, so that nothing moves while one goes from dimension to dimension.
+function fitStrip() {
+  const strip = element.querySelector(".desk.frame .strip");
+  if (!strip || strip.offsetParent === null) return;
+  const shown = row;
+  strip.style.height = "auto";
+  const tallest = Math.max(0, ...rows((page.replies || [])[0]?.item).map((each) => { explain(each); return strip.offsetHeight; }));
+  strip.style.height = tallest ? `${Math.min(tallest, Math.round(window.innerHeight * 0.34))}px` : "";
+  explain(shown);
 }
 
 function focusRow(r, scroll = false) {
@@ -260,7 +264,13 @@ function dialogue() {
     page.reference && page.reference.length ? h("div", { class: "reference" }, h("b", {}, t("reference")), h("ul", {}, page.reference.map((point) => h("li", {}, point)))) : null);
 }
 
-const flag = () => (page.crisis ? h("div", { class: "crisis-flag" }, t("crisis"), page.help_zh || page.help_en ? h("small", {}, ` ${(lang === "zh" ? page.help_zh : page.help_en) || page.help_zh || page.help_en}`) : null) : null);
+// On a phone the help line opens at a tap: the room belongs to the reply.
+function flag() {
+  const help = lang === "zh" ? page.help_zh || page.help_en : page.help_en || page.help_zh;
+  if (!page.crisis) return null;
+  if (!help) return h("div", { class: "crisis-flag" }, t("crisis"));
+  return h("details", { class: "crisis-flag", open: !isPhone() }, h("summary", {}, t("crisis")), h("small", {}, help));
+}
 
 function guide() {
   return h("details", { class: "guide", open: guideOpen, ontoggle: (event) => { guideOpen = event.target.open; } }, h("summary", {}, t("anchors")),
@@ -306,12 +316,7 @@ function header() {
     h("span", { class: "count" }, where),
     page.total && !chat ? h("button", { type: "button", class: "mine", onclick: () => { notice = ""; sendDrafts(); send({ action: "list" }); } }, t("mine")) : null,
     page.rater && !chat ? h("span", { class: "rater" }, page.rater) : null,
-    h("button", { type: "button", class: "lang", onclick: switchLanguage }, t("lang")));
-}
-
-function switchLanguage() {
-  localStorage.setItem("bakeoff-lang", lang === "zh" ? "en" : "zh");
-  window.dispatchEvent(new Event("bakeoff-lang"));
+    languageButton());
 }
 
 function welcome() {
@@ -330,7 +335,7 @@ function welcome() {
 function feedback() {
   const known = R.dimensions.filter((d) => d.key in page.expected);
   return h("div", { class: "card wide-card" }, h("h2", {}, t("feedback")), h("p", { class: "quote" }, page.text),
-    h("table", {}, h("thead", {}, h("tr", {}, ["", t("yours"), t("expected")].map((cell) => h("th", { scope: "col" }, cell)))),
+    h("table", {}, h("thead", {}, h("tr", {}, [t("dimension"), t("yours"), t("expected")].map((cell) => h("th", { scope: "col" }, cell)))),
       h("tbody", {}, known.map((d) => h("tr", { class: Math.abs(page.yours[d.key] - page.expected[d.key]) > 1 ? "off" : "" }, h("th", { scope: "row" }, d.name[lang]), h("td", {}, String(page.yours[d.key])), h("td", {}, `${page.expected[d.key]} · ${d.anchors[page.expected[d.key]][lang]}`))))),
     h("p", {}, lang === "zh" ? page.why_zh || page.why_en : page.why_en || page.why_zh),
     h("button", { type: "button", class: "submit", onclick: () => send({ action: "open" }) }, t("go_on")), h("span", { class: "notice", role: "status" }));
@@ -362,7 +367,7 @@ function body() {
   if (page.view === "done") return [card(t("done"), h("p", {}, t("done_hint"))), bar()];
   if (page.view === "closed") return [card(t("closed"), h("p", {}, t("closed_hint"))), bar()];
   if (wantsPause()) return [card(t("pause"), h("p", {}, t("pause_hint")(page.pause_after)), h("button", { type: "button", class: "submit", onclick: () => { rested(0); opened = Date.now(); render(); } }, t("go_on")))];
-  if (page.view === "screen" && chat) return [h("p", { class: "keys" }, t("chat_hint")), form(page.replies[0]), guide(), bar()];
+  if (page.view === "screen" && chat) return [h("p", { class: "hint" }, t("chat_hint")), form(page.replies[0]), guide(), bar()];
   if (["screen", "training"].includes(page.view) && page.layout === "one-by-one") return [
     h("div", { class: "pair" }, h("div", { class: "left scroll" }, flag(), dialogue(), replyBox(page.replies[0], "")), h("div", { class: "right scroll" }, form(page.replies[0]), guide())), bar()];
   if (page.view === "screen") return [flag(), h("div", { class: "case scroll" }, dialogue()),
@@ -379,7 +384,7 @@ function render() {
   fit();
   status();
   const first = allRows().find(open) || allRows()[0];
-  if (first && frame) focusRow(first);
+  if (first && frame) { focusRow(first); fitStrip(); }
   else if (first && chat) focusRow(first);
 }
 
@@ -388,7 +393,7 @@ function fit() {
   const root = element.querySelector(".desk.frame");
   if (root && root.offsetParent !== null) root.style.setProperty("--top", `${Math.max(0, root.getBoundingClientRect().top + window.scrollY)}px`);
 }
-window.addEventListener("resize", fit);
+window.addEventListener("resize", () => { fit(); fitStrip(); });
 new ResizeObserver(fit).observe(document.body);
 
 document.addEventListener("keydown", (event) => {
@@ -417,7 +422,7 @@ document.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
-window.addEventListener("bakeoff-lang", () => { lang = localStorage.getItem("bakeoff-lang"); if (element.isConnected) { notice = ""; render(); } });
+onLanguage(() => { notice = ""; render(); });
 window.addEventListener("bakeoff-rater", () => { if (element.isConnected && page.view === "name" && !waiting) { page.rater = sessionStorage.getItem("bakeoff-rater"); send({ action: "open" }); } });
 watch("value", arrived);
 render();

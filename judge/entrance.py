@@ -1,4 +1,4 @@
-"""Where an invitation leads: the token in the link becomes a session, once."""
+"""What an invitation leads to: its token becomes a session, once."""
 
 from __future__ import annotations
 

@@ -71,11 +71,11 @@ class Seen:
     def encrypted(self) -> bool:
         """Whether the browser speaks TLS, also to a proxy that does not say so."""
         # No page can make a browser say "same-origin" of a request that is not.
-        own = self.headers.get("origin", "").lower() == _origin("https", self.host)
-        return self.scheme == "https" or (self.site == "same-origin" and own)
+        is_ours = self.headers.get("origin", "").lower() == _origin("https", self.host)
+        return self.scheme == "https" or (self.site == "same-origin" and is_ours)
 
     def is_foreign(self) -> bool:
-        """Whether another origin than the page itself asks; following a link to the page is not foreign."""
+        """Whether another origin asks; following a link here is not foreign."""
         origin = self.headers.get("origin")
         if origin is not None and origin.strip().lower() != _origin(
             "https" if self.encrypted else "http", self.host
@@ -167,7 +167,7 @@ def _origin(scheme: str, host: str) -> str:
 
 
 def _seen(scope: Scope, root_path: str) -> Seen | None:
-    """The request as the browser sent it; None where its headers cannot be read in one way only."""
+    """The request as the browser sent it; None where headers contradict."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
@@ -210,7 +210,10 @@ def _is_loopback(address: str) -> bool:
 
 
 def _rewritten(scope: Scope, seen: Seen) -> Scope:
-    """*scope* as if there were no proxy: nobody behind this has to believe a forwarding header."""
+    """*scope* as if there were no proxy.
+
+    Nobody behind this has to believe a forwarding header.
+    """
     headers: list[tuple[bytes, bytes]] = []
     for name, value in scope["headers"]:
         lower = name.lower()

@@ -36,127 +36,133 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _for_sign_in(commands: Commands) -> None:
-    one = commands.add_parser(
+    command = commands.add_parser(
         "add-rater", help="let somebody sign in; asks for the password, or reads it from stdin"
     )
-    one.add_argument("name")
-    one.add_argument(
+    command.add_argument("name")
+    command.add_argument(
         "--owner",
         action=argparse.BooleanOptionalAction,
         help="may also see the results, names revealed (default: as before; a new rater may not)",
     )
-    one.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
+    command.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
 
     for name, purpose in (
         ("reset", "give a rater a new password, which ends their sessions"),
         ("remove-rater", "let somebody sign in no more, which ends their sessions; their scores stay"),
     ):
-        one = commands.add_parser(name, help=purpose)
-        one.add_argument("name")
-        one.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
+        command = commands.add_parser(name, help=purpose)
+        command.add_argument("name")
+        command.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
 
 
 def _for_studies(commands: Commands) -> None:
-    one = commands.add_parser("study", help="build a blind study from gathered replies")
-    one.add_argument(
+    command = commands.add_parser("study", help="build a blind study from gathered replies")
+    command.add_argument(
         "--replies",
         type=Path,
         nargs="+",
         metavar="FILE",
         help="JSONL files, one per subject (default: what the last run gathered from the rows of the matrix)",
     )
-    one.add_argument("--cases", type=Path, metavar="FILE", help="default: the shipped cases")
-    one.add_argument("--out", type=Path, required=True, metavar="FILE")
-    one.add_argument("--id", metavar="NAME", help="default: the name of --out")
-    one.add_argument("--title", default="")
-    _choosing(one)
-    one.add_argument("--store", type=Path, default=STORE, metavar="FILE", help="whose run's replies to take")
-    one.add_argument("--seed", type=int, default=0)
-    one.add_argument(
+    command.add_argument("--cases", type=Path, metavar="FILE", help="default: the shipped cases")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE")
+    command.add_argument("--id", metavar="NAME", help="default: the name of --out")
+    command.add_argument("--title", default="")
+    _choosing(command)
+    command.add_argument(
+        "--store", type=Path, default=STORE, metavar="FILE", help="whose run's replies to take"
+    )
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument(
         "--repeats", type=float, default=0.1, metavar="SHARE", help="share shown twice (default 0.1)"
     )
-    one.add_argument(
+    command.add_argument(
         "--keep-names", action="store_true", help="do not hide makers' names in replies, only list them"
     )
-    one.add_argument(
+    command.add_argument(
         "--names",
         nargs="+",
         default=[],
         metavar="NAME",
         help="what else to hide, such as a name taught in training",
     )
-    one.add_argument(
+    command.add_argument(
         "--expect-raters", type=int, default=3, metavar="N", help="how many will score (default 3)"
     )
-    one.add_argument(
+    command.add_argument(
         "--difference",
         type=float,
         default=0.5,
         metavar="POINTS",
         help="difference worth finding (default 0.5 points)",
     )
-    one.add_argument(
+    command.add_argument(
         "--pilot", action="store_true", help="build it even where no difference could come out of it"
     )
 
 
 def _for_gathering(commands: Commands) -> None:
-    one = commands.add_parser("gather", help="ask a served model all cases and keep its replies")
-    one.add_argument("--url", required=True, help="OpenAI-compatible root, such as http://127.0.0.1:8000/v1")
-    one.add_argument("--served-name", required=True, metavar="NAME")
-    one.add_argument("--model", required=True, metavar="ROW", help="the row's name in the matrix")
-    one.add_argument("--variant", default="tuned", choices=("base", "tuned"))
-    one.add_argument("--cases", type=Path, metavar="FILE", help="default: the shipped cases")
-    one.add_argument("--out", type=Path, required=True, metavar="FILE")
+    command = commands.add_parser("gather", help="ask a served model all cases and keep its replies")
+    command.add_argument(
+        "--url", required=True, help="OpenAI-compatible root, such as http://127.0.0.1:8000/v1"
+    )
+    command.add_argument("--served-name", required=True, metavar="NAME")
+    command.add_argument("--model", required=True, metavar="ROW", help="the row's name in the matrix")
+    command.add_argument("--variant", default="tuned", choices=("base", "tuned"))
+    command.add_argument("--cases", type=Path, metavar="FILE", help="default: the shipped cases")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE")
 
 
 def _for_asking(commands: Commands) -> None:
-    one = commands.add_parser("ask", help="let a judge model score a study by the same rubric")
-    one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
-    one.add_argument("--study", type=Path, metavar="FILE", help="default: the replies of the last run")
-    _choosing(one)
-    one.add_argument("--url", help="OpenAI-compatible root of the judge")
-    one.add_argument("--model", metavar="NAME", help="the judge's served name")
-    one.add_argument(
+    command = commands.add_parser("ask", help="let a judge model score a study by the same rubric")
+    command.add_argument("--store", type=Path, default=STORE, metavar="FILE")
+    command.add_argument("--study", type=Path, metavar="FILE", help="default: the replies of the last run")
+    _choosing(command)
+    command.add_argument("--url", help="OpenAI-compatible root of the judge")
+    command.add_argument("--model", metavar="NAME", help="the judge's served name")
+    command.add_argument(
         "--row", metavar="ROW", help="instead: a row of the matrix, deployed as long as it judges"
     )
-    one.add_argument(
+    command.add_argument(
         "--api-key-env", default="", metavar="NAME", help="environment variable that holds the key"
     )
-    one.add_argument("--repeats", type=int, default=2, help="how often each reply is scored (default 2)")
-    one.add_argument(
+    command.add_argument("--repeats", type=int, default=2, help="how often each reply is scored (default 2)")
+    command.add_argument(
         "--max-tokens",
         type=int,
         default=2048,
         metavar="N",
         help="longest verdict, thinking included (default 2048)",
     )
-    one.add_argument(
+    command.add_argument(
         "--no-pairs", action="store_true", help="leave out the pairwise comparison in both orders"
     )
 
 
 def _for_results(commands: Commands) -> None:
-    one = commands.add_parser("results", help="print the results of a study as JSON (names revealed)")
-    one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
-    one.add_argument("--id", metavar="STUDY", help="default: the newest study")
+    command = commands.add_parser("results", help="print the results of a study as JSON (names revealed)")
+    command.add_argument("--store", type=Path, default=STORE, metavar="FILE")
+    command.add_argument("--id", metavar="STUDY", help="default: the newest study")
 
-    one = commands.add_parser("export", help="write judgements as CSV")
-    one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
-    one.add_argument("--id", metavar="STUDY", help="only this study (default: everything, chat scores too)")
-    one.add_argument("--out", type=Path, required=True, metavar="FILE")
+    command = commands.add_parser("export", help="write judgements as CSV")
+    command.add_argument("--store", type=Path, default=STORE, metavar="FILE")
+    command.add_argument(
+        "--id", metavar="STUDY", help="only this study (default: everything, chat scores too)"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="FILE")
 
 
-def _choosing(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--layout", choices=LAYOUTS, default=LAYOUTS[0])
-    one.add_argument(
+def _choosing(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--layout", choices=LAYOUTS, default=LAYOUTS[0])
+    command.add_argument(
         "--variants",
         nargs="+",
         choices=VARIANTS,
         default=[],
         help="of the last run's replies (default: tuned, where a row has it; give both to judge what tuning did)",
     )
-    one.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default {MATRIX}")
+    command.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default {MATRIX}")
 
 
 def _serving(main: argparse.ArgumentParser) -> None:
@@ -193,36 +199,38 @@ def _serving(main: argparse.ArgumentParser) -> None:
 
 
 def _for_owners(commands: Commands) -> None:
-    one = commands.add_parser("invite", help="make links that let raters in once, without a password")
-    one.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
-    one.add_argument("--url", required=True, metavar="ADDRESS", help="of the page, as raters reach it")
-    one.add_argument("--study", metavar="STUDY", help="default: whichever study is open when they come")
-    one.add_argument("--count", type=int, default=1, metavar="N", help="how many to invite (default 1)")
-    one.add_argument(
+    command = commands.add_parser("invite", help="make links that let raters in once, without a password")
+    command.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
+    command.add_argument("--url", required=True, metavar="ADDRESS", help="of the page, as raters reach it")
+    command.add_argument("--study", metavar="STUDY", help="default: whichever study is open when they come")
+    command.add_argument("--count", type=int, default=1, metavar="N", help="how many to invite (default 1)")
+    command.add_argument(
         "--label",
         nargs="+",
         default=[],
         metavar="WHO",
         help="who they are, one each; kept in the raters file only",
     )
-    one.add_argument("--again", metavar="RATER", help="a new link for somebody invited before")
-    one.add_argument("--days", type=float, default=14, metavar="N", help="how long a link works (default 14)")
+    command.add_argument("--again", metavar="RATER", help="a new link for somebody invited before")
+    command.add_argument(
+        "--days", type=float, default=14, metavar="N", help="how long a link works (default 14)"
+    )
 
-    one = commands.add_parser("erase", help="erase a rater's identity, or all that they handed in")
-    one.add_argument("rater")
-    which = one.add_mutually_exclusive_group(required=True)
+    command = commands.add_parser("erase", help="erase a rater's identity, or all that they handed in")
+    command.add_argument("rater")
+    which = command.add_mutually_exclusive_group(required=True)
     which.add_argument(
         "--identity", action="store_true", help="name and label; the scores stay, under a new code"
     )
     which.add_argument(
         "--judgements", action="store_true", help="identity and all scores, comments, drafts, talks"
     )
-    one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
-    one.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
+    command.add_argument("--store", type=Path, default=STORE, metavar="FILE")
+    command.add_argument("--raters", type=Path, default=RATERS, metavar="FILE")
 
-    one = commands.add_parser(
+    command = commands.add_parser(
         "paper", help="write what a paper needs: data, codebook, scripts, tables, methods"
     )
-    one.add_argument("--store", type=Path, default=STORE, metavar="FILE")
-    one.add_argument("--id", metavar="STUDY", help="default: the newest study that people scored")
-    one.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    command.add_argument("--store", type=Path, default=STORE, metavar="FILE")
+    command.add_argument("--id", metavar="STUDY", help="default: the newest study that people scored")
+    command.add_argument("--out", type=Path, required=True, metavar="FOLDER")

@@ -1,4 +1,4 @@
-"""What the owner of a study asks for on the command line: invitations, erasure, the paper pack."""
+"""Invitations, erasure and the paper pack on the command line."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def invite(options: argparse.Namespace) -> None:
     if not 0 < count <= MOST_AT_ONCE:
         raise RatingError(f"--count {count} is outside 1..{MOST_AT_ONCE}")
     if options.again:
-        made = [invitations.again(options.again, options.days)]
+        invited = [invitations.again(options.again, options.days)]
     else:
         labels += [""] * (count - len(labels))
-        made = [invitations.invite(options.study, label, options.days) for label in labels]
-    for one in made:
-        until = datetime.fromtimestamp(one.expires).isoformat(" ", "minutes")
-        print(f"{one.rater}  {link(options.url, one.token)}  (once, until {until})")
+        invited = [invitations.invite(options.study, label, options.days) for label in labels]
+    for each in invited:
+        until = datetime.fromtimestamp(each.expires).isoformat(" ", "minutes")
+        print(f"{each.rater}  {link(options.url, each.token)}  (once, until {until})")
 
 
 def erase(options: argparse.Namespace) -> None:

@@ -1,50 +1,38 @@
 // The owner's results. Runs as the js_on_load of a gr.HTML; everything from outside is set by textContent.
 const T = {
   zh: {
-    owner: "结果只对管理员开放（add-rater NAME --owner）。", closed: "没有启用登录时默认不显示结果，以免泄露模型名称。只有你一人使用时，可加 --results 启动。",
-    nothing: "没有研究，因此没有结果。", wait: "正在计算…", refresh: "刷新", download: "下载 CSV", lang: "English", judgements: "条评分", cannot: "条“无法判断”", corrections: "次修改",
-    progress: "评审进度", counselling: "一般咨询情境", crisis: "危机情境（单独列出，从不与其他情境平均）", none: "还没有评分。", scores: "各维度平均分与 95% 区间", subject: "模型", letters: "并列组",
-    letters_hint: "共用字母的模型在统计上无法区分。", dist: "整体质量的分布（1–5 分，由左至右）", checks: "危机核查（回答“是”的比例）", agreement: "评审一致性（Krippendorff α，序数）", alpha: "α", units: "条回复", reading: "解读",
-    reliable: "可靠", tentative: "暂定", "not reliable": "不可靠", undefined: "无法计算", wins: "两两胜率（整体质量，行胜列）", strengths: "Bradley–Terry 强度（对数优势）", needed: "还需要多少评分",
-    needed_row: (x) => `要以 80% 把握分辨 ${x.difference} 分的差距：共需 ${x.needed} 个情境，已有 ${x.cases} 个` + (x.more_cases ? `，还差 ${x.more_cases} 个（约 ${x.more_judgements} 条评分）` : "，已足够"),
-    needed_few: "少于 8 个情境（或各情境之差全都一样）时无从估计。", other_rubric: "条评分依据另一版评分标准，未计入",
-    consistency: "评审自身一致性（同一回复再评）", rater: "评审", repeats: "次", exact: "完全相同", within: "相差 ≤1", drift: "漂移", severity: "评审宽严（与他人在同一回复上的平均差）",
-    judges: "模型评审", calibrated: "已校准", not_calibrated: "未校准", failed: "次失败", unscored: "条没有得分", rank: "等级相关", kappa: "κ", swaps: "换位一致", comments: "文字意见", missing: "缺失的回复", named: "提到自身厂商的回复（已遮盖）", chat: "对话页评分（非盲评，仅供参考）", method: "方法",
+    owner: "结果仅研究负责人可见。", closed: "未启用登录时不显示结果，以免泄露模型名称。仅您一人使用时，可加 --results 启动。", nothing: "暂无研究，因此没有结果。", wait: "正在计算…", refresh: "刷新", download: "下载 CSV", lang: "English",
+    judgements: "次评分", cannot: "次“无法判断”", corrections: "次修改", progress: "评分进度", counselling: "一般个案", crisis: "危机个案（单独统计，不计入平均分）", none: "还没有评分。", scores: "各维度平均分与 95% 置信区间", subject: "模型",
+    letters_hint: "字母相同的模型差异不显著。", dist: "整体质量的分布（1–5 分，由左至右）", checks: "危机核查（回答“是”的比例）", agreement: "评分者一致性（Krippendorff α，序数）", alpha: "α", units: "回复数", reading: "解释", reliable: "可靠",
+    tentative: "暂定", "not reliable": "不可靠", undefined: "无法计算", wins: "两两胜率（整体质量，行胜列）", strengths: "Bradley–Terry 强度（对数优势）", needed: "还需多少次评分",
+    needed_row: (x) => `以 80% 的检验效能检出 ${x.difference} 分的差异，共需 ${x.needed} 个个案；已有 ${x.cases} 个` + (x.more_cases ? `，还需 ${x.more_cases} 个（约 ${x.more_judgements} 次评分）` : "，已足够"),
+    needed_few: "个案少于 8 个（或各个案差异完全相同）时，无法估计还需多少次评分。", other_rubric: "次评分依据另一版评分标准，未计入", consistency: "评分者自身一致性（重复评分）", rater: "评分者", repeats: "重复项数（维度数 × 重复回复数）", exact: "完全相同",
+    within: "相差 1 分以内", drift: "前后差异", severity: "评分宽严度（与其他评分者对同一回复的平均分之差，负值偏严）", judges: "评审模型", calibrated: "已校准", not_calibrated: "未校准", failed: "次失败", unscored: "条回复无评分", rank: "等级相关",
+    kappa: "κ", swaps: "交换顺序后判断一致", comments: "文字意见", missing: "缺失的回复", named: "提到自身厂商的回复（已遮盖）", chat: "对话页评分（非盲评，仅供参考）", method: "方法", interval: "95% 置信区间", count_n: "次数", difference: "分差",
+    point: (n) => `${n} 分`, arena: "盲测对比（与研究分开统计）", arena_turn: "逐轮偏好", arena_final: "整段偏好", arena_rate: "前者胜率", paper: "下载论文包", study: "研究", rater_is: "评分者", everybody: "全部评分者",
+    topic_is: "主题", any: "全部主题", erased_judgements: "应要求删除了全部评分", erased_identity: "应要求删除了身份信息",
   },
   en: {
-    owner: "Results are for the owner only (add-rater NAME --owner).", closed: "Without sign-in the results stay closed, since they name the models. If nobody else uses this machine, start with --results.",
-    nothing: "No study, hence no results.", wait: "Computing…", refresh: "Refresh", download: "Download CSV", lang: "中文", judgements: "judgements", cannot: "“cannot judge”", corrections: "corrections",
-    progress: "Progress", counselling: "Counselling cases", crisis: "Crisis cases (on their own, never averaged with the others)", none: "No judgement yet.", scores: "Mean scores with 95% intervals", subject: "Model", letters: "tie group",
-    letters_hint: "Models that share a letter cannot be told apart.", dist: "Distribution of overall quality (1–5, left to right)", checks: "Crisis checks (share of “yes”)", agreement: "Agreement between raters (Krippendorff's α, ordinal)", alpha: "α", units: "replies", reading: "reading",
-    reliable: "reliable", tentative: "tentative", "not reliable": "not reliable", undefined: "undefined", wins: "Pairwise win rates (overall quality, row beats column)", strengths: "Bradley–Terry strengths (log odds)", needed: "How many more judgements",
-    needed_row: (x) => `to find a difference of ${x.difference} points with 80% power: ${x.needed} cases in all, ${x.cases} so far` + (x.more_cases ? `, ${x.more_cases} to go (about ${x.more_judgements} judgements)` : ", enough"),
-    needed_few: "Cannot be told from fewer than 8 cases, or from differences that are all alike.", other_rubric: "judgements under another rubric, not counted",
-    consistency: "Raters against themselves (the same reply again)", rater: "rater", repeats: "repeats", exact: "the same", within: "within 1", drift: "drift", severity: "Severity (mean difference from the others on the same replies)",
-    judges: "Judge models", calibrated: "calibrated", not_calibrated: "not calibrated", failed: "failed attempts", unscored: "replies without a score", rank: "rank corr.", kappa: "κ", swaps: "swap consistency", comments: "Comments", missing: "Missing replies", named: "Replies that named a maker (hidden)", chat: "Scores from the chat tab (names in view: for orientation only)", method: "Method",
+    owner: "Results are visible to the study owner only.",
+    closed: "Results are hidden while sign-in is off because they reveal model names. If nobody else uses this machine, start with --results.", nothing: "No study yet, so no results.",
+    wait: "Computing…", refresh: "Refresh", download: "Download CSV", lang: "中文", judgements: "ratings", cannot: "“cannot judge”", corrections: "corrections", progress: "Progress",
+    counselling: "Counselling cases", crisis: "Crisis cases (reported separately, not part of any mean)", none: "No ratings yet.", scores: "Mean scores with 95% confidence intervals",
+    subject: "Model", letters_hint: "Models that share a letter do not differ significantly.", dist: "Distribution of overall quality (1–5, left to right)",
+    checks: "Crisis checks (share of “yes”)", agreement: "Agreement between raters (Krippendorff's α, ordinal)", alpha: "α", units: "Replies", reading: "Interpretation",
+    reliable: "reliable", tentative: "tentative", "not reliable": "not reliable", undefined: "undefined", wins: "Pairwise win rates (overall quality, row beats column)",
+    strengths: "Bradley–Terry strengths (log odds)", needed: "How many more ratings are needed",
+    needed_row: (x) => `to detect a difference of ${x.difference} points with 80% power: ${x.needed} cases in all, ${x.cases} so far` + (x.more_cases ? `, ${x.more_cases} to go (about ${x.more_judgements} ratings)` : ", enough"),
+    needed_few: "Needs at least 8 cases (with some variation) to estimate how many more ratings are required.", other_rubric: "ratings under another version of the rubric, not counted",
+    consistency: "Self-consistency (repeated items)", rater: "Rater", repeats: "Repeated items", exact: "Identical", within: "Within 1 point", drift: "Drift",
+    severity: "Severity (difference from the other raters' mean on the same replies; negative = stricter)", judges: "Judge models", calibrated: "calibrated",
+    not_calibrated: "not calibrated", failed: "failed attempts", unscored: "replies without a score", rank: "Rank correlation", kappa: "κ", swaps: "same verdict after swapping the order",
+    comments: "Comments", missing: "Missing replies", named: "Replies that named a maker (hidden from raters)", chat: "Ratings from the chat tab (model names in view: for orientation only)",
+    method: "Method", interval: "95% CI", count_n: "n", difference: "Difference", point: (n) => `${n}`, arena: "Blind arena (kept apart from the study)", arena_turn: "Preference per turn",
+    arena_final: "Preference overall", arena_rate: "Win rate of the first", paper: "Download paper pack", study: "Study", rater_is: "Rater", everybody: "all raters", topic_is: "Topic",
+    any: "all topics", erased_judgements: "all ratings erased on request", erased_identity: "identity erased on request",
   },
 };
-Object.assign(T.zh, { arena: "盲测对比（与研究分开统计）", arena_turn: "逐轮偏好", arena_final: "整段偏好", arena_rate: "前者胜率", paper: "下载论文包", study: "研究", rater_is: "评分者", everybody: "全部评分者", topic_is: "主题", any: "全部主题", erased_judgements: "应要求删除了全部评分", erased_identity: "应要求删除了身份信息",
-  owner: "结果仅研究负责人可见。", closed: "未启用登录时不显示结果，以免泄露模型名称。仅您一人使用时，可加 --results 启动。", nothing: "暂无研究，因此没有结果。", progress: "评分进度", counselling: "一般个案", crisis: "危机个案（单独统计，不计入平均分）", letters: "显著性分组", letters_hint: "字母相同的模型差异不显著。",
-  scores: "各维度平均分与 95% 置信区间", judgements: "次评分", cannot: "次“无法判断”", units: "条回复", needed: "还需多少次评分", needed_row: (x) => `以 80% 的检验效能检出 ${x.difference} 分的差异，共需 ${x.needed} 个个案；已有 ${x.cases} 个` + (x.more_cases ? `，还需 ${x.more_cases} 个（约 ${x.more_judgements} 次评分）` : "，已足够"), needed_few: "个案少于 8 个（或各个案差异完全相同）时，无法估计还需多少次评分。", other_rubric: "次评分依据另一版评分标准，未计入",
-  agreement: "评分者一致性（Krippendorff α，序数）", consistency: "评分者自身一致性（重复评分）", rater: "评分者", repeats: "重复项数（维度数 × 重复回复数）", within: "相差 1 分以内", drift: "前后差异", severity: "评分宽严度（与其他评分者对同一回复的平均分之差，负值偏严）", judges: "评审模型", swaps: "交换顺序后判断一致", comments: "文字意见", named: "提到自身厂商的回复（已遮盖）", chat: "对话页评分（非盲评，仅供参考）" });
-Object.assign(T.en, { arena: "Blind arena (kept apart from the study)", arena_turn: "preference per turn", arena_final: "preference overall", arena_rate: "win rate of the first", paper: "Download paper pack", study: "Study", rater_is: "Rater", everybody: "all raters", topic_is: "Topic", any: "all topics", erased_judgements: "all ratings erased on request", erased_identity: "identity erased on request",
-  owner: "Results are visible to the study owner only.", closed: "Results are hidden while sign-in is off because they reveal model names. If nobody else uses this machine, start with --results.", nothing: "No study yet, so no results.", judgements: "ratings", needed_few: "Needs at least 8 cases (with some variation) to estimate how many more ratings are required.", letters_hint: "Models that share a letter do not differ significantly.", letters: "significance group",
-  consistency: "Self-consistency (repeated items)", severity: "Severity (difference from the other raters' mean on the same replies; negative = stricter)", none: "No ratings yet." });
-const R = props.rubric;
-let lang = localStorage.getItem("bakeoff-lang") || (navigator.language.startsWith("zh") ? "zh" : "en");
 let page = {};
-const t = (key) => T[lang][key];
-const node = (space) => (tag, attrs = {}, ...children) => {
-  const made = space ? document.createElementNS(space, tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attrs)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value != null) made.setAttribute(name, value);
-  }
-  made.append(...children.flat().filter((child) => child != null && child !== false));
-  return made;
-};
-const h = node(""), svg = node("http://www.w3.org/2000/svg");
 // What bakeoff.statistics says of a pair, in Chinese; the English comes with the data.
 const pairWords = (one) => {
   if (lang !== "zh") return one.words;
@@ -53,21 +41,21 @@ const pairWords = (one) => {
   const numbers = `${num(Math.abs(one.difference), 1)}（95% 置信区间 ${num(low, 1)} 到 ${num(high, 1)}；校正后 p = ${Number((one.p_adjusted ?? NaN).toPrecision(2))}）`;
   return one.verdict === "tie" ? `${ahead} 与 ${behind} 差异不显著：${numbers}` : `${ahead} 领先 ${behind} ${numbers}${one.verdict === "depends on missing" ? "，但取决于缺失的回复" : ""}`;
 };
-const num = (value, digits = 2) => (value == null ? "–" : value.toFixed(digits));
+const num = (value, digits = 2) => (value == null ? "–" : value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−"));
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)}%`);
 const span = (one, digits = 2) => (one.low == null ? "" : `${num(one.low, digits)} – ${num(one.high, digits)}`);
 const short = (name) => name;
-const table = (head, rows, cls = "") => h("div", { class: "wide" }, h("table", { class: cls }, h("thead", {}, h("tr", {}, head.map((cell) => h("th", {}, cell)))),
-  h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell)))))));
+const table = (head, rows, cls = "") => h("div", { class: "wide" }, h("table", { class: cls }, h("thead", {}, h("tr", {}, head.map((cell) => (cell === "" ? h("td", {}) : h("th", { scope: "col" }, cell))))),
+  h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, n) => (n === 0 && typeof cell === "string" && cell && head.length ? h("th", { scope: "row" }, cell) : h("td", {}, cell))))))));
 const box = (title, ...body) => h("section", { class: "box" }, h("h3", {}, title), ...body);
 const full = (section) => { section.classList.add("full"); return section; };
 
 function whisker(one, low, high) {
   const x = (value) => 4 + (152 * (Math.min(high, Math.max(low, value)) - low)) / (high - low);
-  return svg("svg", { viewBox: "0 0 160 18", class: "whisker", role: "img", "aria-label": `${num(one.value)} (${span(one)})` },
-    svg("line", { x1: 4, x2: 156, y1: 9, y2: 9, class: "axis" }),
-    one.low == null ? null : svg("line", { x1: x(one.low), x2: x(one.high), y1: 9, y2: 9, class: "range" }),
-    svg("circle", { cx: x(one.value), cy: 9, r: 4, class: "dot" }));
+  return h("svg", { viewBox: "0 0 160 18", class: "whisker", role: "img", "aria-label": `${num(one.value)} (${span(one)})` },
+    h("line", { x1: 4, x2: 156, y1: 9, y2: 9, class: "axis" }),
+    one.low == null ? null : h("line", { x1: x(one.low), x2: x(one.high), y1: 9, y2: 9, class: "range" }),
+    h("circle", { cx: x(one.value), cy: 9, r: 4, class: "dot" }));
 }
 
 function stacked(counts) {
@@ -83,7 +71,8 @@ function scores(part) {
     full(box(t("scores"), table([t("subject"), ...R.dimensions.map((d) => d.name[lang])], order.map((subject) => [short(subject), ...R.dimensions.map((d) => cell(find(d, subject)))])),
       h("p", { class: "soft" }, (lang === "zh" ? part.scores.overall_quality.why_no_letters_zh : part.scores.overall_quality.why_no_letters) || t("letters_hint")), h("details", {}, h("summary", {}, t("method")), h("p", { class: "soft" }, lang === "zh" ? part.scores.overall_quality.method_zh : part.scores.overall_quality.method),
         h("ul", {}, part.scores.overall_quality.pairs.map((pair) => h("li", {}, pairWords(pair))))))),
-    box(t("dist"), table([t("subject"), ""], part.scores.overall_quality.subjects.map((one) => [short(one.subject), stacked(one.distribution)]), "bars")),
+    box(t("dist"), table([t("subject"), ""], part.scores.overall_quality.subjects.map((one) => [short(one.subject), stacked(one.distribution)]), "bars"),
+      h("p", { class: "soft legend", "aria-hidden": "true" }, [1, 2, 3, 4, 5].map((n) => h("span", {}, h("i", { class: `p${n}` }), t("point")(n))))),
   ];
 }
 
@@ -113,20 +102,20 @@ const asked = (all) => [...new Set(R.crisis.flatMap((check) => all[check.key].ma
 function part(name, one) {
   return h("div", { class: `part ${name}` }, h("h2", {}, t(name)), !one ? h("p", { class: "soft" }, t("none")) : h("div", { class: "grid" },
     one.checks ? full(box(t("checks"), ...checks(one.checks, asked(one.checks)))) : null, ...scores(one), ...pairwise(one),
-    box(t("agreement"), table(["", t("alpha"), "95%", t("units"), t("reading")], R.dimensions.map((d) => { const a = one.agreement[d.key];
+    box(t("agreement"), table(["", t("alpha"), t("interval"), t("units"), t("reading")], R.dimensions.map((d) => { const a = one.agreement[d.key];
       return [d.name[lang], h("b", {}, num(a.value, 3)), span(a, 2), String(a.units), h("span", { class: `tag ${a.reading.replace(" ", "-")}` }, t(a.reading))]; })))));
 }
 
 function raters(all) {
   return h("div", { class: "grid" },
     all.consistency.length ? box(t("consistency"), table([t("rater"), t("repeats"), t("exact"), t("within"), t("drift"), t("kappa")], all.consistency.map((one) => [one.rater, String(one.repeats), `${percent(one.exact)} (${percent(one.low)} – ${percent(one.high)})`, percent(one.within_one), num(one.drift), num(one.kappa)]))) : null,
-    all.severity.length ? box(t("severity"), table([t("rater"), "", "95%", t("units")], all.severity.map((one) => [one.rater, num(one.severity), span(one), String(one.units)]))) : null);
+    all.severity.length ? box(t("severity"), table([t("rater"), t("difference"), t("interval"), t("units")], all.severity.map((one) => [one.rater, num(one.severity), span(one), String(one.units)]))) : null);
 }
 
 function judge(one) {
   return box(one.judge, h("p", {}, h("span", { class: `tag ${one.calibrated ? "reliable" : "not-reliable"}` }, one.calibrated ? t("calibrated") : t("not_calibrated")), ` ${lang === "zh" && one.why_zh ? one.why_zh : one.why}`),
     h("p", { class: "soft" }, `${one.failed} ${t("failed")} · ${one.unscored} ${t("unscored")} · ${t("swaps")} ${percent(one.swaps.share)} (${one.swaps.consistent}/${one.swaps.of})`),
-    table(["", t("alpha"), "95%", t("kappa"), t("rank"), t("units")], R.dimensions.map((d) => { const c = one.calibration[d.key]; return [d.name[lang], c.alpha ? num(c.alpha.value, 3) : "–", c.alpha ? span(c.alpha) : "", c.kappa ? num(c.kappa.value, 3) : "–", num(c.rank), String(c.replies)]; })),
+    table(["", t("alpha"), t("interval"), t("kappa"), t("rank"), t("units")], R.dimensions.map((d) => { const c = one.calibration[d.key]; return [d.name[lang], c.alpha ? num(c.alpha.value, 3) : "–", c.alpha ? span(c.alpha) : "", c.kappa ? num(c.kappa.value, 3) : "–", num(c.rank), String(c.replies)]; })),
     ...["counselling", "crisis"].flatMap((name) => { const means = one.parts[name]; const who = means.overall_quality.map((x) => x.subject); return who.length ? [h("h4", {}, t(name)), table([t("subject"), ...R.dimensions.map((d) => d.name[lang])], who.map((s) => [short(s), ...R.dimensions.map((d) => num((means[d.key].find((x) => x.subject === s) || {}).value))]))] : []; }),
     ...(asked(one.checks).length ? checks(one.checks, asked(one.checks)) : []));
 }
@@ -152,9 +141,9 @@ function arena(all) {
   const names = { turn: t("arena_turn"), final: t("arena_final") };
   const kinds = Object.entries(all.duels);
   if (!kinds.length) return null;
-  return full(box(`${t("arena")} (${all.talks})`, table(["", t("subject"), "", t("arena_rate"), "95%", "n"], kinds.flatMap(([what, one]) => one.wins.map((w) => [names[what] || R.dimensions.find((d) => d.key === what).name[lang], w.a, w.b, percent(w.rate), `${percent(w.low)} – ${percent(w.high)}`, String(w.duels)])))));
+  return full(box(`${t("arena")} (${all.talks})`, table(["", t("subject"), "", t("arena_rate"), t("interval"), t("count_n")], kinds.flatMap(([what, one]) => one.wins.map((w) => [names[what] || R.dimensions.find((d) => d.key === what).name[lang], w.a, w.b, percent(w.rate), `${percent(w.low)} – ${percent(w.high)}`, String(w.duels)])))));
 }
-function ask(action, more = {}) { props.value = { ...page.chosen, action, ...more, at: Date.now() }; trigger("submit"); }
+function ask(action, more = {}) { if (post({ ...page.chosen, action, ...more }, trouble)) showNotice(action === "show" ? "" : t("wait"), false); }
 function filters() {
   const pick = (label, value, options, key) => h("label", { class: "pick" }, h("span", {}, label), h("select", { "data-filter": key, onchange: (event) => ask("show", { [key]: event.target.value }) }, options.map(([id, text]) => h("option", { value: id, selected: id === value }, text))));
   const c = page.chosen, all = page.results;
@@ -163,23 +152,25 @@ function filters() {
 }
 
 function render() {
-  const head = h("header", {}, page.view === "results" ? [h("button", { type: "button", onclick: () => ask("show") }, t("refresh")), h("button", { type: "button", class: "download", onclick: () => ask("export") }, t("download")), h("button", { type: "button", class: "paper", onclick: () => ask("paper") }, t("paper")), h("span", { class: "notice bad", role: "status" })] : null,
-    h("button", { type: "button", class: "lang", onclick: () => { localStorage.setItem("bakeoff-lang", lang === "zh" ? "en" : "zh"); window.dispatchEvent(new Event("bakeoff-lang")); } }, t("lang")));
+  const head = h("header", {}, page.view === "results" ? [h("button", { type: "button", onclick: () => ask("show") }, t("refresh")), h("button", { type: "button", class: "download", onclick: () => ask("export") }, t("download")), h("button", { type: "button", class: "paper", onclick: () => ask("paper") }, t("paper")), h("span", { class: "notice", role: "status" })] : null,
+    languageButton());
   const body = page.view === "results" ? [filters(), ...results(page.results)] : [h("p", { class: "soft closed" }, page.why ? t(page.why) : t("wait"))];
   element.replaceChildren(h("div", { class: "desk results" }, head, ...body.filter(Boolean)));
 }
 
 function arrived() {
   const value = props.value || {};
-  if (value.view === "trouble") { element.querySelector(".notice").textContent = lang === "zh" && value.error_zh ? value.error_zh : value.error; return; }
+  if (!value.view) return;
+  posted(); showNotice("", false);
+  if (value.view === "trouble") { showNotice(inLanguage(value, "error"), true); return; }
   if (value.view === "csv" || value.view === "zip") {
     const content = value.view === "csv" ? new Blob(["\ufeff", value.csv], { type: "text/csv" }) : new Blob([Uint8Array.from(atob(value.zip), (sign) => sign.charCodeAt(0))], { type: "application/zip" });
     const link = h("a", { href: URL.createObjectURL(content), download: value.name });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  } else if (value.view) { page = value; render(); }
+  } else { page = value; render(); }
 }
-window.addEventListener("bakeoff-lang", () => { lang = localStorage.getItem("bakeoff-lang"); if (element.isConnected) render(); });
+onLanguage(render);
 watch("value", arrived);
 render();
 arrived();

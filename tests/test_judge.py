@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import stat
@@ -11,6 +12,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from judge_app import HOSTILE, ROOT, App, Client, free_port, judge, session, stu
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.submissions import Judgement
+from judge.__main__ import main
 
 pytest.importorskip("gradio", reason="the judge needs gradio: pip install 'bakeoff[judge]'")
 
@@ -39,6 +42,16 @@ def command(*arguments: str | Path, stdin: str = "", cwd: Path) -> subprocess.Co
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         timeout=120,
     )
+
+
+def here(*arguments: str | Path, stdin: str = "", cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The same in this process, without the seconds that a fresh one takes to import everything."""
+    output, complaints = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(complaints):
+        patch.chdir(cwd)
+        patch.setattr("sys.stdin", io.StringIO(stdin))
+        code = main([str(argument) for argument in arguments])
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), complaints.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +159,19 @@ def test_another_rater_s_name_or_item_in_the_request_is_refused(app: App) -> Non
     assert len(store.judgements(history=True)) == before
 
 
+@pytest.fixture(scope="module")
+def mallory(app: App) -> Client:
+    """Somebody whose every message is odd, signed in once: a sign-in takes its time on purpose."""
+    Raters(app.store.with_name("raters.json")).add("mallory", "mallory's password")
+    return Client(app.url, "mallory", "mallory's password")
+
+
+@pytest.fixture(scope="module")
+def rater4(app: App) -> Client:
+    """A rater, signed in once."""
+    return Client(app.url, "rater4", RATERS["rater4"])
+
+
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
@@ -160,10 +186,8 @@ def test_another_rater_s_name_or_item_in_the_request_is_refused(app: App) -> Non
     ],
 )
 def test_a_score_of_six_a_megabyte_of_comment_and_the_like_are_refused_in_words(
-    app: App, change: dict[str, Any], rule: str
+    mallory: Client, change: dict[str, Any], rule: str
 ) -> None:
-    Raters(app.store.with_name("raters.json")).add("mallory", "mallory's password")
-    mallory = Client(app.url, "mallory", "mallory's password")
     screen = mallory.open()
     message = mallory.scoring(screen, 3)
     for one in message["verdicts"].values():
@@ -181,14 +205,14 @@ def test_a_score_of_six_a_megabyte_of_comment_and_the_like_are_refused_in_words(
      {"action": "show", "screen": -1}, {"action": "show", "screen": 10**9}, {"action": "show", "screen": "0; --"},
      {"action": "score", "token": "t" * 16, "verdicts": {"../../etc/passwd": {}}}, {"action": {"a": 1}}],
 )  # fmt: skip
-def test_nonsense_gets_an_answer_and_never_a_stack_trace(app: App, message: Any) -> None:
-    said = Client(app.url, "rater4", RATERS["rater4"]).send(message)
+def test_nonsense_gets_an_answer_and_never_a_stack_trace(app: App, rater4: Client, message: Any) -> None:
+    said = rater4.send(message)
     assert said["view"] in ("welcome", "screen", "done", "refused")
     assert "Traceback" not in app.log.read_text(encoding="utf-8")
 
 
-def test_junk_at_gradio_s_own_endpoints_is_refused_without_a_stack_trace(app: App) -> None:
-    rater = Client(app.url, "rater4", RATERS["rater4"])
+def test_junk_at_gradio_s_own_endpoints_is_refused_without_a_stack_trace(app: App, rater4: Client) -> None:
+    rater = rater4
     bodies = [
         *(b"", b"[]", b"5", b"null", b"{}", b"{" * 2000, b"[" * 5000 + b"]" * 5000, b"\xff\xfe"),
         *(b'{"data": 5}', b'{"data": [1, 2, 3, 4, 5, 6]}', b'{"data": [NaN]}', b'{"data": [1e999]}'),
@@ -205,6 +229,10 @@ def test_junk_at_gradio_s_own_endpoints_is_refused_without_a_stack_trace(app: Ap
                 timeout=30,
             )
             assert answer.status_code == 422, (place, body[:60], answer.status_code)
+    for name in ("x", "", "%00", "a" * 5000, "ok&session_hash=x"):
+        stream = f"{app.url}/gradio_api/queue/data?session_hash={name}"
+        answer = rater.http.get(stream, timeout=30)
+        assert (answer.status_code, "Nothing is under way" in answer.text) == (404, True), name
     for place in ("cancel", "reset"):
         for body in (b"[]", b'{"event_id": "\\ud800"}', b'{"event_id": NaN}'):
             assert rater.http.post(f"{app.url}/gradio_api/{place}", data=body, timeout=30).status_code == 422
@@ -313,7 +341,7 @@ def test_others_are_let_in_only_once_somebody_can_sign_in(tmp_path: Path) -> Non
     assert refused.returncode == 2
     assert "add-rater" in refused.stderr
     assert "Traceback" not in refused.stderr
-    empty = command("--raters", tmp_path / "none.json", cwd=tmp_path)
+    empty = here("--raters", tmp_path / "none.json", cwd=tmp_path)
     assert (empty.returncode, "nobody may sign in yet" in empty.stderr) == (2, True)
 
 
@@ -332,16 +360,14 @@ def test_an_open_judge_answers_to_this_machine_s_names_only(tmp_path: Path) -> N
 
 
 def test_the_command_line_makes_a_rater_a_study_and_an_export(tmp_path: Path, counsellor: str) -> None:
-    made = command(
-        "add-rater", "anna", "--owner", "--raters", "r.json", stdin="correct horse\n", cwd=tmp_path
-    )
+    made = here("add-rater", "anna", "--owner", "--raters", "r.json", stdin="correct horse\n", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     assert Raters(tmp_path / "r.json").signs_in("anna", "correct horse")
     for name in ("a/../b", "short-password"):
-        bad = command("add-rater", name, "--raters", "r.json", stdin="short\n", cwd=tmp_path)
+        bad = here("add-rater", name, "--raters", "r.json", stdin="short\n", cwd=tmp_path)
         assert (bad.returncode, "Traceback" in bad.stderr) == (2, False)
     for row in ("one", "two"):
-        out = command(
+        out = here(
             "gather",
             "--url",
             counsellor,
@@ -363,15 +389,15 @@ def test_the_command_line_makes_a_rater_a_study_and_an_export(tmp_path: Path, co
         '{"id": "a", "messages": [{"role": "user", "content": "x"}]}\n', encoding="utf-8"
     )
     served = ("--served-name", "m", "--model", "m", "--cases", "c.jsonl", "--out", "away.jsonl")
-    none = command("gather", "--url", away, *served, cwd=tmp_path)
+    none = here("gather", "--url", away, *served, cwd=tmp_path)
     assert (none.returncode, "1 errored" in none.stdout) == (1, True)
     RatingStore(tmp_path / "x.sqlite")
-    assert command("export", "--store", "x.sqlite", "--out", "x.csv", cwd=tmp_path).returncode == 0
+    assert here("export", "--store", "x.sqlite", "--out", "x.csv", cwd=tmp_path).returncode == 0
     assert (tmp_path / "x.csv").read_text(encoding="utf-8-sig").startswith("test_case_id,")
-    typo = command("export", "--store", "typo.sqlite", "--out", "y.csv", cwd=tmp_path)
+    typo = here("export", "--store", "typo.sqlite", "--out", "y.csv", cwd=tmp_path)
     assert (typo.returncode, "no store of judgements here" in typo.stderr) == (2, True)
     assert not (tmp_path / "typo.sqlite").exists()
-    unknown = command("export", "--store", "x.sqlite", "--id", "nope", "--out", "y.csv", cwd=tmp_path)
+    unknown = here("export", "--store", "x.sqlite", "--id", "nope", "--out", "y.csv", cwd=tmp_path)
     assert (unknown.returncode, "no study 'nope'" in unknown.stderr) == (2, True)
 
 
@@ -385,8 +411,7 @@ def test_only_the_study_that_was_asked_for_is_exported(tmp_path: Path) -> None:
         crisis = kept.case(item.case_id).crisis
         store.record("anna", f"token-{name}", {item.item_id: Judgement.parse(verdict(3, crisis=crisis))})
     assert (
-        command("export", "--store", "r.sqlite", "--id", "two", "--out", "x.csv", cwd=tmp_path).returncode
-        == 0
+        here("export", "--store", "r.sqlite", "--id", "two", "--out", "x.csv", cwd=tmp_path).returncode == 0
     )
     rows = list(csv.DictReader((tmp_path / "x.csv").open(encoding="utf-8-sig")))
     assert [row["study_id"] for row in rows] == ["two"]
@@ -398,11 +423,9 @@ def test_only_the_study_that_was_asked_for_is_exported(tmp_path: Path) -> None:
 def test_a_dead_judge_is_told_in_words_and_leaves_no_row(tmp_path: Path, counsellor: str) -> None:
     (tmp_path / "s.json").write_text(study(2, repeats=0).to_json(), encoding="utf-8")
     asked = ("ask", "--store", "r.sqlite", "--study", "s.json")
-    dead = command(*asked, "--url", f"http://127.0.0.1:{free_port()}/v1", "--model", "judge", cwd=tmp_path)
-    keyless = command(
-        *asked, "--url", counsellor, "--model", "judge", "--api-key-env", "NO_KEY", cwd=tmp_path
-    )
-    neither = command(*asked, cwd=tmp_path)
+    dead = here(*asked, "--url", f"http://127.0.0.1:{free_port()}/v1", "--model", "judge", cwd=tmp_path)
+    keyless = here(*asked, "--url", counsellor, "--model", "judge", "--api-key-env", "NO_KEY", cwd=tmp_path)
+    neither = here(*asked, cwd=tmp_path)
     assert [one.returncode for one in (dead, keyless, neither)] == [2, 2, 2]
     assert "no reply from 'judge'" in dead.stderr
     assert "NO_KEY is empty" in keyless.stderr
@@ -413,7 +436,7 @@ def test_a_dead_judge_is_told_in_words_and_leaves_no_row(tmp_path: Path, counsel
 def test_failed_verdicts_are_counted_in_words_and_asked_again(tmp_path: Path, counsellor: str) -> None:
     (tmp_path / "s.json").write_text(study(2, repeats=0).to_json(), encoding="utf-8")
     asked = ("ask", "--store", "r.sqlite", "--study", "s.json", "--url", counsellor, "--repeats", "1")
-    bad = command(*asked, "--model", "judge-cut", "--max-tokens", "77", cwd=tmp_path)
+    bad = here(*asked, "--model", "judge-cut", "--max-tokens", "77", cwd=tmp_path)
     assert bad.returncode == 1, bad.stderr
     assert "scores: 4 asked now, 0 verdicts kept, 4 failed" in bad.stdout
     assert "scores: 4 of 4" in bad.stderr
@@ -421,11 +444,11 @@ def test_failed_verdicts_are_counted_in_words_and_asked_again(tmp_path: Path, co
         "cut at 77 tokens; give it more (--max-tokens"
         in RatingStore(tmp_path / "r.sqlite").judgements()[0]["detail"]
     )
-    good = command(*asked, "--model", "judge", cwd=tmp_path)
+    good = here(*asked, "--model", "judge", cwd=tmp_path)
     assert good.returncode == 0, good.stderr
     assert "scores: 4 asked now, 4 verdicts kept; 0 were there before" in good.stdout
     assert "not calibrated: no reply was scored by both" in good.stdout
-    again = command(*asked, "--model", "judge", cwd=tmp_path)
+    again = here(*asked, "--model", "judge", cwd=tmp_path)
     assert "scores: 0 asked now, 0 verdicts kept; 4 were there before" in again.stdout
 
 

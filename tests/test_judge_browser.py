@@ -242,103 +242,93 @@ def test_the_owner_sees_results_with_names_and_no_script_of_a_comment_runs(app: 
         assert page.foreign_requests() == []
 
 
-def test_a_talk_streams_as_plain_text_and_is_scored(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def talking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """A judge without sign-in, and three models to talk with."""
+    folder = tmp_path_factory.mktemp("talking")
     program = [sys.executable, str(ROOT / "tests" / "fakes" / "judge_service.py")]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as service:
         assert service.stdout is not None
         url = f"http://127.0.0.1:{service.stdout.readline().strip()}/v1"
+        names = ("counsellor", "counsellor-400", "counsellor-slow")
         try:
-            with (
-                judge(tmp_path / "r.sqlite", "--services", f"counsellor={url}") as app,
-                browser(tmp_path / "p") as page,
-            ):
-                page.driver.get(app.url)
-                page.one(".no-study")
-                page.tab("Chat")
-                page.one("input.name").send_keys("anna")
-                page.one(".desk.chat .submit").click()
-                page.one(".desk.chat .points")
-                page.one("textarea[placeholder*='Enter']").send_keys(HOSTILE + "\n")
-                page.wait(lambda: page.text(".message.bot").strip() == f"我听到你说：{HOSTILE}")
-                for name in DIMENSIONS:
-                    page.click(name, 3)
-                page.one(".desk.chat .bar .submit").click()
-                page.wait(lambda: page.text(".desk.chat .notice") == "已保存")
-                assert page.driver.execute_script("return window.hacked") is None
-                assert (
-                    page.driver.execute_script(
-                        "return document.querySelectorAll('.message img[src=x]').length"
-                    )
-                    == 0
-                )
-                (row,) = RatingStore(app.store).judgements()
+            with judge(folder / "r.sqlite", "--services", *(f"{name}={url}" for name in names)) as running:
+                yield running
         finally:
             service.terminate()
-    assert (row["judge_id"], row["model"], row["safety"]) == ("anna", "counsellor", 3)
-    assert [turn["content"] for turn in json.loads(row["detail"])["messages"]] == [
-        HOSTILE,
-        f"我听到你说：{HOSTILE}",
-    ]
 
 
-def test_a_failed_message_and_a_change_of_model_leave_nothing_that_could_be_scored_wrongly(
-    tmp_path: Path,
+def test_a_talk_streams_as_plain_text_and_is_scored_and_no_other_can_be_scored_for_it(
+    talking: App, tmp_path: Path
 ) -> None:
-    program = [sys.executable, str(ROOT / "tests" / "fakes" / "judge_service.py")]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as service:
-        assert service.stdout is not None
-        url = f"http://127.0.0.1:{service.stdout.readline().strip()}/v1"
-        names = ("counsellor-400", "counsellor-slow", "counsellor")
-        try:
-            with (
-                judge(tmp_path / "r.sqlite", "--services", *(f"{name}={url}" for name in names)) as app,
-                browser(tmp_path / "p") as page,
-            ):
+    with browser(tmp_path / "p") as page:
 
-                def choose(name: str) -> None:
-                    page.one("input[role=listbox], .wrap input").click()
+        def choose(name: str) -> None:
+            page.one("input[role=listbox], .wrap input").click()
 
-                    def options() -> list[Any]:
-                        shown = page.driver.find_elements(
-                            "css selector", "li[role=option], ul[role=listbox] li"
-                        )
-                        return [option for option in shown if option.text.replace("✓", "").strip() == name]
+            def options() -> list[Any]:
+                shown = page.driver.find_elements("css selector", "li[role=option], ul[role=listbox] li")
+                return [option for option in shown if option.text.replace("✓", "").strip() == name]
 
-                    page.wait(options)  # the list is there before its texts are
-                    options()[0].click()
+            page.wait(options)  # the list is there before its texts are
+            options()[0].click()
 
-                def said() -> list[str]:
-                    return [one.text.strip() for one in page.driver.find_elements("css selector", ".message")]
+        def said() -> list[str]:
+            return [one.text.strip() for one in page.driver.find_elements("css selector", ".message")]
 
-                page.driver.get(app.url)
-                page.tab("Chat")
-                page.one("input.name").send_keys("anna")
-                page.one(".desk.chat .submit").click()
-                page.one(".desk.chat .points")
-                box = page.one("textarea[placeholder*='Enter']")
-                box.send_keys("睡不着\n")
-                page.wait(lambda: "HTTP 400" in page.text(".trouble"))
-                assert said() == []
-                assert box.get_attribute("value") == "睡不着"
-                choose("counsellor-slow")
-                page.wait(lambda: not page.driver.find_elements("css selector", ".trouble"))
-                box.send_keys("了\n")
-                page.wait(lambda: "我" in "".join(said()[1:]))
-                choose("counsellor")
-                page.wait(lambda: said() == [])
-                box.send_keys("你好\n")
-                page.wait(lambda: said()[-1:] == ["我听到你说：你好"])
-                for name in DIMENSIONS:
-                    page.click(name, 3)
-                page.one(".desk.chat .bar .submit").click()
-                page.wait(lambda: page.text(".desk.chat .notice") == "已保存")
-                page.one(".new-talk").click()
-                page.wait(lambda: said() == [])
-                (row,) = RatingStore(app.store).judgements()
-        finally:
-            service.terminate()
-    assert row["model"] == "counsellor"
-    assert [turn["content"] for turn in json.loads(row["detail"])["messages"]] == ["你好", "我听到你说：你好"]
+        def score() -> dict[str, Any]:
+            before = len(RatingStore(talking.store).judgements())
+            for name in DIMENSIONS:
+                page.click(name, 3)
+            page.one(".desk.chat .bar .submit").click()
+            page.wait(lambda: page.text(".desk.chat .notice") == "已保存")
+            rows = RatingStore(talking.store).judgements()
+            assert len(rows) == before + 1
+            return dict(rows[-1])
+
+        page.driver.get(talking.url)
+        page.one(".no-study")
+        page.tab("Chat")
+        page.one("input.name").send_keys("anna")
+        page.one(".desk.chat .submit").click()
+        page.one(".desk.chat .points")
+        box = page.one("textarea[placeholder*='Enter']")
+        box.send_keys(HOSTILE + "\n")
+        page.wait(lambda: page.text(".message.bot").strip() == f"我听到你说：{HOSTILE}")
+        row = score()
+        assert page.driver.execute_script("return window.hacked") is None
+        assert (
+            page.driver.execute_script("return document.querySelectorAll('.message img[src=x]').length") == 0
+        )
+        assert (row["judge_id"], row["model"], row["safety"]) == ("anna", "counsellor", 3)
+        assert [turn["content"] for turn in json.loads(row["detail"])["messages"]] == [
+            HOSTILE,
+            f"我听到你说：{HOSTILE}",
+        ]
+
+        # A message that failed, and a change of model, leave nothing that could be scored wrongly.
+        choose("counsellor-400")
+        page.wait(lambda: said() == [])
+        box.send_keys("睡不着\n")
+        page.wait(lambda: "HTTP 400" in page.text(".trouble"))
+        assert said() == []
+        assert box.get_attribute("value") == "睡不着"
+        choose("counsellor-slow")
+        page.wait(lambda: not page.driver.find_elements("css selector", ".trouble"))
+        box.send_keys("了\n")
+        page.wait(lambda: "我" in "".join(said()[1:]))
+        choose("counsellor")
+        page.wait(lambda: said() == [])
+        box.send_keys("你好\n")
+        page.wait(lambda: said()[-1:] == ["我听到你说：你好"])
+        row = score()
+        page.one(".new-talk").click()
+        page.wait(lambda: said() == [])
+        assert row["model"] == "counsellor"
+        assert [turn["content"] for turn in json.loads(row["detail"])["messages"]] == [
+            "你好",
+            "我听到你说：你好",
+        ]
 
 
 def test_after_a_restart_of_the_server_one_signs_in_again_and_the_draft_is_there(tmp_path: Path) -> None:
@@ -372,17 +362,40 @@ def test_after_a_restart_of_the_server_one_signs_in_again_and_the_draft_is_there
     assert (row["strengths"], [row[name] for name in DIMENSIONS]) == ("一段很长的意见", [4] * 5)
 
 
-@pytest.mark.parametrize("language", ["zh-CN", "en-US"])
-def test_on_a_phone_nothing_is_wider_than_the_screen(app: App, tmp_path: Path, language: str) -> None:
+NAMES_OVER_POINTS = """
+return [...document.querySelectorAll('.desk fieldset.row')].filter((row) => {
+  const range = document.createRange();
+  range.selectNodeContents(row.querySelector('legend'));
+  return range.getBoundingClientRect().right > row.querySelector('.points').getBoundingClientRect().left;
+}).map((row) => row.dataset.row)
+"""
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(app: App, tmp_path: Path) -> None:
     Raters(app.store.with_name("raters.json")).add("dora", PASSWORDS.setdefault("dora", "dora's password"))
-    with browser(tmp_path / "dora", language, (390, 844)) as page:
+    with browser(tmp_path / "dora", "zh-CN", (390, 844)) as page:
         page.sign_in(app, "dora")
-        page.one(".desk .points")
+        for other in ("English", "中文"):
+            page.wait(lambda other=other: page.text(".desk .lang") == other)
+            page.one(".desk .points")
+            assert page.driver.execute_script("return document.documentElement.scrollWidth") <= 390
+            assert page.driver.execute_script(NAMES_OVER_POINTS) == []
+            target = page.driver.execute_script(
+                "return document.querySelector('.desk .points span').getBoundingClientRect().height"
+            )
+            assert target >= 44
+            page.one(".desk .lang").click()
+        # The owner's tabs are reached there, too: what stands above them covers none.
+        page.driver.delete_all_cookies()
+        page.sign_in(app, "owner")
+        page.one(".overflow-menu > button").click()
+        next(
+            tab
+            for tab in page.driver.find_elements("css selector", ".overflow-dropdown button")
+            if "Studio" in tab.text
+        ).click()
+        page.one(".studio .own-cases summary").click()
         assert page.driver.execute_script("return document.documentElement.scrollWidth") <= 390
-        target = page.driver.execute_script(
-            "return document.querySelector('.desk .points span').getBoundingClientRect().height"
-        )
-        assert target >= 44
 
 
 def test_long_replies_scroll_beside_the_rubric(tmp_path: Path) -> None:

@@ -435,17 +435,15 @@ def test_a_button_and_a_new_password_end_the_session(site: Site) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "proxies",
-    [
-        {"ALL_PROXY": "socks5://127.0.0.1:9"},
-        {"all_proxy": "socks://127.0.0.1:9"},
-        {"no_proxy": "10.0.0.0/8,[::1]"},
-    ],
-)
-def test_the_page_starts_whatever_proxies_there_are(proxies: dict[str, str]) -> None:
+def test_the_page_starts_whatever_proxies_there_are() -> None:
     import os
 
+    # Each of them alone stops the import where it is seen.
+    proxies = {
+        "ALL_PROXY": "socks5://127.0.0.1:9",
+        "all_proxy": "socks://127.0.0.1:9",
+        "no_proxy": "10.0.0.0/8,[::1]",
+    }
     code = f"import os, judge.app; print({{name: os.environ[name] for name in {list(proxies)!r}}})"
     done = subprocess.run(
         [sys.executable, "-c", code],

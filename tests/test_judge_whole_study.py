@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import io
 import json
+import shutil
+import subprocess
+import tarfile
+import tempfile
 import zipfile
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +35,7 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"),
 ]
 
+AXE = "axe-core@4.14.1"
 ANOTHER_REPLY = (
     "const reply = document.querySelector('.desk.screen .reply');"
     "return reply && reply.dataset.item !== arguments[0]"
@@ -68,9 +75,31 @@ def fill(page: Browser, selector: str, value: str) -> None:
     box.send_keys(value)
 
 
+@cache
+def axe() -> str:
+    """The script of axe-core, fetched by npm; "" where it cannot be had, and its rules are not looked at then."""
+    if not (npm := shutil.which("npm")):
+        return ""
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(OSError, subprocess.SubprocessError):
+        options = ("--silent", "--fetch-retries=0", "--fetch-timeout=20000")
+        subprocess.run([npm, "pack", *options, AXE], cwd=folder, check=True, timeout=60, capture_output=True)
+        (packed,) = Path(folder).glob("*.tgz")
+        with tarfile.open(packed) as archive:
+            script = archive.extractfile("package/axe.min.js")
+            return script.read().decode() if script else ""
+    return ""
+
+
 def is_tidy(page: Browser) -> None:
     """Everything has a name and can be read, and nothing is wider than the window."""
     assert page.driver.execute_script(NAMES_AND_CONTRAST) == []
+    if axe():
+        page.driver.execute_script(axe())
+        broken = page.driver.execute_async_script(
+            "const done = arguments[0]; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})"
+            ".then((found) => done(found.violations.map((each) => [each.id, each.nodes[0].html])))"
+        )
+        assert broken == []
     width, window = page.driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
     assert width <= window
 

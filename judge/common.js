@@ -1,0 +1,60 @@
+// What the pages of the judge share; stands before each of them. Text is set by textContent only.
+const SHARED = {
+  zh: { silent: "服务器没有响应，请检查网络后重试。", signed_out: "登录已失效或服务器已重启，请重新登录。", sign_in: "重新登录" },
+  en: { silent: "The server did not answer. Check your connection and try again.", signed_out: "You are no longer signed in, or the server was restarted. Please sign in again.", sign_in: "Sign in again" },
+};
+const R = props.rubric;
+let lang = localStorage.getItem("bakeoff-lang") || (navigator.language.startsWith("zh") ? "zh" : "en");
+const t = (key) => T[lang][key] ?? SHARED[lang][key];
+const inLanguage = (value, name) => (lang === "zh" && value[`${name}_zh`] ? value[`${name}_zh`] : value[name]);
+const DRAWN = ["svg", "path", "line", "circle"];
+const h = (tag, attrs = {}, ...children) => {
+  const made = DRAWN.includes(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attrs)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value != null) made.setAttribute(name, value);
+  }
+  made.append(...children.flat(2).filter((child) => child != null && child !== false));
+  return made;
+};
+function switchLanguage() {
+  localStorage.setItem("bakeoff-lang", lang === "zh" ? "en" : "zh");
+  window.dispatchEvent(new Event("bakeoff-lang"));
+}
+const languageButton = () => h("button", { type: "button", class: "lang", lang: lang === "zh" ? "en" : "zh-CN", onclick: switchLanguage }, t("lang"));
+const onLanguage = (work) => window.addEventListener("bakeoff-lang", () => { lang = localStorage.getItem("bakeoff-lang"); if (element.isConnected) work(); });
+
+// One request at a time, so that a double click counts once. A server that was started again, or knows the person no
+// more, never answers in this page's own way: after a while the page asks for the reason itself.
+let pendingPost = 0;
+const isWaiting = () => pendingPost !== 0;
+function post(message, explain) {
+  if (pendingPost) return false;
+  pendingPost = setTimeout(lookWhy, 3000, explain, 40);
+  element.setAttribute("aria-busy", "true");
+  props.value = { ...message, at: Date.now() };
+  trigger("submit");
+  return true;
+}
+function posted() {
+  clearTimeout(pendingPost); pendingPost = 0;
+  element.removeAttribute("aria-busy");
+}
+async function lookWhy(explain, looks) {
+  const mine = pendingPost;
+  const answer = await fetch("config", { cache: "no-store" }).catch(() => null);
+  if (pendingPost !== mine) return;
+  if (answer && answer.ok && looks > 0) { pendingPost = setTimeout(lookWhy, 3000, explain, looks - 1); return; }
+  posted();
+  explain(t(answer && answer.status === 401 ? "signed_out" : "silent"), Boolean(answer && answer.status === 401));
+}
+// A line of words in place, with the way back in where the sign-in is over.
+function showNotice(words, isBad, isSignedOut = false) {
+  const line = element.querySelector(".notice");
+  if (!line) return;
+  line.textContent = words;
+  line.classList.toggle("bad", isBad);
+  if (isSignedOut) line.append(" ", h("button", { type: "button", class: "sign-in", onclick: () => location.reload() }, t("sign_in")));
+}
+const trouble = (words, isSignedOut) => showNotice(words, true, isSignedOut);
