@@ -11,8 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bakeoff.errors import MatrixError
+from bakeoff.matrix.datasets import dataset_argument, dataset_identity
 from bakeoff.matrix.loading import load_matrix, parse_matrix
-from bakeoff.matrix.schema import Training, dataset_argument, dataset_identity
+from bakeoff.matrix.settings import Training
 
 ROOT = Path(__file__).parents[1]
 ROW: dict[str, Any] = {"model": "owner/name", "dataset": ["owner/data"]}

@@ -20,7 +20,8 @@ from bakeoff.errors import BakeoffError, CommandFailed, DataError, NotInStore
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import tail
 from bakeoff.files import write_json
-from bakeoff.matrix.schema import ModelSpec, dataset_argument, dataset_identity, dataset_name
+from bakeoff.matrix.datasets import dataset_argument, dataset_identity, dataset_name
+from bakeoff.matrix.schema import ModelSpec
 from bakeoff.provenance import digest
 from bakeoff.sentences import Template, joined
 from bakeoff.store.facts import DownloadFacts

@@ -14,7 +14,9 @@ from bakeoff.errors import CommandFailed, OutOfMemory, Stalled
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Process
 from bakeoff.files import write_json
-from bakeoff.matrix.schema import ModelSpec, Training, dataset_name
+from bakeoff.matrix.datasets import dataset_name
+from bakeoff.matrix.schema import ModelSpec
+from bakeoff.matrix.settings import Training
 from bakeoff.sentences import Template
 from bakeoff.store.facts import TrainingFacts
 from bakeoff.store.stage import Stage

@@ -1,4 +1,4 @@
-"""Where rows are not trained or served like for like, and whether the guide meant it."""
+"""Where rows differ in training or serving, and what the guide intends."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def _shortened(system: str | None) -> str:
 
 
 def has_dated_prompt(template: str | None) -> bool:
-    """Whether *template* prints the day's date into its system prompt (ms-swift 3.12 to 4.6)."""
+    """Whether *template* prints the current date into its system prompt."""
     return template in ("llama3_2", "gpt_oss")
 
 
@@ -257,6 +257,6 @@ def beside_the_guide(one: Difference) -> str:
 
 
 def why_not_comparable(found: Sequence[Difference]) -> str:
-    """All differences as one text, for an error under ``--strict-comparability``; empty for none."""
+    """All differences as one text; empty where there are none."""
     lines = [f"- {one}" + (f"\n  the guide: {one.intended}" if one.intended else "") for one in found]
     return "\n".join(lines)

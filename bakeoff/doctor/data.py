@@ -13,7 +13,8 @@ from bakeoff.doctor.finding import (
     offline,
 )
 from bakeoff.errors import DataError, complaint_of
-from bakeoff.matrix.schema import POINT_AT_DATA, ModelSpec, dataset_name
+from bakeoff.matrix.datasets import dataset_name
+from bakeoff.matrix.schema import POINT_AT_DATA, ModelSpec
 from bakeoff.scoring import leakage
 from bakeoff.training_data.health import Health, check_dataset
 
@@ -93,7 +94,7 @@ def check_datasets(visit: Visit) -> Iterator[Finding]:
 
 
 def _unreadable(dataset: str, error: DataError, rows: tuple[str, ...]) -> Finding:
-    """What a training file that cannot be read says, and the way out where it knows one."""
+    """What is wrong with a training file that cannot be read, and the remedy."""
     complaint = complaint_of(error)
     what = f"{complaint.place}: {complaint.what}" if complaint else str(error)
     return Finding("error", f"dataset {dataset}", what, complaint.remedy if complaint else "", rows)

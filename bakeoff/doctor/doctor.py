@@ -1,4 +1,4 @@
-"""What would go wrong, before it does: every finding with its remedy, each once.
+"""What would go wrong in a run: every finding once, with its remedy.
 
 Nothing is started, loaded or downloaded; what was asked of installed tools before comes from the cache.
 """
@@ -51,7 +51,7 @@ def findings(
     asking: Asking | None = None,
     elsewhere: bool = False,
 ) -> list[Finding]:
-    """Everything that would go wrong for *rows* of *matrix* on this machine, errors first.
+    """Everything that would go wrong for *rows*, errors first.
 
     Args:
         data_dir: evaluation data of the user, see :class:`~bakeoff.matrix.schema.Suite`.
@@ -83,7 +83,7 @@ def _merged(found: Sequence[Finding], rows: Sequence[str]) -> list[Finding]:
 
 
 def traps(rows: Sequence[ModelSpec]) -> list[Finding]:
-    """What full-size rows leave out and would take by default, whatever the machine."""
+    """What full-size rows omit or take by default, whatever the machine."""
     found = []
     for row in rows:
         if row.group != "full" or row.url or row.tiny or row.suites:
@@ -130,7 +130,7 @@ def before_run(rows: Sequence[str], bench: Bench, run: Path) -> dict[str, str]:
 
 
 def _asking(runner: Runner, log: Path, environment: PythonEnvironment, out: Path) -> None:
-    """Ask by the runner, whose keeper has imported ms-swift: the run needs it anyway."""
+    """A query by the runner, whose keeper has imported ms-swift."""
     if environment.python == Path(sys.executable):
         argv = (sys.executable, "-m", "bakeoff.environments.probe", "installed", str(out))
         runner.run(Command(argv, {"CUDA_VISIBLE_DEVICES": ""}), log, timeout_s=300, stall_s=300)
@@ -149,7 +149,7 @@ def _comparability(visit: Visit) -> Iterator[Finding]:
 def known_differences(
     rows: Sequence[ModelSpec], matrix: Matrix, workspace: Workspace
 ) -> list[comparability.Difference]:
-    """Where *rows* are not like for like, as far as their tools have been asked before; nothing is asked now."""
+    """Differences between *rows*, from what is cached about their tools."""
     tools = {}
     for name in {row.environment.train for row in rows}:
         there = built(matrix.environments[name], workspace.environments)
@@ -166,7 +166,7 @@ def _by_group(rows: Sequence[ModelSpec], tools: Mapping[str, Installed]) -> list
 
 
 def differences(rows: Sequence[ModelSpec], tools: Mapping[str, Installed]) -> list[comparability.Difference]:
-    """Where *rows* are not like for like, templates and trainers included; *tools* by environment name."""
+    """Differences between *rows*, templates and trainers included."""
     systems: dict[str, str | None] = {}
     trainers: dict[str, str] = {}
     for row in rows:

@@ -73,7 +73,7 @@ def check_devices(visit: Visit) -> Iterator[Finding]:
 
 
 def check_disk(visit: Visit) -> Iterator[Finding]:
-    """Room for what the rows will write: of one whose base is here and whose merge is in the store, that is nothing."""
+    """Yield where a disk lacks room for what the rows will write."""
     need = 0.0
     for row in visit.rows:
         model = row.model or ""

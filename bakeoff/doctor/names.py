@@ -26,7 +26,7 @@ from bakeoff.matrix.schema import ModelSpec
 
 
 def check_environments(visit: Visit) -> Iterator[Finding]:
-    """Yield which environments are not built or cannot be asked; notes the others."""
+    """Yield which environments are missing or broken; note the others."""
     for name in dict.fromkeys(n for row in visit.rows for _, n in row.environment if not row.url):
         environment = visit.matrix.environments[name]
         there = built(environment, visit.workspace.environments)
@@ -56,7 +56,7 @@ def check_environments(visit: Visit) -> Iterator[Finding]:
 
 
 def check_tools(visit: Visit) -> Iterator[Finding]:
-    """Flags, model types and templates, by the row's own command lines and the row's own environment."""
+    """Yield flags, model types and templates that the tools do not know."""
     for row in visit.rows:
         if row.url:
             continue
@@ -105,7 +105,7 @@ _TEMPLATE_INSTEAD = {"llama3_2": "llama3"}
 
 
 def _unlike(row: ModelSpec, line: Command, tools: Installed) -> Iterator[Finding]:
-    """Where the row says something else than ms-swift knows of a model of that name."""
+    """Where the row contradicts what ms-swift knows of its model."""
     recognised = tools.recognised(row.model or "")
     if not recognised:
         return

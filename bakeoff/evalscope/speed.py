@@ -18,7 +18,7 @@ from typing import Any
 from bakeoff.command import Command
 from bakeoff.endpoint import spared_by_proxies
 from bakeoff.errors import ScoreError
-from bakeoff.matrix.schema import SHIPPED
+from bakeoff.matrix.datasets import SHIPPED
 from bakeoff.scoring.scores import SPEED, Ledger, Score, score_row
 from bakeoff.sentences import Template
 from bakeoff.suites.rows import questions

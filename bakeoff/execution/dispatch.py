@@ -1,4 +1,4 @@
-"""Legs on their way through a cluster: submitted in order, watched, begun again where a node was lost, ended in order.
+"""Legs as jobs of a cluster: submitted, watched, repeated and ended.
 
 Each leg has a folder on the shared disk. The far side appends a line to ``begun.jsonl`` when it starts and writes what
 it found to ``reports-<token>.jsonl``, whose last line is its exit code; its timeline is ``events.jsonl``. Whoever
@@ -107,7 +107,7 @@ class Dispatch:
         self.restarts, self.max_jobs, self.limit_s = restarts, max_jobs, limit_s
 
     def wait(self, name: str) -> Outcome:
-        """Return the outcome of the leg *name*, however long all of them take until then."""
+        """Return the outcome of the leg *name*, once it has one."""
         while (outcome := self.ways[name].outcome) is None:
             self.step()
             if self.ways[name].outcome is None:
@@ -261,7 +261,7 @@ class Dispatch:
         self.copy({**event, "leg": way.leg.name, "host": host})
 
     def close(self) -> None:
-        """End every leg that still runs: in order, and after :data:`STOP_S` seconds with force."""
+        """End every running leg in order, and then with force."""
         left = {name: way for name, way in self.ways.items() if way.submissions and way.outcome is None}
         try:
             for way in left.values():
@@ -284,7 +284,7 @@ class Dispatch:
             self.executor.close()
 
     def expected(self) -> dict[str, float]:
-        """Return the seconds of the longest path from each leg to the end of its row."""
+        """Return the longest remaining seconds of each leg's row."""
         return remaining([way.leg for way in self.ways.values()])
 
 
@@ -298,7 +298,7 @@ def _starts(folder: Path) -> list[dict[str, Any]]:
 
 
 def _reports(folder: Path) -> tuple[list[dict[str, Any]], int | None]:
-    """What the last attempt reported, and its exit code where it came to its end."""
+    """The reports of the last attempt, and its exit code where it ended."""
     starts = _starts(folder)
     if not starts:
         return [], None

@@ -39,7 +39,7 @@ class Card:
 
 
 def cards() -> list[Card]:
-    """The cards that ``CUDA_VISIBLE_DEVICES`` leaves visible, by number or UUID; empty without a driver."""
+    """The cards that ``CUDA_VISIBLE_DEVICES`` leaves visible."""
     query = "--query-gpu=index,name,memory.total,memory.free,uuid"
     try:
         done = subprocess.run(
@@ -67,7 +67,7 @@ def _names(asked: str, unique: list[str]) -> bool:
 
 
 def common_folder() -> Path:
-    """Where the leases of this user on this machine are noted: every store shares the cards.
+    """The folder of this user's leases, shared by all stores of this host.
 
     The name of the host is in it, since a cluster's temporary folder may be one for all nodes.
     """
@@ -110,7 +110,7 @@ class Leases:
         whole_gib: float = 0.0,
         look: Callable[[], Sequence[Card]] | None = None,
     ) -> Iterator[tuple[int, ...]]:
-        """Hold *count* cards with room for what is needed, and yield their numbers.
+        """Hold cards with room for what is needed, and yield their numbers.
 
         Args:
             found: the cards to choose from.
@@ -161,7 +161,7 @@ class Leases:
 
     @contextmanager
     def _queued(self, choice: Sequence[Card], since: float) -> Iterator[None]:
-        """Keep a place in the queue for several cards at once, which the kernel frees like a lease.
+        """Hold a place in the queue for several cards at once.
 
         Without one, those who need a single card would take each as it becomes free, and several never were.
         """
@@ -180,7 +180,7 @@ class Leases:
                 path.unlink(missing_ok=True)
 
     def _kept_free(self, since: float) -> set[int]:
-        """The cards that somebody waits for who needs several, and has waited longer than since then."""
+        """The cards reserved for those who need several and came before."""
         found = set[int]()
         for path in self.folder.glob("*.queued"):
             with contextlib.suppress(FileNotFoundError), path.open() as file:
@@ -230,7 +230,7 @@ class Leases:
 
     @staticmethod
     def _others(choice: Sequence[Card], holders: Sequence[Holder]) -> list[Holder]:
-        """What is in use of the cards beyond our leases: by other users, or not given back yet."""
+        """Memory of the cards that is in use beyond our leases."""
         found = []
         for card in choice:
             leased = sum(holder.gib for holder in holders if holder.card == card.number)
@@ -298,7 +298,7 @@ def count_of(spec: ModelSpec, stage: str) -> int:
 
 @contextmanager
 def leased(spec: ModelSpec, stage: str, tell: Callable[..., object]) -> Iterator[Placement]:
-    """Hold the cards that *stage* of a row needs, and yield what puts a command on them; on the CPU it needs none.
+    """Hold the cards of a stage, and yield what puts a command on them.
 
     A training has its card to itself. A service takes what its engine will: the share of the card that lmdeploy,
     vLLM and SGLang fill, else the row's need, so that two services share a card if both fit.

@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster: an actor each, which starts the command on its node and can be told to end it."""
+"""Jobs on a Ray cluster, each an actor that starts the command."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class Ray:
         return found
 
     def stop(self, name: str, *, kill: bool = False) -> None:
-        """Ask the command to end in order, or end the actor and with it all that it started."""
+        """Ask the command to end in order, or end its actor with all it started."""
         place = self._places.get(name)
         if place is None or name in self._ended:
             return
@@ -179,7 +179,7 @@ class Ray:
 
 
 def _bytes(text: str | None) -> float:
-    """Bytes of an amount such as 64G; a bare number counts megabytes, as for sbatch."""
+    """Bytes of an amount such as 64G; a bare number counts megabytes."""
     if not text:
         return 0.0
     number, unit = (text[:-1], text[-1]) if text[-1] in "KMGT" else (text, "M")

@@ -1,4 +1,4 @@
-"""Runs a :class:`~bakeoff.command.Command`: own process group, log file, time limit, why it ended."""
+"""Runs a command: process group, log, time limits, and why it ended."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Process:
         return self.returncode is None
 
     def wait(self, timeout_s: float | None = None) -> int | None:
-        """The exit code (negative for a signal), or None when *timeout_s* passes first."""
+        """The exit code (negative for a signal), or None after *timeout_s*."""
         with self._changed:
             self._changed.wait_for(lambda: self.returncode is not None, timeout_s)
         return self.returncode
@@ -82,7 +82,7 @@ class Process:
         return self.returncode
 
     def quoted(self, lines: int = 20) -> str:
-        """The last *lines* of the log, and what it first said went wrong, as an error tells them."""
+        """The last *lines* of the log and its first error, for a message."""
         last = tail(self.log, lines)
         first = first_error(self.log, self.log_from)
         head = f"first error: {first}\n" if first and not last.endswith(first) else ""
@@ -90,7 +90,7 @@ class Process:
 
 
 def tail(log: Path, lines: int = 20) -> str:
-    """The last *lines* of the file *log*, without secrets; empty where there is none."""
+    """The last *lines* of the file *log*, without secrets."""
     try:
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)
@@ -106,7 +106,7 @@ _ERROR = re.compile(r"(?:^|\s)((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Exit)(?:: .+
 
 
 def first_error(log: Path, since: int = 0) -> str:
-    """How the first traceback in *log* after *since* bytes ends, without secrets; empty where there is none.
+    """How the first traceback in *log* after *since* ends, without secrets.
 
     Where processes fail because one did, and where an error is raised while another is handled, the last lines tell
     only the consequence.
@@ -213,7 +213,7 @@ class Runner:
         scrub(process.log)
 
     def _note(self, process: Process) -> Path:
-        """The file that tells of *process*: hosts that share the store may give the same ids."""
+        """The file that describes *process* to other sessions and hosts."""
         return self.processes / f"{_this_host()['host']}-{self._mark[:8]}-{process.pid}.json"
 
     def close(self) -> None:
@@ -239,7 +239,7 @@ class Runner:
 
 
 def failure(process: Process, kind: type[CommandFailed] | None = None, what: str = "") -> CommandFailed:
-    """The error that tells how *process* ended: what, last lines, log, and the line to run by hand."""
+    """The error for how *process* ended: cause, log, and the command line."""
     said = process.quoted()
     if kind is None:
         code = process.returncode or 0
@@ -268,7 +268,7 @@ def _size(path: Path) -> int:
 
 
 def end_orphans(processes: Path) -> list[str]:
-    """End the process groups that a killed run left behind, and only those; returns their command lines.
+    """End process groups of killed runs; return their command lines.
 
     A note names a process and the one that started it by id *and* time of birth: ids are given to others after a
     restart of the machine, or in time. Of a session whose leader is gone, only the processes that carry the mark of
@@ -297,7 +297,7 @@ def end_orphans(processes: Path) -> list[str]:
 
 
 def running(processes: Path) -> list[str]:
-    """The command lines of the process groups that run now, whoever started them.
+    """The command lines of the process groups that run now.
 
     Of another host only its notes are seen: what stands on one counts as running until that host takes it away.
     """
@@ -318,19 +318,19 @@ def _notes(processes: Path) -> Iterator[Path]:
 
 @cache
 def _this_host() -> Mapping[str, str]:
-    """What tells this host, or this container of it, apart: process ids mean nothing anywhere else."""
+    """What identifies this host or container, whose process ids are its own."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     pids = str(Path("/proc/self/ns/pid").readlink())
     return {"host": socket.gethostname(), "boot": boot, "pids": pids}
 
 
 def _elsewhere(note: Mapping[str, Any]) -> bool:
-    """Whether a *note* is of another host; those of before hosts were noted are this one's."""
+    """Whether a *note* is of another host."""
     return "host" in note and any(note.get(key) != _this_host()[key] for key in ("boot", "pids"))
 
 
 def birth(pid: int) -> str:
-    """When the process *pid* was born: this boot of the machine, and clock ticks since.
+    """When the process *pid* was born: the boot, and clock ticks since.
 
     A time of day would change whenever the clock is set.
 

@@ -1,4 +1,4 @@
-"""Jobs on a Slurm cluster, by ``sbatch``, ``squeue`` and ``scancel`` alone; accounting need not be on."""
+"""Jobs on a Slurm cluster, by ``sbatch``, ``squeue`` and ``scancel``."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Slurm:
 
     @property
     def look_s(self) -> float:
-        """Return the seconds between two calls of squeue: fewer calls the longer the run takes."""
+        """Return the seconds between calls of squeue, more in longer runs."""
         age_s = time.monotonic() - self._opened
         return 2.0 if age_s < 120 else 5.0 if age_s < 600 else 15.0
 
     def why_unusable(self, jobs: Sequence[Job]) -> str:
-        """Return what ``sbatch --test-only`` says against one of the *jobs* of each size."""
+        """Return what ``sbatch --test-only`` says against *jobs*, by size."""
         for job in {job.gpus: job for job in jobs}.values():
             try:
                 _run("sbatch", "--test-only", *self.arguments(job), "--wrap", "true", env=job.env)
@@ -53,7 +53,7 @@ class Slurm:
         return self._why_too_long()
 
     def _why_too_long(self) -> str:
-        """Why the partition would let a job of our time limit wait for ever; ``--test-only`` does not look at that."""
+        """Why the partition would let a job of our time limit wait for ever."""
         limit_s = time_limit_s(self.spec.time)
         rows = [line.split() for line in _run("sinfo", "--noheader", "--format=%P %l").splitlines()]
         wanted = (self.spec.partition or "").split(",")
@@ -67,7 +67,7 @@ class Slurm:
         return f"slurm: the time limit {self.spec.time} is above that of the partition, {', '.join(allowed)}"
 
     def arguments(self, job: Job) -> list[str]:
-        """Return what a job's ``sbatch`` says beside its script: the site's words, and ours."""
+        """Return the arguments of ``sbatch``: the site's, and ours."""
         spec = self.spec
         words = [(flag, getattr(spec, key)) for flag, key in _WORDS.items()]
         words += [("gres", spec.gres.format(job.gpus))] * bool(job.gpus)
@@ -87,7 +87,7 @@ class Slurm:
         ]
 
     def script(self, job: Job) -> str:
-        """Return the batch script of *job*; its shell becomes the command, which so gets the signals itself."""
+        """Return the batch script of *job*, whose shell becomes the command."""
         sets = [f"export {name}={shlex.quote(value)}" for name, value in job.command.env.items()]
         line = shlex.join([*self.spec.launch, *job.command.argv])
         text = "\n".join(
@@ -100,7 +100,7 @@ class Slurm:
         return text
 
     def submit(self, job: Job) -> None:
-        """Queue *job*, after one of the same name that an earlier session may have left there."""
+        """Queue *job*, after an earlier session's job of the same name."""
         path = job.folder / "job.sh"
         write_text(path, self.script(job))
         arguments = ("--parsable", "--dependency=singleton", *self.arguments(job), str(path))
@@ -110,7 +110,7 @@ class Slurm:
         self._ended.pop(job.name, None)
 
     def states(self) -> Mapping[str, State]:
-        """Return how the jobs are; while the controller is away, only what has ended."""
+        """Return the states of the jobs, as far as the controller answers."""
         open_jobs = {name: number for name, number in self._ids.items() if name not in self._ended}
         found = dict(self._ended)
         if not open_jobs:
@@ -133,7 +133,7 @@ class Slurm:
         return found
 
     def stop(self, name: str, *, kill: bool = False) -> None:
-        """Send SIGTERM to the command alone, or cancel the job, which ends every process of it."""
+        """Send SIGTERM to the command alone, or cancel the whole job."""
         if (number := self._ids.get(name)) is None or name in self._ended:
             return
         state = self.states().get(name)

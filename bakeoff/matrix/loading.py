@@ -1,4 +1,4 @@
-"""Reads a matrix from its YAML file, and says everything that is wrong with it at once.
+"""The matrix from its YAML file, or everything that is wrong with it.
 
 Each mistake comes with its place, the rule, the value found and the nearest name that would be right.
 """
@@ -19,17 +19,9 @@ from bakeoff.files import read_text
 from bakeoff.matrix import complaints as checks
 from bakeoff.matrix.complaints import shown
 from bakeoff.matrix.presets import environments_for, preset_of
-from bakeoff.matrix.schema import (
-    Environment,
-    ExecutorSpec,
-    Group,
-    Judge,
-    Matrix,
-    ModelSpec,
-    Suite,
-    did_you_mean,
-)
+from bakeoff.matrix.schema import Environment, ExecutorSpec, Group, Judge, Matrix, ModelSpec, Suite
 from bakeoff.matrix.seeds import expand_seeds
+from bakeoff.matrix.suggestions import did_you_mean
 
 _Part = TypeVar("_Part", bound=BaseModel)
 MOST_CHARACTERS = 2**20
@@ -161,7 +153,7 @@ def _expanded(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
 
 
 def parse_matrix(raw: object, source: str = "matrix") -> Matrix:
-    """The matrix that *raw*, the content of a YAML file, describes; see :func:`load_matrix`."""
+    """The matrix that *raw*, the content of a YAML file, describes."""
     matrix, complaints = _read(raw, source, [])
     if complaints:
         raise MatrixError(complaints, source)
@@ -232,7 +224,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
 
 
 def _variables(value: object, complaints: list[str]) -> tuple[str, ...]:
-    """The names of environment variables under ``notify``; what is no name may be a secret, and is not repeated."""
+    """The environment variables under ``notify``."""
     names = value if isinstance(value, list) else [] if value is None else [value]
     right = [
         name for name in names if isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w{0,254}", name, re.A)
@@ -246,7 +238,7 @@ def _variables(value: object, complaints: list[str]) -> tuple[str, ...]:
 
 
 def _rows(sections: Mapping[str, dict[str, Any]], complaints: list[str]) -> dict[str, ModelSpec]:
-    """The rows with what they inherit; a mistake in defaults or a group is told once, where it stands."""
+    """The rows with what they inherit."""
     defaults, groups = sections["defaults"], sections["groups"]
     complaints += [
         _unknown(str(name), get_args(Group), "groups") for name in groups if name not in get_args(Group)
@@ -305,7 +297,7 @@ def _parse(
 
 
 def _mistakes(kind: type[BaseModel], place: str, value: Mapping[str, Any]) -> dict[str, str]:
-    """The mistakes of *value* in words, each by what tells it apart wherever it is inherited."""
+    """The mistakes of *value* in words, by type, place and input."""
     try:
         kind.model_validate(value)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Settings that a matrix need not repeat: the groups ``full`` and ``smoke``, and the six models of the guide.
+"""Built-in settings: two groups, and the six models of the guide.
 
 They lie beside this file in ``presets.yaml``. A file that writes a group of its own replaces the one here.
 """
@@ -18,13 +18,13 @@ Settings = Mapping[str, Any]
 
 @cache
 def presets() -> dict[str, dict[str, Any]]:
-    """The content of ``presets.yaml``: groups, models by their id in lower case, environments."""
+    """The content of ``presets.yaml``: groups, models, environments."""
     content: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     return content
 
 
 def preset_of(defaults: Settings, groups: Settings, row: Settings) -> dict[str, Any]:
-    """What *row* starts from: nothing where it does not name a built-in group, or the file has its own.
+    """What *row* starts from; nothing unless its group is a built-in one.
 
     A row without ``group`` takes ``full`` where its model is one of the guide's six, whose needs are known. In
     ``full``, dense models of a measured architecture train in packs, as those of the guide do. A row that gives its

@@ -1,4 +1,4 @@
-"""The board with which a run ends in the terminal: scores with intervals and tie groups, at most 80 columns wide."""
+"""The board at the end of a run: scores with intervals and tie groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run has done and still has to do, from its timeline: the board in the terminal and on the live page."""
+"""What a run has done and still has to do, read from its timeline."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Board:
 
     @property
     def share(self) -> float:
-        """The share of the work that is done, weighed by how long each cell took before."""
+        """The share of the work that is done, weighed by earlier durations."""
         whole = sum(map(self._weight, self.cells))
         return sum(self._weight(cell) for cell in self.cells if cell in self.done) / whole if whole else 0.0
 
@@ -96,7 +96,7 @@ class Board:
         return f" · {self.cards}" if self.cards else ""
 
     def rows(self) -> Iterator[tuple[str, list[tuple[str, str]], str]]:
-        """Each row, its cells as (name, state), and how far it is. States: done, failed, running, open."""
+        """Each row, its cells as (name, state), and the share of it that is done."""
         for row in dict.fromkeys(row for row, _, _ in self.cells):
             states = []
             for cell in (cell for cell in self.cells if cell[0] == row):
@@ -125,7 +125,7 @@ class Board:
         return [fitted(line, width).rstrip() for line in lines]
 
     def page(self, *, ended: str = "") -> str:
-        """The board as a page that reloads itself until the run has *ended* (with a sentence)."""
+        """The board as a page that reloads itself until the run has *ended*."""
         refresh = "" if ended else f'<meta http-equiv="refresh" content="{REFRESH_S}">'
         rows = []
         for row, states, now in self.rows():
@@ -161,7 +161,7 @@ def cell_of(event: Mapping[str, Any]) -> Cell:
 
 
 def earlier_seconds(store: Path) -> dict[Cell, float]:
-    """How long each cell took when it last really ran, from the timelines of the newest runs."""
+    """How long each cell took when it last ran, from the newest timelines."""
     found: dict[Cell, float] = {}
     for path in sorted((store / "runs").glob("*/events.jsonl"))[-EARLIER_RUNS:]:
         try:

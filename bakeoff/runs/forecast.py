@@ -1,4 +1,4 @@
-"""How long a run will take and what it needs, before it begins; and what differed, after it."""
+"""How long a run will take and what it needs; afterwards, what differed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.errors import BakeoffError
-from bakeoff.matrix.schema import Matrix, ModelSpec, is_local_model
+from bakeoff.matrix.datasets import is_local_model
+from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.runs.plan import expected_seconds
 from bakeoff.store.stages import Record
 from bakeoff.tools import memory
@@ -51,7 +52,7 @@ class Forecast:
 
 
 def forecast(matrix: Matrix, rows: Iterable[str], workspace: Workspace) -> list[Forecast]:
-    """Return what each of *rows* will take, from measured parts where there are any; nothing is started or fetched."""
+    """Return what each of *rows* will take; nothing is started or fetched."""
     bench = Bench.at_rest(matrix, workspace)
     expected = expected_seconds(matrix, workspace)
     return [_of_row(matrix.models[name], bench, expected[name]) for name in rows]
@@ -112,7 +113,7 @@ def lines(forecasts: Sequence[Forecast], workspace: Workspace) -> Iterator[str]:
 
 
 def compared(forecasts: Sequence[Mapping[str, Any]], done: Sequence[Record]) -> list[dict[str, Any]]:
-    """Return for each stage that ran how long it was to take (None: it never ran before) and took, in seconds."""
+    """Return the expected and the real seconds of each stage that ran."""
     planned = {(one["row"], stage): seconds for one in forecasts for stage, seconds in one["stages"].items()}
     return [
         {
@@ -127,7 +128,7 @@ def compared(forecasts: Sequence[Mapping[str, Any]], done: Sequence[Record]) -> 
 
 
 def difference(stages: Sequence[Mapping[str, Any]]) -> str:
-    """What differed from the forecast, in one line; empty where nothing was forecast that ran."""
+    """What differed from the forecast, in one line; empty without a forecast."""
     known = [one for one in stages if one["planned_s"] is not None]
     if not known:
         return ""

@@ -1,4 +1,4 @@
-"""What a run left, made into studies: for people, and for the judge model of the matrix."""
+"""Studies of what a run produced, for people and for the judge model."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def gathered_replies(
     variants: Sequence[str] = (),
     cases_file: Path | None = None,
 ) -> tuple[list[Reply], list[str]]:
-    """The replies that the last run gathered and that can be compared, and what was left out and why.
+    """The comparable replies of the last run, and what was left out and why.
 
     Args:
         workspace: the store.
@@ -103,7 +103,7 @@ def gathered_replies(
 def gathered_study(
     replies: Sequence[Reply], layout: Layout = "one-by-one", cases_file: Path | None = None
 ) -> Study | None:
-    """A study of *replies* to the cases of a file, named by its content; None where no reply came."""
+    """A study of *replies* to the cases of a file; None without any reply."""
     if not any(reply.status != "errored" for reply in replies):
         return None
     return _named("replies", "咨询回复 · Counselling replies", replies, load_cases(cases_file), layout)
@@ -112,7 +112,7 @@ def gathered_study(
 def _named(
     name: str, title: str, replies: Sequence[Reply], cases: Sequence[Case], layout: Layout = "one-by-one"
 ) -> Study:
-    """A study whose id tells its whole content, also how names are hidden, which a later version may do otherwise."""
+    """A study whose id is derived from its whole content."""
     draft = build_study(replies, cases, study_id="draft", title=title, layout=layout)
     name = f"{name[:40]}-{digest(draft.to_json())[:8]}"
     return build_study(replies, cases, study_id=name, title=title, layout=layout)
@@ -140,7 +140,7 @@ class Judged:
 def judge_run(
     matrix: Matrix, workspace: Workspace, run_id: str, done: Sequence[Record], *, may_run: bool = True
 ) -> Judged:
-    """Let the judge of *matrix* score the open questions and the case replies of a run by the rubric.
+    """Let the judge score a run's open questions and case replies.
 
     Verdicts that the store holds are not asked for again; without *may_run* nothing is asked at all.
 
@@ -192,7 +192,7 @@ def _endpoint(judge: Judge) -> JudgeModel:
 
 
 def ask_deployed(deployment: Deployment, judge: JudgeModel, work: Callable[[JudgeModel], T]) -> T:
-    """Return what *work* does with *judge* at a service of ours, which is revived when it dies or hangs.
+    """Return what *work* does with *judge* at a service that we deploy.
 
     *work* may be called again; what it has kept by then should not be asked for a second time.
     """
@@ -230,7 +230,7 @@ def _ask_about(store: RatingStore, study: Study, judge: JudgeModel, repeats: int
 
 
 def _studies(matrix: Matrix, done: Sequence[Record]) -> dict[str, Study]:
-    """suite -> the study of it: the case replies of the run, and every open suite."""
+    """The study of each suite: the case replies, and every open suite."""
     replies: list[Reply] = []
     asked: dict[str, tuple[dict[str, Case], list[Reply]]] = {}
     for record in done:
@@ -258,7 +258,7 @@ def _studies(matrix: Matrix, done: Sequence[Record]) -> dict[str, Study]:
 
 
 def _doubts(done: Sequence[Record]) -> dict[tuple[str, str, str], str]:
-    """(row, variant, suite) -> why its replies cannot be trusted, which no judge can mend."""
+    """Why the replies of (row, variant, suite) cannot be trusted."""
     doubts = {}
     for record in done:
         if record.stage == "evaluate" and record.outcome in ("ran", "reused"):
@@ -292,7 +292,7 @@ def _of_sample(row: dict[str, Any], record: Record) -> tuple[Case, Reply]:
 def _score_rows(
     store: RatingStore, suite: str, study: Study, judge: JudgeModel, matrix: Matrix
 ) -> list[dict[str, Any]]:
-    """One row per subject and dimension; for the cases also the suite of crises, by its three checks."""
+    """One row per subject and dimension; for the cases, crises as well."""
     said = [one for one in judged_by_model(store, study.study_id) if one["judge"] == judge.judge_id]
     if not said:
         return []

@@ -1,4 +1,4 @@
-"""Tells somebody that a run has ended or failed, by Apprise (BSD-2-Clause): Feishu, WeCom, DingTalk, mail …"""
+"""Messages about the end of a run, sent by Apprise (BSD-2-Clause)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST = 1500
 def notify(
     variables: Sequence[str], title: str, lines: Iterable[str], environ: Mapping[str, str]
 ) -> list[str]:
-    """Send a message to every address that *variables* name, and return what went wrong, in words.
+    """Send a message to each address in *variables*; return what went wrong.
 
     Addresses hold secrets: they come from the environment alone, and are repeated in no sentence. A service that is
     away changes nothing about the run.

@@ -42,20 +42,20 @@ def new_id() -> str:
 
 
 def report_page(option: str) -> Path:
-    """The file that ``--html`` means: ``index.html`` in a folder, or the file it names."""
+    """The file that ``--html`` means: ``index.html`` in a folder, or a file."""
     path = Path(option)
     return path if path.suffix in (".html", ".htm") else path / "index.html"
 
 
 def events(workspace: Workspace, run_id: str) -> Iterator[dict[str, Any]]:
-    """The timeline of a run, event by event; a line that a kill cut short is passed over."""
+    """The timeline of a run, event by event, without truncated lines."""
     path = workspace.run(run_id) / "events.jsonl"
     if path.exists():
         yield from readable_rows(path)
 
 
 def records(workspace: Workspace, run_id: str) -> list[Record]:
-    """What every stage of a run did, in order; a stage that was asked for again counts once."""
+    """What every stage of a run did, in order, each stage once."""
     found: dict[str, Record] = {}
     for event in events(workspace, run_id):
         if event.pop("event") == "stage":
@@ -76,14 +76,14 @@ UNREADABLE = Template(
 
 
 def _forecasts(folder: Path) -> list[dict[str, Any]]:
-    """What was foretold of the run in *folder*; nothing where it was not, or cannot be read."""
+    """The forecast of the run in *folder*; empty where none can be read."""
     with contextlib.suppress(OSError, ValueError):
         return list(json.loads((folder / "forecast.json").read_text(encoding="utf-8")))
     return []
 
 
 def scoring_agreement(matrix: Matrix, samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return how often the likeliest letter is the generated answer, by row, variant and pair of suites.
+    """How often the likeliest letter is the generated answer.
 
     Two suites of the same benchmark, data and subsets are a pair where one is scored by log-probabilities and the other
     by generation. Questions that both read count.
@@ -231,7 +231,7 @@ def finish(
 
 
 def found(workspace: Workspace, run_id: str | None = None) -> Findings:
-    """What a run found, by default the newest with scores; that one with the judgements made since.
+    """The results of a run, by default the newest that has scores.
 
     Raises:
         StoreError: no such run, or one of its files cannot be read.
@@ -259,7 +259,7 @@ def _environments(rows: Sequence[ModelSpec], matrix: Matrix, workspace: Workspac
 
 
 def _hubs(done: Sequence[Record]) -> dict[str, dict[str, str]]:
-    """The commits of what came from a hub, by repository; nothing where nothing did."""
+    """The commits of what came from a hub, by repository."""
     commits = {
         str(record.facts["source"]): str(record.facts["commit"])
         for record in done
@@ -272,7 +272,7 @@ _OF_AN_EVALUATION = ("suite", "agreement", "answers", "alarms", "leakage_not_che
 
 
 def _checked_for_leaks(done: Sequence[Record], record: Record) -> dict[str, Any] | None:
-    """The result of the row's other variant in the same suite, where it was searched for leaked questions.
+    """The other variant's result, where it was searched for leaks.
 
     A base is evaluated before training fetches the data from a hub; the questions are those of the tuned model.
     """
@@ -290,7 +290,7 @@ def _checked_for_leaks(done: Sequence[Record], record: Record) -> dict[str, Any]
 def _ratings(
     workspace: Workspace, stages: Sequence[Mapping[str, Any]], by_judge: Sequence[str] = ()
 ) -> dict[str, Any] | None:
-    """What people found in the newest study that they judged; under ``others`` what only models judged since.
+    """The verdicts of the newest study that people judged.
 
     Each says under ``stale`` of which of its subjects this run served something else. None where nobody has judged
     anything.
@@ -329,7 +329,7 @@ def _ratings(
 
 
 def earlier(store: Path, name: str, run_id: str = "") -> str:
-    """The run that *name* means: itself, or with ``last`` the newest with scores, before *run_id* if that has begun.
+    """The id of the run that *name* or ``last`` means.
 
     Raises:
         StoreError: there is none.
@@ -351,7 +351,7 @@ def earlier(store: Path, name: str, run_id: str = "") -> str:
 
 
 def _card(workspace: Workspace, run_id: str) -> Iterator[str]:
-    """The sentences that head the report, and the board, in Chinese where the terminal's language is Chinese."""
+    """The sentences that head the report, and the board, in one language."""
     from bakeoff.report.analysis import analyse
     from bakeoff.report.answer import DEMONSTRATION, answer
 
@@ -367,7 +367,7 @@ def _card(workspace: Workspace, run_id: str) -> Iterator[str]:
 
 
 def _beside_scores(run: Mapping[str, Any]) -> Iterator[str]:
-    """How noisy the replies were, how both scorings of a suite agree, and what differed from the forecast."""
+    """Noise of the replies, agreement of scorings, and forecast errors."""
     for one in run.get("evaluations", ()):
         if noise := one.get("noise"):
             n, who = noise["asked_twice"], f"{one['model']:<16} {one['variant']:<6} {one['suite']:<18}"
@@ -390,7 +390,7 @@ _SPEED_UNITS = {"ttft_s": "s to the first token", "output_tokens_per_s": "tokens
 
 
 def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
-    """What the answer card says, the scores of a run in a few lines, and where its timeline is."""
+    """The answer card, the scores in a few lines, and the timeline's path."""
     path = workspace.run(run_id) / "scores.json"
     if not path.exists():
         return

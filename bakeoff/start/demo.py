@@ -1,4 +1,4 @@
-"""``bakeoff demo``: the whole chain on two tiny models, from nothing to the report."""
+"""``bakeoff demo``: the whole chain on two tiny models, up to the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``bakeoff new``: questions or flags in, a commented matrix and an honest estimate out."""
+"""``bakeoff new``: a commented matrix and an estimate from some answers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from bakeoff.errors import BakeoffError
 from bakeoff.execution.gpus import Card, cards
 from bakeoff.files import write_text
 from bakeoff.judgement.replies import load_cases
+from bakeoff.matrix.datasets import SHIPPED, dataset_name, is_local_model
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.presets import presets
-from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, dataset_name, is_local_model
+from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.start.estimate import PUBLISHED_QUESTIONS, estimate, points_seen
 from bakeoff.start.examples import Look, look_at_cases, look_at_exam, look_at_training
 from bakeoff.start.speech import Speaker, language_of
@@ -296,7 +297,7 @@ class _Interview:
 
 
 def places_in(answer: str) -> list[str]:
-    """The paths and ids of an answer: one that exists as a whole may hold blanks, others may be quoted."""
+    """The paths and ids of an answer, which may be quoted."""
     if Path(answer).expanduser().exists():
         return [answer]
     try:

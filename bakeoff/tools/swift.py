@@ -13,7 +13,9 @@ from pathlib import Path
 
 from bakeoff.command import LAUNCHER, Command, flags
 from bakeoff.files import readable_rows
-from bakeoff.matrix.schema import FLASH_ATTENTION, PLUGINS, ModelSpec, Training, dataset_argument
+from bakeoff.matrix.datasets import dataset_argument
+from bakeoff.matrix.schema import PLUGINS, ModelSpec
+from bakeoff.matrix.settings import FLASH_ATTENTION, Training
 from bakeoff.parity_probe import PLUGIN_FLAGS
 from bakeoff.plugins.prompt_date import VARIABLE as PROMPT_DATE
 from bakeoff.sentences import Template

@@ -11,7 +11,7 @@ from typing import Any
 
 from bakeoff.errors import Complaint, DataError
 from bakeoff.files import read_text
-from bakeoff.matrix.schema import dataset_files
+from bakeoff.matrix.datasets import dataset_files
 
 Row = Mapping[str, Any]
 _READ = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
