@@ -104,9 +104,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test per row, and per variant and suite where a test takes them."""
-    asked = [name for name in selection.PARAMETERS if name in metafunc.fixturenames]
-    if "model" in asked:
-        selection.parametrize(metafunc, asked)
+    names = [name for name in selection.PARAMETERS if name in metafunc.fixturenames]
+    if "model" in names:
+        selection.parametrize(metafunc, names)
 
 
 @pytest.hookimpl(trylast=True)

@@ -85,7 +85,7 @@ def flags(options: Mapping[str, object]) -> tuple[str, ...]:
             continue
         argv.append(f"--{name}")
         values = value if isinstance(value, list | tuple) else (value,)
-        argv.extend(_text(one) for one in values)
+        argv.extend(_text(item) for item in values)
     return tuple(argv)
 
 

@@ -61,8 +61,8 @@ def secrets() -> list[str]:
             values |= {stripped, *(line.strip() for line in stripped.splitlines() if len(line.strip()) >= 16)}
         if "://" in value:
             values |= set(_of_url(value))
-    found = {value for value in values if value not in _HARMLESS and len(value) >= _SHORTEST}
-    return sorted(found, key=len, reverse=True)
+    long_enough = {value for value in values if value not in _HARMLESS and len(value) >= _SHORTEST}
+    return sorted(long_enough, key=len, reverse=True)
 
 
 def _of_url(text: str) -> Iterator[str]:
@@ -81,8 +81,8 @@ def _of_url(text: str) -> Iterator[str]:
 @lru_cache(maxsize=8)
 def _spellings(values: tuple[str, ...]) -> tuple[str, ...]:
     """Every way in which programs write *values*, longest first."""
-    found = {form for value in values for form in _forms(value) if len(form) >= _SHORTEST}
-    return tuple(sorted(found, key=len, reverse=True))
+    forms = {form for value in values for form in _forms(value) if len(form) >= _SHORTEST}
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
 def _forms(value: str) -> Iterator[str]:
@@ -145,9 +145,9 @@ def redacted(value: Any) -> Any:
     To be done before it is serialised: JSON writes a quotation mark or a backslash of a secret otherwise.
     """
     if isinstance(value, Mapping):
-        return {redact(key) if isinstance(key, str) else key: redacted(one) for key, one in value.items()}
+        return {redact(key) if isinstance(key, str) else key: redacted(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [redacted(one) for one in value]
+        return [redacted(item) for item in value]
     return value if value is None or isinstance(value, bool | int | float) else redact(str(value))
 
 

@@ -12,7 +12,7 @@ from bakeoff.errors import MatrixError
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import Matrix
 from bakeoff.runs import forecast, runs
-from bakeoff.runs.runs import scoring_agreement
+from bakeoff.runs.finishing import scoring_agreement
 from bakeoff.store.stages import Record
 from bakeoff.tools import engines
 from bakeoff.workspace import Workspace

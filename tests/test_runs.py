@@ -10,6 +10,7 @@ from typing import Any
 from bakeoff.evalscope.speed import Speed, speed_rows
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.runs import runs
+from bakeoff.runs.finishing import finish as finish_run
 from bakeoff.scoring.scores import write_scores
 from bakeoff.store.stages import Record
 from bakeoff.workspace import Workspace
@@ -61,7 +62,7 @@ def test_a_run_keeps_what_each_evaluation_says_of_itself(tmp_path: Path) -> None
     (workspace.run(RUN) / "events.jsonl").write_text(lines, encoding="utf-8")
     row = {"model": "tiny:qwen2", "model_type": "qwen2", "template": "qwen2_5", "tune": False}
     matrix = parse_matrix({"models": {"a": row}})
-    runs.finish(workspace, RUN, matrix, [])
+    finish_run(workspace, RUN, matrix, [])
     run = json.loads((workspace.run(RUN) / "run.json").read_text(encoding="utf-8"))
     assert [(one["variant"], one["agreement"], one["answers"]) for one in run["evaluations"]] == [
         ("base", 1.0, {"A": 1}),

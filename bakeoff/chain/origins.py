@@ -261,7 +261,7 @@ class Origins:
             except CommandFailed as error:
                 attempts.again(error)
         answer = _answer(out, f"{self.spec.name}: download")
-        facts |= {"size": answer["size"], "files": answer["files"], "attempts": attempts.told}
+        facts |= {"size": answer["size"], "files": answer["files"], "attempts": attempts.notes}
         return Done(str(hubs.fetching(source, commit, output)), process.peak_memory_gib, facts)
 
     def _why_altered(self, cached: Cached, out: Path) -> str:

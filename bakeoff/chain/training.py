@@ -74,7 +74,7 @@ def train(chain: Chain, stage: Stage[TrainingFacts], output: Path) -> Done:
     since = int(resume.name.partition("-")[2]) if resume else 0
     facts = job.facts(since, command) | {
         "gpus": gpus,
-        "attempts": job.attempts.told,
+        "attempts": job.attempts.notes,
         "batch_size": job.training.batch_size,
         "effective_batch": job.training.effective_batch,
     }
@@ -121,7 +121,7 @@ class _Job:
             self.log.unlink(missing_ok=True)
             write_json(self.begun, self._beginning(self.training))
         else:
-            self.attempts.told.append(CONTINUED(checkpoint=resume.name))
+            self.attempts.notes.append(CONTINUED(checkpoint=resume.name))
         return resume
 
     def run(self, command: Command) -> tuple[Process, int]:
@@ -148,7 +148,7 @@ class _Job:
         smaller = next(iter(self._smaller()), None)
         if smaller is None:
             raise error
-        self.attempts.told.append(
+        self.attempts.notes.append(
             OUT_OF_MEMORY(batch=self.training.batch_size, error=str(error).splitlines()[0])
         )
         # The same batch continues from its newest checkpoint. Another one starts again: transformers 4 takes
@@ -167,7 +167,7 @@ class _Job:
             CommandFailed: *error*, where no try is left or another one cannot help.
         """
         if self.training.tracker == "swanlab" and (why := _why_untracked(error, self.log, written)):
-            self.attempts.told.append(TENSORBOARD_INSTEAD(why=why))
+            self.attempts.notes.append(TENSORBOARD_INSTEAD(why=why))
             self.training = self.training.model_copy(update={"tracker": "tensorboard"})
         else:
             self.attempts.again(error)

@@ -68,8 +68,8 @@ def check_datasets(visit: Visit) -> Iterator[Finding]:
         path = name.path
         if path and path.exists():
             try:
-                for one in unhealthy(dataset, check_dataset(path, max_length=length), length):
-                    yield replace(one, rows=tuple(users[dataset]))
+                for finding in unhealthy(dataset, check_dataset(path, max_length=length), length):
+                    yield replace(finding, rows=tuple(users[dataset]))
             except DataError as error:
                 yield _unreadable(dataset, error, tuple(users[dataset]))
         elif path:
@@ -120,7 +120,7 @@ def unhealthy(dataset: str, health: Health, max_length: int) -> Iterator[Finding
             f"ms-swift would silently drop {dropped} of {first}{health.rows} rows: {'; '.join(reasons)}",
             "write them as {messages: [{role: user, content: …}, {role: assistant, content: …}]}",
         )
-    kept = max(health.kept, 1)
+    usable = max(health.kept, 1)
     for count, what, remedy in (
         (health.ends_on_client, "dialogues end on the client; their last turn trains nothing", "cut the last turn"),
         (health.not_alternating, "dialogues do not alternate between the two sides", "join or repair the turns"),
@@ -133,7 +133,7 @@ def unhealthy(dataset: str, health: Health, max_length: int) -> Iterator[Finding
         ),
     ):  # fmt: skip
         if count:
-            yield Finding("warning", place, f"{count} of {first}{kept} {what}", remedy)
+            yield Finding("warning", place, f"{count} of {first}{usable} {what}", remedy)
 
 
 def check_suites(visit: Visit) -> Iterator[Finding]:

@@ -82,7 +82,7 @@ def cached(visit: Visit, kind: str, hub_id: str) -> bool:
     newer = modelscope / f"{kind}s" / hub_id.replace("/", "--")
     owner, _, rest = hub_id.partition("/")
     spelled = (name, f"{kind}s/{owner}/{rest.replace('.', '___')}")  # as its library writes dots
-    older = [root / one for one in spelled for root in (modelscope, modelscope / "hub")]
+    older = [root / spelling for spelling in spelled for root in (modelscope, modelscope / "hub")]
     places = (hf / name.replace("/", "--"), newer, *older)
     return any(place.is_dir() for place in places)
 

@@ -24,7 +24,9 @@ def check_hubs(visit: Visit) -> Iterator[Finding]:
     for row in visit.rows:
         if row.url:
             continue
-        data = [hubs.dataset_source(one, row.use_hf, visit.environ) for one in row.dataset if row.trains]
+        data = [
+            hubs.dataset_source(dataset, row.use_hf, visit.environ) for dataset in row.dataset if row.trains
+        ]
         for source in dict.fromkeys((hubs.model_source(row, visit.environ), *data)):
             if source:
                 users.setdefault(source, []).append(row.name)

@@ -35,11 +35,11 @@ class Attempts:
 
     Attributes:
         retries: how many may follow the first (``limits.retries``).
-        told: for the record, a line for each try that another one followed, and what else was done about it.
+        notes: for the record, a line for each try that another one followed, and what else was done about it.
     """
 
     retries: int
-    told: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     _failed: int = 0
     _spent: int = 0
 
@@ -58,7 +58,7 @@ class Attempts:
     def failed(self, error: Exception) -> None:
         """Note a failure that another attempt follows."""
         self._failed += 1
-        self.told.append(FAILED(number=self._failed, error=str(error).splitlines()[0]))
+        self.notes.append(FAILED(number=self._failed, error=str(error).splitlines()[0]))
 
 
 def _may_pass(error: CommandFailed) -> bool:

@@ -129,14 +129,14 @@ def chosen(option: str | None, matrix: ExecutorSpec | None) -> ExecutorSpec:
 
 def _pairs(text: str, words: dict[str, Any]) -> list[str]:
     """Put ``key=value`` pairs of *text* into *words*; return the mistakes."""
-    known = [name for name in ExecutorSpec.model_fields if name not in ("name", "kind", "address")]
+    names = [name for name in ExecutorSpec.model_fields if name not in ("name", "kind", "address")]
     complaints = []
     for pair in re.split(r",(?=[^,=]*=)", text):
         key, equals, value = pair.partition("=")
         if not equals or not value:
             complaints.append(f"{shown(pair)}: write key=value")
-        elif key not in known:
-            complaints.append(f"{shown(key)} is not known{did_you_mean(key, known)}")
+        elif key not in names:
+            complaints.append(f"{shown(key)} is not known{did_you_mean(key, names)}")
         elif key in ("cpus", "restarts", "max_jobs"):
             words[key] = int(value) if value.isdecimal() and value.isascii() else value
         else:

@@ -82,17 +82,17 @@ def recorded_seconds(workspace: Workspace, row: str) -> dict[str, float]:
 
 def remaining(legs: Sequence[Leg]) -> dict[str, float]:
     """Return the longest path from each leg to the end of its row."""
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
 
     def of(leg: Leg) -> float:
-        if leg.name not in found:
+        if leg.name not in seconds:
             later = (of(other) for other in legs if other.row == leg.row and leg.name in other.after)
-            found[leg.name] = leg.seconds + max(later, default=0.0)
-        return found[leg.name]
+            seconds[leg.name] = leg.seconds + max(later, default=0.0)
+        return seconds[leg.name]
 
     for leg in legs:
         of(leg)
-    return found
+    return seconds
 
 
 def in_order(legs: Sequence[Leg]) -> list[Leg]:
@@ -143,11 +143,11 @@ def placements(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     Each has ``leg``, ``hosts`` in their order, ``stages`` with the host that did each, ``queued_s`` of all its starts,
     ``seconds`` of the last one, and ``lost``: why it had to begin again, each time.
     """
-    found: dict[str, dict[str, Any]] = {}
+    places: dict[str, dict[str, Any]] = {}
     for event in events:
         if not (name := event.get("leg")):
             continue
-        leg = found.setdefault(
+        leg = places.setdefault(
             str(name),
             {"leg": str(name), "hosts": [], "stages": [], "queued_s": 0, "seconds": None, "lost": []},
         )
@@ -161,4 +161,4 @@ def placements(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             leg["seconds"] = event.get("seconds")
         elif event.get("event") == "stage" and event.get("outcome") == "ran":
             leg["stages"].append([str(event.get("stage")), host])
-    return [leg for leg in found.values() if leg["hosts"]]
+    return [leg for leg in places.values() if leg["hosts"]]

@@ -98,8 +98,8 @@ def tail(log: Path, lines: int = 20) -> str:
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    kept = [line.rsplit("\r", 1)[-1].rstrip() for line in text.rstrip().splitlines()]
-    return printable(redact("\n".join(kept[-lines:])))
+    shown = [line.rsplit("\r", 1)[-1].rstrip() for line in text.rstrip().splitlines()]
+    return printable(redact("\n".join(shown[-lines:])))
 
 
 _ERROR = re.compile(r"(?:^|\s)((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Exit)(?:: .+)?)$")
@@ -118,8 +118,8 @@ def first_error(log: Path, since: int = 0) -> str:
             text = line.decode("utf-8", "replace").rstrip()
             if text.endswith("Traceback (most recent call last):"):
                 within = True
-            elif within and (found := _ERROR.search(text)):
-                return redact(found[1])
+            elif within and (match := _ERROR.search(text)):
+                return redact(match[1])
     return ""
 
 
@@ -146,7 +146,7 @@ class Runner:
             born = birth(process.pid)
         except OSError:
             return process  # it has ended already
-        told = {
+        note = {
             **_this_host(),
             "pid": process.pid,
             "born": born,
@@ -156,7 +156,7 @@ class Runner:
             "command": redact(str(command)),
         }
         try:
-            write_json(self._note(process), told)
+            write_json(self._note(process), note)
         except BaseException:
             process.stop()  # what is on no note must not run
             raise
@@ -240,14 +240,14 @@ class Runner:
 
 def failure(process: Process, kind: type[CommandFailed] | None = None, what: str = "") -> CommandFailed:
     """The error for how *process* ended: cause, log, and the command line."""
-    said = process.quoted()
+    quoted = process.quoted()
     if kind is None:
         code = process.returncode or 0
         what = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        kind = OutOfMemory if any(sign in said for sign in _NO_MEMORY) else CommandFailed
+        kind = OutOfMemory if any(sign in quoted for sign in _NO_MEMORY) else CommandFailed
     name = process.command.module or process.command.argv[0]
     return kind(
-        f"{name} {what}\n{said}\nby hand: {redact(str(process.command))}",
+        f"{name} {what}\n{quoted}\nby hand: {redact(str(process.command))}",
         returncode=process.returncode,
         log=process.log,
     )
@@ -277,21 +277,21 @@ def end_orphans(processes: Path) -> list[str]:
     ended = []
     for note in _notes(processes):
         try:
-            told = json.loads(note.read_text())
+            facts = json.loads(note.read_text())
         except (OSError, ValueError):  # gone meanwhile, or cut short
             note.unlink(missing_ok=True)
             continue
-        if _elsewhere(told):
-            if told["host"] == socket.gethostname() and told["boot"] != _this_host()["boot"]:
+        if _elsewhere(facts):
+            if facts["host"] == socket.gethostname() and facts["boot"] != _this_host()["boot"]:
                 note.unlink(missing_ok=True)  # this machine was started anew since
             continue
-        if _alive(told["owner"], told.get("owner_born")):
+        if _alive(facts["owner"], facts.get("owner_born")):
             continue
-        for process in _session(told["pid"], told["born"], told.get("mark")):
+        for process in _session(facts["pid"], facts["born"], facts.get("mark")):
             with contextlib.suppress(psutil.Error):
                 process.kill()
                 process.wait(10)
-                ended.append(told["command"])
+                ended.append(facts["command"])
         note.unlink(missing_ok=True)
     return list(dict.fromkeys(ended))
 
@@ -301,15 +301,15 @@ def running(processes: Path) -> list[str]:
 
     Of another host only its notes are seen: what stands on one counts as running until that host takes it away.
     """
-    found = []
+    lines = []
     for note in _notes(processes):
         with contextlib.suppress(OSError, ValueError, KeyError):
-            told = json.loads(note.read_text())
-            if _elsewhere(told):
-                found.append(f"on {told['host']}: {told['command']}")
-            elif _session(told["pid"], told["born"], told.get("mark")):
-                found.append(str(told["command"]))
-    return found
+            facts = json.loads(note.read_text())
+            if _elsewhere(facts):
+                lines.append(f"on {facts['host']}: {facts['command']}")
+            elif _session(facts["pid"], facts["born"], facts.get("mark")):
+                lines.append(str(facts["command"]))
+    return lines
 
 
 def _notes(processes: Path) -> Iterator[Path]:
@@ -358,14 +358,14 @@ def _session(leader: int, born: str, mark: str | None) -> list[psutil.Process]:
         ours = True
     except OSError:
         ours = False
-    found = []
+    members = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError):
             if os.getsid(process.pid) != leader or process.status() == psutil.STATUS_ZOMBIE:
                 continue
             if ours or (mark and process.environ().get(_MARK) == mark):
-                found.append(process)
-    return found
+                members.append(process)
+    return members
 
 
 class _Keeper:

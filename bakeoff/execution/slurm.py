@@ -56,9 +56,11 @@ class Slurm:
         """Why the partition would let a job of our time limit wait for ever."""
         limit_s = time_limit_s(self.spec.time)
         rows = [line.split() for line in _run("sinfo", "--noheader", "--format=%P %l").splitlines()]
-        wanted = (self.spec.partition or "").split(",")
+        partitions = (self.spec.partition or "").split(",")
         allowed = [
-            row[1] for row in rows if row[0].rstrip("*") in wanted or ("" in wanted and row[0].endswith("*"))
+            row[1]
+            for row in rows
+            if row[0].rstrip("*") in partitions or ("" in partitions and row[0].endswith("*"))
         ]
         if not limit_s or not allowed or any(text == "infinite" for text in allowed):
             return ""
@@ -104,33 +106,33 @@ class Slurm:
         path = job.folder / "job.sh"
         write_text(path, self.script(job))
         arguments = ("--parsable", "--dependency=singleton", *self.arguments(job), str(path))
-        said = _run("sbatch", *arguments, env=job.env)
-        self._ids[job.name] = said.strip().splitlines()[-1].split(";")[0]
+        answer = _run("sbatch", *arguments, env=job.env)
+        self._ids[job.name] = answer.strip().splitlines()[-1].split(";")[0]
         self._since[job.name] = time.monotonic()
         self._ended.pop(job.name, None)
 
     def states(self) -> Mapping[str, State]:
         """Return the states of the jobs, as far as the controller answers."""
         open_jobs = {name: number for name, number in self._ids.items() if name not in self._ended}
-        found = dict(self._ended)
+        states = dict(self._ended)
         if not open_jobs:
-            return found
+            return states
         form = "jobid:.20,state:.20,exit_code:.12,reason:.60,nodelist:.200"
         try:
             listed = _run("squeue", "-h", "--states=all", f"--user={getpass.getuser()}", f"--Format={form}")
         except BakeoffError:
-            return found  # not "over": nothing is known
+            return states  # not "over": nothing is known
         rows = {line[:20].strip(): line for line in listed.splitlines()}
         for name, number in open_jobs.items():
             if line := rows.get(number):
-                found[name] = state_of(
+                states[name] = state_of(
                     *(line[a:b].strip() for a, b in ((20, 40), (40, 52), (52, 112), (112, None)))
                 )
             elif time.monotonic() - self._since[name] > GONE_S:
-                found[name] = State("ended", "the queue no longer lists it")
-            if name in found and found[name].phase in ("ended", "lost"):
-                self._ended[name] = found[name]
-        return found
+                states[name] = State("ended", "the queue no longer lists it")
+            if name in states and states[name].phase in ("ended", "lost"):
+                self._ended[name] = states[name]
+        return states
 
     def stop(self, name: str, *, kill: bool = False) -> None:
         """Send SIGTERM to the command alone, or cancel the whole job."""
@@ -166,6 +168,6 @@ def _run(*argv: str, env: Mapping[str, str] | None = None, check: bool = True) -
     except subprocess.TimeoutExpired:
         raise BakeoffError(f"slurm: {argv[0]} did not answer within 120 s; ask the site") from None
     if done.returncode and check:
-        said = " ".join(f"{done.stdout} {done.stderr}".split())
-        raise BakeoffError(redact(f"slurm: {argv[0]} refused: {said or f'exit code {done.returncode}'}"))
+        answer = " ".join(f"{done.stdout} {done.stderr}".split())
+        raise BakeoffError(redact(f"slurm: {argv[0]} refused: {answer or f'exit code {done.returncode}'}"))
     return done.stdout

@@ -65,8 +65,8 @@ def _training_and_serving(spec: ModelSpec) -> Iterator[str]:
         )
     yield from _several_cards(spec)
     for plugin in spec.training.plugins:
-        if plugin not in (known := sorted(path.stem for path in PLUGINS.glob("[a-z]*.py"))):
-            yield _unknown(plugin, known, f"{where}.training.plugins")
+        if plugin not in (shipped := sorted(path.stem for path in PLUGINS.glob("[a-z]*.py"))):
+            yield _unknown(plugin, shipped, f"{where}.training.plugins")
     yield from _plugins_of_gpt_oss(spec)
     if spec.serving.way == "adapter" and spec.serving.engine not in LOADS_ADAPTERS:
         yield (
@@ -359,10 +359,10 @@ def unused_suites(matrix: Matrix) -> Iterator[str]:
 
 
 def secrets_in(
-    given: Mapping[str, JsonValue] | Mapping[str, str | int | float | bool], where: str
+    settings: Mapping[str, JsonValue] | Mapping[str, str | int | float | bool], where: str
 ) -> Iterator[str]:
     """Yield which values are secrets by their names."""
-    for name, value in given.items():
+    for name, value in settings.items():
         if isinstance(value, dict):
             yield from secrets_in(value, f"{where}.{name}")
         # a number is a count, as in max_tokens; a text of several tokens is no secret either
@@ -374,5 +374,5 @@ def secrets_in(
             )
 
 
-def _unknown(name: str, known: Iterable[str], where: str) -> str:
-    return f"{where}: '{name}' is not known{did_you_mean(name, known)}"
+def _unknown(name: str, names: Iterable[str], where: str) -> str:
+    return f"{where}: '{name}' is not known{did_you_mean(name, names)}"

@@ -29,7 +29,7 @@ def _dataset_text(value: object) -> object:
     end = re.search(r"(?<!:):(?!:)|#", name)
     place, rest = (name[: end.start()], name[end.start() :]) if end else (name, "")
     bare = place.rpartition("::")[2]
-    if place == "shipped" or _looks_local(bare) or any(Path(_place(one)).exists() for one in (name, bare)):
+    if place == "shipped" or _looks_local(bare) or any(Path(_place(path)).exists() for path in (name, bare)):
         raise ValueError(
             "a revision is for data of a hub; what lies on this machine is known by its content: take 'revision' out"
         )

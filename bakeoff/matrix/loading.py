@@ -46,26 +46,26 @@ _Loader.add_implicit_resolver(
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    own: set[str] = set()
+    keys: set[str] = set()
     for key, _ in node.value:
-        if isinstance(key, yaml.ScalarNode) and key.value in own:
+        if isinstance(key, yaml.ScalarNode) and key.value in keys:
             line = key.start_mark.line + 1
             loader.complaints.append(
                 f"'{key.value}' is given twice (again in line {line}); keep one of the two"
             )
-        own.add(str(key.value))
+        keys.add(str(key.value))
     loader.flatten_mapping(node)
-    found: dict[Any, Any] = {}
+    mapping: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         if isinstance(key, Hashable):
-            found[key] = loader.construct_object(value_node, deep=True)
+            mapping[key] = loader.construct_object(value_node, deep=True)
         else:
             line = key_node.start_mark.line + 1
             loader.complaints.append(
                 f"a key is a name, found {shown(key)} in line {line}; put quotes around it"
             )
-    return found
+    return mapping
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
@@ -168,8 +168,8 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         complaints.append("'models' must list at least one row; see docs/matrix.md for an example")
         raise MatrixError(complaints, source)
     parts = ("defaults", "groups", "environments", "suites", "models", "judge", "executor")
-    known = (*parts, "cases")
-    complaints += [_unknown(str(key), known, "the matrix") for key in raw if not _known(key, known)]
+    keys = (*parts, "cases")
+    complaints += [_unknown(str(key), keys, "the matrix") for key in raw if not _known(key, keys)]
     sections = {key: _section(raw, key, complaints) for key in parts}
 
     sections["environments"] = {**environments_for(sections), **sections["environments"]}
@@ -254,8 +254,8 @@ def _rows(sections: Mapping[str, dict[str, Any]], complaints: list[str]) -> dict
         if not isinstance(row, dict):
             complaints.append(f"{name}: a row is a mapping, found {shown(row)}")
             continue
-        wanted = row.get("group", defaults.get("group", "full"))
-        group = groups.get(wanted) if isinstance(wanted, str) else None
+        group_name = row.get("group", defaults.get("group", "full"))
+        group = groups.get(group_name) if isinstance(group_name, str) else None
         preset = preset_of(defaults, groups, row)
         rows[name] = _merge(_merge(_merge(preset, defaults), group if isinstance(group, dict) else {}), row)
     models = _parse(ModelSpec, rows, "", complaints, inherited)
@@ -263,8 +263,8 @@ def _rows(sections: Mapping[str, dict[str, Any]], complaints: list[str]) -> dict
     return models
 
 
-def _known(key: object, known: Sequence[str]) -> bool:
-    return key in known or str(key).startswith("x-")  # a place for YAML anchors
+def _known(key: object, keys: Sequence[str]) -> bool:
+    return key in keys or str(key).startswith("x-")  # a place for YAML anchors
 
 
 def _section(raw: dict[str, Any], key: str, complaints: list[str]) -> dict[str, Any]:
@@ -280,7 +280,7 @@ def _parse(
     raw: Mapping[str, Any],
     where: str,
     complaints: list[str],
-    told: Mapping[str, str] = MappingProxyType({}),
+    inherited: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, _Part]:
     parsed: dict[str, _Part] = {}
     for name, value in raw.items():
@@ -290,7 +290,7 @@ def _parse(
             continue
         value = {**value, "name": str(name)}
         if mistakes := _mistakes(kind, place, value):
-            complaints += [words for mistake, words in mistakes.items() if mistake not in told]
+            complaints += [words for mistake, words in mistakes.items() if mistake not in inherited]
         else:
             parsed[str(name)] = kind.model_validate(value)
     return parsed
@@ -302,8 +302,10 @@ def _mistakes(kind: type[BaseModel], place: str, value: Mapping[str, Any]) -> di
         kind.model_validate(value)
     except ValidationError as error:
         return {
-            repr((one["type"], one["loc"], shown(one.get("input")))): _complaint(kind, place, dict(one))
-            for one in error.errors()
+            repr((mistake["type"], mistake["loc"], shown(mistake.get("input")))): _complaint(
+                kind, place, dict(mistake)
+            )
+            for mistake in error.errors()
         }
     return {}
 
@@ -335,12 +337,12 @@ def _complaint(kind: type[BaseModel], place: str, error: Mapping[str, Any]) -> s
             f"{shown(place)}: a name has at most 64 lower-case letters, digits, '.', '_' and '-', and begins with a "
             "letter or digit: it names folders and tests"
         )
-    found = "" if last in _NEVER_SHOWN else f", found {shown(error.get('input'))}"
-    return f"{where}.{last}: {error['msg'].lower()}{found}{meaning}"
+    shown_value = "" if last in _NEVER_SHOWN else f", found {shown(error.get('input'))}"
+    return f"{where}.{last}: {error['msg'].lower()}{shown_value}{meaning}"
 
 
-def _unknown(name: str, known: Iterable[str], where: str) -> str:
-    return f"{where}: '{name}' is not known{did_you_mean(name, known)}"
+def _unknown(name: str, names: Iterable[str], where: str) -> str:
+    return f"{where}: '{name}' is not known{did_you_mean(name, names)}"
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

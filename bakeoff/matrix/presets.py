@@ -31,8 +31,8 @@ def preset_of(defaults: Settings, groups: Settings, row: Settings) -> dict[str, 
     own ``training.batch_size`` is taken as it is written.
     """
     group, model = row.get("group", defaults.get("group")), row.get("model", defaults.get("model"))
-    known = presets()["models"].get(model.lower()) if isinstance(model, str) else None
-    if group is None and known is not None:
+    settings = presets()["models"].get(model.lower()) if isinstance(model, str) else None
+    if group is None and settings is not None:
         group = "full"
     if not isinstance(group, str) or group not in presets()["groups"] or group in groups or "url" in row:
         return {}
@@ -40,11 +40,11 @@ def preset_of(defaults: Settings, groups: Settings, row: Settings) -> dict[str, 
     if group == "full" and isinstance(training, dict) and "batch_size" in training:
         return {}  # what full needs, and how it is served, was measured with its own batch
     preset = dict(presets()["groups"][group])
-    if known is None:
+    if settings is None:
         architecture = row.get("model_type", defaults.get("model_type"))
-        known = presets()["architectures"].get(str(architecture), {})
+        settings = presets()["architectures"].get(str(architecture), {})
     if group == "full":
-        for key, value in known.items():
+        for key, value in settings.items():
             below = preset.get(key)
             preset[key] = {**below, **value} if isinstance(below, dict) else value
     return preset

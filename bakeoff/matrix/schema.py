@@ -152,8 +152,8 @@ class Suite(Part):
     def folder(self, data_dir: Path | None) -> Path | None:
         """The folder of this suite's data; None where it comes from the hub."""
         if self.data is None:
-            own = data_dir / self.benchmark if data_dir else None
-            return own if own and own.is_dir() else None
+            standard = data_dir / self.benchmark if data_dir else None
+            return standard if standard and standard.is_dir() else None
         place, _, rest = self.data.rpartition(":")
         if place == "shipped":
             return SHIPPED / rest
@@ -169,9 +169,9 @@ class Suite(Part):
             return None if folder.is_dir() else NO_DATA(suite=self.name, what=what)
         if self.hub:
             return None
-        wanted = (self.data or self.benchmark).removeprefix("data:")
+        folder_name = (self.data or self.benchmark).removeprefix("data:")
         form = FOLDER_LACKS if data_dir else NO_DATA_DIR
-        return NO_DATA(suite=self.name, what=form(folder=wanted))
+        return NO_DATA(suite=self.name, what=form(folder=folder_name))
 
 
 def _count(gpus: object) -> int:

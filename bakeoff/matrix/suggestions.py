@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Iterable
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The nearest *known* names, or all where they are few, as a question."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    if near:
-        return f"; is it {' or '.join(repr(one) for one in near)}?"
-    return f"; known: {', '.join(known)}" if len(known) <= 60 else ""
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The nearest known *names*, or all where they are few, as a question."""
+    names = list(names)
+    nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if nearest:
+        return f"; is it {' or '.join(repr(option) for option in nearest)}?"
+    return f"; known: {', '.join(names)}" if len(names) <= 60 else ""

@@ -162,7 +162,7 @@ def cell_of(event: Mapping[str, Any]) -> Cell:
 
 def earlier_seconds(store: Path) -> dict[Cell, float]:
     """How long each cell took when it last ran, from the newest timelines."""
-    found: dict[Cell, float] = {}
+    seconds: dict[Cell, float] = {}
     for path in sorted((store / "runs").glob("*/events.jsonl"))[-EARLIER_RUNS:]:
         try:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -170,8 +170,8 @@ def earlier_seconds(store: Path) -> dict[Cell, float]:
             continue
         for event in _objects(lines):
             if event.get("event") == "stage" and event.get("outcome") == "ran":
-                found[cell_of(event)] = float(event.get("seconds") or 0.0)
-    return found
+                seconds[cell_of(event)] = float(event.get("seconds") or 0.0)
+    return seconds
 
 
 def _objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:

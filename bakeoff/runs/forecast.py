@@ -95,10 +95,10 @@ def lines(forecasts: Sequence[Forecast], workspace: Workspace) -> Iterator[str]:
     """Yield the forecast in words: in total, then row by row."""
     if not forecasts:
         return
-    total = sum(one.seconds for one in forecasts)
+    total = sum(entry.seconds for entry in forecasts)
     sums = {
-        "disk": [one.disk_gib for one in forecasts],
-        "download": [one.download_gib for one in forecasts],
+        "disk": [entry.disk_gib for entry in forecasts],
+        "download": [entry.download_gib for entry in forecasts],
     }
     parts = []
     for what, sizes in sums.items():
@@ -109,12 +109,14 @@ def lines(forecasts: Sequence[Forecast], workspace: Workspace) -> Iterator[str]:
     free = memory.room_gib(Path(workspace.root))[1]
     parts.append(f"{free:.0f} GiB of disk are free")
     yield f"forecast, if nothing is reused: {_duration(total)} one row after another; {', '.join(parts)}"
-    yield from (f"  {one}" for one in forecasts)
+    yield from (f"  {entry}" for entry in forecasts)
 
 
 def compared(forecasts: Sequence[Mapping[str, Any]], done: Sequence[Record]) -> list[dict[str, Any]]:
     """Return the expected and the real seconds of each stage that ran."""
-    planned = {(one["row"], stage): seconds for one in forecasts for stage, seconds in one["stages"].items()}
+    planned = {
+        (entry["row"], stage): seconds for entry in forecasts for stage, seconds in entry["stages"].items()
+    }
     return [
         {
             "model": record.model,
@@ -129,20 +131,21 @@ def compared(forecasts: Sequence[Mapping[str, Any]], done: Sequence[Record]) -> 
 
 def difference(stages: Sequence[Mapping[str, Any]]) -> str:
     """What differed from the forecast, in one line; empty without a forecast."""
-    known = [one for one in stages if one["planned_s"] is not None]
-    if not known:
+    comparable = [stage for stage in stages if stage["planned_s"] is not None]
+    if not comparable:
         return ""
-    planned, took = (math.fsum(one[key] for one in known) for key in ("planned_s", "took_s"))
-    worst = max(known, key=lambda one: abs(one["took_s"] - one["planned_s"]))
+    planned, took = (math.fsum(stage[key] for stage in comparable) for key in ("planned_s", "took_s"))
+    worst = max(comparable, key=lambda stage: abs(stage["took_s"] - stage["planned_s"]))
     return (
-        f"forecast: {len(known)} stages were to take {_duration(planned)} and took {_duration(took)}; furthest off: "
-        f"{worst['model']} {worst['stage']}, {_duration(worst['took_s'])} instead of {_duration(worst['planned_s'])}"
+        f"forecast: {len(comparable)} stages were to take {_duration(planned)} and took {_duration(took)}; "
+        f"furthest off: {worst['model']} {worst['stage']}, "
+        f"{_duration(worst['took_s'])} instead of {_duration(worst['planned_s'])}"
     )
 
 
 def as_rows(forecasts: Sequence[Forecast]) -> list[dict[str, Any]]:
     """Return *forecasts* as JSON holds them."""
-    return [asdict(one) for one in forecasts]
+    return [asdict(row) for row in forecasts]
 
 
 def _gib(size: float | None) -> str:

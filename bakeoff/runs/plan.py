@@ -119,11 +119,11 @@ def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Ite
             continue
         version = swift_version(environment, root) or swift.NEWEST
         line = swift.export(spec, checkpoint=Path(), base="", output=Path(), version=version)
-        for key, known in (names_in_source(python) or {}).items():
+        for key, names in (names_in_source(python) or {}).items():
             value = line.value_of(f"--{key}")
-            if value is not None and value not in known and value not in swift.OWN_TEMPLATES:
-                meant = nearest(value, sorted(known))
-                hint = f"is it {meant!r}?" if meant else f"nearest: {get_close_matches(value, known, 3, 0)}"
+            if value is not None and value not in names and value not in swift.OWN_TEMPLATES:
+                meant = nearest(value, sorted(names))
+                hint = f"is it {meant!r}?" if meant else f"nearest: {get_close_matches(value, names, 3, 0)}"
                 if key == "template":
                     hint = near_templates(value, python, spec.model or "")
                 yield f"{spec.name}.{key}: the ms-swift of environment {name!r} does not know {value!r}; {hint}"
@@ -131,7 +131,7 @@ def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Ite
 
 def _mistyped(folder: Path) -> bool:
     """Whether a folder of nearly this name lies where *folder* does not."""
-    beside = [one.name for one in folder.parent.iterdir()] if folder.parent.is_dir() else []
+    beside = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
     return bool(get_close_matches(folder.name, beside, cutoff=0.8))
 
 
@@ -147,24 +147,24 @@ def cases(
 
     Of the marks, those of :data:`NARROWING` count. What runs *elsewhere* need not be able to run on this machine.
     """
-    found = []
+    combinations = []
     for spec in matrix.models.values():
         unmet = "" if elsewhere else why_unmet(spec, matrix)
         if wanted == ["model"]:
-            found.append(Case((spec.name,), unmet or _why_not_trained(spec)))
+            combinations.append(Case((spec.name,), unmet or _why_not_trained(spec)))
             continue
         for variant in spec.variants:
             if "merging" in marks and not _merges(spec, variant):
                 continue
             if "suite" not in wanted:
-                found.append(Case((spec.name, variant), unmet))
+                combinations.append(Case((spec.name, variant), unmet))
                 continue
-            found += [
+            combinations += [
                 Case((spec.name, variant, suite.name), unmet or suite.why_no_data(data_dir) or "")
                 for suite in matrix.suites_of(spec)
                 if "expecting" not in marks or suite.expect.of(variant)
             ]
-    return found
+    return combinations
 
 
 def _merges(spec: ModelSpec, variant: str) -> bool:

@@ -24,8 +24,8 @@ def log_scores(store: Path, run_id: str) -> str:
         )
         if done.returncode == 0:
             return f"scores logged to SwanLab as {run_id}"
-        told = done.stderr.strip().splitlines()
-        why = told[-1] if told else f"exit code {done.returncode}"
+        lines = done.stderr.strip().splitlines()
+        why = lines[-1] if lines else f"exit code {done.returncode}"
     except (OSError, subprocess.SubprocessError) as error:
         why = str(error)
     return redact(f"--log-scores: not logged: {why}; the run is kept, try again with: {' '.join(argv)}")

@@ -85,5 +85,5 @@ def row_seconds(spec: ModelSpec, parameters: float, tokens: int, questions: int)
 def points_seen(questions: int, models: int) -> float:
     """The smallest difference in points that *questions* can show."""
     pairs = max(models * (models - 1) // 2, 1)
-    found = minimum_detectable_difference(questions, pairs=pairs)
-    return math.inf if found > 1 else 100 * found
+    points = minimum_detectable_difference(questions, pairs=pairs)
+    return math.inf if points > 1 else 100 * points

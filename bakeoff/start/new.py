@@ -61,12 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The options of the program."""
-    made = argparse.ArgumentParser(
+    options = argparse.ArgumentParser(
         prog="bakeoff new",
         description="Write a matrix: which models, trained on what, asked what. Questions are asked for what no option "
         "says; with --yes the defaults are taken. 新建一个比较；没有给出的选项会逐一询问。",
     )
-    add = made.add_argument
+    add = options.add_argument
     add("--model", action="append", default=[], metavar="NAME", help=f"{', '.join(KNOWN)}, a folder or a hub id "
         "owner/name; several times. A model of another family: ID=MODEL_TYPE,TEMPLATE")  # fmt: skip
     add("--data", action="append", default=[], help="training data: file, folder or hub id; several times")
@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     add("--lang", choices=("zh", "en"), help="default: by LANG")
     add("--yes", "-y", action="store_true", help="ask nothing, take the defaults")
     add("--force", action="store_true", help="replace the file")
-    return made
+    return options
 
 
 class _Interview:
