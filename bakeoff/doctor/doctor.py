@@ -66,7 +66,7 @@ def findings(
 
 
 def _merged(repeated: Sequence[Finding], rows: Sequence[str]) -> list[Finding]:
-    """*repeated* with what several rows share said once, under all their names."""
+    """The findings, those of several rows once under all their names."""
     alike: dict[tuple[Level, str, str], list[Finding]] = {}
     for finding in repeated:
         alike.setdefault((finding.level, finding.what, finding.remedy), []).append(finding)

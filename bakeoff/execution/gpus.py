@@ -152,7 +152,7 @@ class Leases:
     def _wait(
         self, choice: Sequence[Card], demand: _Demand, leases: contextlib.ExitStack, patience_s: float
     ) -> tuple[int, ...]:
-        """Take the cards as soon as there is room; what is taken stands in *leases*."""
+        """Take the cards as soon as there is room, and note them in *leases*."""
         began = looked = time.monotonic()
         is_announced = False
         with contextlib.ExitStack() as queue:

@@ -193,18 +193,14 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         complaints += checks.secrets_in(environment.env, f"environments.{environment.name}.env")
     for suite in suites.values():
         complaints += checks.of_suite(suite)
-    judge = None
-    if sections["judge"]:
-        judge = _parse(Judge, {"judge": sections["judge"]}, "", complaints).get("judge")
+    judge = _parse_single(Judge, "judge", sections, complaints)
     if judge:
         complaints += checks.of_judge(judge, sections["models"])
     cases = raw.get("cases")
     if cases is not None and not (isinstance(cases, str) and cases.strip()):
         complaints.append(f"cases: must be the path of a JSONL file, found {shown(cases)}")
         cases = None
-    executor = None
-    if sections["executor"]:
-        executor = _parse(ExecutorSpec, {"executor": sections["executor"]}, "", complaints).get("executor")
+    executor = _parse_single(ExecutorSpec, "executor", sections, complaints)
     if executor:
         complaints += checks.of_executor(executor, "executor")
     matrix = Matrix(
@@ -294,6 +290,12 @@ def _parse(
         else:
             parsed[str(name)] = kind.model_validate(value)
     return parsed
+
+
+def _parse_single(
+    kind: type[_Part], key: str, sections: Mapping[str, Mapping[str, Any]], complaints: list[str]
+) -> _Part | None:
+    return _parse(kind, {key: sections[key]}, "", complaints).get(key) if sections[key] else None
 
 
 def _mistakes(kind: type[BaseModel], place: str, value: Mapping[str, Any]) -> dict[str, str]:

@@ -137,7 +137,7 @@ def finish(
 
 
 def _results(done: Sequence[Record], matrix: Matrix, run_id: str) -> _Results:
-    """What the evaluations among *done* found; one that cannot be read has failed."""
+    """What the evaluations found; an unreadable one has failed."""
     results = _Results()
     for record in done:
         if record.stage not in ("evaluate", "speed") or record.outcome not in ("ran", "reused"):
@@ -163,7 +163,7 @@ def _results(done: Sequence[Record], matrix: Matrix, run_id: str) -> _Results:
 def _run_file(
     workspace: Workspace, run_id: str, matrix: Matrix, done: Sequence[Record], results: _Results
 ) -> RunFile:
-    """The content of ``run.json``, but for what was skipped, expected and rated."""
+    """The content of ``run.json``, without what was skipped and rated."""
     from bakeoff.report.cautions import NOTED
 
     folder = workspace.run(run_id)
@@ -253,7 +253,7 @@ def scoring_agreement(matrix: Matrix, samples: Sequence[Mapping[str, Any]]) -> l
 def _provenance(
     workspace: Workspace, matrix: Matrix, compared: Sequence[ModelSpec], done: Sequence[Record]
 ) -> Provenance:
-    """Versions, machine, environments and commits; ``hubs`` only where something came from one."""
+    """Versions, machine, environments and the commits of hubs, if any."""
     made_on = {
         "versions": provenance.versions((*provenance.TOOLS, *engines.SERVERS)),
         "commit": provenance.commit(Path(matrix.source).absolute().parent),
