@@ -18,6 +18,13 @@ from bakeoff.matrix.schema import POINT_AT_DATA, ModelSpec
 from bakeoff.scoring import leakage
 from bakeoff.training_data.health import Health, check_dataset
 
+_DESCRIBED_BY = {"model": "config.json", "adapter": "adapter_config.json", "weights": "config.json"}
+_HOLDS = {
+    "model": "a model in the format of Hugging Face",
+    "adapter": "a LoRA checkpoint, such as …/checkpoint-100",
+    "weights": "merged weights in the format of Hugging Face",
+}
+
 
 def check_models(visit: Visit) -> Iterator[Finding]:
     """Yield which models, adapters and weights are not there."""
@@ -31,6 +38,13 @@ def check_models(visit: Visit) -> Iterator[Finding]:
                     row.name,
                     f"{key}: there is no folder {place}",
                     "give an existing folder" + (", or a hub id owner/name" if key == "model" else ""),
+                )
+            elif local and not row.tiny and not (Path(place).expanduser() / _DESCRIBED_BY[key]).is_file():
+                yield Finding(
+                    "error",
+                    row.name,
+                    f"{key}: the folder {place} has no {_DESCRIBED_BY[key]}",
+                    "give the folder that holds it: " + _HOLDS[key],
                 )
         yield from _without_vocabulary(row, visit)
         hub = row.model if row.model and not (row.tiny or row.model.startswith(("/", ".", "~"))) else ""

@@ -22,16 +22,26 @@ from bakeoff.matrix.presets import environments_for, preset_of
 from bakeoff.matrix.schema import Environment, ExecutorSpec, Group, Judge, Matrix, ModelSpec, Suite
 from bakeoff.matrix.seeds import expand_seeds
 from bakeoff.matrix.suggestions import did_you_mean
+from bakeoff.matrix.values import of_values
 
 _Part = TypeVar("_Part", bound=BaseModel)
 MOST_CHARACTERS = 2**20
 MOST_VALUES = 200_000
+MOST_DIGITS = 400
 DEEPEST = 60
 """A matrix is some kilobytes and a few levels deep; aliases of aliases ("YAML bombs") would fill the memory."""
 
 
+_NOT_TEXT = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int", "null", "timestamp"))
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 numbers (``2e-4`` is one), and a key given twice is a mistake, not an override."""
+    """YAML 1.2 numbers (``2e-4`` is one, ``1:30`` and ``010`` are none), and a key given twice is a mistake."""
+
+    yaml_implicit_resolvers = {
+        first: [pair for pair in pairs if pair[0] not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -40,8 +50,14 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$"),
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$"),
     list("-+0123456789."),
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"), list("-+.")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"), list("-+0123456789")
 )
 
 
@@ -57,7 +73,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     loader.flatten_mapping(node)
     mapping: dict[Any, Any] = {}
     for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
+        key = _key(loader, key_node)
         if isinstance(key, Hashable):
             mapping[key] = loader.construct_object(value_node, deep=True)
         else:
@@ -66,6 +82,13 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
                 f"a key is a name, found {shown(key)} in line {line}; put quotes around it"
             )
     return mapping
+
+
+def _key(loader: _Loader, node: yaml.Node) -> object:
+    """The key as it is written: a row ``on`` or ``1.10`` is called so."""
+    if isinstance(node, yaml.ScalarNode) and node.tag in _NOT_TEXT:
+        return node.value
+    return loader.construct_object(node, deep=True)
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
@@ -110,6 +133,8 @@ def read_matrix(path: Path) -> tuple[Matrix, list[str]]:
 
 
 def _content(text: str) -> tuple[object, list[str]]:
+    if "\0" in text[:1000]:
+        raise ValueError("holds zero bytes, as UTF-16 without a mark has them; save it as UTF-8")
     if len(text) > MOST_CHARACTERS:
         raise ValueError(f"has {len(text):,} characters, and a matrix at most {MOST_CHARACTERS:,}")
     loader = _Loader(text)
@@ -146,6 +171,8 @@ def _expanded(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
         inner = [part for pair in node.value for part in pair]
     elif isinstance(node, yaml.SequenceNode):
         inner = node.value
+    elif len(node.value) > MOST_DIGITS and node.tag.endswith((":int", ":float")):
+        raise ValueError(f"line {line}: a number of {len(node.value):,} digits; write a smaller one")
     elif re.search("[\ud800-\udfff]", node.value):
         raise ValueError(f"line {line}: holds half a character; write it anew")
     sizes[id(node)] = min(1 + sum(_expanded(part, sizes, depth + 1) for part in inner), 10 * MOST_VALUES)
@@ -189,6 +216,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     models, recipes = expand_seeds(_rows(sections, complaints), complaints)
     for spec in models.values():
         complaints += checks.of_row(spec, sections["suites"], {**sections["environments"], "default": None})
+        complaints += of_values(spec)
     for environment in environments.values():
         complaints += checks.secrets_in(environment.env, f"environments.{environment.name}.env")
     for suite in suites.values():
@@ -318,6 +346,11 @@ _NEVER_SHOWN = ("key_env", "url")
 
 def _complaint(kind: type[BaseModel], place: str, error: Mapping[str, Any]) -> str:
     *path, last = [str(part) for part in error["loc"]] or [""]
+    if path and path[-1] == "gpus" and last.startswith("constrained-"):
+        return (
+            f'{".".join([place, *path])}: must be how many cards, 1 to 64, or which ones in quotes, such as "0,1", '
+            f"found {shown(error.get('input'))}"
+        )
     owner: type[BaseModel] | None = kind
     for part in path:
         annotation = owner.model_fields[part].annotation if owner and part in owner.model_fields else None

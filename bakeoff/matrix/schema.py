@@ -60,7 +60,9 @@ class Environment(Part):
     """A Python environment, built on first use from its requirements."""
 
     name: Name
-    python: str | None = Field(None, description="version such as 3.10; None: the running one")
+    python: str | None = Field(
+        None, pattern=r"^[23](\.\d+){0,2}$", description="version such as 3.10; None: the running one"
+    )
     requirements: Names = ()
     env: dict[str, str] = Field({})
 

@@ -48,11 +48,11 @@ class Training(Part):
     gradient_checkpointing: bool = True
     batch_size: int = Field(8, ge=1, description="dialogues (or packs) per device and forward pass")
     gradient_accumulation: int = Field(4, ge=1, description="forward passes per update")
-    learning_rate: float = Field(2e-4, gt=0)
+    learning_rate: float = Field(2e-4, gt=0, le=10)
     epochs: float = Field(1, gt=0)
     max_steps: int | None = Field(None, ge=1, description="updates; overrides epochs")
     warmup_ratio: float = Field(0.1, ge=0, lt=1)
-    lora_rank: int = Field(8, ge=1)
+    lora_rank: int = Field(8, ge=1, le=65536)
     lora_alpha: int = Field(32, ge=1)
     target_modules: Names = ("all-linear",)
     attention: str | None = Field(
@@ -70,7 +70,7 @@ class Training(Part):
     logging_steps: int = Field(20, ge=1)
     data_workers: int = Field(0, ge=0)
     plugins: Names = Field((), description="files of bakeoff/plugins that speed a GPU row up, without .py")
-    seed: int = 42
+    seed: int = Field(42, ge=0, lt=2**32)
     tracker: Literal["none", "tensorboard", "swanlab"] = Field(
         "tensorboard", description="where SwanLab cannot be used, TensorBoard tracks the training"
     )

@@ -12,4 +12,6 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if nearest:
         return f"; is it {' or '.join(repr(option) for option in nearest)}?"
+    if not names:
+        return "; none is defined"
     return f"; known: {', '.join(names)}" if len(names) <= 60 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -27,7 +28,11 @@ def notify(
     except ImportError as error:
         return [f"notify: apprise cannot be imported ({error}); pip install apprise"]
 
-    body = "\n".join(lines)[:LONGEST]
+    logging.getLogger("apprise").disabled = True  # it would print addresses that it cannot use
+    try:
+        body = "\n".join(lines)[:LONGEST]
+    except Exception as error:  # the summary of a run that broke may break, too
+        body = f"its summary cannot be made: {type(error).__name__}"
     complaints = []
     for name in variables:
         address = environ.get(name, "").strip()
