@@ -38,7 +38,7 @@ _NOT_TEXT = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int
 class _Loader(yaml.SafeLoader):
     """YAML 1.2 numbers (``2e-4`` is one, ``1:30`` and ``010`` are none), and a key given twice is a mistake."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers = {  # noqa: RUF012 (as in the base class)
         first: [pair for pair in pairs if pair[0] not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
