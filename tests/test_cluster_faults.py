@@ -35,11 +35,11 @@ TRAINING, MERGE, EVALUATION = "swift.cli.sft", "swift.cli.export", "evalscope"
 """What stands in the command line of a stage."""
 
 
-def matrix_with(**executor: object) -> dict[str, Any]:
+def matrix_with(max_steps: int = 60, **executor: object) -> dict[str, Any]:
     """The matrix of one row whose training takes long enough to be hit, and is saved often."""
     raw = copy.deepcopy(MATRIX)
     raw["models"] = {"one": raw["models"]["one"]}
-    raw["models"]["one"]["training"] |= {"max_steps": 60, "save_steps": 5, "logging_steps": 5}
+    raw["models"]["one"]["training"] |= {"max_steps": max_steps, "save_steps": 5, "logging_steps": 5}
     return {**raw, "executor": executor} if executor else raw
 
 
@@ -63,9 +63,11 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
 class Session:
     """The pytest session of a user on the host that submits."""
 
-    def __init__(self, cluster: SlurmCluster | RayCluster, name: str, **executor: object) -> None:
+    def __init__(
+        self, cluster: SlurmCluster | RayCluster, name: str, max_steps: int = 60, **executor: object
+    ) -> None:
         self.cluster, self.lab = cluster, cluster.lab
-        argv, self.store = command(matrix_with(**executor), cluster.lab.folder, name)
+        argv, self.store = command(matrix_with(max_steps, **executor), cluster.lab.folder, name)
         self.log = cluster.lab.folder / f"{name}.log"
         self.process = cluster.lab.start(None, argv, self.log, **cluster.env)
 
@@ -95,10 +97,14 @@ class Session:
         assert running, self.log.read_text()
         return running[0]
 
+    def checkpoints(self) -> int:
+        """The step of the newest whole checkpoint; 0 for none."""
+        saved = self.store.glob("models/one/**/checkpoint-*/trainer_state.json")
+        return max((int(path.parent.name.rpartition("-")[2]) for path in saved), default=0)
+
     def checkpoint(self) -> None:
         """Wait until the training has saved something to continue from."""
-        saved = lambda: list(self.store.glob("models/one/**/checkpoint-*/trainer_state.json"))  # noqa: E731
-        wait_until(lambda: saved() or self.process.poll() is not None, 400, str(self.log))
+        wait_until(lambda: self.checkpoints() or self.process.poll() is not None, 400, str(self.log))
 
     def end(self, timeout_s: float = 600) -> int:
         return self.process.wait(timeout_s)
@@ -163,14 +169,19 @@ def test_slurm_cuts_a_cable_and_heals_it_and_preempts(
     assert [event["outcome"] for event in trainings if event["outcome"] == "ran"] == ["ran"]
 
 
-def test_slurm_ends_a_leg_at_its_time_limit_and_the_next_start_goes_on(
-    slurm: SlurmCluster, expected: list[tuple[Any, ...]]
-) -> None:
-    session = Session(slurm, "late", kind="slurm", restarts=9, time="1")
-    assert session.end(900) == 0, session.log.read_text()
-    assert scores(session.store) == expected
-    assert any("time limit" in why for why in session.lost()), session.lost()
+def test_slurm_ends_a_leg_at_its_time_limit_and_the_next_start_goes_on(slurm: SlurmCluster) -> None:
+    session = Session(slurm, "late", max_steps=20_000, kind="slurm", restarts=9, time="2")
+    wait_until(session.lost, 400, "the time limit is seen")
+    assert any("time limit" in why and "got on" in why for why in session.lost()), session.lost()
+    wait_until(
+        lambda: session.events(event="leg", leg="one-train", phase="running", start=2), 300, "begins again"
+    )
+    before = session.checkpoints()
+    wait_until(lambda: session.checkpoints() > before, 300, "the training goes on from its checkpoint")
+    session.signal(signal.SIGINT)
+    assert session.end(120) == 2, session.log.read_text()
     wait_until(lambda: not session.left(), 30, "left behind")
+    assert slurm_jobs(slurm) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -106,6 +106,25 @@ def traps(rows: Sequence[ModelSpec]) -> list[Finding]:
     return _merged(noticed, [row.name for row in rows])
 
 
+def presets_taken(rows: Sequence[str], matrix: Matrix) -> list[Finding]:
+    """What rows take from the built-in group ``full``, which their file does not spell out."""
+    taken = [name for name in rows if matrix.built_in.get(name) == "full"]
+    noted = []
+    for name in taken:
+        row = matrix.models[name]
+        noted.append(
+            Finding(
+                "note",
+                name,
+                f"starts from the built-in group 'full': a card with {row.needs.gpu_memory_gib:g} GiB free, "
+                f"{row.serving.engine} in the environment {row.environment.serve!r}, batches of "
+                f"{row.training.batch_size} x {row.training.gradient_accumulation} (docs/matrix.md has all of it)",
+                "what the row says comes first; to start from nothing, write 'groups: {full: {}}'",
+            )
+        )
+    return _merged(noted, taken)
+
+
 def before_run(rows: Sequence[str], bench: Bench, run: Path) -> dict[str, str]:
     """Why rows must not begin, by row; every finding is told to the timeline.
 

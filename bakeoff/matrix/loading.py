@@ -241,6 +241,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         cases=cases,
         executor=executor,
         recipes=recipes,
+        built_in=_built_in(sections, models),
     )
     if matrix.cases_file and not matrix.cases_file.is_file():
         complaints.append(f"cases: no such file {matrix.cases_file}; a relative path counts from the matrix")
@@ -285,6 +286,16 @@ def _rows(sections: Mapping[str, dict[str, Any]], complaints: list[str]) -> dict
     models = _parse(ModelSpec, rows, "", complaints, inherited)
     complaints += inherited.values()
     return models
+
+
+def _built_in(sections: Mapping[str, dict[str, Any]], models: Mapping[str, ModelSpec]) -> dict[str, str]:
+    """The rows that start from a built-in group, and which."""
+    rows = {name: row for name, row in sections["models"].items() if name in models and isinstance(row, dict)}
+    groups = {
+        name: preset_of(sections["defaults"], sections["groups"], row).get("group")
+        for name, row in rows.items()
+    }
+    return {name: str(group) for name, group in groups.items() if group}
 
 
 def _known(key: object, keys: Sequence[str]) -> bool:

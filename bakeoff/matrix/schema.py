@@ -344,6 +344,10 @@ class Matrix(Part):
     recipes: dict[str, tuple[str, ...]] = Field(
         default={}, description="row with several seeds -> the rows that train it, itself first"
     )
+    built_in: dict[str, str] = Field(
+        default={},
+        description="row -> the built-in group that it starts from, which the file does not spell out",
+    )
     executor: ExecutorSpec | None = None
     notify: tuple[Variable, ...] = Field(
         (),

@@ -50,6 +50,28 @@ class Forecast:
             f"{self.row}: about {_duration(self.seconds)} ({source}){'; ' if parts else ''}{', '.join(parts)}"
         )
 
+    def in_chinese(self) -> str:
+        """The forecast in one line of Chinese."""
+        source = "按各阶段以往用时" if self.stages else "按模型大小估计，此前未在本机运行过"
+        sizes = {"磁盘": self.disk_gib, "下载": self.download_gib, "显存": self.memory_gib}
+        parts = [f"{what} {_gib_in_chinese(size)}" for what, size in sizes.items() if size != 0]
+        took = duration_in_chinese(self.seconds)
+        return f"{self.row}：约 {took}（{source}）{'；' if parts else ''}{'，'.join(parts)}"
+
+
+def duration_in_chinese(seconds: float) -> str:
+    """*seconds* as people say it."""
+    for unit, name in ((3600, "小时"), (60, "分钟")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} 秒"
+
+
+def _gib_in_chinese(size: float | None) -> str:
+    if size is None:
+        return "未知（需要模型的 config.json）"
+    return f"{size:.0f} GiB" if size >= 1 else f"{size:.1f} GiB" if size >= 0.1 else "不到 0.1 GiB"
+
 
 def forecast(matrix: Matrix, rows: Iterable[str], workspace: Workspace) -> list[Forecast]:
     """Return what each of *rows* will take; nothing is started or fetched."""
@@ -85,6 +107,23 @@ def _base(chain: Chain) -> str:
         return chain.base_path() if chain.spec.tiny else chain.spec.model or ""
     except BakeoffError:
         return ""
+
+
+def lines_in_chinese(forecasts: Sequence[Forecast], workspace: Workspace) -> Iterator[str]:
+    """Yield the forecast in Chinese: in total, then row by row."""
+    if not forecasts:
+        return
+    free = memory.room_gib(Path(workspace.root))[1]
+    parts = []
+    for what, key in (("磁盘", "disk_gib"), ("下载", "download_gib")):
+        sizes = [getattr(entry, key) for entry in forecasts]
+        unknown = sum(size is None for size in sizes)
+        more = f"（{len(forecasts)} 行中有 {unknown} 行未知）" if unknown else ""
+        if any(sizes) or unknown:
+            parts.append(f"{what} {_gib_in_chinese(math.fsum(filter(None, sizes)))}{more}")
+    total = duration_in_chinese(math.fsum(entry.seconds for entry in forecasts))
+    yield f"预计（若无可沿用的结果）：逐行运行共 {total}；{'，'.join([*parts, f'磁盘剩余 {free:.0f} GiB'])}"
+    yield from (f"  {entry.in_chinese()}" for entry in forecasts)
 
 
 def _key(record: Record) -> str:

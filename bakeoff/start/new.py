@@ -44,6 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     speaker = Speaker(options.lang or language_of(os.environ), takes_defaults=options.yes)
     target: Path = options.out
+    if target.is_dir():
+        speaker.tell(
+            f"{target} 是文件夹；请用 --out 给出文件名", f"{target} is a folder; name a file with --out"
+        )
+        return 2
     if target.exists() and not options.force:
         speaker.tell(
             f"{target} 已存在；换一个名字（--out）或用 --force 覆盖",
@@ -56,6 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BakeoffError as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        speaker.tell(f"无法写入 {target}：{why}", f"{target} cannot be written: {why}")
         return 2
 
 
@@ -161,15 +170,16 @@ class _Interview:
             self._error(f"没有文件夹 {row.model}", f"there is no folder {row.model}")
         elif not is_local_model(row.model) and not re.fullmatch(r"[\w.-]+/[\w.-]+", row.model):
             self._error(
-                f"{row.model}：不认识；已知的有 {'、'.join(KNOWN)}，或给出文件夹或 owner/name",
-                f"{row.model}: not known; take one of {', '.join(KNOWN)}, a folder or owner/name",
+                f"{row.model}：不认识；已知的有 {'、'.join([*KNOWN, *TINY])}，或给出文件夹或 owner/name",
+                f"{row.model}: not known; take one of {', '.join([*KNOWN, *TINY])}, a folder or owner/name",
             )
         elif row.model.lower() not in presets()["models"] and not (row.model_type and row.template):
             self._error(
                 f"{row.model}：请写出 ms-swift 的类型和模板：--model {row.model}=MODEL_TYPE,TEMPLATE",
                 f"{row.model}: say what ms-swift calls it: --model {row.model}=MODEL_TYPE,TEMPLATE",
             )
-        self.plan.rows.append(row)
+        if not self.failed:  # what is wrong with it would be told again by the matrix
+            self.plan.rows.append(row)
 
     def _data(self) -> None:
         tiny = all(row.group == "smoke" for row in self.plan.rows)
