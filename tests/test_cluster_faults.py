@@ -35,7 +35,7 @@ TRAINING, MERGE, EVALUATION = "swift.cli.sft", "swift.cli.export", "evalscope"
 """What stands in the command line of a stage."""
 
 
-def matrix_with(max_steps: int = 60, **executor: object) -> dict[str, Any]:
+def matrix_with(max_steps: int = 300, **executor: object) -> dict[str, Any]:
     """The matrix of one row whose training takes long enough to be hit, and is saved often."""
     raw = copy.deepcopy(MATRIX)
     raw["models"] = {"one": raw["models"]["one"]}
@@ -64,11 +64,12 @@ class Session:
     """The pytest session of a user on the host that submits."""
 
     def __init__(
-        self, cluster: SlurmCluster | RayCluster, name: str, max_steps: int = 60, **executor: object
+        self, cluster: SlurmCluster | RayCluster, name: str, max_steps: int = 300, **executor: object
     ) -> None:
         self.cluster, self.lab = cluster, cluster.lab
         argv, self.store = command(matrix_with(max_steps, **executor), cluster.lab.folder, name)
         self.log = cluster.lab.folder / f"{name}.log"
+        argv = ["env", "--default-signal=INT", *argv]  # tests in the background ignore it, and pass that on
         self.process = cluster.lab.start(None, argv, self.log, **cluster.env)
 
     def events(self, **facts: object) -> list[dict[str, Any]]:
