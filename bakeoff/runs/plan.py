@@ -137,7 +137,7 @@ def _mistyped(folder: Path) -> bool:
 
 def cases(
     matrix: Matrix,
-    wanted: Sequence[str],
+    parameters: Sequence[str],
     data_dir: Path | None,
     marks: Collection[str] = (),
     *,
@@ -150,13 +150,13 @@ def cases(
     combinations = []
     for spec in matrix.models.values():
         unmet = "" if elsewhere else why_unmet(spec, matrix)
-        if wanted == ["model"]:
+        if parameters == ["model"]:
             combinations.append(Case((spec.name,), unmet or _why_not_trained(spec)))
             continue
         for variant in spec.variants:
             if "merging" in marks and not _merges(spec, variant):
                 continue
-            if "suite" not in wanted:
+            if "suite" not in parameters:
                 combinations.append(Case((spec.name, variant), unmet))
                 continue
             combinations += [
