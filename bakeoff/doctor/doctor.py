@@ -107,7 +107,7 @@ def traps(rows: Sequence[ModelSpec]) -> list[Finding]:
 
 
 def presets_taken(rows: Sequence[str], matrix: Matrix) -> list[Finding]:
-    """What rows take from the built-in group ``full``, which their file does not spell out."""
+    """What rows take from the built-in group ``full``."""
     taken = [name for name in rows if matrix.built_in.get(name) == "full"]
     noted = []
     for name in taken:

@@ -99,6 +99,6 @@ def _cards(spec: ModelSpec) -> Iterator[str]:
 
 
 def _looks_like_a_key(name: str) -> bool:
-    """Whether *name* has the mixture of a random key, which no name of a variable has."""
+    """Whether *name* is a random mixture, as a key is."""
     kinds = [re.search(kind, name) for kind in ("[a-z]", "[0-9]")]
     return len(name) >= 20 and all(kinds) and sum(char.isdigit() for char in name) >= 4

@@ -1,4 +1,4 @@
-"""What to say where ``-k`` and ``-m`` select no test: what there is, and what was meant."""
+"""What to say where ``-k`` and ``-m`` select no test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def unmatched(keyword: str, marks: str, matrix: Matrix, *, chinese: bool = False
 
 
 def _meant(expression: str, names: Sequence[str]) -> list[str]:
-    """The nearest names, and parts of names, to words that are in none of them."""
+    """The names, or parts of names, nearest to words that match none."""
     parts = [part for name in names for part in re.findall(r"[a-z]{3,}", name)]
     words = list(dict.fromkeys([*parts, *names]))
     meant = []
