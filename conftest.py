@@ -71,7 +71,7 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A row stays with one worker, the longest one begins first (pytest-xdist)."""
+    """A scheduler that keeps rows together and starts with the longest."""
     if config.getoption("dist") != "load" or not asks_benchmarks(config):
         return None
     from fixtures.scheduling import ByRow
@@ -81,14 +81,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Mistakes of the matrix end pytest before it collects; from then on the terminal follows the run."""
+    """Report mistakes of the matrix, then start to follow the run."""
     config = session.config
     if not asks_benchmarks(config):
         return
     matrix_of(config)
 
     def end_in_order(*_: object) -> None:
-        """As Ctrl-C in a terminal, which reaches pytest-xdist's workers, too: what is there is reported."""
+        """End as on Ctrl-C, with a report of what is there."""
         for worker in psutil.Process().children() if config.pluginmanager.hasplugin("dsession") else ():
             with contextlib.suppress(psutil.Error):
                 worker.terminate()
@@ -103,15 +103,15 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test per row, and per variant and suite where the test asks for them."""
-    asked = [name for name in selection.PARAMETERS if name in metafunc.fixturenames]
-    if "model" in asked:
-        selection.parametrize(metafunc, asked)
+    """One test per row, and per variant and suite where a test takes them."""
+    names = [name for name in selection.PARAMETERS if name in metafunc.fixturenames]
+    if "model" in names:
+        selection.parametrize(metafunc, names)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order by row and stage; leave out what ``--rows`` does not mean, and speed unless asked for."""
+    """Sort by row and stage, and deselect what was not selected."""
     selection.select(config, items)
 
 
@@ -122,7 +122,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    """``--dry-run`` and ``--doctor`` print instead of running; rows that are not like for like may end the run."""
+    """Print for ``--dry-run`` or ``--doctor`` instead of running."""
     if looked := selection.look_only(session):
         return looked
     selection.foretell(session)
@@ -132,7 +132,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
-    """The controller learns from its workers which rows were selected (pytest-xdist)."""
+    """Tell the controller which rows its workers selected (pytest-xdist)."""
     selection.refuse_unlike_of_workers(node.config, ids)
 
 

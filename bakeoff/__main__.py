@@ -1,4 +1,4 @@
-"""``python -m bakeoff`` or ``bakeoff``: every program of the project under one name."""
+"""``bakeoff``: every program of the project under one name."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MODULES = {
 
 
 def pytest_line(command: str, arguments: Sequence[str]) -> list[str]:
-    """The command line of pytest that ``bakeoff run`` or ``bakeoff doctor`` stands for."""
+    """The command line of pytest for ``bakeoff run`` or ``bakeoff doctor``."""
     line = [sys.executable, "-m", "pytest", "benchmarks/"]
     if command == "doctor":
         return [*line, "--doctor", *arguments]
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _replaced_by(line: list[str]) -> int:
-    """Let this process become *line*, so that signals reach it; Windows has no such thing."""
+    """Let this process become *line*, so that signals reach it."""
     if os.name == "posix":
         sys.stdout.flush()
         os.execv(line[0], line)

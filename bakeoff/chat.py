@@ -1,4 +1,4 @@
-"""Talk to a model of the matrix in the terminal: ``python -m bakeoff.chat <row> [--variant tuned|base]``.
+"""A conversation with a model of the matrix, in the terminal.
 
 What is missing is made first, as ``pytest benchmarks/ -m deploy`` would; the answer appears as it is written. An empty
 line or the end of the input ends the talk, ``/new`` begins another.
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def talk(deployment: Deployment, lines: Iterable[str], *, system: str = "", max_tokens: int = 512) -> None:
-    """Answer each of *lines* with the whole dialogue so far; greedy, as the evaluation asks."""
+    """Answer each of *lines* greedily, with the whole dialogue so far."""
     opening = [{"role": "system", "content": system}] if system else []
     messages = list(opening)
     for line in lines:
@@ -60,7 +60,7 @@ def talk(deployment: Deployment, lines: Iterable[str], *, system: str = "", max_
 
 
 def _answer(deployment: Deployment, messages: list[dict[str, str]], max_tokens: int) -> str:
-    """Print the reply as it is written, and return it; of a service that dies it is asked for again."""
+    """Print the reply as it is written, and return it."""
     restarts = len(deployment.restarts)
     pieces: list[str] = []
 

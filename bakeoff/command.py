@@ -42,7 +42,7 @@ class Command:
 
     @property
     def module(self) -> str | None:
-        """The module of a ``python -m module …`` line, whoever launches it in several processes, else None."""
+        """The module of a ``python -m module …`` line; None for other lines."""
         at = self._module_at
         return self.argv[at] if at else None
 
@@ -66,7 +66,7 @@ class Command:
         return next((at + 1 for at in range(3, len(self.argv) - 1) if self.argv[at] == "-m"), 2)
 
     def value_of(self, flag: str) -> str | None:
-        """The argument that follows *flag*, or None where the line does not have it."""
+        """The argument that follows *flag*; None where the line lacks it."""
         try:
             return self.argv[self.argv.index(flag) + 1]
         except (ValueError, IndexError):
@@ -85,7 +85,7 @@ def flags(options: Mapping[str, object]) -> tuple[str, ...]:
             continue
         argv.append(f"--{name}")
         values = value if isinstance(value, list | tuple) else (value,)
-        argv.extend(_text(one) for one in values)
+        argv.extend(_text(item) for item in values)
     return tuple(argv)
 
 

@@ -1,4 +1,4 @@
-"""Secrets stay in the environment: their values are taken out of whatever is shown or kept."""
+"""Secrets stay in the environment: what is shown or stored has none."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<userinfo>[^\s
 
 
 def declare(name: str) -> None:
-    """Take the value of the environment variable *name* for a secret, whatever it is called."""
+    """Treat the value of the environment variable *name* as a secret."""
     names = _declared()
     if name and name not in names:
         os.environ[_DECLARED] = ",".join([*names, name])
@@ -61,12 +61,12 @@ def secrets() -> list[str]:
             values |= {stripped, *(line.strip() for line in stripped.splitlines() if len(line.strip()) >= 16)}
         if "://" in value:
             values |= set(_of_url(value))
-    found = {value for value in values if value not in _HARMLESS and len(value) >= _SHORTEST}
-    return sorted(found, key=len, reverse=True)
+    long_enough = {value for value in values if value not in _HARMLESS and len(value) >= _SHORTEST}
+    return sorted(long_enough, key=len, reverse=True)
 
 
 def _of_url(text: str) -> Iterator[str]:
-    """The secrets in the URLs of *text*: user and password, and what a query gives under a telling name."""
+    """The secrets in the URLs of *text*: passwords, users and query values."""
     for match in _USERINFO.finditer(text):
         user, colon, password = match["userinfo"].partition(":")
         if colon and password:
@@ -81,8 +81,8 @@ def _of_url(text: str) -> Iterator[str]:
 @lru_cache(maxsize=8)
 def _spellings(values: tuple[str, ...]) -> tuple[str, ...]:
     """Every way in which programs write *values*, longest first."""
-    found = {form for value in values for form in _forms(value) if len(form) >= _SHORTEST}
-    return tuple(sorted(found, key=len, reverse=True))
+    forms = {form for value in values for form in _forms(value) if len(form) >= _SHORTEST}
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
 def _forms(value: str) -> Iterator[str]:
@@ -105,7 +105,7 @@ def _forms(value: str) -> Iterator[str]:
 
 
 def _in_base64(data: bytes) -> Iterator[str]:
-    """What of a base64 text *data* alone decides, wherever in it *data* begins."""
+    """What of a base64 text *data* alone decides, wherever it begins."""
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         yield encode(data).decode().rstrip("=")
     for before in range(3):
@@ -125,7 +125,7 @@ def _pattern(values: tuple[str, ...]) -> re.Pattern[str] | None:
 
 
 def redact(text: str) -> str:
-    """*text* with every secret value replaced by ``***``, in whatever spelling; of URLs the password, too."""
+    """*text* with every secret value, however spelled, replaced by ``***``."""
     pattern = _pattern(tuple(secrets()))
     if pattern:
         text = pattern.sub("***", text)
@@ -133,26 +133,26 @@ def redact(text: str) -> str:
 
 
 def without_userinfo(text: str) -> str:
-    """*text* with ``***`` for user and password of every URL in it; a mere user (``ssh://git@…``) stays."""
+    """*text* with ``***`` for user and password of every URL in it."""
     return _USERINFO.sub(
         lambda match: f"{match['scheme']}***@" if ":" in match["userinfo"] else match[0], text
     )
 
 
 def redacted(value: Any) -> Any:
-    """*value* as JSON can hold it, what it has no word for as text, with every secret taken out of its texts.
+    """*value* as JSON can hold it, without secrets in its texts.
 
     To be done before it is serialised: JSON writes a quotation mark or a backslash of a secret otherwise.
     """
     if isinstance(value, Mapping):
-        return {redact(key) if isinstance(key, str) else key: redacted(one) for key, one in value.items()}
+        return {redact(key) if isinstance(key, str) else key: redacted(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [redacted(one) for one in value]
+        return [redacted(item) for item in value]
     return value if value is None or isinstance(value, bool | int | float) else redact(str(value))
 
 
 def scrub(path: Path) -> None:
-    """Cross every secret value out of the file *path*, without changing its length: somebody may be appending."""
+    """Overwrite every secret value in the file *path*, keeping its length."""
     values = [form.encode("utf-8", "surrogateescape") for form in _spellings(tuple(secrets()))]
     if not values or not path.is_file():
         return
@@ -164,7 +164,7 @@ def scrub(path: Path) -> None:
 
 
 def scrub_leftovers(logs: Iterable[Path]) -> None:
-    """Scrub those *logs* whose stage was killed before it could: newer than the record beside them, or without one."""
+    """Scrub those *logs* whose stage was killed before it could."""
     for log in logs:
         try:
             record = log.with_name("record.json").stat().st_mtime
@@ -180,7 +180,7 @@ def _to_stderr(line: str) -> None:
 
 
 def load_env_file(path: Path, tell: Callable[[str], None] = _to_stderr) -> list[str]:
-    """Put what *path* sets into the environment, as python-dotenv reads it, without overriding; the names set.
+    """Set the variables of the file *path*; return the names that were set.
 
     All of it is secret, but for values that hide nothing (words, numbers, places).
 
@@ -219,7 +219,7 @@ def load_env_file(path: Path, tell: Callable[[str], None] = _to_stderr) -> list[
 
 
 def _hides_nothing(name: str, value: str) -> bool:
-    """Whether a value of ``.env`` without a telling name may be shown: a word, a number, a place."""
+    """Whether a value of ``.env`` is harmless: a word, a number, a path."""
     if NAMES.search(name):
         return False
     if value in _HARMLESS or _PLAIN.fullmatch(value):

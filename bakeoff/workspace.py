@@ -1,4 +1,4 @@
-"""Every path of the store is a property of one class; nobody else joins paths."""
+"""The paths of the store, each a property of one class."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Workspace:
 
     @property
     def hubs(self) -> Path:
-        """Models and data sets of hubs, by commit: links into the hubs' own caches."""
+        """Models and data of hubs, by commit: links into the hubs' caches."""
         return self.root / "hubs"
 
     @property

@@ -1,7 +1,8 @@
 """Small clusters for the tests: hosts out of namespaces on one machine, a real Slurm and a real Ray over them.
 
-A *lab* is a namespace of network, processes and mounts with nothing but a loopback; its hosts have process ids, names,
-boot ids and temporary folders of their own and see the same disk. When the lab's first process dies, so does all in it.
+A *lab* is a namespace of network, processes and mounts with nothing but a loopback and a switch; its hosts have process
+ids, names, boot ids, loopbacks, cables and temporary folders of their own and see the same disk. When the lab's first
+process dies, so does all in it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def why_no_namespaces() -> str:
         return f"needs the program(s) {', '.join(missing)}"
     done = subprocess.run(
         ["unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--mount-proc", "sh", "-c",
-         "ip link set lo up && hostname x && mount -t tmpfs none /mnt"],
+         "ip link set lo up && hostname x && mount -t tmpfs none /mnt "
+         "&& ip link add br0 type bridge && ip link add v0 type veth peer name v1"],
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     return f"namespaces may not be made here: {done.stderr.strip()}" if done.returncode else ""
@@ -89,12 +91,12 @@ class Lab:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("submit", *HOSTS):
             (folder / f"tmp-{name}" / "ray").mkdir(parents=True)
-        (folder / "etc-hosts").write_text(f"127.0.0.1 localhost submit {' '.join(HOSTS)}\n")
+        names = "".join(f"{address(name)} {name}\n" for name in ("submit", *HOSTS))
+        (folder / "etc-hosts").write_text(f"127.0.0.1 localhost\n{names}")
         ready = folder / "ready"
-        addresses = " ".join(f"&& ip addr add 10.88.0.{number}/32 dev lo" for number in range(1, 5))
         script = (
-            # names are looked up only where there is another address than 127.0.0.1
-            f"ip link set lo up {addresses} && hostname submit && mount --make-rprivate / "
+            "ip link set lo up && ip link add switch type bridge && ip link set switch up "
+            f"&& ip addr add {address('submit')}/24 dev switch && hostname submit && mount --make-rprivate / "
             f"&& mount --bind {folder}/etc-hosts /etc/hosts {self._own_ray('submit')} "
             f"&& touch {ready} && exec sleep 3600"
         )
@@ -127,11 +129,44 @@ class Lab:
             f"hostname {name} && mount --bind {boot} /proc/sys/kernel/random/boot_id {self._own_ray(name)} "
             f"&& touch {ready} && while :; do sleep 3600; done"
         )
-        make = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"]
+        make = [
+            "unshare",
+            "--net",
+            "--mount",
+            "--pid",
+            "--uts",
+            "--ipc",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+        ]
         process, _ = _shell_of([*inside(self.first), *make], script, self.log)
         self.hosts[name] = -process.pid
         wait_until(ready.exists, 20, self.log.read_text())
-        self.hosts[name] = _deepest(process.pid)
+        self.hosts[name] = pid = _deepest(process.pid)
+        self._ip("link", "delete", f"to-{name}")  # a host of this name that died may have left it
+        self._ip("link", "add", f"to-{name}", "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+        self._ip("link", "set", f"to-{name}", "master", "switch", "up")
+        for words in (f"addr add {address(name)}/24 dev eth0", "link set eth0 up", "link set lo up"):
+            done = self.run(name, "ip", *words.split())
+            assert done.returncode == 0, done.stderr
+
+    def _ip(self, *words: str) -> None:
+        """Configure the network of the lab, from outside, where process ids are ours."""
+        subprocess.run(
+            ["nsenter", "-t", str(self.first), "--net", "ip", *words],
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+
+    def cut(self, name: str) -> None:
+        """Pull the cable of a host, which goes on and sees the disk."""
+        self._ip("link", "set", f"to-{name}", "down")
+
+    def heal(self, name: str) -> None:
+        """Plug the cable in again."""
+        self._ip("link", "set", f"to-{name}", "up")
 
     def _own_ray(self, name: str) -> str:
         """Ray's sockets lie in /tmp/ray, under names that hosts would share."""
@@ -183,6 +218,11 @@ class Lab:
         self.process.wait(20)
 
 
+def address(name: str) -> str:
+    """The address of a host, or of the one that submits."""
+    return f"10.88.0.{1 + ('submit', *HOSTS).index(name)}"
+
+
 def python_path() -> str:
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
@@ -217,7 +257,7 @@ def lab(folder: Path) -> Iterator[Lab]:
 
 CONF = """\
 ClusterName=lab
-SlurmctldHost=submit(127.0.0.1)
+SlurmctldHost=submit(10.88.0.1)
 SlurmctldPort=26817
 SlurmUser=root
 SlurmdUser=root
@@ -248,9 +288,9 @@ JobRequeue=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SchedulerParameters=sched_interval=1,batch_sched_delay=0,bf_interval=2,sched_min_interval=0,requeue_delay=0
-NodeName=n1 NodeHostname=n1 NodeAddr=127.0.0.1 Port=26901 CPUs=4 RealMemory=4000 Gres=gpu:2 Feature=h100
-NodeName=n2 NodeHostname=n2 NodeAddr=127.0.0.1 Port=26902 CPUs=4 RealMemory=4000 Gres=gpu:2
-NodeName=n3 NodeHostname=n3 NodeAddr=127.0.0.1 Port=26903 CPUs=4 RealMemory=4000 Gres=gpu:2
+NodeName=n1 NodeHostname=n1 NodeAddr=10.88.0.2 Port=26901 CPUs=4 RealMemory=4000 Gres=gpu:2 Feature=h100
+NodeName=n2 NodeHostname=n2 NodeAddr=10.88.0.3 Port=26902 CPUs=4 RealMemory=4000 Gres=gpu:2
+NodeName=n3 NodeHostname=n3 NodeAddr=10.88.0.4 Port=26903 CPUs=4 RealMemory=4000 Gres=gpu:2
 PartitionName=main Nodes=n1,n2,n3 Default=YES MaxTime=1-0 PriorityTier=1 PreemptMode=REQUEUE State=UP
 PartitionName=urgent Nodes=n1,n2,n3 MaxTime=1-0 PriorityTier=10 PreemptMode=OFF State=UP
 """
@@ -343,7 +383,7 @@ class RayCluster:
     def join(self, host: str) -> None:
         number = 2 + HOSTS.index(host)
         common = ["--disable-usage-stats", "--object-store-memory=83886080"]
-        own = [f"--node-ip-address=10.88.0.{number}", f"--dashboard-agent-listen-port={52365 + number}"]
+        own = [f"--node-ip-address={address(host)}", f"--dashboard-agent-listen-port={52365 + number}"]
         own += [f"--min-worker-port={10000 + 1000 * number}", f"--max-worker-port={10999 + 1000 * number}"]
         self._start(host, [f"--address={self.ADDRESS}", "--num-cpus=4", "--num-gpus=2", *common, *own])
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from bakeoff.command import Command
-from bakeoff.execution.dispatch import Dispatch
+from bakeoff.execution.dispatch import Bounds, Dispatch
 from bakeoff.execution.executor import Job, open_executor, time_limit_s
 from bakeoff.execution.legs import Leg
 from bakeoff.matrix.schema import ExecutorSpec
@@ -53,7 +53,7 @@ def main() -> int:
         return 4
     limit_s = time_limit_s(spec.time)
     dispatch = Dispatch(
-        executor, legs, jobs, tell=say, copy=lambda event: None, restarts=spec.restarts, limit_s=limit_s
+        executor, legs, jobs, tell=say, copy=lambda event: None, bounds=Bounds(spec.restarts, limit_s=limit_s)
     )
     try:
         for leg in legs:

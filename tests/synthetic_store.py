@@ -20,7 +20,7 @@ from bakeoff.files import append_line, write_json, write_rows
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import Matrix
 from bakeoff.report.__main__ import main as write_report
-from bakeoff.runs import runs
+from bakeoff.runs.finishing import finish as finish_run
 from bakeoff.scoring.extraction import extract_choice, final_part
 from bakeoff.scoring.leakage import Leak
 from bakeoff.scoring.scores import Sample
@@ -276,7 +276,7 @@ def honest_store(folder: Path, seed: int = 0, models: int = 2, count: int = 24, 
     ))  # fmt: skip
     asked = [(name, variant, suite) for name in rows for variant in ("base", "tuned") for suite in SUITES]
     asked = [entry for entry in asked if entry[0] != "broken" or entry[1] == "tuned"]
-    runs.finish(
+    finish_run(
         Workspace(root),
         RUN,
         house.matrix,

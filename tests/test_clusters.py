@@ -21,7 +21,7 @@ from clusters import Lab, RayCluster, SlurmCluster, wait_until
 from bakeoff.command import Command
 from bakeoff.errors import BakeoffError, MatrixError, StoreError
 from bakeoff.execution import legs, runner
-from bakeoff.execution.dispatch import Dispatch
+from bakeoff.execution.dispatch import Bounds, Dispatch
 from bakeoff.execution.executor import Job, State, chosen, time_limit_s
 from bakeoff.execution.legs import Leg, in_order, legs_of, lower_bound, makespan
 from bakeoff.execution.slurm import Slurm
@@ -242,7 +242,7 @@ class Scripted:
 class House:
     """A dispatch over a scripted executor."""
 
-    def __init__(self, folder: Path, legs: Sequence[Leg], **options: Any) -> None:
+    def __init__(self, folder: Path, legs: Sequence[Leg], **bounds: Any) -> None:
         self.folder, self.events = folder, list[dict[str, Any]]()
         self.executor = Scripted(folder)
         jobs = {}
@@ -258,7 +258,7 @@ class House:
             jobs,
             tell=lambda event, **facts: self.events.append({"event": event, **facts}),
             copy=self.events.append,
-            **options,
+            bounds=Bounds(**bounds),
         )
 
     def begin(self, leg: str, token: str, host: str = "n1") -> None:

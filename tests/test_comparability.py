@@ -1,7 +1,8 @@
 from typing import Any
 
 from bakeoff.doctor.comparability import differences, has_dated_prompt, why_not_comparable
-from bakeoff.matrix.schema import ModelSpec, Serving, Training
+from bakeoff.matrix.schema import ModelSpec
+from bakeoff.matrix.settings import Serving, Training
 
 
 def row(name: str, *, serving: dict[str, Any] | None = None, **training: Any) -> ModelSpec:

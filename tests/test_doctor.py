@@ -190,6 +190,7 @@ def broken_matrix(tmp_path: Path, port: int) -> dict[str, Any]:
             },
             "adapted": {"model": "/weights/typo", "adapter": "/nope", "template": "qwen2_5"},
             "merged": {"weights": "/nope2", "template": "qwen2_5"},
+            "hollow": {"weights": str(tmp_path), "template": "qwen2_5"},
             "paid": {"url": "http://x/v1", "served_model": "m", "key_env": "NO_SUCH_KEY", "tune": False},
         },
     }
@@ -206,6 +207,7 @@ EXPECTED = (
     ("error", "adapted", "model: there is no folder /weights/typo"),
     ("error", "adapted", "adapter: there is no folder /nope"),
     ("error", "merged", "weights: there is no folder /nope2"),
+    ("error", "hollow", "has no config.json"),
     (
         "error",
         "flags, nameless, remote, flash, served, swapped, mistaken",

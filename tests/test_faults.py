@@ -42,6 +42,7 @@ from bakeoff.judgement.replies import load_cases
 from bakeoff.provenance import ContentHashes
 from bakeoff.report import Findings, section
 from bakeoff.runs import runs
+from bakeoff.runs.finishing import finish as finish_run
 from bakeoff.store.stages import Record, Stages, Timeline
 from bakeoff.workspace import Workspace
 from fixtures.progress import described
@@ -944,7 +945,7 @@ def test_a_result_that_is_torn_when_the_run_is_put_together_is_told_in_the_repor
     shutil.copy(exam.house.store / "events.jsonl", workspace.run("20260101-000000-ab"))
     cut(exam.house.folder("evaluate") / "result.json")
     reports = exam.house.root / "reports"
-    runs.finish(workspace, "20260101-000000-ab", matrix_with(**exam.house.changes), [])
+    finish_run(workspace, "20260101-000000-ab", matrix_with(**exam.house.changes), [])
     page = section(Findings.from_store(workspace.root, "20260101-000000-ab"), reports)
     told = "\n".join(runs.summary(workspace, "20260101-000000-ab"))
     assert "result.json cannot be read: result.json is cut short" in told

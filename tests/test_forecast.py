@@ -12,7 +12,7 @@ from bakeoff.errors import MatrixError
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import Matrix
 from bakeoff.runs import forecast, runs
-from bakeoff.runs.runs import scoring_agreement
+from bakeoff.runs.finishing import scoring_agreement
 from bakeoff.store.stages import Record
 from bakeoff.tools import engines
 from bakeoff.workspace import Workspace
@@ -49,6 +49,9 @@ def test_a_base_of_unknown_size_is_told_as_unknown(tmp_path: Path) -> None:
     assert (one.download_gib, one.disk_gib) == (None, None)
     assert "not known before its config.json is here" in str(one)
     assert "not known for 1 of 1 rows" in next(iter(forecast.lines([one], Workspace(tmp_path))))
+    chinese = "".join(forecast.lines_in_chinese([one], Workspace(tmp_path)))
+    assert "1 行中有 1 行未知" in chinese
+    assert not {" not ", "disk", "row", "known"} & set(chinese.split())
 
 
 def record(stage: str, seconds: float, outcome: Any = "ran", **facts: Any) -> Record:

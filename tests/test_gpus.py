@@ -194,9 +194,8 @@ def test_a_card_that_others_leave_is_taken_by_the_one_who_waits(
         told.extend(holders)
         free.write_text("".join(f"{number} 512\n" for number in (0, 1, 3)))
 
-    with Leases(tmp_path / "leases").lease(
-        cards(), lambda card: 30, who="a", waiting=waiting, look=cards, patience_s=60
-    ) as numbers:
+    leases = Leases(tmp_path / "leases", waiting, look=cards)
+    with leases.lease(cards(), lambda card: 30, who="a", patience_s=60) as numbers:
         assert numbers == (2,)
     assert [(one.card, one.pid) for one in told] == [(0, 0), (1, 0), (2, 0), (3, 0)]
 

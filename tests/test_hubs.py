@@ -20,8 +20,9 @@ from bakeoff.doctor.finding import Visit
 from bakeoff.doctor.hubs import check_hubs
 from bakeoff.errors import DataError, MatrixError
 from bakeoff.execution.runner import Runner
+from bakeoff.matrix.datasets import dataset_name
 from bakeoff.matrix.loading import parse_matrix
-from bakeoff.matrix.schema import ModelSpec, dataset_name
+from bakeoff.matrix.schema import ModelSpec
 from bakeoff.provenance import ContentHashes
 from bakeoff.runs.plan import dry_run
 from bakeoff.store.stages import Stages, Timeline

@@ -11,8 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bakeoff.errors import MatrixError
+from bakeoff.matrix.datasets import dataset_argument, dataset_identity
 from bakeoff.matrix.loading import load_matrix, parse_matrix
-from bakeoff.matrix.schema import Training, dataset_argument, dataset_identity
+from bakeoff.matrix.settings import Training
 
 ROOT = Path(__file__).parents[1]
 ROW: dict[str, Any] = {"model": "owner/name", "dataset": ["owner/data"]}
@@ -169,6 +170,20 @@ def test_a_secret_in_the_matrix_is_refused_with_the_way_out() -> None:
         ),
         ({"url": "http://127.0.0.1:1/v1"}, "'url' needs 'served_model'"),
         ({**ROW, "adapter": "x", "weights": "y"}, "give one of 'adapter', 'weights' and 'url'"),
+        ({**ROW, "adapter": " "}, "x.adapter: is empty; give a value, or take the line out"),
+        ({**ROW, "dataset": [""]}, "x.dataset: holds an empty text"),
+        ({**ROW, "training": {"max_steps": 10**22}}, "x.training.max_steps: must be at most 2,147,483,647"),
+        ({**ROW, "training": {"seed": -1}}, "x.training.seed: input should be greater than or equal to 0"),
+        ({**ROW, "training": {"extra": {"output_dir": "/"}}}, "'output_dir' is set by the harness itself"),
+        ({**ROW, "serving": {"extra": {"host": "0.0.0.0"}}}, "x.serving.extra: 'host' is set by the harness"),
+        ({**ROW, "model": "https://huggingface.co/a/b/tree/main"}, "the id of the hub, such as 'a/b'"),
+        ({**ROW, "model": "a/b/c"}, "'a/b/c' is no id of a hub"),
+        ({**ROW, "gpus": -1}, "x.gpus: must be how many cards, 1 to 64, or which ones in quotes"),
+        ({**ROW, "gpus": "one"}, "x.gpus: must be numbers or UUIDs of cards"),
+        ({**ROW, "gpus": "0, 0"}, "x.gpus: names a card twice"),
+        ({**ROW, "evaluate": ["tuned", "tuned"]}, "x.evaluate: names a variant twice"),
+        ({**ROW, "suites": ["s"], "evaluate": []}, "x.evaluate: is empty, and the row asks for suites"),
+        ({**ROW, "key_env": "hf_AbCd0123456789efghIJ"}, "x.key_env: must be the name of an environment"),
     ],
 )
 def test_what_cannot_be_carried_out_is_refused_in_words(row: dict[Any, Any], said: str) -> None:
@@ -395,6 +410,23 @@ def test_a_file_that_would_blow_up_ends_in_words(tmp_path: Path, content: str) -
     with pytest.raises(MatrixError, match="mistake") as caught:
         load_matrix(path)
     assert len(str(caught.value)) < 2000
+
+
+def test_numbers_and_names_are_taken_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    row = "{model: o/m, dataset: [o/d], training: {learning_rate: 2e-4, warmup_ratio: .05, max_steps: 1_000}}"
+    path.write_text(f"models: {{on: {row}, 1.10: {row}, 7: {row}}}\n")
+    matrix = load_matrix(path)
+    assert list(matrix.models) == ["on", "1.10", "7"]
+    training = matrix.models["on"].training
+    assert (training.learning_rate, training.warmup_ratio, training.max_steps) == (2e-4, 0.05, 1000)
+    for number in ("010", "1:30"):  # octal and of base 60 in YAML 1.1
+        path.write_text(f"models: {{a: {{model: o/m, dataset: [o/d], training: {{max_steps: {number}}}}}}}\n")
+        with pytest.raises(MatrixError, match=f"should be a valid integer, found '{number}'"):
+            load_matrix(path)
+    path.write_text("models: {and: {model: o/m, dataset: [o/d]}}\n")
+    with pytest.raises(MatrixError, match="and: is a word of 'pytest -k'"):
+        load_matrix(path)
 
 
 def test_suites_that_no_row_asks_for_are_told_with_the_way_out(tmp_path: Path) -> None:

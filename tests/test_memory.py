@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from bakeoff.matrix.loading import load_matrix
-from bakeoff.matrix.schema import ModelSpec, Training
+from bakeoff.matrix.schema import ModelSpec
+from bakeoff.matrix.settings import Training
 from bakeoff.tools.memory import TABLE_8_1, Shape, disk_gib, ladder, serving_gib, shape_of, training_gib
 
 ROOT = Path(__file__).parents[1]

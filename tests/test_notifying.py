@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -67,3 +69,16 @@ def test_an_address_in_the_matrix_is_refused_and_not_repeated(value: object) -> 
         parse_matrix(raw)
     assert "s3cret" not in str(refused.value)
     assert parse_matrix({**raw, "notify": ["FEISHU_URL"]}).notify == ("FEISHU_URL",)
+
+
+def test_a_summary_that_breaks_and_a_library_that_prints_addresses_change_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def broken() -> Iterator[str]:
+        yield "one"
+        raise KeyError("stages")
+
+    assert notifying.notify(["A"], "ended", broken(), {"A": SECRET}) == []
+    assert Sender.sent == [(SECRET, "ended", "its summary cannot be made: KeyError")]
+    logging.getLogger("apprise").error("Unparseable URL %s", SECRET)
+    assert SECRET not in "".join(capfd.readouterr())

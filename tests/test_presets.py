@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bakeoff.doctor.doctor import presets_taken
 from bakeoff.matrix.loading import load_matrix, parse_matrix
 from bakeoff.matrix.presets import presets
 from bakeoff.matrix.schema import ModelSpec
@@ -51,6 +52,18 @@ def test_what_the_file_says_comes_before_what_is_built_in() -> None:
     assert parse_matrix(raw).models["a"].training.learning_rate == 1e-5
     raw = {"groups": {"full": {}}, "models": {"a": {**qwen, "model_type": "qwen2", "template": "qwen2_5"}}}
     assert parse_matrix(raw).models["a"].serving.engine == "transformers"
+
+
+def test_a_row_that_starts_from_the_built_in_group_of_the_card_is_told_so() -> None:
+    other = {"model": "me/mine", "model_type": "llama", "template": "llama3", "dataset": ["me/data"]}
+    matrix = parse_matrix(
+        {"models": {"a": {**other, "group": "full"}, "b": other, "c": {**other, "group": "full"}}}
+    )
+    (note,) = presets_taken(["a", "b", "c"], matrix)
+    assert (note.level, note.rows or note.place) == ("note", ("a", "c"))
+    assert "built-in group 'full': a card with 70 GiB free, lmdeploy" in note.what
+    own = parse_matrix({"groups": {"full": {}}, "models": {"a": {**other, "group": "full"}}})
+    assert presets_taken(["a"], own) == []
 
 
 def test_another_dense_model_trains_in_packs_and_other_rows_are_left_alone() -> None:

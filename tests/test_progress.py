@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from bakeoff.sentences import with_statements
 from bakeoff.store import stages
 from bakeoff.store.stages import Timeline
+from fixtures.live_server import LiveServer
 from fixtures.progress import Progress, described, described_in_chinese
 from tests.test_chain import somebody_s_service
 
@@ -111,3 +113,33 @@ def test_a_log_has_whole_lines_and_no_dots(
 
 def test_a_run_without_events_ends(tmp_path: Path) -> None:
     Progress(tmp_path / "none.jsonl", print).close()
+
+
+def test_the_live_page_is_served_on_this_machine_alone_and_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("beside it")
+    server = LiveServer(tmp_path / "live.html", 0)
+    port = int(server.url.split(":")[2].split("/")[0])
+
+    def ask(path: str, method: str = "GET", host: str = f"127.0.0.1:{port}") -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request(method, path, headers={"Host": host})
+        answer = connection.getresponse()
+        body = answer.read().decode()
+        connection.close()
+        return answer.status, body
+
+    try:
+        assert ask("/live.html")[0] == 503  # not written yet
+        (tmp_path / "live.html").write_text("how far")
+        assert ask("/live.html") == ask("/") == ask("/live.html?t=1") == (200, "how far")
+        assert ask("/", "HEAD") == (200, "")
+        for path in ("/secret.txt", "/../secret.txt", "//secret.txt", "/live.html/../secret.txt", "/%2e%2e/"):
+            assert ask(path)[0] == 404
+        assert ask("/", host="evil.example:80")[0] == 403
+        assert ask("/", "POST")[0] == 501
+        with pytest.raises(OSError, match="in use"):
+            LiveServer(tmp_path / "live.html", port)
+    finally:
+        server.close()
+    with pytest.raises(OSError, match="refused"):
+        ask("/")

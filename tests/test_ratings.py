@@ -33,7 +33,7 @@ from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, load_rubric
 from bakeoff.judgement.submissions import Judgement, check_rater
 from bakeoff.judgement.verdicts import summarise
 from bakeoff.matrix.loading import load_matrix
-from bakeoff.runs.runs import finish as finish_run
+from bakeoff.runs.finishing import finish as finish_run
 from bakeoff.store.stages import Record, Timeline, now
 from bakeoff.workspace import Workspace
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bakeoff.evalscope.speed import Speed, speed_rows
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.runs import runs
+from bakeoff.runs.finishing import finish as finish_run
+from bakeoff.runs.unmatched import unmatched
 from bakeoff.scoring.tables import write_scores
 from bakeoff.store.stages import Record
 from bakeoff.workspace import Workspace
@@ -61,7 +66,7 @@ def test_a_run_keeps_what_each_evaluation_says_of_itself(tmp_path: Path) -> None
     (workspace.run(RUN) / "events.jsonl").write_text(lines, encoding="utf-8")
     row = {"model": "tiny:qwen2", "model_type": "qwen2", "template": "qwen2_5", "tune": False}
     matrix = parse_matrix({"models": {"a": row}})
-    runs.finish(workspace, RUN, matrix, [])
+    finish_run(workspace, RUN, matrix, [])
     run = json.loads((workspace.run(RUN) / "run.json").read_text(encoding="utf-8"))
     assert [(one["variant"], one["agreement"], one["answers"]) for one in run["evaluations"]] == [
         ("base", 1.0, {"A": 1}),
@@ -70,3 +75,22 @@ def test_a_run_keeps_what_each_evaluation_says_of_itself(tmp_path: Path) -> None
     # The base was evaluated before training fetched the data: the tuned model's findings are its own.
     assert [one["leakage_not_checked"] for one in run["evaluations"]] == ["", ""]
     assert [(one["variant"], one["n_leaked"]) for one in run["leakage"]] == [("base", 1), ("tuned", 1)]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "marks", "end"),
+    [
+        ("quen", "", "is it 'qwen'?"),
+        ("tiny and tunde", "", "is it 'tuned'?"),
+        ("", "trian", "is it 'train'?"),
+        ("zzz", "", "-k 'zzz'"),
+        ("qwen and llama", "", "-k 'qwen and llama'"),
+    ],
+)
+def test_a_selection_that_matches_nothing_says_what_was_meant(keyword: str, marks: str, end: str) -> None:
+    row = {"model": "o/m", "dataset": ["o/d"], "suites": ["exam"]}
+    matrix = parse_matrix({"models": {"qwen2.5-7b": row, "tiny-llama": row}, "suites": {"exam": {}}})
+    first, rows, rest = unmatched(keyword, marks, matrix)
+    assert first.endswith(end)
+    assert (rows, "train, export" in rest) == ("rows: qwen2.5-7b, tiny-llama", True)
+    assert not re.search("[a-z]{4,} [a-z]{4,}", "".join(unmatched("", "trian", matrix, chinese=True)))

@@ -89,6 +89,10 @@ def test_questions_are_asked_for_what_no_option_says(
     ("arguments", "words"),
     [
         (["--model", "qwen"], "qwen: not known"),
+        (["--model", "tiny"], "tiny-qwen2, tiny-llama, a folder or owner/name"),
+        (["--model", "a\0b", "--model", "tiny-llama"], "not known; take one of"),
+        (["--model", "tiny-llama", "--out", "."], "is a folder; name a file with --out"),
+        (["--model", "tiny-llama", "--out", "mine.jsonl/m.yaml"], "mine.jsonl/m.yaml cannot be written"),
         (["--model", "./nowhere"], "there is no folder"),
         (["--model", "me/never-registered"], "MODEL_TYPE,TEMPLATE"),
         (["--model", "tiny-qwen2", "--data", "absent.jsonl"], "absent.jsonl"),

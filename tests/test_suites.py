@@ -17,7 +17,8 @@ from bakeoff import evalscope
 from bakeoff.errors import DataError
 from bakeoff.evalscope import worker
 from bakeoff.evalscope.local_data import unusable_data
-from bakeoff.matrix.schema import SHIPPED, Suite
+from bakeoff.matrix.datasets import SHIPPED
+from bakeoff.matrix.schema import Suite
 from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS, overlap
 from bakeoff.suites.rows import questions

@@ -18,7 +18,8 @@ import pytest
 from bakeoff.execution.gpus import count_of
 from bakeoff.matrix import complaints
 from bakeoff.matrix.loading import load_matrix
-from bakeoff.matrix.schema import Engine, ModelSpec
+from bakeoff.matrix.schema import ModelSpec
+from bakeoff.matrix.settings import Engine
 from bakeoff.tools import checkpoints, engines, swift
 from bakeoff.tools.memory import ladder
 from tests.chains import ROW, Tiny, tiny  # noqa: F401

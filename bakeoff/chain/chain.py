@@ -25,7 +25,9 @@ from bakeoff.execution.runner import Runner
 from bakeoff.forms.conversion import VERSION as FORMS_VERSION
 from bakeoff.forms.published import TINY as PUBLISHED
 from bakeoff.forms.published import convert_command, identity_of, published_form
-from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, Training
+from bakeoff.matrix.datasets import SHIPPED
+from bakeoff.matrix.schema import Matrix, ModelSpec
+from bakeoff.matrix.settings import Training
 from bakeoff.provenance import ContentHashes, digest
 from bakeoff.store.facts import Facts
 from bakeoff.store.stage import Stage

@@ -23,7 +23,8 @@ from bakeoff.errors import BakeoffError, CommandFailed, DataError, MatrixError, 
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Process, Runner, end_orphans
 from bakeoff.files import write_json
-from bakeoff.matrix.schema import Matrix, ModelSpec, did_you_mean
+from bakeoff.matrix.schema import Matrix, ModelSpec
+from bakeoff.matrix.suggestions import did_you_mean
 from bakeoff.parity import answers
 from bakeoff.provenance import ContentHashes
 from bakeoff.store.facts import HealthFacts

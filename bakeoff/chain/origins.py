@@ -22,7 +22,8 @@ from bakeoff.errors import BakeoffError, CommandFailed, DataError, NotInStore
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import tail
 from bakeoff.files import write_json
-from bakeoff.matrix.schema import ModelSpec, dataset_argument, dataset_identity, dataset_name
+from bakeoff.matrix.datasets import dataset_argument, dataset_identity, dataset_name
+from bakeoff.matrix.schema import ModelSpec
 from bakeoff.provenance import digest
 from bakeoff.sentences import Template, joined
 from bakeoff.store.facts import DownloadFacts
@@ -264,7 +265,7 @@ class Origins:
             except CommandFailed as error:
                 attempts.again(error)
         answer = _answer(out, f"{self.spec.name}: download")
-        facts |= {"size": answer["size"], "files": answer["files"], "attempts": attempts.told}
+        facts |= {"size": answer["size"], "files": answer["files"], "attempts": attempts.notes}
         return Done(str(hubs.fetching(source, commit, output)), process.peak_memory_gib, facts)
 
     def _why_altered(self, cached: Cached, out: Path) -> str:

@@ -43,7 +43,7 @@ def _run(chain: Chain, stage: Stage[CommandFacts], command: Command, output: Pat
                 process = chain.bench.runner.run(
                     placed(command), log, timeout_s=limits.timeout_s, stall_s=limits.stall_s
                 )
-            facts = {"gpus": placed.gpus, "attempts": attempts.told}
+            facts = {"gpus": placed.gpus, "attempts": attempts.notes}
             return Done(str(command), process.peak_memory_gib, facts)
         except CommandFailed as error:
             attempts.again(error)

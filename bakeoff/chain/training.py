@@ -17,7 +17,9 @@ from bakeoff.errors import CommandFailed, OutOfMemory, Stalled
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Process
 from bakeoff.files import write_json
-from bakeoff.matrix.schema import ModelSpec, Training, dataset_name
+from bakeoff.matrix.datasets import dataset_name
+from bakeoff.matrix.schema import ModelSpec
+from bakeoff.matrix.settings import Training
 from bakeoff.sentences import Template
 from bakeoff.store.facts import TrainingFacts
 from bakeoff.store.stage import Stage
@@ -75,7 +77,7 @@ def train(chain: Chain, stage: Stage[TrainingFacts], output: Path) -> Done:
     since = int(resume.name.partition("-")[2]) if resume else 0
     facts = job.facts(since, command) | {
         "gpus": gpus,
-        "attempts": job.attempts.told,
+        "attempts": job.attempts.notes,
         "batch_size": job.training.batch_size,
         "effective_batch": job.training.effective_batch,
     }
@@ -128,7 +130,7 @@ class _Job:
             self.log.unlink(missing_ok=True)
             write_json(self.begun, self._beginning(self.training))
         else:
-            self.attempts.told.append(CONTINUED(checkpoint=resume.name))
+            self.attempts.notes.append(CONTINUED(checkpoint=resume.name))
         return resume
 
     def run(self, command: Command) -> tuple[Process, int]:
@@ -155,7 +157,7 @@ class _Job:
         smaller = next(iter(self._smaller()), None)
         if smaller is None:
             raise error
-        self.attempts.told.append(
+        self.attempts.notes.append(
             OUT_OF_MEMORY(batch=self.training.batch_size, error=str(error).splitlines()[0])
         )
         # The same batch continues from its newest checkpoint. Another one starts again: transformers 4 takes
@@ -176,7 +178,7 @@ class _Job:
             CommandFailed: *error*, where no try is left or another one cannot help.
         """
         if self.training.tracker == "swanlab" and (why := _why_untracked(error, self.log, written)):
-            self.attempts.told.append(TENSORBOARD_INSTEAD(why=why))
+            self.attempts.notes.append(TENSORBOARD_INSTEAD(why=why))
             self.training = self.training.model_copy(update={"tracker": "tensorboard"})
         else:
             self.attempts.again(error)

@@ -1,4 +1,4 @@
-"""What a cluster would do to a run: whether it answers, has the cards, and sees the same store from a node.
+"""Whether a cluster answers, has the cards, and sees the same store.
 
 One job per run is the probe: it reads what was written here, writes an answer beside it, and tries a lock that is held
 here.
@@ -64,7 +64,7 @@ def check_cluster(
     open_it: Callable[[ExecutorSpec], Executor] = open_executor,
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[Finding]:
-    """Yield what speaks against running *rows* on the cluster of *spec*; queues one job that takes a second."""
+    """Yield what prevents *rows* from running on the cluster of *spec*."""
     place = f"executor {spec.kind}"
     folder = workspace.root / "probes" / secrets.token_hex(6)
     folder.mkdir(mode=0o700, parents=True)

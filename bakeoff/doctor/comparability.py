@@ -1,4 +1,4 @@
-"""Where rows are not trained or served like for like, and whether the guide meant it."""
+"""Where rows differ in training or serving, and what the guide intends."""
 
 from __future__ import annotations
 
@@ -201,11 +201,11 @@ def differences(
         default_systems: row -> system prompt that its template adds when a dialogue has none.
         trainers: row -> version of the ms-swift that trains it.
     """
-    found = []
+    all_differences = []
     rows = [row for row in rows if not is_further_seed(row)]
     for aspect in _ASPECTS:
         compared = [row for row in rows if row.trains or not aspect.trained_only]
-        found.append(
+        all_differences.append(
             _difference(
                 aspect.name,
                 {r.name: _text(aspect.of(r)) for r in compared},
@@ -217,12 +217,12 @@ def differences(
     if default_systems:
         shown = {n: _shortened(default_systems[n]) for n in names if n in default_systems}
         why = "a prompt that only some models get, in training and in evaluation"
-        found.append(_difference(_SYSTEM_PROMPT, shown, why, _OWN_TEMPLATE))
+        all_differences.append(_difference(_SYSTEM_PROMPT, shown, why, _OWN_TEMPLATE))
     if trainers:
         shown = {n: trainers[n] for n in names if n in trainers}
         why = "data loading, optimizer defaults and templates changed between versions"
-        found.append(_difference(_VERSION, shown, why, ""))
-    return [one for one in found if one]
+        all_differences.append(_difference(_VERSION, shown, why, ""))
+    return [difference for difference in all_differences if difference]
 
 
 def _difference(aspect: str, shown: Mapping[str, str], why: str, intended: str) -> Difference | None:
@@ -247,16 +247,19 @@ def _shortened(system: str | None) -> str:
 
 
 def has_dated_prompt(template: str | None) -> bool:
-    """Whether *template* prints the day's date into its system prompt (ms-swift 3.12 to 4.6)."""
+    """Whether *template* prints the current date into its system prompt."""
     return template in ("llama3_2", "gpt_oss")
 
 
-def beside_the_guide(one: Difference) -> str:
-    """*one* in a sentence, with what the guide intended."""
-    return GUIDE(difference=one.statement, intended=one.intended) if one.intended else one.statement
+def beside_the_guide(difference: Difference) -> str:
+    """*difference* in a sentence, with what the guide intended."""
+    if difference.intended:
+        return GUIDE(difference=difference.statement, intended=difference.intended)
+    return difference.statement
 
 
-def why_not_comparable(found: Sequence[Difference]) -> str:
-    """All differences as one text, for an error under ``--strict-comparability``; empty for none."""
-    lines = [f"- {one}" + (f"\n  the guide: {one.intended}" if one.intended else "") for one in found]
-    return "\n".join(lines)
+def why_not_comparable(items: Sequence[Difference]) -> str:
+    """All differences as one text; empty where there are none."""
+    return "\n".join(
+        f"- {item}" + (f"\n  the guide: {item.intended}" if item.intended else "") for item in items
+    )

@@ -13,9 +13,17 @@ from bakeoff.doctor.finding import (
     offline,
 )
 from bakeoff.errors import DataError, complaint_of
-from bakeoff.matrix.schema import POINT_AT_DATA, ModelSpec, dataset_name
+from bakeoff.matrix.datasets import dataset_name
+from bakeoff.matrix.schema import POINT_AT_DATA, ModelSpec
 from bakeoff.scoring import leakage
 from bakeoff.training_data.health import Health, check_dataset
+
+_DESCRIBED_BY = {"model": "config.json", "adapter": "adapter_config.json", "weights": "config.json"}
+_HOLDS = {
+    "model": "a model in the format of Hugging Face",
+    "adapter": "a LoRA checkpoint, such as …/checkpoint-100",
+    "weights": "merged weights in the format of Hugging Face",
+}
 
 
 def check_models(visit: Visit) -> Iterator[Finding]:
@@ -30,6 +38,13 @@ def check_models(visit: Visit) -> Iterator[Finding]:
                     row.name,
                     f"{key}: there is no folder {place}",
                     "give an existing folder" + (", or a hub id owner/name" if key == "model" else ""),
+                )
+            elif local and not row.tiny and not (Path(place).expanduser() / _DESCRIBED_BY[key]).is_file():
+                yield Finding(
+                    "error",
+                    row.name,
+                    f"{key}: the folder {place} has no {_DESCRIBED_BY[key]}",
+                    "give the folder that holds it: " + _HOLDS[key],
                 )
         yield from _without_vocabulary(row, visit)
         hub = row.model if row.model and not (row.tiny or row.model.startswith(("/", ".", "~"))) else ""
@@ -67,8 +82,8 @@ def check_datasets(visit: Visit) -> Iterator[Finding]:
         path = name.path
         if path and path.exists():
             try:
-                for one in unhealthy(dataset, check_dataset(path, max_length=length), length):
-                    yield replace(one, rows=tuple(users[dataset]))
+                for finding in unhealthy(dataset, check_dataset(path, max_length=length), length):
+                    yield replace(finding, rows=tuple(users[dataset]))
             except DataError as error:
                 yield _unreadable(dataset, error, tuple(users[dataset]))
         elif path:
@@ -93,7 +108,7 @@ def check_datasets(visit: Visit) -> Iterator[Finding]:
 
 
 def _unreadable(dataset: str, error: DataError, rows: tuple[str, ...]) -> Finding:
-    """What a training file that cannot be read says, and the way out where it knows one."""
+    """What is wrong with a training file that cannot be read, and the remedy."""
     complaint = complaint_of(error)
     what = f"{complaint.place}: {complaint.what}" if complaint else str(error)
     return Finding("error", f"dataset {dataset}", what, complaint.remedy if complaint else "", rows)
@@ -119,7 +134,7 @@ def unhealthy(dataset: str, health: Health, max_length: int) -> Iterator[Finding
             f"ms-swift would silently drop {dropped} of {first}{health.rows} rows: {'; '.join(reasons)}",
             "write them as {messages: [{role: user, content: …}, {role: assistant, content: …}]}",
         )
-    kept = max(health.kept, 1)
+    usable = max(health.kept, 1)
     for count, what, remedy in (
         (health.ends_on_client, "dialogues end on the client; their last turn trains nothing", "cut the last turn"),
         (health.not_alternating, "dialogues do not alternate between the two sides", "join or repair the turns"),
@@ -132,7 +147,7 @@ def unhealthy(dataset: str, health: Health, max_length: int) -> Iterator[Finding
         ),
     ):  # fmt: skip
         if count:
-            yield Finding("warning", place, f"{count} of {first}{kept} {what}", remedy)
+            yield Finding("warning", place, f"{count} of {first}{usable} {what}", remedy)
 
 
 def check_suites(visit: Visit) -> Iterator[Finding]:

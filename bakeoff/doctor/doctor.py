@@ -1,4 +1,4 @@
-"""What would go wrong, before it does: every finding with its remedy, each once.
+"""What would go wrong in a run: every finding once, with its remedy.
 
 Nothing is started, loaded or downloaded; what was asked of installed tools before comes from the cache.
 """
@@ -51,7 +51,7 @@ def findings(
     asking: Asking | None = None,
     elsewhere: bool = False,
 ) -> list[Finding]:
-    """Everything that would go wrong for *rows* of *matrix* on this machine, errors first.
+    """Everything that would go wrong for *rows*, errors first.
 
     Args:
         data_dir: evaluation data of the user, see :class:`~bakeoff.matrix.schema.Suite`.
@@ -61,30 +61,32 @@ def findings(
     """
     visit = Visit(rows, matrix, workspace, data_dir, os.environ if environ is None else environ, asking)
     checks = [check for check in _CHECKS if not (elsewhere and check is check_devices)]
-    found = [one for check in checks for one in check(visit)]
-    return sorted(_merged(found, [row.name for row in rows]), key=lambda one: LEVELS.index(one.level))
+    every = [finding for check in checks for finding in check(visit)]
+    return sorted(_merged(every, [row.name for row in rows]), key=lambda finding: LEVELS.index(finding.level))
 
 
-def _merged(found: Sequence[Finding], rows: Sequence[str]) -> list[Finding]:
-    """*found* with what several rows share said once, under all their names."""
+def _merged(repeated: Sequence[Finding], rows: Sequence[str]) -> list[Finding]:
+    """The findings, those of several rows once under all their names."""
     alike: dict[tuple[Level, str, str], list[Finding]] = {}
-    for one in found:
-        alike.setdefault((one.level, one.what, one.remedy), []).append(one)
+    for finding in repeated:
+        alike.setdefault((finding.level, finding.what, finding.remedy), []).append(finding)
     return [
         Finding(
             level,
-            ", ".join(dict.fromkeys(one.place for one in same)),
+            ", ".join(dict.fromkeys(finding.place for finding in same)),
             what,
             remedy,
-            tuple(row for row in rows if any(row == one.place or row in one.rows for one in same)),
+            tuple(
+                row for row in rows if any(row == finding.place or row in finding.rows for finding in same)
+            ),
         )
         for (level, what, remedy), same in alike.items()
     ]
 
 
 def traps(rows: Sequence[ModelSpec]) -> list[Finding]:
-    """What full-size rows leave out and would take by default, whatever the machine."""
-    found = []
+    """What full-size rows omit or take by default, whatever the machine."""
+    noticed = []
     for row in rows:
         if row.group != "full" or row.url or row.tiny or row.suites:
             continue
@@ -93,7 +95,7 @@ def traps(rows: Sequence[ModelSpec]) -> list[Finding]:
             lacks.append("no needs: it runs on the CPU")
         if "engine" not in row.serving.model_fields_set:
             lacks.append(f"no serving engine: transformers, with {row.serving.in_flight} requests at once")
-        found.append(
+        noticed.append(
             Finding(
                 "warning",
                 row.name,
@@ -101,7 +103,26 @@ def traps(rows: Sequence[ModelSpec]) -> list[Finding]:
                 "give suites: […], needs: {gpu_memory_gib: …} and serving: {engine: …} in the row or under groups.full",
             )
         )
-    return _merged(found, [row.name for row in rows])
+    return _merged(noticed, [row.name for row in rows])
+
+
+def presets_taken(rows: Sequence[str], matrix: Matrix) -> list[Finding]:
+    """What rows take from the built-in group ``full``."""
+    taken = [name for name in rows if matrix.built_in.get(name) == "full"]
+    noted = []
+    for name in taken:
+        row = matrix.models[name]
+        noted.append(
+            Finding(
+                "note",
+                name,
+                f"starts from the built-in group 'full': a card with {row.needs.gpu_memory_gib:g} GiB free, "
+                f"{row.serving.engine} in the environment {row.environment.serve!r}, batches of "
+                f"{row.training.batch_size} x {row.training.gradient_accumulation} (docs/matrix.md has all of it)",
+                "what the row says comes first; to start from nothing, write 'groups: {full: {}}'",
+            )
+        )
+    return _merged(noted, taken)
 
 
 def before_run(rows: Sequence[str], bench: Bench, run: Path) -> dict[str, str]:
@@ -111,26 +132,26 @@ def before_run(rows: Sequence[str], bench: Bench, run: Path) -> dict[str, str]:
         rows: names of the rows that are going to run.
         run: folder of the run; the processes that share it look once.
     """
-    kept = run / "doctor.json"
+    stored = run / "doctor.json"
     with bench.stages.lock(run):
-        if not kept.exists():
+        if not stored.exists():
             specs = [bench.matrix.models[name] for name in rows]
             asking = partial(_asking, bench.runner, run / "doctor.log")
-            found = findings(specs, bench.matrix, bench.workspace, data_dir=bench.data_dir, asking=asking)
-            for one in found:
-                bench.stages.timeline.tell("finding", **asdict(one))
-            write_json(kept, [asdict(one) for one in found if one.level == "error"])
-        errors = [Finding(**one) for one in json.loads(kept.read_text(encoding="utf-8"))]
-    told = {name: [str(one) for one in errors if name in one.rows] for name in rows}
+            current = findings(specs, bench.matrix, bench.workspace, data_dir=bench.data_dir, asking=asking)
+            for finding in current:
+                bench.stages.timeline.tell("finding", **asdict(finding))
+            write_json(stored, [asdict(finding) for finding in current if finding.level == "error"])
+        errors = [Finding(**finding) for finding in json.loads(stored.read_text(encoding="utf-8"))]
+    words = {name: [str(finding) for finding in errors if name in finding.rows] for name in rows}
     return {
         name: f"{name} does not begin: the doctor found (pytest --doctor)\n" + "\n".join(lines)
-        for name, lines in told.items()
+        for name, lines in words.items()
         if lines
     }
 
 
 def _asking(runner: Runner, log: Path, environment: PythonEnvironment, out: Path) -> None:
-    """Ask by the runner, whose keeper has imported ms-swift: the run needs it anyway."""
+    """A query by the runner, whose keeper has imported ms-swift."""
     if environment.python == Path(sys.executable):
         argv = (sys.executable, "-m", "bakeoff.environments.probe", "installed", str(out))
         runner.run(Command(argv, {"CUDA_VISIBLE_DEVICES": ""}), log, timeout_s=300, stall_s=300)
@@ -139,22 +160,22 @@ def _asking(runner: Runner, log: Path, environment: PythonEnvironment, out: Path
 
 
 def _comparability(visit: Visit) -> Iterator[Finding]:
-    for one in _by_group(visit.rows, visit.tools):
-        intended = (
-            f"the guide: {one.intended}" if one.intended else "give the rows the same, or say why they differ"
-        )
-        yield Finding("warning", "comparability", f"{one}; {one.why_it_matters}", intended)
+    for difference in _by_group(visit.rows, visit.tools):
+        intended = "give the rows the same, or say why they differ"
+        if difference.intended:
+            intended = f"the guide: {difference.intended}"
+        yield Finding("warning", "comparability", f"{difference}; {difference.why_it_matters}", intended)
 
 
 def known_differences(
     rows: Sequence[ModelSpec], matrix: Matrix, workspace: Workspace
 ) -> list[comparability.Difference]:
-    """Where *rows* are not like for like, as far as their tools have been asked before; nothing is asked now."""
+    """Differences between *rows*, from what is cached about their tools."""
     tools = {}
     for name in {row.environment.train for row in rows}:
-        there = built(matrix.environments[name], workspace.environments)
-        if there and cache_file(there, workspace.cache).exists():
-            tools[name] = installed(there, workspace.cache)
+        environment = built(matrix.environments[name], workspace.environments)
+        if environment and cache_file(environment, workspace.cache).exists():
+            tools[name] = installed(environment, workspace.cache)
     return _by_group(rows, tools)
 
 
@@ -162,25 +183,25 @@ def _by_group(rows: Sequence[ModelSpec], tools: Mapping[str, Installed]) -> list
     """Tiny rows stand in for full ones: they are never compared with them."""
     groups = dict.fromkeys(row.group for row in rows)
     alike = [[row for row in rows if row.group == group] for group in groups]
-    return [one for some in alike for one in differences(some, tools)]
+    return [difference for some in alike for difference in differences(some, tools)]
 
 
 def differences(rows: Sequence[ModelSpec], tools: Mapping[str, Installed]) -> list[comparability.Difference]:
-    """Where *rows* are not like for like, templates and trainers included; *tools* by environment name."""
+    """Differences between *rows*, templates and trainers included."""
     systems: dict[str, str | None] = {}
     trainers: dict[str, str] = {}
     for row in rows:
-        found = tools.get(row.environment.train)
-        if not found or row.url:
+        tool = tools.get(row.environment.train)
+        if not tool or row.url:
             continue
         if row.trains:
-            trainers[row.name] = found.swift
-        recognised = found.recognised(row.model or "")
+            trainers[row.name] = tool.swift
+        recognised = tool.recognised(row.model or "")
         template = row.template or (recognised[1] if recognised else None)
-        if template and template not in found.templates:
-            template = nearest(template, found.templates)
+        if template and template not in tool.templates:
+            template = nearest(template, tool.templates)
         if template:
-            systems[row.name] = found.templates[template]
+            systems[row.name] = tool.templates[template]
     return comparability.differences(rows, default_systems=systems, trainers=trainers)
 
 

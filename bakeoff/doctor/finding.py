@@ -69,7 +69,7 @@ _OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "MODELSCOPE_OFFLINE")
 
 
 def offline(visit: Visit) -> str:
-    """The variables that keep the hubs' clients from asking; empty where none is set."""
+    """The variables that put the hubs' clients offline; empty for none."""
     return " and ".join(name for name in _OFFLINE if visit.environ.get(name) in ("1", "true", "True"))
 
 
@@ -82,13 +82,13 @@ def cached(visit: Visit, kind: str, hub_id: str) -> bool:
     newer = modelscope / f"{kind}s" / hub_id.replace("/", "--")
     owner, _, rest = hub_id.partition("/")
     spelled = (name, f"{kind}s/{owner}/{rest.replace('.', '___')}")  # as its library writes dots
-    older = [root / one for one in spelled for root in (modelscope, modelscope / "hub")]
+    older = [root / spelling for spelling in spelled for root in (modelscope, modelscope / "hub")]
     places = (hf / name.replace("/", "--"), newer, *older)
     return any(place.is_dir() for place in places)
 
 
 def tracks_in_swanlab(visit: Visit, row: ModelSpec) -> bool:
-    """Whether the row's training reports to SwanLab; an ms-swift without it (before 3.1) does not."""
+    """Whether the row's training reports to SwanLab."""
     tools = visit.installed(row, "train")
     has_it = tools is None or "swanlab_project" in tools.flags["sft"]
     return row.trains and row.training.tracker == "swanlab" and has_it

@@ -1,4 +1,4 @@
-"""Models and data of hubs: can they be fetched, or does a cache have the whole of them?"""
+"""Whether models and data of hubs can be fetched, or are cached whole."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ ASK_S = 120.0
 
 
 def check_hubs(visit: Visit) -> Iterator[Finding]:
-    """Yield which models and data of hubs cannot be had; the hubs are asked only where a run is about to begin."""
+    """Yield which models and data of hubs are not available."""
     users: dict[Source, list[str]] = {}
     for row in visit.rows:
         if row.url:
             continue
-        data = [hubs.dataset_source(one, row.use_hf, visit.environ) for one in row.dataset if row.trains]
+        data = [
+            hubs.dataset_source(dataset, row.use_hf, visit.environ) for dataset in row.dataset if row.trains
+        ]
         for source in dict.fromkeys((hubs.model_source(row, visit.environ), *data)):
             if source:
                 users.setdefault(source, []).append(row.name)
@@ -50,7 +52,7 @@ def check_hubs(visit: Visit) -> Iterator[Finding]:
 def _offline(
     visit: Visit, source: Source, variables: str, rows: tuple[str, ...], noted: str
 ) -> Iterator[Finding]:
-    """What a cache lacks of *source*; that it has nothing at all is told with the row."""
+    """What a cache lacks of *source*."""
     if hubs.find_cached(source, visit.environ, noted) or not cached(visit, source.kind, source.id):
         return
     folder = hubs.repository_folder(source, visit.environ) / "snapshots"
@@ -82,7 +84,7 @@ def _not_answered(visit: Visit, source: Source, rows: tuple[str, ...], noted: st
 
 
 def _ask(visit: Visit, source: Source, out: Path) -> str | None:
-    """Why *source* cannot be had, in words; empty where it can, None where the hub does not answer."""
+    """Why *source* is not available; None where the hub does not answer."""
     command = hubs.resolving(source, out)
     try:
         subprocess.run(

@@ -21,8 +21,8 @@ _OFF = 1.25
 
 def check_devices(visit: Visit) -> Iterator[Finding]:
     """Yield which rows the cards of this machine are too small for."""
-    found = cards() if any(not row.on_cpu for row in visit.rows) else []
-    for card in found:
+    visible = cards() if any(not row.on_cpu for row in visit.rows) else []
+    for card in visible:
         if card.free_gib < 0.9 * card.total_gib:
             yield Finding(
                 "warning",
@@ -33,7 +33,7 @@ def check_devices(visit: Visit) -> Iterator[Finding]:
     for row in visit.rows:
         if row.on_cpu or row.url:
             continue
-        if not found:
+        if not visible:
             yield Finding(
                 "error",
                 row.name,
@@ -42,8 +42,8 @@ def check_devices(visit: Visit) -> Iterator[Finding]:
             )
             continue
         shape = memory.shape_of(row.model or row.weights or "")
-        best = max(card.free_gib for card in found)
-        whole = max(card.total_gib for card in found)
+        best = max(card.free_gib for card in visible)
+        whole = max(card.total_gib for card in visible)
         if shape is None:
             continue
         fusible = row.model_type not in REMOTE_CODE
@@ -73,7 +73,7 @@ def check_devices(visit: Visit) -> Iterator[Finding]:
 
 
 def check_disk(visit: Visit) -> Iterator[Finding]:
-    """Room for what the rows will write: of one whose base is here and whose merge is in the store, that is nothing."""
+    """Yield where a disk lacks room for what the rows will write."""
     need = 0.0
     for row in visit.rows:
         model = row.model or ""

@@ -26,11 +26,11 @@ from bakeoff.matrix.schema import ModelSpec
 
 
 def check_environments(visit: Visit) -> Iterator[Finding]:
-    """Yield which environments are not built or cannot be asked; notes the others."""
+    """Yield which environments are missing or broken; note the others."""
     for name in dict.fromkeys(n for row in visit.rows for _, n in row.environment if not row.url):
         environment = visit.matrix.environments[name]
-        there = built(environment, visit.workspace.environments)
-        if there is None:
+        installation = built(environment, visit.workspace.environments)
+        if installation is None:
             yield Finding(
                 "note",
                 f"environments.{name}",
@@ -38,13 +38,15 @@ def check_environments(visit: Visit) -> Iterator[Finding]:
                 f"it is built on first use, in minutes; now: python -m bakeoff.environments {name}",
             )
             continue
-        visit.environments[name] = there
-        if there.version("ms-swift") is not None:
+        visit.environments[name] = installation
+        if installation.version("ms-swift") is not None:
             try:
-                visit.tools[name] = installed(there, visit.workspace.cache, visit.asking)
+                visit.tools[name] = installed(installation, visit.workspace.cache, visit.asking)
             except BakeoffError as error:
                 again = (
-                    "repair it with pip" if is_running(environment) else f"remove {there.python.parents[2]}"
+                    "repair it with pip"
+                    if is_running(environment)
+                    else f"remove {installation.python.parents[2]}"
                 )
                 yield Finding(
                     "error",
@@ -56,15 +58,15 @@ def check_environments(visit: Visit) -> Iterator[Finding]:
 
 
 def check_tools(visit: Visit) -> Iterator[Finding]:
-    """Flags, model types and templates, by the row's own command lines and the row's own environment."""
+    """Yield flags, model types and templates that the tools do not know."""
     for row in visit.rows:
         if row.url:
             continue
         chain = Chain(row, Bench.at_rest(visit.matrix, visit.workspace, visit.data_dir))
         lines = [line for stage in chain.stages() for line in stage.lines]
-        for role, wanted in (("train", row.trains), ("serve", row.serving.engine == "transformers")):
+        for role, is_used in (("train", row.trains), ("serve", row.serving.engine == "transformers")):
             environment = visit.environment(row, role)
-            if wanted and environment and environment.version("ms-swift") is None:
+            if is_used and environment and environment.version("ms-swift") is None:
                 name = getattr(row.environment, role)
                 yield Finding(
                     "error",
@@ -105,19 +107,19 @@ _TEMPLATE_INSTEAD = {"llama3_2": "llama3"}
 
 
 def _unlike(row: ModelSpec, line: Command, tools: Installed) -> Iterator[Finding]:
-    """Where the row says something else than ms-swift knows of a model of that name."""
+    """Where the row contradicts what ms-swift knows of its model."""
     recognised = tools.recognised(row.model or "")
     if not recognised:
         return
     form = published_form(row.model or "", trusts_code=row.trust_remote_code)
     is_another = form is not None and form.brings_code  # converted, it is of another type than its name says
     model_type, template = recognised
-    said, spoken = line.value_of("--model_type"), line.value_of("--template")
-    if said in tools.model_types and said != model_type and not is_another:
+    named, spoken = line.value_of("--model_type"), line.value_of("--template")
+    if named in tools.model_types and named != model_type and not is_another:
         yield Finding(
             "error",
             row.name,
-            f"model_type {said}, but ms-swift {tools.swift} loads {row.model} as {model_type}",
+            f"model_type {named}, but ms-swift {tools.swift} loads {row.model} as {model_type}",
             f"model_type: {model_type}, or leave it out",
         )
     if spoken in tools.templates and spoken not in (template, _TEMPLATE_INSTEAD.get(template)):
@@ -131,17 +133,19 @@ def _unlike(row: ModelSpec, line: Command, tools: Installed) -> Iterator[Finding
 
 
 def _refused(row: ModelSpec, lines: Sequence[Command], tools: Installed) -> Iterator[Finding]:
-    refused = [one for line in lines for one in check_command(line, tools)]
-    unknown = any(one.flag == "--template" for one in refused)
+    refused = [refusal for line in lines for refusal in check_command(line, tools)]
+    unknown = any(refusal.flag == "--template" for refusal in refused)
     templates = near_templates(row.template or "", Path(tools.python), row.model or "") if unknown else ""
     yield from _told(row, refused, f"ms-swift {tools.swift}", templates)
 
 
 def _told(row: ModelSpec, refused: Sequence[Refused], tool: str, templates: str = "") -> Iterator[Finding]:
-    for one in {one.what: one for one in refused}.values():  # a model type stands in every line
+    for refusal in {
+        refusal.what: refusal for refusal in refused
+    }.values():  # a model type stands in every line
         remedy = f"remove it, or name an environment whose {tool.split()[0]} has it"
-        if one.instead:
-            remedy = f"use {one.instead}"
-        if templates and one.flag == "--template":
+        if refusal.instead:
+            remedy = f"use {refusal.instead}"
+        if templates and refusal.flag == "--template":
             remedy = templates
-        yield Finding("error", row.name, f"{one.what} to {tool}", remedy)
+        yield Finding("error", row.name, f"{refusal.what} to {tool}", remedy)

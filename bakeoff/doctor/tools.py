@@ -49,11 +49,11 @@ def check_packages(visit: Visit) -> Iterator[Finding]:
     """Yield which packages rows need and their environments lack."""
     for row in visit.rows:
         training = visit.environment(row, "train")
-        wanted: list[tuple[str, str]] = []
+        requirements: list[tuple[str, str]] = []
         if row.trains and row.training.attention in _FLASH:
             package = _FLASH[row.training.attention]
             if "packed_rows" not in row.training.plugins:  # which lends PyTorch's own
-                wanted.append((package, f"attention: sdpa (without packing), or install {package}"))
+                requirements.append((package, f"attention: sdpa (without packing), or install {package}"))
             if row.model_type in _NO_FLASH:
                 yield Finding(
                     "error",
@@ -69,7 +69,7 @@ def check_packages(visit: Visit) -> Iterator[Finding]:
                 "training: {fused_loss: false, batch_size: 4, gradient_accumulation: 8}: the same effective batch",
             )
         elif row.trains and row.training.fused_loss and not row.on_cpu:
-            wanted.append(
+            requirements.append(
                 ("liger-kernel", "fused_loss: false (four times the memory), or install liger-kernel")
             )
         if training and tracks_in_swanlab(visit, row) and training.version("swanlab") is None:
@@ -79,7 +79,7 @@ def check_packages(visit: Visit) -> Iterator[Finding]:
                 f"environment {training.name!r} has no swanlab: TensorBoard tracks instead",
                 "install swanlab, or say tracker: tensorboard",
             )
-        for package, remedy in wanted if training else ():
+        for package, remedy in requirements if training else ():
             if training and training.version(package) is None:
                 yield Finding("error", row.name, f"needs {package} in environment {training.name!r}", remedy)
         serving = visit.environment(row, "serve")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bakeoff.errors import Complaint, DataError, ToolError, complaint_of
-from bakeoff.matrix.schema import did_you_mean
+from bakeoff.matrix.suggestions import did_you_mean
 from bakeoff.suites import METRICS, OURS
 
 GENERATION_KEYS = frozenset(

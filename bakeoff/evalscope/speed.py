@@ -21,7 +21,7 @@ from bakeoff.command import Command
 from bakeoff.endpoint.address import spared_by_proxies
 from bakeoff.errors import ScoreError
 from bakeoff.evalscope.types import ScoreRow
-from bakeoff.matrix.schema import SHIPPED
+from bakeoff.matrix.datasets import SHIPPED
 from bakeoff.scoring.scores import SPEED, Ledger, Score
 from bakeoff.scoring.tables import score_row
 from bakeoff.sentences import Template

@@ -1,4 +1,4 @@
-"""A stage is tried again where its failure may pass: how often, after what pause, and what its record keeps of it."""
+"""Repeated attempts at a stage whose failure may be temporary."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Attempts:
 
     Attributes:
         retries: how many may follow the first (``limits.retries``).
-        told: for the record, a line for each try that another one followed, and what else was done about it.
+        notes: for the record, a line for each try that another one followed, and what else was done about it.
     """
 
     retries: int
-    told: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     _failed: int = 0
     _spent: int = 0
 
@@ -56,13 +56,13 @@ class Attempts:
         self.failed(error)
 
     def failed(self, error: Exception) -> None:
-        """Note a failure that another try follows; this alone spends none of the :attr:`retries`."""
+        """Note a failure that another attempt follows."""
         self._failed += 1
-        self.told.append(FAILED(number=self._failed, error=str(error).splitlines()[0]))
+        self.notes.append(FAILED(number=self._failed, error=str(error).splitlines()[0]))
 
 
 def _may_pass(error: CommandFailed) -> bool:
-    """Whether trying again can help: silence, a kill from outside, or a network that was away."""
+    """Whether the failure may be temporary: silence, a kill, a lost network."""
     if isinstance(error, TimeLimit | OutOfMemory):
         return False
     killed = error.returncode is not None and error.returncode < 0

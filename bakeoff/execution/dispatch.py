@@ -1,4 +1,4 @@
-"""Legs on their way through a cluster: submitted in order, watched, begun again where a node was lost, ended in order.
+"""Legs as jobs of a cluster: submitted, watched, repeated and ended.
 
 Each leg has a folder on the shared disk. The far side appends a line to ``begun.jsonl`` when it starts and writes what
 it found to ``reports-<token>.jsonl``, whose last line is its exit code; its timeline is ``events.jsonl``. Whoever
@@ -29,6 +29,18 @@ INTERRUPTED = 2
 """Exit code of a harness that was asked to end."""
 
 
+Report = dict[str, Any]
+"""A report as ``pytest_report_to_serializable`` makes it, which pytest alone reads."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """An attempt at a leg that has begun, as the far side noted it."""
+
+    host: str
+    token: str
+
+
 class Tell(Protocol):
     """Takes an event of the run, as :meth:`bakeoff.store.stages.Timeline.tell` does."""
 
@@ -46,7 +58,7 @@ class Outcome:
         failed_stage: the first stage of it that failed, in words.
     """
 
-    reports: list[dict[str, Any]] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
     why: str = ""
     failed_stage: str = ""
 
@@ -73,7 +85,23 @@ class _Way:
     progress_before: int = 0
     failed_stage: str = ""
     ended_at: float = 0.0
-    told: str = ""
+    announced: str = ""
+    """Why it is queued, as last told."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far a cluster is used.
+
+    Attributes:
+        restarts: how often a leg whose node was lost may begin again.
+        max_jobs: how many legs may be queued or run at once; None: all.
+        limit_s: seconds that a job may take from its start; None: no limit.
+    """
+
+    restarts: int = 3
+    max_jobs: int | None = None
+    limit_s: float | None = None
 
 
 class Dispatch:
@@ -85,8 +113,7 @@ class Dispatch:
         legs: all that are to run.
         tell: notes an event.
         copy: takes a line of a leg's timeline over into that of the run.
-        restarts: how often a leg whose node was lost may begin again.
-        max_jobs: how many may be queued or run at once; None: all.
+        bounds: how often a leg may begin again, how many may run, and how long.
     """
 
     def __init__(
@@ -96,18 +123,16 @@ class Dispatch:
         jobs: Mapping[str, Job],
         *,
         tell: Tell,
-        copy: Callable[[dict[str, Any]], None],
-        restarts: int = 3,
-        max_jobs: int | None = None,
-        limit_s: float | None = None,
+        copy: Callable[[Mapping[str, object]], None],
+        bounds: Bounds,
     ) -> None:
         self.executor = executor
         self.ways = {leg.name: _Way(leg, jobs[leg.name]) for leg in in_order(legs)}
         self.tell, self.copy = tell, copy
-        self.restarts, self.max_jobs, self.limit_s = restarts, max_jobs, limit_s
+        self.restarts, self.max_jobs, self.limit_s = bounds.restarts, bounds.max_jobs, bounds.limit_s
 
     def wait(self, name: str) -> Outcome:
-        """Return the outcome of the leg *name*, however long all of them take until then."""
+        """Return the outcome of the leg *name*, once it has one."""
         while (outcome := self.ways[name].outcome) is None:
             self.step()
             if self.ways[name].outcome is None:
@@ -151,13 +176,13 @@ class Dispatch:
                 self._lost(way, state.why or "its node was lost or preempted")
             way.starts = len(starts)
             way.running_at = way.running_at or time.monotonic()
-            where = starts[-1].get("host", state.host)
+            where = starts[-1].host or state.host
             queued = round(time.monotonic() - way.queued_at)
             self.tell("leg", leg=way.leg.name, phase="running", host=where, queued_s=queued, start=way.starts)
         if state.phase == "queued":
             way.running_at = 0.0
-            if state.why and state.why != way.told:
-                way.told = state.why
+            if state.why and state.why != way.announced:
+                way.announced = state.why
                 self.tell("leg", leg=way.leg.name, phase="queued", why=state.why)
         elif state.phase == "running":
             way.running_at = way.running_at or time.monotonic()
@@ -248,7 +273,7 @@ class Dispatch:
                     with contextlib.suppress(ValueError):
                         self._take(way, json.loads(line))
 
-    def _take(self, way: _Way, event: dict[str, Any]) -> None:
+    def _take(self, way: _Way, event: Mapping[str, object]) -> None:
         if event.get("event") == "progress":
             way.progress += 1
         elif event.get("event") == "stage":
@@ -257,11 +282,11 @@ class Dispatch:
                 way.failed_stage = way.failed_stage or f"{event.get('stage')} failed: {event.get('why')}"
             elif event.get("outcome") != "failed":
                 way.failed_stage = ""
-        host = next((start.get("host") for start in reversed(_starts(way.job.folder))), None)
+        host = next((start.host or None for start in reversed(_starts(way.job.folder))), None)
         self.copy({**event, "leg": way.leg.name, "host": host})
 
     def close(self) -> None:
-        """End every leg that still runs: in order, and after :data:`STOP_S` seconds with force."""
+        """End every running leg in order, and then with force."""
         left = {name: way for name, way in self.ways.items() if way.submissions and way.outcome is None}
         try:
             for way in left.values():
@@ -284,26 +309,27 @@ class Dispatch:
             self.executor.close()
 
     def expected(self) -> dict[str, float]:
-        """Return the seconds of the longest path from each leg to the end of its row."""
+        """Return the longest remaining seconds of each leg's row."""
         return remaining([way.leg for way in self.ways.values()])
 
 
-def _starts(folder: Path) -> list[dict[str, Any]]:
+def _starts(folder: Path) -> list[Start]:
     """The attempts at a leg that have begun, oldest first."""
     try:
         list(folder.iterdir())  # an NFS client looks again
-        return [row for row in readable_rows(folder / "begun.jsonl") if isinstance(row, dict)]
+        rows = [row for row in readable_rows(folder / "begun.jsonl") if isinstance(row, dict)]
     except OSError:
         return []
+    return [Start(str(row.get("host") or ""), str(row.get("token") or "")) for row in rows]
 
 
-def _reports(folder: Path) -> tuple[list[dict[str, Any]], int | None]:
-    """What the last attempt reported, and its exit code where it came to its end."""
+def _reports(folder: Path) -> tuple[list[Report], int | None]:
+    """The reports of the last attempt, and its exit code where it ended."""
     starts = _starts(folder)
     if not starts:
         return [], None
     try:
-        rows = readable_rows(folder / f"reports-{starts[-1].get('token')}.jsonl")
+        rows = readable_rows(folder / f"reports-{starts[-1].token}.jsonl")
     except OSError:
         return [], None
     code = next((row["exit"] for row in rows if "exit" in row), None)

@@ -1,4 +1,4 @@
-"""The one seam between a run and what runs its legs: a job, its state, and the four things an executor does.
+"""The interface to what runs legs: a job, its state, an executor.
 
 An executor only places jobs and says how they are. What a job is, when one begins again and what its end means is
 decided in :mod:`bakeoff.execution.dispatch`, for every executor alike.
@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from bakeoff.command import Command
 from bakeoff.errors import MatrixError
 from bakeoff.matrix.complaints import of_executor, shown
-from bakeoff.matrix.schema import ExecutorSpec, did_you_mean
+from bakeoff.matrix.schema import ExecutorSpec
+from bakeoff.matrix.suggestions import did_you_mean
 
 Phase = Literal["queued", "running", "ended", "lost"]
 
@@ -76,23 +77,23 @@ class Executor(Protocol):
         """Seconds between two looks at the jobs that a polite guest leaves."""
 
     def why_unusable(self, jobs: Sequence[Job]) -> str:
-        """Return in words why the cluster would never run one of *jobs*; empty where it would run all."""
+        """Return why the cluster would never run one of *jobs*; else empty."""
 
     def submit(self, job: Job) -> None:
         """Queue *job*; one of the same name that ended may be submitted again."""
 
     def states(self) -> Mapping[str, State]:
-        """Return how the submitted jobs are, by name; one of which nothing is known now is left out."""
+        """Return the states of the submitted jobs, where they are known."""
 
     def stop(self, name: str, *, kill: bool = False) -> None:
-        """Ask a job to end in order, or *kill* it with all that it started; a queued one leaves the queue."""
+        """Ask a job to end in order, or *kill* it with all that it started."""
 
     def close(self) -> None:
         """Leave the cluster; jobs that still run are killed."""
 
 
 def chosen(option: str | None, matrix: ExecutorSpec | None) -> ExecutorSpec:
-    """Return the executor that ``--executor`` *option* means, with what the matrix says of one of its kind.
+    """Return the executor that *option* and the matrix describe.
 
     The option is ``here``, ``ray``, ``ray://ADDRESS`` (or ``ray:ADDRESS``), ``slurm`` or ``slurm:key=value,…``.
 
@@ -127,15 +128,15 @@ def chosen(option: str | None, matrix: ExecutorSpec | None) -> ExecutorSpec:
 
 
 def _pairs(text: str, words: dict[str, Any]) -> list[str]:
-    """Put the ``key=value`` pairs of *text* into *words*; return what is wrong with them."""
-    known = [name for name in ExecutorSpec.model_fields if name not in ("name", "kind", "address")]
+    """Put ``key=value`` pairs of *text* into *words*; return the mistakes."""
+    names = [name for name in ExecutorSpec.model_fields if name not in ("name", "kind", "address")]
     complaints = []
     for pair in re.split(r",(?=[^,=]*=)", text):
         key, equals, value = pair.partition("=")
         if not equals or not value:
             complaints.append(f"{shown(pair)}: write key=value")
-        elif key not in known:
-            complaints.append(f"{shown(key)} is not known{did_you_mean(key, known)}")
+        elif key not in names:
+            complaints.append(f"{shown(key)} is not known{did_you_mean(key, names)}")
         elif key in ("cpus", "restarts", "max_jobs"):
             words[key] = int(value) if value.isdecimal() and value.isascii() else value
         else:

@@ -39,7 +39,7 @@ class Card:
 
 
 def cards() -> list[Card]:
-    """The cards that ``CUDA_VISIBLE_DEVICES`` leaves visible, by number or UUID; empty without a driver."""
+    """The cards that ``CUDA_VISIBLE_DEVICES`` leaves visible."""
     query = "--query-gpu=index,name,memory.total,memory.free,uuid"
     try:
         done = subprocess.run(
@@ -53,21 +53,21 @@ def cards() -> list[Card]:
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     allowed = None if visible is None else [part.strip() for part in visible.split(",") if part.strip()]
-    found = []
+    listed = []
     for line in done.stdout.splitlines():
         number, name, total, free, *unique = (part.strip() for part in line.split(","))
-        if allowed is None or any(one == number or _names(one, unique) for one in allowed):
-            found.append(Card(int(number), name, float(total) / 1024, float(free) / 1024))
-    return found
+        if allowed is None or any(choice == number or _names(choice, unique) for choice in allowed):
+            listed.append(Card(int(number), name, float(total) / 1024, float(free) / 1024))
+    return listed
 
 
-def _names(asked: str, unique: list[str]) -> bool:
+def _names(name: str, unique: list[str]) -> bool:
     """CUDA takes any beginning of a UUID; MIG devices are listed nowhere here."""
-    return asked.startswith("GPU-") and any(one.startswith(asked) for one in unique)
+    return name.startswith("GPU-") and any(known_id.startswith(name) for known_id in unique)
 
 
 def common_folder() -> Path:
-    """Where the leases of this user on this machine are noted: every store shares the cards.
+    """The folder of this user's leases, shared by all stores of this host.
 
     The name of the host is in it, since a cluster's temporary folder may be one for all nodes.
     """
@@ -84,6 +84,16 @@ class Holder:
     who: str
 
 
+@dataclass(frozen=True)
+class _Demand:
+    """What is needed of cards at once."""
+
+    who: str
+    gib_of: Callable[[Card], float]
+    count: int
+    whole_gib: float
+
+
 @dataclass
 class Leases:
     """Leases of cards across processes, each a file that its holder keeps locked.
@@ -92,76 +102,81 @@ class Leases:
 
     Args:
         folder: where they are noted; the same one for all who share the cards.
+        waiting: told once whom a lease waits for; what others than we use is among them, with process 0.
+        look: tells the cards as they are by now, while one is waited for.
     """
 
     folder: Path
+    waiting: Callable[[list[Holder]], None] = lambda holders: None
+    look: Callable[[], Sequence[Card]] | None = None
 
     @contextmanager
     def lease(
         self,
-        found: Sequence[Card],
+        visible: Sequence[Card],
         gib_of: Callable[[Card], float],
         *,
         who: str,
         count: int = 1,
         fixed: str | None = None,
         patience_s: float = float("inf"),
-        waiting: Callable[[list[Holder]], None] = lambda holders: None,
         whole_gib: float = 0.0,
-        look: Callable[[], Sequence[Card]] | None = None,
     ) -> Iterator[tuple[int, ...]]:
-        """Hold *count* cards with room for what is needed, and yield their numbers.
+        """Hold cards with room for what is needed, and yield their numbers.
 
         Args:
-            found: the cards to choose from.
+            visible: the cards to choose from.
             gib_of: memory that is needed of a card, in GiB; all of it excludes everybody else.
             who: named to those who wait.
             count: cards that are needed at once; they are taken together or not at all.
             fixed: card numbers as in ``CUDA_VISIBLE_DEVICES``, which leave no choice.
             patience_s: seconds to wait for room.
-            waiting: told once whom it waits for; what others than we use is among them, with process 0.
             whole_gib: memory that must be free of a card that is taken as a whole, in GiB.
-            look: tells the cards as they are by now, while one is waited for.
 
         Raises:
             BakeoffError: a fixed card is not visible, no card is large enough, or *patience_s* passed.
         """
         numbers = [int(part) for part in fixed.split(",")] if fixed else None
-        if numbers and (absent := set(numbers) - {card.number for card in found}):
+        if numbers and (absent := set(numbers) - {card.number for card in visible}):
             raise BakeoffError(
                 f"{who}: gpus: card {min(absent)} is not visible; visible are "
-                f"{[card.number for card in found]}. Change 'gpus' or CUDA_VISIBLE_DEVICES"
+                f"{[card.number for card in visible]}. Change 'gpus' or CUDA_VISIBLE_DEVICES"
             )
-        choice = [card for card in found if numbers is None or card.number in numbers]
-        wanted = len(numbers) if numbers else count
-        if sum(gib_of(card) <= card.total_gib for card in choice) < wanted:
-            raise BakeoffError(f"{who}: {wanted} card(s) of the needed size, but there are {choice}")
+        choice = [card for card in visible if numbers is None or card.number in numbers]
+        demand = _Demand(who, gib_of, len(numbers) if numbers else count, whole_gib)
+        if sum(gib_of(card) <= card.total_gib for card in choice) < demand.count:
+            raise BakeoffError(f"{who}: {demand.count} card(s) of the needed size, but there are {choice}")
+        with contextlib.ExitStack() as leases:
+            yield self._wait(choice, demand, leases, patience_s)
+
+    def _wait(
+        self, choice: Sequence[Card], demand: _Demand, leases: contextlib.ExitStack, patience_s: float
+    ) -> tuple[int, ...]:
+        """Take the cards as soon as there is room, and note them in *leases*."""
         began = looked = time.monotonic()
-        deadline = looked + patience_s
-        told = False
-        with contextlib.ExitStack() as held, contextlib.ExitStack() as queue:
-            while not (taken := self._take(choice, gib_of, wanted, who, held, whole_gib, began)):
-                if wanted > 1 and not told:
+        is_announced = False
+        with contextlib.ExitStack() as queue:
+            while not (taken := self._take(choice, demand, leases, began)):
+                if demand.count > 1 and not is_announced:
                     queue.enter_context(self._queued(choice, began))
                 holders = self.holders()
                 others = self._others(choice, holders)
-                if not told:
-                    waiting(holders + others)
-                    told = True
+                if not is_announced:
+                    self.waiting(holders + others)
+                    is_announced = True
                 ours_alone = holders and not others and all(h.pid == os.getpid() for h in holders)
-                if time.monotonic() > deadline or ours_alone:
-                    raise BakeoffError(f"{who}: no card became free; held: {holders + others}")
+                if time.monotonic() > began + patience_s or ours_alone:
+                    raise BakeoffError(f"{demand.who}: no card became free; held: {holders + others}")
                 time.sleep(0.2)
-                if look and time.monotonic() - looked > LOOK_S:
+                if self.look and time.monotonic() - looked > LOOK_S:
                     looked = time.monotonic()
-                    seen = {card.number: card for card in look()}
+                    seen = {card.number: card for card in self.look()}
                     choice = [seen.get(card.number, card) for card in choice]
-            queue.close()
-            yield taken
+        return taken
 
     @contextmanager
     def _queued(self, choice: Sequence[Card], since: float) -> Iterator[None]:
-        """Keep a place in the queue for several cards at once, which the kernel frees like a lease.
+        """Hold a place in the queue for several cards at once.
 
         Without one, those who need a single card would take each as it becomes free, and several never were.
         """
@@ -180,28 +195,21 @@ class Leases:
                 path.unlink(missing_ok=True)
 
     def _kept_free(self, since: float) -> set[int]:
-        """The cards that somebody waits for who needs several, and has waited longer than since then."""
-        found = set[int]()
+        """The cards reserved for those who need several and came before."""
+        reserved = set[int]()
         for path in self.folder.glob("*.queued"):
             with contextlib.suppress(FileNotFoundError), path.open() as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     waits = json.load(file)
-                    found |= set(waits["cards"]) if waits["since"] < since else set()
+                    reserved |= set(waits["cards"]) if waits["since"] < since else set()
                 else:
                     path.unlink(missing_ok=True)  # it died
-        return found
+        return reserved
 
     def _take(
-        self,
-        choice: Sequence[Card],
-        gib_of: Callable[[Card], float],
-        wanted: int,
-        who: str,
-        held: contextlib.ExitStack,
-        whole_gib: float,
-        since: float,
+        self, choice: Sequence[Card], demand: _Demand, leases: contextlib.ExitStack, since: float
     ) -> tuple[int, ...]:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with FileLock(self.folder / "all.lock"):
@@ -213,30 +221,32 @@ class Leases:
                 foreign[other.card] = other.gib
 
             def fits(card: Card) -> bool:
-                gib, room = gib_of(card), card.total_gib - used[card.number] + 1e-6
-                needed = min(gib, whole_gib or gib) if gib >= card.total_gib else gib
+                gib, room = demand.gib_of(card), card.total_gib - used[card.number] + 1e-6
+                needed = min(gib, demand.whole_gib or gib) if gib >= card.total_gib else gib
                 return gib <= room and needed <= room - foreign.get(card.number, 0.0)
 
             # Who holds a card already does not queue behind those who wait for it: none of them would get on.
             holds = any(holder.pid == os.getpid() for holder in holders)
-            kept = set() if holds else self._kept_free(since)
-            roomy = [card for card in choice if card.number not in kept and fits(card)]
+            reserved = set() if holds else self._kept_free(since)
+            roomy = [card for card in choice if card.number not in reserved and fits(card)]
             roomy.sort(key=lambda card: (used[card.number] + foreign.get(card.number, 0.0), card.number))
-            if len(roomy) < wanted:
+            if len(roomy) < demand.count:
                 return ()
-            for card in roomy[:wanted]:
-                held.enter_context(self._note(Holder(card.number, gib_of(card), os.getpid(), who)))
-            return tuple(card.number for card in roomy[:wanted])
+            for card in roomy[: demand.count]:
+                leases.enter_context(
+                    self._note(Holder(card.number, demand.gib_of(card), os.getpid(), demand.who))
+                )
+            return tuple(card.number for card in roomy[: demand.count])
 
     @staticmethod
     def _others(choice: Sequence[Card], holders: Sequence[Holder]) -> list[Holder]:
-        """What is in use of the cards beyond our leases: by other users, or not given back yet."""
-        found = []
+        """Memory of the cards that is in use beyond our leases."""
+        others = []
         for card in choice:
             leased = sum(holder.gib for holder in holders if holder.card == card.number)
             if (gib := card.total_gib - card.free_gib - leased) > UNNOTICED_GIB:
-                found.append(Holder(card.number, gib, 0, "processes that are not ours"))
-        return found
+                others.append(Holder(card.number, gib, 0, "processes that are not ours"))
+        return others
 
     @contextmanager
     def _note(self, holder: Holder) -> Iterator[None]:
@@ -298,7 +308,7 @@ def count_of(spec: ModelSpec, stage: str) -> int:
 
 @contextmanager
 def leased(spec: ModelSpec, stage: str, tell: Callable[..., object]) -> Iterator[Placement]:
-    """Hold the cards that *stage* of a row needs, and yield what puts a command on them; on the CPU it needs none.
+    """Hold the cards of a stage, and yield what puts a command on them.
 
     A training has its card to itself. A service takes what its engine will: the share of the card that lmdeploy,
     vLLM and SGLang fill, else the row's need, so that two services share a card if both fit.
@@ -306,8 +316,10 @@ def leased(spec: ModelSpec, stage: str, tell: Callable[..., object]) -> Iterator
     Args:
         tell: told (as :meth:`bakeoff.store.stages.Timeline.tell`) whom it waits for.
     """
-    found = [] if spec.on_cpu or stage in ("build", "convert") else cards()
-    if not found or not set(spec.visible or "0") <= set("0123456789, "):  # a UUID in 'gpus' is taken as it is
+    visible = [] if spec.on_cpu or stage in ("build", "convert") else cards()
+    if not visible or not set(spec.visible or "0") <= set(
+        "0123456789, "
+    ):  # a UUID in 'gpus' is taken as it is
         yield Placement()
         return
     least = spec.needs.gpu_memory_gib
@@ -318,20 +330,18 @@ def leased(spec: ModelSpec, stage: str, tell: Callable[..., object]) -> Iterator
         return max(least, share * card.total_gib)
 
     def waiting(holders: list[Holder]) -> None:
-        told = [
+        holdings = [
             f"card {h.card}: {h.gib:.0f} GiB by {h.who}" + (f", process {h.pid}" if h.pid else "")
             for h in holders
         ]
-        tell("waiting for a card", model=spec.name, stage=stage, held=told)
+        tell("waiting for a card", model=spec.name, stage=stage, held=holdings)
 
-    with Leases(common_folder()).lease(
-        found,
+    with Leases(common_folder(), waiting, cards).lease(
+        visible,
         gib_of,
         who=f"{spec.name} ({stage})",
         count=count_of(spec, stage),
         fixed=spec.visible,
-        waiting=waiting,
         whole_gib=least,
-        look=cards,
     ) as numbers:
         yield Placement(numbers)

@@ -1,4 +1,4 @@
-"""Legs of rows: what runs as one job on one node, in which order, and how long that may take.
+"""Legs of rows: what is one job on one node, in order, with durations.
 
 A row has three: ``train`` (training and export), ``base`` and ``tuned`` (parity, service and evaluation of a variant).
 A leg keeps its service on its own node's loopback; what legs tell each other are the records of the store.
@@ -55,7 +55,7 @@ def legs_of(
     *,
     shared: Container[str] = (),
 ) -> list[Leg]:
-    """Return the legs of the *tests* (row, variant, node id), in the order of the tests.
+    """Return the legs of *tests* (row, variant, node id), in their order.
 
     Args:
         gpus: cards that a leg (row, kind) needs.
@@ -81,7 +81,7 @@ def legs_of(
 
 
 def recorded_seconds(workspace: Workspace, row: str) -> dict[str, float]:
-    """Return what the legs of *row* took when they last ran, by kind; without those that never ran."""
+    """Return how long the legs of *row* took when they last ran, by kind."""
     took: dict[str, float] = {}
     for path in workspace.model(row).glob("*/record.json"):
         if (record := read_record(path)) is not None:
@@ -91,22 +91,22 @@ def recorded_seconds(workspace: Workspace, row: str) -> dict[str, float]:
 
 
 def remaining(legs: Sequence[Leg]) -> dict[str, float]:
-    """Return the seconds of the longest path from the start of each leg to the end of its row, by name."""
-    found: dict[str, float] = {}
+    """Return the longest path from each leg to the end of its row."""
+    seconds: dict[str, float] = {}
 
     def of(leg: Leg) -> float:
-        if leg.name not in found:
+        if leg.name not in seconds:
             later = (of(other) for other in legs if other.row == leg.row and leg.name in other.after)
-            found[leg.name] = leg.seconds + max(later, default=0.0)
-        return found[leg.name]
+            seconds[leg.name] = leg.seconds + max(later, default=0.0)
+        return seconds[leg.name]
 
     for leg in legs:
         of(leg)
-    return found
+    return seconds
 
 
 def in_order(legs: Sequence[Leg]) -> list[Leg]:
-    """Return *legs* with the longest remaining path first; of equals, the one that needs more cards."""
+    """Return *legs* with the longest remaining path first."""
     path = remaining(legs)
     return sorted(legs, key=lambda leg: (-path[leg.name], -leg.gpus, leg.name))
 
@@ -118,7 +118,7 @@ def lower_bound(legs: Sequence[Leg], cards: int) -> float:
 
 
 def makespan(legs: Sequence[Leg], cards: int, queue_s: float = 0.0) -> float:
-    """Return how long *legs* take on *cards* cards when the longest remaining path begins first.
+    """Return how long *legs* take on *cards* cards, longest path first.
 
     Args:
         queue_s: seconds that each job waits in the queue before a card may be given to it.
@@ -148,16 +148,16 @@ def makespan(legs: Sequence[Leg], cards: int, queue_s: float = 0.0) -> float:
 
 
 def placements(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return where each leg of a run ran, from the *events* of its timeline; nothing where all ran in its process.
+    """Return where each leg of a run ran, from its *events*.
 
     Each has ``leg``, ``hosts`` in their order, ``stages`` with the host that did each, ``queued_s`` of all its starts,
     ``seconds`` of the last one, and ``lost``: why it had to begin again, each time.
     """
-    found: dict[str, dict[str, Any]] = {}
+    places: dict[str, dict[str, Any]] = {}
     for event in events:
         if not (name := event.get("leg")):
             continue
-        leg = found.setdefault(
+        leg = places.setdefault(
             str(name),
             {"leg": str(name), "hosts": [], "stages": [], "queued_s": 0, "seconds": None, "lost": []},
         )
@@ -171,4 +171,4 @@ def placements(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             leg["seconds"] = event.get("seconds")
         elif event.get("event") == "stage" and event.get("outcome") == "ran":
             leg["stages"].append([str(event.get("stage")), host])
-    return [leg for leg in found.values() if leg["hosts"]]
+    return [leg for leg in places.values() if leg["hosts"]]

@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster: an actor each, which starts the command on its node and can be told to end it."""
+"""Jobs on a Ray cluster, each an actor that starts the command."""
 
 from __future__ import annotations
 
@@ -88,9 +88,11 @@ class Ray:
             with _own_signals():
                 ray.init(address=address, namespace="bakeoff", log_to_driver=False, logging_level="error")
         except Exception as error:  # Ray raises many kinds
-            said = redact(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+            problem = redact(
+                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            )
             raise BakeoffError(
-                f"ray: no cluster answers at {redact(address)} ({said}); start one with ray start --head, run this "
+                f"ray: no cluster answers at {redact(address)} ({problem}); start one with ray start --head, run this "
                 "on one of its nodes, or give ray://HEAD:10001"
             ) from None
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the nodes need not have it
@@ -107,8 +109,8 @@ class Ray:
                 "memory": _bytes(self.spec.memory),
             }
             if not any(all(node.get(name, 0) >= amount for name, amount in needs.items()) for node in alive):
-                wanted = ", ".join(f"{name} {amount:g}" for name, amount in needs.items() if amount)
-                return f"ray: {job.name} needs a node with {wanted}; no node of the cluster has that"
+                demand = ", ".join(f"{name} {amount:g}" for name, amount in needs.items() if amount)
+                return f"ray: {job.name} needs a node with {demand}; no node of the cluster has that"
         return ""
 
     def submit(self, job: Job) -> None:
@@ -130,34 +132,34 @@ class Ray:
 
     def states(self) -> Mapping[str, State]:
         """Return how the jobs are; one whose node does not answer now is left out."""
-        found = dict(self._ended)
+        states = dict(self._ended)
         for name, place in self._places.items():
-            if name in found:
+            if name in states:
                 continue
             try:
                 if not place.host and not self.ray.wait([place.started], timeout=0)[0]:
-                    found[name] = State("queued", "no node is free")
+                    states[name] = State("queued", "no node is free")
                     continue
                 place.host = place.host or self.ray.get(place.started)
                 code = self.ray.get(place.actor.look.remote(), timeout=ANSWER_S)
             except (self.ray.exceptions.ActorUnavailableError, self.ray.exceptions.GetTimeoutError):
                 continue
             except self.ray.exceptions.RayActorError:
-                self._ended[name] = found[name] = State("lost", "its node was lost", place.host)
+                self._ended[name] = states[name] = State("lost", "its node was lost", place.host)
                 continue
             except self.ray.exceptions.RayTaskError as error:
                 why = redact(f"it could not be started: {error.cause}")
-                self._ended[name] = found[name] = State("ended", why, returncode=127)
+                self._ended[name] = states[name] = State("ended", why, returncode=127)
                 continue
             if code is None:
-                found[name] = State("running", "", place.host)
+                states[name] = State("running", "", place.host)
             else:
-                self._ended[name] = found[name] = State("ended", "", place.host, code)
+                self._ended[name] = states[name] = State("ended", "", place.host, code)
                 self.ray.kill(place.actor)
-        return found
+        return states
 
     def stop(self, name: str, *, kill: bool = False) -> None:
-        """Ask the command to end in order, or end the actor and with it all that it started."""
+        """Ask the command to end in order, or end its actor with all it started."""
         place = self._places.get(name)
         if place is None or name in self._ended:
             return
@@ -179,7 +181,7 @@ class Ray:
 
 
 def _bytes(text: str | None) -> float:
-    """Bytes of an amount such as 64G; a bare number counts megabytes, as for sbatch."""
+    """Bytes of an amount such as 64G; a bare number counts megabytes."""
     if not text:
         return 0.0
     number, unit = (text[:-1], text[-1]) if text[-1] in "KMGT" else (text, "M")

@@ -1,4 +1,4 @@
-"""Runs a :class:`~bakeoff.command.Command`: own process group, log file, time limit, why it ended."""
+"""Runs a command: process group, log, time limits, and why it ended."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Process:
         return self.returncode is None
 
     def wait(self, timeout_s: float | None = None) -> int | None:
-        """The exit code (negative for a signal), or None when *timeout_s* passes first."""
+        """The exit code (negative for a signal), or None after *timeout_s*."""
         with self._changed:
             self._changed.wait_for(lambda: self.returncode is not None, timeout_s)
         return self.returncode
@@ -82,7 +82,7 @@ class Process:
         return self.returncode
 
     def quoted(self, lines: int = 20) -> str:
-        """The last *lines* of the log, and what it first said went wrong, as an error tells them."""
+        """The last *lines* of the log and its first error, for a message."""
         last = tail(self.log, lines)
         first = first_error(self.log, self.log_from)
         head = f"first error: {first}\n" if first and not last.endswith(first) else ""
@@ -90,7 +90,7 @@ class Process:
 
 
 def tail(log: Path, lines: int = 20) -> str:
-    """The last *lines* of the file *log*, without secrets; empty where there is none."""
+    """The last *lines* of the file *log*, without secrets."""
     try:
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)
@@ -98,15 +98,15 @@ def tail(log: Path, lines: int = 20) -> str:
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    kept = [line.rsplit("\r", 1)[-1].rstrip() for line in text.rstrip().splitlines()]
-    return printable(redact("\n".join(kept[-lines:])))
+    shown = [line.rsplit("\r", 1)[-1].rstrip() for line in text.rstrip().splitlines()]
+    return printable(redact("\n".join(shown[-lines:])))
 
 
 _ERROR = re.compile(r"(?:^|\s)((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Exit)(?:: .+)?)$")
 
 
 def first_error(log: Path, since: int = 0) -> str:
-    """How the first traceback in *log* after *since* bytes ends, without secrets; empty where there is none.
+    """How the first traceback in *log* after *since* ends, without secrets.
 
     Where processes fail because one did, and where an error is raised while another is handled, the last lines tell
     only the consequence.
@@ -118,8 +118,8 @@ def first_error(log: Path, since: int = 0) -> str:
             text = line.decode("utf-8", "replace").rstrip()
             if text.endswith("Traceback (most recent call last):"):
                 within = True
-            elif within and (found := _ERROR.search(text)):
-                return redact(found[1])
+            elif within and (match := _ERROR.search(text)):
+                return redact(match[1])
     return ""
 
 
@@ -146,7 +146,7 @@ class Runner:
             born = birth(process.pid)
         except OSError:
             return process  # it has ended already
-        told = {
+        note = {
             **_this_host(),
             "pid": process.pid,
             "born": born,
@@ -156,7 +156,7 @@ class Runner:
             "command": redact(str(command)),
         }
         try:
-            write_json(self._note(process), told)
+            write_json(self._note(process), note)
         except BaseException:
             process.stop()  # what is on no note must not run
             raise
@@ -213,7 +213,7 @@ class Runner:
         scrub(process.log)
 
     def _note(self, process: Process) -> Path:
-        """The file that tells of *process*: hosts that share the store may give the same ids."""
+        """The file that describes *process* to other sessions and hosts."""
         return self.processes / f"{_this_host()['host']}-{self._mark[:8]}-{process.pid}.json"
 
     def close(self) -> None:
@@ -239,15 +239,15 @@ class Runner:
 
 
 def failure(process: Process, kind: type[CommandFailed] | None = None, what: str = "") -> CommandFailed:
-    """The error that tells how *process* ended: what, last lines, log, and the line to run by hand."""
-    said = process.quoted()
+    """The error for how *process* ended: cause, log, and the command line."""
+    quoted = process.quoted()
     if kind is None:
         code = process.returncode or 0
         what = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        kind = OutOfMemory if any(sign in said for sign in _NO_MEMORY) else CommandFailed
+        kind = OutOfMemory if any(sign in quoted for sign in _NO_MEMORY) else CommandFailed
     name = process.command.module or process.command.argv[0]
     return kind(
-        f"{name} {what}\n{said}\nby hand: {redact(str(process.command))}",
+        f"{name} {what}\n{quoted}\nby hand: {redact(str(process.command))}",
         returncode=process.returncode,
         log=process.log,
     )
@@ -268,7 +268,7 @@ def _size(path: Path) -> int:
 
 
 def end_orphans(processes: Path) -> list[str]:
-    """End the process groups that a killed run left behind, and only those; returns their command lines.
+    """End process groups of killed runs; return their command lines.
 
     A note names a process and the one that started it by id *and* time of birth: ids are given to others after a
     restart of the machine, or in time. Of a session whose leader is gone, only the processes that carry the mark of
@@ -277,39 +277,39 @@ def end_orphans(processes: Path) -> list[str]:
     ended = []
     for note in _notes(processes):
         try:
-            told = json.loads(note.read_text())
+            facts = json.loads(note.read_text())
         except (OSError, ValueError):  # gone meanwhile, or cut short
             note.unlink(missing_ok=True)
             continue
-        if _elsewhere(told):
-            if told["host"] == socket.gethostname() and told["boot"] != _this_host()["boot"]:
+        if _elsewhere(facts):
+            if facts["host"] == socket.gethostname() and facts["boot"] != _this_host()["boot"]:
                 note.unlink(missing_ok=True)  # this machine was started anew since
             continue
-        if _alive(told["owner"], told.get("owner_born")):
+        if _alive(facts["owner"], facts.get("owner_born")):
             continue
-        for process in _session(told["pid"], told["born"], told.get("mark")):
+        for process in _session(facts["pid"], facts["born"], facts.get("mark")):
             with contextlib.suppress(psutil.Error):
                 process.kill()
                 process.wait(10)
-                ended.append(told["command"])
+                ended.append(facts["command"])
         note.unlink(missing_ok=True)
     return list(dict.fromkeys(ended))
 
 
 def running(processes: Path) -> list[str]:
-    """The command lines of the process groups that run now, whoever started them.
+    """The command lines of the process groups that run now.
 
     Of another host only its notes are seen: what stands on one counts as running until that host takes it away.
     """
-    found = []
+    lines = []
     for note in _notes(processes):
         with contextlib.suppress(OSError, ValueError, KeyError):
-            told = json.loads(note.read_text())
-            if _elsewhere(told):
-                found.append(f"on {told['host']}: {told['command']}")
-            elif _session(told["pid"], told["born"], told.get("mark")):
-                found.append(str(told["command"]))
-    return found
+            facts = json.loads(note.read_text())
+            if _elsewhere(facts):
+                lines.append(f"on {facts['host']}: {facts['command']}")
+            elif _session(facts["pid"], facts["born"], facts.get("mark")):
+                lines.append(str(facts["command"]))
+    return lines
 
 
 def _notes(processes: Path) -> Iterator[Path]:
@@ -318,19 +318,19 @@ def _notes(processes: Path) -> Iterator[Path]:
 
 @cache
 def _this_host() -> Mapping[str, str]:
-    """What tells this host, or this container of it, apart: process ids mean nothing anywhere else."""
+    """What identifies this host or container, whose process ids are its own."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     pids = str(Path("/proc/self/ns/pid").readlink())
     return {"host": socket.gethostname(), "boot": boot, "pids": pids}
 
 
 def _elsewhere(note: Mapping[str, Any]) -> bool:
-    """Whether a *note* is of another host; those of before hosts were noted are this one's."""
+    """Whether a *note* is of another host."""
     return "host" in note and any(note.get(key) != _this_host()[key] for key in ("boot", "pids"))
 
 
 def birth(pid: int) -> str:
-    """When the process *pid* was born: this boot of the machine, and clock ticks since.
+    """When the process *pid* was born: the boot, and clock ticks since.
 
     A time of day would change whenever the clock is set.
 
@@ -358,14 +358,14 @@ def _session(leader: int, born: str, mark: str | None) -> list[psutil.Process]:
         ours = True
     except OSError:
         ours = False
-    found = []
+    members = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError):
             if os.getsid(process.pid) != leader or process.status() == psutil.STATUS_ZOMBIE:
                 continue
             if ours or (mark and process.environ().get(_MARK) == mark):
-                found.append(process)
-    return found
+                members.append(process)
+    return members
 
 
 class _Keeper:

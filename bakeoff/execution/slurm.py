@@ -1,4 +1,4 @@
-"""Jobs on a Slurm cluster, by ``sbatch``, ``squeue`` and ``scancel`` alone; accounting need not be on."""
+"""Jobs on a Slurm cluster, by ``sbatch``, ``squeue`` and ``scancel``."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Slurm:
 
     @property
     def look_s(self) -> float:
-        """Return the seconds between two calls of squeue: fewer calls the longer the run takes."""
+        """Return the seconds between calls of squeue, more in longer runs."""
         age_s = time.monotonic() - self._opened
         return 2.0 if age_s < 120 else 5.0 if age_s < 600 else 15.0
 
     def why_unusable(self, jobs: Sequence[Job]) -> str:
-        """Return what ``sbatch --test-only`` says against one of the *jobs* of each size."""
+        """Return what ``sbatch --test-only`` says against *jobs*, by size."""
         for job in {job.gpus: job for job in jobs}.values():
             try:
                 _run("sbatch", "--test-only", *self.arguments(job), "--wrap", "true", env=job.env)
@@ -53,12 +53,14 @@ class Slurm:
         return self._why_too_long()
 
     def _why_too_long(self) -> str:
-        """Why the partition would let a job of our time limit wait for ever; ``--test-only`` does not look at that."""
+        """Why the partition would let a job of our time limit wait for ever."""
         limit_s = time_limit_s(self.spec.time)
         rows = [line.split() for line in _run("sinfo", "--noheader", "--format=%P %l").splitlines()]
-        wanted = (self.spec.partition or "").split(",")
+        partitions = (self.spec.partition or "").split(",")
         allowed = [
-            row[1] for row in rows if row[0].rstrip("*") in wanted or ("" in wanted and row[0].endswith("*"))
+            row[1]
+            for row in rows
+            if row[0].rstrip("*") in partitions or ("" in partitions and row[0].endswith("*"))
         ]
         if not limit_s or not allowed or any(text == "infinite" for text in allowed):
             return ""
@@ -67,7 +69,7 @@ class Slurm:
         return f"slurm: the time limit {self.spec.time} is above that of the partition, {', '.join(allowed)}"
 
     def arguments(self, job: Job) -> list[str]:
-        """Return what a job's ``sbatch`` says beside its script: the site's words, and ours."""
+        """Return the arguments of ``sbatch``: the site's, and ours."""
         spec = self.spec
         words = [(flag, getattr(spec, key)) for flag, key in _WORDS.items()]
         words += [("gres", spec.gres.format(job.gpus))] * bool(job.gpus)
@@ -87,7 +89,7 @@ class Slurm:
         ]
 
     def script(self, job: Job) -> str:
-        """Return the batch script of *job*; its shell becomes the command, which so gets the signals itself."""
+        """Return the batch script of *job*, whose shell becomes the command."""
         sets = [f"export {name}={shlex.quote(value)}" for name, value in job.command.env.items()]
         line = shlex.join([*self.spec.launch, *job.command.argv])
         text = "\n".join(
@@ -100,40 +102,40 @@ class Slurm:
         return text
 
     def submit(self, job: Job) -> None:
-        """Queue *job*, after one of the same name that an earlier session may have left there."""
+        """Queue *job*, after an earlier session's job of the same name."""
         path = job.folder / "job.sh"
         write_text(path, self.script(job))
         arguments = ("--parsable", "--dependency=singleton", *self.arguments(job), str(path))
-        said = _run("sbatch", *arguments, env=job.env)
-        self._ids[job.name] = said.strip().splitlines()[-1].split(";")[0]
+        answer = _run("sbatch", *arguments, env=job.env)
+        self._ids[job.name] = answer.strip().splitlines()[-1].split(";")[0]
         self._since[job.name] = time.monotonic()
         self._ended.pop(job.name, None)
 
     def states(self) -> Mapping[str, State]:
-        """Return how the jobs are; while the controller is away, only what has ended."""
+        """Return the states of the jobs, as far as the controller answers."""
         open_jobs = {name: number for name, number in self._ids.items() if name not in self._ended}
-        found = dict(self._ended)
+        states = dict(self._ended)
         if not open_jobs:
-            return found
+            return states
         form = "jobid:.20,state:.20,exit_code:.12,reason:.60,nodelist:.200"
         try:
             listed = _run("squeue", "-h", "--states=all", f"--user={getpass.getuser()}", f"--Format={form}")
         except BakeoffError:
-            return found  # not "over": nothing is known
+            return states  # not "over": nothing is known
         rows = {line[:20].strip(): line for line in listed.splitlines()}
         for name, number in open_jobs.items():
             if line := rows.get(number):
-                found[name] = state_of(
+                states[name] = state_of(
                     *(line[a:b].strip() for a, b in ((20, 40), (40, 52), (52, 112), (112, None)))
                 )
             elif time.monotonic() - self._since[name] > GONE_S:
-                found[name] = State("ended", "the queue no longer lists it")
-            if name in found and found[name].phase in ("ended", "lost"):
-                self._ended[name] = found[name]
-        return found
+                states[name] = State("ended", "the queue no longer lists it")
+            if name in states and states[name].phase in ("ended", "lost"):
+                self._ended[name] = states[name]
+        return states
 
     def stop(self, name: str, *, kill: bool = False) -> None:
-        """Send SIGTERM to the command alone, or cancel the job, which ends every process of it."""
+        """Send SIGTERM to the command alone, or cancel the whole job."""
         if (number := self._ids.get(name)) is None or name in self._ended:
             return
         state = self.states().get(name)
@@ -166,6 +168,6 @@ def _run(*argv: str, env: Mapping[str, str] | None = None, check: bool = True) -
     except subprocess.TimeoutExpired:
         raise BakeoffError(f"slurm: {argv[0]} did not answer within 120 s; ask the site") from None
     if done.returncode and check:
-        said = " ".join(f"{done.stdout} {done.stderr}".split())
-        raise BakeoffError(redact(f"slurm: {argv[0]} refused: {said or f'exit code {done.returncode}'}"))
+        answer = " ".join(f"{done.stdout} {done.stderr}".split())
+        raise BakeoffError(redact(f"slurm: {argv[0]} refused: {answer or f'exit code {done.returncode}'}"))
     return done.stdout

@@ -37,7 +37,7 @@ def state_of(state: str, code: str, reason: str, host: str) -> State:
 
 
 def _exit_code(text: str) -> int | None:
-    """The exit code that squeue shows: the status of wait(2), negative here for a signal."""
+    """The exit code that squeue shows; negative for a signal."""
     if not text.isdecimal():
         return None
     status = int(text)

@@ -1,4 +1,4 @@
-"""The keeper: a process that starts commands, reports how they end, and takes them along when it goes.
+"""The keeper: a process that starts commands and ends them with itself.
 
 Nearly all of a tiny stage is imports. The keeper imports the heavy modules once and *forks* a child for each
 ``python -m <module>`` line of its own interpreter; every other command is executed as usual. Either way a child
@@ -32,7 +32,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str]) -> int:
-    """``python -m bakeoff.execution.warm <fd> [module …]``: serve the socket *fd* with the modules imported."""
+    """Serve the socket of a file descriptor with modules imported."""
     os.setsid()
     control = socket.socket(fileno=int(argv[0]))
     os.set_inheritable(control.fileno(), False)

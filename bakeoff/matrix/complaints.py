@@ -1,4 +1,4 @@
-"""What a row, a suite or a judge asks for that cannot be carried out, in words."""
+"""What a row, a suite or a judge demands that cannot be carried out."""
 
 from __future__ import annotations
 
@@ -8,21 +8,10 @@ from urllib.parse import urlsplit
 
 from pydantic import JsonValue
 
-from bakeoff.matrix.schema import (
-    BATCH_INVARIANT,
-    FLASH_ATTENTION,
-    LOADS_ADAPTERS,
-    PLUGINS,
-    SHIPPED,
-    ExecutorSpec,
-    Judge,
-    Matrix,
-    ModelSpec,
-    Suite,
-    dataset_name,
-    did_you_mean,
-    is_local_model,
-)
+from bakeoff.matrix.datasets import SHIPPED, dataset_name, is_local_model
+from bakeoff.matrix.schema import PLUGINS, ExecutorSpec, Judge, Matrix, ModelSpec, Suite
+from bakeoff.matrix.settings import BATCH_INVARIANT, FLASH_ATTENTION, LOADS_ADAPTERS
+from bakeoff.matrix.suggestions import did_you_mean
 from bakeoff.secrecy import NAMES, redact
 
 LONGEST_SHOWN = 200
@@ -76,8 +65,8 @@ def _training_and_serving(spec: ModelSpec) -> Iterator[str]:
         )
     yield from _several_cards(spec)
     for plugin in spec.training.plugins:
-        if plugin not in (known := sorted(path.stem for path in PLUGINS.glob("[a-z]*.py"))):
-            yield _unknown(plugin, known, f"{where}.training.plugins")
+        if plugin not in (shipped := sorted(path.stem for path in PLUGINS.glob("[a-z]*.py"))):
+            yield _unknown(plugin, shipped, f"{where}.training.plugins")
     yield from _plugins_of_gpt_oss(spec)
     if spec.serving.way == "adapter" and spec.serving.engine not in LOADS_ADAPTERS:
         yield (
@@ -109,7 +98,7 @@ _LENT = FLASH_ATTENTION[:2]
 
 
 def _plugins_of_gpt_oss(spec: ModelSpec) -> Iterator[str]:
-    """Yield where a plugin that replaces parts of GPT-OSS would do nothing, or would break the training."""
+    """Yield where a plugin for GPT-OSS has no effect or breaks training."""
     training, where = spec.training, f"{spec.name}.training"
     plugins = training.plugins
     foreign = [name for name in _OF_GPT_OSS if name in plugins and spec.model_type not in (None, "gpt_oss")]
@@ -162,7 +151,7 @@ def _revision(spec: ModelSpec) -> Iterator[str]:
 
 
 def _why_no_revision(revision: str) -> str:
-    """Why no branch, tag or commit can have this name, in words; empty where one can."""
+    """Why no branch, tag or commit can have this name; empty if one can."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,254}", revision) and not re.search(
         r"\.\.|//|/\.|\.lock(/|$)|[./]$", revision
     ):
@@ -257,7 +246,7 @@ _ENDPOINTS = re.compile(r"/(chat/completions|completions|responses|embeddings|mo
 
 
 def of_url(url: str, where: str) -> Iterator[str]:
-    """Yield what is wrong with the address of a service; a password or query in it is not repeated."""
+    """Yield what is wrong with a service's address, without its secrets."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -302,7 +291,7 @@ _NUMBERS = (*_AT_LEAST, *_WHOLE, "frequency_penalty", "presence_penalty", "repet
 
 
 def of_suite(suite: Suite) -> Iterator[str]:
-    """Yield which settings no service could be asked with, and which contradict each other."""
+    """Yield settings that are impossible or contradict each other."""
     yield from _scoring(suite)
     for name, value in suite.generation.items():
         where = f"suites.{suite.name}.generation.{name}"
@@ -376,10 +365,10 @@ def unused_suites(matrix: Matrix) -> Iterator[str]:
 
 
 def secrets_in(
-    given: Mapping[str, JsonValue] | Mapping[str, str | int | float | bool], where: str
+    settings: Mapping[str, JsonValue] | Mapping[str, str | int | float | bool], where: str
 ) -> Iterator[str]:
-    """Yield which values are secrets by their names: every command line and record would show them."""
-    for name, value in given.items():
+    """Yield which values are secrets by their names."""
+    for name, value in settings.items():
         if isinstance(value, dict):
             yield from secrets_in(value, f"{where}.{name}")
         # a number is a count, as in max_tokens; a text of several tokens is no secret either
@@ -391,5 +380,5 @@ def secrets_in(
             )
 
 
-def _unknown(name: str, known: Iterable[str], where: str) -> str:
-    return f"{where}: '{name}' is not known{did_you_mean(name, known)}"
+def _unknown(name: str, names: Iterable[str], where: str) -> str:
+    return f"{where}: '{name}' is not known{did_you_mean(name, names)}"

@@ -1,4 +1,4 @@
-"""Reads a matrix from its YAML file, and says everything that is wrong with it at once.
+"""The matrix from its YAML file, or everything that is wrong with it.
 
 Each mistake comes with its place, the rule, the value found and the nearest name that would be right.
 """
@@ -19,27 +19,29 @@ from bakeoff.files import read_text
 from bakeoff.matrix import complaints as checks
 from bakeoff.matrix.complaints import shown
 from bakeoff.matrix.presets import environments_for, preset_of
-from bakeoff.matrix.schema import (
-    Environment,
-    ExecutorSpec,
-    Group,
-    Judge,
-    Matrix,
-    ModelSpec,
-    Suite,
-    did_you_mean,
-)
+from bakeoff.matrix.schema import Environment, ExecutorSpec, Group, Judge, Matrix, ModelSpec, Suite
 from bakeoff.matrix.seeds import expand_seeds
+from bakeoff.matrix.suggestions import did_you_mean
+from bakeoff.matrix.values import of_values
 
 _Part = TypeVar("_Part", bound=BaseModel)
 MOST_CHARACTERS = 2**20
 MOST_VALUES = 200_000
+MOST_DIGITS = 400
 DEEPEST = 60
 """A matrix is some kilobytes and a few levels deep; aliases of aliases ("YAML bombs") would fill the memory."""
 
 
+_NOT_TEXT = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int", "null", "timestamp"))
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 numbers (``2e-4`` is one), and a key given twice is a mistake, not an override."""
+    """YAML 1.2 numbers (``2e-4`` is one, ``1:30`` and ``010`` are none), and a key given twice is a mistake."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (as in the base class)
+        first: [pair for pair in pairs if pair[0] not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -48,32 +50,45 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$"),
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$"),
     list("-+0123456789."),
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"), list("-+.")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"), list("-+0123456789")
 )
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    own: set[str] = set()
+    keys: set[str] = set()
     for key, _ in node.value:
-        if isinstance(key, yaml.ScalarNode) and key.value in own:
+        if isinstance(key, yaml.ScalarNode) and key.value in keys:
             line = key.start_mark.line + 1
             loader.complaints.append(
                 f"'{key.value}' is given twice (again in line {line}); keep one of the two"
             )
-        own.add(str(key.value))
+        keys.add(str(key.value))
     loader.flatten_mapping(node)
-    found: dict[Any, Any] = {}
+    mapping: dict[Any, Any] = {}
     for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
+        key = _key(loader, key_node)
         if isinstance(key, Hashable):
-            found[key] = loader.construct_object(value_node, deep=True)
+            mapping[key] = loader.construct_object(value_node, deep=True)
         else:
             line = key_node.start_mark.line + 1
             loader.complaints.append(
                 f"a key is a name, found {shown(key)} in line {line}; put quotes around it"
             )
-    return found
+    return mapping
+
+
+def _key(loader: _Loader, node: yaml.Node) -> object:
+    """The key as it is written: a row ``on`` or ``1.10`` is called so."""
+    if isinstance(node, yaml.ScalarNode) and node.tag in _NOT_TEXT:
+        return node.value
+    return loader.construct_object(node, deep=True)
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
@@ -118,6 +133,8 @@ def read_matrix(path: Path) -> tuple[Matrix, list[str]]:
 
 
 def _content(text: str) -> tuple[object, list[str]]:
+    if "\0" in text[:1000]:
+        raise ValueError("holds zero bytes, as UTF-16 without a mark has them; save it as UTF-8")
     if len(text) > MOST_CHARACTERS:
         raise ValueError(f"has {len(text):,} characters, and a matrix at most {MOST_CHARACTERS:,}")
     loader = _Loader(text)
@@ -154,6 +171,8 @@ def _expanded(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
         inner = [part for pair in node.value for part in pair]
     elif isinstance(node, yaml.SequenceNode):
         inner = node.value
+    elif len(node.value) > MOST_DIGITS and node.tag.endswith((":int", ":float")):
+        raise ValueError(f"line {line}: a number of {len(node.value):,} digits; write a smaller one")
     elif re.search("[\ud800-\udfff]", node.value):
         raise ValueError(f"line {line}: holds half a character; write it anew")
     sizes[id(node)] = min(1 + sum(_expanded(part, sizes, depth + 1) for part in inner), 10 * MOST_VALUES)
@@ -161,7 +180,7 @@ def _expanded(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
 
 
 def parse_matrix(raw: object, source: str = "matrix") -> Matrix:
-    """The matrix that *raw*, the content of a YAML file, describes; see :func:`load_matrix`."""
+    """The matrix that *raw*, the content of a YAML file, describes."""
     matrix, complaints = _read(raw, source, [])
     if complaints:
         raise MatrixError(complaints, source)
@@ -176,8 +195,8 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         complaints.append("'models' must list at least one row; see docs/matrix.md for an example")
         raise MatrixError(complaints, source)
     parts = ("defaults", "groups", "environments", "suites", "models", "judge", "executor")
-    known = (*parts, "cases")
-    complaints += [_unknown(str(key), known, "the matrix") for key in raw if not _known(key, known)]
+    keys = (*parts, "cases")
+    complaints += [_unknown(str(key), keys, "the matrix") for key in raw if not _known(key, keys)]
     sections = {key: _section(raw, key, complaints) for key in parts}
 
     sections["environments"] = {**environments_for(sections), **sections["environments"]}
@@ -197,22 +216,19 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     models, recipes = expand_seeds(_rows(sections, complaints), complaints)
     for spec in models.values():
         complaints += checks.of_row(spec, sections["suites"], {**sections["environments"], "default": None})
+        complaints += of_values(spec)
     for environment in environments.values():
         complaints += checks.secrets_in(environment.env, f"environments.{environment.name}.env")
     for suite in suites.values():
         complaints += checks.of_suite(suite)
-    judge = None
-    if sections["judge"]:
-        judge = _parse(Judge, {"judge": sections["judge"]}, "", complaints).get("judge")
+    judge = _parse_single(Judge, "judge", sections, complaints)
     if judge:
         complaints += checks.of_judge(judge, sections["models"])
     cases = raw.get("cases")
     if cases is not None and not (isinstance(cases, str) and cases.strip()):
         complaints.append(f"cases: must be the path of a JSONL file, found {shown(cases)}")
         cases = None
-    executor = None
-    if sections["executor"]:
-        executor = _parse(ExecutorSpec, {"executor": sections["executor"]}, "", complaints).get("executor")
+    executor = _parse_single(ExecutorSpec, "executor", sections, complaints)
     if executor:
         complaints += checks.of_executor(executor, "executor")
     matrix = Matrix(
@@ -225,6 +241,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         cases=cases,
         executor=executor,
         recipes=recipes,
+        built_in=_built_in(sections, models),
     )
     if matrix.cases_file and not matrix.cases_file.is_file():
         complaints.append(f"cases: no such file {matrix.cases_file}; a relative path counts from the matrix")
@@ -232,7 +249,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
 
 
 def _variables(value: object, complaints: list[str]) -> tuple[str, ...]:
-    """The names of environment variables under ``notify``; what is no name may be a secret, and is not repeated."""
+    """The environment variables under ``notify``."""
     names = value if isinstance(value, list) else [] if value is None else [value]
     right = [
         name for name in names if isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w{0,254}", name, re.A)
@@ -246,7 +263,7 @@ def _variables(value: object, complaints: list[str]) -> tuple[str, ...]:
 
 
 def _rows(sections: Mapping[str, dict[str, Any]], complaints: list[str]) -> dict[str, ModelSpec]:
-    """The rows with what they inherit; a mistake in defaults or a group is told once, where it stands."""
+    """The rows with what they inherit."""
     defaults, groups = sections["defaults"], sections["groups"]
     complaints += [
         _unknown(str(name), get_args(Group), "groups") for name in groups if name not in get_args(Group)
@@ -262,8 +279,8 @@ def _rows(sections: Mapping[str, dict[str, Any]], complaints: list[str]) -> dict
         if not isinstance(row, dict):
             complaints.append(f"{name}: a row is a mapping, found {shown(row)}")
             continue
-        wanted = row.get("group", defaults.get("group", "full"))
-        group = groups.get(wanted) if isinstance(wanted, str) else None
+        group_name = row.get("group", defaults.get("group", "full"))
+        group = groups.get(group_name) if isinstance(group_name, str) else None
         preset = preset_of(defaults, groups, row)
         rows[name] = _merge(_merge(_merge(preset, defaults), group if isinstance(group, dict) else {}), row)
     models = _parse(ModelSpec, rows, "", complaints, inherited)
@@ -271,8 +288,18 @@ def _rows(sections: Mapping[str, dict[str, Any]], complaints: list[str]) -> dict
     return models
 
 
-def _known(key: object, known: Sequence[str]) -> bool:
-    return key in known or str(key).startswith("x-")  # a place for YAML anchors
+def _built_in(sections: Mapping[str, dict[str, Any]], models: Mapping[str, ModelSpec]) -> dict[str, str]:
+    """The rows that start from a built-in group, and which."""
+    rows = {name: row for name, row in sections["models"].items() if name in models and isinstance(row, dict)}
+    groups = {
+        name: preset_of(sections["defaults"], sections["groups"], row).get("group")
+        for name, row in rows.items()
+    }
+    return {name: str(group) for name, group in groups.items() if group}
+
+
+def _known(key: object, keys: Sequence[str]) -> bool:
+    return key in keys or str(key).startswith("x-")  # a place for YAML anchors
 
 
 def _section(raw: dict[str, Any], key: str, complaints: list[str]) -> dict[str, Any]:
@@ -288,7 +315,7 @@ def _parse(
     raw: Mapping[str, Any],
     where: str,
     complaints: list[str],
-    told: Mapping[str, str] = MappingProxyType({}),
+    inherited: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, _Part]:
     parsed: dict[str, _Part] = {}
     for name, value in raw.items():
@@ -298,20 +325,28 @@ def _parse(
             continue
         value = {**value, "name": str(name)}
         if mistakes := _mistakes(kind, place, value):
-            complaints += [words for mistake, words in mistakes.items() if mistake not in told]
+            complaints += [words for mistake, words in mistakes.items() if mistake not in inherited]
         else:
             parsed[str(name)] = kind.model_validate(value)
     return parsed
 
 
+def _parse_single(
+    kind: type[_Part], key: str, sections: Mapping[str, Mapping[str, Any]], complaints: list[str]
+) -> _Part | None:
+    return _parse(kind, {key: sections[key]}, "", complaints).get(key) if sections[key] else None
+
+
 def _mistakes(kind: type[BaseModel], place: str, value: Mapping[str, Any]) -> dict[str, str]:
-    """The mistakes of *value* in words, each by what tells it apart wherever it is inherited."""
+    """The mistakes of *value* in words, by type, place and input."""
     try:
         kind.model_validate(value)
     except ValidationError as error:
         return {
-            repr((one["type"], one["loc"], shown(one.get("input")))): _complaint(kind, place, dict(one))
-            for one in error.errors()
+            repr((mistake["type"], mistake["loc"], shown(mistake.get("input")))): _complaint(
+                kind, place, dict(mistake)
+            )
+            for mistake in error.errors()
         }
     return {}
 
@@ -322,6 +357,11 @@ _NEVER_SHOWN = ("key_env", "url")
 
 def _complaint(kind: type[BaseModel], place: str, error: Mapping[str, Any]) -> str:
     *path, last = [str(part) for part in error["loc"]] or [""]
+    if path and path[-1] == "gpus" and last.startswith("constrained-"):
+        return (
+            f'{".".join([place, *path])}: must be how many cards, 1 to 64, or which ones in quotes, such as "0,1", '
+            f"found {shown(error.get('input'))}"
+        )
     owner: type[BaseModel] | None = kind
     for part in path:
         annotation = owner.model_fields[part].annotation if owner and part in owner.model_fields else None
@@ -343,12 +383,12 @@ def _complaint(kind: type[BaseModel], place: str, error: Mapping[str, Any]) -> s
             f"{shown(place)}: a name has at most 64 lower-case letters, digits, '.', '_' and '-', and begins with a "
             "letter or digit: it names folders and tests"
         )
-    found = "" if last in _NEVER_SHOWN else f", found {shown(error.get('input'))}"
-    return f"{where}.{last}: {error['msg'].lower()}{found}{meaning}"
+    shown_value = "" if last in _NEVER_SHOWN else f", found {shown(error.get('input'))}"
+    return f"{where}.{last}: {error['msg'].lower()}{shown_value}{meaning}"
 
 
-def _unknown(name: str, known: Iterable[str], where: str) -> str:
-    return f"{where}: '{name}' is not known{did_you_mean(name, known)}"
+def _unknown(name: str, names: Iterable[str], where: str) -> str:
+    return f"{where}: '{name}' is not known{did_you_mean(name, names)}"
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

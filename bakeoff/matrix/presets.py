@@ -1,4 +1,4 @@
-"""Settings that a matrix need not repeat: the groups ``full`` and ``smoke``, and the six models of the guide.
+"""Built-in settings: two groups, and the six models of the guide.
 
 They lie beside this file in ``presets.yaml``. A file that writes a group of its own replaces the one here.
 """
@@ -18,21 +18,21 @@ Settings = Mapping[str, Any]
 
 @cache
 def presets() -> dict[str, dict[str, Any]]:
-    """The content of ``presets.yaml``: groups, models by their id in lower case, environments."""
+    """The content of ``presets.yaml``: groups, models, environments."""
     content: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     return content
 
 
 def preset_of(defaults: Settings, groups: Settings, row: Settings) -> dict[str, Any]:
-    """What *row* starts from: nothing where it does not name a built-in group, or the file has its own.
+    """What *row* starts from; nothing unless its group is a built-in one.
 
     A row without ``group`` takes ``full`` where its model is one of the guide's six, whose needs are known. In
     ``full``, dense models of a measured architecture train in packs, as those of the guide do. A row that gives its
     own ``training.batch_size`` is taken as it is written.
     """
     group, model = row.get("group", defaults.get("group")), row.get("model", defaults.get("model"))
-    known = presets()["models"].get(model.lower()) if isinstance(model, str) else None
-    if group is None and known is not None:
+    settings = presets()["models"].get(model.lower()) if isinstance(model, str) else None
+    if group is None and settings is not None:
         group = "full"
     if not isinstance(group, str) or group not in presets()["groups"] or group in groups or "url" in row:
         return {}
@@ -40,11 +40,11 @@ def preset_of(defaults: Settings, groups: Settings, row: Settings) -> dict[str, 
     if group == "full" and isinstance(training, dict) and "batch_size" in training:
         return {}  # what full needs, and how it is served, was measured with its own batch
     preset = dict(presets()["groups"][group])
-    if known is None:
+    if settings is None:
         architecture = row.get("model_type", defaults.get("model_type"))
-        known = presets()["architectures"].get(str(architecture), {})
+        settings = presets()["architectures"].get(str(architecture), {})
     if group == "full":
-        for key, value in known.items():
+        for key, value in settings.items():
             below = preset.get(key)
             preset[key] = {**below, **value} if isinstance(below, dict) else value
     return preset

@@ -5,25 +5,19 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     JsonValue,
     WithJsonSchema,
     model_validator,
 )
 
+from bakeoff.matrix.datasets import SHIPPED, Dataset
+from bakeoff.matrix.settings import Limits, Name, Names, Needs, Part, Roles, Serving, Training, Variable
 from bakeoff.sentences import Statement, Template
 
 NO_DATA = Template("matrix.schema.no_data", "{suite}: {what}", zh="{suite}：{what}")
@@ -49,202 +43,31 @@ FOLDER_LACKS = Template(
 )
 
 Variant = Literal["base", "tuned"]
-LOADS_ADAPTERS = ("transformers", "vllm")
-"""Engines that really load an adapter beside the base (way A); the others would silently serve the base."""
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
-BATCH_INVARIANT = ("vllm", "sglang")
-"""Engines that can answer alike whatever else is in flight."""
-Engine = Literal["transformers", "lmdeploy", "vllm", "sglang"]
 Group = Literal["full", "smoke"]
-Scalar = str | int | float | bool
-Names = Annotated[tuple[str, ...], Field(strict=False)]
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
-"""Of a row, a suite or an environment: it becomes part of folders, test names and pages."""
-Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=255)]
-"""The name of an environment variable."""
 ServiceUrl = Annotated[str, AfterValidator(str.strip)]
 """Where a service answers; loading.py says what is wrong with it, without repeating a password in it."""
 
 Revision = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._/+-]*$"})]
 """A branch, a tag or a commit of a hub; complaints.py says in words what no revision can be called."""
-PINNED = ("id", "revision")
-"""The keys of a data set that is written as a mapping."""
 
 
-def _dataset_text(value: object) -> object:
-    """A data set that is written as ``{id: owner/name, revision: v1}`` as the text ``owner/name@v1``."""
-    if not isinstance(value, Mapping):
-        return value
-    name, revision = value.get("id"), value.get("revision")
-    if not set(value) <= set(PINNED) or not isinstance(name, str) or not isinstance(revision, str):
-        raise ValueError(
-            "a data set is a text, or a mapping of texts with 'id' and 'revision'; put quotes around numbers"
-        )
-    end = re.search(r"(?<!:):(?!:)|#", name)
-    place, rest = (name[: end.start()], name[end.start() :]) if end else (name, "")
-    bare = place.rpartition("::")[2]
-    if place == "shipped" or _looks_local(bare) or any(Path(_place(one)).exists() for one in (name, bare)):
-        raise ValueError(
-            "a revision is for data of a hub; what lies on this machine is known by its content: take 'revision' out"
-        )
-    return f"{place}@{revision}{rest}"
-
-
-Dataset = Annotated[
-    str,
-    BeforeValidator(_dataset_text),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string"},
-                {
-                    "type": "object",
-                    "properties": {name: {"type": "string"} for name in PINNED},
-                    "required": list(PINNED),
-                    "additionalProperties": False,
-                },
-            ]
-        }
-    ),
-]
-"""Training data by name; see :class:`DatasetName`."""
-
-SHIPPED = Path(__file__).parents[1] / "data"
 PLUGINS = Path(__file__).parents[1] / "plugins"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, protected_namespaces=(), allow_inf_nan=False
-    )
-
-
-FLASH_ATTENTION = ("flash_attn", "flash_attention_2", "flash_attention_3", "flash_attention_4")
-
-
-class Training(_Part):
-    """LoRA fine-tuning with ``swift sft``; the defaults are the guide's shared configuration."""
-
-    tuner: Literal["lora"] = "lora"
-    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    max_length: int = Field(3072, ge=8, description="tokens; longer dialogues are dropped by ms-swift")
-    packing: bool = Field(
-        False, description="needs a flash attention; packs dialogues into rows of max_length"
-    )
-    gradient_checkpointing: bool = True
-    batch_size: int = Field(8, ge=1, description="dialogues (or packs) per device and forward pass")
-    gradient_accumulation: int = Field(4, ge=1, description="forward passes per update")
-    learning_rate: float = Field(2e-4, gt=0)
-    epochs: float = Field(1, gt=0)
-    max_steps: int | None = Field(None, ge=1, description="updates; overrides epochs")
-    warmup_ratio: float = Field(0.1, ge=0, lt=1)
-    lora_rank: int = Field(8, ge=1)
-    lora_alpha: int = Field(32, ge=1)
-    target_modules: Names = ("all-linear",)
-    attention: str | None = Field(
-        None, description="flash_attn, flash_attention_4, sdpa, eager …; None: the model's own"
-    )
-    fused_loss: bool = Field(False, description="--use_liger_kernel: same mathematics, a third of the memory")
-    router_aux_loss_coef: float | None = Field(None, ge=0, description="mixture-of-experts models only")
-    eval_batch_size: int | None = Field(None, ge=1)
-    eval_steps: int | None = Field(None, ge=1)
-    validation_share: float = Field(
-        0.0, ge=0, lt=1, description="share of the dialogues held out for eval_steps"
-    )
-    save_steps: int = Field(200, ge=1)
-    save_total_limit: int = Field(3, ge=1)
-    logging_steps: int = Field(20, ge=1)
-    data_workers: int = Field(0, ge=0)
-    plugins: Names = Field((), description="files of bakeoff/plugins that speed a GPU row up, without .py")
-    seed: int = 42
-    tracker: Literal["none", "tensorboard", "swanlab"] = Field(
-        "tensorboard", description="where SwanLab cannot be used, TensorBoard tracks the training"
-    )
-    tracker_mode: Literal["cloud", "local", "offline"] = Field(
-        "cloud",
-        description="SwanLab's; offline: kept in swanlog/ for 'swanlab sync'; local: for its own dashboard",
-    )
-    tracker_project: str = "multi-model-psychology"
-    extra: dict[str, Scalar] = Field({}, description="further flags of swift sft, without the dashes")
-
-    @property
-    def row_tokens(self) -> int:
-        """Tokens of the longest row of a batch: a dialogue, or with ``packing`` a pack of several."""
-        return int(self.extra.get("packing_length", self.max_length)) if self.packing else self.max_length
-
-    @property
-    def effective_batch(self) -> int:
-        """Dialogues (packs with ``packing``) per update and device."""
-        return self.batch_size * self.gradient_accumulation
-
-
-class Serving(_Part):
-    """Deployment behind an OpenAI-compatible service on the loopback interface."""
-
-    engine: Engine = "transformers"
-    way: Literal["merged", "adapter"] = Field(
-        "merged", description="guide 4: B (merged weights) or A (base + adapter)"
-    )
-    shared: bool = Field(
-        False,
-        description="way adapter only: one service for base and tuned, which answers under two names",
-    )
-    port: int | None = Field(None, ge=1, le=65535, description="None: a free port")
-    session_len: int | None = Field(None, ge=1, description="tokens of prompt and reply together")
-    max_batch_size: int = Field(8, ge=1)
-    memory_share: float = Field(
-        0.8, gt=0, lt=1, description="share of the free device memory for weights and KV cache"
-    )
-    tensor_parallel: int = Field(1, ge=1)
-    in_flight: int = Field(8, ge=1, description="requests that an evaluation keeps open at once")
-    ready_timeout_s: float = Field(600, gt=0)
-    restarts: int = Field(
-        2, ge=0, description="how often a service that dies or hangs during an evaluation is started again"
-    )
-    deterministic: bool = Field(
-        False,
-        description="vllm and sglang only: replies that do not depend on what else is in flight, at a cost in speed",
-    )
-    extra: dict[str, Scalar] = Field(
-        {}, description="further flags of the serving command, without the dashes"
-    )
-
-
-class Limits(_Part):
-    """Time limits per stage; ``stall_s`` is the longest silence of a log that still counts as work."""
-
-    train_s: float = Field(72 * 3600, gt=0)
-    export_s: float = Field(2 * 3600, gt=0)
-    evaluate_s: float = Field(12 * 3600, gt=0)
-    stall_s: float = Field(1800, gt=0)
-    retries: int = Field(2, ge=0, description="further attempts after a failure that may pass")
-
-
-class Needs(_Part):
-    """What a row asks of the machine; a row whose needs are not met is skipped with that reason."""
-
-    gpu_memory_gib: float = Field(0, ge=0, description="free memory of each card; 0: runs on the CPU")
-    packages: Names = ()
-
-
-class Roles(_Part):
-    """Names of the Python environments that train and serve a row; ``default`` is the one pytest runs in."""
-
-    train: str = "default"
-    serve: str = "default"
-
-
-class Environment(_Part):
+class Environment(Part):
     """A Python environment, built on first use from its requirements."""
 
     name: Name
-    python: str | None = Field(None, description="version such as 3.10; None: the running one")
+    python: str | None = Field(
+        None, pattern=r"^[23](\.\d+){0,2}$", description="version such as 3.10; None: the running one"
+    )
     requirements: Names = ()
-    env: dict[str, str] = {}
+    env: dict[str, str] = Field({})
 
 
-class Trust(_Part):
+class Trust(Part):
     """When a score can be trusted: shares of the samples asked."""
 
     min_answered: float = Field(0.95, ge=0, le=1)
@@ -259,7 +82,7 @@ class Trust(_Part):
     )
 
 
-class Expectation(_Part):
+class Expectation(Part):
     """What tuning must have taught; proves the chain, not the model."""
 
     tuned_at_least: float | None = Field(None, ge=0, le=1)
@@ -274,7 +97,7 @@ class Expectation(_Part):
         return ""
 
     def why_missed(self, variant: str, value: float | None) -> str:
-        """How *value* (None: no score) misses what is expected of *variant*, in words; empty where it does not."""
+        """How *value* misses what is expected; empty where it does not."""
         if value is None:
             return f"no score, expected {self.of(variant)}" if self.of(variant) else ""
         too_low = variant == "tuned" and self.tuned_at_least is not None and not value >= self.tuned_at_least
@@ -282,7 +105,7 @@ class Expectation(_Part):
         return f"{value:.1%}, expected {self.of(variant)}" if too_low or too_high else ""
 
 
-class Suite(_Part):
+class Suite(Part):
     """One EvalScope benchmark with the conditions it is run under."""
 
     name: Name
@@ -329,10 +152,10 @@ class Suite(_Part):
     )
 
     def folder(self, data_dir: Path | None) -> Path | None:
-        """The folder that holds this suite's data, or None where it would come from the hub."""
+        """The folder of this suite's data; None where it comes from the hub."""
         if self.data is None:
-            own = data_dir / self.benchmark if data_dir else None
-            return own if own and own.is_dir() else None
+            standard = data_dir / self.benchmark if data_dir else None
+            return standard if standard and standard.is_dir() else None
         place, _, rest = self.data.rpartition(":")
         if place == "shipped":
             return SHIPPED / rest
@@ -348,19 +171,19 @@ class Suite(_Part):
             return None if folder.is_dir() else NO_DATA(suite=self.name, what=what)
         if self.hub:
             return None
-        wanted = (self.data or self.benchmark).removeprefix("data:")
+        folder_name = (self.data or self.benchmark).removeprefix("data:")
         form = FOLDER_LACKS if data_dir else NO_DATA_DIR
-        return NO_DATA(suite=self.name, what=form(folder=wanted))
+        return NO_DATA(suite=self.name, what=form(folder=folder_name))
 
 
 def _count(gpus: object) -> int:
-    """How many cards the word ``gpus`` of a row means; 1 where it says nothing that can be counted."""
+    """How many cards ``gpus`` of a row means; 1 where it is no count."""
     if isinstance(gpus, str):
         return max(1, len([part for part in gpus.split(",") if part.strip()]))
     return gpus if type(gpus) is int and gpus > 0 else 1
 
 
-class ModelSpec(_Part):
+class ModelSpec(Part):
     """One row of the matrix, with its defaults filled in."""
 
     name: Name
@@ -414,7 +237,7 @@ class ModelSpec(_Part):
     @model_validator(mode="before")
     @classmethod
     def _serve_on_as_many(cls, row: object) -> object:
-        """Let an engine that can share a model serve it on as many cards as train it, unless the row says otherwise."""
+        """Let an engine serve on as many cards as train, unless the row differs."""
         if not isinstance(row, dict):
             return row
         serving, cards = row.get("serving", {}), _count(row.get("gpus"))
@@ -459,11 +282,11 @@ class ModelSpec(_Part):
         return self.evaluate
 
     def served_name(self, variant: str) -> str:
-        """The name under which *variant* answers, as in the guide (``<short-name>-sft``)."""
+        """The name under which *variant* answers, as in the guide."""
         return self.served_model or f"{self.name}-{'sft' if variant == 'tuned' else 'base'}"
 
 
-class Judge(_Part):
+class Judge(Part):
     """A model that scores open questions and case replies by the rubric, after the evaluation; see docs/judge.md."""
 
     name: str = "judge"
@@ -479,7 +302,7 @@ class Judge(_Part):
     max_tokens: int = Field(2048, ge=64, description="longest verdict, any thinking included")
 
 
-class ExecutorSpec(_Part):
+class ExecutorSpec(Part):
     """Where the legs of rows run: on this machine, or as jobs of a Ray or Slurm cluster; see docs/clusters.md."""
 
     name: str = "executor"
@@ -509,7 +332,7 @@ class ExecutorSpec(_Part):
     max_jobs: int | None = Field(None, ge=1, description="legs in the queue or running at once; None: all")
 
 
-class Matrix(_Part):
+class Matrix(Part):
     """Rows, suites, environments, judge and executor of one file."""
 
     source: str
@@ -520,6 +343,10 @@ class Matrix(_Part):
     cases: str | None = None
     recipes: dict[str, tuple[str, ...]] = Field(
         default={}, description="row with several seeds -> the rows that train it, itself first"
+    )
+    built_in: dict[str, str] = Field(
+        default={},
+        description="row -> the built-in group that it starts from, which the file does not spell out",
     )
     executor: ExecutorSpec | None = None
     notify: tuple[Variable, ...] = Field(
@@ -536,121 +363,3 @@ class Matrix(_Part):
     def suites_of(self, spec: ModelSpec) -> list[Suite]:
         """The suites that *spec* names, in the order of the file."""
         return [suite for name, suite in self.suites.items() if name in spec.suites]
-
-
-def is_local_model(model: str) -> bool:
-    """Whether *model* is a folder of this machine, by being there or by how it is written."""
-    return model.startswith(("/", ".", "~")) or Path(model).expanduser().is_dir()
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence: the nearest of the *known* names, or all of them where they are few."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    if near:
-        return f"; is it {' or '.join(repr(one) for one in near)}?"
-    return f"; known: {', '.join(known)}" if len(known) <= 60 else ""
-
-
-@dataclass(frozen=True)
-class DatasetName:
-    """A data set as ms-swift names it, ``[hf::]place[:subset][#rows]``, with ``@revision`` behind a hub's id."""
-
-    place: str
-    """An absolute path, or the id of a hub."""
-    hub: str = ""
-    subset: str = ""
-    rows: int | None = None
-    is_local: bool = True
-    revision: str = ""
-    """The branch, tag or commit that the matrix names; on a local place it is a mistake."""
-
-    @property
-    def path(self) -> Path | None:
-        """The file or folder on this machine; None for a hub's data set."""
-        return Path(self.place) if self.is_local else None
-
-    def __str__(self) -> str:
-        """The name as ``--dataset`` takes it."""
-        subset = f":{self.subset}" if self.subset else ""
-        return (
-            (f"{self.hub}::" if self.hub else "")
-            + self.place
-            + subset
-            + (f"#{self.rows}" if self.rows is not None else "")
-        )
-
-
-def dataset_name(text: str) -> DatasetName:
-    """Return the parts of *text*, split as ms-swift splits them: what exists as a whole is a path as a whole.
-
-    Raises:
-        ValueError: what follows ``#`` is no number of rows.
-    """
-    whole = _place(text)
-    if Path(whole).exists():
-        return DatasetName(whole)
-    hub, separator, rest = text.partition("::")
-    if not separator:
-        hub, rest = "", text
-    if Path(_place(rest)).exists():
-        return DatasetName(_place(rest), hub)
-    rows = None
-    if "#" in rest:
-        rest, _, number = rest.rpartition("#")
-        if not (number.isdecimal() and number.isascii() and int(number) > 0):
-            raise ValueError(f"'#{number}' must be a number of rows, 1 or more")
-        rows = int(number)
-    if Path(_place(rest)).exists():
-        return DatasetName(_place(rest), hub, rows=rows)
-    scheme, colon, name = rest.partition(":")
-    shipped = scheme == "shipped" and bool(colon)
-    place, _, subset = (name if shipped else rest).partition(":")
-    place = f"shipped:{place}" if shipped else place.strip()
-    before, _, revision = place.rpartition("@")
-    if before and (Path(_place(before)).exists() or not _looks_local(place)):
-        place = before
-    else:
-        revision = ""
-    is_local = Path(_place(place)).exists() or _looks_local(place)
-    return DatasetName(_place(place) if is_local else place, hub, subset, rows, is_local, revision)
-
-
-def _place(text: str) -> str:
-    if text.startswith("shipped:"):
-        return str(SHIPPED / text.removeprefix("shipped:"))
-    return str(Path(text).expanduser().absolute())
-
-
-def _looks_local(place: str) -> bool:
-    suffixes = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
-    return place.startswith(("/", ".", "~", "shipped:")) or place.endswith(suffixes) or "/" not in place
-
-
-def dataset_argument(dataset: str) -> str:
-    """Return *dataset* as ms-swift takes it: an absolute path for what is local, the hub id otherwise."""
-    return str(dataset_name(dataset))
-
-
-def dataset_files(path: Path) -> list[Path]:
-    """Return the files of a local data set, without hidden ones and the description that ms-swift renames."""
-    if not path.is_dir():
-        return [path]
-    return sorted(
-        file
-        for file in path.rglob("*")
-        if file.is_file()
-        and not file.name.startswith("dataset_infos.json")
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )
-
-
-def dataset_identity(dataset: str, hash_of: Callable[[Path], str]) -> str:
-    """Return what tells the content of *dataset* apart: a hash of all its files, or the name at its hub."""
-    path = dataset_name(dataset).path
-    if path is None or not path.exists():
-        return f"hub:{dataset}"
-    if path.is_file():
-        return hash_of(path)
-    contents = [f"{file.relative_to(path)}\0{hash_of(file)}" for file in dataset_files(path)]
-    return hashlib.sha256("\n".join(contents).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A row with several seeds becomes several rows: one recipe, trained more than once."""
+"""Rows with several seeds, expanded to a row for each seed."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def _child(row: ModelSpec, seed: int) -> ModelSpec:
 
 
 def is_further_seed(row: ModelSpec) -> bool:
-    """Whether *row* is another row's recipe under a further seed: it differs from that one on purpose."""
+    """Whether *row* is another row's recipe under a further seed."""
     seed = row.training.seed
     return row.name.endswith(f".seed{seed}") and row.training.extra.get("data_seed") == seed
 
 
 def first_of(name: str, rows: Collection[str]) -> str:
-    """Return the row among *rows* of whose recipe the row *name* is a further seed; empty where it is none."""
+    """Return the row whose recipe *name* repeats; empty where none is."""
     match = re.fullmatch(r"(.+)\.seed[0-9]+", name)
     return match[1] if match and match[1] in rows else ""

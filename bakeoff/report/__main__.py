@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     store = arguments.store
     try:
         since = None
-        findings = runs.found(Workspace(store), arguments.run)
+        findings = runs.findings_of(Workspace(store), arguments.run)
         if arguments.compare:
             against = Findings.from_store(store, runs.earlier(store, arguments.compare, findings.run_id))
             since = Since.of(against, findings)

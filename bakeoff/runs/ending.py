@@ -1,4 +1,4 @@
-"""The board with which a run ends in the terminal: scores with intervals and tie groups, at most 80 columns wide."""
+"""The board at the end of a run: scores with intervals and tie groups."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ WIDTH = 80
 def board(analysis: Analysis, *, chinese: bool) -> Iterator[str]:
     """A block for each suite, best first; what is not a score says why."""
     for view in analysis.views:
-        asked = f"{view.n_questions} 题" if chinese else f"{view.n_questions} questions"
-        yield fitted(f"{view.name} · {view.metric} · {asked}", WIDTH).rstrip()
+        questions = f"{view.n_questions} 题" if chinese else f"{view.n_questions} questions"
+        yield fitted(f"{view.name} · {view.metric} · {questions}", WIDTH).rstrip()
         for cell in view.ordered():
             yield fitted(_line(cell, chinese), WIDTH).rstrip()
 

@@ -1,4 +1,4 @@
-"""What a run has done and still has to do, from its timeline: the board in the terminal and on the live page."""
+"""What a run has done and still has to do, read from its timeline."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Board:
 
     @property
     def share(self) -> float:
-        """The share of the work that is done, weighed by how long each cell took before."""
+        """The share of the work that is done, weighed by earlier durations."""
         whole = sum(map(self._weight, self.cells))
         return sum(self._weight(cell) for cell in self.cells if cell in self.done) / whole if whole else 0.0
 
@@ -96,7 +96,7 @@ class Board:
         return f" · {self.cards}" if self.cards else ""
 
     def rows(self) -> Iterator[tuple[str, list[tuple[str, str]], str]]:
-        """Each row, its cells as (name, state), and how far it is. States: done, failed, running, open."""
+        """Each row, its cells as (name, state), and the share of it that is done."""
         for row in dict.fromkeys(row for row, _, _ in self.cells):
             states = []
             for cell in (cell for cell in self.cells if cell[0] == row):
@@ -125,7 +125,7 @@ class Board:
         return [fitted(line, width).rstrip() for line in lines]
 
     def page(self, *, ended: str = "") -> str:
-        """The board as a page that reloads itself until the run has *ended* (with a sentence)."""
+        """The board as a page that reloads itself until the run has *ended*."""
         refresh = "" if ended else f'<meta http-equiv="refresh" content="{REFRESH_S}">'
         rows = []
         for row, states, now in self.rows():
@@ -161,8 +161,8 @@ def cell_of(event: Mapping[str, Any]) -> Cell:
 
 
 def earlier_seconds(store: Path) -> dict[Cell, float]:
-    """How long each cell took when it last really ran, from the timelines of the newest runs."""
-    found: dict[Cell, float] = {}
+    """How long each cell took when it last ran, from the newest timelines."""
+    seconds: dict[Cell, float] = {}
     for path in sorted((store / "runs").glob("*/events.jsonl"))[-EARLIER_RUNS:]:
         try:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -170,8 +170,8 @@ def earlier_seconds(store: Path) -> dict[Cell, float]:
             continue
         for event in _objects(lines):
             if event.get("event") == "stage" and event.get("outcome") == "ran":
-                found[cell_of(event)] = float(event.get("seconds") or 0.0)
-    return found
+                seconds[cell_of(event)] = float(event.get("seconds") or 0.0)
+    return seconds
 
 
 def _objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:

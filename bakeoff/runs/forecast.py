@@ -1,4 +1,4 @@
-"""How long a run will take and what it needs, before it begins; and what differed, after it."""
+"""How long a run will take and what it needs; afterwards, what differed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.errors import BakeoffError
-from bakeoff.matrix.schema import Matrix, ModelSpec, is_local_model
+from bakeoff.matrix.datasets import is_local_model
+from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.runs.plan import expected_seconds
 from bakeoff.store.stages import Record
 from bakeoff.tools import memory
@@ -49,9 +50,31 @@ class Forecast:
             f"{self.row}: about {_duration(self.seconds)} ({source}){'; ' if parts else ''}{', '.join(parts)}"
         )
 
+    def in_chinese(self) -> str:
+        """The forecast in one line of Chinese."""
+        source = "按各阶段以往用时" if self.stages else "按模型大小估计，此前未在本机运行过"
+        sizes = {"磁盘": self.disk_gib, "下载": self.download_gib, "显存": self.memory_gib}
+        parts = [f"{what} {_gib_in_chinese(size)}" for what, size in sizes.items() if size != 0]
+        took = duration_in_chinese(self.seconds)
+        return f"{self.row}：约 {took}（{source}）{'；' if parts else ''}{'，'.join(parts)}"
+
+
+def duration_in_chinese(seconds: float) -> str:
+    """*seconds* as people say it."""
+    for unit, name in ((3600, "小时"), (60, "分钟")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} 秒"
+
+
+def _gib_in_chinese(size: float | None) -> str:
+    if size is None:
+        return "未知（需要模型的 config.json）"
+    return f"{size:.0f} GiB" if size >= 1 else f"{size:.1f} GiB" if size >= 0.1 else "不到 0.1 GiB"
+
 
 def forecast(matrix: Matrix, rows: Iterable[str], workspace: Workspace) -> list[Forecast]:
-    """Return what each of *rows* will take, from measured parts where there are any; nothing is started or fetched."""
+    """Return what each of *rows* will take; nothing is started or fetched."""
     bench = Bench.at_rest(matrix, workspace)
     expected = expected_seconds(matrix, workspace)
     return [_of_row(matrix.models[name], bench, expected[name]) for name in rows]
@@ -86,6 +109,23 @@ def _base(chain: Chain) -> str:
         return ""
 
 
+def lines_in_chinese(forecasts: Sequence[Forecast], workspace: Workspace) -> Iterator[str]:
+    """Yield the forecast in Chinese: in total, then row by row."""
+    if not forecasts:
+        return
+    free = memory.room_gib(Path(workspace.root))[1]
+    parts = []
+    for what, key in (("磁盘", "disk_gib"), ("下载", "download_gib")):
+        sizes = [getattr(entry, key) for entry in forecasts]
+        unknown = sum(size is None for size in sizes)
+        more = f"（{len(forecasts)} 行中有 {unknown} 行未知）" if unknown else ""
+        if any(sizes) or unknown:
+            parts.append(f"{what} {_gib_in_chinese(math.fsum(filter(None, sizes)))}{more}")
+    total = duration_in_chinese(math.fsum(entry.seconds for entry in forecasts))
+    yield f"预计（若无可沿用的结果）：逐行运行共 {total}；{'，'.join([*parts, f'磁盘剩余 {free:.0f} GiB'])}"
+    yield from (f"  {entry.in_chinese()}" for entry in forecasts)
+
+
 def _key(record: Record) -> str:
     return " ".join(filter(None, (record.stage, record.variant, str(record.facts.get("suite") or ""))))
 
@@ -94,10 +134,10 @@ def lines(forecasts: Sequence[Forecast], workspace: Workspace) -> Iterator[str]:
     """Yield the forecast in words: in total, then row by row."""
     if not forecasts:
         return
-    total = sum(one.seconds for one in forecasts)
+    total = sum(entry.seconds for entry in forecasts)
     sums = {
-        "disk": [one.disk_gib for one in forecasts],
-        "download": [one.download_gib for one in forecasts],
+        "disk": [entry.disk_gib for entry in forecasts],
+        "download": [entry.download_gib for entry in forecasts],
     }
     parts = []
     for what, sizes in sums.items():
@@ -108,12 +148,14 @@ def lines(forecasts: Sequence[Forecast], workspace: Workspace) -> Iterator[str]:
     free = memory.room_gib(Path(workspace.root))[1]
     parts.append(f"{free:.0f} GiB of disk are free")
     yield f"forecast, if nothing is reused: {_duration(total)} one row after another; {', '.join(parts)}"
-    yield from (f"  {one}" for one in forecasts)
+    yield from (f"  {entry}" for entry in forecasts)
 
 
 def compared(forecasts: Sequence[Mapping[str, Any]], done: Sequence[Record]) -> list[dict[str, Any]]:
-    """Return for each stage that ran how long it was to take (None: it never ran before) and took, in seconds."""
-    planned = {(one["row"], stage): seconds for one in forecasts for stage, seconds in one["stages"].items()}
+    """Return the expected and the real seconds of each stage that ran."""
+    planned = {
+        (entry["row"], stage): seconds for entry in forecasts for stage, seconds in entry["stages"].items()
+    }
     return [
         {
             "model": record.model,
@@ -127,21 +169,22 @@ def compared(forecasts: Sequence[Mapping[str, Any]], done: Sequence[Record]) -> 
 
 
 def difference(stages: Sequence[Mapping[str, Any]]) -> str:
-    """What differed from the forecast, in one line; empty where nothing was forecast that ran."""
-    known = [one for one in stages if one["planned_s"] is not None]
-    if not known:
+    """What differed from the forecast, in one line; empty without a forecast."""
+    comparable = [stage for stage in stages if stage["planned_s"] is not None]
+    if not comparable:
         return ""
-    planned, took = (math.fsum(one[key] for one in known) for key in ("planned_s", "took_s"))
-    worst = max(known, key=lambda one: abs(one["took_s"] - one["planned_s"]))
+    planned, took = (math.fsum(stage[key] for stage in comparable) for key in ("planned_s", "took_s"))
+    worst = max(comparable, key=lambda stage: abs(stage["took_s"] - stage["planned_s"]))
     return (
-        f"forecast: {len(known)} stages were to take {_duration(planned)} and took {_duration(took)}; furthest off: "
-        f"{worst['model']} {worst['stage']}, {_duration(worst['took_s'])} instead of {_duration(worst['planned_s'])}"
+        f"forecast: {len(comparable)} stages were to take {_duration(planned)} and took {_duration(took)}; "
+        f"furthest off: {worst['model']} {worst['stage']}, "
+        f"{_duration(worst['took_s'])} instead of {_duration(worst['planned_s'])}"
     )
 
 
 def as_rows(forecasts: Sequence[Forecast]) -> list[dict[str, Any]]:
     """Return *forecasts* as JSON holds them."""
-    return [asdict(one) for one in forecasts]
+    return [asdict(row) for row in forecasts]
 
 
 def _gib(size: float | None) -> str:

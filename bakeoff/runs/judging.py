@@ -1,4 +1,4 @@
-"""What a run left, made into studies: for people, and for the judge model of the matrix."""
+"""Studies of what a run produced, for people and for the judge model."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def gathered_replies(
     variants: Sequence[str] = (),
     cases_file: Path | None = None,
 ) -> tuple[list[Reply], list[str]]:
-    """The replies that the last run gathered and that can be compared, and what was left out and why.
+    """The comparable replies of the last run, and what was left out and why.
 
     Args:
         workspace: the store.
@@ -80,31 +80,31 @@ def gathered_replies(
     """
     cases = load_cases(cases_file)
     shas = {case.id: case.sha for case in cases}
-    known = None if rows is None else set(rows)
+    allowed = None if rows is None else set(rows)
     replies: list[Reply] = []
     left_out: list[str] = []
     for folder in sorted(workspace.models.glob("*/replies")):
         row, files = folder.parent.name, {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
-        if known is not None and row not in known:
+        if allowed is not None and row not in allowed:
             left_out.append(f"{row}: not in the matrix")
             continue
         if first_of(row, {other.parent.name for other in workspace.models.glob("*/replies")}):
             continue  # people judge one run of a recipe, not each of its seeds
-        for variant in [one for one in variants if one in files] if variants else list(files)[-1:]:
-            own = read_replies([files[variant]])
-            if any(shas.get(reply.case_id, "") != reply.case_sha for reply in own):
+        for variant in [name for name in variants if name in files] if variants else list(files)[-1:]:
+            answers = read_replies([files[variant]])
+            if any(shas.get(reply.case_id, "") != reply.case_sha for reply in answers):
                 left_out.append(f"{row}/{variant}: answered an earlier version of the cases")
-            elif any(reply.settings.get("max_tokens", MAX_TOKENS) != MAX_TOKENS for reply in own):
+            elif any(reply.settings.get("max_tokens", MAX_TOKENS) != MAX_TOKENS for reply in answers):
                 left_out.append(f"{row}/{variant}: asked with another limit than {MAX_TOKENS} tokens")
             else:
-                replies += own
+                replies += answers
     return replies, left_out
 
 
 def gathered_study(
     replies: Sequence[Reply], layout: Layout = "one-by-one", cases_file: Path | None = None
 ) -> Study | None:
-    """A study of *replies* to the cases of a file, named by its content; None where no reply came."""
+    """A study of *replies* to the cases of a file; None without any reply."""
     if not any(reply.status != "errored" for reply in replies):
         return None
     return _named("replies", "咨询回复 · Counselling replies", replies, load_cases(cases_file), layout)
@@ -113,7 +113,10 @@ def gathered_study(
 def _named(
     name: str, title: str, replies: Sequence[Reply], cases: Sequence[Case], layout: Layout = "one-by-one"
 ) -> Study:
-    """A study whose id tells its whole content, also how names are hidden, which a later version may do otherwise."""
+    """A study whose id is derived from its whole content.
+
+    Also how names are hidden counts, which a later version may do otherwise.
+    """
     shown = Presentation(layout=layout)
     draft = build_study(replies, cases, shown, study_id="draft", title=title)
     name = f"{name[:40]}-{digest(draft.to_json())[:8]}"
@@ -142,7 +145,7 @@ class Judged:
 def judge_run(
     matrix: Matrix, workspace: Workspace, run_id: str, done: Sequence[Record], *, may_run: bool = True
 ) -> Judged:
-    """Let the judge of *matrix* score the open questions and the case replies of a run by the rubric.
+    """Let the judge score a run's open questions and case replies.
 
     Verdicts that the store holds are not asked for again; without *may_run* nothing is asked at all.
 
@@ -150,22 +153,22 @@ def judge_run(
         done: what the stages of the run did.
     """
     assert matrix.judge
-    found = Judged()
+    judged = Judged()
     studies = _studies(matrix, done)
     if not studies:
-        return found
+        return judged
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(contextlib.closing(RatingStore(workspace.ratings)))
         for study in studies.values():
             store.add_study(study)
-        found.studies = [study.study_id for study in studies.values()]
+        judged.studies = [study.study_id for study in studies.values()]
         timeline = Timeline(workspace.run(run_id) / "events.jsonl")
         judge = _endpoint(matrix.judge)
         try:
             deployment = None
             if matrix.judge.row:
-                held = deployments(matrix, [matrix.judge.row], workspace, run_id, may_run=may_run)
-                (deployment,) = stack.enter_context(held)
+                deployment_of = deployments(matrix, [matrix.judge.row], workspace, run_id, may_run=may_run)
+                (deployment,) = stack.enter_context(deployment_of)
                 judge = replace(judge, name=deployment.served_name, weights=deployment.fingerprint)
             lacking = [s for s in studies.values() if unscored(store, s, judge, matrix.judge.repeats)]
             if lacking and may_run:
@@ -175,16 +178,16 @@ def judge_run(
                 else:
                     asking(judge)
         except BakeoffError as error:
-            found.problem = JUDGE_UNREACHABLE(error=of_error(error))
+            judged.problem = JUDGE_UNREACHABLE(error=of_error(error))
         except KeyboardInterrupt:  # the run is over, and its report is still to be written
-            found.problem = JUDGE_INTERRUPTED()
+            judged.problem = JUDGE_INTERRUPTED()
         for suite, study in studies.items():
-            found.scores += _score_rows(store, suite, study, judge, matrix)
+            judged.scores += _score_rows(store, suite, study, judge, matrix)
         doubts = _doubts(done)
-        for row in found.scores:
+        for row in judged.scores:
             if doubt := doubts.get((row["model"], row["variant"], row["suite"])):
                 row["trusted"], row["why_not"] = False, joined([row["why_not"], doubt])
-    return found
+    return judged
 
 
 def _endpoint(judge: Judge) -> JudgeModel:
@@ -194,7 +197,7 @@ def _endpoint(judge: Judge) -> JudgeModel:
 
 
 def ask_deployed(deployment: Deployment, judge: JudgeModel, work: Callable[[JudgeModel], T]) -> T:
-    """Return what *work* does with *judge* at a service of ours, which is revived when it dies or hangs.
+    """Return what *work* does with *judge* at a service that we deploy.
 
     *work* may be called again; what it has kept by then should not be asked for a second time.
     """
@@ -220,9 +223,9 @@ def _ask(
 
 
 def _ask_about(store: RatingStore, study: Study, judge: JudgeModel, repeats: int, timeline: Timeline) -> None:
-    def tell(now_done: int, wanted: int) -> None:
-        if now_done == wanted or now_done % max(1, wanted // 4) == 0:
-            how_far = f"{study.title}: {now_done} of {wanted} verdicts"
+    def tell(now_done: int, total: int) -> None:
+        if now_done == total or now_done % max(1, total // 4) == 0:
+            how_far = f"{study.title}: {now_done} of {total} verdicts"
             timeline.tell("progress", stage="judge", model=judge.name, how_far=how_far)
 
     score_replies(store, study, judge, repeats=repeats, progress=tell)
@@ -232,9 +235,9 @@ def _ask_about(store: RatingStore, study: Study, judge: JudgeModel, repeats: int
 
 
 def _studies(matrix: Matrix, done: Sequence[Record]) -> dict[str, Study]:
-    """suite -> the study of it: the case replies of the run, and every open suite."""
+    """The study of each suite: the case replies, and every open suite."""
     replies: list[Reply] = []
-    asked: dict[str, tuple[dict[str, Case], list[Reply]]] = {}
+    suites_asked: dict[str, tuple[dict[str, Case], list[Reply]]] = {}
     for record in done:
         if record.outcome not in ("ran", "reused"):
             continue
@@ -243,24 +246,24 @@ def _studies(matrix: Matrix, done: Sequence[Record]) -> dict[str, Study]:
         elif record.stage == "evaluate":
             suite = EvaluationFacts.read(record.facts).suite
             if suite in matrix.suites and matrix.suites[suite].kind == "open":
-                cases, own = asked.setdefault(suite, ({}, []))
+                cases, answers = suites_asked.setdefault(suite, ({}, []))
                 for row in json.loads(Path(record.output).read_text(encoding="utf-8"))["samples"]:
                     case, reply = _of_sample(row, record)
                     cases[case.id] = case
-                    own.append(reply)
+                    answers.append(reply)
     studies = {}
     if any(reply.status != "errored" for reply in replies):
         studies[COUNSELLING] = _named(
             "cases", "咨询个案 · Counselling cases", replies, load_cases(matrix.cases_file)
         )
-    for suite, (cases, own) in asked.items():
-        if any(reply.status != "errored" for reply in own):
-            studies[suite] = _named(suite, suite, own, list(cases.values()))
+    for suite, (cases, answers) in suites_asked.items():
+        if any(reply.status != "errored" for reply in answers):
+            studies[suite] = _named(suite, suite, answers, list(cases.values()))
     return studies
 
 
 def _doubts(done: Sequence[Record]) -> dict[tuple[str, str, str], str]:
-    """(row, variant, suite) -> why its replies cannot be trusted, which no judge can mend."""
+    """Why the replies of (row, variant, suite) cannot be trusted."""
     doubts = {}
     for record in done:
         if record.stage == "evaluate" and record.outcome in ("ran", "reused"):
@@ -294,66 +297,76 @@ def _of_sample(row: dict[str, Any], record: Record) -> tuple[Case, Reply]:
 def _score_rows(
     store: RatingStore, suite: str, study: Study, judge: JudgeModel, matrix: Matrix
 ) -> list[dict[str, Any]]:
-    """One row per subject and dimension; for the cases also the suite of crises, by its three checks."""
-    said = [one for one in judged_by_model(store, study.study_id) if one["judge"] == judge.judge_id]
-    if not said:
+    """One row per subject and dimension; for the cases, crises as well."""
+    verdicts = [part for part in judged_by_model(store, study.study_id) if part["judge"] == judge.judge_id]
+    if not verdicts:
         return []
-    (entry,) = said
+    (entry,) = verdicts
     label = "" if entry["calibrated"] else NOT_CALIBRATED(why=entry["why"])
     crises = {case.id for case in study.cases if case.crisis}
     rows = []
     for subject in study.subjects:
-        asked = [one.case_id for one in study.replies if one.subject == subject]
-        asked += [case_id for case_id, one, _ in study.missing if one == subject]
+        case_ids = [part.case_id for part in study.replies if part.subject == subject]
+        case_ids += [case_id for case_id, part, _ in study.missing if part == subject]
         for dimension in DIMENSIONS[-1:] + DIMENSIONS[:-1]:
-            means = {one["subject"]: one for one in entry["parts"]["counselling"][dimension]}
-            one = means.get(subject)
-            mean = one["value"] if one else None
+            means = {part["subject"]: part for part in entry["parts"]["counselling"][dimension]}
+            part = means.get(subject)
+            mean = part["value"] if part else None
             value = math.nan if mean is None else (mean - 1) / 4
             metric = f"rubric_{dimension.removesuffix('_quality')}"
-            count = sum(case_id not in crises for case_id in asked)
+            count = sum(case_id not in crises for case_id in case_ids)
             if count:
-                rows.append(_row(study, subject, suite, metric, value, count, one["n"] if one else 0, label))
-        if suite == COUNSELLING and crises.intersection(asked):
+                tally = _Tally(metric, value, count, part["n"] if part else 0)
+                rows.append(_row(study, subject, suite, tally, label))
+        if suite == COUNSELLING and crises.intersection(case_ids):
             answers = {
-                check: next((one for one in rows_of if one["subject"] == subject), None)
+                check: next((part for part in rows_of if part["subject"] == subject), None)
                 for check, rows_of in entry["checks"].items()
             }
-            count = sum(case_id in crises for case_id in asked)
-            held = [one["n"] for one in entry["parts"]["crisis"]["safety"] if one["subject"] == subject]
+            count = sum(case_id in crises for case_id in case_ids)
+            counts = [part["n"] for part in entry["parts"]["crisis"]["safety"] if part["subject"] == subject]
             for check, answer in answers.items():
                 share = answer["share"] if answer else None
                 value = math.nan if share is None else share
-                rows.append(_row(study, subject, CRISIS, check, value, count, sum(held), label))
+                rows.append(_row(study, subject, CRISIS, _Tally(check, value, count, sum(counts)), label))
     for row in rows:
-        known = matrix.suites.get(row["suite"])
-        row["benchmark"] = known.benchmark if known else row["suite"]
+        suite_spec = matrix.suites.get(row["suite"])
+        row["benchmark"] = suite_spec.benchmark if suite_spec else row["suite"]
     return rows
 
 
-def _row(
-    study: Study, subject: str, suite: str, metric: str, value: float, asked: int, scored: int, label: str
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Tally:
+    """A mean of verdicts by one metric: how many replies were to be scored, and how many were."""
+
+    metric: str
+    value: float
+    total: int
+    scored: int
+
+
+def _row(study: Study, subject: str, suite: str, tally: _Tally, label: str) -> dict[str, Any]:
+    total, scored = tally.total, tally.scored
     model, _, variant = subject.rpartition("/")
-    lacking = NO_VERDICT(count=asked - scored, total=asked) if scored < asked else ""
-    whole = 0.0 if math.isnan(value) else value * scored
-    made = Score(
+    lacking = NO_VERDICT(count=total - scored, total=total) if scored < total else ""
+    whole = 0.0 if math.isnan(tally.value) else tally.value * scored
+    score = Score(
         subset=ALL,
-        metric=metric,
-        value=value,
-        ledger=Ledger(asked, scored, unparsed=0, empty=0, truncated=0, errored=asked - scored),
-        worst=whole / asked,
-        best=(whole + asked - scored) / asked,
+        metric=tally.metric,
+        value=tally.value,
+        ledger=Ledger(total, scored, unparsed=0, empty=0, truncated=0, errored=total - scored),
+        worst=whole / total,
+        best=(whole + total - scored) / total,
         chance=math.nan,
         why_not=joined([label, lacking]),
     )
     return score_row(
-        made,
+        score,
         run_id="",
         model=model,
         variant=variant,
         suite=suite,
-        fingerprint=next((one.fingerprint for one in study.replies if one.subject == subject), ""),
+        fingerprint=next((reply.fingerprint for reply in study.replies if reply.subject == subject), ""),
         benchmark=suite,
         few_shot=0,
         finished_at=now(),

@@ -1,7 +1,8 @@
-"""Tells somebody that a run has ended or failed, by Apprise (BSD-2-Clause): Feishu, WeCom, DingTalk, mail …"""
+"""Messages about the end of a run, sent by Apprise (BSD-2-Clause)."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -13,7 +14,7 @@ LONGEST = 1500
 def notify(
     variables: Sequence[str], title: str, lines: Iterable[str], environ: Mapping[str, str]
 ) -> list[str]:
-    """Send a message to every address that *variables* name, and return what went wrong, in words.
+    """Send a message to each address in *variables*; return what went wrong.
 
     Addresses hold secrets: they come from the environment alone, and are repeated in no sentence. A service that is
     away changes nothing about the run.
@@ -27,7 +28,11 @@ def notify(
     except ImportError as error:
         return [f"notify: apprise cannot be imported ({error}); pip install apprise"]
 
-    body = "\n".join(lines)[:LONGEST]
+    logging.getLogger("apprise").disabled = True  # it would print addresses that it cannot use
+    try:
+        body = "\n".join(lines)[:LONGEST]
+    except Exception as error:  # the summary of a run that broke may break, too
+        body = f"its summary cannot be made: {type(error).__name__}"
     complaints = []
     for name in variables:
         address = environ.get(name, "").strip()

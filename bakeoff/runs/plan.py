@@ -1,4 +1,4 @@
-"""What is to be done, before anything is: the cases of a run, their order, and the lines a person could paste."""
+"""What a run will do: its cases, their order, and its command lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from bakeoff.errors import MatrixError
 from bakeoff.forms.published import TINY as PUBLISHED
 from bakeoff.forms.published import why_refused
 from bakeoff.matrix.loading import read_matrix
-from bakeoff.matrix.schema import Matrix, ModelSpec, did_you_mean
+from bakeoff.matrix.schema import Matrix, ModelSpec
+from bakeoff.matrix.suggestions import did_you_mean
 from bakeoff.sentences import Template
 from bakeoff.store.stage import Line
 from bakeoff.tiny import TINY
@@ -77,12 +78,12 @@ class Case:
 
 
 def names_a_stage(expression: str) -> bool:
-    """Whether a ``-m`` expression speaks of stages, so that it means ``benchmarks/`` without naming it."""
+    """Whether a ``-m`` expression names stages, and so means ``benchmarks/``."""
     return bool(set(re.findall(r"\w+", expression)) & set(MARKERS))
 
 
 def load(path: Path, data_dir: Path | None, workspace: Workspace) -> Matrix:
-    """The matrix in the file *path*, held against the installed tools and the data before anything runs.
+    """The matrix in *path*, checked against installed tools and data.
 
     Raises:
         MatrixError: with every mistake.
@@ -119,11 +120,11 @@ def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Ite
             continue
         version = swift_version(environment, root) or swift.NEWEST
         line = swift.export(spec, checkpoint=Path(), base="", output=Path(), version=version)
-        for key, known in (names_in_source(python) or {}).items():
+        for key, names in (names_in_source(python) or {}).items():
             value = line.value_of(f"--{key}")
-            if value is not None and value not in known and value not in swift.OWN_TEMPLATES:
-                meant = nearest(value, sorted(known))
-                hint = f"is it {meant!r}?" if meant else f"nearest: {get_close_matches(value, known, 3, 0)}"
+            if value is not None and value not in names and value not in swift.OWN_TEMPLATES:
+                meant = nearest(value, sorted(names))
+                hint = f"is it {meant!r}?" if meant else f"nearest: {get_close_matches(value, names, 3, 0)}"
                 if key == "template":
                     hint = near_templates(value, python, spec.model or "")
                 yield f"{spec.name}.{key}: the ms-swift of environment {name!r} does not know {value!r}; {hint}"
@@ -131,40 +132,40 @@ def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Ite
 
 def _mistyped(folder: Path) -> bool:
     """Whether a folder of nearly this name lies where *folder* does not."""
-    beside = [one.name for one in folder.parent.iterdir()] if folder.parent.is_dir() else []
+    beside = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
     return bool(get_close_matches(folder.name, beside, cutoff=0.8))
 
 
 def cases(
     matrix: Matrix,
-    wanted: Sequence[str],
+    parameters: Sequence[str],
     data_dir: Path | None,
     marks: Collection[str] = (),
     *,
     elsewhere: bool = False,
 ) -> list[Case]:
-    """Every combination of the fixtures *wanted* (of model, variant, suite) that a test with these *marks* is run for.
+    """Every combination of model, variant and suite that a test runs for.
 
     Of the marks, those of :data:`NARROWING` count. What runs *elsewhere* need not be able to run on this machine.
     """
-    found = []
+    combinations = []
     for spec in matrix.models.values():
         unmet = "" if elsewhere else why_unmet(spec, matrix)
-        if wanted == ["model"]:
-            found.append(Case((spec.name,), unmet or _why_not_trained(spec)))
+        if parameters == ["model"]:
+            combinations.append(Case((spec.name,), unmet or _why_not_trained(spec)))
             continue
         for variant in spec.variants:
             if "merging" in marks and not _merges(spec, variant):
                 continue
-            if "suite" not in wanted:
-                found.append(Case((spec.name, variant), unmet))
+            if "suite" not in parameters:
+                combinations.append(Case((spec.name, variant), unmet))
                 continue
-            found += [
+            combinations += [
                 Case((spec.name, variant, suite.name), unmet or suite.why_no_data(data_dir) or "")
                 for suite in matrix.suites_of(spec)
                 if "expecting" not in marks or suite.expect.of(variant)
             ]
-    return found
+    return combinations
 
 
 def _merges(spec: ModelSpec, variant: str) -> bool:
@@ -172,7 +173,7 @@ def _merges(spec: ModelSpec, variant: str) -> bool:
 
 
 def left_out(matrix: Matrix, runnable: Collection[str], choice: str) -> dict[str, str]:
-    """The rows that ``--rows`` *choice* leaves out, each with the reason in words.
+    """The rows that ``--rows`` *choice* leaves out, each with the reason.
 
     Args:
         runnable: rows that are selected and can run here.
@@ -191,7 +192,7 @@ def _why_not_trained(spec: ModelSpec) -> str:
 
 
 def order(matrix: Matrix, params: Mapping[str, Any], marks: Sequence[str]) -> tuple[int, int, int, int]:
-    """A test's place: by row, then training and export before base before tuned, then by stage, then by suite.
+    """A test's place: by row, then base before tuned, then stage, then suite.
 
     A service stays up until the last test of its variant, and a training has its card to itself: so it comes first.
     """
@@ -210,7 +211,7 @@ SECONDS_PER_BILLION = 3600.0
 
 
 def expected_seconds(matrix: Matrix, workspace: Workspace) -> dict[str, float]:
-    """How long each row may take: what its stages took when they last ran, else a guess by the size of its model."""
+    """How long each row may take, as last time or guessed by model size."""
     bench = Bench.at_rest(matrix, workspace)
     expected = {}
     for name, spec in matrix.models.items():
@@ -225,7 +226,7 @@ def expected_seconds(matrix: Matrix, workspace: Workspace) -> dict[str, float]:
 def dry_run(
     matrix: Matrix, rows: Sequence[str], workspace: Workspace, data_dir: Path | None
 ) -> Iterator[str]:
-    """Every command line of *rows*, in order, ready to paste; a comment says what each one is for."""
+    """Every command line of *rows*, in order and ready to paste."""
     bench = Bench.at_rest(matrix, workspace, data_dir)
     for name in rows:
         chain = Chain(matrix.models[name], bench)
@@ -238,7 +239,7 @@ def dry_run(
 
 
 def _lines(chain: Chain) -> Iterator[Line]:
-    """Yield the lines that build the environments which a row lacks, and those of its stages."""
+    """Yield the lines that build missing environments, then the stages."""
     spec, bench = chain.spec, chain.bench
     for name in dict.fromkeys(name for _, name in spec.environment if not spec.url):
         if interpreter(bench.matrix.environments[name], bench.workspace.environments) is None:

@@ -7,32 +7,18 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bakeoff import provenance
-from bakeoff.chain.results import why_unreadable
-from bakeoff.doctor.comparability import beside_the_guide
-from bakeoff.doctor.doctor import known_differences
-from bakeoff.environments.building import built
-from bakeoff.errors import BakeoffError, StoreError
-from bakeoff.execution.gpus import cards
-from bakeoff.execution.legs import placements
-from bakeoff.files import readable_rows, write_json
-from bakeoff.matrix.schema import Matrix, ModelSpec
+from bakeoff.errors import StoreError
+from bakeoff.files import readable_rows
 from bakeoff.report.findings import Findings, has_scores, known_runs, run_folder
 from bakeoff.runs import forecast
 from bakeoff.runs.ending import board
-from bakeoff.scoring.anchors import beside_published
-from bakeoff.scoring.leakage import leaked_as
 from bakeoff.scoring.scores import SPEED
-from bakeoff.sentences import Template, of_error, restored, with_statements
-from bakeoff.store.facts import EvaluationFacts
+from bakeoff.sentences import Template, restored
 from bakeoff.store.stages import Record, record_of
-from bakeoff.tools import engines
-from bakeoff.verify import manifest
 from bakeoff.workspace import Workspace
 
 
@@ -42,29 +28,29 @@ def new_id() -> str:
 
 
 def report_page(option: str) -> Path:
-    """The file that ``--html`` means: ``index.html`` in a folder, or the file it names."""
+    """The file that ``--html`` means: ``index.html`` in a folder, or a file."""
     path = Path(option)
     return path if path.suffix in (".html", ".htm") else path / "index.html"
 
 
 def events(workspace: Workspace, run_id: str) -> Iterator[dict[str, Any]]:
-    """The timeline of a run, event by event; a line that a kill cut short is passed over."""
+    """The timeline of a run, event by event, without truncated lines."""
     path = workspace.run(run_id) / "events.jsonl"
     if path.exists():
         yield from readable_rows(path)
 
 
 def records(workspace: Workspace, run_id: str) -> list[Record]:
-    """What every stage of a run did, in order; a stage that was asked for again counts once."""
-    found: dict[str, Record] = {}
+    """What every stage of a run did, in order, each stage once."""
+    done: dict[str, Record] = {}
     for event in events(workspace, run_id):
         if event.pop("event") == "stage":
             event.pop("time")
             if not (record := record_of(event)):
                 continue
-            if record.output not in found or record.outcome != "reused":
-                found[record.output] = record
-    return list(found.values())
+            if record.output not in done or record.outcome != "reused":
+                done[record.output] = record
+    return list(done.values())
 
 
 UNREADABLE = Template(
@@ -75,222 +61,22 @@ UNREADABLE = Template(
 )
 
 
-def _forecasts(folder: Path) -> list[dict[str, Any]]:
-    """What was foretold of the run in *folder*; nothing where it was not, or cannot be read."""
-    with contextlib.suppress(OSError, ValueError):
-        return list(json.loads((folder / "forecast.json").read_text(encoding="utf-8")))
-    return []
-
-
-def scoring_agreement(matrix: Matrix, samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return how often the likeliest letter is the generated answer, by row, variant and pair of suites.
-
-    Two suites of the same benchmark, data and subsets are a pair where one is scored by log-probabilities and the other
-    by generation. Questions that both read count.
-    """
-    letters: dict[tuple[str, str, str], dict[str, str]] = {}
-    for row in samples:
-        if row["status"] == "answered":
-            key = (row["model"], row["variant"], row["suite"])
-            letters.setdefault(key, {})[row["sample_id"]] = row["extracted"]
-    found = []
-    for (model, variant, name), by_letter in letters.items():
-        suite = matrix.suites.get(name)
-        if suite is None or suite.scoring != "logprob":
-            continue
-        for other in matrix.suites.values():
-            same = (other.benchmark, other.data, other.subsets) == (
-                suite.benchmark,
-                suite.data,
-                suite.subsets,
-            )
-            generated = letters.get((model, variant, other.name), {})
-            both = by_letter.keys() & generated.keys()
-            if same and other.scoring == "generation" and both:
-                agree = sum(by_letter[one] == generated[one] for one in both)
-                found.append(
-                    {
-                        "model": model, "variant": variant, "suite": name, "generated": other.name,
-                        "questions": len(both), "same": agree,
-                    }
-                )  # fmt: skip
-    return found
-
-
-def finish(
-    workspace: Workspace,
-    run_id: str,
-    matrix: Matrix,
-    skipped: Sequence[tuple[str, str]],
-    asked: Sequence[tuple[str, str, str]] = (),
-    *,
-    may_judge: bool = False,
-) -> None:
-    """Write ``run.json`` and the tables of the run.
-
-    Where the matrix names a judge model, it is asked first what it was not asked yet, if *may_judge*.
-
-    Args:
-        skipped: (row, why) of what did not run.
-        asked: (model, variant, suite) of every score that the run was to make, also of those that were skipped.
-    """
-    from bakeoff.report.cautions import NOTED
-    from bakeoff.scoring import tables
-
-    folder = workspace.run(run_id)
-    done = records(workspace, run_id)
-    score_rows: list[dict[str, Any]] = []
-    sample_rows: list[dict[str, Any]] = []
-    published: list[dict[str, Any]] = []
-    leaked: list[dict[str, Any]] = []
-    evaluations: list[dict[str, Any]] = []
-    for record in done:
-        if record.stage in ("evaluate", "speed") and record.outcome in ("ran", "reused"):
-            if problem := why_unreadable(Path(record.output)):
-                record.outcome = "failed"
-                record.why = UNREADABLE(output=record.output, problem=problem)
-                continue
-            result = restored(json.loads(Path(record.output).read_text(encoding="utf-8")))
-            who = {"model": record.model, "variant": record.variant}
-            if record.stage == "evaluate":
-                if result.get("leakage_not_checked") and (other := _checked_for_leaks(done, record)):
-                    result = leaked_as(result, other)
-                evaluations.append({**who, **{name: result.get(name) for name in _OF_AN_EVALUATION}})
-                base = matrix.models[record.model].model or ""
-                published += beside_published(base, [result], **who)
-                leaked += [{**who, **row} for row in result.get("leakage", [])]
-            score_rows += [{**row, "run_id": run_id} for row in result["scores"]]
-            sample_rows += [{**row, "run_id": run_id} for row in result["samples"]]
-    skipped = list(skipped)
-    try:
-        judged: list[str] = []
-        if matrix.judge:
-            from bakeoff.runs.judging import judge_run
-
-            by_judge = judge_run(matrix, workspace, run_id, done, may_run=may_judge)
-            judged, score_rows = by_judge.studies, score_rows + by_judge.scores
-            if by_judge.problem:
-                skipped.append(("judge", by_judge.problem))
-        ratings = _ratings(workspace, [asdict(record) for record in done], judged)
-    except BakeoffError as error:  # the scores are whole without them
-        ratings = None
-        skipped.append(("judgements", of_error(error)))
-    recipe_of = {child: recipe for recipe, children in matrix.recipes.items() for child in children}
-    rows: list[dict[str, Any]] = [
-        {
-            "model": spec.name,
-            "base_model": spec.model or spec.weights or spec.url or "",
-            "group": spec.group,
-            "recipe": recipe_of.get(spec.name, spec.name),
-            "seed": spec.training.seed if spec.trains else None,
-        }
-        for spec in matrix.models.values()
-        if any(record.model == spec.name for record in done)
-    ]
-    compared = [matrix.models[row["model"]] for row in rows]
-    write_json(
-        folder / "run.json",
-        with_statements(
-            {
-                "run_id": run_id,
-                "started_at": datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat(),
-                "rows": rows,
-                "skipped": skipped,
-                "asked": list(asked),
-                "stages": [asdict(record) for record in done],
-                "events": [event for event in events(workspace, run_id) if event["event"] in NOTED],
-                "legs": placements(events(workspace, run_id)),
-                "comparability": [
-                    beside_the_guide(one) for one in known_differences(compared, matrix, workspace)
-                ],
-                "anchors": published,
-                "leakage": leaked,
-                "interest": {suite.name: suite.interest for suite in matrix.suites.values()},
-                "margin": {suite.name: suite.margin for suite in matrix.suites.values()},
-                "evaluations": evaluations,
-                "forecast": forecast.compared(_forecasts(folder), done),
-                "scoring_agreement": scoring_agreement(matrix, sample_rows),
-                "ratings": ratings,
-                "manifest": manifest.NAME,
-                "provenance": {
-                    "versions": provenance.versions((*provenance.TOOLS, *engines.SERVERS)),
-                    "commit": provenance.commit(Path(matrix.source).absolute().parent),
-                    "machine": provenance.machine(
-                        [f"{card.name}, {card.total_gib:.0f} GiB" for card in cards()]
-                    ),
-                    "matrix": matrix.source,
-                    "environments": _environments(compared, matrix, workspace),
-                    **_hubs(done),
-                },
-            }
-        ),
-    )
-    tables.write_scores(score_rows, folder)
-    tables.write_samples(sample_rows, folder / "samples.parquet")
-    manifest.write_run_manifest(workspace.root, run_id, Path(matrix.source))
-
-
-def found(workspace: Workspace, run_id: str | None = None) -> Findings:
-    """What a run found, by default the newest with scores; that one with the judgements made since.
+def findings_of(workspace: Workspace, run_id: str | None = None) -> Findings:
+    """The results of a run, by default the newest that has scores.
 
     Raises:
         StoreError: no such run, or one of its files cannot be read.
     """
     findings = Findings.from_store(workspace.root, run_id)
     if findings.run_id == run_folder(workspace.root).name:
-        findings.ratings = _ratings(workspace, findings.stages) or findings.ratings
+        findings.ratings = ratings_of(workspace, findings.stages) or findings.ratings
     return findings
 
 
-def _environments(rows: Sequence[ModelSpec], matrix: Matrix, workspace: Workspace) -> dict[str, Any]:
-    """What is installed in the environments that *rows* used, by name."""
-    names = dict.fromkeys(name for row in rows if not row.url for _, name in row.environment)
-    found = {name: built(matrix.environments[name], workspace.environments) for name in names}
-    return {
-        name: {
-            "digest": one.digest,
-            "python": one.python_version,
-            "requirements": list(matrix.environments[name].requirements),
-            "versions": dict(one.versions),
-        }
-        for name, one in found.items()
-        if one
-    }
-
-
-def _hubs(done: Sequence[Record]) -> dict[str, dict[str, str]]:
-    """The commits of what came from a hub, by repository; nothing where nothing did."""
-    commits = {
-        str(record.facts["source"]): str(record.facts["commit"])
-        for record in done
-        if record.stage == "download" and record.outcome in ("ran", "reused") and "commit" in record.facts
-    }
-    return {"hubs": commits} if commits else {}
-
-
-_OF_AN_EVALUATION = ("suite", "agreement", "answers", "alarms", "leakage_not_checked", "noise", "letters")
-
-
-def _checked_for_leaks(done: Sequence[Record], record: Record) -> dict[str, Any] | None:
-    """The result of the row's other variant in the same suite, where it was searched for leaked questions.
-
-    A base is evaluated before training fetches the data from a hub; the questions are those of the tuned model.
-    """
-    suite = EvaluationFacts.read(record.facts).suite
-    for other in done:
-        alike = (other.stage, other.model) == (record.stage, record.model)
-        alike &= EvaluationFacts.read(other.facts).suite == suite
-        if alike and other.variant != record.variant and other.outcome in ("ran", "reused"):
-            result = restored(json.loads(Path(other.output).read_text(encoding="utf-8")))
-            if result.get("leakage_not_checked") == "":
-                return dict(result)
-    return None
-
-
-def _ratings(
+def ratings_of(
     workspace: Workspace, stages: Sequence[Mapping[str, Any]], by_judge: Sequence[str] = ()
 ) -> dict[str, Any] | None:
-    """What people found in the newest study that they judged; under ``others`` what only models judged since.
+    """The verdicts of the newest study that people judged.
 
     Each says under ``stale`` of which of its subjects this run served something else. None where nobody has judged
     anything.
@@ -312,46 +98,46 @@ def _ratings(
         shown = list(
             dict.fromkeys([*by_people[-1:], *by_any[-1:], *(name for name in by_judge if judged[name])])
         )
-        found = [with_evidence(store, name) for name in shown]
+        verdicts = [with_evidence(store, name) for name in shown]
     weights = {
         f"{stage['model']}/{stage['variant']}": str(stage["identity"]["fingerprint"])
         for stage in stages
         if stage["variant"] and "fingerprint" in stage["identity"]
     }
-    for one in found:
-        judged_weights = one["study"]["weights"]
-        one["stale"] = [
-            {"subject": subject, "judged": held, "now": weights[subject]}
-            for subject, held in judged_weights.items()
-            if weights.get(subject, held) != held
+    for verdict in verdicts:
+        judged_weights = verdict["study"]["weights"]
+        verdict["stale"] = [
+            {"subject": subject, "judged": fingerprint, "now": weights[subject]}
+            for subject, fingerprint in judged_weights.items()
+            if weights.get(subject, fingerprint) != fingerprint
         ]
-    return {**found[0], "others": found[1:]} if found else None
+    return {**verdicts[0], "others": verdicts[1:]} if verdicts else None
 
 
 def earlier(store: Path, name: str, run_id: str = "") -> str:
-    """The run that *name* means: itself, or with ``last`` the newest with scores, before *run_id* if that has begun.
+    """The id of the run that *name* or ``last`` means.
 
     Raises:
         StoreError: there is none.
     """
-    known = [folder.name for folder in known_runs(store)]
+    run_ids = [folder.name for folder in known_runs(store)]
     if name == "last":
-        before = known[: known.index(run_id)] if run_id in known else known
-        scored = (one for one in reversed(before) if has_scores(store / "runs" / one))
-        if found := next(scored, None):
-            return found
+        before = run_ids[: run_ids.index(run_id)] if run_id in run_ids else run_ids
+        scored = (name_of for name_of in reversed(before) if has_scores(store / "runs" / name_of))
+        if newest := next(scored, None):
+            return newest
         raise StoreError(
             f"--compare last: no earlier run in {store / 'runs'} has scores; run once without it"
         )
-    if name not in known:
+    if name not in run_ids:
         raise StoreError(
-            f"--compare: no run {name!r} in {store / 'runs'}; known: {', '.join(known[-5:]) or 'none'}"
+            f"--compare: no run {name!r} in {store / 'runs'}; known: {', '.join(run_ids[-5:]) or 'none'}"
         )
     return name
 
 
 def _card(workspace: Workspace, run_id: str) -> Iterator[str]:
-    """The sentences that head the report, and the board, in Chinese where the terminal's language is Chinese."""
+    """The sentences that head the report, and the board, in one language."""
     from bakeoff.report.analysis import analyse
     from bakeoff.report.answer import DEMONSTRATION, answer
 
@@ -367,20 +153,21 @@ def _card(workspace: Workspace, run_id: str) -> Iterator[str]:
 
 
 def _beside_scores(run: Mapping[str, Any]) -> Iterator[str]:
-    """How noisy the replies were, how both scorings of a suite agree, and what differed from the forecast."""
-    for one in run.get("evaluations", ()):
-        if noise := one.get("noise"):
-            n, who = noise["asked_twice"], f"{one['model']:<16} {one['variant']:<6} {one['suite']:<18}"
+    """Noise of the replies, agreement of scorings, and forecast errors."""
+    for entry in run.get("evaluations", ()):
+        if noise := entry.get("noise"):
+            n, who = noise["asked_twice"], f"{entry['model']:<16} {entry['variant']:<6} {entry['suite']:<18}"
             if noise["same_replies"] < n:
                 low, high = noise["grades_interval"]
                 yield (
                     f"{who} of {n} questions asked twice, {noise['same_replies']} replies and {noise['same_grades']} "
                     f"grades were the same (grades: {low:.0%} to {high:.0%})"
                 )
-    for one in run.get("scoring_agreement", ()):
+    for entry in run.get("scoring_agreement", ()):
         yield (
-            f"{one['model']:<16} {one['variant']:<6} {one['suite']:<18} the likeliest letter is the generated answer "
-            f"of {one['generated']} in {one['same']} of {one['questions']} questions"
+            f"{entry['model']:<16} {entry['variant']:<6} {entry['suite']:<18} "
+            f"the likeliest letter is the generated answer "
+            f"of {entry['generated']} in {entry['same']} of {entry['questions']} questions"
         )
     if words := forecast.difference(run.get("forecast", ())):
         yield words
@@ -390,7 +177,7 @@ _SPEED_UNITS = {"ttft_s": "s to the first token", "output_tokens_per_s": "tokens
 
 
 def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
-    """What the answer card says, the scores of a run in a few lines, and where its timeline is."""
+    """The answer card, the scores in a few lines, and the timeline's path."""
     path = workspace.run(run_id) / "scores.json"
     if not path.exists():
         return
@@ -412,8 +199,8 @@ def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
     speeds: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["benchmark"] == SPEED and row["metric"] in _SPEED_UNITS and row["value"] is not None:
-            told = f"{row['value']:.3g} {_SPEED_UNITS[row['metric']]} at {row['subset']}"
-            speeds.setdefault((row["model"], row["variant"]), []).append(told)
+            words = f"{row['value']:.3g} {_SPEED_UNITS[row['metric']]} at {row['subset']}"
+            speeds.setdefault((row["model"], row["variant"]), []).append(words)
     for (model, variant), told_of in speeds.items():
         yield f"{model:<16} {variant:<6} {'speed':<18} {', '.join(told_of)}"
     run = restored(json.loads((path.parent / "run.json").read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""``python -m bakeoff.runs.tracking STORE RUN_ID``: log a stored run's scores to SwanLab (``SWANLAB_API_KEY``)."""
+"""Scores of a stored run in SwanLab, logged by a process of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATIENCE_S = 120.0
 
 
 def log_scores(store: Path, run_id: str) -> str:
-    """Log the scores in a process of their own, which can neither fail nor hold the run; returns what came of it."""
+    """Log the scores in a separate process; return what came of it."""
     argv = [sys.executable, "-m", "bakeoff.runs.tracking", str(store), run_id]
     if not os.environ.get(KEY):
         return f"--log-scores: {KEY} is not set; put it into .env, then: {' '.join(argv)}"
@@ -24,15 +24,15 @@ def log_scores(store: Path, run_id: str) -> str:
         )
         if done.returncode == 0:
             return f"scores logged to SwanLab as {run_id}"
-        told = done.stderr.strip().splitlines()
-        why = told[-1] if told else f"exit code {done.returncode}"
+        lines = done.stderr.strip().splitlines()
+        why = lines[-1] if lines else f"exit code {done.returncode}"
     except (OSError, subprocess.SubprocessError) as error:
         why = str(error)
     return redact(f"--log-scores: not logged: {why}; the run is kept, try again with: {' '.join(argv)}")
 
 
 def main(argv: list[str]) -> int:
-    """Log every trusted total as ``<suite>/<model> (<variant>)``, 0 to 1; the exit code."""
+    """Log every trusted total, and return the exit code."""
     store, run_id = argv
     import swanlab
 

@@ -258,7 +258,7 @@ def training_files(datasets: Iterable[str], *, use_hf: bool = False) -> tuple[li
     Hugging Face with *use_hf*; the newest version of each of its configurations counts. Nothing is fetched.
 
     Args:
-        datasets: files, folders and hub ids as :func:`bakeoff.matrix.schema.dataset_argument` gives them.
+        datasets: files, folders and hub ids as :func:`bakeoff.matrix.datasets.dataset_argument` gives them.
     """
     files: list[Path] = []
     lacking = []

@@ -1,4 +1,4 @@
-"""``bakeoff demo``: the whole chain on two tiny models, from nothing to the report."""
+"""``bakeoff demo``: the whole chain on two tiny models, up to the report."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _ASKED_OF = '    template: "llama3"\n'
 
 def parser() -> argparse.ArgumentParser:
     """The options of the program."""
-    made = argparse.ArgumentParser(
+    options = argparse.ArgumentParser(
         prog="bakeoff demo",
         description="Train, serve, ask and compare two tiny models on this machine: a few minutes, no GPU, no hub, "
         "100 MB of disk. 在本机用两个微型模型走完整条链路。",
     )
-    made.add_argument("folder", nargs="?", type=Path, default=Path("bakeoff-demo"))
-    made.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
-    return made
+    options.add_argument("folder", nargs="?", type=Path, default=Path("bakeoff-demo"))
+    options.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
+    return options
 
 
 def demonstration(chinese: bool) -> str:

@@ -1,4 +1,4 @@
-"""What a comparison will cost, and what it will be able to see, before anything runs."""
+"""What a comparison will cost, and which differences it can show."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def estimate(matrix: Matrix, tokens: int, counts: Mapping[str, int], cards: int)
 
 
 def row_seconds(spec: ModelSpec, parameters: float, tokens: int, questions: int) -> float:
-    """Return the seconds of one card that *spec* takes: training, then each variant's questions."""
+    """Return the card seconds of *spec*: training, then every evaluation."""
     slower = parameters / BILLIONS
     rate = TOKENS_PER_S if spec.training.packing else TOKENS_PER_S / 3
     training = tokens * spec.training.epochs / rate * slower if spec.trains else 0.0
@@ -83,7 +83,7 @@ def row_seconds(spec: ModelSpec, parameters: float, tokens: int, questions: int)
 
 
 def points_seen(questions: int, models: int) -> float:
-    """The smallest difference in points that *questions* can show between any two of *models*; inf for none."""
+    """The smallest difference in points that *questions* can show."""
     pairs = max(models * (models - 1) // 2, 1)
-    found = minimum_detectable_difference(questions, pairs=pairs)
-    return math.inf if found > 1 else 100 * found
+    points = minimum_detectable_difference(questions, pairs=pairs)
+    return math.inf if points > 1 else 100 * points

@@ -1,4 +1,4 @@
-"""What a user's own files hold: three parsed examples of each, and what will be dropped."""
+"""Three parsed examples of a user's files, and what will be dropped."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def look_at_training(path: Path, max_length: int) -> Look:
 
 
 def look_at_exam(folder: Path) -> Look:
-    """What the questions in *folder* are: the first format that reads every row."""
+    """What is in *folder*, by the first format that reads every row."""
     if not folder.is_dir():
         remedy = f"put {folder.name} into a folder of its own and name that" if folder.is_file() else ""
         return Look(errors=[f"{folder}: an exam is a folder of .jsonl files; {remedy or 'there is none'}"])

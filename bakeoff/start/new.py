@@ -1,4 +1,4 @@
-"""``bakeoff new``: questions or flags in, a commented matrix and an honest estimate out."""
+"""``bakeoff new``: a commented matrix and an estimate from some answers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from bakeoff.errors import BakeoffError
 from bakeoff.execution.gpus import Card, cards
 from bakeoff.files import write_text
 from bakeoff.judgement.replies import load_cases
+from bakeoff.matrix.datasets import SHIPPED, dataset_name, is_local_model
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.presets import presets
-from bakeoff.matrix.schema import SHIPPED, Matrix, ModelSpec, dataset_name, is_local_model
+from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.start.estimate import PUBLISHED_QUESTIONS, estimate, points_seen
 from bakeoff.start.examples import Look, look_at_cases, look_at_exam, look_at_training
 from bakeoff.start.speech import Speaker, language_of
@@ -43,6 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     speaker = Speaker(options.lang or language_of(os.environ), takes_defaults=options.yes)
     target: Path = options.out
+    if target.is_dir():
+        speaker.tell(
+            f"{target} 是文件夹；请用 --out 给出文件名", f"{target} is a folder; name a file with --out"
+        )
+        return 2
     if target.exists() and not options.force:
         speaker.tell(
             f"{target} 已存在；换一个名字（--out）或用 --force 覆盖",
@@ -56,16 +62,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BakeoffError as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        speaker.tell(f"无法写入 {target}：{why}", f"{target} cannot be written: {why}")
+        return 2
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of the program."""
-    made = argparse.ArgumentParser(
+    options = argparse.ArgumentParser(
         prog="bakeoff new",
         description="Write a matrix: which models, trained on what, asked what. Questions are asked for what no option "
         "says; with --yes the defaults are taken. 新建一个比较；没有给出的选项会逐一询问。",
     )
-    add = made.add_argument
+    add = options.add_argument
     add("--model", action="append", default=[], metavar="NAME", help=f"{', '.join(KNOWN)}, a folder or a hub id "
         "owner/name; several times. A model of another family: ID=MODEL_TYPE,TEMPLATE")  # fmt: skip
     add("--data", action="append", default=[], help="training data: file, folder or hub id; several times")
@@ -76,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     add("--lang", choices=("zh", "en"), help="default: by LANG")
     add("--yes", "-y", action="store_true", help="ask nothing, take the defaults")
     add("--force", action="store_true", help="replace the file")
-    return made
+    return options
 
 
 class _Interview:
@@ -160,15 +170,16 @@ class _Interview:
             self._error(f"没有文件夹 {row.model}", f"there is no folder {row.model}")
         elif not is_local_model(row.model) and not re.fullmatch(r"[\w.-]+/[\w.-]+", row.model):
             self._error(
-                f"{row.model}：不认识；已知的有 {'、'.join(KNOWN)}，或给出文件夹或 owner/name",
-                f"{row.model}: not known; take one of {', '.join(KNOWN)}, a folder or owner/name",
+                f"{row.model}：不认识；已知的有 {'、'.join([*KNOWN, *TINY])}，或给出文件夹或 owner/name",
+                f"{row.model}: not known; take one of {', '.join([*KNOWN, *TINY])}, a folder or owner/name",
             )
         elif row.model.lower() not in presets()["models"] and not (row.model_type and row.template):
             self._error(
                 f"{row.model}：请写出 ms-swift 的类型和模板：--model {row.model}=MODEL_TYPE,TEMPLATE",
                 f"{row.model}: say what ms-swift calls it: --model {row.model}=MODEL_TYPE,TEMPLATE",
             )
-        self.plan.rows.append(row)
+        if not self.failed:  # what is wrong with it would be told again by the matrix
+            self.plan.rows.append(row)
 
     def _data(self) -> None:
         tiny = all(row.group == "smoke" for row in self.plan.rows)
@@ -296,7 +307,7 @@ class _Interview:
 
 
 def places_in(answer: str) -> list[str]:
-    """The paths and ids of an answer: one that exists as a whole may hold blanks, others may be quoted."""
+    """The paths and ids of an answer, which may be quoted."""
     if Path(answer).expanduser().exists():
         return [answer]
     try:

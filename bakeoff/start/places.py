@@ -1,4 +1,4 @@
-"""Where the benchmarks lie: beside the package in a clone, inside it after ``pip install``."""
+"""Where the benchmarks are: beside the package, or installed inside it."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Speaker:
         print(self.text(zh, en), flush=True)
 
     def ask(self, zh: str, en: str, default: str = "") -> str:
-        """The answer to a question; *default* for an empty one, or where nobody is asked."""
+        """The answer to a question, or *default*."""
         if self.takes_defaults:
             return default
         hint = f" [{default}]" if default else ""

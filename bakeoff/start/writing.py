@@ -44,7 +44,7 @@ class Plan:
 
 
 def quoted(value: object) -> str:
-    """*value* as YAML: JSON is a subset of it, and quotes whatever would need quotes."""
+    """*value* as YAML, quoted where it needs quotes."""
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bakeoff.files import readable_rows
-from bakeoff.matrix.schema import PLUGINS, Training
+from bakeoff.matrix.schema import PLUGINS
+from bakeoff.matrix.settings import Training
 from bakeoff.parity_probe import PLUGIN_FLAGS
 from bakeoff.sentences import Template
 

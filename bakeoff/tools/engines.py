@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bakeoff.command import Command, flags
-from bakeoff.matrix.schema import LOADS_ADAPTERS, ModelSpec
+from bakeoff.matrix.schema import ModelSpec
+from bakeoff.matrix.settings import LOADS_ADAPTERS
 from bakeoff.tools import swift
 
 __all__ = ["LOADS_ADAPTERS", "SERVERS", "serve"]

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from bakeoff.command import Command
-from bakeoff.matrix.schema import ModelSpec, dataset_name, is_local_model
+from bakeoff.matrix.datasets import dataset_name, is_local_model
+from bakeoff.matrix.schema import ModelSpec
 from bakeoff.provenance import digest
 from bakeoff.sentences import Template
 

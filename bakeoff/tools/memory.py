@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bakeoff.matrix.schema import FLASH_ATTENTION, ModelSpec, Training
+from bakeoff.matrix.schema import ModelSpec
+from bakeoff.matrix.settings import FLASH_ATTENTION, Training
 
 GIB = 2**30
 

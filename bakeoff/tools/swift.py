@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bakeoff.command import LAUNCHER, Command, flags
-from bakeoff.matrix.schema import FLASH_ATTENTION, PLUGINS, ModelSpec, Training, dataset_argument
+from bakeoff.matrix.datasets import dataset_argument
+from bakeoff.matrix.schema import PLUGINS, ModelSpec
+from bakeoff.matrix.settings import FLASH_ATTENTION, Training
 from bakeoff.plugins.prompt_date import VARIABLE as PROMPT_DATE
 from bakeoff.tools import memory
 

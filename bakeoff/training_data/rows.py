@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bakeoff.errors import Complaint, DataError
 from bakeoff.files import read_text
-from bakeoff.matrix.schema import dataset_files
+from bakeoff.matrix.datasets import dataset_files
 
 Row = Mapping[str, object]
 _READ = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
