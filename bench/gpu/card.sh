@@ -8,7 +8,7 @@
 #           /dev/shm/published; what they were converted from and to before makes room
 # train     the guide's flags and ours on the same dialogues (train_speed.py), for the model in MODEL
 # train2    on CARDS cards (2) of one host: a 7B row against one card, and a 32B shape whose weights lie in parts on them
-# chain     the rows ROWS of bench/gpu/matrix.yaml through pytest, in at most CHAIN_S seconds
+# chain     the rows ROWS of bench/gpu/matrix.yaml through pytest with WORKERS workers, in at most CHAIN_S seconds; its store is STORE
 # serve     the engine ENGINE (lmdeploy or vllm) alone on the first row's merged weights: seconds to its first answer, and
 #           until the memory is back
 # evaluate  the same, with the guide's evalscope lines against ours while it runs (evaluate.py)
@@ -74,11 +74,11 @@ train2() {
 
 chain() {
   timeout -s INT -k 30 "${CHAIN_S:-540}" python3 -m pytest benchmarks/ --matrix bench/gpu/matrix.yaml -k "${ROWS:-random}" \
-    --data-dir .data --store /dev/shm/store --html=/tmp/reports/ -p fixtures.options -p no:cacheprovider > "$out/chain.log" 2>&1
+    ${WORKERS:+-n $WORKERS} --data-dir .data --store "${STORE:-/dev/shm/store}" --html=/tmp/reports/ -p fixtures.options -p no:cacheprovider > "$out/chain.log" 2>&1
   say "pytest ended with $?; card holds $(memory) MiB"
   tail -40 "$out/chain.log"
   tar -czf "$out/reports.tgz" -C /tmp reports 2>/dev/null
-  (cd /dev/shm/store && find . \( -name '*.json' -o -name '*.jsonl' -o -name '*.log' \) -size -2M | tar -czf "$out/store.tgz" -T -)
+  (cd "${STORE:-/dev/shm/store}" && find . \( -name '*.json' -o -name '*.jsonl' -o -name '*.log' \) -size -2048k | tar -czf "$out/store.tgz" -T -)
 }
 
 serve() {
