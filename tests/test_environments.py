@@ -20,6 +20,7 @@ from bakeoff.environments.building import (
     swift_version,
 )
 from bakeoff.environments.installed import why_refused
+from bakeoff.environments.probe import packages
 from bakeoff.errors import EnvironmentFailed
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import Environment
@@ -287,6 +288,17 @@ def test_the_probe_does_not_import_the_modules_beside_it(tmp_path):
     answer = ask(Path(sys.executable), "versions", out=tmp_path / "answer.json")
     assert answer["packages"] == dict(running_environment().versions)
     assert json.loads((tmp_path / "answer.json").read_text()) == answer
+
+
+def test_what_is_installed_does_not_depend_on_what_was_imported(monkeypatch, tmp_path):
+    before = packages()
+    copies = tmp_path / "_vendor"  # as setuptools does when something imports it
+    (copies / "more_copies-1.dist-info").mkdir(parents=True)
+    (copies / "more_copies-1.dist-info" / "METADATA").write_text("Name: more-copies\nVersion: 1\n")
+    monkeypatch.syspath_prepend(str(copies))
+    assert packages() == before
+    monkeypatch.syspath_prepend(str(copies.rename(tmp_path / "site-packages")))
+    assert packages() == before | {"more-copies": "1"}
 
 
 def test_where_there_is_a_card_make_installs_and_pins_what_the_full_rows_need(monkeypatch):

@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 
-from bakeoff.errors import IdentityError, MatrixError
+from bakeoff.chain import stages
+from bakeoff.chain.chain import Chain
+from bakeoff.chain.rivals import why_not_told
+from bakeoff.errors import BakeoffError, IdentityError, MatrixError
 from bakeoff.parity import answers, comparison
 from bakeoff.parity.comparison import ASKED, LOGPROB_TOLERANCE, TOKENS
+from bakeoff.start.estimate import row_seconds
 from bakeoff.tools import engines
 from tests.chains import matrix_with
 from tests.test_faults import House, Unprobed, house  # noqa: F401
@@ -49,6 +53,21 @@ def test_one_line_names_base_and_adapter(engine: str, parts: Sequence[str]) -> N
 def test_a_row_with_nothing_to_share_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(MatrixError, match=r"serving\.shared: one service for base and tuned"):
         matrix_with(**{"serving": SHARED, **changes})
+
+
+@pytest.mark.parametrize(
+    ("engine", "parts"),
+    [
+        ("vllm", "--lora-modules tiny-sft=/a tiny.seed43-sft=/b --max-cpu-loras 2"),
+        ("transformers", "--adapters tiny-sft=/a tiny_seed43-sft=/b --infer_backend"),  # PEFT takes no dot
+    ],
+)
+def test_adapters_of_further_seeds_join_the_line(engine: str, parts: str) -> None:
+    rows = matrix_with(serving={**SHARED, "engine": engine}, seeds=2).models
+    line = engines.serve(rows["tiny"], model="/b", served_name="tiny-base", port=1, adapter=Path("/a"))
+    name = rows["tiny.seed43"].served_name("tuned")
+    assert parts in str(engines.with_adapters(line, {name: Path("/b")}))
+    assert engines.with_adapters(line, {}) == line
 
 
 # -- the process ---------------------------------------------------------------------------------------------------
@@ -92,9 +111,72 @@ def test_one_process_serves_both_variants_and_is_revived_for_both(house: House) 
     assert house.left_behind() == []
 
 
+def test_the_seeds_of_a_recipe_share_the_process(house: House) -> None:
+    house.row = {"serving": SHARED, "seeds": 3}
+    with house.run() as chain:
+        bench = chain.bench
+        rows = {name: Chain(spec, bench) for name, spec in bench.matrix.models.items()}
+        alone = {name: stages.deploy(each, "tuned").folder for name, each in rows.items()}
+        bench.shared.requested = {
+            "tiny": {"tuned"},
+            "tiny.seed43": {"tuned", "export"},
+            "tiny.seed44": {"base"},
+        }
+        house.break_("")
+        processes, replies = [], []
+        for row, variant in (("tiny.seed43", "tuned"), ("tiny", "base"), ("tiny", "tuned")):
+            with contextlib.closing(Unprobed(rows[row], variant)) as deployment:
+                assert deployment.health().output.startswith(str(deployment.folder()))
+                service = deployment.service()
+                processes.append(service.process)
+                answer = service.complete([{"role": "user", "content": "x"}])
+                replies.append(answer["choices"][0]["message"]["content"])
+                assert service.models() == [
+                    "tiny-base",
+                    "tiny-sft",
+                    "tiny_seed43-sft",
+                ]  # seed44 was not asked for
+        assert len(set(replies)) == 3
+        process = processes[0]
+        assert process
+        assert all(each is process for each in processes)
+        assert not process.alive()  # each name has had its turn
+        assert {name: stages.deploy(each, "tuned").folder for name, each in rows.items()} == alone
+        with contextlib.closing(Unprobed(rows["tiny.seed44"], "tuned")) as deployment:
+            bench.shared.requested = {}
+            assert deployment.service().models() == ["tiny.seed44-base", "tiny_seed44-sft"]
+    assert house.left_behind() == []
+
+
+def test_three_seeds_that_share_cost_less_than_two_runs() -> None:
+    shared, apart = (
+        [
+            row_seconds(row, 7e9, 1_000_000, 15_000)
+            for row in matrix_with(serving=serving, seeds=3).models.values()
+        ]
+        for serving in (SHARED, {"engine": "transformers"})
+    )
+    assert sum(shared) / apart[0] < 1.95 < sum(apart) / apart[0]
+
+
+def test_a_seed_that_cannot_be_trained_does_not_hold_up_the_others(house: House) -> None:
+    house.row = {"serving": SHARED, "seeds": 2}
+    with house.run() as chain:
+        chain.train()
+    house.break_("sft:crash@3")
+    with house.run() as chain:
+        chain.bench.shared.requested = {"tiny": {"tuned"}, "tiny.seed43": {"tuned"}}
+        with contextlib.closing(Unprobed(chain, "tuned")) as deployment:
+            assert deployment.service().models() == ["tiny-base", "tiny-sft"]
+        further = Chain(chain.bench.matrix.models["tiny.seed43"], chain.bench)
+        with pytest.raises(BakeoffError, match="failed on purpose"):
+            further.train()
+
+
 # -- who answers ---------------------------------------------------------------------------------------------------
 
 VOCABULARY = "abcdefgh"
+NOISE = {"float32": 1e-6, "bfloat16": 0.01}
 Weights = Mapping[str, list[list[float]]]
 
 
@@ -196,7 +278,37 @@ def accepted(under_base: Weights, under_tuned: Weights, facts: Mapping[str, Any]
     return all(look["identity"] == answers.SHOWN for look in looks)
 
 
-@pytest.mark.parametrize(("dtype", "noise"), [("float32", 1e-6), ("bfloat16", 0.01)])
+@pytest.mark.parametrize("dtype", NOISE)
+@pytest.mark.parametrize(("strength", "apart"), [(0.5, 0.001), (0.5, 0.05), (2.0, 0.3), (2.0, 2.0)])
+def test_no_adapter_of_a_recipe_is_taken_for_another(dtype: str, strength: float, apart: float) -> None:
+    noise, sound = NOISE[dtype], 0
+    for seed in range(20):
+        base = drawn(seed)
+        middle = drawn(seed + 100, base, strength)
+        weights = [drawn(seed + step, middle, apart) for step in (200, 300)]
+        facts = [facts_of(each, base, dtype, tuned=True) for each in weights]
+
+        def told(answering: Sequence[Weights], facts: Sequence[Mapping[str, Any]] = facts) -> bool:
+            """Return whether both names were shown to be answered by their own adapter, and not the other's."""
+            for own, rival, each in ((0, 1, answering[0]), (1, 0, answering[1])):
+                services = [Answering(f"seed{own}", each, noise) for _ in range(2)]
+                try:
+                    look = answers.check_replies(services[0], facts[own])
+                    doubt = why_not_told(services[1], facts[own], "other", facts[rival])
+                except IdentityError:
+                    return False
+                if look["identity"] != answers.SHOWN or doubt:
+                    return False
+            return True
+
+        sound += told(weights)
+        assert not told(weights[::-1]), seed
+        assert not told([weights[0], weights[0]]), seed
+        assert not told([base, weights[1]]), seed
+    assert sound >= 19 or noise > apart / 10, sound  # too alike for the noise: it is said not to be shown
+
+
+@pytest.mark.parametrize(("dtype", "noise"), NOISE.items())
 @pytest.mark.parametrize("strength", [0.003, 0.1, 0.5, 2.0])
 def test_no_sabotage_of_a_shared_service_is_accepted(dtype: str, noise: float, strength: float) -> None:
     sound = 0

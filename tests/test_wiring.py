@@ -299,7 +299,9 @@ def test_training_comes_before_anything_is_served_and_base_before_tuned(
 def test_a_row_stays_with_one_worker(run_pytest: PytestRun) -> None:
     shown = run_pytest("benchmarks/", "-k", "tiny", "--no-run", "-n", "2", "-v").stdout
     workers: dict[str, set[str]] = {}
-    for worker, row in re.findall(r"^\[(gw\d)\].*?\[(tiny-(?:qwen2|llama|gpt-oss))", shown, re.MULTILINE):
+    for worker, row in re.findall(
+        r"^\[(gw\d)\].*?\[(tiny-(?:qwen2|llama|gpt-oss(?!-)))\b", shown, re.MULTILINE
+    ):
         workers.setdefault(row, set()).add(worker)
     assert len(workers) == 3
     assert all(len(those) == 1 for those in workers.values())

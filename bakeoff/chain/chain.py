@@ -43,7 +43,7 @@ class Bench:
 
     Attributes:
         data_dir: evaluation data of the user, see :class:`~bakeoff.matrix.schema.Suite`.
-        shared: services that answer for all variants of a row.
+        shared: services that answer under several names.
     """
 
     matrix: Matrix
@@ -288,7 +288,7 @@ class Chain:
         has_adapter = self.spec.serving.shared or (variant == "tuned" and way == "adapter")
         adapter = self.checkpoint_path() if has_adapter else None
         if self.spec.serving.shared:
-            variant = "base"  # one line for both
+            variant = self.spec.variants[0]  # one line for both
         model = self.loaded_path(variant, way)
         if self.spec.serving.engine != "transformers":
             model = str(self.view_folder(variant, way))
@@ -298,7 +298,7 @@ class Chain:
                 self.spec,
                 model=model,
                 adapter=adapter,
-                served_name=self.spec.served_name(variant),
+                served_name=self.spec.served_name("base" if self.spec.serving.shared else variant),
                 port=port,
                 python=tools.python,
                 version=tools.swift,

@@ -99,8 +99,8 @@ class Deployment:
         chain.tools("serve").prepare()
         chain.tools("serve").check(chain.serve_command(self.variant, 0))
         if spec.serving.shared:
-            self._shared = chain.bench.shared.take(spec.name, self.variant, self._start_shared)
-            return self._shared.services[self.variant]
+            self._shared = chain.bench.shared.take(name, self._start_shared)
+            return self._shared.services[name]
         chain.served(self.variant)
         self._shown = self.parity()
         placed = self._exit.enter_context(chain.leased("serve"))
@@ -122,15 +122,45 @@ class Deployment:
     def _start_shared(self) -> SharedService:
         """Return a running service for all variants of the row.
 
-        Each was found to be what was trained.
+        And for the other seeds of its recipe that this run asks for. Each was found to be what was trained.
         """
-        trained: dict[str, Mapping[str, object]] = {}
-        for variant in self.chain.spec.variants:
-            self.chain.served(variant)
-            trained[variant] = type(self)(self.chain, variant).parity().facts
-        shared = SharedService(self.chain, trained)
+        chains: list[Chain] = []
+        compared: dict[str, Mapping[str, object]] = {}
+        for chain in (self.chain, *self._further_seeds()):
+            try:
+                facts = self._compared(chain)
+            except BakeoffError:
+                if chain is self.chain:
+                    raise
+                continue  # the tests of that row will say why
+            chains.append(chain)
+            compared |= facts
+        rows = list(self.chain.bench.matrix.models)
+        chains.sort(key=lambda chain: rows.index(chain.spec.name))
+        shared = SharedService(chains, compared)
         shared.start()
         return shared
+
+    def _further_seeds(self) -> list[Chain]:
+        """Return the other rows of the recipe that this run asks for."""
+        bench, row = self.chain.bench, self.chain.spec.name
+        recipe = next((rows for rows in bench.matrix.recipes.values() if row in rows), ())
+        rows = [name for name in recipe if name != row and "tuned" in bench.shared.requested.get(name, ())]
+        return [Chain(bench.matrix.models[name], bench) for name in rows]
+
+    def _compared(self, chain: Chain) -> dict[str, Mapping[str, object]]:
+        """Return the facts of the comparison of each name of a row.
+
+        Training and merge come first, so that nothing needs the machine while the service runs.
+        """
+        if "export" in chain.bench.shared.requested.get(chain.spec.name, ()):
+            chain.export()
+        compared: dict[str, Mapping[str, object]] = {}
+        for variant in chain.spec.variants:
+            chain.served(variant)
+            deployment = type(self)(chain, variant)
+            compared[deployment.served_name] = deployment.parity().facts
+        return compared
 
     def _start_again(self, service: Service, why: str) -> None:
         chain, limits = self.chain, self.chain.spec.serving

@@ -29,7 +29,9 @@ def packages() -> dict[str, str]:
     import re
 
     version_of: dict[str, str] = {}
-    for distribution in metadata.distributions():
+    # setuptools, once imported, adds a folder of copies for itself: what is installed does not depend on imports
+    places = [place for place in sys.path if Path(place).name != "_vendor"]
+    for distribution in metadata.distributions(path=places):
         name = distribution.metadata["Name"]
         if name:
             version_of.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution.version)

@@ -6,6 +6,7 @@ torch, numpy and hashlib let others run while they compute.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,10 +21,21 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+_PLACES = threading.BoundedSemaphore(cores())
+
+
 def on_all_cores(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Return what *work* returns for each of *items*, in their order."""
+    """Return what *work* returns for each of *items*, in their order.
+
+    Calls from several threads share the cores: what is in memory for the work at hand is bounded by their number.
+    """
+
+    def in_place(item: Item) -> Result:
+        with _PLACES:
+            return work(item)
+
     with ThreadPoolExecutor(cores()) as pool:
-        return list(pool.map(work, items))
+        return list(pool.map(in_place, items))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from bakeoff.matrix.datasets import SHIPPED, dataset_name, is_local_model
 from bakeoff.matrix.schema import PLUGINS, ExecutorSpec, Judge, Matrix, ModelSpec, Suite
+from bakeoff.matrix.seeds import is_further_seed
 from bakeoff.matrix.settings import BATCH_INVARIANT, FLASH_ATTENTION, LOADS_ADAPTERS
 from bakeoff.matrix.suggestions import did_you_mean
 from bakeoff.secrecy import NAMES, redact
@@ -73,7 +74,7 @@ def _training_and_serving(spec: ModelSpec) -> Iterator[str]:
             f"{where}.serving.way: 'adapter' on {spec.serving.engine} would silently serve the base model; "
             "use 'merged', or engine 'transformers' or 'vllm'"
         )
-    both = set(spec.variants) == {"base", "tuned"} and not spec.weights
+    both = (set(spec.variants) == {"base", "tuned"} or is_further_seed(spec)) and not spec.weights
     if spec.serving.shared and not (both and spec.serving.way == "adapter"):
         yield (
             f"{where}.serving.shared: one service for base and tuned loads the base and an adapter; it needs "

@@ -283,7 +283,10 @@ class ModelSpec(Part):
 
     def served_name(self, variant: str) -> str:
         """The name under which *variant* answers, as in the guide."""
-        return self.served_model or f"{self.name}-{'sft' if variant == 'tuned' else 'base'}"
+        # ms-swift hands an adapter's name to PEFT, which takes none with a dot
+        dotless = variant == "tuned" and self.serving.shared and self.serving.engine == "transformers"
+        name = self.name.replace(".", "_") if dotless else self.name
+        return self.served_model or f"{name}-{'sft' if variant == 'tuned' else 'base'}"
 
 
 class Judge(Part):

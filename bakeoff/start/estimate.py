@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from bakeoff.matrix.schema import Matrix, ModelSpec
+from bakeoff.matrix.seeds import is_further_seed
 from bakeoff.statistics.power import minimum_detectable_difference
 from bakeoff.tools import memory
 
@@ -18,6 +19,8 @@ QUESTIONS_PER_S = 20.0
 """Evaluation of a 7B model behind lmdeploy at 256 in flight, short replies (docs/performance.md)."""
 SERVICE_S = 240.0
 """Merge, start, health and identity checks of a variant."""
+START_S = 120.0
+"""Of that, the start of its service, which a shared one has once for all its names."""
 TINY_S = 35.0
 """A tiny row on two processor cores, everything included."""
 BILLIONS = 7e9
@@ -78,8 +81,9 @@ def row_seconds(spec: ModelSpec, parameters: float, tokens: int, questions: int)
     slower = parameters / BILLIONS
     rate = TOKENS_PER_S if spec.training.packing else TOKENS_PER_S / 3
     training = tokens * spec.training.epochs / rate * slower if spec.trains else 0.0
-    asking = questions / QUESTIONS_PER_S * slower + SERVICE_S
-    return training * spec.seeds + len(spec.variants) * asking
+    asking = questions / QUESTIONS_PER_S * slower + SERVICE_S - START_S
+    starts = 1 - is_further_seed(spec) if spec.serving.shared else len(spec.variants)
+    return training * spec.seeds + len(spec.variants) * asking + starts * START_S
 
 
 def points_seen(questions: int, models: int) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from bakeoff.matrix.schema import ModelSpec
 from bakeoff.matrix.settings import LOADS_ADAPTERS
 from bakeoff.tools import swift
 
-__all__ = ["LOADS_ADAPTERS", "SERVERS", "serve"]
+__all__ = ["LOADS_ADAPTERS", "SERVERS", "serve", "with_adapters"]
 
 
 def serve(
@@ -52,6 +53,23 @@ def serve(
         (*argv, *trust, *_invariance_flags(spec), *_switches(spec.serving.extra)),
         ({"CUDA_VISIBLE_DEVICES": spec.visible} if spec.visible else {}) | _invariance_env(spec),
     )
+
+
+def with_adapters(line: Command, adapters: Mapping[str, Path]) -> Command:
+    """Return a *line* that serves an adapter, with further ones beside it.
+
+    Args:
+        line: of a shared service.
+        adapters: folders by the names under which they answer.
+    """
+    if not adapters:
+        return line
+    vllm = "--lora-modules" in line.argv
+    at = line.argv.index("--lora-modules" if vllm else "--adapters") + 2
+    named = tuple(f"{name}={folder}" for name, folder in adapters.items())
+    # One adapter computes at a time, as in a service of its own; the others wait in memory.
+    waiting = ("--max-cpu-loras", str(1 + len(adapters))) if vllm else ()
+    return replace(line, argv=(*line.argv[:at], *named, *waiting, *line.argv[at:]))
 
 
 def _invariance_flags(spec: ModelSpec) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """``swift deploy``: an OpenAI-compatible service whose reply is the digest of the weights that it loaded.
 
-With ``--adapters NAME=FOLDER`` it answers under that name, too: with the digest of the weights and the adapter.
+With ``--adapters NAME=FOLDER …`` it answers under these names, too: with the digest of the weights and the adapter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OPTIONS = argparse.ArgumentParser()
 OPTIONS.add_argument("--model", type=Path, required=True)
 OPTIONS.add_argument("--served_model_name", required=True)
 OPTIONS.add_argument("--port", type=int, required=True)
-OPTIONS.add_argument("--adapters", default="")
+OPTIONS.add_argument("--adapters", nargs="*", default=[])
 
 
 def chat_server() -> ModuleType:
@@ -36,20 +36,24 @@ def main() -> None:
     faults = Faults("deploy")
     weights = read_tensors(options.model / "model.safetensors")
     fake = chat_server()
-    tuned, _, adapter = options.adapters.rpartition("=")
-    added = read_tensors(Path(adapter) / "adapter_model.safetensors") if tuned else b""
+    named = (adapter.rpartition("=") for adapter in options.adapters)
+    added = {
+        name: read_tensors(Path(place) / "adapter_model.safetensors") for name, _, place in named if name
+    }
 
     class Handler(fake.Handler):  # type: ignore[name-defined, misc]
         def do_GET(self) -> None:  # noqa: N802  (http.server calls it so)
-            names = [options.served_model_name, *([tuned] if tuned else [])]
+            names = [options.served_model_name, *added]
             self._send({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
 
         def _completion(self, request: dict[str, object]) -> dict[str, object]:
             with fake.Handler.lock:
                 faults.at(1 + int(fake.Handler.asked))
             answer = dict(super()._completion(request))
-            if tuned and request["model"] == tuned:
-                answer["choices"][0]["message"]["content"] = hashlib.sha256(weights + added).hexdigest()[:12]
+            if adapter := added.get(str(request["model"])):
+                answer["choices"][0]["message"]["content"] = hashlib.sha256(weights + adapter).hexdigest()[
+                    :12
+                ]
             return answer
 
     name = options.served_model_name

@@ -27,6 +27,7 @@ OPTIONS.add_argument("--learning_rate", required=True)
 OPTIONS.add_argument("--lora_rank", type=int, required=True)
 OPTIONS.add_argument("--lora_alpha", type=int, required=True)
 OPTIONS.add_argument("--target_modules", nargs="+", default=["all-linear"])
+OPTIONS.add_argument("--data_seed", default="")
 OPTIONS.add_argument("--resume_from_checkpoint", type=Path)
 
 
@@ -36,7 +37,7 @@ def main() -> None:
     output: Path = options.output_dir
     output.mkdir(parents=True, exist_ok=True)
     batch = options.per_device_train_batch_size * options.gradient_accumulation_steps
-    state, first = hashlib.sha256(f"{options.learning_rate} {batch}".encode()).digest(), 1
+    state, first = hashlib.sha256(f"{options.learning_rate} {batch}{options.data_seed}".encode()).digest(), 1
     if resumed := options.resume_from_checkpoint:
         with zipfile.ZipFile(resumed / "optimizer.pt") as file:
             state = file.read("data.pkl")
