@@ -17,7 +17,7 @@ from bakeoff.command import Command, flags
 from bakeoff.errors import DataError
 from bakeoff.files import write_json
 from bakeoff.parity.comparison import ASKED, BEHAVIOUR_LIMIT_GIB, DIALOGUES, TOKENS, judge
-from bakeoff.parity_probe import PLUGIN_FLAGS, TEMPLATE_OPTIONS
+from bakeoff.probes.loading import PLUGIN_FLAGS, TEMPLATE_OPTIONS
 from bakeoff.store.facts import ParityFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record
@@ -54,7 +54,7 @@ class Merge(TypedDict):
 
 
 class Behaviour(TypedDict):
-    """What is run to see what it says; see :func:`bakeoff.parity_probe.behaviour`."""
+    """What is run to see what it says; see :class:`bakeoff.probes.replies.Subject`."""
 
     base: str | None
     adapter: str | None
