@@ -21,6 +21,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 def http_session(url: str) -> requests.Session:
     """A session for *url* that asks no proxy for loopback addresses."""
     session = requests.Session()
+    session.verify = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE") or True
     if (urlsplit(url).hostname or "") in LOOPBACK:
         session.trust_env = False
     else:
@@ -58,7 +59,10 @@ def proxy_of(url: str) -> str:
 
 def shown_url(url: str) -> str:
     """*url* without user name, password and query, to be shown."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half an IPv6 address
+        return redact(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" if host else redact(url)
 
