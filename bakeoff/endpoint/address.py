@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
@@ -21,7 +22,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 def http_session(url: str) -> requests.Session:
     """A session for *url* that asks no proxy for loopback addresses."""
     session = requests.Session()
-    session.verify = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE") or True
+    session.verify = own_certificates() or True
     if (urlsplit(url).hostname or "") in LOOPBACK:
         session.trust_env = False
     else:
@@ -30,6 +31,12 @@ def http_session(url: str) -> requests.Session:
             session.proxies = {"http": proxy, "https": proxy}
             session.trust_env = False
     return session
+
+
+def own_certificates() -> str:
+    """The user's own bundle of certificates, a file or a folder; "" for none."""
+    named = (os.environ.get(name, "") for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR"))
+    return next((path for path in named if path and Path(path).exists()), "")
 
 
 def proxy_of(url: str) -> str:

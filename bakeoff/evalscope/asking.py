@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from queue import LifoQueue
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ from evalscope.api.model import GenerateConfig
 from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from openai import APIConnectionError, APIStatusError, InternalServerError, RateLimitError
 
-from bakeoff.endpoint.address import proxy_of
+from bakeoff.endpoint.address import own_certificates, proxy_of
 from bakeoff.endpoint.answers import REPLIES, Answer, BadAnswer, EndlessAnswer, read_answer
 from bakeoff.endpoint.texts import beginning_of, decoded, printable, why_untrusted
 from bakeoff.endpoint.transfer import (
@@ -68,9 +68,7 @@ class _Slots(httpx.BaseTransport):
         # a client with a transport of its own does not look for proxies itself
         proxy = proxy_of(service_url) or None
         self.timeout_s = timeout_s
-        bundle = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
-        # once: it reads a file
-        certificates = ssl.create_default_context(cafile=bundle) if bundle else httpx.create_ssl_context()
+        certificates = _certificates()  # once: it reads a file
         # the last used one first: it is still connected
         self.free: LifoQueue[httpx.HTTPTransport] = LifoQueue()
         for _ in range(count):
@@ -127,6 +125,16 @@ class _Slots(httpx.BaseTransport):
         else:
             body = decoded(body).encode("utf-8", "replace")
         return httpx.Response(response.status_code, headers=headers, content=body)
+
+
+def _certificates() -> ssl.SSLContext:
+    bundle = own_certificates()
+    if not bundle:
+        return httpx.create_ssl_context(trust_env=False)
+    is_folder = Path(bundle).is_dir()
+    return ssl.create_default_context(
+        cafile=None if is_folder else bundle, capath=bundle if is_folder else None
+    )
 
 
 def _completion(answer: Answer) -> dict[str, object]:
