@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     if argv[0] == "view":
         flags = _flags(argv[1:])
         use_hub(flags.get("use_hf") == "true")
-        model, folder = flags.pop("model"), flags.pop("folder")
+        model, folder = flags.pop("model"), str(flags.pop("folder"))
         view(folder, {"model": model, "model_type": flags.get("model_type"), "options": flags})
         return 0
     plan = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
@@ -75,9 +75,9 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _flags(argv: list[str]) -> dict[str, Any]:
+def _flags(argv: list[str]) -> dict[str, str | list[str]]:
     """``--name value …`` pairs by name; several values become a list."""
-    pairs: dict[str, Any] = {}
+    pairs: dict[str, list[str]] = {}
     for part in argv:
         if part.startswith("--"):
             name = part[2:]
@@ -87,7 +87,7 @@ def _flags(argv: list[str]) -> dict[str, Any]:
     return {name: values if name in PLUGIN_FLAGS else " ".join(values) for name, values in pairs.items()}
 
 
-def _apart(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _apart(measure: Callable[[], Mapping[str, object]]) -> dict[str, Any]:
     """Measure in a fork: a plugin of one render must not reach the next."""
     reading, writing = os.pipe()
     pid = os.fork()

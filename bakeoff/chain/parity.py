@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
 
 from bakeoff import parity_probe
 from bakeoff.command import Command, flags
@@ -18,6 +18,7 @@ from bakeoff.errors import DataError
 from bakeoff.files import write_json
 from bakeoff.parity.comparison import ASKED, BEHAVIOUR_LIMIT_GIB, DIALOGUES, TOKENS, judge
 from bakeoff.probes.loading import PLUGIN_FLAGS, TEMPLATE_OPTIONS
+from bakeoff.probes.measured import Measurements
 from bakeoff.store.facts import ParityFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record
@@ -276,7 +277,7 @@ def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Plan, output: Path) ->
         answer = json.loads(measured.read_text(encoding="utf-8"))
         measurement |= answer | {"renders": {**measurement.get("renders", {}), **answer["renders"]}}
     facts = judge(
-        measurement,
+        cast(Measurements, measurement),
         spec.training.dtype,
         spec.prompt_date,
         f"{spec.name}, {variant}",

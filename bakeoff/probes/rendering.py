@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 from bakeoff.probes.loading import swift_api, tokenizer_of, training_template
+from bakeoff.probes.measured import Rendered, Side
 from bakeoff.probes.tokenizers import tokenizer_facts
 
 Messages = list[dict[str, str]]
@@ -21,7 +22,7 @@ def render(
     how: Mapping[str, Any],
     dialogues: Mapping[str, Messages],
     prompts: Mapping[str, Messages] | None = None,
-) -> dict[str, Any]:
+) -> Side:
     """The token ids of each dialogue up to the point where the reply begins.
 
     Args:
@@ -41,7 +42,7 @@ def render(
         how
     )
 
-    def rendered(messages: Messages) -> dict[str, Any]:
+    def rendered(messages: Messages) -> Rendered:
         try:
             ids = encode(messages)
         except Exception as error:

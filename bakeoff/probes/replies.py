@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bakeoff.probes.loading import import_plugins, local_folder
+from bakeoff.probes.measured import Behaviour, Judged, Reply
 from bakeoff.probes.weights import weight_files
 
 
@@ -34,7 +35,7 @@ class Subject:
     beside: str | None = None
 
 
-def behaviour(prompts: Mapping[str, list[int]], subject: Subject) -> dict[str, Any]:
+def behaviour(prompts: Mapping[str, list[int]], subject: Subject) -> Behaviour:
     """What *subject* says to *prompts*, and how other weights judge that.
 
     Log-probabilities are natural logarithms.
@@ -86,7 +87,7 @@ class _Models:
 
         return PeftModel.from_pretrained(self.load(local_folder(self.subject.base)), adapter).eval()
 
-    def replies(self, prompts: Mapping[str, list[int]]) -> dict[str, Any]:
+    def replies(self, prompts: Mapping[str, list[int]]) -> dict[str, Reply]:
         """The reply to each of *prompts*, judged by all weights.
 
         See :func:`behaviour`.
@@ -100,12 +101,14 @@ class _Models:
             if upon_base
             else self.load(self.folder)
         )
-        answer: dict[str, Any] = {}
+        answer: dict[str, Reply] = {}
         with model.disable_adapter() if subject.beside else nullcontext():
             for name, prompt in prompts.items():
                 answer[name] = self._reply(model, prompt)
 
-        def judge_by(judge: Any, side: str, below: float = float("inf")) -> None:
+        def judge_by(
+            judge: Any, side: Literal["adapter", "base", "beside"], below: float = float("inf")
+        ) -> None:
             for name, prompt in prompts.items():
                 reply = answer[name]["ids"]
                 if max(prompt + reply) < below:
@@ -127,7 +130,7 @@ class _Models:
             judge_by(model, "base", model.get_input_embeddings().num_embeddings)
         return answer
 
-    def _reply(self, model: Any, prompt: list[int]) -> dict[str, Any]:
+    def _reply(self, model: Any, prompt: list[int]) -> Reply:
         import torch
 
         ids = torch.tensor([prompt], device=self.device)
@@ -144,7 +147,7 @@ class _Models:
         return {"ids": reply, "texts": texts, "tokens": names, **_judged(model, prompt, reply)}
 
 
-def _judged(model: Any, prompt: list[int], reply: list[int]) -> dict[str, list[float]]:
+def _judged(model: Any, prompt: list[int], reply: list[int]) -> Judged:
     """Log-probability of each token of *reply*, and margin to the best other."""
     import torch
 

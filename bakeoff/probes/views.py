@@ -14,7 +14,7 @@ WRITTEN = ("chat_template.jinja", "tokenizer_config.json", "tokenizer.json")
 """The files of a view that are no links."""
 
 
-def view(folder: str, how: Mapping[str, Any]) -> dict[str, Any]:
+def view(folder: str, how: Mapping[str, Any]) -> dict[str, bool]:
     """Fill *folder* with links to the model and a template in Jinja.
 
     It renders as the training template does.

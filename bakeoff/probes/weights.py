@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.probes.loading import local_folder
+from bakeoff.probes.measured import MergeFacts
 
 _LORA = re.compile(r"^(?:base_model\.model\.)?(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight$")
 
 
-def merge(base: str, adapter: str, merged: str) -> dict[str, Any]:
+def merge(base: str, adapter: str, merged: str) -> MergeFacts:
     """How far *merged* is from base + scale * B A, tensor by tensor.
 
     Tensors are read one by one, so the memory needed is that of the largest. A difference counts in units of what one
@@ -90,7 +91,7 @@ class _Comparison:
         elif worst > self.worst:
             self.worst, self.worst_module = worst, module
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> MergeFacts:
         """What was seen; see :func:`merge`."""
         unknown = [
             name
