@@ -38,7 +38,9 @@ class MatrixError(BakeoffError):
         head = f"{source}: " if source else ""
         count = len(self.complaints)
         plural = "mistake" if count == 1 else "mistakes"
-        super().__init__(f"{head}{count} {plural}\n" + "\n".join(f"- {one}" for one in self.complaints))
+        super().__init__(
+            f"{head}{count} {plural}\n" + "\n".join(f"- {complaint}" for complaint in self.complaints)
+        )
 
 
 class DataError(BakeoffError):
@@ -119,7 +121,10 @@ class Complaint(str):
     remedy: str
 
     def __new__(cls, place: str, what: str, remedy: str = "") -> Self:
-        """Return the complaint; a *remedy* may begin with the semicolon that stands before it in the line."""
+        """Return the complaint.
+
+        A *remedy* may begin with the semicolon that stands before it in the line.
+        """
         remedy = remedy.removeprefix("; ")
         complaint = super().__new__(cls, f"{place}: {what}" + (f"; {remedy}" if remedy else ""))
         complaint.place, complaint.what, complaint.remedy = place, what, remedy
@@ -130,17 +135,25 @@ class Complaint(str):
 
 
 def complaint_of(error: BaseException) -> Complaint | None:
-    """Return the complaint that *error* was raised with; None where it was raised with a plain text."""
+    """Return the complaint that *error* was raised with; None for a text."""
     first = error.args[0] if error.args else None
     return first if isinstance(first, Complaint) else None
 
 
 def in_short(message: str) -> str:
-    """The first line of *message* and, where it quotes a command's log, the log's last line and its first error."""
+    """The first line of *message*, and the reason below it.
+
+    The reason is what was last seen of a service, else the last line of the log that is quoted; then its first error.
+    """
     first, *rest = message.splitlines() or [""]
     quoted = [
         line.strip() for line in rest if line.startswith("    ") and line.strip() not in ("", "(empty)")
     ]
-    last = f": {quoted[-1]}" if quoted else ""
-    cause = next((f" ({line})" for line in rest if line.startswith("first error: ")), "")
-    return f"{first}{last}{cause}"
+    seen = next((line.removeprefix("last seen: ") for line in rest if line.startswith("last seen: ")), "")
+    reason = seen or (quoted[-1] if quoted else "")
+    causes = [line for line in rest if line.startswith(("first error: ", DISK_IS_FULL))]
+    return f"{first}{f': {reason}' if reason else ''}{''.join(f' ({line})' for line in causes)}"
+
+
+DISK_IS_FULL = "the disk is full, it seems"
+"""Begins the line of a failure whose log tells of no more room."""

@@ -63,7 +63,9 @@ def write_rows(path: Path, rows: Iterable[object]) -> None:
 
 
 def append_line(path: Path, row: object) -> None:
-    """Append *row* to *path* as one JSON line, in a single write, so that several processes may share the file.
+    """Append *row* to *path* as one JSON line.
+
+    It is a single write, so that several processes may share the file.
 
     After a line that a kill or a full disk cut short, the row begins on a line of its own.
     """
@@ -105,7 +107,10 @@ def read_text(path: Path) -> str:
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines of *text* that are not blank, counted from 1; a line ends at a line feed only."""
+    """Yield the lines of *text* that are not blank, counted from 1.
+
+    A line ends at a line feed only.
+    """
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield number, line
@@ -127,7 +132,10 @@ def read_rows(path: Path) -> list[Any]:
 
 
 def readable_rows(path: Path) -> list[Any]:
-    """Return the rows of a file that may still be growing: lines that are not JSON are passed over."""
+    """Return the rows of a file that may still be growing.
+
+    Lines that are not JSON are passed over.
+    """
     rows = []
     for _, line in numbered_lines(path.read_text(encoding="utf-8", errors="replace")):
         try:

@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, commit, machine, and hashes of what went in."""
+"""Where a result comes from: versions, commit, machine, hashes."""
 
 from __future__ import annotations
 
@@ -32,18 +32,21 @@ TOOLS = (
 @cache
 def versions(names: tuple[str, ...]) -> dict[str, str]:
     """The installed versions of *names*; what is not installed is left out."""
-    found = {}
+    installed = {}
     for name in names:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 @cache
 def commit(folder: Path) -> str:
-    """The Git commit of *folder*, with ``+`` when files differ from it; empty outside a checkout."""
+    """The Git commit of *folder*; empty outside a checkout.
+
+    It ends in ``+`` when files differ from it.
+    """
     try:
         head = _git(folder, "rev-parse", "HEAD")
         return head + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
@@ -59,7 +62,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def machine(gpus: Sequence[str]) -> dict[str, object]:
-    """Return the machine in a few words: system, Python, processors, memory in GiB, and its *gpus*."""
+    """Return system, Python, processors, memory in GiB, and the *gpus*."""
     import psutil
 
     return {
@@ -78,7 +81,9 @@ def digest(value: object) -> str:
 
 
 class ContentHashes:
-    """SHA-256 of files and folders; a file is read again only when its size or time of change differs.
+    """SHA-256 of files and folders.
+
+    A file is read again only when its size or time of change differs.
 
     Args:
         cache: JSON file that remembers what was hashed.
@@ -89,7 +94,9 @@ class ContentHashes:
         self._lock = threading.Lock()
 
     def of(self, path: Path, patterns: Iterable[str] = ("*",)) -> str:
-        """The hash of a file, or of the names and contents of a folder's files that match *patterns*.
+        """The hash of a file, or of a folder's files that match *patterns*.
+
+        That of a folder is over names and contents.
 
         Raises:
             FileNotFoundError: there is nothing at *path*.
@@ -102,7 +109,10 @@ class ContentHashes:
         return digest([(str(p.relative_to(path)), self._file(p)) for p in files])
 
     def each(self, path: Path, patterns: Iterable[str] = ("*",)) -> dict[str, str]:
-        """The hash of the file *path*, or of each file of a folder that matches *patterns*, by name."""
+        """The hash of each file of a folder that matches *patterns*, by name.
+
+        Of a file, its own.
+        """
         if path.is_file():
             return {path.name: self._file(path)}
         return {str(p.relative_to(path)): self._file(p) for p in _matching(path, patterns)}
@@ -112,23 +122,23 @@ class ContentHashes:
         key = str(path.resolve())
         # The time of change cannot be set back, as the time of modification can.
         stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-        known = self._read().get(key)
-        if known and known[:3] == stamp:
-            return str(known[3])
+        remembered = self._read().get(key)
+        if remembered and remembered[:3] == stamp:
+            return str(remembered[3])
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            value = hashlib.file_digest(file, "sha256").hexdigest()
         if stat.st_size > 1 << 20:  # small files are cheaper to read than to remember
             self.cache.parent.mkdir(parents=True, exist_ok=True)
             with self._lock, FileLock(f"{self.cache}.lock"):
-                write_json(self.cache, {**self._read(), key: [*stamp, found]})
-        return found
+                write_json(self.cache, {**self._read(), key: [*stamp, value]})
+        return value
 
     def _read(self) -> dict[str, list[object]]:
         try:
-            known = json.loads(self.cache.read_text(encoding="utf-8"))
+            content = json.loads(self.cache.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return known if isinstance(known, dict) else {}
+        return content if isinstance(content, dict) else {}
 
 
 def _matching(folder: Path, patterns: Iterable[str]) -> list[Path]:

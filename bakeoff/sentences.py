@@ -1,4 +1,6 @@
-"""What the engine says: templates with an id, in English and Chinese, and the statements made from them.
+"""What the engine says: templates in English and Chinese, and statements.
+
+A template has an id; a statement is made from it with values.
 
 A rule declares its templates beside it and returns a :class:`Statement`, which is the English text as a ``str``.
 Whoever shows it in another language, or decides by it, asks its template and its values, never its words. On disk a
@@ -63,8 +65,11 @@ class Statement(str):
     template: Template
     values: Mapping[str, Any]
 
-    def __new__(cls, template: Template, values: Mapping[str, Any]) -> Statement:
-        """Return the statement; :meth:`Template.__call__` makes the values storable first."""
+    def __new__(cls, template: Template, values: Mapping[str, object]) -> Statement:
+        """Return the statement of *template* with *values*.
+
+        :meth:`Template.__call__` makes the values storable first.
+        """
         statement = super().__new__(cls, template.filled("text", values))
         statement.template, statement.values = template, MappingProxyType(dict(values))
         return statement
@@ -79,7 +84,7 @@ class Statement(str):
         """The English of the report."""
         return self.template.filled("en", self.values)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _revived, (str(self), self.template.id, dict(self.values))
 
     def __deepcopy__(self, memo: object) -> Statement:
@@ -118,7 +123,10 @@ JOINED = Template("sentences.joined", "{parts}", zh="{parts}", between=("; ", "ï
 
 
 def joined(parts: Iterable[str]) -> str:
-    """Return *parts* that are not empty as one statement; a single one, or "", as it is."""
+    """Return *parts* that are not empty as one statement.
+
+    A single one, or "", is returned as it is.
+    """
     every = [piece for part in parts for piece in parts_of(part)]
     if len(every) < 2:
         return every[0] if every else ""
@@ -126,7 +134,7 @@ def joined(parts: Iterable[str]) -> str:
 
 
 def parts_of(text: str) -> Sequence[str]:
-    """Return the statements that :func:`joined` put together in *text*; none for ""."""
+    """Return the statements that :func:`joined` put together in *text*."""
     if isinstance(text, Statement) and JOINED.made(text):
         return list(text.values["parts"])
     return [text] if text else []
@@ -138,17 +146,20 @@ def in_languages(text: str) -> tuple[str, str] | None:
 
 
 def of_error(error: BaseException) -> str:
-    """Return what *error* says: the statement it was raised with, else its text."""
+    """Return the statement that *error* was raised with, else its text."""
     if len(error.args) == 1 and isinstance(error.args[0], Statement):
         return error.args[0]
     return str(error)
 
 
 def with_statements(value: Any) -> Any:
-    """Return *value* as JSON can hold it: each mapping with ids and values of its statements under :data:`SAID`."""
+    """Return *value* as JSON can hold it.
+
+    Each mapping keeps ids and values of its statements under :data:`SAID`.
+    """
     if isinstance(value, Mapping):
         plain = {key: with_statements(item) for key, item in value.items()}
-        beside = {key: kept for key, item in value.items() if (kept := _beside(item)) is not None}
+        beside = {key: inner for key, item in value.items() if (inner := _beside(item)) is not None}
         return {**plain, SAID: beside} if beside else plain
     if isinstance(value, list | tuple):
         return [with_statements(item) for item in value]
@@ -156,7 +167,7 @@ def with_statements(value: Any) -> Any:
 
 
 def restored(value: Any) -> Any:
-    """Return *value*, read from JSON, with its statements in place of their texts.
+    """Return *value*, read from JSON, with statements in place of texts.
 
     A text stays a text where nothing stands beside it, where no template has that id, and where template and values
     make another text: somebody changed either.
@@ -171,8 +182,11 @@ def restored(value: Any) -> Any:
     return [restored(item) for item in value] if isinstance(value, list) else value
 
 
-def statement_of(row: Mapping[Any, Any], key: str) -> str:
-    """Return the text under *key* of a table's *row*, as a statement where one stands beside it."""
+def statement_of(row: Mapping[Any, object], key: str) -> str:
+    """Return the text under *key* of a table's *row*.
+
+    It is a statement where one stands beside it.
+    """
     beside = row.get(SAID)
     text = row[key]
     text = text if isinstance(text, Statement) else str(text)
@@ -186,10 +200,13 @@ def _storable(value: object) -> object:
 
 
 def _beside(value: object) -> Any:
-    """What is kept beside *value*; None where no statement is in it, or only within a mapping of its own."""
+    """What is kept beside *value*; None where no statement is in it.
+
+    Those within a mapping stand beside that mapping.
+    """
     if isinstance(value, Statement):
         texts = {name: with_statements(item) for name, item in value.values.items()}
-        inner = {name: kept for name, item in value.values.items() if (kept := _beside(item)) is not None}
+        inner = {name: part for name, item in value.values.items() if (part := _beside(item)) is not None}
         return {"id": value.template.id, "values": {**texts, SAID: inner} if inner else texts}
     if isinstance(value, list | tuple):
         items = [_beside(item) for item in value]
@@ -199,13 +216,13 @@ def _beside(value: object) -> Any:
 
 def _joined_up(value: Any, beside: Any) -> Any:
     if isinstance(value, list) and isinstance(beside, list) and len(value) == len(beside):
-        return [_joined_up(item, kept) for item, kept in zip(value, beside, strict=True)]
+        return [_joined_up(*pair) for pair in zip(value, beside, strict=True)]
     if isinstance(value, str) and isinstance(beside, Mapping) and isinstance(beside.get("values"), Mapping):
         return _revived(value, beside.get("id"), restored(beside["values"]))
     return value
 
 
-def _revived(text: str, id: object, values: Mapping[str, Any]) -> str:
+def _revived(text: str, id: object, values: Mapping[str, object]) -> str:
     template = _template(id)
     try:
         statement = Statement(template, values) if template else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bakeoff.chain.chain import Artifact, Chain
-from bakeoff.parity_probe import first_changed
+from bakeoff.probes.weights import first_changed
 from bakeoff.tools import checkpoints
 
 pytestmark = pytest.mark.export

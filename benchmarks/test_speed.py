@@ -16,4 +16,7 @@ def test_every_request_was_answered(speed: Record) -> None:
     """Time to first token, tokens and requests per second; a figure over failed requests would be too good."""
     rows = json.loads(Path(speed.output).read_text(encoding="utf-8"))["scores"]
     assert rows
-    assert not any(row["n_errored"] for row in rows)
+    assert not any(row["n_errored"] for row in rows), "; ".join(
+        sorted({row["why_not"] for row in rows} - {""})
+    )
+    assert not [row["why_not"] for row in rows if not row["trusted"]]

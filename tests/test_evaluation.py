@@ -46,17 +46,22 @@ def exam(tmp_path: Path) -> Path:
     return folder
 
 
-def evaluated(runner: Runner, exam: Path, url: str, wanted: str = "exam", **changes: Any) -> Record:
-    """The record of the suite *wanted*; *changes* are made to the suite ``exam``."""
+def evaluated(
+    runner: Runner, exam: Path, url: str, wanted: str = "exam", *, more: bool = False, **changes: Any
+) -> Record:
+    """The record of the suite *wanted*; *changes* are made to the suite ``exam``, *more* asks for a second."""
     suite = {"benchmark": "facts_exam", "data": str(exam), **changes}
     broken = {"benchmark": "cmmlu", "data": str(exam.parent / "broken"), "subsets": ["anatomy"]}
     row = {
         "url": url,
         "served_model": "m",
         "dataset": [str(exam.parent / "train.jsonl")],
-        "suites": ["exam", "broken"] if wanted == "broken" else ["exam"],
+        "suites": ["exam", "broken"] if wanted == "broken" else ["exam", "second"] if more else ["exam"],
     }
-    matrix = parse_matrix({"models": {"hosted": row}, "suites": {"exam": suite, "broken": broken}})
+    second = {"benchmark": "facts_exam", "data": str(exam), "few_shot": 0, "limit": 1}
+    matrix = parse_matrix(
+        {"models": {"hosted": row}, "suites": {"exam": suite, "broken": broken, "second": second}}
+    )
     chain = Chain(matrix.models["hosted"], bench_in(exam.parent / "store", runner, matrix))
     with contextlib.closing(Deployment(chain, "base")) as deployment:
         evaluation = Evaluation(deployment, matrix.suites_of(chain.spec))
@@ -105,6 +110,24 @@ def test_a_model_that_is_served_twice_answers_every_question_alike(tiny: Tiny, t
     assert len(found[0]) > 20
     assert any(row["reply"] for row in found[0])
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    "flags", [("--fingerprint", "fp_2"), ("--fault", "other")], ids=["fingerprint", "name"]
+)
+def test_a_stored_suite_is_asked_again_where_another_is_seen_to_answer(
+    runner: Runner, exam: Path, flags: tuple[str, str]
+) -> None:
+    with serving("--reply", "always:A", "--fingerprint", "fp_1") as service:
+        evaluated(runner, exam, service.url)
+        assert evaluated(runner, exam, service.url).outcome == "reused"
+    same = ("--reply", "always:A", "--fingerprint", "fp_1", "--port", str(service.port))
+    with serving(*same, *flags) as changed:
+        # a second suite needs the service, which tells that the first one's answers are another's
+        again = evaluated(runner, exam, changed.url, more=True)
+    assert (again.outcome, again.facts["asked_now"]) == ("ran", 2)
+    assert "'m@fp_1'" in again.why
+    assert {"fp_2": "'m@fp_2'", "other": "'somebody-else@fp_1'"}[flags[1]] in again.why
 
 
 def test_another_model_at_the_same_address_is_told_and_asked_anew(runner: Runner, exam: Path) -> None:

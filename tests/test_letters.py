@@ -15,6 +15,7 @@ from fakes.service import Running, serving
 from bakeoff import evalscope
 from bakeoff.errors import MatrixError, ScoreError
 from bakeoff.evalscope import worker
+from bakeoff.evalscope.choosing import why_malformed
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import Suite
 from bakeoff.scoring.letters import (
@@ -215,6 +216,71 @@ def test_a_service_that_cannot_be_read_is_told_before_the_questions(
         with pytest.raises(ScoreError, match=words):
             worker.run(plan(service, exam, suite(generation={"max_tokens": 8})))
         assert service.stats()["requests"] <= 4
+
+
+ODD: dict[str, tuple[Any, str]] = {
+    "none": (None, "without log-probabilities"),
+    "null": ({"content": None}, "without log-probabilities"),
+    "no tokens": ({"content": []}, "without log-probabilities"),
+    "text": ({"content": "C -0.1"}, "without log-probabilities"),
+    "a list of texts": ({"content": ["C"]}, "no list of alternatives"),
+    "no alternatives": ({"content": [{"token": "C", "logprob": -0.1}]}, "no list of alternatives"),
+    "an empty list": ({"content": [{**token("C", -0.1), "top_logprobs": []}]}, "no list of alternatives"),
+    "not a number": ({"content": [token("C", math.nan, A=-2.0)]}, "no log-probability"),
+    "its own not a number": ({"content": [{**token("C", -0.1), "logprob": "NaN"}]}, "no log-probability"),
+    "positive": ({"content": [token("C", 0.9, A=-2.0)]}, "no log-probability"),
+    "infinite": ({"content": [token("C", math.inf)]}, "no log-probability"),
+    "shares": ({"content": [token("C", 0.7, A=0.2, B=0.1)]}, "no log-probability"),
+    "percentages": ({"content": [token("C", 70, A=20, B=10)]}, "no log-probability"),
+    "over one": ({"content": [token("C", -0.1, A=-0.1, B=-0.2)]}, "probability of 2"),
+    "words": ({"content": [token("C", "high")]}, "no log-probability"),  # type: ignore[arg-type]
+    "true": ({"content": [token("C", True)]}, "no log-probability"),
+    "a token twice": ({"content": [{**token("C", -1.2), "top_logprobs": [
+        {"token": name, "logprob": -0.6} for name in ("C", "C", "C", "A")
+    ]}]}, "probability of 2"),
+    "an entry that is none": ({"content": [{**token("C", -0.1), "top_logprobs": [None]}]}, "no log-probability"),
+    "old form": ({"tokens": ["C"], "token_logprobs": [-0.1], "top_logprobs": [{"C": -0.1}]}, "without log-prob"),
+    "all alike": ({"content": [token("C", -100.0, A=-100.0)]}, "probability of 0"),
+}  # fmt: skip
+"""What stands in place of log-probabilities, and how the reason begins."""
+
+
+@pytest.mark.parametrize("form", ODD)
+def test_what_is_no_log_probability_is_errored_in_words(form: str) -> None:
+    listed, words = ODD[form]
+    choice = json.loads(json.dumps({"index": 0, "message": {"content": "C"}, "logprobs": listed}))
+    assert words in why_malformed(choice)
+
+
+@pytest.mark.parametrize("text", ["A", " A", "Ａ", "▁A", "ĠA"])
+@pytest.mark.parametrize("others", [{}, {"D": -3.0}, {"的": -3.0}, {"A": -2.5, "Ａ": -3.0, " A": -3.5}])
+def test_other_spellings_and_a_short_list_are_read_right(text: str, others: dict[str, float]) -> None:
+    content = [token(text, -0.4, **{name: value for name, value in others.items() if name != text})]
+    choice = {"index": 0, "message": {"content": text}, "logprobs": {"content": content}}
+    assert not why_malformed(choice)
+    assert chosen(read_letters(content, "ABCD", text).logprobs) == "A"
+
+
+def test_a_token_that_is_listed_twice_counts_once() -> None:
+    entries = [("A", -1.2), ("B", -1.6), ("B", -1.6), ("B", -1.6)]
+    listed = [{"token": name, "logprob": value} for name, value in entries]
+    content = [{"token": "A", "logprob": -1.2, "top_logprobs": listed}]
+    assert not why_malformed({"logprobs": {"content": content}})
+    assert chosen(read_letters(content, "ABCD").logprobs) == "A"
+
+
+def test_tokens_given_as_bytes_alone_are_read_as_their_text() -> None:
+    content = [token("", -0.1)]
+    for entry in (content[0], content[0]["top_logprobs"][0]):
+        entry |= {"token": None, "bytes": [67]}
+    assert chosen(read_letters(content, "ABCD", "C").logprobs) == "C"
+
+
+def test_one_malformed_reply_of_a_suite_is_errored_and_not_wrong(exam: Path) -> None:
+    with serving("--reply", "C", "--logprobs", "full", "--fault-prompt", "第2题=nan") as service:
+        result = worker.run(plan(service, exam, suite()))["facts"]
+    assert (result["ledger"]["errored"], result["trusted"]) == (1, False)
+    assert "1 × BadAnswer: an alternative has no log-probability" in result["why_not"]
 
 
 def test_a_reply_without_a_letter_is_unread_and_never_a_guess(exam: Path) -> None:

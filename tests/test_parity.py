@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from bakeoff import parity_probe
 from bakeoff.chain import parity, stages
 from bakeoff.chain.chain import Chain
 from bakeoff.chain.deployment import Deployment
@@ -25,6 +24,8 @@ from bakeoff.command import Command
 from bakeoff.errors import BakeoffError, CommandFailed, DataError, IdentityError
 from bakeoff.execution.gpus import Leases, cards, common_folder
 from bakeoff.parity import answers, comparison
+from bakeoff.probes import tokenizers, views
+from bakeoff.probes.weights import first_changed
 from bakeoff.store.stages import Record
 from bakeoff.tools.swift import CPU_ENVIRONMENT
 from tests.chains import Tiny, tiny  # noqa: F401
@@ -177,10 +178,10 @@ class Words:
 )
 def test_tokenizers_are_held_against_each_other(served: Words, told: str) -> None:
     renders = {
-        "trained": {"tokenizer": parity_probe.tokenizer_facts(Words("abAB"))},
-        "served": {"tokenizer": parity_probe.tokenizer_facts(served)},
+        "trained": {"tokenizer": tokenizers.tokenizer_facts(Words("abAB"))},
+        "served": {"tokenizer": tokenizers.tokenizer_facts(served)},
     }
-    parity_probe.tell_tokenizers_apart(renders)
+    tokenizers.tell_tokenizers_apart(renders)
     problem = comparison.why_other_tokenizer(renders["trained"]["tokenizer"], renders["served"]["tokenizer"])
     assert told in problem if told else problem == ""
     assert not any("tokens" in side["tokenizer"] for side in renders.values())
@@ -398,7 +399,7 @@ def test_weights_that_are_the_base_are_not_tuned(tiny: Tiny, tmp_path: Path) -> 
     (weights / "model.safetensors").unlink()
     for part, half in enumerate((names[::2], names[1::2])):  # in other files than the base's
         save_file({n: tensors[n] for n in half}, weights / f"model-{part}.safetensors", {"format": "pt"})
-    assert parity_probe.first_changed(str(base), str(weights)) == ""
+    assert first_changed(str(base), str(weights)) == ""
     parts = {
         n: f"model-{part}.safetensors" for part, half in enumerate((names[::2], names[1::2])) for n in half
     }
@@ -515,7 +516,7 @@ def test_an_engine_that_encodes_with_special_tokens_opens_a_prompt_once(opening:
     for file in (tmp_path / "model").iterdir():
         (view / file.name).symlink_to(file)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(view)
-    parity_probe.leave_opening_to_template(tokenizer, view)
+    views.leave_opening_to_template(tokenizer, view)
     written = opening.replace(" ", "") + "a"
     served = PreTrainedTokenizerFast.from_pretrained(view).encode(written)
     once = [number for _, number in pairs] + [words["a"]]

@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import socket
+import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,16 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evalscope.api.messages import ChatMessageUser
+from openai import APIConnectionError
 
 from bakeoff import evalscope
-from bakeoff.endpoint.address import http_session, key_of, spared_by_proxies
-from bakeoff.endpoint.answers import is_version_of
+from bakeoff.command import Command
+from bakeoff.endpoint.address import http_session, key_of, shown_url, spared_by_proxies
+from bakeoff.endpoint.answers import BadAnswer, is_version_of
 from bakeoff.endpoint.asking import ask
+from bakeoff.endpoint.models import listed_models, shown_names
 from bakeoff.endpoint.streams import stream
 from bakeoff.endpoint.texts import printable
 from bakeoff.error_texts import is_error_text, may_be_error_text
-from bakeoff.errors import ServiceError
+from bakeoff.errors import CommandFailed, ServiceError, in_short
 from bakeoff.evalscope import worker
+from bakeoff.evalscope.asking import AskingAPI, in_words
+from bakeoff.execution.runner import Runner
 from bakeoff.judgement.replies import Respondent, gather, load_cases
 from bakeoff.matrix.schema import Suite
 
@@ -31,7 +41,9 @@ Answer = Callable[[int, str], Any]
 
 
 @contextlib.contextmanager
-def serving(answer: Answer) -> Iterator[tuple[str, list[dict[str, str]]]]:
+def serving(
+    answer: Answer, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> Iterator[tuple[str, list[dict[str, str]]]]:
     """A service on a free loopback port; its address and the headers of the requests that came."""
     seen: list[dict[str, str]] = []
     lock = threading.Lock()
@@ -42,13 +54,20 @@ def serving(answer: Answer) -> Iterator[tuple[str, list[dict[str, str]]]]:
         def log_message(self, *_: object) -> None:
             pass
 
+        def do_GET(self) -> None:
+            self.do_POST()
+
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = json.loads(data or b'{"messages": [{"content": ""}]}')
             with lock:
                 seen.append({name.lower(): value for name, value in self.headers.items()})
                 number = len(seen)
             content = answer(number, body["messages"][-1]["content"])
             status, headers, data = content if isinstance(content, tuple) else (200, {}, completion(content))
+            for _ in range(int(headers.get("X-Interim", 0))):
+                self.send_response_only(100)
+                self.end_headers()
             self.send_response(status)
             for name, value in {"Content-Length": str(len(data)), **headers}.items():
                 self.send_header(name, value)
@@ -56,12 +75,17 @@ def serving(answer: Answer) -> Iterator[tuple[str, list[dict[str, str]]]]:
             with contextlib.suppress(OSError):
                 self.wfile.write(data)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+    server = Server((host, 0), Handler)
     server.daemon_threads = True
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1", seen
+        yield f"http://{f'[{host}]' if ':' in host else host}:{server.server_address[1]}/v1", seen
     finally:
         server.shutdown()
         server.server_close()
@@ -161,6 +185,178 @@ def test_an_odd_stream_is_told_in_words() -> None:
             list(stream(url, {"model": "m", "messages": [{"role": "user", "content": "x"}]}))
 
 
+def event(text: str, finish: str | None = None) -> str:
+    return json.dumps({"choices": [{"delta": {"content": text}, "finish_reason": finish}]})
+
+
+def streamed(body: str | bytes, content_type: str = "text/event-stream") -> str:
+    data = body.encode() if isinstance(body, str) else body
+    with serving(lambda *_: (200, {"Content-Type": content_type}, data)) as (url, _):
+        return list(stream(url, {"model": "m", "messages": [{"role": "user", "content": "x"}]}))[-1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"data: {event('听')}\r\n\r\ndata: {event('到', 'stop')}\r\n\r\ndata: [DONE]\r\n\r\n",
+        f"data:{event('听')}\rdata:{event('到')}\rdata:[DONE]\r",
+        f"data: {event('听')}\ndata: {event('到')}\ndata: [DONE]\n",
+        f"\ufeffdata: {event('听')}\n\ndata: {event('到', 'stop')}\n\n",
+        f": ping\nretry: 100\nid: 3\nevent: message\ndata: {event('听')}\n\n: ping\n\ndata: {event('到', 'stop')}",
+        f"data:\n\ndata: {event('听到')[:9]}\ndata: {event('听到')[9:]}\n\ndata: [DONE]\n\n",
+    ],
+)
+def test_streams_are_read_in_every_form_of_event(body: str) -> None:
+    assert streamed(body) == "听到"
+
+
+def test_a_reply_that_came_whole_where_a_stream_was_asked_for_is_read() -> None:
+    assert streamed(completion("听到"), "application/json; charset=utf-8") == "听到"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (f"data: {event('听')}\n\n", "closed before its end"),
+        (f"data: {event('听')}\n\ndata: {event('到')[:20]}", "no JSON came"),
+        (f"data: {event('听')}\n\nevent: error\ndata: {{}}\n\ndata: [DONE]\n\n", "broke off"),
+        (f'data: {event("听")}\n\ndata: {{"code": 500, "message": "engine died"}}\n\n', "engine died"),
+        (f"data: {event('听', 'stop')}\n\n".replace("\\u542c", "听到了").encode("gbk"), "GBK"),
+        ('data: {"choices": 5}\n\n', "is no text"),
+    ],
+)
+def test_a_stream_that_fails_in_its_middle_is_told(body: str | bytes, words: str) -> None:
+    with pytest.raises(ServiceError, match=words):
+        streamed(body)
+
+
+def in_chinese(encoding: str) -> bytes:
+    return json.dumps(json.loads(completion("答案：B，因为来访者")), ensure_ascii=False).encode(encoding)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "words"),
+    [
+        ({}, in_chinese("gbk"), "GBK, it seems"),
+        ({"Content-Type": "application/json; charset=GB2312"}, in_chinese("gbk"), "text in GB2312 came"),
+        ({"Content-Type": "application/json"}, in_chinese("utf-16"), "no UTF-8"),
+        ({"Content-Encoding": "gzip, gzip"}, gzip.compress(gzip.compress(completion("B"))), "several times"),
+        ({"Content-Encoding": "gzip"}, gzip.compress(completion("x" * 60 * 2**20)), "larger than 4 MiB"),
+    ],
+)
+def test_another_encoding_and_a_bomb_are_told_and_no_reply(
+    headers: dict[str, str], body: bytes, words: str
+) -> None:
+    with serving(lambda *_: (200, headers, body)) as (url, _), pytest.raises(ServiceError) as told:
+        reply(url)
+    assert words in str(told.value)
+    assert ("答案：B" in str(told.value)) is ("GB" in words)
+
+
+def test_half_a_character_and_a_declared_utf_8_are_let_pass() -> None:
+    cut = completion("CUT").replace(b"CUT", "因为".encode()[:-1])
+    with serving(lambda *_: (200, {"Content-Type": "application/json; charset=UTF8"}, cut)) as (url, _):
+        assert reply(url) == "因\ufffd"
+
+
+def test_a_body_in_chunks_with_trailers_is_read() -> None:
+    data = completion("好")
+    chunked = b"%x\r\n%s\r\n0\r\nX-Sum: 1\r\n\r\n" % (len(data), data)
+    headers = {"Transfer-Encoding": "chunked", "Content-Length": "0"}
+    with serving(lambda *_: (200, headers, chunked)) as (url, _):
+        assert reply(url) == "好"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_interim_answers_and_addresses_of_either_kind_are_understood(host: str) -> None:
+    with serving(lambda *_: (200, {"X-Interim": "2"}, completion("好")), host=host) as (url, _):
+        assert reply(url) == "好"
+        api = AskingAPI("m", url, "EMPTY", in_flight=1)
+        assert api.tokens([ChatMessageUser(content="x")], {}).text == "好"
+
+
+@pytest.mark.parametrize(
+    ("pages", "names"),
+    [
+        ([{"data": [{"id": "a"}, {"id": None}, 5, {"name": "b"}, "c"]}], ["a", "b", "c"]),
+        ([{"data": [{"id": "a"}], "has_more": True}, {"data": [{"id": "b"}]}], ["a", "b"]),
+        ([{"data": [{"id": "a"}], "has_more": True}], ["a"]),  # the same page for ever
+        ([{"models": [{"name": "a"}]}], ["a"]),
+        ([{"data": []}], []),
+        ([{"data": "a"}], None),
+        ([{"error": "no key"}], None),
+        ([["a"]], None),
+        ([{"data": [{"id": "x" * 100}] * 60_000}], None),
+    ],
+)
+def test_lists_of_models_are_read_or_refused_in_words(pages: list[Any], names: list[str] | None) -> None:
+    bodies = [json.dumps(page).encode() for page in pages]
+    with (
+        serving(lambda number, _: (200, {}, bodies[min(number, len(pages)) - 1])) as (url, _),
+        http_session(url) as session,
+    ):
+        if names is None:
+            with pytest.raises(BadAnswer):
+                listed_models(session, url, 5.0)
+        else:
+            assert listed_models(session, url, 5.0) == names
+
+
+def test_a_long_list_of_models_is_told_in_short_with_near_names_first() -> None:
+    words = shown_names([f"model-{number}" for number in range(500)] + ["qwen2.5-7b\x1b"], "qwen2.5-7b-it")
+    assert "\x1b" not in words
+    assert words.startswith("it lists ['qwen2.5-7b")
+    assert words.endswith("'] and 493 more")
+    assert shown_names([], "m") == "it lists no model"
+
+
+def test_half_an_address_is_shown_and_ends_nothing() -> None:
+    assert shown_url("http://[::1/v1") == "http://[::1/v1"
+    assert shown_url("http://me:pass-word@[::1]:8000/v1?key=abc") == "http://[::1]:8000/v1"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and the certificate that it signed itself, in one file."""
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    line = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {path} -out {path}.crt"
+    line += " -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(line.split(), check=True, capture_output=True)
+    path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
+    return path
+
+
+@contextlib.contextmanager
+def behind_tls(certificate: Path) -> Iterator[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with serving(lambda *_: "好", context) as (url, _):
+        yield url.replace("http:", "https:")
+
+
+def test_a_certificate_that_nobody_signed_is_told_with_the_way_out(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    question = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    messages = [ChatMessageUser(content="x")]
+    with behind_tls(certificate) as url:
+        for ask_it in (
+            lambda: reply(url),
+            lambda: list(stream(url, question)),
+            lambda: AskingAPI("m", url, "EMPTY", in_flight=1).tokens(messages, {}),
+        ):
+            with pytest.raises((ServiceError, APIConnectionError)) as told:
+                ask_it()
+            words = in_words(told.value)
+            assert "signed by nobody that this machine trusts" in words
+            assert "export SSL_CERT_FILE" in words
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert reply(url) == "好"
+        assert AskingAPI("m", url, "EMPTY", in_flight=1).tokens(messages, {}).text == "好"
+
+
 def test_names_with_a_date_or_a_tag_are_versions_and_others_are_not() -> None:
     assert is_version_of("gpt-4o", "gpt-4o-2024-08-06")
     assert is_version_of("qwen", "qwen:latest")
@@ -258,6 +454,34 @@ def test_replies_mixed_up_under_load_are_not_trusted(exam: Path) -> None:
         result = evaluated(url, exam)
     assert not result["trusted"]
     assert "asked alone, the service answers" in result["why_not"]
+
+
+def test_a_service_that_cuts_long_prompts_alone_is_not_trusted(exam: Path) -> None:
+    path = exam / "facts_val.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for row in rows[::10]:
+        row["question"] += "请结合下面的会谈记录作答。" * 60
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+    def answer(_: int, prompt: str) -> tuple[int, dict[str, str], bytes]:
+        usage = {"prompt_tokens": min(len(prompt), 100), "completion_tokens": 3}
+        return 200, {}, completion(right(prompt), usage=usage)
+
+    with serving(answer) as (url, _):
+        result = evaluated(url, exam)
+    assert not result["trusted"]
+    assert "for 7 of 64 questions, the service counts fewer tokens" in result["why_not"]
+
+
+def test_a_service_that_fails_after_a_while_is_errored_from_there_on_and_asked_again(exam: Path) -> None:
+    failed = (503, {"Retry-After": "0"}, "服务繁忙，请稍后再试".encode("gbk"))
+    with serving(lambda number, prompt: right(prompt) if number <= 40 else failed) as (url, _):
+        result = evaluated(url, exam)
+    assert (result["ledger"]["answered"], result["ledger"]["errored"]) == (40, 24)
+    assert not result["trusted"]
+    assert "服务繁忙，请稍后再试" in result["why_not"]
+    with serving(lambda _, prompt: right(prompt)) as (url, _):
+        assert evaluated(url, exam)["trusted"]
 
 
 class Shuffled:
@@ -431,3 +655,29 @@ def test_a_key_at_the_cut_of_an_error_leaves_nothing_of_itself(monkeypatch: pyte
             ):
                 reply(url, api_key_env="A_KEY")
             assert "sk-sec" not in str(told.value)
+
+
+def test_the_short_line_of_a_service_that_lost_its_port_is_what_was_last_seen() -> None:
+    words = "m is not ready\nwanted: our process 7 on port 8000\nwaited: 3 s\nlast seen: process 9 listens there\n"
+    words += (
+        "first error: OSError: address in use\nlast lines of log:\n    [INFO:swift] rank: -1\nby hand: swift"
+    )
+    assert in_short(words) == "m is not ready: process 9 listens there (first error: OSError: address in use)"
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "RuntimeError: basic_ios::clear: iostream error",
+        "RuntimeError: PytorchStreamWriter failed writing file data/0: file write failed",
+        "OSError: [Errno 28] No space left on device",
+    ],
+)
+def test_a_full_disk_is_told_as_such_however_a_tool_words_it(last: str, tmp_path: Path) -> None:
+    command = Command((sys.executable, "-c", f"raise SystemExit({last!r})"))
+    with contextlib.closing(Runner(tmp_path / "processes")) as runner, pytest.raises(CommandFailed) as caught:
+        runner.run(command, tmp_path / "log", timeout_s=60, stall_s=60)
+    assert "the disk is full, it seems: free some space" in str(caught.value)
+    assert in_short(str(caught.value)).endswith(
+        f"{last} (the disk is full, it seems: free some space (`make clean-stale`))"
+    )

@@ -73,6 +73,14 @@ def test_another_encoding_ends_in_one_line_with_file_byte_and_remedy(tmp_path: P
         quote(AWKWARD, safe="").lower(),
         quote_plus(AWKWARD),
         *(base64.b64encode(("u:"[:n] + AWKWARD).encode()).decode() for n in range(3)),
+        *(base64.urlsafe_b64encode(("u:"[:n] + AWKWARD).encode()).decode() for n in range(3)),
+        *(base64.b64encode(base64.b64encode(("u:"[:n] + AWKWARD).encode())).decode() for n in range(3)),
+        AWKWARD[::-1],
+        AWKWARD.encode().hex(),
+        AWKWARD.encode().hex(":").upper(),
+        "".join(f"%{byte:02X}" for byte in AWKWARD.encode()),
+        "".join(f"\\x{byte:02x}" for byte in AWKWARD.encode()),
+        "".join(f"&#{byte};" for byte in AWKWARD.encode()),
     ],
 )
 def test_every_spelling_of_a_value_without_a_telling_name_is_crossed_out(

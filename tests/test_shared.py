@@ -230,7 +230,7 @@ def facts_of(weights: Weights, rival: Weights, dtype: str, *, tuned: bool) -> di
         "prompt_tokens": {},
         "expected": comparison.expected_replies(told, dtype),
         "telling": comparison.telling_replies(told, dtype),
-        "said": comparison.said(told),
+        "said": comparison.spoken(told),
         "skipped": "",
         "subject": "what was trained",
         "tolerance": LOGPROB_TOLERANCE[dtype],

@@ -10,14 +10,15 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
 
 from bakeoff import parity_probe
 from bakeoff.command import Command, flags
 from bakeoff.errors import DataError
 from bakeoff.files import write_json
 from bakeoff.parity.comparison import ASKED, BEHAVIOUR_LIMIT_GIB, DIALOGUES, TOKENS, judge
-from bakeoff.parity_probe import PLUGIN_FLAGS, TEMPLATE_OPTIONS
+from bakeoff.probes.loading import PLUGIN_FLAGS, TEMPLATE_OPTIONS
+from bakeoff.probes.measured import Measurements
 from bakeoff.store.facts import ParityFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record
@@ -54,7 +55,7 @@ class Merge(TypedDict):
 
 
 class Behaviour(TypedDict):
-    """What is run to see what it says; see :func:`bakeoff.parity_probe.behaviour`."""
+    """What is run to see what it says; see :class:`bakeoff.probes.replies.Subject`."""
 
     base: str | None
     adapter: str | None
@@ -276,7 +277,7 @@ def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Plan, output: Path) ->
         answer = json.loads(measured.read_text(encoding="utf-8"))
         measurement |= answer | {"renders": {**measurement.get("renders", {}), **answer["renders"]}}
     facts = judge(
-        measurement,
+        cast(Measurements, measurement),
         spec.training.dtype,
         spec.prompt_date,
         f"{spec.name}, {variant}",

@@ -22,9 +22,10 @@ import requests
 from bakeoff.chain.ports import HOST, bindable, free_port, listener
 from bakeoff.command import Command
 from bakeoff.endpoint.address import http_session, key_of, shown_url
-from bakeoff.endpoint.answers import BadAnswer, is_version_of, parsed, read_answer
+from bakeoff.endpoint.answers import BadAnswer, is_version_of, read_answer
+from bakeoff.endpoint.models import listed_models, shown_names
 from bakeoff.endpoint.streams import lines_of, pieces_of
-from bakeoff.endpoint.texts import printable, words_of
+from bakeoff.endpoint.texts import printable, why_untrusted, words_of
 from bakeoff.endpoint.transfer import arriving, in_pieces, post
 from bakeoff.errors import NotReady, ServiceError
 from bakeoff.execution.gpus import cards
@@ -90,10 +91,7 @@ class Service:
         Raises:
             requests.RequestException: nobody answered, or not as such a service does.
         """
-        with self._session().get(f"{self.url}/models", timeout=timeout_s, stream=True) as answer:
-            answer.raise_for_status()
-            content = b"".join(in_pieces(arriving(answer), time.monotonic() + timeout_s))
-        return [str(model["id"]) for model in parsed(content)["data"]]
+        return listed_models(self._session(), self.url, timeout_s)
 
     def complete(
         self, messages: list[dict[str, str]], *, timeout_s: float = CANARY_TIMEOUT_S, **options: object
@@ -346,7 +344,7 @@ def reach(service: Service) -> None:
     except (ServiceError, requests.RequestException, KeyError, TypeError, ValueError) as error:
         raise _not_ready(service, awaited, time.monotonic() - began, _brief(error)) from None
     if service.served_name not in names:
-        raise _not_ready(service, awaited, time.monotonic() - began, f"it lists {names[:20]}")
+        raise _not_ready(service, awaited, time.monotonic() - began, shown_names(names, service.served_name))
     _canary(service, began)
 
 
@@ -414,7 +412,8 @@ def _ending(process: Process) -> str:
 
 
 def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {printable(redact(str(error)))[:300]}"
+    words = printable(redact(str(error)))
+    return f"{type(error).__name__}: {words[:300]}{why_untrusted(words)}"
 
 
 def who_answers(port: int) -> str:

@@ -29,8 +29,9 @@ def speed(deployment: Deployment) -> Record:
 
     def work(output: Path) -> Done:
         command = deployment.ask(lambda service: _measure(deployment, stage, service))
+        answers_as = HealthFacts.read(deployment.service().facts).answers_as
         rows = measuring.speed_rows(
-            measuring.read_speed(stage.folder),
+            measuring.read_speed(stage.folder, answers_as),
             run_id="",
             model=chain.spec.name,
             variant=variant,

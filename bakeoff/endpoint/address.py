@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
@@ -21,6 +22,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 def http_session(url: str) -> requests.Session:
     """A session for *url* that asks no proxy for loopback addresses."""
     session = requests.Session()
+    session.verify = own_certificates() or True
     if (urlsplit(url).hostname or "") in LOOPBACK:
         session.trust_env = False
     else:
@@ -29,6 +31,12 @@ def http_session(url: str) -> requests.Session:
             session.proxies = {"http": proxy, "https": proxy}
             session.trust_env = False
     return session
+
+
+def own_certificates() -> str:
+    """The user's own bundle of certificates, a file or a folder; "" for none."""
+    named = (os.environ.get(name, "") for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR"))
+    return next((path for path in named if path and Path(path).exists()), "")
 
 
 def proxy_of(url: str) -> str:
@@ -58,7 +66,10 @@ def proxy_of(url: str) -> str:
 
 def shown_url(url: str) -> str:
     """*url* without user name, password and query, to be shown."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half an IPv6 address
+        return redact(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" if host else redact(url)
 

@@ -6,12 +6,13 @@ Evaluation, canary, judge and chat read answers through these checks.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from bakeoff.endpoint.texts import beginning_of, clean, kind_of
+from bakeoff.endpoint.texts import beginning_of, clean, decoded, kind_of
 from bakeoff.error_texts import is_error_text
 from bakeoff.errors import ServiceError
 
@@ -76,17 +77,43 @@ def parsed(body: bytes, content_type: str = "") -> dict[str, Any]:
     Raises:
         BadAnswer: it is none, or too deep; says what came instead.
     """
-    text = body.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
-    came = f"HTTP 200, {content_type.partition(';')[0] or 'no type'}, {beginning_of(text)!r}"
+    body = body.removeprefix(codecs.BOM_UTF8)
+    came = f"HTTP 200, {content_type.partition(';')[0] or 'no type'}, {beginning_of(decoded(body))!r}"
+    if why := _why_not_utf8(body, content_type):
+        raise BadAnswer(f"{why} came, where JSON is UTF-8: {came}")
+    text = body.decode("utf-8", "replace")
     try:
         value = clean(json.loads(text))
     except ValueError:
-        raise BadAnswer(f"no JSON without a reply came: {came}") from None
+        raise BadAnswer(f"no JSON came: {came}") from None
     except RecursionError:
         raise BadAnswer(f"JSON nested too deep came: {came}") from None
     if not isinstance(value, dict):
         raise BadAnswer(f"no chat completion came but {kind_of(value)}: {came}")
     return value
+
+
+def _why_not_utf8(body: bytes, content_type: str) -> str:
+    """What *body* is in place of UTF-8, in words; empty where it is.
+
+    One half of a character is let pass: some services cut a reply by its bytes.
+    """
+    declared = re.search(r"charset\s*=\s*\"?([\w.:-]+)", content_type, re.IGNORECASE)
+    name = declared[1] if declared else ""
+    if name and not body.isascii():
+        with contextlib.suppress(LookupError):
+            if codecs.lookup(name).name not in ("utf-8", "utf-8-sig", "ascii", "iso8859-1"):
+                return f"text in {name}"
+    with contextlib.suppress(UnicodeDecodeError):
+        body.decode()
+        return ""
+    halves = body.decode("utf-8", "replace").count("\ufffd") - body.count("\ufffd".encode())
+    if halves <= 1:
+        return ""
+    with contextlib.suppress(UnicodeDecodeError):
+        body.decode("gb18030")
+        return "text in another encoding (GBK, it seems)"
+    return "text that is no UTF-8"
 
 
 def read_answer(body: bytes, content_type: str = "") -> Answer:

@@ -9,7 +9,7 @@ import requests
 
 from bakeoff.endpoint.address import key_of, shown_url
 from bakeoff.endpoint.answers import REPLIES, Answer, BadAnswer, EndlessAnswer, read_answer
-from bakeoff.endpoint.texts import words_of
+from bakeoff.endpoint.texts import why_untrusted, words_of
 from bakeoff.endpoint.transfer import BUSY, arriving, in_pieces, post, retry_after_s
 from bakeoff.errors import ServiceError
 
@@ -57,6 +57,7 @@ def ask(
             last, again = str(error), not isinstance(error, EndlessAnswer)
         except (requests.RequestException, ValueError, OSError) as error:
             last = f"{type(error).__name__}: {error}"
+            again = not why_untrusted(last)
         if asks_to_wait_s and waited_s + asks_to_wait_s <= timeout_s:
             waited_s += asks_to_wait_s
             time.sleep(asks_to_wait_s)
@@ -69,6 +70,7 @@ def ask(
     last = words_of(last.encode("utf-8", "replace"), key, 1000)
     raise ServiceError(
         f"{shown_url(url)}: no reply from {payload.get('model')!r} after {attempts} attempts; last seen: {last}"
+        f"{why_untrusted(last)}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 from bakeoff.secrecy import redact
@@ -36,6 +37,19 @@ def clean(value: object) -> object:
     return value
 
 
+def why_untrusted(words: str) -> str:
+    """The way out where *words* tell of an untrusted certificate; "" else."""
+    if not _UNTRUSTED.search(words):
+        return ""
+    return (
+        " -> the service's certificate is signed by nobody that this machine trusts: append it (or the authority's) "
+        'as PEM to a copy of the file that "python -m certifi" names, and export SSL_CERT_FILE=that copy'
+    )
+
+
+_UNTRUSTED = re.compile(r"certificate[ _]verify[ _]failed", re.IGNORECASE)
+
+
 def kind_of(value: object) -> str:
     """What a JSON *value* is, in words."""
     names = {dict: "a mapping", list: "a list", bool: "true or false", int: "a number", float: "a number"}
@@ -49,7 +63,18 @@ def beginning_of(value: object) -> str:
     return printable(" ".join(redact(whole_characters(text)).split())[:400])[:100]
 
 
+def decoded(body: bytes) -> str:
+    """The text of *body*, to be shown.
+
+    It is read as UTF-8, else as GB 18030, else as far as it can be.
+    """
+    for encoding in ("utf-8-sig", "gb18030"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return body.decode(encoding)
+    return body.decode("utf-8", "replace")
+
+
 def words_of(body: bytes, key: str, most: int = 300) -> str:
     """The first *most* letters of *body*, without *key* and other secrets."""
-    text = body.decode("utf-8", "replace")
+    text = decoded(body)
     return printable(redact(text.replace(key, "***") if key else text)[:most])

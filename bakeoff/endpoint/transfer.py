@@ -70,12 +70,24 @@ def arriving(answer: requests.Response) -> Iterator[bytes]:
         requests.ConnectionError: it broke off.
     """
     try:
-        while piece := answer.raw.read1(64 * 1024, decode_content=True):
+        while piece := answer.raw.read1(16 * 1024, decode_content=True):
             yield piece
     except urllib3.exceptions.ReadTimeoutError as error:
         raise requests.ReadTimeout(str(error)) from None
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise requests.ConnectionError(str(error)) from None
+
+
+def refuse_nested(encoding: str) -> None:
+    """Raise where a body is compressed several times over.
+
+    Each layer may be a thousand times what it holds, and all are unpacked at once.
+
+    Raises:
+        EndlessAnswer: it is.
+    """
+    if "," in encoding:
+        raise EndlessAnswer(f"the answer is compressed several times ({beginning_of(encoding)}); not read")
 
 
 def redirected(url: str, location: str) -> tuple[str, bool]:
@@ -114,6 +126,7 @@ def post(
             url, json=payload, headers=headers, timeout=timeout_s, stream=True, allow_redirects=False
         )
         if answer.status_code not in REDIRECTS or "location" not in answer.headers:
+            refuse_nested(answer.headers.get("content-encoding", ""))
             return answer
         answer.close()
         url, same_host = redirected(url, answer.headers["location"])

@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from queue import LifoQueue
 from typing import Any, TypeVar
 
@@ -24,10 +26,18 @@ from evalscope.api.model import GenerateConfig
 from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from openai import APIConnectionError, APIStatusError, InternalServerError, RateLimitError
 
-from bakeoff.endpoint.address import proxy_of
+from bakeoff.endpoint.address import own_certificates, proxy_of
 from bakeoff.endpoint.answers import REPLIES, Answer, BadAnswer, EndlessAnswer, read_answer
-from bakeoff.endpoint.texts import beginning_of, printable
-from bakeoff.endpoint.transfer import BUSY, MAX_REDIRECTS, REDIRECTS, in_pieces, redirected, retry_after_s
+from bakeoff.endpoint.texts import beginning_of, decoded, printable, why_untrusted
+from bakeoff.endpoint.transfer import (
+    BUSY,
+    MAX_REDIRECTS,
+    REDIRECTS,
+    in_pieces,
+    redirected,
+    refuse_nested,
+    retry_after_s,
+)
 from bakeoff.error_texts import is_error_text
 from bakeoff.errors import ServiceError
 from bakeoff.evalscope.types import Message
@@ -58,7 +68,7 @@ class _Slots(httpx.BaseTransport):
         # a client with a transport of its own does not look for proxies itself
         proxy = proxy_of(service_url) or None
         self.timeout_s = timeout_s
-        certificates = httpx.create_ssl_context()  # once: it reads a file
+        certificates = _certificates()  # once: it reads a file
         # the last used one first: it is still connected
         self.free: LifoQueue[httpx.HTTPTransport] = LifoQueue()
         for _ in range(count):
@@ -98,6 +108,7 @@ class _Slots(httpx.BaseTransport):
     def _read(self, response: httpx.Response) -> httpx.Response:
         deadline = time.monotonic() + self.timeout_s
         try:
+            refuse_nested(response.headers.get("content-encoding", ""))
             body = b"".join(in_pieces(response.iter_bytes(), deadline))
         finally:
             response.close()
@@ -109,9 +120,21 @@ class _Slots(httpx.BaseTransport):
         elif response.status_code < 300:
             # the client would take it for a reply
             raise BadAnswer(
-                f"HTTP {response.status_code} in place of a reply: {beginning_of(body.decode(errors='replace'))!r}"
+                f"HTTP {response.status_code} in place of a reply: {beginning_of(decoded(body))!r}"
             )
+        else:
+            body = decoded(body).encode("utf-8", "replace")
         return httpx.Response(response.status_code, headers=headers, content=body)
+
+
+def _certificates() -> ssl.SSLContext:
+    bundle = own_certificates()
+    if not bundle:
+        return httpx.create_ssl_context(trust_env=False)
+    is_folder = Path(bundle).is_dir()
+    return ssl.create_default_context(
+        cafile=None if is_folder else bundle, capath=bundle if is_folder else None
+    )
 
 
 def _completion(answer: Answer) -> dict[str, object]:
@@ -331,13 +354,17 @@ class AskingAPI(OpenAICompatibleAPI):
 
 
 def in_words(error: Exception) -> str:
-    """What *error* says, on one line, with its cause and with what the service wrote."""
+    """What *error* says, on one line, with its cause.
+
+    It quotes what the service wrote.
+    """
     text, cause = str(error), error.__cause__ or error.__context__
     if isinstance(error, APIConnectionError) and cause and str(cause) not in text:
         text = f"{text} ({type(cause).__name__}: {cause})"
     if isinstance(error, APIStatusError) and text == f"Error code: {error.status_code}":
         text = f"{text} - {error.response.text}" if error.response.text.strip(" {}") else text
-    return f"{type(error).__name__}: {printable(redact(' '.join(text.split())))[:400]}"
+    text = printable(redact(" ".join(text.split())))
+    return f"{type(error).__name__}: {text[:400]}{why_untrusted(text)}"
 
 
 def _cause(error: Exception) -> Exception:
@@ -353,6 +380,8 @@ def _worth_another(error: Exception) -> bool:
     """Whether the same request may succeed a moment later."""
     if isinstance(error, BadAnswer):
         return not isinstance(error, EndlessAnswer) and "no choices" in str(error)
+    if why_untrusted(in_words(error)):
+        return False
     return isinstance(error, APIConnectionError | InternalServerError)
 
 

@@ -107,7 +107,7 @@ class Letters:
         prompts = [messages, *self.loaded.orders.get(key, ())]
         answers: list[Answer] = [self.api.tokens(prompt, self.settings) for prompt in prompts]
         for answer in answers:
-            if why := why_malformed(_content(answer.raw["choices"][0])):
+            if why := why_malformed(answer.raw["choices"][0]):
                 raise BadAnswer(why)
         readings = [_reading(answer, letters) for answer in answers]
         letter = chosen(averaged(readings, len(letters)))
@@ -166,23 +166,29 @@ def _content(choice: Mapping[str, object]) -> list[object]:
     return content if isinstance(content, list) else []
 
 
-def why_malformed(content: Sequence[object]) -> str:
-    """Why the log-probabilities *content* are none, in words; empty where they are."""
+def why_malformed(choice: Mapping[str, object]) -> str:
+    """Why the log-probabilities of *choice* are none; empty where they are."""
+    content = _content(choice)
     if not content:
         return "the reply came without log-probabilities"
     for token in content:
         listed = token.get("top_logprobs") if isinstance(token, Mapping) else None
-        if not isinstance(listed, list):
+        if not isinstance(listed, list) or not listed:
             return "a token of the reply has no list of alternatives"
-        total = 0.0
-        for entry in listed:
+        for entry in (*listed, token):
             value = entry.get("logprob") if isinstance(entry, Mapping) else None
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value <= 1e-3:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value <= _ROUNDING:
                 return f"an alternative has no log-probability: {beginning_of(entry)}"
-            total += math.exp(value)
-        if total > 1.05:
+        total = math.fsum(math.exp(entry["logprob"]) for entry in listed)
+        if not _LEAST <= total <= _MOST:
             return f"the alternatives of a token have a probability of {total:.2f} together"
     return ""
+
+
+_ROUNDING = 1e-3
+"""How far above 0 a log-probability may be rounded."""
+_LEAST, _MOST = 1e-6, 1.05
+"""What the alternatives of a token may hold together; the likeliest of a vocabulary is no rarer than their mean."""
 
 
 def _reading(answer: Answer, letters: str) -> Reading:

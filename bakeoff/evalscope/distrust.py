@@ -174,7 +174,9 @@ def ask_alone(
 
 
 def _second_look(loaded: Loaded, samples: Sequence[Sample], count: int, api: AskingAPI) -> str:
-    """Ask wrongly answered questions again; why so many turn right, "" where few do.
+    """Why many wrongly answered questions turn right when asked again.
+
+    Empty where few do.
 
     One worker of many that is broken spoils few answers, and all of those are wrong. A model's own close calls turn
     either way, so that few of its wrong answers turn right.

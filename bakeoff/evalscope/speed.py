@@ -20,11 +20,12 @@ from typing import cast
 from bakeoff.command import Command
 from bakeoff.endpoint.address import spared_by_proxies
 from bakeoff.errors import ScoreError
+from bakeoff.evalscope.streamed import Checked, check_replies
 from bakeoff.evalscope.types import ScoreRow
 from bakeoff.matrix.datasets import SHIPPED
 from bakeoff.scoring.scores import SPEED, Ledger, Score
 from bakeoff.scoring.tables import score_row
-from bakeoff.sentences import Template
+from bakeoff.sentences import Template, joined
 from bakeoff.suites.rows import questions
 
 REQUESTS_FAILED = Template(
@@ -36,6 +37,8 @@ REQUESTS_FAILED = Template(
 LEVELS = (1, 8, 64)
 """Requests in flight."""
 METRICS = ("ttft_s", "latency_s", "output_tokens_per_s", "requests_per_s")
+_FEW = 0.01
+"""Share of replies that are none, up to which the figures of the others are still given (and not trusted)."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Speed:
     Attributes:
         ttft_s: mean seconds to the first token; latency_s: to the last.
         output_tokens_per_s: tokens generated per second, all requests together.
+        checked: what became of the replies when they were looked at; None where none are kept.
     """
 
     in_flight: int
@@ -54,6 +58,30 @@ class Speed:
     latency_s: float
     output_tokens_per_s: float
     requests_per_s: float
+    checked: Checked | None = None
+
+    @property
+    def errored(self) -> int:
+        """Requests that failed, or whose reply is none."""
+        return self.requests - self.succeeded + (self.checked.bad if self.checked else 0)
+
+    @property
+    def why_not(self) -> str:
+        """What speaks against the figures; empty for nothing."""
+        failed = self.requests - self.succeeded
+        words = REQUESTS_FAILED(failed=failed, total=self.requests) if failed else ""
+        return joined([words, self.checked.why_not if self.checked else ""])
+
+    def figure(self, metric: str) -> float:
+        """The measured value; NaN where the replies say nothing of it."""
+        checked = self.checked
+        if checked and (
+            checked.bad > _FEW * checked.succeeded
+            or (metric == "ttft_s" and checked.not_streamed)
+            or (metric == "output_tokens_per_s" and checked.why_not_tokens)
+        ):
+            return math.nan
+        return float(getattr(self, metric))
 
 
 def speed_command(
@@ -93,8 +121,11 @@ def write_prompts(work_dir: Path) -> Path:
     return path
 
 
-def read_speed(work_dir: Path) -> list[Speed]:
+def read_speed(work_dir: Path, answers_as: str = "") -> list[Speed]:
     """What was measured in *work_dir*, by rising load.
+
+    Args:
+        answers_as: the model that must have answered; empty for any.
 
     Raises:
         ScoreError: nothing was.
@@ -120,6 +151,9 @@ def read_speed(work_dir: Path) -> list[Speed]:
                 latency_s=figure("Avg Latency (s)"),
                 output_tokens_per_s=figure("Output Throughput (tok/s)"),
                 requests_per_s=figure("Req Throughput (req/s)"),
+                checked=check_replies(replies, answers_as)
+                if (replies := path.with_name("benchmark_data.db")).is_file()
+                else None,
             )
         )
     if not speeds:
@@ -139,18 +173,24 @@ def speed_rows(speeds: Sequence[Speed], **context: object) -> list[ScoreRow]:
     }
     rows: list[ScoreRow] = []
     for speed in speeds:
-        failed = speed.requests - speed.succeeded
-        counts = Ledger(speed.requests, speed.succeeded, unparsed=0, empty=0, truncated=0, errored=failed)
+        counts = Ledger(
+            speed.requests,
+            speed.requests - speed.errored,
+            unparsed=0,
+            empty=0,
+            truncated=0,
+            errored=speed.errored,
+        )
         for metric in METRICS:
             measured = Score(
                 subset=f"{speed.in_flight} in flight",
                 metric=metric,
-                value=getattr(speed, metric),
+                value=speed.figure(metric),
                 ledger=counts,
                 worst=math.nan,
                 best=math.nan,
                 chance=math.nan,
-                why_not=REQUESTS_FAILED(failed=failed, total=speed.requests) if failed else "",
+                why_not=speed.why_not,
             )
             rows.append(cast(ScoreRow, score_row(measured, **context)))
     return rows

@@ -24,7 +24,7 @@ import psutil
 
 from bakeoff.command import Command
 from bakeoff.endpoint.texts import printable
-from bakeoff.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit
+from bakeoff.errors import DISK_IS_FULL, CommandFailed, OutOfMemory, Stalled, TimeLimit
 from bakeoff.files import write_json
 from bakeoff.secrecy import redact, scrub
 
@@ -246,13 +246,18 @@ def failure(process: Process, kind: type[CommandFailed] | None = None, what: str
         what = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         kind = OutOfMemory if any(sign in quoted for sign in _NO_MEMORY) else CommandFailed
     name = process.command.module or process.command.argv[0]
+    full = f"\n{DISK_IS_FULL}: free some space (`make clean-stale`)" if _NO_ROOM.search(quoted) else ""
     return kind(
-        f"{name} {what}\n{quoted}\nby hand: {redact(str(process.command))}",
+        f"{name} {what}\n{quoted}{full}\nby hand: {redact(str(process.command))}",
         returncode=process.returncode,
         log=process.log,
     )
 
 
+_NO_ROOM = re.compile(
+    r"No space left on device|Disk quota exceeded|iostream error|PytorchStreamWriter failed writing|file write failed"
+)
+"""How Python, PyTorch and safetensors tell of a full disk."""
 _NO_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "MemoryError", "Cannot allocate memory")
 
 

@@ -11,6 +11,7 @@ import requests
 
 from bakeoff.errors import IdentityError, ServiceError
 from bakeoff.parity.comparison import ASKED, DIALOGUES, TOKENS
+from bakeoff.probes.measured import Spoken
 from bakeoff.sentences import Template
 
 SHOWN = "shown"
@@ -98,7 +99,14 @@ class Service(Protocol):
     def by_hand(self) -> str:
         """The line that asks it by hand."""
 
-    def complete(self, messages: list[dict[str, str]], **options: Any) -> Any:
+    def complete(
+        self,
+        messages: list[dict[str, str]],
+        *,
+        max_tokens: int,
+        logprobs: bool = False,
+        top_logprobs: int = 0,
+    ) -> Mapping[str, Any]:
         """Return the answer to one chat completion, as JSON."""
 
     def why_dead(self) -> str:
@@ -139,10 +147,10 @@ def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
             )
         agreed += bool(expected)
         told_apart |= name in facts["telling"] and len(_bare(reply)) >= len(_bare(expected))
-        given = _given(answer["choices"][0])
-        gave_any |= bool(given)
+        pairs = _token_logprobs(answer["choices"][0])
+        gave_any |= bool(pairs)
         if name in facts["said"]:
-            measured += _aligned(given, facts["said"][name])
+            measured += _aligned(pairs, facts["said"][name])
     shared = bool(facts.get("shared"))
     beside = shared and not facts.get("tuned")
     if problem := why_another(measured, facts["tolerance"], beside=beside):
@@ -186,7 +194,7 @@ def _counts_alike(service: Service, name: str, answer: Mapping[str, Any], facts:
 
 
 def why_another(measured: Sequence[Measured], tolerance: float, *, beside: bool = False) -> str:
-    """Why another model than the trained one gave these log-probabilities, in words; empty where none shows.
+    """Why another model than the trained one answers; empty where none shows.
 
     Args:
         measured: see :data:`Measured`.
@@ -246,7 +254,7 @@ def _distances(measured: Sequence[Measured]) -> tuple[float | None, float | None
     return to_trained, to_base, sum(abs(trained - base) for _, trained, base in against) / count
 
 
-def _asked(service: Service, name: str) -> Any:
+def _asked(service: Service, name: str) -> Mapping[str, Any]:
     """The answer to one dialogue, with log-probabilities where offered."""
     messages = list(DIALOGUES[name])
     try:
@@ -267,27 +275,29 @@ def _asked(service: Service, name: str) -> Any:
     return answer
 
 
-def _given(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
+def _token_logprobs(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
     """The tokens of a reply and their log-probabilities, if worth the name.
 
     An engine that takes them after its greedy choice has narrowed the tokens to one says 0 of each.
     """
     try:
-        given = [(str(one["token"]), float(one["logprob"])) for one in choice["logprobs"]["content"]]
+        pairs = [(str(token["token"]), float(token["logprob"])) for token in choice["logprobs"]["content"]]
     except (KeyError, TypeError, ValueError):
         return []
-    return given if any(logprob for _, logprob in given) else []
+    return pairs if any(logprob for _, logprob in pairs) else []
 
 
-def _aligned(given: Sequence[tuple[str, float]], ours: Mapping[str, Any]) -> Iterable[Measured]:
-    """The log-probabilities up to the first token that differs: what follows has another prompt.
+def _aligned(pairs: Sequence[tuple[str, float]], ours: Spoken) -> Iterable[Measured]:
+    """The log-probabilities up to the first token that differs.
+
+    What follows it has another prompt.
 
     The weights prefer their own token by a margin. A service that says another is at least half of it away from them
     in the log-probability of one of the two.
     """
     margins = ours.get("margins") or [0.0] * len(ours["tokens"])
     for (token, logprob), names, trained, base, margin in zip(
-        given, ours["tokens"], ours["logprobs"], ours["base"], margins, strict=False
+        pairs, ours["tokens"], ours["logprobs"], ours["base"], margins, strict=False
     ):
         if _name(token) not in map(_name, names):
             if margin:
@@ -302,8 +312,8 @@ def _name(token: str) -> str:
 
 def _begins(reply: str, expected: str) -> bool:
     """Whether one begins the other, but for white space and channel marks."""
-    said, wanted = _bare(reply), _bare(expected)
-    return said.startswith(wanted) or (bool(said) and wanted.startswith(said))
+    whole, beginning = _bare(reply), _bare(expected)
+    return whole.startswith(beginning) or (bool(whole) and beginning.startswith(whole))
 
 
 def _bare(text: str) -> str:

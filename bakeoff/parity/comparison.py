@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from bakeoff.errors import IdentityError
+from bakeoff.probes.measured import (
+    Behaviour,
+    Judged,
+    Measurements,
+    MergeFacts,
+    Rendered,
+    Reply,
+    Side,
+    Spoken,
+    TokenizerFacts,
+)
 from bakeoff.sentences import Template
 
 _LONG = "最近工作压力很大，晚上总是睡不着，白天又没有精神，我不知道该怎么办。"
@@ -69,7 +80,7 @@ SHARE_APPLIED = 0.9
 """Below this share of the adapter in the merged weights a warning is due: the dtype rounds small changes away."""
 
 
-def first_difference(trained: Mapping[str, Any], served: Mapping[str, Any], around: int = 10) -> str:
+def first_difference(trained: Rendered, served: Rendered, around: int = 10) -> str:
     """Where two renders of one dialogue part; empty where they are equal."""
     if "refused" in served:
         return f"the serving template refuses it: {served['refused']}"
@@ -78,8 +89,8 @@ def first_difference(trained: Mapping[str, Any], served: Mapping[str, Any], arou
         return ""
     at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
-    def shown(one: Mapping[str, Any]) -> str:
-        pieces, ids = one["pieces"], one["ids"]
+    def shown(side: Rendered) -> str:
+        pieces, ids = side["pieces"], side["ids"]
         before = "".join(pieces[max(0, at - around) : at])
         here = f"«{pieces[at]}» ({ids[at]})" if at < len(ids) else "«end»"
         return repr(before)[1:-1] + repr(here)[1:-1] + repr("".join(pieces[at + 1 : at + 1 + around]))[1:-1]
@@ -91,16 +102,16 @@ def first_difference(trained: Mapping[str, Any], served: Mapping[str, Any], arou
 
 
 def template_differences(
-    trained: Mapping[str, Any], served: Mapping[str, Any], kind: str = "dialogues"
+    trained: Side, served: Side, kind: Literal["dialogues", "prompts"] = "dialogues"
 ) -> dict[str, str]:
     """The dialogues that training and serving render differently, and where.
 
     Or the "prompts" of suites.
     """
     return {
-        name: told
-        for name, one in trained.get(kind, {}).items()
-        if (told := first_difference(one, served[kind][name]))
+        name: where
+        for name, rendered in trained.get(kind, {}).items()
+        if (where := first_difference(rendered, served[kind][name]))
     }
 
 
@@ -113,13 +124,14 @@ _PARTS = {
 }
 
 
-def why_other_tokenizer(trained: Mapping[str, Any], served: Mapping[str, Any]) -> str:
+def why_other_tokenizer(trained: TokenizerFacts, served: TokenizerFacts) -> str:
     """Where the served tokenizer is not the training's; empty where it is.
 
     What one of the two cannot tell is not compared.
     """
+    sides: tuple[Mapping[str, Any], Mapping[str, Any]] = (trained, served)
     for part, words in _PARTS.items():
-        before, after = trained.get(part), served.get(part)
+        before, after = (side.get(part) for side in sides)
         if before is None or after is None or before == after:
             continue
         if part == "vocabulary" and (differing := trained.get("differing")):
@@ -137,44 +149,44 @@ def why_other_tokenizer(trained: Mapping[str, Any], served: Mapping[str, Any]) -
     return ""
 
 
-def why_merge_wrong(told: Mapping[str, Any]) -> str:
+def why_merge_wrong(merge: MergeFacts) -> str:
     """What is wrong with merged weights; empty where nothing is."""
-    if not told["adapted"]:
+    if not merge["adapted"]:
         return "the adapter holds no LoRA matrices"
-    if not told["modules"]:
+    if not merge["modules"]:
         return (
-            f"none of the adapter's {told['adapted']} modules has a weight of its name in both the base and the merged "
-            f"weights: {', '.join(told['unknown'])}; is it the adapter of another model?"
+            f"none of the adapter's {merge['adapted']} modules has a weight of its name in both the base and the "
+            f"merged weights: {', '.join(merge['unknown'])}; is it the adapter of another model?"
         )
-    if told["not_finite"]:
+    if merge["not_finite"]:
         return (
-            f"NaN or infinity in the merged weights of {', '.join(told['not_finite'])}, or base + scale * B A: "
+            f"NaN or infinity in the merged weights of {', '.join(merge['not_finite'])}, or base + scale * B A: "
             "see whether the loss of the training ran away"
         )
-    if told["delta"] == 0:
+    if merge["delta"] == 0:
         return "the adapter changes nothing: every scale * B A is zero, as before its first step"
-    if told["applied"] < 0.01:
+    if merge["applied"] < 0.01:
         return (
-            f"the merged weights are the base: of what the adapter changes, {told['applied']:.0%} is in them "
-            f"({told['modules']} modules compared)"
+            f"the merged weights are the base: of what the adapter changes, {merge['applied']:.0%} is in them "
+            f"({merge['modules']} modules compared)"
         )
-    if not told["worst"] <= MERGE_TOLERANCE:
+    if not merge["worst"] <= MERGE_TOLERANCE:
         return (
-            f"{told['worst_module']}: merged differs from base + scale * B A by {told['worst']:.3g} roundings of "
-            f"{told['dtype']} (at most {MERGE_TOLERANCE:g}); {told['applied']:.1%} of the adapter is in the merge"
+            f"{merge['worst_module']}: merged differs from base + scale * B A by {merge['worst']:.3g} roundings of "
+            f"{merge['dtype']} (at most {MERGE_TOLERANCE:g}); {merge['applied']:.1%} of the adapter is in the merge"
         )
-    if told["others_changed"]:
-        return f"tensors without an adapter differ from the base: {', '.join(told['others_changed'])}"
+    if merge["others_changed"]:
+        return f"tensors without an adapter differ from the base: {', '.join(merge['others_changed'])}"
     return ""
 
 
-def why_behaviour_wrong(told: Mapping[str, Any], dtype: str) -> str:
+def why_behaviour_wrong(behaviour: Behaviour, dtype: str) -> str:
     """How merged weights act unlike base + adapter, or like the base."""
     tolerance = LOGPROB_TOLERANCE[dtype]
     same_as_base = []
-    for name, one in told.get("dialogues", {}).items():
-        if adapter := one.get("adapter"):
-            gaps = [abs(x - y) for x, y in zip(one["logprobs"], adapter["logprobs"], strict=True)]
+    for name, reply in behaviour.get("dialogues", {}).items():
+        if adapter := reply.get("adapter"):
+            gaps = [abs(x - y) for x, y in zip(reply["logprobs"], adapter["logprobs"], strict=True)]
             # written so that a NaN is wrong, too
             for at, gap in enumerate(gaps):
                 if not gap <= tolerance:
@@ -188,85 +200,85 @@ def why_behaviour_wrong(told: Mapping[str, Any], dtype: str) -> str:
                     return (
                         f"{name}: base + adapter would not have said token {at} of the merged weights' reply"
                     )
-        if base := one.get("base"):
-            same_as_base.append(one["logprobs"] == base["logprobs"])
+        if base := reply.get("base"):
+            same_as_base.append(reply["logprobs"] == base["logprobs"])
     if same_as_base and all(same_as_base):
         return "the tuned model gives every token the base's probability: the adapter was never applied"
     return ""
 
 
-def largest_gap(told: Mapping[str, Any], other: str) -> float | None:
+def largest_gap(behaviour: Behaviour, other: Literal["adapter", "base"]) -> float | None:
     """The largest log-probability gap to *other*; None where not measured.
 
     That is "adapter" or "base".
     """
     gaps = [
         abs(x - y)
-        for one in told.get("dialogues", {}).values()
-        if other in one
-        for x, y in zip(one["logprobs"], one[other]["logprobs"], strict=True)
+        for reply in behaviour.get("dialogues", {}).values()
+        if other in reply
+        for x, y in zip(reply["logprobs"], reply[other]["logprobs"], strict=True)
     ]
     return max(gaps, default=None)
 
 
-def expected_replies(told: Mapping[str, Any], dtype: str) -> dict[str, str]:
+def expected_replies(behaviour: Behaviour, dtype: str) -> dict[str, str]:
     """The beginning of each reply that every sound computation shares.
 
     It ends before the first token that is a close call.
     """
     sure: dict[str, str] = {}
-    for name, one in told.get("dialogues", {}).items():
-        clear = _clear(one, dtype)
-        sure[name] = one["texts"][clear - 1].rstrip("\ufffd") if clear else ""
+    for name, reply in behaviour.get("dialogues", {}).items():
+        clear = _clear(reply, dtype)
+        sure[name] = reply["texts"][clear - 1].rstrip("\ufffd") if clear else ""
     return sure
 
 
-def telling_replies(told: Mapping[str, Any], dtype: str) -> list[str]:
+def telling_replies(behaviour: Behaviour, dtype: str) -> list[str]:
     """The dialogues whose expected beginning the base would not say."""
     return [
         name
-        for name, one in told.get("dialogues", {}).items()
-        if (rival := _rival(one))
-        and any(m < -4 * LOGPROB_TOLERANCE[dtype] for m in rival["margins"][: _clear(one, dtype)])
+        for name, reply in behaviour.get("dialogues", {}).items()
+        if (rival := _rival(reply))
+        and any(m < -4 * LOGPROB_TOLERANCE[dtype] for m in rival["margins"][: _clear(reply, dtype)])
     ]
 
 
-def _rival(one: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return how a reply is judged by what it has to be told from: the base, or what is served beside it."""
-    return one.get("base") or one.get("beside")
+def _rival(reply: Reply) -> Judged | None:
+    """How the base, or what is served beside it, judges a reply."""
+    return reply.get("base") or reply.get("beside")
 
 
-def _clear(one: Mapping[str, Any], dtype: str) -> int:
+def _clear(reply: Reply, dtype: str) -> int:
     """How many tokens of a reply come before the first close call."""
-    sound = (margin > 4 * LOGPROB_TOLERANCE[dtype] for margin in one["margins"])
-    return next((at for at, clear in enumerate(sound) if not clear), len(one["ids"]))
+    sound = (margin > 4 * LOGPROB_TOLERANCE[dtype] for margin in reply["margins"])
+    return next((at for at, clear in enumerate(sound) if not clear), len(reply["ids"]))
 
 
-def said(told: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def spoken(behaviour: Behaviour) -> dict[str, Spoken]:
     """The probe's replies token by token, with both log-probabilities.
 
     None where there is no base.
     """
     return {
         name: {
-            "tokens": one["tokens"],
-            "logprobs": one["logprobs"],
-            "margins": one["margins"],
-            "base": rival["logprobs"] if (rival := _rival(one)) else [None] * len(one["ids"]),
+            "tokens": reply["tokens"],
+            "logprobs": reply["logprobs"],
+            "margins": reply["margins"],
+            "base": rival["logprobs"] if (rival := _rival(reply)) else [None] * len(reply["ids"]),
         }
-        for name, one in told.get("dialogues", {}).items()
+        for name, reply in behaviour.get("dialogues", {}).items()
     }
 
 
 def judge(
-    told: Mapping[str, Any], dtype: str, prompt_date: str | None, who: str, *, tuned: bool
+    measured: Measurements, dtype: str, prompt_date: str | None, who: str, *, tuned: bool
 ) -> dict[str, Any]:
     """The facts of the stage from what the probe measured.
 
     Raises:
         IdentityError: a template, the merge or its behaviour is not as trained; says which and where.
     """
-    trained, served = told["renders"]["trained"], told["renders"]["served"]
+    trained, served = measured["renders"]["trained"], measured["renders"]["served"]
     warnings = list(_date_warnings(trained, served, prompt_date))
     if differences := template_differences(trained, served):
         name, where = next(iter(differences.items()))
@@ -276,7 +288,7 @@ def judge(
             f"and 'prompt_date' in the matrix, or serve with the engine 'transformers', which renders as training does"
         )
     _refuse_other_tokens(trained, served, who)
-    if told.get("tuned") and not told["tuned"]["changed"]:
+    if measured.get("tuned") and not measured["tuned"]["changed"]:
         raise IdentityError(
             f"{who}: every tensor of the weights is the base's: nothing was trained into them, or 'weights' names the "
             "base's folder"
@@ -284,9 +296,9 @@ def judge(
     facts: dict[str, Any] = {
         "dialogues": len(trained["dialogues"]),
         "suite_prompts": len(trained.get("prompts", {})),
-        "prompt_tokens": {name: len(one["ids"]) for name, one in trained["dialogues"].items()},
+        "prompt_tokens": {name: len(rendered["ids"]) for name, rendered in trained["dialogues"].items()},
     }
-    if merge := told.get("merge"):
+    if merge := measured.get("merge"):
         if problem := why_merge_wrong(merge):
             raise IdentityError(f"{who}: {problem}. Remove the merged folder and export again")
         facts |= {key: merge[key] for key in ("modules", "applied", "worst", "others", "dtype")}
@@ -295,7 +307,7 @@ def judge(
             warnings.append(NOT_COMPARED(count=left, total=merge["adapted"], names=merge["unknown"]))
         if merge["applied"] < SHARE_APPLIED:
             warnings.append(ROUNDED_AWAY(dtype=merge["dtype"], share=1 - merge["applied"]))
-    behaviour = told.get("behaviour") or {}
+    behaviour = measured.get("behaviour") or {}
     if problem := why_behaviour_wrong(behaviour, dtype):
         raise IdentityError(f"{who}: {problem}")
     if "skipped" in behaviour:
@@ -305,7 +317,7 @@ def judge(
         "to_base": largest_gap(behaviour, "base"),
         "expected": expected_replies(behaviour, dtype),
         "telling": telling_replies(behaviour, dtype),
-        "said": said(behaviour),
+        "said": spoken(behaviour),
         "tolerance": LOGPROB_TOLERANCE[dtype],
         "skipped": behaviour.get("skipped", ""),
         "subject": "what was trained" if tuned else "the base",
@@ -315,7 +327,7 @@ def judge(
     return facts
 
 
-def _refuse_other_tokens(trained: Mapping[str, Any], served: Mapping[str, Any], who: str) -> None:
+def _refuse_other_tokens(trained: Side, served: Side, who: str) -> None:
     """Raise IdentityError where tokenizers or suites' prompts differ."""
     if problem := why_other_tokenizer(trained.get("tokenizer") or {}, served.get("tokenizer") or {}):
         raise IdentityError(
@@ -329,8 +341,6 @@ def _refuse_other_tokens(trained: Mapping[str, Any], served: Mapping[str, Any], 
         )
 
 
-def _date_warnings(
-    trained: Mapping[str, Any], served: Mapping[str, Any], prompt_date: str | None
-) -> Iterable[str]:
+def _date_warnings(trained: Side, served: Side, prompt_date: str | None) -> Iterable[str]:
     if not prompt_date and (day := trained["dated"] or served["dated"]):
         yield DATED_PROMPT(day=day)

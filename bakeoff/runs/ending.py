@@ -32,4 +32,9 @@ def _line(cell: Cell, chinese: bool) -> str:
     if not cell.trusted:
         return f"{name} {value}  {'无效' if chinese else 'invalid'}: {cell.why_not}"
     interval = "" if math.isnan(cell.low) else f"[{100 * cell.low:.1f}, {100 * cell.high:.1f}]"
-    return f"{name} {value}  {fitted(interval, 14)}  {cell.letters}"
+    line = f"{name} {value}  {fitted(interval, 14)}  {cell.letters}"
+    absent = cell.n_asked - cell.n_answered
+    if not absent:
+        return line
+    words = f"{absent}/{cell.n_asked} 题无答案" if chinese else f"{absent} of {cell.n_asked} missing"
+    return f"{line}  {words}"

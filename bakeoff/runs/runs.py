@@ -196,16 +196,43 @@ def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
         value = "no score" if row["value"] is None else f"{row['value']:.1%}"
         note = "" if row["trusted"] else f"  invalid: {row['why_not']}"
         yield f"{row['model']:<16} {row['variant']:<6} {row['suite']:<18} {value:>8} of {row['n_asked']}{note}"
-    speeds: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        if row["benchmark"] == SPEED and row["metric"] in _SPEED_UNITS and row["value"] is not None:
-            words = f"{row['value']:.3g} {_SPEED_UNITS[row['metric']]} at {row['subset']}"
-            speeds.setdefault((row["model"], row["variant"]), []).append(words)
-    for (model, variant), told_of in speeds.items():
-        yield f"{model:<16} {variant:<6} {'speed':<18} {', '.join(told_of)}"
+    yield from _speeds([row for row in rows if row["benchmark"] == SPEED])
     run = restored(json.loads((path.parent / "run.json").read_text(encoding="utf-8")))
     yield from _beside_scores(run)
     for stage in run["stages"]:
         if UNREADABLE.made(stage["why"]):
             yield f"{stage['model']:<16} {stage['variant']:<6} {stage['why']}"
+    if later := _later_run(workspace, run_id):
+        yield (
+            f"the clock is behind run {later}, which `make report` takes for the newest; this run's report: "
+            f"python -m bakeoff.report --run {run_id}"
+        )
     yield f"timeline: {workspace.run(run_id) / 'events.jsonl'}"
+
+
+def _speeds(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line with the speeds of each service, and one with what speaks against them."""
+    speeds: dict[tuple[str, str], list[str]] = {}
+    doubts: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        who = (row["model"], row["variant"])
+        if row["metric"] in _SPEED_UNITS and row["value"] is not None:
+            words = f"{row['value']:.3g} {_SPEED_UNITS[row['metric']]} at {row['subset']}"
+            speeds.setdefault(who, []).append(words)
+        why = row.get("why_not")
+        if why and row["subset"] not in doubts.setdefault((*who, why), []):
+            doubts[*who, why].append(row["subset"])
+    for (model, variant), values in speeds.items():
+        yield f"{model:<16} {variant:<6} {'speed':<18} {', '.join(values)}"
+    for (model, variant, why), loads in doubts.items():
+        yield f"{model:<16} {variant:<6} {'speed':<18} invalid at {', '.join(loads)}: {why}"
+
+
+def _later_run(workspace: Workspace, run_id: str) -> str:
+    """The run with scores that bears a time to come; empty for none.
+
+    A clock was set back since.
+    """
+    times = (run_id[:15], new_id()[:15])
+    names = [folder.name for folder in known_runs(workspace.root) if has_scores(folder)]
+    return next((name for name in reversed(names) if name[:15] > max(times)), "")

@@ -92,8 +92,8 @@ def read_letters(content: object, letters: str, reply: str = "") -> Reading:
 
 def _place(tokens: Sequence[Mapping[str, object]], letters: str, reply: str) -> int | None:
     for place, token in enumerate(tokens):
-        letter = letter_of(str(token.get("token") or ""), letters)
-        goes_on = place + 1 < len(tokens) and re.match("[A-Za-z]", str(tokens[place + 1].get("token") or ""))
+        letter = letter_of(_spelling(token), letters)
+        goes_on = place + 1 < len(tokens) and re.match("[A-Za-z]", _spelling(tokens[place + 1]))
         if not letter or goes_on:
             continue
         text = _text(tokens[: place + 1])
@@ -102,9 +102,17 @@ def _place(tokens: Sequence[Mapping[str, object]], letters: str, reply: str) -> 
     return 0 if len(tokens) == 1 else None
 
 
+def _spelling(token: Mapping[str, object]) -> str:
+    """Return the text of one *token*, from its bytes where it has no other."""
+    text, numbers = token.get("token"), token.get("bytes")
+    if not text and isinstance(numbers, list) and all(isinstance(n, int) and 0 <= n < 256 for n in numbers):
+        return bytes(numbers).decode("utf-8", "replace")
+    return str(text or "")
+
+
 def _text(tokens: Sequence[Mapping[str, object]]) -> str:
     """Return the text of *tokens*, from bytes where characters are split."""
-    texts = [str(token.get("token") or "") for token in tokens]
+    texts = [_spelling(token) for token in tokens]
     pieces = [token.get("bytes") for token in tokens]
     if all(isinstance(piece, list) for piece in pieces) and any("\ufffd" in text for text in texts):
         numbers = [number for piece in pieces if isinstance(piece, list) for number in piece]
@@ -116,17 +124,20 @@ def _text(tokens: Sequence[Mapping[str, object]]) -> str:
 def _alternatives(token: Mapping[str, object]) -> list[tuple[str, float]]:
     """Return the likeliest tokens at a place and their log-probabilities.
 
-    The chosen one is among them, and each is there once.
+    The chosen one is among them, and each is there once. Two with one text are two tokens where their log-probabilities
+    differ: some services strip the spaces of what they list.
     """
     listed = token.get("top_logprobs")
-    logprobs: dict[str, float] = {}
+    alternatives: dict[tuple[str, float], None] = {}
     for item in [*(listed if isinstance(listed, list) else ()), token]:
         if not isinstance(item, Mapping):
             continue
+        if item is token and any(_spelling(token) == text for text, _ in alternatives):
+            continue
         logprob = item.get("logprob")
         if isinstance(logprob, int | float) and not isinstance(logprob, bool) and math.isfinite(logprob):
-            logprobs.setdefault(str(item.get("token") or ""), min(0.0, float(logprob)))
-    return list(logprobs.items())
+            alternatives[_spelling(item), min(0.0, float(logprob))] = None
+    return list(alternatives)
 
 
 def _log_sum(values: Iterable[float]) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 from bakeoff.files import readable_rows
 from bakeoff.matrix.schema import PLUGINS
 from bakeoff.matrix.settings import Training
-from bakeoff.parity_probe import PLUGIN_FLAGS
+from bakeoff.probes.loading import PLUGIN_FLAGS
 from bakeoff.sentences import Template
 
 NO_CHECKPOINT = Template(

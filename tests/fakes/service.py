@@ -14,7 +14,8 @@ alternatives as it asks for), ``own`` (its own token alone), or a number (more a
 Faults (``--fault kind[:from[-to]]``, counted from 1 by request, repeatable): ``500``, ``429``, ``503``, ``context``
 (HTTP 400 with a length error), ``bad`` (HTTP 400), ``empty``, ``null``, ``cut`` (finish_reason length), ``slow``
 (``--slow-s``), ``die`` (exit), ``other`` (another model's name in the reply), ``errortext`` and ``contexttext`` (HTTP
-200 with an error for a reply), ``nochoices``, ``garbage`` (no JSON). A 429 carries ``--retry-after`` where it is given.
+200 with an error for a reply), ``nochoices``, ``garbage`` (no JSON), ``broken`` (a stream stops
+in its middle), ``nan`` (log-probabilities that are none). A 429 carries ``--retry-after`` where it is given.
 ``--fault-prompt TEXT=kind`` fails the requests whose prompt contains TEXT instead.
 """
 
@@ -221,6 +222,8 @@ class Handler(BaseHTTPRequestHandler):
                 return
             content = (content or "")[: body.get("max_tokens")]
             told = {"logprobs": {"content": [self.token(piece, body) for piece in content]}}
+            if fault == "nan":
+                told["logprobs"]["content"][0]["top_logprobs"][1]["logprob"] = float("nan")
         choice = {
             **told,
             "index": 0,
@@ -233,10 +236,11 @@ class Handler(BaseHTTPRequestHandler):
             "created": 0,
             "model": "somebody-else" if fault == "other" else body.get("model", options.name),
             "choices": [choice],
+            "system_fingerprint": options.fingerprint,
             "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
         }
         if body.get("stream"):
-            self.stream(answered, content or "")
+            self.stream(answered, content or "", broken=fault == "broken")
         else:
             self.send(200, answered)
 
@@ -252,14 +256,14 @@ class Handler(BaseHTTPRequestHandler):
         ]
         return {**own, "top_logprobs": [own, *others][: body.get("top_logprobs", 0)]}
 
-    def stream(self, answered: dict[str, Any], content: str) -> None:
+    def stream(self, answered: dict[str, Any], content: str, *, broken: bool) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
         self.end_headers()
         finish = answered["choices"][0]["finish_reason"]
         pieces = [*({"content": piece} for piece in content), {}]
-        for number, delta in enumerate(pieces, 1):
+        for number, delta in enumerate(pieces[:-1] if broken else pieces, 1):
             ended = finish if number == len(pieces) else None
             choice = {"index": 0, "delta": delta, "finish_reason": ended}
             chunk = {**answered, "object": "chat.completion.chunk", "choices": [choice]}
@@ -270,7 +274,8 @@ class Handler(BaseHTTPRequestHandler):
                 chunk.pop("usage", None)
             self.wfile.write(f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n".encode())
             self.wfile.flush()
-        self.wfile.write(b"data: [DONE]\n\n")
+        if not broken:
+            self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
 
     def send(self, status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> None:
@@ -300,6 +305,7 @@ def main() -> None:
     parser.add_argument(
         "--logprobs", default="", help="full, own, or how many alternatives are given at most"
     )
+    parser.add_argument("--fingerprint", help="the system fingerprint of its replies")
     parser.add_argument("--check-name", action="store_true")
     parser.add_argument("--keep-prompts", action="store_true")
     service = Service(parser.parse_args())
