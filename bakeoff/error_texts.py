@@ -12,7 +12,7 @@ import re
 
 from bakeoff.characters import simplified
 
-RULES = 1
+RULES = 2
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 LONGEST = 240
@@ -115,270 +115,52 @@ _EN_BARE = re.compile(
 )
 # The vocabulary of machines. A sentence of nothing else, a failure among it, is no person's: people who speak of
 # failures and overload name what failed or overloads them, and that word is none of these.
-_MACHINES = frozenset(
-    [
-        "server",
-        "servers",
-        "service",
-        "services",
-        "system",
-        "engine",
-        "backend",
-        "model",
-        "models",
-        "request",
-        "requests",
-        "network",
-        "connection",
-        "upstream",
-        "gateway",
-        "api",
-        "account",
-        "quota",
-        "traffic",
-        "capacity",
-        "deployment",
-        "inference",
-        "worker",
-        "workers",
-        "instance",
-        "instances",
-        "queue",
-        "key",
-        "token",
-        "tokens",
-        "credential",
-        "credentials",
-        "authentication",
-        "authorization",
-        "balance",
-        "credit",
-        "billing",
-        "plan",
-        "limit",
-        "rate",
-        "context",
-        "length",
-        "input",
-        "prompt",
-        "memory",
-        "cuda",
-        "gpu",
-        "endpoint",
-        "database",
-        "proxy",
-        "nginx",
-        "vllm",
-        "openai",
-        "anthropic",
-        "litellm",
-        "http",
-        "https",
-        "status",
-        "code",
-        "error",
-        "errors",
-        "exception",
-        "exceptions",
-        "apistatuserror",
-        "concurrency",
-        "process",
-        "host",
-        "address",
-        "client",
-        "response",
-        "stream",
-        "timeout",
-        "maintenance",
-        "load",
-        "demand",
-        "permission",
-        "access",
-        "fetch",
-        "socket",
-        "dns",
-        "ssl",
-        "loading",
-        "usage",
-        "page",
-    ]
-)
-_FAILURES = frozenset(
-    [
-        "busy",
-        "overloaded",
-        "unavailable",
-        "down",
-        "failed",
-        "fails",
-        "fail",
-        "failure",
-        "failing",
-        "timeout",
-        "timed",
-        "timing",
-        "crashed",
-        "died",
-        "dead",
-        "exceeded",
-        "exceeds",
-        "exceed",
-        "insufficient",
-        "suspended",
-        "expired",
-        "invalid",
-        "denied",
-        "refused",
-        "closed",
-        "reset",
-        "aborted",
-        "unauthorized",
-        "forbidden",
-        "loading",
-        "error",
-        "errors",
-        "exception",
-        "maintenance",
-        "long",
-        "many",
-        "full",
-        "low",
-        "heavy",
-        "high",
-        "unreachable",
-        "wrong",
-        "bad",
-        "limited",
-        "throttled",
-        "restarting",
-        "cannot",
-        "not",
-        "no",
-        "unexpectedly",
-        "unsupported",
-        "missing",
-        "rejected",
-        "blocked",
-    ]
-)
-_FUNCTION = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "this",
-        "that",
-        "our",
-        "your",
-        "we",
-        "you",
-        "i",
-        "is",
-        "are",
-        "was",
-        "were",
-        "has",
-        "have",
-        "been",
-        "be",
-        "it",
-        "its",
-        "of",
-        "for",
-        "to",
-        "in",
-        "on",
-        "at",
-        "from",
-        "with",
-        "by",
-        "and",
-        "or",
-        "but",
-        "too",
-        "currently",
-        "temporarily",
-        "still",
-        "now",
-        "please",
-        "try",
-        "again",
-        "later",
-        "retry",
-        "retrying",
-        "wait",
-        "come",
-        "back",
-        "in",
-        "few",
-        "minutes",
-        "moment",
-        "moments",
-        "seconds",
-        "shortly",
-        "slow",
-        "up",
-        "top",
-        "continue",
-        "could",
-        "can",
-        "cannot",
-        "reach",
-        "connect",
-        "different",
-        "contact",
-        "support",
-        "under",
-        "undergoing",
-        "experiencing",
-        "out",
-        "read",
-        "while",
-        "processing",
-        "available",
-        "internal",
-        "temporary",
-        "temporarily",
-        "maximum",
-        "unexpected",
-        "unknown",
-        "sorry",
-        "check",
-        "s",
-        "re",
-        "t",
-        "than",
-        "allocate",
-        "tried",
-        "gib",
-        "mib",
-        "gb",
-        "mb",
-        "after",
-        "soon",
-        "refresh",
-        "occurred",
-        "reached",
-        "get",
-        "refused",
-        "name",
-        "found",
-        "entity",
-        "large",
-        "content",
-    ]
-)
+_MACHINES = frozenset([
+    "server", "servers", "service", "services", "system", "engine", "backend", "model", "models",
+    "request", "requests", "network", "connection", "upstream", "gateway", "api", "account", "quota",
+    "traffic", "capacity", "deployment", "inference", "worker", "workers", "instance", "instances",
+    "queue", "key", "token", "tokens", "credential", "credentials", "authentication", "authorization",
+    "balance", "credit", "billing", "plan", "limit", "rate", "context", "length", "input", "prompt",
+    "memory", "cuda", "gpu", "endpoint", "database", "proxy", "nginx", "vllm", "openai", "anthropic",
+    "litellm", "http", "https", "status", "code", "error", "errors", "exception", "exceptions",
+    "apistatuserror", "concurrency", "process", "host", "address", "client", "response", "stream",
+    "timeout", "maintenance", "load", "demand", "permission", "access", "fetch", "socket", "dns", "ssl",
+    "loading", "usage", "page", "output", "channel", "trace", "subscription", "trial", "region", "group",
+])  # fmt: skip
+_FAILURES = frozenset([
+    "busy", "overloaded", "unavailable", "down", "failed", "fails", "fail", "failure", "failing",
+    "timeout", "timed", "timing", "crashed", "died", "dead", "exceeded", "exceeds", "exceed",
+    "insufficient", "suspended", "expired", "invalid", "denied", "refused", "closed", "reset",
+    "aborted", "unauthorized", "forbidden", "loading", "error", "errors", "exception", "maintenance",
+    "long", "many", "full", "low", "heavy", "high", "unreachable", "wrong", "bad", "limited",
+    "throttled", "restarting", "cannot", "not", "no", "unexpectedly", "unsupported", "missing",
+    "rejected", "blocked", "unable", "exhausted",
+])  # fmt: skip
+_FUNCTION = frozenset([
+    "the", "a", "an", "this", "that", "our", "your", "we", "you", "i", "is", "are", "was", "were",
+    "has", "have", "been", "be", "it", "its", "of", "for", "to", "in", "on", "at", "from", "with", "by",
+    "and", "or", "but", "too", "currently", "temporarily", "still", "now", "please", "try", "again",
+    "later", "retry", "retrying", "wait", "come", "back", "few", "minutes", "moment", "moments",
+    "seconds", "shortly", "slow", "up", "top", "continue", "could", "can", "cannot", "reach", "connect",
+    "different", "contact", "support", "under", "undergoing", "experiencing", "out", "read", "while",
+    "processing", "available", "internal", "temporary", "maximum", "unexpected", "unknown", "sorry",
+    "check", "s", "re", "t", "than", "allocate", "tried", "gib", "mib", "gb", "mb", "after", "soon",
+    "refresh", "occurred", "reached", "get", "refused", "name", "found", "entity", "large", "content",
+    "unusually", "kindly", "bit", "hmm", "seems", "seem", "gone", "produced", "raised", "default",
+    "free", "time", "these", "those", "using", "used", "generate", "perform", "log", "login", "session",
+    "ended", "daily", "message", "cycle", "tomorrow", "upgrade", "per", "id",
+])  # fmt: skip
 _ZH_MACHINE = (
     r"服务器?|伺服器|系统|后端|后台|上游|模型|引擎|网络|网路|接口|网关|请求|访问|流量|推理|算力|资源|额度|余额|配额|并发数?|排队|队列|账[号户]|帐[号户]|连接|连线"
-    r"|响应|生成|参数|鉴权|认证|密钥|权限|调用|次数|令牌|数据库|上下文|输入|长度|API|key|token|QPS|TPM|RPM|GPU|显存|内存|进程|节点|实例|人数|用户|使用|messages|套餐|安全策略"
+    r"|响应|生成|参数|鉴权|认证|密钥|权限|调用|次数|令牌|数据库|上下文|输入|长度|API|key|token|QPS|TPM|RPM|GPU|显存|内存|进程|节点|实例|人数|接口|登录状态|上游负载|免费次数|当前分组|用户|使用|messages|套餐|安全策略"
 )
 _ZH_FAILURE = (
     r"繁忙|忙碌|过载|超载|不可用|开小差|异常|出错|错误|故障|崩溃|超时|逾时|过多|较多|过大|过高|过快|过于频繁|太频繁|频繁|不足|失败|拥挤|限流|流控|超限|上限|超过|超出|中断|断开"
-    r"|维护|升级|加载|启动|欠费|无效|过期|未授权|用完|用尽|耗尽|累了|不给力|拦截|触发|不能为空|未知"
+    r"|维护|升级|加载|启动|欠费|无效|过期|未授权|用完|用尽|耗尽|失效|下线|饱和|累了|不给力|拦截|触发|不能为空|未知"
 )
 _ZH_FUNCTION = (
     r"请|您的?|你的?|我们?|当前|目前|现在|今日|本次|该|此|暂时?|正在|已被?|已经|被|了|啦|中|的|内部|存在|达到?|免费|未|无|不|限制|最大|稍后|稍候|稍等|片刻|一会儿?|再试|重试|再|试试|试"
-    r"|休息一下|让它|一下|联系|管理员|客服|处理|检查|设置|充值|升级|重新|登录|访问|提交|预计|两?小时|分钟|后|恢复|几|换|其他|非常|抱歉|对不起|哎呀|由于|因为|因|导致|或|和|与|可能|是否|为空|仍|尚|到"
+    r"|休息一下|让它|一下|联系|管理员|客服|处理|检查|设置|充值|升级|重新|登录|访问|提交|预计|两?小时|分钟|后|恢复|几|换|切换|其他|明天|再来|耐心|等待|点击|刷新|页面|登录|状态|次数|有误|负载|分组|非常|抱歉|对不起|哎呀|由于|因为|因|导致|或|和|与|可能|是否|为空|仍|尚|到"
 )
 _ZH_ONLY = re.compile(
     rf"(?:{_ZH_MACHINE}|{_ZH_FAILURE}|{_ZH_FUNCTION}|[\W_]|\d|[A-Za-z]{{1,12}}(?=[\W\d]|$))+", re.IGNORECASE
@@ -410,6 +192,17 @@ def _share_of_machines(text: str) -> float:
     return sum(n in _MACHINES or n in _FAILURES or n in _FUNCTION for n in names) / max(1, len(names))
 
 
+def _speaks_of_machines(text: str) -> bool:
+    """Whether most of *text* is what machines say, no failure needed."""
+    if text.isascii():
+        names = set(re.findall(r"[a-z]+", text.lower()))
+        return bool(names & (_MACHINES | _FAILURES)) and _share_of_machines(text) >= 0.6
+    return len(re.findall(_ZH_MACHINE, text, re.IGNORECASE)) + len(_ZH_STOPS.findall(text)) >= 2
+
+
+_ZH_STOPS = re.compile(
+    rf"{_ZH_FAILURE}|下线|失效|饱和|切换|等待|登录|登陆|刷新|明天再来|退出|关闭|到期|结束|暂停|停用"
+)
 _WIDE = re.compile(
     r"busy|overload|later|again|retry|time-?d? ?out|error|fail|unavailable|too many|limit|quota|balance|denied|suspend|exceed|invalid"
     r"|unauthori|forbidden|exception|loading|capacity|traffic|demand|maintenance|went wrong|not found|api key|upstream|^\W*(?:null|none|undefined"
@@ -421,46 +214,12 @@ _WIDE = re.compile(
 _STATES_CHOICE = re.compile(
     r"答案|故选|应选|选[A-J项]|(?:answer|choice|option) ?(?:is|:)|\boption [A-J]\b", re.IGNORECASE
 )
-_ENVELOPE = frozenset(
-    [
-        "code",
-        "errcode",
-        "errno",
-        "ret",
-        "retcode",
-        "retmsg",
-        "fault",
-        "errors",
-        "exception",
-        "errorcode",
-        "status",
-        "statuscode",
-        "success",
-        "ok",
-        "msg",
-        "message",
-        "errmsg",
-        "errormsg",
-        "errormessage",
-        "error",
-        "errortype",
-        "detail",
-        "details",
-        "type",
-        "param",
-        "requestid",
-        "traceid",
-        "timestamp",
-        "path",
-        "object",
-        "data",
-        "result",
-        "reason",
-        "time",
-        "instance",
-        "title",
-    ]
-)
+_ENVELOPE = frozenset([
+    "code", "errcode", "errno", "ret", "retcode", "retmsg", "fault", "errors", "exception", "errorcode",
+    "status", "statuscode", "success", "ok", "msg", "message", "errmsg", "errormsg", "errormessage",
+    "error", "errortype", "detail", "details", "type", "param", "requestid", "traceid", "timestamp",
+    "path", "object", "data", "result", "reason", "time", "instance", "title",
+])  # fmt: skip
 _ERROR_KEYS = {"error", "message", "code", "status", "status_code", "type", "param", "request_id"}
 
 
@@ -471,7 +230,12 @@ def is_error_text(reply: str) -> bool:
     text = _plain(reply)
     if not text or len(text) > LONGEST or _STATES_CHOICE.search(text):
         return False
-    if _ZH_BARE.fullmatch(re.sub(r"[\W_]+", "", text)) or _EN_BARE.fullmatch(text.strip(" .!。！…")):
+    if _ZH_BARE.fullmatch(re.sub(r"[\W_]+", "", text)):
+        return True
+    # "Too many requests" may go on in the words of people: "… from your family"
+    if _EN_BARE.fullmatch(text.strip(" .!。！…")) and (
+        re.search(r"\d", text) or _share_of_machines(text) >= 0.7
+    ):
         return True
     if _of_machines_alone(text) or (len(text) <= 60 and _ZH_SENTENCE.fullmatch(text)):
         return True
@@ -491,9 +255,9 @@ def may_be_error_text(reply: str) -> bool:
     A model may do so as well, but not to several questions alike.
     """
     text = _plain(reply)
-    return (
-        bool(text) and len(text) <= LONGEST and bool(_WIDE.search(text)) and not _STATES_CHOICE.search(text)
-    )
+    if not text or len(text) > LONGEST or _STATES_CHOICE.search(text):
+        return False
+    return bool(_WIDE.search(text)) or _speaks_of_machines(text)
 
 
 def skeleton(reply: str) -> str:

@@ -77,6 +77,16 @@ def test_records_of_other_versions_are_read_and_nothing_runs_again(house: House)
     graded = done(house)[3]
     assert graded.why.startswith("ran: grading_rules.rows: absent is now '1'")
     assert EvaluationFacts.read(graded.facts).asked_now == 0
+    # So does a version of the readings before this one, and nobody is asked again.
+    current = json.loads(places[3].read_text(encoding="utf-8"))
+    for rules in ("extraction", "error_texts"):
+        current["identity"]["grading_rules"][rules] = 1
+    places[3].write_text(json.dumps(current), encoding="utf-8")
+    graded = done(house)[3]
+    for rules in ("extraction", "error_texts"):
+        assert f"grading_rules.{rules}: '1' is now '2'" in graded.why
+    assert EvaluationFacts.read(graded.facts).asked_now == 0
+    assert house.steps() == steps
     assert [record.outcome for record in done(house)] == ["reused"] * 5
 
 

@@ -131,7 +131,7 @@ MULTIPLE = [
         "答案：A. 共情\n答案：C. 批评", "A\nC", "* A\n* C", "\\boxed{A, C}", "\\boxed{A、C}", "\\boxed{AC}", "1. A\n2. C",
         '答案："A", "C"', "答案：['A', 'C']", "A. ✓\nB. ✗\nC. ✓\nD. ✗", "A: 正确\nB: 错误\nC: 正确\nD: 错误",
     )],
-    ("除了C都对", CARE, ""),
+    ("除了C都对", CARE, "ABD"),
 ]  # fmt: skip
 
 
@@ -457,7 +457,7 @@ def test_phrasings_that_no_rule_was_made_for_are_not_read_wrong() -> None:
 
 
 # A line each of phrasings_single.tsv and phrasings_several.tsv: what is right, and a reply. L: the letter; S: three of four
-# options; 1: one; R: from A to a letter; *: all; E: all but one, or nothing; N: nothing.
+# options, ?: the same or nothing; 1: one; R: from A to a letter; *: all; E: all but one, or nothing; N: nothing.
 PHRASED = (
     ("静静地听完", "设身处地理解", "指出矛盾", "说明原理"), ("倾听", "共情", "面质", "解释"), ("Listening", "Advising", "Judging", "Blaming"),
     ("A型人格", "B型人格", "C型人格", "D型人格"), ("15%", "25%", "35%", "50%"), ("不评价", "不打断", "不建议", "鼓励表达"),
@@ -491,10 +491,11 @@ def test_no_single_phrasing_is_read_wrong_at_any_place_of_the_answer() -> None:
             right, wrong, third = (turn, (turn + 1 + number % 3) % 4, (turn + 1 + (number + 1) % 3) % 4)
             values = {name[0]: text for name, text in label_forms("", right).items()}
             values |= {"L": LETTERS[right], "W": options[right], "X": LETTERS[wrong], "V": options[wrong]}
+            values |= {f"w{LETTERS[place]}": words for place, words in enumerate(options)}
             said = filled(reply, values | {"Y": LETTERS[third]})
             letter = extract_choice(said, options)
             asked += 1
-            assert letter in ("", LETTERS[right] if kind == "L" else ""), (said, options, letter)
+            assert letter in ("", LETTERS[right] if kind in "L?" else ""), (said, options, letter)
             if kind == "L" and not letter:
                 unread.append(said)
     assert asked > 3000
@@ -509,11 +510,15 @@ def test_no_phrasing_of_several_options_is_read_in_part() -> None:
             right = [place for place in range(4) if place != turn]
             values = {"n": LETTERS[turn], "v": options[turn], "Z": "CD"[turn % 2]}
             values |= {name: options[place] for name, place in zip("abc", right, strict=True)}
+            for place, words in enumerate(options):
+                judged = "错误" if place == turn else "正确"
+                values |= {f"w{LETTERS[place]}": words, f"j{LETTERS[place]}": judged}
             for name, place in zip("123", right, strict=True):
                 values |= label_forms(name, place)
             letters = "".join(LETTERS[place] for place in right)
             answer = {
                 "S": letters,
+                "?": letters,
                 "E": letters,
                 "1": letters[0],
                 "R": "ABCD"[: 3 + turn % 2],
@@ -523,7 +528,7 @@ def test_no_phrasing_of_several_options_is_read_in_part() -> None:
             read = extract_choice(said, options, multiple=True)
             asked += 1
             assert read in ("", answer), (said, options, read)
-            if kind not in "NE" and not read:
+            if kind not in "NE?" and not read:
                 unread.append(said)
     assert asked > 1900
     assert len(unread) <= 0.03 * asked, unread
@@ -541,6 +546,7 @@ def test_traditional_characters_and_a_later_explanation_change_no_reading(
     others = [other for other in range(4) if other != place]
     values = {name[0]: text for name, text in label_forms("", place).items()}
     values |= {"L": LETTERS[place], "W": order[place], "X": LETTERS[others[0]], "V": order[others[0]]}
+    values |= {f"w{letter}": words for letter, words in zip("ABCD", order, strict=True)}
     said = filled(phrased[1], values | {"Y": LETTERS[others[1]]})
     letter = extract_choice(said, order)
     traditional = said.translate(str.maketrans(SIMPLIFIED, TRADITIONAL))

@@ -245,3 +245,36 @@ def lines(name: str) -> list[str]:
 def test_what_a_failing_service_says_is_no_answer_and_what_a_counsellor_says_is() -> None:
     assert [text for text in lines("error_texts.txt") if not is_error_text(text)] == []
     assert [text for text in lines("harmless_texts.txt") if is_error_text(text)] == []
+
+
+ONLY_REPEATED = (
+    "Hmm...something seems to have gone wrong.",
+    "Gateway time-out (504)",
+    "Session expired, please log in again.",
+    "Your free trial has ended. Please upgrade your plan to continue.",
+    "Daily message limit reached. Come back tomorrow.",
+    "当前咨询人数较多，请您耐心等待",
+    "请求参数有误，请检查后重试",
+    "Inference backend is restarting, hold on.",
+    "We hit a snag. Please reload the page.",
+    "The upstream provider returned an error.",
+    "Service degraded, please retry.",
+    "推理引擎异常退出",
+    "连接池已满，请稍候",
+    "鉴权失败",
+    "内容安全校验失败",
+)
+"""What a service may say and a person as well: a failure where several questions got the same."""
+
+
+@pytest.mark.parametrize("text", ONLY_REPEATED)
+def test_a_text_of_machines_is_a_failure_where_several_questions_got_it(text: str) -> None:
+    others = [
+        sample(
+            options=(), sample_id=str(n), question=f"q{n}", reply=f"听起来你很累，第{'一二三四五'[n]}次了。"
+        )
+        for n in range(5)
+    ]
+    same = [sample(options=(), sample_id=f"s{n}", question=f"s{n}", reply=text) for n in range(3)]
+    assert [from_service(each) for each in repeated([*others, *same])] == [True]
+    assert repeated([*others, *same[:2]]) == {}

@@ -25,7 +25,7 @@ from bakeoff.store.facts import TrainingFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done
 from bakeoff.tools import checkpoints, memory, swift
-from bakeoff.training_data.health import count_rows, why_fewer
+from bakeoff.training_data.health import count_rows, why_fewer, why_none_left
 
 if TYPE_CHECKING:
     from bakeoff.chain.chain import Chain
@@ -177,6 +177,10 @@ class _Job:
         Raises:
             CommandFailed: *error*, where no try is left or another one cannot help.
         """
+        if why := why_none_left(_printed_since(self.log, written), self.training.max_length):
+            raise CommandFailed(
+                f"{self.stage.row}: {why}\n{error}", returncode=error.returncode, log=self.log
+            ) from error
         if self.training.tracker == "swanlab" and (why := _why_untracked(error, self.log, written)):
             self.attempts.notes.append(TENSORBOARD_INSTEAD(why=why))
             self.training = self.training.model_copy(update={"tracker": "tensorboard"})
@@ -232,9 +236,16 @@ def _why_untracked(error: CommandFailed, log: Path, written: int) -> str:
         return SILENCE()
     if (error.returncode or 0) <= 0:
         return ""
+    return secrecy.redact(swift.why_untracked(_printed_since(log, written)))
+
+
+def _printed_since(log: Path, written: int) -> str:
+    """Return the end of a *log* that had *written* bytes before."""
+    if not log.exists():
+        return ""
     with log.open("rb") as file:
         file.seek(max(written, log.stat().st_size - 64 * 1024))
-        return secrecy.redact(swift.why_untracked(file.read().decode("utf-8", "replace")))
+        return file.read().decode("utf-8", "replace")
 
 
 def _why_fewer_rows(spec: ModelSpec, facts: TrainingFacts) -> str:

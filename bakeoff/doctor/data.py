@@ -12,6 +12,7 @@ from bakeoff.doctor.finding import (
     cached,
     offline,
 )
+from bakeoff.environments.installed import Installed, nearest
 from bakeoff.errors import DataError, complaint_of
 from bakeoff.matrix.datasets import dataset_name
 from bakeoff.matrix.schema import POINT_AT_DATA, ModelSpec
@@ -73,16 +74,19 @@ def check_datasets(visit: Visit) -> Iterator[Finding]:
     """Yield which training data are missing, unreadable or unhealthy."""
     lengths: dict[str, int] = {}
     users: dict[str, list[str]] = {}
+    systems: dict[str, str] = {}
     for row in visit.rows:
         for dataset in row.dataset if row.trains else ():
             lengths[dataset] = min(lengths.get(dataset, row.training.max_length), row.training.max_length)
             users.setdefault(dataset, []).append(row.name)
+            systems[dataset] = max(systems.get(dataset, ""), _default_system(row, visit), key=len)
     for dataset, length in lengths.items():
         name = dataset_name(dataset)
         path = name.path
         if path and path.exists():
             try:
-                for finding in unhealthy(dataset, check_dataset(path, max_length=length), length):
+                health = check_dataset(path, max_length=length, default_system=systems[dataset])
+                for finding in unhealthy(dataset, health, length):
                     yield replace(finding, rows=tuple(users[dataset]))
             except DataError as error:
                 yield _unreadable(dataset, error, tuple(users[dataset]))
@@ -105,6 +109,22 @@ def check_datasets(visit: Visit) -> Iterator[Finding]:
                 f"unset {offline(visit)}, or give a local file as dataset",
                 tuple(users[dataset]),
             )
+
+
+def _default_system(row: ModelSpec, visit: Visit) -> str:
+    """Return what the row's template says to dialogues without a system turn."""
+    tool = visit.installed(row, "train")
+    template = template_of(row, tool) if tool else ""
+    return (tool.templates[template] or "") if tool and template else ""
+
+
+def template_of(row: ModelSpec, tool: Installed) -> str:
+    """Return the template that *tool* trains *row* with, empty if unknown."""
+    recognised = tool.recognised(row.model or "")
+    template = row.template or (recognised[1] if recognised else "")
+    if template and template not in tool.templates:
+        template = nearest(template, tool.templates)
+    return template or ""
 
 
 def _unreadable(dataset: str, error: DataError, rows: tuple[str, ...]) -> Finding:

@@ -16,7 +16,7 @@ from pathlib import Path
 from bakeoff.chain.chain import Bench
 from bakeoff.command import Command
 from bakeoff.doctor import comparability
-from bakeoff.doctor.data import check_datasets, check_models, check_suites
+from bakeoff.doctor.data import check_datasets, check_models, check_suites, template_of
 from bakeoff.doctor.finding import (
     LEVELS,
     Finding,
@@ -33,7 +33,6 @@ from bakeoff.environments.installed import (
     Installed,
     cache_file,
     installed,
-    nearest,
 )
 from bakeoff.execution.runner import Runner
 from bakeoff.files import write_json
@@ -196,11 +195,7 @@ def differences(rows: Sequence[ModelSpec], tools: Mapping[str, Installed]) -> li
             continue
         if row.trains:
             trainers[row.name] = tool.swift
-        recognised = tool.recognised(row.model or "")
-        template = row.template or (recognised[1] if recognised else None)
-        if template and template not in tool.templates:
-            template = nearest(template, tool.templates)
-        if template:
+        if template := template_of(row, tool):
             systems[row.name] = tool.templates[template]
     return comparability.differences(rows, default_systems=systems, trainers=trainers)
 

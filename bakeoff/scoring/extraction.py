@@ -26,11 +26,12 @@ from bakeoff.scoring.judgements import UNSURE, is_approved
 from bakeoff.scoring.labels import LETTERS, Labels, plain_form
 from bakeoff.scoring.layout import laid_out
 from bakeoff.scoring.option_words import bare
+from bakeoff.scoring.quotations import without_question
 from bakeoff.scoring.reading import spoken_part
-from bakeoff.scoring.short_answers import ShortAnswerReader
 from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED
+from bakeoff.scoring.whole_sentences import SentenceReader
 
-RULES = 1
+RULES = 2
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 
@@ -53,10 +54,12 @@ def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False
     if re.match(r"<!doctype|<html", text, re.IGNORECASE):
         return ""
     text = plain_form(laid_out(text))
-    return _ReplyReader(text, options, multiple).answer()
+    reader = _ReplyReader(text, options, multiple)
+    unquoted = without_question(text, reader.options)
+    return (reader if unquoted == text else _ReplyReader(unquoted, options, multiple)).answer()
 
 
-class _ReplyReader(ShortAnswerReader):
+class _ReplyReader(SentenceReader):
     """Decides what one reply to one question answers."""
 
     def answer(self) -> str:
@@ -77,6 +80,8 @@ class _ReplyReader(ShortAnswerReader):
         for sign in self.verdict(), self._whole():
             if sign is not None:
                 return self.letters(sign)
+        if (left := self.sentence()) is not None:
+            return left
         lead = self._lead()
         marked = self.statements(MARKED)
         if self.multiple and (several := self.ticked_boxes() or self.pointed(marked)):

@@ -12,16 +12,20 @@ JUDGES = re.compile(
     re.IGNORECASE,
 )
 _FAIR = (
-    r"正确|对|(?<=[都均皆全])(?:应?该?要?选)|没问题|没有问题|行(?=[\W_]|$)|合适|恰当|合理|(?:符合|契合|贴近|切合|满足)(?:题意|题干|要求|题目要求|条件)?(?=[\W_]|$)|贴切|切题|可以(?=[\W_]|$)|(?<=[更较最])(?:优|佳)|是(?=[。!\n]|$)|\bit is(?=[.!\n]|$)|妥当|当选|入选|适当|可取|准确|成立|无误|没错|没有错|(?<=[更较最])好|✓|✔|✅|☑|√"
-    r"|(?:正确|最佳|最好|最优|最合适|最恰当|标准)的?(?:选择|答案|选项|做法|一项)"
-    r"|(?<=最)[\u4e00-\u9fff]{1,4}的(?:选择|答案|选项|做法|一项|回应|回答|方式|方法)|(?:the )?answer\b|(?:the )?(?:correct|right|best|better|most [a-z]+|true)\b|fits\b|makes (?:the )?(?:most|more) sense\b|appl(?:y|ies)\b"
+    r"正确|对|(?<=[都均皆全])(?:应?该?要?选)|没问题|没有问题|行(?=[\W_]|$)|合适|恰当|合理|(?:符合|契合|贴近|切合|满足)(?:题意|题干|要求|题目要求|条件)?(?=[\W_]|$)|贴切|切题|可以(?=[\W_]|$)|(?<=[更较最])(?:优|佳)|是(?=[。!\n]|$)|\bit is(?=[.!\n]|$)|妥当|稳妥|当选|入选|适当|可取|准确|成立|无误|没错|没有错|(?<=[更较最])好|✓|✔|✅|☑|√"
+    r"|(?:正确|最佳|最好|最优|最合适|最恰当|标准)的?(?:选择|答案|选项|做法|一项)|正解"
+    r"|(?<=最)[\u4e00-\u9fff]{1,4}的(?:选择|答案|选项|做法|一项|回应|回答|方式|方法)|(?:the )?answer\b|(?:the )?(?:correct|right|best|better|most [a-z]+|true|appropriate|valid|suitable|acceptable)\b|what i (?:would|'d|will) (?:choose|pick|select)\b|fits\b|makes (?:the )?(?:most|more) sense\b|appl(?:y|ies)\b"
 )
 _LINK = (
     r"(?:[ \t*_`)\]\"'”」,:(—-]|选项|项|常见的?|[较极颇尤最]为|毫?无疑问?|当然|一项|同样|亦|"
     r"的?(?:说法|做法|描述|表述|内容|观点)|这?[两三四]项|是|才|都|均|皆|为|更|比较|最|也|全|应该|应|确实|完全|显然|肯定|一定|勉强"
     r"|\bis\b|\bare\b|\ball\b|\bboth\b|\bwould be\b|\bshould be\b|\bseems\b|的){0,8}"
 )
-_APPROVED = re.compile(_LINK + rf"(?:{_FAIR})(?![^,。;\n]{{0,2}}(?:吗|么|与否|\?))", re.IGNORECASE)
+_APPROVED = re.compile(
+    _LINK
+    + rf"(?:{_FAIR})(?![^,。;\n]{{0,2}}(?:吗|么|与否|\?))(?![^,。;.\n]{{0,30}}\b(?:if|unless|when|at first)\b)",
+    re.IGNORECASE,
+)
 REJECTED = re.compile(
     _LINK
     + r"(?!(?:incorrect|wrong)\w*[\"']\s*:|(?:错误?|不正确|不对|不合适|不符合题意|不应?选|排除)的?(?:选?项|说法)?(?:有|是|为|包括|:)[\s*_`(\"“]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))"
@@ -30,11 +34,11 @@ REJECTED = re.compile(
     re.IGNORECASE,
 )
 _TICKED = re.compile(
-    r"[*_`]*[ \t]*[.、:()|]+[ \t*_`]*(?:正确|对|是|应?该?选|入选|✓|✔|✅|☑|√|correct|right|true|yes)[*_` ]*(?=$|[,;。.\n()|}\]]|(?<= )[*_`(\[“「【]*(?:选项|[Oo]ption|第|[A-Ja-j]\b|[\ue000-\ue009])|[*_`(\[“「【\"]*(?:选项[ ]?)?(?:[A-J]|第.)[*_`)\]”」】\"]*选?项?[.:(—、])",
+    r"[*_`]*[ \t]*(?:[.、:()|]+|[-–—]+(?=[ \t]))[ \t*_`]*(?:正确|对|是|应?该?选|入选|✓|✔|✅|☑|√|correct|right|true|yes)[*_` ]*(?=$|[,;。.\n()|}\]]|(?<= )[*_`(\[“「【]*(?:选项|[Oo]ption|第|[A-Ja-j]\b|[\ue000-\ue009])|[*_`(\[“「【\"]*(?:选项[ ]?)?(?:[A-J]|第.)[*_`)\]”」】\"]*选?项?[.:(—、])",
     re.IGNORECASE,
 )
 CROSSED = re.compile(
-    r"[*_`]*[ \t]*[.、:()|]+[ \t*_`]*(?:不正确|不对|错误?|否|不应?该?选|不入选|✗|✘|❌|×|✖|incorrect|wrong|false|no)[*_` ]*(?=$|[,;。.\n()|}\]]|(?<= )[*_`(\[“「【]*(?:选项|[Oo]ption|第|[A-Ja-j]\b|[\ue000-\ue009])|[*_`(\[“「【\"]*(?:选项[ ]?)?(?:[A-J]|第.)[*_`)\]”」】\"]*选?项?[.:(—、])",
+    r"[*_`]*[ \t]*(?:[.、:()|]+|[-–—]+(?=[ \t]))[ \t*_`]*(?:不正确|不对|错误?|否|不应?该?选|不入选|✗|✘|❌|×|✖|incorrect|wrong|false|no)[*_` ]*(?=$|[,;。.\n()|}\]]|(?<= )[*_`(\[“「【]*(?:选项|[Oo]ption|第|[A-Ja-j]\b|[\ue000-\ue009])|[*_`(\[“「【\"]*(?:选项[ ]?)?(?:[A-J]|第.)[*_`)\]”」】\"]*选?项?[.:(—、])",
     re.IGNORECASE,
 )
 QUESTIONED = re.compile(
@@ -43,7 +47,7 @@ QUESTIONED = re.compile(
     re.IGNORECASE,
 )
 DOUBT = re.compile(
-    r"若|如果|假如|假设|假使|要是|倘若|除非|即使|就算|误|易错|常见错|错误(?:的)?(?:答案|选项)|干扰|有人|有些人|很多人|不少人|大多数|大部分|多数人|人们|的人|人(?:都|会|常|往往|总是?)*\s*$|有的|部分|同学|学生|考生|别人|他人"
+    r"与其|(?<!不)难(?:说|讲|道)|初步|初始|暂[定选]|第一反应|第一印象|\bpreliminary\b|\btentative(?:ly)?\b|\bdraft\b|\bfirst (?:guess|thought|instinct|impression)\b|若|如果|假如|假设|假使|要是|倘若|除非|即使|就算|误|易错|常见错|错误(?:的)?(?:答案|选项)|干扰|有人|有些人|很多人|不少人|大多数|大部分|多数人|人们|的人|人(?:都|会|常|往往|总是?)*\s*$|有的|部分|同学|学生|考生|别人|他人"
     r"|表面|谁|哪[个位]|[原本还]以为|据说|听说|否则|要不然|先前|之前|原先|起初|一开始|本来|原本|比(?!较|如|例)|相比|\bavoid\b|\botherwise\b|\bthan\b|\bversus\b|\bapart from\b|[上下前]一?[题道]|\b(?:initial|original|previous|earlier)(?:ly)?\b|\bat first\b|\bpreviously\b"
     r"|容易|可能|也许|或许|是否|除了|除|排除|为什么|为何|不|别|勿|没|未|非(?!常)|看似|似乎|乍一?看|而非|例如|比如|格式|难以"
     r"|\b(?:everything|all|anything|any) but\b|\bif\b|\bsome\b|\bmany\b|\bpeople\b|\bstudents?\b|\bothers\b|mistake|\bwrong\b|incorrect|\bnot\b|n't\b|\bnever\b|\bmight\b|\bmay\b|\bmaybe\b"
@@ -51,7 +55,7 @@ DOUBT = re.compile(
     re.IGNORECASE,
 )
 SAFE = re.compile(
-    r"毫?不犹豫地?|不妨|无疑问?|不用说|不难(?:看出|发现|得出)|非要说|无误|对不起|分析可能|不过|值得|不仅|\bnot only\b|没错|不确定的话",
+    r"(?:很|不难)?容易(?:看出|得出|发现|知道|判断|推出)|毫?不犹豫地?|不妨|无疑问?|不用说|不难(?:看出|发现|得出)|非要说|无误|对不起|分析可能|不过|值得|不仅|\bnot only\b|没错|不确定的话",
     re.IGNORECASE,
 )
 ASCRIBED = re.compile(r"(?:认为|以为|觉得|say|think|believe)s?\s*[,:]?\s*$", re.IGNORECASE)
@@ -63,6 +67,11 @@ TAKEN_BACK = re.compile(
 
 AT_LEAST = re.compile(r"至少|起码|不限于|比如|例如|\bat least\b|\bsuch as\b|\bincluding but\b", re.IGNORECASE)
 ELSE = re.compile(r"[^。\n]{0,16}?(?:否则|要不然|不然|\botherwise\b|\belse\b)", re.IGNORECASE)
+DISAGREES = re.compile(
+    r"[^。\n]{0,12}?[,。;][^。,\n]{0,8}(?:不同意|不认同|不赞同|判(?:定)?为?错|\bdisagree\b|\bdon't agree\b|\bdo not agree\b)",
+    re.IGNORECASE,
+)
+"""What shows behind a label that the reply does not share it."""
 CONTRASTS = re.compile(
     r"但|然而|不过|而是|[,。;]而|实际|其实|事实上|本题|此题|这里|此处|因此|所以|故|最终|最后|综上|总之|应该?选|才"
     r"|\b(?:but|however|here|actually|so|thus|hence|therefore|finally|instead|in fact)\b",
@@ -79,7 +88,7 @@ _UNDECIDED = (
     r"|(?:还)?没(?:有)?(?:看|分析|判断)|需要?看|看情况|unsure|uncertain|not (?:sure|certain)|unclear)"
 )
 UNSURE = re.compile(
-    rf"(?:我|其[他余它]|剩下的?|另外|至于|\bothers?\b|\brest\b|(?<![A-Za-z])[A-J](?:选?项)?)[^,。;\n]{{0,8}}?{_UNDECIDED}"
+    rf"只(?:检查|看|分析|核对|读|考虑)了?|\bonly (?:checked|looked|considered|read|reviewed)\b|(?:我|其[他余它]|剩下的?|另外|至于|\bothers?\b|\brest\b|(?<![A-Za-z])[A-J](?:选?项)?)[^,。;\n]{{0,8}}?{_UNDECIDED}"
     r"|(?:^|[,。;?!\n])\s*(?:但|但是)?不(?:太)?确定|\bnot (?:sure|certain)\b|\b(?:unsure|uncertain)\b"
     r"|(?:可能|也许|或许|\bpossibly\b|\bmaybe\b|\bmay be\b|\bmight be\b)[^,。;\n]{0,8}(?:也|还|too\b|as well)|(?:还|也)(?:可能|也许)|also (?:may|might)|(?:[,、]|\band)\s*(?:possibly|maybe|perhaps|也许|或许|可能)",
     re.IGNORECASE,

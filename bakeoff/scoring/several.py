@@ -17,6 +17,11 @@ _POINTED = re.compile(
     r"(?:(?<=[;。\n.,)）])|^)[ \t>*_`]*(?:(?:[-*+•]|\d{1,2}[.)、])[ \t]*)?[*_`(\[【]*(?:选项[ ]?)?"
     r"(?P<label>[A-J]|[\ue000-\ue009])[*_`)\]】]*[ \t]?[.、:()—-][*_` ]*(?=[^\s*_`])"
 )
+_WRONG_ARE_WANTED = re.compile(r"选(?:出|择)?(?:错误|不正确|不恰当|不合适|不符合)")
+_IN_A_NAME = re.compile(
+    r"[\u4e00-\u9fff](?<![项是为选择取案有即就则故而但定下出向于当要剩了同以中里此么也和与及或对断说得觉除非把将用像如比看果认知且又还都像只题法点论来前后起肯仅独唯余它他下])$"
+)
+"""A letter right behind a noun is a part of its name, as in 维生素B."""
 
 
 class SetReader(StatementReader):
@@ -77,12 +82,17 @@ class SetReader(StatementReader):
 
     def judged(self) -> str | None:
         """Return the options that are judged right; None without judgements."""
+        if _WRONG_ARE_WANTED.search(self.text):
+            return ""
         fair: set[int] = set()
         poor: set[int] = set()
         unjudged: set[int] = set()
         place = 0
         for match in MENTION.finditer(self.text):
             if match.start() < place:
+                continue
+            if _IN_A_NAME.search(self.text[max(0, match.start() - 1) : match.start()]):
+                unjudged |= self.unclear(match.start(), match[0]) if self.multiple else set()
                 continue
             labels = self.label_list(match.start(), small=self.multiple)
             if self.multiple and self.label_at(match.start(), small=True) is None:

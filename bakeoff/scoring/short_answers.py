@@ -1,4 +1,4 @@
-"""Reads answers without a cue: corrections, headed lines, what is left over."""
+"""Reads answers without a cue: corrections, headed lines, what is left."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 from bakeoff.scoring.judgements import DOUBT, SAFE, is_approved, is_rejected
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.option_words import REFUSED, WordReader
+from bakeoff.scoring.speakers import is_of_others, is_own
 from bakeoff.scoring.statements import MENTION
 
 _CORRECTION = re.compile(
@@ -114,7 +115,8 @@ class ShortAnswerReader(WordReader):
                 return None
             if _CROSSES.search(head) or _OTHERS.search(head) or DOUBT.search(SAFE.sub("", head)):
                 return None
-            if not _MARKS_ONLY.fullmatch(self.text[labels.end : start + len(line)]):
+            after = self.text[labels.end : start + len(line)]
+            if not _MARKS_ONLY.fullmatch(after) or "?" in after or is_of_others(head):
                 return None
             seen[tuple(sorted(labels.indices))] = labels
         return next(iter(seen.values())) if len(seen) == 1 else None
@@ -146,10 +148,19 @@ class ShortAnswerReader(WordReader):
             fits = _END.match(tail) or _EXCELS.match(tail) or is_approved(tail)
             if len(set(labels.indices)) > 1 or not fits:
                 return None
-            if not self._stands_alone(mention.start()) or (left and left.indices != labels.indices):
+            if (
+                not self._stands_alone(mention.start())
+                or not self._speaks_for_itself(mention.start())
+                or (left and left.indices != labels.indices)
+            ):
                 return None
             left = labels
         return left
+
+    def _speaks_for_itself(self, place: int) -> bool:
+        lead = self.lead_up(place)
+        headed = re.search(r":[\W_]*$", lead)
+        return not is_of_others(lead) if headed else is_own(lead)
 
     def _stands_alone(self, place: int) -> bool:
         """Whether the letter at *place* is no part of a name such as 维生素B."""

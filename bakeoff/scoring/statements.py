@@ -15,6 +15,7 @@ from bakeoff.scoring.judgements import (
     BREAK,
     CONTRASTS,
     CROSSED,
+    DISAGREES,
     DOUBT,
     ELSE,
     OPEN_END,
@@ -26,6 +27,7 @@ from bakeoff.scoring.judgements import (
     is_rejected,
 )
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, LabelReader, Labels
+from bakeoff.scoring.speakers import is_own
 
 _REASON = re.compile(
     r"因(?!此|而)|由于|理由|解析|而[不非]|不[选是]|其[他余]|排除|除了|\bbecause\b|\bsince\b|\bnot\b|\brather\b",
@@ -48,13 +50,19 @@ _LINE_LABEL = re.compile(
 _TURN = re.compile(
     r"而是|(?<!anything )(?<!everything )(?<!nothing )(?<!all )(?<!any )\bbut\b", re.IGNORECASE
 )
+_SUPPOSES = re.compile(r"[\s*_`,:]*(?:如果|若|假如|假设|假使|要是|倘若|\bif\b|\bunless\b)", re.IGNORECASE)
+_BRANCHES = re.compile(r"当(?!然).{1,30}时.{1,40}[;。,].{0,20}(?:时|的话|情况下),?(?:则|就|选|应|用|可)")
+_OF_CHOOSING = re.compile(
+    r"选|挑|答|判断|猜|二者|三者|只能|非要|必须|一定要|题(?:目|干)?(?:没|无|不)|理解|没(?:有)?(?:看|记|理解)错|\b(?:choose|pick|select|answer|guess|must|have to|had to|question|forced|understand)\b",
+    re.IGNORECASE,
+)
 _JOINED = re.compile(r"[\s*_`,、;。]*(?:也|还|同时|并且?|另外|以及|再|又|and|also)[^。;\n]{0,6}")
 _SET_APART = re.compile(
     r"[;。\n][\s*_`(\[【\"'“‘「『-]*(?:(?:还有|另外|以及|同时|和|选项?|[Oo]ptions?|[Aa]lso)[\s,]*|[a-j\d]{1,2}[.)、:][\s*_`]*)?$"
     r"|\n[^\u4e00-\u9fff\n]{0,12}$|[, ]\d{1,2}[.)、:(][\s*_`]*$"
 )
 _FIT = r"(?:正确|合适|恰当|符合题意|符合|合理|妥当|适当|最佳|最优|最好|标准|准确|适合|可取)"
-_TO_BE = r"(?:\s*(?:毫?无疑问?|呢,|应该|应当|应|就|只能|只有|仅有|显然|最终|也|便|该|当然|肯定|可以|确定|其实|仍然?|依然|依旧|还|则))*\s*(?:是|为|选择?(?!项)|包括|包含|有|如下|即|在于|(?:is|are)\b)*(?:\s*选择?(?!项))?"
+_TO_BE = r"(?:\s*(?:毫?无疑问?|呢,|应该|应当|应|就|只能|只有|仅有|显然|最终|也|便|该|当然|肯定|可以|确定|其实|仍然?|依然|依旧|还|则))*\s*(?:是|为|选择?(?!项)|包括|包含|有|如下|即|在于|在(?=[*_`(]*[A-J])|[系乃](?=[*_`(]*[A-J])|(?:is|are)\b)*(?:\s*选择?(?!项))?"
 _BE = (
     r"(?:\s*(?:is|are|was|must be|has to be|should be|would be|will be|includes?|是|为|:|=|\.(?= *[A-J]\b)))"
 )
@@ -66,18 +74,19 @@ MARKED = re.compile(
     r"|我(?:的|们的)(?:最终)?(?:选择|答案|回答|选项|结论|判断)\s*(?:是|为|:)"
     r"|\\(?:boxed|fbox)\s*\{|(?<![\\a-z])boxed\s*\{"
     r"|[\"'](?!\w*(?:wrong|incorrect|other|reject|error|not_|错|误|排除|干扰))\w*(?:answers?|choices?|options?|select(?:ed|ion|ions)?|picks?|result|letters?|labels?|答案|选项|选择)\w*[\"']\s*:"
-    rf"|\b(?:correct|right|best|final|my|true|most appropriate|most suitable)[ \t]+(?:answers?|choices?|options?|selections?|ones?|response)\b{_BE}?"
+    rf"|\b(?:correct|right|best|final|my|true|most appropriate|most suitable)[ \t]+(?:answers?|choices?|options?|selections?|ones?|responses?)\b(?: here)?{_BE}?"
     rf"|{_FIT}的?\s*(?:option|choice|answer)s?\b{_BE}"
     rf"|\b(?:answers?|ans)\b{_BE}?|(?<![a-z])correct[\"']?\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
 CHOSEN = re.compile(
     rf"{_FIT}的?(?:选项|做法|说法|表述|描述|一项|选择|回应|回答|反应|处理|有|项)?(?:应该|应当|应|就)?(?:是|为|有|包括|的是|只有|仅有)"
+    r"|符合[^,。;:\n不]{1,12}的(?:选项|做法|说法|一项)?(?:有|是|为|包括)|\bmost [a-z]+ (?:answer|choice|option|response|reply|statement)s? (?:is|are|would be)\b|\b(?:statement|option|response|choice|answer|reply) that best [a-z ]{1,40} is\b"
     r"|(?:应该|应当|应|就|认为|觉得|肯定|当然|我会|我|而|因此|所以|故|因而|那么|这是)(?:应该|应)?(?:是|选择?|为)"
     r"|(?:选择|选(?!项都|项均|项全)|取|倾向于?)(?:的有|的是|了|出|定|择)?"
     r"|(?:只剩|剩)(?:下|余)?的?(?:就?是|只有)?|(?:下列|以下|下面|上述|题干)[^,。;\n]{0,40}?的(?:一项|选项)?(?:就|应该|应)?是|(?:故|因此|所以|那就?是|[,。;]是),?(?=[\s*_`(\"“]*[A-J](?![A-Za-z]))"
     r"|\b(?:definitely|certainly|surely|so|thus|hence|therefore),?(?= [(*]*[A-J]\b)"
-    r"|\b(?:choose|chose|pick|select|go with|going with|opt for)\b|\b(?:it|that|this) (?:is|should be|must be|would be|has to be)\b|\bit's\b|\b(?:choice|option) is\b",
+    r"|\b(?:choose|chose|pick|select|go with|going with|opt for|lean(?:ing)? towards?|left with)\b|\b(?:it|that|this) (?:is|should be|must be|would be|has to be)\b|\bit's\b|\b(?:choice|option) is\b",
     re.IGNORECASE,
 )
 
@@ -135,11 +144,21 @@ class StatementReader(LabelReader):
             marked = self.label_list(match.end())
             if marked is None or self.denied(marked) or self._is_judgement(match):
                 continue
+            if not is_own(self.lead_up(match.start())):
+                continue
             statements.append(
                 Labels(marked.indices, match.start(), marked.end, self.complete(marked), match.end())
             )
             end = marked.end
         return statements
+
+    def lead_up(self, start: int) -> str:
+        """Return what the clause says before *start*, options' words left out."""
+        before = self.text[max(0, start - 40) : start]
+        clause = BREAK.split(before)[-1]
+        for words in sorted(self.words.values(), key=len, reverse=True):
+            clause = clause.replace(words, "") if len(words) > 1 else clause
+        return clause
 
     def _is_judgement(self, cue: re.Match[str]) -> bool:
         """Whether *cue* judges the label before it: the 选 of ``A:选``."""
@@ -155,10 +174,12 @@ class StatementReader(LabelReader):
         before = self.text[max(0, since, start - 40) : start]
         breaks = [m.end() for m in BREAK.finditer(before)]
         clause = before[breaks[-1] :] if breaks else before
+        if self._supposed(start, len(clause)):
+            return True
         for words in self.words.values():
-            clause = (
-                clause.replace(words, "") if len(words) > 1 else clause
-            )  # what an option says is no doubt
+            # what an option says is no doubt, but 不建议 may be what is said of the letter behind it
+            stated = len(words) > 1 and not (len(words) < 5 and words[0] in "不没别非未勿")
+            clause = clause.replace(words, "") if stated else clause
         if not clause.strip() and breaks and len(breaks) > 1:
             previous = before[breaks[-2] :]
             return bool(ASCRIBED.search(previous) and DOUBT.search(previous))
@@ -169,10 +190,24 @@ class StatementReader(LabelReader):
             return True
         return bool(DOUBT.search(SAFE.sub("", clause)))
 
+    def _supposed(self, start: int, clause: int) -> bool:
+        """Whether what stands at *start* holds under a condition of the case.
+
+        A condition of the choice itself (``如果必须选一个，选B``) and one that a turn such as 但 ends are none.
+        """
+        sentence = re.split(r"[。!?;\n]|\.\s", self.text[max(0, start - 80) : start])[-1]
+        earlier = sentence[: max(0, len(sentence) - clause)]
+        if _BRANCHES.search(self.text):
+            return True
+        supposed = _SUPPOSES.match(earlier)
+        return bool(supposed) and not (
+            _OF_CHOOSING.search(earlier) or CONTRASTS.search(sentence[supposed.end() :])  # type: ignore[union-attr]
+        )
+
     def denied(self, stated: Labels) -> bool:
         """Whether what follows the list denies it or asks."""
         tail = self.text[stated.end : stated.end + 40]
-        return bool(is_rejected(tail) or QUESTIONED.match(tail) or ELSE.match(tail))
+        return bool(is_rejected(tail) or QUESTIONED.match(tail) or ELSE.match(tail) or DISAGREES.match(tail))
 
     def complete(self, stated: Labels) -> bool:
         """Whether no further label follows that may belong to the list."""

@@ -32,6 +32,23 @@ ROWS_LEFT_OUT = Template(
     "pytest --doctor)",
 )
 
+NONE_LEFT_TOO_LONG = Template(
+    "training_data.health.none_left_too_long",
+    "no dialogue was left to train on: all {rows} are longer than max_length {max_length}, in which the system prompt "
+    "counts that the template adds to a dialogue without any; give a larger training.max_length, or shorter dialogues",
+    zh="没有剩下可训练的对话：全部 {rows} 条都超过 max_length {max_length}"
+    "（模板自动加上的系统提示也计入长度）；请增大 training.max_length 或缩短对话",
+    en="no dialogues were left to train on: all {rows} exceed max_length {max_length}, including the default system "
+    "prompt that the template adds; increase training.max_length or shorten the dialogues",
+)
+NONE_LEFT = Template(
+    "training_data.health.none_left",
+    "no dialogue was left to train on: ms-swift left all {rows} out, the last for: {error} (pytest --doctor says more)",
+    zh="没有剩下可训练的对话：ms-swift 丢弃了全部 {rows} 条，最后一条的原因：{error}（详见 pytest --doctor）",
+    en="no dialogues were left to train on: ms-swift dropped all {rows}; the last error was: {error} "
+    "(see pytest --doctor)",
+)
+
 Turn = tuple[str, str]
 """Role (system, user, assistant or tool…) and text."""
 
@@ -91,8 +108,16 @@ def check_dataset(
     max_length: int | None = None,
     count_tokens: Callable[[str], int] | None = None,
     first: int = 20_000,
+    default_system: str = "",
 ) -> Health:
     """The health of the first *first* rows of *path*, a file or a folder.
+
+    Args:
+        path: what ms-swift would be given.
+        max_length: tokens from which ms-swift leaves a dialogue out.
+        count_tokens: the tokens of a text; None: estimate them.
+        first: how many rows to look at.
+        default_system: what the template says to a dialogue without a system turn; it counts in the length.
 
     Raises:
         DataError: it cannot be read.
@@ -116,17 +141,17 @@ def check_dataset(
         except ValueError as error:
             health.dropped[str(error)] += 1
             continue
-        _look_at(turns, health, seen, max_length, count_tokens or estimated_tokens)
+        count = count_tokens or estimated_tokens
+        length = sum(count(text) + 4 for _, text in turns)
+        if default_system and turns[0][0] != "system":
+            length += count(default_system) + 4
+        health.tokens.append(length)
+        health.too_long += max_length is not None and length > max_length
+        _look_at(turns, health, seen)
     return health
 
 
-def _look_at(
-    turns: list[Turn],
-    health: Health,
-    seen: set[bytes],
-    max_length: int | None,
-    count: Callable[[str], int],
-) -> None:
+def _look_at(turns: list[Turn], health: Health, seen: set[bytes]) -> None:
     spoken = [turn for turn in turns if turn[0] != "system"]
     health.ends_on_client += bool(spoken) and spoken[-1][0] == "user"
     health.not_alternating += _out_of_turn(spoken)
@@ -134,9 +159,6 @@ def _look_at(
     mark = hashlib.sha256(json.dumps(turns).encode()).digest()
     health.duplicates += mark in seen
     seen.add(mark)
-    length = sum(count(text) + 4 for _, text in turns)
-    health.tokens.append(length)
-    health.too_long += max_length is not None and length > max_length
 
 
 @dataclass(frozen=True)
@@ -208,6 +230,8 @@ def dialogue(row: Mapping[str, object], layout: Layout | None = None) -> list[Tu
             raise ValueError("'rejected_response' is null, which other rows of the file have")
         if turns and rejected == turns[-1][1]:
             raise ValueError("'rejected_response' is the answer itself")
+    if turns and all(role == "system" for role, _ in turns):
+        raise ValueError("it holds a system turn alone")
     if any(role == "system" for role, _ in turns[1:]):
         raise ValueError("a system turn stands behind the first turn")
     if layout.images:
@@ -262,10 +286,8 @@ def _turns(row: Mapping[str, object], layout: Layout) -> list[Turn]:
                 raise ValueError(f"a turn of '{name}' has the role {role!r}")
             if turn["content"] is None:
                 raise ValueError(f"a turn of '{name}' has no content")
-            if isinstance(turn["content"], bool | int | float):
-                raise ValueError(
-                    f"a turn of '{name}' has a {type(turn['content']).__name__} as content, not a text"
-                )
+            if kind := _no_text(turn["content"]):
+                raise ValueError(f"a turn of '{name}' has {kind} as content, not a text")
             turns.append((role, str(turn["content"])))
         return turns
     if system is not None:
@@ -290,11 +312,22 @@ def _question_and_answer(row: Mapping[str, object], layout: Layout) -> list[Turn
     if len(layout.question) > 1 and not questions and not any(row.get(n) == "" for n in layout.question):
         raise ValueError("'instruction' and 'input' are both missing")
     texts = [*questions, answer]
-    if any(isinstance(text, bool | int | float) for text in texts):
-        raise ValueError("question or answer is a number, not a text")
+    if kinds := list(filter(None, map(_no_text, texts))):
+        raise ValueError(f"question or answer is {kinds[0]}, not a text")
     system = row.get(layout.system) if layout.system else None
     head: list[Turn] = [("system", str(system))] if system else []
     return [*head, ("user", "\n".join(map(str, questions))), ("assistant", str(answer))]
+
+
+def _no_text(value: object) -> str:
+    """Return what *value* is, empty for a text or parts that have a type."""
+    if isinstance(value, bool | int | float):
+        return f"{'an' if type(value) is int else 'a'} {type(value).__name__}"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list) and not all(isinstance(part, dict) and "type" in part for part in value):
+        return "a list"
+    return ""
 
 
 def _names(row: Mapping[str, object]) -> str:
@@ -332,6 +365,26 @@ def why_fewer(rows: int, trained_on: str, validation_share: float) -> str:
     if lost <= 0:
         return ""
     return ROWS_LEFT_OUT(trained=int(counted[1]), rows=rows - held_out, lost=lost)
+
+
+_ERROR = re.compile(r"^(?:\[[^\]\n]*\] *)?((?:\w+\.)*\w*(?:Error|Exception)\b.{0,200})", re.MULTILINE)
+
+
+def why_none_left(log: str, max_length: int) -> str:
+    """Return why a training had no rows, empty where that is not so.
+
+    Args:
+        log: what ms-swift printed; it names every error but that a dialogue is too long.
+        max_length: of the training.
+    """
+    filtered = re.findall(r"origin length: (\d+), filtered dataset length: (\d+)", log)
+    if not filtered or int(filtered[-1][1]):
+        return ""
+    rows = int(filtered[-1][0])
+    errors = _ERROR.findall(log[: log.rfind("filtered dataset")])
+    if errors:
+        return NONE_LEFT(rows=rows, error=errors[-1].strip())
+    return NONE_LEFT_TOO_LONG(rows=rows, max_length=max_length)
 
 
 def count_rows(path: Path) -> int:

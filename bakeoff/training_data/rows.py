@@ -54,13 +54,16 @@ def _rows(path: Path) -> Iterator[Row]:
                 Complaint(str(path), f"cannot be read: {error}", "write it as CSV in UTF-8")
             ) from None
     elif path.suffix == ".txt":
-        yield from ({"text": line} for line in text.split("\n") if line)
+        yield from ({"text": line} for line in text.removesuffix("\n").split("\n") if text)
     else:
         yield from _json(path, text)
 
 
 def _json(path: Path, text: str) -> Iterator[Row]:
-    """A list of objects, or one object a line, whatever the file is called."""
+    """A list of objects, one object, or one a line, whatever the name."""
+    if (whole := _one_object(text)) is not None:
+        yield _checked(path, 1, whole)
+        return
     if text.lstrip()[:1] == "[":
         try:
             loaded = json.loads(text, object_pairs_hook=_mapping)
@@ -80,6 +83,18 @@ def _json(path: Path, text: str) -> Iterator[Row]:
                     Complaint(f"{path}:{number}", f"no JSON ({error})", "one object per line")
                 ) from None
             yield _checked(path, number, row)
+
+
+def _one_object(text: str) -> object:
+    """Return the only object of *text*, spread over lines; None for others."""
+    first = text.lstrip().split("\n", 1)[0].rstrip()
+    if not first.startswith("{") or first.endswith("}"):
+        return None
+    try:
+        whole: object = json.loads(text, object_pairs_hook=_mapping)
+    except (ValueError, RecursionError):
+        return None
+    return whole
 
 
 def _mapping(pairs: list[tuple[str, object]]) -> dict[str, object]:

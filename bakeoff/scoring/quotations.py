@@ -1,0 +1,53 @@
+"""Takes what a reply repeats of its question out of it.
+
+A model that writes the options down again has chosen none of them, and neither has a sentence that asks to choose.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_LABELS = "ABCDEFGHIJ"
+_ASKS_TO_CHOOSE = re.compile(
+    r"(?:请(?:你|您)?(?:从[^。!\n]{1,40})?(?:仔细)?(?:选择|选出|选|找出|挑选?|判断|指出)(?=[^。!\n]{0,8}?(?:所有|全部|一个|一项|最|正确的?(?:答案|选项)|合适的|下列|以下|哪))"
+    r"|请从[^。!\n]{1,40}选"
+    r"|\b(?:please )?(?:select|choose|pick|identify) (?:all (?:that|the)|one (?:of|from|option)|any (?:of|that)|the (?:best|correct|right|most \w+) (?:answer|option|choice)s? (?:from|of|among|below))\b)"
+    r"[^。!\n]*[。!]?",
+    re.IGNORECASE,
+)
+_DESCRIBES = re.compile(r"[^。;!?\n]*(?:分别|依次)(?:是|为|讲|说|对应|代表|描述)[^。;!?\n]*[。;]?")
+_INTRODUCES = re.compile(
+    r"(?:答案|正确(?:选项|的)?|应?选(?!项)择?|\banswers?\b|\bcorrect\b|\bchoose\b|\bselect\b)[^。.!?\n]{0,10}$",
+    re.IGNORECASE,
+)
+_ASKS = re.compile(
+    r"\?|_{2,}|\(\s*\)|下[列面]|以下|哪|选项|题目|请|which|following|options?\b|choices?\b|question",
+    re.IGNORECASE,
+)
+
+
+def without_question(text: str, options: Sequence[str]) -> str:
+    """Return *text* (in plain form) without the options written down again."""
+    text = _DESCRIBES.sub(_unless_answer, _ASKS_TO_CHOOSE.sub("", text)).strip()
+    written = [option for option in options if option]
+    if len(written) < 2 or len(written) < len(options) or len(options) > len(_LABELS):
+        return text
+    lines = [
+        rf"[*_`(\[]*{letter}[*_`)\]]*[ \t]*[.、:)]?[ \t]*[*_`\"'“”]*{re.escape(option)}[*_`\"'“”]*"
+        for letter, option in zip(_LABELS, written, strict=False)
+    ]
+    block = re.compile(
+        r"(?:[-*+•][ \t]*)?" + r"[\s.。,;、|]*(?:[-*+•][ \t]*)?".join(lines) + r"[ \t]*(?=[\s.。,;、|]|$)"
+    )
+    written_again = block.search(text)
+    if written_again is None or _INTRODUCES.search(text[: written_again.start()].rstrip(" \t\n:*_`")):
+        return text
+    before, after = text[: written_again.start()].strip(), text[written_again.end() :].strip(" \t\n.。,;、|")
+    if before and _ASKS.search(before.rsplit("\n", 1)[-1]):
+        before = ""
+    return f"{before}\n{after}".strip()
+
+
+def _unless_answer(sentence: re.Match[str]) -> str:
+    return sentence[0] if re.search(r"答案|正确|应选|我选", sentence[0]) else ""

@@ -1,0 +1,52 @@
+"""Says whether the words before an answer make it the reply's own.
+
+``所以我选B`` and ``The answer is B`` speak for the reply; ``初学者常选B``, ``题库的答案是B`` and ``You chose B`` speak for
+somebody else. No list can hold everybody else, so the words of the reply itself are listed: a lead that holds any other word
+is not its own.
+"""
+
+from __future__ import annotations
+
+import re
+
+_ZH = (
+    r"答案|正确|标准|参考|官方|最终|最后|最|本|这|此|该|道|题目|题干|题意|题|问题|的|我们|我|给出|个人|自己|但是|但|不过|然而|因此|所以|因而|故|而|遂|于是|从而|由此|由上|可见|可知|显然|显而易见|毫?无疑问?"
+    r"|毫不犹豫地?|不妨|也|还|就|才|只|仅|可以|可|必须|必然|应该|应当|应|需要?|要|能够?|会|将|是|为|以下|以上|如上|如下|下面|上述|结论|结果|综合|综上|所述|总之|总的|总体|整体|来看|来说|来讲|看来|看出|得出|得到|推出|考虑|比较|对比|分析|深入|仔细"
+    r"|检查|判断|思考|推理|排除|筛选|权衡|之后|后|余下|剩下|剩|其实|实际上?|事实上|更正|修正|纠正|改正|抱歉|看错|写错|说错|了|一下|改|唯一|只有|[一两二三四五六七八九十几多\d]个?|多选|单选|单|多|有|选项|选择|选|项|者|更|较为|较|倾向于?|觉得|认为|相信"
+    r"|肯定|确定|确信|当然|自然|猜测?|想|那么?|则|便|这里|此处|里|中|内|之|个|先|再|再次|重新|好的?|嗯|哦|噢|啊|对|没错|很明显|明显|无误|正解|最佳|最优|最好|合适|恰当|适合|符合|依我看|在我看来|一定|绝对|首选|第一|次|今|现在|目前|说法|做法|回应|回答|方式|方法|表述|描述"
+    r"|第|心理|咨询师|治疗师|容易|悬念|毫无|本人|认同|锁定|呼之欲出|经过|逐[项一个]|留下|细想|给|无疑|投|站|记得|改成|换成|直接|首先|其次|理由|解析|解答|作答|答|解|终|定|等"
+)
+_EN = (
+    r"a|actually|after|all|am|among|an|analysis|and|answers?|appropriate|are|as|at|based|be|believe|best|but|case|certain|choices?|choose|chosen|clear|clearly|confident|considering|correct|defensible|definitely|down"
+    r"|elimination|final|finally|firmly|for|from|given|hence|here|i|i'd|i'll|i'm|in|indeed|is|it|it's|just|let's|likely|looking|me|most|must|my|now|obvious|obviously|of|ok|okay|on|one|only|opinion|options?|our|out|overall|pretty|probably"
+    r"|quite|reading|really|right|say|select|selection|should|simply|single|so|step|still|strongly|suitable|sure|surely|that|the|then|therefore|there|these|think|this|those|thus|to|true|ultimately|view|we|we'd|we're|well|will|with|would|yes|question|reasoning|pick|picked|counsell?ors?|therapists?|selected|response|result|solution|verdict|output|confidence|go|going|goes|lean|leaning|text|above|below|four|process|by"
+)
+_OWN = re.compile(
+    rf"(?:{_ZH}|(?<![A-Za-z])(?:{_EN})(?![A-Za-z])|[\"'][\w ]+[\"']\s*:|\\[a-z]+|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|[\W\d_])*",
+    re.IGNORECASE,
+)
+_TURNS = re.compile(
+    r"因此|所以|故|因而|于是|从而|可见|那么|可知|但是?|然而|\b(?:so|thus|hence|therefore|but)\b",
+    re.IGNORECASE,
+)
+_CIRCUMSTANCE = re.compile(
+    r"(?:根据|按照|依据|基于|结合|从|在|对于|对|就|针对|由|通过|经过|鉴于|考虑到|作为|关于|为了|\b(?:given|based on|according to|considering|in|for|from|with|as|among|of|to)\b).*",
+    re.IGNORECASE,
+)
+_OTHERS = re.compile(
+    r"教材|课本|题库|网上?|网络|别人|他人|同事|同学|老师|专家|学生|考生|初学|出题|用户|你|您|他|她|书上|资料|旧|前人|有些|某|\b(?:you|your|he|she|they|their|users?|students?|key|book|grade|score|beginners?|colleagues?)\b",
+    re.IGNORECASE,
+)
+
+
+def is_own(lead: str) -> bool:
+    """Whether *lead*, what a clause says before its cue, is the reply's own."""
+    lead = _TURNS.split(lead)[-1]
+    if _OTHERS.search(lead):
+        return False
+    return bool(_OWN.fullmatch(lead) or _OWN.fullmatch(_CIRCUMSTANCE.sub("", lead, count=1)))
+
+
+def is_of_others(lead: str) -> bool:
+    """Whether *lead* names somebody else whose answer follows."""
+    return bool(_OTHERS.search(lead))
