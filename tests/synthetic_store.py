@@ -29,6 +29,7 @@ from bakeoff.store.stages import Record
 from bakeoff.suites.overlap import overlap
 from bakeoff.verify.answers import sha_of
 from bakeoff.workspace import Workspace
+from tests.synthetic_findings import synthetic_ratings
 
 RUN = "20260302-101500-abcd"
 STARTED = "2026-03-02T10:15:10+00:00"
@@ -249,8 +250,19 @@ def questions(suite: str, count: int) -> list[dict[str, Any]]:
     return listed
 
 
-def honest_store(folder: Path, seed: int = 0, models: int = 2, count: int = 24, report: bool = True) -> Path:
-    """Write a store below *folder*, and its report in ``reports``; return the store."""
+def honest_store(
+    folder: Path,
+    seed: int = 0,
+    models: int = 2,
+    count: int = 24,
+    *,
+    report: bool = True,
+    people: bool = False,
+) -> Path:
+    """Write a store below *folder*, and its report in ``reports``; return the store.
+
+    *people*: with a study that three raters and a judge model scored.
+    """
     root, rng = folder / "store", np.random.default_rng(seed)
     path = folder / "matrix.yaml"
     rows = {f"m{number}": ROW for number in range(models)} | {"broken": ROW, "large": ROW}
@@ -276,6 +288,8 @@ def honest_store(folder: Path, seed: int = 0, models: int = 2, count: int = 24, 
     ))  # fmt: skip
     asked = [(name, variant, suite) for name in rows for variant in ("base", "tuned") for suite in SUITES]
     asked = [entry for entry in asked if entry[0] != "broken" or entry[1] == "tuned"]
+    if people:
+        synthetic_ratings(root / "judge")
     finish_run(
         Workspace(root),
         RUN,

@@ -13,7 +13,7 @@ from bakeoff.errors import ScoreError
 from bakeoff.statistics.crossed import variance_parts
 from bakeoff.statistics.intervals import bounded_interval
 from bakeoff.statistics.raters import Ratings, compare_ratings
-from bakeoff.statistics.study import cases_needed, detectable, plan_study, study_outlook, why_no_letters
+from bakeoff.statistics.study import cases_needed, detectable, plan_study, why_no_letters
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -177,15 +177,6 @@ def test_more_raters_find_what_more_cases_cannot():
     assert plan_study(0.001, 6) is None
     with pytest.raises(ScoreError, match="above 0"):
         plan_study(0, 6)
-
-
-def test_a_study_says_before_people_work_what_it_can_show():
-    refused, refused_zh = study_outlook(8, 6)
-    assert refused.startswith("no letters: with 8 cases")
-    assert "raters x" in refused
-    assert "hours of people" in refused
-    assert "个个案" in refused_zh
-    assert "find a difference of about" in study_outlook(24, 6, raters=5)[0]
 
 
 # ------------------------------ gaps, ends

@@ -40,7 +40,7 @@ class House:
     """An honest store with its report, without the digests of manifests: its content must tell what was changed."""
 
     def __init__(self, folder: Path) -> None:
-        self.root = honest_store(folder, seed=7, count=12)
+        self.root = honest_store(folder, seed=7, count=12, people=True)
         self.sealed = folder / "sealed"
         shutil.copytree(folder, self.sealed)
         self.run, self.reports = self.root / "runs" / RUN, folder / "reports"

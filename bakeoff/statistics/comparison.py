@@ -179,14 +179,20 @@ _PAIR_COLUMNS = (
 )
 
 
+_TINY = 1e-100
+"""Below it a p is a limit, not a number."""
+
+
 def _words(row: PairRow, p: float, verdict: str, alpha: float, percent: bool) -> str:
+    if not row["n"]:
+        return f"{row['a']} and {row['b']} cannot be compared: no sample has a score of both"
     unit, by = (" points", 100) if percent else ("", 1)
     sign = -1 if row["difference"] < 0 else 1
     ahead, behind = (row["a"], row["b"]) if sign > 0 else (row["b"], row["a"])
     low, high = sorted((sign * row["low"] * by, sign * row["high"] * by))
     numbers = (
         f"{abs(row['difference']) * by:.1f}{unit} ({1 - alpha:.0%} interval {low:.1f} to {high:.1f}; "
-        f"adjusted p = {p:.2g})"
+        f"adjusted p {f'= {p:.2g}' if p > _TINY else f'< {_TINY:g}'})"
     )
     if verdict == "tie":
         return f"{ahead} and {behind} cannot be told apart on {row['n']} samples: {numbers}"

@@ -33,7 +33,8 @@ def wilson(right: float, n: float, alpha: float = 0.05) -> Interval:
     share, square = right / n, z * z / n
     middle = (share + square / 2) / (1 + square)
     reach = -z * math.sqrt(share * (1 - share) / n + square / (4 * n)) / (1 + square)
-    return Interval(max(0.0, middle - reach), min(1.0, middle + reach))
+    # rounding must not leave the share itself outside
+    return Interval(max(0.0, min(share, middle - reach)), min(1.0, max(share, middle + reach)))
 
 
 def clustered_wilson(
@@ -56,10 +57,12 @@ def agresti_min(only_a: int, only_b: int, n: int, alpha: float = 0.05) -> Interv
     """Return the interval of the difference of two paired accuracies.
 
     It holds even without a single disagreement: Wald's formula with half a sample added to each of the four cells
-    (Agresti & Min, Statistics in Medicine 2005).
+    (Agresti & Min, Statistics in Medicine 2005). NaN for n = 0.
     """
     from scipy.special import ndtri
 
+    if n == 0:
+        return Interval(math.nan, math.nan)
     total = n + 2
     difference = (only_a - only_b) / total
     spread = math.sqrt((only_a + only_b + 1) / total - difference**2) / math.sqrt(total)

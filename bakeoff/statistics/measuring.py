@@ -18,6 +18,7 @@ from bakeoff.statistics.bootstrap import (
 from bakeoff.statistics.intervals import (
     Interval,
     agresti_min,
+    bounded_interval,
     clustered_wilson,
     cohens_h,
     matched_odds_ratio,
@@ -90,6 +91,7 @@ class _Table(NamedTuple):
     sampled: Ints | None
     """The same where whole subsets are resampled."""
     binary: bool
+    scale: tuple[float, float]
     absent: NDArray[np.bool_]
     values: Floats
     lowest: Floats
@@ -179,6 +181,7 @@ def _table(
         codes=codes,
         sampled=codes if settings.subsets == "sampled" and groups >= FEWEST_CLUSTERS else None,
         binary=scale == (0.0, 1.0) and bool(np.isin(scores[~absent], (0.0, 1.0)).all()),
+        scale=scale,
         absent=absent,
         values={"wrong": lowest, "worst": lowest, "best": highest, "exclude": scores}[missing],
         lowest=lowest,
@@ -223,6 +226,8 @@ def _score_rows(table: _Table, ends: _Ends | None, alpha: float) -> list[ScoreRo
         closed = table.binary and (ends is None or _extreme(total, n))
         if closed or ends is None:
             low, high = _closed(column, None if table.sampled is None else table.sampled[finite], alpha)
+        elif n and not np.ptp(column):
+            low, high = _of_equals(float(column[0]), n, table.scale, alpha)
         else:
             low, high = ends.values[:, place]
         rows.append(
@@ -239,6 +244,14 @@ def _score_rows(table: _Table, ends: _Ends | None, alpha: float) -> list[ScoreRo
             }
         )
     return rows
+
+
+def _of_equals(value: float, n: int, scale: tuple[float, float], alpha: float) -> Interval:
+    """Return the interval of *n* equal graded scores, from which a bootstrap draws no others.
+
+    A single score says nothing: its interval is the whole scale.
+    """
+    return bounded_interval(value, (0.0, n - 1.0), n, scale, alpha) if n > 1 else Interval(*scale)
 
 
 def _extreme(right: float, n: int) -> bool:
@@ -327,10 +340,14 @@ def _size(
     finite = np.isfinite(d)
     d, n = d[finite], int(finite.sum())
     only_a, only_b = int((d > 0).sum()), int((d < 0).sum())
-    closed = table.binary and (ends is None or only_a + only_b < FEWEST_EVENTS)
+    fewer = min(only_a + only_b, n - max(only_a, only_b))  # what a bootstrap could draw beside the rest
+    closed = table.binary and (ends is None or fewer < FEWEST_EVENTS)
     low, high = (
         agresti_min(only_a, only_b, n, alpha) if closed or ends is None else ends.differences[:, place]
     )
+    if not closed and n and not np.ptp(d):
+        reach = table.scale[1] - table.scale[0]
+        low, high = _of_equals(float(d[0]), n, (-reach, reach), alpha)
     if table.binary:
         size, size_ends = matched_odds_ratio(only_a, only_b, alpha)
         if ends is not None and ends.shares is not None:

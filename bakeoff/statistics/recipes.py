@@ -26,7 +26,7 @@ from bakeoff.errors import ScoreError
 from bakeoff.statistics.bootstrap import effective_clusters
 from bakeoff.statistics.crossed import Spread
 from bakeoff.statistics.raters import Pair
-from bakeoff.statistics.significance import holm, tie_groups
+from bakeoff.statistics.significance import SMALLEST_P, holm, tie_groups
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,6 +92,8 @@ def variance_table(scores: Floats) -> dict[str, float]:
     cube = np.asarray(scores, dtype=float)
     cube = cube[:, :, None] if cube.ndim == 2 else cube
     questions, seeds, repeats = cube.shape
+    if not cube.size:
+        return dict.fromkeys(("question", "seed", "question x seed", "repeat"), math.nan)
     again = float(cube.var(axis=2, ddof=1).mean()) if repeats > 1 else math.nan
     means = cube.mean(axis=2)
     square = _squares(means)
@@ -183,6 +185,8 @@ def _over_questions(values: Floats, clusters: Ints | None) -> Spread:
     if clusters is None:
         return plain
     effective = effective_clusters(np.bincount(clusters))
+    if effective <= 1:
+        return plain  # one cluster shows nothing of others
     sums = np.bincount(clusters, weights=values - values.mean())
     variance = float((sums**2).sum()) * effective / (effective - 1) / count**2
     return Spread(variance, effective - 1) if variance > plain.variance else plain
@@ -206,6 +210,14 @@ def _pooled(tables: Sequence[Floats]) -> _Seeds:
     return _Seeds(variance / freedom, rest / freedom, float(freedom), float(freedom * (questions - 1)))
 
 
+def _floor(questions: int) -> float:
+    """Return the least variance of a mean, as if one question more had gone the other way.
+
+    Equal answers everywhere promise no sharp score.
+    """
+    return 1 / (questions + 2) ** 2
+
+
 def _error(over_questions: Spread, by_pair: float, weight: float, pooled: _Seeds, questions: int) -> Spread:
     """Return the spread of a mean, or of a difference, over both samples.
 
@@ -216,8 +228,7 @@ def _error(over_questions: Spread, by_pair: float, weight: float, pooled: _Seeds
     # Few seeds know their spread badly, so it is pooled; but a recipe that varies more than the others counts as such.
     seeds = max(pooled.variance * weight, by_pair)
     within = pooled.rest * weight / questions
-    # As if one question more had gone the other way: equal answers everywhere promise no sharp difference.
-    floor = 1 / (questions + 2) ** 2
+    floor = _floor(questions)
     beyond = seeds - within
     variance = max(over_questions.variance + beyond, over_questions.variance, seeds, floor)
     spread = (
@@ -310,7 +321,7 @@ def _pairs_of(suite: str, tables: Mapping[str, Floats], clusters: Ints | None, a
         error = _error(_over_questions(apart, clusters), by_pair, weight, pooled, len(apart))
         difference, width = float(apart.mean()), math.sqrt(error.variance)
         reach = float(stdtrit(error.freedom, 1 - alpha / 2)) * width
-        p = 2 * float(stdtr(error.freedom, -abs(difference) / width))
+        p = max(SMALLEST_P, 2 * float(stdtr(error.freedom, -abs(difference) / width)))
         low, high = max(-1.0, difference - reach), min(1.0, difference + reach)
         pairs.append(Pair(a, b, difference, low, high, error.freedom, p, math.nan, "tie"))
     return pairs
@@ -325,14 +336,15 @@ def _scores_of(tables: Mapping[str, Floats], clusters: Ints | None, alpha: float
     for recipe, table in tables.items():
         questions, seeds = table.shape
         value = float(table.mean()) if table.size else math.nan
-        spread = float(table.mean(axis=0).std(ddof=1)) if seeds >= FEWEST_SEEDS else math.nan
+        spread = float(table.mean(axis=0).std(ddof=1)) if seeds >= FEWEST_SEEDS and questions else math.nan
         claim = "recipe" if seeds >= FEWEST_SEEDS else "run"
-        if questions < 2:
+        if questions < 2 or not seeds:
             scores.append(RecipeScore(recipe, value, math.nan, math.nan, seeds, spread, claim))
             continue
         error = _over_questions(table.mean(axis=1), clusters)
         if pooled and seeds >= FEWEST_SEEDS:
             error = _error(error, spread**2 / seeds, 1 / seeds, pooled, questions)
+        error = Spread(max(error.variance, _floor(questions)), error.freedom)
         reach = float(stdtrit(error.freedom, 1 - alpha / 2)) * math.sqrt(error.variance)
         low, high = max(0.0, value - reach), min(1.0, value + reach)
         scores.append(RecipeScore(recipe, value, low, high, seeds, spread, claim))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bakeoff.errors import ScoreError
 from bakeoff.statistics.intervals import Interval
-from bakeoff.statistics.significance import clustered_t_test, holm
+from bakeoff.statistics.significance import SMALLEST_P, clustered_t_test, holm
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,7 +128,7 @@ def retention(
     the larger p counts. The verdict is "cannot say" until :func:`judged` has seen all of them.
 
     Raises:
-        ScoreError: the two differ in length, or *margin* is not above 0.
+        ScoreError: the two differ in length, or *margin* is not between 0 and 1.
     """
     import numpy as np
 
@@ -136,8 +136,9 @@ def retention(
         raise ScoreError(
             f"retention: {len(tuned)} scores stand against {len(base)}; give both for each question"
         )
-    if not margin > 0:
-        raise ScoreError(f"retention: margin {margin:g} must be above 0; 0.02 are two points of 100")
+    if not 0 < margin < 1:
+        limit = "above 0" if not margin >= 1 else "below 1: a larger one allows to lose everything"
+        raise ScoreError(f"retention: margin {margin:g} must be {limit}; 0.02 are two points of 100")
     apart = np.nan_to_num(tuned) - np.nan_to_num(base)
     worst = np.where(np.isfinite(tuned), tuned, 0.0) - np.where(np.isfinite(base), base, 1.0)
     best = np.where(np.isfinite(tuned), tuned, 1.0) - np.where(np.isfinite(base), base, 0.0)
@@ -209,6 +210,7 @@ def _p_above(apart: Floats, least: float, clusters: Ints | None) -> float:
         # Equal scores everywhere are no proof: as if one question more had gone the other way.
         error = max(error, 1 / (count + 2))
         p = float(stdtr(count - 1, -distance / error))
+    p = max(SMALLEST_P, p)
     if clusters is None:
         return p
     two_sided, _ = clustered_t_test(apart - least, clusters)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 
+SMALLEST_P = 1e-300
+"""No test returns a smaller p: one of exactly 0 would claim what no sample can show."""
+
+
 def mcnemar(only_a: int, only_b: int) -> float:
     """Return the two-sided p of the exact McNemar test.
 
@@ -23,7 +27,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
     """
     from scipy.special import bdtr
 
-    return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+    return min(1.0, max(SMALLEST_P, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5))))
 
 
 def sign_flip_tests(differences: Floats, resamples: int = 9_999, seed: int = 0) -> Floats:
@@ -44,7 +48,7 @@ def sign_flip_tests(differences: Floats, resamples: int = 9_999, seed: int = 0) 
     if n > 2_000:
         spread = np.sqrt((filled**2).sum(axis=0))
         far = np.divide(seen, spread, out=np.zeros_like(seen), where=moved)
-        return np.asarray(2 * ndtr(-far), dtype=float)
+        return np.asarray(np.maximum(SMALLEST_P, 2 * ndtr(-far)), dtype=float)
     every = 2**n <= resamples
     if every:
         bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
@@ -75,14 +79,16 @@ def clustered_t_test(differences: Floats, clusters: Ints) -> tuple[float, float]
         p of Student's t on the cluster-robust standard error (Liang & Zeger 1986; for evaluations Miller,
         arXiv 2411.00640), with the effective number of clusters less one as degrees of freedom, and the
         design effect: clustered variance over that of independent samples. p is 1 where nothing differs,
-        the design effect then 1.
+        the design effect then 1. Where all clusters have the same mean, their spread is known from nothing: p is
+        then that of all of them on one side by chance.
     """
     import numpy as np
     from scipy.special import stdtr
 
     finite = np.isfinite(differences)
     values, of = differences[finite], clusters[finite]
-    if not values.any() or len(np.unique(of)) < 2:
+    present = len(np.unique(of))
+    if not values.any() or present < 2:
         return 1.0, 1.0
     sizes = np.bincount(of)
     effective = effective_clusters(sizes)
@@ -91,8 +97,9 @@ def clustered_t_test(differences: Floats, clusters: Ints) -> tuple[float, float]
     variance = float((sums**2).sum()) * effective / (effective - 1) / n**2
     independent = float(values.var(ddof=1)) / n
     if variance == 0 or independent == 0:
-        return (0.0 if mean else 1.0), 1.0
-    return float(2 * stdtr(effective - 1, -abs(mean) / math.sqrt(variance))), variance / independent
+        return (max(SMALLEST_P, 2.0 ** (1 - present)) if mean else 1.0), 1.0
+    p = float(2 * stdtr(effective - 1, -abs(mean) / math.sqrt(variance)))
+    return max(SMALLEST_P, p), variance / independent
 
 
 def tie_groups(order: Sequence[str], different: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -130,36 +130,6 @@ def plan_study(
     return min(plans, key=lambda plan: (round(plan.hours, 6), plan.cases), default=None)
 
 
-def study_outlook(
-    cases: int, models: int, *, raters: int = 3, difference: float = 0.5, alpha: float = 0.05
-) -> tuple[str, str]:
-    """Return what a study of this size can show, in English and Chinese."""
-    if models < 2:
-        return "one model: nothing is compared", "只有一个模型，不作比较"
-    plan = plan_study(difference, models, cases=0, alpha=alpha)
-    needed, needed_zh = "", ""
-    if plan:
-        needed = (
-            f"; {difference:g} points need about {plan.raters} raters x {plan.cases} cases "
-            f"({plan.hours:.0f} hours of people)"
-        )
-        needed_zh = (
-            f"；要检出 {difference:g} 分的差异，约需 {plan.raters} 位评分者 × {plan.cases} 个个案"
-            f"（共约 {plan.hours:.0f} 人时）"
-        )
-    why, why_zh = why_no_letters(cases, max(raters, FEWEST_RATERS), models, alpha)
-    if why:
-        return why + needed, why_zh + needed_zh
-    least = detectable(cases, raters, models, alpha=alpha)
-    hours = cases * models * raters * HOURS_PER_REPLY
-    return (
-        f"{cases} cases, {models} models and {raters} raters ({hours:.0f} hours of people) find a difference of about "
-        f"{least:.1f} points in four studies of five" + (needed if least > difference else ""),
-        f"{cases} 个个案、{models} 个模型、{raters} 位评分者（共约 {hours:.0f} 人时）"
-        f"在 80% 检验效能下可检出约 {least:.1f} 分的差异" + (needed_zh if least > difference else ""),
-    )
-
-
 @dataclass(frozen=True)
 class Outlook:
     """What a study of a given size can show.

@@ -132,12 +132,23 @@ def check_evidence(audit: Audit, evidence: Evidence) -> None:
                 audit.fail("raw replies are there", place, f"{result.get('folder', '')} is gone", "a folder")
                 continue
             key = (str(stage["model"]), str(stage["variant"]), str(stage["facts"].get("suite")))
+            later = evidence.asked_again.get(folder, "")
+            if later and later != str(result.get("finished_at")) and later == _finished(folder):
+                audit.note(
+                    f"{' '.join(key)}: a later run asked again, so that this run's own replies are gone"
+                )
+                continue
             beside = Audit() if key in evidence.read_otherwise else audit
             _check_result(audit, beside, place, result, folder)
             if beside is not audit:
                 audit.merge_if_sound(
                     beside, f"{' '.join(key)}: metrics beside the main one are by rules of another version"
                 )
+
+
+def _finished(folder: Path) -> str:
+    """Return when the evaluation finished whose replies lie in *folder*."""
+    return str(read_object(folder / "result.json").get("finished_at"))
 
 
 def _check_result(audit: Audit, beside: Audit, place: str, result: Row, folder: Path) -> None:
@@ -265,9 +276,15 @@ def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: 
     audit.compare("reply", f"{where} latency_s", sample["latency_s"], latency_s)
     audit.compare("status", f"{where} truncated", sample["status"] == "truncated", stop in _CUT)
     audit.compare("status", f"{where} stop_reason {stop}", stop in _STOPS, True)
+    message = prediction["model_output"]["choices"][0]["message"]
+    audit.compare("reply", f"{where} role", message.get("role"), "assistant")
     if (last := prediction["messages"][-1])["role"] == "assistant":
         audit.compare("reply", f"{where} reply in the conversation", _text(last["content"]), reply)
+        timing = last.get("perf_metrics", message.get("perf_metrics"))
+        audit.compare("reply", f"{where} timing in the conversation", timing, message.get("perf_metrics"))
     graded = review["sample_score"]["score"]
+    if (named := graded.get("main_score_name")) is not None:
+        audit.compare("review", f"{where} main metric", named in graded["value"], True)
     audit.compare("review", f"{where} status", graded.get("status", "success"), "success")
     audit.compare(
         "review", f"{where} extracted", sample["extracted"], str(graded.get("extracted_prediction") or "")

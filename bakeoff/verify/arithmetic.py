@@ -116,7 +116,8 @@ def clustered_t(differences: Sequence[float], clusters: Sequence[str]) -> float:
     variance = math.fsum(part**2 for part in sums.values()) * effective / (effective - 1) / count**2
     spread = math.fsum((value - middle) ** 2 for value in differences)
     if variance == 0 or spread == 0:
-        return 0.0 if middle else 1.0
+        # every cluster has the same mean: as likely as that all of them lie on one side by chance
+        return max(5e-324, 2.0 ** (1 - len(sums))) if middle else 1.0
     return t_tail(middle / math.sqrt(variance), effective - 1)
 
 

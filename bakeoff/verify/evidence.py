@@ -113,12 +113,28 @@ class Evidence:
     @cached_property
     def read_otherwise(self) -> set[tuple[str, str, str]]:
         """Return the (model, variant, suite) that other rules have read."""
-        today = grading_rules()
-        return {
-            (str(stage["model"]), str(stage["variant"]), str(stage["facts"].get("suite")))
-            for stage in self.stages
-            if stage["stage"] == "evaluate" and stage["identity"].get("grading_rules", today) != today
-        }
+        keys = set()
+        for stage in self.stages:
+            suite = stage["identity"].get("suite")
+            today = grading_rules(str(suite.get("scoring")) if isinstance(suite, dict) else "generation")
+            if stage["stage"] == "evaluate" and stage["identity"].get("grading_rules", today) != today:
+                keys.add((str(stage["model"]), str(stage["variant"]), str(stage["facts"].get("suite"))))
+        return keys
+
+    @cached_property
+    def asked_again(self) -> dict[Path, str]:
+        """Return the folders of replies that a later run filled anew.
+
+        With the time at which its evaluation finished.
+        """
+        folders = {}
+        for event in self._later_events if self.root else []:
+            output = self.place(event) if event.get("stage") == "evaluate" else None
+            if output and output.is_file():
+                result = read_object(output)
+                if folder := manifest.evidence_of(self.root, output) if self.root else None:
+                    folders[folder] = str(result.get("finished_at"))
+        return folders
 
     def place(self, stage: Row) -> Path | None:
         """Return the output of *stage* in this store."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from bakeoff import __version__
 from bakeoff.errors import StoreError
 from bakeoff.files import write_bytes, write_json
+from bakeoff.sentences import with_statements
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -26,7 +27,7 @@ NAME, SIGNATURE, MATRIX = "manifest.json", "manifest.json.sig", "matrix.yaml"
 KEY_VARIABLE = "BAKEOFF_SIGNING_KEY"
 """Names the file of an Ed25519 private key (PEM, without a passphrase)."""
 _GROWING = "events.jsonl"
-_PAGE_CODE = ("report", "statistics", "scoring")
+_PAGE_CODE = ("report", "statistics", "scoring", "judgement")
 _TABLES = ("*.csv", "*.json", "*.parquet", "*.tex", "*.html", "*.htm", "tables.md", "samples/*.js")
 
 
@@ -78,7 +79,7 @@ def write_report_manifest(page: Path, run: Path, ratings: object) -> Path | None
     if not page.is_file() or not source.is_file():
         return None
     content = json.loads(source.read_text(encoding="utf-8"))
-    write_json(folder / "run.json", {**content, "ratings": ratings})
+    write_json(folder / "run.json", {**content, "ratings": with_statements(ratings)})
     if (run / MATRIX).is_file():
         shutil.copyfile(run / MATRIX, folder / MATRIX)
     paths = {path for pattern in (*_TABLES, MATRIX) for path in folder.glob(pattern) if path.is_file()}

@@ -22,6 +22,7 @@ from bakeoff.verify import manifest
 from bakeoff.verify.arithmetic import groups_of, mean, wilson
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, read_object
+from bakeoff.verify.opinions import check_ratings
 from bakeoff.verify.pairs import Grades, grades_of, pairs_in, report_tables
 from bakeoff.verify.side_files import check_side_files, side_files
 
@@ -36,6 +37,7 @@ _CELL = re.compile(
     r"<span[^>]*>(?P<answered>\d+)/(?P<asked>\d+)</span>",
     re.DOTALL,
 )
+_PROGRAM = re.compile(r"<(?:style|script)>.*?</(?:style|script)>", re.DOTALL)
 _HISTORY = re.compile(r'<section id="bk-history">\s*<h2>.*?Since run ([^<\s]+)', re.DOTALL)
 _AROUND = "around"
 _MOST = 20
@@ -197,7 +199,8 @@ def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[
             fragment, before = _without_history(fragment), ""
     texts = dict(make_anew(evidence, before) if fresh is None else fresh)
     shown, around = texts.pop(""), texts.pop(_AROUND)
-    same_code = _code_of(folder) == manifest.page_code()
+    same_code = is_of_this_version(evidence, shown)
+    check_ratings(audit, evidence, same_code)
     fresh_files = {name: texts.pop(name) for name in list(texts) if name.startswith(f"{SIDE_FOLDER}/")}
     if same_code:
         check_side_files(audit, evidence, folder, fresh_files)
@@ -247,10 +250,18 @@ def _findings(evidence: Evidence) -> Findings:
     )
 
 
-def _code_of(folder: Path) -> str:
-    """Return the digest of the code that made the report; or ""."""
-    path = folder / manifest.NAME
-    return str(read_object(path).get("page_code", "")) if path.is_file() else ""
+def is_of_this_version(evidence: Evidence, fresh: str) -> bool:
+    """Return whether this version of the program made the page.
+
+    The manifest says so. Where there is none, whoever removed it may have edited the page: the same style and script
+    as those of *fresh*, made anew, tell the version.
+    """
+    assert evidence.page is not None
+    path = evidence.page.parent / manifest.NAME
+    if path.is_file():
+        return bool(read_object(path).get("page_code") == manifest.page_code())
+    text = evidence.page.read_text(encoding="utf-8")
+    return all(part in text for part in _PROGRAM.findall(fresh))
 
 
 def _normal(fragment: str) -> str:

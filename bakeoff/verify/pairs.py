@@ -155,7 +155,8 @@ def _check_pair(audit: Audit, where: str, row: Mapping[str, str], grades: Grades
         return
     if only_b:
         audit.compare("pairs", f"{where} effect", float(row["effect"]), only_a / only_b)
-    if grades.subsets == 1 or (grades.subsets > 1 and only_a + only_b < _FEWEST_CLUSTERS):
+    fewer = min(only_a + only_b, len(shared) - max(only_a, only_b))
+    if grades.subsets == 1 or (grades.subsets > 1 and fewer < _FEWEST_CLUSTERS):
         low, high = agresti_min(only_a, only_b, len(shared))
         audit.compare("intervals", f"{where} low", float(row["low"]), low)
         audit.compare("intervals", f"{where} high", float(row["high"]), high)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bakeoff.evalscope.speed import METRICS, read_speed
@@ -17,7 +17,7 @@ from bakeoff.scoring.scores import SPEED
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object, samples_in
 from bakeoff.verify.ledgers import is_by_judge, key_of
-from bakeoff.verify.manifest import MATRIX, digest_of
+from bakeoff.verify.manifest import MATRIX, digest_of, place_of
 
 _OF_A_RECORD = (
     "stage",
@@ -30,6 +30,7 @@ _OF_A_RECORD = (
     "command",
     "peak_memory_gib",
 )
+_PLACES = ("output", "log")
 _WEIGHTS = ("build", "download", "convert", "train", "export")
 _OF_AN_EVALUATION = ("suite", "agreement", "answers", "alarms", "leakage_not_checked", "noise", "letters")
 _NOT_IN_MATRIX = ("expect", "data", "hub", "may_be_untrusted", "interest", "margin")
@@ -44,8 +45,8 @@ def check_timeline(audit: Audit, evidence: Evidence) -> None:
         audit.fail("timeline", evidence.shown(path), "gone", "the timeline of the run")
         return
     audit.compare("timeline", "run.json run_id", evidence.run.get("run_id"), evidence.run_id)
-    began = re.sub(r"\D", "", str(evidence.run.get("started_at")))[:14]
-    audit.compare("timeline", "run.json started_at", began, re.sub(r"\D", "", evidence.run_id[:15]))
+    began = datetime.strptime(evidence.run_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat()
+    audit.compare("timeline", "run.json started_at", evidence.run.get("started_at"), began)
     latest: dict[str, Row] = {}
     for event in readable_rows(path):
         is_stage = event.get("event") == "stage" and "output" in event
@@ -83,6 +84,15 @@ def check_records(audit: Audit, evidence: Evidence) -> None:
                 anew.append(where)
                 continue
             audit.compare_keys("record", place, record, {name: stage.get(name) for name in _OF_A_RECORD})
+            audit.compare("record", f"{place} outcome", record.get("outcome"), "ran")
+            if stage["outcome"] == "ran":
+                audit.compare("record", f"{place} why", record.get("why"), stage["why"])
+            at = [
+                place_of(evidence.root, str(content[name])) for content in (record, stage) for name in _PLACES
+            ]
+            audit.compare(
+                "record", f"{place} {' and '.join(_PLACES)}", at[: len(_PLACES)], at[len(_PLACES) :]
+            )
             digests += _made(audit, where, stage, record, output)
     if anew:
         audit.note(
@@ -244,6 +254,7 @@ def _check_identity(audit: Audit, stage: Row, result: Row, place: str) -> None:
     for row in [*result["scores"], *result["samples"]]:
         for name in ("model", "variant"):
             audit.compare("who answered", f"{place} {name}", row[name], stage[name])
+        audit.compare("who answered", f"{place} run_id", row.get("run_id") or "", "")  # any run may reuse it
         if "fingerprint" in row and fingerprint:
             audit.compare("who answered", f"{place} fingerprint", row["fingerprint"], fingerprint)
         if isinstance(suite, Mapping):

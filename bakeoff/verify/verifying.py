@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bakeoff.scoring.extraction import RULES
-from bakeoff.verify import answers, ledgers, page, pairs, records, seals
+from bakeoff.verify import answers, ledgers, manifest, opinions, page, pairs, records, retelling, seals
 from bakeoff.verify.audit import Audit
-from bakeoff.verify.evidence import Evidence
+from bakeoff.verify.evidence import Evidence, read_object
 
 
 def verify(
@@ -37,9 +37,11 @@ def verify(
         "samples.parquet": lambda: answers.check_answers(audit, evidence),
         "scores.json": lambda: ledgers.check_ledgers(audit, evidence),
         "run.json": lambda: records.check_accounts(audit, evidence),
+        "told by the run": lambda: retelling.check_retelling(audit, evidence),
         "matrix.yaml": lambda: records.check_matrix(audit, evidence, matrix),
         "tables": lambda: records.check_tables_of_folders(audit, evidence),
         "differences.csv": lambda: pairs.check_pairs(audit, evidence),
+        "ratings": lambda: _check_ratings(audit, evidence),
         "page": lambda: page.check_page(audit, evidence, fresh),
     }
     for place, check in checks.items():
@@ -49,3 +51,13 @@ def verify(
             break
     audit.note(f"answers were extracted by the project's own reader, rules {RULES}")
     return audit
+
+
+def _check_ratings(audit: Audit, evidence: Evidence) -> None:
+    """Recount ratings where there is no page; a page is read together with them."""
+    path = evidence.tables / manifest.NAME
+    if evidence.page is None and path.is_file():
+        code = read_object(path).get("page_code")
+        opinions.check_ratings(audit, evidence, code == manifest.page_code())
+    elif evidence.page is None:
+        opinions.check_ratings(audit, evidence, same_code=False)

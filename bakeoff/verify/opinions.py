@@ -1,0 +1,199 @@
+"""People's ratings recounted from the database that the judge's page fills."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from bakeoff.files import readable_rows
+from bakeoff.judgement.database import APPEND_ONLY
+from bakeoff.judgement.evidence import with_evidence
+from bakeoff.judgement.ratings import RatingStore
+from bakeoff.sentences import with_statements
+from bakeoff.verify.audit import Audit
+from bakeoff.verify.evidence import Evidence, Row, read_object
+
+_RULE = "ratings"
+_TRIED = 8
+"""Ends of the database that may belong to a page: corrections do not change how many ratings there are."""
+_LATER = ("judgement", "item", "setting", "adjudication", "erasure", "comparison")
+"""Tables that a summary reads, and that grow while people work."""
+
+
+def check_ratings(audit: Audit, evidence: Evidence, same_code: bool) -> None:
+    """Recount the ratings that run and report show.
+
+    *same_code*: whether the page is of this version, whose summary may be compared whole; that of another one is
+    compared rating by rating.
+    """
+    for folder in evidence.folders:
+        path = folder / "run.json"
+        ratings = read_object(path).get("ratings") if path.is_file() else None
+        studies: list[Row] = [ratings, *ratings.get("others", ())] if isinstance(ratings, dict) else []
+        for study in studies:
+            place = f"{folder.name}/run.json ratings {study['study']['id']}"
+            with audit.reading(place):
+                _check_sums(audit, place, study)
+                _check_study(audit, evidence, place, study, same_code)
+        if not studies and folder == evidence.run_folder:
+            _check_silence(audit, evidence, f"{folder.name}/run.json ratings")
+
+
+def _database(evidence: Evidence) -> Path | None:
+    path = evidence.root / "judge" / "ratings.sqlite" if evidence.root else None
+    return path if path and path.is_file() else None
+
+
+def _ended(evidence: Evidence) -> str:
+    """Return when the run told its last event, as the timeline writes it."""
+    assert evidence.run_folder is not None
+    path = evidence.run_folder / "events.jsonl"
+    rows = list(readable_rows(path)) if path.is_file() else []
+    return max((str(row.get("time", "")) for row in rows), default="")
+
+
+def _check_silence(audit: Audit, evidence: Evidence, place: str) -> None:
+    """See that a run without ratings ended before there were any."""
+    path, skipped = _database(evidence), evidence.run.get("skipped", [])
+    if path is None or "ratings" not in evidence.run or any(what == "judgements" for what, _ in skipped):
+        return
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        (before,) = db.execute(
+            "SELECT COUNT(*) FROM judgement WHERE source != 'chat' AND created_at < ?", (_ended(evidence),)
+        ).fetchone()
+    audit.compare(_RULE, place, f"{before} ratings of before its end are not shown" if before else "", "")
+
+
+def _check_sums(audit: Audit, place: str, study: Row) -> None:
+    """Recount the means of models from the ratings shown beside them."""
+    if "items" not in study:
+        audit.note(f"{place}: an earlier version kept no ratings beside their means")
+        return
+    points: dict[tuple[str, str, str], list[int]] = {}
+    for item in study["items"]:
+        part = "crisis" if item["crisis"] else "counselling"
+        for rating in item["ratings"]:
+            if not rating["by_model"] and not rating["repeat"] and not rating["cannot_judge"]:
+                for dimension, score in rating["scores"].items():
+                    points.setdefault((part, dimension, str(item["subject"])), []).append(int(score))
+    for part, verdicts in study["parts"].items():
+        for dimension, scored in (verdicts or {"scores": {}})["scores"].items():
+            for row in scored["subjects"]:
+                scores = points.pop((part, dimension, str(row["subject"])), [])
+                where = f"{place} {part} {dimension} {row['subject']}"
+                counted = [sum(score == point for score in scores) for point in range(1, 6)]
+                audit.compare(_RULE, f"{where} distribution", row["distribution"], counted)
+                audit.compare(_RULE, f"{where} n_judgements", row["n_judgements"], len(scores))
+
+
+def _check_study(audit: Audit, evidence: Evidence, place: str, study: Row, same_code: bool) -> None:
+    """Hold a study against the database as it was when the study was summed up."""
+    path = _database(evidence)
+    if path is None:
+        audit.note("no database of ratings at hand: people's ratings are recounted from the page's own list")
+        return
+    name, states = str(study["study"]["id"]), []
+    with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
+        copy = Path(scratch) / "ratings.sqlite"
+        _copy(path, copy)
+        newest = _newest(copy)
+        is_whole = all(moment <= _ended(evidence) for moment in newest.values())
+        for last in _ends(copy, name, study, _ended(evidence)):
+            states.append(_summary(copy, name, last))
+            if _agrees(states[-1], study, whole=is_whole and same_code):
+                break
+    if not states:
+        audit.fail(_RULE, place, "another number of ratings", "as many as the database had then")
+        return
+    if newest["erasure"] > _ended(evidence):
+        audit.note(f"{place}: ratings were erased since, so they were not compared with the database")
+        return
+    expected = min(states, key=lambda state: _distance(state, study, same_code))
+    names = sorted(expected) if same_code else ["items"]
+    for key in names:
+        if key == "counts" and not is_whole:
+            continue  # who joined later is counted there
+        audit.compare(_RULE, f"{place} {key}", study.get(key), expected[key])
+    if not same_code:
+        audit.note(f"{place}: summed up by another version, so compared rating by rating")
+    _check_stale(audit, evidence, place, study)
+
+
+def _check_stale(audit: Audit, evidence: Evidence, place: str, study: Row) -> None:
+    """See that models judged under other weights are named as such."""
+    weights = {
+        f"{stage['model']}/{stage['variant']}": str(stage["identity"]["fingerprint"])
+        for stage in evidence.run.get("stages", [])
+        if stage["variant"] and "fingerprint" in stage["identity"]
+    }
+    judged: Mapping[str, str] = study["study"]["weights"]
+    expected = {subject for subject, sha in judged.items() if weights.get(subject, sha) != sha}
+    audit.compare(_RULE, f"{place} stale", sorted(row["subject"] for row in study["stale"]), sorted(expected))
+
+
+def _copy(path: Path, copy: Path) -> None:
+    """Copy a database as it stands, without a change to it."""
+    with (
+        contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as source,
+        contextlib.closing(sqlite3.connect(copy)) as target,
+    ):
+        source.backup(target)
+        for table in APPEND_ONLY:
+            target.execute(f"DROP TRIGGER IF EXISTS {table}_no_delete")
+        target.commit()
+
+
+def _newest(copy: Path) -> dict[str, str]:
+    """Return when the newest row of each table that grows was written."""
+    newest = dict.fromkeys(_LATER, "")
+    with contextlib.closing(sqlite3.connect(copy)) as db:
+        for table in _LATER:
+            with contextlib.suppress(sqlite3.OperationalError):  # an older database lacks it, or its time
+                (moment,) = db.execute(f"SELECT MAX(created_at) FROM {table}").fetchone()
+                newest[table] = str(moment or "")
+    return newest
+
+
+def _ends(copy: Path, name: str, study: Row, ended: str) -> Iterator[int]:
+    """Yield the last judgements that the summary may stand on, newest first."""
+    shown = sum(len(item["ratings"]) for item in study.get("items", ()))
+    with contextlib.closing(sqlite3.connect(copy)) as db:
+        rows = db.execute(
+            "SELECT id, created_at, corrects, study_id, source FROM judgement ORDER BY id"
+        ).fetchall()
+    count, ends = 0, []
+    for number, (last, _, corrects, of_study, source) in enumerate(rows):
+        count += of_study == name and source in ("study", "model") and corrects is None
+        later = rows[number + 1][1] if number + 1 < len(rows) else ""
+        if count == shown and not (later and later < ended):  # what there was by the end of the run counts
+            ends.append(int(last))
+    yield from ends[::-1][:_TRIED]
+
+
+def _summary(copy: Path, name: str, last: int) -> Row:
+    """Return the summary of a study up to the judgement *last*."""
+    with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
+        part = Path(scratch) / "ratings.sqlite"
+        part.write_bytes(copy.read_bytes())
+        with contextlib.closing(sqlite3.connect(part)) as db:
+            db.execute("PRAGMA foreign_keys=OFF")
+            db.execute("DELETE FROM judgement WHERE id > ?", (last,))
+            db.commit()
+        with contextlib.closing(RatingStore(part)) as store:
+            summary = with_statements(with_evidence(store, name))
+    return cast(Row, json.loads(json.dumps(summary)))
+
+
+def _agrees(state: Row, study: Row, whole: bool) -> bool:
+    names: Sequence[str] = list(state) if whole else ["items"]
+    return all(state[key] == study.get(key) for key in names)
+
+
+def _distance(state: Row, study: Row, same_code: bool) -> int:
+    names: Sequence[str] = list(state) if same_code else ["items"]
+    return sum(state[key] != study.get(key) for key in names)
