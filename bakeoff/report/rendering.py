@@ -113,7 +113,8 @@ def _head(findings: Findings, analysis: Analysis) -> dict[str, object]:
 def _scores(findings: Findings, analysis: Analysis) -> dict[str, object]:
     """Return the board, the charts and the samples."""
     from bakeoff.report.charts import loss_charts, suite_chart
-    from bakeoff.report.samples import pack, side_name
+    from bakeoff.report.samples import pack
+    from bakeoff.report.side_files import side_name
 
     views, order = analysis.views, analysis.order
     board = [
