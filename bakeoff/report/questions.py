@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING
 
 from bakeoff.report.findings import Findings, Subject
@@ -22,7 +23,6 @@ STATUS = ("answered", "unparsed", "empty", "truncated", "errored")
 _TEXTS = ("question", "options", "target", "reply", "extracted", "extracted_alt", "sample_id", "status")
 _BLOCK = 500
 """Questions whose texts are taken out of the table at once."""
-_quoted = json.JSONEncoder(ensure_ascii=False).encode
 _Shorten = Callable[[str, int], str]
 """Returns a text in at most so many characters."""
 
@@ -130,17 +130,38 @@ class Table:
         reply, extracted answer, status and grade, then the answer by the second rule where it is another; 0 where
         the subject was not asked.
         """
-        for start in range(0, len(questions), _BLOCK):
-            yield from self._block(questions[start : start + _BLOCK], shorten)
+        import numpy as np
 
-    def _block(self, questions: NDArray[np.int64], shorten: _Shorten | None) -> Iterator[str]:
+        whole = len(questions) == len(self.rows)
+        texts = self._texts(self.samples) if whole else {}
+        for start in range(0, len(questions), _BLOCK):
+            block = questions[start : start + _BLOCK]
+            rows = self.rows[block]
+            used = np.unique(rows[rows >= 0])
+            part = (
+                {name: [column[row] for row in used.tolist()] for name, column in texts.items()}
+                if whole
+                else self._texts(self.samples.iloc[used])
+            )
+            yield from self._block(block, used, part, shorten)
+
+    @staticmethod
+    def _texts(samples: pd.DataFrame) -> dict[str, list[str]]:
+        return {name: samples[name].to_numpy(dtype=object).tolist() for name in _TEXTS}
+
+    def _block(
+        self,
+        questions: NDArray[np.int64],
+        used: NDArray[np.int64],
+        texts: Mapping[str, Sequence[str]],
+        shorten: _Shorten | None,
+    ) -> Iterator[str]:
+        """Yield *questions*; *texts* are those of the rows *used*."""
         import numpy as np
 
         rows, heads = self.rows[questions], self.first[questions]
-        used = np.unique(rows[rows >= 0])
-        part = self.samples.iloc[used]
-        texts = {name: part[name].to_numpy(dtype=object).tolist() for name in _TEXTS}
-        answers = [*_answers(texts, part["correct"].to_numpy(dtype=float), shorten), "0"]
+        correct = self.samples["correct"].to_numpy(dtype=float)[used]
+        answers = [*_answers(texts, correct, shorten), "0"]
         places = np.where(rows >= 0, np.searchsorted(used, rows), len(used)).tolist()
         for at, index, subset, leaked, place in zip(
             np.searchsorted(used, heads).tolist(),
@@ -153,11 +174,10 @@ class Table:
             question, target = texts["question"][at], texts["target"][at]
             if shorten:
                 question, target = shorten(question, QUESTION_CHARS), shorten(target, QUESTION_CHARS)
-            options = texts["options"][at]
-            options = _compact(options if isinstance(options, str) else json.dumps(list(options or ())))
             yield (
-                f"[{_quoted(texts['sample_id'][at])},{index},{subset},{_quoted(question)},{options},"
-                f"{_quoted(target)},{int(leaked)},[{','.join([answers[each] for each in place])}]]"
+                f"[{encode_basestring(texts['sample_id'][at])},{index},{subset},{encode_basestring(question)},"
+                f"{_options(texts['options'][at])},{encode_basestring(target)},{int(leaked)},"
+                f"[{','.join([answers[each] for each in place])}]]"
             )
 
 
@@ -179,15 +199,15 @@ def _answers(
         if ending is None:
             extracted, other, status, grade = key
             code = STATUS.index(status) if status in STATUS else 0
-            second = "" if other == extracted else f",{_quoted(other)}"
-            ending = endings[key] = f",{_quoted(extracted)},{code},{grade_texts[grade]}{second}]"
-        yield f"[{_quoted(shorten(reply, REPLY_CHARS) if shorten else reply)}{ending}"
+            second = "" if other == extracted else f",{encode_basestring(other)}"
+            ending = endings[key] = f",{encode_basestring(extracted)},{code},{grade_texts[grade]}{second}]"
+        yield f"[{encode_basestring(shorten(reply, REPLY_CHARS) if shorten else reply)}{ending}"
 
 
 @lru_cache(maxsize=1024)
-def _compact(options: str) -> str:
-    """Return *options*, a JSON list or nothing, without blanks."""
-    return json.dumps(json.loads(options) if options else [], ensure_ascii=False, separators=(",", ":"))
+def _options(text: str) -> str:
+    """Return a JSON list, which may be empty text, without blanks."""
+    return json.dumps(json.loads(text) if text else [], ensure_ascii=False, separators=(",", ":"))
 
 
 def _broke(subjects: Sequence[Subject], values: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 from bakeoff.files import readable_rows, write_text
@@ -51,6 +52,7 @@ def _side_texts(table: Table, prompts: Mapping[str, object]) -> Iterator[bytes]:
     """Yield what the side files of a suite hold, as JSON."""
     sequence = table.first.argsort(kind="stable")
     shas = table.samples["prompt_sha"].to_numpy(dtype=object) if prompts else ()
+    lines = table.lines(sequence)
     for start in range(0, len(sequence), PER_FILE):
         part = sequence[start : start + PER_FILE]
         sent = (
@@ -62,7 +64,7 @@ def _side_texts(table: Table, prompts: Mapping[str, object]) -> Iterator[bytes]:
         yield "".join(
             (
                 '{"rows":[',
-                ",".join(table.lines(part)),
+                ",".join(islice(lines, PER_FILE)),
                 f'],"sent":{json.dumps(sent, separators=(",", ":"))},"prompts":',
                 json.dumps(used, ensure_ascii=False, separators=(",", ":")),
                 "}",
