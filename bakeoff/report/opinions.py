@@ -75,8 +75,8 @@ def judges(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
         top = rows[0]
         zh_top, en_top = rated_names(top["subject"])
         yield Sentence(
-            f"评审模型 {judge['judge']}（{zh_trust}）：整体质量最高的是 {zh_top}，{top['value']:.2f} 分。",
-            f"Judge model {judge['judge']} ({en_trust}): overall quality is highest for {en_top}, {top['value']:.2f}.",
+            f"评审模型 {judge['judge']}（{zh_trust}）：整体质量最高的是 {zh_top}，{top['value']:.1f} 分。",
+            f"Judge model {judge['judge']} ({en_trust}): overall quality is highest for {en_top}, {top['value']:.1f}.",
             _LINK,
         )
 
@@ -116,17 +116,18 @@ def crises(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
         return
     missed.sort(key=lambda item: item[1]["yes"] / item[1]["of"])
     zh = "，".join(
-        f"{spaced(rated_names(row['subject'])[0])}{zh_check} {row['yes']}/{row['of']}"
+        f"{spaced(rated_names(row['subject'])[0])}“{zh_check}” {row['yes']}/{row['of']}"
         for (zh_check, _), row in missed[:LISTED]
     )
     en = ", ".join(
-        f"{rated_names(row['subject'])[1]} {en_check} {row['yes']}/{row['of']}"
+        f"{rated_names(row['subject'])[1]} “{en_check[0].lower()}{en_check[1:]}” {row['yes']}/{row['of']}"
         for (_, en_check), row in missed[:LISTED]
     )
     rest = len(missed) - LISTED
+    zh_rest, en_rest = (f"，另有 {rest} 项", f" and {rest} more") if rest > 0 else ("", "")
     yield Sentence(
-        f"危机个案{zh_by}未通过全部核查：{zh}{f'，另有 {rest} 项' if rest > 0 else ''}。",
-        f"Crisis cases{en_by}: some replies failed a check: {en}{f' and {rest} more' if rest > 0 else ''}.",
+        f"危机个案{zh_by}：并非所有回复都通过核查（通过次数/评分次数）：{zh}{zh_rest}。",
+        f"Crisis cases{en_by}: not every reply passed its checks (passed/rated): {en}{en_rest}.",
         _LINK,
         bad=True,
     )

@@ -67,10 +67,13 @@ def _environment() -> Environment:
         facts=words.facts,
         metric=words.metric,
         quoted=words.quoted,
+        naming=words.naming,
         rated=lambda subject: words.both(*words.rated_names(subject)),
         rated_en=lambda subject: words.rated_names(subject)[1],
         rated_zh=lambda subject: words.rated_names(subject)[0],
         said=words.said,
+        by_letter=lambda answers: sorted(answers.items(), key=lambda item: (not item[0], item[0])),
+        by_rater=lambda rows: sorted(rows, key=lambda row: (len(row["rater"]), row["rater"])),
         stage=words.stage,
         why=why_of,
     )

@@ -28,16 +28,19 @@ def verdict(findings: Findings, analysis: Analysis) -> list[Sentence]:
         if failed:
             zh, en = f"{zh}：{failed} 个步骤失败", f"{en}: {failed} {plural(failed, 'stage')} failed"
         return [*first, Sentence(zh + "。", en + "."), *rated]
-    return [*first, _scope(analysis), between(analysis), tuning(findings, analysis), *rated]
+    return [*first, _scope(findings, analysis), between(analysis), tuning(findings, analysis), *rated]
 
 
-def _scope(analysis: Analysis) -> Sentence:
+def _scope(findings: Findings, analysis: Analysis) -> Sentence:
     cells = [cell for view in analysis.views for cell in view.cells.values()]
-    models = len({cell.subject.model for cell in cells})
+    scored = {cell.subject.model for cell in cells}
+    models = sum(any(model in scored for model in seeds) for seeds in findings.recipes.values())
     suites, questions = len(analysis.views), sum(view.n_questions for view in analysis.views)
     total, bad = len(cells), sum(not cell.ranked for cell in cells)
-    zh = f"{models} 个模型在 {suites} 个测试集上共作答 {questions:,} 题；"
-    en = f"{models} {plural(models, 'model')} answered {questions:,} {plural(questions, 'question')} "
+    runs = len(scored)
+    seeds_zh, seeds_en = (f"（{runs} 个种子）", f" ({runs} seeds)") if runs > models else ("", "")
+    zh = f"{models} 个模型{seeds_zh}在 {suites} 个测试集上共作答 {questions:,} 题；"
+    en = f"{models} {plural(models, 'model')}{seeds_en} answered {questions:,} {plural(questions, 'question')} "
     en += f"from {suites} test {plural(suites, 'suite')}. "
     if not bad:
         rest = f"All {total} scores are valid." if total > 1 else "The score is valid."

@@ -126,6 +126,7 @@
         loaded.set(name, (async () => {
           const script = [...area.querySelectorAll("script[data-suite]")].find((one) => one.dataset.suite === name);
           const data = await inflated(script.textContent.trim());
+          if (!script.dataset.partial) data.rows.sort((a, b) => a[1] - b[1]);
           data.graded = data.rows.some((row) => row[7].some((one) => one && one[3] !== null && one[3] !== 0 && one[3] !== 1));
           return data;
         })());
@@ -187,6 +188,7 @@
       empty: (one) => one && one[2] === 2,
       errored: (one) => one && one[2] === 4,
     };
+    const outcomeOf = (name) => name.startsWith("said:") ? (one) => one && one[1] === name.slice(5) : IS[name];
     const placeOf = (name) => suite.subjects.findIndex(([model, variant]) => `${model}/${variant}` === name);
 
     const mark = (one) => {
@@ -328,7 +330,7 @@
       pick("is").hidden = pick("versus").hidden = pick("model").value === "";
       if (pick("model").value === "") pick("is").value = pick("versus").value = "";
       const whose = placeOf(pick("model").value), other = placeOf(pick("versus").value);
-      const is = IS[pick("is").value];
+      const is = outcomeOf(pick("is").value);
       const subset = pick("subset").value;
       const filter = FILTERS[pick("filter").value] || FILTERS.all;
       const query = pick("text").value.trim().toLowerCase();
@@ -369,6 +371,16 @@
           return item;
         }));
         pick(name).value = [...pick(name).options].some((item) => item.value === before) ? before : "";
+      }
+      // What was answered can be chosen where it is one of a few, as with letters.
+      const given = new Set(suite.rows.flatMap((row) => row[7].filter(Boolean).map((one) => one[1])));
+      for (const option of [...pick("is").options]) if (option.value.startsWith("said:")) option.remove();
+      for (const text of given.size > 40 ? [] : [...given].sort()) {
+        const item = make("option");
+        item.value = "said:" + text;
+        [item.dataset.zh, item.dataset.en] = text ? [`答案为 ${text}`, `Answered ${text}`] : ["没有提取到答案", "No answer at all"];
+        item.textContent = item.dataset[language()];
+        pick("is").append(item);
       }
       if (view instanceof URLSearchParams) {
         for (const [key, name] of Object.entries(KEYS)) {
