@@ -11,6 +11,9 @@ from bakeoff.report.shortfalls import shortfall
 from bakeoff.report.views import Analysis, Difference, SuiteView
 from bakeoff.report.words import points
 
+_ALL_NAMED = 6
+"""How many models of a top group are all named."""
+
 
 def verdict(findings: Findings, analysis: Analysis) -> list[Sentence]:
     """Return what failed, which models differ, what tuning did.
@@ -121,7 +124,7 @@ def _leaders(views: Sequence[SuiteView]) -> Sentence:
     if len(set(tops.values())) <= 2:
         for top in dict.fromkeys(tops.values()):
             suites = both_lists([suite for suite, models in tops.items() if models == top])
-            names = both_lists(top)
+            names = both_lists(top, LISTED if len(top) > _ALL_NAMED else None)
             if len(top) == 1:
                 zh.append(f"{spaced(names.zh)}在 {spaced(suites.zh)}上显著领先其他模型")
                 en.append(f"on {suites.en} {names.en} is significantly ahead of all others")

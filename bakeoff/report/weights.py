@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from bakeoff.report.findings import Findings, Subject
-from bakeoff.report.sentences import Sentence
+from bakeoff.report.sentences import LISTED, Sentence, both_lists
 from bakeoff.report.views import Analysis
 from bakeoff.scoring.scores import CRISIS
 
@@ -136,11 +136,13 @@ def _dependence(criteria: list[str], points: dict[str, list[float]]) -> Sentence
             f"无论权重如何，{first} 均居首位；其余模型的排序取决于权重{zh_among}。",
             f"{first} comes first whatever the weights; the order of the others depends on them{en_among}.",
         )
-    leaders = {
-        name: max(measured, key=lambda model: points[model][i])
-        for i, name in enumerate(criteria)
-        if (measured := [model for model, row in points.items() if not math.isnan(row[i])])
-    }
-    zh = "，".join(f"只看{CRITERIA[name][0]}是 {model}" for name, model in leaders.items())
-    en = ", ".join(f"{model} by {_ONLY[name]}" for name, model in leaders.items())
+    zh_parts, en_parts = [], []
+    for i, name in enumerate(criteria):
+        column = {model: row[i] for model, row in points.items() if not math.isnan(row[i])}
+        top = [model for model, value in column.items() if value == max(column.values())]
+        if len(top) < len(column):  # a criterion by which all are equal puts nobody first
+            names = both_lists(top, LISTED)
+            zh_parts.append(f"只看{CRITERIA[name][0]}是 {names.zh}")
+            en_parts.append(f"{names.en} by {_ONLY[name]}")
+    zh, en = "，".join(zh_parts), ", ".join(en_parts)
     return Sentence(f"首位取决于权重：{zh}。", f"Which model comes first depends on the weights: {en}.")

@@ -165,7 +165,7 @@
       if (variant !== "base" || (pick("model").value && !pick("model").value.startsWith(model + "/"))) return false;
       const j = suite.subjects.findIndex(([m, v]) => m === model && v !== "base");
       if (j < 0 || !row[7][i] || !row[7][j] || row[7][i][3] === null || row[7][j][3] === null) return false;
-      return Math.sign(row[7][j][3] - row[7][i][3]) === sign && Math.abs(row[7][j][3] - row[7][i][3]) > (suite.graded ? 0.2 : 0);
+      return Math.sign(row[7][j][3] - row[7][i][3]) === sign;
     });
     const FILTERS = {
       all: () => true,
@@ -189,6 +189,8 @@
       errored: (one) => one && one[2] === 4,
     };
     const outcomeOf = (name) => name.startsWith("said:") ? (one) => one && one[1] === name.slice(5) : IS[name];
+    // Of graded replies the better comes first: few ROUGE scores would count as right.
+    const behind = (one, other) => suite.graded ? one[3] > (other[3] ?? -1) : !right(other);
     const placeOf = (name) => suite.subjects.findIndex(([model, variant]) => `${model}/${variant}` === name);
 
     const mark = (one) => {
@@ -334,8 +336,8 @@
       const subset = pick("subset").value;
       const filter = FILTERS[pick("filter").value] || FILTERS.all;
       const query = pick("text").value.trim().toLowerCase();
-      found = suite.rows.filter((row) => (whose < 0 || (row[7][whose] && (!is || is(row[7][whose])))) &&
-        (other < 0 || (row[7][other] && !right(row[7][other]))) && (subset === "" || row[2] === +subset) && filter(row) &&
+      found = suite.rows.filter((row) => (whose < 0 || (row[7][whose] && (!is || (suite.graded && other >= 0) || is(row[7][whose])))) &&
+        (other < 0 || (row[7][other] && behind(row[7][whose], row[7][other]))) && (subset === "" || row[2] === +subset) && filter(row) &&
         (!query || row[3].toLowerCase().includes(query) || row[5].toLowerCase().includes(query) ||
           row[4].some((one) => String(one).toLowerCase().includes(query)) ||
           row[7].some((one) => one && one[0].toLowerCase().includes(query))));
