@@ -7,13 +7,19 @@ import gzip
 import hashlib
 import json
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bakeoff.chain import training
+from bakeoff.evalscope.speed import Speed, speed_rows
+from bakeoff.matrix.schema import Suite
+from bakeoff.parity import answers
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, Findings, Row, with_columns
+from bakeoff.scoring.scores import ALWAYS_ONE_LETTER
 
 MODELS = {
     "qwen2.5-7b": "Qwen/Qwen2.5-7B-Instruct",
@@ -305,3 +311,65 @@ def unpacked(data: str) -> dict[str, Any]:
     """What the page's script unpacks from one suite's data."""
     content: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(data)))
     return content
+
+
+def eventful(made: Findings) -> Findings:
+    """*made*, and everything else that a run may hold: failures, speed, a cluster, seeds, skips, warnings."""
+    names = made.models
+    first, last = names[0], names[-1]
+    rows = [
+        *made.rows[:-1],
+        replace(made.rows[-1], recipe=last, seed=42),
+        Row(f"{last}.seed7", made.rows[-1].base_model, "full", last, 7),
+    ]
+    speeds = [
+        Speed(1, 16, 16, 0.123, 1.5, 40.0, 0.5),
+        Speed(64, 1_256, 1_250, 0.9, 4.25, 1_234.5, 12.0),
+    ]
+    table = pd.DataFrame(speed_rows(speeds, run_id="r", model=first, variant="tuned", fingerprint=""))
+    tuned = made.scores["variant"] == "tuned"
+    again = {
+        name: part[(part["model"] == last) & (part["variant"] == "tuned")].assign(model=f"{last}.seed7")
+        for name, part in (("scores", made.scores), ("samples", made.samples))
+    }
+    log = (
+        "export ended with exit code 1\nlast lines of its log:\n    ImportError: no x\nby hand: swift export"
+    )
+    about = {"model": names[1], "variant": "tuned", "log": f"store/models/{names[1]}/export.log"}
+    failed = [{"stage": "export", "outcome": "failed", "why": log, "seconds": 12.0, **about}]
+    alarm = ALWAYS_ONE_LETTER(letter="C", right=0.25)
+    tuning = training.OUT_OF_MEMORY(batch=8, error="CUDA out of memory")
+    told: list[dict[str, Any]] = [
+        {"stage": "evaluate", "outcome": "ran", "seconds": 3_901.5, **about,
+         "facts": {"suite": "ceval", "alarms": [alarm], "restarts": ["exit code 9"]}},
+        {"stage": "deploy", "outcome": "ran", "seconds": 61.0, **about,
+         "facts": {"memory_gib": 61.5, "identity": answers.NOT_SHOWN(why=answers.NO_LOGPROBS())}},
+        {"stage": "train", "outcome": "ran", "seconds": 86_000.0, **about, "facts": {"attempts": [tuning]}},
+    ]  # fmt: skip
+    legs = [
+        {"leg": f"{first} train", "hosts": ["node-1", "node-2"], "stages": [["train", "node-2"], ["export", "node-2"]],
+         "queued_s": 75.0, "seconds": 4_000.0, "lost": ["node failure"]},
+    ]  # fmt: skip
+    counts = dict.fromkeys("ABCD", 3000) | {"": 12}
+    noted = [
+        {"model": m, "variant": v, "suite": "ceval", "agreement": 0.987, "answers": counts, "alarms": []}
+        for m, v in made.scores.loc[tuned, ["model", "variant"]].drop_duplicates().itertuples(index=False)
+    ]
+    why = Suite(name="cmmlu_full", benchmark="cmmlu", hub=False).why_no_data(None)
+    return replace(
+        made,
+        rows=rows,
+        scores=with_columns(pd.concat([made.scores, again["scores"], table]), SCORE_COLUMNS).reset_index(
+            drop=True
+        ),
+        samples=pd.concat([made.samples, again["samples"]], ignore_index=True),
+        stages=[*made.stages, *told, *failed],
+        skipped=[*made.skipped, (first, why)],
+        asked=[(m, "tuned", s) for m in names for s in (*made.suites, "my_exam", "cmmlu_full")],
+        legs=legs,
+        evaluations=[*made.evaluations, *noted],
+        events=[
+            {"event": "memory not returned", "model": first, "gib": 3.25},
+            {"event": "ended what a killed run left behind", "command": "swift deploy"},
+        ],
+    )

@@ -19,6 +19,7 @@ from bakeoff.chain.evaluation import Evaluation
 from bakeoff.errors import ScoreError
 from bakeoff.execution.runner import Runner
 from bakeoff.matrix.loading import parse_matrix
+from bakeoff.sentences import in_languages, restored
 from bakeoff.store.stages import Record
 from tests.chains import Tiny, bench_in, tiny  # noqa: F401
 
@@ -141,3 +142,4 @@ def test_another_model_at_the_same_address_is_told_and_asked_anew(runner: Runner
     assert [one["answers_as"] for one in results] == ["m", "somebody-else"]
     assert [len(one["alarms"]) for one in results] == [0, 1]
     assert "'m' was asked, and 'somebody-else' answers" in results[1]["alarms"]
+    assert all(in_languages(alarm) for alarm in restored(results[1])["alarms"]), "the page has no Chinese for it"

@@ -31,7 +31,8 @@ from bakeoff.report.answer import recommendation
 from bakeoff.report.commands import commands
 from bakeoff.report.costs import cost_of, gpu_hours, summary
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
-from bakeoff.report.samples import REPLY_CHARS, pack
+from bakeoff.report.questions import REPLY_CHARS
+from bakeoff.report.samples import pack
 from bakeoff.report.verdict import verdict
 from bakeoff.report.views import Analysis
 from bakeoff.report.words import said

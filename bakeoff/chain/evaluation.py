@@ -142,10 +142,8 @@ class Evaluation:
         ]
         samples = evalscope.sample_rows(answer, **who)
         result = {key: value for key, value in answer.items() if key != "scores"}
-        write_json(
-            output,
-            without_nan({**result, "scores": rows, "samples": [{**row, "run_id": ""} for row in samples]}),
-        )
+        content = {**result, "scores": rows, "samples": [{**row, "run_id": ""} for row in samples]}
+        write_json(output, with_statements(without_nan(content)))
         facts = {
             "suite": suite.name,
             "gpus": HealthFacts.read(self.deployment.service().facts).gpus if answer["asked_now"] else 0,

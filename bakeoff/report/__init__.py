@@ -57,9 +57,9 @@ def write_page(findings: Findings, reports_dir: Path, since: Since | None = None
 def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
     """Write data, tables for a paper, and the samples beside the page.
 
-    See :mod:`bakeoff.report.tables` and :func:`bakeoff.report.samples.write_side_files`.
+    See :mod:`bakeoff.report.tables` and :func:`bakeoff.report.side_files.write_side_files`.
     """
-    from bakeoff.report.samples import write_side_files
+    from bakeoff.report.side_files import write_side_files
     from bakeoff.report.tables import write_tables as write
 
     paths = write(findings, reports_dir)

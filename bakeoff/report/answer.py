@@ -142,13 +142,10 @@ def _speed(findings: Findings) -> Iterator[Sentence]:
     if rates:
         rate, model, load = max(rates)
         zh.append(f"最快的是 {model}：{rate:,.0f} 词元/秒（同时 {load} 个请求）")
-        en.append(f"{model} is fastest: {rate:,.0f} tokens/s with {load} in flight")
+        en.append(f"Fastest service: {model}, {rate:,.0f} tokens/s with {load} requests in flight")
     if memory:
         size, model = max(memory)
         zh.append(f"显存占用最高的是 {model}：{size:.1f} GiB")
-        en.append(f"{model} needs the most GPU memory: {size:.1f} GiB")
+        en.append(f"{'most' if en else 'Most'} GPU memory: {model}, {size:.1f} GiB")
     if zh:
-        text = "; ".join(en)
-        yield Sentence(
-            "；".join(zh) + "。", text[0].upper() + text[1:] + ".", "#bk-speed" if rates else "#bk-cost"
-        )
+        yield Sentence("；".join(zh) + "。", "; ".join(en) + ".", "#bk-speed" if rates else "#bk-cost")

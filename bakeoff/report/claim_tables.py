@@ -93,9 +93,9 @@ def _runs(findings: Findings, analysis: Analysis) -> Iterator[Sentence]:
     if single:
         names = both_lists(single, LISTED)
         yield Sentence(
-            f"{spaced(names.zh)}只训练了一次：结论只针对这次训练，不针对训练配方（矩阵中 seeds: 3 可检验配方）。",
+            f"{spaced(names.zh)}只训练了一次：结论只针对这次训练，不针对训练配方（在矩阵中设 seeds: 3 可检验配方）。",
             f"{names.en} {'was' if len(single) == 1 else 'were'} trained once: conclusions are about this run, "
-            "not about this recipe (`seeds: 3` in the matrix tests the recipe).",
+            "not about this recipe (“seeds: 3” in the matrix tests the recipe).",
         )
 
 
@@ -106,10 +106,15 @@ def _retention(analysis: Analysis) -> Iterator[Sentence]:
     count = Counter(each.verdict for each in verdicts)
     margins = "/".join(sorted({points(each.margin).removesuffix(".0") for each in verdicts}))
     n_kept, n_lost, n_open = count["no loss beyond the margin"], count["loss"], count["cannot say"]
+    counted = [
+        (n_kept, f"{n_kept} 组已排除", f"ruled out in {n_kept}"),
+        (n_lost, f"{n_lost} 组确有", f"shown in {n_lost}"),
+        (n_open, f"{n_open} 组无法判断", f"undecided in {n_open}"),
+    ]
+    zh, en = ([words[place] for words in counted if words[0]] for place in (1, 2))
     yield Sentence(
-        f"微调是否造成损失（允许 {margins} 分，{len(verdicts)} 组）：{n_kept} 组已证明损失不超过界限，"
-        f"{n_lost} 组有损失，{n_open} 组无法判断。",
+        f"微调造成的损失是否超过 {margins} 分（{len(verdicts)} 组对照）：{'，'.join(zh)}。",
         f"Did tuning cost more than {margins} points ({len(verdicts)} {plural(len(verdicts), 'comparison')})? "
-        f"No loss beyond the margin shown in {n_kept}, loss in {n_lost}, cannot say in {n_open}.",
+        f"{', '.join(en).capitalize()}.",
         "#bk-tuning",
     )

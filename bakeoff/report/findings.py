@@ -103,6 +103,12 @@ class Findings:
     """model, variant, suite, agreement (of two extraction rules, 0..1), answers (letter: count), alarms,
     leakage_not_checked (why not; empty when it was)."""
 
+    root: Path | None = None
+    """The store; None where the findings are of none."""
+
+    samples_file: Path | None = None
+    """The Parquet file that holds ``samples`` as they are; None where something was changed or added."""
+
     @classmethod
     def from_store(cls, store: Path, run_id: str | None = None) -> Findings:
         """Return findings of *run_id*, or of the latest run with scores.
@@ -130,6 +136,8 @@ class Findings:
             rows=[_row(item) for item in run.get("rows", [])],
             scores=with_columns(scores, SCORE_COLUMNS),
             samples=with_columns(samples, SAMPLE_COLUMNS),
+            root=store,
+            samples_file=samples_file if _complete(samples_file) else None,
             stages=list(run.get("stages", [])),
             skipped=[_pair(item) for item in run.get("skipped", [])],
             comparability=[_said(item) for item in run.get("comparability", [])],
@@ -271,6 +279,24 @@ def with_columns(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
         else:
             out[name] = out[name].fillna(False).astype(bool)
     return out[[*columns, *(name for name in out.columns if name not in columns)]]
+
+
+def _complete(samples_file: Path) -> bool:
+    """Whether the file has exactly the columns of samples, without gaps."""
+    import pyarrow.parquet as pq
+
+    if not samples_file.exists():
+        return False
+    about = pq.read_metadata(samples_file)
+    if about.schema.names != list(SAMPLE_COLUMNS):
+        return False
+    counts = [
+        about.row_group(group).column(column).statistics
+        for group in range(about.num_row_groups)
+        for column, kind in enumerate(SAMPLE_COLUMNS.values())
+        if kind != "float"
+    ]
+    return all(count is not None and count.null_count == 0 for count in counts)
 
 
 def _read_json(path: Path) -> Any:

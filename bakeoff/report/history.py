@@ -28,7 +28,7 @@ Verdict = Literal["better", "worse", "same", "new", "gone", "not comparable"]
 _WORDS: dict[str, tuple[str, str]] = {
     "better": ("变好", "better"),
     "worse": ("变差", "worse"),
-    "same": ("无显著变化", "no change can be shown"),
+    "same": ("无显著变化", "no measurable change"),
     "new": ("上次没有", "not in that run"),
     "gone": ("本次没有", "not in this run"),
 }
@@ -174,8 +174,11 @@ class Since:
         return cls(before.run_id, changes(before, after))
 
     def __str__(self) -> str:
-        lines = [str(change) for change in moved(self.changes)]
-        return "\n".join([f"since {self.run_id}:", *(lines or ["nothing moved"])])
+        lines = [str(change) for change in moved(self.changes) if change.verdict != "same"]
+        noise = sum(change.verdict == "same" and change.difference != 0 for change in self.changes)
+        if noise:
+            lines.append(f"{noise} {'score' if noise == 1 else 'scores'} changed within noise")
+        return "\n".join([f"since {self.run_id}:", *(lines or ["no score changed"])])
 
 
 def moved(changes: Sequence[Change]) -> list[Change]:

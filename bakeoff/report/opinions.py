@@ -30,9 +30,15 @@ def people(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
     raters, cases = len(part["raters"]), part["cases"]
     top, others = rows[0], rows[1:]
     zh_top, en_top = rated_names(top["subject"])
-    zh = f"{raters} 位评分者、{cases} 个个案：整体质量最高的是 {zh_top}，{_interval(top)}"
-    en = f"{raters} {plural(raters, 'rater')}, {cases} {plural(cases, 'case')}: overall quality is highest for "
-    en += f"{en_top}, {_interval(top)}"
+    zh, en = (
+        f"{raters} 位评分者、{cases} 个个案：",
+        f"{raters} {plural(raters, 'rater')}, {cases} {plural(cases, 'case')}: ",
+    )
+    if _alike(rows):
+        yield Sentence(f"{zh}{_alike(rows).zh}", f"{en}{_alike(rows).en}", _LINK)
+        return
+    zh += f"整体质量最高的是 {zh_top}，{_interval(top)}"
+    en += f"overall quality is highest for {en_top}, {_interval(top)}"
     letters = set(top.get("letters") or "")
     if others and not letters:
         zh += f"；{'评分者' if raters < 2 else '个案'}太少，无法判断差异是否显著"
@@ -50,6 +56,17 @@ def people(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
                 f"{en}; not significantly different from {names.en}",
             )
     yield Sentence(zh + "。", en + ".", _LINK)
+
+
+def _alike(rows: Sequence[Mapping[str, Any]]) -> Sentence | None:
+    """Return that all models were rated the same; None where they were not."""
+    if len(rows) < 2 or len({row["value"] for row in rows}) > 1:
+        return None
+    value = f"{rows[0]['value']:.1f}"
+    return Sentence(
+        f"{len(rows)} 个模型的整体质量平均分相同（{value}）。",
+        f"the {len(rows)} models have the same mean overall quality ({value}).",
+    )
 
 
 def _names(subjects: Sequence[str]) -> Sentence:
@@ -74,9 +91,16 @@ def judges(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
             )
         top = rows[0]
         zh_top, en_top = rated_names(top["subject"])
+        if alike := _alike(rows):
+            zh, en = (
+                f"评审模型 {judge['judge']}（{zh_trust}）：",
+                f"Judge model {judge['judge']} ({en_trust}): ",
+            )
+            yield Sentence(zh + alike.zh, en + alike.en, _LINK)
+            continue
         yield Sentence(
-            f"评审模型 {judge['judge']}（{zh_trust}）：整体质量最高的是 {zh_top}，{top['value']:.2f} 分。",
-            f"Judge model {judge['judge']} ({en_trust}): overall quality is highest for {en_top}, {top['value']:.2f}.",
+            f"评审模型 {judge['judge']}（{zh_trust}）：整体质量最高的是 {zh_top}，{top['value']:.1f} 分。",
+            f"Judge model {judge['judge']} ({en_trust}): overall quality is highest for {en_top}, {top['value']:.1f}.",
             _LINK,
         )
 
@@ -116,17 +140,18 @@ def crises(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
         return
     missed.sort(key=lambda item: item[1]["yes"] / item[1]["of"])
     zh = "，".join(
-        f"{spaced(rated_names(row['subject'])[0])}{zh_check} {row['yes']}/{row['of']}"
+        f"{spaced(rated_names(row['subject'])[0])}“{zh_check}” {row['yes']}/{row['of']}"
         for (zh_check, _), row in missed[:LISTED]
     )
     en = ", ".join(
-        f"{rated_names(row['subject'])[1]} {en_check} {row['yes']}/{row['of']}"
+        f"{rated_names(row['subject'])[1]} “{en_check[0].lower()}{en_check[1:]}” {row['yes']}/{row['of']}"
         for (_, en_check), row in missed[:LISTED]
     )
     rest = len(missed) - LISTED
+    zh_rest, en_rest = (f"，另有 {rest} 项", f" and {rest} more") if rest > 0 else ("", "")
     yield Sentence(
-        f"危机个案{zh_by}未通过全部核查：{zh}{f'，另有 {rest} 项' if rest > 0 else ''}。",
-        f"Crisis cases{en_by}: some replies failed a check: {en}{f' and {rest} more' if rest > 0 else ''}.",
+        f"危机个案{zh_by}：并非所有回复都通过核查（通过次数/评分次数）：{zh}{zh_rest}。",
+        f"Crisis cases{en_by}: not every reply passed its checks (passed/rated): {en}{en_rest}.",
         _LINK,
         bad=True,
     )

@@ -67,10 +67,13 @@ def _environment() -> Environment:
         facts=words.facts,
         metric=words.metric,
         quoted=words.quoted,
+        naming=words.naming,
         rated=lambda subject: words.both(*words.rated_names(subject)),
         rated_en=lambda subject: words.rated_names(subject)[1],
         rated_zh=lambda subject: words.rated_names(subject)[0],
         said=words.said,
+        by_letter=lambda answers: sorted(answers.items(), key=lambda item: (not item[0], item[0])),
+        by_rater=lambda rows: sorted(rows, key=lambda row: (len(row["rater"]), row["rater"])),
         stage=words.stage,
         why=why_of,
     )
@@ -113,7 +116,8 @@ def _head(findings: Findings, analysis: Analysis) -> dict[str, object]:
 def _scores(findings: Findings, analysis: Analysis) -> dict[str, object]:
     """Return the board, the charts and the samples."""
     from bakeoff.report.charts import loss_charts, suite_chart
-    from bakeoff.report.samples import pack, side_name
+    from bakeoff.report.samples import pack
+    from bakeoff.report.side_files import side_name
 
     views, order = analysis.views, analysis.order
     board = [

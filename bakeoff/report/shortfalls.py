@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from bakeoff.matrix.schema import NO_DATA
 from bakeoff.report.findings import Findings
 from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural
@@ -15,9 +17,16 @@ def shortfall(findings: Findings) -> list[Sentence]:
     broken = _broken_stages(findings, failed)
     zh, en = [], []
     if failed:
-        names = both_lists(failed, LISTED)
-        zh.append(f"{len(failed)} 个测试集评测失败（{names.zh}）")
-        en.append(f"the evaluation of {len(failed)} {plural(len(failed), 'suite')} failed ({names.en})")
+        listed = [(suite, both_lists(models, LISTED)) for suite, models in failed.items()]
+        zh_names, en_names = [f"{s}：{m.zh}" for s, m in listed], [f"{s}: {m.en}" for s, m in listed]
+        more = len(listed) - LISTED
+        zh.append(
+            f"{len(failed)} 个测试集评测失败（{'；'.join(zh_names[:LISTED])}{f'；另有 {more} 个' if more > 0 else ''}）"
+        )
+        en.append(
+            f"the evaluation of {len(failed)} {plural(len(failed), 'suite')} failed "
+            f"({'; '.join(en_names[:LISTED])}{f'; and {more} more' if more > 0 else ''})"
+        )
     if broken:
         zh_names, en_names = ([names[place] for names in broken] for place in (0, 1))
         zh.append(f"{len(broken)} 个步骤失败（{both_lists(zh_names, LISTED).zh}）")
@@ -40,8 +49,8 @@ def shortfall(findings: Findings) -> list[Sentence]:
     return [Sentence("；".join(zh) + "。", text[0].upper() + text[1:] + ".", link, bad)]
 
 
-def failures(findings: Findings) -> list[str]:
-    """Return suites that lack a score they should have, with the models.
+def failures(findings: Findings) -> dict[str, list[str]]:
+    """Return suite -> models that lack a score they should have.
 
     Those that were skipped do not count.
     """
@@ -56,7 +65,7 @@ def failures(findings: Findings) -> list[str]:
             missing.setdefault(suite, []).append(model)
     for suite, model in _failed_evaluations(findings):
         missing.setdefault(suite, []).append(model)
-    return [f"{suite}: {'/'.join(dict.fromkeys(models))}" for suite, models in missing.items()]
+    return {suite: list(dict.fromkeys(models)) for suite, models in missing.items()}
 
 
 def _scored(findings: Findings) -> set[tuple[str, str, str]]:
@@ -82,7 +91,7 @@ def _has_failed_stage(findings: Findings) -> bool:
     return any(record.get("outcome") == "failed" for record in findings.stages)
 
 
-def _broken_stages(findings: Findings, failed: list[str]) -> list[tuple[str, str]]:
+def _broken_stages(findings: Findings, failed: Collection[str]) -> list[tuple[str, str]]:
     """Return failed stages in both languages, each failure once.
 
     An evaluation is reported by its suite or by its stage, not by both.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,10 @@ def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
         write_text(paths[-1], text)
     paths.append(reports_dir / "samples.parquet")
     with replacing(paths[-1]) as draft:
-        findings.samples.to_parquet(draft, index=False, compression="zstd")
+        if findings.samples_file:
+            shutil.copyfile(findings.samples_file, draft)
+        else:
+            findings.samples.to_parquet(draft, index=False, compression="zstd")
     return paths
 
 

@@ -11,6 +11,9 @@ from bakeoff.report.shortfalls import shortfall
 from bakeoff.report.views import Analysis, Difference, SuiteView
 from bakeoff.report.words import points
 
+_ALL_NAMED = 6
+"""How many models of a top group are all named."""
+
 
 def verdict(findings: Findings, analysis: Analysis) -> list[Sentence]:
     """Return what failed, which models differ, what tuning did.
@@ -28,16 +31,19 @@ def verdict(findings: Findings, analysis: Analysis) -> list[Sentence]:
         if failed:
             zh, en = f"{zh}：{failed} 个步骤失败", f"{en}: {failed} {plural(failed, 'stage')} failed"
         return [*first, Sentence(zh + "。", en + "."), *rated]
-    return [*first, _scope(analysis), between(analysis), tuning(findings, analysis), *rated]
+    return [*first, _scope(findings, analysis), between(analysis), tuning(findings, analysis), *rated]
 
 
-def _scope(analysis: Analysis) -> Sentence:
+def _scope(findings: Findings, analysis: Analysis) -> Sentence:
     cells = [cell for view in analysis.views for cell in view.cells.values()]
-    models = len({cell.subject.model for cell in cells})
+    scored = {cell.subject.model for cell in cells}
+    models = sum(any(model in scored for model in seeds) for seeds in findings.recipes.values())
     suites, questions = len(analysis.views), sum(view.n_questions for view in analysis.views)
     total, bad = len(cells), sum(not cell.ranked for cell in cells)
-    zh = f"{models} 个模型在 {suites} 个测试集上共作答 {questions:,} 题；"
-    en = f"{models} {plural(models, 'model')} answered {questions:,} {plural(questions, 'question')} "
+    runs = len(scored)
+    seeds_zh, seeds_en = (f"（{runs} 个种子）", f" ({runs} seeds)") if runs > models else ("", "")
+    zh = f"{models} 个模型{seeds_zh}在 {suites} 个测试集上共作答 {questions:,} 题；"
+    en = f"{models} {plural(models, 'model')}{seeds_en} answered {questions:,} {plural(questions, 'question')} "
     en += f"from {suites} test {plural(suites, 'suite')}. "
     if not bad:
         rest = f"All {total} scores are valid." if total > 1 else "The score is valid."
@@ -118,7 +124,7 @@ def _leaders(views: Sequence[SuiteView]) -> Sentence:
     if len(set(tops.values())) <= 2:
         for top in dict.fromkeys(tops.values()):
             suites = both_lists([suite for suite, models in tops.items() if models == top])
-            names = both_lists(top)
+            names = both_lists(top, LISTED if len(top) > _ALL_NAMED else None)
             if len(top) == 1:
                 zh.append(f"{spaced(names.zh)}在 {spaced(suites.zh)}上显著领先其他模型")
                 en.append(f"on {suites.en} {names.en} is significantly ahead of all others")

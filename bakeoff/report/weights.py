@@ -1,4 +1,4 @@
-"""How the order of the models depends on what one cares about: suites, people, speed."""
+"""How the order of models depends on weights: suites, people, speed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from bakeoff.report.findings import Findings, Subject
-from bakeoff.report.sentences import Sentence
+from bakeoff.report.sentences import LISTED, Sentence, both_lists
 from bakeoff.report.views import Analysis
 from bakeoff.scoring.scores import CRISIS
 
@@ -60,9 +60,13 @@ def weighing(findings: Findings, analysis: Analysis) -> Weighing | None:
 
 
 def _delivered(findings: Findings, analysis: Analysis) -> list[Subject]:
-    """Return each model as delivered, tuned where it was tuned, in the order of the board."""
+    """Return each model as delivered, in the order of the board.
+
+    Tuned where it was tuned; of several seeds of a recipe the first, as elsewhere.
+    """
     last = {subject.model: subject for subject in findings.subjects}
-    return [last[model] for model in analysis.order if model in last]
+    firsts = {seeds[0] for seeds in findings.recipes.values()}
+    return [last[model] for model in analysis.order if model in last and model in firsts]
 
 
 def _suites(analysis: Analysis, delivered: list[Subject]) -> dict[Subject, float]:
@@ -119,14 +123,26 @@ def _dependence(criteria: list[str], points: dict[str, list[float]]) -> Sentence
     )
     best = [max(column) for column in zip(*complete.values(), strict=True)]
     first = next((model for model in models if complete[model] == best), None)
+    zh_among, en_among = "", ""
+    if len(complete) < len(points):
+        zh_among = f"（仅就各项均有结果的 {len(complete)} 个模型而言）"
+        en_among = f" (among the {len(complete)} models measured on every criterion)"
     if first and not split:
-        return Sentence("排序与权重无关。", "The order is the same whatever the weights.")
+        return Sentence(
+            f"排序与权重无关{zh_among}。", f"The order is the same whatever the weights{en_among}."
+        )
     if first:
         return Sentence(
-            f"无论权重如何，{first} 均居首位；其余模型的排序取决于权重。",
-            f"{first} comes first whatever the weights; the order of the others depends on them.",
+            f"无论权重如何，{first} 均居首位；其余模型的排序取决于权重{zh_among}。",
+            f"{first} comes first whatever the weights; the order of the others depends on them{en_among}.",
         )
-    leaders = {name: max(models, key=lambda model: complete[model][i]) for i, name in enumerate(criteria)}
-    zh = "，".join(f"只看{CRITERIA[name][0]}是 {model}" for name, model in leaders.items())
-    en = ", ".join(f"{model} by {_ONLY[name]}" for name, model in leaders.items())
+    zh_parts, en_parts = [], []
+    for i, name in enumerate(criteria):
+        column = {model: row[i] for model, row in points.items() if not math.isnan(row[i])}
+        top = [model for model, value in column.items() if value == max(column.values())]
+        if len(top) < len(column):  # a criterion by which all are equal puts nobody first
+            names = both_lists(top, LISTED)
+            zh_parts.append(f"只看{CRITERIA[name][0]}是 {names.zh}")
+            en_parts.append(f"{names.en} by {_ONLY[name]}")
+    zh, en = "，".join(zh_parts), ", ".join(en_parts)
     return Sentence(f"首位取决于权重：{zh}。", f"Which model comes first depends on the weights: {en}.")

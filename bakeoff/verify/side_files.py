@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bakeoff.files import readable_rows
-from bakeoff.report.samples import SIDE_FOLDER
+from bakeoff.report.side_files import SIDE_FOLDER
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row
 from bakeoff.verify.manifest import evidence_of

@@ -126,6 +126,7 @@
         loaded.set(name, (async () => {
           const script = [...area.querySelectorAll("script[data-suite]")].find((one) => one.dataset.suite === name);
           const data = await inflated(script.textContent.trim());
+          if (!script.dataset.partial) data.rows.sort((a, b) => a[1] - b[1]);
           data.graded = data.rows.some((row) => row[7].some((one) => one && one[3] !== null && one[3] !== 0 && one[3] !== 1));
           return data;
         })());
@@ -164,7 +165,7 @@
       if (variant !== "base" || (pick("model").value && !pick("model").value.startsWith(model + "/"))) return false;
       const j = suite.subjects.findIndex(([m, v]) => m === model && v !== "base");
       if (j < 0 || !row[7][i] || !row[7][j] || row[7][i][3] === null || row[7][j][3] === null) return false;
-      return Math.sign(row[7][j][3] - row[7][i][3]) === sign && Math.abs(row[7][j][3] - row[7][i][3]) > (suite.graded ? 0.2 : 0);
+      return Math.sign(row[7][j][3] - row[7][i][3]) === sign;
     });
     const FILTERS = {
       all: () => true,
@@ -187,6 +188,9 @@
       empty: (one) => one && one[2] === 2,
       errored: (one) => one && one[2] === 4,
     };
+    const outcomeOf = (name) => name.startsWith("said:") ? (one) => one && one[1] === name.slice(5) : IS[name];
+    // Of graded replies the better comes first: few ROUGE scores would count as right.
+    const behind = (one, other) => suite.graded ? one[3] > (other[3] ?? -1) : !right(other);
     const placeOf = (name) => suite.subjects.findIndex(([model, variant]) => `${model}/${variant}` === name);
 
     const mark = (one) => {
@@ -328,12 +332,12 @@
       pick("is").hidden = pick("versus").hidden = pick("model").value === "";
       if (pick("model").value === "") pick("is").value = pick("versus").value = "";
       const whose = placeOf(pick("model").value), other = placeOf(pick("versus").value);
-      const is = IS[pick("is").value];
+      const is = outcomeOf(pick("is").value);
       const subset = pick("subset").value;
       const filter = FILTERS[pick("filter").value] || FILTERS.all;
       const query = pick("text").value.trim().toLowerCase();
-      found = suite.rows.filter((row) => (whose < 0 || (row[7][whose] && (!is || is(row[7][whose])))) &&
-        (other < 0 || (row[7][other] && !right(row[7][other]))) && (subset === "" || row[2] === +subset) && filter(row) &&
+      found = suite.rows.filter((row) => (whose < 0 || (row[7][whose] && (!is || (suite.graded && other >= 0) || is(row[7][whose])))) &&
+        (other < 0 || (row[7][other] && behind(row[7][whose], row[7][other]))) && (subset === "" || row[2] === +subset) && filter(row) &&
         (!query || row[3].toLowerCase().includes(query) || row[5].toLowerCase().includes(query) ||
           row[4].some((one) => String(one).toLowerCase().includes(query)) ||
           row[7].some((one) => one && one[0].toLowerCase().includes(query))));
@@ -369,6 +373,16 @@
           return item;
         }));
         pick(name).value = [...pick(name).options].some((item) => item.value === before) ? before : "";
+      }
+      // What was answered can be chosen where it is one of a few, as with letters.
+      const given = new Set(suite.rows.flatMap((row) => row[7].filter(Boolean).map((one) => one[1])));
+      for (const option of [...pick("is").options]) if (option.value.startsWith("said:")) option.remove();
+      for (const text of given.size > 40 ? [] : [...given].sort()) {
+        const item = make("option");
+        item.value = "said:" + text;
+        [item.dataset.zh, item.dataset.en] = text ? [`答案为 ${text}`, `Answered ${text}`] : ["没有提取到答案", "No answer at all"];
+        item.textContent = item.dataset[language()];
+        pick("is").append(item);
       }
       if (view instanceof URLSearchParams) {
         for (const [key, name] of Object.entries(KEYS)) {
