@@ -88,7 +88,7 @@ class Browser:
     def tab(self, name: str) -> None:
         def named() -> Any:
             tabs = self.driver.find_elements("css selector", "button[role=tab]")
-            return next((tab for tab in tabs if name in tab.text), None)
+            return next((tab for tab in tabs if name in (tab.get_attribute("data-both") or "")), None)
 
         self.wait(named).click()
 
@@ -292,7 +292,7 @@ def test_a_talk_streams_as_plain_text_and_is_scored_and_no_other_can_be_scored_f
         page.one("input.name").send_keys("anna")
         page.one(".desk.chat .submit").click()
         page.one(".desk.chat .points")
-        box = page.one("textarea[placeholder*='Enter']")
+        box = page.one("textarea[data-both*='Enter']")
         box.send_keys(HOSTILE + "\n")
         page.wait(lambda: page.text(".message.bot").strip() == f"我听到你说：{HOSTILE}")
         row = score()
@@ -392,7 +392,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(app: App, tmp_path: Path) -
         next(
             tab
             for tab in page.driver.find_elements("css selector", ".overflow-dropdown button")
-            if "Studio" in tab.text
+            if "研究" in tab.text
         ).click()
         page.one(".studio .own-cases summary").click()
         assert page.driver.execute_script("return document.documentElement.scrollWidth") <= 390
