@@ -24,7 +24,7 @@ from bakeoff.judgement.blind import (
 from bakeoff.judgement.erasure import erase_identity, erase_judgements, erasures
 from bakeoff.judgement.invitations import MOST_AT_ONCE, Invitations, link, qr_rows
 from bakeoff.judgement.messages import Answer, Request, fresh_answer, request_of
-from bakeoff.judgement.progress import SECONDS_PER_REPLY, rater_progress
+from bakeoff.judgement.progress import SECONDS_PER_REPLY, case_balance, rater_progress
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.refusals import refusal
@@ -128,6 +128,7 @@ class StudioDesk:
             "is_current": name == current,
             "arrangement": asdict(arrangement_of(self.store, name)),
             "progress": rater_progress(self.store, study),
+            "balance": case_balance(self.store, study),
             "erased": erasures(self.store, name),
         }
 
