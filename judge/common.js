@@ -28,6 +28,8 @@ const onLanguage = (work) => window.addEventListener("bakeoff-lang", () => { lan
 // Gradio writes its own labels as they were given to it, in both languages; the page shows the chosen one.
 const IN_BOTH = /^(.*[\u4e00-\u9fff]) (?:· )?([A-Za-z][^\u4e00-\u9fff]*)$/;
 const LABELS = ".tab-container button, .overflow-dropdown button, [data-testid=block-info], [data-testid=block-label], .new-talk";
+// A title that its author wrote in both languages, such as the one of a run's own study.
+const inOne = (words) => { const pair = /^([^·]*[\u4e00-\u9fff][^·]*) · ([^\u4e00-\u9fff]+)$/.exec(words || ""); return pair ? pair[lang === "zh" ? 1 : 2] : words; };
 function labelled(words, both) {
   const pair = IN_BOTH.exec(both ?? words.trim());
   return pair ? [pair[0], pair[lang === "zh" ? 1 : 2]] : null;

@@ -327,7 +327,7 @@ function welcome() {
   const a = page.arrangement;
   const consent = h("input", { type: "checkbox", class: "consent" }), skip = h("input", { type: "checkbox", class: "skip" });
   const part = (name) => (said(name) ? h("section", { class: `note ${name}` }, h("h3", {}, t(name)), h("p", {}, said(name))) : null);
-  return h("div", { class: "card" }, h("h2", {}, page.title), part("purpose"), h("p", {}, t(page.layout === "side-by-side" ? "welcome_screens" : "welcome")(page.screens, t("minutes")(page.minutes))),
+  return h("div", { class: "card" }, h("h2", {}, inOne(page.title)), part("purpose"), h("p", {}, t(page.layout === "side-by-side" ? "welcome_screens" : "welcome")(page.screens, t("minutes")(page.minutes))),
     page.training ? h("p", {}, t("training_n")(page.training)) : null,
     page.crisis_screens ? [part("warning"), part("help")] : null,
     page.crisis_screens && a.may_skip_crises ? h("label", { class: "tick" }, skip, ` ${t("skip")(page.crisis_screens)}`) : null,
