@@ -719,3 +719,11 @@ def test_a_file_that_is_damaged_ends_in_words(
 def test_no_cell_of_a_csv_is_calculated_and_a_number_stays_one(text: str, is_formula: bool) -> None:
     (row,) = csv.DictReader(io.StringIO(csv_of(["cell"], [{"cell": text, "more": "x"}])))
     assert row["cell"] == ("'" if is_formula else "") + text
+
+
+def test_no_control_character_ends_a_field_or_the_file() -> None:
+    written = csv_of(
+        ["cell", "next"], [{"cell": "a\0b\x1ac\x7f\r\n\td", "next": "\0=1"}, {"cell": "e", "next": 2}]
+    )
+    assert list(csv.reader(io.StringIO(written)))[1:] == [["a␀b␚c␡\n\td", "'␀=1"], ["e", "2"]]
+    assert not set(written) & {chr(code) for code in range(32) if chr(code) not in "\t\n"}

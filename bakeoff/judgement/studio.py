@@ -163,7 +163,11 @@ class StudioDesk:
     def _plan(self, request: Request, _: str) -> Answer:
         wish = Wish.parse(request.get("wish"))
         study = self._build(wish, "plan")
-        return {"plan": plan_of(study, wish.raters)}
+        shown = {case.id for case in study.cases}
+        unanswered = [
+            case.title for case in self.material().cases if case.id in wish.cases and case.id not in shown
+        ]
+        return {"plan": {**plan_of(study, wish.raters), "unanswered": unanswered}}
 
     def _make(self, request: Request, owner: str) -> Answer:
         wish = Wish.parse(request.get("wish"))
