@@ -56,6 +56,7 @@ def serve(options: argparse.Namespace) -> None:
 
         from judge.app import Settings
         from judge.app import serve as application
+        from judge.patience import PatientProtocol
 
         running = [deployment.service() for deployment in deployed]
         services |= {service.served_name: service.url for service in running}
@@ -78,6 +79,7 @@ def serve(options: argparse.Namespace) -> None:
             page,
             host=options.host,
             port=options.port,
+            http=PatientProtocol,
             log_level="warning",
             timeout_graceful_shutdown=5,
             proxy_headers=False,  # the guard reads them

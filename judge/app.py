@@ -7,6 +7,7 @@ import contextlib
 import html
 import json
 import os
+import secrets
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -296,12 +297,21 @@ def _chat_tab(settings: Settings, page: gr.Blocks) -> None:
     ) -> Mapping[str, object]:
         return chat.score(message, model, talk, spoken_with, request.username)
 
-    def on_say(model: object, talk: object, text: object) -> Iterator[tuple[object, str, object, str]]:
-        for grown, left, trouble in chat.say(model, talk, text):
-            yield grown, left, model, _trouble(trouble)
+    def on_say(
+        model: object, talk: object, text: object, begun: object, shown: object
+    ) -> Iterator[tuple[object, ...]]:
+        # What is left on the page of a talk that is over is no part of this one.
+        for number, (grown, left, trouble) in enumerate(
+            chat.say(model, talk if shown == begun else [], text)
+        ):
+            # Emptied once: what is typed while the reply grows stays.
+            yield grown, left if left or not number else gr.skip(), model, begun, _trouble(trouble)
 
-    def on_new_talk() -> tuple[list[object], str, str]:
-        return [], "", ""
+    def on_new_talk() -> tuple[object, ...]:
+        return [], "", "", secrets.token_hex(8)
+
+    def on_end(begun: object, shown: object) -> tuple[object, ...]:
+        return (gr.skip(), gr.skip(), gr.skip()) if shown == begun else ([], "", "")
 
     with gr.Row():
         with gr.Column(scale=3):
@@ -317,6 +327,7 @@ def _chat_tab(settings: Settings, page: gr.Blocks) -> None:
                 buttons=["copy"],
             )
             spoken_with = gr.Textbox(visible=False)
+            begun, shown = gr.Textbox("", visible=False), gr.Textbox("", visible=False)
             trouble = gr.HTML()
             text = gr.Textbox(show_label=False, placeholder="输入消息，回车发送 · Type and press Enter")
             anew = gr.Button("新对话 · New conversation", size="sm", elem_classes="new-talk")
@@ -325,14 +336,25 @@ def _chat_tab(settings: Settings, page: gr.Blocks) -> None:
     emptied = [talk, spoken_with, trouble]
     saying = text.submit(
         on_say,
-        [model, talk, text],
-        [talk, text, spoken_with, trouble],
+        [model, talk, text, begun, shown],
+        [talk, text, spoken_with, shown, trouble],
         api_name="say",
         concurrency_limit=20,
         trigger_mode="multiple",  # "once" drops a message while a cancelled reply is still ending
     )
     for event in (model.change, anew.click):
-        event(on_new_talk, None, emptied, api_name=False, cancels=[saying], queue=False)
+        event(
+            on_new_talk,
+            None,
+            [*emptied, begun],
+            api_name=False,
+            cancels=[saying],
+            queue=False,
+            trigger_mode="multiple",
+        )
+    # Gradio goes on showing pieces of a cancelled reply until the server has heard of it, and the page may have been
+    # emptied before that. What comes after the last piece sees to it that none of a talk that is over stays.
+    saying.then(on_end, [begun, shown], emptied, api_name=False, **DIRECT)
     inputs = [score, model, talk, spoken_with]
     score.submit(on_chat_score, inputs, score, api_name="chat_score", **DIRECT)
     page.load(on_chat_score, inputs, score, api_name="chat_open", **DIRECT)

@@ -25,6 +25,34 @@ function switchLanguage() {
 const languageButton = () => h("button", { type: "button", class: "lang", lang: lang === "zh" ? "en" : "zh-CN", onclick: switchLanguage }, t("lang"));
 const onLanguage = (work) => window.addEventListener("bakeoff-lang", () => { lang = localStorage.getItem("bakeoff-lang"); if (element.isConnected) work(); });
 
+// Gradio writes its own labels as they were given to it, in both languages; the page shows the chosen one.
+const IN_BOTH = /^(.*[\u4e00-\u9fff]) (?:· )?([A-Za-z][^\u4e00-\u9fff]*)$/;
+const LABELS = ".tab-container button, .overflow-dropdown button, [data-testid=block-info], [data-testid=block-label], .new-talk";
+// A title that its author wrote in both languages, such as the one of a run's own study.
+const inOne = (words) => { const pair = /^([^·]*[\u4e00-\u9fff][^·]*) · ([^\u4e00-\u9fff]+)$/.exec(words || ""); return pair ? pair[lang === "zh" ? 1 : 2] : words; };
+function labelled(words, both) {
+  const pair = IN_BOTH.exec(both ?? words.trim());
+  return pair ? [pair[0], pair[lang === "zh" ? 1 : 2]] : null;
+}
+function chooseLabels() {
+  for (const label of document.querySelectorAll(LABELS)) for (const node of label.childNodes) {
+    const named = node.nodeType === Node.TEXT_NODE ? labelled(node.data, node.both) : null;
+    if (!named) continue;
+    [node.both, label.dataset.both] = [named[0], named[0]];
+    if (node.data !== named[1]) node.data = named[1];
+  }
+  for (const box of document.querySelectorAll("textarea[placeholder]")) {
+    const named = element.contains(box) ? null : labelled(box.placeholder, box.dataset.both);
+    if (named) { box.dataset.both = named[0]; if (box.placeholder !== named[1]) box.placeholder = named[1]; }
+  }
+}
+if (!window.bakeoffLabels) {
+  window.bakeoffLabels = new MutationObserver(chooseLabels);
+  window.bakeoffLabels.observe(document.body, { childList: true, subtree: true });
+  window.addEventListener("bakeoff-lang", () => { lang = localStorage.getItem("bakeoff-lang"); chooseLabels(); });
+}
+chooseLabels();
+
 // One request at a time, so that a double click counts once. A server that was started again, or knows the person no
 // more, never answers in this page's own way: after a while the page asks for the reason itself.
 let pendingPost = 0;

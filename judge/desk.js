@@ -42,9 +42,10 @@ const isPhone = () => window.matchMedia("(max-width: 820px)").matches;
 const said = (name) => page.arrangement[`${name}_${lang}`] || page.arrangement[`${name}_${lang === "zh" ? "en" : "zh"}`];
 const fresh = (old) => ({ scores: {}, crisis: {}, confidence: null, strengths: "", weaknesses: "", suggestions: "", cannot_judge: false, ...(old || {}) });
 
+// One request at a time: of two, the answers could come in either order, and a double click counts once.
 function send(message) {
-  clearTimeout(waiting);
-  notice = message.action === "score" ? t("busy") : notice;
+  if (waiting) return;
+  notice = message.action === "score" ? t("busy") : "";
   status();
   waiting = setTimeout(unanswered, 3000, 4);
   props.value = { ...message, rater: page.rater || "" };
@@ -93,9 +94,9 @@ function draftOf(reply) {
 }
 
 function arrived() {
-  clearTimeout(waiting); waiting = 0;
   const value = props.value || {};
   if (!value.view) return;                       // our own message, not an answer
+  clearTimeout(waiting); waiting = 0;
   const refusal = inLanguage(value, "error");
   if (value.view === "refused") { notice = t("refused") + refusal; status(true); offerAgain(); return; }
   const saved = notice === t("busy");
@@ -114,7 +115,7 @@ function arrived() {
 // What was refused can be looked at as the server has it now, say where another tab handed it in.
 function offerAgain() {
   const line = element.querySelector(".notice");
-  if (line && page.view === "screen" && !chat) line.append(" ", h("button", { type: "button", class: "again", onclick: () => { notice = ""; send({ action: "show", screen: page.screen }); } }, t("again")));
+  if (line && page.view === "screen" && !chat) line.append(" ", h("button", { type: "button", class: "again", onclick: () => { send({ action: "show", screen: page.screen }); } }, t("again")));
 }
 
 function status(bad = false) {
@@ -247,15 +248,18 @@ function form(reply) {
   return box;
 }
 
+// Practice replies are written in both languages; whatever a model or a client says stands in its own.
+const inTongue = (value, name) => (lang === "en" && value[`${name}_en`] && value[`${name}_en`].length ? value[`${name}_en`] : value[name]);
+
 function replyBox(reply, label) {
-  const text = reply.text || t("empty");
+  const text = inTongue(reply, "text") || t("empty");
   return h("section", { class: "reply", "data-item": reply.item },
     h("h3", {}, label ? `${t("reply")} ${label}` : t("reply")),
     h("div", { class: "text scroll", tabindex: "0" }, text, reply.status === "truncated" ? h("em", {}, ` ${t("truncated")}`) : null));
 }
 
 function dialogue() {
-  const turns = page.messages.filter((m) => m.role !== "system");
+  const turns = inTongue(page, "messages").filter((m) => m.role !== "system");
   const last = turns.filter((m) => m.role === "user").slice(-1)[0];
   return h("details", { class: "dialogue", open: !isPhone() },
     h("summary", {}, h("h3", {}, t("dialogue"), page.topic ? h("small", {}, ` · ${page.topic}`) : null), h("span", { class: "gist" }, last ? last.content : "")),
@@ -300,8 +304,8 @@ function bar() {
   const previous = page.view === "done" || page.view === "closed" ? page.total - 1 : page.screen - 1;
   const scoring = page.view === "screen" || page.view === "training";
   return h("div", { class: "dock" }, scoring ? h("div", { class: "strip" }) : null, h("div", { class: "bar" },
-    chat || page.view === "training" || !page.total ? null : h("button", { type: "button", class: "back", disabled: previous < 0, onclick: () => { notice = ""; sendDrafts(); send({ action: "show", screen: previous }); } }, `← ${t("back")}`),
-    correcting && page.done < page.total ? h("button", { type: "button", class: "resume", onclick: () => { notice = ""; send({ action: "open" }); } }, t("next")) : null,
+    chat || page.view === "training" || !page.total ? null : h("button", { type: "button", class: "back", disabled: previous < 0, onclick: () => { sendDrafts(); send({ action: "show", screen: previous }); } }, `← ${t("back")}`),
+    correcting && page.done < page.total ? h("button", { type: "button", class: "resume", onclick: () => { send({ action: "open" }); } }, t("next")) : null,
     page.view === "screen" && !chat ? h("label", { class: "auto" }, h("input", { type: "checkbox", checked: isAuto(), onchange: (event) => localStorage.setItem("bakeoff-auto", event.target.checked ? "on" : "off") }), ` ${t("auto")}`) : null,
     h("span", { class: "notice", role: "status", "aria-live": "polite" }),
     scoring ? h("button", { type: "button", class: "submit", onclick: submit }, chat ? t("chat_submit") : correcting ? t("update") : t("submit"), h("kbd", {}, "↵")) : null));
@@ -314,7 +318,7 @@ function header() {
   return h("header", {},
     page.total ? h("div", { class: "progress", role: "progressbar", "aria-label": t("progress")(page.done, page.total), "aria-valuemin": 0, "aria-valuenow": page.done, "aria-valuemax": page.total }, h("i", { style: `width:${share}%` })) : null,
     h("span", { class: "count" }, where),
-    page.total && !chat ? h("button", { type: "button", class: "mine", onclick: () => { notice = ""; sendDrafts(); send({ action: "list" }); } }, t("mine")) : null,
+    page.total && !chat ? h("button", { type: "button", class: "mine", onclick: () => { sendDrafts(); send({ action: "list" }); } }, t("mine")) : null,
     page.rater && !chat ? h("span", { class: "rater" }, page.rater) : null,
     languageButton());
 }
@@ -323,7 +327,7 @@ function welcome() {
   const a = page.arrangement;
   const consent = h("input", { type: "checkbox", class: "consent" }), skip = h("input", { type: "checkbox", class: "skip" });
   const part = (name) => (said(name) ? h("section", { class: `note ${name}` }, h("h3", {}, t(name)), h("p", {}, said(name))) : null);
-  return h("div", { class: "card" }, h("h2", {}, page.title), part("purpose"), h("p", {}, t(page.layout === "side-by-side" ? "welcome_screens" : "welcome")(page.screens, t("minutes")(page.minutes))),
+  return h("div", { class: "card" }, h("h2", {}, inOne(page.title)), part("purpose"), h("p", {}, t(page.layout === "side-by-side" ? "welcome_screens" : "welcome")(page.screens, t("minutes")(page.minutes))),
     page.training ? h("p", {}, t("training_n")(page.training)) : null,
     page.crisis_screens ? [part("warning"), part("help")] : null,
     page.crisis_screens && a.may_skip_crises ? h("label", { class: "tick" }, skip, ` ${t("skip")(page.crisis_screens)}`) : null,
@@ -334,7 +338,7 @@ function welcome() {
 
 function feedback() {
   const known = R.dimensions.filter((d) => d.key in page.expected);
-  return h("div", { class: "card wide-card" }, h("h2", {}, t("feedback")), h("p", { class: "quote" }, page.text),
+  return h("div", { class: "card wide-card" }, h("h2", {}, t("feedback")), h("p", { class: "quote" }, inTongue(page, "text")),
     h("table", {}, h("thead", {}, h("tr", {}, [t("dimension"), t("yours"), t("expected")].map((cell) => h("th", { scope: "col" }, cell)))),
       h("tbody", {}, known.map((d) => h("tr", { class: Math.abs(page.yours[d.key] - page.expected[d.key]) > 1 ? "off" : "" }, h("th", { scope: "row" }, d.name[lang]), h("td", {}, String(page.yours[d.key])), h("td", {}, `${page.expected[d.key]} · ${d.anchors[page.expected[d.key]][lang]}`))))),
     h("p", {}, lang === "zh" ? page.why_zh || page.why_en : page.why_en || page.why_zh),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import re
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 4 * 2**20
+BODY_S = 30.0
+"""For a whole body; who sends one letter a second keeps neither a connection nor its memory for longer."""
 POLICY = (
     "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'; "
     "form-action 'self'; frame-ancestors 'self'"
@@ -127,7 +130,17 @@ class Guard:
             await sending({"type": "http.response.body", "body": b""})
         else:
             CLIENT_ADDRESS.set(seen.address)
-            await self.app(_rewritten(scope, seen), receive, sending)
+            try:
+                receiving = (
+                    await _whole(receive) if seen.headers.get("content-length", "0") != "0" else receive
+                )
+            except TimeoutError:
+                await _refuse(
+                    sending, 408, f"The body of this request did not come within {BODY_S:g} seconds."
+                )
+                return
+            if receiving is not None:
+                await self.app(_rewritten(scope, seen), receiving, sending)
 
     def _why_refused(self, seen: Seen) -> tuple[int, str] | None:
         name = seen.host.rsplit(":", 1)[0] if not seen.host.endswith("]") else seen.host
@@ -148,6 +161,28 @@ class Guard:
         if int(length) > MAX_BODY_BYTES or "transfer-encoding" in seen.headers:
             return 413, f"A request may hold {MAX_BODY_BYTES} bytes at most and must state its length."
         return None
+
+
+async def _whole(receive: Receive) -> Receive | None:
+    """What hands on the whole body of a request; None where whoever asked has gone.
+
+    Raises:
+        TimeoutError: it did not come in time.
+    """
+    body, more = bytearray(), True
+    async with asyncio.timeout(BODY_S):
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+    whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+    async def receiving() -> Message:
+        return whole.pop() if whole else await receive()
+
+    return receiving
 
 
 def path_prefix(text: str) -> str:

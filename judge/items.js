@@ -17,7 +17,7 @@ function list() {
   queue = shown.map((one) => one.reply);
   const topics = [...new Set(page.items.map((one) => one.topic))], models = [...new Set(page.items.map((one) => one.subject))];
   return [h("div", { class: "picks" },
-    page.studies.length > 1 ? select(t("study"), page.study, page.studies.map((one) => [one.id, one.title]), (id) => ask({ action: "show", study: id })) : null,
+    page.studies.length > 1 ? select(t("study"), page.study, page.studies.map((one) => [one.id, inOne(one.title)]), (id) => ask({ action: "show", study: id })) : null,
     h("div", { class: "chips", role: "group" }, Object.keys(kinds).map((key) => h("button", { type: "button", "aria-pressed": String(filter === key), onclick: () => { filter = key; render(); } }, `${t(key)} ${page.items.filter(kinds[key]).length}`))),
     select(t("topic"), topic, [["", t("any")], ...topics.map((one) => [one, one])], (value) => { topic = value; render(); }),
     select(t("model"), model, [["", t("every")], ...models.map((one) => [one, one])], (value) => { model = value; render(); }),

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import base64
+import binascii
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from bakeoff.errors import BakeoffError, DataError, RatingError
-from bakeoff.files import numbered_lines, replacing
+from bakeoff.errors import BakeoffError, RatingError
+from bakeoff.files import replacing
+from bakeoff.judgement.case_rows import BadLine
 from bakeoff.judgement.refusals import refusal
-from bakeoff.judgement.replies import Case, Reply, Respondent, gather, load_cases, read_replies
+from bakeoff.judgement.replies import Case, Reply, Respondent, gather, load_cases, read_replies, sort_lines
 from bakeoff.judgement.studio import Material, StudioDesk
 
 FOLDER = "own-cases"
 VARIANT = "served"
 """What stands behind the name of a model that was asked through the page, whatever it is elsewhere."""
-MOST_CHARACTERS = 1_000_000
+MOST_BYTES = 2_500_000
 MOST_CASES = 500
 MOST_MISTAKES = 8
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """What is wrong with a line, in both languages."""
-
-    line: int
-    english: str
-    chinese: str
 
 
 class OwnCases:
@@ -56,41 +48,43 @@ class OwnCases:
         """The stored cases; none where the owner brought none."""
         return load_cases(self.file) if self.file.is_file() else []
 
-    def take(self, name: str, text: str, others: Sequence[Case]) -> int:
-        """Store the cases in *text* in place of those before; returns how many.
+    def take(self, name: str, raw: bytes, others: Sequence[Case]) -> int:
+        """Store the cases in *raw* in place of those before; returns how many.
 
         Args:
             name: of the file that they came from, for the complaints.
+            raw: its content, as it was on the owner's disk.
             others: the cases of the run, whose ids are taken.
 
         Raises:
             RatingError: lines that are no cases, each named; nothing is stored then.
         """
-        if len(text) > MOST_CHARACTERS:
+        if len(raw) > MOST_BYTES:
             raise RatingError(
-                f"{name}: longer than {MOST_CHARACTERS:,} characters; split the file",
-                f"{name}：超过 {MOST_CHARACTERS:,} 个字符，请拆分文件",
+                f"{name}: longer than {MOST_BYTES:,} bytes; split the file",
+                f"{name}：超过 {MOST_BYTES:,} 字节，请拆分文件",
             )
         if self.is_asking:
             raise RatingError(
                 "the models are still answering the cases; wait until they are done",
                 "模型仍在回复现有个案，请稍后再更换",
             )
-        rows, mistakes = _read(text, {case.id: case.sha for case in others})
-        if mistakes:
-            raise _complaint(name, mistakes)
-        if not rows:
+        cases, bad = sort_lines(raw, name)
+        bad += _taken(cases, {case.id: case.sha for case in others})
+        if bad:
+            raise _complaint(name, sorted(bad, key=lambda each: each.number))
+        if not cases:
             raise RatingError(f"{name}: holds no case", f"{name}：没有个案")
-        if len(rows) > MOST_CASES:
+        if len(cases) > MOST_CASES:
             raise RatingError(
-                f"{name}: {len(rows)} cases; at most {MOST_CASES} are taken",
-                f"{name}：共 {len(rows)} 个个案，最多 {MOST_CASES} 个",
+                f"{name}: {len(cases)} cases; at most {MOST_CASES} are taken",
+                f"{name}：共 {len(cases)} 个个案，最多 {MOST_CASES} 个",
             )
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with replacing(self.file) as partial:
-            partial.write_text("\n".join(rows) + "\n", encoding="utf-8")
+            partial.write_bytes(raw)
             partial.chmod(0o600)
-        return len(rows)
+        return len(cases)
 
     @property
     def is_asking(self) -> bool:
@@ -189,10 +183,8 @@ class StudioPage:
         try:
             done: dict[str, object] = {}
             if action == "take_cases":
-                name, text = str(message.get("name") or "cases.jsonl")[:120], message.get("text")
-                if not isinstance(text, str):
-                    raise RatingError("cases: wanted text", "请粘贴或选择个案文件")
-                done["taken"] = self.cases.take(name, text, self.material().cases)
+                name, raw = _file_of(message)
+                done["taken"] = self.cases.take(name, raw, self.material().cases)
             elif action == "ask_models":
                 self.cases.ask()
             return self.studio.step(message, signed_in) | {"own": self.cases.state()} | done
@@ -200,61 +192,40 @@ class StudioPage:
             return self.studio.step({}, signed_in) | {"view": "trouble"} | refusal(error)
 
 
-def _read(text: str, taken: Mapping[str, str]) -> tuple[list[str], list[Mistake]]:
-    """The lines of *text* that hold cases, and what is wrong with the others."""
-    rows: list[str] = []
-    mistakes: list[Mistake] = []
-    places: dict[str, int] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        single = Path(folder) / "case.jsonl"
-        for number, line in numbered_lines(text):
-            try:
-                single.write_text(line, encoding="utf-8")
-                (case,) = load_cases(single)
-            except (DataError, ValueError, RecursionError) as error:
-                why = str(error).replace(f"{single}:1: ", "").replace(f"{single}: ", "")
-                mistakes.append(Mistake(number, why, _why_no_case(line)))
-                continue
-            if case.id in places:
-                mistakes.append(
-                    Mistake(
-                        number,
-                        f"id {case.id!r} stands in line {places[case.id]} already",
-                        f"编号 {case.id} 与第 {places[case.id]} 行重复",
-                    )
-                )
-            elif taken.get(case.id, case.sha) != case.sha:
-                mistakes.append(
-                    Mistake(
-                        number,
-                        f"another case of the run has the id {case.id!r}; choose another id",
-                        f"编号 {case.id} 已被本次运行的另一个个案使用，请换一个编号",
-                    )
-                )
-            places.setdefault(case.id, number)
-            rows.append(line.strip())
-    return rows, mistakes
+def _file_of(message: Mapping[object, object]) -> tuple[str, bytes]:
+    """Name and content of the file in *message*, where it stands in base64.
 
-
-def _why_no_case(line: str) -> str:
+    A browser's text would have lost its encoding.
+    """
+    name, content = message.get("name"), message.get("content")
+    name = name.replace("\\", "/").rsplit("/", 1)[-1][:100] if isinstance(name, str) else ""
+    if not isinstance(content, str):
+        raise RatingError("cases: wanted a file", "请粘贴或选择个案文件")
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return "不是有效的 JSON"
-    if not isinstance(row, dict):
-        return "每行应为一个 JSON 对象"
-    lacking = [name for name in ("id", "messages") if name not in row]
-    if "dialog" in row and "messages" in lacking:
-        lacking.remove("messages")
-    if lacking:
-        return f"缺少字段 {'、'.join(lacking)}"
-    return "messages 应为 role（user 或 assistant）和 content 的列表，且以来访者（user）的话结尾"
+        return name or "cases.jsonl", base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError):
+        raise RatingError(
+            "cases: the file did not arrive whole; choose it again", "文件没有完整上传，请重新选择"
+        ) from None
 
 
-def _complaint(name: str, mistakes: Sequence[Mistake]) -> RatingError:
-    shown, more = mistakes[:MOST_MISTAKES], len(mistakes) - MOST_MISTAKES
-    english = [f"{name}:{each.line}: {each.english}" for each in shown]
-    chinese = [f"{name} 第 {each.line} 行：{each.chinese}" for each in shown]
+def _taken(cases: Sequence[tuple[int, Case]], others: Mapping[str, str]) -> list[BadLine]:
+    """Lines whose id is that of another case of the run."""
+    return [
+        BadLine(
+            number,
+            f"another case of the run has the id {case.id!r}; choose another id",
+            f"编号 {case.id} 已被本次运行的另一个个案使用，请换一个编号",
+        )
+        for number, case in cases
+        if others.get(case.id, case.sha) != case.sha
+    ]
+
+
+def _complaint(name: str, bad: Sequence[BadLine]) -> RatingError:
+    shown, more = bad[:MOST_MISTAKES], len(bad) - MOST_MISTAKES
+    english = [f"{name}:{each.number}: {each.english}" for each in shown]
+    chinese = [f"{name} 第 {each.number} 行：{each.chinese}" for each in shown]
     if more > 0:
         english.append(f"and {more} more")
         chinese.append(f"另有 {more} 处")

@@ -125,7 +125,7 @@ function results(all) {
   const list = (title, rows) => (rows.length ? h("details", { class: "box" }, h("summary", {}, `${title} (${rows.length})`), table([], rows)) : null);
   const chat = Object.entries(all.chat);
   return [
-    h("h2", {}, all.study.title), h("p", { class: "soft" }, `${c.judgements} ${t("judgements")} · ${c.cannot_judge} ${t("cannot")} · ${c.corrections} ${t("corrections")}${c.other_rubric ? ` · ${c.other_rubric} ${t("other_rubric")}` : ""}`),
+    h("h2", {}, inOne(all.study.title)), h("p", { class: "soft" }, `${c.judgements} ${t("judgements")} · ${c.cannot_judge} ${t("cannot")} · ${c.corrections} ${t("corrections")}${c.other_rubric ? ` · ${c.other_rubric} ${t("other_rubric")}` : ""}`),
     all.study.erased && all.study.erased.length ? h("p", { class: "soft" }, all.study.erased.map((one) => `${one.called}: ${t(`erased_${one.what}`)}${one.judgements ? ` (${one.judgements})` : ""}`).join(" · ")) : null,
     box(t("progress"), h("div", { class: "who" }, Object.entries(c.raters).map(([rater, p]) => h("span", {}, `${rater} `, h("b", {}, `${p.done}/${p.total}`))))),
     part("counselling", all.parts.counselling), all.study.crisis_cases ? part("crisis", all.parts.crisis) : null, raters(all.raters),
@@ -147,7 +147,7 @@ function ask(action, more = {}) { if (post({ ...page.chosen, action, ...more }, 
 function filters() {
   const pick = (label, value, options, key) => h("label", { class: "pick" }, h("span", {}, label), h("select", { "data-filter": key, onchange: (event) => ask("show", { [key]: event.target.value }) }, options.map(([id, text]) => h("option", { value: id, selected: id === value }, text))));
   const c = page.chosen, all = page.results;
-  return h("div", { class: "picks" }, page.studies.length > 1 ? pick(t("study"), c.study, page.studies.map((one) => [one.id, one.title]), "study") : null,
+  return h("div", { class: "picks" }, page.studies.length > 1 ? pick(t("study"), c.study, page.studies.map((one) => [one.id, inOne(one.title)]), "study") : null,
     pick(t("rater_is"), c.rater, [["", t("everybody")], ...Object.keys(all.counts.raters).map((one) => [one, one])], "rater"), pick(t("topic_is"), c.topic, [["", t("any")], ...all.study.topics.map((one) => [one, one])], "topic"));
 }
 

@@ -279,6 +279,18 @@ def test_severity_is_measured_on_jointly_rated_units_only():
     assert table.loc["harsh", "high"] < 0 < table.loc["mild", "low"]
 
 
+def test_units_that_all_say_the_same_are_no_certainty() -> None:
+    """An interval of width 0 would promise that nobody else ever says otherwise."""
+    always = severity(pd.DataFrame({"five": [5, 5, 5, 5], "four": [4, 4, 4, 4]}))
+    assert always["severity"].tolist() == [1, -1]
+    assert always[["low", "high"]].isna().all(axis=None)
+    tied = duels(judgements(x=[3] * 12, y=[3] * 12, z=[3] * 12))
+    strengths = bradley_terry(tied, resamples=50)
+    assert strengths["strength"].tolist() == pytest.approx([0, 0, 0])
+    assert strengths[["low", "high"]].isna().all(axis=None)
+    assert (win_rates(tied, resamples=50)["high"] - win_rates(tied, resamples=50)["low"] > 0.2).all()
+
+
 def test_a_rater_who_never_met_another_has_no_severity():
     table = severity(pd.DataFrame({"a": [1, NAN], "b": [NAN, 2]}))
     assert table["units"].tolist() == [0, 0]

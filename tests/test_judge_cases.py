@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import stat
 import subprocess
@@ -27,6 +28,11 @@ TURNS = [
 
 def line(name: str, **more: Any) -> str:
     return json.dumps({"id": name, "messages": TURNS, **more}, ensure_ascii=False)
+
+
+def taking(content: str | bytes, name: object = "C:\\Users\\..\\mine.jsonl") -> dict[str, Any]:
+    raw = content if isinstance(content, bytes) else content.encode()
+    return {"action": "take_cases", "name": name, "content": base64.b64encode(raw).decode()}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +62,7 @@ def test_every_line_that_is_no_case_is_named_and_nothing_is_stored(tmp_path: Pat
     text = "\n".join(
         [line("a"), "{", "", line("a"), '{"id": "b"}', line("case-0"), line("c", messages=TURNS[:2])]
     )
-    message = {"action": "take_cases", "name": "mine.jsonl", "text": text}
+    message = taking(text)
     said = studio.step(message, "boss")
     assert said["view"] == "trouble"
     assert [part.split(" ")[0] for part in str(said["error"]).split("\n")] == [
@@ -67,8 +73,27 @@ def test_every_line_that_is_no_case_is_named_and_nothing_is_stored(tmp_path: Pat
     ]
     assert str(tmp_path) not in str(said)
     many = "\n".join(line(f"n{number}") for number in range(MOST_CASES + 1))
-    for odd in ("", "\n \n", many, "{\n" * 50, "\ud83d", '{"id": "\\ud83d"}', 7, None, "x" * 1_000_001):
-        assert studio.step({**message, "text": odd}, "boss")["view"] == "trouble"
+    for odd in (
+        "",
+        "\ufeff",
+        "\n \n",
+        many,
+        "{\n" * 50,
+        '{"id": "\\ud83d"}',
+        "x" * 2_500_001,
+        b"PK\x03\x04\0",
+    ):
+        assert studio.step(taking(odd), "boss")["view"] == "trouble"
+    for content in ("no base64!", "YQ", "\ud83d", 7, None, [], {}):
+        assert studio.step({**message, "content": content}, "boss")["view"] == "trouble"
+    for raw, english, chinese in (
+        (line("a") + "\n", "mine.jsonl:2: not UTF-8", "mine.jsonl 第 2 行：文件编码不是 UTF-8（可能是 GBK）"),
+        ("", "mine.jsonl:1: UTF-16", "mine.jsonl 第 1 行：文件编码是 UTF-16"),
+    ):
+        encoded = raw.encode() + line("b").encode("gbk", "replace") if raw else line("b").encode("utf-16")
+        said = studio.step(taking(encoded), "boss")
+        assert str(said["error"]).startswith(english)
+        assert str(said["error_zh"]).startswith(chinese)
     assert studio.step(message, "somebody")["view"] == "refused"
     assert studio.cases.cases() == []
 
@@ -79,9 +104,7 @@ def test_own_cases_with_several_turns_become_a_study_of_what_the_models_said(
     studio = page(
         tmp_path, {"counsellor": service, "org/counsellor-null": service, "counsellor-400": service}
     )
-    taken = studio.step(
-        {"action": "take_cases", "text": line("a", crisis=False) + "\r\n" + line("b")}, "boss"
-    )
+    taken = studio.step(taking("\ufeff" + line("a", crisis=False) + "\r\n" + line("b"), name=5), "boss")
     own: Any = taken["own"]
     assert (taken["taken"], own["crises"], own["several_turns"]) == (2, 1, 2)
     assert stat.S_IMODE(Path(own["file"]).stat().st_mode) == 0o600
@@ -103,5 +126,5 @@ def test_own_cases_with_several_turns_become_a_study_of_what_the_models_said(
     assert [len(case.messages) for case in blind.cases] == [3, 3]
     # Other cases under the same ids: what was said to the old ones is not theirs.
     other = line("a", messages=TURNS[2:])
-    studio.step({"action": "take_cases", "text": other}, "boss")
+    studio.step(taking(other), "boss")
     assert studio.cases.replies() == []

@@ -176,6 +176,47 @@ def test_one_cookie_is_set_and_it_stays_on_this_site() -> None:
         assert (b"strict-transport-security" in dict(sent)) is secure
 
 
+def test_what_is_begun_and_never_sent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    import uvicorn
+    from uvicorn.server import ServerState
+
+    from judge import guard, patience
+
+    monkeypatch.setattr(guard, "BODY_S", 0.05)
+    monkeypatch.setattr(patience, "HEAD_S", 0.2)
+    app = Guard(inner, only_loopback=False)
+
+    async def answers(*begun: bytes) -> list[bytes]:
+        """What the server says to each, until it closes the connection."""
+        config = uvicorn.Config(app, log_level="critical")
+        config.load()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: patience.PatientProtocol(config, ServerState(), {}), "127.0.0.1", 0
+        )
+        port = server.sockets[0].getsockname()[1]
+
+        async def said(request: bytes) -> bytes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request)
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+        async with server:
+            return await asyncio.gather(*map(said, begun))
+
+    head = b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n"
+    silent, cut, short, again = asyncio.run(
+        answers(b"", head, head + b"\r\nabc", head.replace(b"9", b"0") + b"\r\n" + head)
+    )
+    assert (silent, cut) == (b"", b"")
+    assert short.startswith(b"HTTP/1.1 408 ")
+    assert again.startswith(b"HTTP/1.1 200 ")
+
+
 # ------------------------------ sign-in
 
 

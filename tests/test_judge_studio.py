@@ -562,6 +562,32 @@ def test_a_pack_of_a_partial_study_names_the_mixed_model(store: RatingStore) -> 
     assert "linear mixed model" in text
 
 
+def test_the_place_of_an_erased_rater_goes_to_the_next_and_the_balance_is_told(
+    store: RatingStore, raters: Raters
+) -> None:
+    blind: Study = replace(study(8, 2, repeats=0), planned_raters=4, raters_per_case=2)
+    store.add_study(blind)
+
+    def balance() -> dict[str, Any]:
+        state = StudioDesk(store, raters, Material, "trial").step({"action": "show"}, "boss")
+        (shown,) = state["studies"]
+        return dict(shown["balance"])
+
+    assert balance() == {
+        "planned": 2, "assigned": [[0, 8]], "rated": [[0, 8]], "short": [case.title for case in blind.cases],
+    }  # fmt: skip
+    for place in range(4):
+        finish(store, f"rater{place}", lambda reply: 3)
+    assert balance() == {"planned": 2, "assigned": [[2, 8]], "rated": [[2, 8]], "short": []}
+    erase_judgements(store, "rater1", raters)
+    assert [count for count, _ in balance()["assigned"]] == [1, 2]
+    store.enrol("trial", "next", skip_crises=False)
+    assert balance()["assigned"] == [[2, 8]]
+    assert [count for count, _ in balance()["rated"]] == [1, 2]
+    store.enrol("trial", "late")
+    assert sorted({count for count, _ in balance()["assigned"]}) == [2, 3]
+
+
 def test_nothing_is_written_about_a_study_that_nobody_scored(store: RatingStore) -> None:
     store.add_study(study())
     with pytest.raises(RatingError, match="nobody has scored"):
@@ -693,3 +719,11 @@ def test_a_file_that_is_damaged_ends_in_words(
 def test_no_cell_of_a_csv_is_calculated_and_a_number_stays_one(text: str, is_formula: bool) -> None:
     (row,) = csv.DictReader(io.StringIO(csv_of(["cell"], [{"cell": text, "more": "x"}])))
     assert row["cell"] == ("'" if is_formula else "") + text
+
+
+def test_no_control_character_ends_a_field_or_the_file() -> None:
+    written = csv_of(
+        ["cell", "next"], [{"cell": "a\0b\x1ac\x7f\r\n\td", "next": "\0=1"}, {"cell": "e", "next": 2}]
+    )
+    assert list(csv.reader(io.StringIO(written)))[1:] == [["a␀b␚c␡\n\td", "'␀=1"], ["e", "2"]]
+    assert not set(written) & {chr(code) for code in range(32) if chr(code) not in "\t\n"}

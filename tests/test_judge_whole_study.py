@@ -213,7 +213,7 @@ def test_from_the_invitation_to_the_paper_pack(tmp_path: Path) -> None:
             with browser(tmp_path / "a") as desktop:
                 enter(desktop, links[0])
                 tabs = desktop.driver.find_elements("css selector", "button[role=tab]")
-                assert [tab.text for tab in tabs if tab.is_displayed()] == ["评分 Study"]
+                assert [tab.text for tab in tabs if tab.is_displayed()] == ["评分"]
                 assert (
                     rate_by_keyboard(desktop, "44544") == 8
                 )  # six replies, one shown again, one attention check

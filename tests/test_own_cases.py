@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,7 @@ from typing import Any
 import pytest
 
 from bakeoff.errors import DataError
-from bakeoff.judgement.raters import Raters
-from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import load_cases, read_cases
-from bakeoff.judgement.studio import Material, StudioDesk
 
 CLIENT = {"role": "user", "content": "我睡不好"}
 SYSTEM = {"role": "system", "content": "你是咨询师"}
@@ -80,21 +76,3 @@ def test_what_is_none_is_named_with_file_and_line(raw: bytes, number: int, word:
 def test_a_file_without_cases_is_refused(raw: bytes) -> None:
     with pytest.raises(DataError, match=r"own\.jsonl: holds no case"):
         read_cases(raw, "own.jsonl")
-
-
-def test_the_owner_checks_a_file_before_a_run_asks_for_it(tmp_path: Path) -> None:
-    store, raters = RatingStore(tmp_path / "r.sqlite"), Raters(tmp_path / "raters.json")
-    raters.add("boss", "correct horse", owner=True)
-    studio = StudioDesk(store, raters, Material)
-
-    def checked(content: object, name: object = "C:\\Users\\own.jsonl", who: str = "boss") -> dict[str, Any]:
-        return studio.step({"action": "check", "name": name, "content": content}, who)
-
-    answer = checked(base64.b64encode(line(crisis=True, topic="睡眠")).decode())
-    assert answer["checked"] == [{"id": "a", "title": "a", "topic": "睡眠", "crisis": True, "turns": 1}]
-    refused = checked(base64.b64encode(line().decode().encode("gbk")).decode())
-    assert (refused["view"], refused["error"].split(": ")[0]) == ("trouble", "own.jsonl:1")
-    for content, name in (("no base64!", "x"), (None, "x"), ("", 5), ("A" * 3_000_004, "x")):
-        answer = checked(content, name)
-        assert (answer["view"], bool(answer["error"])) == ("trouble", True)
-    assert checked("", who="anna")["view"] == "refused"

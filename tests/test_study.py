@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bakeoff.errors import ScoreError
-from bakeoff.judgement.replies import CRISIS_WORDS, Reply, load_cases
+from bakeoff.judgement.case_rows import CRISIS_WORDS
+from bakeoff.judgement.replies import Reply, load_cases
 from bakeoff.judgement.rubric import DIMENSIONS
 from bakeoff.statistics.study import detectable, outlook, raters_needed
 from judge.__main__ import main

@@ -377,7 +377,7 @@ def severity(ratings: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     Returns:
         One row per rater: rater, units (judged jointly with another), severity (mean over these units of
         own score minus the mean of the others; negative: harsher), low, high (Student's t over units; NaN
-        below two units).
+        below two units, and where all units say the same: how far others would spread is not known then).
     """
     import numpy as np
     import pandas as pd
@@ -394,7 +394,7 @@ def severity(ratings: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
         distances = apart[np.isfinite(apart[:, place]), place]
         mean = float(distances.mean()) if len(distances) else math.nan
         reach = math.nan
-        if len(distances) > 1:
+        if len(distances) > 1 and np.ptp(distances) > 1e-9:
             reach = float(
                 t.isf(alpha / 2, len(distances) - 1) * distances.std(ddof=1) / math.sqrt(len(distances))
             )

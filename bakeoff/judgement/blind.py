@@ -57,6 +57,7 @@ class Practice:
 
     Attributes:
         scores: dimension -> point; a dimension that is not in it has no known score.
+        messages_en, shown_en: the same in English, for whoever reads the page in English; empty: there is one text.
         why_zh, why_en: what raters are told afterwards.
     """
 
@@ -66,6 +67,8 @@ class Practice:
     scores: dict[str, int]
     why_zh: str = ""
     why_en: str = ""
+    messages_en: tuple[dict[str, str], ...] = ()
+    shown_en: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,10 @@ class Study:
         ) in _LATER.items():  # so that a study of an earlier version keeps its text and its name
             if content[name] == default:
                 del content[name]
+        for practice in (*content.get("training", ()), *content.get("attention", ())):
+            for name in ("messages_en", "shown_en"):
+                if not practice[name]:
+                    del practice[name]
         return json.dumps({"format": "bakeoff-study/1", **content}, ensure_ascii=False, indent=1)
 
     def cases_of(self, rater_index: int) -> list[Case]:
@@ -393,7 +400,14 @@ def read_study(source: Path | str) -> Study:
         data["missing"] = tuple(tuple(each) for each in data["missing"])
         for name in ("training", "attention"):
             data[name] = tuple(
-                Practice(**{**each, "messages": tuple(each["messages"])}) for each in data.get(name, ())
+                Practice(
+                    **{
+                        **each,
+                        "messages": tuple(each["messages"]),
+                        "messages_en": tuple(each.get("messages_en", ())),
+                    }
+                )
+                for each in data.get(name, ())
             )
         return Study(**data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

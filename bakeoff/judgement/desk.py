@@ -168,9 +168,15 @@ class Desk:
             "token": secrets.token_hex(16),
             "topic": "",
             "crisis": False,
-            "messages": [dict(message) for message in practice.messages],
+            **_in_both_languages(practice),
             "replies": [
-                {"item": practice.key, "text": practice.shown, "status": "answered", "verdict": None}
+                {
+                    "item": practice.key,
+                    "text": practice.shown,
+                    "text_en": practice.shown_en,
+                    "status": "answered",
+                    "verdict": None,
+                }
             ],
         }
 
@@ -193,6 +199,7 @@ class Desk:
             "why_zh": practice.why_zh,
             "why_en": practice.why_en,
             "text": practice.shown,
+            "text_en": practice.shown_en,
             "left": len(unscored - {practice.key}),
         }
 
@@ -259,11 +266,13 @@ class Desk:
             "topic": case.topic,
             "crisis": case.crisis,
             "messages": [dict(message) for message in case.messages],
+            "messages_en": [],
             "reference": list(case.what_a_good_reply_does) if seen else [],
             "replies": [
                 {
                     "item": item.item_id,
                     "text": study.reply(item.reply_id).shown,
+                    "text_en": "",
                     "status": study.reply(item.reply_id).status,
                     "verdict": verdicts[item.item_id],
                     "draft": drafts.get(item.item_id),
@@ -274,14 +283,21 @@ class Desk:
 
     def _attention(self, study: Study, rater: str, practice: Practice, number: int) -> Answer:
         item = attention_item(study, rater, practice)
-        reply = {"item": item, "text": practice.shown, "status": "answered", "verdict": None, "draft": None}
+        reply = {
+            "item": item,
+            "text": practice.shown,
+            "text_en": practice.shown_en,
+            "status": "answered",
+            "verdict": None,
+            "draft": None,
+        }
         return {
             "view": "screen",
             "screen": number,
             "token": secrets.token_hex(16),
             "topic": "",
             "crisis": False,
-            "messages": [dict(message) for message in practice.messages],
+            **_in_both_languages(practice),
             "reference": [],
             "replies": [reply],
         }
@@ -303,3 +319,10 @@ class Desk:
             },
             **{name: comment(row, name) for name in COMMENTS},
         }
+
+
+def _in_both_languages(practice: Practice) -> Answer:
+    return {
+        "messages": [dict(message) for message in practice.messages],
+        "messages_en": [dict(message) for message in practice.messages_en],
+    }

@@ -72,7 +72,7 @@ def win_rates(
         won = np.bincount(items, weights=outcome)
         fought = np.bincount(items).astype(float)
         rate = float(outcome.mean())
-        if len(fought) < 10 or rate in (0.0, 1.0):
+        if len(fought) < 10 or rate in (0.0, 1.0) or np.ptp(won / fought) < 1e-12:
             low, high = wilson(float(won.sum() / fought.mean()), len(fought), alpha)
         else:
             draws = np.random.default_rng(seed).multinomial(
@@ -123,7 +123,7 @@ def bradley_terry(
     Returns:
         One row per model, strongest first: model, strength (log odds, mean 0 over the models: a beats b
         with probability 1 / (1 + exp(strength of b - strength of a))), low, high (NaN where duels went one way
-        only, or nearly: no end is known), duels.
+        only, or nearly, and where all items say the same: no end is known), duels.
 
     Raises:
         RatingError: fewer than two models met.
@@ -169,7 +169,9 @@ def _ends(wins: Floats, drawn: NDArray[np.int64], prior: Floats, clusters: float
         return np.full((2, count), math.nan)
     worth = max(clusters, 1.5)
     spread = Resampling(_strengths(table + prior), math.sqrt(worth / (worth - 1)), worth - 1)
-    return np.asarray(expanded_percentiles(spread, alpha))
+    ends = np.asarray(expanded_percentiles(spread, alpha))
+    # Items that all say the same do not show how far others would be from them.
+    return np.where(ends[1] - ends[0] > 1e-9, ends, math.nan)
 
 
 def _bounded(wins: Floats) -> NDArray[np.bool_]:

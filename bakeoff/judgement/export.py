@@ -27,6 +27,8 @@ FURTHER = (
 )
 
 _SIGNS = ("=", "+", "-", "@", "|", "%", "\N{MINUS SIGN}")
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
+"""Control characters as they are drawn: some programs end a field, or the file, at NUL or Ctrl-Z."""
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 
 
@@ -65,9 +67,17 @@ def _no_formula(value: object) -> object:
     if not isinstance(value, str) or not value or _NUMBER.fullmatch(value):
         return value
     value = value.replace("\r\n", "\n").replace("\r", "\n")  # a lone carriage return would not be quoted
+    value = value.translate(_PICTURES)
     # Spreadsheets drop blanks, marks that are not seen and quotes before they look at the sign.
     begin = next(
-        (sign for sign in value if sign not in "\"'" and unicodedata.category(sign)[0] not in "ZC"), ""
+        (
+            sign
+            for sign in value
+            if sign not in "\"'"
+            and unicodedata.category(sign)[0] not in "ZC"
+            and not "\u2400" <= sign <= "\u2421"
+        ),
+        "",
     )
     sign = unicodedata.normalize("NFKC", begin)[:1]
     return f"'{value}" if sign in _SIGNS or value[0] in "\t\n" else value

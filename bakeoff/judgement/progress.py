@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Required, TypedDict, cast
 
@@ -357,3 +358,38 @@ def rater_progress(store: RatingStore, study: Study) -> list[RaterProgress]:
             }
         )
     return entries
+
+
+class CaseBalance(TypedDict):
+    """How many raters the cases have, see :func:`case_balance`."""
+
+    planned: int
+    assigned: list[list[int]]
+    rated: list[list[int]]
+    short: list[str]
+
+
+def case_balance(store: RatingStore, study: Study) -> CaseBalance:
+    """How many raters each case has got, beside the plan.
+
+    Returns:
+        planned (raters per case), assigned and rated ([raters, cases] pairs: so many cases have so many raters, and are
+        rated whole by so many), short (titles of cases that fewer people than planned have in their queues).
+    """
+    rows = store.rows(
+        "SELECT case_id, COUNT(*) AS assigned, SUM(done) AS rated FROM (SELECT case_id, rater_id, MIN(EXISTS (SELECT 1 "
+        "FROM judgement j WHERE j.item_id = i.item_id)) AS done FROM item i WHERE study_id = ? AND repeat = 0 "
+        "GROUP BY case_id, rater_id) GROUP BY case_id",
+        study.study_id,
+    )
+    counts = {row["case_id"]: (int(row["assigned"]), int(row["rated"])) for row in rows}
+    each = [counts.get(case.id, (0, 0)) for case in study.cases]
+    planned = study.raters_per_case or study.planned_raters
+    return {
+        "planned": planned,
+        "assigned": [list(pair) for pair in sorted(Counter(assigned for assigned, _ in each).items())],
+        "rated": [list(pair) for pair in sorted(Counter(rated for _, rated in each).items())],
+        "short": [
+            case.title for case, (assigned, _) in zip(study.cases, each, strict=True) if assigned < planned
+        ],
+    }

@@ -77,11 +77,13 @@ class Queues(Database):
             ).fetchone()
             if enrolled is not None:
                 return int(enrolled["rater_index"])
-            index = db.execute(
+            first = db.execute(
                 "SELECT COALESCE(MAX(rater_index) + 1, 0) FROM (SELECT rater_index FROM enrolment WHERE study_id = ? "
                 "UNION ALL SELECT rater_index FROM erasure WHERE study_id = ?)",
                 (study_id, study_id),
             ).fetchone()[0]
+            enrolments = db.execute("SELECT rater_index FROM enrolment WHERE study_id = ?", (study_id,))
+            index = _next_index(study, int(first), [row["rater_index"] for row in enrolments])
             screens = [
                 screen
                 for screen in study.screens(index)
@@ -148,3 +150,16 @@ class Queues(Database):
         """People enrolled in the study, in order of enrolment."""
         rows = self.rows("SELECT rater_id FROM enrolment WHERE study_id = ? ORDER BY rater_index", study_id)
         return [row["rater_id"] for row in rows]
+
+
+def _next_index(study: Study, first: int, enrolled: list[int]) -> int:
+    """The number of the next rater: *first*, or a later one whose part has the fewest raters.
+
+    With raters per case, a rater who was erased leaves their part to whoever comes next.
+    """
+    if not study.is_partial:
+        return first
+    parts = [index % study.planned_raters for index in enrolled]
+    return min(
+        range(first, first + study.planned_raters), key=lambda n: parts.count(n % study.planned_raters)
+    )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import json
-import re
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +18,7 @@ from bakeoff.endpoint.asking import complete
 from bakeoff.endpoint.texts import printable
 from bakeoff.errors import DataError, ServiceError
 from bakeoff.files import json_line, write_rows
+from bakeoff.judgement.case_rows import BadLine, decoded, fields_of
 from bakeoff.secrecy import redact
 
 if TYPE_CHECKING:
@@ -32,15 +31,10 @@ FURTHER_CASES = Path(__file__).with_name("cases.jsonl")
 """More of them, of several turns: together 24 of counselling and 8 crises. The first file also teaches the tokenizers
 of the tiny models, so that it never changes."""
 
-MOST_ID_CHARS = 200
-
 MAX_TOKENS = 512
 """Longest reply to a case, wherever replies are gathered: unequal limits make unequal replies."""
 
 Status = Literal["answered", "empty", "truncated", "errored"]
-CRISIS_WORDS = re.compile(
-    r"自杀|自残|自伤|轻生|结束生命|不想活|活着没意思|割腕|跳楼|suicid|self-harm|kill myself", re.I
-)
 
 
 @dataclass(frozen=True)
@@ -119,172 +113,41 @@ def read_cases(raw: bytes, name: str) -> list[Case]:
     Raises:
         DataError: as :func:`load_cases`, which reads files with it.
     """
-    cases: list[Case] = []
-    line_of: dict[str, int] = {}
-    for number, line in enumerate(_decoded(raw, name).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            case = _case(json.loads(line, object_pairs_hook=_without_repeats))
-        except KeyError as error:
-            raise DataError(
-                f"{name}:{number}: not a case ({_missing(error)}); wanted id and messages, or id and dialog"
-            ) from None
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise DataError(
-                f"{name}:{number}: not a case ({error}); wanted id and messages, or id and dialog"
-            ) from None
-        # Who reads a list of ids tells no two apart that differ in blanks or in how a letter is composed.
-        first = line_of.setdefault(unicodedata.normalize("NFC", case.id).strip(), number)
-        if first != number:
-            raise DataError(
-                f"{name}:{number}: case ids used twice: {case.id}, first in line {first}; give each case its own"
-            )
-        cases.append(case)
+    cases, bad = sort_lines(raw, name)
+    if bad:
+        raise DataError(f"{name}:{bad[0].number}: {bad[0].english}")
     if not cases:
         raise DataError(f"{name}: holds no case; one JSON object a line is wanted, with id and messages")
-    return cases
+    return [case for _, case in cases]
 
 
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return the object of *pairs*, each key once.
+def sort_lines(raw: bytes, name: str) -> tuple[list[tuple[int, Case]], list[BadLine]]:
+    """Return the cases in *raw* with their lines, and every line that is none.
 
-    JSON alone would let the last of two values win without a word.
+    Args:
+        name: of the file, for the remedies.
     """
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)[:40]!r} stands twice")
-    return content
-
-
-def _missing(error: KeyError) -> str:
-    return f"{error.args[0]!r} is missing or unknown"
-
-
-def _decoded(raw: bytes, name: str) -> str:
-    """Return the text of the file without a byte order mark.
-
-    Windows editors put one first.
-    """
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError(f"{name}:1: UTF-16; save the file as UTF-8")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{name}:{line}: not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}); save the file as "
-            f"UTF-8 (from GBK: iconv -f gb18030 -t utf-8 {Path(name).name})"
-        ) from None
-
-
-def _case(row: object) -> Case:
-    if not isinstance(row, dict):
-        raise ValueError(f"a row must be an object, not {_kind(row)}")
-    if "dialog" in row:
-        messages = [_turn(_text(turn, "dialog")) for turn in _list(row["dialog"], "dialog")]
-        while messages and messages[-1]["role"] != "user":
-            messages.pop()
-    else:
-        messages = [_message(each) for each in _list(row["messages"], "messages")]
-    if not messages or messages[-1]["role"] != "user":
-        raise ValueError("the dialogue must end on the user")
-    crisis = row.get("crisis")
-    if crisis is None:
-        crisis = any(CRISIS_WORDS.search(m["content"]) for m in messages if m["role"] == "user")
-    if not isinstance(crisis, bool):
-        raise ValueError(f"crisis must be true or false, not {crisis!r}")
-    name = _label(row["id"], "id")
-    if not name:
-        raise ValueError("id is empty")
-    if len(name) > MOST_ID_CHARS or not name.isprintable():
-        raise ValueError(f"id must be one line of at most {MOST_ID_CHARS} characters")
-    points = row.get("what_a_good_reply_does")
-    points = [points] if isinstance(points, str) else points
-    return Case(
-        id=name,
-        title=_label(row.get("title"), "title") or name,
-        topic=_label(row.get("topic"), "topic"),
-        crisis=crisis,
-        messages=tuple(messages),
-        what_a_good_reply_does=tuple(
-            _text(point, "what_a_good_reply_does")
-            for point in ([] if points is None else _list(points, "what_a_good_reply_does"))
-            if point != ""
-        ),
-    )
-
-
-ROLES = ("system", "user", "assistant")
-
-
-def _message(raw: object) -> dict[str, str]:
-    if not isinstance(raw, dict):
-        raise ValueError(f"a message must be an object with role and content, not {_kind(raw)}")
-    role = raw["role"]
-    if role not in ROLES:
-        raise ValueError(f"role must be {', '.join(ROLES)}, not {str(role)[:40]!r}")
-    return {"role": role, "content": _content(raw["content"])}
-
-
-def _content(raw: object) -> str:
-    """Return a message's text.
-
-    Parts of text are joined as the chat interface of OpenAI has them.
-    """
-    if not isinstance(raw, list):
-        return _text(raw, "content")
-    texts = []
-    for part in raw:
-        if isinstance(part, str):
-            texts.append(part)
-        elif isinstance(part, dict) and part.get("type", "text") in ("text", "input_text") and "text" in part:
-            if not isinstance(part["text"], str):
-                raise ValueError(f"a part's text must be text, not {_kind(part['text'])}")
-            texts.append(part["text"])
+    cases: list[tuple[int, Case]] = []
+    line_of: dict[str, int] = {}
+    text = decoded(raw, name)
+    if isinstance(text, BadLine):
+        return [], [text]
+    bad: list[BadLine] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        fields = fields_of(line, number)
+        if isinstance(fields, BadLine):
+            bad.append(fields)
+            continue
+        case = Case(**fields)
+        # Who reads a list of ids tells no two apart that differ in blanks or in how a letter is composed.
+        first = line_of.setdefault(unicodedata.normalize("NFC", case.id).strip(), number)
+        if first == number:
+            cases.append((number, case))
         else:
-            kind = part.get("type") if isinstance(part, dict) else _kind(part)
-            raise ValueError(f"a part of content must be text, not {str(kind)[:40]}")
-    return _text("".join(texts), "content")
-
-
-def _text(raw: object, name: str) -> str:
-    if not isinstance(raw, str):
-        raise ValueError(f"{name} must be text, not {_kind(raw)}")
-    if not raw.isascii() and any("\ud800" <= letter <= "\udfff" for letter in raw):
-        raise ValueError(f"{name} holds half a character (a lone surrogate)")
-    if all(unicodedata.category(letter)[0] in "ZC" for letter in raw):
-        raise ValueError(f"{name} is empty")
-    return raw
-
-
-def _label(raw: object, name: str) -> str:
-    """A short text, for which a whole number will do; "" for none."""
-    if raw is None or raw == "":
-        return ""
-    if isinstance(raw, int) and not isinstance(raw, bool):
-        return str(raw)
-    return _text(raw, name)
-
-
-def _list(raw: object, name: str) -> list[object]:
-    if not isinstance(raw, list):
-        raise ValueError(f"{name} must be a list, not {_kind(raw)}")
-    return raw
-
-
-def _kind(raw: object) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
-    return names.get(type(raw), "a number")
-
-
-def _turn(turn: str) -> dict[str, str]:
-    speaker, content = [*re.split("[：:]", turn, maxsplit=1), ""][:2]
-    roles = {"求助者": "user", "来访者": "user", "支持者": "assistant", "咨询师": "assistant"}
-    if speaker.strip() not in roles:
-        raise ValueError(f"a turn must begin with one of {'：, '.join(roles)}：, not {turn[:20]!r}")
-    return {"role": roles[speaker.strip()], "content": _text(content.strip(), "a turn")}
+            bad.append(BadLine.repeated(number, case.id, first))
+    return cases, bad
 
 
 def read_replies(paths: Iterable[Path]) -> list[Reply]:

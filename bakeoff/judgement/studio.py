@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TypedDict, cast
 
 from bakeoff.errors import BakeoffError, RatingError
@@ -26,18 +24,15 @@ from bakeoff.judgement.blind import (
 from bakeoff.judgement.erasure import erase_identity, erase_judgements, erasures
 from bakeoff.judgement.invitations import MOST_AT_ONCE, Invitations, link, qr_rows
 from bakeoff.judgement.messages import Answer, Request, fresh_answer, request_of
-from bakeoff.judgement.progress import SECONDS_PER_REPLY, rater_progress
+from bakeoff.judgement.progress import SECONDS_PER_REPLY, case_balance, rater_progress
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.refusals import refusal
-from bakeoff.judgement.replies import Case, Reply, read_cases
+from bakeoff.judgement.replies import Case, Reply
 from bakeoff.judgement.rubric import DIMENSIONS
 from bakeoff.judgement.submissions import short
 from bakeoff.judgement.wishes import Wish, practice
 from bakeoff.statistics.study import outlook
-
-MOST_FILE_CHARS = 3_000_000
-"""Of a file of own cases in base64; the page takes no larger message."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ class StudioDesk:
         """Do what *message* asks, and show where everything stands.
 
         Args:
-            message: untrusted: ``{"action": "show" | "check" | "plan" | "make" | "open" | "arrange" | "invite" |
+            message: untrusted: ``{"action": "show" | "plan" | "make" | "open" | "arrange" | "invite" |
                 "renew" | "remove" | "erase", …}``.
         """
         fresh = fresh_answer(view="refused", error="")
@@ -85,7 +80,6 @@ class StudioDesk:
             return fresh | {"why": "owner"}
         request = request_of(message)
         actions: dict[object, Callable[[Request, str], Answer]] = {
-            "check": self._check,
             "plan": self._plan,
             "make": self._make,
             "open": self._open,
@@ -134,6 +128,7 @@ class StudioDesk:
             "is_current": name == current,
             "arrangement": asdict(arrangement_of(self.store, name)),
             "progress": rater_progress(self.store, study),
+            "balance": case_balance(self.store, study),
             "erased": erasures(self.store, name),
         }
 
@@ -165,28 +160,14 @@ class StudioDesk:
             attention=practice("attention")[: wish.attention],
         )
 
-    def _check(self, request: Request, _: str) -> Answer:
-        """Read a file of own cases: its name, and its content in base64.
-
-        A browser's text may have lost its encoding.
-        """
-        name, content = request.get("name"), request.get("content")
-        if not isinstance(name, str) or not isinstance(content, str) or len(content) > MOST_FILE_CHARS:
-            raise RatingError(
-                f"own cases: wanted a file of at most {MOST_FILE_CHARS // 4 * 3:,} bytes",
-                "自备个案：文件太大",
-            )
-        try:
-            raw = base64.b64decode(content, validate=True)
-        except ValueError:
-            raise RatingError("own cases: the file did not arrive whole; choose it again") from None
-        cases = read_cases(raw, Path(name.replace("\\", "/")).name[:100] or "cases.jsonl")
-        return {"checked": [_shown(case) for case in cases]}
-
     def _plan(self, request: Request, _: str) -> Answer:
         wish = Wish.parse(request.get("wish"))
         study = self._build(wish, "plan")
-        return {"plan": plan_of(study, wish.raters)}
+        shown = {case.id for case in study.cases}
+        unanswered = [
+            case.title for case in self.material().cases if case.id in wish.cases and case.id not in shown
+        ]
+        return {"plan": {**plan_of(study, wish.raters), "unanswered": unanswered}}
 
     def _make(self, request: Request, owner: str) -> Answer:
         wish = Wish.parse(request.get("wish"))

@@ -92,13 +92,23 @@ def practice(part: str) -> tuple[Practice, ...]:
 
     practices = []
     for entry in yaml.safe_load(PRACTICE.read_text(encoding="utf-8"))[part]:
-        client, reply = (f"{entry[key]['zh']}\n{entry[key]['en']}" for key in ("client", "reply"))
         points = entry.get("scores") or dict.fromkeys(DIMENSIONS, entry.get("score"))
         scores = {key: int(point) for key, point in points.items() if key in DIMENSIONS}
         why = entry.get("why", {})
-        messages = ({"role": "user", "content": client},)
+        messages, messages_en = (
+            ({"role": "user", "content": entry["client"][code]},) for code in ("zh", "en")
+        )
         practices.append(
-            Practice(entry["key"], messages, reply, scores, why.get("zh", ""), why.get("en", ""))
+            Practice(
+                entry["key"],
+                messages,
+                entry["reply"]["zh"],
+                scores,
+                why.get("zh", ""),
+                why.get("en", ""),
+                messages_en,
+                entry["reply"]["en"],
+            )
         )
     return tuple(practices)
 

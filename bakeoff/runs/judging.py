@@ -15,10 +15,11 @@ from bakeoff.chain.deployment import Deployment, deployments, see_alive, see_ans
 from bakeoff.chain.service import Service
 from bakeoff.errors import BakeoffError
 from bakeoff.judgement.blind import Layout, Presentation, Study, build_study
+from bakeoff.judgement.case_rows import CRISIS_WORDS
 from bakeoff.judgement.judge_model import JudgeModel, compare_replies, probe_planted, score_replies, unscored
 from bakeoff.judgement.judged import judged_by_model
 from bakeoff.judgement.ratings import RatingStore
-from bakeoff.judgement.replies import CRISIS_WORDS, MAX_TOKENS, Case, Reply, Status, load_cases, read_replies
+from bakeoff.judgement.replies import MAX_TOKENS, Case, Reply, Status, load_cases, read_replies
 from bakeoff.judgement.rubric import DIMENSIONS
 from bakeoff.matrix.schema import Judge, Matrix
 from bakeoff.matrix.seeds import first_of
