@@ -6,7 +6,7 @@ Each mistake comes with its place, the rule, the value found and the nearest nam
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, get_args
@@ -61,7 +61,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[object, object]:
     keys: set[str] = set()
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode) and key.value in keys:
@@ -70,7 +70,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
             loader.complaints.append(f"{shown(key.value)} is given twice (again in line {line}); {way_out}")
         keys.add(str(key.value))
     loader.flatten_mapping(node)
-    mapping: dict[Any, Any] = {}
+    mapping: dict[object, object] = {}
     for key_node, value_node in node.value:
         key = _key(loader, key_node)
         if isinstance(key, Hashable):
@@ -191,6 +191,26 @@ def parse_matrix(raw: object, source: str = "matrix") -> Matrix:
     return matrix
 
 
+_SECTIONS = ("defaults", "groups", "environments", "suites", "models", "judge", "executor")
+
+
+def _unknown_sections(keys: Iterable[object]) -> Iterator[str]:
+    for key in keys:
+        if key in ("include", "extends", "import"):
+            yield f"the matrix: '{key}' is not known: a matrix is one file; copy what is shared into it"
+        elif key not in (*_SECTIONS, "cases") and not str(key).startswith("x-"):  # a place for YAML anchors
+            yield unknown(str(key), (*_SECTIONS, "cases"), "the matrix")
+
+
+def _cases(value: object, complaints: list[str]) -> str | None:
+    """The file under ``cases``; None for none, and for what is no path."""
+    if value is None or (isinstance(value, str) and value.strip()):
+        return value
+    several = "; put all cases into one file" if isinstance(value, list) else ""
+    complaints.append(f"cases: must be the path of a JSONL file, found {shown(value)}{several}")
+    return None
+
+
 def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list[str]]:
     notify: object = None
     if isinstance(raw, dict):
@@ -198,16 +218,8 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     if not isinstance(raw, dict) or not raw.get("models"):
         complaints.append("'models' must list at least one row; see docs/matrix.md for an example")
         raise MatrixError(complaints, source)
-    parts = ("defaults", "groups", "environments", "suites", "models", "judge", "executor")
-    keys = (*parts, "cases")
-    for key in raw:
-        if key in ("include", "extends", "import"):
-            complaints.append(
-                f"the matrix: '{key}' is not known: a matrix is one file; copy what is shared into it"
-            )
-        elif not _known(key, keys):
-            complaints.append(unknown(str(key), keys, "the matrix"))
-    sections = {key: _section(raw, key, complaints) for key in parts}
+    complaints += _unknown_sections(raw)
+    sections = {key: _section(raw, key, complaints) for key in _SECTIONS}
 
     sections["environments"] = {**environments_for(sections), **sections["environments"]}
     environments = _parse(Environment, sections["environments"], "environments", complaints)
@@ -234,11 +246,6 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     judge = _parse_single(Judge, "judge", sections, complaints)
     if judge:
         complaints += checks.of_judge(judge, sections["models"])
-    cases = raw.get("cases")
-    if cases is not None and not (isinstance(cases, str) and cases.strip()):
-        several = "; put all cases into one file" if isinstance(cases, list) else ""
-        complaints.append(f"cases: must be the path of a JSONL file, found {shown(cases)}{several}")
-        cases = None
     executor = _parse_single(ExecutorSpec, "executor", sections, complaints)
     if executor:
         complaints += checks.of_executor(executor, "executor")
@@ -249,7 +256,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         suites=suites,
         environments=environments,
         judge=judge,
-        cases=cases,
+        cases=_cases(raw.get("cases"), complaints),
         executor=executor,
         recipes=recipes,
         built_in=_built_in(sections, models),
@@ -311,10 +318,6 @@ def _built_in(sections: Mapping[str, dict[str, Any]], models: Mapping[str, Model
         for name, row in rows.items()
     }
     return {name: str(group) for name, group in groups.items() if group}
-
-
-def _known(key: object, keys: Sequence[str]) -> bool:
-    return key in keys or str(key).startswith("x-")  # a place for YAML anchors
 
 
 def _section(raw: dict[str, Any], key: str, complaints: list[str]) -> dict[str, Any]:
