@@ -311,10 +311,10 @@ def check_suites(visit: Visit) -> Iterator[Finding]:
         if name not in used:
             continue
         if why := suite.why_no_data(visit.data_dir):
-            what, remedy = why.values["what"], GIVE_DATA_DIR()
+            what, where = why.values["what"], GIVE_DATA_DIR()
             if POINT_AT_DATA.made(what):
-                what, remedy = what.values["what"], POINT_DATA_DIR()
-            yield Finding("warning", f"suites.{name}", SKIPPED(what=what), remedy)
+                what, where = what.values["what"], POINT_DATA_DIR()
+            yield Finding("warning", f"suites.{name}", SKIPPED(what=what), where)
             continue
         complaints = check_suite(suite, folder := suite.folder(visit.data_dir))
         if folder is not None and not complaints and suite.benchmark not in OURS:
