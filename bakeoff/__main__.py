@@ -67,9 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _replaced_by(pytest_line(command, rest))
     module = MODULES.get(command)
     if module is None:
-        hint = did_you_mean(command, [*MODULES, "run", "doctor"]).partition(";")[2].strip()
-        asked = f" {hint}" if hint.startswith("is it") else ""
-        print(f"bakeoff: no command {command!r}.{asked}\n\n{USAGE}", end="", file=sys.stderr)
+        hint = did_you_mean(command, [*MODULES, "run", "doctor"])
+        hint = hint if hint.startswith("; is it") else ""
+        print(f"bakeoff: no command {command!r}{hint}\n\n{USAGE}", end="", file=sys.stderr)
         return 2
     if importlib.util.find_spec(module) is None:
         print(f"bakeoff {command}: this version has no {module}", file=sys.stderr)

@@ -49,7 +49,7 @@ def of_yaml(error: yaml.YAMLError | ValueError, text: str) -> str:
 
 
 def _without_value(problem: str) -> str:
-    """*problem* with long words crossed out, which may be a key that was pasted."""
+    """*problem* without its long words, which may be a pasted key."""
     return re.sub(r"[\w./+=-]{17,}", lambda word: word[0] if word[0].startswith("tag:") else "…", problem)
 
 
@@ -73,7 +73,7 @@ def _way_out(problem: str, line: str) -> str:
 
 
 def not_ascii(text: str) -> Iterator[str]:
-    """Yield which lines begin with a blank, or end a key with a colon, that is not YAML's."""
+    """Yield which lines hold a blank or a colon that YAML does not take."""
     for number, line in enumerate(text.split("\n"), 1):
         if re.match(r"[ ]*[\u00a0\u3000\u2003]", line):
             yield f"line {number}: is indented with a blank that is not YAML's; write ordinary blanks"
@@ -110,8 +110,8 @@ def in_words(kind: type[BaseModel], place: str, error: ErrorDetails) -> str:
         )
     field = owner.model_fields.get(last) if owner else None
     meaning = f" ({field.description})" if field and field.description else ""
-    found = "" if last in _NEVER_SHOWN else f", found {shown(value)}"
-    return f"{where}.{last}: {_rule(error)}{found}{meaning}{_remedy(error, value, last)}"
+    value_shown = "" if last in _NEVER_SHOWN else f", found {shown(value)}"
+    return f"{where}.{last}: {_rule(error)}{value_shown}{meaning}{_remedy(error, value, last)}"
 
 
 def _owner(kind: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
@@ -136,7 +136,7 @@ def _rule(error: ErrorDetails) -> str:
 
 
 def _remedy(error: ErrorDetails, value: object, last: str) -> str:
-    """The way out of a value of the wrong type or size; empty where none is sure."""
+    """The way out of a wrong value; empty where none is sure."""
     kind = error["type"]
     if kind == "tuple_type":
         return f"; write [{value}]" if isinstance(value, str) and shown(value) == repr(value) else ""
@@ -155,9 +155,9 @@ def _remedy(error: ErrorDetails, value: object, last: str) -> str:
         return "; put it in quotes"
     if kind == "literal_error" and isinstance(value, str):
         options = re.findall(r"'([^']+)'", str(error.get("ctx", {}).get("expected", "")))
-        near = [option for option in options if option.lower() == value.strip().lower()]
-        near = near or difflib.get_close_matches(value, options, n=1)
-        return f"; is it {near[0]!r}?" if near else ""
+        alike = [option for option in options if option.lower() == value.strip().lower()]
+        alike = alike or difflib.get_close_matches(value, options, n=1)
+        return f"; is it {alike[0]!r}?" if alike else ""
     if (
         kind == "less_than_equal"
         and error.get("ctx", {}).get("le") in (1, 1.0)

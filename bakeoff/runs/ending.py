@@ -31,7 +31,9 @@ def _line(cell: Cell, chinese: bool) -> str:
         return f"{name}  {f'没有成绩：{_chinese(cell.why_not)}' if chinese else f'no score: {cell.why_not}'}"
     value = f"{100 * cell.value:5.1f}"
     if not cell.trusted:
-        return f"{name} {value}  {f'无效：{_chinese(cell.why_not)}' if chinese else f'invalid: {cell.why_not}'}"
+        return (
+            f"{name} {value}  {f'无效：{_chinese(cell.why_not)}' if chinese else f'invalid: {cell.why_not}'}"
+        )
     interval = "" if math.isnan(cell.low) else f"[{100 * cell.low:.1f}, {100 * cell.high:.1f}]"
     return f"{name} {value}  {fitted(interval, 14)}  {cell.letters}"
 

@@ -83,8 +83,8 @@ def names_a_stage(expression: str) -> bool:
     A name in the wrong case, or nearly right, is meant for them, too: there it is answered with the right one.
     """
     words = [word.lower() for word in re.findall(r"\w+", expression)]
-    near = (get_close_matches(word, MARKERS, n=1, cutoff=0.7) for word in words)
-    return any(word.startswith(tuple(MARKERS)) for word in words) or any(near)
+    similar = (get_close_matches(word, MARKERS, n=1, cutoff=0.7) for word in words)
+    return any(word.startswith(tuple(MARKERS)) for word in words) or any(similar)
 
 
 def load(path: Path, data_dir: Path | None, workspace: Workspace) -> Matrix:
