@@ -36,7 +36,7 @@ lint: .venv/.ready ## ruff and mypy: 1 min
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-judge: .venv/.ready ## the page for human judgement, http://127.0.0.1:7860
+judge: .venv/.ready ## the page where people rate replies, http://127.0.0.1:7860
 	$(BIN)/python -m judge $(ARGS)
 
 report: .venv/.ready ## every page again from the store, without running anything

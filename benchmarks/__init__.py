@@ -1,1 +1,4 @@
-"""The questions that are asked of every row; a pass means "this can be trusted", not "this is high"."""
+"""The questions that every row is asked.
+
+A pass means "this can be trusted", not "this is high".
+"""

@@ -17,7 +17,10 @@ def test_merged_weights_are_whole(exported_model: Artifact) -> None:
 
 
 def test_merged_weights_differ_from_the_base(exported_model: Artifact, chain: Chain) -> None:
-    """An adapter that was never applied leaves the base under the tuned name, whatever lies beside its tensors."""
+    """The merge is another model than the base.
+
+    An adapter that was never applied leaves the base under the tuned name, whatever lies beside its tensors.
+    """
     base = chain.base()
     if not base.folder.is_dir():
         pytest.skip(

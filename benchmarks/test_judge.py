@@ -11,5 +11,8 @@ pytestmark = pytest.mark.judge
 
 
 def test_every_case_got_a_reply(replies: Record) -> None:
-    """A reply that never came would be missing from the study without a word; `python -m judge` scores the rest."""
+    """No case is without a reply.
+
+    One that never came would be missing from the study without a word; `python -m judge` scores the rest.
+    """
     assert RepliesFacts.read(replies.facts).errored == 0

@@ -13,7 +13,10 @@ pytestmark = pytest.mark.speed
 
 
 def test_every_request_was_answered(speed: Record) -> None:
-    """Time to first token, tokens and requests per second; a figure over failed requests would be too good."""
+    """No request failed.
+
+    Time to first token, tokens and requests per second over failed requests would be too good.
+    """
     rows = json.loads(Path(speed.output).read_text(encoding="utf-8"))["scores"]
     assert rows
     assert not any(row["n_errored"] for row in rows), "; ".join(

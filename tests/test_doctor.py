@@ -12,6 +12,7 @@ import pytest
 from bakeoff.doctor.comparability import beside_the_guide
 from bakeoff.doctor.data import unhealthy
 from bakeoff.doctor.doctor import Finding, findings, known_differences, traps
+from bakeoff.doctor.finding import lines_of
 from bakeoff.environments.building import digest, running_environment
 from bakeoff.errors import DataError
 from bakeoff.matrix.loading import load_matrix, parse_matrix
@@ -551,3 +552,34 @@ def test_fewer_rows_than_the_data_have_is_a_caution():
     assert why_fewer(16, "94.4±11.0, min=49.0, max=110.0, size=16", 0.0) == ""
     assert "it left 8 out" in why_fewer(16, "94.4±11.0, min=49.0, max=110.0, size=8", 0.0)
     assert why_fewer(100, "94.4±11.0, min=49.0, max=110.0, size=99", 0.01) == ""
+
+
+SERVED = {"url": "http://127.0.0.1:9/v1", "served_model": "m"}
+
+
+def test_every_finding_of_a_broken_matrix_has_its_chinese_and_a_line_sums_them_up(
+    tmp_path, workspace, monkeypatch
+):
+    matrix = parse_matrix(
+        {
+            "models": {
+                "a": {"model": "/nowhere", "model_type": "llama", "template": "llama3_2", "dataset": ["o/d"]},
+                "b": {**SERVED, "key_env": "NO_SUCH_KEY", "suites": ["s", "t"]},
+            },
+            "suites": {name: {"benchmark": "choice_exam", "data": str(tmp_path / "no")} for name in "st"},
+        }
+    )  # fmt: skip
+    environ = {"http_proxy": "http://h:1", "HF_HUB_OFFLINE": "1"}
+    rows = list(matrix.models.values())
+    every = findings(rows, matrix, workspace, environ=environ) + traps(rows)
+    chinese, english = (lines_of(list(reversed(every)), chinese=flag) for flag in (True, False))
+    assert len(chinese) == len(english) == len(every) + 1
+    assert [line.split("：")[0] for line in chinese[:-1]] == sorted(
+        (line.split("：")[0] for line in chinese[:-1]), key=["错误", "警告", "提示"].index
+    )
+    for line in chinese:
+        assert not re.search(r"\b[a-z]{3,} [a-z]{2,} [a-z]{2,}\b", line.partition("export ")[0]), line
+    assert "错误：b：未设置 NO_SUCH_KEY\n    -> 在 .env 中写入 NO_SUCH_KEY=…" in chinese
+    assert re.fullmatch(r"\d+ errors?, \d+ warnings?, 1 note\. Rows with an error .*", english[-1])
+    assert "suites.t: is the same as s in all but its name" in "\n".join(english)
+    assert lines_of([], chinese=False) == ["nothing speaks against this run"]

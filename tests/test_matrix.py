@@ -458,3 +458,64 @@ def test_a_sample_of_a_local_file_has_the_files_content_as_its_identity(tmp_path
     assert any(
         "number of rows" in one for one in complaints_of({"models": {"x": {**ROW, "dataset": [f"{file}#x"]}}})
     )
+
+
+KEY = "sk-proj-Zq8Yt6Rw4Ep2Lm0Nb7Vc5Xa3"
+OF_HUBS = "{model: o/m, dataset: [o/d]}"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("x-a: &a 5\nmodels: {a: {<<: *a}}", "line 1, column 6: .*'<<' takes a mapping"),
+        ("x-a: &a {}\nmodels: {a: {<<: *a, <<: *a}}", r"'<<' is given twice .*write both as <<: \[\*a, \*b\]"),
+        ("models: {a: *nowhere}", "undefined alias 'nowhere'; define it above"),
+        ("models: !include b.yaml", "line 1, column 9: .*nothing is included or filled in"),
+        ("include: b.yaml\nmodels: {a: ROW}", "'include' is not known: a matrix is one file"),
+        ("models: {a: ROW}\n---\nmodels: {b: ROW}", "line 2, .*take the line '---' out"),
+        ("models:\n\ta: {}", "line 2, .*indent with blanks, not with a tab"),
+        ("models：\n  a：{model: o/m}", "line 2, .*full-width punctuation"),
+        ("models:\n\u3000a: ROW", "line 2: is indented with a blank that is not YAML's"),
+        ('models: {a: {model: "C:\\models\\m"}}', "line 1, .*write a path with '/', or in single quotes"),
+        ("models: {a: {model: 'C:\\m', dataset: [o/d]}}", "a.model: .*path of Windows; .*in WSL '/mnt/c/m'"),
+        ("models: {a: {model: o/m, dataset: ['D:/m.jsonl']}}", "a.dataset: .*in WSL '/mnt/d/m.jsonl'"),
+        ("models: {a: {model: $HOME/m, dataset: [o/d]}}", "a.model: '.HOME/m': environment variables are not"),
+        ("models: {a: {model: o/m, dataset: ['${D}/m.jsonl']}}", "write what D stands for"),
+        ("models: {a: {model: o/m, dataset: ['x/*.jsonl']}}", "patterns are not filled in; give the folder"),
+        ("models: {a: {model: o/m, dataset: ['https://h/d.jsonl']}}", "is an address; download it"),
+        ("models: {a: {model: o/m, dataset: o/d}}", r"a.dataset: must be a list, found 'o/d'.*write \[o/d\]"),
+        ("models: {a: o/m}", "a: a row is a mapping, found 'o/m'; write a: {model: o/m}"),
+        ("models: [{name: a}]", "'models' must be a mapping.*under its name, models: {my-model"),
+        ("executor: slurm\nmodels: {a: ROW}", "'executor' must be a mapping, .*{kind: slurm}"),
+        ("executor: {kind: Slurm}\nmodels: {a: ROW}", "executor.kind: .*is it 'slurm'?"),
+        ("executor: {kind: slurm, gpus: 4}\nmodels: {a: ROW}", "executor: 'gpus' is not known"),
+        ("models: {a: {name: b, model: o/m, dataset: [o/d]}}", "a: 'name' is not known: the name is 'a'"),
+        ("models: {a: {model: o/m, dataset: [o/d], group: Full}}", "a.group: .*found 'Full'; is it 'full'?"),
+        ("models: {a: {model: o/m, dataset: [o/d], seeds: '3'}}", "a.seeds: .*write it without quotes"),
+        ("models: {a: {model: o/m, dataset: [o/d], template: 3.1}}", "a.template: .*3.1; put it in quotes"),
+        ("models: {a: {model: o/m, dataset: [o/d], limits: {train_s: 2h}}}", "write the number of seconds"),
+        ("models: {a: {url: 'http://h/v1', served_model: m, seeds: 3}}", "a.seeds: a row that trains nothing"),
+        ("suites: {s: {chance: 25}}\nmodels: {a: ROW}", "suites.s.chance: .*0.25 for 25 %"),
+        ("suites: {s: {limit: '9'}}\nmodels: {a: ROW}", "suites.s.limit: .*write it without quotes"),
+        ("suites: {s: {data: $D}}\nmodels: {a: ROW}", "suites.s.data: .*write what D stands for"),
+        ("suites: {s: {generation: {Max_Tokens: 1}}}\nmodels: {a: ROW}", "is it 'max_tokens'?"),
+        ("judge: {row: A}\nmodels: {a: ROW}", "judge.row: 'A' is not known; is it 'a'?"),
+        ("judge: {row: a/tunde}\nmodels: {a: ROW}", "judge.row: 'tunde' is not known; is it 'tuned'?"),
+        ("cases: .\nmodels: {a: ROW}", "cases: .* is a folder; name the JSONL file in it"),
+        ("cases: [a, b]\nmodels: {a: ROW}", "cases: .*put all cases into one file"),
+        ("cases: $C/c.jsonl\nmodels: {a: ROW}", "cases: .*write what C stands for"),
+        ("cases: shipped:x\nmodels: {a: ROW}", "take 'cases' out"),
+        (f"# {KEY}\nmodels:\n  a: [ # {KEY}\n  b: }} # {KEY}", "line 4, column 6: expected the node content"),
+        (f"models: {{a: {{model: o/m, dataset: [o/d], {KEY}: 1}}}}", r"a: '\*\*\*' is not known"),
+        (f"models: {{a: {{model: {KEY}, dataset: [o/d]}}, b: 5}}", "b: a row is a mapping, found 5"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_place_and_way_out_and_without_what_may_be_a_key(
+    tmp_path: Path, content: str, words: str
+) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(content.replace("ROW", OF_HUBS), encoding="utf-8")
+    with pytest.raises(MatrixError, match=words) as caught:
+        load_matrix(path)
+    assert KEY not in str(caught.value)
+    assert "<unicode string>" not in str(caught.value)

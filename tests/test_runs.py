@@ -12,7 +12,7 @@ import pytest
 
 from bakeoff.evalscope.speed import Speed, speed_rows
 from bakeoff.matrix.loading import parse_matrix
-from bakeoff.runs import runs
+from bakeoff.runs import plan, runs
 from bakeoff.runs.finishing import finish as finish_run
 from bakeoff.runs.unmatched import unmatched
 from bakeoff.scoring.tables import write_scores
@@ -94,3 +94,19 @@ def test_a_selection_that_matches_nothing_says_what_was_meant(keyword: str, mark
     assert first.endswith(end)
     assert (rows, "train, export" in rest) == ("rows: qwen2.5-7b, tiny-llama", True)
     assert not re.search("[a-z]{4,} [a-z]{4,}", "".join(unmatched("", "trian", matrix, chinese=True)))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "marks", "words"),
+    [
+        ("", "Train", "is it 'train'?"),
+        ("", "evaluate", "is it 'eval'?"),
+        ("", "train and eval", "a test has one stage (join stages by 'or')"),
+        ("tuned", "train", "train and export are of a row"),
+    ],
+)
+def test_a_contradiction_or_the_wrong_case_is_answered(keyword: str, marks: str, words: str) -> None:
+    matrix = parse_matrix({"models": {"qwen2.5-7b": {"model": "o/m", "dataset": ["o/d"]}}})
+    assert words in next(iter(unmatched(keyword, marks, matrix)))
+    assert plan.names_a_stage(marks)
+    assert not plan.names_a_stage("not slow and not browser")

@@ -28,6 +28,16 @@ _SYSTEM_PROMPT = _name("system_prompt", "template's default system prompt", "模
 _OWN_TEMPLATE = _name(
     "system_prompt_guide", "each model's own template (guide 8.2)", "各模型使用自己的模板（指南 8.2）"
 )
+_PROMPT_WHY = _name(
+    "system_prompt_why",
+    "a prompt that only some models get, in training and in evaluation",
+    "只有部分模型在训练和评测时带有这一提示词",
+)
+_VERSION_WHY = _name(
+    "ms_swift_why",
+    "data loading, optimizer defaults and templates changed between versions",
+    "不同版本的数据加载、优化器默认值和模板有变化",
+)
 _VERSION = _name("ms_swift", "ms-swift", "ms-swift")
 _NONE = _name("none", "none", "无")
 _NO = _name("no", "no", "否")
@@ -75,7 +85,11 @@ _ASPECTS = (
     _Aspect(
         _name("effective_batch", "effective batch", "有效批大小"),
         lambda s: (_PACKS if s.training.packing else _DIALOGUES)(count=s.training.effective_batch),
-        "a larger batch makes fewer updates of the same data",
+        _name(
+            "effective_batch_why",
+            "a larger batch makes fewer updates of the same data",
+            "批越大，同样的数据更新次数越少",
+        ),
         _name(
             "effective_batch_guide",
             "32 for 6-7B, 36 for 8B, 16 for 20B (table 8.1)",
@@ -85,7 +99,7 @@ _ASPECTS = (
     _Aspect(
         _name("learning_rate", "learning rate", "学习率"),
         lambda s: f"{s.training.learning_rate:g}",
-        "the step size decides how far tuning goes",
+        _name("learning_rate_why", "the step size decides how far tuning goes", "步长决定微调改变模型的幅度"),
         _name(
             "learning_rate_guide",
             "2e-4 for all but GPT-OSS-20B, 1e-4 (guide 2.6)",
@@ -95,7 +109,7 @@ _ASPECTS = (
     _Aspect(
         _name("warmup", "warmup", "预热"),
         lambda s: f"{s.training.warmup_ratio:g}",
-        "it changes the schedule",
+        _name("warmup_why", "it changes the schedule", "会改变学习率曲线"),
         _name(
             "warmup_guide",
             "0.1, and 0.05 for GPT-OSS-20B (guide 2.6)",
@@ -105,12 +119,16 @@ _ASPECTS = (
     _Aspect(
         _name("epochs", "epochs", "训练轮数"),
         lambda s: _STEPS(count=s.training.max_steps) if s.training.max_steps else f"{s.training.epochs:g}",
-        "more passes learn (and forget) more",
+        _name("epochs_why", "more passes learn (and forget) more", "训练轮数越多，学得越多，也忘得越多"),
     ),
     _Aspect(
         _name("max_length", "max length", "最大长度"),
         lambda s: s.training.max_length,
-        "dialogues longer than this are left out, so rows learn from different data",
+        _name(
+            "max_length_why",
+            "dialogues longer than this are left out, so rows learn from different data",
+            "更长的对话会被丢弃，各行实际学到的数据因而不同",
+        ),
         _name(
             "max_length_guide",
             "3072, and 2048 for GPT-OSS-20B (guide 2.6)",
@@ -124,7 +142,11 @@ _ASPECTS = (
             if s.training.packing
             else _NO
         ),
-        "with packing a batch counts packs instead of dialogues: compare tokens per update",
+        _name(
+            "packing_why",
+            "with packing a batch counts packs instead of dialogues: compare tokens per update",
+            "打包后批大小按打包序列计，而非按对话计：请比较每次更新的词元数",
+        ),
         _name(
             "packing_guide",
             "on for all but GPT-OSS-20B; packed here, too, with the guide's tokens per update",
@@ -134,7 +156,7 @@ _ASPECTS = (
     _Aspect(
         _name("held_out_share", "held-out share", "留出比例"),
         lambda s: f"{s.training.validation_share:g}",
-        "what is held out is not learned",
+        _name("held_out_share_why", "what is held out is not learned", "留出的数据不参与训练"),
         _name(
             "held_out_share_guide",
             "evaluation every 50 steps for GPT-OSS-20B (guide 2.6)",
@@ -144,29 +166,41 @@ _ASPECTS = (
     _Aspect(
         _name("lora_rank", "LoRA rank", "LoRA 秩"),
         lambda s: s.training.lora_rank,
-        "the number of trained parameters",
+        _name("lora_rank_why", "the number of trained parameters", "决定可训练参数的数量"),
     ),
     _Aspect(
         _name("lora_alpha", "LoRA alpha", "LoRA alpha"),
         lambda s: s.training.lora_alpha,
-        "it scales the update, like a learning rate",
+        _name("lora_alpha_why", "it scales the update, like a learning rate", "与学习率一样缩放更新幅度"),
     ),
     _Aspect(
         _name("lora_targets", "LoRA targets", "LoRA 目标模块"),
         lambda s: ", ".join(s.training.target_modules),
-        "which matrices can change",
+        _name("lora_targets_why", "which matrices can change", "决定哪些权重矩阵会改变"),
     ),
     _Aspect(
         _name("precision", "precision", "精度"),
         lambda s: s.training.dtype,
-        "rounding, in training and in answers",
+        _name("precision_why", "rounding, in training and in answers", "影响训练和回答中的舍入"),
     ),
-    _Aspect(_name("seed", "seed", "随机种子"), lambda s: s.training.seed, "the order of the data"),
-    _Aspect(_name("dataset", "dataset", "数据集"), lambda s: ", ".join(s.dataset), "what is learned"),
+    _Aspect(
+        _name("seed", "seed", "随机种子"),
+        lambda s: s.training.seed,
+        _name("seed_why", "the order of the data", "影响数据的顺序"),
+    ),
+    _Aspect(
+        _name("dataset", "dataset", "数据集"),
+        lambda s: ", ".join(s.dataset),
+        _name("dataset_why", "what is learned", "决定学到什么"),
+    ),
     _Aspect(
         _name("token_budget", "token budget (prompt and reply)", "词元预算（提示词与回复）"),
         lambda s: s.serving.session_len or _OWN_LIMIT,
-        "a shorter session cuts replies or refuses long prompts",
+        _name(
+            "token_budget_why",
+            "a shorter session cuts replies or refuses long prompts",
+            "会话上限较短时，回复会被截断，长提示词会被拒绝",
+        ),
         _name(
             "token_budget_guide",
             "4096, and 2048 for GPT-OSS-20B when memory is short (guide 4)",
@@ -177,13 +211,21 @@ _ASPECTS = (
     _Aspect(
         _name("serving_engine", "serving engine", "部署引擎"),
         lambda s: _ANOTHERS if s.url else s.serving.engine,
-        "backends differ by 1 to 2.5 points on the same weights",
+        _name(
+            "serving_engine_why",
+            "backends differ by 1 to 2.5 points on the same weights",
+            "同一权重在不同引擎上可相差 1 至 2.5 分",
+        ),
         trained_only=False,
     ),
     _Aspect(
         _name("way_of_serving", "way of serving", "部署方式"),
         lambda s: s.serving.way,
-        "merged and unmerged adapters differ in the last digits",
+        _name(
+            "way_of_serving_why",
+            "merged and unmerged adapters differ in the last digits",
+            "合并与不合并的适配器在末位数字上有差别",
+        ),
         trained_only=False,
     ),
 )
@@ -216,11 +258,11 @@ def differences(
     names = [row.name for row in rows]
     if default_systems:
         shown = {n: _shortened(default_systems[n]) for n in names if n in default_systems}
-        why = "a prompt that only some models get, in training and in evaluation"
+        why = _PROMPT_WHY
         all_differences.append(_difference(_SYSTEM_PROMPT, shown, why, _OWN_TEMPLATE))
     if trainers:
         shown = {n: trainers[n] for n in names if n in trainers}
-        why = "data loading, optimizer defaults and templates changed between versions"
+        why = _VERSION_WHY
         all_differences.append(_difference(_VERSION, shown, why, ""))
     return [difference for difference in all_differences if difference]
 

@@ -19,6 +19,7 @@ from bakeoff.doctor import comparability
 from bakeoff.doctor.data import check_datasets, check_models, check_suites, template_of
 from bakeoff.doctor.finding import (
     LEVELS,
+    PLACES,
     Finding,
     Level,
     Visit,
@@ -37,7 +38,48 @@ from bakeoff.environments.installed import (
 from bakeoff.execution.runner import Runner
 from bakeoff.files import write_json
 from bakeoff.matrix.schema import Matrix, ModelSpec
+from bakeoff.sentences import Template, joined
 from bakeoff.workspace import Workspace
+
+COMPARABILITY = Template("doctor.doctor.comparability", "comparability", zh="可比性")
+LACKS = Template("doctor.doctor.lacks", "a full-size row has {lacks}", zh="正式模型行{lacks}")
+NO_SUITES = Template(
+    "doctor.doctor.no_suites",
+    "no suites: it is trained and served, and compared with nothing",
+    zh="没有测试集（suites）：只训练和部署，不参与任何比较",
+)
+NO_NEEDS = Template(
+    "doctor.doctor.no_needs", "no needs: it runs on the CPU", zh="没有 needs：将在 CPU 上运行"
+)
+NO_ENGINE = Template(
+    "doctor.doctor.no_engine",
+    "no serving engine: transformers, with {count} requests at once",
+    zh="没有指定部署引擎：使用 transformers，并发请求数为 {count}",
+)
+GIVE_THEM = Template(
+    "doctor.doctor.give_them",
+    "give suites: […], needs: {{gpu_memory_gib: …}} and serving: {{engine: …}} in the row or under groups.full",
+    zh="在该行或 groups.full 中写明 suites: […]、needs: {{gpu_memory_gib: …}} 和 serving: {{engine: …}}",
+)
+BUILT_IN = Template(
+    "doctor.doctor.built_in",
+    "starts from the built-in group 'full': a card with {gib:g} GiB free, {engine} in the environment {environment!r}, "
+    "batches of {batch} x {accumulation} (docs/matrix.md has all of it)",
+    zh="以内置组 full 为起点：需要一块空闲 {gib:g} GiB 的 GPU，在环境 {environment!r} 中用 {engine} 部署，"
+    "批大小 {batch} × {accumulation}（全部设置见 docs/matrix.md）",
+)
+ROW_FIRST = Template(
+    "doctor.doctor.row_first",
+    "what the row says comes first; to start from nothing, write 'groups: {{full: {{}}}}'",
+    zh="该行自己的设置优先；如不需要内置设置，请写 groups: {{full: {{}}}}",
+)
+DIFFERS = Template("doctor.doctor.differs", "{difference}; {why}", zh="{difference}；{why}")
+SAME_OR_WHY = Template(
+    "doctor.doctor.same_or_why",
+    "give the rows the same, or say why they differ",
+    zh="请统一各行的设置，或说明为何不同",
+)
+THE_GUIDE = Template("doctor.doctor.the_guide", "the guide: {intended}", zh="指南的设定：{intended}")
 
 
 def findings(
@@ -72,7 +114,7 @@ def _merged(repeated: Sequence[Finding], rows: Sequence[str]) -> list[Finding]:
     return [
         Finding(
             level,
-            ", ".join(dict.fromkeys(finding.place for finding in same)),
+            _places([finding.place for finding in same]),
             what,
             remedy,
             tuple(
@@ -83,25 +125,23 @@ def _merged(repeated: Sequence[Finding], rows: Sequence[str]) -> list[Finding]:
     ]
 
 
+def _places(places: Sequence[str]) -> str:
+    distinct = list(dict.fromkeys(places))
+    return PLACES(places=distinct) if len(distinct) > 1 else distinct[0]
+
+
 def traps(rows: Sequence[ModelSpec]) -> list[Finding]:
     """What full-size rows omit or take by default, whatever the machine."""
     noticed = []
     for row in rows:
         if row.group != "full" or row.url or row.tiny or row.suites:
             continue
-        lacks = ["no suites: it is trained and served, and compared with nothing"]
+        lacks = [NO_SUITES()]
         if row.on_cpu:
-            lacks.append("no needs: it runs on the CPU")
+            lacks.append(NO_NEEDS())
         if "engine" not in row.serving.model_fields_set:
-            lacks.append(f"no serving engine: transformers, with {row.serving.in_flight} requests at once")
-        noticed.append(
-            Finding(
-                "warning",
-                row.name,
-                f"a full-size row has {'; '.join(lacks)}",
-                "give suites: […], needs: {gpu_memory_gib: …} and serving: {engine: …} in the row or under groups.full",
-            )
-        )
+            lacks.append(NO_ENGINE(count=row.serving.in_flight))
+        noticed.append(Finding("warning", row.name, LACKS(lacks=joined(lacks)), GIVE_THEM()))
     return _merged(noticed, [row.name for row in rows])
 
 
@@ -115,10 +155,14 @@ def presets_taken(rows: Sequence[str], matrix: Matrix) -> list[Finding]:
             Finding(
                 "note",
                 name,
-                f"starts from the built-in group 'full': a card with {row.needs.gpu_memory_gib:g} GiB free, "
-                f"{row.serving.engine} in the environment {row.environment.serve!r}, batches of "
-                f"{row.training.batch_size} x {row.training.gradient_accumulation} (docs/matrix.md has all of it)",
-                "what the row says comes first; to start from nothing, write 'groups: {full: {}}'",
+                BUILT_IN(
+                    gib=row.needs.gpu_memory_gib,
+                    engine=row.serving.engine,
+                    environment=row.environment.serve,
+                    batch=row.training.batch_size,
+                    accumulation=row.training.gradient_accumulation,
+                ),
+                ROW_FIRST(),
             )
         )
     return _merged(noted, taken)
@@ -160,10 +204,9 @@ def _asking(runner: Runner, log: Path, environment: PythonEnvironment, out: Path
 
 def _comparability(visit: Visit) -> Iterator[Finding]:
     for difference in _by_group(visit.rows, visit.tools):
-        intended = "give the rows the same, or say why they differ"
-        if difference.intended:
-            intended = f"the guide: {difference.intended}"
-        yield Finding("warning", "comparability", f"{difference}; {difference.why_it_matters}", intended)
+        what = DIFFERS(difference=difference.statement, why=difference.why_it_matters)
+        intended = THE_GUIDE(intended=difference.intended) if difference.intended else SAME_OR_WHY()
+        yield Finding("warning", COMPARABILITY(), what, intended)
 
 
 def known_differences(

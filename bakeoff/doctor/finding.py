@@ -13,10 +13,40 @@ from bakeoff.environments.installed import (
     Installed,
 )
 from bakeoff.matrix.schema import Matrix, ModelSpec
+from bakeoff.sentences import Statement, Template
 from bakeoff.workspace import Workspace
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+
+PLACES = Template("doctor.finding.places", "{places}", zh="{places}")
+DATASET = Template("doctor.finding.dataset", "dataset {name}", zh="数据集 {name}")
+STORE = Template("doctor.finding.store", "store", zh="存档")
+_ERROR = Template("doctor.finding.error", "error: {place}: {what}", zh="错误：{place}：{what}")
+_WARNING = Template("doctor.finding.warning", "warning: {place}: {what}", zh="警告：{place}：{what}")
+_NOTE = Template("doctor.finding.note", "note: {place}: {what}", zh="提示：{place}：{what}")
+_LINES = dict(zip(LEVELS, (_ERROR, _WARNING, _NOTE), strict=True))
+
+NOTHING = Template("doctor.finding.nothing", "nothing speaks against this run", zh="没有发现问题，可以运行")
+COUNTED = Template("doctor.finding.counted", "{counts}. {advice}", zh="{counts}。{advice}")
+_ERRORS = Template("doctor.finding.errors", "{count} errors", zh="{count} 项错误")
+_AN_ERROR = Template("doctor.finding.an_error", "1 error", zh="1 项错误")
+_WARNINGS = Template("doctor.finding.warnings", "{count} warnings", zh="{count} 项警告")
+_A_WARNING = Template("doctor.finding.a_warning", "1 warning", zh="1 项警告")
+_NOTES = Template("doctor.finding.notes", "{count} notes", zh="{count} 项提示")
+_A_NOTE = Template("doctor.finding.a_note", "1 note", zh="1 项提示")
+_COUNTS = {"error": (_AN_ERROR, _ERRORS), "warning": (_A_WARNING, _WARNINGS), "note": (_A_NOTE, _NOTES)}
+_MEND = Template(
+    "doctor.finding.mend",
+    "Rows with an error would fail or be skipped: correct the errors first.",
+    zh="有错误的模型行会失败或被跳过：请先修正错误。",
+)
+_LOOK = Template(
+    "doctor.finding.look",
+    "The run can begin; read the warnings first.",
+    zh="可以运行；请先查看警告。",
+)
+_READY = Template("doctor.finding.ready", "The run can begin.", zh="可以运行。")
 
 
 @dataclass(frozen=True)
@@ -33,6 +63,39 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.level}: {self.place}: {self.what}\n    -> {self.remedy}"
+
+    @property
+    def zh(self) -> str:
+        """The finding in Chinese, as far as its words are statements."""
+        line = _LINES[self.level](place=self.place, what=self.what)
+        return f"{line.zh}\n    -> {in_chinese(self.remedy)}"
+
+
+def in_chinese(text: str) -> str:
+    """Return the Chinese of a statement; another text as it is."""
+    return text.zh if isinstance(text, Statement) else text
+
+
+def lines_of(findings: Sequence[Finding], *, chinese: bool) -> list[str]:
+    """Return every finding, errors first, and a line that sums them up."""
+    ordered = sorted(findings, key=lambda finding: LEVELS.index(finding.level))
+    total = summary_of(findings)
+    if chinese:
+        return [*(finding.zh for finding in ordered), total.zh]
+    return [*map(str, ordered), str(total)]
+
+
+def summary_of(findings: Sequence[Finding]) -> Statement:
+    """Return how many findings of each level there are, and what follows."""
+    if not findings:
+        return NOTHING()
+    levels = [finding.level for finding in findings]
+    counts = []
+    for level, (single, several) in _COUNTS.items():
+        if number := levels.count(level):
+            counts.append(single() if number == 1 else several(count=number))
+    advice = _MEND if "error" in levels else _LOOK if "warning" in levels else _READY
+    return COUNTED(counts=counts, advice=advice())
 
 
 @dataclass

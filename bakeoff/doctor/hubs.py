@@ -12,10 +12,49 @@ from pathlib import Path
 
 from bakeoff.doctor.finding import Finding, Visit, cached
 from bakeoff.secrecy import redact
+from bakeoff.sentences import Statement, Template
 from bakeoff.tools import hubs
 from bakeoff.tools.hubs import Source
 
 ASK_S = 120.0
+MODEL = Template("doctor.hubs.model", "model {id}", zh="模型 {id}")
+DATASET = Template("doctor.hubs.dataset", "dataset {id}", zh="数据集 {id}")
+CORRECT = Template("doctor.hubs.correct", "correct the matrix", zh="请修正矩阵")
+NOT_WHOLE = Template(
+    "doctor.hubs.not_whole",
+    "{variables} is set, and the cache has no whole {source} ({folder} has {have})",
+    zh="已设置 {variables}，而缓存中没有完整的 {source}（{folder} 中有 {have}）",
+)
+NOT_WHOLE_NOTHING = Template(
+    "doctor.hubs.not_whole_nothing",
+    "{variables} is set, and the cache has no whole {source} ({folder} has nothing)",
+    zh="已设置 {variables}，而缓存中没有完整的 {source}（{folder} 为空）",
+)
+FETCH = Template(
+    "doctor.hubs.fetch",
+    "fetch it once without {variables}, or name a revision that is there",
+    zh="请先在不设置 {variables} 的情况下下载一次，或指定已有的 revision",
+)
+FROM_CACHE = Template(
+    "doctor.hubs.from_cache",
+    "{hub} does not answer: the run takes what the cache has",
+    zh="{hub} 没有响应：将使用缓存中的内容",
+)
+LOOK_AT_NETWORK = Template(
+    "doctor.hubs.look_at_network",
+    "look at the network for the newest",
+    zh="如需最新内容，请检查网络",
+)
+NO_ANSWER = Template(
+    "doctor.hubs.no_answer",
+    "{hub} does not answer, and no cache has the whole of it",
+    zh="{hub} 没有响应，缓存中也没有完整的副本",
+)
+NETWORK_OR = Template(
+    "doctor.hubs.network_or",
+    "look at the network (proxy, HF_ENDPOINT, MODELSCOPE_ENDPOINT), or give a folder",
+    zh="请检查网络（代理、HF_ENDPOINT、MODELSCOPE_ENDPOINT），或改用本地文件夹",
+)
 
 
 def check_hubs(visit: Visit) -> Iterator[Finding]:
@@ -45,8 +84,11 @@ def check_hubs(visit: Visit) -> Iterator[Finding]:
             yield _not_answered(visit, source, tuple(users[source]), notes.get(source.key, ""))
         elif problem:
             what, _, remedy = problem.partition("; ")
-            place = f"{source.kind} {source.id}"
-            yield Finding("error", place, what, remedy or "correct the matrix", tuple(users[source]))
+            yield Finding("error", _place(source), what, remedy or CORRECT(), tuple(users[source]))
+
+
+def _place(source: Source) -> Statement:
+    return (MODEL if source.kind == "model" else DATASET)(id=source.id)
 
 
 def _offline(
@@ -56,31 +98,23 @@ def _offline(
     if hubs.find_cached(source, visit.environ, noted) or not cached(visit, source.kind, source.id):
         return
     folder = hubs.repository_folder(source, visit.environ) / "snapshots"
-    have = ", ".join(path.name for path in sorted(folder.glob("*"))[:5]) or "nothing"
+    have = [path.name for path in sorted(folder.glob("*"))[:5]]
+    lacks = NOT_WHOLE if have else NOT_WHOLE_NOTHING
+    facts = {"have": have} if have else {}
     yield Finding(
         "error",
-        f"{source.kind} {source.id}",
-        f"{variables} is set, and the cache has no whole {source} ({folder.parent} has {have})",
-        f"fetch it once without {variables}, or name a revision that is there",
+        _place(source),
+        lacks(variables=variables, source=source, folder=folder.parent, **facts),
+        FETCH(variables=variables),
         rows,
     )
 
 
 def _not_answered(visit: Visit, source: Source, rows: tuple[str, ...], noted: str) -> Finding:
-    hub, place = hubs.TITLES[source.hub], f"{source.kind} {source.id}"
+    hub = hubs.TITLES[source.hub]
     if hubs.find_cached(source, visit.environ, noted):
-        what, remedy = (
-            f"{hub} does not answer: the run takes what the cache has",
-            "look at the network for the newest",
-        )
-        return Finding("warning", place, what, remedy)
-    return Finding(
-        "error",
-        place,
-        f"{hub} does not answer, and no cache has the whole of it",
-        "look at the network (proxy, HF_ENDPOINT, MODELSCOPE_ENDPOINT), or give a folder",
-        rows,
-    )
+        return Finding("warning", _place(source), FROM_CACHE(hub=hub), LOOK_AT_NETWORK())
+    return Finding("error", _place(source), NO_ANSWER(hub=hub), NETWORK_OR(), rows)
 
 
 def _ask(visit: Visit, source: Source, out: Path) -> str | None:

@@ -13,10 +13,97 @@ from bakeoff.doctor.finding import (
     cached,
 )
 from bakeoff.execution.gpus import cards
+from bakeoff.sentences import JOINED, Template
 from bakeoff.tools import memory
 
 _OFF = 1.25
 """An estimate of memory may be off by a quarter, and must not stop what may fit."""
+
+TAKEN = Template(
+    "doctor.machine.taken",
+    "{taken:.0f} of {total:.0f} GiB are taken by other processes",
+    zh="{total:.0f} GiB 显存中有 {taken:.0f} GiB 被其他进程占用",
+)
+END_THEM = Template(
+    "doctor.machine.end_them",
+    "end them (nvidia-smi shows who), or choose another card with gpus: or CUDA_VISIBLE_DEVICES",
+    zh="结束这些进程（用 nvidia-smi 查看），或用 gpus: 或 CUDA_VISIBLE_DEVICES 选择另一块 GPU",
+)
+NO_GPU = Template(
+    "doctor.machine.no_gpu",
+    "needs a GPU, and this machine has none; its tests are skipped",
+    zh="需要 GPU，而本机没有；该行的测试会被跳过",
+)
+ELSEWHERE = Template(
+    "doctor.machine.elsewhere",
+    "run it on a machine with a GPU; the smoke rows (-k tiny) run anywhere",
+    zh="请在有 GPU 的机器上运行；微型模型（-k tiny）可在任何机器上运行",
+)
+STEPS_DOWN = Template(
+    "doctor.machine.steps_down",
+    "nothing: after an out-of-memory it steps down with the same effective batch (docs/matrix.md)",
+    zh="无需处理：显存不足时会自动降低批大小，有效批大小不变（docs/matrix.md）",
+)
+END_OTHERS = Template(
+    "doctor.machine.end_others",
+    "end what else runs on the card (nvidia-smi shows it)",
+    zh="结束该 GPU 上的其他进程（用 nvidia-smi 查看）",
+)
+LARGER = Template(
+    "doctor.machine.larger",
+    "a larger card, a smaller training.max_length, or a smaller model",
+    zh="换用更大显存的 GPU、减小 training.max_length，或换用更小的模型",
+)
+SHARE = Template(
+    "doctor.machine.share",
+    "or several cards that share the weights (gpus: 2, training.extra: {{deepspeed: zero3}})",
+    zh="或由多块 GPU 分担权重（gpus: 2，training.extra: {{deepspeed: zero3}}）",
+)
+MEMORY = Template(
+    "doctor.machine.memory",
+    "needs about {need:.0f} GiB of device memory; the freest card has {best:.0f}",
+    zh="约需 {need:.0f} GiB 显存；空闲最多的 GPU 只有 {best:.0f} GiB",
+)
+MEMORY_EACH = Template(
+    "doctor.machine.memory_each",
+    "needs about {need:.0f} GiB of device memory of each card; the freest card has {best:.0f}",
+    zh="每块 GPU 约需 {need:.0f} GiB 显存；空闲最多的 GPU 只有 {best:.0f} GiB",
+)
+DISK = Template("doctor.machine.disk", "disk", zh="磁盘")
+NO_ROOM = Template(
+    "doctor.machine.no_room",
+    "base, merged weights and checkpoints of these rows need about {need:.0f} GiB; {folder} has {free:.0f} free",
+    zh="这些行的基座、合并权重和检查点约需 {need:.0f} GiB；{folder} 仅剩 {free:.0f} GiB",
+)
+MAKE_ROOM = Template(
+    "doctor.machine.make_room",
+    "`make clean-stale` makes room; or a larger disk with --store, fewer rows at a time (-k), or "
+    "training.save_total_limit: 1",
+    zh="用 `make clean-stale` 清理；或用 --store 指定更大的磁盘，用 -k 分批运行，或设置 training.save_total_limit: 1",
+)
+PROXY = Template("doctor.machine.proxy", "proxy", zh="代理")
+NOT_SPARED = Template(
+    "doctor.machine.not_spared",
+    "{variable} is set and NO_PROXY does not cover {hosts}: the run spares them, lines that are pasted by hand do not",
+    zh="已设置 {variable}，而 NO_PROXY 不含 {hosts}：运行时会自动绕过代理，手动粘贴的命令则不会",
+    between=(" and ", "、"),
+)
+SPARE = Template(
+    "doctor.machine.spare",
+    "for such lines: {line}",
+    zh="手动运行前请执行：{line}",
+)
+PORT = Template("doctor.machine.port", "port {number}", zh="端口 {number}")
+PORT_TAKEN = Template(
+    "doctor.machine.port_taken",
+    "cannot be used: {why}; whoever answers there would be scored under our name",
+    zh="无法使用：{why}；否则占用该端口的其他服务会被当作本行评测",
+)
+FREE_IT = Template(
+    "doctor.machine.free_it",
+    "end that program, or remove serving.port: a free one is taken",
+    zh="结束该程序，或删去 serving.port（将自动选用空闲端口）",
+)
 
 
 def check_devices(visit: Visit) -> Iterator[Finding]:
@@ -27,19 +114,14 @@ def check_devices(visit: Visit) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 f"GPU {card.number}",
-                f"{card.total_gib - card.free_gib:.0f} of {card.total_gib:.0f} GiB are taken by other processes",
-                "end them (nvidia-smi shows who), or choose another card with gpus: or CUDA_VISIBLE_DEVICES",
+                TAKEN(taken=card.total_gib - card.free_gib, total=card.total_gib),
+                END_THEM(),
             )
     for row in visit.rows:
         if row.on_cpu or row.url:
             continue
         if not visible:
-            yield Finding(
-                "error",
-                row.name,
-                "needs a GPU, and this machine has none; its tests are skipped",
-                "run it on a machine with a GPU; the smoke rows (-k tiny) run anywhere",
-            )
+            yield Finding("error", row.name, NO_GPU(), ELSEWHERE())
             continue
         shape = memory.shape_of(row.model or row.weights or "")
         best = max(card.free_gib for card in visible)
@@ -56,18 +138,17 @@ def check_devices(visit: Visit) -> Iterator[Finding]:
             needs = (memory.training_gib(shape, rung, row.cards, sharded=sharded) for rung in rungs)
             least = min(needs, default=need) if row.trains else need
             if least <= best:
-                remedy = "nothing: after an out-of-memory it steps down with the same effective batch (docs/matrix.md)"
+                remedy = STEPS_DOWN()
             elif least <= whole:
-                remedy = "end what else runs on the card (nvidia-smi shows it)"
+                remedy = END_OTHERS()
             else:
-                remedy = "a larger card, a smaller training.max_length, or a smaller model"
+                remedy = LARGER()
                 if row.trains and not sharded:
-                    remedy += "; or several cards that share the weights (gpus: 2, training.extra: {deepspeed: zero3})"
+                    remedy = JOINED(parts=[remedy, SHARE()])
             yield Finding(
                 "error" if least > _OFF * whole else "warning",
                 row.name,
-                f"needs about {need:.0f} GiB of device memory{' of each card' * (row.cards > 1)}; the freest card has "
-                f"{best:.0f}",
+                (MEMORY_EACH if row.cards > 1 else MEMORY)(need=need, best=best),
                 remedy,
             )
 
@@ -89,11 +170,9 @@ def check_disk(visit: Visit) -> Iterator[Finding]:
     if need > free:
         yield Finding(
             "error",
-            "disk",
-            f"base, merged weights and checkpoints of these rows need about {need:.0f} GiB; "
-            f"{folder} has {free:.0f} free",
-            "`make clean-stale` makes room; or a larger disk with --store, fewer rows at a time (-k), or "
-            "training.save_total_limit: 1",
+            DISK(),
+            NO_ROOM(need=need, folder=folder, free=free),
+            MAKE_ROOM(),
         )
 
 
@@ -106,10 +185,11 @@ def check_network(visit: Visit) -> Iterator[Finding]:
     if proxies and missing:
         yield Finding(
             "note",
-            "proxy",
-            f"{proxies[0]} is set and NO_PROXY does not cover {' and '.join(missing)}: the run spares them, lines that "
-            "are pasted by hand do not",
-            'for such lines: export NO_PROXY="${NO_PROXY:+$NO_PROXY,}127.0.0.1,localhost,::1" no_proxy="$NO_PROXY"',
+            PROXY(),
+            NOT_SPARED(variable=proxies[0], hosts=missing),
+            SPARE(
+                line='export NO_PROXY="${NO_PROXY:+$NO_PROXY,}127.0.0.1,localhost,::1" no_proxy="$NO_PROXY"'
+            ),
         )
     for port in dict.fromkeys(row.serving.port for row in visit.rows if row.serving.port and not row.url):
         users = tuple(row.name for row in visit.rows if row.serving.port == port and not row.url)
@@ -120,8 +200,8 @@ def check_network(visit: Visit) -> Iterator[Finding]:
             except OSError as error:
                 yield Finding(
                     "error",
-                    f"port {port}",
-                    f"cannot be used: {error.strerror}; whoever answers there would be scored under our name",
-                    "end that program, or remove serving.port: a free one is taken",
+                    PORT(number=port),
+                    PORT_TAKEN(why=error.strerror),
+                    FREE_IT(),
                     users,
                 )

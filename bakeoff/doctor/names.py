@@ -23,6 +23,68 @@ from bakeoff.environments.installed import (
 from bakeoff.errors import BakeoffError
 from bakeoff.forms.published import published_form
 from bakeoff.matrix.schema import ModelSpec
+from bakeoff.sentences import Template, of_error
+
+NOT_BUILT = Template(
+    "doctor.names.not_built",
+    "is not built yet ({requirements}); its rows' flags are not checked",
+    zh="尚未构建（{requirements}）；使用它的各行的参数暂未检查",
+)
+BUILD = Template(
+    "doctor.names.build",
+    "it is built on first use, in minutes; now: python -m bakeoff.environments {name}",
+    zh="首次使用时自动构建，需几分钟；现在构建：python -m bakeoff.environments {name}",
+)
+PIP = Template("doctor.names.pip", "repair it with pip, then try again", zh="用 pip 修复后重试")
+REMOVE = Template("doctor.names.remove", "remove {folder}, then try again", zh="删除 {folder} 后重试")
+NO_SWIFT = Template(
+    "doctor.names.no_swift",
+    "{role}: environment {name!r} has no ms-swift",
+    zh="{role}：环境 {name!r} 中没有 ms-swift",
+)
+ADD_SWIFT = Template(
+    "doctor.names.add_swift",
+    "add ms-swift to environments.{name}.requirements",
+    zh="在 environments.{name}.requirements 中加入 ms-swift",
+)
+NOT_RECOGNISED = Template(
+    "doctor.names.not_recognised",
+    "ms-swift {version} cannot tell the model type of {model!r} by its name",
+    zh="ms-swift {version} 无法从名称 {model!r} 判断模型类型",
+)
+GIVE_TYPE = Template(
+    "doctor.names.give_type",
+    "give model_type and template; docs/matrix.md lists those of the guide's models",
+    zh="请写明 model_type 和 template；指南中各模型的取值见 docs/matrix.md",
+)
+ANOTHER_TYPE = Template(
+    "doctor.names.another_type",
+    "model_type {named}, but ms-swift {version} loads {model} as {right}",
+    zh="model_type 为 {named}，而 ms-swift {version} 将 {model} 识别为 {right}",
+)
+TAKE_TYPE = Template(
+    "doctor.names.take_type",
+    "model_type: {right}, or leave it out",
+    zh="改为 model_type: {right}，或删去此项",
+)
+ANOTHER_TEMPLATE = Template(
+    "doctor.names.another_template",
+    "template {named}, but {model} was made with {right}: it would be trained and asked in a prompt format that is "
+    "not its own",
+    zh="template 为 {named}，而 {model} 使用 {right}：会以不属于它的提示词格式训练和提问",
+)
+TAKE_TEMPLATE = Template(
+    "doctor.names.take_template",
+    "template: {right}, or leave it out",
+    zh="改为 template: {right}，或删去此项",
+)
+NOT_KNOWN = Template("doctor.names.not_known", "{what} to {tool}", zh="{tool}：{what}")
+ANOTHER_TOOL = Template(
+    "doctor.names.another_tool",
+    "remove it, or name an environment whose {tool} has it",
+    zh="删去此项，或指定一个其 {tool} 支持它的环境",
+)
+USE = Template("doctor.names.use", "use {instead}", zh="请用 {instead}")
 
 
 def check_environments(visit: Visit) -> Iterator[Finding]:
@@ -34,8 +96,8 @@ def check_environments(visit: Visit) -> Iterator[Finding]:
             yield Finding(
                 "note",
                 f"environments.{name}",
-                f"is not built yet ({', '.join(environment.requirements)}); its rows' flags are not checked",
-                f"it is built on first use, in minutes; now: python -m bakeoff.environments {name}",
+                NOT_BUILT(requirements=environment.requirements),
+                BUILD(name=name),
             )
             continue
         visit.environments[name] = installation
@@ -43,16 +105,12 @@ def check_environments(visit: Visit) -> Iterator[Finding]:
             try:
                 visit.tools[name] = installed(installation, visit.workspace.cache, visit.asking)
             except BakeoffError as error:
-                again = (
-                    "repair it with pip"
-                    if is_running(environment)
-                    else f"remove {installation.python.parents[2]}"
-                )
+                again = PIP() if is_running(environment) else REMOVE(folder=installation.python.parents[2])
                 yield Finding(
                     "error",
                     f"environments.{name}",
-                    str(error),
-                    f"{again}, then try again",
+                    of_error(error),
+                    again,
                     visit.users(name),
                 )
 
@@ -71,8 +129,8 @@ def check_tools(visit: Visit) -> Iterator[Finding]:
                 yield Finding(
                     "error",
                     row.name,
-                    f"{role}: environment {name!r} has no ms-swift",
-                    f"add ms-swift to environments.{name}.requirements",
+                    NO_SWIFT(role=role, name=name),
+                    ADD_SWIFT(name=name),
                 )
         training = [line.command for line in lines if line.role == "train"]
         serving = [line.command for line in lines if line.role == "serve" and not line.instead]
@@ -86,8 +144,8 @@ def check_tools(visit: Visit) -> Iterator[Finding]:
                 yield Finding(
                     "error",
                     row.name,
-                    f"ms-swift {tools.swift} cannot tell the model type of {base!r} by its name",
-                    "give model_type and template; docs/matrix.md lists those of the guide's models",
+                    NOT_RECOGNISED(version=tools.swift, model=base),
+                    GIVE_TYPE(),
                 )
         served = visit.environment(row, "serve")
         if served and row.serving.engine != "transformers":
@@ -119,16 +177,15 @@ def _unlike(row: ModelSpec, line: Command, tools: Installed) -> Iterator[Finding
         yield Finding(
             "error",
             row.name,
-            f"model_type {named}, but ms-swift {tools.swift} loads {row.model} as {model_type}",
-            f"model_type: {model_type}, or leave it out",
+            ANOTHER_TYPE(named=named, version=tools.swift, model=row.model, right=model_type),
+            TAKE_TYPE(right=model_type),
         )
     if spoken in tools.templates and spoken not in (template, _TEMPLATE_INSTEAD.get(template)):
         yield Finding(
             "warning",
             row.name,
-            f"template {spoken}, but {row.model} was made with {template}: it would be trained and asked in a "
-            "prompt format that is not its own",
-            f"template: {template}, or leave it out",
+            ANOTHER_TEMPLATE(named=spoken, model=row.model, right=template),
+            TAKE_TEMPLATE(right=template),
         )
 
 
@@ -143,9 +200,9 @@ def _told(row: ModelSpec, refused: Sequence[Refused], tool: str, templates: str 
     for refusal in {
         refusal.what: refusal for refusal in refused
     }.values():  # a model type stands in every line
-        remedy = f"remove it, or name an environment whose {tool.split()[0]} has it"
+        remedy: str = ANOTHER_TOOL(tool=tool.split()[0])
         if refusal.instead:
-            remedy = f"use {refusal.instead}"
+            remedy = USE(instead=refusal.instead)
         if templates and refusal.flag == "--template":
             remedy = templates
-        yield Finding("error", row.name, f"{refusal.what} to {tool}", remedy)
+        yield Finding("error", row.name, NOT_KNOWN(what=refusal.what, tool=tool), remedy)

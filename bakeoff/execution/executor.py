@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from pydantic import ValidationError
 
@@ -107,7 +107,7 @@ def chosen(option: str | None, matrix: ExecutorSpec | None) -> ExecutorSpec:
         raise MatrixError(
             f"{shown(option)} is not known{did_you_mean(kind, ('here', 'ray', 'slurm'))}", "--executor"
         )
-    words: dict[str, Any] = {"kind": kind}
+    words: dict[str, object] = {"kind": kind}
     complaints: list[str] = []
     if kind == "ray" and rest:
         words["address"] = f"ray:{rest}" if rest.startswith("//") else rest
@@ -127,7 +127,7 @@ def chosen(option: str | None, matrix: ExecutorSpec | None) -> ExecutorSpec:
     return spec
 
 
-def _pairs(text: str, words: dict[str, Any]) -> list[str]:
+def _pairs(text: str, words: dict[str, object]) -> list[str]:
     """Put ``key=value`` pairs of *text* into *words*; return the mistakes."""
     names = [name for name in ExecutorSpec.model_fields if name not in ("name", "kind", "address")]
     complaints = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from bakeoff.store.stages import read_record
 from bakeoff.workspace import Workspace
@@ -147,13 +147,24 @@ def makespan(legs: Sequence[Leg], cards: int, queue_s: float = 0.0) -> float:
     return now
 
 
-def placements(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+class Placement(TypedDict):
+    """Where a leg of a run ran, as ``run.json`` has it."""
+
+    leg: str
+    hosts: list[str]
+    stages: list[list[str]]
+    queued_s: float
+    seconds: float | None
+    lost: list[str]
+
+
+def placements(events: Iterable[Mapping[str, Any]]) -> list[Placement]:
     """Return where each leg of a run ran, from its *events*.
 
     Each has ``leg``, ``hosts`` in their order, ``stages`` with the host that did each, ``queued_s`` of all its starts,
     ``seconds`` of the last one, and ``lost``: why it had to begin again, each time.
     """
-    places: dict[str, dict[str, Any]] = {}
+    places: dict[str, Placement] = {}
     for event in events:
         if not (name := event.get("leg")):
             continue

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -329,7 +328,7 @@ def _this_host() -> Mapping[str, str]:
     return {"host": socket.gethostname(), "boot": boot, "pids": pids}
 
 
-def _elsewhere(note: Mapping[str, Any]) -> bool:
+def _elsewhere(note: Mapping[str, object]) -> bool:
     """Whether a *note* is of another host."""
     return "host" in note and any(note.get(key) != _this_host()[key] for key in ("boot", "pids"))
 
@@ -403,7 +402,7 @@ class _Keeper:
         name = str(next(self._ids))
         with self._lock:
             self._running[name] = process
-        request: dict[str, Any] = {
+        request: dict[str, object] = {
             "start": name,
             "argv": list(process.command.argv),
             "env": dict(process.command.env),

@@ -24,11 +24,22 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 PR_SET_PDEATHSIG = 1
+
+
+class Request(TypedDict):
+    """A command to start, as a line of the protocol holds it."""
+
+    start: str
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str | None
+    log: str
 
 
 def main(argv: list[str]) -> int:
@@ -75,7 +86,7 @@ class Keeper:
                         os.read(self.wake_read, 4096)
                     self._reap()
 
-    def _start(self, request: dict[str, Any]) -> None:
+    def _start(self, request: Request) -> None:
         pid = os.fork()
         if pid == 0:
             self.control.close()
@@ -113,12 +124,12 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _send(control: socket.socket, message: dict[str, Any]) -> None:
+def _send(control: socket.socket, message: Mapping[str, object]) -> None:
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         control.sendall(json.dumps(message).encode() + b"\n")
 
 
-def _become(request: dict[str, Any]) -> None:
+def _become(request: Request) -> None:
     """Turn the forked child into the command; does not return."""
     code = 1
     try:

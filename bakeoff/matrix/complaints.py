@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import JsonValue
 
 from bakeoff.matrix.datasets import SHIPPED, dataset_name, is_local_model
-from bakeoff.matrix.schema import PLUGINS, ExecutorSpec, Judge, Matrix, ModelSpec, Suite
+from bakeoff.matrix.schema import PLUGINS, VARIANTS, ExecutorSpec, Judge, Matrix, ModelSpec, Suite
 from bakeoff.matrix.seeds import is_further_seed
 from bakeoff.matrix.settings import BATCH_INVARIANT, FLASH_ATTENTION, LOADS_ADAPTERS
 from bakeoff.matrix.suggestions import did_you_mean
 from bakeoff.secrecy import NAMES, redact
+
+_KEYS = re.compile(
+    r"\b(sk|hf|ms|gh[opsu]|github_pat|xox[abp]|AKIA|eyJ)[-_]?[A-Za-z0-9_-]{16,}"  # keys of well-known services
+    r"|\b(?=[A-Za-z0-9]*[a-z])(?=[A-Za-z0-9]*[A-Z])(?=(?:[A-Za-z]*[0-9]){4})[A-Za-z0-9]{24,}\b"
+)
+"""What looks like a key that was pasted, whatever stands around it."""
 
 LONGEST_SHOWN = 200
 """Characters of a wrong value that are shown."""
@@ -22,7 +29,7 @@ LONGEST_SHOWN = 200
 def shown(value: object) -> str:
     """Return *value* as a message shows it: cut, and without secrets."""
     try:
-        text = redact(repr(value))
+        text = _KEYS.sub("***", redact(repr(value)))
     except (ValueError, RecursionError):  # an integer of thousands of digits, a list in itself
         return f"a {type(value).__name__} too large to show"
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
@@ -33,10 +40,10 @@ def of_row(
 ) -> Iterator[str]:
     """Yield what is wrong with a row whose keys are all right by themselves."""
     where = spec.name
-    yield from (_unknown(name, suites, f"{where}.suites") for name in spec.suites if name not in suites)
+    yield from (unknown(name, suites, f"{where}.suites") for name in spec.suites if name not in suites)
     for role, name in spec.environment:
         if name not in environments:
-            yield _unknown(name, environments, f"{where}.environment.{role}")
+            yield unknown(name, environments, f"{where}.environment.{role}")
     if sum(bool(place) for place in (spec.adapter, spec.weights, spec.url)) > 1:
         yield f"{where}: give one of 'adapter', 'weights' and 'url'; each says where the row starts"
     if not (spec.model or spec.weights or spec.url):
@@ -67,7 +74,7 @@ def _training_and_serving(spec: ModelSpec) -> Iterator[str]:
     yield from _several_cards(spec)
     for plugin in spec.training.plugins:
         if plugin not in (shipped := sorted(path.stem for path in PLUGINS.glob("[a-z]*.py"))):
-            yield _unknown(plugin, shipped, f"{where}.training.plugins")
+            yield unknown(plugin, shipped, f"{where}.training.plugins")
     yield from _plugins_of_gpt_oss(spec)
     if spec.serving.way == "adapter" and spec.serving.engine not in LOADS_ADAPTERS:
         yield (
@@ -167,6 +174,15 @@ def _dataset(dataset: str, where: str) -> Iterator[str]:
         yield f"{where}: {shown(dataset)}: {error}"
         return
     path = name.path
+    if (why := why_no_place(dataset)) and not (path and path.exists()):
+        yield f"{where}: {why}"
+        return
+    if re.match(r"https?://", dataset):
+        yield f"{where}: {shown(dataset)} is an address; download it and give its path, or the hub id owner/name"
+        return
+    if re.search(r"[*?]", dataset) and not (path and path.exists()):
+        yield f"{where}: {shown(dataset)}: no file has that name, and patterns are not filled in; give the folder"
+        return
     if name.revision and name.is_local:
         yield (
             f"{where}: {shown(name.place)} has the revision {shown(name.revision)}, which only data of a hub have, and "
@@ -183,6 +199,20 @@ def _dataset(dataset: str, where: str) -> Iterator[str]:
     yield f"{where}: no file {shown(dataset)}{hint or '; give an existing path or a hub id owner/name'}"
 
 
+def why_no_place(text: str) -> str:
+    """Return why nothing lies at the path *text*; empty where it may."""
+    if Path(text).expanduser().exists():
+        return ""
+    if variable := re.search(r"\$\{?([A-Za-z_]\w*)|%([A-Za-z_]\w*)%", text):
+        name = variable[1] or variable[2]
+        return f"{shown(text)}: environment variables are not filled in here; write what {name} stands for"
+    if re.match(r"[A-Za-z]:[\\/]|\\\\", text):
+        wsl = shown(f"/mnt/{text[0].lower()}{text[2:]}".replace("\\", "/"))
+        known_there = f", in WSL {wsl}" if text[1] == ":" else ""
+        return f"{shown(text)}: is a path of Windows; write it as this machine knows it{known_there}"
+    return ""
+
+
 def of_judge(judge: Judge, rows: Iterable[str]) -> Iterator[str]:
     """Yield what is wrong with the judge."""
     if bool(judge.row) == bool(judge.url):
@@ -192,8 +222,11 @@ def of_judge(judge: Judge, rows: Iterable[str]) -> Iterator[str]:
     if judge.url and not judge.served_model:
         yield "judge: 'url' needs 'served_model', the name that the service lists under /v1/models"
     rows = list(rows)
-    if judge.row and (row := judge.row.partition("/")[0]) not in rows:
-        yield _unknown(row, map(str, rows), "judge.row")
+    row, _, variant = (judge.row or "").partition("/")
+    if row and row not in rows:
+        yield unknown(row, map(str, rows), "judge.row")
+    if variant and variant not in VARIANTS:
+        yield unknown(variant, VARIANTS, "judge.row")
 
 
 _SLURM_ONLY = ("partition", "account", "qos", "constraint", "extra", "prelude", "gres")
@@ -315,6 +348,9 @@ def of_suite(suite: Suite) -> Iterator[str]:
             yield f"{where}: must be a text, found {shown(value)}"
         if isinstance(value, dict):
             yield from secrets_in(value, where)
+        plain = re.sub(r"[- ]", "_", name.lower())
+        if name != plain and plain in (*_NUMBERS, "stop_seqs", "extra_headers", "extra_body"):
+            yield f"{where}: is not known; is it {plain!r}?"
 
 
 MAX_LETTER_TOKENS = 32
@@ -381,5 +417,6 @@ def secrets_in(
             )
 
 
-def _unknown(name: str, names: Iterable[str], where: str) -> str:
-    return f"{where}: '{name}' is not known{did_you_mean(name, names)}"
+def unknown(name: str, names: Iterable[str], where: str) -> str:
+    """Return that *name* is not known at *where*, with the nearest names."""
+    return f"{where}: '{shown(name)[1:-1]}' is not known{did_you_mean(name, names)}"

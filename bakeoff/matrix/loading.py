@@ -6,7 +6,7 @@ Each mistake comes with its place, the rule, the value found and the nearest nam
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, get_args
@@ -17,12 +17,12 @@ from pydantic import BaseModel, ValidationError
 from bakeoff.errors import DataError, MatrixError
 from bakeoff.files import read_text
 from bakeoff.matrix import complaints as checks
-from bakeoff.matrix.complaints import shown
+from bakeoff.matrix.complaints import shown, unknown
+from bakeoff.matrix.mistakes import in_words, no_mapping, not_ascii, of_yaml
 from bakeoff.matrix.presets import environments_for, preset_of
 from bakeoff.matrix.schema import Environment, ExecutorSpec, Group, Judge, Matrix, ModelSpec, Suite
 from bakeoff.matrix.seeds import expand_seeds
-from bakeoff.matrix.suggestions import did_you_mean
-from bakeoff.matrix.values import of_values
+from bakeoff.matrix.values import of_places, of_values
 
 _Part = TypeVar("_Part", bound=BaseModel)
 MOST_CHARACTERS = 2**20
@@ -61,17 +61,16 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[object, object]:
     keys: set[str] = set()
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode) and key.value in keys:
             line = key.start_mark.line + 1
-            loader.complaints.append(
-                f"'{key.value}' is given twice (again in line {line}); keep one of the two"
-            )
+            way_out = "write both as <<: [*a, *b]" if key.value == "<<" else "keep one of the two"
+            loader.complaints.append(f"{shown(key.value)} is given twice (again in line {line}); {way_out}")
         keys.add(str(key.value))
     loader.flatten_mapping(node)
-    mapping: dict[Any, Any] = {}
+    mapping: dict[object, object] = {}
     for key_node, value_node in node.value:
         key = _key(loader, key_node)
         if isinstance(key, Hashable):
@@ -119,14 +118,19 @@ def read_matrix(path: Path) -> tuple[Matrix, list[str]]:
     if not path.exists():
         raise MatrixError(f"no file {path}; name one with --matrix", str(path))
     try:
-        raw, complaints = _content(read_text(path))
+        text = read_text(path)
     except DataError as error:
         raise MatrixError(str(error), str(path)) from None
+    try:
+        raw, complaints = _content(text)
     except (yaml.YAMLError, ValueError) as error:
-        raise MatrixError(" ".join(str(error).split()), str(path)) from None
+        raise MatrixError(of_yaml(error, text), str(path)) from None
     except RecursionError:
         raise MatrixError(f"is nested deeper than {DEEPEST} levels", str(path)) from None
-    matrix, complaints = _read(raw, str(path), complaints)
+    try:
+        matrix, complaints = _read(raw, str(path), complaints)
+    except MatrixError as error:
+        raise MatrixError([*not_ascii(text), *error.complaints], str(path)) from None
     if not complaints:  # a mistyped name leaves a suite without rows, too, and is told already
         complaints = list(checks.unused_suites(matrix))
     return matrix, complaints
@@ -187,6 +191,26 @@ def parse_matrix(raw: object, source: str = "matrix") -> Matrix:
     return matrix
 
 
+_SECTIONS = ("defaults", "groups", "environments", "suites", "models", "judge", "executor")
+
+
+def _unknown_sections(keys: Iterable[object]) -> Iterator[str]:
+    for key in keys:
+        if key in ("include", "extends", "import"):
+            yield f"the matrix: '{key}' is not known: a matrix is one file; copy what is shared into it"
+        elif key not in (*_SECTIONS, "cases") and not str(key).startswith("x-"):  # a place for YAML anchors
+            yield unknown(str(key), (*_SECTIONS, "cases"), "the matrix")
+
+
+def _cases(value: object, complaints: list[str]) -> str | None:
+    """The file under ``cases``; None for none, and for what is no path."""
+    if value is None or (isinstance(value, str) and value.strip()):
+        return value
+    several = "; put all cases into one file" if isinstance(value, list) else ""
+    complaints.append(f"cases: must be the path of a JSONL file, found {shown(value)}{several}")
+    return None
+
+
 def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list[str]]:
     notify: object = None
     if isinstance(raw, dict):
@@ -194,10 +218,8 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     if not isinstance(raw, dict) or not raw.get("models"):
         complaints.append("'models' must list at least one row; see docs/matrix.md for an example")
         raise MatrixError(complaints, source)
-    parts = ("defaults", "groups", "environments", "suites", "models", "judge", "executor")
-    keys = (*parts, "cases")
-    complaints += [_unknown(str(key), keys, "the matrix") for key in raw if not _known(key, keys)]
-    sections = {key: _section(raw, key, complaints) for key in parts}
+    complaints += _unknown_sections(raw)
+    sections = {key: _section(raw, key, complaints) for key in _SECTIONS}
 
     sections["environments"] = {**environments_for(sections), **sections["environments"]}
     environments = _parse(Environment, sections["environments"], "environments", complaints)
@@ -224,10 +246,6 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     judge = _parse_single(Judge, "judge", sections, complaints)
     if judge:
         complaints += checks.of_judge(judge, sections["models"])
-    cases = raw.get("cases")
-    if cases is not None and not (isinstance(cases, str) and cases.strip()):
-        complaints.append(f"cases: must be the path of a JSONL file, found {shown(cases)}")
-        cases = None
     executor = _parse_single(ExecutorSpec, "executor", sections, complaints)
     if executor:
         complaints += checks.of_executor(executor, "executor")
@@ -238,13 +256,12 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         suites=suites,
         environments=environments,
         judge=judge,
-        cases=cases,
+        cases=_cases(raw.get("cases"), complaints),
         executor=executor,
         recipes=recipes,
         built_in=_built_in(sections, models),
     )
-    if matrix.cases_file and not matrix.cases_file.is_file():
-        complaints.append(f"cases: no such file {matrix.cases_file}; a relative path counts from the matrix")
+    complaints += of_places(matrix)
     return matrix, list(dict.fromkeys(complaints))
 
 
@@ -266,18 +283,23 @@ def _rows(sections: Mapping[str, dict[str, Any]], complaints: list[str]) -> dict
     """The rows with what they inherit."""
     defaults, groups = sections["defaults"], sections["groups"]
     complaints += [
-        _unknown(str(name), get_args(Group), "groups") for name in groups if name not in get_args(Group)
+        unknown(str(name), get_args(Group), "groups") for name in groups if name not in get_args(Group)
     ]
     inherited = _mistakes(ModelSpec, "defaults", {**defaults, "name": "defaults"})
     for name, group in groups.items():
         if isinstance(group, dict):
             inherited |= _mistakes(ModelSpec, f"groups.{name}", {**group, "name": "groups"})
         elif group is not None:
-            complaints.append(f"groups.{name}: must be a mapping, found {shown(group)}")
+            complaints.append(f"groups.{name}: {no_mapping(group, '')}")
     rows: dict[str, object] = {}
     for name, row in sections["models"].items():
         if not isinstance(row, dict):
-            complaints.append(f"{name}: a row is a mapping, found {shown(row)}")
+            example = (
+                f"; write {name}: {{model: {row}}}"
+                if isinstance(row, str) and shown(row) == repr(row)
+                else ""
+            )
+            complaints.append(f"{name}: a row is a mapping, found {shown(row)}{example}")
             continue
         group_name = row.get("group", defaults.get("group", "full"))
         group = groups.get(group_name) if isinstance(group_name, str) else None
@@ -298,15 +320,11 @@ def _built_in(sections: Mapping[str, dict[str, Any]], models: Mapping[str, Model
     return {name: str(group) for name, group in groups.items() if group}
 
 
-def _known(key: object, keys: Sequence[str]) -> bool:
-    return key in keys or str(key).startswith("x-")  # a place for YAML anchors
-
-
 def _section(raw: dict[str, Any], key: str, complaints: list[str]) -> dict[str, Any]:
     value = raw.get(key) or {}
     if isinstance(value, dict):
         return value
-    complaints.append(f"'{key}' must be a mapping, found {shown(value)}")
+    complaints.append(f"'{key}' {no_mapping(value, key)}")
     return {}
 
 
@@ -321,8 +339,12 @@ def _parse(
     for name, value in raw.items():
         place = f"{where}.{name}" if where else str(name)
         if not isinstance(value, dict):
-            complaints.append(f"{place}: must be a mapping, found {shown(value)}")
+            complaints.append(f"{place}: {no_mapping(value, '')}")
             continue
+        if value.get("name", str(name)) != str(name):
+            complaints.append(
+                f"{place}: 'name' is not known: the name is {str(name)!r}, as the key says; take it out"
+            )
         value = {**value, "name": str(name)}
         if mistakes := _mistakes(kind, place, value):
             complaints += [words for mistake, words in mistakes.items() if mistake not in inherited]
@@ -343,52 +365,12 @@ def _mistakes(kind: type[BaseModel], place: str, value: Mapping[str, Any]) -> di
         kind.model_validate(value)
     except ValidationError as error:
         return {
-            repr((mistake["type"], mistake["loc"], shown(mistake.get("input")))): _complaint(
-                kind, place, dict(mistake)
+            repr((mistake["type"], mistake["loc"], shown(mistake.get("input")))): in_words(
+                kind, place, mistake
             )
             for mistake in error.errors()
         }
     return {}
-
-
-_NEVER_SHOWN = ("key_env", "url")
-"""Where people paste a key or a password by mistake."""
-
-
-def _complaint(kind: type[BaseModel], place: str, error: Mapping[str, Any]) -> str:
-    *path, last = [str(part) for part in error["loc"]] or [""]
-    if path and path[-1] == "gpus" and last.startswith("constrained-"):
-        return (
-            f'{".".join([place, *path])}: must be how many cards, 1 to 64, or which ones in quotes, such as "0,1", '
-            f"found {shown(error.get('input'))}"
-        )
-    owner: type[BaseModel] | None = kind
-    for part in path:
-        annotation = owner.model_fields[part].annotation if owner and part in owner.model_fields else None
-        owner = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-    where = ".".join([place, *path])
-    if error["type"] == "extra_forbidden" and owner:
-        return _unknown(last, [n for n in owner.model_fields if n != "name"], where)
-    if error["type"] == "missing":
-        return f"{where}: '{last}' is missing"
-    if last == "key_env":
-        return (
-            f"{where}.key_env: must be the name of an environment variable (letters, digits, _), such as MY_API_KEY; "
-            "the key itself belongs into .env under that name"
-        )
-    field = owner.model_fields.get(last) if owner else None
-    meaning = f" ({field.description})" if field and field.description else ""
-    if last == "name" and error["type"] in ("string_pattern_mismatch", "string_too_long"):
-        return (
-            f"{shown(place)}: a name has at most 64 lower-case letters, digits, '.', '_' and '-', and begins with a "
-            "letter or digit: it names folders and tests"
-        )
-    shown_value = "" if last in _NEVER_SHOWN else f", found {shown(error.get('input'))}"
-    return f"{where}.{last}: {error['msg'].lower()}{shown_value}{meaning}"
-
-
-def _unknown(name: str, names: Iterable[str], where: str) -> str:
-    return f"{where}: '{name}' is not known{did_you_mean(name, names)}"
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -361,7 +361,7 @@ class Matrix(Part):
     @property
     def cases_file(self) -> Path | None:
         """The user's own cases, relative to the matrix; None for the shipped ones."""
-        return Path(self.source).absolute().parent / self.cases if self.cases else None
+        return Path(self.source).absolute().parent / Path(self.cases).expanduser() if self.cases else None
 
     def suites_of(self, spec: ModelSpec) -> list[Suite]:
         """The suites that *spec* names, in the order of the file."""

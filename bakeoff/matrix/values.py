@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from bakeoff.matrix.complaints import shown
+from bakeoff.matrix.complaints import shown, why_no_place
 from bakeoff.matrix.datasets import is_local_model
-from bakeoff.matrix.schema import ModelSpec
+from bakeoff.matrix.schema import Matrix, ModelSpec
 
 LARGEST = 2**31 - 1
 """What the tools take as a number of steps, tokens or seconds."""
@@ -30,6 +30,28 @@ OURS = {
 }
 """Flags that the harness sets by itself; another value would lead around what it records."""
 
+_PLACES = ("model", "weights", "adapter")
+
+
+def of_places(matrix: Matrix) -> Iterator[str]:
+    """Yield which paths of suites and cases nothing could be read from."""
+    for suite in matrix.suites.values():
+        if suite.data and (why := why_no_place(suite.data)):
+            yield f"suites.{suite.name}.data: {why}"
+    if matrix.cases is None or (file := matrix.cases_file) is None:
+        return
+    if why := why_no_place(matrix.cases):
+        yield f"cases: {why}"
+    elif matrix.cases.startswith("shipped:"):
+        yield "cases: the shipped cases are what is taken where none are given; take 'cases' out"
+    elif file.is_dir():
+        inside = [path.name for path in sorted(file.glob("*.jsonl"))[:3]]
+        yield f"cases: {file} is a folder; name the JSONL file in it" + (
+            f" ({', '.join(inside)})" if inside else ""
+        )
+    elif not file.is_file():
+        yield f"cases: no such file {file}; a relative path counts from the matrix"
+
 
 def of_values(spec: ModelSpec) -> Iterator[str]:
     """Yield which values of a row no run could use, each with what would do."""
@@ -39,6 +61,8 @@ def of_values(spec: ModelSpec) -> Iterator[str]:
     yield from _empty_or_huge(spec, where)
     yield from _model(spec)
     yield from _cards(spec)
+    if len(set(spec.suites)) < len(spec.suites):
+        yield f"{where}.suites: names a suite twice; list each once"
     if len(set(spec.evaluate)) < len(spec.evaluate):
         yield f"{where}.evaluate: names a variant twice; list each once"
     if spec.suites and not spec.evaluate:
@@ -69,6 +93,10 @@ def _empty_or_huge(part: BaseModel, where: str) -> Iterator[str]:
 
 def _model(spec: ModelSpec) -> Iterator[str]:
     """Yield why a model is neither a folder nor an id of a hub."""
+    places = {name: getattr(spec, name) or "" for name in _PLACES}
+    if wrong := {name: why for name, text in places.items() if (why := why_no_place(text))}:
+        yield from (f"{spec.name}.{name}: {why}" for name, why in wrong.items())
+        return
     model = spec.model
     if not model or not model.strip() or spec.tiny is not None or is_local_model(model):
         return

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bakeoff.runs.following import WORDS, fitted
+from bakeoff.sentences import Statement
 
 if TYPE_CHECKING:
     from bakeoff.report.views import Analysis, Cell
@@ -27,10 +28,12 @@ def _line(cell: Cell, chinese: bool) -> str:
     variant = WORDS.get(cell.subject.variant, cell.subject.variant) if chinese else cell.subject.variant
     name = f"  {fitted(cell.subject.model, 24)} {fitted(variant, 6)}"
     if math.isnan(cell.value):
-        return f"{name}  {'没有成绩' if chinese else 'no score'}: {cell.why_not}"
+        return f"{name}  {f'没有成绩：{_chinese(cell.why_not)}' if chinese else f'no score: {cell.why_not}'}"
     value = f"{100 * cell.value:5.1f}"
     if not cell.trusted:
-        return f"{name} {value}  {'无效' if chinese else 'invalid'}: {cell.why_not}"
+        return (
+            f"{name} {value}  {f'无效：{_chinese(cell.why_not)}' if chinese else f'invalid: {cell.why_not}'}"
+        )
     interval = "" if math.isnan(cell.low) else f"[{100 * cell.low:.1f}, {100 * cell.high:.1f}]"
     line = f"{name} {value}  {fitted(interval, 14)}  {cell.letters}"
     absent = cell.n_asked - cell.n_answered
@@ -38,3 +41,7 @@ def _line(cell: Cell, chinese: bool) -> str:
         return line
     words = f"{absent}/{cell.n_asked} 题无答案" if chinese else f"{absent} of {cell.n_asked} missing"
     return f"{line}  {words}"
+
+
+def _chinese(text: str) -> str:
+    return text.zh if isinstance(text, Statement) else text

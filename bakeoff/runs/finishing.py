@@ -17,10 +17,11 @@ from bakeoff.doctor.doctor import known_differences
 from bakeoff.environments.building import built
 from bakeoff.errors import BakeoffError
 from bakeoff.execution.gpus import cards
-from bakeoff.execution.legs import placements
+from bakeoff.execution.legs import Placement, placements
 from bakeoff.files import write_json
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.runs import forecast
+from bakeoff.runs.forecast import PlannedStage
 from bakeoff.runs.runs import UNREADABLE, events, ratings_of, records
 from bakeoff.scoring.anchors import beside_published
 from bakeoff.scoring.leakage import leaked_as
@@ -45,6 +46,26 @@ class ComparedRow(TypedDict):
     seed: int | None
 
 
+class AgreementRow(TypedDict):
+    """How often two ways of scoring the same questions agree."""
+
+    model: str
+    variant: str
+    suite: str
+    generated: str
+    questions: int
+    same: int
+
+
+class EnvironmentFacts(TypedDict):
+    """What is installed in an environment that a run used."""
+
+    digest: str
+    python: str
+    requirements: list[str]
+    versions: dict[str, str]
+
+
 class Provenance(TypedDict):
     """What a run's figures stand on, beside its stages."""
 
@@ -52,7 +73,7 @@ class Provenance(TypedDict):
     commit: object
     machine: Mapping[str, object]
     matrix: str
-    environments: Mapping[str, object]
+    environments: Mapping[str, EnvironmentFacts]
     hubs: NotRequired[Mapping[str, str]]
 
 
@@ -66,15 +87,15 @@ class RunFile(TypedDict):
     asked: list[tuple[str, str, str]]
     stages: list[Row]
     events: list[Row]
-    legs: list[Row]
+    legs: list[Placement]
     comparability: list[str]
     anchors: list[Row]
     leakage: list[Row]
     interest: dict[str, float]
     margin: dict[str, float]
     evaluations: list[Row]
-    forecast: list[Row]
-    scoring_agreement: list[Row]
+    forecast: list[PlannedStage]
+    scoring_agreement: list[AgreementRow]
     ratings: Row | None
     manifest: str
     provenance: Provenance
@@ -215,7 +236,7 @@ def _forecasts(folder: Path) -> list[dict[str, Any]]:
     return []
 
 
-def scoring_agreement(matrix: Matrix, samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def scoring_agreement(matrix: Matrix, samples: Sequence[Mapping[str, Any]]) -> list[AgreementRow]:
     """How often the likeliest letter is the generated answer.
 
     Two suites of the same benchmark, data and subsets are a pair where one is scored by log-probabilities and the other
@@ -226,7 +247,7 @@ def scoring_agreement(matrix: Matrix, samples: Sequence[Mapping[str, Any]]) -> l
         if row["status"] == "answered":
             key = (row["model"], row["variant"], row["suite"])
             letters.setdefault(key, {})[row["sample_id"]] = row["extracted"]
-    pairs = []
+    pairs: list[AgreementRow] = []
     for (model, variant, name), by_letter in letters.items():
         suite = matrix.suites.get(name)
         if suite is None or suite.scoring != "logprob":
@@ -264,7 +285,9 @@ def _provenance(
     return cast(Provenance, {**made_on, **_hubs(done)})
 
 
-def _environments(rows: Sequence[ModelSpec], matrix: Matrix, workspace: Workspace) -> dict[str, Any]:
+def _environments(
+    rows: Sequence[ModelSpec], matrix: Matrix, workspace: Workspace
+) -> dict[str, EnvironmentFacts]:
     """What is installed in the environments that *rows* used, by name."""
     names = dict.fromkeys(name for row in rows if not row.url for _, name in row.environment)
     environments = {name: built(matrix.environments[name], workspace.environments) for name in names}

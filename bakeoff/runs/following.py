@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from unicodedata import east_asian_width
+
+from bakeoff.runs.events import Event, events_of, suite_of
 
 Cell = tuple[str, str, str]
 """Row, variant (empty for training and export) and stage or suite."""
@@ -45,7 +45,7 @@ class Board:
         self.begun = self.now()
         self.since: dict[Cell, float] = {}
 
-    def take(self, event: Mapping[str, Any]) -> None:
+    def take(self, event: Event) -> None:
         """Note an event of the timeline."""
         row, kind = str(event.get("model") or ""), event.get("event")
         if kind not in ("started", "progress", "stage") or not row:
@@ -153,11 +153,10 @@ STYLE = (
 )
 
 
-def cell_of(event: Mapping[str, Any]) -> Cell:
+def cell_of(event: Event) -> Cell:
     """The cell that an event is about."""
-    facts = event.get("facts") or {}
-    name = facts.get("suite") or event.get("suite") or str(event.get("stage") or "")
-    return str(event.get("model") or ""), str(event.get("variant") or ""), str(name).removeprefix("evaluate-")
+    name = suite_of(event) or str(event.get("stage") or "")
+    return str(event.get("model") or ""), str(event.get("variant") or ""), name.removeprefix("evaluate-")
 
 
 def earlier_seconds(store: Path) -> dict[Cell, float]:
@@ -168,20 +167,10 @@ def earlier_seconds(store: Path) -> dict[Cell, float]:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             continue
-        for event in _objects(lines):
+        for event in events_of(lines):
             if event.get("event") == "stage" and event.get("outcome") == "ran":
                 seconds[cell_of(event)] = float(event.get("seconds") or 0.0)
     return seconds
-
-
-def _objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
-            yield event
 
 
 def clock(seconds: float) -> str:

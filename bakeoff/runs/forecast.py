@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.errors import BakeoffError
@@ -151,7 +151,16 @@ def lines(forecasts: Sequence[Forecast], workspace: Workspace) -> Iterator[str]:
     yield from (f"  {entry}" for entry in forecasts)
 
 
-def compared(forecasts: Sequence[Mapping[str, Any]], done: Sequence[Record]) -> list[dict[str, Any]]:
+class PlannedStage(TypedDict):
+    """Expected and real seconds of a stage, as ``run.json`` has them."""
+
+    model: str
+    stage: str
+    planned_s: float | None
+    took_s: float
+
+
+def compared(forecasts: Sequence[Mapping[str, Any]], done: Sequence[Record]) -> list[PlannedStage]:
     """Return the expected and the real seconds of each stage that ran."""
     planned = {
         (entry["row"], stage): seconds for entry in forecasts for stage, seconds in entry["stages"].items()
@@ -168,17 +177,18 @@ def compared(forecasts: Sequence[Mapping[str, Any]], done: Sequence[Record]) -> 
     ]
 
 
-def difference(stages: Sequence[Mapping[str, Any]]) -> str:
+def difference(stages: Sequence[PlannedStage]) -> str:
     """What differed from the forecast, in one line; empty without a forecast."""
-    comparable = [stage for stage in stages if stage["planned_s"] is not None]
+    comparable = [(stage, planned) for stage in stages if (planned := stage["planned_s"]) is not None]
     if not comparable:
         return ""
-    planned, took = (math.fsum(stage[key] for stage in comparable) for key in ("planned_s", "took_s"))
-    worst = max(comparable, key=lambda stage: abs(stage["took_s"] - stage["planned_s"]))
+    expected = math.fsum(planned for _, planned in comparable)
+    took = math.fsum(stage["took_s"] for stage, _ in comparable)
+    worst, planned = max(comparable, key=lambda pair: abs(pair[0]["took_s"] - pair[1]))
     return (
-        f"forecast: {len(comparable)} stages were to take {_duration(planned)} and took {_duration(took)}; "
+        f"forecast: {len(comparable)} stages were to take {_duration(expected)} and took {_duration(took)}; "
         f"furthest off: {worst['model']} {worst['stage']}, "
-        f"{_duration(worst['took_s'])} instead of {_duration(worst['planned_s'])}"
+        f"{_duration(worst['took_s'])} instead of {_duration(planned)}"
     )
 
 

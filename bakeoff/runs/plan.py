@@ -78,8 +78,13 @@ class Case:
 
 
 def names_a_stage(expression: str) -> bool:
-    """Whether a ``-m`` expression names stages, and so means ``benchmarks/``."""
-    return bool(set(re.findall(r"\w+", expression)) & set(MARKERS))
+    """Whether a ``-m`` expression names stages, and so means ``benchmarks/``.
+
+    A name in the wrong case, or nearly right, is meant for them, too: there it is answered with the right one.
+    """
+    words = [word.lower() for word in re.findall(r"\w+", expression)]
+    similar = (get_close_matches(word, MARKERS, n=1, cutoff=0.7) for word in words)
+    return any(word.startswith(tuple(MARKERS)) for word in words) or any(similar)
 
 
 def load(path: Path, data_dir: Path | None, workspace: Workspace) -> Matrix:

@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="bakeoff demo",
         description="Train, serve, ask and compare two tiny models on this machine: a few minutes, no GPU, no hub, "
-        "100 MB of disk. 在本机用两个微型模型走完整条链路。",
+        "100 MB of disk. 在本机用两个微型模型演示全流程。",
     )
     options.add_argument("folder", nargs="?", type=Path, default=Path("bakeoff-demo"))
     options.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"took {time.monotonic() - begun:.0f} s. Open {folder / 'reports' / 'index.html'}",
     )
     speaker.tell(
-        f"再试：cd {folder}；bakeoff run（不会重做任何事）；bakeoff judge（人工评判）；bakeoff new（你自己的比较）",
+        f"再试：cd {folder}；bakeoff run（不会重做任何事）；bakeoff judge（人工评分）；bakeoff new（你自己的比较）",
         f"then: cd {folder}; bakeoff run (nothing runs twice); bakeoff judge (rate replies); bakeoff new (your own)",
     )
     return code

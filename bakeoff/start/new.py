@@ -207,7 +207,7 @@ class _Interview:
 
     def _exams(self) -> None:
         tiny = all(row.group == "smoke" for row in self.plan.rows)
-        default = str(SHIPPED / "facts_exam") if tiny else "ceval"
+        default = "shipped:facts_exam" if tiny else "ceval"
         chosen: list[str] = self.options.exam or places_in(
             self.speaker.ask(
                 "考什么？ceval、cmmlu，或自己的题目文件夹",
@@ -220,7 +220,8 @@ class _Interview:
                 self.plan.exams.append(Exam(text, text, choices=4.0))
                 self.counts[text] = PUBLISHED_QUESTIONS[text]
                 continue
-            folder = Path(text).expanduser().absolute()
+            ours = text.removeprefix("shipped:")
+            folder = SHIPPED / ours if ours != text else Path(text).expanduser().absolute()
             look = look_at_exam(folder)
             self._show(text, look, "道题", "questions")
             if look.errors:
@@ -266,9 +267,9 @@ class _Interview:
         ends = cost.ends(datetime.now())
         minutes = max(cost.hours * 60, 1)
         self.speaker.tell(
-            f"粗略估计：下载 {cost.download_gib:.0f} GiB，磁盘 {cost.disk_gib:.0f} GiB，GPU {cost.gpu_hours:.1f} 小时，"
+            f"粗略估计：下载 {_gib(cost.download_gib)}，磁盘 {_gib(cost.disk_gib)}，GPU {cost.gpu_hours:.1f} 小时，"
             f"约 {minutes:.0f} 分钟；现在开始，约 {ends} 结束",
-            f"rough estimate: download {cost.download_gib:.0f} GiB, disk {cost.disk_gib:.0f} GiB, "
+            f"rough estimate: download {_gib(cost.download_gib)}, disk {_gib(cost.disk_gib)}, "
             f"{cost.gpu_hours:.1f} GPU hours, about {minutes:.0f} min; started now, it ends about {ends}",
         )
         if self.plan.tune and not self.tokens:
@@ -302,8 +303,12 @@ class _Interview:
         if models > 1:
             self.speaker.tell(
                 f"人工评分（{cases} 个个案，其中危机个案 {crises} 个）：{view.words[1]}",
-                f"people's ratings ({cases} cases, {crises} of them crises): {view.words[0]}",
+                f"people's ratings ({cases} cases, {crises} about a crisis): {view.words[0]}",
             )
+
+
+def _gib(size: float) -> str:
+    return f"{size:.0f} GiB" if size >= 1 or size == 0 else f"{size:.1f} GiB"
 
 
 def places_in(answer: str) -> list[str]:
