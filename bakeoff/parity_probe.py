@@ -17,9 +17,10 @@ import json
 import os
 import re
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import date
 from functools import partial
 from importlib import import_module
@@ -59,23 +60,28 @@ def main(argv: list[str]) -> int:
         return 0
     plan = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
     _hub(bool(plan.get("use_hf")))
-    answer: dict[str, Any] = {"renders": {}}
+    seconds: dict[str, float] = {}
+    answer: dict[str, Any] = {"renders": {}, "seconds": seconds}
     if plan.get("view"):
-        _apart(lambda: view(**plan["view"]))
+        with _timed("view", seconds):
+            _apart(lambda: view(**plan["view"]))
     for name, how in plan["renders"].items():
-        answer["renders"][name] = _apart(
-            partial(render, how, plan["dialogues"], prompts=plan.get("prompts") or {})
-        )
+        with _timed(f"render {name}", seconds):
+            answer["renders"][name] = _apart(
+                partial(render, how, plan["dialogues"], prompts=plan.get("prompts") or {})
+            )
     tell_tokenizers_apart(answer["renders"])
     if plan.get("tuned"):
         answer["tuned"] = {"changed": first_changed(**plan["tuned"])}
     if plan.get("merge"):
-        answer["merge"] = merge(**plan["merge"])
+        with _timed("merge", seconds):
+            answer["merge"] = merge(**plan["merge"])
     if plan.get("behaviour"):
         prompts = {name: one["ids"] for name, one in answer["renders"]["trained"]["dialogues"].items()}
         wanted = {name: prompts[name] for name in plan["asked"]}
         try:
-            answer["behaviour"] = behaviour(prompts=wanted, **plan["behaviour"])
+            with _timed("behaviour", seconds):
+                answer["behaviour"] = behaviour(prompts=wanted, **plan["behaviour"], seconds=seconds)
         except Exception as error:
             # a model's own code may only work as ms-swift calls it, and a card may be too small after all
             if not plan["behaviour"]["trust_remote_code"] and "out of memory" not in str(error).lower():
@@ -83,6 +89,17 @@ def main(argv: list[str]) -> int:
             answer["behaviour"] = {"skipped": f"{type(error).__name__}: {error}"[:300]}
     Path(plan["output"]).write_text(json.dumps(answer, ensure_ascii=False, indent=1), encoding="utf-8")
     return 0
+
+
+@contextmanager
+def _timed(part: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Add what a part of the work takes to *seconds*, and print it."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds[part] = round(seconds.get(part, 0.0) + time.monotonic() - began, 2)
+        print(f"parity: {part}: {seconds[part]:.1f} s", flush=True)
 
 
 def _hub(use_hf: bool) -> None:
@@ -650,11 +667,13 @@ def behaviour(
     trust_remote_code: bool = False,
     plugins: Iterable[str] = (),
     beside: str | None = None,
+    seconds: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     """What the model says to *prompts*, and how other weights judge that.
 
     The subject is *merged*, or base + *adapter*, or the *base* itself; the first that is given. Log-probabilities are
     natural logarithms. An adapter that is served *beside* the base judges the base's tokens, too.
+    *seconds* receives what imports and loading take of it.
 
     Returns:
         ``skipped`` in words where memory does not allow it; else ``dialogues``, each with the reply's ``ids``, their
@@ -662,9 +681,12 @@ def behaviour(
         and ``margins`` to the second best token, and for ``adapter`` and ``base`` (where they are not the subject) the
         log-probability of the same tokens and whether each is their first choice; so for ``beside``.
     """
-    import torch
+    seconds = {} if seconds is None else seconds
+    with _timed("behaviour: imports", seconds):
+        import torch
 
-    _import_plugins(plugins)
+        _import_plugins(plugins)
+        import transformers
     folder = _local(merged or base)
     size = sum(path.stat().st_size for path in _weight_files(Path(folder))) / 1024**3
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -674,20 +696,21 @@ def behaviour(
             "skipped": f"{size:.1f} GiB of weights, {free:.1f} GiB of memory to load them on the {device}"
         }
 
-    from transformers import AutoModelForCausalLM, AutoTokenizer, __version__
-
-    precision = {"torch_dtype" if __version__ < "5" else "dtype": getattr(torch, dtype)}
+    precision = {"torch_dtype" if transformers.__version__ < "5" else "dtype": getattr(torch, dtype)}
 
     def load(path: str) -> Any:
-        model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=trust_remote_code, **precision)
-        return model.to(device).eval()
+        with _timed("behaviour: loading", seconds):
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                path, trust_remote_code=trust_remote_code, **precision
+            )
+            return model.to(device).eval()
 
     def with_adapter(path: str | None) -> Any:
         from peft import PeftModel
 
         return PeftModel.from_pretrained(load(_local(base)), path).eval()
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
     def reply_of(model: Any, prompt: list[int]) -> dict[str, Any]:
         ids = torch.tensor([prompt], device=device)

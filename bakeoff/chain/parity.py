@@ -88,7 +88,7 @@ def check(chain: Chain, stage: Stage[ParityFacts]) -> Record:
 
     Facts: ``dialogues`` and ``prompt_tokens`` rendered alike; for a merge ``modules``, ``applied``, ``worst``; the
     largest log-probability gaps ``to_adapter`` and ``to_base``; what :func:`check_replies` asks of a service
-    (``expected``, ``telling``, ``said``, ``tolerance``, ``skipped``); ``warnings`` in words.
+    (``expected``, ``telling``, ``said``, ``tolerance``, ``skipped``); ``warnings`` in words; ``seconds`` of each part.
 
     Raises:
         IdentityError: the first thing that is not as it was trained.
@@ -257,6 +257,7 @@ def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Plan, output: Path) ->
     """
     spec, variant = chain.spec, stage.variant
     measurement: dict[str, Any] = {}
+    seconds: dict[str, float] = {}
     log, limits = stage.log_file, stage.limits
     log.unlink(missing_ok=True)
     parts: dict[str, Mapping[str, object]] = {"train": plan}
@@ -274,6 +275,7 @@ def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Plan, output: Path) ->
                 placed(command), log, timeout_s=limits.timeout_s, stall_s=limits.stall_s
             )
         answer = json.loads(measured.read_text(encoding="utf-8"))
+        seconds |= answer.get("seconds", {})
         measurement |= answer | {"renders": {**measurement.get("renders", {}), **answer["renders"]}}
     facts = judge(
         measurement,
@@ -287,6 +289,7 @@ def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Plan, output: Path) ->
         chain.bench.stages.timeline.tell("another base", model=spec.name, variant=variant, why=doubt)
     if spec.serving.shared:
         facts["shared"] = True
+    facts["seconds"] = seconds
     write_json(output, facts)
     return Done(str(command), process.peak_memory_gib, facts)
 
