@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from bakeoff import parity_probe
 from bakeoff.command import Command, flags
@@ -256,16 +256,16 @@ def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Plan, output: Path) ->
     Where another one serves, it is asked to render, too.
     """
     spec, variant = chain.spec, stage.variant
-    measurement: dict[str, Any] = {}
+    measurement: dict[str, object] = {}
+    renders: dict[str, object] = {}
     seconds: dict[str, float] = {}
     log, limits = stage.log_file, stage.limits
     log.unlink(missing_ok=True)
     parts: dict[str, Mapping[str, object]] = {"train": plan}
     if chain.tools("serve").python != chain.tools("train").python:
-        renders = plan["renders"]
-        parts["train"] = {**plan, "renders": {"trained": renders["trained"]}}
+        parts["train"] = {**plan, "renders": {"trained": plan["renders"]["trained"]}}
         questions = {name: plan[name] for name in ("dialogues", "prompts")}
-        parts["serve"] = {"renders": {"served": renders["served"]}, **questions}
+        parts["serve"] = {"renders": {"served": plan["renders"]["served"]}, **questions}
     for role, part in parts.items():
         path, measured = output.with_name(f"plan-{role}.json"), output.with_name(f"measured-{role}.json")
         write_json(path, {**part, "output": str(measured)})
@@ -276,9 +276,10 @@ def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Plan, output: Path) ->
             )
         answer = json.loads(measured.read_text(encoding="utf-8"))
         seconds |= answer.get("seconds", {})
-        measurement |= answer | {"renders": {**measurement.get("renders", {}), **answer["renders"]}}
+        renders |= answer["renders"]
+        measurement |= answer
     facts = judge(
-        measurement,
+        {**measurement, "renders": renders},
         spec.training.dtype,
         spec.prompt_date,
         f"{spec.name}, {variant}",

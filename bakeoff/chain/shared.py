@@ -1,4 +1,4 @@
-"""One process that serves a base and its adapters, each under its own name.
+"""One process that serves a base and adapters, each under its own name.
 
 It is way A of the guide, started once for both variants of a row and for the further seeds of its recipe:
 whichever comes next finds it ready. It ends when all have been served, or when something else needs the
@@ -70,12 +70,12 @@ class SharedService:
                 )
             )
             main.facts["gpus"] = placed.gpus
-            for name, chain, own in _names(self.chains):
+            for name, chain, kind in _names(self.chains):
                 self.services[name] = (
                     main
                     if name == main.served_name
                     else replace(
-                        main, served_name=name, fingerprint=chain.fingerprint(own), facts=dict(main.facts)
+                        main, served_name=name, fingerprint=chain.fingerprint(kind), facts=dict(main.facts)
                     )
                 )
             self._look()
