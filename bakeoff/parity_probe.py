@@ -16,7 +16,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -49,23 +51,28 @@ def main(argv: list[str]) -> int:
         return 0
     plan = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
     use_hub(bool(plan.get("use_hf")))
-    answer: dict[str, Any] = {"renders": {}}
+    seconds: dict[str, float] = {}
+    answer: dict[str, Any] = {"renders": {}, "seconds": seconds}
     if plan.get("view"):
-        _apart(lambda: view(**plan["view"]))
+        with _timed("view", seconds):
+            _apart(lambda: view(**plan["view"]))
     for name, how in plan["renders"].items():
-        answer["renders"][name] = _apart(
-            partial(render, how, plan["dialogues"], prompts=plan.get("prompts") or {})
-        )
+        with _timed(f"render {name}", seconds):
+            answer["renders"][name] = _apart(
+                partial(render, how, plan["dialogues"], prompts=plan.get("prompts") or {})
+            )
     tell_tokenizers_apart(answer["renders"])
     if plan.get("tuned"):
         answer["tuned"] = {"changed": first_changed(**plan["tuned"])}
     if plan.get("merge"):
-        answer["merge"] = merge(**plan["merge"])
+        with _timed("merge", seconds):
+            answer["merge"] = merge(**plan["merge"])
     if plan.get("behaviour"):
         rendered = answer["renders"]["trained"]["dialogues"]
         prompts = {name: rendered[name]["ids"] for name in plan["asked"]}
         try:
-            answer["behaviour"] = behaviour(prompts, Subject(**plan["behaviour"]))
+            with _timed("behaviour", seconds):
+                answer["behaviour"] = behaviour(prompts, Subject(**plan["behaviour"]))
         except Exception as error:
             # a model's own code may only work as ms-swift calls it, and a card may be too small after all
             if not plan["behaviour"]["trust_remote_code"] and "out of memory" not in str(error).lower():
@@ -73,6 +80,17 @@ def main(argv: list[str]) -> int:
             answer["behaviour"] = {"skipped": f"{type(error).__name__}: {error}"[:300]}
     Path(plan["output"]).write_text(json.dumps(answer, ensure_ascii=False, indent=1), encoding="utf-8")
     return 0
+
+
+@contextmanager
+def _timed(part: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Add what a part of the work takes to *seconds*, and print it."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds[part] = round(seconds.get(part, 0.0) + time.monotonic() - began, 2)
+        print(f"parity: {part}: {seconds[part]:.1f} s", flush=True)
 
 
 def _flags(argv: list[str]) -> dict[str, str | list[str]]:

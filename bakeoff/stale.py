@@ -1,8 +1,9 @@
-"""What the store keeps that no row of the matrix refers to any more: ``python -m bakeoff.stale``.
+"""What no row of the matrix refers to any more.
 
-Stages of another recipe, tiny bases of another source, downloads of another commit, environments of another content,
-finished caches of evaluations and what pasted lines left are listed with their sizes and removed after a yes. Runs,
-judgements and the replies that were judged are never touched, nor is what somebody works on or serves.
+``python -m bakeoff.stale`` lists stages of another recipe, tiny bases of another source, downloads of another commit,
+environments of another content, finished caches of evaluations and what pasted lines left, with their sizes. After a
+yes it removes them. Runs, judgements and the replies that were judged are never touched, nor is what somebody works on
+or serves.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Stale:
 
 def stale(matrix: Matrix, workspace: Workspace) -> list[Stale]:
     """What no row of *matrix* refers to any more, the largest first."""
-    kept = {folder.resolve() for folder in _referred(matrix, workspace)}
+    referred = {folder.resolve() for folder in _referred(matrix, workspace)}
     candidates = [
         folder
         for stage in STAGES
@@ -60,37 +61,41 @@ def stale(matrix: Matrix, workspace: Workspace) -> list[Stale]:
         if (cache / "result.json").exists()
         or cache.relative_to(workspace.models).parts[0] not in matrix.models
     ]
-    found = [Stale(one, _size(one)) for one in candidates if one.is_dir() and one.resolve() not in kept]
-    return sorted(found, key=lambda one: (-one.size_bytes, one.folder))
+    listed = [
+        Stale(place, _size(place))
+        for place in candidates
+        if place.is_dir() and place.resolve() not in referred
+    ]
+    return sorted(listed, key=lambda place: (-place.size_bytes, place.folder))
 
 
-def remove(found: list[Stale], workspace: Workspace) -> list[Path]:
+def remove(candidates: list[Stale], workspace: Workspace) -> list[Path]:
     """Remove *found*, but what somebody works on; returns what stayed."""
     stayed = []
     workspace.locks.mkdir(parents=True, exist_ok=True)
     served = running(workspace.processes)
-    for one in found:
-        if any(str(one.folder) in command for command in served):
-            stayed.append(one.folder)
+    for candidate in candidates:
+        if any(str(candidate.folder) in command for command in served):
+            stayed.append(candidate.folder)
             continue
-        parts = one.folder.relative_to(workspace.root).parts
+        parts = candidate.folder.relative_to(workspace.root).parts
         name = "-".join(parts[:4] if parts[2:3] == ("evaluation",) else parts)
         lock = workspace.locks / f"{name}.lock"
-        if one.folder.parent == workspace.environments:
-            lock = workspace.environments / f"{one.folder.name}.lock"
+        if candidate.folder.parent == workspace.environments:
+            lock = workspace.environments / f"{candidate.folder.name}.lock"
         try:
             with FileLock(lock, timeout=0):
                 # the record goes first, so that half a folder is never taken for a whole one
                 for record in ("record.json", "environment.json"):
-                    (one.folder / record).unlink(missing_ok=True)
-                shutil.rmtree(one.folder)
+                    (candidate.folder / record).unlink(missing_ok=True)
+                shutil.rmtree(candidate.folder)
         except (Timeout, OSError):
-            stayed.append(one.folder)
+            stayed.append(candidate.folder)
     return stayed
 
 
 def _referred(matrix: Matrix, workspace: Workspace) -> Iterator[Path]:
-    """Yield every folder that a row of *matrix* means, whether it is there or not."""
+    """Yield every folder that a row of *matrix* means, there or not."""
     bench = Bench.at_rest(matrix, workspace)
     for spec in matrix.models.values():
         for place in (spec.adapter, spec.weights, spec.model):
@@ -132,29 +137,29 @@ def main(argv: list[str]) -> int:
     options.add_argument("--matrix", type=Path, default=Path("model_matrix.yaml"))
     options.add_argument("--store", type=Path, default=Path("store"))
     options.add_argument("--yes", action="store_true", help="remove without asking")
-    asked = options.parse_args(argv)
-    workspace = Workspace(asked.store.absolute())
+    arguments = options.parse_args(argv)
+    workspace = Workspace(arguments.store.absolute())
     try:
-        found = stale(load_matrix(asked.matrix), workspace)
+        candidates = stale(load_matrix(arguments.matrix), workspace)
     except BakeoffError as error:
         print(error, file=sys.stderr)
         return 1
-    if not found:
-        print(f"{asked.matrix} refers to everything in {asked.store}")
+    if not candidates:
+        print(f"{arguments.matrix} refers to everything in {arguments.store}")
         return 0
-    for one in found:
-        print(f"{one.size_bytes / 2**20:10.1f} MiB  {one.folder.relative_to(workspace.root)}")
-    total = sum(one.size_bytes for one in found) / 2**20
-    if not asked.yes:
+    for candidate in candidates:
+        print(f"{candidate.size_bytes / 2**20:10.1f} MiB  {candidate.folder.relative_to(workspace.root)}")
+    total = sum(candidate.size_bytes for candidate in candidates) / 2**20
+    if not arguments.yes:
         try:
-            answer = input(f"remove {len(found)} folders, {total:.1f} MiB? [y/N] ")
+            answer = input(f"remove {len(candidates)} folders, {total:.1f} MiB? [y/N] ")
         except EOFError:
             answer = ""
         if answer.strip().lower() not in ("y", "yes"):
             print("nothing was removed")
             return 0
-    stayed = remove(found, workspace)
-    print(f"removed {len(found) - len(stayed)} folders")
+    stayed = remove(candidates, workspace)
+    print(f"removed {len(candidates) - len(stayed)} folders")
     for folder in stayed:
         print(f"stayed, because somebody works on it or it is not ours to remove: {folder}")
     return int(bool(stayed))

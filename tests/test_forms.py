@@ -459,7 +459,7 @@ def test_weights_of_a_release_that_do_not_speak_are_refused(
 ) -> None:
     source = published["InternLM2"]
     known = conversion.sha256(source / "tokenizer.model")
-    monkeypatch.setattr(families, "FAMILIES", [replace(INTERNLM2, known=known)])
+    monkeypatch.setattr(families, "FAMILIES", [replace(INTERNLM2, release_tokenizer=known)])
     monkeypatch.setattr(conversion, "FAMILIES", families.FAMILIES)
     with pytest.raises(DataError, match="its weights do not speak: a mean loss of"):
         convert(source, tmp_path / "target", prove=prove)

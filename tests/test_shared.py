@@ -129,6 +129,8 @@ def test_the_seeds_of_a_recipe_share_the_process(house: House) -> None:
                 assert deployment.health().output.startswith(str(deployment.folder()))
                 service = deployment.service()
                 processes.append(service.process)
+                assert service.process
+                assert deployment.stage.log_file.samefile(service.process.log)
                 answer = service.complete([{"role": "user", "content": "x"}])
                 replies.append(answer["choices"][0]["message"]["content"])
                 assert service.models() == [

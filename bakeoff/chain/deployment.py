@@ -18,7 +18,7 @@ from bakeoff.chain import parity, stages
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.chain.needs import why_unmet
 from bakeoff.chain.service import CANARY_TIMEOUT_S, Service, reach, restart, serving
-from bakeoff.chain.shared import SharedService
+from bakeoff.chain.shared import SharedService, link_log
 from bakeoff.errors import BakeoffError, CommandFailed, DataError, MatrixError, ServiceError, Stalled
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Process, Runner, end_orphans
@@ -100,7 +100,9 @@ class Deployment:
         chain.tools("serve").check(chain.serve_command(self.variant, 0))
         if spec.serving.shared:
             self._shared = chain.bench.shared.take(name, self._start_shared)
-            return self._shared.services[name]
+            service = self._shared.services[name]
+            link_log(self.stage.log_file, service)
+            return service
         chain.served(self.variant)
         self._shown = self.parity()
         placed = self._exit.enter_context(chain.leased("serve"))

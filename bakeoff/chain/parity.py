@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 from bakeoff import parity_probe
 from bakeoff.command import Command, flags
@@ -89,7 +89,7 @@ def check(chain: Chain, stage: Stage[ParityFacts]) -> Record:
 
     Facts: ``dialogues`` and ``prompt_tokens`` rendered alike; for a merge ``modules``, ``applied``, ``worst``; the
     largest log-probability gaps ``to_adapter`` and ``to_base``; what :func:`check_replies` asks of a service
-    (``expected``, ``telling``, ``said``, ``tolerance``, ``skipped``); ``warnings`` in words.
+    (``expected``, ``telling``, ``said``, ``tolerance``, ``skipped``); ``warnings`` in words; ``seconds`` of each part.
 
     Raises:
         IdentityError: the first thing that is not as it was trained.
@@ -257,15 +257,16 @@ def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Plan, output: Path) ->
     Where another one serves, it is asked to render, too.
     """
     spec, variant = chain.spec, stage.variant
-    measurement: dict[str, Any] = {}
+    measurement: dict[str, object] = {}
+    renders: dict[str, object] = {}
+    seconds: dict[str, float] = {}
     log, limits = stage.log_file, stage.limits
     log.unlink(missing_ok=True)
     parts: dict[str, Mapping[str, object]] = {"train": plan}
     if chain.tools("serve").python != chain.tools("train").python:
-        renders = plan["renders"]
-        parts["train"] = {**plan, "renders": {"trained": renders["trained"]}}
+        parts["train"] = {**plan, "renders": {"trained": plan["renders"]["trained"]}}
         questions = {name: plan[name] for name in ("dialogues", "prompts")}
-        parts["serve"] = {"renders": {"served": renders["served"]}, **questions}
+        parts["serve"] = {"renders": {"served": plan["renders"]["served"]}, **questions}
     for role, part in parts.items():
         path, measured = output.with_name(f"plan-{role}.json"), output.with_name(f"measured-{role}.json")
         write_json(path, {**part, "output": str(measured)})
@@ -275,9 +276,11 @@ def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Plan, output: Path) ->
                 placed(command), log, timeout_s=limits.timeout_s, stall_s=limits.stall_s
             )
         answer = json.loads(measured.read_text(encoding="utf-8"))
-        measurement |= answer | {"renders": {**measurement.get("renders", {}), **answer["renders"]}}
+        seconds |= answer.get("seconds", {})
+        renders |= answer["renders"]
+        measurement |= answer
     facts = judge(
-        cast(Measurements, measurement),
+        cast(Measurements, {**measurement, "renders": renders}),
         spec.training.dtype,
         spec.prompt_date,
         f"{spec.name}, {variant}",
@@ -288,6 +291,7 @@ def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Plan, output: Path) ->
         chain.bench.stages.timeline.tell("another base", model=spec.name, variant=variant, why=doubt)
     if spec.serving.shared:
         facts["shared"] = True
+    facts["seconds"] = seconds
     write_json(output, facts)
     return Done(str(command), process.peak_memory_gib, facts)
 

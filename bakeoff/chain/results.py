@@ -172,7 +172,7 @@ def why_errored(replies: Path) -> str:
     return REPLIES_ERRORED(count=errored) if errored else ""
 
 
-def without_nan(value: Any) -> Any:
+def without_nan(value: object) -> object:
     """*value* with NaN as null, which JSON has no other word for."""
     if isinstance(value, float):
         return None if value != value else value

@@ -59,9 +59,9 @@ def _said_against(facts: Facts, rival_facts: Facts) -> dict[str, dict[str, objec
 
 
 def _replies(facts: Facts) -> Mapping[str, Reply]:
-    said = facts["said"]
-    assert isinstance(said, Mapping)
-    return said
+    replies = facts["said"]
+    assert isinstance(replies, Mapping)
+    return replies
 
 
 def judged_by(reply: Reply, rival: Reply) -> list[float | None]:
@@ -74,13 +74,13 @@ def judged_by(reply: Reply, rival: Reply) -> list[float | None]:
     rows = zip(
         reply["tokens"], rival["tokens"], reply["logprobs"], rival["logprobs"], rival["margins"], strict=False
     )
-    for token, other, own, logprob, margin in rows:
-        assert isinstance(own, float)
+    for token, other, trained, logprob, margin in rows:
+        assert isinstance(trained, float)
         assert isinstance(logprob, float)
         assert isinstance(margin, float)
         if token != other:
             most = logprob - margin
-            judged.append(most if most < own else None)
+            judged.append(most if most < trained else None)
             break
         judged.append(logprob)
     return judged + [None] * (len(reply["tokens"]) - len(judged))

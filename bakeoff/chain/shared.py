@@ -1,4 +1,4 @@
-"""One process that serves a base and its adapters, each under its own name.
+"""One process that serves a base and adapters, each under its own name.
 
 It is way A of the guide, started once for both variants of a row and for the further seeds of its recipe:
 whichever comes next finds it ready. It ends when all have been served, or when something else needs the
@@ -8,9 +8,11 @@ machine in between.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bakeoff.chain import stages
@@ -68,12 +70,12 @@ class SharedService:
                 )
             )
             main.facts["gpus"] = placed.gpus
-            for name, chain, own in _names(self.chains):
+            for name, chain, kind in _names(self.chains):
                 self.services[name] = (
                     main
                     if name == main.served_name
                     else replace(
-                        main, served_name=name, fingerprint=chain.fingerprint(own), facts=dict(main.facts)
+                        main, served_name=name, fingerprint=chain.fingerprint(kind), facts=dict(main.facts)
                     )
                 )
             self._look()
@@ -128,6 +130,17 @@ class SharedService:
         if missing := HealthFacts.read(self._main.facts).memory_not_returned_gib:
             first = self.chains[0]
             first.bench.stages.timeline.tell("memory not returned", model=first.spec.name, gib=missing)
+
+
+def link_log(log: Path, service: Service) -> None:
+    """Let the *log* of a row be that of the process that serves it."""
+    assert service.process
+    to = service.process.log
+    if log == to:
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    log.symlink_to(os.path.relpath(to, log.parent))
 
 
 def _names(chains: Sequence[Chain]) -> Iterator[tuple[str, Chain, str]]:

@@ -227,7 +227,7 @@ def parity(chain: Chain, variant: str) -> Stage[ParityFacts]:
 
 def deploy(chain: Chain, variant: str) -> Stage[HealthFacts]:
     """Return the stage that serves a variant and checks its health."""
-    spec = chain.spec
+    spec, first = chain.spec, chain.spec.variants[0]
     recipe = {
         "command": chain.recipe_of(chain.serve_command(variant, 0)),
         "url": spec.url,
@@ -245,7 +245,7 @@ def deploy(chain: Chain, variant: str) -> Stage[HealthFacts]:
         lines=(*_serve_lines(chain, variant), Line(command=health, title="health check (guide 4)")),
         needs="serve",
         output_name="health.json",
-        log=deploy(chain, "base").log_file if spec.serving.shared and variant != "base" else None,
+        log=deploy(chain, first).log_file if spec.serving.shared and variant != first else None,
     )
 
 
@@ -258,7 +258,7 @@ def _serve_lines(chain: Chain, variant: str) -> Iterator[Line]:
     instead = False
     for way, command in chain.serve_commands(variant, port).items():
         how = "in place of the line above" if instead else f"alone on port {port}; leave it running"
-        if spec.serving.shared and variant != "base":
+        if spec.serving.shared and variant != spec.variants[0]:
             instead, how = True, "which the line that serves base has started already"
         title = f"serve {variant}{way} (guide 4), {how}"
         yield Line(command=command, title=title, role="serve", instead=instead)

@@ -97,7 +97,7 @@ BAICHUAN2 = Family(
     unused=lambda name: name.endswith("rotary_emb.inv_freq"),
     specials=Specials(renamed={}, added={}, opening=()),
     generation={"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
-    known="79452955be6b419a65984273a9f08af86042e1c2a75ee3ba989cbf620a133cc2",
+    release_tokenizer="79452955be6b419a65984273a9f08af86042e1c2a75ee3ba989cbf620a133cc2",
     releases=("baichuan2-7b-chat",),
     note=SPLIT(),
 )

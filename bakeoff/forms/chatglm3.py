@@ -179,7 +179,7 @@ CHATGLM3 = Family(
         opening=("[gMASK]", "<sop>"),
     ),
     generation={"eos_token_id": 2, "pad_token_id": 0},
-    known="e7dc4c393423b76e4373e5157ddc34803a0189ba96b21ddbb40269d31468a6f2",
+    release_tokenizer="e7dc4c393423b76e4373e5157ddc34803a0189ba96b21ddbb40269d31468a6f2",
     ends=("<|user|>", "<|observation|>"),
     releases=("chatglm3-6b",),
     note=SPLIT(),

@@ -391,7 +391,7 @@ def _write_tokenizer(original: Original, draft: Path, inputs: Mapping[str, str])
             "model_max_length": _native_length(original),
         },
     )
-    if inputs["tokenizer.model"] == original.family.known:
+    if inputs["tokenizer.model"] == original.family.release_tokenizer:
         return []
     return [f"tokenizer.model is not that of the {original.family.name} release: {inputs['tokenizer.model']}"]
 

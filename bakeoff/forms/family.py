@@ -52,7 +52,7 @@ class Family:
         unused: names of buffers that need no counterpart.
         specials: tokens that the model's own code adds; None where ``tokenizer.json`` is published.
         generation: content of ``generation_config.json``.
-        known: SHA-256 of ``tokenizer.model`` of the release.
+        release_tokenizer: SHA-256 of ``tokenizer.model`` of the release.
         copies_config: whether settings that the conversion does not read are copied as they are.
         ends: names of further tokens at which a reply ends.
         releases: last parts of the hub ids under which it is published, in lower case.
@@ -69,7 +69,7 @@ class Family:
     unused: Callable[[str], bool] = lambda name: False
     specials: Specials | None = None
     generation: Json | None = None
-    known: str = ""
+    release_tokenizer: str = ""
     copies_config: bool = False
     ends: tuple[str, ...] = ()
     releases: tuple[str, ...] = ()

@@ -96,7 +96,7 @@ INTERNLM2 = Family(
         pad="</s>",
     ),
     generation={"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2},
-    known="f868398fc4e05ee1e8aeba95ddf18ddcc45b8bce55d5093bead5bbf80429b48b",
+    release_tokenizer="f868398fc4e05ee1e8aeba95ddf18ddcc45b8bce55d5093bead5bbf80429b48b",
     ends=("<|im_end|>",),
     releases=("internlm2-chat-7b",),
     note=SPLIT(),

@@ -69,7 +69,12 @@ def _speech(source: Path, native: Path, size: int) -> dict[str, object]:
     loss, chance = _mean_loss(native)
     family = family_of(source)
     tokenizer = source / "tokenizer.model"
-    released = bool(family and family.known and tokenizer.is_file() and sha256(tokenizer) == family.known)
+    released = bool(
+        family
+        and family.release_tokenizer
+        and tokenizer.is_file()
+        and sha256(tokenizer) == family.release_tokenizer
+    )
     if released and not loss <= FAR_BELOW * chance:
         raise DataError(
             f"{source}: its weights do not speak: a mean loss of {loss:.2f} per token of plain text, where guessing "
