@@ -193,7 +193,6 @@ _MACHINES = frozenset(
         "load",
         "demand",
         "permission",
-        "access",
         "fetch",
         "socket",
         "dns",
@@ -366,6 +365,7 @@ _FUNCTION = frozenset(
         "entity",
         "large",
         "content",
+        "access",
     ]
 )
 _ZH_MACHINE = (
@@ -397,8 +397,7 @@ def _of_machines_alone(text: str) -> bool:
     names = re.findall(r"[a-z]+", re.sub(r"[\w./-]*[\d_/][\w./-]*", " ", text.lower()))
     kinds = [name in _MACHINES or name in _FAILURES or name in _FUNCTION for name in names]
     return bool(
-        names
-        and len(names) <= 24
+        2 <= len(names) <= 24  # Timeout alone may be an answer: time-out from reinforcement
         and all(kinds)
         and any(name in _MACHINES for name in names)
         and any(name in _FAILURES for name in names)
