@@ -39,8 +39,11 @@ def pytest_pycollect_makemodule() -> None:
     """
     from hypothesis import settings
 
-    settings.register_profile("any machine", deadline=None)  # the first example may wait for scipy's import
-    settings.load_profile("any machine")
+    if settings.get_current_profile_name() != "any machine":  # each profile refers to the one before
+        settings.register_profile(
+            "any machine", deadline=None
+        )  # the first example may wait for scipy's import
+        settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

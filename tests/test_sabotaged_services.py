@@ -231,7 +231,8 @@ def test_a_stream_that_fails_in_its_middle_is_told(body: str | bytes, words: str
 
 
 def in_chinese(encoding: str) -> bytes:
-    return json.dumps(json.loads(completion("答案：B，因为来访者")), ensure_ascii=False).encode(encoding)
+    choice = {"message": {"content": "答案：B，因为来访者"}, "finish_reason": "stop"}
+    return json.dumps({"choices": [choice]}, ensure_ascii=False).encode(encoding)
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,8 @@ def pieces_of(lines: Iterable[bytes]) -> Iterator[tuple[str, bool]]:
             yield "", True
             continue
         event = parsed(data, "text/event-stream")
-        failed = event.get("error") or (event if name == b"error" or _is_failure(event) else None)
-        if failed:
-            raise BadAnswer(f"error in the reply: {beginning_of(failed)}")
+        if event.get("error") or name == b"error" or _is_failure(event):
+            raise BadAnswer(f"error in the reply: {beginning_of(event.get('error') or event)}")
         choices = event.get("choices") or ()
         if not isinstance(choices, list | tuple):
             raise BadAnswer(f"a piece of the reply is no text: {beginning_of(choices)}")

@@ -144,7 +144,14 @@ class _Models:
         reply, decode = whole[len(prompt) :], self.tokenizer.decode
         texts = [decode(reply[: at + 1], skip_special_tokens=True) for at in range(len(reply))]
         names = [[decode([token]), str(self.tokenizer.convert_ids_to_tokens(token))] for token in reply]
-        return {"ids": reply, "texts": texts, "tokens": names, **_judged(model, prompt, reply)}
+        judged = _judged(model, prompt, reply)
+        return {
+            "ids": reply,
+            "texts": texts,
+            "tokens": names,
+            "logprobs": judged["logprobs"],
+            "margins": judged["margins"],
+        }
 
 
 def _judged(model: Any, prompt: list[int], reply: list[int]) -> Judged:
