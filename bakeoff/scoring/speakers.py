@@ -21,8 +21,9 @@ _EN = (
     r"|elimination|final|finally|firmly|for|from|given|hence|here|i|i'd|i'll|i'm|in|indeed|is|it|it's|just|let's|likely|looking|me|most|must|my|now|obvious|obviously|of|ok|okay|on|one|only|opinion|options?|our|out|overall|pretty|probably"
     r"|quite|reading|really|right|say|select|selection|should|simply|single|so|step|still|strongly|suitable|sure|surely|that|the|then|therefore|there|these|think|this|those|thus|to|true|ultimately|view|we|we'd|we're|well|will|with|would|yes|question|reasoning|pick|picked|counsell?ors?|therapists?|selected|response|result|solution|verdict|output|confidence|go|going|goes|lean|leaning|text|above|below|four|process|by"
 )
+_WORDS = "|".join(sorted(_ZH.split("|"), key=len, reverse=True))
 _OWN = re.compile(
-    rf"(?:{_ZH}|(?<![A-Za-z])(?:{_EN})(?![A-Za-z])|[\"'][\w ]+[\"']\s*:|\\[a-z]+|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|[\W\d_])*",
+    rf"(?:{_WORDS}|(?<![A-Za-z])(?:{_EN})(?![A-Za-z])|[\"'][\w ]+[\"']\s*:|\\[a-z]+|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|[\W\d_])",
     re.IGNORECASE,
 )
 _TURNS = re.compile(
@@ -44,7 +45,7 @@ def is_own(lead: str) -> bool:
     lead = _TURNS.split(lead)[-1]
     if _OTHERS.search(lead):
         return False
-    return bool(_OWN.fullmatch(lead) or _OWN.fullmatch(_CIRCUMSTANCE.sub("", lead, count=1)))
+    return not _OWN.sub("", lead) or not _OWN.sub("", _CIRCUMSTANCE.sub("", lead, count=1))
 
 
 def is_of_others(lead: str) -> bool:
