@@ -200,9 +200,9 @@ class StatementReader(LabelReader):
         if _BRANCHES.search(self.text):
             return True
         supposed = _SUPPOSES.match(earlier)
-        return bool(supposed) and not (
-            _OF_CHOOSING.search(earlier) or CONTRASTS.search(sentence[supposed.end() :])  # type: ignore[union-attr]
-        )
+        if supposed is None:
+            return False
+        return not (_OF_CHOOSING.search(earlier) or CONTRASTS.search(sentence[supposed.end() :]))
 
     def denied(self, stated: Labels) -> bool:
         """Whether what follows the list denies it or asks."""

@@ -158,7 +158,8 @@ class SentenceReader(ShortAnswerReader):
 
     def _signs(self, text: str) -> tuple[str, list[tuple[int, ...]]]:
         """Return *text* with a sign for each list of labels, and the lists."""
-        signs, lists, place = "", [], 0
+        signs, place = "", 0
+        lists: list[tuple[int, ...]] = []
         mentions = {m.start() for m in itertools.islice(MENTION.finditer(text), MOST_CUES)}
         while place < len(text):
             labels, end = self._labels_at(place, place in mentions)
