@@ -422,7 +422,7 @@ LATER_SINGLE = (
     ("A common mistake is B.", ""), ("Not A, not B.", ""), ("It depends: if she is angry, B; otherwise A.", ""),
 )  # fmt: skip
 LATER_MULTIPLE = (
-    ("答案：A、B、D。C错误。", "ABD"), ("选A、B和D", "ABD"), ("A、B、D三项正确", "ABD"), ("除C外，其余都正确", ""), ("A对B对C错D对", "ABD"),
+    ("答案：A、B、D。C错误。", "ABD"), ("选A、B和D", "ABD"), ("A、B、D三项正确", "ABD"), ("除C外，其余都正确", "ABD"), ("A对B对C错D对", "ABD"),
     ("答案：ABD，其中C不对", "ABD"), ("以上都对", "ABCD"), ("- [x] A\n- [x] B\n- [ ] C\n- [x] D", "ABD"),
     ("正确答案：A. 仔细听；B. 体会；D. 讲清楚", "ABD"), ("The answers: A, B & D", "ABD"),
     ("Options A, B and D are correct.", "ABD"), ("答案：**A. 倾听**\n**B. 共情**\n**D. 解释**", "ABD"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,13 @@ def test_scores_over_all_real_exam_rows_are_those_computed_from_the_files(seed: 
 )
 def test_a_reply_that_equals_its_reference_is_whole_in_every_metric(text: str) -> None:
     assert overlap(text, text) == dict.fromkeys(METRICS, pytest.approx(1.0))
+
+
+@pytest.mark.parametrize("form", ["{}", " {}\n", "<think>先想想</think>{}", "{}<|im_end|>"])
+def test_width_blanks_around_and_marks_of_a_template_cost_a_reply_nothing(form: str) -> None:
+    reference = "甲；乙，丙：丁（戊）！OK?① 2km"
+    for reply in (reference, unicodedata.normalize("NFKC", reference)):
+        assert overlap(form.format(reply), reference) == dict.fromkeys(METRICS, pytest.approx(1.0))
 
 
 @given(CHINESE, CHINESE)

@@ -68,7 +68,7 @@ TAKEN_BACK = re.compile(
 AT_LEAST = re.compile(r"至少|起码|不限于|比如|例如|\bat least\b|\bsuch as\b|\bincluding but\b", re.IGNORECASE)
 ELSE = re.compile(r"[^。\n]{0,16}?(?:否则|要不然|不然|\botherwise\b|\belse\b)", re.IGNORECASE)
 DISAGREES = re.compile(
-    r"[^。\n]{0,12}?[,。;][^。,\n]{0,8}(?:不同意|不认同|不赞同|判(?:定)?为?错|\bdisagree\b|\bdon't agree\b|\bdo not agree\b)",
+    r"[^。\n]{0,12}?[,。;][^。,\nA-J\ue000-\ue009]{0,8}(?:不同意|不认同|不赞同|判(?:定)?为?错|\bdisagree\b|\bdon't agree\b|\bdo not agree\b)",
     re.IGNORECASE,
 )
 """What shows behind a label that the reply does not share it."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
-from bakeoff.scoring.labels import Labels
+from bakeoff.scoring.labels import MOST_CUES, Labels
 from bakeoff.scoring.several import SetReader
 from bakeoff.scoring.statements import MARKED
 
@@ -55,8 +56,8 @@ class WordReader(SetReader):
         """Return the options whose words make up most of the reply."""
         if REFUSED.search(self.text):
             return ""
-        for cue in (*MARKED.finditer(self.text),):
-            line = self.text[cue.end() :].split("\n", 1)[0]
+        for cue in itertools.islice(MARKED.finditer(self.text), MOST_CUES):
+            line = self.text[cue.end() : cue.end() + 2000].split("\n", 1)[0]
             if not self.doubted(cue.start()) and (letters := self._named(line)):
                 return letters
         return self._named(self.text)

@@ -16,7 +16,10 @@ _ASKS_TO_CHOOSE = re.compile(
     r"[^。!\n]*[。!]?",
     re.IGNORECASE,
 )
-_DESCRIBES = re.compile(r"[^。;!?\n]*(?:分别|依次)(?:是|为|讲|说|对应|代表|描述)[^。;!?\n]*[。;]?")
+_DESCRIBES = re.compile(
+    r"(?:^|(?<=[。;!?\n]))[^。;!?\n]{0,120}?(?:分别|依次)(?:是|为|讲|说|对应|代表|描述)[^。;!?\n]*[。;]?",
+    re.MULTILINE,
+)
 _INTRODUCES = re.compile(
     r"(?:答案|正确(?:选项|的)?|应?选(?!项)择?|\banswers?\b|\bcorrect\b|\bchoose\b|\bselect\b)[^。.!?\n]{0,10}$",
     re.IGNORECASE,

@@ -14,15 +14,16 @@ _ZH = (
     r"|毫不犹豫地?|不妨|也|还|就|才|只|仅|可以|可|必须|必然|应该|应当|应|需要?|要|能够?|会|将|是|为|以下|以上|如上|如下|下面|上述|结论|结果|综合|综上|所述|总之|总的|总体|整体|来看|来说|来讲|看来|看出|得出|得到|推出|考虑|比较|对比|分析|深入|仔细"
     r"|检查|判断|思考|推理|排除|筛选|权衡|之后|后|余下|剩下|剩|其实|实际上?|事实上|更正|修正|纠正|改正|抱歉|看错|写错|说错|了|一下|改|唯一|只有|[一两二三四五六七八九十几多\d]个?|多选|单选|单|多|有|选项|选择|选|项|者|更|较为|较|倾向于?|觉得|认为|相信"
     r"|肯定|确定|确信|当然|自然|猜测?|想|那么?|则|便|这里|此处|里|中|内|之|个|先|再|再次|重新|好的?|嗯|哦|噢|啊|对|没错|很明显|明显|无误|正解|最佳|最优|最好|合适|恰当|适合|符合|依我看|在我看来|一定|绝对|首选|第一|次|今|现在|目前|说法|做法|回应|回答|方式|方法|表述|描述"
-    r"|第|心理|咨询师|治疗师|容易|悬念|毫无|本人|认同|锁定|呼之欲出|经过|逐[项一个]|留下|细想|给|无疑|投|站|记得|改成|换成|直接|首先|其次|理由|解析|解答|作答|答|解|终|定|等"
+    r"|第|后来|发现|发觉|意识到|心理|咨询师|治疗师|容易|悬念|毫无|本人|认同|锁定|呼之欲出|经过|逐[项一个]|留下|细想|给|无疑|投|站|记得|改成|换成|直接|首先|其次|理由|解析|解答|作答|答|解|终|定|等"
 )
 _EN = (
     r"a|actually|after|all|am|among|an|analysis|and|answers?|appropriate|are|as|at|based|be|believe|best|but|case|certain|choices?|choose|chosen|clear|clearly|confident|considering|correct|defensible|definitely|down"
     r"|elimination|final|finally|firmly|for|from|given|hence|here|i|i'd|i'll|i'm|in|indeed|is|it|it's|just|let's|likely|looking|me|most|must|my|now|obvious|obviously|of|ok|okay|on|one|only|opinion|options?|our|out|overall|pretty|probably"
     r"|quite|reading|really|right|say|select|selection|should|simply|single|so|step|still|strongly|suitable|sure|surely|that|the|then|therefore|there|these|think|this|those|thus|to|true|ultimately|view|we|we'd|we're|well|will|with|would|yes|question|reasoning|pick|picked|counsell?ors?|therapists?|selected|response|result|solution|verdict|output|confidence|go|going|goes|lean|leaning|text|above|below|four|process|by"
 )
+_WORDS = "|".join(sorted(_ZH.split("|"), key=len, reverse=True))
 _OWN = re.compile(
-    rf"(?:{_ZH}|(?<![A-Za-z])(?:{_EN})(?![A-Za-z])|[\"'][\w ]+[\"']\s*:|\\[a-z]+|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|[\W\d_])*",
+    rf"(?:{_WORDS}|(?<![A-Za-z])(?:{_EN})(?![A-Za-z])|[\"'][\w ]+[\"']\s*:|\\[a-z]+|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|[\W\d_])",
     re.IGNORECASE,
 )
 _TURNS = re.compile(
@@ -44,7 +45,7 @@ def is_own(lead: str) -> bool:
     lead = _TURNS.split(lead)[-1]
     if _OTHERS.search(lead):
         return False
-    return bool(_OWN.fullmatch(lead) or _OWN.fullmatch(_CIRCUMSTANCE.sub("", lead, count=1)))
+    return not _OWN.sub("", lead) or not _OWN.sub("", _CIRCUMSTANCE.sub("", lead, count=1))
 
 
 def is_of_others(lead: str) -> bool:

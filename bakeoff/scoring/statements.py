@@ -197,12 +197,13 @@ class StatementReader(LabelReader):
         """
         sentence = re.split(r"[。!?;\n]|\.\s", self.text[max(0, start - 80) : start])[-1]
         earlier = sentence[: max(0, len(sentence) - clause)]
-        if _BRANCHES.search(self.text):
+        first = re.split(r"[。!?\n]", self.text[max(0, start - 80) : start])[-1]
+        if _BRANCHES.search(first + re.split(r"[。!?\n]", self.text[start : start + 120])[0]):
             return True
         supposed = _SUPPOSES.match(earlier)
-        return bool(supposed) and not (
-            _OF_CHOOSING.search(earlier) or CONTRASTS.search(sentence[supposed.end() :])  # type: ignore[union-attr]
-        )
+        if supposed is None:
+            return False
+        return not (_OF_CHOOSING.search(earlier) or CONTRASTS.search(sentence[supposed.end() :]))
 
     def denied(self, stated: Labels) -> bool:
         """Whether what follows the list denies it or asks."""

@@ -18,7 +18,7 @@ _LABEL = "\ue100"
 
 _NUMBERS = "零一二三四五六七八九十"
 _HEAD = (
-    r"(?:综上(?:所述)?|所以|因此|故|我(?:认为|觉得|选|会选)?|(?:本|这|此|该)道?题|答案(?:是|为)?|应该?|就是|[四五六](?:个选项|项)[中里]"
+    r"(?:综上(?:所述)?|显然|毫无疑问|所以|因此|故|我(?:认为|觉得|选|会选)?|(?:本|这|此|该)道?题|答案(?:是|为)?|应该?|就是|[四五六](?:个选项|项)[中里]"
     r"|(?:so|thus|therefore|i think|i believe|i would say|the answer is|i (?:would |'d )?(?:choose|pick|select))\b|[\s,:(])*"
 )
 _REST = r"(?:其[他余它]|剩下|剩余|另外|余下)的?(?:[两三四五六七八九]?(?:个|项|者)?(?:选项)?)?的?"
@@ -158,7 +158,8 @@ class SentenceReader(ShortAnswerReader):
 
     def _signs(self, text: str) -> tuple[str, list[tuple[int, ...]]]:
         """Return *text* with a sign for each list of labels, and the lists."""
-        signs, lists, place = "", [], 0
+        signs, place = "", 0
+        lists: list[tuple[int, ...]] = []
         mentions = {m.start() for m in itertools.islice(MENTION.finditer(text), MOST_CUES)}
         while place < len(text):
             labels, end = self._labels_at(place, place in mentions)
