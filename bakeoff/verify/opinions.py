@@ -31,6 +31,7 @@ def check_ratings(audit: Audit, evidence: Evidence, same_code: bool) -> None:
     *same_code*: whether the page is of this version, whose summary may be compared whole; that of another one is
     compared rating by rating.
     """
+    summaries: dict[tuple[str, int], Row] = {}
     for folder in evidence.folders:
         path = folder / "run.json"
         ratings = read_object(path).get("ratings") if path.is_file() else None
@@ -39,7 +40,7 @@ def check_ratings(audit: Audit, evidence: Evidence, same_code: bool) -> None:
             place = f"{folder.name}/run.json ratings {study['study']['id']}"
             with audit.reading(place):
                 _check_sums(audit, place, study)
-                _check_study(audit, evidence, place, study, same_code)
+                _check_study(audit, evidence, place, study, same_code, summaries)
         if not studies and folder == evidence.run_folder:
             _check_silence(audit, evidence, f"{folder.name}/run.json ratings")
 
@@ -91,8 +92,18 @@ def _check_sums(audit: Audit, place: str, study: Row) -> None:
                 audit.compare(_RULE, f"{where} n_judgements", row["n_judgements"], len(scores))
 
 
-def _check_study(audit: Audit, evidence: Evidence, place: str, study: Row, same_code: bool) -> None:
-    """Hold a study against the database as it was when the study was summed up."""
+def _check_study(
+    audit: Audit,
+    evidence: Evidence,
+    place: str,
+    study: Row,
+    same_code: bool,
+    summaries: dict[tuple[str, int], Row],
+) -> None:
+    """Hold a study against the database as it was when the study was summed up.
+
+    *summaries*: those made already, by study and last judgement; run and report share them.
+    """
     path = _database(evidence)
     if path is None:
         audit.note("no database of ratings at hand: people's ratings are recounted from the page's own list")
@@ -104,7 +115,9 @@ def _check_study(audit: Audit, evidence: Evidence, place: str, study: Row, same_
         newest = _newest(copy)
         is_whole = all(moment <= _ended(evidence) for moment in newest.values())
         for last in _ends(copy, name, study, _ended(evidence)):
-            states.append(_summary(copy, name, last))
+            if (name, last) not in summaries:
+                summaries[name, last] = _summary(copy, name, last)
+            states.append(summaries[name, last])
             if _agrees(states[-1], study, whole=is_whole and same_code):
                 break
     if not states:
