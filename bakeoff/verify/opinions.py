@@ -1,4 +1,4 @@
-"""People's ratings recounted from the database that the judge's page fills."""
+"""People's ratings, recounted from the database of the judge's page."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -31,7 +32,6 @@ def check_ratings(audit: Audit, evidence: Evidence, same_code: bool) -> None:
     *same_code*: whether the page is of this version, whose summary may be compared whole; that of another one is
     compared rating by rating.
     """
-    summaries: dict[tuple[str, int], Row] = {}
     for folder in evidence.folders:
         path = folder / "run.json"
         ratings = read_object(path).get("ratings") if path.is_file() else None
@@ -40,7 +40,7 @@ def check_ratings(audit: Audit, evidence: Evidence, same_code: bool) -> None:
             place = f"{folder.name}/run.json ratings {study['study']['id']}"
             with audit.reading(place):
                 _check_sums(audit, place, study)
-                _check_study(audit, evidence, place, study, same_code, summaries)
+                _check_study(audit, evidence, place, study, same_code)
         if not studies and folder == evidence.run_folder:
             _check_silence(audit, evidence, f"{folder.name}/run.json ratings")
 
@@ -92,18 +92,8 @@ def _check_sums(audit: Audit, place: str, study: Row) -> None:
                 audit.compare(_RULE, f"{where} n_judgements", row["n_judgements"], len(scores))
 
 
-def _check_study(
-    audit: Audit,
-    evidence: Evidence,
-    place: str,
-    study: Row,
-    same_code: bool,
-    summaries: dict[tuple[str, int], Row],
-) -> None:
-    """Hold a study against the database as it was when the study was summed up.
-
-    *summaries*: those made already, by study and last judgement; run and report share them.
-    """
+def _check_study(audit: Audit, evidence: Evidence, place: str, study: Row, same_code: bool) -> None:
+    """Hold a study against the database as it was at the time."""
     path = _database(evidence)
     if path is None:
         audit.note("no database of ratings at hand: people's ratings are recounted from the page's own list")
@@ -115,9 +105,7 @@ def _check_study(
         newest = _newest(copy)
         is_whole = all(moment <= _ended(evidence) for moment in newest.values())
         for last in _ends(copy, name, study, _ended(evidence)):
-            if (name, last) not in summaries:
-                summaries[name, last] = _summary(copy, name, last)
-            states.append(summaries[name, last])
+            states.append(_summary(copy.read_bytes(), name, last))
             if _agrees(states[-1], study, whole=is_whole and same_code):
                 break
     if not states:
@@ -188,11 +176,12 @@ def _ends(copy: Path, name: str, study: Row, ended: str) -> Iterator[int]:
     yield from ends[::-1][:_TRIED]
 
 
-def _summary(copy: Path, name: str, last: int) -> Row:
+@lru_cache(maxsize=16)  # run and report show the same study
+def _summary(database: bytes, name: str, last: int) -> Row:
     """Return the summary of a study up to the judgement *last*."""
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         part = Path(scratch) / "ratings.sqlite"
-        part.write_bytes(copy.read_bytes())
+        part.write_bytes(database)
         with contextlib.closing(sqlite3.connect(part)) as db:
             db.execute("PRAGMA foreign_keys=OFF")
             db.execute("DELETE FROM judgement WHERE id > ?", (last,))
