@@ -1,4 +1,6 @@
-"""Do our claims hold for raters not asked, runs not made, and however often one looks? Populations are simulated.
+"""Do our claims hold for raters not asked and for runs not made?
+
+And however often somebody looks? Populations are simulated.
 
     python bench/claims.py [--runs 1000] [false few power seeds retention judge looks]
 
@@ -37,7 +39,10 @@ failures: list[str] = []
 def likert(
     rng: np.random.Generator, cases: int, raters: int, taste: float, quality: tuple[float, ...] = (0.0,) * 6
 ) -> np.ndarray:
-    """[case x model x rater] ratings 1 to 5 of models with this *quality* beyond 3.3 points."""
+    """Return ratings 1 to 5: [case x model x rater].
+
+    *quality*: of each model, in points beyond 3.3.
+    """
     models = len(quality)
     return np.clip(
         np.round(
@@ -64,7 +69,10 @@ def analysed(cube: np.ndarray) -> Rated:
 
 
 def mark(name: str, share: float, low: float, high: float, runs: int = 0) -> str:
-    """*share* in per cent, bold where it leaves its limits, by more than two standard errors of *runs*."""
+    """Return *share* in per cent, bold where it leaves its limits.
+
+    By more than two standard errors of *runs*.
+    """
     below, above = (2 * math.sqrt(end * (1 - end) / runs) if runs else 0.0 for end in (low, high))
     if low - below <= share <= high + above:
         return f"{100 * share:.1f}"
@@ -73,7 +81,10 @@ def mark(name: str, share: float, low: float, high: float, runs: int = 0) -> str
 
 
 def averaged_first(cube: np.ndarray) -> bool:
-    """Whether a test over cases of the mean over raters, with Bonferroni, sees a difference: the usual mistake."""
+    """Return whether the usual mistake sees a difference.
+
+    It tests the mean over raters over cases, with Bonferroni.
+    """
     means = cube.mean(axis=2)
     first, second = np.triu_indices(means.shape[1], 1)
     return bool((sign_flip_tests(means[:, first] - means[:, second]) * len(first) < 0.05).any())
@@ -94,10 +105,10 @@ def false(runs: int) -> None:
         pair = mean = 0.0
         for run in range(runs):
             cube = likert(rng, cases, raters, taste)
-            found = analysed(cube)
-            wrong += len(set(found.groups.values())) > 1
-            pair += np.mean([each.low <= 0 <= each.high for each in found.pairs])
-            mean += np.mean([each.low <= truth <= each.high for each in found.scores])
+            ratings = analysed(cube)
+            wrong += len(set(ratings.groups.values())) > 1
+            pair += np.mean([each.low <= 0 <= each.high for each in ratings.pairs])
+            mean += np.mean([each.low <= truth <= each.high for each in ratings.scores])
             naive += run < 200 and averaged_first(cube)
         name = f"{cases} cases, {raters} raters, SD {taste:g}"
         cells = (
@@ -110,7 +121,10 @@ def false(runs: int) -> None:
 
 
 def few(runs: int) -> None:
-    """The mean of one model on few cases, near the top of the scale: no interval may be a point."""
+    """Measure the mean of one model on few cases near the top of the scale.
+
+    No interval may be a point.
+    """
     print("\n| fives, % | raters | cases | covers, % | points in |")
     print("|" + "---|" * 5)
     rng = np.random.default_rng(2_000)
@@ -118,20 +132,26 @@ def few(runs: int) -> None:
         for raters in (1, 3):
             for cases in (2, 3, 4, 8, 12, 30):
                 truth = 5 * share + 3.4 * (1 - share)
-                held = points = 0
+                covered = points = 0
                 for _ in range(runs):
                     fives = rng.random((cases, 1, raters)) < share
                     lower = rng.choice([2.0, 3.0, 4.0], p=[0.2, 0.2, 0.6], size=fives.shape)
                     score = analysed(np.where(fives, 5.0, lower)).scores[0]
-                    held += score.low <= truth <= score.high
+                    covered += score.low <= truth <= score.high
                     points += score.high - score.low < 1e-9
                 name = f"{share:.0%} fives, {raters} raters, {cases} cases"
-                cells = mark(name, held / runs, 0.93, 1.0), mark(f"{name}: points", points / runs, 0.0, 0.0)
+                cells = (
+                    mark(name, covered / runs, 0.93, 1.0),
+                    mark(f"{name}: points", points / runs, 0.0, 0.0),
+                )
                 print(f"| {100 * share:g} | {raters} | {cases} | {cells[0]} | {cells[1]} |", flush=True)
 
 
 def power(runs: int) -> None:
-    """One model better than five equal ones: how often it is told from them, by us and by analyses that know more."""
+    """Measure how often one model is told from five equal, lesser ones.
+
+    By us, and by analyses that know more.
+    """
     from scipy.special import ndtr, stdtr
 
     print(
@@ -188,7 +208,9 @@ def answers(
     sd: float,
     wild: tuple[float, ...] = (),
 ) -> np.ndarray:
-    """[question x recipe x seed] right (1) or wrong answers of equal recipes, 61 % right.
+    """Return answers of equal recipes: [question x recipe x seed].
+
+    61 % are right (1).
 
     *sd*: standard deviation of a seed's score; *wild*: per recipe, how many times as much its seeds vary.
     """
@@ -220,10 +242,10 @@ def seeds(runs: int) -> None:
         pair = mean = 0.0
         for run in range(runs):
             cube = answers(rng, questions, recipes, count, sd, wild)
-            found = compare_recipes({"": {f"r{n}": cube[:, n] for n in range(recipes)}})[""]
-            wrong += any(each.verdict != "tie" for each in found.pairs)
-            pair += np.mean([each.low <= 0 <= each.high for each in found.pairs])
-            mean += np.mean([each.low <= truth <= each.high for each in found.scores])
+            recipes_apart = compare_recipes({"": {f"r{n}": cube[:, n] for n in range(recipes)}})[""]
+            wrong += any(each.verdict != "tie" for each in recipes_apart.pairs)
+            pair += np.mean([each.low <= 0 <= each.high for each in recipes_apart.pairs])
+            mean += np.mean([each.low <= truth <= each.high for each in recipes_apart.scores])
             naive += run < 200 and runs_differ(cube[:, :, 0])
         name = f"{questions} questions, {recipes} recipes, {count} seeds, SD {sd:g}{', one wild' if wild else ''}"
         shown = (
@@ -240,7 +262,10 @@ def seeds(runs: int) -> None:
 
 
 def runs_differ(single: np.ndarray) -> bool:
-    """Whether McNemar's test with Holm sees a difference between single runs [question x recipe]."""
+    """Return whether McNemar's test with Holm tells single runs apart.
+
+    They are [question x recipe].
+    """
     p = [
         mcnemar(int((single[:, a] > single[:, b]).sum()), int((single[:, a] < single[:, b]).sum()))
         for a, b in combinations(range(single.shape[1]), 2)
@@ -249,7 +274,7 @@ def runs_differ(single: np.ndarray) -> bool:
 
 
 def lost(runs: int) -> None:
-    """A tuned model against its base, with a margin of two points, on one suite."""
+    """Compare a tuned model with its base, with a margin of two points."""
     print(
         "\n| questions | disagreement, % | true loss, points | no loss beyond the margin, % | loss, % | cannot say, % |"
     )
@@ -264,14 +289,14 @@ def lost(runs: int) -> None:
         seen: dict[str, int] = {}
         for _ in range(runs):
             drawn = rng.choice(3, p=[1 - apart, (apart - loss) / 2, (apart + loss) / 2], size=questions)
-            (found,) = judged([retention("m", "s", (drawn == 1).astype(float), (drawn == 2).astype(float))])
-            seen[found.verdict] = seen.get(found.verdict, 0) + 1
+            (verdict,) = judged([retention("m", "s", (drawn == 1).astype(float), (drawn == 2).astype(float))])
+            seen[verdict.verdict] = seen.get(verdict.verdict, 0) + 1
         name = f"{questions} questions, {100 * loss:g} points lost"
         shares = [seen.get(kind, 0) / runs for kind in ("no loss beyond the margin", "loss", "cannot say")]
-        kept = mark(f"{name}: no loss", shares[0], 0.0, 0.025 if loss >= 0.02 else 1.0, runs)
+        no_loss = mark(f"{name}: no loss", shares[0], 0.0, 0.025 if loss >= 0.02 else 1.0, runs)
         gone = mark(f"{name}: loss", shares[1], 0.0, 0.025 if loss == 0 else 1.0, runs)
         print(
-            f"| {questions} | {100 * apart:g} | {100 * loss:g} | {kept} | {gone} | {100 * shares[2]:.1f} |",
+            f"| {questions} | {100 * apart:g} | {100 * loss:g} | {no_loss} | {gone} | {100 * shares[2]:.1f} |",
             flush=True,
         )
 
@@ -293,18 +318,18 @@ def judge(runs: int) -> None:
         (labels, others, bias) for labels, others in ((30, 300), (60, 1_200)) for bias in BIASES
     ):
         rng = np.random.default_rng(6_000 + number)
-        held, values, agree = 0, [], []
+        covered, values, agree = 0, [], []
         for _ in range(runs):
             truth = rng.normal(size=labels + others)
             scores = BIASES[bias](truth, rng) + rng.normal(size=len(truth))
             agree.append(np.corrcoef(truth, scores)[0, 1])
-            found = corrected_mean(truth[:labels], scores[:labels], scores[labels:])
-            held += found.low <= 0 <= found.high
-            values.append(found.value)
+            estimate = corrected_mean(truth[:labels], scores[:labels], scores[labels:])
+            covered += estimate.low <= 0 <= estimate.high
+            values.append(estimate.value)
         saved = 1 - np.var(values) * labels  # people's scores have the variance 1
         r = float(np.mean(agree))
         name = f"{labels} labels, bias {bias}"
-        covers = mark(name, held / runs, 0.93, 0.97)
+        covers = mark(name, covered / runs, 0.93, 0.97)
         bound = r**2 * others / (labels + others)  # with a weight that is known beforehand
         spared = mark(f"{name}: saved", saved, 0.4 if r >= 0.7 else -0.05, 1.0)
         print(
@@ -348,7 +373,10 @@ def judge(runs: int) -> None:
 
 
 def looks(runs: int) -> None:
-    """Six equal models, and a look after every second case from the tenth to the sixtieth."""
+    """Look at six equal models after every second of sixty cases.
+
+    From the tenth on.
+    """
     from scipy.special import stdtr
 
     print(
@@ -361,7 +389,7 @@ def looks(runs: int) -> None:
         ordinary = always = ever = 0
         for _ in range(runs):
             cube = likert(rng, 60, raters, taste)
-            seen = held = last = False
+            seen = at_any_look = last = False
             for cases in range(10, 61, 2):
                 (variance, freedom), _ = errors(cube[:cases])
                 mean = cube[:cases].mean(axis=(0, 2))
@@ -369,8 +397,8 @@ def looks(runs: int) -> None:
                 p = [2 * float(stdtr(freedom, -abs(mean[a] - mean[b]) / spread)) for a, b in pairs]
                 last = min(holm(p)) < 0.05
                 seen |= last
-                held |= min(holm([always_valid_p(each, cases) for each in p])) < 0.05
-            ordinary, always, ever = ordinary + seen, always + held, ever + (held or last)
+                at_any_look |= min(holm([always_valid_p(each, cases) for each in p])) < 0.05
+            ordinary, always, ever = ordinary + seen, always + at_any_look, ever + (at_any_look or last)
         name = f"{raters} raters, SD {taste:g}: looks"
         shown = (
             mark(name, always / runs, 0.0, 0.05),

@@ -1,4 +1,6 @@
-"""Do the 95 % intervals hold the truth in 93 to 97 of 100 cases, and do six equal models stay equal?
+"""Do 95 % intervals hold the truth in 93 to 97 of 100 cases?
+
+And do six equal models stay equal?
 
     python bench/coverage.py [--runs 2000] [scores graded agreement duels equal speed]
 
@@ -67,7 +69,9 @@ def answers(
     shared: float,
     taste: float = TASTE,
 ) -> tuple[pd.DataFrame, pd.Series | None, np.ndarray]:
-    """Right/wrong of each model, the subsets, and the true accuracies: of the population, or of exactly
+    """Return right/wrong of each model, the subsets, and the truth.
+
+    The true accuracies are those of the population, or of exactly
     these subsets.
     """
     models = len(accuracy)
@@ -94,7 +98,9 @@ def answers(
 
 
 def scenarios() -> Iterator[tuple[str, int, int, float]]:
-    """Kind of subsets, samples, subsets, share of the variance within subsets that two models have in
+    """Yield the scenarios of the coverage tables.
+
+    Kind of subsets, samples, subsets, share of the variance within subsets that two models have in
     common.
     """
     yield from (("none", n, 0, 0.6) for n in SIZES)
@@ -115,14 +121,14 @@ def scores(runs: int) -> None:
                 [first, np.clip(first + rng.normal(0, 0.04 if shared < 0.9 else 0.01), 0.2, 0.95)]
             )
             answered, clusters, truth = answers(rng, n, accuracy, kind, subsets, shared)
-            found = compare(
+            comparison = compare(
                 answered,
                 clusters,
                 subsets="fixed" if kind == "fixed" else "sampled",
                 resamples=2_000,
                 seed=seed,
             )
-            score, pair = found.scores.iloc[0], found.pairs.iloc[0]
+            score, pair = comparison.scores.iloc[0], comparison.pairs.iloc[0]
             apart += pair["only_a"] + pair["only_b"]
             hit["accuracy"] += score["low"] <= truth[0] <= score["high"]
             hit["difference"] += pair["low"] <= truth[0] - truth[1] <= pair["high"]
@@ -168,10 +174,10 @@ def graded(runs: int) -> None:
         for seed in range(runs):
             rated, codes = draw(rng, n, subsets)
             clusters = None if codes is None else pd.Series(codes)
-            found = compare(
+            comparison = compare(
                 pd.DataFrame(rated, columns=["a", "b"]), clusters, scale=(1, 5), resamples=2_000, seed=seed
             )
-            score, pair = found.scores.iloc[0], found.pairs.iloc[0]
+            score, pair = comparison.scores.iloc[0], comparison.pairs.iloc[0]
             hit["mean"] += score["low"] <= population[:, 0].mean() <= score["high"]
             hit["difference"] += pair["low"] <= apart.mean() <= pair["high"]
             hit["dz"] += pair["effect_low"] <= apart.mean() / apart.std() <= pair["effect_high"]
@@ -203,7 +209,7 @@ def agreement(runs: int) -> None:
             truth = float(np.mean(pieces))
             for n in SIZES:
                 ends = (measure(likert(rng, n, 3, noise), resamples=1_000, seed=seed) for seed in range(runs))
-                line(name, n, f"{truth:.2f}", sum(one.low <= truth <= one.high for one in ends) / runs)
+                line(name, n, f"{truth:.2f}", sum(row.low <= truth <= row.high for row in ends) / runs)
     rng = np.random.default_rng(600)
     rated = likert(rng, 1_000_000, 3, 0.5)
     truth = float((rated[:, 0] - rated[:, 1:].mean(axis=1)).mean())
@@ -213,12 +219,15 @@ def agreement(runs: int) -> None:
             "rater severity",
             n,
             f"{truth:.2f}",
-            sum(one["low"] <= truth <= one["high"] for one in tables) / runs,
+            sum(row["low"] <= truth <= row["high"] for row in tables) / runs,
         )
 
 
 def duels(runs: int) -> None:
-    """Four models of known strength meet on every item, judged twice; the item favours one or the other."""
+    """Let four models of known strength meet on every item, judged twice.
+
+    The item favours one or the other.
+    """
     strength = np.array([0.6, 0.2, -0.2, -0.6])
     names = np.array(list("abcd"))
     first, second = np.triu_indices(4, 1)
@@ -242,8 +251,8 @@ def duels(runs: int) -> None:
         won = fitted = 0
         for seed in range(runs):
             met = draw(rng, n)
-            one = win_rates(met[(met["a"] == "a") & (met["b"] == "b")], resamples=1_000, seed=seed).iloc[0]
-            won += one["low"] <= rate <= one["high"]
+            row = win_rates(met[(met["a"] == "a") & (met["b"] == "b")], resamples=1_000, seed=seed).iloc[0]
+            won += row["low"] <= rate <= row["high"]
             best = bradley_terry(met, resamples=500, seed=seed).set_index("model").loc["a"]
             fitted += best["low"] <= truth["a"] <= best["high"]
         line("win rate", n, f"{rate:.2f}", won / runs)
@@ -251,7 +260,10 @@ def duels(runs: int) -> None:
 
 
 def equal(runs: int) -> None:
-    """Six models of equal accuracy, through Holm and letters: any second letter is a false difference."""
+    """Send six models of equal accuracy through Holm and letters.
+
+    Any second letter is a false difference.
+    """
     table("subsets", "n", "number of subsets", "missing, %", "runs with a false difference, %")
     cases = [
         *(("none", n, 0, 0.0) for n in SIZES),
@@ -268,8 +280,8 @@ def equal(runs: int) -> None:
             answered, clusters, _ = answers(rng, n, accuracy, kind, subsets, 0.6, taste)
             answered = answered.mask(rng.random(answered.shape) < missing)
             way: Subsets = "fixed" if kind == "fixed" else "sampled"
-            found = compare(answered, clusters, subsets=way, resamples=100, seed=seed)
-            false += len(set(found.groups.values())) > 1
+            comparison = compare(answered, clusters, subsets=way, resamples=100, seed=seed)
+            false += len(set(comparison.groups.values())) > 1
         line(kind, n, subsets or "-", f"{100 * missing:g}", false / runs, low=0.0, high=0.05)
     rng = np.random.default_rng(900)
     rounds = max(1, runs // 5)
@@ -287,12 +299,15 @@ def equal(runs: int) -> None:
             for name, kind, n, g in suites
         }
         found_all = compare_suites(tables, resamples=100)
-        false += any(len(set(one.groups.values())) > 1 for one in found_all.values())
+        false += any(len(set(each.groups.values())) > 1 for each in found_all.values())
     line("five suites as one family", "50 to 400", "-", "0", false / rounds, low=0.0, high=0.05)
 
 
 def speed(runs: int) -> None:
-    """Seconds for six subjects and 12,000 samples; no limit is checked, for machines differ."""
+    """Measure the seconds for six subjects and 12,000 samples.
+
+    No limit is checked, for machines differ.
+    """
     del runs
     table("what", "seconds")
     rng = np.random.default_rng(0)

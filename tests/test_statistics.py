@@ -647,3 +647,44 @@ def test_intervals_of_an_accuracy_near_the_ceiling_cover_with_subsets():
         score = compare(pd.DataFrame({"a": right}), clusters, resamples=500).scores.iloc[0]
         held += score["low"] <= 0.96 <= score["high"]
     assert held / 200 >= 0.93
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("missing", ["wrong", "exclude"])
+def test_equal_scores_promise_neither_a_point_nor_certainty(missing):
+    answers = (np.random.default_rng(0).random((30, 2)) < 0.6) * 1.0
+    lost = np.column_stack([answers[:, 0], np.full(30, np.nan)])
+    tables = {
+        "one question": np.ones((1, 2)),
+        "all right": np.ones((40, 2)),
+        "all wrong": np.zeros((40, 2)),
+        "one always": np.column_stack([np.ones(1_200), np.zeros(1_200)]),
+        "graded alike": np.full((30, 2), 0.5),
+        "graded apart": np.column_stack([np.full(30, 0.5), np.full(30, 0.7)]),
+        "graded, one question": np.array([[0.5, 0.7]]),
+        "no reply of one": lost,
+    }
+    for name, table in tables.items():
+        subsets = {"": None, "own": np.arange(len(table)), "twelve": np.arange(len(table)) % 12}
+        for of in subsets.values():
+            clusters = None if of is None else pd.Series(of.astype(str))
+            result = compare(
+                pd.DataFrame(table, columns=["a", "b"]),
+                clusters,
+                missing=missing,
+                subsets="sampled",
+                resamples=200,
+            )
+            for row in [*result.scores.to_dict("records"), *result.pairs.to_dict("records")]:
+                assert row["low"] != row["high"], name
+                estimate = row["value"] if "value" in row else row["difference"]
+                assert not row["n"] or row["low"] <= estimate <= row["high"], name
+            (pair,) = result.pairs.to_dict("records")
+            assert pair["p"] > 0, name
+            assert "nan" not in pair["words"], name
+            assert "p = 0)" not in pair["words"], name
+    if missing == "exclude":
+        assert (
+            "no sample has a score of both"
+            in compare(pd.DataFrame(lost, columns=["a", "b"]), missing=missing).pairs["words"][0]
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -9,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
@@ -47,8 +49,6 @@ class House:
         for place in (self.run, self.reports):
             (place / manifest.NAME).unlink()
             write(place / "run.json", {k: v for k, v in read(place / "run.json").items() if k != "manifest"})
-        listed = read(self.sealed / "reports" / manifest.NAME)  # it says which code made the page
-        write(self.reports / manifest.NAME, {**listed, "files": {}})
         self.fresh = page.make_anew(self.evidence())
 
     def evidence(self, report: bool = True) -> Evidence:
@@ -487,6 +487,83 @@ def hidden_leak(house: House) -> None:
         edit_parquet(folder / "samples.parquet", lambda table: table.assign(leaked=False))
 
 
+def edit_run(house: House, change: Callable[[Any], object]) -> None:
+    """Change run.json and its copy alike."""
+    for folder in (house.run, house.reports):
+        content = read(folder / "run.json")
+        change(content)
+        write(folder / "run.json", content)
+
+
+def raised_rating(house: House) -> None:
+    """A model's rating and the mean above it rise together."""
+
+    def change(run: Any) -> None:
+        item = next(item for item in run["ratings"]["items"] if not item["crisis"])
+        rating = next(rating for rating in item["ratings"] if not rating["by_model"])
+        old = rating["scores"]["empathy"]
+        rating["scores"]["empathy"] = new = 5 if old < 5 else 1
+        rows = run["ratings"]["parts"]["counselling"]["scores"]["empathy"]["subjects"]
+        row = next(row for row in rows if row["subject"] == item["subject"])
+        row["distribution"][old - 1] -= 1
+        row["distribution"][new - 1] += 1
+
+    edit_run(house, change)
+
+
+def other_letters_of_raters(house: House) -> None:
+    def change(run: Any) -> None:
+        run["ratings"]["parts"]["counselling"]["scores"]["empathy"]["subjects"][0]["letters"] = "Z"
+
+    edit_run(house, change)
+
+
+def rater_gone(house: House) -> None:
+    def change(run: Any) -> None:
+        for item in run["ratings"]["items"]:
+            item["ratings"] = [rating for rating in item["ratings"] if rating["rater"] != "R2"]
+
+    edit_run(house, change)
+
+
+def rating_in_the_database(house: House) -> None:
+    with contextlib.closing(sqlite3.connect(house.root / "judge" / "ratings.sqlite")) as db:
+        db.execute("DROP TRIGGER judgement_no_update")
+        db.execute("UPDATE judgement SET empathy = 1 + empathy % 5 WHERE id = 3")
+        db.commit()
+
+
+def judged_under_these_weights(house: House) -> None:
+    edit_run(
+        house, lambda run: run["ratings"].update(stale=[{"subject": "m0/tuned", "judged": "", "now": ""}])
+    )
+
+
+def caution_invented(house: House) -> None:
+    edit_run(house, lambda run: run["events"].append({"event": "branch moved", "repository": "org/model"}))
+
+
+def published_score_invented(house: House) -> None:
+    row = {"model": "m0", "variant": "base", "suite": "exam", "ours": 0.5, "published": 0.4, "warning": ""}
+    edit_run(house, lambda run: run["anchors"].append(row))
+
+
+def nodes_invented(house: House) -> None:
+    edit_run(house, lambda run: run["legs"].append({"leg": "m0/train", "hosts": ["node7"], "stages": []}))
+
+
+def begun_at_another_hour(house: House) -> None:
+    edit_run(house, lambda run: run.update(started_at="2026-03-02T11:15:00+00:00"))
+
+
+def page_without_manifest(house: House) -> None:
+    path = house.reports / "index.html"
+    assert not (house.reports / manifest.NAME).exists()
+    text = path.read_text(encoding="utf-8")
+    begin = text.index('<span lang="en">', text.index('class="board"')) + len('<span lang="en">')
+    path.write_text(f"{text[:begin]}Better. {text[begin:]}", encoding="utf-8")
+
+
 def half_a_file(house: House) -> None:
     path = house.run / "scores.json"
     path.write_bytes(path.read_bytes()[:-40])
@@ -511,6 +588,8 @@ TAMPERINGS = [
     changed_review, error_in_place_of_a_reply, removed_sample, removed_reply, removed_question_in_every_copy,
     added_score, removed_score, speed_of_another_run, failed_requests_hidden, exchanged_adapters, exchanged_outputs,
     added_weights, removed_record, removed_result, removed_replies, removed_timeline, older_record_claimed,
+    raised_rating, other_letters_of_raters, rater_gone, rating_in_the_database, judged_under_these_weights,
+    caution_invented, published_score_invented, nodes_invented, begun_at_another_hour, page_without_manifest,
     untrusted_score_trusted, other_margin, hidden_leak, half_a_file, letter_in_the_paper_table, table_of_another_run,
 ]  # fmt: skip
 

@@ -247,7 +247,9 @@ def _score_rows(table: _Table, ends: _Ends | None, alpha: float) -> list[ScoreRo
 
 
 def _of_equals(value: float, n: int, scale: tuple[float, float], alpha: float) -> Interval:
-    """Return the interval of *n* equal graded scores, from which a bootstrap draws no others.
+    """Return the interval of *n* equal graded scores.
+
+    A bootstrap would draw no others from them.
 
     A single score says nothing: its interval is the whole scale.
     """

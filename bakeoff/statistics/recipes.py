@@ -211,9 +211,9 @@ def _pooled(tables: Sequence[Floats]) -> _Seeds:
 
 
 def _floor(questions: int) -> float:
-    """Return the least variance of a mean, as if one question more had gone the other way.
+    """Return the least variance of a mean.
 
-    Equal answers everywhere promise no sharp score.
+    It is that of one question more that had gone the other way: equal answers everywhere promise no sharp score.
     """
     return 1 / (questions + 2) ** 2
 

@@ -1,4 +1,4 @@
-"""Suites answered by log-probability: letters chosen anew, replies matched.
+"""Suites answered by log-probability, their letters chosen anew.
 
 The rows that such an evaluation keeps hold no prompt. They are told by their place, and their letters are averaged
 over the orders of the options and chosen here by code of its own.

@@ -1,4 +1,4 @@
-"""People's ratings recounted from the database that the judge's page fills."""
+"""People's ratings, recounted from the database of the judge's page."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -92,7 +93,7 @@ def _check_sums(audit: Audit, place: str, study: Row) -> None:
 
 
 def _check_study(audit: Audit, evidence: Evidence, place: str, study: Row, same_code: bool) -> None:
-    """Hold a study against the database as it was when the study was summed up."""
+    """Hold a study against the database as it was at the time."""
     path = _database(evidence)
     if path is None:
         audit.note("no database of ratings at hand: people's ratings are recounted from the page's own list")
@@ -104,7 +105,7 @@ def _check_study(audit: Audit, evidence: Evidence, place: str, study: Row, same_
         newest = _newest(copy)
         is_whole = all(moment <= _ended(evidence) for moment in newest.values())
         for last in _ends(copy, name, study, _ended(evidence)):
-            states.append(_summary(copy, name, last))
+            states.append(_summary(copy.read_bytes(), name, last))
             if _agrees(states[-1], study, whole=is_whole and same_code):
                 break
     if not states:
@@ -175,11 +176,12 @@ def _ends(copy: Path, name: str, study: Row, ended: str) -> Iterator[int]:
     yield from ends[::-1][:_TRIED]
 
 
-def _summary(copy: Path, name: str, last: int) -> Row:
+@lru_cache(maxsize=16)  # run and report show the same study
+def _summary(database: bytes, name: str, last: int) -> Row:
     """Return the summary of a study up to the judgement *last*."""
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         part = Path(scratch) / "ratings.sqlite"
-        part.write_bytes(copy.read_bytes())
+        part.write_bytes(database)
         with contextlib.closing(sqlite3.connect(part)) as db:
             db.execute("PRAGMA foreign_keys=OFF")
             db.execute("DELETE FROM judgement WHERE id > ?", (last,))

@@ -184,7 +184,7 @@ def _p_of(grades: Grades, a: str, b: str, is_plain: bool) -> _P:
 
 
 def _larger(apart: Sequence[float], shared: Sequence[Question], is_plain: bool, grades: Grades) -> float:
-    """Return the larger p: over questions, and over subsets where there are enough of them."""
+    """Return the larger p: over questions, or over subsets if enough."""
     p = mcnemar(sum(d > 0 for d in apart), sum(d < 0 for d in apart)) if is_plain else sign_flips(apart)
     if grades.subsets < _FEWEST_CLUSTERS:
         return p
@@ -194,7 +194,7 @@ def _larger(apart: Sequence[float], shared: Sequence[Question], is_plain: bool, 
 def _check_family(
     audit: Audit, family: str, pairs: Sequence[Mapping[str, str]], suites: Mapping[str, Grades]
 ) -> None:
-    """Hold adjusted p and verdicts of a family against the verifier's own tests."""
+    """Hold adjusted p and verdicts of a family against our own tests."""
     recounted = [row for row in pairs if {row["a"], row["b"]} <= suites[row["suite"]].by_subject.keys()]
     if len(recounted) < len(pairs):
         return  # told where the pair was recounted
@@ -219,7 +219,7 @@ def _check_family(
 
 
 def _is_plain(grades: Grades, family: str, pairs: Sequence[Mapping[str, str]], suite: str) -> bool:
-    """Return whether the subjects of the family have right or wrong answers alone.
+    """Return whether the subjects' answers are all right or wrong.
 
     A reply that is missing says nothing of it.
     """

@@ -1,4 +1,4 @@
-"""What run.json tells beside its stages, recomputed: events, anchors, cautions."""
+"""What run.json tells beside its stages, recomputed from the records."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def verify(
 
 
 def _check_ratings(audit: Audit, evidence: Evidence) -> None:
-    """Recount ratings where there is no page; a page is read together with them."""
+    """Recount ratings where there is no page to read together with them."""
     path = evidence.tables / manifest.NAME
     if evidence.page is None and path.is_file():
         code = read_object(path).get("page_code")
