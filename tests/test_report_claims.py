@@ -1,3 +1,5 @@
+import copy
+import dataclasses
 import math
 import re
 from pathlib import Path
@@ -32,6 +34,14 @@ def test_the_sentence_about_weights_names_whom_its_table_puts_first(
     findings: Findings, analysis: Analysis
 ) -> None:
     weighed = weighing(findings, analysis)
+    assert weighed is not None
+    assert "qwen2.5-7b comes first whatever the weights" in weighed.sentence.en
+    assert "(among the 4 models measured on every criterion)" in weighed.sentence.en
+    other = copy.deepcopy(findings.ratings)
+    assert other is not None
+    rows = other["parts"]["counselling"]["scores"]["overall_quality"]["subjects"]
+    next(row for row in rows if row["subject"] == "qwen2.5-7b/tuned")["value"] = 1.0
+    weighed = weighing(dataclasses.replace(findings, ratings=other), analysis)
     assert weighed is not None
     assert set(weighed.points) == set(MODELS), "a further seed of a recipe is no model"
     for number, words in enumerate(("test suites alone", "human ratings alone")):
