@@ -1,4 +1,4 @@
-"""One suite's samples, question by question, as the page's scripts read them."""
+"""Samples of a suite by question, as the page's scripts read them."""
 
 from __future__ import annotations
 
