@@ -2,7 +2,6 @@ import copy
 import dataclasses
 import math
 import re
-from pathlib import Path
 
 import pytest
 
@@ -98,13 +97,3 @@ def test_answers_stand_in_order_and_open_the_replies_that_gave_them(findings: Fi
     said = re.findall(r"is=said%3A(\w?)", html)
     assert said[:5] == ["A", "B", "C", "D", ""]
     assert html.count("提取的答案</span>") == 1, "a suite without answers has no column for them"
-
-
-def test_a_judge_models_faults_name_models_as_the_page_does(tmp_path: Path) -> None:
-    some = synthetic_findings(15, models=3, suites=("ceval",), hostile=False)
-    some.ratings = synthetic_ratings(tmp_path, hostile=False)
-    some.ratings["judges"][0]["why"] = some.ratings["judges"][0]["why_zh"] = "qwen2.5-7b/tuned: <0.6> too low"
-    html = page(some)
-    assert "qwen2.5-7b/tuned: " not in html
-    assert "qwen2.5-7b（微调）</span>" in html
-    assert "&lt;0.6&gt; too low" in html
