@@ -20,6 +20,7 @@ from bakeoff.matrix.schema import Suite
 from bakeoff.parity import answers
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, Findings, Row, with_columns
 from bakeoff.scoring.scores import ALWAYS_ONE_LETTER
+from bakeoff.sentences import with_statements
 
 MODELS = {
     "qwen2.5-7b": "Qwen/Qwen2.5-7B-Instruct",
@@ -326,7 +327,8 @@ def eventful(made: Findings) -> Findings:
         Speed(1, 16, 16, 0.123, 1.5, 40.0, 0.5),
         Speed(64, 1_256, 1_250, 0.9, 4.25, 1_234.5, 12.0),
     ]
-    table = pd.DataFrame(speed_rows(speeds, run_id="r", model=first, variant="tuned", fingerprint=""))
+    told_of_speed = speed_rows(speeds, run_id="r", model=first, variant="tuned", fingerprint="")
+    table = pd.DataFrame(with_statements(told_of_speed))
     tuned = made.scores["variant"] == "tuned"
     again = {
         name: part[(part["model"] == last) & (part["variant"] == "tuned")].assign(model=f"{last}.seed7")

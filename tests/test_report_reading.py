@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from bakeoff.report import Findings, write_page, write_tables
-from tests.synthetic_findings import MODELS, SUITES, synthetic_findings, synthetic_ratings
+from bakeoff.report.history import Since
+from tests.synthetic_findings import MODELS, SUITES, eventful, synthetic_findings, synthetic_ratings
 from tests.test_report_browser import browser, pytestmark, requests, texts, wait  # noqa: F401
 
 NAMES = {
@@ -38,19 +39,20 @@ return out;
 
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
-    """A run with ratings and measured noise, without anything hostile."""
-    made = synthetic_findings(30, hostile=False)
+    """A run with ratings, measured noise, and everything that may happen, without anything hostile."""
+    made = eventful(synthetic_findings(30, hostile=False))
     ratings = synthetic_ratings(tmp_path_factory.mktemp("ratings"), models=4, hostile=False)
     noise = {"asked_twice": 8, "same_replies": 7, "same_grades": 8, "replies_interval": [0.53, 0.98]}
     noise["grades_interval"] = [0.68, 1.0]
     noted = {"model": "gpt-oss-20b", "variant": "tuned", "suite": "ceval", "noise": noise}
-    return dataclasses.replace(made, ratings=ratings, evaluations=[noted])
+    return dataclasses.replace(made, ratings=ratings, evaluations=[noted, *made.evaluations])
 
 
 @pytest.fixture(scope="module")
 def address(findings: Findings, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("reading")
-    page = write_page(findings, folder)
+    earlier = dataclasses.replace(synthetic_findings(30, hostile=False, seed=3), run_id="2026-02-27")
+    page = write_page(findings, folder, Since.of(earlier, findings))
     write_tables(findings, folder)
     return page.as_uri()
 
@@ -159,6 +161,7 @@ def test_every_kind_of_link_leads_somewhere_and_its_address_is_the_view(browser:
         place = "bk-samples" if link.startswith("#s=") else "bk-evidence"
         wait(browser, f"return document.getElementById('{place}').dataset.ready")
         shown = texts(browser, f"#{place} .sample")
+        assert shown, f"{link} opens nothing"
         assert browser.current_url == address + link
         browser.get("about:blank")
         browser.get(address + link)
@@ -174,7 +177,8 @@ def quoted(findings: Findings) -> set[str]:
             findings.comparability,
             findings.anchors,
             findings.provenance,
-            [[stage.get("why"), stage.get("log")] for stage in findings.stages],
+            [[stage.get(name) for name in ("why", "log", "facts")] for stage in findings.stages],
+            [findings.events, findings.legs],
             findings.scores["why_not"].unique().tolist(),
             findings.scores["fingerprint"].unique().tolist(),
         ],
@@ -186,7 +190,7 @@ def quoted(findings: Findings) -> set[str]:
 def test_a_page_holds_nothing_of_the_other_language(browser: Any, address: str, findings: Findings) -> None:  # noqa: F811
     quotations = quoted(findings)
     names = {
-        *MODELS,
+        *findings.models,
         *MODELS.values(),
         *SUITES,
         *NAMES,
@@ -202,7 +206,9 @@ def test_a_page_holds_nothing_of_the_other_language(browser: Any, address: str, 
     for text in browser.execute_script(WALK):
         if any(quotation in text or text in quotation for quotation in quotations if len(quotation) > 2):
             continue
-        rest = re.sub(r"[\w.-]+\.(csv|json|md|tex|parquet)|sha256:\w+|model:judge|/(tuned|base)\b", "", text)
+        rest = re.sub(
+            r"[\w.-]+\.(csv|json|md|tex|parquet)|sha256:\w+|model:judge|/(tuned|base)\b|CUDA out of memory", "", text
+        )
         for name in known:
             rest = rest.replace(name, "")
         if words := re.findall(r"[A-Za-z]{2,}", rest):

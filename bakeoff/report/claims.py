@@ -80,7 +80,10 @@ def recipe_comparisons(findings: Findings, tables: Mapping[str, Table]) -> dict[
 
 
 def _repeats(findings: Findings, suite: str) -> dict[str, float]:
-    """Return recipe -> variance of a repeated evaluation, where right-or-wrong questions were asked twice."""
+    """Return recipe -> variance of a repeated evaluation.
+
+    Where right-or-wrong questions were asked twice.
+    """
     own = findings.samples_by_suite.get(suite)
     if own is None or not own["correct"].dropna().isin((0.0, 1.0)).all():
         return {}
@@ -101,7 +104,10 @@ def _repeats(findings: Findings, suite: str) -> dict[str, float]:
 
 
 def _engines(findings: Findings, suite: str, matrix: pd.DataFrame) -> dict[str, float]:
-    """Return recipe -> variance between engines, where rows have the same weights behind different ones."""
+    """Return recipe -> variance between engines.
+
+    Where rows have the same weights behind different ones.
+    """
     scores = findings.scores[(findings.scores["suite"] == suite) & (findings.scores["fingerprint"] != "")]
     alike: dict[str, list[Subject]] = {}
     for model, variant, fingerprint in scores[["model", "variant", "fingerprint"]].drop_duplicates().values:
@@ -125,7 +131,7 @@ def _engines(findings: Findings, suite: str, matrix: pd.DataFrame) -> dict[str, 
 
 
 def engine_in(command: str) -> str:
-    """Return the engine that a command line serves with; "" where it does not say."""
+    """Return the engine of a command line; "" where it names none."""
     backend = re.search(r"--infer_backend[ =](\S+)", command)
     module = re.search(r" -m (\S+)", command) or re.search(r"(?:^|[ /])(vllm|sglang|lmdeploy)\b", command)
     return backend[1] if backend else module[1] if module else ""

@@ -34,8 +34,8 @@ def people(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
         f"{raters} 位评分者、{cases} 个个案：",
         f"{raters} {plural(raters, 'rater')}, {cases} {plural(cases, 'case')}: ",
     )
-    if _alike(rows):
-        yield Sentence(f"{zh}{_alike(rows).zh}", f"{en}{_alike(rows).en}", _LINK)
+    if alike := _alike(rows):
+        yield Sentence(zh + alike.zh, en + alike.en, _LINK)
         return
     zh += f"整体质量最高的是 {zh_top}，{_interval(top)}"
     en += f"overall quality is highest for {en_top}, {_interval(top)}"

@@ -1,4 +1,4 @@
-"""One suite's samples, question by question, as the page's scripts read them."""
+"""Samples of a suite by question, as the page's scripts read them."""
 
 from __future__ import annotations
 
@@ -87,8 +87,10 @@ class Table:
     @cached_property
     def leaked(self) -> NDArray[np.bool_]:
         """[question]: whether the training data of any subject holds it."""
+        import numpy as np
+
         leaked = self.samples["leaked"].to_numpy(dtype=bool)
-        return ((self.rows >= 0) & leaked[self.rows]).any(axis=1)
+        return np.asarray(((self.rows >= 0) & leaked[self.rows]).any(axis=1), dtype=bool)
 
     @cached_property
     def disagree(self) -> NDArray[np.bool_]:

@@ -61,7 +61,7 @@ def _unique(names: Iterable[str]) -> list[str]:
 
 
 def _packed(items: Mapping[str, list[dict[str, Any]]]) -> str:
-    """Return *items*, with replies cut in the middle where they are too many to fit."""
+    """Return *items*, with replies cut in the middle until they fit."""
     data = ""
     for length in _LONG:
         shown = {

@@ -67,7 +67,6 @@ def _environment() -> Environment:
         facts=words.facts,
         metric=words.metric,
         quoted=words.quoted,
-        naming=words.naming,
         rated=lambda subject: words.both(*words.rated_names(subject)),
         rated_en=lambda subject: words.rated_names(subject)[1],
         rated_zh=lambda subject: words.rated_names(subject)[0],

@@ -1,4 +1,4 @@
-"""The files beside the page: every question with its whole texts and the prompts as sent."""
+"""Files beside the page: each question whole, and the prompts as sent."""
 
 from __future__ import annotations
 

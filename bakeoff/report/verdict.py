@@ -41,7 +41,9 @@ def _scope(findings: Findings, analysis: Analysis) -> Sentence:
     suites, questions = len(analysis.views), sum(view.n_questions for view in analysis.views)
     total, bad = len(cells), sum(not cell.ranked for cell in cells)
     runs = len(scored)
-    seeds_zh, seeds_en = (f"（{runs} 个种子）", f" ({runs} seeds)") if runs > models else ("", "")
+    seeds_zh, seeds_en = (
+        (f"（按种子计 {runs} 个）", f" ({runs} counting every seed)") if runs > models else ("", "")
+    )
     zh = f"{models} 个模型{seeds_zh}在 {suites} 个测试集上共作答 {questions:,} 题；"
     en = f"{models} {plural(models, 'model')}{seeds_en} answered {questions:,} {plural(questions, 'question')} "
     en += f"from {suites} test {plural(suites, 'suite')}. "

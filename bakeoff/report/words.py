@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from markupsafe import Markup, escape
 
@@ -114,13 +114,6 @@ def quoted(text: str) -> Markup:
     The words of a program, of an older store, of a person.
     """
     return escape(text)
-
-
-def naming(text: Markup, subjects: Sequence[str]) -> Markup:
-    """Return *text* with the subjects of a study by their names on the page."""
-    for subject in sorted(subjects, key=len, reverse=True):
-        text = text.replace(escape(subject), both(*rated_names(subject)))
-    return text
 
 
 def both(zh: object, en: object) -> Markup:
