@@ -137,7 +137,7 @@ def _fields(row: object) -> CaseFields:
         "topic": _label(row.get("topic"), "topic"),
         "crisis": crisis,
         "messages": tuple(messages),
-        field: tuple(_text(point, field) for point in points if point != ""),
+        "what_a_good_reply_does": tuple(_text(point, field) for point in points if point != ""),
     }
 
 
