@@ -288,14 +288,28 @@ def _arena_tab(settings: Settings, page: gr.Blocks) -> None:
     page.load(on_arena, board, board, api_name="arena_open", **DIRECT)
 
 
-def _chat_tab(settings: Settings, page: gr.Blocks) -> None:
-    """Talking with a named model, and the form that scores the talk."""
-    chat = ChatDesk(settings.store, settings.services, settings.keys, settings.revive)
+@dataclass(frozen=True)
+class TalkBoxes:
+    """The parts of the page that hold a talk.
 
-    def on_chat_score(
-        message: object, model: object, talk: object, spoken_with: object, request: gr.Request
-    ) -> Mapping[str, object]:
-        return chat.score(message, model, talk, spoken_with, request.username)
+    Attributes:
+        spoken_with: the model whose replies the talk holds.
+        begun, shown: which talk is under way, and which one the page shows; they differ while a reply that was
+            cancelled is still arriving.
+    """
+
+    model: gr.Dropdown
+    talk: gr.Chatbot
+    spoken_with: gr.Textbox
+    begun: gr.Textbox
+    shown: gr.Textbox
+    trouble: gr.HTML
+    text: gr.Textbox
+    anew: gr.Button
+
+
+def _talking(chat: ChatDesk, boxes: TalkBoxes) -> None:
+    """What happens in a talk: a message, another model, a new talk."""
 
     def on_say(
         model: object, talk: object, text: object, begun: object, shown: object
@@ -312,6 +326,39 @@ def _chat_tab(settings: Settings, page: gr.Blocks) -> None:
 
     def on_end(begun: object, shown: object) -> tuple[object, ...]:
         return (gr.skip(), gr.skip(), gr.skip()) if shown == begun else ([], "", "")
+
+    emptied = [boxes.talk, boxes.spoken_with, boxes.trouble]
+    saying = boxes.text.submit(
+        on_say,
+        [boxes.model, boxes.talk, boxes.text, boxes.begun, boxes.shown],
+        [boxes.talk, boxes.text, boxes.spoken_with, boxes.shown, boxes.trouble],
+        api_name="say",
+        concurrency_limit=20,
+        trigger_mode="multiple",  # "once" drops a message while a cancelled reply is still ending
+    )
+    for event in (boxes.model.change, boxes.anew.click):
+        event(
+            on_new_talk,
+            None,
+            [*emptied, boxes.begun],
+            api_name=False,
+            cancels=[saying],
+            queue=False,
+            trigger_mode="multiple",
+        )
+    # Gradio goes on showing pieces of a cancelled reply until the server has heard of it, and the page may have been
+    # emptied before that. What comes after the last piece sees to it that none of a talk that is over stays.
+    saying.then(on_end, [boxes.begun, boxes.shown], emptied, api_name=False, **DIRECT)
+
+
+def _chat_tab(settings: Settings, page: gr.Blocks) -> None:
+    """Talking with a named model, and the form that scores the talk."""
+    chat = ChatDesk(settings.store, settings.services, settings.keys, settings.revive)
+
+    def on_chat_score(
+        message: object, model: object, talk: object, spoken_with: object, request: gr.Request
+    ) -> Mapping[str, object]:
+        return chat.score(message, model, talk, spoken_with, request.username)
 
     with gr.Row():
         with gr.Column(scale=3):
@@ -333,28 +380,7 @@ def _chat_tab(settings: Settings, page: gr.Blocks) -> None:
             anew = gr.Button("新对话 · New conversation", size="sm", elem_classes="new-talk")
         with gr.Column(scale=2, min_width=380):
             score = _page("desk.js", "chat")
-    emptied = [talk, spoken_with, trouble]
-    saying = text.submit(
-        on_say,
-        [model, talk, text, begun, shown],
-        [talk, text, spoken_with, shown, trouble],
-        api_name="say",
-        concurrency_limit=20,
-        trigger_mode="multiple",  # "once" drops a message while a cancelled reply is still ending
-    )
-    for event in (model.change, anew.click):
-        event(
-            on_new_talk,
-            None,
-            [*emptied, begun],
-            api_name=False,
-            cancels=[saying],
-            queue=False,
-            trigger_mode="multiple",
-        )
-    # Gradio goes on showing pieces of a cancelled reply until the server has heard of it, and the page may have been
-    # emptied before that. What comes after the last piece sees to it that none of a talk that is over stays.
-    saying.then(on_end, [begun, shown], emptied, api_name=False, **DIRECT)
+    _talking(chat, TalkBoxes(model, talk, spoken_with, begun, shown, trouble, text, anew))
     inputs = [score, model, talk, spoken_with]
     score.submit(on_chat_score, inputs, score, api_name="chat_score", **DIRECT)
     page.load(on_chat_score, inputs, score, api_name="chat_open", **DIRECT)

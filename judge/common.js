@@ -31,7 +31,8 @@ const LABELS = ".tab-container button, .overflow-dropdown button, [data-testid=b
 // A title that its author wrote in both languages, such as the one of a run's own study.
 const inOne = (words) => { const pair = /^([^·]*[\u4e00-\u9fff][^·]*) · ([^\u4e00-\u9fff]+)$/.exec(words || ""); return pair ? pair[lang === "zh" ? 1 : 2] : words; };
 function labelled(words, both) {
-  const pair = IN_BOTH.exec(both ?? words.trim());
+  // Gradio reuses an element for another tab: words in both languages are newer than what is remembered.
+  const pair = IN_BOTH.exec(words.trim()) ?? IN_BOTH.exec(both ?? "");
   return pair ? [pair[0], pair[lang === "zh" ? 1 : 2]] : null;
 }
 function chooseLabels() {
@@ -48,7 +49,7 @@ function chooseLabels() {
 }
 if (!window.bakeoffLabels) {
   window.bakeoffLabels = new MutationObserver(chooseLabels);
-  window.bakeoffLabels.observe(document.body, { childList: true, subtree: true });
+  window.bakeoffLabels.observe(document.body, { childList: true, characterData: true, subtree: true });
   window.addEventListener("bakeoff-lang", () => { lang = localStorage.getItem("bakeoff-lang"); chooseLabels(); });
 }
 chooseLabels();

@@ -164,7 +164,7 @@ class Guard:
 
 
 async def _whole(receive: Receive) -> Receive | None:
-    """What hands on the whole body of a request; None where whoever asked has gone.
+    """What hands on a whole body; None where whoever asked has gone.
 
     Raises:
         TimeoutError: it did not come in time.

@@ -43,7 +43,7 @@ const pairWords = (one) => {
 };
 const num = (value, digits = 2) => (value == null ? "–" : value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−"));
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)}%`);
-const span = (one, digits = 2) => (one.low == null ? "" : `${num(one.low, digits)} – ${num(one.high, digits)}`);
+const span = (one, digits = 2) => (one.low == null ? "–" : `${num(one.low, digits)} – ${num(one.high, digits)}`);
 const short = (name) => name;
 const table = (head, rows, cls = "") => h("div", { class: "wide" }, h("table", { class: cls }, h("thead", {}, h("tr", {}, head.map((cell) => (cell === "" ? h("td", {}) : h("th", { scope: "col" }, cell))))),
   h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, n) => (n === 0 && typeof cell === "string" && cell && head.length ? h("th", { scope: "row" }, cell) : h("td", {}, cell))))))));

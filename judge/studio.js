@@ -105,8 +105,8 @@ function personRow(one, study) {
   return h("tr", {}, h("th", { scope: "row" }, one.rater), h("td", {}, one.label || "", one.link_until ? h("small", {}, ` ${t("link_out")}`) : one.joined ? h("small", {}, ` ${t("joined")} ${one.joined}`) : null),
     h("td", {}, p ? t("of")(p.done, p.total) : "–"), h("td", {}, p && p.median != null ? t("seconds")(p.median) : "–"), h("td", { class: p && p.speeding ? "off" : "" }, p && p.timed ? t("of")(p.speeding, p.timed) : "–"),
     h("td", { class: p && p.attention.passed < p.attention.of ? "off" : "" }, p && p.attention.of ? t("of")(p.attention.passed, p.attention.of) : "–"), h("td", {}, p && p.training.of ? t("of")(p.training.within_one, p.training.of) : "–"), h("td", {}, p && p.last ? new Date(p.last).toLocaleString(lang === "zh" ? "zh-CN" : "en-GB", { dateStyle: "short", timeStyle: "short" }) : "–"),
-    h("td", {}, h("div", { class: "acts" }, one.known ? [act("renew", () => ask({ action: "renew", rater: one.rater, base: base(), days: invited.days })), act("remove", () => confirmed(t("sure_remove")(one.rater), { action: "remove", rater: one.rater }))] : null,
-      act("erase_id", () => confirmed(t("sure_id")(one.rater), { action: "erase", rater: one.rater, what: "identity" })), act("erase_all", () => confirmed(t("sure_all")(one.rater), { action: "erase", rater: one.rater, what: "judgements" })))));
+    h("td", {}, h("div", { class: "acts" }, one.known ? [act("renew", () => ask({ action: "renew", rater: one.rater, base: base(), days: invited.days })), act("remove", () => confirmed(() => t("sure_remove")(one.rater), { action: "remove", rater: one.rater }))] : null,
+      act("erase_id", () => confirmed(() => t("sure_id")(one.rater), { action: "erase", rater: one.rater, what: "identity" })), act("erase_all", () => confirmed(() => t("sure_all")(one.rater), { action: "erase", rater: one.rater, what: "judgements" })))));
 }
 
 function people(study) {
@@ -150,7 +150,7 @@ function links() {
 
 function render() {
   const head = h("header", {}, h("button", { type: "button", onclick: () => ask({ action: "show" }) }, t("refresh")), h("span", { class: `notice ${bad ? "bad" : ""}`, role: "status", "aria-live": "polite" }, notice), languageButton());
-  const sure = pending ? h("section", { class: "box sure", role: "alertdialog", "aria-label": pending.text }, h("p", {}, pending.text), h("button", { type: "button", class: "submit confirm", onclick: () => { const { message } = pending; pending = null; ask(message); } }, t("confirm")), " ", h("button", { type: "button", onclick: () => { pending = null; render(); } }, t("cancel"))) : null;
+  const sure = pending ? h("section", { class: "box sure", role: "alertdialog", "aria-label": pending.text() }, h("p", {}, pending.text()), h("button", { type: "button", class: "submit confirm", onclick: () => { const { message } = pending; pending = null; ask(message); } }, t("confirm")), " ", h("button", { type: "button", onclick: () => { pending = null; render(); } }, t("cancel"))) : null;
   const body = page.view === "studio" ? [sure, links(), newStudy(), h("h3", {}, t("studies")), page.studies.map(studyBox)] : [h("p", { class: "soft" }, page.why ? t(page.why) : t("wait"))];
   element.replaceChildren(h("div", { class: "desk results studio" }, head, ...body.flat().filter(Boolean)));
   const dialog = element.querySelector(".sure .confirm"); if (dialog) dialog.focus();
@@ -170,6 +170,6 @@ function arrived() {
   render();
   if (value.links) window.scrollTo({ top: 0 });
 }
-onLanguage(render);
+onLanguage(() => { notice = ""; render(); });
 watch("value", arrived);
 render(); arrived();

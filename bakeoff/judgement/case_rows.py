@@ -137,12 +137,15 @@ def _fields(row: object) -> CaseFields:
         "topic": _label(row.get("topic"), "topic"),
         "crisis": crisis,
         "messages": tuple(messages),
-        field: tuple(_text(point, field) for point in points if point != ""),
+        "what_a_good_reply_does": tuple(_text(point, field) for point in points if point != ""),
     }
 
 
 def _messages(row: dict[str, object]) -> list[dict[str, str]]:
-    """The dialogue of *row*; one of CPsyCounE's form is cut after the client's last turn."""
+    """The dialogue of *row*, up to the client's last turn.
+
+    That of CPsyCounE goes on after it.
+    """
     if "dialog" in row:
         messages = [_turn(_text(turn, "dialog")) for turn in _list(row["dialog"], "dialog")]
         while messages and messages[-1]["role"] != "user":

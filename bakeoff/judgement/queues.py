@@ -153,9 +153,10 @@ class Queues(Database):
 
 
 def _next_index(study: Study, first: int, enrolled: list[int]) -> int:
-    """The number of the next rater: *first*, or a later one whose part has the fewest raters.
+    """The number of the next rater, from *first* on.
 
-    With raters per case, a rater who was erased leaves their part to whoever comes next.
+    It is the first whose part of the cases has the fewest raters: with raters per case, a rater who was erased leaves
+    their part to whoever comes next.
     """
     if not study.is_partial:
         return first
