@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from bakeoff.doctor.finding import in_chinese
 from bakeoff.environments.installed import registered_as
 from bakeoff.errors import BakeoffError
 from bakeoff.execution.gpus import Card, cards
@@ -255,9 +256,9 @@ class _Interview:
         for example in look.examples:
             print(f"  · {example}")
         for warning in look.warnings:
-            self.speaker.tell(f"  注意：{warning}", f"  warning: {warning}")
+            self.speaker.tell(f"  注意：{in_chinese(warning)}", f"  warning: {warning}")
         for error in look.errors:
-            self._error(error, error)
+            self._error(in_chinese(error), error)
 
     def _error(self, zh: str, en: str) -> None:
         self.failed = True
