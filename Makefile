@@ -22,8 +22,8 @@ help: ## this list
 demo: .venv/.ready ## 2 tiny models from training to the report: 2 min, 100 MB, no GPU
 	$(BIN)/python -m bakeoff demo $(ARGS)
 
-new: .venv/.ready ## write a matrix of your own, with questions
-	$(BIN)/python -m bakeoff new $(ARGS)
+new: .venv/.ready ## write a matrix of your own, my_matrix.yaml, with questions
+	$(BIN)/python -m bakeoff new --out my_matrix.yaml $(ARGS)
 
 smoke: .venv/.ready ## the whole chain on all tiny models, into reports/: 2-4 min
 	$(BIN)/pytest benchmarks/ --rows smoke --html=reports/ $(ARGS)

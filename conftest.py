@@ -40,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.args_source is not config.ArgsSource.ARGS:  # no path was given
         folder = "benchmarks" if plan.names_a_stage(config.getoption("markexpr", "")) else "tests"
         config.args[:] = [str(ROOT / folder)]
+    selection.refuse_no_stage(config)
     if config.getoption("dry_run") or config.getoption("doctor"):
         config.option.dist, config.option.tx = "no", []  # pytest-xdist's workers would run what -n hands them
     if all(place == BENCHMARKS or BENCHMARKS in place.parents for place in places(config)):

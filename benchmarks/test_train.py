@@ -15,7 +15,8 @@ pytestmark = pytest.mark.train
 def test_training_reached_its_last_step(trained_model: Artifact) -> None:
     """Exit code 0 alone is not enough.
 
-    ms-swift writes its summary after a crash, too."""
+    ms-swift writes its summary after a crash, too.
+    """
     facts = TrainingFacts.read(trained_model.record.facts if trained_model.record else {"max_steps": 0})
     assert facts.global_step == facts.max_steps
 

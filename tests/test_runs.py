@@ -14,7 +14,7 @@ from bakeoff.evalscope.speed import Speed, speed_rows
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.runs import plan, runs
 from bakeoff.runs.finishing import finish as finish_run
-from bakeoff.runs.unmatched import unmatched
+from bakeoff.runs.unmatched import unmatched, why_no_stage
 from bakeoff.scoring.tables import write_scores
 from bakeoff.store.stages import Record
 from bakeoff.workspace import Workspace
@@ -109,4 +109,6 @@ def test_a_contradiction_or_the_wrong_case_is_answered(keyword: str, marks: str,
     matrix = parse_matrix({"models": {"qwen2.5-7b": {"model": "o/m", "dataset": ["o/d"]}}})
     assert words in next(iter(unmatched(keyword, marks, matrix)))
     assert plan.names_a_stage(marks)
+    assert bool(why_no_stage(marks)) == ("is it" in words)
+    assert why_no_stage("train or not (slow and speed)") == ""
     assert not plan.names_a_stage("not slow and not browser")

@@ -69,6 +69,12 @@ def test_a_new_comparison_shows_what_it_understood_and_writes_a_matrix(
     assert matrix.suites["my-exam"].benchmark == "choice_exam"
     assert matrix.suites["my-exam"].chance == pytest.approx(1 / 3, abs=1e-3)
     assert new.main(["--yes", "--model", "tiny-qwen2"]) == 2  # nobody's file is replaced unasked
+    named = ["--out", "an other.yaml", "--exam", "shipped:facts_exam"]
+    assert new.main(["--yes", "--lang", "zh", *models, "--data", "mine.jsonl", *named]) == 0
+    chinese = capsys.readouterr().out
+    assert "ms-swift 会不作提示地丢弃 3 条中的 1 条" in chinese
+    assert "bakeoff run --matrix 'an other.yaml'" in chinese
+    assert load_matrix(mine / "an other.yaml").suites["facts_exam"].data == "shipped:facts_exam"
     assert load_matrix(mine / "model_matrix.yaml") == matrix
 
 

@@ -35,7 +35,11 @@ _WARNINGS = Template("doctor.finding.warnings", "{count} warnings", zh="{count} 
 _A_WARNING = Template("doctor.finding.a_warning", "1 warning", zh="1 项警告")
 _NOTES = Template("doctor.finding.notes", "{count} notes", zh="{count} 项提示")
 _A_NOTE = Template("doctor.finding.a_note", "1 note", zh="1 项提示")
-_COUNTS = {"error": (_AN_ERROR, _ERRORS), "warning": (_A_WARNING, _WARNINGS), "note": (_A_NOTE, _NOTES)}
+_COUNTS: dict[Level, tuple[Template, Template]] = {
+    "error": (_AN_ERROR, _ERRORS),
+    "warning": (_A_WARNING, _WARNINGS),
+    "note": (_A_NOTE, _NOTES),
+}
 _MEND = Template(
     "doctor.finding.mend",
     "Rows with an error would fail or be skipped: correct the errors first.",

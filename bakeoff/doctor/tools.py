@@ -110,7 +110,7 @@ SET_KEY = Template("doctor.tools.set_key", "put {variable}=… into .env", zh="�
 DATED = Template(
     "doctor.tools.dated",
     "template {template} prints the day's date into every prompt: scores drift from day to day",
-    zh="模板 {template} 会把当天日期写入每条提示词：成绩会逐日漂移",
+    zh="模板 {template} 会把当天日期写入每条提示词：成绩会随日期变化",
 )
 FIX_DATE = Template(
     "doctor.tools.fix_date",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, get_args
+from typing import TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -25,6 +25,9 @@ from bakeoff.matrix.seeds import expand_seeds
 from bakeoff.matrix.values import of_places, of_values
 
 _Part = TypeVar("_Part", bound=BaseModel)
+Section = dict[str, object]
+"""A part of the file as YAML has it, before it is checked."""
+
 MOST_CHARACTERS = 2**20
 MOST_VALUES = 200_000
 MOST_DIGITS = 400
@@ -279,7 +282,7 @@ def _variables(value: object, complaints: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(right))
 
 
-def _rows(sections: Mapping[str, dict[str, Any]], complaints: list[str]) -> dict[str, ModelSpec]:
+def _rows(sections: Mapping[str, Section], complaints: list[str]) -> dict[str, ModelSpec]:
     """The rows with what they inherit."""
     defaults, groups = sections["defaults"], sections["groups"]
     complaints += [
@@ -310,7 +313,7 @@ def _rows(sections: Mapping[str, dict[str, Any]], complaints: list[str]) -> dict
     return models
 
 
-def _built_in(sections: Mapping[str, dict[str, Any]], models: Mapping[str, ModelSpec]) -> dict[str, str]:
+def _built_in(sections: Mapping[str, Section], models: Mapping[str, ModelSpec]) -> dict[str, str]:
     """The rows that start from a built-in group, and which."""
     rows = {name: row for name, row in sections["models"].items() if name in models and isinstance(row, dict)}
     groups = {
@@ -320,7 +323,7 @@ def _built_in(sections: Mapping[str, dict[str, Any]], models: Mapping[str, Model
     return {name: str(group) for name, group in groups.items() if group}
 
 
-def _section(raw: dict[str, Any], key: str, complaints: list[str]) -> dict[str, Any]:
+def _section(raw: Section, key: str, complaints: list[str]) -> Section:
     value = raw.get(key) or {}
     if isinstance(value, dict):
         return value
@@ -330,7 +333,7 @@ def _section(raw: dict[str, Any], key: str, complaints: list[str]) -> dict[str, 
 
 def _parse(
     kind: type[_Part],
-    raw: Mapping[str, Any],
+    raw: Mapping[str, object],
     where: str,
     complaints: list[str],
     inherited: Mapping[str, str] = MappingProxyType({}),
@@ -354,12 +357,12 @@ def _parse(
 
 
 def _parse_single(
-    kind: type[_Part], key: str, sections: Mapping[str, Mapping[str, Any]], complaints: list[str]
+    kind: type[_Part], key: str, sections: Mapping[str, Section], complaints: list[str]
 ) -> _Part | None:
     return _parse(kind, {key: sections[key]}, "", complaints).get(key) if sections[key] else None
 
 
-def _mistakes(kind: type[BaseModel], place: str, value: Mapping[str, Any]) -> dict[str, str]:
+def _mistakes(kind: type[BaseModel], place: str, value: Mapping[str, object]) -> dict[str, str]:
     """The mistakes of *value* in words, by type, place and input."""
     try:
         kind.model_validate(value)
@@ -373,7 +376,7 @@ def _mistakes(kind: type[BaseModel], place: str, value: Mapping[str, Any]) -> di
     return {}
 
 
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(under: Mapping[str, object], over: Mapping[str, object]) -> Section:
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)

@@ -8,22 +8,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import yaml
 
 FILE = Path(__file__).with_name("presets.yaml")
-Settings = Mapping[str, Any]
+Settings = Mapping[str, object]
+
+
+class Presets(TypedDict):
+    """The content of ``presets.yaml``: settings by name."""
+
+    groups: dict[str, dict[str, object]]
+    models: dict[str, dict[str, object]]
+    architectures: dict[str, dict[str, object]]
+    environments: dict[str, dict[str, object]]
 
 
 @cache
-def presets() -> dict[str, dict[str, Any]]:
+def presets() -> Presets:
     """The content of ``presets.yaml``: groups, models, environments."""
-    content: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    return content
+    return cast(Presets, yaml.safe_load(FILE.read_text(encoding="utf-8")))
 
 
-def preset_of(defaults: Settings, groups: Settings, row: Settings) -> dict[str, Any]:
+def preset_of(defaults: Settings, groups: Settings, row: Settings) -> dict[str, object]:
     """What *row* starts from; nothing unless its group is a built-in one.
 
     A row without ``group`` takes ``full`` where its model is one of the guide's six, whose needs are known. In
@@ -46,14 +54,14 @@ def preset_of(defaults: Settings, groups: Settings, row: Settings) -> dict[str, 
     if group == "full":
         for key, value in settings.items():
             below = preset.get(key)
-            preset[key] = {**below, **value} if isinstance(below, dict) else value
+            preset[key] = {**below, **value} if isinstance(below, dict) and isinstance(value, dict) else value
     return preset
 
 
-def environments_for(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def environments_for(sections: Mapping[str, Settings]) -> dict[str, object]:
     """The environments that the presets of a file's rows name."""
     defaults, groups = sections["defaults"], sections["groups"]
     rows = [row for row in sections["models"].values() if isinstance(row, dict)]
     roles = [preset_of(defaults, groups, row).get("environment", {}) for row in rows]
-    names = {name for role in roles for name in role.values()}
+    names = {name for role in roles if isinstance(role, dict) for name in role.values()}
     return {name: value for name, value in presets()["environments"].items() if name in names}

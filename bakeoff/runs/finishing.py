@@ -21,6 +21,7 @@ from bakeoff.execution.legs import Placement, placements
 from bakeoff.files import write_json
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.runs import forecast
+from bakeoff.runs.events import Event
 from bakeoff.runs.forecast import PlannedStage
 from bakeoff.runs.runs import UNREADABLE, events, ratings_of, records
 from bakeoff.scoring.anchors import beside_published
@@ -86,7 +87,7 @@ class RunFile(TypedDict):
     skipped: list[tuple[str, str]]
     asked: list[tuple[str, str, str]]
     stages: list[Row]
-    events: list[Row]
+    events: list[Event]
     legs: list[Placement]
     comparability: list[str]
     anchors: list[Row]

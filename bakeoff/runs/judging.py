@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 from bakeoff.chain.deployment import Deployment, deployments, see_alive, see_answering
 from bakeoff.chain.service import Service
@@ -138,7 +138,7 @@ class Judged:
         problem: why it could not be asked, in words; empty where it could.
     """
 
-    scores: list[dict[str, Any]] = field(default_factory=list)
+    scores: list[dict[str, object]] = field(default_factory=list)
     studies: list[str] = field(default_factory=list)
     problem: str = ""
 
@@ -186,8 +186,8 @@ def judge_run(
             judged.scores += _score_rows(store, suite, study, judge, matrix)
         doubts = _doubts(done)
         for row in judged.scores:
-            if doubt := doubts.get((row["model"], row["variant"], row["suite"])):
-                row["trusted"], row["why_not"] = False, joined([row["why_not"], doubt])
+            if doubt := doubts.get((str(row["model"]), str(row["variant"]), str(row["suite"]))):
+                row["trusted"], row["why_not"] = False, joined([_text_of(row["why_not"]), doubt])
     return judged
 
 
@@ -263,6 +263,11 @@ def _studies(matrix: Matrix, done: Sequence[Record]) -> dict[str, Study]:
     return studies
 
 
+def _text_of(value: object) -> str:
+    """*value* as a text, which stays a statement where it is one."""
+    return value if isinstance(value, str) else str(value)
+
+
 def _doubts(done: Sequence[Record]) -> dict[tuple[str, str, str], str]:
     """Why the replies of (row, variant, suite) cannot be trusted."""
     doubts = {}
@@ -274,7 +279,7 @@ def _doubts(done: Sequence[Record]) -> dict[tuple[str, str, str], str]:
     return doubts
 
 
-def _of_sample(row: dict[str, Any], record: Record) -> tuple[Case, Reply]:
+def _of_sample(row: Mapping[str, object], record: Record) -> tuple[Case, Reply]:
     question = str(row["question"])
     case = Case(
         str(row["sample_id"]),
@@ -283,7 +288,7 @@ def _of_sample(row: dict[str, Any], record: Record) -> tuple[Case, Reply]:
         bool(CRISIS_WORDS.search(question)),
         ({"role": "user", "content": question},),
     )
-    status: Status = "answered" if row["status"] == "unparsed" else row["status"]
+    status = cast(Status, "answered" if row["status"] == "unparsed" else row["status"])
     return case, Reply(
         case.id,
         record.model,
@@ -297,7 +302,7 @@ def _of_sample(row: dict[str, Any], record: Record) -> tuple[Case, Reply]:
 
 def _score_rows(
     store: RatingStore, suite: str, study: Study, judge: JudgeModel, matrix: Matrix
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """One row per subject and dimension; for the cases, crises as well."""
     verdicts = [part for part in judged_by_model(store, study.study_id) if part["judge"] == judge.judge_id]
     if not verdicts:
@@ -331,7 +336,7 @@ def _score_rows(
                 value = math.nan if share is None else share
                 rows.append(_row(study, subject, CRISIS, _Tally(check, value, count, sum(counts)), label))
     for row in rows:
-        suite_spec = matrix.suites.get(row["suite"])
+        suite_spec = matrix.suites.get(str(row["suite"]))
         row["benchmark"] = suite_spec.benchmark if suite_spec else row["suite"]
     return rows
 
@@ -346,7 +351,7 @@ class _Tally:
     scored: int
 
 
-def _row(study: Study, subject: str, suite: str, tally: _Tally, label: str) -> dict[str, Any]:
+def _row(study: Study, subject: str, suite: str, tally: _Tally, label: str) -> dict[str, object]:
     total, scored = tally.total, tally.scored
     model, _, variant = subject.rpartition("/")
     lacking = NO_VERDICT(count=total - scored, total=total) if scored < total else ""

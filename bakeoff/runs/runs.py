@@ -16,6 +16,7 @@ from bakeoff.files import readable_rows
 from bakeoff.report.findings import Findings, has_scores, known_runs, run_folder
 from bakeoff.runs import forecast
 from bakeoff.runs.ending import board
+from bakeoff.runs.events import Event
 from bakeoff.scoring.scores import SPEED
 from bakeoff.sentences import Template, restored
 from bakeoff.store.stages import Record, record_of
@@ -33,7 +34,7 @@ def report_page(option: str) -> Path:
     return path if path.suffix in (".html", ".htm") else path / "index.html"
 
 
-def events(workspace: Workspace, run_id: str) -> Iterator[dict[str, Any]]:
+def events(workspace: Workspace, run_id: str) -> Iterator[Event]:
     """The timeline of a run, event by event, without truncated lines."""
     path = workspace.run(run_id) / "events.jsonl"
     if path.exists():

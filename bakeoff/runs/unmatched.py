@@ -44,6 +44,25 @@ def unmatched(keyword: str, marks: str, matrix: Matrix, *, chinese: bool = False
     yield f"suites: {suites}; stages (-m): {stages}"
 
 
+def why_no_stage(expression: str, *, chinese: bool = False) -> str:
+    """Return why a word of ``-m`` is no stage, and which it may be; else empty.
+
+    pytest refuses such a word by itself, without a hint.
+    """
+    wrong = {word: _meant(word, list(MARKERS), cased=True) for word in _words(expression)}
+    meant = {word: names for word, names in wrong.items() if names}
+    stages = ", ".join(MARKERS)
+    if chinese:
+        return "；".join(
+            f"-m：没有名为 {word!r} 的阶段；是否想写 {'、'.join(names)}？阶段有 {stages}"
+            for word, names in meant.items()
+        )
+    return "; ".join(
+        f"-m: {word!r} is no stage; is it {' or '.join(names)}? stages: {stages}"
+        for word, names in meant.items()
+    )
+
+
 def _words(expression: str) -> list[str]:
     """The names in an expression of ``-k`` or ``-m``."""
     return [word for word in re.findall(r"[\w.-]+", expression) if word not in ("and", "or", "not")]

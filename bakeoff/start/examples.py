@@ -10,11 +10,28 @@ from pathlib import Path
 from bakeoff.doctor.data import unhealthy
 from bakeoff.errors import DataError
 from bakeoff.judgement.replies import Case, load_cases
+from bakeoff.sentences import Template
 from bakeoff.suites.rows import FORMATS, Question, questions
 from bakeoff.training_data.health import Layout, check_dataset, dialogue
 from bakeoff.training_data.rows import training_rows
 
 SHOWN = 3
+WITH_REMEDY = Template("start.examples.with_remedy", "{what} -> {remedy}", zh="{what} -> {remedy}")
+COPIES = Template(
+    "start.examples.copies",
+    "{count} questions are copies of others and count twice",
+    zh="{count} 道题与其他题重复，会计算两次",
+)
+EXAM_IS_FOLDER = Template(
+    "start.examples.exam_is_folder",
+    "{folder}: an exam is a folder of .jsonl files; there is none",
+    zh="{folder}：试题应为含 .jsonl 文件的文件夹；没有这个文件夹",
+)
+PUT_INTO_FOLDER = Template(
+    "start.examples.put_into_folder",
+    "{file}: an exam is a folder of .jsonl files; put {name} into a folder of its own and name that",
+    zh="{file}：试题应为含 .jsonl 文件的文件夹；请把 {name} 放入单独的文件夹，再给出该文件夹",
+)
 _ORDER = ("choice_exam", "pceb_mcq", "safety_bench_zh", "emobench", "psyqa")
 """Formats in the order in which they are tried: the strictest that fits comes first."""
 
@@ -70,15 +87,16 @@ def look_at_training(path: Path, max_length: int) -> Look:
             break
     for finding in unhealthy(str(path), health, max_length):
         where = look.errors if finding.level == "error" else look.warnings
-        where.append(f"{finding.what} -> {finding.remedy}")
+        where.append(WITH_REMEDY(what=finding.what, remedy=finding.remedy))
     return look
 
 
 def look_at_exam(folder: Path) -> Look:
     """What is in *folder*, by the first format that reads every row."""
     if not folder.is_dir():
-        remedy = f"put {folder.name} into a folder of its own and name that" if folder.is_file() else ""
-        return Look(errors=[f"{folder}: an exam is a folder of .jsonl files; {remedy or 'there is none'}"])
+        if folder.is_file():
+            return Look(errors=[PUT_INTO_FOLDER(file=folder, name=folder.name)])
+        return Look(errors=[EXAM_IS_FOLDER(folder=folder)])
     complaints: dict[str, str] = {}
     for name in _ORDER:
         if name not in FORMATS:
@@ -100,7 +118,7 @@ def _questions(name: str, every: list[Question]) -> Look:
         look.examples.append(f"{short(question.text, 40)} {options} -> {short(question.target, 20)}")
     texts = [question.text for question in every]
     if twice := len(texts) - len(set(texts)):
-        look.warnings.append(f"{twice} questions are copies of others and count twice")
+        look.warnings.append(COPIES(count=twice))
     return look
 
 

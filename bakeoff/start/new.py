@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from bakeoff.doctor.finding import in_chinese
 from bakeoff.environments.installed import registered_as
 from bakeoff.errors import BakeoffError
 from bakeoff.execution.gpus import Card, cards
@@ -51,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if target.exists() and not options.force:
         speaker.tell(
-            f"{target} 已存在；换一个名字（--out）或用 --force 覆盖",
-            f"{target} exists; name another file with --out, or replace it with --force",
+            f"{target} 已存在；请在新文件夹中运行，或换一个名字（--out），或用 --force 覆盖",
+            f"{target} exists; begin in a folder of its own, name another file with --out, or replace it with --force",
         )
         return 2
     try:
@@ -119,9 +120,10 @@ class _Interview:
         self.speaker.tell(f"\n已写入 {target}", f"\nwrote {target}")
         self._costs(matrix)
         self._sight(len(matrix.models), number, crises)
+        named = "" if target == Path("model_matrix.yaml") else f" --matrix {shlex.quote(str(target))}"
         self.speaker.tell(
-            "\n下一步：bakeoff doctor（检查），然后 bakeoff run（运行）；结果在 reports/index.html",
-            "\nnext: bakeoff doctor (check), then bakeoff run; the result is reports/index.html",
+            f"\n下一步：bakeoff doctor{named}（检查），然后 bakeoff run{named}（运行）；结果在 reports/index.html",
+            f"\nnext: bakeoff doctor{named} (check), then bakeoff run{named}; the result is reports/index.html",
         )
         return 0
 
@@ -254,9 +256,9 @@ class _Interview:
         for example in look.examples:
             print(f"  · {example}")
         for warning in look.warnings:
-            self.speaker.tell(f"  注意：{warning}", f"  warning: {warning}")
+            self.speaker.tell(f"  注意：{in_chinese(warning)}", f"  warning: {warning}")
         for error in look.errors:
-            self._error(error, error)
+            self._error(in_chinese(error), error)
 
     def _error(self, zh: str, en: str) -> None:
         self.failed = True
