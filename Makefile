@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EXTRAS := test,judge,perf,dashboard$(if $(shell command -v nvidia-smi),$(shell echo ,gpu,swanlab))
 
-.PHONY: help smoke demo new test lint judge chat report doctor bench dashboard clean-stale
+.PHONY: help smoke demo new test suite lint judge chat report doctor bench dashboard clean-stale
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -28,7 +28,9 @@ new: .venv/.ready ## write a matrix of your own, my_matrix.yaml, with questions
 smoke: .venv/.ready ## the whole chain on all tiny models, into reports/: 2-4 min
 	$(BIN)/pytest benchmarks/ --rows smoke --html=reports/ $(ARGS)
 
-test: .venv/.ready lint ## the harness's own tests: 15-20 min on two cores
+test: lint suite ## the harness's own tests: 15-20 min on two cores
+
+suite: .venv/.ready
 	$(BIN)/pytest tests/ -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.ready ## ruff and mypy: 1 min

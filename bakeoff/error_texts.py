@@ -124,7 +124,7 @@ _MACHINES = frozenset([
     "memory", "cuda", "gpu", "endpoint", "database", "proxy", "nginx", "vllm", "openai", "anthropic",
     "litellm", "http", "https", "status", "code", "error", "errors", "exception", "exceptions",
     "apistatuserror", "concurrency", "process", "host", "address", "client", "response", "stream",
-    "timeout", "maintenance", "load", "demand", "permission", "access", "fetch", "socket", "dns", "ssl",
+    "timeout", "maintenance", "load", "demand", "permission", "fetch", "socket", "dns", "ssl",
     "loading", "usage", "page", "output", "channel", "trace", "subscription", "trial", "region", "group",
 ])  # fmt: skip
 _FAILURES = frozenset([
@@ -137,7 +137,7 @@ _FAILURES = frozenset([
     "rejected", "blocked", "unable", "exhausted",
 ])  # fmt: skip
 _FUNCTION = frozenset([
-    "the", "a", "an", "this", "that", "our", "your", "we", "you", "i", "is", "are", "was", "were",
+    "access", "the", "a", "an", "this", "that", "our", "your", "we", "you", "i", "is", "are", "was", "were",
     "has", "have", "been", "be", "it", "its", "of", "for", "to", "in", "on", "at", "from", "with", "by",
     "and", "or", "but", "too", "currently", "temporarily", "still", "now", "please", "try", "again",
     "later", "retry", "retrying", "wait", "come", "back", "few", "minutes", "moment", "moments",
@@ -179,8 +179,7 @@ def _of_machines_alone(text: str) -> bool:
     names = re.findall(r"[a-z]+", re.sub(r"[\w./-]*[\d_/][\w./-]*", " ", text.lower()))
     kinds = [name in _MACHINES or name in _FAILURES or name in _FUNCTION for name in names]
     return bool(
-        names
-        and len(names) <= 24
+        2 <= len(names) <= 24  # Timeout alone may be an answer: time-out from reinforcement
         and all(kinds)
         and any(name in _MACHINES for name in names)
         and any(name in _FAILURES for name in names)

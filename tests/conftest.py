@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.chains import plant_tools
+from tests.chains import built, plant_tools, tiny, warm
+from tests.forking import forks
 
+__all__ = ["built", "forks", "tiny", "warm"]  # one of each for all modules, which ask for them by name
 ROOT = Path(__file__).parents[1]
 SLOWEST = [
     "test_faults.py",
@@ -33,16 +35,18 @@ PytestRun = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_pycollect_makemodule() -> None:
-    """Load the profile before the first test module is imported.
+    """Load the profile, and keep to one thread, before the first test module is imported.
 
     Not at the top: pytest reads this file also where no test of the harness is asked for, and hypothesis takes 1 s.
     """
     from hypothesis import settings
 
+    for name, value in ONE_THREAD.items():
+        os.environ.setdefault(name, value)
+
     if settings.get_current_profile_name() != "any machine":  # each profile refers to the one before
-        settings.register_profile(
-            "any machine", deadline=None
-        )  # the first example may wait for scipy's import
+        # the first example may wait for scipy's import
+        settings.register_profile("any machine", deadline=None)
         settings.load_profile("any machine")
 
 
@@ -62,7 +66,7 @@ def test_data() -> Path:
 
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-"""A row on a pretended card would take all threads, which spin for each other where the tests share the cores."""
+"""What computes here, and rows on pretended cards, would take all threads, which spin for each other."""
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Rows that do not start at a base model, and services that misbehave on the way; real chains, real small servers."""
 
-# ruff: noqa: F811  (a fixture that is imported and asked for)
-
 from __future__ import annotations
 
 import contextlib
@@ -36,7 +34,7 @@ from bakeoff.matrix.loading import parse_matrix
 from bakeoff.runs.plan import dry_run
 from bakeoff.store.stages import Record
 from bakeoff.workspace import Workspace
-from tests.chains import ROW, SUITE, Tiny, bench_in, matrix_with, plant_base, tiny  # noqa: F401
+from tests.chains import ROW, SUITE, Tiny, bench_in, matrix_with, plant_base
 from tests.fakes.service import serving as asked_service
 
 SERVER = Path(__file__).parent / "fakes" / "chat_server.py"
@@ -442,7 +440,7 @@ def test_a_server_that_dies_at_request_20_is_started_again_and_the_evaluation_fi
 
 @pytest.mark.slow
 def test_an_evaluation_tells_how_far_it_is_and_keeps_how_it_was_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, warm: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bakeoff.store.stages.PROGRESS_S", 0.1)
     store = tmp_path / "store"
@@ -452,12 +450,11 @@ def test_an_evaluation_tells_how_far_it_is_and_keeps_how_it_was_made(
         suites = list(matrix.suites.values())
         kept = []
         for _ in range(2):  # the second run reuses
-            with contextlib.closing(Runner(store / "processes")) as runner:
-                chain = Chain(matrix.models["tiny"], bench_in(store, runner, matrix))
-                with contextlib.closing(Deployment(chain, "base")) as deployment:
-                    evaluation = Evaluation(deployment, suites)
-                    records = [evaluation.record(suite) for suite in suites]
-                    kept.append([evaluation.result(suite)["scores"] for suite in suites])
+            chain = Chain(matrix.models["tiny"], bench_in(store, warm, matrix))
+            with contextlib.closing(Deployment(chain, "base")) as deployment:
+                evaluation = Evaluation(deployment, suites)
+                records = [evaluation.record(suite) for suite in suites]
+                kept.append([evaluation.result(suite)["scores"] for suite in suites])
     assert {record.outcome for record in records} == {"reused"}
     assert kept[0] == kept[1]
     score = kept[0][0][0]

@@ -1,12 +1,9 @@
 """What of an evaluation is asked again, what is only graded again, and what is neither."""
 
-# ruff: noqa: F811  (a fixture that is imported and asked for)
-
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +18,9 @@ from bakeoff.execution.runner import Runner
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.sentences import in_languages, restored
 from bakeoff.store.stages import Record
-from tests.chains import Tiny, bench_in, tiny  # noqa: F401
+from tests.chains import Tiny, bench_in
 
 QUESTION = "来访者在第一次会谈中说了什么话？"
-
-
-@pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Runner]:
-    runner = Runner(tmp_path / "processes")
-    yield runner
-    runner.close()
 
 
 @pytest.fixture
@@ -74,28 +64,28 @@ def evaluated(
         return evaluation.record(matrix.suites["exam"])
 
 
-def test_new_thresholds_and_training_data_need_grading_but_no_service(runner: Runner, exam: Path) -> None:
+def test_new_thresholds_and_training_data_need_grading_but_no_service(warm: Runner, exam: Path) -> None:
     with serving("--reply", "always:A") as service:
-        first = evaluated(runner, exam, service.url)
+        first = evaluated(warm, exam, service.url)
     result = json.loads(Path(first.output).read_text(encoding="utf-8"))
     assert (result["trusted"], result["leakage"], result["leakage_not_checked"]) == (True, [], "")
     # The service is gone by now.
-    again = evaluated(runner, exam, service.url, trust={"max_truncated": 0.5})
+    again = evaluated(warm, exam, service.url, trust={"max_truncated": 0.5})
     assert "trust.max_truncated: '0.05' is now '0.5'" in again.why
     assert again.facts["asked_now"] == 0
     dialogue = {"messages": [{"role": "user", "content": QUESTION}]}
     (exam.parent / "train.jsonl").write_text(json.dumps(dialogue, ensure_ascii=False), encoding="utf-8")
-    leaked = evaluated(runner, exam, service.url, trust={"max_truncated": 0.5})
+    leaked = evaluated(warm, exam, service.url, trust={"max_truncated": 0.5})
     assert "training" in leaked.why
     result = json.loads(Path(leaked.output).read_text(encoding="utf-8"))
     assert result["leakage"][0]["n_leaked"] == 1
 
 
-def test_a_broken_suite_fails_alone(runner: Runner, exam: Path) -> None:
+def test_a_broken_suite_fails_alone(warm: Runner, exam: Path) -> None:
     (exam.parent / "broken").mkdir()
     (exam.parent / "broken/default_test.jsonl").write_text('{"question": "？"}\n', encoding="utf-8")
     with serving("--reply", "always:A") as service:
-        record = evaluated(runner, exam, service.url, "broken")
+        record = evaluated(warm, exam, service.url, "broken")
     assert (record.outcome, record.facts["asked_now"]) == ("ran", 2)
 
 
@@ -117,29 +107,31 @@ def test_a_model_that_is_served_twice_answers_every_question_alike(tiny: Tiny, t
     "flags", [("--fingerprint", "fp_2"), ("--fault", "other")], ids=["fingerprint", "name"]
 )
 def test_a_stored_suite_is_asked_again_where_another_is_seen_to_answer(
-    runner: Runner, exam: Path, flags: tuple[str, str]
+    warm: Runner, exam: Path, flags: tuple[str, str]
 ) -> None:
     with serving("--reply", "always:A", "--fingerprint", "fp_1") as service:
-        evaluated(runner, exam, service.url)
-        assert evaluated(runner, exam, service.url).outcome == "reused"
+        evaluated(warm, exam, service.url)
+        assert evaluated(warm, exam, service.url).outcome == "reused"
     same = ("--reply", "always:A", "--fingerprint", "fp_1", "--port", str(service.port))
     with serving(*same, *flags) as changed:
         # a second suite needs the service, which tells that the first one's answers are another's
-        again = evaluated(runner, exam, changed.url, more=True)
+        again = evaluated(warm, exam, changed.url, more=True)
     assert (again.outcome, again.facts["asked_now"]) == ("ran", 2)
     assert "'m@fp_1'" in again.why
     assert {"fp_2": "'m@fp_2'", "other": "'somebody-else@fp_1'"}[flags[1]] in again.why
 
 
-def test_another_model_at_the_same_address_is_told_and_asked_anew(runner: Runner, exam: Path) -> None:
+def test_another_model_at_the_same_address_is_told_and_asked_anew(warm: Runner, exam: Path) -> None:
     with serving("--reply", "always:A") as service:
-        first = json.loads(Path(evaluated(runner, exam, service.url).output).read_text(encoding="utf-8"))
+        first = json.loads(Path(evaluated(warm, exam, service.url).output).read_text(encoding="utf-8"))
     with serving("--reply", "always:A", "--port", str(service.port), "--fault", "other") as changed:
         assert changed.url == service.url
         # other settings need the service, and thus see who answers now
-        again = evaluated(runner, exam, service.url, generation={"max_tokens": 9})
+        again = evaluated(warm, exam, service.url, generation={"max_tokens": 9})
     results = [first, json.loads(Path(again.output).read_text(encoding="utf-8"))]
     assert [one["answers_as"] for one in results] == ["m", "somebody-else"]
     assert [len(one["alarms"]) for one in results] == [0, 1]
     assert "'m' was asked, and 'somebody-else' answers" in results[1]["alarms"]
-    assert all(in_languages(alarm) for alarm in restored(results[1])["alarms"]), "the page has no Chinese for it"
+    assert all(in_languages(alarm) for alarm in restored(results[1])["alarms"]), (
+        "the page has no Chinese for it"
+    )

@@ -36,8 +36,9 @@ from bakeoff.chain.ports import free_port
 from bakeoff.chain.replies import replies
 from bakeoff.chain.service import Service, who_answers
 from bakeoff.chain.speed import speed
+from bakeoff.command import Command
 from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
-from bakeoff.execution.runner import Runner, end_orphans
+from bakeoff.execution.runner import Process, Runner, end_orphans
 from bakeoff.judgement.replies import load_cases
 from bakeoff.provenance import ContentHashes
 from bakeoff.report import Findings, section
@@ -64,14 +65,36 @@ TRAINING = {
 LIMITS = {"train_s": 60.0, "export_s": 60.0, "evaluate_s": 240.0, "stall_s": 4.0, "retries": 0}
 
 
+class AsksWarm(Runner):
+    """Starts every tool from scratch, but EvalScope from *warm*, which has imported it."""
+
+    def __init__(self, processes: Path, warm: Runner) -> None:
+        super().__init__(processes, warm=False)
+        self.asking = warm
+
+    def start(self, command: Command, log: Path) -> Process:
+        return self.asking.start(command, log) if asks(command) else super().start(command, log)
+
+    def forget(self, process: Process) -> None:
+        if asks(process.command):
+            self.asking.forget(process)
+        else:
+            super().forget(process)
+
+
+def asks(command: Command) -> bool:
+    return (command.module or "").startswith("bakeoff.evalscope")
+
+
 @dataclass
 class House:
-    """A store with the fake tools, and runs in it."""
+    """A store with the fake tools, and runs in it; *asking* has imported EvalScope."""
 
     root: Path
     store: Path
     monkeypatch: pytest.MonkeyPatch
     row: dict[str, Any] = field(default_factory=dict)
+    asking: Runner | None = None
 
     def __post_init__(self) -> None:
         base = self.root / "base"
@@ -100,7 +123,7 @@ class House:
         matrix = matrix_with(**self.changes)
         workspace = Workspace(self.store)
         end_orphans(workspace.processes)
-        runner = warm or Runner(workspace.processes, warm=False)
+        runner = warm or self._runner(workspace.processes)
         stages = Stages(workspace, Timeline(self.store / "events.jsonl"))
         bench = Bench(matrix, workspace, stages, runner, ContentHashes(workspace.cache / "hashes.json"))
         try:
@@ -108,6 +131,9 @@ class House:
         finally:
             if not warm:
                 runner.close()
+
+    def _runner(self, processes: Path) -> Runner:
+        return AsksWarm(processes, self.asking) if self.asking else Runner(processes, warm=False)
 
     def result(self) -> dict[str, str]:
         """Train, merge, serve, ask; digests of what each left."""
@@ -131,7 +157,8 @@ class House:
 
     def left_behind(self) -> list[str]:
         """Processes of this store, notes of them, and locks that somebody holds."""
-        left = [str(path) for path in (self.store / "processes").glob("*")]
+        notes = [self.store / "processes", *([self.asking.processes] if self.asking else [])]
+        left = [str(path) for folder in notes for path in folder.glob("*")]
         for path in (self.store / "locks").glob("*.lock"):
             try:
                 FileLock(path, timeout=0).acquire().lock.release()
@@ -717,31 +744,33 @@ def killing_once_asked(service: Any, processes: Path, number: signal.Signals) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["sigterm", "sigkill"])
 def test_an_evaluation_that_is_killed_goes_on_at_the_unanswered_questions(
-    house: House, number: signal.Signals
+    house: House, warm: Runner, number: signal.Signals
 ) -> None:
-    with asked_service("--reply", "always:A", "--latency-s", "0.7", "--name", "reference") as service:
-        imports = {"stall_s": 60.0}  # EvalScope's are silent, and slow where the tests share the machine
-        house.row = {"model": None, "url": service.url, "served_model": "reference", "limits": imports}
+    port = free_port()
+    there = ("--port", str(port), "--reply", "always:A", "--name", "reference")
+    url, imports = f"http://127.0.0.1:{port}/v1", {"stall_s": 60.0}  # they are silent, and may be slow
+    house.row = {"model": None, "url": url, "served_model": "reference", "limits": imports}
+    house.asking = warm
 
-        def scores() -> list[dict[str, Any]]:
-            with house.run() as chain, contextlib.closing(Deployment(chain, "base")) as deployment:
-                suite = chain.bench.matrix.suites["exam"]
-                rows = Evaluation(deployment, [suite]).result(suite)["scores"]
-            return [{k: v for k, v in row.items() if k != "finished_at"} for row in rows]
+    def scores() -> list[dict[str, Any]]:
+        with house.run() as chain, contextlib.closing(Deployment(chain, "base")) as deployment:
+            suite = chain.bench.matrix.suites["exam"]
+            rows = Evaluation(deployment, [suite]).result(suite)["scores"]
+        return [{k: v for k, v in row.items() if k != "finished_at"} for row in rows]
 
-        killer = killing_once_asked(service, house.store / "processes", number)
+    with asked_service(*there, "--latency-s", "0.7") as service:
+        killer = killing_once_asked(service, warm.processes, number)
         with pytest.raises(CommandFailed, match=f"signal {number.value}"):
             scores()
         killer.join()
-        assert house.left_behind() == []
-        before = service.stats()["requests"]
+    assert house.left_behind() == []
+    with asked_service(*there) as service:
         found = scores()
-        asked_again = service.stats()["requests"] - before
+        asked_again = service.stats()["requests"]
         house.store = house.root / "another"
-        whole = service.stats()["requests"]
         assert found == scores()
-        assert asked_again < service.stats()["requests"] - whole
-        assert house.left_behind() == []
+        assert asked_again < service.stats()["requests"] - asked_again
+    assert house.left_behind() == []
 
 
 @dataclass
@@ -775,13 +804,6 @@ class Exam:
         scores = [{k: v for k, v in row.items() if k not in differing} for row in kept["scores"]]
         asked = service.stats()["requests"] - before if service else 0
         return {"trusted": kept["trusted"], "ledger": kept["ledger"], "scores": scores}, max(0, asked - 1)
-
-
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    runner = Runner(tmp_path_factory.mktemp("warm") / "processes")
-    yield runner
-    runner.close()
 
 
 @pytest.fixture(scope="module")
@@ -893,14 +915,15 @@ def test_a_service_that_refuses_or_babbles_still_answers_and_is_left_alone(fault
 @pytest.mark.parametrize(
     ("waited_s", "stall_s", "said"),
     [
-        (120.0, 40.0, "bakeoff.evalscope printed nothing for 40 s"),
+        (120.0, 10.0, "bakeoff.evalscope printed nothing for 10 s"),
         (2.0, 200.0, "tiny-base runs, and answers no more (ReadTimeout)"),
     ],
     ids=["silence", "timeouts"],
 )
 def test_a_service_that_hangs_while_it_is_examined_is_started_again(
-    house: House, monkeypatch: pytest.MonkeyPatch, waited_s: float, stall_s: float, said: str
+    house: House, warm: Runner, monkeypatch: pytest.MonkeyPatch, waited_s: float, stall_s: float, said: str
 ) -> None:
+    house.asking = warm
     house.break_("deploy:hang@12")
     house.row = {"limits": {"stall_s": stall_s}, "serving": {"engine": "transformers", "restarts": 1}}
     plan = partial(evalscope.evaluation_plan, timeout_s=waited_s)
@@ -995,8 +1018,11 @@ def test_an_evaluation_that_finds_its_port_taken_asks_nobody(
 
 
 @pytest.mark.slow
-def test_a_service_that_died_before_its_speed_was_measured_is_started_again(house: House) -> None:
+def test_a_service_that_died_before_its_speed_was_measured_is_started_again(
+    house: House, warm: Runner
+) -> None:
     pytest.importorskip("sse_starlette", reason="needs the perf extra: pip install 'evalscope[perf]'")
+    house.asking = warm
     house.row = {"limits": {"stall_s": 120.0}}
     with house.run() as chain, contextlib.closing(Unprobed(chain, "base")) as deployment:
         process = deployment.service().process
@@ -1027,20 +1053,18 @@ CASES = len(load_cases())
 
 @pytest.mark.slow
 def test_replies_that_a_killed_pytest_had_gathered_are_not_asked_for_again(house: House) -> None:
-    with asked_service("--reply", "慢慢说", "--name", "reference", "--latency-s", "2") as service:
-        house.row = {
-            "model": None,
-            "url": service.url,
-            "served_model": "reference",
-            "serving": {"in_flight": 2},
-        }
+    port = free_port()
+    there = ("--port", str(port), "--reply", "慢慢说", "--name", "reference")
+    url = f"http://127.0.0.1:{port}/v1"
+    house.row = {"model": None, "url": url, "served_model": "reference", "serving": {"in_flight": 2}}
+    with asked_service(*there, "--latency-s", "2") as service:
         run = RealRun(house, stages="judge")
         assert wait_until(lambda: service.stats()["requests"] >= 6, 90)  # a canary, 2 or 3 answered, 2 open
         run.process.kill()
         run.end()
-        before = service.stats()["requests"]
+    with asked_service(*there) as service:
         assert len(gathered(house)) == CASES
-        assert service.stats()["requests"] - before < CASES  # with a canary: at least 2 are kept
+        assert service.stats()["requests"] < CASES  # with a canary: at least 2 are kept
     assert house.left_behind() == []
 
 

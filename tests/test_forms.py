@@ -496,10 +496,9 @@ def test_a_vocabulary_for_engines_is_the_tokenizer_s_own(
 
 
 @pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Runner]:
-    runner = Runner(tmp_path / "processes", warm=False)
-    yield runner
-    runner.close()
+def runner(warm: Runner) -> Runner:
+    """The one that all share."""
+    return warm
 
 
 def chain_of(model: Path | str, store: Path, runner: Runner, **changes: Any) -> Chain:

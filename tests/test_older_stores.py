@@ -14,6 +14,7 @@ import pytest
 
 from bakeoff.chain.evaluation import Evaluation
 from bakeoff.chain.replies import replies
+from bakeoff.execution.runner import Runner
 from bakeoff.store.facts import EvaluationFacts, Facts, HealthFacts, RepliesFacts, TrainingFacts
 from bakeoff.store.stages import Record
 from tests.test_faults import House, Unprobed, house  # noqa: F401
@@ -54,7 +55,8 @@ def done(house: House) -> list[Record]:
     return [record for record in records if record]
 
 
-def test_records_of_other_versions_are_read_and_nothing_runs_again(house: House) -> None:
+def test_records_of_other_versions_are_read_and_nothing_runs_again(house: House, warm: Runner) -> None:
+    house.asking = warm
     house.row = {"limits": {"stall_s": 60.0}}
     first = done(house)
     assert [record.outcome for record in first] == ["ran"] * 5

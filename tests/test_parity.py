@@ -1,7 +1,5 @@
 """What is served is what was trained: each link is sabotaged on a real tiny model, and the right error appears."""
 
-# ruff: noqa: F811  (a fixture that is imported and asked for)
-
 from __future__ import annotations
 
 import contextlib
@@ -28,7 +26,7 @@ from bakeoff.probes import tokenizers, views
 from bakeoff.probes.weights import first_changed
 from bakeoff.store.stages import Record
 from bakeoff.tools.swift import CPU_ENVIRONMENT
-from tests.chains import Tiny, tiny  # noqa: F401
+from tests.chains import Tiny
 
 # -- judging what was measured, without a model --------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from tests.forking import Forks
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGINS = ROOT / "bakeoff" / "plugins"
@@ -182,7 +185,7 @@ def test_only_padding_free_rows_get_borders() -> None:
 
 
 @pytest.mark.slow
-def test_ms_swift_takes_the_plugins_and_transformers_the_lent_attention() -> None:
+def test_ms_swift_takes_the_plugins_and_transformers_the_lent_attention(forks: Forks) -> None:
     pytest.importorskip("swift")
     program = f"""
 from swift.utils import import_external_file
@@ -201,7 +204,7 @@ lent = rows.lend_flash_attention()
 functions = flash.lazy_import_flash_attention("flash_attention_2")[0]
 print(lent == (functions[1] is rows.torch_varlen))
 """
-    assert run(program).strip().endswith("True")
+    assert forks.run(program).strip().endswith("True")
 
 
 def test_larger_chunks_reach_liger_and_do_nothing_without_it(tmp_path: Path) -> None:
@@ -312,7 +315,7 @@ def test_sinks_that_are_trained_are_refused() -> None:
 
 
 @pytest.mark.parametrize("interpreted", [False, True])
-def test_the_fused_experts_compute_what_transformers_computes(interpreted: bool) -> None:
+def test_the_fused_experts_compute_what_transformers_computes(interpreted: bool, forks: Forks) -> None:
     pytest.importorskip("torch")
     if interpreted:
         pytest.importorskip("triton", reason="PyTorch for CPUs brings no Triton")
@@ -345,10 +348,11 @@ for one, other in pairs:
     torch.testing.assert_close(one, other, rtol=1e-4, atol=2e-3)
 print("same")
 """
-    assert run(program, TRITON_INTERPRET=str(int(interpreted))).strip() == "same"
+    said = run(program, TRITON_INTERPRET="1") if interpreted else forks.run(program)
+    assert said.strip() == "same"
 
 
-def test_packed_dialogues_of_gpt_oss_have_the_loss_and_gradients_of_separate_ones() -> None:
+def test_packed_dialogues_of_gpt_oss_have_the_loss_and_gradients_of_separate_ones(forks: Forks) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("swift")
     program = f"""
@@ -401,18 +405,19 @@ whole = packed(input_ids=ids, labels=labels, position_ids=positions, **joined).l
 assert abs(float(whole) - float(loss)) > 1e-3, "attention across the borders would not be seen"
 print("same")
 """
-    assert run(program).strip().splitlines()[-1] == "same"
+    assert forks.run(program).strip().splitlines()[-1] == "same"
 
 
-def test_the_row_of_gpt_oss_trains_packed_and_evaluates_on_the_way(tmp_path: Path) -> None:
+def test_the_row_of_gpt_oss_trains_packed_and_evaluates_on_the_way(
+    tmp_path: Path, built: Callable[[str], Path], forks: Forks
+) -> None:
     """The line of the full-size row, on a tiny base: its held-out share is packed, too."""
     pytest.importorskip("swift")
-    from bakeoff import tiny
     from bakeoff.matrix.loading import load_matrix
     from bakeoff.tools import swift
 
     row = load_matrix(ROOT / "model_matrix.yaml").models["gpt-oss-20b"]
-    base = tiny.build("gpt_oss", tmp_path / "base")
+    base = built("gpt_oss")
     changes = {
         "dtype": "float32",
         "max_length": 256,
@@ -431,14 +436,7 @@ def test_the_row_of_gpt_oss_trains_packed_and_evaluates_on_the_way(tmp_path: Pat
     data = str(ROOT / "bakeoff" / "data" / "facts_train.jsonl")
     spec = row.model_copy(update={"training": training, "model": str(base), "dataset": (data,)})
     command = swift.sft(spec, base=str(base), output=tmp_path / "out", python=sys.executable)
-    done = subprocess.run(
-        [*command.argv, "--use_cpu", "true"],
-        env={**os.environ, **command.env, **swift.CPU_ENVIRONMENT},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    forks.run_line([*command.argv[1:], "--use_cpu", "true"], **command.env, **swift.CPU_ENVIRONMENT)
     rows = [json.loads(line) for line in (tmp_path / "out" / "logging.jsonl").read_text().splitlines()]
     losses = [float(each["eval_loss"]) for each in rows if "eval_loss" in each]
     assert len(losses) == 2

@@ -1,11 +1,7 @@
 """Models with code of their own, in the habits of ChatGLM3, InternLM2 and Baichuan2, under real transformers."""
 
-# ruff: noqa: F811  (a fixture that is imported and asked for)
-
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +12,7 @@ from bakeoff.errors import DataError
 from bakeoff.plugins.finish_reason import tell_the_reason_truly
 from bakeoff.plugins.rotary_check import rotary_problem
 from bakeoff.tools import swift
-from tests.chains import ROW, tiny  # noqa: F401
+from tests.chains import ROW
 
 HERE = Path(__file__).parent / "fakes" / "remote_code"
 torch = pytest.importorskip("torch")
@@ -98,29 +94,21 @@ def test_the_models_of_transformers_own_pass_the_check():
     assert rotary_problem(LlamaForCausalLM(LlamaConfig(**size, rope_parameters=llama3))) is None
 
 
-def run(python: Path | str, *arguments: str, tmp_path: Path) -> str:
-    environ = os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    environ.pop("PYTHONPATH", None)
-    done = subprocess.run([str(python), *arguments], capture_output=True, text=True, env=environ)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.strip()
-
-
 @pytest.mark.slow
-def test_the_running_transformers_leaves_garbage_in_buffers_without_an_error_and_the_check_sees_it(tmp_path):
+def test_the_running_transformers_leaves_garbage_in_buffers_without_an_error_and_the_check_sees_it(
+    tmp_path, forks
+):
     import transformers
 
     if int(transformers.__version__.split(".")[0]) < 5:
         pytest.skip("transformers 4 loads such buffers rightly")
     folder = tmp_path / "internlm2"
-    run(sys.executable, str(HERE / "build.py"), "internlm2", str(folder), tmp_path=tmp_path)
+    forks.run_line([str(HERE / "build.py"), "internlm2", str(folder)])
     source = folder / "modeling_internlm2.py"
     # as a user would mend the KeyError that transformers 5 raises first
     mended = source.read_text().replace('self.config.rope_scaling["type"] != "dynamic"', "False")
     source.write_text(mended)
-    said = json.loads(
-        run(sys.executable, str(HERE / "check.py"), str(folder), tmp_path=tmp_path).splitlines()[-1]
-    )
+    said = json.loads(forks.run_line([str(HERE / "check.py"), str(folder)]).splitlines()[-1])
     assert said["tokenizer"] == ""
     assert "wrong rotary positions under transformers 5" in said["model"]
 
@@ -147,14 +135,12 @@ def own_code(tiny, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trusted", [False, True])
-def test_code_that_came_with_a_model_runs_only_for_rows_that_say_so(tiny, own_code, tmp_path, trusted):
+def test_code_that_came_with_a_model_runs_only_for_rows_that_say_so(tiny, own_code, tmp_path, forks, trusted):
     training = {**ROW["training"], "max_steps": 1}
     spec = tiny.spec(model=str(own_code), trust_remote_code=trusted, training=training)
     line = swift.sft(spec, base=str(own_code), output=tmp_path / "out", python=sys.executable)
     marker = tmp_path / "ran"
-    environ = {**os.environ, **line.env, "MARKER": str(marker), "HF_HOME": str(tmp_path / "hf")}
-    done = subprocess.run(line.argv, env=environ, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    forks.run_line(line.argv[1:], **line.env, MARKER=str(marker))
     assert marker.exists() == trusted
 
 
@@ -164,18 +150,15 @@ def test_a_base_with_code_of_its_own_is_refused_before_it_starts(tiny, own_code,
     assert tiny.chain(tmp_path / "store", model=str(own_code), trust_remote_code=True).base().fingerprint
 
 
-def test_transformers_refuses_a_model_s_code_whoever_trusts_it(own_code, tmp_path):
+def test_transformers_refuses_a_model_s_code_whoever_trusts_it(own_code, tmp_path, forks):
     # ms-swift 3 asks transformers itself, with trust_remote_code=True
     plugin = Path(swift.__file__).parents[1] / "plugins" / "refuse_model_code.py"
     code = (
         f"import runpy; runpy.run_path({str(plugin)!r})\n"
         f"from transformers import AutoConfig; AutoConfig.from_pretrained({str(own_code)!r}, trust_remote_code=True)"
     )
-    environ = {**os.environ, "MARKER": str(tmp_path / "ran"), "HF_HOME": str(tmp_path / "hf")}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False
-    )
-    assert "say 'trust_remote_code: true' in the matrix if you trust it" in done.stderr
+    with pytest.raises(AssertionError, match="say 'trust_remote_code: true' in the matrix if you trust it"):
+        forks.run(code, MARKER=str(tmp_path / "ran"))
     assert not (tmp_path / "ran").exists()
 
 

@@ -207,7 +207,9 @@ def test_a_page_holds_nothing_of_the_other_language(browser: Any, address: str, 
         if any(quotation in text or text in quotation for quotation in quotations if len(quotation) > 2):
             continue
         rest = re.sub(
-            r"[\w.-]+\.(csv|json|md|tex|parquet)|sha256:\w+|model:judge|/(tuned|base)\b|CUDA out of memory", "", text
+            r"[\w.-]+\.(csv|json|md|tex|parquet)|sha256:\w+|model:judge|/(tuned|base)\b|CUDA out of memory",
+            "",
+            text,
         )
         for name in known:
             rest = rest.replace(name, "")

@@ -230,7 +230,7 @@ def test_a_wheel_gives_a_command_and_a_folder_with_a_matrix_is_a_project(tmp_pat
     venv.create(tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
     site = Path(call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    call(*pip, "--python", python, "install", "--no-deps", "--no-index", wheel)
+    call(*pip, "--python", python, "install", "--no-deps", "--no-index", "--no-compile", wheel)
     (site / "tools.pth").write_text(
         sysconfig.get_path("purelib") + "\n"
     )  # what the wheel needs, without a download

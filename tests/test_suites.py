@@ -248,10 +248,9 @@ def test_rouge_l_is_that_of_the_textbook_table(said: str, wanted: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_scores_over_all_real_exam_rows_are_those_computed_from_the_files(seed: int, tmp_path: Path) -> None:
+def test_scores_over_all_real_exam_rows_are_those_computed_from_the_files(tmp_path: Path) -> None:
     folder = data_folder("pceb")
-    draw = random.Random(seed)
+    draw = random.Random(1)
     replies: dict[str, str] = {}
     strict, shares = [], []
     for line in (folder / "pceb_standin.jsonl").read_text(encoding="utf-8").splitlines():

@@ -1,13 +1,9 @@
 """The command lines of ms-swift, held beside the guide's sections."""
 
-# ruff: noqa: F811  (a fixture that is imported and asked for)
-
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -22,7 +18,8 @@ from bakeoff.matrix.schema import ModelSpec
 from bakeoff.matrix.settings import Engine
 from bakeoff.tools import checkpoints, engines, swift
 from bakeoff.tools.memory import ladder
-from tests.chains import ROW, Tiny, tiny  # noqa: F401
+from tests.chains import ROW, Tiny
+from tests.forking import Forks
 
 ROOT = Path(__file__).parents[1]
 MODELS = load_matrix(ROOT / "model_matrix.yaml").models
@@ -142,7 +139,7 @@ def test_a_model_with_attention_sinks_is_merged_and_served_with_eager_attention(
 
 @pytest.mark.slow
 def test_a_checkpoint_of_packed_rows_is_merged_where_nobody_lends_it_flash_attention(
-    tiny: Tiny, tmp_path: Path
+    tiny: Tiny, tmp_path: Path, forks: Forks
 ) -> None:
     checkpoint = shutil.copytree(tiny.chain().train().path, tmp_path / "checkpoint")
     told = json.loads((checkpoint / "args.json").read_text())
@@ -157,9 +154,7 @@ def test_a_checkpoint_of_packed_rows_is_merged_where_nobody_lends_it_flash_atten
     line = swift.export(
         spec, checkpoint=checkpoint, base=base, output=tmp_path / "merged", python=sys.executable
     )
-    environ = {**os.environ, **line.env}
-    done = subprocess.run(line.argv, env=environ, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    forks.run_line(line.argv[1:], **line.env)
     assert not checkpoints.why_truncated(next((tmp_path / "merged").glob("*.safetensors")))
 
 
