@@ -275,8 +275,8 @@ def template_of(row: ModelSpec, tool: Installed) -> str:
     recognised = tool.recognised(row.model or "")
     template = row.template or (recognised[1] if recognised else "")
     if template and template not in tool.templates:
-        template = nearest(template, tool.templates)
-    return template or ""
+        template = nearest(template, tool.templates) or ""
+    return template
 
 
 def _unreadable(dataset: str, error: DataError, rows: tuple[str, ...]) -> Finding:

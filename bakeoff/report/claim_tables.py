@@ -111,7 +111,8 @@ def _retention(analysis: Analysis) -> Iterator[Sentence]:
         (n_lost, f"{n_lost} 组确有", f"shown in {n_lost}"),
         (n_open, f"{n_open} 组无法判断", f"undecided in {n_open}"),
     ]
-    zh, en = ([words[place] for words in counted if words[0]] for place in (1, 2))
+    zh = [chinese for shown, chinese, _ in counted if shown]
+    en = [english for shown, _, english in counted if shown]
     yield Sentence(
         f"微调造成的损失是否超过 {margins} 分（{len(verdicts)} 组对照）：{'，'.join(zh)}。",
         f"Did tuning cost more than {margins} points ({len(verdicts)} {plural(len(verdicts), 'comparison')})? "

@@ -13,7 +13,7 @@ from pathlib import Path
 from bakeoff.files import readable_rows, write_text
 from bakeoff.report.findings import Findings, Subject
 from bakeoff.report.questions import Table, tables_of
-from bakeoff.verify.manifest import evidence_of, place_of
+from bakeoff.store.places import evidence_of, place_of
 
 SIDE_FOLDER = "samples"
 PER_FILE = 1_000
@@ -51,7 +51,7 @@ def write_side_files(findings: Findings, reports_dir: Path) -> None:
 def _side_texts(table: Table, prompts: Mapping[str, object]) -> Iterator[bytes]:
     """Yield what the side files of a suite hold, as JSON."""
     sequence = table.first.argsort(kind="stable")
-    shas = table.samples["prompt_sha"].to_numpy(dtype=object) if prompts else ()
+    shas: list[str] = table.samples["prompt_sha"].tolist() if prompts else []
     lines = table.lines(sequence)
     for start in range(0, len(sequence), PER_FILE):
         part = sequence[start : start + PER_FILE]

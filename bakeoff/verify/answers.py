@@ -14,13 +14,13 @@ from bakeoff.evalscope.types import Prediction
 from bakeoff.files import readable_rows
 from bakeoff.scoring.extraction import extract_choice, final_part
 from bakeoff.scoring.labels import LETTERS
+from bakeoff.store.places import evidence_of
 from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS as OVERLAPS
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object
 from bakeoff.verify.ledgers import STATES, Key, grade_of, key_of, options_of, overlap_of
 from bakeoff.verify.letters import check_letters
-from bakeoff.verify.manifest import evidence_of
 
 _CUT = ("max_tokens", "length", "model_length")
 _STOPS = (*_CUT, "stop", "tool_calls", "content_filter", "unknown", "", None)

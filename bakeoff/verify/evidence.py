@@ -12,7 +12,7 @@ from bakeoff.errors import StoreError
 from bakeoff.evalscope import grading_rules
 from bakeoff.files import readable_rows
 from bakeoff.report.findings import run_folder
-from bakeoff.verify import manifest
+from bakeoff.store.places import evidence_of, place_of
 
 Row = dict[str, Any]
 
@@ -132,13 +132,13 @@ class Evidence:
             output = self.place(event) if event.get("stage") == "evaluate" else None
             if output and output.is_file():
                 result = read_object(output)
-                if folder := manifest.evidence_of(self.root, output) if self.root else None:
+                if folder := evidence_of(self.root, output) if self.root else None:
                     folders[folder] = str(result.get("finished_at"))
         return folders
 
     def place(self, stage: Row) -> Path | None:
         """Return the output of *stage* in this store."""
-        return manifest.place_of(self.root, str(stage.get("output", ""))) if self.root else None
+        return place_of(self.root, str(stage.get("output", ""))) if self.root else None
 
     def shown(self, path: Path) -> str:
         """Return *path* as a reader of the outcome finds it."""

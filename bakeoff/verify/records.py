@@ -14,10 +14,11 @@ from bakeoff.matrix.loading import read_matrix
 from bakeoff.provenance import MADE
 from bakeoff.scoring.leakage import leaked_as
 from bakeoff.scoring.scores import SPEED
+from bakeoff.store.places import place_of
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object, samples_in
 from bakeoff.verify.ledgers import is_by_judge, key_of
-from bakeoff.verify.manifest import MATRIX, digest_of, place_of
+from bakeoff.verify.manifest import MATRIX, digest_of
 
 _OF_A_RECORD = (
     "stage",

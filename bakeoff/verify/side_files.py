@@ -12,9 +12,9 @@ from pathlib import Path
 
 from bakeoff.files import readable_rows
 from bakeoff.report.side_files import SIDE_FOLDER
+from bakeoff.store.places import evidence_of
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row
-from bakeoff.verify.manifest import evidence_of
 
 _RULE = "samples beside the page"
 _CALL = re.compile(r'bakeoffSamples\(("(?:[^"\\]|\\.)*"),(\d+),"([A-Za-z0-9+/=]*)"\);?\s*')
