@@ -13,7 +13,7 @@ from bakeoff.matrix.schema import Matrix, ModelSpec
 
 LARGEST = 2**31 - 1
 """What the tools take as a number of steps, tokens or seconds."""
-MAY_BE_EMPTY = ("prelude",)
+MAY_BE_EMPTY = ("prelude", "revision")  # of a revision it is said elsewhere what can be one
 OF_SELECTION = ("and", "or", "not")
 """Words of ``pytest -k``, which could select no row of such a name."""
 OURS = {

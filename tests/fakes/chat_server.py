@@ -112,8 +112,11 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b": ping\n\nevent: message\n")
             chunk = {"model": request["model"], "choices": [{"index": 0, "delta": {"content": piece}}]}
             self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        ended = {"model": request["model"], "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
         told = {"model": request["model"], "choices": [], "usage": self._usage()}
-        self.wfile.write(f"data: {json.dumps(told)}\n\ndata: [DONE]\n\n".encode())
+        for chunk in (ended, told):
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
 
     def _usage(self) -> dict[str, int]:
