@@ -12,6 +12,7 @@ from bakeoff.errors import StoreError
 from bakeoff.evalscope import grading_rules
 from bakeoff.files import readable_rows
 from bakeoff.report.findings import run_folder
+from bakeoff.sentences import restored
 from bakeoff.store.places import evidence_of, place_of
 
 Row = dict[str, Any]
@@ -53,8 +54,8 @@ class Evidence:
 
     @cached_property
     def scores(self) -> list[Row]:
-        """Return the rows of ``scores.json``."""
-        rows = json.loads((self.tables / "scores.json").read_text(encoding="utf-8"))
+        """Return the rows of ``scores.json``, without the ids and values beside statements."""
+        rows = restored(json.loads((self.tables / "scores.json").read_text(encoding="utf-8")))
         return [dict(row) for row in rows]
 
     @cached_property

@@ -18,6 +18,7 @@ from bakeoff.report import Findings, page, write_tables
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
 from bakeoff.report.history import Since
 from bakeoff.report.side_files import SIDE_FOLDER
+from bakeoff.sentences import with_statements
 from bakeoff.verify import manifest
 from bakeoff.verify.arithmetic import groups_of, mean, wilson
 from bakeoff.verify.audit import Audit
@@ -245,7 +246,7 @@ def _findings(evidence: Evidence) -> Findings:
         findings = Findings.from_store(Path(scratch), evidence.run_id)
     return replace(
         findings,
-        scores=with_columns(pd.DataFrame(evidence.scores), SCORE_COLUMNS),
+        scores=with_columns(pd.DataFrame(with_statements(evidence.scores)), SCORE_COLUMNS),
         samples=with_columns(pd.DataFrame(evidence.samples), SAMPLE_COLUMNS),
     )
 

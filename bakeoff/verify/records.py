@@ -14,6 +14,7 @@ from bakeoff.matrix.loading import read_matrix
 from bakeoff.provenance import MADE
 from bakeoff.scoring.leakage import leaked_as
 from bakeoff.scoring.scores import SPEED
+from bakeoff.sentences import restored
 from bakeoff.store.places import place_of
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object, samples_in
@@ -152,7 +153,8 @@ def check_results(audit: Audit, evidence: Evidence) -> None:
             gone.add((str(stage["model"]), str(stage["variant"]), _suite_of(stage)))
         elif stage["stage"] in ("evaluate", "speed") and output and output.is_file():
             with audit.reading(evidence.shown(output)):
-                results.append((stage, read_object(output), evidence.shown(output)))
+                # a statement is its text here: ids and values beside it are told of nowhere else
+                results.append((stage, restored(read_object(output)), evidence.shown(output)))
     scores, samples, evaluations, leakage = _told(results, evidence)
     table = [row for row in evidence.scores if not is_by_judge(row) and key_of(row) not in gone]
     _compare_rows(audit, "scores.json", table, scores)
@@ -163,7 +165,7 @@ def check_results(audit: Audit, evidence: Evidence) -> None:
         audit.compare(
             "told of an evaluation",
             "run.json evaluations",
-            [_stated(row) for row in evidence.run.get("evaluations") or ()],
+            [_stated(restored(row)) for row in evidence.run.get("evaluations") or ()],
             [_stated(row) for row in evaluations],
         )
         audit.compare("told of an evaluation", "run.json leakage", evidence.run.get("leakage"), leakage)
@@ -398,7 +400,7 @@ def check_tables_of_folders(audit: Audit, evidence: Evidence) -> None:
         _compare_rows(
             audit,
             f"{report.name}/scores.json",
-            json.loads((report / "scores.json").read_text("utf-8")),
+            restored(json.loads((report / "scores.json").read_text("utf-8"))),
             evidence.scores,
         )
     with audit.reading(f"{report.name}/samples.parquet"):
