@@ -25,6 +25,7 @@ from bakeoff.scoring.extraction import extract_choice, final_part
 from bakeoff.scoring.leakage import Leak
 from bakeoff.scoring.scores import Sample
 from bakeoff.scoring.tables import sample_row
+from bakeoff.sentences import with_statements
 from bakeoff.store.stages import Record
 from bakeoff.suites.overlap import overlap
 from bakeoff.verify.answers import sha_of
@@ -132,7 +133,7 @@ class House:
             for row in score_rows(result, run_id="", model=model, variant=variant, fingerprint=fingerprint)
         ]
         content = {**result, "scores": made, "samples": [{**row, "run_id": ""} for row in kept]}
-        text = json.dumps(content, ensure_ascii=False).replace("NaN", "null")
+        text = json.dumps(with_statements(content), ensure_ascii=False).replace("NaN", "null")
         excluded = {"expect", "data", "hub", "may_be_untrusted", "interest", "margin"}
         identity = {
             "suite": json.loads(json.dumps(spec.model_dump(exclude=excluded))),

@@ -13,6 +13,7 @@ from bakeoff.report.analysis import analyse
 from bakeoff.report.claim_tables import claim_tables
 from bakeoff.report.findings import Findings, Subject
 from bakeoff.report.words import points
+from bakeoff.sentences import restored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,11 @@ def write_tables(findings: Findings, reports_dir: Path) -> Sequence[Path]:
 
     reports_dir.mkdir(parents=True, exist_ok=True)
     analysis = analyse(findings)
-    rows = [{str(key): value for key, value in row.items()} for row in findings.scores.to_dict("records")]
+    # with the ids of its sentences, so that the page can be made anew from what lies beside it
+    rows = [
+        restored({str(key): value for key, value in row.items()})
+        for row in findings.scores.to_dict("records")
+    ]
     paths = [*write_scores(rows, reports_dir)]
     for name, text in (
         ("differences.csv", _differences_csv(analysis)),
