@@ -107,8 +107,7 @@ _ERROR = re.compile(r"(?:^|\s)((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Exit)(?:: .+
 def first_error(log: Path, since: int = 0) -> str:
     """How the first traceback in *log* after *since* ends, without secrets.
 
-    Where processes fail because one did, and where an error is raised while another is handled, the last lines tell
-    only the consequence.
+    Its last lines tell only the consequence where one failure caused another.
     """
     within = False
     with contextlib.suppress(OSError), log.open("rb") as file:
@@ -274,9 +273,8 @@ def _size(path: Path) -> int:
 def end_orphans(processes: Path) -> list[str]:
     """End process groups of killed runs; return their command lines.
 
-    A note names a process and the one that started it by id *and* time of birth: ids are given to others after a
-    restart of the machine, or in time. Of a session whose leader is gone, only the processes that carry the mark of
-    our runner in their environment are taken for ours.
+    A note names a process and its starter by id *and* time of birth: ids are used again. Of a session whose leader is
+    gone, only processes that carry our runner's mark in their environment are ours.
     """
     ended = []
     for note in _notes(processes):
