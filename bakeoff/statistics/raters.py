@@ -244,7 +244,7 @@ def _too_many_gaps(cases: int, raters: int, left_out: Mapping[str, tuple[str, ..
     return (
         f"no letters: only {cases} cases were rated for every model by the same {raters} raters ({gone} with gaps are "
         "left out); let the raters finish their queues",
-        f"不给出字母分组：所有模型都由同一批评审评过的只有 {cases} 个个案、{raters} 位评审；请评审评完各自的队列",
+        f"不给出字母分组：所有模型都由同一批评分者评过的只有 {cases} 个个案、{raters} 位评分者；请评分者评完各自的队列",
     )
 
 

@@ -172,35 +172,39 @@ class Outlook:
         if self.models < 2:
             return "one model: nothing is compared", "只有一个模型，不作比较"
         en = (
-            f"{self.comparisons} comparisons with {self.cases} cases and {self.raters} raters: the smallest p that can "
-            f"come out after Holm is {self.smallest_p:.2g}"
+            f"{_counted(self.comparisons, 'comparison')} with {_counted(self.cases, 'case')} and "
+            f"{_counted(self.raters, 'rater')}: the smallest p that can come out after Holm is {self.smallest_p:.2g}"
         )
         zh = (
-            f"{self.comparisons} 项比较、{self.cases} 个个案、{self.raters} 位评审：Holm 校正后可能出现的最小 p 值为 "
+            f"{self.comparisons} 项比较、{self.cases} 个个案、{self.raters} 位评分者：Holm 校正后可能出现的最小 p 值为 "
             f"{self.smallest_p:.2g}"
         )
         if self.is_hopeless:
             en += f"; at least {self.fewest_cases} cases and {FEWEST_RATERS} raters are needed"
-            zh += f"，至少需要 {self.fewest_cases} 个个案和 {FEWEST_RATERS} 位评审"
+            zh += f"，至少需要 {self.fewest_cases} 个个案和 {FEWEST_RATERS} 位评分者"
         else:
             en += (
-                f"; in {self.hours:.0f} hours of work they find a difference of about {self.detectable:.1f} points in "
-                "four studies of five"
+                f"; in {_counted(round(self.hours), 'hour')} of work they find a difference of about "
+                f"{self.detectable:.1f} points in four studies of five"
             )
             zh += f"；共约 {self.hours:.0f} 人时，在 80% 检验效能下可检出约 {self.detectable:.1f} 分的差异"
         if self.raters_needed and self.raters_needed > self.raters:
-            en += f"; {self.raters_needed} raters on these cases find {self.difference:g} points"
-            zh += f"；这些个案由 {self.raters_needed} 位评审评分，可分辨 {self.difference:g} 分"
+            en += f"; {_counted(self.raters_needed, 'rater')} on these cases find {self.difference:g} points"
+            zh += f"；这些个案由 {self.raters_needed} 位评分者评分，可分辨 {self.difference:g} 分"
         if self.plan and not self.detectable <= self.difference:
             en += (
-                f"; cheapest for {self.difference:g} points: {self.plan.raters} raters x {self.plan.cases} cases, "
-                f"{self.plan.hours:.0f} hours of people"
+                f"; cheapest for {self.difference:g} points: {_counted(self.plan.raters, 'rater')} x "
+                f"{_counted(self.plan.cases, 'case')}, {_counted(round(self.plan.hours), 'hour')} of people"
             )
             zh += (
-                f"；分辨 {self.difference:g} 分的最省方案：{self.plan.raters} 位评审 × {self.plan.cases} 个个案，"
+                f"；分辨 {self.difference:g} 分的最省方案：{self.plan.raters} 位评分者 × {self.plan.cases} 个个案，"
                 f"共约 {self.plan.hours:.0f} 人时"
             )
         return en, zh
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def outlook(
