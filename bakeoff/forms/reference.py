@@ -39,7 +39,6 @@ class Shape:
     epsilon: float
 
 
-Layer = Callable[[int], "Mapping[str, torch.Tensor]"]
 Turn = Callable[["torch.Tensor"], "torch.Tensor"]
 
 

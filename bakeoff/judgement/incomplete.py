@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from bakeoff.judgement.blind import Study
 from bakeoff.statistics.icc import Reliability, icc
 from bakeoff.statistics.intervals import bounded_interval
-from bakeoff.statistics.raters import Pair, Rated, Ratings, Score
-from bakeoff.statistics.significance import holm, tie_groups
+from bakeoff.statistics.raters import Pair, Rated, Ratings, Score, decided
 from bakeoff.statistics.study import why_no_letters
 
 if TYPE_CHECKING:
@@ -193,14 +191,7 @@ def compare_incomplete(
     lack a model's score are left out and named.
     """
     drafts = {name: _draft(ratings, alpha, scale) for name, ratings in tables.items()}
-    every = [
-        (name, place)
-        for name, draft in drafts.items()
-        if not draft.why[0]
-        for place in range(len(draft.pairs))
-    ]
-    adjusted = dict(zip(every, holm([drafts[name].pairs[place].p for name, place in every]), strict=True))
-    return {name: _decided(name, draft, adjusted, alpha) for name, draft in drafts.items()}
+    return decided(drafts, alpha)
 
 
 def _blocks(ratings: Ratings) -> _Blocks:
@@ -290,21 +281,6 @@ def _pairs(
         names = blocks.models[a], blocks.models[b]
         pairs.append(Pair(*names, difference, low, high, freedom, p, math.nan, "untested"))
     return tuple(pairs)
-
-
-def _decided(name: str, draft: Rated, adjusted: Mapping[tuple[str, int], float], alpha: float) -> Rated:
-    pairs = []
-    for place, pair in enumerate(draft.pairs):
-        p = adjusted.get((name, place), math.nan)
-        verdict = "untested" if math.isnan(p) else "tie"
-        if p < alpha:
-            verdict = "ahead" if pair.difference > 0 else "behind"
-        pairs.append(replace(pair, p_adjusted=p, verdict=verdict))
-    compared = {pair.a for pair in pairs} | {pair.b for pair in pairs}
-    order = [score.subject for score in sorted(draft.scores, key=lambda score: -score.value)]
-    different = [(pair.a, pair.b) for pair in pairs if pair.verdict in ("ahead", "behind")]
-    letters = {} if draft.why[0] else tie_groups([each for each in order if each in compared], different)
-    return replace(draft, pairs=tuple(pairs), groups=letters)
 
 
 def _loose(ratings: Ratings, name: str) -> Score:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -166,6 +166,14 @@ def compare_ratings(
     """
     blocks = {name: complete_block(ratings) for name, ratings in tables.items()}
     drafts = {name: _draft(tables[name], block, alpha, scale) for name, block in blocks.items()}
+    return decided(drafts, alpha)
+
+
+def decided(drafts: Mapping[str, Rated], alpha: float) -> dict[str, Rated]:
+    """Return *drafts* with adjusted p, verdicts and letters.
+
+    Holm's correction spans the pairs of all of them that have no reason against letters.
+    """
     every = [
         (name, place)
         for name, draft in drafts.items()
@@ -184,23 +192,12 @@ def _judged(name: str, draft: Rated, adjusted: Mapping[tuple[str, int], float], 
         verdict = "untested" if math.isnan(p) else "tie"
         if p < alpha:
             verdict = "ahead" if pair.difference > 0 else "behind"
-        pairs.append(
-            Pair(*(pair.a, pair.b, pair.difference, pair.low, pair.high), pair.df, pair.p, p, verdict)
-        )
+        pairs.append(replace(pair, p_adjusted=p, verdict=verdict))
     order = [score.subject for score in sorted(draft.scores, key=lambda score: -score.value)]
     different = [(pair.a, pair.b) for pair in pairs if pair.verdict in ("ahead", "behind")]
     compared = {pair.a for pair in pairs} | {pair.b for pair in pairs}
     groups = {} if draft.why[0] else tie_groups([name for name in order if name in compared], different)
-    return Rated(
-        draft.scores,
-        tuple(pairs),
-        groups,
-        draft.variance,
-        draft.cases,
-        draft.raters,
-        draft.left_out,
-        draft.why,
-    )
+    return replace(draft, pairs=tuple(pairs), groups=groups)
 
 
 def _draft(ratings: Ratings, block: Block, alpha: float, scale: tuple[float, float]) -> Rated:
