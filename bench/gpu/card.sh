@@ -12,7 +12,7 @@
 # serve     the engine ENGINE (lmdeploy or vllm) alone on the first row's merged weights: seconds to its first answer, and
 #           until the memory is back
 # evaluate  the same, with the guide's evalscope lines against ours while it runs (evaluate.py)
-# Needs .data/{smile/train.jsonl,ceval,cmmlu} and 64 GB of memory for /dev/shm.
+# Needs .data/{smile/train.jsonl,ceval,cmmlu} and memory for /dev/shm, which becomes as large as SHM (110G).
 set -u
 out=$1; shift
 began=$(date +%s)
@@ -37,7 +37,7 @@ unpack() {
 }
 
 models() {
-  mount -o remount,size=110G /dev/shm 2>/dev/null
+  mount -o "remount,size=${SHM:-110G}" /dev/shm 2>/dev/null
   for pair in qwen:qwen2.5-7b llama:llama3.1-8b; do
     [ -f "/dev/shm/${pair%%:*}/config.json" ] ||
       python3 bench/gpu/random_model.py --config "${pair#*:}" --out "/dev/shm/${pair%%:*}" --text .data/smile/train.jsonl 2>&1 | tail -1
@@ -45,7 +45,7 @@ models() {
 }
 
 published() {
-  mount -o remount,size=110G /dev/shm 2>/dev/null
+  mount -o "remount,size=${SHM:-110G}" /dev/shm 2>/dev/null
   rm -rf /dev/shm/published /dev/shm/store/forms /dev/shm/store/models/published-*
   for family in ${FORMS:-chatglm3}; do
     python3 bench/gpu/published_model.py "$family" --out "/dev/shm/published/$family" --text .data/smile/train.jsonl ${LAYERS:+--layers $LAYERS} 2>&1 | tail -1
