@@ -244,3 +244,8 @@ def _template(id: object) -> Template | None:
     if id not in _TEMPLATES and module in _MOVED:
         return _template(f"{_MOVED[module]}.{name}")
     return _TEMPLATES.get(id)
+
+
+def plural(count: int, word: str) -> str:
+    """Return the English *word* as it stands after *count*."""
+    return word if count == 1 else word + "s"

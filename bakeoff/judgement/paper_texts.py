@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bakeoff.judgement.erasure import described
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, OVERALL, load_rubric
+from bakeoff.sentences import plural
 
 if TYPE_CHECKING:
     from bakeoff.judgement.blind import Study
@@ -287,7 +288,7 @@ def methods(facts: Facts) -> Methods:
 
 
 def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{count} {plural(count, noun)}"
 
 
 def _assignment(study: Study) -> tuple[str, str]:

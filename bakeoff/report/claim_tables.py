@@ -8,8 +8,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bakeoff.report.findings import Findings
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural, spaced
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, spaced
 from bakeoff.report.words import points
+from bakeoff.sentences import plural
 
 if TYPE_CHECKING:
     from bakeoff.report.views import Analysis

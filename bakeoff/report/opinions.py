@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bakeoff.report.findings import Findings
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural, spaced
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, spaced
 from bakeoff.report.words import CHECKS, rated_names
+from bakeoff.sentences import plural
 
 _QUALITY = "overall_quality"
 _LINK = "#bk-judgements"

@@ -36,8 +36,3 @@ def both_lists(names: Sequence[str], most: int | None = None) -> Sentence:
 def spaced(text: str) -> str:
     """Return *text* as it stands before Chinese: a space after a Latin end."""
     return f"{text} " if text[-1:].isascii() else text
-
-
-def plural(count: int, word: str) -> str:
-    """*word* as it stands after *count*."""
-    return word if count == 1 else word + "s"

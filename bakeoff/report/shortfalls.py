@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 from bakeoff.matrix.schema import NO_DATA
 from bakeoff.report.findings import Findings
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, plural
+from bakeoff.report.sentences import LISTED, Sentence, both_lists
 from bakeoff.report.words import stage_names
-from bakeoff.sentences import Statement
+from bakeoff.sentences import Statement, plural
 
 
 def shortfall(findings: Findings) -> list[Sentence]:

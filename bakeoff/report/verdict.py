@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 
 from bakeoff.report.findings import Findings
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, joined, plural, spaced
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, joined, spaced
 from bakeoff.report.shortfalls import shortfall
 from bakeoff.report.views import Analysis, Difference, SuiteView
 from bakeoff.report.words import points
+from bakeoff.sentences import plural
 
 _ALL_NAMED = 6
 """How many models of a top group are all named."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bakeoff.errors import ScoreError
+from bakeoff.sentences import plural
 
 FEWEST_RATERS = 2
 """One rater's taste cannot be told from what other raters would say."""
@@ -204,7 +205,7 @@ class Outlook:
 
 
 def _counted(count: int, word: str) -> str:
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+    return f"{count:,} {plural(count, word)}"
 
 
 def outlook(
