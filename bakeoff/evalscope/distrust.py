@@ -225,13 +225,7 @@ def noise_of(pairs: Sequence[tuple[Sample, str]]) -> Noise:
 
 
 def _same_grade(sample: Sample, reply: str) -> bool:
-    if not sample.options:
-        return False
-    multiple = len(sample.target) > 1 or sample.subset.endswith("_multiple")
-    first, second = (
-        extract_choice(text, sample.options, multiple=multiple) for text in (sample.reply, reply)
-    )
-    return (set(first) == set(sample.target)) == (set(second) == set(sample.target))
+    return bool(sample.options) and _is_right(sample, sample.reply) == _is_right(sample, reply)
 
 
 def prompts_cut(loaded: Loaded) -> str:
