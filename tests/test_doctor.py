@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
+from bakeoff.chain.chain import Bench
+from bakeoff.doctor import doctor
 from bakeoff.doctor.comparability import beside_the_guide
 from bakeoff.doctor.data import unhealthy
-from bakeoff.doctor.doctor import Finding, findings, known_differences, traps
+from bakeoff.doctor.doctor import Finding, known_differences, traps
 from bakeoff.doctor.finding import lines_of
 from bakeoff.environments.building import digest, running_environment
 from bakeoff.errors import DataError
 from bakeoff.matrix.loading import load_matrix, parse_matrix
-from bakeoff.matrix.schema import Environment, Matrix
+from bakeoff.matrix.schema import Environment, Matrix, ModelSpec
 from bakeoff.tools import memory
 from bakeoff.training_data.health import check_dataset, dialogue, estimated_tokens, why_fewer
 from bakeoff.workspace import Workspace
@@ -53,6 +55,11 @@ def healthy_matrix(tmp_path: Path, **row: Any) -> dict[str, Any]:
             }
         }
     }
+
+
+def findings(rows: list[ModelSpec], matrix: Matrix, workspace: Workspace, **options: Any) -> list[Finding]:
+    lines_of = Bench.at_rest(matrix, workspace, options.get("data_dir")).lines_of
+    return doctor.findings(rows, matrix, workspace, lines_of=lines_of, **options)
 
 
 def examine(raw: dict[str, Any], workspace: Workspace, **options: Any) -> list[Finding]:
@@ -402,10 +409,12 @@ def test_only_the_first_dialogues_are_looked_at_and_all_reasons_are_told(tmp_pat
 
 def test_the_guides_six_rows_are_examined_without_importing_a_heavy_module(workspace):
     code = (
-        "import sys; from pathlib import Path; from bakeoff.doctor.doctor import findings; "
+        "import sys; from pathlib import Path; from bakeoff.chain.chain import Bench; "
+        "from bakeoff.doctor.doctor import findings; "
         "from bakeoff.matrix.loading import load_matrix; from bakeoff.workspace import Workspace; "
         "m = load_matrix(Path(sys.argv[1])); rows = [r for r in m.models.values() if r.group == 'full']; "
-        "assert len(rows) == 6; findings(rows, m, Workspace(Path(sys.argv[2]))); "
+        "assert len(rows) == 6; w = Workspace(Path(sys.argv[2])); "
+        "findings(rows, m, w, lines_of=Bench.at_rest(m, w).lines_of); "
         "print([n for n in ('torch', 'swift', 'evalscope', 'transformers', 'pandas', 'gradio') if n in sys.modules])"
     )
     done = subprocess.run(

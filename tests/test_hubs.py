@@ -649,6 +649,7 @@ def doctors_findings(house: House, **keys: Any) -> list[str]:
         house.workspace,
         None,
         dict(os.environ),
+        lambda row: [],
         lambda environment, out: None,
     )
     return [str(finding) for finding in check_hubs(asked)]

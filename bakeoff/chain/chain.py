@@ -30,7 +30,7 @@ from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.matrix.settings import Training
 from bakeoff.provenance import ContentHashes, digest
 from bakeoff.store.facts import Facts
-from bakeoff.store.stage import Stage
+from bakeoff.store.stage import Line, Stage
 from bakeoff.store.stages import Record, Stages, Timeline
 from bakeoff.suites.rows import FORMATS, LETTERS
 from bakeoff.tools import checkpoints, engines, memory, swift
@@ -65,6 +65,10 @@ class Bench:
             ContentHashes(workspace.cache / "hashes.json"),
             data_dir,
         )
+
+    def lines_of(self, row: ModelSpec) -> list[Line]:
+        """Return the command lines of a row's stages, in order."""
+        return [line for stage in Chain(row, self).stages() for line in stage.lines]
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,10 @@ Nothing is started, loaded or downloaded; what was asked of installed tools befo
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
-from bakeoff.chain.chain import Bench
-from bakeoff.command import Command
 from bakeoff.doctor import comparability
 from bakeoff.doctor.data import check_datasets, check_models, check_suites, template_of
 from bakeoff.doctor.finding import (
@@ -22,21 +16,20 @@ from bakeoff.doctor.finding import (
     PLACES,
     Finding,
     Level,
+    LinesOf,
     Visit,
 )
 from bakeoff.doctor.hubs import check_hubs
 from bakeoff.doctor.machine import check_devices, check_disk, check_network
 from bakeoff.doctor.names import check_environments, check_tools
 from bakeoff.doctor.tools import check_packages, check_prompts, check_remote_code, check_tokens
-from bakeoff.environments.building import PythonEnvironment, ask, built
+from bakeoff.environments.building import built
 from bakeoff.environments.installed import (
     Asking,
     Installed,
     cache_file,
     installed,
 )
-from bakeoff.execution.runner import Runner
-from bakeoff.files import write_json
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.sentences import Template, joined
 from bakeoff.workspace import Workspace
@@ -87,6 +80,7 @@ def findings(
     matrix: Matrix,
     workspace: Workspace,
     *,
+    lines_of: LinesOf,
     data_dir: Path | None = None,
     environ: Mapping[str, str] | None = None,
     asking: Asking | None = None,
@@ -95,12 +89,15 @@ def findings(
     """Everything that would go wrong for *rows*, errors first.
 
     Args:
+        lines_of: the command lines of a row's stages.
         data_dir: evaluation data of the user, see :class:`~bakeoff.matrix.schema.Suite`.
         environ: the environment variables of the run; None: this process's.
         elsewhere: the rows run on a cluster, so this machine needs no cards.
         asking: see :func:`~bakeoff.installed.installed`.
     """
-    visit = Visit(rows, matrix, workspace, data_dir, os.environ if environ is None else environ, asking)
+    visit = Visit(
+        rows, matrix, workspace, data_dir, os.environ if environ is None else environ, lines_of, asking
+    )
     checks = [check for check in _CHECKS if not (elsewhere and check is check_devices)]
     every = [finding for check in checks for finding in check(visit)]
     return sorted(_merged(every, [row.name for row in rows]), key=lambda finding: LEVELS.index(finding.level))
@@ -168,40 +165,6 @@ def presets_taken(rows: Sequence[str], matrix: Matrix) -> list[Finding]:
     return _merged(noted, taken)
 
 
-def before_run(rows: Sequence[str], bench: Bench, run: Path) -> dict[str, str]:
-    """Why rows must not begin, by row; every finding is told to the timeline.
-
-    Args:
-        rows: names of the rows that are going to run.
-        run: folder of the run; the processes that share it look once.
-    """
-    stored = run / "doctor.json"
-    with bench.stages.lock(run):
-        if not stored.exists():
-            specs = [bench.matrix.models[name] for name in rows]
-            asking = partial(_asking, bench.runner, run / "doctor.log")
-            current = findings(specs, bench.matrix, bench.workspace, data_dir=bench.data_dir, asking=asking)
-            for finding in current:
-                bench.stages.timeline.tell("finding", **asdict(finding))
-            write_json(stored, [asdict(finding) for finding in current if finding.level == "error"])
-        errors = [Finding(**finding) for finding in json.loads(stored.read_text(encoding="utf-8"))]
-    words = {name: [str(finding) for finding in errors if name in finding.rows] for name in rows}
-    return {
-        name: f"{name} does not begin: the doctor found (pytest --doctor)\n" + "\n".join(lines)
-        for name, lines in words.items()
-        if lines
-    }
-
-
-def _asking(runner: Runner, log: Path, environment: PythonEnvironment, out: Path) -> None:
-    """A query by the runner, whose keeper has imported ms-swift."""
-    if environment.python == Path(sys.executable):
-        argv = (sys.executable, "-m", "bakeoff.environments.probe", "installed", str(out))
-        runner.run(Command(argv, {"CUDA_VISIBLE_DEVICES": ""}), log, timeout_s=300, stall_s=300)
-    else:
-        ask(environment.python, "installed", out=out)
-
-
 def _comparability(visit: Visit) -> Iterator[Finding]:
     for difference in _by_group(visit.rows, visit.tools):
         what = DIFFERS(difference=difference.statement, why=difference.why_it_matters)
@@ -260,4 +223,4 @@ _CHECKS: tuple[Callable[[Visit], Iterator[Finding]], ...] = (
     _comparability,
 )
 
-__all__ = ["Finding", "Level", "before_run", "differences", "findings", "known_differences", "traps"]
+__all__ = ["Finding", "Level", "differences", "findings", "known_differences", "traps"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from bakeoff.environments.installed import (
 )
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.sentences import Statement, Template
+from bakeoff.store.stage import Line
 from bakeoff.workspace import Workspace
 
 Level = Literal["error", "warning", "note"]
@@ -102,6 +103,10 @@ def summary_of(findings: Sequence[Finding]) -> Statement:
     return COUNTED(counts=counts, advice=advice())
 
 
+LinesOf = Callable[[ModelSpec], Sequence[Line]]
+"""The command lines of a row's stages, as the chain builds them."""
+
+
 @dataclass
 class Visit:
     """What the checks share."""
@@ -111,6 +116,7 @@ class Visit:
     workspace: Workspace
     data_dir: Path | None
     environ: Mapping[str, str]
+    lines_of: LinesOf
     asking: Asking | None = None
     environments: dict[str, PythonEnvironment] = field(default_factory=dict)
     tools: dict[str, Installed] = field(default_factory=dict)

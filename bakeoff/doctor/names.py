@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bakeoff.chain.chain import Bench, Chain
 from bakeoff.command import Command
 from bakeoff.doctor.finding import (
     Finding,
@@ -120,8 +119,7 @@ def check_tools(visit: Visit) -> Iterator[Finding]:
     for row in visit.rows:
         if row.url:
             continue
-        chain = Chain(row, Bench.at_rest(visit.matrix, visit.workspace, visit.data_dir))
-        lines = [line for stage in chain.stages() for line in stage.lines]
+        lines = visit.lines_of(row)
         for role, is_used in (("train", row.trains), ("serve", row.serving.engine == "transformers")):
             environment = visit.environment(row, role)
             if is_used and environment and environment.version("ms-swift") is None:
