@@ -23,8 +23,8 @@ from bakeoff.errors import BakeoffError
 from bakeoff.execution import gpus
 from bakeoff.execution.runner import Runner
 from bakeoff.forms.conversion import VERSION as FORMS_VERSION
+from bakeoff.forms.published import BUILDERS, convert_command, identity_of, published_form
 from bakeoff.forms.published import TINY as PUBLISHED
-from bakeoff.forms.published import convert_command, identity_of, published_form
 from bakeoff.matrix.datasets import SHIPPED
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.matrix.settings import Training
@@ -182,13 +182,11 @@ class Chain:
 
     @cached_property
     def tiny_recipe(self) -> dict[str, object]:
-        """What decides a tiny base: its name, and the content of what builds it."""
-        package = Path(__file__).parents[1]
-        builders = [package / "tiny.py"]
-        if self.spec.tiny in PUBLISHED:
-            builders = [*builders, package / "forms" / "tiny_published.py"]
-        sources = [*builders, *sorted(p for p in SHIPPED.rglob("*") if p.suffix in (".jsonl", ".txt"))]
-        return {"tiny": self.spec.tiny, "source": digest([self.bench.hashes.of(p) for p in sources])}
+        """What decides a tiny base: its name, what builds it, and what it is taught."""
+        builders = BUILDERS if self.spec.tiny in PUBLISHED else BUILDERS[:1]
+        texts = sorted(path for path in SHIPPED.rglob("*") if path.suffix in (".jsonl", ".txt"))
+        contents = [self.bench.hashes.of(path) for path in texts]
+        return {"tiny": self.spec.tiny, "source": digest([*builders, *contents])}
 
     def _tiny_folder(self) -> Path:
         return self.bench.workspace.tiny / f"{self.spec.tiny}-{digest(self.tiny_recipe)[:10]}"

@@ -23,6 +23,14 @@ NO_CONFIG = Template(
 
 TINY = {f"published_{family.model_type}": family for family in FAMILIES}
 """Recipes of tiny models in a published form; see :mod:`bakeoff.forms.tiny_published`."""
+BUILDERS = (
+    "23361b2b4a5bb890f20e73d57fe8b9f2958abbb3733dc488e48aca2748d69b62",  # bakeoff/tiny.py
+    "8329ba63bc0c9f630c5210b9abbed65f899b9bab91d3726239fa545b489f5d67",  # bakeoff/forms/tiny_published.py
+)
+"""Versions of the programs that build tiny bases; give another word where one builds other weights or files.
+
+The first ones are the SHA-256 of the programs of then, which stores of that time hold.
+"""
 
 
 def published_form(model: str, *, trusts_code: bool) -> Family | None:
