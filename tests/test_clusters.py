@@ -20,7 +20,7 @@ from clusters import Lab, RayCluster, SlurmCluster, wait_until
 
 from bakeoff.command import Command
 from bakeoff.errors import BakeoffError, MatrixError, StoreError
-from bakeoff.execution import legs, runner
+from bakeoff.execution import runner
 from bakeoff.execution.dispatch import Bounds, Dispatch
 from bakeoff.execution.executor import Job, State, chosen, time_limit_s
 from bakeoff.execution.legs import Leg, in_order, legs_of, lower_bound, makespan
@@ -31,6 +31,7 @@ from bakeoff.matrix.schema import ExecutorSpec
 from bakeoff.store import locks
 from bakeoff.store.facts import TrainingFacts
 from bakeoff.store.locks import why_locks_unusable
+from bakeoff.store.placements import placements
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Stages, Timeline
 from bakeoff.workspace import Workspace
@@ -194,7 +195,7 @@ def test_where_each_leg_ran_how_long_it_was_queued_and_what_was_lost_is_kept_for
         {"event": "leg", "leg": "a-train", "phase": "ended", "seconds": 3700, "why": ""},
         {"event": "leg", "leg": "a-tuned", "phase": "not begun", "why": "train failed"},
     ]
-    (leg,) = legs.placements(told)
+    (leg,) = placements(told)
     assert (leg["hosts"], leg["stages"], leg["queued_s"]) == (["n1", "n2"], [["train", "n2"]], 120)
     assert leg["lost"] == ["NODE_FAIL <n1>"]
     page = _environment().get_template("legs.html.j2").render(f={"legs": [leg]})

@@ -14,7 +14,7 @@ from bakeoff.doctor import doctor
 from bakeoff.doctor.comparability import beside_the_guide
 from bakeoff.doctor.data import unhealthy
 from bakeoff.doctor.doctor import Finding, known_differences, traps
-from bakeoff.doctor.finding import lines_of
+from bakeoff.doctor.finding import Visit, lines_of
 from bakeoff.environments.building import digest, running_environment
 from bakeoff.errors import DataError
 from bakeoff.matrix.loading import load_matrix, parse_matrix
@@ -59,7 +59,7 @@ def healthy_matrix(tmp_path: Path, **row: Any) -> dict[str, Any]:
 
 def findings(rows: list[ModelSpec], matrix: Matrix, workspace: Workspace, **options: Any) -> list[Finding]:
     lines_of = Bench.at_rest(matrix, workspace, options.get("data_dir")).lines_of
-    return doctor.findings(rows, matrix, workspace, lines_of=lines_of, **options)
+    return doctor.findings(Visit(rows, matrix, workspace, lines_of, **options))
 
 
 def examine(raw: dict[str, Any], workspace: Workspace, **options: Any) -> list[Finding]:
@@ -410,11 +410,11 @@ def test_only_the_first_dialogues_are_looked_at_and_all_reasons_are_told(tmp_pat
 def test_the_guides_six_rows_are_examined_without_importing_a_heavy_module(workspace):
     code = (
         "import sys; from pathlib import Path; from bakeoff.chain.chain import Bench; "
-        "from bakeoff.doctor.doctor import findings; "
+        "from bakeoff.doctor.doctor import Visit, findings; "
         "from bakeoff.matrix.loading import load_matrix; from bakeoff.workspace import Workspace; "
         "m = load_matrix(Path(sys.argv[1])); rows = [r for r in m.models.values() if r.group == 'full']; "
         "assert len(rows) == 6; w = Workspace(Path(sys.argv[2])); "
-        "findings(rows, m, w, lines_of=Bench.at_rest(m, w).lines_of); "
+        "findings(Visit(rows, m, w, Bench.at_rest(m, w).lines_of)); "
         "print([n for n in ('torch', 'swift', 'evalscope', 'transformers', 'pandas', 'gradio') if n in sys.modules])"
     )
     done = subprocess.run(

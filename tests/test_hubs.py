@@ -647,9 +647,9 @@ def doctors_findings(house: House, **keys: Any) -> list[str]:
         list(matrix.models.values()),
         matrix,
         house.workspace,
+        lambda row: [],
         None,
         dict(os.environ),
-        lambda row: [],
         lambda environment, out: None,
     )
     return [str(finding) for finding in check_hubs(asked)]

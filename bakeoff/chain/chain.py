@@ -395,7 +395,9 @@ class Chain:
     def tools(self, role: str) -> Toolchain:
         """What the commands of *role*, "train" or "serve", run with."""
         environment = self.bench.matrix.environments[getattr(self.spec.environment, role)]
-        return Toolchain(environment, role, self.spec.name, self.bench.workspace, self.bench.stages.timeline)
+        return Toolchain(
+            environment, role, self.spec.name, self.bench.workspace, self.bench.stages.timeline.tell
+        )
 
     def named(self, path: str) -> str:
         """Return *path* without the places of store and program."""

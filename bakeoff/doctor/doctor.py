@@ -5,9 +5,7 @@ Nothing is started, loaded or downloaded; what was asked of installed tools befo
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 from bakeoff.doctor import comparability
 from bakeoff.doctor.data import check_datasets, check_models, check_suites, template_of
@@ -16,7 +14,6 @@ from bakeoff.doctor.finding import (
     PLACES,
     Finding,
     Level,
-    LinesOf,
     Visit,
 )
 from bakeoff.doctor.hubs import check_hubs
@@ -25,7 +22,6 @@ from bakeoff.doctor.names import check_environments, check_tools
 from bakeoff.doctor.tools import check_packages, check_prompts, check_remote_code, check_tokens
 from bakeoff.environments.building import built
 from bakeoff.environments.installed import (
-    Asking,
     Installed,
     cache_file,
     installed,
@@ -75,32 +71,17 @@ SAME_OR_WHY = Template(
 THE_GUIDE = Template("doctor.doctor.the_guide", "the guide: {intended}", zh="指南的设定：{intended}")
 
 
-def findings(
-    rows: Sequence[ModelSpec],
-    matrix: Matrix,
-    workspace: Workspace,
-    *,
-    lines_of: LinesOf,
-    data_dir: Path | None = None,
-    environ: Mapping[str, str] | None = None,
-    asking: Asking | None = None,
-    elsewhere: bool = False,
-) -> list[Finding]:
-    """Everything that would go wrong for *rows*, errors first.
+def findings(visit: Visit, *, elsewhere: bool = False) -> list[Finding]:
+    """Everything that would go wrong for the rows of a *visit*, errors first.
 
     Args:
-        lines_of: the command lines of a row's stages.
-        data_dir: evaluation data of the user, see :class:`~bakeoff.matrix.schema.Suite`.
-        environ: the environment variables of the run; None: this process's.
         elsewhere: the rows run on a cluster, so this machine needs no cards.
-        asking: see :func:`~bakeoff.installed.installed`.
     """
-    visit = Visit(
-        rows, matrix, workspace, data_dir, os.environ if environ is None else environ, lines_of, asking
-    )
     checks = [check for check in _CHECKS if not (elsewhere and check is check_devices)]
     every = [finding for check in checks for finding in check(visit)]
-    return sorted(_merged(every, [row.name for row in rows]), key=lambda finding: LEVELS.index(finding.level))
+    return sorted(
+        _merged(every, [row.name for row in visit.rows]), key=lambda finding: LEVELS.index(finding.level)
+    )
 
 
 def _merged(repeated: Sequence[Finding], rows: Sequence[str]) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,14 +110,21 @@ LinesOf = Callable[[ModelSpec], Sequence[Line]]
 
 @dataclass
 class Visit:
-    """What the checks share."""
+    """What the checks share.
+
+    Attributes:
+        lines_of: the command lines of a row's stages.
+        data_dir: evaluation data of the user, see :class:`~bakeoff.matrix.schema.Suite`.
+        environ: the environment variables of the run.
+        asking: see :func:`~bakeoff.environments.installed.installed`.
+    """
 
     rows: Sequence[ModelSpec]
     matrix: Matrix
     workspace: Workspace
-    data_dir: Path | None
-    environ: Mapping[str, str]
     lines_of: LinesOf
+    data_dir: Path | None = None
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     asking: Asking | None = None
     environments: dict[str, PythonEnvironment] = field(default_factory=dict)
     tools: dict[str, Installed] = field(default_factory=dict)

@@ -5,6 +5,7 @@ A Python environment, and the tools that are found in it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bakeoff.command import Command
@@ -13,7 +14,6 @@ from bakeoff.environments.building import PythonEnvironment
 from bakeoff.environments.installed import why_refused
 from bakeoff.errors import ToolError
 from bakeoff.matrix.schema import Environment
-from bakeoff.store.stages import Timeline
 from bakeoff.tools import engines, swift
 from bakeoff.workspace import Workspace
 
@@ -27,20 +27,21 @@ class Toolchain:
 
     Attributes:
         model: the row, as errors and the timeline name it.
+        tell: takes an event of the run with its values.
     """
 
     environment: Environment
     role: str
     model: str
     workspace: Workspace
-    timeline: Timeline
+    tell: Callable[..., None]
 
     def prepare(self) -> None:
         """Build the environment, unless it is there."""
 
         def tell(how_far: str) -> None:
             place = f"environment {self.environment.name}"
-            self.timeline.tell("progress", stage=place, model=self.model, how_far=how_far)
+            self.tell("progress", stage=place, model=self.model, how_far=how_far)
 
         environments.ensure_environment(self.environment, self.workspace.environments, tell)
 

@@ -97,7 +97,7 @@ class Findings:
     """What the timeline told that a reader should know; see :mod:`bakeoff.report.cautions`."""
 
     legs: list[dict[str, Any]] = field(default_factory=list)
-    """Where the legs of rows ran that were jobs of a cluster; see :func:`bakeoff.execution.legs.placements`."""
+    """Where the legs of rows ran that were jobs of a cluster; see :func:`bakeoff.store.placements.placements`."""
 
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     """model, variant, suite, agreement (of two extraction rules, 0..1), answers (letter: count), alarms,

@@ -12,7 +12,7 @@ from pathlib import Path
 from bakeoff.chain.chain import Bench
 from bakeoff.command import Command
 from bakeoff.doctor.doctor import findings
-from bakeoff.doctor.finding import Finding
+from bakeoff.doctor.finding import Finding, Visit
 from bakeoff.environments.building import PythonEnvironment, ask
 from bakeoff.execution.runner import Runner
 from bakeoff.files import write_json
@@ -30,14 +30,8 @@ def before_run(rows: Sequence[str], bench: Bench, run: Path) -> dict[str, str]:
         if not stored.exists():
             specs = [bench.matrix.models[name] for name in rows]
             asking = partial(_asking, bench.runner, run / "doctor.log")
-            current = findings(
-                specs,
-                bench.matrix,
-                bench.workspace,
-                lines_of=bench.lines_of,
-                data_dir=bench.data_dir,
-                asking=asking,
-            )
+            visit = Visit(specs, bench.matrix, bench.workspace, bench.lines_of, bench.data_dir, asking=asking)
+            current = findings(visit)
             for finding in current:
                 bench.stages.timeline.tell("finding", **asdict(finding))
             write_json(stored, [asdict(finding) for finding in current if finding.level == "error"])

@@ -17,7 +17,6 @@ from bakeoff.doctor.doctor import known_differences
 from bakeoff.environments.building import built
 from bakeoff.errors import BakeoffError
 from bakeoff.execution.gpus import cards
-from bakeoff.execution.legs import Placement, placements
 from bakeoff.files import write_json
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.runs import forecast
@@ -28,6 +27,7 @@ from bakeoff.scoring.anchors import beside_published
 from bakeoff.scoring.leakage import leaked_as
 from bakeoff.sentences import of_error, restored, with_statements
 from bakeoff.store.facts import EvaluationFacts
+from bakeoff.store.placements import Placement, placements
 from bakeoff.store.stages import Record
 from bakeoff.tools import engines
 from bakeoff.verify import manifest

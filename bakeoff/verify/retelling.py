@@ -6,12 +6,12 @@ import json
 import math
 from collections.abc import Mapping
 
-from bakeoff.execution.legs import placements
 from bakeoff.files import readable_rows
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.report.cautions import NOTED
 from bakeoff.scoring.anchors import beside_published
 from bakeoff.sentences import SAID, with_statements
+from bakeoff.store.placements import placements
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object
 from bakeoff.verify.manifest import MATRIX
