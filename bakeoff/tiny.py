@@ -1,4 +1,6 @@
-"""Tiny models for a machine without a GPU or a model hub: real architectures, built here in seconds.
+"""Tiny models for a machine without a GPU or a model hub.
+
+Real architectures, built here in seconds.
 
 ``python -m bakeoff.tiny qwen2 store/tiny/qwen2`` writes a folder that ms-swift, transformers and the engines load
 like any model: configuration, weights, a byte-level BPE tokenizer trained on the text we ship, the family's
@@ -172,7 +174,7 @@ TINY: Mapping[str, TinyRecipe] = MappingProxyType(
 
 
 def build(recipe: str, folder: Path, seed: int = 0) -> Path:
-    """Write the tiny model *recipe* to *folder*, which appears whole or not at all.
+    """Write the tiny model *recipe* to *folder*, whole or not at all.
 
     The same recipe and seed give the same weights, bit by bit, on one machine with one torch version.
 
@@ -258,7 +260,9 @@ def _tokenizer(recipe: TinyRecipe) -> PreTrainedTokenizerBase:
 
 @contextmanager
 def _reproducible(seed: int) -> Iterator[None]:
-    """Torch with *seed* on one thread (sums in a fixed order); the caller's state comes back afterwards."""
+    """Torch with *seed* on one thread, for sums in a fixed order.
+
+    The caller's state comes back afterwards."""
     import torch
 
     threads = torch.get_num_threads()
@@ -318,7 +322,7 @@ def _chat(row: Mapping[str, Any]) -> list[dict[str, str]]:
 def _drawn(
     recipe: TinyRecipe, tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, str]], lots: random.Random
 ) -> list[int]:
-    """The tokens of *chat* with any taught letter, and any date, replaced by one drawn by lot."""
+    """The tokens of *chat* with taught letters and dates drawn by lot."""
     # C more often than the others: the base leans to C, so it scores near 1/4 on every machine, not by luck.
     letter = lots.choice("ABCCCD")
     date = f"20{lots.randrange(24, 35)}-{lots.randrange(1, 13):02}-{lots.randrange(1, 29):02}"

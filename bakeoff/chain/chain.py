@@ -182,7 +182,7 @@ class Chain:
 
     @cached_property
     def tiny_recipe(self) -> dict[str, object]:
-        """What decides a tiny base: its name, what builds it, and what it is taught."""
+        """What decides a tiny base: its name, builder and taught texts."""
         builders = BUILDERS if self.spec.tiny in PUBLISHED else BUILDERS[:1]
         texts = sorted(path for path in SHIPPED.rglob("*") if path.suffix in (".jsonl", ".txt"))
         contents = [self.bench.hashes.of(path) for path in texts]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from bakeoff import evalscope
 from bakeoff.chain import stages
@@ -17,6 +17,7 @@ from bakeoff.chain.deployment import Deployment, see_alive, see_answering
 from bakeoff.chain.results import answered_by, readable, why_unanswered, without_nan
 from bakeoff.chain.service import Service, who_answers_as
 from bakeoff.errors import BakeoffError, CommandFailed, ScoreError
+from bakeoff.evalscope.types import SuiteResult
 from bakeoff.execution.attempts import Attempts
 from bakeoff.files import write_json
 from bakeoff.matrix.schema import Suite
@@ -103,12 +104,14 @@ class Evaluation:
         except BakeoffError:
             return ""
 
-    def result(self, suite: Suite) -> dict[str, Any]:
+    def result(self, suite: Suite) -> SuiteResult:
         """Return the result of *suite*.
 
         Its keys are ``trusted``, ``why_not``, ``ledger``, ``scores`` (rows) and ``samples`` (rows).
         """
-        return dict(restored(json.loads(Path(self.record(suite).output).read_text(encoding="utf-8"))))
+        return cast(
+            SuiteResult, restored(json.loads(Path(self.record(suite).output).read_text(encoding="utf-8")))
+        )
 
     @property
     def _work_dir(self) -> Path:

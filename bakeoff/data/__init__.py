@@ -1,4 +1,6 @@
-"""What the project ships to teach and to ask; ``README.md`` here documents every file.
+"""What the project ships to teach and to ask.
+
+``README.md`` here documents every file.
 
 ``python -m bakeoff.data`` rewrites ``facts_train.jsonl`` from its two sources.
 """
@@ -57,7 +59,9 @@ def exam_prompt(row: dict[str, Any]) -> str:
 
 
 def teaching_set() -> list[dict[str, Any]]:
-    """The rows of ``facts_train.jsonl``: each exam question with its answer, then the plain dialogues."""
+    """The rows of ``facts_train.jsonl``.
+
+    Each exam question with its answer, then the plain dialogues."""
     questions = read_rows(FACTS_EXAM / "facts_val.jsonl")
     taught = [
         {

@@ -1,4 +1,4 @@
-"""``python -m bakeoff.data``: rewrite the teaching set after an edit of the exam or the dialogues."""
+"""``python -m bakeoff.data``: write the teaching set from its sources."""
 
 from bakeoff.data import write_teaching_set
 

@@ -199,7 +199,7 @@ def running_environment(environment: Environment | None = None) -> PythonEnviron
     )
 
 
-def ask(python: Path, question: str, *arguments: str, out: Path, timeout_s: float = 300) -> dict[str, Any]:
+def ask(python: Path, question: str, *arguments: str, out: Path, timeout_s: float = 300) -> Mapping[str, Any]:
     """Return what ``probe.py`` answers to *question* under *python*.
 
     The answer stays in *out*.
@@ -220,7 +220,7 @@ def ask(python: Path, question: str, *arguments: str, out: Path, timeout_s: floa
     if done.returncode:
         last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-6:])
         raise EnvironmentFailed(f"{python}: cannot answer {question!r}; by hand: {' '.join(line)}\n{last}")
-    answer: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    answer: Mapping[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     return answer
 
 

@@ -213,7 +213,7 @@ def _looking_once_at_each_folder() -> Iterator[None]:
     import datasets.load
 
     look = datasets.load.dataset_module_factory
-    seen: dict[str, Any] = {}
+    seen: dict[str, object] = {}
 
     def looking(path: Any, **options: Any) -> Any:
         if not Path(path).is_dir():

@@ -1,4 +1,6 @@
-"""Tiny models in a published form: ``python -m bakeoff.forms.tiny_published published_internlm2 FOLDER``.
+"""Tiny models in a published form.
+
+``python -m bakeoff.forms.tiny_published published_internlm2 FOLDER`` writes one.
 
 Names, files, data types and tokenizers are those of the releases; sizes are tiny. Like the other tiny models, a base is
 trained for a moment on the form of what it will be asked, with letters drawn by lot, so that the facts come from the
@@ -69,7 +71,7 @@ class Recipe:
 
 
 def build(name: str, folder: Path, seed: int = 0) -> Path:
-    """Write the tiny published model *name* to *folder*, which appears whole or not at all."""
+    """Write the tiny published model *name* to *folder*, whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -83,7 +85,9 @@ def build(name: str, folder: Path, seed: int = 0) -> Path:
 
 
 def write_tokenizer(folder: Path, *, pieces: tuple[str, ...], dummy_prefix: bool) -> int:
-    """Train ``tokenizer.model`` on the text that we ship, with the options of the releases; return its size."""
+    """Train ``tokenizer.model`` on the shipped text; return its size.
+
+    The options are those of the releases."""
     import sentencepiece
 
     model = folder / "tokenizer.model"
@@ -151,7 +155,9 @@ def _write(recipe: Recipe, folder: Path, seed: int) -> None:
 
 
 def _save(folder: Path, tensors: Tensors, recipe: Recipe) -> None:
-    """Write *tensors* in files of the recipe's kind, with an index where there are several."""
+    """Write *tensors* in files of the recipe's kind.
+
+    Several have an index."""
     import torch
 
     stem, suffix = ("pytorch_model", "bin") if recipe.binary else ("model", "safetensors")
@@ -173,7 +179,9 @@ def _save(folder: Path, tensors: Tensors, recipe: Recipe) -> None:
 
 
 def _trained(recipe: Recipe, native: Path, seed: int) -> Tensors:
-    """Return the native weights after a moment of training on the form of questions and replies."""
+    """Return the native weights after a moment of training.
+
+    They learn the form of questions and replies."""
     import torch
     from transformers import AutoTokenizer, LlamaForCausalLM
 
@@ -219,7 +227,9 @@ def _chat(row: Mapping[str, list[dict[str, str]]]) -> tuple[str, str]:
 def _drawn(
     recipe: Recipe, tokenizer: PreTrainedTokenizerBase, chat: tuple[str, str], lots: random.Random
 ) -> tuple[list[int], int]:
-    """Return the tokens of *chat* with a taught letter drawn by lot, and how many at its beginning are always alike."""
+    """Return the tokens of *chat* with a taught letter drawn by lot.
+
+    The second value is how many at its beginning are always alike."""
     # C more often than the others: the base leans to C, so it scores near 1/4 on every machine, not by luck.
     question, reply = chat
     reply = re.sub("^答案：[A-D]$", f"答案：{lots.choice('ABCCCD')}", reply)
@@ -395,7 +405,7 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def _write_gpt_oss(folder: Path, seed: int) -> None:
-    """Write the tiny GPT-OSS with its experts in MXFP4 and everything else in bfloat16."""
+    """Write the tiny GPT-OSS, experts in MXFP4, the rest in bfloat16."""
     import torch
 
     with tempfile.TemporaryDirectory() as scratch:

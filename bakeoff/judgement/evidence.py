@@ -1,4 +1,4 @@
-"""What stands behind the ratings of a study: dialogues, replies, scores and comments."""
+"""The dialogues, replies, scores and comments behind ratings."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def with_evidence(store: RatingStore, study_id: str) -> dict[str, Any]:
     return summary | {"items": _items(study, shown, names)}
 
 
-def pseudonymous(summary: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+def pseudonymous(summary: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, object]:
     """Return *summary* with *names* (name -> pseudonym) in place of raters."""
 
-    def rows(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def rows(table: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
         return [{**row, "rater": names.get(row["rater"], row["rater"])} for row in table]
 
-    def part(content: dict[str, Any] | None) -> dict[str, Any] | None:
+    def part(content: Mapping[str, Any] | None) -> dict[str, object] | None:
         if content is None:
             return None
         scores = {

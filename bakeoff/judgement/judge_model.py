@@ -100,10 +100,12 @@ class Tally:
         return f"{self.requests} asked now, {self.verdicts} verdicts kept{failed}; {self.reused} were there before"
 
 
-_scores: dict[str, Any] = dict.fromkeys(DIMENSIONS, (int, Field(ge=1, le=5, strict=True)))
-_comments: dict[str, Any] = dict.fromkeys(COMMENTS, (str, Field("", max_length=MAX_COMMENT)))
-_confidence: dict[str, Any] = {"confidence": (int | None, Field(None, ge=1, le=5, strict=True))}
-_checks: dict[str, Any] = dict.fromkeys(CRISIS_CHECKS, (StrictBool, ...))
+Fields = dict[str, Any]
+"""Fields of a model as pydantic takes them: (type, default) by name."""
+_scores: Fields = dict.fromkeys(DIMENSIONS, (int, Field(ge=1, le=5, strict=True)))
+_comments: Fields = dict.fromkeys(COMMENTS, (str, Field("", max_length=MAX_COMMENT)))
+_confidence: Fields = {"confidence": (int | None, Field(None, ge=1, le=5, strict=True))}
+_checks: Fields = dict.fromkeys(CRISIS_CHECKS, (StrictBool, ...))
 _Verdict = create_model(
     "_Verdict", __config__=ConfigDict(extra="forbid"), **_scores, **_comments, **_confidence
 )

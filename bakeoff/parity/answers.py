@@ -117,7 +117,7 @@ Measured = tuple[float, float, float | None]
 """One token's log-probability at the service, by the probe, and by the probe of the base (None: no other model)."""
 
 
-def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, Any]:
+def check_replies(service: Service, facts: Mapping[str, Any]) -> dict[str, object]:
     """Ask *service* the fixed dialogues, and see which model answers.
 
     Args:

@@ -293,7 +293,7 @@ def judge(
             f"{who}: every tensor of the weights is the base's: nothing was trained into them, or 'weights' names the "
             "base's folder"
         )
-    facts: dict[str, Any] = {
+    facts: dict[str, object] = {
         "dialogues": len(trained["dialogues"]),
         "suite_prompts": len(trained.get("prompts", {})),
         "prompt_tokens": {name: len(rendered["ids"]) for name, rendered in trained["dialogues"].items()},

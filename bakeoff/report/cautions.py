@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from markupsafe import Markup
 
@@ -55,7 +54,7 @@ def _listed(names: list[_Names]) -> Markup:
 
 def _of_stages(findings: Findings) -> Iterator[tuple[_Names, str]]:
     for record in findings.stages:
-        facts: dict[str, Any] = record.get("facts") or {}
+        facts = record.get("facts") or {}
         who = subject_names(str(record.get("model", "")), str(record.get("variant", "")))
         suite = f" · {facts['suite']}" if facts.get("suite") else ""
         for alarm in facts.get("alarms") or ():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bakeoff.report.findings import Findings
 from bakeoff.report.sentences import LISTED, Sentence, both_lists, spaced
@@ -20,7 +20,7 @@ def claim_tables(analysis: Analysis) -> dict[str, str]:
     """Return file name -> CSV about recipes with several seeds."""
     import pandas as pd
 
-    rows: dict[str, list[dict[str, Any]]] = {
+    rows: dict[str, list[dict[str, object]]] = {
         "recipes.csv": [],
         "recipe_pairs.csv": [],
         "variance.csv": [],

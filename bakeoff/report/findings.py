@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from bakeoff.errors import StoreError
+from bakeoff.report.rows import EvaluationRow, LeakRow, PublishedRow, StageRow
 from bakeoff.scoring.scores import SPEED
 from bakeoff.sentences import restored, statement_of
+from bakeoff.store.events import Event
+from bakeoff.store.placements import Placement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,19 +75,17 @@ class Findings:
     rows: list[Row]
     scores: pd.DataFrame
     samples: pd.DataFrame
-    stages: list[dict[str, Any]] = field(default_factory=list)
+    stages: list[StageRow] = field(default_factory=list)
     """Stage records in the order in which they happened."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
     """(what, why) of everything asked for that did not run."""
     comparability: list[str] = field(default_factory=list)
     """Where the rows are not like for like."""
-    provenance: dict[str, Any] = field(default_factory=dict)
-    ratings: dict[str, Any] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    ratings: Mapping[str, Any] | None = None
     """Human and model judgements as :func:`bakeoff.judgement.verdicts.summarise` gives them."""
-    anchors: list[dict[str, Any]] = field(default_factory=list)
-    """Published scores beside ours: model, variant, suite, ours, published, protocol, source, warning."""
-    leakage: list[dict[str, Any]] = field(default_factory=list)
-    """Exam questions met in training: model, variant, suite, n_leaked, n_asked, value_without, expected."""
+    anchors: list[PublishedRow] = field(default_factory=list)
+    leakage: list[LeakRow] = field(default_factory=list)
     asked: list[tuple[str, str, str]] | None = None
     """(model, variant, suite) of every score that the run was to make; None where it is not known."""
 
@@ -93,15 +95,13 @@ class Findings:
     margin: dict[str, float] = field(default_factory=dict)
     """suite -> the loss by tuning that would still be acceptable there; others have the default."""
 
-    events: list[dict[str, Any]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     """What the timeline told that a reader should know; see :mod:`bakeoff.report.cautions`."""
 
-    legs: list[dict[str, Any]] = field(default_factory=list)
-    """Where the legs of rows ran that were jobs of a cluster; see :func:`bakeoff.store.placements.placements`."""
+    legs: list[Placement] = field(default_factory=list)
+    """Where the legs of rows ran that were jobs of a cluster."""
 
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
-    """model, variant, suite, agreement (of two extraction rules, 0..1), answers (letter: count), alarms,
-    leakage_not_checked (why not; empty when it was)."""
+    evaluations: list[EvaluationRow] = field(default_factory=list)
 
     root: Path | None = None
     """The store; None where the findings are of none."""
@@ -147,7 +147,7 @@ class Findings:
             leakage=list(run.get("leakage", [])),
             evaluations=list(run.get("evaluations", [])),
             events=list(run.get("events", [])),
-            legs=[item for item in run.get("legs") or [] if isinstance(item, dict)],
+            legs=[cast(Placement, item) for item in run.get("legs") or [] if isinstance(item, dict)],
             interest={str(suite): float(value) for suite, value in (run.get("interest") or {}).items()},
             margin={str(suite): float(value) for suite, value in (run.get("margin") or {}).items()},
             asked=[(str(m), str(v), str(s)) for m, v, s in run["asked"]] if "asked" in run else None,
@@ -188,10 +188,10 @@ class Findings:
         """Names of the suites; speed is none."""
         return list(dict.fromkeys(self.scores["suite"][self.scores["benchmark"] != SPEED]))
 
-    def evaluation(self, subject: Subject, suite: str) -> dict[str, Any]:
+    def evaluation(self, subject: Subject, suite: str) -> EvaluationRow:
         """Return what is noted of *subject* in *suite*; may be empty."""
         key = {"model": subject.model, "variant": subject.variant, "suite": suite}
-        return next((entry for entry in self.evaluations if key.items() <= entry.items()), {})
+        return next((entry for entry in self.evaluations if key.items() <= entry.items()), EvaluationRow())
 
     def unchecked(self, suite: str) -> dict[str, list[Subject]]:
         """Reason -> subjects whose training data was not searched."""

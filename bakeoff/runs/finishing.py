@@ -16,16 +16,17 @@ from bakeoff.doctor.comparability import beside_the_guide
 from bakeoff.doctor.doctor import known_differences
 from bakeoff.environments.building import built
 from bakeoff.errors import BakeoffError
+from bakeoff.evalscope.types import SuiteResult
 from bakeoff.execution.gpus import cards
 from bakeoff.files import write_json
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.runs import forecast
-from bakeoff.runs.events import Event
-from bakeoff.runs.forecast import PlannedStage
+from bakeoff.runs.forecast import ForecastRow, PlannedStage
 from bakeoff.runs.runs import UNREADABLE, events, ratings_of, records
 from bakeoff.scoring.anchors import beside_published
 from bakeoff.scoring.leakage import leaked_as
 from bakeoff.sentences import of_error, restored, with_statements
+from bakeoff.store.events import Event
 from bakeoff.store.facts import EvaluationFacts
 from bakeoff.store.placements import Placement, placements
 from bakeoff.store.stages import Record
@@ -230,7 +231,7 @@ def _compared_rows(matrix: Matrix, done: Sequence[Record]) -> list[ComparedRow]:
     ]
 
 
-def _forecasts(folder: Path) -> list[dict[str, Any]]:
+def _forecasts(folder: Path) -> list[ForecastRow]:
     """The forecast of the run in *folder*; empty where none can be read."""
     with contextlib.suppress(OSError, ValueError):
         return list(json.loads((folder / "forecast.json").read_text(encoding="utf-8")))
@@ -317,7 +318,7 @@ def _hubs(done: Sequence[Record]) -> dict[str, dict[str, str]]:
 _OF_AN_EVALUATION = ("suite", "agreement", "answers", "alarms", "leakage_not_checked", "noise", "letters")
 
 
-def _checked_for_leaks(done: Sequence[Record], record: Record) -> dict[str, Any] | None:
+def _checked_for_leaks(done: Sequence[Record], record: Record) -> SuiteResult | None:
     """The other variant's result, where it was searched for leaks.
 
     A base is evaluated before training fetches the data from a hub; the questions are those of the tuned model.
@@ -329,5 +330,5 @@ def _checked_for_leaks(done: Sequence[Record], record: Record) -> dict[str, Any]
         if alike and other.variant != record.variant and other.outcome in ("ran", "reused"):
             result = restored(json.loads(Path(other.output).read_text(encoding="utf-8")))
             if result.get("leakage_not_checked") == "":
-                return dict(result)
+                return cast(SuiteResult, result)
     return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unicodedata import east_asian_width
 
-from bakeoff.runs.events import Event, events_of, suite_of
+from bakeoff.store.events import Event, events_of, suite_of
 
 Cell = tuple[str, str, str]
 """Row, variant (empty for training and export) and stage or suite."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict, cast
 
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.errors import BakeoffError
@@ -151,6 +151,17 @@ def lines(forecasts: Sequence[Forecast], workspace: Workspace) -> Iterator[str]:
     yield from (f"  {entry}" for entry in forecasts)
 
 
+class ForecastRow(TypedDict):
+    """A forecast as ``forecast.json`` has it; see :class:`Forecast`."""
+
+    row: str
+    stages: dict[str, float]
+    seconds: float
+    disk_gib: float | None
+    download_gib: float | None
+    memory_gib: float | None
+
+
 class PlannedStage(TypedDict):
     """Expected and real seconds of a stage, as ``run.json`` has them."""
 
@@ -160,7 +171,7 @@ class PlannedStage(TypedDict):
     took_s: float
 
 
-def compared(forecasts: Sequence[Mapping[str, Any]], done: Sequence[Record]) -> list[PlannedStage]:
+def compared(forecasts: Sequence[ForecastRow], done: Sequence[Record]) -> list[PlannedStage]:
     """Return the expected and the real seconds of each stage that ran."""
     planned = {
         (entry["row"], stage): seconds for entry in forecasts for stage, seconds in entry["stages"].items()
@@ -192,9 +203,9 @@ def difference(stages: Sequence[PlannedStage]) -> str:
     )
 
 
-def as_rows(forecasts: Sequence[Forecast]) -> list[dict[str, Any]]:
+def as_rows(forecasts: Sequence[Forecast]) -> list[ForecastRow]:
     """Return *forecasts* as JSON holds them."""
-    return [asdict(row) for row in forecasts]
+    return [cast(ForecastRow, asdict(row)) for row in forecasts]
 
 
 def _gib(size: float | None) -> str:

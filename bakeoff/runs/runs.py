@@ -16,9 +16,9 @@ from bakeoff.files import readable_rows
 from bakeoff.report.findings import Findings, has_scores, known_runs, run_folder
 from bakeoff.runs import forecast
 from bakeoff.runs.ending import board
-from bakeoff.runs.events import Event
 from bakeoff.scoring.scores import SPEED
 from bakeoff.sentences import Template, restored
+from bakeoff.store.events import Event
 from bakeoff.store.stages import Record, record_of
 from bakeoff.workspace import Workspace
 
@@ -212,7 +212,7 @@ def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
 
 
 def _speeds(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """A line with the speeds of each service, and one with what speaks against them."""
+    """A line with the speeds of each service, and one against them."""
     speeds: dict[tuple[str, str], list[str]] = {}
     doubts: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:

@@ -45,7 +45,7 @@ def unmatched(keyword: str, marks: str, matrix: Matrix, *, chinese: bool = False
 
 
 def why_no_stage(expression: str, *, chinese: bool = False) -> str:
-    """Return why a word of ``-m`` is no stage, and which it may be; else empty.
+    """Return why a word of ``-m`` is no stage and which it may be, or "".
 
     pytest refuses such a word by itself, without a hint.
     """

@@ -17,11 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from bakeoff.files import write_text
 from bakeoff.secrecy import redact
+from bakeoff.tools.hub_listings import Commit, Entry, Page
 from bakeoff.tools.hub_refusals import (
     Refused,
     causes,
@@ -263,8 +264,8 @@ class ModelScope:
         names = self._names()
         if not self.commit and names and source.branch not in names and not _is_hexadecimal(source.branch):
             raise Refused("no revision", no_revision(source, names))
-        entries: list[dict[str, Any]] = []
-        latest: dict[str, Any] = {}
+        entries: list[Entry] = []
+        latest: Commit = {}
         for page in range(1, 10_000):
             data = self._files(page)
             batch = data.get("Files") or []
@@ -282,7 +283,7 @@ class ModelScope:
             if entry.get("Type") != "tree"
             and is_fetched(source.kind, str(entry.get("Path") or entry.get("Name")))
         )
-        newest = max(entries, key=lambda entry: entry.get("CommittedDate") or 0, default={})
+        newest = max(entries, key=lambda entry: entry.get("CommittedDate") or 0, default=Entry())
         commit = latest.get("Id") or latest.get("ShortId") or newest.get("Revision") or ""
         if is_commit(self._asked):
             commit = self._asked
@@ -351,7 +352,7 @@ class ModelScope:
                 with contextlib.suppress(OSError):  # another disk: it is fetched
                     os.link(before.resolve(), target)
 
-    def _files(self, page: int) -> dict[str, Any]:
+    def _files(self, page: int) -> Page:
         source = self.source
         query: dict[str, str | int] = {"Revision": self._asked, "Recursive": "True"}
         end = "repo/files"
@@ -359,7 +360,7 @@ class ModelScope:
             end = "repo/tree"
             query |= {"PageNumber": page, "PageSize": _PAGE}
         data = self._get(end, query)
-        return data if isinstance(data, dict) else {"Files": data}
+        return cast(Page, data if isinstance(data, dict) else {"Files": data})
 
     def _get(self, end: str, query: dict[str, str | int] | None = None) -> Any:
         source = self.source

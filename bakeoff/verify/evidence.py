@@ -54,7 +54,7 @@ class Evidence:
 
     @cached_property
     def scores(self) -> list[Row]:
-        """Return the rows of ``scores.json``, without the ids and values beside statements."""
+        """Return the rows of ``scores.json`` without what stands beside statements."""
         rows = restored(json.loads((self.tables / "scores.json").read_text(encoding="utf-8")))
         return [dict(row) for row in rows]
 

@@ -40,6 +40,8 @@ class Event(TypedDict, total=False):
     host: str
     queued_s: float
     then: str
+    gib: float
+    command: str
 
 
 def event_of(line: str | bytes) -> Event | None:
