@@ -262,7 +262,8 @@ def _tokenizer(recipe: TinyRecipe) -> PreTrainedTokenizerBase:
 def _reproducible(seed: int) -> Iterator[None]:
     """Torch with *seed* on one thread, for sums in a fixed order.
 
-    The caller's state comes back afterwards."""
+    The caller's state comes back afterwards.
+    """
     import torch
 
     threads = torch.get_num_threads()

@@ -1,0 +1,44 @@
+"""Where the legs of a run ran, from its events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict
+
+
+class Placement(TypedDict):
+    """Where a leg of a run ran, as ``run.json`` has it."""
+
+    leg: str
+    hosts: list[str]
+    stages: list[list[str]]
+    queued_s: float
+    seconds: float | None
+    lost: list[str]
+
+
+def placements(events: Iterable[Mapping[str, Any]]) -> list[Placement]:
+    """Return where each leg of a run ran, from its *events*.
+
+    Each has ``leg``, ``hosts`` in their order, ``stages`` with the host that did each, ``queued_s`` of all its starts,
+    ``seconds`` of the last one, and ``lost``: why it had to begin again, each time.
+    """
+    places: dict[str, Placement] = {}
+    for event in events:
+        if not (name := event.get("leg")):
+            continue
+        leg = places.setdefault(
+            str(name),
+            {"leg": str(name), "hosts": [], "stages": [], "queued_s": 0, "seconds": None, "lost": []},
+        )
+        phase, host = event.get("phase"), str(event.get("host") or "")
+        if event.get("event") == "leg" and phase == "running":
+            leg["hosts"].append(host)
+            leg["queued_s"] += event.get("queued_s") or 0
+        elif event.get("event") == "leg" and phase == "lost":
+            leg["lost"].append(str(event.get("why") or ""))
+        elif event.get("event") == "leg" and phase == "ended":
+            leg["seconds"] = event.get("seconds")
+        elif event.get("event") == "stage" and event.get("outcome") == "ran":
+            leg["stages"].append([str(event.get("stage")), host])
+    return [leg for leg in places.values() if leg["hosts"]]
