@@ -8,6 +8,7 @@ import contextlib
 import math
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from bakeoff.chain import stages
 from bakeoff.chain.chain import Chain
 from bakeoff.chain.rivals import why_not_told
 from bakeoff.errors import BakeoffError, IdentityError, MatrixError
+from bakeoff.matrix.loading import parse_matrix
+from bakeoff.matrix.schema import Matrix
+from bakeoff.matrix.sharing import guests_of, host_of
 from bakeoff.parity import answers, comparison
 from bakeoff.parity.comparison import ASKED, LOGPROB_TOLERANCE, TOKENS
 from bakeoff.start.estimate import row_seconds
 from bakeoff.tools import engines
-from tests.chains import matrix_with
+from tests.chains import ROW, SUITE, matrix_with
 from tests.test_faults import House, Unprobed, house  # noqa: F401
 
 SHARED = {"engine": "transformers", "way": "adapter", "shared": True}
@@ -148,6 +152,62 @@ def test_the_seeds_of_a_recipe_share_the_process(house: House) -> None:
             bench.shared.requested = {}
             assert deployment.service().models() == ["tiny.seed44-base", "tiny_seed44-sft"]
     assert house.left_behind() == []
+
+
+def two_rows(row: Mapping[str, Any], **changes: Any) -> Matrix:
+    """A matrix whose first row, ``other``, has the base of the second and evaluates only what it trained."""
+    tiny = {**ROW, **row}
+    other = {**tiny, "evaluate": ["tuned"], **changes}
+    return parse_matrix({"models": {"other": other, "tiny": tiny}, "suites": {"exam": SUITE}})
+
+
+def test_rows_of_one_base_share_the_process(house: House) -> None:
+    house.row = {"serving": SHARED}
+    training = {**house.changes["training"], "learning_rate": 1e-3}
+    with house.run() as alone:
+        bench = replace(alone.bench, matrix=two_rows(house.changes, training=training))
+        bench.shared.requested = {"other": {"tuned"}, "tiny": {"base", "tuned"}}
+        processes, replies = [], []
+        for row, variant in (("other", "tuned"), ("tiny", "base"), ("tiny", "tuned")):
+            chain = Chain(bench.matrix.models[row], bench)
+            with contextlib.closing(Unprobed(chain, variant)) as deployment:
+                service = deployment.service()
+                processes.append(service.process)
+                assert service.models() == ["tiny-base", "tiny-sft", "other-sft"]
+                answer = service.complete([{"role": "user", "content": "x"}])
+                replies.append(answer["choices"][0]["message"]["content"])
+        assert len(set(replies)) == 3
+        assert processes[0]
+        assert all(process is processes[0] for process in processes)
+        assert not processes[0].alive()
+    assert house.left_behind() == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "tiny:qwen2"},
+        {"template": "chatml"},
+        {"training": {**ROW["training"], "lora_rank": 16}},
+        {"serving": {**SHARED, "session_len": 512}},
+    ],
+)
+def test_an_adapter_that_the_line_of_another_row_cannot_serve_has_no_host(changes: dict[str, Any]) -> None:
+    with pytest.raises(MatrixError, match=r"other\.serving\.shared: one service for base and tuned"):
+        two_rows({"serving": SHARED}, **changes)
+
+
+def test_a_seed_is_served_with_its_own_row() -> None:
+    rows = parse_matrix(
+        {
+            "models": {name: {**ROW, "serving": SHARED, "seeds": 2} for name in ("a", "b")},
+            "suites": {"exam": SUITE},
+        }
+    ).models
+    assert {name: host_of(row, rows) for name, row in rows.items()} == {
+        "a": "a", "a.seed43": "a", "b": "b", "b.seed43": "b"
+    }  # fmt: skip
+    assert guests_of(rows["b.seed43"], rows) == ["b"]
 
 
 def test_three_seeds_that_share_cost_less_than_two_runs() -> None:

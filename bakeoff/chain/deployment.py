@@ -24,6 +24,7 @@ from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Process, Runner, end_orphans
 from bakeoff.files import write_json
 from bakeoff.matrix.schema import Matrix, ModelSpec
+from bakeoff.matrix.sharing import guests_of
 from bakeoff.matrix.suggestions import did_you_mean
 from bakeoff.parity import answers
 from bakeoff.provenance import ContentHashes
@@ -124,11 +125,11 @@ class Deployment:
     def _start_shared(self) -> SharedService:
         """Return a running service for all variants of the row.
 
-        And for the other seeds of its recipe that this run asks for. Each was found to be what was trained.
+        And for the other adapters on its base that this run asks for. Each was found to be what was trained.
         """
         chains: list[Chain] = []
         compared: dict[str, Mapping[str, object]] = {}
-        for chain in (self.chain, *self._further_seeds()):
+        for chain in (self.chain, *self._guests()):
             try:
                 facts = self._compared(chain)
             except BakeoffError:
@@ -138,17 +139,17 @@ class Deployment:
             chains.append(chain)
             compared |= facts
         rows = list(self.chain.bench.matrix.models)
-        chains.sort(key=lambda chain: rows.index(chain.spec.name))
+        chains.sort(key=lambda chain: ("base" not in chain.spec.variants, rows.index(chain.spec.name)))
         shared = SharedService(chains, compared)
         shared.start()
         return shared
 
-    def _further_seeds(self) -> list[Chain]:
-        """Return the other rows of the recipe that this run asks for."""
-        bench, row = self.chain.bench, self.chain.spec.name
-        recipe = next((rows for rows in bench.matrix.recipes.values() if row in rows), ())
-        rows = [name for name in recipe if name != row and "tuned" in bench.shared.requested.get(name, ())]
-        return [Chain(bench.matrix.models[name], bench) for name in rows]
+    def _guests(self) -> list[Chain]:
+        """Return the rows that the service answers for, as this run asks."""
+        bench = self.chain.bench
+        guests = guests_of(self.chain.spec, bench.matrix.models)
+        names = [name for name in guests if "tuned" in bench.shared.requested.get(name, ())]
+        return [Chain(bench.matrix.models[name], bench) for name in names]
 
     def _compared(self, chain: Chain) -> dict[str, Mapping[str, object]]:
         """Return the facts of the comparison of each name of a row.

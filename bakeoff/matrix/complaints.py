@@ -11,7 +11,6 @@ from pydantic import JsonValue
 
 from bakeoff.matrix.datasets import SHIPPED, dataset_name, is_local_model
 from bakeoff.matrix.schema import PLUGINS, VARIANTS, ExecutorSpec, Judge, Matrix, ModelSpec, Suite
-from bakeoff.matrix.seeds import is_further_seed
 from bakeoff.matrix.settings import BATCH_INVARIANT, FLASH_ATTENTION, LOADS_ADAPTERS
 from bakeoff.matrix.suggestions import did_you_mean
 from bakeoff.secrecy import NAMES, redact
@@ -80,12 +79,6 @@ def _training_and_serving(spec: ModelSpec) -> Iterator[str]:
         yield (
             f"{where}.serving.way: 'adapter' on {spec.serving.engine} would silently serve the base model; "
             "use 'merged', or engine 'transformers' or 'vllm'"
-        )
-    both = (set(spec.variants) == {"base", "tuned"} or is_further_seed(spec)) and not spec.weights
-    if spec.serving.shared and not (both and spec.serving.way == "adapter"):
-        yield (
-            f"{where}.serving.shared: one service for base and tuned loads the base and an adapter; it needs "
-            "'way: adapter' and a row whose base and tuned variants are both evaluated, or take it out"
         )
     if spec.serving.deterministic and (spec.url or spec.serving.engine not in BATCH_INVARIANT):
         which = "somebody else's service" if spec.url else spec.serving.engine

@@ -22,6 +22,7 @@ from bakeoff.matrix.mistakes import in_words, no_mapping, not_ascii, of_yaml
 from bakeoff.matrix.presets import environments_for, preset_of
 from bakeoff.matrix.schema import Environment, ExecutorSpec, Group, Judge, Matrix, ModelSpec, Suite
 from bakeoff.matrix.seeds import expand_seeds
+from bakeoff.matrix.sharing import of_sharing
 from bakeoff.matrix.values import of_places, of_values
 
 _Part = TypeVar("_Part", bound=BaseModel)
@@ -242,6 +243,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     for spec in models.values():
         complaints += checks.of_row(spec, sections["suites"], {**sections["environments"], "default": None})
         complaints += of_values(spec)
+    complaints += of_sharing(models.values())
     for environment in environments.values():
         complaints += checks.secrets_in(environment.env, f"environments.{environment.name}.env")
     for suite in suites.values():

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from bakeoff.matrix.schema import Matrix, ModelSpec
-from bakeoff.matrix.seeds import is_further_seed
 from bakeoff.statistics.power import minimum_detectable_difference
 from bakeoff.tools import memory
 
@@ -82,7 +81,7 @@ def row_seconds(spec: ModelSpec, parameters: float, tokens: int, questions: int)
     rate = TOKENS_PER_S if spec.training.packing else TOKENS_PER_S / 3
     training = tokens * spec.training.epochs / rate * slower if spec.trains else 0.0
     asking = questions / QUESTIONS_PER_S * slower + SERVICE_S - START_S
-    starts = 1 - is_further_seed(spec) if spec.serving.shared else len(spec.variants)
+    starts = int("base" in spec.variants) if spec.serving.shared else len(spec.variants)
     return training * spec.seeds + len(spec.variants) * asking + starts * START_S
 
 

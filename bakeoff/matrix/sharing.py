@@ -1,0 +1,70 @@
+"""Which rows one service answers for: a base, and adapters that were trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from bakeoff.matrix.schema import ModelSpec
+from bakeoff.matrix.seeds import is_further_seed
+
+_SAME = {
+    "model", "revision", "use_hf", "model_type", "template", "trust_remote_code", "prompt_date", "needs", "gpus"
+}  # fmt: skip
+_SAME_TRAINING = {"dtype", "lora_rank"}
+"""The engine computes in this type, and keeps room for adapters of this rank."""
+_MAY_DIFFER = {"port", "in_flight", "ready_timeout_s", "restarts"}
+
+
+def host_of(row: ModelSpec, rows: Mapping[str, ModelSpec]) -> str:
+    """Return the name of the row whose line serves *row* too, maybe its own.
+
+    That of a further seed is the row which it is a seed of. That of a row which evaluates no base is the first row
+    that does, shares its service, and loads the same base in the same way.
+    """
+    if is_further_seed(row):
+        row = rows.get(row.name.rpartition(".seed")[0], row)
+    if not row.serving.shared or "base" in row.variants:
+        return row.name
+    return next((other.name for other in rows.values() if _hosts(other, row)), row.name)
+
+
+def guests_of(row: ModelSpec, rows: Mapping[str, ModelSpec]) -> list[str]:
+    """Return the other rows for which the line of *row* answers as well."""
+    host = host_of(row, rows)
+    return [name for name, other in rows.items() if name != row.name and host_of(other, rows) == host]
+
+
+def of_sharing(rows: Iterable[ModelSpec]) -> Iterator[str]:
+    """Yield what is wrong with ``serving.shared``, row by row."""
+    rows = list(rows)
+    for row in rows:
+        if not row.serving.shared:
+            continue
+        loads_both = not row.weights and row.serving.way == "adapter" and "tuned" in row.variants
+        both_asked = "base" in row.variants or is_further_seed(row)
+        if not (loads_both and (both_asked or any(_hosts(other, row) for other in rows))):
+            yield (
+                f"{row.name}.serving.shared: one service for base and tuned loads the base and an adapter; it "
+                "needs 'way: adapter' and a row whose base and tuned variants are both evaluated (or another row with "
+                "'shared' that evaluates the same base, served in the same way), or take it out"
+            )
+
+
+def _hosts(other: ModelSpec, row: ModelSpec) -> bool:
+    """Whether the line of *other* could serve the adapter of *row*."""
+    return (
+        other.name != row.name
+        and other.serving.shared
+        and not is_further_seed(other)
+        and "base" in other.variants
+        and _line(other) == _line(row)
+    )
+
+
+def _line(row: ModelSpec) -> tuple[object, ...]:
+    return (
+        row.model_dump(include=_SAME),
+        row.training.model_dump(include=_SAME_TRAINING),
+        row.serving.model_dump(exclude=_MAY_DIFFER),
+        row.environment.serve,
+    )
