@@ -115,7 +115,7 @@ def train(chain: Chain) -> Stage[TrainingFacts]:
 
     return Stage(
         name="train",
-        row=spec.name,
+        row=spec.trained_as,
         folder=folder,
         recipe=recipe,
         inputs=cache(inputs),
@@ -130,7 +130,7 @@ def train(chain: Chain) -> Stage[TrainingFacts]:
 
 def train_folder(chain: Chain) -> Path:
     """Return where the training of a row is kept."""
-    return chain.bench.stages.folder("train", chain.spec.name, {"train": _train_recipe(chain)})
+    return chain.bench.stages.folder("train", chain.spec.trained_as, {"train": _train_recipe(chain)})
 
 
 def _train_recipe(chain: Chain) -> dict[str, str]:
@@ -152,7 +152,7 @@ def export(chain: Chain) -> Stage[CommandFacts]:
 
     return Stage(
         name="export",
-        row=spec.name,
+        row=spec.trained_as,
         folder=folder,
         recipe=recipe,
         inputs=inputs,
@@ -167,7 +167,7 @@ def export(chain: Chain) -> Stage[CommandFacts]:
 
 def export_folder(chain: Chain) -> Path:
     """Return where the merged weights of a row are kept."""
-    return chain.bench.stages.folder("export", chain.spec.name, _export_recipe(chain))
+    return chain.bench.stages.folder("export", chain.spec.trained_as, _export_recipe(chain))
 
 
 def _export_recipe(chain: Chain) -> dict[str, object]:

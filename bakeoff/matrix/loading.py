@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from bakeoff.errors import DataError, MatrixError
 from bakeoff.files import read_text
 from bakeoff.matrix import complaints as checks
+from bakeoff.matrix.borrowing import with_lenders
 from bakeoff.matrix.complaints import shown, unknown
 from bakeoff.matrix.mistakes import in_words, no_mapping, not_ascii, of_yaml
 from bakeoff.matrix.presets import environments_for, preset_of
@@ -225,6 +226,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     complaints += _unknown_sections(raw)
     sections = {key: _section(raw, key, complaints) for key in _SECTIONS}
 
+    sections["models"] = with_lenders(sections["models"], complaints)
     sections["environments"] = {**environments_for(sections), **sections["environments"]}
     environments = _parse(Environment, sections["environments"], "environments", complaints)
     running = environments.setdefault("default", Environment(name="default"))

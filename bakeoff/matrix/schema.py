@@ -209,6 +209,11 @@ class ModelSpec(Part):
         description="files, folders or hub ids of dialogues, as ms-swift writes them: [hf::]place[:subset][#rows]; "
         "'shipped:x' is ours; of a hub also {id: owner/name, revision: v1}",
     )
+    weights_of: Name | None = Field(
+        None,
+        description="another row, whose weights are served in another way: the row says serving, environment.serve, "
+        "suites, evaluate, needs and limits, and nothing is trained again",
+    )
     tune: bool = Field(True, description="False: the base model itself is compared, untuned")
     seeds: int = Field(
         1,
@@ -266,6 +271,11 @@ class ModelSpec(Part):
     def tiny(self) -> str | None:
         """The recipe of a model that we build ourselves, else None."""
         return self.model.removeprefix("tiny:") if self.model and self.model.startswith("tiny:") else None
+
+    @property
+    def trained_as(self) -> str:
+        """The row under whose name training and merge are kept."""
+        return self.weights_of or self.name
 
     @property
     def trains(self) -> bool:

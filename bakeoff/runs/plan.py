@@ -238,13 +238,19 @@ def dry_run(
         yield f"\n# == {name}" + (
             f"  (skipped here: {why})" if (why := why_unmet(chain.spec, matrix)) else ""
         )
-        for title, lines in groupby(_lines(chain), key=lambda line: line.title):
+        lender = chain.spec.weights_of if chain.spec.weights_of in rows else None
+        if lender:
+            yield f"# trained and merged as {lender}, above"
+        for title, lines in groupby(_lines(chain, lender), key=lambda line: line.title):
             yield f"# {title}"
             yield from ("# " * line.instead + str(line.command) for line in lines)
 
 
-def _lines(chain: Chain) -> Iterator[Line]:
-    """Yield the lines that build missing environments, then the stages."""
+def _lines(chain: Chain, lender: str | None = None) -> Iterator[Line]:
+    """Yield the lines that build missing environments, then the stages.
+
+    Those of *lender* are left out.
+    """
     spec, bench = chain.spec, chain.bench
     for name in dict.fromkeys(name for _, name in spec.environment if not spec.url):
         if interpreter(bench.matrix.environments[name], bench.workspace.environments) is None:
@@ -253,4 +259,5 @@ def _lines(chain: Chain) -> Iterator[Line]:
             command = Command((sys.executable, "-m", "bakeoff.environments", *places, name))
             yield Line(command=command, title=f"environment: {name} is not built yet (guide 0)")
     for stage in chain.stages():
-        yield from (replace(line, command=stage.command(line)) for line in stage.lines)
+        if stage.row != lender:
+            yield from (replace(line, command=stage.command(line)) for line in stage.lines)

@@ -273,7 +273,7 @@ def _tracker(spec: ModelSpec) -> dict[str, object]:
     return {
         "swanlab_project": t.tracker_project,
         "swanlab_mode": "local" if t.tracker_mode == "offline" else t.tracker_mode,
-        "swanlab_exp_name": f"{spec.name}-sft",
+        "swanlab_exp_name": f"{spec.trained_as}-sft",
     }
 
 
