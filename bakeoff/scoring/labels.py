@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 from bakeoff.characters import simplified
@@ -24,6 +25,7 @@ _CIRCLED = "①②③④⑤⑥⑦⑧⑨⑩"
 _CIRCLED_KEPT = {ord(sign): chr(0xE000 + i) for i, sign in enumerate(_CIRCLED)}
 _INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xAD])
 _SQUARED = {0x1F170 + i: letter for i, letter in enumerate(LETTERS)}
+_TRANSLATED = _INVISIBLE | _CIRCLED_KEPT | _SQUARED
 
 # What may stand between a cue and its list, and around each label of it.
 OPENERS = re.compile(
@@ -169,7 +171,7 @@ class Labels:
 
 def plain_form(text: str) -> str:
     """Return *text* in simplified, half-width characters, long runs cut."""
-    text = text.translate(_INVISIBLE | _CIRCLED_KEPT | _SQUARED)
+    text = text.translate(_TRANSLATED)
     text = simplified(unicodedata.normalize("NFKC", text)).strip()
     return _RUN.sub(lambda run: f"{run[0][:4]}{chr(10) if chr(10) in run[0] else ' '}{run[0][-4:]}", text)
 
@@ -198,6 +200,17 @@ class LabelReader:
             for i, words in enumerate(self.options)
             if words and not re.fullmatch(r"[A-Ja-j]+|[\d.\s]{1,2}", words) and self.options.count(words) == 1
         }
+
+    @cached_property
+    def _named_at(self) -> set[int]:
+        """Where the words of an option begin."""
+        places: set[int] = set()
+        for words in self.words.values():
+            place = self.text.find(words)
+            while place >= 0:
+                places.add(place)
+                place = self.text.find(words, place + 1)
+        return places
 
     def reader_of(self, text: str, multiple: bool) -> Self:
         """Return a reader of another *text* for the same question."""
@@ -376,9 +389,9 @@ class LabelReader:
 
     def own_words(self, place: int) -> tuple[list[int], int] | None:
         """Return the option whose words stand at *place*, the longest first."""
-        standing = [i for i, words in self.words.items() if self.text.startswith(words, place)]
-        if not standing:
+        if place not in self._named_at:
             return None
+        standing = [i for i, words in self.words.items() if self.text.startswith(words, place)]
         index = max(standing, key=lambda i: len(self.words[i]))
         end = place + len(self.words[index])
         following = self.text[end : end + 1]

@@ -62,4 +62,4 @@ def is_of_others(lead: str) -> bool:
 def is_ascribed(clause: str) -> bool:
     """Whether *clause* tells what somebody else thinks: ``他的母亲认为``."""
     ascribes = _ASCRIBES.search(clause)
-    return bool(ascribes) and not is_own(clause[: ascribes.start()])
+    return ascribes is not None and not is_own(clause[: ascribes.start()])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import replace
+from functools import cached_property
 
 from bakeoff.scoring.judgements import (
     ASCRIBED,
@@ -159,6 +160,15 @@ class StatementReader(LabelReader):
 
     def statements(self, cue: re.Pattern[str]) -> list[Labels]:
         """Return what the *cue* marks wherever it stands undoubted."""
+        if cue not in self._stated_by:
+            self._stated_by[cue] = self._statements(cue)
+        return list(self._stated_by[cue])
+
+    @cached_property
+    def _stated_by(self) -> dict[re.Pattern[str], list[Labels]]:
+        return {}
+
+    def _statements(self, cue: re.Pattern[str]) -> list[Labels]:
         statements: list[Labels] = []
         end = -1
         cues = list(cue.finditer(self.text))

@@ -14,17 +14,19 @@ from typing import Any
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
-from swift.dataset import EncodePreprocessor, load_dataset  # noqa: E402
-from swift.model import get_processor  # noqa: E402
-from swift.template import get_template  # noqa: E402
-from transformers import Qwen2Config  # noqa: E402
+from swift.dataset import EncodePreprocessor, load_dataset
+from swift.model import get_processor
+from swift.template import get_template
+from transformers import Qwen2Config
 
-from bakeoff import tiny  # noqa: E402
+from bakeoff import tiny
 
 
 def template(folder: Path) -> Any:
     tiny._tokenizer(tiny.TINY["qwen2"]).save_pretrained(folder)
-    Qwen2Config(hidden_size=8, num_hidden_layers=1, architectures=["Qwen2ForCausalLM"]).save_pretrained(folder)
+    Qwen2Config(hidden_size=8, num_hidden_layers=1, architectures=["Qwen2ForCausalLM"]).save_pretrained(
+        folder
+    )
     made = get_template(get_processor(str(folder), model_type="qwen2"), template_type="qwen", max_length=2048)
     made.set_mode("train")
     return made
@@ -34,6 +36,8 @@ def kept(path: str, encoder: EncodePreprocessor) -> int | str:
     try:
         rows, _ = load_dataset(path, load_from_cache_file=False)
         return len(encoder(rows, num_proc=1, load_from_cache_file=False))
+    except ZeroDivisionError:
+        return 0  # which is how it ends when no row of a file is left
     except Exception as error:
         return f"{type(error).__name__}: {error}"[:200]
 
