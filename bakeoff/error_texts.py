@@ -12,7 +12,7 @@ import re
 
 from bakeoff.characters import simplified
 
-RULES = 2
+RULES = 3
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 LONGEST = 240
@@ -35,6 +35,9 @@ _BEGINNING = re.compile(
     | (?:CUDA|torch\S*)\ (?:error:|out\ of\ memory\s*(?:[.:]|$))
     | upstream\ (?:connect\ error|request\ timeout)
     | no\ healthy\ upstream
+    | data:\s*(?:\[DONE\]\s*$|\{{\s*"error")
+    | (?:HTTP(?:/[\d.]+)?|Status(?:\ code)?|Error(?:\ code)?)[\s:]*[45]\d\d\W*$
+    | The\ model\ \S+\ does\ not\ exist\ or\ you\ do\ not\ have\ access
     | (?:HTTP\S*\s+)?(?:Error\s+)?(?:[45]\d\d[\s:-]+)?{_STATUS}\.?\s*(?:$|[\n<{{])
     | (?:Rate\ limit\ (?:reached|exceeded)|Request\ timed\ out|Connection\ (?:error|refused|reset(?:\ by\ peer)?))
         \s*(?:$|[\n.:])
@@ -125,7 +128,11 @@ _MACHINES = frozenset([
     "litellm", "http", "https", "status", "code", "error", "errors", "exception", "exceptions",
     "apistatuserror", "concurrency", "process", "host", "address", "client", "response", "stream",
     "timeout", "maintenance", "load", "demand", "permission", "fetch", "socket", "dns", "ssl",
-    "loading", "usage", "page", "output", "channel", "trace", "subscription", "trial", "region", "group",
+    "loading", "usage", "page", "filter", "generation", "administrator", "output", "channel", "trace", "subscription", "trial", "region", "group",
+])  # fmt: skip
+_UNMISTAKABLE = frozenset([
+    "server", "servers", "service", "services", "backend", "upstream", "gateway", "api", "network", "engine", "cuda", "gpu",
+    "endpoint", "database", "proxy", "nginx", "vllm", "openai", "http", "https", "apistatuserror", "connection", "permission", "request", "requests", "quota",
 ])  # fmt: skip
 _FAILURES = frozenset([
     "busy", "overloaded", "unavailable", "down", "failed", "fails", "fail", "failure", "failing",
@@ -148,15 +155,15 @@ _FUNCTION = frozenset([
     "refresh", "occurred", "reached", "get", "refused", "name", "found", "entity", "large", "content",
     "unusually", "kindly", "bit", "hmm", "seems", "seem", "gone", "produced", "raised", "default",
     "free", "time", "these", "those", "using", "used", "generate", "perform", "log", "login", "session",
-    "ended", "daily", "message", "cycle", "tomorrow", "upgrade", "per", "id",
+    "ended", "daily", "trouble", "connecting", "having", "due", "complete", "completed", "loaded", "right", "message", "cycle", "tomorrow", "upgrade", "per", "id",
 ])  # fmt: skip
 _ZH_MACHINE = (
     r"服务器?|伺服器|系统|后端|后台|上游|模型|引擎|网络|网路|接口|网关|请求|访问|流量|推理|算力|资源|额度|余额|配额|并发数?|排队|队列|账[号户]|帐[号户]|连接|连线"
-    r"|响应|生成|参数|鉴权|认证|密钥|权限|调用|次数|令牌|数据库|上下文|输入|长度|API|key|token|QPS|TPM|RPM|GPU|显存|内存|进程|节点|实例|人数|接口|登录状态|上游负载|免费次数|当前分组|用户|使用|messages|套餐|安全策略"
+    r"|响应|生成|参数|鉴权|认证|密钥|权限|调用|次数|令牌|数据库|上下文|输入|长度|API|key|token|QPS|TPM|RPM|GPU|显存|内存|进程|节点|实例|人数|接口|登录状态|上游负载|免费次数|操作|数量|错误码|当前分组|用户|使用|messages|套餐|安全策略"
 )
 _ZH_FAILURE = (
     r"繁忙|忙碌|过载|超载|不可用|开小差|异常|出错|错误|故障|崩溃|超时|逾时|过多|较多|过大|过高|过快|过于频繁|太频繁|频繁|不足|失败|拥挤|限流|流控|超限|上限|超过|超出|中断|断开"
-    r"|维护|升级|加载|启动|欠费|无效|过期|未授权|用完|用尽|耗尽|失效|下线|饱和|累了|不给力|拦截|触发|不能为空|未知"
+    r"|维护|升级|加载|启动|欠费|无效|过期|未授权|用完|用尽|耗尽|失效|下线|饱和|累了|不给力|拦截|触发|封禁|冻结|停用|不能为空|未知"
 )
 _ZH_FUNCTION = (
     r"请|您的?|你的?|我们?|当前|目前|现在|今日|本次|该|此|暂时?|正在|已被?|已经|被|了|啦|中|的|内部|存在|达到?|免费|未|无|不|限制|最大|稍后|稍候|稍等|片刻|一会儿?|再试|重试|再|试试|试"
@@ -183,6 +190,8 @@ def _of_machines_alone(text: str) -> bool:
         and all(kinds)
         and any(name in _MACHINES for name in names)
         and any(name in _FAILURES for name in names)
+        # of two words alone, a psychologist may mean them: memory failure, context error
+        and (len(names) > 2 or any(name in _UNMISTAKABLE for name in names))
     )
 
 

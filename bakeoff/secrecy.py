@@ -31,6 +31,8 @@ _SHORTEST = 6
 _DECLARED = "BAKEOFF_SECRET_VARIABLES"
 """Names declared secret, for the processes that this one starts."""
 _LONG = 4096
+_LONGEST_CUT = 160
+"""Characters of the longest secret of which parts are looked for, too."""
 _HARMLESS = {"", "EMPTY", "none", "None", "0", "1", "true", "false"}
 _PLACE_NAMES = re.compile(r"(HOME|DIR|PATH|CACHE|FOLDER|ROOT|FILE|STORE|ENDPOINT)$", re.IGNORECASE)
 _PLAIN = re.compile(
@@ -105,8 +107,17 @@ def _forms(value: str) -> Iterator[str]:
     for once in _in_base64(data):
         yield once
         yield from _in_base64(once.encode())  # encoded twice
-    yield value[::-1]
+    yield from (value[::-1], value.upper(), value.lower())
     yield from _by_number(data)
+    yield from _cut(value)
+
+
+def _cut(value: str) -> Iterator[str]:
+    """The beginnings and ends of *value* that a cut message may leave."""
+    if not 16 <= len(value) <= _LONGEST_CUT:
+        return
+    for length in range(max(12, len(value) * 3 // 5), len(value)):
+        yield from (value[:length], value[-length:])
 
 
 def _by_number(data: bytes) -> Iterator[str]:
@@ -141,21 +152,54 @@ def _in_base64(data: bytes) -> Iterator[str]:
 
 
 @lru_cache(maxsize=8)
-def _pattern(values: tuple[str, ...]) -> re.Pattern[str] | None:
-    forms = _spellings(values)
-    return re.compile("|".join(map(re.escape, forms))) if forms else None
+def _escaped(values: tuple[str, ...]) -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """A pattern for each value with signs that programs escape, however often they do.
+
+    With each comes the longest stretch that no program escapes, so that most texts need no search.
+    """
+    patterns = []
+    for value in values:
+        runs = re.findall(r"[A-Za-z0-9]+", value)
+        if len(value) > _LONG or re.fullmatch(r"[A-Za-z0-9_.~-]*", value) or not runs:
+            continue
+        signs = "".join(map(_any_escape, value))
+        patterns.append((max(runs, key=len), re.compile(signs, re.IGNORECASE)))
+    return tuple(patterns)
+
+
+def _any_escape(sign: str) -> str:
+    """A pattern for *sign* as it is, or escaped for JSON, Python, a URL or a page."""
+    if sign.isascii() and sign.isalnum():
+        return sign
+    number, data = ord(sign), sign.encode("utf-8", "surrogateescape")
+    forms = [rf"\\*{re.escape(sign)}", rf"\\+(?:x|u00|u\{{)?{number:02x}\}}?"]
+    forms += [rf"\\+u{number:04x}", rf"\\+u{number:08x}"]
+    forms += [rf"&(?:amp;)*#0*{number};", rf"&(?:amp;)*#x0*{number:x};"]
+    if number > 0xFFFF:
+        forms.append("".join(rf"\\+u{unit:04x}" for unit in _utf16(sign)))
+    forms.append("".join(f"%(?:25)*{byte:02x}" for byte in data))
+    forms.append("".join(rf"\\+x{byte:02x}" for byte in data))
+    if name := html.escape(sign) != sign and html.escape(sign):
+        forms.append(name.replace("&", "&(?:amp;)*"))
+    forms += [rf"\\*{re.escape(data.decode('latin-1'))}"] * (number > 127) + [r"\+"] * (sign == " ")
+    return f"(?:{'|'.join(forms)})"
+
+
+def _utf16(sign: str) -> list[int]:
+    data = sign.encode("utf-16-be", "surrogatepass")
+    return [data[place] << 8 | data[place + 1] for place in range(0, len(data), 2)]
 
 
 def redact(text: str) -> str:
     """*text* with every secret value, however spelled, replaced by ``***``."""
     values = tuple(secrets())
-    if len(text) > _LONG:
-        # to look for each spelling alone is several times as fast as for all of them at each letter
-        for form in _spellings(values):
-            if form in text:
-                text = text.replace(form, "***")
-    elif pattern := _pattern(values):
-        text = pattern.sub("***", text)
+    # to look for each spelling alone is several times as fast as for all of them at each letter
+    for form in _spellings(values):
+        if form in text:
+            text = text.replace(form, "***")
+    for stretch, escaped in _escaped(values):
+        if stretch in text:
+            text = escaped.sub("***", text)
     return without_userinfo(text) if "://" in text else text
 
 
@@ -180,17 +224,23 @@ def redacted(value: Any) -> Any:
 
 def scrub(path: Path) -> None:
     """Overwrite every secret value in the file *path*, keeping its length."""
-    values = [form.encode("utf-8", "surrogateescape") for form in _spellings(tuple(secrets()))]
+    values = tuple(secrets())
     if not values or not path.is_file():
         return
     content = path.read_bytes()
-    present = [form for form in values if form in content]
-    if not present:
+    spellings = (form.encode("utf-8", "surrogateescape") for form in _spellings(values))
+    spans: list[tuple[int, int]] = []
+    if present := [form for form in spellings if form in content]:
+        spans += (match.span() for match in re.finditer(b"|".join(map(re.escape, present)), content))
+    for stretch, escaped in _escaped(values):
+        if stretch.encode() in content:  # a byte a letter, so that places in text and file are the same
+            spans += (match.span() for match in escaped.finditer(content.decode("latin-1")))
+    if not spans:
         return
     with path.open("r+b") as file:
-        for match in re.finditer(b"|".join(map(re.escape, present)), content):
-            file.seek(match.start())
-            file.write(b"*" * len(match[0]))
+        for start, end in spans:
+            file.seek(start)
+            file.write(b"*" * (end - start))
 
 
 def scrub_leftovers(logs: Iterable[Path]) -> None:

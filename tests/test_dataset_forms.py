@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +63,16 @@ KEPT: tuple[tuple[str, list[object], int], ...] = (
     ("null_messages", [{"messages": None}, TALK], 1),
     ("no_messages", [{"messages": []}, TALK], 1),
     ("text_alone", [{"text": "t"}] * 2, 2),
+    ("history_without_pairs", [{**PLAIN, "history": [["q"]]}, PLAIN], 1),
+    ("image_without_a_name", [{**TALK, "images": ""}, {**TALK, "images": None}], 1),
+    ("tool_first", [turns(("tool", "r"), ("assistant", "a")), TALK], 1),
+    ("empty_list_as_answer", [{"query": "q", "response": []}, {"query": "q", "response": ["c"]}], 1),
+    ("capital_roles", [turns(("User", "q"), ("Assistant", "a")), TALK], 1),
+    (
+        "from_and_content",
+        [{"conversations": [{"from": "human", "content": "q"}, {"from": "gpt", "content": "a"}]}],
+        1,
+    ),
 )
 """Rows of a file, and how many of them ms-swift 4.6.0 keeps."""
 
@@ -93,6 +106,55 @@ def test_each_kind_of_file_holds_the_rows_that_ms_swift_reads(
 ) -> None:
     (tmp_path / name).write_bytes(text.encode())
     assert check_dataset(tmp_path / name).kept == kept
+
+
+COMPARED = (
+    *(
+        "messages_among_questions",
+        "conversations_among_messages",
+        "system_in_the_middle",
+        "number",
+        "tool_calls",
+    ),
+    *(
+        "half_a_pair",
+        "missing_image",
+        "rejected",
+        "history_without_pairs",
+        "image_without_a_name",
+        "tool_first",
+    ),
+    *("empty_list_as_answer", "typed_parts", "mark.jsonl", "one.json", "quoted.csv", "lines.txt"),
+)
+"""What the tables above say of these is held against the installed ms-swift; all of them would take a minute."""
+
+
+def test_the_installed_ms_swift_keeps_the_rows_that_the_tables_say(tmp_path: Path) -> None:
+    expected = {name: kept for name, _, kept in (*KEPT, *FILES) if name in COMPARED}
+    for name, rows, _ in KEPT:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (tmp_path / name).with_suffix(".jsonl").write_text(text, encoding="utf-8")
+    for name, text, _ in FILES:
+        (tmp_path / name).write_bytes(text.encode())
+    paths = [
+        str(tmp_path / name if "." in name else (tmp_path / name).with_suffix(".jsonl")) for name in expected
+    ]
+    program = Path(__file__).parent / "fakes" / "ms_swift_rows.py"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "HF_HOME": str(tmp_path / "hf"),
+    }
+    ended = subprocess.run(
+        [sys.executable, program, str(tmp_path / "tokenizer"), *paths],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    kept = dict(zip(expected, json.loads(ended.stdout.splitlines()[-1]), strict=True))
+    assert len(kept) == len(COMPARED)
+    assert kept == expected
 
 
 def test_files_that_ms_swift_takes_for_a_hub_id_are_refused(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from bakeoff import error_texts
 from bakeoff.chain.evaluation import Evaluation
 from bakeoff.chain.replies import replies
 from bakeoff.execution.runner import Runner
+from bakeoff.scoring import extraction
 from bakeoff.store.facts import EvaluationFacts, Facts, HealthFacts, RepliesFacts, TrainingFacts
 from bakeoff.store.stages import Record
 from tests.test_faults import House, Unprobed, house  # noqa: F401
@@ -85,8 +87,8 @@ def test_records_of_other_versions_are_read_and_nothing_runs_again(house: House,
         current["identity"]["grading_rules"][rules] = 1
     places[3].write_text(json.dumps(current), encoding="utf-8")
     graded = done(house)[3]
-    for rules in ("extraction", "error_texts"):
-        assert f"grading_rules.{rules}: '1' is now '2'" in graded.why
+    for rules, version in ("extraction", extraction.RULES), ("error_texts", error_texts.RULES):
+        assert f"grading_rules.{rules}: '1' is now '{version}'" in graded.why
     assert EvaluationFacts.read(graded.facts).asked_now == 0
     assert house.steps() == steps
     assert [record.outcome for record in done(house)] == ["reused"] * 5

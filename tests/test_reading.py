@@ -6,7 +6,7 @@ import csv
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -556,3 +556,35 @@ def test_traditional_characters_and_a_later_explanation_change_no_reading(
             letter,
             "",
         )
+
+
+# Options, one or several, what is right, and the reply as JSON: phrasings that no rule was made for when they were first read.
+FRESH = [
+    (json.loads(reply), options.split("|"), kind == "several", wanted.strip("-"))
+    for options, kind, wanted, reply in (
+        line.split("\t")
+        for line in (Path(__file__).parent / "phrasings_fresh.tsv").read_text(encoding="utf-8").split("\n")
+        if line
+    )
+]
+WRAPPINGS: tuple[Callable[[str], str], ...] = (
+    lambda said: said,
+    lambda said: said if "\n" in said or "*" in said else f"**{said}**",
+    lambda said: "\n".join(f"> {line}" for line in said.split("\n")),
+    lambda said: f"{said}\n\n解析：其他选项不符合题意。",
+    lambda said: f"{said}\n\nExplanation: the other options do not fit.",
+    lambda said: f"好的。\n\n{said}",
+    lambda said: f"<think>\n先看A，再看B和C。\n</think>\n\n{said}<|im_end|>",
+    lambda said: said if said.startswith(("#", "{", "|", "答案")) else f"### 答案\n\n{said}",
+)
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_no_wrapping_makes_a_fresh_phrasing_read_wrong_or_leaves_it_unread(
+    wrapping: Callable[[str], str],
+) -> None:
+    read = [(said, right, extract_choice(wrapping(said), o, multiple=m)) for said, o, m, right in FRESH]
+    assert [row for row in read if row[2] not in ("", row[1])] == []
+    stated = [row for row in read if row[1]]
+    assert len(stated) > 1300
+    assert len([row for row in stated if not row[2]]) <= 0.045 * len(stated)

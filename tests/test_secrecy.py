@@ -81,6 +81,11 @@ def test_another_encoding_ends_in_one_line_with_file_byte_and_remedy(tmp_path: P
         "".join(f"%{byte:02X}" for byte in AWKWARD.encode()),
         "".join(f"\\x{byte:02x}" for byte in AWKWARD.encode()),
         "".join(f"&#{byte};" for byte in AWKWARD.encode()),
+        ascii(AWKWARD),
+        repr(json.dumps(AWKWARD)),
+        json.dumps(repr(AWKWARD.encode())),
+        quote(quote(AWKWARD)),
+        AWKWARD.upper(),
     ],
 )
 def test_every_spelling_of_a_value_without_a_telling_name_is_crossed_out(
@@ -95,6 +100,13 @@ def test_every_spelling_of_a_value_without_a_telling_name_is_crossed_out(
     secrecy.scrub(log)
     assert log.stat().st_size == size
     assert "***" in log.read_text(encoding="utf-8")
+
+
+def test_a_message_that_was_cut_shows_no_large_part_of_a_key() -> None:
+    os.environ["SOME_API_KEY"] = key = "sk-proj-Zq8Xk29fLm3vT7bY1nR5"
+    assert secrecy.redact(f"Incorrect API key provided: {key[:-3]}") == "Incorrect API key provided: ***"
+    assert secrecy.redact(f"…{key[6:]} is not known") == "…*** is not known"
+    assert secrecy.redact(key.encode().decode("latin-1").upper()) == "***"
 
 
 @pytest.mark.parametrize(

@@ -22,17 +22,28 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from bakeoff.scoring.judgements import UNSURE, is_approved
+from bakeoff.scoring.judgements import TAKEN_BACK, UNSURE, is_approved
 from bakeoff.scoring.labels import LETTERS, Labels, plain_form
-from bakeoff.scoring.layout import laid_out
+from bakeoff.scoring.layout import below_heading, laid_out
+from bakeoff.scoring.naming import in_letters
 from bakeoff.scoring.option_words import bare
 from bakeoff.scoring.quotations import without_question
 from bakeoff.scoring.reading import spoken_part
-from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED
+from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED, MENTION
 from bakeoff.scoring.whole_sentences import SentenceReader
 
-RULES = 2
+RULES = 3
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
+
+
+_NONE_FITS = re.compile(
+    r"(?:没有|无|缺少)(?:一个|任何)?(?:正确|合适|符合题意)的?(?:选项|答案)"
+    r"|\bno (?:correct|right) (?:option|answer|choice)\b|\bnone of (?:the|these|them)\b",
+    re.IGNORECASE,
+)
+
+
+_LABEL_FIRST = re.compile(r"[*_(\[【]*[A-J][*_)\]】]*(?:[.、:)]|\s*$)")
 
 
 def final_part(text: str) -> str:
@@ -54,9 +65,33 @@ def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False
     if re.match(r"<!doctype|<html", text, re.IGNORECASE):
         return ""
     text = plain_form(laid_out(text))
+    if section := below_heading(text):
+        letters = _read(section, options, multiple)
+        plain = [plain_form(option).strip("。.;,、 ") for option in options]
+        if letters or not (multiple or _LABEL_FIRST.match(section)) or not without_question(section, plain):
+            return letters
+        return _read(f"答案:{section}", options, multiple)
+    letters = _read(text, options, multiple)
+    if letters or not (stop := EXPLANATION.search(text)):
+        return letters
+    if bare(stop[0]) in (bare(plain_form(option)) for option in options):
+        return ""
+    behind = text[stop.start() :]
+    if TAKEN_BACK.search(behind) or MARKED.search(behind):
+        return ""
+    return _read(text[: stop.start()].strip(), options, multiple)
+
+
+def _read(text: str, options: Sequence[str], multiple: bool) -> str:
+    """Return the letters that *text*, in plain form, chooses."""
     reader = _ReplyReader(text, options, multiple)
     unquoted = without_question(text, reader.options)
-    return (reader if unquoted == text else _ReplyReader(unquoted, options, multiple)).answer()
+    reader = reader if unquoted == text else _ReplyReader(unquoted, options, multiple)
+    letters = reader.answer()
+    if letters or (multiple and MENTION.search(unquoted)):
+        return letters  # of several, a label beside the words may be one that the words do not repeat
+    lettered = in_letters(unquoted, reader.options)
+    return "" if lettered == unquoted else _ReplyReader(lettered, options, multiple, named=True).answer()
 
 
 class _ReplyReader(SentenceReader):
@@ -64,6 +99,8 @@ class _ReplyReader(SentenceReader):
 
     def answer(self) -> str:
         """Return the letters that the reply states, and not a part of them."""
+        if (none := _NONE_FITS.search(self.text)) and not MENTION.search(self.text, none.end()):
+            return ""
         letters = self._stated() if self.text else ""
         return "" if self.multiple and self._leaves_open() else letters
 
@@ -91,7 +128,7 @@ class _ReplyReader(SentenceReader):
             later = [c for c in (*marked, *chosen) if c.start > corrected.end and self.taken_back(c.start)]
             return self.letters(later[-1] if later else corrected)
         if lead and self.multiple and not lead.whole and not marked:
-            return self.judged_alike(lead)
+            return self.judged_alike(lead) or self.parted()
         if lead and not any(self.taken_back(statement.start) for statement in (*marked, *chosen)):
             return self.letters(lead)
         if marked:
@@ -104,14 +141,15 @@ class _ReplyReader(SentenceReader):
             return letters if letters or not self.multiple else self.judged_alike(chosen[0])
         judged = self.judged()
         if judged or (judged is not None and self.multiple):
-            return judged
+            return judged or self.parted()
         if labels := self.headed() or self.left_over():
             return self.letters(labels) if self.complete(labels) else ""
         if judged is not None:
-            return judged
+            return judged or self.parted()
         letters = self.listed() or self.by_words()
         stated = {LETTERS.index(letter) for letter in letters}
-        return letters if not self.multiple or self.covers(stated, 0) else ""
+        whole = letters if not self.multiple or self.covers(stated, 0) else ""
+        return whole or self.parted()
 
     def _whole(self) -> Labels | None:
         """Return the list that is the whole reply, or its whole last line."""
@@ -121,8 +159,13 @@ class _ReplyReader(SentenceReader):
         lines = self.text.split("\n")
         for whole in dict.fromkeys((self.text, lines[-1])):
             reader = self if whole == self.text else self.reader_of(whole.strip(), self.multiple)
-            labels = reader.label_list(0)
-            if labels and not reader.text[labels.end :].strip(" \t\n.。!,;、*_`\"'”」)]】}>$\\"):
+            only = re.match(r"(?:仅|只)(?:有|选)? ?|only ", reader.text, re.IGNORECASE)
+            labels = reader.label_list(only.end() if only else 0)
+            if self.multiple and re.fullmatch(r"[A-J](?:[\s。.;,、]+[A-J])+[。.;]?", whole.strip()):
+                labels = Labels(tuple(map(LETTERS.index, re.findall("[A-J]", whole))), 0, len(reader.text))
+            if labels and not re.sub(r"^ only\b", "", reader.text[labels.end :]).strip(
+                " \t\n.。!,;、*_`\"'”」)]】}>$\\"
+            ):
                 if self.multiple and reader.goes_on(labels.end):
                     return None
                 if whole != self.text and self._speaks_before(lines):
@@ -135,7 +178,10 @@ class _ReplyReader(SentenceReader):
         if self._lead() or self.statements(MARKED) or len(self.line_labels()) > 1:
             return True
         earlier = "\n".join(lines[:-1])
-        return self.multiple and bool(self.reader_of(earlier, True).statements(CHOSEN))
+        if not self.multiple:
+            return False
+        named = any(words in earlier for words in self.words.values() if len(words) > 1)
+        return named or bool(self.reader_of(earlier, True).statements(CHOSEN))
 
     def _lead(self) -> Labels | None:
         """Return the answer that the reply begins with, if it does."""
@@ -145,7 +191,8 @@ class _ReplyReader(SentenceReader):
             return None
         tail = self.text[labels.end : labels.end + 60]
         if self.run_is_rejected(labels.end, set(labels.indices)) and re.match(
-            r"[^。;\n]{0,30}?(?:都|均|皆|\bare\b|\band\b)", tail
+            r"[^。;\n]{0,30}?(?:都|均|皆|\bare\b|\band\b)|(?P<by>[,、]) ?[A-J](?:(?P=by) ?[A-J])*[ ]?[:(]",
+            tail,
         ):
             return None
         if not re.match(

@@ -14,12 +14,14 @@ JUDGES = re.compile(
 _FAIR = (
     r"正确|对|(?<=[都均皆全])(?:应?该?要?选)|没问题|没有问题|行(?=[\W_]|$)|合适|恰当|合理|(?:符合|契合|贴近|切合|满足)(?:题意|题干|要求|题目要求|条件)?(?=[\W_]|$)|贴切|切题|可以(?=[\W_]|$)|(?<=[更较最])(?:优|佳)|是(?=[。!\n]|$)|\bit is(?=[.!\n]|$)|妥当|稳妥|当选|入选|适当|可取|准确|成立|无误|没错|没有错|(?<=[更较最])好|✓|✔|✅|☑|√"
     r"|(?:正确|最佳|最好|最优|最合适|最恰当|标准)的?(?:选择|答案|选项|做法|一项)|正解"
-    r"|(?<=最)[\u4e00-\u9fff]{1,4}的(?:选择|答案|选项|做法|一项|回应|回答|方式|方法)|(?:the )?answer\b|(?:the )?(?:correct|right|best|better|most [a-z]+|true|appropriate|valid|suitable|acceptable)\b|what i (?:would|'d|will) (?:choose|pick|select)\b|fits\b|makes (?:the )?(?:most|more) sense\b|appl(?:y|ies)\b"
+    r"|(?<=最)[\u4e00-\u9fff]{1,4}的(?:选择|答案|选项|做法|一项|回应|回答|方式|方法)|(?:the )?answer\b|(?:the )?(?:correct|right|best|better|most [a-z]+|true|appropriate|valid|suitable|acceptable)\b|what i (?:would|'d|will) (?:choose|pick|select)\b|fits\b|makes (?:the )?(?:most|more) sense\b|appl(?:y|ies)\b|(?:the )?(?:only|single|one) (?:correct|right|best|suitable|appropriate|valid)\b|the (?!worst|wrong|least|second|third|next|other|first|bad|poor|weak|less|risk|harsh|rude|tempt|common|popular|distract|incorrect|most (?:un|in|harm|extreme|common|tempt))[a-z-]+ (?:option|choice|answer)\b|an? (?:better|wiser|safer|kinder) [a-z]+ than|beats (?:the|all|every)|(?:the )?way to go\b|remains(?=\W*$)|stands out\b|wins\b|works best\b|(?:be |is )?my (?:final )?(?:pick|choice|answer|vote|selection)\b"
+    r"|(?<=为)(?:宜|妥|佳|上|优|准)(?=[\W_]|$)|胜出|获胜|没毛病|更胜一筹|脱颖而出|占优|当之无愧|比(?:其[他余它]|别的|另外|[A-J、和及或]+)[^,。;不\n]{0,8}(?:好|合适|妥当?|佳|强|准确|恰当|合理|贴切|贴近|可取|优)|答案(?=[\W_]|$)|唯一[^,。;不错误]{0,8}的(?=[\W_]|选|答|一|$)"
+    r"|(?:the )?(?:more|most) (?:likely|plausible|probable|fitting|reasonable|accurate)\b|likelier\b|is(?=[.!\n]|$)|(?:best )?(?:explains|captures|describes|matches|answers) (?=it|this|the|his|her|their)"
 )
 _LINK = (
-    r"(?:[ \t*_`)\]\"'”」,:(—-]|选项|项|常见的?|[较极颇尤最]为|毫?无疑问?|当然|一项|同样|亦|"
+    r"(?:[ \t*_`)\]\"'”」,:(—-]|选项|项|即为?|就|便|常见的?|[较极颇尤最]为|毫?无疑问?|当然|一项|同样|亦|"
     r"的?(?:说法|做法|描述|表述|内容|观点)|这?[两三四]项|是|才|都|均|皆|为|更|比较|最|也|全|应该|应|确实|完全|显然|肯定|一定|勉强"
-    r"|\bis\b|\bare\b|\ball\b|\bboth\b|\bwould be\b|\bshould be\b|\bseems\b|的){0,8}"
+    r"|\bis\b|\bare\b|\ball\b|\bboth\b|\bwould be\b|\bshould be\b|\b(?:seems?|appears?|looks?)(?: like| to be)?\b|的){0,8}"
 )
 _APPROVED = re.compile(
     _LINK
@@ -29,8 +31,8 @@ _APPROVED = re.compile(
 REJECTED = re.compile(
     _LINK
     + r"(?!(?:incorrect|wrong)\w*[\"']\s*:|(?:错误?|不正确|不对|不合适|不符合题意|不应?选|排除)的?(?:选?项|说法)?(?:有|是|为|包括|:)[\s*_`(\"“]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))"
-    r"(?:(?!不应?该?能?(?:选择?|是)[\s*_`(\"“]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))不(?:太|大|是|算|够|怎么|完全|太?合|应|该|能|可|宜|符|妥|正|对|恰|合|适|行|选|当|成|准)|错|有误|误|✗|✘|❌|×|✖|\bx\b|除外|排除(?![\s*_`(\"“了]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))|并非|非|欠妥|没有?(?![\s*_`(\"“了]*(?:选项\s?)?[A-J](?![A-Za-z0-9])|疑|问题|悬念|争议|异议|错|有错|有疑|有问题)"
-    r"|(?:wrong|incorrect|false|never)\b|not\b(?! (?:option )?[*(\"“]*[A-J]\b)|isn't|aren't|(?:is|are) (?:wrong|incorrect|false|not))",
+    r"(?:(?!不应?该?能?(?:选择?|是)[\s*_`(\"“]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))不(?:太|大|是|属|算|够|怎么|完全|太?合|应|该|能|可|宜|符|妥|正|对|恰|合|适|行|选|当|成|准)|错|有误|误|✗|✘|❌|×|✖|\bx\b|除外|排除(?![\s*_`(\"“了]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))|并非|非|欠妥|没有?(?![\s*_`(\"“了]*(?:选项\s?)?[A-J](?![A-Za-z0-9])|疑|问题|悬念|争议|异议|错|有错|有疑|有问题|跑|得说|商量|毛病)"
+    r"|(?:wrong|incorrect|false|never)\b|not\b(?! (?:option )?[*(\"“]*[A-J]\b)|isn't|aren't|(?:is|are|was|were) (?:wrong|incorrect|false|not|excluded|ruled out|eliminated|irrelevant|off-topic))",
     re.IGNORECASE,
 )
 _TICKED = re.compile(
@@ -42,24 +44,24 @@ CROSSED = re.compile(
     re.IGNORECASE,
 )
 QUESTIONED = re.compile(
-    r"[*_`)\]\"'”」\s]*(?:选项|项)?\s*(?:吗|么(?!.)|\?|中的[一任]|中选|之一|或|还是|(?:or|vs)\b|的人|的话|的同学|会(?!是)|似乎|看似"
+    r"[*_`)\]\"'”」\s]*(?:选项|项)?(?:,(?= ?or\b(?! rather)| ?或)|,?(?= ?perhaps\b| ?maybe\b| ?也许| ?或许| ?也可能))?\s*(?:perhaps\b|maybe\b|也许|或许|也可能|的(?:理由|原因|依据|说法|观点)[^,。;\n]{0,4}(?:不|没|欠|存疑|牵强|站不住)|吗|么(?!.)|\?|中的?[一两二三四几任某]|中有|中选|之间|之一|或|还是|(?:or|vs)\b|的人|的话|的同学|会(?!是)|似乎|看似"
     r"|与否|是否)",
     re.IGNORECASE,
 )
 DOUBT = re.compile(
-    r"与其|(?<!不)难(?:说|讲|道)|初步|初始|暂[定选]|第一反应|第一印象|\bpreliminary\b|\btentative(?:ly)?\b|\bdraft\b|\bfirst (?:guess|thought|instinct|impression)\b|若|如果|假如|假设|假使|要是|倘若|除非|即使|就算|误|易错|常见错|错误(?:的)?(?:答案|选项)|干扰|有人|有些人|很多人|不少人|大多数|大部分|多数人|人们|的人|人(?:都|会|常|往往|总是?)*\s*$|有的|部分|同学|学生|考生|别人|他人"
-    r"|表面|谁|哪[个位]|[原本还]以为|据说|听说|否则|要不然|先前|之前|原先|起初|一开始|本来|原本|比(?!较|如|例)|相比|\bavoid\b|\botherwise\b|\bthan\b|\bversus\b|\bapart from\b|[上下前]一?[题道]|\b(?:initial|original|previous|earlier)(?:ly)?\b|\bat first\b|\bpreviously\b"
+    r"与其|(?<!不)难(?:说|讲|道)|初步|初始|最初|刚开始|考虑[了过](?=[*_`(]*[A-J])|暂[定选]|第一反应|第一印象|\bpreliminary\b|\btentative(?:ly)?\b|\bdraft\b|\bfirst (?:guess|thought|instinct|impression)\b|若|如果|假如|假设|假使|要是|倘若|除非|即使|就算|误|易错|常见错|错误(?:的)?(?:答案|选项)|干扰|有人|有些人|很多人|不少人|大多数|大部分|多数人|人们|的人|人(?:都|会|常|往往|总是?)*\s*$|有的|部分|同学|学生|考生|别人|他人"
+    r"|表面|谁|哪[个位]|[原本还]以为|据说|听说|否则|要不然|先前|之前|原先|起初|一开始|本来|原本|比(?!较|如|例)|相比|\bavoid\b|\botherwise\b|\bthan\b|\bversus\b|\breject(?:s|ed|ing)?\b|\bdismiss(?:ed|ing)?\b|\b(?:rul(?:ed?|ing|es) out|eliminat(?:e[sd]?|ing)|exclud(?:e[sd]?|ing))\b|\bapart from\b|[上下前]一?[题道]|\b(?:initial|original|previous|earlier)(?:ly)?\b|\bat first\b|\bpreviously\b"
     r"|容易|可能|也许|或许|是否|除了|除|排除|为什么|为何|不|别|勿|没|未|非(?!常)|看似|似乎|乍一?看|而非|例如|比如|格式|难以"
-    r"|\b(?:everything|all|anything|any) but\b|\bif\b|\bsome\b|\bmany\b|\bpeople\b|\bstudents?\b|\bothers\b|mistake|\bwrong\b|incorrect|\bnot\b|n't\b|\bnever\b|\bmight\b|\bmay\b|\bmaybe\b"
+    r"|\b(?:everything|all|anything|any) but\b|\bif\b|\bsome\b|\bmany\b|\bpeople\b|\bstudents?\b|\bothers\b|mistake|\bwrong\b|incorrect|\bnot\b|n't\b|\bnever\b|\bneither\b|\bnor\b|\bmight\b|\bmay\b|\bmaybe\b"
     r"|\bunless\b|\bsuppose|instead of|rather than|\bwhy\b|\bexcept\b|\btempt|\bwhen\b|\bcould\b|\bformat\b",
     re.IGNORECASE,
 )
 SAFE = re.compile(
-    r"(?:很|不难)?容易(?:看出|得出|发现|知道|判断|推出)|毫?不犹豫地?|不妨|无疑问?|不用说|不难(?:看出|发现|得出)|非要说|无误|对不起|分析可能|不过|值得|不仅|\bnot only\b|没错|不确定的话",
+    r"(?:很|不难)?容易(?:看出|得出|发现|知道|判断|推出)|毫?不犹豫地?|不妨|无疑问?|不用说|不难(?:看出|发现|得出)|非要说|无误|对不起|分析可能|不过|值得|不仅|\bnot only\b|没错|不得不|排除(?:掉|了)?[A-J、和与及选项 ]{1,16}(?:之?后|以后)|(?:rul\w+ out|eliminat\w+|exclud\w+) (?:all )?(?:the )?(?:others?|rest|everything else|wrong|incorrect)|不确定的话|without (?:a |any )?(?:doubt|hesitation)",
     re.IGNORECASE,
 )
 ASCRIBED = re.compile(r"(?:认为|以为|觉得|say|think|believe)s?\s*[,:]?\s*$", re.IGNORECASE)
-BREAK = re.compile(r"[,。;!?\n]|\.(?=\s|$)")
+BREAK = re.compile(r"[,。;!?\n]|\.(?=\s|$)|\)(?= ?(?:[A-J](?![A-Za-z0-9])|$))")
 TAKEN_BACK = re.compile(
     r"更正|有误|改正|纠正|修正|改为|应改|重新|不对|不,|不。|说错|写错|口误|抱歉|\bwait\b|\bactually\b|\bcorrection\b|\bsorry\b|\bno,|搞错|弄错|收回|应为|再想|再看|等等|等一下",
     re.IGNORECASE,

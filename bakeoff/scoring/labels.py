@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 from bakeoff.characters import simplified
@@ -23,6 +24,8 @@ _ORDINALS = "一二三四五六七八九十"
 _CIRCLED = "①②③④⑤⑥⑦⑧⑨⑩"
 _CIRCLED_KEPT = {ord(sign): chr(0xE000 + i) for i, sign in enumerate(_CIRCLED)}
 _INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xAD])
+_SQUARED = {0x1F170 + i: letter for i, letter in enumerate(LETTERS)}
+_TRANSLATED = _INVISIBLE | _CIRCLED_KEPT | _SQUARED
 
 # What may stand between a cue and its list, and around each label of it.
 OPENERS = re.compile(
@@ -43,13 +46,22 @@ _GLOSS = re.compile(
     re.IGNORECASE,
 )
 _SEPARATOR = re.compile(
-    r"[ \t]*(?:,[,、]|[,、;/&+|.·]|-(?=[A-J](?![A-Za-z0-9]))|\\[,;]|和|与|及|跟|以及|还有|并且|\band\b|\bas well as\b)?[ \t]*"
+    r"[ \t]*(?:,[,、]|[,、;/&+|.·]|-(?=[A-J](?![A-Za-z0-9]))|\\(?=[A-J](?![A-Za-z]))|\\[,;]|和|与|及|跟|以及|还有|并且|\band\b|\bas well as\b)?[ \t]*"
     r"(?:[,、]?[ \t]*(?:和|与|及|以及|还有|\band\b|&))?[ \t]*",
     re.IGNORECASE,
 )
 _COUNTED = re.compile(
     r"[ \t]?(?:这|共)?[两三四五六七八九十2-9](?:个选项|个|选?项|者)(?![\u4e00-\u9fff]|$)|[ \t]?(?:这|共)?[两三四五六七八九十](?:个选项|个|选?项|者)$"
 )
+_PREDICATE = re.compile(
+    r"(?!选|项|(?:[和与及跟或]|以及)[*_` ]*[A-J]|还|并|都|均|也|皆|全|正确|对|错|[两三四五六]|这|合适|恰当|符合|当选|等|应|无误|没错|没问题|更|比|之|吧|呢|啊|啦|了|同样|亦|才|最"
+    r"|是(?:正确|对|答案|最|本题?|应|合|恰|符|标准))[\u4e00-\u9fff]"
+    r"|[ ](?:is|was|does|has|would|can|could|seems|isn't|doesn't)\b",
+    re.IGNORECASE,
+)
+"""What begins a clause about the label before it."""
+_FIRST_FEW = re.compile(r"前([两二三四五六])(?:个选项|个|选?项)(?![\u4e00-\u9fff]*(?:错|不))")
+_LETTER_BEHIND = re.compile(r"[*_`\"'”’」]{0,4}[ ]?\(([A-J])\)[*_`]{0,2}")
 _LETTERS_RUN = re.compile(r"[A-J]{1,10}(?![A-Za-z0-9])")
 _SMALL_RUN = re.compile(r"[a-j]{1,10}(?![A-Za-z0-9])")
 _HYPHENED = re.compile(r"[-‐–'’·]\s?(?![A-J](?![A-Za-z0-9]))[A-Za-z0-9\u4e00-\u9fff]")
@@ -98,11 +110,29 @@ _ENGLISH_FOLLOWERS = frozenset(
         "seem",
         "must",
         "has",
+        "appears",
+        "looks",
+        "wins",
+        "stands",
+        "remains",
+        "works",
+        "explains",
+        "captures",
+        "describes",
+        "matches",
+        "answers",
+        "also",
+        "too",
+        "then",
+        "over",
+        "instead",
+        "though",
+        "appear",
     ]
 )
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 _CJK_FOLLOWERS = re.compile(
-    r"选|项|和|与|及|跟|或|以及|还|并|都|均|也|皆|全|是|为|才|正确|对|错|最|两|三|四|五|这|更|比较|合适|恰当|符合|当选|不|其|因|而|作|等|属|应该|应|无误"
+    r"选|项|当之无愧|没|有(?!人)|考虑|关注|强调|既|仅|过于|太(?!太)|在|从|把|让|使|忽|缺|直接|尊|针对|贴|切|较|很|非|极|毫|未|无|胜|占|仍|已|却|恰|刚|确|上(?=[\W_]|$)|和|与|及|跟|或|以及|还|并|都|均|也|皆|全|是|为|才|正确|对|错|最|两|三|四|五|这|更|比较|合适|恰当|符合|当选|不|其|因|而|作|等|属|应该|应|无误"
     r"|有误|中|吗|么|之一|的|所|即|说|描述|表述|更正|理由|解析|答案|吧|呢|啊|啦|哦|哈|嘛|了|没错|没问题|无疑|方案|选项|会|则|就|虽|但|可|能|被|误|除外|排除|确|一项|比|呀|哟|噢|喔|咯|喽|嘞|诶|哇|同样|亦|之|与"
 )
 _ORDINAL = re.compile(
@@ -141,7 +171,7 @@ class Labels:
 
 def plain_form(text: str) -> str:
     """Return *text* in simplified, half-width characters, long runs cut."""
-    text = text.translate(_INVISIBLE).translate(_CIRCLED_KEPT)
+    text = text.translate(_TRANSLATED)
     text = simplified(unicodedata.normalize("NFKC", text)).strip()
     return _RUN.sub(lambda run: f"{run[0][:4]}{chr(10) if chr(10) in run[0] else ' '}{run[0][-4:]}", text)
 
@@ -152,11 +182,13 @@ class LabelReader:
     Attributes:
         text: the reply in plain form; ``options``: the options' texts likewise, ``glosses``: without marks around.
         words: the options that can be recognised by their words, by index.
+        named: whether letters stand in the place of the options' own words, so that each is an option.
         circles: whether circled numbers are labels, since no option holds any.
     """
 
-    def __init__(self, text: str, options: Sequence[str], multiple: bool) -> None:
+    def __init__(self, text: str, options: Sequence[str], multiple: bool, named: bool = False) -> None:
         self.text = text
+        self.named = named
         self.count = min(len(options), len(LETTERS))
         self.options = [plain_form(option).strip("。.;,、 ") for option in options[: self.count]]
         self.multiple = multiple
@@ -168,6 +200,17 @@ class LabelReader:
             for i, words in enumerate(self.options)
             if words and not re.fullmatch(r"[A-Ja-j]+|[\d.\s]{1,2}", words) and self.options.count(words) == 1
         }
+
+    @cached_property
+    def _named_at(self) -> set[int]:
+        """Where the words of an option begin."""
+        places: set[int] = set()
+        for words in self.words.values():
+            place = self.text.find(words)
+            while place >= 0:
+                places.add(place)
+                place = self.text.find(words, place + 1)
+        return places
 
     def reader_of(self, text: str, multiple: bool) -> Self:
         """Return a reader of another *text* for the same question."""
@@ -222,6 +265,10 @@ class LabelReader:
         if gap and set(item[0]) & set(indices):
             return None
         tail = self.text[item[1] : item[1] + 40]
+        if ">" in self.text[place:opened] and "<" not in self.text[end:opened]:
+            return None  # an order of preference
+        if separator and re.search("[,.;]", separator[0]) and _PREDICATE.match(tail):
+            return None
         if is_rejected(tail) or self.run_is_rejected(
             item[1], set(indices), separator[0] if separator else ""
         ):
@@ -275,6 +322,8 @@ class LabelReader:
             words = self.glosses[indices[0]]
             after = _POINT.match(self.text, end).end()  # type: ignore[union-attr]
             short = after == end and re.fullmatch(r"[\w ]{1,3}", words)
+            ended = re.search(r"[。!?;\n]", self.text[end:after])
+            short = short or (ended and re.match(r"\w", self.text[after + len(words) :]))
             if (
                 words
                 and self.text.startswith(words, after)
@@ -290,6 +339,8 @@ class LabelReader:
         """Return what the letters or the ordinal at *place* stand for."""
         if ordinal := _ORDINALS_RUN.match(self.text, place) or _ORDINAL.match(self.text, place):
             return self._ordinal(ordinal)
+        if first := _FIRST_FEW.match(self.text, place):
+            return list(range(2 if first[1] == "两" else _ORDINALS.index(first[1]) + 1)), first.end()
         if (span := _RANGE.match(self.text, place)) and span[1] < span[2] and self.own_words(place) is None:
             return list(range(LETTERS.index(span[1]), LETTERS.index(span[2]) + 1)), span.end()
         run = _LETTERS_RUN.match(self.text, place)
@@ -338,9 +389,9 @@ class LabelReader:
 
     def own_words(self, place: int) -> tuple[list[int], int] | None:
         """Return the option whose words stand at *place*, the longest first."""
-        standing = [i for i, words in self.words.items() if self.text.startswith(words, place)]
-        if not standing:
+        if place not in self._named_at:
             return None
+        standing = [i for i, words in self.words.items() if self.text.startswith(words, place)]
         index = max(standing, key=lambda i: len(self.words[i]))
         end = place + len(self.words[index])
         following = self.text[end : end + 1]
@@ -353,4 +404,6 @@ class LabelReader:
             and re.match(r"[A-Za-z0-9]", following)
         ):
             return None
+        if letter := _LETTER_BEHIND.match(self.text, end):
+            return ([index], letter.end()) if LETTERS[index] == letter[1] else None
         return [index], end + len(_CLOSERS.match(self.text, end)[0])  # type: ignore[index]

@@ -16,6 +16,26 @@ _ANSWER_TAG = re.compile(
 _DENYING = re.compile(r"wrong|incorrect|other|bad|reject|错|误", re.IGNORECASE)
 _LINE_TAG = re.compile(r"</?(?:p|br|div|li|ul|ol|tr|h\d|table)(?: [^<>\n]{0,80})?\s*/?>", re.IGNORECASE)
 _TAG = re.compile(r"</?[A-Za-z][\w-]+(?: [^<>\n]{0,80})?\s*/?>|<([biupq])>(?=[^<>]{0,400}</\1>)|</[biupq]>")
+_LATEX_WORD = re.compile(r"\\(?:text|mathrm|textrm)\s*\{\s*(and|or|和|与|或)\s*\}")
+_COLUMNS = re.compile(
+    r"^[ \t]*\|?(?P<labels>[ \t]*[*_]*[A-J][*_]*[ \t]*(?:\|[ \t]*[*_]*[A-J][*_]*[ \t]*)+)\|?[ \t]*\n[ \t|:-]+\n"
+    r"[ \t]*\|?(?P<marks>[ \t]*[^|\n]{1,8}(?:\|[^|\n]{1,8})+)\|?[ \t]*$",
+    re.MULTILINE,
+)
+_PAIRS = re.compile(
+    r"(?<![A-Za-z0-9])[A-J][\"']?\s*[:=：]\s*[01](?![\d.%])(?:[\s,;，；]+[\"']?[A-J][\"']?\s*[:=：]\s*[01](?![\d.%]))+"
+)
+_STRONG = re.compile(r"(\*\*|__)(?=[^\s*_])([^*_\n]*[^\s*_])\1")
+_POLITE = re.compile(
+    r"\A(?:好的|好|当然可以|当然|可以|没问题|[你您]好|嗯+|sure|certainly|of course|okay|ok|hello|hi)(?:[,，!！。.~～][^\n,，。.!！A-Za-z]{0,16})?[。.!！:：~～]?[ \t]*\n\s*(?=\S)",
+    re.IGNORECASE,
+)
+"""A first line that greets or agrees and says no more."""
+_HEADING = re.compile(
+    r"^[ \t]*#{1,6}[ \t]*[*_]*(?:(?:最终|正确|参考)?答案|回答|结论|(?:(?:final|correct) )?answer|conclusion)[*_]*[ \t]*[:：]?[*_]*[ \t]*\n",
+    re.IGNORECASE | re.MULTILINE,
+)
+_NEXT_HEADING = re.compile(r"^[ \t]*#{1,6}[ \t]*\S", re.MULTILINE)
 _NEXT_TURN = re.compile(
     r"(?<=\S)\s*\n[ \t*_#]*(?:human|user|client|用户|人类|来访者)[ \t*_]*[:：]", re.IGNORECASE
 )
@@ -26,7 +46,34 @@ def laid_out(text: str) -> str:
     if turn := _NEXT_TURN.search(text):
         text = text[: turn.start()]
     text = _FENCE.sub("", _STRUCK.sub(" ", text))
+    if all(line.lstrip().startswith(">") for line in text.split("\n") if line.strip()):
+        text = re.sub(r"^[ \t]*>+[ \t]?", "", text, flags=re.MULTILINE)
+    text = _POLITE.sub("", _STRONG.sub(r"\2", text).lstrip())
     text = _ANSWER_TAG.sub(
         lambda tag: tag[0] if _DENYING.search(tag["name"]) else f"\n答案：{tag['said'].strip()}\n", text
     )
-    return _TAG.sub("", _LINE_TAG.sub("\n", text)).strip()
+    text = _LATEX_WORD.sub(r" \1 ", _TAG.sub("", _LINE_TAG.sub("\n", text))).strip()
+    return _PAIRS.sub(_ticked, _COLUMNS.sub(_by_row, text))
+
+
+def _by_row(table: re.Match[str]) -> str:
+    """Return a table of one column an option as one line an option."""
+    labels, marks = (re.split(r"\s*\|\s*", table[name].strip(" \t|")) for name in ("labels", "marks"))
+    if len(labels) != len(marks):
+        return table[0]
+    return "\n" + "\n".join(f"{label} {mark}" for label, mark in zip(labels, marks, strict=True)) + "\n"
+
+
+def _ticked(pairs: re.Match[str]) -> str:
+    """Return ``A:0 B:1`` with ticks in the place of the numbers."""
+    return re.sub(r"[\"']?\s*[:=：]\s*([01])", lambda value: " ✓" if value[1] == "1" else " ✗", pairs[0])
+
+
+def below_heading(text: str) -> str:
+    """Return what stands below the last heading such as ``### 答案``, if there is one."""
+    headings = list(_HEADING.finditer(text))
+    if not headings:
+        return ""
+    section = text[headings[-1].end() :]
+    following = _NEXT_HEADING.search(section)
+    return section[: following.start() if following else None].strip()

@@ -18,6 +18,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -45,13 +46,15 @@ NO_TRAINING_DATA = Template(
     en="no training data is given for this model",
 )
 
-RULES = 1
+RULES = 2
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 SHINGLE = 4
 """Characters per shingle (two Chinese words), or words where a script writes blanks between them."""
 NEAR = 0.7
 """Containment from which a question counts as a near duplicate."""
+NEAR_WITH_OPTIONS = 0.5
+"""The same where all of its options stand beside it, as its numbers do."""
 SHORTEST = 8
 """Characters below which a question says too little to be recognised; it is never called leaked."""
 
@@ -109,7 +112,9 @@ def leaks(
             question = searched[key]
             overlap, start, end = _best_window(hits, len(question.tokens), len(question.pieces))
             best = (leaked[key].kind == "exact", leaked[key].overlap) if key in leaked else (False, 0.0)
-            if overlap < NEAR or best == (True, 1.0) or not question.is_in(tokens, labels, start, end):
+            if overlap < NEAR_WITH_OPTIONS or best == (True, 1.0):
+                continue
+            if not question.is_in(tokens, labels, start, end, overlap):
                 continue
             exact = _joined(question.tokens) in whole
             if (exact, overlap) > best:
@@ -123,6 +128,7 @@ class _Wanted:
 
     Attributes:
         tokens: what is searched for: the question, and its options where they are what tells it from others.
+        pieces: the shingles of its parts, each for itself: options may stand in another order.
         rest: the part after a case that several questions share; it must be there as well.
         options: whose words must follow where the text is itself a choice question.
         by_options: the options must follow in any case, for the stem says too little.
@@ -134,11 +140,13 @@ class _Wanted:
     options: tuple[list[str], ...]
     by_options: bool
 
-    def is_in(self, tokens: list[str], labels: list[int], start: int, end: int) -> bool:
+    def is_in(self, tokens: list[str], labels: list[int], start: int, end: int, overlap: float) -> bool:
         """Whether what tells this question from its like is near the window."""
         first = max(0, start - len(self.tokens))
         last = end + 20 + len(self.tokens) + 3 * sum(map(len, self.options))
         around = tokens[first:last]
+        if overlap < NEAR and not self._has_all_options(around):
+            return False
         if self.rest and _share(self.rest, around) < NEAR:
             return False
         listed = sum(start < place <= last for place in labels) >= 2
@@ -146,6 +154,13 @@ class _Wanted:
             return True
         text = _joined(around)
         return sum(_joined(option) in text for option in self.options) >= 0.75 * len(self.options)
+
+    def _has_all_options(self, around: list[str]) -> bool:
+        """Whether all options stand in the tokens *around*, and all numbers of the question."""
+        text = _joined(around)
+        numbers = [token for token in self.tokens if token.isdigit()]
+        telling = len(self.options) > 2 and sum(map(_size, self.options)) >= SHORTEST
+        return telling and all(_joined(part) in text for part in (*self.options, *([n] for n in numbers)))
 
 
 def _wanted(questions: Mapping[K, str], options: Mapping[K, Sequence[str]]) -> dict[K, _Wanted]:
@@ -168,7 +183,8 @@ def _wanted(questions: Mapping[K, str], options: Mapping[K, Sequence[str]]) -> d
             if not choices and options.get(key) is None and _size(tokens) >= SHORTEST:
                 weak = False  # without options there is nothing else to go by
         searched = tokens + [token for choice in choices for token in choice] if weak and choices else tokens
-        pieces = _shingles(searched)
+        parts_searched = [tokens, *(choices if weak else ())]
+        pieces = frozenset(piece for part in parts_searched for piece in _shingles(part))
         if (weak and not choices) or not pieces or _size(searched) < SHORTEST:
             continue
         searches[key] = _Wanted(searched, pieces, [] if rest == tokens else rest, choices, weak)
@@ -222,10 +238,11 @@ def _joined(tokens: list[str]) -> str:
 
 
 def _share(part: list[str], tokens: list[str]) -> float:
-    pieces = _shingles(part)
+    """Return the share of the short *part*'s pairs of neighbours that *tokens* hold."""
+    pieces = set(pairwise(part))
     if not pieces:
         return float(_joined(part) in _joined(tokens))
-    return len(pieces & _shingles(tokens)) / len(pieces)
+    return len(pieces & set(pairwise(tokens))) / len(pieces)
 
 
 def _size(tokens: list[str]) -> int:

@@ -5,24 +5,35 @@ from __future__ import annotations
 import itertools
 import re
 
-from bakeoff.scoring.labels import MOST_CUES, Labels
+from bakeoff.scoring.judgements import BREAK, DOUBT
+from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.several import SetReader
-from bakeoff.scoring.statements import MARKED
+from bakeoff.scoring.speakers import is_own
+from bakeoff.scoring.statements import MARKED, MENTION
 
 REFUSED = re.compile(
     r"抱歉|对不起|无法(?:回答|确定|判断|给出|提供|作答)|不能(?:回答|确定|判断|提供|给出)|不便|拒绝|不知道|不确定|sorry|cannot|can't|unable",
     re.IGNORECASE,
 )
+_OPEN = re.compile(
+    r"(?:^|\n)请|\?|吗|呢|错|否|反对|缺|无关|最[差坏少后]|排除|淘汰|放弃|去掉|剔除|如果|\bno\b|whether|exclude|eliminate|rule[sd]? out|dismiss|reject|doubt|avoid"
+    r"|least|worst|opposite|lack|without|instead|before|after",
+    re.IGNORECASE,
+)
+"""What leaves it open whether an option that is named is the answer."""
 _ADVERBS = r"(?:应该|应当|应|就|显然|当然|完全|肯定|其实|也)?"
-_HOLDS = re.compile(r"^(?:正确|对|是|成立|属实|真|true|yes|right|correct|√|✓|✔)(?:的)?$", re.IGNORECASE)
+_HOLDS = re.compile(
+    r"^(?:没有(?:任何)?(?:错误?|问题)|正确|准确|对|是|成立|属实|真|无误|没错|没问题|true|yes|right|correct|accurate|√|✓|✔)(?:的)?$",
+    re.IGNORECASE,
+)
 _FAILS = re.compile(
     r"^(?:错误|错|不正确|不对|否|不是|不成立|不属实|假|非|false|no|wrong|incorrect|not (?:true|correct)|×|✗|✘|x)(?:的)?$",
     re.IGNORECASE,
 )
 _VERDICT = re.compile(
-    rf"^(?:答案|判断|结论|回答|答)?(?:是|为)?[\s:*_`\"“]*(?:(?:该|此|这|题目|题干|上述|以上|本题|the |this )*"
-    rf"(?:种|个|句|道|项|一)*(?:说法|表述|观点|陈述|命题|话|题|描述|论断|判断|statement|claim)?)?\s*{_ADVERBS}(?:是|为|is)?\s*[\"'“*]*"
-    r"(?P<sign>不正确|不对|不是|不成立|不属实|正确|错误|对|错|是|否|真|假|√|×|✓|✗|true|false|yes|no|not (?:true|correct)|incorrect|correct|wrong|right)"
+    rf"^(?:非也[,。])?(?:(?:此|本|该|这道?)题(?:应该?)?(?:判断?|判定))?(?:答案|判断|结论|回答|答)?(?:是|为)?[\s:*_`\"“]*(?:(?:我(?:认为|觉得)|该|此|这|题目|题干|上述|以上|本题|i (?:think|believe) |the |this |that |it)*"
+    rf"(?:种|个|句|道|项|一)*(?:说法|表述|观点|陈述|命题|话|题|描述|论断|判断|statement|claim)?)?\s*{_ADVERBS}(?:是|为|'s|is)?\s*[\"'“*]*"
+    r"(?P<sign>不正确|不对|不是|不成立|不属实|没有(?:任何)?(?:错误?|问题)|不准确|不妥|有误|有问题|站不住脚|无误|没错|没问题|属实|成立|正确|错误|准确|对|错|是|否|真|假|√|×|✓|✗|true|false|yes|no|not (?:true|correct|right|accurate)|incorrect|inaccurate|accurate|correct|wrong|right)"
     r"(?:的|哦|呢)?(?=[\s*_`\"'”.。,!;]|$)",
     re.IGNORECASE,
 )
@@ -44,6 +55,8 @@ class WordReader(SetReader):
         ]
         if sorted(map(str, sides)) != ["False", "True"]:
             return None
+        if re.fullmatch(r"[TF][.。]?", self.text):
+            return Labels((sides.index(self.text[0] == "T"),), 0, 1)
         match = _VERDICT.match(self.text) or _VERDICT.match(self.text.rsplit("\n", 1)[-1])
         if not match or re.match(
             r"[*\s]*(?:的?(?:选项|答案|选择)|\s+(?:answer|option|choice))", self.text[match.end() :]
@@ -58,9 +71,44 @@ class WordReader(SetReader):
             return ""
         for cue in itertools.islice(MARKED.finditer(self.text), MOST_CUES):
             line = self.text[cue.end() : cue.end() + 2000].split("\n", 1)[0]
-            if not self.doubted(cue.start()) and (letters := self._named(line)):
+            if self.doubted(cue.start()):
+                continue
+            if letters := self._named(line) or self._begun(line):
                 return letters
-        return self._named(self.text)
+        return self._named(self.text) or self._begun(self.text) or self._alone()
+
+    def _begun(self, text: str) -> str:
+        """Return the one option of which *text* is the larger part: ``1879``."""
+        stem = bare(text)
+        begun = [i for i, option in enumerate(self.options) if bare(option).startswith(stem)]
+        whole = len(stem) >= 2 and len(begun) == 1 and len(stem) * 2 > len(bare(self.options[begun[0]]))
+        return LETTERS[begun[0]] if whole and not re.fullmatch(r"[a-j]+", stem) else ""
+
+    def _alone(self) -> str:
+        """Return the one option that a short reply names, at its start or end.
+
+        Words are named for a reason where a letter may be a part of anything.
+        """
+        text = self.text
+        named = {i for i, words in self.words.items() if len(words) > 1 and words.lower() in text.lower()}
+        longest = {
+            i
+            for i in named
+            if not any(i != j and self.words[i].lower() in self.words[j].lower() for j in named)
+        }
+        if self.multiple or len(longest) != 1 or len(text) > 120 or DOUBT.search(text) or _OPEN.search(text):
+            return ""
+        (index,) = longest
+        words = re.escape(self.words[index])
+        letter = rf"(?:\b{LETTERS[index]}[.、:)]? ?)?"
+        rest = re.sub(rf"{letter}[*_`\"'“‘「]*{words}[*_`\"'”’」]*", "\n", text, flags=re.IGNORECASE)
+        beside = re.search(
+            rf"{LETTERS[index]}[.、:)]? ?[*_`\"'“‘「]*{words}|{words}[*_`\"'”’」]* ?\({LETTERS[index]}\)",
+            text,
+        )
+        ends = re.search(r"\n[.。!]?$", rest) and (beside or is_own(BREAK.split(rest.rstrip("\n.。!"))[-1]))
+        stands = ends or re.match(r"\n[,.。;!:(—]", rest)
+        return LETTERS[index] if stands and not MENTION.search(rest) else ""
 
     def _named(self, text: str) -> str:
         if re.search(r"[✗✘❌×✖]|:\s*(?:yes|no|true|false|是|否|对|选)(?!\w{4})", text, re.IGNORECASE):
@@ -80,6 +128,11 @@ class WordReader(SetReader):
             if re.search(rf"(?:不|没|非|并非|不选|而非|不属于){re.escape(words)}", rest):
                 return ""
             rest = rest.replace(words, "\n")
+        said = text
+        for i in named:
+            said = re.sub(re.escape(self.words.get(i, self.options[i])), "", said, flags=re.IGNORECASE)
+        if not self.multiple and (_OPEN.search(said) or DOUBT.search(said)):
+            return ""
         if len(rest) > max(6, len(words_only) // 2) or re.search(
             r"不|错|误|非|否|\bnot\b|wrong|若|如果", rest
         ):

@@ -13,11 +13,11 @@ import re
 _NAMES = r"(?:think(?:ing)?|thoughts?|reasoning|reflection|analysis|seed:think)"
 _OPENING = (
     rf"<{_NAMES}>|\[THINK\]|◁think▷|<[|｜]begin_of_(?:thought|think|reasoning)[|｜]>"
-    r"|<unused94>(?:thought)?|<[|｜](?:think|START_THINKING)[|｜]>"
+    r"|<unused94>(?:thought)?|<[|｜](?:think(?:ing)?|START_THINKING)[|｜]>"
 )
 _CLOSING = (
     rf"</{_NAMES}>|\[/THINK\]|◁/think▷|<[|｜]end_of_(?:thought|think|reasoning)[|｜]>"
-    r"|<unused95>|<[|｜](?:/think|END_THINKING)[|｜]>"
+    r"|<unused95>|<[|｜](?:/think(?:ing)?|END_THINKING)[|｜]>"
 )
 _THOUGHT = re.compile(rf"(?P<open>{_OPENING})|(?P<close>{_CLOSING})", re.IGNORECASE)
 _CHANNEL = re.compile(

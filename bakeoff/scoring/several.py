@@ -18,6 +18,9 @@ _POINTED = re.compile(
     r"(?P<label>[A-J]|[\ue000-\ue009])[*_`)\]】]*[ \t]?[.、:()—-][*_` ]*(?=[^\s*_`])"
 )
 _WRONG_ARE_WANTED = re.compile(r"选(?:出|择)?(?:错误|不正确|不恰当|不合适|不符合)")
+_AS_WELL = re.compile(
+    r"[\s*_`)]*(?:选?项)?(?:也|同样|亦)|[^,.;\n]{0,20}\b(?:too|also|as well)\b", re.IGNORECASE
+)
 _IN_A_NAME = re.compile(
     r"[\u4e00-\u9fff](?<![项是为选择取案有即就则故而但定下出向于当要剩了同以中里此么也和与及或对断说得觉除非把将用像如比看果认知且又还都像只题法点论来前后起肯仅独唯余它他下])$"
 )
@@ -31,7 +34,10 @@ class SetReader(StatementReader):
         """Return the ticked boxes of a list (``- [x] A``); None without boxes."""
         ticked: list[int] = []
         boxes = 0
-        for line in self.text.split("\n")[:200]:
+        lines = (
+            self.text if "\n" in self.text else re.sub(r"(?<=[A-J])[ ]+(?=[☑✅✔✓√☐☒❌✗✘×])", "\n", self.text)
+        )
+        for line in lines.split("\n")[:200]:
             box = _BOX.match(line)
             if box is None:
                 continue
@@ -87,6 +93,7 @@ class SetReader(StatementReader):
         fair: set[int] = set()
         poor: set[int] = set()
         unjudged: set[int] = set()
+        also = False
         place = 0
         for match in MENTION.finditer(self.text):
             if match.start() < place:
@@ -106,10 +113,17 @@ class SetReader(StatementReader):
                 poor |= set(labels.indices)
             elif is_approved(tail) and not self.doubted(match.start()):
                 fair |= set(labels.indices)
+                also = also or bool(_AS_WELL.match(tail))
             else:
                 unjudged |= set(labels.indices)
         if not fair:
             return "" if poor else None
+        if (
+            also
+            and not self.multiple
+            and {m[0] for m in MENTION.finditer(self.text)} - {LETTERS[i] for i in fair | poor}
+        ):
+            return ""  # the other that it is as good as
         if fair & poor or (self.multiple and (unjudged - fair - poor or not self.covers(fair | poor, 0))):
             return ""
         return self.letters(Labels(tuple(fair), 0, 0))

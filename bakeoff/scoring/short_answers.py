@@ -12,7 +12,7 @@ from bakeoff.scoring.speakers import is_of_others, is_own
 from bakeoff.scoring.statements import MENTION
 
 _CORRECTION = re.compile(
-    r"(?P<strong>更正|笔误|(?<!答案)应为|修正|改正|纠正|改为|改选|应改为|\bcorrection\b|\bi meant?\b|\bmake that\b|\bchanged? (?:it |my answer )?to\b)"
+    r"(?P<strong>更正|笔误|(?<!答案)应为|修正|改正|纠正|改为|改选|换(?:成|为|选)?(?=[*_` ]*[A-J](?![A-Za-z0-9]))|应改为|\bcorrection\b|\bi meant?\b|\bmake that\b|\bchanged? (?:it |my answer )?to\b)"
     r"|(?P<weak>(?:^|(?<=[\s,。;!?.…—(~-]))(?:哦|噢|啊|嗯)?(?:不对|不(?=[,。!…])|错了|说错了|写错了|等等|等一下|\bno\b|\bwait\b|\bactually\b|\bsorry\b))",
     re.IGNORECASE,
 )
@@ -21,14 +21,18 @@ _FILLER = re.compile(
     re.IGNORECASE,
 )
 _END = re.compile(
-    r"[*_`)\]\"'”」』}>|~√✓✔✅]*\s*(?:了|吧|哦|噢|呢|呀|啊|啦|哈|嘛|咯|无疑|选?项)*\s*[*_`)\]\"'”」』}>|~√✓✔✅]*\s*(?:[。.,;!~…|)]|$|\n)"
+    r"[*_`)\]\"'”」』}>|~√✓✔✅]*\s*(?:了|吧|哦|噢|喔|呢|呀|啊|啦|哈|嘛|咯|喽|嘞|诶|哇|哟|无疑|没跑了?|选?项| for sure| obviously)*\s*[*_`)\]\"'”」』}>|~√✓✔✅]*\s*(?:[。.,;!~…|)]|$|\n)"
 )
+_DENIED_RUN = re.compile(
+    r"[A-J](?![A-Za-z0-9])(?:(?:选?项)?\s*[,、]\s*[A-J](?![A-Za-z0-9]))*(?:选?项)?[,、]?\s*(?:\bor\b|\bnor\b|\band\b|和|或|及|、)\s*[A-J](?![A-Za-z0-9])(?:选?项)?"
+)
+"""Labels that one denial holds for: ``not A, B, or C``."""
 _EXCELS = re.compile(
     r"\W*(?:选?项)?(?:(?:比|优于|胜过|好过)\W*(?:选项)?\W*[A-J](?![A-Za-z0-9])|[更最](?![差糟不难坏]))"
 )
-_MARKS_ONLY = re.compile(r"[\W_]*(?:了|吧|哦|噢|呢|呀|啊|啦|哈|嘛)?[\W_]*")
+_MARKS_ONLY = re.compile(r"[\W_]*(?:了|吧|哦|噢|喔|呢|呀|啊|啦|哈|嘛|咯|喽|嘞|诶|哇|哟)?[\W_]*")
 _CONNECTS = re.compile(
-    r"(?:^|[\s\W_]|[是为选择取项案有即就则故而但定下出向于当要剩了同]"
+    r"(?:^|[\s\W_]|[是为选择取项案猜然脑有即就则故而但定下出向于当要剩了同]"
     r"|\b(?:is|be|option|choice|choose|chose|pick|select|with|for|answer|it|so|thus|hence|therefore|but|actually|then|meant|say|simply))\s*[\W_]*$",
     re.IGNORECASE,
 )
@@ -129,6 +133,8 @@ class ShortAnswerReader(WordReader):
         if self.multiple or len(self.text) > 160 or REFUSED.search(self.text):
             return None
         left: Labels | None = None
+        others: set[int] = set()
+        sure = True
         place = 0
         for mention in MENTION.finditer(self.text):
             if mention.start() < place:
@@ -141,21 +147,29 @@ class ShortAnswerReader(WordReader):
             tail = self.text[labels.end : labels.end + 40]
             if self.doubted(mention.start()):
                 place = mention.end()  # what follows in another clause is judged on its own
+                if run := _DENIED_RUN.match(self.text, mention.start()):
+                    others |= {
+                        LETTERS.index(letter)
+                        for letter in re.findall(r"(?<![A-Za-z])[A-J](?![A-Za-z])", run[0])
+                    }
+                    place = run.end()
+                others |= set(labels.indices[:1])
                 continue
             place = labels.end
             if is_rejected(tail) or self.denied(labels):
+                others |= set(labels.indices) if is_rejected(tail) else set()
                 continue
             fits = _END.match(tail) or _EXCELS.match(tail) or is_approved(tail)
             if len(set(labels.indices)) > 1 or not fits:
                 return None
-            if (
-                not self._stands_alone(mention.start())
-                or not self._speaks_for_itself(mention.start())
-                or (left and left.indices != labels.indices)
-            ):
+            if left and left.indices != labels.indices:
                 return None
+            sure = sure and self._stands_alone(mention.start()) and self._speaks_for_itself(mention.start())
             left = labels
-        return left
+        if left is None or set(left.indices) & others:
+            return None
+        # against options that are denied, the one that is left is meant whatever is said of it
+        return left if sure or (self.named and others) or len(others) == self.count - 1 else None
 
     def _speaks_for_itself(self, place: int) -> bool:
         lead = self.lead_up(place)

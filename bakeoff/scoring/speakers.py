@@ -15,15 +15,17 @@ _ZH = (
     r"|检查|判断|思考|推理|排除|筛选|权衡|之后|后|余下|剩下|剩|其实|实际上?|事实上|更正|修正|纠正|改正|抱歉|看错|写错|说错|了|一下|改|唯一|只有|[一两二三四五六七八九十几多\d]个?|多选|单选|单|多|有|选项|选择|选|项|者|更|较为|较|倾向于?|觉得|认为|相信"
     r"|肯定|确定|确信|当然|自然|猜测?|想|那么?|则|便|这里|此处|里|中|内|之|个|先|再|再次|重新|好的?|嗯|哦|噢|啊|对|没错|很明显|明显|无误|正解|最佳|最优|最好|合适|恰当|适合|符合|依我看|在我看来|一定|绝对|首选|第一|次|今|现在|目前|说法|做法|回应|回答|方式|方法|表述|描述"
     r"|第|后来|发现|发觉|意识到|心理|咨询师|治疗师|容易|悬念|毫无|本人|认同|锁定|呼之欲出|经过|逐[项一个]|留下|细想|给|无疑|投|站|记得|改成|换成|直接|首先|其次|理由|解析|解答|作答|答|解|终|定|等"
+    r"|理应|按理|常理|想必|不得不|排除法|用|之间|间|全|大概率|稳|盲|无脑|闭眼|妥妥|铁定|绝对|依题意|当|宜|猜|果断|秒|此时|你的问题|您的问题|你的提问|您的提问|提示|看到|即可|二字|字|句|词|关键词|出发|得|项|当下|步|时|情绪|体验|再说|结论|说|把|票|投|归|落|指向|对应|契合|贴合|吻合|匹配|所问|考查|考察|要求|案例|情境|情景|语境|更加|尤其|特别|尤为|慎重|谨慎|反复|再三|斟酌|推敲|推断|推测|推论|判定|断定|认定|敲定|决定|打算|愿意|坚持|维持|保持|仍然?|依旧|依然|果断|坚定|有把握|信心|比对|对照|逐条|梳理|归纳|总结|小结|概括|简而言之|简言之|一句话|换言之|也就是说|换句话说|即|亦|由于|既然|如此|这样|一来|读完|读题|审题|看完|来|去|得|地|着|过|吧|呢|那就|至此|起来|相较|之下|之中|其中|当中|各|所有|全部|下来|不难|结合|完|把握|推荐|支持|填|勾选|圈选|合乎|切题|排查|甄别|权衡|利弊|整体|最贴切|最符|句话|认真|阅读|理解"
 )
 _EN = (
     r"a|actually|after|all|am|among|an|analysis|and|answers?|appropriate|are|as|at|based|be|believe|best|but|case|certain|choices?|choose|chosen|clear|clearly|confident|considering|correct|defensible|definitely|down"
     r"|elimination|final|finally|firmly|for|from|given|hence|here|i|i'd|i'll|i'm|in|indeed|is|it|it's|just|let's|likely|looking|me|most|must|my|now|obvious|obviously|of|ok|okay|on|one|only|opinion|options?|our|out|overall|pretty|probably"
     r"|quite|reading|really|right|say|select|selection|should|simply|single|so|step|still|strongly|suitable|sure|surely|that|the|then|therefore|there|these|think|this|those|thus|to|true|ultimately|view|we|we'd|we're|well|will|with|would|yes|question|reasoning|pick|picked|counsell?ors?|therapists?|selected|response|result|solution|verdict|output|confidence|go|going|goes|lean|leaning|text|above|below|four|process|by"
+    r"|primary|main|dominant|underlying|emotion(?:al)?|move|course|action|approach|i've|we've|having|weigh(?:ed|ing)?|every|each|consider(?:ed)?|review(?:ed|ing)?|compar(?:ed|ing)|looked|read|careful(?:ly)?|thorough(?:ly)?|everything|it'd|that'd|that's|here's|there's|settled?|settling|decid(?:ed?|ing)|conclud(?:e|ed|ing)|conclusion|determined?|vote|decision|recommend|recommendation|strongest|clearest|ideal|optimal|preferred|prefer|favou?r|fits?|match(?:es)?|best-fitting|correspond(?:s|ing)?|points?|leads?|brings?|leaves?|leaving|narrow(?:ed|s|ing)?|two|three|has|have|had|got|been|being|do|does|can|straightforward|undoubtedly|unquestionably|plainly|evidently|seems?|feel|makes?|sense|scenario|situation|context|passage|information|details|evidence|provided|described|stated|asked|label|letter|namely|without|doubt|any|hesitation|short|brief|summary|sum|everything|considered|quick|comes|come|careful|consideration|thought|thinking|about|through|again|more|reflection|balance|side|everything|into|account|taking|eliminating|ruling|out|others|other|remaining|only|left|what|goes|cast|let|me|go|ahead|confirm(?:ed)?|verified|same|simple|strong|case|makes|clean|safest|soundest|wisest|kindest|first|choice's|reply|fitting"
 )
 _WORDS = "|".join(sorted(_ZH.split("|"), key=len, reverse=True))
 _OWN = re.compile(
-    rf"(?:{_WORDS}|(?<![A-Za-z])(?:{_EN})(?![A-Za-z])|[\"'][\w ]+[\"']\s*:|\\[a-z]+|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|[\W\d_])",
+    rf"(?:{_WORDS}|(?<![A-Za-z])(?:{_EN})(?:['’](?:ve|d|ll|m|s|re))?(?![A-Za-z])|[\"'][\w ]+[\"']\s*:|\\[a-z]+|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|[\W\d_])",
     re.IGNORECASE,
 )
 _TURNS = re.compile(
@@ -35,7 +37,11 @@ _CIRCUMSTANCE = re.compile(
     re.IGNORECASE,
 )
 _OTHERS = re.compile(
-    r"教材|课本|题库|网上?|网络|别人|他人|同事|同学|老师|专家|学生|考生|初学|出题|用户|你|您|他|她|书上|资料|旧|前人|有些|某|\b(?:you|your|he|she|they|their|users?|students?|key|book|grade|score|beginners?|colleagues?)\b",
+    r"教材|课本|题库|网上?|网络|别人|他人|同事|同学|老师|专家|学生|考生|初学|出题|用户|[你您](?!的(?:问题|提问|题目))|他|她|书上|资料|旧|前人|有些|某|\b(?:you|your|he|she|they|their|users?|students?|key|book|grade|score|beginners?|colleagues?)\b",
+    re.IGNORECASE,
+)
+_ASCRIBES = re.compile(
+    r"认为|觉得|以为|主张|坚持|声称|宣称|\b(?:thinks?|thought|believes?|believed|says?|said|claims?|claimed|argues?|argued|insists?|told)\b",
     re.IGNORECASE,
 )
 
@@ -51,3 +57,9 @@ def is_own(lead: str) -> bool:
 def is_of_others(lead: str) -> bool:
     """Whether *lead* names somebody else whose answer follows."""
     return bool(_OTHERS.search(lead))
+
+
+def is_ascribed(clause: str) -> bool:
+    """Whether *clause* tells what somebody else thinks: ``他的母亲认为``."""
+    ascribes = _ASCRIBES.search(clause)
+    return ascribes is not None and not is_own(clause[: ascribes.start()])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import replace
+from functools import cached_property
 
 from bakeoff.scoring.judgements import (
     ASCRIBED,
@@ -27,7 +28,7 @@ from bakeoff.scoring.judgements import (
     is_rejected,
 )
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, LabelReader, Labels
-from bakeoff.scoring.speakers import is_own
+from bakeoff.scoring.speakers import is_ascribed, is_own
 
 _REASON = re.compile(
     r"因(?!此|而)|由于|理由|解析|而[不非]|不[选是]|其[他余]|排除|除了|\bbecause\b|\bsince\b|\bnot\b|\brather\b",
@@ -43,6 +44,19 @@ EXPLANATION = re.compile(
     re.IGNORECASE,
 )
 LINE_START = r"[ \t*_`>•|+(\[【\"'“‘「『《-]*(?:\d{1,2}[.)、][ \t]*)?(?:\[[ xX✓]?\][ \t]*)?(?:选项[ ]?|options?[ ])?[*_(`\"'“‘「『]*"
+_DESCRIBED = re.compile(
+    r"(?:(?:(?<=[。!\n])|(?<=[。!\n] ))[*_`-]*[A-J](?:[、,和与及][A-J])*[*_`)]*(?:选?项[*_`)]*(?=[\u4e00-\u9fff])|(?=[^。;!\n]{0,10}?(?:没有?|无|未|不|缺)))"
+    r"|(?:(?<=[。!,;\n])|(?<=[。!,;\n] ))[*_`-]*[A-J](?:[、,和与及][A-J])*[*_`)]*(?:选?项)?(?=(?:则|均|都|分别)*(?:属于|体现|反映|描述|讲的|指的|表示|过于|缺乏|强调|忽视|侧重|与[^,。;]{1,8}无关|无关|无依据|超出)))"
+    r"(?P<said>[^。;!,\n]*)"
+)
+_NAMED_AS_WELL = re.compile(
+    r"[也亦还]|同样|一样|(?<!不)正确|(?<!不)对|(?<!不)选|(?<!不)合适|(?<!不)恰当|(?<!不)符合|(?<!不)可取|[✓✔✅√]"
+)
+_QUOTED = re.compile(r"[\"“「『][^\"“”「」『』\n]{1,20}[\"”」』]")
+_ALTERNATIVE = re.compile(
+    r"(?<![A-Za-z])[A-J](?:选?项)?[\s*_`]*(?:还是|或者?|\bor\b)[\s*_`]*(?:选择?|选项|是|should i |do i )*$",
+    re.IGNORECASE,
+)
 _LINE_LABEL = re.compile(
     rf"\n{LINE_START}(?P<label>[A-J](?![A-Za-z0-9])|[a-j](?=[*_`\"'”’」』)\]】]*[ ]?(?:[.。、:()\]】」』”;,/|\n—✓✔✅☑√✗✘❌×]|[ ](?:in)?correct\b|$))"
     r"|[\ue000-\ue009]|第(?=[ ]?[一二三四五六七八九十\d]))",
@@ -52,41 +66,52 @@ _TURN = re.compile(
 )
 _SUPPOSES = re.compile(r"[\s*_`,:]*(?:如果|若|假如|假设|假使|要是|倘若|\bif\b|\bunless\b)", re.IGNORECASE)
 _BRANCHES = re.compile(r"当(?!然).{1,30}时.{1,40}[;。,].{0,20}(?:时|的话|情况下),?(?:则|就|选|应|用|可)")
+_BY_OTHERS = re.compile(
+    r"(?:按照?|根据|依照|据|在|从|对)[^,。;]{0,10}(?:某些?|有些|部分|一些|另一些|他们|别人|前人|旧)[^,。;]{0,10},\s*$"
+)
 _OF_CHOOSING = re.compile(
     r"选|挑|答|判断|猜|二者|三者|只能|非要|必须|一定要|题(?:目|干)?(?:没|无|不)|理解|没(?:有)?(?:看|记|理解)错|\b(?:choose|pick|select|answer|guess|must|have to|had to|question|forced|understand)\b",
     re.IGNORECASE,
 )
-_JOINED = re.compile(r"[\s*_`,、;。]*(?:也|还|同时|并且?|另外|以及|再|又|and|also)[^。;\n]{0,6}")
+_JOINED = re.compile(r"、\s*|[\s*_`,、;。]*(?:也|还|同时|并且?|另外|以及|再|又|and|also)[^。;\n]{0,6}")
 _SET_APART = re.compile(
     r"[;。\n][\s*_`(\[【\"'“‘「『-]*(?:(?:还有|另外|以及|同时|和|选项?|[Oo]ptions?|[Aa]lso)[\s,]*|[a-j\d]{1,2}[.)、:][\s*_`]*)?$"
     r"|\n[^\u4e00-\u9fff\n]{0,12}$|[, ]\d{1,2}[.)、:(][\s*_`]*$"
 )
 _FIT = r"(?:正确|合适|恰当|符合题意|符合|合理|妥当|适当|最佳|最优|最好|标准|准确|适合|可取)"
-_TO_BE = r"(?:\s*(?:毫?无疑问?|呢,|应该|应当|应|就|只能|只有|仅有|显然|最终|也|便|该|当然|肯定|可以|确定|其实|仍然?|依然|依旧|还|则))*\s*(?:是|为|选择?(?!项)|包括|包含|有|如下|即|在于|在(?=[*_`(]*[A-J])|[系乃](?=[*_`(]*[A-J])|(?:is|are)\b)*(?:\s*选择?(?!项))?"
-_BE = (
-    r"(?:\s*(?:is|are|was|must be|has to be|should be|would be|will be|includes?|是|为|:|=|\.(?= *[A-J]\b)))"
-)
+_TO_BE = r"(?:\s*(?:毫?无疑问?|呢,|应该|应当|应|就|只能|只有|仅有|显然|最终|也|便|该|不变|没有?(?:改变|变化?)|维持不变|当然|肯定|可以|确定|其实|仍然?|依然|依旧|还|则))*\s*(?:是|为|选择?(?!项)|包括|包含|有|如下|即|在于|在(?=[*_`(]*[A-J])|[系乃](?=[*_`(]*[A-J])|(?:is|are)\b)*(?:\s*选择?(?!项))?"
+_BE = r"(?:'s\b|\s*(?:is|are|was|must be|has to be|should be|would be|will be|includes?|是|为|:|=|\.(?= *[A-J]\b)))"
 MARKED = re.compile(
     rf"(?:{_FIT}的?)?答案{_TO_BE}"
     rf"|{_FIT}的?(?:选项|选择|项){_TO_BE}(?=[\s*_`:]*(?:[:\"“「(\[*]|是|为|[A-J选第]))"
-    r"|(?:^|(?<=[\n。;,!?*#\s]))(?:正解|解|答|回答|(?:最终|综合)?结论|结果|答复|选择|选项|选)\s*[*_`]*\s*:"
+    r"|(?:^|(?<=[\n。;,!?*#\s]))(?:正解|解|答|回答|(?:最终|综合|先说|先给|直接给出?)?结论|结果|答复|选择|选项|选)\s*[*_`]*\s*:"
     r"|正确的?(?:选项|答案)?(?:有|是|为)?\s*:(?=[\s*_`(\[]*[A-J])"
+    r"|\b(?:correct|right|best|most (?:likely|appropriate|suitable|probable|plausible|fitting|accurate)) (?:\w+ )?(?:reason|explanation|cause|interpretation"
+    rf"|emotion|feeling|reaction|response|reply|statement|description|conclusion|inference|outcome|way|strategy|method|technique|term|theory|diagnosis|match)\b{_BE}"
+    rf"|\b(?:emotions?|feelings?)\b(?: (?:that )?(?:he|she|they|the \w+|\w+) (?:is |was )?(?:feels?|felt|feeling|experienc\w+|has|had|shows?))?{_BE}|(?:情绪|情感|感受)(?:应该?)?(?:是|为|:)"
     r"|我(?:的|们的)(?:最终)?(?:选择|答案|回答|选项|结论|判断)\s*(?:是|为|:)"
     r"|\\(?:boxed|fbox)\s*\{|(?<![\\a-z])boxed\s*\{"
     r"|[\"'](?!\w*(?:wrong|incorrect|other|reject|error|not_|错|误|排除|干扰))\w*(?:answers?|choices?|options?|select(?:ed|ion|ions)?|picks?|result|letters?|labels?|答案|选项|选择)\w*[\"']\s*:"
-    rf"|\b(?:correct|right|best|final|my|true|most appropriate|most suitable)[ \t]+(?:answers?|choices?|options?|selections?|ones?|responses?)\b(?: here)?{_BE}?"
+    rf"|\b(?:correct|right|best|final|my|true|most appropriate|most suitable)[ \t]+(?:answers?|choices?|options?|selections?|ones?|responses?|move|thing to do|course of action|step|approach)\b(?: here| (?:among|of) (?:these|them|the (?:four|above|options|choices)))?{_BE}?"
     rf"|{_FIT}的?\s*(?:option|choice|answer)s?\b{_BE}"
-    rf"|\b(?:answers?|ans)\b{_BE}?|(?<![a-z])correct[\"']?\s*:",
+    rf"|\bmy (?:pick|choice|vote|selection|decision|conclusion|verdict|recommendation|preference)\b(?:{_BE}| goes to)|\b(?:answers?|ans)\b{_BE}?|(?<![a-z])correct[\"']?\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
 CHOSEN = re.compile(
     rf"{_FIT}的?(?:选项|做法|说法|表述|描述|一项|选择|回应|回答|反应|处理|有|项)?(?:应该|应当|应|就)?(?:是|为|有|包括|的是|只有|仅有)"
-    r"|符合[^,。;:\n不]{1,12}的(?:选项|做法|说法|一项)?(?:有|是|为|包括)|\bmost [a-z]+ (?:answer|choice|option|response|reply|statement)s? (?:is|are|would be)\b|\b(?:statement|option|response|choice|answer|reply) that best [a-z ]{1,40} is\b"
+    r"|符合[^,。;:\n不]{1,12}的(?:选项|做法|说法|一项)?(?:有|是|为|包括)|\b(?:most (?!un|in|dis|harm|danger|common|tempt|popular|frequent|extreme|rude|cruel|hurt)[a-z]+|healthiest|wisest|kindest|safest|strongest|clearest|soundest|fairest|gentlest|warmest|closest|likeliest|smartest) (?:answer|choice|option|response|reply|statement)s? (?:is|are|would be)\b|\b(?:statement|option|response|choice|answer|reply) that best [a-z ]{1,40} is\b"
+    r"|(?:应该?|应当|必须|需要)(?![^,。;:!?\n]*(?:[不没非少错误差坏]|避免|排除|注意|警惕|防止|放弃))[^,。;:!?\n]{1,16}的(?:做法|选项|措施|方式|回应)?(?:就|便)?是"
     r"|(?:应该|应当|应|就|认为|觉得|肯定|当然|我会|我|而|因此|所以|故|因而|那么|这是)(?:应该|应)?(?:是|选择?|为)"
-    r"|(?:选择|选(?!项都|项均|项全)|取|倾向于?)(?:的有|的是|了|出|定|择)?"
-    r"|(?:只剩|剩)(?:下|余)?的?(?:就?是|只有)?|(?:下列|以下|下面|上述|题干)[^,。;\n]{0,40}?的(?:一项|选项)?(?:就|应该|应)?是|(?:故|因此|所以|那就?是|[,。;]是),?(?=[\s*_`(\"“]*[A-J](?![A-Za-z]))"
-    r"|\b(?:definitely|certainly|surely|so|thus|hence|therefore),?(?= [(*]*[A-J]\b)"
-    r"|\b(?:choose|chose|pick|select|go with|going with|opt for|lean(?:ing)? towards?|left with)\b|\b(?:it|that|this) (?:is|should be|must be|would be|has to be)\b|\bit's\b|\b(?:choice|option) is\b",
+    r"|(?:选择|选(?!项都|项均|项全)|取|倾向于?|偏向于?)(?:的有|的是|了|出|定|择)?"
+    r"|(?:票)?投给?|(?:锁定|敲定|落|定格)(?:在|于|为)|(?:敲|认|判|裁)?定[为是]|归[为于]|指向|对应(?:的?是|着|于)?|推荐|首推|支持|(?:回答|作答)(?=[*_`(“\"]*[A-J](?![A-Za-z0-9]))|圈选|勾选|填[写入]?|只有一个[^,。;\n]{0,6},即"
+    r"|(?:只|唯|仅)有(?=[*_`(]*[A-J][*_`)]*(?:选?项)?[\u4e00-\u9fff])(?![^,。;!?\n]*(?:忽|违|伤|缺|误|错|避|过于|太|没|未|无|不))"
+    r"|\bmost (?:likely|probably)\b(?= [(*]*[A-J]\b)|\b(?:feel(?:s|ing)?|felt)(?: a (?:sense|feeling) of)?\b"
+    r"|(?:选项|[两三四五]项|方法|做法|说法|[当之]?中|[里内]),?(?:只有)?(?![^,。;:!?\n]*(?:[不没非少错误差坏难最]|避免|排除))[^,。;:!?\n]{1,20}的(?:就|便|只)?(?:是|有)(?=[*_`(]*[A-J][*_`)]*(?:选?项)?[\s。.!]*(?:$|\n))"
+    r"|得(?:出|到)?(?:答案|结论)?(?:为|是)?(?=[*_`(]*[A-J](?![A-Za-z0-9]))"
+    r"|(?:只剩|剩)(?:下|余)?的?(?:就?是|只有)?|(?:下列|以下|下面|上述|题干)[^,。;\n]{0,40}?的(?:一项|选项|[\u4e00-\u9fff]{2})?(?:就|应该|应)?是|(?:故|因此|所以|那就?是|[,。;]是),?(?=[\s*_`(\"“]*[A-J]{1,10}(?![A-Za-z0-9]))"
+    r"|\b(?:definitely|certainly|surely|likely|of course|so|thus|hence|therefore),?(?= [(*]*[A-J]\b)"
+    r"|\b(?:choose|chose|pick(?:ed)?|select(?:ed)?|(?:go|going|went) (?:with|for)|opt(?:ed)? for|lean(?:ing)? towards?|left with|settled? on|stick(?:ing)? with|vote(?: for)?|mark|choosing|chosen|decided? on|land(?:ed)? on|favou?r|prefer|recommend|suggest"
+    r"|(?:comes|boils|narrows) (?:it |this )?down to|narrowed (?:it |this )?down to|points? (?:me |us )?to(?:wards?)?|corresponds? to|(?:leaves|leaving)(?: us| me)?(?: with)?(?: only)?|leads? (?:me |us )?to)\b|\b(?:it|that|this) (?:is|should be|must be|would be|has to be)\b|\bit's\b|\b(?:choice|option) is\b",
     re.IGNORECASE,
 )
 
@@ -135,6 +160,15 @@ class StatementReader(LabelReader):
 
     def statements(self, cue: re.Pattern[str]) -> list[Labels]:
         """Return what the *cue* marks wherever it stands undoubted."""
+        if cue not in self._stated_by:
+            self._stated_by[cue] = self._statements(cue)
+        return list(self._stated_by[cue])
+
+    @cached_property
+    def _stated_by(self) -> dict[re.Pattern[str], list[Labels]]:
+        return {}
+
+    def _statements(self, cue: re.Pattern[str]) -> list[Labels]:
         statements: list[Labels] = []
         end = -1
         cues = list(cue.finditer(self.text))
@@ -144,7 +178,9 @@ class StatementReader(LabelReader):
             marked = self.label_list(match.end())
             if marked is None or self.denied(marked) or self._is_judgement(match):
                 continue
-            if not is_own(self.lead_up(match.start())):
+            # who feels it is a person of the question
+            felt = self.named and match[0].lower().startswith("fe")
+            if not felt and not is_own(self.lead_up(match.start())):
                 continue
             statements.append(
                 Labels(marked.indices, match.start(), marked.end, self.complete(marked), match.end())
@@ -155,7 +191,7 @@ class StatementReader(LabelReader):
     def lead_up(self, start: int) -> str:
         """Return what the clause says before *start*, options' words left out."""
         before = self.text[max(0, start - 40) : start]
-        clause = BREAK.split(before)[-1]
+        clause = _QUOTED.sub("", BREAK.split(before)[-1])
         for words in sorted(self.words.values(), key=len, reverse=True):
             clause = clause.replace(words, "") if len(words) > 1 else clause
         return clause
@@ -188,6 +224,8 @@ class StatementReader(LabelReader):
         clause = _TURN.split(clause)[-1]
         if self.multiple and AT_LEAST.search(clause):
             return True
+        if _ALTERNATIVE.search(clause) or is_ascribed(clause):
+            return True
         return bool(DOUBT.search(SAFE.sub("", clause)))
 
     def _supposed(self, start: int, clause: int) -> bool:
@@ -199,6 +237,8 @@ class StatementReader(LabelReader):
         earlier = sentence[: max(0, len(sentence) - clause)]
         first = re.split(r"[。!?\n]", self.text[max(0, start - 80) : start])[-1]
         if _BRANCHES.search(first + re.split(r"[。!?\n]", self.text[start : start + 120])[0]):
+            return True
+        if _BY_OTHERS.search(earlier):
             return True
         supposed = _SUPPOSES.match(earlier)
         if supposed is None:
@@ -233,6 +273,7 @@ class StatementReader(LabelReader):
         rest = self.text[end : end + 2000]
         if stop := EXPLANATION.search(rest):
             rest = rest[: stop.start()]
+        rest = _DESCRIBED.sub(_unless_named_as_well, rest)
         line = rest.split("\n", 1)[0][:400]
         for words in self.words.values():
             line = line.replace(words, "□" * len(words)) if len(words) > 1 else line
@@ -296,3 +337,8 @@ class StatementReader(LabelReader):
         """Return the options whose words are in no listed option's words."""
         listed = [self.options[i] for i in indices if i < self.count]
         return [(i, words) for i, words in self.words.items() if not any(words in other for other in listed)]
+
+
+def _unless_named_as_well(sentence: re.Match[str]) -> str:
+    """Return blanks for a sentence that explains an option and leaves it at that."""
+    return sentence[0] if _NAMED_AS_WELL.search(sentence["said"]) else " " * len(sentence[0])

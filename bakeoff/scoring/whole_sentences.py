@@ -9,8 +9,10 @@ from __future__ import annotations
 import itertools
 import re
 
+from bakeoff.scoring.judgements import DOUBT, UNSURE
 from bakeoff.scoring.labels import LETTERS, MOST_CUES
 from bakeoff.scoring.short_answers import ShortAnswerReader
+from bakeoff.scoring.speakers import is_of_others
 from bakeoff.scoring.statements import EXPLANATION, MENTION
 
 _LABEL = "\ue100"
@@ -18,13 +20,13 @@ _LABEL = "\ue100"
 
 _NUMBERS = "零一二三四五六七八九十"
 _HEAD = (
-    r"(?:综上(?:所述)?|显然|毫无疑问|所以|因此|故|我(?:认为|觉得|选|会选)?|(?:本|这|此|该)道?题|答案(?:是|为)?|应该?|就是|[四五六](?:个选项|项)[中里]"
+    r"(?:综上(?:所述)?|显然|毫无疑问|所以|因此|故|我(?:认为|觉得|选|会选)?|(?:本|这|此|该)道?题|答案(?:是|为)?|应该?|就是|(?:所有|全部|这?[三四五六])(?:的|个)?选?项[中里]"
     r"|(?:so|thus|therefore|i think|i believe|i would say|the answer is|i (?:would |'d )?(?:choose|pick|select))\b|[\s,:(])*"
 )
 _REST = r"(?:其[他余它]|剩下|剩余|另外|余下)的?(?:[两三四五六七八九]?(?:个|项|者)?(?:选项)?)?的?"
-_GOOD = r"(?:都|全部?|均|皆|应该?|应当|要|需要?|可以?|当|是)*(?:选择?|入选|对|正确|无误|没错|成立|合适|恰当|符合(?:题意|要求)?|可以)的?"
+_GOOD = r"(?:都|全部?|均|皆|为|应该?|应当|要|需要?|可以?|当|是)*(?:选择?|入选|对|正确|无误|没错|成立|合适|恰当|符合(?:题意|要求)?|可以|可(?:取|选|行)?(?=$)|(?<=[都均皆])是)的?(?:选?项)?"
 _BAD = (
-    r"(?:都|全部?|均|皆|应该?|应当|要|可以?|是|唯一|的)*(?:错误?|有误|(?:被|可)?排除|不(?:太)?(?:对|正确|合适|恰当|妥|成立|当选|入选|选|应该?选"
+    r"(?:都|全部?|均|皆|应该?|应当|要|可以?|是|唯一|的)*(?:错误?|有误|(?:被|可)?排除|不(?:太)?(?:是|(?:需?要|能|可|用)选|行|好|佳|可取|可行|可选|对|正确|合适|恰当|妥|成立|当选|入选|选|应该?选"
     r"|(?:符合|合)(?:题意|要求)?))的?(?:选?项|一项)?"
 )
 _RIGHT = r"(?:are|is)(?: all)? (?:correct|right|true|valid|appropriate)|apply|applies"
@@ -37,16 +39,20 @@ _LEAVES_OUT = re.compile(
     rf"{_HEAD}(?:"
     rf"除(?:了|去)?{_X}(?:之外|以外|外)?,?(?:{_REST})?,?{_GOOD}"
     rf"|(?:只有|仅有?|唯独|唯有|就){_X}{_BAD}(?:,{_REST}{_GOOD})?"
+    rf"|{_X}(?:之外|以外)的?(?:{_REST})?,?{_GOOD}"
     rf"|{_X},?除外(?:,?(?:{_REST})?{_GOOD})?"
     rf"|{_X}{_BAD},{_REST}{_GOOD}"
     rf"|{_X}是唯一(?:一个)?(?:错误|不正确|不对|不合适|不符合题意)的?(?:选?项|一项)?"
     rf"|(?:错误?|不正确|不对|不符合题意|不选)的?(?:选项)?(?:只有|仅有){_X}(?:,{_REST}{_GOOD})?"
     rf"|(?:错误?|不正确|不对|不符合题意|不选)的?(?:选项)?(?:是|为){_X},{_REST}{_GOOD}"
     rf"|不(?:包括|含|选){_X},{_REST}{_GOOD}"
+    rf"|(?:排除|去掉|剔除)(?:了|掉)?{_X}(?:后|之后)?,?{_REST}{_GOOD}"
+    rf"|(?:不(?:包括|含|选)|除(?:了|去)?){_X}(?:之外|以外|外)?(?:的|,)?(?:其[他余它]|剩下|剩余|另外|余下)(?:的|[两三四五六七八九])?(?:个|项|者)?(?:选项)?"
     rf"|(?:全选|全部(?:都)?选|(?:都|全部?)(?:选|对|正确)),?(?:除了?{_X}(?:之外|以外|外)?|{_X}除外)"
     rf"|{_EVERY},? {_BUT} (?:option )?{_X}(?: (?:{_RIGHT}))?"
     rf"|{_EVERY} (?:{_RIGHT}),? {_BUT} (?:option )?{_X}"
     rf"|only (?:option )?{_X} (?:{_FALSE})(?:, (?:the )?(?:rest|others) {_RIGHT})?"
+    rf"|(?:option )?{_X} (?:{_FALSE}),? ?(?:and |but |while )?(?:all )?(?:the )?(?:rest|others|other (?:\w+ )?(?:options|choices)) {_RIGHT}"
     rf"|{_BUT} (?:option )?{_X}, (?:all|every)(?: (?:the|of the))?(?: other| remaining)?(?: options?| choices?| others)? (?:{_RIGHT})"
     rf")",
     re.IGNORECASE,
@@ -69,27 +75,49 @@ _LEAVES = re.compile(
     rf"|(?P<i>{_X})(?: ?> ?{_X})+"
     rf"|答?案?(?:并?非|不是){_X},?(?:乃|而?是|应?为)(?P<j>{_X})"
     rf"|only (?:option )?(?P<k>{_X}) (?:{_RIGHT})"
+    rf"|除(?:了|去)?{_X}(?:之外|以外|外)?,?(?P<m>{_X}){_GOOD}"
+    rf"|与其选?{_X},?(?:还|倒)?不如选?(?P<n>{_X})"
+    rf"|(?:首选|最佳(?:选项|答案)?:?)(?P<o>{_X})[,;]?(?:其次|次选|次佳|再次)(?:选项|答案)?(?:是|为|:)?{_X}"
     rf"|(?:把?票)?投给?(?P<l>{_X})(?:一票)?"
     rf")",
     re.IGNORECASE,
 )
 """What is right is the label of the group that matched."""
+_PREFERRED = "io"
+"""Groups of orders of preference, of which several options may be right."""
 
 _ORDER = r"(?:首先|其次|再次|最后|另外|此外|而且?|同时|并且|但|first(?:ly)?|second(?:ly)?|third(?:ly)?|finally|also|and|but|while)? ?"
 _CALLED_RIGHT = re.compile(
     rf"{_ORDER}(?:both )?{_X}(?:[也则必]|同样|同时|一定|肯定)*(?:{_GOOD})|{_ORDER}(?:both )?{_X}(?: also| all)? (?:{_RIGHT})(?: as well| too)?"
-    rf"|{_ORDER}so (?:is|are) {_X}|{_ORDER}{_X} (?:too|as well)",
+    rf"|{_ORDER}(?:so|as) (?:is|are) {_X}|{_ORDER}{_X} (?:too|as well)",
     re.IGNORECASE,
 )
 _CALLED_WRONG = re.compile(
     rf"{_ORDER}{_X}(?:[也则]|同样)*{_BAD}|{_ORDER}{_X} (?:(?:is|are)(?: not|n't)|{_FALSE}|(?:does|do)(?: not|n't)(?: apply)?)",
     re.IGNORECASE,
 )
+_IS = re.compile(rf"{_ORDER}{_X}(?:都|均|皆|也)?是[^不没非错误{_LABEL}]{{0,16}}")
+_IS_NOT = re.compile(rf"{_ORDER}{_X}(?:则|都|均|皆|也)?(?:不是|并非|不属于)[^{_LABEL},。;\n]{{0,16}}")
 _EVERY_ONE = re.compile(
     rf"{_HEAD}(?:(?P<count>[二三四五六七八九十])个?(?:选?项)(?:都|均|皆|全部?){_GOOD}|(?:every|each) (?:option|choice|answer) (?:{_RIGHT})|{_EVERY} (?:{_RIGHT}))",
     re.IGNORECASE,
 )
 
+_OPEN_ENDED = re.compile(
+    r"\?|\.{2,}|…|等|起码|不限于|比如|例如|之一|分别|依次|中[的有]|[或若]|如果|可能|也许|至少|存疑|待定|选项|一般|有些|部分|题|哪|都不|均不|皆不|\b(?:or|if|may|might|some|maybe|perhaps|each|options)\b",
+    re.IGNORECASE,
+)
+_AGAINST = re.compile(r"不|没|非|无|错|误|\b(?:not|no|never|wrong|false)\b|n't\b", re.IGNORECASE)
+_SPOKEN_FOR = re.compile(
+    rf"^[\s*]*{_LABEL}[\s*]*$|{_LABEL}(?:[三四五六两]?[项者个])?(?:都|均|皆|全)?(?:属于|[是为](?!.*(?:负|消极|干扰|常见)))|(?:包括|包含|属于|[是为]|的有):?{_LABEL}[\s*]*$|{_LABEL} (?:are|is)$|\b(?:are|includes?)\b:? {_LABEL}$",
+    re.IGNORECASE,
+)
+_REST_ONLY = re.compile(
+    r"(?:其[他余它]|剩下)(?:的|[两三四]项)?(?:都|均)?(?:不是|不属于|错|不对|不选)?|(?:the )?(?:rest|others) (?:are|do) not?"
+)
+_PRONOUN = re.compile(r"I(?=['’ ])(?:['’]|(?= [a-z]))")
+_JOINT = re.compile(rf"(?<={_LABEL}) ?(?:[、和与及]|以及|\band\b) ?$")
+"""What makes one list of two labels: ``B、D外``."""
 _LOOKED_THROUGH = 400
 
 
@@ -115,7 +143,8 @@ class SentenceReader(ShortAnswerReader):
             counted = every and every["count"] and _NUMBERS.index(every["count"]) != self.count
             return self._letters(set(range(self.count))) if every and not counted else None
         if len(naming) == 1:
-            for form in (naming[0], re.sub(rf" *([,:{_LABEL}]) *", r"\1", naming[0])):
+            whole = ",".join(sentences)
+            for form in (naming[0], re.sub(rf" *([,:{_LABEL}]) *", r"\1", naming[0]), whole):
                 if (indices := self._explained(form, lists)) is not None:
                     return self._letters(indices)
         return self._clauses(sentences, lists) if self.multiple and len(lists) > 1 else None
@@ -124,15 +153,16 @@ class SentenceReader(ShortAnswerReader):
         """Return what is called right where each clause calls its labels so."""
         fair: set[int] = set()
         poor: set[int] = set()
+        contrast = _IS_NOT.search("\n".join(sentences))
         place = 0
         for clause in re.split(r"[,\n]| (?=and so\b)", "\n".join(sentences)):
             clause = clause.strip()
             named = clause.count(_LABEL)
             labels = {index for several in lists[place : place + named] for index in several}
             place += named
-            if _CALLED_RIGHT.fullmatch(clause):
+            if _CALLED_RIGHT.fullmatch(clause) or (contrast and _IS.fullmatch(clause)):
                 fair |= labels
-            elif _CALLED_WRONG.fullmatch(clause):
+            elif _CALLED_WRONG.fullmatch(clause) or _IS_NOT.fullmatch(clause):
                 poor |= labels
             elif clause:
                 return None
@@ -141,6 +171,8 @@ class SentenceReader(ShortAnswerReader):
     def _explained(self, sentence: str, lists: list[tuple[int, ...]]) -> set[int] | None:
         if match := _LEAVES.fullmatch(sentence):
             group = next(name for name, value in match.groupdict().items() if value)
+            if self.multiple and group in _PREFERRED:
+                return None
             return set(lists[match.string[: match.start(group)].count(_LABEL)])
         without = set(lists[0])
         if len(lists) != 1:
@@ -163,11 +195,14 @@ class SentenceReader(ShortAnswerReader):
         mentions = {m.start() for m in itertools.islice(MENTION.finditer(text), MOST_CUES)}
         while place < len(text):
             labels, end = self._labels_at(place, place in mentions)
-            if labels and end <= len(text):
-                signs = (
-                    re.sub(r"(?:选项|\boptions? |[\"'“‘「『(*_`])+$", "", signs, flags=re.IGNORECASE) + _LABEL
-                )
-                lists.append(labels)
+            if labels and end <= len(text) and not _PRONOUN.match(text, place):
+                signs = re.sub(r"(?:选项|\boptions? |[\"'“‘「『(*_`])+$", "", signs, flags=re.IGNORECASE)
+                if lists and (joint := _JOINT.search(signs)):
+                    signs = signs[: joint.start()]
+                    lists[-1] += labels
+                else:
+                    signs += _LABEL
+                    lists.append(labels)
                 place = end
             else:
                 signs += text[place]
@@ -185,3 +220,36 @@ class SentenceReader(ShortAnswerReader):
         ):
             return (LETTERS.index(letter[1]),), place + letter.end()
         return (), place
+
+    def parted(self) -> str:
+        """Return the options that a short reply speaks for, if it parts them all or names one list."""
+        text = self.text
+        if not self.multiple or len(text) > 200 or _OPEN_ENDED.search(text) or UNSURE.search(text):
+            return ""
+        if re.match(r"[A-J](?:, ?[A-J])*, [A-J]\b", text) or "—" in text:
+            return ""  # where such a list ends, its commas do not tell
+        signs, lists = self._signs(text)
+        fair: list[int] = []
+        poor: set[int] = set()
+        place = count = 0
+        for clause in re.split(r"[,;。!\n—]|\.\s", signs):
+            named = clause.count(_LABEL)
+            if named > 1 or (not named and clause.strip() and not _REST_ONLY.fullmatch(clause.strip())):
+                return ""
+            if not named:
+                continue
+            labels, lead = lists[place], clause[: clause.index(_LABEL)]
+            place += 1
+            if max(labels) >= self.count or is_of_others(lead) or DOUBT.search(lead):
+                return ""
+            if _AGAINST.search(clause):
+                poor |= set(labels)
+            elif _SPOKEN_FOR.search(clause.strip()):
+                fair += labels
+                count += 1
+            else:
+                return ""
+        if len(set(fair)) < len(fair) or set(fair) & poor:
+            return ""
+        whole = len(fair) + len(poor) == self.count and poor
+        return self._letters(set(fair)) if whole or (count == 1 and len(fair) > 1 and not poor) else ""

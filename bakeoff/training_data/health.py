@@ -234,6 +234,9 @@ def dialogue(row: Mapping[str, object], layout: Layout | None = None) -> list[Tu
         raise ValueError("it holds a system turn alone")
     if any(role == "system" for role, _ in turns[1:]):
         raise ValueError("a system turn stands behind the first turn")
+    spoken = [role for role, _ in turns if role != "system"]
+    if spoken and spoken[0] == "tool_response":
+        raise ValueError("a tool's answer begins the dialogue")
     if layout.images:
         _images(row.get(layout.images))
     return turns
@@ -242,6 +245,8 @@ def dialogue(row: Mapping[str, object], layout: Layout | None = None) -> list[Tu
 def _images(value: object) -> None:
     for image in value if isinstance(value, list) else [value]:
         place = image.get("path") if isinstance(image, dict) and not image.get("bytes") else image
+        if place == "":
+            raise ValueError("an image of the row has no name")
         if not isinstance(place, str) or re.match(r"https?://|data:", place) or len(place) > 1000:
             continue
         if not (Path(os.environ.get("ROOT_IMAGE_DIR", "")) / place).exists():
@@ -308,6 +313,9 @@ def _question_and_answer(row: Mapping[str, object], layout: Layout) -> list[Turn
         answer = answer[0] if answer else None
     if answer is None:
         raise ValueError(f"'{layout.answer}', the answer, is missing")
+    history = row.get("history")
+    if isinstance(history, list) and not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
+        raise ValueError("'history' does not hold pairs of question and answer")
     questions = [row[name] for name in layout.question if row.get(name)]
     if len(layout.question) > 1 and not questions and not any(row.get(n) == "" for n in layout.question):
         raise ValueError("'instruction' and 'input' are both missing")
