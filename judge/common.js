@@ -18,6 +18,20 @@ const h = (tag, attrs = {}, ...children) => {
   made.append(...children.flat(2).filter((child) => child != null && child !== false));
   return made;
 };
+// A table that may be wider than the window: reached and scrolled by the keyboard, too.
+const wide = (label, table) => h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": label }, table);
+// On a phone every row is a card, and each cell says what it is.
+function asCards(table) {
+  const heads = [...table.querySelectorAll("thead th")].map((cell) => cell.textContent);
+  table.classList.add("cards");
+  for (const row of table.querySelectorAll("tbody tr")) [...row.cells].forEach((cell, n) => {
+    const inner = h("div", {}, [...cell.childNodes]);
+    if (inner.textContent) { cell.dataset.label = heads[n]; cell.replaceChildren(inner); }
+  });
+  return table;
+}
+// What this tab is, for those who hear the page.
+const unseenTitle = (words) => h("h2", { class: "unseen" }, words);
 function switchLanguage() {
   localStorage.setItem("bakeoff-lang", lang === "zh" ? "en" : "zh");
   window.dispatchEvent(new Event("bakeoff-lang"));

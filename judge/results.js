@@ -45,7 +45,7 @@ const num = (value, digits = 2) => (value == null ? "–" : value.toFixed(digits
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)}%`);
 const span = (one, digits = 2) => (one.low == null ? "–" : `${num(one.low, digits)} – ${num(one.high, digits)}`);
 const short = (name) => name;
-const table = (head, rows, cls = "") => h("div", { class: "wide" }, h("table", { class: cls }, h("thead", {}, h("tr", {}, head.map((cell) => (cell === "" ? h("td", {}) : h("th", { scope: "col" }, cell))))),
+const table = (head, rows, cls = "") => wide(head.filter(Boolean).join(lang === "zh" ? "、" : ", "), h("table", { class: cls }, h("thead", {}, h("tr", {}, head.map((cell) => (cell === "" ? h("td", {}) : h("th", { scope: "col" }, cell))))),
   h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, n) => (n === 0 && typeof cell === "string" && cell && head.length ? h("th", { scope: "row" }, cell) : h("td", {}, cell))))))));
 const box = (title, ...body) => h("section", { class: "box" }, h("h3", {}, title), ...body);
 const full = (section) => { section.classList.add("full"); return section; };
@@ -148,7 +148,7 @@ function filters() {
   const pick = (label, value, options, key) => h("label", { class: "pick" }, h("span", {}, label), h("select", { "data-filter": key, onchange: (event) => ask("show", { [key]: event.target.value }) }, options.map(([id, text]) => h("option", { value: id, selected: id === value }, text))));
   const c = page.chosen, all = page.results;
   return h("div", { class: "picks" }, page.studies.length > 1 ? pick(t("study"), c.study, page.studies.map((one) => [one.id, inOne(one.title)]), "study") : null,
-    pick(t("rater_is"), c.rater, [["", t("everybody")], ...Object.keys(all.counts.raters).map((one) => [one, one])], "rater"), pick(t("topic_is"), c.topic, [["", t("any")], ...all.study.topics.map((one) => [one, one])], "topic"));
+    pick(t("rater_is"), c.rater, [["", t("everybody")], ...Object.keys(all.counts.raters).map((one) => [one, one])], "rater"), pick(t("topic_is"), c.topic, [["", t("any")], ...all.study.topics.filter(Boolean).map((one) => [one, one])], "topic"));
 }
 
 function render() {
