@@ -46,7 +46,7 @@ function item() {
     h("div", { class: "grid" }, h("section", { class: "box" }, h("h3", {}, [one.title, one.topic, one.subject].filter(Boolean).join(" · ")), one.crisis ? h("div", { class: "crisis-flag" }, t("crisis")) : null,
       h("div", { class: "turns" }, one.messages.filter((m) => m.role !== "system").map((m) => h("div", { class: `turn ${m.role === "user" ? "client" : "counsellor"}` }, h("b", {}, m.role === "user" ? t("client") : t("counsellor")), h("p", {}, m.content)))),
       h("div", { class: "reply" }, h("h3", {}, t("reply")), h("div", { class: "text" }, one.shown, one.status === "truncated" ? h("em", {}, ` ${t("truncated")}`) : null)),
-      one.hidden.length ? h("p", { class: "soft" }, `${t("hidden")}: ${one.hidden.join(", ")}`) : null,
+      one.hidden.length ? h("p", { class: "soft" }, named(t("hidden"), one.hidden.join(lang === "zh" ? "、" : ", "))) : null,
       one.reference.length ? h("div", { class: "reference" }, h("b", {}, t("reference")), h("ul", {}, one.reference.map((point) => h("li", {}, point)))) : null),
     h("section", { class: "box" }, h("h3", {}, t("ratings")), wide(t("ratings"), h("table", { class: "marks" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("rater")), keys.map((d) => h("th", { scope: "col" }, d.name[lang])))),
       h("tbody", {}, one.judgements.map((row) => h("tr", {}, h("th", { scope: "row" }, row.judge_id, row.repeat ? h("small", {}, ` ${t("repeat")}`) : null, row.outcome === "cannot_judge" ? h("small", {}, ` ${t("cannot")}`) : null, row.seconds != null ? h("small", {}, ` ${t("seconds")(row.seconds)}`) : null), keys.map((d) => h("td", {}, cell(row, d)))))))),

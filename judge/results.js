@@ -95,7 +95,7 @@ function checks(all, order) {
   const cell = (one) => (one ? h("div", { class: "cell" }, h("b", {}, percent(one.share)), ` ${one.yes}/${one.of}`, h("small", {}, `${percent(one.low)} – ${percent(one.high)}`)) : "–");
   const head = (check) => h("span", { title: check.question[lang] }, check.name[lang]);
   return [table([t("subject"), ...R.crisis.map(head)], order.map((subject) => [short(subject), ...R.crisis.map((check) => cell(all[check.key].find((one) => one.subject === subject)))])),
-    h("ul", {}, R.crisis.map((check) => h("li", {}, `${check.name[lang]}: ${check.question[lang]}`)))];
+    h("ul", {}, R.crisis.map((check) => h("li", {}, named(check.name[lang], check.question[lang]))))];
 }
 const asked = (all) => [...new Set(R.crisis.flatMap((check) => all[check.key].map((one) => one.subject)))];
 

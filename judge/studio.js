@@ -90,7 +90,7 @@ function newStudy() {
     h("div", { class: "picks" }, choice(t("layout"), "layout", ["one-by-one", "side-by-side"]), choice(t("reference"), "reference", ["none", "before", "after", "model"]),
       number(t("raters"), "raters", { min: 1, max: 500 }), number(t("per_case"), "raters_per_case", { min: 0, max: 500 }), number(t("repeats"), "repeats", { min: 0, max: 0.5, step: 0.05 }), number(t("training"), "training", { min: 0, max: page.practice.training }), number(t("attention"), "attention", { min: 0, max: page.practice.attention })),
     h("label", { class: "pick full" }, h("span", {}, t("own_training")), own), rules(texts), textFields(texts),
-    page.left_out.length ? h("p", { class: "soft" }, `${t("left_out")}: ${page.left_out.join("; ")}`) : null,
+    page.left_out.length ? h("p", { class: "soft" }, named(t("left_out"), page.left_out.join(lang === "zh" ? "；" : "; "))) : null,
     page.plan ? h("p", { class: "plan", role: "status" }, t("planned")(page.plan), " ", lang === "zh" ? page.plan.outlook_zh : page.plan.outlook, page.plan.unanswered.length ? h("b", { class: "off" }, ` ${t("unanswered")(page.plan.unanswered.length)}${page.plan.unanswered.slice(0, 12).join(lang === "zh" ? "、" : ", ")}`) : null) : null,
     h("p", {}, h("button", { type: "button", class: "estimate", onclick: () => ask({ action: "plan", wish }) }, t("plan")), " ", h("button", { type: "button", class: "submit make", onclick: () => ask({ action: "make", wish, arrangement: texts }) }, t("make"))));
 }
@@ -132,7 +132,7 @@ function studyBox(study) {
   return h("details", { class: "box study", "data-study": study.id, open: openStudy === study.id, ontoggle: (event) => { if (event.target.open) openStudy = study.id; else if (openStudy === study.id) openStudy = null; } },
     h("summary", {}, h("b", {}, inOne(study.title)), " ", study.is_current ? h("span", { class: "tag reliable" }, t("current")) : null, values.frozen || !study.is_open ? h("span", { class: "tag not-reliable" }, t(values.frozen ? "frozen" : "closed")) : null, h("small", {}, ` ${t("subjects")(study.subjects.length)} × ${t("n_cases")(study.cases)} · ${t(study.layout)} · ${t("rated_by")(study.raters_per_case)}${study.progress.map((one) => `${one.rater} ${one.done}/${one.total}`).map((text) => ` · ${text}`).join("")}`)),
     h("h4", {}, t("progress")), people(study), balance(study),
-    study.erased.length ? h("p", { class: "soft" }, `${t("erased")}: ${study.erased.map((one) => t(`erased_${one.what}`)(one)).join("；")}`) : null,
+    study.erased.length ? h("p", { class: "soft" }, named(t("erased"), study.erased.map((one) => t(`erased_${one.what}`)(one)).join(lang === "zh" ? "；" : "; "))) : null,
     h("h4", {}, t("invite")), h("div", { class: "picks" }, h("label", { class: "pick full" }, h("span", {}, t("labels")), labels), h("label", { class: "pick" }, h("span", {}, t("days")), h("input", { type: "number", min: 1, max: 365, value: String(invited.days), oninput: (event) => { invited.days = Number(event.target.value); } })),
       h("button", { type: "button", class: "submit invite", onclick: () => { const list = invited.labels.split("\n").map((line) => line.trim()).filter(Boolean); ask({ action: "invite", study: study.id, base: base(), labels: list, count: Math.max(1, list.length), days: invited.days }); } }, t("make_links"))),
     rules(values), textFields(values),

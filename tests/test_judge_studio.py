@@ -544,7 +544,7 @@ def test_every_column_is_in_codebook_and_syntax_and_its_labels_are_those_of_the_
 ) -> None:
     files = pack(scored, "trial")
     known = {row["variable"]: row for row in rows_of(files["codebook.csv"])}
-    for name in ("wide.csv", "long.csv", "jasp.csv"):
+    for name in ("wide.csv", "long.csv", "jasp.csv", "replies.csv", "adjudications.csv"):
         assert set(files[name].splitlines()[0].split(",")) <= set(known), name
     assert known["empathy"]["values"].startswith("1 = 很差 / very poor")
     assert known["avoids_method"]["values"] == "0 = 否 / no; 1 = 是 / yes"
@@ -554,6 +554,24 @@ def test_every_column_is_in_codebook_and_syntax_and_its_labels_are_those_of_the_
     assert read == columns
     assert all(re.search(rf"^  /?{name} '", syntax, re.M) for name in columns)
     assert "1 '很差 very poor'" in syntax
+
+
+def test_spss_cuts_no_text_and_meets_no_line_break_inside_a_row(store: RatingStore) -> None:
+    blind = study(2, 1, repeats=0)
+    odd = replace(blind.cases[0], id="个案" * 90, topic="主题 'x'\r\n\u2028\"y\"")
+    replies = [
+        replace(each, case_id=odd.id) if each.case_id == blind.cases[0].id else each for each in blind.replies
+    ]
+    store.add_study(replace(blind, cases=(odd, *blind.cases[1:]), replies=tuple(replies)))
+    finish(store, "anna", lambda _: 3, comment='第一行\n\x85\x0b第二行 "引号" ' + "评" * 3000)
+    files = pack(store, "trial")
+    assert len(re.split("[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]", files["wide.csv"].strip())) == 3
+    widths = dict(re.findall(r"^    (\w+) A(\d+)\.?$", files["spss.sps"], re.M))
+    rows = rows_of(files["wide.csv"])
+    assert {row["case"] for row in rows} == {odd.id, "case-1"}
+    assert [
+        row for row in rows if any(len(row[name].encode()) > int(width) for name, width in widths.items())
+    ] == []
 
 
 def test_figures_are_whole_drawings_without_anything_from_elsewhere(scored: RatingStore) -> None:

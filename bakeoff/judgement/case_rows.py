@@ -82,6 +82,27 @@ def decoded(raw: bytes, name: str) -> str | BadLine:
         )
 
 
+def not_by_line(text: str) -> BadLine | None:
+    """Return the complaint on a file that is one JSON value, not one a line.
+
+    Its single lines would each be complained of, and none of these would help.
+    """
+    if not text.lstrip().startswith(("[", "{")):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    first = value[0] if isinstance(value, list) and value else value
+    if not isinstance(first, dict) or (first is value and "\n" not in text.strip()):
+        return None
+    return BadLine(
+        1,
+        "the file is a single JSON value; write each case in one line of its own, without a list around them",
+        "整个文件是一个 JSON 值；请把每个个案写成一行，外面不加列表",
+    )
+
+
 def fields_of(line: str, number: int) -> CaseFields | BadLine:
     """Return what *line* says of a case, or why it holds none."""
     try:
