@@ -6,6 +6,8 @@ const SHARED = {
 const R = props.rubric;
 let lang = localStorage.getItem("bakeoff-lang") || (navigator.language.startsWith("zh") ? "zh" : "en");
 const t = (key) => T[lang][key] ?? SHARED[lang][key];
+// Words of the server as a sentence of their own.
+const sentence = (words) => words && `${words.charAt(0).toUpperCase()}${words.slice(1)}${/[.。!?！？]$/.test(words) ? "" : lang === "zh" ? "。" : "."}`;
 // A name and what it stands for, as the language punctuates it.
 const named = (name, words) => `${name}${lang === "zh" ? "：" : ": "}${words}`;
 const inLanguage = (value, name) => (lang === "zh" && value[`${name}_zh`] ? value[`${name}_zh`] : value[name]);

@@ -11,10 +11,33 @@ const T = {
 };
 const TEXTS = ["purpose", "consent", "warning", "help"];
 let page = {}, wish = null, texts = null, openStudy = null, notice = "", bad = false, pending = null, invited = { labels: "", days: 14 }, formOpen = null, brought = { name: "cases.jsonl", text: "", file: null }, ownOpen = false;
-const ask = (message) => { if (!post(message, trouble)) return; notice = ""; bad = false; showNotice("", false); };
+// What the study asks of raters follows the choices by itself. Such an answer changes its own line only, so that one can
+// go on typing, and a click meanwhile waits for it.
+let soon = 0, isPlanning = false, queued = null;
+function ask(message) {
+  if (isPlanning) { queued = message; return; }
+  if (!post(message, trouble)) return;
+  clearTimeout(soon); notice = ""; bad = false; showNotice("", false);
+}
+const untitled = () => ({ ...wish, title: wish.title.trim() || "–" });
+function planSoon() {
+  clearTimeout(soon);
+  soon = setTimeout(() => {
+    if (!element.isConnected || !element.querySelector(".new-study[open]")) return;
+    if (isWaiting()) planSoon(); else isPlanning = post({ action: "plan", wish: untitled() }, () => { isPlanning = false; });
+  }, 500);
+}
+function planned(value) {
+  isPlanning = false;
+  page = { ...page, plan: value.plan };
+  const line = element.querySelector(".plan");
+  if (line) line.replaceWith(planLine());
+  if (queued) { const message = queued; queued = null; ask(message); }
+}
+const planLine = () => h("p", { class: "plan", role: "status", hidden: !page.plan }, page.plan ? [t("planned")(page.plan), " ", sentence(lang === "zh" ? page.plan.outlook_zh : page.plan.outlook), page.plan.unanswered.length ? h("b", { class: "off" }, ` ${t("unanswered")(page.plan.unanswered.length)}${page.plan.unanswered.slice(0, 12).join(lang === "zh" ? "、" : ", ")}`) : null] : null);
 const base = () => location.href.split(/[?#]/)[0].replace(/\/$/, "");
-const number = (label, key, attrs) => h("label", { class: "pick" }, h("span", {}, label), h("input", { type: "number", "data-field": key, value: String(wish[key]), ...attrs, oninput: (event) => { wish[key] = Number(event.target.value); } }));
-const choice = (label, key, options) => h("label", { class: "pick" }, h("span", {}, label), h("select", { "data-field": key, onchange: (event) => { wish[key] = event.target.value; } }, options.map((one) => h("option", { value: one, selected: wish[key] === one }, t(one)))));
+const number = (label, key, attrs) => h("label", { class: "pick" }, h("span", {}, label), h("input", { type: "number", "data-field": key, value: String(wish[key]), ...attrs, oninput: (event) => { wish[key] = Number(event.target.value); planSoon(); } }));
+const choice = (label, key, options) => h("label", { class: "pick" }, h("span", {}, label), h("select", { "data-field": key, onchange: (event) => { wish[key] = event.target.value; planSoon(); } }, options.map((one) => h("option", { value: one, selected: wish[key] === one }, t(one)))));
 const tick = (label, on, change, extra) => h("label", { class: "tick" }, h("input", { type: "checkbox", checked: on, onchange: (event) => change(event.target.checked) }), " ", label, extra);
 const toggle = (list, name, on) => (on ? [...new Set([...list, name])] : list.filter((one) => one !== name));
 const local = (iso) => { if (!iso) return ""; const d = new Date(iso); return new Date(d - d.getTimezoneOffset() * 60000).toISOString().slice(0, 16); };
@@ -65,6 +88,14 @@ function ownCases() {
     own.count ? h("p", { class: "own-saved" }, t("own_saved")(own), " ", own.asking ? t("own_asking") : own.models.length ? h("button", { type: "button", class: "ask-models", onclick: () => ask({ action: "ask_models" }) }, t("own_ask")(own.models.length)) : t("own_none")(own.file)) : null,
     moves.length ? h("ul", {}, moves) : null);
 }
+// What got its first replies meanwhile is ticked, as it would have been at the start.
+function tickNews(before) {
+  const cases = page.cases.filter((one) => one.answered && !before.cases.some((old) => old.id === one.id && old.answered));
+  const models = page.subjects.filter((one) => (one.chosen || !page.subjects.some((any) => any.chosen)) && !before.subjects.some((old) => old.subject === one.subject));
+  wish.cases = [...new Set([...wish.cases, ...cases.map((one) => one.id)])];
+  wish.subjects = [...new Set([...wish.subjects, ...models.map((one) => one.subject)])];
+  if (cases.length || models.length) planSoon();
+}
 // While models answer, the state is asked for again; what is typed meanwhile is kept in the variables above.
 let watching = 0;
 function watchModels() {
@@ -82,17 +113,17 @@ function newStudy() {
   const own = h("textarea", { rows: 2, "data-field": "own_training", "aria-label": t("own_training"), placeholder: '{"client": "…", "reply": "…", "scores": {"empathy": 2}, "why": "…"}', oninput: (event) => { wish.own_training = event.target.value; } });
   own.value = wish.own_training;
   const chips = (list) => h("span", { class: "chips" }, list);
-  return h("details", { class: "box new-study", open: formOpen ?? !page.studies.some((one) => one.progress.length), ontoggle: (event) => { formOpen = event.target.open; } }, h("summary", {}, h("h3", {}, t("fresh"))),
+  return h("details", { class: "box new-study", open: formOpen ?? !page.studies.some((one) => one.progress.length), ontoggle: (event) => { formOpen = event.target.open; if (formOpen && !page.plan) planSoon(); } }, h("summary", {}, h("h3", {}, t("fresh"))),
     h("label", { class: "pick" }, h("span", {}, t("title")), title),
-    h("h4", {}, t("models")), page.subjects.map((one) => tick(one.subject, wish.subjects.includes(one.subject), (on) => { wish.subjects = toggle(wish.subjects, one.subject, on); }, h("small", {}, ` ${t("n_replies")(one.replies)}`))),
-    h("h4", {}, t("cases"), " ", chips([h("button", { type: "button", onclick: () => { wish.cases = page.cases.map((one) => one.id); render(); } }, t("all")), h("button", { type: "button", onclick: () => { wish.cases = page.cases.filter((one) => !one.crisis).map((one) => one.id); render(); } }, t("no_crisis"))])),
-    ownCases(), h("div", { class: "case-list" }, page.cases.map((one) => tick(one.title, wish.cases.includes(one.id), (on) => { wish.cases = toggle(wish.cases, one.id, on); }, h("small", {}, ` ${[one.topic, t("turns")(one.turns), one.crisis ? t("crisis") : "", one.answered ? "" : t("no_reply")].filter(Boolean).join(" · ")}`)))),
+    h("h4", {}, t("models")), page.subjects.map((one) => tick(one.subject, wish.subjects.includes(one.subject), (on) => { wish.subjects = toggle(wish.subjects, one.subject, on); planSoon(); }, h("small", {}, ` ${t("n_replies")(one.replies)}`))),
+    h("h4", {}, t("cases"), " ", chips([h("button", { type: "button", onclick: () => { wish.cases = page.cases.map((one) => one.id); render(); planSoon(); } }, t("all")), h("button", { type: "button", onclick: () => { wish.cases = page.cases.filter((one) => !one.crisis).map((one) => one.id); render(); planSoon(); } }, t("no_crisis"))])),
+    ownCases(), h("div", { class: "case-list" }, page.cases.map((one) => tick(one.title, wish.cases.includes(one.id), (on) => { wish.cases = toggle(wish.cases, one.id, on); planSoon(); }, h("small", {}, ` ${[one.topic, t("turns")(one.turns), one.crisis ? t("crisis") : "", one.answered ? "" : t("no_reply")].filter(Boolean).join(" · ")}`)))),
     h("div", { class: "picks" }, choice(t("layout"), "layout", ["one-by-one", "side-by-side"]), choice(t("reference"), "reference", ["none", "before", "after", "model"]),
       number(t("raters"), "raters", { min: 1, max: 500 }), number(t("per_case"), "raters_per_case", { min: 0, max: 500 }), number(t("repeats"), "repeats", { min: 0, max: 0.5, step: 0.05 }), number(t("training"), "training", { min: 0, max: page.practice.training }), number(t("attention"), "attention", { min: 0, max: page.practice.attention })),
     h("label", { class: "pick full" }, h("span", {}, t("own_training")), own), rules(texts), textFields(texts),
     page.left_out.length ? h("p", { class: "soft" }, named(t("left_out"), page.left_out.join(lang === "zh" ? "；" : "; "))) : null,
-    page.plan ? h("p", { class: "plan", role: "status" }, t("planned")(page.plan), " ", lang === "zh" ? page.plan.outlook_zh : page.plan.outlook, page.plan.unanswered.length ? h("b", { class: "off" }, ` ${t("unanswered")(page.plan.unanswered.length)}${page.plan.unanswered.slice(0, 12).join(lang === "zh" ? "、" : ", ")}`) : null) : null,
-    h("p", {}, h("button", { type: "button", class: "estimate", onclick: () => ask({ action: "plan", wish }) }, t("plan")), " ", h("button", { type: "button", class: "submit make", onclick: () => ask({ action: "make", wish, arrangement: texts }) }, t("make"))));
+    planLine(),
+    h("p", {}, h("button", { type: "button", class: "estimate", onclick: () => ask({ action: "plan", wish: untitled() }) }, t("plan")), " ", h("button", { type: "button", class: "submit make", onclick: () => ask({ action: "make", wish, arrangement: texts }) }, t("make"))));
 }
 
 function confirmed(text, message) {
@@ -159,15 +190,16 @@ function arrived() {
   const value = props.value || {};
   if (!value.view) return;
   posted();
+  if (isPlanning && (value.plan || value.view === "trouble")) { planned(value); return; }
   if (value.view === "trouble") { notice = inLanguage(value, "error"); bad = true; render(); window.scrollTo({ top: 0 }); return; }
-  const kept = page.links, before = page.cases || [];
-  // What got its first replies meanwhile is ticked, as it would have been at the start.
-  if (wish && value.cases) wish.cases = [...wish.cases, ...value.cases.filter((one) => one.answered && before.some((old) => old.id === one.id && !old.answered)).map((one) => one.id)];
+  const kept = page.links, plan = page.plan, before = page;
   page = value; notice = value.arranged ? t("saved") : ""; bad = false;
   if (value.made) { openStudy = value.made; wish = texts = null; formOpen = false; }
   if (value.links) invited.labels = "";
   if (value.taken) { brought = { name: "cases.jsonl", text: "", file: null }; wish = null; notice = t("own_saved")(value.own); }
+  if (wish && before.cases && page.cases) tickNews(before);
   watchModels();
+  if (!page.plan && !value.made && !value.taken) page.plan = plan;
   if (!page.links && kept && !value.made) page.links = kept;
   render();
   if (value.links) window.scrollTo({ top: 0 });

@@ -132,9 +132,12 @@ def make_a_study(page: Browser, app: App, folder: Path) -> list[str]:
     bring_cases(page, folder)
     fill(page, '[data-field="title"]', "一项研究")
     fill(page, '[data-field="training"]', "1")
-    page.one("button.estimate").click()
-    page.wait(lambda: "人评" in page.text(".plan"))
-    assert "未回复" not in page.text(".plan")  # only cases with replies are ticked
+    page.wait(lambda: "3 人评" in page.text(".plan"))  # hours and power follow the choices by themselves
+    fill(page, '[data-field="raters"]', "4")
+    page.wait(lambda: "4 人评" in page.text(".plan"))
+    assert page.driver.execute_script("return document.activeElement.dataset.field") == "raters"
+    fill(page, '[data-field="raters"]', "3")
+    assert "没有回复" not in page.text(".plan")  # only cases with replies are ticked
     is_tidy(page)
     page.one("button.make").click()
     box = page.one(".study[open] [data-field=labels]")
