@@ -23,11 +23,11 @@ const h = (tag, attrs = {}, ...children) => {
   return made;
 };
 // A table that may be wider than the window: reached and scrolled by the keyboard, too.
-const wide = (label, table) => h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": label }, table);
-// On a phone every row is a card, and each cell says what it is.
-function asCards(table) {
+const wide = (label, table) => h("div", { class: "wide", tabindex: "0", role: "group", "aria-label": label }, table);
+// On a phone every row is a slip of its own, and each cell says what it is.
+function asSlips(table) {
   const heads = [...table.querySelectorAll("thead th")].map((cell) => cell.textContent);
-  table.classList.add("cards");
+  table.classList.add("slips");
   for (const row of table.querySelectorAll("tbody tr")) [...row.cells].forEach((cell, n) => {
     const inner = h("div", {}, [...cell.childNodes]);
     if (inner.textContent) { cell.dataset.label = heads[n]; cell.replaceChildren(inner); }

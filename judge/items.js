@@ -22,7 +22,7 @@ function list() {
     select(t("topic"), topic, [["", t("any")], ...topics.filter(Boolean).map((one) => [one, one])], (value) => { topic = value; render(); }),
     select(t("model"), model, [["", t("every")], ...models.map((one) => [one, one])], (value) => { model = value; render(); }),
     select(t("sort"), order, Object.keys(orders).map((key) => [key, t(key)]), (value) => { order = value; render(); })),
-    shown.length ? wide(t("items"), asCards(h("table", {}, h("thead", {}, h("tr", {}, ["case", "model", "reply", "mean", "range", "raters", "checks", "comments"].map((key) => h("th", { scope: "col" }, t(key))))),
+    shown.length ? wide(t("items"), asSlips(h("table", {}, h("thead", {}, h("tr", {}, ["case", "model", "reply", "mean", "range", "raters", "checks", "comments"].map((key) => h("th", { scope: "col" }, t(key))))),
       h("tbody", {}, shown.map((one) => h("tr", {},
         h("td", {}, one.title, " ", one.crisis ? h("span", { class: "tag not-reliable" }, t("crisis")) : null, h("small", {}, ` ${one.topic}`)), h("td", {}, one.subject),
         h("td", {}, h("button", { type: "button", class: "read", onclick: () => ask({ action: "read", reply: one.reply }) }, one.text.replace(/\s+/g, " ").trim() || "—"), one.adjudicated ? h("span", { class: "tag reliable" }, t("settled")) : null),

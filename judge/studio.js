@@ -145,7 +145,7 @@ function people(study) {
   const names = new Set(known.map((one) => one.rater));
   const rows = [...known, ...study.progress.filter((one) => !names.has(one.rater)).map((one) => ({ rater: one.rater, label: "" }))];
   if (!rows.length) return h("p", { class: "soft" }, t("nobody"));
-  return wide(t("progress"), asCards(h("table", { class: "people" }, h("thead", {}, h("tr", {}, ["rater", "label", "done", "median", "speeding", "attention_col", "training_col", "last", "actions"].map((key) => h("th", { scope: "col" }, t(key))))), h("tbody", {}, rows.map((one) => personRow(one, study))))));
+  return wide(t("progress"), asSlips(h("table", { class: "people" }, h("thead", {}, h("tr", {}, ["rater", "label", "done", "median", "speeding", "attention_col", "training_col", "last", "actions"].map((key) => h("th", { scope: "col" }, t(key))))), h("tbody", {}, rows.map((one) => personRow(one, study))))));
 }
 
 // How many raters the cases really have: plans meet people who leave, skip or were erased.

@@ -39,6 +39,11 @@ ANOTHER_REPLY = (
     "const reply = document.querySelector('.desk.screen .reply');"
     "return reply && reply.dataset.item !== arguments[0]"
 )
+ODD_TABLES = (
+    "return [...document.querySelectorAll('.desk table')].filter((table) => table.offsetParent && table.tHead && "
+    "table.tBodies[0].rows.length && innerWidth > 820 && Math.abs(table.tHead.getBoundingClientRect().width - "
+    "table.tBodies[0].getBoundingClientRect().width) > 1).map((table) => table.className || 'table')"
+)
 ROW_IN_VIEW = (
     "const box = document.querySelector(`[data-row$='/${arguments[0]}'] .points`).getBoundingClientRect();"
     "const at = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);"
@@ -108,6 +113,7 @@ def is_tidy(page: Browser) -> None:
         assert broken == []
     width, window = page.driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
     assert width <= window
+    assert page.driver.execute_script(ODD_TABLES) == []
 
 
 def bring_cases(page: Browser, folder: Path) -> None:
@@ -237,6 +243,7 @@ def settle(page: Browser) -> None:
     """As the owner: read the reply that raters disagree on most, and adjudicate it."""
     page.tab("Items")
     page.wait(lambda: "分歧" in page.text(".items .chips"))
+    is_tidy(page)
     page.driver.find_elements("css selector", ".items .chips button")[1].click()
     page.one(".items button.read").click()
     page.wait(lambda: "各评分者的评分" in page.text(".items"))
