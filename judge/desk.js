@@ -12,7 +12,7 @@ const T = {
     cannot: "无法判断", submit: "提交并继续", update: "保存修改", back: "上一条", next: "继续未评的回复", comments: "文字意见（可选）", mine: "我的评分", mine_hint: "点击任意一条可查看或修改。", mine_none: "还没有评分。", draft: "草稿", close: "返回", your_rating: "评分",
     done: "全部完成，谢谢！", done_hint: "可在“我的评分”中查看和修改，也可以直接关闭页面。", closed: "研究已结束", closed_hint: "评分已截止或已冻结，感谢您的参与。",
     missing: (name) => `“${name}”尚未打分`, refused: "未保存：", busy: "正在保存…", saved: "已保存", silent: "服务器没有响应，请重新提交（不会重复计分）。",
-    signed_out: "服务器已重启，请重新登录；本页草稿已保留。", again: "重新打开", unsaved: "草稿尚未存到服务器，请检查网络。", auto: "评完自动提交", auto_soon: (n) => `${n} 秒后自动提交，按任意键或点击可取消`,
+    signed_out: "登录已失效或服务器已重启，请重新登录；本页草稿已保留。", again: "重新打开", unsaved: "草稿尚未存到服务器，请检查网络。", auto: "评完自动提交", auto_soon: (n) => `${n} 秒后自动提交，按任意键或点击可取消`,
     empty: "（模型没有给出可见的回复）", truncated: "（回复因长度上限被截断）", optional: "可选", pause: "休息一下？", pause_hint: (n) => `您已连续评了 ${n} 条。休息几分钟再继续，评分会更稳定。`,
     keys: "键盘：1–5 打分 · ↑↓ 切换维度 · Y/N 危机核查（A 三项均为“是”；Shift＋数字：打分并三项均为“是”）· = 其余维度同分 · 0 无法判断 · C 写意见 · L 我的评分 · Enter 提交", anchors: "评分说明", corrected: "正在修改已提交的评分", lang: "English",
     chat_hint: "先与模型对话，再在此评分。", chat_submit: "保存评分",
@@ -28,7 +28,7 @@ const T = {
     cannot: "Cannot judge", submit: "Submit and continue", update: "Save changes", back: "Previous", next: "Next unrated", comments: "Comments (optional)", mine: "My ratings", mine_hint: "Choose one to look at it again or change it.", mine_none: "No ratings yet.", draft: "draft", close: "Back", your_rating: "Rating",
     done: "All done. Thank you!", done_hint: "Under “My ratings” you can review and change what you submitted, or simply close the page.", closed: "The study is closed", closed_hint: "Ratings are no longer accepted. Thank you for taking part.",
     missing: (name) => `Not rated yet: ${name}`, refused: "Not saved: ", busy: "Saving…", saved: "Saved", silent: "The server did not answer. Submit again; the same submission counts only once.",
-    signed_out: "The server was restarted. Please sign in again; your draft is kept.", again: "Open it again", unsaved: "Your draft has not reached the server yet; check your connection.", auto: "Auto-submit", auto_soon: (n) => `Submitting in ${n} s; press any key or click to cancel`,
+    signed_out: "You are no longer signed in, or the server was restarted. Please sign in again; your draft is kept.", again: "Open it again", unsaved: "Your draft has not reached the server yet; check your connection.", auto: "Auto-submit", auto_soon: (n) => `Submitting in ${n} s; press any key or click to cancel`,
     empty: "(the model gave no visible reply)", truncated: "(the reply was cut off at the length limit)", optional: "optional", pause: "Take a break?", pause_hint: (n) => `You have rated ${n} replies in a row. A few minutes' rest keeps your ratings consistent.`,
     keys: "Keys: 1–5 rate · ↑↓ change dimension · Y/N crisis checks (A: yes to all three; Shift + digit: score, and yes to all three) · = same score for the rest · 0 cannot judge · C comment · L my ratings · Enter submit", anchors: "Rating guide", corrected: "Editing a submitted rating", lang: "中文",
     chat_hint: "Talk with the model first, then rate it here.", chat_submit: "Save ratings",
@@ -307,7 +307,7 @@ const wantsPause = () => !chat && page.view === "screen" && page.pause_after > 0
 
 function bar() {
   const correcting = (page.replies || []).some((reply) => reply.verdict);
-  const previous = page.view === "done" || page.view === "closed" ? page.total - 1 : page.screen - 1;
+  const previous = page.view === "done" ? page.total - 1 : page.screen - 1;
   const scoring = page.view === "screen" || page.view === "training";
   return h("div", { class: "dock" }, scoring ? h("div", { class: "strip" }) : null, h("div", { class: "bar" },
     chat || page.view === "training" || !page.total ? null : h("button", { type: "button", class: "back", disabled: previous < 0, onclick: () => { sendDrafts(); send({ action: "show", screen: previous }); } }, `← ${t("back")}`),
@@ -375,7 +375,7 @@ function body() {
   if (page.view === "feedback") return [feedback()];
   if (page.view === "list") return [ownList()];
   if (page.view === "done") return [card(t("done"), h("p", {}, t("done_hint"))), bar()];
-  if (page.view === "closed") return [card(t("closed"), h("p", {}, t("closed_hint"))), bar()];
+  if (page.view === "closed") return [card(t("closed"), h("p", {}, t("closed_hint")), h("span", { class: "notice", role: "status" }))];
   if (wantsPause()) return [card(t("pause"), h("p", {}, t("pause_hint")(page.pause_after)), h("button", { type: "button", class: "submit", onclick: () => { rested(0); opened = Date.now(); render(); } }, t("go_on")))];
   if (page.view === "screen" && chat) return [h("p", { class: "hint" }, t("chat_hint")), form(page.replies[0]), guide(), bar()];
   if (["screen", "training"].includes(page.view) && page.layout === "one-by-one") return [

@@ -184,9 +184,13 @@ def test_a_frozen_or_ended_study_takes_nothing_more_and_says_so(store: RatingSto
         assert "已结束" in said["error_zh"]
         assert desk.step({"action": "open"}, "anna")["view"] == "closed"
         assert desk.step({"action": "open"}, "newcomer")["view"] == "closed"
+        assert desk.step({"action": "show", "screen": 0}, "anna")["view"] == "closed"
         assert store.judgements() == []
         arrange(store, "trial", undo, "owner")
     assert desk.step(scoring(screen), "anna")["done"] == 1
+    arrange(store, "trial", {"frozen": True}, "owner")  # what was handed in can still be read
+    views = [desk.step({"action": "show", "screen": number}, "anna")["view"] for number in (0, 1)]
+    assert views == ["screen", "closed"]
 
 
 @pytest.mark.parametrize(

@@ -258,6 +258,8 @@ class Desk:
         case = study.case(items[0].case_id)
         drafts = drafts_of(self.store, [item.item_id for item in items])
         verdicts = {item.item_id: self._verdict(item.item_id) for item in items}
+        if not shared["open"] and not any(verdicts.values()):
+            return shared | {"view": "closed"}
         seen = study.reference == "before" or (study.reference == "after" and all(verdicts.values()))
         return shared | {
             "view": "screen",
