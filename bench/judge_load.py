@@ -145,7 +145,7 @@ def under_flood(raters: int, screens: int, pause_s: float, strangers: int) -> in
         for number in range(raters):
             people.add(f"rater{number}", PASSWORD)
         options = ("--study", path / "study.json", "--raters", people.path)
-        with judge(path / "ratings.sqlite", *options) as app:
+        with judge(path / "ratings.sqlite", *options, fresh=True) as app:
             clients = [Client(app.url, f"rater{number}", PASSWORD) for number in range(raters)]
             peace = Load(screens // 2, pause_s)
             peace.run(app.url, clients)
@@ -188,7 +188,7 @@ def main() -> int:
         path = Path(folder)
         (path / "study.json").write_text(study(12, 3, repeats=0).to_json(), encoding="utf-8")
         load = Load(wishes.screens, wishes.pause)
-        with judge(path / "ratings.sqlite", "--study", path / "study.json") as app:
+        with judge(path / "ratings.sqlite", "--study", path / "study.json", fresh=True) as app:
             load.run(app.url, wishes.raters)
         rows = RatingStore(path / "ratings.sqlite").judgements("trial", history=True)
         stored: dict[str, list[tuple[str, int]]] = {}

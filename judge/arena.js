@@ -1,7 +1,7 @@
 // The blind arena. Runs as the js_on_load of a gr.HTML. Text is set by textContent only.
 const T = {
-  zh: { hint: "以来访者的身份写一段话，两个匿名模型会同时回复。每轮选出更好的一条；结束时分别评分。模型名称始终隐藏，结果与正式研究分开保存。", name_q: "您的评分者编号", start: "开始", you: "来访者", left: "左", right: "右", say: "发送", placeholder: "以来访者的身份输入，Enter 发送，Shift+Enter 换行", waiting: "两个模型正在回复…", better_left: "左边更好", better_right: "右边更好", tie: "差不多", bad: "都不好", chosen: "已选", finish: "结束并评分", final: "整段对话评分", overall: "整段对话哪边更好？", comment: "意见（可选）", submit: "提交", done: "已保存，谢谢！", anew: "开始新的对话", finished: (n) => `已完成 ${n} 段`, lang: "English", missing: "请为两侧的所有维度评分并选出更好的一侧", empty: "（没有可见的回复）" },
-  en: { hint: "Write as a client; two anonymous models answer at the same time. Pick the better reply each turn, and rate both sides at the end. Model names stay hidden, and results are kept apart from the study.", name_q: "Your rater ID", start: "Start", you: "Client", left: "Left", right: "Right", say: "Send", placeholder: "Write as the client; Enter sends, Shift+Enter breaks the line", waiting: "Both models are answering…", better_left: "Left is better", better_right: "Right is better", tie: "About the same", bad: "Neither is good", chosen: "chosen", finish: "Finish and rate", final: "Rate the whole conversation", overall: "Which side was better overall?", comment: "Comment (optional)", submit: "Submit", done: "Saved. Thank you!", anew: "Start a new conversation", finished: (n) => `${n} finished`, lang: "中文", missing: "Rate every dimension on both sides and choose the better one", empty: "(no visible reply)" },
+  zh: { arena: "盲测对比", hint: "以来访者的身份写一段话，两个匿名模型会同时回复。每轮选出更好的一条；结束时分别评分。模型名称始终隐藏，结果与正式研究分开保存。", name_q: "您的评分者编号", start: "开始", you: "来访者", left: "左", right: "右", say: "发送", placeholder: "以来访者的身份输入，Enter 发送，Shift+Enter 换行", waiting: "两个模型正在回复…", better_left: "左边更好", better_right: "右边更好", tie: "差不多", bad: "都不好", chosen: "已选", finish: "结束并评分", final: "整段对话评分", overall: "整段对话哪边更好？", comment: "意见（可选）", submit: "提交", done: "已保存，谢谢！", anew: "开始新的对话", finished: (n) => `已完成 ${n} 段`, lang: "English", missing: "请为两侧的所有维度评分并选出更好的一侧", empty: "（没有可见的回复）" },
+  en: { arena: "Blind arena", hint: "Write as a client; two anonymous models answer at the same time. Pick the better reply each turn, and rate both sides at the end. Model names stay hidden, and results are kept apart from the study.", name_q: "Your rater ID", start: "Start", you: "Client", left: "Left", right: "Right", say: "Send", placeholder: "Write as the client; Enter sends, Shift+Enter breaks the line", waiting: "Both models are answering…", better_left: "Left is better", better_right: "Right is better", tie: "About the same", bad: "Neither is good", chosen: "Chosen", finish: "Finish and rate", final: "Rate the whole conversation", overall: "Which side was better overall?", comment: "Comment (optional)", submit: "Submit", done: "Saved. Thank you!", anew: "Start a new conversation", finished: (n) => `${n} finished`, lang: "中文", missing: "Rate every dimension on both sides and choose the better one", empty: "(no visible reply)" },
 };
 let page = {}, notice = "", bad = false, waiting = false, ending = false, draft = "", final = { scores: { left: {}, right: {} }, choice: null, comment: "" };
 function ask(message) {
@@ -15,7 +15,7 @@ function turn(one, place) {
   return h("div", { class: "round" }, h("div", { class: "turn client" }, h("b", {}, t("you")), h("p", {}, one.text)),
     h("div", { class: "two" }, ["left", "right"].map((side) => h("section", { class: `side ${one.choice === side ? "won" : ""}` }, h("h3", {}, t(side)), h("p", {}, one[side] || t("empty"))))),
     one.choice === null && last ? h("div", { class: "votes", role: "group" }, CHOICES.map(([key, text]) => h("button", { type: "button", "data-choice": key, disabled: waiting, onclick: () => ask({ action: "prefer", turn: place, choice: key }) }, t(text))))
-      : h("p", { class: "soft" }, `${t("chosen")}: ${t((CHOICES.find(([key]) => key === one.choice) || CHOICES[1])[1])}`));
+      : h("p", { class: "soft" }, named(t("chosen"), t((CHOICES.find(([key]) => key === one.choice) || CHOICES[1])[1]))));
 }
 // The anchors of the dimension at hand, below both sides.
 let explained = R.dimensions[0];
@@ -55,7 +55,7 @@ function body() {
 }
 function render() {
   const said = element.querySelector("textarea.say:focus");
-  element.replaceChildren(h("div", { class: "desk arena" }, h("header", {}, h("span", { class: "count" }, page.finished ? t("finished")(page.finished) : ""), h("span", { class: `notice ${bad ? "bad" : ""}`, role: "status", "aria-live": "polite" }, notice),
+  element.replaceChildren(h("div", { class: "desk arena" }, unseenTitle(t("arena")), h("header", {}, h("span", { class: "count" }, page.finished ? t("finished")(page.finished) : ""), h("span", { class: `notice ${bad ? "bad" : ""}`, role: "status", "aria-live": "polite" }, notice),
     languageButton()), ...body()));
   explain(explained);
   if (said && element.querySelector("textarea.say")) element.querySelector("textarea.say").focus();

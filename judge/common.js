@@ -6,6 +6,10 @@ const SHARED = {
 const R = props.rubric;
 let lang = localStorage.getItem("bakeoff-lang") || (navigator.language.startsWith("zh") ? "zh" : "en");
 const t = (key) => T[lang][key] ?? SHARED[lang][key];
+// Words of the server as a sentence of their own.
+const sentence = (words) => words && `${words.charAt(0).toUpperCase()}${words.slice(1)}${/[.。!?！？]$/.test(words) ? "" : lang === "zh" ? "。" : "."}`;
+// A name and what it stands for, as the language punctuates it.
+const named = (name, words) => `${name}${lang === "zh" ? "：" : ": "}${words}`;
 const inLanguage = (value, name) => (lang === "zh" && value[`${name}_zh`] ? value[`${name}_zh`] : value[name]);
 const DRAWN = ["svg", "path", "line", "circle"];
 const h = (tag, attrs = {}, ...children) => {
@@ -18,6 +22,20 @@ const h = (tag, attrs = {}, ...children) => {
   made.append(...children.flat(2).filter((child) => child != null && child !== false));
   return made;
 };
+// A table that may be wider than the window: reached and scrolled by the keyboard, too.
+const wide = (label, table) => h("div", { class: "wide", tabindex: "0", role: "group", "aria-label": label }, table);
+// On a phone every row is a slip of its own, and each cell says what it is.
+function asSlips(table) {
+  const heads = [...table.querySelectorAll("thead th")].map((cell) => cell.textContent);
+  table.classList.add("slips");
+  for (const row of table.querySelectorAll("tbody tr")) [...row.cells].forEach((cell, n) => {
+    const inner = h("div", {}, [...cell.childNodes]);
+    if (inner.textContent) { cell.dataset.label = heads[n]; cell.replaceChildren(inner); }
+  });
+  return table;
+}
+// What this tab is, for those who hear the page.
+const unseenTitle = (words) => h("h2", { class: "unseen" }, words);
 function switchLanguage() {
   localStorage.setItem("bakeoff-lang", lang === "zh" ? "en" : "zh");
   window.dispatchEvent(new Event("bakeoff-lang"));

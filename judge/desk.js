@@ -9,12 +9,12 @@ const T = {
     consent: "我已阅读并同意：", skip: (n) => `跳过危机个案（共 ${n} 条，涉及自杀、自伤等内容）`, training_n: (n) => `开始前有 ${n} 条练习，练习不计入结果。`, warning: "内容提示", purpose: "研究说明", help: "求助信息",
     client: "来访者", counsellor: "咨询师", dialogue: "对话", reply: "回复", reference: "参考：好的回复应当", training: (n, of) => `练习 ${n} / ${of}（不计入结果）`, feedback: "练习反馈", dimension: "维度", yours: "您的评分", expected: "参考评分", go_on: "继续",
     crisis: "危机个案：请特别留意安全性", crisis_q: "危机核查", yes: "是", no: "否", all_yes: "三项均为“是”", strengths: "优点", weaknesses: "不足", suggestions: "改进建议",
-    cannot: "无法判断", submit: "提交并继续", update: "保存修改", back: "上一条", next: "继续未评的回复", comments: "文字意见（可选）", mine: "我的评分", mine_hint: "点击任意一条可查看或修改。", mine_none: "还没有评分。", draft: "草稿", close: "返回", repeat: "其余维度同分",
+    cannot: "无法判断", submit: "提交并继续", update: "保存修改", back: "上一条", next: "继续未评的回复", comments: "文字意见（可选）", mine: "我的评分", mine_hint: "点击任意一条可查看或修改。", mine_none: "还没有评分。", draft: "草稿", close: "返回", after: "本个案的参考要点", after_hint: "该个案的回复您已全部评完。好的回复应当做到以上几点；如需修改评分，可以返回查看，两次评分都会保留。", look: "查看我的评分", your_rating: "评分",
     done: "全部完成，谢谢！", done_hint: "可在“我的评分”中查看和修改，也可以直接关闭页面。", closed: "研究已结束", closed_hint: "评分已截止或已冻结，感谢您的参与。",
     missing: (name) => `“${name}”尚未打分`, refused: "未保存：", busy: "正在保存…", saved: "已保存", silent: "服务器没有响应，请重新提交（不会重复计分）。",
-    signed_out: "服务器已重启，请重新登录；本页草稿已保留。", again: "重新打开", unsaved: "草稿尚未存到服务器，请检查网络。", auto: "评完自动提交", auto_soon: (n) => `${n} 秒后自动提交，按任意键或点击可取消`,
+    signed_out: "登录已失效或服务器已重启，请重新登录；本页草稿已保留。", again: "重新打开", unsaved: "草稿尚未存到服务器，请检查网络。", auto: "评完自动提交", auto_soon: (n) => `${n} 秒后自动提交，按任意键或点击可取消`,
     empty: "（模型没有给出可见的回复）", truncated: "（回复因长度上限被截断）", optional: "可选", pause: "休息一下？", pause_hint: (n) => `您已连续评了 ${n} 条。休息几分钟再继续，评分会更稳定。`,
-    keys: "键盘：1–5 打分 · ↑↓ 切换维度 · Y/N 危机核查（A 三项均为“是”）· = 其余维度同分 · 0 无法判断 · C 写意见 · L 我的评分 · Enter 提交", anchors: "评分说明", corrected: "正在修改已提交的评分", lang: "English",
+    keys: "键盘：1–5 打分 · ↑↓ 切换维度 · Y/N 危机核查（A 三项均为“是”；Shift＋数字：打分并三项均为“是”）· = 其余维度同分 · 0 无法判断 · C 写意见 · L 我的评分 · Enter 提交", anchors: "评分说明", corrected: "正在修改已提交的评分", lang: "English",
     chat_hint: "先与模型对话，再在此评分。", chat_submit: "保存评分",
   },
   en: {
@@ -25,12 +25,12 @@ const T = {
     consent: "I have read this and agree: ", skip: (n) => `Skip crisis cases (${n} in all; they deal with suicide or self-harm)`, training_n: (n) => (n === 1 ? "You begin with one practice reply, which does not count." : `You begin with ${n} practice replies, which do not count.`), warning: "Content warning", purpose: "About this study", help: "Support",
     client: "Client", counsellor: "Counsellor", dialogue: "Dialogue", reply: "Reply", reference: "For reference, a good reply should", training: (n, of) => `Practice ${n} of ${of} (does not count)`, feedback: "Practice feedback", dimension: "Dimension", yours: "Your score", expected: "Reference score", go_on: "Continue",
     crisis: "Crisis case: pay special attention to safety", crisis_q: "Crisis checks", yes: "Yes", no: "No", all_yes: "Yes to all three", strengths: "Strengths", weaknesses: "Weaknesses", suggestions: "Suggestions",
-    cannot: "Cannot judge", submit: "Submit and continue", update: "Save changes", back: "Previous", next: "Next unrated", comments: "Comments (optional)", mine: "My ratings", mine_hint: "Choose one to look at it again or change it.", mine_none: "No ratings yet.", draft: "draft", close: "Back", repeat: "Same score for the rest",
+    cannot: "Cannot judge", submit: "Submit and continue", update: "Save changes", back: "Previous", next: "Next unrated", comments: "Comments (optional)", mine: "My ratings", mine_hint: "Choose one to look at it again or change it.", mine_none: "No ratings yet.", draft: "draft", close: "Back", after: "Reference points of this case", after_hint: "You have rated every reply to this case. A good reply does the above; you can go back and change your ratings, and both versions are kept.", look: "Look at my rating", your_rating: "Rating",
     done: "All done. Thank you!", done_hint: "Under “My ratings” you can review and change what you submitted, or simply close the page.", closed: "The study is closed", closed_hint: "Ratings are no longer accepted. Thank you for taking part.",
     missing: (name) => `Not rated yet: ${name}`, refused: "Not saved: ", busy: "Saving…", saved: "Saved", silent: "The server did not answer. Submit again; the same submission counts only once.",
-    signed_out: "The server was restarted. Please sign in again; your draft is kept.", again: "Open it again", unsaved: "Your draft has not reached the server yet; check your connection.", auto: "Auto-submit", auto_soon: (n) => `Submitting in ${n} s; press any key or click to cancel`,
+    signed_out: "You are no longer signed in, or the server was restarted. Please sign in again; your draft is kept.", again: "Open it again", unsaved: "Your draft has not reached the server yet; check your connection.", auto: "Auto-submit", auto_soon: (n) => `Submitting in ${n} s; press any key or click to cancel`,
     empty: "(the model gave no visible reply)", truncated: "(the reply was cut off at the length limit)", optional: "optional", pause: "Take a break?", pause_hint: (n) => `You have rated ${n} replies in a row. A few minutes' rest keeps your ratings consistent.`,
-    keys: "Keys: 1–5 rate · ↑↓ change dimension · Y/N crisis checks (A: yes to all three) · = same score for the rest · 0 cannot judge · C comment · L my ratings · Enter submit", anchors: "Rating guide", corrected: "Editing a submitted rating", lang: "中文",
+    keys: "Keys: 1–5 rate · ↑↓ change dimension · Y/N crisis checks (A: yes to all three; Shift + digit: score, and yes to all three) · = same score for the rest · 0 cannot judge · C comment · L my ratings · Enter submit", anchors: "Rating guide", corrected: "Editing a submitted rating", lang: "中文",
     chat_hint: "Talk with the model first, then rate it here.", chat_submit: "Save ratings",
   },
 };
@@ -98,13 +98,14 @@ function arrived() {
   if (!value.view) return;                       // our own message, not an answer
   clearTimeout(waiting); waiting = 0;
   const refusal = inLanguage(value, "error");
-  if (value.view === "refused") { notice = t("refused") + refusal; status(true); offerAgain(); return; }
   const saved = notice === t("busy");
+  const refused = refusal ? (saved ? t("refused") : "") + refusal : "";
+  if (value.view === "refused") { notice = refused; status(true); offerAgain(); return; }
   if (saved) Object.keys(drafts).forEach((item) => sessionStorage.removeItem(place(item)));
-  if (saved && page.view === "screen") rested(1);
+  if (saved && page.view === "screen") rested((page.replies || []).length);
   page = value; opened = Date.now(); row = null; stopCountdown();
   drafts = Object.fromEntries((page.replies || []).map((reply) => [reply.item, draftOf(reply)]));
-  notice = refusal ? t("refused") + refusal : saved ? t("saved") : "";
+  notice = refused || (saved ? t("saved") : "");
   render(); status(Boolean(value.error));
   // Without sign-in a reload of the same tab goes on under the same id.
   if (page.view === "name" && !value.error && sessionStorage.getItem("bakeoff-rater")) { page.rater = sessionStorage.getItem("bakeoff-rater"); send({ action: "open" }); }
@@ -149,6 +150,9 @@ function choose(r, value) {
   field.querySelectorAll("input").forEach((input) => { input.checked = input.value === String(value); });
   if (!allRows().find(open) && notice && !waiting) { notice = ""; status(); }
   focusRow(r);
+  // The next row comes into view, so that nobody has to scroll between two taps.
+  const next = allRows().find(open);
+  if (next && next.item === r.item) element.querySelector(`[data-row="${next.item}/${next.key}"]`).scrollIntoView({ block: "nearest", inline: "nearest" });
   if (isAuto() && page.view === "screen" && r.kind !== "confidence" && !allRows().find(open) && !(page.replies || []).some((reply) => reply.verdict)) startCountdown();
 }
 
@@ -211,8 +215,10 @@ function field(r) {
       h("span", {}, text, r.kind === "scores" ? h("i", {}, R.scale[value][lang]) : null)))));
 }
 
-function allYes(item) {
-  const checks = rows(item).filter((r) => r.kind === "crisis");
+const checksOf = (item) => rows(item).filter((r) => r.kind === "crisis");
+const allYes = (item) => answerYes(checksOf(item));
+const yesToRest = (item) => answerYes(checksOf(item).filter(open));
+function answerYes(checks) {
   checks.forEach((r) => choose(r, true));
   const next = allRows().find(open); if (next) focusRow(next, true);
 }
@@ -261,11 +267,11 @@ function replyBox(reply, label) {
 function dialogue() {
   const turns = inTongue(page, "messages").filter((m) => m.role !== "system");
   const last = turns.filter((m) => m.role === "user").slice(-1)[0];
-  return h("details", { class: "dialogue", open: !isPhone() },
+  return [h("details", { class: "dialogue", open: !isPhone() },
     h("summary", {}, h("h3", {}, t("dialogue"), page.topic ? h("small", {}, ` · ${page.topic}`) : null), h("span", { class: "gist" }, last ? last.content : "")),
     h("div", { class: "turns" }, turns.map((m) =>
-      h("div", { class: `turn ${m.role === "user" ? "client" : "counsellor"}` }, h("b", {}, m.role === "user" ? t("client") : t("counsellor")), h("p", {}, m.content)))),
-    page.reference && page.reference.length ? h("div", { class: "reference" }, h("b", {}, t("reference")), h("ul", {}, page.reference.map((point) => h("li", {}, point)))) : null);
+      h("div", { class: `turn ${m.role === "user" ? "client" : "counsellor"}` }, h("b", {}, m.role === "user" ? t("client") : t("counsellor")), h("p", {}, m.content))))),
+    page.reference && page.reference.length ? h("details", { class: "reference", open: !isPhone() }, h("summary", {}, h("b", {}, t("reference"))), h("ul", {}, page.reference.map((point) => h("li", {}, point)))) : null];
 }
 
 // On a phone the help line opens at a tap: the room belongs to the reply.
@@ -297,11 +303,18 @@ function rested(more) {
   const count = more ? Number(sessionStorage.getItem("bakeoff-in-a-row") || 0) + more : 0;
   sessionStorage.setItem("bakeoff-in-a-row", String(count));
 }
+const hasReference = () => !chat && (page.reference_after || []).length > 0;
+const isInterrupted = () => hasReference() || wantsPause();
+function referenceCard() {
+  const goOn = () => { page.reference_after = []; opened = Date.now(); render(); };
+  return card(t("after"), h("p", { class: "quote" }, page.reference_gist), h("ul", { class: "points-list" }, page.reference_after.map((point) => h("li", {}, point))), h("p", {}, t("after_hint")),
+    h("button", { type: "button", class: "submit", onclick: goOn }, t("go_on")), " ", h("button", { type: "button", class: "look", onclick: () => send({ action: "show", screen: page.reference_screen }) }, t("look")), h("span", { class: "notice", role: "status" }));
+}
 const wantsPause = () => !chat && page.view === "screen" && page.pause_after > 0 && Number(sessionStorage.getItem("bakeoff-in-a-row") || 0) >= page.pause_after;
 
 function bar() {
   const correcting = (page.replies || []).some((reply) => reply.verdict);
-  const previous = page.view === "done" || page.view === "closed" ? page.total - 1 : page.screen - 1;
+  const previous = page.view === "done" ? page.total - 1 : page.screen - 1;
   const scoring = page.view === "screen" || page.view === "training";
   return h("div", { class: "dock" }, scoring ? h("div", { class: "strip" }) : null, h("div", { class: "bar" },
     chat || page.view === "training" || !page.total ? null : h("button", { type: "button", class: "back", disabled: previous < 0, onclick: () => { sendDrafts(); send({ action: "show", screen: previous }); } }, `← ${t("back")}`),
@@ -364,12 +377,13 @@ function body() {
     return [card(t("name_q"), h("p", {}, chat ? "" : t("name_hint")), input, h("button", { type: "button", class: "submit", onclick: enter }, t("start"))),
       h("div", { class: "bar" }, h("span", { class: "notice", role: "status" }))];
   }
+  if (hasReference()) return [referenceCard()];
   if (page.view === "none") return [h("div", { class: "card no-study" }, h("p", {}, t("none")), page.may_manage ? h("p", {}, t("none_hint")) : null)];
   if (page.view === "welcome") return [welcome(), guide()];
   if (page.view === "feedback") return [feedback()];
   if (page.view === "list") return [ownList()];
   if (page.view === "done") return [card(t("done"), h("p", {}, t("done_hint"))), bar()];
-  if (page.view === "closed") return [card(t("closed"), h("p", {}, t("closed_hint"))), bar()];
+  if (page.view === "closed") return [card(t("closed"), h("p", {}, t("closed_hint")), h("span", { class: "notice", role: "status" }))];
   if (wantsPause()) return [card(t("pause"), h("p", {}, t("pause_hint")(page.pause_after)), h("button", { type: "button", class: "submit", onclick: () => { rested(0); opened = Date.now(); render(); } }, t("go_on")))];
   if (page.view === "screen" && chat) return [h("p", { class: "hint" }, t("chat_hint")), form(page.replies[0]), guide(), bar()];
   if (["screen", "training"].includes(page.view) && page.layout === "one-by-one") return [
@@ -382,11 +396,12 @@ function body() {
 function render() {
   document.documentElement.dataset.lang = lang;
   document.documentElement.lang = lang === "zh" ? "zh-CN" : "en";
-  const frame = ["screen", "training"].includes(page.view) && !chat && !wantsPause();
-  const root = h("div", { class: `desk ${page.view || ""} ${page.layout || ""} ${chat ? "chat" : ""} ${frame ? "frame" : ""}` }, header(), ...body());
+  const frame = ["screen", "training"].includes(page.view) && !chat && !isInterrupted();
+  const root = h("div", { class: `desk ${page.view || ""} ${page.layout || ""} ${chat ? "chat" : ""} ${frame ? "frame" : ""}` }, frame || chat ? unseenTitle(inOne(page.title) || t("your_rating")) : null, header(), ...body());
   element.replaceChildren(root);
   fit();
   status();
+  if (hasReference() || page.view === "feedback") element.querySelector(".card .submit").focus();
   const first = allRows().find(open) || allRows()[0];
   if (first && frame) { focusRow(first); fitStrip(); }
   else if (first && chat) focusRow(first);
@@ -402,7 +417,7 @@ new ResizeObserver(fit).observe(document.body);
 
 document.addEventListener("keydown", (event) => {
   if (!element.isConnected || element.offsetParent === null || event.altKey || event.metaKey || !["screen", "training"].includes(page.view)) return;
-  if (wantsPause()) return;
+  if (isInterrupted()) return;
   const typing = /^(TEXTAREA|SELECT)$/.test(event.target.tagName) || (event.target.tagName === "INPUT" && !/^(radio|checkbox)$/.test(event.target.type));
   if (typing && element.contains(event.target)) {
     if (event.key === "Escape") event.target.blur();
@@ -414,6 +429,7 @@ document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
   const current = list[at];
   if (/^[1-5]$/.test(key) && current && current.kind !== "crisis") { choose(current, Number(key)); go(1); }
+  else if (event.shiftKey && /^Digit[1-5]$/.test(event.code) && current && current.kind === "scores") { choose(current, Number(event.code.slice(-1))); if (page.crisis) yesToRest(current.item); else go(1); }
   else if ((key === "y" || key === "n") && current && current.kind === "crisis") { choose(current, key === "y"); go(1); }
   else if (key === "a" && current && current.kind === "crisis") allYes(current.item);
   else if (key === "=") sameForRest();

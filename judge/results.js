@@ -45,7 +45,7 @@ const num = (value, digits = 2) => (value == null ? "–" : value.toFixed(digits
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)}%`);
 const span = (one, digits = 2) => (one.low == null ? "–" : `${num(one.low, digits)} – ${num(one.high, digits)}`);
 const short = (name) => name;
-const table = (head, rows, cls = "") => h("div", { class: "wide" }, h("table", { class: cls }, h("thead", {}, h("tr", {}, head.map((cell) => (cell === "" ? h("td", {}) : h("th", { scope: "col" }, cell))))),
+const table = (head, rows, cls = "") => wide(head.filter(Boolean).join(lang === "zh" ? "、" : ", "), h("table", { class: cls }, h("thead", {}, h("tr", {}, head.map((cell) => (cell === "" ? h("td", {}) : h("th", { scope: "col" }, cell))))),
   h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, n) => (n === 0 && typeof cell === "string" && cell && head.length ? h("th", { scope: "row" }, cell) : h("td", {}, cell))))))));
 const box = (title, ...body) => h("section", { class: "box" }, h("h3", {}, title), ...body);
 const full = (section) => { section.classList.add("full"); return section; };
@@ -69,7 +69,7 @@ function scores(part) {
   const cell = (one) => (one ? h("div", { class: "cell" }, h("b", {}, num(one.value)), ` ${one.letters}`, h("small", {}, span(one)), whisker(one, 1, 5)) : "–");
   return [
     full(box(t("scores"), table([t("subject"), ...R.dimensions.map((d) => d.name[lang])], order.map((subject) => [short(subject), ...R.dimensions.map((d) => cell(find(d, subject)))])),
-      h("p", { class: "soft" }, (lang === "zh" ? part.scores.overall_quality.why_no_letters_zh : part.scores.overall_quality.why_no_letters) || t("letters_hint")), h("details", {}, h("summary", {}, t("method")), h("p", { class: "soft" }, lang === "zh" ? part.scores.overall_quality.method_zh : part.scores.overall_quality.method),
+      h("p", { class: "soft" }, sentence(lang === "zh" ? part.scores.overall_quality.why_no_letters_zh : part.scores.overall_quality.why_no_letters) || t("letters_hint")), h("details", {}, h("summary", {}, t("method")), h("p", { class: "soft" }, lang === "zh" ? part.scores.overall_quality.method_zh : part.scores.overall_quality.method),
         h("ul", {}, part.scores.overall_quality.pairs.map((pair) => h("li", {}, pairWords(pair))))))),
     box(t("dist"), table([t("subject"), ""], part.scores.overall_quality.subjects.map((one) => [short(one.subject), stacked(one.distribution)]), "bars"),
       h("p", { class: "soft legend", "aria-hidden": "true" }, [1, 2, 3, 4, 5].map((n) => h("span", {}, h("i", { class: `p${n}` }), t("point")(n))))),
@@ -95,7 +95,7 @@ function checks(all, order) {
   const cell = (one) => (one ? h("div", { class: "cell" }, h("b", {}, percent(one.share)), ` ${one.yes}/${one.of}`, h("small", {}, `${percent(one.low)} – ${percent(one.high)}`)) : "–");
   const head = (check) => h("span", { title: check.question[lang] }, check.name[lang]);
   return [table([t("subject"), ...R.crisis.map(head)], order.map((subject) => [short(subject), ...R.crisis.map((check) => cell(all[check.key].find((one) => one.subject === subject)))])),
-    h("ul", {}, R.crisis.map((check) => h("li", {}, `${check.name[lang]}: ${check.question[lang]}`)))];
+    h("ul", {}, R.crisis.map((check) => h("li", {}, named(check.name[lang], check.question[lang]))))];
 }
 const asked = (all) => [...new Set(R.crisis.flatMap((check) => all[check.key].map((one) => one.subject)))];
 
@@ -148,7 +148,7 @@ function filters() {
   const pick = (label, value, options, key) => h("label", { class: "pick" }, h("span", {}, label), h("select", { "data-filter": key, onchange: (event) => ask("show", { [key]: event.target.value }) }, options.map(([id, text]) => h("option", { value: id, selected: id === value }, text))));
   const c = page.chosen, all = page.results;
   return h("div", { class: "picks" }, page.studies.length > 1 ? pick(t("study"), c.study, page.studies.map((one) => [one.id, inOne(one.title)]), "study") : null,
-    pick(t("rater_is"), c.rater, [["", t("everybody")], ...Object.keys(all.counts.raters).map((one) => [one, one])], "rater"), pick(t("topic_is"), c.topic, [["", t("any")], ...all.study.topics.map((one) => [one, one])], "topic"));
+    pick(t("rater_is"), c.rater, [["", t("everybody")], ...Object.keys(all.counts.raters).map((one) => [one, one])], "rater"), pick(t("topic_is"), c.topic, [["", t("any")], ...all.study.topics.filter(Boolean).map((one) => [one, one])], "topic"));
 }
 
 function render() {

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -70,40 +72,81 @@ def free_port() -> int:
 class App:
     """A judge that is running."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkServerProcess
     url: str
     store: Path
     log: Path
 
+    def has_ended(self) -> bool:
+        """Whether the process is no more."""
+        if isinstance(self.process, subprocess.Popen):
+            return self.process.poll() is not None
+        return not self.process.is_alive()
+
+    def end(self, how: signal.Signals, patience_s: float) -> bool:
+        """Send the signal *how*, and wait; whether the process ended."""
+        assert self.process.pid is not None
+        os.kill(self.process.pid, how)
+        until = time.monotonic() + patience_s
+        while not self.has_ended() and time.monotonic() < until:
+            time.sleep(0.02)
+        return self.has_ended()
+
     def kill(self) -> None:
         """End it as ``kill -9`` does."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        assert self.end(signal.SIGKILL, 60)
+
+
+WARM = multiprocessing.get_context("forkserver")
+WARM.set_forkserver_preload(
+    ["judge.__main__", "judge.app", "judge.guard", "judge.patience", "uvicorn", "pytest"]
+)
+
+
+def _in_fork(arguments: Sequence[str], folder: str, log: str, environment: Mapping[str, str]) -> None:
+    """What ``python -m judge`` does, in a process that need not import everything first."""
+    from judge.__main__ import main
+
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv[:] = ["judge", *arguments]
+    sys.exit(main(arguments))
+
+
+def _started(
+    arguments: Sequence[str], folder: Path, log: Path, fresh: bool
+) -> subprocess.Popen[bytes] | ForkServerProcess:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(folder)}
+    if not fresh:
+        process = WARM.Process(target=_in_fork, args=(arguments, str(folder), str(log), environment))
+        process.start()
+        return process
+    command = [sys.executable, "-m", "judge", *arguments]
+    with log.open("ab") as output:
+        return subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, env=environment)
 
 
 @contextmanager
-def judge(store: Path, *arguments: str | Path, port: int | None = None) -> Iterator[App]:
-    """``python -m judge`` with *arguments*, until the block ends."""
+def judge(store: Path, *arguments: str | Path, port: int | None = None, fresh: bool = False) -> Iterator[App]:
+    """``python -m judge`` with *arguments*, until the block ends.
+
+    Args:
+        fresh: in a new interpreter, as people start it; else in a fork of a process that has imported everything,
+            which spares seconds each time.
+    """
     port = port or free_port()
     log = store.parent / f"judge-{port}.log"
-    command = [
-        sys.executable,
-        "-m",
-        "judge",
-        "--store",
-        str(store),
-        "--port",
-        str(port),
-        *map(str, arguments),
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(store.parent)}
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, cwd=store.parent, stdout=output, stderr=output, env=environment)
-    app = App(process, f"http://127.0.0.1:{port}", store, log)
+    log.touch()
+    words = ["--store", str(store), "--port", str(port), *map(str, arguments)]
+    app = App(_started(words, store.parent, log, fresh), f"http://127.0.0.1:{port}", store, log)
     try:
         with session() as http:
             for _ in range(600):
-                assert process.poll() is None, log.read_text(encoding="utf-8")
+                assert not app.has_ended(), log.read_text(encoding="utf-8")
                 try:
                     http.get(app.url, timeout=5)
                     break
@@ -113,12 +156,8 @@ def judge(store: Path, *arguments: str | Path, port: int | None = None) -> Itera
                 raise AssertionError(f"not ready: {log.read_text(encoding='utf-8')}")
         yield app
     finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                app.kill()
+        if not app.has_ended() and not app.end(signal.SIGTERM, 20):
+            app.kill()
 
 
 def session() -> requests.Session:

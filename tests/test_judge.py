@@ -80,7 +80,7 @@ def app(tmp_path_factory: pytest.TempPathFactory, counsellor: str) -> Iterator[A
         "--services",
         f"counsellor={counsellor}",
     ]
-    with judge(folder / "ratings.sqlite", *options) as running:
+    with judge(folder / "ratings.sqlite", *options, fresh=True) as running:
         yield running
 
 

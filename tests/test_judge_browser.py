@@ -28,6 +28,7 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"),
 ]
 PASSWORDS = {"anna": "anna's password", "boris": "boris's password", "owner": "owner's password"}
+CHOSEN = "return [...document.querySelectorAll('.scores input:checked')].map((point) => point.value)"
 POINTS = '[data-row$="/{row}"] input[value="{value}"]'
 
 
@@ -184,11 +185,14 @@ def test_two_raters_score_close_the_tab_resume_and_the_store_holds_what_they_cli
         by_keyboard(boris, "12345")
         by_mouse(anna, 1)
         by_keyboard(boris, "54321")
+        anna.keys("34")  # and before the page's next look at what is unsent:
         anna.driver.execute_script("window.open('about:blank')")
         anna.driver.close()  # the tab with the study
         anna.driver.switch_to.window(anna.driver.window_handles[0])
+        anna.wait(lambda: store.rows("SELECT 1 FROM draft WHERE rater_id = 'anna'"))
         anna.driver.get(app.url)
         assert "2 / 7" in anna.count()
+        assert anna.driver.execute_script(CHOSEN) == ["3", "4"]
         for start in range(2, 7):
             by_mouse(anna, start)
         assert anna.one(".desk.done .card")

@@ -84,6 +84,13 @@ def test_every_line_that_is_no_case_is_named_and_nothing_is_stored(tmp_path: Pat
         b"PK\x03\x04\0",
     ):
         assert studio.step(taking(odd), "boss")["view"] == "trouble"
+    for whole in (
+        [json.loads(line("a"))],
+        json.loads(line("a")),
+    ):  # a list of cases, or a case in several lines
+        said = studio.step(taking(json.dumps(whole, indent=1)), "boss")
+        assert "single JSON value" in str(said["error"])
+        assert "\n" not in str(said["error"])
     for content in ("no base64!", "YQ", "\ud83d", 7, None, [], {}):
         assert studio.step({**message, "content": content}, "boss")["view"] == "trouble"
     for raw, english, chinese in (

@@ -184,9 +184,13 @@ def test_a_frozen_or_ended_study_takes_nothing_more_and_says_so(store: RatingSto
         assert "已结束" in said["error_zh"]
         assert desk.step({"action": "open"}, "anna")["view"] == "closed"
         assert desk.step({"action": "open"}, "newcomer")["view"] == "closed"
+        assert desk.step({"action": "show", "screen": 0}, "anna")["view"] == "closed"
         assert store.judgements() == []
         arrange(store, "trial", undo, "owner")
     assert desk.step(scoring(screen), "anna")["done"] == 1
+    arrange(store, "trial", {"frozen": True}, "owner")  # what was handed in can still be read
+    views = [desk.step({"action": "show", "screen": number}, "anna")["view"] for number in (0, 1)]
+    assert views == ["screen", "closed"]
 
 
 @pytest.mark.parametrize(
@@ -235,6 +239,23 @@ def test_what_a_good_reply_does_is_shown_when_the_study_says_so(store: RatingSto
         "after": ([], [], asks),
         "model": ([], [], []),
     }
+
+
+def test_reference_points_after_rating_wait_for_the_last_reply_to_the_case(store: RatingStore) -> None:
+    blind = study(2, 2, repeats=0)
+    cases = tuple(replace(case, what_a_good_reply_does=(f"asks back in {case.id}",)) for case in blind.cases)
+    desk = desk_for(store, replace(blind, cases=cases, reference="after"))
+    screen, shown = desk.step({"action": "start"}, "anna"), []
+    while screen["view"] == "screen":
+        case = store.items("trial", "anna", screen["screen"])[0].case_id
+        place = screen["screen"]
+        screen = desk.step(scoring(screen), "anna")
+        back = desk.step({"action": "show", "screen": place}, "anna")
+        assert back["reference"] == screen.get("reference_after", [])
+        shown.append(screen.get("reference_after"))
+        assert shown[-1] in (None, [f"asks back in {case}"])
+        assert screen.get("reference_screen", place) == place
+    assert [bool(points) for points in shown] == [False, True, False, True]
 
 
 def test_a_study_with_all_its_settings_survives_its_file_and_an_old_one_keeps_its_text() -> None:

@@ -10,7 +10,7 @@ import secrets
 import stat
 import threading
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -24,6 +24,7 @@ from bakeoff.chain import stages
 from bakeoff.chain.chain import Chain
 from bakeoff.errors import BakeoffError, MatrixError, RatingError
 from bakeoff.execution.runner import Runner
+from bakeoff.judgement.arrangement import Arrangement
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.database import APPEND_ONLY
 from bakeoff.judgement.desk import Desk
@@ -32,6 +33,7 @@ from bakeoff.judgement.export import csv_of
 from bakeoff.judgement.invitations import Invitations, link, qr_rows
 from bakeoff.judgement.items import ItemsDesk, adjudications, disagreements, items
 from bakeoff.judgement.paper import newest_scored, pack, write_pack
+from bakeoff.judgement.progress import attention_item, rater_progress
 from bakeoff.judgement.raters import Raters, Sessions
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import Reply, load_cases
@@ -255,15 +257,45 @@ def test_a_partial_study_needs_fewer_hours_and_says_how_it_is_compared(
     [{"title": ""}, {"title": 5}, {"subjects": []}, {"subjects": ["ghost/tuned"]}, {"cases": ["ghost"]},
      {"cases": None}, {"layout": "x"}, {"reference": "all"}, {"raters": 0}, {"raters": True}, {"raters": 10**9},
      {"raters_per_case": 4}, {"repeats": 0.9}, {"repeats": float("nan")}, {"training": 99}, {"own_training": "{"},
-     {"own_training": "5"}, {"own_training": '{"client": "a", "reply": "b", "scores": {"empathy": 6}}'}],
+     {"own_training": "5"}, {"own_training": '{"client": "a", "reply": "b", "scores": {"empathy": 6}}'},
+     {"title": "半\ud800"}, {"title": "a\nb"}, {"raters": 2.5}, {"training": 0.5}, {"own_training": "{}\n" * 51},
+     {"own_training": '{"client": "a\\ud800", "reply": "b", "scores": {"empathy": 2}}'},
+     {"own_training": '{"client": "\\u200b", "reply": "b", "scores": {"empathy": 2}}'},
+     {"own_training": '{"client": "a", "reply": "b", "scores": {"empathy": true}}'},
+     {"own_training": '{"client": "a", "reply": "b", "scores": {"empathy": 2}, "client": "c"}'},
+     {"deadline": "2020-01-01T00:00:00Z"}, {"pause_after": 1.5}, {"frozen": True}, {"consent_zh": "\ud800"},
+     {"purpose_en": "x" * 4001}],
 )  # fmt: skip
 def test_a_wish_that_cannot_be_is_refused_in_words_and_nothing_is_made(
     store: RatingStore, raters: Raters, change: dict[str, Any]
 ) -> None:
-    said = StudioDesk(store, raters, material).step({"action": "make", "wish": wish(**change)}, "boss")
+    arranged = set(change) <= {each.name for each in fields(Arrangement)}
+    message = {"wish": wish(), "arrangement": change} if arranged else {"wish": wish(**change)}
+    said = StudioDesk(store, raters, material).step({"action": "make", **message}, "boss")
     assert said["view"] == "trouble"
     assert said["error"]
     assert store.studies() == []
+
+
+def test_a_study_past_its_deadline_is_said_to_be_closed(store: RatingStore, raters: Raters) -> None:
+    studio = StudioDesk(store, raters, material)
+    made = studio.step({"action": "make", "wish": wish()}, "boss")
+    assert [study["is_open"] for study in made["studies"]] == [True]
+    changes = {"deadline": "2020-01-01T00:00:00+08:00"}
+    changed = studio.step({"action": "arrange", "study": made["made"], "changes": changes}, "boss")
+    assert [study["is_open"] for study in changed["studies"]] == [False]
+    assert Desk(store, made["made"]).step({"action": "start", "consent": True}, "anna")["view"] == "closed"
+
+
+def test_an_attention_check_that_two_tabs_hand_in_counts_once(store: RatingStore, raters: Raters) -> None:
+    made = StudioDesk(store, raters, material).step({"action": "make", "wish": wish(training=0)}, "boss")
+    desk, blind = Desk(store, made["made"]), store.study(made["made"])
+    check = attention_item(blind, "anna", blind.attention[0])
+    desk.step({"action": "start", "consent": True}, "anna")
+    for score in (blind.attention[0].scores["empathy"], 1, 5):
+        desk.step({"action": "score", "verdicts": {check: verdict(score)}}, "anna")
+    (progress,) = rater_progress(store, blind)
+    assert progress["attention"] == {"passed": 1, "of": 1}
 
 
 def test_own_training_replies_are_practised_like_the_shipped(store: RatingStore, raters: Raters) -> None:
@@ -331,6 +363,17 @@ def test_the_owner_reads_items_and_settles_what_raters_disagree_on(store: Rating
         refused = desk.step({"action": "adjudicate", "reply": chosen["reply"], "verdict": wrong}, "boss")
         assert refused["view"] == "trouble"
     assert desk.step({"action": "read", "reply": "ghost"}, "boss")["view"] == "trouble"
+    crisis = next(
+        one["reply"] for one in queue if one["crisis"]
+    )  # settled as raters answer: all three checks
+    checks = dict.fromkeys(CRISIS_CHECKS, False)
+    for more, view in (
+        ({}, "trouble"),
+        ({"crisis": checks | {"x": True}}, "trouble"),
+        ({"crisis": checks}, "item"),
+    ):
+        message = {"action": "adjudicate", "reply": crisis, "verdict": said | more}
+        assert desk.step(message, "boss")["view"] == view
 
 
 def test_a_failed_crisis_check_can_be_found_and_read(store: RatingStore) -> None:
@@ -501,7 +544,7 @@ def test_every_column_is_in_codebook_and_syntax_and_its_labels_are_those_of_the_
 ) -> None:
     files = pack(scored, "trial")
     known = {row["variable"]: row for row in rows_of(files["codebook.csv"])}
-    for name in ("wide.csv", "long.csv", "jasp.csv"):
+    for name in ("wide.csv", "long.csv", "jasp.csv", "replies.csv", "adjudications.csv"):
         assert set(files[name].splitlines()[0].split(",")) <= set(known), name
     assert known["empathy"]["values"].startswith("1 = 很差 / very poor")
     assert known["avoids_method"]["values"] == "0 = 否 / no; 1 = 是 / yes"
@@ -511,6 +554,24 @@ def test_every_column_is_in_codebook_and_syntax_and_its_labels_are_those_of_the_
     assert read == columns
     assert all(re.search(rf"^  /?{name} '", syntax, re.M) for name in columns)
     assert "1 '很差 very poor'" in syntax
+
+
+def test_spss_cuts_no_text_and_meets_no_line_break_inside_a_row(store: RatingStore) -> None:
+    blind = study(2, 1, repeats=0)
+    odd = replace(blind.cases[0], id="个案" * 90, topic="主题 'x'\r\n\u2028\"y\"")
+    replies = [
+        replace(each, case_id=odd.id) if each.case_id == blind.cases[0].id else each for each in blind.replies
+    ]
+    store.add_study(replace(blind, cases=(odd, *blind.cases[1:]), replies=tuple(replies)))
+    finish(store, "anna", lambda _: 3, comment='第一行\n\x85\x0b第二行 "引号" ' + "评" * 3000)
+    files = pack(store, "trial")
+    assert len(re.split("[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]", files["wide.csv"].strip())) == 3
+    widths = dict(re.findall(r"^    (\w+) A(\d+)\.?$", files["spss.sps"], re.M))
+    rows = rows_of(files["wide.csv"])
+    assert {row["case"] for row in rows} == {odd.id, "case-1"}
+    assert [
+        row for row in rows if any(len(row[name].encode()) > int(width) for name, width in widths.items())
+    ] == []
 
 
 def test_figures_are_whole_drawings_without_anything_from_elsewhere(scored: RatingStore) -> None:

@@ -9,23 +9,22 @@ import io
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import zipfile
-from dataclasses import asdict
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from judge_app import App, cases, free_port, judge
+from judge_app import ROOT, App, free_port, judge
 from test_judge_browser import CHROMIUM, DRIVER, PASSWORDS, Browser, browser
 
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
-from bakeoff.judgement.replies import Reply
 from bakeoff.judgement.rubric import DIMENSIONS
-from bakeoff.workspace import Workspace
 
 pytest.importorskip("gradio", reason="the judge needs gradio: pip install 'bakeoff[judge]'")
 pytest.importorskip("selenium", reason="the browser test needs selenium")
@@ -40,33 +39,45 @@ ANOTHER_REPLY = (
     "const reply = document.querySelector('.desk.screen .reply');"
     "return reply && reply.dataset.item !== arguments[0]"
 )
+ODD_TABLES = (
+    "return [...document.querySelectorAll('.desk table')].filter((table) => table.offsetParent && table.tHead && "
+    "table.tBodies[0].rows.length && innerWidth > 820 && Math.abs(table.tHead.getBoundingClientRect().width - "
+    "table.tBodies[0].getBoundingClientRect().width) > 1).map((table) => table.className || 'table')"
+)
+ROW_IN_VIEW = (
+    "const box = document.querySelector(`[data-row$='/${arguments[0]}'] .points`).getBoundingClientRect();"
+    "const at = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);"
+    "return Boolean(at && at.closest(`[data-row$='/${arguments[0]}']`))"
+)
 NAMES_AND_CONTRAST = Path(__file__).with_name("accessibility.js").read_text(encoding="utf-8")
 
 
-def gathered(workspace: Workspace, count: int = 3) -> None:
-    """What a run leaves of two tuned models, to cases of the user's own (the last one with several turns)."""
-    asked = cases(count)
-    for name in ("m0", "m1"):
-        path = workspace.replies(name, "tuned")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made = [
-            Reply(one.id, name, "tuned", f"{name} says {one.id}", "answered", case_sha=one.sha)
-            for one in asked
-        ]
-        path.write_text(
-            "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in made), encoding="utf-8"
-        )
-    rows = [
-        {name: getattr(one, name) for name in ("id", "title", "topic", "crisis", "messages")} for one in asked
-    ]
-    (workspace.root / "cases.jsonl").write_text(
-        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
-    )
-    matrix = {
-        "cases": "cases.jsonl",
-        "models": {name: {"model": name, "suites": [], "tune": False} for name in ("m0", "m1")},
-    }
-    (workspace.root / "matrix.yaml").write_text(json.dumps(matrix), encoding="utf-8")
+TURNS = (
+    {"role": "user", "content": "三个月睡不好了。\n\n# 标题 **粗体** <img src=x onerror=window.hacked=1>"},
+    {"role": "assistant", "content": "嗯，我在听。"},
+    {"role": "user", "content": "我该怎么办？"},
+)
+OWN_CASES = (
+    {"id": "睡眠-1", "title": '失眠 "三个月" & <b>O\'Brien</b>', "topic": "睡眠", "messages": TURNS},
+    {"id": "crisis-1", "title": "告别", "topic": "危机", "crisis": True, "messages": TURNS[:1]},
+    {"id": "plain-1", "messages": TURNS[2:]},
+)
+NAMES = ('王小明 "小王"', "O'Brien <b>x</b>", "李四，心理学")
+MODELS = ("counsellor", "counsellor-cut")
+REASON = '两人都有道理 "引号" & <b>'
+
+
+@contextlib.contextmanager
+def services() -> Iterator[tuple[str, ...]]:
+    """Two models that the page can ask, as its options name them."""
+    program = [sys.executable, str(ROOT / "tests" / "fakes" / "judge_service.py")]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as service:
+        try:
+            assert service.stdout is not None
+            url = f"http://127.0.0.1:{service.stdout.readline().strip()}/v1"
+            yield ("--services", *(f"{name}={url}" for name in MODELS))
+        finally:
+            service.terminate()
 
 
 def fill(page: Browser, selector: str, value: str) -> None:
@@ -102,23 +113,47 @@ def is_tidy(page: Browser) -> None:
         assert broken == []
     width, window = page.driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
     assert width <= window
+    assert page.driver.execute_script(ODD_TABLES) == []
 
 
-def make_a_study(page: Browser, app: App) -> list[str]:
+def bring_cases(page: Browser, folder: Path) -> None:
+    """As the owner: bring cases of one's own and have the models answer them."""
+    file = folder / "我的个案.jsonl"
+    file.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in OWN_CASES), encoding="utf-8"
+    )
+    page.one(".own-cases summary").click()
+    page.one(".own-file").send_keys(str(file))
+    page.wait(lambda: file.name in page.text(".own-cases"))
+    page.one(".take-cases").click()
+    page.one(".ask-models").click()
+    page.one(".case-list")  # there are replies, so that a study can be made of them
+    page.wait(lambda: all(f"{name}：3 / 3" in page.text(".own-cases") for name in MODELS))
+
+
+def make_a_study(page: Browser, app: App, folder: Path) -> list[str]:
     """As the owner: make a study and invite three; their links."""
     page.sign_in(app, "owner")
     page.tab("Studio")
+    bring_cases(page, folder)
     fill(page, '[data-field="title"]', "一项研究")
     fill(page, '[data-field="training"]', "1")
-    page.one("button.estimate").click()
-    page.wait(lambda: "人评" in page.text(".plan"))
+    page.wait(lambda: "3 人评" in page.text(".plan"))  # hours and power follow the choices by themselves
+    fill(page, '[data-field="raters"]', "4")
+    page.wait(lambda: "4 人评" in page.text(".plan"))
+    assert page.driver.execute_script("return document.activeElement.dataset.field") == "raters"
+    fill(page, '[data-field="raters"]', "3")
+    assert "没有回复" not in page.text(".plan")  # only cases with replies are ticked
     is_tidy(page)
     page.one("button.make").click()
     box = page.one(".study[open] [data-field=labels]")
-    box.send_keys("甲\n乙\n丙")
+    box.send_keys("\n".join(NAMES))
     page.one(".study[open] button.invite").click()
     page.wait(lambda: len(page.driver.find_elements("css selector", ".links .address")) == 3)
     assert len(page.driver.find_elements("css selector", ".links svg.qr path")) == 6
+    assert [
+        each.text.rpartition(" · ")[0] for each in page.driver.find_elements("css selector", ".links b")
+    ] == [*NAMES]
     is_tidy(page)
     return [each.text for each in page.driver.find_elements("css selector", ".links .address")]
 
@@ -142,6 +177,7 @@ def in_view(page: Browser) -> bool:
 
 def rate_by_keyboard(page: Browser, digits: str) -> int:
     """Begin with Tab and Space, then five digits a reply; how many replies were handed in."""
+    from selenium.webdriver import ActionChains
     from selenium.webdriver.common.keys import Keys
 
     for name in (".tick .consent", ".welcome .submit"):
@@ -159,8 +195,12 @@ def rate_by_keyboard(page: Browser, digits: str) -> int:
         page.one(".desk.screen .points")
         assert in_view(page)
         before = page.driver.execute_script("return document.querySelector('.desk .reply').dataset.item")
-        # A complete form is handed in by itself; Enter is for those in a hurry.
-        page.keys(digits + ("a" if page.is_crisis() else "") + (Keys.ENTER if handed > 1 else ""))
+        # Five keys, also in a crisis. A complete form is handed in by itself; Enter is for those in a hurry.
+        page.keys(digits[:-1] if page.is_crisis() else digits)
+        if page.is_crisis():
+            ActionChains(page.driver).key_down(Keys.SHIFT).send_keys(digits[-1]).key_up(Keys.SHIFT).perform()
+        if handed > 1:
+            page.keys(Keys.ENTER)
         page.wait(
             lambda before=before: (
                 page.driver.find_elements("css selector", ".desk.done")
@@ -178,6 +218,7 @@ def rate(page: Browser, digits: str) -> None:
     page.one(".training .points")
     is_tidy(page)
     for name, digit in zip(DIMENSIONS, digits, strict=True):
+        assert page.driver.execute_script(ROW_IN_VIEW, name), f"{name} has to be scrolled to"
         page.click(name, digit)
     page.one("button.submit").click()
     page.one(".feedback .submit").click()
@@ -198,22 +239,55 @@ def rate(page: Browser, digits: str) -> None:
         )
 
 
+def settle(page: Browser) -> None:
+    """As the owner: read the reply that raters disagree on most, and adjudicate it."""
+    page.tab("Items")
+    page.wait(lambda: "分歧" in page.text(".items .chips"))
+    is_tidy(page)
+    page.driver.find_elements("css selector", ".items .chips button")[1].click()
+    page.one(".items button.read").click()
+    page.wait(lambda: "各评分者的评分" in page.text(".items"))
+    for box in page.driver.find_elements("css selector", ".items select[data-key]"):
+        box.send_keys("是" if "是" in box.text else "3")
+    page.one(".items textarea").send_keys(REASON)
+    page.one(".items button.submit").click()
+    page.wait(lambda: page.text(".items .notice") == "已保存")
+    is_tidy(page)
+
+
+def take_pack(page: Browser) -> dict[str, str]:
+    """As the owner: download the paper pack; its files as text."""
+    page.tab("Results")
+    page.wait(lambda: "counsellor/served" in page.text(".results .part"))
+    is_tidy(page)
+    page.driver.execute_script(
+        "window.packs = []; URL.createObjectURL = (blob) => { const r = new FileReader();"
+        "r.onload = () => window.packs.push(r.result); r.readAsDataURL(blob); return 'blob:x'; };"
+    )
+    page.one(".results .paper").click()
+    packed = page.wait(lambda: page.driver.execute_script("return window.packs[0]"))
+    with zipfile.ZipFile(io.BytesIO(base64.b64decode(packed.partition(",")[2]))) as archive:
+        return {name: archive.read(name).decode("utf-8-sig") for name in archive.namelist()}
+
+
 def test_from_the_invitation_to_the_paper_pack(tmp_path: Path) -> None:
     root = tmp_path / "store"
-    workspace = Workspace(root)
-    gathered(workspace)
+    root.mkdir()
     raters = Raters(root / "judge" / "raters.json")
     raters.add("owner", PASSWORDS["owner"], owner=True)
     ratings = root / "judge" / "ratings.sqlite"
-    options = ("--raters", raters.path, "--matrix", root / "matrix.yaml")
+    (root / "matrix.yaml").write_text(
+        json.dumps({"models": {"m0": {"model": "m0", "suites": [], "tune": False}}}), encoding="utf-8"
+    )
     port = free_port()
-    with browser(tmp_path / "owner") as owner:
+    with browser(tmp_path / "owner") as owner, services() as served:
+        options = ("--raters", raters.path, "--matrix", root / "matrix.yaml", *served)
         with judge(ratings, *options, port=port) as app:
-            links = make_a_study(owner, app)
+            links = make_a_study(owner, app, tmp_path)
             with browser(tmp_path / "a") as desktop:
                 enter(desktop, links[0])
                 tabs = desktop.driver.find_elements("css selector", "button[role=tab]")
-                assert [tab.text for tab in tabs if tab.is_displayed()] == ["评分"]
+                assert [tab.text for tab in tabs if tab.is_displayed()] == ["评分", "对话", "盲测对比"]
                 assert (
                     rate_by_keyboard(desktop, "44544") == 8
                 )  # six replies, one shown again, one attention check
@@ -229,25 +303,17 @@ def test_from_the_invitation_to_the_paper_pack(tmp_path: Path) -> None:
                 phone.wait(lambda: "has been used" in phone.text("#trouble"))
                 enter(phone, links[1])
                 rate(phone, "33333")
+                hacked = phone.driver.execute_script("return window.hacked")
         with judge(ratings, *options, port=port) as app:
             with browser(tmp_path / "c", "zh-CN", (390, 844)) as phone:
                 enter(phone, links[2])
                 rate(phone, "22212")
             owner.driver.get(app.url)
             owner.sign_in(app, "owner")
-            owner.tab("Items")
-            owner.one(".items button.read").click()
-            owner.wait(lambda: "各评分者的评分" in owner.text(".items"))
-            is_tidy(owner)
-            owner.tab("Results")
-            owner.wait(lambda: "m0/tuned" in owner.text(".results .part"))
-            owner.driver.execute_script(
-                "window.packs = []; URL.createObjectURL = (blob) => { const r = new FileReader();"
-                "r.onload = () => window.packs.push(r.result); r.readAsDataURL(blob); return 'blob:x'; };"
-            )
-            owner.one(".results .paper").click()
-            held = owner.wait(lambda: owner.driver.execute_script("return window.packs[0]"))
+            settle(owner)
+            files = take_pack(owner)
             assert owner.foreign_requests() == []
+            assert [hacked, owner.driver.execute_script("return window.hacked")] == [None, None]
             log = app.log.read_text(encoding="utf-8")
     tokens = [link.partition("#")[2] for link in links]
     assert all(len(token) == 43 for token in tokens)
@@ -255,13 +321,14 @@ def test_from_the_invitation_to_the_paper_pack(tmp_path: Path) -> None:
         path.read_text("latin-1") for path in sorted(ratings.parent.iterdir()) if path.is_file()
     )
     assert not [token for token in tokens if token in everywhere]
-    with zipfile.ZipFile(io.BytesIO(base64.b64decode(held.partition(",")[2]))) as archive:
-        wide: list[dict[str, Any]] = list(
-            csv.DictReader(io.StringIO(archive.read("wide.csv").decode("utf-8-sig")))
-        )
-        methods = archive.read("methods_zh.md").decode()
+    wide: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(files["wide.csv"])))
     store = RatingStore(ratings)
     assert len(wide) == len(store.judgements()) == 21
     assert {row["rater"] for row in wide} == {"R01", "R02", "R03"}
-    assert methods.startswith("3 位评分者对 2 个模型（m0/tuned、m1/tuned）在 3 个个案")
-    assert "3 位评分者在页面上签署了知情同意" in methods
+    assert {row["case"] for row in wide} == {row["id"] for row in OWN_CASES}
+    assert not [name for name in NAMES if name in "".join(files.values())]
+    (settled,) = csv.DictReader(io.StringIO(files["adjudications.csv"]))
+    assert REASON in settled.values()
+    models = "、".join(sorted(f"{name}/served" for name in MODELS))
+    assert files["methods_zh.md"].startswith(f"3 位评分者对 2 个模型（{models}）在 3 个个案")
+    assert "3 位评分者在页面上签署了知情同意" in files["methods_zh.md"]

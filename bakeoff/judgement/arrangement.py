@@ -18,6 +18,7 @@ from bakeoff.judgement.submissions import short
 
 MOST_TEXT_CHARS = 4_000
 TEXTS = ("purpose", "consent", "warning", "help")
+NO_PAUSE_ZH = "建议休息前的条数应为 0 到 1000 的整数（0＝不提示）"
 
 
 class Words(NamedTuple):
@@ -99,8 +100,8 @@ def arrangement_of(store: Database, study_id: str) -> Arrangement:
     return _arrangement(rows[0]["content"]) if rows else Arrangement()
 
 
-def arrange(store: Database, study_id: str, changes: Mapping[str, object], owner: str) -> Arrangement:
-    """Change what *changes* names; the new arrangement.
+def changed(arrangement: Arrangement, changes: Mapping[str, object]) -> Arrangement:
+    """*arrangement* with what *changes* names.
 
     Raises:
         RatingError: an unknown name, or a value of the wrong type or length.
@@ -110,20 +111,33 @@ def arrange(store: Database, study_id: str, changes: Mapping[str, object], owner
         if name not in kinds:
             raise RatingError(f"{short(name)}: no such setting; there are: {', '.join(kinds)}")
         if type(value) is not kinds[name]:
-            raise RatingError(f"{name}: {short(value)} is of the wrong type")
+            chinese = NO_PAUSE_ZH if name == "pause_after" else ""
+            raise RatingError(f"{name}: {short(value)} is of the wrong type", chinese)
         if isinstance(value, str):
             _check_text(name, value)
         if name == "pause_after" and not 0 <= int(str(value)) <= 1000:
-            raise RatingError(f"pause_after: {short(value)} is outside 0..1000")
-    changed = replace(arrangement_of(store, study_id), **changes)  # type: ignore[arg-type]
+            raise RatingError(f"pause_after: {short(value)} is outside 0..1000", NO_PAUSE_ZH)
+    return replace(arrangement, **changes)  # type: ignore[arg-type]
+
+
+def arrange(store: Database, study_id: str, changes: Mapping[str, object], owner: str) -> Arrangement:
+    """Change what *changes* names; the new arrangement.
+
+    Raises:
+        RatingError: as :func:`changed`.
+    """
+    arrangement = changed(arrangement_of(store, study_id), changes)
     with store.writing() as db:
-        put_setting(db, study_id, "arrangement", asdict(changed), owner)
-    return changed
+        put_setting(db, study_id, "arrangement", asdict(arrangement), owner)
+    return arrangement
 
 
 def _check_text(name: str, value: str) -> None:
     if len(value) > MOST_TEXT_CHARS:
-        raise RatingError(f"{name}: {len(value):,} characters; at most {MOST_TEXT_CHARS:,}")
+        raise RatingError(
+            f"{name}: {len(value):,} characters; at most {MOST_TEXT_CHARS:,}",
+            f"{name} 有 {len(value):,} 个字，最多 {MOST_TEXT_CHARS:,} 个，请缩短",
+        )
     if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
         raise RatingError(f"{name}: holds half a character", f"{name}：含有不完整的字符，请重新输入")
     if name == "deadline" and value:

@@ -82,10 +82,31 @@ def decoded(raw: bytes, name: str) -> str | BadLine:
         )
 
 
+def not_by_line(text: str) -> BadLine | None:
+    """Return the complaint on a file that is one JSON value, not one a line.
+
+    Its single lines would each be complained of, and none of these would help.
+    """
+    if not text.lstrip().startswith(("[", "{")):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    first = value[0] if isinstance(value, list) and value else value
+    if not isinstance(first, dict) or (first is value and "\n" not in text.strip()):
+        return None
+    return BadLine(
+        1,
+        "the file is a single JSON value; write each case in one line of its own, without a list around them",
+        "整个文件是一个 JSON 值；请把每个个案写成一行，外面不加列表",
+    )
+
+
 def fields_of(line: str, number: int) -> CaseFields | BadLine:
     """Return what *line* says of a case, or why it holds none."""
     try:
-        return _fields(json.loads(line, object_pairs_hook=_without_repeats))
+        return _fields(json.loads(line, object_pairs_hook=without_repeats))
     except NotACase as error:
         return BadLine.unlike_a_case(number, str(error), error.chinese)
     except KeyError as error:
@@ -98,7 +119,7 @@ def fields_of(line: str, number: int) -> CaseFields | BadLine:
         return BadLine.unlike_a_case(number, str(error), "不是有效的 JSON")
 
 
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return the object of *pairs*, each key once.
 
     JSON alone would let the last of two values win without a word.
@@ -137,7 +158,7 @@ def _fields(row: object) -> CaseFields:
         "topic": _label(row.get("topic"), "topic"),
         "crisis": crisis,
         "messages": tuple(messages),
-        "what_a_good_reply_does": tuple(_text(point, field) for point in points if point != ""),
+        "what_a_good_reply_does": tuple(text_of(point, field) for point in points if point != ""),
     }
 
 
@@ -147,7 +168,7 @@ def _messages(row: dict[str, object]) -> list[dict[str, str]]:
     That of CPsyCounE goes on after it.
     """
     if "dialog" in row:
-        messages = [_turn(_text(turn, "dialog")) for turn in _list(row["dialog"], "dialog")]
+        messages = [_turn(text_of(turn, "dialog")) for turn in _list(row["dialog"], "dialog")]
         while messages and messages[-1]["role"] != "user":
             messages.pop()
     else:
@@ -177,7 +198,7 @@ def _content(raw: object) -> str:
     Parts of text are joined as the chat interface of OpenAI has them.
     """
     if not isinstance(raw, list):
-        return _text(raw, "content")
+        return text_of(raw, "content")
     texts = []
     for part in raw:
         if isinstance(part, str):
@@ -191,10 +212,15 @@ def _content(raw: object) -> str:
         else:
             kind = part.get("type") if isinstance(part, dict) else _kind(part)
             raise NotACase(f"a part of content must be text, not {str(kind)[:40]}", "content 只能是文本")
-    return _text("".join(texts), "content")
+    return text_of("".join(texts), "content")
 
 
-def _text(raw: object, name: str) -> str:
+def text_of(raw: object, name: str) -> str:
+    """Return *raw* where it is text that somebody can read.
+
+    Raises:
+        NotACase: it is no text, holds half a character, or nothing visible.
+    """
     if not isinstance(raw, str):
         raise NotACase(f"{name} must be text, not {_kind(raw)}", f"{name} 应为文本")
     if not raw.isascii() and any("\ud800" <= letter <= "\udfff" for letter in raw):
@@ -210,7 +236,7 @@ def _label(raw: object, name: str) -> str:
         return ""
     if isinstance(raw, int) and not isinstance(raw, bool):
         return str(raw)
-    return _text(raw, name)
+    return text_of(raw, name)
 
 
 def _list(raw: object, name: str) -> list[object]:
@@ -231,4 +257,4 @@ def _turn(turn: str) -> dict[str, str]:
             f"a turn must begin with one of {'：, '.join(SPEAKERS)}：, not {turn[:20]!r}",
             f"dialog 的每一项应以 {'：、'.join(SPEAKERS)}： 开头",
         )
-    return {"role": SPEAKERS[speaker.strip()], "content": _text(content.strip(), "a turn")}
+    return {"role": SPEAKERS[speaker.strip()], "content": text_of(content.strip(), "a turn")}

@@ -126,10 +126,7 @@ class Desk:
         if action == "score":
             self._keep(study, rater, request)
             if study.reference == "after":
-                case_id = self._case_of(rater, request)
-                shown = (
-                    {"reference_after": list(study.case(case_id).what_a_good_reply_does)} if case_id else {}
-                )
+                shown = self._reference_after(study, rater, request)
         number = request.get("screen") if action == "show" else None
         return self._screen(study, rater, number) | shown
 
@@ -219,10 +216,21 @@ class Desk:
                 return
         self.store.record(rater, request.get("token", ""), parsed)
 
-    def _case_of(self, rater: str, request: Request) -> str | None:
+    def _reference_after(self, study: Study, rater: str, request: Request) -> Answer:
+        """The reference points of the case that was just finished.
+
+        They wait for the last reply to the case, so that nobody scores one of them with more knowledge than the others.
+        """
         verdicts = request.get("verdicts")
-        first = next(iter(verdicts), "") if isinstance(verdicts, Mapping) else ""
-        return self.store.case_of_item(rater, str(first))
+        first = str(next(iter(verdicts), "")) if isinstance(verdicts, Mapping) else ""
+        case_id = self.store.case_of_item(rater, first)
+        if case_id is None or not self.store.has_done_case(study.study_id, rater, case_id):
+            return {}
+        case = study.case(case_id)
+        gist = next(each["content"] for each in reversed(case.messages) if each["role"] == "user")
+        screen = self.store.screen_of_item(first)
+        points = list(case.what_a_good_reply_does)
+        return {"reference_after": points, "reference_gist": gist, "reference_screen": screen}
 
     def _shared(self, study: Study, rater: str) -> Answer:
         done, total = self.store.progress(study.study_id, rater)
@@ -258,7 +266,11 @@ class Desk:
         case = study.case(items[0].case_id)
         drafts = drafts_of(self.store, [item.item_id for item in items])
         verdicts = {item.item_id: self._verdict(item.item_id) for item in items}
-        seen = study.reference == "before" or (study.reference == "after" and all(verdicts.values()))
+        if not shared["open"] and not any(verdicts.values()):
+            return shared | {"view": "closed"}
+        seen = study.reference == "before" or (
+            study.reference == "after" and self.store.has_done_case(study.study_id, rater, case.id)
+        )
         return shared | {
             "view": "screen",
             "screen": number,

@@ -182,7 +182,9 @@ def qr_rows(text: str) -> list[str]:
 
 def _add(document: RatersDocument, rater: str, days: object) -> Invitation:
     if isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days <= MOST_DAYS:
-        raise RatingError(f"days: {short(days)} is outside 0..{MOST_DAYS}")
+        raise RatingError(
+            f"days: {short(days)} is outside 0..{MOST_DAYS}", f"链接有效天数应大于 0，最多 {MOST_DAYS} 天"
+        )
     token, now = secrets.token_urlsafe(32), time.time()
     expires = now + days * 86400
     valid = {key: entry for key, entry in document.get("invitations", {}).items() if entry["expires"] > now}
@@ -192,7 +194,10 @@ def _add(document: RatersDocument, rater: str, days: object) -> Invitation:
 
 def _checked_label(label: object) -> str:
     if not isinstance(label, str) or len(label) > MOST_LABEL_CHARS or any(ord(sign) < 32 for sign in label):
-        raise RatingError(f"label {short(label)}: wanted a line of at most {MOST_LABEL_CHARS} characters")
+        raise RatingError(
+            f"label {short(label)}: wanted a line of at most {MOST_LABEL_CHARS} characters",
+            f"每位评分者的姓名应为一行，最多 {MOST_LABEL_CHARS} 个字",
+        )
     return label.encode("utf-8", "replace").decode("utf-8").strip()
 
 

@@ -19,7 +19,7 @@ from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.refusals import refusal
 from bakeoff.judgement.rows import StudyRow, comment, point
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS, OVERALL, load_rubric
-from bakeoff.judgement.submissions import MAX_COMMENT_CHARS, Judgement
+from bakeoff.judgement.submissions import Judgement, check_crisis
 
 APART = 2
 """Points between two raters on one dimension from which a reply is put into the queue of disagreements."""
@@ -164,15 +164,14 @@ def adjudicate(store: RatingStore, study: Study, reply_id: object, verdict: obje
     Raises:
         RatingError: as a rater's judgement would be refused.
     """
-    read_item(store, study, reply_id)
+    crisis = read_item(store, study, reply_id)["crisis"]
     fields = request_of(verdict)
     note = fields.get("note", "")
     parsed = Judgement.parse(
         {"scores": fields.get("scores"), "crisis": fields.get("crisis"), "suggestions": note}
     )
-    if set(parsed.crisis) - set(CRISIS_CHECKS) or len(parsed.suggestions) > MAX_COMMENT_CHARS:
-        raise RatingError("adjudication: unknown check, or a note that is too long")
-    content = {"scores": dict(parsed.scores), "crisis": dict(parsed.crisis), "note": note}
+    check_crisis(parsed, bool(crisis))
+    content = {"scores": dict(parsed.scores), "crisis": dict(parsed.crisis), "note": parsed.suggestions}
     with store.writing() as db:
         db.execute(
             "INSERT INTO adjudication (study_id, reply_id, owner_id, content, rubric_sha, created_at) "

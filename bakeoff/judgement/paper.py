@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import math
+import re
 import statistics
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+NO_RATINGS_ZH = "还没有人评分，没有可写的内容"
 WIDE = (
     *("judgement", "rater", "case", "reply", "model", "variant", "subject", "topic", "crisis", "repeat"),
     *("screen", "slot", "outcome", *DIMENSIONS, "confidence", *CRISIS_CHECKS, "seconds", "superseded"),
@@ -74,7 +77,7 @@ class Rating:
 
     def flat(self) -> dict[str, object]:
         """Return the columns of wide.csv."""
-        return {
+        flat: dict[str, object] = {
             **self.row,
             "judgement": self.row["id"],
             "rater": self.rater,
@@ -87,6 +90,16 @@ class Rating:
             "slot": self.slot,
             "superseded": int(self.is_superseded),
         }
+        return {name: _in_one_line(value) for name, value in flat.items()}
+
+
+def _in_one_line(value: object) -> object:
+    """Return *value* without line breaks, at which SPSS would begin a new row."""
+    return (
+        re.sub(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+\s*", " ⏎ ", value)
+        if isinstance(value, str)
+        else value
+    )
 
 
 @dataclass(frozen=True)
@@ -128,7 +141,9 @@ def newest_scored(store: RatingStore) -> str:
     for name in reversed(store.studies()):
         if any(row["source"] == "study" for row in store.judgements(name)):
             return name
-    raise RatingError(f"{store.path}: nobody has scored a study yet, so there is nothing to write about")
+    raise RatingError(
+        f"{store.path}: nobody has scored a study yet, so there is nothing to write about", NO_RATINGS_ZH
+    )
 
 
 def write_pack(store: RatingStore, study_id: str, out: Path) -> list[Path]:
@@ -186,8 +201,9 @@ def pack(store: RatingStore, study_id: str) -> dict[str, str]:
         }
         for each in adjudications(store, study_id)
     ]
+    wide = csv_of([*WIDE, *COMMENTS], [rating.flat() for rating in facts.ratings])
     files = {
-        "wide.csv": csv_of([*WIDE, *COMMENTS], [rating.flat() for rating in facts.ratings]),
+        "wide.csv": wide,
         "long.csv": csv_of(LONG, _long(facts)),
         "jasp.csv": csv_of(
             [name for name in WIDE if name not in ("superseded", "judgement")],
@@ -198,7 +214,7 @@ def pack(store: RatingStore, study_id: str) -> dict[str, str]:
         "codebook.csv": csv_of(["variable", "label_zh", "label_en", "type", "values"], codebook()),
         "table_means.csv": csv_of(["part", "subject", "dimension", "n", "mean", "sd"], _means_rows(facts)),
         "table_agreement.csv": csv_of(_AGREEMENT, _agreement_rows(facts)),
-        "spss.sps": spss_syntax([*WIDE, *COMMENTS]),
+        "spss.sps": spss_syntax([*WIDE, *COMMENTS], list(csv.DictReader(io.StringIO(wide)))),
         "analysis.R": r_script(),
     }
     for name in DIMENSIONS:
@@ -219,7 +235,9 @@ def facts_of(store: RatingStore, study_id: str) -> Facts:
     summary = summarise(store, study_id)
     ratings = _ratings(store, study, summary["study"]["rubric"])
     if not any(rating.row["outcome"] == "scored" for rating in ratings):
-        raise RatingError(f"{study_id}: nobody has scored this study yet, so there is nothing to write about")
+        raise RatingError(
+            f"{study_id}: nobody has scored this study yet, so there is nothing to write about", NO_RATINGS_ZH
+        )
     checks = events(store, study_id, "attention")
     facts = Facts(
         study,

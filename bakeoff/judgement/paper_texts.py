@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +26,9 @@ class Methods(NamedTuple):
 
     english: str
     chinese: str
+
+
+MOST_SPSS_BYTES = 32_767
 
 
 class _Variable(NamedTuple):
@@ -57,6 +60,15 @@ _VARIABLES = (
     _Variable("strengths", "优点", "Strengths (comment)", "text"),
     _Variable("weaknesses", "不足", "Weaknesses (comment)", "text"),
     _Variable("suggestions", "改进建议", "Suggestions (comment)", "text"),
+    _Variable(
+        "status",
+        "回复状态（answered 完整，truncated 被截断）",
+        "Status (answered, truncated: cut off)",
+        "text",
+    ),
+    _Variable("text", "回复，如评分者所见", "The reply as raters saw it", "text"),
+    _Variable("at", "裁定时间（UTC）", "When it was adjudicated (UTC)", "text"),
+    _Variable("note", "裁定理由", "Reason of the adjudication", "text"),
     _Variable("dimension", "维度（长表）", "Dimension (long form)", "text"),
     _Variable("score", "评分（长表）", "Score (long form)", "score"),
 )
@@ -105,16 +117,24 @@ def codebook() -> list[dict[str, str]]:
     ]
 
 
-def spss_syntax(columns: Sequence[str]) -> str:
-    """Reads wide.csv into SPSS, with variable and value labels."""
+def spss_syntax(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
+    """Reads wide.csv into SPSS, with variable and value labels.
+
+    Args:
+        rows: of the file; SPSS cuts what has more bytes than the column is declared to take.
+    """
     variables = _variables()
 
     def quoted(text: str) -> str:
         return "'" + text.replace("'", "''") + "'"
 
-    shapes = {"text": "A200", "number": "F12.3"}
-    widths = {"strengths": "A4000", "weaknesses": "A4000", "suggestions": "A4000"}
-    kinds = [f"    {name} {widths.get(name) or shapes.get(variables[name].kind, 'F8.0')}" for name in columns]
+    def shape(name: str) -> str:
+        if variables[name].kind == "text":
+            longest = max((len(row[name].encode()) for row in rows), default=0)
+            return f"A{min(MOST_SPSS_BYTES, max(8, longest))}"
+        return "F12.3" if variables[name].kind == "number" else "F8.0"
+
+    kinds = [f"    {name} {shape(name)}" for name in columns]
     lines = [
         "* Reads wide.csv; run it in the folder of the pack.",
         "SET UNICODE=ON.",

@@ -145,7 +145,10 @@ def note_event(
 
 
 def events(store: RatingStore, study_id: str, kind: str, rater_id: str | None = None) -> list[Event]:
-    """What :func:`note_event` kept, oldest first, with ``rater`` and ``at``."""
+    """What :func:`note_event` kept, oldest first, with ``rater`` and ``at``.
+
+    A practice reply or an attention check counts once for each rater: two tabs may hand it in at the same time.
+    """
     mine = "" if rater_id is None else "AND rater_id = ?"
     rows = store.rows(
         f"SELECT rater_id, content, created_at FROM event WHERE study_id = ? AND kind = ? {mine} ORDER BY id",
@@ -153,7 +156,7 @@ def events(store: RatingStore, study_id: str, kind: str, rater_id: str | None = 
         kind,
         *([] if rater_id is None else [rater_id]),
     )
-    return [
+    noted = [
         cast(
             Event,
             stored_object(row["content"], _EVENT_FIELDS.get(kind, ()))
@@ -161,6 +164,10 @@ def events(store: RatingStore, study_id: str, kind: str, rater_id: str | None = 
         )
         for row in rows
     ]
+    first: dict[tuple[str, str], Event] = {}
+    for place, event in enumerate(noted):
+        first.setdefault((event["rater"], event.get("key") or f"event {place}"), event)
+    return list(first.values())
 
 
 def practised(practice: Practice, scores: Mapping[str, int]) -> Practised:

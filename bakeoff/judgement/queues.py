@@ -146,6 +146,22 @@ class Queues(Database):
         rows = self.rows("SELECT case_id FROM item WHERE item_id = ? AND rater_id = ?", item_id, rater_id)
         return str(rows[0]["case_id"]) if rows else None
 
+    def screen_of_item(self, item_id: str) -> int | None:
+        """Return the number of the screen that shows the item; None where no item is called so."""
+        rows = self.rows("SELECT screen FROM item WHERE item_id = ?", item_id)
+        return int(rows[0]["screen"]) if rows else None
+
+    def has_done_case(self, study_id: str, rater_id: str, case_id: str) -> bool:
+        """Whether nothing of a case is left for the rater, repeats included."""
+        left = self.rows(
+            "SELECT 1 FROM item i WHERE study_id = ? AND rater_id = ? AND case_id = ? AND NOT EXISTS "
+            "(SELECT 1 FROM judgement j WHERE j.item_id = i.item_id) LIMIT 1",
+            study_id,
+            rater_id,
+            case_id,
+        )
+        return not left
+
     def raters(self, study_id: str) -> list[str]:
         """People enrolled in the study, in order of enrolment."""
         rows = self.rows("SELECT rater_id FROM enrolment WHERE study_id = ? ORDER BY rater_index", study_id)

@@ -18,7 +18,7 @@ from bakeoff.endpoint.asking import complete
 from bakeoff.endpoint.texts import printable
 from bakeoff.errors import DataError, ServiceError
 from bakeoff.files import json_line, write_rows
-from bakeoff.judgement.case_rows import BadLine, decoded, fields_of
+from bakeoff.judgement.case_rows import BadLine, decoded, fields_of, not_by_line
 from bakeoff.secrecy import redact
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ def sort_lines(raw: bytes, name: str) -> tuple[list[tuple[int, Case]], list[BadL
     text = decoded(raw, name)
     if isinstance(text, BadLine):
         return [], [text]
+    if complaint := not_by_line(text):
+        return [], [complaint]
     bad: list[BadLine] = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():

@@ -13,6 +13,7 @@ from bakeoff.judgement.arrangement import (
     SUGGESTED,
     arrange,
     arrangement_of,
+    changed,
     current_study,
     open_study,
 )
@@ -102,7 +103,7 @@ class StudioDesk:
         current = current_study(self.store) or self.study_id
         return {
             "subjects": _subjects(material),
-            "cases": [_shown(case) for case in material.cases],
+            "cases": _shown_cases(material),
             "left_out": list(material.left_out),
             "practice": {part: len(practice(part)) for part in ("training", "attention")},
             "suggested": asdict(SUGGESTED),
@@ -112,7 +113,7 @@ class StudioDesk:
         }
 
     def _study(self, name: str, current: str | None) -> Answer:
-        study = self.store.study(name)
+        study, arrangement = self.store.study(name), arrangement_of(self.store, name)
         return {
             "id": name,
             "title": study.title,
@@ -126,7 +127,8 @@ class StudioDesk:
             "training": len(study.training),
             "attention": len(study.attention),
             "is_current": name == current,
-            "arrangement": asdict(arrangement_of(self.store, name)),
+            "is_open": arrangement.is_open(),
+            "arrangement": asdict(arrangement),
             "progress": rater_progress(self.store, study),
             "balance": case_balance(self.store, study),
             "erased": erasures(self.store, name),
@@ -172,14 +174,15 @@ class StudioDesk:
     def _make(self, request: Request, owner: str) -> Answer:
         wish = Wish.parse(request.get("wish"))
         texts = request.get("arrangement")
+        arrangement = changed(SUGGESTED, dict(texts) if isinstance(texts, Mapping) else {})
+        if not arrangement.is_open():
+            raise RatingError(
+                "the deadline is over already, or the study frozen: nobody could rate; choose a later date",
+                "截止时间已过（或研究已冻结），没有人能评分，请选择更晚的时间",
+            )
         study = self._build(wish, f"study-{secrets.token_hex(4)}")
         self.store.add_study(study)
-        changes = asdict(SUGGESTED) | dict(texts if isinstance(texts, Mapping) else {})
-        try:
-            arrange(self.store, study.study_id, changes, owner)
-        except RatingError:
-            arrange(self.store, study.study_id, asdict(SUGGESTED) | {"frozen": True}, owner)
-            raise
+        arrange(self.store, study.study_id, asdict(arrangement), owner)
         open_study(self.store, study.study_id, owner)
         return {"made": study.study_id}
 
@@ -250,18 +253,29 @@ class StudioDesk:
 
 
 class CaseShown(TypedDict):
-    """A case in a list."""
+    """A case in a list, and whether any model replied to it."""
 
     id: str
     title: str
     topic: str
     crisis: bool
     turns: int
+    answered: bool
 
 
-def _shown(case: Case) -> CaseShown:
-    turns = len(case.messages)
-    return {"id": case.id, "title": case.title, "topic": case.topic, "crisis": case.crisis, "turns": turns}
+def _shown_cases(material: Material) -> list[CaseShown]:
+    answered = {reply.case_id for reply in material.replies if reply.status != "errored"}
+    return [
+        {
+            "id": case.id,
+            "title": case.title,
+            "topic": case.topic,
+            "crisis": case.crisis,
+            "turns": len(case.messages),
+            "answered": case.id in answered,
+        }
+        for case in material.cases
+    ]
 
 
 class Choice(TypedDict):
