@@ -121,6 +121,13 @@ def replies(work_dir: Path) -> dict[tuple[str, int], str]:
     return found
 
 
+def times_the_guide(runs: dict[str, float], asked: dict[str, int]) -> dict[str, float]:
+    """Return how many times as many rows a second each of our runs asks as the guide's lines."""
+    guides = [name for name in runs if name.startswith("guide")]
+    per_row = sum(runs[name] for name in guides) / sum(asked[name] for name in guides)
+    return {name: per_row * asked[name] / seconds for name, seconds in runs.items() if name not in guides}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
@@ -132,6 +139,7 @@ def main() -> int:
     parser.add_argument("--max-tokens", type=int, default=128)
     parser.add_argument("--in-flight", type=int, nargs=2, default=(256, 256), help="ours, and ours again")
     parser.add_argument("--limit-s", type=float, default=400)
+    parser.add_argument("--alone", action="store_true", help="without the guide's lines")
     options = parser.parse_args()
     if options.out.exists() and any(options.out.iterdir()):
         raise SystemExit(f"--out: {options.out} is not empty; EvalScope would reuse its replies")
@@ -149,9 +157,11 @@ def main() -> int:
 
     runs = {"ours": told("ours", ours(listed, options, options.out / "ours", options.in_flight[0]))}
     for suite in listed:
-        if suite is not listed[0]:
+        if suite is not listed[0]:  # between the two of the guide
             again = options.out / "ours-again"
             runs[again.name] = told(again.name, ours(listed, options, again, options.in_flight[1]))
+        if options.alone:
+            continue
         work_dir = options.out / f"guide-{suite.name}"
         runs[work_dir.name] = told(work_dir.name, guide(suite, options, work_dir))
     found: dict[str, dict[str, object]] = {}
@@ -162,21 +172,22 @@ def main() -> int:
         mine, mine_again = read(options.out / "ours"), read(options.out / "ours-again")
         found[kind] = {
             "rows": len(mine),
-            "guide_and_ours_alike": same(guides, mine),
-            "guide_and_ours_again_alike": same(guides, mine_again),
+            **(
+                {}
+                if options.alone
+                else {
+                    "guide_and_ours_alike": same(guides, mine),
+                    "guide_and_ours_again_alike": same(guides, mine_again),
+                }
+            ),
             "ours_and_ours_again_alike": same(mine, mine_again),
         }
     asked = {name: len(replies(options.out / name)) for name in runs}
-    per_row = sum(runs[name] for name in runs if name.startswith("guide")) / sum(
-        rows for name, rows in asked.items() if name.startswith("guide")
-    )
     report = {
         "seconds": runs,
         "rows": asked,
         "rows_per_s": {name: asked[name] / seconds for name, seconds in runs.items()},
-        "times_the_guide": {
-            name: per_row * asked[name] / runs[name] for name in runs if not name.startswith("guide")
-        },
+        **({} if options.alone else {"times_the_guide": times_the_guide(runs, asked)}),
         **found,
         "max_tokens": options.max_tokens,
         "in_flight": dict(zip(("ours", "ours-again"), options.in_flight, strict=True)),
