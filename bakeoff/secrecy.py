@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import html
 import io
-import json
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from bakeoff.files import read_text
+from bakeoff.spellings import cores, scattered, spellings
 
 NAMES = re.compile(
     r"(TOKENS?|(^|[_-]|API|ACCESS|PRIVATE)KEYS?|ACCESS[_-]?KEY[_-]?ID|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE"
@@ -30,7 +27,6 @@ _SHORTEST = 6
 """Characters below which a value is no secret: it would turn every other word into stars."""
 _DECLARED = "BAKEOFF_SECRET_VARIABLES"
 """Names declared secret, for the processes that this one starts."""
-_LONG = 4096
 _HARMLESS = {"", "EMPTY", "none", "None", "0", "1", "true", "false"}
 _PLACE_NAMES = re.compile(r"(HOME|DIR|PATH|CACHE|FOLDER|ROOT|FILE|STORE|ENDPOINT)$", re.IGNORECASE)
 _PLAIN = re.compile(
@@ -82,81 +78,35 @@ def _of_url(text: str) -> Iterator[str]:
 @lru_cache(maxsize=8)
 def _spellings(values: tuple[str, ...]) -> tuple[str, ...]:
     """Every way in which programs write *values*, longest first."""
-    forms = {form for value in values for form in _forms(value) if len(form) >= _SHORTEST}
+    forms = {form for value in values for form in spellings(value) if len(form) >= _SHORTEST}
     return tuple(sorted(forms, key=len, reverse=True))
 
 
-def _forms(value: str) -> Iterator[str]:
-    plain = [value, repr(value)[1:-1], repr(value.encode("utf-8", "surrogateescape"))[2:-1]]
-    for ascii_only in (True, False):
-        written = json.dumps(value, ensure_ascii=ascii_only)[1:-1]
-        plain += [written, written.replace("/", "\\/"), json.dumps(written, ensure_ascii=ascii_only)[1:-1]]
-    yield from plain
-    for text in dict.fromkeys(plain):
-        yield from (html.escape(text), html.escape(text, quote=False))
-        yield html.escape(text).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
-    yield shlex.quote(value).strip("'")
-    data = value.encode("utf-8", "surrogateescape")
-    for safe in ("", "/", "/:@", "!*'()", "/!*'()"):
-        for encoded in (quote(data, safe=safe), quote_plus(data, safe=safe)):
-            yield encoded
-            yield re.sub(r"%[0-9A-F]{2}", lambda pair: pair[0].lower(), encoded)
-            yield quote(encoded, safe="")
-    for once in _in_base64(data):
-        yield once
-        yield from _in_base64(once.encode())  # encoded twice
-    yield value[::-1]
-    yield from _by_number(data)
-
-
-def _by_number(data: bytes) -> Iterator[str]:
-    """*data* in hexadecimal digits, bare or with a mark before each byte."""
-    pairs = [f"{byte:02x}" for byte in data]
-    for before, after in (
-        ("", ""),
-        ("", " "),
-        ("", ":"),
-        ("%", ""),
-        ("\\x", ""),
-        ("\\u00", ""),
-        ("&#x", ";"),
-    ):
-        text = "".join(f"{before}{pair}{after}" for pair in pairs).rstrip(": ")
-        yield from (text, "".join(f"{before}{pair.upper()}{after}" for pair in pairs).rstrip(": "))
-    yield "".join(f"&#{byte};" for byte in data)
-
-
-def _in_base64(data: bytes) -> Iterator[str]:
-    """What of a base64 text *data* alone decides, wherever it begins."""
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        yield encode(data).decode().rstrip("=")
-    for before in range(3):
-        padded = bytes(before) + data
-        first = -(-before * 8 // 6)
-        last = len(padded) * 8 // 6
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            part = encode(padded).decode()[first:last]
-            if len(part) >= 7:
-                yield part
-
-
 @lru_cache(maxsize=8)
-def _pattern(values: tuple[str, ...]) -> re.Pattern[str] | None:
-    forms = _spellings(values)
-    return re.compile("|".join(map(re.escape, forms))) if forms else None
+def _cores(values: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(dict.fromkeys(core for value in values for core in cores(value)))
 
 
 def redact(text: str) -> str:
     """*text* with every secret value, however spelled, replaced by ``***``."""
     values = tuple(secrets())
-    if len(text) > _LONG:
-        # to look for each spelling alone is several times as fast as for all of them at each letter
-        for form in _spellings(values):
-            if form in text:
-                text = text.replace(form, "***")
-    elif pattern := _pattern(values):
-        text = pattern.sub("***", text)
+    # to look for each spelling alone is several times as fast as for all of them at each letter
+    for form in _spellings(values):
+        if form in text:
+            text = text.replace(form, "***")
+    text = _without_scattered(text, values)
     return without_userinfo(text) if "://" in text else text
+
+
+def _without_scattered(text: str, values: tuple[str, ...]) -> str:
+    """*text* without secrets that are wrapped, listed or spaced out."""
+    if not values:
+        return text
+    data = text.encode("utf-8", "surrogatepass")
+    spans = scattered(data, _cores(values))
+    for first, last in sorted(spans, reverse=True):
+        data = data[:first] + b"***" + data[last:]
+    return data.decode("utf-8", "surrogatepass") if spans else text
 
 
 def without_userinfo(text: str) -> str:
@@ -185,12 +135,15 @@ def scrub(path: Path) -> None:
         return
     content = path.read_bytes()
     present = [form for form in values if form in content]
-    if not present:
+    spans = scattered(content, _cores(tuple(secrets())))
+    if present:
+        spans += [match.span() for match in re.finditer(b"|".join(map(re.escape, present)), content)]
+    if not spans:
         return
     with path.open("r+b") as file:
-        for match in re.finditer(b"|".join(map(re.escape, present)), content):
-            file.seek(match.start())
-            file.write(b"*" * len(match[0]))
+        for first, last in spans:
+            file.seek(first)
+            file.write(b"*" * (last - first))
 
 
 def scrub_leftovers(logs: Iterable[Path]) -> None:
