@@ -139,7 +139,7 @@ def _in_urls(data: bytes) -> Iterator[str]:
 
 
 def _by_number(value: str, data: bytes) -> Iterator[str]:
-    """*value* by the numbers of its bytes, or letters, with a mark before each."""
+    """*value* by the numbers of its bytes or letters, each with a mark."""
     for before, digits, after in (
         ("", "02x", ""),
         ("", "02x", " "),
@@ -199,12 +199,12 @@ def _scattered(data: bytes, looked_for: Sequence[bytes]) -> list[tuple[int, int]
     """
     text = _COLOURS.sub(lambda hit: b" " * len(hit[0]), data) if b"\x1b" in data else data
     squeezed = text.translate(None, _BETWEEN)
-    found = [core for core in looked_for if core in squeezed]
-    if not found:
+    present = [core for core in looked_for if core in squeezed]
+    if not present:
         return []
     places = [place for place, byte in enumerate(text) if byte in _LETTERS]
     every = []
-    for core in found:
+    for core in present:
         start = squeezed.find(core)
         while start >= 0:
             every.append((places[start], places[start + len(core) - 1] + 1))

@@ -310,7 +310,7 @@ def _header(scope: Scope, name: bytes) -> str:
 
 
 def _cookies(value: bytes, seen: Seen, root_path: str) -> bytes:
-    """The cookies for Gradio: of its session's, only what this page set itself."""
+    """The cookies for Gradio; of its session's, only what this page set."""
     pairs = [pair.strip() for pair in value.split(b";")]
     locked = [pair for pair in pairs if pair.startswith(_LOCKED)]
     rest = [pair for pair in pairs if not pair.startswith(_LOCKED)]

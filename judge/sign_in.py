@@ -1,4 +1,4 @@
-"""Who signs in: passwords compared apart, and sessions that the raters file ends."""
+"""Passwords compared apart, and sessions that the raters file ends."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ class SignIn:
 def keep_sessions(
     raters: Raters, invitations: Invitations, applications: Iterable[gr.routes.App]
 ) -> Callable[[str], str | None]:
-    """Give Gradio's *applications* sessions that end with the raters file; return who is signed in by cookies."""
+    """Return who is signed in, by the cookies of a request.
+
+    Gradio's *applications* get sessions that end with the raters file.
+    """
     from starlette.requests import cookie_parser
 
     sessions = Sessions(raters, invitations.session, invitations.end_sessions)

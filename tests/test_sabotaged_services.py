@@ -417,6 +417,7 @@ def test_names_with_a_date_or_a_tag_are_versions_and_others_are_not() -> None:
 
 def test_escapes_are_shown() -> None:
     assert printable("a\x1b[2Jb\u202ec\n") == "a\\x1b[2Jb\\u202ec\n"
+    assert printable("\u061ca\u2028b\x9b2J") == "\\u061ca\\u2028b\\x9b2J"
 
 
 @pytest.mark.parametrize(
