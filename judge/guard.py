@@ -179,11 +179,15 @@ class Guard:
             return
         self._large[who] += length > LARGE_BODY_BYTES
         try:
-            receiving = await _whole(receive)
+            try:
+                receiving = await _whole(receive)
+            except TimeoutError:
+                await _refuse(
+                    sending, 408, f"The body of this request did not come within {BODY_S:g} seconds."
+                )
+                return
             if receiving is not None:
                 await self.app(scope, receiving, sending)
-        except TimeoutError:
-            await _refuse(sending, 408, f"The body of this request did not come within {BODY_S:g} seconds.")
         finally:
             self._large[who] -= length > LARGE_BODY_BYTES
             if not self._large[who]:
