@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import contextlib
 import html
 import io
 import json
 import os
+import quopri
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +33,8 @@ _SHORTEST = 6
 """Characters below which a value is no secret: it would turn every other word into stars."""
 _DECLARED = "BAKEOFF_SECRET_VARIABLES"
 """Names declared secret, for the processes that this one starts."""
-_LONG = 4096
+_LONGEST = 4096
+"""Characters of the longest value whose signs are looked for in every escape."""
 _LONGEST_CUT = 160
 """Characters of the longest secret of which parts are looked for, too."""
 _HARMLESS = {"", "EMPTY", "none", "None", "0", "1", "true", "false"}
@@ -41,6 +45,14 @@ _PLAIN = re.compile(
 """Values of .env without a telling name that hide nothing: words, numbers, versions, lists of hosts."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<userinfo>[^\s/?#'\"<>]+)@")
+
+_FEWEST = 12
+"""Letters of a spelling that is looked for between other signs; fewer would be found in prose."""
+_BETWEEN = bytes([*range(33), *b"\"',-.:;_\x7f", *range(128, 256)])
+"""What stands between the letters of a value that was wrapped, listed or spaced out."""
+_LETTERS = bytes(byte for byte in range(256) if byte not in _BETWEEN)
+_COLOURS = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")
+_FULL_WIDTH = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
 
 
 def declare(name: str) -> None:
@@ -81,34 +93,24 @@ def _of_url(text: str) -> Iterator[str]:
             yield from (value for name, value in parse_qsl(urlsplit(url).query) if NAMES.search(name))
 
 
-@lru_cache(maxsize=8)
-def _spellings(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Every way in which programs write *values*, longest first."""
-    forms = {form for value in values for form in _forms(value) if len(form) >= _SHORTEST}
-    return tuple(sorted(forms, key=len, reverse=True))
-
-
-def _forms(value: str) -> Iterator[str]:
-    plain = [value, repr(value)[1:-1], repr(value.encode("utf-8", "surrogateescape"))[2:-1]]
-    for ascii_only in (True, False):
-        written = json.dumps(value, ensure_ascii=ascii_only)[1:-1]
-        plain += [written, written.replace("/", "\\/"), json.dumps(written, ensure_ascii=ascii_only)[1:-1]]
-    yield from plain
-    for text in dict.fromkeys(plain):
-        yield from (html.escape(text), html.escape(text, quote=False))
-        yield html.escape(text).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
-    yield shlex.quote(value).strip("'")
+def _spellings_of(value: str) -> Iterator[str]:
+    """Yield *value* in every notation, some of them more than once."""
     data = value.encode("utf-8", "surrogateescape")
-    for safe in ("", "/", "/:@", "!*'()", "/!*'()"):
-        for encoded in (quote(data, safe=safe), quote_plus(data, safe=safe)):
-            yield encoded
-            yield re.sub(r"%[0-9A-F]{2}", lambda pair: pair[0].lower(), encoded)
-            yield quote(encoded, safe="")
+    yield from _escaped(value, data)
+    yield from _in_urls(data)
     for once in _in_base64(data):
         yield once
         yield from _in_base64(once.encode())  # encoded twice
-    yield from (value[::-1], value.upper(), value.lower())
-    yield from _by_number(data)
+    for wide in (value.encode("utf-16-le", "surrogatepass"), value.encode("utf-16-be", "surrogatepass")):
+        yield from (repr(wide)[2:-1], base64.b64encode(wide).decode().rstrip("="), wide.hex())
+    yield from (base64.b32encode(data).decode().rstrip("="), base64.b85encode(data).decode())
+    yield base64.a85encode(data).decode()
+    yield from (value[::-1], codecs.encode(value, "rot13"), value.translate(_FULL_WIDTH))
+    yield from (data.decode("latin-1"), quopri.encodestring(data).decode("latin-1"))
+    yield from (unicodedata.normalize(form, value) for form in ("NFC", "NFD", "NFKC"))
+    if len(value) >= _FEWEST and re.search(r"\d", value):
+        yield from (value.upper(), value.lower())
+    yield from _by_number(value, data)
     yield from _cut(value)
 
 
@@ -120,21 +122,55 @@ def _cut(value: str) -> Iterator[str]:
         yield from (value[:length], value[-length:])
 
 
-def _by_number(data: bytes) -> Iterator[str]:
-    """*data* in hexadecimal digits, bare or with a mark before each byte."""
-    pairs = [f"{byte:02x}" for byte in data]
-    for before, after in (
-        ("", ""),
-        ("", " "),
-        ("", ":"),
-        ("%", ""),
-        ("\\x", ""),
-        ("\\u00", ""),
-        ("&#x", ";"),
+def _escaped(value: str, data: bytes) -> Iterator[str]:
+    plain = [
+        value,
+        repr(value)[1:-1],
+        repr(data)[2:-1],
+        shlex.quote(value).strip("'"),
+        json.dumps(value)[1:-1],
+    ]
+    plain += [written.replace("/", "\\/") for written in plain]
+    yield from plain
+    for text in dict.fromkeys(plain):
+        yield from (html.escape(text), html.escape(text, quote=False))
+        yield html.escape(text).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+    # YAML and TOML escape as JSON does, but for letters up to ÿ
+    yield re.sub(r"\\u00([0-9a-f]{2})", lambda hit: f"\\x{hit[1].upper()}", json.dumps(value)[1:-1])
+
+
+def _in_urls(data: bytes) -> Iterator[str]:
+    for safe in ("", "/", "/:@", "!*'()", "/!*'()"):
+        for encoded in (quote(data, safe=safe), quote_plus(data, safe=safe)):
+            yield encoded
+            yield re.sub(r"%[0-9A-F]{2}", lambda pair: pair[0].lower(), encoded)
+            yield from (quote(encoded, safe=""), quote(encoded))
+
+
+def _by_number(value: str, data: bytes) -> Iterator[str]:
+    """*value* by the numbers of its bytes or letters, each with a mark."""
+    for before, digits, after in (
+        ("", "02x", ""),
+        ("", "02x", " "),
+        ("", "02x", ":"),
+        ("%", "02x", ""),
+        ("\\x", "02x", ""),
+        ("\\", "03o", ""),
+        ("0x", "02x", ", "),
+        ("", "d", ", "),
+        ("", "08b", " "),
     ):
-        text = "".join(f"{before}{pair}{after}" for pair in pairs).rstrip(": ")
-        yield from (text, "".join(f"{before}{pair.upper()}{after}" for pair in pairs).rstrip(": "))
-    yield "".join(f"&#{byte};" for byte in data)
+        text = "".join(f"{before}{byte:{digits}}{after}" for byte in data).rstrip(": ,")
+        yield from (
+            (text, "".join(f"{before}{byte:{digits.upper()}}{after}" for byte in data).rstrip(": ,"))
+            if (digits == "02x")
+            else (text,)
+        )
+    for numbers in (list(data), [ord(sign) for sign in value]):
+        yield "".join(f"&#{number};" for number in numbers)
+        for digits in ("x", "02x", "X"):
+            yield "".join(f"&#x{number:{digits}};" for number in numbers)
+        yield "".join(f"\\u{number:04x}" for number in numbers)
 
 
 def _in_base64(data: bytes) -> Iterator[str]:
@@ -151,8 +187,60 @@ def _in_base64(data: bytes) -> Iterator[str]:
                 yield part
 
 
+def _cores_of(value: str) -> Iterator[bytes]:
+    """Yield spellings of *value* without all that may stand between letters.
+
+    To be looked for by :func:`_scattered`.
+    """
+    data = value.encode("utf-8", "surrogateescape")
+    texts = [value, data.hex(), data.hex().upper(), "".join(f"0x{byte:02x}" for byte in data)]
+    texts += ["".join(map(str, data)), *_in_base64(data)]
+    for text in texts:
+        core = text.encode("utf-8", "surrogateescape").translate(None, _BETWEEN)
+        if len(core) >= _FEWEST and re.search(rb"\d", core):
+            yield core
+
+
+def _scattered(data: bytes, looked_for: Sequence[bytes]) -> list[tuple[int, int]]:
+    """Return where *data* holds a core with other signs between its letters.
+
+    In order, and none within another. Line ends, blanks, separators, signs that are not seen, and a terminal's colours.
+    """
+    text = _COLOURS.sub(lambda hit: b" " * len(hit[0]), data) if b"\x1b" in data else data
+    squeezed = text.translate(None, _BETWEEN)
+    present = [core for core in looked_for if core in squeezed]
+    if not present:
+        return []
+    places = [place for place, byte in enumerate(text) if byte in _LETTERS]
+    every = []
+    for core in present:
+        start = squeezed.find(core)
+        while start >= 0:
+            every.append((places[start], places[start + len(core) - 1] + 1))
+            start = squeezed.find(core, start + 1)
+    spans: list[tuple[int, int]] = []
+    for first, last in sorted(every):
+        if spans and first <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(last, spans[-1][1]))
+        else:
+            spans.append((first, last))
+    return spans
+
+
 @lru_cache(maxsize=8)
-def _escaped(values: tuple[str, ...]) -> tuple[tuple[str, re.Pattern[str]], ...]:
+def _spellings(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Every way in which programs write *values*, longest first."""
+    forms = {form for value in values for form in _spellings_of(value) if len(form) >= _SHORTEST}
+    return tuple(sorted(forms, key=len, reverse=True))
+
+
+@lru_cache(maxsize=8)
+def _cores(values: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(dict.fromkeys(core for value in values for core in _cores_of(value)))
+
+
+@lru_cache(maxsize=8)
+def _escapes(values: tuple[str, ...]) -> tuple[tuple[str, re.Pattern[str]], ...]:
     """A pattern for each value with signs that programs escape, however often they do.
 
     With each comes the longest stretch that no program escapes, so that most texts need no search.
@@ -160,7 +248,7 @@ def _escaped(values: tuple[str, ...]) -> tuple[tuple[str, re.Pattern[str]], ...]
     patterns = []
     for value in values:
         runs = re.findall(r"[A-Za-z0-9]+", value)
-        if len(value) > _LONG or re.fullmatch(r"[A-Za-z0-9_.~-]*", value) or not runs:
+        if len(value) > _LONGEST or re.fullmatch(r"[A-Za-z0-9_.~-]*", value) or not runs:
             continue
         signs = "".join(map(_any_escape, value))
         patterns.append((max(runs, key=len), re.compile(signs, re.IGNORECASE)))
@@ -197,10 +285,22 @@ def redact(text: str) -> str:
     for form in _spellings(values):
         if form in text:
             text = text.replace(form, "***")
-    for stretch, escaped in _escaped(values):
+    for stretch, escaped in _escapes(values):
         if stretch in text:
             text = escaped.sub("***", text)
+    text = _without_scattered(text, values)
     return without_userinfo(text) if "://" in text else text
+
+
+def _without_scattered(text: str, values: tuple[str, ...]) -> str:
+    """*text* without secrets that are wrapped, listed or spaced out."""
+    if not values:
+        return text
+    data = text.encode("utf-8", "surrogatepass")
+    spans = _scattered(data, _cores(values))
+    for first, last in sorted(spans, reverse=True):
+        data = data[:first] + b"***" + data[last:]
+    return data.decode("utf-8", "surrogatepass") if spans else text
 
 
 def without_userinfo(text: str) -> str:
@@ -229,18 +329,18 @@ def scrub(path: Path) -> None:
         return
     content = path.read_bytes()
     spellings = (form.encode("utf-8", "surrogateescape") for form in _spellings(values))
-    spans: list[tuple[int, int]] = []
-    if present := [form for form in spellings if form in content]:
-        spans += (match.span() for match in re.finditer(b"|".join(map(re.escape, present)), content))
-    for stretch, escaped in _escaped(values):
+    spans = _scattered(content, _cores(values))
+    for stretch, escaped in _escapes(values):
         if stretch.encode() in content:  # a byte a letter, so that places in text and file are the same
-            spans += (match.span() for match in escaped.finditer(content.decode("latin-1")))
+            spans += [match.span() for match in escaped.finditer(content.decode("latin-1"))]
+    if present := [form for form in spellings if form in content]:
+        spans += [match.span() for match in re.finditer(b"|".join(map(re.escape, present)), content)]
     if not spans:
         return
     with path.open("r+b") as file:
-        for start, end in spans:
-            file.seek(start)
-            file.write(b"*" * (end - start))
+        for first, last in spans:
+            file.seek(first)
+            file.write(b"*" * (last - first))
 
 
 def scrub_leftovers(logs: Iterable[Path]) -> None:

@@ -69,6 +69,7 @@ def serve(options: argparse.Namespace) -> None:
             keys,
             options.results,
             options.root_path,
+            options.name,
             _material(options),
             _reviving({deployment.served_name: deployment for deployment in deployed}),
         )

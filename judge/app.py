@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import html
 import json
 import os
 import secrets
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bakeoff.errors import StoreError
 from bakeoff.judgement.arena import ArenaDesk
 from bakeoff.judgement.chat import ChatDesk
 from bakeoff.judgement.desk import Desk
 from bakeoff.judgement.invitations import Invitations
 from bakeoff.judgement.items import ItemsDesk
-from bakeoff.judgement.raters import Raters, Sessions
+from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.results import ResultsDesk
 from bakeoff.judgement.rubric import load_rubric
 from bakeoff.judgement.studio import Material, StudioDesk
 from judge.entrance import add_entrance
-from judge.guard import CLIENT_ADDRESS
 from judge.own_cases import FOLDER, OwnCases, StudioPage
+from judge.sign_in import SignIn, keep_sessions
 
 
 @contextlib.contextmanager
@@ -56,8 +51,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 HERE = Path(__file__).parent
-SIGN_INS_AT_ONCE = max(1, min(2, (os.cpu_count() or 2) // 2))  # 32 MiB and a core each
-WAITING, WAITING_PER_ADDRESS = 256, 64
 SIGN_OUT = (
     "<a class='sign-out' href='{root}/logout'>"
     "<span class='zh-only'>退出</span><span class='en-only'>Sign out</span></a>"
@@ -90,6 +83,7 @@ class Settings:
         keys: served name -> environment variable with that service's key, where it wants one.
         open_results: show results to everybody while nobody signs in.
         root_path: path prefix under which a proxy serves the page, such as "/judge".
+        names: host names under which the page is served beside this machine's own; any where there are none.
         material: what the owner can make studies of.
         revive: called with the name of a model that gave no whole reply; whether to ask it once more.
     """
@@ -101,49 +95,9 @@ class Settings:
     keys: Mapping[str, str] = field(default_factory=dict)
     open_results: bool = False
     root_path: str = ""
+    names: Sequence[str] = ()
     material: Callable[[], Material] = Material
     revive: Callable[[str], bool] = lambda model: False
-
-
-class SignIn:
-    """Compares passwords in threads of its own, so that raters keep their speed while strangers try."""
-
-    def __init__(self, raters: Raters) -> None:
-        self.raters = raters
-        self._pool = ThreadPoolExecutor(SIGN_INS_AT_ONCE, thread_name_prefix="sign-in")
-        self._waiting: Counter[str] = Counter()
-
-    async def __call__(self, name: str, password: str) -> bool:
-        """Whether *password* is that of *name*.
-
-        Raises:
-            HTTPException: 429 where too many wait or an address failed too often; 503 where nobody can sign in.
-        """
-        from fastapi import HTTPException
-
-        address = CLIENT_ADDRESS.get()
-        if self._waiting.total() >= WAITING or self._waiting[address] >= WAITING_PER_ADDRESS:
-            raise HTTPException(429, "Too many sign-ins at once; try again in a minute.")
-        self._waiting[address] += 1
-        try:
-            loop = asyncio.get_running_loop()
-            right = await loop.run_in_executor(self._pool, self._compare, name, password, address)
-        except StoreError as error:
-            print(f"judge: {error}", file=sys.stderr, flush=True)
-            raise HTTPException(503, "Nobody can sign in just now; the owner's log says why.") from None
-        finally:
-            self._waiting[address] -= 1
-            if not self._waiting[address]:
-                del self._waiting[address]
-        if right is None:
-            raise HTTPException(429, "Too many wrong sign-ins from here; try again in a minute.")
-        return right
-
-    def _compare(self, name: str, password: str, address: str) -> bool | None:
-        # Asked only here, when it is this attempt's turn: then those before it have been counted.
-        if self.raters.is_refused(address):
-            return None
-        return self.raters.signs_in(name, password, address)
 
 
 def _trouble(refusal: Mapping[str, str]) -> str:
@@ -386,6 +340,21 @@ def _chat_tab(settings: Settings, page: gr.Blocks) -> None:
     page.load(on_chat_score, inputs, score, api_name="chat_open", **DIRECT)
 
 
+def _theme() -> gr.themes.Base:
+    fonts = ["system-ui", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
+    return gr.themes.Default(
+        primary_hue="teal",
+        font=[gr.themes.Font(name) for name in fonts],
+        font_mono=[gr.themes.Font("monospace")],
+    ).set(
+        button_primary_background_fill="#2f6f6a",
+        button_primary_background_fill_hover="#265a56",
+        button_primary_background_fill_dark="#2f6f6a",
+        button_primary_background_fill_hover_dark="#265a56",
+        button_primary_text_color="#ffffff",
+    )
+
+
 def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
     """The web application: the page behind sign-in and guard."""
     import fastapi
@@ -400,18 +369,6 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
     invitations = Invitations(raters) if raters else None
     if invitations:
         add_entrance(outer, invitations)
-    fonts = ["system-ui", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
-    theme = gr.themes.Default(
-        primary_hue="teal",
-        font=[gr.themes.Font(name) for name in fonts],
-        font_mono=[gr.themes.Font("monospace")],
-    ).set(
-        button_primary_background_fill="#2f6f6a",
-        button_primary_background_fill_hover="#265a56",
-        button_primary_background_fill_dark="#2f6f6a",
-        button_primary_background_fill_hover_dark="#265a56",
-        button_primary_text_color="#ffffff",
-    )
     page = build(settings).queue(default_concurrency_limit=20)
     served: FastAPI = gr.mount_gradio_app(
         outer,
@@ -421,7 +378,7 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
         auth_message=SIGN_IN if raters else None,
         css_paths=HERE / "judge.css",
         head=NARROW,
-        theme=theme,
+        theme=_theme(),
         footer_links=[],
         show_error=False,
         enable_monitoring=False,
@@ -430,12 +387,24 @@ def serve(settings: Settings, *, only_loopback: bool) -> FastAPI:
         mcp_server=False,
         root_path=settings.root_path or None,
     )
+    rater_of = None
     if raters and invitations:
-        for route in served.routes:
-            if isinstance(inner := getattr(route, "app", None), gr.routes.App):
-                inner.tokens = Sessions(raters, invitations.session, invitations.end_sessions)
-                inner.cookie_id = invitations.cookie_id()
+        rater_of = keep_sessions(
+            raters,
+            invitations,
+            [
+                inner
+                for route in served.routes
+                if isinstance(inner := getattr(route, "app", None), gr.routes.App)
+            ],
+        )
     served.add_middleware(Titled, title=TITLE)
     served.add_middleware(Sieve, page=page)
-    served.add_middleware(Guard, only_loopback=only_loopback and raters is None, root_path=settings.root_path)
+    served.add_middleware(
+        Guard,
+        only_loopback=only_loopback and raters is None,
+        root_path=settings.root_path,
+        names=settings.names,
+        rater_of=rater_of,
+    )
     return served

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import ipaddress
 import re
+from collections import Counter
+from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 4 * 2**20
+STRANGER_BODY_BYTES = 16 * 2**10
+"""For who is not signed in: a name of 40 letters and a password of 1,024 in their longest spelling fit."""
+LARGE_BODY_BYTES = 256 * 2**10
+LARGE_AT_ONCE = 2
+"""Bodies over LARGE_BODY_BYTES that one rater may have under way: each costs several times its length."""
 BODY_S = 30.0
 """For a whole body; who sends one letter a second keeps neither a connection nor its memory for longer."""
 POLICY = (
@@ -36,6 +43,9 @@ ROUTES = re.compile(
 ENTRANCES = ("/", "/invite")
 """Where a link on another page, or in a mail, may lead."""
 
+_DOORS = ("/login", "/login/", "/invite")
+_SESSION, _LOCKED = b"access-token-", b"__Host-access-token-"
+"""The session's cookie as Gradio calls it, and by a name that no neighbouring host can set (TLS, no path prefix)."""
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?")
 _SINGLE = ("host", "origin", "content-length", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
 _STATIC = ("/assets/", "/static/", "/svelte/", "/theme.css", "/favicon.ico")
@@ -96,16 +106,36 @@ class Seen:
 class Guard:
     """Serves the page's own origin only, and of Gradio only what a rater needs.
 
-    Refuses requests of other origins, sign-in and sign-out included; uploads; bodies over 4 MiB; and, while nobody
-    signs in, foreign host names, so that no web page elsewhere reaches an open judge through a name that it points at
-    this machine. A proxy is believed (``X-Forwarded-*``) where it runs on this machine. Gradio's own cross-origin
+    Refuses requests of other origins, sign-in and sign-out included; uploads; bodies over 4 MiB, over 16 KiB of who
+    is not signed in; and foreign host names, so that no web page elsewhere reaches the judge through a name that it
+    points at this machine: all but this machine's own while nobody signs in, and all but *names* where these are
+    stated. A proxy is believed (``X-Forwarded-*``) where it runs on this machine. Gradio's own cross-origin
     headers are taken away, its cookies stay on this site and, behind TLS, off unencrypted connections.
     """
 
-    def __init__(self, app: ASGIApp, only_loopback: bool, root_path: str = "") -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        only_loopback: bool,
+        root_path: str = "",
+        names: Collection[str] = (),
+        rater_of: Callable[[str], str | None] | None = None,
+    ) -> None:
+        """Guard *app*.
+
+        Args:
+            app: what answers the requests that pass.
+            only_loopback: only this machine's own names are served.
+            root_path: path prefix of the page.
+            names: the only other host names under which the page is served; all where none is stated.
+            rater_of: who is signed in by these cookies; None where nobody signs in.
+        """
         self.app = app
         self.only_loopback = only_loopback
         self.root_path = root_path.rstrip("/")
+        self.names = {name.lower() for name in names}
+        self.rater_of = rater_of
+        self._large: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102 (the ASGI call)
         if scope["type"] == "lifespan":
@@ -130,23 +160,46 @@ class Guard:
             await sending({"type": "http.response.body", "body": b""})
         else:
             CLIENT_ADDRESS.set(seen.address)
+            await self._pass_on(_rewritten(scope, seen, self.root_path), receive, sending, seen)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, sending: Send, seen: Seen) -> None:
+        """Hand a request on when its body is complete."""
+        length = int(seen.headers.get("content-length", "0"))
+        if not length:
+            await self.app(scope, receive, sending)
+            return
+        rater = self.rater_of(_header(scope, b"cookie")) if self.rater_of else None
+        if self.rater_of and length > STRANGER_BODY_BYTES and (rater is None or seen.path in _DOORS):
+            status = 413 if seen.path in _DOORS else 401
+            await _refuse(sending, status, "Sign in first: until then a request is short.")
+            return
+        who = rater or seen.address
+        if length > LARGE_BODY_BYTES and self._large[who] >= LARGE_AT_ONCE:
+            await _refuse(sending, 429, "Too many large requests at once; wait for the others to end.")
+            return
+        self._large[who] += length > LARGE_BODY_BYTES
+        try:
             try:
-                receiving = (
-                    await _whole(receive) if seen.headers.get("content-length", "0") != "0" else receive
-                )
+                receiving = await _whole(receive)
             except TimeoutError:
                 await _refuse(
                     sending, 408, f"The body of this request did not come within {BODY_S:g} seconds."
                 )
                 return
             if receiving is not None:
-                await self.app(_rewritten(scope, seen), receiving, sending)
+                await self.app(scope, receiving, sending)
+        finally:
+            self._large[who] -= length > LARGE_BODY_BYTES
+            if not self._large[who]:
+                del self._large[who]
 
     def _why_refused(self, seen: Seen) -> tuple[int, str] | None:
         name = seen.host.rsplit(":", 1)[0] if not seen.host.endswith("]") else seen.host
         length = seen.headers.get("content-length", "0")
         if self.only_loopback and name.strip("[]") not in LOOPBACK:
             return 403, "This judge is open to this machine only; add raters to open it to others."
+        if self.names and name not in self.names and name.strip("[]") not in LOOPBACK:
+            return 403, "The judge is not served under this name; its owner says under which it is (--name)."
         if seen.is_foreign():
             return 403, (
                 "The judge answers its own page only. If this is its page, the proxy in front must pass on Host and "
@@ -197,6 +250,18 @@ def path_prefix(text: str) -> str:
     return path.rstrip("/")
 
 
+def host_name(text: str) -> str:
+    """*text* as a request's Host spells it.
+
+    Raises:
+        ValueError: it is no name of a machine, or has a port.
+    """
+    name = text.strip().lower()
+    if not _HOST.fullmatch(name) or re.search(r":\d+$", name.rpartition("]")[2]):
+        raise ValueError(f"{text!r} is no host name such as judge.example.org")
+    return name
+
+
 def _origin(scheme: str, host: str) -> str:
     return f"{scheme}://{host.removesuffix(':443' if scheme == 'https' else ':80')}"
 
@@ -244,7 +309,25 @@ def _is_loopback(address: str) -> bool:
     return False
 
 
-def _rewritten(scope: Scope, seen: Seen) -> Scope:
+def _header(scope: Scope, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name), "")
+
+
+def _cookies(value: bytes, seen: Seen, root_path: str) -> bytes:
+    """The cookies for Gradio; of its session's, only what this page set."""
+    pairs = [pair.strip() for pair in value.split(b";")]
+    locked = [pair for pair in pairs if pair.startswith(_LOCKED)]
+    rest = [pair for pair in pairs if not pair.startswith(_LOCKED)]
+    if locked or (seen.encrypted and not root_path):
+        # A neighbouring host can set a cookie of any other name for the whole domain.
+        rest = [pair for pair in rest if not pair.startswith(_SESSION)]
+    elif seen.encrypted:
+        # A neighbouring host could set the cookie without the Secure mark.
+        rest = [pair for pair in rest if not pair.startswith(_SESSION + b"unsecure-")]
+    return b"; ".join([*rest, *(pair.removeprefix(b"__Host-") for pair in locked)])
+
+
+def _rewritten(scope: Scope, seen: Seen, root_path: str) -> Scope:
     """*scope* as if there were no proxy.
 
     Nobody behind this has to believe a forwarding header.
@@ -254,13 +337,7 @@ def _rewritten(scope: Scope, seen: Seen) -> Scope:
         lower = name.lower()
         if lower in (b"host", b"forwarded") or lower.startswith((b"x-forwarded-", b"x-gradio-")):
             continue
-        if lower == b"cookie" and seen.encrypted:
-            # A neighbouring host could set the cookie without the Secure mark.
-            pairs = [
-                pair for pair in value.split(b";") if not pair.strip().startswith(b"access-token-unsecure-")
-            ]
-            value = b";".join(pairs)
-        headers.append((name, value))
+        headers.append((name, _cookies(value, seen, root_path) if lower == b"cookie" else value))
     headers.append((b"host", seen.host.encode("ascii")))
     scheme = "https" if seen.encrypted else "http"
     query = b"" if seen.path == "/" else scope.get("query_string", b"")  # "?deep_link=" and the like
@@ -300,9 +377,11 @@ def _checked(headers: list[tuple[bytes, bytes]], seen: Seen, root_path: str) -> 
         ):
             continue
         if lower == b"set-cookie":
-            plain = value.startswith(b"access-token-unsecure-")
-            if value.startswith(b"access-token-") and plain == seen.encrypted:
+            plain = value.startswith(_SESSION + b"unsecure-")
+            if value.startswith(_SESSION) and plain == seen.encrypted:
                 continue  # one cookie only: the secure one behind TLS, the other without
+            if value.startswith(_SESSION) and seen.encrypted and not root_path:
+                value = b"__Host-" + value
             value = _cookie(value, seen.encrypted, root_path)
         if lower == b"location" and seen.path == "/logout":
             value = f"{root_path}/".encode()

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from bakeoff.judgement.blind import LAYOUTS
 from bakeoff.matrix.schema import VARIANTS
-from judge.guard import path_prefix
+from judge.guard import host_name, path_prefix
 
 STORE = Path("store/judge/ratings.sqlite")
 RATERS = Path("store/judge/raters.json")
@@ -173,6 +173,15 @@ def _serving(main: argparse.ArgumentParser) -> None:
     _choosing(main)
     main.add_argument("--host", default="127.0.0.1")
     main.add_argument("--port", type=int, default=7860)
+    main.add_argument(
+        "--name",
+        nargs="+",
+        type=host_name,
+        default=(),
+        metavar="HOST",
+        help="host names under which the page is served, as in the browser's address line, such as "
+        "judge.example.org (default: any, where raters sign in; this machine's own names always)",
+    )
     main.add_argument(
         "--root-path",
         type=path_prefix,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gradio.components.base import Component
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+MOST_VALUES = 100_000
+"""Values in one message; a long talk has some thousands."""
 MOST_LEVELS = 40
 """Objects and lists within one another; what the page sends has about eight."""
 
@@ -127,10 +129,14 @@ def _check_values(content: object) -> None:
     """Look through *content* for what the page never sends.
 
     Raises:
-        ValueError: it is too deep, or has a number that JSON does not have, or a file.
+        ValueError: it is too deep or too many, or has a number that JSON does not have, or a file.
     """
     level: list[object] = [content]
+    count = 0
     for _ in range(MOST_LEVELS):
+        count += len(level)
+        if count > MOST_VALUES:
+            raise ValueError("too many values")
         deeper: list[object] = []
         for value in level:
             if isinstance(value, float) and not math.isfinite(value):

@@ -20,8 +20,9 @@ from bakeoff.judgement import raters as raters_module
 from bakeoff.judgement.invitations import Invitations
 from bakeoff.judgement.raters import MAX_FAILURES, Raters, Sessions
 from bakeoff.judgement.ratings import RatingStore
+from judge import guard as guard_module
 from judge.__main__ import main
-from judge.guard import Guard
+from judge.guard import Guard, host_name
 
 pytest.importorskip("gradio", reason="the judge needs gradio: pip install 'bakeoff[judge]'")
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
@@ -176,15 +177,102 @@ def test_one_cookie_is_set_and_it_stays_on_this_site() -> None:
         assert (b"strict-transport-security" in dict(sent)) is secure
 
 
+@pytest.mark.parametrize(
+    ("headers", "root_path", "cookies", "reach_gradio"),
+    [
+        # What a neighbouring host set for the whole domain never signs anybody in, first or last.
+        (TLS, "", "access-token-x=theirs", ""),
+        (TLS, "", "a=1; __Host-access-token-x=ours; access-token-x=theirs", "a=1; access-token-x=ours"),
+        (TLS, "", "access-token-unsecure-x=theirs; __Host-access-token-x=ours", "access-token-x=ours"),
+        # The proxy does not say that it speaks TLS; the browser's own mark of the cookie does.
+        ({"Host": "j.test"}, "", "access-token-x=theirs; __Host-access-token-x=ours", "access-token-x=ours"),
+        (TLS, "/judge", "access-token-x=ours; access-token-unsecure-x=theirs", "access-token-x=ours"),
+        ({"Host": "127.0.0.1"}, "", "access-token-unsecure-x=ours", "access-token-unsecure-x=ours"),
+    ],
+)
+def test_behind_tls_no_neighbour_s_cookie_is_a_session(
+    headers: dict[str, str], root_path: str, cookies: str, reach_gradio: str
+) -> None:
+    seen = []
+
+    async def looking(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(dict(scope["headers"])[b"cookie"].decode())
+        await inner(scope, receive, send)
+
+    guard = Guard(looking, only_loopback=False, root_path=root_path)
+    _, sent = run_asgi(guard, headers | {"Cookie": cookies}, f"{root_path}/login", "POST")
+    assert seen == [reach_gradio]
+    (cookie,) = [value for key, value in sent if key == b"set-cookie"]
+    assert cookie.startswith(b"__Host-") is (headers is TLS and not root_path)
+    assert b"; Path=/judge;" in cookie if root_path else b"; Path=/;" in cookie
+
+
+def test_a_page_with_names_is_served_under_no_other() -> None:
+    guard = Guard(inner, only_loopback=False, names=["judge.lab.test"])
+    for host, status in (
+        ("judge.lab.test", 200),
+        ("JUDGE.lab.test:8443", 200),
+        ("127.0.0.1:7860", 200),
+        ("[::1]:7860", 200),
+        ("evil.example", 403),
+        ("judge.lab.test.evil.example", 403),
+        ("10.0.0.5:7860", 403),
+        ("judge.lab.test.", 403),
+    ):
+        assert run_asgi(guard, {"Host": host})[0] == status, host
+
+
+def test_strangers_send_little_and_nobody_much_at_once() -> None:
+    import asyncio
+
+    small, large, too_large = "16000", str(guard_module.LARGE_BODY_BYTES + 1), "20000"
+    guard = Guard(inner, only_loopback=False, rater_of=lambda cookies: cookies or None)
+    for path, cookie, length, status in (
+        ("/login", "", small, 200),
+        ("/login", "anna", too_large, 413),
+        ("/invite", "", too_large, 413),
+        ("/gradio_api/run/desk", "", too_large, 401),
+        ("/gradio_api/run/desk", "anna", too_large, 200),
+        ("/gradio_api/run/desk", "anna", large, 200),
+    ):
+        headers = TLS | {"Content-Length": length, "Cookie": cookie}
+        assert run_asgi(guard, headers, path, "POST")[0] == status, (path, cookie, length)
+
+    async def at_once(count: int) -> list[int]:
+        """What is answered to large bodies of a rater that come together, and to another rater's beside them."""
+        statuses: list[int] = []
+        everything = asyncio.Event()
+
+        async def send(message: Any) -> None:
+            if "status" in message:
+                statuses.append(message["status"])
+                if len(statuses) == count - guard_module.LARGE_AT_ONCE:
+                    everything.set()
+
+        async def receive() -> Any:
+            await everything.wait()
+            return {"type": "http.request", "body": b""}
+
+        def scope(rater: bytes) -> Any:
+            headers = [(b"host", b"j.test"), (b"content-length", large.encode()), (b"cookie", rater)]
+            return {"type": "http", "method": "POST", "path": "/gradio_api/run/desk", "headers": headers}
+
+        await asyncio.gather(*(guard(scope(b"anna"), receive, send) for _ in range(count)))
+        await guard(scope(b"bob"), receive, send)
+        return statuses
+
+    assert sorted(asyncio.run(at_once(5))) == [200, 200, 200, 429, 429, 429]
+
+
 def test_what_is_begun_and_never_sent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
     import uvicorn
     from uvicorn.server import ServerState
 
-    from judge import guard, patience
+    from judge import patience
 
-    monkeypatch.setattr(guard, "BODY_S", 0.05)
+    monkeypatch.setattr(guard_module, "BODY_S", 0.05)
     monkeypatch.setattr(patience, "HEAD_S", 0.2)
     app = Guard(inner, only_loopback=False)
 
@@ -277,6 +365,28 @@ def test_a_session_ends_with_the_password_or_the_rater(tmp_path: Path) -> None:
     assert sessions.get("b") is None
     raters.path.write_text("{", encoding="utf-8")
     assert sessions.get("b") is None
+
+
+def test_a_new_password_ends_lasting_sessions_and_links_also_after_a_restart(tmp_path: Path) -> None:
+    raters = Raters(tmp_path / "raters.json")
+    invitations = Invitations(raters)
+    invited = [invitations.invite(), invitations.invite()]
+    (name, session), (other, others) = (invitations.redeem(each.token) for each in invited)  # type: ignore[misc]
+    open_link = invitations.again(name).token
+    raters.add(name, "a password of their own", owner=True)
+    fresh = Raters(raters.path)  # as a server that starts now
+    sessions = Sessions(fresh, Invitations(fresh).session)
+    assert (sessions.get(session), sessions.get(others)) == (None, other)
+    assert Invitations(fresh).redeem(open_link) is None  # nobody becomes an owner by an older link
+
+
+@pytest.mark.parametrize(
+    "text", ["", "https://judge.lab.test", "judge.lab.test:8443", "[::1]:1", "a b", "x/y"]
+)
+def test_a_name_of_the_page_has_neither_scheme_nor_port(text: str) -> None:
+    with pytest.raises(ValueError, match="no host name"):
+        host_name(text)
+    assert host_name(" Judge.lab.test") == "judge.lab.test"
 
 
 def test_ownership_changes_only_when_that_is_asked_for(

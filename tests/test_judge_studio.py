@@ -782,6 +782,22 @@ def test_no_cell_of_a_csv_is_calculated_and_a_number_stays_one(text: str, is_for
     assert row["cell"] == ("'" if is_formula else "") + text
 
 
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        # Excel in German separates at semicolons, and knows no quotation mark in the middle of a field.
+        ('good;=WEBSERVICE("http://x")', 'good;\'=WEBSERVICE("http://x")'),
+        ("good\n@SUM(A1)\t+cmd|' /C calc'!A0", "good\n'@SUM(A1)\t'+cmd|' /C calc'!A0"),
+        ('a; "＝HYPERLINK（1）', "a;' \"＝HYPERLINK（1）"),
+        ("listens\n- warm\n- slow; -0.5 (so)", "listens\n- warm\n- slow;' -0.5 (so)"),
+        ("f(x); g(x)", "f(x); g(x)"),
+    ],
+)
+def test_a_text_that_another_language_s_spreadsheet_splits_starts_nothing(text: str, written: str) -> None:
+    (row,) = csv.DictReader(io.StringIO(csv_of(["cell"], [{"cell": text}])))
+    assert row["cell"] == written
+
+
 def test_no_control_character_ends_a_field_or_the_file() -> None:
     written = csv_of(
         ["cell", "next"], [{"cell": "a\0b\x1ac\x7f\r\n\td", "next": "\0=1"}, {"cell": "e", "next": 2}]

@@ -193,6 +193,7 @@ def test_tokenizers_are_held_against_each_other(served: Words, told: str) -> Non
         ({"template": "llama3", "learning_rate": 1, "model": "/somewhere"}, {"template": "llama3"}, ""),
         ({"enable_thinking": "yes"}, {}, "'enable_thinking' is 'yes', which is not true or false"),
         ({"system": ["a"]}, {}, "'system' is .* not a text"),
+        ({"system": "/root/notes.txt"}, {}, "'system' is .* no name of a file"),
         ({"template": "../../evil.py"}, {}, "'template' is .* not the name of a template"),
         ({"template_backend": "python"}, {}, "not swift or jinja"),
         ([], {}, "no arguments of a training"),

@@ -1,6 +1,7 @@
 """Models with code of their own, in the habits of ChatGLM3, InternLM2 and Baichuan2, under real transformers."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -8,10 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from bakeoff.chain import weights
 from bakeoff.errors import DataError
 from bakeoff.plugins.finish_reason import tell_the_reason_truly
 from bakeoff.plugins.rotary_check import rotary_problem
-from bakeoff.tools import swift
+from bakeoff.tools import checkpoints, foreign, swift
 from tests.chains import ROW
 
 HERE = Path(__file__).parent / "fakes" / "remote_code"
@@ -148,6 +150,96 @@ def test_a_base_with_code_of_its_own_is_refused_before_it_starts(tiny, own_code,
     with pytest.raises(DataError, match=r"own/config\.json names Python code .*'trust_remote_code: true'"):
         tiny.chain(tmp_path / "store", model=str(own_code)).base()
     assert tiny.chain(tmp_path / "store", model=str(own_code), trust_remote_code=True).base().fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "by"),
+    [
+        ("config.json", {"text_config": {"auto_map": {"AutoConfig": "own.OwnConfig"}}}, "auto_map"),
+        ("config.json", {"attn_implementation": "evil/kernels"}, "attn_implementation"),
+        ("config.json", {"_attn_implementation": {"": "evil/kernels@main:f"}}, "_attn_implementation"),
+        ("config.json", {"experts_implementation": "evil/kernels"}, "experts_implementation"),
+        (
+            "config.json",
+            "[" * 990 + '{"auto_map": {"AutoConfig": "o.O"}}' + "]" * 990,
+            "no JSON that can be read",
+        ),
+        ("processor_config.json", {"auto_map": {"AutoProcessor": "own.P"}}, "auto_map"),
+        ("adapter_config.json", {"megatron_config": {"a": 1}, "megatron_core": "evil"}, "megatron_core"),
+        (
+            "adapter_config.json",
+            {"auto_mapping": {"parent_library": "evil", "base_model_class": "M"}},
+            "auto_mapping",
+        ),
+        ("custom_generate/generate.py", "", "custom_generate"),
+        ("config.json", {"attn_implementation": "sdpa", "auto_map": None, "architectures": ["a/b"]}, ""),
+        (
+            "adapter_config.json",
+            {"megatron_config": None, "megatron_core": "megatron.core", "auto_mapping": None},
+            "",
+        ),
+        (
+            "adapter_config.json",
+            {"auto_mapping": {"parent_library": "transformers.models.qwen2.modeling_qwen2"}},
+            "",
+        ),
+    ],
+)
+def test_whatever_names_code_in_a_folder_is_found(tmp_path, name, content, by):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    named = foreign.own_code(tmp_path)
+    assert (named.file, by in named.by) == (name, True) if by else named is None
+
+
+@pytest.mark.parametrize(
+    ("content", "setting"),
+    [
+        ({"system": "/root/notes.txt"}, "'system' is '/root/notes.txt'"),
+        ({"attn_impl": "evil/kernels"}, "'attn_impl'"),
+        ({"task_type": "seq_cls"}, "'task_type'"),
+        ({"new_special_tokens": ["/etc/hosts.txt"]}, "'new_special_tokens'"),
+        ({"rope_scaling": {"type": "linear", "factor": 9}}, "'rope_scaling'"),
+        ({"quant_method": "bnb", "quant_bits": 4}, "'quant_method'"),
+        ({"tuner_type": ["../x"]}, "'tuner_type'"),
+        ({"task_type": "causal_lm", "tuner_type": "lora", "new_special_tokens": [], "quant_bits": None}, ""),
+        (["system"], ""),
+    ],
+)
+def test_a_stranger_s_training_arguments_do_not_say_how_a_model_is_loaded(tmp_path, content, setting):
+    (tmp_path / "args.json").write_text(json.dumps(content))
+    assert setting in foreign.own_settings(tmp_path)
+    assert bool(setting) == bool(foreign.own_settings(tmp_path))
+    spec = SimpleNamespace(name="row", trust_remote_code=False)
+    if setting:
+        with pytest.raises(DataError, match="decides nothing here"):
+            weights.refuse_plugins(tmp_path, spec)
+    else:
+        weights.refuse_plugins(tmp_path, spec)
+
+
+def test_shards_lie_in_the_folder_and_odd_files_are_neither_waited_for_nor_read_whole(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    assert foreign.own_code(tmp_path).by == "it is no JSON that can be read"
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "config.json").symlink_to("/dev/zero")
+    assert foreign.own_code(tmp_path).file == "config.json"
+    index = tmp_path / "model.safetensors.index.json"
+    for shard, expected in (
+        ("../../other/a.safetensors", True),
+        ("/x.safetensors", True),
+        ("a.safetensors", False),
+    ):
+        index.write_text(json.dumps({"weight_map": {"w": shard}}))
+        assert (shard in foreign.path_in_index(tmp_path)) is expected
+    shard = tmp_path / "model.safetensors"
+    deep = b"[" * 100_000
+    huge = (2**36).to_bytes(8, "little")
+    for content in (len(deep).to_bytes(8, "little") + deep, huge, (2).to_bytes(8, "little") + b"[]", b""):
+        shard.write_bytes(content)
+        assert "cut short" in checkpoints.why_truncated(shard) or "missing" in checkpoints.why_truncated(
+            shard
+        )
 
 
 def test_transformers_refuses_a_model_s_code_whoever_trusts_it(own_code, tmp_path, forks):

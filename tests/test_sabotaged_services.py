@@ -31,7 +31,7 @@ from bakeoff.endpoint.texts import printable
 from bakeoff.error_texts import is_error_text, may_be_error_text
 from bakeoff.errors import CommandFailed, ServiceError, in_short
 from bakeoff.evalscope import worker
-from bakeoff.evalscope.asking import AskingAPI, in_words
+from bakeoff.evalscope.asking import AskingAPI, Tries, in_words
 from bakeoff.execution.runner import Runner
 from bakeoff.judgement.replies import Respondent, gather, load_cases
 from bakeoff.matrix.schema import Suite
@@ -268,6 +268,56 @@ def test_a_body_in_chunks_with_trailers_is_read() -> None:
         assert reply(url) == "好"
 
 
+_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "for_ever"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"a"),
+        (b"HTTP/1.1 200 OK\r\n", b""),
+        (_CHUNKED, b"X: y\r\n"),
+        (_CHUNKED + b"X: ", b"a"),
+    ],
+    ids=["interim answers", "a header", "silence", "trailers", "a trailer"],
+)
+def test_no_part_of_an_answer_is_waited_for_without_end(
+    first: bytes, for_ever: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bakeoff.endpoint import connections as ours
+    from bakeoff.evalscope import connections as theirs
+
+    monkeypatch.setattr(ours, "_GRACE_S", 0.1)
+    monkeypatch.setattr(theirs, "_GRACE_S", 0.1)
+    over = threading.Event()
+
+    def drip(client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):
+            client.recv(65536)
+            client.sendall(first)
+            while not over.wait(0.02):
+                client.sendall(for_ever)
+
+    def accept(listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(listening.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=accept, args=(listening,), daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        try:
+            with http_session(url) as session, pytest.raises(ServiceError, match="no reply"):
+                ask(session, url, {"model": "m"}, timeout_s=0.2, pause_s=0)
+            api = AskingAPI("m", url, "EMPTY", in_flight=1, timeout_s=0.2, tries=Tries(attempts=1))
+            with pytest.raises(APIConnectionError):
+                api.tokens([ChatMessageUser(content="x")], {})
+        finally:
+            over.set()
+            listening.shutdown(socket.SHUT_RDWR)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_interim_answers_and_addresses_of_either_kind_are_understood(host: str) -> None:
     with serving(lambda *_: (200, {"X-Interim": "2"}, completion("好")), host=host) as (url, _):
@@ -367,6 +417,7 @@ def test_names_with_a_date_or_a_tag_are_versions_and_others_are_not() -> None:
 
 def test_escapes_are_shown() -> None:
     assert printable("a\x1b[2Jb\u202ec\n") == "a\\x1b[2Jb\\u202ec\n"
+    assert printable("\u061ca\u2028b\x9b2J") == "\\u061ca\\u2028b\\x9b2J"
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import json
 import os
+import textwrap
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -85,6 +87,18 @@ def test_another_encoding_ends_in_one_line_with_file_byte_and_remedy(tmp_path: P
         repr(json.dumps(AWKWARD)),
         json.dumps(repr(AWKWARD.encode())),
         quote(quote(AWKWARD)),
+        repr(repr(AWKWARD)),
+        "".join(f"&#x{ord(sign):x};" for sign in AWKWARD),
+        "".join(f"\\u{ord(sign):04x}" for sign in AWKWARD),
+        "".join(f"\\{byte:03o}" for byte in AWKWARD.encode()),
+        str(list(AWKWARD.encode())),
+        ",".join(f"0x{byte:02x}" for byte in AWKWARD.encode()),
+        AWKWARD.encode().hex("-"),
+        AWKWARD.encode("utf-16-le").hex(),
+        base64.b64encode(AWKWARD.encode("utf-16-le")).decode(),
+        base64.b32encode(AWKWARD.encode()).decode().rstrip("="),
+        codecs.encode(AWKWARD, "rot13"),
+        AWKWARD.encode().decode("latin-1"),
         AWKWARD.upper(),
     ],
 )
@@ -107,6 +121,38 @@ def test_a_message_that_was_cut_shows_no_large_part_of_a_key() -> None:
     assert secrecy.redact(f"Incorrect API key provided: {key[:-3]}") == "Incorrect API key provided: ***"
     assert secrecy.redact(f"…{key[6:]} is not known") == "…*** is not known"
     assert secrecy.redact(key.encode().decode("latin-1").upper()) == "***"
+
+
+KEY = 'sk-9"Qx/7Lm+Zr\\2 Wd=85'
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        " ".join(KEY),
+        "-".join(KEY),
+        "\u200b".join(KEY),
+        "\n".join(textwrap.wrap(KEY, 9)),
+        KEY[:8] + "\x1b[1;31m" + KEY[8:],
+        "\n".join(textwrap.wrap(base64.b64encode(b"x" + KEY.encode()).decode(), 10)),
+        "\n  ".join(textwrap.wrap(KEY.encode().hex(), 16)),
+        json.dumps(json.dumps(json.dumps([KEY]))),
+    ],
+)
+def test_a_value_is_crossed_out_also_where_it_is_wrapped_or_spaced_out(tmp_path: Path, spelling: str) -> None:
+    os.environ["SOME_TOKEN"] = KEY
+    text = f"before 好 {spelling} after"
+    hidden = secrecy.redact(text)
+    assert hidden.startswith("before 好 ")
+    assert hidden.endswith(" after")
+    assert len(hidden.replace("***", "")) < 40
+    log = tmp_path / "log"
+    log.write_text(text, encoding="utf-8")
+    secrecy.scrub(log)
+    assert log.stat().st_size == len(text.encode())
+    assert "***" in log.read_text(encoding="utf-8")
+    prose = "sk 9 birds sat on 7 trees, 2 flew; Wd 85"
+    assert secrecy.redact(prose) == prose
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ A probe (:mod:`bakeoff.parity_probe`) measures in the row's environment, :mod:`b
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from bakeoff.probes.measured import Measurements
 from bakeoff.store.facts import ParityFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record
+from bakeoff.tools.foreign import is_name, is_plain_text
 
 if TYPE_CHECKING:
     from bakeoff.chain.chain import Chain
@@ -169,19 +169,12 @@ def plan_for(chain: Chain, variant: str) -> Plan:
     return plan
 
 
-_NAME = re.compile(r"[\w.+,-]{0,200}")
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(_NAME.fullmatch(value))
-
-
 _FOREIGN: Mapping[str, tuple[Callable[[object], bool], str]] = {
-    "template": (_is_name, "the name of a template"),
-    "system": (lambda value: isinstance(value, str), "a text"),
-    "response_prefix": (lambda value: isinstance(value, str), "a text"),
-    "agent_template": (_is_name, "the name of a template"),
-    "loss_scale": (_is_name, "a name"),
+    "template": (is_name, "the name of a template"),
+    "system": (is_plain_text, "a text, which has to be no name of a file"),
+    "response_prefix": (is_plain_text, "a text, which has to be no name of a file"),
+    "agent_template": (is_name, "the name of a template"),
+    "loss_scale": (is_name, "a name"),
     "template_backend": (lambda value: value in ("swift", "jinja"), "swift or jinja"),
     **{
         name: (lambda value: isinstance(value, bool), "true or false")
@@ -196,7 +189,7 @@ def foreign_options(args: Path) -> dict[str, object]:
 
     *args* is the file that it left beside weights or an adapter.
 
-    Nothing that it names is ever imported; see :func:`bakeoff.tools.checkpoints.own_plugin`.
+    Nothing that it names is ever imported; see :func:`bakeoff.tools.foreign.own_plugin`.
 
     Raises:
         DataError: it cannot be read, or says something of another form.

@@ -9,7 +9,7 @@ from bakeoff.errors import DataError
 from bakeoff.matrix.schema import ModelSpec
 from bakeoff.provenance import TENSORS, WEIGHTS, ContentHashes
 from bakeoff.sentences import Template
-from bakeoff.tools import checkpoints
+from bakeoff.tools import checkpoints, foreign
 
 OTHER_BASE = Template(
     "chain.weights.other_base",
@@ -28,11 +28,15 @@ def content_of(path: str, spec: ModelSpec, hashes: ContentHashes) -> str:
     folder = Path(path)
     if not folder.is_dir():
         return f"hub:{path}"
-    if not spec.trust_remote_code and (code := checkpoints.own_code(folder)):
+    if not spec.trust_remote_code and (code := foreign.own_code(folder)):
         raise DataError(
-            f"{spec.name}: {folder / code} names Python code of the model's own (auto_map), which runs only "
-            "for rows that say 'trust_remote_code: true'; say so if you trust it, or remove 'auto_map' where "
-            "the installed transformers knows the model"
+            f"{spec.name}: {folder / code.file} names Python code of the model's own ({code.by}), which runs only "
+            "for rows that say 'trust_remote_code: true'; say so if you trust it, or remove it where the installed "
+            "transformers knows the model"
+        )
+    if path := foreign.path_in_index(folder):
+        raise DataError(
+            f"{spec.name}: {folder / path} is no file of this folder; mend the index of the shards"
         )
     try:
         return hashes.of(folder, WEIGHTS)
@@ -43,11 +47,19 @@ def content_of(path: str, spec: ModelSpec, hashes: ContentHashes) -> str:
 
 
 def refuse_plugins(folder: Path, spec: ModelSpec) -> None:
-    """Raise DataError where ``args.json`` names Python files.
+    """Raise DataError where ``args.json`` names Python files or settings.
 
-    Those of somebody else's *folder* are never imported.
+    Those of somebody else's *folder* are never imported, and only how prompts are rendered is taken from it.
     """
-    if not spec.trust_remote_code and (file := checkpoints.own_plugin(folder)):
+    if spec.trust_remote_code:
+        return
+    if setting := foreign.own_settings(folder):
+        raise DataError(
+            f"{spec.name}: {folder / 'args.json'}: {setting}, and ms-swift would load the model by it; a file beside "
+            "weights decides nothing here. Say it in 'training.extra' and 'serving.extra' where you want it, and "
+            "remove it from args.json"
+        )
+    if file := foreign.own_plugin(folder):
         raise DataError(
             f"{spec.name}: {folder / 'args.json'} names a Python file that its training imported ({file!r}); "
             "a file beside weights decides nothing here. If the prompts depend on it, name a copy that you trust "

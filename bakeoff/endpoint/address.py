@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.utils import get_environ_proxies, select_proxy
 
+from bakeoff.endpoint.connections import bound
 from bakeoff.errors import ServiceError
 from bakeoff.secrecy import redact
 
@@ -22,6 +23,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 def http_session(url: str) -> requests.Session:
     """A session for *url* that asks no proxy for loopback addresses."""
     session = requests.Session()
+    bound(session)
     session.verify = own_certificates() or True
     if (urlsplit(url).hostname or "") in LOOPBACK:
         session.trust_env = False

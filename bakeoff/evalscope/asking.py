@@ -40,6 +40,7 @@ from bakeoff.endpoint.transfer import (
 )
 from bakeoff.error_texts import is_error_text
 from bakeoff.errors import ServiceError
+from bakeoff.evalscope.connections import TimedTransport
 from bakeoff.evalscope.types import Message
 from bakeoff.secrecy import redact
 
@@ -70,9 +71,9 @@ class _Slots(httpx.BaseTransport):
         self.timeout_s = timeout_s
         certificates = _certificates()  # once: it reads a file
         # the last used one first: it is still connected
-        self.free: LifoQueue[httpx.HTTPTransport] = LifoQueue()
+        self.free: LifoQueue[TimedTransport] = LifoQueue()
         for _ in range(count):
-            self.free.put(httpx.HTTPTransport(verify=certificates, proxy=proxy))
+            self.free.put(TimedTransport(timeout_s, certificates, proxy))
         self.mine = threading.local()
 
     @contextlib.contextmanager

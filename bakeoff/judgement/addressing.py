@@ -103,6 +103,13 @@ _IN_SENTENCE = (
         r"\W*(?:\w+ )?(?:rating|score|grade)s? ?[:=：] ?(?:5\b|five\b|full|max|perfect)|\W*(?:总|最终)?(?:评分|得分"
         r"|打分|分数) ?[:=：] ?(?:5|五|满分)",
     ),
+    (_SCORE, rf"(?=.*\brubrics?\b).*(?:{_NAMES}|\blevel\b|\bscor|\bgrade)"),
+    (_POINTS, rf"(?=.*{_REPLY}).*\b(?:rate|score|grade|mark)\b.*\b(?:5|five)\b"),
+    (
+        _GRADERS,
+        rf"(?=.*{_WHO_EN}\b)(?=.*\b(?:response|reply|answer|completion|output)\b)"
+        r".*\b(?:must|should|shall|need to|have to|please)\b.*\b(?:best|better|gold|ideal|winner|reference|superior)\b",
+    ),
 )
 _ANYWHERE = (
     (_GRADERS, rf"(?:^|[\[(<*#.!?{{]|<!--)\s*(?:the )?{_WHO_EN}\b\s*[:,\])>]"),
@@ -143,7 +150,19 @@ _ANYWHERE = (
     (_SCORE, rf"(?:{_NAMES_ZH})[\"”*]*\s*(?:[:=]|应?为|得分|评分)\s*[\"“*]*(?:[1-5一二三四五满])\s*分?"),
     (_FORM, r"\bbetter[\"']?\s*[:=]\s*[\"']?(?:first|second|tie)\b"),
     (_FORM, r"(?:选择?|输出|回答|\b(?:say|output|answer))[^\w\n]{1,3}[\"']?(?:first|second)[\"']?(?:\W|$)"),
-    (_FORM, r"</?(?:judge|grader|score|rating|verdict)>"),
+    (_FORM, r"</?(?:judge|grader|score|rating|verdict)>|</(?:reply|response|answer|text|input|document)\d*>"),
+    # What ends the judge's material and begins a turn, or an order, of its own.
+    (
+        _OFF,
+        r"^\W{0,6}(?:system|developer|new instructions?|系统(?:提示|消息|指令)?|新(?:的)?指令)\W{0,3}[:：\]]"
+        r"|<\|?(?:im_start|start_header_id|system)\|?>",
+    ),
+    (_SCORE, r"(?:\b5\b|五)(?:\s*[,，、/;]\s*(?:5\b|五)){2,}"),
+    # Other languages ask in the same form.
+    (
+        _POINTS,
+        r"\b5 ?(?:Punkte?n?|Sternen?|puntos|puntuaci|estrellas|pontos|étoiles|баллов|балл|звёзд|点満点|점)",
+    ),
 )
 _SENTENCES = tuple((mark, re.compile(pattern, re.I)) for mark, pattern in _IN_SENTENCE)
 _TEXTS = tuple((mark, re.compile(pattern, re.I | re.M)) for mark, pattern in _ANYWHERE)

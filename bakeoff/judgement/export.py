@@ -29,6 +29,9 @@ FURTHER = (
 _SIGNS = ("=", "+", "-", "@", "|", "%", "\N{MINUS SIGN}")
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
 """Control characters as they are drawn: some programs end a field, or the file, at NUL or Ctrl-Z."""
+_CELLS = re.compile(r"([;\t\n])")
+"""Where a spreadsheet of another language, told to separate at semicolons or tabs, begins a cell inside a text."""
+_CALLS = re.compile(r"[(|!\uff08\uff5c\uff01]")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 
 
@@ -68,16 +71,26 @@ def _no_formula(value: object) -> object:
         return value
     value = value.replace("\r\n", "\n").replace("\r", "\n")  # a lone carriage return would not be quoted
     value = value.translate(_PICTURES)
+    guarded = "'" if _begins_formula(value) or value[0] in "\t\n" else ""
+    cells = _CELLS.split(value)
+    for place in range(2, len(cells), 2):
+        # In a prose list "- so" is left alone: what is called has parentheses, what is started a bar.
+        if _CALLS.search(cells[place]) and _begins_formula(cells[place]):
+            cells[place] = f"'{cells[place]}"
+    return guarded + "".join(cells)
+
+
+def _begins_formula(cell: str) -> bool:
+    """Whether a spreadsheet would calculate *cell*."""
     # Spreadsheets drop blanks, marks that are not seen and quotes before they look at the sign.
     begin = next(
         (
             sign
-            for sign in value
+            for sign in cell
             if sign not in "\"'"
             and unicodedata.category(sign)[0] not in "ZC"
             and not "\u2400" <= sign <= "\u2421"
         ),
         "",
     )
-    sign = unicodedata.normalize("NFKC", begin)[:1]
-    return f"'{value}" if sign in _SIGNS or value[0] in "\t\n" else value
+    return unicodedata.normalize("NFKC", begin)[:1] in _SIGNS

@@ -124,10 +124,9 @@ class Invitations:
 
     def end_sessions(self, rater: str) -> None:
         """End what lasts of a rater's sessions, as signing out does."""
-        sessions = self.raters.sessions()
-        if any(entry["rater"] == rater for entry in sessions.values()):
+        if any(entry["rater"] == rater for entry in self.raters.sessions().values()):
             with self.raters.changing() as document:
-                document["sessions"] = passes_of_others(sessions, rater)
+                document["sessions"] = passes_of_others(document.get("sessions", {}), rater)
 
     def cookie_id(self) -> str:
         """What the session's cookie is called, over restarts."""

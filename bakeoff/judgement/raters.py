@@ -26,6 +26,8 @@ from bakeoff.judgement.submissions import check_rater
 
 MIN_PASSWORD_CHARS = 8
 MAX_PASSWORD_CHARS = 1024
+MAX_NAME_CHARS = 64
+"""Of a name that is tried, kept to count attempts; no name that is known has as many."""
 MAX_FAILURES = 5
 MAX_ADDRESS_FAILURES = 60
 LOCK_S = 60.0
@@ -179,7 +181,7 @@ class Raters:
     def add(self, name: str, password: str, *, owner: bool | None = None) -> bool:
         """Let *name* sign in with *password*; return whether they are an owner.
 
-        A second call replaces the password.
+        A second call replaces the password, and ends sessions and open invitations of that name.
 
         Args:
             owner: an owner also sees the results; None leaves that as it is, and makes a new rater none.
@@ -198,6 +200,7 @@ class Raters:
             before = document["raters"].get(name, RaterEntry())
             is_owner = bool(before.get("owner")) if owner is None else owner
             document["raters"][name] = {**before, "salt": salt, "scrypt": digest, "owner": is_owner}
+            self._end_passes(document, name)
         self._by_name.clear(name)
         return is_owner
 
@@ -210,8 +213,13 @@ class Raters:
         with self.changing() as document:
             self.entry(document, name)
             del document["raters"][name]
-            document["invitations"] = passes_of_others(document.get("invitations", {}), name)
-            document["sessions"] = passes_of_others(document.get("sessions", {}), name)
+            self._end_passes(document, name)
+
+    @staticmethod
+    def _end_passes(document: RatersDocument, name: str) -> None:
+        """Let no link and no lasting session of *name* in any more."""
+        document["invitations"] = passes_of_others(document.get("invitations", {}), name)
+        document["sessions"] = passes_of_others(document.get("sessions", {}), name)
 
     def entry(self, document: RatersDocument, name: str) -> RaterEntry:
         """What *document* holds of *name*, to be changed.
@@ -271,7 +279,7 @@ class Raters:
         if address and by_address is None:
             return False
         # Noted before the hash: what is asked meanwhile already counts this attempt.
-        by_name = self._by_name.begin(name)
+        by_name = self._by_name.begin(name[:MAX_NAME_CHARS])
         has_password = entry is not None and "scrypt" in entry
         expected = entry if entry is not None and has_password and by_name is not None else _NOBODY
         digest = _hash(password[:MAX_PASSWORD_CHARS], str(expected["salt"]))
@@ -279,7 +287,7 @@ class Raters:
         if not right or len(password) > MAX_PASSWORD_CHARS or self._read().get(name) != entry:
             return False
         if by_name is not None:
-            self._by_name.take_back(name, by_name)
+            self._by_name.take_back(name[:MAX_NAME_CHARS], by_name)
         if by_address is not None:
             self._by_address.take_back(address, by_address)
         return True

@@ -11,9 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bakeoff.files import readable_rows
-from bakeoff.matrix.schema import PLUGINS
 from bakeoff.matrix.settings import Training
-from bakeoff.probes.loading import PLUGIN_FLAGS
 from bakeoff.sentences import Template
 
 NO_CHECKPOINT = Template(
@@ -162,6 +160,8 @@ def _why_other_targets(checkpoint: Path, config: Mapping[str, object], extra: st
     return ""
 
 
+_MOST_HEADER_BYTES = 100_000_000
+"""Of a safetensors file; its own library reads no more."""
 _LORA = re.compile(r"^(?:base_model\.model\.)?(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight$")
 
 
@@ -287,9 +287,13 @@ def why_truncated(weights: Path) -> str:
     try:
         with weights.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
+            if length > _MOST_HEADER_BYTES:
+                return MISSING_OR_CUT(name=weights.name)
             header = json.loads(file.read(length))
         end = max((t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"), default=0)
-    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
+        if isinstance(end, bool) or not isinstance(end, int):
+            return MISSING_OR_CUT(name=weights.name)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError, RecursionError):
         return MISSING_OR_CUT(name=weights.name)
     expected = 8 + length + end
     actual = weights.stat().st_size
@@ -313,41 +317,6 @@ def why_weights_broken(folder: Path) -> str:
         if missing := sorted(listed - {shard.name for shard in shards}):
             return LACKS(folder=folder, files=missing)
     return next((problem for shard in shards if (problem := why_truncated(shard))), "")
-
-
-def own_code(folder: Path) -> str:
-    """Return the file of *folder* that names Python code to load.
-
-    Empty where transformers' own code is meant.
-    """
-    for name in ("config.json", "tokenizer_config.json"):
-        try:
-            content = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(content, dict) and content.get("auto_map"):
-            return name
-    return ""
-
-
-def own_plugin(folder: Path) -> str:
-    """Return a Python file in ``args.json`` that is none of ours.
-
-    ms-swift would import it; empty for none.
-
-    A training of ms-swift leaves the file beside its checkpoints and merges.
-    """
-    try:
-        arguments = json.loads((folder / "args.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return ""
-    ours = {path.name for path in PLUGINS.glob("*.py")}  # the row's own line brings these
-    for flag in PLUGIN_FLAGS if isinstance(arguments, dict) else ():
-        named = arguments.get(flag) or []
-        for file in named if isinstance(named, list) else [named]:
-            if not isinstance(file, str) or Path(file).name not in ours:
-                return str(file)[:200]
-    return ""
 
 
 def how_far(output: Path) -> str:
