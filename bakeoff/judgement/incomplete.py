@@ -185,7 +185,7 @@ class _Blocks(NamedTuple):
 def compare_incomplete(
     tables: Mapping[str, Ratings], *, alpha: float = 0.05, scale: tuple[float, float] = (1.0, 5.0)
 ) -> dict[str, Rated]:
-    """Compare the models of each table, with Holm over all of their pairs.
+    """Compare the models of each table, with one correction over all pairs.
 
     As :func:`~bakeoff.statistics.raters.compare_ratings`, where each rater saw some of the cases only. Blocks that
     lack a model's score are left out and named.

@@ -13,12 +13,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from bakeoff.errors import ScoreError
 from bakeoff.statistics.crossed import Squares, mean_error, mean_squares, pair_error, variance_parts
 from bakeoff.statistics.intervals import bounded_interval
-from bakeoff.statistics.significance import holm, tie_groups
+from bakeoff.statistics.significance import PairsOf, shaffer, tie_groups
 from bakeoff.statistics.study import why_no_letters
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Pair:
     """Two models: *difference* is the mean of a minus that of b, in points of the scale.
 
     ``p_adjusted`` and ``verdict`` ("ahead", "behind", "tie"; "untested" where nothing could come out) follow from
-    Holm over the family.
+    the correction over the family.
     """
 
     a: str
@@ -157,7 +160,7 @@ def compare_ratings(
 ) -> dict[str, Rated]:
     """Compare the models of each table, with one family of pairs.
 
-    A table is a dimension or a part; Holm's correction spans the pairs of all of them. Cases and raters are random,
+    A table is a dimension or a part; Shaffer's correction spans the pairs of all of them. Cases and raters are random,
     models fixed: a difference that is called so is to be expected of other raters and other cases, too. Ratings that
     lack somewhere are left out with their case or rater, and named.
 
@@ -172,23 +175,40 @@ def compare_ratings(
 def decided(drafts: Mapping[str, Rated], alpha: float) -> dict[str, Rated]:
     """Return *drafts* with adjusted p, verdicts and letters.
 
-    Holm's correction spans the pairs of all of them that have no reason against letters.
+    Shaffer's correction spans the pairs of all of them that have no reason against letters.
     """
-    every = [
-        (name, place)
-        for name, draft in drafts.items()
-        if not draft.why[0]
-        for place in range(len(draft.pairs))
+    adjusted = adjusted_pairs({name: draft.pairs for name, draft in drafts.items() if not draft.why[0]})
+    return {name: _judged(draft, adjusted.get(name, ()), alpha) for name, draft in drafts.items()}
+
+
+class TestedPair(Protocol):
+    """Two models and the p of their difference, however a room calls them."""
+
+    @property
+    def a(self) -> str:
+        """Return the first."""
+
+    @property
+    def b(self) -> str:
+        """Return the second."""
+
+    @property
+    def p(self) -> float:
+        """Return the p of their difference."""
+
+
+def adjusted_pairs(tables: Mapping[Name, Sequence[TestedPair]]) -> dict[Name, list[float]]:
+    """Return the p of every pair by table, adjusted over all of them."""
+    families = [
+        PairsOf([(pair.a, pair.b) for pair in pairs], [pair.p for pair in pairs]) for pairs in tables.values()
     ]
-    adjusted = holm([drafts[name].pairs[place].p for name, place in every])
-    p_of: dict[tuple[str, int], float] = dict(zip(every, adjusted, strict=True))
-    return {name: _judged(name, draft, p_of, alpha) for name, draft in drafts.items()}
+    return dict(zip(tables, shaffer(families), strict=True))
 
 
-def _judged(name: str, draft: Rated, adjusted: Mapping[tuple[str, int], float], alpha: float) -> Rated:
+def _judged(draft: Rated, adjusted: Sequence[float], alpha: float) -> Rated:
     pairs = []
     for place, pair in enumerate(draft.pairs):
-        p = adjusted.get((name, place), math.nan)
+        p = adjusted[place] if adjusted else math.nan
         verdict = "untested" if math.isnan(p) else "tie"
         if p < alpha:
             verdict = "ahead" if pair.difference > 0 else "behind"
