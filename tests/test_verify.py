@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bakeoff.verify import arithmetic, manifest, page, seals
+from bakeoff.verify import answers, arithmetic, cores, manifest, page, seals
 from bakeoff.verify.__main__ import main
 from bakeoff.verify.audit import Audit, Discrepancy
 from bakeoff.verify.evidence import Evidence, find
@@ -102,6 +103,34 @@ def test_an_honest_store_and_its_report_hold(pristine: House) -> None:
     # counted by the verifier itself, not only against a page made anew
     for rule in ("page", "letters", "paired tests", "samples beside the page", "question"):
         assert audit.counts[rule] > 0, rule
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_several_processes_find_the_same_in_the_same_order(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = house.stage("m0/evaluate-exam-tuned")
+    content = read(result)
+    content["samples"][3]["reply"] += " 答案是A。"
+    write(result, content)
+    rows = pd.read_parquet(house.run / "samples.parquet")
+    rows.loc[5, "extracted"] = "BC"
+    rows.to_parquet(house.run / "samples.parquet")
+    alone = verify(house.evidence(), fresh=house.fresh)
+    assert {"reply", "extraction"} <= {item.rule for item in alone.discrepancies}
+    monkeypatch.setattr(answers, "TOGETHER", 40)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    began = []
+    start = cores.ProcessPoolExecutor
+    monkeypatch.setattr(
+        cores, "ProcessPoolExecutor", lambda *args, **more: began.append(args) or start(*args, **more)
+    )
+    several = verify(house.evidence(), fresh=house.fresh)
+    assert several.counts == alone.counts
+    assert sorted(map(str, several.discrepancies)) == sorted(map(str, alone.discrepancies))
+    assert [item.rule for item in several.discrepancies] == [item.rule for item in alone.discrepancies]
+    assert several.notes == alone.notes
+    assert began == [(3,)]
 
 
 @pytest.mark.parametrize("seed", range(0, 20, 5))

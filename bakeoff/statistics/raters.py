@@ -16,7 +16,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from bakeoff.errors import ScoreError
-from bakeoff.statistics.crossed import Squares, mean_error, mean_squares, pair_error, variance_parts
+from bakeoff.statistics.crossed import Spread, Squares, mean_error, mean_squares, pair_error, variance_parts
 from bakeoff.statistics.intervals import bounded_interval
 from bakeoff.statistics.significance import PairsOf, shaffer, tie_groups
 from bakeoff.statistics.study import why_no_letters
@@ -281,6 +281,19 @@ def _loose_score(ratings: Ratings, name: str, scale: tuple[float, float], alpha:
     return Score(name, mean, *bounded_interval(mean, error, len(cells), scale, alpha))
 
 
+def at_least_a_case(error: Spread, size: tuple[int, int, int], width: float) -> Spread:
+    """Return *error*, or what one case more would leave that went one point the other way.
+
+    Equal ratings everywhere promise no sharp difference, and raters who all agree are still few. *size*: of cases,
+    models and raters; *width*: of the scale.
+    """
+    cases, models, raters = size
+    floor = (width / 4 / (cases + 1)) ** 2
+    if error.variance >= floor:
+        return error
+    return Spread(floor, min(error.freedom, cases - 1.0, (models - 1.0) * (raters - 1.0)))
+
+
 def _pairs(
     cube: Floats, names: Sequence[str], squares: Squares, alpha: float, scale: tuple[float, float]
 ) -> tuple[Pair, ...]:
@@ -289,12 +302,8 @@ def _pairs(
     cases, models, raters = cube.shape
     if models < 2:
         return ()
-    variance, freedom = pair_error(squares, cases, raters)
-    # As if one case more had gone one point the other way: equal ratings everywhere promise no sharp difference.
     width = scale[1] - scale[0]
-    floor = (width / 4 / (cases + 1)) ** 2
-    if variance < floor:
-        variance, freedom = floor, min(freedom, float(cases - 1))
+    variance, freedom = at_least_a_case(pair_error(squares, cases, raters), (cases, models, raters), width)
     error = math.sqrt(variance)
     reach = float(stdtrit(freedom, 1 - alpha / 2)) * error
     pairs = []

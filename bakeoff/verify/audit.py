@@ -89,6 +89,13 @@ class Audit:
         if words not in self.notes:
             self.notes.append(words)
 
+    def add(self, other: Audit) -> None:
+        """Take over everything that *other* found."""
+        self.counts.update(other.counts)
+        self.discrepancies += other.discrepancies
+        for words in other.notes:
+            self.note(words)
+
     def merge_if_sound(self, other: Audit, words: str) -> None:
         """Take over the checks of *other* if they all hold.
 
