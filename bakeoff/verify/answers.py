@@ -20,7 +20,7 @@ from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS as OVERLAPS
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.cores import Check
-from bakeoff.verify.evidence import Evidence, Row, read_object
+from bakeoff.verify.evidence import Evidence, Row, read_object, read_result
 from bakeoff.verify.ledgers import STATES, Key, grade_of, key_of, options_of, overlap_of
 from bakeoff.verify.letters import check_letters
 
@@ -162,7 +162,7 @@ def _check_stage(audit: Audit, evidence: Evidence, stage: Row) -> None:
         return  # told where the digests are compared
     place = evidence.shown(output)
     with audit.reading(place):
-        result = read_object(output)
+        result = read_result(output)
         folder = evidence_of(root, output)
         if folder is None:
             audit.fail("raw replies are there", place, f"{result.get('folder', '')} is gone", "a folder")
@@ -241,12 +241,12 @@ def _check_replies(
 
 def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row], folder: Path) -> None:
     """Hold a result against the copy that lies beside its replies."""
-    first = read_object(folder / "result.json")
-    same = {name: value for name, value in first.items() if name not in ("scores", "folder", "statements")}
-    audit.compare_keys("both copies agree", f"{place} against {folder.name}/result.json", result, same)
+    first = read_result(folder / "result.json")
+    same = {name: result.get(name) for name in first if name not in ("scores", "folder")}
+    audit.compare_keys("both copies agree", f"{folder.name}/result.json against {place}", first, same)
     scores = [{name: row.get(name) for name in _OF_A_SCORE} for row in result["scores"]]
     copied = [{name: row.get(name) for name in _OF_A_SCORE} for row in first["scores"]]
-    audit.compare("both copies agree", f"{place} scores against {folder.name}/result.json", scores, copied)
+    audit.compare("both copies agree", f"{folder.name}/result.json against {place} scores", copied, scores)
     for score in first["scores"]:
         for name in ("model", "variant"):  # the evaluation itself does not know them
             audit.compare("both copies agree", f"{place} scores {name}", score[name] in ("", None), True)

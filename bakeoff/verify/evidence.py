@@ -61,7 +61,7 @@ class Evidence:
     def events(self) -> list[Row]:
         """Return the timeline of the run, without the ids and values beside statements; nothing where it is not."""
         path = self.run_folder / "events.jsonl" if self.run_folder else None
-        return [dict(restored(row)) for row in readable_rows(path)] if path and path.is_file() else []
+        return [said(row) for row in readable_rows(path)] if path and path.is_file() else []
 
     def told(self, name: str) -> object:
         """Return what ``run.json`` tells under *name*, without the ids and values beside statements."""
@@ -82,7 +82,7 @@ class Evidence:
 
     @property
     def stages(self) -> list[Row]:
-        """Return the stages of the run that left something."""
+        """Return the stages of the run that left something, as they are stored."""
         return [stage for stage in self.run.get("stages", []) if stage.get("outcome") in ("ran", "reused")]
 
     @cached_property
@@ -167,9 +167,14 @@ def samples_in(path: Path) -> list[Row]:
     ]
 
 
+def said(row: Row) -> Row:
+    """Return *row* with its statements in place of texts, without the ids and values beside them."""
+    return dict(restored(row))
+
+
 def scores_in(path: Path) -> list[Row]:
     """Return the rows of ``scores.json``, without the ids and values beside statements."""
-    return [dict(row) for row in restored(json.loads(path.read_text(encoding="utf-8")))]
+    return [said(row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def read_result(path: Path) -> Row:
@@ -178,7 +183,7 @@ def read_result(path: Path) -> Row:
     Raises:
         ValueError: it is no object.
     """
-    return dict(restored(read_object(path)))
+    return said(read_object(path))
 
 
 def read_object(path: Path) -> Row:
