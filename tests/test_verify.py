@@ -249,6 +249,28 @@ def better_score_down_to_the_result(house: House) -> None:
     reseal(result)
 
 
+def _edited_statement(house: House, edit: Callable[[Any], object]) -> None:
+    result = house.stage("m0/evaluate-counsellor-base")
+    content = read(result)
+    edit(
+        next(
+            row["statements"]["why_not"]
+            for row in content["scores"]
+            if "why_not" in row.get("statements", {})
+        )
+    )
+    write(result, content)
+    reseal(result)
+
+
+def statement_with_other_values(house: House) -> None:
+    _edited_statement(house, lambda said: said["values"].update(share=0.01))
+
+
+def statement_of_another_template(house: House) -> None:
+    _edited_statement(house, lambda said: said.update(id="scoring.trust.never"))
+
+
 def dropped_failure(house: House) -> None:
     for folder in (house.run, house.reports):
         content = read(folder / "run.json")
@@ -611,7 +633,8 @@ def table_of_another_run(house: House) -> None:
 
 
 TAMPERINGS = [
-    better_score, better_score_down_to_the_result, dropped_failure, dropped_skip, skip_without_reason, swapped_models,
+    better_score, better_score_down_to_the_result, statement_with_other_values, statement_of_another_template,
+    dropped_failure, dropped_skip, skip_without_reason, swapped_models,
     swapped_variants_of_a_result, other_threshold, other_chance, other_suite, other_weights, other_matrix_beside,
     row_gone_from_the_matrix, shortened_reply, shortened_prediction, edited_reply_in_every_copy, changed_grade,
     changed_review, error_in_place_of_a_reply, removed_sample, removed_reply, removed_question_in_every_copy,
