@@ -183,3 +183,12 @@ def test_intraclass_correlation_needs_no_rater_who_scored_everything() -> None:
     assert 0 < gaps.single < gaps.mean < 1
     assert math.isnan(icc_incomplete(dealt(cube, 1).reshape(60, 5)).single)
     assert math.isnan(icc_incomplete(np.full((5, 3), np.nan)).mean)
+
+
+def test_raters_who_all_agree_count_as_in_a_complete_design() -> None:
+    cube = np.broadcast_to(np.array([5.0, 4.0, 3.0])[None, :, None], (16, 3, 3)).copy()
+    apart, whole = (
+        compare({"": ratings(cube)})[""].pairs for compare in (compare_incomplete, compare_ratings)
+    )
+    assert [pair.df for pair in apart] == [pair.df for pair in whole] == [4, 4, 4]
+    assert [pair.p for pair in apart] == pytest.approx([pair.p for pair in whole], rel=0.5)

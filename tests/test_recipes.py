@@ -470,3 +470,16 @@ def test_one_seed_is_a_run_and_the_report_says_so():
     retained = analysis.views[0].retention
     assert set(retained) == {"alpha", "beta"}
     assert retained["alpha"].verdict == "no loss beyond the margin"
+
+
+def test_seeds_that_all_agree_are_still_few() -> None:
+    right, wrong = np.ones((40, 2)), np.zeros((40, 2))
+    (pair,) = compare_recipes({"s": {"a": right, "b": wrong}})["s"].pairs
+    assert (pair.verdict, pair.df) == ("ahead", 2)
+    assert pair.p > 1e-5, "four runs cannot make anybody surer"
+
+
+@pytest.mark.parametrize("questions", [0, 1])
+def test_no_letters_where_nothing_was_tested(questions: int) -> None:
+    found = compare_recipes({"s": {"a": np.ones((questions, 3)), "b": np.zeros((questions, 3))}})["s"]
+    assert (found.pairs, found.groups) == ((), {})

@@ -22,7 +22,7 @@ from bakeoff.statistics.power import (
     minimum_detectable_difference,
     samples_needed,
 )
-from bakeoff.statistics.significance import holm, mcnemar, sign_flip_tests, tie_groups
+from bakeoff.statistics.significance import PairsOf, holm, mcnemar, shaffer, sign_flip_tests, tie_groups
 from bakeoff.statistics.tables import sample_matrix
 
 
@@ -165,6 +165,63 @@ def test_holm_equals_statsmodels(p_values):
 
 def test_holm_of_no_pairs_is_empty():
     assert holm([]) == []
+
+
+def groupings(names):
+    """Every way to say which of *names* are equal: lists of groups."""
+    if not names:
+        yield []
+        return
+    for rest in groupings(names[1:]):
+        yield [[names[0]], *rest]
+        for place, group in enumerate(rest):
+            yield [*rest[:place], [names[0], *group], *rest[place + 1 :]]
+
+
+def closed_test(pairs, p_values):
+    """Adjusted p by closed testing: every grouping of the models by itself, with Bonferroni within."""
+    adjusted = dict.fromkeys(pairs, 0.0)
+    for groups in groupings(sorted({name for pair in pairs for name in pair})):
+        inside = [pair for pair in pairs if any(set(pair) <= set(group) for group in groups)]
+        least = min((p_values[pairs.index(pair)] for pair in inside), default=1.0) * len(inside)
+        for pair in inside:
+            adjusted[pair] = max(adjusted[pair], min(1.0, least))
+    return [adjusted[pair] for pair in pairs]
+
+
+@pytest.mark.parametrize("models", [2, 3, 4, 6])
+def test_shaffer_lies_between_holm_and_the_closed_test(models):
+    pairs = list(combinations("abcdef"[:models], 2))
+    drawn, gained = np.random.default_rng(models), 0
+    for _ in range(30):
+        p_values = list(drawn.random(len(pairs)) ** 6)
+        (adjusted,) = shaffer([PairsOf(pairs, p_values)])
+        by_holm = np.array(holm(p_values))
+        assert (np.array(adjusted) <= by_holm + 1e-12).all()
+        assert (np.array(adjusted) >= np.array(closed_test(pairs, p_values)) - 1e-12).all()
+        assert min(adjusted) == pytest.approx(by_holm.min()), "equal models are told apart as rarely"
+        gained += bool((np.array(adjusted) < by_holm - 1e-9).any())
+    assert (gained > 0) is (models > 2)
+
+
+def test_shaffer_by_hand():
+    pairs = [("a", "b"), ("a", "c"), ("b", "c")]
+    assert shaffer([PairsOf(pairs, [0.01, 0.02, 0.03])]) == [pytest.approx([0.03, 0.03, 0.03])]
+    # Two tables: once a and b differ, one pair at most of their table is equal, and still all three of the other.
+    adjusted = shaffer([PairsOf(pairs, [0.001, 0.01, 0.5]), PairsOf(pairs, [0.02, 0.9, 0.9])])
+    assert adjusted == [pytest.approx([0.006, 0.04, 1]), pytest.approx([0.08, 1, 1])]
+    assert shaffer([PairsOf([], [])]) == [[]]
+
+
+def test_shaffer_of_many_models_counts_pairs_only():
+    pairs = list(combinations(range(9), 2))
+    p_values = [1e-6 * (place + 1) for place in range(len(pairs))]
+    named = [(str(a), str(b)) for a, b in pairs]
+    (adjusted,) = shaffer([PairsOf(named, p_values)])
+    assert adjusted[:2] == pytest.approx([36e-6, 2e-6 * 28 if 2 * 28 > 36 else 36e-6]), (
+        "8 of 9 may be equal: 28"
+    )
+    assert (np.array(adjusted) <= np.array(holm(p_values)) + 1e-15).all()
 
 
 @pytest.mark.parametrize("n", [2, 5, 11])

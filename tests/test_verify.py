@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bakeoff.verify import arithmetic, manifest, page, seals
+from bakeoff.verify import answers, arithmetic, cores, manifest, page, seals
 from bakeoff.verify.__main__ import main
 from bakeoff.verify.audit import Audit, Discrepancy
 from bakeoff.verify.evidence import Evidence, find
@@ -102,6 +103,34 @@ def test_an_honest_store_and_its_report_hold(pristine: House) -> None:
     # counted by the verifier itself, not only against a page made anew
     for rule in ("page", "letters", "paired tests", "samples beside the page", "question"):
         assert audit.counts[rule] > 0, rule
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_several_processes_find_the_same_in_the_same_order(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = house.stage("m0/evaluate-exam-tuned")
+    content = read(result)
+    content["samples"][3]["reply"] += " 答案是A。"
+    write(result, content)
+    rows = pd.read_parquet(house.run / "samples.parquet")
+    rows.loc[5, "extracted"] = "BC"
+    rows.to_parquet(house.run / "samples.parquet")
+    alone = verify(house.evidence(), fresh=house.fresh)
+    assert {"reply", "extraction"} <= {item.rule for item in alone.discrepancies}
+    monkeypatch.setattr(answers, "TOGETHER", 40)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    began = []
+    start = cores.ProcessPoolExecutor
+    monkeypatch.setattr(
+        cores, "ProcessPoolExecutor", lambda *args, **more: began.append(args) or start(*args, **more)
+    )
+    several = verify(house.evidence(), fresh=house.fresh)
+    assert several.counts == alone.counts
+    assert sorted(map(str, several.discrepancies)) == sorted(map(str, alone.discrepancies))
+    assert [item.rule for item in several.discrepancies] == [item.rule for item in alone.discrepancies]
+    assert several.notes == alone.notes
+    assert began == [(3,)]
 
 
 @pytest.mark.parametrize("seed", range(0, 20, 5))
@@ -218,6 +247,28 @@ def better_score_down_to_the_result(house: House) -> None:
     content["scores"][0]["value"] = 0.99
     write(result, content)
     reseal(result)
+
+
+def _edited_statement(house: House, edit: Callable[[Any], object]) -> None:
+    result = house.stage("m0/evaluate-counsellor-base")
+    content = read(result)
+    edit(
+        next(
+            row["statements"]["why_not"]
+            for row in content["scores"]
+            if "why_not" in row.get("statements", {})
+        )
+    )
+    write(result, content)
+    reseal(result)
+
+
+def statement_with_other_values(house: House) -> None:
+    _edited_statement(house, lambda said: said["values"].update(share=0.01))
+
+
+def statement_of_another_template(house: House) -> None:
+    _edited_statement(house, lambda said: said.update(id="scoring.trust.never"))
 
 
 def dropped_failure(house: House) -> None:
@@ -582,7 +633,8 @@ def table_of_another_run(house: House) -> None:
 
 
 TAMPERINGS = [
-    better_score, better_score_down_to_the_result, dropped_failure, dropped_skip, skip_without_reason, swapped_models,
+    better_score, better_score_down_to_the_result, statement_with_other_values, statement_of_another_template,
+    dropped_failure, dropped_skip, skip_without_reason, swapped_models,
     swapped_variants_of_a_result, other_threshold, other_chance, other_suite, other_weights, other_matrix_beside,
     row_gone_from_the_matrix, shortened_reply, shortened_prediction, edited_reply_in_every_copy, changed_grade,
     changed_review, error_in_place_of_a_reply, removed_sample, removed_reply, removed_question_in_every_copy,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from bakeoff.statistics.peeking import always_valid_p, level_at
 from bakeoff.statistics.prediction import CorrectedRatings, corrected_ratings
-from bakeoff.statistics.raters import Pair, Rated, Ratings, compare_ratings
-from bakeoff.statistics.significance import holm, sign_flip_tests, tie_groups
+from bakeoff.statistics.raters import Pair, Rated, Ratings, adjusted_pairs, compare_ratings
+from bakeoff.statistics.significance import sign_flip_tests, tie_groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +20,7 @@ Table = tuple[str, str]
 
 
 class Compare(Protocol):
-    """Compares the models of each table, with Holm over the pairs of all of them."""
+    """Compares the models of each table, with one correction over all of their pairs."""
 
     def __call__(
         self, tables: Mapping[str, Ratings], *, alpha: float, scale: tuple[float, float]
@@ -46,7 +46,7 @@ class AtEveryLook(TypedDict):
 
 @dataclass(frozen=True)
 class Always:
-    """What holds at every look: intervals, p after Holm, verdicts and letters of one table.
+    """What holds at every look: intervals, adjusted p, verdicts and letters of one table.
 
     Attributes:
         scores: subject -> (low, high).
@@ -67,17 +67,21 @@ def always_valid(
     scale: tuple[float, float] = (1.0, 5.0),
     compare: Compare = compare_ratings,
 ) -> dict[Table, Always]:
-    """Return confidence sequences per table, with Holm over all pairs.
+    """Return confidence sequences per table, with one correction over all pairs.
 
     Args:
         compare: what *rated* was compared with.
     """
-    tested = [(name, pair) for name, result in rated.items() if not result.why[0] for pair in result.pairs]
-    sequences = [always_valid_p(pair.p, rated[name].cases, alpha=alpha) for name, pair in tested]
-    adjusted = holm(sequences)
+    tested = {
+        name: [replace(pair, p=always_valid_p(pair.p, result.cases, alpha=alpha)) for pair in result.pairs]
+        for name, result in rated.items()
+        if not result.why[0]
+    }
+    adjusted = adjusted_pairs(tested)
     decided = {
-        (name, pair.a, pair.b): (p, p_adjusted)
-        for (name, pair), p, p_adjusted in zip(tested, sequences, adjusted, strict=True)
+        (name, pair.a, pair.b): (pair.p, p)
+        for name, pairs in tested.items()
+        for pair, p in zip(pairs, adjusted[name], strict=True)
     }
     results = {}
     for name, result in rated.items():
@@ -139,8 +143,8 @@ def judge_comparisons(
 ) -> dict[Table, dict[str, object]]:
     """Return pairs of models by a judge model alone, and their letters.
 
-    Holm over all dimensions and parts. Sign flips of the paired differences over cases: what is said is about other
-    cases, judged by this model. Without calibration there is no verdict and no letter.
+    One correction over all dimensions and parts. Sign flips of the paired differences over cases: what is said is
+    about other cases, judged by this model. Without calibration there is no verdict and no letter.
 
     Args:
         tables: per part and dimension the judge's rows: case_id, subject, score of the dimension.
@@ -156,10 +160,10 @@ def judge_comparisons(
             if len(apart) > 1:
                 p = float(sign_flip_tests(apart[:, None])[0])
                 drafts[part, dimension].append(JudgedPair(a, b, len(apart), float(apart.mean()), p))
-    adjusted = iter(holm([pair.p for pairs in drafts.values() for pair in pairs]))
+    adjusted = adjusted_pairs(drafts)
     results: dict[Table, dict[str, object]] = {}
     for name, draft in drafts.items():
-        pairs = [_decided(pair, next(adjusted), calibrated, alpha) for pair in draft]
+        pairs = [_decided(pair, p, calibrated, alpha) for pair, p in zip(draft, adjusted[name], strict=True)]
         different = [(pair.a, pair.b) for pair in pairs if pair.verdict in ("ahead", "behind")]
         letters = tie_groups(order[name], different) if calibrated and pairs else {}
         results[name] = {"pairs": [vars(pair) for pair in pairs], "letters": letters}

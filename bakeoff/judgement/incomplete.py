@@ -15,9 +15,10 @@ from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from bakeoff.judgement.blind import Study
+from bakeoff.statistics.crossed import Spread
 from bakeoff.statistics.icc import Reliability, icc
 from bakeoff.statistics.intervals import bounded_interval
-from bakeoff.statistics.raters import Pair, Rated, Ratings, Score, decided
+from bakeoff.statistics.raters import Pair, Rated, Ratings, Score, at_least_a_case, decided
 from bakeoff.statistics.study import why_no_letters
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class _Blocks(NamedTuple):
 def compare_incomplete(
     tables: Mapping[str, Ratings], *, alpha: float = 0.05, scale: tuple[float, float] = (1.0, 5.0)
 ) -> dict[str, Rated]:
-    """Compare the models of each table, with Holm over all of their pairs.
+    """Compare the models of each table, with one correction over all pairs.
 
     As :func:`~bakeoff.statistics.raters.compare_ratings`, where each rater saw some of the cases only. Blocks that
     lack a model's score are left out and named.
@@ -266,11 +267,8 @@ def _pairs(
     from scipy.special import stdtr, stdtrit
 
     width = scale[1] - scale[0]
-    variance, freedom = 2 * apart.variance, apart.freedom
-    # As if one case more had gone one point the other way: equal ratings everywhere promise no sharp difference.
-    floor = (width / 4 / (blocks.cases + 1)) ** 2
-    if variance < floor:
-        variance, freedom = floor, min(freedom, blocks.cases - 1.0)
+    size = (blocks.cases, len(blocks.models), blocks.raters)
+    variance, freedom = at_least_a_case(Spread(2 * apart.variance, apart.freedom), size, width)
     error = math.sqrt(variance)
     reach = float(stdtrit(freedom, 1 - alpha / 2)) * error
     pairs = []

@@ -348,18 +348,18 @@ def _analysis(study: Study) -> tuple[str, str]:
         return (
             "Since raters saw different cases, models were compared with a linear mixed model (random effects of case, "
             "rater, case by model, rater by model and case by rater; restricted maximum likelihood, Satterthwaite "
-            "degrees of freedom), and p values were Holm-adjusted over all pairs, dimensions and parts; analysis.R "
-            "repeats it with lme4.",
+            "degrees of freedom), and p values were adjusted over all pairs, dimensions and parts by Shaffer's (1986) "
+            "modification of Holm's procedure; analysis.R repeats it with lme4, and Holm within a table.",
             "由于各评分者评的个案不同，模型比较采用线性混合模型（个案、评分者、个案×模型、评分者×模型及个案×评分者为"
-            "随机效应；REML 估计，Satterthwaite 自由度），p 值对全部模型对、维度与部分一并作 Holm 校正；analysis.R 用 "
-            "lme4 重复该分析。",
+            "随机效应；REML 估计，Satterthwaite 自由度），p 值对全部模型对、维度与部分一并作 Shaffer（1986）"
+            "对 Holm 法的改进校正；analysis.R 用 lme4 重复该分析，各表内作 Holm 校正。",
         )
     return (
         "Models were compared with cases and raters as random effects (multi-reader multi-case analysis, Satterthwaite "
-        "degrees of freedom) where at least two raters took part, and p values were Holm-adjusted over all pairs, "
-        "dimensions and parts.",
+        "degrees of freedom) where at least two raters took part, and p values were adjusted over all pairs, "
+        "dimensions and parts by Shaffer's (1986) modification of Holm's procedure.",
         "至少有两位评分者时，以个案与评分者为随机效应比较模型（多评分者多个案分析，Satterthwaite 自由度），"
-        "p 值对全部模型对、维度与部分一并作 Holm 校正。",
+        "p 值对全部模型对、维度与部分一并作 Shaffer（1986）对 Holm 法的改进校正。",
     )
 
 

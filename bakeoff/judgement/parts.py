@@ -204,14 +204,15 @@ def _method(rated: Rated, is_partial: bool) -> tuple[str, str]:
     elif is_partial:
         say = (
             "each rater saw some of the cases: linear mixed model with cases and raters as random samples (restricted "
-            "maximum likelihood, Satterthwaite), Holm over all dimensions",
+            "maximum likelihood, Satterthwaite), p adjusted over all dimensions (Shaffer)",
             "各评分者只评了部分个案：线性混合模型，个案与评分者均视为随机样本（REML 估计，Satterthwaite 自由度），"
-            "所有维度一并做 Holm 校正",
+            "所有维度一并做 Shaffer 校正",
         )
     else:
         say = (
-            "cases and raters as random samples (multi-reader multi-case, Satterthwaite), Holm over all dimensions",
-            "个案与评分者均视为随机样本（多评分者多个案分析，Satterthwaite 自由度），所有维度一并做 Holm 校正",
+            "cases and raters as random samples (multi-reader multi-case, Satterthwaite), p "
+            "adjusted over all dimensions (Shaffer)",
+            "个案与评分者均视为随机样本（多评分者多个案分析，Satterthwaite 自由度），所有维度一并做 Shaffer 校正",
         )
     gone = ", ".join(f"{kind} {', '.join(names)}" for kind, names in rated.left_out.items())
     english = [say[0], f"left out for gaps: {gone}" if gone else "", rated.why[0]]

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from bakeoff.errors import ScoreError
 from bakeoff.statistics.crossed import errors
-from bakeoff.statistics.raters import Pair, Ratings, Score, complete_block
-from bakeoff.statistics.significance import holm, tie_groups
+from bakeoff.statistics.raters import Pair, Ratings, Score, adjusted_pairs, complete_block
+from bakeoff.statistics.significance import tie_groups
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,7 +155,7 @@ def corrected_ratings(
 ) -> dict[str, CorrectedRatings]:
     """Return the corrected comparison of each table (a dimension).
 
-    Holm spans the pairs of all of them.
+    Shaffer's correction spans the pairs of all of them.
 
     Args:
         people: table -> ratings by people; the block that all of them completed is used.
@@ -169,12 +169,11 @@ def corrected_ratings(
         draft = _corrected(ratings, judge.get(name, {}), alpha, scale)
         if draft:
             drafts[name] = draft
-    adjusted = iter(holm([pair.p for draft in drafts.values() for pair in draft.pairs]))
+    adjusted = adjusted_pairs({name: draft.pairs for name, draft in drafts.items()})
     comparisons = {}
     for name, draft in drafts.items():
         pairs = []
-        for pair in draft.pairs:
-            p = next(adjusted)
+        for pair, p in zip(draft.pairs, adjusted[name], strict=True):
             way = "ahead" if pair.difference > 0 else "behind"
             pairs.append(replace(pair, p_adjusted=p, verdict=way if p < alpha else "tie"))
         order = [score.subject for score in sorted(draft.scores, key=lambda score: -score.value)]

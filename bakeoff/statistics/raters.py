@@ -13,12 +13,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from bakeoff.errors import ScoreError
-from bakeoff.statistics.crossed import Squares, mean_error, mean_squares, pair_error, variance_parts
+from bakeoff.statistics.crossed import Spread, Squares, mean_error, mean_squares, pair_error, variance_parts
 from bakeoff.statistics.intervals import bounded_interval
-from bakeoff.statistics.significance import holm, tie_groups
+from bakeoff.statistics.significance import PairsOf, shaffer, tie_groups
 from bakeoff.statistics.study import why_no_letters
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Pair:
     """Two models: *difference* is the mean of a minus that of b, in points of the scale.
 
     ``p_adjusted`` and ``verdict`` ("ahead", "behind", "tie"; "untested" where nothing could come out) follow from
-    Holm over the family.
+    the correction over the family.
     """
 
     a: str
@@ -157,7 +160,7 @@ def compare_ratings(
 ) -> dict[str, Rated]:
     """Compare the models of each table, with one family of pairs.
 
-    A table is a dimension or a part; Holm's correction spans the pairs of all of them. Cases and raters are random,
+    A table is a dimension or a part; Shaffer's correction spans the pairs of all of them. Cases and raters are random,
     models fixed: a difference that is called so is to be expected of other raters and other cases, too. Ratings that
     lack somewhere are left out with their case or rater, and named.
 
@@ -172,23 +175,40 @@ def compare_ratings(
 def decided(drafts: Mapping[str, Rated], alpha: float) -> dict[str, Rated]:
     """Return *drafts* with adjusted p, verdicts and letters.
 
-    Holm's correction spans the pairs of all of them that have no reason against letters.
+    Shaffer's correction spans the pairs of all of them that have no reason against letters.
     """
-    every = [
-        (name, place)
-        for name, draft in drafts.items()
-        if not draft.why[0]
-        for place in range(len(draft.pairs))
+    adjusted = adjusted_pairs({name: draft.pairs for name, draft in drafts.items() if not draft.why[0]})
+    return {name: _judged(draft, adjusted.get(name, ()), alpha) for name, draft in drafts.items()}
+
+
+class TestedPair(Protocol):
+    """Two models and the p of their difference, however a room calls them."""
+
+    @property
+    def a(self) -> str:
+        """Return the first."""
+
+    @property
+    def b(self) -> str:
+        """Return the second."""
+
+    @property
+    def p(self) -> float:
+        """Return the p of their difference."""
+
+
+def adjusted_pairs(tables: Mapping[Name, Sequence[TestedPair]]) -> dict[Name, list[float]]:
+    """Return the p of every pair by table, adjusted over all of them."""
+    families = [
+        PairsOf([(pair.a, pair.b) for pair in pairs], [pair.p for pair in pairs]) for pairs in tables.values()
     ]
-    adjusted = holm([drafts[name].pairs[place].p for name, place in every])
-    p_of: dict[tuple[str, int], float] = dict(zip(every, adjusted, strict=True))
-    return {name: _judged(name, draft, p_of, alpha) for name, draft in drafts.items()}
+    return dict(zip(tables, shaffer(families), strict=True))
 
 
-def _judged(name: str, draft: Rated, adjusted: Mapping[tuple[str, int], float], alpha: float) -> Rated:
+def _judged(draft: Rated, adjusted: Sequence[float], alpha: float) -> Rated:
     pairs = []
     for place, pair in enumerate(draft.pairs):
-        p = adjusted.get((name, place), math.nan)
+        p = adjusted[place] if adjusted else math.nan
         verdict = "untested" if math.isnan(p) else "tie"
         if p < alpha:
             verdict = "ahead" if pair.difference > 0 else "behind"
@@ -261,6 +281,19 @@ def _loose_score(ratings: Ratings, name: str, scale: tuple[float, float], alpha:
     return Score(name, mean, *bounded_interval(mean, error, len(cells), scale, alpha))
 
 
+def at_least_a_case(error: Spread, size: tuple[int, int, int], width: float) -> Spread:
+    """Return *error*, or what one case more would leave that went one point the other way.
+
+    Equal ratings everywhere promise no sharp difference, and raters who all agree are still few. *size*: of cases,
+    models and raters; *width*: of the scale.
+    """
+    cases, models, raters = size
+    floor = (width / 4 / (cases + 1)) ** 2
+    if error.variance >= floor:
+        return error
+    return Spread(floor, min(error.freedom, cases - 1.0, (models - 1.0) * (raters - 1.0)))
+
+
 def _pairs(
     cube: Floats, names: Sequence[str], squares: Squares, alpha: float, scale: tuple[float, float]
 ) -> tuple[Pair, ...]:
@@ -269,12 +302,8 @@ def _pairs(
     cases, models, raters = cube.shape
     if models < 2:
         return ()
-    variance, freedom = pair_error(squares, cases, raters)
-    # As if one case more had gone one point the other way: equal ratings everywhere promise no sharp difference.
     width = scale[1] - scale[0]
-    floor = (width / 4 / (cases + 1)) ** 2
-    if variance < floor:
-        variance, freedom = floor, min(freedom, float(cases - 1))
+    variance, freedom = at_least_a_case(pair_error(squares, cases, raters), (cases, models, raters), width)
     error = math.sqrt(variance)
     reach = float(stdtrit(freedom, 1 - alpha / 2)) * error
     pairs = []

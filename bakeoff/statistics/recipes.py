@@ -236,8 +236,8 @@ def _error(over_questions: Spread, by_pair: float, weight: float, pooled: _Seeds
         + seeds**2 / pooled.freedom
         + within**2 / pooled.freedom_of_rest
     )
-    if variance <= floor:  # nothing varies that could be known badly
-        return Spread(floor, over_questions.freedom)
+    if variance <= floor:  # seeds that all agree are still that few
+        return Spread(floor, min(over_questions.freedom, pooled.freedom))
     freedom = variance**2 / spread
     most = over_questions.freedom + pooled.freedom
     return Spread(variance, min(max(freedom, min(pooled.freedom, over_questions.freedom)), most))
@@ -275,7 +275,7 @@ def compare_recipes(
         compared[name] = Recipes(
             scores,
             pairs,
-            tie_groups(several, different) if len(several) > 1 else {},
+            tie_groups(several, different) if pairs else {},
             parts,
             len(next(iter(tables.values()), ())),
         )

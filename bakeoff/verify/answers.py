@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -18,7 +19,8 @@ from bakeoff.store.places import evidence_of
 from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS as OVERLAPS
 from bakeoff.verify.audit import Audit
-from bakeoff.verify.evidence import Evidence, Row, read_object
+from bakeoff.verify.cores import Check
+from bakeoff.verify.evidence import Evidence, Row, read_object, read_result
 from bakeoff.verify.ledgers import STATES, Key, grade_of, key_of, options_of, overlap_of
 from bakeoff.verify.letters import check_letters
 
@@ -50,18 +52,41 @@ _OF_A_SCORE = (
         "finished_at",
     ),
 )
+TOGETHER = 10_000
+"""Samples that one check grades: many enough for a process of its own, few enough to share out."""
 _SERVICE = "the service gave several questions the same error text"
 _UNGRADED = "could not be graded"
 
 
-def check_answers(audit: Audit, evidence: Evidence) -> None:
-    """Read and grade every reply in the table of samples once more."""
+def checks_of_answers(evidence: Evidence) -> list[Check]:
+    """Return checks that read and grade every reply of the table again.
+
+    One after the other in any process; together they are all.
+    """
+    # All replies to a question follow each other, for patterns are made of its options.
+    samples = sorted(evidence.samples, key=lambda sample: (str(sample["suite"]), str(sample["sample_id"])))
+    # What another version read is told once per evaluation, with all that differs in it.
+    together = len(samples) if evidence.read_otherwise else TOGETHER
+    parts = [samples[first : first + together] for first in range(0, len(samples), max(1, together))]
+    checks = [partial(_check_answers, evidence=evidence, samples=part) for part in parts]
+    return [_guarded("samples.parquet", check) for check in checks]
+
+
+def _guarded(place: str, check: Check) -> Check:
+    def guarded(audit: Audit) -> None:
+        with audit.reading(place):
+            check(audit)
+
+    return guarded
+
+
+def _check_answers(audit: Audit, evidence: Evidence, samples: Sequence[Row]) -> None:
     benchmarks = {str(row["suite"]): str(row["benchmark"]) for row in evidence.scores}
     mains: dict[str, str] = {}
     for row in evidence.scores:
         mains.setdefault(str(row["suite"]), str(row["metric"]))
     apart: dict[Key, Audit] = {}
-    for sample in evidence.samples:
+    for sample in samples:
         where = (
             f"samples.parquet {sample['model']} {sample['variant']} {sample['suite']} {sample['sample_id']}"
         )
@@ -114,36 +139,45 @@ def _is_multiple(sample: Row) -> bool:
     return len(str(sample["target"])) > 1 or str(sample["subset"]).endswith("_multiple")
 
 
-def check_evidence(audit: Audit, evidence: Evidence) -> None:
-    """Hold every result against the replies and reviews behind it."""
+def checks_of_evidence(evidence: Evidence) -> list[Check]:
+    """Return checks that hold a result against its replies and reviews, one per result."""
     if evidence.root is None:
-        audit.note("no store at hand: replies are those of samples.parquet, not those that the service gave")
-        return
-    for stage in evidence.stages:
-        if stage["stage"] != "evaluate" or (output := evidence.place(stage)) is None:
-            continue
-        place = evidence.shown(output)
-        if not output.is_file() or str(stage["output"]) in evidence.superseded:
-            continue  # told where the digests are compared
-        with audit.reading(place):
-            result = read_object(output)
-            folder = evidence_of(evidence.root, output)
-            if folder is None:
-                audit.fail("raw replies are there", place, f"{result.get('folder', '')} is gone", "a folder")
-                continue
-            key = (str(stage["model"]), str(stage["variant"]), str(stage["facts"].get("suite")))
-            later = evidence.asked_again.get(folder, "")
-            if later and later != str(result.get("finished_at")) and later == _finished(folder):
-                audit.note(
-                    f"{' '.join(key)}: a later run asked again, so that this run's own replies are gone"
-                )
-                continue
-            beside = Audit() if key in evidence.read_otherwise else audit
-            _check_result(audit, beside, place, result, folder)
-            if beside is not audit:
-                audit.merge_if_sound(
-                    beside, f"{' '.join(key)}: metrics beside the main one are by rules of another version"
-                )
+        return [
+            lambda audit: audit.note(
+                "no store at hand: replies are those of samples.parquet, not those that the service gave"
+            )
+        ]
+    evidence.asked_again  # noqa: B018 - read once, before processes share it
+    return [
+        _guarded("replies", partial(_check_stage, evidence=evidence, stage=stage))
+        for stage in evidence.stages
+        if stage["stage"] == "evaluate"
+    ]
+
+
+def _check_stage(audit: Audit, evidence: Evidence, stage: Row) -> None:
+    """Hold the result of one evaluation against the replies behind it."""
+    output, root = evidence.place(stage), evidence.root
+    if root is None or output is None or not output.is_file() or str(stage["output"]) in evidence.superseded:
+        return  # told where the digests are compared
+    place = evidence.shown(output)
+    with audit.reading(place):
+        result = read_result(output)
+        folder = evidence_of(root, output)
+        if folder is None:
+            audit.fail("raw replies are there", place, f"{result.get('folder', '')} is gone", "a folder")
+            return
+        key = (str(stage["model"]), str(stage["variant"]), str(stage["facts"].get("suite")))
+        later = evidence.asked_again.get(folder, "")
+        if later and later != str(result.get("finished_at")) and later == _finished(folder):
+            audit.note(f"{' '.join(key)}: a later run asked again, so that this run's own replies are gone")
+            return
+        beside = Audit() if key in evidence.read_otherwise else audit
+        _check_result(audit, beside, place, result, folder)
+        if beside is not audit:
+            audit.merge_if_sound(
+                beside, f"{' '.join(key)}: metrics beside the main one are by rules of another version"
+            )
 
 
 def _finished(folder: Path) -> str:
@@ -207,12 +241,12 @@ def _check_replies(
 
 def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row], folder: Path) -> None:
     """Hold a result against the copy that lies beside its replies."""
-    first = read_object(folder / "result.json")
-    same = {name: value for name, value in first.items() if name not in ("scores", "folder", "statements")}
-    audit.compare_keys("both copies agree", f"{place} against {folder.name}/result.json", result, same)
+    first = read_result(folder / "result.json")
+    same = {name: result.get(name) for name in first if name not in ("scores", "folder")}
+    audit.compare_keys("both copies agree", f"{folder.name}/result.json against {place}", first, same)
     scores = [{name: row.get(name) for name in _OF_A_SCORE} for row in result["scores"]]
     copied = [{name: row.get(name) for name in _OF_A_SCORE} for row in first["scores"]]
-    audit.compare("both copies agree", f"{place} scores against {folder.name}/result.json", scores, copied)
+    audit.compare("both copies agree", f"{folder.name}/result.json against {place} scores", copied, scores)
     for score in first["scores"]:
         for name in ("model", "variant"):  # the evaluation itself does not know them
             audit.compare("both copies agree", f"{place} scores {name}", score[name] in ("", None), True)

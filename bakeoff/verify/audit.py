@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from bakeoff.errors import BakeoffError
+from bakeoff.sentences import Statement
 
 _SHOWN = 160
+_SINGLE = (str, int, float, bool, type(None))
 _UNREADABLE = (
     BakeoffError,
     OSError,
@@ -72,9 +74,7 @@ class Audit:
         """Compare every key that *expected* has."""
         for key, content in expected.items():
             stated = value.get(key)
-            if (
-                type(stated) is type(content) and stated == content
-            ):  # most are, and their place need not be named
+            if is_plainly_same(stated, content):  # most are, and their place need not be named
                 self.counts[rule] += 1
             else:
                 self.compare(rule, f"{place} {key}", stated, content)
@@ -88,6 +88,13 @@ class Audit:
         """Tell what could not be checked; the same words once."""
         if words not in self.notes:
             self.notes.append(words)
+
+    def add(self, other: Audit) -> None:
+        """Take over everything that *other* found."""
+        self.counts.update(other.counts)
+        self.discrepancies += other.discrepancies
+        for words in other.notes:
+            self.note(words)
 
     def merge_if_sound(self, other: Audit, words: str) -> None:
         """Take over the checks of *other* if they all hold.
@@ -124,10 +131,13 @@ class Audit:
 def is_same(value: object, expected: object, tolerance: float = 1e-9) -> bool:
     """Return whether two values are equal; NaN is null.
 
-    Numbers may differ by *tolerance*, relative above 1.
+    Numbers may differ by *tolerance*, relative above 1. A statement equals one of the same template and values alone,
+    for its Chinese comes from them; what is expected may have been stored with more than *value*.
     """
-    if type(value) is type(expected) and value == expected:
+    if is_plainly_same(value, expected):
         return True
+    if isinstance(value, Statement):
+        return _is_same_statement(value, expected)
     if is_absent(value) or is_absent(expected):
         return is_absent(value) and is_absent(expected)
     if isinstance(value, bool) or isinstance(expected, bool):
@@ -143,6 +153,20 @@ def is_same(value: object, expected: object, tolerance: float = 1e-9) -> bool:
             is_same(a, b, tolerance) for a, b in zip(value, expected, strict=True)
         )
     return value == expected
+
+
+def is_plainly_same(value: object, expected: object) -> bool:
+    """Return whether two values are equal at first sight; those within containers are looked at singly."""
+    return type(value) is type(expected) and type(value) in _SINGLE and value == expected
+
+
+def _is_same_statement(value: Statement, expected: object) -> bool:
+    return (
+        isinstance(expected, Statement)
+        and str(value) == str(expected)
+        and value.template.id == expected.template.id
+        and is_same(value.values, expected.values)
+    )
 
 
 def is_absent(value: object) -> bool:

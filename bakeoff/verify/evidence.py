@@ -54,9 +54,18 @@ class Evidence:
 
     @cached_property
     def scores(self) -> list[Row]:
-        """Return the rows of ``scores.json`` without what stands beside statements."""
-        rows = restored(json.loads((self.tables / "scores.json").read_text(encoding="utf-8")))
-        return [dict(row) for row in rows]
+        """Return the rows of ``scores.json``, without the ids and values beside statements."""
+        return scores_in(self.tables / "scores.json")
+
+    @cached_property
+    def events(self) -> list[Row]:
+        """Return the timeline of the run, without the ids and values beside statements; nothing where it is not."""
+        path = self.run_folder / "events.jsonl" if self.run_folder else None
+        return [said(row) for row in readable_rows(path)] if path and path.is_file() else []
+
+    def told(self, name: str) -> object:
+        """Return what ``run.json`` tells under *name*, without the ids and values beside statements."""
+        return restored(self.run.get(name))
 
     @cached_property
     def samples(self) -> list[Row]:
@@ -73,7 +82,7 @@ class Evidence:
 
     @property
     def stages(self) -> list[Row]:
-        """Return the stages of the run that left something."""
+        """Return the stages of the run that left something, as they are stored."""
         return [stage for stage in self.run.get("stages", []) if stage.get("outcome") in ("ran", "reused")]
 
     @cached_property
@@ -156,6 +165,25 @@ def samples_in(path: Path) -> list[Row]:
     return [
         {str(key): value for key, value in row.items()} for row in pd.read_parquet(path).to_dict("records")
     ]
+
+
+def said(row: Row) -> Row:
+    """Return *row* with its statements in place of texts, without the ids and values beside them."""
+    return dict(restored(row))
+
+
+def scores_in(path: Path) -> list[Row]:
+    """Return the rows of ``scores.json``, without the ids and values beside statements."""
+    return [said(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def read_result(path: Path) -> Row:
+    """Return the result of a stage, without the ids and values beside statements.
+
+    Raises:
+        ValueError: it is no object.
+    """
+    return said(read_object(path))
 
 
 def read_object(path: Path) -> Row:

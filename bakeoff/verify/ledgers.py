@@ -185,7 +185,13 @@ def chance_of(part: Sequence[Row]) -> float:
 def options_of(sample: Row) -> list[str]:
     """Return the options of a question; nothing for an open one."""
     text = sample["options"]
-    return [str(option) for option in json.loads(text)] if isinstance(text, str) and text else []
+    return list(_options_in(text)) if isinstance(text, str) and text else []
+
+
+@lru_cache(maxsize=65536)
+def _options_in(text: str) -> tuple[str, ...]:
+    """Return the options that *text* lists; every model was shown the same."""
+    return tuple(str(option) for option in json.loads(text))
 
 
 def _check_trust(audit: Audit, where: str, row: Row, part: Sequence[Row], suite: Row) -> None:

@@ -6,6 +6,7 @@ import csv
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from bakeoff.scoring.scores import SPEED
@@ -25,23 +26,25 @@ class Grades:
     Attributes:
         by_subject: "model (variant)" -> question -> grade, 0 where no reply could be graded.
         doubtful: questions of a subject without a reply that could be graded.
+
+    What follows from them is worked out once, when all grades are there.
     """
 
     by_subject: dict[str, dict[Question, float]] = field(default_factory=dict)
     doubtful: dict[str, set[Question]] = field(default_factory=lambda: defaultdict(set))
 
-    @property
+    @cached_property
     def shared(self) -> list[Question]:
         """Return the questions that every subject was asked."""
         tables = [set(table) for table in self.by_subject.values()]
         return sorted(set.intersection(*tables)) if tables else []
 
-    @property
+    @cached_property
     def is_plain(self) -> bool:
         """Return whether every grade is right or wrong."""
         return all(grade in (0.0, 1.0) for table in self.by_subject.values() for grade in table.values())
 
-    @property
+    @cached_property
     def subsets(self) -> int:
         """Return how many subsets the shared questions come from."""
         return len({subset for subset, _, _ in self.shared})

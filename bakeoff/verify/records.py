@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from bakeoff.evalscope.speed import METRICS, read_speed
 from bakeoff.files import readable_rows
@@ -14,10 +15,9 @@ from bakeoff.matrix.loading import read_matrix
 from bakeoff.provenance import MADE
 from bakeoff.scoring.leakage import leaked_as
 from bakeoff.scoring.scores import SPEED
-from bakeoff.sentences import restored
 from bakeoff.store.places import place_of
 from bakeoff.verify.audit import Audit
-from bakeoff.verify.evidence import Evidence, Row, read_object, samples_in
+from bakeoff.verify.evidence import Evidence, Row, read_object, read_result, said, samples_in, scores_in
 from bakeoff.verify.ledgers import is_by_judge, key_of
 from bakeoff.verify.manifest import MATRIX, digest_of
 
@@ -88,7 +88,8 @@ def check_records(audit: Audit, evidence: Evidence) -> None:
             audit.compare_keys("record", place, record, {name: stage.get(name) for name in _OF_A_RECORD})
             audit.compare("record", f"{place} outcome", record.get("outcome"), "ran")
             if stage["outcome"] == "ran":
-                audit.compare("record", f"{place} why", record.get("why"), stage["why"])
+                why = read_result(output.with_name("record.json")).get("why")
+                audit.compare("record", f"run.json stages {where} why", said(stage)["why"], why)
             at = [
                 place_of(evidence.root, str(content[name])) for content in (record, stage) for name in _PLACES
             ]
@@ -153,8 +154,7 @@ def check_results(audit: Audit, evidence: Evidence) -> None:
             gone.add((str(stage["model"]), str(stage["variant"]), _suite_of(stage)))
         elif stage["stage"] in ("evaluate", "speed") and output and output.is_file():
             with audit.reading(evidence.shown(output)):
-                # a statement is its text here: ids and values beside it are told of nowhere else
-                results.append((stage, restored(read_object(output)), evidence.shown(output)))
+                results.append((stage, read_result(output), evidence.shown(output)))
     scores, samples, evaluations, leakage = _told(results, evidence)
     table = [row for row in evidence.scores if not is_by_judge(row) and key_of(row) not in gone]
     _compare_rows(audit, "scores.json", table, scores)
@@ -165,7 +165,7 @@ def check_results(audit: Audit, evidence: Evidence) -> None:
         audit.compare(
             "told of an evaluation",
             "run.json evaluations",
-            [_stated(restored(row)) for row in evidence.run.get("evaluations") or ()],
+            [_stated(row) for row in cast(Sequence[Row], evidence.told("evaluations") or ())],
             [_stated(row) for row in evaluations],
         )
         audit.compare("told of an evaluation", "run.json leakage", evidence.run.get("leakage"), leakage)
@@ -400,7 +400,7 @@ def check_tables_of_folders(audit: Audit, evidence: Evidence) -> None:
         _compare_rows(
             audit,
             f"{report.name}/scores.json",
-            restored(json.loads((report / "scores.json").read_text("utf-8"))),
+            scores_in(report / "scores.json"),
             evidence.scores,
         )
     with audit.reading(f"{report.name}/samples.parquet"):

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
-
-from bakeoff.files import readable_rows
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.report.cautions import NOTED
 from bakeoff.scoring.anchors import beside_published
-from bakeoff.sentences import SAID, with_statements
 from bakeoff.store.placements import placements
 from bakeoff.verify.audit import Audit
-from bakeoff.verify.evidence import Evidence, Row, read_object
+from bakeoff.verify.evidence import Evidence, Row, read_result
 from bakeoff.verify.manifest import MATRIX
 
 _RULE = "told by the run"
@@ -21,28 +15,16 @@ _RULE = "told by the run"
 
 def check_retelling(audit: Audit, evidence: Evidence) -> None:
     """Hold what a page shows beside scores and stages against its sources."""
-    if evidence.run_folder and (evidence.run_folder / "events.jsonl").is_file():
-        events = list(readable_rows(evidence.run_folder / "events.jsonl"))
+    if events := evidence.events:
         expected = {
             "events": [event for event in events if event.get("event") in NOTED],
             "legs": placements(events),
         }
         for name, rows in expected.items():
             if name in evidence.run:
-                audit.compare(_RULE, f"run.json {name}", _plain(evidence.run[name]), _plain(rows))
+                audit.compare(_RULE, f"run.json {name}", evidence.told(name), rows)
     _check_anchors(audit, evidence)
     _check_agreement(audit, evidence)
-
-
-def _plain(value: object) -> object:
-    """Return *value* as JSON without the statements that stand beside texts."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items() if key != SAID}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return str(value) if isinstance(value, str) else value
 
 
 def _check_anchors(audit: Audit, evidence: Evidence) -> None:
@@ -61,16 +43,11 @@ def _check_anchors(audit: Audit, evidence: Evidence) -> None:
         output = evidence.place(stage)
         if stage["stage"] == "evaluate" and output and output.is_file():
             model, variant = str(stage["model"]), str(stage["variant"])
-            result = read_object(output)
+            result = read_result(output)
             expected += map(
                 dict, beside_published(origins.get(model, ""), [result], model=model, variant=variant)
             )
-    audit.compare(
-        _RULE,
-        "run.json anchors",
-        _plain(evidence.run["anchors"]),
-        _plain(json.loads(json.dumps(with_statements(expected)))),
-    )
+    audit.compare(_RULE, "run.json anchors", evidence.told("anchors"), expected)
 
 
 def _check_agreement(audit: Audit, evidence: Evidence) -> None:

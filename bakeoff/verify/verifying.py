@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bakeoff.scoring.extraction import RULES
 from bakeoff.verify import answers, ledgers, manifest, opinions, page, pairs, records, retelling, seals
 from bakeoff.verify.audit import Audit
+from bakeoff.verify.cores import Check, Cores
 from bakeoff.verify.evidence import Evidence, read_object
 
 
@@ -28,29 +29,57 @@ def verify(
         stop_early: end with the first group of checks that finds something.
     """
     audit = Audit()
-    checks: dict[str, Callable[[], None]] = {
-        "manifests": lambda: seals.check_manifests(audit, evidence, key),
-        "events.jsonl": lambda: records.check_timeline(audit, evidence),
-        "records": lambda: records.check_records(audit, evidence),
-        "results": lambda: records.check_results(audit, evidence),
-        "replies": lambda: answers.check_evidence(audit, evidence),
-        "samples.parquet": lambda: answers.check_answers(audit, evidence),
-        "scores.json": lambda: ledgers.check_ledgers(audit, evidence),
-        "run.json": lambda: records.check_accounts(audit, evidence),
-        "told by the run": lambda: retelling.check_retelling(audit, evidence),
-        "matrix.yaml": lambda: records.check_matrix(audit, evidence, matrix),
-        "tables": lambda: records.check_tables_of_folders(audit, evidence),
-        "differences.csv": lambda: pairs.check_pairs(audit, evidence),
-        "ratings": lambda: _check_ratings(audit, evidence),
-        "page": lambda: page.check_page(audit, evidence, fresh),
+    checks_of = {
+        "replies": _listed("replies", lambda: answers.checks_of_evidence(evidence)),
+        "samples.parquet": _listed("samples.parquet", lambda: answers.checks_of_answers(evidence)),
     }
-    for place, check in checks.items():
-        with audit.reading(place):
-            check()
-        if stop_early and audit.discrepancies:
-            break
+    with Cores(checks_of, is_large=len(checks_of["samples.parquet"]) > 1) as cores:
+        checks = _checks(evidence, matrix, key, fresh, cores)
+        found = {place: Audit() for place in checks}
+        # Other processes are asked last, and what they found is told in its place.
+        for place in sorted(checks, key=lambda place: cores.are_several and place in checks_of):
+            with found[place].reading(place):
+                checks[place](found[place])
+            if stop_early and found[place].discrepancies:
+                break
+    for part in found.values():
+        audit.add(part)
     audit.note(f"answers were extracted by the project's own reader, rules {RULES}")
     return audit
+
+
+def _listed(place: str, make: Callable[[], Sequence[Check]]) -> Sequence[Check]:
+    """Return the checks that *make* lists; what it cannot read is told in their place."""
+    unread = Audit()
+    with unread.reading(place):
+        return make()
+    return [lambda audit: audit.add(unread)]
+
+
+def _checks(
+    evidence: Evidence,
+    matrix: Path | None,
+    key: Path | None,
+    fresh: Mapping[str, str] | None,
+    cores: Cores,
+) -> dict[str, Check]:
+    """Return all checks by the place that each is about."""
+    return {
+        "manifests": lambda audit: seals.check_manifests(audit, evidence, key),
+        "events.jsonl": lambda audit: records.check_timeline(audit, evidence),
+        "records": lambda audit: records.check_records(audit, evidence),
+        "results": lambda audit: records.check_results(audit, evidence),
+        "replies": lambda audit: cores.tell("replies", audit),
+        "samples.parquet": lambda audit: cores.tell("samples.parquet", audit),
+        "scores.json": lambda audit: ledgers.check_ledgers(audit, evidence),
+        "run.json": lambda audit: records.check_accounts(audit, evidence),
+        "told by the run": lambda audit: retelling.check_retelling(audit, evidence),
+        "matrix.yaml": lambda audit: records.check_matrix(audit, evidence, matrix),
+        "tables": lambda audit: records.check_tables_of_folders(audit, evidence),
+        "differences.csv": lambda audit: pairs.check_pairs(audit, evidence),
+        "ratings": lambda audit: _check_ratings(audit, evidence),
+        "page": lambda audit: page.check_page(audit, evidence, fresh),
+    }
 
 
 def _check_ratings(audit: Audit, evidence: Evidence) -> None:
