@@ -6,8 +6,10 @@ import io
 import logging
 import math
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
@@ -172,8 +174,13 @@ def _svg(figure: Figure, zh: str, en: str) -> Markup:
     return Markup(head + text[text.index(">") + 1 :])
 
 
-def _short(name: str, length: int) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"
+def _short(name: str, width: int) -> str:
+    """Return *name* in at most *width* columns; a Chinese character takes two."""
+    widths = [2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in name]
+    if sum(widths) <= width:
+        return name
+    fits = sum(end < width for end in accumulate(widths))
+    return name[:fits] + "…"
 
 
 def _thin(points: Sequence[tuple[float, float]], most: int = 200) -> Sequence[tuple[float, float]]:

@@ -148,6 +148,11 @@ def rated_names(rated: str) -> tuple[str, str]:
     return subject_names(model, name) if slash else (rated, rated)
 
 
+def judge_name(judge: str) -> str:
+    """Return a judge model as it is shown: its id without the kind."""
+    return judge.removeprefix("model:")
+
+
 def stage_names(name: str) -> tuple[str, str]:
     """Return a stage in Chinese and English, with its suite if any."""
     kind, _, rest = name.partition(":")
