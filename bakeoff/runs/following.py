@@ -9,6 +9,7 @@ from pathlib import Path
 from unicodedata import east_asian_width
 
 from bakeoff.runs.events import Event, events_of, suite_of
+from bakeoff.sentences import Statement, plural, restored
 
 Cell = tuple[str, str, str]
 """Row, variant (empty for training and export) and stage or suite."""
@@ -58,7 +59,8 @@ class Board:
             return
         self.running[row] = cell
         self.since.setdefault(cell, self.now())
-        self.current[row] = str(event.get("how_far") or "")
+        how_far = restored(event).get("how_far") or "" if self.chinese else event.get("how_far") or ""
+        self.current[row] = how_far.zh if self.chinese and isinstance(how_far, Statement) else str(how_far)
 
     @property
     def share(self) -> float:
@@ -85,11 +87,12 @@ class Board:
         done = sum(cell in self.done for cell in self.cells)
         left = self.left_s()
         if self.chinese:
-            ends = f"，约剩 {clock(left)}" if left is not None else ""
+            ends = f"，约剩 {clock(left, chinese=True)}" if left is not None else ""
             return f"bakeoff  {rows} 行，{done}/{len(self.cells)} 步，{self.share:.0%}{ends}{self._memory()}"
         ends = f" · about {clock(left)} left" if left is not None else ""
         return (
-            f"bakeoff  {rows} rows · {done}/{len(self.cells)} stages · {self.share:.0%}{ends}{self._memory()}"
+            f"bakeoff  {rows} {plural(rows, 'row')} · {done}/{len(self.cells)} stages · {self.share:.0%}"
+            f"{ends}{self._memory()}"
         )
 
     def _memory(self) -> str:
@@ -173,12 +176,15 @@ def earlier_seconds(store: Path) -> dict[Cell, float]:
     return seconds
 
 
-def clock(seconds: float) -> str:
-    """A duration as people say it: 45 s, 12 min, 3 h 05."""
+def clock(seconds: float, *, chinese: bool = False) -> str:
+    """A duration as people say it: 45 s, 12 min, 3 h 05 min."""
+    second, minute, hour = ("秒", "分钟", "小时") if chinese else ("s", "min", "h")
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.0f} {second}"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02}"
+    if minutes < 120:
+        return f"{minutes} {minute}"
+    return f"{minutes // 60} {hour} {minutes % 60:02} {minute.removesuffix('钟')}"
 
 
 def width_of(text: str) -> int:

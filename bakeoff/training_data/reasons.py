@@ -71,7 +71,7 @@ NO_CONTENT = Template(
 CONTENT_NO_TEXT = Template(
     f"{_HERE}content_no_text",
     "a turn of '{name}' has {kind} as content, not a text",
-    zh="'{name}' 中有一轮的内容不是文本，而是 {kind}",
+    zh="'{name}' 中有一轮的内容不是文本（{kind}）",
 )
 NO_ANSWER_COLUMN = Template(
     f"{_HERE}no_answer_column",
@@ -85,7 +85,7 @@ NO_INSTRUCTION = Template(
     zh="'instruction' 与 'input' 均缺失",
 )
 NO_TEXT = Template(
-    f"{_HERE}no_text", "question or answer is {kind}, not a text", zh="问题或回答不是文本，而是 {kind}"
+    f"{_HERE}no_text", "question or answer is {kind}, not a text", zh="问题或回答不是文本（{kind}）"
 )
 SEVERAL = Template(
     f"{_HERE}several",
