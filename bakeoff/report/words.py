@@ -150,7 +150,7 @@ def rated_names(rated: str) -> tuple[str, str]:
 
 def judge_name(judge: str) -> str:
     """Return a judge model as it is shown: its id without the kind."""
-    return judge.removeprefix("model:")
+    return judge.partition(":")[2] or judge
 
 
 def stage_names(name: str) -> tuple[str, str]:
