@@ -177,7 +177,7 @@ def metric_names(name: str) -> tuple[str, str]:
 def metric(name: str) -> Markup:
     """A metric in both languages; one that is not known by its id."""
     zh, en = metric_names(name)
-    return both(zh, en) if zh != en else quoted(name)
+    return both(zh, en) if zh != en else quoted(zh)
 
 
 def facts(value: object) -> Markup:
