@@ -110,13 +110,13 @@ def _head(findings: Findings, analysis: Analysis) -> dict[str, object]:
     from bakeoff.report.weights import CRITERIA, weighing
 
     points = answer(findings, analysis)
-    told = {NOTHING_TO_COMPARE, *(point.sentence for point in points)}
+    on_card = {NOTHING_TO_COMPARE, *(point.sentence for point in points)}
     further = [*verdict(findings, analysis), *claim_sentences(findings, analysis)]
 
     return {
         "weighing": weighing(findings, analysis),
         "CRITERIA": CRITERIA,
-        "verdict": [sentence for sentence in further if sentence not in told],
+        "verdict": [sentence for sentence in further if sentence not in on_card],
         "answer": points,
         "demonstration": DEMONSTRATION if findings.demonstration else None,
         "css": Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),
