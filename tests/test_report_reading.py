@@ -20,6 +20,7 @@ from tests.test_report_browser import browser, pytestmark, requests, texts, wait
 NAMES = {
     *("English", "GPU", "GiB", "Holm", "ICC", "Krippendorff", "Bradley", "Terry", "OR", "ROUGE", "BLEU", "Python"),
     *("NVIDIA", "bootstrap", "bakeoff", "evalscope", "EvalScope", "store", "samples", "JavaScript"),
+    "judge",  # the name of the judge model of these ratings
 }  # fmt: skip
 """Latin words that are the same in Chinese: names of statistics, of units, of programs."""
 WALK = """

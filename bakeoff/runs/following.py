@@ -158,7 +158,8 @@ class Board:
 
 
 STYLE = (
-    ":root{color-scheme:light dark}body,html{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;"
+    ":root{color-scheme:light dark;background:light-dark(#fff,#121212);color:light-dark(#111,#eee)}"
+    "a{color:light-dark(#0b57d0,#8ab4f8)}body,html{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;"
     "padding:1rem}h1{font-size:1.1rem}progress{width:100%}th{text-align:left;vertical-align:top;padding-right:1rem}"
     "td span{display:inline-block;border:1px solid;border-radius:4px;padding:0 .4rem;margin:0 .2rem .2rem 0}"
     ".done::before{content:'✓ '}.failed::before{content:'✗ '}"
