@@ -125,7 +125,8 @@ class Complaint(str):
 
         A *remedy* may begin with the semicolon that stands before it in the line.
         """
-        remedy = remedy.removeprefix("; ")
+        if remedy.startswith("; "):  # any other may be a statement, which has its Chinese
+            remedy = remedy.removeprefix("; ")
         complaint = super().__new__(cls, f"{place}: {what}" + (f"; {remedy}" if remedy else ""))
         complaint.place, complaint.what, complaint.remedy = place, what, remedy
         return complaint

@@ -17,6 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.errors import Complaint, DataError
+from bakeoff.sentences import Template
+
+UNREADABLE = Template("files.unreadable", "cannot be read ({error})", zh="无法读取（{error}）")
+GIVE_FILE = Template("files.give_file", "give a file in it", zh="请给出其中的文件")
+NOT_UTF8 = Template(
+    "files.not_utf8", "not UTF-8: byte {byte} at {at}", zh="不是 UTF-8 编码：位置 {at} 的字节 {byte}"
+)
+NOT_UTF8_BUT_16 = Template(
+    "files.not_utf8_but_16",
+    "not UTF-8 (it looks like UTF-16): byte {byte} at {at}",
+    zh="不是 UTF-8 编码（看来是 UTF-16）：位置 {at} 的字节 {byte}",
+)
+SAVE_AS_UTF8 = Template("files.save_as_utf8", "save it as UTF-8", zh="请存为 UTF-8 编码")
 
 
 @contextmanager
@@ -92,18 +105,16 @@ def read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        hint = "give a file in it" if error.errno == errno.EISDIR else ""
-        what = f"cannot be read ({os.strerror(error.errno or 0)})"
+        hint = GIVE_FILE() if error.errno == errno.EISDIR else ""
+        what = UNREADABLE(error=os.strerror(error.errno or 0))
         raise DataError(Complaint(str(path), what, hint)) from None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        guess = " (it looks like UTF-16)" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
         line = content.count(b"\n", 0, error.start) + 1
-        byte = f"byte 0x{content[error.start]:02x} at {error.start}"
-        raise DataError(
-            Complaint(f"{path}:{line}", f"not UTF-8{guess}: {byte}", "save it as UTF-8")
-        ) from None
+        what = (NOT_UTF8_BUT_16 if wide else NOT_UTF8)(byte=f"0x{content[error.start]:02x}", at=error.start)
+        raise DataError(Complaint(f"{path}:{line}", what, SAVE_AS_UTF8())) from None
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:

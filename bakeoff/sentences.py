@@ -91,12 +91,27 @@ class Statement(str):
         return self
 
 
+class _Count(int):
+    """A count of things, which a report writes with a comma between thousands."""
+
+    def __format__(self, spec: str) -> str:
+        return int.__format__(self, spec or ",")
+
+
 class _Formatter(string.Formatter):
     """Fills gaps with numbers, texts, statements in the same form, and lists of these."""
+
+    _COUNTS = frozenset({"count", "total", "rows", "failed"})
+    """Gaps that hold a count; other whole numbers may be a port, a seed, a setting."""
 
     def __init__(self, form: Form, between: str) -> None:
         self._form = form
         self._between = between
+
+    def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        value, name = super().get_field(field_name, args, kwargs)
+        counts = self._form != "text" and type(value) is int and field_name in self._COUNTS
+        return (_Count(value) if counts else value), name
 
     def format_field(self, value: Any, format_spec: str) -> str:
         if isinstance(value, Statement):

@@ -22,6 +22,7 @@ def test_every_score_has_its_interval_or_says_why_it_is_none(chinese: bool) -> N
     assert max(map(width_of, lines)) <= WIDTH
     cells = [cell for view in analysis.views for cell in view.ordered()]
     assert len(lines) == len(cells) + len(analysis.views)
+    assert lines[0].startswith("ceval · 正确率 · 40 题" if chinese else "ceval · accuracy · 40 questions")
     of_cells = [line for line in lines if line.startswith("  ")]
     gaps = [
         (cell, line) for cell, line in zip(cells, of_cells, strict=True) if cell.n_answered < cell.n_asked

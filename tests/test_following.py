@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from bakeoff.runs.following import Board, Cell, clock, earlier_seconds, fitted, width_of
+from bakeoff.sentences import with_statements
+from bakeoff.tools.checkpoints import STEP_AND_LEFT
 
 CELLS: list[Cell] = [("a", "", "train"), ("a", "tuned", "ceval"), ("b<i>", "base", "ceval")]
 
@@ -75,6 +77,21 @@ def test_the_page_reloads_itself_until_the_run_has_ended_and_shows_text_as_text(
         assert "<i>" not in page
         assert "://" not in page
         HTMLParser().feed(page)
+
+
+def test_the_chinese_page_speaks_chinese_and_an_ended_run_has_nothing_left() -> None:
+    shown = board(chinese=True, seconds=dict.fromkeys(CELLS, 60.0))
+    how_far = STEP_AND_LEFT(step="7/9", loss=0.3, left="12s")
+    told = json.loads(json.dumps(with_statements({"how_far": how_far})))
+    shown.take({"event": "progress", "model": "a", "stage": "train", **told})
+    page = shown.page()
+    assert "训练：第 7/9 步，损失 0.3，剩余 12s" in page
+    assert "基座 ceval" in page
+    assert "约剩 3 分钟" in page
+    for cell in CELLS:
+        shown.take(ended(cell))
+    assert "约剩" not in shown.page(ended="已结束。")
+    assert clock(11_100, chinese=True) == "3 小时 05 分"
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(5, "5 s"), (600, "10 min"), (11_100, "3 h 05")])

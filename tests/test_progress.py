@@ -35,9 +35,9 @@ def test_what_was_done_says_why_and_what_begins_has_no_line() -> None:
 
 
 def test_the_lines_are_chinese_where_the_terminal_is() -> None:
-    assert described_in_chinese(RAN) == "a tuned：部署：完成，用时 1.3 秒（首次运行）"
+    assert described_in_chinese(RAN) == "a 微调：部署：完成，用时 1.3 秒（首次运行）"
     failed = described_in_chinese({**RAN, "outcome": "failed", "why": "no memory"})
-    assert failed == "a tuned：部署：1 秒后失败：no memory"
+    assert failed == "a 微调：部署：1 秒后失败：no memory"
     assert described_in_chinese({"event": "started", "model": "a"}) == ""
 
 

@@ -863,7 +863,7 @@ def test_people_the_judge_model_and_crises_are_in_the_verdict(tmp_path: Path) ->
     some.ratings = synthetic_ratings(tmp_path, hostile=False)
     text = " ".join(sentence.en for sentence in verdict(some, analyse(some)))
     assert "3 raters, 7 cases: overall quality is highest for qwen2.5-7b" in text
-    assert re.search(r"Judge model model:judge \((not )?calibrated, α with people", text)
+    assert re.search(r"Judge model judge \((not )?calibrated, α with people", text)
     assert "Crisis cases" in text
 
 

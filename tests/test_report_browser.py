@@ -219,7 +219,7 @@ def test_the_section_heads_the_page_of_pytest_html(browser: Any, tmp_path: Path)
     assert browser.execute_script("return document.querySelector('.bk-pytest').open"), (
         "failures must be in view"
     )
-    assert "1 Failed" in texts(browser, ".bk-pytest > summary")[0]
+    assert "1 失败" in texts(browser, ".bk-pytest > summary")[0]
     assert len(texts(browser, "#results-table .collapsible")) == 2
     assert requests(browser) == []
     assert browser.get_log("browser") == []
@@ -272,6 +272,30 @@ def test_a_number_opens_its_evidence_all_of_it_and_the_address_is_the_view(
     wait(browser, "return document.getElementById('bk-samples').dataset.ready")
     assert shown_count(browser) == int((~(own["correct"] >= 0.5)).sum())
     assert requests(browser) == []
+
+
+def test_no_number_opens_an_empty_list_and_what_loads_on_the_way_moves_no_place(
+    browser: Any, tmp_path: Path
+) -> None:
+    """Scores of 0 and 100 and pairs that never differ have evidence, too."""
+    findings = synthetic_findings(24, models=2, suites=("ceval", "cmmlu"), hostile=False, awkward=False)
+    share = {"ceval": 1.0, "cmmlu": 0.0}
+    for table, column in ((findings.samples, "correct"), (findings.scores, "value")):
+        table[column] = table["suite"].map(share)
+    browser.get(write_page(findings, tmp_path).as_uri())
+    views = "[...new Set([...document.querySelectorAll('a.open')].map((a) => a.getAttribute('href')))]"
+    all_views = browser.execute_script(f"return {views}")
+    assert len(all_views) >= 12
+    for view in all_views:
+        browser.execute_script(
+            "document.getElementById('bk-samples').dataset.ready = '';"
+            "document.querySelector(`a.open[href='${arguments[0]}']`).click()",
+            view,
+        )
+        wait(browser, "return document.getElementById('bk-samples').dataset.ready")
+        assert shown_count(browser) > 0, view
+    top = "return Math.abs(document.getElementById('bk-samples').getBoundingClientRect().top) < 120"
+    assert wait(browser, top)
 
 
 def test_without_side_files_the_page_is_complete_on_its_own_and_says_so(

@@ -13,12 +13,14 @@ import pytest
 
 from bakeoff.report import Findings, write_page, write_tables
 from bakeoff.report.history import Since
+from bakeoff.runs.following import Board
 from tests.synthetic_findings import MODELS, SUITES, eventful, synthetic_findings, synthetic_ratings
 from tests.test_report_browser import browser, pytestmark, requests, texts, wait  # noqa: F401
 
 NAMES = {
     *("English", "GPU", "GiB", "Holm", "ICC", "Krippendorff", "Bradley", "Terry", "OR", "ROUGE", "BLEU", "Python"),
     *("NVIDIA", "bootstrap", "bakeoff", "evalscope", "EvalScope", "store", "samples", "JavaScript"),
+    "judge",  # the name of the judge model of these ratings
 }  # fmt: skip
 """Latin words that are the same in Chinese: names of statistics, of units, of programs."""
 WALK = """
@@ -253,11 +255,44 @@ def test_the_page_has_no_serious_fault_of_accessibility(
     opened(browser, address, "en", theme)
     seen(browser)
     browser.execute_script("for (const one of document.querySelectorAll('#bk details')) one.open = true")
+    assert faults(browser, axe, "#bk") == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_live_page_has_no_serious_fault_of_accessibility(
+    browser: Any,  # noqa: F811
+    axe: str,
+    tmp_path: Path,
+    theme: str,
+) -> None:
+    cells = [("a", "", "train"), ("a", "base", "ceval"), ("b", "tuned", "ceval")]
+    board = Board(cells, {}, lambda: 0.0, chinese=theme == "dark")
+    board.log.append("a: train: done")
+    stages: list[dict[str, object]] = [
+        {"event": "stage", "model": "a", "stage": "train", "outcome": "failed"},
+        {"event": "progress", "model": "b", "variant": "tuned", "stage": "ceval", "how_far": "7 of 9"},
+    ]
+    for event in stages:
+        board.take(event)
+    page = tmp_path / "live.html"
+    page.write_text(board.page(ended="ended"), encoding="utf-8")
+    media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        browser.get(page.as_uri())
+        assert faults(browser, axe, "html") == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def faults(browser: Any, axe: str, within: str) -> list[Any]:  # noqa: F811
+    """What axe-core calls serious or critical on the page that is open."""
     browser.execute_script(axe)
     browser.set_script_timeout(120)
     found = browser.execute_async_script(
-        "const done = arguments[0];"
-        "axe.run('#bk', {resultTypes: ['violations']}).then((result) => done(result.violations.map("
-        "(one) => [one.impact, one.id, one.nodes.slice(0, 3).map((node) => node.html.slice(0, 200))])))"
+        "const done = arguments[1];"
+        "axe.run(arguments[0], {resultTypes: ['violations']}).then((result) => done(result.violations.map("
+        "(one) => [one.impact, one.id, one.nodes.slice(0, 3).map((node) => node.html.slice(0, 200))])))",
+        within,
     )
-    assert [one for one in found if one[0] in ("serious", "critical")] == []
+    return [one for one in found if one[0] in ("serious", "critical")]

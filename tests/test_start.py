@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from bakeoff.__main__ import MODULES, USAGE, main, pytest_line
+from bakeoff.doctor.finding import in_chinese
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.start import new
 from bakeoff.start.demo import EXAMS, ROWS, demonstration
@@ -145,6 +147,36 @@ def test_more_data_take_more_hours_and_a_second_card_halves_them(tmp_path: Path)
     assert small.gpu_hours < large.gpu_hours
     assert small.download_gib > 10
     assert estimate(matrix, 10**8, {}, 2).hours == pytest.approx(estimate(matrix, 10**8, {}, 1).hours / 2)
+
+
+def test_what_is_wrong_with_a_file_is_told_in_the_language_of_the_terminal(tmp_path: Path) -> None:
+    """One wrong row of a choice exam is named; it does not make an exam of open questions."""
+    exam = tmp_path / "exam"
+    exam.mkdir()
+    right = {"question": "q", "A": "1", "B": "2", "answer": "A"}
+    for wrong, chinese in (
+        ({**right, "answer": "F"}, "'answer' 应为不超过 B 的字母，实际是 'F'"),
+        ({"question": "q", "A": "1", "C": "2", "answer": "A"}, "有 A、C，缺 B"),
+        ({**right, "answer": "AB"}, "正确答案应为一个字母，实际是 'AB'"),
+    ):
+        (exam / "questions.jsonl").write_text(f"{json.dumps(right)}\n{json.dumps(wrong)}\n")
+        (error,) = look_at_exam(exam).errors
+        assert error.startswith(f"{exam / 'questions.jsonl'}:2: ")
+        assert in_chinese(error).startswith(f"{exam / 'questions.jsonl'}:2：")
+        assert chinese in in_chinese(error)
+    training = tmp_path / "training.jsonl"
+    for text, chinese in (
+        ("{oops", "不是 JSON（"),
+        ('{"a": 1, "a": 2}', "'a' 在同一个对象中出现两次"),
+        ('{"messages": []}', "'messages' 为空"),
+        ('{"query": "q", "response": null}', "缺少回答（'response'）"),
+        ('{"messages": [{"role": "user", "content": 5}]}', "内容不是文本（整数）"),
+    ):
+        training.write_text(text + "\n")
+        look = look_at_training(training, 100)
+        (error,) = look.errors
+        assert chinese in in_chinese(error)
+        assert not re.search("[\u4e00-\u9fff]", error)
 
 
 def test_each_format_of_an_exam_is_recognised() -> None:

@@ -34,6 +34,15 @@ ANOTHER_ANSWERS = Template(
     zh="上次作答的是 {before!r}，现在是 {now!r}",
 )
 
+ANSWERED = Template(
+    "chain.evaluation.answered", "answered {count:,} of {total:,}", zh="已作答 {count:,}/{total:,} 题"
+)
+ANSWERED_AND_LEFT = Template(
+    "chain.evaluation.answered_and_left",
+    "answered {count:,} of {total:,}, about {minutes} min left",
+    zh="已作答 {count:,}/{total:,} 题，约剩 {minutes} 分钟",
+)
+
 ASK_ALONE = 12
 """Answered questions of each suite that are asked again one at a time, after the concurrent round."""
 
@@ -206,11 +215,10 @@ class Evaluation:
                 return ""
             now, (answered, questions) = time.monotonic(), counted
             first = first or (now, answered)
-            words = f"answered {answered:,} of {questions:,}"
-            if answered > first[1]:
-                left_s = (now - first[0]) / (answered - first[1]) * (questions - answered)
-                words += f", about {math.ceil(left_s / 60)} min left"
-            return words
+            if answered == first[1]:
+                return ANSWERED(count=answered, total=questions)
+            left_s = (now - first[0]) / (answered - first[1]) * (questions - answered)
+            return ANSWERED_AND_LEFT(count=answered, total=questions, minutes=math.ceil(left_s / 60))
 
         return how_far
 

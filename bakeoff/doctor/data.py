@@ -18,7 +18,7 @@ from bakeoff.errors import DataError, complaint_of
 from bakeoff.matrix.datasets import dataset_name
 from bakeoff.matrix.schema import POINT_AT_DATA, ModelSpec, Suite
 from bakeoff.scoring import leakage
-from bakeoff.sentences import Statement, Template
+from bakeoff.sentences import Statement, Template, of_error
 from bakeoff.training_data.health import Health, check_dataset
 
 _DESCRIBED_BY = {"model": "config.json", "adapter": "adapter_config.json", "weights": "config.json"}
@@ -112,6 +112,8 @@ WRITE_MESSAGES = Template(
     "write them as {{messages: [{{role: user, content: …}}, {{role: assistant, content: …}}]}}",
     zh="请写成 {{messages: [{{role: user, content: …}}, {{role: assistant, content: …}}]}}",
 )
+WITHIN = Template("doctor.data.within", "{place}: {what}", zh="{place}：{what}")
+WITH_COUNT = Template("doctor.data.with_count", "{why} ({count})", zh="{why}（{count} 条）")
 COUNTED = Template("doctor.data.counted", "{count} of {rows} {what}", zh="{rows} 段中有 {count} 段{what}")
 COUNTED_OF_FIRST = Template(
     "doctor.data.counted_of_first",
@@ -282,7 +284,7 @@ def template_of(row: ModelSpec, tool: Installed) -> str:
 def _unreadable(dataset: str, error: DataError, rows: tuple[str, ...]) -> Finding:
     """What is wrong with a training file that cannot be read, and the remedy."""
     complaint = complaint_of(error)
-    what = f"{complaint.place}: {complaint.what}" if complaint else str(error)
+    what = WITHIN(place=complaint.place, what=complaint.what) if complaint else of_error(error)
     return Finding("error", DATASET(name=dataset), what, complaint.remedy if complaint else "", rows)
 
 
@@ -296,7 +298,7 @@ def unhealthy(dataset: str, health: Health, max_length: int) -> Iterator[Finding
         yield Finding("warning", place, health.no_question, KEEP_COLUMN())
     if dropped := health.dropped.total():
         reasons = [
-            f"{why} ({count})" if len(health.dropped) > 1 else why
+            WITH_COUNT(why=why, count=count) if len(health.dropped) > 1 else why
             for why, count in health.dropped.most_common()
         ]
         yield Finding(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bakeoff.report.findings import Findings
 from bakeoff.report.opinions import crises, judges, leaders, people
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, joined, spaced
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, spaced
 from bakeoff.report.shortfalls import shortfall
 from bakeoff.report.verdict import between, tuning
 from bakeoff.report.views import Analysis, SuiteView
@@ -35,8 +35,9 @@ def answer(findings: Findings, analysis: Analysis) -> list[Point]:
     Lines about what was not measured are left out.
     """
     points = [Point("未完成", "Incomplete", sentence) for sentence in shortfall(findings)]
-    if analysis.views:
+    if analysis.views or leaders(findings):
         points.append(Point("推荐", "Recommendation", recommendation(findings, analysis)))
+    if any(view.pairs for view in analysis.views):
         points.append(Point("可靠程度", "Certainty", between(analysis)))
     if findings.ratings:
         points += [Point("人工评分", "Human ratings", sentence) for sentence in people(findings.ratings)]
@@ -59,19 +60,7 @@ def recommendation(findings: Findings, analysis: Analysis) -> Sentence:
     telling = [view for view in views if any(pair.matters(view.interest) for pair in view.pairs)]
     rated = leaders(findings)
     if not telling:
-        if len(rated) == 1:
-            return Sentence(
-                f"{joined(sorted(rated))}：人工评分显著较高；各测试集上没有达到有意义大小的显著差异。",
-                f"{joined(sorted(rated))}: rated significantly higher by people; no test suite shows a significant "
-                "difference large enough to matter.",
-                "#bk-judgements",
-            )
-        return Sentence(
-            "暂不推荐：没有一对模型的差异既显著又足够大。" if views else "暂不推荐：没有可比较的成绩。",
-            "None: no two models differ significantly by enough to matter."
-            if views
-            else "None: there are no scores to compare.",
-        )
+        return _by_people(sorted(rated), analysis, bool(views)) if rated else _none(analysis, bool(views))
     models = list(dict.fromkeys(subject.model for view in views for subject in view.delivered))
     valid = [model for model in analysis.order if model in models and _everywhere(model, views)]
     top = [model for model in valid if not any(_beaten(model, view) for view in telling)]
@@ -85,7 +74,7 @@ def recommendation(findings: Findings, analysis: Analysis) -> Sentence:
     if len(top) == 1:
         names = both_lists(sorted(rated), LISTED)
         return Sentence(
-            f"没有唯一的推荐：测试集支持 {top[0]}，人工评分支持 {names.zh}。",
+            f"没有唯一的推荐：测试集支持{inset(top[0]).rstrip()}，人工评分支持{inset(names.zh).rstrip()}。",
             f"No single one: the test suites favour {top[0]}, people's ratings favour {names.en}.",
             "#bk-judgements",
         )
@@ -107,6 +96,61 @@ def recommendation(findings: Findings, analysis: Analysis) -> Sentence:
         "没有唯一的推荐：不同测试集上领先的模型不同，取决于看重哪个测试集。",
         "No single one: different suites favour different models, so it depends on which suite matters most.",
         "#bk-scores",
+    )
+
+
+def _by_people(rated: list[str], analysis: Analysis, compared: bool) -> Sentence:
+    """Return whom people rated higher, where no suite decides."""
+    names = both_lists(rated, LISTED)
+    if compared:
+        zh = "各测试集上没有达到有意义大小的显著差异"
+        en = "no test suite shows a significant difference large enough to matter"
+    elif analysis.views:
+        zh, en = "没有可比较的测试集成绩", "there are no test scores to compare"
+    else:
+        zh, en = "本次没有测试集成绩", "there are no test scores"
+    if len(rated) == 1:
+        return Sentence(
+            f"{names.zh}：人工评分显著较高；{zh}。",
+            f"{names.en}: rated significantly higher by people; {en}.",
+            "#bk-judgements",
+        )
+    return Sentence(
+        f"没有唯一的推荐：{spaced(names.zh)}的人工评分同处最高一组；{zh}。",
+        f"No single one: {names.en} share the top group of the human ratings; {en}.",
+        "#bk-judgements",
+    )
+
+
+def _none(analysis: Analysis, compared: bool) -> Sentence:
+    """Return why no model is recommended."""
+    if compared:
+        return Sentence(
+            "暂不推荐：没有一对模型的差异既显著又足够大。",
+            "None: no two models differ significantly by enough to matter.",
+            "#bk-suites",
+        )
+    cells = [cell for view in analysis.views for cell in view.cells.values() if view.name != CRISIS]
+    tuned = {cell.subject.model for cell in cells if cell.subject.variant != "base"}
+    delivered = [c for c in cells if c.subject.variant != "base" or c.subject.model not in tuned]
+    valid = [
+        model for model in analysis.order if any(c.ranked for c in delivered if c.subject.model == model)
+    ]
+    if not valid:
+        some = any(cell.ranked for cell in cells)
+        return Sentence(
+            f"暂不推荐：{'微调后的模型' if some else ''}没有有效的成绩。",
+            f"None: {'the fine-tuned models have' if some else 'there is'} no valid score.",
+            "#bk-untrusted" if cells else "",
+        )
+    if len(valid) == 1:
+        only = len({cell.subject.model for cell in cells}) == 1
+        zh = f"本次只评测了{inset(valid[0]).rstrip()}" if only else f"只有{inset(valid[0])}的成绩有效"
+        en = f"only {valid[0]} was evaluated" if only else f"only {valid[0]} has valid scores"
+        return Sentence(f"暂不推荐：{zh}，无从比较。", f"None: {en}, so there is nothing to compare it with.")
+    return Sentence(
+        "暂不推荐：没有两个模型在同一测试集上都有有效成绩。",
+        "None: no two models have valid scores on the same suite.",
     )
 
 
@@ -141,11 +185,11 @@ def _speed(findings: Findings) -> Iterator[Sentence]:
     zh, en = [], []
     if rates:
         rate, model, load = max(rates)
-        zh.append(f"最快的是 {model}：{rate:,.0f} 词元/秒（同时 {load} 个请求）")
+        zh.append(f"最快的是{inset(model).rstrip()}：{rate:,.0f} 词元/秒（同时 {load} 个请求）")
         en.append(f"Fastest service: {model}, {rate:,.0f} tokens/s with {load} requests in flight")
     if memory:
         size, model = max(memory)
-        zh.append(f"显存占用最高的是 {model}：{size:.1f} GiB")
+        zh.append(f"显存占用最高的是{inset(model).rstrip()}：{size:.1f} GiB")
         en.append(f"{'most' if en else 'Most'} GPU memory: {model}, {size:.1f} GiB")
     if zh:
         yield Sentence("；".join(zh) + "。", "; ".join(en) + ".", "#bk-speed" if rates else "#bk-cost")

@@ -6,8 +6,10 @@ import io
 import logging
 import math
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
@@ -70,7 +72,7 @@ def suite_chart(view: SuiteView, order: Sequence[str]) -> Markup:
         chances = [c.chance for c in view.cells.values() if not math.isnan(c.chance)]
         if chances:
             axes.axvline(100 * min(chances), color=MUTED, lw=0.8, ls=(0, (2, 3)), zorder=0)
-        axes.set_yticks(range(len(rows)), [_short(model, 16) for model in rows])
+        axes.set_yticks(range(len(rows)), [short(model, 16) for model in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.margins(x=0.06)
         axes.grid(axis="x", color=LINE, lw=0.7)
@@ -172,8 +174,13 @@ def _svg(figure: Figure, zh: str, en: str) -> Markup:
     return Markup(head + text[text.index(">") + 1 :])
 
 
-def _short(name: str, length: int) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"
+def short(name: str, width: int) -> str:
+    """Return *name* in at most *width* columns; a Chinese character takes two."""
+    widths = [2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in name]
+    if sum(widths) <= width:
+        return name
+    fits = sum(end < width for end in accumulate(widths))
+    return name[:fits] + "…"
 
 
 def _thin(points: Sequence[tuple[float, float]], most: int = 200) -> Sequence[tuple[float, float]]:

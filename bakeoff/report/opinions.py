@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bakeoff.report.findings import Findings
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, spaced
-from bakeoff.report.words import CHECKS, rated_names
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, spaced
+from bakeoff.report.words import CHECKS, judge_name, rated_names
 from bakeoff.sentences import plural
 
 _QUALITY = "overall_quality"
@@ -38,7 +38,7 @@ def people(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
     if alike := _alike(rows):
         yield Sentence(zh + alike.zh, en + alike.en, _LINK)
         return
-    zh += f"整体质量最高的是 {zh_top}，{_interval(top)}"
+    zh += f"整体质量最高的是{inset(zh_top).rstrip()}，{_interval(top)}"
     en += f"overall quality is highest for {en_top}, {_interval(top)}"
     letters = set(top.get("letters") or "")
     if others and not letters:
@@ -49,11 +49,11 @@ def people(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
         level = [row["subject"] for row in others if letters & set(row.get("letters") or "")]
         if below:
             names = _names(below)
-            zh, en = f"{zh}，显著高于 {names.zh}", f"{en}, significantly above {names.en}"
+            zh, en = f"{zh}，显著高于{inset(names.zh).rstrip()}", f"{en}, significantly above {names.en}"
         if level:
             names = _names(level)
             zh, en = (
-                f"{zh}；与 {spaced(names.zh)}差异不显著",
+                f"{zh}；与{inset(names.zh)}差异不显著",
                 f"{en}; not significantly different from {names.en}",
             )
     yield Sentence(zh + "。", en + ".", _LINK)
@@ -92,18 +92,23 @@ def judges(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
             )
         top = rows[0]
         zh_top, en_top = rated_names(top["subject"])
+        name = _short(judge["judge"], ratings)
         if alike := _alike(rows):
-            zh, en = (
-                f"评审模型 {judge['judge']}（{zh_trust}）：",
-                f"Judge model {judge['judge']} ({en_trust}): ",
-            )
+            zh, en = f"评审模型 {name}（{zh_trust}）：", f"Judge model {name} ({en_trust}): "
             yield Sentence(zh + alike.zh, en + alike.en, _LINK)
             continue
         yield Sentence(
-            f"评审模型 {judge['judge']}（{zh_trust}）：整体质量最高的是 {zh_top}，{top['value']:.1f} 分。",
-            f"Judge model {judge['judge']} ({en_trust}): overall quality is highest for {en_top}, {top['value']:.1f}.",
+            f"评审模型 {name}（{zh_trust}）：整体质量最高的是{inset(zh_top).rstrip()}，{top['value']:.1f} 分。",
+            f"Judge model {name} ({en_trust}): overall quality is highest for {en_top}, {top['value']:.1f}.",
             _LINK,
         )
+
+
+def _short(judge: str, ratings: Mapping[str, Any]) -> str:
+    """Return the name of a judge model, with its weights where two share it."""
+    names = [judge_name(each["judge"]).partition("@")[0] for each in ratings.get("judges") or ()]
+    name = judge_name(judge).partition("@")[0]
+    return name if names.count(name) < 2 else judge_name(judge)
 
 
 def crises(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
@@ -121,11 +126,8 @@ def crises(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
         )
         if judge is None:
             return
-        checks, zh_by, en_by = (
-            judge["checks"],
-            f"（评审模型 {judge['judge']}）",
-            f" (judge model {judge['judge']})",
-        )
+        name = _short(judge["judge"], ratings)
+        checks, zh_by, en_by = judge["checks"], f"（评审模型 {name}）", f" (judge model {name})"
     missed = [
         (CHECKS.get(check, (check, check)), row)
         for check, rows in checks.items()

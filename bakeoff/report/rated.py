@@ -43,7 +43,7 @@ def rated_replies(findings: Findings) -> RatedReplies | None:
     measured = set().union(
         *(rating["scores"] for rating in ratings), *(rating["checks"] for rating in ratings)
     )
-    names = {**dict(reversed(DIMENSIONS.items())), **CHECKS}
+    names = {**DIMENSIONS, **CHECKS}
     return RatedReplies(
         studies=[(str(study["study"]["id"]), str(study["study"]["title"])) for study in studies],
         subjects=_unique(subject for study in studies for subject in study["study"]["subjects"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,12 +17,13 @@ from bakeoff.report import words
 from bakeoff.report.commands import commands, log_link
 from bakeoff.report.costs import cost_of, gpu_hours, kind_of, seconds_of, summary, why_of
 from bakeoff.report.findings import Findings, Subject
+from bakeoff.sentences import plural
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from bakeoff.report.history import Since
-    from bakeoff.report.views import Analysis
+    from bakeoff.report.views import Analysis, SuiteView
 
 _T = TypeVar("_T")
 _FOLDER = Path(__file__).parent / "templates"
@@ -45,6 +47,7 @@ def _environment() -> Environment:
         subject=words.subject,
         nan=math.nan,
         count="{:,}".format,
+        counted=_counted,
         view_of=lambda **parts: urlencode({key: part for key, part in parts.items() if part}),
         MISSING=words.MISSING,
         OUTCOME=words.OUTCOME,
@@ -67,6 +70,7 @@ def _environment() -> Environment:
         facts=words.facts,
         metric=words.metric,
         quoted=words.quoted,
+        judge=words.judge_name,
         rated=lambda subject: words.both(*words.rated_names(subject)),
         rated_en=lambda subject: words.rated_names(subject)[1],
         rated_zh=lambda subject: words.rated_names(subject)[0],
@@ -77,6 +81,11 @@ def _environment() -> Environment:
         why=why_of,
     )
     return environment
+
+
+def _counted(number: int, word: str, several: str = "") -> str:
+    """Return *number* things in English; *several* where an s is not enough."""
+    return f"{number:,} {several if several and number != 1 else plural(number, word)}"
 
 
 def render(findings: Findings, reports_dir: Path, since: Since | None = None) -> str:
@@ -97,14 +106,18 @@ def _head(findings: Findings, analysis: Analysis) -> dict[str, object]:
     """Return what the first screen shows, and what the page is made of."""
     from bakeoff.report.answer import DEMONSTRATION, answer
     from bakeoff.report.claim_tables import claim_sentences
-    from bakeoff.report.verdict import verdict
+    from bakeoff.report.verdict import NOTHING_TO_COMPARE, verdict
     from bakeoff.report.weights import CRITERIA, weighing
+
+    points = answer(findings, analysis)
+    on_card = {NOTHING_TO_COMPARE, *(point.sentence for point in points)}
+    further = [*verdict(findings, analysis), *claim_sentences(findings, analysis)]
 
     return {
         "weighing": weighing(findings, analysis),
         "CRITERIA": CRITERIA,
-        "verdict": [*verdict(findings, analysis), *claim_sentences(findings, analysis)],
-        "answer": answer(findings, analysis),
+        "verdict": [sentence for sentence in further if sentence not in on_card],
+        "answer": points,
         "demonstration": DEMONSTRATION if findings.demonstration else None,
         "css": Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),
         "js": Markup("\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS)),
@@ -132,12 +145,18 @@ def _scores(findings: Findings, analysis: Analysis) -> dict[str, object]:
         "has_tuning": any(view.tuning for view in views),
         "tuned_models": {model for view in views for model in view.tuning},
         "untested": [view.name for view in views if not view.method],
-        "charts": [(view.name, svg) for view in views if (svg := suite_chart(view, order))],
+        "charts": [(view.name, _chance(view), svg) for view in views if (svg := suite_chart(view, order))],
         "losses": _placed(loss_charts(findings.stages), order, lambda item: item[0]),
         "packed": pack(findings, views),
         "browsable": set(findings.samples_by_suite),
         "side_name": lambda suite: side_name(findings, suite),
     }
+
+
+def _chance(view: SuiteView) -> str:
+    """Return the chance level that a chart marks, in points; may be empty."""
+    levels = [cell.chance for cell in view.cells.values() if not math.isnan(cell.chance)]
+    return words.points(min(levels)).removesuffix(".0") if levels else ""
 
 
 def _stages(findings: Findings, order: Sequence[str], reports_dir: Path) -> dict[str, object]:
@@ -161,11 +180,16 @@ def _rest(findings: Findings, analysis: Analysis, since: Since | None) -> dict[s
     from bakeoff.report.cautions import cautions
     from bakeoff.report.history import moved
     from bakeoff.report.rated import rated_replies
+    from bakeoff.report.shortfalls import skipped_names
 
     order = analysis.order
     untrusted = [cell for view in analysis.views for cell in view.cells.values() if not cell.trusted]
     failed = [record for record in findings.stages if record.get("outcome") == "failed"]
     noted = cautions(findings)
+    rated = rated_replies(findings)
+    if rated:
+        subjects = sorted(rated.subjects, key=lambda subject: _place(subject, order))
+        rated = replace(rated, subjects=subjects)
     every = (
         noted,
         untrusted,
@@ -184,10 +208,14 @@ def _rest(findings: Findings, analysis: Analysis, since: Since | None) -> dict[s
         "moved": moved(since.changes) if since else None,
         "since": since,
         "r": findings.ratings,
-        "rated": rated_replies(findings),
+        "rated": rated,
         "skipped": _by_reason(findings.skipped),
+        "skipped_names": skipped_names,
         "subjects_of": _judged_subjects,
         "in_order": lambda subjects: sorted(subjects, key=lambda subject: _place(subject, order)),
+        "recipes_in_order": lambda scores: _placed(
+            scores, order, lambda score: findings.recipes.get(score.recipe, [score.recipe])[0]
+        ),
         "facts_of": lambda facts: words.facts(
             {key: value for key, value in facts.items() if key not in ("python", "versions")}
         ),
@@ -237,9 +265,9 @@ def _fingerprints(findings: Findings) -> list[tuple[Subject, str]]:
     return [(subject, ", ".join(grouped[subject])) for subject in findings.subjects if subject in grouped]
 
 
-def _by_reason(skipped: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(what, why) with everything skipped for the same reason on one line."""
+def _by_reason(skipped: Sequence[tuple[str, str]]) -> list[tuple[list[str], str]]:
+    """(what, why) with everything skipped for the same reason together."""
     grouped: dict[str, list[str]] = {}
     for what, why in skipped:
         grouped.setdefault(why, []).append(what)
-    return [(", ".join(dict.fromkeys(what)), why) for why, what in grouped.items()]
+    return [(list(dict.fromkeys(what)), why) for why, what in grouped.items()]

@@ -36,3 +36,8 @@ def both_lists(names: Sequence[str], most: int | None = None) -> Sentence:
 def spaced(text: str) -> str:
     """Return *text* as it stands before Chinese: a space after a Latin end."""
     return f"{text} " if text[-1:].isascii() else text
+
+
+def inset(text: str) -> str:
+    """Return *text* as it stands within Chinese: a space at each Latin end."""
+    return spaced(f" {text}" if text[:1].isascii() else text)

@@ -37,16 +37,26 @@ def shortfall(findings: Findings) -> list[Sentence]:
         were = "was" if len(left_out) == 1 else "were"
         en.append(f"{len(left_out)} {plural(len(left_out), 'suite')} {were} left out ({names.en})")
     if skipped:
-        names = both_lists(skipped, LISTED)
-        zh.append(f"{len(skipped)} 项未执行（{names.zh}）")
+        both = [skipped_names(what) for what in skipped]
+        listed_zh, listed_en = (both_lists([pair[place] for pair in both], LISTED) for place in (0, 1))
+        zh.append(f"{len(skipped)} 项未执行（{listed_zh.zh}）")
         were = "was" if len(skipped) == 1 else "were"
-        en.append(f"{len(skipped)} {plural(len(skipped), 'row')} {were} skipped ({names.en})")
+        rows = all(" · " not in what and pair[1] == what for what, pair in zip(skipped, both, strict=True))
+        noun = plural(len(skipped), "row" if rows else "item")
+        en.append(f"{len(skipped)} {noun} {were} skipped ({listed_en.en})")
     if not zh:
         return []
     text = "; ".join(en)
     bad = bool(failed or broken)
     link = "#bk-failed" if bad and _has_failed_stage(findings) else "#bk-skipped"
     return [Sentence("；".join(zh) + "。", text[0].upper() + text[1:] + ".", link, bad)]
+
+
+def skipped_names(what: str) -> tuple[str, str]:
+    """Return what was skipped in Chinese and English: a row, or a stage."""
+    row, dot, stage = what.rpartition(" · ")
+    zh, en = stage_names(stage)
+    return f"{row}{dot}{zh}", f"{row}{dot}{en}"
 
 
 def failures(findings: Findings) -> dict[str, list[str]]:

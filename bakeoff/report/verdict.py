@@ -6,12 +6,15 @@ import math
 from collections.abc import Sequence
 
 from bakeoff.report.findings import Findings
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, joined, spaced
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, joined, spaced
 from bakeoff.report.shortfalls import shortfall
 from bakeoff.report.views import Analysis, Difference, SuiteView
-from bakeoff.report.words import points
+from bakeoff.report.words import p_is, points
 from bakeoff.sentences import plural
 
+NOTHING_TO_COMPARE = Sentence(
+    "没有两个模型可以互相比较。", "There are no two models to compare with each other."
+)
 _ALL_NAMED = 6
 """How many models of a top group are all named."""
 
@@ -49,8 +52,17 @@ def _scope(findings: Findings, analysis: Analysis) -> Sentence:
     en = f"{models} {plural(models, 'model')}{seeds_en} answered {questions:,} {plural(questions, 'question')} "
     en += f"from {suites} test {plural(suites, 'suite')}. "
     if not bad:
-        rest = f"All {total} scores are valid." if total > 1 else "The score is valid."
-        return Sentence(f"{zh}{total} 项成绩全部有效。", en + rest)
+        every = "Both" if total == 2 else f"All {total}"
+        rest = f"{every} scores are valid." if total > 1 else "The score is valid."
+        return Sentence(f"{zh}{f'{total} 项成绩全部' if total > 1 else '成绩'}有效。", en + rest)
+    if bad == total:
+        every = "Both" if total == 2 else f"All {total}"
+        rest = f"{every} scores are invalid" if total > 1 else "The score is invalid"
+        return Sentence(
+            f"{zh}{f'{total} 项成绩全部' if total > 1 else '成绩'}无效（原因见下表），没有可比较的成绩。",
+            f"{en}{rest}, so there is nothing to compare.",
+            "#bk-untrusted",
+        )
     return Sentence(
         f"{zh}{total} 项成绩中 {bad} 项无效（原因见下表），未纳入比较。",
         f"{en}{bad} of the {total} scores {'is' if bad == 1 else 'are'} invalid and "
@@ -64,7 +76,7 @@ def between(analysis: Analysis) -> Sentence:
     views = [view for view in analysis.views if view.pairs]
     pairs = [pair for view in views for pair in view.pairs]
     if not pairs:
-        return Sentence("没有两个模型可以互相比较。", "There are no two models to compare with each other.")
+        return NOTHING_TO_COMPARE
     shown = sum(pair.shown for pair in pairs)
     if not shown:
         reach = _reach(views)
@@ -72,6 +84,8 @@ def between(analysis: Analysis) -> Sentence:
         zh = "两个模型之间无显著差异" if alone else f"两两比较（{len(pairs)} 对）均无显著差异"
         en = "The two models do not" if alone else f"No two models ({len(pairs)} pairs)"
         return Sentence(f"{zh}。{reach.zh}", f"{en} differ measurably. {reach.en}", "#bk-suites")
+    if len(pairs) == 1:
+        return _only(pairs[0], views[0])
     leaders = _leaders(views)
     small = sum(pair.shown and not pair.matters(view.interest) for view in views for pair in view.pairs)
     zh = f"{len(pairs)} 对两两比较中 {shown} 对差异显著（Holm 校正后）"
@@ -82,6 +96,19 @@ def between(analysis: Analysis) -> Sentence:
         zh += f"，其中 {small} 对差异小于 {limit} 分"
         en += f", {small} of them smaller than {limit} points"
     return Sentence(f"{leaders.zh}；{zh}。", f"{leaders.en}. {en}.", "#bk-suites")
+
+
+def _only(pair: Difference, view: SuiteView) -> Sentence:
+    """Return the difference of the only two models, which is significant."""
+    ahead, behind = (pair.a, pair.b) if pair.verdict == "ahead" else (pair.b, pair.a)
+    by, p = points(abs(pair.value)), p_is(pair.p)
+    zh = f"{spaced(ahead.model)}在{inset(view.name)}上显著领先{inset(behind.model)}"
+    zh = f"{zh.rstrip()}：相差 {by} 分，p {p}"
+    en = f"On {view.name} {ahead.model} is significantly ahead of {behind.model}, by {by} points (p {p})"
+    if not pair.matters(view.interest):
+        limit = _limits([view])
+        zh, en = f"{zh}，小于有意义的 {limit} 分", f"{en}, less than the {limit} points that matter"
+    return Sentence(f"{zh}。", f"{en}.", "#bk-suites")
 
 
 def _limits(views: Sequence[SuiteView]) -> str:
@@ -129,10 +156,10 @@ def _leaders(views: Sequence[SuiteView]) -> Sentence:
             suites = both_lists([suite for suite, models in tops.items() if models == top])
             names = both_lists(top, LISTED if len(top) > _ALL_NAMED else None)
             if len(top) == 1:
-                zh.append(f"{spaced(names.zh)}在 {spaced(suites.zh)}上显著领先其他模型")
+                zh.append(f"{spaced(names.zh)}在{inset(suites.zh)}上显著领先其他模型")
                 en.append(f"on {suites.en} {names.en} is significantly ahead of all others")
             else:
-                zh.append(f"{spaced(suites.zh)}上 {spaced(names.zh)}同处第一梯队，相互之间无显著差异")
+                zh.append(f"{spaced(suites.zh)}上{inset(names.zh)}同处第一梯队，相互之间无显著差异")
                 en.append(f"on {suites.en} the top group is {names.en}, which do not differ significantly")
     else:
         count = {model: sum(model in top for top in tops.values()) for top in tops.values() for model in top}
@@ -161,12 +188,7 @@ def tuning(findings: Findings, analysis: Analysis) -> Sentence:
     """What tuning gained and what it cost."""
     pairs = [pair for view in analysis.views for pair in view.tuning.values()]
     if not pairs:
-        if "tuned" not in {cell.subject.variant for view in analysis.views for cell in view.cells.values()}:
-            return Sentence("本次没有评测微调后的模型。", "No fine-tuned model was evaluated.")
-        return Sentence(
-            "缺少基座模型的成绩，无法判断微调的得失。",
-            "Without scores of the base models, what fine-tuning gained or cost is unknown.",
-        )
+        return _untold(analysis)
     up = sorted((p for p in pairs if p.verdict == "ahead"), key=lambda p: -p.value)
     down = sorted((p for p in pairs if p.verdict == "behind"), key=lambda p: p.value)
     rest = len(pairs) - len(up) - len(down)
@@ -197,6 +219,37 @@ def tuning(findings: Findings, analysis: Analysis) -> Sentence:
     return Sentence("；".join(zh_parts) + "。", text[0].upper() + text[1:] + ".", "#bk-tuning")
 
 
+def _untold(analysis: Analysis) -> Sentence:
+    """Return why tuned models cannot be held against their bases."""
+    cells = [cell for view in analysis.views for cell in view.cells.values()]
+    variants = {cell.subject.variant == "base" for cell in cells}
+    if False not in variants or all(cell.subject.variant not in ("base", "tuned") for cell in cells):
+        return Sentence("本次没有评测微调后的模型。", "No fine-tuned model was evaluated.")
+    if True not in variants:
+        return Sentence(
+            "缺少基座模型的成绩，无法判断微调的得失。",
+            "Without scores of the base models, what fine-tuning gained or cost is unknown.",
+        )
+    valid = {cell.subject.variant == "base" for cell in cells if cell.ranked}
+    zh, en = {
+        frozenset(): (
+            "基座模型与微调后的模型均无有效成绩",
+            "Neither base nor fine-tuned models have valid scores",
+        ),
+        frozenset([True]): ("微调后的模型没有有效成绩", "The fine-tuned models have no valid scores"),
+        frozenset([False]): ("基座模型没有有效成绩", "The base models have no valid scores"),
+        frozenset([True, False]): (
+            "没有哪个测试集上基座与微调后的成绩都有效",
+            "On no suite are the scores of both a model and its base valid",
+        ),
+    }[frozenset(valid)]
+    return Sentence(
+        f"{zh}，无法判断微调的得失。",
+        f"{en}, so what fine-tuning gained or cost is unknown.",
+        "#bk-untrusted" if valid != {True, False} else "",
+    )
+
+
 def _taught(findings: Findings, raised: Sequence[Difference]) -> list[Sentence]:
     """Return which of the *raised* suites the training data holds."""
     suites: dict[bool, dict[str, tuple[int, int]]] = {True: {}, False: {}}
@@ -210,7 +263,7 @@ def _taught(findings: Findings, raised: Sequence[Difference]) -> list[Sentence]:
     for expected, counts in suites.items():
         if counts:
             zh = "、".join(
-                f"{suite} 的 {n:,} 题均" if k == n else f"{suite} 的 {n:,} 题中有 {k:,} 题"
+                f"{spaced(suite)}的 {n:,} 题均" if k == n else f"{spaced(suite)}的 {n:,} 题中有 {k:,} 题"
                 for suite, (k, n) in counts.items()
             )
             en = joined(
@@ -222,7 +275,9 @@ def _taught(findings: Findings, raised: Sequence[Difference]) -> list[Sentence]:
             sentences.append(
                 Sentence(f"{zh}有意收入训练集，提升属预期", f"{en} are in the training set by design")
                 if expected
-                else Sentence(f"但 {zh}出现在训练数据中", f"but {en} occur in the training data")
+                else Sentence(
+                    f"但{inset(zh).rstrip()}出现在训练数据中", f"but {en} occur in the training data"
+                )
             )
     return sentences
 

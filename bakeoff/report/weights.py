@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from bakeoff.report.findings import Findings, Subject
-from bakeoff.report.sentences import LISTED, Sentence, both_lists
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, spaced
 from bakeoff.report.views import Analysis
 from bakeoff.scoring.scores import CRISIS
 
@@ -133,7 +133,7 @@ def _dependence(criteria: list[str], points: dict[str, list[float]]) -> Sentence
         )
     if first:
         return Sentence(
-            f"无论权重如何，{first} 均居首位；其余模型的排序取决于权重{zh_among}。",
+            f"无论权重如何，{spaced(first)}均居首位；其余模型的排序取决于权重{zh_among}。",
             f"{first} comes first whatever the weights; the order of the others depends on them{en_among}.",
         )
     zh_parts, en_parts = [], []
@@ -142,7 +142,7 @@ def _dependence(criteria: list[str], points: dict[str, list[float]]) -> Sentence
         top = [model for model, value in column.items() if value == max(column.values())]
         if len(top) < len(column):  # a criterion by which all are equal puts nobody first
             names = both_lists(top, LISTED)
-            zh_parts.append(f"只看{CRITERIA[name][0]}是 {names.zh}")
+            zh_parts.append(f"只看{CRITERIA[name][0]}是{inset(names.zh).rstrip()}")
             en_parts.append(f"{names.en} by {_ONLY[name]}")
     zh, en = "，".join(zh_parts), ", ".join(en_parts)
     return Sentence(f"首位取决于权重：{zh}。", f"Which model comes first depends on the weights: {en}.")

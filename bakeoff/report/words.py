@@ -148,6 +148,11 @@ def rated_names(rated: str) -> tuple[str, str]:
     return subject_names(model, name) if slash else (rated, rated)
 
 
+def judge_name(judge: str) -> str:
+    """Return a judge model as it is shown: its id without the kind."""
+    return judge.partition(":")[2] or judge
+
+
 def stage_names(name: str) -> tuple[str, str]:
     """Return a stage in Chinese and English, with its suite if any."""
     kind, _, rest = name.partition(":")
@@ -160,13 +165,19 @@ def stage(name: str) -> Markup:
     return both(*stage_names(name))
 
 
-def metric(name: str) -> Markup:
-    """A metric in both languages; one that is not known by its id."""
+def metric_names(name: str) -> tuple[str, str]:
+    """A metric in Chinese and English; one that is not known by its id."""
     for ending, (zh, en) in _RULES.items():
         bare = name.removesuffix(ending)
         if bare != name and bare in METRICS:
-            return both(f"{METRICS[bare][0]}（{zh}）", f"{METRICS[bare][1]} ({en})")
-    return both(*METRICS[name]) if name in METRICS else quoted(name)
+            return f"{METRICS[bare][0]}（{zh}）", f"{METRICS[bare][1]} ({en})"
+    return METRICS.get(name, (name, name))
+
+
+def metric(name: str) -> Markup:
+    """A metric in both languages; one that is not known by its id."""
+    zh, en = metric_names(name)
+    return both(zh, en) if zh != en else quoted(zh)
 
 
 def facts(value: object) -> Markup:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from bakeoff.report.words import metric_names
 from bakeoff.runs.following import WORDS, fitted
-from bakeoff.sentences import Statement
+from bakeoff.sentences import Statement, plural
 
 if TYPE_CHECKING:
     from bakeoff.report.views import Analysis, Cell
@@ -18,8 +19,10 @@ WIDTH = 80
 def board(analysis: Analysis, *, chinese: bool) -> Iterator[str]:
     """A block for each suite, best first; what is not a score says why."""
     for view in analysis.views:
-        questions = f"{view.n_questions} 题" if chinese else f"{view.n_questions} questions"
-        yield fitted(f"{view.name} · {view.metric} · {questions}", WIDTH).rstrip()
+        number = f"{view.n_questions:,}"
+        questions = f"{number} 题" if chinese else f"{number} {plural(view.n_questions, 'question')}"
+        metric = metric_names(view.metric)[not chinese]
+        yield fitted(f"{view.name} · {metric} · {questions}", WIDTH).rstrip()
         for cell in view.ordered():
             yield fitted(_line(cell, chinese), WIDTH).rstrip()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from unicodedata import east_asian_width
 
+from bakeoff.sentences import Statement, plural, restored
 from bakeoff.store.events import Event, events_of, suite_of
 
 Cell = tuple[str, str, str]
@@ -58,7 +60,8 @@ class Board:
             return
         self.running[row] = cell
         self.since.setdefault(cell, self.now())
-        self.current[row] = str(event.get("how_far") or "")
+        how_far = restored(event).get("how_far") or "" if self.chinese else event.get("how_far") or ""
+        self.current[row] = how_far.zh if self.chinese and isinstance(how_far, Statement) else str(how_far)
 
     @property
     def share(self) -> float:
@@ -83,13 +86,14 @@ class Board:
         """How far the run is, and when it ends."""
         rows = len({row for row, _, _ in self.cells})
         done = sum(cell in self.done for cell in self.cells)
-        left = self.left_s()
+        left = self.left_s() if done < len(self.cells) else None
         if self.chinese:
-            ends = f"，约剩 {clock(left)}" if left is not None else ""
+            ends = f"，约剩 {clock(left, chinese=True)}" if left is not None else ""
             return f"bakeoff  {rows} 行，{done}/{len(self.cells)} 步，{self.share:.0%}{ends}{self._memory()}"
         ends = f" · about {clock(left)} left" if left is not None else ""
         return (
-            f"bakeoff  {rows} rows · {done}/{len(self.cells)} stages · {self.share:.0%}{ends}{self._memory()}"
+            f"bakeoff  {rows} {plural(rows, 'row')} · {done}/{len(self.cells)} stages · {self.share:.0%}"
+            f"{ends}{self._memory()}"
         )
 
     def _memory(self) -> str:
@@ -104,10 +108,17 @@ class Board:
                 state = "failed" if outcome == "failed" else "done" if outcome else "open"
                 if state == "open" and self.running.get(row) == cell:
                     state = "running"
-                states.append((" ".join(self.word(part) for part in cell[1:] if part), state))
+                states.append((self._joined(self.word(part) for part in cell[1:] if part), state))
             stage = self.running.get(row)
-            now = f"{self.word(stage[2])} {self.current.get(row, '')}".strip() if stage else ""
+            how_far = self.current.get(row, "")
+            colon = "：" if self.chinese else ": "
+            now = f"{self.word(stage[2])}{colon * bool(how_far)}{how_far}" if stage else ""
             yield row, states, now
+
+    def _joined(self, words: Iterable[str]) -> str:
+        """Variant and stage; Chinese words need no space between them."""
+        text = " ".join(words)
+        return re.sub(r"(?<=[\u4e00-\u9fff]) (?=[\u4e00-\u9fff])", "", text) if self.chinese else text
 
     def word(self, name: str) -> str:
         """A stage's name in the language of the terminal."""
@@ -130,24 +141,29 @@ class Board:
         rows = []
         for row, states, now in self.rows():
             cells = "".join(f'<span class="{state}">{html.escape(name)}</span>' for name, state in states)
-            rows.append(f"<tr><th>{html.escape(row)}</th><td>{cells}<p>{html.escape(now)}</p></td></tr>")
+            rows.append(
+                f'<tr><th scope="row">{html.escape(row)}</th><td>{cells}<p>{html.escape(now)}</p></td></tr>'
+            )
         lines = html.escape("\n".join(self.log[-12:]))
-        end = f'<p class="end">{html.escape(ended)} <a href="index.html">index.html</a></p>' if ended else ""
-        language = "zh" if self.chinese else "en"
+        report, share = ("报告", "已完成的部分") if self.chinese else ("The report", "Share that is done")
+        end = f'<p class="end">{html.escape(ended)} <a href="index.html">{report}</a></p>' if ended else ""
+        language = "zh-CN" if self.chinese else "en"
         return (
             f'<!doctype html><html lang="{language}"><meta charset="utf-8">{refresh}'
             '<meta name="viewport" content="width=device-width,initial-scale=1">'
             f"<title>{self.share:.0%} bakeoff</title><style>{STYLE}</style><h1>{html.escape(self.head())}</h1>"
-            f'<progress max="1" value="{self.share:.3f}"></progress>{end}'
+            f'<progress max="1" value="{self.share:.3f}" aria-label="{share}"></progress>{end}'
             f"<table>{''.join(rows)}</table><pre>{lines}</pre></html>\n"
         )
 
 
 STYLE = (
-    ":root{color-scheme:light dark}body,html{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;"
+    ":root{color-scheme:light dark;background:light-dark(#fff,#121212);color:light-dark(#111,#eee)}"
+    "a{color:light-dark(#0b57d0,#8ab4f8)}body,html{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;"
     "padding:1rem}h1{font-size:1.1rem}progress{width:100%}th{text-align:left;vertical-align:top;padding-right:1rem}"
     "td span{display:inline-block;border:1px solid;border-radius:4px;padding:0 .4rem;margin:0 .2rem .2rem 0}"
-    ".done::before{content:'✓ '}.failed::before{content:'✗ '}.failed{color:#c62828;font-weight:bold}"
+    ".done::before{content:'✓ '}.failed::before{content:'✗ '}"
+    ".failed{color:light-dark(#b71c1c,#ff8a80);font-weight:bold}"
     ".running::before{content:'▶ '}.running{font-weight:bold}.open{opacity:.7}p{margin:.2rem 0}"
     "pre{white-space:pre-wrap;overflow-wrap:anywhere}"
 )
@@ -173,12 +189,15 @@ def earlier_seconds(store: Path) -> dict[Cell, float]:
     return seconds
 
 
-def clock(seconds: float) -> str:
+def clock(seconds: float, *, chinese: bool = False) -> str:
     """A duration as people say it: 45 s, 12 min, 3 h 05."""
+    second, minute, hour, rest = ("秒", "分钟", "小时", " 分") if chinese else ("s", "min", "h", "")
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.0f} {second}"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02}"
+    if minutes < 120:
+        return f"{minutes} {minute}"
+    return f"{minutes // 60} {hour} {minutes % 60:02}{rest}"
 
 
 def width_of(text: str) -> int:

@@ -57,6 +57,9 @@ NO_VERDICT = Template(
     zh="{total} 条回复中有 {count} 条没有评分",
     en="{count} of {total} replies have no rating",
 )
+VERDICTS = Template(
+    "runs.judging.verdicts", "{study}: {count} of {total} verdicts", zh="{study}：已评 {count}/{total} 条"
+)
 
 COUNSELLING = "counselling"
 """The suite that the shipped cases make; their crises make :data:`~bakeoff.scoring.scores.CRISIS`."""
@@ -226,7 +229,7 @@ def _ask(
 def _ask_about(store: RatingStore, study: Study, judge: JudgeModel, repeats: int, timeline: Timeline) -> None:
     def tell(now_done: int, total: int) -> None:
         if now_done == total or now_done % max(1, total // 4) == 0:
-            how_far = f"{study.title}: {now_done} of {total} verdicts"
+            how_far = VERDICTS(study=study.title, count=now_done, total=total)
             timeline.tell("progress", stage="judge", model=judge.name, how_far=how_far)
 
     score_replies(store, study, judge, repeats=repeats, progress=tell)

@@ -16,11 +16,34 @@ from bakeoff.files import readable_rows
 from bakeoff.report.findings import Findings, has_scores, known_runs, run_folder
 from bakeoff.runs import forecast
 from bakeoff.runs.ending import board
+from bakeoff.runs.following import WORDS, fitted
 from bakeoff.scoring.scores import SPEED
-from bakeoff.sentences import Template, restored
+from bakeoff.sentences import Statement, Template, restored
 from bakeoff.store.events import Event
 from bakeoff.store.stages import Record, record_of
 from bakeoff.workspace import Workspace
+
+ASKED_TWICE = Template(
+    "runs.runs.asked_twice",
+    "of {n} questions asked twice, {replies} replies and {grades} grades were the same (grades: {low:.0%} to "
+    "{high:.0%})",
+    zh="{n} 题重问：{replies} 题回复相同，{grades} 题评分相同（评分：{low:.0%} 到 {high:.0%}）",
+)
+SCORINGS_AGREE = Template(
+    "runs.runs.scorings_agree",
+    "the likeliest letter is the generated answer of {suite} in {same} of {questions} questions",
+    zh="{questions} 题中有 {same} 题概率最高的字母与 {suite} 中生成的答案相同",
+)
+CLOCK_BEHIND = Template(
+    "runs.runs.clock_behind",
+    "the clock is behind run {later}, which `make report` takes for the newest; this run's report: "
+    "python -m bakeoff.report --run {run_id}",
+    zh="系统时钟早于运行 {later}，`make report` 会把后者当作最新的运行；"
+    "本次运行的报告：python -m bakeoff.report --run {run_id}",
+)
+TIMELINE = Template("runs.runs.timeline", "timeline: {path}", zh="时间线：{path}")
+INVALID_AT = Template("runs.runs.invalid_at", "invalid at {loads}: {why}", zh="{loads}无效：{why}")
+IN_FLIGHT = Template("runs.runs.in_flight", "{number} in flight", zh="同时 {number} 个请求")
 
 
 def new_id() -> str:
@@ -143,8 +166,7 @@ def _card(workspace: Workspace, run_id: str) -> Iterator[str]:
     from bakeoff.report.answer import DEMONSTRATION, answer
 
     findings = Findings.from_store(workspace.root, run_id)
-    languages = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
-    chinese = next(filter(None, languages), "").lower().startswith("zh")
+    chinese = _in_chinese()
     if findings.demonstration:
         yield DEMONSTRATION.zh if chinese else DEMONSTRATION.en
     analysis = analyse(findings)
@@ -153,28 +175,49 @@ def _card(workspace: Workspace, run_id: str) -> Iterator[str]:
     yield from board(analysis, chinese=chinese)
 
 
+def _in_chinese() -> bool:
+    languages = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    return next(filter(None, languages), "").lower().startswith("zh")
+
+
+def _spoken(sentence: str) -> str:
+    """Return *sentence* in the language of the terminal, where it is known."""
+    return sentence.zh if isinstance(sentence, Statement) and _in_chinese() else sentence
+
+
+def _who(entry: Mapping[str, Any], suite: str) -> str:
+    """A score's model, variant and suite in columns."""
+    variant = str(entry["variant"])
+    variant = WORDS.get(variant, variant) if _in_chinese() else variant
+    return f"{entry['model']:<16} {fitted(variant, 6)} {suite:<18}"
+
+
 def _beside_scores(run: Mapping[str, Any]) -> Iterator[str]:
     """Noise of the replies, agreement of scorings, and forecast errors."""
     for entry in run.get("evaluations", ()):
         if noise := entry.get("noise"):
-            n, who = noise["asked_twice"], f"{entry['model']:<16} {entry['variant']:<6} {entry['suite']:<18}"
+            n = noise["asked_twice"]
             if noise["same_replies"] < n:
                 low, high = noise["grades_interval"]
-                yield (
-                    f"{who} of {n} questions asked twice, {noise['same_replies']} replies and {noise['same_grades']} "
-                    f"grades were the same (grades: {low:.0%} to {high:.0%})"
-                )
+                replies, grades = noise["same_replies"], noise["same_grades"]
+                words = ASKED_TWICE(n=n, replies=replies, grades=grades, low=low, high=high)
+                yield f"{_who(entry, entry['suite'])} {_spoken(words)}"
     for entry in run.get("scoring_agreement", ()):
-        yield (
-            f"{entry['model']:<16} {entry['variant']:<6} {entry['suite']:<18} "
-            f"the likeliest letter is the generated answer "
-            f"of {entry['generated']} in {entry['same']} of {entry['questions']} questions"
-        )
-    if words := forecast.difference(run.get("forecast", ())):
-        yield words
+        generated, same, questions = (entry[name] for name in ("generated", "same", "questions"))
+        words = SCORINGS_AGREE(suite=generated, same=same, questions=questions)
+        yield f"{_who(entry, entry['suite'])} {_spoken(words)}"
+    if difference := forecast.difference(run.get("forecast", ())):
+        yield _spoken(difference)
 
 
-_SPEED_UNITS = {"ttft_s": "s to the first token", "output_tokens_per_s": "tokens/s"}
+_SPEED_UNITS = {
+    "ttft_s": Template(
+        "runs.runs.ttft", "{value:.3g} s to the first token at {load}", zh="{load}：首词元 {value:.3g} 秒"
+    ),
+    "output_tokens_per_s": Template(
+        "runs.runs.tokens_per_s", "{value:.3g} tokens/s at {load}", zh="{load}：{value:.3g} 词元/秒"
+    ),
+}
 
 
 def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
@@ -186,7 +229,7 @@ def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
     with contextlib.suppress(StoreError):  # a run that was killed at its end lacks tables
         card = list(_card(workspace, run_id))
     yield from card
-    rows = json.loads(path.read_text(encoding="utf-8"))
+    rows = restored(json.loads(path.read_text(encoding="utf-8")))
     totals = [] if card else [row for row in rows if row["subset"] == "ALL"]
     seen: set[tuple[str, ...]] = set()
     for row in totals:
@@ -202,13 +245,10 @@ def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
     yield from _beside_scores(run)
     for stage in run["stages"]:
         if UNREADABLE.made(stage["why"]):
-            yield f"{stage['model']:<16} {stage['variant']:<6} {stage['why']}"
+            yield f"{_who(stage, '').rstrip()} {_spoken(stage['why'])}"
     if later := _later_run(workspace, run_id):
-        yield (
-            f"the clock is behind run {later}, which `make report` takes for the newest; this run's report: "
-            f"python -m bakeoff.report --run {run_id}"
-        )
-    yield f"timeline: {workspace.run(run_id) / 'events.jsonl'}"
+        yield _spoken(CLOCK_BEHIND(later=later, run_id=run_id))
+    yield _spoken(TIMELINE(path=workspace.run(run_id) / "events.jsonl"))
 
 
 def _speeds(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -218,15 +258,23 @@ def _speeds(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for row in rows:
         who = (row["model"], row["variant"])
         if row["metric"] in _SPEED_UNITS and row["value"] is not None:
-            words = f"{row['value']:.3g} {_SPEED_UNITS[row['metric']]} at {row['subset']}"
+            words = _spoken(_SPEED_UNITS[row["metric"]](value=row["value"], load=_load(row["subset"])))
             speeds.setdefault(who, []).append(words)
         why = row.get("why_not")
         if why and row["subset"] not in doubts.setdefault((*who, why), []):
             doubts[*who, why].append(row["subset"])
+    speed, comma = ("服务速度", "，") if _in_chinese() else ("speed", ", ")
     for (model, variant), values in speeds.items():
-        yield f"{model:<16} {variant:<6} {'speed':<18} {', '.join(values)}"
+        yield f"{_who({'model': model, 'variant': variant}, speed)} {comma.join(values)}"
     for (model, variant, why), loads in doubts.items():
-        yield f"{model:<16} {variant:<6} {'speed':<18} invalid at {', '.join(loads)}: {why}"
+        words = INVALID_AT(loads=[_load(load) for load in loads], why=why)
+        yield f"{_who({'model': model, 'variant': variant}, speed)} {_spoken(words)}"
+
+
+def _load(subset: str) -> str:
+    """Return how many requests were in flight, as a statement."""
+    number = subset.removesuffix(" in flight")
+    return IN_FLIGHT(number=number) if number != subset else subset
 
 
 def _later_run(workspace: Workspace, run_id: str) -> str:

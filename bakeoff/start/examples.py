@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from bakeoff.doctor.data import unhealthy
-from bakeoff.errors import DataError
+from bakeoff.doctor.data import WITHIN, unhealthy
+from bakeoff.errors import DataError, complaint_of
 from bakeoff.judgement.replies import Case, load_cases
-from bakeoff.sentences import Template
+from bakeoff.sentences import Template, of_error
+from bakeoff.suites import reasons
 from bakeoff.suites.rows import FORMATS, Question, questions
 from bakeoff.training_data.health import Layout, check_dataset, dialogue
 from bakeoff.training_data.rows import training_rows
@@ -33,6 +34,7 @@ PUT_INTO_FOLDER = Template(
     zh="{file}：试题应为含 .jsonl 文件的文件夹；请把 {name} 放入单独的文件夹，再给出该文件夹",
 )
 _ORDER = ("choice_exam", "pceb_mcq", "safety_bench_zh", "emobench", "psyqa")
+_OPEN = ("psyqa",)
 """Formats in the order in which they are tried: the strictest that fits comes first."""
 
 
@@ -66,6 +68,15 @@ def short(text: str, width: int = 60) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
+def _told(error: Exception) -> str:
+    """Return what is wrong with a file, as a statement where it is one."""
+    complaint = complaint_of(error)
+    if complaint is None:
+        return of_error(error)
+    what = WITHIN(place=complaint.place, what=complaint.what)
+    return WITH_REMEDY(what=what, remedy=complaint.remedy) if complaint.remedy else what
+
+
 def look_at_training(path: Path, max_length: int) -> Look:
     """What ms-swift will make of the training data at *path*."""
     look = Look()
@@ -73,7 +84,7 @@ def look_at_training(path: Path, max_length: int) -> Look:
         health = check_dataset(path, max_length=max_length)
         rows = list(islice(training_rows(path), 200))
     except DataError as error:
-        look.errors.append(str(error))
+        look.errors.append(_told(error))
         return look
     look.count, look.tokens = health.kept - health.too_long, sum(min(n, max_length) for n in health.tokens)
     layout = Layout.of({str(name): None for row in rows for name in row})
@@ -98,13 +109,17 @@ def look_at_exam(folder: Path) -> Look:
             return Look(errors=[PUT_INTO_FOLDER(file=folder, name=folder.name)])
         return Look(errors=[EXAM_IS_FOLDER(folder=folder)])
     complaints: dict[str, str] = {}
+    spoilt = False
     for name in _ORDER:
         if name not in FORMATS:
             continue
         try:
             subsets = questions(name, folder)
         except (DataError, OSError) as error:
-            complaints[name] = str(error)
+            complaints[name] = _told(error)
+            spoilt = spoilt or reasons.has_options(error)
+            continue
+        if name in _OPEN and spoilt:  # one wrong row would make open questions of a choice exam
             continue
         return _questions(name, [question for group in subsets.values() for question in group])
     return Look(errors=[complaints.get(_ORDER[0]) or next(iter(complaints.values()))])
@@ -127,6 +142,6 @@ def look_at_cases(path: Path, read: Callable[[Path], list[Case]] = load_cases) -
     try:
         cases = read(path)
     except DataError as error:
-        return Look(errors=[str(error)])
+        return Look(errors=[_told(error)])
     shown = [f"{case.id}: {short(case.messages[-1]['content'], 50)}" for case in cases[:SHOWN]]
     return Look(count=len(cases), examples=shown, crises=sum(case.crisis for case in cases))

@@ -63,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BakeoffError as error:
         print(error, file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever reads has seen enough, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         why = error.strerror or type(error).__name__
         speaker.tell(f"无法写入 {target}：{why}", f"{target} cannot be written: {why}")
@@ -268,11 +271,13 @@ class _Interview:
         cost = estimate(matrix, self.tokens, self.counts, len(self.cards))
         ends = cost.ends(datetime.now())
         minutes = max(cost.hours * 60, 1)
+        gpu_zh = f"GPU {cost.gpu_hours:.1f} 小时，" if cost.gpu_hours else ""
+        gpu_en = f"{cost.gpu_hours:.1f} GPU hours, " if cost.gpu_hours else ""
         self.speaker.tell(
-            f"粗略估计：下载 {_gib(cost.download_gib)}，磁盘 {_gib(cost.disk_gib)}，GPU {cost.gpu_hours:.1f} 小时，"
+            f"粗略估计：下载 {_gib(cost.download_gib)}，磁盘 {_gib(cost.disk_gib)}，{gpu_zh}"
             f"约 {minutes:.0f} 分钟；现在开始，约 {ends} 结束",
             f"rough estimate: download {_gib(cost.download_gib)}, disk {_gib(cost.disk_gib)}, "
-            f"{cost.gpu_hours:.1f} GPU hours, about {minutes:.0f} min; started now, it ends about {ends}",
+            f"{gpu_en}about {minutes:.0f} min; started now, it ends about {ends}",
         )
         if self.plan.tune and not self.tokens:
             self.speaker.tell(

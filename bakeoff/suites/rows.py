@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bakeoff.errors import DataError
 from bakeoff.files import numbered_lines, read_text
+from bakeoff.suites import reasons
 
 RULES = 1
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
@@ -54,7 +55,7 @@ def questions(benchmark: str, folder: Path) -> dict[str, list[Question]]:
     for question in FORMATS[benchmark](folder):
         by_subset.setdefault(question.subset, []).append(question)
     if not by_subset:
-        raise DataError(f"{folder}: no questions for {benchmark}; the format is described in docs/suites.md")
+        raise DataError(reasons.NO_QUESTIONS(folder=folder, benchmark=benchmark))
     return by_subset
 
 
@@ -68,13 +69,13 @@ def _json_rows(folder: Path, pattern: str = "*.json*") -> Iterator[tuple[Path, i
         if path.suffix == ".json":
             rows = _parsed(text, path, 1)
             if not isinstance(rows, list):
-                raise DataError(f"{path}: must hold a JSON list of rows")
+                raise DataError(reasons.NO_ROWS(path=path))
             numbered = iter(enumerate(rows, 1))
         else:
             numbered = ((number, _parsed(line, path, number)) for number, line in numbered_lines(text))
         for number, row in numbered:
             if not isinstance(row, dict):
-                raise DataError(f"{path}:{number}: a row is a JSON object, found {type(row).__name__}")
+                raise reasons.at(path, number, reasons.NO_OBJECT(kind=type(row).__name__))
             yield path, number, row
 
 
@@ -82,13 +83,13 @@ def _parsed(text: str, path: Path, number: int) -> object:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{number + error.lineno - 1}: not JSON ({error.msg})") from None
+        raise reasons.at(path, number + error.lineno - 1, reasons.NO_JSON(error=error.msg)) from None
 
 
 def _text(row: dict[str, object], key: str, path: Path, number: int) -> str:
     value = row.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{path}:{number}: '{key}' must be a text, found {value!r}")
+        raise reasons.at(path, number, reasons.NO_TEXT(key=key, value=repr(value)))
     return value.strip()
 
 
@@ -97,14 +98,14 @@ def _options(row: dict[str, object], path: Path, number: int) -> tuple[str, ...]
     if choices is None:
         choices = _lettered(row, path, number)
     if not isinstance(choices, list):
-        raise DataError(f"{path}:{number}: the options must be a list, found {type(choices).__name__}")
+        raise reasons.at(path, number, reasons.NO_LIST(kind=type(choices).__name__))
     if odd := [choice for choice in choices if isinstance(choice, dict | list | bool)]:
-        raise DataError(f"{path}:{number}: an option must be a text or a number, found {odd[0]!r}")
+        raise reasons.at(path, number, reasons.ODD_OPTION(value=repr(odd[0])))
     options = ["" if choice is None else str(choice).strip() for choice in choices]
     while options and not options[-1]:
         options.pop()
     if not 2 <= len(options) <= len(LETTERS) or not all(options):
-        raise DataError(f"{path}:{number}: needs 2 to {len(LETTERS)} options with text, found {options!r}")
+        raise reasons.at(path, number, reasons.OPTIONS(most=len(LETTERS), found=repr(options)))
     return tuple(options)
 
 
@@ -117,15 +118,10 @@ def _lettered(row: dict[str, object], path: Path, number: int) -> list[object]:
     filled = [name for name in letters if row[name] is not None and str(row[name]).strip()]
     last = filled[-1] if filled else "A"
     if last > LETTERS[-1]:
-        raise DataError(
-            f"{path}:{number}: needs 2 to {len(LETTERS)} options with text, found options up to {last}"
-        )
+        raise reasons.at(path, number, reasons.OPTIONS(most=len(LETTERS), found=reasons.UP_TO(last=last)))
     expected = [chr(code) for code in range(ord("A"), ord(last) + 1)]
     if lacking := [name for name in expected if name not in filled]:
-        raise DataError(
-            f"{path}:{number}: needs 2 to {len(LETTERS)} options with text and no gap: "
-            f"{', '.join(filled)} without {', '.join(lacking)}"
-        )
+        raise reasons.at(path, number, reasons.GAP(most=len(LETTERS), filled=filled, lacking=lacking))
     return [row[name] for name in expected]
 
 
@@ -133,9 +129,7 @@ def _letters(value: object, count: int, path: Path, number: int) -> str:
     text = "".join(value) if isinstance(value, list) else str(value)
     letters = sorted({letter for letter in text.upper() if letter not in " ,，、;；"})
     if not letters or not set(letters) <= set(LETTERS[:count]):
-        raise DataError(
-            f"{path}:{number}: 'answer' must be letter(s) up to {LETTERS[count - 1]}, found {value!r}"
-        )
+        raise reasons.at(path, number, reasons.LETTERS(last=LETTERS[count - 1], value=repr(value)))
     return "".join(letters)
 
 
@@ -151,7 +145,7 @@ def _choice_exam(folder: Path) -> Iterator[Question]:
         options = _options(row, path, number)
         target = _letters(row.get("answer"), len(options), path, number)
         if len(target) != 1:
-            raise DataError(f"{path}:{number}: one letter is right, found {row.get('answer')!r}")
+            raise reasons.at(path, number, reasons.ONE_RIGHT(value=repr(row.get("answer"))))
         text = _text(row, "question", path, number)
         yield Question(_subset_of(path), str(row.get("id", number)), text, options, target)
 
@@ -174,12 +168,9 @@ def _pceb_mcq(folder: Path) -> Iterator[Question]:
         section = str(row.get("section", section))
         kind = _KINDS.get(str(row.get("kind", row.get("type", kind))), "")
         if section not in SECTIONS or not kind:
-            raise DataError(
-                f"{path}:{number}: 'section' must be one of {', '.join(SECTIONS)} and 'kind' single or multiple "
-                "(in the row, or in a file name such as theory_single_val.jsonl)"
-            )
+            raise reasons.at(path, number, reasons.SECTION(sections=list(SECTIONS)))
         if kind == "single" and len(target) != 1:
-            raise DataError(f"{path}:{number}: a single-choice row with the answer {row.get('answer')!r}")
+            raise reasons.at(path, number, reasons.SINGLE(value=repr(row.get("answer"))))
         text = _text(row, "question", path, number)
         name = str(row.get("id", number))
         yield Question(f"{section}_{kind}", name, text, options, target, multiple=kind == "multiple")
@@ -212,9 +203,7 @@ def _emobench(folder: Path) -> Iterator[Question]:
             options = _options({"choices": row.get(choices) or []}, path, number)
             answer = str(row.get(label, "")).strip()
             if answer not in options:
-                raise DataError(
-                    f"{path}:{number}: '{label}' must repeat one of the options, found {answer!r}"
-                )
+                raise reasons.at(path, number, reasons.REPEATS(label=label, value=repr(answer)))
             facts = {"subject": str(row.get("subject", "")), "action": row.get("question type") == "Action"}
             yield Question(
                 subset,
@@ -231,7 +220,7 @@ def _safety_bench_zh(folder: Path) -> Iterator[Question]:
         options = _options({"choices": row.get("options") or []}, path, number)
         answer = row.get("answer")
         if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(options):
-            raise DataError(f"{path}:{number}: 'answer' is the 0-based number of an option, found {answer!r}")
+            raise reasons.at(path, number, reasons.NUMBER(value=repr(answer)))
         subset = _text(row, "category", path, number).lower().replace(" ", "_")
         text = _text(row, "question", path, number)
         yield Question(subset, str(row.get("id", number)), text, options, LETTERS[answer])

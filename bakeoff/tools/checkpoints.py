@@ -14,6 +14,12 @@ from bakeoff.files import readable_rows
 from bakeoff.matrix.settings import Training
 from bakeoff.sentences import Template
 
+STEP = Template("tools.checkpoints.step", "step {step}, loss {loss}", zh="第 {step} 步，损失 {loss}")
+STEP_AND_LEFT = Template(
+    "tools.checkpoints.step_and_left",
+    "step {step}, loss {loss}, {left} left",
+    zh="第 {step} 步，损失 {loss}，剩余 {left}",
+)
 NO_CHECKPOINT = Template(
     "tools.checkpoints.no_checkpoint",
     "it has no complete checkpoint",
@@ -326,8 +332,9 @@ def how_far(output: Path) -> str:
     """
     try:
         row = readable_rows(output / "logging.jsonl")[-1]
-        left = f", {row['remaining_time']} left" if row.get("remaining_time") else ""
-        return f"step {row['global_step/max_steps']}, loss {row['loss']}{left}"
+        values = {"step": row["global_step/max_steps"], "loss": row["loss"]}
+        left = row.get("remaining_time")
+        return STEP_AND_LEFT(**values, left=left) if left else STEP(**values)
     except (OSError, ValueError, IndexError, KeyError):
         return ""
 

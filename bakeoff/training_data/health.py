@@ -20,7 +20,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from bakeoff.errors import DataError
-from bakeoff.sentences import Template
+from bakeoff.sentences import Template, of_error
+from bakeoff.training_data import reasons
 from bakeoff.training_data.rows import Row, training_rows
 
 ROWS_LEFT_OUT = Template(
@@ -139,7 +140,7 @@ def check_dataset(
         try:
             turns = dialogue(row, layout)
         except ValueError as error:
-            health.dropped[str(error)] += 1
+            health.dropped[of_error(error)] += 1
             continue
         count = count_tokens or estimated_tokens
         length = sum(count(text) + 4 for _, text in turns)
@@ -207,7 +208,7 @@ def _taken(columns: Sequence[str], alike: Sequence[str], standard: str) -> tuple
 
 
 def _several(meaning: str, rivals: Sequence[str]) -> str:
-    return f"the columns {' and '.join(map(repr, rivals))} both mean the {meaning}, and ms-swift takes none of them"
+    return reasons.SEVERAL(names=list(map(repr, rivals)), meaning=reasons.MEANINGS[meaning]())
 
 
 def dialogue(row: Mapping[str, object], layout: Layout | None = None) -> list[Turn]:
@@ -227,16 +228,16 @@ def dialogue(row: Mapping[str, object], layout: Layout | None = None) -> list[Tu
     if "rejected_response" in layout.columns:
         rejected = row.get("rejected_response")
         if rejected is None:
-            raise ValueError("'rejected_response' is null, which other rows of the file have")
+            raise ValueError(reasons.NULL_REJECTED())
         if turns and rejected == turns[-1][1]:
-            raise ValueError("'rejected_response' is the answer itself")
+            raise ValueError(reasons.SAME_REJECTED())
     if turns and all(role == "system" for role, _ in turns):
-        raise ValueError("it holds a system turn alone")
+        raise ValueError(reasons.SYSTEM_ALONE())
     if any(role == "system" for role, _ in turns[1:]):
-        raise ValueError("a system turn stands behind the first turn")
+        raise ValueError(reasons.SYSTEM_LATER())
     spoken = [role for role, _ in turns if role != "system"]
     if spoken and spoken[0] == "tool_response":
-        raise ValueError("a tool's answer begins the dialogue")
+        raise ValueError(reasons.TOOL_FIRST())
     if layout.images:
         _images(row.get(layout.images))
     return turns
@@ -246,18 +247,18 @@ def _images(value: object) -> None:
     for image in value if isinstance(value, list) else [value]:
         place = image.get("path") if isinstance(image, dict) and not image.get("bytes") else image
         if place == "":
-            raise ValueError("an image of the row has no name")
+            raise ValueError(reasons.IMAGE_NAMELESS())
         if not isinstance(place, str) or re.match(r"https?://|data:", place) or len(place) > 1000:
             continue
         if not (Path(os.environ.get("ROOT_IMAGE_DIR", "")) / place).exists():
-            raise ValueError("an image of the row is not there")
+            raise ValueError(reasons.NO_IMAGE())
 
 
 def _turns(row: Mapping[str, object], layout: Layout) -> list[Turn]:
     name = layout.dialogue
     if row.get(name) is None:
         columns = _names({key: value for key, value in row.items() if value is not None})
-        raise ValueError(f"has the columns {columns}, but not '{name}', by which the file is read")
+        raise ValueError(reasons.OTHER_COLUMN(columns=columns, name=name))
     spoken = row[name]
     if isinstance(spoken, str):
         try:
@@ -265,11 +266,11 @@ def _turns(row: Mapping[str, object], layout: Layout) -> list[Turn]:
                 ast.literal_eval(spoken) if spoken[:1] == "[" and "'" in spoken[:3] else json.loads(spoken)
             )
         except (ValueError, SyntaxError):
-            raise ValueError(f"'{name}' is a text that is no list") from None
+            raise ValueError(reasons.NO_LIST(name=name)) from None
     if not isinstance(spoken, list) or not spoken:
-        raise ValueError(f"'{name}' is empty")
+        raise ValueError(reasons.EMPTY(name=name))
     if not all(isinstance(turn, dict) for turn in spoken):
-        raise ValueError(f"'{name}' does not hold mappings")
+        raise ValueError(reasons.NO_MAPPINGS(name=name))
     system = row.get(layout.system) if layout.system else None
     turns: list[Turn] = []
     keyed = [
@@ -284,15 +285,15 @@ def _turns(row: Mapping[str, object], layout: Layout) -> list[Turn]:
                 turns.append(("tool_call", json.dumps(turn["tool_calls"], ensure_ascii=False)))
                 continue
             if "role" not in turn or "content" not in turn:
-                raise ValueError(f"a turn of '{name}' has {_names(turn)} instead of role and content")
+                raise ValueError(reasons.OTHER_KEYS(name=name, keys=_names(turn)))
             role = str(turn["role"])
             role = _ROLES.get(role) or _TOOLS.get(role.replace("-", "_")) or role
             if role not in ("system", "user", "assistant", "tool_call", "tool_response"):
-                raise ValueError(f"a turn of '{name}' has the role {role!r}")
+                raise ValueError(reasons.OTHER_ROLE(name=name, role=role))
             if turn["content"] is None:
-                raise ValueError(f"a turn of '{name}' has no content")
+                raise ValueError(reasons.NO_CONTENT(name=name))
             if kind := _no_text(turn["content"]):
-                raise ValueError(f"a turn of '{name}' has {kind} as content, not a text")
+                raise ValueError(reasons.CONTENT_NO_TEXT(name=name, kind=_kind(kind)))
             turns.append((role, str(turn["content"])))
         return turns
     if system is not None:
@@ -300,31 +301,36 @@ def _turns(row: Mapping[str, object], layout: Layout) -> list[Turn]:
     for turn in spoken:
         pair = {_ROLES[key]: value for key, value in turn.items() if key in _ROLES}
         if set(pair) != {"user", "assistant"} or None in pair.values():
-            raise ValueError(f"a turn of '{name}' has {_names(turn)} instead of role and content")
+            raise ValueError(reasons.OTHER_KEYS(name=name, keys=_names(turn)))
         turns += [("user", str(pair["user"])), ("assistant", str(pair["assistant"]))]
     return turns
 
 
 def _question_and_answer(row: Mapping[str, object], layout: Layout) -> list[Turn]:
     if not layout.answer:
-        raise ValueError(f"has the columns {_names(row)}; none is a dialogue or an answer")
+        raise ValueError(reasons.NO_ANSWER_COLUMN(columns=_names(row)))
     answer = row.get(layout.answer)
     if isinstance(answer, list):
         answer = answer[0] if answer else None
     if answer is None:
-        raise ValueError(f"'{layout.answer}', the answer, is missing")
+        raise ValueError(reasons.NO_ANSWER(name=layout.answer))
     history = row.get("history")
     if isinstance(history, list) and not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
-        raise ValueError("'history' does not hold pairs of question and answer")
+        raise ValueError(reasons.HISTORY_NO_PAIRS())
     questions = [row[name] for name in layout.question if row.get(name)]
     if len(layout.question) > 1 and not questions and not any(row.get(n) == "" for n in layout.question):
-        raise ValueError("'instruction' and 'input' are both missing")
+        raise ValueError(reasons.NO_INSTRUCTION())
     texts = [*questions, answer]
     if kinds := list(filter(None, map(_no_text, texts))):
-        raise ValueError(f"question or answer is {kinds[0]}, not a text")
+        raise ValueError(reasons.NO_TEXT(kind=_kind(kinds[0])))
     system = row.get(layout.system) if layout.system else None
     head: list[Turn] = [("system", str(system))] if system else []
     return [*head, ("user", "\n".join(map(str, questions))), ("assistant", str(answer))]
+
+
+def _kind(name: str) -> str:
+    """Return a kind of value as a statement, where it is a known one."""
+    return reasons.KINDS[name]() if name in reasons.KINDS else name
 
 
 def _no_text(value: object) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 from bakeoff.errors import Complaint, DataError
 from bakeoff.files import read_text
 from bakeoff.matrix.datasets import dataset_files
+from bakeoff.sentences import of_error
+from bakeoff.training_data import reasons
 
 Row = Mapping[str, object]
 _READ = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
@@ -35,9 +37,7 @@ def _training_files(path: Path) -> list[Path]:
         file for file in files if not _OTHER_SPLIT.search(str(file.relative_to(path).with_suffix("")).lower())
     ]
     if not files:
-        raise DataError(
-            Complaint(str(path), "holds no data", "give a folder with .jsonl, .json or .csv files")
-        )
+        raise DataError(Complaint(str(path), reasons.NO_DATA(), reasons.GIVE_FILES()))
     return training or files
 
 
@@ -51,7 +51,7 @@ def _rows(path: Path) -> Iterator[Row]:
             yield from csv.DictReader(text.split("\n"))
         except csv.Error as error:
             raise DataError(
-                Complaint(str(path), f"cannot be read: {error}", "write it as CSV in UTF-8")
+                Complaint(str(path), reasons.UNREADABLE(error=of_error(error)), reasons.WRITE_CSV())
             ) from None
     elif path.suffix == ".txt":
         yield from ({"text": line} for line in text.removesuffix("\n").split("\n") if text)
@@ -69,7 +69,7 @@ def _json(path: Path, text: str) -> Iterator[Row]:
             loaded = json.loads(text, object_pairs_hook=_mapping)
         except (ValueError, RecursionError) as error:
             raise DataError(
-                Complaint(str(path), f"cannot be read: {error}", "write one object per line")
+                Complaint(str(path), reasons.UNREADABLE(error=of_error(error)), reasons.WRITE_LINES())
             ) from None
         for number, row in enumerate(loaded, 1):
             yield _checked(path, number, row)
@@ -80,7 +80,9 @@ def _json(path: Path, text: str) -> Iterator[Row]:
                 row = json.loads(line, object_pairs_hook=_mapping)
             except (ValueError, RecursionError) as error:
                 raise DataError(
-                    Complaint(f"{path}:{number}", f"no JSON ({error})", "one object per line")
+                    Complaint(
+                        f"{path}:{number}", reasons.NO_JSON(error=of_error(error)), reasons.ONE_A_LINE()
+                    )
                 ) from None
             yield _checked(path, number, row)
 
@@ -102,21 +104,25 @@ def _mapping(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice!r} is given twice in one object, and ms-swift refuses the whole file")
+        raise ValueError(reasons.TWICE(name=twice))
     return row
 
 
 def _checked(path: Path, number: int, row: object) -> Row:
     if not isinstance(row, dict):
         raise DataError(
-            Complaint(str(path), f"row {number} is a {type(row).__name__}", "a row must be an object")
+            Complaint(
+                str(path),
+                reasons.NO_OBJECT(number=number, kind=type(row).__name__),
+                reasons.MUST_BE_OBJECT(),
+            )
         )
     if re.search("[\ud800-\udfff]", json.dumps(row, ensure_ascii=False)):
         raise DataError(
             Complaint(
                 str(path),
-                f"row {number} holds half a character (such as \\ud83d), and ms-swift refuses the whole file",
-                "write that character anew",
+                reasons.HALF(number=number),
+                reasons.WRITE_ANEW(),
             )
         )
     return row
@@ -133,6 +139,8 @@ def _columns(path: Path) -> Iterator[Row]:
             with pa.memory_map(str(path)) as file:
                 table = pa.ipc.open_stream(file).read_all()
     except (pa.ArrowException, OSError) as error:
-        raise DataError(Complaint(str(path), f"cannot be read: {error}", "write it as .jsonl")) from None
+        raise DataError(
+            Complaint(str(path), reasons.UNREADABLE(error=of_error(error)), reasons.WRITE_JSONL())
+        ) from None
     for batch in table.to_batches(max_chunksize=1000):
         yield from batch.to_pylist()

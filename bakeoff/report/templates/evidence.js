@@ -4,7 +4,7 @@
   const root = document.getElementById("bk");
   const area = document.getElementById("bk-evidence");
   if (!area) return;
-  const { make, both, inflated } = root.bakeoff;
+  const { make, both, inflated, goTo } = root.bakeoff;
   const COMMENTS = { strengths: ["优点", "Strengths"], weaknesses: ["不足", "Weaknesses"], suggestions: ["建议", "Suggestions"] };
   const ROLES = { user: ["来访者", "Client"], assistant: ["咨询师", "Counsellor"], system: ["系统提示", "System prompt"] };
   const pick = (name) => area.querySelector(`[data-rated=${name}]`);
@@ -22,8 +22,9 @@
     if (key in rating.checks) return both(...answers[rating.checks[key]]);
     return make("span", "", key in rating.scores ? String(rating.scores[key]) : "–");
   };
+  const nameOf = (rater) => rater.replace(/^model:/, "");
   const who = (rating) => {
-    const name = make("span", "", rating.rater);
+    const name = make("span", "", nameOf(rating.rater));
     if (rating.by_model) name.append(both("（评审模型）", " (judge model)"));
     if (rating.repeat) name.append(both("（重复评分）", " (repeated)"));
     return name;
@@ -75,7 +76,7 @@
       if (rating.cannot_judge) said.append(both("无法评分", "cannot judge"));
       for (const [name, text] of Object.entries(rating.comments)) {
         const line = make("p", "comment");
-        line.append(both(...(COMMENTS[name] || [name, name])), ": ", make("span", "", text));
+        line.append(both(...(COMMENTS[name] || [name, name])), both("：", ": "), make("span", "", text));
         said.append(line);
       }
       cell(row, said, false);
@@ -97,7 +98,7 @@
       const values = make("span", "marks");
       for (const rating of chosen(item)) {
         if (rating.repeat || valueOf(rating, key) === null) continue;
-        const mark = make("span", "mark", rating.rater + " ");
+        const mark = make("span", "mark", nameOf(rating.rater) + " ");
         const value = make("b");
         value.append(shown(rating, key));
         mark.append(value);
@@ -128,7 +129,7 @@
       const value = view.get(name) || "";
       if ([...pick(name).options].some((option) => option.value === value)) pick(name).value = value;
     }
-    area.scrollIntoView();
+    goTo(area);
     load();
   };
   for (const name of KEYS) {

@@ -53,7 +53,16 @@
     const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
     return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text());
   };
-  root.bakeoff = { make, both, inflated };
+  // What is loaded on the way moves the place that was asked for, until the reader takes over.
+  const goTo = (node) => {
+    const keep = new ResizeObserver(() => node.scrollIntoView());
+    const stop = () => keep.disconnect();
+    keep.observe(root);
+    node.scrollIntoView();
+    for (const type of ["wheel", "touchmove", "pointerdown", "keydown"]) addEventListener(type, stop, { once: true });
+    setTimeout(stop, 3000);
+  };
+  root.bakeoff = { make, both, inflated, goTo };
 
   const copy = async (text, button) => {
     let done = false;
@@ -403,7 +412,7 @@
       if (![...pick("suite").options].some((item) => item.value === view.get("s"))) return false;
       began = true;
       pick("suite").value = view.get("s");
-      area.scrollIntoView();
+      goTo(area);
       load(view);
       return true;
     };
@@ -427,12 +436,22 @@
     follow(location.hash);
   };
 
+  const section = () => {
+    const node = /^#bk-/.test(location.hash) && document.getElementById(location.hash.slice(1));
+    if (node) goTo(node);
+  };
+  addEventListener("hashchange", section);
+
+  const PYTEST = { Failed: "失败", Passed: "通过", Skipped: "跳过", "Expected failures": "预期失败", "Unexpected passes": "意外通过", Errors: "错误", Reruns: "重跑", Retried: "重试" };
   const gatherPytest = () => {
     if (!document.getElementById("results-table")) return;
     const rest = make("details", "bk-pytest");
     const head = make("summary");
     const counts = [...document.querySelectorAll("input[data-test-result]:not(:disabled) + span")].map((one) => one.textContent.trim().replace(/,$/, ""));
-    head.append(both("pytest 的检查结果", "Results of the pytest run"), make("span", "", counts.join(" · ")));
+    const chinese = counts.map((text) => text.replace(/[A-Z][a-z ]+/, (name) => PYTEST[name.trim()] || name));
+    const shown = make("span");
+    shown.append(both(chinese.join(" · "), counts.join(" · ")));
+    head.append(both("pytest 的检查结果", "Results of the pytest run"), shown);
     rest.append(head, ...[...document.body.childNodes].filter((one) => one !== root));
     rest.open = counts.some((one) => /Failed|Error|Unexpected/.test(one));
     document.body.append(rest);
@@ -441,7 +460,7 @@
   setLanguage(memory.get("lang") || (/^zh/i.test(navigator.language || "") ? "zh" : "en"));
   const theme = memory.get("theme");
   if (theme === "light" || theme === "dark") setTheme(theme);
-  const ready = () => { gatherPytest(); startBrowser(); };
+  const ready = () => { gatherPytest(); startBrowser(); section(); };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", ready);
   else ready();
 })();

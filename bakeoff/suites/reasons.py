@@ -1,0 +1,86 @@
+"""Why an exam of the user's own cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bakeoff.errors import DataError
+from bakeoff.sentences import Statement, Template, of_error
+
+_HERE = "suites.reasons."
+
+LINE = Template(f"{_HERE}line", "{path}:{number}: {what}", zh="{path}:{number}：{what}")
+NO_QUESTIONS = Template(
+    f"{_HERE}no_questions",
+    "{folder}: no questions for {benchmark}; the format is described in docs/suites.md",
+    zh="{folder}：没有 {benchmark} 的题目；格式见 docs/suites.md",
+)
+NO_ROWS = Template(f"{_HERE}no_rows", "{path}: must hold a JSON list of rows", zh="{path}：应为 JSON 列表")
+NO_OBJECT = Template(
+    f"{_HERE}no_object", "a row is a JSON object, found {kind}", zh="每行应为 JSON 对象，实际是 {kind}"
+)
+NO_JSON = Template(f"{_HERE}no_json", "not JSON ({error})", zh="不是 JSON（{error}）")
+NO_TEXT = Template(
+    f"{_HERE}no_text", "'{key}' must be a text, found {value}", zh="'{key}' 应为文本，实际是 {value}"
+)
+NO_LIST = Template(
+    f"{_HERE}no_list", "the options must be a list, found {kind}", zh="选项应为列表，实际是 {kind}"
+)
+ODD_OPTION = Template(
+    f"{_HERE}odd_option",
+    "an option must be a text or a number, found {value}",
+    zh="选项应为文本或数字，实际是 {value}",
+)
+OPTIONS = Template(
+    f"{_HERE}options",
+    "needs 2 to {most} options with text, found {found}",
+    zh="需要 2 到 {most} 个有文字的选项，实际是 {found}",
+)
+UP_TO = Template(f"{_HERE}up_to", "options up to {last}", zh="到 {last} 为止的选项")
+GAP = Template(
+    f"{_HERE}gap",
+    "needs 2 to {most} options with text and no gap: {filled} without {lacking}",
+    zh="需要 2 到 {most} 个有文字且连续的选项：有 {filled}，缺 {lacking}",
+)
+LETTERS = Template(
+    f"{_HERE}letters",
+    "'answer' must be letter(s) up to {last}, found {value}",
+    zh="'answer' 应为不超过 {last} 的字母，实际是 {value}",
+)
+ONE_RIGHT = Template(
+    f"{_HERE}one_right", "one letter is right, found {value}", zh="正确答案应为一个字母，实际是 {value}"
+)
+SECTION = Template(
+    f"{_HERE}section",
+    "'section' must be one of {sections} and 'kind' single or multiple (in the row, or in a file name such as "
+    "theory_single_val.jsonl)",
+    zh="'section' 应为 {sections} 之一，'kind' 应为 single 或 multiple"
+    "（写在行中，或写在文件名中，如 theory_single_val.jsonl）",
+)
+SINGLE = Template(
+    f"{_HERE}single", "a single-choice row with the answer {value}", zh="单选题的答案是 {value}"
+)
+REPEATS = Template(
+    f"{_HERE}repeats",
+    "'{label}' must repeat one of the options, found {value}",
+    zh="'{label}' 应与某个选项完全相同，实际是 {value}",
+)
+NUMBER = Template(
+    f"{_HERE}number",
+    "'answer' is the 0-based number of an option, found {value}",
+    zh="'answer' 应为选项的序号（从 0 开始），实际是 {value}",
+)
+
+
+def at(path: Path, number: int, what: Statement) -> DataError:
+    """Return the error that line *number* of *path* is wrong."""
+    return DataError(LINE(path=path, number=number, what=what))
+
+
+def has_options(error: BaseException) -> bool:
+    """Whether *error* is about a row of a choice exam that has options."""
+    line = of_error(error)
+    if not LINE.made(line) or not isinstance(line, Statement):
+        return False
+    what = line.values["what"]
+    return LETTERS.made(what) or ONE_RIGHT.made(what) or (GAP.made(what) and bool(what.values["filled"]))
