@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -255,6 +256,52 @@ def lab(folder: Path) -> Iterator[Lab]:
         made.close()
 
 
+class CardWatch:
+    """Looks all the time at who computes on which card of which host, as the processes themselves have it.
+
+    What a runner started carries the runner's mark and the card's number; a card with two marks has two holders.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder).encode()
+        self.holders: dict[tuple[str, str], set[str]] = {}
+        """All marks that each card of each host ever had."""
+        self.clashes: list[str] = []
+        self.looks = 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> CardWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.05):
+            self.look()
+
+    def look(self) -> None:
+        """Note who is on each card now."""
+        now: dict[tuple[str, str], set[str]] = {}
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                environ, command = (path / "environ").read_bytes(), (path / "cmdline").read_bytes()
+                if self.folder not in environ + command or b"bakeoff.execution.warm" in command:
+                    continue  # a keeper computes nothing, and was there before the lease
+                pairs = dict(pair.split("=", 1) for pair in environ.decode().split("\0") if "=" in pair)
+                if mark := pairs.get("BAKEOFF_RUNNER"):
+                    for card in filter(None, pairs.get("CUDA_VISIBLE_DEVICES", "").split(",")):
+                        now.setdefault((pairs.get("SLURMD_NODENAME", ""), card), set()).add(mark)
+        self.looks += 1
+        for place, marks in now.items():
+            self.holders.setdefault(place, set()).update(marks)
+            if len(marks) > 1:
+                self.clashes.append(f"{place}: {sorted(marks)}")
+
+
 CONF = """\
 ClusterName=lab
 SlurmctldHost=submit(10.88.0.1)
@@ -282,6 +329,8 @@ GresTypes=gpu
 ReturnToService=2
 SlurmdTimeout=10
 SlurmctldTimeout=10
+MessageTimeout=3
+TCPTimeout=1
 KillWait=5
 MinJobAge=300
 JobRequeue=1
@@ -317,10 +366,17 @@ class SlurmCluster:
         self.log = folder / "daemons.log"
         lab.start(None, self.munge(), self.log)
         wait_until((folder / "munge.socket").exists, 20, "munge")
-        self.controller = lab.start(None, ["slurmctld", "-D", "-i"], self.log, **self.env)
+        self.start_controller("-i")
         for name in HOSTS:
             self.join(name)
         wait_until(lambda: self.idle() == len(HOSTS), 40, self.log.read_text())
+
+    def start_controller(self, *options: str) -> None:
+        self.controller = self.lab.start(None, ["slurmctld", "-D", *options], self.log, **self.env)
+
+    def stop_controller(self) -> None:
+        os.kill(child_of(self.controller.pid), signal.SIGTERM)
+        self.controller.wait(30)
 
     def munge(self) -> list[str]:
         names = {

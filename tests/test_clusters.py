@@ -20,9 +20,9 @@ from clusters import Lab, RayCluster, SlurmCluster, wait_until
 
 from bakeoff.command import Command
 from bakeoff.errors import BakeoffError, MatrixError, StoreError
-from bakeoff.execution import legs, runner
+from bakeoff.execution import dispatch, legs, runner
 from bakeoff.execution.dispatch import Bounds, Dispatch
-from bakeoff.execution.executor import Job, State, chosen, time_limit_s
+from bakeoff.execution.executor import Busy, Job, State, chosen, time_limit_s
 from bakeoff.execution.legs import Leg, in_order, legs_of, lower_bound, makespan
 from bakeoff.execution.slurm import Slurm
 from bakeoff.execution.slurm_states import state_of
@@ -71,6 +71,8 @@ def test_the_option_adds_to_what_the_matrix_says_of_the_same_kind() -> None:
         ("slurm:partition=-x", "slurm.partition: must be a word"),
         ("slurm:extra=--output=/tmp/x", "--output is set by the harness"),
         ("slurm:extra=--wrap", "--wrap is set by the harness"),
+        ("slurm:extra=--arr=1-3", "--arr is set by the harness"),  # sbatch takes any beginning of an option
+        ("slurm:extra=-a1-3", "-a1-3 is set by the harness"),
         ("slurm:gres=gpu:2", "must hold {} once"),
         ("slurm:prelude=export HF_TOKEN=abcdefghijk", "holds a secret"),
         ("slurm:extra=--my-token=abcdefghijk", "a secret by its name"),
@@ -107,7 +109,7 @@ def test_time_limits_are_read_as_sbatch_reads_them(text: str | None, seconds: fl
 
 def test_a_secret_is_in_no_script_and_no_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_API_KEY", "sk-planted-0123456789")
-    monkeypatch.setattr("bakeoff.execution.slurm._run", lambda *argv, **_: "")
+    monkeypatch.setattr("bakeoff.execution.slurm.run", lambda *argv, **_: "")
     executor = Slurm(ExecutorSpec(kind="slurm", partition="gpu", account="lab", extra=("--reservation=r",)))
     job = Job(
         name="j",
@@ -217,12 +219,18 @@ class Scripted:
         self.submitted: list[str] = []
         self.stopped: list[tuple[str, bool]] = []
         self.plan: dict[str, list[State]] = {}
+        self.refusals: list[Busy] = []
         self.closed = False
 
     def why_unusable(self, jobs: Sequence[Job]) -> str:
         return ""
 
+    def cards(self) -> int:
+        return 0
+
     def submit(self, job: Job) -> None:
+        if self.refusals:
+            raise self.refusals.pop()
         self.submitted.append(job.name)
 
     def states(self) -> Mapping[str, State]:
@@ -334,6 +342,40 @@ def test_a_time_limit_is_another_start_only_where_something_was_done(
     assert len(house.executor.submitted) == submissions
     if submissions == 1:
         assert "it ran past its time limit" in house.dispatch.wait("a-base").why
+
+
+def test_a_leg_whose_job_somebody_cancelled_does_not_begin_again(tmp_path: Path) -> None:
+    house = House(tmp_path, [BASE])
+    house.executor.plan["a-base"] = [State("running")]
+    house.dispatch.step()
+    house.begin("a-base", "x")
+    house.stage("a-base", "ran")
+    house.report("a-base", "x", {"exit": 2})
+    house.executor.plan["a-base"] = [state_of("CANCELLED", "15", "None", "n1")]
+    assert "somebody cancelled its job" in house.dispatch.wait("a-base").why
+    assert house.executor.submitted == ["a-base"]
+
+
+def test_a_full_queue_is_asked_seldom_and_takes_the_legs_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path, [TRAIN, BASE])
+    monkeypatch.setattr(dispatch, "FULL_S", 0.0)
+    house.executor.refusals = [Busy("the queue is full")] * 3
+    house.dispatch.step()  # each leg is refused
+    assert [event["why"] for event in house.events] == ["the queue is full"] * 2
+    house.dispatch.step()
+    assert house.executor.submitted == ["a-train"]
+    monkeypatch.setattr(dispatch, "FULL_S", 600.0)
+    house.executor.plan["a-train"] = [State("lost", "NODE_FAIL")]
+    house.executor.refusals = [Busy("the queue is full")] * 9
+    for _ in range(9):
+        house.dispatch.step()
+    assert len(house.executor.refusals) == 8
+    assert house.dispatch.ways["a-train"].lost == 1  # what it was before is not counted twice
+    monkeypatch.setattr(dispatch, "PATIENCE_S", -1.0)
+    house.dispatch._full_until = 0.0
+    assert "could not be queued" in house.dispatch.wait("a-train").why
 
 
 def test_a_controller_that_is_away_is_not_the_end_of_a_job(tmp_path: Path) -> None:
@@ -622,27 +664,63 @@ def test_slurm_leases_cards_and_shows_no_secret(slurm: SlurmCluster) -> None:
 
 
 @pytest.mark.slow
-def test_slurm_begins_a_leg_again_whose_node_died_or_that_was_preempted(slurm: SlurmCluster) -> None:
-    driver = Driver(slurm, "killed", {"kind": "slurm"}, [["a", "train", 12, 0]])
-    host = driver.see(phase="running")["host"]
-    slurm.lab.kill_host(host)
-    assert driver.end() == 0, driver.log.read_text()
-    assert driver.events(event="outcome")[0]["why"] == ""
-    hosts = [event["host"] for event in driver.events(phase="running")]
-    assert len(hosts) == 2
-    assert hosts[1] != host
-    assert driver.events(phase="lost")
-    slurm.lab.start_host(host)
-    slurm.join(host)
-    wait_until(lambda: slurm.idle() == 3, 60, "the node comes back")
+def test_slurm_begins_a_leg_again_whose_node_died_was_cut_off_or_preempted(slurm: SlurmCluster) -> None:
+    with clusters.CardWatch(slurm.lab.folder) as watch:
+        driver = Driver(slurm, "killed", {"kind": "slurm"}, [["a", "train", 15, 2], ["b", "train", 15, 2]])
+        dead, cut = (driver.see(phase="running", leg=f"{row}-train")["host"] for row in "ab")
+        wait_until(lambda: len(watch.holders) == 4, 20, "both legs are on their cards")
+        slurm.lab.kill_host(dead)
+        slurm.lab.cut(cut)
+        # Somebody sees that the job on the host that was cut off is lost: its copy there runs on.
+        driver.see(phase="queued", leg="b-train", why="BeginTime")
+        assert any("killed/b-train" in line for line in slurm.lab.processes())
+        slurm.lab.heal(cut)
+        assert driver.end() == 0, driver.log.read_text()
+        assert [event["why"] for event in driver.events(event="outcome")] == ["", ""]
+        hosts = [event["host"] for event in driver.events(phase="running", leg="a-train")]
+        assert len(hosts) == 2
+        assert hosts[1] != dead
+        assert {event["leg"] for event in driver.events(phase="lost")} == {"a-train", "b-train"}
+        slurm.lab.start_host(dead)
+        slurm.join(dead)
+        wait_until(lambda: slurm.idle() == 3, 60, "the nodes come back")
 
-    driver = Driver(slurm, "preempted", {"kind": "slurm"}, [["a", "train", 12, 0]])
-    host = driver.see(phase="running")["host"]
-    slurm.run("sbatch", "-p", "urgent", "-w", host, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 3")
+        driver = Driver(slurm, "preempted", {"kind": "slurm"}, [["a", "train", 8, 2]])
+        host = driver.see(phase="running")["host"]
+        slurm.run("sbatch", "-p", "urgent", "-w", host, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
+        assert driver.end() == 0, driver.log.read_text()
+        assert driver.events(phase="lost")
+        assert driver.events(event="outcome")[0]["why"] == ""
+        wait_until(lambda: not sleepers(slurm), 20, "left behind")
+    assert watch.clashes == []
+    assert sum(len(marks) for marks in watch.holders.values()) == 2 * (
+        2 + 2 + 2
+    )  # each attempt had both cards
+
+
+@pytest.mark.slow
+def test_slurm_legs_outlive_a_restart_of_the_controller_but_not_a_cancelled_job(slurm: SlurmCluster) -> None:
+    legs = [["a", "train", 7, 1], ["a", "tuned", 1, 1], ["b", "base", 300, 0], ["c", "base", 300, 0]]
+    driver = Driver(slurm, "restarted", {"kind": "slurm"}, legs)
+    for leg in ("a-train", "b-base", "c-base"):
+        driver.see(phase="running", leg=leg)
+    numbers = {name: number for number, name, *_ in (line.split() for line in slurm.jobs())}
+    shown = slurm.run("scontrol", "show", "job", "-d", "-d") + "\n".join(slurm.lab.processes())
+    assert "restarted-b-base" in shown
+    assert "planted" not in shown
+    slurm.stop_controller()
+    slurm.start_controller()
+    slurm.run("scancel", numbers["restarted-b-base"])
+    slurm.run("scontrol", "hold", numbers["restarted-c-base"])
+    slurm.run("scontrol", "requeue", numbers["restarted-c-base"])
     assert driver.end() == 0, driver.log.read_text()
-    assert driver.events(phase="lost")
-    assert driver.events(event="outcome")[0]["why"] == ""
-    assert sleepers(slurm) == []
+    outcomes = {event["leg"]: event["why"].split("\n")[0] for event in driver.events(event="outcome")}
+    assert (outcomes["a-train"], outcomes["a-tuned"]) == ("", "")
+    assert outcomes["b-base"] == "b-base: somebody cancelled its job"
+    assert outcomes["c-base"].startswith("c-base: it would never start: JobHeld")
+    assert slurm.jobs() == []  # nor is a held one left
+    for path in [*slurm.folder.glob("*.log"), *driver.root.rglob("*"), driver.log]:
+        assert not path.is_file() or b"planted" not in path.read_bytes()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import NotRequired, TypedDict
 
 from bakeoff.store.stages import read_record
 from bakeoff.workspace import Workspace
@@ -112,16 +112,21 @@ def in_order(legs: Sequence[Leg]) -> list[Leg]:
 
 
 def lower_bound(legs: Sequence[Leg], cards: int) -> float:
-    """Return the seconds that no schedule of *legs* on *cards* cards can beat."""
+    """Return the seconds that no schedule of *legs* can beat.
+
+    Args:
+        cards: how many there are; 0 where that is not known.
+    """
     work = sum(leg.seconds * max(1, leg.gpus) for leg in legs)
-    return max(max(remaining(legs).values(), default=0.0), work / cards)
+    return max(max(remaining(legs).values(), default=0.0), work / cards if cards else 0.0)
 
 
-def makespan(legs: Sequence[Leg], cards: int, queue_s: float = 0.0) -> float:
+def makespan(legs: Sequence[Leg], cards: int, queue_s: float = 0.0, at_once: float = float("inf")) -> float:
     """Return how long *legs* take on *cards* cards, longest path first.
 
     Args:
         queue_s: seconds that each job waits in the queue before a card may be given to it.
+        at_once: how many legs may run at the same time.
     """
     waiting, ended, free, now = in_order(legs), set[str](), cards, 0.0
     names = {leg.name for leg in legs}
@@ -130,7 +135,7 @@ def makespan(legs: Sequence[Leg], cards: int, queue_s: float = 0.0) -> float:
     while waiting or running:
         for leg in list(waiting):
             needs = min(cards, max(1, leg.gpus))
-            if ready.get(leg.name, float("inf")) <= now and needs <= free:
+            if ready.get(leg.name, float("inf")) <= now and needs <= free and len(running) < at_once:
                 waiting.remove(leg)
                 free -= needs
                 heapq.heappush(running, (now + leg.seconds, leg.name, needs))
@@ -156,30 +161,40 @@ class Placement(TypedDict):
     queued_s: float
     seconds: float | None
     lost: list[str]
+    expected_s: NotRequired[float]
 
 
-def placements(events: Iterable[Mapping[str, Any]]) -> list[Placement]:
+def placements(events: Iterable[Mapping[str, object]]) -> list[Placement]:
     """Return where each leg of a run ran, from its *events*.
 
     Each has ``leg``, ``hosts`` in their order, ``stages`` with the host that did each, ``queued_s`` of all its starts,
-    ``seconds`` of the last one, and ``lost``: why it had to begin again, each time.
+    ``seconds`` of the last one, ``lost``: why it had to begin again, each time, and ``expected_s`` where that was told.
     """
     places: dict[str, Placement] = {}
+    expected: Mapping[object, object] = {}
     for event in events:
+        if event.get("event") == "legs" and isinstance(told := event.get("expected_s"), dict):
+            expected = told
         if not (name := event.get("leg")):
             continue
         leg = places.setdefault(
             str(name),
             {"leg": str(name), "hosts": [], "stages": [], "queued_s": 0, "seconds": None, "lost": []},
         )
+        if isinstance(seconds := expected.get(name), int | float):
+            leg["expected_s"] = seconds
         phase, host = event.get("phase"), str(event.get("host") or "")
         if event.get("event") == "leg" and phase == "running":
             leg["hosts"].append(host)
-            leg["queued_s"] += event.get("queued_s") or 0
+            leg["queued_s"] += _number(event.get("queued_s")) or 0
         elif event.get("event") == "leg" and phase == "lost":
             leg["lost"].append(str(event.get("why") or ""))
         elif event.get("event") == "leg" and phase == "ended":
-            leg["seconds"] = event.get("seconds")
+            leg["seconds"] = _number(event.get("seconds"))
         elif event.get("event") == "stage" and event.get("outcome") == "ran":
             leg["stages"].append([str(event.get("stage")), host])
     return [leg for leg in places.values() if leg["hosts"]]
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) else None
