@@ -29,12 +29,14 @@ HOSTS = ("n1", "n2", "n3")
 ENTER = ("--mount", "--net", "--pid", "--uts", "--ipc")
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float, what: str = "") -> None:
+def wait_until(
+    condition: Callable[[], object], timeout_s: float, what: str = "", every_s: float = 0.1
+) -> None:
     """Wait for *condition*, and fail with *what* where it never holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, what or condition
-        time.sleep(0.1)
+        time.sleep(every_s)
 
 
 def why_no_namespaces() -> str:

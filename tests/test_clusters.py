@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -559,6 +560,51 @@ def test_hosts_with_own_process_ids_do_a_stage_once_and_leave_each_others_proces
     assert (store / "starts").read_text() == "x"
     events = [json.loads(line) for line in (store / "events.jsonl").read_text().splitlines()]
     assert next(event["holder"] for event in events if event["event"] == "waiting").endswith("on n1")
+
+
+AHEAD = """
+import datetime, time
+real, moment = time.time, datetime.datetime
+time.time = lambda: real() + 3600
+class Ahead(moment):
+    @classmethod
+    def now(cls, tz=None): return moment.fromtimestamp(time.time(), tz)
+datetime.datetime = Ahead
+"""
+"""A clock that is an hour ahead."""
+
+
+def test_a_host_that_cannot_write_says_so_and_one_that_dies_keeps_no_lock(hosts: Lab) -> None:
+    store = hosts.folder / "nasty"
+    store.mkdir()
+
+    def hold(host: str, mount: str = "true", clock: str = "") -> str:
+        line = shlex.join([sys.executable, "-c", clock + HOLD, str(store), "0"])
+        private = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
+        done = hosts.run(host, *private, f"{mount} && exec {line}")
+        return (done.stdout + done.stderr).strip().splitlines()[-1]
+
+    assert "train stopped: [Errno 28] No space left on device" in hold(
+        "n1", f"mount -t tmpfs -o size=64k,nr_inodes=12 none {store}"
+    )
+    only_read = f"mount --bind {store} {store} && mount -o remount,ro,bind {store}"
+    said = hold("n1", only_read)
+    assert said.endswith(
+        "nothing can be written there on n1 (Read-only file system); mount it so that it can be written, or give "
+        "another --store"
+    )
+    dies = hosts.start(
+        "n3", [sys.executable, "-c", AHEAD + HOLD, str(store), "60"], hosts.folder / "dies.log"
+    )
+    wait_until(lambda: list((store / "processes").glob("n3-*.json")), 60)
+    hosts.kill_host("n3")
+    dies.wait(20)
+    assert hold("n2") == "ran"  # nobody holds the lock
+    assert runner.running(store / "processes")  # what the other host did is not known here
+    hosts.start_host("n3")
+    assert hold("n3", clock=AHEAD) == "reused"
+    assert runner.running(store / "processes") == []  # it was started anew, so its notes are void
+    assert "Read-only" in hold("n2", only_read)
 
 
 # -- real clusters -------------------------------------------------------------------------------------------------
