@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from bakeoff.errors import BakeoffError
 from bakeoff.execution.executor import Busy, Executor, Job, State
@@ -33,7 +33,7 @@ INTERRUPTED = 2
 """Exit code of a harness that was asked to end."""
 
 
-Report = dict[str, Any]
+Report = dict[str, object]
 """A report as ``pytest_report_to_serializable`` makes it, which pytest alone reads."""
 
 

@@ -122,7 +122,7 @@ class Ray:
 
     def submit(self, job: Job) -> None:
         """Queue an actor that runs *job*."""
-        options: dict[str, Any] = {
+        options: dict[str, object] = {
             "num_gpus": job.gpus,
             "num_cpus": self.spec.cpus or 1,
             "max_restarts": 0,
