@@ -452,17 +452,18 @@ class RayCluster:
     def wait_for_nodes(self, count: int) -> None:
         code = (
             "import ray, sys, time\n"
-            "for _ in range(60):\n"
+            "deadline = time.monotonic() + 180\n"
+            "def nodes():\n"
             "    try:\n"
-            "        ray.init(address='auto', log_to_driver=False, logging_level='error')\n"
-            "        break\n"
-            "    except Exception: time.sleep(0.5)\n"
-            "for _ in range(100):\n"
-            f"    if sum(n['Alive'] for n in ray.nodes()) == {count}: sys.exit(0)\n"
+            "        if not ray.is_initialized():\n"
+            "            ray.init(address='auto', log_to_driver=False, logging_level='error')\n"
+            "        return ray.nodes()\n"
+            "    except Exception: return []\n"
+            f"while sum(n['Alive'] for n in nodes()) != {count}:\n"
+            "    if time.monotonic() > deadline: sys.exit(str(nodes()))\n"
             "    time.sleep(0.3)\n"
-            "sys.exit(str(ray.nodes()))"
         )
-        done = self.lab.run(None, sys.executable, "-c", code, timeout_s=90, **self.env)
+        done = self.lab.run(None, sys.executable, "-c", code, timeout_s=240, **self.env)
         assert done.returncode == 0, done.stderr + self.log.read_text()
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import clusters
 import pytest
@@ -29,6 +29,7 @@ from bakeoff.execution.slurm import Slurm
 from bakeoff.execution.slurm_states import state_of
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import ExecutorSpec
+from bakeoff.runs.events import Event
 from bakeoff.store import locks
 from bakeoff.store.facts import TrainingFacts
 from bakeoff.store.locks import why_locks_unusable
@@ -232,8 +233,11 @@ def test_a_tuned_model_waits_for_a_training_of_this_run_only() -> None:
 
 def test_where_each_leg_ran_how_long_it_was_queued_and_what_was_lost_is_kept_for_the_report() -> None:
     from bakeoff.report.rendering import _environment
+    from fixtures.progress import described, described_in_chinese
 
     told: list[dict[str, Any]] = [
+        {"event": "legs", "executor": "slurm", "legs": ["a-train", "a-tuned"], "at_least_s": 7200, "about_s": 9000,
+         "cards": 1, "expected_s": {"a-train": 3600.0, "a-tuned": 1800.0}},
         {"event": "started", "stage": "train"},
         {"event": "leg", "leg": "a-train", "phase": "queued", "why": "Priority"},
         {"event": "leg", "leg": "a-train", "phase": "running", "host": "n1", "queued_s": 70, "start": 1},
@@ -243,10 +247,20 @@ def test_where_each_leg_ran_how_long_it_was_queued_and_what_was_lost_is_kept_for
         {"event": "stage", "leg": "a-train", "host": "n2", "stage": "export", "outcome": "reused"},
         {"event": "leg", "leg": "a-train", "phase": "ended", "seconds": 3700, "why": ""},
         {"event": "leg", "leg": "a-tuned", "phase": "not begun", "why": "train failed"},
-    ]
+        {"event": "legs", "executor": "slurm", "phase": "ended", "seconds": 9300},
+    ]  # fmt: skip
     (leg,) = legs.placements(told)
     assert (leg["hosts"], leg["stages"], leg["queued_s"]) == (["n1", "n2"], [["train", "n2"]], 120)
     assert leg["lost"] == ["NODE_FAIL <n1>"]
+    assert (leg["expected_s"], leg["seconds"]) == (3600.0, 3700)
+    assert [described(cast(Event, event)) for event in (told[0], told[-1])] == [
+        "slurm: 2 legs; about 2 h 30 on 1 card if none waits in the queue; they take at least 2 h 00",
+        "slurm: all legs ended after 2 h 35",
+    ]
+    assert [described_in_chinese(cast(Event, event)) for event in (told[0], told[-1])] == [
+        "slurm：2 个作业；若不排队，1 张 GPU 约需 2 小时 30 分；至少需要 2 小时 00 分",
+        "slurm：全部作业已结束，共用时 2 小时 35 分",
+    ]
     page = _environment().get_template("legs.html.j2").render(f={"legs": [leg]})
     assert "n1 → n2" in page
     assert "NODE_FAIL &lt;n1&gt;" in page
@@ -683,7 +697,7 @@ class Driver:
                     rows.append(row)
         return rows
 
-    def see(self, timeout_s: float = 60, **wanted: object) -> dict[str, Any]:
+    def see(self, timeout_s: float = 90, **wanted: object) -> dict[str, Any]:
         wait_until(lambda: self.events(**wanted) or self.process.poll() is not None, timeout_s, str(self.log))
         assert self.events(**wanted), self.log.read_text()
         return self.events(**wanted)[-1]
@@ -761,28 +775,30 @@ def test_slurm_leases_cards_and_shows_no_secret(slurm: SlurmCluster) -> None:
 @pytest.mark.slow
 def test_slurm_begins_a_leg_again_whose_node_died_was_cut_off_or_preempted(slurm: SlurmCluster) -> None:
     with clusters.CardWatch(slurm.lab.folder) as watch:
-        driver = Driver(slurm, "killed", {"kind": "slurm"}, [["a", "train", 15, 2], ["b", "train", 15, 2]])
+        driver = Driver(slurm, "killed", {"kind": "slurm"}, [["a", "train", 300, 2], ["b", "train", 300, 2]])
         dead, cut = (driver.see(phase="running", leg=f"{row}-train")["host"] for row in "ab")
         wait_until(lambda: len(watch.holders) == 4, 20, "both legs are on their cards")
         slurm.lab.kill_host(dead)
         slurm.lab.cut(cut)
-        # Somebody sees that the job on the host that was cut off is lost: its copy there runs on.
-        driver.see(phase="queued", leg="b-train", why="BeginTime")
-        assert any("killed/b-train" in line for line in slurm.lab.processes())
+        assert driver.see(phase="running", leg="a-train", start=2)["host"] not in (dead, cut)
+        driver.see(phase="queued", leg="b-train")
+        assert any("killed/b-train" in line for line in slurm.lab.processes())  # its copy there runs on
+        (driver.root / "a-train" / "enough").touch()
         slurm.lab.heal(cut)
+        driver.see(phase="running", leg="b-train", start=2)
+        (driver.root / "b-train" / "enough").touch()
         assert driver.end() == 0, driver.log.read_text()
         assert [event["why"] for event in driver.events(event="outcome")] == ["", ""]
-        hosts = [event["host"] for event in driver.events(phase="running", leg="a-train")]
-        assert len(hosts) == 2
-        assert hosts[1] != dead
-        assert {event["leg"] for event in driver.events(phase="lost")} == {"a-train", "b-train"}
+        assert [event["leg"] for event in driver.events(phase="lost")] == ["a-train", "b-train"]
         slurm.lab.start_host(dead)
         slurm.join(dead)
         wait_until(lambda: slurm.idle() == 3, 60, "the nodes come back")
 
-        driver = Driver(slurm, "preempted", {"kind": "slurm"}, [["a", "train", 8, 2]])
+        driver = Driver(slurm, "preempted", {"kind": "slurm"}, [["a", "train", 300, 2]])
         host = driver.see(phase="running")["host"]
         slurm.run("sbatch", "-p", "urgent", "-w", host, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
+        driver.see(phase="running", start=2)
+        (driver.root / "a-train" / "enough").touch()
         assert driver.end() == 0, driver.log.read_text()
         assert driver.events(phase="lost")
         assert driver.events(event="outcome")[0]["why"] == ""

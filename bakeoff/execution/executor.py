@@ -54,7 +54,7 @@ class State:
         host: the node that it runs on, or ran on.
         returncode: exit code of an ended one; None where the cluster does not know.
         out_of_time: whether the cluster ended it at its time limit.
-        cancelled: whether somebody ended it with the cluster's own means.
+        cancelled: whether somebody ended or held it with the cluster's own means.
     """
 
     phase: Phase

@@ -28,7 +28,7 @@ def state_of(state: str, code: str, reason: str, host: str) -> State:
     """What a line of squeue says of a job."""
     if _QUEUED.fullmatch(state):
         if _NEVER.fullmatch(reason):
-            return State("ended", f"{NEVER}: {reason}")
+            return State("ended", f"{NEVER}: {reason}", cancelled=True)
         return State("queued", "" if reason == "None" else reason)
     if state in _RUNNING:
         return State("running", "" if state == "RUNNING" else state.lower(), host)

@@ -1,7 +1,8 @@
 """A leg as far as a dispatcher sees one: ``leg.py FOLDER SECONDS [EXIT]`` begins, works, reports and ends.
 
 It starts a child that outlives a careless end; SIGTERM ends it in order, with the exit code of an interrupted harness.
-On the cards that its job has, it holds the leases that a stage holds, and its child computes there.
+On the cards that its job has, it holds the leases that a stage holds, and its child computes there. A file ``enough``
+in its folder ends it early.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ print("cards", os.environ.get("CUDA_VISIBLE_DEVICES"), secret, flush=True)
 append(
     "events.jsonl", {"event": "stage", "stage": "train", "outcome": "ran", "why": "ran: for the first time"}
 )
-time.sleep(seconds)
+deadline = time.monotonic() + seconds
+while time.monotonic() < deadline and not (folder / "enough").exists():
+    time.sleep(0.1)
 child.kill()
 append(f"reports-{token}.jsonl", {"report": {"nodeid": "test", "when": "teardown"}})
 append(f"reports-{token}.jsonl", {"exit": code})
