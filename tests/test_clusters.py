@@ -887,7 +887,8 @@ MATRIX = {
             "dataset": ["shipped:facts_train.jsonl"],
             "training": {
                 "dtype": "float32", "max_length": 512, "gradient_checkpointing": False, "batch_size": 4,
-                "gradient_accumulation": 1, "learning_rate": rate, "max_steps": 12, "tracker": "none",
+                "gradient_accumulation": 1, "learning_rate": rate, "max_steps": 12, "logging_steps": 2,
+                "tracker": "none",
             },
             "limits": {"train_s": 600, "export_s": 300, "evaluate_s": 300, "stall_s": 300, "retries": 0},
             "suites": ["exam"],

@@ -173,8 +173,8 @@ def placements(events: Iterable[Mapping[str, object]]) -> list[Placement]:
     places: dict[str, Placement] = {}
     expected: Mapping[object, object] = {}
     for event in events:
-        if event.get("event") == "legs" and isinstance(told := event.get("expected_s"), dict):
-            expected = told
+        if event.get("event") == "legs" and isinstance(seconds_of := event.get("expected_s"), dict):
+            expected = seconds_of
         if not (name := event.get("leg")):
             continue
         leg = places.setdefault(

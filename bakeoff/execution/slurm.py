@@ -77,13 +77,13 @@ class Slurm:
     def cards(self) -> int:
         """Return how many cards the nodes have that are up and allowed."""
         kind = re.escape(self.spec.gres.split("{}")[0])
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         with contextlib.suppress(BakeoffError):
             for name, cards, features, state in self._of_partitions("%n %G %f %t", "--Node"):
                 suits = self.spec.constraint in (None, *features.split(","))
                 if suits and not _AWAY.match(state):
-                    found[name] = sum(map(int, re.findall(rf"\b{kind}(?:[^:(,]+:)?(\d+)", cards)))
-        return sum(found.values())
+                    counts[name] = sum(map(int, re.findall(rf"\b{kind}(?:[^:(,]+:)?(\d+)", cards)))
+        return sum(counts.values())
 
     def _of_partitions(self, columns: str, *options: str) -> list[list[str]]:
         """What sinfo says of the partitions that jobs may run in."""
