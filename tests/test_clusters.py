@@ -589,17 +589,20 @@ import sys, time
 from pathlib import Path
 from bakeoff.command import Command
 from bakeoff.execution.runner import Runner, end_orphans, running
+from bakeoff.store import locks
 from bakeoff.store.facts import TrainingFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Stages, Timeline
 from bakeoff.workspace import Workspace
+locks.SILENT_S = 0.5
 workspace = Workspace(Path(sys.argv[1]))
 stages = Stages(workspace, Timeline(workspace.root / "events.jsonl"))
 runner = Runner(workspace.processes, warm=False)
 end_orphans(workspace.processes)
 def work(output):
     (workspace.root / "starts").open("a").write("x")
-    runner.run(Command(("sleep", sys.argv[2])), output.with_name("stage.log"), timeout_s=60, stall_s=60)
+    waits = Command(("sh", "-c", 'until [ -e "$0" ]; do sleep 0.1; done', sys.argv[2]))
+    runner.run(waits, output.with_name("stage.log"), timeout_s=60, stall_s=60)
     output.write_text("done")
     return Done()
 folder = stages.folder("train", "row", {})
@@ -613,14 +616,18 @@ def test_hosts_with_own_process_ids_do_a_stage_once_and_leave_each_others_proces
     store = hosts.folder / "store"
     store.mkdir()
     log = hosts.folder / "first.log"
-    first = hosts.start("n1", [sys.executable, "-c", HOLD, str(store), "9"], log)
+    go, events = store / "go", store / "events.jsonl"
+    first = hosts.start("n1", [sys.executable, "-c", HOLD, str(store), str(go)], log)
     wait_until(lambda: list((store / "processes").glob("*.json")), 60, log.read_text())
-    second = hosts.run("n2", sys.executable, "-c", HOLD, str(store), "0")
+    second = hosts.start("n2", [sys.executable, "-c", HOLD, str(store), str(go)], hosts.folder / "second.log")
+    wait_until(lambda: '"waiting"' in events.read_text(), 60, "the second host waits")
+    go.touch()
     assert first.wait(60) == 0, log.read_text()
-    assert (log.read_text().strip(), second.stdout.strip()) == ("ran", "reused"), second.stderr
+    assert second.wait(60) == 0, (hosts.folder / "second.log").read_text()
+    assert (log.read_text().strip(), (hosts.folder / "second.log").read_text().strip()) == ("ran", "reused")
     assert (store / "starts").read_text() == "x"
-    events = [json.loads(line) for line in (store / "events.jsonl").read_text().splitlines()]
-    assert next(event["holder"] for event in events if event["event"] == "waiting").endswith("on n1")
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    assert next(event["holder"] for event in told if event["event"] == "waiting").endswith("on n1")
 
 
 AHEAD = """
@@ -640,7 +647,7 @@ def test_a_host_that_cannot_write_says_so_and_one_that_dies_keeps_no_lock(hosts:
     store.mkdir()
 
     def hold(host: str, mount: str = "true", clock: str = "") -> str:
-        line = shlex.join([sys.executable, "-c", clock + HOLD, str(store), "0"])
+        line = shlex.join([sys.executable, "-c", clock + HOLD, str(store), "/"])
         private = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
         done = hosts.run(host, *private, f"{mount} && exec {line}")
         return (done.stdout + done.stderr).strip().splitlines()[-1]
@@ -655,7 +662,9 @@ def test_a_host_that_cannot_write_says_so_and_one_that_dies_keeps_no_lock(hosts:
         "another --store"
     )
     dies = hosts.start(
-        "n3", [sys.executable, "-c", AHEAD + HOLD, str(store), "60"], hosts.folder / "dies.log"
+        "n3",
+        [sys.executable, "-c", AHEAD + HOLD, str(store), str(store / "never")],
+        hosts.folder / "dies.log",
     )
     wait_until(lambda: list((store / "processes").glob("n3-*.json")), 60)
     hosts.kill_host("n3")
