@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -28,12 +29,14 @@ HOSTS = ("n1", "n2", "n3")
 ENTER = ("--mount", "--net", "--pid", "--uts", "--ipc")
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float, what: str = "") -> None:
+def wait_until(
+    condition: Callable[[], object], timeout_s: float, what: str = "", every_s: float = 0.1
+) -> None:
     """Wait for *condition*, and fail with *what* where it never holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, what or condition
-        time.sleep(0.1)
+        time.sleep(every_s)
 
 
 def why_no_namespaces() -> str:
@@ -255,6 +258,52 @@ def lab(folder: Path) -> Iterator[Lab]:
         made.close()
 
 
+class CardWatch:
+    """Looks all the time at who computes on which card of which host, as the processes themselves have it.
+
+    What a runner started carries the runner's mark and the card's number; a card with two marks has two holders.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder).encode()
+        self.holders: dict[tuple[str, str], set[str]] = {}
+        """All marks that each card of each host ever had."""
+        self.clashes: list[str] = []
+        self.looks = 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> CardWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.05):
+            self.look()
+
+    def look(self) -> None:
+        """Note who is on each card now."""
+        now: dict[tuple[str, str], set[str]] = {}
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                environ, command = (path / "environ").read_bytes(), (path / "cmdline").read_bytes()
+                if self.folder not in environ + command or b"bakeoff.execution.warm" in command:
+                    continue  # a keeper computes nothing, and was there before the lease
+                pairs = dict(pair.split("=", 1) for pair in environ.decode().split("\0") if "=" in pair)
+                if mark := pairs.get("BAKEOFF_RUNNER"):
+                    for card in filter(None, pairs.get("CUDA_VISIBLE_DEVICES", "").split(",")):
+                        now.setdefault((pairs.get("SLURMD_NODENAME", ""), card), set()).add(mark)
+        self.looks += 1
+        for place, marks in now.items():
+            self.holders.setdefault(place, set()).update(marks)
+            if len(marks) > 1:
+                self.clashes.append(f"{place}: {sorted(marks)}")
+
+
 CONF = """\
 ClusterName=lab
 SlurmctldHost=submit(10.88.0.1)
@@ -282,6 +331,8 @@ GresTypes=gpu
 ReturnToService=2
 SlurmdTimeout=10
 SlurmctldTimeout=10
+MessageTimeout=3
+TCPTimeout=1
 KillWait=5
 MinJobAge=300
 JobRequeue=1
@@ -317,10 +368,17 @@ class SlurmCluster:
         self.log = folder / "daemons.log"
         lab.start(None, self.munge(), self.log)
         wait_until((folder / "munge.socket").exists, 20, "munge")
-        self.controller = lab.start(None, ["slurmctld", "-D", "-i"], self.log, **self.env)
+        self.start_controller("-i")
         for name in HOSTS:
             self.join(name)
         wait_until(lambda: self.idle() == len(HOSTS), 40, self.log.read_text())
+
+    def start_controller(self, *options: str) -> None:
+        self.controller = self.lab.start(None, ["slurmctld", "-D", *options], self.log, **self.env)
+
+    def stop_controller(self) -> None:
+        os.kill(child_of(self.controller.pid), signal.SIGTERM)
+        self.controller.wait(30)
 
     def munge(self) -> list[str]:
         names = {
@@ -394,17 +452,18 @@ class RayCluster:
     def wait_for_nodes(self, count: int) -> None:
         code = (
             "import ray, sys, time\n"
-            "for _ in range(60):\n"
+            "deadline = time.monotonic() + 180\n"
+            "def nodes():\n"
             "    try:\n"
-            "        ray.init(address='auto', log_to_driver=False, logging_level='error')\n"
-            "        break\n"
-            "    except Exception: time.sleep(0.5)\n"
-            "for _ in range(100):\n"
-            f"    if sum(n['Alive'] for n in ray.nodes()) == {count}: sys.exit(0)\n"
+            "        if not ray.is_initialized():\n"
+            "            ray.init(address='auto', log_to_driver=False, logging_level='error')\n"
+            "        return ray.nodes()\n"
+            "    except Exception: return []\n"
+            f"while sum(n['Alive'] for n in nodes()) != {count}:\n"
+            "    if time.monotonic() > deadline: sys.exit(str(nodes()))\n"
             "    time.sleep(0.3)\n"
-            "sys.exit(str(ray.nodes()))"
         )
-        done = self.lab.run(None, sys.executable, "-c", code, timeout_s=90, **self.env)
+        done = self.lab.run(None, sys.executable, "-c", code, timeout_s=240, **self.env)
         assert done.returncode == 0, done.stderr + self.log.read_text()
 
 

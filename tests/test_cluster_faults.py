@@ -10,6 +10,7 @@ import contextlib
 import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.clusters import HOSTS, RayCluster, SlurmCluster, child_of, ray, slurm, wait_until
+from tests.clusters import HOSTS, CardWatch, RayCluster, SlurmCluster, child_of, ray, slurm, wait_until
 from tests.test_clusters import MATRIX, ROOT, scores
 
 __all__ = ["ray", "slurm"]
@@ -35,11 +36,13 @@ TRAINING, MERGE, EVALUATION = "swift.cli.sft", "swift.cli.export", "evalscope"
 """What stands in the command line of a stage."""
 
 
-def matrix_with(max_steps: int = 300, **executor: object) -> dict[str, Any]:
+def matrix_with(max_steps: int = 300, on_cards: bool = False, **executor: object) -> dict[str, Any]:
     """The matrix of one row whose training takes long enough to be hit, and is saved often."""
     raw = copy.deepcopy(MATRIX)
     raw["models"] = {"one": raw["models"]["one"]}
     raw["models"]["one"]["training"] |= {"max_steps": max_steps, "save_steps": 5, "logging_steps": 5}
+    if on_cards:
+        raw["models"]["one"]["needs"] = {"gpu_memory_gib": 10}
     return {**raw, "executor": executor} if executor else raw
 
 
@@ -64,13 +67,23 @@ class Session:
     """The pytest session of a user on the host that submits."""
 
     def __init__(
-        self, cluster: SlurmCluster | RayCluster, name: str, max_steps: int = 300, **executor: object
+        self,
+        cluster: SlurmCluster | RayCluster,
+        name: str,
+        max_steps: int = 300,
+        on_cards: bool = False,
+        **executor: object,
     ) -> None:
         self.cluster, self.lab = cluster, cluster.lab
-        argv, self.store = command(matrix_with(max_steps, **executor), cluster.lab.folder, name)
+        argv, self.store = command(matrix_with(max_steps, on_cards, **executor), cluster.lab.folder, name)
         self.log = cluster.lab.folder / f"{name}.log"
         argv = ["env", "--default-signal=INT", *argv]  # tests in the background ignore it, and pass that on
-        self.process = cluster.lab.start(None, argv, self.log, **cluster.env)
+        tools = cluster.lab.folder / "tools"
+        if on_cards:
+            tools.mkdir()
+            shutil.copy(ROOT / "tests" / "fakes" / "tools" / "nvidia-smi", tools)
+        path = os.pathsep.join([str(tools), os.environ["PATH"]])
+        self.process = cluster.lab.start(None, argv, self.log, **cluster.env, PATH=path)
 
     def events(self, **facts: object) -> list[dict[str, Any]]:
         rows = []
@@ -82,21 +95,27 @@ class Session:
                         rows.append(row)
         return rows
 
-    def host_of(self, words: str, among: tuple[str, ...] = HOSTS) -> str:
-        """Wait until a command with *words* runs on one of *among*, and return that host."""
-        running: list[str] = []
+    def running(self, words: str) -> tuple[str, int]:
+        """Wait until a command with *words* runs, and return its host and its process there."""
+        running: list[tuple[str, int]] = []
 
         def look() -> bool:
             for path in (self.store / "processes").glob("*.json"):
                 with contextlib.suppress(OSError, ValueError):
                     note = json.loads(path.read_text())
-                    if words in note["command"] and note["host"] in among:
-                        running.append(note["host"])
+                    if words in note["command"] and note["host"] in HOSTS:
+                        running.append((note["host"], note["pid"]))
             return bool(running) or self.process.poll() is not None
 
-        wait_until(look, 400, str(self.log))
+        wait_until(look, 400, str(self.log), every_s=0.02)
         assert running, self.log.read_text()
         return running[0]
+
+    def freeze(self, words: str) -> tuple[str, int]:
+        """Hold a command with *words* where it is, so that it cannot end before what is to hit it."""
+        host, pid = self.running(words)
+        assert self.lab.run(host, "kill", "-STOP", "--", f"-{pid}").returncode == 0, "it ended meanwhile"
+        return host, pid
 
     def checkpoints(self) -> int:
         """The step of the newest whole checkpoint; 0 for none."""
@@ -137,7 +156,7 @@ def test_slurm_loses_nodes_in_a_training_a_merge_and_an_evaluation(
     for words in (TRAINING, MERGE, EVALUATION):
         if words is TRAINING:
             session.checkpoint()
-        host = session.host_of(words)
+        host, _ = session.freeze(words)
         count = len(session.lost())
         with repaired(slurm, host):
             wait_until(lambda count=count: len(session.lost()) > count, 300, "the loss is seen")
@@ -147,27 +166,38 @@ def test_slurm_loses_nodes_in_a_training_a_merge_and_an_evaluation(
     assert any("checkpoint" in json.dumps(event) for event in session.events(event="stage", stage="train"))
 
 
-def test_slurm_cuts_a_cable_and_heals_it_and_preempts(
+def test_slurm_cuts_a_cable_and_heals_it_and_preempts_and_no_card_has_two_holders(
     slurm: SlurmCluster, expected: list[tuple[Any, ...]]
 ) -> None:
-    session = Session(slurm, "cable", kind="slurm", restarts=5)
-    session.checkpoint()
-    host = session.host_of(TRAINING)
-    slurm.lab.cut(host)
-    wait_until(session.lost, 300, "the loss is seen")
-    slurm.lab.heal(host)
-    wait_until(
-        lambda: host in slurm.run("sinfo", "-h", "-N", "-t", "idle,mix,alloc", "-o", "%n"), 300, "healed"
-    )
-    host = session.host_of(EVALUATION)
-    count = len(session.lost())
-    slurm.run("sbatch", "-p", "urgent", "-w", host, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 5")
-    wait_until(lambda: len(session.lost()) > count, 300, "the preemption is seen")
-    assert session.end() == 0, session.log.read_text()
-    assert scores(session.store) == expected
-    wait_until(lambda: not session.left(), 30, "left behind")
+    with CardWatch(slurm.lab.folder) as watch:
+        session = Session(slurm, "cable", on_cards=True, kind="slurm", restarts=5)
+        session.checkpoint()
+        host, pid = session.freeze(TRAINING)
+        slurm.lab.cut(host)
+        wait_until(session.lost, 300, "the loss is seen: the leg has begun elsewhere")
+        assert slurm.lab.run(host, "kill", "-CONT", "--", f"-{pid}").returncode == 0
+        wait_until(
+            lambda: session.events(event="stage", stage="train", outcome="ran"),
+            300,
+            "what the copy that was cut off does is not recorded, and the other one trains",
+        )
+        preempted, _ = session.freeze(EVALUATION)
+        slurm.lab.heal(host)
+        wait_until(
+            lambda: host in slurm.run("sinfo", "-h", "-N", "-t", "idle,mix,alloc", "-o", "%n"), 300, "healed"
+        )
+        count = len(session.lost())
+        urgent = ["sbatch", "-p", "urgent", "-w", preempted, "--exclusive", "-o", "/dev/null"]
+        slurm.run(*urgent, "--wrap", "sleep 5")
+        wait_until(lambda: len(session.lost()) > count, 300, "the preemption is seen")
+        assert session.end() == 0, session.log.read_text()
+        assert scores(session.store) == expected
+        wait_until(lambda: not session.left(), 30, "left behind")
     trainings = session.events(event="stage", stage="train")
+    assert [event["host"] for event in trainings if event["outcome"] == "ran"] != [host]
     assert [event["outcome"] for event in trainings if event["outcome"] == "ran"] == ["ran"]
+    assert watch.clashes == []
+    assert len({mark for marks in watch.holders.values() for mark in marks}) >= 5  # each attempt at each leg
 
 
 def test_slurm_ends_a_leg_at_its_time_limit_and_the_next_start_goes_on(slurm: SlurmCluster) -> None:
@@ -193,7 +223,7 @@ def test_a_session_that_is_ended_leaves_nothing_and_the_next_one_goes_on(
     cluster = request.getfixturevalue(kind)
     session = Session(cluster, f"ended-{number}", kind=kind)
     session.checkpoint()
-    session.host_of(TRAINING)
+    session.running(TRAINING)
     session.signal(number)
     assert session.end(120) == 2, session.log.read_text()
     wait_until(lambda: not session.left(), 30, "left behind")
@@ -217,7 +247,7 @@ def test_ray_loses_a_node_in_a_training_and_an_evaluation(
     session = Session(ray, "nodes", kind="ray", restarts=5)
     session.checkpoint()
     for words in (TRAINING, EVALUATION):
-        host = session.host_of(words)
+        host, _ = session.freeze(words)
         count = len(session.lost())
         with repaired(ray, host):
             wait_until(lambda count=count: len(session.lost()) > count, 300, "the loss is seen")

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from bakeoff.errors import BakeoffError
-from bakeoff.execution.executor import Executor, Job, State
-from bakeoff.execution.legs import Leg, in_order, remaining
+from bakeoff.execution.executor import Busy, Executor, Job, State
+from bakeoff.execution.legs import Leg, in_order
 from bakeoff.execution.runner import tail
 from bakeoff.files import readable_rows
 
@@ -25,11 +25,15 @@ STOP_S = 40.0
 """How long legs may take to end in order before they are killed."""
 SETTLE_S = 90.0
 """How long a file that another host wrote may be unseen here: caches of NFS hold for a minute."""
+FULL_S = 30.0
+"""How long no job is given to a cluster that could not take one."""
+PATIENCE_S = 3600.0
+"""How long a cluster may take no job, while none of ours is there."""
 INTERRUPTED = 2
 """Exit code of a harness that was asked to end."""
 
 
-Report = dict[str, Any]
+Report = dict[str, object]
 """A report as ``pytest_report_to_serializable`` makes it, which pytest alone reads."""
 
 
@@ -87,6 +91,13 @@ class _Way:
     ended_at: float = 0.0
     announced: str = ""
     """Why it is queued, as last told."""
+    put_off: bool = False
+    """Whether it is to be submitted once the cluster takes a job."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the cluster has its job."""
+        return self.outcome is None and self.submissions > 0 and not self.put_off
 
 
 @dataclass(frozen=True)
@@ -130,6 +141,7 @@ class Dispatch:
         self.ways = {leg.name: _Way(leg, jobs[leg.name]) for leg in in_order(legs)}
         self.tell, self.copy = tell, copy
         self.restarts, self.max_jobs, self.limit_s = bounds.restarts, bounds.max_jobs, bounds.limit_s
+        self._full_since = self._full_until = 0.0
 
     def wait(self, name: str) -> Outcome:
         """Return the outcome of the leg *name*, once it has one."""
@@ -143,13 +155,13 @@ class Dispatch:
         """Look once at every leg, and submit what may begin."""
         states = self.executor.states()
         for way in self.ways.values():
-            if way.outcome is None and way.submissions:
+            if way.is_there:
                 self._follow(way)
                 if state := states.get(way.job.name):
                     self._changed(way, state)
         for way in self.ways.values():
-            busy = sum(other.outcome is None and other.submissions > 0 for other in self.ways.values())
-            if way.submissions or way.outcome or (self.max_jobs and busy >= self.max_jobs):
+            busy = sum(other.is_there for other in self.ways.values())
+            if way.is_there or way.outcome or (self.max_jobs and busy >= self.max_jobs):
                 continue
             before = [self.ways[name].outcome for name in way.leg.after if name in self.ways]
             if any(outcome is None for outcome in before):
@@ -161,13 +173,35 @@ class Dispatch:
             self._submit(way)
 
     def _submit(self, way: _Way) -> None:
-        way.submissions += 1
-        way.state, way.queued_at, way.running_at, way.ended_at = None, time.monotonic(), 0.0, 0.0
+        now = time.monotonic()
+        if not way.put_off:
+            way.put_off, way.queued_at = True, now
+        if now < self._full_until:
+            return
+        way.state, way.running_at, way.ended_at = None, 0.0, 0.0
         way.progress_before, way.starts_before = way.progress, way.starts
         try:
             self.executor.submit(way.job)
+        except Busy as error:
+            self._full(way, error)
         except BakeoffError as error:
             way.outcome = Outcome(why=f"{way.leg.name} could not be queued: {error}")
+        else:
+            way.submissions += 1
+            way.put_off, self._full_since = False, 0.0
+
+    def _full(self, way: _Way, error: Busy) -> None:
+        """Put *way* off, and give up where nothing shows that the cluster works."""
+        now = time.monotonic()
+        self._full_since, self._full_until = self._full_since or now, now + FULL_S
+        waited_s = now - self._full_since
+        if waited_s > PATIENCE_S and not any(other.is_there for other in self.ways.values()):
+            way.outcome = Outcome(
+                why=f"{way.leg.name} could not be queued, in {waited_s / 60:.0f} minutes: {error}"
+            )
+        elif (why := str(error)) != way.announced:
+            way.announced = why
+            self.tell("leg", leg=way.leg.name, phase="queued", why=why)
 
     def _changed(self, way: _Way, state: State) -> None:
         starts = _starts(way.job.folder)
@@ -229,7 +263,12 @@ class Dispatch:
         out_of_time = state.out_of_time or "time limit" in way.stopped or code == INTERRUPTED
         if code is not None and code != INTERRUPTED and not state.out_of_time:
             way.outcome = Outcome(reports, way.stopped, way.failed_stage)
-        elif out_of_time and way.progress > way.progress_before and way.lost < self.restarts:
+        elif (
+            out_of_time
+            and not state.cancelled
+            and way.progress > way.progress_before
+            and way.lost < self.restarts
+        ):
             way.stopped = ""
             self._lost(way, f"{self._why(way, state, code)}, and it got on since its start")
             self._submit(way)
@@ -287,7 +326,7 @@ class Dispatch:
 
     def close(self) -> None:
         """End every running leg in order, and then with force."""
-        left = {name: way for name, way in self.ways.items() if way.submissions and way.outcome is None}
+        left = {name: way for name, way in self.ways.items() if way.is_there}
         try:
             for way in left.values():
                 self.executor.stop(way.job.name)
@@ -305,12 +344,11 @@ class Dispatch:
                         time.sleep(min(1.0, self.executor.look_s))
                 for way in left.values() if not kill else ():
                     self.executor.stop(way.job.name, kill=True)
+            for name, way in left.items():
+                why = f"the cluster did not confirm its end; look for its job {way.job.name}"
+                self.tell("leg", leg=name, phase="stopped", why=why)
         finally:
             self.executor.close()
-
-    def expected(self) -> dict[str, float]:
-        """Return the longest remaining seconds of each leg's row."""
-        return remaining([way.leg for way in self.ways.values()])
 
 
 def _starts(folder: Path) -> list[Start]:

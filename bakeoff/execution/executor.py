@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 from pydantic import ValidationError
 
 from bakeoff.command import Command
-from bakeoff.errors import MatrixError
+from bakeoff.errors import BakeoffError, MatrixError
 from bakeoff.matrix.complaints import of_executor, shown
 from bakeoff.matrix.schema import ExecutorSpec
 from bakeoff.matrix.suggestions import did_you_mean
@@ -54,6 +54,7 @@ class State:
         host: the node that it runs on, or ran on.
         returncode: exit code of an ended one; None where the cluster does not know.
         out_of_time: whether the cluster ended it at its time limit.
+        cancelled: whether somebody ended or held it with the cluster's own means.
     """
 
     phase: Phase
@@ -61,6 +62,11 @@ class State:
     host: str = ""
     returncode: int | None = None
     out_of_time: bool = False
+    cancelled: bool = False
+
+
+class Busy(BakeoffError):
+    """The cluster cannot take a job, or answer, now; later it may."""
 
 
 class Executor(Protocol):
@@ -79,8 +85,16 @@ class Executor(Protocol):
     def why_unusable(self, jobs: Sequence[Job]) -> str:
         """Return why the cluster would never run one of *jobs*; else empty."""
 
+    def cards(self) -> int:
+        """Return how many cards its nodes have; 0 where that is not known."""
+
     def submit(self, job: Job) -> None:
-        """Queue *job*; one of the same name that ended may be submitted again."""
+        """Queue *job*; one of the same name that ended may be submitted again.
+
+        Raises:
+            Busy: another try may succeed.
+            BakeoffError: none will.
+        """
 
     def states(self) -> Mapping[str, State]:
         """Return the states of the submitted jobs, where they are known."""
@@ -152,6 +166,14 @@ def time_limit_s(text: str | None) -> float | None:
     parts = [int(part) for part in rest.split(":")]
     units = (3600, 60, 1) if dash or len(parts) == 3 else (60, 1)  # days-hours…, h:m:s, else m[:s]
     return float(int(days or 0) * 86400 + sum(part * unit for part, unit in zip(parts, units, strict=False)))
+
+
+def memory_bytes(text: str | None) -> float:
+    """Return bytes of an amount such as 64G; a bare number is megabytes."""
+    if not text:
+        return 0.0
+    number, unit = (text[:-1], text[-1]) if text[-1] in "KMGT" else (text, "M")
+    return float(int(number) << 10 * ("KMGT".index(unit) + 1))
 
 
 def open_executor(spec: ExecutorSpec) -> Executor:

@@ -111,16 +111,21 @@ def in_order(legs: Sequence[Leg]) -> list[Leg]:
 
 
 def lower_bound(legs: Sequence[Leg], cards: int) -> float:
-    """Return the seconds that no schedule of *legs* on *cards* cards can beat."""
+    """Return the seconds that no schedule of *legs* can beat.
+
+    Args:
+        cards: how many there are; 0 where that is not known.
+    """
     work = sum(leg.seconds * max(1, leg.gpus) for leg in legs)
-    return max(max(remaining(legs).values(), default=0.0), work / cards)
+    return max(max(remaining(legs).values(), default=0.0), work / cards if cards else 0.0)
 
 
-def makespan(legs: Sequence[Leg], cards: int, queue_s: float = 0.0) -> float:
+def makespan(legs: Sequence[Leg], cards: int, queue_s: float = 0.0, at_once: float = float("inf")) -> float:
     """Return how long *legs* take on *cards* cards, longest path first.
 
     Args:
         queue_s: seconds that each job waits in the queue before a card may be given to it.
+        at_once: how many legs may run at the same time.
     """
     waiting, ended, free, now = in_order(legs), set[str](), cards, 0.0
     names = {leg.name for leg in legs}
@@ -129,7 +134,7 @@ def makespan(legs: Sequence[Leg], cards: int, queue_s: float = 0.0) -> float:
     while waiting or running:
         for leg in list(waiting):
             needs = min(cards, max(1, leg.gpus))
-            if ready.get(leg.name, float("inf")) <= now and needs <= free:
+            if ready.get(leg.name, float("inf")) <= now and needs <= free and len(running) < at_once:
                 waiting.remove(leg)
                 free -= needs
                 heapq.heappush(running, (now + leg.seconds, leg.name, needs))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.errors import BakeoffError
-from bakeoff.execution.executor import Job, State
+from bakeoff.execution.executor import Job, State, memory_bytes
 from bakeoff.matrix.schema import ExecutorSpec
 from bakeoff.secrecy import redact
 
@@ -101,28 +101,35 @@ class Ray:
 
     def why_unusable(self, jobs: Sequence[Job]) -> str:
         """Return which of *jobs* fits no node."""
-        alive = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        alive = self._nodes()
         for job in jobs:
             needs = {
                 "GPU": float(job.gpus),
                 "CPU": float(self.spec.cpus or 1),
-                "memory": _bytes(self.spec.memory),
+                "memory": memory_bytes(self.spec.memory),
             }
             if not any(all(node.get(name, 0) >= amount for name, amount in needs.items()) for node in alive):
                 demand = ", ".join(f"{name} {amount:g}" for name, amount in needs.items() if amount)
                 return f"ray: {job.name} needs a node with {demand}; no node of the cluster has that"
         return ""
 
+    def cards(self) -> int:
+        """Return how many cards the nodes have that are there now."""
+        return int(sum(node.get("GPU", 0) for node in self._nodes()))
+
+    def _nodes(self) -> list[dict[str, float]]:
+        return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+
     def submit(self, job: Job) -> None:
         """Queue an actor that runs *job*."""
-        options: dict[str, float] = {
+        options: dict[str, object] = {
             "num_gpus": job.gpus,
             "num_cpus": self.spec.cpus or 1,
             "max_restarts": 0,
             "max_concurrency": 2,
         }
         if self.spec.memory:
-            options["memory"] = _bytes(self.spec.memory)
+            options["memory"] = memory_bytes(self.spec.memory)
         argv = [*self.spec.launch, *job.command.argv]
         env = {**job.env, **job.command.env}
         self._ended.pop(job.name, None)
@@ -178,14 +185,6 @@ class Ray:
             if name not in self._ended:
                 self.stop(name, kill=True)
         self.ray.shutdown()
-
-
-def _bytes(text: str | None) -> float:
-    """Bytes of an amount such as 64G; a bare number counts megabytes."""
-    if not text:
-        return 0.0
-    number, unit = (text[:-1], text[-1]) if text[-1] in "KMGT" else (text, "M")
-    return float(int(number) << 10 * ("KMGT".index(unit) + 1))
 
 
 @contextlib.contextmanager

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import os
+import re
 import shlex
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from bakeoff.errors import BakeoffError
 from bakeoff.execution.executor import Job, State, time_limit_s
-from bakeoff.execution.slurm_states import state_of
+from bakeoff.execution.slurm_programs import run
+from bakeoff.execution.slurm_states import NEVER, state_of
 from bakeoff.files import write_text
 from bakeoff.matrix.schema import ExecutorSpec
 from bakeoff.secrecy import redact
@@ -20,6 +24,8 @@ GONE_S = 60.0
 GRACE_S = 60
 """How long before its time limit a job is asked to end in order."""
 
+_AWAY = re.compile(r"down|drain|drng|fail|maint|unk|inval|.*\*")
+"""States of nodes that take no job."""
 _WORDS = {name: name for name in ("partition", "account", "qos", "constraint", "time")}
 _WORDS |= {"cpus-per-task": "cpus", "mem": "memory"}
 
@@ -35,7 +41,9 @@ class Slurm:
         self._ids: dict[str, str] = {}
         self._since: dict[str, float] = {}
         self._ended: dict[str, State] = {}
-        _run("scontrol", "ping")
+        self._unsure: set[str] = set()
+        """Names of jobs that may be queued: sbatch left without an answer."""
+        run("scontrol", "ping")
 
     @property
     def look_s(self) -> float:
@@ -45,9 +53,13 @@ class Slurm:
 
     def why_unusable(self, jobs: Sequence[Job]) -> str:
         """Return what ``sbatch --test-only`` says against *jobs*, by size."""
+        if clusters := os.environ.get("SBATCH_CLUSTERS"):
+            return (
+                f"slurm: SBATCH_CLUSTERS={clusters}: squeue would not look there; set SLURM_CLUSTERS instead"
+            )
         for job in {job.gpus: job for job in jobs}.values():
             try:
-                _run("sbatch", "--test-only", *self.arguments(job), "--wrap", "true", env=job.env)
+                run("sbatch", "--test-only", *self.arguments(job), "--wrap", "true", env=job.env)
             except BakeoffError as error:
                 return str(error)
         return self._why_too_long()
@@ -55,18 +67,32 @@ class Slurm:
     def _why_too_long(self) -> str:
         """Why the partition would let a job of our time limit wait for ever."""
         limit_s = time_limit_s(self.spec.time)
-        rows = [line.split() for line in _run("sinfo", "--noheader", "--format=%P %l").splitlines()]
-        partitions = (self.spec.partition or "").split(",")
-        allowed = [
-            row[1]
-            for row in rows
-            if row[0].rstrip("*") in partitions or ("" in partitions and row[0].endswith("*"))
-        ]
+        allowed = [row[0] for row in self._of_partitions("%l")]
         if not limit_s or not allowed or any(text == "infinite" for text in allowed):
             return ""
         if limit_s <= max(time_limit_s(text) or 0.0 for text in allowed):
             return ""
         return f"slurm: the time limit {self.spec.time} is above that of the partition, {', '.join(allowed)}"
+
+    def cards(self) -> int:
+        """Return how many cards the nodes have that are up and allowed."""
+        kind = re.escape(self.spec.gres.split("{}")[0])
+        counts: dict[str, int] = {}
+        with contextlib.suppress(BakeoffError):
+            for name, cards, features, state in self._of_partitions("%n %G %f %t", "--Node"):
+                suits = self.spec.constraint in (None, *features.split(","))
+                if suits and not _AWAY.match(state):
+                    counts[name] = sum(map(int, re.findall(rf"\b{kind}(?:[^:(,]+:)?(\d+)", cards)))
+        return sum(counts.values())
+
+    def _of_partitions(self, columns: str, *options: str) -> list[list[str]]:
+        """What sinfo says of the partitions that jobs may run in."""
+        lines = run("sinfo", "--noheader", *options, f"--format=%P {columns}").splitlines()
+        names = (self.spec.partition or os.environ.get("SBATCH_PARTITION", "")).split(",")
+        rows = [line.split() for line in lines]
+        return [
+            rest for name, *rest in rows if name.rstrip("*") in names or ("" in names and name.endswith("*"))
+        ]
 
     def arguments(self, job: Job) -> list[str]:
         """Return the arguments of ``sbatch``: the site's, and ours."""
@@ -106,10 +132,24 @@ class Slurm:
         path = job.folder / "job.sh"
         write_text(path, self.script(job))
         arguments = ("--parsable", "--dependency=singleton", *self.arguments(job), str(path))
-        answer = _run("sbatch", *arguments, env=job.env)
-        self._ids[job.name] = answer.strip().splitlines()[-1].split(";")[0]
+        number = self._queued(job.name, path) if job.name in self._unsure else ""
+        self._unsure.add(job.name)
+        number = number or run("sbatch", *arguments, env=job.env).strip().splitlines()[-1].split(";")[0]
+        self._unsure.discard(job.name)
+        self._ids[job.name] = number
         self._since[job.name] = time.monotonic()
         self._ended.pop(job.name, None)
+
+    @staticmethod
+    def _queued(name: str, script: Path) -> str:
+        """The number of a job that sbatch queued although it seemed to fail."""
+        me = getpass.getuser()
+        rows = [
+            line.partition(" ")
+            for line in run("squeue", "-h", f"--name={name}", f"--user={me}", "--format=%i %o").splitlines()
+        ]
+        numbers = [number for number, _, command in rows if command.strip() == str(script)]
+        return max(numbers, key=lambda number: (len(number), number), default="")
 
     def states(self) -> Mapping[str, State]:
         """Return the states of the jobs, as far as the controller answers."""
@@ -119,7 +159,7 @@ class Slurm:
             return states
         form = "jobid:.20,state:.20,exit_code:.12,reason:.60,nodelist:.200"
         try:
-            listed = _run("squeue", "-h", "--states=all", f"--user={getpass.getuser()}", f"--Format={form}")
+            listed = run("squeue", "-h", "--states=all", f"--user={getpass.getuser()}", f"--Format={form}")
         except BakeoffError:
             return states  # not "over": nothing is known
         rows = {line[:20].strip(): line for line in listed.splitlines()}
@@ -132,6 +172,8 @@ class Slurm:
                 states[name] = State("ended", "the queue no longer lists it")
             if name in states and states[name].phase in ("ended", "lost"):
                 self._ended[name] = states[name]
+                if states[name].why.startswith(NEVER):
+                    run("scancel", number, check=False)
         return states
 
     def stop(self, name: str, *, kill: bool = False) -> None:
@@ -142,7 +184,7 @@ class Slurm:
         if state and state.phase in ("ended", "lost"):
             return
         in_order = not kill and state is not None and state.phase == "running"
-        _run("scancel", *(("--batch", "--signal=TERM") if in_order else ()), number, check=False)
+        run("scancel", *(("--batch", "--signal=TERM") if in_order else ()), number, check=False)
         if state and state.phase == "queued":
             self._ended[name] = State("ended", "it left the queue")
 
@@ -150,24 +192,4 @@ class Slurm:
         """Cancel whatever is still there."""
         left = [number for name, number in self._ids.items() if name not in self._ended]
         if left:
-            _run("scancel", *left, check=False)
-
-
-def _run(*argv: str, env: Mapping[str, str] | None = None, check: bool = True) -> str:
-    """Run a program of Slurm and return what it prints.
-
-    Raises:
-        BakeoffError: it is missing, hangs or refuses.
-    """
-    try:
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, check=False)
-    except FileNotFoundError:
-        raise BakeoffError(
-            f"slurm: no program {argv[0]} here; run this on a login node, or choose another --executor"
-        ) from None
-    except subprocess.TimeoutExpired:
-        raise BakeoffError(f"slurm: {argv[0]} did not answer within 120 s; ask the site") from None
-    if done.returncode and check:
-        answer = " ".join(f"{done.stdout} {done.stderr}".split())
-        raise BakeoffError(redact(f"slurm: {argv[0]} refused: {answer or f'exit code {done.returncode}'}"))
-    return done.stdout
+            run("scancel", *left, check=False)

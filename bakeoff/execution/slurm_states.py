@@ -14,10 +14,11 @@ _NEVER = re.compile(
     r"|\w*MaxWall\w*|\w*MaxCpuPerJob\w*|\w*MaxTRESPerJob\w*|\w*MaxGRESPerJob\w*|JobHeld\w+|launch_failed\w*"
 )
 """Reasons for which a job would wait for ever."""
+NEVER = "it would never start"
 _WHY = {
     "COMPLETED": "",
     "FAILED": "",
-    "CANCELLED": "it was cancelled",
+    "CANCELLED": "somebody cancelled its job",
     "OUT_OF_MEMORY": "it ran out of the memory of its job; raise executor.memory",
     "TIMEOUT": "it ran past its time limit",
 }
@@ -27,13 +28,20 @@ def state_of(state: str, code: str, reason: str, host: str) -> State:
     """What a line of squeue says of a job."""
     if _QUEUED.fullmatch(state):
         if _NEVER.fullmatch(reason):
-            return State("ended", f"it would never start: {reason}")
+            return State("ended", f"{NEVER}: {reason}", cancelled=True)
         return State("queued", "" if reason == "None" else reason)
     if state in _RUNNING:
         return State("running", "" if state == "RUNNING" else state.lower(), host)
     if state in _LOST:
         return State("lost", state, host)
-    return State("ended", _WHY.get(state, state), host, _exit_code(code), state in ("TIMEOUT", "DEADLINE"))
+    return State(
+        "ended",
+        _WHY.get(state, state),
+        host,
+        _exit_code(code),
+        out_of_time=state in ("TIMEOUT", "DEADLINE"),
+        cancelled=state == "CANCELLED",
+    )
 
 
 def _exit_code(text: str) -> int | None:

@@ -35,6 +35,8 @@ class Event(TypedDict, total=False):
     executor: str
     legs: list[str]
     at_least_s: float
+    about_s: float
+    cards: int
     leg: str
     phase: str
     host: str

@@ -6,6 +6,7 @@ Who holds a lock is told to those who wait.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -27,6 +28,16 @@ AGAIN_S = 3600.0
 """How often it says so again, while the same one holds it."""
 
 
+_UNWRITABLE = {
+    errno.EROFS: "mount it so that it can be written, or give another --store",
+    errno.EACCES: "give this user the right to write there, or give another --store",
+    errno.EPERM: "give this user the right to write there, or give another --store",
+    errno.ENOSPC: "free some space (`make clean-stale`)",
+    errno.EDQUOT: "your share of the disk is used up: free some space (`make clean-stale`)",
+}
+"""What to do where the store is at fault and not its locks."""
+
+
 @contextmanager
 def lock(folder: Path, name: str, tell: Callable[..., None]) -> Iterator[None]:
     """Let one process at a time into the block that works on *name*.
@@ -38,9 +49,9 @@ def lock(folder: Path, name: str, tell: Callable[..., None]) -> Iterator[None]:
         name: what is worked on, as a file name.
         tell: is told who holds the lock, see :meth:`bakeoff.store.stages.Timeline.tell`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     file_lock, note = FileLock(folder / f"{name}.lock"), folder / f"{name}.holder"
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         file_lock.acquire(timeout=SILENT_S)
     except Timeout:
         _wait(file_lock, name, note, tell)
@@ -94,6 +105,11 @@ def why_locks_unusable(folder: Path) -> str:
                 return ""
         return f"{folder}: its file system grants a lock twice, so a stage could run twice at once{remedy}"
     except OSError as error:
+        if error.errno in _UNWRITABLE:
+            return (
+                f"{folder}: nothing can be written there on {socket.gethostname()} ({os.strerror(error.errno)}); "
+                f"{_UNWRITABLE[error.errno]}"
+            )
         return f"{folder}: its file system has no usable locks ({os.strerror(error.errno or 0)}){remedy}"
     finally:
         with contextlib.suppress(OSError):

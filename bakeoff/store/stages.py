@@ -238,11 +238,11 @@ class Stages:
         record = Record(
             stage.name, stage.row, stage.variant, "ran", why, "", log, output, now(), 0.0, identity
         )
-        self.timeline.tell(
-            "started", stage=stage.name, model=stage.row, variant=stage.variant, why=why, log=record.log
-        )
         began = time.monotonic()
         try:
+            self.timeline.tell(
+                "started", stage=stage.name, model=stage.row, variant=stage.variant, why=why, log=record.log
+            )
             done = work(stage.output)
             if problem := stage.why_broken(stage.output):
                 raise BakeoffError(f"{stage.row}: {stage.name} ended well, but {problem}; log: {record.log}")
@@ -253,7 +253,9 @@ class Stages:
             ours = isinstance(raised, BakeoffError)
             error = _of_the_system(record, raised) if isinstance(raised, OSError) else raised
             self._failed[str(stage.folder)] = error
-            self._tell_failed(record, began, of_error(error) if ours else f"{type(error).__name__}: {error}")
+            words = of_error(error) if ours else f"{type(error).__name__}: {error}"
+            with contextlib.suppress(OSError):  # a full disk takes no event either
+                self._tell_failed(record, began, words)
             if error is raised:
                 raise
             raise error from None
@@ -263,7 +265,10 @@ class Stages:
         record.made = self._contents(stage.output)
         if why := self.superseded():
             raise StoreError(f"{stage.row}: {stage.name}: {why}")
-        write_json(stage.record, redacted(with_statements(asdict(record))))
+        try:
+            write_json(stage.record, redacted(with_statements(asdict(record))))
+        except OSError as error:
+            raise _of_the_system(record, error) from None
         return record
 
     def _contents(self, output: Path) -> dict[str, str]:
