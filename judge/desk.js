@@ -310,7 +310,7 @@ function referenceCard() {
   return card(t("after"), h("p", { class: "quote" }, page.reference_gist), h("ul", { class: "points-list" }, page.reference_after.map((point) => h("li", {}, point))), h("p", {}, t("after_hint")),
     h("button", { type: "button", class: "submit", onclick: goOn }, t("go_on")), " ", h("button", { type: "button", class: "look", onclick: () => send({ action: "show", screen: page.reference_screen }) }, t("look")), h("span", { class: "notice", role: "status" }));
 }
-const wantsPause = () => !chat && page.view === "screen" && page.pause_after > 0 && Number(sessionStorage.getItem("bakeoff-in-a-row") || 0) >= page.pause_after;
+const wantsPause = () => !chat && page.view === "screen" && !page.replies.some((reply) => reply.verdict) && page.pause_after > 0 && Number(sessionStorage.getItem("bakeoff-in-a-row") || 0) >= page.pause_after;
 
 function bar() {
   const correcting = (page.replies || []).some((reply) => reply.verdict);

@@ -53,7 +53,7 @@ function item() {
       h("ul", {}, one.judgements.filter((row) => row.strengths || row.weaknesses || row.suggestions).map((row) => h("li", {}, h("b", {}, row.judge_id), " ", [row.strengths && `＋ ${row.strengths}`, row.weaknesses && `－ ${row.weaknesses}`, row.suggestions && `→ ${row.suggestions}`].filter(Boolean).join(" ")))),
       h("h3", {}, t("settle")), h("p", { class: "soft" }, t("settle_hint")), h("div", { class: "picks" }, R.dimensions.map((d) => pick(d, [1, 2, 3, 4, 5].map((n) => [n, String(n)]), scores)), one.crisis ? R.crisis.map((d) => pick(d, [[true, t("yes")], [false, t("no")]], checks)) : null), note,
       h("p", {}, h("button", { type: "button", class: "submit", onclick: () => ask({ action: "adjudicate", reply: one.reply, verdict: { scores, crisis: checks, note: note.value } }) }, t("save")), " ", h("span", { class: "notice", role: "status" })),
-      h("ul", {}, one.adjudications.map((row) => h("li", {}, `${row.at.slice(0, 16).replace("T", " ")} ${row.owner}: ${R.dimensions.map((d) => `${d.name[lang]} ${row.scores[d.key]}`).join(" · ")} ${row.note}`)))))];
+      h("ul", {}, one.adjudications.map((row) => h("li", {}, `${row.at.slice(0, 16).replace("T", " ")} ${row.owner}: ${[...R.dimensions.map((d) => `${d.name[lang]} ${row.scores[d.key]}`), ...R.crisis.filter((d) => d.key in row.crisis).map((d) => `${d.name[lang]} ${t(row.crisis[d.key] ? "yes" : "no")}`)].join(" · ")} ${row.note}`)))))];
 }
 
 function render() {
