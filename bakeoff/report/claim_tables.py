@@ -111,7 +111,8 @@ def _retention(analysis: Analysis) -> Iterator[Sentence]:
     n_kept, n_lost, n_open = count["no loss beyond the margin"], count["loss"], count["cannot say"]
     counted = [
         (n_kept, f"{n_kept} 组已排除", f"ruled out in {n_kept}"),
-        (n_lost, f"{n_lost} 组确有", f"shown in {n_lost}"),
+        # the test of a loss is one against none: its size may lie on either side of the margin
+        (n_lost, f"{n_lost} 组确有损失（未必超过界限）", f"some loss, perhaps of less, shown in {n_lost}"),
         (n_open, f"{n_open} 组无法判断", f"undecided in {n_open}"),
     ]
     zh = [chinese for shown, chinese, _ in counted if shown]

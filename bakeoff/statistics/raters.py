@@ -282,10 +282,10 @@ def _loose_score(ratings: Ratings, name: str, scale: tuple[float, float], alpha:
 
 
 def at_least_a_case(error: Spread, size: tuple[int, int, int], width: float) -> Spread:
-    """Return *error*, or what one case more would leave that went one point the other way.
+    """Return *error*, or what one case more would leave.
 
-    Equal ratings everywhere promise no sharp difference, and raters who all agree are still few. *size*: of cases,
-    models and raters; *width*: of the scale.
+    That case went one point the other way: equal ratings everywhere promise no sharp difference, and raters who all
+    agree are still few. *size*: of cases, models and raters; *width*: of the scale.
     """
     cases, models, raters = size
     floor = (width / 4 / (cases + 1)) ** 2

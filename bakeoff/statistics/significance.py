@@ -133,7 +133,7 @@ def _still_equal(
 
     @cache
     def most_equal(models: int, together: int = 0) -> int:
-        """Return the most pairs of *models* whose groups hold those *together* in one."""
+        """Return the most equal pairs of *models*, those *together* in one group."""
         if is_group(models):
             return sum(pair & models == pair for pair in tested)
         first = together or models & -models

@@ -156,7 +156,10 @@ def is_same(value: object, expected: object, tolerance: float = 1e-9) -> bool:
 
 
 def is_plainly_same(value: object, expected: object) -> bool:
-    """Return whether two values are equal at first sight; those within containers are looked at singly."""
+    """Return whether two values are equal at first sight.
+
+    Those within containers are looked at singly.
+    """
     return type(value) is type(expected) and type(value) in _SINGLE and value == expected
 
 

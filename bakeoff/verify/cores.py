@@ -59,13 +59,10 @@ class Cores:
         """Add to *audit* what the checks of *name* found."""
         for number, check in enumerate(self._checks[name]):
             try:
-                found = self._futures[name][number].result() if self._pool else None
+                part = self._futures[name][number].result() if self._pool else _audited(check)
             except BrokenProcessPool:  # ended from outside, for want of memory perhaps
-                found = None
-            if found is None:
-                check(audit)
-            else:
-                audit.add(found)
+                part = _audited(check)
+            audit.add(part)
 
     def __enter__(self) -> Cores:
         return self
@@ -82,6 +79,10 @@ class Cores:
 
 
 def _run(number: int) -> Audit:
+    return _audited(_checks[number])
+
+
+def _audited(check: Check) -> Audit:
     audit = Audit()
-    _checks[number](audit)
+    check(audit)
     return audit

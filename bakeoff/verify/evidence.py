@@ -54,17 +54,23 @@ class Evidence:
 
     @cached_property
     def scores(self) -> list[Row]:
-        """Return the rows of ``scores.json``, without the ids and values beside statements."""
+        """Return the rows of ``scores.json``, with statements for texts."""
         return scores_in(self.tables / "scores.json")
 
     @cached_property
     def events(self) -> list[Row]:
-        """Return the timeline of the run, without the ids and values beside statements; nothing where it is not."""
+        """Return the timeline of the run, with statements in place of texts.
+
+        Nothing where there is none.
+        """
         path = self.run_folder / "events.jsonl" if self.run_folder else None
-        return [said(row) for row in readable_rows(path)] if path and path.is_file() else []
+        return [spoken(row) for row in readable_rows(path)] if path and path.is_file() else []
 
     def told(self, name: str) -> object:
-        """Return what ``run.json`` tells under *name*, without the ids and values beside statements."""
+        """Return what ``run.json`` tells under *name*.
+
+        With statements in place of texts.
+        """
         return restored(self.run.get(name))
 
     @cached_property
@@ -167,23 +173,26 @@ def samples_in(path: Path) -> list[Row]:
     ]
 
 
-def said(row: Row) -> Row:
-    """Return *row* with its statements in place of texts, without the ids and values beside them."""
+def spoken(row: Row) -> Row:
+    """Return *row* with statements in place of texts.
+
+    It is without the ids and values beside them, which are taken off here alone.
+    """
     return dict(restored(row))
 
 
 def scores_in(path: Path) -> list[Row]:
-    """Return the rows of ``scores.json``, without the ids and values beside statements."""
-    return [said(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    """Return the rows of ``scores.json``, with statements for texts."""
+    return [spoken(row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def read_result(path: Path) -> Row:
-    """Return the result of a stage, without the ids and values beside statements.
+    """Return the result of a stage, with statements in place of texts.
 
     Raises:
         ValueError: it is no object.
     """
-    return said(read_object(path))
+    return spoken(read_object(path))
 
 
 def read_object(path: Path) -> Row:

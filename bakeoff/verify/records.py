@@ -17,7 +17,7 @@ from bakeoff.scoring.leakage import leaked_as
 from bakeoff.scoring.scores import SPEED
 from bakeoff.store.places import place_of
 from bakeoff.verify.audit import Audit
-from bakeoff.verify.evidence import Evidence, Row, read_object, read_result, said, samples_in, scores_in
+from bakeoff.verify.evidence import Evidence, Row, read_object, read_result, samples_in, scores_in, spoken
 from bakeoff.verify.ledgers import is_by_judge, key_of
 from bakeoff.verify.manifest import MATRIX, digest_of
 
@@ -89,7 +89,7 @@ def check_records(audit: Audit, evidence: Evidence) -> None:
             audit.compare("record", f"{place} outcome", record.get("outcome"), "ran")
             if stage["outcome"] == "ran":
                 why = read_result(output.with_name("record.json")).get("why")
-                audit.compare("record", f"run.json stages {where} why", said(stage)["why"], why)
+                audit.compare("record", f"run.json stages {where} why", spoken(stage)["why"], why)
             at = [
                 place_of(evidence.root, str(content[name])) for content in (record, stage) for name in _PLACES
             ]

@@ -35,21 +35,24 @@ def verify(
     }
     with Cores(checks_of, is_large=len(checks_of["samples.parquet"]) > 1) as cores:
         checks = _checks(evidence, matrix, key, fresh, cores)
-        found = {place: Audit() for place in checks}
+        parts = {place: Audit() for place in checks}
         # Other processes are asked last, and what they found is told in its place.
         for place in sorted(checks, key=lambda place: cores.are_several and place in checks_of):
-            with found[place].reading(place):
-                checks[place](found[place])
-            if stop_early and found[place].discrepancies:
+            with parts[place].reading(place):
+                checks[place](parts[place])
+            if stop_early and parts[place].discrepancies:
                 break
-    for part in found.values():
+    for part in parts.values():
         audit.add(part)
     audit.note(f"answers were extracted by the project's own reader, rules {RULES}")
     return audit
 
 
 def _listed(place: str, make: Callable[[], Sequence[Check]]) -> Sequence[Check]:
-    """Return the checks that *make* lists; what it cannot read is told in their place."""
+    """Return the checks that *make* lists.
+
+    What it cannot read is told in their place.
+    """
     unread = Audit()
     with unread.reading(place):
         return make()
