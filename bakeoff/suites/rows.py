@@ -9,6 +9,8 @@ subsets in a fixed order, so that a limit always picks the same questions.
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,9 +82,31 @@ def _json_rows(folder: Path, pattern: str = "*.json*") -> Iterator[tuple[Path, i
 
 def _parsed(text: str, path: Path, number: int) -> object:
     try:
-        return json.loads(text)
+        value: object = json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{number + error.lineno - 1}: not JSON ({error.msg})") from None
+    except RecursionError:
+        raise DataError(f"{path}:{number}: not JSON that can be read (nested too deeply)") from None
+    except ValueError as error:
+        raise DataError(f"{path}:{number}: {error}") from None
+    if re.search("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False)):
+        raise DataError(
+            f"{path}:{number}: holds half a character (such as \\ud83d); write that character anew"
+        )
+    return value
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object whose names are each given once.
+
+    Raises:
+        ValueError: which name is given twice; the second would take the place of the first without a word.
+    """
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is given twice in a row")
+    return row
 
 
 def _text(row: dict[str, object], key: str, path: Path, number: int) -> str:
@@ -121,6 +145,11 @@ def _lettered(row: dict[str, object], path: Path, number: int) -> list[object]:
             f"{path}:{number}: needs 2 to {len(LETTERS)} options with text, found options up to {last}"
         )
     expected = [chr(code) for code in range(ord("A"), ord(last) + 1)]
+    if not filled:
+        raise DataError(
+            f"{path}:{number}: has no options: give them as 'A', 'B', … or as a list under 'choices'; "
+            f"found {', '.join(map(repr, row)) or 'nothing'}"
+        )
     if lacking := [name for name in expected if name not in filled]:
         raise DataError(
             f"{path}:{number}: needs 2 to {len(LETTERS)} options with text and no gap: "
@@ -130,8 +159,9 @@ def _lettered(row: dict[str, object], path: Path, number: int) -> list[object]:
 
 
 def _letters(value: object, count: int, path: Path, number: int) -> str:
-    text = "".join(value) if isinstance(value, list) else str(value)
-    letters = sorted({letter for letter in text.upper() if letter not in " ,，、;；"})
+    text = "".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = unicodedata.normalize("NFKC", text).upper()
+    letters = sorted({letter for letter in text if letter not in " ,，、;；"})
     if not letters or not set(letters) <= set(LETTERS[:count]):
         raise DataError(
             f"{path}:{number}: 'answer' must be letter(s) up to {LETTERS[count - 1]}, found {value!r}"
