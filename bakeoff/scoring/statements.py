@@ -340,5 +340,5 @@ class StatementReader(LabelReader):
 
 
 def _unless_named_as_well(sentence: re.Match[str]) -> str:
-    """Return blanks for a sentence that explains an option and leaves it at that."""
+    """Return blanks for a sentence that explains an option, no more."""
     return sentence[0] if _NAMED_AS_WELL.search(sentence["said"]) else " " * len(sentence[0])
