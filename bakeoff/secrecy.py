@@ -241,9 +241,10 @@ def _cores(values: tuple[str, ...]) -> tuple[bytes, ...]:
 
 @lru_cache(maxsize=8)
 def _escapes(values: tuple[str, ...]) -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """A pattern for each value with signs that programs escape, however often they do.
+    """A pattern for each value with signs that programs escape.
 
-    With each comes the longest stretch that no program escapes, so that most texts need no search.
+    It finds them however often they were escaped. With each comes the longest stretch that no program escapes, so that
+    most texts need no search.
     """
     patterns = []
     for value in values:
@@ -256,7 +257,7 @@ def _escapes(values: tuple[str, ...]) -> tuple[tuple[str, re.Pattern[str]], ...]
 
 
 def _any_escape(sign: str) -> str:
-    """A pattern for *sign* as it is, or escaped for JSON, Python, a URL or a page."""
+    """A pattern for *sign*, bare or escaped by any program."""
     if sign.isascii() and sign.isalnum():
         return sign
     number, data = ord(sign), sign.encode("utf-8", "surrogateescape")

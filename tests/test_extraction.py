@@ -166,7 +166,9 @@ def test_the_table_is_as_long_as_promised() -> None:
     assert len({reply for reply, _ in SINGLE}) == len(SINGLE) >= 60
 
 
-@pytest.mark.parametrize("piece", ["(", "_*", "A B C D ", "ABCDEFGHIJ", "答案：", "\\boxed{", "选B", "都是"])
+@pytest.mark.parametrize(
+    "piece", ["(", "_*", "A B C D ", "ABCDEFGHIJ", "答案：", "\\boxed{", "选B", "都是", "应该", "选项里"]
+)
 @pytest.mark.parametrize("multiple", [False, True])
 def test_a_model_that_repeats_itself_for_pages_is_read_all_the_same(piece: str, multiple: bool) -> None:
     endless = piece * (12_000 // len(piece))

@@ -70,7 +70,7 @@ def _ticked(pairs: re.Match[str]) -> str:
 
 
 def below_heading(text: str) -> str:
-    """Return what stands below the last heading such as ``### 答案``, if there is one."""
+    """Return what stands below the last heading such as ``### 答案``."""
     headings = list(_HEADING.finditer(text))
     if not headings:
         return ""

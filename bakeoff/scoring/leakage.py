@@ -156,7 +156,7 @@ class _Wanted:
         return sum(_joined(option) in text for option in self.options) >= 0.75 * len(self.options)
 
     def _has_all_options(self, around: list[str]) -> bool:
-        """Whether all options stand in the tokens *around*, and all numbers of the question."""
+        """Whether *around* holds all options, and the question's numbers."""
         text = _joined(around)
         numbers = [token for token in self.tokens if token.isdigit()]
         telling = len(self.options) > 2 and sum(map(_size, self.options)) >= SHORTEST
@@ -238,7 +238,7 @@ def _joined(tokens: list[str]) -> str:
 
 
 def _share(part: list[str], tokens: list[str]) -> float:
-    """Return the share of the short *part*'s pairs of neighbours that *tokens* hold."""
+    """Return the share of *part*'s neighbouring pairs in *tokens*."""
     pieces = set(pairwise(part))
     if not pieces:
         return float(_joined(part) in _joined(tokens))

@@ -128,10 +128,10 @@ class WordReader(SetReader):
             if re.search(rf"(?:不|没|非|并非|不选|而非|不属于){re.escape(words)}", rest):
                 return ""
             rest = rest.replace(words, "\n")
-        said = text
+        left = text
         for i in named:
-            said = re.sub(re.escape(self.words.get(i, self.options[i])), "", said, flags=re.IGNORECASE)
-        if not self.multiple and (_OPEN.search(said) or DOUBT.search(said)):
+            left = re.sub(re.escape(self.words.get(i, self.options[i])), "", left, flags=re.IGNORECASE)
+        if not self.multiple and (_OPEN.search(left) or DOUBT.search(left)):
             return ""
         if len(rest) > max(6, len(words_only) // 2) or re.search(
             r"不|错|误|非|否|\bnot\b|wrong|若|如果", rest

@@ -222,7 +222,10 @@ class SentenceReader(ShortAnswerReader):
         return (), place
 
     def parted(self) -> str:
-        """Return the options that a short reply speaks for, if it parts them all or names one list."""
+        """Return the options that a short reply speaks for.
+
+        It must part all of them, or name one list and nothing else.
+        """
         text = self.text
         if not self.multiple or len(text) > 200 or _OPEN_ENDED.search(text) or UNSURE.search(text):
             return ""

@@ -20,6 +20,20 @@ NO_OBJECT = Template(
     f"{_HERE}no_object", "a row is a JSON object, found {kind}", zh="每行应为 JSON 对象，实际是 {kind}"
 )
 NO_JSON = Template(f"{_HERE}no_json", "not JSON ({error})", zh="不是 JSON（{error}）")
+TOO_DEEP = Template(
+    f"{_HERE}too_deep", "not JSON that can be read (nested too deeply)", zh="不是可读的 JSON（嵌套过深）"
+)
+TWICE = Template(f"{_HERE}twice", "{name!r} is given twice in a row", zh="同一行中 {name!r} 出现了两次")
+HALF_CHARACTER = Template(
+    f"{_HERE}half_character",
+    "holds half a character (such as \\ud83d); write that character anew",
+    zh="含有半个字符（如 \\ud83d），请重新写入该字符",
+)
+NO_OPTIONS = Template(
+    f"{_HERE}no_options",
+    "has no options: give them as 'A', 'B', … or as a list under 'choices'; found {names}",
+    zh="没有选项：请写为 'A'、'B' 等，或写成 'choices' 下的列表；实际有 {names}",
+)
 NO_TEXT = Template(
     f"{_HERE}no_text", "'{key}' must be a text, found {value}", zh="'{key}' 应为文本，实际是 {value}"
 )

@@ -9,6 +9,8 @@ subsets in a fixed order, so that a limit always picks the same questions.
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,9 +83,33 @@ def _json_rows(folder: Path, pattern: str = "*.json*") -> Iterator[tuple[Path, i
 
 def _parsed(text: str, path: Path, number: int) -> object:
     try:
-        return json.loads(text)
+        value: object = json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         raise reasons.at(path, number + error.lineno - 1, reasons.NO_JSON(error=error.msg)) from None
+    except RecursionError:
+        raise reasons.at(path, number, reasons.TOO_DEEP()) from None
+    except _Twice as error:
+        raise reasons.at(path, number, reasons.TWICE(name=str(error))) from None
+    if re.search("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False)):
+        raise reasons.at(path, number, reasons.HALF_CHARACTER())
+    return value
+
+
+class _Twice(ValueError):
+    """A name of a row is given twice."""
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object whose names are each given once.
+
+    Raises:
+        _Twice: which name is given twice; the second would take the place of the first without a word.
+    """
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(next(name for name in names if names.count(name) > 1))
+    return row
 
 
 def _text(row: dict[str, object], key: str, path: Path, number: int) -> str:
@@ -120,14 +146,17 @@ def _lettered(row: dict[str, object], path: Path, number: int) -> list[object]:
     if last > LETTERS[-1]:
         raise reasons.at(path, number, reasons.OPTIONS(most=len(LETTERS), found=reasons.UP_TO(last=last)))
     expected = [chr(code) for code in range(ord("A"), ord(last) + 1)]
+    if not filled:
+        raise reasons.at(path, number, reasons.NO_OPTIONS(names=", ".join(map(repr, row)) or "–"))
     if lacking := [name for name in expected if name not in filled]:
         raise reasons.at(path, number, reasons.GAP(most=len(LETTERS), filled=filled, lacking=lacking))
     return [row[name] for name in expected]
 
 
 def _letters(value: object, count: int, path: Path, number: int) -> str:
-    text = "".join(value) if isinstance(value, list) else str(value)
-    letters = sorted({letter for letter in text.upper() if letter not in " ,，、;；"})
+    text = "".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = unicodedata.normalize("NFKC", text).upper()
+    letters = sorted({letter for letter in text if letter not in " ,，、;；"})
     if not letters or not set(letters) <= set(LETTERS[:count]):
         raise reasons.at(path, number, reasons.LETTERS(last=LETTERS[count - 1], value=repr(value)))
     return "".join(letters)
