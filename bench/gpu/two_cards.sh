@@ -8,7 +8,7 @@
 # engines   the row shared-vllm alone on card 0, then merged-lmdeploy with the adapter that it trained
 # thin      what a 32B row needs, tried with two layers: FSDP on two cards, and vLLM on two
 # large     the row random-32b on both cards, once the weights of the forms are gone
-# invariant vLLM alone on the merged weights, without and with batch invariance, each at 64 and 512 in flight
+# invariant vLLM on the weights SERVED (qwen's) and the card CARD (1), without and with batch invariance, each at 64 and 512 in flight
 # table     stages, seconds and agreement of all stores so far as LOGS/summary.json
 # Every row has a store of its own in FAST, so that it can be removed, and leases of its own, so that rows share a card where
 # memory allows. FAST is memory (/dev/shm), SLOW a disk. Parts wait for each other through files in LOGS.
@@ -124,10 +124,10 @@ large() {
 }
 
 invariant() {
-  until_there "$LOGS/large-ended"; until_there "$LOGS/engines-ended"
-  local served; served=$(ls -d "$FAST"/store-engines/models/merged-lmdeploy/parity-tuned-*/served | tail -1)
+  local served=${SERVED:-$FAST/qwen}
+  until_there "$LOGS/vllm"; until_there "$LOGS/built-qwen"
   for on in 0 1; do
-    VLLM_BATCH_INVARIANT=$on CUDA_VISIBLE_DEVICES=0 setsid "$PYTHON" -m vllm.entrypoints.openai.api_server --model "$served" --served-model-name m \
+    VLLM_BATCH_INVARIANT=$on CUDA_VISIBLE_DEVICES=${CARD:-1} setsid "$PYTHON" -m vllm.entrypoints.openai.api_server --model "$served" --served-model-name m \
       --host 127.0.0.1 --port 8124 --dtype bfloat16 --max-model-len 4096 --max-num-seqs 512 --gpu-memory-utilization 0.5 > "$LOGS/vllm-invariant-$on.log" 2>&1 & server=$!
     began=$(date +%s)
     until curl -sf --noproxy '*' -m 20 http://127.0.0.1:8124/v1/models > /dev/null; do
