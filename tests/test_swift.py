@@ -493,3 +493,23 @@ def test_an_adapter_without_a_tensor_is_filled_from_the_weights_of_all_cards(tmp
     save_file({"kept": torch.ones(1)}, tmp_path / sharded_adapter.ADAPTER)
     sharded_adapter.complete(tmp_path)
     assert list(load_file(tmp_path / sharded_adapter.ADAPTER)) == ["kept"]
+
+
+def test_a_folders_hash_does_not_depend_on_how_many_files_are_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bakeoff import provenance
+
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"model-{number}.safetensors").write_bytes(bytes([number]) * (2 << 20))
+    hashes = []
+    for readers in (1, 8):
+        monkeypatch.setattr(provenance, "READERS", readers)
+        cache = tmp_path / f"hashes-{readers}.json"
+        hashed = provenance.ContentHashes(cache)
+        hashes.append((hashed.of(folder), hashed.each(folder)))
+        assert len(json.loads(cache.read_text())) == 20  # none of those read at once is forgotten
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes[0][1].values())) == 20
