@@ -9,6 +9,7 @@ import platform
 import subprocess
 import threading
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -80,6 +81,10 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+READERS = 8
+"""Files that are hashed at once, at most."""
+
+
 class ContentHashes:
     """SHA-256 of files and folders.
 
@@ -106,7 +111,7 @@ class ContentHashes:
         files = _matching(path, patterns)
         if not files:
             raise FileNotFoundError(path)
-        return digest([(str(p.relative_to(path)), self._file(p)) for p in files])
+        return digest([(str(p.relative_to(path)), value) for p, value in self._files(files)])
 
     def each(self, path: Path, patterns: Iterable[str] = ("*",)) -> dict[str, str]:
         """The hash of each file of a folder that matches *patterns*, by name.
@@ -115,7 +120,17 @@ class ContentHashes:
         """
         if path.is_file():
             return {path.name: self._file(path)}
-        return {str(p.relative_to(path)): self._file(p) for p in _matching(path, patterns)}
+        return {str(p.relative_to(path)): value for p, value in self._files(_matching(path, patterns))}
+
+    def _files(self, paths: Sequence[Path]) -> Sequence[tuple[Path, str]]:
+        """The hash of each of *paths*, in their order, several at a time.
+
+        One core takes a minute for 65 GB, while the cards wait; reading and hashing leave Python's lock.
+        """
+        if len(paths) < 2:
+            return [(path, self._file(path)) for path in paths]
+        with ThreadPoolExecutor(min(READERS, len(os.sched_getaffinity(0)))) as readers:
+            return list(zip(paths, readers.map(self._file, paths), strict=True))
 
     def _file(self, path: Path) -> str:
         stat = path.stat()

@@ -399,6 +399,16 @@ def test_large_weights_lie_in_parts_on_the_cards_and_the_row_may_say_otherwise()
     large = line("Qwen/Qwen2.5-32B-Instruct")
     assert "--fsdp" in large
     assert large["--gradient_checkpointing"] == "false"  # FSDP recomputes by itself
+    fused = swift.sft(
+        several(2, model="Qwen/Qwen2.5-32B-Instruct", training={"fused_loss": True}),
+        base="base",
+        output=Path("/out"),
+    )
+    assert "sharded_adapter.py" in str(fused)
+    assert "--use_liger_kernel" not in str(fused)  # it would read a part of the output layer as the whole
+    whole = swift.sft(several(2, training={"fused_loss": True}), base="base", output=Path("/out"))
+    assert "--use_liger_kernel true" in str(whole)
+    assert "sharded_adapter.py" not in str(whole)
     assert "--fsdp" not in line("Qwen/Qwen2.5-14B-Instruct")
     assert "--fsdp" not in line("some/3B-v2.5b7")
     zero = line("Qwen/Qwen2.5-32B-Instruct", deepspeed="zero3")
@@ -443,8 +453,7 @@ def test_a_checkpoint_of_several_cards_is_whole_when_each_part_is(
     tmp_path: Path, files: dict[str, object], whole: bool
 ) -> None:
     (tmp_path / "trainer_state.json").write_text("{}")
-    header = json.dumps({}).encode()
-    (tmp_path / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    adapter({"lora_A": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}, tmp_path)
     for name, content in {"scheduler.pt": True, **files}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         if content is True:
@@ -453,3 +462,54 @@ def test_a_checkpoint_of_several_cards_is_whole_when_each_part_is(
         else:
             (tmp_path / name).write_text(str(content))
     assert (checkpoints.why_incomplete(tmp_path) == "") is whole
+    adapter({}, tmp_path)
+    assert checkpoints.why_incomplete(tmp_path) == "adapter_model.safetensors holds no tensor"
+
+
+def adapter(header: dict[str, object], checkpoint: Path) -> None:
+    content = json.dumps(header).encode()
+    (checkpoint / "adapter_model.safetensors").write_bytes(len(content).to_bytes(8, "little") + content)
+
+
+def test_an_adapter_without_a_tensor_is_filled_from_the_weights_of_all_cards(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from bakeoff.plugins import sharded_adapter
+
+    place = "base_model.model.model.layers.0.mlp.up_proj"
+    gathered = {
+        f"{place}.lora_A.default.weight": torch.ones(2, 3),
+        f"{place}.lora_B.default.weight": torch.ones(4, 2),
+    }
+    torch.save(gathered | {"lm_head.weight": torch.ones(1)}, tmp_path / sharded_adapter.WHOLE)
+    save_file({}, tmp_path / sharded_adapter.ADAPTER)
+    sharded_adapter.complete(tmp_path)
+    filled = load_file(tmp_path / sharded_adapter.ADAPTER)
+    assert {name: tuple(tensor.shape) for name, tensor in filled.items()} == {
+        f"{place}.lora_A.weight": (2, 3),
+        f"{place}.lora_B.weight": (4, 2),
+    }
+    save_file({"kept": torch.ones(1)}, tmp_path / sharded_adapter.ADAPTER)
+    sharded_adapter.complete(tmp_path)
+    assert list(load_file(tmp_path / sharded_adapter.ADAPTER)) == ["kept"]
+
+
+def test_a_folders_hash_does_not_depend_on_how_many_files_are_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bakeoff import provenance
+
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"model-{number}.safetensors").write_bytes(bytes([number]) * (2 << 20))
+    hashes = []
+    for readers in (1, 8):
+        monkeypatch.setattr(provenance, "READERS", readers)
+        cache = tmp_path / f"hashes-{readers}.json"
+        hashed = provenance.ContentHashes(cache)
+        hashes.append((hashed.of(folder), hashed.each(folder)))
+        assert len(json.loads(cache.read_text())) == 20  # none of those read at once is forgotten
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes[0][1].values())) == 20

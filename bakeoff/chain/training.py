@@ -206,7 +206,8 @@ class _Job:
         return facts
 
     def _smaller(self) -> tuple[Training, ...]:
-        fused_loss = not self.chain.spec.trust_remote_code
+        spec = self.chain.spec
+        fused_loss = not (spec.trust_remote_code or memory.is_parted_by_fsdp(spec))
         return tuple(memory.ladder(self.training, fused_loss=fused_loss))
 
     def _beginning(self, training: Training) -> dict[str, object]:

@@ -128,7 +128,7 @@ def check_devices(visit: Visit) -> Iterator[Finding]:
         whole = max(card.total_gib for card in visible)
         if shape is None:
             continue
-        fusible = row.model_type not in REMOTE_CODE
+        fusible = row.model_type not in REMOTE_CODE and not memory.is_parted_by_fsdp(row)
         training = row.training if fusible else row.training.model_copy(update={"fused_loss": False})
         sharded = memory.is_sharded(row)
         serves = memory.serving_gib(shape, row)

@@ -93,13 +93,23 @@ def _of_row(spec: ModelSpec, bench: Bench, seconds: float) -> Forecast:
     download = 0.0 if not spec.model or spec.tiny or is_local_model(spec.model) else base_gib
     device = None
     if shape:
-        device = max(memory.serving_gib(shape, spec), memory.training_gib(shape, spec.training) * spec.trains)
+        device = memory.serving_gib(shape, spec)
+        if spec.trains:
+            device = max(device, _training_gib(shape, spec))
     disk = None
     if base_gib is not None and shape:
         merged = base_gib if spec.tune and not spec.weights else 0.0
         converted = base_gib if chain.form_folder else 0.0
         disk = merged + converted + (memory.disk_gib(shape, spec, "train") if spec.trains else 0.0)
     return Forecast(spec.name, stages, seconds, disk, download, 0.0 if spec.on_cpu else device)
+
+
+def _training_gib(shape: memory.Shape, spec: ModelSpec) -> float:
+    """Return what a training needs of each of its row's cards."""
+    training = spec.training
+    if memory.is_parted_by_fsdp(spec):
+        training = training.model_copy(update={"fused_loss": False})
+    return memory.training_gib(shape, training, spec.cards, sharded=memory.is_sharded(spec))
 
 
 def _base(chain: Chain) -> str:

@@ -62,6 +62,12 @@ MISSING_OR_CUT = Template(
     zh="{name} 缺失或不完整",
     en="{name} is missing or incomplete",
 )
+NO_TENSOR = Template(
+    "tools.checkpoints.no_tensor",
+    "{name} holds no tensor",
+    zh="{name} 中没有任何张量",
+    en="{name} contains no tensors",
+)
 OTHER_SIZE = Template(
     "tools.checkpoints.other_size",
     "{name} has {actual} bytes instead of {expected}",
@@ -260,6 +266,8 @@ def why_incomplete(checkpoint: Path) -> str:
     adapter = checkpoint / "adapter_model.safetensors"
     if problem := why_truncated(adapter):
         return problem
+    if not _header(adapter):
+        return NO_TENSOR(name=adapter.name)
     if not zipfile.is_zipfile(checkpoint / "scheduler.pt"):
         return MISSING_OR_CUT(name="scheduler.pt")
     if not any(zipfile.is_zipfile(path) for path in _optimizers(checkpoint)):

@@ -162,6 +162,14 @@ def is_sharded(spec: ModelSpec) -> bool:
     return parameters * BYTES[spec.training.dtype] / GIB > WHOLE_GIB
 
 
+def is_parted_by_fsdp(spec: ModelSpec) -> bool:
+    """Return whether it is PyTorch's FSDP that shares the weights out.
+
+    No fused loss reads them then: it takes the output layer's part on one card for the whole.
+    """
+    return is_sharded(spec) and "deepspeed" not in spec.training.extra
+
+
 def training_gib(shape: Shape, training: Training, cards: int = 1, *, sharded: bool = False) -> float:
     """Return a rough peak of each card's memory while training.
 

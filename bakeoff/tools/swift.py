@@ -70,7 +70,7 @@ def sft(
         "dataloader_num_workers": t.data_workers,
         "dataset_num_proc": 1,
         "attn_impl": t.attention,
-        "use_liger_kernel": t.fused_loss or None,
+        "use_liger_kernel": (t.fused_loss and not memory.is_parted_by_fsdp(spec)) or None,
         "seed": t.seed,
         "output_dir": output,
         "add_version": False,
@@ -125,6 +125,7 @@ def _training_plugins(spec: ModelSpec, version: str) -> tuple[Path, ...]:
         *(PLUGINS / f"{name}.py" for name in spec.training.plugins),
         *_offline_tracker(spec, version),
         *([PLUGINS / "end_with_launcher.py"] if spec.cards > 1 else ()),
+        *([PLUGINS / "sharded_adapter.py"] if memory.is_parted_by_fsdp(spec) else ()),
     )
 
 

@@ -8,7 +8,7 @@
 # engines   the row shared-vllm alone on card 0, then merged-lmdeploy with the adapter that it trained
 # thin      what a 32B row needs, tried with two layers: FSDP on two cards, and vLLM on two
 # large     the row random-32b on both cards, once the weights of the forms are gone
-# invariant vLLM alone on the merged weights, without and with batch invariance, each at 64 and 512 in flight
+# invariant vLLM on the weights SERVED (qwen's) and the card CARD (1), without and with batch invariance, each at 64 and 512 in flight
 # table     stages, seconds and agreement of all stores so far as LOGS/summary.json
 # Every row has a store of its own in FAST, so that it can be removed, and leases of its own, so that rows share a card where
 # memory allows. FAST is memory (/dev/shm), SLOW a disk. Parts wait for each other through files in LOGS.
@@ -36,14 +36,27 @@ row() {
 
 table() {
   local agree=()
-  [ -d "$FAST/store-engines/models/merged-lmdeploy/evaluation" ] && for variant in base tuned; do
-    [ -d "$FAST/store-engines/models/merged-lmdeploy/evaluation/$variant" ] && agree+=(--agree shared-vllm/$variant merged-lmdeploy/$variant)
+  for variant in base tuned; do
+    [ -d "$FAST/store-engines/models/merged-lmdeploy/evaluation/$variant" ] &&
+      agree+=(--agree "shared-vllm/$variant" "merged-lmdeploy/$variant")
   done
-  "$PYTHON" bench/gpu/summary.py "$FAST"/store-* ${agree[@]+"${agree[@]}"} > "$LOGS/summary.json.new" && mv "$LOGS/summary.json.new" "$LOGS/summary.json"
+  "$PYTHON" bench/gpu/summary.py "$FAST"/store-* ${agree[@]+"${agree[@]}"} > "$LOGS/summary.json.new" &&
+    mv "$LOGS/summary.json.new" "$LOGS/summary.json"
 }
 
-published() { CUDA_VISIBLE_DEVICES=$2 "$PYTHON" bench/gpu/published_model.py "$1" --out "$SLOW/published/$1" --text "$DATA/smile/train.jsonl" $FORMS >> "$LOGS/build.log" 2>&1; say "built $1"; touch "$LOGS/built-$1"; }
-drawn() { CUDA_VISIBLE_DEVICES=$2 "$PYTHON" bench/gpu/random_model.py --config "${BUILD:-$3}" --out "$1" --text "$DATA/${TEXT:-smile/train.jsonl}" ${*:4} >> "$LOGS/build.log" 2>&1; say "built $1"; touch "$LOGS/built-$(basename "$1")"; }
+# FAMILY CARD
+published() {
+  CUDA_VISIBLE_DEVICES=$2 "$PYTHON" bench/gpu/published_model.py "$1" --out "$SLOW/published/$1" --text "$DATA/smile/train.jsonl" $FORMS \
+    >> "$LOGS/build.log" 2>&1
+  say "built $1"; touch "$LOGS/built-$1"
+}
+
+# FOLDER CARD CONFIG [OPTION...]
+drawn() {
+  CUDA_VISIBLE_DEVICES=$2 "$PYTHON" bench/gpu/random_model.py --config "${BUILD:-$3}" --out "$1" --text "$DATA/${TEXT:-smile/train.jsonl}" \
+    ${*:4} >> "$LOGS/build.log" 2>&1
+  say "built $1"; touch "$LOGS/built-$(basename "$1")"
+}
 
 build() {
   mount -o "remount,size=${SHM:-190G}" /dev/shm 2>/dev/null
@@ -97,16 +110,18 @@ engines() {
 thin() {
   until_there "$LOGS/site"; until_there "$LOGS/built-thin"
   # weights above 40 GiB lie in parts on the cards; these are small, and shall, too
-  rm -rf "$SLOW/thin-tree"; mkdir -p "$SLOW/thin-tree"; tar -cf - --exclude=.git --exclude=.venv --exclude=.gpu . | tar -xf - -C "$SLOW/thin-tree"
+  rm -rf "$SLOW/thin-tree"; mkdir -p "$SLOW/thin-tree"
+  tar -cf - --exclude=.git --exclude=.venv --exclude=.gpu . | tar -xf - -C "$SLOW/thin-tree"
   sed -i 's/^WHOLE_GIB = .*/WHOLE_GIB = 0.001/' "$SLOW/thin-tree/bakeoff/tools/memory.py"
-  sed "s#$FAST/large#$FAST/thin#" "$MATRIX" > "$SLOW/thin.yaml"; cp "$SLOW/thin.yaml" "$SLOW/thin-tree/bench/gpu/thin.yaml"
+  sed "s#$FAST/large#$FAST/thin#" "$MATRIX" > "$SLOW/thin-tree/bench/gpu/thin.yaml"
   TREE=$SLOW/thin-tree MATRIX=bench/gpu/thin.yaml STORE=thin row random-32b 0,1 "train or export" & a=$!
   until_there "$LOGS/vllm"
   if [ -z "${BUILD}" ]; then
     $PYTHON -m vllm.entrypoints.openai.api_server --model "$FAST/thin" --served-model-name thin --host 127.0.0.1 --port 8123 --dtype bfloat16 \
       --tensor-parallel-size 2 --max-model-len 2048 --gpu-memory-utilization 0.15 --enforce-eager --disable-custom-all-reduce > "$LOGS/vllm-thin.log" 2>&1 & server=$!
     for _ in $(seq 180); do
-      curl -sf --noproxy '*' -m 20 -H 'Content-Type: application/json' -d '{"model":"thin","max_tokens":4,"prompt":"hi"}' http://127.0.0.1:8123/v1/completions > "$LOGS/vllm-thin.json" && break
+      curl -sf --noproxy '*' -m 20 -H 'Content-Type: application/json' -d '{"model":"thin","max_tokens":4,"prompt":"hi"}' \
+        http://127.0.0.1:8123/v1/completions > "$LOGS/vllm-thin.json" && break
       kill -0 $server 2>/dev/null || break
       sleep 1
     done
@@ -118,16 +133,17 @@ thin() {
 
 large() {
   until_there "$LOGS/forms-ended"; until_there "$LOGS/built-large"
-  rm -rf "$FAST"/store-published-*/forms "$FAST"/store-published-*/models/*/export-*/output "$SLOW"/published/* "$FAST"/store-thin/models/*/export-*
+  rm -rf "$FAST"/store-published-*/forms "$FAST"/store-published-*/models/*/export-*/output "$FAST"/store-thin/models/*/export-* \
+    "$SLOW"/published/*
   ROW_S=1200 row random-32b 0,1 "train or export or deploy or eval"
   touch "$LOGS/large-ended"
 }
 
 invariant() {
-  until_there "$LOGS/large-ended"; until_there "$LOGS/engines-ended"
-  local served; served=$(ls -d "$FAST"/store-engines/models/merged-lmdeploy/parity-tuned-*/served | tail -1)
+  local served=${SERVED:-$FAST/qwen}
+  until_there "$LOGS/vllm"; until_there "$LOGS/built-qwen"
   for on in 0 1; do
-    VLLM_BATCH_INVARIANT=$on CUDA_VISIBLE_DEVICES=0 setsid "$PYTHON" -m vllm.entrypoints.openai.api_server --model "$served" --served-model-name m \
+    VLLM_BATCH_INVARIANT=$on CUDA_VISIBLE_DEVICES=${CARD:-1} setsid "$PYTHON" -m vllm.entrypoints.openai.api_server --model "$served" --served-model-name m \
       --host 127.0.0.1 --port 8124 --dtype bfloat16 --max-model-len 4096 --max-num-seqs 512 --gpu-memory-utilization 0.5 > "$LOGS/vllm-invariant-$on.log" 2>&1 & server=$!
     began=$(date +%s)
     until curl -sf --noproxy '*' -m 20 http://127.0.0.1:8124/v1/models > /dev/null; do
