@@ -85,9 +85,7 @@ def build(name: str, folder: Path, seed: int = 0) -> Path:
 
 
 def write_tokenizer(folder: Path, *, pieces: tuple[str, ...], dummy_prefix: bool) -> int:
-    """Train ``tokenizer.model`` on the shipped text; return its size.
-
-    The options are those of the releases."""
+    """Train ``tokenizer.model`` as the releases did; return its size."""
     import sentencepiece
 
     model = folder / "tokenizer.model"
@@ -155,9 +153,7 @@ def _write(recipe: Recipe, folder: Path, seed: int) -> None:
 
 
 def _save(folder: Path, tensors: Tensors, recipe: Recipe) -> None:
-    """Write *tensors* in files of the recipe's kind.
-
-    Several have an index."""
+    """Write *tensors* in files of the recipe's kind, several with an index."""
     import torch
 
     stem, suffix = ("pytorch_model", "bin") if recipe.binary else ("model", "safetensors")
@@ -179,9 +175,7 @@ def _save(folder: Path, tensors: Tensors, recipe: Recipe) -> None:
 
 
 def _trained(recipe: Recipe, native: Path, seed: int) -> Tensors:
-    """Return the native weights after a moment of training.
-
-    They learn the form of questions and replies."""
+    """Return native weights that learnt the form of questions and replies."""
     import torch
     from transformers import AutoTokenizer, LlamaForCausalLM
 

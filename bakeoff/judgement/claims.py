@@ -67,7 +67,7 @@ def always_valid(
     scale: tuple[float, float] = (1.0, 5.0),
     compare: Compare = compare_ratings,
 ) -> dict[Table, Always]:
-    """Return confidence sequences per table, with one correction over all pairs.
+    """Return confidence sequences per table, corrected over all pairs.
 
     Args:
         compare: what *rated* was compared with.

@@ -147,7 +147,7 @@ class Queues(Database):
         return str(rows[0]["case_id"]) if rows else None
 
     def screen_of_item(self, item_id: str) -> int | None:
-        """Return the number of the screen that shows the item; None where no item is called so."""
+        """Return the number of the screen that shows the item, or None."""
         rows = self.rows("SELECT screen FROM item WHERE item_id = ?", item_id)
         return int(rows[0]["screen"]) if rows else None
 

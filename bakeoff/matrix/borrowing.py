@@ -1,4 +1,4 @@
-"""Rows with ``weights_of``: the weights of another row, served in another way."""
+"""Rows with ``weights_of``, which serve the weights of another row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows one service answers for: a base, and adapters that were trained on it."""
+"""Which rows one service answers for: a base, and adapters on it."""
 
 from __future__ import annotations
 

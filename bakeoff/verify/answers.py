@@ -140,7 +140,7 @@ def _is_multiple(sample: Row) -> bool:
 
 
 def checks_of_evidence(evidence: Evidence) -> list[Check]:
-    """Return checks that hold a result against its replies and reviews, one per result."""
+    """Return a check per result that holds it against replies and reviews."""
     if evidence.root is None:
         return [
             lambda audit: audit.note(
