@@ -284,7 +284,8 @@ def _check_summary(audit: Audit, place: str, result: Row, samples: Sequence[Row]
         "answers", f"{place} agreement", result.get("agreement"), sum(both) / len(both) if both else None
     )
     for name in ("trusted", "why_not", "suite", "metric"):
-        audit.compare("told of an evaluation", f"{place} {name}", result.get(name), result["scores"][0][name])
+        first = result["scores"][0][name]
+        audit.compare("told of an evaluation", f"{place} scores {name}", first, result.get(name))
 
 
 def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: _Answer, result: Row) -> None:
