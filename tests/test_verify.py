@@ -271,6 +271,20 @@ def statement_of_another_template(house: House) -> None:
     _edited_statement(house, lambda said: said.update(id="scoring.trust.never"))
 
 
+def other_count_of_ratings(house: House) -> None:
+    content = read(house.run / "run.json")
+    content["ratings"]["counts"]["judgements"] += 40
+    write(house.run / "run.json", content)
+
+
+def headline_statement_with_other_values(house: House) -> None:
+    result = house.stage("m0/evaluate-counsellor-base")
+    content = read(result)
+    content["statements"]["why_not"]["values"].update(share=0.01)
+    write(result, content)
+    reseal(result)
+
+
 def dropped_failure(house: House) -> None:
     for folder in (house.run, house.reports):
         content = read(folder / "run.json")
@@ -634,6 +648,7 @@ def table_of_another_run(house: House) -> None:
 
 TAMPERINGS = [
     better_score, better_score_down_to_the_result, statement_with_other_values, statement_of_another_template,
+    headline_statement_with_other_values, other_count_of_ratings,
     dropped_failure, dropped_skip, skip_without_reason, swapped_models,
     swapped_variants_of_a_result, other_threshold, other_chance, other_suite, other_weights, other_matrix_beside,
     row_gone_from_the_matrix, shortened_reply, shortened_prediction, edited_reply_in_every_copy, changed_grade,

@@ -241,8 +241,9 @@ def _check_replies(
 
 def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row], folder: Path) -> None:
     """Hold a result against the copy that lies beside its replies."""
-    first = read_result(folder / "result.json")
-    same = {name: result.get(name) for name in first if name not in ("scores", "folder")}
+    # Texts alone: which template made them is kept in the copy of one side, or on neither.
+    first = read_object(folder / "result.json")
+    same = {name: result.get(name) for name in first if name not in ("scores", "folder", "statements")}
     audit.compare_keys("both copies agree", f"{folder.name}/result.json against {place}", first, same)
     scores = [{name: row.get(name) for name in _OF_A_SCORE} for row in result["scores"]]
     copied = [{name: row.get(name) for name in _OF_A_SCORE} for row in first["scores"]]
@@ -284,7 +285,8 @@ def _check_summary(audit: Audit, place: str, result: Row, samples: Sequence[Row]
         "answers", f"{place} agreement", result.get("agreement"), sum(both) / len(both) if both else None
     )
     for name in ("trusted", "why_not", "suite", "metric"):
-        audit.compare("told of an evaluation", f"{place} {name}", result.get(name), result["scores"][0][name])
+        first = result["scores"][0][name]
+        audit.compare("told of an evaluation", f"{place} scores {name}", first, result.get(name))
 
 
 def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: _Answer, result: Row) -> None:

@@ -32,6 +32,7 @@ def check_ratings(audit: Audit, evidence: Evidence, same_code: bool) -> None:
     *same_code*: whether the page is of this version, whose summary may be compared whole; that of another one is
     compared rating by rating.
     """
+    first: dict[str, Row] = {}
     for folder in evidence.folders:
         path = folder / "run.json"
         ratings = read_object(path).get("ratings") if path.is_file() else None
@@ -40,6 +41,7 @@ def check_ratings(audit: Audit, evidence: Evidence, same_code: bool) -> None:
             place = f"{folder.name}/run.json ratings {study['study']['id']}"
             with audit.reading(place):
                 _check_sums(audit, place, study)
+                _check_counts(audit, place, study, first.setdefault(str(study["study"]["id"]), study))
                 _check_study(audit, evidence, place, study, same_code)
         if not studies and folder == evidence.run_folder:
             _check_silence(audit, evidence, f"{folder.name}/run.json ratings")
@@ -90,6 +92,21 @@ def _check_sums(audit: Audit, place: str, study: Row) -> None:
                 counted = [sum(score == point for score in scores) for point in range(1, 6)]
                 audit.compare(_RULE, f"{where} distribution", row["distribution"], counted)
                 audit.compare(_RULE, f"{where} n_judgements", row["n_judgements"], len(scores))
+
+
+def _check_counts(audit: Audit, place: str, study: Row, other: Row) -> None:
+    """Hold the counts of a report against those of its run, where both show the same ratings.
+
+    A queue may have grown since, and a rating may have been corrected to the same scores.
+    """
+    if study.get("items") != other.get("items"):
+        return
+    for name in ("judgements", "cannot_judge", "other_rubric"):
+        audit.compare(_RULE, f"{place} counts {name}", study["counts"].get(name), other["counts"].get(name))
+    both = study["counts"]["raters"].keys() & other["counts"]["raters"].keys()
+    for rater in sorted(both):
+        shown, source = (each["counts"]["raters"][rater]["done"] for each in (study, other))
+        audit.compare(_RULE, f"{place} counts {rater} done", shown, source)
 
 
 def _check_study(audit: Audit, evidence: Evidence, place: str, study: Row, same_code: bool) -> None:
