@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import clusters
@@ -365,6 +366,24 @@ def test_a_leg_whose_node_was_lost_begins_again_and_its_first_reports_do_not_cou
     outcome = house.dispatch.wait("a-train")
     assert (outcome.why, outcome.reports) == ("", [REPORT["report"]])
     assert [event["phase"] for event in house.events if event["event"] == "leg"].count("lost") == 1
+
+
+def test_time_in_the_queue_counts_neither_a_lost_attempt_nor_the_wait_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, clock = House(tmp_path, [BASE]), [100.0]
+    monkeypatch.setattr(dispatch, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=lambda _: None))
+    house.executor.plan["a-base"] = [State("queued")]
+    house.dispatch.step()
+    for after_s, state, token in (
+        (7, State("running"), "first"), (50, State("queued"), ""), (3, State("running"), "second"),
+    ):  # fmt: skip
+        clock[0] += after_s
+        house.executor.plan["a-base"] = [state]
+        if token:
+            house.begin("a-base", token)
+        house.dispatch.step()
+    assert [event["queued_s"] for event in house.events if event.get("phase") == "running"] == [7, 3]
 
 
 def test_how_often_a_leg_begins_again_is_bounded_and_told(tmp_path: Path) -> None:
