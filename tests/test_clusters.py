@@ -492,6 +492,8 @@ def test_no_more_jobs_than_allowed_and_an_orderly_end(tmp_path: Path) -> None:
         ("PENDING", "Priority", "queued"),
         ("PENDING", "PartitionTimeLimit", "ended"),
         ("PENDING", "JobHeldUser", "ended"),
+        ("PENDING", "launch failed requeued held", "lost"),
+        ("PENDING", "launch_failed_requeued_held", "lost"),
         ("RUNNING", "None", "running"),
         ("COMPLETING", "None", "running"),
         ("NODE_FAIL", "None", "lost"),
