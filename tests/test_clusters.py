@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import clusters
@@ -368,6 +369,24 @@ def test_a_leg_whose_node_was_lost_begins_again_and_its_first_reports_do_not_cou
     assert [event["phase"] for event in house.events if event["event"] == "leg"].count("lost") == 1
 
 
+def test_time_in_the_queue_counts_neither_a_lost_attempt_nor_the_wait_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, clock = House(tmp_path, [BASE]), [100.0]
+    monkeypatch.setattr(dispatch, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=lambda _: None))
+    house.executor.plan["a-base"] = [State("queued")]
+    house.dispatch.step()
+    for after_s, state, token in (
+        (7, State("running"), "first"), (50, State("queued"), ""), (3, State("running"), "second"),
+    ):  # fmt: skip
+        clock[0] += after_s
+        house.executor.plan["a-base"] = [state]
+        if token:
+            house.begin("a-base", token)
+        house.dispatch.step()
+    assert [event["queued_s"] for event in house.events if event.get("phase") == "running"] == [7, 3]
+
+
 def test_how_often_a_leg_begins_again_is_bounded_and_told(tmp_path: Path) -> None:
     house = House(tmp_path, [TRAIN], restarts=2)
     house.executor.plan["a-train"] = [State("lost", "NODE_FAIL")]
@@ -474,6 +493,8 @@ def test_no_more_jobs_than_allowed_and_an_orderly_end(tmp_path: Path) -> None:
         ("PENDING", "Priority", "queued"),
         ("PENDING", "PartitionTimeLimit", "ended"),
         ("PENDING", "JobHeldUser", "ended"),
+        ("PENDING", "launch failed requeued held", "lost"),
+        ("PENDING", "launch_failed_requeued_held", "lost"),
         ("RUNNING", "None", "running"),
         ("COMPLETING", "None", "running"),
         ("NODE_FAIL", "None", "lost"),

@@ -214,7 +214,8 @@ class Dispatch:
             queued = round(time.monotonic() - way.queued_at)
             self.tell("leg", leg=way.leg.name, phase="running", host=where, queued_s=queued, start=way.starts)
         if state.phase == "queued":
-            way.running_at = 0.0
+            if way.running_at:  # the cluster put it back
+                way.queued_at, way.running_at = time.monotonic(), 0.0
             if state.why and state.why != way.announced:
                 way.announced = state.why
                 self.tell("leg", leg=way.leg.name, phase="queued", why=state.why)

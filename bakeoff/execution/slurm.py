@@ -14,7 +14,7 @@ from pathlib import Path
 from bakeoff.errors import BakeoffError
 from bakeoff.execution.executor import Job, State, time_limit_s
 from bakeoff.execution.slurm_programs import run
-from bakeoff.execution.slurm_states import NEVER, state_of
+from bakeoff.execution.slurm_states import NEVER, NOT_LAUNCHED, state_of
 from bakeoff.files import write_text
 from bakeoff.matrix.schema import ExecutorSpec
 from bakeoff.secrecy import redact
@@ -172,7 +172,7 @@ class Slurm:
                 states[name] = State("ended", "the queue no longer lists it")
             if name in states and states[name].phase in ("ended", "lost"):
                 self._ended[name] = states[name]
-                if states[name].why.startswith(NEVER):
+                if states[name].why.startswith((NEVER, NOT_LAUNCHED)):  # else it stays in the queue, held
                     run("scancel", number, check=False)
         return states
 

@@ -11,10 +11,13 @@ _RUNNING = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNAL
 _LOST = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED")
 _NEVER = re.compile(
     r"PartitionTimeLimit|PartitionNodeLimit|BadConstraints|Invalid\w+|DependencyNeverSatisfied|AccountNotAllowed"
-    r"|\w*MaxWall\w*|\w*MaxCpuPerJob\w*|\w*MaxTRESPerJob\w*|\w*MaxGRESPerJob\w*|JobHeld\w+|launch_failed\w*"
+    r"|\w*MaxWall\w*|\w*MaxCpuPerJob\w*|\w*MaxTRESPerJob\w*|\w*MaxGRESPerJob\w*|JobHeld\w+"
 )
 """Reasons for which a job would wait for ever."""
+_UNLAUNCHED = re.compile(r"launch[ _]failed", re.IGNORECASE)
+"""The node took the job and could not begin it; Slurm holds such a one until somebody looks."""
 NEVER = "it would never start"
+NOT_LAUNCHED = "its node could not begin it"
 _WHY = {
     "COMPLETED": "",
     "FAILED": "",
@@ -27,6 +30,8 @@ _WHY = {
 def state_of(state: str, code: str, reason: str, host: str) -> State:
     """What a line of squeue says of a job."""
     if _QUEUED.fullmatch(state):
+        if _UNLAUNCHED.match(reason):
+            return State("lost", f"{NOT_LAUNCHED}: {reason}", host)
         if _NEVER.fullmatch(reason):
             return State("ended", f"{NEVER}: {reason}", cancelled=True)
         return State("queued", "" if reason == "None" else reason)
