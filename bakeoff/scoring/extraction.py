@@ -68,7 +68,7 @@ def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False
     if section := below_heading(text):
         letters = _read(section, options, multiple)
         plain = [plain_form(option).strip("。.;,、 ") for option in options]
-        if letters or not (multiple or _LABEL_FIRST.match(section)) or not without_question(section, plain):
+        if letters or not _LABEL_FIRST.match(section) or not without_question(section, plain):
             return letters
         return _read(f"答案:{section}", options, multiple)
     letters = _read(text, options, multiple)

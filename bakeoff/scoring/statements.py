@@ -53,6 +53,10 @@ _NAMED_AS_WELL = re.compile(
     r"[也亦还]|同样|一样|(?<!不)正确|(?<!不)对|(?<!不)选|(?<!不)合适|(?<!不)恰当|(?<!不)符合|(?<!不)可取|[✓✔✅√]"
 )
 _QUOTED = re.compile(r"[\"“「『][^\"“”「」『』\n]{1,20}[\"”」』]")
+_DENIED_TOGETHER = re.compile(
+    r"[*_`]*(?P<by>[、,])[ ]?[A-J](?:(?:(?P=by)|[和与及])[ ]?[A-J])*(?:[和与及][ ]?[A-J])?(?:选?项)?(?:都|均|皆|全)"
+)
+"""The rest of a list that one verdict holds for, the label before it included."""
 _ALTERNATIVE = re.compile(
     r"(?<![A-Za-z])[A-J](?:选?项)?[\s*_`]*(?:还是|或者?|\bor\b)[\s*_`]*(?:选择?|选项|是|should i |do i )*$",
     re.IGNORECASE,
@@ -248,6 +252,8 @@ class StatementReader(LabelReader):
     def denied(self, stated: Labels) -> bool:
         """Whether what follows the list denies it or asks."""
         tail = self.text[stated.end : stated.end + 40]
+        if _DENIED_TOGETHER.match(tail) and self.run_is_rejected(stated.end, set(stated.indices)):
+            return True
         return bool(is_rejected(tail) or QUESTIONED.match(tail) or ELSE.match(tail) or DISAGREES.match(tail))
 
     def complete(self, stated: Labels) -> bool:
