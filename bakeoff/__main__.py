@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bakeoff import __version__
-from bakeoff.matrix.suggestions import did_you_mean
+from bakeoff.foundation.suggestions import did_you_mean
 from bakeoff.start.speech import Speaker, language_of
 
 USAGE = """\

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from bakeoff.chain.deployment import Deployment, deployments
 from bakeoff.chain.service import Service
-from bakeoff.endpoint.texts import printable
-from bakeoff.errors import BakeoffError
+from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.secrecy import load_env_file
+from bakeoff.foundation.texts import printable
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.runs.runs import new_id
-from bakeoff.secrecy import load_env_file
-from bakeoff.workspace import Workspace
 
 
 def main(argv: list[str] | None = None) -> int:

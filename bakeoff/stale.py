@@ -21,14 +21,14 @@ from filelock import FileLock, Timeout
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.chain.results import readable
 from bakeoff.environments import building as environments
-from bakeoff.errors import BakeoffError
 from bakeoff.execution.runner import running
+from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import Matrix
 from bakeoff.store.facts import EvaluationFacts, EvaluationResult, Facts
 from bakeoff.store.stage import Stage
 from bakeoff.tools import hubs
-from bakeoff.workspace import Workspace
 
 STAGES = ("train", "export", "deploy", "parity", "evaluate", "speed")
 """The stages whose folders may go; what they measured is kept in the runs."""

@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bakeoff import data
-from bakeoff.errors import BakeoffError
+from bakeoff.foundation.errors import BakeoffError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -22,13 +22,13 @@ from bakeoff.chain.chain import Bench, Chain
 from bakeoff.environments import building as environments
 from bakeoff.evalscope import evaluate_command
 from bakeoff.execution.runner import Runner
+from bakeoff.foundation.provenance import ContentHashes
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix import schema as matrix
 from bakeoff.matrix import settings
 from bakeoff.matrix.loading import load_matrix
-from bakeoff.provenance import ContentHashes
 from bakeoff.store.stages import Stages, Timeline
 from bakeoff.tools.memory import TABLE_8_1
-from bakeoff.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bakeoff.endpoint.address import LOOPBACK
-from bakeoff.errors import BakeoffError, RatingError
+from bakeoff.foundation.errors import BakeoffError, RatingError
+from bakeoff.foundation.secrecy import load_env_file
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.judgement.arrangement import current_study, open_study
 from bakeoff.judgement.blind import Presentation, Study, build_study, read_study
 from bakeoff.judgement.judge_model import JudgeModel, Tally, compare_replies, probe_planted, score_replies
@@ -31,9 +33,7 @@ from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import VARIANTS
 from bakeoff.runs.judging import ask_deployed, gathered_replies, gathered_study
 from bakeoff.runs.runs import new_id
-from bakeoff.secrecy import load_env_file
 from bakeoff.statistics.study import outlook
-from bakeoff.workspace import Workspace
 from judge.options import RATERS, parser
 from judge.owner_commands import erase, invite, paper, store_at
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.errors import StoreError
+from bakeoff.foundation.errors import StoreError
 from bakeoff.judgement.invitations import SESSION_S, Invitations
 from judge.guard import CLIENT_ADDRESS
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bakeoff.errors import BakeoffError, RatingError
-from bakeoff.files import replacing
+from bakeoff.foundation.errors import BakeoffError, RatingError
+from bakeoff.foundation.files import replacing
 from bakeoff.judgement.case_rows import BadLine
 from bakeoff.judgement.refusals import refusal
 from bakeoff.judgement.replies import Case, Reply, Respondent, gather, load_cases, read_replies, sort_lines

@@ -6,7 +6,7 @@ import argparse
 from datetime import datetime
 from pathlib import Path
 
-from bakeoff.errors import RatingError
+from bakeoff.foundation.errors import RatingError
 from bakeoff.judgement.erasure import erase_identity, erase_judgements
 from bakeoff.judgement.invitations import MOST_AT_ONCE, Invitations, link
 from bakeoff.judgement.raters import Raters

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from bakeoff.errors import StoreError
+from bakeoff.foundation.errors import StoreError
 from bakeoff.judgement.invitations import Invitations
 from bakeoff.judgement.raters import Raters, Sessions
 from judge.guard import CLIENT_ADDRESS

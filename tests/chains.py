@@ -17,11 +17,11 @@ from bakeoff.chain.chain import Bench, Chain
 from bakeoff.environments.building import running_environment
 from bakeoff.environments.installed import cache_file, installed
 from bakeoff.execution.runner import Runner
+from bakeoff.foundation.provenance import ContentHashes
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import Matrix, ModelSpec
-from bakeoff.provenance import ContentHashes
 from bakeoff.store.stages import Stages, Timeline
-from bakeoff.workspace import Workspace
 
 STORE = Path(os.environ.get("BAKEOFF_STORE", Path(__file__).parents[1] / "store"))
 ROW: dict[str, Any] = {

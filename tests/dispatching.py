@@ -11,10 +11,10 @@ import signal
 import sys
 from pathlib import Path
 
-from bakeoff.command import Command
 from bakeoff.execution.dispatch import Bounds, Dispatch
 from bakeoff.execution.executor import Job, open_executor, time_limit_s
 from bakeoff.execution.legs import Leg
+from bakeoff.foundation.command import Command
 from bakeoff.matrix.schema import ExecutorSpec
 
 FAKE = Path(__file__).parent / "fakes" / "leg.py"

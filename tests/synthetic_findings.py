@@ -16,11 +16,11 @@ import pandas as pd
 
 from bakeoff.chain import training
 from bakeoff.evalscope.speed import Speed, speed_rows
+from bakeoff.foundation.sentences import with_statements
 from bakeoff.matrix.schema import Suite
 from bakeoff.parity import answers
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, Findings, Row, with_columns
 from bakeoff.scoring.scores import ALWAYS_ONE_LETTER
-from bakeoff.sentences import with_statements
 
 MODELS = {
     "qwen2.5-7b": "Qwen/Qwen2.5-7B-Instruct",

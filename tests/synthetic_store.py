@@ -16,7 +16,9 @@ import yaml
 from bakeoff.evalscope import grading_rules, score_rows
 from bakeoff.evalscope.grading import result_of
 from bakeoff.evalscope.speed import read_speed, speed_rows
-from bakeoff.files import append_line, write_json, write_rows
+from bakeoff.foundation.files import append_line, write_json, write_rows
+from bakeoff.foundation.sentences import with_statements
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import Matrix
 from bakeoff.report.__main__ import main as write_report
@@ -25,11 +27,9 @@ from bakeoff.scoring.extraction import extract_choice, final_part
 from bakeoff.scoring.leakage import Leak
 from bakeoff.scoring.scores import Sample
 from bakeoff.scoring.tables import sample_row
-from bakeoff.sentences import with_statements
 from bakeoff.store.stages import Record
 from bakeoff.suites.overlap import overlap
 from bakeoff.verify.answers import sha_of
-from bakeoff.workspace import Workspace
 from tests.synthetic_findings import synthetic_ratings
 
 RUN = "20260302-101500-abcd"

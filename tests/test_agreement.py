@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.errors import RatingError, ScoreError
+from bakeoff.foundation.errors import RatingError, ScoreError
 from bakeoff.judgement.agreement import (
     fleiss_kappa,
     intra_rater,

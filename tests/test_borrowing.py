@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from bakeoff.chain.chain import Bench, Chain
-from bakeoff.errors import MatrixError
+from bakeoff.foundation.errors import MatrixError
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import Matrix
 from bakeoff.runs import plan
-from bakeoff.workspace import Workspace
 from tests.chains import ROW, SUITE
 
 

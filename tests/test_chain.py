@@ -25,15 +25,15 @@ from bakeoff.chain.ports import free_port
 from bakeoff.chain.replies import replies
 from bakeoff.chain.service import Service, who_answers
 from bakeoff.chat import talk
-from bakeoff.command import Command
-from bakeoff.errors import DataError, IdentityError, NotReady, ServiceError
 from bakeoff.execution.runner import Runner
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import DataError, IdentityError, NotReady, ServiceError
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.judgement.chat import ChatDesk
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.runs.plan import dry_run
 from bakeoff.store.stages import Record
-from bakeoff.workspace import Workspace
 from tests.chains import ROW, SUITE, Tiny, bench_in, matrix_with, plant_base
 from tests.fakes.service import serving as asked_service
 

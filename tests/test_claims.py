@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.errors import RatingError, ScoreError
+from bakeoff.foundation.errors import RatingError, ScoreError
 from bakeoff.judgement.claims import always_valid, effect_sizes, judge_comparisons
 from bakeoff.statistics.crossed import errors
 from bakeoff.statistics.icc import icc

@@ -21,14 +21,15 @@ import yaml
 from bakeoff.runs.events import Event
 from clusters import Lab, RayCluster, SlurmCluster, wait_until
 
-from bakeoff.command import Command
-from bakeoff.errors import BakeoffError, MatrixError, StoreError
 from bakeoff.execution import dispatch, runner
 from bakeoff.execution.dispatch import Bounds, Dispatch
 from bakeoff.execution.executor import Busy, Job, State, chosen, time_limit_s
 from bakeoff.execution.legs import Leg, in_order, legs_of, lower_bound, makespan
 from bakeoff.execution.slurm import Slurm
 from bakeoff.execution.slurm_states import state_of
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import BakeoffError, MatrixError, StoreError
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import ExecutorSpec
 from bakeoff.store import locks
@@ -37,7 +38,6 @@ from bakeoff.store.locks import why_locks_unusable
 from bakeoff.store.placements import placements
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Stages, Timeline
-from bakeoff.workspace import Workspace
 from tests.chains import plant_tools
 
 slurm, ray = clusters.slurm, clusters.ray
@@ -609,13 +609,13 @@ def test_a_lab_ends_with_the_tests_however_these_end(tmp_path: Path, number: int
 HOLD = """
 import sys, time
 from pathlib import Path
-from bakeoff.command import Command
+from bakeoff.foundation.command import Command
 from bakeoff.execution.runner import Runner, end_orphans, running
 from bakeoff.store import locks
 from bakeoff.store.facts import TrainingFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Stages, Timeline
-from bakeoff.workspace import Workspace
+from bakeoff.foundation.workspace import Workspace
 locks.SILENT_S = 0.5
 workspace = Workspace(Path(sys.argv[1]))
 stages = Stages(workspace, Timeline(workspace.root / "events.jsonl"))

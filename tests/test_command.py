@@ -8,7 +8,7 @@ import subprocess
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff.command import Command, flags
+from bakeoff.foundation.command import Command, flags
 
 ARGUMENTS = st.lists(
     st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\x00"), max_size=8), max_size=4

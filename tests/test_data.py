@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bakeoff import data
-from bakeoff.errors import DataError
+from bakeoff.foundation.errors import DataError
 
 EXAM = data.read_rows(data.FACTS_EXAM / "facts_val.jsonl")
 COUNSELLOR = data.read_rows(data.FOLDER / "pceb_mcq" / "pceb_mcq.jsonl")

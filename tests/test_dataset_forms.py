@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.errors import DataError
+from bakeoff.foundation.errors import DataError
 from bakeoff.training_data.health import check_dataset, estimated_tokens, why_none_left
 
 TALK = {

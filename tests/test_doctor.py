@@ -16,12 +16,12 @@ from bakeoff.doctor.data import unhealthy
 from bakeoff.doctor.doctor import Finding, known_differences, traps
 from bakeoff.doctor.finding import Visit, lines_of
 from bakeoff.environments.building import digest, running_environment
-from bakeoff.errors import DataError
+from bakeoff.foundation.errors import DataError
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import load_matrix, parse_matrix
 from bakeoff.matrix.schema import Environment, Matrix, ModelSpec
 from bakeoff.tools import memory
 from bakeoff.training_data.health import check_dataset, dialogue, estimated_tokens, why_fewer
-from bakeoff.workspace import Workspace
 from tests.chains import plant_tools
 
 ROOT = Path(__file__).parents[1]
@@ -411,7 +411,7 @@ def test_the_guides_six_rows_are_examined_without_importing_a_heavy_module(works
     code = (
         "import sys; from pathlib import Path; from bakeoff.chain.chain import Bench; "
         "from bakeoff.doctor.doctor import Visit, findings; "
-        "from bakeoff.matrix.loading import load_matrix; from bakeoff.workspace import Workspace; "
+        "from bakeoff.matrix.loading import load_matrix; from bakeoff.foundation.workspace import Workspace; "
         "m = load_matrix(Path(sys.argv[1])); rows = [r for r in m.models.values() if r.group == 'full']; "
         "assert len(rows) == 6; w = Workspace(Path(sys.argv[2])); "
         "findings(Visit(rows, m, w, Bench.at_rest(m, w).lines_of)); "

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.report.analysis import analyse
 from bakeoff.runs import runs
 from bakeoff.runs.ending import WIDTH, board
 from bakeoff.runs.following import width_of
-from bakeoff.workspace import Workspace
 from tests.synthetic_findings import synthetic_findings
 
 

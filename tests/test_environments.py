@@ -21,7 +21,7 @@ from bakeoff.environments.building import (
 )
 from bakeoff.environments.installed import why_refused
 from bakeoff.environments.probe import packages
-from bakeoff.errors import EnvironmentFailed
+from bakeoff.foundation.errors import EnvironmentFailed
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import Environment
 from bakeoff.tools import engines

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from judge_app import study, verdict
 
-from bakeoff.errors import StoreError
+from bakeoff.foundation.errors import StoreError
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.judgement.arena import ArenaDesk
 from bakeoff.judgement.desk import Desk
 from bakeoff.judgement.erasure import erase_identity, erase_judgements
@@ -20,7 +21,6 @@ from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.submissions import Judgement
 from bakeoff.judgement.verdicts import summarise
-from bakeoff.workspace import Workspace
 
 NAME, LABEL, WORDS = "Zoë Quint", "zoe.quint@example.org", "unverkennbare Worte"
 Erase = Callable[[RatingStore, str, Raters | None], object]

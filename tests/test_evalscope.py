@@ -18,10 +18,11 @@ from fakes.service import Running, serving
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff import error_texts, evalscope
-from bakeoff.errors import MatrixError, ScoreError
+from bakeoff import evalscope
 from bakeoff.evalscope import distrust, grading, worker
 from bakeoff.evalscope.__main__ import gather_for_dashboard, main
+from bakeoff.foundation import error_texts
+from bakeoff.foundation.errors import MatrixError, ScoreError
 from bakeoff.matrix.schema import Suite
 from bakeoff.scoring import extraction, leakage, scores
 from bakeoff.scoring.scores import STATUSES

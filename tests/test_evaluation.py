@@ -13,10 +13,10 @@ from fakes.service import serving
 from bakeoff.chain.chain import Chain
 from bakeoff.chain.deployment import Deployment
 from bakeoff.chain.evaluation import Evaluation
-from bakeoff.errors import ScoreError
 from bakeoff.execution.runner import Runner
+from bakeoff.foundation.errors import ScoreError
+from bakeoff.foundation.sentences import in_languages, restored
 from bakeoff.matrix.loading import parse_matrix
-from bakeoff.sentences import in_languages, restored
 from bakeoff.store.stages import Record
 from tests.chains import Tiny, bench_in
 

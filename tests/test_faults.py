@@ -36,16 +36,16 @@ from bakeoff.chain.ports import free_port
 from bakeoff.chain.replies import replies
 from bakeoff.chain.service import Service, who_answers
 from bakeoff.chain.speed import speed
-from bakeoff.command import Command
-from bakeoff.errors import BakeoffError, CommandFailed, ServiceError, Stalled
 from bakeoff.execution.runner import Process, Runner, end_orphans
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import BakeoffError, CommandFailed, ServiceError, Stalled
+from bakeoff.foundation.provenance import ContentHashes
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.judgement.replies import load_cases
-from bakeoff.provenance import ContentHashes
 from bakeoff.report import Findings, section
 from bakeoff.runs import runs
 from bakeoff.runs.finishing import finish as finish_run
 from bakeoff.store.stages import Record, Stages, Timeline
-from bakeoff.workspace import Workspace
 from fixtures.progress import described
 from tests.chains import matrix_with, plant_base, plant_tools
 from tests.fakes.service import serving as asked_service

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff.errors import DataError
-from bakeoff.files import (
+from bakeoff.foundation.errors import DataError
+from bakeoff.foundation.files import (
     append_line,
     numbered_lines,
     read_rows,
@@ -107,4 +107,4 @@ def test_no_other_module_replaces_a_file() -> None:
             and len(node.args) == 1
             and not node.keywords
         ]
-        assert not calls, f"{path}: writes through bakeoff.files.replacing instead"
+        assert not calls, f"{path}: writes through bakeoff.foundation.files.replacing instead"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bakeoff.foundation.sentences import with_statements
 from bakeoff.runs.following import Board, Cell, clock, earlier_seconds, fitted, width_of
-from bakeoff.sentences import with_statements
 from bakeoff.tools.checkpoints import STEP_AND_LEFT
 
 CELLS: list[Cell] = [("a", "", "train"), ("a", "tuned", "ceval"), ("b<i>", "base", "ceval")]

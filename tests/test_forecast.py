@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from bakeoff.errors import MatrixError
+from bakeoff.foundation.errors import MatrixError
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import Matrix
 from bakeoff.runs import forecast, runs
 from bakeoff.runs.finishing import scoring_agreement
 from bakeoff.store.stages import Record
 from bakeoff.tools import engines
-from bakeoff.workspace import Workspace
 
 
 def matrix(**row: Any) -> Matrix:

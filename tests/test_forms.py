@@ -22,7 +22,6 @@ from published_forms import BUILDERS, DENSE
 from safetensors.torch import load_file, save_file
 
 from bakeoff.chain.chain import Bench, Chain
-from bakeoff.errors import DataError, MatrixError
 from bakeoff.execution.runner import Runner
 from bakeoff.forms import conversion, families, harmony, proof, shards
 from bakeoff.forms.__main__ import main
@@ -34,8 +33,9 @@ from bakeoff.forms.proof import prove
 from bakeoff.forms.published import published_form
 from bakeoff.forms.reference import TOLERANCE, largest_difference
 from bakeoff.forms.sentencepiece import SPACE, read_vocabulary
+from bakeoff.foundation.errors import DataError, MatrixError
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.runs.plan import dry_run, load
-from bakeoff.workspace import Workspace
 from tests.chains import bench_in, matrix_with
 
 TOKENIZER = {"ChatGLM3-6B": "chatglm", "InternLM2": "internlm2", "Baichuan2-7B": "baichuan"}

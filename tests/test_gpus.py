@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from bakeoff.chain.chain import Chain
-from bakeoff.command import Command
-from bakeoff.errors import BakeoffError
 from bakeoff.execution import gpus
 from bakeoff.execution.gpus import Card, Holder, Leases, cards, common_folder
 from bakeoff.execution.runner import Runner
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import BakeoffError
 from tests.chains import bench_in, matrix_with
 
 CARDS = [Card(number, "Pretended", 80.0, 80.0) for number in range(4)]

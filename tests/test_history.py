@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bakeoff.errors import StoreError
+from bakeoff.foundation.errors import StoreError
 from bakeoff.report import Findings, page
 from bakeoff.report.__main__ import main
 from bakeoff.report.history import Since, changes, moved, why_failed

@@ -18,16 +18,16 @@ import pytest
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.doctor.finding import Visit
 from bakeoff.doctor.hubs import check_hubs
-from bakeoff.errors import DataError, MatrixError
 from bakeoff.execution.runner import Runner
+from bakeoff.foundation.errors import DataError, MatrixError
+from bakeoff.foundation.provenance import ContentHashes
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.datasets import dataset_name
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import ModelSpec
-from bakeoff.provenance import ContentHashes
 from bakeoff.runs.plan import dry_run
 from bakeoff.store.stages import Stages, Timeline
 from bakeoff.tools import hubs
-from bakeoff.workspace import Workspace
 from fixtures.progress import described
 from tests.chains import ROW, SUITE
 from tests.fakes.hub import LARGE, FakeHub, Repository, serving

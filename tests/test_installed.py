@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.command import Command
 from bakeoff.environments.building import PythonEnvironment, running_environment
 from bakeoff.environments.installed import (
     Installed,
@@ -13,7 +12,8 @@ from bakeoff.environments.installed import (
     names_in_source,
     nearest,
 )
-from bakeoff.errors import ToolError
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import ToolError
 
 ROOT = Path(__file__).parents[1]
 STORE = Path(os.environ.get("BAKEOFF_STORE", ROOT / "store"))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from judge_app import study
 
-from bakeoff.errors import ServiceError
+from bakeoff.foundation.errors import ServiceError
 from bakeoff.judgement import arena
 from bakeoff.judgement.arena import ArenaDesk, arena_results, pairs, talks
 from bakeoff.judgement.erasure import erase_identity, erase_judgements

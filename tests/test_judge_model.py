@@ -15,7 +15,7 @@ import pytest
 from judge_app import ROOT, cases, study, verdict
 
 from bakeoff.endpoint.streams import stream
-from bakeoff.errors import RatingError, ServiceError
+from bakeoff.foundation.errors import RatingError, ServiceError
 from bakeoff.judgement.addressing import PLANTED, addresses_grader
 from bakeoff.judgement.judge_model import (
     JudgeModel,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from judge_app import App, free_port, judge, study
 
-from bakeoff.errors import ServiceError
+from bakeoff.foundation.errors import ServiceError
 from bakeoff.judgement import chat
 from bakeoff.judgement import raters as raters_module
 from bakeoff.judgement.invitations import Invitations

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from judge_app import study, verdict
 
-from bakeoff.errors import RatingError
+from bakeoff.foundation.errors import RatingError
 from bakeoff.judgement.arrangement import arrange, arrangement_of, open_study
 from bakeoff.judgement.blind import Practice, Study, read_study
 from bakeoff.judgement.desk import Desk

@@ -22,8 +22,8 @@ from judge_app import cases, study, verdict
 
 from bakeoff.chain import stages
 from bakeoff.chain.chain import Chain
-from bakeoff.errors import BakeoffError, MatrixError, RatingError
 from bakeoff.execution.runner import Runner
+from bakeoff.foundation.errors import BakeoffError, MatrixError, RatingError
 from bakeoff.judgement.arrangement import Arrangement
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.database import APPEND_ONLY

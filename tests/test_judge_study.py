@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.judgement.blind import read_study
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import Reply, load_cases
-from bakeoff.workspace import Workspace
 from judge.__main__ import add_newest, main, parser
 
 

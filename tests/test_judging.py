@@ -17,13 +17,13 @@ from judge_app import ROOT, free_port
 from bakeoff.chain.deployment import deployments
 from bakeoff.chain.replies import replies
 from bakeoff.chain.service import who_answers
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import Respondent, gather, load_cases
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import Matrix
 from bakeoff.runs.judging import judge_run
 from bakeoff.store.stages import Record, now
-from bakeoff.workspace import Workspace
 
 ROW = {"url": "http://127.0.0.1:9/v1", "served_model": "m"}
 SUITE = {"benchmark": "psyqa", "data": "shipped:psyqa", "hub": False, "kind": "open", "limit": 3}

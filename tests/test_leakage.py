@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bakeoff import evalscope
-from bakeoff.characters import SIMPLIFIED, TRADITIONAL
-from bakeoff.errors import DataError
 from bakeoff.evalscope import worker
+from bakeoff.foundation.characters import SIMPLIFIED, TRADITIONAL
+from bakeoff.foundation.errors import DataError
 from bakeoff.matrix.schema import Suite
 from bakeoff.scoring.leakage import (
     NEAR,

@@ -13,9 +13,9 @@ import pytest
 from fakes.service import Running, serving
 
 from bakeoff import evalscope
-from bakeoff.errors import MatrixError, ScoreError
 from bakeoff.evalscope import worker
 from bakeoff.evalscope.choosing import why_malformed
+from bakeoff.foundation.errors import MatrixError, ScoreError
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import Suite
 from bakeoff.scoring.letters import (

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bakeoff.errors import MatrixError
+from bakeoff.foundation.errors import MatrixError
 from bakeoff.matrix.datasets import dataset_argument, dataset_identity
 from bakeoff.matrix.loading import load_matrix, parse_matrix
 from bakeoff.matrix.settings import Training

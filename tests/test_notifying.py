@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from bakeoff.errors import MatrixError
+from bakeoff.foundation.errors import MatrixError
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.runs import notifying
 

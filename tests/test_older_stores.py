@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from bakeoff import error_texts
 from bakeoff.chain.evaluation import Evaluation
 from bakeoff.chain.replies import replies
 from bakeoff.execution.runner import Runner
+from bakeoff.foundation import error_texts
 from bakeoff.scoring import extraction
 from bakeoff.store.facts import EvaluationFacts, Facts, HealthFacts, RepliesFacts, TrainingFacts
 from bakeoff.store.stages import Record

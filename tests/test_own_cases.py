@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bakeoff.errors import DataError
+from bakeoff.foundation.errors import DataError
 from bakeoff.judgement.replies import load_cases, read_cases
 
 CLIENT = {"role": "user", "content": "我睡不好"}

@@ -18,9 +18,9 @@ import pytest
 from bakeoff.chain import parity, stages
 from bakeoff.chain.chain import Chain
 from bakeoff.chain.deployment import Deployment
-from bakeoff.command import Command
-from bakeoff.errors import BakeoffError, CommandFailed, DataError, IdentityError
 from bakeoff.execution.gpus import Leases, cards, common_folder
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import BakeoffError, CommandFailed, DataError, IdentityError
 from bakeoff.parity import answers, comparison
 from bakeoff.probes import tokenizers, views
 from bakeoff.probes.weights import first_changed

@@ -9,13 +9,13 @@ import pytest
 
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.environments.building import digest as environment_digest
-from bakeoff.errors import MatrixError
+from bakeoff.foundation.errors import MatrixError
+from bakeoff.foundation.provenance import digest
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import Environment
-from bakeoff.provenance import digest
 from bakeoff.runs.plan import dry_run, load
 from bakeoff.stale import stale
-from bakeoff.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.sentences import with_statements
+from bakeoff.foundation.sentences import with_statements
 from bakeoff.store import stages
 from bakeoff.store.stages import Timeline
 from fixtures.live_server import LiveServer

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.errors import ScoreError
+from bakeoff.foundation.errors import ScoreError
 from bakeoff.statistics.crossed import variance_parts
 from bakeoff.statistics.intervals import bounded_interval
 from bakeoff.statistics.raters import Ratings, compare_ratings

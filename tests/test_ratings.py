@@ -22,7 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judge_app import cases, study, verdict
 
-from bakeoff.errors import DataError, RatingError, StoreError
+from bakeoff.foundation.errors import DataError, RatingError, StoreError
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.judgement.blind import build_study, read_study, williams
 from bakeoff.judgement.export import EXPORT_FIELDS
 from bakeoff.judgement.hiding import HIDDEN, hide_makers
@@ -35,7 +36,6 @@ from bakeoff.judgement.verdicts import summarise
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.runs.finishing import finish as finish_run
 from bakeoff.store.stages import Record, Timeline, now
-from bakeoff.workspace import Workspace
 
 DATA = Path(os.environ.get("BAKEOFF_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 DIALOGUES = DATA / "cpsycoun" / "CPsyCounE.jsonl"

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.characters import SIMPLIFIED, TRADITIONAL
+from bakeoff.foundation.characters import SIMPLIFIED, TRADITIONAL
 from bakeoff.judgement.hiding import HIDDEN, hide_makers
 from bakeoff.judgement.judge_model import read_verdict
 from bakeoff.scoring.extraction import extract_choice

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.errors import MatrixError, ScoreError
+from bakeoff.foundation.errors import MatrixError, ScoreError
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.report.analysis import analyse
 from bakeoff.report.claim_tables import claim_sentences, claim_tables

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from bakeoff.chain import weights
-from bakeoff.errors import DataError
+from bakeoff.foundation.errors import DataError
 from bakeoff.plugins.finish_reason import tell_the_reason_truly
 from bakeoff.plugins.rotary_check import rotary_problem
 from bakeoff.tools import checkpoints, foreign, swift

@@ -18,9 +18,11 @@ from bakeoff.chain import training
 from bakeoff.chain.needs import why_unmet
 from bakeoff.chain.ports import free_port
 from bakeoff.doctor.comparability import beside_the_guide, differences
-from bakeoff.errors import StoreError
 from bakeoff.evalscope.speed import Speed, speed_rows
 from bakeoff.execution import gpus
+from bakeoff.foundation.errors import StoreError
+from bakeoff.foundation.sentences import Statement
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import Suite
 from bakeoff.parity import answers, comparison
@@ -38,11 +40,9 @@ from bakeoff.report.views import Analysis
 from bakeoff.report.words import said
 from bakeoff.scoring import scores, tables
 from bakeoff.scoring.scores import SPEED
-from bakeoff.sentences import Statement
 from bakeoff.store.facts import Facts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Stages, Timeline
-from bakeoff.workspace import Workspace
 from tests.synthetic_findings import HOSTILE, synthetic_findings, synthetic_ratings, unpacked
 from tests.test_faults import TOOLS, House, Unprobed, house  # noqa: F401
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bakeoff.command import Command
-from bakeoff.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit, in_short
 from bakeoff.execution.runner import Runner, birth, end_orphans, first_error, tail
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit, in_short
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_nothing_outlives_a_killed_owner(tmp_path: Path) -> None:
     code = f"""
 import sys, time
 from pathlib import Path
-from bakeoff.command import Command
+from bakeoff.foundation.command import Command
 from bakeoff.execution.runner import Runner
 runner = Runner(Path({str(tmp_path)!r}) / "processes")
 process = runner.start(Command((sys.executable, "-c", "import time; time.sleep(600)")), Path({str(tmp_path)!r}) / "log")

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from bakeoff.evalscope.speed import Speed, speed_rows
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.runs import plan, runs
 from bakeoff.runs.finishing import finish as finish_run
 from bakeoff.runs.unmatched import unmatched, why_no_stage
 from bakeoff.scoring.tables import write_scores
 from bakeoff.store.stages import Record
-from bakeoff.workspace import Workspace
 
 RUN = "20260302-101500-abcd"
 

@@ -21,18 +21,18 @@ from evalscope.api.messages import ChatMessageUser
 from openai import APIConnectionError
 
 from bakeoff import evalscope
-from bakeoff.command import Command
 from bakeoff.endpoint.address import http_session, key_of, shown_url, spared_by_proxies
 from bakeoff.endpoint.answers import BadAnswer, is_version_of
 from bakeoff.endpoint.asking import ask
 from bakeoff.endpoint.models import listed_models, shown_names
 from bakeoff.endpoint.streams import stream
-from bakeoff.endpoint.texts import printable
-from bakeoff.error_texts import is_error_text, may_be_error_text
-from bakeoff.errors import CommandFailed, ServiceError, in_short
 from bakeoff.evalscope import worker
 from bakeoff.evalscope.asking import AskingAPI, Tries, in_words
 from bakeoff.execution.runner import Runner
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.error_texts import is_error_text, may_be_error_text
+from bakeoff.foundation.errors import CommandFailed, ServiceError, in_short
+from bakeoff.foundation.texts import printable
 from bakeoff.judgement.replies import Respondent, gather, load_cases
 from bakeoff.matrix.schema import Suite
 

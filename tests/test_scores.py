@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from bakeoff.error_texts import is_error_text
-from bakeoff.errors import DataError
+from bakeoff.foundation.error_texts import is_error_text
+from bakeoff.foundation.errors import DataError
 from bakeoff.scoring.scores import (
     STATUSES,
     Sample,

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bakeoff import secrecy
-from bakeoff.errors import DataError
+from bakeoff.foundation import secrecy
+from bakeoff.foundation.errors import DataError
 
 AWKWARD = 'a"b\\c/d e&é<9>'
 

@@ -15,10 +15,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff import sentences
-from bakeoff.errors import Complaint, DataError, complaint_of
+from bakeoff.foundation import sentences
+from bakeoff.foundation.errors import Complaint, DataError, complaint_of
+from bakeoff.foundation.sentences import (
+    SAID,
+    Statement,
+    Template,
+    gaps,
+    joined,
+    parts_of,
+    restored,
+    with_statements,
+)
 from bakeoff.report import page
-from bakeoff.sentences import SAID, Statement, Template, gaps, joined, parts_of, restored, with_statements
 from tests.synthetic_findings import synthetic_findings, synthetic_ratings
 
 ROOT = Path(__file__).parents[1]

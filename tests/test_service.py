@@ -19,9 +19,9 @@ import pytest
 
 from bakeoff.chain.ports import bindable, free_port
 from bakeoff.chain.service import Service, restart, serving, who_answers
-from bakeoff.command import Command
-from bakeoff.errors import NotReady, ServiceError
 from bakeoff.execution.runner import Runner
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import NotReady, ServiceError
 
 SERVER = Path(__file__).parent / "fakes" / "chat_server.py"
 HELLO = [{"role": "user", "content": "你好"}]

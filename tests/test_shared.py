@@ -17,7 +17,7 @@ import pytest
 from bakeoff.chain import stages
 from bakeoff.chain.chain import Chain
 from bakeoff.chain.rivals import why_not_told
-from bakeoff.errors import BakeoffError, IdentityError, MatrixError
+from bakeoff.foundation.errors import BakeoffError, IdentityError, MatrixError
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import Matrix
 from bakeoff.matrix.sharing import guests_of, host_of

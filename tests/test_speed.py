@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from fakes.service import serving
 
-from bakeoff.command import Command
-from bakeoff.errors import ScoreError
 from bakeoff.evalscope.speed import Speed, read_speed, speed_command, speed_rows, write_prompts
 from bakeoff.evalscope.streamed import check_replies
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import ScoreError
 
 ROOT = Path(__file__).parent.parent
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from bakeoff.errors import CommandFailed, NotInStore
+from bakeoff.foundation.errors import CommandFailed, NotInStore
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.store import locks
 from bakeoff.store.facts import Facts
 from bakeoff.store.identity import differences
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record, Stages, Timeline
-from bakeoff.workspace import Workspace
 
 
 class Bench:

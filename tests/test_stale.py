@@ -14,12 +14,12 @@ from filelock import FileLock
 from bakeoff.chain.chain import Chain
 from bakeoff.chain.deployment import Deployment
 from bakeoff.chain.evaluation import Evaluation
-from bakeoff.command import Command
 from bakeoff.execution.runner import Runner
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.stale import remove, stale
 from bakeoff.tools.hubs import Source, store_folder
-from bakeoff.workspace import Workspace
 from tests.chains import ROW, SUITE, bench_in
 
 KEPT = (

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.errors import ScoreError
+from bakeoff.foundation.errors import ScoreError
 from bakeoff.statistics.bootstrap import effective_clusters
 from bakeoff.statistics.comparison import compare, compare_suites
 from bakeoff.statistics.intervals import agresti_min, clustered_wilson, cohens_h, matched_odds_ratio, wilson

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.errors import ScoreError
+from bakeoff.foundation.errors import ScoreError
 from bakeoff.judgement.case_rows import CRISIS_WORDS
 from bakeoff.judgement.replies import Reply, load_cases
 from bakeoff.judgement.rubric import DIMENSIONS

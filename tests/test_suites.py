@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bakeoff import evalscope
-from bakeoff.errors import DataError
 from bakeoff.evalscope import worker
 from bakeoff.evalscope.local_data import unusable_data
+from bakeoff.foundation.errors import DataError
 from bakeoff.matrix.datasets import SHIPPED
 from bakeoff.matrix.schema import Suite
 from bakeoff.suites import OURS

@@ -498,7 +498,7 @@ def test_an_adapter_without_a_tensor_is_filled_from_the_weights_of_all_cards(tmp
 def test_a_folders_hash_does_not_depend_on_how_many_files_are_read_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bakeoff import provenance
+    from bakeoff.foundation import provenance
 
     folder = tmp_path / "weights"
     folder.mkdir()

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.command import Command
 from bakeoff.environments.building import (
     PythonEnvironment,
     ask,
     running_environment,
 )
 from bakeoff.environments.installed import check_command, installed
+from bakeoff.foundation.command import Command
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import ModelSpec
 from bakeoff.tools import swift

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bakeoff import data, tiny
-from bakeoff.errors import BakeoffError
+from bakeoff.foundation.errors import BakeoffError
 
 RECIPES = sorted(tiny.TINY)
 CHATS = {

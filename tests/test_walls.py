@@ -63,8 +63,7 @@ def test_only_the_adapters_know_evalscope() -> None:
 
 
 STACK = {
-    "facts": "sentences errors command workspace characters error_texts plugins probes parity_probe files "
-    "secrecy provenance data",
+    "facts": "foundation plugins probes parity_probe data",
     "values": "statistics scoring matrix endpoint store execution",
     "adapters": "parity forms tiny suites training_data tools environments evalscope",
     "judgement": "judgement",

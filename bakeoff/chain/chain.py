@@ -13,28 +13,28 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from bakeoff import secrecy
 from bakeoff.chain import running, stages, training, weights
 from bakeoff.chain.origins import Origins
 from bakeoff.chain.shared import SharedServices
-from bakeoff.command import CHECKPOINT, OUTPUT, Command
 from bakeoff.environments.toolchain import Toolchain
-from bakeoff.errors import BakeoffError
 from bakeoff.execution import gpus
 from bakeoff.execution.runner import Runner
 from bakeoff.forms.conversion import VERSION as FORMS_VERSION
 from bakeoff.forms.published import BUILDERS, convert_command, identity_of, published_form
 from bakeoff.forms.published import TINY as PUBLISHED
+from bakeoff.foundation import secrecy
+from bakeoff.foundation.command import CHECKPOINT, OUTPUT, Command
+from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.provenance import ContentHashes, digest
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.datasets import SHIPPED
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.matrix.settings import Training
-from bakeoff.provenance import ContentHashes, digest
 from bakeoff.store.facts import Facts
 from bakeoff.store.stage import Line, Stage
 from bakeoff.store.stages import Record, Stages, Timeline
 from bakeoff.suites.rows import FORMATS, LETTERS
 from bakeoff.tools import checkpoints, engines, memory, swift
-from bakeoff.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -19,19 +19,26 @@ from bakeoff.chain.chain import Bench, Chain
 from bakeoff.chain.needs import why_unmet
 from bakeoff.chain.service import CANARY_TIMEOUT_S, Service, reach, restart, serving
 from bakeoff.chain.shared import SharedService, link_log
-from bakeoff.errors import BakeoffError, CommandFailed, DataError, MatrixError, ServiceError, Stalled
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Process, Runner, end_orphans
-from bakeoff.files import write_json
+from bakeoff.foundation.errors import (
+    BakeoffError,
+    CommandFailed,
+    DataError,
+    MatrixError,
+    ServiceError,
+    Stalled,
+)
+from bakeoff.foundation.files import write_json
+from bakeoff.foundation.provenance import ContentHashes
+from bakeoff.foundation.suggestions import did_you_mean
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.matrix.sharing import guests_of
-from bakeoff.matrix.suggestions import did_you_mean
 from bakeoff.parity import answers
-from bakeoff.provenance import ContentHashes
 from bakeoff.store.facts import HealthFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record, Stages, Timeline
-from bakeoff.workspace import Workspace
 
 T = TypeVar("T")
 

@@ -16,14 +16,14 @@ from bakeoff.chain import stages
 from bakeoff.chain.deployment import Deployment, see_alive, see_answering
 from bakeoff.chain.results import answered_by, readable, why_unanswered, without_nan
 from bakeoff.chain.service import Service, who_answers_as
-from bakeoff.errors import BakeoffError, CommandFailed, ScoreError
 from bakeoff.evalscope.types import SuiteResult
 from bakeoff.execution.attempts import Attempts
-from bakeoff.files import write_json
+from bakeoff.foundation.errors import BakeoffError, CommandFailed, ScoreError
+from bakeoff.foundation.files import write_json
+from bakeoff.foundation.provenance import commit, versions
+from bakeoff.foundation.sentences import Template, restored, with_statements
 from bakeoff.matrix.schema import Suite
-from bakeoff.provenance import commit, versions
 from bakeoff.scoring.leakage import training_files
-from bakeoff.sentences import Template, restored, with_statements
 from bakeoff.store.facts import EvaluationFacts, EvaluationResult, HealthFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record

@@ -6,8 +6,8 @@ from functools import cache
 
 from bakeoff.environments import building as environments
 from bakeoff.execution import gpus
+from bakeoff.foundation.sentences import Template
 from bakeoff.matrix.schema import Matrix, ModelSpec
-from bakeoff.sentences import Template
 
 NEEDS_PACKAGE = Template(
     "chain.needs.needs_package",

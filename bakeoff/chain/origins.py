@@ -18,14 +18,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.errors import BakeoffError, CommandFailed, DataError, NotInStore
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import tail
-from bakeoff.files import write_json
+from bakeoff.foundation.errors import BakeoffError, CommandFailed, DataError, NotInStore
+from bakeoff.foundation.files import write_json
+from bakeoff.foundation.provenance import digest
+from bakeoff.foundation.sentences import Template, joined
 from bakeoff.matrix.datasets import dataset_argument, dataset_identity, dataset_name
 from bakeoff.matrix.schema import ModelSpec
-from bakeoff.provenance import digest
-from bakeoff.sentences import Template, joined
 from bakeoff.store.facts import DownloadFacts
 from bakeoff.store.stage import Limits, Line, Stage
 from bakeoff.store.stages import Done, Record, now, read_record

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 from bakeoff import parity_probe
-from bakeoff.command import Command, flags
-from bakeoff.errors import DataError
-from bakeoff.files import write_json
+from bakeoff.foundation.command import Command, flags
+from bakeoff.foundation.errors import DataError
+from bakeoff.foundation.files import write_json
 from bakeoff.parity.comparison import ASKED, BEHAVIOUR_LIMIT_GIB, DIALOGUES, TOKENS, judge
 from bakeoff.probes.loading import PLUGIN_FLAGS, TEMPLATE_OPTIONS
 from bakeoff.probes.measured import Measurements

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bakeoff.foundation.sentences import Template
 from bakeoff.judgement.replies import read_replies
 from bakeoff.scoring.scores import ALL, SPEED, STATUSES
-from bakeoff.sentences import Template
 from bakeoff.store.facts import EvaluationResult
 from bakeoff.store.stage import OUTPUT_GONE
 

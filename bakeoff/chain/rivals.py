@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bakeoff.errors import IdentityError
+from bakeoff.foundation.errors import IdentityError
+from bakeoff.foundation.sentences import Template
 from bakeoff.parity import answers
-from bakeoff.sentences import Template
 
 ANOTHER = Template(
     "chain.rivals.another",

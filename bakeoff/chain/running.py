@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.command import Command
-from bakeoff.errors import CommandFailed
 from bakeoff.execution.attempts import Attempts
 from bakeoff.forms.published import facts_of, last_line
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import CommandFailed
 from bakeoff.store.facts import CommandFacts, ConversionFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record

@@ -20,18 +20,18 @@ import psutil
 import requests
 
 from bakeoff.chain.ports import HOST, bindable, free_port, listener
-from bakeoff.command import Command
 from bakeoff.endpoint.address import http_session, key_of, shown_url
 from bakeoff.endpoint.answers import BadAnswer, is_version_of, read_answer
 from bakeoff.endpoint.models import listed_models, shown_names
 from bakeoff.endpoint.streams import lines_of, pieces_of
-from bakeoff.endpoint.texts import printable, why_untrusted, words_of
 from bakeoff.endpoint.transfer import arriving, in_pieces, post
-from bakeoff.errors import NotReady, ServiceError
 from bakeoff.execution.gpus import cards
 from bakeoff.execution.runner import Process, Runner, failure, tail
-from bakeoff.secrecy import redact
-from bakeoff.sentences import Template
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import NotReady, ServiceError
+from bakeoff.foundation.secrecy import redact
+from bakeoff.foundation.sentences import Template
+from bakeoff.foundation.texts import printable, why_untrusted, words_of
 from bakeoff.store.facts import HealthFacts
 
 ENDED = Template(

@@ -10,10 +10,10 @@ from bakeoff.chain.deployment import Deployment, see_alive
 from bakeoff.chain.evaluation import made_by
 from bakeoff.chain.results import without_nan
 from bakeoff.chain.service import Service
-from bakeoff.command import Command
 from bakeoff.evalscope import speed as measuring
-from bakeoff.files import write_json
-from bakeoff.sentences import with_statements
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.files import write_json
+from bakeoff.foundation.sentences import with_statements
 from bakeoff.store.facts import HealthFacts, SpeedFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from bakeoff import evalscope
 from bakeoff.chain import parity as comparing
 from bakeoff.chain.results import why_errored, why_unanswered, why_unmeasured, why_unreadable
-from bakeoff.command import CHECKPOINT, OUTPUT, Command
 from bakeoff.evalscope.speed import LEVELS
 from bakeoff.forms.published import why_unbuilt
+from bakeoff.foundation.command import CHECKPOINT, OUTPUT, Command
+from bakeoff.foundation.provenance import digest, versions
 from bakeoff.judgement.replies import MAX_TOKENS, load_cases
 from bakeoff.matrix.schema import ModelSpec, Suite
-from bakeoff.provenance import digest, versions
 from bakeoff.store.facts import (
     CommandFacts,
     ConversionFacts,

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff import secrecy
-from bakeoff.command import Command
-from bakeoff.errors import CommandFailed, OutOfMemory, Stalled
 from bakeoff.execution.attempts import Attempts
 from bakeoff.execution.runner import Process
-from bakeoff.files import write_json
+from bakeoff.foundation import secrecy
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import CommandFailed, OutOfMemory, Stalled
+from bakeoff.foundation.files import write_json
+from bakeoff.foundation.sentences import Template
 from bakeoff.matrix.datasets import dataset_name
 from bakeoff.matrix.schema import ModelSpec
 from bakeoff.matrix.settings import Training
-from bakeoff.sentences import Template
 from bakeoff.store.facts import TrainingFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bakeoff.errors import DataError
+from bakeoff.foundation.errors import DataError
+from bakeoff.foundation.provenance import TENSORS, WEIGHTS, ContentHashes
+from bakeoff.foundation.sentences import Template
 from bakeoff.matrix.schema import ModelSpec
-from bakeoff.provenance import TENSORS, WEIGHTS, ContentHashes
-from bakeoff.sentences import Template
 from bakeoff.tools import checkpoints, foreign
 
 OTHER_BASE = Template(

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bakeoff.errors import DataError
+from bakeoff.foundation.errors import DataError
 
 FOLDER = Path(__file__).parent
 FACTS_EXAM = FOLDER / "facts_exam"

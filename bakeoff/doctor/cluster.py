@@ -17,17 +17,17 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from bakeoff import provenance
-from bakeoff.command import Command
 from bakeoff.doctor.finding import STORE, Finding
-from bakeoff.errors import BakeoffError
 from bakeoff.execution.executor import Executor, Job, State, open_executor
 from bakeoff.execution.gpus import count_of
-from bakeoff.files import write_json
+from bakeoff.foundation import provenance
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.files import write_json
+from bakeoff.foundation.sentences import Template, of_error
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.schema import ExecutorSpec, ModelSpec
-from bakeoff.sentences import Template, of_error
 from bakeoff.store.locks import why_locks_unusable
-from bakeoff.workspace import Workspace
 
 PATIENCE_S = 600.0
 """How long a probe may wait in the queue."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bakeoff.foundation.sentences import Template, joined
 from bakeoff.matrix.schema import ModelSpec
 from bakeoff.matrix.seeds import is_further_seed
-from bakeoff.sentences import Template, joined
 
 DIFFERS = Template("doctor.comparability.differs", "{aspect}: {values}", zh="{aspect}：{values}")
 GROUP = Template("doctor.comparability.group", "{value} ({rows})", zh="{value}（{rows}）")

@@ -14,11 +14,11 @@ from bakeoff.doctor.finding import (
     offline,
 )
 from bakeoff.environments.installed import Installed, nearest
-from bakeoff.errors import DataError, complaint_of
+from bakeoff.foundation.errors import DataError, complaint_of
+from bakeoff.foundation.sentences import Statement, Template, of_error
 from bakeoff.matrix.datasets import dataset_name
 from bakeoff.matrix.schema import POINT_AT_DATA, ModelSpec, Suite
 from bakeoff.scoring import leakage
-from bakeoff.sentences import Statement, Template, of_error
 from bakeoff.training_data.health import Health, check_dataset
 
 _DESCRIBED_BY = {"model": "config.json", "adapter": "adapter_config.json", "weights": "config.json"}

@@ -26,9 +26,9 @@ from bakeoff.environments.installed import (
     cache_file,
     installed,
 )
+from bakeoff.foundation.sentences import Template, joined
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.schema import Matrix, ModelSpec
-from bakeoff.sentences import Template, joined
-from bakeoff.workspace import Workspace
 
 COMPARABILITY = Template("doctor.doctor.comparability", "comparability", zh="可比性")
 LACKS = Template("doctor.doctor.lacks", "a full-size row has {lacks}", zh="正式模型行{lacks}")

@@ -13,10 +13,10 @@ from bakeoff.environments.installed import (
     Asking,
     Installed,
 )
+from bakeoff.foundation.sentences import Statement, Template
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.schema import Matrix, ModelSpec
-from bakeoff.sentences import Statement, Template
 from bakeoff.store.stage import Line
-from bakeoff.workspace import Workspace
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bakeoff.doctor.finding import Finding, Visit, cached
-from bakeoff.secrecy import redact
-from bakeoff.sentences import Statement, Template
+from bakeoff.foundation.secrecy import redact
+from bakeoff.foundation.sentences import Statement, Template
 from bakeoff.tools import hubs
 from bakeoff.tools.hubs import Source
 

@@ -13,7 +13,7 @@ from bakeoff.doctor.finding import (
     cached,
 )
 from bakeoff.execution.gpus import cards
-from bakeoff.sentences import JOINED, Template
+from bakeoff.foundation.sentences import JOINED, Template
 from bakeoff.tools import memory
 
 _OFF = 1.25

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bakeoff.command import Command
 from bakeoff.doctor.finding import (
     Finding,
     Visit,
@@ -19,10 +18,11 @@ from bakeoff.environments.installed import (
     near_templates,
     why_refused,
 )
-from bakeoff.errors import BakeoffError
 from bakeoff.forms.published import published_form
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.sentences import Template, of_error
 from bakeoff.matrix.schema import ModelSpec
-from bakeoff.sentences import Template, of_error
 
 NOT_BUILT = Template(
     "doctor.names.not_built",

@@ -11,7 +11,7 @@ from bakeoff.doctor.finding import (
     Visit,
     tracks_in_swanlab,
 )
-from bakeoff.sentences import JOINED, Statement, Template
+from bakeoff.foundation.sentences import JOINED, Statement, Template
 
 OLD_CODE = Template(
     "doctor.tools.old_code",

@@ -13,8 +13,8 @@ import requests
 from requests.utils import get_environ_proxies, select_proxy
 
 from bakeoff.endpoint.connections import bound
-from bakeoff.errors import ServiceError
-from bakeoff.secrecy import redact
+from bakeoff.foundation.errors import ServiceError
+from bakeoff.foundation.secrecy import redact
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 """The hosts that are this machine."""

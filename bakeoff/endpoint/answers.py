@@ -12,9 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from bakeoff.endpoint.texts import beginning_of, clean, decoded, kind_of
-from bakeoff.error_texts import is_error_text
-from bakeoff.errors import ServiceError
+from bakeoff.foundation.error_texts import is_error_text
+from bakeoff.foundation.errors import ServiceError
+from bakeoff.foundation.texts import beginning_of, clean, decoded, kind_of
 
 REPLIES = frozenset({200, 201, 203})
 """Status codes of a whole reply; 206 is a part of one, 202 and 204 are none."""

@@ -9,9 +9,9 @@ import requests
 
 from bakeoff.endpoint.address import key_of, shown_url
 from bakeoff.endpoint.answers import REPLIES, Answer, BadAnswer, EndlessAnswer, read_answer
-from bakeoff.endpoint.texts import why_untrusted, words_of
 from bakeoff.endpoint.transfer import BUSY, arriving, in_pieces, post, retry_after_s
-from bakeoff.errors import ServiceError
+from bakeoff.foundation.errors import ServiceError
+from bakeoff.foundation.texts import why_untrusted, words_of
 
 MAX_ATTEMPTS = 3
 

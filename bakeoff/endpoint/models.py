@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import requests
 
 from bakeoff.endpoint.answers import BadAnswer, parsed
-from bakeoff.endpoint.texts import beginning_of, kind_of
 from bakeoff.endpoint.transfer import arriving, in_pieces
+from bakeoff.foundation.texts import beginning_of, kind_of
 
 MOST_PAGES = 20
 _MOST_SHOWN = 8

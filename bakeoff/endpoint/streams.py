@@ -12,11 +12,11 @@ import requests
 
 from bakeoff.endpoint.address import http_session, key_of, shown_url
 from bakeoff.endpoint.answers import FAILED_FINISH, BadAnswer, joined_parts, parsed, read_answer
-from bakeoff.endpoint.texts import beginning_of, why_untrusted, words_of
 from bakeoff.endpoint.transfer import MAX_BYTES, arriving, in_pieces, post
-from bakeoff.error_texts import is_error_text
-from bakeoff.errors import ServiceError
-from bakeoff.secrecy import redact
+from bakeoff.foundation.error_texts import is_error_text
+from bakeoff.foundation.errors import ServiceError
+from bakeoff.foundation.secrecy import redact
+from bakeoff.foundation.texts import beginning_of, why_untrusted, words_of
 
 
 def pieces_of(lines: Iterable[bytes]) -> Iterator[tuple[str, bool]]:

@@ -13,7 +13,7 @@ import urllib3
 
 from bakeoff.endpoint.address import shown_url
 from bakeoff.endpoint.answers import BadAnswer, EndlessAnswer
-from bakeoff.endpoint.texts import beginning_of
+from bakeoff.foundation.texts import beginning_of
 
 MAX_BYTES = 4 * 2**20
 """Largest answer that is read; the longest replies have some ten thousand letters."""

@@ -3,7 +3,7 @@
 import sys
 
 from bakeoff.environments.building import main
-from bakeoff.errors import EnvironmentFailed
+from bakeoff.foundation.errors import EnvironmentFailed
 
 try:
     sys.exit(main(sys.argv[1:]))

@@ -26,7 +26,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
-from bakeoff.errors import EnvironmentFailed
+from bakeoff.foundation.errors import EnvironmentFailed
 from bakeoff.matrix.schema import Environment
 
 PROBE = Path(__file__).with_name("probe.py")
@@ -413,8 +413,8 @@ def main(argv: list[str]) -> int:
     """
     import argparse
 
+    from bakeoff.foundation.workspace import Workspace
     from bakeoff.matrix.loading import load_matrix
-    from bakeoff.workspace import Workspace
 
     parser = argparse.ArgumentParser(prog="python -m bakeoff.environments", description=main.__doc__)
     parser.add_argument("--matrix", type=Path, default=Path("model_matrix.yaml"))

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bakeoff.command import Command
 from bakeoff.environments.building import PROBE, PythonEnvironment, ask
-from bakeoff.errors import Complaint, EnvironmentFailed, ToolError
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import Complaint, EnvironmentFailed, ToolError
 from bakeoff.tools.engines import SERVERS
 from bakeoff.tools.swift import OWN_TEMPLATES
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from bakeoff.command import Command
 from bakeoff.environments import building as environments
 from bakeoff.environments.building import PythonEnvironment
 from bakeoff.environments.installed import why_refused
-from bakeoff.errors import ToolError
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import ToolError
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.schema import Environment
 from bakeoff.tools import engines, swift
-from bakeoff.workspace import Workspace
 
 TOOLS = ("ms-swift", "transformers", "peft", "torch", *engines.SERVERS)
 """The packages whose versions decide what a stage makes."""

@@ -22,12 +22,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bakeoff.errors import BakeoffError, MatrixError, ScoreError, ToolError
 from bakeoff.evalscope.commands import evaluation_plan, spread
 from bakeoff.evalscope.loading import prepared_afresh
 from bakeoff.evalscope.types import EvaluationPlan
 from bakeoff.evalscope.worker import run
-from bakeoff.sentences import restored
+from bakeoff.foundation.errors import BakeoffError, MatrixError, ScoreError, ToolError
+from bakeoff.foundation.sentences import restored
 
 
 def _own_options(argv: list[str]) -> tuple[list[str], argparse.Namespace]:

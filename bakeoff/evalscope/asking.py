@@ -28,7 +28,6 @@ from openai import APIConnectionError, APIStatusError, InternalServerError, Rate
 
 from bakeoff.endpoint.address import own_certificates, proxy_of
 from bakeoff.endpoint.answers import REPLIES, Answer, BadAnswer, EndlessAnswer, read_answer
-from bakeoff.endpoint.texts import beginning_of, decoded, printable, why_untrusted
 from bakeoff.endpoint.transfer import (
     BUSY,
     MAX_REDIRECTS,
@@ -38,11 +37,12 @@ from bakeoff.endpoint.transfer import (
     refuse_nested,
     retry_after_s,
 )
-from bakeoff.error_texts import is_error_text
-from bakeoff.errors import ServiceError
 from bakeoff.evalscope.connections import TimedTransport
 from bakeoff.evalscope.types import Message
-from bakeoff.secrecy import redact
+from bakeoff.foundation.error_texts import is_error_text
+from bakeoff.foundation.errors import ServiceError
+from bakeoff.foundation.secrecy import redact
+from bakeoff.foundation.texts import beginning_of, decoded, printable, why_untrusted
 
 __all__ = ["AskingAPI", "is_error_text", "prompt_sha"]
 

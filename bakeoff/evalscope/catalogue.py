@@ -14,8 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
-from bakeoff.errors import Complaint, DataError, ToolError, complaint_of
-from bakeoff.matrix.suggestions import did_you_mean
+from bakeoff.foundation.errors import Complaint, DataError, ToolError, complaint_of
+from bakeoff.foundation.suggestions import did_you_mean
 from bakeoff.suites import METRICS, OURS
 
 GENERATION_KEYS = frozenset(

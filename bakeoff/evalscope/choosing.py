@@ -18,8 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from bakeoff.endpoint.answers import Answer, BadAnswer
-from bakeoff.endpoint.texts import beginning_of, printable
-from bakeoff.errors import ScoreError
 from bakeoff.evalscope.commands import generation_config
 from bakeoff.evalscope.loading import Loaded, errored, known_of, predictions_of, reply_of
 from bakeoff.evalscope.types import (
@@ -32,12 +30,14 @@ from bakeoff.evalscope.types import (
     Question,
     Usage,
 )
-from bakeoff.files import append_line
+from bakeoff.foundation.errors import ScoreError
+from bakeoff.foundation.files import append_line
+from bakeoff.foundation.secrecy import redact
+from bakeoff.foundation.sentences import Template
+from bakeoff.foundation.texts import beginning_of, printable
 from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.letters import Reading, averaged, chosen, position_bias, read_letters
 from bakeoff.scoring.scores import Sample
-from bakeoff.secrecy import redact
-from bakeoff.sentences import Template
 
 if TYPE_CHECKING:
     from bakeoff.evalscope.asking import AskingAPI

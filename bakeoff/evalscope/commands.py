@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Unpack
 
-from bakeoff import error_texts
-from bakeoff.command import Command
 from bakeoff.endpoint.address import spared_by_proxies
 from bakeoff.evalscope.catalogue import SuiteLike
 from bakeoff.evalscope.types import AskedSuite, EvaluationPlan, LineOptions, PlanOptions
+from bakeoff.foundation import error_texts
+from bakeoff.foundation.command import Command
 from bakeoff.scoring import extraction, leakage, letters, scores
 from bakeoff.scoring.scores import Thresholds
 from bakeoff.suites import OURS, rows

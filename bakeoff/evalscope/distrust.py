@@ -16,15 +16,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from bakeoff.error_texts import skeleton
 from bakeoff.evalscope.choosing import ask_again
 from bakeoff.evalscope.loading import Loaded, predictions_of
 from bakeoff.evalscope.types import AnsweredBy, EvaluationPlan, Noise, SuiteResult
-from bakeoff.files import write_json
+from bakeoff.foundation.error_texts import skeleton
+from bakeoff.foundation.files import write_json
+from bakeoff.foundation.sentences import Template, joined, parts_of, restored, statement_of, with_statements
 from bakeoff.scoring.extraction import extract_choice
 from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.scores import ALL, ONE_TEXT, TOO_MANY, Sample, from_service, one_text, repeated
-from bakeoff.sentences import Template, joined, parts_of, restored, statement_of, with_statements
 from bakeoff.statistics.intervals import wilson
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
-from bakeoff.errors import ScoreError
 from bakeoff.evalscope.choosing import summary_of
 from bakeoff.evalscope.commands import generation_config
 from bakeoff.evalscope.loading import Loaded, errored, known_of, predictions_of, reply_of, reviews_of
@@ -24,6 +23,9 @@ from bakeoff.evalscope.types import (
     ScoreRow,
     SuiteResult,
 )
+from bakeoff.foundation.errors import ScoreError
+from bakeoff.foundation.sentences import Template, parts_of
+from bakeoff.foundation.sentences import joined as joined_statements
 from bakeoff.scoring.extraction import extract_choice, final_part
 from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.leakage import Leak
@@ -45,8 +47,6 @@ from bakeoff.scoring.scores import (
     score,
 )
 from bakeoff.scoring.tables import score_row
-from bakeoff.sentences import Template, parts_of
-from bakeoff.sentences import joined as joined_statements
 from bakeoff.suites import OURS
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bakeoff.errors import DataError
 from bakeoff.evalscope.commands import dataset_args, generation_config, spread
 from bakeoff.evalscope.types import (
     AskedSuite,
@@ -30,7 +29,8 @@ from bakeoff.evalscope.types import (
     Question,
     Review,
 )
-from bakeoff.files import readable_rows, write_bytes
+from bakeoff.foundation.errors import DataError
+from bakeoff.foundation.files import readable_rows, write_bytes
 from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.letters import refers_to_others, rotated
 from bakeoff.scoring.scores import Sample

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import yaml
 
-from bakeoff.errors import DataError
-from bakeoff.files import numbered_lines, read_text
+from bakeoff.foundation.errors import DataError
+from bakeoff.foundation.files import numbered_lines, read_text
 
 _CEVAL_COLUMNS = ("question", "A", "B", "C", "D", "answer")
 _MOST = 3

@@ -6,10 +6,10 @@ import json
 import math
 from pathlib import Path
 
-from bakeoff.errors import ScoreError
 from bakeoff.evalscope.types import SampleRow, ScoreRow, SuiteResult
-from bakeoff.files import read_rows
-from bakeoff.sentences import restored
+from bakeoff.foundation.errors import ScoreError
+from bakeoff.foundation.files import read_rows
+from bakeoff.foundation.sentences import restored
 
 
 def read_results(work_dir: Path) -> dict[str, SuiteResult]:

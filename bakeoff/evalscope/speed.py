@@ -17,15 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
-from bakeoff.command import Command
 from bakeoff.endpoint.address import spared_by_proxies
-from bakeoff.errors import ScoreError
 from bakeoff.evalscope.streamed import Checked, check_replies
 from bakeoff.evalscope.types import ScoreRow
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import ScoreError
+from bakeoff.foundation.sentences import Template, joined
 from bakeoff.matrix.datasets import SHIPPED
 from bakeoff.scoring.scores import SPEED, Ledger, Score
 from bakeoff.scoring.tables import score_row
-from bakeoff.sentences import Template, joined
 from bakeoff.suites.rows import questions
 
 REQUESTS_FAILED = Template(

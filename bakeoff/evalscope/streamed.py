@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bakeoff.endpoint.answers import Answer, BadAnswer, joined_parts, read_answer, why_no_reply
-from bakeoff.endpoint.texts import beginning_of
-from bakeoff.error_texts import may_be_error_text, skeleton
-from bakeoff.sentences import Template, joined
+from bakeoff.foundation.error_texts import may_be_error_text, skeleton
+from bakeoff.foundation.sentences import Template, joined
+from bakeoff.foundation.texts import beginning_of
 
 NO_REPLIES = Template(
     "evalscope.streamed.no_replies",

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from bakeoff.endpoint.address import key_of, spared_by_proxies
-from bakeoff.errors import BakeoffError, DataError, MatrixError, ScoreError
 from bakeoff.evalscope import choosing
 from bakeoff.evalscope.catalogue import check_suite
 from bakeoff.evalscope.choosing import ask_letters
@@ -32,10 +31,11 @@ from bakeoff.evalscope.distrust import (
 from bakeoff.evalscope.grading import result_of, samples_of
 from bakeoff.evalscope.loading import Loaded, drop_unusable, load, predictions_of
 from bakeoff.evalscope.types import EvaluationPlan, SuiteResult
-from bakeoff.files import write_json, write_rows
+from bakeoff.foundation.errors import BakeoffError, DataError, MatrixError, ScoreError
+from bakeoff.foundation.files import write_json, write_rows
+from bakeoff.foundation.sentences import Template, joined, with_statements
 from bakeoff.scoring.leakage import Leak, leaks, training_dialogues
 from bakeoff.scoring.tables import sample_row, write_samples
-from bakeoff.sentences import Template, joined, with_statements
 
 if TYPE_CHECKING:
     from bakeoff.evalscope.asking import AskingAPI

@@ -6,9 +6,9 @@ import re
 import time
 from dataclasses import dataclass, field
 
-from bakeoff.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit
 from bakeoff.execution.runner import tail
-from bakeoff.sentences import Template
+from bakeoff.foundation.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit
+from bakeoff.foundation.sentences import Template
 
 FAILED = Template(
     "execution.attempts.failed",

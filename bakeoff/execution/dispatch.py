@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from bakeoff.errors import BakeoffError
 from bakeoff.execution.executor import Busy, Executor, Job, State
 from bakeoff.execution.legs import Leg, in_order
 from bakeoff.execution.runner import tail
-from bakeoff.files import readable_rows
+from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.files import readable_rows
 
 STOP_S = 40.0
 """How long legs may take to end in order before they are killed."""

@@ -14,11 +14,11 @@ from typing import Literal, Protocol
 
 from pydantic import ValidationError
 
-from bakeoff.command import Command
-from bakeoff.errors import BakeoffError, MatrixError
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import BakeoffError, MatrixError
+from bakeoff.foundation.suggestions import did_you_mean
 from bakeoff.matrix.complaints import of_executor, shown
 from bakeoff.matrix.schema import ExecutorSpec
-from bakeoff.matrix.suggestions import did_you_mean
 
 Phase = Literal["queued", "running", "ended", "lost"]
 

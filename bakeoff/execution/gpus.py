@@ -18,8 +18,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from bakeoff.command import Command
-from bakeoff.errors import BakeoffError
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import BakeoffError
 from bakeoff.matrix.schema import ModelSpec
 
 UNNOTICED_GIB = 1.0

@@ -10,8 +10,8 @@ import heapq
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.store.stages import read_record
-from bakeoff.workspace import Workspace
 
 SHARES = {"train": 0.5, "base": 0.25, "tuned": 0.25}
 """How the time of a row that was never run is guessed to be spent."""

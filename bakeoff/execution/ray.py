@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bakeoff.errors import BakeoffError
 from bakeoff.execution.executor import Job, State, memory_bytes
+from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.secrecy import redact
 from bakeoff.matrix.schema import ExecutorSpec
-from bakeoff.secrecy import redact
 
 ANSWER_S = 10.0
 """How long an actor may take to answer before nothing is known of it."""

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import psutil
 
-from bakeoff.command import Command
-from bakeoff.endpoint.texts import printable
-from bakeoff.errors import DISK_IS_FULL, CommandFailed, OutOfMemory, Stalled, TimeLimit
-from bakeoff.files import write_json
-from bakeoff.secrecy import redact, scrub
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import DISK_IS_FULL, CommandFailed, OutOfMemory, Stalled, TimeLimit
+from bakeoff.foundation.files import write_json
+from bakeoff.foundation.secrecy import redact, scrub
+from bakeoff.foundation.texts import printable
 
 GRACE_S = 10.0
 """How long a process group may take to end after SIGTERM, before SIGKILL."""

@@ -11,13 +11,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bakeoff.errors import BakeoffError
 from bakeoff.execution.executor import Job, State, time_limit_s
 from bakeoff.execution.slurm_programs import run
 from bakeoff.execution.slurm_states import NEVER, NOT_LAUNCHED, state_of
-from bakeoff.files import write_text
+from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.files import write_text
+from bakeoff.foundation.secrecy import redact
 from bakeoff.matrix.schema import ExecutorSpec
-from bakeoff.secrecy import redact
 
 GONE_S = 60.0
 """How long after its submission a job that squeue does not list may not have been listed yet."""

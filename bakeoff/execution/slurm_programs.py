@@ -7,9 +7,9 @@ import re
 import subprocess
 from collections.abc import Mapping
 
-from bakeoff.errors import BakeoffError
 from bakeoff.execution.executor import Busy
-from bakeoff.secrecy import redact
+from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.secrecy import redact
 
 ANSWER_S = 120.0
 """How long a program may take; sbatch tries for so long where the controller takes no more jobs."""

@@ -13,9 +13,9 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from bakeoff.errors import DataError
 from bakeoff.forms.conversion import convert
 from bakeoff.forms.proof import prove
+from bakeoff.foundation.errors import DataError
 
 
 def main(argv: list[str]) -> int:

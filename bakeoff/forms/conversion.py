@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.errors import DataError
 from bakeoff.forms import sentencepiece
 from bakeoff.forms.cores import cores, on_all_cores, one_thread_each
 from bakeoff.forms.families import FAMILIES
 from bakeoff.forms.family import Family, Step, complaints
 from bakeoff.forms.layouts import PACKED, layout
 from bakeoff.forms.shards import Shards, weight_files, write_shard
+from bakeoff.foundation.errors import DataError
 
 if TYPE_CHECKING:
     import torch

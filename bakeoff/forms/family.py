@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bakeoff.forms.sentencepiece import Specials
-from bakeoff.sentences import Template
+from bakeoff.foundation.sentences import Template
 
 if TYPE_CHECKING:
     import torch

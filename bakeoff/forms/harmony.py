@@ -15,8 +15,8 @@ import json
 import sys
 from pathlib import Path
 
-from bakeoff.errors import DataError
-from bakeoff.files import write_bytes
+from bakeoff.foundation.errors import DataError
+from bakeoff.foundation.files import write_bytes
 
 NAME = "o200k_base.tiktoken"
 SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"

@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from bakeoff.errors import DataError
 from bakeoff.forms import reference
 from bakeoff.forms.conversion import family_of, sha256
 from bakeoff.forms.streaming import Streamed
+from bakeoff.foundation.errors import DataError
 
 SMALL_BYTES = 200_000_000
 """Up to this size all layers are computed by hand; of a larger model the first two."""

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bakeoff.command import Command
-from bakeoff.errors import DataError
 from bakeoff.forms.conversion import RECORD, VERSION, contents, examine, family_of
 from bakeoff.forms.families import FAMILIES
 from bakeoff.forms.family import Family
-from bakeoff.sentences import Template, of_error
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import DataError
+from bakeoff.foundation.sentences import Template, of_error
 
 NO_CONFIG = Template(
     "forms.published.no_config", "{folder} has no config.json", zh="{folder} 中没有 config.json"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 
-from bakeoff.errors import DataError
+from bakeoff.foundation.errors import DataError
 
 SPACE = "▁"
 """How SentencePiece writes a space inside a piece."""

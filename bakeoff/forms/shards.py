@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.errors import DataError
-from bakeoff.files import replacing
+from bakeoff.foundation.errors import DataError
+from bakeoff.foundation.files import replacing
 
 if TYPE_CHECKING:
     import torch

@@ -6,9 +6,9 @@ import json
 import re
 import unicodedata
 
+from bakeoff.foundation.sentences import Template
 from bakeoff.judgement.hiding import legible
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, NAMES_ZH
-from bakeoff.sentences import Template
 
 _NAMES = "|".join([*DIMENSIONS, *CRISIS_CHECKS, *(name.replace("_", " ") for name in DIMENSIONS)])
 _NAMES_ZH = "|".join(NAMES_ZH[name] for name in DIMENSIONS if name in NAMES_ZH)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from bakeoff.errors import RatingError
+from bakeoff.foundation.errors import RatingError
 from bakeoff.statistics.bootstrap import multinomial_weights
 from bakeoff.statistics.intervals import Interval, wilson
 

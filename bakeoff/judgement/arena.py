@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 from bakeoff.endpoint.address import http_session
 from bakeoff.endpoint.asking import complete
-from bakeoff.errors import BakeoffError, RatingError, StoreError
+from bakeoff.foundation.errors import BakeoffError, RatingError, StoreError
 from bakeoff.judgement.database import stored_object, timestamp
 from bakeoff.judgement.duels import bradley_terry, win_rates
 from bakeoff.judgement.hiding import hide_makers

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from bakeoff.errors import RatingError, StoreError
+from bakeoff.foundation.errors import RatingError, StoreError
 from bakeoff.judgement.database import Database, stored_object, timestamp
 from bakeoff.judgement.submissions import short
 

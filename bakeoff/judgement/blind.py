@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bakeoff.errors import RatingError
+from bakeoff.foundation.errors import RatingError
 from bakeoff.judgement.hiding import hide_makers
 from bakeoff.judgement.replies import Case, Reply
 from bakeoff.scoring.reading import without_thinking

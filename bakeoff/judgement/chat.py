@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from bakeoff.endpoint.streams import stream
-from bakeoff.errors import BakeoffError, RatingError, ServiceError
+from bakeoff.foundation.errors import BakeoffError, RatingError, ServiceError
 from bakeoff.judgement.messages import Answer, fresh_answer, request_of
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.refusals import plain, refusal

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from bakeoff.errors import BakeoffError, RatingError
+from bakeoff.foundation.errors import BakeoffError, RatingError
 from bakeoff.judgement.arrangement import Arrangement, arrangement_of, current_study
 from bakeoff.judgement.blind import Practice, Study
 from bakeoff.judgement.messages import Answer, Request, fresh_answer, request_of

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from bakeoff.errors import RatingError
+from bakeoff.foundation.errors import RatingError
 from bakeoff.statistics.bootstrap import Resampling, effective_clusters, expanded_percentiles
 from bakeoff.statistics.intervals import wilson
 from bakeoff.statistics.power import samples_needed

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, TypedDict, cast
 
-from bakeoff.errors import RatingError
-from bakeoff.files import write_json
+from bakeoff.foundation.errors import RatingError
+from bakeoff.foundation.files import write_json
 from bakeoff.judgement.database import APPEND_ONLY, TRIGGERS, statements, timestamp
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore

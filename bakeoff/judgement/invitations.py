@@ -11,7 +11,7 @@ import secrets
 import time
 from typing import NamedTuple, TypedDict
 
-from bakeoff.errors import RatingError
+from bakeoff.foundation.errors import RatingError
 from bakeoff.judgement.raters import Attempts, Pass, RaterEntry, Raters, RatersDocument, passes_of_others
 from bakeoff.judgement.submissions import check_rater, short
 

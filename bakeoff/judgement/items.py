@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Callable
 from typing import TypedDict, cast
 
-from bakeoff.errors import BakeoffError, RatingError
+from bakeoff.foundation.errors import BakeoffError, RatingError
 from bakeoff.judgement.arrangement import current_study
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.database import stored_object, timestamp

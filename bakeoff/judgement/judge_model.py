@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, 
 
 from bakeoff.endpoint.address import http_session
 from bakeoff.endpoint.asking import complete
-from bakeoff.errors import RatingError, ServiceError
+from bakeoff.foundation.errors import RatingError, ServiceError
+from bakeoff.foundation.secrecy import redact
 from bakeoff.judgement.addressing import PLANTED
 from bakeoff.judgement.blind import ShownReply, Study
 from bakeoff.judgement.judged import MODEL_JUDGE
@@ -30,7 +31,6 @@ from bakeoff.judgement.rows import Winner, point
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS, OVERALL, load_rubric
 from bakeoff.judgement.submissions import Judgement
 from bakeoff.scoring.reading import spoken_part
-from bakeoff.secrecy import redact
 
 MAX_COMMENT = 1000
 MAX_VERDICT = 100_000

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.errors import RatingError
-from bakeoff.files import replacing
+from bakeoff.foundation.errors import RatingError
+from bakeoff.foundation.files import replacing
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.export import csv_of
 from bakeoff.judgement.incomplete import reliability

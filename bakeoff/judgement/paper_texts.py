@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
 
+from bakeoff.foundation.sentences import plural
 from bakeoff.judgement.erasure import described
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, OVERALL, load_rubric
-from bakeoff.sentences import plural
 
 if TYPE_CHECKING:
     from bakeoff.judgement.blind import Study

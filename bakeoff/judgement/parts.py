@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
-from bakeoff.errors import BakeoffError
+from bakeoff.foundation.errors import BakeoffError
 from bakeoff.judgement.agreement import krippendorff_alpha
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.claims import Always, effect_sizes

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Required, TypedDict, cast
 
-from bakeoff.errors import RatingError
+from bakeoff.foundation.errors import RatingError
 from bakeoff.judgement.blind import Practice, Study
 from bakeoff.judgement.database import stored_object, timestamp
 from bakeoff.judgement.ratings import RatingStore

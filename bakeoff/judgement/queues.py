@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from functools import cached_property
 
-from bakeoff.errors import RatingError
+from bakeoff.foundation.errors import RatingError
 from bakeoff.judgement.blind import Study, read_study
 from bakeoff.judgement.database import Database, timestamp
 from bakeoff.judgement.submissions import Item, check_rater, short

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Required, TypedDict, cast
 
-from bakeoff.errors import RatingError, StoreError
+from bakeoff.foundation.errors import RatingError, StoreError
 from bakeoff.judgement.submissions import check_rater
 
 MIN_PASSWORD_CHARS = 8

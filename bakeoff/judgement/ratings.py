@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast, overload
 
-from bakeoff.errors import RatingError
-from bakeoff.files import replacing
+from bakeoff.foundation.errors import RatingError
+from bakeoff.foundation.files import replacing
 from bakeoff.judgement.arrangement import CLOSED, is_open
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.database import content_sha, timestamp

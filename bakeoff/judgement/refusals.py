@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bakeoff.errors import BakeoffError
+from bakeoff.foundation.errors import BakeoffError
 
 
 def refusal(error: BakeoffError) -> dict[str, str]:

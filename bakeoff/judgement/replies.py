@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Literal
 
 from bakeoff.endpoint.address import http_session
 from bakeoff.endpoint.asking import complete
-from bakeoff.endpoint.texts import printable
-from bakeoff.errors import DataError, ServiceError
-from bakeoff.files import json_line, write_rows
+from bakeoff.foundation.errors import DataError, ServiceError
+from bakeoff.foundation.files import json_line, write_rows
+from bakeoff.foundation.secrecy import redact
+from bakeoff.foundation.texts import printable
 from bakeoff.judgement.case_rows import BadLine, decoded, fields_of, not_by_line
-from bakeoff.secrecy import redact
 
 if TYPE_CHECKING:
     from requests import Session

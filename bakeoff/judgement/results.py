@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from bakeoff.errors import BakeoffError
+from bakeoff.foundation.errors import BakeoffError
 from bakeoff.judgement.arena import arena_results
 from bakeoff.judgement.arrangement import current_study
 from bakeoff.judgement.messages import Answer, Request, fresh_answer, request_of

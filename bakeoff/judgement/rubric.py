@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypedDict, cast
 
-from bakeoff.errors import StoreError
+from bakeoff.foundation.errors import StoreError
 
 RUBRIC = Path(__file__).with_name("rubric.yaml")
 COMMENTS = ("strengths", "weaknesses", "suggestions")

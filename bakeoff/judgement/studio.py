@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TypedDict, cast
 
-from bakeoff.errors import BakeoffError, RatingError
+from bakeoff.foundation.errors import BakeoffError, RatingError
 from bakeoff.judgement.arrangement import (
     SUGGESTED,
     arrange,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bakeoff.errors import RatingError
+from bakeoff.foundation.errors import RatingError
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS, NAMES_ZH
 
 MAX_COMMENT_CHARS = 4000

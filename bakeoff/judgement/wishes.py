@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from bakeoff.errors import RatingError
+from bakeoff.foundation.errors import RatingError
 from bakeoff.judgement.blind import LAYOUTS, REFERENCES, Layout, Practice, Reference
 from bakeoff.judgement.case_rows import text_of, without_repeats
 from bakeoff.judgement.messages import request_of

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 from pydantic import JsonValue
 
+from bakeoff.foundation.secrecy import NAMES, redact
+from bakeoff.foundation.suggestions import did_you_mean
 from bakeoff.matrix.datasets import SHIPPED, dataset_name, is_local_model
 from bakeoff.matrix.schema import PLUGINS, VARIANTS, ExecutorSpec, Judge, Matrix, ModelSpec, Suite
 from bakeoff.matrix.settings import BATCH_INVARIANT, FLASH_ATTENTION, LOADS_ADAPTERS
-from bakeoff.matrix.suggestions import did_you_mean
-from bakeoff.secrecy import NAMES, redact
 
 _KEYS = re.compile(
     r"\b(sk|hf|ms|gh[opsu]|github_pat|xox[abp]|AKIA|eyJ)[-_]?[A-Za-z0-9_-]{16,}"  # keys of well-known services

@@ -14,8 +14,8 @@ from typing import TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from bakeoff.errors import DataError, MatrixError
-from bakeoff.files import read_text
+from bakeoff.foundation.errors import DataError, MatrixError
+from bakeoff.foundation.files import read_text
 from bakeoff.matrix import complaints as checks
 from bakeoff.matrix.borrowing import with_lenders
 from bakeoff.matrix.complaints import shown, unknown

@@ -16,9 +16,9 @@ from pydantic import (
     model_validator,
 )
 
+from bakeoff.foundation.sentences import Statement, Template
 from bakeoff.matrix.datasets import SHIPPED, Dataset
 from bakeoff.matrix.settings import Limits, Name, Names, Needs, Part, Roles, Serving, Training, Variable
-from bakeoff.sentences import Statement, Template
 
 NO_DATA = Template("matrix.schema.no_data", "{suite}: {what}", zh="{suite}：{what}")
 """Why a suite cannot run; what it lacks is a statement of its own."""

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 import requests
 
-from bakeoff.errors import IdentityError, ServiceError
+from bakeoff.foundation.errors import IdentityError, ServiceError
+from bakeoff.foundation.sentences import Template
 from bakeoff.parity.comparison import ASKED, DIALOGUES, TOKENS
 from bakeoff.probes.measured import Spoken
-from bakeoff.sentences import Template
 
 SHOWN = "shown"
 NOT_SHOWN = Template(

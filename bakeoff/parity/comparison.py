@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from bakeoff.errors import IdentityError
+from bakeoff.foundation.errors import IdentityError
+from bakeoff.foundation.sentences import Template
 from bakeoff.probes.measured import (
     Behaviour,
     Judged,
@@ -17,7 +18,6 @@ from bakeoff.probes.measured import (
     Spoken,
     TokenizerFacts,
 )
-from bakeoff.sentences import Template
 
 _LONG = "最近工作压力很大，晚上总是睡不着，白天又没有精神，我不知道该怎么办。"
 NOT_COMPARED = Template(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.files import write_text
+from bakeoff.foundation.files import write_text
 from bakeoff.report.findings import Findings, Row, Subject
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from bakeoff.errors import BakeoffError
+from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.report import Findings, write_page, write_tables
 from bakeoff.report.findings import run_folder
 from bakeoff.report.history import Since, why_failed
 from bakeoff.runs import runs
 from bakeoff.verify import manifest
-from bakeoff.workspace import Workspace
 
 
 def main(argv: list[str] | None = None) -> int:

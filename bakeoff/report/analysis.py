@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from bakeoff.foundation.sentences import statement_of
 from bakeoff.report.claims import recipe_comparisons, retentions
 from bakeoff.report.findings import Findings, Subject
 from bakeoff.report.views import INTEREST, Analysis, Cell, Difference, SuiteView
 from bakeoff.scoring.scores import CRISIS
-from bakeoff.sentences import statement_of
 
 if TYPE_CHECKING:
     import pandas as pd

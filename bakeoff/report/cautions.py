@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from markupsafe import Markup
 
+from bakeoff.foundation.sentences import Template
 from bakeoff.parity.answers import SHOWN
 from bakeoff.report.findings import Findings
 from bakeoff.report.words import both, said, stage_names, subject_names
-from bakeoff.sentences import Template
 
 LEFT_BEHIND = "ended what a killed run left behind"
 NOT_RETURNED = "memory not returned"

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from bakeoff.foundation.sentences import plural
 from bakeoff.report.findings import Findings
 from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, spaced
 from bakeoff.report.words import points
-from bakeoff.sentences import plural
 
 if TYPE_CHECKING:
     from bakeoff.report.views import Analysis

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bakeoff.errors import in_short
-from bakeoff.sentences import Statement
+from bakeoff.foundation.errors import in_short
+from bakeoff.foundation.sentences import Statement
 
 Record = Mapping[str, object]
 """A stage's record, as ``run.json`` holds it."""

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
-from bakeoff.errors import StoreError
+from bakeoff.foundation.errors import StoreError
+from bakeoff.foundation.sentences import restored, statement_of
 from bakeoff.report.rows import EvaluationRow, LeakRow, PublishedRow, StageRow
 from bakeoff.scoring.scores import SPEED
-from bakeoff.sentences import restored, statement_of
 from bakeoff.store.events import Event
 from bakeoff.store.placements import Placement
 

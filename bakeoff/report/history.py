@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from bakeoff.sentences import Template, in_languages, statement_of
+from bakeoff.foundation.sentences import Template, in_languages, statement_of
 from bakeoff.store.identity import differences
 
 if TYPE_CHECKING:

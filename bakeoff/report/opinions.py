@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bakeoff.foundation.sentences import plural
 from bakeoff.report.findings import Findings
 from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, spaced
 from bakeoff.report.words import CHECKS, judge_name, rated_names
-from bakeoff.sentences import plural
 
 _QUALITY = "overall_quality"
 _LINK = "#bk-judgements"

@@ -13,11 +13,11 @@ from urllib.parse import urlencode
 from markupsafe import Markup, escape
 
 from bakeoff import __version__
+from bakeoff.foundation.sentences import plural
 from bakeoff.report import words
 from bakeoff.report.commands import commands, log_link
 from bakeoff.report.costs import cost_of, gpu_hours, kind_of, seconds_of, summary, why_of
 from bakeoff.report.findings import Findings, Subject
-from bakeoff.sentences import plural
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from bakeoff.foundation.sentences import Statement, plural
 from bakeoff.matrix.schema import NO_DATA
 from bakeoff.report.findings import Findings
 from bakeoff.report.sentences import LISTED, Sentence, both_lists
 from bakeoff.report.words import stage_names
-from bakeoff.sentences import Statement, plural
 
 
 def shortfall(findings: Findings) -> list[Sentence]:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-from bakeoff.files import readable_rows, write_text
+from bakeoff.foundation.files import readable_rows, write_text
 from bakeoff.report.findings import Findings, Subject
 from bakeoff.report.questions import Table, tables_of
 from bakeoff.store.places import evidence_of, place_of

@@ -8,12 +8,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.files import replacing, write_text
+from bakeoff.foundation.files import replacing, write_text
+from bakeoff.foundation.sentences import restored
 from bakeoff.report.analysis import analyse
 from bakeoff.report.claim_tables import claim_tables
 from bakeoff.report.findings import Findings, Subject
 from bakeoff.report.words import points
-from bakeoff.sentences import restored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from bakeoff.foundation.sentences import plural
 from bakeoff.report.findings import Findings
 from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, joined, spaced
 from bakeoff.report.shortfalls import shortfall
 from bakeoff.report.views import Analysis, Difference, SuiteView
 from bakeoff.report.words import p_is, points
-from bakeoff.sentences import plural
 
 NOTHING_TO_COMPARE = Sentence(
     "没有两个模型可以互相比较。", "There are no two models to compare with each other."

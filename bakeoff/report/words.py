@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from markupsafe import Markup, escape
 
-from bakeoff.sentences import in_languages
+from bakeoff.foundation.sentences import in_languages
 
 VARIANT = {"base": ("基座", "base"), "tuned": ("微调", "tuned")}
 MISSING = {

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from bakeoff.chain.chain import Bench
-from bakeoff.command import Command
 from bakeoff.doctor.doctor import findings
 from bakeoff.doctor.finding import Finding, Visit
 from bakeoff.environments.building import PythonEnvironment, ask
 from bakeoff.execution.runner import Runner
-from bakeoff.files import write_json
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.files import write_json
 
 
 def before_run(rows: Sequence[str], bench: Bench, run: Path) -> dict[str, str]:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from bakeoff.foundation.sentences import Statement, plural
 from bakeoff.report.words import metric_names
 from bakeoff.runs.following import WORDS, fitted
-from bakeoff.sentences import Statement, plural
 
 if TYPE_CHECKING:
     from bakeoff.report.views import Analysis, Cell

@@ -10,29 +10,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
-from bakeoff import provenance
 from bakeoff.chain.results import why_unreadable
 from bakeoff.doctor.comparability import beside_the_guide
 from bakeoff.doctor.doctor import known_differences
 from bakeoff.environments.building import built
-from bakeoff.errors import BakeoffError
 from bakeoff.evalscope.types import SuiteResult
 from bakeoff.execution.gpus import cards
-from bakeoff.files import write_json
+from bakeoff.foundation import provenance
+from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.files import write_json
+from bakeoff.foundation.sentences import of_error, restored, with_statements
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.runs import forecast
 from bakeoff.runs.forecast import ForecastRow, PlannedStage
 from bakeoff.runs.runs import UNREADABLE, events, ratings_of, records
 from bakeoff.scoring.anchors import beside_published
 from bakeoff.scoring.leakage import leaked_as
-from bakeoff.sentences import of_error, restored, with_statements
 from bakeoff.store.events import Event
 from bakeoff.store.facts import EvaluationFacts
 from bakeoff.store.placements import Placement, placements
 from bakeoff.store.stages import Record
 from bakeoff.tools import engines
 from bakeoff.verify import manifest
-from bakeoff.workspace import Workspace
 
 Row = dict[str, Any]
 """A row of a table, whose columns the table's own module names."""

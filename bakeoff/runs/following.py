@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unicodedata import east_asian_width
 
-from bakeoff.sentences import Statement, plural, restored
+from bakeoff.foundation.sentences import Statement, plural, restored
 from bakeoff.store.events import Event, events_of, suite_of
 
 Cell = tuple[str, str, str]

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TypedDict, cast
 
 from bakeoff.chain.chain import Bench, Chain
-from bakeoff.errors import BakeoffError
+from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.datasets import is_local_model
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.runs.plan import expected_seconds
 from bakeoff.store.stages import Record
 from bakeoff.tools import memory
-from bakeoff.workspace import Workspace
 
 
 @dataclass(frozen=True)

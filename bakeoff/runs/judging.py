@@ -13,7 +13,10 @@ from typing import TypeVar, cast
 
 from bakeoff.chain.deployment import Deployment, deployments, see_alive, see_answering
 from bakeoff.chain.service import Service
-from bakeoff.errors import BakeoffError
+from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.provenance import digest
+from bakeoff.foundation.sentences import Template, joined, of_error, restored
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.judgement.blind import Layout, Presentation, Study, build_study
 from bakeoff.judgement.case_rows import CRISIS_WORDS
 from bakeoff.judgement.judge_model import JudgeModel, compare_replies, probe_planted, score_replies, unscored
@@ -23,13 +26,10 @@ from bakeoff.judgement.replies import MAX_TOKENS, Case, Reply, Status, load_case
 from bakeoff.judgement.rubric import DIMENSIONS
 from bakeoff.matrix.schema import Judge, Matrix
 from bakeoff.matrix.seeds import first_of
-from bakeoff.provenance import digest
 from bakeoff.scoring.scores import ALL, CRISIS, Ledger, Score
 from bakeoff.scoring.tables import score_row
-from bakeoff.sentences import Template, joined, of_error, restored
 from bakeoff.store.facts import EvaluationFacts
 from bakeoff.store.stages import Record, Timeline, now
-from bakeoff.workspace import Workspace
 
 T = TypeVar("T")
 

@@ -13,20 +13,20 @@ from typing import Any
 
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.chain.needs import why_unmet
-from bakeoff.command import Command
 from bakeoff.environments.building import interpreter, swift_version
 from bakeoff.environments.installed import names_in_source, near_templates, nearest
-from bakeoff.errors import MatrixError
 from bakeoff.forms.published import TINY as PUBLISHED
 from bakeoff.forms.published import why_refused
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.errors import MatrixError
+from bakeoff.foundation.sentences import Template
+from bakeoff.foundation.suggestions import did_you_mean
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.matrix.schema import Matrix, ModelSpec
-from bakeoff.matrix.suggestions import did_you_mean
-from bakeoff.sentences import Template
 from bakeoff.store.stage import Line
 from bakeoff.tiny import TINY
 from bakeoff.tools import memory, swift
-from bakeoff.workspace import Workspace
 
 LEFT_OUT = Template(
     "runs.plan.left_out",

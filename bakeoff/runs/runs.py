@@ -11,17 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bakeoff.errors import StoreError
-from bakeoff.files import readable_rows
+from bakeoff.foundation.errors import StoreError
+from bakeoff.foundation.files import readable_rows
+from bakeoff.foundation.sentences import Statement, Template, restored
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.report.findings import Findings, has_scores, known_runs, run_folder
 from bakeoff.runs import forecast
 from bakeoff.runs.ending import board
 from bakeoff.runs.following import WORDS, fitted
 from bakeoff.scoring.scores import SPEED
-from bakeoff.sentences import Statement, Template, restored
 from bakeoff.store.events import Event
 from bakeoff.store.stages import Record, record_of
-from bakeoff.workspace import Workspace
 
 ASKED_TWICE = Template(
     "runs.runs.asked_twice",

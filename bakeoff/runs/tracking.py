@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bakeoff.secrecy import redact
+from bakeoff.foundation.secrecy import redact
 
 KEY = "SWANLAB_API_KEY"
 PATIENCE_S = 120.0

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from bakeoff.sentences import Template
+from bakeoff.foundation.sentences import Template
 
 FAR_BELOW = Template(
     "scoring.anchors.far_below",

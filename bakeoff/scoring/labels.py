@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
-from bakeoff.characters import simplified
+from bakeoff.foundation.characters import simplified
 from bakeoff.scoring.judgements import is_approved, is_rejected
 
 LETTERS = "ABCDEFGHIJ"

@@ -22,10 +22,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from bakeoff.characters import simplified
-from bakeoff.errors import DataError
-from bakeoff.files import numbered_lines, read_text
-from bakeoff.sentences import Template, joined
+from bakeoff.foundation.characters import simplified
+from bakeoff.foundation.errors import DataError
+from bakeoff.foundation.files import numbered_lines, read_text
+from bakeoff.foundation.sentences import Template, joined
 
 NO_ROWS = Template(
     "scoring.leakage.no_rows",

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal, get_args
 
-from bakeoff.error_texts import may_be_error_text, skeleton
+from bakeoff.foundation.error_texts import may_be_error_text, skeleton
+from bakeoff.foundation.sentences import Template, joined
 from bakeoff.scoring.extraction import final_part
-from bakeoff.sentences import Template, joined
 
 if TYPE_CHECKING:
     pass

@@ -13,10 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.errors import DataError
-from bakeoff.files import read_rows, replacing, write_json, write_rows
+from bakeoff.foundation.errors import DataError
+from bakeoff.foundation.files import read_rows, replacing, write_json, write_rows
+from bakeoff.foundation.sentences import with_statements
 from bakeoff.scoring.scores import STATUSES, Sample, Score
-from bakeoff.sentences import with_statements
 
 if TYPE_CHECKING:
     import pandas as pd

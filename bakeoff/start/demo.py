@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bakeoff.files import write_text
+from bakeoff.foundation.files import write_text
 from bakeoff.start.speech import Speaker, language_of
 from bakeoff.start.writing import Exam, Plan, Row, matrix_text
 

@@ -8,9 +8,9 @@ from itertools import islice
 from pathlib import Path
 
 from bakeoff.doctor.data import WITHIN, unhealthy
-from bakeoff.errors import DataError, complaint_of
+from bakeoff.foundation.errors import DataError, complaint_of
+from bakeoff.foundation.sentences import Template, of_error
 from bakeoff.judgement.replies import Case, load_cases
-from bakeoff.sentences import Template, of_error
 from bakeoff.suites import reasons
 from bakeoff.suites.rows import FORMATS, Question, questions
 from bakeoff.training_data.health import Layout, check_dataset, dialogue

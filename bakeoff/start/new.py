@@ -14,9 +14,9 @@ from pathlib import Path
 
 from bakeoff.doctor.finding import in_chinese
 from bakeoff.environments.installed import registered_as
-from bakeoff.errors import BakeoffError
 from bakeoff.execution.gpus import Card, cards
-from bakeoff.files import write_text
+from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.files import write_text
 from bakeoff.judgement.replies import load_cases
 from bakeoff.matrix.datasets import SHIPPED, dataset_name, is_local_model
 from bakeoff.matrix.loading import load_matrix

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from bakeoff.errors import RatingError
+from bakeoff.foundation.errors import RatingError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
-from bakeoff.errors import ScoreError
-from bakeoff.sentences import Template
+from bakeoff.foundation.errors import ScoreError
+from bakeoff.foundation.sentences import Template
 from bakeoff.statistics.bootstrap import (
     effective_clusters,
     expanded_percentiles,

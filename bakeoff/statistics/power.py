@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bakeoff.errors import ScoreError
+from bakeoff.foundation.errors import ScoreError
 
 PRIOR_DISCORDANCE = 0.10
 """Share of samples on which two models are taken to disagree at least: an observed rate below it is mostly luck."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from bakeoff.errors import ScoreError
+from bakeoff.foundation.errors import ScoreError
 from bakeoff.statistics.crossed import errors
 from bakeoff.statistics.raters import Pair, Ratings, Score, adjusted_pairs, complete_block
 from bakeoff.statistics.significance import tie_groups

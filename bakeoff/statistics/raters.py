@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
-from bakeoff.errors import ScoreError
+from bakeoff.foundation.errors import ScoreError
 from bakeoff.statistics.crossed import Spread, Squares, mean_error, mean_squares, pair_error, variance_parts
 from bakeoff.statistics.intervals import bounded_interval
 from bakeoff.statistics.significance import PairsOf, shaffer, tie_groups

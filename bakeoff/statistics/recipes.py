@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
-from bakeoff.errors import ScoreError
+from bakeoff.foundation.errors import ScoreError
 from bakeoff.statistics.bootstrap import effective_clusters
 from bakeoff.statistics.crossed import Spread
 from bakeoff.statistics.raters import Pair

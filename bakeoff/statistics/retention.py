@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from bakeoff.errors import ScoreError
+from bakeoff.foundation.errors import ScoreError
 from bakeoff.statistics.intervals import Interval
 from bakeoff.statistics.significance import SMALLEST_P, clustered_t_test, holm
 

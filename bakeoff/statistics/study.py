@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bakeoff.errors import ScoreError
-from bakeoff.sentences import plural
+from bakeoff.foundation.errors import ScoreError
+from bakeoff.foundation.sentences import plural
 
 FEWEST_RATERS = 2
 """One rater's taste cannot be told from what other raters would say."""

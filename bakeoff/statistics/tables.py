@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from bakeoff.errors import ScoreError
+from bakeoff.foundation.errors import ScoreError
 
 if TYPE_CHECKING:
     import numpy as np

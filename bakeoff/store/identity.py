@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from bakeoff.sentences import Template, joined
+from bakeoff.foundation.sentences import Template, joined
 from bakeoff.store.stage import Identity
 
 CHANGED = Template(

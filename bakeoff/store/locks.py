@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from bakeoff.errors import StoreError
-from bakeoff.secrecy import redact
+from bakeoff.foundation.errors import StoreError
+from bakeoff.foundation.secrecy import redact
 
 SILENT_S = 5.0
 """How long a lock is waited for before the timeline says who holds it."""

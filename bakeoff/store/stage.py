@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from bakeoff.command import Command
-from bakeoff.sentences import Template
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.sentences import Template
 from bakeoff.store.facts import Facts
 
 OUTPUT_GONE = Template(
@@ -49,7 +49,7 @@ class Line:
     """A command line of a stage, as a person could paste it.
 
     Attributes:
-        command: may hold placeholders, see :meth:`bakeoff.command.Command.filled`.
+        command: may hold placeholders, see :meth:`bakeoff.foundation.command.Command.filled`.
         title: what it is for.
         role: "train" or "serve": the environment of the row whose tools must know its flags; empty for none.
         instead: whether it is an alternative to the line before.

@@ -23,16 +23,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from bakeoff.errors import BakeoffError, NotInStore, StoreError
-from bakeoff.files import append_line, write_json
-from bakeoff.provenance import MADE, ContentHashes, digest
-from bakeoff.secrecy import redact, redacted
-from bakeoff.sentences import Statement, Template, of_error, restored, with_statements
+from bakeoff.foundation.errors import BakeoffError, NotInStore, StoreError
+from bakeoff.foundation.files import append_line, write_json
+from bakeoff.foundation.provenance import MADE, ContentHashes, digest
+from bakeoff.foundation.secrecy import redact, redacted
+from bakeoff.foundation.sentences import Statement, Template, of_error, restored, with_statements
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.store import locks
 from bakeoff.store.facts import Facts
 from bakeoff.store.identity import differences, plain
 from bakeoff.store.stage import Identity, Stage
-from bakeoff.workspace import Workspace
 
 Outcome = Literal["ran", "reused", "failed", "skipped"]
 PROGRESS_S = 30.0
@@ -168,7 +168,7 @@ class Stages:
     Args:
         workspace: where they are kept.
         timeline: told of every stage.
-        may_run: False turns a missing stage into :class:`~bakeoff.errors.NotInStore`.
+        may_run: False turns a missing stage into :class:`~bakeoff.foundation.errors.NotInStore`.
         superseded: says why nothing may be recorded any more, in words; empty while it may.
     """
 

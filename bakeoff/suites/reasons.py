@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bakeoff.errors import DataError
-from bakeoff.sentences import Statement, Template, of_error
+from bakeoff.foundation.errors import DataError
+from bakeoff.foundation.sentences import Statement, Template, of_error
 
 _HERE = "suites.reasons."
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bakeoff.errors import DataError
-from bakeoff.files import numbered_lines, read_text
+from bakeoff.foundation.errors import DataError
+from bakeoff.foundation.files import numbered_lines, read_text
 from bakeoff.suites import reasons
 
 RULES = 1

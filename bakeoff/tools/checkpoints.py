@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from bakeoff.files import readable_rows
+from bakeoff.foundation.files import readable_rows
+from bakeoff.foundation.sentences import Template
 from bakeoff.matrix.settings import Training
-from bakeoff.sentences import Template
 
 STEP = Template("tools.checkpoints.step", "step {step}, loss {loss}", zh="第 {step} 步，损失 {loss}")
 STEP_AND_LEFT = Template(

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from bakeoff.command import Command, flags
+from bakeoff.foundation.command import Command, flags
 from bakeoff.matrix.schema import ModelSpec
 from bakeoff.matrix.settings import LOADS_ADAPTERS
 from bakeoff.tools import swift

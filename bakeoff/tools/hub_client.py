@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bakeoff.files import write_json
-from bakeoff.secrecy import redact
+from bakeoff.foundation.files import write_json
+from bakeoff.foundation.secrecy import redact
 from bakeoff.tools.hub_refusals import Refused, error_number, may_pass, no_cache, no_room
 from bakeoff.tools.hub_sites import HuggingFace, ModelScope, say
 from bakeoff.tools.hubs import (

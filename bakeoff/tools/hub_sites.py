@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from bakeoff.files import write_text
-from bakeoff.secrecy import redact
+from bakeoff.foundation.files import write_text
+from bakeoff.foundation.secrecy import redact
 from bakeoff.tools.hub_listings import Commit, Entry, Page
 from bakeoff.tools.hub_refusals import (
     Refused,

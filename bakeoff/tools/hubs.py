@@ -17,11 +17,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from bakeoff.command import Command
+from bakeoff.foundation.command import Command
+from bakeoff.foundation.provenance import digest
+from bakeoff.foundation.sentences import Template
 from bakeoff.matrix.datasets import dataset_name, is_local_model
 from bakeoff.matrix.schema import ModelSpec
-from bakeoff.provenance import digest
-from bakeoff.sentences import Template
 
 FOLDER_GONE = Template(
     "tools.hubs.folder_gone", "its folder is gone", zh="文件夹已不存在", en="Its folder is missing"

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from bakeoff.command import LAUNCHER, Command, flags
+from bakeoff.foundation.command import LAUNCHER, Command, flags
 from bakeoff.matrix.datasets import dataset_argument
 from bakeoff.matrix.schema import PLUGINS, ModelSpec
 from bakeoff.matrix.settings import FLASH_ATTENTION, Training

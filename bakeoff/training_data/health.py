@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from bakeoff.errors import DataError
-from bakeoff.sentences import Template, of_error
+from bakeoff.foundation.errors import DataError
+from bakeoff.foundation.sentences import Template, of_error
 from bakeoff.training_data import reasons
 from bakeoff.training_data.rows import Row, training_rows
 

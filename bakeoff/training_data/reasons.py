@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bakeoff.sentences import Template
+from bakeoff.foundation.sentences import Template
 
 _HERE = "training_data.reasons."
 

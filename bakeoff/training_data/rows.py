@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from bakeoff.errors import Complaint, DataError
-from bakeoff.files import read_text
+from bakeoff.foundation.errors import Complaint, DataError
+from bakeoff.foundation.files import read_text
+from bakeoff.foundation.sentences import of_error
 from bakeoff.matrix.datasets import dataset_files
-from bakeoff.sentences import of_error
 from bakeoff.training_data import reasons
 
 Row = Mapping[str, object]

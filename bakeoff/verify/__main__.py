@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bakeoff import __version__
-from bakeoff.errors import BakeoffError
-from bakeoff.files import write_json
+from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.files import write_json
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, find
 from bakeoff.verify.verifying import verify

@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 from bakeoff.evalscope.loading import reply_of
 from bakeoff.evalscope.types import Prediction
-from bakeoff.files import readable_rows
+from bakeoff.foundation.files import readable_rows
 from bakeoff.scoring.extraction import extract_choice, final_part
 from bakeoff.scoring.labels import LETTERS
 from bakeoff.store.places import evidence_of

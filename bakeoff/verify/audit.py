@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
-from bakeoff.errors import BakeoffError
-from bakeoff.sentences import Statement
+from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.sentences import Statement
 
 _SHOWN = 160
 _SINGLE = (str, int, float, bool, type(None))

@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bakeoff.errors import StoreError
 from bakeoff.evalscope import grading_rules
-from bakeoff.files import readable_rows
+from bakeoff.foundation.errors import StoreError
+from bakeoff.foundation.files import readable_rows
+from bakeoff.foundation.sentences import restored
 from bakeoff.report.findings import run_folder
-from bakeoff.sentences import restored
 from bakeoff.store.places import evidence_of, place_of
 
 Row = dict[str, Any]

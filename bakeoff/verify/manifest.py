@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bakeoff import __version__
-from bakeoff.errors import StoreError
-from bakeoff.files import write_bytes, write_json
-from bakeoff.sentences import with_statements
+from bakeoff.foundation.errors import StoreError
+from bakeoff.foundation.files import write_bytes, write_json
+from bakeoff.foundation.sentences import with_statements
 from bakeoff.store.places import evidence_of, place_of
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
-from bakeoff.files import readable_rows
+from bakeoff.foundation.files import readable_rows
+from bakeoff.foundation.sentences import with_statements
 from bakeoff.judgement.database import APPEND_ONLY
 from bakeoff.judgement.evidence import with_evidence
 from bakeoff.judgement.ratings import RatingStore
-from bakeoff.sentences import with_statements
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object
 

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from bakeoff.foundation.sentences import with_statements
 from bakeoff.report import Findings, page, write_tables
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
 from bakeoff.report.history import Since
 from bakeoff.report.side_files import SIDE_FOLDER
-from bakeoff.sentences import with_statements
 from bakeoff.verify import manifest
 from bakeoff.verify.arithmetic import groups_of, mean, wilson
 from bakeoff.verify.audit import Audit

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import cast
 
 from bakeoff.evalscope.speed import METRICS, read_speed
-from bakeoff.files import readable_rows
+from bakeoff.foundation.files import readable_rows
+from bakeoff.foundation.provenance import MADE
 from bakeoff.matrix.loading import read_matrix
-from bakeoff.provenance import MADE
 from bakeoff.scoring.leakage import leaked_as
 from bakeoff.scoring.scores import SPEED
 from bakeoff.store.places import place_of

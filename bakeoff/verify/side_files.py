@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from bakeoff.files import readable_rows
+from bakeoff.foundation.files import readable_rows
 from bakeoff.report.side_files import SIDE_FOLDER
 from bakeoff.store.places import evidence_of
 from bakeoff.verify.audit import Audit

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from bakeoff.files import readable_rows
+from bakeoff.foundation.files import readable_rows
 from bakeoff.matrix.schema import ModelSpec
 from bakeoff.tools import checkpoints, memory, swift
 

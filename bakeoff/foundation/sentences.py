@@ -9,6 +9,7 @@ statement is its text, with id and values beside it under :data:`SAID`; see :fun
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 import string
@@ -22,7 +23,11 @@ SAID = "statements"
 """Key of a mapping that holds statements: their ids and values, under the same keys and nested in the same lists."""
 _MODULE = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)*")
 _TEMPLATES: dict[str, Template] = {}
-_MOVED = {"chain.chain": "chain.needs", "tools.swift": "tools.checkpoints"}
+_MOVED = {
+    "chain.chain": "chain.needs",
+    "tools.swift": "tools.checkpoints",
+    "sentences": "foundation.sentences",
+}
 """Modules whose sentences another module declares by now; older stores name them."""
 
 
@@ -133,7 +138,7 @@ def gaps(form: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(form) if name}
 
 
-JOINED = Template("sentences.joined", "{parts}", zh="{parts}", between=("; ", "；"))
+JOINED = Template("foundation.sentences.joined", "{parts}", zh="{parts}", between=("; ", "；"))
 """Several statements, or texts, one after the other."""
 
 
@@ -248,14 +253,12 @@ def _revived(text: str, id: object, values: Mapping[str, object]) -> str:
 
 def _template(id: object) -> Template | None:
     """The template called *id*, from the module that declares it."""
-    if isinstance(id, str) and id not in _TEMPLATES and _MODULE.fullmatch(id):
-        try:
-            importlib.import_module(f"bakeoff.{id.rpartition('.')[0]}")
-        except ImportError:
-            return None
     if not isinstance(id, str):
         return None
     module, _, name = id.rpartition(".")
+    if id not in _TEMPLATES and _MODULE.fullmatch(id):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(f"bakeoff.{module}")
     if id not in _TEMPLATES and module in _MOVED:
         return _template(f"{_MOVED[module]}.{name}")
     return _TEMPLATES.get(id)

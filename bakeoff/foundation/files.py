@@ -16,20 +16,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bakeoff.errors import Complaint, DataError
-from bakeoff.sentences import Template
+from bakeoff.foundation.errors import Complaint, DataError
+from bakeoff.foundation.sentences import Template
 
-UNREADABLE = Template("files.unreadable", "cannot be read ({error})", zh="无法读取（{error}）")
-GIVE_FILE = Template("files.give_file", "give a file in it", zh="请给出其中的文件")
+UNREADABLE = Template("foundation.files.unreadable", "cannot be read ({error})", zh="无法读取（{error}）")
+GIVE_FILE = Template("foundation.files.give_file", "give a file in it", zh="请给出其中的文件")
 NOT_UTF8 = Template(
-    "files.not_utf8", "not UTF-8: byte {byte} at {at}", zh="不是 UTF-8 编码：位置 {at} 的字节 {byte}"
+    "foundation.files.not_utf8",
+    "not UTF-8: byte {byte} at {at}",
+    zh="不是 UTF-8 编码：位置 {at} 的字节 {byte}",
 )
 NOT_UTF8_BUT_16 = Template(
-    "files.not_utf8_but_16",
+    "foundation.files.not_utf8_but_16",
     "not UTF-8 (it looks like UTF-16): byte {byte} at {at}",
     zh="不是 UTF-8 编码（看来是 UTF-16）：位置 {at} 的字节 {byte}",
 )
-SAVE_AS_UTF8 = Template("files.save_as_utf8", "save it as UTF-8", zh="请存为 UTF-8 编码")
+SAVE_AS_UTF8 = Template("foundation.files.save_as_utf8", "save it as UTF-8", zh="请存为 UTF-8 编码")
 
 
 @contextmanager

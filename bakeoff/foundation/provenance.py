@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from bakeoff.files import write_json
+from bakeoff.foundation.files import write_json
 
 TOOLS = (
     "bakeoff",

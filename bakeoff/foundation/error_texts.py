@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 
-from bakeoff.characters import simplified
+from bakeoff.foundation.characters import simplified
 
 RULES = 3
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
-from bakeoff.files import read_text
+from bakeoff.foundation.files import read_text
 
 NAMES = re.compile(
     r"(TOKENS?|(^|[_-]|API|ACCESS|PRIVATE)KEYS?|ACCESS[_-]?KEY[_-]?ID|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE"

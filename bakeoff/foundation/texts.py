@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 
-from bakeoff.secrecy import redact
+from bakeoff.foundation.secrecy import redact
 
 
 def printable(text: str) -> str:

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, commands, files, texts, secrets and sentences."""
