@@ -196,9 +196,9 @@ class Dispatch:
         self._full_since, self._full_until = self._full_since or now, now + FULL_S
         waited_s = now - self._full_since
         if waited_s > PATIENCE_S and not any(other.is_there for other in self.ways.values()):
-            way.outcome = Outcome(
-                why=f"{way.leg.name} could not be queued, in {waited_s / 60:.0f} minutes: {error}"
-            )
+            words = f"could not be queued, in {waited_s / 60:.0f} minutes: {error}"
+            for other in self.ways.values():
+                other.outcome = other.outcome or Outcome(why=f"{other.leg.name} {words}")
         elif (why := str(error)) != way.announced:
             way.announced = why
             self.tell("leg", leg=way.leg.name, phase="queued", why=why)
