@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bakeoff.endpoint.answers import read_answer
 from bakeoff.foundation import secrecy
 from bakeoff.foundation.errors import DataError
 
@@ -196,3 +197,14 @@ def test_no_value_of_a_telling_name_survives(value: str) -> None:
     if len(hidden) >= 6:
         for written in (hidden, json.dumps(hidden), quote(hidden), repr(hidden)):
             assert hidden not in secrecy.redact(written)
+
+
+def test_a_reply_that_holds_a_key_is_kept_without_it() -> None:
+    os.environ["SOME_API_KEY"] = KEY
+    message = {"role": "assistant", "content": f"B. Your key is Bearer {KEY}!", "reasoning_content": KEY}
+    body = {"model": "m", "note": KEY, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    for ascii_only in (True, False):
+        answer = read_answer(json.dumps(body, ensure_ascii=ascii_only).encode())
+        assert answer.text == "B. Your key is Bearer ***!"
+        assert KEY not in repr(answer.raw)
+        assert json.dumps(KEY)[1:-1] not in json.dumps(answer.raw)

@@ -14,6 +14,7 @@ from typing import Any
 
 from bakeoff.foundation.error_texts import is_error_text
 from bakeoff.foundation.errors import ServiceError
+from bakeoff.foundation.secrecy import redact, redacted
 from bakeoff.foundation.texts import beginning_of, clean, decoded, kind_of
 
 REPLIES = frozenset({200, 201, 203})
@@ -119,10 +120,15 @@ def _why_not_utf8(body: bytes, content_type: str) -> str:
 def read_answer(body: bytes, content_type: str = "") -> Answer:
     """The chat completion in the *body* of an answer with HTTP 200.
 
+    A service that knows a key may write it into a reply, too: secrets are crossed out before anything is kept.
+
     Raises:
         BadAnswer: it holds no reply of a model.
     """
     value = parsed(body, content_type)
+    text = body.decode("utf-8", "replace")
+    if redact(text) != text:  # one look at the whole is cheaper than one at each of its texts
+        value = redacted(value)
     choices = value.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         what = value.get("error") or value.get("message") or value.get("detail") or value

@@ -133,7 +133,7 @@ def stream(
                 # a long one is shown whole a few times a second: each showing costs as much as its length
                 if text != shown and (len(text) < 1000 or time.monotonic() - last > 0.2):
                     shown, last = text, time.monotonic()
-                    yield text
+                    yield redact(text)
     except BadAnswer as error:
         raise ServiceError(f"{where}: the reply broke off ({redact(str(error))})") from None
     except (requests.RequestException, ValueError) as error:
@@ -145,7 +145,7 @@ def stream(
     if is_error_text(text):
         raise ServiceError(f"{where}: the reply is a service's error text: {beginning_of(text)}")
     if text != shown:
-        yield text
+        yield redact(text)
     if not ended:
         raise ServiceError(f"{where}: the reply broke off (the connection was closed before its end)")
 
