@@ -60,6 +60,7 @@ drawn() {
 
 build() {
   mount -o "remount,size=${SHM:-190G}" /dev/shm 2>/dev/null
+  [ -f "$DATA/mixed.jsonl" ] || "$PYTHON" bench/gpu/mixed_text.py "$DATA"
   ln -sfn "$SLOW/published" "$FAST/published"
   published gpt_oss 1 & a=$!
   TEXT=mixed.jsonl drawn "$FAST/qwen" 0 qwen2.5-7b --pieces "${PIECES:-12000}" & b=$!
