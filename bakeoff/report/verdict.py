@@ -222,10 +222,10 @@ def tuning(findings: Findings, analysis: Analysis) -> Sentence:
 def _untold(analysis: Analysis) -> Sentence:
     """Return why tuned models cannot be held against their bases."""
     cells = [cell for view in analysis.views for cell in view.cells.values()]
-    variants = {cell.subject.variant == "base" for cell in cells}
-    if False not in variants or all(cell.subject.variant not in ("base", "tuned") for cell in cells):
+    bases = {cell.subject.variant == "base" for cell in cells}
+    if False not in bases or all(cell.subject.variant not in ("base", "tuned") for cell in cells):
         return Sentence("本次没有评测微调后的模型。", "No fine-tuned model was evaluated.")
-    if True not in variants:
+    if True not in bases:
         return Sentence(
             "缺少基座模型的成绩，无法判断微调的得失。",
             "Without scores of the base models, what fine-tuning gained or cost is unknown.",
