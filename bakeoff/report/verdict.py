@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bakeoff.foundation.sentences import plural
 from bakeoff.report.findings import Findings
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, joined, spaced
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, joined, spaced, trailing
 from bakeoff.report.shortfalls import shortfall
 from bakeoff.report.views import Analysis, Difference, SuiteView
 from bakeoff.report.words import p_is, points
@@ -275,9 +275,7 @@ def _taught(findings: Findings, raised: Sequence[Difference]) -> list[Sentence]:
             sentences.append(
                 Sentence(f"{zh}有意收入训练集，提升属预期", f"{en} are in the training set by design")
                 if expected
-                else Sentence(
-                    f"但{inset(zh).rstrip()}出现在训练数据中", f"but {en} occur in the training data"
-                )
+                else Sentence(f"但{trailing(zh)}出现在训练数据中", f"but {en} occur in the training data")
             )
     return sentences
 
