@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bakeoff import __version__
+from bakeoff.foundation.sentences import language_of
 from bakeoff.foundation.suggestions import did_you_mean
-from bakeoff.start.speech import Speaker, language_of
+from bakeoff.start.speech import Speaker
 
 USAGE = """\
 bakeoff COMMAND [options]        bakeoff COMMAND --help

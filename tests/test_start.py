@@ -15,13 +15,12 @@ from pathlib import Path
 import pytest
 
 from bakeoff.__main__ import MODULES, USAGE, main, pytest_line
-from bakeoff.doctor.finding import in_chinese
+from bakeoff.foundation.sentences import in_chinese, language_of
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.start import new
 from bakeoff.start.demo import EXAMS, ROWS, demonstration
 from bakeoff.start.estimate import estimate, points_seen
 from bakeoff.start.examples import look_at_exam, look_at_training
-from bakeoff.start.speech import language_of
 from bakeoff.start.writing import Exam, Plan, Row, matrix_text
 
 ROOT = Path(__file__).parents[1]

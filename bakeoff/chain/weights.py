@@ -34,9 +34,9 @@ def content_of(path: str, spec: ModelSpec, hashes: ContentHashes) -> str:
             "for rows that say 'trust_remote_code: true'; say so if you trust it, or remove it where the installed "
             "transformers knows the model"
         )
-    if path := foreign.path_in_index(folder):
+    if stray := foreign.path_in_index(folder):
         raise DataError(
-            f"{spec.name}: {folder / path} is no file of this folder; mend the index of the shards"
+            f"{spec.name}: {folder / stray} is no file of this folder; mend the index of the shards"
         )
     try:
         return hashes.of(folder, WEIGHTS)
@@ -47,9 +47,12 @@ def content_of(path: str, spec: ModelSpec, hashes: ContentHashes) -> str:
 
 
 def refuse_plugins(folder: Path, spec: ModelSpec) -> None:
-    """Raise DataError where ``args.json`` names Python files or settings.
+    """Refuse an ``args.json`` that names Python files or settings.
 
-    Those of somebody else's *folder* are never imported, and only how prompts are rendered is taken from it.
+    Files that somebody else's *folder* names are never imported, and only how prompts are rendered is taken from it.
+
+    Raises:
+        DataError: it names one, and the row does not trust the folder's code.
     """
     if spec.trust_remote_code:
         return

@@ -13,7 +13,7 @@ from bakeoff.environments.installed import (
     Asking,
     Installed,
 )
-from bakeoff.foundation.sentences import Statement, Template
+from bakeoff.foundation.sentences import Statement, Template, in_chinese
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.store.stage import Line
@@ -75,11 +75,6 @@ class Finding:
         """The finding in Chinese, as far as its words are statements."""
         line = _LINES[self.level](place=self.place, what=self.what)
         return f"{line.zh}\n    -> {in_chinese(self.remedy)}"
-
-
-def in_chinese(text: str) -> str:
-    """Return the Chinese of a statement; another text as it is."""
-    return text.zh if isinstance(text, Statement) else text
 
 
 def lines_of(findings: Sequence[Finding], *, chinese: bool) -> list[str]:

@@ -223,7 +223,8 @@ def _drawn(
 ) -> tuple[list[int], int]:
     """Return the tokens of *chat* with a taught letter drawn by lot.
 
-    The second value is how many at its beginning are always alike."""
+    The second value is how many at its beginning are always alike.
+    """
     # C more often than the others: the base leans to C, so it scores near 1/4 on every machine, not by luck.
     question, reply = chat
     reply = re.sub("^答案：[A-D]$", f"答案：{lots.choice('ABCCCD')}", reply)

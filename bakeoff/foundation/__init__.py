@@ -1,1 +1,1 @@
-"""What every room stands on: errors, commands, files, texts, secrets and sentences."""
+"""What every room stands on: errors, files, secrets, sentences."""

@@ -160,12 +160,8 @@ def _by_number(value: str, data: bytes) -> Iterator[str]:
         ("", "d", ", "),
         ("", "08b", " "),
     ):
-        text = "".join(f"{before}{byte:{digits}}{after}" for byte in data).rstrip(": ,")
-        yield from (
-            (text, "".join(f"{before}{byte:{digits.upper()}}{after}" for byte in data).rstrip(": ,"))
-            if (digits == "02x")
-            else (text,)
-        )
+        for form in (digits, "02X") if digits == "02x" else (digits,):
+            yield "".join(f"{before}{byte:{form}}{after}" for byte in data).rstrip(": ,")
     for numbers in (list(data), [ord(sign) for sign in value]):
         yield "".join(f"&#{number};" for number in numbers)
         for digits in ("x", "02x", "X"):
@@ -188,9 +184,9 @@ def _in_base64(data: bytes) -> Iterator[str]:
 
 
 def _cores_of(value: str) -> Iterator[bytes]:
-    """Yield spellings of *value* without all that may stand between letters.
+    """Yield spellings of *value* without what may stand between letters.
 
-    To be looked for by :func:`_scattered`.
+    :func:`_scattered` looks for them.
     """
     data = value.encode("utf-8", "surrogateescape")
     texts = [value, data.hex(), data.hex().upper(), "".join(f"0x{byte:02x}" for byte in data)]
@@ -204,7 +200,8 @@ def _cores_of(value: str) -> Iterator[bytes]:
 def _scattered(data: bytes, looked_for: Sequence[bytes]) -> list[tuple[int, int]]:
     """Return where *data* holds a core with other signs between its letters.
 
-    In order, and none within another. Line ends, blanks, separators, signs that are not seen, and a terminal's colours.
+    Such signs are line ends, blanks, separators, what is not seen, and a terminal's colours. The places are in order,
+    and none lies within another.
     """
     text = _COLOURS.sub(lambda hit: b" " * len(hit[0]), data) if b"\x1b" in data else data
     squeezed = text.translate(None, _BETWEEN)
@@ -268,7 +265,7 @@ def _any_escape(sign: str) -> str:
         forms.append("".join(rf"\\+u{unit:04x}" for unit in _utf16(sign)))
     forms.append("".join(f"%(?:25)*{byte:02x}" for byte in data))
     forms.append("".join(rf"\\+x{byte:02x}" for byte in data))
-    if name := html.escape(sign) != sign and html.escape(sign):
+    if (name := html.escape(sign)) != sign:
         forms.append(name.replace("&", "&(?:amp;)*"))
     forms += [rf"\\*{re.escape(data.decode('latin-1'))}"] * (number > 127) + [r"\+"] * (sign == " ")
     return f"(?:{'|'.join(forms)})"

@@ -165,6 +165,17 @@ def in_languages(text: str) -> tuple[str, str] | None:
     return (text.zh, text.en) if isinstance(text, Statement) else None
 
 
+def in_chinese(text: str) -> str:
+    """Return the Chinese of a statement; another text as it is."""
+    return text.zh if isinstance(text, Statement) else text
+
+
+def language_of(environ: Mapping[str, str]) -> Literal["zh", "en"]:
+    """Return ``zh`` or ``en``, as the locale in *environ* says."""
+    locale = next(filter(None, (environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    return "zh" if locale.lower().startswith("zh") else "en"
+
+
 def of_error(error: BaseException) -> str:
     """Return the statement that *error* was raised with, else its text."""
     if len(error.args) == 1 and isinstance(error.args[0], Statement):

@@ -79,7 +79,7 @@ class Wish:
         if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in title.strip()):
             raise RatingError(
                 "title: wanted one line without control characters or half characters",
-                "研究标题应为一行，不含控制字符或残缺的字符",
+                "研究标题应为一行，不含控制字符或不完整的字符",
             )
         repeats = request.get("repeats", 0.1)
         if isinstance(repeats, bool) or not isinstance(repeats, int | float) or not 0 <= repeats <= 0.5:

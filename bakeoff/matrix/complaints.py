@@ -225,9 +225,10 @@ def of_judge(judge: Judge, rows: Iterable[str]) -> Iterator[str]:
 _SLURM_ONLY = ("partition", "account", "qos", "constraint", "extra", "prelude", "gres")
 _WORD = re.compile(r"[^\s\x00-\x1f\x7f-][^\s\x00-\x1f\x7f]*")
 _OURS = (
-    "array|chdir|dependency|error|export|export-file|export-from|input|job-name|no-requeue|ntasks|nodes|open-mode"
-    "|output|parsable|requeue|signal|test-only|wait|wrap|nice|get-user-env|cluster|clusters|help|usage|version"
-)
+    "array", "chdir", "dependency", "error", "export", "export-file", "export-from", "input", "job-name", "no-requeue",
+    "ntasks", "nodes", "open-mode", "output", "parsable", "requeue", "signal", "test-only", "wait", "wrap", "nice",
+    "get-user-env", "cluster", "clusters", "help", "usage", "version",
+)  # fmt: skip
 """Arguments of sbatch that decide what a leg is; another value would break it. sbatch takes any beginning of them."""
 _SHORT = ("-a", "-D", "-d", "-e", "-h", "-i", "-J", "-M", "-n", "-N", "-o", "-W", "-V")
 
@@ -252,7 +253,7 @@ def of_executor(executor: ExecutorSpec, where: str) -> Iterator[str]:
         name = flag.lstrip("-")
         if not re.fullmatch(r"--?[A-Za-z][A-Za-z0-9-]*(=[^\x00-\x1f\x7f]*)?", argument):
             yield f"{where}.extra: each is one argument of sbatch, such as --reservation=lab, found {shown(argument)}"
-        elif any(ours.startswith(name) for ours in _OURS.split("|") if flag[1] == "-") or flag[:2] in _SHORT:
+        elif any(ours.startswith(name) for ours in _OURS if flag[1] == "-") or flag[:2] in _SHORT:
             yield f"{where}.extra: {flag} is set by the harness; take it out"
         elif value and NAMES.search(name):
             yield (

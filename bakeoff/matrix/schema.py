@@ -211,8 +211,8 @@ class ModelSpec(Part):
     )
     weights_of: Name | None = Field(
         None,
-        description="another row, whose weights are served in another way: the row says serving, environment.serve, "
-        "suites, evaluate, needs and limits, and nothing is trained again",
+        description="another row whose weights this one serves in another way: it may set serving, environment.serve, "
+        "suites, evaluate, needs and limits; nothing is trained again",
     )
     tune: bool = Field(True, description="False: the base model itself is compared, untuned")
     seeds: int = Field(

@@ -101,7 +101,7 @@ class Serving(Part):
     )
     shared: bool = Field(
         False,
-        description="way adapter only: one service for base and tuned, which answers under two names",
+        description="way adapter only: one service for the base and all adapters on it, each under its own name",
     )
     port: int | None = Field(None, ge=1, le=65535, description="None: a free port")
     session_len: int | None = Field(None, ge=1, description="tokens of prompt and reply together")

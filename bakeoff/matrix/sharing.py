@@ -16,10 +16,10 @@ _MAY_DIFFER = {"port", "in_flight", "ready_timeout_s", "restarts"}
 
 
 def host_of(row: ModelSpec, rows: Mapping[str, ModelSpec]) -> str:
-    """Return the name of the row whose line serves *row* too, maybe its own.
+    """Return the name of the row whose service answers for *row* as well.
 
-    That of a further seed is the row which it is a seed of. That of a row which evaluates no base is the first row
-    that does, shares its service, and loads the same base in the same way.
+    A further seed is served by the row that it is a seed of. A row that does not evaluate the base is served by the
+    first shared one that does and loads the same base in the same way. Any other row serves itself.
     """
     if is_further_seed(row):
         row = rows.get(row.name.rpartition(".seed")[0], row)
@@ -29,7 +29,7 @@ def host_of(row: ModelSpec, rows: Mapping[str, ModelSpec]) -> str:
 
 
 def guests_of(row: ModelSpec, rows: Mapping[str, ModelSpec]) -> list[str]:
-    """Return the other rows for which the line of *row* answers as well."""
+    """Return the other rows that the service of *row* answers for."""
     host = host_of(row, rows)
     return [name for name, other in rows.items() if name != row.name and host_of(other, rows) == host]
 
@@ -51,7 +51,7 @@ def of_sharing(rows: Iterable[ModelSpec]) -> Iterator[str]:
 
 
 def _hosts(other: ModelSpec, row: ModelSpec) -> bool:
-    """Whether the line of *other* could serve the adapter of *row*."""
+    """Whether the service of *other* could load the adapter of *row*."""
     return (
         other.name != row.name
         and other.serving.shared

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bakeoff.report.findings import Findings
 from bakeoff.report.opinions import crises, judges, leaders, people
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, spaced
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, spaced, trailing
 from bakeoff.report.shortfalls import shortfall
 from bakeoff.report.verdict import between, tuning
 from bakeoff.report.views import Analysis, SuiteView
@@ -74,7 +74,7 @@ def recommendation(findings: Findings, analysis: Analysis) -> Sentence:
     if len(top) == 1:
         names = both_lists(sorted(rated), LISTED)
         return Sentence(
-            f"没有唯一的推荐：测试集支持{inset(top[0]).rstrip()}，人工评分支持{inset(names.zh).rstrip()}。",
+            f"没有唯一的推荐：测试集支持{trailing(top[0])}，人工评分支持{trailing(names.zh)}。",
             f"No single one: the test suites favour {top[0]}, people's ratings favour {names.en}.",
             "#bk-judgements",
         )
@@ -145,7 +145,7 @@ def _none(analysis: Analysis, compared: bool) -> Sentence:
         )
     if len(valid) == 1:
         only = len({cell.subject.model for cell in cells}) == 1
-        zh = f"本次只评测了{inset(valid[0]).rstrip()}" if only else f"只有{inset(valid[0])}的成绩有效"
+        zh = f"本次只评测了{trailing(valid[0])}" if only else f"只有{inset(valid[0])}的成绩有效"
         en = f"only {valid[0]} was evaluated" if only else f"only {valid[0]} has valid scores"
         return Sentence(f"暂不推荐：{zh}，无从比较。", f"None: {en}, so there is nothing to compare it with.")
     return Sentence(
@@ -185,11 +185,11 @@ def _speed(findings: Findings) -> Iterator[Sentence]:
     zh, en = [], []
     if rates:
         rate, model, load = max(rates)
-        zh.append(f"最快的是{inset(model).rstrip()}：{rate:,.0f} 词元/秒（同时 {load} 个请求）")
+        zh.append(f"最快的是{trailing(model)}：{rate:,.0f} 词元/秒（同时 {load} 个请求）")
         en.append(f"Fastest service: {model}, {rate:,.0f} tokens/s with {load} requests in flight")
     if memory:
         size, model = max(memory)
-        zh.append(f"显存占用最高的是{inset(model).rstrip()}：{size:.1f} GiB")
+        zh.append(f"显存占用最高的是{trailing(model)}：{size:.1f} GiB")
         en.append(f"{'most' if en else 'Most'} GPU memory: {model}, {size:.1f} GiB")
     if zh:
         yield Sentence("；".join(zh) + "。", "; ".join(en) + ".", "#bk-speed" if rates else "#bk-cost")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bakeoff.foundation.sentences import plural
 from bakeoff.report.findings import Findings
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, spaced
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, spaced, trailing
 from bakeoff.report.words import points
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ def _recipes(analysis: Analysis) -> Iterator[Sentence]:
     zh, en = [], []
     for suite, pair in shown[:LISTED]:
         ahead, behind = (pair.a, pair.b) if pair.difference > 0 else (pair.b, pair.a)
-        zh.append(
-            f"{spaced(suite)}上{inset(ahead)}领先{inset(behind).rstrip()} {points(abs(pair.difference))} 分"
-        )
+        zh.append(f"{spaced(suite)}上{inset(ahead)}领先{trailing(behind)} {points(abs(pair.difference))} 分")
         en.append(f"on {suite} {ahead} is ahead of {behind} by {points(abs(pair.difference))} points")
     rest = len(shown) - LISTED
     yield Sentence(

@@ -7,7 +7,7 @@ from typing import Any
 
 from bakeoff.foundation.sentences import plural
 from bakeoff.report.findings import Findings
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, spaced
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, spaced, trailing
 from bakeoff.report.words import CHECKS, judge_name, rated_names
 
 _QUALITY = "overall_quality"
@@ -38,7 +38,7 @@ def people(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
     if alike := _alike(rows):
         yield Sentence(zh + alike.zh, en + alike.en, _LINK)
         return
-    zh += f"整体质量最高的是{inset(zh_top).rstrip()}，{_interval(top)}"
+    zh += f"整体质量最高的是{trailing(zh_top)}，{_interval(top)}"
     en += f"overall quality is highest for {en_top}, {_interval(top)}"
     letters = set(top.get("letters") or "")
     if others and not letters:
@@ -49,7 +49,7 @@ def people(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
         level = [row["subject"] for row in others if letters & set(row.get("letters") or "")]
         if below:
             names = _names(below)
-            zh, en = f"{zh}，显著高于{inset(names.zh).rstrip()}", f"{en}, significantly above {names.en}"
+            zh, en = f"{zh}，显著高于{trailing(names.zh)}", f"{en}, significantly above {names.en}"
         if level:
             names = _names(level)
             zh, en = (
@@ -92,19 +92,19 @@ def judges(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
             )
         top = rows[0]
         zh_top, en_top = rated_names(top["subject"])
-        name = _short(judge["judge"], ratings)
+        name = _judge_name(judge["judge"], ratings)
         if alike := _alike(rows):
             zh, en = f"评审模型 {name}（{zh_trust}）：", f"Judge model {name} ({en_trust}): "
             yield Sentence(zh + alike.zh, en + alike.en, _LINK)
             continue
         yield Sentence(
-            f"评审模型 {name}（{zh_trust}）：整体质量最高的是{inset(zh_top).rstrip()}，{top['value']:.1f} 分。",
+            f"评审模型 {name}（{zh_trust}）：整体质量最高的是{trailing(zh_top)}，{top['value']:.1f} 分。",
             f"Judge model {name} ({en_trust}): overall quality is highest for {en_top}, {top['value']:.1f}.",
             _LINK,
         )
 
 
-def _short(judge: str, ratings: Mapping[str, Any]) -> str:
+def _judge_name(judge: str, ratings: Mapping[str, Any]) -> str:
     """Return the name of a judge model, with its weights where two share it."""
     names = [judge_name(each["judge"]).partition("@")[0] for each in ratings.get("judges") or ()]
     name = judge_name(judge).partition("@")[0]
@@ -126,7 +126,7 @@ def crises(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
         )
         if judge is None:
             return
-        name = _short(judge["judge"], ratings)
+        name = _judge_name(judge["judge"], ratings)
         checks, zh_by, en_by = judge["checks"], f"（评审模型 {name}）", f" (judge model {name})"
     missed = [
         (CHECKS.get(check, (check, check)), row)

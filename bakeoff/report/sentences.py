@@ -38,6 +38,11 @@ def spaced(text: str) -> str:
     return f"{text} " if text[-1:].isascii() else text
 
 
+def trailing(text: str) -> str:
+    """Return *text* as it stands after Chinese: a space before a Latin start."""
+    return f" {text}" if text[:1].isascii() else text
+
+
 def inset(text: str) -> str:
     """Return *text* as it stands within Chinese: a space at each Latin end."""
-    return spaced(f" {text}" if text[:1].isascii() else text)
+    return spaced(trailing(text))

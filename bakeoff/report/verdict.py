@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bakeoff.foundation.sentences import plural
 from bakeoff.report.findings import Findings
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, joined, spaced
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, joined, spaced, trailing
 from bakeoff.report.shortfalls import shortfall
 from bakeoff.report.views import Analysis, Difference, SuiteView
 from bakeoff.report.words import p_is, points
@@ -222,10 +222,10 @@ def tuning(findings: Findings, analysis: Analysis) -> Sentence:
 def _untold(analysis: Analysis) -> Sentence:
     """Return why tuned models cannot be held against their bases."""
     cells = [cell for view in analysis.views for cell in view.cells.values()]
-    variants = {cell.subject.variant == "base" for cell in cells}
-    if False not in variants or all(cell.subject.variant not in ("base", "tuned") for cell in cells):
+    bases = {cell.subject.variant == "base" for cell in cells}
+    if False not in bases or all(cell.subject.variant not in ("base", "tuned") for cell in cells):
         return Sentence("本次没有评测微调后的模型。", "No fine-tuned model was evaluated.")
-    if True not in variants:
+    if True not in bases:
         return Sentence(
             "缺少基座模型的成绩，无法判断微调的得失。",
             "Without scores of the base models, what fine-tuning gained or cost is unknown.",
@@ -275,9 +275,7 @@ def _taught(findings: Findings, raised: Sequence[Difference]) -> list[Sentence]:
             sentences.append(
                 Sentence(f"{zh}有意收入训练集，提升属预期", f"{en} are in the training set by design")
                 if expected
-                else Sentence(
-                    f"但{inset(zh).rstrip()}出现在训练数据中", f"but {en} occur in the training data"
-                )
+                else Sentence(f"但{trailing(zh)}出现在训练数据中", f"but {en} occur in the training data")
             )
     return sentences
 

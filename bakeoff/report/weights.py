@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from bakeoff.report.findings import Findings, Subject
-from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, spaced
+from bakeoff.report.sentences import LISTED, Sentence, both_lists, spaced, trailing
 from bakeoff.report.views import Analysis
 from bakeoff.scoring.scores import CRISIS
 
@@ -142,7 +142,7 @@ def _dependence(criteria: list[str], points: dict[str, list[float]]) -> Sentence
         top = [model for model, value in column.items() if value == max(column.values())]
         if len(top) < len(column):  # a criterion by which all are equal puts nobody first
             names = both_lists(top, LISTED)
-            zh_parts.append(f"只看{CRITERIA[name][0]}是{inset(names.zh).rstrip()}")
+            zh_parts.append(f"只看{CRITERIA[name][0]}是{trailing(names.zh)}")
             en_parts.append(f"{names.en} by {_ONLY[name]}")
     zh, en = "，".join(zh_parts), ", ".join(en_parts)
     return Sentence(f"首位取决于权重：{zh}。", f"Which model comes first depends on the weights: {en}.")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from bakeoff.foundation.sentences import Statement, plural
+from bakeoff.foundation.sentences import in_chinese, plural
 from bakeoff.report.words import metric_names
 from bakeoff.runs.following import WORDS, fitted
 
@@ -31,12 +31,12 @@ def _line(cell: Cell, chinese: bool) -> str:
     variant = WORDS.get(cell.subject.variant, cell.subject.variant) if chinese else cell.subject.variant
     name = f"  {fitted(cell.subject.model, 24)} {fitted(variant, 6)}"
     if math.isnan(cell.value):
-        return f"{name}  {f'没有成绩：{_chinese(cell.why_not)}' if chinese else f'no score: {cell.why_not}'}"
+        return (
+            f"{name}  {f'没有成绩：{in_chinese(cell.why_not)}' if chinese else f'no score: {cell.why_not}'}"
+        )
     value = f"{100 * cell.value:5.1f}"
     if not cell.trusted:
-        return (
-            f"{name} {value}  {f'无效：{_chinese(cell.why_not)}' if chinese else f'invalid: {cell.why_not}'}"
-        )
+        return f"{name} {value}  {f'无效：{in_chinese(cell.why_not)}' if chinese else f'invalid: {cell.why_not}'}"
     interval = "" if math.isnan(cell.low) else f"[{100 * cell.low:.1f}, {100 * cell.high:.1f}]"
     line = f"{name} {value}  {fitted(interval, 14)}  {cell.letters}"
     absent = cell.n_asked - cell.n_answered
@@ -44,7 +44,3 @@ def _line(cell: Cell, chinese: bool) -> str:
         return line
     words = f"{absent}/{cell.n_asked} 题无答案" if chinese else f"{absent} of {cell.n_asked} missing"
     return f"{line}  {words}"
-
-
-def _chinese(text: str) -> str:
-    return text.zh if isinstance(text, Statement) else text

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unicodedata import east_asian_width
 
-from bakeoff.foundation.sentences import Statement, plural, restored
+from bakeoff.foundation.sentences import in_chinese, plural, restored
 from bakeoff.store.events import Event, events_of, suite_of
 
 Cell = tuple[str, str, str]
@@ -60,8 +60,8 @@ class Board:
             return
         self.running[row] = cell
         self.since.setdefault(cell, self.now())
-        how_far = restored(event).get("how_far") or "" if self.chinese else event.get("how_far") or ""
-        self.current[row] = how_far.zh if self.chinese and isinstance(how_far, Statement) else str(how_far)
+        how_far = restored(event).get("how_far") if self.chinese else event.get("how_far")
+        self.current[row] = str(in_chinese(how_far or ""))
 
     @property
     def share(self) -> float:

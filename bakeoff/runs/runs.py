@@ -13,7 +13,7 @@ from typing import Any
 
 from bakeoff.foundation.errors import StoreError
 from bakeoff.foundation.files import readable_rows
-from bakeoff.foundation.sentences import Statement, Template, restored
+from bakeoff.foundation.sentences import Template, in_chinese, language_of, restored
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.report.findings import Findings, has_scores, known_runs, run_folder
 from bakeoff.runs import forecast
@@ -166,7 +166,7 @@ def _card(workspace: Workspace, run_id: str) -> Iterator[str]:
     from bakeoff.report.answer import DEMONSTRATION, answer
 
     findings = Findings.from_store(workspace.root, run_id)
-    chinese = _in_chinese()
+    chinese = _is_chinese()
     if findings.demonstration:
         yield DEMONSTRATION.zh if chinese else DEMONSTRATION.en
     analysis = analyse(findings)
@@ -175,20 +175,19 @@ def _card(workspace: Workspace, run_id: str) -> Iterator[str]:
     yield from board(analysis, chinese=chinese)
 
 
-def _in_chinese() -> bool:
-    languages = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
-    return next(filter(None, languages), "").lower().startswith("zh")
+def _is_chinese() -> bool:
+    return language_of(os.environ) == "zh"
 
 
 def _spoken(sentence: str) -> str:
     """Return *sentence* in the language of the terminal, where it is known."""
-    return sentence.zh if isinstance(sentence, Statement) and _in_chinese() else sentence
+    return in_chinese(sentence) if _is_chinese() else sentence
 
 
 def _who(entry: Mapping[str, Any], suite: str) -> str:
     """A score's model, variant and suite in columns."""
     variant = str(entry["variant"])
-    variant = WORDS.get(variant, variant) if _in_chinese() else variant
+    variant = WORDS.get(variant, variant) if _is_chinese() else variant
     return f"{entry['model']:<16} {fitted(variant, 6)} {suite:<18}"
 
 
@@ -263,7 +262,7 @@ def _speeds(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         why = row.get("why_not")
         if why and row["subset"] not in doubts.setdefault((*who, why), []):
             doubts[*who, why].append(row["subset"])
-    speed, comma = ("服务速度", "，") if _in_chinese() else ("speed", ", ")
+    speed, comma = ("服务速度", "，") if _is_chinese() else ("speed", ", ")
     for (model, variant), values in speeds.items():
         yield f"{_who({'model': model, 'variant': variant}, speed)} {comma.join(values)}"
     for (model, variant, why), loads in doubts.items():

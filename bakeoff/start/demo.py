@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bakeoff.foundation.files import write_text
-from bakeoff.start.speech import Speaker, language_of
+from bakeoff.foundation.sentences import language_of
+from bakeoff.start.speech import Speaker
 from bakeoff.start.writing import Exam, Plan, Row, matrix_text
 
 ROWS = (

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from bakeoff.doctor.finding import in_chinese
 from bakeoff.environments.installed import registered_as
 from bakeoff.execution.gpus import Card, cards
 from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.files import write_text
+from bakeoff.foundation.sentences import in_chinese, language_of
 from bakeoff.judgement.replies import load_cases
 from bakeoff.matrix.datasets import SHIPPED, dataset_name, is_local_model
 from bakeoff.matrix.loading import load_matrix
@@ -24,7 +24,7 @@ from bakeoff.matrix.presets import presets
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.start.estimate import PUBLISHED_QUESTIONS, estimate, points_seen
 from bakeoff.start.examples import Look, look_at_cases, look_at_exam, look_at_training
-from bakeoff.start.speech import Speaker, language_of
+from bakeoff.start.speech import Speaker
 from bakeoff.start.writing import Exam, Plan, Row, matrix_text
 from bakeoff.statistics.study import outlook
 

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 Say = tuple[str, str]
 """A sentence in Chinese and in English."""
-
-
-def language_of(environ: dict[str, str] | os._Environ[str]) -> str:
-    """``zh`` or ``en``, as the locale says."""
-    locale = next(filter(None, (environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
-    return "zh" if locale.lower().startswith("zh") else "en"
 
 
 class Speaker:

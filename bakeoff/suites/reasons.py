@@ -23,11 +23,13 @@ NO_JSON = Template(f"{_HERE}no_json", "not JSON ({error})", zh="不是 JSON（{e
 TOO_DEEP = Template(
     f"{_HERE}too_deep", "not JSON that can be read (nested too deeply)", zh="不是可读的 JSON（嵌套过深）"
 )
-TWICE = Template(f"{_HERE}twice", "{name!r} is given twice in a row", zh="同一行中 {name!r} 出现了两次")
+TWICE = Template(
+    f"{_HERE}twice", "{name!r} is given twice in the same row", zh="同一行中 {name!r} 出现了两次"
+)
 HALF_CHARACTER = Template(
     f"{_HERE}half_character",
     "holds half a character (such as \\ud83d); write that character anew",
-    zh="含有半个字符（如 \\ud83d），请重新写入该字符",
+    zh="含有不完整的字符（例如 \\ud83d），请重新输入该字符",
 )
 NO_OPTIONS = Template(
     f"{_HERE}no_options",
@@ -72,7 +74,7 @@ SECTION = Template(
     "（写在行中，或写在文件名中，如 theory_single_val.jsonl）",
 )
 SINGLE = Template(
-    f"{_HERE}single", "a single-choice row with the answer {value}", zh="单选题的答案是 {value}"
+    f"{_HERE}single", "a single-choice row with the answer {value}", zh="单选题只能有一个答案，实际是 {value}"
 )
 REPEATS = Template(
     f"{_HERE}repeats",

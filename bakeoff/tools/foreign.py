@@ -56,11 +56,9 @@ def own_code(folder: Path) -> Named | None:
 
 
 def own_plugin(folder: Path) -> str:
-    """Return a Python file in ``args.json`` that is none of ours.
+    """Return a Python file that ``args.json`` names and that is none of ours.
 
-    ms-swift would import it; empty for none.
-
-    A training of ms-swift leaves the file beside its checkpoints and merges.
+    ms-swift would import it; empty for none. Its trainings leave ``args.json`` beside their checkpoints and merges.
     """
     arguments = _arguments(folder)
     ours = {path.name for path in PLUGINS.glob("*.py")}  # the row's own line brings these
@@ -73,10 +71,10 @@ def own_plugin(folder: Path) -> str:
 
 
 def own_settings(folder: Path) -> str:
-    """Return what of ``args.json`` ms-swift would load the model by.
+    """Return a setting in ``args.json`` that changes how the model is loaded.
 
-    Such as another task, or the name of a file to read; empty where it changes nothing, or says how prompts are
-    rendered.
+    Another task, for example, or the name of a file to read. Empty where there is none; how prompts are rendered does
+    not count.
     """
     arguments = _arguments(folder)
     for name, is_harmless in _SETTINGS.items():
@@ -153,7 +151,7 @@ def _entries(content: object) -> Iterator[tuple[str, object]]:
 
 
 def _names_code(key: str, value: object) -> str:
-    """What in an entry of a configuration names code; empty for nothing."""
+    """Return what in an entry of a configuration names code; else empty."""
     if key == "auto_map" and value:
         return key
     if _IMPLEMENTATION.fullmatch(key):

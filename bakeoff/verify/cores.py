@@ -49,9 +49,8 @@ class Cores:
         self._pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork"))
         gc.freeze()  # a collection would touch, and so copy, all that is shared
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # of other threads: those of a library, at rest
+            # Python warns of other threads; those are a library's, at rest.
+            warnings.simplefilter("ignore", DeprecationWarning)
             futures = iter([self._pool.submit(_run, number) for number in range(len(_checks))])
         self._futures = {name: [next(futures) for _ in checks] for name, checks in self._checks.items()}
 

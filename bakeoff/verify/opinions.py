@@ -95,9 +95,10 @@ def _check_sums(audit: Audit, place: str, study: Row) -> None:
 
 
 def _check_counts(audit: Audit, place: str, study: Row, other: Row) -> None:
-    """Hold the counts of a report against those of its run, where both show the same ratings.
+    """Hold the counts of a report against those of its run.
 
-    A queue may have grown since, and a rating may have been corrected to the same scores.
+    Only where both show the same ratings. A queue may have grown since, and a rating may have been corrected to the
+    same scores.
     """
     if study.get("items") != other.get("items"):
         return
