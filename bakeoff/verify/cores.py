@@ -34,8 +34,8 @@ class Cores:
         self._checks = checks
         self._futures: dict[str, list[Future[Audit]]] = {}
         self._pool: ProcessPoolExecutor | None = None
-        count = min(_MOST, os.cpu_count() or 1)
-        if is_large and count > 1 and sys.platform == "linux":  # elsewhere a fork is no safe copy
+        count = min(_MOST, len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1)
+        if is_large and count > 1:  # elsewhere than on Linux a fork is no safe copy
             self._start(count)
 
     @property
