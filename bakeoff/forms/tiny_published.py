@@ -1,9 +1,9 @@
 """Tiny models in a published form.
 
-``python -m bakeoff.forms.tiny_published published_internlm2 FOLDER`` writes one. Names, files, data types and tokenizers
-are those of the releases; sizes are tiny. Like the other tiny models, a base is trained for a moment on the form of what
-it will be asked, with letters drawn by lot, so that the facts come from the fine-tuning or not at all. The training works
-on the native form; its weights are then packed as they are published.
+``python -m bakeoff.forms.tiny_published published_internlm2 FOLDER`` writes one. Names, files, data types and
+tokenizers are those of the releases; sizes are tiny. Like the other tiny models, a base is trained for a moment on the
+form of what it will be asked, with letters drawn by lot, so that the facts come from the fine-tuning or not at all. The
+training works on the native form; its weights are then packed as they are published.
 """
 
 from __future__ import annotations
