@@ -18,7 +18,7 @@ from typing import Any, cast
 import clusters
 import pytest
 import yaml
-from bakeoff.runs.events import Event
+from bakeoff.store.events import Event
 from clusters import Lab, RayCluster, SlurmCluster, wait_until
 
 from bakeoff.execution import dispatch, runner

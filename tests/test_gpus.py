@@ -35,10 +35,11 @@ for _ in range(rounds):
         for other in others:
             pid = int(other.name.rpartition("-")[2])
             try:
-                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-            except FileNotFoundError:
-                state = "X"
-            if state not in "ZX" and other.exists():
+                state, *_, flags = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:7]
+                dead = state in "ZX" or int(flags) & 4  # PF_EXITING: its locks go before it is a zombie
+            except (FileNotFoundError, ProcessLookupError):
+                dead = True
+            if not dead and other.exists():
                 (folder / f"clash-{number}-{pid}-{os.getpid()}").touch()
         with (folder / "held").open("a") as file:
             file.write(f"{number}\\n")

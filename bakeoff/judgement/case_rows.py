@@ -98,7 +98,7 @@ def not_by_line(text: str) -> BadLine | None:
         return None
     return BadLine(
         1,
-        "the file is a single JSON value; write each case in one line of its own, without a list around them",
+        "the file is a single JSON value; write each case in one line of its own, not a list",
         "整个文件是一个 JSON 值；请把每个个案写成一行，外面不加列表",
     )
 
