@@ -193,6 +193,8 @@ function fitStrip() {
   // On a short phone the reply has the room, and the strip is scrolled.
   const tall = window.innerHeight, most = isPhone() ? Math.max(tall * 0.24, Math.min(tall * 0.34, tall - 560)) : tall * 0.34;
   strip.style.height = tallest ? `${Math.min(tallest, Math.round(most))}px` : "";
+  // What is scrolled is reached by the keyboard, too.
+  if (tallest > most) strip.tabIndex = 0; else strip.removeAttribute("tabindex");
   explain(shown);
 }
 

@@ -358,7 +358,7 @@ def test_from_the_invitation_to_the_paper_pack(tmp_path: Path) -> None:
                 rate(phone, "33333")
                 hacked = phone.driver.execute_script("return window.hacked")
         with judge(ratings, *options, port=port) as app:
-            with browser(tmp_path / "c", "zh-CN", (390, 844)) as phone:
+            with browser(tmp_path / "c", "zh-CN", (390, 664)) as phone:
                 enter(phone, links[2])
                 rate(phone, "22212")
             owner.driver.get(app.url)
