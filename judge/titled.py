@@ -1,4 +1,4 @@
-"""What Gradio's sign-in page lacks: a name for the tab, a main landmark, a first heading."""
+"""A tab name, a main landmark and a heading for Gradio's sign-in page."""
 
 from __future__ import annotations
 
