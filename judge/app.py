@@ -107,8 +107,8 @@ def _trouble(refusal: Mapping[str, str]) -> str:
     return f"<p class='trouble'><span class='zh-only'>⚠ {zh}</span><span class='en-only'>⚠ {en}</span></p>"
 
 
-def _page(name: str, mode: str) -> gr.HTML:
-    script = "".join((HERE / part).read_text(encoding="utf-8") for part in ("common.js", name))
+def _page(name: str, mode: str, *before: str) -> gr.HTML:
+    script = "".join((HERE / part).read_text(encoding="utf-8") for part in ("common.js", *before, name))
     return gr.HTML(
         value={},
         html_template=EMPTY_PAGE,
@@ -181,7 +181,7 @@ def _study_tab(desks: Desks, page: gr.Blocks, *, nobody_signs_in: bool) -> None:
     def on_draft(message: dict[str, object], request: gr.Request) -> Mapping[str, object]:
         return desks.study.keep_draft(message, request.username)
 
-    form = _page("desk.js", "study")
+    form = _page("desk.js", "study", "checks.js")
     form.submit(on_desk, form, form, api_name="desk", **DIRECT)
     page.load(on_desk, form, form, api_name="open", **DIRECT)
     gr.api(on_draft, api_name="draft", queue=False)
@@ -333,7 +333,7 @@ def _chat_tab(settings: Settings, page: gr.Blocks) -> None:
             text = gr.Textbox(show_label=False, placeholder="输入消息，回车发送 · Type and press Enter")
             anew = gr.Button("新对话 · New conversation", size="sm", elem_classes="new-talk")
         with gr.Column(scale=2, min_width=380):
-            score = _page("desk.js", "chat")
+            score = _page("desk.js", "chat", "checks.js")
     _talking(chat, TalkBoxes(model, talk, spoken_with, begun, shown, trouble, text, anew))
     inputs = [score, model, talk, spoken_with]
     score.submit(on_chat_score, inputs, score, api_name="chat_score", **DIRECT)

@@ -149,6 +149,7 @@ function choose(r, value) {
   const field = element.querySelector(`[data-row="${r.item}/${r.key}"]`);
   field.querySelectorAll("input").forEach((input) => { input.checked = input.value === String(value); });
   if (!allRows().find(open) && notice && !waiting) { notice = ""; status(); }
+  offerYes(r.item);
   focusRow(r);
   // The next row comes into view, so that nobody has to scroll between two taps.
   const next = allRows().find(open);
@@ -189,7 +190,11 @@ function fitStrip() {
   const shown = row;
   strip.style.height = "auto";
   const tallest = Math.max(0, ...rows((page.replies || [])[0]?.item).map((each) => { explain(each); return strip.offsetHeight; }));
-  strip.style.height = tallest ? `${Math.min(tallest, Math.round(window.innerHeight * 0.34))}px` : "";
+  // On a short phone the reply has the room, and the strip is scrolled.
+  const tall = window.innerHeight, most = isPhone() ? Math.max(tall * 0.24, Math.min(tall * 0.34, tall - 560)) : tall * 0.34;
+  strip.style.height = tallest ? `${Math.min(tallest, Math.round(most))}px` : "";
+  // What is scrolled is reached by the keyboard, too.
+  if (tallest > most) strip.tabIndex = 0; else strip.removeAttribute("tabindex");
   explain(shown);
 }
 
@@ -213,14 +218,6 @@ function field(r) {
       h("input", { type: "radio", name: `${r.item}-${r.key}-${props.mode}`, value: String(value), checked: current === value,
         "aria-label": title(value) || `${r.question[lang]} ${text}`, onchange: () => choose(r, value), onfocus: () => focusRow(r) }),
       h("span", {}, text, r.kind === "scores" ? h("i", {}, R.scale[value][lang]) : null)))));
-}
-
-const checksOf = (item) => rows(item).filter((r) => r.kind === "crisis");
-const allYes = (item) => answerYes(checksOf(item));
-const yesToRest = (item) => answerYes(checksOf(item).filter(open));
-function answerYes(checks) {
-  checks.forEach((r) => choose(r, true));
-  const next = allRows().find(open); if (next) focusRow(next, true);
 }
 
 function sameForRest() {
@@ -251,6 +248,7 @@ function form(reply) {
     page.view === "training" ? null : h("label", { class: "cannot" }, h("input", { type: "checkbox", checked: draft.cannot_judge, onchange: (event) => {
       draft.cannot_judge = event.target.checked; keepDraft(reply.item); switched(); } }), ` ${t("cannot")}`));
   switched();
+  offerYes(reply.item, box);
   return box;
 }
 

@@ -24,7 +24,7 @@ from test_judge_browser import CHROMIUM, DRIVER, PASSWORDS, Browser, browser
 
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
-from bakeoff.judgement.rubric import DIMENSIONS
+from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS
 
 pytest.importorskip("gradio", reason="the judge needs gradio: pip install 'bakeoff[judge]'")
 pytest.importorskip("selenium", reason="the browser test needs selenium")
@@ -49,6 +49,15 @@ ROW_IN_VIEW = (
     "const at = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);"
     "return Boolean(at && at.closest(`[data-row$='/${arguments[0]}']`))"
 )
+LANDMARKS = "return ['main, [role=main]', 'h1'].map((each) => document.querySelectorAll(each).length)"
+TAP_AND_LOOK = (
+    "const radio = document.querySelector(`[data-row$='/${arguments[0]}'] input[value='${arguments[1]}']`);"
+    "const box = radio.getBoundingClientRect(); radio.click();"
+    "const all = [...document.querySelectorAll('.with-yes button')];"
+    "const at = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);"
+    "return [all.length, all.filter((each) => each.disabled).length, Boolean(at.closest('.with-yes'))]"
+)
+CHECKED = "return [...document.querySelectorAll('.desk .form input:checked')].map((each) => each.value)"
 NAMES_AND_CONTRAST = Path(__file__).with_name("accessibility.js").read_text(encoding="utf-8")
 
 
@@ -107,7 +116,8 @@ def is_tidy(page: Browser) -> None:
     if axe():
         page.driver.execute_script(axe())
         broken = page.driver.execute_async_script(
-            "const done = arguments[0]; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})"
+            "const done = arguments[0]; axe.run(document, {runOnly: "
+            "['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice']})"
             ".then((found) => done(found.violations.map((each) => [each.id, each.nodes[0].html])))"
         )
         assert broken == []
@@ -133,7 +143,12 @@ def bring_cases(page: Browser, folder: Path) -> None:
 
 def make_a_study(page: Browser, app: App, folder: Path) -> list[str]:
     """As the owner: make a study and invite three; their links."""
+    page.driver.get(app.url)
+    page.one("main input[type=password]")
+    assert page.driver.execute_script(LANDMARKS) == [1, 1]
+    is_tidy(page)
     page.sign_in(app, "owner")
+    assert page.driver.execute_script(LANDMARKS) == [1, 1]
     page.tab("Studio")
     bring_cases(page, folder)
     fill(page, '[data-field="title"]', "一项研究")
@@ -201,14 +216,46 @@ def rate_by_keyboard(page: Browser, digits: str) -> int:
             ActionChains(page.driver).key_down(Keys.SHIFT).send_keys(digits[-1]).key_up(Keys.SHIFT).perform()
         if handed > 1:
             page.keys(Keys.ENTER)
-        page.wait(
-            lambda before=before: (
-                page.driver.find_elements("css selector", ".desk.done")
-                or page.driver.execute_script(ANOTHER_REPLY, before)
-            )
-        )
+        next_reply(page, before)
         handed += 1
     return handed
+
+
+def next_reply(page: Browser, before: str) -> None:
+    """Wait until another reply than *before*, or the end, is shown."""
+    page.wait(
+        lambda: (
+            page.driver.find_elements("css selector", ".desk.done")
+            or page.driver.execute_script(ANOTHER_REPLY, before)
+        )
+    )
+
+
+def tap_through_crisis(page: Browser, digits: str, *refused: str) -> int:
+    """Rate the crisis reply that is shown with taps alone, saying no to the checks *refused*; how many it took."""
+    assert page.driver.execute_script(CHECKED) == []  # nothing is chosen before somebody taps
+    for name in refused:
+        page.click(name, "false")
+    for name, digit in zip(DIMENSIONS[:-2], digits, strict=False):
+        page.click(name, digit)
+        assert not page.driver.find_elements("css selector", ".with-yes")
+    # Where the finger is, no check is answered: neither by a second tap at once nor by a later one at the same spot.
+    assert page.driver.execute_script(TAP_AND_LOOK, DIMENSIONS[-2], digits[-2]) == [5, 5, False]
+    assert page.driver.execute_script(ROW_IN_VIEW, DIMENSIONS[-1])
+    button = page.one(f".with-yes button:enabled[value='{digits[-1]}']")
+    is_tidy(page)
+    spoken = page.one(".with-yes").get_attribute("aria-label")
+    names = page.driver.execute_script(
+        "return arguments[0].map((key) => document.querySelector(`[data-row$='/${key}'] legend`).textContent)",
+        [name for name in CRISIS_CHECKS if name not in refused],
+    )
+    assert all(name in spoken for name in names)  # what the tap will answer stands above it
+    assert page.driver.execute_script(CHECKED) == [*digits[:-1], *("false" for _ in refused)]
+    button.click()
+    answers = ["false" if name in refused else "true" for name in CRISIS_CHECKS]
+    assert page.driver.execute_script(CHECKED) == [*digits, *answers]
+    assert page.driver.execute_script(ROW_IN_VIEW, CRISIS_CHECKS[-1])
+    return len(refused) + len(digits)
 
 
 def rate(page: Browser, digits: str) -> None:
@@ -225,18 +272,24 @@ def rate(page: Browser, digits: str) -> None:
     page.one(".desk.screen .points")
     assert in_view(page)
     is_tidy(page)
-    page.driver.execute_script("localStorage.setItem('bakeoff-auto', 'off')")
     from selenium.webdriver.common.keys import Keys
 
+    crises = 0
     while not page.driver.find_elements("css selector", ".desk.done"):
         before = page.driver.execute_script("return document.querySelector('.desk .reply').dataset.item")
-        page.keys(digits + ("a" if page.is_crisis() else "") + Keys.ENTER)
-        page.wait(
-            lambda before=before: (
-                page.driver.find_elements("css selector", ".desk.done")
-                or page.driver.execute_script(ANOTHER_REPLY, before)
-            )
-        )
+        crises += page.is_crisis()
+        # The first reply to a crisis takes five taps and no more: the complete form is handed in by itself.
+        by_touch, by_itself = page.is_crisis() and crises < 3, page.is_crisis() and crises == 1
+        page.driver.execute_script(f"localStorage.setItem('bakeoff-auto', '{'on' if by_itself else 'off'}')")
+        if by_touch:
+            refused = () if by_itself else CRISIS_CHECKS[1:2]
+            assert tap_through_crisis(page, digits, *refused) == 5 + len(refused)
+        else:
+            page.keys(digits + ("a" if page.is_crisis() else ""))
+        if not by_itself:
+            page.keys(Keys.ENTER)
+        next_reply(page, before)
+    assert crises > 1
 
 
 def settle(page: Browser) -> None:
@@ -305,7 +358,7 @@ def test_from_the_invitation_to_the_paper_pack(tmp_path: Path) -> None:
                 rate(phone, "33333")
                 hacked = phone.driver.execute_script("return window.hacked")
         with judge(ratings, *options, port=port) as app:
-            with browser(tmp_path / "c", "zh-CN", (390, 844)) as phone:
+            with browser(tmp_path / "c", "zh-CN", (390, 664)) as phone:
                 enter(phone, links[2])
                 rate(phone, "22212")
             owner.driver.get(app.url)
@@ -326,6 +379,8 @@ def test_from_the_invitation_to_the_paper_pack(tmp_path: Path) -> None:
     assert len(wide) == len(store.judgements()) == 21
     assert {row["rater"] for row in wide} == {"R01", "R02", "R03"}
     assert {row["case"] for row in wide} == {row["id"] for row in OWN_CASES}
+    crises = [row for row in store.judgements() if row["case_id"] == "crisis-1"]
+    assert [[row[name] for name in CRISIS_CHECKS] for row in crises].count([True, False, True]) == 2
     assert not [name for name in NAMES if name in "".join(files.values())]
     (settled,) = csv.DictReader(io.StringIO(files["adjudications.csv"]))
     assert REASON in settled.values()
