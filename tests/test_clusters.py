@@ -18,7 +18,6 @@ from typing import Any, cast
 import clusters
 import pytest
 import yaml
-from bakeoff.store.events import Event
 from clusters import Lab, RayCluster, SlurmCluster, wait_until
 
 from bakeoff.execution import dispatch, runner
@@ -33,6 +32,7 @@ from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.schema import ExecutorSpec
 from bakeoff.store import locks
+from bakeoff.store.events import Event
 from bakeoff.store.facts import TrainingFacts
 from bakeoff.store.locks import why_locks_unusable
 from bakeoff.store.placements import placements
