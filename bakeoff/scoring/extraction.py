@@ -204,7 +204,7 @@ class _ReplyReader(LastResortReader):
             r"[*_`\s]*(?:[.。,;!:(\n]|因|理由|解析|$|-|—|正确|才?是因|because|since|as\b|is because\b)", tail
         ):
             return None
-        if re.fullmatch(r"[*_`\s]*:[*_`\s]*", tail):
+        if re.fullmatch(r"[*_`\s]*:[*_`\s]*", tail) or re.match(r" ?\([^()\n]{1,40}\) ?\w", tail):
             return None  # what the option says was to follow
         if len(self.line_labels()) > 1 and not (
             self.multiple and "\n" in self.text[labels.start : labels.end]
@@ -215,6 +215,8 @@ class _ReplyReader(LastResortReader):
         stop = re.match(
             r"[*_`\s]*(?:[。!\n;(]|$|[,.]\s*(?:因|理由|解析|because|since|其|而)|因|理由|解析)", tail
         )
-        if not stop and self.statements(MARKED):
+        if not stop and (
+            self.statements(MARKED) or any(c.indices != labels.indices for c in self.statements(CHOSEN))
+        ):
             return None
         return Labels(labels.indices, labels.start, labels.end, self.complete(labels))

@@ -202,7 +202,7 @@ class LabelReader:
         }
 
     @cached_property
-    def _named_at(self) -> set[int]:
+    def named_at(self) -> set[int]:
         """Where the words of an option begin."""
         places: set[int] = set()
         for words in self.words.values():
@@ -389,7 +389,7 @@ class LabelReader:
 
     def own_words(self, place: int) -> tuple[list[int], int] | None:
         """Return the option whose words stand at *place*, the longest first."""
-        if place not in self._named_at:
+        if place not in self.named_at:
             return None
         standing = [i for i, words in self.words.items() if self.text.startswith(words, place)]
         index = max(standing, key=lambda i: len(self.words[i]))
