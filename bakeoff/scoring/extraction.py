@@ -45,6 +45,7 @@ _NONE_FITS = re.compile(
 
 
 _LABEL_FIRST = re.compile(r"[*_(\[【]*[A-J][*_)\]】]*(?:[.、:)]|\s*$)")
+_LABEL_STARTS = re.compile(r"^[\s>*_-]*([A-J])[*_]*[.、:)]", re.MULTILINE)
 
 
 def final_part(text: str) -> str:
@@ -71,6 +72,8 @@ def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False
         plain = [plain_form(option).strip("。.;,、 ") for option in options]
         if letters or not _LABEL_FIRST.match(section) or not without_question(section, plain):
             return letters
+        if not multiple and len(set(_LABEL_STARTS.findall(section))) == len(options):
+            return ""  # the options are gone through, and none of them stands out
         return _read(f"答案:{section}", options, multiple)
     letters = _read(text, options, multiple)
     if letters or not (stop := EXPLANATION.search(text)):

@@ -295,6 +295,8 @@ class LabelReader:
                 return False
             ahead = between
             opened = OPENERS.match(self.text, separator.end() if separator else place).end()  # type: ignore[union-attr]
+            if "✅" in self.text[place:opened]:
+                return False  # the label before it is ticked
             if "\n" in self.text[place:opened]:
                 return False
             item = self.item(opened, small=False)
