@@ -10,7 +10,8 @@ it, asks it, nor ascribes it to others. Of the statements that count, these win,
 2. a marked answer (``答案：B``, ``\\boxed{B}``): the first that is not taken back;
 3. a choosing verb (``故选B``, ``应该是B``);
 4. judgements of the options (``选项B正确，因为A错误``, ``A ✓ B ✗``);
-5. the words of an option, in a reply that says little else.
+5. the words of an option, in a reply that says little else;
+6. where all of these read nothing, what structure alone tells (a verdict on each option, a last line that concludes).
 
 Several letters in a single-choice reply are no answer; so are letters beyond the options. A list that goes on where
 it cannot be read is no answer either: a part of a list is not to pass for the list.
@@ -24,13 +25,13 @@ from collections.abc import Sequence
 
 from bakeoff.scoring.judgements import TAKEN_BACK, UNSURE, is_approved
 from bakeoff.scoring.labels import LETTERS, Labels, plain_form
+from bakeoff.scoring.last_resort import LastResortReader
 from bakeoff.scoring.layout import below_heading, laid_out
 from bakeoff.scoring.naming import in_letters
 from bakeoff.scoring.option_words import bare
 from bakeoff.scoring.quotations import without_question
 from bakeoff.scoring.reading import spoken_part
 from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED, MENTION
-from bakeoff.scoring.whole_sentences import SentenceReader
 
 RULES = 3
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
@@ -44,6 +45,7 @@ _NONE_FITS = re.compile(
 
 
 _LABEL_FIRST = re.compile(r"[*_(\[【]*[A-J][*_)\]】]*(?:[.、:)]|\s*$)")
+_LABEL_STARTS = re.compile(r"^[\s>*_-]*([A-J])[*_]*[.、:)]", re.MULTILINE)
 
 
 def final_part(text: str) -> str:
@@ -70,6 +72,8 @@ def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False
         plain = [plain_form(option).strip("。.;,、 ") for option in options]
         if letters or not _LABEL_FIRST.match(section) or not without_question(section, plain):
             return letters
+        if not multiple and len(set(_LABEL_STARTS.findall(section))) == len(options):
+            return ""  # the options are gone through, and none of them stands out
         return _read(f"答案:{section}", options, multiple)
     letters = _read(text, options, multiple)
     if letters or not (stop := EXPLANATION.search(text)):
@@ -87,14 +91,18 @@ def _read(text: str, options: Sequence[str], multiple: bool) -> str:
     reader = _ReplyReader(text, options, multiple)
     unquoted = without_question(text, reader.options)
     reader = reader if unquoted == text else _ReplyReader(unquoted, options, multiple)
-    letters = reader.answer()
-    if letters or (multiple and MENTION.search(unquoted)):
-        return letters  # of several, a label beside the words may be one that the words do not repeat
-    lettered = in_letters(unquoted, reader.options)
-    return "" if lettered == unquoted else _ReplyReader(lettered, options, multiple, named=True).answer()
+    if letters := reader.answer():
+        return letters
+    # of several, a label beside the words may be one that the words do not repeat
+    mixed = multiple and MENTION.search(unquoted)
+    lettered = unquoted if mixed else in_letters(unquoted, reader.options)
+    if lettered == unquoted:
+        return reader.by_structure()
+    named = _ReplyReader(lettered, options, multiple, named=True)
+    return named.answer() or reader.by_structure() or named.by_structure()
 
 
-class _ReplyReader(SentenceReader):
+class _ReplyReader(LastResortReader):
     """Decides what one reply to one question answers."""
 
     def answer(self) -> str:
@@ -199,7 +207,7 @@ class _ReplyReader(SentenceReader):
             r"[*_`\s]*(?:[.。,;!:(\n]|因|理由|解析|$|-|—|正确|才?是因|because|since|as\b|is because\b)", tail
         ):
             return None
-        if re.fullmatch(r"[*_`\s]*:[*_`\s]*", tail):
+        if re.fullmatch(r"[*_`\s]*:[*_`\s]*", tail) or re.match(r" ?\([^()\n]{1,40}\) ?\w", tail):
             return None  # what the option says was to follow
         if len(self.line_labels()) > 1 and not (
             self.multiple and "\n" in self.text[labels.start : labels.end]
@@ -210,6 +218,8 @@ class _ReplyReader(SentenceReader):
         stop = re.match(
             r"[*_`\s]*(?:[。!\n;(]|$|[,.]\s*(?:因|理由|解析|because|since|其|而)|因|理由|解析)", tail
         )
-        if not stop and self.statements(MARKED):
+        if not stop and (
+            self.statements(MARKED) or any(c.indices != labels.indices for c in self.statements(CHOSEN))
+        ):
             return None
         return Labels(labels.indices, labels.start, labels.end, self.complete(labels))

@@ -14,14 +14,14 @@ JUDGES = re.compile(
 _FAIR = (
     r"正确|对|(?<=[都均皆全])(?:应?该?要?选)|没问题|没有问题|行(?=[\W_]|$)|合适|恰当|合理|(?:符合|契合|贴近|切合|满足)(?:题意|题干|要求|题目要求|条件)?(?=[\W_]|$)|贴切|切题|可以(?=[\W_]|$)|(?<=[更较最])(?:优|佳)|是(?=[。!\n]|$)|\bit is(?=[.!\n]|$)|妥当|稳妥|当选|入选|适当|可取|准确|成立|无误|没错|没有错|(?<=[更较最])好|✓|✔|✅|☑|√"
     r"|(?:正确|最佳|最好|最优|最合适|最恰当|标准)的?(?:选择|答案|选项|做法|一项)|正解"
-    r"|(?<=最)[\u4e00-\u9fff]{1,4}的(?:选择|答案|选项|做法|一项|回应|回答|方式|方法)|(?:the )?answer\b|(?:the )?(?:correct|right|best|better|most [a-z]+|true|appropriate|valid|suitable|acceptable)\b|what i (?:would|'d|will) (?:choose|pick|select)\b|fits\b|makes (?:the )?(?:most|more) sense\b|appl(?:y|ies)\b|(?:the )?(?:only|single|one) (?:correct|right|best|suitable|appropriate|valid)\b|the (?!worst|wrong|least|second|third|next|other|first|bad|poor|weak|less|risk|harsh|rude|tempt|common|popular|distract|incorrect|most (?:un|in|harm|extreme|common|tempt))[a-z-]+ (?:option|choice|answer)\b|an? (?:better|wiser|safer|kinder) [a-z]+ than|beats (?:the|all|every)|(?:the )?way to go\b|remains(?=\W*$)|stands out\b|wins\b|works best\b|(?:be |is )?my (?:final )?(?:pick|choice|answer|vote|selection)\b"
+    r"|(?<=最)[\u4e00-\u9fff]{1,4}的(?:选择|答案|选项|做法|一项|回应|回答|方式|方法)|(?:the )?answer\b|(?:the )?(?:correct|right|best|better|most [a-z]+|true|appropriate|valid|suitable|acceptable|reasonable)\b|what i (?:would|'d|will) (?:choose|pick|select)\b|fits\b|makes (?:the )?(?:most|more) sense\b|appl(?:y|ies)\b|(?:the )?(?:only|single|one) (?:correct|right|best|suitable|appropriate|valid)\b|the (?!worst|wrong|least|second|third|next|other|first|bad|poor|weak|less|risk|harsh|rude|tempt|common|popular|distract|incorrect|most (?:un|in|harm|extreme|common|tempt))[a-z-]+ (?:option|choice|answer)\b|an? (?:better|wiser|safer|kinder) [a-z]+ than|beats (?:the|all|every)|(?:the )?way to go\b|remains(?=\W*$)|stands out\b|wins\b|works best\b|(?:be |is )?my (?:final )?(?:pick|choice|answer|vote|selection)\b"
     r"|(?<=为)(?:宜|妥|佳|上|优|准)(?=[\W_]|$)|胜出|获胜|没毛病|更胜一筹|脱颖而出|占优|当之无愧|比(?:其[他余它]|别的|另外|[A-J、和及或]+)[^,。;不\n]{0,8}(?:好|合适|妥当?|佳|强|准确|恰当|合理|贴切|贴近|可取|优)|答案(?=[\W_]|$)|唯一[^,。;不错误]{0,8}的(?=[\W_]|选|答|一|$)"
     r"|(?:the )?(?:more|most) (?:likely|plausible|probable|fitting|reasonable|accurate)\b|likelier\b|is(?=[.!\n]|$)|(?:best )?(?:explains|captures|describes|matches|answers) (?=it|this|the|his|her|their)"
 )
 _LINK = (
     r"(?:[ \t*_`)\]\"'”」,:(—-]|选项|项|即为?|就|便|常见的?|[较极颇尤最]为|毫?无疑问?|当然|一项|同样|亦|"
     r"的?(?:说法|做法|描述|表述|内容|观点)|这?[两三四]项|是|才|都|均|皆|为|更|比较|最|也|全|应该|应|确实|完全|显然|肯定|一定|勉强"
-    r"|\bis\b|\bare\b|\ball\b|\bboth\b|\bwould be\b|\bshould be\b|\b(?:seems?|appears?|looks?)(?: like| to be)?\b|的){0,8}"
+    r"|\bis\b|\bare\b|\ball\b|\bboth\b|\bwould(?: all| both)?(?: be)?\b|\bshould be\b|\b(?:seems?|appears?|looks?)(?: like| to be)?\b|的){0,8}"
 )
 _APPROVED = re.compile(
     _LINK
@@ -91,7 +91,7 @@ _UNDECIDED = (
 )
 UNSURE = re.compile(
     rf"只(?:检查|看|分析|核对|读|考虑)了?|\bonly (?:checked|looked|considered|read|reviewed)\b|(?:我|其[他余它]|剩下的?|另外|至于|\bothers?\b|\brest\b|(?<![A-Za-z])[A-J](?:选?项)?)[^,。;\n]{{0,8}}?{_UNDECIDED}"
-    r"|(?:^|[,。;?!\n])\s*(?:但|但是)?不(?:太)?确定|\bnot (?:sure|certain)\b|\b(?:unsure|uncertain)\b"
+    r"|(?:^|[,。;?!\n])\s*(?:但|但是)?不(?:太)?确定|\bnot (?:sure|certain)\b|\b(?:unsure|uncertain)\b|\b(?:it|they|that|others?|rest) (?:all )?depends?\b|(?:取决于|视)[^,。;\n]{0,8}(?:情况|情境)|因人而异"
     r"|(?:可能|也许|或许|\bpossibly\b|\bmaybe\b|\bmay be\b|\bmight be\b)[^,。;\n]{0,8}(?:也|还|too\b|as well)|(?:还|也)(?:可能|也许)|also (?:may|might)|(?:[,、]|\band)\s*(?:possibly|maybe|perhaps|也许|或许|可能)",
     re.IGNORECASE,
 )

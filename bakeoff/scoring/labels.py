@@ -202,7 +202,7 @@ class LabelReader:
         }
 
     @cached_property
-    def _named_at(self) -> set[int]:
+    def named_at(self) -> set[int]:
         """Where the words of an option begin."""
         places: set[int] = set()
         for words in self.words.values():
@@ -295,6 +295,8 @@ class LabelReader:
                 return False
             ahead = between
             opened = OPENERS.match(self.text, separator.end() if separator else place).end()  # type: ignore[union-attr]
+            if "✅" in self.text[place:opened]:
+                return False  # the label before it is ticked
             if "\n" in self.text[place:opened]:
                 return False
             item = self.item(opened, small=False)
@@ -389,7 +391,7 @@ class LabelReader:
 
     def own_words(self, place: int) -> tuple[list[int], int] | None:
         """Return the option whose words stand at *place*, the longest first."""
-        if place not in self._named_at:
+        if place not in self.named_at:
             return None
         standing = [i for i, words in self.words.items() if self.text.startswith(words, place)]
         index = max(standing, key=lambda i: len(self.words[i]))

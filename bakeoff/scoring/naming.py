@@ -36,7 +36,7 @@ def in_letters(text: str, options: Sequence[str]) -> str:
     named = "|".join(_whole(option) for option in sorted(words, key=len, reverse=True))
     label = r"(?:(?<![A-Za-z0-9])(?P<label>(?-i:[A-J]|[a-j](?=[.、:)])))"
     label += r"[*_`)\]】]*[ \t]?[.、:)(—-]?[ \t]?[*_`\"'“‘「(]*)?"
-    after = r"(?:[*_`\"'”’」)]*[ ]?\((?P<behind>(?-i:[A-J]))\))?"
+    after = r"(?:[*_`\"'”’」)]*[ ]?\((?:option |选项 ?)?(?P<behind>(?-i:[A-J]))(?:选?项)?\))?"
     return re.sub(
         rf"{label}(?P<words>{named}){after}", lambda match: _letter(match, letters), text, flags=re.IGNORECASE
     )

@@ -31,12 +31,18 @@ _FAILS = re.compile(
     re.IGNORECASE,
 )
 _VERDICT = re.compile(
-    rf"^(?:非也[,。])?(?:(?:此|本|该|这道?)题(?:应该?)?(?:判断?|判定))?(?:答案|判断|结论|回答|答)?(?:是|为)?[\s:*_`\"“]*(?:(?:我(?:认为|觉得)|该|此|这|题目|题干|上述|以上|本题|i (?:think|believe) |the |this |that |it)*"
+    rf"^(?:非也[,。])?(?:(?:此|本|该|这道?)题(?:应该?)?(?:判断?|判定))?(?:答案|判断|结论|回答|答)?(?:是|为)?[\s:*_`\"“]*(?:(?:我(?:认为|觉得)|该|此|这|题[目干](?:中?的)?|上述|以上|本题|i (?:think|believe) |the |this |that |it)*"
     rf"(?:种|个|句|道|项|一)*(?:说法|表述|观点|陈述|命题|话|题|描述|论断|判断|statement|claim)?)?\s*{_ADVERBS}(?:是|为|'s|is)?\s*[\"'“*]*"
-    r"(?P<sign>不正确|不对|不是|不成立|不属实|没有(?:任何)?(?:错误?|问题)|不准确|不妥|有误|有问题|站不住脚|无误|没错|没问题|属实|成立|正确|错误|准确|对|错|是|否|真|假|√|×|✓|✗|true|false|yes|no|not (?:true|correct|right|accurate)|incorrect|inaccurate|accurate|correct|wrong|right)"
+    r"(?P<sign>不正确|不对|不是|不成立|不属实|没有(?:任何)?(?:错误?|问题)|不准确|不妥|有误|有问题|站不住脚|无误|没错|没问题|属实|成立|正确|错误|错了(?!,?(?:应|其实|是))|准确|对|错|是|否|真|假|√|×|✓|✗|true|false|yes|no|not (?:true|correct|right|accurate)|incorrect|inaccurate|accurate|correct|wrong|right)"
     r"(?:的|哦|呢)?(?=[\s*_`\"'”.。,!;]|$)",
     re.IGNORECASE,
 )
+_NOT = re.compile(r"\b(?:not|no|neither|nor|without)\b|n't\b", re.IGNORECASE)
+_CONCLUDED = re.compile(
+    r"(?:^|[,。;.!] ?)(?:因此|所以|故而?|因而|由此可[见知]|可见|综上(?:所述)?|总之|这|therefore|thus|hence|so),? ?(?P<said>[^,。;.!\n]{1,30})[。.!*]*$",
+    re.IGNORECASE,
+)
+"""The last clause, where it concludes."""
 
 
 def bare(text: str) -> str:
@@ -57,9 +63,12 @@ class WordReader(SetReader):
             return None
         if re.fullmatch(r"[TF][.。]?", self.text):
             return Labels((sides.index(self.text[0] == "T"),), 0, 1)
-        match = _VERDICT.match(self.text) or _VERDICT.match(self.text.rsplit("\n", 1)[-1])
+        last = self.text.rsplit("\n", 1)[-1]
+        match = _VERDICT.match(self.text) or _VERDICT.match(last)
+        if match is None and (turn := _CONCLUDED.search(last[-80:])):
+            match = _VERDICT.match(turn["said"])
         if not match or re.match(
-            r"[*\s]*(?:的?(?:选项|答案|选择)|\s+(?:answer|option|choice))", self.text[match.end() :]
+            r"[*\s]*(?:的?(?:选项|答案|选择)|\s+(?:answer|option|choice))", match.string[match.end() :]
         ):
             return None
         holds = bool(_HOLDS.match(match["sign"]))
@@ -107,7 +116,7 @@ class WordReader(SetReader):
             text,
         )
         ends = re.search(r"\n[.。!]?$", rest) and (beside or is_own(BREAK.split(rest.rstrip("\n.。!"))[-1]))
-        stands = ends or re.match(r"\n[,.。;!:(—]", rest)
+        stands = ends or re.match(r"\n ?(?:\([^()\n]{0,40}\))?(?:[,.。;!:—]|$)", rest)
         return LETTERS[index] if stands and not MENTION.search(rest) else ""
 
     def _named(self, text: str) -> str:
@@ -121,7 +130,7 @@ class WordReader(SetReader):
             for i, words in named.items()
             if not any(words != other and words in other for other in named.values())
         }
-        if not named or len(set(named.values())) < len(named):
+        if not named or len(set(named.values())) < len(named) or (len(named) > 1 and _NOT.search(text)):
             return ""
         rest = words_only
         for words in sorted(set(named.values()), key=len, reverse=True):

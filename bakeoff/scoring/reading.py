@@ -24,7 +24,7 @@ _CHANNEL = re.compile(
     r"<\|channel\|>\s*(?:analysis|commentary)[^<]*<\|message\|>.*?(?:<\|(?:end|call)\|>|(?=<\|start\|>)|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
-_RUN_TOGETHER = re.compile(r"\s*analysis", re.IGNORECASE)
+_RUN_TOGETHER = re.compile(r"\s*(?:analysis|assistantfinal)", re.IGNORECASE)
 
 _TURN_END = re.compile(
     r"<[|｜](?:im_end|eot_id|eom_id|end_?of_?text|eos|end|return|call|end▁of▁sentence|end_of_sentence|user|User"

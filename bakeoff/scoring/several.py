@@ -95,8 +95,9 @@ class SetReader(StatementReader):
         unjudged: set[int] = set()
         also = False
         place = 0
+        described = self.described() if self.multiple else []
         for match in MENTION.finditer(self.text):
-            if match.start() < place:
+            if match.start() < place or any(start <= match.start() < end for start, end in described):
                 continue
             if _IN_A_NAME.search(self.text[max(0, match.start() - 1) : match.start()]):
                 unjudged |= self.unclear(match.start(), match[0]) if self.multiple else set()

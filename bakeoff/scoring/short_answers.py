@@ -8,7 +8,7 @@ import re
 from bakeoff.scoring.judgements import DOUBT, SAFE, is_approved, is_rejected
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.option_words import REFUSED, WordReader
-from bakeoff.scoring.speakers import is_of_others, is_own
+from bakeoff.scoring.speakers import is_own
 from bakeoff.scoring.statements import MENTION
 
 _CORRECTION = re.compile(
@@ -73,6 +73,10 @@ _LATIN_CONNECTS = frozenset(
 _OTHERS = re.compile(
     r"其[他余它]|剩余|备选|候选|待选|选项\W*$|others?|rest|options?\W*$|题目|题干|question", re.IGNORECASE
 )
+_FITTING = re.compile(
+    r"[^不没未非无错\n]{0,8}(?:正确|恰当|合适|适当|合理|最佳|最好|符合题意|符合要求)的?[\u4e00-\u9fff]{0,6}[\s:*_`(\[【\"“]*"
+)
+"""A head that calls what follows right: ``咨询师最恰当的反应:``."""
 _CROSSES = re.compile(r"[✗✘❌×☐☒✖]")
 
 
@@ -120,7 +124,11 @@ class ShortAnswerReader(WordReader):
             if _CROSSES.search(head) or _OTHERS.search(head) or DOUBT.search(SAFE.sub("", head)):
                 return None
             after = self.text[labels.end : start + len(line)]
-            if not _MARKS_ONLY.fullmatch(after) or "?" in after or is_of_others(head):
+            if (
+                not _MARKS_ONLY.fullmatch(after)
+                or "?" in after
+                or not (is_own(head) or _FITTING.fullmatch(head))
+            ):
                 return None
             seen[tuple(sorted(labels.indices))] = labels
         return next(iter(seen.values())) if len(seen) == 1 else None
@@ -173,8 +181,7 @@ class ShortAnswerReader(WordReader):
 
     def _speaks_for_itself(self, place: int) -> bool:
         lead = self.lead_up(place)
-        headed = re.search(r":[\W_]*$", lead)
-        return not is_of_others(lead) if headed else is_own(lead)
+        return is_own(lead) or bool(_FITTING.fullmatch(lead))
 
     def _stands_alone(self, place: int) -> bool:
         """Whether the letter at *place* is no part of a name such as 维生素B."""

@@ -24,6 +24,7 @@ from bakeoff.scoring.judgements import (
     REJECTED,
     SAFE,
     TAKEN_BACK,
+    UNSURE,
     is_approved,
     is_rejected,
 )
@@ -44,13 +45,26 @@ EXPLANATION = re.compile(
     re.IGNORECASE,
 )
 LINE_START = r"[ \t*_`>•|+(\[【\"'“‘「『《-]*(?:\d{1,2}[.)、][ \t]*)?(?:\[[ xX✓]?\][ \t]*)?(?:选项[ ]?|options?[ ])?[*_(`\"'“‘「『]*"
+_SEVERAL = r"[*_`-]*[ ]?[A-J](?:(?:[、,] ?|[和与及]| and )[A-J])*[*_`)]*"
 _DESCRIBED = re.compile(
-    r"(?:(?:(?<=[。!\n])|(?<=[。!\n] ))[*_`-]*[A-J](?:[、,和与及][A-J])*[*_`)]*(?:选?项[*_`)]*(?=[\u4e00-\u9fff])|(?=[^。;!\n]{0,10}?(?:没有?|无|未|不|缺)))"
-    r"|(?:(?<=[。!,;\n])|(?<=[。!,;\n] ))[*_`-]*[A-J](?:[、,和与及][A-J])*[*_`)]*(?:选?项)?(?=(?:则|均|都|分别)*(?:属于|体现|反映|描述|讲的|指的|表示|过于|缺乏|强调|忽视|侧重|与[^,。;]{1,8}无关|无关|无依据|超出)))"
-    r"(?P<said>[^。;!,\n]*)"
+    rf"(?:(?:(?<=[。!\n])|(?<=[。!\n] )|(?<=[。;!,\n]而))(?:{_SEVERAL}(?:选?项[*_`)]*(?=[\u4e00-\u9fff])|(?![ ]?[.、:)(,])(?=[^。;!,\n]{{0,10}}?(?:没有?|无|未|不|缺)))"
+    r"|[^。;!\n]{0,24}(?:未(?:提|涉|见)|没有?(?:提|涉|出现|体现)|不(?:包括|包含)))"
+    rf"|(?:(?<=[。!,;\n])|(?<=[。!,;\n] )){_SEVERAL}(?:选?项)?(?=(?:则|均|都|分别)*(?:属于|体现|反映|描述|讲的|指的|表示|过于|缺乏|强调|忽视|侧重|与[^,。;]{{1,8}}无关|无关|无依据|超出))"
+    rf"|(?:(?<=[.!\n])|(?<=[.!;\n] )|(?<=\n[-*•] )){_SEVERAL} (?!(?:and|or|both|as|too|also)\b)(?=[a-z]))"
+    r"(?P<said>[^。;!\n]*)"
 )
 _NAMED_AS_WELL = re.compile(
-    r"[也亦还]|同样|一样|(?<!不)正确|(?<!不)对|(?<!不)选|(?<!不)合适|(?<!不)恰当|(?<!不)符合|(?<!不)可取|[✓✔✅√]"
+    r"[也亦还]|同样|一样|(?<!不)正确|(?<!不)对|(?<!不)选|(?<!不)合适|(?<!不)恰当|(?<!不)符合|(?<!不)可取|(?<!不)(?:成立|相符|吻合|一致|可行)|有(?:一?定|些)?的?道理|值得|或许|可能|也许|可选|部分|视情况|[✓✔✅√]"
+    r"|\b(?:also|too|as well|likewise|so (?:is|are)|(?<!not )(?:correct|right|appropriate|acceptable|valid|true|fine|good|reasonable|applies|suitable|fits?|plausible|relevant|possible|maybe|perhaps|helpful|useful|partly|partially|important|defensible|consistent|ok|okay)|(?:could|can|may|might|would|should|is|are|does|do|will)(?! ?n[o']t\b| never\b)(?=[^.]{0,20}(?:be (?:ok|chosen|included|accept|added)|include|apply|work|help|fit)))\b",
+    re.IGNORECASE,
+)
+_ADDS = re.compile(
+    rf"需要?进一步|有?待|此外|另外|以及|加上|包括|补充|其[他余它]|剩下|{UNSURE.pattern}|\b(?:plus|in addition|moreover|furthermore|include|others?|rest|actually|wait|should|could)\b",
+    re.IGNORECASE,
+)
+"""What makes a sentence behind a list go on with it."""
+_LISTED = re.compile(
+    rf"{LINE_START}[A-Ja-j](?![A-Za-z0-9])[*_`)\]】]*(?!选?项?[*_`]*[\u4e00-\u9fff]| [a-z])|[\ue000-\ue009]|第"
 )
 _QUOTED = re.compile(r"[\"“「『][^\"“”「」『』\n]{1,20}[\"”」』]")
 _DENIED_TOGETHER = re.compile(
@@ -102,7 +116,7 @@ MARKED = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 CHOSEN = re.compile(
-    rf"{_FIT}的?(?:选项|做法|说法|表述|描述|一项|选择|回应|回答|反应|处理|有|项)?(?:应该|应当|应|就)?(?:是|为|有|包括|的是|只有|仅有)"
+    rf"{_FIT}的?(?:(?![不没未无非错])[\u4e00-\u9fff]){{0,6}}?(?:应该|应当|应|就)?(?:是|为|有|包括|的是|只有|仅有)"
     r"|符合[^,。;:\n不]{1,12}的(?:选项|做法|说法|一项)?(?:有|是|为|包括)|\b(?:most (?!un|in|dis|harm|danger|common|tempt|popular|frequent|extreme|rude|cruel|hurt)[a-z]+|healthiest|wisest|kindest|safest|strongest|clearest|soundest|fairest|gentlest|warmest|closest|likeliest|smartest) (?:answer|choice|option|response|reply|statement)s? (?:is|are|would be)\b|\b(?:statement|option|response|choice|answer|reply) that best [a-z ]{1,40} is\b"
     r"|(?:应该?|应当|必须|需要)(?![^,。;:!?\n]{0,24}(?:[不没非少错误差坏]|避免|排除|注意|警惕|防止|放弃))[^,。;:!?\n]{1,16}的(?:做法|选项|措施|方式|回应)?(?:就|便)?是"
     r"|(?:应该|应当|应|就|认为|觉得|肯定|当然|我会|我|而|因此|所以|故|因而|那么|这是)(?:应该|应)?(?:是|选择?|为)"
@@ -280,6 +294,7 @@ class StatementReader(LabelReader):
         if stop := EXPLANATION.search(rest):
             rest = rest[: stop.start()]
         rest = _DESCRIBED.sub(_unless_named_as_well, rest)
+        rest = self._unexplained(rest) if end else rest
         line = rest.split("\n", 1)[0][:400]
         for words in self.words.values():
             line = line.replace(words, "□" * len(words)) if len(words) > 1 else line
@@ -316,6 +331,34 @@ class StatementReader(LabelReader):
             and not self.doubted(end + place)
             for i, words in self._apart(indices)
             if i not in indices and len(words) > 1
+        )
+
+    def described(self) -> list[tuple[int, int]]:
+        """Return where the sentences stand that explain an option, no more."""
+        sentences = itertools.islice(_DESCRIBED.finditer(self.text), MOST_CUES)
+        return [
+            sentence.span()
+            for sentence in sentences
+            if not _NAMED_AS_WELL.search(sentence["said"]) and not is_rejected(sentence["said"])
+        ]
+
+    def _unexplained(self, rest: str) -> str:
+        """Return *rest* with blanks for sentences that only tell about options.
+
+        A list that a full stop ends goes on where a sentence adds to it, not where one says what another option is.
+        """
+        first, *later = re.split(r"(?<=[。!\n])|(?<=\. )", rest)
+        return first + "".join(" " * len(part) if self._explains(part) else part for part in later)
+
+    def _explains(self, sentence: str) -> bool:
+        if _LISTED.match(sentence) or _NAMED_AS_WELL.search(sentence) or _ADDS.search(sentence):
+            return False
+        for words in self.words.values():
+            sentence = sentence.replace(words, "") if len(words) > 1 else sentence
+        remainder = re.sub(r"选?项|\boptions?\b", "", sentence)
+        return (
+            len(re.findall(r"[\u4e00-\u9fff]", remainder)) > 3
+            or len(re.findall(r"\b[a-z]{2,}", remainder)) > 1
         )
 
     def unclear(self, place: int, mention: str) -> set[int]:
