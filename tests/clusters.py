@@ -285,6 +285,10 @@ class CardWatch:
         while not self._done.wait(0.05):
             self.look()
 
+    def attempts(self, cards: int = 2) -> int:
+        """How many legs of so many *cards* each were ever on all of theirs."""
+        return sum(len(marks) for marks in self.holders.values()) // cards
+
     def look(self) -> None:
         """Note who is on each card now."""
         now: dict[tuple[str, str], set[str]] = {}

@@ -812,11 +812,12 @@ def test_slurm_begins_a_leg_again_whose_node_died_was_cut_off_or_preempted(slurm
         slurm.lab.kill_host(dead)
         slurm.lab.cut(cut)
         assert driver.see(phase="running", leg="a-train", start=2)["host"] not in (dead, cut)
+        wait_until(lambda: watch.attempts() == 3, 60, "the second attempt is on its cards")
         driver.see(phase="queued", leg="b-train")
-        assert any("killed/b-train" in line for line in slurm.lab.processes())  # its copy there runs on
         (driver.root / "a-train" / "enough").touch()
         slurm.lab.heal(cut)
         driver.see(phase="running", leg="b-train", start=2)
+        wait_until(lambda: watch.attempts() == 4, 60, "so is that of the other leg")
         (driver.root / "b-train" / "enough").touch()
         assert driver.end() == 0, driver.log.read_text()
         assert [event["why"] for event in driver.events(event="outcome")] == ["", ""]
@@ -827,17 +828,16 @@ def test_slurm_begins_a_leg_again_whose_node_died_was_cut_off_or_preempted(slurm
 
         driver = Driver(slurm, "preempted", {"kind": "slurm"}, [["a", "train", 300, 2]])
         host = driver.see(phase="running")["host"]
+        wait_until(lambda: watch.attempts() == 5, 60, "the leg to preempt is on its cards")
         slurm.run("sbatch", "-p", "urgent", "-w", host, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
         driver.see(phase="running", start=2)
+        wait_until(lambda: watch.attempts() == 6, 60, "it is on its cards again")
         (driver.root / "a-train" / "enough").touch()
         assert driver.end() == 0, driver.log.read_text()
         assert driver.events(phase="lost")
         assert driver.events(event="outcome")[0]["why"] == ""
         wait_until(lambda: not sleepers(slurm), 20, "left behind")
     assert watch.clashes == []
-    assert sum(len(marks) for marks in watch.holders.values()) == 2 * (
-        2 + 2 + 2
-    )  # each attempt had both cards
 
 
 @pytest.mark.slow

@@ -178,7 +178,7 @@ time.sleep(600)
         pid = int(owner.stdout.readline())
         assert not gone(pid)
         owner.kill()
-        assert wait_until(lambda: gone(pid))
+        assert wait_until(lambda: gone(pid), 120)  # a keeper that imports sees its owner's end after that
 
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
