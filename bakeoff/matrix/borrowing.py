@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bakeoff.matrix.complaints import shown, unknown
+from bakeoff.matrix.presets import laid_over
 
 KEY = "weights_of"
 _OWN = frozenset({KEY, "serving", "environment", "suites", "evaluate", "needs", "limits"})
@@ -28,7 +29,7 @@ def with_lenders(rows: Mapping[str, object], complaints: list[str]) -> dict[str,
         lender = rows[row[KEY]]
         assert isinstance(lender, dict)
         taken = {key: value for key, value in lender.items() if key not in _ALONE}
-        filled[name] = taken | {key: _over(taken.get(key), value) for key, value in row.items()}
+        filled[name] = laid_over(taken, row)
     return filled
 
 
@@ -53,8 +54,3 @@ def _why_not(name: str, row: Mapping[str, object], rows: Mapping[str, object]) -
     if isinstance(environment, dict) and "train" in environment:
         return f"{name}.environment.train: the training is that of {lender_name!r}; give 'serve' only"
     return ""
-
-
-def _over(below: object, value: object) -> object:
-    """*value*, a mapping on top of the lender's."""
-    return {**below, **value} if isinstance(below, dict) and isinstance(value, dict) else value

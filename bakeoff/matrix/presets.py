@@ -51,11 +51,19 @@ def preset_of(defaults: Settings, groups: Settings, row: Settings) -> dict[str, 
     if settings is None:
         architecture = row.get("model_type", defaults.get("model_type"))
         settings = presets()["architectures"].get(str(architecture), {})
-    if group == "full":
-        for key, value in settings.items():
-            below = preset.get(key)
-            preset[key] = {**below, **value} if isinstance(below, dict) and isinstance(value, dict) else value
-    return preset
+    return laid_over(preset, settings) if group == "full" else preset
+
+
+def laid_over(under: Settings, over: Settings) -> dict[str, object]:
+    """Return *under* with *over* on top, one level deep.
+
+    A mapping below that level, such as the flags of an engine, is taken whole: they belong together.
+    """
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = {**below, **value} if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def environments_for(sections: Mapping[str, Settings]) -> dict[str, object]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_LETTERS = "ABCDEFGHIJ"
+from bakeoff.scoring.labels import LETTERS
+
 _LONGEST = 600
 _COMMON = re.compile(
     r"(?:不?正确|不?对|错误?|[是否]|不是|真|假|true|false|yes|no|right|wrong|(?:in)?correct|[A-J]+|以上.*|都.*"
@@ -25,14 +26,14 @@ def in_letters(text: str, options: Sequence[str]) -> str:
     It stays as it is where the options cannot be told by their words.
     """
     words = [option.strip("。.;,、 ") for option in options]
-    if len(text) > _LONGEST or len(words) > len(_LETTERS) or len({w.lower() for w in words}) < len(words):
+    if len(text) > _LONGEST or len(words) > len(LETTERS) or len({w.lower() for w in words}) < len(words):
         return text
     numbers = all(_NUMBER.fullmatch(option) for option in words)
     if any((_too_short(option) and not numbers) or _COMMON.fullmatch(option) for option in words):
         return text
     if numbers and any(_ambiguous(option, index, len(words)) for index, option in enumerate(words)):
         return text
-    letters = {option.lower(): letter for option, letter in zip(words, _LETTERS, strict=False)}
+    letters = {option.lower(): letter for option, letter in zip(words, LETTERS, strict=False)}
     named = "|".join(_whole(option) for option in sorted(words, key=len, reverse=True))
     label = r"(?:(?<![A-Za-z0-9])(?P<label>(?-i:[A-J]|[a-j](?=[.、:)])))"
     label += r"[*_`)\]】]*[ \t]?[.、:)(—-]?[ \t]?[*_`\"'“‘「(]*)?"
