@@ -4,6 +4,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EXTRAS := test,judge,perf,dashboard$(if $(shell command -v nvidia-smi),$(shell echo ,gpu,swanlab))
 
+# Each command starts processes that import the harness: without its compiled modules each takes a third longer.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help smoke demo new test suite lint judge chat report doctor bench dashboard clean-stale
 .DEFAULT_GOAL := help
 

@@ -186,14 +186,13 @@ DIALECTS = ("4.6.0", "3.12.6", "3.6.4", "3.5.3", "3.4.1", "3.2.2", "3.1.1", "3.0
 
 def running_environment(environment: Environment | None = None) -> PythonEnvironment:
     """The environment this program runs in."""
-    packages = _installed()
-    content = json.dumps([platform.python_version(), packages], sort_keys=True)
+    packages, digest_of_packages = _installed()
     return PythonEnvironment(
         environment.name if environment else "default",
         Path(sys.executable),
         platform.python_version(),
         packages,
-        hashlib.sha256(content.encode()).hexdigest()[:16],
+        digest_of_packages,
         None,
         dict(environment.env) if environment else {},
     )
@@ -396,10 +395,12 @@ def _here(package: str) -> str | None:
 
 
 @cache
-def _installed() -> dict[str, str]:
+def _installed() -> tuple[dict[str, str], str]:
+    """Return the packages of the running environment, and their digest."""
     from bakeoff.environments.probe import packages
 
-    return packages()
+    content = json.dumps([platform.python_version(), versions := packages()], sort_keys=True)
+    return versions, hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _has_gpu() -> bool:

@@ -223,7 +223,7 @@ def text_of(raw: object, name: str) -> str:
     """
     if not isinstance(raw, str):
         raise NotACase(f"{name} must be text, not {_kind(raw)}", f"{name} 应为文本")
-    if not raw.isascii() and any("\ud800" <= letter <= "\udfff" for letter in raw):
+    if re.search("[\ud800-\udfff]", raw):
         raise NotACase(f"{name} holds half a character (a lone surrogate)", f"{name} 含有不完整的字符")
     if all(unicodedata.category(letter)[0] in "ZC" for letter in raw):
         raise NotACase(f"{name} is empty", f"{name} 为空")

@@ -13,7 +13,7 @@ from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.datasets import is_local_model
 from bakeoff.matrix.schema import Matrix, ModelSpec
-from bakeoff.runs.plan import expected_seconds
+from bakeoff.runs.plan import seconds_of
 from bakeoff.store.stages import Record
 from bakeoff.tools import memory
 
@@ -76,16 +76,14 @@ def _gib_in_chinese(size: float | None) -> str:
 def forecast(matrix: Matrix, rows: Iterable[str], workspace: Workspace) -> list[Forecast]:
     """Return what each of *rows* will take; nothing is started or fetched."""
     bench = Bench.at_rest(matrix, workspace)
-    expected = expected_seconds(matrix, workspace)
-    return [_of_row(matrix.models[name], bench, expected[name]) for name in rows]
+    return [_of_row(matrix.models[name], bench) for name in rows]
 
 
-def _of_row(spec: ModelSpec, bench: Bench, seconds: float) -> Forecast:
+def _of_row(spec: ModelSpec, bench: Bench) -> Forecast:
     chain = Chain(spec, bench)
-    stages: dict[str, float] = {}
-    for stage in chain.stages():
-        if record := bench.stages.newest(stage):
-            stages[_key(record)] = record.seconds
+    records = [record for stage in chain.stages() if (record := bench.stages.newest(stage))]
+    stages = {_key(record): record.seconds for record in records}
+    seconds = seconds_of(spec, [record.seconds for record in records])
     shape = None if spec.url else memory.shape_of(_base(chain))
     if spec.url:
         return Forecast(spec.name, stages, seconds, 0.0, 0.0, 0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import groupby
@@ -222,11 +222,20 @@ def expected_seconds(matrix: Matrix, workspace: Workspace) -> dict[str, float]:
     expected = {}
     for name, spec in matrix.models.items():
         records = map(bench.stages.newest, Chain(spec, bench).stages())
-        took = sum(record.seconds for record in records if record)
-        shape = memory.shape_of(spec.model or "")
-        billions = shape.parameters / 1e9 if shape else 7.0 if spec.group == "full" else 0.01
-        expected[name] = took or ROW_S + SECONDS_PER_BILLION * billions
+        expected[name] = seconds_of(spec, [record.seconds for record in records if record])
     return expected
+
+
+def seconds_of(spec: ModelSpec, took: Iterable[float]) -> float:
+    """Return the seconds of a row whose known stages *took* so long.
+
+    A guess by model size where none is known.
+    """
+    if total := sum(took):
+        return total
+    shape = memory.shape_of(spec.model or "")
+    billions = shape.parameters / 1e9 if shape else 7.0 if spec.group == "full" else 0.01
+    return ROW_S + SECONDS_PER_BILLION * billions
 
 
 def dry_run(
