@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
+from typing import TextIO
 
-from bakeoff.foundation.errors import RatingError
+from bakeoff.foundation.errors import BakeoffError, Complaint, MatrixError
 from bakeoff.foundation.sentences import in_chinese, language_of, of_error
 
 
@@ -22,14 +23,34 @@ def localized(text: str) -> str:
 
 def localized_error(error: BaseException) -> str:
     """Return what *error* says, in the terminal's language where it can."""
-    if is_chinese() and isinstance(error, RatingError) and error.zh:
-        return error.zh
-    return localized(of_error(error))
+    if not is_chinese():
+        return str(error)
+    if isinstance(error, MatrixError):
+        return "\n".join(
+            [
+                f"{error.source}：{len(error.complaints)} 处错误",
+                *(f"- {_complaint(each)}" for each in error.complaints),
+            ]
+        )
+    zh = error.zh if isinstance(error, BakeoffError) else ""
+    return zh or in_chinese(of_error(error))
 
 
-def complain(error: BaseException, before: str = "") -> None:
-    """Print *error* on stderr, after the words *before*."""
-    print(f"{before}{localized_error(error)}", file=sys.stderr, flush=True)
+def _complaint(complaint: str) -> str:
+    if not isinstance(complaint, Complaint):
+        return in_chinese(complaint)
+    remedy = f"；{in_chinese(complaint.remedy)}" if complaint.remedy else ""
+    return f"{complaint.place}：{in_chinese(complaint.what)}{remedy}"
+
+
+def tell(text: str, *, to: TextIO | None = None) -> None:
+    """Print a statement in the terminal's language; on stdout by default."""
+    print(localized(text), file=to, flush=True)
+
+
+def complain(error: BaseException, before: str = "", most: int | None = None) -> None:
+    """Print *error* on stderr after *before*, in *most* characters."""
+    print(f"{before}{localized_error(error)}"[:most], file=sys.stderr, flush=True)
 
 
 def cells(text: str) -> int:
