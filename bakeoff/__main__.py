@@ -7,25 +7,57 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from bakeoff import __version__
-from bakeoff.foundation.sentences import language_of
-from bakeoff.foundation.suggestions import did_you_mean
-from bakeoff.start.speech import Speaker
+from bakeoff.foundation.sentences import Template, language_of
+from bakeoff.foundation.terminal import tell
 
-USAGE = """\
+USAGE = {
+    "zh": """\
+bakeoff 命令 [选项]        bakeoff 命令 --help
+
+  demo      用微型模型演示全流程，约 2 分钟，无需 GPU
+  new       新建比较：选择模型、训练数据、试卷、个案，生成矩阵文件（也可写作 init）
+  doctor    运行之前检查会出什么问题
+  run       训练、导出、部署、评测、生成报告；结果在 reports/
+  report    由 store 重新生成报告
+  judge     人工评分页面
+  chat      与部署的模型对话
+  verify    核对报告与样本是否一致
+""",
+    "en": """\
 bakeoff COMMAND [options]        bakeoff COMMAND --help
 
-  demo      the whole chain on tiny models, in minutes, without a GPU   用微型模型演示全流程
-  new       write a matrix: models, training data, exam, cases (init)   新建比较：生成矩阵文件
-  doctor    what would go wrong, before it does                         先检查会出什么问题
-  run       train, export, deploy, evaluate, report                     运行；结果在 reports/
-  report    every page again from the store                             由存档重建报告
-  judge     the page where people rate replies                          人工评分页面
-  chat      talk to a deployed model                                    与部署的模型对话
-  verify    check a report against its samples                          核对报告
-"""
+  demo      the whole chain on tiny models, in minutes, without a GPU
+  new       write a matrix: models, training data, exam, cases (also: init)
+  doctor    what would go wrong, before it does
+  run       train, export, deploy, evaluate, report into reports/
+  report    every page again from the store
+  judge     the page where people rate replies
+  chat      talk to a deployed model
+  verify    check a report against its samples
+""",
+}
+NO_MATRIX = Template(
+    "__main__.no_matrix",
+    "no model_matrix.yaml in this folder; write one with `bakeoff new`, or name a file with --matrix",
+    zh="此文件夹中没有 model_matrix.yaml；请先运行 `bakeoff new`，或用 --matrix 指定文件",
+)
+NO_COMMAND = Template(
+    "__main__.no_command", "bakeoff: no command {command!r}", zh="bakeoff：没有命令 {command}"
+)
+NEAR_COMMAND = Template(
+    "__main__.near_command",
+    "bakeoff: no command {command!r}; is it {near!r}?",
+    zh="bakeoff：没有命令 {command}；是否想输入 {near}？",
+)
+NO_MODULE = Template(
+    "__main__.no_module",
+    "bakeoff {command}: this version has no {module}",
+    zh="bakeoff {command}：此版本没有 {module}",
+)
 MODULES = {
     "new": "bakeoff.start.new",
     "init": "bakeoff.start.new",
@@ -53,27 +85,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bakeoff {__version__}")
         return 0
     if command in ("-h", "--help", "help"):
-        print(USAGE, end="")
+        print(USAGE[language_of(os.environ)], end="")
         return 0
     if command in ("run", "doctor"):
         asks_help = any(argument in ("-h", "--help") for argument in rest)
         names_file = any(argument.startswith("--matrix") for argument in rest)
         if not asks_help and not names_file and not Path("model_matrix.yaml").is_file():
-            speaker = Speaker(language_of(os.environ), takes_defaults=True)
-            speaker.tell(
-                "此文件夹中没有 model_matrix.yaml；请先运行 `bakeoff new`，或用 --matrix 指定文件",
-                "no model_matrix.yaml in this folder; write one with `bakeoff new`, or name a file with --matrix",
-            )
+            tell(NO_MATRIX())
             return 4
         return _replaced_by(pytest_line(command, rest))
     module = MODULES.get(command)
     if module is None:
-        hint = did_you_mean(command, [*MODULES, "run", "doctor"])
-        hint = hint if hint.startswith("; is it") else ""
-        print(f"bakeoff: no command {command!r}{hint}\n\n{USAGE}", end="", file=sys.stderr)
+        near = get_close_matches(command, [*MODULES, "run", "doctor"], 1)
+        words = NEAR_COMMAND(command=command, near=near[0]) if near else NO_COMMAND(command=command)
+        tell(words, to=sys.stderr)
+        print(f"\n{USAGE[language_of(os.environ)]}", end="", file=sys.stderr)
         return 2
     if importlib.util.find_spec(module) is None:
-        print(f"bakeoff {command}: this version has no {module}", file=sys.stderr)
+        tell(NO_MODULE(command=command, module=module), to=sys.stderr)
         return 2
     return _replaced_by([sys.executable, "-m", module, *rest])
 

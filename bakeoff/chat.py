@@ -16,10 +16,15 @@ from bakeoff.chain.deployment import Deployment, deployments
 from bakeoff.chain.service import Service
 from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.secrecy import load_env_file
+from bakeoff.foundation.sentences import Template
+from bakeoff.foundation.terminal import localized_error, tell
 from bakeoff.foundation.texts import printable
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.runs.runs import new_id
+
+STARTING = Template("chat.starting", "starting {row} ({variant}) …", zh="正在启动 {row}（{variant}）……")
+STARTED_AGAIN = Template("chat.started_again", "{why}; started again", zh="{why}；已重新启动")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,12 +36,12 @@ def main(argv: list[str] | None = None) -> int:
         matrix = load_matrix(Path(options.matrix))
         subject = f"{options.row}/{options.variant}" if options.variant else options.row
         with deployments(matrix, [subject], workspace, new_id()) as (deployment,):
-            print(f"正在启动 · starting {options.row} ({deployment.variant}) …", file=sys.stderr)
+            tell(STARTING(row=options.row, variant=deployment.variant), to=sys.stderr)
             service = deployment.service()
             print(f"{service.served_name}  {service.url}  {service.fingerprint[:12]}", file=sys.stderr)
             talk(deployment, _lines(), system=options.system, max_tokens=options.max_tokens)
     except BakeoffError as error:
-        print(printable(str(error)), file=sys.stderr)
+        print(printable(localized_error(error)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -67,7 +72,7 @@ def _answer(deployment: Deployment, messages: list[dict[str, str]], max_tokens: 
     def ask(service: Service) -> str:
         if len(deployment.restarts) > restarts:
             print("\n" * bool(pieces), end="", flush=True)
-            print(f"{deployment.restarts[-1]}; started again", file=sys.stderr)
+            tell(STARTED_AGAIN(why=deployment.restarts[-1]), to=sys.stderr)
         pieces.clear()
         for piece in service.stream(messages, temperature=0, max_tokens=max_tokens):
             print(printable(piece), end="", flush=True)

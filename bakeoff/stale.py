@@ -23,12 +23,32 @@ from bakeoff.chain.results import readable
 from bakeoff.environments import building as environments
 from bakeoff.execution.runner import running
 from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.sentences import Template
+from bakeoff.foundation.terminal import complain, localized, tell
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import Matrix
 from bakeoff.store.facts import EvaluationFacts, EvaluationResult, Facts
 from bakeoff.store.stage import Stage
 from bakeoff.tools import hubs
+
+ALL_NEEDED = Template(
+    "stale.all_needed",
+    "{matrix} refers to everything in {store}",
+    zh="{store} 中的所有内容都由 {matrix} 引用，无可清理",
+)
+REMOVE = Template(
+    "stale.remove",
+    "remove {count} folders, {size} MiB? [y/N] ",
+    zh="删除 {count} 个文件夹，共 {size} MiB？[y/N] ",
+)
+NOTHING_REMOVED = Template("stale.nothing_removed", "nothing was removed", zh="未删除任何内容")
+REMOVED = Template("stale.removed", "removed {count} folders", zh="已删除 {count} 个文件夹")
+STAYED = Template(
+    "stale.stayed",
+    "stayed, because somebody works on it or it is not ours to remove: {folder}",
+    zh="保留未删（正在使用，或无权删除）：{folder}",
+)
 
 STAGES = ("train", "export", "deploy", "parity", "evaluate", "speed")
 """The stages whose folders may go; what they measured is kept in the runs."""
@@ -142,26 +162,26 @@ def main(argv: list[str]) -> int:
     try:
         candidates = stale(load_matrix(arguments.matrix), workspace)
     except BakeoffError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 1
     if not candidates:
-        print(f"{arguments.matrix} refers to everything in {arguments.store}")
+        tell(ALL_NEEDED(matrix=arguments.matrix, store=arguments.store))
         return 0
     for candidate in candidates:
         print(f"{candidate.size_bytes / 2**20:10.1f} MiB  {candidate.folder.relative_to(workspace.root)}")
     total = sum(candidate.size_bytes for candidate in candidates) / 2**20
     if not arguments.yes:
         try:
-            answer = input(f"remove {len(candidates)} folders, {total:.1f} MiB? [y/N] ")
+            answer = input(localized(REMOVE(count=len(candidates), size=f"{total:.1f}")))
         except EOFError:
             answer = ""
         if answer.strip().lower() not in ("y", "yes"):
-            print("nothing was removed")
+            tell(NOTHING_REMOVED())
             return 0
     stayed = remove(candidates, workspace)
-    print(f"removed {len(candidates) - len(stayed)} folders")
+    tell(REMOVED(count=len(candidates) - len(stayed)))
     for folder in stayed:
-        print(f"stayed, because somebody works on it or it is not ours to remove: {folder}")
+        tell(STAYED(folder=folder))
     return int(bool(stayed))
 
 

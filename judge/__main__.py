@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 from bakeoff.endpoint.address import LOOPBACK
 from bakeoff.foundation.errors import BakeoffError, RatingError
 from bakeoff.foundation.secrecy import load_env_file
+from bakeoff.foundation.terminal import complain, is_chinese, localized, tell
 from bakeoff.foundation.workspace import Workspace
+from bakeoff.judgement import spoken
 from bakeoff.judgement.arrangement import current_study, open_study
 from bakeoff.judgement.blind import Presentation, Study, build_study, read_study
 from bakeoff.judgement.judge_model import JudgeModel, Tally, compare_replies, probe_planted, score_replies
@@ -39,6 +41,8 @@ from judge.owner_commands import erase, invite, paper, store_at
 
 if TYPE_CHECKING:
     from bakeoff.chain.deployment import Deployment
+
+_ASKINGS = {"scores": spoken.SCORES, "pairs": spoken.PAIRS}
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -74,8 +78,13 @@ def serve(options: argparse.Namespace) -> None:
             _reviving({deployment.served_name: deployment for deployment in deployed}),
         )
         page = application(settings, only_loopback=options.host in LOOPBACK)
-        who = f"sign-in: {len(raters.names)} raters" if raters else "nobody signs in (this machine only)"
-        print(f"judge: http://{options.host}:{options.port}  study: {study_id or 'none'}  {who}", flush=True)
+        tell(
+            spoken.SERVING(
+                address=f"http://{options.host}:{options.port}",
+                study=study_id or spoken.NO_STUDY(),
+                who=spoken.SIGN_IN(count=len(raters.names)) if raters else spoken.OPEN(),
+            )
+        )
         uvicorn.run(
             page,
             host=options.host,
@@ -121,9 +130,7 @@ def _gathered(workspace: Workspace, options: argparse.Namespace) -> list[Reply]:
     rows = load_matrix(options.matrix).models if options.matrix.exists() else None
     replies, left_out = gathered_replies(workspace, rows, options.variants, _cases_file(options))
     for reason in left_out:
-        print(
-            f"judge: left out of the study: {reason}; `pytest -m judge` gathers replies anew", file=sys.stderr
-        )
+        tell(spoken.LEFT_OUT(why=reason), to=sys.stderr)
     return replies
 
 
@@ -155,7 +162,7 @@ def _deployed(options: argparse.Namespace, subjects: Sequence[str]) -> Iterator[
     workspace = Workspace(options.store.absolute().parents[1])
     with deployments(load_matrix(options.matrix), subjects, workspace, new_id()) as rows:
         for row in rows:
-            print(f"正在启动 · starting {row.served_name} …", file=sys.stderr, flush=True)
+            tell(spoken.STARTING(row=row.served_name), to=sys.stderr)
             row.service()
         yield rows
 
@@ -167,7 +174,7 @@ def _reviving(deployed: Mapping[str, Deployment]) -> Callable[[str], bool]:
         try:
             return model in deployed and deployed[model].revive()
         except BakeoffError as error:
-            print(f"judge: {model}: {error}"[:2000], file=sys.stderr, flush=True)
+            complain(error, f"judge: {model}: ", most=2000)
             return False
 
     return revive
@@ -178,12 +185,15 @@ def _raters(options: argparse.Namespace) -> Raters | None:
     raters = Raters(path) if path else None
     if raters is not None and not raters.names:
         raise RatingError(
-            f"{path}: nobody may sign in yet; run `python -m judge add-rater NAME --raters {path}`"
+            f"{path}: nobody may sign in yet; run `python -m judge add-rater NAME --raters {path}`",
+            f"{path}：还没有人可以登录；请先运行 `python -m judge add-rater NAME --raters {path}`",
         )
     if raters is None and options.host not in LOOPBACK:
         raise RatingError(
             f"--host {options.host}: others could reach the page and nobody signs in; add raters first "
-            "(`python -m judge add-rater NAME`) or leave the host at 127.0.0.1"
+            "(`python -m judge add-rater NAME`) or leave the host at 127.0.0.1",
+            f"--host {options.host}：其他人可以打开页面而无需登录；"
+            "请先添加评分者（`python -m judge add-rater NAME`），或让主机保持 127.0.0.1",
         )
     return raters
 
@@ -192,7 +202,8 @@ def _service(text: str) -> tuple[str, str]:
     name, _, url = text.partition("=")
     if not name or not url.startswith(("http://", "https://")):
         raise RatingError(
-            f"--services {text!r}: wanted NAME=URL, such as qwen2.5-7b-sft=http://127.0.0.1:8000/v1"
+            f"--services {text!r}: wanted NAME=URL, such as qwen2.5-7b-sft=http://127.0.0.1:8000/v1",
+            f"--services {text!r}：格式应为 NAME=URL，例如 qwen2.5-7b-sft=http://127.0.0.1:8000/v1",
         )
     return name, url
 
@@ -200,7 +211,7 @@ def _service(text: str) -> tuple[str, str]:
 def add_rater(options: argparse.Namespace) -> None:
     """Add a rater to the file, with a password from the prompt or stdin."""
     is_owner = Raters(options.raters).add(options.name, _password(options.name), owner=options.owner)
-    print(f"{options.name} may sign in{' and see the results' if is_owner else ''} ({options.raters})")
+    tell((spoken.MAY_SEE if is_owner else spoken.MAY_SIGN_IN)(name=options.name, file=options.raters))
 
 
 def reset(options: argparse.Namespace) -> None:
@@ -208,25 +219,26 @@ def reset(options: argparse.Namespace) -> None:
     raters = Raters(options.raters)
     if options.name not in raters.names:
         raise RatingError(
-            f"{options.raters}: no rater {options.name!r}; there are: {', '.join(raters.names) or 'none'}"
+            f"{options.raters}: no rater {options.name!r}; there are: {', '.join(raters.names) or 'none'}",
+            f"{options.raters}：没有评分者 {options.name!r}；现有：{'、'.join(raters.names) or '无'}",
         )
     raters.add(options.name, _password(options.name))
-    print(f"{options.name} has a new password and has to sign in anew ({options.raters})")
+    tell(spoken.NEW_PASSWORD(name=options.name, file=options.raters))
 
 
 def remove_rater(options: argparse.Namespace) -> None:
     """Take a rater out of the file; what they scored stays."""
     Raters(options.raters).remove(options.name)
-    print(f"{options.name} may not sign in any more ({options.raters})")
+    tell(spoken.REMOVED(name=options.name, file=options.raters))
 
 
 def _password(name: str) -> str:
     """A password from the prompt, typed twice, or from stdin."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
-    password = getpass.getpass(f"Password for {name}: ")
-    if getpass.getpass("Again: ") != password:
-        raise RatingError("the two passwords differ; nothing was changed")
+    password = getpass.getpass(localized(spoken.PASSWORD(name=name)))
+    if getpass.getpass(localized(spoken.AGAIN())) != password:
+        raise RatingError("the two passwords differ; nothing was changed", "两次输入的密码不同；未作任何更改")
     return password
 
 
@@ -269,10 +281,10 @@ def study(options: argparse.Namespace) -> None:
         file.truncate()
         file.write(built.to_json())
     named = sum(bool(reply.found) for reply in built.replies)
-    print(f"{options.out}: {len(built.cases)} cases x {len(built.subjects)} subjects")
-    print(f"{len(built.screens(0))} screens per rater, layout {built.layout}")
-    print(expected.words[0])
-    print(f"{named} replies name a maker; {len(built.missing)} replies are missing")
+    tell(spoken.STUDY(file=options.out, cases=len(built.cases), models=len(built.subjects)))
+    tell(spoken.SCREENS(screens=len(built.screens(0)), layout=built.layout))
+    print(expected.words[is_chinese()])
+    tell(spoken.NAMED(named=named, missing=len(built.missing)))
 
 
 def gather(options: argparse.Namespace) -> int:
@@ -283,9 +295,10 @@ def gather(options: argparse.Namespace) -> int:
     )
     replies = ask_all(respondent, cases, options.out)
     counts = Counter(reply.status for reply in replies)
-    print(f"{options.out}: {', '.join(f'{count} {status}' for status, count in sorted(counts.items()))}")
+    by_state = [spoken.STATES[status](count=count) for status, count in sorted(counts.items())]
+    tell(spoken.GATHERED(file=options.out, counts=by_state))
     if counts["errored"]:
-        print("no reply came to some cases; the same line again asks only these", file=sys.stderr)
+        tell(spoken.SOME_LACK(), to=sys.stderr)
     return int(counts["errored"] > 0)
 
 
@@ -296,12 +309,16 @@ def ask(options: argparse.Namespace) -> int:
         1 where a verdict is still lacking.
     """
     if bool(options.row) == bool(options.url and options.model):
-        raise RatingError("ask: give the judge either as --row ROW, or as --url URL and --model NAME")
+        raise RatingError(
+            "ask: give the judge either as --row ROW, or as --url URL and --model NAME",
+            "ask：请用 --row ROW 指定评审模型，或用 --url URL 加 --model NAME",
+        )
     store = RatingStore(options.store)
     study_id = _study(store, options)
     if study_id is None:
         raise RatingError(
-            f"{options.store}: no study here and no replies of a run; run `pytest -m judge` first"
+            f"{options.store}: no study here and no replies of a run; run `pytest -m judge` first",
+            f"{options.store}：没有研究，也没有运行留下的回复；请先运行 `pytest -m judge`",
         )
     rated_study = store.study(study_id)
     with _deployed(options, [options.row] if options.row else []) as deployed:
@@ -317,10 +334,11 @@ def ask(options: argparse.Namespace) -> int:
         else:
             tallies = _asked(store, rated_study, judge, options)
     for name, tally in tallies.items():
-        print(f"{name}: {tally}")
+        tell(spoken.TALLIED(what=_ASKINGS[name](), tally=tally.words))
     for entry in judged_by_model(store, study_id):
         if entry["judge"] == judge.judge_id:
-            print("calibrated" if entry["calibrated"] else f"not calibrated: {entry['why']}")
+            why = entry["why_zh" if is_chinese() else "why"]
+            tell(spoken.CALIBRATED() if entry["calibrated"] else spoken.UNCALIBRATED(why=why))
     return int(any(tally.failed for tally in tallies.values()))
 
 
@@ -341,11 +359,11 @@ def _asked(
 def _telling(what: str) -> Callable[[int, int], None]:
     """Tells about ten times how far the asking is."""
 
-    def tell(done: int, count: int) -> None:
+    def progress(done: int, count: int) -> None:
         if done == count or done % max(1, count // 10) == 0:
-            print(f"{what}: {done} of {count}", file=sys.stderr, flush=True)
+            tell(spoken.HOW_FAR(what=_ASKINGS[what](), done=done, count=count), to=sys.stderr)
 
-    return tell
+    return progress
 
 
 def results(options: argparse.Namespace) -> None:
@@ -385,7 +403,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_env_file(Path(".env"))
         return commands[options.command](options) or 0
     except BakeoffError as error:
-        print(f"judge: {error}", file=sys.stderr)
+        complain(error, "judge: ")
         return 2
     except KeyboardInterrupt:
         return 130

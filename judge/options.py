@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,13 +21,61 @@ MATRIX = Path("model_matrix.yaml")
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
+COMMANDS = (
+    "add-rater",
+    "reset",
+    "remove-rater",
+    "study",
+    "gather",
+    "ask",
+    "results",
+    "export",
+    "invite",
+    "erase",
+    "paper",
+)
+_LISTS = ("--name", "--services", "--models", "--variants")
+_SEVERAL = "several: one after the other, or the option again"
+
+
+def each_apart(arguments: Sequence[str]) -> list[str]:
+    """Return *arguments* with each of several values after its own option.
+
+    ``--name A B study`` becomes ``--name A --name B study``: a list before a command would else swallow it.
+    """
+    apart: list[str] = []
+    option = ""
+    for place, word in enumerate(arguments):
+        before = arguments[place - 1] if place else ""
+        is_first = before.startswith("-") and "=" not in before
+        if not is_first and _is_command(word, option):
+            return [*apart, *arguments[place:]]
+        if word.startswith("-"):
+            option = next((name for name in _LISTS if len(word) > 2 and name.startswith(word)), "")
+        elif option and not is_first:
+            apart.append(option)
+        apart.append(word)
+    return apart
+
+
+def _is_command(word: str, option: str) -> bool:
+    """Whether *word* is a command, or among host names a misspelt one."""
+    near = get_close_matches(word, COMMANDS, 1, 0.8) if option in ("--name", "--variants") else []
+    return word in COMMANDS or bool(near and "." not in word)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes lists of names before a command."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        return super().parse_known_args(each_apart(sys.argv[1:] if args is None else args), namespace)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    main = argparse.ArgumentParser(
-        prog="python -m judge", description="Blind scoring of replies by people and models."
-    )
+    main = _Parser(prog="python -m judge", description="Blind scoring of replies by people and models.")
     _serving(main)
-    commands = main.add_subparsers(dest="command", metavar="COMMAND")
+    commands = main.add_subparsers(dest="command", metavar="COMMAND", parser_class=argparse.ArgumentParser)
 
     _for_sign_in(commands)
     _for_studies(commands)
@@ -153,11 +204,12 @@ def _for_results(commands: Commands) -> None:
     command.add_argument("--out", type=Path, required=True, metavar="FILE")
 
 
-def _choosing(command: argparse.ArgumentParser) -> None:
+def _choosing(command: argparse.ArgumentParser, *, repeated: bool = False) -> None:
     command.add_argument("--layout", choices=LAYOUTS, default=LAYOUTS[0])
     command.add_argument(
         "--variants",
-        nargs="+",
+        action="append" if repeated else "store",
+        nargs=None if repeated else "+",
         choices=VARIANTS,
         default=[],
         help="of the last run's replies (default: tuned, where a row has it; give both to judge what tuning did)",
@@ -170,17 +222,17 @@ def _serving(main: argparse.ArgumentParser) -> None:
     main.add_argument(
         "--study", type=Path, metavar="FILE", help="the study to score (default: the replies of the last run)"
     )
-    _choosing(main)
+    _choosing(main, repeated=True)
     main.add_argument("--host", default="127.0.0.1")
     main.add_argument("--port", type=int, default=7860)
     main.add_argument(
         "--name",
-        nargs="+",
+        action="append",
         type=host_name,
-        default=(),
+        default=[],
         metavar="HOST",
         help="host names under which the page is served, as in the browser's address line, such as "
-        "judge.example.org (default: any, where raters sign in; this machine's own names always)",
+        f"judge.example.org (default: any, where raters sign in; this machine's own names always); {_SEVERAL}",
     )
     main.add_argument(
         "--root-path",
@@ -193,14 +245,19 @@ def _serving(main: argparse.ArgumentParser) -> None:
         "--raters", type=Path, metavar="FILE", help=f"who may sign in (default {RATERS} where it exists)"
     )
     main.add_argument(
-        "--services", nargs="+", default=[], metavar="NAME=URL", help="served models for the chat tab"
+        "--services",
+        action="append",
+        default=[],
+        metavar="NAME=URL",
+        help=f"served models for the chat tab; {_SEVERAL}",
     )
     main.add_argument(
         "--models",
-        nargs="+",
+        action="append",
         default=[],
         metavar="ROW",
-        help="rows of the matrix (or ROW/base) that are deployed for the chat tab, until the page ends",
+        help="rows of the matrix (or ROW/base) that are deployed for the chat tab, until the page ends; "
+        f"{_SEVERAL}",
     )
     main.add_argument(
         "--results", action="store_true", help="without sign-in: show the results to whoever opens the page"

@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from bakeoff.foundation.errors import RatingError
+from bakeoff.foundation.terminal import tell
+from bakeoff.judgement import spoken
 from bakeoff.judgement.erasure import erase_identity, erase_judgements
 from bakeoff.judgement.invitations import MOST_AT_ONCE, Invitations, link
 from bakeoff.judgement.raters import Raters
@@ -16,7 +18,10 @@ from bakeoff.judgement.ratings import RatingStore
 def store_at(path: Path) -> RatingStore:
     """The store at *path*, which must be there: reading makes none."""
     if not path.is_file():
-        raise RatingError(f"{path}: no store of judgements here; give the right --store")
+        raise RatingError(
+            f"{path}: no store of judgements here; give the right --store",
+            f"{path}：没有评分数据库；请用 --store 指定",
+        )
     return RatingStore(path)
 
 
@@ -27,7 +32,9 @@ def invite(options: argparse.Namespace) -> None:
     labels = list(options.label)
     count = max(options.count, len(labels))
     if not 0 < count <= MOST_AT_ONCE:
-        raise RatingError(f"--count {count} is outside 1..{MOST_AT_ONCE}")
+        raise RatingError(
+            f"--count {count} is outside 1..{MOST_AT_ONCE}", f"--count {count} 不在 1 到 {MOST_AT_ONCE} 之间"
+        )
     if options.again:
         invited = [invitations.again(options.again, options.days)]
     else:
@@ -35,7 +42,7 @@ def invite(options: argparse.Namespace) -> None:
         invited = [invitations.invite(options.study, label, options.days) for label in labels]
     for each in invited:
         until = datetime.fromtimestamp(each.expires).isoformat(" ", "minutes")
-        print(f"{each.rater}  {link(options.url, each.token)}  (once, until {until})")
+        tell(spoken.INVITED(rater=each.rater, link=link(options.url, each.token), until=until))
 
 
 def erase(options: argparse.Namespace) -> None:
@@ -43,10 +50,9 @@ def erase(options: argparse.Namespace) -> None:
     store, raters = store_at(options.store), Raters(options.raters)
     work = erase_judgements if options.judgements else erase_identity
     erased = work(store, options.rater, raters)
-    what = "all that was handed in" if options.judgements else "the identity"
-    print(f"{what} of a rater is erased; from now on: {erased.called}")
-    print(f"judgements erased: {erased.judgements}; studies: {', '.join(erased.studies) or 'none'}")
-    print("exports, paper packs, reports and backups made before still hold it: erase or replace these, too")
+    tell((spoken.ALL_ERASED if options.judgements else spoken.IDENTITY_ERASED)(called=erased.called))
+    tell(spoken.ERASED(judgements=erased.judgements, studies=list(erased.studies) or spoken.NO_STUDY()))
+    tell(spoken.COPIES())
 
 
 def paper(options: argparse.Namespace) -> None:

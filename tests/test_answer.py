@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from bakeoff.foundation.terminal import cells
 from bakeoff.report import Findings
 from bakeoff.report.analysis import analyse
 from bakeoff.report.answer import answer
 from bakeoff.report.charts import short
 from bakeoff.report.sentences import inset
 from bakeoff.report.verdict import verdict
-from bakeoff.runs.following import width_of
 from tests.synthetic_findings import synthetic_findings, synthetic_ratings
 
 SPACE = re.compile(r"[\u4e00-\u9fff，。；：、] +[\u4e00-\u9fff]")
@@ -110,5 +110,5 @@ def test_chinese_names_stand_in_chinese_sentences_without_blanks() -> None:
 @pytest.mark.parametrize("name", ["qwen2.5-7b", "一个名字很长的心理咨询模型第二版", "x" * 40, ""])
 def test_a_name_on_a_chart_fits_its_columns(name: str) -> None:
     shown = short(name, 16)
-    assert width_of(shown.replace("…", ".")) <= 16
+    assert cells(shown.replace("…", ".")) <= 16
     assert shown == name or (shown.endswith("…") and name.startswith(shown[:-1]))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from bakeoff.foundation.terminal import cells
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.report.analysis import analyse
 from bakeoff.runs import runs
 from bakeoff.runs.ending import WIDTH, board
-from bakeoff.runs.following import width_of
 from tests.synthetic_findings import synthetic_findings
 
 
@@ -19,22 +19,22 @@ from tests.synthetic_findings import synthetic_findings
 def test_every_score_has_its_interval_or_says_why_it_is_none(chinese: bool) -> None:
     analysis = analyse(synthetic_findings(40, models=3))
     lines = list(board(analysis, chinese=chinese))
-    assert max(map(width_of, lines)) <= WIDTH
-    cells = [cell for view in analysis.views for cell in view.ordered()]
-    assert len(lines) == len(cells) + len(analysis.views)
+    assert max(map(cells, lines)) <= WIDTH
+    scores = [cell for view in analysis.views for cell in view.ordered()]
+    assert len(lines) == len(scores) + len(analysis.views)
     assert lines[0].startswith("ceval · 正确率 · 40 题" if chinese else "ceval · accuracy · 40 questions")
     of_cells = [line for line in lines if line.startswith("  ")]
     gaps = [
-        (cell, line) for cell, line in zip(cells, of_cells, strict=True) if cell.n_answered < cell.n_asked
+        (cell, line) for cell, line in zip(scores, of_cells, strict=True) if cell.n_answered < cell.n_asked
     ]
     assert any(cell.ranked for cell, _ in gaps)
     for cell, line in gaps:
         words = "{}/{} 题无答案" if chinese else "{} of {} missing"
         assert not cell.ranked or line.endswith(words.format(cell.n_asked - cell.n_answered, cell.n_asked))
-    assert sum("[" in line for line in lines) >= sum(cell.ranked for cell in cells) > 0
+    assert sum("[" in line for line in lines) >= sum(cell.ranked for cell in scores) > 0
     words = ("无效", "没有成绩") if chinese else ("invalid", "no score")
     assert sum(any(word in line for word in words) for line in lines) == sum(
-        not cell.ranked for cell in cells
+        not cell.ranked for cell in scores
     )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bakeoff.foundation.sentences import with_statements
-from bakeoff.runs.following import Board, Cell, clock, earlier_seconds, fitted, width_of
+from bakeoff.foundation.terminal import cells
+from bakeoff.runs.following import Board, Cell, clock, earlier_seconds, fitted
 from bakeoff.tools.checkpoints import STEP_AND_LEFT
 
 CELLS: list[Cell] = [("a", "", "train"), ("a", "tuned", "ceval"), ("b<i>", "base", "ceval")]
@@ -30,7 +31,7 @@ def ended(cell: Cell, outcome: str = "ran") -> dict[str, object]:
 def test_no_line_is_wider_than_the_terminal(chinese: bool, width: int) -> None:
     shown = board(chinese)
     shown.take({"event": "progress", "model": "a", "stage": "train", "how_far": "第 7/9 步，损失 0.3，" * 20})
-    assert max(map(width_of, shown.lines(width))) <= width
+    assert max(map(cells, shown.lines(width))) <= width
     assert any("▶" in line for line in shown.lines(width))
 
 
@@ -100,6 +101,6 @@ def test_durations_are_told_as_people_say_them(seconds: float, words: str) -> No
 
 
 def test_wide_characters_are_counted_as_two() -> None:
-    assert width_of("评测a") == 5
-    assert width_of(fitted("评测评测", 6)) <= 6
-    assert width_of(fitted("评", 6)) == 6
+    assert cells("评测a") == 5
+    assert cells(fitted("评测评测", 6)) <= 6
+    assert cells(fitted("评", 6)) == 6

@@ -16,6 +16,19 @@ from pathlib import Path
 from bakeoff.forms.conversion import convert
 from bakeoff.forms.proof import prove
 from bakeoff.foundation.errors import DataError
+from bakeoff.foundation.sentences import Template
+from bakeoff.foundation.terminal import complain, localized, tell
+
+ERROR = Template("forms.__main__.error", "error: ", zh="错误：")
+NATIVE = Template("forms.__main__.native", "native form: {folder}", zh="原生格式：{folder}")
+UNFETCHED = Template(
+    "forms.__main__.unfetched",
+    "{model}: cannot be fetched ({reason}); give a folder, or see to the network",
+    zh="{model}：无法下载（{reason}）；请给出本地文件夹，或检查网络",
+)
+CLIENT_ENDED = Template(
+    "forms.__main__.client_ended", "its client ended with code {code}", zh="下载程序以代码 {code} 结束"
+)
 
 
 def main(argv: list[str]) -> int:
@@ -37,9 +50,9 @@ def main(argv: list[str]) -> int:
             folder = _fetched(options.source, use_hf=options.use_hf)
         target = convert(folder, options.target, progress=progress, prove=partial(prove, progress=progress))
     except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error, localized(ERROR()))
         return 1
-    print(f"native form: {target}")
+    tell(NATIVE(folder=target))
     return 0
 
 
@@ -59,8 +72,8 @@ def _fetched(model: str, *, use_hf: bool) -> Path:
         answer = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
     if folder := answer.get("folder"):
         return Path(folder)
-    reason = answer.get("message") or f"its client ended with code {returncode}"
-    raise DataError(f"{model}: cannot be fetched ({reason}); give a folder, or see to the network")
+    reason = answer.get("message") or CLIENT_ENDED(code=returncode)
+    raise DataError(UNFETCHED(model=model, reason=reason))
 
 
 if __name__ == "__main__":

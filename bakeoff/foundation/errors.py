@@ -29,12 +29,16 @@ from typing import Self
 class BakeoffError(Exception):
     """Base of all errors that the program raises on purpose."""
 
+    zh = ""
+    """The message in Chinese, where it was given beside the English."""
+
 
 class MatrixError(BakeoffError):
     """The matrix cannot be carried out; :attr:`complaints` holds every mistake found."""
 
     def __init__(self, complaints: list[str] | str, source: str = "") -> None:
         self.complaints = [complaints] if isinstance(complaints, str) else list(complaints)
+        self.source = source
         head = f"{source}: " if source else ""
         count = len(self.complaints)
         plural = "mistake" if count == 1 else "mistakes"
@@ -45,6 +49,10 @@ class MatrixError(BakeoffError):
 
 class DataError(BakeoffError):
     """A data file is missing or malformed."""
+
+    def __init__(self, message: object, zh: str = "") -> None:
+        super().__init__(message)
+        self.zh = zh
 
 
 class ToolError(BakeoffError):

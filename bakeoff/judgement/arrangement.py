@@ -109,7 +109,10 @@ def changed(arrangement: Arrangement, changes: Mapping[str, object]) -> Arrangem
     kinds = {each.name: type(each.default) for each in fields(Arrangement)}
     for name, value in changes.items():
         if name not in kinds:
-            raise RatingError(f"{short(name)}: no such setting; there are: {', '.join(kinds)}")
+            raise RatingError(
+                f"{short(name)}: no such setting; there are: {', '.join(kinds)}",
+                f"没有这项设置：{short(name)}；可用的有：{'、'.join(kinds)}",
+            )
         if type(value) is not kinds[name]:
             chinese = NO_PAUSE_ZH if name == "pause_after" else ""
             raise RatingError(f"{name}: {short(value)} is of the wrong type", chinese)

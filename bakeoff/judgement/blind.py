@@ -276,12 +276,21 @@ def build_study(
             that were asked with unlike settings, or nothing to show.
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w.\-]{0,63}", study_id):
-        raise RatingError(f"study id {study_id!r}: letters, digits, '_', '.' and '-' only, at most 64")
+        raise RatingError(
+            f"study id {study_id!r}: letters, digits, '_', '.' and '-' only, at most 64",
+            f"研究编号 {study_id!r} 只能含字母、数字、“_”“.”“-”，最多 64 个字符",
+        )
     layout, repeat_share = presentation.layout, presentation.repeat_share
     if layout not in LAYOUTS:
-        raise RatingError(f"study {study_id}: layout {layout!r} is not known; one of {', '.join(LAYOUTS)}")
+        raise RatingError(
+            f"study {study_id}: layout {layout!r} is not known; one of {', '.join(LAYOUTS)}",
+            f"研究 {study_id}：没有版式 {layout!r}；可选：{'、'.join(LAYOUTS)}",
+        )
     if not 0 <= repeat_share <= 0.5:
-        raise RatingError(f"study {study_id}: repeat_share {repeat_share} is outside 0..0.5")
+        raise RatingError(
+            f"study {study_id}: repeat_share {repeat_share} is outside 0..0.5",
+            f"研究 {study_id}：重复比例 {repeat_share} 不在 0 到 0.5 之间",
+        )
     by_id = {case.id: case for case in cases}
     replies = [reply for reply in replies if reply.case_id in by_id]
     _check_settings(study_id, replies)
@@ -293,7 +302,10 @@ def build_study(
         if reply.status != "errored"
     }
     if not shown:
-        raise RatingError(f"study {study_id}: no reply to show; gather replies to these cases first")
+        raise RatingError(
+            f"study {study_id}: no reply to show; gather replies to these cases first",
+            f"研究 {study_id}：没有可展示的回复；请先收集模型对这些个案的回复",
+        )
     missing = [
         (case_id, subject, reply.error or "errored")
         for (case_id, subject), reply in answered.items()
@@ -322,11 +334,16 @@ def _answered(
     for reply in replies:
         subject, case = f"{reply.model}/{reply.variant}", cases[reply.case_id]
         if (case.id, subject) in answered:
-            raise RatingError(f"study {study_id}: {subject} answers case {case.id} twice; give one file each")
+            raise RatingError(
+                f"study {study_id}: {subject} answers case {case.id} twice; give one file each",
+                f"研究 {study_id}：{subject} 对个案 {case.id} 有两份回复；每个模型请只给一个文件",
+            )
         if reply.case_sha and reply.case_sha != case.sha:
             raise RatingError(
                 f"study {study_id}: {subject} answered another version of case {case.id} "
-                f"({reply.case_sha}, now {case.sha}); gather its replies again"
+                f"({reply.case_sha}, now {case.sha}); gather its replies again",
+                f"研究 {study_id}：{subject} 回答的是个案 {case.id} 的另一版本"
+                f"（{reply.case_sha}，现为 {case.sha}）；请重新收集它的回复",
             )
         answered[case.id, subject] = reply
     return answered
@@ -367,7 +384,9 @@ def _check_settings(study_id: str, replies: Sequence[Reply]) -> None:
         differences = ", ".join(f"{key} {left!r} and {right!r}" for key, (left, right) in apart.items())
         raise RatingError(
             f"study {study_id}: {first.model}/{first.variant} and {other.model}/{other.variant} were asked with unlike "
-            f"settings ({differences}); gather one of them again"
+            f"settings ({differences}); gather one of them again",
+            f"研究 {study_id}：{first.model}/{first.variant} 与 {other.model}/{other.variant} 的提问设置不同"
+            f"（{differences}）；请重新收集其中一方的回复",
         )
 
 
@@ -411,4 +430,7 @@ def read_study(source: Path | str) -> Study:
             )
         return Study(**data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RatingError(f"{place}: not a study ({error}); build one with `python -m judge study`") from None
+        raise RatingError(
+            f"{place}: not a study ({error}); build one with `python -m judge study`",
+            f"{place}：不是研究文件（{error}）；用 `python -m judge study` 新建",
+        ) from None

@@ -130,7 +130,10 @@ def _known(store: RatingStore, rater_id: str, raters: Raters | None) -> tuple[tu
     )
     if not elsewhere and (raters is None or rater_id not in raters.names):
         store.compact()  # an erasure that was kept from it left old rows in the free pages
-        raise RatingError(f"{store.path}: nobody is called {rater_id!r} here; nothing was erased")
+        raise RatingError(
+            f"{store.path}: nobody is called {rater_id!r} here; nothing was erased",
+            f"{store.path}：这里没有 {rater_id!r}；未删除任何内容",
+        )
     return studies, int(count[0]["n"])
 
 

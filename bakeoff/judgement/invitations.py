@@ -82,7 +82,10 @@ class Invitations:
         rater = check_rater(rater)
         with self.raters.changing() as document:
             if self.raters.entry(document, rater).get("owner"):
-                raise RatingError(f"{rater} is an owner and signs in with a password; give another rater")
+                raise RatingError(
+                    f"{rater} is an owner and signs in with a password; give another rater",
+                    f"{rater} 是研究负责人，用密码登录；请换一位评分者",
+                )
             document["invitations"] = passes_of_others(document.get("invitations", {}), rater)
             return _add(document, rater, days)
 
@@ -164,7 +167,8 @@ def link(base: object, token: str) -> str:
     """
     if not isinstance(base, str) or not re.fullmatch(r"https?://[^\s#?\"<>]{1,300}", base):
         raise RatingError(
-            f"{short(base)}: wanted the address of the judge's page, such as https://judge.example.org/"
+            f"{short(base)}: wanted the address of the judge's page, such as https://judge.example.org/",
+            f"{short(base)}：应为评分页面的地址，例如 https://judge.example.org/",
         )
     return f"{base.rstrip('/')}/invite#{token}"
 

@@ -22,6 +22,7 @@ from bakeoff.endpoint.address import http_session
 from bakeoff.endpoint.asking import complete
 from bakeoff.foundation.errors import RatingError, ServiceError
 from bakeoff.foundation.secrecy import redact
+from bakeoff.foundation.sentences import Statement
 from bakeoff.judgement.addressing import PLANTED
 from bakeoff.judgement.blind import ShownReply, Study
 from bakeoff.judgement.judged import MODEL_JUDGE
@@ -29,6 +30,7 @@ from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import Case
 from bakeoff.judgement.rows import Winner, point
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS, OVERALL, load_rubric
+from bakeoff.judgement.spoken import TALLY, TALLY_FAILED
 from bakeoff.judgement.submissions import Judgement
 from bakeoff.scoring.reading import spoken_part
 
@@ -95,9 +97,11 @@ class Tally:
     failed: int
     reused: int
 
-    def __str__(self) -> str:
-        failed = f", {self.failed} failed: they are kept and asked again next time" if self.failed else ""
-        return f"{self.requests} asked now, {self.verdicts} verdicts kept{failed}; {self.reused} were there before"
+    @property
+    def words(self) -> Statement:
+        """All of it in a sentence."""
+        counts = {"requests": self.requests, "verdicts": self.verdicts, "reused": self.reused}
+        return TALLY_FAILED(**counts, failed=self.failed) if self.failed else TALLY(**counts)
 
 
 Fields = dict[str, Any]
@@ -326,7 +330,9 @@ def _ask(judge: JudgeModel, messages: list[dict[str, str]], seed: int) -> str:
     if why == "length":
         raise RatingError(
             f"judge's verdict was cut at {judge.max_tokens} tokens; give it more (--max-tokens, or max_tokens under "
-            "'judge' in the matrix)"
+            "'judge' in the matrix)",
+            f"评审模型的判断在 {judge.max_tokens} 个 token 处被截断；请放宽上限"
+            "（--max-tokens，或矩阵中 judge 的 max_tokens）",
         )
     return text
 

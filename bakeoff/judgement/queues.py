@@ -33,7 +33,9 @@ class Queues(Database):
             elif read_study(str(stored["content"])) != study:
                 raise RatingError(
                     f"{self.path}: a study called {study.study_id!r} with other content is kept here; "
-                    "give the new one its own --id, so that judgements stay with what was shown"
+                    "give the new one its own --id, so that judgements stay with what was shown",
+                    f"{self.path}：已有同名但内容不同的研究 {study.study_id!r}；"
+                    "请用 --id 给新研究另取编号，以免评分与所见内容不符",
                 )
 
     def studies(self) -> list[str]:
@@ -50,7 +52,10 @@ class Queues(Database):
             rows = self.rows("SELECT content FROM study WHERE study_id = ?", study_id)
             if not rows:
                 present = ", ".join(self.studies()) or "none"
-                raise RatingError(f"{self.path}: no study {short(study_id)}; kept are: {present}")
+                raise RatingError(
+                    f"{self.path}: no study {short(study_id)}; kept are: {present}",
+                    f"{self.path}：没有研究 {short(study_id)}；现有：{present}",
+                )
             self._studies[study_id] = read_study(str(rows[0]["content"]))
         return self._studies[study_id]
 

@@ -191,9 +191,15 @@ class Raters:
         """
         name = check_rater(name)
         if len(password) < MIN_PASSWORD_CHARS:
-            raise RatingError(f"rater {name}: the password needs at least {MIN_PASSWORD_CHARS} characters")
+            raise RatingError(
+                f"rater {name}: the password needs at least {MIN_PASSWORD_CHARS} characters",
+                f"评分者 {name}：密码至少 {MIN_PASSWORD_CHARS} 个字符",
+            )
         if len(password) > MAX_PASSWORD_CHARS:
-            raise RatingError(f"rater {name}: the password may have {MAX_PASSWORD_CHARS} characters at most")
+            raise RatingError(
+                f"rater {name}: the password may have {MAX_PASSWORD_CHARS} characters at most",
+                f"评分者 {name}：密码最多 {MAX_PASSWORD_CHARS} 个字符",
+            )
         salt = secrets.token_hex(16)
         digest = _hash(password, salt)
         with self.changing() as document:
@@ -230,7 +236,8 @@ class Raters:
         raters = document["raters"]
         if name not in raters:
             raise RatingError(
-                f"{self.path}: no rater {name!r}; there are: {', '.join(sorted(raters)) or 'none'}"
+                f"{self.path}: no rater {name!r}; there are: {', '.join(sorted(raters)) or 'none'}",
+                f"{self.path}：没有评分者 {name!r}；现有：{'、'.join(sorted(raters)) or '无'}",
             )
         return raters[name]
 

@@ -18,12 +18,33 @@ from bakeoff.endpoint.asking import complete
 from bakeoff.foundation.errors import DataError, ServiceError
 from bakeoff.foundation.files import json_line, write_rows
 from bakeoff.foundation.secrecy import redact
+from bakeoff.foundation.sentences import Template
 from bakeoff.foundation.texts import printable
 from bakeoff.judgement.case_rows import BadLine, decoded, fields_of, not_by_line
 
 if TYPE_CHECKING:
     from requests import Session
 
+NO_CASES_FILE = Template(
+    "judgement.replies.no_cases_file",
+    "{file}: no such file of cases; give a JSONL file with id and messages (or dialog) per row",
+    zh="{file}：没有这个个案文件；请给出 JSONL 文件，每行含 id 和 messages（或 dialog）",
+)
+NO_CASE = Template(
+    "judgement.replies.no_case",
+    "{file}: holds no case; one JSON object a line is wanted, with id and messages",
+    zh="{file}：没有个案；每行应为一个 JSON 对象，含 id 和 messages",
+)
+NO_REPLIES_FILE = Template(
+    "judgement.replies.no_replies_file",
+    "{file}: no such file of replies; gather them first from a served model",
+    zh="{file}：没有这个回复文件；请先从已部署的模型收集回复",
+)
+NO_REPLY = Template(
+    "judgement.replies.no_reply",
+    "{place}: not a reply ({error}); delete the line and gather again",
+    zh="{place}：不是回复（{error}）；请删除该行并重新收集",
+)
 SHIPPED_CASES = Path(__file__).parents[1] / "data" / "cases.jsonl"
 """Our own counselling cases: single-turn, multi-turn and crisis."""
 
@@ -98,9 +119,7 @@ def load_cases(path: Path | None = None) -> list[Case]:
     if path is None:
         return [*load_cases(SHIPPED_CASES), *load_cases(FURTHER_CASES)]
     if not path.is_file():
-        raise DataError(
-            f"{path}: no such file of cases; give a JSONL file with id and messages (or dialog) per row"
-        )
+        raise DataError(NO_CASES_FILE(file=path))
     return read_cases(path.read_bytes(), str(path))
 
 
@@ -115,9 +134,11 @@ def read_cases(raw: bytes, name: str) -> list[Case]:
     """
     cases, bad = sort_lines(raw, name)
     if bad:
-        raise DataError(f"{name}:{bad[0].number}: {bad[0].english}")
+        raise DataError(
+            f"{name}:{bad[0].number}: {bad[0].english}", f"{name}:{bad[0].number}：{bad[0].chinese}"
+        )
     if not cases:
-        raise DataError(f"{name}: holds no case; one JSON object a line is wanted, with id and messages")
+        raise DataError(NO_CASE(file=name))
     return [case for _, case in cases]
 
 
@@ -163,7 +184,7 @@ def read_replies(paths: Iterable[Path]) -> list[Reply]:
     replies: list[Reply] = []
     for path in paths:
         if not path.is_file():
-            raise DataError(f"{path}: no such file of replies; gather them first from a served model")
+            raise DataError(NO_REPLIES_FILE(file=path))
         # a full disk may cut the last line within a character
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
         for number, line in enumerate(lines, 1):
@@ -174,9 +195,7 @@ def read_replies(paths: Iterable[Path]) -> list[Reply]:
             except (ValueError, TypeError) as error:
                 if number == len(lines):
                     continue
-                raise DataError(
-                    f"{path}:{number}: not a reply ({error}); delete the line and gather again"
-                ) from None
+                raise DataError(NO_REPLY(place=f"{path}:{number}", error=error)) from None
     return replies
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from bakeoff.foundation.errors import DataError, MatrixError
 from bakeoff.foundation.files import read_text
+from bakeoff.foundation.sentences import Template, of_error
 from bakeoff.matrix import complaints as checks
 from bakeoff.matrix.borrowing import with_lenders
 from bakeoff.matrix.complaints import shown, unknown
@@ -35,6 +36,17 @@ MOST_VALUES = 200_000
 MOST_DIGITS = 400
 DEEPEST = 60
 """A matrix is some kilobytes and a few levels deep; aliases of aliases ("YAML bombs") would fill the memory."""
+IS_FOLDER = Template(
+    "matrix.loading.is_folder",
+    "is a folder; name the YAML file in it{hint} with --matrix",
+    zh="是文件夹；请用 --matrix 指定其中的 YAML 文件{hint}",
+)
+NO_FILE = Template(
+    "matrix.loading.no_file",
+    "no file {file}; name one with --matrix",
+    zh="没有文件 {file}；请用 --matrix 指定，或先用 `bakeoff new` 新建",
+)
+NESTED = Template("matrix.loading.nested", "is nested deeper than {levels} levels", zh="嵌套超过 {levels} 层")
 
 
 _NOT_TEXT = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int", "null", "timestamp"))
@@ -119,19 +131,19 @@ def read_matrix(path: Path) -> tuple[Matrix, list[str]]:
     if path.is_dir():
         inside = [file.name for file in sorted(path.glob("*.y*ml"))[:5]]
         hint = f" ({', '.join(inside)})" if inside else ""
-        raise MatrixError(f"is a folder; name the YAML file in it{hint} with --matrix", str(path))
+        raise MatrixError(IS_FOLDER(hint=hint), str(path))
     if not path.exists():
-        raise MatrixError(f"no file {path}; name one with --matrix", str(path))
+        raise MatrixError(NO_FILE(file=path), str(path))
     try:
         text = read_text(path)
     except DataError as error:
-        raise MatrixError(str(error), str(path)) from None
+        raise MatrixError(of_error(error), str(path)) from None
     try:
         raw, complaints = _content(text)
     except (yaml.YAMLError, ValueError) as error:
         raise MatrixError(of_yaml(error, text), str(path)) from None
     except RecursionError:
-        raise MatrixError(f"is nested deeper than {DEEPEST} levels", str(path)) from None
+        raise MatrixError(NESTED(levels=DEEPEST), str(path)) from None
     try:
         matrix, complaints = _read(raw, str(path), complaints)
     except MatrixError as error:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.terminal import complain, is_chinese, localized
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.report import Findings, write_page, write_tables
 from bakeoff.report.findings import run_folder
@@ -49,12 +50,12 @@ def main(argv: list[str] | None = None) -> int:
             arguments.out / "index.html", run_folder(store, findings.run_id), findings.ratings
         )
         if since:
-            print(since)
+            print("\n".join(since.lines(chinese=is_chinese())))
             if arguments.fail_on_regression and (reasons := why_failed(since.changes, findings)):
-                print("--fail-on-regression:", *reasons, sep="\n  ", file=sys.stderr)
+                print("--fail-on-regression:", *map(localized, reasons), sep="\n  ", file=sys.stderr)
                 return 1
     except BakeoffError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 2
     return 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from bakeoff.foundation.errors import StoreError
-from bakeoff.foundation.sentences import restored, statement_of
+from bakeoff.foundation.sentences import Template, restored, statement_of
 from bakeoff.report.rows import EvaluationRow, LeakRow, PublishedRow, StageRow
 from bakeoff.scoring.scores import SPEED
 from bakeoff.store.events import Event
@@ -35,6 +35,33 @@ SAMPLE_COLUMNS: dict[str, str] = {
     "leaked": "bool", "letter_logprobs": "str",
 }  # fmt: skip
 """Columns of the samples table and their kinds."""
+
+
+NO_OBJECT = Template(
+    "report.findings.no_object",
+    "{file}: must hold an object, found {kind}; run again",
+    zh="{file}：应为一个 JSON 对象，实为 {kind}；请重新运行",
+)
+NO_PARQUET = Template(
+    "report.findings.no_parquet",
+    "{file}: not a readable Parquet file ({error}); run again",
+    zh="{file}：无法读取的 Parquet 文件（{error}）；请重新运行",
+)
+NO_JSON = Template(
+    "report.findings.no_json",
+    "{file}: not a readable JSON file ({error}); run again or delete its folder",
+    zh="{file}：无法读取的 JSON 文件（{error}）；请重新运行，或删除它所在的文件夹",
+)
+NO_SUCH_RUN = Template(
+    "report.findings.no_such_run",
+    "{place}: no run named {run!r}; latest known: {names}",
+    zh="{place}：没有名为 {run} 的运行；最近的有：{names}",
+)
+NO_RUN = Template(
+    "report.findings.no_run",
+    "{place}: no run yet; `make smoke` or `pytest benchmarks/` makes one",
+    zh="{place}：还没有运行；请先运行 `make smoke` 或 `pytest benchmarks/`",
+)
 
 
 class Subject(NamedTuple):
@@ -121,15 +148,13 @@ class Findings:
         folder = run_folder(store, run_id)
         run = restored(_read_json(folder / "run.json"))
         if not isinstance(run, dict):
-            raise StoreError(
-                f"{folder / 'run.json'}: must hold an object, found {type(run).__name__}; run again"
-            )
+            raise StoreError(NO_OBJECT(file=folder / "run.json", kind=type(run).__name__))
         scores_file, samples_file = folder / "scores.json", folder / "samples.parquet"
         scores = pd.DataFrame(_read_json(scores_file) if scores_file.exists() else [])
         try:
             samples = pd.read_parquet(samples_file) if samples_file.exists() else pd.DataFrame()
         except (OSError, ValueError) as error:
-            raise StoreError(f"{samples_file}: not a readable Parquet file ({error}); run again") from error
+            raise StoreError(NO_PARQUET(file=samples_file, error=error)) from error
         return cls(
             run_id=str(run.get("run_id", folder.name)),
             started_at=str(run.get("started_at", "")),
@@ -240,11 +265,11 @@ def run_folder(store: Path, run_id: str | None = None) -> Path:
     if run_id is not None:
         folder = next((path for path in folders if path.name == run_id), None)
         if folder is None:
-            names = ", ".join(path.name for path in folders[-5:]) or "none"
-            raise StoreError(f"{store / 'runs'}: no run named {run_id!r}; latest known: {names}")
+            names = [path.name for path in folders[-5:]] or "–"
+            raise StoreError(NO_SUCH_RUN(place=store / "runs", run=run_id, names=names))
         return folder
     if not folders:
-        raise StoreError(f"{store / 'runs'}: no run yet; `make smoke` or `pytest benchmarks/` makes one")
+        raise StoreError(NO_RUN(place=store / "runs"))
     return next((path for path in reversed(folders) if has_scores(path)), folders[-1])
 
 
@@ -303,9 +328,7 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{path}: not a readable JSON file ({error}); run again or delete its folder"
-        ) from error
+        raise StoreError(NO_JSON(file=path, error=error)) from error
 
 
 def _row(value: Any) -> Row:

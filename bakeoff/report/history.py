@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from bakeoff.foundation.sentences import Template, in_languages, statement_of
+from bakeoff.foundation.sentences import Statement, Template, statement_of
 from bakeoff.store.identity import differences
 
 if TYPE_CHECKING:
@@ -23,16 +23,44 @@ NOTHING_SHARED = Template(
     en="the two runs share no question",
 )
 NO_VALUE = Template("report.history.no_value", "no value", zh="没有成绩", en="no score")
+UNTESTED = Template(
+    "report.history.untested",
+    "{subject} on {suite}: {before} -> {after}, {verdict}",
+    zh="{subject} 在 {suite}：{before} -> {after}，{verdict}",
+)
+TESTED = Template(
+    "report.history.tested",
+    "{subject} on {suite}: {before} -> {after}, {verdict} ({difference} points on {n} shared samples, 95% interval "
+    "{low} to {high}, adjusted p = {p})",
+    zh="{subject} 在 {suite}：{before} -> {after}，{verdict}（共同题目 {n} 题，{difference} 分，95% 置信区间 {low} 至 "
+    "{high}，校正后 p = {p}）",
+)
+NOISE = Template(
+    "report.history.noise", "{count} scores changed within noise", zh="{count} 项成绩的变化在随机波动之内"
+)
+NOISE_ONE = Template(
+    "report.history.noise_one", "1 score changed within noise", zh="1 项成绩的变化在随机波动之内"
+)
+SINCE = Template("report.history.since", "since {run}:", zh="与 {run} 相比：")
+UNCHANGED = Template("report.history.unchanged", "no score changed", zh="成绩均无变化")
+NONE_COMPARED = Template(
+    "report.history.none_compared",
+    "no score was compared: {rows} rows of scores in {run}",
+    zh="没有可比较的成绩：{run} 中有 {rows} 行成绩",
+)
+NO_POINTS = Template("report.history.no_points", "no score", zh="无成绩")
+THIS_RUN = Template("report.history.this_run", "this run", zh="本次运行")
 Verdict = Literal["better", "worse", "same", "new", "gone", "not comparable"]
 
-_WORDS: dict[str, tuple[str, str]] = {
-    "better": ("变好", "better"),
-    "worse": ("变差", "worse"),
-    "same": ("无显著变化", "no measurable change"),
-    "new": ("上次没有", "not in that run"),
-    "gone": ("本次没有", "not in this run"),
-}
 
+_VERDICTS = {
+    "better": Template("report.history.better", "better", zh="变好"),
+    "worse": Template("report.history.worse", "worse", zh="变差"),
+    "same": Template("report.history.same", "no measurable change", zh="无显著变化"),
+    "new": Template("report.history.new", "not in that run", zh="上次没有"),
+    "gone": Template("report.history.gone", "not in this run", zh="本次没有"),
+}
+INCOMPARABLE = Template("report.history.incomparable", "not comparable: {why}", zh="不可比：{why}")
 
 _Key = tuple["Subject", str]
 _Total = tuple[float, str]
@@ -63,10 +91,12 @@ class Change:
     @property
     def words(self) -> tuple[str, str]:
         """The verdict in Chinese and English."""
-        if words := _WORDS.get(self.verdict):
-            return words
-        zh, en = in_languages(self.why) or (self.why, self.why)
-        return f"不可比：{zh}", f"not comparable: {en}"
+        return self._verdict.zh, self._verdict.en
+
+    @property
+    def _verdict(self) -> Statement:
+        words = _VERDICTS.get(self.verdict)
+        return words() if words else INCOMPARABLE(why=self.why)
 
     @property
     def regression(self) -> bool:
@@ -75,13 +105,27 @@ class Change:
         return self.verdict == "worse" or (self.verdict == "not comparable" and lost)
 
     def __str__(self) -> str:
-        numbers = f"{_points(self.before)} -> {_points(self.after)}"
+        return self.line
+
+    @property
+    def line(self) -> Statement:
+        """All of it in a line of the terminal."""
+        values: dict[str, object] = {
+            "subject": str(self.subject),
+            "suite": self.suite,
+            "before": _points(self.before),
+            "after": _points(self.after),
+            "verdict": self._verdict,
+        }
         if math.isnan(self.difference):
-            return f"{self.subject} on {self.suite}: {numbers}, {self.words[1]}"
-        return (
-            f"{self.subject} on {self.suite}: {numbers}, {self.words[1]} ({100 * self.difference:+.1f} points "
-            f"on {self.n} shared samples, 95% interval {100 * self.low:+.1f} to {100 * self.high:+.1f}, "
-            f"adjusted p = {self.p:.2g})"
+            return UNTESTED(**values)
+        return TESTED(
+            **values,
+            difference=f"{100 * self.difference:+.1f}",
+            n=self.n,
+            low=f"{100 * self.low:+.1f}",
+            high=f"{100 * self.high:+.1f}",
+            p=f"{self.p:.2g}",
         )
 
 
@@ -174,11 +218,16 @@ class Since:
         return cls(before.run_id, changes(before, after))
 
     def __str__(self) -> str:
-        lines = [str(change) for change in moved(self.changes) if change.verdict != "same"]
+        return "\n".join(self.lines(chinese=False))
+
+    def lines(self, *, chinese: bool) -> list[str]:
+        """Return what the terminal says, in one language."""
+        lines = [change.line for change in moved(self.changes) if change.verdict != "same"]
         noise = sum(change.verdict == "same" and change.difference != 0 for change in self.changes)
         if noise:
-            lines.append(f"{noise} {'score' if noise == 1 else 'scores'} changed within noise")
-        return "\n".join([f"since {self.run_id}:", *(lines or ["no score changed"])])
+            lines.append(NOISE_ONE() if noise == 1 else NOISE(count=noise))
+        told = [SINCE(run=self.run_id), *(lines or [UNCHANGED()])]
+        return [line.zh if chinese else str(line) for line in told]
 
 
 def moved(changes: Sequence[Change]) -> list[Change]:
@@ -201,11 +250,9 @@ def why_failed(changes: Sequence[Change], after: Findings) -> list[str]:
         and not math.isnan(change.before)
         and (requested is None or (*change.subject, change.suite) in requested)
     ]
-    reasons = [str(change) for change in changes if change.regression or change in lost]
+    reasons: list[str] = [change.line for change in changes if change.regression or change in lost]
     if all(change.verdict in ("new", "gone", "not comparable") for change in changes):
-        reasons.append(
-            f"no score was compared: {len(after.scores)} rows of scores in {after.run_id or 'this run'}"
-        )
+        reasons.append(NONE_COMPARED(rows=len(after.scores), run=after.run_id or THIS_RUN()))
     return reasons
 
 
@@ -281,4 +328,4 @@ def _shared(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd
 
 
 def _points(value: float) -> str:
-    return "no score" if math.isnan(value) else f"{100 * value:.1f}"
+    return NO_POINTS() if math.isnan(value) else f"{100 * value:.1f}"

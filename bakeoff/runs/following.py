@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from unicodedata import east_asian_width
 
 from bakeoff.foundation.sentences import in_chinese, plural, restored
+from bakeoff.foundation.terminal import cells
 from bakeoff.store.events import Event, events_of, suite_of
 
 Cell = tuple[str, str, str]
@@ -200,18 +200,13 @@ def clock(seconds: float, *, chinese: bool = False) -> str:
     return f"{minutes // 60} {hour} {minutes % 60:02}{rest}"
 
 
-def width_of(text: str) -> int:
-    """Columns that *text* takes in a terminal."""
-    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
-
-
 def fitted(text: str, width: int) -> str:
     """*text* cut or filled to *width* columns."""
-    if width_of(text) <= width:
-        return text + " " * (width - width_of(text))
+    if cells(text) <= width:
+        return text + " " * (width - cells(text))
     shown, room = "", width - 1
     for character in text:
-        room -= width_of(character)
+        room -= cells(character)
         if room < 0:
             break
         shown += character

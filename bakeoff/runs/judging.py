@@ -33,6 +33,19 @@ from bakeoff.store.stages import Record, Timeline, now
 
 T = TypeVar("T")
 
+NOT_IN_MATRIX = Template(
+    "runs.judging.not_in_matrix", "{subject}: not in the matrix", zh="{subject}：不在矩阵中"
+)
+EARLIER_CASES = Template(
+    "runs.judging.earlier_cases",
+    "{subject}: answered an earlier version of the cases",
+    zh="{subject}：回答的是个案的较早版本",
+)
+OTHER_LIMIT = Template(
+    "runs.judging.other_limit",
+    "{subject}: asked with another limit than {tokens} tokens",
+    zh="{subject}：提问时的长度上限不是 {tokens} 个 token",
+)
 JUDGE_UNREACHABLE = Template(
     "runs.judging.judge_unreachable",
     "the judge model could not be asked: {error}",
@@ -90,16 +103,16 @@ def gathered_replies(
     for folder in sorted(workspace.models.glob("*/replies")):
         row, files = folder.parent.name, {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
         if allowed is not None and row not in allowed:
-            left_out.append(f"{row}: not in the matrix")
+            left_out.append(NOT_IN_MATRIX(subject=row))
             continue
         if first_of(row, {other.parent.name for other in workspace.models.glob("*/replies")}):
             continue  # people judge one run of a recipe, not each of its seeds
         for variant in [name for name in variants if name in files] if variants else list(files)[-1:]:
             answers = read_replies([files[variant]])
             if any(shas.get(reply.case_id, "") != reply.case_sha for reply in answers):
-                left_out.append(f"{row}/{variant}: answered an earlier version of the cases")
+                left_out.append(EARLIER_CASES(subject=f"{row}/{variant}"))
             elif any(reply.settings.get("max_tokens", MAX_TOKENS) != MAX_TOKENS for reply in answers):
-                left_out.append(f"{row}/{variant}: asked with another limit than {MAX_TOKENS} tokens")
+                left_out.append(OTHER_LIMIT(subject=f"{row}/{variant}", tokens=MAX_TOKENS))
             else:
                 replies += answers
     return replies, left_out

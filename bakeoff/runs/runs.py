@@ -23,6 +23,16 @@ from bakeoff.scoring.scores import SPEED
 from bakeoff.store.events import Event
 from bakeoff.store.stages import Record, record_of
 
+NO_EARLIER_RUN = Template(
+    "runs.runs.no_earlier_run",
+    "--compare last: no earlier run in {place} has scores; run once without it",
+    zh="--compare last：{place} 中没有更早且有成绩的运行；请先不带它运行一次",
+)
+NO_RUN_TO_COMPARE = Template(
+    "runs.runs.no_run_to_compare",
+    "--compare: no run {run!r} in {place}; known: {names}",
+    zh="--compare：{place} 中没有运行 {run}；现有：{names}",
+)
 ASKED_TWICE = Template(
     "runs.runs.asked_twice",
     "of {n} questions asked twice, {replies} replies and {grades} grades were the same (grades: {low:.0%} to "
@@ -150,13 +160,9 @@ def earlier(store: Path, name: str, run_id: str = "") -> str:
         scored = (name_of for name_of in reversed(before) if has_scores(store / "runs" / name_of))
         if newest := next(scored, None):
             return newest
-        raise StoreError(
-            f"--compare last: no earlier run in {store / 'runs'} has scores; run once without it"
-        )
+        raise StoreError(NO_EARLIER_RUN(place=store / "runs"))
     if name not in run_ids:
-        raise StoreError(
-            f"--compare: no run {name!r} in {store / 'runs'}; known: {', '.join(run_ids[-5:]) or 'none'}"
-        )
+        raise StoreError(NO_RUN_TO_COMPARE(run=name, place=store / "runs", names=run_ids[-5:] or "–"))
     return name
 
 

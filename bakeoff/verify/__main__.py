@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,9 @@ from pathlib import Path
 from bakeoff import __version__
 from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.files import write_json
+from bakeoff.foundation.sentences import Statement
+from bakeoff.foundation.terminal import cells, complain, localized, padded
+from bakeoff.verify import words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, find
 from bakeoff.verify.verifying import verify
@@ -54,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.json:
             write_json(arguments.json, {"run_id": evidence.run_id, "bakeoff": __version__, **audit.as_json()})
     except (BakeoffError, OSError) as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 2
     print("\n".join(lines_of(evidence, audit)))
     return 1 if audit.discrepancies else 0
@@ -62,29 +64,38 @@ def main(argv: list[str] | None = None) -> int:
 
 def lines_of(evidence: Evidence, audit: Audit) -> Iterator[str]:
     """Yield the checks as a table, each discrepancy, and what is left open."""
-    where = [
-        f"store {evidence.root}" if evidence.root else "",
-        f"report {evidence.page}" if evidence.page else "",
-    ]
-    yield f"run {evidence.run_id}: {', '.join(filter(None, where))}"
+    places = [words.STORE(path=evidence.root)] * bool(evidence.root)
+    places += [words.REPORT(path=evidence.page)] * bool(evidence.page)
+    yield localized(words.RUN(run=evidence.run_id, places=places))
     failed = Counter(item.rule for item in audit.discrepancies)
-    width = max((len(rule) for rule in audit.counts), default=0)
-    yield f"{'checked':<{width}}  {'values':>9}  discrepancies"
+    rules = {rule: _rule(rule) for rule in audit.counts}
+    head, values, wrong = (localized(word()) for word in (words.CHECKED, words.VALUES, words.DISCREPANCIES))
+    width = max(map(cells, [*rules.values(), head]))
+    yield f"{padded(head, width)}  {padded(values, 9, right=True)}  {wrong}"
     for rule, count in audit.counts.items():
-        yield f"{rule:<{width}}  {count:>9,}  {failed[rule] or '–'}"
+        yield f"{padded(rules[rule], width)}  {count:>9,}  {failed[rule] or '–'}"
     for item in audit.discrepancies[:_MOST]:
-        yield f"DISCREPANCY {item.place}: {item.rule}: {item.value!r} stands there, {item.expected!r} is expected"
+        shown = {"value": _quoted(item.value), "expected": _quoted(item.expected)}
+        yield localized(words.DISCREPANCY(place=item.place, rule=words.RULES[item.rule](), **shown))
     if len(audit.discrepancies) > _MOST:
-        yield f"… and {len(audit.discrepancies) - _MOST} more; --json FILE has all"
+        yield localized(words.MORE(count=len(audit.discrepancies) - _MOST))
     for note in audit.notes:
-        yield f"not checked or to note: {note}"
-    total = f"{sum(audit.counts.values()):,} values checked"
-    count = len(audit.discrepancies)
-    yield (
-        f"{total}; {count} {'discrepancy' if count == 1 else 'discrepancies'}"
-        if count
-        else f"{total}; every one holds"
-    )
+        yield localized(words.NOTE(words=note))
+    total, count = f"{sum(audit.counts.values()):,}", len(audit.discrepancies)
+    if count > 1:
+        yield localized(words.SEVERAL_FAIL(count=total, failed=count))
+    else:
+        yield localized(words.ONE_FAILS(count=total) if count else words.ALL_HOLD(count=total))
+
+
+def _rule(name: str) -> str:
+    return localized(words.RULES[name]())
+
+
+def _quoted(value: str) -> str:
+    """A stored value in quotes; the verifier's own words as they are."""
+    ours = isinstance(value, Statement) and value.template.id.startswith("verify.words.")
+    return value if ours else repr(str(value))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from bakeoff.scoring.labels import LETTERS
 from bakeoff.store.places import evidence_of
 from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS as OVERLAPS
+from bakeoff.verify import words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.cores import Check
 from bakeoff.verify.evidence import Evidence, Row, read_object, read_result
@@ -95,9 +96,7 @@ def _check_answers(audit: Audit, evidence: Evidence, samples: Sequence[Row]) -> 
         part = apart.setdefault(key, Audit()) if key in evidence.read_otherwise else audit
         _check_reading(part, where, sample, benchmarks.get(suite, ""), mains.get(suite, ""))
     for key, part in apart.items():
-        audit.merge_if_sound(
-            part, f"{' '.join(key)}: read and graded by rules of another version than today's"
-        )
+        audit.merge_if_sound(part, words.OTHER_READING(subject=" ".join(key)))
 
 
 def _check_reading(audit: Audit, where: str, sample: Row, benchmark: str, main: str) -> None:
@@ -142,11 +141,7 @@ def _is_multiple(sample: Row) -> bool:
 def checks_of_evidence(evidence: Evidence) -> list[Check]:
     """Return a check per result that holds it against replies and reviews."""
     if evidence.root is None:
-        return [
-            lambda audit: audit.note(
-                "no store at hand: replies are those of samples.parquet, not those that the service gave"
-            )
-        ]
+        return [lambda audit: audit.note(words.NO_STORE_REPLIES())]
     evidence.asked_again  # noqa: B018 - read once, before processes share it
     return [
         _guarded("replies", partial(_check_stage, evidence=evidence, stage=stage))
@@ -165,19 +160,22 @@ def _check_stage(audit: Audit, evidence: Evidence, stage: Row) -> None:
         result = read_result(output)
         folder = evidence_of(root, output)
         if folder is None:
-            audit.fail("raw replies are there", place, f"{result.get('folder', '')} is gone", "a folder")
+            audit.fail(
+                "raw replies are there",
+                place,
+                words.IS_GONE(what=str(result.get("folder", ""))),
+                words.A_FOLDER(),
+            )
             return
         key = (str(stage["model"]), str(stage["variant"]), str(stage["facts"].get("suite")))
         later = evidence.asked_again.get(folder, "")
         if later and later != str(result.get("finished_at")) and later == _finished(folder):
-            audit.note(f"{' '.join(key)}: a later run asked again, so that this run's own replies are gone")
+            audit.note(words.ASKED_AGAIN(subject=" ".join(key)))
             return
         beside = Audit() if key in evidence.read_otherwise else audit
         _check_result(audit, beside, place, result, folder)
         if beside is not audit:
-            audit.merge_if_sound(
-                beside, f"{' '.join(key)}: metrics beside the main one are by rules of another version"
-            )
+            audit.merge_if_sound(beside, words.OTHER_BESIDE(subject=" ".join(key)))
 
 
 def _finished(folder: Path) -> str:
@@ -234,8 +232,8 @@ def _check_replies(
             audit.fail(
                 "every reply has a sample",
                 f"{place} {subset} {sha}",
-                f"reply {row['index']} has none",
-                "a sample",
+                words.REPLY_WITHOUT(index=row["index"]),
+                words.A_SAMPLE(),
             )
 
 
@@ -265,8 +263,8 @@ def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row],
             audit.fail(
                 "both copies agree",
                 f"{place} {sample['sample_id']}",
-                "no copy",
-                f"a row of {folder.name}/samples.jsonl",
+                words.NO_COPY(),
+                words.ROW_OF_COPY(file=f"{folder.name}/samples.jsonl"),
             )
 
 
@@ -300,12 +298,10 @@ def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: 
         audit.compare("an error says why", where, bool(why), True)
         came = prediction is not None and review is not None
         if came and not why.startswith(_SERVICE) and _UNGRADED not in why:
-            audit.fail("a reply that came is graded", where, "errored", "the grade of its reply")
+            audit.fail("a reply that came is graded", where, "errored", words.GRADE_OF_REPLY())
         return
     if prediction is None or review is None:
-        audit.fail(
-            "every grade has a reply", where, sample["status"], "errored: no reply, or no review, is stored"
-        )
+        audit.fail("every grade has a reply", where, sample["status"], words.UNSTORED())
         return
     reply, stop, latency_s = reply_of(cast(Prediction, prediction))
     audit.compare("reply", f"{where} reply", sample["reply"], reply)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 
 from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.sentences import Statement
+from bakeoff.verify.words import WHOLE_RECORD, WOULD_DIFFER
 
 _SHOWN = 160
 _SINGLE = (str, int, float, bool, type(None))
@@ -105,7 +106,7 @@ class Audit:
             self.counts.update(other.counts)
         else:
             self.note(
-                f"{words} ({len(other.discrepancies)} of {sum(other.counts.values())} values would differ)"
+                WOULD_DIFFER(words=words, count=len(other.discrepancies), total=sum(other.counts.values()))
             )
 
     @contextmanager
@@ -117,7 +118,7 @@ class Audit:
         try:
             yield
         except _UNREADABLE as error:
-            self.fail("readable", place, f"{type(error).__name__}: {error}", "a whole record")
+            self.fail("readable", place, f"{type(error).__name__}: {error}", WHOLE_RECORD())
 
     def as_json(self) -> dict[str, object]:
         """Return everything as plain values."""

@@ -14,6 +14,7 @@ from bakeoff.foundation.files import readable_rows
 from bakeoff.foundation.sentences import restored
 from bakeoff.report.findings import run_folder
 from bakeoff.store.places import evidence_of, place_of
+from bakeoff.verify.words import NO_MARK, NO_TARGET
 
 Row = dict[str, Any]
 
@@ -240,9 +241,7 @@ def find(target: Path, store: Path | None, run_id: str | None, report: Path | No
 def _page(report: Path) -> Path:
     page = report if report.suffix in (".html", ".htm") else report / "index.html"
     if not page.is_file():
-        raise StoreError(
-            f"{report}: neither a store (no folder runs), nor a run (no run.json), nor a report (no index.html)"
-        )
+        raise StoreError(NO_TARGET(place=report))
     return page
 
 
@@ -250,5 +249,5 @@ def _run_of(page: Path) -> str:
     text = page.read_text(encoding="utf-8", errors="replace")
     begin = text.find("<!-- bakeoff ")
     if begin < 0:
-        raise StoreError(f"{page}: no page of bakeoff (it lacks the mark of the comparison)")
+        raise StoreError(NO_MARK(place=page))
     return text[begin + 13 : text.index(" -->", begin)]

@@ -15,6 +15,7 @@ from functools import lru_cache
 from bakeoff.scoring.scores import SPEED
 from bakeoff.suites.overlap import METRICS as OVERLAPS
 from bakeoff.suites.overlap import overlap
+from bakeoff.verify import words
 from bakeoff.verify.arithmetic import mean
 from bakeoff.verify.audit import Audit, is_absent
 from bakeoff.verify.evidence import Evidence, Row
@@ -47,7 +48,7 @@ def check_ledgers(audit: Audit, evidence: Evidence) -> None:
     rows: dict[Key, list[Row]] = defaultdict(list)
     for row in evidence.scores:
         if is_by_judge(row):
-            audit.note("scores by a judge model are compared with the tables, not recomputed")
+            audit.note(words.BY_JUDGE())
         elif row["benchmark"] != SPEED:
             rows[key_of(row)].append(row)
     for key, scores in rows.items():
@@ -55,12 +56,13 @@ def check_ledgers(audit: Audit, evidence: Evidence) -> None:
             derived = Audit() if key in evidence.read_otherwise else audit
             _check_subject(audit, scores, parts.get(key, []), identities.get(key, {}), derived)
             if derived is not audit:
-                audit.merge_if_sound(
-                    derived, f"{' '.join(key)}: other metrics are by rules of another version"
-                )
+                audit.merge_if_sound(derived, words.OTHER_METRICS(subject=" ".join(key)))
     for key in parts.keys() - rows.keys():
         audit.fail(
-            "every sample has a score", f"samples.parquet {' '.join(key)}", "no row in scores.json", "a score"
+            "every sample has a score",
+            f"samples.parquet {' '.join(key)}",
+            words.NOT_IN_SCORES(),
+            words.A_SCORE(),
         )
 
 
@@ -121,9 +123,7 @@ def _check_value(audit: Audit, where: str, row: Row, part: Sequence[Row], main: 
     metric = str(row["metric"]).removesuffix("_unleaked")
     grades = [(sample, grade_of(sample, metric, main)) for sample in part if sample["status"] != "errored"]
     if any(grade is None for _, grade in grades):
-        audit.note(
-            f"metric {metric}: graded by EvalScope alone; compared with its stored reviews where a store is at hand"
-        )
+        audit.note(words.ONLY_EVALSCOPE(metric=metric))
         return
     numbers = [
         (sample, float(grade)) for sample, grade in grades if grade is not None and not math.isnan(grade)

@@ -20,6 +20,14 @@ from bakeoff.foundation.errors import StoreError
 from bakeoff.foundation.files import write_bytes, write_json
 from bakeoff.foundation.sentences import with_statements
 from bakeoff.store.places import evidence_of, place_of
+from bakeoff.verify.words import (
+    NO_ED25519,
+    NO_ED25519_KEY,
+    NO_PRIVATE_KEY,
+    NO_PUBLIC_KEY,
+    NO_SIGNATURE,
+    OTHER_SIGNATURE,
+)
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -145,13 +153,9 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(path.read_bytes(), None)
     except (ValueError, TypeError) as error:
-        raise StoreError(
-            f"{KEY_VARIABLE}: {path.name} is no private key in PEM without a passphrase ({error})"
-        ) from None
+        raise StoreError(NO_PRIVATE_KEY(name=KEY_VARIABLE, file=path.name, error=error)) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise StoreError(
-            f"{KEY_VARIABLE}: {path.name} is no Ed25519 key; `openssl genpkey -algorithm ed25519` makes one"
-        )
+        raise StoreError(NO_ED25519_KEY(name=KEY_VARIABLE, file=path.name))
     return key
 
 
@@ -170,14 +174,14 @@ def why_not_signed(manifest: Path, public_key: Path) -> str:
     try:
         key = load_pem_public_key(public_key.read_bytes())
     except (OSError, ValueError) as error:
-        raise StoreError(f"--key {public_key}: no public key in PEM ({error})") from None
+        raise StoreError(NO_PUBLIC_KEY(file=public_key, error=error)) from None
     if not isinstance(key, Ed25519PublicKey):
-        raise StoreError(f"--key {public_key}: no Ed25519 public key")
+        raise StoreError(NO_ED25519(file=public_key))
     signature = manifest.with_name(SIGNATURE)
     if not signature.is_file():
-        return f"no {SIGNATURE}"
+        return NO_SIGNATURE(file=SIGNATURE)
     try:
         key.verify(base64.b64decode(signature.read_bytes(), validate=False), manifest.read_bytes())
     except (InvalidSignature, ValueError):
-        return "another signature"
+        return OTHER_SIGNATURE()
     return ""

@@ -16,6 +16,7 @@ from bakeoff.foundation.sentences import with_statements
 from bakeoff.judgement.database import APPEND_ONLY
 from bakeoff.judgement.evidence import with_evidence
 from bakeoff.judgement.ratings import RatingStore
+from bakeoff.verify import words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object
 
@@ -75,7 +76,7 @@ def _check_silence(audit: Audit, evidence: Evidence, place: str) -> None:
 def _check_sums(audit: Audit, place: str, study: Row) -> None:
     """Recount the means of models from the ratings shown beside them."""
     if "items" not in study:
-        audit.note(f"{place}: an earlier version kept no ratings beside their means")
+        audit.note(words.RATINGS_UNKEPT(place=place))
         return
     points: dict[tuple[str, str, str], list[int]] = {}
     for item in study["items"]:
@@ -114,7 +115,7 @@ def _check_study(audit: Audit, evidence: Evidence, place: str, study: Row, same_
     """Hold a study against the database as it was at the time."""
     path = _database(evidence)
     if path is None:
-        audit.note("no database of ratings at hand: people's ratings are recounted from the page's own list")
+        audit.note(words.NO_RATINGS())
         return
     name, states = str(study["study"]["id"]), []
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
@@ -127,10 +128,10 @@ def _check_study(audit: Audit, evidence: Evidence, place: str, study: Row, same_
             if _agrees(states[-1], study, whole=is_whole and same_code):
                 break
     if not states:
-        audit.fail(_RULE, place, "another number of ratings", "as many as the database had then")
+        audit.fail(_RULE, place, words.OTHER_COUNT(), words.COUNT_THEN())
         return
     if newest["erasure"] > _ended(evidence):
-        audit.note(f"{place}: ratings were erased since, so they were not compared with the database")
+        audit.note(words.ERASED(place=place))
         return
     expected = min(states, key=lambda state: _distance(state, study, same_code))
     names = sorted(expected) if same_code else ["items"]
@@ -139,7 +140,7 @@ def _check_study(audit: Audit, evidence: Evidence, place: str, study: Row, same_
             continue  # who joined later is counted there
         audit.compare(_RULE, f"{place} {key}", study.get(key), expected[key])
     if not same_code:
-        audit.note(f"{place}: summed up by another version, so compared rating by rating")
+        audit.note(words.OTHER_SUMMARY(place=place))
     _check_stale(audit, evidence, place, study)
 
 

@@ -19,7 +19,7 @@ from bakeoff.report import Findings, page, write_tables
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, with_columns
 from bakeoff.report.history import Since
 from bakeoff.report.side_files import SIDE_FOLDER
-from bakeoff.verify import manifest
+from bakeoff.verify import manifest, words
 from bakeoff.verify.arithmetic import groups_of, mean, wilson
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, read_object
@@ -56,14 +56,10 @@ def check_page(audit: Audit, evidence: Evidence, fresh: Mapping[str, str] | None
         text = evidence.page.read_text(encoding="utf-8")
         fragment = _fragment(text, evidence.run_id)
         if fragment is None:
-            audit.fail(
-                "page", evidence.page.name, "another run, or none", f"the comparison of run {evidence.run_id}"
-            )
+            audit.fail("page", evidence.page.name, words.OTHER_RUN(), words.PAGE_OF_RUN(run=evidence.run_id))
             return
         if not evidence.run:
-            audit.note(
-                "run.json is not at hand: the page's words on stages, skips and cautions were not compared"
-            )
+            audit.note(words.NO_RUN_JSON())
             return
         check_board(audit, evidence, fragment)
         _check_anew(audit, evidence, fragment, fresh)
@@ -196,7 +192,7 @@ def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[
     if history := _HISTORY.search(fragment):
         before = history[1]
         if not evidence.root or not (evidence.root / "runs" / before / "run.json").is_file():
-            audit.note(f"run {before} is not at hand: what the page says has moved since was not compared")
+            audit.note(words.NO_EARLIER(run=before))
             fragment, before = _without_history(fragment), ""
     texts = dict(make_anew(evidence, before) if fresh is None else fresh)
     shown, around = texts.pop(""), texts.pop(_AROUND)
@@ -206,7 +202,7 @@ def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[
     if same_code:
         check_side_files(audit, evidence, folder, fresh_files)
     for name in {path.name for path in report_tables(folder)} - texts.keys():
-        audit.fail("tables of the report", name, "a table", "no such table")
+        audit.fail("tables of the report", name, words.A_TABLE(), words.NO_TABLE())
     for name, expected in texts.items():
         with audit.reading(name):
             text = (folder / name).read_text(encoding="utf-8")
@@ -218,14 +214,11 @@ def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[
         _compare_lines(audit, _name(evidence), _normal(fragment), _normal(shown))
         rest = _around(evidence.page.read_text(encoding="utf-8"))
         if "pytest-html" in rest:
-            audit.note("the list of tests around the comparison is pytest's: the manifest alone protects it")
+            audit.note(words.TESTS_OF_PYTEST())
         else:
             _compare_lines(audit, f"{_name(evidence)} around the comparison", rest, around)
     else:
-        audit.note(
-            "the page was rendered by another version of the program, or does not say by which: its board and its "
-            "tables were read back, its sentences were not compared word for word"
-        )
+        audit.note(words.OTHER_PAGE_CODE())
 
 
 def _findings(evidence: Evidence) -> Findings:
@@ -304,9 +297,14 @@ def _compare_lines(audit: Audit, name: str, text: str, expected: str) -> None:
     changes = [change for change in matcher.get_opcodes() if change[0] != "equal"]
     for _, first, last, start, end in changes[:_MOST]:
         shown, expected_text = _apart("\n".join(lines[first:last]), "\n".join(fresh[start:end]))
-        audit.fail("page made anew", f"{name}:{first + 1}", shown or "nothing", expected_text or "nothing")
+        audit.fail(
+            "page made anew",
+            f"{name}:{first + 1}",
+            shown or words.NOTHING(),
+            expected_text or words.NOTHING(),
+        )
     if len(changes) > _MOST:
-        audit.fail("page made anew", name, f"{len(changes)} places differ in all", "none")
+        audit.fail("page made anew", name, words.PLACES_DIFFER(count=len(changes)), words.NONE())
 
 
 def _apart(text: str, expected: str) -> tuple[str, str]:

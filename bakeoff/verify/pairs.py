@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bakeoff.scoring.scores import SPEED
+from bakeoff.verify import words
 from bakeoff.verify.arithmetic import agresti_min, clustered_t, holm, mcnemar, mean, sign_flips
 from bakeoff.verify.audit import Audit, is_absent
 from bakeoff.verify.evidence import Evidence, Row
@@ -124,7 +125,7 @@ class _P:
 def check_pairs(audit: Audit, evidence: Evidence) -> None:
     """Recount every row of the report's differences.csv."""
     if evidence.page is None:
-        audit.note("no report at hand: page and tables were not read back")
+        audit.note(words.NO_REPORT())
         return
     with audit.reading("differences.csv"):
         rows = pairs_in(evidence.page.parent)
@@ -146,7 +147,7 @@ def pairs_in(folder: Path) -> list[dict[str, str]]:
 def _check_pair(audit: Audit, where: str, row: Mapping[str, str], grades: Grades) -> None:
     """Recount one pair: its questions, its difference, its effect."""
     if row["a"] not in grades.by_subject or row["b"] not in grades.by_subject:
-        audit.fail("pairs", where, f"{row['a']} against {row['b']}", "two subjects with trusted scores")
+        audit.fail("pairs", where, words.AGAINST(a=row["a"], b=row["b"]), words.TWO_VALID())
         return
     first, second, shared = grades.by_subject[row["a"]], grades.by_subject[row["b"]], grades.shared
     apart = [first[question] - second[question] for question in shared]

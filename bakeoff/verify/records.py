@@ -16,6 +16,7 @@ from bakeoff.matrix.loading import read_matrix
 from bakeoff.scoring.leakage import leaked_as
 from bakeoff.scoring.scores import SPEED
 from bakeoff.store.places import place_of
+from bakeoff.verify import words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object, read_result, samples_in, scores_in, spoken
 from bakeoff.verify.ledgers import is_by_judge, key_of
@@ -44,7 +45,7 @@ def check_timeline(audit: Audit, evidence: Evidence) -> None:
         return
     path = evidence.run_folder / "events.jsonl"
     if not path.is_file():
-        audit.fail("timeline", evidence.shown(path), "gone", "the timeline of the run")
+        audit.fail("timeline", evidence.shown(path), words.GONE(), words.ITS_TIMELINE())
         return
     audit.compare("timeline", "run.json run_id", evidence.run.get("run_id"), evidence.run_id)
     began = datetime.strptime(evidence.run_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat()
@@ -69,7 +70,7 @@ def check_timeline(audit: Audit, evidence: Evidence) -> None:
 def check_records(audit: Audit, evidence: Evidence) -> None:
     """Hold each stage against its record, and its files against digests."""
     if evidence.root is None:
-        audit.note("no store at hand: weights, data and records are not compared with their digests")
+        audit.note(words.NO_STORE_DIGESTS())
         return
     digests: list[tuple[str, Path, str]] = []
     anew: list[str] = []
@@ -77,7 +78,7 @@ def check_records(audit: Audit, evidence: Evidence) -> None:
         output = evidence.place(stage)
         where = f"{stage['stage']} {stage['model']} {stage['variant']}".strip()
         if output is None or not output.with_name("record.json").is_file():
-            _tell_gone(audit, where, stage, "its record")
+            _tell_gone(audit, where, stage, words.RECORD())
             continue
         place = evidence.shown(output.with_name("record.json"))
         with audit.reading(place):
@@ -98,9 +99,7 @@ def check_records(audit: Audit, evidence: Evidence) -> None:
             )
             digests += _made(audit, where, stage, record, output)
     if anew:
-        audit.note(
-            f"a later run made anew, so that this run's own records are gone: {', '.join(dict.fromkeys(anew))}"
-        )
+        audit.note(words.MADE_ANEW(places=list(dict.fromkeys(anew))))
     with ThreadPoolExecutor() as pool:  # hashing releases the interpreter's lock
         contents = pool.map(digest_of, [path for _, path, _ in digests])
         for (_, path, expected), content in zip(digests, contents, strict=True):
@@ -114,32 +113,30 @@ def _made(audit: Audit, where: str, stage: Row, record: Row, output: Path) -> li
     """
     digests = record.get("made")
     if not isinstance(digests, Mapping):
-        audit.note(f"{where}: its record is of a time when no digests were kept")
+        audit.note(words.NO_DIGESTS_THEN(place=where))
         return []
     if not output.exists():
-        _tell_gone(audit, where, stage, "its output")
+        _tell_gone(audit, where, stage, words.OUTPUT())
         return []
     base = output if output.is_dir() else output.parent
     present = {name: base / name for name in digests}
     if output.is_dir():
         paths = {path for pattern in MADE for path in output.rglob(pattern) if path.is_file()}
         for path in sorted(paths - set(present.values())):
-            audit.fail("digest of an output", f"{where} {path.relative_to(output)}", "new", "no such file")
+            audit.fail(
+                "digest of an output", f"{where} {path.relative_to(output)}", words.NEW(), words.NO_FILE()
+            )
     for name, path in present.items():
         if not path.is_file():
-            audit.fail("digest of an output", f"{where} {name}", "gone", digests[name])
+            audit.fail("digest of an output", f"{where} {name}", words.GONE(), digests[name])
     return [(name, path, str(digests[name])) for name, path in present.items() if path.is_file()]
 
 
 def _tell_gone(audit: Audit, where: str, stage: Row, what: str) -> None:
     if stage["stage"] in _WEIGHTS:
-        audit.note(
-            f"{where}: {what} is not in this store, so its weights were not compared with their digests"
-        )
+        audit.note(words.WEIGHTS_GONE(place=where, what=what))
     else:
-        audit.fail(
-            "raw records are there", where, f"{what} is gone", "the record and the output of the stage"
-        )
+        audit.fail("raw records are there", where, words.IS_GONE(what=what), words.RECORD_AND_OUTPUT())
 
 
 def check_results(audit: Audit, evidence: Evidence) -> None:
@@ -228,10 +225,10 @@ def _compare_rows(audit: Audit, place: str, rows: Sequence[Row], expected: Seque
     table, source = _by_name(rows), _by_name(expected)
     audit.compare("rows of a table", f"{place} rows", len(rows), len(expected))
     for key in table.keys() - source.keys():
-        audit.fail("rows of a table", f"{place} {' '.join(key)}", "a row", "no such row in any result")
+        audit.fail("rows of a table", f"{place} {' '.join(key)}", words.A_ROW(), words.NO_SUCH_ROW())
     for key, row in source.items():
         if key not in table:
-            audit.fail("rows of a table", f"{place} {' '.join(key)}", "no row", "the row of its result")
+            audit.fail("rows of a table", f"{place} {' '.join(key)}", words.NO_ROW(), words.ROW_OF_RESULT())
             continue
         audit.compare_keys("table against its results", f"{place} {' '.join(key)}", table[key], row)
     audit.compare("rows of a table", f"{place} order", list(table) == list(source), True)
@@ -311,7 +308,7 @@ def check_accounts(audit: Audit, evidence: Evidence) -> None:
             audit.compare("a failure has a reason", place, bool(str(stage.get("why", "")).strip()), True)
             failed.add((str(stage["model"]), str(stage["variant"])))
     if "asked" not in run:
-        audit.note("run.json does not say which scores the run was to make, so gaps cannot be seen")
+        audit.note(words.NO_ASKED())
         return
     expected = {(str(model), str(variant), str(suite)) for model, variant, suite in run["asked"]}
     for model, variant, suite in sorted(expected):
@@ -327,8 +324,8 @@ def check_accounts(audit: Audit, evidence: Evidence) -> None:
             audit.fail(
                 "every score was asked for",
                 f"scores.json {' '.join(key)}",
-                "a score",
-                "run.json asked names it",
+                words.A_SCORE(),
+                words.ASKED_NAMES_IT(),
             )
 
 
@@ -376,7 +373,7 @@ def check_matrix(audit: Audit, evidence: Evidence, path: Path | None) -> None:
                     "matrix", f"{source.name} suites.*.{name}", evidence.run.get(name), stated_by_suite
                 )
     if not copy.is_file():
-        audit.note("the run kept no copy of its matrix")
+        audit.note(words.NO_MATRIX())
 
 
 def check_tables_of_folders(audit: Audit, evidence: Evidence) -> None:

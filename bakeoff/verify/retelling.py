@@ -6,6 +6,7 @@ from bakeoff.matrix.loading import read_matrix
 from bakeoff.report.cautions import NOTED
 from bakeoff.scoring.anchors import beside_published
 from bakeoff.store.placements import placements
+from bakeoff.verify import words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_result
 from bakeoff.verify.manifest import MATRIX
@@ -32,7 +33,7 @@ def _check_anchors(audit: Audit, evidence: Evidence) -> None:
     if evidence.root is None or "anchors" not in evidence.run or evidence.superseded:
         return
     if evidence.read_otherwise:
-        audit.note("published scores beside ours were chosen by another version, so they were not compared")
+        audit.note(words.OTHER_ANCHORS())
         return
     path = evidence.tables / MATRIX
     models = read_matrix(path)[0].models if path.is_file() else {}

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from bakeoff.verify import manifest
+from bakeoff.verify import manifest, words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object
 
 _GROWS = "events.jsonl"
-_ONLY_SIGNED = (
-    "only a signed one shows replies or ratings rewritten alike in every record, and names, times and reasons on which "
-    "no number stands (docs/verify.md)"
-)
 
 
 def check_manifests(audit: Audit, evidence: Evidence, key: Path | None) -> None:
@@ -26,21 +22,19 @@ def check_manifests(audit: Audit, evidence: Evidence, key: Path | None) -> None:
         place = evidence.shown(path)
         if not path.is_file():
             if evidence.run.get("manifest"):
-                audit.fail("manifest", place, "gone", "the manifest that the run ended with")
+                audit.fail("manifest", place, words.GONE(), words.LAST_MANIFEST())
             else:
-                audit.note(f"{place}: no manifest; {_ONLY_SIGNED}")
+                audit.note(words.NO_MANIFEST(place=place, why=words.ONLY_SIGNED()))
             if key:
-                audit.fail("signature", place, "no manifest", "a signed manifest")
+                audit.fail("signature", place, words.UNSIGNED(), words.A_SIGNED())
             continue
         if key:
             why = manifest.why_not_signed(path, key)
             audit.compare("signature", place, why, "")
         elif path.with_name(manifest.SIGNATURE).is_file():
-            audit.note(f"{place} is signed; give --key PUBLIC to have the signature checked")
+            audit.note(words.GIVE_KEY(place=place))
         else:
-            audit.note(
-                f"{place} is not signed, so whoever changed a file may have made it anew; {_ONLY_SIGNED}"
-            )
+            audit.note(words.NOT_SIGNED(place=place, why=words.ONLY_SIGNED()))
         with audit.reading(place):
             content = read_object(path)
             audit.compare("manifest", f"{place} run_id", content["run_id"], evidence.run_id)
@@ -65,15 +59,15 @@ def _check_files(audit: Audit, evidence: Evidence, folder: Path, content: Row) -
         path = base / name
         where = f"{folder.name}/{manifest.NAME} {name}"
         if not path.resolve().is_relative_to(base.resolve()):
-            audit.fail("manifest", where, "outside of its folder", "a file in it")
+            audit.fail("manifest", where, words.OUTSIDE(), words.A_FILE_IN_IT())
         elif not path.is_file():
-            audit.fail("manifest", where, "gone", listed["sha256"])
+            audit.fail("manifest", where, words.GONE(), listed["sha256"])
         else:
             digest = manifest.digest_of(path, listed["bytes"] if path.name == _GROWS else None)
             if digest != listed["sha256"] and is_of_run:
                 later = list(_later(evidence)) if later is None else later
                 if any(other["files"].get(name, {}).get("sha256") == digest for other in later):
-                    audit.note(f"{name}: a later run wrote it anew, so this run's own is gone")
+                    audit.note(words.WRITTEN_ANEW(name=name))
                     continue
             audit.compare("manifest", where, digest, listed["sha256"])
 

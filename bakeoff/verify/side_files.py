@@ -13,6 +13,7 @@ from pathlib import Path
 from bakeoff.foundation.files import readable_rows
 from bakeoff.report.side_files import SIDE_FOLDER
 from bakeoff.store.places import evidence_of
+from bakeoff.verify import words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row
 
@@ -32,7 +33,7 @@ def check_side_files(audit: Audit, evidence: Evidence, folder: Path, fresh: Mapp
     """
     present = {f"{SIDE_FOLDER}/{path.name}": path for path in side_files(folder)}
     if not present and evidence.root is None:
-        audit.note("the files of samples beside the page are not at hand")
+        audit.note(words.NO_SIDE_FILES())
         return
     audit.compare(_RULE, f"{SIDE_FOLDER}: files", sorted(present), sorted(fresh))
     prompts = dict(_prompts(evidence))

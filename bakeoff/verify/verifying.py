@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bakeoff.scoring.extraction import RULES
-from bakeoff.verify import answers, ledgers, manifest, opinions, page, pairs, records, retelling, seals
+from bakeoff.verify import answers, ledgers, manifest, opinions, page, pairs, records, retelling, seals, words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.cores import Check, Cores
 from bakeoff.verify.evidence import Evidence, read_object
@@ -44,7 +44,7 @@ def verify(
                 break
     for part in parts.values():
         audit.add(part)
-    audit.note(f"answers were extracted by the project's own reader, rules {RULES}")
+    audit.note(words.OTHER_READER(rules=RULES))
     return audit
 
 
