@@ -2,7 +2,7 @@
 
 And however often somebody looks? Populations are simulated.
 
-    python bench/claims.py [--runs 1000] [false few power seeds retention judge looks]
+    python bench/claims.py [--runs 1000] [false few power scatter seeds retention judge looks]
 
 Counts studies with a false difference, how often 95 % intervals hold the truth, and how often a true difference is
 found. Prints Markdown tables; exit code 1 if a number lies outside its limits (a false difference in at most 5 % of
@@ -20,12 +20,13 @@ from itertools import combinations
 import numpy as np
 from parts import run_parts
 
-from bakeoff.statistics.crossed import errors, variance_parts
+from bakeoff.statistics.crossed import errors, mean_squares, pair_error, variance_parts
 from bakeoff.statistics.peeking import always_valid_p
 from bakeoff.statistics.prediction import corrected_mean, corrected_ratings
-from bakeoff.statistics.raters import Rated, Ratings, compare_ratings
+from bakeoff.statistics.raters import Rated, Ratings, at_least_a_case, compare_ratings
 from bakeoff.statistics.recipes import compare_recipes
 from bakeoff.statistics.retention import judged, retention
+from bakeoff.statistics.scatter import pair_errors
 from bakeoff.statistics.significance import PairsOf, holm, mcnemar, shaffer, sign_flip_tests
 
 CASES = (20, 40, 100)
@@ -204,6 +205,89 @@ def power(runs: int) -> None:
             f"{100 * normal / runs:.1f} | {mark(f'{name}: false', wrong / runs, 0.0, 0.05)} |",
             flush=True,
         )
+
+
+def scatter(runs: int) -> None:
+    """Models of which some scatter more than others, equal and with a better one.
+
+    Ratings are not rounded or cut off here, for that would move the mean of a model that scatters. "Pooled": what an
+    analysis finds that takes all models to scatter alike. The better model scatters as most do.
+    """
+    print(
+        "\n| cases | raters | rater x model SD | scatter | pooled: false, % | false, % | pair, % "
+        "| better by | pooled: found, % | found, % |"
+    )
+    print("|" + "---|" * 10)
+    kinds = {
+        "alike": (1.0,) * 6,
+        "one three times": (3.0, *(1.0,) * 5),
+        "two twice": (2.0, 2.0, *(1.0,) * 4),
+        "one a third": (1 / 3, *(1.0,) * 5),
+    }
+    sizes = ((20, 3, 0.0, 0.6), (20, 3, 0.25, 0.9), (40, 5, 0.25, 0.6), (100, 8, 0.35, 0.55))
+    for number, (size, kind) in enumerate((size, kind) for size in sizes for kind in kinds):
+        cases, raters, taste, better = size
+        rng = np.random.default_rng(3_500 + number)
+        wrong, found, pair = np.zeros(2), np.zeros(2), 0.0
+        for run in range(runs):
+            cube = uneven(rng, cases, raters, taste, kinds[kind])
+            for which, pairs in enumerate(both_ways(cube)):
+                wrong[which] += min(p for _, p in pairs) * len(pairs) < 0.05
+            pair += np.mean([p >= 0.05 for _, p in pairs])  # where the interval holds 0
+            if run % 2:
+                continue
+            cube[:, 5] += better
+            for which, pairs in enumerate(both_ways(cube)):
+                adjusted = shaffer([PairsOf([named for named, _ in pairs], [p for _, p in pairs])])[0]
+                found[which] += np.mean(
+                    [p < 0.05 for (named, _), p in zip(pairs, adjusted, strict=True) if "m5" in named]
+                )
+        wrong, found = wrong / runs, found / len(range(0, runs, 2))
+        name = f"{cases} cases, {raters} raters, SD {taste:g}, {kind}"
+        shown = (
+            mark(f"{name}: false", float(wrong[1]), 0.0, 0.05, runs),
+            mark(f"{name}: pair", pair / runs, 0.92, 0.97, runs),
+        )
+        power = mark(f"{name}: found", float(found[1]), 0.9 * float(found[0]), 1.0)
+        print(
+            f"| {cases} | {raters} | {taste:g} | {kind} | {100 * wrong[0]:.1f} | {' | '.join(shown)} | {better:g} | "
+            f"{100 * found[0]:.1f} | {power} |",
+            flush=True,
+        )
+
+
+def uneven(
+    rng: np.random.Generator, cases: int, raters: int, taste: float, scatter: tuple[float, ...]
+) -> np.ndarray:
+    """Return ratings of equal models that scatter so many times as much."""
+    models = len(scatter)
+    times = np.array(scatter)[None, :, None]
+    return np.asarray(
+        5
+        + 0.5 * rng.normal(size=(cases, 1, 1))
+        + 0.4 * times * rng.normal(size=(cases, models, 1))
+        + 0.3 * rng.normal(size=(1, 1, raters))
+        + taste * rng.normal(size=(1, models, raters))
+        + 0.3 * rng.normal(size=(cases, 1, raters))
+        + 0.6 * times * rng.normal(size=(cases, models, raters))
+    )
+
+
+def both_ways(cube: np.ndarray) -> tuple[list[tuple[tuple[str, str], float]], ...]:
+    """Return the pairs with their p: all models' scatter pooled, and as we do."""
+    from scipy.special import stdtr
+
+    squares = mean_squares(cube)
+    cases, models, raters = cube.shape
+    pooled = pair_error(squares, cases, raters)
+    mean = cube.mean(axis=(0, 2))
+    ways: tuple[list[tuple[tuple[str, str], float]], ...] = ([], [])
+    for (a, b), ours in zip(combinations(range(models), 2), pair_errors(cube, squares), strict=True):
+        for pairs, error in zip(ways, (pooled, ours), strict=True):
+            variance, freedom = at_least_a_case(error, cube.shape, 4.0)
+            p = 2 * float(stdtr(freedom, -abs(mean[a] - mean[b]) / math.sqrt(variance)))
+            pairs.append(((f"m{a}", f"m{b}"), p))
+    return ways
 
 
 def answers(
@@ -417,6 +501,7 @@ PARTS: dict[str, Callable[[int], None]] = {
     "false": false,
     "few": few,
     "power": power,
+    "scatter": scatter,
     "seeds": seeds,
     "retention": lost,
     "judge": judge,

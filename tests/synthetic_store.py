@@ -64,6 +64,7 @@ class House:
     rng: np.random.Generator
     questions: int
     records: list[Record] = field(default_factory=list)
+    thoughts: int = 0
 
     def stage(self, stage: str, model: str, variant: str, files: dict[str, str], **more: Any) -> Record:
         """Write the files and the record of a stage; *files* of a folder, or one named as the output."""
@@ -164,6 +165,8 @@ class House:
             ]
         else:
             reply = target[: int(len(target) * self.rng.uniform(0.4, 1))] + f"，第{number}步要慢慢来。"
+        if self.thoughts:
+            reply = f"{_thought(self.rng, self.thoughts)}\n{reply}"
         if chance < 0.02:
             reply, stop = reply + "，因为", "max_tokens"
         elif chance < 0.04:
@@ -189,22 +192,34 @@ class House:
             status=status,  # type: ignore[arg-type]  # one of the five
             correct=values[main], prompt_sha=sha_of(question["messages"]), latency_s=latency_s, grades=graded,
         )  # fmt: skip
-        message = {"role": "assistant", "content": reply, "perf_metrics": {"latency": latency_s}}
+        sent = [
+            {**message, **_unset("id", "source", "metadata", "perf_metrics")}
+            for message in question["messages"]
+        ]
+        tokens = {"input_tokens": len(question["text"]), "output_tokens": len(reply)}
+        timing = {"latency": latency_s, **tokens, "ttft": None}
+        message = {
+            "id": f"{number:08x}", "role": "assistant", "content": reply, "source": "generate", "metadata": None,
+            "perf_metrics": timing, "model": "output",
+        }  # fmt: skip
         output = {
+            "id": f"chatcmpl-{number}",
             "model": "output",
-            "choices": [{"message": message, "stop_reason": stop}],
+            "choices": [{"message": message, "stop_reason": stop, "logprobs": None}],
+            "usage": {**tokens, "total_tokens": sum(tokens.values()), "reasoning_tokens": None},
             "time": latency_s,
+            "perf_metrics": timing,
+            **_unset("metadata", "error"),
         }
-        prediction = {
-            "index": question["at"],
-            "model_output": output,
-            "messages": [*question["messages"], message],
-        }
+        common = {"index": question["at"], "messages": [*sent, message], "agent_trace": None}
+        prediction = {**common, "model": "served", "model_output": output, "metadata": {"id": number}}
         score = {
             "value": values, "status": "success", "extracted_prediction": extracted, "prediction": reply,
             "main_score_name": main,
         }  # fmt: skip
-        review = {"index": question["at"], "target": target, "sample_score": {"score": score}}
+        of_review = {"sample_id": question["at"], "group_id": question["at"], "generation_index": 0}
+        of_review |= {"score": score, "sample_metadata": {"id": number}}
+        review = {**common, "target": target, "sample_score": of_review}
         return sample, prediction, review
 
     def speed(self, model: str, fingerprint: str) -> None:
@@ -227,6 +242,30 @@ class House:
         content = json.loads((folder / "record.json").read_text(encoding="utf-8"))
         content["made"] = {"result.json": hashlib.sha256(text.encode()).hexdigest()}
         write_json(folder / "record.json", content)
+
+
+def _thought(rng: np.random.Generator, length: int) -> str:
+    """Return so many characters of thinking aloud, other ones every time."""
+    words = (
+        "这道题考查的是",
+        "来访者",
+        "咨询师",
+        "情绪",
+        "支持",
+        "首先",
+        "因此",
+        "比较各个选项",
+        "需要",
+        "关系",
+        "，",
+        "。",
+    )
+    return "".join(words[int(place)] for place in rng.integers(len(words), size=length))[:length]
+
+
+def _unset(*names: str) -> dict[str, None]:
+    """Return fields that EvalScope writes and leaves empty."""
+    return dict.fromkeys(names)
 
 
 def questions(suite: str, count: int) -> list[dict[str, Any]]:
@@ -259,17 +298,19 @@ def honest_store(
     *,
     report: bool = True,
     people: bool = False,
+    thoughts: int = 0,
 ) -> Path:
     """Write a store below *folder*, and its report in ``reports``; return the store.
 
-    *people*: with a study that three raters and a judge model scored.
+    *people*: with a study that three raters and a judge model scored; *thoughts*: characters that each reply thinks
+    aloud before it answers.
     """
     root, rng = folder / "store", np.random.default_rng(seed)
     path = folder / "matrix.yaml"
     rows = {f"m{number}": ROW for number in range(models)} | {"broken": ROW, "large": ROW}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump({"models": rows, "suites": SUITES}, allow_unicode=True), encoding="utf-8")
-    house = House(root, load_matrix(path), rng, count)
+    house = House(root, load_matrix(path), rng, count, thoughts=thoughts)
     for name in list(rows)[:models]:
         for variant in ("base", "tuned"):
             fingerprint = hashlib.sha256(f"{name}{variant}{seed}".encode()).hexdigest()

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.foundation.errors import ScoreError
-from bakeoff.statistics.crossed import variance_parts
+from bakeoff.statistics.crossed import mean_squares, pair_error, variance_parts
 from bakeoff.statistics.intervals import bounded_interval
 from bakeoff.statistics.raters import Ratings, compare_ratings
+from bakeoff.statistics.scatter import pair_errors
 from bakeoff.statistics.study import cases_needed, detectable, plan_study, why_no_letters
 
 
@@ -252,3 +253,49 @@ def test_rows_become_a_table_and_repeats_are_averaged():
     assert (table.cases, table.models, table.raters) == (("x", "y"), ("a", "b"), ("p", "q"))
     assert table.cube[0, 0, 0] == 4
     assert len(list(combinations(table.models, 2))) == 1
+
+
+# ------------------------------ models that scatter unequally
+
+
+def scattering(rng, cases, raters, times):
+    times = np.asarray(times, dtype=float)[None, :, None]
+    shape = (cases, times.shape[1], 1)
+    return 5 + rng.normal(size=(cases, 1, 1)) + times * (
+        0.4 * rng.normal(size=shape) + 0.6 * rng.normal(size=(*shape[:2], raters))
+    )  # fmt: skip
+
+
+def test_a_model_that_scatters_counts_with_its_own_scatter():
+    rng = np.random.default_rng(8)
+    seen = {"wild": [], "quiet": [], "pooled": []}
+    for _ in range(120):
+        cube = scattering(rng, 40, 4, [3, 1, 1, 1, 1, 1])
+        squares = mean_squares(cube)
+        errors = dict(zip(combinations(range(6), 2), pair_errors(cube, squares), strict=True))
+        seen["wild"].append(errors[0, 1].variance)
+        seen["quiet"].append(errors[2, 3].variance)
+        seen["pooled"].append(pair_error(squares, 40, 4).variance)
+        assert all(error.freedom >= 5 - 1e-9 for error in errors.values())
+    of_one = (0.4**2 + 0.6**2 / 4) / 40
+    true = {"wild": 10 * of_one, "quiet": 2 * of_one, "pooled": 14 / 3 * of_one}
+    means = {name: np.mean(values) for name, values in seen.items()}
+    assert means["pooled"] < 0.6 * true["wild"]  # what pooling promises too much
+    assert 0.85 * true["wild"] < means["wild"] < 1.2 * true["wild"]
+    assert true["quiet"] < means["quiet"] < 0.75 * means["pooled"]  # never less than is true
+
+
+def test_models_that_scatter_alike_are_pooled():
+    rng = np.random.default_rng(9)
+    pooled = ratio = 0
+    for _ in range(100):
+        cube = scattering(rng, 30, 3, [1] * 6)
+        squares = mean_squares(cube)
+        errors, one = pair_errors(cube, squares), pair_error(squares, 30, 3)
+        pooled += errors == [one] * 15
+        ratio += np.mean([error.variance for error in errors]) / one.variance
+    assert pooled > 40  # about half of the samples vary less than chance has it
+    assert ratio / 100 == pytest.approx(1, abs=0.03)
+    for cube in (scattering(rng, 30, 3, [1, 4]), scattering(rng, 2, 3, [1, 4, 1]), np.ones((9, 4, 3))):
+        squares = mean_squares(cube)
+        assert set(pair_errors(cube, squares)) == {pair_error(squares, len(cube), 3)}

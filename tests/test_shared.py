@@ -23,6 +23,7 @@ from bakeoff.matrix.schema import Matrix
 from bakeoff.matrix.sharing import guests_of, host_of
 from bakeoff.parity import answers, comparison
 from bakeoff.parity.comparison import ASKED, LOGPROB_TOLERANCE, TOKENS
+from bakeoff.runs.plan import cases
 from bakeoff.start.estimate import row_seconds
 from bakeoff.tools import engines
 from tests.chains import ROW, SUITE, matrix_with
@@ -218,7 +219,14 @@ def test_three_seeds_that_share_cost_less_than_two_runs() -> None:
         ]
         for serving in (SHARED, {"engine": "transformers"})
     )
-    assert sum(shared) / apart[0] < 1.95 < sum(apart) / apart[0]
+    assert sum(shared) / apart[0] < 1.91 < sum(apart) / apart[0]
+
+
+def test_a_further_seed_that_is_served_as_an_adapter_is_not_merged() -> None:
+    for serving, merged in ((SHARED, ["tiny"]), ({"engine": "transformers"}, ["tiny", "tiny.seed43"])):
+        matrix = matrix_with(serving=serving, seeds=2)
+        assert [case.values[0] for case in cases(matrix, ["model"], None, {"export"})] == merged
+        assert len(cases(matrix, ["model"], None, {"train"})) == 2
 
 
 def test_a_seed_that_cannot_be_trained_does_not_hold_up_the_others(house: House) -> None:

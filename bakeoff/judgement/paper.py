@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from bakeoff.foundation.errors import RatingError
 from bakeoff.foundation.files import replacing
+from bakeoff.judgement.analysis_in_r import r_script
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.export import csv_of
 from bakeoff.judgement.incomplete import reliability
 from bakeoff.judgement.items import adjudications
-from bakeoff.judgement.paper_texts import codebook, figure_of_means, methods, r_script, readme, spss_syntax
+from bakeoff.judgement.paper_texts import codebook, figure_of_means, methods, readme, spss_syntax
 from bakeoff.judgement.progress import events
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import Case
@@ -215,7 +216,7 @@ def pack(store: RatingStore, study_id: str) -> dict[str, str]:
         "table_means.csv": csv_of(["part", "subject", "dimension", "n", "mean", "sd"], _means_rows(facts)),
         "table_agreement.csv": csv_of(_AGREEMENT, _agreement_rows(facts)),
         "spss.sps": spss_syntax([*WIDE, *COMMENTS], list(csv.DictReader(io.StringIO(wide)))),
-        "analysis.R": r_script(),
+        "analysis.R": r_script(study.is_partial),
     }
     for name in DIMENSIONS:
         files[f"raters_{name}.csv"] = _by_rater(facts, name)

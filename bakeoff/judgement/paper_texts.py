@@ -164,52 +164,6 @@ def spss_syntax(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> st
     return "\ufeff" + "\n".join(lines) + "\n"
 
 
-def r_script() -> str:
-    """Computes alpha, ICC(2,k), M and SD, and the mixed model."""
-    names = ", ".join(f'"{name}"' for name in DIMENSIONS)
-    return f"""# Run in the folder of the pack: Rscript analysis.R
-# install.packages(c("irr", "lme4", "lmerTest", "emmeans"))
-names_of <- function(x) sub("^repeat[.]?$", "shown_again", x)
-library(lme4); library(lmerTest); library(emmeans)
-has_irr <- requireNamespace("irr", quietly = TRUE)
-if (!has_irr) cat("Package irr is not installed: alpha and ICC are left out.\\n")
-dimensions <- c({names})
-long <- read.csv("long.csv", fileEncoding = "UTF-8-BOM", colClasses = c(rater = "character", case = "character"))
-names(long) <- names_of(names(long))
-long <- subset(long, shown_again == 0)
-for (part in c(0, 1)) {{
-  if (!any(long$crisis == part)) next
-  cat(if (part == 1) "\\n== crisis cases\\n" else "\\n== counselling cases\\n")
-  for (name in dimensions) {{
-    own <- subset(long, dimension == name & crisis == part)
-    cat("\\n--", name, "\\n")
-    print(aggregate(score ~ subject, own, function(x) c(n = length(x), M = mean(x), SD = sd(x))))
-    wide <- read.csv(paste0("raters_", name, ".csv"), fileEncoding = "UTF-8-BOM", check.names = FALSE)
-    scores <- as.matrix(wide[wide$crisis == part, -(1:4), drop = FALSE])
-    if (has_irr && ncol(scores) > 1) {{
-      print(irr::kripp.alpha(t(scores), method = "ordinal"))
-      whole <- na.omit(scores)
-      if (nrow(whole) > 1) print(irr::icc(whole, model = "twoway", type = "agreement", unit = "average"))  # ICC(2,k)
-    }}
-    if (length(unique(own$subject)) > 1 && length(unique(own$rater)) > 1) {{
-      # Cases and raters are random samples; this also holds where each rater saw some of the cases only.
-      terms <- list(case = "case", rater = "rater", case_subject = c("case", "subject"),
-                    rater_subject = c("rater", "subject"), case_rater = c("case", "rater"))
-      for (term in names(terms)) own[[term]] <- interaction(own[terms[[term]]], drop = TRUE)
-      # An effect with a level of its own for every score is the rest itself, and one that groups as another does is it.
-      told <- Filter(function(term) nlevels(own[[term]]) > 1 && nlevels(own[[term]]) < nrow(own), names(terms))
-      groups <- lapply(told, function(term) match(own[[term]], unique(own[[term]])))
-      told <- told[!duplicated(groups)]
-      formula <- as.formula(paste("score ~ subject", paste0("+ (1 | ", told, ")", collapse = " ")))
-      model <- try(lmer(formula, own), silent = TRUE)
-      if (inherits(model, "try-error")) {{ cat("no mixed model:", model); next }}
-      print(anova(model)); print(pairs(emmeans(model, "subject", lmer.df = "satterthwaite"), adjust = "holm"))
-    }}
-  }}
-}}
-"""
-
-
 def figure_of_means(summary: Summary, dimension: str) -> str:
     """Means with their intervals as SVG, crisis cases below."""
     title = next(entry["name"] for entry in load_rubric().content["dimensions"] if entry["key"] == dimension)
@@ -349,10 +303,10 @@ def _analysis(study: Study) -> tuple[str, str]:
             "Since raters saw different cases, models were compared with a linear mixed model (random effects of case, "
             "rater, case by model, rater by model and case by rater; restricted maximum likelihood, Satterthwaite "
             "degrees of freedom), and p values were adjusted over all pairs, dimensions and parts by Shaffer's (1986) "
-            "modification of Holm's procedure; analysis.R repeats it with lme4, and Holm within a table.",
+            "modification of Holm's procedure; analysis.R repeats it with lme4.",
             "由于各评分者评的个案不同，模型比较采用线性混合模型（个案、评分者、个案×模型、评分者×模型及个案×评分者为"
             "随机效应；REML 估计，Satterthwaite 自由度），p 值对全部模型对、维度与部分一并作 Shaffer（1986）"
-            "对 Holm 法的改进校正；analysis.R 用 lme4 重复该分析，各表内作 Holm 校正。",
+            "对 Holm 法的改进校正；analysis.R 用 lme4 重复该分析。",
         )
     return (
         "Models were compared with cases and raters as random effects (multi-reader multi-case analysis, Satterthwaite "
@@ -415,7 +369,7 @@ def readme(study: Study, names: Sequence[str]) -> str:
         "table_means.csv": "n, M and SD · 人次、均值与标准差",
         "table_agreement.csv": "alpha and ICC(2,k) · 评分者一致性",
         "spss.sps": "reads wide.csv into SPSS with labels · SPSS 语法",
-        "analysis.R": "alpha, ICC, mixed model · R 脚本",
+        "analysis.R": "the comparison of models, alpha and ICC in R · R 脚本：模型比较、α 与 ICC",
         "methods_en.md": "methods paragraph, English",
         "methods_zh.md": "方法部分段落（中文）",
     }

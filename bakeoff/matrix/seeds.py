@@ -79,6 +79,14 @@ def is_further_seed(row: ModelSpec) -> bool:
     return row.name.endswith(f".seed{seed}") and row.training.extra.get("data_seed") == seed
 
 
+def needs_no_merge(row: ModelSpec) -> bool:
+    """Whether nothing of a run stands on a merge of *row*.
+
+    A further seed that the service of the first one serves as an adapter; the merge itself is checked on the first.
+    """
+    return row.serving.shared and is_further_seed(row)
+
+
 def first_of(name: str, rows: Collection[str]) -> str:
     """Return the row whose recipe *name* repeats; empty where none is."""
     match = re.fullmatch(r"(.+)\.seed[0-9]+", name)

@@ -24,6 +24,7 @@ from bakeoff.foundation.suggestions import did_you_mean
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.matrix.schema import Matrix, ModelSpec
+from bakeoff.matrix.seeds import needs_no_merge
 from bakeoff.store.stage import Line
 from bakeoff.tiny import TINY
 from bakeoff.tools import memory, swift
@@ -151,11 +152,13 @@ def cases(
 ) -> list[Case]:
     """Every combination of model, variant and suite that a test runs for.
 
-    Of the marks, those of :data:`NARROWING` count. What runs *elsewhere* need not be able to run on this machine.
+    Of the marks, ``export`` and those of :data:`NARROWING` count. What runs *elsewhere* need not be able to run here.
     """
     combinations = []
     for spec in matrix.models.values():
         unmet = "" if elsewhere else why_unmet(spec, matrix)
+        if "export" in marks and needs_no_merge(spec):
+            continue
         if parameters == ["model"]:
             combinations.append(Case((spec.name,), unmet or _why_not_trained(spec)))
             continue

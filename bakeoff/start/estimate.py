@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from bakeoff.matrix.schema import Matrix, ModelSpec
+from bakeoff.matrix.seeds import needs_no_merge
 from bakeoff.statistics.power import minimum_detectable_difference
 from bakeoff.tools import memory
 
@@ -20,6 +21,8 @@ SERVICE_S = 240.0
 """Merge, start, health and identity checks of a variant."""
 START_S = 120.0
 """Of that, the start of its service, which a shared one has once for all its names."""
+MERGE_S = 45.0
+"""Of that, the merge of a tuned variant (33 to 55 s for 7B)."""
 TINY_S = 50.0
 """A tiny row on two processor cores, everything included."""
 BILLIONS = 7e9
@@ -80,9 +83,10 @@ def row_seconds(spec: ModelSpec, parameters: float, tokens: int, questions: int)
     slower = parameters / BILLIONS
     rate = TOKENS_PER_S if spec.training.packing else TOKENS_PER_S / 3
     training = tokens * spec.training.epochs / rate * slower if spec.trains else 0.0
-    asking = questions / QUESTIONS_PER_S * slower + SERVICE_S - START_S
+    asking = questions / QUESTIONS_PER_S * slower + SERVICE_S - START_S - MERGE_S
     starts = int("base" in spec.variants) if spec.serving.shared else len(spec.variants)
-    return training * spec.seeds + len(spec.variants) * asking + starts * START_S
+    merges = int(spec.trains and "tuned" in spec.variants and not needs_no_merge(spec))
+    return training * spec.seeds + len(spec.variants) * asking + merges * MERGE_S + starts * START_S
 
 
 def points_seen(questions: int, models: int) -> float:

@@ -16,8 +16,9 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from bakeoff.foundation.errors import ScoreError
-from bakeoff.statistics.crossed import errors
+from bakeoff.statistics.crossed import Spread, mean_error, mean_squares
 from bakeoff.statistics.raters import Pair, Ratings, Score, adjusted_pairs, complete_block
+from bakeoff.statistics.scatter import pair_errors
 from bakeoff.statistics.significance import tie_groups
 
 if TYPE_CHECKING:
@@ -202,8 +203,11 @@ def _corrected(
     weight = judge_weight(cube.mean(axis=2), first, rest)
     left = cube - weight * first[:, :, None]
     values = left.mean(axis=(0, 2)) + weight * rest.mean(axis=0)
-    pair_error, mean_errors = errors(left)
-    plain, _ = errors(cube)
+    squares = mean_squares(left)
+    mean_errors = [mean_error(left, place, squares) for place in range(len(models))]
+    several = cube.shape[2] > 1 and len(models) > 1
+    between = pair_errors(left, squares) if several else []
+    plain = pair_errors(cube, mean_squares(cube)) if several else []
     scores = []
     for place, model in enumerate(models):
         added = weight**2 * float(rest[:, place].var(ddof=1)) / len(rest)
@@ -211,18 +215,10 @@ def _corrected(
         value = float(values[place])
         low, high = max(scale[0], value - reach), min(scale[1], value + reach)
         scores.append(Score(model, min(max(value, scale[0]), scale[1]), low, high))
-    pairs, saved = _corrected_pairs(values, weight * rest, models, pair_error, alpha, scale)
-    spared = max(0.0, 1 - saved / plain[0]) if plain[0] > 0 and pairs else 0.0
-    enough = cube.shape[2] > 1
-    return CorrectedRatings(
-        tuple(scores),
-        tuple(pairs) if enough else (),
-        {},
-        weight,
-        len(scored),
-        len(others),
-        spared if enough else 0.0,
-    )
+    pairs, variance = _corrected_pairs(values, weight * rest, models, between, alpha, scale)
+    before = sum(error.variance for error in plain)
+    spared = max(0.0, 1 - variance / before) if before > 0 else 0.0
+    return CorrectedRatings(tuple(scores), tuple(pairs), {}, weight, len(scored), len(others), spared)
 
 
 def _reach(error: tuple[float, float], added: float, others: int, alpha: float) -> float:
@@ -248,19 +244,19 @@ def _corrected_pairs(
     values: Floats,
     rest: Floats,
     models: Sequence[str],
-    error: tuple[float, float],
+    errors: Sequence[Spread],
     alpha: float,
     scale: tuple[float, float],
 ) -> tuple[list[Pair], float]:
-    """Return the pairs, and the mean variance of their differences.
+    """Return the pairs, and the sum of the variances of their differences.
 
-    *rest*: the judge's scores times its weight.
+    *errors*: of people's part, none where a single rater cannot show it; *rest*: the judge's scores times its weight.
     """
     from scipy.special import stdtr, stdtrit
 
     width = scale[1] - scale[0]
     pairs, variances = [], []
-    for a, b in combinations(range(len(models)), 2):
+    for (a, b), error in zip(combinations(range(len(models)), 2), errors, strict=False):
         added = float((rest[:, a] - rest[:, b]).var(ddof=1)) / len(rest)
         variance, freedom = _total(error, added, len(rest))
         variance = max(variance, (width / 4 / (len(rest) + 1)) ** 2)
@@ -270,4 +266,4 @@ def _corrected_pairs(
         p = 2 * float(stdtr(freedom, -abs(apart) / spread))
         low, high = max(-width, apart - reach), min(width, apart + reach)
         pairs.append(Pair(models[a], models[b], apart, low, high, freedom, p, math.nan, "untested"))
-    return pairs, sum(variances) / len(variances) if variances else math.nan
+    return pairs, sum(variances)

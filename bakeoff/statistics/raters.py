@@ -16,8 +16,9 @@ from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from bakeoff.foundation.errors import ScoreError
-from bakeoff.statistics.crossed import Spread, Squares, mean_error, mean_squares, pair_error, variance_parts
+from bakeoff.statistics.crossed import Spread, Squares, mean_error, mean_squares, variance_parts
 from bakeoff.statistics.intervals import bounded_interval
+from bakeoff.statistics.scatter import pair_errors
 from bakeoff.statistics.significance import PairsOf, shaffer, tie_groups
 from bakeoff.statistics.study import why_no_letters
 
@@ -302,14 +303,13 @@ def _pairs(
     cases, models, raters = cube.shape
     if models < 2:
         return ()
-    width = scale[1] - scale[0]
-    variance, freedom = at_least_a_case(pair_error(squares, cases, raters), (cases, models, raters), width)
-    error = math.sqrt(variance)
-    reach = float(stdtrit(freedom, 1 - alpha / 2)) * error
+    width, size = scale[1] - scale[0], (cases, models, raters)
     pairs = []
-    for a, b in combinations(range(models), 2):
-        apart = float(cube[:, a].mean() - cube[:, b].mean())
-        p = 2 * float(stdtr(freedom, -abs(apart) / error))
+    for (a, b), error in zip(combinations(range(models), 2), pair_errors(cube, squares), strict=True):
+        variance, freedom = at_least_a_case(error, size, width)
+        apart, spread = float(cube[:, a].mean() - cube[:, b].mean()), math.sqrt(variance)
+        reach = float(stdtrit(freedom, 1 - alpha / 2)) * spread
+        p = 2 * float(stdtr(freedom, -abs(apart) / spread))
         low, high = max(-width, apart - reach), min(width, apart + reach)
         pairs.append(Pair(names[a], names[b], apart, low, high, freedom, p, math.nan, "untested"))
     return tuple(pairs)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -18,7 +18,7 @@ from bakeoff.scoring.labels import LETTERS
 from bakeoff.store.places import evidence_of
 from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS as OVERLAPS
-from bakeoff.verify import words
+from bakeoff.verify import echoes, words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.cores import Check
 from bakeoff.verify.evidence import Evidence, Row, read_object, read_result
@@ -53,6 +53,8 @@ _OF_A_SCORE = (
         "finished_at",
     ),
 )
+_UNKNOWN = ("run_id", "model", "variant", "fingerprint", "commit", "versions", "record")
+"""Columns of a score that the evaluation itself does not know."""
 TOGETHER = 10_000
 """Samples that one check grades: many enough for a process of its own, few enough to share out."""
 _SERVICE = "the service gave several questions the same error text"
@@ -109,11 +111,11 @@ def _check_reading(audit: Audit, where: str, sample: Row, benchmark: str, main: 
     if options and set(target) <= set(LETTERS[: len(options)]):
         column = "extracted" if benchmark in OURS else "extracted_alt"
         value = str(sample[column] or "")
-        readings = [extract_choice(reply, options, multiple=_is_multiple(sample))]
+        readings = [_reading(reply, tuple(options), _is_multiple(sample))]
         if value not in readings and not _is_multiple(
             sample
         ):  # of a question with one right option, it is not told
-            readings.append(extract_choice(reply, options, multiple=True))
+            readings.append(_reading(reply, tuple(options), True))
         audit.compare("extraction", f"{where} {column}", value, value if value in readings else readings[0])
         stated = str(sample["extracted" if benchmark in OURS else "extracted_alt"] or "")
         if main in ("accuracy", "acc"):
@@ -131,6 +133,12 @@ def _check_reading(audit: Audit, where: str, sample: Row, benchmark: str, main: 
         audit.compare(
             "grading", f"{where} correct", sample["correct"], overlap_of(final_part(reply), target)[main]
         )
+
+
+@lru_cache(maxsize=1024)  # all replies to a question follow each other, and some are alike
+def _reading(reply: str, options: tuple[str, ...], is_multiple: bool) -> str:
+    """Return the letters that *reply* gives."""
+    return extract_choice(reply, options, multiple=is_multiple)
 
 
 def _is_multiple(sample: Row) -> bool:
@@ -173,9 +181,24 @@ def _check_stage(audit: Audit, evidence: Evidence, stage: Row) -> None:
             audit.note(words.ASKED_AGAIN(subject=" ".join(key)))
             return
         beside = Audit() if key in evidence.read_otherwise else audit
-        _check_result(audit, beside, place, result, folder)
+        raw = echoes.raw_rows(audit, place, folder, str(result["benchmark"]))
+        _check_result(audit, beside, place, result, folder, raw)
+        echoes.check_rows(audit, place, raw, result)
+        echoes.check_sums(audit, beside, place, folder, result, raw)
         if beside is not audit:
             audit.merge_if_sound(beside, words.OTHER_BESIDE(subject=" ".join(key)))
+
+
+def check_all_descriptions(audit: Audit, evidence: Evidence) -> None:
+    """Hold what EvalScope says of its settings and metrics against each other."""
+    folders: dict[str, Path] = {}
+    for stage in evidence.stages:
+        output = evidence.place(stage) if stage["stage"] == "evaluate" else None
+        is_own = output and output.is_file() and str(stage["output"]) not in evidence.superseded
+        folder = evidence_of(evidence.root, output) if evidence.root and output and is_own else None
+        if folder and folder not in evidence.asked_again:
+            folders[evidence.shown(folder)] = folder
+    echoes.check_descriptions(audit, folders)
 
 
 def _finished(folder: Path) -> str:
@@ -183,7 +206,9 @@ def _finished(folder: Path) -> str:
     return str(read_object(folder / "result.json").get("finished_at"))
 
 
-def _check_result(audit: Audit, beside: Audit, place: str, result: Row, folder: Path) -> None:
+def _check_result(
+    audit: Audit, beside: Audit, place: str, result: Row, folder: Path, raw: echoes.Raw
+) -> None:
     stored = list(readable_rows(folder / "prompts.jsonl"))
     prompts = {row["prompt_sha"]: row["messages"] for row in stored}
     audit.compare("prompt", f"{folder.name}/prompts.jsonl rows", len(stored), len(prompts))
@@ -199,11 +224,10 @@ def _check_result(audit: Audit, beside: Audit, place: str, result: Row, folder: 
         audit.compare("prompt", f"{where} prompt_sha", sample["prompt_sha"] in prompts, True)
         digest = _digest_of_question(str(result["benchmark"]), sample)
         audit.compare("question", f"{where} sample_id", str(sample["sample_id"]).partition("-")[0], digest)
-    replies = _by_index(folder / "predictions")
-    if any("messages" not in row for row in replies.values()):
-        check_letters(audit, place, result, samples, replies)
+    if any("messages" not in row for row in raw.predictions.values()):
+        check_letters(audit, place, result, samples, raw.predictions)
     else:
-        _check_replies(audit, beside, place, result, samples, folder)
+        _check_replies(audit, beside, place, result, samples, raw)
     _check_copies(audit, place, result, samples, folder)
     _check_summary(audit, place, result, samples)
 
@@ -216,11 +240,10 @@ class _Answer(NamedTuple):
 
 
 def _check_replies(
-    audit: Audit, beside: Audit, place: str, result: Row, samples: Sequence[Row], folder: Path
+    audit: Audit, beside: Audit, place: str, result: Row, samples: Sequence[Row], raw: echoes.Raw
 ) -> None:
     """Hold every sample against its reply, and every reply against its sample."""
-    predictions = _by_prompt(folder / "predictions")
-    reviews = _by_index(folder / "reviews")
+    predictions, reviews = _by_prompt(raw.predictions), raw.reviews
     for sample in samples:
         where = f"{place} {sample['subset']} {sample['sample_id']}"
         replies = predictions.get((str(sample["subset"]), str(sample["prompt_sha"])), [])
@@ -243,12 +266,14 @@ def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row],
     first = read_object(folder / "result.json")
     same = {name: result.get(name) for name in first if name not in ("scores", "folder", "statements")}
     audit.compare_keys("both copies agree", f"{folder.name}/result.json against {place}", first, same)
+    names = [sorted(content.keys() - {"samples", "folder", "statements"}) for content in (first, result)]
+    audit.compare("both copies agree", f"{folder.name}/result.json", *names)
     scores = [{name: row.get(name) for name in _OF_A_SCORE} for row in result["scores"]]
     copied = [{name: row.get(name) for name in _OF_A_SCORE} for row in first["scores"]]
     audit.compare("both copies agree", f"{folder.name}/result.json against {place} scores", copied, scores)
     for score in first["scores"]:
-        for name in ("model", "variant"):  # the evaluation itself does not know them
-            audit.compare("both copies agree", f"{place} scores {name}", score[name] in ("", None), True)
+        for name in _UNKNOWN:
+            audit.compare("both copies agree", f"{place} scores {name}", score.get(name) or "", "")
     copies = list(readable_rows(folder / "samples.jsonl"))
     rows = {str(row["sample_id"]): row for row in copies}
     audit.compare("both copies agree", f"{place} samples", [len(copies), len(rows)], [len(samples)] * 2)
@@ -353,10 +378,10 @@ def sha_of(messages: Iterable[Row]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _by_prompt(folder: Path) -> dict[tuple[str, str], list[Row]]:
+def _by_prompt(rows: Mapping[tuple[str, int], Row]) -> dict[tuple[str, str], list[Row]]:
     """Return the replies by subset and prompt, in order of questions."""
     table: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for (subset, _), row in sorted(_by_index(folder).items()):
+    for (subset, _), row in sorted(rows.items()):
         messages = row["messages"]
         prompt = messages[:-1] if messages and messages[-1]["role"] == "assistant" else messages
         texts = [{"role": message["role"], "content": _text(message["content"])} for message in prompt]
@@ -368,22 +393,3 @@ def _text(content: object) -> str:
     if isinstance(content, list):
         return "\n".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
     return str(content)
-
-
-def _by_index(folder: Path) -> dict[tuple[str, int], Row]:
-    """Return the last row of each question, by subset and index."""
-    rows: dict[tuple[str, int], Row] = {}
-    for path in sorted(folder.glob("*/*.jsonl")):
-        subset = _subset(path)
-        for row in readable_rows(path):
-            rows[subset, int(row["index"])] = row
-    return rows
-
-
-def _subset(path: Path) -> str:
-    """Return the subset whose rows a file holds.
-
-    ``<benchmark>_<subset>.jsonl``, the benchmark being the suite's.
-    """
-    plan = json.loads((path.parents[2] / "result.json").read_text(encoding="utf-8"))
-    return path.stem.removeprefix(f"{plan['benchmark']}_")

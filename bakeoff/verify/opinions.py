@@ -121,6 +121,7 @@ def _check_study(audit: Audit, evidence: Evidence, place: str, study: Row, same_
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         copy = Path(scratch) / "ratings.sqlite"
         _copy(path, copy)
+        _check_queue(audit, place, copy)
         newest = _newest(copy)
         is_whole = all(moment <= _ended(evidence) for moment in newest.values())
         for last in _ends(copy, name, study, _ended(evidence)):
@@ -142,6 +143,23 @@ def _check_study(audit: Audit, evidence: Evidence, place: str, study: Row, same_
     if not same_code:
         audit.note(words.OTHER_SUMMARY(place=place))
     _check_stale(audit, evidence, place, study)
+
+
+def _check_queue(audit: Audit, place: str, copy: Path) -> None:
+    """See that ratings and what raters were shown belong together."""
+    with contextlib.closing(sqlite3.connect(copy)) as db:
+        loose = [str(row[0]) for row in db.execute("PRAGMA foreign_key_check").fetchall()]
+        apart = db.execute(
+            "SELECT j.id FROM judgement j JOIN item i ON j.item_id = i.item_id WHERE j.study_id IS NOT i.study_id "
+            "OR j.reply_id IS NOT i.reply_id OR j.case_id IS NOT i.case_id OR j.repeat IS NOT i.repeat"
+        ).fetchall()
+        orphaned = db.execute(
+            "SELECT id FROM judgement WHERE source = 'study' AND item_id IS NULL AND study_id IS NOT NULL "
+            "AND NOT EXISTS (SELECT 1 FROM erasure)"
+        ).fetchall()
+    audit.compare(_RULE, f"{place} rows of the database without what they refer to", sorted(set(loose)), [])
+    audit.compare(_RULE, f"{place} ratings of something else than was shown", [row[0] for row in apart], [])
+    audit.compare(_RULE, f"{place} ratings of nothing that was shown", [row[0] for row in orphaned], [])
 
 
 def _check_stale(audit: Audit, evidence: Evidence, place: str, study: Row) -> None:

@@ -6,7 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bakeoff.scoring.extraction import RULES
-from bakeoff.verify import answers, ledgers, manifest, opinions, page, pairs, records, retelling, seals, words
+from bakeoff.verify import (
+    accounts,
+    answers,
+    clock,
+    ledgers,
+    manifest,
+    opinions,
+    page,
+    pairs,
+    records,
+    retelling,
+    seals,
+    words,
+)
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.cores import Check, Cores
 from bakeoff.verify.evidence import Evidence, read_object
@@ -70,14 +83,17 @@ def _checks(
     return {
         "manifests": lambda audit: seals.check_manifests(audit, evidence, key),
         "events.jsonl": lambda audit: records.check_timeline(audit, evidence),
+        "times": lambda audit: clock.check_times(audit, evidence),
         "records": lambda audit: records.check_records(audit, evidence),
         "results": lambda audit: records.check_results(audit, evidence),
+        "outputs": lambda audit: accounts.check_outputs(audit, evidence),
+        "descriptions": lambda audit: answers.check_all_descriptions(audit, evidence),
         "replies": lambda audit: cores.tell("replies", audit),
         "samples.parquet": lambda audit: cores.tell("samples.parquet", audit),
         "scores.json": lambda audit: ledgers.check_ledgers(audit, evidence),
-        "run.json": lambda audit: records.check_accounts(audit, evidence),
+        "run.json": lambda audit: accounts.check_accounts(audit, evidence),
         "told by the run": lambda audit: retelling.check_retelling(audit, evidence),
-        "matrix.yaml": lambda audit: records.check_matrix(audit, evidence, matrix),
+        "matrix.yaml": lambda audit: accounts.check_matrix(audit, evidence, matrix),
         "tables": lambda audit: records.check_tables_of_folders(audit, evidence),
         "differences.csv": lambda audit: pairs.check_pairs(audit, evidence),
         "ratings": lambda audit: _check_ratings(audit, evidence),
