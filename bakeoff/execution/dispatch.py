@@ -138,7 +138,8 @@ class Dispatch:
         bounds: Bounds,
     ) -> None:
         self.executor = executor
-        self.ways = {leg.name: _Way(leg, jobs[leg.name]) for leg in in_order(legs)}
+        ordered = sorted(in_order(legs), key=lambda leg: jobs[leg.name].rank)
+        self.ways = {leg.name: _Way(leg, jobs[leg.name]) for leg in ordered}
         self.tell, self.copy = tell, copy
         self.restarts, self.max_jobs, self.limit_s = bounds.restarts, bounds.max_jobs, bounds.limit_s
         self._full_since = self._full_until = 0.0
