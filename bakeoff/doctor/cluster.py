@@ -24,7 +24,7 @@ from bakeoff.foundation import provenance
 from bakeoff.foundation.command import Command
 from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.files import write_json
-from bakeoff.foundation.sentences import Template, of_error
+from bakeoff.foundation.sentences import Template, joined, of_error, parts_of
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.schema import ExecutorSpec, ModelSpec
 from bakeoff.store.locks import why_locks_unusable
@@ -56,6 +56,7 @@ UNANSWERED_ON = Template(
     "a probe left no answer on {host}{reason}: nothing shows that a node sees {folder} under this path",
     zh="探测作业在 {host} 上没有留下结果{reason}：无法确认计算节点能以此路径看到 {folder}",
 )
+IN_BRACKETS = Template("doctor.cluster.in_brackets", " ({why})", zh="（{why}）")
 SAME_PLACE = Template(
     "doctor.cluster.same_place",
     "put --store on a disk that every node mounts at the same place; the probe's log: {log}",
@@ -139,7 +140,8 @@ def check_cluster(
     folder = workspace.root / "probes" / secrets.token_hex(6)
     folder.mkdir(mode=0o700, parents=True)
     if why := why_locks_unusable(workspace.locks):
-        yield Finding("error", STORE(), why.split("; ")[0], why.split("; ", 1)[-1])
+        what, *remedy = parts_of(why)
+        yield Finding("error", STORE(), what, joined(remedy))
         return
     try:
         executor = open_it(spec)
@@ -188,7 +190,8 @@ def _probed(executor: Executor, job: Job, folder: Path, place: str) -> Iterator[
     try:
         answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        facts = {"reason": f" ({state.why})" if state and state.why else "", "folder": folder}
+        reason = IN_BRACKETS(why=state.why) if state and state.why else ""
+        facts = {"reason": reason, "folder": folder}
         if state is None or state.phase == "queued":
             what = NOT_BEGUN(**facts)
         else:

@@ -15,11 +15,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from bakeoff.execution.endings import (
+    AGAIN,
+    ASKED_TO_END,
+    BEFORE_HARNESS,
+    BEFORE_HARNESS_ON,
+    BOTH,
+    GOT_ON,
+    LOST,
+    NO_LAST_WORD,
+    NOT_BEGUN,
+    NOT_CONFIRMED,
+    NOT_QUEUED,
+    NOT_QUEUED_IN,
+    OF_LEG,
+    PAST_LIMIT,
+    RUN_ENDED,
+    STAGE_FAILED,
+    TOO_OFTEN,
+    WITH_LOG,
+)
 from bakeoff.execution.executor import Busy, Executor, Job, State
 from bakeoff.execution.legs import Leg, in_order
 from bakeoff.execution.runner import tail
 from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.files import readable_rows
+from bakeoff.foundation.sentences import Statement, of_error, restored
 
 STOP_S = 40.0
 """How long legs may take to end in order before they are killed."""
@@ -138,7 +159,8 @@ class Dispatch:
         bounds: Bounds,
     ) -> None:
         self.executor = executor
-        self.ways = {leg.name: _Way(leg, jobs[leg.name]) for leg in in_order(legs)}
+        ordered = sorted(in_order(legs), key=lambda leg: jobs[leg.name].rank)
+        self.ways = {leg.name: _Way(leg, jobs[leg.name]) for leg in ordered}
         self.tell, self.copy = tell, copy
         self.restarts, self.max_jobs, self.limit_s = bounds.restarts, bounds.max_jobs, bounds.limit_s
         self._full_since = self._full_until = 0.0
@@ -167,7 +189,7 @@ class Dispatch:
             if any(outcome is None for outcome in before):
                 continue
             if why := next((o.failed_stage or o.why for o in before if o and (o.failed_stage or o.why)), ""):
-                way.outcome = Outcome(why=f"{way.leg.name} did not begin: {why}")
+                way.outcome = Outcome(why=NOT_BEGUN(leg=way.leg.name, why=why))
                 self.tell("leg", leg=way.leg.name, phase="not begun", why=why)
                 continue
             self._submit(way)
@@ -185,7 +207,7 @@ class Dispatch:
         except Busy as error:
             self._full(way, error)
         except BakeoffError as error:
-            way.outcome = Outcome(why=f"{way.leg.name} could not be queued: {error}")
+            way.outcome = Outcome(why=NOT_QUEUED(leg=way.leg.name, error=of_error(error)))
         else:
             way.submissions += 1
             way.put_off, self._full_since = False, 0.0
@@ -196,10 +218,10 @@ class Dispatch:
         self._full_since, self._full_until = self._full_since or now, now + FULL_S
         waited_s = now - self._full_since
         if waited_s > PATIENCE_S and not any(other.is_there for other in self.ways.values()):
-            words = f"could not be queued, in {waited_s / 60:.0f} minutes: {error}"
+            facts = {"minutes": waited_s / 60, "error": of_error(error)}
             for other in self.ways.values():
-                other.outcome = other.outcome or Outcome(why=f"{other.leg.name} {words}")
-        elif (why := str(error)) != way.announced:
+                other.outcome = other.outcome or Outcome(why=NOT_QUEUED_IN(leg=other.leg.name, **facts))
+        elif (why := of_error(error)) != way.announced:
             way.announced = why
             self.tell("leg", leg=way.leg.name, phase="queued", why=why)
 
@@ -207,7 +229,7 @@ class Dispatch:
         starts = _starts(way.job.folder)
         if len(starts) > way.starts:
             if way.starts > way.starts_before:  # the cluster itself put it back into the queue
-                self._lost(way, state.why or "its node was lost or preempted")
+                self._lost(way, state.why or LOST())
             way.starts = len(starts)
             way.running_at = way.running_at or time.monotonic()
             where = starts[-1].host or state.host
@@ -230,27 +252,22 @@ class Dispatch:
             way.ended_at = way.ended_at or time.monotonic()
             self._ended(way, state)
         way.state = state
-        if way.outcome is None and way.lost > self.restarts and not way.stopped:
-            way.stopped = f"it lost its node {way.lost} times, and executor.restarts allows {self.restarts}"
-            self.executor.stop(way.job.name, kill=True)
 
     def _keep_time(self, way: _Way) -> None:
         ran_s = time.monotonic() - way.running_at
         if self.limit_s and not self.executor.keeps_time and ran_s > self.limit_s and not way.stopped:
-            way.stopped = f"it ran past its time limit of {self.limit_s:g} s"
+            way.stopped = PAST_LIMIT(seconds=self.limit_s)
             self.executor.stop(way.job.name)
         elif self.limit_s and way.stopped and ran_s > self.limit_s + STOP_S:
             self.executor.stop(way.job.name, kill=True)
 
     def _lost(self, way: _Way, why: str) -> None:
         way.lost += 1
-        again = f"begins again ({way.lost} of at most {self.restarts})"
+        enough = TOO_OFTEN(times=way.lost, most=self.restarts)
+        again = enough if way.lost > self.restarts else AGAIN(times=way.lost, most=self.restarts)
         self.tell("leg", leg=way.leg.name, phase="lost", why=why, then=again)
         if way.lost > self.restarts:
-            way.outcome = Outcome(
-                why=f"{way.leg.name}: {why}; it lost its node {way.lost} times, and executor.restarts allows "
-                f"{self.restarts}"
-            )
+            way.outcome = Outcome(why=OF_LEG(leg=way.leg.name, why=BOTH(why=why, then=enough)))
             self.executor.stop(way.job.name, kill=True)
 
     def _ended(self, way: _Way, state: State) -> None:
@@ -261,7 +278,7 @@ class Dispatch:
         if code is None and time.monotonic() - way.ended_at < patience_s and _starts(way.job.folder):
             return
         self._follow(way)
-        out_of_time = state.out_of_time or "time limit" in way.stopped or code == INTERRUPTED
+        out_of_time = state.out_of_time or PAST_LIMIT.made(way.stopped) or code == INTERRUPTED
         if code is not None and code != INTERRUPTED and not state.out_of_time:
             way.outcome = Outcome(reports, way.stopped, way.failed_stage)
         elif (
@@ -271,33 +288,27 @@ class Dispatch:
             and way.lost < self.restarts
         ):
             way.stopped = ""
-            self._lost(way, f"{self._why(way, state, code)}, and it got on since its start")
+            self._lost(way, GOT_ON(why=self._why(way, state, code)))
             self._submit(way)
             return
         else:
             words = self._why(way, state, code)
             quoted = tail(way.job.log, 12)
             lines = "\n".join(f"    {line}" for line in quoted.splitlines()) or "    (empty)"
-            way.outcome = Outcome(
-                reports, f"{way.leg.name}: {words}\nlast lines of {way.job.log}:\n{lines}", way.failed_stage
-            )
+            told = WITH_LOG(leg=way.leg.name, why=words, log=way.job.log, lines=lines)
+            way.outcome = Outcome(reports, told, way.failed_stage)
         took = round(time.monotonic() - (way.running_at or way.queued_at))
-        self.tell("leg", leg=way.leg.name, phase="ended", seconds=took, why=way.outcome.why.split("\n")[0])
+        self.tell("leg", leg=way.leg.name, phase="ended", seconds=took, why=in_a_line(way.outcome.why))
 
     def _why(self, way: _Way, state: State, code: int | None) -> str:
         if way.stopped or state.why:
             return way.stopped or state.why
         if code == INTERRUPTED:
-            return (
-                "it was asked to end before it was done: a time limit (executor.time), or somebody's scancel"
-            )
-        if not _starts(way.job.folder):
-            where = f" on {state.host}" if state.host else ""
-            return (
-                f"its job ended{where} before the harness began (exit code {state.returncode}); is {way.job.folder} "
-                "visible there under this path, and the same Python?"
-            )
-        return f"its harness ended without a last word (exit code {state.returncode})"
+            return ASKED_TO_END()
+        if _starts(way.job.folder):
+            return NO_LAST_WORD(code=state.returncode)
+        facts = {"code": state.returncode, "folder": way.job.folder}
+        return BEFORE_HARNESS_ON(host=state.host, **facts) if state.host else BEFORE_HARNESS(**facts)
 
     def _follow(self, way: _Way) -> None:
         """Take over what the timeline of a leg says since the last look."""
@@ -319,7 +330,8 @@ class Dispatch:
         elif event.get("event") == "stage":
             way.progress += event.get("outcome") == "ran"
             if event.get("outcome") == "failed" and not str(event.get("why")).startswith("interrupted"):
-                way.failed_stage = way.failed_stage or f"{event.get('stage')} failed: {event.get('why')}"
+                why = restored(event)["why"]
+                way.failed_stage = way.failed_stage or STAGE_FAILED(stage=event.get("stage"), why=why)
             elif event.get("outcome") != "failed":
                 way.failed_stage = ""
         host = next((start.host or None for start in reversed(_starts(way.job.folder))), None)
@@ -339,17 +351,23 @@ class Dispatch:
                         state = states.get(way.job.name)
                         if state and state.phase in ("ended", "lost"):
                             self._follow(way)
-                            self.tell("leg", leg=name, phase="stopped", why="the run was ended")
+                            self.tell("leg", leg=name, phase="stopped", why=RUN_ENDED())
                             del left[name]
                     if left:
                         time.sleep(min(1.0, self.executor.look_s))
                 for way in left.values() if not kill else ():
                     self.executor.stop(way.job.name, kill=True)
             for name, way in left.items():
-                why = f"the cluster did not confirm its end; look for its job {way.job.name}"
-                self.tell("leg", leg=name, phase="stopped", why=why)
+                self.tell("leg", leg=name, phase="stopped", why=NOT_CONFIRMED(job=way.job.name))
         finally:
             self.executor.close()
+
+
+def in_a_line(why: str) -> str:
+    """Return *why* a leg ended without the lines of its log."""
+    if isinstance(why, Statement) and WITH_LOG.made(why):
+        return OF_LEG(leg=why.values["leg"], why=why.values["why"])
+    return why
 
 
 def _starts(folder: Path) -> list[Start]:

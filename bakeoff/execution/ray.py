@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bakeoff.execution import endings
 from bakeoff.execution.executor import Job, State, memory_bytes
 from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.secrecy import redact
@@ -78,9 +79,7 @@ class Ray:
         try:
             import ray
         except ImportError:
-            raise BakeoffError(
-                "ray: the package is not installed here; pip install 'bakeoff[ray]', or choose another --executor"
-            ) from None
+            raise BakeoffError(endings.NO_RAY()) from None
         self.ray: Any = ray
         self.spec = spec
         address = spec.address or os.environ.get("RAY_ADDRESS") or "auto"
@@ -91,10 +90,7 @@ class Ray:
             problem = redact(
                 str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             )
-            raise BakeoffError(
-                f"ray: no cluster answers at {redact(address)} ({problem}); start one with ray start --head, run this "
-                "on one of its nodes, or give ray://HEAD:10001"
-            ) from None
+            raise BakeoffError(endings.NO_CLUSTER(address=redact(address), problem=problem)) from None
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the nodes need not have it
         self._places: dict[str, _Place] = {}
         self._ended: dict[str, State] = {}
@@ -110,7 +106,7 @@ class Ray:
             }
             if not any(all(node.get(name, 0) >= amount for name, amount in needs.items()) for node in alive):
                 demand = ", ".join(f"{name} {amount:g}" for name, amount in needs.items() if amount)
-                return f"ray: {job.name} needs a node with {demand}; no node of the cluster has that"
+                return endings.NO_SUCH_NODE(job=job.name, demand=demand)
         return ""
 
     def cards(self) -> int:
@@ -145,17 +141,17 @@ class Ray:
                 continue
             try:
                 if not place.host and not self.ray.wait([place.started], timeout=0)[0]:
-                    states[name] = State("queued", "no node is free")
+                    states[name] = State("queued", endings.NO_NODE_FREE())
                     continue
                 place.host = place.host or self.ray.get(place.started)
                 code = self.ray.get(place.actor.look.remote(), timeout=ANSWER_S)
             except (self.ray.exceptions.ActorUnavailableError, self.ray.exceptions.GetTimeoutError):
                 continue
             except self.ray.exceptions.RayActorError:
-                self._ended[name] = states[name] = State("lost", "its node was lost", place.host)
+                self._ended[name] = states[name] = State("lost", endings.NODE_LOST(), place.host)
                 continue
             except self.ray.exceptions.RayTaskError as error:
-                why = redact(f"it could not be started: {error.cause}")
+                why = endings.NOT_STARTED(error=redact(str(error.cause)))
                 self._ended[name] = states[name] = State("ended", why, returncode=127)
                 continue
             if code is None:
@@ -173,7 +169,7 @@ class Ray:
         if kill or not (place.host or self.ray.wait([place.started], timeout=0)[0]):
             self.ray.kill(place.actor)
             self._ended[name] = State(
-                "ended", "it was killed" if place.host else "it left the queue", place.host
+                "ended", endings.KILLED() if place.host else endings.LEFT_QUEUE(), place.host
             )
         else:
             with contextlib.suppress(self.ray.exceptions.RayError):

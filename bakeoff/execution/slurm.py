@@ -11,12 +11,14 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bakeoff.execution import endings
 from bakeoff.execution.executor import Job, State, time_limit_s
 from bakeoff.execution.slurm_programs import run
-from bakeoff.execution.slurm_states import NEVER, NOT_LAUNCHED, state_of
+from bakeoff.execution.slurm_states import state_of
 from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.files import write_text
 from bakeoff.foundation.secrecy import redact
+from bakeoff.foundation.sentences import of_error
 from bakeoff.matrix.schema import ExecutorSpec
 
 GONE_S = 60.0
@@ -54,14 +56,12 @@ class Slurm:
     def why_unusable(self, jobs: Sequence[Job]) -> str:
         """Return what ``sbatch --test-only`` says against *jobs*, by size."""
         if clusters := os.environ.get("SBATCH_CLUSTERS"):
-            return (
-                f"slurm: SBATCH_CLUSTERS={clusters}: squeue would not look there; set SLURM_CLUSTERS instead"
-            )
+            return endings.OTHER_CLUSTERS(clusters=clusters)
         for job in {job.gpus: job for job in jobs}.values():
             try:
                 run("sbatch", "--test-only", *self.arguments(job), "--wrap", "true", env=job.env)
             except BakeoffError as error:
-                return str(error)
+                return of_error(error)
         return self._why_too_long()
 
     def _why_too_long(self) -> str:
@@ -72,7 +72,7 @@ class Slurm:
             return ""
         if limit_s <= max(time_limit_s(text) or 0.0 for text in allowed):
             return ""
-        return f"slurm: the time limit {self.spec.time} is above that of the partition, {', '.join(allowed)}"
+        return endings.TOO_LONG(time=self.spec.time, allowed=allowed)
 
     def cards(self) -> int:
         """Return how many cards the nodes have that are up and allowed."""
@@ -122,9 +122,7 @@ class Slurm:
             ["#!/bin/bash", *sets, *filter(None, [self.spec.prelude.rstrip()]), f"exec {line}", ""]
         )
         if redact(text) != text:
-            raise BakeoffError(
-                f"{job.name}: its script would show a secret; put it into the environment or .env"
-            )
+            raise BakeoffError(endings.SHOWS_SECRET(job=job.name))
         return text
 
     def submit(self, job: Job) -> None:
@@ -169,10 +167,12 @@ class Slurm:
                     *(line[a:b].strip() for a, b in ((20, 40), (40, 52), (52, 112), (112, None)))
                 )
             elif time.monotonic() - self._since[name] > GONE_S:
-                states[name] = State("ended", "the queue no longer lists it")
+                states[name] = State("ended", endings.NOT_LISTED())
             if name in states and states[name].phase in ("ended", "lost"):
                 self._ended[name] = states[name]
-                if states[name].why.startswith((NEVER, NOT_LAUNCHED)):  # else it stays in the queue, held
+                if endings.NEVER.made(states[name].why) or endings.NOT_LAUNCHED.made(
+                    states[name].why
+                ):  # else it stays in the queue, held
                     run("scancel", number, check=False)
         return states
 
@@ -186,7 +186,7 @@ class Slurm:
         in_order = not kill and state is not None and state.phase == "running"
         run("scancel", *(("--batch", "--signal=TERM") if in_order else ()), number, check=False)
         if state and state.phase == "queued":
-            self._ended[name] = State("ended", "it left the queue")
+            self._ended[name] = State("ended", endings.LEFT_QUEUE())
 
     def close(self) -> None:
         """Cancel whatever is still there."""

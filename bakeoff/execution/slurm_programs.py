@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Mapping
 
+from bakeoff.execution.endings import EXIT_CODE, NO_ANSWER, NO_PROGRAM, REFUSED
 from bakeoff.execution.executor import Busy
 from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.secrecy import redact
@@ -44,15 +45,14 @@ def run(*argv: str, env: Mapping[str, str] | None = None, check: bool = True) ->
     try:
         done = subprocess.run(argv, env=plain, capture_output=True, text=True, timeout=ANSWER_S, check=False)
     except FileNotFoundError:
-        raise BakeoffError(
-            f"slurm: no program {argv[0]} here; run this on a login node, or choose another --executor"
-        ) from None
+        raise BakeoffError(NO_PROGRAM(program=argv[0])) from None
     except subprocess.TimeoutExpired:
         if not check:
             return ""
-        raise Busy(f"slurm: {argv[0]} did not answer within {ANSWER_S:.0f} s; ask the site") from None
+        raise Busy(NO_ANSWER(program=argv[0], seconds=ANSWER_S)) from None
     if done.returncode and check:
         answer = " ".join(f"{done.stdout} {done.stderr}".split())
         kind = Busy if _PASSING.search(answer) else BakeoffError
-        raise kind(redact(f"slurm: {argv[0]} refused: {answer or f'exit code {done.returncode}'}"))
+        said = redact(answer) if answer else EXIT_CODE(code=done.returncode)
+        raise kind(REFUSED(program=argv[0], answer=said))
     return done.stdout

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 import re
 
+from bakeoff.execution.endings import (
+    CANCELLED,
+    NEVER,
+    NO_MEMORY,
+    NODE_FAILED,
+    NOT_LAUNCHED,
+    PREEMPTED,
+    TIMED_OUT,
+)
 from bakeoff.execution.executor import State
 
 _QUEUED = re.compile("PENDING|CONFIGURING|REQUEUE.*|RESV_DEL_HOLD|SPECIAL_EXIT")
@@ -16,14 +25,12 @@ _NEVER = re.compile(
 """Reasons for which a job would wait for ever."""
 _UNLAUNCHED = re.compile(r"launch[ _]failed", re.IGNORECASE)
 """The node took the job and could not begin it; Slurm holds such a one until somebody looks."""
-NEVER = "it would never start"
-NOT_LAUNCHED = "its node could not begin it"
 _WHY = {
     "COMPLETED": "",
     "FAILED": "",
-    "CANCELLED": "somebody cancelled its job",
-    "OUT_OF_MEMORY": "it ran out of the memory of its job; raise executor.memory",
-    "TIMEOUT": "it ran past its time limit",
+    "CANCELLED": CANCELLED(),
+    "OUT_OF_MEMORY": NO_MEMORY(),
+    "TIMEOUT": TIMED_OUT(),
 }
 
 
@@ -31,14 +38,15 @@ def state_of(state: str, code: str, reason: str, host: str) -> State:
     """What a line of squeue says of a job."""
     if _QUEUED.fullmatch(state):
         if _UNLAUNCHED.match(reason):
-            return State("lost", f"{NOT_LAUNCHED}: {reason}", host)
+            return State("lost", NOT_LAUNCHED(reason=reason), host)
         if _NEVER.fullmatch(reason):
-            return State("ended", f"{NEVER}: {reason}", cancelled=True)
+            return State("ended", NEVER(reason=reason), cancelled=True)
         return State("queued", "" if reason == "None" else reason)
     if state in _RUNNING:
         return State("running", "" if state == "RUNNING" else state.lower(), host)
     if state in _LOST:
-        return State("lost", state, host)
+        words = PREEMPTED if state == "PREEMPTED" else NODE_FAILED
+        return State("lost", words(state=state), host)
     return State(
         "ended",
         _WHY.get(state, state),

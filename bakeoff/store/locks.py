@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from bakeoff.foundation.errors import StoreError
 from bakeoff.foundation.secrecy import redact
+from bakeoff.foundation.sentences import Template, joined
 
 SILENT_S = 5.0
 """How long a lock is waited for before the timeline says who holds it."""
@@ -28,12 +29,51 @@ AGAIN_S = 3600.0
 """How often it says so again, while the same one holds it."""
 
 
+MOUNT_TO_WRITE = Template(
+    "store.locks.mount_to_write",
+    "mount it so that it can be written, or give another --store",
+    zh="请以可写方式挂载，或改用其他 --store",
+)
+GIVE_RIGHT = Template(
+    "store.locks.give_right",
+    "give this user the right to write there, or give another --store",
+    zh="请授予该用户写权限，或改用其他 --store",
+)
+FREE_SPACE = Template(
+    "store.locks.free_space", "free some space (`make clean-stale`)", zh="请释放空间（`make clean-stale`）"
+)
+SHARE_USED_UP = Template(
+    "store.locks.share_used_up",
+    "your share of the disk is used up: free some space (`make clean-stale`)",
+    zh="磁盘配额已用完：请释放空间（`make clean-stale`）",
+)
+LOCKS_THAT_HOLD = Template(
+    "store.locks.locks_that_hold",
+    "put --store on a file system with locks (NFS with its lock daemon, Lustre mounted with -o flock), or work with "
+    "one host and a local disk",
+    zh="请将 --store 放在支持锁的文件系统上（启用锁服务的 NFS，或以 -o flock 挂载的 Lustre），或只用一台主机和本地磁盘",
+)
+GRANTED_TWICE = Template(
+    "store.locks.granted_twice",
+    "{folder}: its file system grants a lock twice, so a stage could run twice at once",
+    zh="{folder}：该文件系统会重复授予同一把锁，同一阶段可能同时运行两次",
+)
+UNWRITABLE = Template(
+    "store.locks.unwritable",
+    "{folder}: nothing can be written there on {host} ({error})",
+    zh="{folder}：在 {host} 上无法写入（{error}）",
+)
+NO_LOCKS = Template(
+    "store.locks.no_locks",
+    "{folder}: its file system has no usable locks ({error})",
+    zh="{folder}：该文件系统没有可用的锁（{error}）",
+)
 _UNWRITABLE = {
-    errno.EROFS: "mount it so that it can be written, or give another --store",
-    errno.EACCES: "give this user the right to write there, or give another --store",
-    errno.EPERM: "give this user the right to write there, or give another --store",
-    errno.ENOSPC: "free some space (`make clean-stale`)",
-    errno.EDQUOT: "your share of the disk is used up: free some space (`make clean-stale`)",
+    errno.EROFS: MOUNT_TO_WRITE(),
+    errno.EACCES: GIVE_RIGHT(),
+    errno.EPERM: GIVE_RIGHT(),
+    errno.ENOSPC: FREE_SPACE(),
+    errno.EDQUOT: SHARE_USED_UP(),
 }
 """What to do where the store is at fault and not its locks."""
 
@@ -91,10 +131,6 @@ def why_locks_unusable(folder: Path) -> str:
     Whether they reach other hosts can only be tried from there.
     """
     probe = folder / f"probe-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.lock"
-    remedy = (
-        "; put --store on a file system with locks (NFS with its lock daemon, Lustre mounted with -o flock), or work "
-        "with one host and a local disk"
-    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with probe.open("w") as first, probe.open("w") as second:
@@ -103,14 +139,13 @@ def why_locks_unusable(folder: Path) -> str:
                 fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return ""
-        return f"{folder}: its file system grants a lock twice, so a stage could run twice at once{remedy}"
+        return joined((GRANTED_TWICE(folder=folder), LOCKS_THAT_HOLD()))
     except OSError as error:
+        why = os.strerror(error.errno or 0)
         if error.errno in _UNWRITABLE:
-            return (
-                f"{folder}: nothing can be written there on {socket.gethostname()} ({os.strerror(error.errno)}); "
-                f"{_UNWRITABLE[error.errno]}"
-            )
-        return f"{folder}: its file system has no usable locks ({os.strerror(error.errno or 0)}){remedy}"
+            what = UNWRITABLE(folder=folder, host=socket.gethostname(), error=why)
+            return joined((what, _UNWRITABLE[error.errno]))
+        return joined((NO_LOCKS(folder=folder, error=why), LOCKS_THAT_HOLD()))
     finally:
         with contextlib.suppress(OSError):
             probe.unlink(missing_ok=True)

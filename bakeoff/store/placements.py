@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NotRequired, TypedDict
 
+from bakeoff.foundation.sentences import statement_of
+
 
 class Placement(TypedDict):
     """Where a leg of a run ran, as ``run.json`` has it."""
@@ -42,7 +44,7 @@ def placements(events: Iterable[Mapping[str, object]]) -> list[Placement]:
             leg["hosts"].append(host)
             leg["queued_s"] += _number(event.get("queued_s")) or 0
         elif event.get("event") == "leg" and phase == "lost":
-            leg["lost"].append(str(event.get("why") or ""))
+            leg["lost"].append(statement_of(event, "why") if event.get("why") else "")
         elif event.get("event") == "leg" and phase == "ended":
             leg["seconds"] = _number(event.get("seconds"))
         elif event.get("event") == "stage" and event.get("outcome") == "ran":
