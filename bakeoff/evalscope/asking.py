@@ -132,7 +132,7 @@ class _ForTheClient(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """The answer to *request* as the client reads it."""
-        came = self.slots.mine.__dict__.pop("came", None)
+        came, self.slots.mine.came = getattr(self.slots.mine, "came", None), None
         if isinstance(came, Exception):
             raise came
         if came is None:
@@ -272,7 +272,10 @@ class AskingAPI(OpenAICompatibleAPI):
             came = error
         if not isinstance(came, Answer):
             self.slots.mine.came = came
-            self.client.post("/chat/completions", cast_to=httpx.Response, body={})
+            try:
+                self.client.post("/chat/completions", cast_to=httpx.Response, body={})
+            finally:
+                self.slots.mine.came = None
             raise ServiceError(f"{self.base_url}: the client makes nothing of what came")
         return came
 

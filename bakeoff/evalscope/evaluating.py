@@ -15,7 +15,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 from evalscope.api.evaluator import CacheManager, TaskState
 from evalscope.api.evaluator.cache import ModelResult, ReviewResult
@@ -207,14 +207,15 @@ class _Rows(CacheManager):
         self._get_writer(self._review_reruns.get(path, path)).write(row.model_dump())
         return row
 
-    def _get_writer(self, cache_file: str) -> _Writer:
-        writer = self._writers.get(cache_file)
-        if writer is None:
-            writer = self._writers[cache_file] = _Writer(cache_file)
-        return writer
+    def _get_writer(self, cache_file: str) -> RowWriter:
+        if cache_file not in self._writers:
+            self._writers[cache_file] = RowWriter(cache_file)
+        return cast(RowWriter, self._writers[cache_file])
 
 
-class _Writer(JsonlWriter):
+class RowWriter(JsonlWriter):
+    """EvalScope's writer of rows, which turns into plain types what JSON lacks as it meets it."""
+
     def write(self, record: Any) -> None:
         """Append *record*; it is with the system when this returns, whatever becomes of the process."""
         file = self._ensure_open()
