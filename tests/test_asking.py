@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from evalscope.api.messages import ChatMessageUser
+from evalscope.api.messages import ChatMessageSystem, ChatMessageUser
 from evalscope.api.model import GenerateConfig
+from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from fakes.service import serving
-from openai import APIConnectionError, BadRequestError
+from openai import APIConnectionError, BadRequestError, OpenAIError
 
-from bakeoff.evalscope.asking import AskingAPI, Tries, is_error_text
+from bakeoff.evalscope.asking import AskingAPI, Tries, in_words, is_error_text
 
 
 @pytest.mark.parametrize(
@@ -136,3 +140,84 @@ def test_a_service_elsewhere_is_asked_through_the_proxy_of_the_environment(
                 1,
                 1,
             )
+
+
+CONFIG = GenerateConfig(
+    temperature=0,
+    max_tokens=12,
+    top_k=3,
+    repetition_penalty=1.1,
+    stop_seqs=["完"],
+    seed=5,
+    extra_body={"chat_template_kwargs": {"thinking": False}, "max_tokens": 13},
+    extra_headers={"x-trace": "1", "user-agent": "mine"},
+    extra_query={"api-version": "2"},
+)
+MESSAGES = [ChatMessageSystem(content="简短回答"), ChatMessageUser(content="第1题“甲”？")]
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Replies with what it was sent."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        ours = ("host", "content-length", "x-stainless-retry-count", "x-stainless-read-timeout")
+        headers = {k.lower(): v for k, v in self.headers.items() if k.lower() not in ours}
+        sent = json.dumps([self.path, headers, body], ensure_ascii=False, sort_keys=True)
+        choice = {"index": 0, "finish_reason": "length", "message": {"content": sent, "reasoning": "想"}}
+        usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+        answer = {"id": "1", "created": 3, "model": "m", "choices": [choice], "usage": usage}
+        content = json.dumps(answer, ensure_ascii=False).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_question_is_sent_and_read_as_the_client_would() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        api = AskingAPI("m", f"http://127.0.0.1:{server.server_port}/v1", "key", in_flight=1)
+        mine = api.generate(MESSAGES, [], "none", CONFIG)
+        with api.slots.taken():
+            theirs = OpenAICompatibleAPI.generate(api, MESSAGES, [], "none", CONFIG)
+    finally:
+        server.shutdown()
+        server.server_close()
+    passing = {"id", "time", "perf_metrics", "latency"}
+
+    def lasting(value: object) -> object:
+        if isinstance(value, dict):
+            return {name: lasting(item) for name, item in value.items() if name not in passing}
+        return [lasting(item) for item in value] if isinstance(value, list) else value
+
+    assert lasting(mine.model_dump()) == lasting(theirs.model_dump())
+    path, headers, body = json.loads(mine.completion)
+    assert path == "/v1/chat/completions?api-version=2"
+    assert headers["authorization"] == "Bearer key"
+    assert headers["user-agent"] == "mine"
+    assert body["max_tokens"] == 13
+    assert body["stop"] == ["完"]
+    assert body["messages"][0]["role"] == "system"
+    assert mine.message.perf_metrics.input_tokens == 7
+
+
+@pytest.mark.parametrize("fault", ["500", "429", "503", "bad", "context", "gone"])
+def test_a_refusal_is_the_client_s_own_error(fault: str) -> None:
+    with serving("--fault", "503" if fault == "gone" else fault) as service:
+        url = service.url.replace(str(service.port), "1") if fault == "gone" else service.url
+        api = AskingAPI("m", url, "EMPTY", in_flight=1, timeout_s=1, tries=Tries(attempts=1, pause_s=2))
+        with pytest.raises(OpenAIError) as mine:
+            api.generate(MESSAGES, [], "none", GenerateConfig())
+        with api.slots.taken(), pytest.raises(OpenAIError) as theirs:
+            OpenAICompatibleAPI.generate(api, MESSAGES, [], "none", GenerateConfig(retries=1))
+        assert type(mine.value) is type(theirs.value)
+        assert in_words(mine.value) == in_words(theirs.value)
+        assert list(api.errors.values()) == [in_words(mine.value)]

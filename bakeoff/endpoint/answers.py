@@ -79,19 +79,22 @@ def parsed(body: bytes, content_type: str = "") -> dict[str, Any]:
         BadAnswer: it is none, or too deep; says what came instead.
     """
     body = body.removeprefix(codecs.BOM_UTF8)
-    came = f"HTTP 200, {content_type.partition(';')[0] or 'no type'}, {beginning_of(decoded(body))!r}"
     if why := _why_not_utf8(body, content_type):
-        raise BadAnswer(f"{why} came, where JSON is UTF-8: {came}")
+        raise BadAnswer(f"{why} came, where JSON is UTF-8: {_shown(body, content_type)}")
     text = body.decode("utf-8", "replace")
     try:
         value = clean(json.loads(text))
     except ValueError:
-        raise BadAnswer(f"no JSON came: {came}") from None
+        raise BadAnswer(f"no JSON came: {_shown(body, content_type)}") from None
     except RecursionError:
-        raise BadAnswer(f"JSON nested too deep came: {came}") from None
+        raise BadAnswer(f"JSON nested too deep came: {_shown(body, content_type)}") from None
     if not isinstance(value, dict):
-        raise BadAnswer(f"no chat completion came but {kind_of(value)}: {came}")
+        raise BadAnswer(f"no chat completion came but {kind_of(value)}: {_shown(body, content_type)}")
     return value
+
+
+def _shown(body: bytes, content_type: str) -> str:
+    return f"HTTP 200, {content_type.partition(';')[0] or 'no type'}, {beginning_of(decoded(body))!r}"
 
 
 def _why_not_utf8(body: bytes, content_type: str) -> str:

@@ -11,38 +11,29 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from queue import LifoQueue
-from typing import Any, TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar, cast
 
 import httpx
-from evalscope.api.model import GenerateConfig
+from evalscope.api.messages.perf_metrics import PerformanceMetrics
+from evalscope.api.model import GenerateConfig, ModelOutput
 from evalscope.models.openai_compatible import OpenAICompatibleAPI
+from evalscope.models.utils.openai import model_output_from_openai, openai_chat_messages
 from openai import APIConnectionError, APIStatusError, InternalServerError, RateLimitError
 
-from bakeoff.endpoint.address import own_certificates, proxy_of
-from bakeoff.endpoint.answers import REPLIES, Answer, BadAnswer, EndlessAnswer, read_answer
-from bakeoff.endpoint.transfer import (
-    BUSY,
-    MAX_REDIRECTS,
-    REDIRECTS,
-    in_pieces,
-    redirected,
-    refuse_nested,
-    retry_after_s,
-)
-from bakeoff.evalscope.connections import TimedTransport
+from bakeoff.endpoint.answers import Answer, BadAnswer, EndlessAnswer
+from bakeoff.endpoint.transfer import BUSY, retry_after_s
+from bakeoff.evalscope.connections import Slots
 from bakeoff.evalscope.types import Message
 from bakeoff.foundation.error_texts import is_error_text
 from bakeoff.foundation.errors import ServiceError
 from bakeoff.foundation.secrecy import redact
-from bakeoff.foundation.texts import beginning_of, decoded, printable, why_untrusted
+from bakeoff.foundation.texts import printable, why_untrusted
 
 __all__ = ["AskingAPI", "is_error_text", "prompt_sha"]
 
@@ -56,86 +47,6 @@ def prompt_sha(messages: Sequence[Message]) -> str:
     """Sixteen hex digits of a rendered prompt: all roles and texts."""
     joined = "\x1e".join(f"{message.role}\x1f{message.text}" for message in messages)
     return hashlib.sha256(joined.encode()).hexdigest()[:16]
-
-
-class _Slots(httpx.BaseTransport):
-    """*count* requests at a time, each on a connection of its own.
-
-    The pool of an httpx client looks at every connection that it has whenever a request begins or ends, under a lock:
-    with 256 in flight that takes several times the processor time of all else that a request needs.
-    """
-
-    def __init__(self, count: int, service_url: str, timeout_s: float) -> None:
-        # a client with a transport of its own does not look for proxies itself
-        proxy = proxy_of(service_url) or None
-        self.timeout_s = timeout_s
-        certificates = _certificates()  # once: it reads a file
-        # the last used one first: it is still connected
-        self.free: LifoQueue[TimedTransport] = LifoQueue()
-        for _ in range(count):
-            self.free.put(TimedTransport(timeout_s, certificates, proxy))
-        self.mine = threading.local()
-
-    @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
-        """Wait for a slot; this thread's requests go over its connection."""
-        self.mine.transport = transport = self.free.get()
-        try:
-            yield
-        finally:
-            self.free.put(transport)
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """The checked answer to *request*; what is no reply raises BadAnswer.
-
-        Redirects are followed with the same request.
-        """
-        self.mine.answer = None
-        for _ in range(MAX_REDIRECTS + 1):
-            response = self.mine.transport.handle_request(request)
-            if response.status_code not in REDIRECTS or "location" not in response.headers:
-                return self._read(response)
-            response.close()
-            url, same_host = redirected(str(request.url), response.headers["location"])
-            headers = [(k, v) for k, v in request.headers.raw if k.lower() != b"host"]
-            if not same_host:
-                headers = [(k, v) for k, v in headers if k.lower() not in _SECRET_HEADERS]
-            extensions = request.extensions
-            request = httpx.Request(
-                request.method, url, headers=headers, content=request.read(), extensions=extensions
-            )
-        raise BadAnswer(f"redirected more than {MAX_REDIRECTS} times")
-
-    def _read(self, response: httpx.Response) -> httpx.Response:
-        deadline = time.monotonic() + self.timeout_s
-        try:
-            refuse_nested(response.headers.get("content-encoding", ""))
-            body = b"".join(in_pieces(response.iter_bytes(), deadline))
-        finally:
-            response.close()
-        headers = {k: v for k, v in response.headers.items() if k not in _BODY_HEADERS}
-        if response.status_code in REPLIES:
-            self.mine.answer = answer = read_answer(body, headers.get("content-type", ""))
-            body = json.dumps(_completion(answer), ensure_ascii=False).encode()
-            headers["content-type"] = "application/json"
-        elif response.status_code < 300:
-            # the client would take it for a reply
-            raise BadAnswer(
-                f"HTTP {response.status_code} in place of a reply: {beginning_of(decoded(body))!r}"
-            )
-        else:
-            body = decoded(body).encode("utf-8", "replace")
-        return httpx.Response(response.status_code, headers=headers, content=body)
-
-
-def _certificates() -> ssl.SSLContext:
-    bundle = own_certificates()
-    if not bundle:
-        return httpx.create_ssl_context(trust_env=False)
-    is_folder = Path(bundle).is_dir()
-    return ssl.create_default_context(
-        cafile=None if is_folder else bundle, capath=bundle if is_folder else None
-    )
 
 
 def _completion(answer: Answer) -> dict[str, object]:
@@ -174,9 +85,25 @@ def _completion(answer: Answer) -> dict[str, object]:
     return whole
 
 
-_SECRET_HEADERS = {b"authorization", b"cookie", b"api-key", b"x-api-key"}
-_OF_THE_CLIENT = {"timeout", "extra_headers", "extra_body"}
-_BODY_HEADERS = {"content-length", "content-encoding", "transfer-encoding"}
+_OF_THE_CLIENT = {"timeout", "extra_headers", "extra_body", "extra_query"}
+_MESSAGE = dict.fromkeys(("role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls"))
+_USAGE = dict.fromkeys(("prompt_tokens_details", "completion_tokens_details"))
+
+
+def _as_objects(completion: Mapping[str, Any]) -> SimpleNamespace:
+    """*completion* as objects, which EvalScope's converters read.
+
+    The client's own classes would check each field once more, for a third of all that a question costs.
+    """
+    (choice,) = completion["choices"]
+    message = SimpleNamespace(**(_MESSAGE | choice["message"]))
+    usage = completion.get("usage")
+    return SimpleNamespace(
+        id=completion["id"],
+        model=completion["model"],
+        choices=[SimpleNamespace(**(choice | {"message": message, "logprobs": None}))],
+        usage=SimpleNamespace(**(_USAGE | usage)) if usage else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -192,6 +119,27 @@ class Tries:
     attempts: int = 3
     pause_s: float = 0.5
     patience: int = 16
+
+
+class _ForTheClient(httpx.BaseTransport):
+    """Carries the client's requests, or hands it what came to a request that was made without it.
+
+    So a refusal or a broken connection becomes the client's own error.
+    """
+
+    def __init__(self, slots: Slots) -> None:
+        self.slots = slots
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """The answer to *request* as the client reads it."""
+        came, self.slots.mine.came = getattr(self.slots.mine, "came", None), None
+        if isinstance(came, Exception):
+            raise came
+        if came is None:
+            came = self.slots.answer(request)
+        if isinstance(came, Answer):
+            return httpx.Response(200, json=_completion(came))
+        return cast(httpx.Response, came)
 
 
 class AskingAPI(OpenAICompatibleAPI):
@@ -220,15 +168,21 @@ class AskingAPI(OpenAICompatibleAPI):
         timeout_s: float = 120.0,
         tries: Tries = Tries(),
     ) -> None:
-        self.slots = _Slots(in_flight, service_url, timeout_s)
+        self.slots = Slots(in_flight, service_url, timeout_s)
+        http_client = httpx.Client(transport=_ForTheClient(self.slots), timeout=timeout_s)
         super().__init__(
             model_name=served_name,
             base_url=service_url,
             api_key=api_key,
             config=GenerateConfig(),
             max_retries=0,
-            http_client=httpx.Client(transport=self.slots, timeout=timeout_s),
+            http_client=http_client,
         )
+        listed = {**self.client.default_headers, **self.client.auth_headers}
+        named = {name: value for name, value in listed.items() if isinstance(value, str)}
+        self.headers = httpx.Headers({**http_client.headers, **{k.lower(): v for k, v in named.items()}})
+        self.url = f"{self.base_url}/chat/completions"
+        self.settings: tuple[GenerateConfig, dict[str, Any]] | None = None
         self.answers_as = answers_as or served_name
         self.timeout_s, self.tries = timeout_s, tries
         self.errors: dict[str, str] = {}
@@ -238,9 +192,36 @@ class AskingAPI(OpenAICompatibleAPI):
 
     def generate(self, input: Any, tools: Any, tool_choice: Any, config: Any) -> Any:
         """The service's reply; raises whatever kept it from coming."""
-        config = config.model_copy(update={"retries": 1, "timeout": config.timeout or self.timeout_s})
         with self._noting(prompt_sha(input)):
-            return self._ask(lambda: super(AskingAPI, self).generate(input, tools, tool_choice, config))
+            if tools:
+                config = config.model_copy(update={"retries": 1, "timeout": config.timeout or self.timeout_s})
+                return self._ask(lambda: super(AskingAPI, self).generate(input, tools, tool_choice, config))
+            style = config.reasoning_history or "reasoning_field"
+            messages = openai_chat_messages(input, reasoning_format=style, base_url=self.base_url)
+            request = self._request({"messages": messages, **self._params(config)})
+            return self._ask(lambda: self._output(request))
+
+    def _params(self, config: GenerateConfig) -> dict[str, Any]:
+        """What EvalScope sends beside the messages, by *config*."""
+        if self.settings is None or self.settings[0] is not config:
+            params = self.completion_params(config=config, tools=False)
+            self.validate_request_params(params)
+            self.settings = config, params
+        return self.settings[1]
+
+    def _output(self, request: httpx.Request) -> ModelOutput:
+        """The reply to *request* as EvalScope's classes, by its own converters."""
+        began = time.monotonic()
+        completion: Any = _as_objects(_completion(self._answer(request)))
+        output = model_output_from_openai(completion, self.chat_choices_from_completion(completion, []))
+        output.time = time.monotonic() - began
+        usage = output.usage
+        output.message.perf_metrics = PerformanceMetrics(
+            latency=output.time,
+            input_tokens=usage.input_tokens if usage else 0,
+            output_tokens=usage.output_tokens if usage else 0,
+        )
+        return output
 
     def tokens(self, messages: Sequence[Message], settings: Mapping[str, object]) -> Answer:
         """The checked answer to *messages*, with what the service says of tokens.
@@ -248,25 +229,55 @@ class AskingAPI(OpenAICompatibleAPI):
         Raises:
             Exception: whatever kept it from coming; noted in :attr:`errors`.
         """
-        body = {key: value for key, value in settings.items() if key not in _OF_THE_CLIENT}
-        body["messages"] = [{"role": str(m.role), "content": m.text} for m in messages]
-        extra = settings.get("extra_body")
-        body |= {"model": self.model_name, **(extra if isinstance(extra, dict) else {})}
-        if "stop_seqs" in body:
-            body["stop"] = body.pop("stop_seqs")
-        options: Any = {"timeout": settings.get("timeout") or self.timeout_s}
-        if headers := settings.get("extra_headers"):
-            options["headers"] = headers
-
-        def once() -> Answer:
-            # past the client's types, which would be made for nothing
-            self.client.post("/chat/completions", cast_to=httpx.Response, body=body, options=options)
-            answer = self.slots.mine.answer
-            assert isinstance(answer, Answer)
-            return answer
-
+        named = [{"role": str(m.role), "content": m.text} for m in messages]
+        params = {**settings, "messages": named, "model": self.model_name}
+        if "stop_seqs" in params:
+            params["stop"] = params.pop("stop_seqs")
         with self._noting(prompt_sha(messages)):
-            return self._ask(once)
+            request = self._request(params)
+            return self._ask(lambda: self._answer(request))
+
+    def _request(self, params: Mapping[str, Any]) -> httpx.Request:
+        """The request that the client would make of *params*, in a tenth of its time."""
+        body = {name: value for name, value in params.items() if name not in _OF_THE_CLIENT}
+        body |= params.get("extra_body") or {}
+        headers = self.headers
+        if extra := params.get("extra_headers"):
+            headers = httpx.Headers(headers)
+            headers.update(extra)
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        patience = params.get("timeout") or self.timeout_s
+        return httpx.Request(
+            "POST",
+            self.url,
+            params=params.get("extra_query") or None,
+            headers=headers,
+            content=content.encode(),
+            extensions={"timeout": httpx.Timeout(patience).as_dict()},
+        )
+
+    def _answer(self, request: httpx.Request) -> Answer:
+        """The checked answer to *request*.
+
+        Raises:
+            BadAnswer: what came is no reply.
+            OpenAIError: nothing came, or a refusal; what the client makes of it.
+        """
+        came: Answer | httpx.Response | Exception
+        try:
+            came = self.slots.answer(request)
+        except BadAnswer:
+            raise
+        except Exception as error:
+            came = error
+        if not isinstance(came, Answer):
+            self.slots.mine.came = came
+            try:
+                self.client.post("/chat/completions", cast_to=httpx.Response, body={})
+            finally:
+                self.slots.mine.came = None
+            raise ServiceError(f"{self.base_url}: the client makes nothing of what came")
+        return came
 
     @contextlib.contextmanager
     def _noting(self, sha: str) -> Iterator[None]:

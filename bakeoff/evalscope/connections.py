@@ -1,19 +1,30 @@
 # mypy: disable-error-code="misc"
-"""A transport whose answers end: the first line, headers and trailers too.
+"""Connections of hundreds of requests at a time, whose answers end: first line, headers and trailers too.
 
 A timeout of httpx bounds one wait, which a letter each second, or "100 Continue" without end, never lets run out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from queue import LifoQueue
 from typing import Any
 
 import httpcore
 import httpx
 
+from bakeoff.endpoint.address import own_certificates, proxy_of
+from bakeoff.endpoint.answers import REPLIES, Answer, BadAnswer, read_answer
+from bakeoff.endpoint.transfer import MAX_REDIRECTS, REDIRECTS, in_pieces, redirected, refuse_nested
+from bakeoff.foundation.texts import beginning_of, decoded
+
+_SECRET_HEADERS = {b"authorization", b"cookie", b"api-key", b"x-api-key"}
+_BODY_HEADERS = {"content-length", "content-encoding", "transfer-encoding"}
 _GRACE_S = 1.0
 """For what follows a body, whose own deadline is its reader's."""
 
@@ -79,3 +90,84 @@ class _Backend(httpcore.NetworkBackend):
 
     def sleep(self, seconds: float) -> None:
         self.backend.sleep(seconds)
+
+
+class Slots:
+    """*count* requests at a time, each on a connection of its own.
+
+    The pool of an httpx client looks at every connection that it has whenever a request begins or ends, under a lock:
+    with 256 in flight that takes several times the processor time of all else that a request needs.
+    """
+
+    def __init__(self, count: int, service_url: str, timeout_s: float) -> None:
+        # a client with a transport of its own does not look for proxies itself
+        proxy = proxy_of(service_url) or None
+        self.timeout_s = timeout_s
+        certificates = _certificates()  # once: it reads a file
+        # the last used one first: it is still connected
+        self.free: LifoQueue[TimedTransport] = LifoQueue()
+        for _ in range(count):
+            self.free.put(TimedTransport(timeout_s, certificates, proxy))
+        self.mine = threading.local()
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Wait for a slot; this thread's requests go over its connection."""
+        self.mine.transport = transport = self.free.get()
+        try:
+            yield
+        finally:
+            self.free.put(transport)
+
+    def answer(self, request: httpx.Request) -> Answer | httpx.Response:
+        """The checked answer to *request*, or the response that refuses it.
+
+        Redirects are followed with the same request.
+
+        Raises:
+            BadAnswer: what came is neither.
+        """
+        self.mine.answer = None
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self.mine.transport.handle_request(request)
+            if response.status_code not in REDIRECTS or "location" not in response.headers:
+                return self._read(response)
+            response.close()
+            url, same_host = redirected(str(request.url), response.headers["location"])
+            headers = [(k, v) for k, v in request.headers.raw if k.lower() != b"host"]
+            if not same_host:
+                headers = [(k, v) for k, v in headers if k.lower() not in _SECRET_HEADERS]
+            extensions = request.extensions
+            request = httpx.Request(
+                request.method, url, headers=headers, content=request.read(), extensions=extensions
+            )
+        raise BadAnswer(f"redirected more than {MAX_REDIRECTS} times")
+
+    def _read(self, response: httpx.Response) -> Answer | httpx.Response:
+        deadline = time.monotonic() + self.timeout_s
+        try:
+            refuse_nested(response.headers.get("content-encoding", ""))
+            body = b"".join(in_pieces(response.iter_bytes(), deadline))
+        finally:
+            response.close()
+        if response.status_code in REPLIES:
+            self.mine.answer = answer = read_answer(body, response.headers.get("content-type", ""))
+            return answer
+        if response.status_code < 300:
+            # the client would take it for a reply
+            raise BadAnswer(
+                f"HTTP {response.status_code} in place of a reply: {beginning_of(decoded(body))!r}"
+            )
+        headers = {k: v for k, v in response.headers.items() if k not in _BODY_HEADERS}
+        body = decoded(body).encode("utf-8", "replace")
+        return httpx.Response(response.status_code, headers=headers, content=body)
+
+
+def _certificates() -> ssl.SSLContext:
+    bundle = own_certificates()
+    if not bundle:
+        return httpx.create_ssl_context(trust_env=False)
+    is_folder = Path(bundle).is_dir()
+    return ssl.create_default_context(
+        cafile=None if is_folder else bundle, capath=bundle if is_folder else None
+    )

@@ -56,6 +56,9 @@ class Loaded:
     alternatives: int = 0
     """Alternatives of a token that the service gives, where that was found out; 0 for what the suite says."""
 
+    read: dict[Path, tuple[tuple[int, int], list[Any]]] = dataclasses.field(default_factory=dict)
+    """Rows of a file as they were last read, with its time and size then."""
+
     @property
     def by_letters(self) -> bool:
         """Whether the letters' log-probabilities are read instead of a reply."""
@@ -348,8 +351,12 @@ def _rows_of(loaded: Loaded, kind: str) -> Iterator[tuple[Key, Any]]:
         path = loaded.folder / kind / loaded.task.model_id / f"{loaded.benchmark.name}_{subset}.jsonl"
         if not path.is_file():
             continue
+        status = path.stat()
+        state = (status.st_mtime_ns, status.st_size)
+        if loaded.read.get(path, (None,))[0] != state:
+            loaded.read[path] = state, readable_rows(path)
         numbers = {question.id for question in dataset}
-        yield from (((subset, row["index"]), row) for row in readable_rows(path) if row["index"] in numbers)
+        yield from (((subset, row["index"]), row) for row in loaded.read[path][1] if row["index"] in numbers)
 
 
 def known_of(loaded: Loaded) -> Iterator[tuple[Facts, Key, Question]]:

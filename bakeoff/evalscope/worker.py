@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,10 +35,12 @@ from bakeoff.foundation.errors import BakeoffError, DataError, MatrixError, Scor
 from bakeoff.foundation.files import write_json, write_rows
 from bakeoff.foundation.sentences import Template, joined, with_statements
 from bakeoff.scoring.leakage import Leak, leaks, training_dialogues
+from bakeoff.scoring.scores import Sample
 from bakeoff.scoring.tables import sample_row, write_samples
 
 if TYPE_CHECKING:
     from bakeoff.evalscope.asking import AskingAPI
+    from bakeoff.evalscope.evaluating import Crew
 
 NO_REPORT = Template(
     "evalscope.worker.no_report",
@@ -75,8 +77,7 @@ def run(plan: EvaluationPlan) -> dict[str, SuiteResult]:
     loaded = _loaded(plan, api, results)
     leaked, unread = _leaked(loaded, plan)
     plan = {**plan, "training_unread": unread}
-    with ThreadPoolExecutor(max(1, len(loaded))) as pool:
-        futures = [(suite, pool.submit(_ask_all, suite, api, plan)) for suite in loaded]
+    futures = _asked(loaded, api, plan)
     # Nothing else is in flight any more: a service that mixes up replies under load does not do so alone.
     for suite, future in futures:
         try:
@@ -93,6 +94,20 @@ def run(plan: EvaluationPlan) -> dict[str, SuiteResult]:
         {"suites": {n: str(f.relative_to(work_dir)) for n, f in whole.items()}, "errors": broken},
     )
     return results
+
+
+def _asked(
+    loaded: Sequence[Loaded], api: AskingAPI, plan: EvaluationPlan
+) -> list[tuple[Loaded, Future[_Round]]]:
+    """Each suite with how its round went; all have ended."""
+    from bakeoff.evalscope.evaluating import Crew
+
+    crew = Crew(plan["in_flight"])
+    try:
+        with ThreadPoolExecutor(max(1, len(loaded))) as pool:
+            return [(suite, pool.submit(_ask_all, suite, api, plan, crew)) for suite in loaded]
+    finally:
+        crew.end()
 
 
 def _api(plan: EvaluationPlan) -> AskingAPI:
@@ -193,13 +208,15 @@ class _Round:
     reused: int
     began: float
     alarms: list[str]
+    replies: list[Sample]
 
 
-def _ask_all(loaded: Loaded, api: AskingAPI, plan: EvaluationPlan) -> _Round:
-    """Ask each question without an answer; let EvalScope grade them all."""
-    from evalscope.api.model import Model
-    from evalscope.api.registry import create_evaluator
-    from evalscope.utils.io_utils import OutputsStructure
+def _ask_all(loaded: Loaded, api: AskingAPI, plan: EvaluationPlan, crew: Crew) -> _Round:
+    """Ask each question without an answer; let EvalScope grade them all.
+
+    What it takes to read the replies is done while those of another suite are waited for.
+    """
+    from bakeoff.evalscope.evaluating import evaluator_of
 
     began = time.monotonic()
     folder, task = loaded.folder, loaded.task
@@ -207,13 +224,8 @@ def _ask_all(loaded: Loaded, api: AskingAPI, plan: EvaluationPlan) -> _Round:
     reused = len(predictions_of(loaded))
     if loaded.by_letters:
         ask_letters(loaded, api, plan["in_flight"])
-        return _Round(reused, began, [])
-    evaluator = create_evaluator(
-        benchmark=loaded.benchmark,
-        model=Model(api, task.generation_config, {}),
-        outputs=OutputsStructure(outputs_dir=str(folder)),
-        task_config=task,
-    )
+        return _Round(reused, began, [], choosing.samples_of(loaded, api))
+    evaluator = evaluator_of(loaded, api, crew)
     task.dump_yaml(str(folder / "configs"))
     alarms: list[str] = []
     try:
@@ -223,7 +235,7 @@ def _ask_all(loaded: Loaded, api: AskingAPI, plan: EvaluationPlan) -> _Round:
         if not any((folder / "reviews").rglob("*.jsonl")):
             raise
         alarms.append(NO_REPORT(error=f"{type(error).__name__}: {error}"))
-    return _Round(reused, began, alarms)
+    return _Round(reused, began, alarms, samples_of(loaded, api))
 
 
 def _settled(
@@ -238,8 +250,7 @@ def _settled(
     Samples, scores and what speaks against them.
     """
     folder = loaded.folder
-    replies = choosing.samples_of(loaded, api) if loaded.by_letters else samples_of(loaded, api)
-    samples, alarms = repeated_errors(replies)
+    samples, alarms = repeated_errors(concurrent.replies)
     leaks_of: dict[str, Leak] = {}
     for number, (subset, question) in enumerate(loaded.samples):
         if leak := leaked.get((loaded.suite["name"], subset, question.id)):

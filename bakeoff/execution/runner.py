@@ -37,7 +37,12 @@ WARM: dict[str, tuple[str, ...]] = {
     "bakeoff.forms": _SWIFT,
     "bakeoff.parity_probe": _SWIFT,
     "bakeoff.environments.probe": _SWIFT,
-    "bakeoff.evalscope": ("evalscope.run", "datasets", "bakeoff.suites.adapters", "bakeoff.evalscope.asking"),
+    "bakeoff.evalscope": (
+        "evalscope.run",
+        "datasets",
+        "bakeoff.suites.adapters",
+        "bakeoff.evalscope.evaluating",
+    ),
 }
 """Modules to import ahead for a ``python -m`` line, by the prefix of its module."""
 

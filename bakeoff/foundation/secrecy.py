@@ -68,16 +68,21 @@ def _declared() -> list[str]:
 
 def secrets() -> list[str]:
     """The values of all secret variables of this process, longest first."""
+    return list(_secrets_in(tuple(os.environ.items())))
+
+
+@lru_cache(maxsize=4)
+def _secrets_in(environment: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     values: set[str] = set()
     declared = _declared()
-    for name, value in os.environ.items():
+    for name, value in environment:
         stripped = value.strip()
         if name in declared or NAMES.search(name):
             values |= {stripped, *(line.strip() for line in stripped.splitlines() if len(line.strip()) >= 16)}
         if "://" in value:
             values |= set(_of_url(value))
     long_enough = {value for value in values if value not in _HARMLESS and len(value) >= _SHORTEST}
-    return sorted(long_enough, key=len, reverse=True)
+    return tuple(sorted(long_enough, key=len, reverse=True))
 
 
 def _of_url(text: str) -> Iterator[str]:

@@ -34,6 +34,10 @@ def in_letters(text: str, options: Sequence[str]) -> str:
     if numbers and any(_ambiguous(option, index, len(words)) for index, option in enumerate(words)):
         return text
     letters = {option.lower(): letter for option, letter in zip(words, LETTERS, strict=False)}
+    if not any(
+        option in text.lower() for option in letters
+    ):  # before a pattern is made for this question alone
+        return text
     named = "|".join(_whole(option) for option in sorted(words, key=len, reverse=True))
     label = r"(?:(?<![A-Za-z0-9])(?P<label>(?-i:[A-J]|[a-j](?=[.、:)])))"
     label += r"[*_`)\]】]*[ \t]?[.、:)(—-]?[ \t]?[*_`\"'“‘「(]*)?"

@@ -36,6 +36,8 @@ def without_question(text: str, options: Sequence[str]) -> str:
     written = [option for option in options if option]
     if len(written) < 2 or len(written) < len(options) or len(options) > len(_LABELS):
         return text
+    if any(option not in text for option in written):  # before a pattern is made for this question alone
+        return text
     lines = [
         rf"[*_`(\[]*{letter}[*_`)\]]*[ \t]*[.、:)]?[ \t]*[*_`\"'“”]*{re.escape(option)}[*_`\"'“”]*"
         for letter, option in zip(_LABELS, written, strict=False)
