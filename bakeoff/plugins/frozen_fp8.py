@@ -55,7 +55,7 @@ class Rounded(NamedTuple):
 
 if triton is not None:
 
-    @triton.jit
+    @triton.jit  # type: ignore[untyped-decorator]
     def _round_kernel(wide, values, scales, width, largest, block: tl.constexpr):  # type: ignore[no-untyped-def]
         """Round one row."""
         row = tl.program_id(0).to(tl.int64)
@@ -105,10 +105,12 @@ class _Last:
     def __init__(self) -> None:
         self.seen: tuple[weakref.ref[torch.Tensor], int, Rounded] | None = None
 
-    def of(self, x: torch.Tensor) -> Rounded:
+    def of(self, x: Any) -> Rounded:
         """Round *x*, seen as rows."""
-        if self.seen and self.seen[0]() is x and self.seen[1] == x._version:
-            return self.seen[2]
+        if self.seen:
+            seen, version, small = self.seen
+            if seen() is x and version == x._version:
+                return small
         small = rounded(x.detach().reshape(-1, x.shape[-1]))
         self.seen = (weakref.ref(x), x._version, small)
         return small

@@ -63,7 +63,6 @@ CONFIGS = {
     "vllm-rust": Way(VLLM, GRAPHS, RUST),
     "vllm-lora": Way(VLLM_ONE, ("--max-num-seqs", "512", *LORA)),
     "vllm-lora-servers": Way(VLLM, (*GRAPHS, *SERVERS, *LORA)),
-    "vllm-lora-rust": Way(VLLM, (*GRAPHS, *LORA), RUST),
     "vllm-few-graphs": Way(VLLM_ONE, (*QUIET, "--cudagraph-capture-sizes", "1", "8", "64", "256", "512")),
     "vllm-eager": Way(VLLM_ONE, (*QUIET, "--enforce-eager")),
     "lmdeploy": Way(
