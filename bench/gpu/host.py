@@ -43,14 +43,17 @@ print(json.dumps({"imports_s": round(took, 1), "asked_for_card": asked, "fork_sa
 
 def forked(environment: dict[str, str], modules: tuple[str, ...]) -> dict[str, object]:
     """Return what a process with *modules* imported, and a fork of it, say of the card."""
-    done = subprocess.run(
-        [sys.executable, "-c", FORKED, *modules],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", FORKED, *modules],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    except subprocess.TimeoutExpired as error:
+        return {"failed": f"{error}"[-200:]}
     try:
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
     except (IndexError, ValueError):
