@@ -103,13 +103,13 @@ class _Last:
     """The rounded form of the last input: query, key and value read the same one."""
 
     def __init__(self) -> None:
-        self.seen: tuple[weakref.ref[torch.Tensor], int, Rounded] | None = None
+        self.seen: tuple[weakref.ref[Any], int, Rounded] | None = None
 
     def of(self, x: Any) -> Rounded:
         """Round *x*, seen as rows."""
         if self.seen:
             seen, version, small = self.seen
-            if version == x._version and seen() is x:
+            if version == x._version and id(seen()) == id(x):
                 return small
         small = rounded(x.detach().reshape(-1, x.shape[-1]))
         self.seen = (weakref.ref(x), x._version, small)

@@ -34,7 +34,7 @@ weights() {
 engines() {
   until_there "$LOGS/weights"; until_there "$LOGS/vllm"
   CUDA_VISIBLE_DEVICES=$CARD taskset -c "${CORES:-0-15}" "$PYTHON" bench/gpu/engine_speed.py --model "$FAST/qwen" --adapter "$FAST/adapter" \
-    --data "$DATA" --out "$LOGS/${NAME:-engines}" ${OPTIONS:-} $WAYS >> "$LOGS/engines.log" 2>&1
+    --data "$DATA" --out "$LOGS/${NAME:-engines}" $WAYS ${OPTIONS:-} >> "$LOGS/engines.log" 2>&1
   say "engines ended with $?"; touch "$LOGS/${NAME:-engines}-ended"
 }
 
