@@ -29,6 +29,8 @@ except ImportError:  # torch for CPUs comes without it
 
 LARGEST = 448.0
 """Of torch.float8_e4m3fn."""
+_TILE = (4096, 8)
+"""Columns that a program reads at a time, and its warps."""
 
 
 def _beside(name: str) -> Any:
@@ -56,16 +58,23 @@ class Rounded(NamedTuple):
 if triton is not None:
 
     @triton.jit  # type: ignore[untyped-decorator]
-    def _round_kernel(wide, values, scales, width, largest, block: tl.constexpr):  # type: ignore[no-untyped-def]
-        """Round one row."""
+    def _round_kernel(wide, values, scales, width, largest, tile: tl.constexpr):  # type: ignore[no-untyped-def]
+        """Round one row: read it for its largest value, and once more, out of the cache."""
         row = tl.program_id(0).to(tl.int64)
-        columns = tl.arange(0, block)
-        within = columns < width
-        read = tl.load(wide + row * width + columns, within, 0.0).to(tl.float32)
-        top = tl.max(tl.abs(read), 0)
-        scale = tl.where(top > 0, top / largest, 1.0)
-        tl.store(scales + row, scale)
-        tl.store(values + row * width + columns, (read / scale).to(values.dtype.element_ty), within)
+        columns = tl.arange(0, tile)
+        top = tl.zeros((tile,), tl.float32)
+        for start in tl.range(0, width, tile):
+            within = start + columns < width
+            read = tl.load(wide + row * width + start + columns, within, 0.0).to(tl.float32)
+            top = tl.maximum(top, tl.abs(read))
+        most = tl.max(top, 0)
+        tl.store(scales + row, tl.where(most > 0, most / largest, 1.0))
+        inverse = tl.where(most > 0, largest / most, 1.0)
+        for start in tl.range(0, width, tile):
+            within = start + columns < width
+            read = tl.load(wide + row * width + start + columns, within, 0.0).to(tl.float32)
+            small = tl.minimum(tl.maximum(read * inverse, -largest), largest).to(values.dtype.element_ty)
+            tl.store(values + row * width + start + columns, small, within)
 
 
 def rounded(wide: torch.Tensor) -> Rounded:
@@ -78,10 +87,8 @@ def rounded(wide: torch.Tensor) -> Rounded:
     wide = wide.contiguous()
     values = torch.empty_like(wide, dtype=torch.float8_e4m3fn)
     scales = wide.new_empty(height, 1, dtype=torch.float32)
-    block = triton.next_power_of_2(width)
-    _round_kernel[(height,)](
-        wide, values, scales, width, LARGEST, block, num_warps=min(16, max(4, block // 1024))
-    )
+    tile, warps = _TILE
+    _round_kernel[(height,)](wide, values, scales, width, LARGEST, tile, num_warps=warps)
     return Rounded(values, scales)
 
 
