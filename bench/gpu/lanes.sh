@@ -41,7 +41,7 @@ engines() {
 chain() {
   until_there "$LOGS/weights"; until_there "$LOGS/site"
   CUDA_VISIBLE_DEVICES=$CHAIN_CARD taskset -c "${CHAIN_CORES:-16-31}" timeout -s TERM -k 30 "${ROW_S:-560}" "$PYTHON" -m pytest benchmarks/ \
-    --matrix "$MATRIX" -k random-qwen --data-dir "$DATA" --store "$FAST/store-chain" --html="$SLOW/reports-chain/" \
+    --matrix "$MATRIX" -k random-qwen ${MARKS:+-m "$MARKS"} --data-dir "$DATA" --store "$FAST/store-chain" --html="$SLOW/reports-chain/" \
     ${PLUGIN--p fixtures.options} -p no:cacheprovider > "$LOGS/chain.log" 2>&1
   say "chain ended with $?"
   "$PYTHON" bench/gpu/summary.py "$FAST/store-chain" > "$LOGS/chain.json"
