@@ -119,6 +119,23 @@ def test_rounding_to_8_bits_keeps_three_binary_digits_of_each_rows_larger_number
     assert frozen_fp8.LAST.of(wide) is not same, "unless it has changed meanwhile"
 
 
+@pytest.mark.parametrize(
+    "names", [("fused_lora", "frozen_fp8"), ("frozen_fp8", "fused_lora"), ("frozen_fp8",)]
+)
+def test_8_bit_layers_are_used_whatever_plugin_is_named_first(names: tuple[str, ...]) -> None:
+    from importlib import import_module
+
+    layer = pytest.importorskip("peft.tuners.lora.layer")
+    before = layer.Linear.forward
+    try:
+        for name in names:
+            import_module(f"bakeoff.plugins.{name}").install()
+        assert layer.Linear.forward.is_frozen_fp8
+        assert layer.Linear.forward.__code__.co_filename.endswith("frozen_fp8.py")
+    finally:
+        layer.Linear.forward = before
+
+
 def test_8_bit_layers_draw_the_dropout_mask_of_exact_ones_and_leave_odd_shapes_alone(lora: Any) -> None:
     import torch
 

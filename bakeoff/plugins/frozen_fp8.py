@@ -1,10 +1,11 @@
-"""Frozen weights as 8-bit floats in LoRA training, for ``swift sft --external_plugins`` after ``fused_lora``.
+"""Frozen weights as 8-bit floats in LoRA training, for ``swift sft --external_plugins``.
 
 The matrix products of the frozen layers are most of the work of a LoRA training, and Hopper's tensor cores do them
 twice as fast in FP8 (E4M3) as in bfloat16. Each frozen weight is rounded once, every output channel with a scale of
 its own, and once more along its other side for the backward pass; activations and gradients are rounded as they come,
 every token with a scale of its own (the largest absolute value becomes 448). LoRA itself, its gradients, the output
-layer, norms and attention stay as they are, and so do the weights that are saved.
+layer, norms and attention stay as they are, and so do the weights that are saved. It computes LoRA as ``fused_lora``
+does, whether that is named, too, or not.
 
 It changes the arithmetic: products are 3 to 4 % (of their norm) off. So it is an option, and no row's default: whoever
 takes it shows by the paired comparison with the row without it that nothing is lost. It needs two bytes more per
@@ -197,6 +198,7 @@ def fuse(forward: Any) -> Any:
         return FrozenLoraLinear.apply(x, base, a, b, (self.scaling[name], rate, seed))
 
     fused.is_frozen_fp8 = True  # type: ignore[attr-defined]
+    fused.is_fused = True  # type: ignore[attr-defined]  # so that fused_lora, named after it, does not go before it
     return fused
 
 
