@@ -180,9 +180,9 @@ def _become(request: Request) -> None:
 
 
 def _fits(module: str) -> bool:
-    """Whether a fork can run *module* here: CUDA refuses a fork of a process that has asked for a card.
+    """Whether a fork of this process can run *module*.
 
-    What uses a card wants all processors, too; of the keeper's one thread nothing is left in the way.
+    CUDA refuses a fork of a process that has asked for a card. What uses a card wants all processors, too.
     """
     if module not in ON_CARDS or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return True

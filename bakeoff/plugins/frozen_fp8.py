@@ -1,4 +1,6 @@
-"""Frozen weights as 8-bit floats in LoRA training, for ``swift sft --external_plugins``.
+"""LoRA training with frozen weights in 8 bits, for ms-swift.
+
+A file for ``swift sft --external_plugins``.
 
 The matrix products of the frozen layers are most of the work of a LoRA training, and Hopper's tensor cores do them
 twice as fast in FP8 (E4M3) as in bfloat16. Each frozen weight is rounded once, every output channel with a scale of
@@ -35,7 +37,10 @@ _TILE = (4096, 8)
 
 
 def _beside(name: str) -> Any:
-    """The plugin *name* beside this one, also where this project is not installed."""
+    """Return the plugin *name* beside this one.
+
+    Also where this project is not installed.
+    """
     spec = importlib.util.spec_from_file_location(
         f"_beside_frozen_fp8_{name}", Path(__file__).with_name(f"{name}.py")
     )
@@ -60,7 +65,10 @@ if triton is not None:
 
     @triton.jit  # type: ignore[untyped-decorator]
     def _round_kernel(wide, values, scales, width, largest, tile: tl.constexpr):  # type: ignore[no-untyped-def]
-        """Round one row: read it for its largest value, and once more, out of the cache."""
+        """Round one row.
+
+        It is read for its largest value, and once more out of the cache.
+        """
         row = tl.program_id(0).to(tl.int64)
         columns = tl.arange(0, tile)
         top = tl.zeros((tile,), tl.float32)
@@ -135,14 +143,17 @@ class Frozen(NamedTuple):
 
 
 def frozen(base: Any) -> Frozen:
-    """The rounded weight of the linear layer *base*, made when it is first asked for."""
-    kept = getattr(base, "_frozen_fp8", None)
-    if kept is None or kept[0] != base.weight._version:
+    """Return the rounded weight of the linear layer *base*.
+
+    It is made when it is first asked for.
+    """
+    cached = getattr(base, "_frozen_fp8", None)
+    if cached is None or cached[0] != base.weight._version:
         weight = base.weight.detach()
-        kept = (base.weight._version, Frozen(rounded(weight), rounded(weight.t().contiguous())))
-        base._frozen_fp8 = kept
-    made: Frozen = kept[1]
-    return made
+        cached = (base.weight._version, Frozen(rounded(weight), rounded(weight.t().contiguous())))
+        base._frozen_fp8 = cached
+    rounds: Frozen = cached[1]
+    return rounds
 
 
 class FrozenLoraLinear(torch.autograd.Function):  # type: ignore[misc]
@@ -152,7 +163,10 @@ class FrozenLoraLinear(torch.autograd.Function):  # type: ignore[misc]
     def forward(
         ctx: Any, x: torch.Tensor, base: Any, a: torch.Tensor, b: torch.Tensor, drop: tuple[float, float, int]
     ) -> torch.Tensor:
-        """Shapes: x (…, in), a (rank, in), b (out, rank); *drop* is LoRA's scale, dropout rate and seed."""
+        """Shapes: x (…, in), a (rank, in), b (out, rank).
+
+        *drop* is LoRA's scale, dropout rate and seed.
+        """
         scaling, rate, seed = drop
         rows = x.reshape(-1, x.shape[-1])
         narrow = lora.project(rows, a, seed=seed, rate=rate)
@@ -183,7 +197,10 @@ class FrozenLoraLinear(torch.autograd.Function):  # type: ignore[misc]
 
 
 def fuse(forward: Any) -> Any:
-    """PEFT's ``lora.Linear.forward``, replaced wherever ``fused_lora`` would replace it."""
+    """Return PEFT's *forward* with 8-bit products.
+
+    It is replaced wherever ``fused_lora`` would replace it.
+    """
 
     @functools.wraps(forward)
     def fused(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -203,7 +220,7 @@ def fuse(forward: Any) -> Any:
 
 
 def install() -> None:
-    """Replace the forward pass of PEFT's LoRA linear layers in this process, once.
+    """Replace the forward pass of PEFT's linear layers, once.
 
     Raises:
         RuntimeError: the card has no 8-bit products.

@@ -1,8 +1,9 @@
-"""Seconds of the harness's own client for 3,356 questions on a running service, by the code of a chosen TREE.
+"""Time the harness's own client, of a chosen version, on a service.
 
     python bench/gpu/client_speed.py --tree . --url http://127.0.0.1:8000/v1 --model m --data .data --out FOLDER
 
-So that two versions of the client can be compared on one service; evaluate.py compares with the guide's lines.
+The seconds of 3,356 questions by the code of TREE, so that two versions can be compared on one service; evaluate.py
+compares with the guide's lines.
 """
 
 from __future__ import annotations

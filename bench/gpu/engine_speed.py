@@ -1,4 +1,4 @@
-"""Start an engine in several ways, one after the other, and tell how long it takes to start and to answer.
+"""Time how an engine starts and answers, in several ways.
 
     python bench/gpu/engine_speed.py --model /dev/shm/qwen --data .data --out OUT vllm vllm-servers
 
@@ -114,11 +114,11 @@ def line_of(name: str, options: argparse.Namespace) -> tuple[list[str], dict[str
 def request(port: int, path: str, body: object = None, timeout_s: float = 20) -> dict[str, object]:
     """Return the service's answer as JSON."""
     content = None if body is None else json.dumps(body).encode()
-    asked = urllib.request.Request(
+    question = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}", content, {"Content-Type": "application/json"}
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(asked, timeout=timeout_s) as answer:
+    with opener.open(question, timeout=timeout_s) as answer:
         text = answer.read()
     read = json.loads(text) if text.strip() else {}
     return read if isinstance(read, dict) else {}
@@ -150,7 +150,7 @@ def until_ready(
 
 
 def processor_seconds(server: subprocess.Popen[bytes]) -> dict[str, float]:
-    """Return what each process of the engine has used so far, by what it calls itself."""
+    """Return what each process of the engine has used so far."""
     used: dict[str, float] = {}
     try:
         family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
@@ -167,7 +167,10 @@ def processor_seconds(server: subprocess.Popen[bytes]) -> dict[str, float]:
 
 
 def measured(server: subprocess.Popen[bytes], line: list[str], log: Path) -> tuple[dict[str, object], str]:
-    """Return what a program printed as JSON in its last line, with the engine's processor seconds meanwhile."""
+    """Return what a program printed as JSON in its last line.
+
+    With the engine's processor seconds meanwhile.
+    """
     before = processor_seconds(server)
     done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=400)
     with log.open("a") as file:

@@ -1,4 +1,4 @@
-"""What the host of a card costs: imports, whether a fork after them can use the card, and hashing.
+"""Time what the host of a card costs: imports, forks, hashing.
 
 python bench/gpu/host.py --model /dev/shm/qwen [--files-at-once 1 8]
 """
@@ -42,7 +42,7 @@ print(json.dumps({"imports_s": round(took, 1), "asked_for_card": asked, "fork_sa
 
 
 def forked(environment: dict[str, str], modules: tuple[str, ...]) -> dict[str, object]:
-    """Return what a process with *modules* imported, and a fork of it, say of the card."""
+    """Return what a fork after importing *modules* says of the card."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", FORKED, *modules],
