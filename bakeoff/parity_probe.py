@@ -33,12 +33,15 @@ if not __package__:
     _PACKAGE.__path__ = [str(_HERE)]
     sys.modules["bakeoff"] = _PACKAGE
 
-from bakeoff.probes.loading import PLUGIN_FLAGS, use_hub
+from bakeoff.probes.loading import PLUGIN_FLAGS, has_asked_for_card, import_ahead, use_hub
 from bakeoff.probes.rendering import render
 from bakeoff.probes.replies import Subject, behaviour
 from bakeoff.probes.tokenizers import tell_tokenizers_apart
 from bakeoff.probes.views import view
 from bakeoff.probes.weights import first_changed, merge
+
+ALONE = "BAKEOFF_PROBE_ALONE"
+"""In the environment: each fork imports for itself."""
 
 
 def main(argv: list[str]) -> int:
@@ -53,6 +56,12 @@ def main(argv: list[str]) -> int:
     use_hub(bool(plan.get("use_hf")))
     seconds: dict[str, float] = {}
     answer: dict[str, Any] = {"renders": {}, "seconds": seconds}
+    if ALONE not in os.environ and "transformers" not in sys.modules:
+        with _timed("imports", seconds):
+            import_ahead([*plan["renders"].values(), *([plan["view"]["how"]] if plan.get("view") else [])])
+        if has_asked_for_card():  # its forks could not any more: begin again, and let each import for itself
+            os.environ[ALONE] = "1"
+            os.execv(sys.executable, sys.orig_argv)
     if plan.get("view"):
         with _timed("view", seconds):
             _apart(lambda: view(**plan["view"]))

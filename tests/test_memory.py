@@ -69,6 +69,11 @@ def test_the_estimate_of_the_shipped_row_is_within_a_twentieth_of_what_was_measu
     shipped = load_matrix(ROOT / "model_matrix.yaml").models["qwen2.5-7b"].training
     training = shipped.model_copy(update={"extra": {**shipped.extra, "packing_length": pack}})
     assert training_gib(QWEN, training) == pytest.approx(measured_gib, rel=0.05)
+    in_8_bits = training.model_copy(update={"plugins": (*training.plugins, "frozen_fp8")})
+    more = training_gib(QWEN, in_8_bits) - training_gib(QWEN, training)
+    assert more == pytest.approx(78.6 - 66.2, rel=0.05), (
+        "with 12,288 it was measured, and packs do not matter"
+    )
 
 
 def test_every_rung_needs_less_than_the_one_before():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import re
 import shutil
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from bakeoff import parity_probe
 from bakeoff.chain import parity, stages
 from bakeoff.chain.chain import Chain
 from bakeoff.chain.deployment import Deployment
@@ -22,11 +24,53 @@ from bakeoff.execution.gpus import Leases, cards, common_folder
 from bakeoff.foundation.command import Command
 from bakeoff.foundation.errors import BakeoffError, CommandFailed, DataError, IdentityError
 from bakeoff.parity import answers, comparison
-from bakeoff.probes import tokenizers, views
+from bakeoff.probes import loading, tokenizers, views
 from bakeoff.probes.weights import first_changed
 from bakeoff.store.stages import Record
 from bakeoff.tools.swift import CPU_ENVIRONMENT
 from tests.chains import Tiny
+
+# -- starting the probe ----------------------------------------------------------------------------------------------
+
+
+def test_a_probe_imports_the_tools_once_and_no_more_than_its_renders_want(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    imported: list[str] = []
+    monkeypatch.setattr(loading, "swift_api", lambda: imported.append("ms-swift"))
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "0")
+    loading.import_ahead([{"by": "tokenizer"}])
+    assert imported == []
+    loading.import_ahead([{"by": "training"}, {"by": "tokenizer"}])
+    assert imported == ["ms-swift"]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_probe_whose_imports_asked_for_the_card_begins_again_and_forks_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    begun: list[list[str]] = []
+
+    def begin_again(program: str, argv: list[str]) -> None:
+        begun.append(argv)
+        raise SystemExit(0)
+
+    monkeypatch.setenv(parity_probe.ALONE, "")
+    del os.environ[parity_probe.ALONE]
+    monkeypatch.delitem(sys.modules, "transformers", raising=False)
+    monkeypatch.setattr(parity_probe, "import_ahead", lambda renders: None)
+    monkeypatch.setattr(parity_probe, "has_asked_for_card", lambda: asked)
+    monkeypatch.setattr(os, "execv", begin_again)
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"renders": {}, "output": str(tmp_path / "measured.json")}))
+    if asked:
+        with pytest.raises(SystemExit):
+            parity_probe.main(["check", str(plan)])
+        assert begun == [sys.orig_argv]
+    assert parity_probe.main(["check", str(plan)]) == 0, "and the second time it does not look again"
+    assert begun == ([sys.orig_argv] if asked else [])
+    assert ("imports" in json.loads((tmp_path / "measured.json").read_text())["seconds"]) is not asked
+
 
 # -- judging what was measured, without a model --------------------------------------------------------------------
 

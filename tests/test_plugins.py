@@ -69,6 +69,93 @@ def test_the_fused_layer_computes_what_peft_computes(lora: Any) -> None:
         torch.testing.assert_close(one, other)
 
 
+def test_frozen_weights_in_8_bits_change_a_layer_by_their_rounding_alone(lora: Any) -> None:
+    import torch
+
+    from bakeoff.plugins import frozen_fp8, fused_lora
+
+    base = lora.base_layer
+    a, b = lora.lora_A["default"].weight, lora.lora_B["default"].weight
+    up, found = torch.randn(3, 7, 40), {}
+    for name, drop in (("exact", (4.0, 0.3, 5)), ("rounded", (4.0, 0.3, 5))):
+        torch.manual_seed(3)
+        x = torch.randn(3, 7, 48, requires_grad=True)
+        if name == "exact":
+            out = fused_lora.LoraLinear.apply(x, base.weight, base.bias, a, b, *drop)
+        else:
+            out = frozen_fp8.FrozenLoraLinear.apply(x, base, a, b, drop)
+        out.backward(up)
+        found[name] = [out.detach(), x.grad, a.grad.clone(), b.grad.clone()]
+        a.grad = b.grad = None
+    out, for_x, for_a, for_b = (
+        float((one - other).norm() / other.norm())
+        for one, other in zip(found["rounded"], found["exact"], strict=True)
+    )
+    assert for_a < 1e-6
+    assert for_b < 1e-6, "the gradients of LoRA take no rounded number"
+    assert 1e-4 < out < 0.05
+    assert 1e-4 < for_x < 0.05
+    assert base.weight.dtype == torch.float32, "what is saved stays as it was"
+
+
+def test_rounding_to_8_bits_keeps_three_binary_digits_of_each_rows_larger_numbers() -> None:
+    torch = pytest.importorskip("torch")
+    from bakeoff.plugins import frozen_fp8
+
+    torch.manual_seed(0)
+    wide = torch.randn(5, 4096) * torch.tensor([[1e-6], [1.0], [3e4], [1.0], [1.0]])
+    wide[3] = 0
+    wide[4, 7] = 1e5
+    small = frozen_fp8.rounded(wide)
+    back = small.values.float() * small.scales
+    large = wide.abs() > wide.abs().amax(1, keepdim=True) / 2**14
+    off = ((back - wide).abs() / wide.abs().clamp(min=1e-30))[large & (wide != 0)]
+    assert float(off.max()) <= 2**-4 + 1e-6
+    assert bool(torch.isfinite(back).all())
+    assert not back[3].any()
+    same = frozen_fp8.LAST.of(wide)
+    assert frozen_fp8.LAST.of(wide) is same, "what three layers read is rounded once"
+    wide.add_(1)
+    assert frozen_fp8.LAST.of(wide) is not same, "unless it has changed meanwhile"
+
+
+@pytest.mark.parametrize(
+    "names", [("fused_lora", "frozen_fp8"), ("frozen_fp8", "fused_lora"), ("frozen_fp8",)]
+)
+def test_8_bit_layers_are_used_whatever_plugin_is_named_first(names: tuple[str, ...]) -> None:
+    from importlib import import_module
+
+    layer = pytest.importorskip("peft.tuners.lora.layer")
+    before = layer.Linear.forward
+    try:
+        for name in names:
+            import_module(f"bakeoff.plugins.{name}").install()
+        assert layer.Linear.forward.is_frozen_fp8
+        assert layer.Linear.forward.__code__.co_filename.endswith("frozen_fp8.py")
+    finally:
+        layer.Linear.forward = before
+
+
+def test_8_bit_layers_draw_the_dropout_mask_of_exact_ones_and_leave_odd_shapes_alone(lora: Any) -> None:
+    import torch
+
+    from bakeoff.plugins import frozen_fp8
+
+    x, calls = torch.randn(5, 48), []
+    fused = frozen_fp8.fuse(lambda layer, x: calls.append("peft"))
+    fused(lora, x)
+    assert calls == ["peft"], "not on a card"
+    frozen_fp8.lora.why_not_fused, before = (lambda layer, x: ""), frozen_fp8.lora.why_not_fused
+    try:
+        lora.base_layer.out_features = 41
+        fused(lora, x)
+        assert calls == ["peft", "peft"], "tensor cores take multiples of 16"
+        lora.base_layer.out_features = 48
+        assert fused(lora, x).shape == (5, 40)
+    finally:
+        frozen_fp8.lora.why_not_fused = before
+
+
 def test_the_backward_pass_drops_the_elements_that_the_forward_pass_dropped() -> None:
     torch = pytest.importorskip("torch")
     from bakeoff.plugins import fused_lora

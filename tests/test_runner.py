@@ -11,10 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from bakeoff.execution import warm
 from bakeoff.execution.runner import Runner, birth, end_orphans, first_error, tail
 from bakeoff.foundation.command import Command
 from bakeoff.foundation.errors import CommandFailed, OutOfMemory, Stalled, TimeLimit, in_short
@@ -115,12 +117,61 @@ def test_a_segfault_does_not_take_us_along(runner: Runner, tmp_path: Path) -> No
 
 def test_a_forked_module_that_crashes_does_not_take_its_keeper_along(runner: Runner, tmp_path: Path) -> None:
     """The warm path: the module is run in a fork, not in a new interpreter."""
-    warm = Command((sys.executable, "-m", "bakeoff.evalscope", "run", str(tmp_path / "no-plan.json")))
+    line = Command((sys.executable, "-m", "bakeoff.evalscope", "run", str(tmp_path / "no-plan.json")))
     for _ in range(2):
         with pytest.raises(CommandFailed) as caught:
-            runner.run(warm, tmp_path / "log", timeout_s=120, stall_s=120)
+            runner.run(line, tmp_path / "log", timeout_s=120, stall_s=120)
         assert caught.value.returncode == 1
     assert "no-plan.json" in tail(tmp_path / "log")
+
+
+@pytest.mark.parametrize(
+    ("module", "visible", "asked", "forks", "threads"),
+    [
+        ("bakeoff.parity_probe", "0", False, True, True),
+        ("bakeoff.parity_probe", "0", True, False, False),
+        ("bakeoff.parity_probe", None, True, False, False),
+        ("bakeoff.parity_probe", "", True, True, False),  # uses no card
+        ("swift.pipelines.export.export", "3", False, True, True),
+        ("bakeoff.evalscope", "0", True, True, False),
+    ],
+)
+def test_a_fork_uses_a_card_only_if_the_keeper_never_asked_for_it(
+    monkeypatch: pytest.MonkeyPatch, module: str, visible: str | None, asked: bool, forks: bool, threads: bool
+) -> None:
+    given: list[int] = []
+    cuda = SimpleNamespace(_is_in_bad_fork=lambda: asked)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, set_num_threads=given.append))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert warm._fits(module) is forks
+    assert bool(given) is threads
+    assert ("OMP_NUM_THREADS" in os.environ) is forks, "a new interpreter takes all processors"
+
+
+def test_trainings_and_services_on_a_card_start_from_nothing_and_short_stages_fork(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, ...]] = []
+
+    def keeper(modules: tuple[str, ...], mark: str) -> object:
+        seen.append(modules)
+        return SimpleNamespace(alive=lambda: True)
+
+    monkeypatch.setattr("bakeoff.execution.runner._Keeper", keeper)
+
+    def imported(module: str, **env: str) -> int:
+        seen.clear()
+        Runner(tmp_path)._keeper(Command((sys.executable, "-m", module), env))
+        return len(seen[0])
+
+    for module in ("swift.pipelines.train.sft", "swift.pipelines.infer.deploy"):
+        assert imported(module, CUDA_VISIBLE_DEVICES="0") == 0
+        assert imported(module, CUDA_VISIBLE_DEVICES="") == 3
+    for module in ("swift.pipelines.export.export", "bakeoff.parity_probe"):
+        assert imported(module, CUDA_VISIBLE_DEVICES="0") == imported(module) == 3
 
 
 def test_memory_that_ran_out_has_an_error_of_its_own(runner: Runner, tmp_path: Path) -> None:

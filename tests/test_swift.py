@@ -12,6 +12,7 @@ from typing import get_args
 import pytest
 
 from bakeoff.execution.gpus import count_of
+from bakeoff.foundation.command import Command
 from bakeoff.matrix import complaints
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import ModelSpec
@@ -184,6 +185,21 @@ def test_way_a_gives_the_adapter_to_an_engine_that_loads_it() -> None:
     line = engines.serve(spec, model="/base", adapter=Path("/lora"), served_name="n", port=8000)
     assert words(line)["--adapters"] == "/lora"
     assert words(line)["--model"] == "/base"
+
+
+def test_several_front_ends_of_vllm_need_its_own_command() -> None:
+    row = MODELS["qwen2.5-7b"]
+
+    def line(**extra: int) -> Command:
+        serving = row.serving.model_copy(update={"engine": "vllm", "way": "adapter", "extra": extra})
+        spec = row.model_copy(update={"serving": serving})
+        return engines.serve(spec, model="/base", adapter=Path("/lora"), served_name="n", port=8000)
+
+    one, several = line(), line(**{"api-server-count": 4})
+    assert "-m vllm.entrypoints.openai.api_server --model /base --served-model-name" in str(one)
+    assert "-m vllm.entrypoints.cli.main serve /base --served-model-name" in str(several)
+    assert several.argv[-2:] == ("--api-server-count", "4")
+    assert several.argv[5:-2] == one.argv[5:], "and all else stays"
 
 
 def test_vllm_is_given_room_for_the_rank_of_the_adapter(tmp_path: Path) -> None:

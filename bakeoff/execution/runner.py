@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from bakeoff.execution.warm import ON_CARDS
 from bakeoff.foundation.command import Command
 from bakeoff.foundation.errors import DISK_IS_FULL, CommandFailed, OutOfMemory, Stalled, TimeLimit
 from bakeoff.foundation.files import write_json
@@ -228,10 +229,11 @@ class Runner:
     def _keeper(self, command: Command) -> _Keeper:
         modules: tuple[str, ...] = ()
         module = command.module or ""
-        # A row on a GPU runs for hours, so its imports do not matter; and it wants all its threads.
-        # The probe of such a row uses the card, and CUDA refuses a fork of a process that has asked for the card.
-        short = command.env.get("CUDA_VISIBLE_DEVICES") == "" or (
-            module.startswith("bakeoff.") and module != "bakeoff.parity_probe"
+        # A training on a card runs for hours, so its imports do not matter; a service wants a process of its own.
+        short = (
+            command.env.get("CUDA_VISIBLE_DEVICES") == ""
+            or module.startswith("bakeoff.")
+            or module in ON_CARDS
         )
         if self.warm and short and command.argv[0] == sys.executable and command.processes == 1:
             modules = next((m for prefix, m in WARM.items() if module.startswith(prefix)), ())
@@ -382,7 +384,10 @@ class _Keeper:
         ours, theirs = socket.socketpair()
         env = {**os.environ, "TOKENIZERS_PARALLELISM": "false", _MARK: mark}
         if modules:
-            env["OMP_NUM_THREADS"] = "1"  # read when torch is imported: a child could not set it any more
+            env["OMP_NUM_THREADS"] = "1"  # read when torch is imported; no pool of threads survives a fork
+            env.setdefault(
+                "PYTORCH_NVML_BASED_CUDA_CHECK", "1"
+            )  # else imports ask for the card, and forks cannot
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bakeoff.execution.warm", str(theirs.fileno()), *modules],
             pass_fds=[theirs.fileno()],

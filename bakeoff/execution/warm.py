@@ -30,6 +30,8 @@ from pathlib import Path
 from typing import TypedDict
 
 PR_SET_PDEATHSIG = 1
+ON_CARDS = ("bakeoff.parity_probe", "swift.pipelines.export.export")
+"""Modules that use a card for a minute, of which imports were a third."""
 
 
 class Request(TypedDict):
@@ -150,7 +152,7 @@ def _become(request: Request) -> None:
             os.chdir(request["cwd"])
         argv = request["argv"]
         os.environ.update(request["env"])
-        if argv[0] == sys.executable and argv[1:2] == ["-m"] and _warm(argv[2]):
+        if argv[0] == sys.executable and argv[1:2] == ["-m"] and _warm(argv[2]) and _fits(argv[2]):
             sys.argv = [argv[2], *argv[3:]]
             sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
             sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
@@ -175,6 +177,22 @@ def _become(request: Request) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+def _fits(module: str) -> bool:
+    """Whether a fork of this process can run *module*.
+
+    CUDA refuses a fork of a process that has asked for a card. What uses a card wants all processors, too.
+    """
+    if module not in ON_CARDS or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return True
+    torch = sys.modules.get("torch")
+    refused = getattr(getattr(torch, "cuda", None), "_is_in_bad_fork", None)
+    if torch is None or refused is None or refused():
+        os.environ.pop("OMP_NUM_THREADS", None)
+        return False
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    return True
 
 
 def _warm(module: str) -> bool:

@@ -47,12 +47,23 @@ def serve(
             version=version,
         )
     server = SERVERS[spec.serving.engine]
-    argv = (python, "-m", server.module, *server.arguments(spec, model, served_name, port, adapter))
+    line = (server.module, *server.arguments(spec, model, served_name, port, adapter))
+    argv = (python, "-m", *(_with_fronts(line) if FRONTS in spec.serving.extra else line))
     trust = ("--trust-remote-code",) if spec.trust_remote_code else ()
     return Command(
         (*argv, *trust, *_invariance_flags(spec), *_switches(spec.serving.extra)),
         ({"CUDA_VISIBLE_DEVICES": spec.visible} if spec.visible else {}) | _invariance_env(spec),
     )
+
+
+FRONTS = "api-server-count"
+"""vLLM's flag for several processes that read and write for one engine."""
+
+
+def _with_fronts(line: tuple[str, ...]) -> tuple[str, ...]:
+    """Return vLLM's *line* for several front ends, which only ``vllm serve`` starts."""
+    _, _, model, *rest = line
+    return ("vllm.entrypoints.cli.main", "serve", model, *rest)
 
 
 def with_adapters(line: Command, adapters: Mapping[str, Path]) -> Command:

@@ -113,6 +113,7 @@ CONFIGS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     "packed": ({**LONG, "attn_impl": "flash_attn"}, ("packed_rows",)),
     "packed-nodropout": ({**LONG, "attn_impl": "flash_attn", "lora_dropout": 0}, ("packed_rows",)),
     "ours": ({**LONG, "attn_impl": "flash_attn"}, OURS),
+    "ours-fp8": ({**LONG, "attn_impl": "flash_attn"}, (*OURS, "frozen_fp8")),
     "ours-fa4": ({**LONG, "attn_impl": "flash_attention_4"}, OURS),
     "ours-nodropout": (
         {**LONG, "attn_impl": "flash_attn", "lora_dropout": 0},
