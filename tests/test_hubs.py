@@ -250,6 +250,52 @@ def test_a_cut_connection_is_taken_up_where_it_was_cut(house: House) -> None:
     assert int(ranges[2].removeprefix("bytes=").partition("-")[0]) > 15 * 2**20
 
 
+def test_a_busy_hub_is_asked_again_when_it_says(house: House) -> None:
+    commit = house.model().commit(files())
+    busy = iter([(429, {"Retry_After": "0.1"}, b"{}"), (503, {"Retry_After": "0.1"}, b"{}")] * 2)
+    house.hub.before = lambda *_: next(busy, None)
+    assert commit in house.run().base().fingerprint
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../evil.txt", "/{outside}/evil.txt", "sub/../../evil.txt", "C:\\evil.txt"]
+)
+def test_a_file_that_would_leave_its_folder_is_refused_before_anything_is_fetched(
+    house: House, name: str
+) -> None:
+    house.model().commit({**files(), name.replace("/{outside}", str(house.root)): b"evil"})
+    with pytest.raises(DataError, match="would be written outside of its folder"):
+        house.run().base()
+    assert house.hub.requests("store") == []
+    assert not list(house.root.rglob("evil*"))
+
+
+@pytest.mark.parametrize("size", [3 * LARGE, 2 * 2**20])
+def test_a_download_whose_content_was_changed_on_the_way_is_refused(house: House, size: int) -> None:
+    commit = house.model().commit({**files(), "model.safetensors": weights(size)})
+    house.hub.spoiled = True
+    with pytest.raises(DataError, match=r"model\.safetensors came . times with another content than"):
+        house.run().base()
+    house.hub.spoiled = False
+    assert commit in house.run().base().fingerprint
+
+
+def test_a_refusal_of_another_kind_is_told_with_its_status(house: House) -> None:
+    house.model().commit(files())
+    house.hub.before = lambda *_: (451, {}, b"")
+    with pytest.raises(DataError, match=r"refuses o/n with HTTP 451.* \(http"):
+        house.run().base()
+
+
+@ON_ONE
+def test_a_branch_may_take_the_place_of_another_s_folder(house: House) -> None:
+    repository = house.model()
+    for seed, branch in enumerate(("work", "work/2", "work")):
+        repository.branches.clear()
+        commit = repository.commit(files(seed=seed), branch)
+        assert commit in house.run(revision=branch).base().fingerprint
+
+
 def test_a_killed_download_goes_on_in_the_next_run(house: House) -> None:
     size = 48 * 10**6
     house.model().commit({**files(), "model.safetensors": weights(size)})

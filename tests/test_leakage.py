@@ -294,6 +294,25 @@ def leaked_and_resembling() -> list[tuple[str, str, tuple[str, ...], str, bool]]
     return pairs
 
 
+OPTIONS_OF_A_PAIR = ("一致性", "有效性", "难度", "区分度")
+
+
+@pytest.mark.parametrize(
+    ("question", "row", "holds"),
+    [
+        ("心理测验的信度是指测验结果的", "心理测验的效度是指测验结果的 A一致性 B有效性 C难度 D区分度", False),
+        ("需要层次理论中，最高层次的需要是", "需要层次理论中，最低层次的需要是 A一致性 B有效性 C难度 D区分度", False),
+        ("What is the main function of the amygdala?", "What is the main function of the cerebellum?", False),
+        ("提出认知失调理论的心理学家是", "提出归因理论的心理学家是 A一致性 B有效性 C难度 D区分度", False),
+        ("心理测验的信度是指测验结果的", "心理测验的信度，指的是测验结果的（一致性 有效性 难度 区分度）", True),
+        ("心理测验的信度是指测验结果的哪种性质", "心理测验的信度是指测验结果的什么性质？一致性", True),
+        ("王女士，四十二岁，离异，近半年来情绪低落、早醒、体重下降，首先考虑的诊断是什么", "王女士，四十二岁，离异，近半年来情绪低落、早醒、体重减轻，首先考虑的诊断是什么", True),
+    ],
+)  # fmt: skip
+def test_one_other_word_makes_another_question_of_a_short_stem(question: str, row: str, holds: bool) -> None:
+    assert (question in leaks({question: question}, [("t:1", row)], {question: OPTIONS_OF_A_PAIR})) is holds
+
+
 def test_precision_and_recall_on_a_set_that_no_rule_was_tuned_on() -> None:
     questions = {text: text for _, text, _, _, _ in leaked_and_resembling()}
     options = {text: choices for _, text, choices, _, _ in leaked_and_resembling() if choices}

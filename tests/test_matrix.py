@@ -11,9 +11,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bakeoff.foundation.errors import MatrixError
+from bakeoff.matrix.complaints import OF_CRISES
 from bakeoff.matrix.datasets import dataset_argument, dataset_identity
 from bakeoff.matrix.loading import load_matrix, parse_matrix
 from bakeoff.matrix.settings import Training
+from bakeoff.scoring.scores import CRISIS
 
 ROOT = Path(__file__).parents[1]
 ROW: dict[str, Any] = {"model": "owner/name", "dataset": ["owner/data"]}
@@ -383,6 +385,33 @@ def test_generation_takes_what_a_service_takes_and_refuses_the_impossible() -> N
     }
     complaints = complaints_of({"models": {"x": ROW}, "suites": {"s": {"generation": bad}}})
     assert len(complaints) == 4
+
+
+@pytest.mark.parametrize(
+    ("suite", "words"),
+    [
+        ({"generation": {"extra_body": {"messages": []}}}, "'messages' would replace what the harness asks"),
+        ({"generation": {"extra_body": {"model": "other"}}}, "'model' would replace what the harness asks"),
+        ({"generation": {"extra_body": {"n": 2}}}, "'n' would replace what the harness asks"),
+        ({"generation": {"extra_body": {"temperature": 1}}}, "write it as generation: {temperature: …}"),
+        ({"generation": {"extra_body": {"stop": ["B"]}}}, "write it as generation: {stop_seqs: …}"),
+        ({"subsets": ["a", "b", "a"]}, "names a subset twice"),
+    ],
+)
+def test_a_suite_may_not_ask_something_else_than_its_questions(suite: dict[str, Any], words: str) -> None:
+    complaints = complaints_of({"models": {"x": ROW}, "suites": {"s": suite}})
+    assert any(words in complaint for complaint in complaints)
+
+
+@pytest.mark.parametrize("name", ["aux", "com1", "nul.txt", "a."])
+def test_names_that_no_folder_has_everywhere_are_refused(name: str) -> None:
+    assert "no folder can be called" in complaints_of({"models": {name: ROW}})[0]
+    assert "no folder can be called" in complaints_of({"models": {"x": ROW}, "suites": {name: {}}})[0]
+
+
+def test_no_exam_takes_the_name_of_the_crisis_cases() -> None:
+    assert OF_CRISES == CRISIS
+    assert "is the name under which" in complaints_of({"models": {"x": ROW}, "suites": {CRISIS: {}}})[0]
 
 
 @pytest.mark.parametrize("name", ["../../../outside", "<img onerror=x>", "a/b", "x" * 65, "A", ""])

@@ -806,6 +806,13 @@ def test_a_failed_stage_is_linked_from_the_first_sentence() -> None:
     assert 'id="bk-failed"' in html
 
 
+def test_a_failed_stage_of_no_row_is_named_alone() -> None:
+    stage = {"stage": "judge", "model": "", "variant": "", "outcome": "failed", "why": "no key"}
+    some = synthetic_findings(60, models=2, suites=("ceval",), awkward=False)
+    some.stages = [stage]
+    assert "1 stage failed (Rating by the judge model)" in verdict(some, analyse(some))[0].en
+
+
 def test_a_run_without_a_shortfall_tells_of_none() -> None:
     some = synthetic_findings(60, models=2, suites=("ceval",), awkward=False)
     assert not any(sentence.bad for sentence in verdict(some, analyse(some)))
@@ -821,6 +828,7 @@ def test_an_untrusted_subset_is_shown_as_invalid_with_its_reason() -> None:
     assert view.subsets.loc[subset].isna().all()
     assert len(view.subsets) == 4
     assert page(some).count("9 of 15 were &lt;empty&gt;") == 4
+    assert "All 4 scores are valid, but 4 subject scores are not." in verdict(some, analyse(some))[0].en
 
 
 def test_bases_and_tuned_models_share_no_letter(analysis: Analysis) -> None:

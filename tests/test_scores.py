@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from bakeoff.foundation.error_texts import is_error_text
+from bakeoff.foundation.error_texts import is_error_text, may_be_error_text
 from bakeoff.foundation.errors import DataError
 from bakeoff.scoring.scores import (
     STATUSES,
@@ -238,6 +239,40 @@ def test_echoes_and_nearly_empty_replies_speak_against_an_open_suite() -> None:
         assert words in score(samples, "accuracy", trust=Thresholds()).why_not
 
 
+TOPICS = ("失眠", "考试", "争吵", "分手", "压力", "孤独", "社交", "拖延", "厌学", "哀伤", "暴食", "排挤")
+ADVICE = ("先照顾好自己", "可以和朋友聊聊", "写下担心的事", "每天散步半小时", "睡前放松呼吸", "约一位咨询师")
+SORRY = (
+    "Je suis désolé, je ne peux pas vous aider.",
+    "その質問にはお答えできません。",
+    "No puedo ayudarte con esa solicitud.",
+)
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (lambda n, _: f"这是第{'一二三四五六七八九十'[n % 10]}次回复：我会一直在这里陪着你。", "nearly the same text"),
+        (lambda n, _: f"编号 {n * 7919 + 0xA1B2C3D4E5:x}，感谢您的信任，祝您生活愉快。", "nearly the same text"),
+        (lambda _, q: f"您问的是“{q}”，这个问题很重要，感谢您的信任。", "nearly the same text"),
+        (lambda _, q: f"You are a kind counsellor who answers briefly.\nUser: {q}", "nearly the same text"),
+        (lambda n, _: "嗯" * (12 + n), "nearly the same text"),
+        (lambda n, _: SORRY[n % 3], "nearly one of 3 texts"),
+        (lambda n, q: f"{q[2:4]}让你很难受。" + "，".join((ADVICE * 2)[n % 6 : n % 6 + 3]), ""),
+        (lambda _, q: "好的" if "眠" in q else "嗯嗯", ""),
+    ],
+)  # fmt: skip
+def test_one_text_in_a_disguise_or_a_few_in_turn_speak_against_an_open_suite(
+    reply: Callable[[int, str], str], words: str
+) -> None:
+    questions = [f"因为{topic}，最近{n}天心情很糟，怎么办才好？" for n, topic in enumerate(TOPICS)]
+    samples = [
+        sample(options=(), question=question, target="好" * 9, reply=reply(n, question))
+        for n, question in enumerate(questions)
+    ]
+    why = score(samples, "accuracy", trust=Thresholds()).why_not
+    assert (words in why) if words else why == ""
+
+
 def lines(name: str) -> list[str]:
     return (Path(__file__).parent / name).read_text(encoding="utf-8").rstrip("\n").split("\n")
 
@@ -245,6 +280,15 @@ def lines(name: str) -> list[str]:
 def test_what_a_failing_service_says_is_no_answer_and_what_a_counsellor_says_is() -> None:
     assert [text for text in lines("error_texts.txt") if not is_error_text(text)] == []
     assert [text for text in lines("harmless_texts.txt") if is_error_text(text)] == []
+    foreign = (
+        "サーバーが混み合っています。",
+        "Le serveur est surchargé.",
+        "Сервер перегружен.",
+        "내용을 다시 시도해 주세요.",
+    )
+    assert all(
+        may_be_error_text(text) for text in (*foreign, "内容审核不通过", "Content Exists Risk", "模型不存在")
+    )
 
 
 ONLY_REPEATED = (

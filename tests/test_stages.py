@@ -112,13 +112,16 @@ def test_a_torn_record_is_never_taken_for_a_whole_one(tmp_path: Path, torn: str)
     assert Bench(tmp_path).ensure({"a": 1}).outcome == "ran"
 
 
+SHARDS = "model.safetensors.index.json"
+
+
 class Folder(Bench):
     """A store whose stage leaves a folder of weights."""
 
     def work(self, output: Path) -> Done:
         self.left_over = sorted(path.name for path in output.glob("*"))
         output.mkdir(exist_ok=True)
-        for name in ("config.json", "model.safetensors", "log.txt"):
+        for name in ("config.json", "model.safetensors", SHARDS, "log.txt"):
             (output / name).write_text(f"made {name}")
         return super().work(output / "tokenizer.json")
 
@@ -133,8 +136,9 @@ class Folder(Bench):
         (lambda o: (o / "adapter_model.safetensors").write_text("x"), "adapter_model.safetensors is new"),
         (lambda o: (o / "config.json").unlink(), "config.json is gone"),
         (lambda o: (o / "args.json").write_text("{}"), "args.json is new"),
+        (lambda o: (o / SHARDS).write_text("names fewer weights"), f"{SHARDS} is another one"),
     ],
-    ids=["another", "new", "gone", "arguments"],
+    ids=["another", "new", "gone", "arguments", "shards"],
 )
 def test_what_a_stage_did_not_make_is_not_its_output(tmp_path: Path, change: Any, told: str) -> None:
     output = Path(Folder(tmp_path).ensure({"a": 1}).output)
@@ -145,6 +149,15 @@ def test_what_a_stage_did_not_make_is_not_its_output(tmp_path: Path, change: Any
     assert not bench.stages.current(bench.stage({"a": 1}))
     assert bench.ensure({"a": 1}).why == f"ran: its output is not what it made ({told})"
     assert bench.left_over == []
+    assert Folder(tmp_path).ensure({"a": 1}).outcome == "reused"
+
+
+def test_a_record_that_knows_no_list_of_shards_is_reused(tmp_path: Path) -> None:
+    output = Path(Folder(tmp_path).ensure({"a": 1}).output)
+    path = output.with_name("record.json")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert record["made"].pop(SHARDS)
+    path.write_text(json.dumps(record), encoding="utf-8")
     assert Folder(tmp_path).ensure({"a": 1}).outcome == "reused"
 
 

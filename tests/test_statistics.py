@@ -270,6 +270,21 @@ def test_mcnemar_finds_the_minimum_detectable_difference_about_as_often_as_promi
     assert 0.76 < found < 0.86
 
 
+def test_subsets_that_are_each_all_right_or_all_wrong_leave_an_interval_of_their_own() -> None:
+    right = np.r_[np.ones(30), np.zeros(29), 1.0]
+    table = pd.DataFrame({"a": right, "b": np.r_[np.zeros(59), 1.0]})
+    result = compare(table, pd.Series(["x"] * 30 + ["y"] * 30))
+    first = result.scores.set_index("subject").loc["a"]
+    assert first["high"] - first["low"] > 0.2
+    assert result.pairs["high"].iloc[0] - result.pairs["low"].iloc[0] > 0.2
+
+
+@pytest.mark.parametrize("pairs", [1, 3, 10])
+@pytest.mark.parametrize("n", [9, 10, 20])
+def test_no_difference_of_more_than_all_samples_is_called_detectable(n: int, pairs: int) -> None:
+    assert least_detectable(n, pairs=pairs) <= minimum_detectable_difference(n, 1.0, pairs=pairs) <= 1.0
+
+
 @given(st.floats(0.005, 0.5), st.floats(0.02, 0.6), st.integers(1, 66))
 def test_samples_needed_inverts_the_minimum_detectable_difference(difference, discordance, pairs):
     n = samples_needed(difference, discordance, pairs=pairs)

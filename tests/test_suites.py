@@ -6,6 +6,7 @@ import json
 import os
 import random
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,27 @@ def test_a_malformed_row_is_named_by_file_and_line(
     folder = write(tmp_path / "d", "x_val.jsonl", "", row)
     with pytest.raises(DataError, match=r"x_val\.jsonl:2: ") as caught:
         questions(benchmark, folder)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "name", "rows", "said"),
+    [
+        ("choice_exam", "ALL_val.jsonl", [exam_row()], "the total of all subsets has this name"),
+        ("psyqa", "q.jsonl", [{"question": "问", "answer": "答", "subset": "ALL"}], "the total of all subsets"),
+        ("psyqa", "q.jsonl", [{"question": "问", "answer": "答", "subset": "a/../../../x"}], "no file can be named so"),
+        ("psyqa", "q.jsonl", [{"question": "问", "answer": "答", "subset": "家庭\n"}], "no file can be named so"),
+        ("psyqa", "q.jsonl", [{"question": "问", "answer": "答", "subset": "很" * 60}], "longer than 150 bytes"),
+        ("choice_exam", "moral_multiple_val.jsonl", [exam_row()], "may have several right answers"),
+        ("psyqa", "q.jsonl", [{"question": "问", "answer": "<think>想</think>"}], "q.jsonl:1: the reference in"),
+        ("psyqa", "q.jsonl", [{"question": "问", "answer": "……！"}], "has no word that a reply could share"),
+    ],
+)  # fmt: skip
+def test_subsets_that_would_pass_for_others_and_empty_references_are_refused(
+    benchmark: str, name: str, rows: list[dict[str, object]], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError) as caught:
+        questions(benchmark, write(tmp_path / "d", name, *rows))
     assert said in str(caught.value)
 
 
@@ -296,6 +318,20 @@ def test_width_blanks_around_and_marks_of_a_template_cost_a_reply_nothing(form: 
     reference = "甲；乙，丙：丁（戊）！OK?① 2km"
     for reply in (reference, unicodedata.normalize("NFKC", reference)):
         assert overlap(form.format(reply), reference) == dict.fromkeys(METRICS, pytest.approx(1.0))
+
+
+@pytest.mark.parametrize(
+    "disguise",
+    [
+        lambda text: text.replace("你", "你\u200b\u2060"),
+        lambda text: "\ufeff" + text.replace("，", "，\u202c\xad"),
+        lambda text: text.replace("😀", "😀\ufe0f"),
+        lambda text: "\r\n".join(text[i : i + 7] for i in range(0, len(text), 7)),
+    ],
+)
+def test_what_nobody_sees_and_wrapped_lines_cost_a_reply_nothing(disguise: Callable[[str], str]) -> None:
+    reference = "听起来你最近很辛苦，我会一直在这里陪着你。先把休息安排好，再说别的也不迟😀。"
+    assert overlap(disguise(reference), reference) == dict.fromkeys(METRICS, pytest.approx(1.0))
 
 
 @given(CHINESE, CHINESE)

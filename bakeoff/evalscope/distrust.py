@@ -25,6 +25,7 @@ from bakeoff.foundation.sentences import Template, joined, parts_of, restored, s
 from bakeoff.scoring.extraction import extract_choice
 from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.scores import ALL, ONE_TEXT, TOO_MANY, Sample, from_service, one_text, repeated
+from bakeoff.scoring.uniformity import alikeness
 from bakeoff.statistics.intervals import wilson
 
 if TYPE_CHECKING:
@@ -307,12 +308,6 @@ def _differs(sample: Sample, reply: str, earlier: Sequence[str]) -> bool:
     mine = alikeness(sample.reply, reply)
     nearest = max((alikeness(text, reply) for text in earlier if text != sample.reply), default=0.0)
     return mine < 0.05 or mine < nearest
-
-
-def alikeness(first: str, second: str) -> float:
-    """The share of letter pairs that two texts have in common, 0 to 1."""
-    pairs = [{text[i : i + 2] for i in range(len(text) - 1)} or {text} for text in (first, second)]
-    return len(pairs[0] & pairs[1]) / len(pairs[0] | pairs[1])
 
 
 def distrust(result: SuiteResult, samples: Sequence[Sample], alone: str) -> None:

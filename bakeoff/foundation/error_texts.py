@@ -12,7 +12,7 @@ import re
 
 from bakeoff.foundation.characters import simplified
 
-RULES = 3
+RULES = 4
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 LONGEST = 240
@@ -29,13 +29,14 @@ _BEGINNING = re.compile(
       \[ERROR\]
     | Traceback\ \(most\ recent\ call\ last\)
     | This\ model's\ maximum\ context\ length\ is\ \d
-    | Error\ code:\ [45]\d\d\s*(?:-|$)
+    | Error\ code:\ [45]\d\d\s*(?:-|$) | Error\ code:?\s*\d{{3,5}}\W*$
+    | (?:status|code|status_code)\s*=\s*[45]\d\d\b
     | (?:\w+\.)*(?:RuntimeError|OutOfMemoryError|(?:API)?(?:Connection|Timeout|Status)Error|APIError|HTTPError
         |BadRequestError|RateLimitError|InternalServerError|ServiceUnavailableError|EngineDeadError)\s*:
     | (?:CUDA|torch\S*)\ (?:error:|out\ of\ memory\s*(?:[.:]|$))
     | upstream\ (?:connect\ error|request\ timeout)
     | no\ healthy\ upstream
-    | data:\s*(?:\[DONE\]\s*$|\{{\s*"error")
+    | (?:event:\s*\w+\s+)?data:\s*(?:\[DONE\]\s*$|\{{\s*"(?:error"|type"\s*:\s*"error")) | event:\s*error\s*$
     | (?:HTTP(?:/[\d.]+)?|Status(?:\ code)?|Error(?:\ code)?)[\s:]*[45]\d\d\W*$
     | The\ model\ \S+\ does\ not\ exist\ or\ you\ do\ not\ have\ access
     | (?:HTTP\S*\s+)?(?:Error\s+)?(?:[45]\d\d[\s:-]+)?{_STATUS}\.?\s*(?:$|[\n<{{])
@@ -45,6 +46,11 @@ _BEGINNING = re.compile(
     | \{{\s*["'](?:error|detail|object)["']\s*:\s*(?:\{{|["'](?:error|.{{0,40}}(?:error|exceed|not\ found)))
     )""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+# Names that programs alone write: the class of an exception before its words, an error's number of the system.
+_NAME = re.compile(
+    r"\s*(?:(?:[a-z_]\w*\.)*(?:[A-Z]\w*)?(?:[a-z](?:Error|Exception)|(?<=\.)Timeout|(?<=[a-z])Timeout):\s"
+    r"|(?:.{0,40}\s)?E(?:CONN[A-Z]+|TIMEDOUT|PIPE|HOSTUNREACH|NOTFOUND|AI_AGAIN)\b.{0,60}$|(?:ERR|ERROR)(?:_[A-Z]+)+\W*$)"
 )
 _PAGE = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:(?:!doctype\s+html|html)\b|(?:h\d|center|title)>\s*[45]\d\d\b|error\b[^>]*>.*</error>\s*$)",
@@ -216,7 +222,11 @@ _WIDE = re.compile(
     r"|unauthori|forbidden|exception|loading|capacity|traffic|demand|maintenance|went wrong|not found|api key|upstream|^\W*(?:null|none|undefined"
     r"|done|nan|\[object object\])\W*$"
     r"|稍后|稍候|稍等|片刻|重试|再试|频繁|超时|逾时|错误|异常|出错|余额|额度|限流|流控|超限|限制|繁忙|有点忙|过载|过多|过高|过大|失败|欠费"
-    r"|充值|加载|维护|不可用|无效|权限|未授权|联系管理员|不足|敏感|违规|故障|开小差|出现了一些问题|拥挤",
+    r"|充值|加载|维护|不可用|无效|权限|未授权|联系管理员|不足|敏感|违规|故障|开小差|出现了一些问题|拥挤"
+    r"|审核|安全策略|不存在|渠道|inappropriate|(?:content|usage).{0,20}(?:risk|polic|filter)|high risk|warming up|starting up"
+    # a service of another country
+    r"|混み合|しばらく|リクエスト|サーバ|서버|잠시 후|다시 시도|요청|serveur|réessayer|plus tard|später|überlastet|servidor|inténtalo"
+    r"|tente novamente|más tarde|сервер|запрос|позже",
     re.IGNORECASE,
 )
 _STATES_CHOICE = re.compile(
@@ -226,14 +236,14 @@ _ENVELOPE = frozenset([
     "code", "errcode", "errno", "ret", "retcode", "retmsg", "fault", "errors", "exception", "errorcode",
     "status", "statuscode", "success", "ok", "msg", "message", "errmsg", "errormsg", "errormessage",
     "error", "errortype", "detail", "details", "type", "param", "requestid", "traceid", "timestamp",
-    "path", "object", "data", "result", "reason", "time", "instance", "title",
+    "path", "object", "data", "result", "reason", "time", "instance", "title", "resultcode", "resultmsg", "messages",
 ])  # fmt: skip
 _ERROR_KEYS = {"error", "message", "code", "status", "status_code", "type", "param", "request_id"}
 
 
 def is_error_text(reply: str) -> bool:
     """Whether *reply* is a failing service speaking, not a model."""
-    if _BEGINNING.match(reply) or _PAGE.match(reply) or _is_error_object(reply):
+    if any(form.match(reply) for form in (_BEGINNING, _NAME, _PAGE)) or _is_error_object(reply):
         return True
     text = _plain(reply)
     if not text or len(text) > LONGEST or _STATES_CHOICE.search(text):
@@ -291,14 +301,20 @@ def _is_error_object(reply: str) -> bool:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return False
-    if not isinstance(value, dict) or not value:
-        return False
+    return isinstance(value, dict) and bool(value) and _is_failure(value)
+
+
+def _is_failure(value: dict[str, object]) -> bool:
+    """Whether the object *value* tells of a failure and of nothing else."""
     if (
         "message" in value
         and any(_is_http_failure(value.get(name)) for name in ("code", "status", "status_code"))
     ) or (value.get("error") and value.keys() <= _ERROR_KEYS):
         return True
     fields = {re.sub(r"[_\-\s]", "", str(name)).lower(): item for name, item in value.items()}
+    inner = next(iter(value.values())) if len(value) == 1 else None
+    if isinstance(inner, dict) and inner and _is_failure(inner):
+        return True
     return (
         fields.keys() <= _ENVELOPE
         and not fields.get("data")
@@ -322,14 +338,24 @@ def _tells_failure(fields: dict[str, object]) -> bool:
         fields.get(name)
         for name in ("retmsg", "msg", "message", "errmsg", "errormsg", "errormessage", "detail")
     )
-    for name in ("code", "errcode", "errorcode", "errno", "ret", "retcode", "status", "statuscode"):
+    for name in (
+        "code",
+        "errcode",
+        "errorcode",
+        "errno",
+        "ret",
+        "retcode",
+        "resultcode",
+        "status",
+        "statuscode",
+    ):
         code = fields.get(name)
         if isinstance(code, bool) or code is None:
             continue
         if re.fullmatch(r"-?\d+", str(code)) and int(str(code)) not in (0, 200) and (words or name != "code"):
             return True
         if isinstance(code, str) and re.search(
-            r"err|fail|exceed|limit|denied|invalid|timeout|busy", code, re.I
+            r"err|fail|exceed|limit|quota|throttl|denied|invalid|timeout|busy", code, re.I
         ):
             return True
     return bool(fields.keys() & {"errmsg", "errormsg", "errormessage"} and words)

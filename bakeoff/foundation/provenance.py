@@ -177,3 +177,7 @@ TENSORS = ("*.safetensors", "*model*.bin")
 
 MADE = (*WEIGHTS, "args.json", "*token*.json", "vocab.json", "merges.txt", "*.model", "chat_template.json")
 """The files of a folder that a stage made by which a later run recognises it."""
+
+INDEX = ".index.json"
+"""Ending of the file that says which shard holds which weight: one that it leaves out would be drawn anew, at random.
+Records of earlier versions do not know it."""

@@ -318,8 +318,35 @@ _WHOLE = ("max_tokens", "top_k", "seed", "top_logprobs")
 _NUMBERS = (*_AT_LEAST, *_WHOLE, "frequency_penalty", "presence_penalty", "repetition_penalty")
 
 
+_OF_THE_REQUEST = (
+    "model",
+    "messages",
+    "prompt",
+    "stream",
+    "stream_options",
+    "n",
+    "tools",
+    "tool_choice",
+    "functions",
+)
+OF_CRISES = "crisis"
+"""The suite under which replies to crisis cases are scored; it enters no mean."""
+_DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?|.*\.")
+
+
+def of_folder(name: str, where: str) -> Iterator[str]:
+    """Yield why no folder can be called *name* everywhere."""
+    if _DEVICES.fullmatch(name):
+        yield f"{where}: no folder can be called {name!r} on Windows, where a report may be read; give it another name"
+
+
 def of_suite(suite: Suite) -> Iterator[str]:
     """Yield settings that are impossible or contradict each other."""
+    yield from of_folder(suite.name, f"suites.{suite.name}")
+    if suite.name == OF_CRISES:
+        yield f"suites.{suite.name}: is the name under which replies to crisis cases are scored; give it another name"
+    if suite.subsets and len(set(suite.subsets)) < len(suite.subsets):
+        yield f"suites.{suite.name}.subsets: names a subset twice; list each once"
     yield from _scoring(suite)
     for name, value in suite.generation.items():
         where = f"suites.{suite.name}.generation.{name}"
@@ -342,9 +369,20 @@ def of_suite(suite: Suite) -> Iterator[str]:
             yield f"{where}: must be a text, found {shown(value)}"
         if isinstance(value, dict):
             yield from secrets_in(value, where)
+        if name == "extra_body" and isinstance(value, dict):
+            yield from _of_the_request(value, where)
         plain = re.sub(r"[- ]", "_", name.lower())
         if name != plain and plain in (*_NUMBERS, "stop_seqs", "extra_headers", "extra_body"):
             yield f"{where}: is not known; is it {plain!r}?"
+
+
+def _of_the_request(body: Mapping[str, JsonValue], where: str) -> Iterator[str]:
+    """Yield what in *body* would take the place of what the harness sends and records."""
+    for key in body:
+        if key in _OF_THE_REQUEST:
+            yield f"{where}: {key!r} would replace what the harness asks, and whom; take it out"
+        elif (own := {"stop": "stop_seqs"}.get(key, key)) in (*_NUMBERS, "stop_seqs", "logprobs"):
+            yield f"{where}: {key!r} has a place of its own; write it as generation: {{{own}: …}}"
 
 
 MAX_LETTER_TOKENS = 32

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from bakeoff.matrix.complaints import shown, why_no_place
+from bakeoff.matrix.complaints import of_folder, shown, why_no_place
 from bakeoff.matrix.datasets import is_local_model
 from bakeoff.matrix.schema import Matrix, ModelSpec
 
@@ -58,6 +58,7 @@ def of_values(spec: ModelSpec) -> Iterator[str]:
     where = spec.name
     if spec.name in OF_SELECTION:
         yield f"{where}: is a word of 'pytest -k', which could not select this row; give it another name"
+    yield from of_folder(where, where)
     yield from _empty_or_huge(spec, where)
     yield from _model(spec)
     yield from _cards(spec)

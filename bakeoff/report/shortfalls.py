@@ -111,7 +111,8 @@ def _broken_stages(findings: Findings, failed: Collection[str]) -> list[tuple[st
         stage, model = str(record.get("stage", "")), str(record.get("model", ""))
         if record.get("outcome") == "failed" and not (failed and stage == "evaluate"):
             zh, en = stage_names(stage)
-            broken[f"{model} · {zh}", f"{model} · {en}"] = None
+            row = f"{model} · " if model else ""  # the judge model's stages are no row's
+            broken[row + zh, row + en] = None
     return list(broken)
 
 

@@ -11,6 +11,7 @@ from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, joined
 from bakeoff.report.shortfalls import shortfall
 from bakeoff.report.views import Analysis, Difference, SuiteView
 from bakeoff.report.words import p_is, points
+from bakeoff.scoring.scores import ALL
 
 NOTHING_TO_COMPARE = Sentence(
     "没有两个模型可以互相比较。", "There are no two models to compare with each other."
@@ -51,10 +52,16 @@ def _scope(findings: Findings, analysis: Analysis) -> Sentence:
     zh = f"{models} 个模型{seeds_zh}在 {suites} 个测试集上共作答 {questions:,} 题；"
     en = f"{models} {plural(models, 'model')}{seeds_en} answered {questions:,} {plural(questions, 'question')} "
     en += f"from {suites} test {plural(suites, 'suite')}. "
+    subjects = _invalid_subjects(findings)
+    also_zh = f"；另有 {subjects} 项科目成绩无效" if subjects else ""
+    also_en = f", but {subjects} subject {plural(subjects, 'score')} {'is' if subjects == 1 else 'are'} not"
+    also_en = also_en if subjects else ""
     if not bad:
         every = "Both" if total == 2 else f"All {total}"
-        rest = f"{every} scores are valid." if total > 1 else "The score is valid."
-        return Sentence(f"{zh}{f'{total} 项成绩全部' if total > 1 else '成绩'}有效。", en + rest)
+        rest = f"{every} scores are valid" if total > 1 else "The score is valid"
+        return Sentence(
+            f"{zh}{f'{total} 项成绩全部' if total > 1 else '成绩'}有效{also_zh}。", f"{en}{rest}{also_en}."
+        )
     if bad == total:
         every = "Both" if total == 2 else f"All {total}"
         rest = f"{every} scores are invalid" if total > 1 else "The score is invalid"
@@ -69,6 +76,16 @@ def _scope(findings: Findings, analysis: Analysis) -> Sentence:
         f"{'was' if bad == 1 else 'were'} left out of the comparison.",
         "#bk-untrusted",
     )
+
+
+def _invalid_subjects(findings: Findings) -> int:
+    """Return how many subjects have an invalid score where their suite's is valid."""
+    scores = findings.scores
+    names = ["model", "variant", "suite"]
+    invalid = scores[(scores["trusted"].astype(str) == "False") & scores["value"].notna()]
+    totals = set(invalid[invalid["subset"] == ALL][names].itertuples(index=False, name=None))
+    parts = invalid[invalid["subset"] != ALL][[*names, "subset"]].drop_duplicates()
+    return sum(row[:3] not in totals for row in parts.itertuples(index=False, name=None))
 
 
 def between(analysis: Analysis) -> Sentence:

@@ -12,16 +12,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from bakeoff.foundation.error_texts import may_be_error_text, skeleton
 from bakeoff.foundation.sentences import Template, joined
 from bakeoff.scoring.extraction import final_part
+from bakeoff.scoring.uniformity import few_texts
 
-if TYPE_CHECKING:
-    pass
-
-RULES = 1
+RULES = 2
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 Status = Literal["answered", "unparsed", "empty", "truncated", "errored"]
@@ -281,7 +279,7 @@ def why_not(mean: Score, samples: Sequence[Sample], trust: Thresholds) -> list[s
         reasons.append(RULES_DISAGREE(share=agreed, least=trust.min_agreement))
     if below_chance(mean.value, counts.judged, mean.chance, trust.chance_level):
         reasons.append(BELOW_CHANCE(value=mean.value, chance=mean.chance))
-    if warning := one_text(samples):
+    if warning := one_text(samples) or few_texts(samples):
         reasons.append(warning)
     reasons += poor_replies(samples, POOR_LIMIT)
     if math.isnan(mean.value):

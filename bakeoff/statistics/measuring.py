@@ -102,6 +102,11 @@ class _Table(NamedTuple):
         return 1 if self.codes is None else int(self.codes.max()) + 1
 
     @property
+    def strata(self) -> Ints | None:
+        """Return the subset of each sample where samples are drawn within fixed subsets."""
+        return self.codes if self.sampled is None else None
+
+    @property
     def differences(self) -> Floats:
         return self.values[:, self.a] - self.values[:, self.b]
 
@@ -223,7 +228,9 @@ def _score_rows(table: _Table, ends: _Ends | None, alpha: float) -> list[ScoreRo
         finite = np.isfinite(table.values[:, place])
         column = table.values[finite, place]
         n, total = len(column), float(column.sum())
-        closed = table.binary and (ends is None or _extreme(total, n))
+        closed = table.binary and (
+            ends is None or _extreme(total, n) or _drawn_alike(column, table.strata, finite)
+        )
         if closed or ends is None:
             low, high = _closed(column, None if table.sampled is None else table.sampled[finite], alpha)
         elif n and not np.ptp(column):
@@ -263,6 +270,20 @@ def _extreme(right: float, n: int) -> bool:
     """
     fewer = min(right, n - right)
     return fewer < FEWEST_EVENTS or fewer < EXTREME_SHARE * n
+
+
+def _drawn_alike(column: Floats, strata: Ints | None, finite: NDArray[np.bool_]) -> bool:
+    """Return whether a bootstrap within *strata* could hardly draw anything else.
+
+    Each subset nearly all right or all wrong leaves nothing to vary, whatever the whole suite's share.
+    """
+    import numpy as np
+
+    if strata is None or not len(column):
+        return False
+    of = strata[finite]
+    alike = [np.unique(column[of == stratum], return_counts=True)[1].max() for stratum in np.unique(of)]
+    return len(column) - int(sum(alike)) < FEWEST_EVENTS
 
 
 def _closed(column: Floats, sampled: Ints | None, alpha: float) -> Interval:
@@ -343,7 +364,7 @@ def _size(
     d, n = d[finite], int(finite.sum())
     only_a, only_b = int((d > 0).sum()), int((d < 0).sum())
     fewer = min(only_a + only_b, n - max(only_a, only_b))  # what a bootstrap could draw beside the rest
-    closed = table.binary and (ends is None or fewer < FEWEST_EVENTS)
+    closed = table.binary and (ends is None or fewer < FEWEST_EVENTS or _drawn_alike(d, table.strata, finite))
     low, high = (
         agresti_min(only_a, only_b, n, alpha) if closed or ends is None else ends.differences[:, place]
     )

@@ -53,7 +53,8 @@ def minimum_detectable_difference(
     if math.isinf(floor):
         return math.inf
     reach = float(ndtri(power) - ndtri(alpha / 2 / pairs))
-    return max(reach * math.sqrt(discordance * design_effect / n), 0.0 if graded else floor)
+    found = reach * math.sqrt(discordance * design_effect / n)
+    return found if graded else max(min(found, 1.0), floor)
 
 
 def samples_needed(

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from bakeoff.foundation.errors import BakeoffError, NotInStore, StoreError
 from bakeoff.foundation.files import append_line, write_json
-from bakeoff.foundation.provenance import MADE, ContentHashes, digest
+from bakeoff.foundation.provenance import INDEX, MADE, ContentHashes, digest
 from bakeoff.foundation.secrecy import redact, redacted
 from bakeoff.foundation.sentences import Statement, Template, of_error, restored, with_statements
 from bakeoff.foundation.workspace import Workspace
@@ -273,7 +273,7 @@ class Stages:
 
     def _contents(self, output: Path) -> dict[str, str]:
         """The digests of the files of *output* that decide what it is."""
-        return self._hashes.each(output, MADE)
+        return self._hashes.each(output, (*MADE, f"*{INDEX}"))
 
     def _why_altered(self, record: Record, output: Path) -> str:
         """Return which files of *output* the stage did not make.
@@ -283,6 +283,8 @@ class Stages:
         if record.made is None:
             return ""
         before, now_there = record.made, self._contents(output)
+        if not any(name.endswith(INDEX) for name in before):
+            now_there = {name: value for name, value in now_there.items() if not name.endswith(INDEX)}
         words = [
             (FILE_GONE if name not in now_there else FILE_NEW if name not in before else FILE_OTHER)(
                 name=name

@@ -11,9 +11,18 @@ models on them only beside ``length_ratio``, and never take them for a judgement
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from bakeoff.scoring.extraction import final_part
+
+_INVISIBLE = re.compile(
+    r"[\x00-\x08\x0e-\x1f\x7f\xad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]"
+)
+"""Characters that nobody sees, such as zero-width spaces, direction marks and the variants of an emoji."""
+
+_WRAPPED = re.compile(r"(?<=[\u3400-\u9fff])[ \t]*\r?\n[ \t]*(?=[\u3400-\u9fff])")
+"""A line that ends within a Chinese sentence: layout, which would cut a word in two."""
 
 METRICS = ("rouge_l_f", "rouge_1_f", "rouge_2_f", "bleu_4", "length_ratio")
 
@@ -23,7 +32,9 @@ def words(text: str) -> list[str]:
     import jieba
 
     jieba.setLogLevel(logging.WARNING)
-    return [word for word in jieba.cut(final_part(text)) if word.strip()]
+    return [
+        word for word in jieba.cut(_WRAPPED.sub("", _INVISIBLE.sub("", final_part(text)))) if word.strip()
+    ]
 
 
 def overlap(reply: str, reference: str) -> dict[str, float]:

@@ -15,6 +15,32 @@ NO_QUESTIONS = Template(
     "{folder}: no questions for {benchmark}; the format is described in docs/suites.md",
     zh="{folder}：没有 {benchmark} 的题目；格式见 docs/suites.md",
 )
+SUBSET = Template(
+    f"{_HERE}subset",
+    "{folder}: {name!r} cannot be the name of a subset: {why}",
+    zh="{folder}：{name!r} 不能用作科目名：{why}",
+)
+TOTAL = Template(
+    f"{_HERE}total",
+    "the total of all subsets has this name; rename the file or the rows' 'subset'",
+    zh="该名称用于全部科目的合计；请改文件名或各行的 'subset'",
+)
+NO_FILE_NAME = Template(
+    f"{_HERE}no_file_name",
+    "no file can be named so on every system (slashes, control characters, blanks or dots at an end)",
+    zh="该名称不能在所有系统上用作文件名（含斜杠、控制字符，或首尾有空格或句点）",
+)
+LONG_NAME = Template(
+    f"{_HERE}long_name",
+    "longer than {most} bytes (a Chinese character has three)",
+    zh="超过 {most} 字节（一个汉字占三字节）",
+)
+SINGLES = Template(
+    f"{_HERE}singles",
+    "questions under a name that ends in '_multiple' may have several right answers, and these have one; "
+    "rename the file",
+    zh="以 '_multiple' 结尾的科目应为多选题，而这些是单选题；请改文件名",
+)
 NO_ROWS = Template(f"{_HERE}no_rows", "{path}: must hold a JSON list of rows", zh="{path}：应为 JSON 列表")
 NO_OBJECT = Template(
     f"{_HERE}no_object", "a row is a JSON object, found {kind}", zh="每行应为 JSON 对象，实际是 {kind}"
@@ -38,6 +64,11 @@ NO_OPTIONS = Template(
 )
 NO_TEXT = Template(
     f"{_HERE}no_text", "'{key}' must be a text, found {value}", zh="'{key}' 应为文本，实际是 {value}"
+)
+NO_WORDS = Template(
+    f"{_HERE}no_words",
+    "the reference in 'answer' has no word that a reply could share (marks and thinking do not count), found {value}",
+    zh="'answer' 中的参考答案没有可供比较的词（标点、标记和思考过程不算），实际是 {value}",
 )
 NO_LIST = Template(
     f"{_HERE}no_list", "the options must be a list, found {kind}", zh="选项应为列表，实际是 {kind}"

@@ -17,12 +17,17 @@ from pathlib import Path
 
 from bakeoff.foundation.errors import DataError
 from bakeoff.foundation.files import numbered_lines, read_text
+from bakeoff.foundation.sentences import Statement
+from bakeoff.scoring.extraction import final_part
+from bakeoff.scoring.scores import ALL
 from bakeoff.suites import reasons
 
 RULES = 1
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 LETTERS = "ABCDEFGHIJ"
+MULTIPLE = "_multiple"
+"""Ending of the subsets whose questions may have several right answers; guessing and grading go by it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,27 @@ def questions(benchmark: str, folder: Path) -> dict[str, list[Question]]:
         by_subset.setdefault(question.subset, []).append(question)
     if not by_subset:
         raise DataError(reasons.NO_QUESTIONS(folder=folder, benchmark=benchmark))
+    for name, part in by_subset.items():
+        if why := _why_no_subset(name, part):
+            raise DataError(reasons.SUBSET(folder=folder, name=name[:80], why=why))
     return by_subset
+
+
+_LONGEST_SUBSET = 150
+"""Most bytes of a subset's name: EvalScope names files by it and by further 60 bytes, and a file system ends at 255."""
+
+
+def _why_no_subset(name: str, part: list[Question]) -> Statement | str:
+    """Return why the questions of *part* cannot be the subset *name*."""
+    if name == ALL:
+        return reasons.TOTAL()
+    if re.search(r"[/\\\x00-\x1f\x7f]", name) or name.strip(" .") != name:
+        return reasons.NO_FILE_NAME()
+    if len(name.encode()) > _LONGEST_SUBSET:
+        return reasons.LONG_NAME(most=_LONGEST_SUBSET)
+    if name.endswith(MULTIPLE) and any(question.options and not question.multiple for question in part):
+        return reasons.SINGLES()
+    return ""
 
 
 def _json_rows(folder: Path, pattern: str = "*.json*") -> Iterator[tuple[Path, int, dict[str, object]]]:
@@ -214,7 +239,10 @@ def _psyqa(folder: Path) -> Iterator[Question]:
         subset = str(row.get("subset") or "default")
         name = str(row.get("id", number))
         full = f"{text}\n{description}" if description and description != text else text
-        yield Question(subset, name, full, (), _text(row, "answer", path, number))
+        reference = _text(row, "answer", path, number)
+        if not re.search(r"[^\W_]", final_part(reference)):
+            raise reasons.at(path, number, reasons.NO_WORDS(value=repr(reference[:80])))
+        yield Question(subset, name, full, (), reference)
 
 
 _LABELS = {

@@ -21,7 +21,16 @@ from pathlib import Path
 
 from bakeoff.foundation.files import write_json
 from bakeoff.foundation.secrecy import redact
-from bakeoff.tools.hub_refusals import Refused, error_number, may_pass, no_cache, no_room
+from bakeoff.tools.hub_listings import Listing
+from bakeoff.tools.hub_refusals import (
+    Refused,
+    asked_to_wait,
+    error_number,
+    may_pass,
+    no_cache,
+    no_room,
+    outside,
+)
 from bakeoff.tools.hub_sites import HuggingFace, ModelScope, say
 from bakeoff.tools.hubs import (
     TITLES,
@@ -94,9 +103,11 @@ def answer(verb: str, source: Source, commit: str = "") -> Answer:
     hub: HuggingFace | ModelScope = (HuggingFace if source.hub == "huggingface" else ModelScope)(
         source, commit
     )
-    listing = hub.listing()
+    listing = _patiently(hub.listing)
     if not listing.files:
         raise Refused("no repository", f"{source} holds no files")
+    if why := outside(source, (file.path for file in listing.files)):
+        raise Refused("outside", why)
     root = repository_folder(source, os.environ)
 
     def here() -> int:
@@ -128,6 +139,31 @@ def answer(verb: str, source: Source, commit: str = "") -> Answer:
     if lost:
         raise ConnectionError(f"Connection aborted before {', '.join(lost[:3])} had come")
     return {**facts, "folder": str(folder), "sha256": {f.path: f.sha256 for f in listing.files if f.sha256}}
+
+
+_TRIES = 6
+_LONGEST_WAIT_S = 60.0
+
+
+def _patiently(work: Callable[[], Listing]) -> Listing:
+    """Return what *work* does, and do it again when a busy hub says when to come back.
+
+    Raises:
+        Exception: what *work* raises otherwise, or at last.
+    """
+    for attempt in range(1, _TRIES + 1):
+        try:
+            return work()
+        except Refused:
+            raise
+        except Exception as error:
+            wait_s = asked_to_wait(error)
+            if wait_s is None or wait_s > _LONGEST_WAIT_S or attempt == _TRIES:
+                raise
+            wait_s = wait_s or 2.0 ** (attempt - 1)
+            say(f"the hub is busy ({type(error).__name__}); asked again in {wait_s:g} s")
+            time.sleep(wait_s)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def main(argv: list[str]) -> int:

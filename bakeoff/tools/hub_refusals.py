@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from bakeoff.foundation.texts import printable
 from bakeoff.tools.hubs import MAIN, TITLES, TOKENS, Source, gib
 
 
@@ -50,6 +52,36 @@ def no_repository(source: Source, page: str, has_token: bool) -> str:
         f"{TITLES[source.hub]} has no {source.kind} {source.id} ({page}){token}; correct the id, or {other} where the "
         "other hub has it"
     )
+
+
+def spoiled(source: Source, name: str, tries: int) -> str:
+    """What to do about a file that comes otherwise than the hub lists it."""
+    return (
+        f"{source.id}: {name} came {tries} times with another content than {TITLES[source.hub]} lists for it (its "
+        "SHA-256 differs): a proxy or a mirror in between changes it; fetch it another way, or ask who runs the mirror"
+    )
+
+
+def outside(source: Source, paths: Iterable[str]) -> str:
+    """Return the first of *paths* that would leave the folder of its repository; "" for none."""
+    for path in paths:
+        parts = path.replace("\\", "/").split("/")
+        if (
+            ".." in parts
+            or "" in parts[:-1]
+            or re.match(r"[A-Za-z]:|~", path)
+            or re.search(r"[\x00-\x1f]", path)
+        ):
+            return (
+                f"{source} lists a file {printable(repr(path))}, which would be written outside of its folder or has a "
+                "name that no file can have everywhere; nothing of it is fetched"
+            )
+    return ""
+
+
+def refused_for(source: Source, status: int, reason: str, page: str) -> str:
+    """What a hub's refusal says that is none of the usual ones."""
+    return f"{TITLES[source.hub]} refuses {source.id} with HTTP {status} {reason}".rstrip() + f" ({page})"
 
 
 def no_room(source: Source, lacking: int, free: int, folder: Path) -> str:
@@ -118,3 +150,17 @@ def may_pass(error: BaseException) -> bool:
         if status in (408, 429, 500, 502, 503, 504):
             return True
     return False
+
+
+def asked_to_wait(error: BaseException) -> float | None:
+    """Return after how many seconds a busy hub wants to be asked again.
+
+    0 where it does not say when; None where it is not busy.
+    """
+    for cause in causes(error):
+        response = getattr(cause, "response", None)
+        status = getattr(response, "status_code", None) or getattr(cause, "status_code", None)
+        after = str((getattr(response, "headers", None) or {}).get("Retry-After") or "").strip()
+        if status == 429 or (status == 503 and after):
+            return float(after) if re.fullmatch(r"\d+(?:\.\d+)?", after) else 0.0
+    return None

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +21,7 @@ from urllib.parse import urlsplit
 
 from bakeoff.foundation.files import write_text
 from bakeoff.foundation.secrecy import redact
-from bakeoff.tools.hub_listings import Commit, Entry, Page
+from bakeoff.tools.hub_listings import Commit, Entry, File, Listing, Page, sha256_of
 from bakeoff.tools.hub_refusals import (
     Refused,
     causes,
@@ -31,6 +30,8 @@ from bakeoff.tools.hub_refusals import (
     may_pass,
     no_repository,
     no_revision,
+    refused_for,
+    spoiled,
 )
 from bakeoff.tools.hubs import (
     NOT_FETCHED,
@@ -49,31 +50,8 @@ RESUMED_FROM = 1 << 20
 TRIES = 5
 """How often a file is asked for again without a byte having come."""
 WORKERS = 4
-
-
-@dataclass(frozen=True)
-class File:
-    """One file of a commit."""
-
-    path: str
-    size: int
-    sha256: str = ""
-    """Of its content, where the hub says it."""
-    blob: str = ""
-    """Its name in the cache of Hugging Face."""
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A commit and its files."""
-
-    commit: str
-    files: tuple[File, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(file.size for file in self.files)
+_SPOILED_TRIES = 3
+"""How often a file is fetched whose content is not what the hub lists."""
 
 
 class HuggingFace:
@@ -128,7 +106,7 @@ class HuggingFace:
         with self._in_words():
             whole = [file for file in listing.files if file.sha256 and (blobs / file.blob).exists()]
             for file in whole:
-                if _sha256(blobs / file.blob) != file.sha256:
+                if sha256_of(blobs / file.blob) != file.sha256:
                     say(
                         f"{file.path}: what the cache has of it is not what the hub lists; it is fetched again"
                     )
@@ -138,7 +116,8 @@ class HuggingFace:
             lacking = [f for f in large if not (blobs / f.blob).exists()]
             with ThreadPoolExecutor(WORKERS) as pool:
                 list(pool.map(lambda file: self._fetch_large(file, listing.commit, blobs), lacking))
-            return Path(
+            new = [f for f in listing.files if f.size <= RESUMED_FROM and not (blobs / f.blob).exists()]
+            folder = Path(
                 self.library.snapshot_download(
                     self.source.id,
                     repo_type=self.source.kind,
@@ -147,13 +126,21 @@ class HuggingFace:
                     max_workers=WORKERS,
                 )
             )
+            for file in new:  # of these the library looks at the length alone
+                if (folder / file.path).is_file() and not file.is_in(folder / file.path):
+                    (folder / file.path).resolve().unlink()
+                    raise Refused("spoiled", spoiled(self.source, file.path, 1))
+            return folder
 
     def note(self, commit: str) -> None:
         """Let the cache know where the branch is, as the library itself does."""
         if not is_commit(self.source.branch):
             ref = repository_folder(self.source, os.environ) / "refs" / self.source.branch
-            ref.parent.mkdir(parents=True, exist_ok=True)
-            write_text(ref, commit)
+            with contextlib.suppress(
+                FileExistsError, NotADirectoryError, IsADirectoryError
+            ):  # once work, now work/2
+                ref.parent.mkdir(parents=True, exist_ok=True)
+                write_text(ref, commit)
 
     def _metadata(self, file: File, commit: str) -> Any:
         url = self.library.hf_hub_url(self.source.id, file.path, repo_type=self.source.kind, revision=commit)
@@ -167,13 +154,14 @@ class HuggingFace:
         with FileLock(f"{part}.lock"):
             if (blobs / file.blob).exists():
                 return
-            while True:
+            for _ in range(_SPOILED_TRIES):
                 self._go_on(file, commit, part, import_module("huggingface_hub.utils").build_hf_headers())
-                if _sha256(part) == file.sha256:
+                if sha256_of(part) == file.sha256:
                     part.replace(blobs / file.blob)
                     return
                 part.unlink()
                 say(f"{file.path}: its content is not what the hub lists; it is fetched again")
+        raise Refused("spoiled", spoiled(self.source, file.path, _SPOILED_TRIES))
 
     def _go_on(self, file: File, commit: str, part: Path, headers: dict[str, str]) -> None:
         from huggingface_hub.file_download import http_get
@@ -227,6 +215,9 @@ class HuggingFace:
                 raise Refused("gated", gated(source, page, has_token)) from None
             if status == 404 or status == 400:
                 raise Refused("no repository", no_repository(source, page, has_token)) from None
+            if 400 < status < 500 and status not in (408, 429):
+                reason = error.response.reason_phrase
+                raise Refused("refused", refused_for(source, status, reason, page)) from None
             raise
         except errors.HFValidationError as error:
             raise Refused("no repository", f"{source.id} is no id of {TITLES[source.hub]}: {error}") from None
@@ -399,6 +390,10 @@ class ModelScope:
                 raise Refused("no revision", no_revision(source, [])) from None
             if 404 in statuses:
                 raise Refused("no repository", no_repository(source, page, bool(self.token))) from None
+            if final := [status for status in statuses if 400 < status < 500 and status not in (408, 429)]:
+                raise Refused("refused", refused_for(source, final[0], "", page)) from None
+            if name := re.search(r"Hash mismatch for ([^\s:]+)", str(error)):
+                raise Refused("spoiled", spoiled(source, name[1], 1)) from None
             raise
 
     def _exists(self) -> bool:
@@ -437,8 +432,3 @@ def say(line: str) -> None:
 
 def _is_hexadecimal(text: str) -> bool:
     return len(text) >= 7 and set(text) <= set("0123456789abcdef")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

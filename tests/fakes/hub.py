@@ -11,7 +11,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -64,6 +64,8 @@ class FakeHub:
 
     Attributes:
         cut_after: bytes of a large file after which its connection is cut, as often as :attr:`cuts` says.
+        before: gets a request first (server, method, path); the status, headers and body that it gives are sent.
+        spoiled: whether the store of large files sends other bytes than it has, as many.
         instead: status and page with which the hub answers everything, as who stands in its place does.
         lists_commits: whether a listing of ModelScope's kind says of which commit it is.
     """
@@ -76,6 +78,8 @@ class FakeHub:
         self.chunk_s = 0.0
         self.lists_commits = True
         self.instead: tuple[int, bytes] | None = None
+        self.before: Callable[[str, str, str], tuple[int, dict[str, str], bytes] | None] | None = None
+        self.spoiled = False
         self.lock = threading.Lock()
         self._servers = [_Server(("127.0.0.1", 0), handler) for handler in (_Hub, _Store)]
         for server in self._servers:
@@ -177,7 +181,11 @@ class _Handler(BaseHTTPRequestHandler):
                     headers.get("Range") or "",
                 )
             )
-        self.answer(urlsplit(self.path))
+        before = self.hub.before and self.hub.before(self.name, self.command, self.path)
+        if before:
+            self.send(before[0], before[2], **before[1])
+        else:
+            self.answer(urlsplit(self.path))
 
     def answer(self, address: object) -> None:
         raise NotImplementedError
@@ -235,6 +243,7 @@ class _Store(_Handler):
         if data is None:
             self.send(404)
         else:
+            data = data[:-1] + bytes([data[-1] ^ 1]) if self.hub.spoiled else data
             self.send_file(data, may_cut=True, ETag=f'"{name}"', X_Linked_ETag=f'"{name}"')
 
 
