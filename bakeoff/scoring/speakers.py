@@ -54,6 +54,11 @@ def is_own(lead: str) -> bool:
     return not _OWN.sub("", lead) or not _OWN.sub("", _CIRCUMSTANCE.sub("", lead, count=1))
 
 
+def foreign_part(words: str) -> str:
+    """Return what of *words* is no word that a reply says of its own choice."""
+    return _OWN.sub("", words)
+
+
 def is_of_others(lead: str) -> bool:
     """Whether *lead* names somebody else whose answer follows."""
     return bool(_OTHERS.search(lead))

@@ -132,7 +132,7 @@ class SentenceReader(ShortAnswerReader):
             text = text[: stop.start()]
         if re.fullmatch(r"([A-J])\1{2,19}", text):
             return text[0] if LETTERS.index(text[0]) < self.count else ""
-        if len(text) > _LOOKED_THROUGH:
+        if len(text) > _LOOKED_THROUGH or self.asks_exception:
             return None
         signs, lists = self._signs(text)
         if any(max(labels) >= self.count for labels in lists):
@@ -228,7 +228,13 @@ class SentenceReader(ShortAnswerReader):
         It must part all of them, or name one list and nothing else.
         """
         text = self.text
-        if not self.multiple or len(text) > 200 or _OPEN_ENDED.search(text) or UNSURE.search(text):
+        if (
+            not self.multiple
+            or self.asks_exception
+            or len(text) > 200
+            or _OPEN_ENDED.search(text)
+            or UNSURE.search(text)
+        ):
             return ""
         if re.match(r"[A-J](?:, ?[A-J])*, [A-J]\b", text) or "—" in text:
             return ""  # where such a list ends, its commas do not tell

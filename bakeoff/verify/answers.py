@@ -18,6 +18,7 @@ from bakeoff.scoring.labels import LETTERS
 from bakeoff.store.places import evidence_of
 from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS as OVERLAPS
+from bakeoff.suites.rows import asked
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.cores import Check
 from bakeoff.verify.evidence import Evidence, Row, read_object, read_result
@@ -110,12 +111,19 @@ def _check_reading(audit: Audit, where: str, sample: Row, benchmark: str, main: 
     if options and set(target) <= set(LETTERS[: len(options)]):
         column = "extracted" if benchmark in OURS else "extracted_alt"
         value = str(sample[column] or "")
-        readings = [extract_choice(reply, options, multiple=_is_multiple(sample))]
-        if value not in readings and not _is_multiple(
-            sample
-        ):  # of a question with one right option, it is not told
-            readings.append(extract_choice(reply, options, multiple=True))
-        audit.compare("extraction", f"{where} {column}", value, value if value in readings else readings[0])
+        # of a question with one right option, it is not told whether several were allowed, and a scenario's prompt
+        # may have held more of it than the sample does
+        question = asked(str(sample["subset"]), str(sample["question"] or ""))
+        ways = [
+            (several, known) for several in {_is_multiple(sample): 0, True: 0} for known in (question, "")
+        ]
+        readings = (
+            extract_choice(reply, options, multiple=several, question=known) for several, known in ways
+        )
+        first = next(readings)
+        audit.compare(
+            "extraction", f"{where} {column}", value, value if value == first or value in readings else first
+        )
         stated = str(sample["extracted" if benchmark in OURS else "extracted_alt"] or "")
         if main in ("accuracy", "acc"):
             right = bool(stated) and set(str(sample["extracted"])) == set(target)
