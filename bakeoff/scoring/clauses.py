@@ -13,17 +13,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bakeoff.scoring.judgements import BREAK, TAKEN_BACK, UNSURE
+from bakeoff.scoring.judgements import BREAK, UNSURE
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.option_words import REFUSED
 from bakeoff.scoring.questions import Asks
-from bakeoff.scoring.speakers import foreign_part, is_of_others, is_own
-from bakeoff.scoring.statements import CHOSEN, MARKED
+from bakeoff.scoring.speakers import foreign_part, is_ascribed, is_of_others, is_own
+from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED
 from bakeoff.scoring.verdicts import Verdict, is_doubtful, speaks_against, verdict_of
 from bakeoff.scoring.whole_sentences import SentenceReader
 
 _LONGEST = 4000
-_CLAUSE = re.compile(r"[,。;!?\n]+|\.(?=\s|$)|(?<=\w) ?(?:—+|–) ?|:(?=\s*\n)")
+_CLAUSE = re.compile(r"[,。;!?\n]+|\.(?=\s|$)|(?<=\w) ?(?:—+|–) ?|(?<=[\u4e00-\u9fff][\u4e00-\u9fff]):")
 _COUNT = "零一二三四五六七八九十"
 _REST = re.compile(
     r"(?:其[余他它]|剩[余下]|余下|另外|另)(?:的|下的)?(?P<count>[两二三四五六七八九]?)(?:个|项|条|者|种|点|样|位)?(?:选项|选择|说法|描述|表述|技术|答案)?(?:内容)?(?=[^\w]|$|[都均全皆也是才则不属符正错为选可描])"
@@ -33,12 +33,29 @@ _REST = re.compile(
 _FIRST = re.compile(r"(?P<side>前|后)(?:面)?(?P<count>[两二三四五])(?:个|项|条|者|种|点|样)(?:选项)?")
 _ENGLISH_COUNT = {"two": 2, "three": 3, "four": 4}
 _LETTER = re.compile(
-    r"(?<![A-Za-z0-9])(?:选项 ?|option )?([A-J])(?![A-Za-z0-9'’])(?:选?项)?[*_`)\]】」』”\"']*", re.IGNORECASE
+    r"(?<![A-Za-z0-9])(?:选项 ?|option )?([A-J]{1,10})(?![A-Za-z0-9'’])(?:选?项)?[*_`)\]】」』”\"']*",
+    re.IGNORECASE,
 )
 _BETWEEN = re.compile(
     r"[ \t]*(?:[、,/&+]|和|与|及|以及|还有|跟|\band\b|,? and\b|,? or\b|或)?[ \t]*", re.IGNORECASE
 )
-_GLOSS = re.compile(r"[ \t]*[.、:(]?[ \t]*[*_`\"'“‘「(]*")
+_GLOSS = re.compile(r"[ \t]*[.、:(|]?[ \t]*[*_`\"'“‘「(]*")
+_QUOTE = re.compile(r"[\"“「『]([^\"“”「」『』\n]{2,40})[\"”」』]")
+_OUTRIGHT = re.compile(
+    r"最(?:合适|恰当|适合|适当|佳|好|优|符合|贴切|准确|有效|合理|妥当|能|贴近|理想|体现|正确)|\bbest\b"
+    r"|\bmost (?:appropriate|likely|suitable|accurate|effective|fitting|plausible|reasonable|helpful|empathetic)\b",
+    re.IGNORECASE,
+)
+_CONCLUDES = re.compile(
+    r"[\W_]*(?:因此|所以|故|因而|这|此|该|那么?|正|就|都|显然|也就)*(?:属于|是|为|即|叫做?|称为|体现了?|反映了?|说明了?)(?:一种|典型的|所谓的?)?[\W_]*"
+)
+"""What a clause says before its option where it names the case of the question."""
+_CONTRAST = re.compile(r"[\W_]*(?:而|至于|whereas|while)[\W_]*", re.IGNORECASE)
+_JOINING = " 而与和同对跟在把将其中有\"'“「"
+_REVOKED = re.compile(
+    r"更正|改正|纠正|修正|改为|应改|重新|[说写搞弄看]错|口误|抱歉|收回|再想|再看|等等|等一下|\b(?:wait|actually|correction|sorry)\b",
+    re.IGNORECASE,
+)
 _PICKS = re.compile(
     r"只有|仅|唯|其中|中间|[两二三四五]个|这[两三]|前者|后者|第[一二三四五]|它们|之一|\b(?:only|the (?:former|latter)|one of)\b",
     re.IGNORECASE,
@@ -58,7 +75,7 @@ _OBJECT = re.compile(
 )
 """What makes an option part of another thought: ``与焦虑``."""
 _ILL = re.compile(
-    r"[差坏糟忌劣害伤险错误]|避免|防止|警惕|先|\b(?:worst|least|rude|impolite|mistake|avoid|tempt\w*|bad|poor|harm\w*|un\w+|in(?:app|corr|eff|acc)\w+|first)\b",
+    r"[差坏糟忌劣害伤险错误]|避免|防止|警惕|先(?=.*(?:再|然后|其次|之后|接着))|\b(?:worst|least|rude|impolite|mistake|avoid|tempt\w*|bad|poor|harm\w*|un\w+|in(?:app|corr|eff|acc)\w+|first)\b",
     re.IGNORECASE,
 )
 """What commends nothing, whatever else it says."""
@@ -85,7 +102,8 @@ class _Heard:
     """What the clauses said so far.
 
     Attributes:
-        fair: options spoken for as answers; ``poor``: spoken against.
+        fair: options spoken for as answers; ``poor``: spoken against; ``unclear``: named otherwise.
+        outright: options put above all others.
         clauses: how many verdicts there were.
         plain: whether one of them said no more than ``是``.
         judged: whether one of them spoke of what an option states.
@@ -93,6 +111,8 @@ class _Heard:
 
     fair: set[int] = field(default_factory=set)
     poor: set[int] = field(default_factory=set)
+    unclear: set[int] = field(default_factory=set)
+    outright: set[int] = field(default_factory=set)
     clauses: int = 0
     plain: bool = False
     judged: bool = False
@@ -111,15 +131,14 @@ class ClauseReader(SentenceReader):
     def by_clauses(self) -> str:
         """Return the letters that the reply's clauses leave, or ""."""
         text = self.text
-        if (
-            not text
-            or len(text) > _LONGEST
-            or REFUSED.search(text)
-            or UNSURE.search(text)
-            or TAKEN_BACK.search(text)
-        ):
+        if (stop := EXPLANATION.search(text)) and (before := text[: stop.start()].strip()):
+            unexplained = type(self)(before, self.options, self.multiple, self.named, self.stem)
+            return unexplained.by_clauses()
+        if not text or len(text) > _LONGEST or re.search(r"\.{2}|…", text[-8:]):
             return ""
-        if re.search(r"\.{2}|…", text[-8:]) or self.count < 2 or self._letters_are_names():
+        if any(doubt.search(text) for doubt in (REFUSED, UNSURE, _REVOKED)):
+            return ""
+        if self.count < 2 or self._letters_are_names():
             return ""
         if letters := self._echoed():
             return letters
@@ -192,8 +211,13 @@ class ClauseReader(SentenceReader):
 
     def _by_letter(self) -> Iterator[_Mention]:
         for letter in itertools.islice(_LETTER.finditer(self.text), 2 * MOST_CUES):
-            if letter[1] in LETTERS[: self.count]:
-                yield _Mention(letter.start(), letter.end(), (LETTERS.index(letter[1]),))
+            indices = tuple(LETTERS.index(name) for name in letter[1] if name in LETTERS)
+            if len(set(indices)) == len(letter[1]) and max(indices) < self.count:
+                yield _Mention(letter.start(), letter.end(), indices)
+        for quoted in itertools.islice(_QUOTE.finditer(self.text), MOST_CUES):
+            owners = [i for i, words in enumerate(self.options) if quoted[1] in words]
+            if len(owners) == 1 and quoted[1] not in self.stem.text:
+                yield _Mention(quoted.start(), quoted.end(), (owners[0],))
 
     def _by_text(self) -> Iterator[_Mention]:
         lowered = self.text.lower()
@@ -241,13 +265,41 @@ class ClauseReader(SentenceReader):
                 indices = set(range(self.count)) - (heard.fair | heard.poor or named)
                 if not indices or (mention.indices and len(mention.indices) != len(indices)):
                     return ""
+            lead = _CLAUSE.split(self.text[: mention.start])[-1]
             verdict = self._verdict(clause)
-            if verdict is None:
-                return ""
+            if (
+                verdict is None
+                and not clause.strip(" \n.。;*_`")
+                and not self.text[: mention.start].strip(" *_`")
+            ):
+                verdict = Verdict(holds=True, chooses=True)  # the reply begins with its list
+            if verdict is None and heard.fair and self.multiple and _CONTRAST.fullmatch(lead):
+                verdict = Verdict(holds=False, chooses=True)
+            if verdict is None or (verdict.holds and not self._speaks_itself(mention, lead, clause)):
+                heard.unclear |= indices
+                continue
             heard.add(indices, verdict, self._answers(verdict))
+            if verdict.holds and not self.asks_exception and self._is_outright(mention, lead, clause):
+                heard.outright |= indices
         if heard.fair & heard.poor or (not heard.poor and (heard.plain or _TURNS.search(self.text))):
             return ""
+        if heard.unclear:
+            sole = (
+                len(heard.outright) == 1 and heard.outright == heard.fair and not heard.fair & heard.unclear
+            )
+            return self.letters(Labels(tuple(heard.fair), 0, 0)) if sole and not self.multiple else ""
         return self._left(heard)
+
+    def _speaks_itself(self, mention: _Mention, lead: str, clause: str) -> bool:
+        """Whether the reply itself speaks for the options of *mention*."""
+        return mention.rest or self.is_mine(lead.strip(_JOINING)) or self.stem.shares(clause)
+
+    def _is_outright(self, mention: _Mention, lead: str, clause: str) -> bool:
+        """Whether a clause puts its option above all others, or answers the question."""
+        if _OUTRIGHT.search(clause) and not _ILL.search(clause):
+            return True
+        after = _CLAUSE.split(self.text[mention.end :] + "\n")[0]
+        return self._answers_question(lead, after)
 
     def _parts(self, mentions: list[_Mention]) -> Iterator[tuple[_Mention, str]]:
         """Yield each mention with what its clause says beside it."""
@@ -255,7 +307,7 @@ class ClauseReader(SentenceReader):
         starts = [
             m.end()
             for m in _CLAUSE.finditer(text)
-            if not any(n.start < m.end() and m.start() < n.end for n in mentions)
+            if not any(n.start < m.end() and m.start() < n.end + (m[0] in ":.") for n in mentions)
         ]
         bounds = [0, *starts, len(text) + 1]
         clauses = [(a, b) for a, b in itertools.pairwise(bounds)]
@@ -274,23 +326,28 @@ class ClauseReader(SentenceReader):
         self, said: str, clauses: list[tuple[int, int]], holding: list[list[_Mention]]
     ) -> str:
         """Return *said*, or the verdict of a later clause about the same."""
-        if self._verdict(said) is not None:
-            return said
+        told = said if self._verdict(said) is not None else ""
         for (a, b), inside in zip(clauses, holding, strict=True):
             later = self.text[a:b]
-            if inside:
-                return said
-            if _PICKS.search(later):
+            if inside or (told and "\n" in self.text[a - 1 : a]):
+                break
+            if _PICKS.search(later) and not told:
                 return ""
-            if self._verdict(later) is not None and not is_of_others(later):
-                return later
-        return said
+            if self._verdict(later) is None or is_of_others(later):
+                continue
+            if not told or _OUTRIGHT.search(later):
+                told = later
+        return told or said
 
     def _verdict(self, said: str) -> Verdict | None:
         if re.match(r"(?:中|里|内|之中|当中)(?!的是)", said.strip()):
             return None  # what is chosen from
         said = said.strip(" \t\n.,。;!*_`")
-        return verdict_of(said, self.stem.shares(said)) if said and not is_of_others(said) else None
+        return (
+            verdict_of(said, self.stem.shares(said))
+            if said and not is_of_others(said) and not is_ascribed(said)
+            else None
+        )
 
     def _answers(self, verdict: Verdict) -> bool:
         """Whether *verdict* speaks for the option as an answer."""
@@ -308,7 +365,7 @@ class ClauseReader(SentenceReader):
         if self.multiple:
             whole = fair and fair | poor == every and (poor or heard.clauses > 1 or _ALL.search(self.text))
             return self.letters(Labels(tuple(fair), 0, 0)) if whole else ""
-        if len(fair) == 1 and poor:
+        if len(fair) == 1 and (poor or heard.outright == fair):
             return self.letters(Labels(tuple(fair), 0, 0))
         weighed = heard.clauses > 1 or not heard.judged
         if weighed and not fair and len(poor) == self.count - 1 and self.count > 2:
@@ -336,20 +393,32 @@ class ClauseReader(SentenceReader):
             after = _CLAUSE.split(self.text[mention.end :] + "\n")[0]
             asked = "?" in self.text[mention.end : mention.end + len(after) + 1]
             sentence = re.split(r"[。!?;\n]|\. ", self.text[: mention.start])[-1] + after
-            if asked or is_doubtful(sentence) or speaks_against(sentence) or is_of_others(sentence):
+            if asked or is_doubtful(sentence) or speaks_against(before + after) or is_of_others(sentence):
                 return ""
+            glossed = not self.text[: mention.start].strip() and mention.end - mention.start > len(words) + 1
             alone = not before.strip(" *_`") and not self.text[: mention.start].rstrip().endswith(
                 (",", ":", "—", "–")
             )
             stands = (
-                stands or bool(alone and _PARTICLES.fullmatch(after)) or self._answers_question(before, after)
+                stands
+                or glossed
+                or bool(alone and _PARTICLES.fullmatch(after))
+                or self._answers_question(before, after)
             )
+            concludes = _CONCLUDES.fullmatch(before) and not foreign_part(self.stem.without(after))
+            stands = stands or (bool(concludes) and not self.asks_exception)
         return LETTERS[index] if stands else ""
 
     def _answers_question(self, before: str, after: str) -> bool:
         """Whether the words around an option are the question's, but for a few."""
         said = f"{before} {after}"
-        if self.asks_exception or _OBJECT.search(before) or _ILL.search(said) or not self.stem.shares(said):
+        if (
+            self.asks_exception
+            or is_ascribed(before)
+            or _OBJECT.search(before)
+            or _ILL.search(said)
+            or not self.stem.shares(said)
+        ):
             return False
         left = re.sub(
             r"[\W\d_]", "", foreign_part(self.stem.without(before) + " " + self.stem.without(after))

@@ -62,7 +62,11 @@ class Stem:
         if sum(pair in own for pair in pairs) >= 2:
             return True
         asked = set(re.findall(r"[a-z]{4,}", self.text.lower()))
-        return len(asked & set(re.findall(r"[a-z]{4,}", words.lower()))) >= 2
+        said = re.findall(r"[a-z]+", words.lower())
+        shared = {
+            word for word in said if len(word) > 3 and any(word in (other, other[:-1]) for other in asked)
+        }
+        return len(shared) >= (2 if len(said) > 6 else 1)
 
     def is_repeated_by(self, words: str, share: float) -> bool:
         """Whether *share* of *words* writes the question down again."""

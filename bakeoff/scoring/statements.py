@@ -103,7 +103,7 @@ _BE = r"(?:'s\b|\s*(?:is|are|was|must be|has to be|should be|would be|will be|in
 MARKED = re.compile(
     rf"(?:{_FIT}的?)?答案{_TO_BE}"
     rf"|{_FIT}的?(?:选项|选择|项){_TO_BE}(?=[\s*_`:]*(?:[:\"“「(\[*]|是|为|[A-J选第]))"
-    r"|(?:^|(?<=[\n。;,!?*#\s]))(?:正解|解|答|回答|(?:最终|综合|先说|先给|直接给出?)?结论|结果|答复|选择|选项|选)\s*[*_`]*\s*:"
+    r"|(?:^|(?<=[\n。;,!?*#\s]))(?:正解|解|答|回答|(?:最终|综合|先说|先给|直接给出?|得出)?结论|结果|答复|选择|选项|选)\s*[*_`]*\s*:"
     r"|正确的?(?:选项|答案)?(?:有|是|为)?\s*:(?=[\s*_`(\[]*[A-J])"
     r"|\b(?:correct|right|best|most (?:likely|appropriate|suitable|probable|plausible|fitting|accurate)) (?:\w+ )?(?:reason|explanation|cause|interpretation"
     rf"|emotion|feeling|reaction|response|reply|statement|description|conclusion|inference|outcome|way|strategy|method|technique|term|theory|diagnosis|match)\b{_BE}"

@@ -20,7 +20,7 @@ _NEGATION = re.compile(
     re.IGNORECASE,
 )
 _FAULT = re.compile(
-    r"错误?|误|有问题|站不住脚|无关|\b(?:wrong|incorrect|false|invalid|inappropriate|inaccurate|unsuitable|irrelevant|untrue)\b|✗|✘|❌|×|✖",
+    r"错误?|误|有问题|站不住脚|无关|过于|片面|牵强|曲解|混淆|\b(?:wrong|incorrect|false|invalid|inappropriate|inaccurate|unsuitable|irrelevant|untrue)\b",
     re.IGNORECASE,
 )
 _DROPS = re.compile(
@@ -32,7 +32,7 @@ _TAKES = re.compile(
     re.IGNORECASE,
 )
 _HOLDS = re.compile(
-    r"正确|准确|(?<![反相针绝面应])对(?=[\W_的]|$)|成立|属实|属于|符合|恰当|合适|适当|合理|妥当|可取|可行|可以(?=[\W_]|$)|没错|没毛病|没问题|没有(?:任何)?问题|无误|不错|是(?=[\W_]|$)|才叫|才算|才是|正是|就是|有关|相关|最(?:合适|恰当|好|佳|贴切|准确)|✓|✔|✅|☑|√"
+    r"正确|准确|(?<![反相针绝面应])对(?=[\W_的]|$)|成立|属实|属于|符合|恰当|合适|适当|合理|妥当|可取|可行|可以(?=[\W_]|$)|没错|没毛病|没问题|没有(?:任何)?问题|无误|不错|是(?=[\W_]|$)|才叫|才算|才是|正是|就是|有关|相关|最(?:合适|恰当|好|佳|贴切|准确)"
     r"|\b(?:correct|right|true|valid|accurate|appropriate|suitable|reasonable|acceptable|fits?|appl(?:y|ies)|best|supported|stated)\b",
     re.IGNORECASE,
 )
@@ -45,6 +45,9 @@ _FUSED = re.compile(
     r"(?:没有?|不是|并不是|并非|无)(?:一[个条项])?(?:不|错)|不(?:能|可|会|得)(?:说)?[^,。]{0,4}?(?:不|没有?|没)|not (?:wrong|incorrect|false|untrue)|不是错|没有?[^,。]{0,6}?(?:不|错)",
     re.IGNORECASE,
 )
+
+_TICK = re.compile(r"[✓✔✅☑√]")
+_CROSS = re.compile(r"[✗✘❌×✖]")
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,9 @@ def verdict_of(clause: str, about_question: bool) -> Verdict | None:
     """
     if is_doubtful(clause):
         return None
+    ticked, crossed = bool(_TICK.search(clause)), bool(_CROSS.search(clause))
+    if ticked or crossed:
+        return Verdict(holds=ticked, chooses=False) if ticked != crossed else None
     count, single = _negations(clause)
     if not single:
         return None
@@ -97,7 +103,11 @@ def verdict_of(clause: str, about_question: bool) -> Verdict | None:
     chooses = bool(_TAKES.search(clause))
     said = chooses or _HOLDS.search(clause) or _FAULT.search(bare) or about_question
     if not said and not (
-        count and re.search(r"不(?:行|算|是|在|能|应|该|宜|合|符|属|对|正|恰)|不$|\bnot\b|n't\b", bare)
+        count
+        and re.search(
+            r"不(?:行|算|是|在|能|应|该|宜|合|符|属|对|正|恰|存)|不$|没有?|未(?:提|涉|见|体|说|出)|\bnot\b|n't\b",
+            bare,
+        )
     ):
         return None
     plain = (
