@@ -12,6 +12,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from bakeoff.scoring.judgements import BREAK, UNSURE
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
@@ -63,6 +64,7 @@ _PICKS = re.compile(
 """What speaks of some of the options that an earlier clause names."""
 _ALL = re.compile(r"[都均全皆]|\b(?:all|every|each)\b", re.IGNORECASE)
 _SHORT = 400
+_NEAR = 120
 _TOPIC = re.compile(
     r"考[查察]|涉及|知识点|要点|重点|基础|前提|概念|主题|题[目干]问|相反|区别|例如|比如|\b(?:topic|opposite|common|concept|such as|for example|e\.g)\b",
     re.IGNORECASE,
@@ -265,7 +267,7 @@ class ClauseReader(SentenceReader):
                 indices = set(range(self.count)) - (heard.fair | heard.poor or named)
                 if not indices or (mention.indices and len(mention.indices) != len(indices)):
                     return ""
-            lead = _CLAUSE.split(self.text[: mention.start])[-1]
+            lead = self._before(mention)
             verdict = self._verdict(clause)
             if (
                 verdict is None
@@ -283,7 +285,7 @@ class ClauseReader(SentenceReader):
                 heard.outright |= indices
         if heard.fair & heard.poor or (not heard.poor and (heard.plain or _TURNS.search(self.text))):
             return ""
-        if heard.unclear:
+        if heard.unclear - heard.poor:
             sole = (
                 len(heard.outright) == 1 and heard.outright == heard.fair and not heard.fair & heard.unclear
             )
@@ -298,16 +300,18 @@ class ClauseReader(SentenceReader):
         """Whether a clause puts its option above all others, or answers the question."""
         if _OUTRIGHT.search(clause) and not _ILL.search(clause):
             return True
-        after = _CLAUSE.split(self.text[mention.end :] + "\n")[0]
+        after = self._after(mention)
         return self._answers_question(lead, after)
 
     def _parts(self, mentions: list[_Mention]) -> Iterator[tuple[_Mention, str]]:
         """Yield each mention with what its clause says beside it."""
         text = self.text
+        covered = {at for m in mentions for at in range(m.start, m.end)}
+        ends = {m.end for m in mentions}
         starts = [
             m.end()
             for m in _CLAUSE.finditer(text)
-            if not any(n.start < m.end() and m.start() < n.end + (m[0] in ":.") for n in mentions)
+            if covered.isdisjoint(range(m.start(), m.end())) and not (m[0] in ":." and m.start() in ends)
         ]
         bounds = [0, *starts, len(text) + 1]
         clauses = [(a, b) for a, b in itertools.pairwise(bounds)]
@@ -339,7 +343,24 @@ class ClauseReader(SentenceReader):
                 told = later
         return told or said
 
+    def _before(self, mention: _Mention) -> str:
+        """Return what the clause says before *mention*."""
+        return _CLAUSE.split(self.text[max(0, mention.start - _NEAR) : mention.start])[-1]
+
+    def _after(self, mention: _Mention) -> str:
+        """Return what the clause says behind *mention*."""
+        return _CLAUSE.split(self.text[mention.end : mention.end + _NEAR] + "\n")[0]
+
+    @cached_property
+    def _verdicts(self) -> dict[str, Verdict | None]:
+        return {}
+
     def _verdict(self, said: str) -> Verdict | None:
+        if said not in self._verdicts:
+            self._verdicts[said] = self._judged_by(said)
+        return self._verdicts[said]
+
+    def _judged_by(self, said: str) -> Verdict | None:
         if re.match(r"(?:中|里|内|之中|当中)(?!的是)", said.strip()):
             return None  # what is chosen from
         said = said.strip(" \t\n.,。;!*_`")
@@ -389,8 +410,8 @@ class ClauseReader(SentenceReader):
             return ""
         stands = False
         for mention in mentions:
-            before = _CLAUSE.split(self.text[: mention.start])[-1]
-            after = _CLAUSE.split(self.text[mention.end :] + "\n")[0]
+            before = self._before(mention)
+            after = self._after(mention)
             asked = "?" in self.text[mention.end : mention.end + len(after) + 1]
             sentence = re.split(r"[。!?;\n]|\. ", self.text[: mention.start])[-1] + after
             if asked or is_doubtful(sentence) or speaks_against(before + after) or is_of_others(sentence):

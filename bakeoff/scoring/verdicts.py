@@ -20,7 +20,7 @@ _NEGATION = re.compile(
     re.IGNORECASE,
 )
 _FAULT = re.compile(
-    r"错误?|误|有问题|站不住脚|无关|过于|片面|牵强|曲解|混淆|\b(?:wrong|incorrect|false|invalid|inappropriate|inaccurate|unsuitable|irrelevant|untrue)\b",
+    r"错误?|误|有问题|站不住脚|过于|片面|牵强|曲解|混淆|\b(?:wrong|incorrect|false|invalid|inappropriate|inaccurate|unsuitable|irrelevant|untrue)\b",
     re.IGNORECASE,
 )
 _DROPS = re.compile(
@@ -105,7 +105,7 @@ def verdict_of(clause: str, about_question: bool) -> Verdict | None:
     if not said and not (
         count
         and re.search(
-            r"不(?:行|算|是|在|能|应|该|宜|合|符|属|对|正|恰|存)|不$|没有?|未(?:提|涉|见|体|说|出)|\bnot\b|n't\b",
+            r"不(?:行|算|是|在|能|应|该|宜|合|符|属|对|正|恰|存)|不$|没有?|无关|未(?:提|涉|见|体|说|出)|\bnot\b|n't\b",
             bare,
         )
     ):
