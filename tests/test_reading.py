@@ -567,6 +567,40 @@ FRESH = [
         if line
     )
 ]
+# What was asked, by the first option; the other sets were written without a question.
+ASKED = {
+    "保持沉默": "在这种情况下，咨询师最合适的做法是（ ）。",
+    "倾听": "该咨询师所使用的技术是（ ）。",
+    "系统脱敏": "案例中使用的疗法是（ ）。",
+    "Thank him": "What is the most appropriate response in this situation?",
+    "共情": "在这种情况下，最能回应来访者情绪的技术是（ ）。",
+    "焦虑": "该来访者表现出的症状有（ ）。",
+    "先稳定来访者情绪": "面对危机中的来访者，咨询师首先应该（ ）。",
+    "遗传": "影响儿童发展的环境因素包括（ ）。",
+    "Maria should apologize": "What is the right course of action for Maria?",
+    "尊重": "咨询师所遵循的原则包括（ ）。",
+    "倾听来访者的感受": "咨询师此时的做法是（ ）。",
+    "He is jealous of Anna": "Which statement about Mark is supported by the text?",
+    "失眠": "抑郁发作的常见症状包括（ ）。",
+    "注意": "属于认知过程的有（ ）。",
+    "Call a friend": "What should she do to feel better?",
+    "Ask her how she feels": "What is the most empathetic thing to do?",
+    "Apologize to Tom": "What addresses the cause of the problem?",
+    "Anger": "Which emotions are present in the text?",
+    "精神分析": "贝克创立的疗法是（ ）。",
+    "弗洛伊德": "提出“集体潜意识”这一概念的心理学家是（ ）。",
+    "T细胞": "负责体液免疫的是（ ）。",
+    "MMPI": "测量成人智力应使用的测验是（ ）。",
+    "Hope": "What emotion is she experiencing?",
+    "A类人格障碍": "边缘型人格障碍属于（ ）。",
+    "前额叶": "视觉皮层位于（ ）。",
+}
+
+
+def asked(options: Sequence[str]) -> str:
+    return ASKED.get(options[0], "")
+
+
 WRAPPINGS: tuple[Callable[[str], str], ...] = (
     lambda said: said,
     lambda said: said if "\n" in said or "*" in said else f"**{said}**",
@@ -583,7 +617,10 @@ WRAPPINGS: tuple[Callable[[str], str], ...] = (
 def test_no_wrapping_makes_a_fresh_phrasing_read_wrong_or_leaves_it_unread(
     wrapping: Callable[[str], str],
 ) -> None:
-    read = [(said, right, extract_choice(wrapping(said), o, multiple=m)) for said, o, m, right in FRESH]
+    read = [
+        (said, right, extract_choice(wrapping(said), o, multiple=m, question=asked(o)))
+        for said, o, m, right in FRESH
+    ]
     assert [row for row in read if row[2] not in ("", row[1])] == []
     stated = [row for row in read if row[1]]
     assert len(stated) > 1900

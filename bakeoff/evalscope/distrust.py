@@ -27,6 +27,7 @@ from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.scores import ALL, ONE_TEXT, TOO_MANY, Sample, from_service, one_text, repeated
 from bakeoff.scoring.uniformity import alikeness
 from bakeoff.statistics.intervals import wilson
+from bakeoff.suites.rows import asked
 
 if TYPE_CHECKING:
     from bakeoff.evalscope.asking import AskingAPI
@@ -194,7 +195,10 @@ def _second_look(loaded: Loaded, samples: Sequence[Sample], count: int, api: Ask
 
 def _is_right(sample: Sample, reply: str) -> bool:
     multiple = len(sample.target) > 1 or sample.subset.endswith("_multiple")
-    return set(extract_choice(reply, sample.options, multiple=multiple)) == set(sample.target)
+    letters = extract_choice(
+        reply, sample.options, multiple=multiple, question=asked(sample.subset, sample.question)
+    )
+    return set(letters) == set(sample.target)
 
 
 def _read(path: Path) -> dict[str, object]:
@@ -302,7 +306,10 @@ def _differs(sample: Sample, reply: str, earlier: Sequence[str]) -> bool:
         multiple = len(sample.target) > 1 or sample.subset.endswith("_multiple")
         multiple = multiple and set(sample.target) <= set(LETTERS)
         before, now = (
-            extract_choice(text, sample.options, multiple=multiple) for text in (sample.reply, reply)
+            extract_choice(
+                text, sample.options, multiple=multiple, question=asked(sample.subset, sample.question)
+            )
+            for text in (sample.reply, reply)
         )
         return bool(before or now) and before != now
     mine = alikeness(sample.reply, reply)

@@ -18,6 +18,7 @@ from bakeoff.evalscope.loading import Loaded, errored, known_of, predictions_of,
 from bakeoff.evalscope.types import (
     AskedSuite,
     EvaluationPlan,
+    Facts,
     Leakage,
     Question,
     ScoreRow,
@@ -105,7 +106,7 @@ def samples_of(loaded: Loaded, api: AskingAPI) -> list[Sample]:
             key: float(value) for key, value in graded["value"].items() if isinstance(value, int | float)
         }
         extracted = str(graded.get("extracted_prediction") or "")
-        other = second_rule(reply, options, question) if choice else extracted
+        other = second_rule(reply, common, question) if choice else extracted
         stated = (extracted if loaded.benchmark.name in OURS else other) if choice else final_part(reply)
         main = _primary(loaded.suite, values, graded.get("main_score_name"))
         if choice:
@@ -148,15 +149,17 @@ def _primary(suite: AskedSuite, values: Mapping[str, float], main: str | None) -
     return next(iter(values))
 
 
-def _second_rule(loaded: Loaded) -> Callable[[str, tuple[str, ...], Question], str]:
+def _second_rule(loaded: Loaded) -> Callable[[str, Facts, Question], str]:
     """The other rule for reading: EvalScope's for our suites, ours for its."""
     if loaded.benchmark.name not in OURS:
         multiple = bool(getattr(loaded.benchmark, "multiple_correct", False))
-        return lambda reply, options, _: extract_choice(reply, options, multiple=multiple)
+        return lambda reply, common, _: extract_choice(
+            reply, common["options"], multiple=multiple, question=common["question"]
+        )
     from evalscope.api.evaluator import TaskState
     from evalscope.utils.multi_choices import parse_answers_zh
 
-    def theirs(reply: str, options: tuple[str, ...], question: Question) -> str:
+    def theirs(reply: str, _: Facts, question: Question) -> str:
         state = TaskState(model="", sample=question)
         letters = parse_answers_zh(
             state, multiple_correct=bool((question.metadata or {}).get("multiple")), completion=reply

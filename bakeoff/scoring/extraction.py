@@ -23,17 +23,19 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from bakeoff.scoring.clauses import ClauseReader
 from bakeoff.scoring.judgements import TAKEN_BACK, UNSURE, is_approved
-from bakeoff.scoring.labels import LETTERS, Labels, plain_form
-from bakeoff.scoring.last_resort import LastResortReader
+from bakeoff.scoring.labels import LETTERS, LabelReader, Labels, plain_form
 from bakeoff.scoring.layout import below_heading, laid_out
 from bakeoff.scoring.naming import in_letters
 from bakeoff.scoring.option_words import bare
+from bakeoff.scoring.questions import Stem, stem_of
 from bakeoff.scoring.quotations import without_question
 from bakeoff.scoring.reading import spoken_part
 from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED, MENTION
+from bakeoff.scoring.turns import own_turn, withdrawn_at
 
-RULES = 3
+RULES = 4
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 
@@ -53,7 +55,7 @@ def final_part(text: str) -> str:
     return unicodedata.normalize("NFKC", spoken_part(text)).strip()
 
 
-def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False) -> str:
+def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False, question: str = "") -> str:
     """Return the letters that *reply* chooses, sorted; ``""`` for none.
 
     There are several only where *multiple* allows it.
@@ -62,20 +64,37 @@ def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False
         reply: the model's text, reasoning blocks included.
         options: the options' texts in the order A, B, …
         multiple: whether several options may be right.
+        question: what was asked; it tells whether the exception was asked for, and which words only repeat it.
     """
     text = spoken_part(reply)
     if re.match(r"<!doctype|<html", text, re.IGNORECASE):
         return ""
     text = plain_form(laid_out(text))
+    stem = stem_of(plain_form(question))
+    own, whole = own_turn(text, stem)
+    return _stated(own, options, multiple, stem) or _stated(whole, options, multiple, stem)
+
+
+def _stated(text: str, options: Sequence[str], multiple: bool, stem: Stem) -> str:
+    """Return the letters that *text* states, unless it withdraws them."""
+    letters = _sectioned(text, options, multiple, stem) if text else ""
+    if not letters or (end := withdrawn_at(text)) < 0:
+        return letters
+    words = LabelReader(text[end:], options, multiple)
+    return letters if MENTION.search(words.text) or words.named_at else ""
+
+
+def _sectioned(text: str, options: Sequence[str], multiple: bool, stem: Stem) -> str:
+    """Return the letters of the section that answers, or of all before an explanation."""
     if section := below_heading(text):
-        letters = _read(section, options, multiple)
+        letters = _read(section, options, multiple, stem)
         plain = [plain_form(option).strip("。.;,、 ") for option in options]
         if letters or not _LABEL_FIRST.match(section) or not without_question(section, plain):
             return letters
         if not multiple and len(set(_LABEL_STARTS.findall(section))) == len(options):
             return ""  # the options are gone through, and none of them stands out
-        return _read(f"答案:{section}", options, multiple)
-    letters = _read(text, options, multiple)
+        return _read(f"答案:{section}", options, multiple, stem)
+    letters = _read(text, options, multiple, stem)
     if letters or not (stop := EXPLANATION.search(text)):
         return letters
     if bare(stop[0]) in (bare(plain_form(option)) for option in options):
@@ -83,26 +102,26 @@ def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False
     behind = text[stop.start() :]
     if TAKEN_BACK.search(behind) or MARKED.search(behind):
         return ""
-    return _read(text[: stop.start()].strip(), options, multiple)
+    return _read(text[: stop.start()].strip(), options, multiple, stem)
 
 
-def _read(text: str, options: Sequence[str], multiple: bool) -> str:
+def _read(text: str, options: Sequence[str], multiple: bool, stem: Stem) -> str:
     """Return the letters that *text*, in plain form, chooses."""
-    reader = _ReplyReader(text, options, multiple)
+    reader = _ReplyReader(text, options, multiple, stem=stem)
     unquoted = without_question(text, reader.options)
-    reader = reader if unquoted == text else _ReplyReader(unquoted, options, multiple)
+    reader = reader if unquoted == text else _ReplyReader(unquoted, options, multiple, stem=stem)
     if letters := reader.answer():
         return letters
     # of several, a label beside the words may be one that the words do not repeat
     mixed = multiple and MENTION.search(unquoted)
     lettered = unquoted if mixed else in_letters(unquoted, reader.options)
     if lettered == unquoted:
-        return reader.by_structure()
-    named = _ReplyReader(lettered, options, multiple, named=True)
-    return named.answer() or reader.by_structure() or named.by_structure()
+        return reader.by_clauses()
+    named = _ReplyReader(lettered, options, multiple, True, stem)
+    return named.answer() or reader.by_clauses() or named.by_clauses()
 
 
-class _ReplyReader(LastResortReader):
+class _ReplyReader(ClauseReader):
     """Decides what one reply to one question answers."""
 
     def answer(self) -> str:
@@ -129,7 +148,8 @@ class _ReplyReader(LastResortReader):
             return left
         lead = self._lead()
         marked = self.statements(MARKED)
-        if self.multiple and (several := self.ticked_boxes() or self.pointed(marked)):
+        several = self.ticked_boxes() or (self.pointed(marked) if self.multiple else None)
+        if several:
             return self.letters(several)
         chosen = self.statements(CHOSEN)
         if corrected := self.corrected([*([lead] if lead else ()), *marked, *chosen]):

@@ -15,6 +15,7 @@ from typing import Self
 
 from bakeoff.foundation.characters import simplified
 from bakeoff.scoring.judgements import is_approved, is_rejected
+from bakeoff.scoring.questions import Stem, stem_of
 
 LETTERS = "ABCDEFGHIJ"
 # Runs of marks are shortened and repetitions bounded: a model that repeats itself for pages must not cost minutes.
@@ -158,6 +159,10 @@ _ALL = re.compile(
 )
 
 
+NO_STEM = stem_of("")
+"""Stands for a question that is not known."""
+
+
 @dataclass(frozen=True)
 class Labels:
     """A list of labels: indices of options, where it ends, and whether it can be what was answered."""
@@ -181,13 +186,22 @@ class LabelReader:
 
     Attributes:
         text: the reply in plain form; ``options``: the options' texts likewise, ``glosses``: without marks around.
+        stem: the question without its options.
         words: the options that can be recognised by their words, by index.
         named: whether letters stand in the place of the options' own words, so that each is an option.
         circles: whether circled numbers are labels, since no option holds any.
     """
 
-    def __init__(self, text: str, options: Sequence[str], multiple: bool, named: bool = False) -> None:
+    def __init__(
+        self,
+        text: str,
+        options: Sequence[str],
+        multiple: bool,
+        named: bool = False,
+        stem: Stem = NO_STEM,
+    ) -> None:
         self.text = text
+        self.stem = stem
         self.named = named
         self.count = min(len(options), len(LETTERS))
         self.options = [plain_form(option).strip("。.;,、 ") for option in options[: self.count]]
@@ -214,14 +228,14 @@ class LabelReader:
 
     def reader_of(self, text: str, multiple: bool) -> Self:
         """Return a reader of another *text* for the same question."""
-        return type(self)(text, self.options, multiple)
+        return type(self)(text, self.options, multiple, stem=self.stem)
 
     def label_list(self, place: int, small: bool = True) -> Labels | None:
         """Return the list of labels that begins at *place*, or None."""
         start = OPENERS.match(self.text, place).end()  # type: ignore[union-attr]
         fresh = "\n" in self.text[place:start]
         every = _ALL.match(self.text, start) if self.multiple else None
-        if every and self.own_words(start) is None:
+        if every and self._counts_all(every[0]) and self.own_words(start) is None:
             return Labels(tuple(range(self.count)), start, every.end())
         first = self.item(start, small)
         if first is None:
@@ -240,6 +254,13 @@ class LabelReader:
         if packed and self.multiple and indices != sorted(set(indices)) and len(set(indices)) < len(indices):
             whole = False
         return Labels(tuple(indices), start, end, whole)
+
+    def _counts_all(self, every: str) -> bool:
+        """Whether a number in *every*, as in ``三项全对``, is that of all options."""
+        counted = re.match(rf"(?:以上|上述)?([两{_ORDINALS}])(?:个|项|者|选|说|答)", every)
+        if counted is None:
+            return True
+        return (2 if counted[1] == "两" else _ORDINALS.index(counted[1]) + 1) == self.count
 
     def _next(self, end: int, indices: list[int], fresh: bool, packed: bool) -> tuple[list[int], int] | None:
         """Return the list's next labels and where they end, None at its end."""

@@ -7,11 +7,12 @@ import re
 
 from bakeoff.scoring.judgements import JUDGES, is_approved, is_rejected
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, OPENERS, Labels
+from bakeoff.scoring.questions import Asks
 from bakeoff.scoring.statements import EXPLANATION, LINE_START, MENTION, StatementReader
 
 _BOX = re.compile(
     r"[ \t>*_]*(?:(?:[-*+•]|\d{1,2}[.)、])[ \t]*)?(?:\[(?P<box>[ xX✓✔√]?)\]|(?P<on>[☑✅✔✓√])|(?P<off>[☐☒□❌✗✘×]))[ \t*_`(]*"
-    r"(?=(?:选项[ ]?)?(?:[A-J](?![A-Za-z0-9])|[\ue000-\ue009]))"
+    r"(?=(?:选项[ ]?)?(?:[A-J](?![A-Za-z0-9])|[\ue000-\ue009])|(?(box)\S))"
 )
 _POINTED = re.compile(
     r"(?:(?<=[;。\n.,)）])|^)[ \t>*_`]*(?:(?:[-*+•]|\d{1,2}[.)、])[ \t]*)?[*_`(\[【]*(?:选项[ ]?)?"
@@ -31,7 +32,10 @@ class SetReader(StatementReader):
     """Reads what is said of several options of one reply, each for itself."""
 
     def ticked_boxes(self) -> Labels | None:
-        """Return the ticked boxes of a list (``- [x] A``); None without boxes."""
+        """Return the ticked boxes of a list (``- [x] A``); None without boxes.
+
+        Of a single choice, boxes in brackets alone are: a tick may as well call what an option says right.
+        """
         ticked: list[int] = []
         boxes = 0
         lines = (
@@ -39,7 +43,7 @@ class SetReader(StatementReader):
         )
         for line in lines.split("\n")[:200]:
             box = _BOX.match(line)
-            if box is None:
+            if box is None or (not self.multiple and box["box"] is None):
                 continue
             item = self.reader_of(line, True).item(box.end(), small=False)
             if item is None:
@@ -88,7 +92,7 @@ class SetReader(StatementReader):
 
     def judged(self) -> str | None:
         """Return the options that are judged right; None without judgements."""
-        if _WRONG_ARE_WANTED.search(self.text):
+        if self.asks_exception or _WRONG_ARE_WANTED.search(self.text):
             return ""
         fair: set[int] = set()
         poor: set[int] = set()
@@ -119,6 +123,8 @@ class SetReader(StatementReader):
                 unjudged |= set(labels.indices)
         if not fair:
             return "" if poor else None
+        if self.stem.asks is Asks.UNCLEAR and poor and fair | poor != set(range(self.count)):
+            return ""
         if (
             also
             and not self.multiple

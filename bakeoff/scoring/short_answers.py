@@ -8,11 +8,10 @@ import re
 from bakeoff.scoring.judgements import DOUBT, SAFE, is_approved, is_rejected
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.option_words import REFUSED, WordReader
-from bakeoff.scoring.speakers import is_own
 from bakeoff.scoring.statements import MENTION
 
 _CORRECTION = re.compile(
-    r"(?P<strong>更正|笔误|(?<!答案)应为|修正|改正|纠正|改为|改选|换(?:成|为|选)?(?=[*_` ]*[A-J](?![A-Za-z0-9]))|应改为|\bcorrection\b|\bi meant?\b|\bmake that\b|\bchanged? (?:it |my answer )?to\b)"
+    r"(?P<strong>更正|笔误|(?<!答案)应为|修正|改正|纠正|改为|改选|换(?:成|为|选)?(?=[*_` ]*[A-J](?![A-Za-z0-9]))|应改为|(?:回到|改回|换回|退回到?)(?=[*_` ]*(?:选项 ?)?[A-J](?![A-Za-z0-9]))|\bcorrection\b|\bi meant?\b|\bmake that\b|\bchanged? (?:it |my answer )?to\b)"
     r"|(?P<weak>(?:^|(?<=[\s,。;!?.…—(~-]))(?:哦|噢|啊|嗯)?(?:不对|不(?=[,。!…])|错了|说错了|写错了|等等|等一下|\bno\b|\bwait\b|\bactually\b|\bsorry\b))",
     re.IGNORECASE,
 )
@@ -127,7 +126,7 @@ class ShortAnswerReader(WordReader):
             if (
                 not _MARKS_ONLY.fullmatch(after)
                 or "?" in after
-                or not (is_own(head) or _FITTING.fullmatch(head))
+                or not (self.is_mine(head) or _FITTING.fullmatch(head))
             ):
                 return None
             seen[tuple(sorted(labels.indices))] = labels
@@ -138,7 +137,7 @@ class ShortAnswerReader(WordReader):
 
         Its label must stand where an answer stands, at the end of a clause: ``不是A，是B``.
         """
-        if self.multiple or len(self.text) > 160 or REFUSED.search(self.text):
+        if self.multiple or self.asks_exception or len(self.text) > 160 or REFUSED.search(self.text):
             return None
         left: Labels | None = None
         others: set[int] = set()
@@ -181,7 +180,7 @@ class ShortAnswerReader(WordReader):
 
     def _speaks_for_itself(self, place: int) -> bool:
         lead = self.lead_up(place)
-        return is_own(lead) or bool(_FITTING.fullmatch(lead))
+        return self.is_mine(lead) or bool(_FITTING.fullmatch(lead))
 
     def _stands_alone(self, place: int) -> bool:
         """Whether the letter at *place* is no part of a name such as 维生素B."""

@@ -21,7 +21,7 @@ _EN = (
     r"a|actually|after|all|am|among|an|analysis|and|answers?|appropriate|are|as|at|based|be|believe|best|but|case|certain|choices?|choose|chosen|clear|clearly|confident|considering|correct|defensible|definitely|down"
     r"|elimination|final|finally|firmly|for|from|given|hence|here|i|i'd|i'll|i'm|in|indeed|is|it|it's|just|let's|likely|looking|me|most|must|my|now|obvious|obviously|of|ok|okay|on|one|only|opinion|options?|our|out|overall|pretty|probably"
     r"|quite|reading|really|right|say|select|selection|should|simply|single|so|step|still|strongly|suitable|sure|surely|that|the|then|therefore|there|these|think|this|those|thus|to|true|ultimately|view|we|we'd|we're|well|will|with|would|yes|question|reasoning|pick|picked|counsell?ors?|therapists?|selected|response|result|solution|verdict|output|confidence|go|going|goes|lean|leaning|text|above|below|four|process|by"
-    r"|primary|main|dominant|underlying|emotion(?:al)?|move|course|action|approach|i've|we've|having|weigh(?:ed|ing)?|every|each|consider(?:ed)?|review(?:ed|ing)?|compar(?:ed|ing)|looked|read|careful(?:ly)?|thorough(?:ly)?|everything|it'd|that'd|that's|here's|there's|settled?|settling|decid(?:ed?|ing)|conclud(?:e|ed|ing)|conclusion|determined?|vote|decision|recommend|recommendation|strongest|clearest|ideal|optimal|preferred|prefer|favou?r|fits?|match(?:es)?|best-fitting|correspond(?:s|ing)?|points?|leads?|brings?|leaves?|leaving|narrow(?:ed|s|ing)?|two|three|has|have|had|got|been|being|do|does|can|straightforward|undoubtedly|unquestionably|plainly|evidently|seems?|feel|makes?|sense|scenario|situation|context|passage|information|details|evidence|provided|described|stated|asked|label|letter|namely|without|doubt|any|hesitation|short|brief|summary|sum|everything|considered|quick|comes|come|careful|consideration|thought|thinking|about|through|again|more|reflection|balance|side|everything|into|account|taking|eliminating|ruling|out|others|other|remaining|only|left|what|goes|cast|let|me|go|ahead|confirm(?:ed)?|verified|same|simple|strong|case|makes|clean|safest|soundest|wisest|kindest|first|choice's|reply|re|fitting|top|put|bottom|line|assistant"
+    r"|primary|main|dominant|underlying|emotion(?:al)?|move|course|action|approach|i've|we've|having|weigh(?:ed|ing)?|every|each|consider(?:ed)?|review(?:ed|ing)?|compar(?:ed|ing)|looked|read|careful(?:ly)?|thorough(?:ly)?|everything|it'd|that'd|that's|here's|there's|settled?|settling|decid(?:ed?|ing)|conclud(?:e|ed|ing)|conclusion|determined?|vote|decision|recommend|recommendation|strongest|clearest|ideal|optimal|preferred|prefer|favou?r|fits?|match(?:es)?|best-fitting|correspond(?:s|ing)?|points?|leads?|brings?|leaves?|leaving|narrow(?:ed|s|ing)?|two|three|has|have|had|got|been|being|do|does|can|straightforward|undoubtedly|unquestionably|plainly|evidently|seems?|feel|makes?|sense|scenario|situation|context|passage|information|details|evidence|provided|described|stated|asked|label|letter|namely|without|doubt|any|hesitation|short|brief|summary|sum|everything|considered|quick|comes|come|careful|consideration|thought|thinking|about|through|again|more|reflection|balance|side|sensible|logical|fairly|apply|applies|everything|into|account|taking|eliminating|ruling|out|others|other|remaining|only|left|what|goes|cast|let|me|go|ahead|confirm(?:ed)?|verified|same|simple|strong|case|makes|clean|safest|soundest|wisest|kindest|first|choice's|reply|re|fitting|top|put|bottom|line|assistant"
 )
 _WORDS = "|".join(sorted(_ZH.split("|"), key=len, reverse=True))
 _OWN = re.compile(
@@ -52,6 +52,11 @@ def is_own(lead: str) -> bool:
     if _OTHERS.search(lead):
         return False
     return not _OWN.sub("", lead) or not _OWN.sub("", _CIRCUMSTANCE.sub("", lead, count=1))
+
+
+def foreign_part(words: str) -> str:
+    """Return what of *words* is no word that a reply says of its own choice."""
+    return _OWN.sub("", words)
 
 
 def is_of_others(lead: str) -> bool:

@@ -29,7 +29,8 @@ from bakeoff.scoring.judgements import (
     is_rejected,
 )
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, LabelReader, Labels
-from bakeoff.scoring.speakers import is_ascribed, is_own
+from bakeoff.scoring.questions import Asks
+from bakeoff.scoring.speakers import is_ascribed, is_of_others, is_own
 
 _REASON = re.compile(
     r"因(?!此|而)|由于|理由|解析|而[不非]|不[选是]|其[他余]|排除|除了|\bbecause\b|\bsince\b|\bnot\b|\brather\b",
@@ -102,7 +103,7 @@ _BE = r"(?:'s\b|\s*(?:is|are|was|must be|has to be|should be|would be|will be|in
 MARKED = re.compile(
     rf"(?:{_FIT}的?)?答案{_TO_BE}"
     rf"|{_FIT}的?(?:选项|选择|项){_TO_BE}(?=[\s*_`:]*(?:[:\"“「(\[*]|是|为|[A-J选第]))"
-    r"|(?:^|(?<=[\n。;,!?*#\s]))(?:正解|解|答|回答|(?:最终|综合|先说|先给|直接给出?)?结论|结果|答复|选择|选项|选)\s*[*_`]*\s*:"
+    r"|(?:^|(?<=[\n。;,!?*#\s]))(?:正解|解|答|回答|(?:最终|综合|先说|先给|直接给出?|得出)?结论|结果|答复|选择|选项|选)\s*[*_`]*\s*:"
     r"|正确的?(?:选项|答案)?(?:有|是|为)?\s*:(?=[\s*_`(\[]*[A-J])"
     r"|\b(?:correct|right|best|most (?:likely|appropriate|suitable|probable|plausible|fitting|accurate)) (?:\w+ )?(?:reason|explanation|cause|interpretation"
     rf"|emotion|feeling|reaction|response|reply|statement|description|conclusion|inference|outcome|way|strategy|method|technique|term|theory|diagnosis|match)\b{_BE}"
@@ -134,8 +135,24 @@ CHOSEN = re.compile(
 )
 
 
+_OF_TRUTH = re.compile(
+    rf"(?:{_FIT}|\b(?:correct|right|true|appropriate)\b)(?!题|.*(?:答案|选|answer|choice|option|response|\bones?\b|move|step))",
+    re.IGNORECASE,
+)
+"""A cue that says what holds, which is no answer where the exception is asked for."""
+
+
 class StatementReader(LabelReader):
     """Reads the statements of one reply."""
+
+    @property
+    def asks_exception(self) -> bool:
+        """Whether the question asks for what does not hold."""
+        return self.stem.asks is Asks.FOR_THE_EXCEPTION
+
+    def is_mine(self, lead: str) -> bool:
+        """Whether *lead* is the reply's own or repeats words of the question."""
+        return is_own(lead) or (not is_of_others(lead) and is_own(self.stem.without(lead)))
 
     def letters(self, stated: Labels) -> str:
         """Return the list's letters, sorted; ``""`` where it is no answer."""
@@ -193,12 +210,14 @@ class StatementReader(LabelReader):
         for match in cues if len(cues) <= 2 * MOST_CUES else cues[:MOST_CUES] + cues[-MOST_CUES:]:
             if match.start() < end or self.doubted(match.start()) or re.search(r"[不没未非]$", match[0]):
                 continue
+            if self.asks_exception and _OF_TRUTH.match(match[0]):
+                continue
             marked = self.label_list(match.end())
             if marked is None or self.denied(marked) or self._is_judgement(match):
                 continue
             # who feels it is a person of the question
             felt = self.named and match[0].lower().startswith("fe")
-            if not felt and not is_own(self.lead_up(match.start())):
+            if not felt and not self.is_mine(self.lead_up(match.start())):
                 continue
             statements.append(
                 Labels(marked.indices, match.start(), marked.end, self.complete(marked), match.end())

@@ -38,7 +38,7 @@ _X = _LABEL
 _LEAVES_OUT = re.compile(
     rf"{_HEAD}(?:"
     rf"除(?:了|去)?{_X}(?:之外|以外|外)?,?(?:{_REST})?,?{_GOOD}"
-    rf"|除(?:了|去)?{_X}(?:之外|以外|外)?,?{_REST}(?:都|均|皆)(?:是|属于|符合|为)(?:(?![不没未无非错误干扰吗])[^,。;{_LABEL}]){{1,16}}"
+    rf"|除(?:了|去)?{_X}(?:之外|以外|外)?,?(?:{_REST})?(?:都|均|皆)(?:是|属于|符合|为)(?:(?![不没未无非错误干扰吗])[^,。;{_LABEL}]){{1,16}}"
     rf"|(?:只有|仅有?|唯独|唯有|就){_X}{_BAD}(?:,{_REST}{_GOOD})?"
     rf"|{_X}(?:之外|以外)的?(?:{_REST})?,?{_GOOD}"
     rf"|{_X},?除外(?:,?(?:{_REST})?{_GOOD})?"
@@ -132,7 +132,7 @@ class SentenceReader(ShortAnswerReader):
             text = text[: stop.start()]
         if re.fullmatch(r"([A-J])\1{2,19}", text):
             return text[0] if LETTERS.index(text[0]) < self.count else ""
-        if len(text) > _LOOKED_THROUGH:
+        if len(text) > _LOOKED_THROUGH or self.asks_exception:
             return None
         signs, lists = self._signs(text)
         if any(max(labels) >= self.count for labels in lists):
@@ -228,7 +228,13 @@ class SentenceReader(ShortAnswerReader):
         It must part all of them, or name one list and nothing else.
         """
         text = self.text
-        if not self.multiple or len(text) > 200 or _OPEN_ENDED.search(text) or UNSURE.search(text):
+        if (
+            not self.multiple
+            or self.asks_exception
+            or len(text) > 200
+            or _OPEN_ENDED.search(text)
+            or UNSURE.search(text)
+        ):
             return ""
         if re.match(r"[A-J](?:, ?[A-J])*, [A-J]\b", text) or "—" in text:
             return ""  # where such a list ends, its commas do not tell

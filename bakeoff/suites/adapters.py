@@ -82,7 +82,8 @@ class ChoiceAdapter(_LocalRows, MultiChoiceAdapter):
 
     def extract_answer(self, prediction: str, task_state: TaskState) -> str:
         options = [choice.value for choice in task_state.choices]
-        return extract_choice(prediction, options, multiple=bool(task_state.metadata.get("multiple")))
+        multiple = bool(task_state.metadata.get("multiple"))
+        return extract_choice(prediction, options, multiple=multiple, question=task_state.input_text)
 
     def match_score(
         self, original_prediction: str, filtered_prediction: str, reference: str, task_state: TaskState

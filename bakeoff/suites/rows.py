@@ -272,6 +272,19 @@ def _emobench(folder: Path) -> Iterator[Question]:
             )
 
 
+_ASKED_OF_SCENARIOS = {
+    "EU_emotion": "在这一情景中，最终会感受到哪种情绪？",
+    "EU_cause": "在这一情景中产生这种情绪的原因是什么？",
+    "EA": "在这一情景中，最有效的行动或回应是什么？",
+}
+
+
+def asked(subset: str, text: str) -> str:
+    """Return what was asked, where a row's *text* may be a scenario alone."""
+    about = _ASKED_OF_SCENARIOS.get(subset)
+    return f"{text}\n问题：{about}" if about else text
+
+
 def _safety_bench_zh(folder: Path) -> Iterator[Question]:
     for path, number, row in _json_rows(folder):
         options = _options({"choices": row.get("options") or []}, path, number)

@@ -18,6 +18,7 @@ from bakeoff.scoring.labels import LETTERS
 from bakeoff.store.places import evidence_of
 from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS as OVERLAPS
+from bakeoff.suites.rows import asked
 from bakeoff.verify import echoes, words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.cores import Check
@@ -111,12 +112,17 @@ def _check_reading(audit: Audit, where: str, sample: Row, benchmark: str, main: 
     if options and set(target) <= set(LETTERS[: len(options)]):
         column = "extracted" if benchmark in OURS else "extracted_alt"
         value = str(sample[column] or "")
-        readings = [_reading(reply, tuple(options), _is_multiple(sample))]
-        if value not in readings and not _is_multiple(
-            sample
-        ):  # of a question with one right option, it is not told
-            readings.append(_reading(reply, tuple(options), True))
-        audit.compare("extraction", f"{where} {column}", value, value if value in readings else readings[0])
+        # of a question with one right option, it is not told whether several were allowed, and a scenario's prompt
+        # may have held more of it than the sample does
+        question = asked(str(sample["subset"]), str(sample["question"] or ""))
+        ways = [
+            (several, known) for several in {_is_multiple(sample): 0, True: 0} for known in (question, "")
+        ]
+        readings = (_reading(reply, tuple(options), several, known) for several, known in ways)
+        first = next(readings)
+        audit.compare(
+            "extraction", f"{where} {column}", value, value if value == first or value in readings else first
+        )
         stated = str(sample["extracted" if benchmark in OURS else "extracted_alt"] or "")
         if main in ("accuracy", "acc"):
             right = bool(stated) and set(str(sample["extracted"])) == set(target)
@@ -136,9 +142,9 @@ def _check_reading(audit: Audit, where: str, sample: Row, benchmark: str, main: 
 
 
 @lru_cache(maxsize=1024)  # all replies to a question follow each other, and some are alike
-def _reading(reply: str, options: tuple[str, ...], is_multiple: bool) -> str:
-    """Return the letters that *reply* gives."""
-    return extract_choice(reply, options, multiple=is_multiple)
+def _reading(reply: str, options: tuple[str, ...], is_multiple: bool, question: str) -> str:
+    """Return the letters that *reply* to *question* gives."""
+    return extract_choice(reply, options, multiple=is_multiple, question=question)
 
 
 def _is_multiple(sample: Row) -> bool:

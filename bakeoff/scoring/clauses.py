@@ -1,0 +1,447 @@
+"""Reads replies clause by clause: what each says of which options.
+
+What these rules read has no cue that marks an answer. Each clause is taken for itself: the options that it names (by
+letter, words, place, or as the rest), and whether it speaks for or against them. One rule decides over all of them. They
+are asked only where every other rule read nothing, and they read nothing themselves where a clause that names an option is
+not understood.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from bakeoff.scoring.judgements import BREAK, UNSURE
+from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
+from bakeoff.scoring.option_words import REFUSED
+from bakeoff.scoring.questions import Asks
+from bakeoff.scoring.speakers import foreign_part, is_ascribed, is_of_others, is_own
+from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED
+from bakeoff.scoring.verdicts import Verdict, is_doubtful, speaks_against, verdict_of
+from bakeoff.scoring.whole_sentences import SentenceReader
+
+_LONGEST = 4000
+_CLAUSE = re.compile(r"[,。;!?\n]+|\.(?=\s|$)|(?<=\w) ?(?:—+|–) ?|(?<=[\u4e00-\u9fff][\u4e00-\u9fff]):")
+_COUNT = "零一二三四五六七八九十"
+_REST = re.compile(
+    r"(?:其[余他它]|剩[余下]|余下|另外|另)(?:的|下的)?(?P<count>[两二三四五六七八九]?)(?:个|项|条|者|种|点|样|位)?(?:选项|选择|说法|描述|表述|技术|答案)?(?:内容)?(?=[^\w]|$|[都均全皆也是才则不属符正错为选可描])"
+    r"|\b(?:the )?(?:rest|others|other (?P<english>two|three|four)?\s?(?:options|choices|statements))\b",
+    re.IGNORECASE,
+)
+_FIRST = re.compile(r"(?P<side>前|后)(?:面)?(?P<count>[两二三四五])(?:个|项|条|者|种|点|样)(?:选项)?")
+_ENGLISH_COUNT = {"two": 2, "three": 3, "four": 4}
+_LETTER = re.compile(
+    r"(?<![A-Za-z0-9])(?:选项 ?|option )?([A-J]{1,10})(?![A-Za-z0-9'’])(?:选?项)?[*_`)\]】」』”\"']*",
+    re.IGNORECASE,
+)
+_BETWEEN = re.compile(
+    r"[ \t]*(?:[、,/&+]|和|与|及|以及|还有|跟|\band\b|,? and\b|,? or\b|或)?[ \t]*", re.IGNORECASE
+)
+_GLOSS = re.compile(r"[ \t]*[.、:(|]?[ \t]*[*_`\"'“‘「(]*")
+_QUOTE = re.compile(r"[\"“「『]([^\"“”「」『』\n]{2,40})[\"”」』]")
+_OUTRIGHT = re.compile(
+    r"最(?:合适|恰当|适合|适当|佳|好|优|符合|贴切|准确|有效|合理|妥当|能|贴近|理想|体现|正确)|\bbest\b"
+    r"|\bmost (?:appropriate|likely|suitable|accurate|effective|fitting|plausible|reasonable|helpful|empathetic)\b",
+    re.IGNORECASE,
+)
+_CONCLUDES = re.compile(
+    r"[\W_]*(?:因此|所以|故|因而|这|此|该|那么?|正|就|都|显然|也就)*(?:属于|是|为|即|叫做?|称为|体现了?|反映了?|说明了?)(?:一种|典型的|所谓的?)?[\W_]*"
+)
+"""What a clause says before its option where it names the case of the question."""
+_CONTRAST = re.compile(r"[\W_]*(?:而|至于|whereas|while)[\W_]*", re.IGNORECASE)
+_JOINING = " 而与和同对跟在把将其中有\"'“「"
+_REVOKED = re.compile(
+    r"更正|改正|纠正|修正|改为|应改|重新|[说写搞弄看]错|口误|抱歉|收回|再想|再看|等等|等一下|\b(?:wait|actually|correction|sorry)\b",
+    re.IGNORECASE,
+)
+_PICKS = re.compile(
+    r"只有|仅|唯|其中|中间|[两二三四五]个|这[两三]|前者|后者|第[一二三四五]|它们|之一|\b(?:only|the (?:former|latter)|one of)\b",
+    re.IGNORECASE,
+)
+"""What speaks of some of the options that an earlier clause names."""
+_ALL = re.compile(r"[都均全皆]|\b(?:all|every|each)\b", re.IGNORECASE)
+_SHORT = 400
+_NEAR = 120
+_TOPIC = re.compile(
+    r"考[查察]|涉及|知识点|要点|重点|基础|前提|概念|主题|题[目干]问|相反|区别|例如|比如|\b(?:topic|opposite|common|concept|such as|for example|e\.g)\b",
+    re.IGNORECASE,
+)
+"""What a question is about is not its answer."""
+_PARTICLES = re.compile(r"[\W_]*(?:是也|嘛|的|了|呗|啊|呀|吧|哦|无疑|这一?[项条个])?[\W_]*")
+_OBJECT = re.compile(
+    r"[不没未无非]|[与和同对比把将从像除]\W*$|\b(?:than|with|from|like|and|or|of|about|not|without)\W*$",
+    re.IGNORECASE,
+)
+"""What makes an option part of another thought: ``与焦虑``."""
+_ILL = re.compile(
+    r"[差坏糟忌劣害伤险错误]|避免|防止|警惕|先(?=.*(?:再|然后|其次|之后|接着))|\b(?:worst|least|rude|impolite|mistake|avoid|tempt\w*|bad|poor|harm\w*|un\w+|in(?:app|corr|eff|acc)\w+|first)\b",
+    re.IGNORECASE,
+)
+"""What commends nothing, whatever else it says."""
+_TURNS = re.compile(r"却|但|然而|不过|\b(?:but|however)\b", re.IGNORECASE)
+_ECHO = re.compile(
+    r"(?:就|应该?|正)?(?:是|为|即|在于|叫做?|称为?|有|包括|属于)(?=[\s*_`:(\[【\"“「《$\\]*(?:选项)?[^\s,。;!?])|:|→|\b(?:is|are|was|would be)\b:?",
+    re.IGNORECASE,
+)
+_STRONGER = re.compile(r"最不|\b(?:least|except|unlikely)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Mention:
+    """Options named at one place of the reply."""
+
+    start: int
+    end: int
+    indices: tuple[int, ...]
+    rest: bool = False
+
+
+@dataclass
+class _Heard:
+    """What the clauses said so far.
+
+    Attributes:
+        fair: options spoken for as answers; ``poor``: spoken against; ``unclear``: named otherwise.
+        outright: options put above all others.
+        clauses: how many verdicts there were.
+        plain: whether one of them said no more than ``是``.
+        judged: whether one of them spoke of what an option states.
+    """
+
+    fair: set[int] = field(default_factory=set)
+    poor: set[int] = field(default_factory=set)
+    unclear: set[int] = field(default_factory=set)
+    outright: set[int] = field(default_factory=set)
+    clauses: int = 0
+    plain: bool = False
+    judged: bool = False
+
+    def add(self, indices: set[int], verdict: Verdict, answers: bool) -> None:
+        """Count *verdict* on the options of *indices*."""
+        (self.fair if answers else self.poor).update(indices)
+        self.clauses += 1
+        self.plain = self.plain or verdict.plain
+        self.judged = self.judged or not verdict.chooses
+
+
+class ClauseReader(SentenceReader):
+    """Decides over what the clauses of one reply say."""
+
+    def by_clauses(self) -> str:
+        """Return the letters that the reply's clauses leave, or ""."""
+        text = self.text
+        if (stop := EXPLANATION.search(text)) and (before := text[: stop.start()].strip()):
+            unexplained = type(self)(before, self.options, self.multiple, self.named, self.stem)
+            return unexplained.by_clauses()
+        if not text or len(text) > _LONGEST or re.search(r"\.{2}|…", text[-8:]):
+            return ""
+        if any(doubt.search(text) for doubt in (REFUSED, UNSURE, _REVOKED)):
+            return ""
+        if self.count < 2 or self._letters_are_names():
+            return ""
+        if letters := self._echoed():
+            return letters
+        mentions = self._mentions()
+        if not mentions or len(mentions) > MOST_CUES:
+            return ""
+        letters = self._weighed(mentions) or self._sole(mentions)
+        stated = [*self.statements(MARKED), *self.statements(CHOSEN)]
+        agree = all(self.letters(statement) == letters for statement in stated)
+        return letters if agree else ""
+
+    def _echoed(self) -> str:
+        """Return what stands behind the question's own words: ``最不可能的是A``."""
+        stated: list[Labels] = []
+        for cue in itertools.islice(_ECHO.finditer(self.text), 2 * MOST_CUES):
+            lead = BREAK.split(self.text[max(0, cue.start() - 80) : cue.start()])[-1]
+            if not self._repeats(lead):
+                continue
+            labels = self.label_list(cue.end(), small=False)
+            if labels and not self.denied(labels) and self.text[labels.end : labels.end + 1] != "?":
+                stated.append(Labels(labels.indices, cue.start(), labels.end, self.complete(labels)))
+        if not stated or any(set(s.indices) != set(stated[0].indices) for s in stated):
+            return ""
+        return self.letters(stated[0])
+
+    def _repeats(self, lead: str) -> bool:
+        """Whether *lead* asks again what the question asks, no more."""
+        left = self.stem.without(lead)
+        if len(lead) - len(left) < 3 or lead.endswith("不") or is_of_others(left) or not is_own(left):
+            return False
+        against = speaks_against(lead) or bool(_STRONGER.search(lead))
+        if self.stem.asks is Asks.UNCLEAR:
+            return lead.strip(" *_`") in self.stem.text or not against
+        return against is self.asks_exception
+
+    def _letters_are_names(self) -> bool:
+        """Whether letters of the question or of options name other things."""
+        return any(
+            re.search(r"(?<![A-Za-z])[A-J](?![A-Za-z])", words) for words in (self.stem.text, *self.options)
+        )
+
+    def _mentions(self) -> list[_Mention]:
+        """Return where options are named, lists as one, in their order."""
+        single = sorted(
+            itertools.chain(self._by_letter(), self._by_text(), self._by_place()),
+            key=lambda m: (m.start, -m.end),
+        )
+        joined: list[_Mention] = []
+        for mention in single:
+            last = joined[-1] if joined else None
+            if last and mention.start < last.end:
+                continue
+            between = self.text[last.end : mention.start] if last else ""
+            if last and not mention.rest and not last.rest and len(between) < 8:
+                if set(mention.indices) == set(last.indices[-1:]) and _GLOSS.fullmatch(between):
+                    joined[-1] = _Mention(last.start, self._closed(mention.end), last.indices)
+                    continue
+                if (
+                    _BETWEEN.fullmatch(between)
+                    and between.strip()
+                    and not set(mention.indices) & set(last.indices)
+                ):
+                    joined[-1] = _Mention(last.start, mention.end, last.indices + mention.indices)
+                    continue
+            joined.append(mention)
+        return joined
+
+    def _closed(self, end: int) -> int:
+        return end + len(re.match(r"[*_`\"'”’」)]*", self.text[end:])[0])  # type: ignore[index]
+
+    def _by_letter(self) -> Iterator[_Mention]:
+        for letter in itertools.islice(_LETTER.finditer(self.text), 2 * MOST_CUES):
+            indices = tuple(LETTERS.index(name) for name in letter[1] if name in LETTERS)
+            if len(set(indices)) == len(letter[1]) and max(indices) < self.count:
+                yield _Mention(letter.start(), letter.end(), indices)
+        for quoted in itertools.islice(_QUOTE.finditer(self.text), MOST_CUES):
+            owners = [i for i, words in enumerate(self.options) if quoted[1] in words]
+            if len(owners) == 1 and quoted[1] not in self.stem.text:
+                yield _Mention(quoted.start(), quoted.end(), (owners[0],))
+
+    def _by_text(self) -> Iterator[_Mention]:
+        lowered = self.text.lower()
+        for index, words in self.words.items():
+            place = lowered.find(words.lower()) if len(words) > 1 else -1
+            while place >= 0:
+                end = place + len(words)
+                if not any(
+                    other != index and len(longer) > len(words) and self._within(place, end, longer)
+                    for other, longer in self.words.items()
+                ):
+                    yield _Mention(place, self._closed(end), (index,))
+                place = lowered.find(words.lower(), end)
+
+    def _within(self, start: int, end: int, longer: str) -> bool:
+        """Whether the words at *start* are a part of *longer* there."""
+        window = self.text[max(0, start - len(longer)) : end + len(longer)]
+        return longer in window
+
+    def _by_place(self) -> Iterator[_Mention]:
+        for rest in _REST.finditer(self.text):
+            yield _Mention(rest.start(), rest.end(), self._counted(rest), rest=True)
+        for few in _FIRST.finditer(self.text):
+            count = 2 if few["count"] == "两" else _COUNT.index(few["count"])
+            places = range(count) if few["side"] == "前" else range(self.count - count, self.count)
+            if 0 < count < self.count:
+                yield _Mention(few.start(), few.end(), tuple(places))
+
+    @staticmethod
+    def _counted(rest: re.Match[str]) -> tuple[int, ...]:
+        """Return as many places as the rest is said to have, if it is."""
+        if rest["english"]:
+            return tuple(range(_ENGLISH_COUNT[rest["english"].lower()]))
+        if not rest["count"]:
+            return ()
+        return tuple(range(2 if rest["count"] == "两" else _COUNT.index(rest["count"])))
+
+    def _weighed(self, mentions: list[_Mention]) -> str:
+        """Return what is left when each clause's verdict is counted."""
+        named = {i for mention in mentions if not mention.rest for i in mention.indices}
+        heard = _Heard()
+        for mention, clause in self._parts(mentions):
+            indices = set(mention.indices)
+            if mention.rest:
+                indices = set(range(self.count)) - (heard.fair | heard.poor or named)
+                if not indices or (mention.indices and len(mention.indices) != len(indices)):
+                    return ""
+            lead = self._before(mention)
+            verdict = self._verdict(clause)
+            if (
+                verdict is None
+                and not clause.strip(" \n.。;*_`")
+                and not self.text[: mention.start].strip(" *_`")
+            ):
+                verdict = Verdict(holds=True, chooses=True)  # the reply begins with its list
+            if verdict is None and heard.fair and self.multiple and _CONTRAST.fullmatch(lead):
+                verdict = Verdict(holds=False, chooses=True)
+            if verdict is None or (verdict.holds and not self._speaks_itself(mention, lead, clause)):
+                heard.unclear |= indices
+                continue
+            heard.add(indices, verdict, self._answers(verdict))
+            if verdict.holds and not self.asks_exception and self._is_outright(mention, lead, clause):
+                heard.outright |= indices
+        if heard.fair & heard.poor or (not heard.poor and (heard.plain or _TURNS.search(self.text))):
+            return ""
+        if heard.unclear - heard.poor:
+            sole = (
+                len(heard.outright) == 1 and heard.outright == heard.fair and not heard.fair & heard.unclear
+            )
+            return self.letters(Labels(tuple(heard.fair), 0, 0)) if sole and not self.multiple else ""
+        return self._left(heard)
+
+    def _speaks_itself(self, mention: _Mention, lead: str, clause: str) -> bool:
+        """Whether the reply itself speaks for the options of *mention*."""
+        return mention.rest or self.is_mine(lead.strip(_JOINING)) or self.stem.shares(clause)
+
+    def _is_outright(self, mention: _Mention, lead: str, clause: str) -> bool:
+        """Whether a clause puts its option above all others, or answers the question."""
+        if _OUTRIGHT.search(clause) and not _ILL.search(clause):
+            return True
+        after = self._after(mention)
+        return self._answers_question(lead, after)
+
+    def _parts(self, mentions: list[_Mention]) -> Iterator[tuple[_Mention, str]]:
+        """Yield each mention with what its clause says beside it."""
+        text = self.text
+        covered = {at for m in mentions for at in range(m.start, m.end)}
+        ends = {m.end for m in mentions}
+        starts = [
+            m.end()
+            for m in _CLAUSE.finditer(text)
+            if covered.isdisjoint(range(m.start(), m.end())) and not (m[0] in ":." and m.start() in ends)
+        ]
+        bounds = [0, *starts, len(text) + 1]
+        clauses = [(a, b) for a, b in itertools.pairwise(bounds)]
+        holding = [[m for m in mentions if a <= m.start < b] for a, b in clauses]
+        for number, ((a, b), inside) in enumerate(zip(clauses, holding, strict=True)):
+            for place, mention in enumerate(inside):
+                left = inside[place - 1].end if place else a
+                right = inside[place + 1].start if place + 1 < len(inside) else b
+                said = text[left : mention.start] if not place else ""
+                said += " " + text[mention.end : right]
+                if place + 1 == len(inside):
+                    said = self._with_following(said, clauses[number + 1 :], holding[number + 1 :])
+                yield mention, said
+
+    def _with_following(
+        self, said: str, clauses: list[tuple[int, int]], holding: list[list[_Mention]]
+    ) -> str:
+        """Return *said*, or the verdict of a later clause about the same."""
+        told = said if self._verdict(said) is not None else ""
+        for (a, b), inside in zip(clauses, holding, strict=True):
+            later = self.text[a:b]
+            if inside or (told and "\n" in self.text[a - 1 : a]):
+                break
+            if _PICKS.search(later) and not told:
+                return ""
+            if self._verdict(later) is None or is_of_others(later):
+                continue
+            if not told or _OUTRIGHT.search(later):
+                told = later
+        return told or said
+
+    def _before(self, mention: _Mention) -> str:
+        """Return what the clause says before *mention*."""
+        return _CLAUSE.split(self.text[max(0, mention.start - _NEAR) : mention.start])[-1]
+
+    def _after(self, mention: _Mention) -> str:
+        """Return what the clause says behind *mention*."""
+        return _CLAUSE.split(self.text[mention.end : mention.end + _NEAR] + "\n")[0]
+
+    @cached_property
+    def _verdicts(self) -> dict[str, Verdict | None]:
+        return {}
+
+    def _verdict(self, said: str) -> Verdict | None:
+        if said not in self._verdicts:
+            self._verdicts[said] = self._judged_by(said)
+        return self._verdicts[said]
+
+    def _judged_by(self, said: str) -> Verdict | None:
+        if re.match(r"(?:中|里|内|之中|当中)(?!的是)", said.strip()):
+            return None  # what is chosen from
+        said = said.strip(" \t\n.,。;!*_`")
+        return (
+            verdict_of(said, self.stem.shares(said))
+            if said and not is_of_others(said) and not is_ascribed(said)
+            else None
+        )
+
+    def _answers(self, verdict: Verdict) -> bool:
+        """Whether *verdict* speaks for the option as an answer."""
+        return verdict.holds if verdict.chooses or not self.asks_exception else not verdict.holds
+
+    def _left(self, heard: _Heard) -> str:
+        """Return the letters of what is spoken for, or of what all else is spoken against."""
+        every = set(range(self.count))
+        fair, poor = heard.fair, heard.poor
+        if self.stem.asks is Asks.UNCLEAR and self.stem.text and heard.judged:
+            # of three or more that are all judged, the odd one is meant, whatever was asked for
+            odd = min(fair, poor, key=len)
+            told = not self.multiple and self.count > 2 and fair | poor == every and len(odd) == 1
+            return self.letters(Labels(tuple(odd), 0, 0)) if told else ""
+        if self.multiple:
+            whole = fair and fair | poor == every and (poor or heard.clauses > 1 or _ALL.search(self.text))
+            return self.letters(Labels(tuple(fair), 0, 0)) if whole else ""
+        if len(fair) == 1 and (poor or heard.outright == fair):
+            return self.letters(Labels(tuple(fair), 0, 0))
+        weighed = heard.clauses > 1 or not heard.judged
+        if weighed and not fair and len(poor) == self.count - 1 and self.count > 2:
+            return self.letters(Labels(tuple(every - poor), 0, 0))
+        return ""
+
+    def _sole(self, mentions: list[_Mention]) -> str:
+        """Return the only option that a reply names, where it ends what a clause says or answers the question."""
+        named = {index for mention in mentions for index in mention.indices}
+        if self.multiple or len(named) != 1 or len(self.text) > _SHORT or any(m.rest for m in mentions):
+            return ""
+        (index,) = named
+        words = self.options[index]
+        if (
+            not self.stem.text
+            or words.lower() not in self.text.lower()
+            or words.lower() in self.stem.text.lower()
+        ):
+            return ""
+        if _TURNS.search(self.text) or _TOPIC.search(self.text):
+            return ""
+        stands = False
+        for mention in mentions:
+            before = self._before(mention)
+            after = self._after(mention)
+            asked = "?" in self.text[mention.end : mention.end + len(after) + 1]
+            sentence = re.split(r"[。!?;\n]|\. ", self.text[: mention.start])[-1] + after
+            if asked or is_doubtful(sentence) or speaks_against(before + after) or is_of_others(sentence):
+                return ""
+            glossed = not self.text[: mention.start].strip() and mention.end - mention.start > len(words) + 1
+            alone = not before.strip(" *_`") and not self.text[: mention.start].rstrip().endswith(
+                (",", ":", "—", "–")
+            )
+            stands = (
+                stands
+                or glossed
+                or bool(alone and _PARTICLES.fullmatch(after))
+                or self._answers_question(before, after)
+            )
+            concludes = _CONCLUDES.fullmatch(before) and not foreign_part(self.stem.without(after))
+            stands = stands or (bool(concludes) and not self.asks_exception)
+        return LETTERS[index] if stands else ""
+
+    def _answers_question(self, before: str, after: str) -> bool:
+        """Whether the words around an option are the question's, but for a few."""
+        said = f"{before} {after}"
+        if (
+            self.asks_exception
+            or is_ascribed(before)
+            or _OBJECT.search(before)
+            or _ILL.search(said)
+            or not self.stem.shares(said)
+        ):
+            return False
+        left = re.sub(
+            r"[\W\d_]", "", foreign_part(self.stem.without(before) + " " + self.stem.without(after))
+        )
+        return len(left) <= 0.34 * len(re.sub(r"[\W\d_]", "", said))
