@@ -45,6 +45,11 @@ NO_MATRIX = Template(
     "no model_matrix.yaml in this folder; write one with `bakeoff new`, or name a file with --matrix",
     zh="此文件夹中没有 model_matrix.yaml；请先运行 `bakeoff new`，或用 --matrix 指定文件",
 )
+NO_SUCH_MATRIX = Template(
+    "__main__.no_such_matrix",
+    "no file {file}; write one with `bakeoff new --out {file}`",
+    zh="没有文件 {file}；可用 `bakeoff new --out {file}` 新建",
+)
 NO_COMMAND = Template(
     "__main__.no_command", "bakeoff: no command {command!r}", zh="bakeoff：没有命令 {command}"
 )
@@ -89,9 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if command in ("run", "doctor"):
         asks_help = any(argument in ("-h", "--help") for argument in rest)
-        names_file = any(argument.startswith("--matrix") for argument in rest)
-        if not asks_help and not names_file and not Path("model_matrix.yaml").is_file():
-            tell(NO_MATRIX())
+        named = _named_matrix(rest)
+        if not asks_help and not Path(named or "model_matrix.yaml").exists():
+            tell(NO_SUCH_MATRIX(file=named) if named else NO_MATRIX())
             return 4
         return _replaced_by(pytest_line(command, rest))
     module = MODULES.get(command)
@@ -105,6 +110,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(NO_MODULE(command=command, module=module), to=sys.stderr)
         return 2
     return _replaced_by([sys.executable, "-m", module, *rest])
+
+
+def _named_matrix(arguments: Sequence[str]) -> str:
+    """The file after ``--matrix``; empty without."""
+    for place, argument in enumerate(arguments):
+        if argument == "--matrix" and place + 1 < len(arguments):
+            return arguments[place + 1]
+        if argument.startswith("--matrix="):
+            return argument.removeprefix("--matrix=")
+    return ""
 
 
 def _replaced_by(line: list[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bakeoff.chain.deployment import Deployment
+from bakeoff.chain.deployment import ONLY_ASKED, Deployment
 from bakeoff.store.facts import HealthFacts, ParityFacts
 
 pytestmark = pytest.mark.deploy
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.deploy
 def parity(deployed_model: Deployment) -> ParityFacts:
     """What the probe found before the model was served; see docs/identity.md."""
     if deployed_model.chain.spec.url:
-        pytest.skip("a service that somebody else runs can only be asked, not opened")
+        pytest.skip(ONLY_ASKED())
     return ParityFacts.read(deployed_model.parity().facts)
 
 

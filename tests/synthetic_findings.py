@@ -212,9 +212,7 @@ def _score_rows(
                 "best": (answered_total + missing) / n,
                 "chance": chance,
                 "trusted": not broken,
-                "why_not": f"{counts.get('empty', 0)} of {n} replies were empty (more than 5 %)"
-                if broken
-                else "",
+                "why_not": f"{counts.get('empty', 0)} of {n} replies were empty (limit 5%)" if broken else "",
                 "fingerprint": hashlib.sha256(str(frame["model"].iloc[0]).encode()).hexdigest()[:12],
                 "benchmark": frame["suite"].iloc[0],
                 "few_shot": 5 if frame["suite"].iloc[0] == "ceval" else 0,

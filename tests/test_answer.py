@@ -111,4 +111,11 @@ def test_chinese_names_stand_in_chinese_sentences_without_blanks() -> None:
 def test_a_name_on_a_chart_fits_its_columns(name: str) -> None:
     shown = short(name, 16)
     assert cells(shown.replace("…", ".")) <= 16
-    assert shown == name or (shown.endswith("…") and name.startswith(shown[:-1]))
+    head, cut, tail = shown.partition("…")
+    assert shown == name or (cut and len(tail) > 1 and name.startswith(head) and name.endswith(tail))
+
+
+def test_names_that_differ_at_an_end_differ_on_a_chart() -> None:
+    names = [f"{first}psychological-counselling-model-v{last}" for first in "abc" for last in "123"]
+    names += [f"心理咨询对话模型第{last}版" for last in "一二三"]
+    assert len({short(name, 16) for name in names}) == len(names)

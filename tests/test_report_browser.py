@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from bakeoff.report import section, write_page
-from tests.synthetic_findings import HOSTILE, synthetic_findings
+from tests import synthetic_findings as synthetic
+from tests.synthetic_findings import HOSTILE, eventful, synthetic_findings
 
 webdriver = pytest.importorskip(
     "selenium.webdriver", reason="selenium is not installed (pip install '.[test]')"
@@ -310,3 +311,30 @@ def test_without_side_files_the_page_is_complete_on_its_own_and_says_so(
         "return document.querySelector('#bk-samples .whole').innerText"
     )
     browser.get_log("browser")
+
+
+def test_twelve_names_of_seventy_characters_stay_on_the_paper(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [
+        (f"{letter}x" * 70 if letter < "g" else f"心理咨询模型{letter}" * 10)[:70]
+        for letter in "abcdefghijkl"
+    ]
+    monkeypatch.setattr(synthetic, "MODELS", {name: f"owner/{name}" for name in names})
+    monkeypatch.setattr(synthetic, "_ABILITY", {key: two * 2 for key, two in synthetic._ABILITY.items()})
+    findings = eventful(synthetic_findings(20, models=12, suites=("ceval", "psyqa")))
+    browser.get(write_page(findings, tmp_path).as_uri())
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    paper = {"width": 717, "height": 1040, "deviceScaleFactor": 1, "mobile": False}  # A4 without its margins
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
+    wide = (
+        "return [...document.querySelectorAll('.bakeoff section *')].filter((one) => one.offsetWidth"
+        " && one.getBoundingClientRect().right > innerWidth + 6).map((one) => one.tagName + one.className)"
+    )
+    try:
+        for _ in ("zh", "en"):
+            browser.execute_script("document.querySelector('[data-bk=lang]').click()")
+            assert browser.execute_script(wide) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

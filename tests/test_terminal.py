@@ -57,6 +57,7 @@ LINES: dict[str, tuple[Main, str, int | None]] = {
     "help": (programs.main, "--help", 0),
     "a misspelt command": (programs.main, "reprot", 2),
     "no matrix": (programs.main, "run", 4),
+    "no such matrix": (programs.main, "run --matrix nowhere.yaml", 4),
     "no store": (report, "--store nowhere", 2),
     "no such run": (report, "--store store --run nope --out out", 2),
     "nothing to compare": (report, "--store store --compare nope --out out", 2),

@@ -31,6 +31,7 @@ from bakeoff.foundation.errors import (
 )
 from bakeoff.foundation.files import write_json
 from bakeoff.foundation.provenance import ContentHashes
+from bakeoff.foundation.sentences import Template
 from bakeoff.foundation.suggestions import did_you_mean
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.schema import Matrix, ModelSpec
@@ -40,6 +41,11 @@ from bakeoff.store.facts import HealthFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record, Stages, Timeline
 
+ONLY_ASKED = Template(
+    "chain.deployment.only_asked",
+    "a service that somebody else runs can only be asked, not opened",
+    zh="由他人运行的服务只能提问，无法检查其权重",
+)
 T = TypeVar("T")
 
 

@@ -6,14 +6,13 @@ import io
 import logging
 import math
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from bakeoff.foundation.terminal import cells
 from bakeoff.report.views import SuiteView
 from bakeoff.report.words import subject_names
 
@@ -175,12 +174,23 @@ def _svg(figure: Figure, zh: str, en: str) -> Markup:
 
 
 def short(name: str, width: int) -> str:
-    """Return *name* in at most *width* columns; a Chinese character takes two."""
-    widths = [2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in name]
-    if sum(widths) <= width:
+    """Return *name* in at most *width* columns; a Chinese character takes two.
+
+    What is left out is in its middle: names of one family differ at their ends.
+    """
+    if cells(name) <= width:
         return name
-    fits = sum(end < width for end in accumulate(widths))
-    return name[:fits] + "…"
+    tail = ""
+    for character in reversed(name):
+        if cells(character + tail) > (width - 1) // 3:
+            break
+        tail = character + tail
+    head = ""
+    for character in name:
+        if cells(head + character + tail) > width - 1:
+            break
+        head += character
+    return f"{head}…{tail}"
 
 
 def _thin(points: Sequence[tuple[float, float]], most: int = 200) -> Sequence[tuple[float, float]]:

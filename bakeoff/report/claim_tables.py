@@ -110,14 +110,18 @@ def _retention(analysis: Analysis) -> Iterator[Sentence]:
     counted = [
         (n_kept, f"{n_kept} 组已排除", f"ruled out in {n_kept}"),
         # the test of a loss is one against none: its size may lie on either side of the margin
-        (n_lost, f"{n_lost} 组确有损失（未必超过界限）", f"some loss, perhaps of less, shown in {n_lost}"),
-        (n_open, f"{n_open} 组无法判断", f"undecided in {n_open}"),
+        (
+            n_lost,
+            f"{n_lost} 组确有损失（未必超过界限）",
+            f"some loss, perhaps a smaller one, shown in {n_lost}",
+        ),
+        (n_open, f"{n_open} 组未能排除", f"not ruled out in {n_open}"),
     ]
     zh = [chinese for shown, chinese, _ in counted if shown]
     en = [english for shown, _, english in counted if shown]
     yield Sentence(
         f"微调造成的损失是否超过 {margins} 分（{len(verdicts)} 组对照）：{'，'.join(zh)}。",
         f"Did tuning cost more than {margins} points ({len(verdicts)} {plural(len(verdicts), 'comparison')})? "
-        f"{', '.join(en).capitalize()}.",
+        f"{'; '.join(en).capitalize()}.",
         "#bk-tuning",
     )

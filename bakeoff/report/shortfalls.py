@@ -116,6 +116,10 @@ def _broken_stages(findings: Findings, failed: Collection[str]) -> list[tuple[st
     return list(broken)
 
 
+_AS_IT_SHOULD = frozenset({"runs.plan.not_trained", "chain.deployment.only_asked"})
+"""Reasons of what was never to run: such a row lacks nothing."""
+
+
 def _skipped(findings: Findings) -> tuple[list[str], list[str]]:
     """(suites that were left out, everything else that was skipped).
 
@@ -127,7 +131,7 @@ def _skipped(findings: Findings) -> tuple[list[str], list[str]]:
     for what, why in findings.skipped:
         if isinstance(why, Statement) and NO_DATA.made(why):
             left_out[why.values["suite"]] = None
-        else:
+        elif not (isinstance(why, Statement) and why.template.id in _AS_IT_SHOULD):
             rest[what] = None
     scored, unclear = _scored(findings), _unclear(findings)
     failed = {suite for suite, _ in _failed_evaluations(findings)}

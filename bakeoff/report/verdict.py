@@ -190,7 +190,12 @@ def _leaders(views: Sequence[SuiteView]) -> Sentence:
         )
         en.append(
             f"of the {len(tops)} suites with significant differences, "
-            + joined([f"{model} is in the top group on {times}" for model, times in listed])
+            + joined(
+                [
+                    f"{model} {'' if place else 'is in the top group '}on {times}"
+                    for place, (model, times) in enumerate(listed)
+                ]
+            )
             + (f" ({more} other {plural(more, 'model')} on some)" if more else "")
         )
     if flat:

@@ -84,7 +84,7 @@ FACTS = {
 RETENTION = {
     "no loss beyond the margin": ("已排除超限损失", "no loss beyond margin"),
     "loss": ("有损失", "loss shown"),
-    "cannot say": ("损失无法判断", "loss: cannot say"),
+    "cannot say": ("未能排除超限损失", "loss beyond margin not ruled out"),
 }
 """What tuning kept of its base."""
 VARIANCE = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from bakeoff.doctor.data import WITHIN, unhealthy
 from bakeoff.foundation.errors import DataError, complaint_of
-from bakeoff.foundation.sentences import Template, of_error
+from bakeoff.foundation.sentences import Statement, Template, of_error
 from bakeoff.judgement.replies import Case, load_cases
 from bakeoff.suites import reasons
 from bakeoff.suites.rows import FORMATS, Question, questions
@@ -27,6 +28,11 @@ EXAM_IS_FOLDER = Template(
     "start.examples.exam_is_folder",
     "{folder}: an exam is a folder of .jsonl files; there is none",
     zh="{folder}：试题应为含 .jsonl 文件的文件夹；没有这个文件夹",
+)
+EXAM_IS_JSONL = Template(
+    "start.examples.exam_is_jsonl",
+    "{file}: an exam is a folder of .jsonl files, one JSON object a line, such as {example}; convert it",
+    zh="{file}：试题应为含 .jsonl 文件的文件夹，每行一个 JSON 对象，例如 {example}；请先转换",
 )
 PUT_INTO_FOLDER = Template(
     "start.examples.put_into_folder",
@@ -106,8 +112,13 @@ def look_at_exam(folder: Path) -> Look:
     """What is in *folder*, by the first format that reads every row."""
     if not folder.is_dir():
         if folder.is_file():
-            return Look(errors=[PUT_INTO_FOLDER(file=folder, name=folder.name)])
+            is_read = folder.suffix in (".jsonl", ".json")
+            put = PUT_INTO_FOLDER(file=folder, name=folder.name) if is_read else _convert(folder)
+            return Look(errors=[put])
         return Look(errors=[EXAM_IS_FOLDER(folder=folder)])
+    others = sorted(path for path in folder.iterdir() if path.is_file())
+    if others and not any(folder.rglob("*.json*")):
+        return Look(errors=[_convert(others[0])])
     complaints: dict[str, str] = {}
     spoilt = False
     for name in _ORDER:
@@ -123,6 +134,12 @@ def look_at_exam(folder: Path) -> Look:
             continue
         return _questions(name, [question for group in subsets.values() for question in group])
     return Look(errors=[complaints.get(_ORDER[0]) or next(iter(complaints.values()))])
+
+
+def _convert(file: Path) -> Statement:
+    """Return how a file of another kind becomes an exam."""
+    example = {"id": "1", "question": "…", "A": "…", "B": "…", "C": "…", "D": "…", "answer": "B"}
+    return EXAM_IS_JSONL(file=file, example=json.dumps(example, ensure_ascii=False))
 
 
 def _questions(name: str, every: list[Question]) -> Look:

@@ -303,7 +303,7 @@ class _Interview:
                 self.speaker.tell(
                     f"{name}：{count:,} 道题，能看出约 {points:.1f} 分及以上的差异"
                     f"（检验效能 80%，{models} 个模型两两比较）",
-                    f"{name}: {count:,} questions show differences of about {points:.1f} points or more (80 % power, "
+                    f"{name}: {count:,} questions show differences of about {points:.1f} points or more (80% power, "
                     f"{models} models in pairs)",
                 )
         view = outlook(cases, models, raters=RATERS)
