@@ -30,6 +30,7 @@ from bakeoff.execution.endings import (
     NOT_QUEUED_IN,
     OF_LEG,
     PAST_LIMIT,
+    REFUSED_THERE,
     RUN_ENDED,
     STAGE_FAILED,
     TOO_OFTEN,
@@ -39,7 +40,7 @@ from bakeoff.execution.executor import Busy, Executor, Job, State
 from bakeoff.execution.legs import Leg, in_order
 from bakeoff.execution.runner import tail
 from bakeoff.foundation.errors import BakeoffError
-from bakeoff.foundation.files import readable_rows
+from bakeoff.foundation.files import look_again, readable_rows
 from bakeoff.foundation.sentences import Statement, of_error, restored
 
 STOP_S = 40.0
@@ -50,6 +51,8 @@ FULL_S = 30.0
 """How long no job is given to a cluster that could not take one."""
 PATIENCE_S = 3600.0
 """How long a cluster may take no job, while none of ours is there."""
+REFUSAL = "ERROR: "
+"""Begins the last line of a harness that refuses to run."""
 INTERRUPTED = 2
 """Exit code of a harness that was asked to end."""
 
@@ -307,22 +310,24 @@ class Dispatch:
             return ASKED_TO_END()
         if _starts(way.job.folder):
             return NO_LAST_WORD(code=state.returncode)
+        last = tail(way.job.log, 1).strip()
+        if last.startswith(REFUSAL):
+            return REFUSED_THERE(host=state.host or "?", error=last.removeprefix(REFUSAL))
         facts = {"code": state.returncode, "folder": way.job.folder}
         return BEFORE_HARNESS_ON(host=state.host, **facts) if state.host else BEFORE_HARNESS(**facts)
 
     def _follow(self, way: _Way) -> None:
         """Take over what the timeline of a leg says since the last look."""
         path = way.job.folder / "events.jsonl"
-        with contextlib.suppress(OSError):
-            list(path.parent.iterdir())  # an NFS client looks again
-            with path.open("rb") as file:
-                file.seek(way.read)
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    way.read += len(line)
-                    with contextlib.suppress(ValueError):
-                        self._take(way, json.loads(line))
+        look_again(path.parent)
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            file.seek(way.read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                way.read += len(line)
+                with contextlib.suppress(ValueError):
+                    self._take(way, json.loads(line))
 
     def _take(self, way: _Way, event: Mapping[str, object]) -> None:
         if event.get("event") == "progress":
@@ -372,8 +377,8 @@ def in_a_line(why: str) -> str:
 
 def _starts(folder: Path) -> list[Start]:
     """The attempts at a leg that have begun, oldest first."""
+    look_again(folder)
     try:
-        list(folder.iterdir())  # an NFS client looks again
         rows = [row for row in readable_rows(folder / "begun.jsonl") if isinstance(row, dict)]
     except OSError:
         return []
