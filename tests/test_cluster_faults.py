@@ -114,7 +114,7 @@ class Session:
     def freeze(self, words: str) -> tuple[str, int]:
         """Hold a command with *words* where it is, so that it cannot end before what is to hit it."""
         host, pid = self.running(words)
-        assert self.lab.run(host, "kill", "-STOP", "--", f"-{pid}").returncode == 0, "it ended meanwhile"
+        os.killpg(os.getpgid(self.lab.seen_from_here(host, pid)), signal.SIGSTOP)
         return host, pid
 
     def checkpoints(self) -> int:

@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -204,6 +205,44 @@ def test_what_may_pass_is_tried_again(answer: str, passes: bool) -> None:
         run("sh", "-c", 'echo "sbatch: error: $0" >&2; exit 1', answer)
     assert (type(refused.value) is Busy) == passes
     assert answer in str(refused.value)
+
+
+def test_a_look_at_many_legs_and_their_end_is_one_call_of_squeue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def answer(*argv: str, **_: object) -> str:
+        calls.append(" ".join(argv[:2]))
+        number = calls.count("sbatch --parsable")
+        line = "".join(
+            f"{cell:<{width}}" for cell, width in (("RUNNING", 20), ("0", 12), ("None", 120), ("n1", 200))
+        )
+        listed = "".join(f"{each:<20}{line}\n" for each in range(1, 25))
+        return {"sbatch": f"{number}\n", "squeue": listed}.get(argv[0], "")
+
+    monkeypatch.setattr("bakeoff.execution.slurm.run", answer)
+    legs = [Leg(f"row{number}", "base") for number in range(24)]
+    house = House(tmp_path, legs)
+    house.dispatch.executor = executor = Slurm(ExecutorSpec(kind="slurm"))
+    for _ in range(3):
+        house.dispatch.step()
+    assert (calls.count("sbatch --parsable"), calls.count("squeue -h")) == (24, 2)
+    assert {state.phase for state in executor.states().values()} == {"running"}
+    monkeypatch.setattr(dispatch, "STOP_S", 0.0)
+    calls.clear()
+    house.dispatch.close()
+    assert calls == [
+        "squeue -h",
+        *["scancel --batch"] * 24,
+        *(f"scancel {number}" for number in range(1, 25)),
+        "scancel 1",
+    ]
+    pace = []
+    for age_s in (0, 119, 121, 599, 601):
+        monkeypatch.setattr(executor, "_opened", time.monotonic() - age_s)
+        pace.append(60 / executor.look_s)
+    assert pace == [30, 30, 12, 12, 4]  # calls a minute
 
 
 def test_the_cards_of_a_cluster_are_those_of_nodes_that_take_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -438,6 +477,32 @@ def test_time_in_the_queue_counts_neither_a_lost_attempt_nor_the_wait_before_it(
             house.begin("a-base", token)
         house.dispatch.step()
     assert [event["queued_s"] for event in house.events if event.get("phase") == "running"] == [7, 3]
+
+
+def test_the_end_of_a_leg_is_seen_on_the_disk_before_the_next_look_at_the_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, clock, looks = House(tmp_path, [BASE]), [100.0], list[float]()
+    ask = house.executor.states
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+        if clock[0] == 130.0:
+            house.report("a-base", "x", REPORT, {"exit": 0})
+
+    def states() -> Mapping[str, State]:
+        looks.append(clock[0])
+        house.executor.plan["a-base"] = [
+            State("ended", returncode=0) if clock[0] > 130.0 else State("running")  # completing, for a moment
+        ]
+        return ask()
+
+    monkeypatch.setattr(dispatch, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    monkeypatch.setattr(house.executor, "look_s", 15.0)
+    monkeypatch.setattr(house.executor, "states", states)
+    house.begin("a-base", "x")
+    assert house.dispatch.wait("a-base").reports == [REPORT["report"]]
+    assert looks == [100.0, 115.0, 130.0, 135.0]
 
 
 def test_how_often_a_leg_begins_again_is_bounded_and_told(tmp_path: Path) -> None:

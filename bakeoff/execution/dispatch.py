@@ -47,6 +47,8 @@ STOP_S = 40.0
 """How long legs may take to end in order before they are killed."""
 SETTLE_S = 90.0
 """How long a file that another host wrote may be unseen here: caches of NFS hold for a minute."""
+GLANCE_S, HURRIES = 5.0, 3
+"""Seconds between looks at the shared disk for the end of a leg, which hurries so many looks at the cluster."""
 FULL_S = 30.0
 """How long no job is given to a cluster that could not take one."""
 PATIENCE_S = 3600.0
@@ -107,6 +109,8 @@ class _Way:
     starts_before: int = 0
     """Those of earlier submissions."""
     submissions: int = 0
+    hurried: int = 0
+    """How often the cluster was asked early, because this leg seemed to have ended."""
     lost: int = 0
     progress: int = 0
     """Stages done and steps told so far, in every attempt."""
@@ -173,8 +177,19 @@ class Dispatch:
         while (outcome := self.ways[name].outcome) is None:
             self.step()
             if self.ways[name].outcome is None:
-                time.sleep(self.executor.look_s)
+                self._rest()
         return outcome
+
+    def _rest(self) -> None:
+        """Pause until the next look at the cluster, or until a leg has left its last word on the disk."""
+        until = time.monotonic() + self.executor.look_s
+        while (left_s := until - time.monotonic()) > 0:
+            time.sleep(min(left_s, GLANCE_S))
+            for way in self.ways.values():
+                running = way.is_there and way.running_at and way.hurried < HURRIES
+                if running and _reports(way.job.folder)[1] is not None:
+                    way.hurried += 1  # its job may take a moment to end
+                    return
 
     def step(self) -> None:
         """Look once at every leg, and submit what may begin."""
@@ -203,7 +218,7 @@ class Dispatch:
             way.put_off, way.queued_at = True, now
         if now < self._full_until:
             return
-        way.state, way.running_at, way.ended_at = None, 0.0, 0.0
+        way.state, way.running_at, way.ended_at, way.hurried = None, 0.0, 0.0, 0
         way.progress_before, way.starts_before = way.progress, way.starts
         try:
             self.executor.submit(way.job)
@@ -346,6 +361,8 @@ class Dispatch:
         """End every running leg in order, and then with force."""
         left = {name: way for name, way in self.ways.items() if way.is_there}
         try:
+            if left:
+                self.executor.states()  # who runs by now is asked once, not once a leg
             for way in left.values():
                 self.executor.stop(way.job.name)
             for kill, patience_s in ((False, STOP_S), (True, STOP_S)):
@@ -359,7 +376,7 @@ class Dispatch:
                             self.tell("leg", leg=name, phase="stopped", why=RUN_ENDED())
                             del left[name]
                     if left:
-                        time.sleep(min(1.0, self.executor.look_s))
+                        time.sleep(min(2.0, self.executor.look_s))
                 for way in left.values() if not kill else ():
                     self.executor.stop(way.job.name, kill=True)
             for name, way in left.items():

@@ -43,6 +43,7 @@ class Slurm:
         self._ids: dict[str, str] = {}
         self._since: dict[str, float] = {}
         self._ended: dict[str, State] = {}
+        self._seen: Mapping[str, State] = {}
         self._unsure: set[str] = set()
         """Names of jobs that may be queued: sbatch left without an answer."""
         run("scontrol", "ping")
@@ -179,14 +180,13 @@ class Slurm:
                     states[name].why
                 ):  # else it stays in the queue, held
                     run("scancel", number, check=False)
+        self._seen = states
         return states
 
     def stop(self, name: str, *, kill: bool = False) -> None:
         """Send SIGTERM to the command alone, or cancel the whole job."""
-        if (number := self._ids.get(name)) is None or name in self._ended:
-            return
-        state = self.states().get(name)
-        if state and state.phase in ("ended", "lost"):
+        number, state = self._ids.get(name), self._seen.get(name)
+        if number is None or name in self._ended:
             return
         in_order = not kill and state is not None and state.phase == "running"
         run("scancel", *(("--batch", "--signal=TERM") if in_order else ()), number, check=False)
@@ -195,6 +195,5 @@ class Slurm:
 
     def close(self) -> None:
         """Cancel whatever is still there."""
-        left = [number for name, number in self._ids.items() if name not in self._ended]
-        if left:
+        if left := [number for name, number in self._ids.items() if name not in self._ended]:
             run("scancel", *left, check=False)
