@@ -203,6 +203,16 @@ class Lab:
             check=False,
         )
 
+    def seen_from_here(self, host: str, pid: int) -> int:
+        """Our id of the process *pid* of *host*, at once: what starts a program there may come too late."""
+        space = Path(f"/proc/{self.hosts[host]}/ns/pid").readlink()
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                ids = (path / "status").read_text().partition("NSpid:")[2].splitlines()[0].split()
+                if ids[-1] == str(pid) and (path / "ns" / "pid").readlink() == space:
+                    return int(path.name)
+        raise AssertionError(f"{pid} of {host} has ended")
+
     def processes(self) -> list[str]:
         """The command lines of everything that runs in the lab."""
         listed = self.run(None, "ps", "-eo", "args", "--no-headers").stdout.splitlines()

@@ -114,7 +114,7 @@ class Session:
     def freeze(self, words: str) -> tuple[str, int]:
         """Hold a command with *words* where it is, so that it cannot end before what is to hit it."""
         host, pid = self.running(words)
-        assert self.lab.run(host, "kill", "-STOP", "--", f"-{pid}").returncode == 0, "it ended meanwhile"
+        os.killpg(os.getpgid(self.lab.seen_from_here(host, pid)), signal.SIGSTOP)
         return host, pid
 
     def checkpoints(self) -> int:
@@ -139,6 +139,11 @@ class Session:
     def lost(self) -> list[str]:
         return [event["why"] for event in self.events(event="leg", phase="lost")]
 
+    def see_loss(self, before: int, what: str) -> None:
+        """Wait until more than *before* attempts were lost."""
+        wait_until(lambda: len(self.lost()) > before or self.process.poll() is not None, 600, what)
+        assert len(self.lost()) > before, self.log.read_text()
+
 
 @contextlib.contextmanager
 def repaired(cluster: SlurmCluster | RayCluster, host: str) -> Iterator[None]:
@@ -159,7 +164,7 @@ def test_slurm_loses_nodes_in_a_training_a_merge_and_an_evaluation(
         host, _ = session.freeze(words)
         count = len(session.lost())
         with repaired(slurm, host):
-            wait_until(lambda count=count: len(session.lost()) > count, 300, "the loss is seen")
+            session.see_loss(count, "the loss is seen")
     assert session.end() == 0, session.log.read_text()
     assert scores(session.store) == expected
     assert session.left() == []
@@ -174,7 +179,7 @@ def test_slurm_cuts_a_cable_and_heals_it_and_preempts_and_no_card_has_two_holder
         session.checkpoint()
         host, pid = session.freeze(TRAINING)
         slurm.lab.cut(host)
-        wait_until(session.lost, 300, "the loss is seen: the leg has begun elsewhere")
+        session.see_loss(0, "the loss is seen: the leg has begun elsewhere")
         assert slurm.lab.run(host, "kill", "-CONT", "--", f"-{pid}").returncode == 0
         wait_until(
             lambda: session.events(event="stage", stage="train", outcome="ran"),
@@ -189,7 +194,7 @@ def test_slurm_cuts_a_cable_and_heals_it_and_preempts_and_no_card_has_two_holder
         count = len(session.lost())
         urgent = ["sbatch", "-p", "urgent", "-w", preempted, "--exclusive", "-o", "/dev/null"]
         slurm.run(*urgent, "--wrap", "sleep 5")
-        wait_until(lambda: len(session.lost()) > count, 300, "the preemption is seen")
+        session.see_loss(count, "the preemption is seen")
         assert session.end() == 0, session.log.read_text()
         assert scores(session.store) == expected
         wait_until(lambda: not session.left(), 30, "left behind")
@@ -201,8 +206,10 @@ def test_slurm_cuts_a_cable_and_heals_it_and_preempts_and_no_card_has_two_holder
 
 
 def test_slurm_ends_a_leg_at_its_time_limit_and_the_next_start_goes_on(slurm: SlurmCluster) -> None:
-    session = Session(slurm, "late", max_steps=20_000, kind="slurm", restarts=9, time="2")
-    wait_until(session.lost, 400, "the time limit is seen")
+    session = Session(
+        slurm, "late", max_steps=20_000, kind="slurm", restarts=9, time="4"
+    )  # asked to end at 3
+    session.see_loss(0, "the time limit is seen")
     assert any("time limit" in why and "got on" in why for why in session.lost()), session.lost()
     wait_until(
         lambda: session.events(event="leg", leg="one-train", phase="running", start=2), 300, "begins again"
@@ -250,7 +257,7 @@ def test_ray_loses_a_node_in_a_training_and_an_evaluation(
         host, _ = session.freeze(words)
         count = len(session.lost())
         with repaired(ray, host):
-            wait_until(lambda count=count: len(session.lost()) > count, 300, "the loss is seen")
+            session.see_loss(count, "the loss is seen")
     assert session.end() == 0, session.log.read_text()
     assert scores(session.store) == expected
     assert session.left() == []

@@ -23,7 +23,7 @@ from bakeoff.execution.gpus import count_of
 from bakeoff.foundation import provenance
 from bakeoff.foundation.command import Command
 from bakeoff.foundation.errors import BakeoffError
-from bakeoff.foundation.files import write_json
+from bakeoff.foundation.files import look_again, write_json
 from bakeoff.foundation.sentences import Template, joined, of_error, parts_of
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.schema import ExecutorSpec, ModelSpec
@@ -186,7 +186,7 @@ def _probed(executor: Executor, job: Job, folder: Path, place: str) -> Iterator[
     with FileLock(folder / "held.lock"):
         executor.submit(job)
         state, began = _wait(executor, job), time.time()
-    list(folder.iterdir())  # an NFS client looks again
+    look_again(folder)
     try:
         answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

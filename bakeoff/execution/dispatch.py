@@ -30,6 +30,7 @@ from bakeoff.execution.endings import (
     NOT_QUEUED_IN,
     OF_LEG,
     PAST_LIMIT,
+    REFUSED_THERE,
     RUN_ENDED,
     STAGE_FAILED,
     TOO_OFTEN,
@@ -39,17 +40,21 @@ from bakeoff.execution.executor import Busy, Executor, Job, State
 from bakeoff.execution.legs import Leg, in_order
 from bakeoff.execution.runner import tail
 from bakeoff.foundation.errors import BakeoffError
-from bakeoff.foundation.files import readable_rows
+from bakeoff.foundation.files import look_again, readable_rows
 from bakeoff.foundation.sentences import Statement, of_error, restored
 
 STOP_S = 40.0
 """How long legs may take to end in order before they are killed."""
 SETTLE_S = 90.0
 """How long a file that another host wrote may be unseen here: caches of NFS hold for a minute."""
+GLANCE_S, HURRIES = 5.0, 3
+"""Seconds between looks at the shared disk for the end of a leg, which hurries so many looks at the cluster."""
 FULL_S = 30.0
 """How long no job is given to a cluster that could not take one."""
 PATIENCE_S = 3600.0
 """How long a cluster may take no job, while none of ours is there."""
+REFUSAL = "ERROR: "
+"""Begins the last line of a harness that refuses to run."""
 INTERRUPTED = 2
 """Exit code of a harness that was asked to end."""
 
@@ -104,6 +109,8 @@ class _Way:
     starts_before: int = 0
     """Those of earlier submissions."""
     submissions: int = 0
+    hurried: int = 0
+    """How often the cluster was asked early, because this leg seemed to have ended."""
     lost: int = 0
     progress: int = 0
     """Stages done and steps told so far, in every attempt."""
@@ -170,8 +177,19 @@ class Dispatch:
         while (outcome := self.ways[name].outcome) is None:
             self.step()
             if self.ways[name].outcome is None:
-                time.sleep(self.executor.look_s)
+                self._rest()
         return outcome
+
+    def _rest(self) -> None:
+        """Pause until the next look at the cluster, or until a leg has left its last word on the disk."""
+        until = time.monotonic() + self.executor.look_s
+        while (left_s := until - time.monotonic()) > 0:
+            time.sleep(min(left_s, GLANCE_S))
+            for way in self.ways.values():
+                running = way.is_there and way.running_at and way.hurried < HURRIES
+                if running and _reports(way.job.folder)[1] is not None:
+                    way.hurried += 1  # its job may take a moment to end
+                    return
 
     def step(self) -> None:
         """Look once at every leg, and submit what may begin."""
@@ -200,7 +218,7 @@ class Dispatch:
             way.put_off, way.queued_at = True, now
         if now < self._full_until:
             return
-        way.state, way.running_at, way.ended_at = None, 0.0, 0.0
+        way.state, way.running_at, way.ended_at, way.hurried = None, 0.0, 0.0, 0
         way.progress_before, way.starts_before = way.progress, way.starts
         try:
             self.executor.submit(way.job)
@@ -307,22 +325,24 @@ class Dispatch:
             return ASKED_TO_END()
         if _starts(way.job.folder):
             return NO_LAST_WORD(code=state.returncode)
+        last = tail(way.job.log, 1).strip()
+        if last.startswith(REFUSAL):
+            return REFUSED_THERE(host=state.host or "?", error=last.removeprefix(REFUSAL))
         facts = {"code": state.returncode, "folder": way.job.folder}
         return BEFORE_HARNESS_ON(host=state.host, **facts) if state.host else BEFORE_HARNESS(**facts)
 
     def _follow(self, way: _Way) -> None:
         """Take over what the timeline of a leg says since the last look."""
         path = way.job.folder / "events.jsonl"
-        with contextlib.suppress(OSError):
-            list(path.parent.iterdir())  # an NFS client looks again
-            with path.open("rb") as file:
-                file.seek(way.read)
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    way.read += len(line)
-                    with contextlib.suppress(ValueError):
-                        self._take(way, json.loads(line))
+        look_again(path.parent)
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            file.seek(way.read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                way.read += len(line)
+                with contextlib.suppress(ValueError):
+                    self._take(way, json.loads(line))
 
     def _take(self, way: _Way, event: Mapping[str, object]) -> None:
         if event.get("event") == "progress":
@@ -341,6 +361,8 @@ class Dispatch:
         """End every running leg in order, and then with force."""
         left = {name: way for name, way in self.ways.items() if way.is_there}
         try:
+            if left:
+                self.executor.states()  # who runs by now is asked once, not once a leg
             for way in left.values():
                 self.executor.stop(way.job.name)
             for kill, patience_s in ((False, STOP_S), (True, STOP_S)):
@@ -354,7 +376,7 @@ class Dispatch:
                             self.tell("leg", leg=name, phase="stopped", why=RUN_ENDED())
                             del left[name]
                     if left:
-                        time.sleep(min(1.0, self.executor.look_s))
+                        time.sleep(min(2.0, self.executor.look_s))
                 for way in left.values() if not kill else ():
                     self.executor.stop(way.job.name, kill=True)
             for name, way in left.items():
@@ -372,8 +394,8 @@ def in_a_line(why: str) -> str:
 
 def _starts(folder: Path) -> list[Start]:
     """The attempts at a leg that have begun, oldest first."""
+    look_again(folder)
     try:
-        list(folder.iterdir())  # an NFS client looks again
         rows = [row for row in readable_rows(folder / "begun.jsonl") if isinstance(row, dict)]
     except OSError:
         return []

@@ -86,6 +86,11 @@ BEFORE_HARNESS_ON = Template(
     "and the same Python?",
     zh="作业在 {host} 上于本程序启动之前就结束了（退出码 {code}）；该节点能否以此路径看到 {folder}？Python 是否相同？",
 )
+REFUSED_THERE = Template(
+    "execution.endings.refused_there",
+    "its harness refused to begin on {host}: {error}",
+    zh="该作业中的程序在 {host} 上拒绝启动：{error}",
+)
 NO_LAST_WORD = Template(
     "execution.endings.no_last_word",
     "its harness ended without a last word (exit code {code})",
@@ -130,6 +135,11 @@ REFUSED = Template(
     "execution.endings.refused",
     "slurm: {program} refused: {answer}",
     zh="slurm：{program} 拒绝了请求：{answer}",
+)
+ALL_AWAY = Template(
+    "execution.endings.all_away",
+    "none of the {count} nodes of the partition takes jobs now ({states})",
+    zh="该分区的 {count} 个节点目前都不接受作业（{states}）",
 )
 EXIT_CODE = Template("execution.endings.exit_code", "exit code {code}", zh="退出码 {code}")
 OTHER_CLUSTERS = Template(

@@ -18,7 +18,7 @@ from bakeoff.execution.slurm_states import state_of
 from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.files import write_text
 from bakeoff.foundation.secrecy import redact
-from bakeoff.foundation.sentences import of_error
+from bakeoff.foundation.sentences import joined, of_error
 from bakeoff.matrix.schema import ExecutorSpec
 
 GONE_S = 60.0
@@ -43,6 +43,7 @@ class Slurm:
         self._ids: dict[str, str] = {}
         self._since: dict[str, float] = {}
         self._ended: dict[str, State] = {}
+        self._seen: Mapping[str, State] = {}
         self._unsure: set[str] = set()
         """Names of jobs that may be queued: sbatch left without an answer."""
         run("scontrol", "ping")
@@ -61,8 +62,16 @@ class Slurm:
             try:
                 run("sbatch", "--test-only", *self.arguments(job), "--wrap", "true", env=job.env)
             except BakeoffError as error:
-                return of_error(error)
+                return joined((of_error(error), self._why_away()))
         return self._why_too_long()
+
+    def _why_away(self) -> str:
+        """Whether no node of the partition takes jobs now; sbatch would not say so."""
+        with contextlib.suppress(BakeoffError):
+            states = [row[0] for row in self._of_partitions("%t", "--Node")]
+            away = bool(states) and all(map(_AWAY.match, states))
+            return endings.ALL_AWAY(count=len(states), states=sorted(set(states))) if away else ""
+        return ""
 
     def _why_too_long(self) -> str:
         """Why the partition would let a job of our time limit wait for ever."""
@@ -141,11 +150,9 @@ class Slurm:
     @staticmethod
     def _queued(name: str, script: Path) -> str:
         """The number of a job that sbatch queued although it seemed to fail."""
-        me = getpass.getuser()
-        rows = [
-            line.partition(" ")
-            for line in run("squeue", "-h", f"--name={name}", f"--user={me}", "--format=%i %o").splitlines()
-        ]
+        user = f"--user={getpass.getuser()}"
+        listed = run("squeue", "-h", f"--name={name}", user, "--format=%i %o")
+        rows = [line.partition(" ") for line in listed.splitlines()]
         numbers = [number for number, _, command in rows if command.strip() == str(script)]
         return max(numbers, key=lambda number: (len(number), number), default="")
 
@@ -155,7 +162,7 @@ class Slurm:
         states = dict(self._ended)
         if not open_jobs:
             return states
-        form = "jobid:.20,state:.20,exit_code:.12,reason:.60,nodelist:.200"
+        form = "jobid:.20,state:.20,exit_code:.12,reason:.120,nodelist:.200"
         try:
             listed = run("squeue", "-h", "--states=all", f"--user={getpass.getuser()}", f"--Format={form}")
         except BakeoffError:
@@ -163,9 +170,8 @@ class Slurm:
         rows = {line[:20].strip(): line for line in listed.splitlines()}
         for name, number in open_jobs.items():
             if line := rows.get(number):
-                states[name] = state_of(
-                    *(line[a:b].strip() for a, b in ((20, 40), (40, 52), (52, 112), (112, None)))
-                )
+                cells = (line[a:b].strip() for a, b in ((20, 40), (40, 52), (52, 172), (172, None)))
+                states[name] = state_of(*cells)
             elif time.monotonic() - self._since[name] > GONE_S:
                 states[name] = State("ended", endings.NOT_LISTED())
             if name in states and states[name].phase in ("ended", "lost"):
@@ -174,14 +180,13 @@ class Slurm:
                     states[name].why
                 ):  # else it stays in the queue, held
                     run("scancel", number, check=False)
+        self._seen = states
         return states
 
     def stop(self, name: str, *, kill: bool = False) -> None:
         """Send SIGTERM to the command alone, or cancel the whole job."""
-        if (number := self._ids.get(name)) is None or name in self._ended:
-            return
-        state = self.states().get(name)
-        if state and state.phase in ("ended", "lost"):
+        number, state = self._ids.get(name), self._seen.get(name)
+        if number is None or name in self._ended:
             return
         in_order = not kill and state is not None and state.phase == "running"
         run("scancel", *(("--batch", "--signal=TERM") if in_order else ()), number, check=False)
@@ -190,6 +195,5 @@ class Slurm:
 
     def close(self) -> None:
         """Cancel whatever is still there."""
-        left = [number for name, number in self._ids.items() if name not in self._ended]
-        if left:
+        if left := [number for name, number in self._ids.items() if name not in self._ended]:
             run("scancel", *left, check=False)

@@ -20,10 +20,10 @@ _HABITS = re.compile(
 """Variables by which a user has these programs ask, filter or wait: jobs would be missed."""
 _PASSING = re.compile(
     r"timed out|unable to contact|connect failure|temporarily|try again|MaxSubmit\w*|communication connection"
-    r"|zero bytes",
+    r"|zero bytes|inactive or drain",
     re.IGNORECASE,
 )
-"""Refusals of a controller that is away or busy, or of a queue that is full."""
+"""Refusals of a controller that is away or busy, of a queue that is full, of a partition that is being repaired."""
 
 
 def run(*argv: str, env: Mapping[str, str] | None = None, check: bool = True) -> str:

@@ -6,6 +6,7 @@ nowhere else: U+2028, U+2029 and U+0085 may stand inside a text, where ``str.spl
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -75,6 +76,16 @@ def write_rows(path: Path, rows: Iterable[object]) -> None:
     """Write *rows* to *path* as JSON lines, whole or not at all."""
     with replacing(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(json_line(row) for row in rows)
+
+
+def look_again(*folders: Path) -> None:
+    """Let this host see what others have just written into *folders*.
+
+    A client of NFS goes by what it knew of a folder, absent names included, until it lists that folder.
+    """
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            list(folder.iterdir())
 
 
 def append_line(path: Path, row: object) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bakeoff.foundation.errors import BakeoffError, NotInStore, StoreError
-from bakeoff.foundation.files import append_line, write_json
+from bakeoff.foundation.files import append_line, look_again, write_json
 from bakeoff.foundation.provenance import INDEX, MADE, ContentHashes, digest
 from bakeoff.foundation.secrecy import redact, redacted
 from bakeoff.foundation.sentences import Statement, Template, of_error, restored, with_statements
@@ -211,7 +211,9 @@ class Stages:
         if earlier := self._failed.get(str(stage.folder)):
             raise earlier
         with _apart(), self.lock(stage.folder):
-            record = read_record(stage.record)
+            if (record := read_record(stage.record)) is None:  # another host may just have written it
+                look_again(stage.folder.parent, stage.folder)
+                record = read_record(stage.record)
             why = self._why(record, identity, stage)
             altered = self._why_altered(record, stage.output) if record and not why else ""
             if altered:
