@@ -200,10 +200,13 @@ def main() -> int:
                 import_module(module)
             print(f"imports of the warm process, once per worker: {time.monotonic() - began:.1f} s")
             for in_flight in (8, 64, GPU_IN_FLIGHT):
+                before = os.times()
                 seconds = warm(service, folders, base / f"warm{in_flight}", in_flight)
                 ratio = sum(lines) / seconds
+                used = sum(os.times()[2:4]) - sum(before[2:4])
                 print(
-                    f"warm, four suites together, {in_flight} in flight: {seconds:.1f} s, {ratio:.1f} times faster"
+                    f"warm, four suites together, {in_flight} in flight: {seconds:.1f} s, {ratio:.1f} times faster, "
+                    f"{used:.1f} s of processor time"
                 )
                 for suite in SUITES:
                     cli, ours = (

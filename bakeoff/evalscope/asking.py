@@ -238,7 +238,7 @@ class AskingAPI(OpenAICompatibleAPI):
             return self._ask(lambda: self._answer(request))
 
     def _request(self, params: Mapping[str, Any]) -> httpx.Request:
-        """The request that the client would make of *params*, in a tenth of its time."""
+        """The request that the client would make of *params*, made quickly."""
         body = {name: value for name, value in params.items() if name not in _OF_THE_CLIENT}
         body |= params.get("extra_body") or {}
         headers = self.headers

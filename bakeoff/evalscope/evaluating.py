@@ -15,10 +15,12 @@ import traceback
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from evalscope.api.evaluator import CacheManager, TaskState
+from evalscope.api.dataset import Sample
+from evalscope.api.evaluator import CacheManager, Evaluator, TaskState
 from evalscope.api.evaluator.cache import ModelResult, ReviewResult
+from evalscope.api.metric import SampleScore
 from evalscope.api.model import Model
 from evalscope.api.registry import EVALUATOR_REGISTRY
 from evalscope.constants import HEARTBEAT_INTERVAL_SEC
@@ -79,14 +81,14 @@ class Crew:
         self.threads.shutdown()
 
 
-def evaluator_of(loaded: Loaded, api: AskingAPI, crew: Crew) -> Any:
-    """What evaluates *loaded*: EvalScope's own class for its benchmark, or ours in place of the usual one."""
+def evaluator_of(loaded: Loaded, api: AskingAPI, crew: Crew) -> Evaluator:
+    """What evaluates *loaded*: ours, where its benchmark names no other."""
     outputs = OutputsStructure(outputs_dir=str(loaded.folder))
     model = _Model(api, loaded.task.generation_config, {})
     named = {"benchmark": loaded.benchmark, "model": model, "outputs": outputs, "task_config": loaded.task}
-    own = EVALUATOR_REGISTRY.get(loaded.benchmark.name)
-    if own is not None or EVALUATOR_REGISTRY["default"] is not DefaultEvaluator:
-        return (own or EVALUATOR_REGISTRY["default"])(**named)
+    theirs = EVALUATOR_REGISTRY.get(loaded.benchmark.name) or EVALUATOR_REGISTRY["default"]
+    if theirs is not DefaultEvaluator:
+        return theirs(**named)
     return CrewedEvaluator(crew, **named)
 
 
@@ -100,10 +102,29 @@ class _Model(Model):
         return self.api.generate(input=input, tools=[], tool_choice="none", config=self.config)
 
 
+class _Item(Protocol):
+    """A question in EvalScope's hands."""
+
+    subset: str
+    needs_predict: bool
+
+
+class _Context(Protocol):
+    """The questions of a suite in EvalScope's hands."""
+
+    work_items: Sequence[_Item]
+    total_cached: int
+    grand_total: int
+    model_prediction_dir: str
+
+
+_Graded = tuple[TaskState, SampleScore | None]
+
+
 class CrewedEvaluator(DefaultEvaluator):
     """EvalScope's evaluator, whose questions the threads of a :class:`Crew` ask."""
 
-    def __init__(self, crew: Crew, **named: Any) -> None:
+    def __init__(self, crew: Crew, **named: object) -> None:
         super().__init__(**named)
         self.crew = crew
         self.written = threading.Lock()
@@ -114,8 +135,8 @@ class CrewedEvaluator(DefaultEvaluator):
             benchmark=self.benchmark, cache_manager=self.cache_manager, task_config=self.task_config
         )
 
-    def _run_pool(self, context: Any) -> dict[str, list[tuple[Any, Any]]]:
-        results: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
+    def _run_pool(self, context: _Context) -> dict[str, list[_Graded]]:
+        results: dict[str, list[_Graded]] = defaultdict(list)
         with TqdmLogging(
             total=context.grand_total,
             initial=context.total_cached,
@@ -127,7 +148,7 @@ class CrewedEvaluator(DefaultEvaluator):
             track_progress=True,
         ) as bar:
 
-            def carry_out(item: Any) -> None:
+            def carry_out(item: _Item) -> None:
                 try:
                     result = self._process_work_item(item, context.model_prediction_dir)
                     with self.written:
@@ -147,7 +168,7 @@ class CrewedEvaluator(DefaultEvaluator):
             self.crew.do([lambda item=item: carry_out(item) for item in context.work_items], look)
         return results
 
-    def _failed(self, item: Any, error: Exception) -> None:
+    def _failed(self, item: _Item, error: Exception) -> None:
         with self.written:
             get_logger().error(
                 f"Processing item in subset={item.subset!r} failed: {error}\nTraceback:\n{traceback.format_exc()}"
@@ -157,10 +178,10 @@ class CrewedEvaluator(DefaultEvaluator):
             self._execution_tracker.record_error(item.subset)
             get_logger().warning("Error ignored, continuing with next sample.")
 
-    def _predict_sample(self, sample: Any, model_prediction_dir: str) -> TaskState:
+    def _predict_sample(self, sample: Sample, model_prediction_dir: str) -> TaskState:
         return self.benchmark.run_inference(model=self.model, sample=sample, output_dir=model_prediction_dir)
 
-    def _persist_result(self, item: Any, task_state: TaskState, sample_score: Any) -> None:
+    def _persist_result(self, item: _Item, task_state: TaskState, sample_score: SampleScore | None) -> None:
         if sample_score is not None:
             self.cache_manager.save_review_cache(
                 subset=item.subset,
@@ -175,7 +196,7 @@ class CrewedEvaluator(DefaultEvaluator):
 class _Rows(CacheManager):
     """EvalScope's files of predictions and reviews, row for row the same, made without a walk over each row."""
 
-    def __init__(self, **named: Any) -> None:
+    def __init__(self, **named: object) -> None:
         super().__init__(**named)
         self.paths: dict[str, str] = {}
 
@@ -192,15 +213,17 @@ class _Rows(CacheManager):
             path = self.paths[key] = str(super().get_review_cache_path(subset))
         return path
 
-    def save_prediction_cache(self, subset: str, task_state: TaskState, save_metadata: bool = True) -> Any:
+    def save_prediction_cache(
+        self, subset: str, task_state: TaskState, save_metadata: bool = True
+    ) -> ModelResult:
         """Append the reply of a question; its row."""
         row = ModelResult.from_task_state(task_state, save_metadata)
         self._get_writer(self.get_prediction_cache_path(subset)).write(row.model_dump())
         return row
 
     def save_review_cache(
-        self, subset: str, task_state: TaskState, sample_score: Any, save_metadata: bool = True
-    ) -> Any:
+        self, subset: str, task_state: TaskState, sample_score: SampleScore, save_metadata: bool = True
+    ) -> ReviewResult:
         """Append the grade of a question; its row."""
         path = self.get_review_cache_path(subset)
         row = ReviewResult.from_score_state(sample_score, task_state, save_metadata)
@@ -216,16 +239,16 @@ class _Rows(CacheManager):
 class RowWriter(JsonlWriter):
     """EvalScope's writer of rows, which turns into plain types what JSON lacks as it meets it."""
 
-    def write(self, record: Any) -> None:
-        """Append *record*; it is with the system when this returns, whatever becomes of the process."""
+    def write(self, record: object) -> None:
+        """Append *record*, safe from the end of the process when it returns."""
         file = self._ensure_open()
         file.write(json.dumps(record, ensure_ascii=False, default=_plain) + "\n")
         file.flush()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """*value* as JSON can hold it, where it is none of its types."""
-    plain = convert_normal_types(value)
+    plain: object = convert_normal_types(value)
     if plain is value:
         raise TypeError(f"{type(value).__name__} has no place in JSON")
     return plain

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from bakeoff.evalscope.asking import AskingAPI
     from bakeoff.evalscope.evaluating import Crew
 
+_TURN_S = 0.02
+"""How long a thread may hold the interpreter: every thread that waits for it wakes up so often, and hundreds do."""
+
 NO_REPORT = Template(
     "evalscope.worker.no_report",
     "EvalScope made no report: {error}",
@@ -102,11 +105,13 @@ def _asked(
     """Each suite with how its round went; all have ended."""
     from bakeoff.evalscope.evaluating import Crew
 
-    crew = Crew(plan["in_flight"])
+    crew, usual = Crew(plan["in_flight"]), sys.getswitchinterval()
+    sys.setswitchinterval(max(usual, _TURN_S))
     try:
         with ThreadPoolExecutor(max(1, len(loaded))) as pool:
             return [(suite, pool.submit(_ask_all, suite, api, plan, crew)) for suite in loaded]
     finally:
+        sys.setswitchinterval(usual)
         crew.end()
 
 

@@ -64,6 +64,10 @@ def guide(suite: Suite, options: argparse.Namespace, work_dir: Path) -> float:
     return time.monotonic() - began
 
 
+PROCESSOR_S: dict[str, float] = {}
+"""Processor time of each of our runs, without its imports."""
+
+
 def ours(listed: list[Suite], options: argparse.Namespace, work_dir: Path, in_flight: int) -> float:
     """Seconds of one plan for all suites, in a child of this process."""
     plan = evalscope.evaluation_plan(
@@ -84,10 +88,11 @@ def ours(listed: list[Suite], options: argparse.Namespace, work_dir: Path, in_fl
         os.dup2(log, 1)
         os.dup2(log, 2)
         os._exit(ask(["run", str(path)]))
-    status = os.waitpid(child, 0)[1]
+    _, status, usage = os.wait4(child, 0)
     if status:
         raise SystemExit(f"the evaluation ended with {status}; see {work_dir.with_suffix('.log')}")
     took = time.monotonic() - began
+    PROCESSOR_S[work_dir.name] = round(usage.ru_utime + usage.ru_stime, 2)
     if reused := sum(one["reused"] for one in evalscope.read_results(work_dir).values()):
         raise SystemExit(f"{work_dir}: {reused} replies were there already; time an empty folder")
     return took
@@ -152,7 +157,8 @@ def main() -> int:
     shutil.rmtree(options.out / "warm-up")
 
     def told(name: str, seconds: float) -> float:
-        print(f"{name}: {seconds:.1f} s", flush=True)
+        used = f", {PROCESSOR_S[name]:.1f} s of processor time" if name in PROCESSOR_S else ""
+        print(f"{name}: {seconds:.1f} s{used}", flush=True)
         return seconds
 
     runs = {"ours": told("ours", ours(listed, options, options.out / "ours", options.in_flight[0]))}
@@ -185,6 +191,7 @@ def main() -> int:
     asked = {name: len(replies(options.out / name)) for name in runs}
     report = {
         "seconds": runs,
+        "processor_s": {name: PROCESSOR_S[name] for name in runs if name in PROCESSOR_S},
         "rows": asked,
         "rows_per_s": {name: asked[name] / seconds for name, seconds in runs.items()},
         **({} if options.alone else {"times_the_guide": times_the_guide(runs, asked)}),
