@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from bakeoff.execution.warm import ON_CARDS
+from bakeoff.execution.warm import FORKED, starts_as_fork
 from bakeoff.foundation.command import Command
 from bakeoff.foundation.errors import DISK_IS_FULL, CommandFailed, OutOfMemory, Stalled, TimeLimit
 from bakeoff.foundation.files import write_json
@@ -227,16 +227,10 @@ class Runner:
         self._keepers.clear()
 
     def _keeper(self, command: Command) -> _Keeper:
-        modules: tuple[str, ...] = ()
         module = command.module or ""
-        # A training on a card runs for hours, so its imports do not matter; a service wants a process of its own.
-        short = (
-            command.env.get("CUDA_VISIBLE_DEVICES") == ""
-            or module.startswith("bakeoff.")
-            or module in ON_CARDS
-        )
-        if self.warm and short and command.argv[0] == sys.executable and command.processes == 1:
-            modules = next((m for prefix, m in WARM.items() if module.startswith(prefix)), ())
+        ours = self.warm and command.argv[0] == sys.executable and command.processes == 1
+        forked = ours and starts_as_fork(module, command.env.get("CUDA_VISIBLE_DEVICES"))
+        modules = next((m for prefix, m in WARM.items() if forked and module.startswith(prefix)), ())
         keeper = self._keepers.get(modules)
         if keeper is None or not keeper.alive():
             keeper = self._keepers[modules] = _Keeper(modules, self._mark)
@@ -382,12 +376,7 @@ class _Keeper:
 
     def __init__(self, modules: tuple[str, ...], mark: str) -> None:
         ours, theirs = socket.socketpair()
-        env = {**os.environ, "TOKENIZERS_PARALLELISM": "false", _MARK: mark}
-        if modules:
-            env["OMP_NUM_THREADS"] = "1"  # read when torch is imported; no pool of threads survives a fork
-            env.setdefault(
-                "PYTORCH_NVML_BASED_CUDA_CHECK", "1"
-            )  # else imports ask for the card, and forks cannot
+        env = {**os.environ, "TOKENIZERS_PARALLELISM": "false", _MARK: mark, **(FORKED if modules else {})}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bakeoff.execution.warm", str(theirs.fileno()), *modules],
             pass_fds=[theirs.fileno()],

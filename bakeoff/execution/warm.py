@@ -33,6 +33,12 @@ PR_SET_PDEATHSIG = 1
 ON_CARDS = ("bakeoff.parity_probe", "swift.pipelines.export.export")
 """Modules that use a card for a minute, of which imports were a third."""
 
+FORKED = {
+    "OMP_NUM_THREADS": "1",  # read when torch is imported; no pool of threads survives a fork
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # else imports ask for the card, and then no fork can
+}
+"""Environment of a keeper with modules imported."""
+
 
 class Request(TypedDict):
     """A command to start, as a line of the protocol holds it."""
@@ -42,6 +48,14 @@ class Request(TypedDict):
     env: dict[str, str]
     cwd: str | None
     log: str
+
+
+def starts_as_fork(module: str, visible: str | None) -> bool:
+    """Return whether *module* is run in a fork where *visible* cards are named.
+
+    A training on a card runs for hours, so its imports do not matter; a service wants a process of its own.
+    """
+    return visible == "" or module.startswith("bakeoff.") or module in ON_CARDS
 
 
 def main(argv: list[str]) -> int:
