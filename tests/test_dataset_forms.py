@@ -67,6 +67,9 @@ KEPT: tuple[tuple[str, list[object], int], ...] = (
     ("image_without_a_name", [{**TALK, "images": ""}, {**TALK, "images": None}], 1),
     ("tool_first", [turns(("tool", "r"), ("assistant", "a")), TALK], 1),
     ("empty_list_as_answer", [{"query": "q", "response": []}, {"query": "q", "response": ["c"]}], 1),
+    ("one_name_by_case", [{"query": "q", "Query": "Q", "response": "a"}] * 2, 0),
+    ("two_names_by_case", [{"question": "q", "Question": "Q", "answer": "a"}] * 2, 2),
+    ("tools_no_json", [{**TALK, "tools": "not json"}, {**TALK, "tools": "[]"}], 1),
     ("capital_roles", [turns(("User", "q"), ("Assistant", "a")), TALK], 1),
     (
         "from_and_content",
@@ -96,6 +99,10 @@ FILES: tuple[tuple[str, str, int], ...] = (
     ("wrapped.json", json.dumps({"data": [TALK]}), 0),
     ("quoted.csv", 'query,response\n"a\nb",c\nd,\n', 2),
     ("lines.txt", "one\n\ntwo\n", 3),
+    ("numbers.csv", "query,response\n1,2\n3,4.5\n", 0),
+    ("short.csv", "query,response\nq\nx,y\n", 2),
+    ("returns_alone.jsonl", json.dumps(TALK) + "\r" + json.dumps(TALK) + "\r", 2),
+    ("glued.jsonl", json.dumps(PLAIN) * 2 + "\n", 2),
 )
 """Files, and how many rows ms-swift 4.6.0 keeps of each."""
 
@@ -125,6 +132,7 @@ COMPARED = (
         "tool_first",
     ),
     *("empty_list_as_answer", "typed_parts", "mark.jsonl", "one.json", "quoted.csv", "lines.txt"),
+    *("tools_no_json", "numbers.csv", "short.csv", "glued.jsonl"),
 )
 """What the tables above say of these is held against the installed ms-swift; all of them would take a minute."""
 
@@ -159,6 +167,8 @@ def test_the_installed_ms_swift_keeps_the_rows_that_the_tables_say(tmp_path: Pat
 
 def test_files_that_ms_swift_takes_for_a_hub_id_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("query\tresponse\nq\ta\n", encoding="utf-8")
+    for name in ("a.ndjson", "a.JSONL"):
+        (tmp_path / name).write_text(json.dumps(TALK) + "\n", encoding="utf-8")
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(json.dumps(TALK).encode()))
     for path in tmp_path.iterdir():
         with pytest.raises(DataError):

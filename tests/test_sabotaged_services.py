@@ -655,6 +655,12 @@ BROKEN: dict[str, tuple[Callable[[str], Any], str]] = {
     "queued": (lambda _: Raw(202)(b'{"status": "queued"}'), "HTTP 202 in place of a reply"),
     "created, and an error": (lambda _: Raw(201)(completion("服务繁忙，请稍后再试")), "error text"),
     "filtered": (lambda p: Raw()(odd(p, choice={"finish_reason": "content_filter"})), "content filter cut"),
+    "sensitive": (lambda p: Raw()(odd(p, choice={"finish_reason": "sensitive"})), "finish_reason sensitive"),
+    "SAFETY": (lambda p: Raw()(odd(p, choice={"finish_reason": "SAFETY"})), "finish_reason SAFETY"),
+    "no resources": (
+        lambda p: Raw()(odd(p, choice={"finish_reason": "insufficient_system_resource"})),
+        "finish_reason insufficient_system_resource",
+    ),
     "no gzip": (lambda p: Raw(Content_Encoding="gzip")(odd(p)), "DecodingError"),
     "refused": (lambda _: Raw(422)(b'{"detail": "too long"}'), "too long"),
 }
@@ -680,6 +686,14 @@ def test_what_is_no_whole_reply_is_errored_in_words_and_never_wrong(form: str, e
     assert words in result["why_not"]
 
 
+@pytest.mark.parametrize("finish", ["MAX_TOKENS", "max_output_tokens", "FINISH_REASON_LENGTH"])
+def test_each_word_for_a_cut_reply_is_understood(finish: str, exam: Path) -> None:
+    with serving(lambda _, p: Raw()(odd(p, choice={"finish_reason": finish}))) as (url, _):
+        result = evaluated(url, exam)
+    assert result["ledger"]["truncated"] == len(LETTERS)
+    assert not result["trusted"]
+
+
 @pytest.mark.parametrize("workers", [4, 8])
 def test_one_broken_worker_of_several_is_not_trusted(workers: int, exam: Path) -> None:
     def answer(number: int, prompt: str) -> str:
@@ -688,6 +702,14 @@ def test_one_broken_worker_of_several_is_not_trusted(workers: int, exam: Path) -
     with serving(answer) as (url, _):
         result = evaluated(url, exam)
     assert "asked alone, the service answers" in result["why_not"]
+
+
+def test_a_service_that_does_not_keep_max_tokens_is_told(exam: Path) -> None:
+    usage = {"prompt_tokens": 60, "completion_tokens": 900}
+    with serving(lambda _, prompt: (200, {}, completion(right(prompt), usage=usage))) as (url, _):
+        result = evaluated(url, exam, max_tokens=16)
+    assert any("64 of 64 replies have more tokens than the 16" in words for words in result["alarms"])
+    assert result["trusted"]
 
 
 def test_several_system_fingerprints_in_one_evaluation_are_told(exam: Path) -> None:

@@ -19,7 +19,12 @@ from bakeoff.foundation.texts import beginning_of, clean, decoded, kind_of
 
 REPLIES = frozenset({200, 201, 203})
 """Status codes of a whole reply; 206 is a part of one, 202 and 204 are none."""
-FAILED_FINISH = frozenset({"error", "abort", "aborted", "cancelled"})
+_FAILED_FINISH = re.compile(
+    r"error|abort|cancel|fail|time.?out|network|interrupt|insufficient|filter|sensitive|safety|risk|block|prohibit"
+    r"|recitation|moderat|violat|spii|malformed|censor",
+    re.IGNORECASE,
+)
+_CUT_FINISH = re.compile(r"\w*(?:length|max_?(?:output_)?tokens|token_limit)", re.IGNORECASE)
 
 
 class BadAnswer(ServiceError):
@@ -144,6 +149,8 @@ def read_answer(body: bytes, content_type: str = "") -> Answer:
         raise BadAnswer(f"HTTP 200 without a reply (no message): {beginning_of(choice)}")
     text = joined_parts(message.get("content"))
     finish = choice.get("finish_reason")
+    if isinstance(finish, str) and _CUT_FINISH.fullmatch(finish):
+        choice["finish_reason"] = finish = "length"  # one word for it, whoever writes MAX_TOKENS
     model, fingerprint = value.get("model"), value.get("system_fingerprint")
     message["content"] = None if message.get("content") is None else text
     message.setdefault("role", "assistant")
@@ -163,13 +170,21 @@ def why_no_reply(answer: Answer) -> str:
     """Why *answer* is not what a model said, in words; empty where it is."""
     if answer.raw.get("error"):
         return f"error in the reply: {beginning_of(answer.raw['error'])}"
-    if answer.finish in FAILED_FINISH:
-        return f"the reply ended with finish_reason {answer.finish}"
     if answer.finish == "content_filter":
         return f"the service's content filter {'cut' if answer.text else 'took'} the reply"
+    if is_failed(answer.finish):
+        return f"the reply ended with finish_reason {answer.finish}"
     if is_error_text(answer.text):
         return f"the reply is a service's error text: {beginning_of(answer.text)}"
     return ""
+
+
+def is_failed(finish: str) -> bool:
+    """Whether a reply with this finish_reason was cut by a failure or a filter.
+
+    Each vendor has words of its own: sensitive, SAFETY, network_error, insufficient_system_resource …
+    """
+    return bool(_FAILED_FINISH.search(finish))
 
 
 def is_version_of(model: str, name: str) -> bool:

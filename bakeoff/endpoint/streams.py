@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import requests
 
 from bakeoff.endpoint.address import http_session, key_of, shown_url
-from bakeoff.endpoint.answers import FAILED_FINISH, BadAnswer, joined_parts, parsed, read_answer
+from bakeoff.endpoint.answers import BadAnswer, is_failed, joined_parts, parsed, read_answer
 from bakeoff.endpoint.transfer import MAX_BYTES, arriving, in_pieces, post
 from bakeoff.foundation.error_texts import is_error_text
 from bakeoff.foundation.errors import ServiceError
@@ -41,7 +41,7 @@ def pieces_of(lines: Iterable[bytes]) -> Iterator[tuple[str, bool]]:
             delta = choice.get("delta") or {}
             if not isinstance(delta, dict):
                 raise BadAnswer(f"a piece of the reply is no text: {beginning_of(delta)}")
-            if (finish := choice.get("finish_reason")) in (*FAILED_FINISH, "content_filter"):
+            if is_failed(str((finish := choice.get("finish_reason")) or "")):
                 raise BadAnswer(f"the reply ended with finish_reason {finish}")
             yield joined_parts(delta.get("content")), bool(finish)
 

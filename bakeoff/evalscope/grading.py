@@ -33,6 +33,7 @@ from bakeoff.scoring.leakage import Leak
 from bakeoff.scoring.scores import (
     ALL,
     POOR_ALARM,
+    REPEATED_SHARE,
     Sample,
     Score,
     Status,
@@ -77,7 +78,16 @@ AMBIGUOUS = Template(
     zh="{count} 题有两个内容相同的选项，却只有一个算对",
     en="{count} questions have two identical options of which only one counts as correct",
 )
-RULES = 1
+OVERLONG = Template(
+    "evalscope.grading.overlong",
+    "{count} of {total} replies have more tokens than the {limit} that were asked for at most (up to {most}): the "
+    "service does not keep max_tokens, or counts its thinking beside it",
+    zh="{total} 条回复中有 {count} 条超过 max_tokens 的上限 {limit} 个词元（最多 {most} 个）："
+    "服务未遵守 max_tokens，或另计思考过程",
+    en="{count} of {total} replies exceed the limit of {limit} tokens (up to {most}): the service ignores max_tokens, "
+    "or counts thinking separately",
+)
+RULES = 2
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 _CHOICE_METRICS = ("accuracy", "acc", "accuracy_alt", "accuracy_evalscope", "acc_evalscope")
@@ -198,7 +208,7 @@ def result_of(
     if loaded.by_letters:
         result["letters"], doubts = summary_of(loaded)
         alarms += doubts
-    alarms += _alarms(samples, rows[0]["why_not"])
+    alarms += [*_alarms(samples, rows[0]["why_not"]), *_overlong(loaded)]
     counts = ledger(samples)
     clean = [_without_nan(row) for row in rows]
     agreeing = agreement(samples)
@@ -238,6 +248,19 @@ def _alarms(samples: Sequence[Sample], why_not: str) -> list[str]:
     if count := sum(_ambiguous(sample) for sample in samples):
         alarms.append(AMBIGUOUS(count=count))
     return alarms
+
+
+def _overlong(loaded: Loaded) -> list[str]:
+    """Return an alarm where a service's own counts pass the limit that it was given."""
+    limit = generation_config(argparse.Namespace(**loaded.suite)).get("max_tokens")
+    if not isinstance(limit, int) or loaded.by_letters:
+        return []
+    predictions = predictions_of(loaded).values()
+    usages = [(prediction.get("model_output") or {}).get("usage") or {} for prediction in predictions]
+    over = [n for usage in usages if isinstance(n := usage.get("output_tokens"), int) and n > limit + 1]
+    if len(over) < 3 or len(over) <= REPEATED_SHARE * len(usages):
+        return []
+    return [OVERLONG(count=len(over), total=len(usages), limit=limit, most=max(over))]
 
 
 def _score_rows(

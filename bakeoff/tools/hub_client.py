@@ -29,7 +29,6 @@ from bakeoff.tools.hub_refusals import (
     may_pass,
     no_cache,
     no_room,
-    outside,
 )
 from bakeoff.tools.hub_sites import HuggingFace, ModelScope, say
 from bakeoff.tools.hubs import (
@@ -106,8 +105,6 @@ def answer(verb: str, source: Source, commit: str = "") -> Answer:
     listing = _patiently(hub.listing)
     if not listing.files:
         raise Refused("no repository", f"{source} holds no files")
-    if why := outside(source, (file.path for file in listing.files)):
-        raise Refused("outside", why)
     root = repository_folder(source, os.environ)
 
     def here() -> int:

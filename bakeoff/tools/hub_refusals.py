@@ -62,8 +62,8 @@ def spoiled(source: Source, name: str, tries: int) -> str:
     )
 
 
-def outside(source: Source, paths: Iterable[str]) -> str:
-    """Return the first of *paths* that would leave the folder of its repository; "" for none."""
+def refuse_outside(source: Source, paths: Iterable[str]) -> None:
+    """Raise Refused where one of *paths* would leave the folder of its repository."""
     for path in paths:
         parts = path.replace("\\", "/").split("/")
         if (
@@ -72,11 +72,11 @@ def outside(source: Source, paths: Iterable[str]) -> str:
             or re.match(r"[A-Za-z]:|~", path)
             or re.search(r"[\x00-\x1f]", path)
         ):
-            return (
+            raise Refused(
+                "outside",
                 f"{source} lists a file {printable(repr(path))}, which would be written outside of its folder or has a "
-                "name that no file can have everywhere; nothing of it is fetched"
+                "name that no file can have everywhere; nothing of it is fetched",
             )
-    return ""
 
 
 def refused_for(source: Source, status: int, reason: str, page: str) -> str:

@@ -30,6 +30,7 @@ from bakeoff.tools.hub_refusals import (
     may_pass,
     no_repository,
     no_revision,
+    refuse_outside,
     refused_for,
     spoiled,
 )
@@ -83,6 +84,7 @@ class HuggingFace:
                 sha256 = str(large.sha256) if large else ""
                 blob = sha256 or str(getattr(entry, "blob_id", ""))
                 files.append(File(entry.path, int(size), sha256, blob))
+            refuse_outside(source, (file.path for file in files))
             # a gated repository lists its files to everybody, and what the cache has needs no leave
             if any(self.size_here(file) < file.size for file in files):
                 self._metadata(min(files, key=lambda file: file.size), commit)
@@ -274,6 +276,7 @@ class ModelScope:
             if entry.get("Type") != "tree"
             and is_fetched(source.kind, str(entry.get("Path") or entry.get("Name")))
         )
+        refuse_outside(source, (file.path for file in files))
         newest = max(entries, key=lambda entry: entry.get("CommittedDate") or 0, default=Entry())
         commit = latest.get("Id") or latest.get("ShortId") or newest.get("Revision") or ""
         if is_commit(self._asked):

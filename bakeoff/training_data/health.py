@@ -181,6 +181,10 @@ class Layout:
     def of(cls, columns: Iterable[str]) -> Layout:
         """The layout of a file with *columns*."""
         names = tuple(columns)
+        for standard in ("messages", "query", "response", "system", "images"):
+            alike = [name for name in names if name.lower() == standard]
+            if standard in alike and len(alike) > 1:
+                return cls(names, why_not=reasons.BY_CASE(names=list(map(repr, alike))))
         system, _ = _taken(names, ("system", "system_prompt"), "system")
         images, _ = _taken(names, ("images", "image"), "images")
         if any(name in names for name in _DIALOGUE):
@@ -240,6 +244,11 @@ def dialogue(row: Mapping[str, object], layout: Layout | None = None) -> list[Tu
         raise ValueError(reasons.TOOL_FIRST())
     if layout.images:
         _images(row.get(layout.images))
+    if isinstance(tools := row.get("tools"), str) and tools:
+        try:
+            json.loads(tools)
+        except ValueError:
+            raise ValueError(reasons.TOOLS_NO_JSON()) from None
     return turns
 
 

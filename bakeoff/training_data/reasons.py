@@ -12,6 +12,21 @@ GIVE_FILES = Template(
     "give a folder with .jsonl, .json or .csv files",
     zh="请给出含有 .jsonl、.json 或 .csv 文件的文件夹",
 )
+OTHER_KIND = Template(
+    f"{_HERE}other_kind",
+    "ms-swift reads no files that end in {suffix!r}, and would look for it on a hub",
+    zh="ms-swift 不读取以 {suffix!r} 结尾的文件，会把它当作模型站上的数据集",
+)
+GIVE_KINDS = Template(
+    f"{_HERE}give_kinds",
+    "name it .jsonl, .json, .csv, .txt or .parquet",
+    zh="请改为 .jsonl、.json、.csv、.txt 或 .parquet",
+)
+BY_CASE = Template(
+    f"{_HERE}by_case",
+    "{names} are one name to ms-swift, which refuses the whole file",
+    zh="{names} 在 ms-swift 看来是同一列名，整个文件会被拒收",
+)
 UNREADABLE = Template(f"{_HERE}unreadable", "cannot be read: {error}", zh="无法读取：{error}")
 WRITE_CSV = Template(f"{_HERE}write_csv", "write it as CSV in UTF-8", zh="请存为 UTF-8 编码的 CSV")
 WRITE_JSONL = Template(f"{_HERE}write_jsonl", "write it as .jsonl", zh="请存为 .jsonl")
@@ -44,6 +59,7 @@ SYSTEM_ALONE = Template(f"{_HERE}system_alone", "it holds a system turn alone", 
 SYSTEM_LATER = Template(
     f"{_HERE}system_later", "a system turn stands behind the first turn", zh="系统提示不在第一轮"
 )
+TOOLS_NO_JSON = Template(f"{_HERE}tools_no_json", "'tools' is a text that is no JSON", zh="'tools' 不是 JSON")
 TOOL_FIRST = Template(
     f"{_HERE}tool_first", "a tool's answer begins the dialogue", zh="对话以工具返回的结果开头"
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bakeoff.foundation.errors import Complaint, DataError
@@ -31,6 +31,10 @@ def training_rows(path: Path) -> Iterator[Row]:
 
 def _training_files(path: Path) -> list[Path]:
     if not path.is_dir():
+        if path.suffix not in _READ:  # ms-swift takes it for the id of a hub
+            raise DataError(
+                Complaint(str(path), reasons.OTHER_KIND(suffix=path.suffix), reasons.GIVE_KINDS())
+            )
         return [path]
     files = [file for file in dataset_files(path) if file.suffix in _READ]
     training = [
@@ -48,7 +52,7 @@ def _rows(path: Path) -> Iterator[Row]:
     text = read_text(path)
     if path.suffix == ".csv":
         try:
-            yield from csv.DictReader(text.split("\n"))
+            yield from _with_numbers(list(csv.DictReader(text.split("\n"), restval="")))
         except csv.Error as error:
             raise DataError(
                 Complaint(str(path), reasons.UNREADABLE(error=of_error(error)), reasons.WRITE_CSV())
@@ -57,6 +61,20 @@ def _rows(path: Path) -> Iterator[Row]:
         yield from ({"text": line} for line in text.removesuffix("\n").split("\n") if text)
     else:
         yield from _json(path, text)
+
+
+_NUMBER = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*|")
+
+
+def _with_numbers(rows: Sequence[Mapping[str, object]]) -> Iterator[Row]:
+    """Yield *rows* with columns of numbers as numbers, as the loader takes them."""
+    numbers = set()
+    for name in rows[0] if rows else ():
+        texts = [row.get(name) for row in rows]
+        if any(texts) and all(isinstance(text, str) and _NUMBER.fullmatch(text) for text in texts):
+            numbers.add(name)
+    for row in rows:
+        yield {name: float(str(text)) if name in numbers and text else text for name, text in row.items()}
 
 
 def _json(path: Path, text: str) -> Iterator[Row]:
@@ -75,9 +93,10 @@ def _json(path: Path, text: str) -> Iterator[Row]:
             yield _checked(path, number, row)
         return
     for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
+        rest = line.strip()
+        while rest:  # objects may follow one another without a line's end
             try:
-                row = json.loads(line, object_pairs_hook=_mapping)
+                row, end = _DECODER.raw_decode(rest)
             except (ValueError, RecursionError) as error:
                 raise DataError(
                     Complaint(
@@ -85,6 +104,7 @@ def _json(path: Path, text: str) -> Iterator[Row]:
                     )
                 ) from None
             yield _checked(path, number, row)
+            rest = rest[end:].lstrip()
 
 
 def _one_object(text: str) -> object:
@@ -106,6 +126,9 @@ def _mapping(pairs: list[tuple[str, object]]) -> dict[str, object]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(reasons.TWICE(name=twice))
     return row
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_mapping)
 
 
 def _checked(path: Path, number: int, row: object) -> Row:
