@@ -18,8 +18,8 @@ from bakeoff.scoring.judgements import BREAK, UNSURE
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.option_words import REFUSED
 from bakeoff.scoring.questions import Asks
-from bakeoff.scoring.speakers import foreign_part, is_ascribed, is_of_others, is_own
-from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED
+from bakeoff.scoring.speakers import foreign_part, is_ascribed, is_of_others
+from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED, MENTION
 from bakeoff.scoring.verdicts import Verdict, is_doubtful, speaks_against, verdict_of
 from bakeoff.scoring.whole_sentences import SentenceReader
 
@@ -34,7 +34,7 @@ _REST = re.compile(
 _FIRST = re.compile(r"(?P<side>前|后)(?:面)?(?P<count>[两二三四五])(?:个|项|条|者|种|点|样)(?:选项)?")
 _ENGLISH_COUNT = {"two": 2, "three": 3, "four": 4}
 _LETTER = re.compile(
-    r"(?<![A-Za-z0-9])(?:选项 ?|option )?([A-J]{1,10})(?![A-Za-z0-9'’])(?:选?项)?[*_`)\]】」』”\"']*",
+    r"(?<![A-Za-z0-9])(?:选项 ?|option )?([A-J]{1,10})(?![A-Za-z0-9'’]| ?[-+*/^=] ?\d)(?:选?项)?[*_`)\]】」』”\"']*",
     re.IGNORECASE,
 )
 _BETWEEN = re.compile(
@@ -51,7 +51,12 @@ _CONCLUDES = re.compile(
     r"[\W_]*(?:因此|所以|故|因而|这|此|该|那么?|正|就|都|显然|也就)*(?:属于|是|为|即|叫做?|称为|体现了?|反映了?|说明了?)(?:一种|典型的|所谓的?)?[\W_]*"
 )
 """What a clause says before its option where it names the case of the question."""
-_CONTRAST = re.compile(r"[\W_]*(?:而|至于|whereas|while)[\W_]*", re.IGNORECASE)
+_SUPPOSES = re.compile(r"\W*(?:若|如果|假如|假设|要是|倘若|if\b|suppose)", re.IGNORECASE)
+_EVERY = re.compile(
+    r"(?:(?:本|此|这道?)题|因此|所以|故|应该?)[^,。;\n]{0,4}(?:全选|全部选|都选)(?:,?即[A-J]+)?[。.!]*$"
+)
+_BLANK = re.compile(r"\(\s*\)|_{2,}|[?。:]*\s*$")
+_CONTRAST = re.compile(r"[\W_]*(?:而|whereas|while)[\W_]*", re.IGNORECASE)
 _JOINING = " 而与和同对跟在把将其中有\"'“「"
 _REVOKED = re.compile(
     r"更正|改正|纠正|修正|改为|应改|重新|[说写搞弄看]错|口误|抱歉|收回|再想|再看|等等|等一下|\b(?:wait|actually|correction|sorry)\b",
@@ -144,6 +149,8 @@ class ClauseReader(SentenceReader):
             return ""
         if letters := self._echoed():
             return letters
+        if self.multiple and _EVERY.search(text):
+            return LETTERS[: self.count]
         mentions = self._mentions()
         if not mentions or len(mentions) > MOST_CUES:
             return ""
@@ -154,22 +161,40 @@ class ClauseReader(SentenceReader):
 
     def _echoed(self) -> str:
         """Return what stands behind the question's own words: ``最不可能的是A``."""
-        stated: list[Labels] = []
+        stated: list[Labels] = self._filled()
         for cue in itertools.islice(_ECHO.finditer(self.text), 2 * MOST_CUES):
             lead = BREAK.split(self.text[max(0, cue.start() - 80) : cue.start()])[-1]
-            if not self._repeats(lead):
+            if not self._repeats(lead) or MENTION.search(lead) or any(w in lead for w in self.words.values()):
                 continue
             labels = self.label_list(cue.end(), small=False)
             if labels and not self.denied(labels) and self.text[labels.end : labels.end + 1] != "?":
                 stated.append(Labels(labels.indices, cue.start(), labels.end, self.complete(labels)))
         if not stated or any(set(s.indices) != set(stated[0].indices) for s in stated):
             return ""
+        if self.multiple and len(stated[0].indices) < 2:
+            return ""  # the first of several that follow in other words
         return self.letters(stated[0])
+
+    def _filled(self) -> list[Labels]:
+        """Return what stands where the question, written down again, has its blank."""
+        asked = re.sub(r"[\W_]", "", self.stem.text[: _BLANK.search(self.stem.text).start()])  # type: ignore[union-attr]
+        stated: list[Labels] = []
+        places = {m.start() for m in itertools.islice(MENTION.finditer(self.text), MOST_CUES)} | self.named_at
+        for place in sorted(places):
+            lead = re.split(r"[。!?\n]", self.text[max(0, place - _NEAR) : place])[-1]
+            lead = re.sub(r"[\W_]", "", lead)
+            labels = self.label_list(place, small=False) if len(lead) > 5 and asked.endswith(lead) else None
+            if labels and not self.denied(labels):
+                stated.append(Labels(labels.indices, place, labels.end, self.complete(labels)))
+        return stated
 
     def _repeats(self, lead: str) -> bool:
         """Whether *lead* asks again what the question asks, no more."""
         left = self.stem.without(lead)
-        if len(lead) - len(left) < 3 or lead.endswith("不") or is_of_others(left) or not is_own(left):
+        if len(lead) - len(left) < 3 or lead.endswith("不") or is_of_others(left):
+            return False
+        foreign = re.sub(r"[\W_]", "", foreign_part(left))
+        if foreign and (len(foreign) > 2 or len(lead) < 8 or foreign.isascii() or _ILL.search(foreign)):
             return False
         against = speaks_against(lead) or bool(_STRONGER.search(lead))
         if self.stem.asks is Asks.UNCLEAR:
@@ -268,14 +293,21 @@ class ClauseReader(SentenceReader):
                 if not indices or (mention.indices and len(mention.indices) != len(indices)):
                     return ""
             lead = self._before(mention)
-            verdict = self._verdict(clause)
+            sentence = re.split(r"[。!?;\n]", self.text[max(0, mention.start - _NEAR) : mention.start])[-1]
+            verdict = None if _SUPPOSES.match(sentence) else self._verdict(clause)
             if (
                 verdict is None
                 and not clause.strip(" \n.。;*_`")
                 and not self.text[: mention.start].strip(" *_`")
             ):
                 verdict = Verdict(holds=True, chooses=True)  # the reply begins with its list
-            if verdict is None and heard.fair and self.multiple and _CONTRAST.fullmatch(lead):
+            if (
+                verdict is None
+                and heard.fair
+                and self.multiple
+                and _CONTRAST.fullmatch(lead)
+                and not is_doubtful(clause)
+            ):
                 verdict = Verdict(holds=False, chooses=True)
             if verdict is None or (verdict.holds and not self._speaks_itself(mention, lead, clause)):
                 heard.unclear |= indices
@@ -339,9 +371,18 @@ class ClauseReader(SentenceReader):
                 return ""
             if self._verdict(later) is None or is_of_others(later):
                 continue
+            if told and self._verdict(later) != self._verdict(told) and self._contradicts(told, later):
+                if not self.stem.shares(later):
+                    return ""
+                told = later
             if not told or _OUTRIGHT.search(later):
                 told = later
         return told or said
+
+    def _contradicts(self, first: str, later: str) -> bool:
+        """Whether the verdicts of two clauses point in opposite directions."""
+        verdicts = self._verdict(first), self._verdict(later)
+        return all(verdicts) and verdicts[0].holds is not verdicts[1].holds  # type: ignore[union-attr]
 
     def _before(self, mention: _Mention) -> str:
         """Return what the clause says before *mention*."""
@@ -388,6 +429,8 @@ class ClauseReader(SentenceReader):
             return self.letters(Labels(tuple(fair), 0, 0)) if whole else ""
         if len(fair) == 1 and (poor or heard.outright == fair):
             return self.letters(Labels(tuple(fair), 0, 0))
+        if len(fair) == 1 and self.asks_exception and _denials(self.text) & _denials(self.stem.text):
+            return self.letters(Labels(tuple(fair), 0, 0))  # what is said of it is what was asked for
         weighed = heard.clauses > 1 or not heard.judged
         if weighed and not fair and len(poor) == self.count - 1 and self.count > 2:
             return self.letters(Labels(tuple(every - poor), 0, 0))
@@ -445,3 +488,8 @@ class ClauseReader(SentenceReader):
             r"[\W\d_]", "", foreign_part(self.stem.without(before) + " " + self.stem.without(after))
         )
         return len(left) <= 0.34 * len(re.sub(r"[\W\d_]", "", said))
+
+
+def _denials(text: str) -> set[str]:
+    """Return the words of *text* that deny, as far as they tell of what."""
+    return set(re.findall(r"[不未无没]\w|错误|\bnot \w+", text))

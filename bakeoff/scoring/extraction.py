@@ -47,6 +47,7 @@ _NONE_FITS = re.compile(
 
 
 _LABEL_FIRST = re.compile(r"[*_(\[【]*[A-J][*_)\]】]*(?:[.、:)]|\s*$)")
+_HEADED = re.compile(r"(?:^|(?<=[;,。\n])) ?([A-J]):")
 _LABEL_STARTS = re.compile(r"^[\s>*_-]*([A-J])[*_]*[.、:)]", re.MULTILINE)
 
 
@@ -218,6 +219,10 @@ class _ReplyReader(ClauseReader):
         if labels is None or self.denied(labels) or max(labels.indices) >= self.count:
             return None
         tail = self.text[labels.end : labels.end + 60]
+        headed = sum(f"{words}:" in self.text for words in self.words.values())
+        headed = max(headed, len(set(_HEADED.findall(self.text))))
+        if headed > 1 and self.text[labels.end :].lstrip(" *_").startswith(":"):
+            return None  # each option is gone through
         if self.run_is_rejected(labels.end, set(labels.indices)) and re.match(
             r"[^。;\n]{0,30}?(?:都|均|皆|\bare\b|\band\b)|(?P<by>[,、]) ?[A-J](?:(?P=by) ?[A-J])*[ ]?[:(]",
             tail,
