@@ -11,7 +11,7 @@ it, asks it, nor ascribes it to others. Of the statements that count, these win,
 3. a choosing verb (``故选B``, ``应该是B``);
 4. judgements of the options (``选项B正确，因为A错误``, ``A ✓ B ✗``);
 5. the words of an option, in a reply that says little else;
-6. where all of these read nothing, what structure alone tells (a verdict on each option, a last line that concludes).
+6. where all of these read nothing, what the clauses say of the options, in the light of what the question asks for.
 
 Several letters in a single-choice reply are no answer; so are letters beyond the options. A list that goes on where
 it cannot be read is no answer either: a part of a list is not to pass for the list.
@@ -86,7 +86,7 @@ def _stated(text: str, options: Sequence[str], multiple: bool, stem: Stem) -> st
 
 
 def _sectioned(text: str, options: Sequence[str], multiple: bool, stem: Stem) -> str:
-    """Return the letters of the section that answers, or of all before an explanation."""
+    """Return the letters of the section that answers, or of the whole text."""
     if section := below_heading(text):
         letters = _read(section, options, multiple, stem)
         plain = [plain_form(option).strip("。.;,、 ") for option in options]

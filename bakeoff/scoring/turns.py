@@ -1,4 +1,4 @@
-"""Finds the part of a reply that answers its own question, and withdrawals.
+"""Finds the part of a reply that answers its question, and withdrawals.
 
 A model that runs on invents further questions and answers them; a reply may take back all that it said and put
 nothing in its place.
