@@ -624,4 +624,55 @@ def test_no_wrapping_makes_a_fresh_phrasing_read_wrong_or_leaves_it_unread(
     assert [row for row in read if row[2] not in ("", row[1])] == []
     stated = [row for row in read if row[1]]
     assert len(stated) > 1900
-    assert len([row for row in stated if not row[2]]) <= 0.045 * len(stated)
+    assert len([row for row in stated if not row[2]]) <= 0.03 * len(stated)
+
+
+# Question, options, what is right, and the reply: what is asked for turns verdicts around.
+SAFE_HABITS = ("睡前喝热牛奶", "每天散步", "整夜玩手机", "按时起床")
+NOT_HELPFUL = "下列做法中，不利于睡眠的是（ ）。"
+REVERSED = (
+    (NOT_HELPFUL, SAFE_HABITS, "C", "A有利于睡眠，B有利于睡眠，D有利于睡眠，C不利于睡眠。"),
+    (NOT_HELPFUL, SAFE_HABITS, "C", "不利于睡眠的是C。"),
+    (NOT_HELPFUL, SAFE_HABITS, "C", "答案：C"),
+    (NOT_HELPFUL, SAFE_HABITS, "C", "睡前喝热牛奶、每天散步、按时起床都有利于睡眠，整夜玩手机不利于睡眠。"),
+    (NOT_HELPFUL, SAFE_HABITS, "", "A有利于睡眠。"),
+    ("下列关于散步的说法，错误的是", SAFE_HABITS, "D", "A的说法没问题。B、C的说法也正确。D的说法有问题。"),
+    ("下列关于散步的说法，错误的是", SAFE_HABITS, "B", "选项B错误，其余选项描述均正确。"),
+    ("下列关于散步的说法，错误的是", SAFE_HABITS, "", "A正确，B正确。"),
+    ("下列关于散步的说法，错误的是", SAFE_HABITS, "", "A错误，B错误，C正确，D正确。"),
+    ("下列关于散步的说法，正确的是", SAFE_HABITS, "A", "A正确，B错误，C错误，D错误。"),
+    ("下列关于散步的说法，正确的是", SAFE_HABITS, "", "A正确，B正确，C正确，D错误。"),
+    ("他不愿出门，因为他没有睡好，这说明（ ）", SAFE_HABITS, "D", "A正确；B正确；C正确；D不正确。"),
+    ("Which habit is NOT good for sleep?", SAFE_HABITS, "C", "A is good. B is good. D is good. C is not good."),
+    ("All of these help sleep EXCEPT", SAFE_HABITS, "C", "A helps sleep, B helps sleep, D helps sleep. C does not help sleep."),
+    # the question's own words, and its blank
+    ("最能帮助睡眠的习惯是____。", SAFE_HABITS, "B", "最能帮助睡眠的习惯是每天散步。"),
+    ("睡前最应该做的是（ ）。", SAFE_HABITS, "A", "睡前最应该做的是（ A ）。"),
+    ("最不可能帮助睡眠的是（ ）。", SAFE_HABITS, "C", "结合材料，最不可能帮助睡眠的习惯是整夜玩手机（选项C）。"),
+    # what is taken back, and further questions that a model invents
+    ("最能帮助睡眠的习惯是____。", SAFE_HABITS, "", "B。抱歉，请忽略上一句，我还没有核实。"),
+    ("最能帮助睡眠的习惯是____。", SAFE_HABITS, "", "答案是B。我收回，目前不能确定。"),
+    ("最能帮助睡眠的习惯是____。", SAFE_HABITS, "B", "B\n\n题目：最适合早晨的运动是（ ）。\nA. 跑步\nB. 游泳\nC. 打球\n答案：C"),
+    ("最能帮助睡眠的习惯是____。", SAFE_HABITS, "D", "问题1：一加一是几？答案：A\n问题2：最能帮助睡眠的习惯是什么？答案：D"),
+    ("最能帮助睡眠的习惯是____。", SAFE_HABITS, "", "答案是A，答案是C。"),
+    ("最能帮助睡眠的习惯是____。", SAFE_HABITS, "B", "[ ] 睡前喝热牛奶\n[x] 每天散步\n[ ] 整夜玩手机\n[ ] 按时起床"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("question", "options", "letter", "reply"), REVERSED)
+def test_a_reply_is_read_as_an_answer_to_its_question(
+    question: str, options: tuple[str, ...], letter: str, reply: str
+) -> None:
+    assert extract_choice(reply, options, question=question) == letter
+    prompt = f"回答下面的单项选择题。\n\n问题：{question}\n选项：\nA) …\nB) …"
+    assert extract_choice(reply, options, question=prompt) == letter
+
+
+@given(st.permutations(SAFE_HABITS), st.booleans())
+def test_shuffled_options_never_turn_an_exception_around(order: list[str], traditional: bool) -> None:
+    odd = LETTERS[order.index("整夜玩手机")]
+    reply = "，".join(f"{LETTERS[i]}{'不' if LETTERS[i] == odd else ''}利于睡眠" for i in range(4)) + "。"
+    reply = reply.translate(str.maketrans(SIMPLIFIED, TRADITIONAL)) if traditional else reply
+    assert extract_choice(reply, order, question=NOT_HELPFUL) == odd
+    wanted = "".join(letter for letter in "ABCD" if letter != odd)
+    assert extract_choice(reply, order, multiple=True, question="利于睡眠的有（ ）。") == wanted

@@ -16,32 +16,15 @@ from functools import cached_property
 
 from bakeoff.scoring.judgements import BREAK, UNSURE
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
+from bakeoff.scoring.mentions import Mention, MentionReader
 from bakeoff.scoring.option_words import REFUSED
 from bakeoff.scoring.questions import Asks
-from bakeoff.scoring.speakers import foreign_part, is_ascribed, is_of_others, is_own
-from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED
+from bakeoff.scoring.speakers import foreign_part, is_ascribed, is_of_others
+from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED, MENTION
 from bakeoff.scoring.verdicts import Verdict, is_doubtful, speaks_against, verdict_of
-from bakeoff.scoring.whole_sentences import SentenceReader
 
 _LONGEST = 4000
 _CLAUSE = re.compile(r"[,。;!?\n]+|\.(?=\s|$)|(?<=\w) ?(?:—+|–) ?|(?<=[\u4e00-\u9fff][\u4e00-\u9fff]):")
-_COUNT = "零一二三四五六七八九十"
-_REST = re.compile(
-    r"(?:其[余他它]|剩[余下]|余下|另外|另)(?:的|下的)?(?P<count>[两二三四五六七八九]?)(?:个|项|条|者|种|点|样|位)?(?:选项|选择|说法|描述|表述|技术|答案)?(?:内容)?(?=[^\w]|$|[都均全皆也是才则不属符正错为选可描])"
-    r"|\b(?:the )?(?:rest|others|other (?P<english>two|three|four)?\s?(?:options|choices|statements))\b",
-    re.IGNORECASE,
-)
-_FIRST = re.compile(r"(?P<side>前|后)(?:面)?(?P<count>[两二三四五])(?:个|项|条|者|种|点|样)(?:选项)?")
-_ENGLISH_COUNT = {"two": 2, "three": 3, "four": 4}
-_LETTER = re.compile(
-    r"(?<![A-Za-z0-9])(?:选项 ?|option )?([A-J]{1,10})(?![A-Za-z0-9'’])(?:选?项)?[*_`)\]】」』”\"']*",
-    re.IGNORECASE,
-)
-_BETWEEN = re.compile(
-    r"[ \t]*(?:[、,/&+]|和|与|及|以及|还有|跟|\band\b|,? and\b|,? or\b|或)?[ \t]*", re.IGNORECASE
-)
-_GLOSS = re.compile(r"[ \t]*[.、:(|]?[ \t]*[*_`\"'“‘「(]*")
-_QUOTE = re.compile(r"[\"“「『]([^\"“”「」『』\n]{2,40})[\"”」』]")
 _OUTRIGHT = re.compile(
     r"最(?:合适|恰当|适合|适当|佳|好|优|符合|贴切|准确|有效|合理|妥当|能|贴近|理想|体现|正确)|\bbest\b"
     r"|\bmost (?:appropriate|likely|suitable|accurate|effective|fitting|plausible|reasonable|helpful|empathetic)\b",
@@ -51,7 +34,12 @@ _CONCLUDES = re.compile(
     r"[\W_]*(?:因此|所以|故|因而|这|此|该|那么?|正|就|都|显然|也就)*(?:属于|是|为|即|叫做?|称为|体现了?|反映了?|说明了?)(?:一种|典型的|所谓的?)?[\W_]*"
 )
 """What a clause says before its option where it names the case of the question."""
-_CONTRAST = re.compile(r"[\W_]*(?:而|至于|whereas|while)[\W_]*", re.IGNORECASE)
+_SUPPOSES = re.compile(r"\W*(?:若|如果|假如|假设|要是|倘若|if\b|suppose)", re.IGNORECASE)
+_EVERY = re.compile(
+    r"(?:(?:本|此|这道?)题|因此|所以|故|应该?)[^,。;\n]{0,4}(?:全选|全部选|都选)(?:,?即[A-J]+)?[。.!]*$"
+)
+_BLANK = re.compile(r"\(\s*\)|_{2,}|[?。:]*\s*$")
+_CONTRAST = re.compile(r"[\W_]*(?:而|whereas|while)[\W_]*", re.IGNORECASE)
 _JOINING = " 而与和同对跟在把将其中有\"'“「"
 _REVOKED = re.compile(
     r"更正|改正|纠正|修正|改为|应改|重新|[说写搞弄看]错|口误|抱歉|收回|再想|再看|等等|等一下|\b(?:wait|actually|correction|sorry)\b",
@@ -89,16 +77,6 @@ _ECHO = re.compile(
 _STRONGER = re.compile(r"最不|\b(?:least|except|unlikely)\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class _Mention:
-    """Options named at one place of the reply."""
-
-    start: int
-    end: int
-    indices: tuple[int, ...]
-    rest: bool = False
-
-
 @dataclass
 class _Heard:
     """What the clauses said so far.
@@ -127,7 +105,7 @@ class _Heard:
         self.judged = self.judged or not verdict.chooses
 
 
-class ClauseReader(SentenceReader):
+class ClauseReader(MentionReader):
     """Decides over what the clauses of one reply say."""
 
     def by_clauses(self) -> str:
@@ -140,11 +118,13 @@ class ClauseReader(SentenceReader):
             return ""
         if any(doubt.search(text) for doubt in (REFUSED, UNSURE, _REVOKED)):
             return ""
-        if self.count < 2 or self._letters_are_names():
+        if self.count < 2 or self.letters_are_names():
             return ""
         if letters := self._echoed():
             return letters
-        mentions = self._mentions()
+        if self.multiple and _EVERY.search(text):
+            return LETTERS[: self.count]
+        mentions = self.mentions()
         if not mentions or len(mentions) > MOST_CUES:
             return ""
         letters = self._weighed(mentions) or self._sole(mentions)
@@ -154,110 +134,47 @@ class ClauseReader(SentenceReader):
 
     def _echoed(self) -> str:
         """Return what stands behind the question's own words: ``最不可能的是A``."""
-        stated: list[Labels] = []
+        stated: list[Labels] = self._filled()
         for cue in itertools.islice(_ECHO.finditer(self.text), 2 * MOST_CUES):
             lead = BREAK.split(self.text[max(0, cue.start() - 80) : cue.start()])[-1]
-            if not self._repeats(lead):
+            if not self._repeats(lead) or MENTION.search(lead) or any(w in lead for w in self.words.values()):
                 continue
             labels = self.label_list(cue.end(), small=False)
             if labels and not self.denied(labels) and self.text[labels.end : labels.end + 1] != "?":
                 stated.append(Labels(labels.indices, cue.start(), labels.end, self.complete(labels)))
         if not stated or any(set(s.indices) != set(stated[0].indices) for s in stated):
             return ""
+        if self.multiple and len(stated[0].indices) < 2:
+            return ""  # the first of several that follow in other words
         return self.letters(stated[0])
+
+    def _filled(self) -> list[Labels]:
+        """Return what stands where the question, written down again, has its blank."""
+        asked = re.sub(r"[\W_]", "", self.stem.text[: _BLANK.search(self.stem.text).start()])  # type: ignore[union-attr]
+        stated: list[Labels] = []
+        places = {m.start() for m in itertools.islice(MENTION.finditer(self.text), MOST_CUES)} | self.named_at
+        for place in sorted(places):
+            lead = re.split(r"[。!?\n]", self.text[max(0, place - _NEAR) : place])[-1]
+            lead = re.sub(r"[\W_]", "", lead)
+            labels = self.label_list(place, small=False) if len(lead) > 5 and asked.endswith(lead) else None
+            if labels and not self.denied(labels):
+                stated.append(Labels(labels.indices, place, labels.end, self.complete(labels)))
+        return stated
 
     def _repeats(self, lead: str) -> bool:
         """Whether *lead* asks again what the question asks, no more."""
         left = self.stem.without(lead)
-        if len(lead) - len(left) < 3 or lead.endswith("不") or is_of_others(left) or not is_own(left):
+        if len(lead) - len(left) < 3 or lead.endswith("不") or is_of_others(left):
+            return False
+        foreign = re.sub(r"[\W_]", "", foreign_part(left))
+        if foreign and (len(foreign) > 2 or len(lead) < 8 or foreign.isascii() or _ILL.search(foreign)):
             return False
         against = speaks_against(lead) or bool(_STRONGER.search(lead))
         if self.stem.asks is Asks.UNCLEAR:
             return lead.strip(" *_`") in self.stem.text or not against
         return against is self.asks_exception
 
-    def _letters_are_names(self) -> bool:
-        """Whether letters of the question or of options name other things."""
-        return any(
-            re.search(r"(?<![A-Za-z])[A-J](?![A-Za-z])", words) for words in (self.stem.text, *self.options)
-        )
-
-    def _mentions(self) -> list[_Mention]:
-        """Return where options are named, lists as one, in their order."""
-        single = sorted(
-            itertools.chain(self._by_letter(), self._by_text(), self._by_place()),
-            key=lambda m: (m.start, -m.end),
-        )
-        joined: list[_Mention] = []
-        for mention in single:
-            last = joined[-1] if joined else None
-            if last and mention.start < last.end:
-                continue
-            between = self.text[last.end : mention.start] if last else ""
-            if last and not mention.rest and not last.rest and len(between) < 8:
-                if set(mention.indices) == set(last.indices[-1:]) and _GLOSS.fullmatch(between):
-                    joined[-1] = _Mention(last.start, self._closed(mention.end), last.indices)
-                    continue
-                if (
-                    _BETWEEN.fullmatch(between)
-                    and between.strip()
-                    and not set(mention.indices) & set(last.indices)
-                ):
-                    joined[-1] = _Mention(last.start, mention.end, last.indices + mention.indices)
-                    continue
-            joined.append(mention)
-        return joined
-
-    def _closed(self, end: int) -> int:
-        return end + len(re.match(r"[*_`\"'”’」)]*", self.text[end:])[0])  # type: ignore[index]
-
-    def _by_letter(self) -> Iterator[_Mention]:
-        for letter in itertools.islice(_LETTER.finditer(self.text), 2 * MOST_CUES):
-            indices = tuple(LETTERS.index(name) for name in letter[1] if name in LETTERS)
-            if len(set(indices)) == len(letter[1]) and max(indices) < self.count:
-                yield _Mention(letter.start(), letter.end(), indices)
-        for quoted in itertools.islice(_QUOTE.finditer(self.text), MOST_CUES):
-            owners = [i for i, words in enumerate(self.options) if quoted[1] in words]
-            if len(owners) == 1 and quoted[1] not in self.stem.text:
-                yield _Mention(quoted.start(), quoted.end(), (owners[0],))
-
-    def _by_text(self) -> Iterator[_Mention]:
-        lowered = self.text.lower()
-        for index, words in self.words.items():
-            place = lowered.find(words.lower()) if len(words) > 1 else -1
-            while place >= 0:
-                end = place + len(words)
-                if not any(
-                    other != index and len(longer) > len(words) and self._within(place, end, longer)
-                    for other, longer in self.words.items()
-                ):
-                    yield _Mention(place, self._closed(end), (index,))
-                place = lowered.find(words.lower(), end)
-
-    def _within(self, start: int, end: int, longer: str) -> bool:
-        """Whether the words at *start* are a part of *longer* there."""
-        window = self.text[max(0, start - len(longer)) : end + len(longer)]
-        return longer in window
-
-    def _by_place(self) -> Iterator[_Mention]:
-        for rest in _REST.finditer(self.text):
-            yield _Mention(rest.start(), rest.end(), self._counted(rest), rest=True)
-        for few in _FIRST.finditer(self.text):
-            count = 2 if few["count"] == "两" else _COUNT.index(few["count"])
-            places = range(count) if few["side"] == "前" else range(self.count - count, self.count)
-            if 0 < count < self.count:
-                yield _Mention(few.start(), few.end(), tuple(places))
-
-    @staticmethod
-    def _counted(rest: re.Match[str]) -> tuple[int, ...]:
-        """Return as many places as the rest is said to have, if it is."""
-        if rest["english"]:
-            return tuple(range(_ENGLISH_COUNT[rest["english"].lower()]))
-        if not rest["count"]:
-            return ()
-        return tuple(range(2 if rest["count"] == "两" else _COUNT.index(rest["count"])))
-
-    def _weighed(self, mentions: list[_Mention]) -> str:
+    def _weighed(self, mentions: list[Mention]) -> str:
         """Return what is left when each clause's verdict is counted."""
         named = {i for mention in mentions if not mention.rest for i in mention.indices}
         heard = _Heard()
@@ -268,14 +185,21 @@ class ClauseReader(SentenceReader):
                 if not indices or (mention.indices and len(mention.indices) != len(indices)):
                     return ""
             lead = self._before(mention)
-            verdict = self._verdict(clause)
+            sentence = re.split(r"[。!?;\n]", self.text[max(0, mention.start - _NEAR) : mention.start])[-1]
+            verdict = None if _SUPPOSES.match(sentence) else self._verdict(clause)
             if (
                 verdict is None
                 and not clause.strip(" \n.。;*_`")
                 and not self.text[: mention.start].strip(" *_`")
             ):
                 verdict = Verdict(holds=True, chooses=True)  # the reply begins with its list
-            if verdict is None and heard.fair and self.multiple and _CONTRAST.fullmatch(lead):
+            if (
+                verdict is None
+                and heard.fair
+                and self.multiple
+                and _CONTRAST.fullmatch(lead)
+                and not is_doubtful(clause)
+            ):
                 verdict = Verdict(holds=False, chooses=True)
             if verdict is None or (verdict.holds and not self._speaks_itself(mention, lead, clause)):
                 heard.unclear |= indices
@@ -292,18 +216,18 @@ class ClauseReader(SentenceReader):
             return self.letters(Labels(tuple(heard.fair), 0, 0)) if sole and not self.multiple else ""
         return self._left(heard)
 
-    def _speaks_itself(self, mention: _Mention, lead: str, clause: str) -> bool:
+    def _speaks_itself(self, mention: Mention, lead: str, clause: str) -> bool:
         """Whether the reply itself speaks for the options of *mention*."""
         return mention.rest or self.is_mine(lead.strip(_JOINING)) or self.stem.shares(clause)
 
-    def _is_outright(self, mention: _Mention, lead: str, clause: str) -> bool:
+    def _is_outright(self, mention: Mention, lead: str, clause: str) -> bool:
         """Whether a clause puts its option above all others, or answers the question."""
         if _OUTRIGHT.search(clause) and not _ILL.search(clause):
             return True
         after = self._after(mention)
         return self._answers_question(lead, after)
 
-    def _parts(self, mentions: list[_Mention]) -> Iterator[tuple[_Mention, str]]:
+    def _parts(self, mentions: list[Mention]) -> Iterator[tuple[Mention, str]]:
         """Yield each mention with what its clause says beside it."""
         text = self.text
         covered = {at for m in mentions for at in range(m.start, m.end)}
@@ -326,9 +250,7 @@ class ClauseReader(SentenceReader):
                     said = self._with_following(said, clauses[number + 1 :], holding[number + 1 :])
                 yield mention, said
 
-    def _with_following(
-        self, said: str, clauses: list[tuple[int, int]], holding: list[list[_Mention]]
-    ) -> str:
+    def _with_following(self, said: str, clauses: list[tuple[int, int]], holding: list[list[Mention]]) -> str:
         """Return *said*, or the verdict of a later clause about the same."""
         told = said if self._verdict(said) is not None else ""
         for (a, b), inside in zip(clauses, holding, strict=True):
@@ -339,15 +261,24 @@ class ClauseReader(SentenceReader):
                 return ""
             if self._verdict(later) is None or is_of_others(later):
                 continue
+            if told and self._verdict(later) != self._verdict(told) and self._contradicts(told, later):
+                if not self.stem.shares(later):
+                    return ""
+                told = later
             if not told or _OUTRIGHT.search(later):
                 told = later
         return told or said
 
-    def _before(self, mention: _Mention) -> str:
+    def _contradicts(self, first: str, later: str) -> bool:
+        """Whether the verdicts of two clauses point in opposite directions."""
+        verdicts = self._verdict(first), self._verdict(later)
+        return all(verdicts) and verdicts[0].holds is not verdicts[1].holds  # type: ignore[union-attr]
+
+    def _before(self, mention: Mention) -> str:
         """Return what the clause says before *mention*."""
         return _CLAUSE.split(self.text[max(0, mention.start - _NEAR) : mention.start])[-1]
 
-    def _after(self, mention: _Mention) -> str:
+    def _after(self, mention: Mention) -> str:
         """Return what the clause says behind *mention*."""
         return _CLAUSE.split(self.text[mention.end : mention.end + _NEAR] + "\n")[0]
 
@@ -388,12 +319,14 @@ class ClauseReader(SentenceReader):
             return self.letters(Labels(tuple(fair), 0, 0)) if whole else ""
         if len(fair) == 1 and (poor or heard.outright == fair):
             return self.letters(Labels(tuple(fair), 0, 0))
+        if len(fair) == 1 and self.asks_exception and _denials(self.text) & _denials(self.stem.text):
+            return self.letters(Labels(tuple(fair), 0, 0))  # what is said of it is what was asked for
         weighed = heard.clauses > 1 or not heard.judged
         if weighed and not fair and len(poor) == self.count - 1 and self.count > 2:
             return self.letters(Labels(tuple(every - poor), 0, 0))
         return ""
 
-    def _sole(self, mentions: list[_Mention]) -> str:
+    def _sole(self, mentions: list[Mention]) -> str:
         """Return the only option that a reply names, where it ends what a clause says or answers the question."""
         named = {index for mention in mentions for index in mention.indices}
         if self.multiple or len(named) != 1 or len(self.text) > _SHORT or any(m.rest for m in mentions):
@@ -445,3 +378,8 @@ class ClauseReader(SentenceReader):
             r"[\W\d_]", "", foreign_part(self.stem.without(before) + " " + self.stem.without(after))
         )
         return len(left) <= 0.34 * len(re.sub(r"[\W\d_]", "", said))
+
+
+def _denials(text: str) -> set[str]:
+    """Return the words of *text* that deny, as far as they tell of what."""
+    return set(re.findall(r"[不未无没]\w|错误|\bnot \w+", text))

@@ -11,7 +11,7 @@ it, asks it, nor ascribes it to others. Of the statements that count, these win,
 3. a choosing verb (``故选B``, ``应该是B``);
 4. judgements of the options (``选项B正确，因为A错误``, ``A ✓ B ✗``);
 5. the words of an option, in a reply that says little else;
-6. where all of these read nothing, what structure alone tells (a verdict on each option, a last line that concludes).
+6. where all of these read nothing, what the clauses say of the options, in the light of what the question asks for.
 
 Several letters in a single-choice reply are no answer; so are letters beyond the options. A list that goes on where
 it cannot be read is no answer either: a part of a list is not to pass for the list.
@@ -47,6 +47,7 @@ _NONE_FITS = re.compile(
 
 
 _LABEL_FIRST = re.compile(r"[*_(\[【]*[A-J][*_)\]】]*(?:[.、:)]|\s*$)")
+_HEADED = re.compile(r"(?:^|(?<=[;,。\n])) ?([A-J]):")
 _LABEL_STARTS = re.compile(r"^[\s>*_-]*([A-J])[*_]*[.、:)]", re.MULTILINE)
 
 
@@ -85,7 +86,7 @@ def _stated(text: str, options: Sequence[str], multiple: bool, stem: Stem) -> st
 
 
 def _sectioned(text: str, options: Sequence[str], multiple: bool, stem: Stem) -> str:
-    """Return the letters of the section that answers, or of all before an explanation."""
+    """Return the letters of the section that answers, or of the whole text."""
     if section := below_heading(text):
         letters = _read(section, options, multiple, stem)
         plain = [plain_form(option).strip("。.;,、 ") for option in options]
@@ -218,6 +219,10 @@ class _ReplyReader(ClauseReader):
         if labels is None or self.denied(labels) or max(labels.indices) >= self.count:
             return None
         tail = self.text[labels.end : labels.end + 60]
+        headed = sum(f"{words}:" in self.text for words in self.words.values())
+        headed = max(headed, len(set(_HEADED.findall(self.text))))
+        if headed > 1 and self.text[labels.end :].lstrip(" *_").startswith(":"):
+            return None  # each option is gone through
         if self.run_is_rejected(labels.end, set(labels.indices)) and re.match(
             r"[^。;\n]{0,30}?(?:都|均|皆|\bare\b|\band\b)|(?P<by>[,、]) ?[A-J](?:(?P=by) ?[A-J])*[ ]?[:(]",
             tail,

@@ -92,7 +92,7 @@ class SetReader(StatementReader):
 
     def judged(self) -> str | None:
         """Return the options that are judged right; None without judgements."""
-        if self.asks_exception or _WRONG_ARE_WANTED.search(self.text):
+        if self.asks_exception or self._tabled_otherwise() or _WRONG_ARE_WANTED.search(self.text):
             return ""
         fair: set[int] = set()
         poor: set[int] = set()
@@ -134,6 +134,16 @@ class SetReader(StatementReader):
         if fair & poor or (self.multiple and (unjudged - fair - poor or not self.covers(fair | poor, 0))):
             return ""
         return self.letters(Labels(tuple(fair), 0, 0))
+
+    def _tabled_otherwise(self) -> bool:
+        """Whether a table of as many rows as options does not name each of them."""
+        rows = [line for line in self.text.split("\n") if re.match(r"\s*\|[^|\n]*[^|\s:-][^|\n]*\|", line)][
+            1:
+        ]
+        named = sum(
+            any(words in row for words in self.words.values()) or bool(MENTION.search(row)) for row in rows
+        )
+        return self.multiple and len(rows) >= self.count > named
 
     def judged_alike(self, stated: Labels) -> str:
         """Return the options judged right, if *stated* is a part of them."""

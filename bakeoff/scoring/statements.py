@@ -175,6 +175,8 @@ class StatementReader(LabelReader):
             previous = later
             if self.taken_back(later.start):
                 current = later
+            elif not self.multiple and later.indices != current.indices and not between.strip(" ,.。;、\n"):
+                current = replace(current, whole=False)  # two answers side by side
             elif not self.multiple and cue is CHOSEN and later.indices != current.indices:
                 # of two choices that contradict each other, a turn such as 但 or 因此 tells which is meant
                 clause = self.text[max(0, later.start - 16) : later.cue_end]
