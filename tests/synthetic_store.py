@@ -23,8 +23,9 @@ from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import Matrix
 from bakeoff.report.__main__ import main as write_report
 from bakeoff.runs.finishing import finish as finish_run
-from bakeoff.scoring.extraction import extract_choice, final_part
+from bakeoff.scoring.extraction import extract_choice
 from bakeoff.scoring.leakage import Leak
+from bakeoff.scoring.reading import final_part
 from bakeoff.scoring.scores import Sample
 from bakeoff.scoring.tables import sample_row
 from bakeoff.store.stages import Record

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff.scoring.extraction import extract_choice, final_part
+from bakeoff.scoring.extraction import extract_choice
+from bakeoff.scoring.reading import final_part
 
 OPTIONS = ("倾听", "共情", "面质", "解释")
 

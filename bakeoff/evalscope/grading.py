@@ -27,9 +27,10 @@ from bakeoff.evalscope.types import (
 from bakeoff.foundation.errors import ScoreError
 from bakeoff.foundation.sentences import Template, parts_of
 from bakeoff.foundation.sentences import joined as joined_statements
-from bakeoff.scoring.extraction import extract_choice, final_part
+from bakeoff.scoring.extraction import extract_choice
 from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.leakage import Leak
+from bakeoff.scoring.reading import final_part
 from bakeoff.scoring.scores import (
     ALL,
     POOR_ALARM,

@@ -20,7 +20,6 @@ it cannot be read is no answer either: a part of a list is not to pass for the l
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
 from bakeoff.scoring.clauses import ClauseReader
@@ -49,11 +48,6 @@ _NONE_FITS = re.compile(
 _LABEL_FIRST = re.compile(r"[*_(\[【]*[A-J][*_)\]】]*(?:[.、:)]|\s*$)")
 _HEADED = re.compile(r"(?:^|(?<=[;,。\n])) ?([A-J]):")
 _LABEL_STARTS = re.compile(r"^[\s>*_-]*([A-J])[*_]*[.、:)]", re.MULTILINE)
-
-
-def final_part(text: str) -> str:
-    """Return the reply alone, in compatibility form (Ｂ becomes B)."""
-    return unicodedata.normalize("NFKC", spoken_part(text)).strip()
 
 
 def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False, question: str = "") -> str:

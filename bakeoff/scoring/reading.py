@@ -9,6 +9,7 @@ to all three.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _NAMES = r"(?:think(?:ing)?|thoughts?|reasoning|reflection|analysis|seed:think)"
 _OPENING = (
@@ -89,3 +90,8 @@ def _leading_mark(text: str) -> int:
         return role.end()
     mark = re.match(r"\s*(?:" + TEMPLATE_MARK.pattern + ")", text, re.IGNORECASE)
     return mark.end() if mark else 0
+
+
+def final_part(text: str) -> str:
+    """Return the reply alone, in compatibility form (Ｂ becomes B)."""
+    return unicodedata.normalize("NFKC", spoken_part(text)).strip()

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 from bakeoff.foundation.error_texts import may_be_error_text, skeleton
 from bakeoff.foundation.sentences import Template, joined
-from bakeoff.scoring.extraction import final_part
+from bakeoff.scoring.reading import final_part
 from bakeoff.scoring.uniformity import few_texts
 
 RULES = 2

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bakeoff.foundation.sentences import Template
-from bakeoff.scoring.extraction import final_part
+from bakeoff.scoring.reading import final_part
 
 if TYPE_CHECKING:
     from bakeoff.scoring.scores import Sample

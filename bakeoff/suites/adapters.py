@@ -24,7 +24,8 @@ from evalscope.metrics.semantics.catalog import METRIC_DEFINITIONS
 from evalscope.metrics.semantics.entry import MetricEntry
 from evalscope.utils.multi_choices import MultipleChoiceTemplate as Template
 
-from bakeoff.scoring.extraction import extract_choice, final_part
+from bakeoff.scoring.extraction import extract_choice
+from bakeoff.scoring.reading import final_part
 from bakeoff.suites.overlap import METRICS as OVERLAP_METRICS
 from bakeoff.suites.overlap import overlap
 from bakeoff.suites.rows import Question, questions

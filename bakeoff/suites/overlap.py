@@ -14,7 +14,7 @@ import logging
 import re
 from typing import Any
 
-from bakeoff.scoring.extraction import final_part
+from bakeoff.scoring.reading import final_part
 
 _INVISIBLE = re.compile(
     r"[\x00-\x08\x0e-\x1f\x7f\xad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]"

@@ -18,7 +18,7 @@ from pathlib import Path
 from bakeoff.foundation.errors import DataError
 from bakeoff.foundation.files import numbered_lines, read_text
 from bakeoff.foundation.sentences import Statement
-from bakeoff.scoring.extraction import final_part
+from bakeoff.scoring.reading import final_part
 from bakeoff.scoring.scores import ALL
 from bakeoff.suites import reasons
 

@@ -13,8 +13,9 @@ from typing import NamedTuple, cast
 from bakeoff.evalscope.loading import reply_of
 from bakeoff.evalscope.types import Prediction
 from bakeoff.foundation.files import readable_rows
-from bakeoff.scoring.extraction import extract_choice, final_part
+from bakeoff.scoring.extraction import extract_choice
 from bakeoff.scoring.labels import LETTERS
+from bakeoff.scoring.reading import final_part
 from bakeoff.store.places import evidence_of
 from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS as OVERLAPS
