@@ -117,7 +117,7 @@ class House:
             suite=plain, folder=folder, identity="0123456789ab" * 5, by_letters=False,
             benchmark=SimpleNamespace(name=spec.benchmark, few_shot_num=0),
             datasets={s: [SimpleNamespace(id=r[1]["index"]) for r in rows if r[0] == s and r[1]] for s, _, _ in rows},
-            task=SimpleNamespace(model_id="served"),
+            task=SimpleNamespace(model_id="served"), read={},
         )  # fmt: skip
         found = {samples[0].sample_id: Leak("exact", 1.0, "train.jsonl:1")} if suite == "exam" else {}
         samples = [replace(sample, leaked=sample.sample_id in found) for sample in samples]
