@@ -72,6 +72,9 @@ def check_records(audit: Audit, evidence: Evidence) -> None:
     for stage in evidence.stages:
         output = evidence.place(stage)
         where = f"{stage['stage']} {stage['model']} {stage['variant']}".strip()
+        if output is not None and output.exists() and not output.with_name("record.json").is_file():
+            audit.fail("raw records are there", where, "an output without its record", "the record beside it")
+            continue
         if output is None or not output.with_name("record.json").is_file():
             _tell_gone(audit, where, stage, "its record")
             continue
