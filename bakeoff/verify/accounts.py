@@ -113,11 +113,11 @@ def _check_training(audit: Audit, place: str, stage: Row, spec: ModelSpec) -> No
     for name, value in stated.items():
         if name in flags and value is not None and name not in t.extra:
             audit.compare("matrix", f"{place} {name}", _number(value), _number(flags[name]))
-    shipped = [
-        {str(name) for name in names if str(name).startswith("shipped:")}
+    shipped, stated_data = (
+        sorted({str(name) for name in names if str(name).startswith("shipped:")})
         for names in (spec.dataset, str(flags.get("dataset", "")).split())
-    ]
-    audit.compare("matrix", f"{place} dataset", *map(sorted, shipped))
+    )
+    audit.compare("matrix", f"{place} dataset", shipped, stated_data)
 
 
 def _number(value: object) -> object:

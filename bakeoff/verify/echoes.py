@@ -11,7 +11,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bakeoff.foundation.files import readable_rows
 from bakeoff.verify.arithmetic import mean
@@ -104,7 +104,7 @@ def _check_reply(audit: Audit, where: str, row: Row) -> None:
     for name, count in usage.items():
         is_count = count is None or (isinstance(count, int) and count >= 0)
         audit.compare(_RULE, f"{where} usage {name} is a count", is_count, True)
-    parts = [usage.get(name) for name in ("input_tokens", "output_tokens")]
+    parts: list[Any] = [usage.get(name) for name in ("input_tokens", "output_tokens")]
     if usage.get("total_tokens") is not None and None not in parts:
         audit.compare(_RULE, f"{where} total_tokens", usage["total_tokens"], sum(map(int, parts)))
     *sent, last = row["messages"]
@@ -198,7 +198,9 @@ def _check_mean(audit: Audit, where: str, whole: Row, parts: Sequence[Row]) -> N
     if count:
         score = math.fsum(float(part["score"]) * int(part["num"]) for part in parts) / count
         audit.compare(_RULE, f"{where} score", whole["score"], score, tolerance=2e-4)
-        macro = mean([float(part.get("macro_score", part["score"])) for part in parts])
+        macro = mean(
+            [float(part["macro_score"] if "macro_score" in part else part["score"]) for part in parts]
+        )
         audit.compare(_RULE, f"{where} macro_score", whole["macro_score"], macro, tolerance=2e-4)
 
 

@@ -91,8 +91,8 @@ def check_records(audit: Audit, evidence: Evidence) -> None:
                 audit.compare("record", f"run.json stages {where} why", spoken(stage)["why"], why)
             # where a service is shared, a row that reuses it names its own log
             for name in _PLACES if stage["outcome"] == "ran" else _PLACES[:1]:
-                at = [place_of(evidence.root, str(content[name])) for content in (record, stage)]
-                audit.compare("record", f"{place} {name}", *at)
+                at, expected = (place_of(evidence.root, str(content[name])) for content in (record, stage))
+                audit.compare("record", f"{place} {name}", at, expected)
             digests += _made(audit, where, stage, record, output)
     if anew:
         audit.note(
