@@ -1,4 +1,4 @@
-"""What a run was to do, and did: every score, stage and setting accounted for."""
+"""Every score, stage and setting of a run accounted for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NOT_IN_MATRIX = ("expect", "data", "hub", "may_be_untrusted", "interest", "marg
 
 
 def check_outputs(audit: Audit, evidence: Evidence) -> None:
-    """Hold what services and comparisons of prompts left against their records."""
+    """Hold what services and compared prompts left against their records."""
     for stage in evidence.stages:
         output = evidence.place(stage)
         if output is None or not output.is_file() or str(stage["output"]) in evidence.superseded:
@@ -75,7 +75,7 @@ def check_accounts(audit: Audit, evidence: Evidence) -> None:
 
 
 def _check_replies(audit: Audit, place: str, stage: Row, rows: Sequence[Row]) -> None:
-    """Hold the replies that people will judge against the record of their stage."""
+    """Hold the replies that people will judge against their record."""
     facts, identity = stage["facts"], stage["identity"]
     counts = Counter(str(row["status"]) for row in rows)
     for name in counts.keys() | (facts.keys() & _STATES):

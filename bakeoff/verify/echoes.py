@@ -33,7 +33,7 @@ _OF_A_MACHINE = (
 
 
 class Raw(NamedTuple):
-    """What EvalScope kept of a suite: the last row of each question, by subset and index."""
+    """Rows that EvalScope kept of a suite, by subset and index."""
 
     predictions: Rows
     reviews: Rows
@@ -275,7 +275,7 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def check_descriptions(audit: Audit, folders: Mapping[str, Path]) -> None:
-    """Hold what EvalScope says of suites and settings against its other evaluations.
+    """Hold EvalScope's words and settings against its other evaluations.
 
     *folders*: by place. What it calls a metric, and how it was set up, is the same in every evaluation of one suite by
     one version.
@@ -296,7 +296,7 @@ def check_descriptions(audit: Audit, folders: Mapping[str, Path]) -> None:
 
 
 def _described(path: Path, folder: Path) -> tuple[str, object]:
-    """Return what a file describes, and the description without what each evaluation has of its own."""
+    """Return what a file describes, and what all evaluations share of it."""
     if path.suffix == ".json":
         report = {
             name: value for name, value in read_object(path).items() if name not in ("name", "model_name")
@@ -311,7 +311,7 @@ def _described(path: Path, folder: Path) -> tuple[str, object]:
 
 
 def _shape(value: object) -> object:
-    """Return what a report says beside its figures: its keys and texts, and where there are numbers."""
+    """Return the keys and texts of a report, with 0 for its figures."""
     if isinstance(value, Mapping):
         return {name: part if "semantics" in name else _shape(part) for name, part in value.items()}
     if isinstance(value, list):
