@@ -17,7 +17,7 @@ from bakeoff.store.places import place_of
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object, read_result, samples_in, scores_in, spoken
 from bakeoff.verify.ledgers import is_by_judge, key_of
-from bakeoff.verify.manifest import digest_of
+from bakeoff.verify.manifest import MATRIX, digest_of
 
 _OF_A_RECORD = (
     "stage",
@@ -91,8 +91,8 @@ def check_records(audit: Audit, evidence: Evidence) -> None:
                 audit.compare("record", f"run.json stages {where} why", spoken(stage)["why"], why)
             # where a service is shared, a row that reuses it names its own log
             for name in _PLACES if stage["outcome"] == "ran" else _PLACES[:1]:
-                at, expected = (place_of(evidence.root, str(content[name])) for content in (record, stage))
-                audit.compare("record", f"{place} {name}", at, expected)
+                at, told_at = (place_of(evidence.root, str(content[name])) for content in (record, stage))
+                audit.compare("record", f"{place} {name}", at, told_at)
             digests += _made(audit, where, stage, record, output)
     if anew:
         audit.note(
@@ -329,6 +329,8 @@ def check_tables_of_folders(audit: Audit, evidence: Evidence) -> None:
         with audit.reading(f"{report.name}/run.json"):
             content = {**read_object(report / "run.json"), "ratings": evidence.run.get("ratings")}
             audit.compare_keys("both copies agree", f"{report.name}/run.json", content, evidence.run)
+    elif (report / MATRIX).is_file():  # both are copied at once
+        audit.fail("both copies agree", f"{report.name}/run.json", "gone", "the copy of run.json")
 
 
 def _compare_cell(audit: Audit, place: str, text: str | None, value: object) -> None:
