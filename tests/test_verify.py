@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bakeoff.verify import answers, arithmetic, cores, manifest, page, seals
+from bakeoff.verify import answers, arithmetic, clock, cores, echoes, manifest, opinions, page, seals
 from bakeoff.verify.__main__ import main
 from bakeoff.verify.audit import Audit, Discrepancy
 from bakeoff.verify.evidence import Evidence, find
@@ -34,6 +34,9 @@ from tests.tampering import (
     change_of_side_file,
     changed,
     changes_of_json,
+    kind_of,
+    leaves,
+    with_change,
 )
 
 REAL = Path(os.environ.get("BAKEOFF_STORE", Path(__file__).parents[1] / "store"))
@@ -942,3 +945,143 @@ def test_the_short_formulas_agree_with_an_independent_library() -> None:
     p_values = rng.uniform(0, 0.1, 20).tolist()
     assert arithmetic.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
     assert np.isnan(arithmetic.mean([]))
+
+
+ELSEWHERE = re.compile(
+    r"(^| )(content|text|role|stop_reason|target|score|value|status)( |$)"
+    r"|(extracted_prediction|score prediction|main_score_name)$|^index$|^model_output id$|metadata id$|ttft$"
+)
+"""Held against samples, prompts and grades by other checks; ids of requests and questions, on which nothing stands."""
+
+
+def test_every_field_of_a_reply_that_is_written_twice_is_compared(pristine: House) -> None:
+    (folder,) = pristine.root.glob("models/m0/evaluation/base/exam/*")
+    result = read(pristine.stage("m0/evaluate-exam-base"))
+    audit = Audit()
+    raw = echoes.raw_rows(audit, "exam", folder, "facts_exam")
+    echoes.check_rows(audit, "exam", raw, result)
+    assert audit.discrepancies == []
+    assert len(raw.predictions) == len(raw.reviews) > 5
+    key = sorted(raw.predictions)[2]
+    missed, counted = [], {**result, "answered_by": {"models": {"output": len(raw.predictions)}}}
+    for rows in raw:
+        row = rows[key]
+        kinds = {kind_of(place, row): place for place, _ in leaves(row)}
+        for kind, place in kinds.items():
+            rows[key] = with_change(row, place)
+            audit = Audit()
+            echoes.check_rows(audit, "exam", raw, counted)
+            if not audit.discrepancies and not ELSEWHERE.search(" ".join(kind)):
+                missed.append(" ".join(kind))
+        rows[key] = row
+    assert missed == []
+
+
+def test_times_that_cannot_be_are_found(house: House) -> None:
+    path = house.run / "events.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    row = json.loads(lines[2])
+    begun = {
+        "time": row["started"],
+        "event": "started",
+        **{name: row[name] for name in ("stage", "model", "variant")},
+    }
+    lines.insert(2, json.dumps(begun) + "\n")
+    for number, name, time in (
+        (None, "", ""),  # as it was
+        (3, "time", "2026-03-02T10:15:01+00:00"),  # before it started
+        (3, "time", "2026-03-01T10:15:10+00:00"),  # before the run
+        (5, "time", "2026-03-02T09:15:10+00:00"),
+        (3, "time", "2026-03-02 noon"),
+        (3, "started", "2026-03-02T10:15:40+00:00"),  # later than it was begun, and than it was told
+        (2, "time", "2026-03-02T10:16:10+00:00"),
+        (3, "twice", ""),
+    ):
+        rows = [json.loads(line) for line in lines]
+        if name == "twice":
+            rows.append(rows[3])
+        elif number is not None:
+            rows[number][name] = time
+        path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+        audit = Audit()
+        clock.check_times(audit, house.evidence(report=False))
+        assert bool(audit.discrepancies) == (name != ""), (number, name, time)
+
+
+def test_a_report_of_evalscope_is_recounted(tmp_path: Path) -> None:
+    rows = {
+        ("s", number): {
+            "index": number,
+            "model_output": {
+                "perf_metrics": {"latency": 0.1 * (1 + number), "input_tokens": 9, "output_tokens": number}
+            },
+            "sample_score": {"score": {"value": {"accuracy": float(number < 3)}}},
+        }
+        for number in range(5)
+    }
+    part = {"name": "s", "num": 5, "score": 0.6, "is_aggregate": False}
+    category = {"name": ["default"], "num": 5, "score": 0.6, "macro_score": 0.6, "subsets": [part]}
+    metric = {
+        "identity": {"name": "accuracy", "aggregation": "mean"}, "num": 5, "score": 0.6, "macro_score": 0.6,
+        "categories": [category],
+    }  # fmt: skip
+    summary = {
+        "n_samples": 5, "latency": {"mean": 0.3, "std": 0.158114, "min": 0.1, "25%": 0.2, "90%": 0.46, "max": 0.5},
+        "throughput": {"avg_output_tps": 6.67, "avg_req_ps": 3.3333},
+        "usage": {"output_tokens": {"mean": 2.0}, "total_output_tokens": 10, "total_tokens_count": 55},
+    }  # fmt: skip
+    coverage = {"requests_with_metrics": 5, "total_requests": 5}
+    report = {
+        "name": "m@bench", "dataset_name": "bench", "model_name": "m", "metrics": [metric],
+        "perf_metrics": {"summary": summary, "coverage": coverage},
+    }  # fmt: skip
+    path = tmp_path / "reports" / "m" / "bench.json"
+    path.parent.mkdir(parents=True)
+    raw = echoes.Raw(rows, rows)
+
+    def found(content: Any) -> int:
+        write(path, content)
+        audit = Audit()
+        echoes.check_sums(audit, audit, "bench", tmp_path, {}, raw)
+        return len(audit.discrepancies)
+
+    assert found(report) == 0
+    told = re.compile(r"identity|is_aggregate|categories \* name")  # the same in every evaluation, see below
+    missed = [
+        " ".join(map(str, place))
+        for place, _ in leaves(report)
+        if not found(with_change(report, place)) and not told.search(" ".join(kind_of(place, report)))
+    ]
+    assert missed == []
+    others = {"base": tmp_path, "tuned": tmp_path / "other"}
+    shutil.copytree(tmp_path / "reports", others["tuned"] / "reports")
+    other = others["tuned"] / "reports" / "m" / "bench.json"
+    for content, is_told in (
+        (report, False),
+        (with_change(report, ("metrics", 0, "identity", "aggregation")), True),
+    ):
+        write(path, report)
+        write(other, content)
+        audit = Audit()
+        echoes.check_descriptions(audit, others)
+        assert bool(audit.discrepancies) is is_told
+
+
+def test_ratings_under_a_second_name_are_found() -> None:
+    rng = np.random.default_rng(2)
+
+    def item(first: list[int], second: list[int]) -> dict[str, Any]:
+        plain = {"by_model": False, "repeat": False, "cannot_judge": False}
+        ratings = [("甲", first), ("乙", second)]
+        return {
+            "ratings": [
+                {**plain, "rater": r, "scores": dict(zip("abcde", s, strict=True))} for r, s in ratings
+            ]
+        }
+
+    drawn = [rng.integers(1, 6, 5).tolist() for _ in range(14)]
+    copied = [item(scores, scores) for scores in drawn]
+    assert opinions.twins(copied) == [("乙", "甲")]
+    assert opinions.twins([*copied[:-1], item(drawn[0], drawn[1])]) == []
+    assert opinions.twins(copied[:11]) == []  # too few
+    assert opinions.twins([item([5] * 5, [5] * 5)] * 14) == []  # nothing to tell them by

@@ -1,4 +1,4 @@
-"""The paper pack's R script: the comparison of models once more, by other hands."""
+"""The paper pack's R script, which compares the models once more."""
 
 from __future__ import annotations
 

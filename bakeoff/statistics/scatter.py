@@ -27,7 +27,7 @@ _LEAST_SHARE = 0.25
 
 
 class _Scatter(NamedTuple):
-    """What models scatter over cases: the variance of each, and how much of it rests on its own cases."""
+    """Variances of models over cases, and how far each rests on its own."""
 
     variances: Floats
     own: float

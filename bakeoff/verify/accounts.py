@@ -1,4 +1,4 @@
-"""What a run was to do, and did: every score, stage and setting accounted for."""
+"""Every score, stage and setting of a run accounted for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOT_IN_MATRIX = ("expect", "data", "hub", "may_be_untrusted", "interest", "marg
 
 
 def check_outputs(audit: Audit, evidence: Evidence) -> None:
-    """Hold what services and comparisons of prompts left against their records."""
+    """Hold what services and compared prompts left against their records."""
     for stage in evidence.stages:
         output = evidence.place(stage)
         if output is None or not output.is_file() or str(stage["output"]) in evidence.superseded:
@@ -33,9 +33,10 @@ def check_outputs(audit: Audit, evidence: Evidence) -> None:
         if stage["stage"] not in ("deploy", "parity"):
             continue
         with audit.reading(evidence.shown(output)):
-            content, facts = read_object(output), stage["facts"]
-            for name in content.keys() & facts.keys():
-                audit.compare("record", f"{evidence.shown(output)} {name}", content[name], facts[name])
+            facts = {name: value for name, value in stage["facts"].items() if name != "statements"}
+            content = {name: value for name, value in read_object(output).items() if name != "statements"}
+            audit.compare("record", f"{evidence.shown(output)} fields", sorted(content), sorted(facts))
+            audit.compare_keys("record", evidence.shown(output), content, facts)
 
 
 def check_accounts(audit: Audit, evidence: Evidence) -> None:
@@ -75,7 +76,7 @@ def check_accounts(audit: Audit, evidence: Evidence) -> None:
 
 
 def _check_replies(audit: Audit, place: str, stage: Row, rows: Sequence[Row]) -> None:
-    """Hold the replies that people will judge against the record of their stage."""
+    """Hold the replies that people will judge against their record."""
     facts, identity = stage["facts"], stage["identity"]
     counts = Counter(str(row["status"]) for row in rows)
     for name in counts.keys() | (facts.keys() & _STATES):
@@ -113,11 +114,11 @@ def _check_training(audit: Audit, place: str, stage: Row, spec: ModelSpec) -> No
     for name, value in stated.items():
         if name in flags and value is not None and name not in t.extra:
             audit.compare("matrix", f"{place} {name}", _number(value), _number(flags[name]))
-    shipped = [
-        {str(name) for name in names if str(name).startswith("shipped:")}
+    shipped, stated_data = (
+        sorted({str(name) for name in names if str(name).startswith("shipped:")})
         for names in (spec.dataset, str(flags.get("dataset", "")).split())
-    ]
-    audit.compare("matrix", f"{place} dataset", *map(sorted, shipped))
+    )
+    audit.compare("matrix", f"{place} dataset", shipped, stated_data)
 
 
 def _number(value: object) -> object:

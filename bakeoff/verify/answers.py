@@ -273,8 +273,10 @@ def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row],
     first = read_object(folder / "result.json")
     same = {name: result.get(name) for name in first if name not in ("scores", "folder", "statements")}
     audit.compare_keys("both copies agree", f"{folder.name}/result.json against {place}", first, same)
-    names = [sorted(content.keys() - {"samples", "folder", "statements"}) for content in (first, result)]
-    audit.compare("both copies agree", f"{folder.name}/result.json", *names)
+    own, others = (
+        sorted(content.keys() - {"samples", "folder", "statements"}) for content in (first, result)
+    )
+    audit.compare("both copies agree", f"{folder.name}/result.json", own, others)
     scores = [{name: row.get(name) for name in _OF_A_SCORE} for row in result["scores"]]
     copied = [{name: row.get(name) for name in _OF_A_SCORE} for row in first["scores"]]
     audit.compare("both copies agree", f"{folder.name}/result.json against {place} scores", copied, scores)

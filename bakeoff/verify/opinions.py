@@ -8,6 +8,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import combinations
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +22,8 @@ from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object
 
 _RULE = "ratings"
+_MANY, _VARIED = 12, 5
+"""Replies, and different judgements among them, on which two people do not agree throughout by chance."""
 _TRIED = 8
 """Ends of the database that may belong to a page: corrections do not change how many ratings there are."""
 _LATER = ("judgement", "item", "setting", "adjudication", "erasure", "comparison")
@@ -78,6 +81,7 @@ def _check_sums(audit: Audit, place: str, study: Row) -> None:
     if "items" not in study:
         audit.note(words.RATINGS_UNKEPT(place=place))
         return
+    audit.compare(_RULE, f"{place} raters who scored alike throughout", twins(study["items"]), [])
     points: dict[tuple[str, str, str], list[int]] = {}
     for item in study["items"]:
         part = "crisis" if item["crisis"] else "counselling"
@@ -93,6 +97,26 @@ def _check_sums(audit: Audit, place: str, study: Row) -> None:
                 counted = [sum(score == point for score in scores) for point in range(1, 6)]
                 audit.compare(_RULE, f"{where} distribution", row["distribution"], counted)
                 audit.compare(_RULE, f"{where} n_judgements", row["n_judgements"], len(scores))
+
+
+def twins(items: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return pairs of raters who scored alike throughout.
+
+    On so many replies, and with so many different judgements among them, that nobody does so by chance.
+    """
+    scores: dict[str, dict[int, tuple[tuple[str, int], ...]]] = {}
+    for number, item in enumerate(items):
+        for rating in item["ratings"]:
+            if not rating["by_model"] and not rating["repeat"] and not rating["cannot_judge"]:
+                scores.setdefault(str(rating["rater"]), {})[number] = tuple(sorted(rating["scores"].items()))
+    found = []
+    for a, b in combinations(sorted(scores), 2):
+        both = scores[a].keys() & scores[b].keys()
+        alike = {scores[a][number] for number in both if scores[a][number] == scores[b][number]}
+        is_whole = all(scores[a][number] == scores[b][number] for number in both)
+        if len(both) >= _MANY and is_whole and len(alike) >= _VARIED:
+            found.append((a, b))
+    return found
 
 
 def _check_counts(audit: Audit, place: str, study: Row, other: Row) -> None:

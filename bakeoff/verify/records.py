@@ -18,7 +18,7 @@ from bakeoff.verify import words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object, read_result, samples_in, scores_in, spoken
 from bakeoff.verify.ledgers import is_by_judge, key_of
-from bakeoff.verify.manifest import digest_of
+from bakeoff.verify.manifest import MATRIX, digest_of
 
 _OF_A_RECORD = (
     "stage",
@@ -73,6 +73,9 @@ def check_records(audit: Audit, evidence: Evidence) -> None:
     for stage in evidence.stages:
         output = evidence.place(stage)
         where = f"{stage['stage']} {stage['model']} {stage['variant']}".strip()
+        if output is not None and output.exists() and not output.with_name("record.json").is_file():
+            audit.fail("raw records are there", where, "an output without its record", "the record beside it")
+            continue
         if output is None or not output.with_name("record.json").is_file():
             _tell_gone(audit, where, stage, words.RECORD())
             continue
@@ -89,8 +92,8 @@ def check_records(audit: Audit, evidence: Evidence) -> None:
                 audit.compare("record", f"run.json stages {where} why", spoken(stage)["why"], why)
             # where a service is shared, a row that reuses it names its own log
             for name in _PLACES if stage["outcome"] == "ran" else _PLACES[:1]:
-                at = [place_of(evidence.root, str(content[name])) for content in (record, stage)]
-                audit.compare("record", f"{place} {name}", *at)
+                at, told_at = (place_of(evidence.root, str(content[name])) for content in (record, stage))
+                audit.compare("record", f"{place} {name}", at, told_at)
             digests += _made(audit, where, stage, record, output)
     if anew:
         audit.note(words.MADE_ANEW(places=list(dict.fromkeys(anew))))
@@ -321,6 +324,8 @@ def check_tables_of_folders(audit: Audit, evidence: Evidence) -> None:
         with audit.reading(f"{report.name}/run.json"):
             content = {**read_object(report / "run.json"), "ratings": evidence.run.get("ratings")}
             audit.compare_keys("both copies agree", f"{report.name}/run.json", content, evidence.run)
+    elif (report / MATRIX).is_file():  # both are copied at once
+        audit.fail("both copies agree", f"{report.name}/run.json", "gone", "the copy of run.json")
 
 
 def _compare_cell(audit: Audit, place: str, text: str | None, value: object) -> None:
