@@ -254,7 +254,10 @@ def _alarms(samples: Sequence[Sample], why_not: str) -> list[str]:
 
 
 def _conflicting(samples: Sequence[Sample]) -> list[str]:
-    """Return an alarm where one choice question has several right answers, by its options' words."""
+    """Return an alarm where one choice question has several right answers.
+
+    By the words of its options, whatever their letters.
+    """
     answers_of: dict[tuple[str, frozenset[str]], set[tuple[str, ...]]] = {}
     for sample in samples:
         if sample.options and set(sample.target) <= set(LETTERS[: len(sample.options)]):
@@ -265,7 +268,7 @@ def _conflicting(samples: Sequence[Sample]) -> list[str]:
 
 
 def _overlong(loaded: Loaded) -> list[str]:
-    """Return an alarm where a service's own counts pass the limit that it was given."""
+    """Return an alarm where replies are longer than they were asked to be."""
     limit = generation_config(argparse.Namespace(**loaded.suite)).get("max_tokens")
     if not isinstance(limit, int) or loaded.by_letters:
         return []
