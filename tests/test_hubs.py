@@ -28,6 +28,7 @@ from bakeoff.matrix.schema import ModelSpec
 from bakeoff.runs.plan import dry_run
 from bakeoff.store.stages import Stages, Timeline
 from bakeoff.tools import hubs
+from bakeoff.tools.hub_refusals import Refused, refuse_outside
 from fixtures.progress import described
 from tests.chains import ROW, SUITE
 from tests.fakes.hub import LARGE, FakeHub, Repository, serving
@@ -257,9 +258,15 @@ def test_a_busy_hub_is_asked_again_when_it_says(house: House) -> None:
     assert commit in house.run().base().fingerprint
 
 
-@pytest.mark.parametrize(
-    "name", ["../../../evil.txt", "/{outside}/evil.txt", "sub/../../evil.txt", "C:\\evil.txt"]
-)
+@pytest.mark.parametrize("name", ["../a", "/a", "a/../../b", "C:\\a", "..\\a", "~/a", "a\nb", "a//b"])
+def test_names_that_would_leave_a_folder_are_known(name: str) -> None:
+    source = hubs.Source("huggingface", "model", "o/n")
+    with pytest.raises(Refused, match="would be written outside of its folder"):
+        refuse_outside(source, ["config.json", name])
+    refuse_outside(source, ["config.json", "sub/ünï.txt", "a..b", ".gitattributes"])
+
+
+@pytest.mark.parametrize("name", ["../../../evil.txt", "/{outside}/evil.txt"])
 def test_a_file_that_would_leave_its_folder_is_refused_before_anything_is_fetched(
     house: House, name: str
 ) -> None:
@@ -270,7 +277,11 @@ def test_a_file_that_would_leave_its_folder_is_refused_before_anything_is_fetche
     assert not list(house.root.rglob("evil*"))
 
 
-@pytest.mark.parametrize("size", [3 * LARGE, 2 * 2**20])
+@pytest.mark.parametrize(
+    ("house", "size"),
+    [(HUBS[0], 3 * LARGE), (HUBS[0], 2 * 2**20), (HUBS[1], 3 * LARGE)],
+    indirect=["house"],
+)
 def test_a_download_whose_content_was_changed_on_the_way_is_refused(house: House, size: int) -> None:
     commit = house.model().commit({**files(), "model.safetensors": weights(size)})
     house.hub.spoiled = True

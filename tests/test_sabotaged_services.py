@@ -712,6 +712,29 @@ def test_a_service_that_does_not_keep_max_tokens_is_told(exam: Path) -> None:
     assert result["trusted"]
 
 
+def test_a_question_with_two_right_answers_is_told(exam: Path) -> None:
+    path = exam / "facts_val.jsonl"
+    row = json.loads(path.read_text(encoding="utf-8").split("\n")[0])
+    turned = {
+        "A": row["D"],
+        "B": row["C"],
+        "C": row["B"],
+        "D": row["A"],
+    }  # the same answer under another letter
+    for more in (
+        {**row, "answer": "B"},
+        {**row, "question": "另一题？", "id": "x"},
+        {**row, **turned, "answer": "D"},
+    ):
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(more, ensure_ascii=False) + "\n")
+    with serving(lambda _, prompt: "答案：A" if "另一题" in prompt else right(prompt)) as (url, _):
+        result = evaluated(url, exam)
+    assert any(
+        "1 questions stand in the data with another right answer" in words for words in result["alarms"]
+    )
+
+
 def test_several_system_fingerprints_in_one_evaluation_are_told(exam: Path) -> None:
     with serving(lambda n, p: Raw()(odd(p, system_fingerprint=f"fp{n % 2}"))) as (url, _):
         result = evaluated(url, exam)

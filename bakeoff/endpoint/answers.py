@@ -180,7 +180,7 @@ def why_no_reply(answer: Answer) -> str:
 
 
 def is_failed(finish: str) -> bool:
-    """Whether a reply with this finish_reason was cut by a failure or a filter.
+    """Whether this finish_reason names a failure or a filter.
 
     Each vendor has words of its own: sensitive, SAFETY, network_error, insufficient_system_resource …
     """

@@ -79,6 +79,12 @@ AMBIGUOUS = Template(
     zh="{count} 题有两个内容相同的选项，却只有一个算对",
     en="{count} questions have two identical options of which only one counts as correct",
 )
+CONFLICTING = Template(
+    "evalscope.grading.conflicting",
+    "{count} questions stand in the data with another right answer as well: {text!r}",
+    zh="{count} 题在数据中重复出现，且正确答案不同：{text!r}",
+    en="{count} questions appear again in the data with a different correct answer: {text!r}",
+)
 OVERLONG = Template(
     "evalscope.grading.overlong",
     "{count} of {total} replies have more tokens than the {limit} that were asked for at most (up to {most}): the "
@@ -248,11 +254,25 @@ def _alarms(samples: Sequence[Sample], why_not: str) -> list[str]:
     alarms += [words for words in poor_replies(samples, POOR_ALARM) if words not in parts_of(why_not)]
     if count := sum(_ambiguous(sample) for sample in samples):
         alarms.append(AMBIGUOUS(count=count))
-    return alarms
+    return [*alarms, *_conflicting(samples)]
+
+
+def _conflicting(samples: Sequence[Sample]) -> list[str]:
+    """Return an alarm where one choice question has several right answers.
+
+    By the words of its options, whatever their letters.
+    """
+    answers_of: dict[tuple[str, frozenset[str]], set[tuple[str, ...]]] = {}
+    for sample in samples:
+        if sample.options and set(sample.target) <= set(LETTERS[: len(sample.options)]):
+            words = tuple(sorted(sample.options[LETTERS.index(letter)] for letter in sample.target))
+            answers_of.setdefault((sample.question, frozenset(sample.options)), set()).add(words)
+    several = [question for (question, _), answers in answers_of.items() if len(answers) > 1]
+    return [CONFLICTING(count=len(several), text=several[0][:80])] if several else []
 
 
 def _overlong(loaded: Loaded) -> list[str]:
-    """Return an alarm where a service's own counts pass the limit that it was given."""
+    """Return an alarm where replies are longer than they were asked to be."""
     limit = generation_config(argparse.Namespace(**loaded.suite)).get("max_tokens")
     if not isinstance(limit, int) or loaded.by_letters:
         return []

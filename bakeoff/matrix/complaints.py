@@ -377,7 +377,7 @@ def of_suite(suite: Suite) -> Iterator[str]:
 
 
 def _of_the_request(body: Mapping[str, JsonValue], where: str) -> Iterator[str]:
-    """Yield what in *body* would take the place of what the harness sends and records."""
+    """Yield what in *body* would replace what the harness sends."""
     for key in body:
         if key in _OF_THE_REQUEST:
             yield f"{where}: {key!r} would replace what the harness asks, and whom; take it out"

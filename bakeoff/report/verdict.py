@@ -79,7 +79,7 @@ def _scope(findings: Findings, analysis: Analysis) -> Sentence:
 
 
 def _invalid_subjects(findings: Findings) -> int:
-    """Return how many subjects have an invalid score where their suite's is valid."""
+    """Return how many subjects have invalid scores within valid suites."""
     scores = findings.scores
     names = ["model", "variant", "suite"]
     invalid = scores[(scores["trusted"].astype(str) == "False") & scores["value"].notna()]

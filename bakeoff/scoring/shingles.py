@@ -1,4 +1,4 @@
-"""Texts as the search for leaks compares them: characters or words, and their shingles."""
+"""Texts as the search for leaks compares them, in characters or words."""
 
 from __future__ import annotations
 

@@ -79,16 +79,19 @@ def few_texts(samples: Sequence[Sample]) -> str:
 
 
 def _own_pairs(sample: Sample) -> set[str]:
-    """Return the letter pairs of a reply that its question lacks; none of a short reply."""
+    """Return the letter pairs of a reply that its question lacks.
+
+    None of a short reply.
+    """
     letters = _letters(sample.reply)
     if len(letters) <= _SHORTEST:
         return set()
     pairs = _pairs(letters)
-    own = pairs - _pairs(_letters(sample.question))
-    return own if len(own) >= _SHORTEST else pairs
+    rest = pairs - _pairs(_letters(sample.question))
+    return rest if len(rest) >= _SHORTEST else pairs
 
 
 def _letters(text: str) -> str:
-    """Return the letters of *text*, in lower case, without numbers and hexadecimal names."""
+    """Return the letters of *text* in lower case, no numbers or hexadecimals."""
     text = re.sub(r"(?=[a-f-]*\d)[0-9a-f-]{6,}|[零一二三四五六七八九十百千]+", " ", final_part(text).lower())
     return "".join(sign for sign in text if sign.isalpha())

@@ -103,7 +103,7 @@ class _Table(NamedTuple):
 
     @property
     def strata(self) -> Ints | None:
-        """Return the subset of each sample where samples are drawn within fixed subsets."""
+        """Return the subset of each sample where subsets are fixed, else None."""
         return self.codes if self.sampled is None else None
 
     @property
@@ -273,7 +273,7 @@ def _extreme(right: float, n: int) -> bool:
 
 
 def _drawn_alike(column: Floats, strata: Ints | None, finite: NDArray[np.bool_]) -> bool:
-    """Return whether a bootstrap within *strata* could hardly draw anything else.
+    """Return whether a bootstrap within *strata* draws hardly anything else.
 
     Each subset nearly all right or all wrong leaves nothing to vary, whatever the whole suite's share.
     """

@@ -143,7 +143,7 @@ _LONGEST_WAIT_S = 60.0
 
 
 def _patiently(work: Callable[[], Listing]) -> Listing:
-    """Return what *work* does, and do it again when a busy hub says when to come back.
+    """Return what *work* returns, asked again while the hub is busy.
 
     Raises:
         Exception: what *work* raises otherwise, or at last.

@@ -1,4 +1,7 @@
-"""What a hub lists of a commit: ModelScope's own lists, and files as both hubs' clients read them."""
+"""What a hub lists of a commit.
+
+ModelScope's own lists, and files as the clients of both hubs read them.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,10 @@ class File:
     """Its name in the cache of Hugging Face."""
 
     def is_in(self, path: Path) -> bool:
-        """Whether *path* holds what the hub lists: by its SHA-256, else by git's name of it."""
+        """Whether *path* holds what the hub lists.
+
+        By its SHA-256, else by git's name of its content.
+        """
         if self.sha256:
             return sha256_of(path) == self.sha256
         data = path.read_bytes()

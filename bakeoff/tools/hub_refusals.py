@@ -63,7 +63,7 @@ def spoiled(source: Source, name: str, tries: int) -> str:
 
 
 def refuse_outside(source: Source, paths: Iterable[str]) -> None:
-    """Raise Refused where one of *paths* would leave the folder of its repository."""
+    """Raise Refused where one of *paths* would leave its repository's folder."""
     for path in paths:
         parts = path.replace("\\", "/").split("/")
         if (

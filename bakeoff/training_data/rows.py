@@ -67,7 +67,7 @@ _NUMBER = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*|")
 
 
 def _with_numbers(rows: Sequence[Mapping[str, object]]) -> Iterator[Row]:
-    """Yield *rows* with columns of numbers as numbers, as the loader takes them."""
+    """Yield *rows* with columns of numbers as the loader takes them."""
     numbers = set()
     for name in rows[0] if rows else ():
         texts = [row.get(name) for row in rows]
