@@ -317,6 +317,8 @@ class ClauseReader(MentionReader):
         if self.multiple:
             whole = fair and fair | poor == every and (poor or heard.clauses > 1 or _ALL.search(self.text))
             return self.letters(Labels(tuple(fair), 0, 0)) if whole else ""
+        if self.asks_exception and poor and heard.judged and fair | poor != every:
+            return ""  # 正确 may have meant the right answer
         if len(fair) == 1 and (poor or heard.outright == fair):
             return self.letters(Labels(tuple(fair), 0, 0))
         if len(fair) == 1 and self.asks_exception and _denials(self.text) & _denials(self.stem.text):
