@@ -149,7 +149,7 @@ class ClauseReader(MentionReader):
         return self.letters(stated[0])
 
     def _filled(self) -> list[Labels]:
-        """Return what stands where the question, written down again, has its blank."""
+        """Return what fills the blank of the question, written down again."""
         asked = re.sub(r"[\W_]", "", self.stem.text[: _BLANK.search(self.stem.text).start()])  # type: ignore[union-attr]
         stated: list[Labels] = []
         places = {m.start() for m in itertools.islice(MENTION.finditer(self.text), MOST_CUES)} | self.named_at
@@ -221,7 +221,7 @@ class ClauseReader(MentionReader):
         return mention.rest or self.is_mine(lead.strip(_JOINING)) or self.stem.shares(clause)
 
     def _is_outright(self, mention: Mention, lead: str, clause: str) -> bool:
-        """Whether a clause puts its option above all others, or answers the question."""
+        """Whether a clause puts its option above all others."""
         if _OUTRIGHT.search(clause) and not _ILL.search(clause):
             return True
         after = self._after(mention)
@@ -306,7 +306,7 @@ class ClauseReader(MentionReader):
         return verdict.holds if verdict.chooses or not self.asks_exception else not verdict.holds
 
     def _left(self, heard: _Heard) -> str:
-        """Return the letters of what is spoken for, or of what all else is spoken against."""
+        """Return the letters that the verdicts leave, or ""."""
         every = set(range(self.count))
         fair, poor = heard.fair, heard.poor
         if self.stem.asks is Asks.UNCLEAR and self.stem.text and heard.judged:
@@ -317,6 +317,8 @@ class ClauseReader(MentionReader):
         if self.multiple:
             whole = fair and fair | poor == every and (poor or heard.clauses > 1 or _ALL.search(self.text))
             return self.letters(Labels(tuple(fair), 0, 0)) if whole else ""
+        if self.asks_exception and poor and heard.judged and fair | poor != every:
+            return ""  # 正确 may have meant the right answer
         if len(fair) == 1 and (poor or heard.outright == fair):
             return self.letters(Labels(tuple(fair), 0, 0))
         if len(fair) == 1 and self.asks_exception and _denials(self.text) & _denials(self.stem.text):
@@ -327,7 +329,7 @@ class ClauseReader(MentionReader):
         return ""
 
     def _sole(self, mentions: list[Mention]) -> str:
-        """Return the only option that a reply names, where it ends what a clause says or answers the question."""
+        """Return the only option that a reply names, where it is its answer."""
         named = {index for mention in mentions for index in mention.indices}
         if self.multiple or len(named) != 1 or len(self.text) > _SHORT or any(m.rest for m in mentions):
             return ""

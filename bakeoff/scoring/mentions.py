@@ -1,4 +1,4 @@
-"""Finds where a reply names options: by letters, words, places, or as the rest."""
+"""Finds options in a reply: by letters, words, places, or as the rest."""
 
 from __future__ import annotations
 
