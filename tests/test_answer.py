@@ -119,3 +119,13 @@ def test_names_that_differ_at_an_end_differ_on_a_chart() -> None:
     names = [f"{first}psychological-counselling-model-v{last}" for first in "abc" for last in "123"]
     names += [f"心理咨询对话模型第{last}版" for last in "一二三"]
     assert len({short(name, 16) for name in names}) == len(names)
+
+
+def test_a_run_in_which_everything_failed_recommends_nothing_and_says_so() -> None:
+    made = synthetic_findings(10, models=2, suites=("ceval",), awkward=False)
+    asked = [(model, "tuned", "ceval") for model in made.models]
+    empty = dataclasses.replace(made, scores=made.scores.iloc[:0], samples=made.samples.iloc[:0], asked=asked)
+    lines = {point.en: point.sentence for point in answer(empty, analyse(empty))}
+    assert lines["Incomplete"].bad
+    assert lines["Recommendation"].en == "None: this run has no scores."
+    assert lines["Recommendation"].zh == "暂不推荐：本次没有任何成绩。"

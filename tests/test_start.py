@@ -195,7 +195,8 @@ def test_the_terminal_speaks_the_language_of_the_locale(environ: dict[str, str],
 
 
 def test_every_command_is_listed_and_a_wrong_one_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert [name for name in (*MODULES, "run", "doctor") if name not in USAGE] == []
+    for usage in USAGE.values():
+        assert [name for name in (*MODULES, "run", "doctor") if name not in usage] == []
     assert main(["trian"]) == 2
     assert "no command 'trian'" in capsys.readouterr().err
     assert main(["--version"]) == 0

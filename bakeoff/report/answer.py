@@ -37,6 +37,9 @@ def answer(findings: Findings, analysis: Analysis) -> list[Point]:
     points = [Point("未完成", "Incomplete", sentence) for sentence in shortfall(findings)]
     if analysis.views or leaders(findings):
         points.append(Point("推荐", "Recommendation", recommendation(findings, analysis)))
+    elif points and findings.asked:
+        nothing = Sentence("暂不推荐：本次没有任何成绩。", "None: this run has no scores.")
+        points.append(Point("推荐", "Recommendation", nothing))
     if any(view.pairs for view in analysis.views):
         points.append(Point("可靠程度", "Certainty", between(analysis)))
     if findings.ratings:
