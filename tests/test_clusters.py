@@ -635,9 +635,13 @@ def test_a_chinese_terminal_is_refused_in_chinese(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "pytest", "benchmarks/", "-p", "no:cacheprovider", "--matrix", str(matrix)]
     argv += ["--store", str(tmp_path / "store"), "--executor", "slurm"]
     env = {**os.environ, "PATH": str(tmp_path), "LC_ALL": "zh_CN.UTF-8"}
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, env=env)
-    assert done.returncode == 4
-    assert "--executor slurm: slurm：本机没有 scontrol 程序；请在登录节点上运行" in done.stdout + done.stderr
+    for more, words in (
+        ((), "--executor slurm: slurm：本机没有 scontrol 程序；请在登录节点上运行"),
+        (("-n", "2"), "使用 --executor slurm 时 -n 没有意义"),  # rows would run in workers of this machine
+    ):
+        done = subprocess.run([*argv, *more], cwd=ROOT, capture_output=True, text=True, check=False, env=env)
+        assert (done.returncode, words in done.stdout + done.stderr) == (4, True), done.stdout + done.stderr
+    assert not list(tmp_path.glob("store/models/*"))
 
 
 def test_no_more_jobs_than_allowed_and_an_orderly_end(tmp_path: Path) -> None:
