@@ -877,7 +877,7 @@ def test_a_host_that_cannot_write_says_so_and_one_that_dies_keeps_no_lock(hosts:
         return (done.stdout + done.stderr).strip().splitlines()[-1]
 
     assert "train stopped: [Errno 28] No space left on device" in hold(
-        "n1", f"mount -t tmpfs -o size=64k,nr_inodes=12 none {store}"
+        "n1", f"mount -t tmpfs -o size=64k,nr_inodes=10 none {store}"
     )
     only_read = f"mount --bind {store} {store} && mount -o remount,ro,bind {store}"
     said = hold("n1", only_read)
