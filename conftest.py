@@ -25,6 +25,7 @@ from fixtures.config import (
     refuse_unwritable,
     workspace_of,
 )
+from fixtures.far import elsewhere
 from fixtures.progress import Followed
 
 pytest_plugins = ["fixtures.session", "fixtures.models", "fixtures.evaluation"]
@@ -86,7 +87,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     if not asks_benchmarks(config):
         return
-    matrix_of(config)
+    elsewhere(config, matrix_of(config))  # with -n nothing is collected here, and workers know of no cluster
 
     def end_in_order(*_: object) -> None:
         """End as on Ctrl-C, with a report of what is there."""

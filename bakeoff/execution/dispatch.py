@@ -181,7 +181,7 @@ class Dispatch:
         return outcome
 
     def _rest(self) -> None:
-        """Pause until the next look at the cluster, or until a leg has left its last word on the disk."""
+        """Pause until the next look, or until the disk shows that a leg ended."""
         until = time.monotonic() + self.executor.look_s
         while (left_s := until - time.monotonic()) > 0:
             time.sleep(min(left_s, GLANCE_S))
@@ -313,8 +313,8 @@ class Dispatch:
             words = self._why(way, state, code)
             quoted = tail(way.job.log, 12)
             lines = "\n".join(f"    {line}" for line in quoted.splitlines()) or "    (empty)"
-            told = WITH_LOG(leg=way.leg.name, why=words, log=way.job.log, lines=lines)
-            way.outcome = Outcome(reports, told, way.failed_stage)
+            why = WITH_LOG(leg=way.leg.name, why=words, log=way.job.log, lines=lines)
+            way.outcome = Outcome(reports, why, way.failed_stage)
         took = round(time.monotonic() - (way.running_at or way.queued_at))
         self.tell("leg", leg=way.leg.name, phase="ended", seconds=took, why=in_a_line(way.outcome.why))
 

@@ -159,12 +159,14 @@ def lower_bound(legs: Sequence[Leg], cards: int) -> float:
 
 
 def makespan(legs: Sequence[Leg], cards: int, queue_s: float = 0.0, at_once: float = float("inf")) -> float:
-    """Return how long *legs* take on *cards* cards in our order; see :func:`duration`."""
+    """Return how long *legs* take in our order; see :func:`duration`."""
     return duration(in_order(legs, cards, at_once), cards, queue_s, at_once)
 
 
 def duration(order: Sequence[Leg], cards: int, queue_s: float = 0.0, at_once: float = float("inf")) -> float:
-    """Return how long legs take on *cards* cards if each begins, in this *order*, as soon as it can.
+    """Return how long legs take if each begins as soon as it can.
+
+    Of those that could, the first in *order* begins.
 
     Args:
         queue_s: seconds that each job waits in the queue before a card may be given to it.

@@ -66,7 +66,7 @@ class Slurm:
         return self._why_too_long()
 
     def _why_away(self) -> str:
-        """Whether no node of the partition takes jobs now; sbatch would not say so."""
+        """Say so where no node takes jobs now; sbatch does not."""
         with contextlib.suppress(BakeoffError):
             states = [row[0] for row in self._of_partitions("%t", "--Node")]
             away = bool(states) and all(map(_AWAY.match, states))

@@ -53,6 +53,6 @@ def run(*argv: str, env: Mapping[str, str] | None = None, check: bool = True) ->
     if done.returncode and check:
         answer = " ".join(f"{done.stdout} {done.stderr}".split())
         kind = Busy if _PASSING.search(answer) else BakeoffError
-        said = redact(answer) if answer else EXIT_CODE(code=done.returncode)
-        raise kind(REFUSED(program=argv[0], answer=said))
+        reason = redact(answer) if answer else EXIT_CODE(code=done.returncode)
+        raise kind(REFUSED(program=argv[0], answer=reason))
     return done.stdout
