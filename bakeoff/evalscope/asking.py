@@ -122,7 +122,7 @@ class Tries:
 
 
 class _ForTheClient(httpx.BaseTransport):
-    """Carries the client's requests, or hands it what came to a request that was made without it.
+    """Carries the client's requests, or hands it an answer that came past it.
 
     So a refusal or a broken connection becomes the client's own error.
     """

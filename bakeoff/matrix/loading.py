@@ -20,6 +20,7 @@ from bakeoff.foundation.sentences import Template, of_error
 from bakeoff.matrix import complaints as checks
 from bakeoff.matrix.borrowing import with_lenders
 from bakeoff.matrix.complaints import shown, unknown
+from bakeoff.matrix.executors import of_executor
 from bakeoff.matrix.mistakes import in_words, no_mapping, not_ascii, of_yaml
 from bakeoff.matrix.presets import environments_for, preset_of
 from bakeoff.matrix.schema import Environment, ExecutorSpec, Group, Judge, Matrix, ModelSpec, Suite
@@ -267,7 +268,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         complaints += checks.of_judge(judge, sections["models"])
     executor = _parse_single(ExecutorSpec, "executor", sections, complaints)
     if executor:
-        complaints += checks.of_executor(executor, "executor")
+        complaints += of_executor(executor, "executor")
     matrix = Matrix(
         notify=_variables(notify, complaints),
         source=source,

@@ -1,4 +1,4 @@
-"""What the verifier says beside numbers: rules, notes, and what is missing."""
+"""What the verifier says beside numbers: rules, notes, what is missing."""
 
 from __future__ import annotations
 
