@@ -276,7 +276,7 @@ class AskingAPI(OpenAICompatibleAPI):
                 self.client.post("/chat/completions", cast_to=httpx.Response, body={})
             finally:
                 self.slots.mine.came = None
-            raise ServiceError(f"{self.base_url}: the client makes nothing of what came")
+            raise ServiceError(f"{self.base_url}: the client could not read the answer")
         return came
 
     @contextlib.contextmanager

@@ -332,7 +332,7 @@ def _of_the_request(body: Mapping[str, JsonValue], where: str) -> Iterator[str]:
     """Yield what in *body* would replace what the harness sends."""
     for key in body:
         if key in _OF_THE_REQUEST:
-            yield f"{where}: {key!r} would replace what the harness asks, and whom; take it out"
+            yield f"{where}: {key!r} would replace what the harness asks; take it out"
         elif (own := {"stop": "stop_seqs"}.get(key, key)) in (*_NUMBERS, "stop_seqs", "logprobs"):
             yield f"{where}: {key!r} has a place of its own; write it as generation: {{{own}: …}}"
 
