@@ -4,7 +4,7 @@
 
 Questions, prompts, grading, files and reports are EvalScope's own. What differs is who hands the questions out: its
 loop looks once a second which requests have ended, so that a slot stands empty for half a second after each of them,
-and for each question it writes out texts for a log that nobody keeps.
+and for each question it writes out texts for a log that nobody reads.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from bakeoff.foundation.errors import DataError, MatrixError
 from bakeoff.foundation.files import read_text
 from bakeoff.foundation.sentences import Template, of_error
+from bakeoff.foundation.texts import has_half_character
 from bakeoff.matrix import complaints as checks
 from bakeoff.matrix.borrowing import with_lenders
 from bakeoff.matrix.complaints import shown, unknown
@@ -195,7 +196,7 @@ def _expanded(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
         inner = node.value
     elif len(node.value) > MOST_DIGITS and node.tag.endswith((":int", ":float")):
         raise ValueError(f"line {line}: a number of {len(node.value):,} digits; write a smaller one")
-    elif re.search("[\ud800-\udfff]", node.value):
+    elif has_half_character(node.value):
         raise ValueError(f"line {line}: holds half a character; write it anew")
     sizes[id(node)] = min(1 + sum(_expanded(part, sizes, depth + 1) for part in inner), 10 * MOST_VALUES)
     return sizes[id(node)]
