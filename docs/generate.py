@@ -82,7 +82,7 @@ merge, parity, scores) and stands in the report under provenance.
 * Data take it as `{id: owner/data, revision: v2.1}`, or in short `owner/data@v2.1:subset#500`.
 * A revision on a folder or file of this machine is a mistake: those are known by their content.
 * A busy hub (429, or 503 with `Retry-After`) is asked again when it says, up to six times. A file whose content is not
-  what the hub lists is refused, and so is a repository that lists a file which would be written outside of its folder.
+  what the hub lists is refused, and so is a repository that lists a file outside of its folder.
 * A gated or private repository needs a token in `.env`: `HF_TOKEN`, or `MODELSCOPE_API_TOKEN`. It never stands on a
   command line, in a log or in a record, and is sent to the hub alone.
 * `HF_HUB_OFFLINE=1` (ModelScope: `MODELSCOPE_OFFLINE=1`) takes what the cache has, by the commit that it notes there;

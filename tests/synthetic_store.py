@@ -279,8 +279,7 @@ def questions(suite: str, count: int) -> list[dict[str, Any]]:
         text = f"{suite}第{number}题：下列说法正确的是？"
         target = "ABCD"[number % 4] if subset != "case_multiple" else ("AB", "BCD", "AD")[number % 3]
         if suite == "open":
-            # references that differ, or else all replies are one text, which no score is valid with
-            target = f"先听来访者把第{number}件事说完。{_thought(np.random.default_rng(number), 40)}"
+            target = f"先听第{number}件事。{_thought(np.random.default_rng(number), 30)}"
         options = [] if suite == "open" else list(OPTIONS)
         name = json.dumps([SUITES[suite]["benchmark"], subset, text, options], ensure_ascii=False)
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]

@@ -128,16 +128,20 @@ def test_an_english_terminal_reads_no_chinese(
 
 
 def test_every_rule_of_the_verifier_has_its_name_in_both_languages() -> None:
-    used = set()
+    used, english = set(), []
     for path in (ROOT / "bakeoff" / "verify").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             checks = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
             if checks and node.func.attr in ("compare", "compare_keys", "fail"):
                 used |= {rule.value for rule in node.args[:1] if isinstance(rule, ast.Constant)}
+            if checks and node.func.attr in ("fail", "note"):
+                values = node.args[2:] if node.func.attr == "fail" else node.args
+                english += [ast.unparse(value) for value in values if isinstance(value, ast.Constant)]
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_RULE":
                 used.add(ast.literal_eval(node.value))
     assert len(used) > 50
     assert used == set(words.RULES)
+    assert not english  # what stands there, and what should, has its Chinese, too
 
 
 def test_chinese_takes_two_cells() -> None:

@@ -122,7 +122,7 @@ class Tries:
 
 
 class _ForTheClient(httpx.BaseTransport):
-    """Carries the client's requests, or hands it what came to a request that was made without it.
+    """Carries the client's requests, or hands it an answer that came past it.
 
     So a refusal or a broken connection becomes the client's own error.
     """
@@ -276,7 +276,7 @@ class AskingAPI(OpenAICompatibleAPI):
                 self.client.post("/chat/completions", cast_to=httpx.Response, body={})
             finally:
                 self.slots.mine.came = None
-            raise ServiceError(f"{self.base_url}: the client makes nothing of what came")
+            raise ServiceError(f"{self.base_url}: the client could not read the answer")
         return came
 
     @contextlib.contextmanager

@@ -1,7 +1,8 @@
 # mypy: disable-error-code="misc"
-"""Connections of hundreds of requests at a time, whose answers end: first line, headers and trailers too.
+"""Connections for hundreds of requests at a time, whose answers end.
 
-A timeout of httpx bounds one wait, which a letter each second, or "100 Continue" without end, never lets run out.
+Their first lines, headers and trailers end, too. A timeout of httpx bounds one wait, which a letter each second, or
+"100 Continue" without end, never lets run out.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 Questions, prompts, grading, files and reports are EvalScope's own. What differs is who hands the questions out: its
 loop looks once a second which requests have ended, so that a slot stands empty for half a second after each of them,
-and for each question it writes out texts for a log that nobody keeps.
+and for each question it writes out texts for a log that nobody reads.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ _LOOK_S = 1.0
 
 
 class Crew:
-    """The threads that all suites of a plan share: one for each request that may be in flight.
+    """The threads that all suites of a plan share.
 
-    Suites take turns in the order in which they come, so that the first is graded while the next is asked.
+    There is one for each request that may be in flight. Suites take turns in the order in which they come, so that the
+    first is graded while the next is asked.
     """
 
     def __init__(self, size: int) -> None:
@@ -122,7 +123,7 @@ _Graded = tuple[TaskState, SampleScore | None]
 
 
 class CrewedEvaluator(DefaultEvaluator):
-    """EvalScope's evaluator, whose questions the threads of a :class:`Crew` ask."""
+    """EvalScope's evaluator; the threads of a :class:`Crew` ask its questions."""
 
     def __init__(self, crew: Crew, **named: object) -> None:
         super().__init__(**named)
@@ -194,7 +195,10 @@ class CrewedEvaluator(DefaultEvaluator):
 
 
 class _Rows(CacheManager):
-    """EvalScope's files of predictions and reviews, row for row the same, made without a walk over each row."""
+    """EvalScope's files of predictions and reviews.
+
+    Row for row the same, made without a walk over each row.
+    """
 
     def __init__(self, **named: object) -> None:
         super().__init__(**named)
@@ -237,7 +241,7 @@ class _Rows(CacheManager):
 
 
 class RowWriter(JsonlWriter):
-    """EvalScope's writer of rows, which turns into plain types what JSON lacks as it meets it."""
+    """EvalScope's writer of rows; what JSON lacks becomes a plain type."""
 
     def write(self, record: object) -> None:
         """Append *record*, safe from the end of the process when it returns."""

@@ -87,8 +87,8 @@ CONFLICTING = Template(
 )
 OVERLONG = Template(
     "evalscope.grading.overlong",
-    "{count} of {total} replies have more tokens than the {limit} that were asked for at most (up to {most}): the "
-    "service does not keep max_tokens, or counts its thinking beside it",
+    "{count} of {total} replies have more tokens than the {limit} allowed (up to {most}): the service ignores "
+    "max_tokens, or counts its thinking separately",
     zh="{total} 条回复中有 {count} 条超过 max_tokens 的上限 {limit} 个词元（最多 {most} 个）："
     "服务未遵守 max_tokens，或另计思考过程",
     en="{count} of {total} replies exceed the limit of {limit} tokens (up to {most}): the service ignores max_tokens, "

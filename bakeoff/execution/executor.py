@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from bakeoff.foundation.command import Command
 from bakeoff.foundation.errors import BakeoffError, MatrixError
 from bakeoff.foundation.suggestions import did_you_mean
-from bakeoff.matrix.complaints import of_executor, shown
+from bakeoff.matrix.complaints import shown
+from bakeoff.matrix.executors import of_executor
 from bakeoff.matrix.schema import ExecutorSpec
 
 Phase = Literal["queued", "running", "ended", "lost"]

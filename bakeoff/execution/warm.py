@@ -51,7 +51,7 @@ class Request(TypedDict):
 
 
 def starts_as_fork(module: str, visible: str | None) -> bool:
-    """Return whether *module* is run in a fork where *visible* cards are named.
+    """Return whether *module* runs in a fork where *visible* names the cards.
 
     A training on a card runs for hours, so its imports do not matter; a service wants a process of its own.
     """

@@ -26,6 +26,14 @@ def whole_characters(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def has_half_character(text: str) -> bool:
+    """Whether *text* holds a lone surrogate, which no file can hold."""
+    return not text.isascii() and _HALVES.search(text) is not None
+
+
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
 def clean(value: object) -> object:
     """JSON *value* with whole characters only."""
     if isinstance(value, str):

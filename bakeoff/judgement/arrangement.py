@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from bakeoff.foundation.errors import RatingError, StoreError
+from bakeoff.foundation.texts import has_half_character
 from bakeoff.judgement.database import Database, stored_object, timestamp
 from bakeoff.judgement.submissions import short
 
@@ -141,7 +142,7 @@ def _check_text(name: str, value: str) -> None:
             f"{name}: {len(value):,} characters; at most {MOST_TEXT_CHARS:,}",
             f"{name} 有 {len(value):,} 个字，最多 {MOST_TEXT_CHARS:,} 个，请缩短",
         )
-    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+    if has_half_character(value):
         raise RatingError(f"{name}: holds half a character", f"{name}：含有不完整的字符，请重新输入")
     if name == "deadline" and value:
         try:

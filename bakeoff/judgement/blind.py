@@ -280,17 +280,7 @@ def build_study(
             f"study id {study_id!r}: letters, digits, '_', '.' and '-' only, at most 64",
             f"研究编号 {study_id!r} 只能含字母、数字、“_”“.”“-”，最多 64 个字符",
         )
-    layout, repeat_share = presentation.layout, presentation.repeat_share
-    if layout not in LAYOUTS:
-        raise RatingError(
-            f"study {study_id}: layout {layout!r} is not known; one of {', '.join(LAYOUTS)}",
-            f"研究 {study_id}：没有版式 {layout!r}；可选：{'、'.join(LAYOUTS)}",
-        )
-    if not 0 <= repeat_share <= 0.5:
-        raise RatingError(
-            f"study {study_id}: repeat_share {repeat_share} is outside 0..0.5",
-            f"研究 {study_id}：重复比例 {repeat_share} 不在 0 到 0.5 之间",
-        )
+    _check_presentation(study_id, presentation)
     by_id = {case.id: case for case in cases}
     replies = [reply for reply in replies if reply.case_id in by_id]
     _check_settings(study_id, replies)
@@ -317,13 +307,26 @@ def build_study(
     return Study(
         study_id=study_id,
         title=title or study_id,
-        layout=layout,
+        layout=presentation.layout,
         seed=presentation.seed,
-        repeat_share=repeat_share,
+        repeat_share=presentation.repeat_share,
         cases=tuple(case for case in cases if any(key[0] == case.id for key in shown)),
         replies=tuple(shown[key] for key in sorted(shown)),
         missing=tuple(missing),
     )
+
+
+def _check_presentation(study_id: str, presentation: Presentation) -> None:
+    if presentation.layout not in LAYOUTS:
+        raise RatingError(
+            f"study {study_id}: layout {presentation.layout!r} is not known; one of {', '.join(LAYOUTS)}",
+            f"研究 {study_id}：没有版式 {presentation.layout!r}；可选：{'、'.join(LAYOUTS)}",
+        )
+    if not 0 <= presentation.repeat_share <= 0.5:
+        raise RatingError(
+            f"study {study_id}: repeat_share {presentation.repeat_share} is outside 0..0.5",
+            f"研究 {study_id}：重复比例 {presentation.repeat_share} 不在 0 到 0.5 之间",
+        )
 
 
 def _answered(

@@ -167,7 +167,7 @@ def link(base: object, token: str) -> str:
     """
     if not isinstance(base, str) or not re.fullmatch(r"https?://[^\s#?\"<>]{1,300}", base):
         raise RatingError(
-            f"{short(base)}: wanted the address of the judge's page, such as https://judge.example.org/",
+            f"{short(base)}: must be the address of the judge's page, such as https://judge.example.org/",
             f"{short(base)}：应为评分页面的地址，例如 https://judge.example.org/",
         )
     return f"{base.rstrip('/')}/invite#{token}"

@@ -331,7 +331,7 @@ def _ask(judge: JudgeModel, messages: list[dict[str, str]], seed: int) -> str:
         raise RatingError(
             f"judge's verdict was cut at {judge.max_tokens} tokens; give it more (--max-tokens, or max_tokens under "
             "'judge' in the matrix)",
-            f"评审模型的判断在 {judge.max_tokens} 个 token 处被截断；请放宽上限"
+            f"评审模型的判断在 {judge.max_tokens} 个词元处被截断；请放宽上限"
             "（--max-tokens，或矩阵中 judge 的 max_tokens）",
         )
     return text

@@ -53,7 +53,7 @@ class Queues(Database):
             if not rows:
                 present = ", ".join(self.studies()) or "none"
                 raise RatingError(
-                    f"{self.path}: no study {short(study_id)}; kept are: {present}",
+                    f"{self.path}: no study {short(study_id)}; there are: {present}",
                     f"{self.path}：没有研究 {short(study_id)}；现有：{present}",
                 )
             self._studies[study_id] = read_study(str(rows[0]["content"]))

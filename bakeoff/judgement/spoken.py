@@ -62,7 +62,7 @@ EMPTY = Template("judgement.spoken.empty", "{count} empty", zh="{count} 条为�
 STATES = {"answered": ANSWERED, "truncated": TRUNCATED, "errored": ERRORED, "empty": EMPTY}
 SOME_LACK = Template(
     "judgement.spoken.some_lack",
-    "no reply came to some cases; the same line again asks only these",
+    "some cases got no reply; run the same command again to ask only these",
     zh="部分个案没有得到回复；再次运行同一命令只询问这些个案",
 )
 SCORES = Template("judgement.spoken.scores", "scores", zh="评分")
@@ -94,7 +94,7 @@ IDENTITY_ERASED = Template(
 )
 ALL_ERASED = Template(
     "judgement.spoken.all_erased",
-    "all that was handed in of a rater is erased; from now on: {called}",
+    "everything that a rater submitted is erased; from now on: {called}",
     zh="已删除一位评分者提交的全部内容；此后称为：{called}",
 )
 ERASED = Template(

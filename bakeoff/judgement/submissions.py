@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bakeoff.foundation.errors import RatingError
+from bakeoff.foundation.texts import has_half_character
 from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS, NAMES_ZH
 
 MAX_COMMENT_CHARS = 4000
@@ -67,7 +68,7 @@ class Judgement:
         """Raise RatingError unless every field is of its type, range and length."""
         for name in COMMENTS:
             text = getattr(self, name)
-            if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            if has_half_character(text):
                 raise RatingError(
                     f"{name}: holds half a character (a lone surrogate); type the comment again",
                     f"{NAMES_ZH[name]}含有不完整的字符，请重新输入",

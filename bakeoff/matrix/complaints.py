@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from bakeoff.foundation.secrecy import NAMES, redact
 from bakeoff.foundation.suggestions import did_you_mean
 from bakeoff.matrix.datasets import SHIPPED, dataset_name, is_local_model
-from bakeoff.matrix.schema import PLUGINS, VARIANTS, ExecutorSpec, Judge, Matrix, ModelSpec, Suite
+from bakeoff.matrix.schema import PLUGINS, VARIANTS, Judge, Matrix, ModelSpec, Suite
 from bakeoff.matrix.settings import BATCH_INVARIANT, FLASH_ATTENTION, LOADS_ADAPTERS
 
 _KEYS = re.compile(
@@ -222,54 +222,6 @@ def of_judge(judge: Judge, rows: Iterable[str]) -> Iterator[str]:
         yield unknown(variant, VARIANTS, "judge.row")
 
 
-_SLURM_ONLY = ("partition", "account", "qos", "constraint", "extra", "prelude", "gres")
-_WORD = re.compile(r"[^\s\x00-\x1f\x7f-][^\s\x00-\x1f\x7f]*")
-_OURS = (
-    "array", "chdir", "dependency", "error", "export", "export-file", "export-from", "input", "job-name", "no-requeue",
-    "ntasks", "nodes", "open-mode", "output", "parsable", "requeue", "signal", "test-only", "wait", "wrap", "nice",
-    "get-user-env", "cluster", "clusters", "help", "usage", "version",
-)  # fmt: skip
-"""Arguments of sbatch that decide what a leg is; another value would break it. sbatch takes any beginning of them."""
-_SHORT = ("-a", "-D", "-d", "-e", "-h", "-i", "-J", "-M", "-n", "-N", "-o", "-W", "-V")
-
-
-def of_executor(executor: ExecutorSpec, where: str) -> Iterator[str]:
-    """Yield what is wrong with the words for an executor."""
-    written = executor.model_fields_set
-    if executor.kind != "ray" and "address" in written:
-        yield f"{where}.address: is Ray's; write kind: ray, or take it out"
-    if executor.kind != "slurm":
-        for key in _SLURM_ONLY:
-            if key in written:
-                yield f"{where}.{key}: is Slurm's; write kind: slurm, or take it out"
-    for key in ("address", "partition", "account", "qos", "constraint", "gres"):
-        value = getattr(executor, key)
-        if value is not None and not _WORD.fullmatch(value):
-            yield f"{where}.{key}: must be a word without blanks that does not begin with '-', found {shown(value)}"
-    if executor.gres.count("{}") != 1:
-        yield f"{where}.gres: must hold {{}} once, for the number of cards, found {shown(executor.gres)}"
-    for argument in executor.extra:
-        flag, _, value = argument.partition("=")
-        name = flag.lstrip("-")
-        if not re.fullmatch(r"--?[A-Za-z][A-Za-z0-9-]*(=[^\x00-\x1f\x7f]*)?", argument):
-            yield f"{where}.extra: each is one argument of sbatch, such as --reservation=lab, found {shown(argument)}"
-        elif any(ours.startswith(name) for ours in _OURS if flag[1] == "-") or flag[:2] in _SHORT:
-            yield f"{where}.extra: {flag} is set by the harness; take it out"
-        elif value and NAMES.search(name):
-            yield (
-                f"{where}.extra: {flag} is a secret by its name, and would be shown in command lines; put it into "
-                "the environment under the SBATCH_ variable that sbatch reads"
-            )
-    texts = (executor.prelude, executor.address or "", *executor.launch)
-    if any(redact(text) != text for text in texts) or re.search(
-        r"\b\w*(TOKEN|SECRET|PASSWORD|API_KEY)=\S", texts[0]
-    ):
-        yield (
-            f"{where}: holds a secret, which scripts and command lines would show; put it into the environment or "
-            ".env: a leg gets both"
-        )
-
-
 _ENDPOINTS = re.compile(r"/(chat/completions|completions|responses|embeddings|models)/*$")
 
 
@@ -380,7 +332,7 @@ def _of_the_request(body: Mapping[str, JsonValue], where: str) -> Iterator[str]:
     """Yield what in *body* would replace what the harness sends."""
     for key in body:
         if key in _OF_THE_REQUEST:
-            yield f"{where}: {key!r} would replace what the harness asks, and whom; take it out"
+            yield f"{where}: {key!r} would replace what the harness asks; take it out"
         elif (own := {"stop": "stop_seqs"}.get(key, key)) in (*_NUMBERS, "stop_seqs", "logprobs"):
             yield f"{where}: {key!r} has a place of its own; write it as generation: {{{own}: …}}"
 

@@ -17,9 +17,11 @@ from pydantic import BaseModel, ValidationError
 from bakeoff.foundation.errors import DataError, MatrixError
 from bakeoff.foundation.files import read_text
 from bakeoff.foundation.sentences import Template, of_error
+from bakeoff.foundation.texts import has_half_character
 from bakeoff.matrix import complaints as checks
 from bakeoff.matrix.borrowing import with_lenders
 from bakeoff.matrix.complaints import shown, unknown
+from bakeoff.matrix.executors import of_executor
 from bakeoff.matrix.mistakes import in_words, no_mapping, not_ascii, of_yaml
 from bakeoff.matrix.presets import environments_for, preset_of
 from bakeoff.matrix.schema import Environment, ExecutorSpec, Group, Judge, Matrix, ModelSpec, Suite
@@ -194,7 +196,7 @@ def _expanded(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
         inner = node.value
     elif len(node.value) > MOST_DIGITS and node.tag.endswith((":int", ":float")):
         raise ValueError(f"line {line}: a number of {len(node.value):,} digits; write a smaller one")
-    elif re.search("[\ud800-\udfff]", node.value):
+    elif has_half_character(node.value):
         raise ValueError(f"line {line}: holds half a character; write it anew")
     sizes[id(node)] = min(1 + sum(_expanded(part, sizes, depth + 1) for part in inner), 10 * MOST_VALUES)
     return sizes[id(node)]
@@ -267,7 +269,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         complaints += checks.of_judge(judge, sections["models"])
     executor = _parse_single(ExecutorSpec, "executor", sections, complaints)
     if executor:
-        complaints += checks.of_executor(executor, "executor")
+        complaints += of_executor(executor, "executor")
     matrix = Matrix(
         notify=_variables(notify, complaints),
         source=source,

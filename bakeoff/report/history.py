@@ -26,14 +26,14 @@ NO_VALUE = Template("report.history.no_value", "no value", zh="没有成绩", en
 UNTESTED = Template(
     "report.history.untested",
     "{subject} on {suite}: {before} -> {after}, {verdict}",
-    zh="{subject} 在 {suite}：{before} -> {after}，{verdict}",
+    zh="{subject} 在 {suite} 上：{before} -> {after}，{verdict}",
 )
 TESTED = Template(
     "report.history.tested",
     "{subject} on {suite}: {before} -> {after}, {verdict} ({difference} points on {n} shared samples, 95% interval "
     "{low} to {high}, adjusted p = {p})",
-    zh="{subject} 在 {suite}：{before} -> {after}，{verdict}（共同题目 {n} 题，{difference} 分，95% 置信区间 {low} 至 "
-    "{high}，校正后 p = {p}）",
+    zh="{subject} 在 {suite} 上：{before} -> {after}，{verdict}（共同题目 {n} 题，{difference} 分，"
+    "95% 置信区间 {low} 至 {high}，校正后 p = {p}）",
 )
 NOISE = Template(
     "report.history.noise", "{count} scores changed within noise", zh="{count} 项成绩的变化在随机波动之内"

@@ -44,7 +44,7 @@ EARLIER_CASES = Template(
 OTHER_LIMIT = Template(
     "runs.judging.other_limit",
     "{subject}: asked with another limit than {tokens} tokens",
-    zh="{subject}：提问时的长度上限不是 {tokens} 个 token",
+    zh="{subject}：提问时的长度上限不是 {tokens} 个词元",
 )
 JUDGE_UNREACHABLE = Template(
     "runs.judging.judge_unreachable",

@@ -169,7 +169,7 @@ class _Wanted:
         return sum(joined_tokens(option) in text for option in self.options) >= 0.75 * len(self.options)
 
     def _asks_another(self, around: list[str]) -> bool:
-        """Whether *around* is this question but for one word in the place of another.
+        """Whether *around* is this question with one other word in it.
 
         Exams ask for reliability and validity, or for the highest and the lowest, in the same words. A word that was
         left out, and one that differs in a long case, change nothing.

@@ -278,10 +278,7 @@ class Stages:
         return self._hashes.each(output, (*MADE, f"*{INDEX}"))
 
     def _why_altered(self, record: Record, output: Path) -> str:
-        """Return which files of *output* the stage did not make.
-
-        In words; empty for none.
-        """
+        """Return in words which files of *output* the stage did not make."""
         if record.made is None:
             return ""
         before, now_there = record.made, self._contents(output)

@@ -27,7 +27,7 @@ TOTAL = Template(
 )
 NO_FILE_NAME = Template(
     f"{_HERE}no_file_name",
-    "no file can be named so on every system (slashes, control characters, blanks or dots at an end)",
+    "no file can be named so on every system (slashes, control characters, a blank or dot at either end)",
     zh="该名称不能在所有系统上用作文件名（含斜杠、控制字符，或首尾有空格或句点）",
 )
 LONG_NAME = Template(

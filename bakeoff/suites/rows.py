@@ -18,6 +18,7 @@ from pathlib import Path
 from bakeoff.foundation.errors import DataError
 from bakeoff.foundation.files import numbered_lines, read_text
 from bakeoff.foundation.sentences import Statement
+from bakeoff.foundation.texts import has_half_character
 from bakeoff.scoring.reading import final_part
 from bakeoff.scoring.scores import ALL
 from bakeoff.suites import reasons
@@ -115,7 +116,7 @@ def _parsed(text: str, path: Path, number: int) -> object:
         raise reasons.at(path, number, reasons.TOO_DEEP()) from None
     except _Twice as error:
         raise reasons.at(path, number, reasons.TWICE(name=str(error))) from None
-    if re.search("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False)):
+    if has_half_character(json.dumps(value, ensure_ascii=False)):
         raise reasons.at(path, number, reasons.HALF_CHARACTER())
     return value
 

@@ -61,7 +61,10 @@ FRONTS = "api-server-count"
 
 
 def _with_fronts(line: tuple[str, ...]) -> tuple[str, ...]:
-    """Return vLLM's *line* for several front ends, which only ``vllm serve`` starts."""
+    """Return vLLM's *line* for several front ends.
+
+    Only ``vllm serve`` starts these.
+    """
     _, _, model, *rest = line
     return ("vllm.entrypoints.cli.main", "serve", model, *rest)
 

@@ -75,7 +75,7 @@ def refuse_outside(source: Source, paths: Iterable[str]) -> None:
             raise Refused(
                 "outside",
                 f"{source} lists a file {printable(repr(path))}, which would be written outside of its folder or has a "
-                "name that no file can have everywhere; nothing of it is fetched",
+                "name that not every system allows; nothing is fetched",
             )
 
 

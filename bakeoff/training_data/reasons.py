@@ -14,7 +14,7 @@ GIVE_FILES = Template(
 )
 OTHER_KIND = Template(
     f"{_HERE}other_kind",
-    "ms-swift reads no files that end in {suffix!r}, and would look for it on a hub",
+    "ms-swift reads no files that end in {suffix!r}, and would look for this name on a hub",
     zh="ms-swift 不读取以 {suffix!r} 结尾的文件，会把它当作模型站上的数据集",
 )
 GIVE_KINDS = Template(
@@ -59,7 +59,7 @@ SYSTEM_ALONE = Template(f"{_HERE}system_alone", "it holds a system turn alone", 
 SYSTEM_LATER = Template(
     f"{_HERE}system_later", "a system turn stands behind the first turn", zh="系统提示不在第一轮"
 )
-TOOLS_NO_JSON = Template(f"{_HERE}tools_no_json", "'tools' is a text that is no JSON", zh="'tools' 不是 JSON")
+TOOLS_NO_JSON = Template(f"{_HERE}tools_no_json", "'tools' is not JSON", zh="'tools' 不是 JSON")
 TOOL_FIRST = Template(
     f"{_HERE}tool_first", "a tool's answer begins the dialogue", zh="对话以工具返回的结果开头"
 )

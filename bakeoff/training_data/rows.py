@@ -11,6 +11,7 @@ from pathlib import Path
 from bakeoff.foundation.errors import Complaint, DataError
 from bakeoff.foundation.files import read_text
 from bakeoff.foundation.sentences import of_error
+from bakeoff.foundation.texts import has_half_character
 from bakeoff.matrix.datasets import dataset_files
 from bakeoff.training_data import reasons
 
@@ -140,7 +141,7 @@ def _checked(path: Path, number: int, row: object) -> Row:
                 reasons.MUST_BE_OBJECT(),
             )
         )
-    if re.search("[\ud800-\udfff]", json.dumps(row, ensure_ascii=False)):
+    if has_half_character(json.dumps(row, ensure_ascii=False)):
         raise DataError(
             Complaint(
                 str(path),

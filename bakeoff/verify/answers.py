@@ -332,7 +332,7 @@ def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: 
         audit.compare("an error says why", where, bool(why), True)
         came = prediction is not None and review is not None
         if came and not why.startswith(_SERVICE) and _UNGRADED not in why:
-            audit.fail("a reply that came is graded", where, "errored", words.GRADE_OF_REPLY())
+            audit.fail("a reply that came is graded", where, words.ERRORED(), words.GRADE_OF_REPLY())
         return
     if prediction is None or review is None:
         audit.fail("every grade has a reply", where, sample["status"], words.UNSTORED())

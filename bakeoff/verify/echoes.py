@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bakeoff.foundation.files import readable_rows
+from bakeoff.verify import words
 from bakeoff.verify.arithmetic import mean
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Row, read_object
@@ -68,7 +69,7 @@ def check_rows(audit: Audit, place: str, raw: Raw, result: Row) -> None:
         if review := raw.reviews.get(key):
             _check_review(audit, f"{place} reviews {key[0]} {key[1]}", review, row)
     for subset, index in raw.reviews.keys() - raw.predictions.keys():
-        audit.fail(_RULE, f"{place} reviews {subset} {index}", "a review", "a reply that it reviews")
+        audit.fail(_RULE, f"{place} reviews {subset} {index}", words.A_REVIEW(), words.ITS_REPLY())
     names = Counter(_model(row) for row in raw.predictions.values())
     stated = (result.get("answered_by") or {}).get("models")
     if stated is not None and all(name for name in names):

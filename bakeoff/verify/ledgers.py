@@ -109,7 +109,7 @@ def _check_subject(
 def _check_counts(audit: Audit, where: str, row: Row, part: Sequence[Row]) -> None:
     counts = Counter(str(sample["status"]) for sample in part)
     for status in counts.keys() - set(STATES):
-        audit.fail("ledger", where, f"a sample is {status!r}", " or ".join(STATES))
+        audit.fail("ledger", where, words.A_STATUS(status=status), words.ONE_OF(names=list(STATES)))
     ledger = {"n_asked": len(part), "n_judged": len(part) - counts["errored"]}
     ledger |= {f"n_{status}": counts[status] for status in STATES}
     audit.compare_keys("ledger", where, row, ledger)

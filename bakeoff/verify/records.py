@@ -74,7 +74,7 @@ def check_records(audit: Audit, evidence: Evidence) -> None:
         output = evidence.place(stage)
         where = f"{stage['stage']} {stage['model']} {stage['variant']}".strip()
         if output is not None and output.exists() and not output.with_name("record.json").is_file():
-            audit.fail("raw records are there", where, "an output without its record", "the record beside it")
+            audit.fail("raw records are there", where, words.RECORDLESS(), words.RECORD_BESIDE())
             continue
         if output is None or not output.with_name("record.json").is_file():
             _tell_gone(audit, where, stage, words.RECORD())
@@ -325,7 +325,7 @@ def check_tables_of_folders(audit: Audit, evidence: Evidence) -> None:
             content = {**read_object(report / "run.json"), "ratings": evidence.run.get("ratings")}
             audit.compare_keys("both copies agree", f"{report.name}/run.json", content, evidence.run)
     elif (report / MATRIX).is_file():  # both are copied at once
-        audit.fail("both copies agree", f"{report.name}/run.json", "gone", "the copy of run.json")
+        audit.fail("both copies agree", f"{report.name}/run.json", words.GONE(), words.COPY_OF_RUN())
 
 
 def _compare_cell(audit: Audit, place: str, text: str | None, value: object) -> None:

@@ -1,4 +1,4 @@
-"""What the verifier says beside numbers: rules, notes, and what is missing."""
+"""What the verifier says beside numbers: rules, notes, what is missing."""
 
 from __future__ import annotations
 
@@ -57,10 +57,12 @@ _RULES = (
     Template("verify.words.table_results", "table against its results", zh="表格与阶段结果"),
     Template("verify.words.tables", "tables of the report", zh="报告的表格"),
     Template("verify.words.timeline", "timeline", zh="时间线"),
+    Template("verify.words.times", "times", zh="时间先后"),
     Template("verify.words.told_run", "told by the run", zh="运行的附带记录"),
     Template("verify.words.told_evaluation", "told of an evaluation", zh="评测的附带记录"),
     Template("verify.words.trust", "trust", zh="成绩是否有效"),
     Template("verify.words.who", "who answered", zh="作答模型"),
+    Template("verify.words.written_twice", "written twice", zh="重复记录的内容"),
 )
 RULES = {rule.text: rule for rule in _RULES}
 """The rules by the name under which checks are counted and stored."""
@@ -84,6 +86,14 @@ WHOLE_RECORD = Template("verify.words.whole_record", "a whole record", zh="完�
 REPLY_WITHOUT = Template("verify.words.reply_without", "reply {index} has none", zh="回复 {index} 没有样本")
 NO_COPY = Template("verify.words.no_copy", "no copy", zh="没有副本")
 ROW_OF_COPY = Template("verify.words.row_of_copy", "a row of {file}", zh="{file} 中的一行")
+A_REVIEW = Template("verify.words.a_review", "a review", zh="一条判分")
+ITS_REPLY = Template("verify.words.its_reply", "the reply that it grades", zh="所判的回复")
+RECORDLESS = Template("verify.words.recordless", "an output without its record", zh="有产物而没有记录")
+RECORD_BESIDE = Template("verify.words.record_beside", "the record beside it", zh="产物旁的记录")
+COPY_OF_RUN = Template("verify.words.copy_of_run", "the copy of run.json", zh="run.json 的副本")
+ERRORED = Template("verify.words.errored", "errored", zh="出错")
+A_STATUS = Template("verify.words.a_status", "status {status!r}", zh="状态 {status}")
+ONE_OF = Template("verify.words.one_of", "one of {names}", zh="以下之一：{names}")
 GRADE_OF_REPLY = Template("verify.words.grade_of_reply", "the grade of its reply", zh="其回复的判分")
 UNSTORED = Template(
     "verify.words.unstored", "errored: no reply, or no review, is stored", zh="出错：没有存下回复或判分"
