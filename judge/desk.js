@@ -393,6 +393,7 @@ function body() {
 
 function render() {
   document.documentElement.dataset.lang = lang;
+  document.title = lang === "zh" ? "评分" : "Judge";
   document.documentElement.lang = lang === "zh" ? "zh-CN" : "en";
   const frame = ["screen", "training"].includes(page.view) && !chat && !isInterrupted();
   const root = h("div", { class: `desk ${page.view || ""} ${page.layout || ""} ${chat ? "chat" : ""} ${frame ? "frame" : ""}` }, frame || chat ? unseenTitle(inOne(page.title) || t("your_rating")) : null, header(), ...body());

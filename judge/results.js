@@ -35,15 +35,17 @@ const T = {
 let page = {};
 // What bakeoff.statistics says of a pair, in Chinese; the English comes with the data.
 const pairWords = (one) => {
-  if (lang !== "zh") return one.words;
+  if (lang !== "zh") return one.words.replace(/(?<=[\s(])-(?=\d)/g, "−");
   const flip = one.difference < 0, [ahead, behind] = flip ? [one.b, one.a] : [one.a, one.b];
   const [low, high] = flip ? [-one.high, -one.low] : [one.low, one.high];
-  const numbers = `${num(Math.abs(one.difference), 1)}（95% 置信区间 ${num(low, 1)} 到 ${num(high, 1)}；${Number.isFinite(one.p_adjusted) ? `校正后 p = ${Number(one.p_adjusted.toPrecision(2))}` : "p 值无法计算"}）`;
+  const isTested = Number.isFinite(one.p_adjusted);
+  const numbers = `${num(Math.abs(one.difference), 1)}（95% 置信区间 ${num(low, 1)} 到 ${num(high, 1)}${isTested ? `；校正后 p = ${Number(one.p_adjusted.toPrecision(2))}` : ""}）`;
+  if (!isTested) return `${ahead} 与 ${behind} 未作检验（个案或评分者太少）：${numbers}`;
   return one.verdict === "tie" ? `${ahead} 与 ${behind} 差异不显著：${numbers}` : `${ahead} 领先 ${behind} ${numbers}${one.verdict === "depends on missing" ? "，但取决于缺失的回复" : ""}`;
 };
 const num = (value, digits = 2) => (value == null ? "–" : value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−"));
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)}%`);
-const span = (one, digits = 2) => (one.low == null ? "–" : `${num(one.low, digits)} – ${num(one.high, digits)}`);
+const span = (one, digits = 2) => (one.low == null ? "–" : `${num(one.low, digits)}\u00a0–\u00a0${num(one.high, digits)}`);
 const short = (name) => name;
 const table = (head, rows, cls = "") => wide(head.filter(Boolean).join(lang === "zh" ? "、" : ", "), h("table", { class: cls }, h("thead", {}, h("tr", {}, head.map((cell) => (cell === "" ? h("td", {}) : h("th", { scope: "col" }, cell))))),
   h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, n) => (n === 0 && typeof cell === "string" && cell && head.length ? h("th", { scope: "row" }, cell) : h("td", {}, cell))))))));
@@ -69,7 +71,7 @@ function scores(part) {
   const cell = (one) => (one ? h("div", { class: "cell" }, h("b", {}, num(one.value)), ` ${one.letters}`, h("small", {}, span(one)), whisker(one, 1, 5)) : "–");
   return [
     full(box(t("scores"), table([t("subject"), ...R.dimensions.map((d) => d.name[lang])], order.map((subject) => [short(subject), ...R.dimensions.map((d) => cell(find(d, subject)))])),
-      h("p", { class: "soft" }, sentence(lang === "zh" ? part.scores.overall_quality.why_no_letters_zh : part.scores.overall_quality.why_no_letters) || t("letters_hint")), h("details", {}, h("summary", {}, t("method")), h("p", { class: "soft" }, lang === "zh" ? part.scores.overall_quality.method_zh : part.scores.overall_quality.method),
+      h("p", { class: "soft" }, sentence(lang === "zh" ? part.scores.overall_quality.why_no_letters_zh : part.scores.overall_quality.why_no_letters) || t("letters_hint")), h("details", {}, h("summary", {}, t("method")), h("p", { class: "soft" }, sentence(lang === "zh" ? part.scores.overall_quality.method_zh : part.scores.overall_quality.method)),
         h("ul", {}, part.scores.overall_quality.pairs.map((pair) => h("li", {}, pairWords(pair))))))),
     box(t("dist"), table([t("subject"), ""], part.scores.overall_quality.subjects.map((one) => [short(one.subject), stacked(one.distribution)]), "bars"),
       h("p", { class: "soft legend", "aria-hidden": "true" }, [1, 2, 3, 4, 5].map((n) => h("span", {}, h("i", { class: `p${n}` }), t("point")(n))))),
@@ -132,7 +134,7 @@ function results(all) {
     all.judges.length ? h("div", { class: "part" }, h("h2", {}, t("judges")), all.judges.map(judge)) : null,
     chat.length ? box(t("chat"), table([t("subject"), "n", ...R.dimensions.map((d) => d.name[lang])], chat.map(([model, m]) => [model, String(m.n), ...R.dimensions.map((d) => num(m[d.key]))]))) : null,
     page.arena ? arena(page.arena) : null,
-    list(t("comments"), all.comments.map((one) => [one.case, short(one.subject), one.rater, [one.strengths && `＋ ${one.strengths}`, one.weaknesses && `－ ${one.weaknesses}`, one.suggestions && `→ ${one.suggestions}`].filter(Boolean).join("\n")])),
+    list(t("comments"), all.comments.map((one) => [one.case, short(one.subject), one.rater, [one.strengths && `+ ${one.strengths}`, one.weaknesses && `− ${one.weaknesses}`, one.suggestions && `→ ${one.suggestions}`].filter(Boolean).join("\n")])),
     list(t("missing"), all.study.missing), list(t("named"), all.study.named.map(([a, b, found]) => [a, short(b), found.join(", ")])),
   ];
 }
