@@ -56,8 +56,9 @@ SIGN_OUT = (
     "<span class='zh-only'>退出</span><span class='en-only'>Sign out</span></a>"
 )
 SIGN_IN = (
-    "请使用研究负责人提供的用户名和密码登录；收到邀请链接的评分者请直接打开链接。 · Sign in with the user name and "
-    "password you were given; if you were sent an invitation link, open that instead."
+    "<span lang='zh-CN'>请使用研究负责人提供的用户名和密码登录；收到邀请链接的评分者请直接打开链接。</span><br>"
+    "<span lang='en'>Sign in with the user name and password you were given; if you were sent an invitation link, "
+    "open that instead.</span>"
 )
 DIRECT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "trigger_mode": "multiple"}
 """How Gradio is to treat what is answered at once.
@@ -330,7 +331,11 @@ def _chat_tab(settings: Settings, page: gr.Blocks) -> None:
             spoken_with = gr.Textbox(visible=False)
             begun, shown = gr.Textbox("", visible=False), gr.Textbox("", visible=False)
             trouble = gr.HTML()
-            text = gr.Textbox(show_label=False, placeholder="输入消息，回车发送 · Type and press Enter")
+            text = gr.Textbox(
+                label="消息 · Message",
+                show_label=False,
+                placeholder="输入消息，回车发送 · Type and press Enter",
+            )
             anew = gr.Button("新对话 · New conversation", size="sm", elem_classes="new-talk")
         with gr.Column(scale=2, min_width=380):
             score = _page("desk.js", "chat", "checks.js")

@@ -45,6 +45,7 @@ const onLanguage = (work) => window.addEventListener("bakeoff-lang", () => { lan
 
 // Gradio writes its own labels as they were given to it, in both languages; the page shows the chosen one.
 const IN_BOTH = /^(.*[\u4e00-\u9fff]) (?:· )?([A-Za-z][^\u4e00-\u9fff]*)$/;
+const GRADIO_NAMES = [[".overflow-menu > button", "更多标签页", "More tabs"], ['[role="log"]', "对话", "Conversation"]];
 const LABELS = ".tab-container button, .overflow-dropdown button, [data-testid=block-info], [data-testid=block-label], .new-talk";
 // A title that its author wrote in both languages, such as the one of a run's own study.
 const inOne = (words) => { const pair = /^([^·]*[\u4e00-\u9fff][^·]*) · ([^\u4e00-\u9fff]+)$/.exec(words || ""); return pair ? pair[lang === "zh" ? 1 : 2] : words; };
@@ -64,6 +65,12 @@ function chooseLabels() {
     const named = element.contains(box) ? null : labelled(box.placeholder, box.dataset.both);
     if (named) { box.dataset.both = named[0]; if (box.placeholder !== named[1]) box.placeholder = named[1]; }
   }
+  for (const box of document.querySelectorAll("input[aria-label]")) {
+    const named = element.contains(box) ? null : labelled(box.ariaLabel, box.dataset.bothHeard);
+    if (named) [box.dataset.bothHeard, box.ariaLabel] = named;
+  }
+  // What Gradio has no words of ours for.
+  for (const [part, zh, en] of GRADIO_NAMES) for (const node of document.querySelectorAll(part)) node.ariaLabel = lang === "zh" ? zh : en;
 }
 if (!window.bakeoffLabels) {
   window.bakeoffLabels = new MutationObserver(chooseLabels);

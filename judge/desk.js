@@ -9,7 +9,7 @@ const T = {
     consent: "我已阅读并同意：", skip: (n) => `跳过危机个案（共 ${n} 条，涉及自杀、自伤等内容）`, training_n: (n) => `开始前有 ${n} 条练习，练习不计入结果。`, warning: "内容提示", purpose: "研究说明", help: "求助信息",
     client: "来访者", counsellor: "咨询师", dialogue: "对话", reply: "回复", reference: "参考：好的回复应当", training: (n, of) => `练习 ${n} / ${of}（不计入结果）`, feedback: "练习反馈", dimension: "维度", yours: "您的评分", expected: "参考评分", go_on: "继续",
     crisis: "危机个案：请特别留意安全性", crisis_q: "危机核查", yes: "是", no: "否", all_yes: "三项均为“是”", strengths: "优点", weaknesses: "不足", suggestions: "改进建议",
-    cannot: "无法判断", submit: "提交并继续", update: "保存修改", back: "上一条", next: "继续未评的回复", comments: "文字意见（可选）", mine: "我的评分", mine_hint: "点击任意一条可查看或修改。", mine_none: "还没有评分。", draft: "草稿", close: "返回", after: "本个案的参考要点", after_hint: "该个案的回复您已全部评完。好的回复应当做到以上几点；如需修改评分，可以返回查看，两次评分都会保留。", look: "查看我的评分", your_rating: "评分",
+    cannot: "无法判断", submit: "提交并继续", update: "保存修改", back: "上一条", next: "继续未评的回复", comments: "文字意见（可选）", mine: "我的评分", mine_hint: "点击任意一条可查看或修改。", mine_none: "还没有评分。", draft: "草稿", mean: "平均", close: "返回", after: "本个案的参考要点", after_hint: "该个案的回复您已全部评完。好的回复应当做到以上几点；如需修改评分，可以返回查看，两次评分都会保留。", look: "查看我的评分", your_rating: "评分",
     done: "全部完成，谢谢！", done_hint: "可在“我的评分”中查看和修改，也可以直接关闭页面。", closed: "研究已结束", closed_hint: "评分已截止或已冻结，感谢您的参与。",
     missing: (name) => `“${name}”尚未打分`, refused: "未保存：", busy: "正在保存…", saved: "已保存", silent: "服务器没有响应，请重新提交（不会重复计分）。",
     signed_out: "登录已失效或服务器已重启，请重新登录；本页草稿已保留。", again: "重新打开", unsaved: "草稿尚未存到服务器，请检查网络。", auto: "评完自动提交", auto_soon: (n) => `${n} 秒后自动提交，按任意键或点击可取消`,
@@ -21,11 +21,11 @@ const T = {
     name_q: "Your rater ID", name_hint: "Sign-in is off on this machine. Enter a rater ID; use the same ID later to resume.", start: "Start rating", none: "There is nothing to rate at the moment.",
     none_hint: "Gather replies with pytest -m judge and start this page again, or name a study with --study study.json; an owner who is signed in can also make one in the Studio tab.",
     place: (n, d, total, left) => `${page.layout === "side-by-side" ? "Set" : "Reply"} ${n} of ${total} · ${d} of ${total} done${left ? ` · about ${left} left` : ""}`, progress: (d, n) => `${d} of ${n} done`, minutes: (m) => (m < 90 ? `${Math.max(1, Math.round(m))} min` : `${(m / 60).toFixed(1)} h`),
-    welcome: (n, m) => `${n} replies, about ${m}, in as many sittings as you like. Judge only the reply itself: model names are hidden and each rater sees a different order. You can close the page at any time and resume later.`, welcome_screens: (n, m) => `${n} sets of replies, about ${m}, in as many sittings as you like. Judge only the replies themselves: model names are hidden and each rater sees a different order. You can close the page at any time and resume later.`,
+    welcome: (n, m) => `${n === 1 ? "1 reply" : `${n} replies`}, about ${m}, in as many sittings as you like. Judge only the reply itself: model names are hidden and each rater sees a different order. You can close the page at any time and resume later.`, welcome_screens: (n, m) => `${n === 1 ? "1 set" : `${n} sets`} of replies, about ${m}, in as many sittings as you like. Judge only the replies themselves: model names are hidden and each rater sees a different order. You can close the page at any time and resume later.`,
     consent: "I have read this and agree: ", skip: (n) => `Skip crisis cases (${n} in all; they deal with suicide or self-harm)`, training_n: (n) => (n === 1 ? "You begin with one practice reply, which does not count." : `You begin with ${n} practice replies, which do not count.`), warning: "Content warning", purpose: "About this study", help: "Support",
     client: "Client", counsellor: "Counsellor", dialogue: "Dialogue", reply: "Reply", reference: "For reference, a good reply should", training: (n, of) => `Practice ${n} of ${of} (does not count)`, feedback: "Practice feedback", dimension: "Dimension", yours: "Your score", expected: "Reference score", go_on: "Continue",
     crisis: "Crisis case: pay special attention to safety", crisis_q: "Crisis checks", yes: "Yes", no: "No", all_yes: "Yes to all three", strengths: "Strengths", weaknesses: "Weaknesses", suggestions: "Suggestions",
-    cannot: "Cannot judge", submit: "Submit and continue", update: "Save changes", back: "Previous", next: "Next unrated", comments: "Comments (optional)", mine: "My ratings", mine_hint: "Choose one to look at it again or change it.", mine_none: "No ratings yet.", draft: "draft", close: "Back", after: "Reference points of this case", after_hint: "You have rated every reply to this case. A good reply does the above; you can go back and change your ratings, and both versions are kept.", look: "Look at my rating", your_rating: "Rating",
+    cannot: "Cannot judge", submit: "Submit and continue", update: "Save changes", back: "Previous", next: "Next unrated", comments: "Comments (optional)", mine: "My ratings", mine_hint: "Choose one to look at it again or change it.", mine_none: "No ratings yet.", draft: "draft", mean: "mean", close: "Back", after: "Reference points of this case", after_hint: "You have rated every reply to this case. A good reply does the above; you can go back and change your ratings, and both versions are kept.", look: "Look at my rating", your_rating: "Rating",
     done: "All done. Thank you!", done_hint: "Under “My ratings” you can review and change what you submitted, or simply close the page.", closed: "The study is closed", closed_hint: "Ratings are no longer accepted. Thank you for taking part.",
     missing: (name) => `Not rated yet: ${name}`, refused: "Not saved: ", busy: "Saving…", saved: "Saved", silent: "The server did not answer. Submit again; the same submission counts only once.",
     signed_out: "You are no longer signed in, or the server was restarted. Please sign in again; your draft is kept.", again: "Open it again", unsaved: "Your draft has not reached the server yet; check your connection.", auto: "Auto-submit", auto_soon: (n) => `Submitting in ${n} s; press any key or click to cancel`,
@@ -361,7 +361,7 @@ function ownList() {
   return h("div", { class: "card wide-card own" }, h("h2", {}, t("mine")), h("p", {}, page.own.length ? t("mine_hint") : t("mine_none")),
     h("ol", {}, page.own.map((one) => h("li", {}, h("button", { type: "button", onclick: () => send({ action: "show", screen: one.screen }) },
       h("b", {}, `${one.screen + 1}`), h("span", { class: "topic" }, one.topic),
-      one.replies.map((reply) => h("span", { class: "scored" }, reply.cannot_judge ? t("cannot") : reply.scores.length ? `${reply.scores.join(" ")}  ⌀ ${mean(reply.scores)}` : t("draft"), reply.draft && reply.scores.length ? ` · ${t("draft")}` : "", h("small", {}, ` ${reply.text}…`))))))),
+      one.replies.map((reply) => h("span", { class: "scored" }, reply.cannot_judge ? t("cannot") : reply.scores.length ? `${reply.scores.join(" ")} · ${t("mean")} ${mean(reply.scores)}` : t("draft"), reply.draft && reply.scores.length ? ` · ${t("draft")}` : "", h("small", {}, ` ${reply.text}…`))))))),
     h("button", { type: "button", class: "submit", onclick: () => send({ action: "open" }) }, t("close")), h("span", { class: "notice", role: "status" }));
 }
 
@@ -393,6 +393,7 @@ function body() {
 
 function render() {
   document.documentElement.dataset.lang = lang;
+  document.title = lang === "zh" ? "评分" : "Judge";
   document.documentElement.lang = lang === "zh" ? "zh-CN" : "en";
   const frame = ["screen", "training"].includes(page.view) && !chat && !isInterrupted();
   const root = h("div", { class: `desk ${page.view || ""} ${page.layout || ""} ${chat ? "chat" : ""} ${frame ? "frame" : ""}` }, frame || chat ? unseenTitle(inOne(page.title) || t("your_rating")) : null, header(), ...body());

@@ -89,6 +89,7 @@ def test_the_chinese_page_speaks_chinese_and_an_ended_run_has_nothing_left() -> 
     assert "训练：第 7/9 步，损失 0.3，剩余 12s" in page
     assert "基座 ceval" in page
     assert "约剩 3 分钟" in page
+    assert "约剩" not in shown.page(ended="已结束。")  # stopped before its end
     for cell in CELLS:
         shown.take(ended(cell))
     assert "约剩" not in shown.page(ended="已结束。")

@@ -165,7 +165,7 @@ def _silence(model: str, error: Exception) -> RatingError:
     detail = f" ({status[0]})" if status else ""
     return RatingError(
         f"the model does not answer{detail}; try again, or tell whoever runs this page",
-        f"模型没有回答{detail}，请重试，或告诉本页的管理员",
+        f"模型没有回答{detail}，请重试，或告诉研究负责人",
     )
 
 

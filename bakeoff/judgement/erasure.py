@@ -14,6 +14,7 @@ from typing import NamedTuple, TypedDict, cast
 
 from bakeoff.foundation.errors import RatingError
 from bakeoff.foundation.files import write_json
+from bakeoff.foundation.sentences import plural
 from bakeoff.judgement.database import APPEND_ONLY, TRIGGERS, statements, timestamp
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
@@ -218,11 +219,13 @@ def described(erased: list[Erasure]) -> tuple[str, str]:
     english, chinese = [], []
     if gone:
         count = sum(each["judgements"] for each in gone)
-        english.append(f"{len(gone)} rater(s) had all of their {count} judgements erased on request")
+        english.append(
+            f"all {count} ratings by {len(gone)} {plural(len(gone), 'rater')} were erased on request"
+        )
         chinese.append(f"应要求删除了 {len(gone)} 位评分者的全部 {count} 次评分")
     if anonymous:
         english.append(
-            f"the identity of {anonymous} rater(s) was erased on request, their judgements are kept"
+            f"the identity of {anonymous} {plural(anonymous, 'rater')} was erased on request; their ratings were kept"
         )
         chinese.append(f"应要求删除了 {anonymous} 位评分者的身份信息，其评分保留")
     return "; ".join(english), "；".join(chinese)

@@ -30,6 +30,9 @@ from bakeoff.statistics.study import PLANNED, plan_study, raters_needed
 if TYPE_CHECKING:
     import pandas as pd
 
+KINDS_ZH = {"models": "模型", "cases": "个案", "raters": "评分者"}
+"""What is left out for gaps -> its Chinese name."""
+
 
 def part_verdicts(
     rows: pd.DataFrame,
@@ -215,8 +218,11 @@ def _method(rated: Rated, is_partial: bool) -> tuple[str, str]:
             "个案与评分者均视为随机样本（多评分者多个案分析，Satterthwaite 自由度），所有维度一并做 Shaffer 校正",
         )
     gone = ", ".join(f"{kind} {', '.join(names)}" for kind, names in rated.left_out.items())
-    english = [say[0], f"left out for gaps: {gone}" if gone else "", rated.why[0]]
-    chinese = [say[1], f"因缺少评分而未纳入：{gone}" if gone else "", rated.why[1]]
+    english = [say[0], f"left out for missing ratings: {gone}" if gone else "", rated.why[0]]
+    gone_zh = "；".join(
+        f"{KINDS_ZH.get(kind, kind)} {'、'.join(names)}" for kind, names in rated.left_out.items()
+    )
+    chinese = [say[1], f"因缺少评分而未纳入：{gone_zh}" if gone else "", rated.why[1]]
     return "; ".join(filter(None, english)), "；".join(filter(None, chinese))
 
 

@@ -41,7 +41,7 @@ PASSWORD = Template("judgement.spoken.password", "Password for {name}: ", zh="{n
 AGAIN = Template("judgement.spoken.again", "Again: ", zh="再输入一次：")
 STUDY = Template(
     "judgement.spoken.study",
-    "{file}: {cases} cases x {models} subjects",
+    "{file}: {cases} cases × {models} models",
     zh="{file}：{cases} 个个案 × {models} 个模型",
 )
 SCREENS = Template(
@@ -99,7 +99,7 @@ ALL_ERASED = Template(
 )
 ERASED = Template(
     "judgement.spoken.erased",
-    "judgements erased: {judgements}; studies: {studies}",
+    "ratings erased: {judgements}; studies: {studies}",
     zh="删除的评分：{judgements}；所属研究：{studies}",
 )
 COPIES = Template(

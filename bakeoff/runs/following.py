@@ -82,11 +82,11 @@ class Board:
         mean = sum(self.seconds.values()) / len(self.seconds) if self.seconds else 1.0
         return max(self.seconds.get(cell, mean), 0.1)
 
-    def head(self) -> str:
+    def head(self, *, ended: bool = False) -> str:
         """How far the run is, and when it ends."""
         rows = len({row for row, _, _ in self.cells})
         done = sum(cell in self.done for cell in self.cells)
-        left = self.left_s() if done < len(self.cells) else None
+        left = self.left_s() if done < len(self.cells) and not ended else None
         if self.chinese:
             ends = f"，约剩 {clock(left, chinese=True)}" if left is not None else ""
             return f"bakeoff  {rows} 行，{done}/{len(self.cells)} 步，{self.share:.0%}{ends}{self._memory()}"
@@ -141,17 +141,16 @@ class Board:
         rows = []
         for row, states, now in self.rows():
             cells = "".join(f'<span class="{state}">{html.escape(name)}</span>' for name, state in states)
-            rows.append(
-                f'<tr><th scope="row">{html.escape(row)}</th><td>{cells}<p>{html.escape(now)}</p></td></tr>'
-            )
-        lines = html.escape("\n".join(self.log[-12:]))
+            doing = f"<p>{html.escape(now)}</p>" if now and not ended else ""
+            rows.append(f'<tr><th scope="row">{html.escape(row)}</th><td>{cells}{doing}</td></tr>')
+        head, lines = html.escape(self.head(ended=bool(ended))), html.escape("\n".join(self.log[-12:]))
         report, share = ("报告", "已完成的部分") if self.chinese else ("The report", "Share that is done")
         end = f'<p class="end">{html.escape(ended)} <a href="index.html">{report}</a></p>' if ended else ""
         language = "zh-CN" if self.chinese else "en"
         return (
             f'<!doctype html><html lang="{language}"><meta charset="utf-8">{refresh}'
             '<meta name="viewport" content="width=device-width,initial-scale=1">'
-            f"<title>{self.share:.0%} bakeoff</title><style>{STYLE}</style><h1>{html.escape(self.head())}</h1>"
+            f"<title>{self.share:.0%} bakeoff</title><style>{STYLE}</style><h1>{head}</h1>"
             f'<progress max="1" value="{self.share:.3f}" aria-label="{share}"></progress>{end}'
             f"<table>{''.join(rows)}</table><pre>{lines}</pre></html>\n"
         )
