@@ -37,7 +37,7 @@ test: lint suite ## the harness's own tests: 15-20 min on two cores
 	$(PIP) install --constraint constraints.txt --editable '.[ray]' && touch $@ || echo "no ray here: its tests are skipped"
 
 suite: .venv/.ready .venv/.ray
-	$(BIN)/pytest tests/ -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest tests/ -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.ready ## ruff and mypy: 1 min
 	$(BIN)/ruff check .
