@@ -33,9 +33,8 @@ NEW_PASSWORD = Template(
 )
 REMOVED = Template(
     "judgement.spoken.removed",
-    "{name} may not sign in any more ({file})",
+    "{name} may not sign in any more ({file}); submitted ratings stay",
     zh="{name} 不能再登录（{file}）；已提交的评分仍保留",
-    en="{name} may not sign in any more ({file})",
 )
 PASSWORD = Template("judgement.spoken.password", "Password for {name}: ", zh="{name} 的密码：")
 AGAIN = Template("judgement.spoken.again", "Again: ", zh="再输入一次：")
