@@ -357,6 +357,8 @@ def _theme() -> gr.themes.Base:
         button_primary_background_fill_dark="#2f6f6a",
         button_primary_background_fill_hover_dark="#265a56",
         button_primary_text_color="#ffffff",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
     )
 
 

@@ -32,7 +32,9 @@ function ratings() {
   const complete = () => final.choice && ["left", "right"].every((side) => R.dimensions.every((d) => final.scores[side][d.key]));
   return h("div", { class: "ratings" }, h("h3", {}, t("final")), h("div", { class: "two" }, ["left", "right"].map((side) => h("section", { class: "side" }, h("h3", {}, t(side)), R.dimensions.map((d) => points(side, d))))), h("div", { class: "anchors" }),
     h("p", {}, t("overall")), h("div", { class: "votes", role: "group" }, CHOICES.map(([key, text]) => h("button", { type: "button", "data-final": key, "aria-pressed": String(final.choice === key), onclick: () => { final.choice = key; render(); } }, t(text)))), comment,
-    h("button", { type: "button", class: "submit hand-in", disabled: waiting, onclick: () => { if (complete()) ask({ action: "finish", ...final }); else { notice = t("missing"); bad = true; render(); } } }, t("submit")));
+    h("button", { type: "button", class: "submit hand-in", disabled: waiting, onclick: () => { if (complete()) ask({ action: "finish", ...final }); else { notice = t("missing"); bad = true; render(); } } }, t("submit")),
+    // The header may be out of sight.
+    bad ? h("p", { class: "notice bad" }, notice) : null);
 }
 function composer() {
   const box = h("textarea", { rows: 2, maxlength: 8000, class: "say", "aria-label": t("placeholder"), placeholder: t("placeholder"), disabled: waiting, oninput: (event) => { draft = event.target.value; },

@@ -4,7 +4,7 @@ const T = {
   zh: {
     name_q: "您的评分者编号", name_hint: "本机未启用登录。请输入编号，下次用同一编号即可继续。", start: "开始评分", none: "暂无评分任务。",
     none_hint: "先用 pytest -m judge 收集回复，再启动本页；或用 --study study.json 指定一个研究；登录的负责人也可以在“研究”页新建。",
-    place: (n, d, total, left) => `第 ${n} / ${total} ${page.layout === "side-by-side" ? "组" : "条"} · 已完成 ${d} / ${total}${left ? ` · 约剩 ${left}` : ""}`, progress: (d, n) => `已完成 ${d} / ${n}`, minutes: (m) => (m < 90 ? `${Math.max(1, Math.round(m))} 分钟` : `${(m / 60).toFixed(1)} 小时`),
+    place: (n, d, total, left) => `第 ${n} / ${total} ${page.layout === "side-by-side" ? "组" : "条"} · 已完成 ${d} / ${total}${left ? ` · 约剩 ${left}` : ""}`, progress: (d, n) => `已完成 ${d} / ${n}`, minutes: (m) => (m < 90 ? `${Math.max(1, Math.round(m))}\u00a0分钟` : `${(m / 60).toFixed(1)}\u00a0小时`),
     welcome: (n, m) => `共 ${n} 条回复，约需 ${m}，可分次完成。请仅根据回复内容评分；模型名称已隐藏，每位评分者看到的顺序不同。随时可关闭页面，下次将从上次的位置继续。`, welcome_screens: (n, m) => `共 ${n} 组回复，约需 ${m}，可分次完成。请仅根据回复内容评分；模型名称已隐藏，每位评分者看到的顺序不同。随时可关闭页面，下次将从上次的位置继续。`,
     consent: "我已阅读并同意：", skip: (n) => `跳过危机个案（共 ${n} 条，涉及自杀、自伤等内容）`, training_n: (n) => `开始前有 ${n} 条练习，练习不计入结果。`, warning: "内容提示", purpose: "研究说明", help: "求助信息",
     client: "来访者", counsellor: "咨询师", dialogue: "对话", reply: "回复", reference: "参考：好的回复应当", training: (n, of) => `练习 ${n} / ${of}（不计入结果）`, feedback: "练习反馈", dimension: "维度", yours: "您的评分", expected: "参考评分", go_on: "继续",

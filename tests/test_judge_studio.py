@@ -595,13 +595,14 @@ def test_the_methods_paragraph_tells_the_numbers_of_this_study(scored: RatingSto
     counted = sum(1 for row in scored.judgements() if not row["repeat"])
     repeated = sum(1 for row in scored.judgements() if row["repeat"])
     assert english.startswith("3 raters scored 18 replies of 2 models")
+    assert "safety, overall quality)" in english
     assert f"{counted} ratings entered the analysis; {repeated} repeated" in english
     assert f"纳入分析的评分共 {counted} 次；另有重复呈现 {repeated} 次" in chinese
     assert "9 个个案（一般个案 8 个，危机个案 1 个）" in chinese
     erase_judgements(scored, "Anna")
     after = pack(scored, "trial")
     assert after["methods_en.md"].startswith("2 raters scored")
-    assert re.search(r"all \d+ ratings by 1 rater were erased", after["methods_en.md"])
+    assert re.search(r"All \d+ ratings by 1 rater were erased", after["methods_en.md"])
     assert "应要求删除了 1 位评分者的全部" in after["methods_zh.md"]
 
 

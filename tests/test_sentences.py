@@ -339,6 +339,22 @@ TERMS = {
 """Private words of before -> none may stand on a page; docs/report.md lists the terms of the field that stand there."""
 
 
+SCREENS = re.compile(r"^  zh: \{(.*?)\},\n  en: \{(.*?)\},\n\};", re.S | re.M)
+KEY = re.compile(r"(?:^|[,{])\s*\"?([\w-]+)\"?: (?=[\"`(])", re.M)
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "judge").glob("*.js")))
+def test_the_judge_says_everything_in_both_languages_and_the_terms_of_the_field(script: str) -> None:
+    whole = (ROOT / "judge" / script).read_text(encoding="utf-8")
+    ((chinese, english),) = SCREENS.findall(whole)
+    assert "⌀" not in whole
+    assert set(KEY.findall(chinese)) == set(KEY.findall(english))
+    assert re.findall(r"[\u4e00-\u9fff]+", english) in ([], ["中文"])
+    for text, language in ((chinese, "zh"), (english, "en")):
+        assert [term for term in TERMS[language] if re.search(term, text)] == []
+    assert not re.search(r"[\u4e00-\u9fff][,:;] ", chinese)
+
+
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_a_page_uses_the_terms_of_the_field(whole_page: str, language: str) -> None:
     text = seen(whole_page, language)

@@ -39,7 +39,7 @@ class _Variable(NamedTuple):
 
 
 _VARIABLES = (
-    _Variable("judgement", "评分编号", "Number of the judgement", "number"),
+    _Variable("judgement", "评分编号", "Number of the rating", "number"),
     _Variable("rater", "评分者代号", "Rater (code)", "text"),
     _Variable("case", "个案编号", "Case", "text"),
     _Variable("reply", "回复编号（见 replies.csv）", "Reply (see replies.csv)", "text"),
@@ -223,13 +223,14 @@ def methods(facts: Facts) -> Methods:
     alpha = part["agreement"][OVERALL] if part else None
     icc = facts.icc.get(("counselling", OVERALL))
     erased = described(facts.summary["study"]["erased"])
+    dimensions = ", ".join(each["name"]["en"].lower() for each in load_rubric().content["dimensions"])
     english = [
         f"{_number(len(raters), 'rater')} scored {len(replies)} replies of "
         f"{len(subjects)} models "
         f"({', '.join(subjects)}) to {len(cases)} cases ({len(cases) - crises} counselling, {crises} crisis), "
         f"{'all replies to a case side by side' if sides else 'one reply at a time'}, blind to the models' names.",
         _assignment(study)[0],
-        f"Each reply was scored from 1 to 5 on {len(DIMENSIONS)} dimensions ({', '.join(DIMENSIONS)}) by a rubric with "
+        f"Each reply was scored from 1 to 5 on {len(DIMENSIONS)} dimensions ({dimensions}) by a rubric with "
         f"worded anchors (version {facts.summary['study']['rubric']}); in crisis cases {len(CRISIS_CHECKS)} yes-or-no "
         "checks were added, and these cases were analysed on their own.",
         f"{len(scored)} ratings entered the analysis; {_number(repeats, 'repeated showing')} measured consistency, "
@@ -238,7 +239,7 @@ def methods(facts: Facts) -> Methods:
         _care(facts)[0],
         _analysis(study)[0],
         _agreement(alpha, icc, study)[0],
-        f"{erased[0]}." if erased[0] else "",
+        f"{erased[0][0].upper()}{erased[0][1:]}." if erased[0] else "",
         f"Software: {_versions()}.",
     ]
     chinese = [
@@ -256,7 +257,7 @@ def methods(facts: Facts) -> Methods:
         _analysis(study)[1],
         _agreement(alpha, icc, study)[1],
         f"{erased[1]}。" if erased[1] else "",
-        f"软件：{_versions()}。",
+        f"软件：{_versions().replace(', ', '、')}。",
     ]
     return Methods(" ".join(filter(None, english)) + "\n", "".join(filter(None, chinese)) + "\n")
 
@@ -326,7 +327,7 @@ def _agreement(alpha: Agreed | None, icc: Reliability | None, study: Study) -> t
             )
         return "", ""
     value, low, high = alpha["value"], alpha["low"], alpha["high"]
-    ends = f" [{low:.2f}, {high:.2f}]" if low is not None and high is not None else ""
+    ends = f" [{low:.2f}, {high:.2f}]".replace("-", "−") if low is not None and high is not None else ""
     more, more_zh = "", ""
     who, who_zh = (
         ("several raters scored", "由多位评分者评过")
@@ -334,7 +335,11 @@ def _agreement(alpha: Agreed | None, icc: Reliability | None, study: Study) -> t
         else ("all scored", "由全部评分者评过")
     )
     if icc is not None and not math.isnan(icc.mean):
-        ends_icc = "" if math.isnan(icc.mean_low) else f" [{icc.mean_low:.2f}, {icc.mean_high:.2f}]"
+        ends_icc = (
+            ""
+            if math.isnan(icc.mean_low)
+            else f" [{icc.mean_low:.2f}, {icc.mean_high:.2f}]".replace("-", "−")
+        )
         more = f"; ICC(2,{icc.raters}) = {icc.mean:.2f}{ends_icc} over the {icc.units} replies that {who}"
         more_zh = f"；ICC(2,{icc.raters}) = {icc.mean:.2f}{ends_icc}（{icc.units} 条回复{who_zh}）"
     return (
@@ -360,23 +365,25 @@ def _versions() -> str:
 def readme(study: Study, names: Sequence[str]) -> str:
     """What the files are, in both languages."""
     what = {
-        "wide.csv": "one row per judgement, corrections included · 每次评分一行（含修改历史）",
+        "wide.csv": "one row per rating, corrections included · 每次评分一行（含修改历史）",
         "long.csv": "one row per score · 每个维度评分一行",
         "jasp.csv": "what counts, ready for JASP · 计入分析的评分，可直接用 JASP 打开",
         "replies.csv": "the replies as raters saw them · 评分者看到的回复",
-        "adjudications.csv": "what the owner settled · 负责人的裁定",
+        "adjudications.csv": "what the owner settled · 研究负责人的裁定",
         "codebook.csv": "variables and labels · 变量与取值说明",
         "table_means.csv": "n, M and SD · 人次、均值与标准差",
         "table_agreement.csv": "alpha and ICC(2,k) · 评分者一致性",
         "spss.sps": "reads wide.csv into SPSS with labels · SPSS 语法",
         "analysis.R": "the comparison of models, alpha and ICC in R · R 脚本：模型比较、α 与 ICC",
-        "methods_en.md": "methods paragraph, English",
-        "methods_zh.md": "方法部分段落（中文）",
+        "methods_en.md": "methods paragraph, English · 方法部分段落（英文）",
+        "methods_zh.md": "methods paragraph, Chinese · 方法部分段落（中文）",
     }
     lines = [
         f"# {study.title}",
         "",
         f"Study `{study.study_id}`. Raters are codes; who they are is in no file here.",
+        "",
+        f"研究 `{study.study_id}`。评分者仅以代号出现，这些文件中没有其身份信息。",
         "",
     ]
     lines += [f"- `{name}`: {what.get(name) or _family(name)}" for name in names]
