@@ -26,7 +26,7 @@ from clusters import Lab, RayCluster, SlurmCluster, wait_until
 from bakeoff.execution import dispatch, runner
 from bakeoff.execution.dispatch import Bounds, Dispatch
 from bakeoff.execution.executor import Busy, Job, State, chosen, time_limit_s
-from bakeoff.execution.legs import Leg, duration, in_order, legs_of, lower_bound, makespan
+from bakeoff.execution.legs import Leg, duration, in_order, legs_of, lower_bound
 from bakeoff.execution.slurm import Slurm
 from bakeoff.execution.slurm_programs import run
 from bakeoff.execution.slurm_states import state_of
@@ -259,6 +259,11 @@ def test_the_cards_of_a_cluster_are_those_of_nodes_that_take_jobs(monkeypatch: p
 
 
 # -- order and makespan ------------------------------------------------------------------------------------------
+
+
+def makespan(legs: Sequence[Leg], cards: int) -> float:
+    """How long *legs* take in our order."""
+    return duration(in_order(legs, cards), cards)
 
 
 def recorded_rows(count: int, seed: int) -> list[Leg]:

@@ -158,11 +158,6 @@ def lower_bound(legs: Sequence[Leg], cards: int) -> float:
     return max(max(remaining(legs).values(), default=0.0), work / cards if cards else 0.0)
 
 
-def makespan(legs: Sequence[Leg], cards: int, queue_s: float = 0.0, at_once: float = float("inf")) -> float:
-    """Return how long *legs* take in our order; see :func:`duration`."""
-    return duration(in_order(legs, cards, at_once), cards, queue_s, at_once)
-
-
 def duration(order: Sequence[Leg], cards: int, queue_s: float = 0.0, at_once: float = float("inf")) -> float:
     """Return how long legs take if each begins as soon as it can.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,7 +12,8 @@ from typing import Any
 
 from bakeoff.foundation.errors import StoreError
 from bakeoff.foundation.files import readable_rows
-from bakeoff.foundation.sentences import Template, in_chinese, language_of, restored
+from bakeoff.foundation.sentences import Template, restored
+from bakeoff.foundation.terminal import is_chinese, localized
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.report.findings import Findings, has_scores, known_runs, run_folder
 from bakeoff.runs import forecast
@@ -172,7 +172,7 @@ def _card(workspace: Workspace, run_id: str) -> Iterator[str]:
     from bakeoff.report.answer import DEMONSTRATION, answer
 
     findings = Findings.from_store(workspace.root, run_id)
-    chinese = _is_chinese()
+    chinese = is_chinese()
     if findings.demonstration:
         yield DEMONSTRATION.zh if chinese else DEMONSTRATION.en
     analysis = analyse(findings)
@@ -181,19 +181,10 @@ def _card(workspace: Workspace, run_id: str) -> Iterator[str]:
     yield from board(analysis, chinese=chinese)
 
 
-def _is_chinese() -> bool:
-    return language_of(os.environ) == "zh"
-
-
-def _spoken(sentence: str) -> str:
-    """Return *sentence* in the language of the terminal, where it is known."""
-    return in_chinese(sentence) if _is_chinese() else sentence
-
-
 def _who(entry: Mapping[str, Any], suite: str) -> str:
     """A score's model, variant and suite in columns."""
     variant = str(entry["variant"])
-    variant = WORDS.get(variant, variant) if _is_chinese() else variant
+    variant = WORDS.get(variant, variant) if is_chinese() else variant
     return f"{entry['model']:<16} {fitted(variant, 6)} {suite:<18}"
 
 
@@ -206,13 +197,13 @@ def _beside_scores(run: Mapping[str, Any]) -> Iterator[str]:
                 low, high = noise["grades_interval"]
                 replies, grades = noise["same_replies"], noise["same_grades"]
                 words = ASKED_TWICE(n=n, replies=replies, grades=grades, low=low, high=high)
-                yield f"{_who(entry, entry['suite'])} {_spoken(words)}"
+                yield f"{_who(entry, entry['suite'])} {localized(words)}"
     for entry in run.get("scoring_agreement", ()):
         generated, same, questions = (entry[name] for name in ("generated", "same", "questions"))
         words = SCORINGS_AGREE(suite=generated, same=same, questions=questions)
-        yield f"{_who(entry, entry['suite'])} {_spoken(words)}"
+        yield f"{_who(entry, entry['suite'])} {localized(words)}"
     if difference := forecast.difference(run.get("forecast", ())):
-        yield _spoken(difference)
+        yield localized(difference)
 
 
 _SPEED_UNITS = {
@@ -250,10 +241,10 @@ def summary(workspace: Workspace, run_id: str) -> Iterator[str]:
     yield from _beside_scores(run)
     for stage in run["stages"]:
         if UNREADABLE.made(stage["why"]):
-            yield f"{_who(stage, '').rstrip()} {_spoken(stage['why'])}"
+            yield f"{_who(stage, '').rstrip()} {localized(stage['why'])}"
     if later := _later_run(workspace, run_id):
-        yield _spoken(CLOCK_BEHIND(later=later, run_id=run_id))
-    yield _spoken(TIMELINE(path=workspace.run(run_id) / "events.jsonl"))
+        yield localized(CLOCK_BEHIND(later=later, run_id=run_id))
+    yield localized(TIMELINE(path=workspace.run(run_id) / "events.jsonl"))
 
 
 def _speeds(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -263,17 +254,17 @@ def _speeds(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for row in rows:
         who = (row["model"], row["variant"])
         if row["metric"] in _SPEED_UNITS and row["value"] is not None:
-            words = _spoken(_SPEED_UNITS[row["metric"]](value=row["value"], load=_load(row["subset"])))
+            words = localized(_SPEED_UNITS[row["metric"]](value=row["value"], load=_load(row["subset"])))
             speeds.setdefault(who, []).append(words)
         why = row.get("why_not")
         if why and row["subset"] not in doubts.setdefault((*who, why), []):
             doubts[*who, why].append(row["subset"])
-    speed, comma = ("服务速度", "，") if _is_chinese() else ("speed", ", ")
+    speed, comma = ("服务速度", "，") if is_chinese() else ("speed", ", ")
     for (model, variant), values in speeds.items():
         yield f"{_who({'model': model, 'variant': variant}, speed)} {comma.join(values)}"
     for (model, variant, why), loads in doubts.items():
         words = INVALID_AT(loads=[_load(load) for load in loads], why=why)
-        yield f"{_who({'model': model, 'variant': variant}, speed)} {_spoken(words)}"
+        yield f"{_who({'model': model, 'variant': variant}, speed)} {localized(words)}"
 
 
 def _load(subset: str) -> str:
