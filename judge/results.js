@@ -45,7 +45,8 @@ const pairWords = (one) => {
 };
 const num = (value, digits = 2) => (value == null ? "–" : value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−"));
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)}%`);
-const span = (one, digits = 2) => (one.low == null ? "–" : `${num(one.low, digits)}\u00a0–\u00a0${num(one.high, digits)}`);
+const DASH = "\u00a0–\u2060\u00a0"; // a line may end after a dash in spite of the blank behind it; a word joiner forbids it
+const span = (one, digits = 2) => (one.low == null ? "–" : `${num(one.low, digits)}${DASH}${num(one.high, digits)}`);
 const short = (name) => name;
 const table = (head, rows, cls = "") => wide(head.filter(Boolean).join(lang === "zh" ? "、" : ", "), h("table", { class: cls }, h("thead", {}, h("tr", {}, head.map((cell) => (cell === "" ? h("td", {}) : h("th", { scope: "col" }, cell))))),
   h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, n) => (n === 0 && typeof cell === "string" && cell && head.length ? h("th", { scope: "row" }, cell) : h("td", {}, cell))))))));
@@ -110,7 +111,7 @@ function part(name, one) {
 
 function raters(all) {
   return h("div", { class: "grid" },
-    all.consistency.length ? box(t("consistency"), table([t("rater"), t("repeats"), t("exact"), t("within"), t("drift"), t("kappa")], all.consistency.map((one) => [one.rater, String(one.repeats), `${percent(one.exact)} (${percent(one.low)} – ${percent(one.high)})`, percent(one.within_one), num(one.drift), num(one.kappa)]))) : null,
+    all.consistency.length ? box(t("consistency"), table([t("rater"), t("repeats"), t("exact"), t("within"), t("drift"), t("kappa")], all.consistency.map((one) => [one.rater, String(one.repeats), `${percent(one.exact)} (${percent(one.low)}${DASH}${percent(one.high)})`, percent(one.within_one), num(one.drift), num(one.kappa)]))) : null,
     all.severity.length ? box(t("severity"), table([t("rater"), t("difference"), t("interval"), t("units")], all.severity.map((one) => [one.rater, num(one.severity), span(one), String(one.units)]))) : null);
 }
 

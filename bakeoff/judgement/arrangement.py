@@ -52,12 +52,9 @@ class Arrangement:
     purpose_en: str = ""
     consent_zh: str = ""
     consent_en: str = ""
-    warning_zh: str = (
-        "部分个案涉及自杀、自伤等内容，可能引起不适。您可以随时暂停或退出，也可以选择不评危机个案。"
-    )
+    warning_zh: str = "部分个案涉及自杀、自伤等内容，可能引起不适。您可以随时暂停或退出。"
     warning_en: str = (
-        "Some cases deal with suicide or self-harm and may be upsetting. You can pause or stop at any time, and you "
-        "may leave crisis cases out."
+        "Some cases deal with suicide or self-harm and may be upsetting. You can pause or stop at any time."
     )
     help_zh: str = "如需支持：心理援助热线 12356；紧急情况请拨打 110 或 120。"
     help_en: str = (
