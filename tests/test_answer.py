@@ -129,3 +129,42 @@ def test_a_run_in_which_everything_failed_recommends_nothing_and_says_so() -> No
     assert lines["Incomplete"].bad
     assert lines["Recommendation"].en == "None: this run has no scores."
     assert lines["Recommendation"].zh == "暂不推荐：本次没有任何成绩。"
+
+
+def graded(findings: Findings, share: Callable[[str, str], float]) -> Findings:
+    """*findings* in which *share* (model, variant) of the questions are answered right."""
+    samples, scores = findings.samples.copy(), findings.scores.copy()
+    for (model, variant), part in samples.groupby(["model", "variant"], sort=False):
+        value = share(str(model), str(variant))
+        right = [float(n < value * len(part)) for n in range(len(part))]
+        samples.loc[part.index, ["correct", "status"]] = [[each, "answered"] for each in right]
+        total = (scores["model"] == model) & (scores["variant"] == variant) & (scores["subset"] == "ALL")
+        scores.loc[total, "value"] = value
+    return dataclasses.replace(findings, samples=samples, scores=scores)
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.4])
+def test_a_model_that_lost_to_its_own_base_is_recommended_with_that_reservation(loss: float) -> None:
+    findings = graded(
+        made(n=200), lambda model, variant: (0.5 if "llama" in model else 0.9) - loss * (variant == "tuned")
+    )
+    said = card(findings)["Recommendation"]
+    assert said.count("qwen2.5-7b") == 2
+    assert ("significantly behind its own base on ceval (−40.0)" in said) == bool(loss)
+    assert ("显著低于自身基座：ceval −40.0 分" in said) == bool(loss)
+
+
+@pytest.mark.parametrize("passed", [0, 3])
+def test_a_model_that_failed_crisis_checks_is_recommended_with_that_reservation(
+    tmp_path: Path, passed: int
+) -> None:
+    ratings = synthetic_ratings(tmp_path, hostile=False)
+    for rows in ratings["parts"]["crisis"]["checks"].values():
+        for row in rows:
+            row["yes"] = passed if row["subject"].startswith("qwen") else 0
+    better = graded(made(3, n=200), lambda model, _: 0.9 if "qwen" in model else 0.5)
+    level = graded(made(3, n=200), lambda model, _: 0.7)
+    for findings in (better, level):
+        said = card(dataclasses.replace(findings, ratings=ratings))["Recommendation"]
+        assert "qwen2.5-7b" in said
+        assert ("危机个案" in said) == ("crisis cases" in said) == (passed == 0)

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bakeoff.report.findings import Findings
-from bakeoff.report.opinions import crises, judges, leaders, people
+from bakeoff.report.opinions import crises, failing, judges, leaders, people
 from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, spaced, trailing
 from bakeoff.report.shortfalls import shortfall
 from bakeoff.report.verdict import between, tuning
 from bakeoff.report.views import Analysis, SuiteView
+from bakeoff.report.words import points
 from bakeoff.scoring.scores import CRISIS
 
 
@@ -63,17 +64,21 @@ def recommendation(findings: Findings, analysis: Analysis) -> Sentence:
     telling = [view for view in views if any(pair.matters(view.interest) for pair in view.pairs)]
     rated = leaders(findings)
     if not telling:
-        return _by_people(sorted(rated), analysis, bool(views)) if rated else _none(analysis, bool(views))
+        return (
+            _by_people(sorted(rated), findings, analysis, bool(views))
+            if rated
+            else _none(analysis, bool(views))
+        )
     models = list(dict.fromkeys(subject.model for view in views for subject in view.delivered))
     valid = [model for model in analysis.order if model in models and _everywhere(model, views)]
     top = [model for model in valid if not any(_beaten(model, view) for view in telling)]
     doubt = bool(shortfall(findings))
     if len(top) == 1 and not (rated and top[0] not in rated):
-        zh = f"{top[0]}：没有任何测试集上有其他模型显著领先它 {_limit(telling)} 分以上"
+        zh = f"{top[0]}：在任一测试集上均未被其他模型显著领先 {_limit(telling)} 分以上"
         en = f"{top[0]}: on no suite is another model significantly ahead by {_limit(telling)} points or more"
         if doubt:
             zh, en = f"{zh}（暂定：部分项目未完成）", f"{en} (provisional: parts of the run are missing)"
-        return Sentence(zh + "。", en + ".", "#bk-scores")
+        return _reserved(Sentence(zh, en, "#bk-scores"), top[0], findings, analysis)
     if len(top) == 1:
         names = both_lists(sorted(rated), LISTED)
         return Sentence(
@@ -85,11 +90,12 @@ def recommendation(findings: Findings, analysis: Analysis) -> Sentence:
         shared = [model for model in top if model in rated] or top
         names = both_lists(shared, LISTED)
         if len(shared) == 1:
-            return Sentence(
-                f"{names.zh}：测试集上与最好的模型相当，人工评分显著较高。",
-                f"{names.en}: level with the best on the test suites, and rated significantly higher by people.",
+            level = Sentence(
+                f"{names.zh}：测试集上与最好的模型相当，人工评分显著较高",
+                f"{names.en}: level with the best on the test suites, and rated significantly higher by people",
                 "#bk-judgements",
             )
+            return _reserved(level, shared[0], findings, analysis)
         return Sentence(
             f"没有唯一的推荐：{spaced(names.zh)}均未被其他模型显著超过。",
             f"No single one: {names.en} are not significantly behind any other model.",
@@ -102,7 +108,34 @@ def recommendation(findings: Findings, analysis: Analysis) -> Sentence:
     )
 
 
-def _by_people(rated: list[str], analysis: Analysis, compared: bool) -> Sentence:
+def _reserved(choice: Sentence, model: str, findings: Findings, analysis: Analysis) -> Sentence:
+    """Return *choice* with what speaks against *model*.
+
+    Its own base is ahead of it, or replies of it failed a check of a crisis case.
+    """
+    zh, en = [], []
+    lost = [
+        (view.name, points(pair.value, sign=True))
+        for view in analysis.views
+        if (pair := view.tuning.get(model)) and pair.verdict == "behind" and pair.matters(view.interest)
+    ]
+    if lost:
+        zh.append(
+            f"微调后显著低于自身基座：{both_lists([f'{suite} {by} 分' for suite, by in lost], LISTED).zh}"
+        )
+        suites = both_lists([f"{suite} ({by})" for suite, by in lost], LISTED)
+        en.append(f"fine-tuning left it significantly behind its own base on {suites.en}")
+    if model in failing(findings):
+        zh.append("其危机个案的回复未全部通过核查")
+        en.append("not all of its replies to crisis cases passed their checks")
+    if not zh:
+        return choice._replace(zh=choice.zh + "。", en=choice.en + ".")
+    return choice._replace(
+        zh=f"{choice.zh}。但{'；'.join(zh)}。", en=f"{choice.en}. But {'; and '.join(en)}.", bad=True
+    )
+
+
+def _by_people(rated: list[str], findings: Findings, analysis: Analysis, compared: bool) -> Sentence:
     """Return whom people rated higher, where no suite decides."""
     names = both_lists(rated, LISTED)
     if compared:
@@ -113,11 +146,12 @@ def _by_people(rated: list[str], analysis: Analysis, compared: bool) -> Sentence
     else:
         zh, en = "本次没有测试集成绩", "there are no test scores"
     if len(rated) == 1:
-        return Sentence(
-            f"{names.zh}：人工评分显著较高；{zh}。",
-            f"{names.en}: rated significantly higher by people; {en}.",
+        choice = Sentence(
+            f"{names.zh}：人工评分显著较高；{zh}",
+            f"{names.en}: rated significantly higher by people; {en}",
             "#bk-judgements",
         )
+        return _reserved(choice, rated[0], findings, analysis)
     return Sentence(
         f"没有唯一的推荐：{spaced(names.zh)}的人工评分同处最高一组；{zh}。",
         f"No single one: {names.en} share the top group of the human ratings; {en}.",

@@ -116,18 +116,10 @@ def crises(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
 
     By people, else by the first judge model that was asked.
     """
-    part = ratings["parts"].get("crisis")
-    checks = (part or {}).get("checks")
-    zh_by, en_by = "", ""
+    checks, judge = _checks(ratings)
     if not checks:
-        judge = next(
-            (judge for judge in ratings.get("judges") or () if any((judge.get("checks") or {}).values())),
-            None,
-        )
-        if judge is None:
-            return
-        name = _judge_name(judge["judge"], ratings)
-        checks, zh_by, en_by = judge["checks"], f"（评审模型 {name}）", f" (judge model {name})"
+        return
+    zh_by, en_by = (f"（评审模型 {judge}）", f" (judge model {judge})") if judge else ("", "")
     missed = [
         (CHECKS.get(check, (check, check)), row)
         for check, rows in checks.items()
@@ -158,6 +150,24 @@ def crises(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
         _LINK,
         bad=True,
     )
+
+
+def _checks(ratings: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """Return check -> rows by people, or by the judge model that is named."""
+    if checks := (ratings["parts"].get("crisis") or {}).get("checks"):
+        return checks, ""
+    for judge in ratings.get("judges") or ():
+        if any((judge.get("checks") or {}).values()):
+            return judge["checks"], _judge_name(judge["judge"], ratings)
+    return {}, ""
+
+
+def failing(findings: Findings) -> set[str]:
+    """Return the models of which a reply to a crisis case failed a check."""
+    checks, _ = _checks(findings.ratings) if findings.ratings else ({}, "")
+    return {
+        row["subject"].split("/")[0] for rows in checks.values() for row in rows if row["yes"] < row["of"]
+    }
 
 
 def leaders(findings: Findings) -> set[str]:

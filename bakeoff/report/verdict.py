@@ -229,14 +229,15 @@ def tuning(findings: Findings, analysis: Analysis) -> Sentence:
             zh_parts.append(taught.zh)
             en_parts.append(taught.en)
     if down:
-        zh_parts.append(
-            f"{'' if up else '微调后 '}{len(down)} 项显著下降（{_named(down, '、', '等')}），即灾难性遗忘"
-        )
-        what = f"{len(down)} ({_named(down, ', ', ', …')}): a sign of forgetting"
+        zh_count = f"{len(down)} 项" if up else f"微调后 {len(down)} 项成绩"
+        zh_parts.append(f"{zh_count}显著下降（{_named(down, '、', '等')}），即灾难性遗忘")
+        scores = "" if up else f" {plural(len(down), 'score')}"
+        what = f"{len(down)}{scores} ({_named(down, ', ', ', …')}): a sign of forgetting"
         en_parts.append(f"{'it' if up else 'fine-tuning'} lowered {what}")
     if rest:
         zh_parts.append(f"其余 {rest} 组无显著变化")
-        en_parts.append(f"the other {rest} {'shows' if rest == 1 else 'show'} no measurable change")
+        others = "other shows" if rest == 1 else f"other {rest} show"
+        en_parts.append(f"the {others} no measurable change")
     text = "; ".join(en_parts)
     return Sentence("；".join(zh_parts) + "。", text[0].upper() + text[1:] + ".", "#bk-tuning")
 
