@@ -221,7 +221,7 @@ def tuning(findings: Findings, analysis: Analysis) -> Sentence:
         return Sentence(zh + "。", en + ".", "#bk-tuning")
     zh_parts, en_parts = [], []
     if up:
-        zh_parts.append(f"微调后 {len(up)} 项成绩显著提升（{_named(up, '、', '等')}）")
+        zh_parts.append(f"微调后 {len(up)} 项成绩显著提升（{_named(up, '、', ' 等')}）")
         en_parts.append(
             f"fine-tuning improved {len(up)} {plural(len(up), 'score')} ({_named(up, ', ', ', …')})"
         )
@@ -230,7 +230,7 @@ def tuning(findings: Findings, analysis: Analysis) -> Sentence:
             en_parts.append(taught.en)
     if down:
         zh_count = f"{len(down)} 项" if up else f"微调后 {len(down)} 项成绩"
-        zh_parts.append(f"{zh_count}显著下降（{_named(down, '、', '等')}），即灾难性遗忘")
+        zh_parts.append(f"{zh_count}显著下降（{_named(down, '、', ' 等')}），即灾难性遗忘")
         scores = "" if up else f" {plural(len(down), 'score')}"
         what = f"{len(down)}{scores} ({_named(down, ', ', ', …')}): a sign of forgetting"
         en_parts.append(f"{'it' if up else 'fine-tuning'} lowered {what}")
