@@ -131,7 +131,7 @@ def _reserved(choice: Sentence, model: str, findings: Findings, analysis: Analys
     if not zh:
         return choice._replace(zh=choice.zh + "。", en=choice.en + ".")
     return choice._replace(
-        zh=f"{choice.zh}。但{'；'.join(zh)}。", en=f"{choice.en}. But {'; and '.join(en)}.", bad=True
+        zh=f"{choice.zh}。但{'；'.join(zh)}。", en=f"{choice.en}. But {'; and '.join(en)}."
     )
 
 
