@@ -380,7 +380,7 @@ function body() {
   if (page.view === "welcome") return [welcome(), guide()];
   if (page.view === "feedback") return [feedback()];
   if (page.view === "list") return [ownList()];
-  if (page.view === "done") return [card(t("done"), h("p", {}, t("done_hint"))), bar()];
+  if (page.view === "done") return [card(t("done"), h("p", {}, t(page.open === false ? "closed_hint" : "done_hint"))), bar()];
   if (page.view === "closed") return [card(t("closed"), h("p", {}, t("closed_hint")), h("span", { class: "notice", role: "status" }))];
   if (wantsPause()) return [card(t("pause"), h("p", {}, t("pause_hint")(page.pause_after)), h("button", { type: "button", class: "submit", onclick: () => { rested(0); opened = Date.now(); render(); } }, t("go_on")))];
   if (page.view === "screen" && chat) return [h("p", { class: "hint" }, t("chat_hint")), form(page.replies[0]), guide(), bar()];
