@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
+import pkgutil
 import random
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.foundation.characters import SIMPLIFIED, TRADITIONAL
+import bakeoff.scoring
+from bakeoff.foundation.characters import SIMPLIFIED, TRADITIONAL, simplified
 from bakeoff.judgement.hiding import HIDDEN, hide_makers
 from bakeoff.judgement.judge_model import read_verdict
 from bakeoff.scoring.extraction import extract_choice
 from bakeoff.scoring.labels import LETTERS
+from bakeoff.scoring.options import plain_form
 from bakeoff.scoring.reading import spoken_part, without_thinking
 
 FOUR = ("倾听", "共情", "面质", "解释")
@@ -676,3 +681,78 @@ def test_shuffled_options_never_turn_an_exception_around(order: list[str], tradi
     assert extract_choice(reply, order, question=NOT_HELPFUL) == odd
     wanted = "".join(letter for letter in "ABCD" if letter != odd)
     assert extract_choice(reply, order, multiple=True, question="利于睡眠的有（ ）。") == wanted
+
+
+# The reader asks a costly pattern only where a cheap look says that it can match. What the look rests on is held here.
+
+
+def beginnings(parsed: Any) -> tuple[set[str], bool]:
+    """The signs that a parsed pattern can begin with, and whether it can be empty; "" stands for any sign."""
+    signs: set[str] = set()
+    for kind, value in parsed:
+        name = str(kind)
+        if name in ("ASSERT", "ASSERT_NOT", "AT"):
+            continue
+        if name == "LITERAL":
+            return signs | {chr(value)}, False
+        if name == "IN":
+            for part, what in value:
+                if str(part) == "RANGE":
+                    signs |= set(map(chr, range(what[0], what[1] + 1)))
+                else:
+                    signs |= {chr(what)} if str(part) == "LITERAL" else CATEGORIES[str(what)]
+            return signs, False
+        if name == "BRANCH":
+            ways = [beginnings(branch) for branch in value[1]]
+        elif name in ("MAX_REPEAT", "MIN_REPEAT"):
+            ways = [beginnings(value[2])] + ([] if value[0] else [(set(), True)])
+        elif name == "SUBPATTERN":
+            ways = [beginnings(value[3])]
+        else:
+            return {""}, False
+        signs = signs.union(*(way[0] for way in ways))
+        if not any(way[1] for way in ways):
+            return signs, False
+    return signs, True
+
+
+CATEGORIES = {"CATEGORY_SPACE": set(" \t\n\r\f\v"), "CATEGORY_DIGIT": set("0123456789")}
+
+
+def test_no_pattern_can_match_where_it_is_not_tried() -> None:
+    parser = importlib.import_module("re._parser")
+    looked_at = 0
+    for module in pkgutil.iter_modules(bakeoff.scoring.__path__):
+        for name, pattern in vars(importlib.import_module(f"bakeoff.scoring.{module.name}")).items():
+            if not isinstance(pattern, re.Pattern) or not pattern.pattern.startswith(("(?=[", "(?=(?-i:[")):
+                continue
+            look, *parsed = parser.parse(pattern.pattern, pattern.flags & ~re.UNICODE)
+            assert str(look[0]) == "ASSERT"
+            tried, _ = beginnings(look[1][1])
+            signs, empty = beginnings(parsed)
+            assert not empty, name
+            every = signs | {
+                sign.swapcase() for sign in signs if sign.isascii() and pattern.flags & re.IGNORECASE
+            }
+            assert every <= tried, (name, every - tried)
+            looked_at += 1
+    assert looked_at > 30
+
+
+@given(st.text(alphabet=st.sampled_from("答案ABｂ：:，。 \n*①⑩🅰\u200b\ufeff\xad選項說İſ_—-…１"), max_size=40))
+def test_a_plain_form_is_what_all_of_its_steps_make(text: str) -> None:
+    kept = {ord(sign): chr(0xE000 + i) for i, sign in enumerate("①②③④⑤⑥⑦⑧⑨⑩")}
+    unseen = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xAD])
+    boxed = {0x1F170 + i: letter for i, letter in enumerate(LETTERS)}
+    plain = simplified(unicodedata.normalize("NFKC", text.translate(kept | unseen | boxed))).strip()
+    marks = r"(?:(?![\ue000-\ue009])[\W_]){12,}"
+    shortened = re.sub(marks, lambda run: run[0][:4] + ("\n" if "\n" in run[0] else " ") + run[0][-4:], plain)
+    assert plain_form(text) == shortened
+
+
+def test_how_often_a_question_was_seen_changes_no_reading() -> None:
+    some = FRESH[::25]
+    once = [extract_choice(said, o, multiple=m, question=asked(o)) for said, o, m, _ in some]
+    for said, o, m, _ in reversed(some):
+        extract_choice(said, o[::-1], multiple=not m, question=asked(o))
+    assert [extract_choice(said, o, multiple=m, question=asked(o)) for said, o, m, _ in some] == once

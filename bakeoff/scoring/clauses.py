@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from bakeoff.scoring.beginnings import beginning_with
 from bakeoff.scoring.judgements import BREAK, UNSURE
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.mentions import Mention, MentionReader
@@ -24,8 +25,11 @@ from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED, MENTION
 from bakeoff.scoring.verdicts import Verdict, is_doubtful, speaks_against, verdict_of
 
 _LONGEST = 4000
-_CLAUSE = re.compile(r"[,。;!?\n]+|\.(?=\s|$)|(?<=\w) ?(?:—+|–) ?|(?<=[\u4e00-\u9fff][\u4e00-\u9fff]):")
-_OUTRIGHT = re.compile(
+_CLAUSE = beginning_with(
+    r"\n !,.:;?–—。", r"[,。;!?\n]+|\.(?=\s|$)|(?<=\w) ?(?:—+|–) ?|(?<=[\u4e00-\u9fff][\u4e00-\u9fff]):"
+)
+_OUTRIGHT = beginning_with(
+    "bm最",
     r"最(?:合适|恰当|适合|适当|佳|好|优|符合|贴切|准确|有效|合理|妥当|能|贴近|理想|体现|正确)|\bbest\b"
     r"|\bmost (?:appropriate|likely|suitable|accurate|effective|fitting|plausible|reasonable|helpful|empathetic)\b",
     re.IGNORECASE,
@@ -41,11 +45,13 @@ _EVERY = re.compile(
 _BLANK = re.compile(r"\(\s*\)|_{2,}|[?。:]*\s*$")
 _CONTRAST = re.compile(r"[\W_]*(?:而|whereas|while)[\W_]*", re.IGNORECASE)
 _JOINING = " 而与和同对跟在把将其中有\"'“「"
-_REVOKED = re.compile(
+_REVOKED = beginning_with(
+    "acsw修再写口应弄抱搞收改更看等纠说重",
     r"更正|改正|纠正|修正|改为|应改|重新|[说写搞弄看]错|口误|抱歉|收回|再想|再看|等等|等一下|\b(?:wait|actually|correction|sorry)\b",
     re.IGNORECASE,
 )
-_PICKS = re.compile(
+_PICKS = beginning_with(
+    "ot三两中之二五仅其前只后唯四它第这",
     r"只有|仅|唯|其中|中间|[两二三四五]个|这[两三]|前者|后者|第[一二三四五]|它们|之一|\b(?:only|the (?:former|latter)|one of)\b",
     re.IGNORECASE,
 )
@@ -53,7 +59,8 @@ _PICKS = re.compile(
 _ALL = re.compile(r"[都均全皆]|\b(?:all|every|each)\b", re.IGNORECASE)
 _SHORT = 400
 _NEAR = 120
-_TOPIC = re.compile(
+_TOPIC = beginning_with(
+    "cefost主例前区基概比涉相知考要重题",
     r"考[查察]|涉及|知识点|要点|重点|基础|前提|概念|主题|题[目干]问|相反|区别|例如|比如|\b(?:topic|opposite|common|concept|such as|for example|e\.g)\b",
     re.IGNORECASE,
 )
@@ -64,13 +71,15 @@ _OBJECT = re.compile(
     re.IGNORECASE,
 )
 """What makes an option part of another thought: ``与焦虑``."""
-_ILL = re.compile(
+_ILL = beginning_with(
+    "abfhilmprtuw伤先劣坏害差忌糟警误避错防险",
     r"[差坏糟忌劣害伤险错误]|避免|防止|警惕|先(?=.*(?:再|然后|其次|之后|接着))|\b(?:worst|least|rude|impolite|mistake|avoid|tempt\w*|bad|poor|harm\w*|un\w+|in(?:app|corr|eff|acc)\w+|first)\b",
     re.IGNORECASE,
 )
 """What commends nothing, whatever else it says."""
 _TURNS = re.compile(r"却|但|然而|不过|\b(?:but|however)\b", re.IGNORECASE)
-_ECHO = re.compile(
+_ECHO = beginning_with(
+    ":aiw→为包即叫在就属应是有正称",
     r"(?:就|应该?|正)?(?:是|为|即|在于|叫做?|称为?|有|包括|属于)(?=[\s*_`:(\[【\"“「《$\\]*(?:选项)?[^\s,。;!?])|:|→|\b(?:is|are|was|would be)\b:?",
     re.IGNORECASE,
 )
@@ -112,7 +121,7 @@ class ClauseReader(MentionReader):
         """Return the letters that the reply's clauses leave, or ""."""
         text = self.text
         if (stop := EXPLANATION.search(text)) and (before := text[: stop.start()].strip()):
-            unexplained = type(self)(before, self.options, self.multiple, self.named, self.stem)
+            unexplained = type(self)(before, self.prepared.again, self.multiple, self.named, self.stem)
             return unexplained.by_clauses()
         if not text or len(text) > _LONGEST or re.search(r"\.{2}|…", text[-8:]):
             return ""

@@ -21,13 +21,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
+from bakeoff.scoring.beginnings import beginning_with
 from bakeoff.scoring.clauses import ClauseReader
 from bakeoff.scoring.judgements import TAKEN_BACK, UNSURE, is_approved
-from bakeoff.scoring.labels import LETTERS, LabelReader, Labels, plain_form
+from bakeoff.scoring.labels import LETTERS, LabelReader, Labels
 from bakeoff.scoring.layout import below_heading, laid_out
 from bakeoff.scoring.naming import in_letters
-from bakeoff.scoring.option_words import bare
+from bakeoff.scoring.options import OptionSet, bare, plain_form, prepared
 from bakeoff.scoring.questions import Stem, stem_of
 from bakeoff.scoring.quotations import without_question
 from bakeoff.scoring.reading import spoken_part
@@ -38,13 +40,19 @@ RULES = 4
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 
-_NONE_FITS = re.compile(
+_NONE_FITS = beginning_with(
+    "n无没缺",
     r"(?:没有|无|缺少)(?:一个|任何)?(?:正确|合适|符合题意)的?(?:选项|答案)"
     r"|\bno (?:correct|right) (?:option|answer|choice)\b|\bnone of (?:the|these|them)\b",
     re.IGNORECASE,
 )
 
 
+_ONLY = re.compile(r"(?:仅|只)(?:有|选)? ?|only ", re.IGNORECASE)
+_ONLY_BEHIND = re.compile(r"^ only\b")
+_LETTERS_APART = re.compile(r"[A-J](?:[\s。.;,、]+[A-J])+[。.;]?")
+_INITIAL = re.compile(r"A *: *(?=[*_`(]*[A-J](?![A-Za-z0-9]))")
+"""The "A:" before an answer."""
 _LABEL_FIRST = re.compile(r"[*_(\[【]*[A-J][*_)\]】]*(?:[.、:)]|\s*$)")
 _HEADED = re.compile(r"(?:^|(?<=[;,。\n])) ?([A-J]):")
 _LABEL_STARTS = re.compile(r"^[\s>*_-]*([A-J])[*_]*[.、:)]", re.MULTILINE)
@@ -62,15 +70,21 @@ def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False
         question: what was asked; it tells whether the exception was asked for, and which words only repeat it.
     """
     text = spoken_part(reply)
-    if re.match(r"<!doctype|<html", text, re.IGNORECASE):
+    if text.startswith("<") and re.match(r"<!doctype|<html", text, re.IGNORECASE):
         return ""
     text = plain_form(laid_out(text))
-    stem = stem_of(plain_form(question))
+    stem = _asked(question)
     own, whole = own_turn(text, stem)
-    return _stated(own, options, multiple, stem) or _stated(whole, options, multiple, stem)
+    known = prepared(tuple(options))
+    return _stated(own, known, multiple, stem) or _stated(whole, known, multiple, stem)
 
 
-def _stated(text: str, options: Sequence[str], multiple: bool, stem: Stem) -> str:
+@lru_cache(maxsize=512)
+def _asked(question: str) -> Stem:
+    return stem_of(plain_form(question))
+
+
+def _stated(text: str, options: OptionSet, multiple: bool, stem: Stem) -> str:
     """Return the letters that *text* states, unless it withdraws them."""
     letters = _sectioned(text, options, multiple, stem) if text else ""
     if not letters or (end := withdrawn_at(text)) < 0:
@@ -79,20 +93,19 @@ def _stated(text: str, options: Sequence[str], multiple: bool, stem: Stem) -> st
     return letters if MENTION.search(words.text) or words.named_at else ""
 
 
-def _sectioned(text: str, options: Sequence[str], multiple: bool, stem: Stem) -> str:
+def _sectioned(text: str, options: OptionSet, multiple: bool, stem: Stem) -> str:
     """Return the letters of the section that answers, or of the whole text."""
     if section := below_heading(text):
         letters = _read(section, options, multiple, stem)
-        plain = [plain_form(option).strip("。.;,、 ") for option in options]
-        if letters or not _LABEL_FIRST.match(section) or not without_question(section, plain):
+        if letters or not _LABEL_FIRST.match(section) or not without_question(section, options.whole):
             return letters
-        if not multiple and len(set(_LABEL_STARTS.findall(section))) == len(options):
+        if not multiple and len(set(_LABEL_STARTS.findall(section))) == len(options.whole):
             return ""  # the options are gone through, and none of them stands out
         return _read(f"答案:{section}", options, multiple, stem)
     letters = _read(text, options, multiple, stem)
     if letters or not (stop := EXPLANATION.search(text)):
         return letters
-    if bare(stop[0]) in (bare(plain_form(option)) for option in options):
+    if bare(stop[0]) in map(bare, options.whole):
         return ""
     behind = text[stop.start() :]
     if TAKEN_BACK.search(behind) or MARKED.search(behind):
@@ -100,7 +113,7 @@ def _sectioned(text: str, options: Sequence[str], multiple: bool, stem: Stem) ->
     return _read(text[: stop.start()].strip(), options, multiple, stem)
 
 
-def _read(text: str, options: Sequence[str], multiple: bool, stem: Stem) -> str:
+def _read(text: str, options: OptionSet, multiple: bool, stem: Stem) -> str:
     """Return the letters that *text*, in plain form, chooses."""
     reader = _ReplyReader(text, options, multiple, stem=stem)
     unquoted = without_question(text, reader.options)
@@ -146,20 +159,18 @@ class _ReplyReader(ClauseReader):
         several = self.ticked_boxes() or (self.pointed(marked) if self.multiple else None)
         if several:
             return self.letters(several)
-        chosen = self.statements(CHOSEN)
-        if corrected := self.corrected([*([lead] if lead else ()), *marked, *chosen]):
-            later = [c for c in (*marked, *chosen) if c.start > corrected.end and self.taken_back(c.start)]
-            return self.letters(later[-1] if later else corrected)
+        if corrected := self.corrected([*([lead] if lead else ()), *marked]):
+            return self.letters(next(reversed(self._corrections(marked, corrected.end + 1)), corrected))
         if lead and self.multiple and not lead.whole and not marked:
             return self.judged_alike(lead) or self.parted()
-        if lead and not any(self.taken_back(statement.start) for statement in (*marked, *chosen)):
+        if lead and not self._corrections(marked, 0):
             return self.letters(lead)
         if marked:
-            corrections = [c for c in chosen if c.start >= marked[0].end and self.taken_back(c.start)]
+            corrections = self._corrections([], marked[0].end)
             merged = sorted((*marked, *corrections), key=lambda statement: statement.start)
             letters = self.decided(merged, MARKED)
             return letters if letters or not self.multiple else self.judged_alike(marked[0])
-        if chosen:
+        if chosen := self.statements(CHOSEN):
             letters = self.decided(chosen, CHOSEN)
             return letters if letters or not self.multiple else self.judged_alike(chosen[0])
         judged = self.judged()
@@ -174,19 +185,26 @@ class _ReplyReader(ClauseReader):
         whole = letters if not self.multiple or self.covers(stated, 0) else ""
         return whole or self.parted()
 
+    def _corrections(self, marked: list[Labels], since: int) -> list[Labels]:
+        """Return what of *marked* and of the choices from *since* on takes back."""
+        if not self.takes_back:
+            return []  # and the choices need not be looked for
+        stated = (*marked, *self.statements(CHOSEN))
+        return [c for c in stated if c.start >= since and self.taken_back(c.start)]
+
     def _whole(self) -> Labels | None:
         """Return the list that is the whole reply, or its whole last line."""
-        exact = [i for i, words in enumerate(self.options) if words and bare(words) == bare(self.text) != ""]
+        exact = self.prepared.equal_to(self.text)
         if len(exact) == 1 and not re.fullmatch(r"[A-Ja-j]+", self.options[exact[0]]):
             return Labels((exact[0],), 0, len(self.text))
         lines = self.text.split("\n")
         for whole in dict.fromkeys((self.text, lines[-1])):
             reader = self if whole == self.text else self.reader_of(whole.strip(), self.multiple)
-            only = re.match(r"(?:仅|只)(?:有|选)? ?|only ", reader.text, re.IGNORECASE)
+            only = _ONLY.match(reader.text)
             labels = reader.label_list(only.end() if only else 0)
-            if self.multiple and re.fullmatch(r"[A-J](?:[\s。.;,、]+[A-J])+[。.;]?", whole.strip()):
+            if self.multiple and _LETTERS_APART.fullmatch(whole.strip()):
                 labels = Labels(tuple(map(LETTERS.index, re.findall("[A-J]", whole))), 0, len(reader.text))
-            if labels and not re.sub(r"^ only\b", "", reader.text[labels.end :]).strip(
+            if labels and not _ONLY_BEHIND.sub("", reader.text[labels.end :]).strip(
                 " \t\n.。!,;、*_`\"'”」)]】}>$\\"
             ):
                 if self.multiple and reader.goes_on(labels.end):
@@ -208,7 +226,7 @@ class _ReplyReader(ClauseReader):
 
     def _lead(self) -> Labels | None:
         """Return the answer that the reply begins with, if it does."""
-        initial = re.match(r"A *: *(?=[*_`(]*[A-J](?![A-Za-z0-9]))", self.text)  # "A:" before an answer
+        initial = _INITIAL.match(self.text)
         labels = self.label_list(initial.end() if initial else 0, small=False)
         if labels is None or self.denied(labels) or max(labels.indices) >= self.count:
             return None

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 
-JUDGES = re.compile(
+from bakeoff.scoring.beginnings import beginning_with
+
+JUDGES = beginning_with(
+    ":befinow|×✗✘❌不可否如对没若误错除非",
     r"不|没|错|误|非|除|否|若|如果|可能|对$|[:|]\s*(?:是|选|yes|no)\b|✗|✘|❌|×|\b(?:not|no|wrong|false|incorrect|but|if|except|only)\b|n't\b",
     re.IGNORECASE,
 )
@@ -48,7 +51,8 @@ QUESTIONED = re.compile(
     r"|与否|是否)",
     re.IGNORECASE,
 )
-DOUBT = re.compile(
+DOUBT = beginning_with(
+    "acdefimnoprstuvw一上下不与为之乍也人他似例倘假先刚初别前勿即原可同否听哪多大如学容就常干很或据排易是暂最有未本格比没的相看第考而若表要误谁起还部错除难非",
     r"与其|(?<!不)难(?:说|讲|道)|初步|初始|最初|刚开始|考虑[了过](?=[*_`(]*[A-J])|暂[定选]|第一反应|第一印象|\bpreliminary\b|\btentative(?:ly)?\b|\bdraft\b|\bfirst (?:guess|thought|instinct|impression)\b|若|如果|假如|假设|假使|要是|倘若|除非|即使|就算|误|易错|常见错|错误(?:的)?(?:答案|选项)|干扰|有人|有些人|很多人|不少人|大多数|大部分|多数人|人们|的人|人(?:都|会|常|往往|总是?)*\s*$|有的|部分|同学|学生|考生|别人|他人"
     r"|表面|谁|哪[个位]|[原本还]以为|据说|听说|否则|要不然|先前|之前|原先|起初|一开始|本来|原本|比(?!较|如|例)|相比|\bavoid\b|\botherwise\b|\bthan\b|\bversus\b|\breject(?:s|ed|ing)?\b|\bdismiss(?:ed|ing)?\b|\b(?:rul(?:ed?|ing|es) out|eliminat(?:e[sd]?|ing)|exclud(?:e[sd]?|ing))\b|\bapart from\b|[上下前]一?[题道]|\b(?:initial|original|previous|earlier)(?:ly)?\b|\bat first\b|\bpreviously\b"
     r"|容易|可能|也许|或许|是否|除了|除|排除|为什么|为何|不|别|勿|没|未|非(?!常)|看似|似乎|乍一?看|而非|例如|比如|格式|难以"
@@ -62,7 +66,8 @@ SAFE = re.compile(
 )
 ASCRIBED = re.compile(r"(?:认为|以为|觉得|say|think|believe)s?\s*[,:]?\s*$", re.IGNORECASE)
 BREAK = re.compile(r"[,。;!?\n]|\.(?=\s|$)|\)(?= ?(?:[A-J](?![A-Za-z0-9])|$))")
-TAKEN_BACK = re.compile(
+TAKEN_BACK = beginning_with(
+    "acnsw不修再写口应弄抱搞收改更有等纠说重",
     r"更正|有误|改正|纠正|修正|改为|应改|重新|不对|不,|不。|说错|写错|口误|抱歉|\bwait\b|\bactually\b|\bcorrection\b|\bsorry\b|\bno,|搞错|弄错|收回|应为|再想|再看|等等|等一下",
     re.IGNORECASE,
 )
@@ -89,7 +94,8 @@ _UNDECIDED = (
     r"(?:不(?:太|能|敢|是很|好|可以?)?(?:确定|肯定|好说|清楚|说)|说不(?:准|好|清)|拿不准|存疑|待(?:定|议|确认|考)|未(?:分析|判断|看)"
     r"|(?:还)?没(?:有)?(?:看|分析|判断)|需要?看|看情况|unsure|uncertain|not (?:sure|certain)|unclear)"
 )
-UNSURE = re.compile(
+UNSURE = beginning_with(
+    r"\s!,;?ABCDEFGHIJaimnoprtu、。不也但其剩取另只可因我或至视还",
     rf"只(?:检查|看|分析|核对|读|考虑)了?|\bonly (?:checked|looked|considered|read|reviewed)\b|(?:我|其[他余它]|剩下的?|另外|至于|\bothers?\b|\brest\b|(?<![A-Za-z])[A-J](?:选?项)?)[^,。;\n]{{0,8}}?{_UNDECIDED}"
     r"|(?:^|[,。;?!\n])\s*(?:但|但是)?不(?:太)?确定|\bnot (?:sure|certain)\b|\b(?:unsure|uncertain)\b|\b(?:it|they|that|others?|rest) (?:all )?depends?\b|(?:取决于|视)[^,。;\n]{0,8}(?:情况|情境)|因人而异"
     r"|(?:可能|也许|或许|\bpossibly\b|\bmaybe\b|\bmay be\b|\bmight be\b)[^,。;\n]{0,8}(?:也|还|too\b|as well)|(?:还|也)(?:可能|也许)|also (?:may|might)|(?:[,、]|\band)\s*(?:possibly|maybe|perhaps|也许|或许|可能)",

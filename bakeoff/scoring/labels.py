@@ -7,26 +7,18 @@ list (brackets, Markdown, LaTeX, an option's words) belongs to the list.
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
-from bakeoff.foundation.characters import simplified
 from bakeoff.scoring.judgements import is_approved, is_rejected
+from bakeoff.scoring.options import OptionSet
 from bakeoff.scoring.questions import Stem, stem_of
 
 LETTERS = "ABCDEFGHIJ"
-# Runs of marks are shortened and repetitions bounded: a model that repeats itself for pages must not cost minutes.
-_RUN = re.compile(r"(?:(?![\ue000-\ue009])[\W_]){12,}")
 MOST_CUES = 40
+"""How often one rule looks: a model that repeats itself for pages must not cost minutes."""
 _ORDINALS = "一二三四五六七八九十"
-_CIRCLED = "①②③④⑤⑥⑦⑧⑨⑩"
-_CIRCLED_KEPT = {ord(sign): chr(0xE000 + i) for i, sign in enumerate(_CIRCLED)}
-_INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), 0x2060, 0xFEFF, 0xAD])
-_SQUARED = {0x1F170 + i: letter for i, letter in enumerate(LETTERS)}
-_TRANSLATED = _INVISIBLE | _CIRCLED_KEPT | _SQUARED
 
 # What may stand between a cue and its list, and around each label of it.
 OPENERS = re.compile(
@@ -39,6 +31,8 @@ _PREFIX = re.compile(r"(?:从|选项|options?\b|choices?\b)[\s:*_`(\[\"'“「]*
 _CLOSERS = re.compile(r"(?:[*_`\"'”’」』)\]】〕〉>》}$]|\\[)\]])*")
 _SUFFIX = re.compile(r"[ \t]?(?:选项|项|(?=\b)options?\b)", re.IGNORECASE)
 _POINT = re.compile(r"[^\w\n\ue000-\ue009]{0,16}")
+_GAP = re.compile(r"\s*\n\s*")
+_OPENS = frozenset("([*_`\"'“「【〈《<{")
 _GLOSS_END = re.compile(
     r"[*_`\"'”」』》)\]】}$]*[.。](?=[*\s]*[、,;]?[ \t\n]*[A-J(]|[*_`\"'”」』》)\]】])[*_`\"'”」』》)\]】}$]*|[*_`\"'”」』》)\]】}$]*"
 )
@@ -131,6 +125,7 @@ _ENGLISH_FOLLOWERS = frozenset(
         "appear",
     ]
 )
+_BEHIND_WORDS = re.compile(r"和|与|及|跟|以及|或|是|为|才|最|因|的|更|都|不|这")
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 _CJK_FOLLOWERS = re.compile(
     r"选|项|当之无愧|没|有(?!人)|考虑|关注|强调|既|仅|过于|太(?!太)|在|从|把|让|使|忽|缺|直接|尊|针对|贴|切|较|很|非|极|毫|未|无|胜|占|仍|已|却|恰|刚|确|上(?=[\W_]|$)|和|与|及|跟|或|以及|还|并|都|均|也|皆|全|是|为|才|正确|对|错|最|两|三|四|五|这|更|比较|合适|恰当|符合|当选|不|其|因|而|作|等|属|应该|应|无误"
@@ -142,6 +137,7 @@ _ORDINAL = re.compile(
     r"|(?:the )?(?P<english>first|second|third|fourth|fifth) (?:option|choice|one)\b",
     re.IGNORECASE,
 )
+_ORDINAL_BEGINS = frozenset("第选fstFSTſ") | frozenset(map(chr, range(0xE000, 0xE00A)))
 _RANGE = re.compile(
     r"(?<![A-J][-–—~])([A-J])[ ]?(?:-|–|—|~|到|至|\bthrough\b|\bto\b)[ ]?([A-J])(?![A-Za-z0-9]|[ ]?[-–—~][ ]?[A-J])"
 )
@@ -174,28 +170,20 @@ class Labels:
     cue_end: int = 0
 
 
-def plain_form(text: str) -> str:
-    """Return *text* in simplified, half-width characters, long runs cut."""
-    text = text.translate(_TRANSLATED)
-    text = simplified(unicodedata.normalize("NFKC", text)).strip()
-    return _RUN.sub(lambda run: f"{run[0][:4]}{chr(10) if chr(10) in run[0] else ' '}{run[0][-4:]}", text)
-
-
 class LabelReader:
     """Reads the labels of one reply to one question.
 
     Attributes:
-        text: the reply in plain form; ``options``: the options' texts likewise, ``glosses``: without marks around.
+        text: the reply in plain form.
+        prepared: the options; ``options``, ``glosses``, ``words`` and ``count`` are its own.
         stem: the question without its options.
-        words: the options that can be recognised by their words, by index.
         named: whether letters stand in the place of the options' own words, so that each is an option.
-        circles: whether circled numbers are labels, since no option holds any.
     """
 
     def __init__(
         self,
         text: str,
-        options: Sequence[str],
+        options: OptionSet,
         multiple: bool,
         named: bool = False,
         stem: Stem = NO_STEM,
@@ -203,17 +191,12 @@ class LabelReader:
         self.text = text
         self.stem = stem
         self.named = named
-        self.count = min(len(options), len(LETTERS))
-        self.options = [plain_form(option).strip("。.;,、 ") for option in options[: self.count]]
         self.multiple = multiple
-        self.glosses = [re.sub(r"^[\W_]+|[\W_]+$", "", option) for option in self.options]
-        self.circles = not any(re.search("[\ue000-\ue009]", option) for option in self.options)
-        # Options such as "AB" look like labels: there, letters are labels.
-        self.words = {
-            i: words
-            for i, words in enumerate(self.options)
-            if words and not re.fullmatch(r"[A-Ja-j]+|[\d.\s]{1,2}", words) and self.options.count(words) == 1
-        }
+        self.prepared = options
+        self.count = options.count
+        self.options = options.texts
+        self.glosses = options.glosses
+        self.words = options.words
 
     @cached_property
     def named_at(self) -> set[int]:
@@ -228,7 +211,7 @@ class LabelReader:
 
     def reader_of(self, text: str, multiple: bool) -> Self:
         """Return a reader of another *text* for the same question."""
-        return type(self)(text, self.options, multiple, stem=self.stem)
+        return type(self)(text, self.prepared.again, multiple, stem=self.stem)
 
     def label_list(self, place: int, small: bool = True) -> Labels | None:
         """Return the list of labels that begins at *place*, or None."""
@@ -266,13 +249,13 @@ class LabelReader:
         """Return the list's next labels and where they end, None at its end."""
         separator = _SEPARATOR.match(self.text, end)
         place = separator.end() if separator else end
-        gap = re.match(r"\s*\n\s*", self.text[place : place + 20])
+        gap = _GAP.match(self.text, place, place + 20)
         if gap:
             lines = gap[0].count("\n")
             if packed or (lines > 1 and not fresh) or not self.multiple:
                 return None
-            place += gap.end()
-        elif place == end and not re.match(r"[(\[*_`\"'“「【〈《<{]", self.text[end : end + 1]):
+            place = gap.end()
+        elif place == end and self.text[end : end + 1] not in _OPENS:
             previous = self.text[end - 1 : end]
             circles = all("\ue000" <= sign <= "\ue009" for sign in (previous, self.text[end : end + 1]))
             if not circles and previous not in ")]】」”〉》>\"'*`} ":
@@ -285,9 +268,9 @@ class LabelReader:
             return None
         if gap and set(item[0]) & set(indices):
             return None
-        tail = self.text[item[1] : item[1] + 40]
         if ">" in self.text[place:opened] and "<" not in self.text[end:opened]:
             return None  # an order of preference
+        tail = self.text[item[1] : item[1] + 40]
         if separator and re.search("[,.;]", separator[0]) and _PREDICATE.match(tail):
             return None
         if is_rejected(tail) or self.run_is_rejected(
@@ -344,31 +327,41 @@ class LabelReader:
         if len(indices) == 1 and indices[0] < self.count:
             words = self.glosses[indices[0]]
             after = _POINT.match(self.text, end).end()  # type: ignore[union-attr]
-            short = after == end and re.fullmatch(r"[\w ]{1,3}", words)
-            ended = re.search(r"[。!?;\n]", self.text[end:after])
-            short = short or (ended and re.match(r"\w", self.text[after + len(words) :]))
+            behind = after + len(words)
             if (
                 words
                 and self.text.startswith(words, after)
-                and not (short and after + len(words) < len(self.text))
+                and (behind == len(self.text) or not self._ends_before(end, after, words))
             ):
-                end = after + len(words)
+                end = behind
                 end = _GLOSS_END.match(self.text, end).end()  # type: ignore[union-attr]
         if gloss := _GLOSS.match(self.text, end):
             end = gloss.end()
         return indices, end
 
+    def _ends_before(self, end: int, after: int, words: str) -> bool:
+        """Whether the label that ends at *end* has none of the words at *after*."""
+        if after == end and re.fullmatch(r"[\w ]{1,3}", words):
+            return True
+        ended = re.search(r"[。!?;\n]", self.text[end:after])
+        return bool(ended and re.match(r"\w", self.text[after + len(words) :]))
+
     def label_at(self, place: int, small: bool) -> tuple[list[int], int] | None:
         """Return what the letters or the ordinal at *place* stand for."""
-        if ordinal := _ORDINALS_RUN.match(self.text, place) or _ORDINAL.match(self.text, place):
+        sign = self.text[place : place + 1]
+        if sign in _ORDINAL_BEGINS and (
+            ordinal := _ORDINALS_RUN.match(self.text, place) or _ORDINAL.match(self.text, place)
+        ):
             return self._ordinal(ordinal)
-        if first := _FIRST_FEW.match(self.text, place):
+        if sign == "前" and (first := _FIRST_FEW.match(self.text, place)):
             return list(range(2 if first[1] == "两" else _ORDINALS.index(first[1]) + 1)), first.end()
-        if (span := _RANGE.match(self.text, place)) and span[1] < span[2] and self.own_words(place) is None:
-            return list(range(LETTERS.index(span[1]), LETTERS.index(span[2]) + 1)), span.end()
-        run = _LETTERS_RUN.match(self.text, place)
-        if run is None and small:
-            run = _SMALL_RUN.match(self.text, place)
+        if "A" <= sign <= "J":
+            span = _RANGE.match(self.text, place)
+            if span and span[1] < span[2] and self.own_words(place) is None:
+                return list(range(LETTERS.index(span[1]), LETTERS.index(span[2]) + 1)), span.end()
+            run = _LETTERS_RUN.match(self.text, place)
+        else:
+            run = _SMALL_RUN.match(self.text, place) if small else None
         if run is None:
             return None
         end = run.end()
@@ -403,7 +396,7 @@ class LabelReader:
             places = [_ORDINALS.index(w) if w in _ORDINALS else int(w) - 1 for w in words]
             return places, ordinal.end()
         if circle := ordinal["circle"]:
-            return ([ord(circle) - 0xE000], ordinal.end()) if self.circles else None
+            return ([ord(circle) - 0xE000], ordinal.end()) if self.prepared.circles else None
         if english := ordinal["english"]:
             return [_ENGLISH_ORDINALS.index(english.lower())], ordinal.end()
         word = ordinal["word"] or ordinal["bare"]
@@ -418,13 +411,14 @@ class LabelReader:
         index = max(standing, key=lambda i: len(self.words[i]))
         end = place + len(self.words[index])
         following = self.text[end : end + 1]
-        goes_on = not re.match(r"和|与|及|跟|以及|或|是|为|才|最|因|的|更|都|不|这", self.text[end : end + 2])
-        if len(self.words[index]) < 4 and _CJK.match(following) and goes_on:
+        short = len(self.words[index]) < 4 and _CJK.match(following)
+        if short and not _BEHIND_WORDS.match(self.text, end):
             return None
         if (
-            self.words[index][-1:].isascii()
+            following.isascii()
+            and following.isalnum()
+            and self.words[index][-1:].isascii()
             and self.words[index][-1:].isalnum()
-            and re.match(r"[A-Za-z0-9]", following)
         ):
             return None
         if letter := _LETTER_BEHIND.match(self.text, end):

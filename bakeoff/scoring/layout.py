@@ -25,6 +25,7 @@ _COLUMNS = re.compile(
 _PAIRS = re.compile(
     r"(?<![A-Za-z0-9])[A-J][\"']?\s*[:=：]\s*[01](?![\d.%])(?:[\s,;，；]+[\"']?[A-J][\"']?\s*[:=：]\s*[01](?![\d.%]))+"
 )
+_QUOTED_LINE = re.compile(r"^[ \t]*>+[ \t]?", re.MULTILINE)
 _STRONG = re.compile(r"(\*\*|__)(?=[^\s*_])([^*_\n]*[^\s*_])\1")
 _POLITE = re.compile(
     r"\A(?:好的|好|当然可以|当然|可以|没问题|[你您]好|嗯+|sure|certainly|of course|okay|ok|hello|hi)(?:[,，!！。.~～][^\n,，。.!！A-Za-z]{0,16})?[。.!！:：~～]?[ \t]*\n\s*(?=\S)",
@@ -43,17 +44,24 @@ _NEXT_TURN = re.compile(
 
 def laid_out(text: str) -> str:
     """Return *text* as a page would show it, up to a run-on turn of the user."""
-    if turn := _NEXT_TURN.search(text):
+    # each pattern is asked only where a sign stands that it cannot do without
+    if "\n" in text and (turn := _NEXT_TURN.search(text)):
         text = text[: turn.start()]
-    text = _FENCE.sub("", _STRUCK.sub(" ", text))
+    text = _STRUCK.sub(" ", text) if "~~" in text or "<" in text else text
+    text = _FENCE.sub("", text) if "```" in text else text
     if all(line.lstrip().startswith(">") for line in text.split("\n") if line.strip()):
-        text = re.sub(r"^[ \t]*>+[ \t]?", "", text, flags=re.MULTILINE)
-    text = _POLITE.sub("", _STRONG.sub(r"\2", text).lstrip())
-    text = _ANSWER_TAG.sub(
-        lambda tag: tag[0] if _DENYING.search(tag["name"]) else f"\n答案：{tag['said'].strip()}\n", text
-    )
-    text = _LATEX_WORD.sub(r" \1 ", _TAG.sub("", _LINE_TAG.sub("\n", text))).strip()
-    return _PAIRS.sub(_ticked, _COLUMNS.sub(_by_row, text))
+        text = _QUOTED_LINE.sub("", text)
+    text = _STRONG.sub(r"\2", text) if "**" in text or "__" in text else text
+    text = text.lstrip()
+    text = _POLITE.sub("", text) if "\n" in text else text
+    if "<" in text:
+        text = _ANSWER_TAG.sub(
+            lambda tag: tag[0] if _DENYING.search(tag["name"]) else f"\n答案：{tag['said'].strip()}\n", text
+        )
+        text = _TAG.sub("", _LINE_TAG.sub("\n", text))
+    text = (_LATEX_WORD.sub(r" \1 ", text) if "\\" in text else text).strip()
+    text = _COLUMNS.sub(_by_row, text) if "|" in text else text
+    return _PAIRS.sub(_ticked, text) if "0" in text or "1" in text else text
 
 
 def _by_row(table: re.Match[str]) -> str:
@@ -71,7 +79,7 @@ def _ticked(pairs: re.Match[str]) -> str:
 
 def below_heading(text: str) -> str:
     """Return what stands below the last heading such as ``### 答案``."""
-    headings = list(_HEADING.finditer(text))
+    headings = list(_HEADING.finditer(text)) if "#" in text else []
     if not headings:
         return ""
     section = text[headings[-1].end() :]

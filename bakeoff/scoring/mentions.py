@@ -7,18 +7,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bakeoff.scoring.beginnings import beginning_with
 from bakeoff.scoring.labels import LETTERS, MOST_CUES
 from bakeoff.scoring.whole_sentences import SentenceReader
 
 _COUNT = "零一二三四五六七八九十"
-_REST = re.compile(
+_REST = beginning_with(
+    "ort余其剩另",
     r"(?:其[余他它]|剩[余下]|余下|另外|另)(?:的|下的)?(?P<count>[两二三四五六七八九]?)(?:个|项|条|者|种|点|样|位)?(?:选项|选择|说法|描述|表述|技术|答案)?(?:内容)?(?=[^\w]|$|[都均全皆也是才则不属符正错为选可描])"
     r"|\b(?:the )?(?:rest|others|other (?P<english>two|three|four)?\s?(?:options|choices|statements))\b",
     re.IGNORECASE,
 )
 _FIRST = re.compile(r"(?P<side>前|后)(?:面)?(?P<count>[两二三四五])(?:个|项|条|者|种|点|样)(?:选项)?")
 _ENGLISH_COUNT = {"two": 2, "three": 3, "four": 4}
-_LETTER = re.compile(
+_LETTER = beginning_with(
+    "ABCDEFGHIJo选",
     r"(?<![A-Za-z0-9])(?:选项 ?|option )?([A-J]{1,10})(?![A-Za-z0-9'’]| ?[-+*/^=] ?\d)(?:选?项)?[*_`)\]】」』”\"']*",
     re.IGNORECASE,
 )

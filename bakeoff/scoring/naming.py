@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from functools import lru_cache
 
 from bakeoff.scoring.labels import LETTERS
 
@@ -20,31 +20,41 @@ _COMMON = re.compile(
 _NUMBER = re.compile(r"\d{1,6}(?:\.\d+)?%?")
 
 
-def in_letters(text: str, options: Sequence[str]) -> str:
+def in_letters(text: str, options: tuple[str, ...]) -> str:
     """Return *text*, in plain form, with the letters of the options it names.
 
     It stays as it is where the options cannot be told by their words.
     """
-    words = [option.strip("。.;,、 ") for option in options]
-    if len(text) > _LONGEST or len(words) > len(LETTERS) or len({w.lower() for w in words}) < len(words):
+    if len(text) > _LONGEST:
         return text
+    letters = _letters_of(options)
+    lowered = text.lower()
+    if not any(option in lowered for option in letters):  # before a pattern is made for this question alone
+        return text
+    return _pattern_of(options).sub(lambda match: _letter(match, letters), text)
+
+
+@lru_cache(maxsize=1024)
+def _letters_of(words: tuple[str, ...]) -> dict[str, str]:
+    """Return the letter of each option, none where words do not tell them."""
+    if len(words) > len(LETTERS) or len({w.lower() for w in words}) < len(words):
+        return {}
     numbers = all(_NUMBER.fullmatch(option) for option in words)
     if any((_too_short(option) and not numbers) or _COMMON.fullmatch(option) for option in words):
-        return text
+        return {}
     if numbers and any(_ambiguous(option, index, len(words)) for index, option in enumerate(words)):
-        return text
-    letters = {option.lower(): letter for option, letter in zip(words, LETTERS, strict=False)}
-    if not any(
-        option in text.lower() for option in letters
-    ):  # before a pattern is made for this question alone
-        return text
+        return {}
+    return {option.lower(): letter for option, letter in zip(words, LETTERS, strict=False)}
+
+
+@lru_cache(maxsize=256)
+def _pattern_of(words: tuple[str, ...]) -> re.Pattern[str]:
+    """Return the pattern of an option's words with their letter around."""
     named = "|".join(_whole(option) for option in sorted(words, key=len, reverse=True))
     label = r"(?:(?<![A-Za-z0-9])(?P<label>(?-i:[A-J]|[a-j](?=[.、:)])))"
     label += r"[*_`)\]】]*[ \t]?[.、:)(—-]?[ \t]?[*_`\"'“‘「(]*)?"
     after = r"(?:[*_`\"'”’」)]*[ ]?\((?:option |选项 ?)?(?P<behind>(?-i:[A-J]))(?:选?项)?\))?"
-    return re.sub(
-        rf"{label}(?P<words>{named}){after}", lambda match: _letter(match, letters), text, flags=re.IGNORECASE
-    )
+    return re.compile(rf"{label}(?P<words>{named}){after}", re.IGNORECASE)
 
 
 def _ambiguous(option: str, index: int, count: int) -> bool:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import itertools
 import re
+from functools import lru_cache
 
+from bakeoff.scoring.beginnings import beginning_with
 from bakeoff.scoring.judgements import BREAK, DOUBT
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
+from bakeoff.scoring.options import bare
 from bakeoff.scoring.several import SetReader
 from bakeoff.scoring.speakers import is_own
 from bakeoff.scoring.statements import MARKED, MENTION
 
-REFUSED = re.compile(
+REFUSED = beginning_with(
+    "csu不对抱拒无",
     r"抱歉|对不起|无法(?:回答|确定|判断|给出|提供|作答)|不能(?:回答|确定|判断|提供|给出)|不便|拒绝|不知道|不确定|sorry|cannot|can't|unable",
     re.IGNORECASE,
 )
-_OPEN = re.compile(
+_OPEN = beginning_with(
+    r"\n?abdeilnorw剔去反吗否呢如排放无最淘缺请错",
     r"(?:^|\n)请|\?|吗|呢|错|否|反对|缺|无关|最[差坏少后]|排除|淘汰|放弃|去掉|剔除|如果|\bno\b|whether|exclude|eliminate|rule[sd]? out|dismiss|reject|doubt|avoid"
     r"|least|worst|opposite|lack|without|instead|before|after",
     re.IGNORECASE,
@@ -45,9 +50,14 @@ _CONCLUDED = re.compile(
 """The last clause, where it concludes."""
 
 
-def bare(text: str) -> str:
-    """Return the letters and digits of *text* in lower case."""
-    return re.sub(r"[\W_]+", "", text).lower()
+@lru_cache(maxsize=1024)
+def _sides_of(options: tuple[str, ...]) -> tuple[bool, ...]:
+    """Return which of two *options* affirms, where the other one denies."""
+    affirm = tuple(bool(_HOLDS.match(option)) for option in options)
+    decided = len(options) == 2 and all(
+        holds or _FAILS.match(option) for holds, option in zip(affirm, options, strict=True)
+    )
+    return affirm if decided and len(set(affirm)) == 2 else ()
 
 
 class WordReader(SetReader):
@@ -55,11 +65,8 @@ class WordReader(SetReader):
 
     def verdict(self) -> Labels | None:
         """Return the side of a set such as 正确/错误 that the reply takes."""
-        sides = [
-            True if _HOLDS.match(option) else False if _FAILS.match(option) else None
-            for option in self.options
-        ]
-        if sorted(map(str, sides)) != ["False", "True"]:
+        sides = _sides_of(self.options)
+        if not sides:
             return None
         if re.fullmatch(r"[TF][.。]?", self.text):
             return Labels((sides.index(self.text[0] == "T"),), 0, 1)
@@ -89,8 +96,8 @@ class WordReader(SetReader):
     def _begun(self, text: str) -> str:
         """Return the one option of which *text* is the larger part: ``1879``."""
         stem = bare(text)
-        begun = [i for i, option in enumerate(self.options) if bare(option).startswith(stem)]
-        whole = len(stem) >= 2 and len(begun) == 1 and len(stem) * 2 > len(bare(self.options[begun[0]]))
+        begun = [i for i, option in enumerate(self.prepared.bare) if option.startswith(stem)]
+        whole = len(stem) >= 2 and len(begun) == 1 and len(stem) * 2 > len(self.prepared.bare[begun[0]])
         return LETTERS[begun[0]] if whole and not re.fullmatch(r"[a-j]+", stem) else ""
 
     def _alone(self) -> str:
@@ -123,8 +130,9 @@ class WordReader(SetReader):
         if re.search(r"[✗✘❌×✖]|:\s*(?:yes|no|true|false|是|否|对|选)(?!\w{4})", text, re.IGNORECASE):
             return ""
         words_only = bare(text)
-        named = {i: bare(words) for i, words in enumerate(self.options)}
-        named = {i: words for i, words in named.items() if len(words) > 1 and words in words_only}
+        named = {
+            i: words for i, words in enumerate(self.prepared.bare) if len(words) > 1 and words in words_only
+        }
         named = {
             i: words
             for i, words in named.items()
@@ -134,7 +142,7 @@ class WordReader(SetReader):
             return ""
         rest = words_only
         for words in sorted(set(named.values()), key=len, reverse=True):
-            if re.search(rf"(?:不|没|非|并非|不选|而非|不属于){re.escape(words)}", rest):
+            if any(f"{denial}{words}" in rest for denial in ("不", "没", "非", "不选", "不属于")):
                 return ""
             rest = rest.replace(words, "\n")
         left = text

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 _HEAD = re.compile(r"(?:^|\n)[ \t*#_]*(?:问题|题目|question)[ \t*_]*\d*[ \t*_]*:", re.IGNORECASE)
 _OPTIONS = re.compile(r"\n\s*(?:[*_]*(?:选项|options|choices)[*_]*\s*:|\(?A[).、])", re.IGNORECASE)
@@ -38,6 +38,9 @@ _COMMON = re.compile(
     r"下列|以下|下面|哪[一个项种]?|[项个种]|选项|正确|的是|属于|包括|关于|说法|[是的在了和与及有为对于这那中]|[\W\d_]"
 )
 
+_LONGER_WORD = re.compile(r"[a-z]{4,}")
+_LATIN_WORD = re.compile(r"[a-z]+")
+
 
 class Asks(StrEnum):
     """What a question asks for."""
@@ -54,18 +57,30 @@ class Stem:
     text: str
     asks: Asks
 
+    @cached_property
+    def _lowered(self) -> str:
+        return self.text.lower()
+
+    @cached_property
+    def _own_signs(self) -> str:
+        return _COMMON.sub("", self.text)
+
+    @cached_property
+    def _own_words(self) -> set[str]:
+        """The longer Latin words, with and without their last letter."""
+        words = set(_LONGER_WORD.findall(self._lowered))
+        return words | {word[:-1] for word in words}
+
     def shares(self, words: str) -> bool:
         """Whether *words* repeat enough of the question to be about it."""
         zh = _COMMON.sub("", words)
         pairs = {zh[i : i + 2] for i in range(len(zh) - 1) if not zh[i : i + 2].isascii()}
-        own = _COMMON.sub("", self.text)
-        if sum(pair in own for pair in pairs) >= 2:
+        if sum(pair in self._own_signs for pair in pairs) >= 2:
             return True
-        asked = set(re.findall(r"[a-z]{4,}", self.text.lower()))
-        said = re.findall(r"[a-z]+", words.lower())
-        shared = {
-            word for word in said if len(word) > 3 and any(word in (other, other[:-1]) for other in asked)
-        }
+        if not self._own_words:
+            return False
+        said = _LATIN_WORD.findall(words.lower())
+        shared = {word for word in said if len(word) > 3 and word in self._own_words}
         return len(shared) >= (2 if len(said) > 6 else 1)
 
     def is_repeated_by(self, words: str, share: float) -> bool:
@@ -77,16 +92,21 @@ class Stem:
         """Return *words* without what they repeat of the question."""
         left, place = "", 0
         while place < len(words):
-            length = _repeated(self.text, words, place)
+            length = _repeated(self._lowered, words, place)
             left += "" if length else words[place]
             place += length or 1
         return left
 
 
 def _repeated(text: str, words: str, place: int) -> int:
-    """Return how many signs of *words* at *place* stand in *text*, if two."""
+    """Return how many signs of *words* at *place* stand in *text*, if two.
+
+    Args:
+        text: in lower case.
+        words: what may repeat it; ``place``: where.
+    """
     length = 2
-    while place + length <= len(words) and words[place : place + length].lower() in text.lower():
+    while place + length <= len(words) and words[place : place + length].lower() in text:
         length += 1
     return length - 1 if length > 2 else 0
 

@@ -6,10 +6,13 @@ A model that writes the options down again has chosen none of them, and neither 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from functools import lru_cache
+
+from bakeoff.scoring.beginnings import beginning_with
 
 _LABELS = "ABCDEFGHIJ"
-_ASKS_TO_CHOOSE = re.compile(
+_ASKS_TO_CHOOSE = beginning_with(
+    "cips请",
     r"(?:请(?:你|您)?(?:从[^。!\n]{1,40})?(?:仔细)?(?:选择|选出|选|找出|挑选?|判断|指出)(?=[^。!\n]{0,8}?(?:所有|全部|一个|一项|最|正确的?(?:答案|选项)|合适的|下列|以下|哪))"
     r"|请从[^。!\n]{1,40}选"
     r"|\b(?:please )?(?:select|choose|pick|identify) (?:all (?:that|the)|one (?:of|from|option)|any (?:of|that)|the (?:best|correct|right|most \w+) (?:answer|option|choice)s? (?:from|of|among|below))\b)"
@@ -30,28 +33,34 @@ _ASKS = re.compile(
 )
 
 
-def without_question(text: str, options: Sequence[str]) -> str:
+def without_question(text: str, options: tuple[str, ...]) -> str:
     """Return *text* (in plain form) without the options written down again."""
-    text = _DESCRIBES.sub(_unless_answer, _ASKS_TO_CHOOSE.sub("", text)).strip()
-    written = [option for option in options if option]
-    if len(written) < 2 or len(written) < len(options) or len(options) > len(_LABELS):
+    text = _ASKS_TO_CHOOSE.sub("", text)
+    text = _DESCRIBES.sub(_unless_answer, text) if "分别" in text or "依次" in text else text
+    text = text.strip()
+    if len(options) < 2 or not all(options) or len(options) > len(_LABELS):
         return text
-    if any(option not in text for option in written):  # before a pattern is made for this question alone
+    if any(option not in text for option in options):  # before a pattern is made for this question alone
         return text
-    lines = [
-        rf"[*_`(\[]*{letter}[*_`)\]]*[ \t]*[.、:)]?[ \t]*[*_`\"'“”]*{re.escape(option)}[*_`\"'“”]*"
-        for letter, option in zip(_LABELS, written, strict=False)
-    ]
-    block = re.compile(
-        r"(?:[-*+•][ \t]*)?" + r"[\s.。,;、|]*(?:[-*+•][ \t]*)?".join(lines) + r"[ \t]*(?=[\s.。,;、|]|$)"
-    )
-    written_again = block.search(text)
+    written_again = _block_of(options).search(text)
     if written_again is None or _INTRODUCES.search(text[: written_again.start()].rstrip(" \t\n:*_`")):
         return text
     before, after = text[: written_again.start()].strip(), text[written_again.end() :].strip(" \t\n.。,;、|")
     if before and _ASKS.search(before.rsplit("\n", 1)[-1]):
         before = ""
     return f"{before}\n{after}".strip()
+
+
+@lru_cache(maxsize=256)
+def _block_of(options: tuple[str, ...]) -> re.Pattern[str]:
+    """Return the pattern of all *options* written down one after the other."""
+    lines = [
+        rf"[*_`(\[]*{letter}[*_`)\]]*[ \t]*[.、:)]?[ \t]*[*_`\"'“”]*{re.escape(option)}[*_`\"'“”]*"
+        for letter, option in zip(_LABELS, options, strict=False)
+    ]
+    return re.compile(
+        r"(?:[-*+•][ \t]*)?" + r"[\s.。,;、|]*(?:[-*+•][ \t]*)?".join(lines) + r"[ \t]*(?=[\s.。,;、|]|$)"
+    )
 
 
 def _unless_answer(sentence: re.Match[str]) -> str:

@@ -49,15 +49,23 @@ _ROLE = re.compile(
 )
 
 
+_MARK = re.compile(r"[<\[◁]")
+"""What every mark of thinking, of a turn's end or of a template begins with."""
+_OPENING_MARK = re.compile(r"\s*(?:" + TEMPLATE_MARK.pattern + ")", re.IGNORECASE)
+
+
 def without_thinking(text: str) -> str:
     """Return *text* without thinking; unclosed thinking ends the text.
 
     Thinking may lack its opening tag (the prompt held it), and gpt-oss speaks in channels, of which only ``final``
     is the reply.
     """
-    text = _CHANNEL.sub("", text)
-    if _RUN_TOGETHER.match(text) and "assistantfinal" in text:
+    marked = _MARK.search(text)
+    text = _CHANNEL.sub("", text) if marked else text
+    if "assistantfinal" in text and _RUN_TOGETHER.match(text):
         text = text.rpartition("assistantfinal")[2]
+    if not marked:
+        return text.strip()
     visible, depth, place = "", 0, 0
     for mark in _THOUGHT.finditer(text):
         if mark["open"]:
@@ -77,6 +85,8 @@ def without_thinking(text: str) -> str:
 def spoken_part(text: str) -> str:
     """Return the reply: no thinking, up to the turn's end, without marks."""
     text = without_thinking(text)
+    if not _MARK.search(text):
+        return text
     while start := _leading_mark(text):
         text = text[start:]
     if end := _TURN_END.search(text):
@@ -88,7 +98,7 @@ def _leading_mark(text: str) -> int:
     """Return the length of a mark that opens the model's turn, or 0."""
     if role := _ROLE.match(text):
         return role.end()
-    mark = re.match(r"\s*(?:" + TEMPLATE_MARK.pattern + ")", text, re.IGNORECASE)
+    mark = _OPENING_MARK.match(text)
     return mark.end() if mark else 0
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 
+from bakeoff.scoring.beginnings import beginning_with
 from bakeoff.scoring.judgements import DOUBT, SAFE, is_approved, is_rejected
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.option_words import REFUSED, WordReader
-from bakeoff.scoring.statements import MENTION
+from bakeoff.scoring.statements import CHOSEN, MENTION
 
-_CORRECTION = re.compile(
+_CORRECTION = beginning_with(
+    "acimnsw不修写哦啊嗯噢回应换改更笔等纠说退错",
     r"(?P<strong>更正|笔误|(?<!答案)应为|修正|改正|纠正|改为|改选|换(?:成|为|选)?(?=[*_` ]*[A-J](?![A-Za-z0-9]))|应改为|(?:回到|改回|换回|退回到?)(?=[*_` ]*(?:选项 ?)?[A-J](?![A-Za-z0-9]))|\bcorrection\b|\bi meant?\b|\bmake that\b|\bchanged? (?:it |my answer )?to\b)"
     r"|(?P<weak>(?:^|(?<=[\s,。;!?.…—(~-]))(?:哦|噢|啊|嗯)?(?:不对|不(?=[,。!…])|错了|说错了|写错了|等等|等一下|\bno\b|\bwait\b|\bactually\b|\bsorry\b))",
     re.IGNORECASE,
@@ -85,7 +87,7 @@ class ShortAnswerReader(WordReader):
     def corrected(self, stated: list[Labels]) -> Labels | None:
         """Return what a correction puts in the place of an answer.
 
-        ``更正：B`` says by itself that it is one; ``不，是B`` does so behind an answer.
+        ``更正：B`` says by itself that it is one; ``不，是B`` does so behind an answer, one of *stated* or a choice.
         """
         latest = None
         for match in itertools.islice(_CORRECTION.finditer(self.text), MOST_CUES):
@@ -93,7 +95,9 @@ class ShortAnswerReader(WordReader):
             if re.search(r"(?:无需|不用|不必|不需要?|need no|no)\s*$", before):
                 continue
             if match["weak"] and not (
-                any(labels.start < match.start() for labels in stated) or MENTION.search(before[-12:])
+                any(labels.start < match.start() for labels in stated)
+                or MENTION.search(before[-12:])
+                or any(labels.start < match.start() for labels in self.statements(CHOSEN))
             ):
                 continue
             place = _FILLER.match(self.text, match.end()).end()  # type: ignore[union-attr]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from bakeoff.scoring.beginnings import beginning_with
+
 _ZH = (
     r"答案|正确|标准|参考|官方|最终|最后|最|本|这|此|该|道|题目|题干|题意|题|问题|的|我们|我|给出|个人|自己|但是|但|不过|然而|因此|所以|因而|故|而|遂|于是|从而|由此|由上|可见|可知|显然|显而易见|毫?无疑问?"
     r"|毫不犹豫地?|不妨|也|还|就|才|只|仅|可以|可|必须|必然|应该|应当|应|需要?|要|能够?|会|将|是|为|以下|以上|如上|如下|下面|上述|结论|结果|综合|综上|所述|总之|总的|总体|整体|来看|来说|来讲|看来|看出|得出|得到|推出|考虑|比较|对比|分析|深入|仔细"
@@ -28,7 +30,8 @@ _OWN = re.compile(
     rf"(?:{_WORDS}|(?<![A-Za-z])(?:{_EN})(?:['’](?:ve|d|ll|m|s|re))?(?![A-Za-z])|[\"'][\w ]+[\"']\s*:|\\[a-z]+|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|[\W\d_])",
     re.IGNORECASE,
 )
-_TURNS = re.compile(
+_TURNS = beginning_with(
+    "bhst于从但可因所故然那",
     r"因此|所以|故|因而|于是|从而|可见|那么|可知|但是?|然而|\b(?:so|thus|hence|therefore|but)\b",
     re.IGNORECASE,
 )
@@ -36,11 +39,13 @@ _CIRCUMSTANCE = re.compile(
     r"(?:根据|按照|依据|基于|结合|从|在|对于|对|就|针对|由|通过|经过|鉴于|考虑到|作为|关于|为了|\b(?:given|based on|according to|considering|in|for|from|with|as|among|of|to)\b).*",
     re.IGNORECASE,
 )
-_OTHERS = re.compile(
+_OTHERS = beginning_with(
+    "bcghkstuy专书他你出初别前同她学您教旧有某用网老考课资题",
     r"教材|课本|题库|网上?|网络|别人|他人|同事|同学|老师|专家|学生|考生|初学|出题|用户|[你您](?!的(?:问题|提问|题目))|他|她|书上|资料|旧|前人|有些|某|\b(?:you|your|he|she|they|their|users?|students?|key|book|grade|score|beginners?|colleagues?)\b",
     re.IGNORECASE,
 )
-_ASCRIBES = re.compile(
+_ASCRIBES = beginning_with(
+    "abcist主以坚声宣觉认",
     r"认为|觉得|以为|主张|坚持|声称|宣称|\b(?:thinks?|thought|believes?|believed|says?|said|claims?|claimed|argues?|argued|insists?|told)\b",
     re.IGNORECASE,
 )

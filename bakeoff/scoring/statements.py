@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from functools import cached_property
 
+from bakeoff.scoring.beginnings import beginning_with
 from bakeoff.scoring.judgements import (
     ASCRIBED,
     AT_LEAST,
@@ -36,12 +37,14 @@ _REASON = re.compile(
     r"因(?!此|而)|由于|理由|解析|而[不非]|不[选是]|其[他余]|排除|除了|\bbecause\b|\bsince\b|\bnot\b|\brather\b",
     re.IGNORECASE,
 )
-MENTION = re.compile(
+MENTION = beginning_with(
+    r"A-Ja-jst第\ue000-\ue009",
     r"(?<![A-Za-z0-9])[A-J]{1,10}(?![A-Za-z0-9])|(?<=[a-z])[A-J](?=[.:()—]|选?项| (?:is|in)?correct\b| is\b)|[\ue000-\ue009]|第(?=[ ]?[一二三四五六七八九十\d])"
     r"|(?<![A-Za-z0-9'’])[a-j](?=[*_`\"'”’」』)\]】]*[ ]?(?:[.。、:()\]】」』”;,/|}\n—✓✔✅☑√✗✘❌×]|[ ](?:in)?correct\b|[是都均正对错不和与及也]|$|选?项))"
     r"|\b(?:first|second|third|fourth|fifth)(?= (?:option|choice|one)\b)",
 )
-EXPLANATION = re.compile(
+EXPLANATION = beginning_with(
+    r"\s#(*>\[_aer【分原理解说",
     r"(?:^|(?<=[\n。;!,.]))[\s#*_>【\[(]*(?:解析|理由|分析|说明|解释|原因|explanation|reason(?:ing|s)?|analysis)[】\])*_ ]*(?:[:\n]|如下|是)",
     re.IGNORECASE,
 )
@@ -54,12 +57,14 @@ _DESCRIBED = re.compile(
     rf"|(?:(?<=[.!\n])|(?<=[.!;\n] )|(?<=\n[-*•] )){_SEVERAL} (?!(?:and|or|both|as|too|also)\b)(?=[a-z]))"
     r"(?P<said>[^。;!\n]*)"
 )
-_NAMED_AS_WELL = re.compile(
+_NAMED_AS_WELL = beginning_with(
+    "acdfghilmoprstuvw√✅✓✔一也亦值可合同吻对恰成或有正相符视还选部",
     r"[也亦还]|同样|一样|(?<!不)正确|(?<!不)对|(?<!不)选|(?<!不)合适|(?<!不)恰当|(?<!不)符合|(?<!不)可取|(?<!不)(?:成立|相符|吻合|一致|可行)|有(?:一?定|些)?的?道理|值得|或许|可能|也许|可选|部分|视情况|[✓✔✅√]"
     r"|\b(?:also|too|as well|likewise|so (?:is|are)|(?<!not )(?:correct|right|appropriate|acceptable|valid|true|fine|good|reasonable|applies|suitable|fits?|plausible|relevant|possible|maybe|perhaps|helpful|useful|partly|partially|important|defensible|consistent|ok|okay)|(?:could|can|may|might|would|should|is|are|does|do|will)(?! ?n[o']t\b| never\b)(?=[^.]{0,20}(?:be (?:ok|chosen|included|accept|added)|include|apply|work|help|fit)))\b",
     re.IGNORECASE,
 )
-_ADDS = re.compile(
+_ADDS = beginning_with(
+    r"\s!,;?ABCDEFGHIJacfimnoprstuw、。不也以但其剩加包取另只可因待我或有此至补视还需",
     rf"需要?进一步|有?待|此外|另外|以及|加上|包括|补充|其[他余它]|剩下|{UNSURE.pattern}|\b(?:plus|in addition|moreover|furthermore|include|others?|rest|actually|wait|should|could)\b",
     re.IGNORECASE,
 )
@@ -88,10 +93,17 @@ _BRANCHES = re.compile(r"当(?!然).{1,30}时.{1,40}[;。,].{0,20}(?:时|的话|
 _BY_OTHERS = re.compile(
     r"(?:按照?|根据|依照|据|在|从|对)[^,。;]{0,10}(?:某些?|有些|部分|一些|另一些|他们|别人|前人|旧)[^,。;]{0,10},\s*$"
 )
+_MAY_SUPPOSE = beginning_with(
+    "iu若如假要倘某有部一另他别前旧",
+    r"如果|若|假如|假设|假使|要是|倘若|if|unless|某|有些|部分|一些|另一些|他们|别人|前人|旧",
+    re.IGNORECASE,
+)
+"""What a condition, or the view of others, cannot do without."""
 _OF_CHOOSING = re.compile(
     r"选|挑|答|判断|猜|二者|三者|只能|非要|必须|一定要|题(?:目|干)?(?:没|无|不)|理解|没(?:有)?(?:看|记|理解)错|\b(?:choose|pick|select|answer|guess|must|have to|had to|question|forced|understand)\b",
     re.IGNORECASE,
 )
+_NEGATIONS = tuple("不没未非")
 _JOINED = re.compile(r"、\s*|[\s*_`,、;。]*(?:也|还|同时|并且?|另外|以及|再|又|and|also)[^。;\n]{0,6}")
 _SET_APART = re.compile(
     r"[;。\n][\s*_`(\[【\"'“‘「『-]*(?:(?:还有|另外|以及|同时|和|选项?|[Oo]ptions?|[Aa]lso)[\s,]*|[a-j\d]{1,2}[.)、:][\s*_`]*)?$"
@@ -100,7 +112,8 @@ _SET_APART = re.compile(
 _FIT = r"(?:正确|合适|恰当|符合题意|符合|合理|妥当|适当|最佳|最优|最好|标准|准确|适合|可取)"
 _TO_BE = r"(?:\s*(?:毫?无疑问?|呢,|应该|应当|应|就|只能|只有|仅有|显然|最终|也|便|该|不变|没有?(?:改变|变化?)|维持不变|当然|肯定|可以|确定|其实|仍然?|依然|依旧|还|则))*\s*(?:是|为|选择?(?!项)|包括|包含|有|如下|即|在于|在(?=[*_`(]*[A-J])|[系乃](?=[*_`(]*[A-J])|(?:is|are)\b)*(?:\s*选择?(?!项))?"
 _BE = r"(?:'s\b|\s*(?:is|are|was|must be|has to be|should be|would be|will be|includes?|是|为|:|=|\.(?= *[A-J]\b)))"
-MARKED = re.compile(
+MARKED = beginning_with(
+    r"\"'\\abcefmrt先准可合回妥得恰情感我最标正直符答结综解适选",
     rf"(?:{_FIT}的?)?答案{_TO_BE}"
     rf"|{_FIT}的?(?:选项|选择|项){_TO_BE}(?=[\s*_`:]*(?:[:\"“「(\[*]|是|为|[A-J选第]))"
     r"|(?:^|(?<=[\n。;,!?*#\s]))(?:正解|解|答|回答|(?:最终|综合|先说|先给|直接给出?|得出)?结论|结果|答复|选择|选项|选)\s*[*_`]*\s*:"
@@ -116,7 +129,8 @@ MARKED = re.compile(
     rf"|\bmy (?:pick|choice|vote|selection|decision|conclusion|verdict|recommendation|preference)\b(?:{_BE}| goes to)|\b(?:answers?|ans)\b{_BE}?|(?<![a-z])correct[\"']?\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
-CHOSEN = re.compile(
+CHOSEN = beginning_with(
+    ",;abcdfghiklmnoprstvw。三上下两中之五仅以作倾偏做内准判剩勾取只可合唯四回因圈填妥定对就应归当得必恰我所投指推支故敲方最标正票符而肯落裁觉认说这适选那里锁需题首",
     rf"{_FIT}的?(?:(?![不没未无非错])[\u4e00-\u9fff]){{0,6}}?(?:应该|应当|应|就)?(?:是|为|有|包括|的是|只有|仅有)"
     r"|符合[^,。;:\n不]{1,12}的(?:选项|做法|说法|一项)?(?:有|是|为|包括)|\b(?:most (?!un|in|dis|harm|danger|common|tempt|popular|frequent|extreme|rude|cruel|hurt)[a-z]+|healthiest|wisest|kindest|safest|strongest|clearest|soundest|fairest|gentlest|warmest|closest|likeliest|smartest) (?:answer|choice|option|response|reply|statement)s? (?:is|are|would be)\b|\b(?:statement|option|response|choice|answer|reply) that best [a-z ]{1,40} is\b"
     r"|(?:应该?|应当|必须|需要)(?![^,。;:!?\n]{0,24}(?:[不没非少错误差坏]|避免|排除|注意|警惕|防止|放弃))[^,。;:!?\n]{1,16}的(?:做法|选项|措施|方式|回应)?(?:就|便)?是"
@@ -135,6 +149,8 @@ CHOSEN = re.compile(
 )
 
 
+_MAY_TAKE_BACK = re.compile(TAKEN_BACK.pattern.replace(r"\b", ""), re.IGNORECASE)
+"""What may take something back, wherever a text is cut."""
 _OF_TRUTH = re.compile(
     rf"(?:{_FIT}|\b(?:correct|right|true|appropriate)\b)(?!题|.*(?:答案|选|answer|choice|option|response|\bones?\b|move|step))",
     re.IGNORECASE,
@@ -190,8 +206,15 @@ class StatementReader(LabelReader):
                 current = replace(current, whole=self.complete(current))
         return self.letters(current)
 
+    @cached_property
+    def takes_back(self) -> bool:
+        """Whether anything in the reply may take something back."""
+        return bool(_MAY_TAKE_BACK.search(self.text))
+
     def taken_back(self, start: int) -> bool:
         """Whether what stands before *start* takes something back."""
+        if not self.takes_back:
+            return False
         before = self.text[max(0, start - 24) : start].rsplit("\n\n", 1)[-1]
         return bool(TAKEN_BACK.search(before))
 
@@ -210,7 +233,7 @@ class StatementReader(LabelReader):
         end = -1
         cues = list(cue.finditer(self.text))
         for match in cues if len(cues) <= 2 * MOST_CUES else cues[:MOST_CUES] + cues[-MOST_CUES:]:
-            if match.start() < end or self.doubted(match.start()) or re.search(r"[不没未非]$", match[0]):
+            if match.start() < end or match[0].endswith(_NEGATIONS) or self.doubted(match.start()):
                 continue
             if self.asks_exception and _OF_TRUTH.match(match[0]):
                 continue
@@ -231,14 +254,16 @@ class StatementReader(LabelReader):
         """Return what the clause says before *start*, options' words left out."""
         before = self.text[max(0, start - 40) : start]
         clause = _QUOTED.sub("", BREAK.split(before)[-1])
-        for words in sorted(self.words.values(), key=len, reverse=True):
-            clause = clause.replace(words, "") if len(words) > 1 else clause
+        for words in self.prepared.longest_first:
+            clause = clause.replace(words, "")
         return clause
 
     def _is_judgement(self, cue: re.Match[str]) -> bool:
         """Whether *cue* judges the label before it: the 选 of ``A:选``."""
+        if cue[0] != "选":
+            return False
         before = re.sub(r"[\s*_`]*:[\s*_`]*$", ":", self.text[max(0, cue.start() - 80) : cue.start()])
-        if cue[0] != "选" or not before.endswith(":"):
+        if not before.endswith(":"):
             return False
         return bool(re.search(r"(?:(?<![A-Za-z])[A-Ja-j]|[项)\ue000-\ue009])[*_`)\]】]*:$", before)) or any(
             before.endswith(f"{words}:") for words in self.words.values()
@@ -267,11 +292,18 @@ class StatementReader(LabelReader):
             return True
         return bool(DOUBT.search(SAFE.sub("", clause)))
 
+    @cached_property
+    def _supposes(self) -> bool:
+        """Whether anything in the reply may be a condition or name others."""
+        return bool(_MAY_SUPPOSE.search(self.text)) or ("当" in self.text and "时" in self.text)
+
     def _supposed(self, start: int, clause: int) -> bool:
         """Whether what stands at *start* holds under a condition of the case.
 
         A condition of the choice itself (``如果必须选一个，选B``) and one that a turn such as 但 ends are none.
         """
+        if not self._supposes:
+            return False
         sentence = re.split(r"[。!?;\n]|\.\s", self.text[max(0, start - 80) : start])[-1]
         earlier = sentence[: max(0, len(sentence) - clause)]
         first = re.split(r"[。!?\n]", self.text[max(0, start - 80) : start])[-1]

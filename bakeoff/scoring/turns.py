@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 
+from bakeoff.scoring.beginnings import beginning_with
 from bakeoff.scoring.questions import Stem
 
-_ASKED = re.compile(
+_ASKED = beginning_with(
+    r"\t\n #*>_epq下例原本此示第问题",
     r"(?:^|\n)[ \t>*_#]*(?:题目|问题|例题?|[本原此]?题|示例|第 ?\d+ ?题|下一题|question|problem|example|q(?=\d*[ \t]*[:.]))[ \t*_]*\d*[ \t*_]*[:.、][ \t*_]*(?P<first>[^\n]*)",
     re.IGNORECASE,
 )
-_WITHDRAWN = re.compile(
+_WITHDRAWN = beginning_with(
+    ".cdilnst…上不以刚前呃哦啊嗯噢容尚当待忽我把撤收无暂现目答让请还麻",
     r"(?:[啊哦噢呃嗯…]|\.{2,})[, 。]*不对|(?:我|把)[^,。;\n]{0,8}(?:收回|撤回)|(?:收回|撤回)(?=[\W_]|$|刚|上|前|我|这个?答)|(?:答案|以上|上述|前面|刚才)[^,。;\n]{0,8}(?:作废|不算|不作数|撤回)|(?:请|麻烦)?(?:忽略|无视)(?:掉|一下)?(?:我|上|前|刚|以上|之前)"
     r"|不算数|当我没(?:说|答)|(?:目前|暂时|现在|尚|还|我)(?:还|也|是)?(?:不能|无法|没法|不敢)(?:最终)?(?:确定|肯定|下结论|断定|作答|给出)|(?:容|让|待)我(?:再|重新)[^,。;\n]{0,6}(?:[想看核查算]|考虑|确认)|(?:还|尚)(?:没有?|未)(?:来得及)?(?:核实|核对|查证|想清楚|想好|确认)"
     r"|\b(?:i )?(?:take|took) (?:that|it|this|my answer) back|\b(?:ignore|disregard|scratch) (?:that|this|it|my|the (?:last|previous|above))|\bnever ?mind\b|\blet me (?:re-?check|double-?check|check again|think again|reconsider)|\bi (?:retract|withdraw)\b"
@@ -28,7 +31,7 @@ def own_turn(text: str, stem: Stem) -> tuple[str, str]:
 
     The second is empty where a reply asks several questions of which none is the one that was asked.
     """
-    asked = list(_ASKED.finditer(text))
+    asked = list(_ASKED.finditer(text)) if "\n" in text else [first] if (first := _ASKED.match(text)) else []
     if not asked:
         return text, ""
     before = text[: asked[0].start()].strip()

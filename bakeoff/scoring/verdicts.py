@@ -10,33 +10,42 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_MEANS_WELL = re.compile(
+from bakeoff.scoring.beginnings import beginning_with
+
+_MEANS_WELL = beginning_with(
+    "nw不无未毫没错除非",
     r"不仅(?:仅)?|不但|不光|不妨|没错|没毛病|没问题|没有(?:任何)?问题|没有?(?:疑问|争议|异议|悬念)|无误|毫?无疑问?|无可(?:厚非|争议|置疑)|非常|非(?=[^,。]{1,8}莫属)|错不了|不可否认|不得不(?:说|选)|不用说|不难|除了?(?=[^,。]{1,24}(?:以?外|之外))"
     r"|不同程度|无论|不管|未来|不断|没的说|没跑|\bno doubt\b|\bwithout (?:a )?doubt\b|\bnot only\b|\bno question\b",
     re.IGNORECASE,
 )
-_NEGATION = re.compile(
+_NEGATION = beginning_with(
+    "acdfinw不别勿够并无未没算缺莫谈非",
     r"不|没有?|未(?!来)|无(?!意识|条件)|非|别(?=选)|勿|莫(?=选)|并非|谈不上|算不上|够不上|缺乏|\b(?:not|no|never|cannot|isn|aren|doesn|don|wasn|neither|nor|without|fails? to)\b(?:['’]t\b)?|n['’]t\b",
     re.IGNORECASE,
 )
-_FAULT = re.compile(
+_FAULT = beginning_with(
+    "fiuw曲有混片牵站误过错",
     r"错误?|误|有问题|站不住脚|过于|片面|牵强|曲解|混淆|\b(?:wrong|incorrect|false|invalid|inappropriate|inaccurate|unsuitable|irrelevant|untrue)\b",
     re.IGNORECASE,
 )
-_DROPS = re.compile(
+_DROPS = beginning_with(
+    "cder出划删刨剔去拿排淘舍落除",
     r"排除|剔除|去掉|去除|划掉|删(?:去|掉|除)|淘汰|出局|拿掉|刨除|剔掉|排掉|舍去|除外|落选|\b(?:rul(?:ed?|es|ing) out|eliminat\w+|exclud\w+|cross(?:ed)? out|discard\w*|drop(?:ped)?)\b",
     re.IGNORECASE,
 )
-_TAKES = re.compile(
+_TAKES = beginning_with(
+    "acps保入切勾合当扣正留符答选",
     r"选(?!项|择题|择性)|当选|入选|留下|保留|入围|(?:符合|切合|合乎|扣|合)题(?:意|目|干)?|答案|正解|\b(?:choose|pick|select|answer)\b|勾(?:上|选)",
     re.IGNORECASE,
 )
-_HOLDS = re.compile(
+_HOLDS = beginning_with(
+    "abcfrstv准可合妥对就属恰成才无是最有正没相符适",
     r"正确|准确|(?<![反相针绝面应])对(?=[\W_的]|$)|成立|属实|属于|符合|恰当|合适|适当|合理|妥当|可取|可行|可以(?=[\W_]|$)|没错|没毛病|没问题|没有(?:任何)?问题|无误|是(?=[\W_]|$)|才叫|才算|才是|正是|就是|有关|相关|最(?:合适|恰当|好|佳|贴切|准确)"
     r"|\b(?:correct|right|true|valid|accurate|appropriate|suitable|reasonable|acceptable|fits?|appl(?:y|ies)|best|supported|stated)\b",
     re.IGNORECASE,
 )
-_DOUBTFUL = re.compile(
+_DOUBTFUL = beginning_with(
+    "?cfilmoprsuw一不为么之乍也似倘假其初勉即可同吗呢哪多大如存容尚待很或拒是有某的看考至若要误谁貌还部除难",
     r"若|如果|假如|假设|要是|倘若|除非|即使|可能|也许|或许|大概|是否|难道|似乎|看似|初看|乍看|乍一看|貌似|容易|误(?:选|认|以)|有人|有些人|很多人|不少人|多数人|同学|考生|[吗么呢](?=[\W_]|$)|\?|[哪谁]|为何|为什么|至少|部分|勉强|一定程度|某种|存疑|待定|尚|的人|难说|拒绝|某些|或者?(?!许)|还是(?!选)|其中之一|之一"
     r"|\b(?:if|unless|whether|suppose|maybe|perhaps|might|may|could|possibly|some|many|people|students|or|seems?|looks?|partly|less|first|when|refuse)\b",
     re.IGNORECASE,

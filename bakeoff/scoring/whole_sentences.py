@@ -117,6 +117,12 @@ _REST_ONLY = re.compile(
     r"(?:其[他余它]|剩下)(?:的|[两三四]项)?(?:都|均)?(?:不是|不属于|错|不对|不选)?|(?:the )?(?:rest|others) (?:are|do) not?"
 )
 _PRONOUN = re.compile(r"I(?=['’ ])(?:['’]|(?= [a-z]))")
+_OPENERS = re.compile(r"(?:选项|\boptions? |[\"'“‘「『(*_`])+$", re.IGNORECASE)
+_OPENER_ENDS = tuple("项 \"'“‘「『(*_`")
+_LETTER = re.compile(r"([A-J])(?![A-Za-z0-9])(?:选?项)?[*_`)\]】」』”\"']*")
+_REPEATED_LETTER = re.compile(r"([A-J])\1{2,19}")
+_SENTENCE_END = re.compile(r"[。!;\n]+|\.(?:\s|$)")
+_SPACED = re.compile(rf" *([,:{_LABEL}]) *")
 _JOINT = re.compile(rf"(?<={_LABEL}) ?(?:[、和与及]|以及|\band\b) ?$")
 """What makes one list of two labels: ``B、D外``."""
 _LOOKED_THROUGH = 400
@@ -130,14 +136,14 @@ class SentenceReader(ShortAnswerReader):
         text = self.text
         if stop := EXPLANATION.search(text):
             text = text[: stop.start()]
-        if re.fullmatch(r"([A-J])\1{2,19}", text):
+        if _REPEATED_LETTER.fullmatch(text):
             return text[0] if LETTERS.index(text[0]) < self.count else ""
         if len(text) > _LOOKED_THROUGH or self.asks_exception:
             return None
         signs, lists = self._signs(text)
         if any(max(labels) >= self.count for labels in lists):
             return None
-        sentences = [part.strip(" ,") for part in re.split(r"[。!;\n]+|\.(?:\s|$)", signs) if part.strip()]
+        sentences = [part.strip(" ,") for part in _SENTENCE_END.split(signs) if part.strip()]
         naming = [part for part in sentences if _LABEL in part]
         if not lists and self.multiple and len(sentences) == 1:
             every = _EVERY_ONE.fullmatch(sentences[0])
@@ -145,7 +151,7 @@ class SentenceReader(ShortAnswerReader):
             return self._letters(set(range(self.count))) if every and not counted else None
         if len(naming) == 1:
             whole = ",".join(sentences)
-            for form in (naming[0], re.sub(rf" *([,:{_LABEL}]) *", r"\1", naming[0]), whole):
+            for form in dict.fromkeys((naming[0], _SPACED.sub(r"\1", naming[0]), whole)):
                 if (indices := self._explained(form, lists)) is not None:
                     return self._letters(indices)
         return self._clauses(sentences, lists) if self.multiple and len(lists) > 1 else None
@@ -194,10 +200,15 @@ class SentenceReader(ShortAnswerReader):
         signs, place = "", 0
         lists: list[tuple[int, ...]] = []
         mentions = {m.start() for m in itertools.islice(MENTION.finditer(text), MOST_CUES)}
-        while place < len(text):
+        for start in sorted(mentions | self.named_at):
+            if not place <= start < len(text):
+                continue
+            signs += text[place:start]
+            place = start
             labels, end = self._labels_at(place, place in mentions)
             if labels and end <= len(text) and not _PRONOUN.match(text, place):
-                signs = re.sub(r"(?:选项|\boptions? |[\"'“‘「『(*_`])+$", "", signs, flags=re.IGNORECASE)
+                if signs.removesuffix("\n")[-1:] in _OPENER_ENDS:
+                    signs = _OPENERS.sub("", signs)
                 if lists and (joint := _JOINT.search(signs)):
                     signs = signs[: joint.start()]
                     lists[-1] += labels
@@ -208,7 +219,7 @@ class SentenceReader(ShortAnswerReader):
             else:
                 signs += text[place]
                 place += 1
-        return signs, lists
+        return signs + text[place:], lists
 
     def _labels_at(self, place: int, mentioned: bool) -> tuple[tuple[int, ...], int]:
         if not mentioned and self.own_words(place) is None:
@@ -216,9 +227,7 @@ class SentenceReader(ShortAnswerReader):
         if labels := self.label_list(place, small=False):
             return labels.indices, labels.end
         # The whole sentence is looked at, so that any word may follow a letter.
-        if letter := re.match(
-            r"([A-J])(?![A-Za-z0-9])(?:选?项)?[*_`)\]】」』”\"']*", self.text[place : place + 12]
-        ):
+        if letter := _LETTER.match(self.text[place : place + 12]):
             return (LETTERS.index(letter[1]),), place + letter.end()
         return (), place
 
