@@ -54,8 +54,8 @@ QUOTES = Template(
 )
 TURNED = Template(
     "evalscope.caches.turned",
-    "with a number in front of the prompt, {right} of {wrong} wrong answers are right and {lost} of {others} right ones "
-    "wrong: the service does not seem to read each prompt anew",
+    "with a number in front of the prompt, {right} of {wrong} wrong answers are right and {lost} of {others} right "
+    "ones wrong: the service does not seem to read each prompt anew",
     zh="仅在提示词前加一个编号，{wrong} 道答错的题中有 {right} 道答对，而 {others} 道答对的题中仅 {lost} 道答错："
     "服务似乎没有逐题读取提示词",
     en="with a number in front of the prompt, {right} of {wrong} wrong answers become right, and {lost} of {others} "
@@ -102,9 +102,10 @@ def follow_a_part(prompts: Sequence[str], samples: Sequence[Sample]) -> str:
         pairs = [(group[0], sample) for group in groups.values() for sample in group[1:]]
         same = sum(first.reply.strip() == second.reply.strip() for first, second in pairs)
         alike = sum(first.target == second.target for first, second in pairs)
-        if len(pairs) >= _FEWEST and same >= 0.95 * len(pairs) and alike <= 0.8 * len(pairs):
-            if _at_least(same, len(pairs), usual) < _IMPROBABLE:
-                return SHARED(count=same, total=len(pairs), part=words)
+        if len(pairs) < _FEWEST or same < 0.95 * len(pairs) or alike > 0.8 * len(pairs):
+            continue
+        if _at_least(same, len(pairs), usual) < _IMPROBABLE:
+            return SHARED(count=same, total=len(pairs), part=words)
     return ""
 
 
