@@ -255,6 +255,15 @@ def test_another_encoding_and_a_bomb_are_told_and_no_reply(
     assert ("答案：B" in str(told.value)) is ("GB" in words)
 
 
+def test_an_answer_that_unpacks_to_gigabytes_at_once_is_not_unpacked() -> None:
+    for encoding in ("zstd", "br", "compress", "gzip, br"):
+        with serving(lambda *_, name=encoding: (200, {"Content-Encoding": name}, b"x" * 64)) as (url, seen):
+            api = AskingAPI("m", url, "EMPTY", in_flight=1, tries=Tries(attempts=1))
+            with pytest.raises(BadAnswer, match=r"packed as|compressed several times"):
+                api.tokens([ChatMessageUser(content="x")], {})
+        assert seen[0]["accept-encoding"] == "gzip, deflate"
+
+
 def test_half_a_character_and_a_declared_utf_8_are_let_pass() -> None:
     cut = completion("CUT").replace(b"CUT", "因为".encode()[:-1])
     with serving(lambda *_: (200, {"Content-Type": "application/json; charset=UTF8"}, cut)) as (url, _):
