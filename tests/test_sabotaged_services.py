@@ -714,6 +714,20 @@ def test_one_broken_worker_of_several_is_not_trusted(workers: int, exam: Path) -
     assert "asked alone, the service answers" in result["why_not"]
 
 
+def test_replies_that_were_changed_on_disk_are_asked_for_again_and_told(exam: Path) -> None:
+    with serving(lambda _, prompt: "答案：B") as (url, seen):
+        before = evaluated(url, exam)["scores"][0]["value"]
+        (path,) = (exam.parent / "work").rglob("predictions/*/*.jsonl")
+        rows = path.read_text(encoding="utf-8").replace("答案：B", "答案：A", 3).split("\n")
+        path.write_text("\n".join([rows[0], *rows]), encoding="utf-8")
+        count = len(seen)
+        result = evaluated(url, exam)
+    assert result["scores"][0]["value"] == before
+    assert result["ledger"]["asked"] == result["ledger"]["answered"] == len(LETTERS)
+    assert count + 2 <= len(seen) <= count + 40
+    assert any("replies on disk were not the ones" in words for words in result["alarms"])
+
+
 class Cached:
     """Gives whatever has the same *key* the reply that was given first, unless *model* was asked with a new one."""
 

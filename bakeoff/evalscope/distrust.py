@@ -69,6 +69,12 @@ SERVICE_TEXTS = Template(
     "{count} of {total} questions: {error}",
     zh="{total} 题中有 {count} 题：{error}",
 )
+CHANGED = Template(
+    "evalscope.distrust.changed",
+    "{count} replies on disk were not the ones that had been graded: their questions were asked again",
+    zh="磁盘上有 {count} 条回复与已评分的不一致，相应题目已重新提问",
+    en="{count} replies on disk differed from those that had been graded: their questions were asked again",
+)
 PROMPTS_CUT = Template(
     "evalscope.distrust.prompts_cut",
     "for {count} of {total} questions, the service counts fewer tokens than their prompts can have ({tokens} for "

@@ -21,6 +21,7 @@ from bakeoff.evalscope.catalogue import check_suite
 from bakeoff.evalscope.choosing import ask_letters
 from bakeoff.evalscope.commands import OFFLINE
 from bakeoff.evalscope.distrust import (
+    CHANGED,
     FINGERPRINTS,
     ask_alone,
     distrust,
@@ -268,6 +269,8 @@ def _settled(
     if not alone and not cached:
         cached = ask_changed(loaded, samples, api, plan, anew=new > 0)
     alarms = [*concurrent.alarms, *plan.get("cautions", ()), *alarms]
+    if loaded.changed:
+        alarms.append(CHANGED(count=loaded.changed))
     names = names_of(loaded, api)
     if len(prints := names["system_fingerprints"]) > 1:
         alarms.append(FINGERPRINTS(count=len(prints), names=prints[:5]))
