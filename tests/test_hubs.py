@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -556,6 +557,36 @@ def test_who_answers_in_the_hub_s_place_is_no_hub(house: House, instead: tuple[i
     house.hub.instead = instead
     assert house.run().base().fingerprint == made
     assert len(house.events("hub not asked")) == 1
+
+
+def bomb(mebibytes: int) -> bytes:
+    """A gzip body of so many MiB of blanks, put together from one block."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    first = packer.compress(b" " * 2**20) + packer.flush(zlib.Z_FULL_FLUSH)
+    return first + (packer.compress(b" " * 2**20) + packer.flush(zlib.Z_FULL_FLUSH)) * (mebibytes - 1)
+
+
+@pytest.mark.parametrize(
+    ("place", "size", "words"),
+    [("api/", 2048, "with more than 512 MiB; not read on"), ("config.json", 64, "larger than it lists")],
+)
+def test_a_page_and_a_file_without_end_are_not_read_on(
+    house: House, place: str, size: int, words: str
+) -> None:
+    house.model().commit(files())
+    page = bomb(size)
+    headers = {"Content_Encoding": "gzip", "Content_Type": "application/json", "X_Repo_Commit": "a" * 40}
+
+    def answer(_: str, method: str, path: str) -> tuple[int, dict[str, str], bytes] | None:
+        is_file = "/resolve/" in path or "FilePath" in path
+        wanted = place in path and (is_file or place == "api/")
+        return (200, headers, page) if wanted and (method == "GET" or place == "api/") else None
+
+    house.hub.before = answer
+    with pytest.raises(DataError, match=words):
+        house.run().base()
+    largest = max(path.stat().st_size for path in house.root.rglob("*") if path.is_file())
+    assert largest <= 16 * 2**20
 
 
 def test_a_gated_model_that_the_cache_has_needs_no_token(house: House) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -252,6 +253,15 @@ def test_another_encoding_and_a_bomb_are_told_and_no_reply(
         reply(url)
     assert words in str(told.value)
     assert ("答案：B" in str(told.value)) is ("GB" in words)
+
+
+def test_an_answer_that_unpacks_to_gigabytes_at_once_is_not_unpacked() -> None:
+    for encoding in ("zstd", "br", "compress", "gzip, br"):
+        with serving(lambda *_, name=encoding: (200, {"Content-Encoding": name}, b"x" * 64)) as (url, seen):
+            api = AskingAPI("m", url, "EMPTY", in_flight=1, tries=Tries(attempts=1))
+            with pytest.raises(BadAnswer, match=r"packed as|compressed several times"):
+                api.tokens([ChatMessageUser(content="x")], {})
+        assert seen[0]["accept-encoding"] == "gzip, deflate"
 
 
 def test_half_a_character_and_a_declared_utf_8_are_let_pass() -> None:
@@ -702,6 +712,92 @@ def test_one_broken_worker_of_several_is_not_trusted(workers: int, exam: Path) -
     with serving(answer) as (url, _):
         result = evaluated(url, exam)
     assert "asked alone, the service answers" in result["why_not"]
+
+
+def test_replies_that_were_changed_on_disk_are_asked_for_again_and_told(exam: Path) -> None:
+    with serving(lambda _, prompt: "答案：B") as (url, seen):
+        before = evaluated(url, exam)["scores"][0]["value"]
+        (path,) = (exam.parent / "work").rglob("predictions/*/*.jsonl")
+        rows = path.read_text(encoding="utf-8").replace("答案：B", "答案：A", 3).split("\n")
+        path.write_text("\n".join([rows[0], *rows]), encoding="utf-8")
+        count = len(seen)
+        result = evaluated(url, exam)
+    assert result["scores"][0]["value"] == before
+    assert result["ledger"]["asked"] == result["ledger"]["answered"] == len(LETTERS)
+    assert count + 2 <= len(seen) <= count + 40
+    assert any("replies on disk were not the ones" in words for words in result["alarms"])
+
+
+class Cached:
+    """Gives whatever has the same *key* the reply that was given first, unless *model* was asked with a new one."""
+
+    def __init__(self, key: Callable[[str], object], model: Callable[[str], str] = right) -> None:
+        self.key, self.model, self.kept = key, model, dict[object, str]()
+        self.lock = threading.Lock()
+
+    def __call__(self, _: int, prompt: str) -> str:
+        with self.lock:
+            return self.kept.setdefault(self.key(prompt), self.model(prompt))
+
+
+def in_words_of(prompt: str) -> str:
+    letter = right(prompt)[-1]
+    return f"答案：{letter}. " + prompt.partition(f"\n{letter}) ")[2].partition("\n")[0]
+
+
+@pytest.fixture
+def long_exam(exam: Path) -> Path:
+    """The exam with questions of many lengths, whose beginnings some have in common."""
+    path = exam / "facts_val.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for number, row in enumerate(rows):
+        row["question"] = (
+            f"{'甲乙丙丁戊己庚辛'[number % 8] * 24}，" + "请看" * (number * 7 % 12) + row["question"]
+        )
+        row["D"] = "子丑寅卯辰巳午未"[number // 3 % 8] * 20
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return exam
+
+
+@pytest.mark.parametrize(
+    ("key", "spoken", "words"),
+    [
+        (len, right, "has the same length as another's"),
+        (lambda prompt: prompt[: prompt.index("\n") + 20], right, "has the same beginning ("),
+        (lambda prompt: prompt[-20:], right, "has the same end ("),
+        (lambda prompt: prompt.strip()[:40], right, "with a number in front"),
+        (
+            lambda prompt: zlib.crc32(prompt.encode()) % 50,
+            in_words_of,
+            "choose an option of another question",
+        ),
+    ],
+    ids=["length", "beginning", "end", "first words", "quoted options"],
+)
+def test_a_cache_that_questions_share_is_not_trusted(
+    key: Callable[[str], object], spoken: Callable[[str], str], words: str, long_exam: Path
+) -> None:
+    with serving(Cached(key, spoken)) as (url, _):
+        result = evaluated(url, long_exam)
+    assert words in result["why_not"]
+    assert not result["trusted"]
+
+
+@pytest.mark.parametrize(
+    "weak",
+    [
+        lambda _: "答案：B",
+        lambda prompt: f"答案：{'ABCD'[zlib.crc32(prompt.encode()) % 4]}",
+        lambda prompt: right(prompt) if zlib.crc32(prompt.encode()) % 10 < 6 else "答案：C",
+        lambda prompt: f"答案：{'ABCD'[zlib.crc32(prompt[40:60].encode()) % 4]}",
+    ],
+    ids=["one letter", "guesses", "knows some", "looks at a part"],
+)
+def test_a_weak_model_is_not_taken_for_a_cache(weak: Callable[[str], str], long_exam: Path) -> None:
+    with serving(lambda _, prompt: weak(prompt)) as (url, seen):
+        why = evaluated(url, long_exam)["why_not"]
+    assert not any(words in why for words in ("cache", "another question", "number in front"))
+    assert len(seen) <= 2 * len(LETTERS) + 60
 
 
 def test_a_service_that_does_not_keep_max_tokens_is_told(exam: Path) -> None:

@@ -39,6 +39,7 @@ from bakeoff.scoring.tables import (
     write_samples,
     write_scores,
 )
+from bakeoff.scoring.uniformity import few_texts
 
 GRADED = st.sampled_from([0.0, 1.0])
 
@@ -271,6 +272,29 @@ def test_one_text_in_a_disguise_or_a_few_in_turn_speak_against_an_open_suite(
     ]
     why = score(samples, "accuracy", trust=Thresholds()).why_not
     assert (words in why) if words else why == ""
+
+
+@pytest.mark.parametrize(
+    ("reply", "reference", "words"),
+    [
+        ("请立即拨打急救电话，或前往最近的医院。", lambda _: "请您马上前往最近的医院，或拨打急救电话。", ""),
+        ("请立即拨打急救电话，或前往最近的医院。", lambda n: "请您前往最近的医院。" if n % 2 else "请拨打急救电话", ""),
+        ("感谢您的信任，祝您生活愉快，再见。", lambda _: "请您马上前往最近的医院，或拨打急救电话。", "same text"),
+        ("请立即拨打急救电话，或前往最近的医院。", lambda n: f"试试{ADVICE[n % 6]}，再{TOPICS[n]}。", "same text"),
+        ("先照顾好自己，可以和朋友聊聊，再见。", lambda n: ADVICE[n % 6] * (1 + n % 2), "same text"),
+    ],
+)  # fmt: skip
+def test_one_text_is_what_an_open_suite_asks_for_where_its_references_are(
+    reply: str, reference: Callable[[int], str], words: str
+) -> None:
+    samples = [
+        sample(options=(), question=f"因为{topic}很难受，怎么办？", target=reference(n), reply=reply)
+        for _ in range(2)
+        for n, topic in enumerate(TOPICS)
+    ]
+    why = score(samples, "accuracy", trust=Thresholds()).why_not
+    assert ("same text" in why or "one text" in why) if words else why == ""
+    assert (words in few_texts(samples)) if words else few_texts(samples) == ""
 
 
 def lines(name: str) -> list[str]:

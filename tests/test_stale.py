@@ -166,7 +166,7 @@ def test_a_hubs_files_go_when_no_row_takes_them(store: Path) -> None:
     assert [folder.exists() for folder in (*needed, *unneeded)] == [True, True, False, False, False]
 
 
-@pytest.mark.parametrize("how", ["copied", "moved", "linked"])
+@pytest.mark.parametrize("how", ["copied", "moved", "linked", "linked within"])
 def test_a_store_that_lies_elsewhere_now_lists_what_it_did(store: Path, how: str) -> None:
     matrix = load_matrix(store.parent / "matrix.json")
     chain = Chain(matrix.models["tiny"], bench_in(store, Runner(store / "p"), matrix))
@@ -180,7 +180,12 @@ def test_a_store_that_lies_elsewhere_now_lists_what_it_did(store: Path, how: str
     before = {one.folder.relative_to(store) for one in stale(matrix, Workspace(store))}
     there = store.parent / "elsewhere" / "store"
     there.parent.mkdir()
-    {"copied": lambda: shutil.copytree(store, there), "moved": lambda: store.rename(there),
+    if how == "linked within":
+        shutil.copytree(store, there)
+        (there / "models").rename(there.parent / "on another disk")
+        (there / "models").symlink_to("../on another disk")
+        how = ""
+    {"": lambda: None, "copied": lambda: shutil.copytree(store, there), "moved": lambda: store.rename(there),
      "linked": lambda: there.symlink_to(store)}[how]()  # fmt: skip
     assert {one.folder.relative_to(there) for one in stale(matrix, Workspace(there))} == before
     assert len(before) == len(STALE)

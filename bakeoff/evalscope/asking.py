@@ -28,7 +28,7 @@ from openai import APIConnectionError, APIStatusError, InternalServerError, Rate
 
 from bakeoff.endpoint.answers import Answer, BadAnswer, EndlessAnswer
 from bakeoff.endpoint.transfer import BUSY, retry_after_s
-from bakeoff.evalscope.connections import Slots
+from bakeoff.evalscope.connections import ENCODINGS, Slots
 from bakeoff.evalscope.types import Message
 from bakeoff.foundation.error_texts import is_error_text
 from bakeoff.foundation.errors import ServiceError
@@ -169,7 +169,9 @@ class AskingAPI(OpenAICompatibleAPI):
         tries: Tries = Tries(),
     ) -> None:
         self.slots = Slots(in_flight, service_url, timeout_s)
-        http_client = httpx.Client(transport=_ForTheClient(self.slots), timeout=timeout_s)
+        http_client = httpx.Client(
+            transport=_ForTheClient(self.slots), timeout=timeout_s, headers={"accept-encoding": ENCODINGS}
+        )
         super().__init__(
             model_name=served_name,
             base_url=service_url,

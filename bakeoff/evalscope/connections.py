@@ -26,6 +26,9 @@ from bakeoff.foundation.texts import beginning_of, decoded
 
 _SECRET_HEADERS = {b"authorization", b"cookie", b"api-key", b"x-api-key"}
 _BODY_HEADERS = {"content-length", "content-encoding", "transfer-encoding"}
+ENCODINGS = "gzip, deflate"
+"""What may pack an answer: a piece of it unpacks to a thousand times its size at most, of zstd and br to gigabytes."""
+_UNPACKED_IN_PIECES = {"", "identity", "gzip", "deflate"}
 _GRACE_S = 1.0
 """For what follows a body, whose own deadline is its reader's."""
 
@@ -147,7 +150,12 @@ class Slots:
     def _read(self, response: httpx.Response) -> Answer | httpx.Response:
         deadline = time.monotonic() + self.timeout_s
         try:
-            refuse_nested(response.headers.get("content-encoding", ""))
+            encoding = response.headers.get("content-encoding", "")
+            refuse_nested(encoding)
+            if encoding.strip().lower() not in _UNPACKED_IN_PIECES:
+                raise BadAnswer(
+                    f"the answer is packed as {beginning_of(encoding)}, which was not asked for; not unpacked"
+                )
             body = b"".join(in_pieces(response.iter_bytes(), deadline))
         finally:
             response.close()

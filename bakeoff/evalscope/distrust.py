@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from bakeoff.evalscope.caches import is_right
 from bakeoff.evalscope.choosing import ask_again
 from bakeoff.evalscope.loading import Loaded, predictions_of
 from bakeoff.evalscope.types import AnsweredBy, EvaluationPlan, Noise, SuiteResult
@@ -68,6 +69,12 @@ SERVICE_TEXTS = Template(
     "{count} of {total} questions: {error}",
     zh="{total} 题中有 {count} 题：{error}",
 )
+CHANGED = Template(
+    "evalscope.distrust.changed",
+    "{count} replies on disk were not the ones that had been graded: their questions were asked again",
+    zh="磁盘上有 {count} 条回复与已评分的不一致，相应题目已重新提问",
+    en="{count} replies on disk differed from those that had been graded: their questions were asked again",
+)
 PROMPTS_CUT = Template(
     "evalscope.distrust.prompts_cut",
     "for {count} of {total} questions, the service counts fewer tokens than their prompts can have ({tokens} for "
@@ -78,7 +85,7 @@ PROMPTS_CUT = Template(
     "{length} characters): prompts may have been cut off",
 )
 
-RULES = 1
+RULES = 2
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 _MOST_REASONS = 3
@@ -186,19 +193,11 @@ def _second_look(loaded: Loaded, samples: Sequence[Sample], count: int, api: Ask
     wrong = [sample for sample in samples if sample.options and sample.correct == 0]
     chosen = _spread(wrong, count)
     pairs = _asked_again(loaded, chosen, api) or []
-    right = sum(_is_right(sample, reply) for sample, reply in pairs)
+    right = sum(is_right(sample, reply) for sample, reply in pairs)
     share = right / len(pairs) * len(wrong) / len(samples) if pairs else 0.0
     if right >= 3 and right >= len(pairs) / 3 and share >= 0.03:
         return ASKED_WRONG(count=right, total=len(pairs))
     return ""
-
-
-def _is_right(sample: Sample, reply: str) -> bool:
-    multiple = len(sample.target) > 1 or sample.subset.endswith("_multiple")
-    letters = extract_choice(
-        reply, sample.options, multiple=multiple, question=asked(sample.subset, sample.question)
-    )
-    return set(letters) == set(sample.target)
 
 
 def _read(path: Path) -> dict[str, object]:
@@ -230,7 +229,7 @@ def noise_of(pairs: Sequence[tuple[Sample, str]]) -> Noise:
 
 
 def _same_grade(sample: Sample, reply: str) -> bool:
-    return bool(sample.options) and _is_right(sample, sample.reply) == _is_right(sample, reply)
+    return bool(sample.options) and is_right(sample, sample.reply) == is_right(sample, reply)
 
 
 def prompts_cut(loaded: Loaded) -> str:

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from bakeoff.evalscope.asking import AskingAPI
 
 
+Graded = tuple[str, str]
+"""A subset and the hash of a prompt."""
+
+
 @dataclasses.dataclass
 class Loaded:
     """A suite whose questions are read and whose prompts are made, before anything is asked."""
@@ -55,6 +59,9 @@ class Loaded:
 
     alternatives: int = 0
     """Alternatives of a token that the service gives, where that was found out; 0 for what the suite says."""
+
+    changed: int = 0
+    """Replies on disk that were not the ones that had been graded."""
 
     read: dict[Path, tuple[tuple[int, int], list[Any]]] = dataclasses.field(default_factory=dict)
     """Rows of a file as they were last read, with its time and size then."""
@@ -292,14 +299,22 @@ def joined(messages: Iterable[Message]) -> str:
 
 
 def drop_unusable(loaded: Loaded) -> None:
-    """Remove torn rows of a killed run, and replies that are error texts."""
+    """Remove torn rows, error texts, and replies that were changed since.
+
+    A reply that is not the one that was graded goes, too: its question is asked again. :attr:`Loaded.changed` counts
+    these.
+    """
     from bakeoff.evalscope.asking import is_error_text, prompt_sha
 
-    before = _errored_before(loaded.folder)
+    errored_before, replies = _graded_before(loaded.folder)
     refused: dict[str, set[int]] = {}
+    graded: dict[tuple[str, int], set[str]] = {}
     for subset, sample in loaded.samples:
-        if (subset, prompt_sha(sample.input)) in before:
-            refused.setdefault(f"{loaded.benchmark.name}_{subset}.jsonl", set()).add(sample.id)
+        key, name = (subset, prompt_sha(sample.input)), f"{loaded.benchmark.name}_{subset}.jsonl"
+        if key in errored_before:
+            refused.setdefault(name, set()).add(sample.id)
+        elif key in replies:
+            graded[name, sample.id] = replies[key]
     for kind in ("predictions", "reviews"):
         for path in (loaded.folder / kind).rglob("*.jsonl*"):
             if ".rerun-" in path.name:
@@ -314,15 +329,30 @@ def drop_unusable(loaded: Loaded) -> None:
                     line for line in usable if json.loads(line).get("index") not in refused.get(path.name, ())
                 ]
                 usable = [line for line in usable if not is_error_text(_text_of(line) or "")]
+                whole_rows = len(usable)
+                usable = [line for line in usable if _is_as_graded(line, path.name, graded)]
+                loaded.changed += whole_rows - len(usable)
             if len(whole := b"".join(usable)) != len(content):
                 write_bytes(path, whole)
 
 
-def _errored_before(folder: Path) -> set[tuple[str, str]]:
-    """Subset and prompt of replies last graded as a service's own text."""
+def _graded_before(folder: Path) -> tuple[set[Graded], dict[Graded, set[str]]]:
+    """What was last graded as a service's own text, and as replies."""
     path = folder / "samples.jsonl"
-    rows = readable_rows(path) if path.is_file() else []
-    return {(row["subset"], row["prompt_sha"]) for row in rows if row["status"] == "errored"}
+    replies: dict[Graded, set[str]] = {}
+    errored_before: set[Graded] = set()
+    for row in readable_rows(path) if path.is_file() else []:
+        key = row["subset"], row["prompt_sha"]
+        if row["status"] == "errored":
+            errored_before.add(key)
+        else:
+            replies.setdefault(key, set()).add(row["reply"])
+    return errored_before, replies
+
+
+def _is_as_graded(line: bytes, name: str, graded: Mapping[tuple[str, int], set[str]]) -> bool:
+    replies = graded.get((name, json.loads(line).get("index", -1)))
+    return replies is None or _text_of(line) in replies
 
 
 def _text_of(line: bytes) -> str | None:

@@ -16,10 +16,12 @@ from urllib.parse import urlsplit
 
 from bakeoff.endpoint.address import key_of, spared_by_proxies
 from bakeoff.evalscope import choosing
+from bakeoff.evalscope.caches import ask_changed, why_shared
 from bakeoff.evalscope.catalogue import check_suite
 from bakeoff.evalscope.choosing import ask_letters
 from bakeoff.evalscope.commands import OFFLINE
 from bakeoff.evalscope.distrust import (
+    CHANGED,
     FINGERPRINTS,
     ask_alone,
     distrust,
@@ -263,13 +265,18 @@ def _settled(
             leaks_of[samples[number].sample_id] = leak
     new = len(samples) - concurrent.reused
     alone = ask_alone(loaded, samples, api, plan, anew=new > 0)
+    cached = why_shared(loaded, samples)
+    if not alone and not cached:
+        cached = ask_changed(loaded, samples, api, plan, anew=new > 0)
     alarms = [*concurrent.alarms, *plan.get("cautions", ()), *alarms]
+    if loaded.changed:
+        alarms.append(CHANGED(count=loaded.changed))
     names = names_of(loaded, api)
     if len(prints := names["system_fingerprints"]) > 1:
         alarms.append(FINGERPRINTS(count=len(prints), names=prints[:5]))
     result = result_of(loaded, samples, plan, alarms, leaks_of)
     little = choosing.why_little_mass(loaded) if loaded.by_letters else ""
-    distrust(result, samples, joined((alone, prompts_cut(loaded), little)))
+    distrust(result, samples, joined((alone, prompts_cut(loaded), little, cached)))
     result |= {
         "noise": seen_noise(loaded),
         "answers_as": plan.get("answered_by") or plan.get("answers_as") or "",

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 from bakeoff.foundation.error_texts import may_be_error_text, skeleton
 from bakeoff.foundation.sentences import Template, joined
 from bakeoff.scoring.reading import final_part
-from bakeoff.scoring.uniformity import few_texts
+from bakeoff.scoring.uniformity import few_texts, unwanted
 
 RULES = 2
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
@@ -321,16 +321,20 @@ def one_text(samples: Sequence[Sample], share: float = 0.5, at_least: int = 20) 
     That is a service speaking, or a broken template. A short text may well be said again and again: up to 20 letters
     in reply to a choice (``答案：B``), up to 8 in reply to an open question.
     """
-    texts = Counter(
-        re.sub(r"\d+", "0", s.reply.strip()) for s in samples if s.status not in ("errored", "empty")
-    )
-    if texts.total() < at_least:
+    replies = [s for s in samples if s.status not in ("errored", "empty")]
+    if len(replies) < at_least:
         return ""
-    text, count = texts.most_common(1)[0]
+    text, count = Counter(_without_numbers(s.reply) for s in replies).most_common(1)[0]
+    if count > share * len(replies) and not any(s.options for s in replies):
+        count = len(unwanted([s for s in replies if _without_numbers(s.reply) == text]))
     letters = len(re.sub(r"[\W_]+", "", final_part(text)))
-    if count <= share * texts.total() or letters <= (20 if any(s.options for s in samples) else 8):
+    if count <= share * len(replies) or letters <= (20 if any(s.options for s in samples) else 8):
         return ""
-    return ONE_TEXT(share=count / texts.total(), text=" ".join(text.split())[:80])
+    return ONE_TEXT(share=count / len(replies), text=" ".join(text.split())[:80])
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r"\d+", "0", text.strip())
 
 
 REPEATED_SHARE = 0.005

@@ -7,7 +7,7 @@ alike where nearly all pairs of neighbouring letters that are not the question's
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from bakeoff.foundation.sentences import Template
@@ -53,22 +53,16 @@ def _share(first: set[str], second: set[str]) -> float:
 def few_texts(samples: Sequence[Sample]) -> str:
     """Return a warning if most open replies are a few texts, else ``""``.
 
-    Of many replies at most 200, evenly spread, are compared. A text counts where at least three questions got it.
+    Of many replies at most 200, evenly spread, are compared. A text counts where at least three questions got it. Of
+    those that got it, the ones whose references are nearly one text as well, and near to it, do not count.
     """
     replies = [s for s in samples if not s.options and s.status not in ("errored", "empty")]
     if len({s.question for s in replies}) < _FEWEST:
         return ""
     step = max(1, len(replies) / _MOST)
     chosen = [replies[int(step * number)] for number in range(min(_MOST, len(replies)))]
-    groups: list[tuple[set[str], list[Sample]]] = []
-    for sample in chosen:
-        pairs = _own_pairs(sample)
-        group = next((members for first, members in groups if pairs and _share(first, pairs) >= ALIKE), None)
-        if group is not None:
-            group.append(sample)
-        elif pairs:
-            groups.append((pairs, [sample]))
-    common = [members for _, members in groups if len({s.question for s in members}) >= 3]
+    groups = map(unwanted, _alike(chosen, _own_pairs))
+    common = [members for members in groups if len({s.question for s in members}) >= 3]
     share = sum(map(len, common)) / len(chosen)
     if share <= 0.5:
         return ""
@@ -76,6 +70,39 @@ def few_texts(samples: Sequence[Sample]) -> str:
     if len(common) == 1:
         return FEW_TEXTS(share=share, text=text)
     return SOME_TEXTS(share=share, count=len(common), text=text)
+
+
+def _alike(samples: Sequence[Sample], pairs_of: Callable[[Sample], set[str]]) -> list[list[Sample]]:
+    """Return *samples* in groups of nearly the same text."""
+    groups: list[tuple[set[str], list[Sample]]] = []
+    for sample in samples:
+        pairs = pairs_of(sample)
+        group = next((members for first, members in groups if pairs and _share(first, pairs) >= ALIKE), None)
+        if group is not None:
+            group.append(sample)
+        elif pairs:
+            groups.append((pairs, [sample]))
+    return [members for _, members in groups]
+
+
+def unwanted(samples: Sequence[Sample]) -> list[Sample]:
+    """Return *samples* of one text but for what their references ask for.
+
+    At least three references that are nearly one text do, where they have some of the reply's letter pairs.
+    """
+    near = [sample for sample in samples if _is_near(_letters(sample.reply), _letters(sample.target))]
+    wanted = [group for group in _alike(near, _pairs_of_reference) if len(group) >= 3]
+    ids = {id(sample) for group in wanted for sample in group}
+    return [sample for sample in samples if id(sample) not in ids]
+
+
+def _is_near(reply: str, reference: str) -> bool:
+    pairs = _pairs(reply), _pairs(reference)
+    return len(pairs[0] & pairs[1]) > 0.2 * min(map(len, pairs))
+
+
+def _pairs_of_reference(sample: Sample) -> set[str]:
+    return _pairs(_letters(sample.target))
 
 
 def _own_pairs(sample: Sample) -> set[str]:

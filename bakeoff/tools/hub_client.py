@@ -21,6 +21,7 @@ from pathlib import Path
 
 from bakeoff.foundation.files import write_json
 from bakeoff.foundation.secrecy import redact
+from bakeoff.tools.hub_bounds import files_up_to, memory_for_a_listing
 from bakeoff.tools.hub_listings import Listing
 from bakeoff.tools.hub_refusals import (
     Refused,
@@ -29,6 +30,7 @@ from bakeoff.tools.hub_refusals import (
     may_pass,
     no_cache,
     no_room,
+    too_large,
 )
 from bakeoff.tools.hub_sites import HuggingFace, ModelScope, say
 from bakeoff.tools.hubs import (
@@ -102,7 +104,8 @@ def answer(verb: str, source: Source, commit: str = "") -> Answer:
     hub: HuggingFace | ModelScope = (HuggingFace if source.hub == "huggingface" else ModelScope)(
         source, commit
     )
-    listing = _patiently(hub.listing)
+    with memory_for_a_listing(source):
+        listing = _patiently(hub.listing)
     if not listing.files:
         raise Refused("no repository", f"{source} holds no files")
     root = repository_folder(source, os.environ)
@@ -125,9 +128,11 @@ def answer(verb: str, source: Source, commit: str = "") -> Answer:
         f"{source}: commit {listing.commit}, {len(listing.files)} files, {gib(listing.size)}, {gib(lacking)} to fetch"
     )
     try:
-        with Reporter(here, listing.size):
+        with Reporter(here, listing.size), files_up_to(max(file.size for file in listing.files)):
             folder = hub.fetch(listing)
     except Exception as error:
+        if error_number(error) == errno.EFBIG:
+            raise Refused("endless", too_large(source)) from None
         if error_number(error) in (errno.ENOSPC, errno.EDQUOT):
             raise Refused("no room", no_room(source, listing.size - here(), _free(root), root)) from None
         raise

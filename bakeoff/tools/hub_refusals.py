@@ -62,6 +62,14 @@ def spoiled(source: Source, name: str, tries: int) -> str:
     )
 
 
+def too_large(source: Source) -> str:
+    """What to tell of a file that went on after its end."""
+    return (
+        f"{source.id}: {TITLES[source.hub]} sends a file that is larger than it lists; not read on. A proxy or a "
+        "mirror in between may be at fault: fetch it another way, or ask who runs the mirror"
+    )
+
+
 def refuse_outside(source: Source, paths: Iterable[str]) -> None:
     """Raise Refused where one of *paths* would leave its repository's folder."""
     for path in paths:

@@ -33,6 +33,7 @@ from bakeoff.tools.hub_refusals import (
     refuse_outside,
     refused_for,
     spoiled,
+    too_large,
 )
 from bakeoff.tools.hubs import (
     NOT_FETCHED,
@@ -397,6 +398,8 @@ class ModelScope:
                 raise Refused("refused", refused_for(source, final[0], "", page)) from None
             if name := re.search(r"Hash mismatch for ([^\s:]+)", str(error)):
                 raise Refused("spoiled", spoiled(source, name[1], 1)) from None
+            if re.search(r"Server exceeded \d+ bytes", str(error)):
+                raise Refused("endless", too_large(source)) from None
             raise
 
     def _exists(self) -> bool:
