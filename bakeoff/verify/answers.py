@@ -22,10 +22,11 @@ from bakeoff.suites.overlap import METRICS as OVERLAPS
 from bakeoff.suites.rows import asked
 from bakeoff.verify import echoes, words
 from bakeoff.verify.audit import Audit
-from bakeoff.verify.cores import Check
+from bakeoff.verify.cores import Check, Part
 from bakeoff.verify.evidence import Evidence, Row, read_object, read_result
-from bakeoff.verify.ledgers import STATES, Key, grade_of, key_of, options_of, overlap_of
+from bakeoff.verify.ledgers import STATES, Key, grade_of, key_of, options_of
 from bakeoff.verify.letters import check_letters
+from bakeoff.verify.overlaps import overlap_of
 
 _CUT = ("max_tokens", "length", "model_length")
 _STOPS = (*_CUT, "stop", "tool_calls", "content_filter", "unknown", "", None)
@@ -57,24 +58,38 @@ _OF_A_SCORE = (
 )
 _UNKNOWN = ("run_id", "model", "variant", "fingerprint", "commit", "versions", "record")
 """Columns of a score that the evaluation itself does not know."""
-TOGETHER = 10_000
-"""Samples that one check grades: many enough for a process of its own, few enough to share out."""
+TOGETHER = 2_500
+"""Samples that one check grades: few enough that no process waits long for the last one."""
+LARGE = 10_000
+"""Samples from which another process pays."""
 _SERVICE = "the service gave several questions the same error text"
 _UNGRADED = "could not be graded"
 
 
-def checks_of_answers(evidence: Evidence) -> list[Check]:
+def checks_of_answers(evidence: Evidence) -> list[Part]:
     """Return checks that read and grade every reply of the table again.
 
     One after the other in any process; together they are all.
     """
+    choices = [sample for sample in evidence.samples if sample["options"]]
     # All replies to a question follow each other, for patterns are made of its options.
-    samples = sorted(evidence.samples, key=lambda sample: (str(sample["suite"]), str(sample["sample_id"])))
+    choices.sort(key=lambda sample: (str(sample["suite"]), str(sample["sample_id"])))
     # What another version read is told once per evaluation, with all that differs in it.
-    together = len(samples) if evidence.read_otherwise else TOGETHER
-    parts = [samples[first : first + together] for first in range(0, len(samples), max(1, together))]
-    checks = [partial(_check_answers, evidence=evidence, samples=part) for part in parts]
-    return [_guarded("samples.parquet", check) for check in checks]
+    together = len(choices) if evidence.read_otherwise else TOGETHER
+    parts = [("", choices[first : first + together]) for first in range(0, len(choices), max(1, together))]
+    # Open replies are cut into words where their evaluation is held against its records, for that needs the words, too.
+    spoken: dict[Key, list[Row]] = defaultdict(list)
+    for sample in evidence.samples:
+        if not sample["options"]:
+            spoken[key_of(sample)].append(sample)
+    parts += [(_name(key), samples) for key, samples in sorted(spoken.items())]
+    checks = [(name, partial(_check_answers, evidence=evidence, samples=part)) for name, part in parts]
+    return [Part(_guarded("samples.parquet", check), name) for name, check in checks]
+
+
+def _name(key: Key) -> str:
+    """Return the name under which the checks of one evaluation share a process."""
+    return " ".join(key)
 
 
 def _guarded(place: str, check: Check) -> Check:
@@ -153,13 +168,16 @@ def _is_multiple(sample: Row) -> bool:
     return len(str(sample["target"])) > 1 or str(sample["subset"]).endswith("_multiple")
 
 
-def checks_of_evidence(evidence: Evidence) -> list[Check]:
+def checks_of_evidence(evidence: Evidence) -> list[Part]:
     """Return a check per result that holds it against replies and reviews."""
     if evidence.root is None:
-        return [lambda audit: audit.note(words.NO_STORE_REPLIES())]
+        return [Part(lambda audit: audit.note(words.NO_STORE_REPLIES()))]
     evidence.asked_again  # noqa: B018 - read once, before processes share it
     return [
-        _guarded("replies", partial(_check_stage, evidence=evidence, stage=stage))
+        Part(
+            _guarded("replies", partial(_check_stage, evidence=evidence, stage=stage)),
+            _name((str(stage["model"]), str(stage["variant"]), str(stage["facts"].get("suite")))),
+        )
         for stage in evidence.stages
         if stage["stage"] == "evaluate"
     ]

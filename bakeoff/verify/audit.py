@@ -14,7 +14,7 @@ from bakeoff.verify.words import WHOLE_RECORD, WOULD_DIFFER
 
 _SHOWN = 160
 _SINGLE = (str, int, float, bool, type(None))
-_UNREADABLE = (
+UNREADABLE = (
     BakeoffError,
     OSError,
     ValueError,
@@ -24,6 +24,7 @@ _UNREADABLE = (
     IndexError,
     RecursionError,
 )
+"""What reading a file that somebody edited may raise."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Audit:
         """
         try:
             yield
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self.fail("readable", place, f"{type(error).__name__}: {error}", WHOLE_RECORD())
 
     def as_json(self) -> dict[str, object]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bakeoff.evalscope import grading_rules
 from bakeoff.foundation.errors import StoreError
@@ -16,7 +16,11 @@ from bakeoff.report.findings import run_folder
 from bakeoff.store.places import evidence_of, place_of
 from bakeoff.verify.words import NO_MARK, NO_TARGET
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Row = dict[str, Any]
+_CONTAINERS = frozenset((dict, list))
 
 
 @dataclass
@@ -33,6 +37,7 @@ class Evidence:
     root: Path | None = None
     run_folder: Path | None = None
     page: Path | None = None
+    _summaries: dict[Path, Row] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def folders(self) -> list[Path]:
@@ -153,6 +158,18 @@ class Evidence:
                     folders[folder] = str(result.get("finished_at"))
         return folders
 
+    def result(self, output: Path) -> Row:
+        """Return the result of a stage, with statements in place of texts."""
+        result = read_result(output)
+        self._summaries[output] = {name: value for name, value in result.items() if name != "samples"}
+        return result
+
+    def summary(self, output: Path) -> Row:
+        """Return the result of a stage without its samples; it is read once."""
+        if output not in self._summaries:
+            self.result(output)
+        return self._summaries[output]
+
     def place(self, stage: Row) -> Path | None:
         """Return the output of *stage* in this store."""
         return place_of(self.root, str(stage.get("output", ""))) if self.root else None
@@ -166,12 +183,30 @@ class Evidence:
 
 
 def samples_in(path: Path) -> list[Row]:
-    """Return the rows of a table of samples."""
-    import pandas as pd
+    """Return the rows of a table of samples.
 
-    return [
-        {str(key): value for key, value in row.items()} for row in pd.read_parquet(path).to_dict("records")
-    ]
+    Texts that are alike are one object: a question stands in the rows of every model.
+    """
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(path).read()
+    columns = [_values(table.column(number)) for number in range(table.num_columns)]
+    names = list(map(str, table.column_names))
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _values(column: pa.ChunkedArray) -> list[object]:
+    """Return the values of a column, each text that stands in it once."""
+    import pyarrow as pa
+
+    if not pa.types.is_string(column.type) or column.null_count:
+        return list(column.to_pylist())
+    values: list[object] = []
+    for chunk in column.chunks:
+        encoded = chunk.dictionary_encode()
+        texts = encoded.dictionary.to_pylist()
+        values += [texts[place] for place in encoded.indices.to_pylist()]
+    return values
 
 
 def spoken(row: Row) -> Row:
@@ -193,7 +228,19 @@ def read_result(path: Path) -> Row:
     Raises:
         ValueError: it is no object.
     """
-    return spoken(read_object(path))
+    content = read_object(path)
+    samples = content.pop("samples", None)
+    spoken_content = spoken(content)
+    if isinstance(samples, list):
+        spoken_content["samples"] = [row if _is_plain(row) else restored(row) for row in samples]
+    elif samples is not None:
+        spoken_content["samples"] = restored(samples)
+    return spoken_content
+
+
+def _is_plain(row: object) -> bool:
+    """Return whether no value of *row* holds others, so that no statement is in it."""
+    return isinstance(row, dict) and _CONTAINERS.isdisjoint(map(type, row.values()))
 
 
 def read_object(path: Path) -> Row:
