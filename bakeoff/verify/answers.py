@@ -16,14 +16,13 @@ from bakeoff.foundation.files import readable_rows
 from bakeoff.scoring.extraction import extract_choice
 from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.reading import final_part
-from bakeoff.store.places import evidence_of
 from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS as OVERLAPS
 from bakeoff.suites.rows import asked
-from bakeoff.verify import echoes, words
+from bakeoff.verify import echoes, shapes, words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.cores import Check, Part
-from bakeoff.verify.evidence import Evidence, Row, read_object, read_result
+from bakeoff.verify.evidence import Evidence, Row, read_object
 from bakeoff.verify.ledgers import STATES, Key, grade_of, key_of, options_of
 from bakeoff.verify.letters import check_letters
 from bakeoff.verify.overlaps import overlap_of
@@ -185,13 +184,13 @@ def checks_of_evidence(evidence: Evidence) -> list[Part]:
 
 def _check_stage(audit: Audit, evidence: Evidence, stage: Row) -> None:
     """Hold the result of one evaluation against the replies behind it."""
-    output, root = evidence.place(stage), evidence.root
-    if root is None or output is None or not output.is_file() or str(stage["output"]) in evidence.superseded:
+    output = evidence.place(stage)
+    if output is None or not output.is_file() or str(stage["output"]) in evidence.superseded:
         return  # told where the digests are compared
     place = evidence.shown(output)
     with audit.reading(place):
-        result = read_result(output)
-        folder = evidence_of(root, output)
+        result = evidence.result(output)
+        folder = evidence.replies_of(output)
         if folder is None:
             audit.fail(
                 "raw replies are there",
@@ -209,6 +208,9 @@ def _check_stage(audit: Audit, evidence: Evidence, stage: Row) -> None:
         raw = echoes.raw_rows(audit, place, folder, str(result["benchmark"]))
         _check_result(audit, beside, place, result, folder, raw)
         echoes.check_rows(audit, place, raw, result)
+        shapes.check_replies(audit, place, list(raw.predictions.values()), list(raw.reviews.values()))
+        for name in ("scores", "samples"):
+            shapes.check_fields(audit, f"{place} {name}", result[name])
         echoes.check_sums(audit, beside, place, folder, result, raw)
         if beside is not audit:
             audit.merge_if_sound(beside, words.OTHER_BESIDE(subject=" ".join(key)))
@@ -220,7 +222,7 @@ def check_all_descriptions(audit: Audit, evidence: Evidence) -> None:
     for stage in evidence.stages:
         output = evidence.place(stage) if stage["stage"] == "evaluate" else None
         is_own = output and output.is_file() and str(stage["output"]) not in evidence.superseded
-        folder = evidence_of(evidence.root, output) if evidence.root and output and is_own else None
+        folder = evidence.replies_of(output) if output and is_own else None
         if folder and folder not in evidence.asked_again:
             folders[evidence.shown(folder)] = folder
     echoes.check_descriptions(audit, folders)
@@ -234,11 +236,13 @@ def _finished(folder: Path) -> str:
 def _check_result(
     audit: Audit, beside: Audit, place: str, result: Row, folder: Path, raw: echoes.Raw
 ) -> None:
-    stored = list(readable_rows(folder / "prompts.jsonl"))
-    prompts = {row["prompt_sha"]: row["messages"] for row in stored}
+    stored = _prompts((folder / "prompts.jsonl").read_bytes())
+    prompts = dict(stored)
     audit.compare("prompt", f"{folder.name}/prompts.jsonl rows", len(stored), len(prompts))
-    for sha, messages in prompts.items():
-        audit.compare("prompt", f"{folder.name}/prompts.jsonl {sha}", sha, sha_of(messages))
+    for sha, expected in prompts.items():
+        audit.compare_raw("prompt", f"{folder.name}/prompts.jsonl", str(sha), sha, expected)
+    asked_for = list(dict.fromkeys(str(sample["prompt_sha"]) for sample in result["samples"]))
+    audit.compare("prompt", f"{folder.name}/prompts.jsonl order", list(prompts), asked_for)
     samples = sorted(result["samples"], key=lambda sample: int(sample["index"]))
     audit.compare("index", f"{place} samples", [s["index"] for s in samples], list(range(len(samples))))
     if "selected" in result:
@@ -255,6 +259,13 @@ def _check_result(
         _check_replies(audit, beside, place, result, samples, raw)
     _check_copies(audit, place, result, samples, folder)
     _check_summary(audit, place, result, samples)
+
+
+@lru_cache(maxsize=8)  # most models are asked alike
+def _prompts(content: bytes) -> list[tuple[str, str]]:
+    """Return the hash that stands beside each prompt of a file, and the one that it has."""
+    rows = (json.loads(line) for line in content.decode(errors="replace").split("\n") if line.strip())
+    return [(row["prompt_sha"], sha_of(row["messages"])) for row in rows]
 
 
 class _Answer(NamedTuple):
@@ -302,15 +313,24 @@ def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row],
         for name in _UNKNOWN:
             audit.compare("both copies agree", f"{place} scores {name}", score.get(name) or "", "")
     copies = list(readable_rows(folder / "samples.jsonl"))
+    shapes.check_fields(audit, f"{folder.name}/samples.jsonl", copies)
+    order = [[str(row["sample_id"]) for row in rows] for rows in (copies, samples)]
+    audit.compare("both copies agree", f"{folder.name}/samples.jsonl order", *order)
     rows = {str(row["sample_id"]): row for row in copies}
     audit.compare("both copies agree", f"{place} samples", [len(copies), len(rows)], [len(samples)] * 2)
     for sample in samples:
         other = rows.get(str(sample["sample_id"]), {})
         for name, value in other.items():
             if value or name not in ("model", "variant"):  # the evaluation itself does not know them
-                audit.compare(
-                    "both copies agree", f"{place} {sample['sample_id']} {name}", sample.get(name), value
-                )
+                where = f"{place} {sample['sample_id']}"
+                audit.compare_raw("both copies agree", where, name, sample.get(name), value)
+        audit.compare_raw(
+            "both copies agree",
+            f"{place} {sample['sample_id']}",
+            "fields",
+            sorted(other.keys() - {"run_id"}) if other else [],
+            sorted(sample.keys() - {"run_id"}) if other else [],
+        )
         if not other:
             audit.fail(
                 "both copies agree",
@@ -356,29 +376,29 @@ def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: 
         audit.fail("every grade has a reply", where, sample["status"], words.UNSTORED())
         return
     reply, stop, latency_s = reply_of(cast(Prediction, prediction))
-    audit.compare("reply", f"{where} reply", sample["reply"], reply)
-    audit.compare("reply", f"{where} latency_s", sample["latency_s"], latency_s)
-    audit.compare("status", f"{where} truncated", sample["status"] == "truncated", stop in _CUT)
-    audit.compare("status", f"{where} stop_reason {stop}", stop in _STOPS, True)
+    audit.compare_raw("reply", where, "reply", sample["reply"], reply)
+    audit.compare_raw("reply", where, "latency_s", sample["latency_s"], latency_s)
+    audit.compare_raw("status", where, "truncated", sample["status"] == "truncated", stop in _CUT)
+    audit.compare_raw("status", where, f"stop_reason {stop}", stop in _STOPS, True)
     message = prediction["model_output"]["choices"][0]["message"]
-    audit.compare("reply", f"{where} role", message.get("role"), "assistant")
+    audit.compare_raw("reply", where, "role", message.get("role"), "assistant")
     if (last := prediction["messages"][-1])["role"] == "assistant":
-        audit.compare("reply", f"{where} reply in the conversation", _text(last["content"]), reply)
+        audit.compare_raw("reply", where, "reply in the conversation", _text(last["content"]), reply)
         timing = last.get("perf_metrics", message.get("perf_metrics"))
-        audit.compare("reply", f"{where} timing in the conversation", timing, message.get("perf_metrics"))
+        audit.compare_raw("reply", where, "timing in the conversation", timing, message.get("perf_metrics"))
     graded = review["sample_score"]["score"]
     if (named := graded.get("main_score_name")) is not None:
-        audit.compare("review", f"{where} main metric", named in graded["value"], True)
-    audit.compare("review", f"{where} status", graded.get("status", "success"), "success")
+        audit.compare_raw("review", where, "main metric", named in graded["value"], True)
+    audit.compare_raw("review", where, "status", graded.get("status", "success"), "success")
     audit.compare(
         "review", f"{where} extracted", sample["extracted"], str(graded.get("extracted_prediction") or "")
     )
     if graded.get("prediction") is not None:
-        audit.compare("review", f"{where} graded reply", graded["prediction"], reply)
+        audit.compare_raw("review", where, "graded reply", graded["prediction"], reply)
     target = review.get("target", sample["target"]) or ""
     separator = "" if options_of(sample) else "\n"
     joined = target if isinstance(target, str) else separator.join(map(str, target))
-    audit.compare("review", f"{where} target", sample["target"], joined)
+    audit.compare_raw("review", where, "target", sample["target"], joined)
     main = str(result["metric"])
     stated = sample["extracted"] if result["benchmark"] in OURS else sample["extracted_alt"]
     is_choice = bool(options_of(sample)) and set(str(sample["target"])) <= set(LETTERS)
@@ -386,7 +406,7 @@ def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: 
         value = (
             float(graded["value"][main]) if stated or not is_choice or result["benchmark"] in OURS else 0.0
         )
-        audit.compare("review", f"{where} correct", sample["correct"], value)
+        audit.compare_raw("review", where, "correct", sample["correct"], value)
     for metric, grade in graded["value"].items():
         computed = grade_of(sample, metric, main) if result["benchmark"] in OURS else None
         if computed is not None and metric != main:
@@ -395,7 +415,12 @@ def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: 
 
 def _digest_of_question(benchmark: str, sample: Row) -> str:
     """Return the name that a question has from its own texts."""
-    content = [benchmark, sample["subset"], sample["question"], options_of(sample)]
+    return _digest(benchmark, sample["subset"], sample["question"], tuple(options_of(sample)))
+
+
+@lru_cache(maxsize=65536)  # every model was asked the same
+def _digest(benchmark: str, subset: str, question: str, options: tuple[str, ...]) -> str:
+    content = [benchmark, subset, question, list(options)]
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:16]
 
 

@@ -13,7 +13,7 @@ from bakeoff.foundation.errors import StoreError
 from bakeoff.foundation.files import readable_rows
 from bakeoff.foundation.sentences import restored
 from bakeoff.report.findings import run_folder
-from bakeoff.store.places import evidence_of, place_of
+from bakeoff.store.places import place_of
 from bakeoff.verify.words import NO_MARK, NO_TARGET
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Evidence:
             output = self.place(event) if event.get("stage") == "evaluate" else None
             if output and output.is_file():
                 result = read_object(output)
-                if folder := evidence_of(self.root, output) if self.root else None:
+                if folder := self.replies_of(output):
                     folders[folder] = str(result.get("finished_at"))
         return folders
 
@@ -169,6 +169,15 @@ class Evidence:
         if output not in self._summaries:
             self.result(output)
         return self._summaries[output]
+
+    def replies_of(self, output: Path) -> Path | None:
+        """Return the folder of the replies behind the result *output*; None if gone."""
+        try:
+            folder = str(self.summary(output).get("folder", ""))
+        except (OSError, ValueError):
+            return None
+        place = place_of(self.root, folder) if self.root else None
+        return place if place and place.is_dir() else None
 
     def place(self, stage: Row) -> Path | None:
         """Return the output of *stage* in this store."""

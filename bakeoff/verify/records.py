@@ -11,10 +11,11 @@ from typing import cast
 from bakeoff.evalscope.speed import METRICS, read_speed
 from bakeoff.foundation.files import readable_rows
 from bakeoff.foundation.provenance import MADE
+from bakeoff.foundation.sentences import SAID
 from bakeoff.scoring.leakage import leaked_as
 from bakeoff.scoring.scores import SPEED
 from bakeoff.store.places import place_of
-from bakeoff.verify import words
+from bakeoff.verify import shapes, words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object, read_result, samples_in, scores_in, spoken
 from bakeoff.verify.ledgers import is_by_judge, key_of
@@ -41,6 +42,10 @@ def check_timeline(audit: Audit, evidence: Evidence) -> None:
     if evidence.run_folder is None:
         return
     path = evidence.run_folder / "events.jsonl"
+    of_report = evidence.page.parent / MATRIX if evidence.page else None
+    if of_report and of_report.is_file():
+        there = (evidence.run_folder / MATRIX).is_file()
+        audit.compare("both copies agree", evidence.shown(evidence.run_folder / MATRIX), there, True)
     if not path.is_file():
         audit.fail("timeline", evidence.shown(path), words.GONE(), words.ITS_TIMELINE())
         return
@@ -61,6 +66,8 @@ def check_timeline(audit: Audit, evidence: Evidence) -> None:
         beside = ("event", "time", "leg", "host", *(("outcome", "why") if unread else ()))
         names = [name for name in event if name not in beside]
         audit.compare_keys("timeline", where, stage, {name: event[name] for name in names})
+        untold = stage.keys() - event.keys() - {"made", SAID}
+        audit.compare("timeline", f"events.jsonl {where} fields", sorted(untold), [])
 
 
 def check_records(audit: Audit, evidence: Evidence) -> None:
@@ -119,12 +126,15 @@ def _made(audit: Audit, where: str, stage: Row, record: Row, output: Path) -> li
     present = {name: base / name for name in digests}
     if output.is_dir():
         paths = {path for pattern in MADE for path in output.rglob(pattern) if path.is_file()}
+        folders = {path.parent for path in present.values()}
         for path in sorted(paths - set(present.values())):
             # a copy of a store may hold the files of a checkpoint where there was a link to it
-            if digest_of(path) not in digests.values():
+            if path.parent in folders or digest_of(path) not in digests.values():
                 audit.fail(
                     "digest of an output", f"{where} {path.relative_to(output)}", words.NEW(), words.NO_FILE()
                 )
+    elif output.name not in digests:
+        audit.fail("digest of an output", f"{where} {output.name}", words.NEW(), words.NO_FILE())
     for name, path in present.items():
         if not path.is_file():
             audit.fail("digest of an output", f"{where} {name}", words.GONE(), digests[name])
@@ -167,6 +177,8 @@ def check_results(audit: Audit, evidence: Evidence) -> None:
         audit.compare("told of an evaluation", "run.json leakage", evidence.run.get("leakage"), leakage)
     for stage, result, place in results:
         with audit.reading(place):
+            if stage["stage"] == "speed":
+                shapes.check_fields(audit, f"{place} scores", result["scores"])
             _check_identity(audit, stage, result, place)
             if stage["stage"] == "speed":
                 _check_speed(audit, evidence, stage, result, place)
@@ -222,6 +234,7 @@ def _searched(results: Iterable[tuple[Row, Row, str]], stage: Row) -> Row | None
 def _compare_rows(audit: Audit, place: str, rows: Sequence[Row], expected: Sequence[Row]) -> None:
     """Compare two tables row by row; name rows that only one of them has."""
     table, source = _by_name(rows), _by_name(expected)
+    shapes.check_fields(audit, place, rows)
     audit.compare("rows of a table", f"{place} rows", len(rows), len(expected))
     for key in table.keys() - source.keys():
         audit.fail("rows of a table", f"{place} {' '.join(key)}", words.A_ROW(), words.NO_SUCH_ROW())
