@@ -309,6 +309,7 @@ def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row],
     scores = [{name: row.get(name) for name in _OF_A_SCORE} for row in result["scores"]]
     copied = [{name: row.get(name) for name in _OF_A_SCORE} for row in first["scores"]]
     audit.compare("both copies agree", f"{folder.name}/result.json against {place} scores", copied, scores)
+    shapes.check_fields(audit, f"{folder.name}/result.json scores", first["scores"])
     for score in first["scores"]:
         for name in _UNKNOWN:
             audit.compare("both copies agree", f"{place} scores {name}", score.get(name) or "", "")

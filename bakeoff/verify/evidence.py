@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bakeoff.evalscope import grading_rules
 from bakeoff.foundation.errors import StoreError
@@ -23,6 +23,13 @@ Row = dict[str, Any]
 _CONTAINERS = frozenset((dict, list))
 
 
+class _Summary(NamedTuple):
+    """A result without its samples: as it is stored, and with statements in place of texts."""
+
+    stored: Row
+    told: Row
+
+
 @dataclass
 class Evidence:
     """A run, from its store, its report, or both.
@@ -37,7 +44,7 @@ class Evidence:
     root: Path | None = None
     run_folder: Path | None = None
     page: Path | None = None
-    _summaries: dict[Path, Row] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _summaries: dict[Path, _Summary] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def folders(self) -> list[Path]:
@@ -160,12 +167,23 @@ class Evidence:
 
     def result(self, output: Path) -> Row:
         """Return the result of a stage, with statements in place of texts."""
-        result = read_result(output)
-        self._summaries[output] = {name: value for name, value in result.items() if name != "samples"}
-        return result
+        content = read_object(output)
+        stored = {name: value for name, value in content.items() if name != "samples"}
+        told = spoken(stored)
+        self._summaries[output] = _Summary(stored, told)
+        if "samples" not in content:
+            return told
+        return {**told, "samples": [row if _is_plain(row) else restored(row) for row in content["samples"]]}
 
     def summary(self, output: Path) -> Row:
         """Return the result of a stage without its samples; it is read once."""
+        return self._summary(output).told
+
+    def stored_summary(self, output: Path) -> Row:
+        """Return the result of a stage as it is stored, without its samples."""
+        return self._summary(output).stored
+
+    def _summary(self, output: Path) -> _Summary:
         if output not in self._summaries:
             self.result(output)
         return self._summaries[output]
@@ -229,22 +247,6 @@ def spoken(row: Row) -> Row:
 def scores_in(path: Path) -> list[Row]:
     """Return the rows of ``scores.json``, with statements for texts."""
     return [spoken(row) for row in json.loads(path.read_text(encoding="utf-8"))]
-
-
-def read_result(path: Path) -> Row:
-    """Return the result of a stage, with statements in place of texts.
-
-    Raises:
-        ValueError: it is no object.
-    """
-    content = read_object(path)
-    samples = content.pop("samples", None)
-    spoken_content = spoken(content)
-    if isinstance(samples, list):
-        spoken_content["samples"] = [row if _is_plain(row) else restored(row) for row in samples]
-    elif samples is not None:
-        spoken_content["samples"] = restored(samples)
-    return spoken_content
 
 
 def _is_plain(row: object) -> bool:

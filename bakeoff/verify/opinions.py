@@ -20,6 +20,7 @@ from bakeoff.judgement.ratings import RatingStore
 from bakeoff.verify import words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object
+from bakeoff.verify.queues import check_database
 
 _RULE = "ratings"
 _MANY, _VARIED = 12, 5
@@ -146,6 +147,7 @@ def _check_study(audit: Audit, evidence: Evidence, place: str, study: Row, same_
         copy = Path(scratch) / "ratings.sqlite"
         _copy(path, copy)
         _check_queue(audit, place, copy)
+        check_database(audit, f"{place} database", copy, same_code)
         newest = _newest(copy)
         is_whole = all(moment <= _ended(evidence) for moment in newest.values())
         for last in _ends(copy, name, study, _ended(evidence)):

@@ -17,7 +17,7 @@ from bakeoff.scoring.scores import SPEED
 from bakeoff.store.places import place_of
 from bakeoff.verify import shapes, words
 from bakeoff.verify.audit import Audit
-from bakeoff.verify.evidence import Evidence, Row, read_object, read_result, samples_in, scores_in, spoken
+from bakeoff.verify.evidence import Evidence, Row, read_object, samples_in, scores_in, spoken
 from bakeoff.verify.ledgers import is_by_judge, key_of
 from bakeoff.verify.manifest import MATRIX, digest_of
 
@@ -95,7 +95,7 @@ def check_records(audit: Audit, evidence: Evidence) -> None:
             audit.compare_keys("record", place, record, {name: stage.get(name) for name in _OF_A_RECORD})
             audit.compare("record", f"{place} outcome", record.get("outcome"), "ran")
             if stage["outcome"] == "ran":
-                why = read_result(output.with_name("record.json")).get("why")
+                why = spoken(record).get("why")
                 audit.compare("record", f"run.json stages {where} why", spoken(stage)["why"], why)
             # where a service is shared, a row that reuses it names its own log
             for name in _PLACES if stage["outcome"] == "ran" else _PLACES[:1]:

@@ -19,6 +19,7 @@ from bakeoff.verify import (
     records,
     retelling,
     seals,
+    texts,
     words,
 )
 from bakeoff.verify.audit import UNREADABLE, Audit
@@ -91,6 +92,7 @@ def _checks(
     return {
         "manifests": lambda audit: seals.check_manifests(audit, evidence, key),
         "events.jsonl": lambda audit: records.check_timeline(audit, evidence),
+        "texts": lambda audit: texts.check_texts(audit, evidence),
         "times": lambda audit: clock.check_times(audit, evidence),
         "records": lambda audit: records.check_records(audit, evidence),
         "results": lambda audit: records.check_results(audit, evidence),
