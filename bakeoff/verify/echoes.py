@@ -152,6 +152,7 @@ def check_sums(audit: Audit, beside: Audit, place: str, folder: Path, result: Ro
         with audit.reading(f"{place} {path.name}"):
             where, report = f"{place} {path.name}", read_object(path)
             _check_report(audit, where, report, path, raw.predictions)
+            _check_execution(audit, f"{where} execution_summary", report.get("execution_summary") or {})
             _check_grades(beside, where, report, raw.reviews)
 
 
@@ -162,6 +163,21 @@ def _check_report(audit: Audit, where: str, report: Row, path: Path, predictions
     if len(served) == len(str(stated[0])):  # a folder's name lacks what no file system takes
         audit.compare(_RULE, f"{where} names", stated, [served, benchmark, f"{served}@{benchmark}"])
     _check_timing(audit, f"{where} perf_metrics", report.get("perf_metrics") or {}, predictions.values())
+
+
+def _check_execution(audit: Audit, where: str, summary: Row) -> None:
+    """Recount how many questions of a report were answered."""
+    if not summary:
+        return
+    subsets = summary.get("subsets") or {}
+    for name in ("requested", "succeeded", "errored"):
+        counted = sum(int(part[name]) for part in subsets.values())
+        audit.compare(_RULE, f"{where} {name}", summary[name], counted)
+    for subset, part in subsets.items():
+        open_ones = int(part["requested"]) - int(part["succeeded"])
+        audit.compare(_RULE, f"{where} {subset} errored", 0 <= part["errored"] <= open_ones, True)
+    is_short = summary["succeeded"] < summary["requested"]
+    audit.compare(_RULE, f"{where} incomplete", summary["incomplete"], is_short)
 
 
 def _check_grades(audit: Audit, where: str, report: Row, reviews: Rows) -> None:

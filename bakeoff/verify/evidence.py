@@ -79,6 +79,11 @@ class Evidence:
         path = self.run_folder / "events.jsonl" if self.run_folder else None
         return [spoken(row) for row in readable_rows(path)] if path and path.is_file() else []
 
+    @cached_property
+    def ended(self) -> str:
+        """Return when the run told its last event, as the timeline writes it; "" without one."""
+        return max((str(event.get("time", "")) for event in self.events), default="")
+
     def told(self, name: str) -> object:
         """Return what ``run.json`` tells under *name*.
 

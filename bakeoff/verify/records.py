@@ -234,7 +234,8 @@ def _searched(results: Iterable[tuple[Row, Row, str]], stage: Row) -> Row | None
 def _compare_rows(audit: Audit, place: str, rows: Sequence[Row], expected: Sequence[Row]) -> None:
     """Compare two tables row by row; name rows that only one of them has."""
     table, source = _by_name(rows), _by_name(expected)
-    shapes.check_fields(audit, place, rows)
+    if place.endswith(".json"):  # the columns of the other are those of all its rows
+        shapes.check_fields(audit, place, rows)
     audit.compare("rows of a table", f"{place} rows", len(rows), len(expected))
     for key in table.keys() - source.keys():
         audit.fail("rows of a table", f"{place} {' '.join(key)}", words.A_ROW(), words.NO_SUCH_ROW())

@@ -49,14 +49,17 @@ def check_fields(
     is said of it.
     """
     for name, part in (parts or {"": _whole}).items():
-        found = [(number, part(row)) for number, row in enumerate(rows, 1)]
-        held = [
-            (number, frozenset(inside) - {SAID}) for number, inside in found if isinstance(inside, Mapping)
-        ]
-        audit.counts[_FIELDS] += len(held)
-        fields = Counter(keys for _, keys in held)
-        if len(fields) < 2 or len(held) < _FEW:
+        insides = [part(row) for row in rows]
+        written = [tuple(inside) for inside in insides if isinstance(inside, dict)]
+        audit.counts[_FIELDS] += len(written)
+        if len(set(written)) < 2 or len(written) < _FEW:
             continue
+        held = [
+            (number, frozenset(inside) - {SAID})
+            for number, inside in enumerate(insides, 1)
+            if isinstance(inside, dict)
+        ]
+        fields = Counter(keys for _, keys in held)
         usual = fields.most_common(1)[0][0]
         for number, keys in held:
             if keys != usual:

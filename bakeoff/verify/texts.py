@@ -99,6 +99,7 @@ def _statements(value: object, place: str) -> Iterator[tuple[str, str, Mapping[s
 def _pairs(value: object, beside: object, place: str) -> Iterator[tuple[str, str, Mapping[str, object]]]:
     if isinstance(value, str) and isinstance(beside, Mapping):
         yield place, value, beside
+        yield from _statements(beside.get("values"), f"{place} {SAID}")  # texts within the text
     elif isinstance(value, list) and isinstance(beside, list):
         for number, pair in enumerate(zip(value, beside, strict=False)):
             yield from _pairs(*pair, f"{place} {number}")
