@@ -122,6 +122,7 @@ def test_several_processes_find_the_same_in_the_same_order(
     alone = verify(house.evidence(), fresh=house.fresh)
     assert {"reply", "extraction"} <= {item.rule for item in alone.discrepancies}
     monkeypatch.setattr(answers, "TOGETHER", 40)
+    monkeypatch.setattr(answers, "LARGE", 40)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2})
     began = []
     start = cores.ProcessPoolExecutor

@@ -11,7 +11,7 @@ from bakeoff.foundation.files import readable_rows
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.matrix.schema import ModelSpec
 from bakeoff.scoring.scores import SPEED
-from bakeoff.verify import words
+from bakeoff.verify import shapes, words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object
 from bakeoff.verify.ledgers import is_by_judge, key_of
@@ -29,7 +29,9 @@ def check_outputs(audit: Audit, evidence: Evidence) -> None:
             continue
         if stage["stage"] == "replies":
             with audit.reading(evidence.shown(output)):
-                _check_replies(audit, evidence.shown(output), stage, list(readable_rows(output)))
+                rows = list(readable_rows(output))
+            _check_replies(audit, evidence.shown(output), stage, rows)
+            _check_kept(audit, evidence, output, stage, rows)
         if stage["stage"] not in ("deploy", "parity"):
             continue
         with audit.reading(evidence.shown(output)):
@@ -91,6 +93,20 @@ def _check_replies(audit: Audit, place: str, stage: Row, rows: Sequence[Row]) ->
             audit.compare("record", f"{place}:{number} {name}", row.get(name), rows[0].get(name))
         if row["status"] == "answered":
             audit.compare("record", f"{place}:{number} text", bool(str(row["text"]).strip()), True)
+
+
+def _check_kept(audit: Audit, evidence: Evidence, output: Path, stage: Row, rows: Sequence[Row]) -> None:
+    """Hold the replies of a stage against the copy that raters are shown."""
+    shapes.check_fields(audit, evidence.shown(output), rows)
+    path = output.parent.parent / "replies" / f"{stage['variant']}.jsonl"
+    if not path.is_file():
+        return
+    kept = {str(row.get("case_id")): row for row in readable_rows(path)}
+    if any(str(row.get("finished_at", "")) > evidence.ended for row in kept.values()):
+        return  # a later run asked anew
+    for number, row in enumerate(rows, 1):
+        where = f"{evidence.shown(output)}:{number}"
+        audit.compare_raw("both copies agree", where, path.name, row, kept.get(str(row["case_id"])))
 
 
 def _check_training(audit: Audit, place: str, stage: Row, spec: ModelSpec) -> None:

@@ -16,16 +16,16 @@ from bakeoff.foundation.files import readable_rows
 from bakeoff.scoring.extraction import extract_choice
 from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.reading import final_part
-from bakeoff.store.places import evidence_of
 from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS as OVERLAPS
 from bakeoff.suites.rows import asked
-from bakeoff.verify import echoes, words
+from bakeoff.verify import echoes, shapes, words
 from bakeoff.verify.audit import Audit
-from bakeoff.verify.cores import Check
-from bakeoff.verify.evidence import Evidence, Row, read_object, read_result
-from bakeoff.verify.ledgers import STATES, Key, grade_of, key_of, options_of, overlap_of
+from bakeoff.verify.cores import Check, Part
+from bakeoff.verify.evidence import Evidence, Row, read_object
+from bakeoff.verify.ledgers import STATES, Key, grade_of, key_of, options_of
 from bakeoff.verify.letters import check_letters
+from bakeoff.verify.overlaps import overlap_of
 
 _CUT = ("max_tokens", "length", "model_length")
 _STOPS = (*_CUT, "stop", "tool_calls", "content_filter", "unknown", "", None)
@@ -57,24 +57,38 @@ _OF_A_SCORE = (
 )
 _UNKNOWN = ("run_id", "model", "variant", "fingerprint", "commit", "versions", "record")
 """Columns of a score that the evaluation itself does not know."""
-TOGETHER = 10_000
-"""Samples that one check grades: many enough for a process of its own, few enough to share out."""
+TOGETHER = 2_500
+"""Samples that one check grades: few enough that no process waits long for the last one."""
+LARGE = 10_000
+"""Samples from which another process pays."""
 _SERVICE = "the service gave several questions the same error text"
 _UNGRADED = "could not be graded"
 
 
-def checks_of_answers(evidence: Evidence) -> list[Check]:
+def checks_of_answers(evidence: Evidence) -> list[Part]:
     """Return checks that read and grade every reply of the table again.
 
     One after the other in any process; together they are all.
     """
+    choices = [sample for sample in evidence.samples if sample["options"]]
     # All replies to a question follow each other, for patterns are made of its options.
-    samples = sorted(evidence.samples, key=lambda sample: (str(sample["suite"]), str(sample["sample_id"])))
+    choices.sort(key=lambda sample: (str(sample["suite"]), str(sample["sample_id"])))
     # What another version read is told once per evaluation, with all that differs in it.
-    together = len(samples) if evidence.read_otherwise else TOGETHER
-    parts = [samples[first : first + together] for first in range(0, len(samples), max(1, together))]
-    checks = [partial(_check_answers, evidence=evidence, samples=part) for part in parts]
-    return [_guarded("samples.parquet", check) for check in checks]
+    together = len(choices) if evidence.read_otherwise else TOGETHER
+    parts = [("", choices[first : first + together]) for first in range(0, len(choices), max(1, together))]
+    # Open replies are cut into words where their evaluation is held against its records, for that needs the words, too.
+    spoken: dict[Key, list[Row]] = defaultdict(list)
+    for sample in evidence.samples:
+        if not sample["options"]:
+            spoken[key_of(sample)].append(sample)
+    parts += [(_name(key), samples) for key, samples in sorted(spoken.items())]
+    checks = [(name, partial(_check_answers, evidence=evidence, samples=part)) for name, part in parts]
+    return [Part(_guarded("samples.parquet", check), name) for name, check in checks]
+
+
+def _name(key: Key) -> str:
+    """Return the name under which the checks of one evaluation share a process."""
+    return " ".join(key)
 
 
 def _guarded(place: str, check: Check) -> Check:
@@ -153,13 +167,16 @@ def _is_multiple(sample: Row) -> bool:
     return len(str(sample["target"])) > 1 or str(sample["subset"]).endswith("_multiple")
 
 
-def checks_of_evidence(evidence: Evidence) -> list[Check]:
+def checks_of_evidence(evidence: Evidence) -> list[Part]:
     """Return a check per result that holds it against replies and reviews."""
     if evidence.root is None:
-        return [lambda audit: audit.note(words.NO_STORE_REPLIES())]
+        return [Part(lambda audit: audit.note(words.NO_STORE_REPLIES()))]
     evidence.asked_again  # noqa: B018 - read once, before processes share it
     return [
-        _guarded("replies", partial(_check_stage, evidence=evidence, stage=stage))
+        Part(
+            _guarded("replies", partial(_check_stage, evidence=evidence, stage=stage)),
+            _name((str(stage["model"]), str(stage["variant"]), str(stage["facts"].get("suite")))),
+        )
         for stage in evidence.stages
         if stage["stage"] == "evaluate"
     ]
@@ -167,13 +184,13 @@ def checks_of_evidence(evidence: Evidence) -> list[Check]:
 
 def _check_stage(audit: Audit, evidence: Evidence, stage: Row) -> None:
     """Hold the result of one evaluation against the replies behind it."""
-    output, root = evidence.place(stage), evidence.root
-    if root is None or output is None or not output.is_file() or str(stage["output"]) in evidence.superseded:
+    output = evidence.place(stage)
+    if output is None or not output.is_file() or str(stage["output"]) in evidence.superseded:
         return  # told where the digests are compared
     place = evidence.shown(output)
     with audit.reading(place):
-        result = read_result(output)
-        folder = evidence_of(root, output)
+        result = evidence.result(output)
+        folder = evidence.replies_of(output)
         if folder is None:
             audit.fail(
                 "raw replies are there",
@@ -191,6 +208,9 @@ def _check_stage(audit: Audit, evidence: Evidence, stage: Row) -> None:
         raw = echoes.raw_rows(audit, place, folder, str(result["benchmark"]))
         _check_result(audit, beside, place, result, folder, raw)
         echoes.check_rows(audit, place, raw, result)
+        shapes.check_replies(audit, place, list(raw.predictions.values()), list(raw.reviews.values()))
+        for name in ("scores", "samples"):
+            shapes.check_fields(audit, f"{place} {name}", result[name])
         echoes.check_sums(audit, beside, place, folder, result, raw)
         if beside is not audit:
             audit.merge_if_sound(beside, words.OTHER_BESIDE(subject=" ".join(key)))
@@ -202,7 +222,7 @@ def check_all_descriptions(audit: Audit, evidence: Evidence) -> None:
     for stage in evidence.stages:
         output = evidence.place(stage) if stage["stage"] == "evaluate" else None
         is_own = output and output.is_file() and str(stage["output"]) not in evidence.superseded
-        folder = evidence_of(evidence.root, output) if evidence.root and output and is_own else None
+        folder = evidence.replies_of(output) if output and is_own else None
         if folder and folder not in evidence.asked_again:
             folders[evidence.shown(folder)] = folder
     echoes.check_descriptions(audit, folders)
@@ -216,11 +236,13 @@ def _finished(folder: Path) -> str:
 def _check_result(
     audit: Audit, beside: Audit, place: str, result: Row, folder: Path, raw: echoes.Raw
 ) -> None:
-    stored = list(readable_rows(folder / "prompts.jsonl"))
-    prompts = {row["prompt_sha"]: row["messages"] for row in stored}
+    stored = _prompts((folder / "prompts.jsonl").read_bytes())
+    prompts = dict(stored)
     audit.compare("prompt", f"{folder.name}/prompts.jsonl rows", len(stored), len(prompts))
-    for sha, messages in prompts.items():
-        audit.compare("prompt", f"{folder.name}/prompts.jsonl {sha}", sha, sha_of(messages))
+    for sha, expected in prompts.items():
+        audit.compare_raw("prompt", f"{folder.name}/prompts.jsonl", str(sha), sha, expected)
+    asked_for = list(dict.fromkeys(str(sample["prompt_sha"]) for sample in result["samples"]))
+    audit.compare("prompt", f"{folder.name}/prompts.jsonl order", list(prompts), asked_for)
     samples = sorted(result["samples"], key=lambda sample: int(sample["index"]))
     audit.compare("index", f"{place} samples", [s["index"] for s in samples], list(range(len(samples))))
     if "selected" in result:
@@ -237,6 +259,13 @@ def _check_result(
         _check_replies(audit, beside, place, result, samples, raw)
     _check_copies(audit, place, result, samples, folder)
     _check_summary(audit, place, result, samples)
+
+
+@lru_cache(maxsize=8)  # most models are asked alike
+def _prompts(content: bytes) -> list[tuple[str, str]]:
+    """Return the hash that stands beside each prompt of a file, and the one that it has."""
+    rows = (json.loads(line) for line in content.decode(errors="replace").split("\n") if line.strip())
+    return [(row["prompt_sha"], sha_of(row["messages"])) for row in rows]
 
 
 class _Answer(NamedTuple):
@@ -280,19 +309,29 @@ def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row],
     scores = [{name: row.get(name) for name in _OF_A_SCORE} for row in result["scores"]]
     copied = [{name: row.get(name) for name in _OF_A_SCORE} for row in first["scores"]]
     audit.compare("both copies agree", f"{folder.name}/result.json against {place} scores", copied, scores)
+    shapes.check_fields(audit, f"{folder.name}/result.json scores", first["scores"])
     for score in first["scores"]:
         for name in _UNKNOWN:
             audit.compare("both copies agree", f"{place} scores {name}", score.get(name) or "", "")
     copies = list(readable_rows(folder / "samples.jsonl"))
+    shapes.check_fields(audit, f"{folder.name}/samples.jsonl", copies)
+    order = [[str(row["sample_id"]) for row in rows] for rows in (copies, samples)]
+    audit.compare("both copies agree", f"{folder.name}/samples.jsonl order", *order)
     rows = {str(row["sample_id"]): row for row in copies}
     audit.compare("both copies agree", f"{place} samples", [len(copies), len(rows)], [len(samples)] * 2)
     for sample in samples:
         other = rows.get(str(sample["sample_id"]), {})
         for name, value in other.items():
             if value or name not in ("model", "variant"):  # the evaluation itself does not know them
-                audit.compare(
-                    "both copies agree", f"{place} {sample['sample_id']} {name}", sample.get(name), value
-                )
+                where = f"{place} {sample['sample_id']}"
+                audit.compare_raw("both copies agree", where, name, sample.get(name), value)
+        audit.compare_raw(
+            "both copies agree",
+            f"{place} {sample['sample_id']}",
+            "fields",
+            sorted(other.keys() - {"run_id"}) if other else [],
+            sorted(sample.keys() - {"run_id"}) if other else [],
+        )
         if not other:
             audit.fail(
                 "both copies agree",
@@ -338,29 +377,29 @@ def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: 
         audit.fail("every grade has a reply", where, sample["status"], words.UNSTORED())
         return
     reply, stop, latency_s = reply_of(cast(Prediction, prediction))
-    audit.compare("reply", f"{where} reply", sample["reply"], reply)
-    audit.compare("reply", f"{where} latency_s", sample["latency_s"], latency_s)
-    audit.compare("status", f"{where} truncated", sample["status"] == "truncated", stop in _CUT)
-    audit.compare("status", f"{where} stop_reason {stop}", stop in _STOPS, True)
+    audit.compare_raw("reply", where, "reply", sample["reply"], reply)
+    audit.compare_raw("reply", where, "latency_s", sample["latency_s"], latency_s)
+    audit.compare_raw("status", where, "truncated", sample["status"] == "truncated", stop in _CUT)
+    audit.compare_raw("status", where, f"stop_reason {stop}", stop in _STOPS, True)
     message = prediction["model_output"]["choices"][0]["message"]
-    audit.compare("reply", f"{where} role", message.get("role"), "assistant")
+    audit.compare_raw("reply", where, "role", message.get("role"), "assistant")
     if (last := prediction["messages"][-1])["role"] == "assistant":
-        audit.compare("reply", f"{where} reply in the conversation", _text(last["content"]), reply)
+        audit.compare_raw("reply", where, "reply in the conversation", _text(last["content"]), reply)
         timing = last.get("perf_metrics", message.get("perf_metrics"))
-        audit.compare("reply", f"{where} timing in the conversation", timing, message.get("perf_metrics"))
+        audit.compare_raw("reply", where, "timing in the conversation", timing, message.get("perf_metrics"))
     graded = review["sample_score"]["score"]
     if (named := graded.get("main_score_name")) is not None:
-        audit.compare("review", f"{where} main metric", named in graded["value"], True)
-    audit.compare("review", f"{where} status", graded.get("status", "success"), "success")
+        audit.compare_raw("review", where, "main metric", named in graded["value"], True)
+    audit.compare_raw("review", where, "status", graded.get("status", "success"), "success")
     audit.compare(
         "review", f"{where} extracted", sample["extracted"], str(graded.get("extracted_prediction") or "")
     )
     if graded.get("prediction") is not None:
-        audit.compare("review", f"{where} graded reply", graded["prediction"], reply)
+        audit.compare_raw("review", where, "graded reply", graded["prediction"], reply)
     target = review.get("target", sample["target"]) or ""
     separator = "" if options_of(sample) else "\n"
     joined = target if isinstance(target, str) else separator.join(map(str, target))
-    audit.compare("review", f"{where} target", sample["target"], joined)
+    audit.compare_raw("review", where, "target", sample["target"], joined)
     main = str(result["metric"])
     stated = sample["extracted"] if result["benchmark"] in OURS else sample["extracted_alt"]
     is_choice = bool(options_of(sample)) and set(str(sample["target"])) <= set(LETTERS)
@@ -368,7 +407,7 @@ def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: 
         value = (
             float(graded["value"][main]) if stated or not is_choice or result["benchmark"] in OURS else 0.0
         )
-        audit.compare("review", f"{where} correct", sample["correct"], value)
+        audit.compare_raw("review", where, "correct", sample["correct"], value)
     for metric, grade in graded["value"].items():
         computed = grade_of(sample, metric, main) if result["benchmark"] in OURS else None
         if computed is not None and metric != main:
@@ -377,7 +416,12 @@ def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: 
 
 def _digest_of_question(benchmark: str, sample: Row) -> str:
     """Return the name that a question has from its own texts."""
-    content = [benchmark, sample["subset"], sample["question"], options_of(sample)]
+    return _digest(benchmark, sample["subset"], sample["question"], tuple(options_of(sample)))
+
+
+@lru_cache(maxsize=65536)  # every model was asked the same
+def _digest(benchmark: str, subset: str, question: str, options: tuple[str, ...]) -> str:
+    content = [benchmark, subset, question, list(options)]
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:16]
 
 

@@ -14,7 +14,8 @@ from bakeoff.verify.words import WHOLE_RECORD, WOULD_DIFFER
 
 _SHOWN = 160
 _SINGLE = (str, int, float, bool, type(None))
-_UNREADABLE = (
+_CONTAINERS = (dict, list)
+UNREADABLE = (
     BakeoffError,
     OSError,
     ValueError,
@@ -24,6 +25,7 @@ _UNREADABLE = (
     IndexError,
     RecursionError,
 )
+"""What reading a file that somebody edited may raise."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,18 @@ class Audit:
             return True
         self.discrepancies.append(Discrepancy(place, rule, shorten(value), shorten(expected)))
         return False
+
+    def compare_raw(self, rule: str, where: str, name: str, value: object, expected: object) -> None:
+        """Compare what was read from JSON as it stands, under *name* in the place *where*.
+
+        A reply and its conversation are long and mostly alike: written out they are compared at once.
+        """
+        if is_plainly_same(value, expected) or (
+            type(value) is type(expected) and type(value) in _CONTAINERS and repr(value) == repr(expected)
+        ):
+            self.counts[rule] += 1
+        else:
+            self.compare(rule, f"{where} {name}", value, expected)
 
     def compare_keys(
         self, rule: str, place: str, value: Mapping[str, object], expected: Mapping[str, object]
@@ -117,7 +131,7 @@ class Audit:
         """
         try:
             yield
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self.fail("readable", place, f"{type(error).__name__}: {error}", WHOLE_RECORD())
 
     def as_json(self) -> dict[str, object]:

@@ -64,7 +64,7 @@ def check_rows(audit: Audit, place: str, raw: Raw, result: Row) -> None:
     for key, row in raw.predictions.items():
         where = f"{place} predictions {key[0]} {key[1]}"
         if "model" in row and served:
-            audit.compare(_RULE, f"{where} model", row["model"], served)
+            audit.compare_raw(_RULE, where, "model", row["model"], served)
         _check_reply(audit, where, row)
         if review := raw.reviews.get(key):
             _check_review(audit, f"{place} reviews {key[0]} {key[1]}", review, row)
@@ -84,11 +84,11 @@ def _check_reply(audit: Audit, where: str, row: Row) -> None:
     """Hold what a row of replies says more than once against each other."""
     output = row["model_output"]
     choices = output.get("choices") or []
-    audit.compare(_RULE, f"{where} choices", len(choices), 1)
+    audit.compare_raw(_RULE, where, "choices", len(choices), 1)
     if not choices or "messages" not in row:
         return
     for name, content in (("error", output), ("metadata", output), ("logprobs", choices[0])):
-        audit.compare(_RULE, f"{where} {name}", content.get(name), None)
+        audit.compare_raw(_RULE, where, name, content.get(name), None)
     message = choices[0]["message"]
     timing = message.get("perf_metrics") or {}
     pairs = {
@@ -101,29 +101,29 @@ def _check_reply(audit: Audit, where: str, row: Row) -> None:
         pairs[name] = (usage.get(name), timing.get(name))
     for name, (value, expected) in pairs.items():
         if value is not None and expected is not None:
-            audit.compare(_RULE, f"{where} {name}", value, expected)
+            audit.compare_raw(_RULE, where, name, value, expected)
     for name, count in usage.items():
         is_count = count is None or (isinstance(count, int) and count >= 0)
-        audit.compare(_RULE, f"{where} usage {name} is a count", is_count, True)
+        audit.compare_raw(_RULE, where, f"usage {name} is a count", is_count, True)
     parts: list[Any] = [usage.get(name) for name in ("input_tokens", "output_tokens")]
     if usage.get("total_tokens") is not None and None not in parts:
-        audit.compare(_RULE, f"{where} total_tokens", usage["total_tokens"], sum(map(int, parts)))
+        audit.compare_raw(_RULE, where, "total_tokens", usage["total_tokens"], sum(map(int, parts)))
     *sent, last = row["messages"]
     if last["role"] != "assistant":
         sent.append(last)
     elif "id" in message:
-        audit.compare(_RULE, f"{where} reply in the conversation", last, message)
+        audit.compare_raw(_RULE, where, "reply in the conversation", last, message)
     for number, each in enumerate(sent):
         filled = {name: value for name, value in each.items() if name not in _SENT and value is not None}
         if each["role"] != "assistant":
-            audit.compare(_RULE, f"{where} message {number}", filled, {})
+            audit.compare_raw(_RULE, where, f"message {number}", filled, {})
 
 
 def _check_review(audit: Audit, where: str, review: Row, row: Row) -> None:
     """Hold a review against the reply that it reviews."""
     for name in ("messages", "agent_trace"):
         if name in review and name in row:
-            audit.compare(_RULE, f"{where} {name}", review[name], row[name])
+            audit.compare_raw(_RULE, where, name, review[name], row[name])
     sample = review.get("sample_score") or {}
     for name, expected in (
         ("sample_id", row["index"]),
@@ -132,7 +132,7 @@ def _check_review(audit: Audit, where: str, review: Row, row: Row) -> None:
         ("sample_metadata", row.get("metadata")),
     ):
         if name in sample:
-            audit.compare(_RULE, f"{where} {name}", sample[name], expected)
+            audit.compare_raw(_RULE, where, name, sample[name], expected)
 
 
 def check_sums(audit: Audit, beside: Audit, place: str, folder: Path, result: Row, raw: Raw) -> None:
@@ -152,6 +152,7 @@ def check_sums(audit: Audit, beside: Audit, place: str, folder: Path, result: Ro
         with audit.reading(f"{place} {path.name}"):
             where, report = f"{place} {path.name}", read_object(path)
             _check_report(audit, where, report, path, raw.predictions)
+            _check_execution(audit, f"{where} execution_summary", report.get("execution_summary") or {})
             _check_grades(beside, where, report, raw.reviews)
 
 
@@ -162,6 +163,21 @@ def _check_report(audit: Audit, where: str, report: Row, path: Path, predictions
     if len(served) == len(str(stated[0])):  # a folder's name lacks what no file system takes
         audit.compare(_RULE, f"{where} names", stated, [served, benchmark, f"{served}@{benchmark}"])
     _check_timing(audit, f"{where} perf_metrics", report.get("perf_metrics") or {}, predictions.values())
+
+
+def _check_execution(audit: Audit, where: str, summary: Row) -> None:
+    """Recount how many questions of a report were answered."""
+    if not summary:
+        return
+    subsets = summary.get("subsets") or {}
+    for name in ("requested", "succeeded", "errored"):
+        counted = sum(int(part[name]) for part in subsets.values())
+        audit.compare(_RULE, f"{where} {name}", summary[name], counted)
+    for subset, part in subsets.items():
+        open_ones = int(part["requested"]) - int(part["succeeded"])
+        audit.compare(_RULE, f"{where} {subset} errored", 0 <= part["errored"] <= open_ones, True)
+    is_short = summary["succeeded"] < summary["requested"]
+    audit.compare(_RULE, f"{where} incomplete", summary["incomplete"], is_short)
 
 
 def _check_grades(audit: Audit, where: str, report: Row, reviews: Rows) -> None:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bakeoff.evalscope import grading_rules
 from bakeoff.foundation.errors import StoreError
 from bakeoff.foundation.files import readable_rows
 from bakeoff.foundation.sentences import restored
 from bakeoff.report.findings import run_folder
-from bakeoff.store.places import evidence_of, place_of
+from bakeoff.store.places import place_of
 from bakeoff.verify.words import NO_MARK, NO_TARGET
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Row = dict[str, Any]
+_CONTAINERS = frozenset((dict, list))
+
+
+class _Summary(NamedTuple):
+    """A result without its samples: as it is stored, and with statements in place of texts."""
+
+    stored: Row
+    told: Row
 
 
 @dataclass
@@ -33,6 +44,7 @@ class Evidence:
     root: Path | None = None
     run_folder: Path | None = None
     page: Path | None = None
+    _summaries: dict[Path, _Summary] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def folders(self) -> list[Path]:
@@ -66,6 +78,11 @@ class Evidence:
         """
         path = self.run_folder / "events.jsonl" if self.run_folder else None
         return [spoken(row) for row in readable_rows(path)] if path and path.is_file() else []
+
+    @cached_property
+    def ended(self) -> str:
+        """Return when the run told its last event, as the timeline writes it; "" without one."""
+        return max((str(event.get("time", "")) for event in self.events), default="")
 
     def told(self, name: str) -> object:
         """Return what ``run.json`` tells under *name*.
@@ -149,9 +166,41 @@ class Evidence:
             output = self.place(event) if event.get("stage") == "evaluate" else None
             if output and output.is_file():
                 result = read_object(output)
-                if folder := evidence_of(self.root, output) if self.root else None:
+                if folder := self.replies_of(output):
                     folders[folder] = str(result.get("finished_at"))
         return folders
+
+    def result(self, output: Path) -> Row:
+        """Return the result of a stage, with statements in place of texts."""
+        content = read_object(output)
+        stored = {name: value for name, value in content.items() if name != "samples"}
+        told = spoken(stored)
+        self._summaries[output] = _Summary(stored, told)
+        if "samples" not in content:
+            return told
+        return {**told, "samples": [row if _is_plain(row) else restored(row) for row in content["samples"]]}
+
+    def summary(self, output: Path) -> Row:
+        """Return the result of a stage without its samples; it is read once."""
+        return self._summary(output).told
+
+    def stored_summary(self, output: Path) -> Row:
+        """Return the result of a stage as it is stored, without its samples."""
+        return self._summary(output).stored
+
+    def _summary(self, output: Path) -> _Summary:
+        if output not in self._summaries:
+            self.result(output)
+        return self._summaries[output]
+
+    def replies_of(self, output: Path) -> Path | None:
+        """Return the folder of the replies behind the result *output*; None if gone."""
+        try:
+            folder = str(self.summary(output).get("folder", ""))
+        except (OSError, ValueError):
+            return None
+        place = place_of(self.root, folder) if self.root else None
+        return place if place and place.is_dir() else None
 
     def place(self, stage: Row) -> Path | None:
         """Return the output of *stage* in this store."""
@@ -166,12 +215,30 @@ class Evidence:
 
 
 def samples_in(path: Path) -> list[Row]:
-    """Return the rows of a table of samples."""
-    import pandas as pd
+    """Return the rows of a table of samples.
 
-    return [
-        {str(key): value for key, value in row.items()} for row in pd.read_parquet(path).to_dict("records")
-    ]
+    Texts that are alike are one object: a question stands in the rows of every model.
+    """
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(path).read()
+    columns = [_values(table.column(number)) for number in range(table.num_columns)]
+    names = list(map(str, table.column_names))
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _values(column: pa.ChunkedArray) -> list[object]:
+    """Return the values of a column, each text that stands in it once."""
+    import pyarrow as pa
+
+    if not pa.types.is_string(column.type) or column.null_count:
+        return list(column.to_pylist())
+    values: list[object] = []
+    for chunk in column.chunks:
+        encoded = chunk.dictionary_encode()
+        texts = encoded.dictionary.to_pylist()
+        values += [texts[place] for place in encoded.indices.to_pylist()]
+    return values
 
 
 def spoken(row: Row) -> Row:
@@ -187,13 +254,9 @@ def scores_in(path: Path) -> list[Row]:
     return [spoken(row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
-def read_result(path: Path) -> Row:
-    """Return the result of a stage, with statements in place of texts.
-
-    Raises:
-        ValueError: it is no object.
-    """
-    return spoken(read_object(path))
+def _is_plain(row: object) -> bool:
+    """Return whether no value of *row* holds others, so that no statement is in it."""
+    return isinstance(row, dict) and _CONTAINERS.isdisjoint(map(type, row.values()))
 
 
 def read_object(path: Path) -> Row:

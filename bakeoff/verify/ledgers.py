@@ -14,11 +14,11 @@ from functools import lru_cache
 
 from bakeoff.scoring.scores import SPEED
 from bakeoff.suites.overlap import METRICS as OVERLAPS
-from bakeoff.suites.overlap import overlap
 from bakeoff.verify import words
 from bakeoff.verify.arithmetic import mean
 from bakeoff.verify.audit import Audit, is_absent
 from bakeoff.verify.evidence import Evidence, Row
+from bakeoff.verify.overlaps import overlap_of
 
 STATES = ("answered", "unparsed", "empty", "truncated", "errored")
 _CHOICE = ("accuracy", "acc", "accuracy_alt", "accuracy_evalscope", "acc_evalscope")
@@ -150,15 +150,6 @@ def grade_of(sample: Row, metric: str, main: str) -> float | None:
     if metric in OVERLAPS:
         return overlap_of(str(sample["extracted"]), str(sample["target"]))[metric]
     return None
-
-
-@lru_cache(maxsize=65536)
-def overlap_of(reply: str, reference: str) -> dict[str, float]:
-    """Return the overlap of a final part with its reference.
-
-    The same pair is asked for many times.
-    """
-    return overlap(reply, reference)
 
 
 def _check_chance(audit: Audit, where: str, row: Row, part: Sequence[Row], suite: Row) -> None:

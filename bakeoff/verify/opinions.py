@@ -12,7 +12,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import cast
 
-from bakeoff.foundation.files import readable_rows
 from bakeoff.foundation.sentences import with_statements
 from bakeoff.judgement.database import APPEND_ONLY
 from bakeoff.judgement.evidence import with_evidence
@@ -20,6 +19,7 @@ from bakeoff.judgement.ratings import RatingStore
 from bakeoff.verify import words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object
+from bakeoff.verify.queues import check_database
 
 _RULE = "ratings"
 _MANY, _VARIED = 12, 5
@@ -56,14 +56,6 @@ def _database(evidence: Evidence) -> Path | None:
     return path if path and path.is_file() else None
 
 
-def _ended(evidence: Evidence) -> str:
-    """Return when the run told its last event, as the timeline writes it."""
-    assert evidence.run_folder is not None
-    path = evidence.run_folder / "events.jsonl"
-    rows = list(readable_rows(path)) if path.is_file() else []
-    return max((str(row.get("time", "")) for row in rows), default="")
-
-
 def _check_silence(audit: Audit, evidence: Evidence, place: str) -> None:
     """See that a run without ratings ended before there were any."""
     path, skipped = _database(evidence), evidence.run.get("skipped", [])
@@ -71,7 +63,7 @@ def _check_silence(audit: Audit, evidence: Evidence, place: str) -> None:
         return
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
         (before,) = db.execute(
-            "SELECT COUNT(*) FROM judgement WHERE source != 'chat' AND created_at < ?", (_ended(evidence),)
+            "SELECT COUNT(*) FROM judgement WHERE source != 'chat' AND created_at < ?", (evidence.ended,)
         ).fetchone()
     audit.compare(_RULE, place, f"{before} ratings of before its end are not shown" if before else "", "")
 
@@ -146,16 +138,17 @@ def _check_study(audit: Audit, evidence: Evidence, place: str, study: Row, same_
         copy = Path(scratch) / "ratings.sqlite"
         _copy(path, copy)
         _check_queue(audit, place, copy)
+        check_database(audit, f"{place} database", copy, same_code)
         newest = _newest(copy)
-        is_whole = all(moment <= _ended(evidence) for moment in newest.values())
-        for last in _ends(copy, name, study, _ended(evidence)):
+        is_whole = all(moment <= evidence.ended for moment in newest.values())
+        for last in _ends(copy, name, study, evidence.ended):
             states.append(_summary(copy.read_bytes(), name, last))
             if _agrees(states[-1], study, whole=is_whole and same_code):
                 break
     if not states:
         audit.fail(_RULE, place, words.OTHER_COUNT(), words.COUNT_THEN())
         return
-    if newest["erasure"] > _ended(evidence):
+    if newest["erasure"] > evidence.ended:
         audit.note(words.ERASED(place=place))
         return
     expected = min(states, key=lambda state: _distance(state, study, same_code))

@@ -11,12 +11,13 @@ from typing import cast
 from bakeoff.evalscope.speed import METRICS, read_speed
 from bakeoff.foundation.files import readable_rows
 from bakeoff.foundation.provenance import MADE
+from bakeoff.foundation.sentences import SAID
 from bakeoff.scoring.leakage import leaked_as
 from bakeoff.scoring.scores import SPEED
 from bakeoff.store.places import place_of
-from bakeoff.verify import words
+from bakeoff.verify import shapes, words
 from bakeoff.verify.audit import Audit
-from bakeoff.verify.evidence import Evidence, Row, read_object, read_result, samples_in, scores_in, spoken
+from bakeoff.verify.evidence import Evidence, Row, read_object, samples_in, scores_in, spoken
 from bakeoff.verify.ledgers import is_by_judge, key_of
 from bakeoff.verify.manifest import MATRIX, digest_of
 
@@ -41,6 +42,10 @@ def check_timeline(audit: Audit, evidence: Evidence) -> None:
     if evidence.run_folder is None:
         return
     path = evidence.run_folder / "events.jsonl"
+    of_report = evidence.page.parent / MATRIX if evidence.page else None
+    if of_report and of_report.is_file():
+        there = (evidence.run_folder / MATRIX).is_file()
+        audit.compare("both copies agree", evidence.shown(evidence.run_folder / MATRIX), there, True)
     if not path.is_file():
         audit.fail("timeline", evidence.shown(path), words.GONE(), words.ITS_TIMELINE())
         return
@@ -61,6 +66,8 @@ def check_timeline(audit: Audit, evidence: Evidence) -> None:
         beside = ("event", "time", "leg", "host", *(("outcome", "why") if unread else ()))
         names = [name for name in event if name not in beside]
         audit.compare_keys("timeline", where, stage, {name: event[name] for name in names})
+        untold = stage.keys() - event.keys() - {"made", SAID}
+        audit.compare("timeline", f"events.jsonl {where} fields", sorted(untold), [])
 
 
 def check_records(audit: Audit, evidence: Evidence) -> None:
@@ -88,7 +95,7 @@ def check_records(audit: Audit, evidence: Evidence) -> None:
             audit.compare_keys("record", place, record, {name: stage.get(name) for name in _OF_A_RECORD})
             audit.compare("record", f"{place} outcome", record.get("outcome"), "ran")
             if stage["outcome"] == "ran":
-                why = read_result(output.with_name("record.json")).get("why")
+                why = spoken(record).get("why")
                 audit.compare("record", f"run.json stages {where} why", spoken(stage)["why"], why)
             # where a service is shared, a row that reuses it names its own log
             for name in _PLACES if stage["outcome"] == "ran" else _PLACES[:1]:
@@ -119,12 +126,15 @@ def _made(audit: Audit, where: str, stage: Row, record: Row, output: Path) -> li
     present = {name: base / name for name in digests}
     if output.is_dir():
         paths = {path for pattern in MADE for path in output.rglob(pattern) if path.is_file()}
+        folders = {path.parent for path in present.values()}
         for path in sorted(paths - set(present.values())):
             # a copy of a store may hold the files of a checkpoint where there was a link to it
-            if digest_of(path) not in digests.values():
+            if path.parent in folders or digest_of(path) not in digests.values():
                 audit.fail(
                     "digest of an output", f"{where} {path.relative_to(output)}", words.NEW(), words.NO_FILE()
                 )
+    elif output.name not in digests:
+        audit.fail("digest of an output", f"{where} {output.name}", words.NEW(), words.NO_FILE())
     for name, path in present.items():
         if not path.is_file():
             audit.fail("digest of an output", f"{where} {name}", words.GONE(), digests[name])
@@ -150,7 +160,7 @@ def check_results(audit: Audit, evidence: Evidence) -> None:
             gone.add((str(stage["model"]), str(stage["variant"]), _suite_of(stage)))
         elif stage["stage"] in ("evaluate", "speed") and output and output.is_file():
             with audit.reading(evidence.shown(output)):
-                results.append((stage, read_result(output), evidence.shown(output)))
+                results.append((stage, evidence.result(output), evidence.shown(output)))
     scores, samples, evaluations, leakage = _told(results, evidence)
     table = [row for row in evidence.scores if not is_by_judge(row) and key_of(row) not in gone]
     _compare_rows(audit, "scores.json", table, scores)
@@ -167,6 +177,8 @@ def check_results(audit: Audit, evidence: Evidence) -> None:
         audit.compare("told of an evaluation", "run.json leakage", evidence.run.get("leakage"), leakage)
     for stage, result, place in results:
         with audit.reading(place):
+            if stage["stage"] == "speed":
+                shapes.check_fields(audit, f"{place} scores", result["scores"])
             _check_identity(audit, stage, result, place)
             if stage["stage"] == "speed":
                 _check_speed(audit, evidence, stage, result, place)
@@ -222,6 +234,8 @@ def _searched(results: Iterable[tuple[Row, Row, str]], stage: Row) -> Row | None
 def _compare_rows(audit: Audit, place: str, rows: Sequence[Row], expected: Sequence[Row]) -> None:
     """Compare two tables row by row; name rows that only one of them has."""
     table, source = _by_name(rows), _by_name(expected)
+    if place.endswith(".json"):  # the columns of the other are those of all its rows
+        shapes.check_fields(audit, place, rows)
     audit.compare("rows of a table", f"{place} rows", len(rows), len(expected))
     for key in table.keys() - source.keys():
         audit.fail("rows of a table", f"{place} {' '.join(key)}", words.A_ROW(), words.NO_SUCH_ROW())
@@ -317,9 +331,10 @@ def check_tables_of_folders(audit: Audit, evidence: Evidence) -> None:
             evidence.scores,
         )
     with audit.reading(f"{report.name}/samples.parquet"):
-        _compare_rows(
-            audit, f"{report.name}/samples.parquet", samples_in(report / "samples.parquet"), evidence.samples
-        )
+        path = report / "samples.parquet"
+        is_copy = path.read_bytes() == (evidence.tables / path.name).read_bytes()
+        rows = evidence.samples if is_copy else samples_in(path)
+        _compare_rows(audit, f"{report.name}/samples.parquet", rows, evidence.samples)
     if (report / "run.json").is_file():
         with audit.reading(f"{report.name}/run.json"):
             content = {**read_object(report / "run.json"), "ratings": evidence.run.get("ratings")}

@@ -8,7 +8,7 @@ from bakeoff.scoring.anchors import beside_published
 from bakeoff.store.placements import placements
 from bakeoff.verify import words
 from bakeoff.verify.audit import Audit
-from bakeoff.verify.evidence import Evidence, Row, read_result
+from bakeoff.verify.evidence import Evidence, Row
 from bakeoff.verify.manifest import MATRIX
 
 _RULE = "told by the run"
@@ -44,7 +44,7 @@ def _check_anchors(audit: Audit, evidence: Evidence) -> None:
         output = evidence.place(stage)
         if stage["stage"] == "evaluate" and output and output.is_file():
             model, variant = str(stage["model"]), str(stage["variant"])
-            result = read_result(output)
+            result = evidence.summary(output)
             expected += map(
                 dict, beside_published(origins.get(model, ""), [result], model=model, variant=variant)
             )

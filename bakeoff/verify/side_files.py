@@ -12,10 +12,10 @@ from pathlib import Path
 
 from bakeoff.foundation.files import readable_rows
 from bakeoff.report.side_files import SIDE_FOLDER
-from bakeoff.store.places import evidence_of
 from bakeoff.verify import words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row
+from bakeoff.verify.manifest import digest_of
 
 _RULE = "samples beside the page"
 _CALL = re.compile(r'bakeoffSamples\(("(?:[^"\\]|\\.)*"),(\d+),"([A-Za-z0-9+/=]*)"\);?\s*')
@@ -76,10 +76,13 @@ def _check_prompts(audit: Audit, name: str, shown: Row, prompts: Mapping[str, ob
 
 def _prompts(evidence: Evidence) -> Iterator[tuple[str, object]]:
     """Yield the prompts that the evaluations of the run sent, by their hashes."""
+    read: set[str] = set()
     for stage in evidence.stages:
         output = evidence.place(stage) if stage["stage"] == "evaluate" else None
         if output is None:
             continue
-        folder = evidence_of(evidence.root, output) if evidence.root else None
-        for path in [folder / "prompts.jsonl"] if folder else []:
+        folder = evidence.replies_of(output)
+        path = folder / "prompts.jsonl" if folder else None
+        if path and (digest := digest_of(path)) not in read:  # most models are asked alike
+            read.add(digest)
             yield from ((str(row["prompt_sha"]), row["messages"]) for row in readable_rows(path))

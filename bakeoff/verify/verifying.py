@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from bakeoff.verify import (
     records,
     retelling,
     seals,
+    texts,
     words,
 )
-from bakeoff.verify.audit import Audit
-from bakeoff.verify.cores import Check, Cores
+from bakeoff.verify.audit import UNREADABLE, Audit
+from bakeoff.verify.cores import Check, Cores, Part
 from bakeoff.verify.evidence import Evidence, read_object
 
 
@@ -46,7 +48,7 @@ def verify(
         "replies": _listed("replies", lambda: answers.checks_of_evidence(evidence)),
         "samples.parquet": _listed("samples.parquet", lambda: answers.checks_of_answers(evidence)),
     }
-    with Cores(checks_of, is_large=len(checks_of["samples.parquet"]) > 1) as cores:
+    with Cores(checks_of, is_large=_is_large(evidence)) as cores:
         checks = _checks(evidence, matrix, key, fresh, cores)
         parts = {place: Audit() for place in checks}
         # Other processes are asked last, and what they found is told in its place.
@@ -61,7 +63,14 @@ def verify(
     return audit
 
 
-def _listed(place: str, make: Callable[[], Sequence[Check]]) -> Sequence[Check]:
+def _is_large(evidence: Evidence) -> bool:
+    """Return whether there are so many samples that another process pays."""
+    with contextlib.suppress(*UNREADABLE):
+        return len(evidence.samples) > answers.LARGE
+    return False
+
+
+def _listed(place: str, make: Callable[[], Sequence[Part]]) -> Sequence[Part]:
     """Return the checks that *make* lists.
 
     What it cannot read is told in their place.
@@ -69,7 +78,7 @@ def _listed(place: str, make: Callable[[], Sequence[Check]]) -> Sequence[Check]:
     unread = Audit()
     with unread.reading(place):
         return make()
-    return [lambda audit: audit.add(unread)]
+    return [Part(lambda audit: audit.add(unread))]
 
 
 def _checks(
@@ -83,6 +92,7 @@ def _checks(
     return {
         "manifests": lambda audit: seals.check_manifests(audit, evidence, key),
         "events.jsonl": lambda audit: records.check_timeline(audit, evidence),
+        "texts": lambda audit: texts.check_texts(audit, evidence),
         "times": lambda audit: clock.check_times(audit, evidence),
         "records": lambda audit: records.check_records(audit, evidence),
         "results": lambda audit: records.check_results(audit, evidence),
