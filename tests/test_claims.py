@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,8 @@ from bakeoff.statistics.icc import icc
 from bakeoff.statistics.peeking import always_valid_p, level_at
 from bakeoff.statistics.prediction import corrected_mean, corrected_ratings, judge_weight
 from bakeoff.statistics.raters import Ratings, compare_ratings
+from bakeoff.statistics.recipes import compare_recipes
+from bakeoff.statistics.significance import sign_flip_tests
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -346,3 +349,96 @@ def test_a_published_multi_reader_study_is_reproduced():
     assert 4 < df < theirs
     assert 0.02 < pair.p < 0.03
     assert pair.verdict == "behind"
+
+
+# ------------------------------ simulations of many studies at once
+
+
+@pytest.fixture
+def simulated(monkeypatch):
+    """The benchmark's analyses and populations."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "bench")
+    import batched
+    import populations
+
+    return batched, populations
+
+
+def ends(items):
+    return [(item.low, item.high) for item in items]
+
+
+@pytest.mark.parametrize(
+    ("cases", "models", "raters"),
+    [(20, 6, 3), (12, 3, 8), (7, 2, 2), (5, 4, 3), (3, 3, 3), (30, 1, 3), (9, 1, 1), (2, 2, 4)],
+)
+def test_studies_simulated_at_once_have_the_product_s_intervals_and_p(simulated, cases, models, raters):
+    batched, populations = simulated
+    rng = np.random.default_rng(cases)
+    panel = populations.Panel(cases, raters, 0.3)
+    quality = (0.0,) * (models - 1) + (1.2,)
+    cubes = populations.likert(rng, 24, panel, quality)
+    cubes[0] = (
+        3  # no rating differs, one model alone has equal ratings, one scatters far more than the others
+    )
+    cubes[1, :, 0] = 5
+    cubes[2:6, :, 0] = rng.choice([1.0, 5.0], size=(4, cases, raters))
+    means = batched.rated_means(cubes)
+    pairs = batched.rated_pairs(cubes) if models > 1 and raters > 1 else None
+    for study, cube in enumerate(cubes):
+        rated = compare_ratings({"": ratings(cube)})[""]
+        assert ends(rated.scores) == [
+            pytest.approx((means.low[study, at], means.high[study, at]), abs=1e-9) for at in range(models)
+        ]
+        if pairs is None:
+            assert not rated.pairs
+            continue
+        assert ends(rated.pairs) == [
+            pytest.approx((pairs.low[study, at], pairs.high[study, at]), abs=1e-9)
+            for at in range(len(rated.pairs))
+        ]
+        assert [pair.p for pair in rated.pairs] == pytest.approx(pairs.p[study], rel=1e-6, abs=1e-12)
+        if not rated.why[0]:
+            assert (len(set(rated.groups.values())) > 1) == (pairs.least[study] < 0.05)
+
+
+@pytest.mark.parametrize(
+    ("questions", "recipes", "seeds", "sd"), [(40, 6, 3, 0.01), (200, 2, 5, 0.0), (90, 3, 2, 0.08)]
+)
+def test_recipes_simulated_at_once_have_the_product_s_intervals_and_p(
+    simulated, questions, recipes, seeds, sd
+):
+    batched, populations = simulated
+    training = populations.Training(questions, recipes, seeds, sd, (3.0, *(1.0,) * (recipes - 1)))
+    answers = populations.answers(np.random.default_rng(questions), 20, training)
+    answers[0] = 1  # everything right
+    studies = batched.compare_recipes(answers)
+    for study, cube in enumerate(answers):
+        compared = compare_recipes({"": {f"r{n}": cube[:, n] for n in range(recipes)}})[""]
+        for place, score in enumerate(compared.scores):
+            assert (studies.means.low[study, place], studies.means.high[study, place]) == pytest.approx(
+                (score.low, score.high), abs=1e-9
+            )
+        for place, pair in enumerate(compared.pairs):
+            assert (studies.pairs.low[study, place], studies.pairs.high[study, place]) == pytest.approx(
+                (pair.low, pair.high), abs=1e-9
+            )
+            assert studies.pairs.p[study, place] == pytest.approx(pair.p, rel=1e-6, abs=1e-12)
+        assert any(pair.verdict != "tie" for pair in compared.pairs) == (studies.pairs.least[study] < 0.05)
+
+
+def test_the_truth_of_simulated_studies_is_what_large_ones_come_to(simulated):
+    batched, populations = simulated
+    rng = np.random.default_rng(0)
+    for taste in (0.0, 0.35):
+        means = populations.likert(rng, 3_000, populations.Panel(2, 2, taste)).mean(axis=(1, 2, 3))
+        error = means.std() / math.sqrt(len(means))
+        assert abs(means.mean() - populations.mean_rating(taste)) < 4 * error
+        shares = populations.answers(rng, 400, populations.Training(20, 2, 2, taste / 10)).mean(
+            axis=(1, 2, 3)
+        )
+        assert abs(shares.mean() - populations.share_right(taste / 10)) < 4 * shares.std() / math.sqrt(400)
+    differences = rng.normal(0.4, 1, size=(6, 22, 3))
+    by_product = [bool((sign_flip_tests(study) * 3 < 0.05).any()) for study in differences]
+    assert batched.sign_flips_differ(differences).tolist() == by_product
+    assert len(set(by_product)) == 2

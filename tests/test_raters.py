@@ -299,3 +299,52 @@ def test_models_that_scatter_alike_are_pooled():
     for cube in (scattering(rng, 30, 3, [1, 4]), scattering(rng, 2, 3, [1, 4, 1]), np.ones((9, 4, 3))):
         squares = mean_squares(cube)
         assert set(pair_errors(cube, squares)) == {pair_error(squares, len(cube), 3)}
+
+
+ODD_TABLES = {
+    "one case": (lambda c: c[:1], {"why": "with 1 case no difference"}),
+    "one rater": (lambda c: c[..., :1], {"why": "one rater"}),
+    "one model": (lambda c: c[:, :1], {}),
+    "one of everything": (lambda c: c[:1, :1, :1], {}),
+    "more raters than cases": (lambda c: np.repeat(c[:3], 3, axis=2), {"why": "with 3 cases no difference"}),
+    "nobody rated": (lambda c: c * np.nan, {"why": "no case was rated for every model"}),
+    "no rater": (lambda c: c[..., :0], {"why": "without raters nothing shows"}),
+    "a rater without ratings": (lambda c: without(c, np.s_[:, :, 1]), {"letters": 3, "gone": {"raters": 1}}),
+    "a model with one rating": (
+        lambda c: without(c, np.s_[:, 2, 1:], np.s_[1:, 2]),
+        {"letters": 2, "gone": {"models": 1}},
+    ),
+    "a model without ratings": (lambda c: without(c, np.s_[:, 2]), {"letters": 2, "gone": {"models": 1}}),
+    "unequal numbers of ratings": (
+        lambda c: without(c, *[np.s_[n % 4 :: 4, n % 3, (n + n // 4) % 4] for n in range(8)]),
+        {"why": "with gaps are left out"},
+    ),
+    "raters who are all alike": (lambda c: np.repeat(c[..., :1], 4, axis=2), {"letters": 3}),
+    "no variation": (lambda c: c * 0 + 4, {"letters": 3}),
+}
+
+
+def without(cube, *places):
+    cube = cube.copy()
+    for place in places:
+        cube[place] = np.nan
+    return cube
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ODD_TABLES)
+def test_odd_tables_of_equal_models_get_right_words_and_no_letter_apart(name):
+    change, expected = ODD_TABLES[name]
+    drawn = np.clip(np.round(3 + np.random.default_rng(1).normal(size=(24, 3, 4))), 1, 5)
+    rated = compare_ratings({"": ratings(change(drawn))})[""]
+    assert set(rated.groups.values()) == ({"A"} if "letters" in expected else set())
+    assert len(rated.groups) == expected.get("letters", 0)
+    assert {kind: len(names) for kind, names in rated.left_out.items()}.items() >= expected.get(
+        "gone", {}
+    ).items()
+    for words in rated.why:
+        assert bool(words) == ("why" in expected)
+        assert "nan" not in words
+    assert expected.get("why", "") in rated.why[0]
+    for score in rated.scores:
+        assert math.isnan(score.low) or 1 <= score.low < score.high <= 5

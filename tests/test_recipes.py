@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from typing import Any
 
@@ -15,6 +17,7 @@ from bakeoff.report.analysis import analyse
 from bakeoff.report.claim_tables import claim_sentences, claim_tables
 from bakeoff.report.claims import engine_in, recipe_comparisons
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, Findings, Row, with_columns
+from bakeoff.report.verdict import between
 from bakeoff.statistics.intervals import agresti_min
 from bakeoff.statistics.recipes import (
     compare_recipes,
@@ -470,6 +473,59 @@ def test_one_seed_is_a_run_and_the_report_says_so():
     retained = analysis.views[0].retention
     assert set(retained) == {"alpha", "beta"}
     assert retained["alpha"].verdict == "no loss beyond the margin"
+
+
+def with_beta_worse(found: Findings) -> Findings:
+    """Beta gets a third of the questions wrong."""
+    rows = found.samples["model"].str.startswith("beta") & (found.samples["variant"] == "tuned")
+    found.samples.loc[rows & (found.samples["index"] % 3 == 0), "correct"] = 0.0
+    return found
+
+
+@pytest.mark.parametrize(("margin", "shown"), [(0.0001, "0.01"), (0.025, "2.5"), (0.07, "7"), (0.99, "99")])
+def test_the_page_says_the_margin_that_was_set(margin: float, shown: str) -> None:
+    once = findings(1)
+    once.margin = once.interest = {"quiz": margin}
+    analysis = analyse(once)
+    said = [f"{sentence.en} {sentence.zh}" for sentence in claim_sentences(once, analysis)]
+    (words,) = [words for words in said if "Did tuning cost" in words]
+    assert f"cost more than {shown} points (2 comparisons)?" in words
+    assert f"超过 {shown} 分" in words
+    # what is less than everything lost may be ruled out of a model that lost little, a ten-thousandth may not
+    assert ("Ruled out in 2." in words) == (margin > 0.05)
+    worse = with_beta_worse(findings(1))
+    worse.interest = {"quiz": margin}
+    apart = analyse(worse)
+    assert apart.views[0].pairs[0].shown
+    assert (f"less than the {shown} points that matter" in between(apart).en) == (margin > 0.5)
+
+
+def test_a_suite_of_one_question_and_a_model_without_its_base_claim_nothing() -> None:
+    single = findings(1, questions=1)
+    (view,) = analyse(single).views
+    assert {each.verdict for each in view.retention.values()} == {"cannot say"}
+    said = " ".join(sentence.en for sentence in claim_sentences(single, analyse(single)))
+    assert "Not ruled out in 2." in said
+    alone = findings(1)
+    alone.scores = alone.scores[alone.scores["variant"] == "tuned"]
+    alone.samples = alone.samples[alone.samples["variant"] == "tuned"]
+    analysis = analyse(alone)
+    assert [view.retention for view in analysis.views] == [{}]
+    assert not any("Did tuning cost" in sentence.en for sentence in claim_sentences(alone, analysis))
+
+
+def test_a_recipe_pair_matters_only_where_it_differs_and_by_enough() -> None:
+    for interest, matters in ((0.001, "True"), (0.99, "False")):
+        three = with_beta_worse(findings(3))
+        three.interest = {"quiz": interest}
+        analysis = analyse(three)
+        rows = list(csv.DictReader(io.StringIO(claim_tables(analysis)["recipe_pairs.csv"].lstrip("\ufeff"))))
+        assert [(row["verdict"] != "tie", row["matters"]) for row in rows] == [(True, matters)]
+    equal = findings(3, questions=12)
+    equal.interest = {"quiz": 0.001}
+    (row,) = csv.DictReader(io.StringIO(claim_tables(analyse(equal))["recipe_pairs.csv"].lstrip("\ufeff")))
+    assert (row["verdict"], row["matters"]) == ("tie", "False")
+    assert abs(float(row["difference"])) > 0.001
 
 
 def test_seeds_that_all_agree_are_still_few() -> None:

@@ -17,6 +17,7 @@ from bakeoff.statistics.bootstrap import effective_clusters
 from bakeoff.statistics.comparison import compare, compare_suites
 from bakeoff.statistics.intervals import agresti_min, clustered_wilson, cohens_h, matched_odds_ratio, wilson
 from bakeoff.statistics.power import (
+    exact_power,
     fewest_disagreements,
     least_detectable,
     minimum_detectable_difference,
@@ -257,8 +258,50 @@ def test_on_right_and_wrong_sign_flips_are_mcnemar():
     [(100, 14.0, 18.9), (232, 9.2, 12.4), (1_097, 4.2, 5.7), (1_346, 3.8, 5.1), (11_582, 1.3, 1.8)],
 )
 def test_the_minimum_detectable_difference_is_the_one_the_field_quotes(n, alone, of_fifteen):
-    assert round(100 * minimum_detectable_difference(n), 1) == alone
-    assert round(100 * minimum_detectable_difference(n, pairs=15), 1) == of_fifteen
+    """The usual formula; of right and wrong it promises a little too much, see the next test."""
+    assert round(100 * minimum_detectable_difference(n, graded=True), 1) == alone
+    assert round(100 * minimum_detectable_difference(n, pairs=15, graded=True), 1) == of_fifteen
+    assert 100 * minimum_detectable_difference(n) == pytest.approx(alone, rel=0.035)
+    assert 100 * minimum_detectable_difference(n, pairs=15) == pytest.approx(of_fifteen, rel=0.035)
+
+
+def found_by_brute_force(n, difference, discordance, pairs):
+    """The chance that scipy's binomial test calls the difference significant, over all that may happen."""
+    from scipy.stats import binom
+
+    apart = np.arange(n + 1)
+    rarer = [int(binom.ppf(0.025 / pairs, m, 0.5)) + 1 for m in apart]  # one too many at least
+    for m in apart:
+        while rarer[m] >= 0 and not 2 * binom.cdf(rarer[m], m, 0.5) < 0.05 / pairs:
+            rarer[m] -= 1
+    share = (1 + difference / discordance) / 2
+    found = binom.cdf(rarer, apart, share) + binom.cdf(rarer, apart, 1 - share)
+    return float((binom.pmf(apart, n, discordance) * found).sum())
+
+
+@pytest.mark.parametrize("pairs", [1, 3, 15])
+@pytest.mark.parametrize("n", [10, 12, 16, 25, 32, 50, 100, 200])
+def test_what_is_promised_at_80_percent_is_found_in_80_percent(n, pairs):
+    """Where a difference takes more disagreements than there are, all of them go one way."""
+    for discordance in (0.02, 0.1, 0.15, 0.25, 0.6, 1.0):
+        difference = minimum_detectable_difference(n, discordance, pairs=pairs)
+        rate = max(discordance, difference)
+        found = found_by_brute_force(n, difference, rate, pairs)
+        # nothing below the fewest disagreements can be observed, so that ten of ten are more than 80 %
+        highest = 0.801 if difference > least_detectable(n, pairs=pairs) else 1.0
+        assert 0.799 < found <= highest
+        assert exact_power(n, difference, rate, pairs=pairs) == pytest.approx(found, abs=1e-6)
+
+
+def test_an_exact_power_of_more_difference_than_disagreement_is_refused():
+    with pytest.raises(ScoreError, match="needs a discordance"):
+        exact_power(20, 0.3, 0.2)
+    with pytest.raises(ScoreError, match="number from -1 to 1"):
+        samples_needed(1.5)
+    with pytest.raises(ScoreError, match="number from -1 to 1"):
+        samples_needed(math.nan)
+    assert exact_power(4, 0.2, 0.2) == 0.0
+    assert samples_needed(-0.2) == samples_needed(0.2)
 
 
 def test_mcnemar_finds_the_minimum_detectable_difference_about_as_often_as_promised():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from bakeoff.foundation.errors import ScoreError
 from bakeoff.judgement.case_rows import CRISIS_WORDS
 from bakeoff.judgement.replies import Reply, load_cases
 from bakeoff.judgement.rubric import DIMENSIONS
-from bakeoff.statistics.study import detectable, outlook, raters_needed
+from bakeoff.statistics.study import PLANNED, detectable, outlook, plan_study, raters_needed
 from judge.__main__ import main
 
 
@@ -58,6 +58,59 @@ def test_what_is_needed_counts_raters_first_and_says_the_hours_of_people() -> No
     assert raters_needed(24, 6, 0.01) is None  # no number of raters: the cases are too few
     with pytest.raises(ScoreError, match="above 0"):
         outlook(24, 6, difference=0)
+
+
+@pytest.mark.parametrize(
+    ("difference", "words", "zh"),
+    [
+        (0, "above 0", "大于 0"),
+        (-0.5, "above 0", "大于 0"),
+        (math.nan, "above 0", "大于 0"),
+        (4.5, "width of the scale", "量表的宽度"),
+        (math.inf, "width of the scale", "量表的宽度"),
+    ],
+)
+def test_a_difference_that_no_study_can_look_for_is_refused_in_both_languages(difference, words, zh) -> None:
+    with pytest.raises(ScoreError, match=words) as refused:
+        outlook(24, 6, difference=difference)
+    assert zh in refused.value.zh
+    with pytest.raises(ScoreError, match=words):
+        plan_study(difference, 6)
+
+
+@pytest.mark.parametrize("cases", [0, 1, 6, 24, 500])
+def test_the_outlook_of_any_study_is_words_about_that_study(cases) -> None:
+    for models, raters, difference in product((0, 1, 2, 1000), (0, 1, 2, 40, 60), (1e-6, 0.5, 4.0)):
+        view = outlook(cases, models, raters=raters, difference=difference)
+        for words in view.words:
+            assert not re.search(r"nan|inf|(?<!e)-\d|\b1 (cases|raters|comparisons|hours)\b", words)
+        en, _ = view.words
+        assert ("nothing is compared" in en) == (models < 2)
+        if models < 2:
+            continue
+        assert view.is_hopeless == ("are needed" in en)
+        assert view.detectable <= 4 or math.isinf(view.detectable)
+        assert math.isinf(view.detectable) or not view.is_hopeless
+        if difference < 0.001:
+            assert "no study of up to 50 raters" in en
+        if view.plan:
+            assert detectable(view.plan.cases, view.plan.raters, models) <= difference
+
+
+def test_a_study_of_less_than_nothing_or_of_no_variance_is_refused_or_limited() -> None:
+    for counts in ({"cases": -1}, {"models": -1}, {"raters": -1}, {"dimensions": 0}):
+        with pytest.raises(ScoreError, match="none may be negative"):
+            outlook(**{"cases": 24, "models": 6, **counts})
+    for variance in ({}, {**PLANNED, "rest": math.nan}, {**PLANNED, "rest": -1}, {**PLANNED, "rest": 1e300}):
+        with pytest.raises(ScoreError, match="must be a number from 0 to 16"):
+            detectable(24, 6, 6, variance=variance)
+    # raters who all agree are still few, as in the comparison of their ratings
+    alike = dict.fromkeys(PLANNED, 0.0)
+    assert detectable(24, 3, 6, variance=alike) > 0.1
+    assert detectable(24, 3, 6, variance=alike) > detectable(100, 3, 6, variance=alike)
+    assert math.isinf(detectable(2, 2, 2, variance={**PLANNED, "rest": 4.0}))
+    sentence = outlook(6, 2, raters=2, variance={**PLANNED, "rest": 16.0, "case x model": 16.0}).words
+    assert "no difference on the scale" in sentence[0]
 
 
 def test_more_dimensions_need_more_of_everything() -> None:
@@ -105,6 +158,14 @@ def test_a_study_from_which_nothing_can_come_out_is_refused_unless_it_is_called_
     assert main(enough) == 0
     assert "5 raters" in capsys.readouterr().out
     assert main([*enough[:-1], "1"]) != 0
+    capsys.readouterr()
+    for odd, words in (("0", "above 0"), ("nan", "above 0"), ("-1", "above 0"), ("9", "width of the scale")):
+        assert main([*enough, "--difference", odd]) != 0
+        said = capsys.readouterr().err
+        assert words in said
+        assert "Traceback" not in said
+    assert main([*enough[:-1], "-3"]) != 0
+    assert "none may be negative" in capsys.readouterr().err
 
 
 # ------------------------------ the shipped cases

@@ -15,10 +15,10 @@ from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from bakeoff.judgement.blind import Study
-from bakeoff.statistics.crossed import Spread
+from bakeoff.statistics.crossed import Spread, at_least_a_case
 from bakeoff.statistics.icc import Reliability, icc
 from bakeoff.statistics.intervals import bounded_interval
-from bakeoff.statistics.raters import Pair, Rated, Ratings, Score, at_least_a_case, decided
+from bakeoff.statistics.raters import Pair, Rated, Ratings, Score, decided
 from bakeoff.statistics.study import why_no_letters
 
 if TYPE_CHECKING:

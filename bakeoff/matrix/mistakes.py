@@ -158,10 +158,7 @@ def _remedy(error: ErrorDetails, value: object, last: str) -> str:
         alike = [option for option in options if option.lower() == value.strip().lower()]
         alike = alike or difflib.get_close_matches(value, options, n=1)
         return f"; is it {alike[0]!r}?" if alike else ""
-    if (
-        kind == "less_than_equal"
-        and error.get("ctx", {}).get("le") in (1, 1.0)
-        and isinstance(value, (int, float))
-    ):
-        return f"; write a share, {value / 100:g} for {value:g} %" if 1 < value <= 100 else ""
+    limit = error.get("ctx", {}).get({"less_than": "lt", "less_than_equal": "le"}.get(kind, ""))
+    if limit == 1 and isinstance(value, (int, float)):
+        return f"; write a share, {value / 100:g} for {value:g} %" if 1 <= value <= 100 else ""
     return ""

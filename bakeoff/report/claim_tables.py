@@ -35,7 +35,9 @@ def claim_tables(analysis: Analysis) -> dict[str, str]:
             for score in view.recipes.scores
         ]
         rows["recipe_pairs.csv"] += [
-            suite | asdict(pair) | {"matters": abs(pair.difference) >= view.interest}
+            suite
+            | asdict(pair)
+            | {"matters": pair.verdict != "tie" and abs(pair.difference) >= view.interest - 1e-12}
             for pair in view.recipes.pairs
         ]
         rows["variance.csv"] += [
@@ -105,7 +107,7 @@ def _retention(analysis: Analysis) -> Iterator[Sentence]:
     if not verdicts:
         return
     count = Counter(each.verdict for each in verdicts)
-    margins = "/".join(sorted({points(each.margin).removesuffix(".0") for each in verdicts}))
+    margins = "/".join(f"{100 * margin:g}" for margin in sorted({each.margin for each in verdicts}))
     n_kept, n_lost, n_open = count["no loss beyond the margin"], count["loss"], count["cannot say"]
     counted = [
         (n_kept, f"{n_kept} 组已排除", f"ruled out in {n_kept}"),

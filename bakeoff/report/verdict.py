@@ -129,8 +129,7 @@ def _only(pair: Difference, view: SuiteView) -> Sentence:
 
 
 def _limits(views: Sequence[SuiteView]) -> str:
-    limits = sorted({points(view.interest).removesuffix(".0") for view in views})
-    return limits[0] if len(limits) == 1 else "/".join(limits)
+    return "/".join(f"{100 * interest:g}" for interest in sorted({view.interest for view in views}))
 
 
 def _reach(views: Sequence[SuiteView]) -> Sentence:

@@ -79,6 +79,19 @@ class Spread(NamedTuple):
     freedom: float
 
 
+def at_least_a_case(error: Spread, size: tuple[int, int, int], width: float) -> Spread:
+    """Return *error*, or what one case more would leave.
+
+    That case went one point the other way: equal ratings everywhere promise no sharp difference, and raters who all
+    agree are still few. *size*: of cases, models and raters; *width*: of the scale.
+    """
+    cases, models, raters = size
+    floor = (width / 4 / (cases + 1)) ** 2
+    if error.variance >= floor:
+        return error
+    return Spread(floor, min(error.freedom, cases - 1.0, (models - 1.0) * (raters - 1.0)))
+
+
 def _sum_of(terms: Sequence[tuple[float, float]], least: float = 0.0) -> Spread:
     """Return the sum of mean squares, with Satterthwaite's degrees of freedom.
 

@@ -16,7 +16,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from bakeoff.foundation.errors import ScoreError
-from bakeoff.statistics.crossed import Spread, Squares, mean_error, mean_squares, variance_parts
+from bakeoff.foundation.sentences import plural
+from bakeoff.statistics.crossed import Squares, at_least_a_case, mean_error, mean_squares, variance_parts
 from bakeoff.statistics.intervals import bounded_interval
 from bakeoff.statistics.scatter import pair_errors
 from bakeoff.statistics.significance import PairsOf, shaffer, tie_groups
@@ -258,11 +259,21 @@ def _whole(ratings: Ratings) -> tuple[int, int, int]:
 
 
 def _too_many_gaps(cases: int, raters: int, left_out: Mapping[str, tuple[str, ...]]) -> tuple[str, str]:
-    gone = ", ".join(f"{len(names)} {kind}" for kind, names in left_out.items())
+    gone = ", ".join(f"{len(names)} {plural(len(names), kind[:-1])}" for kind, names in left_out.items())
+    rated = (
+        f"only {cases} {plural(cases, 'case')} {'was' if cases == 1 else 'were'} rated for every model by the same "
+        f"{raters} {plural(raters, 'rater')}"
+        if cases
+        else "no case was rated for every model by the same raters"
+    )
+    rated_zh = (
+        f"所有模型都由同一批评分者评过的只有 {cases} 个个案、{raters} 位评分者"
+        if cases
+        else "没有一个个案的所有模型都由同一批评分者评过"
+    )
     return (
-        f"no letters: only {cases} cases were rated for every model by the same {raters} raters ({gone} with gaps are "
-        "left out); let the raters finish their queues",
-        f"不给出字母分组：所有模型都由同一批评分者评过的只有 {cases} 个个案、{raters} 位评分者；请评分者评完各自的队列",
+        f"no letters: {rated} ({gone} with gaps are left out); let the raters finish their queues",
+        f"不给出字母分组：{rated_zh}；请评分者评完各自的队列",
     )
 
 
@@ -280,19 +291,6 @@ def _loose_score(ratings: Ratings, name: str, scale: tuple[float, float], alpha:
     mean = float(np.mean(cells))
     error = (float(np.var(cells, ddof=1)) / len(cells), len(cells) - 1.0)
     return Score(name, mean, *bounded_interval(mean, error, len(cells), scale, alpha))
-
-
-def at_least_a_case(error: Spread, size: tuple[int, int, int], width: float) -> Spread:
-    """Return *error*, or what one case more would leave.
-
-    That case went one point the other way: equal ratings everywhere promise no sharp difference, and raters who all
-    agree are still few. *size*: of cases, models and raters; *width*: of the scale.
-    """
-    cases, models, raters = size
-    floor = (width / 4 / (cases + 1)) ** 2
-    if error.variance >= floor:
-        return error
-    return Spread(floor, min(error.freedom, cases - 1.0, (models - 1.0) * (raters - 1.0)))
 
 
 def _pairs(

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from bakeoff.foundation.errors import ScoreError
 from bakeoff.foundation.sentences import plural
+from bakeoff.statistics.crossed import Spread, at_least_a_case
+from bakeoff.statistics.significance import SMALLEST_P
 
 FEWEST_RATERS = 2
 """One rater's taste cannot be told from what other raters would say."""
@@ -19,6 +21,12 @@ HOURS_PER_REPLY = 90 / 3600
 
 MOST_RATERS = 50
 """More people for one study are not to be had."""
+
+MOST_CASES = 400
+"""More cases for one study are not to be had."""
+
+WIDTH = 4.0
+"""Of the scale, 1 to 5: no two means differ by more."""
 
 
 def cases_needed(models: int, alpha: float = 0.05) -> int:
@@ -35,17 +43,21 @@ def why_no_letters(cases: int, raters: int, models: int, alpha: float = 0.05) ->
     """Return why no letters can come out, in English and Chinese; or ""."""
     fewest = cases_needed(models, alpha)
     if raters < FEWEST_RATERS:
-        who, who_zh = ("one rater", "只有 1 位评分者") if raters == 1 else ("no rater", "没有评分者")
+        who, who_zh = (
+            ("one rater cannot show what other raters would say", "只有 1 位评分者")
+            if raters == 1
+            else ("without raters nothing shows what raters would say", "没有评分者")
+        )
         return (
-            f"no letters: {who} cannot show what other raters would say; at least {FEWEST_RATERS} raters "
-            f"(better 5 or more) and {fewest} cases are needed for {models} models",
+            f"no letters: {who}; at least {FEWEST_RATERS} raters "
+            f"(better 5 or more) and {fewest} cases are needed for {_counted(models, 'model')}",
             f"不给出显著性分组：{who_zh}，无法推断其他评分者会如何评分；比较 {models} 个模型至少需要 "
             f"{FEWEST_RATERS} 位评分者（最好 5 位以上）和 {fewest} 个个案",
         )
     if cases < fewest:
-        count = "1 case" if cases == 1 else f"{cases} cases"
         return (
-            f"no letters: with {count} no difference between {models} models could come out, whatever the ratings; "
+            f"no letters: with {_counted(cases, 'case')} no difference between {_counted(models, 'model')} could come "
+            "out, whatever the ratings; "
             f"at least {fewest} cases and {FEWEST_RATERS} raters (better 5 or more) are needed",
             f"不给出显著性分组：个案太少（{cases} 个），无论怎样评分，{models} 个模型之间的差异都不可能显著；"
             f"至少需要 {fewest} 个个案和 "
@@ -70,10 +82,19 @@ def detectable(
 ) -> float:
     """Return the smallest true difference that such a study finds.
 
-    In points, found with probability *power*. Infinite for a single rater or case. Bonferroni's level stands for
-    Holm's first step.
+    In points, found with probability *power*. Infinite for a single rater or case, and where not even the width of the
+    scale would do. Bonferroni's level stands for Holm's first step.
+
+    Raises:
+        ScoreError: a variance part is absent, no number, or below 0.
     """
     from scipy.special import ndtri, stdtrit
+
+    for part in PLANNED:
+        if not 0 <= variance.get(part, math.nan) <= WIDTH**2:
+            raise ScoreError(
+                f"detectable: the variance {part!r} must be a number from 0 to {WIDTH**2:g}, not {variance.get(part)}"
+            )
 
     if cases < 2 or raters < FEWEST_RATERS or models < 2:
         return math.inf
@@ -84,10 +105,11 @@ def detectable(
         (2 * variance["rest"] / cases / raters, (models - 1) * (cases - 1) * (raters - 1)),
     ]
     total = sum(share for share, _ in shares)
-    if total <= 0:
-        return 0.0
-    df = total**2 / sum(share**2 / freedom for share, freedom in shares)
-    return float((stdtrit(df, 1 - alpha / 2 / pairs) + ndtri(power)) * math.sqrt(total))
+    fewest = min(freedom for _, freedom in shares)
+    df = total**2 / sum(share**2 / freedom for share, freedom in shares) if total > 1e-12 else fewest
+    error = at_least_a_case(Spread(total, df), (cases, models, raters), WIDTH)
+    reach = float((stdtrit(error.freedom, 1 - alpha / 2 / pairs) + ndtri(power)) * math.sqrt(error.variance))
+    return reach if reach <= WIDTH else math.inf
 
 
 class Plan(NamedTuple):
@@ -110,25 +132,48 @@ def plan_study(
     """Return the cheapest study that finds *difference* points.
 
     With 80 % power, from *cases* and *raters* upwards. More raters come first: their taste does not average out over
-    cases. None where 50 raters and 400 cases would not do.
+    cases. None where 50 raters and 400 cases would not do, or those that are there already.
 
     Raises:
-        ScoreError: *difference* is not above 0.
+        ScoreError: *difference* is not above 0, or above the width of the scale.
     """
-    if not difference > 0:
-        raise ScoreError("plan_study: difference must be above 0: no study tells equals apart")
+    _check_difference(difference)
     plans = []
     least = max(cases, cases_needed(models, alpha))
-    for number in range(max(raters, FEWEST_RATERS), 51):
+    fewest = max(raters, FEWEST_RATERS)
+    for number in range(fewest, max(MOST_RATERS, fewest) + 1):
         enough = (
             count
-            for count in [*range(least, 100), *range(max(least, 100), 401, 10)]
+            for count in [*range(least, 100), *range(max(least, 100), max(MOST_CASES, least) + 1, 10)]
             if detectable(count, number, models, variance=variance, alpha=alpha) <= difference
         )
         count = next(enough, None)
         if count is not None:
             plans.append(Plan(number, count, number * count * models * HOURS_PER_REPLY))
     return min(plans, key=lambda plan: (round(plan.hours, 6), plan.cases), default=None)
+
+
+def _check_difference(difference: float) -> None:
+    """Refuse a difference that no study could look for."""
+    if not difference > 0:
+        why = (
+            f"difference must be above 0, not {difference:g}: no study tells equals apart",
+            f"要分辨的差异须大于 0，现为 {difference:g}：任何研究都无法区分完全相同的模型",
+        )
+    elif difference > WIDTH:
+        why = (
+            f"difference must be at most {WIDTH:g} points, the width of the scale, not {difference:g}",
+            f"要分辨的差异不能超过量表的宽度 {WIDTH:g} 分，现为 {difference:g}",
+        )
+    else:
+        return
+    raise _refusal(f"study: {why[0]}", why[1])
+
+
+def _refusal(english: str, chinese: str) -> ScoreError:
+    error = ScoreError(english)
+    error.zh = chinese
+    return error
 
 
 @dataclass(frozen=True)
@@ -140,7 +185,8 @@ class Outlook:
         smallest_p: p of the clearest result there can be, after Holm's first step: every case goes the same way,
             which chance does with probability 2^(1 - cases). 1 for a single rater.
         fewest_cases: cases from which such a result is significant.
-        detectable: difference in points that four studies of five find; infinite where nothing can come out.
+        detectable: difference in points that four studies of five find; infinite where nothing can come out, or none
+            on the scale is found that often.
         raters_needed: raters that find *difference* on these cases; None where no number does.
         plan: the cheapest study that finds *difference*; None where there is none.
         hours: hours of people that this study takes.
@@ -170,6 +216,8 @@ class Outlook:
 
         Raters first; in English and Chinese.
         """
+        if self.models < 1:
+            return "no model: nothing is compared", "没有模型，不作比较"
         if self.models < 2:
             return "one model: nothing is compared", "只有一个模型，不作比较"
         en = (
@@ -183,16 +231,34 @@ class Outlook:
         if self.is_hopeless:
             en += f"; at least {self.fewest_cases} cases and {FEWEST_RATERS} raters are needed"
             zh += f"，至少需要 {self.fewest_cases} 个个案和 {FEWEST_RATERS} 位评分者"
+        elif math.isinf(self.detectable):
+            en += (
+                f"; in {_counted(round(self.hours), 'hour')} of work no difference on the scale is found in four "
+                "studies of five"
+            )
+            zh += f"；共约 {self.hours:.0f} 人时，在 80% 检验效能下量表上的任何差异都检不出"
         else:
             en += (
                 f"; in {_counted(round(self.hours), 'hour')} of work they find a difference of about "
                 f"{self.detectable:.1f} points in four studies of five"
             )
             zh += f"；共约 {self.hours:.0f} 人时，在 80% 检验效能下可检出约 {self.detectable:.1f} 分的差异"
+        wanted, wanted_zh = self._what_is_wanted
+        return en + wanted, zh + wanted_zh
+
+    @property
+    def _what_is_wanted(self) -> tuple[str, str]:
+        """Return what the wanted difference takes, raters first; or ""."""
+        en = zh = ""
         if self.raters_needed and self.raters_needed > self.raters:
             en += f"; {_counted(self.raters_needed, 'rater')} on these cases find {self.difference:g} points"
             zh += f"；这些个案由 {self.raters_needed} 位评分者评分，可分辨 {self.difference:g} 分"
-        if self.plan and not self.detectable <= self.difference:
+        if self.detectable <= self.difference:
+            return en, zh
+        if not self.plan:
+            en += f"; no study of up to {MOST_RATERS} raters and {MOST_CASES} cases finds {self.difference:g} points"
+            zh += f"；{MOST_RATERS} 位评分者、{MOST_CASES} 个个案以内的研究都无法分辨 {self.difference:g} 分"
+        else:
             en += (
                 f"; cheapest for {self.difference:g} points: {_counted(self.plan.raters, 'rater')} x "
                 f"{_counted(self.plan.cases, 'case')}, {_counted(round(self.plan.hours), 'hour')} of people"
@@ -226,11 +292,22 @@ def outlook(
         variance: variance parts to plan with, see :data:`PLANNED`.
 
     Raises:
-        ScoreError: *difference* is not above 0.
+        ScoreError: *difference* is not above 0 or beyond the scale, or there is a negative number of anything.
     """
+    _check_difference(difference)
+    if min(cases, models, raters) < 0 or dimensions < 1:
+        sizes = f"{cases} cases, {models} models, {raters} raters, {dimensions} dimensions"
+        raise _refusal(
+            f"study: {sizes}: none may be negative, and there must be a dimension",
+            f"个案数（{cases}）、模型数（{models}）和评分者人数（{raters}）不能为负，评分维度（{dimensions}）至少一个",
+        )
     pairs = models * (models - 1) // 2
     family = pairs * dimensions
-    smallest = min(1.0, 2.0 ** (1 - cases) * family) if raters >= FEWEST_RATERS and cases and family else 1.0
+    smallest = (
+        min(1.0, max(SMALLEST_P, 2.0 ** (1 - cases) * family))
+        if raters >= FEWEST_RATERS and cases and family
+        else 1.0
+    )
     fewest = max(2, math.floor(1 + math.log2(max(family, 1) / alpha)) + 1)
     level = alpha / max(dimensions, 1)  # detectable() spreads it over the pairs of one dimension
     is_hopeless = not smallest < alpha
