@@ -122,7 +122,9 @@ class Deployment:
         placed = self._exit.enter_context(chain.leased("serve"))
         service = self._exit.enter_context(
             serving(
-                lambda port: placed(chain.serve_command(self.variant, port)),
+                lambda port: placed(
+                    chain.tools("serve").with_caches(chain.serve_command(self.variant, port))
+                ),
                 served_name=name,
                 fingerprint=self.fingerprint,
                 runner=chain.bench.runner,

@@ -60,7 +60,11 @@ class SharedService:
             placed = stack.enter_context(first.leased("serve"))
             main = stack.enter_context(
                 serving(
-                    lambda port: placed(with_adapters(first.serve_command(variant, port), further)),
+                    lambda port: placed(
+                        first.tools("serve").with_caches(
+                            with_adapters(first.serve_command(variant, port), further)
+                        )
+                    ),
                     served_name=first.spec.served_name(variant),
                     fingerprint=first.fingerprint(variant),
                     runner=first.bench.runner,

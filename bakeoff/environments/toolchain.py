@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from bakeoff.environments import building as environments
 from bakeoff.environments.building import PythonEnvironment
+from bakeoff.environments.compiled import with_caches
 from bakeoff.environments.installed import why_refused
 from bakeoff.foundation.command import Command
 from bakeoff.foundation.errors import ToolError
@@ -91,6 +92,25 @@ class Toolchain:
         if environments.is_running(self.environment):
             return replace(command, env={**command.env, **self.environment.env})
         return Command(command.argv, {**command.env, "PYTHONPATH": "", **self.environment.env}, command.cwd)
+
+    def with_caches(self, command: Command) -> Command:
+        """Return an engine's *command* that starts warm where it has started before.
+
+        What the engine compiles is kept in the store, by its version and PyTorch's. For the start alone: the lines
+        that are shown and compared stay without it.
+        """
+        engine = next(
+            (name for name, server in engines.SERVERS.items() if server.module == command.module), ""
+        )
+        if command.module == engines.FRONT:
+            engine = "vllm"
+        if not engine:
+            return command
+        versions = self.versions
+        version = "-".join(
+            (engine, versions.get(engine, "unknown"), "torch", versions.get("torch", "unknown"))
+        )
+        return with_caches(command, engine, self.workspace.cache / "compiled" / version)
 
     def _built(self) -> PythonEnvironment | None:
         return environments.built(self.environment, self.workspace.environments)

@@ -31,7 +31,8 @@ class Command:
 
     def __str__(self) -> str:
         assignments = [f"{name}={shlex.quote(value)}" for name, value in self.env.items()]
-        return " ".join([*assignments, shlex.join(self.argv)])
+        place = ["cd", shlex.quote(str(self.cwd)), "&&"] if self.cwd else []
+        return " ".join([*place, *assignments, shlex.join(self.argv)])
 
     def filled(self, places: Mapping[Path, Path]) -> Command:
         """Return the command with *places* instead of the placeholders."""

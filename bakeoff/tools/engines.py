@@ -58,6 +58,8 @@ def serve(
 
 FRONTS = "api-server-count"
 """vLLM's flag for several processes that read and write for one engine."""
+FRONT = "vllm.entrypoints.cli.main"
+"""The module that starts these."""
 
 
 def _with_fronts(line: tuple[str, ...]) -> tuple[str, ...]:
@@ -66,7 +68,7 @@ def _with_fronts(line: tuple[str, ...]) -> tuple[str, ...]:
     Only ``vllm serve`` starts these.
     """
     _, _, model, *rest = line
-    return ("vllm.entrypoints.cli.main", "serve", model, *rest)
+    return (FRONT, "serve", model, *rest)
 
 
 def with_adapters(line: Command, adapters: Mapping[str, Path]) -> Command:

@@ -6,7 +6,9 @@ For each way of CONFIGS: seconds until it lists its model and until it has answe
 the seconds of 3,356 questions with 128 tokens each (load.py, out of several processes), processor seconds of every
 process of the engine meanwhile, and with --evaluate of the harness's own client (evaluate.py --alone).
 OUT/engines.json has all of it so far. A way may be named twice; NAME@FOLDER keeps its compile caches in FOLDER and not
-in the home folder, so that NAME@a NAME@a is a cold start and a warm one.
+in the home folder, so that NAME@a NAME@a is a cold start and a warm one; NAME@FOLDER@MODEL loads another model. A way
+whose name has "here" names its model from the folder around it, as the harness does, so that vLLM looks for compiled
+code by the last part of the path alone. --load no asks nothing but the first answer.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ MANY = (*QUIET, "--max-num-seqs", "1024", "--max-num-batched-tokens", "16384")
 GRAPHS = (*MANY, "--max-cudagraph-capture-size", "1024")
 SERVERS = ("--api-server-count", "4")
 LORA = ("--enable-lora", "--max-lora-rank", "8")
+FEW = ("--cudagraph-capture-sizes", "1", "8", "64", "256", "512")
+DECODE = ("--compilation-config", '{"cudagraph_mode": "FULL_DECODE_ONLY"}')
 VLLM_ONE = ("-m", "vllm.entrypoints.openai.api_server", "--model")
 VLLM = ("-m", "vllm.entrypoints.cli.main", "serve")
 RUST = {"VLLM_USE_RUST_FRONTEND": "1"}
@@ -65,6 +69,30 @@ CONFIGS = {
     "vllm-lora-servers": Way(VLLM, (*GRAPHS, *SERVERS, *LORA)),
     "vllm-few-graphs": Way(VLLM_ONE, (*QUIET, "--cudagraph-capture-sizes", "1", "8", "64", "256", "512")),
     "vllm-eager": Way(VLLM_ONE, (*QUIET, "--enforce-eager")),
+    "vllm-here": Way(VLLM_ONE, (*QUIET, "--max-num-seqs", "512")),
+    "vllm-here-few": Way(VLLM_ONE, (*QUIET, "--max-num-seqs", "512", *FEW)),
+    "vllm-here-decode": Way(VLLM_ONE, (*QUIET, "--max-num-seqs", "512", *DECODE)),
+    "vllm-here-fast": Way(VLLM_ONE, (*QUIET, "--max-num-seqs", "512", "--load-format", "fastsafetensors")),
+    "vllm-here-eager": Way(VLLM_ONE, (*QUIET, "--max-num-seqs", "512", "--enforce-eager")),
+    "vllm-here-lora": Way(VLLM_ONE, (*QUIET, "--max-num-seqs", "512", *LORA, "--max-cpu-loras", "4")),
+    "vllm-here-lora-few": Way(
+        VLLM_ONE, (*QUIET, "--max-num-seqs", "512", *LORA, "--max-cpu-loras", "4", *FEW)
+    ),
+    "vllm-here-lora-4": Way(VLLM_ONE, (*QUIET, "--max-num-seqs", "512", *LORA, "--max-loras", "4")),
+    "sglang": Way(
+        ("-m", "sglang.launch_server", "--model-path"),
+        (
+            "--max-running-requests",
+            "512",
+            "--attention-backend",
+            "triton",
+            "--sampling-backend",
+            "pytorch",
+            "--grammar-backend",
+            "none",
+        ),
+        {"SGLANG_IS_FLASHINFER_AVAILABLE": "false"},
+    ),
     "lmdeploy": Way(
         ("-m", "lmdeploy", "serve", "api_server"),
         (
@@ -93,20 +121,23 @@ TOLD = (
 
 def line_of(name: str, options: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
     """Return the line and what it adds to the environment."""
-    way, _, caches = name.partition("@")
+    way, caches, another = (*name.split("@"), "", "")[:3]
     chosen = CONFIGS[way]
-    model = options.model if way != "fake" else "答案：B"
-    line = [sys.executable, *chosen.begin, str(model), *chosen.flags]
+    model = (another or options.model) if way != "fake" else "答案：B"
+    line = [sys.executable, *chosen.begin, Path(model).name if "here" in way else str(model), *chosen.flags]
     port = str(options.port)
     if way == "lmdeploy":
         line += ["--model-name", "m", "--server-name", "127.0.0.1", "--server-port", port]
     elif way == "fake":
         line += ["--port", port]
+    elif way == "sglang":
+        line += ["--served-model-name", "m", "--host", "127.0.0.1", "--port", port, "--dtype", "bfloat16"]
+        line += ["--context-length", "4096", "--mem-fraction-static", str(options.share)]
     else:
         line += ["--served-model-name", "m", "--host", "127.0.0.1", "--port", port, "--dtype", "bfloat16"]
         line += ["--max-model-len", "4096", "--gpu-memory-utilization", str(options.share)]
         if "--enable-lora" in line:
-            line += ["--lora-modules", f"tuned={options.adapter}"]
+            line += ["--lora-modules", *(f"tuned{at or ''}={one}" for at, one in enumerate(options.adapter))]
     env = {**chosen.env, "VLLM_SERVER_DEV_MODE": "1"}
     return line, env | {name: str(Path(caches) / name.lower()) for name in CACHES if caches}
 
@@ -191,11 +222,17 @@ def measured(server: subprocess.Popen[bytes], line: list[str], log: Path) -> tup
 def started(name: str, number: int, options: argparse.Namespace) -> dict[str, object]:
     """Start the engine, ask it, end it, and return what was seen."""
     line, more = line_of(name, options)
+    around = Path(name.split("@")[2] if name.count("@") > 1 else options.model).parent
     log = options.out / f"{number}-{re.sub('[^a-z0-9]+', '-', name)}.log"
     began = time.monotonic()
     with log.open("wb") as file:
         server = subprocess.Popen(
-            line, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **more}, start_new_session=True
+            line,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **more},
+            cwd=around if "here" in name.partition("@")[0] else None,
+            start_new_session=True,
         )
     facts: dict[str, object] = {"line": " ".join(line), "env": more}
     try:
@@ -204,9 +241,10 @@ def started(name: str, number: int, options: argparse.Namespace) -> dict[str, ob
         facts["log_s"] = {
             match[0][:90]: float(match[1]) for pattern in TOLD for match in re.finditer(pattern, words)
         }
-        models = ["m", "tuned"] if "--enable-lora" in line else ["m"]
-        for in_flight in options.in_flight:
-            for model in models:
+        names = ["m", *(f"tuned{at or ''}" for at in range(len(options.adapter)))]
+        models = [*names[:2], ",".join(names[1:])] if "--enable-lora" in line else ["m"]
+        for in_flight in options.in_flight if options.load == "yes" else ():
+            for model in dict.fromkeys(models):
                 ask = [sys.executable, str(HERE / "load.py"), "--url", f"http://127.0.0.1:{options.port}/v1"]
                 ask += ["--data", str(options.data), "--model", model, "--in-flight", str(in_flight)]
                 ask += ["--mark", f"{number}.{in_flight}.{model}: "]
@@ -253,7 +291,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="+", help=f"of {', '.join(CONFIGS)}")
     parser.add_argument("--model", required=True)
-    parser.add_argument("--adapter", help="for the ways with LoRA")
+    parser.add_argument("--adapter", nargs="*", default=[], help="for the ways with LoRA: tuned, tuned1, …")
+    parser.add_argument("--load", choices=("yes", "no"), default="yes")
     parser.add_argument("--data", type=Path, required=True, help="folder with ceval/ and cmmlu/")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--in-flight", type=int, nargs="*", default=[512])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import csv
+import itertools
 import json
 import os
 import sys
@@ -111,12 +112,13 @@ def shared(url: str, bodies: list[bytes], in_flight: int, processes: int) -> dic
 def measure(options: argparse.Namespace) -> dict[str, object]:
     """Return the seconds and what was counted."""
     asked = [f"{options.mark}{prompt}" for prompt in questions(options.data, options.cmmlu)]
-    settings = {"model": options.model, "max_tokens": options.max_tokens, "temperature": 0}
+    settings = {"max_tokens": options.max_tokens, "temperature": 0}
+    names = options.model.split(",")
     bodies = [
         json.dumps(
-            {**settings, "messages": [{"role": "user", "content": prompt}]}, ensure_ascii=False
+            {**settings, "model": name, "messages": [{"role": "user", "content": prompt}]}, ensure_ascii=False
         ).encode()
-        for prompt in asked[: options.rows]
+        for prompt, name in zip(asked[: options.rows], itertools.cycle(names))
     ]
     began = time.monotonic()
     counted = shared(options.url, bodies, options.in_flight, options.processes)
@@ -136,7 +138,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of the command line."""
     made = argparse.ArgumentParser(description=__doc__)
     made.add_argument("--url", required=True)
-    made.add_argument("--model", required=True)
+    made.add_argument("--model", required=True, help="several, by commas, take turns")
     made.add_argument("--data", type=Path, required=True, help="folder with ceval/ and cmmlu/")
     made.add_argument("--in-flight", type=int, default=512)
     made.add_argument("--processes", type=int, default=8)
