@@ -29,7 +29,7 @@ from bakeoff.runs.plan import dry_run
 from bakeoff.store.stages import Stages, Timeline
 from bakeoff.tools import hubs
 from bakeoff.tools.hub_refusals import Refused, refuse_outside
-from fixtures.progress import described
+from fixtures.describing import described
 from tests.chains import ROW, SUITE
 from tests.fakes.hub import LARGE, FakeHub, Repository, serving
 
