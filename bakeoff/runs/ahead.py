@@ -173,18 +173,17 @@ def why_no_room(beside: ModelSpec, spec: ModelSpec, bench: Bench) -> str:
 
     In words; empty where they do.
     """
-    names = [each.name for each in (beside, spec)]
-    sizes = []
-    for entry in forecast(bench.matrix, names, bench.workspace):
-        tiny = bench.matrix.models[entry.row].tiny
-        disk, download = (0.0, 0.0) if tiny else (entry.disk_gib, entry.download_gib)
-        if disk is None or download is None:
-            return NO_SIZE(beside=beside.name)
-        sizes.append(disk + download)
+    rows = [each for each in (beside, spec) if not each.tiny]
+    entries = forecast(bench.matrix, [each.name for each in rows], bench.workspace)
+    if any(None in (entry.disk_gib, entry.download_gib) for entry in entries):
+        return NO_SIZE(beside=beside.name)
+    needed = sum((entry.disk_gib or 0) + (entry.download_gib or 0) for entry in entries)
     free = memory.room_gib(bench.workspace.root)[1]
-    if sum(sizes) > free:
-        return NO_ROOM(beside=beside.name, needed=sum(sizes), free=free)
-    needed, free = MEMORY_GIB + sizes[0], free_memory_gib()  # its merge may load all of the weights
+    if needed > free:
+        return NO_ROOM(beside=beside.name, needed=needed, free=free)
+    shape = memory.shape_of(Chain(beside, bench).base_path())
+    needed = MEMORY_GIB + (memory.disk_gib(shape, beside, "base") if shape else 0.0)  # a merge loads them
+    free = free_memory_gib()
     return "" if needed <= free else NO_MEMORY(beside=beside.name, needed=needed, free=free)
 
 
@@ -258,7 +257,7 @@ def _work(row: str, beside: str, marks: Collection[str], bench: Bench) -> str | 
     at_rest = Bench.at_rest(bench.matrix, bench.workspace)
     if is_prepared(Chain(spec, at_rest)):
         return None
-    if why := why_no_room(bench.matrix.models[beside], spec, bench):
+    if why := why_no_room(bench.matrix.models[beside], spec, at_rest):
         return why
     once = spec.model_copy(update={"limits": spec.limits.model_copy(update={"retries": 0})})
     try:
