@@ -153,8 +153,8 @@ class QuietTimeline(Timeline):
             return
         super().tell(event, **facts)
         if event == "stage":
-            known = {name: facts[name] for name in ("stage", "model", "variant", "output")}
-            super().tell(MADE_AHEAD, **known, why=MEANWHILE(row=self.beside))
+            subject = {name: facts[name] for name in ("stage", "model", "variant", "output")}
+            super().tell(MADE_AHEAD, **subject, why=MEANWHILE(row=self.beside))
 
 
 def is_prepared(chain: Chain) -> bool:
@@ -175,10 +175,11 @@ def why_no_room(beside: ModelSpec, spec: ModelSpec, bench: Bench) -> str:
     """
     rows = [each for each in (beside, spec) if not each.tiny]
     entries = forecast(bench.matrix, [each.name for each in rows], bench.workspace)
-    if any(None in (entry.disk_gib, entry.download_gib) for entry in entries):
+    sizes = [entry.disk_gib for entry in entries]
+    sizes += [entry.download_gib for entry in entries if entry.row == spec.name]  # the other one's is over
+    if None in sizes:
         return NO_SIZE(beside=beside.name)
-    needed = sum((entry.disk_gib or 0) + (entry.download_gib or 0) for entry in entries)
-    free = memory.room_gib(bench.workspace.root)[1]
+    needed, free = sum(filter(None, sizes)), memory.room_gib(bench.workspace.root)[1]
     if needed > free:
         return NO_ROOM(beside=beside.name, needed=needed, free=free)
     shape = memory.shape_of(Chain(beside, bench).base_path())
