@@ -332,7 +332,7 @@ def test_a_tuned_model_waits_for_a_training_of_this_run_only() -> None:
 
 def test_where_each_leg_ran_how_long_it_was_queued_and_what_was_lost_is_kept_for_the_report() -> None:
     from bakeoff.report.rendering import _environment
-    from fixtures.progress import described, described_in_chinese
+    from fixtures.describing import described, described_in_chinese
 
     told: list[dict[str, Any]] = [
         {"event": "legs", "executor": "slurm", "legs": ["a-train", "a-tuned"], "at_least_s": 7200, "about_s": 9000,
@@ -608,7 +608,7 @@ def test_a_job_that_never_began_says_where_to_look(tmp_path: Path) -> None:
 
 
 def test_a_chinese_terminal_tells_in_chinese_why_legs_wait_are_lost_and_end(tmp_path: Path) -> None:
-    from fixtures.progress import described, described_in_chinese
+    from fixtures.describing import described, described_in_chinese
 
     house = House(tmp_path, [TRAIN, TUNED], restarts=1)
     timeline = Timeline(tmp_path / "timeline.jsonl")

@@ -46,7 +46,7 @@ from bakeoff.report import Findings, section
 from bakeoff.runs import runs
 from bakeoff.runs.finishing import finish as finish_run
 from bakeoff.store.stages import Record, Stages, Timeline
-from fixtures.progress import described
+from fixtures.describing import described
 from tests.chains import matrix_with, plant_base, plant_tools
 from tests.fakes.service import serving as asked_service
 from tests.unprobed import Unprobed

@@ -24,13 +24,14 @@ from bakeoff.foundation.errors import DataError, MatrixError
 from bakeoff.foundation.provenance import ContentHashes
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.datasets import dataset_name
-from bakeoff.matrix.loading import parse_matrix
+from bakeoff.matrix.loading import load_matrix, parse_matrix
 from bakeoff.matrix.schema import ModelSpec
+from bakeoff.runs import ahead
 from bakeoff.runs.plan import dry_run
 from bakeoff.store.stages import Stages, Timeline
-from bakeoff.tools import hubs
+from bakeoff.tools import hubs, memory
 from bakeoff.tools.hub_refusals import Refused, refuse_outside
-from fixtures.progress import described
+from fixtures.describing import described
 from tests.chains import ROW, SUITE
 from tests.fakes.hub import LARGE, FakeHub, Repository, serving
 
@@ -771,3 +772,31 @@ def test_the_doctor_asks_nobody_offline_and_tells_what_the_cache_lacks(house: Ho
     (finding,) = doctors_findings(house, revision="v9")
     assert "the cache has no whole o/n@v9" in finding
     assert house.hub.requests() == []
+
+
+@ON_ONE
+def test_a_base_is_fetched_ahead_and_a_hub_that_refuses_is_told_at_the_row_s_own_turn(house: House) -> None:
+    name = "Qwen/Qwen2.5-7B-Instruct"  # its size is known before it is here
+    row = {**ROW, "model": name, "use_hf": True}
+    matrix = house.root / "matrix.json"  # which is YAML, too
+    matrix.write_text(json.dumps({"models": {"first": ROW, "second": row}, "suites": {"exam": SUITE}}))
+    house.monkeypatch.setattr(memory, "room_gib", lambda folder: (folder, 100.0))
+    house.monkeypatch.setattr(ahead, "free_memory_gib", lambda: 100.0)
+
+    def make_ahead() -> list[str]:
+        expected = ahead.identity_of(load_matrix(matrix), "second")
+        options = ["--run", "r", "--beside", "first", "--marks", "train", "--expect", expected, "second"]
+        assert ahead.main(["--matrix", str(matrix), "--store", str(house.workspace.root), *options]) == 0
+        house.timeline = house.workspace.run("r") / "events.jsonl"
+        return [event["event"] for event in map(json.loads, house.timeline.read_text().splitlines())]
+
+    assert make_ahead() == ["not made ahead"]
+    assert "404" not in house.timeline.read_text()
+    commit = house.model(name).commit(files())
+    told = [event for event in make_ahead() if event != "progress"]
+    assert told == ["not made ahead", "started", "stage", "made ahead"]
+    house.hub.forget()
+    base = house.run(**row).base()
+    assert base.record
+    assert (base.record.outcome, base.record.facts["commit"]) == ("reused", commit)
+    assert house.hub.requests("store") == []

@@ -13,8 +13,9 @@ import pytest
 from bakeoff.foundation.sentences import with_statements
 from bakeoff.store import stages
 from bakeoff.store.stages import Timeline
+from fixtures.describing import described, described_in_chinese
 from fixtures.live_server import LiveServer
-from fixtures.progress import Progress, described, described_in_chinese
+from fixtures.progress import Progress
 from tests.test_chain import somebody_s_service
 
 RAN = {

@@ -10,12 +10,13 @@ from bakeoff.foundation.sentences import Template
 from bakeoff.parity.answers import SHOWN
 from bakeoff.report.findings import Findings
 from bakeoff.report.words import both, said, stage_names, subject_names
+from bakeoff.store.events import MADE_AHEAD
 
 LEFT_BEHIND = "ended what a killed run left behind"
 NOT_RETURNED = "memory not returned"
 MOVED = "branch moved"
 NOT_ASKED = "hub not asked"
-NOTED = (LEFT_BEHIND, NOT_RETURNED, MOVED, NOT_ASKED)
+NOTED = (LEFT_BEHIND, NOT_RETURNED, MOVED, NOT_ASKED, MADE_AHEAD)
 """Events of the timeline that a run keeps for its report."""
 RESTARTED = Template(
     "report.cautions.restarted",
@@ -79,5 +80,5 @@ def _of_events(findings: Findings) -> Iterator[tuple[_Names, str]]:
             yield (model, model), MEMORY_HELD(gib=event["gib"])
         elif event["event"] in (MOVED, NOT_ASKED):
             yield (model, model), event["why"]
-        else:
+        elif event["event"] == LEFT_BEHIND:
             yield ("", ""), CLEANED_UP(command=event["command"])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from bakeoff.foundation.errors import in_short
-from bakeoff.foundation.sentences import Statement
+from bakeoff.foundation.sentences import Statement, joined
 
 Record = Mapping[str, object]
 """A stage's record, as ``run.json`` holds it."""
@@ -65,8 +66,11 @@ def _shown(number: float | None, form: str) -> str:
     return "–" if number is None else format(number, form)
 
 
-def cost_of(record: Record, link: str) -> Cost:
-    """Return a line of the table of stages; *link* leads to its log."""
+def cost_of(record: Record, link: str, ahead: Mapping[str, str] = MappingProxyType({})) -> Cost:
+    """Return a line of the table of stages; *link* leads to its log.
+
+    *ahead* says of outputs that they were made ahead of the row's turn.
+    """
     card, machine = _memory(record)
     return Cost(
         model=str(record.get("model", "")),
@@ -78,7 +82,7 @@ def cost_of(record: Record, link: str) -> Cost:
         memory=_shown(machine, ".1f"),
         speed=_shown(_number(facts_of(record).get("tokens_per_s")), ",.0f"),
         gpu_hours=_shown(gpu_hours(record), ".2f"),
-        why=why_of(record),
+        why=joined((why_of(record), ahead.get(str(record.get("output")), ""))),
         link=link,
     )
 

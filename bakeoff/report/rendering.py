@@ -18,6 +18,7 @@ from bakeoff.report import words
 from bakeoff.report.commands import commands, log_link
 from bakeoff.report.costs import cost_of, gpu_hours, kind_of, seconds_of, summary, why_of
 from bakeoff.report.findings import Findings, Subject
+from bakeoff.store.events import MADE_AHEAD
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -163,7 +164,8 @@ def _stages(findings: Findings, order: Sequence[str], reports_dir: Path) -> dict
     """Return what the stages took, and their commands and logs."""
     stages = findings.stages
     done = [record for record in stages if record.get("outcome") in ("ran", "failed")]
-    costs = [cost_of(record, log_link(record, reports_dir)) for record in stages]
+    ahead = {event["output"]: event["why"] for event in findings.events if event["event"] == MADE_AHEAD}
+    costs = [cost_of(record, log_link(record, reports_dir), ahead) for record in stages]
     return {
         "costs": _placed(costs, order, lambda item: item.model),
         "total_seconds": sum(seconds_of(record) for record in done),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bakeoff.foundation.sentences import in_chinese, plural, restored
 from bakeoff.foundation.terminal import cells
-from bakeoff.store.events import Event, events_of, suite_of
+from bakeoff.store.events import NOT_AHEAD, Event, events_of, suite_of
 
 Cell = tuple[str, str, str]
 """Row, variant (empty for training and export) and stage or suite."""
@@ -50,6 +50,9 @@ class Board:
     def take(self, event: Event) -> None:
         """Note an event of the timeline."""
         row, kind = str(event.get("model") or ""), event.get("event")
+        if kind == NOT_AHEAD:  # begun, and left to the row's own turn
+            self.current.pop(row, None)
+            self.running.pop(row, None)
         if kind not in ("started", "progress", "stage") or not row:
             return
         cell = cell_of(event)

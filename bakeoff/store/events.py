@@ -10,6 +10,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypedDict, cast
 
+MADE_AHEAD = "made ahead"
+"""Event of the timeline: a stage was made while another row was on the card."""
+NOT_AHEAD = "not made ahead"
+"""Event of the timeline: why not; without words where it failed, which the row tells at its turn."""
+
 
 class Event(TypedDict, total=False):
     """What a line of the timeline may hold; times are seconds."""

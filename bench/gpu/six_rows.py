@@ -8,7 +8,8 @@ what is assumed instead is marked by a star. Two real rows once took 7 and 9 % l
 --shared         base and adapter out of one vLLM: one start, nothing merged
 --fp8            frozen weights in 8 bits, where the row has dense layers alone
 --logprob        one token a question
---overlapped     what needs no card (conversion, hashing) while another row trains
+--overlapped     as the harness does on one card: download, conversion and their hashing while the row before is on it
+--download MB/S  the bases come from a hub at this speed (else they are at hand)
 """
 
 from __future__ import annotations
@@ -70,14 +71,46 @@ def parts_of(row: Row, options: argparse.Namespace) -> list[float]:
     speed = row.tokens_per_s * (FP8 if options.fp8 and row.dense else 1)
     asked = (ONE_TOKEN, ONE_TOKEN) if options.logprob else SECONDS[engine]
     return [
-        0 if options.overlapped else row.convert,
+        row.convert + downloaded(row, options.download),
         row.begin + DIALOGUES * DIALOGUE_TOKENS / speed,
         0 if options.shared else row.export,
         sum(row.parity) - (MERGE_CHECK if options.shared else 0),
         sum(STARTED[engine]),
         QUESTIONS / ASKED * sum(asked),
-        0 if options.overlapped else row.weights_gb / HASHED_GB_PER_S,
+        row.weights_gb / HASHED_GB_PER_S,
     ]
+
+
+MERGED_GB = {
+    "Qwen2.5-7B": 15.2,
+    "Llama-3.1-8B": 16.1,
+    "ChatGLM3-6B": 12.5,
+    "InternLM2-7B": 15.5,
+    "Baichuan2-7B": 15.0,
+    "GPT-OSS-20B": 41.8,
+}
+"""What is made of a row's weights on the card; a native form is as large."""
+
+
+def downloaded(row: Row, megabytes_per_s: float) -> float:
+    """Return the seconds of a download; 0 where the base is at hand."""
+    published_gb = row.weights_gb - MERGED_GB[row.name] * (2 if row.convert else 1)
+    return published_gb * 1000 / megabytes_per_s if megabytes_per_s else 0.0
+
+
+def overlapped(table: list[list[float]]) -> list[list[float]]:
+    """Return *table* without what is made while the row before is on the card.
+
+    Nobody goes before the first row, and no more is hidden than the row before has seconds. That a training is as fast
+    beside a conversion, which runs at low priority, is assumed.
+    """
+    rows = [table[0]]
+    for row, parts in zip(ROWS[1:], table[1:], strict=True):
+        room = sum(rows[-1][1:])
+        hashed = (row.weights_gb - MERGED_GB[row.name]) / HASHED_GB_PER_S
+        prepared = min(parts[0], room)
+        rows.append([parts[0] - prepared, *parts[1:-1], parts[-1] - min(hashed, room - prepared)])
+    return rows
 
 
 def main() -> None:
@@ -86,12 +119,15 @@ def main() -> None:
     parser.add_argument("--engine", choices=sorted(set(SECONDS) - {"shared"}), default="lmdeploy")
     for flag in ("--shared", "--fp8", "--logprob", "--overlapped"):
         parser.add_argument(flag, action="store_true")
+    parser.add_argument("--download", type=float, default=0.0, metavar="MB/S")
     options = parser.parse_args()
-    print("| seconds | conversion | training | export | parity | service | questions | hashing | all |")
+    table = [parts_of(row, options) for row in ROWS]
+    table = overlapped(table) if options.overlapped else table
+    first = f"{'download, ' if options.download else ''}conversion"
+    print(f"| seconds | {first} | training | export | parity | service | questions | hashing | all |")
     print("|---" * 9 + "|")
     total = [0.0] * 8
-    for row in ROWS:
-        parts = parts_of(row, options)
+    for row, parts in zip(ROWS, table, strict=True):
         parts.append(sum(parts))
         total = [before + part for before, part in zip(total, parts, strict=True)]
         print(

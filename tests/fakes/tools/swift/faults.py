@@ -7,7 +7,7 @@ Kinds: ``term`` and ``kill`` (by signal), ``crash`` (an exception), ``network`` 
 will not), ``untracked`` (SwanLab refuses the key, while it is the tracker), ``hang`` (silence), ``oom`` (while the
 batch is above 1), ``fat`` (out of memory while nothing is recomputed), ``full`` (the system refuses to write on),
 ``tear`` (killed in the middle of a file), ``lie`` (exit code 0 before the work is done), ``slow`` (a second per step
-from there on), ``told`` (prints its environment).
+from there on), ``until`` (waits for a record in ``FAKE_SWIFT_UNTIL``), ``told`` (prints its environment).
 """
 
 from __future__ import annotations
@@ -74,6 +74,11 @@ class Faults:
             self.torn = True
         elif kind == "lie":
             sys.exit(0)
+        elif kind == "until":
+            deadline = time.monotonic() + 60
+            folder = Path(os.environ["FAKE_SWIFT_UNTIL"])
+            while not any(folder.glob("*/record.json")) and time.monotonic() < deadline:
+                time.sleep(0.05)
         elif kind == "told":
             print(*(f"{name}={value}" for name, value in os.environ.items()), sep="\n", flush=True)
 
