@@ -10,13 +10,16 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from bakeoff.__main__ import MODULES, USAGE, main, pytest_line
 from bakeoff.foundation.sentences import in_chinese, language_of
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import load_matrix
+from bakeoff.runs.forecast import forecast
 from bakeoff.start import new
 from bakeoff.start.demo import EXAMS, ROWS, demonstration
 from bakeoff.start.estimate import estimate, points_seen
@@ -138,14 +141,29 @@ def test_more_questions_see_smaller_differences_and_more_models_larger_ones() ->
 
 
 def test_more_data_take_more_hours_and_a_second_card_halves_them(tmp_path: Path) -> None:
-    file = tmp_path / "matrix.yaml"
-    plan = Plan([Row("a", "Qwen/Qwen2.5-7B-Instruct")], ["me/data"], [Exam("ceval", "ceval")])
-    file.write_text(matrix_text(plan, chinese=True), encoding="utf-8")
-    matrix = load_matrix(file)
-    small, large = (estimate(matrix, tokens, {"ceval": 1346}, 1) for tokens in (10**6, 10**8))
+    talk = {
+        "messages": [
+            {"role": "user", "content": "睡不着" * 200},
+            {"role": "assistant", "content": "嗯" * 200},
+        ]
+    }
+    matrices = {}
+    for name, rows in (("small", 100), ("large", 5000)):
+        (data := tmp_path / f"{name}.jsonl").write_text((json.dumps(talk) + "\n") * rows, encoding="utf-8")
+        models = [Row(row, "Qwen/Qwen2.5-7B-Instruct") for row in ("a", "b")]
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(
+            matrix_text(Plan(models, [str(data)], [Exam("ceval", "ceval")]), chinese=True), encoding="utf-8"
+        )
+        matrices[name] = load_matrix(file)
+    forecasts = {
+        name: forecast(matrix, matrix.models, Workspace(tmp_path)) for name, matrix in matrices.items()
+    }
+    small, large = (estimate(matrices[name], forecasts[name], 2) for name in matrices)
     assert small.gpu_hours < large.gpu_hours
-    assert small.download_gib > 10
-    assert estimate(matrix, 10**8, {}, 2).hours == pytest.approx(estimate(matrix, 10**8, {}, 1).hours / 2)
+    assert all(row.download_gib > 10 for row in forecasts["small"])
+    assert large.hours_on_cards == pytest.approx(estimate(matrices["large"], forecasts["large"], 1).hours / 2)
+    assert [sentence.zh for sentence in large.in_words(datetime(2026, 1, 1))][-1].count("-n 2") == 1
 
 
 def test_what_is_wrong_with_a_file_is_told_in_the_language_of_the_terminal(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import groupby
@@ -25,9 +25,10 @@ from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.matrix.seeds import needs_no_merge
+from bakeoff.runs.expected import expected
 from bakeoff.store.stage import Line
 from bakeoff.tiny import TINY
-from bakeoff.tools import memory, swift
+from bakeoff.tools import swift
 
 LEFT_OUT = Template(
     "runs.plan.left_out",
@@ -214,31 +215,10 @@ def order(matrix: Matrix, params: Mapping[str, Any], marks: Sequence[str]) -> tu
     return (list(matrix.models).index(params["model"]), phase, stage, suite)
 
 
-ROW_S = 30.0
-SECONDS_PER_BILLION = 600.0
-"""A guess at a row that was never run, per 1e9 parameters: about 75 minutes for 7B, as docs/performance.md measured."""
-
-
-def expected_seconds(matrix: Matrix, workspace: Workspace) -> dict[str, float]:
-    """How long each row may take, as last time or guessed by model size."""
-    bench = Bench.at_rest(matrix, workspace)
-    expected = {}
-    for name, spec in matrix.models.items():
-        records = map(bench.stages.newest, Chain(spec, bench).stages())
-        expected[name] = seconds_of(spec, [record.seconds for record in records if record])
-    return expected
-
-
-def seconds_of(spec: ModelSpec, took: Iterable[float]) -> float:
-    """Return the seconds of a row whose known stages *took* so long.
-
-    A guess by model size where none is known.
-    """
-    if total := sum(took):
-        return total
-    shape = memory.shape_of(spec.model or "")
-    billions = shape.parameters / 1e9 if shape else 7.0 if spec.group == "full" else 0.01
-    return ROW_S + SECONDS_PER_BILLION * billions
+def expected_seconds(matrix: Matrix, workspace: Workspace, data_dir: Path | None = None) -> dict[str, float]:
+    """How long each row may take, as last time or guessed by its work."""
+    bench = Bench.at_rest(matrix, workspace, data_dir)
+    return {name: expected(Chain(spec, bench), matrix.models).seconds for name, spec in matrix.models.items()}
 
 
 def dry_run(
