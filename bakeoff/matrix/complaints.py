@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from pydantic import JsonValue
 
@@ -60,6 +61,11 @@ SECRET_NAME = Template(
     zh="{name!r} 从名称看是密钥，会出现在命令行和记录中；"
     "请把它的值放入环境变量或 .env（使用工具读取的名称，例如 HF_TOKEN），并从此处删除",
 )
+NO_HOME = Template(
+    "matrix.complaints.no_home",
+    "{text}: nobody of that name has a home folder here; write the whole path",
+    zh="{text}：本机没有这个用户的主目录；请写完整路径",
+)
 NO_FOLDER_ON_WINDOWS = Template(
     "matrix.complaints.no_folder_on_windows",
     "no folder can be called {name!r} on Windows, where a report may be read; give it another name",
@@ -87,6 +93,8 @@ def why_no_place(text: str) -> str:
     """Return why nothing lies at the path *text*; empty where it may."""
     if is_there(text):
         return ""
+    if text.startswith("~") and _is_nobodys(text):
+        return NO_HOME(text=shown(text))
     if variable := re.search(r"\$\{?([A-Za-z_]\w*)|%([A-Za-z_]\w*)%", text):
         return NO_VARIABLES(text=shown(text), name=variable[1] or variable[2])
     if re.match(r"[A-Za-z]:[\\/]|\\\\", text):
@@ -97,6 +105,15 @@ def why_no_place(text: str) -> str:
     if any(len(part.encode("utf-8", "replace")) > LONGEST_NAME for part in text.split("/")):
         return TOO_LONG(text=shown(text))
     return ""
+
+
+def _is_nobodys(text: str) -> bool:
+    """Whether the home that *text* begins with is nobody's."""
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        return True
+    return False
 
 
 def of_folder(name: str, where: str) -> Iterator[Complaint]:

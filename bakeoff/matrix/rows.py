@@ -134,6 +134,11 @@ DATA_REVISION = Template(
     "{dataset}: the revision {revision} is no name of a branch, a tag or a commit",
     zh="{dataset}：版本 {revision} 不是分支、标签或提交的名称",
 )
+NO_HUB_ID = Template(
+    "matrix.rows.no_hub_id",
+    "{dataset} is no id of a hub, owner/name, with :subset, @revision and #rows behind it if need be",
+    zh="{dataset} 不是站点 id；应为 owner/name，需要时其后可接 :子集、@版本 和 #行数",
+)
 NO_FILE = Template("matrix.rows.no_file", "no file {dataset}", zh="没有文件 {dataset}")
 GIVE_PATH = Template(
     "matrix.rows.give_path",
@@ -278,6 +283,9 @@ def of_dataset(dataset: str, where: str) -> Iterator[Complaint]:
     if name.revision and not _may_be_revision(name.revision):
         yield Complaint(where, DATA_REVISION(dataset=shown(dataset), revision=shown(name.revision)))
         return
+    is_id = re.fullmatch(r"[^\s/@]+/[^\s/@]+", name.place) and not re.search(r"@(?=[:#]|$)", dataset)
+    if path is None and not is_id:
+        yield Complaint(where, NO_HUB_ID(dataset=shown(dataset)))
     if path is None or is_there(path):
         return
     ours = [f"shipped:{file.name}" for file in SHIPPED.glob("*.jsonl")]

@@ -189,8 +189,8 @@ def _of_the_request(body: Mapping[str, JsonValue], where: str) -> Iterator[Compl
     for key in body:
         if key in _OF_THE_REQUEST:
             yield Complaint(where, OF_THE_REQUEST(key=key))
-        elif (own := {"stop": "stop_seqs"}.get(key, key)) in (*_NUMBERS, "stop_seqs", "logprobs"):
-            yield Complaint(where, OWN_PLACE(key=key, name=own))
+        elif (spelling := {"stop": "stop_seqs"}.get(key, key)) in (*_NUMBERS, "stop_seqs", "logprobs"):
+            yield Complaint(where, OWN_PLACE(key=key, name=spelling))
 
 
 def _scoring(suite: Suite) -> Iterator[Complaint]:

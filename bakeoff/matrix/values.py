@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from bakeoff.foundation.errors import Complaint
-from bakeoff.foundation.sentences import Template
+from bakeoff.foundation.sentences import Statement, Template
 from bakeoff.matrix.complaints import of_folder, shown, why_no_place
 from bakeoff.matrix.datasets import is_local_model, is_there
 from bakeoff.matrix.schema import Matrix, ModelSpec
@@ -188,13 +188,19 @@ def _model(spec: ModelSpec) -> Iterator[Complaint]:
     model = spec.model
     if not model or not model.strip() or spec.tiny is not None or is_local_model(model):
         return
-    where = f"{spec.name}.model"
+    if why := why_no_hub_id(model):
+        yield Complaint(f"{spec.name}.model", why)
+
+
+def why_no_hub_id(model: str) -> Statement | None:
+    """Return why a hub has no model of this id; None where it may have."""
     if re.match(r"https?://", model):
         words = re.sub(r"https?://[^/]+/(models/)?", "", model).split("/")
         example = "/".join(words[:2]) if len(words) > 1 else "owner/name"
-        yield Complaint(where, PAGE(example=shown(example)))
-    elif not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model, re.ASCII):
-        yield Complaint(where, NO_HUB_ID(model=shown(model)))
+        return PAGE(example=shown(example))
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model, re.ASCII):
+        return NO_HUB_ID(model=shown(model))
+    return None
 
 
 def _cards(spec: ModelSpec) -> Iterator[Complaint]:

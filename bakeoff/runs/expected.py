@@ -188,11 +188,11 @@ def key_of(record: Record) -> str:
 
 def _with_suites(chain: Chain) -> Iterator[tuple[Stage[Facts], Suite | None]]:
     """Yield the stages of a row, those that evaluate with their suite."""
-    asked = {
+    suites = {
         variant: iter(chain.bench.matrix.suites_of(chain.spec)) for variant in ("", *chain.spec.variants)
     }
     for stage in chain.stages():
-        yield stage, next(asked[stage.variant], None) if stage.name == "evaluate" else None
+        yield stage, next(suites[stage.variant], None) if stage.name == "evaluate" else None
 
 
 def _guess(chain: Chain, stage: Stage[Facts], suite: Suite | None, work: Work) -> float:
@@ -278,8 +278,8 @@ def _subsets_of(suite: Suite, data_dir: Path | None) -> list[float]:
         counts = _read(suite.benchmark, folder, _mark(folder) if folder.is_dir() else ())
         return [count for name, count in counts.items() if not suite.subsets or name in suite.subsets]
     published = PUBLISHED.get(suite.benchmark, Published(UNKNOWN_QUESTIONS, 1))
-    asked = min(len(suite.subsets), published.subsets) if suite.subsets else published.subsets
-    return [published.questions / published.subsets] * asked
+    chosen = min(len(suite.subsets), published.subsets) if suite.subsets else published.subsets
+    return [published.questions / published.subsets] * chosen
 
 
 @cache

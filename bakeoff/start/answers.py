@@ -21,8 +21,9 @@ from bakeoff.matrix.loading import parse_matrix
 from bakeoff.matrix.presets import presets
 from bakeoff.matrix.rows import of_dataset
 from bakeoff.matrix.schema import ModelSpec
+from bakeoff.matrix.values import why_no_hub_id
 from bakeoff.runs.expected import PUBLISHED
-from bakeoff.start.examples import Look, look_at_cases, look_at_exam, look_at_training
+from bakeoff.start.examples import Look, look_at_cases, look_at_exam, look_at_training, short
 from bakeoff.start.writing import Exam, Row
 from bakeoff.tools.swift import OWN_TEMPLATES
 
@@ -89,6 +90,11 @@ ONE_FILE = Template(
     zh="给出了 {count} 个文件；请把所有个案放进一个 JSONL 文件",
 )
 
+MODEL = Template("start.answers.model", "model", zh="模型")
+DATA = Template("start.answers.data", "training data", zh="训练数据")
+EXAM = Template("start.answers.exam", "exam", zh="试卷")
+CASES = Template("start.answers.cases", "cases", zh="个案")
+
 T = TypeVar("T")
 
 
@@ -117,9 +123,9 @@ _BETWEEN = re.compile(r"[,，、;；]+")
 
 def places_in(answer: str) -> list[str]:
     """The paths and ids of an answer, which may be quoted."""
-    answer = answer.strip()
-    if is_there(answer) or is_there(_unquoted(answer)):
-        return [answer if is_there(answer) else _unquoted(answer)]
+    for whole in (answer.strip(), _unquoted(answer.strip())):
+        if is_there(whole) or is_there(re.sub(r"#\d+$", "", whole)):
+            return [whole]
     try:
         # a path of Windows keeps its backslashes; elsewhere one stands before a blank
         words = answer.split() if re.search(r"[A-Za-z]:\\|\\\\", answer) else shlex.split(answer)
@@ -157,7 +163,7 @@ def rows_of(texts: Sequence[str], menu: Sequence[str] = ()) -> Taken[Row]:
         row = _row(text, [row.name for row in taken.items])
         if any(row.model == other.model for other in taken.items):
             continue
-        mistakes = list(_wrong_with(row, text.partition("=")[0]))
+        mistakes = list(_wrong_with(row, short(text.partition("=")[0] or text)))
         taken.mistakes += mistakes
         if not mistakes:
             taken.items.append(row)
@@ -183,11 +189,11 @@ def _wrong_with(row: Row, text: str) -> Iterator[str]:
     """Yield why nothing can be compared as *row*, which was given as *text*."""
     if row.group == "smoke":
         return
-    if is_local_model(row.model) or is_there(row.model):
+    if why := why_no_place(row.model):
+        yield Complaint(MODEL(), why)
+    elif is_local_model(row.model) or is_there(row.model):
         folder = Path(row.model).expanduser()
-        if why := why_no_place(row.model):
-            yield Complaint(text, why)
-        elif folder.is_file():
+        if folder.is_file():
             yield IS_FILE(model=row.model)
         elif not folder.is_dir():
             yield NO_FOLDER(model=row.model)
@@ -197,11 +203,11 @@ def _wrong_with(row: Row, text: str) -> Iterator[str]:
             yield NO_CONFIG(model=row.model)
         else:
             yield from _wrong_family(row)
-    elif why := why_no_place(row.model):
-        yield Complaint(text, why)
+    elif re.match(r"https?://", row.model):
+        yield Complaint(MODEL(), why_no_hub_id(row.model) or "")
     elif not re.fullmatch(r"[\w.-]+/[\w.-]+", row.model, re.ASCII):
         names = [*KNOWN, *TINY]
-        yield Complaint(text, NOT_KNOWN(names=names), suggestion(text, names) if len(text) < 40 else "")
+        yield Complaint(text, NOT_KNOWN(names=names), suggestion(text, names, most=0))
     elif row.model.lower() not in presets()["models"]:
         yield from _wrong_family(row)
 
@@ -221,7 +227,7 @@ def data_of(texts: Sequence[str], length: int) -> Taken[str]:
     """Return the training data *texts*, whose dialogues have *length* tokens."""
     taken: Taken[str] = Taken()
     for text in texts:
-        if mistakes := list(of_dataset(text, text)):
+        if mistakes := list(of_dataset(text, DATA())):
             taken.mistakes += mistakes
             continue
         path = dataset_name(text).path
@@ -248,14 +254,14 @@ def exams_of(texts: Sequence[str]) -> Taken[Exam]:
             taken.items.append(Exam(text.lower(), text.lower(), choices=4.0))
             continue
         ours = text.removeprefix("shipped:")
-        folder = SHIPPED / ours if ours != text else Path(text).expanduser().absolute()
         if why := why_no_place(text):
-            taken.mistakes.append(Complaint(text, why))
+            taken.mistakes.append(Complaint(EXAM(), why))
             continue
+        folder = SHIPPED / ours if ours != text else Path(text).expanduser().absolute()
         if not is_there(folder):
             names = [*PUBLISHED, *(f"shipped:{name.name}" for name in _shipped_exams())]
             taken.mistakes.append(
-                Complaint(text, NO_EXAM(names=list(PUBLISHED)), suggestion(text, names, most=0))
+                Complaint(short(text), NO_EXAM(names=list(PUBLISHED)), suggestion(text, names, most=0))
             )
             continue
         look = look_at_exam(folder)
@@ -277,14 +283,14 @@ def _shipped_exams() -> list[Path]:
 
 
 def cases_of(texts: Sequence[str]) -> Taken[Path]:
-    """Return the file of cases that *texts* name; nothing for the shipped ones."""
+    """Return the file of cases that *texts* name; none: the shipped ones."""
     taken: Taken[Path] = Taken()
     if len(texts) > 1:
         taken.mistakes.append(ONE_FILE(count=len(texts)))
         return taken
     for text in texts:
         if why := why_no_place(text):
-            taken.mistakes.append(Complaint(text, why))
+            taken.mistakes.append(Complaint(CASES(), why))
             continue
         path = Path(text).expanduser().absolute()
         look = look_at_cases(path)

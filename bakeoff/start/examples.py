@@ -108,7 +108,8 @@ def look_at_training(path: Path, max_length: int) -> Look:
             break
     for finding in unhealthy(str(path), health, max_length):
         where = look.errors if finding.level == "error" else look.warnings
-        where.append(WITH_REMEDY(what=finding.what, remedy=finding.remedy))
+        what = WITHIN(place=path.name, what=finding.what)
+        where.append(WITH_REMEDY(what=what, remedy=finding.remedy))
     return look
 
 

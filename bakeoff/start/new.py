@@ -164,18 +164,24 @@ class _Interview:
         return bool(wrong)
 
     def _settle(
-        self, given: Sequence[str], ask: Callable[[], str], take: Callable[[Sequence[str]], Taken[T]]
+        self, option: Sequence[str], ask: Callable[[], str], take: Callable[[Sequence[str]], Taken[T]]
     ) -> list[T]:
         """Return what *take* makes of an option, or of the first right answer."""
+        again = False
         while True:
-            taken = take(list(given) or places_in(ask()))
+            answer = list(option) or places_in(ask())
+            if again and self.speaker.ended:  # nobody is there to mend the answer
+                self.failed = True
+                return []
+            taken = take(answer)
             self._show(taken)
             if not taken.mistakes:
                 return taken.items
             self._mistakes(taken.mistakes)
-            if given or self.speaker.takes_defaults or self.speaker.ended:
+            if option or self.speaker.takes_defaults or self.speaker.ended:
                 self.failed = True
-                return taken.items
+                return []
+            again = True
             self.speaker.tell("请重新回答（Ctrl-C 退出）。", "Please answer again (Ctrl-C ends).")
 
     def _devices(self) -> None:
@@ -243,8 +249,8 @@ class _Interview:
                 "Cases for people's ratings? a JSONL file (empty: the shipped ones)",
             )
 
-        given = [self.options.cases] if self.options.cases else []
-        paths = self._settle(given, ask, cases_of)
+        option = [self.options.cases] if self.options.cases else []
+        paths = self._settle(option, ask, cases_of)
         self.plan.cases = str(paths[0]) if paths else ""
 
     def _show(self, taken: Taken[T]) -> None:
