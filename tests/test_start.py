@@ -111,11 +111,12 @@ NASTY: dict[str, tuple[str, ...]] = {
     ),
     "exams": (
         "q", "cevel", "mine.jsonl", "table.csv", "empty", "gbk exam", "csv exam", "blank exam", "shipped:nope",
-        "~/nope", "~nobody-of-this-name", "mine.xlsx", "mmlu", "C:\\exam", "$X/exam", "x" * 400, "\udce9", "１", "''", "ceval q",
+        "~/nope", "~nobody-of-this-name", "mine.xlsx", "mmlu", "C:\\exam", "$X/exam", "x" * 400, "\udce9", "１", "''",
+        "ceval q",
     ),
     "cases": (
-        "q", "empty", "empty.jsonl", "gbk.jsonl", "mine.jsonl", "table.csv", "~/nope",
-        "~nobody-of-this-name", "a b c", "C:\\c.jsonl", "$C", "x" * 400, "\udce9", "１", "bytes.jsonl", "utf16.jsonl", "mine.xlsx", "owner/cases",
+        "q", "empty", "empty.jsonl", "gbk.jsonl", "mine.jsonl", "table.csv", "~/nope", "~nobody-of-this-name", "a b",
+        "C:\\c.jsonl", "$C", "x" * 400, "\udce9", "１", "bytes.jsonl", "utf16.jsonl", "mine.xlsx", "owner/cases",
         "../..", "/dev/null",
     ),
 }  # fmt: skip

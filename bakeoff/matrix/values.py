@@ -188,8 +188,8 @@ def _model(spec: ModelSpec) -> Iterator[Complaint]:
     model = spec.model
     if not model or not model.strip() or spec.tiny is not None or is_local_model(model):
         return
-    if why := why_no_hub_id(model):
-        yield Complaint(f"{spec.name}.model", why)
+    if no_id := why_no_hub_id(model):
+        yield Complaint(f"{spec.name}.model", no_id)
 
 
 def why_no_hub_id(model: str) -> Statement | None:

@@ -89,10 +89,12 @@ class Work:
     Attributes:
         tokens: of its training data, for one epoch; None where they are at a hub.
         questions: of each suite that it answers.
+        rows: of its training data.
     """
 
     tokens: int | None
     questions: Mapping[str, int]
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class Pace:
         """Return the seconds of a *stage* of *spec*."""
         seconds = self.fixed.get(stage, 0.0)
         if stage == "train":
-            return seconds + _trained_tokens(spec, work.tokens or 0) / self.tokens_per_s
+            return seconds + _trained_tokens(spec, work) / self.tokens_per_s
         return seconds + (work.questions.get(suite, 0) / self.questions_per_s if stage == "evaluate" else 0.0)
 
 
@@ -210,13 +212,12 @@ def _guess(chain: Chain, stage: Stage[Facts], suite: Suite | None, work: Work) -
     return pace.of_stage(spec, stage.name, work, suite.name if suite else "")
 
 
-def _trained_tokens(spec: ModelSpec, tokens: int) -> float:
-    training = spec.training
+def _trained_tokens(spec: ModelSpec, work: Work) -> float:
+    training, tokens = spec.training, work.tokens or 0
     if training.max_steps is None:
         return tokens * training.epochs
-    return min(
-        training.max_steps * training.effective_batch * training.row_tokens, tokens * training.max_steps
-    )
+    each = training.row_tokens if training.packing else tokens / max(work.rows, 1)
+    return training.max_steps * training.effective_batch * each
 
 
 def _parameters(spec: ModelSpec) -> float:
@@ -226,20 +227,24 @@ def _parameters(spec: ModelSpec) -> float:
 def work_of(spec: ModelSpec, matrix: Matrix, data_dir: Path | None) -> Work:
     """Return what *spec* has to train on and to answer."""
     counts = {suite.name: questions_of(suite, data_dir) for suite in matrix.suites_of(spec)}
-    return Work(_tokens_of(spec) if spec.trains else 0, counts)
+    if not spec.trains:
+        return Work(0, counts)
+    tokens, rows = _training_of(spec)
+    return Work(tokens, counts, rows)
 
 
-def _tokens_of(spec: ModelSpec) -> int | None:
-    """The tokens of a row's training data; None where some are not here."""
-    total = 0.0
+def _training_of(spec: ModelSpec) -> tuple[int | None, int]:
+    """The tokens and rows of its training data; None where some are not here."""
+    total, dialogues = 0.0, 0.0
     for text in spec.dataset:
         name = dataset_name(text)
         if name.path is None or not name.path.exists():
-            return None
+            return None, 0
         rows, tokens = _counted(name.path, _mark(name.path), spec.training.max_length)
         share = name.rows / rows if name.rows is not None and rows else 1.0
         total += tokens * share
-    return round(total)
+        dialogues += rows * share
+    return round(total), round(dialogues)
 
 
 def _mark(path: Path) -> tuple[int, ...]:
