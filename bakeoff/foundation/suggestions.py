@@ -10,6 +10,7 @@ from bakeoff.foundation.sentences import Template
 IS_IT = Template(
     "foundation.suggestions.is_it", "is it {names}?", zh="是否应为 {names}？", between=(" or ", " 或 ")
 )
+NEAREST = Template("foundation.suggestions.nearest", "nearest: {names}", zh="最接近的有：{names}")
 NONE_DEFINED = Template("foundation.suggestions.none_defined", "none is defined", zh="目前一个也没有定义")
 KNOWN = Template("foundation.suggestions.known", "known: {names}", zh="可用的有：{names}")
 

@@ -18,10 +18,11 @@ from bakeoff.environments.installed import names_in_source, near_templates, near
 from bakeoff.forms.published import TINY as PUBLISHED
 from bakeoff.forms.published import why_refused
 from bakeoff.foundation.command import Command
-from bakeoff.foundation.errors import MatrixError
+from bakeoff.foundation.errors import Complaint, MatrixError
 from bakeoff.foundation.sentences import Template
-from bakeoff.foundation.suggestions import did_you_mean
+from bakeoff.foundation.suggestions import IS_IT, NEAREST, suggestion
 from bakeoff.foundation.workspace import Workspace
+from bakeoff.matrix.complaints import why_no_place
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.matrix.seeds import needs_no_merge
@@ -47,6 +48,15 @@ NOT_TRAINED = Template(
     "{row} starts from what exists already: nothing is trained",
     zh="{row} 使用现成的权重，无需训练",
     en="{row} uses existing weights: no training needed",
+)
+
+NO_RECIPE = Template(
+    "runs.plan.no_recipe", "there is no tiny recipe {recipe!r}", zh="没有微型模型的配方 {recipe!r}"
+)
+NOT_IN_SWIFT = Template(
+    "runs.plan.not_in_swift",
+    "the ms-swift of environment {environment!r} does not know {value!r}",
+    zh="环境 {environment!r} 的 ms-swift 没有 {value!r}",
 )
 
 MARKERS = {
@@ -114,10 +124,12 @@ def load(path: Path, data_dir: Path | None, workspace: Workspace) -> Matrix:
 
 def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Iterator[str]:
     if spec.tiny is not None and spec.tiny not in {*TINY, *PUBLISHED}:
-        hint = did_you_mean(spec.tiny, (*TINY, *PUBLISHED))
-        yield f"{spec.name}.model: there is no tiny recipe {spec.tiny!r}{hint}"
+        hint = suggestion(spec.tiny, (*TINY, *PUBLISHED))
+        yield Complaint(f"{spec.name}.model", NO_RECIPE(recipe=spec.tiny), hint)
+    if why_no_place(spec.model or ""):
+        return  # told already; there is nothing to look into
     if why := why_refused(spec.model or "", trusts_code=spec.trust_remote_code):
-        yield f"{spec.name}.model: {why}"
+        yield Complaint(f"{spec.name}.model", why)
     if spec.url or {"external_plugins", "custom_register_path"} & set(spec.training.extra):
         return  # nothing of ours renders its prompts, or a plugin of the user's may register what it likes
     roles = [spec.environment.train] + [spec.environment.serve] * (spec.serving.engine == "transformers")
@@ -131,10 +143,11 @@ def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Ite
             value = line.value_of(f"--{key}")
             if value is not None and value not in names and value not in swift.OWN_TEMPLATES:
                 meant = nearest(value, sorted(names))
-                hint = f"is it {meant!r}?" if meant else f"nearest: {get_close_matches(value, names, 3, 0)}"
+                near = [repr(each) for each in get_close_matches(value, names, 3, 0)]
+                hint = IS_IT(names=[repr(meant)]) if meant else NEAREST(names=near)
                 if key == "template":
                     hint = near_templates(value, python, spec.model or "")
-                yield f"{spec.name}.{key}: the ms-swift of environment {name!r} does not know {value!r}; {hint}"
+                yield Complaint(f"{spec.name}.{key}", NOT_IN_SWIFT(environment=name, value=value), hint)
 
 
 def _mistyped(folder: Path) -> bool:
