@@ -20,6 +20,7 @@ from fixtures.config import (
     RUN_ID,
     SELECTED,
     asks_benchmarks,
+    data_dir_of,
     matrix_of,
     places,
     refuse_unwritable,
@@ -79,7 +80,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from fixtures.scheduling import ByRow
 
     matrix = matrix_of(config)
-    return ByRow.of(plan.expected_seconds(matrix, workspace_of(config)))(config, log)
+    return ByRow.of(plan.expected_seconds(matrix, workspace_of(config), data_dir_of(config)))(config, log)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from bakeoff.matrix.loading import _Loader, parse_matrix
+from bakeoff.matrix.loading import parse_matrix
+from bakeoff.matrix.yaml_text import _Loader
 from bakeoff.runs import plan
 
 ROOT = Path(__file__).parents[1]

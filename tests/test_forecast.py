@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
+from bakeoff.chain.chain import Bench, Chain
 from bakeoff.foundation.errors import MatrixError
 from bakeoff.foundation.workspace import Workspace
-from bakeoff.matrix.loading import parse_matrix
+from bakeoff.matrix.loading import load_matrix, parse_matrix
 from bakeoff.matrix.schema import Matrix
 from bakeoff.runs import forecast, runs
+from bakeoff.runs.expected import expected
 from bakeoff.runs.finishing import scoring_agreement
+from bakeoff.start import new
 from bakeoff.store.stages import Record
 from bakeoff.tools import engines
+from fixtures import selection
 
 
 def matrix(**row: Any) -> Matrix:
@@ -52,6 +59,114 @@ def test_a_base_of_unknown_size_is_told_as_unknown(tmp_path: Path) -> None:
     chinese = "".join(forecast.lines_in_chinese([one], Workspace(tmp_path)))
     assert "1 行中有 1 行未知" in chinese
     assert not {" not ", "disk", "row", "known"} & set(chinese.split())
+
+
+class Config:
+    """What the first lines of a run ask of pytest's configuration."""
+
+    def __init__(self, **options: bool) -> None:
+        self.option = SimpleNamespace(collectonly=False, **options)
+        self.stash: dict[Any, Any] = {selection.LEFT_OUT: {}, selection.RUN_ID: "r"}
+
+    def getoption(self, name: str) -> Any:
+        return getattr(self.option, name, False)
+
+
+@pytest.mark.parametrize("chinese", [False, True])
+def test_every_place_that_foretells_says_the_same(
+    chinese: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`bakeoff new`, the doctor, the first lines of a run, and ``--dry-run``; a small file makes a short training."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8" if chinese else "C")
+    chosen = [
+        "--model",
+        "qwen2.5-7b",
+        "--model",
+        "tiny-qwen2",
+        "--exam",
+        "ceval",
+        "--lang",
+        "zh" if chinese else "en",
+    ]
+    assert new.main(["--yes", "--data", "shipped:facts_train.jsonl", *chosen]) == 0
+    first = "预计" if chinese else "forecast"
+    _, _, rest = capsys.readouterr().out.partition(first)
+    lines = [
+        f"{first}{rest}".splitlines()[0],
+        *re.findall("^  (?:qwen2.5-7b|tiny-qwen2).*", rest, re.MULTILINE),
+    ]
+    assert len(lines) == 3
+    assert ("按模型大小与数据量估计" if chinese else "a guess by its size and data") in lines[1]
+
+    spoken = load_matrix(tmp_path / "model_matrix.yaml")
+    assert (
+        sum(row.seconds for row in forecast.forecast(spoken, spoken.models, Workspace(Path("store")))) < 1800
+    )
+    items = [
+        SimpleNamespace(callspec=SimpleNamespace(params={"model": row}), get_closest_marker=lambda name: None)
+        for row in spoken.models
+    ]
+    for name, value in {
+        "matrix_of": spoken,
+        "workspace_of": Workspace(Path("store")),
+        "data_dir_of": None,
+    }.items():
+        monkeypatch.setattr(selection, name, lambda config, value=value: value)
+    monkeypatch.setattr(selection.doctor, "findings", lambda *_, **__: [])
+    monkeypatch.setattr(selection, "elsewhere", lambda *_: None)
+    for show, options in (
+        (selection.look_only, {"dry_run": True}),
+        (selection.look_only, {"doctor": True}),
+        (selection.foretell, {}),
+    ):
+        show(SimpleNamespace(config=Config(**options), items=items, testsfailed=0))  # type: ignore[operator]
+        told = capsys.readouterr().out.splitlines()
+        assert [line.removeprefix("# ") for line in told[1:4]] == lines, options
+
+
+@pytest.mark.parametrize(
+    ("more", "changed"),
+    [
+        ("training: {epochs: 3}", {"train"}),
+        ("training: {max_steps: 1}", {"train"}),
+        (
+            "evaluate: [tuned]",
+            {"parity base", "deploy base", "evaluate base exam", "evaluate base logprob", "replies base"},
+        ),
+        ("suites: [exam]", {"evaluate base logprob", "evaluate tuned logprob"}),
+    ],
+)
+def test_a_forecast_goes_by_what_the_row_has_to_do(more: str, changed: set[str], tmp_path: Path) -> None:
+    facts = {"benchmark": "choice_exam", "data": "shipped:facts_exam", "hub": False}
+    suites = {"exam": facts, "logprob": {**facts, "scoring": "logprob", "orders": 4}}
+    row = {
+        "model": "Qwen/Qwen2.5-7B-Instruct",
+        "dataset": ["shipped:facts_train.jsonl"],
+        "suites": list(suites),
+    }
+
+    def guessed(**words: Any) -> dict[str, float]:
+        spoken = parse_matrix({"models": {"row": {**row, **words}}, "suites": suites})
+        bench = Bench.at_rest(spoken, Workspace(tmp_path))
+        return dict(expected(Chain(spoken.models["row"], bench), ["row"]).guessed)
+
+    plain, other = guessed(), guessed(**yaml.safe_load(more))
+    assert {key for key in plain if plain[key] != other.get(key)} == changed
+    asked = {key: seconds for key, seconds in plain.items() if "exam" in key or "logprob" in key}
+    assert asked["evaluate base logprob"] > asked["evaluate base exam"]  # four orders of the same questions
+
+
+def test_stages_that_ran_before_take_what_they_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoken = matrix()
+    bench = Bench.at_rest(spoken, Workspace(tmp_path))
+    chain = Chain(spoken.models["row"], bench)
+    guess = expected(chain, ["row"])
+    took = record("train", 7.0)
+    monkeypatch.setattr(bench.stages, "newest", lambda stage: took if stage.name == "train" else None)
+    partly = expected(chain, ["row"])
+    assert (partly.basis, partly.measured) == ("partly", {"train": 7.0})
+    assert partly.seconds == pytest.approx(guess.seconds - guess.guessed["train"] + 7.0)
 
 
 def record(stage: str, seconds: float, outcome: Any = "ran", **facts: Any) -> Record:

@@ -11,10 +11,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bakeoff.foundation.errors import MatrixError
-from bakeoff.matrix.complaints import OF_CRISES
 from bakeoff.matrix.datasets import dataset_argument, dataset_identity
 from bakeoff.matrix.loading import load_matrix, parse_matrix
 from bakeoff.matrix.settings import Training
+from bakeoff.matrix.suites import OF_CRISES
 from bakeoff.scoring.scores import CRISIS
 
 ROOT = Path(__file__).parents[1]

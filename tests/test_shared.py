@@ -23,8 +23,8 @@ from bakeoff.matrix.schema import Matrix
 from bakeoff.matrix.sharing import guests_of, host_of
 from bakeoff.parity import answers, comparison
 from bakeoff.parity.comparison import ASKED, LOGPROB_TOLERANCE, TOKENS
+from bakeoff.runs.expected import row_seconds
 from bakeoff.runs.plan import cases
-from bakeoff.start.estimate import row_seconds
 from bakeoff.tools import engines
 from tests.chains import ROW, SUITE, matrix_with
 from tests.test_faults import House, Unprobed, house  # noqa: F401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -10,13 +11,16 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from bakeoff.__main__ import MODULES, USAGE, main, pytest_line
 from bakeoff.foundation.sentences import in_chinese, language_of
+from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import load_matrix
+from bakeoff.runs.forecast import forecast
 from bakeoff.start import new
 from bakeoff.start.demo import EXAMS, ROWS, demonstration
 from bakeoff.start.estimate import estimate, points_seen
@@ -24,6 +28,7 @@ from bakeoff.start.examples import look_at_exam, look_at_training
 from bakeoff.start.writing import Exam, Plan, Row, matrix_text
 
 ROOT = Path(__file__).parents[1]
+PROSE = re.compile(r"\b[A-Za-z]?[a-z]+(?:[ ,]+[a-z]{2,}){2,}")
 PACKED = ("bakeoff", "judge", "fixtures", "benchmarks")
 FILES = (
     "conftest.py",
@@ -92,6 +97,105 @@ def test_questions_are_asked_for_what_no_option_says(
     assert matrix.suites["my-exam"].data == str(mine / "my exam")  # a path with a blank is one path
 
 
+NASTY: dict[str, tuple[str, ...]] = {
+    "models": (
+        "q", "退出", "99", "0", "-1", "tiny-qwen3", "Qwen/NoSuch-7B", "~/nope", "~nobody-of-this-name/x",
+        "./mine.jsonl",
+        "./empty", "./adapter", "./folder", "./folder=llama,llama9", "./folder=,", "C:\\models\\q", "$HOME/m", "'tiny",
+        "https://modelscope.cn/models/Qwen/Qwen2.5-7B-Instruct", "x" * 400, "a\0b", "\udce9", "==", "，", "1 99",
+    ),
+    "data": (
+        "q", "empty", "empty.jsonl", "gbk.jsonl", "utf16.jsonl", "mine.xlsx", "bytes.jsonl", "~/nope.jsonl",
+        "~nobody-of-this-name/x.jsonl", "mine.jsonl#zz", "shipped:facts", "owner/", "me/data@", "http://x.y/z.jsonl",
+        "*.jsonl", "C:\\d\\x.jsonl", "%APPDATA%/x", "x" * 400 + ".jsonl", "\udce9.jsonl", "１", '""', "mine.jsonl q",
+    ),
+    "exams": (
+        "q", "cevel", "mine.jsonl", "table.csv", "empty", "gbk exam", "csv exam", "blank exam", "shipped:nope",
+        "~/nope", "~nobody-of-this-name", "mine.xlsx", "mmlu", "C:\\exam", "$X/exam", "x" * 400, "\udce9", "１", "''",
+        "ceval q",
+    ),
+    "cases": (
+        "q", "empty", "empty.jsonl", "gbk.jsonl", "mine.jsonl", "table.csv", "~/nope", "~nobody-of-this-name", "a b",
+        "C:\\c.jsonl", "$C", "x" * 400, "\udce9", "１", "bytes.jsonl", "utf16.jsonl", "mine.xlsx", "owner/cases",
+        "../..", "/dev/null",
+    ),
+}  # fmt: skip
+"""A question -> answers that nothing can be done with."""
+RIGHT = {"models": "１、tiny-llama", "data": "“mine.jsonl”", "exams": "shipped:facts_exam ceval", "cases": ""}
+"""The same in full-width characters and in quotes, as a Chinese keyboard writes them."""
+
+
+def litter(folder: Path) -> None:
+    """Put files into *folder* that are not what they seem."""
+    row = {"query": "问题", "response": "回答"}
+    (folder / "gbk.jsonl").write_bytes(json.dumps(row, ensure_ascii=False).encode("gbk"))
+    (folder / "utf16.jsonl").write_bytes(json.dumps(row).encode("utf-16"))
+    (folder / "bytes.jsonl").write_bytes(bytes(range(256)))
+    (folder / "empty.jsonl").write_bytes(b"")
+    (folder / "mine.xlsx").write_bytes(b"PK\3\4")
+    (folder / "table.csv").write_text("question,A,B,answer\n", encoding="utf-8")
+    for name in ("empty", "adapter", "folder", "gbk exam", "csv exam", "blank exam"):
+        (folder / name).mkdir()
+    (folder / "adapter" / "adapter_config.json").write_text("{}", encoding="utf-8")
+    (folder / "folder" / "config.json").write_text("{}", encoding="utf-8")
+    shutil.copy(folder / "gbk.jsonl", folder / "gbk exam")
+    shutil.copy(folder / "table.csv", folder / "csv exam")
+    shutil.copy(folder / "empty.jsonl", folder / "blank exam")
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_a_wrong_answer_is_told_and_the_question_asked_again(
+    language: str, mine: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    litter(mine)
+    script = [answer for topic in NASTY for answer in (*NASTY[topic], RIGHT[topic])]
+    answers, prompts = iter(script), []
+    monkeypatch.setattr("builtins.input", lambda prompt: (prompts.append(prompt), next(answers))[1])
+    assert new.main(["--lang", language]) == 0
+    told = capfd.readouterr().out
+    assert len(prompts) == len(script)
+    assert len(set(prompts)) == len(NASTY)
+    again, mistake = ("请重新回答", "  错误：") if language == "zh" else ("answer again", "  error: ")
+    wrong = sum(map(len, NASTY.values()))
+    assert told.count(again) == wrong
+    assert told.count(mistake) >= wrong
+    for line in (line for line in told.splitlines() if line.startswith(mistake)):
+        assert len(line) < 500, line
+        if language == "en":
+            assert not re.search("[\u4e00-\u9fff]", line.replace("退出", "").replace("问题", "")), line
+        else:
+            assert not PROSE.search(re.sub(r"`[^`]*`|['\"“][^'\"”]*['\"”]", "", line)), line
+    matrix = load_matrix(mine / "model_matrix.yaml")
+    assert list(matrix.models) == ["tiny-qwen2", "tiny-llama"]
+    assert list(matrix.suites) == ["facts_exam", "ceval"]
+
+
+def test_a_wrong_answer_at_the_end_of_the_input_writes_nothing(
+    mine: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended_after(*answers: str) -> int:
+        monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{answer}\n" for answer in answers)))
+        return new.main(["--lang", "en"])
+
+    assert ended_after("q") == 1
+    assert ended_after("1", "mine.jsonl", "q") == 1
+    assert "Nothing was written" in capsys.readouterr().out
+    assert not (mine / "model_matrix.yaml").exists()
+    assert ended_after("1", "mine.jsonl") == 0  # the rest by default, as before
+
+
+def test_every_mistake_of_the_options_is_told_before_anything_is_asked(
+    mine: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda prompt: pytest.fail("asked"))
+    options = ["--model", "qwen", "--model", "./no", "--exam", "cevel", "--cases", "mine.jsonl"]
+    assert new.main(["--lang", "en", *options]) == 1
+    told = capsys.readouterr().out
+    assert told.count("  error: ") == 4
+    assert "GPU" not in told
+    assert not (mine / "model_matrix.yaml").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -138,14 +242,29 @@ def test_more_questions_see_smaller_differences_and_more_models_larger_ones() ->
 
 
 def test_more_data_take_more_hours_and_a_second_card_halves_them(tmp_path: Path) -> None:
-    file = tmp_path / "matrix.yaml"
-    plan = Plan([Row("a", "Qwen/Qwen2.5-7B-Instruct")], ["me/data"], [Exam("ceval", "ceval")])
-    file.write_text(matrix_text(plan, chinese=True), encoding="utf-8")
-    matrix = load_matrix(file)
-    small, large = (estimate(matrix, tokens, {"ceval": 1346}, 1) for tokens in (10**6, 10**8))
+    talk = {
+        "messages": [
+            {"role": "user", "content": "睡不着" * 200},
+            {"role": "assistant", "content": "嗯" * 200},
+        ]
+    }
+    matrices = {}
+    for name, rows in (("small", 100), ("large", 5000)):
+        (data := tmp_path / f"{name}.jsonl").write_text((json.dumps(talk) + "\n") * rows, encoding="utf-8")
+        models = [Row(row, "Qwen/Qwen2.5-7B-Instruct") for row in ("a", "b")]
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(
+            matrix_text(Plan(models, [str(data)], [Exam("ceval", "ceval")]), chinese=True), encoding="utf-8"
+        )
+        matrices[name] = load_matrix(file)
+    forecasts = {
+        name: forecast(matrix, matrix.models, Workspace(tmp_path)) for name, matrix in matrices.items()
+    }
+    small, large = (estimate(matrices[name], forecasts[name], 2) for name in matrices)
     assert small.gpu_hours < large.gpu_hours
-    assert small.download_gib > 10
-    assert estimate(matrix, 10**8, {}, 2).hours == pytest.approx(estimate(matrix, 10**8, {}, 1).hours / 2)
+    assert all(row.download_gib > 10 for row in forecasts["small"])
+    assert large.hours_on_cards == pytest.approx(estimate(matrices["large"], forecasts["large"], 1).hours / 2)
+    assert [sentence.zh for sentence in large.in_words(datetime(2026, 1, 1))][-1].count("-n 2") == 1
 
 
 def test_what_is_wrong_with_a_file_is_told_in_the_language_of_the_terminal(tmp_path: Path) -> None:

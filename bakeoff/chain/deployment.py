@@ -31,8 +31,8 @@ from bakeoff.foundation.errors import (
 )
 from bakeoff.foundation.files import write_json
 from bakeoff.foundation.provenance import ContentHashes
-from bakeoff.foundation.sentences import Template
-from bakeoff.foundation.suggestions import did_you_mean
+from bakeoff.foundation.sentences import Template, joined
+from bakeoff.foundation.suggestions import suggestion
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.matrix.sharing import guests_of
@@ -41,6 +41,13 @@ from bakeoff.store.facts import HealthFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record, Stages, Timeline
 
+NO_ROW = Template("chain.deployment.no_row", "no row {row!r}", zh="没有模型行 {row!r}")
+NO_VARIANT = Template(
+    "chain.deployment.no_variant",
+    "{row} has {names}, not {variant!r}",
+    zh="{row} 有 {names}，没有 {variant!r}",
+    between=(" and ", " 和 "),
+)
 ONLY_ASKED = Template(
     "chain.deployment.only_asked",
     "a service that somebody else runs can only be asked, not opened",
@@ -363,10 +370,10 @@ def chosen(matrix: Matrix, subject: str) -> tuple[ModelSpec, str]:
     """
     row, _, variant = subject.partition("/")
     if row not in matrix.models:
-        raise MatrixError(f"no row {row!r}{did_you_mean(row, matrix.models)}", matrix.source)
+        raise MatrixError(joined([NO_ROW(row=row), suggestion(row, matrix.models)]), matrix.source)
     spec = matrix.models[row]
     if variant and variant not in spec.variants:
-        raise MatrixError(f"{row} has {' and '.join(spec.variants)}, not {variant!r}", matrix.source)
+        raise MatrixError(NO_VARIANT(row=row, names=spec.variants, variant=variant), matrix.source)
     if unmet := why_unmet(spec, matrix):
         raise BakeoffError(f"{row} {unmet}")
     return spec, variant or spec.variants[-1]

@@ -20,8 +20,16 @@ from typing import Any
 from bakeoff.environments.building import PROBE, PythonEnvironment, ask
 from bakeoff.foundation.command import Command
 from bakeoff.foundation.errors import Complaint, EnvironmentFailed, ToolError
+from bakeoff.foundation.sentences import Template
+from bakeoff.foundation.suggestions import IS_IT, NEAREST
 from bakeoff.tools.engines import SERVERS
 from bakeoff.tools.swift import OWN_TEMPLATES
+
+REGISTERED = Template(
+    "environments.installed.registered",
+    "ms-swift registers {name} for {model}; others: {others}",
+    zh="ms-swift 为 {model} 登记的是 {name}；其他：{others}",
+)
 
 
 @dataclass(frozen=True)
@@ -214,7 +222,7 @@ def near_templates(name: str, python: Path, model: str = "") -> str:
     renamed = [nearest(name, sorted(templates))] if any(name in names for names in _SAME) else []
     slip = [each for each in spelled if difflib.SequenceMatcher(None, name, each).ratio() > 0.9]
     if len(slip) == 1 and registered in ([], slip):
-        return f"is it {slip[0]!r}?"
+        return IS_IT(names=[repr(slip[0])])
     names = [each for each in dict.fromkeys([*registered, *spelled, *family, *renamed]) if each in templates]
     if not names:
         names = difflib.get_close_matches(name, sorted(templates), 3, 0)
@@ -224,8 +232,9 @@ def near_templates(name: str, python: Path, model: str = "") -> str:
         else repr(each)
         for each in names[:8]
     ]
-    first = f"ms-swift registers {described[0]} for {model}; others: " if registered else "nearest: "
-    return first + ", ".join(described[1:] if registered else described)
+    if registered:
+        return REGISTERED(name=described[0], model=model, others=described[1:])
+    return NEAREST(names=described)
 
 
 def _models_by_template(package: Path) -> dict[str, list[str]]:

@@ -15,11 +15,24 @@ from typing import Literal, Protocol
 from pydantic import ValidationError
 
 from bakeoff.foundation.command import Command
-from bakeoff.foundation.errors import BakeoffError, MatrixError
-from bakeoff.foundation.suggestions import did_you_mean
+from bakeoff.foundation.errors import BakeoffError, Complaint, MatrixError
+from bakeoff.foundation.sentences import Template
+from bakeoff.foundation.suggestions import suggestion
 from bakeoff.matrix.complaints import shown
 from bakeoff.matrix.executors import of_executor
+from bakeoff.matrix.mistakes import in_words
 from bakeoff.matrix.schema import ExecutorSpec
+
+NOT_KNOWN = Template("execution.executor.not_known", "{name} is not known", zh="没有 {name}")
+NOT_KNOWN_BUT = Template(
+    "execution.executor.not_known_but", "{name} is not known; {hint}", zh="没有 {name}；{hint}"
+)
+NO_WORDS = Template(
+    "execution.executor.no_words",
+    "here takes no words, found {value}",
+    zh="here 后面不接内容，实际是 {value}",
+)
+WRITE_PAIR = Template("execution.executor.write_pair", "write key=value", zh="请写 key=value")
 
 Phase = Literal["queued", "running", "ended", "lost"]
 
@@ -119,22 +132,20 @@ def chosen(option: str | None, matrix: ExecutorSpec | None) -> ExecutorSpec:
         return matrix or ExecutorSpec()
     kind, _, rest = option.partition(":")
     if kind not in ("here", "ray", "slurm"):
-        raise MatrixError(
-            f"{shown(option)} is not known{did_you_mean(kind, ('here', 'ray', 'slurm'))}", "--executor"
-        )
+        raise MatrixError(_unknown(option, kind, ("here", "ray", "slurm")), "--executor")
     words: dict[str, object] = {"kind": kind}
     complaints: list[str] = []
     if kind == "ray" and rest:
         words["address"] = f"ray:{rest}" if rest.startswith("//") else rest
     elif kind == "here" and rest:
-        complaints.append(f"here takes no words, found {shown(rest)}")
+        complaints.append(NO_WORDS(value=shown(rest)))
     elif rest:
         complaints += _pairs(rest, words)
     below = matrix.model_dump(exclude_unset=True) if matrix and matrix.kind == kind else {}
     try:
         spec = ExecutorSpec.model_validate({**below, **words})
     except ValidationError as error:
-        complaints += [f"{problem['loc'][-1]}: {problem['msg'].lower()}" for problem in error.errors()]
+        complaints += [in_words(ExecutorSpec, kind, problem) for problem in error.errors()]
         raise MatrixError(complaints, "--executor") from None
     complaints += of_executor(spec, kind)
     if complaints:
@@ -142,16 +153,22 @@ def chosen(option: str | None, matrix: ExecutorSpec | None) -> ExecutorSpec:
     return spec
 
 
+def _unknown(shown_as: str, name: str, names: Sequence[str]) -> str:
+    """Return that a word is not known, with the nearest of *names*."""
+    hint = suggestion(name, names)
+    return NOT_KNOWN_BUT(name=shown(shown_as), hint=hint) if hint else NOT_KNOWN(name=shown(shown_as))
+
+
 def _pairs(text: str, words: dict[str, object]) -> list[str]:
     """Put ``key=value`` pairs of *text* into *words*; return the mistakes."""
     names = [name for name in ExecutorSpec.model_fields if name not in ("name", "kind", "address")]
-    complaints = []
+    complaints: list[str] = []
     for pair in re.split(r",(?=[^,=]*=)", text):
         key, equals, value = pair.partition("=")
         if not equals or not value:
-            complaints.append(f"{shown(pair)}: write key=value")
+            complaints.append(Complaint(shown(pair), WRITE_PAIR()))
         elif key not in names:
-            complaints.append(f"{shown(key)} is not known{did_you_mean(key, names)}")
+            complaints.append(_unknown(key, key, names))
         elif key in ("cpus", "restarts", "max_jobs"):
             words[key] = int(value) if value.isdecimal() and value.isascii() else value
         else:

@@ -87,7 +87,7 @@ def why_refused(model: str, *, trusts_code: bool) -> str:
     try:
         examine(Path(model).expanduser())
     except DataError as error:
-        return str(error)
+        return of_error(error)
     return ""
 
 

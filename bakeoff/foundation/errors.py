@@ -25,6 +25,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
+from bakeoff.foundation.sentences import in_chinese
+
 
 class BakeoffError(Exception):
     """Base of all errors that the program raises on purpose."""
@@ -138,6 +140,12 @@ class Complaint(str):
         complaint = super().__new__(cls, f"{place}: {what}" + (f"; {remedy}" if remedy else ""))
         complaint.place, complaint.what, complaint.remedy = place, what, remedy
         return complaint
+
+    @property
+    def zh(self) -> str:
+        """The complaint in Chinese, as far as its parts are statements."""
+        place, what, remedy = map(in_chinese, (self.place, self.what, self.remedy))
+        return f"{place}：{what}" + (f"；{remedy}" if remedy else "")
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.place, self.what, self.remedy), vars(self)

@@ -123,6 +123,8 @@ class _Formatter(string.Formatter):
             return str(value) if self._form == "text" else value.template.filled(self._form, value.values)
         if isinstance(value, list):
             return self._between.join(self.format_field(item, format_spec) for item in value)
+        if self._form == "zh" and isinstance(value, str):
+            value = in_chinese(value)
         if format_spec == "pct":
             return f"{100 * value:.1f}".removesuffix(".0") + "%"
         return format(value, format_spec)
@@ -166,8 +168,9 @@ def in_languages(text: str) -> tuple[str, str] | None:
 
 
 def in_chinese(text: str) -> str:
-    """Return the Chinese of a statement; another text as it is."""
-    return text.zh if isinstance(text, Statement) else text
+    """Return the Chinese of a statement or complaint; another text as it is."""
+    zh = getattr(text, "zh", text)
+    return zh if isinstance(zh, str) else text
 
 
 def language_of(environ: Mapping[str, str]) -> Literal["zh", "en"]:

@@ -7,7 +7,7 @@ import sys
 import unicodedata
 from typing import TextIO
 
-from bakeoff.foundation.errors import BakeoffError, Complaint, MatrixError
+from bakeoff.foundation.errors import BakeoffError, MatrixError
 from bakeoff.foundation.sentences import in_chinese, language_of, of_error
 
 
@@ -29,18 +29,11 @@ def localized_error(error: BaseException) -> str:
         return "\n".join(
             [
                 f"{error.source}：{len(error.complaints)} 处错误",
-                *(f"- {_complaint(each)}" for each in error.complaints),
+                *(f"- {in_chinese(each)}" for each in error.complaints),
             ]
         )
     zh = error.zh if isinstance(error, BakeoffError) else ""
     return zh or in_chinese(of_error(error))
-
-
-def _complaint(complaint: str) -> str:
-    if not isinstance(complaint, Complaint):
-        return in_chinese(complaint)
-    remedy = f"；{in_chinese(complaint.remedy)}" if complaint.remedy else ""
-    return f"{complaint.place}：{in_chinese(complaint.what)}{remedy}"
 
 
 def tell(text: str, *, to: TextIO | None = None) -> None:

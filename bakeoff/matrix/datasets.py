@@ -11,7 +11,33 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+from bakeoff.foundation.sentences import Template
+
+NO_DATASET = Template(
+    "matrix.datasets.no_dataset",
+    "a data set is a text, or a mapping of texts with 'id' and 'revision'; put quotes around numbers",
+    zh="数据集应为文本，或含 'id' 和 'revision' 的映射（均为文本）；数字请加引号",
+)
+REVISION_OF_HUB = Template(
+    "matrix.datasets.revision_of_hub",
+    "a revision is for data of a hub; what lies on this machine is known by its content: take 'revision' out",
+    zh="只有站点上的数据才有版本；本机数据以内容识别：请删除 'revision'",
+)
+NO_ROWS = Template(
+    "matrix.datasets.no_rows",
+    "'#{number}' must be a number of rows, 1 or more",
+    zh="'#{number}' 应为行数，至少为 1",
+)
 SHIPPED = Path(__file__).parents[1] / "data"
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether something lies at *path*; not at a text that is no path."""
+    try:
+        return bool(str(path)) and Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # longer than any name, or the home of nobody
+        return False
+
 
 PINNED = ("id", "revision")
 """The keys of a data set that is written as a mapping."""
@@ -23,16 +49,12 @@ def _dataset_text(value: object) -> object:
         return value
     name, revision = value.get("id"), value.get("revision")
     if not set(value) <= set(PINNED) or not isinstance(name, str) or not isinstance(revision, str):
-        raise ValueError(
-            "a data set is a text, or a mapping of texts with 'id' and 'revision'; put quotes around numbers"
-        )
+        raise ValueError(NO_DATASET())
     end = re.search(r"(?<!:):(?!:)|#", name)
     place, rest = (name[: end.start()], name[end.start() :]) if end else (name, "")
     bare = place.rpartition("::")[2]
-    if place == "shipped" or _looks_local(bare) or any(Path(_place(path)).exists() for path in (name, bare)):
-        raise ValueError(
-            "a revision is for data of a hub; what lies on this machine is known by its content: take 'revision' out"
-        )
+    if place == "shipped" or _looks_local(bare) or any(is_there(_place(path)) for path in (name, bare)):
+        raise ValueError(REVISION_OF_HUB())
     return f"{place}@{revision}{rest}"
 
 
@@ -92,38 +114,41 @@ def dataset_name(text: str) -> DatasetName:
         ValueError: what follows ``#`` is no number of rows.
     """
     whole = _place(text)
-    if Path(whole).exists():
+    if is_there(whole):
         return DatasetName(whole)
     hub, separator, rest = text.partition("::")
     if not separator:
         hub, rest = "", text
-    if Path(_place(rest)).exists():
+    if is_there(_place(rest)):
         return DatasetName(_place(rest), hub)
     rows = None
     if "#" in rest:
         rest, _, number = rest.rpartition("#")
         if not (number.isdecimal() and number.isascii() and int(number) > 0):
-            raise ValueError(f"'#{number}' must be a number of rows, 1 or more")
+            raise ValueError(NO_ROWS(number=number))
         rows = int(number)
-    if Path(_place(rest)).exists():
+    if is_there(_place(rest)):
         return DatasetName(_place(rest), hub, rows=rows)
     scheme, colon, name = rest.partition(":")
     shipped = scheme == "shipped" and bool(colon)
     place, _, subset = (name if shipped else rest).partition(":")
     place = f"shipped:{place}" if shipped else place.strip()
     before, _, revision = place.rpartition("@")
-    if before and (Path(_place(before)).exists() or not _looks_local(place)):
+    if before and (is_there(_place(before)) or not _looks_local(place)):
         place = before
     else:
         revision = ""
-    is_local = Path(_place(place)).exists() or _looks_local(place)
+    is_local = is_there(_place(place)) or _looks_local(place)
     return DatasetName(_place(place) if is_local else place, hub, subset, rows, is_local, revision)
 
 
 def _place(text: str) -> str:
     if text.startswith("shipped:"):
         return str(SHIPPED / text.removeprefix("shipped:"))
-    return str(Path(text).expanduser().absolute())
+    try:
+        return str(Path(text).expanduser().absolute())
+    except RuntimeError:  # the home of nobody
+        return str(Path(text).absolute())
 
 
 def _looks_local(place: str) -> bool:
@@ -152,7 +177,7 @@ def dataset_files(path: Path) -> list[Path]:
 def dataset_identity(dataset: str, hash_of: Callable[[Path], str]) -> str:
     """Return a hash of the content of *dataset*, or its name at the hub."""
     path = dataset_name(dataset).path
-    if path is None or not path.exists():
+    if path is None or not is_there(path):
         return f"hub:{dataset}"
     if path.is_file():
         return hash_of(path)
@@ -162,4 +187,4 @@ def dataset_identity(dataset: str, hash_of: Callable[[Path], str]) -> str:
 
 def is_local_model(model: str) -> bool:
     """Whether *model* is, or is written like, a folder of this machine."""
-    return model.startswith(("/", ".", "~")) or Path(model).expanduser().is_dir()
+    return model.startswith(("/", ".", "~")) or (is_there(model) and Path(model).expanduser().is_dir())

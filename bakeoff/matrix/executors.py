@@ -5,9 +5,53 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from bakeoff.foundation.errors import Complaint
 from bakeoff.foundation.secrecy import NAMES, redact
+from bakeoff.foundation.sentences import Template
 from bakeoff.matrix.complaints import shown
 from bakeoff.matrix.schema import ExecutorSpec
+
+OF_RAY = Template(
+    "matrix.executors.of_ray",
+    "is Ray's; write kind: ray, or take it out",
+    zh="只用于 Ray；请写 kind: ray，或删除",
+)
+OF_SLURM = Template(
+    "matrix.executors.of_slurm",
+    "is Slurm's; write kind: slurm, or take it out",
+    zh="只用于 Slurm；请写 kind: slurm，或删除",
+)
+NO_WORD = Template(
+    "matrix.executors.no_word",
+    "must be a word without blanks that does not begin with '-', found {value}",
+    zh="应为不含空格、不以 '-' 开头的词，实际是 {value}",
+)
+GRES = Template(
+    "matrix.executors.gres",
+    "must hold {{}} once, for the number of cards, found {value}",
+    zh="应含一个 {{}}，代表 GPU 数量，实际是 {value}",
+)
+NO_ARGUMENT = Template(
+    "matrix.executors.no_argument",
+    "each is one argument of sbatch, such as --reservation=lab, found {value}",
+    zh="每一项应为 sbatch 的一个参数，例如 --reservation=lab，实际是 {value}",
+)
+SET_BY_US = Template(
+    "matrix.executors.set_by_us",
+    "{flag} is set by the harness; take it out",
+    zh="{flag} 由 bakeoff 设置；请删除",
+)
+SECRET_FLAG = Template(
+    "matrix.executors.secret_flag",
+    "{flag} is a secret by its name, and would be shown in command lines; put it into the environment under the "
+    "SBATCH_ variable that sbatch reads",
+    zh="{flag} 从名称看是密钥，会出现在命令行中；请放入 sbatch 读取的 SBATCH_ 环境变量",
+)
+HOLDS_SECRET = Template(
+    "matrix.executors.holds_secret",
+    "holds a secret, which scripts and command lines would show; put it into the environment or .env: a leg gets both",
+    zh="含有密钥，会出现在脚本和命令行中；请放入环境变量或 .env：每个作业都能读取",
+)
 
 _SLURM_ONLY = ("partition", "account", "qos", "constraint", "extra", "prelude", "gres")
 _WORD = re.compile(r"[^\s\x00-\x1f\x7f-][^\s\x00-\x1f\x7f]*")
@@ -20,38 +64,32 @@ _OURS = (
 _SHORT = ("-a", "-D", "-d", "-e", "-h", "-i", "-J", "-M", "-n", "-N", "-o", "-W", "-V")
 
 
-def of_executor(executor: ExecutorSpec, where: str) -> Iterator[str]:
+def of_executor(executor: ExecutorSpec, where: str) -> Iterator[Complaint]:
     """Yield what is wrong with the words for an executor."""
     written = executor.model_fields_set
     if executor.kind != "ray" and "address" in written:
-        yield f"{where}.address: is Ray's; write kind: ray, or take it out"
+        yield Complaint(f"{where}.address", OF_RAY())
     if executor.kind != "slurm":
         for key in _SLURM_ONLY:
             if key in written:
-                yield f"{where}.{key}: is Slurm's; write kind: slurm, or take it out"
+                yield Complaint(f"{where}.{key}", OF_SLURM())
     for key in ("address", "partition", "account", "qos", "constraint", "gres"):
         value = getattr(executor, key)
         if value is not None and not _WORD.fullmatch(value):
-            yield f"{where}.{key}: must be a word without blanks that does not begin with '-', found {shown(value)}"
+            yield Complaint(f"{where}.{key}", NO_WORD(value=shown(value)))
     if executor.gres.count("{}") != 1:
-        yield f"{where}.gres: must hold {{}} once, for the number of cards, found {shown(executor.gres)}"
+        yield Complaint(f"{where}.gres", GRES(value=shown(executor.gres)))
     for argument in executor.extra:
         flag, _, value = argument.partition("=")
         name = flag.lstrip("-")
         if not re.fullmatch(r"--?[A-Za-z][A-Za-z0-9-]*(=[^\x00-\x1f\x7f]*)?", argument):
-            yield f"{where}.extra: each is one argument of sbatch, such as --reservation=lab, found {shown(argument)}"
+            yield Complaint(f"{where}.extra", NO_ARGUMENT(value=shown(argument)))
         elif any(ours.startswith(name) for ours in _OURS if flag[1] == "-") or flag[:2] in _SHORT:
-            yield f"{where}.extra: {flag} is set by the harness; take it out"
+            yield Complaint(f"{where}.extra", SET_BY_US(flag=flag))
         elif value and NAMES.search(name):
-            yield (
-                f"{where}.extra: {flag} is a secret by its name, and would be shown in command lines; put it into "
-                "the environment under the SBATCH_ variable that sbatch reads"
-            )
+            yield Complaint(f"{where}.extra", SECRET_FLAG(flag=flag))
     texts = (executor.prelude, executor.address or "", *executor.launch)
     if any(redact(text) != text for text in texts) or re.search(
         r"\b\w*(TOKEN|SECRET|PASSWORD|API_KEY)=\S", texts[0]
     ):
-        yield (
-            f"{where}: holds a secret, which scripts and command lines would show; put it into the environment or "
-            ".env: a leg gets both"
-        )
+        yield Complaint(where, HOLDS_SECRET())

@@ -6,7 +6,7 @@ Each mistake comes with its place, the rule, the value found and the nearest nam
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar, get_args
@@ -14,30 +14,28 @@ from typing import TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from bakeoff.foundation.errors import DataError, MatrixError
+from bakeoff.foundation.errors import Complaint, DataError, MatrixError
 from bakeoff.foundation.files import read_text
 from bakeoff.foundation.sentences import Template, of_error
-from bakeoff.foundation.texts import has_half_character
-from bakeoff.matrix import complaints as checks
+from bakeoff.matrix.addresses import of_judge
 from bakeoff.matrix.borrowing import with_lenders
-from bakeoff.matrix.complaints import shown, unknown
+from bakeoff.matrix.complaints import secrets_in, shown, unknown
 from bakeoff.matrix.executors import of_executor
-from bakeoff.matrix.mistakes import in_words, no_mapping, not_ascii, of_yaml
+from bakeoff.matrix.mistakes import in_words, no_mapping
 from bakeoff.matrix.presets import environments_for, preset_of
+from bakeoff.matrix.rows import of_row
 from bakeoff.matrix.schema import Environment, ExecutorSpec, Group, Judge, Matrix, ModelSpec, Suite
 from bakeoff.matrix.seeds import expand_seeds
 from bakeoff.matrix.sharing import of_sharing
+from bakeoff.matrix.suites import of_suite, unused_suites
 from bakeoff.matrix.values import of_places, of_values
+from bakeoff.matrix.yaml_mistakes import not_ascii, of_yaml
+from bakeoff.matrix.yaml_text import DEEPEST, content_of
 
 _Part = TypeVar("_Part", bound=BaseModel)
 Section = dict[str, object]
 """A part of the file as YAML has it, before it is checked."""
 
-MOST_CHARACTERS = 2**20
-MOST_VALUES = 200_000
-MOST_DIGITS = 400
-DEEPEST = 60
-"""A matrix is some kilobytes and a few levels deep; aliases of aliases ("YAML bombs") would fill the memory."""
 IS_FOLDER = Template(
     "matrix.loading.is_folder",
     "is a folder; name the YAML file in it{hint} with --matrix",
@@ -48,68 +46,53 @@ NO_FILE = Template(
     "no file {file}; name one with --matrix",
     zh="没有文件 {file}；请用 --matrix 指定，或先用 `bakeoff new` 新建",
 )
+THE_MATRIX = Template("matrix.loading.the_matrix", "the matrix", zh="矩阵文件")
+ONE_FILE = Template(
+    "matrix.loading.one_file",
+    "'{key}' is not known: a matrix is one file; copy what is shared into it",
+    zh="没有 '{key}' 这个键：矩阵只有一个文件；请把共用的内容复制进来",
+)
+NO_CASES_PATH = Template(
+    "matrix.loading.no_cases_path",
+    "must be the path of a JSONL file, found {value}",
+    zh="应为 JSONL 文件的路径，实际是 {value}",
+)
+CASES_IN_ONE = Template(
+    "matrix.loading.cases_in_one", "put all cases into one file", zh="请把所有个案放进一个文件"
+)
+NO_ROWS = Template(
+    "matrix.loading.no_rows",
+    "'models' must list at least one row; see docs/matrix.md for an example",
+    zh="'models' 中至少要有一行；示例见 docs/matrix.md",
+)
+OWN_ENVIRONMENT = Template(
+    "matrix.loading.own_environment",
+    "is the environment that pytest runs in, so it takes 'env' only; give requirements and Python another name, and "
+    "name it in the row under 'environment'",
+    zh="是运行 pytest 的环境，因此只能写 'env'；"
+    "请把 requirements 和 python 写在另一个名称下，并在模型行的 'environment' 中引用它",
+)
+NO_VARIABLES = Template(
+    "matrix.loading.no_variables",
+    "must list names of environment variables, such as [FEISHU_URL]; the addresses themselves belong into .env under "
+    "these names",
+    zh="应列出环境变量的名称，例如 [FEISHU_URL]；地址本身请以这些名称写入 .env",
+)
+NO_ROW = Template(
+    "matrix.loading.no_row",
+    "a row is a mapping, found {value}",
+    zh="每一行应为映射（键: 值），实际是 {value}",
+)
+WRITE_ROW = Template(
+    "matrix.loading.write_row", "write {name}: {{model: {model}}}", zh="请写 {name}: {{model: {model}}}"
+)
+SECTION = Template("matrix.loading.section", "'{key}' {what}", zh="'{key}' {what}")
+NAME_IS_KEY = Template(
+    "matrix.loading.name_is_key",
+    "'name' is not known: the name is {name!r}, as the key says; take it out",
+    zh="没有 'name' 这个键：名称就是 {name!r}，以键为准；请删除",
+)
 NESTED = Template("matrix.loading.nested", "is nested deeper than {levels} levels", zh="嵌套超过 {levels} 层")
-
-
-_NOT_TEXT = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int", "null", "timestamp"))
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 numbers (``2e-4`` is one, ``1:30`` and ``010`` are none), and a key given twice is a mistake."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 (as in the base class)
-        first: [pair for pair in pairs if pair[0] not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")]
-        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self.complaints: list[str] = []
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$"),
-    list("-+0123456789."),
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"), list("-+.")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"), list("-+0123456789")
-)
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[object, object]:
-    keys: set[str] = set()
-    for key, _ in node.value:
-        if isinstance(key, yaml.ScalarNode) and key.value in keys:
-            line = key.start_mark.line + 1
-            way_out = "write both as <<: [*a, *b]" if key.value == "<<" else "keep one of the two"
-            loader.complaints.append(f"{shown(key.value)} is given twice (again in line {line}); {way_out}")
-        keys.add(str(key.value))
-    loader.flatten_mapping(node)
-    mapping: dict[object, object] = {}
-    for key_node, value_node in node.value:
-        key = _key(loader, key_node)
-        if isinstance(key, Hashable):
-            mapping[key] = loader.construct_object(value_node, deep=True)
-        else:
-            line = key_node.start_mark.line + 1
-            loader.complaints.append(
-                f"a key is a name, found {shown(key)} in line {line}; put quotes around it"
-            )
-    return mapping
-
-
-def _key(loader: _Loader, node: yaml.Node) -> object:
-    """The key as it is written: a row ``on`` or ``1.10`` is called so."""
-    if isinstance(node, yaml.ScalarNode) and node.tag in _NOT_TEXT:
-        return node.value
-    return loader.construct_object(node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 def load_matrix(path: Path) -> Matrix:
@@ -141,7 +124,7 @@ def read_matrix(path: Path) -> tuple[Matrix, list[str]]:
     except DataError as error:
         raise MatrixError(of_error(error), str(path)) from None
     try:
-        raw, complaints = _content(text)
+        raw, complaints = content_of(text)
     except (yaml.YAMLError, ValueError) as error:
         raise MatrixError(of_yaml(error, text), str(path)) from None
     except RecursionError:
@@ -151,55 +134,8 @@ def read_matrix(path: Path) -> tuple[Matrix, list[str]]:
     except MatrixError as error:
         raise MatrixError([*not_ascii(text), *error.complaints], str(path)) from None
     if not complaints:  # a mistyped name leaves a suite without rows, too, and is told already
-        complaints = list(checks.unused_suites(matrix))
+        complaints = list(unused_suites(matrix))
     return matrix, complaints
-
-
-def _content(text: str) -> tuple[object, list[str]]:
-    if "\0" in text[:1000]:
-        raise ValueError("holds zero bytes, as UTF-16 without a mark has them; save it as UTF-8")
-    if len(text) > MOST_CHARACTERS:
-        raise ValueError(f"has {len(text):,} characters, and a matrix at most {MOST_CHARACTERS:,}")
-    loader = _Loader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return None, []
-        if _expanded(node, {}, 0) > MOST_VALUES:
-            raise ValueError(
-                f"its aliases (*name) stand for more than {MOST_VALUES:,} values when written out; write a matrix "
-                "without aliases of aliases"
-            )
-        return loader.construct_document(node), loader.complaints
-    finally:
-        loader.dispose()
-
-
-def _expanded(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
-    """How many values *node* holds with all of its aliases written out.
-
-    Raises:
-        ValueError: it holds itself, or is nested too deep.
-    """
-    line = node.start_mark.line + 1
-    if depth > DEEPEST:
-        raise ValueError(f"line {line}: is nested deeper than {DEEPEST} levels")
-    if id(node) in sizes:
-        if sizes[id(node)] < 0:
-            raise ValueError(f"line {line}: holds itself by an alias (*name)")
-        return sizes[id(node)]
-    sizes[id(node)] = -1
-    inner: list[yaml.Node] = []
-    if isinstance(node, yaml.MappingNode):
-        inner = [part for pair in node.value for part in pair]
-    elif isinstance(node, yaml.SequenceNode):
-        inner = node.value
-    elif len(node.value) > MOST_DIGITS and node.tag.endswith((":int", ":float")):
-        raise ValueError(f"line {line}: a number of {len(node.value):,} digits; write a smaller one")
-    elif has_half_character(node.value):
-        raise ValueError(f"line {line}: holds half a character; write it anew")
-    sizes[id(node)] = min(1 + sum(_expanded(part, sizes, depth + 1) for part in inner), 10 * MOST_VALUES)
-    return sizes[id(node)]
 
 
 def parse_matrix(raw: object, source: str = "matrix") -> Matrix:
@@ -216,17 +152,17 @@ _SECTIONS = ("defaults", "groups", "environments", "suites", "models", "judge", 
 def _unknown_sections(keys: Iterable[object]) -> Iterator[str]:
     for key in keys:
         if key in ("include", "extends", "import"):
-            yield f"the matrix: '{key}' is not known: a matrix is one file; copy what is shared into it"
+            yield Complaint(THE_MATRIX(), ONE_FILE(key=key))
         elif key not in (*_SECTIONS, "cases") and not str(key).startswith("x-"):  # a place for YAML anchors
-            yield unknown(str(key), (*_SECTIONS, "cases"), "the matrix")
+            yield unknown(str(key), (*_SECTIONS, "cases"), THE_MATRIX())
 
 
 def _cases(value: object, complaints: list[str]) -> str | None:
     """The file under ``cases``; None for none, and for what is no path."""
     if value is None or (isinstance(value, str) and value.strip()):
         return value
-    several = "; put all cases into one file" if isinstance(value, list) else ""
-    complaints.append(f"cases: must be the path of a JSONL file, found {shown(value)}{several}")
+    several = CASES_IN_ONE() if isinstance(value, list) else ""
+    complaints.append(Complaint("cases", NO_CASES_PATH(value=shown(value)), several))
     return None
 
 
@@ -235,7 +171,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     if isinstance(raw, dict):
         notify, raw = raw.get("notify"), {key: value for key, value in raw.items() if key != "notify"}
     if not isinstance(raw, dict) or not raw.get("models"):
-        complaints.append("'models' must list at least one row; see docs/matrix.md for an example")
+        complaints.append(NO_ROWS())
         raise MatrixError(complaints, source)
     complaints += _unknown_sections(raw)
     sections = {key: _section(raw, key, complaints) for key in _SECTIONS}
@@ -245,10 +181,7 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     environments = _parse(Environment, sections["environments"], "environments", complaints)
     running = environments.setdefault("default", Environment(name="default"))
     if running.requirements or running.python:
-        complaints.append(
-            "environments.default: is the environment that pytest runs in, so it takes 'env' only; "
-            "give requirements and Python another name, and name it in the row under 'environment'"
-        )
+        complaints.append(Complaint("environments.default", OWN_ENVIRONMENT()))
     suites = _parse(
         Suite,
         {n: {"benchmark": n, **s} if isinstance(s, dict) else s for n, s in sections["suites"].items()},
@@ -257,16 +190,16 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
     )
     models, recipes = expand_seeds(_rows(sections, complaints), complaints)
     for spec in models.values():
-        complaints += checks.of_row(spec, sections["suites"], {**sections["environments"], "default": None})
+        complaints += of_row(spec, sections["suites"], {**sections["environments"], "default": None})
         complaints += of_values(spec)
     complaints += of_sharing(models.values())
     for environment in environments.values():
-        complaints += checks.secrets_in(environment.env, f"environments.{environment.name}.env")
+        complaints += secrets_in(environment.env, f"environments.{environment.name}.env")
     for suite in suites.values():
-        complaints += checks.of_suite(suite)
+        complaints += of_suite(suite)
     judge = _parse_single(Judge, "judge", sections, complaints)
     if judge:
-        complaints += checks.of_judge(judge, sections["models"])
+        complaints += of_judge(judge, sections["models"])
     executor = _parse_single(ExecutorSpec, "executor", sections, complaints)
     if executor:
         complaints += of_executor(executor, "executor")
@@ -293,10 +226,7 @@ def _variables(value: object, complaints: list[str]) -> tuple[str, ...]:
         name for name in names if isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w{0,254}", name, re.A)
     ]
     if len(right) < len(names):
-        complaints.append(
-            "notify: must list names of environment variables, such as [FEISHU_URL]; the addresses themselves belong "
-            "into .env under these names"
-        )
+        complaints.append(Complaint("notify", NO_VARIABLES()))
     return tuple(dict.fromkeys(right))
 
 
@@ -311,16 +241,13 @@ def _rows(sections: Mapping[str, Section], complaints: list[str]) -> dict[str, M
         if isinstance(group, dict):
             inherited |= _mistakes(ModelSpec, f"groups.{name}", {**group, "name": "groups"})
         elif group is not None:
-            complaints.append(f"groups.{name}: {no_mapping(group, '')}")
+            complaints.append(Complaint(f"groups.{name}", no_mapping(group, "")))
     rows: dict[str, object] = {}
     for name, row in sections["models"].items():
         if not isinstance(row, dict):
-            example = (
-                f"; write {name}: {{model: {row}}}"
-                if isinstance(row, str) and shown(row) == repr(row)
-                else ""
-            )
-            complaints.append(f"{name}: a row is a mapping, found {shown(row)}{example}")
+            is_plain = isinstance(row, str) and shown(row) == repr(row)
+            example = WRITE_ROW(name=name, model=row) if is_plain else ""
+            complaints.append(Complaint(str(name), NO_ROW(value=shown(row)), example))
             continue
         group_name = row.get("group", defaults.get("group", "full"))
         group = groups.get(group_name) if isinstance(group_name, str) else None
@@ -345,7 +272,7 @@ def _section(raw: Section, key: str, complaints: list[str]) -> Section:
     value = raw.get(key) or {}
     if isinstance(value, dict):
         return value
-    complaints.append(f"'{key}' {no_mapping(value, key)}")
+    complaints.append(SECTION(key=key, what=no_mapping(value, key)))
     return {}
 
 
@@ -360,12 +287,10 @@ def _parse(
     for name, value in raw.items():
         place = f"{where}.{name}" if where else str(name)
         if not isinstance(value, dict):
-            complaints.append(f"{place}: {no_mapping(value, '')}")
+            complaints.append(Complaint(place, no_mapping(value, "")))
             continue
         if value.get("name", str(name)) != str(name):
-            complaints.append(
-                f"{place}: 'name' is not known: the name is {str(name)!r}, as the key says; take it out"
-            )
+            complaints.append(Complaint(place, NAME_IS_KEY(name=str(name))))
         value = {**value, "name": str(name)}
         if mistakes := _mistakes(kind, place, value):
             complaints += [words for mistake, words in mistakes.items() if mistake not in inherited]

@@ -1,117 +1,126 @@
 """Mistakes of a matrix in words: place, rule, value, and the way out.
 
-What PyYAML and pydantic say names Python's types and repeats lines of the file, comments included; these words do not.
+What pydantic says names Python's types; these words do not.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import yaml
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from bakeoff.foundation.errors import Complaint
+from bakeoff.foundation.sentences import Statement, Template, of_error
 from bakeoff.matrix.complaints import shown, unknown
+from bakeoff.matrix.meanings import meaning_of
 
 _NEVER_SHOWN = ("key_env", "url")
 """Where people paste a key or a password by mistake."""
 
+NO_MAPPING = Template(
+    "matrix.mistakes.no_mapping", "must be a mapping, found {value}", zh="应为映射（键: 值），实际是 {value}"
+)
+NO_MAPPING_BUT = Template(
+    "matrix.mistakes.no_mapping_but",
+    "must be a mapping, found {value}; {remedy}",
+    zh="应为映射（键: 值），实际是 {value}；{remedy}",
+)
+WRITE_MODELS = Template(
+    "matrix.mistakes.write_models",
+    "write each row under its name, models: {{my-model: {{model: owner/name}}}}",
+    zh="请把每一行写在它的名称下，models: {{my-model: {{model: owner/name}}}}",
+)
+WRITE_SUITES = Template(
+    "matrix.mistakes.write_suites",
+    "write each suite under its name, suites: {{ceval: {{}}}}",
+    zh="请把每个测试集写在它的名称下，suites: {{ceval: {{}}}}",
+)
+WRITE_GROUPS = Template(
+    "matrix.mistakes.write_groups",
+    "write each group under its name, groups: {{full: {{}}}}",
+    zh="请把每个组写在它的名称下，groups: {{full: {{}}}}",
+)
+WRITE_ENVIRONMENTS = Template(
+    "matrix.mistakes.write_environments",
+    "write each environment under its name, environments: {{vllm: {{requirements: [vllm]}}}}",
+    zh="请把每个环境写在它的名称下，environments: {{vllm: {{requirements: [vllm]}}}}",
+)
+WRITE_EXECUTOR = Template(
+    "matrix.mistakes.write_executor",
+    "write executor: {{kind: slurm}}",
+    zh="请写 executor: {{kind: slurm}}",
+)
+WRITE_JUDGE = Template(
+    "matrix.mistakes.write_judge", "write judge: {{row: NAME}}", zh="请写 judge: {{row: NAME}}"
+)
+WRITE_DEFAULTS = Template(
+    "matrix.mistakes.write_defaults",
+    "write what all rows share, defaults: {{dataset: [owner/data]}}",
+    zh="请写所有行共用的内容，defaults: {{dataset: [owner/data]}}",
+)
 _SECTIONS = {
-    "models": "write each row under its name, models: {my-model: {model: owner/name}}",
-    "suites": "write each suite under its name, suites: {ceval: {}}",
-    "groups": "write each group under its name, groups: {full: {}}",
-    "environments": "write each environment under its name, environments: {vllm: {requirements: [vllm]}}",
-    "executor": "write executor: {kind: slurm}",
-    "judge": "write judge: {row: NAME}",
-    "defaults": "write what all rows share, defaults: {dataset: [owner/data]}",
+    "models": WRITE_MODELS,
+    "suites": WRITE_SUITES,
+    "groups": WRITE_GROUPS,
+    "environments": WRITE_ENVIRONMENTS,
+    "executor": WRITE_EXECUTOR,
+    "judge": WRITE_JUDGE,
+    "defaults": WRITE_DEFAULTS,
 }
+GPUS = Template(
+    "matrix.mistakes.gpus",
+    'must be how many cards, 1 to 64, or which ones in quotes, such as "0,1", found {value}',
+    zh='应为 GPU 的数量（1 至 64），或加引号写明哪几块，例如 "0,1"，实际是 {value}',
+)
+MISSING = Template("matrix.mistakes.missing", "'{key}' is missing", zh="缺少 '{key}'")
+NO_VARIABLE = Template(
+    "matrix.mistakes.no_variable",
+    "must be the name of an environment variable (letters, digits, _), such as MY_API_KEY; the key itself belongs into "
+    ".env under that name",
+    zh="应为环境变量的名称（字母、数字、_），例如 MY_API_KEY；密钥本身请以该名称写入 .env",
+)
+NO_NAME = Template(
+    "matrix.mistakes.no_name",
+    "a name has at most 64 lower-case letters, digits, '.', '_' and '-', and begins with a letter or digit: it names "
+    "folders and tests",
+    zh="名称最多 64 个字符，由小写字母、数字、'.'、'_' 和 '-' 组成，并以字母或数字开头：文件夹和测试以它命名",
+)
+FOUND = Template("matrix.mistakes.found", "{rule}, found {value}", zh="{rule}，实际是 {value}")
+MEANS = Template("matrix.mistakes.means", "{what} ({meaning})", zh="{what}（{meaning}）")
 
 
-def no_mapping(value: object, section: str) -> str:
+def no_mapping(value: object, section: str) -> Statement:
     """Return that *value* is no mapping, with an example where one helps."""
-    example = f"; {_SECTIONS[section]}" if section in _SECTIONS else ""
-    return f"must be a mapping, found {shown(value)}{example}"
+    if section in _SECTIONS:
+        return NO_MAPPING_BUT(value=shown(value), remedy=_SECTIONS[section]())
+    return NO_MAPPING(value=shown(value))
 
 
-def of_yaml(error: yaml.YAMLError | ValueError, text: str) -> str:
-    """Return why *text* is no YAML: line and rule, and no part of the text."""
-    mark = getattr(error, "problem_mark", None)
-    problem = " ".join(str(getattr(error, "problem", None) or "").split())
-    if mark is None or not problem:
-        return " ".join(str(error).split())
-    lines = text.split("\n")
-    line = lines[mark.line] if mark.line < len(lines) else ""
-    return (
-        f"line {mark.line + 1}, column {mark.column + 1}: {_without_value(problem)}{_way_out(problem, line)}"
-    )
-
-
-def _without_value(problem: str) -> str:
-    """*problem* without its long words, which may be a pasted key."""
-    return re.sub(r"[\w./+=-]{17,}", lambda word: word[0] if word[0].startswith("tag:") else "…", problem)
-
-
-def _way_out(problem: str, line: str) -> str:
-    """What to do about a *problem* that PyYAML met in *line*."""
-    if "tag '" in problem:
-        return "; nothing is included or filled in: write the value itself, without '!'"
-    if "'\\t'" in problem:
-        return "; indent with blanks, not with a tab"
-    if "another document" in problem:
-        return "; a matrix is one document: take the line '---' out"
-    if "undefined alias" in problem:
-        return "; define it above with '&name', or put quotes around a text that begins with '*'"
-    if "escape character" in problem:
-        return "; write a path with '/', or in single quotes"
-    if "merging" in problem:
-        return "; '<<' takes a mapping or a list of mappings, such as <<: *name"
-    if any(mark in line for mark in "：，“”｛｝［］"):
-        return "; the line holds full-width punctuation: write ':', ',' and '\"' as in English"
-    return ""
-
-
-def not_ascii(text: str) -> Iterator[str]:
-    """Yield which lines hold a blank or a colon that YAML does not take."""
-    for number, line in enumerate(text.split("\n"), 1):
-        if re.match(r"[ ]*[\u00a0\u3000\u2003]", line):
-            yield f"line {number}: is indented with a blank that is not YAML's; write ordinary blanks"
-            return
-        if re.match(r"\s*[\w.-]+：", line):
-            yield f"line {number}: has a full-width '：' behind the key; write ':' and a blank"
-            return
-
-
-def in_words(kind: type[BaseModel], place: str, error: ErrorDetails) -> str:
+def in_words(kind: type[BaseModel], place: str, error: ErrorDetails) -> Complaint:
     """Return *error* of pydantic about a part of the matrix at *place*."""
     *path, last = [str(part) for part in error["loc"]] or [""]
     value: object = error.get("input")
-    if path and path[-1] == "gpus" and last.startswith("constrained-"):
-        return (
-            f'{".".join([place, *path])}: must be how many cards, 1 to 64, or which ones in quotes, such as "0,1", '
-            f"found {shown(value)}"
-        )
-    owner = _owner(kind, path)
     where = ".".join([place, *path])
+    if path and path[-1] == "gpus" and last.startswith("constrained-"):
+        return Complaint(where, GPUS(value=shown(value)))
+    owner = _owner(kind, path)
     if error["type"] == "extra_forbidden" and owner:
         return unknown(last, [n for n in owner.model_fields if n != "name"], where)
     if error["type"] == "missing":
-        return f"{where}: '{last}' is missing"
+        return Complaint(where, MISSING(key=last))
     if last == "key_env":
-        return (
-            f"{where}.key_env: must be the name of an environment variable (letters, digits, _), such as MY_API_KEY; "
-            "the key itself belongs into .env under that name"
-        )
+        return Complaint(f"{where}.key_env", NO_VARIABLE())
     if last == "name" and error["type"] in ("string_pattern_mismatch", "string_too_long"):
-        return (
-            f"{shown(place)}: a name has at most 64 lower-case letters, digits, '.', '_' and '-', and begins with a "
-            "letter or digit: it names folders and tests"
-        )
-    field = owner.model_fields.get(last) if owner else None
-    meaning = f" ({field.description})" if field and field.description else ""
-    value_shown = "" if last in _NEVER_SHOWN else f", found {shown(value)}"
-    return f"{where}.{last}: {_rule(error)}{value_shown}{meaning}{_remedy(error, value, last)}"
+        return Complaint(shown(place), NO_NAME())
+    what: str = _rule(error)
+    if last not in _NEVER_SHOWN:
+        what = FOUND(rule=what, value=shown(value))
+    if owner and (meaning := meaning_of(owner, last)):
+        what = MEANS(what=what, meaning=meaning)
+    return Complaint(f"{where}.{last}", what, _remedy(error, value, last))
 
 
 def _owner(kind: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
@@ -123,42 +132,130 @@ def _owner(kind: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None
     return owner
 
 
-_RULES: Mapping[str, str] = {
-    "tuple_type": "must be a list",
-    "dict_type": "must be a mapping",
-    "model_type": "must be a mapping",
-    "string_pattern_mismatch": "is not written as it must be",
+_RULES: Mapping[str, Template] = {
+    "tuple_type": Template("matrix.mistakes.list", "must be a list", zh="应为列表"),
+    "dict_type": Template("matrix.mistakes.mapping", "must be a mapping", zh="应为映射（键: 值）"),
+    "string_pattern_mismatch": Template(
+        "matrix.mistakes.pattern", "is not written as it must be", zh="写法不符合要求"
+    ),
+    "int_type": Template("matrix.mistakes.integer", "input should be a valid integer", zh="应为整数"),
+    "float_type": Template("matrix.mistakes.number", "input should be a valid number", zh="应为数字"),
+    "bool_type": Template(
+        "matrix.mistakes.boolean", "input should be a valid boolean", zh="应为 true 或 false"
+    ),
+    "string_type": Template("matrix.mistakes.string", "input should be a valid string", zh="应为文本"),
+    "finite_number": Template(
+        "matrix.mistakes.finite", "input should be a finite number", zh="应为有限的数字"
+    ),
 }
+_RULES = {**_RULES, "model_type": _RULES["dict_type"]}
+_LIMITS: Mapping[str, tuple[str, Template]] = {
+    "greater_than": (
+        "gt",
+        Template("matrix.mistakes.above", "input should be greater than {limit}", zh="应大于 {limit}"),
+    ),
+    "greater_than_equal": (
+        "ge",
+        Template(
+            "matrix.mistakes.at_least",
+            "input should be greater than or equal to {limit}",
+            zh="应大于或等于 {limit}",
+        ),
+    ),
+    "less_than": (
+        "lt",
+        Template("matrix.mistakes.below", "input should be less than {limit}", zh="应小于 {limit}"),
+    ),
+    "less_than_equal": (
+        "le",
+        Template(
+            "matrix.mistakes.at_most",
+            "input should be less than or equal to {limit}",
+            zh="应小于或等于 {limit}",
+        ),
+    ),
+    "string_too_short": (
+        "min_length",
+        Template(
+            "matrix.mistakes.too_short",
+            "string should have {limit} character or more",
+            zh="至少 {limit} 个字符",
+        ),
+    ),
+    "string_too_long": (
+        "max_length",
+        Template(
+            "matrix.mistakes.too_long",
+            "string should have at most {limit} characters",
+            zh="最多 {limit} 个字符",
+        ),
+    ),
+}
+ONE_OF = Template("matrix.mistakes.one_of", "input should be {options}", zh="应为 {options}")
+OR = Template("matrix.mistakes.or", "{options} or {last}", zh="{options} 或 {last}")
+OTHER = Template("matrix.mistakes.other", "{rule}", zh="不符合要求（`{rule}`）")
+VALUE_ERROR = Template("matrix.mistakes.value_error", "{why}", zh="{why}")
 
 
-def _rule(error: ErrorDetails) -> str:
-    return _RULES.get(error["type"], error["msg"].lower())
+def _rule(error: ErrorDetails) -> Statement:
+    """Return the rule that a value breaks."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in _RULES:
+        return _RULES[kind]()
+    if kind in _LIMITS and _LIMITS[kind][0] in context:
+        key, template = _LIMITS[kind]
+        limit = context[key]
+        return template(limit=f"{limit:g}" if isinstance(limit, float) else limit)
+    if kind == "literal_error" and (options := _options(error)):
+        *others, last = map(repr, options)
+        return ONE_OF(options=OR(options=others, last=last) if others else last)
+    if kind == "value_error" and isinstance(why := context.get("error"), Exception):
+        return VALUE_ERROR(why=of_error(why))
+    return OTHER(rule=error["msg"].lower())
+
+
+def _options(error: ErrorDetails) -> list[str]:
+    return re.findall(r"'([^']+)'", str(error.get("ctx", {}).get("expected", "")))
+
+
+WRITE_LIST = Template("matrix.mistakes.write_list", "write [{value}]", zh="请写 [{value}]")
+NO_QUOTES = Template("matrix.mistakes.no_quotes", "write it without quotes", zh="请去掉引号")
+QUOTES = Template("matrix.mistakes.quotes", "put it in quotes", zh="请加引号")
+A_SHARE = Template(
+    "matrix.mistakes.a_share", "write a share, such as 0.25 for 25 %", zh="请写比例，例如 25 % 写作 0.25"
+)
+SHARE = Template(
+    "matrix.mistakes.share", "write a share, {share} for {percent} %", zh="请写比例，{percent} % 写作 {share}"
+)
+SECONDS = Template("matrix.mistakes.seconds", "write the number of seconds", zh="请写秒数")
+IS_IT = Template("matrix.mistakes.is_it", "is it {name!r}?", zh="是否应为 {name!r}？")
 
 
 def _remedy(error: ErrorDetails, value: object, last: str) -> str:
     """The way out of a wrong value; empty where none is sure."""
     kind = error["type"]
     if kind == "tuple_type":
-        return f"; write [{value}]" if isinstance(value, str) and shown(value) == repr(value) else ""
+        is_plain = isinstance(value, str) and shown(value) == repr(value)
+        return WRITE_LIST(value=value) if is_plain else ""
     if kind in ("int_type", "float_type", "bool_type") and isinstance(value, str):
         plain = {"int_type": r"-?\d+", "float_type": r"-?[\d.]+(e-?\d+)?", "bool_type": "(?i)true|false"}[
             kind
         ]
         if re.fullmatch(plain, value):
-            return "; write it without quotes"
+            return NO_QUOTES()
         if re.fullmatch(r"[\d.]+\s*%", value):
-            return "; write a share, such as 0.25 for 25 %"
+            return A_SHARE()
         if re.fullmatch(r"[\d.]+\s*(s|m|min|h|d)", value) and last.endswith("_s"):
-            return "; write the number of seconds"
+            return SECONDS()
         return ""
     if kind == "string_type" and value is not None and not isinstance(value, (list, dict)):
-        return "; put it in quotes"
+        return QUOTES()
     if kind == "literal_error" and isinstance(value, str):
-        options = re.findall(r"'([^']+)'", str(error.get("ctx", {}).get("expected", "")))
+        options = _options(error)
         alike = [option for option in options if option.lower() == value.strip().lower()]
         alike = alike or difflib.get_close_matches(value, options, n=1)
-        return f"; is it {alike[0]!r}?" if alike else ""
+        return IS_IT(name=alike[0]) if alike else ""
     limit = error.get("ctx", {}).get({"less_than": "lt", "less_than_equal": "le"}.get(kind, ""))
-    if limit == 1 and isinstance(value, (int, float)):
-        return f"; write a share, {value / 100:g} for {value:g} %" if 1 <= value <= 100 else ""
+    if limit == 1 and isinstance(value, (int, float)) and 1 <= value <= 100:
+        return SHARE(share=f"{value / 100:g}", percent=f"{value:g}")
     return ""

@@ -5,8 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
+from bakeoff.foundation.errors import Complaint
+from bakeoff.foundation.sentences import Template
 from bakeoff.matrix.schema import ModelSpec
 
+NAME_TAKEN = Template(
+    "matrix.seeds.name_taken",
+    "needs the name {taken!r} for a further seed, which another row has; rename that row",
+    zh="另一个种子需要名称 {taken!r}，但它已被另一行使用；请给那一行改名",
+)
+NO_SEED = Template(
+    "matrix.seeds.no_seed",
+    "a row that trains nothing has no seed; take 'seeds' out",
+    zh="不训练的行没有种子；请删除 'seeds'",
+)
+TUNED_LEFT_OUT = Template(
+    "matrix.seeds.tuned_left_out",
+    "the seeds concern the tuned model, which 'evaluate' leaves out; add 'tuned' to it",
+    zh="种子只影响微调后的模型，而 'evaluate' 没有包含它；请加上 'tuned'",
+)
+NAME_TOO_LONG = Template(
+    "matrix.seeds.name_too_long",
+    "names such as {name!r} have at most {most} characters",
+    zh="{name!r} 这样的名称最多 {most} 个字符",
+)
 LONGEST_NAME = 64
 """Characters of a row's name, as its pattern in the schema has it."""
 
@@ -27,14 +49,12 @@ def expand_seeds(
             continue
         expanded[name] = row.model_copy(update={"seeds": 1})
         if why := _why_no_seeds(row):
-            complaints.append(f"{name}.seeds: {why}")
+            complaints.append(Complaint(f"{name}.seeds", why))
             continue
         children = [_child(row, row.training.seed + number) for number in range(1, row.seeds)]
         taken = [child.name for child in children if child.name in rows]
         if taken:
-            complaints.append(
-                f"{name}.seeds: needs the name {taken[0]!r} for a further seed, which another row has; rename that row"
-            )
+            complaints.append(Complaint(f"{name}.seeds", NAME_TAKEN(taken=taken[0])))
             continue
         expanded |= {child.name: child for child in children}
         recipes[name] = (name, *(child.name for child in children))
@@ -44,11 +64,11 @@ def expand_seeds(
 def _why_no_seeds(row: ModelSpec) -> str:
     """Why *row* cannot have several seeds, in words; empty where it can."""
     if not row.trains:
-        return "a row that trains nothing has no seed; take 'seeds' out"
+        return NO_SEED()
     if "tuned" not in row.variants:
-        return "the seeds concern the tuned model, which 'evaluate' leaves out; add 'tuned' to it"
+        return TUNED_LEFT_OUT()
     if len(_child_name(row, row.training.seed + row.seeds - 1)) > LONGEST_NAME:
-        return f"names such as {_child_name(row, row.training.seed + 1)!r} have at most {LONGEST_NAME} characters"
+        return NAME_TOO_LONG(name=_child_name(row, row.training.seed + 1), most=LONGEST_NAME)
     return ""
 
 

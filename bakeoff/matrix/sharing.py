@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from bakeoff.foundation.errors import Complaint
+from bakeoff.foundation.sentences import Template
 from bakeoff.matrix.schema import ModelSpec
 from bakeoff.matrix.seeds import is_further_seed
 
+NOT_SHARED = Template(
+    "matrix.sharing.not_shared",
+    "one service for base and tuned loads the base and an adapter; it needs 'way: adapter' and a row whose base and "
+    "tuned variants are both evaluated (or another row with 'shared' that evaluates the same base, served in the same "
+    "way), or take it out",
+    zh="基座与微调共用的服务加载基座和适配器；需要 'way: adapter'，且该行的基座与微调都参加评测"
+    "（或另一个 'shared' 行以相同方式评测同一基座），否则请删除此项",
+)
 _SAME = {
     "model", "revision", "use_hf", "model_type", "template", "trust_remote_code", "prompt_date", "needs", "gpus"
 }  # fmt: skip
@@ -34,7 +44,7 @@ def guests_of(row: ModelSpec, rows: Mapping[str, ModelSpec]) -> list[str]:
     return [name for name, other in rows.items() if name != row.name and host_of(other, rows) == host]
 
 
-def of_sharing(rows: Iterable[ModelSpec]) -> Iterator[str]:
+def of_sharing(rows: Iterable[ModelSpec]) -> Iterator[Complaint]:
     """Yield what is wrong with ``serving.shared``, row by row."""
     rows = list(rows)
     for row in rows:
@@ -43,11 +53,7 @@ def of_sharing(rows: Iterable[ModelSpec]) -> Iterator[str]:
         loads_both = not row.weights and row.serving.way == "adapter" and "tuned" in row.variants
         both_asked = "base" in row.variants or is_further_seed(row)
         if not (loads_both and (both_asked or any(_hosts(other, row) for other in rows))):
-            yield (
-                f"{row.name}.serving.shared: one service for base and tuned loads the base and an adapter; it "
-                "needs 'way: adapter' and a row whose base and tuned variants are both evaluated (or another row with "
-                "'shared' that evaluates the same base, served in the same way), or take it out"
-            )
+            yield Complaint(f"{row.name}.serving.shared", NOT_SHARED())
 
 
 def _hosts(other: ModelSpec, row: ModelSpec) -> bool:

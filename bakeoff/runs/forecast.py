@@ -6,16 +6,31 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from bakeoff.chain.chain import Bench, Chain
 from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.datasets import is_local_model
 from bakeoff.matrix.schema import Matrix, ModelSpec
-from bakeoff.runs.plan import seconds_of
+from bakeoff.runs.expected import Basis, expected, key_of
 from bakeoff.store.stages import Record
 from bakeoff.tools import memory
+
+TINY_GIB = 0.05
+"""What a tiny row writes."""
+_BASIS: dict[Basis, tuple[str, str]] = {
+    "measured": ("as its stages took before", "按各阶段以往用时"),
+    "partly": (
+        "some stages as they took before, the others a guess by its size and data",
+        "部分阶段按以往用时，其余按模型大小与数据量估计",
+    ),
+    "work": ("a guess by its size and data: it never ran here", "按模型大小与数据量估计，此前未在本机运行过"),
+    "size": (
+        "a guess by its size: it never ran here, and its training data are at a hub",
+        "按模型大小估计，此前未在本机运行过，训练数据在站点上",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -24,10 +39,11 @@ class Forecast:
 
     Attributes:
         stages: seconds by "stage variant suite", of those that ran before on this store.
-        seconds: of the whole row; a guess by its size where *stages* is empty.
+        seconds: of the whole row.
         disk_gib: checkpoints and merged weights; None where the size of the base is not known here.
         download_gib: of a base that comes from a hub; 0 for one on this machine, None where its size is not known.
         memory_gib: of one card, by training or serving, whichever needs more; 0 on the CPU, None where not known.
+        basis: where *seconds* comes from.
     """
 
     row: str
@@ -36,10 +52,11 @@ class Forecast:
     disk_gib: float | None
     download_gib: float | None
     memory_gib: float | None
+    basis: Basis = "work"
 
     def __str__(self) -> str:
         """The forecast in one line."""
-        source = "as its stages took before" if self.stages else "a guess by its size: it never ran here"
+        source = _BASIS[self.basis][0]
         sizes = {
             "disk": self.disk_gib,
             "download": self.download_gib,
@@ -52,7 +69,7 @@ class Forecast:
 
     def in_chinese(self) -> str:
         """The forecast in one line of Chinese."""
-        source = "按各阶段以往用时" if self.stages else "按模型大小估计，此前未在本机运行过"
+        source = _BASIS[self.basis][1]
         sizes = {"磁盘": self.disk_gib, "下载": self.download_gib, "显存": self.memory_gib}
         parts = [f"{what} {_gib_in_chinese(size)}" for what, size in sizes.items() if size != 0]
         took = duration_in_chinese(self.seconds)
@@ -73,20 +90,21 @@ def _gib_in_chinese(size: float | None) -> str:
     return f"{size:.0f} GiB" if size >= 1 else f"{size:.1f} GiB" if size >= 0.1 else "不到 0.1 GiB"
 
 
-def forecast(matrix: Matrix, rows: Iterable[str], workspace: Workspace) -> list[Forecast]:
+def forecast(
+    matrix: Matrix, rows: Iterable[str], workspace: Workspace, data_dir: Path | None = None
+) -> list[Forecast]:
     """Return what each of *rows* will take; nothing is started or fetched."""
-    bench = Bench.at_rest(matrix, workspace)
-    return [_of_row(matrix.models[name], bench) for name in rows]
+    bench = Bench.at_rest(matrix, workspace, data_dir)
+    names = list(rows)
+    return [_of_row(Chain(matrix.models[name], bench), names) for name in names]
 
 
-def _of_row(spec: ModelSpec, bench: Bench) -> Forecast:
-    chain = Chain(spec, bench)
-    records = [record for stage in chain.stages() if (record := bench.stages.newest(stage))]
-    stages = {_key(record): record.seconds for record in records}
-    seconds = seconds_of(spec, [record.seconds for record in records])
+def _of_row(chain: Chain, rows: Sequence[str]) -> Forecast:
+    spec, will = chain.spec, expected(chain, rows)
+    stages, seconds = dict(will.measured), will.seconds
     shape = None if spec.url else memory.shape_of(_base(chain))
     if spec.url:
-        return Forecast(spec.name, stages, seconds, 0.0, 0.0, 0.0)
+        return Forecast(spec.name, stages, seconds, 0.0, 0.0, 0.0, will.basis)
     base_gib = memory.disk_gib(shape, spec, "base") if shape else None
     download = 0.0 if not spec.model or spec.tiny or is_local_model(spec.model) else base_gib
     device = None
@@ -94,12 +112,13 @@ def _of_row(spec: ModelSpec, bench: Bench) -> Forecast:
         device = memory.serving_gib(shape, spec)
         if spec.trains:
             device = max(device, _training_gib(shape, spec))
-    disk = None
+    disk = TINY_GIB if spec.tiny else None
     if base_gib is not None and shape:
         merged = base_gib if spec.tune and not spec.weights else 0.0
         converted = base_gib if chain.form_folder else 0.0
         disk = merged + converted + (memory.disk_gib(shape, spec, "train") if spec.trains else 0.0)
-    return Forecast(spec.name, stages, seconds, disk, download, 0.0 if spec.on_cpu else device)
+    device = 0.0 if spec.on_cpu else device
+    return Forecast(spec.name, stages, seconds, disk, download, device, will.basis)
 
 
 def _training_gib(shape: memory.Shape, spec: ModelSpec) -> float:
@@ -134,10 +153,6 @@ def lines_in_chinese(forecasts: Sequence[Forecast], workspace: Workspace) -> Ite
     yield from (f"  {entry.in_chinese()}" for entry in forecasts)
 
 
-def _key(record: Record) -> str:
-    return " ".join(filter(None, (record.stage, record.variant, str(record.facts.get("suite") or ""))))
-
-
 def lines(forecasts: Sequence[Forecast], workspace: Workspace) -> Iterator[str]:
     """Yield the forecast in words: in total, then row by row."""
     if not forecasts:
@@ -168,6 +183,7 @@ class ForecastRow(TypedDict):
     disk_gib: float | None
     download_gib: float | None
     memory_gib: float | None
+    basis: NotRequired[Basis]
 
 
 class PlannedStage(TypedDict):
@@ -187,8 +203,8 @@ def compared(forecasts: Sequence[ForecastRow], done: Sequence[Record]) -> list[P
     return [
         {
             "model": record.model,
-            "stage": _key(record),
-            "planned_s": planned.get((record.model, _key(record))),
+            "stage": key_of(record),
+            "planned_s": planned.get((record.model, key_of(record))),
             "took_s": record.seconds,
         }
         for record in done

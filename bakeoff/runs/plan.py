@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import groupby
@@ -18,16 +18,18 @@ from bakeoff.environments.installed import names_in_source, near_templates, near
 from bakeoff.forms.published import TINY as PUBLISHED
 from bakeoff.forms.published import why_refused
 from bakeoff.foundation.command import Command
-from bakeoff.foundation.errors import MatrixError
+from bakeoff.foundation.errors import Complaint, MatrixError
 from bakeoff.foundation.sentences import Template
-from bakeoff.foundation.suggestions import did_you_mean
+from bakeoff.foundation.suggestions import IS_IT, NEAREST, suggestion
 from bakeoff.foundation.workspace import Workspace
+from bakeoff.matrix.complaints import why_no_place
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.matrix.seeds import needs_no_merge
+from bakeoff.runs.expected import expected
 from bakeoff.store.stage import Line
 from bakeoff.tiny import TINY
-from bakeoff.tools import memory, swift
+from bakeoff.tools import swift
 
 LEFT_OUT = Template(
     "runs.plan.left_out",
@@ -46,6 +48,15 @@ NOT_TRAINED = Template(
     "{row} starts from what exists already: nothing is trained",
     zh="{row} 使用现成的权重，无需训练",
     en="{row} uses existing weights: no training needed",
+)
+
+NO_RECIPE = Template(
+    "runs.plan.no_recipe", "there is no tiny recipe {recipe!r}", zh="没有微型模型的配方 {recipe!r}"
+)
+NOT_IN_SWIFT = Template(
+    "runs.plan.not_in_swift",
+    "the ms-swift of environment {environment!r} does not know {value!r}",
+    zh="环境 {environment!r} 的 ms-swift 没有 {value!r}",
 )
 
 MARKERS = {
@@ -113,10 +124,12 @@ def load(path: Path, data_dir: Path | None, workspace: Workspace) -> Matrix:
 
 def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Iterator[str]:
     if spec.tiny is not None and spec.tiny not in {*TINY, *PUBLISHED}:
-        hint = did_you_mean(spec.tiny, (*TINY, *PUBLISHED))
-        yield f"{spec.name}.model: there is no tiny recipe {spec.tiny!r}{hint}"
+        hint = suggestion(spec.tiny, (*TINY, *PUBLISHED))
+        yield Complaint(f"{spec.name}.model", NO_RECIPE(recipe=spec.tiny), hint)
+    if why_no_place(spec.model or ""):
+        return  # told already; there is nothing to look into
     if why := why_refused(spec.model or "", trusts_code=spec.trust_remote_code):
-        yield f"{spec.name}.model: {why}"
+        yield Complaint(f"{spec.name}.model", why)
     if spec.url or {"external_plugins", "custom_register_path"} & set(spec.training.extra):
         return  # nothing of ours renders its prompts, or a plugin of the user's may register what it likes
     roles = [spec.environment.train] + [spec.environment.serve] * (spec.serving.engine == "transformers")
@@ -130,10 +143,11 @@ def _unknown_names(spec: ModelSpec, matrix: Matrix, workspace: Workspace) -> Ite
             value = line.value_of(f"--{key}")
             if value is not None and value not in names and value not in swift.OWN_TEMPLATES:
                 meant = nearest(value, sorted(names))
-                hint = f"is it {meant!r}?" if meant else f"nearest: {get_close_matches(value, names, 3, 0)}"
+                near = [repr(each) for each in get_close_matches(value, names, 3, 0)]
+                hint = IS_IT(names=[repr(meant)]) if meant else NEAREST(names=near)
                 if key == "template":
                     hint = near_templates(value, python, spec.model or "")
-                yield f"{spec.name}.{key}: the ms-swift of environment {name!r} does not know {value!r}; {hint}"
+                yield Complaint(f"{spec.name}.{key}", NOT_IN_SWIFT(environment=name, value=value), hint)
 
 
 def _mistyped(folder: Path) -> bool:
@@ -214,31 +228,10 @@ def order(matrix: Matrix, params: Mapping[str, Any], marks: Sequence[str]) -> tu
     return (list(matrix.models).index(params["model"]), phase, stage, suite)
 
 
-ROW_S = 30.0
-SECONDS_PER_BILLION = 600.0
-"""A guess at a row that was never run, per 1e9 parameters: about 75 minutes for 7B, as docs/performance.md measured."""
-
-
-def expected_seconds(matrix: Matrix, workspace: Workspace) -> dict[str, float]:
-    """How long each row may take, as last time or guessed by model size."""
-    bench = Bench.at_rest(matrix, workspace)
-    expected = {}
-    for name, spec in matrix.models.items():
-        records = map(bench.stages.newest, Chain(spec, bench).stages())
-        expected[name] = seconds_of(spec, [record.seconds for record in records if record])
-    return expected
-
-
-def seconds_of(spec: ModelSpec, took: Iterable[float]) -> float:
-    """Return the seconds of a row whose known stages *took* so long.
-
-    A guess by model size where none is known.
-    """
-    if total := sum(took):
-        return total
-    shape = memory.shape_of(spec.model or "")
-    billions = shape.parameters / 1e9 if shape else 7.0 if spec.group == "full" else 0.01
-    return ROW_S + SECONDS_PER_BILLION * billions
+def expected_seconds(matrix: Matrix, workspace: Workspace, data_dir: Path | None = None) -> dict[str, float]:
+    """How long each row may take, as last time or guessed by its work."""
+    bench = Bench.at_rest(matrix, workspace, data_dir)
+    return {name: expected(Chain(spec, bench), matrix.models).seconds for name, spec in matrix.models.items()}
 
 
 def dry_run(

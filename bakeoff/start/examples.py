@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from bakeoff.doctor.data import WITHIN, unhealthy
-from bakeoff.foundation.errors import DataError, complaint_of
+from bakeoff.foundation.errors import BakeoffError, DataError, complaint_of
 from bakeoff.foundation.sentences import Statement, Template, of_error
 from bakeoff.judgement.replies import Case, load_cases
+from bakeoff.start.speech import Both
 from bakeoff.suites import reasons
 from bakeoff.suites.rows import FORMATS, Question, questions
 from bakeoff.training_data.health import Layout, check_dataset, dialogue
@@ -56,6 +58,7 @@ class Look:
         tokens: estimated tokens of all rows, for training data.
         format: the benchmark that reads an exam.
         choices: mean number of options of an exam; 0 for open questions.
+        rows: what its rows are.
     """
 
     count: int = 0
@@ -65,7 +68,7 @@ class Look:
     tokens: int = 0
     format: str = ""
     choices: float = 0.0
-    crises: int = 0
+    rows: Literal["dialogues", "questions", "cases"] = "questions"
 
 
 def short(text: str, width: int = 60) -> str:
@@ -78,14 +81,15 @@ def _told(error: Exception) -> str:
     """Return what is wrong with a file, as a statement where it is one."""
     complaint = complaint_of(error)
     if complaint is None:
-        return of_error(error)
+        zh = error.zh if isinstance(error, BakeoffError) else ""
+        return Both(str(error), zh) if zh else of_error(error)
     what = WITHIN(place=complaint.place, what=complaint.what)
     return WITH_REMEDY(what=what, remedy=complaint.remedy) if complaint.remedy else what
 
 
 def look_at_training(path: Path, max_length: int) -> Look:
     """What ms-swift will make of the training data at *path*."""
-    look = Look()
+    look = Look(rows="dialogues")
     try:
         health = check_dataset(path, max_length=max_length)
         rows = list(islice(training_rows(path), 200))
@@ -104,7 +108,8 @@ def look_at_training(path: Path, max_length: int) -> Look:
             break
     for finding in unhealthy(str(path), health, max_length):
         where = look.errors if finding.level == "error" else look.warnings
-        where.append(WITH_REMEDY(what=finding.what, remedy=finding.remedy))
+        what = WITHIN(place=path.name, what=finding.what)
+        where.append(WITH_REMEDY(what=what, remedy=finding.remedy))
     return look
 
 
@@ -159,6 +164,6 @@ def look_at_cases(path: Path, read: Callable[[Path], list[Case]] = load_cases) -
     try:
         cases = read(path)
     except DataError as error:
-        return Look(errors=[_told(error)])
+        return Look(errors=[_told(error)], rows="cases")
     shown = [f"{case.id}: {short(case.messages[-1]['content'], 50)}" for case in cases[:SHOWN]]
-    return Look(count=len(cases), examples=shown, crises=sum(case.crisis for case in cases))
+    return Look(count=len(cases), examples=shown, rows="cases")

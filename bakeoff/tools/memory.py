@@ -157,9 +157,16 @@ def is_sharded(spec: ModelSpec) -> bool:
         return False
     if "deepspeed" in extra or "fsdp" in extra:
         return bool(extra.get("fsdp")) or "zero3" in str(extra.get("deepspeed"))
-    shape, sizes = shape_of(spec.model or ""), _SIZE.findall(spec.model or "")
-    parameters = shape.parameters if shape else max((float(size) * 1e9 for size in sizes), default=0.0)
-    return parameters * BYTES[spec.training.dtype] / GIB > WHOLE_GIB
+    return parameters_of(spec.model or "") * BYTES[spec.training.dtype] / GIB > WHOLE_GIB
+
+
+def parameters_of(model: str) -> float:
+    """Return how many parameters *model* has; 0 where nothing tells.
+
+    A folder's ``config.json`` does, or the name ("-32B-").
+    """
+    shape, sizes = shape_of(model), _SIZE.findall(model)
+    return shape.parameters if shape else max((float(size) * 1e9 for size in sizes), default=0.0)
 
 
 def is_parted_by_fsdp(spec: ModelSpec) -> bool:
