@@ -24,7 +24,7 @@ OTHER_SETTING = Template(
     "chain.weights.other_setting",
     "{file} of the weights says {name} {value}, and the base's {base}: replies differ by that, too",
     zh="权重的 {file} 中 {name} 为 {value}，而基座为 {base}：回复的差异也可能来自这一设置",
-    en="{file} of the weights sets {name} to {value}, but the base's to {base}: replies may differ for that reason, too",
+    en="{file} of the weights sets {name} to {value}, but the base's to {base}: replies may differ for that, too",
 )
 
 _SETTINGS = {
