@@ -229,8 +229,11 @@ def of_url(url: str, where: str) -> Iterator[str]:
     """Yield what is wrong with a service's address, without its secrets."""
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
+        whole = port != 0 and (not host or ":" in host or bool(host.rstrip(".").encode("idna")))
     except ValueError:
+        whole = False
+    if not whole:
         yield f"{where}: is no address (http://host:port/v1)"
         return
     place = url.partition("://")[2] or url.removeprefix("//")
@@ -242,10 +245,14 @@ def of_url(url: str, where: str) -> Iterator[str]:
         return
     bare = shown(re.split(r"[?#]", url)[0])
     if parts.scheme not in ("http", "https") or "://" not in url:
-        hint = "" if "://" in url else f"; write http://{re.split(r'[?#]', place)[0][:LONGEST_SHOWN]}"
+        behind = re.sub(r"^https?:?/*", "", re.split(r"[?#]", place)[0])
+        hint = "" if "://" in url else f"; write http://{behind[:LONGEST_SHOWN]}"
         yield f"{where}: {bare} must begin with http:// or https://{hint}"
         return
-    if not host or re.search(r"[\s\x00-\x1f\x7f\\<>\"{}|^`]", url):
+    if not host or re.search(
+        r"[\s\x00-\x1f\x7f\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\\<>\"{}|^`]|%(?![0-9A-Fa-f]{2})",
+        url,
+    ):
         lack = "names no host" if not host else "holds a blank or another character that no address can"
         yield f"{where}: {bare} {lack}; write http://host:port/v1"
         return
