@@ -337,6 +337,11 @@ SERVED = {"served_model": "m", "tune": False}
     [
         ("127.0.0.1:1/v1", "write http://127.0.0.1:1/v1"),
         ("ftp://h/v1", "must begin with http:// or https://"),
+        ("http:/h/v1", "write http://h/v1"),
+        ("http://\u200bh/v1", "another character that no address can"),
+        ("http://h/v1/%zz", "another character that no address can"),
+        ("http://h..x/v1", "is no address"),
+        ("http://h:0/v1", "is no address"),
         ("http://h/v1?api-version=1", "ends in a query"),
         ("http://h/v1/chat/completions", "cut it to 'http://h/v1'"),
         ("http://h:8000", "answer under 'http://h:8000/v1'"),

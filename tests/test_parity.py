@@ -20,9 +20,11 @@ from bakeoff import parity_probe
 from bakeoff.chain import parity, stages
 from bakeoff.chain.chain import Chain
 from bakeoff.chain.deployment import Deployment
+from bakeoff.chain.weights import other_settings
 from bakeoff.execution.gpus import Leases, cards, common_folder
 from bakeoff.foundation.command import Command
 from bakeoff.foundation.errors import BakeoffError, CommandFailed, DataError, IdentityError
+from bakeoff.foundation.sentences import in_languages
 from bakeoff.parity import answers, comparison
 from bakeoff.probes import loading, tokenizers, views
 from bakeoff.probes.weights import first_changed
@@ -458,6 +460,31 @@ def test_weights_are_judged_by_their_base_too(tiny: Tiny, tmp_path: Path) -> Non
     facts = checked(chain, "tuned").facts
     assert facts["to_base"] > comparison.LOGPROB_TOLERANCE["float32"]
     assert (facts["tuned"], facts["suite_prompts"]) == (True, 1)
+    assert facts["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "ours", "base", "words"),
+    [
+        ("generation_config.json", {"suppress_tokens": [35, 36]}, {}, "sets suppress_tokens to [35, 36]"),
+        ("generation_config.json", {"repetition_penalty": 5}, {"repetition_penalty": 1.0}, "repetition_penalty"),
+        ("generation_config.json", {"eos_token_id": [4, 1]}, {"eos_token_id": 1}, "eos_token_id"),
+        ("config.json", {"rope_theta": 100.0}, {"rope_theta": 1e6}, "rope_theta"),
+        ("config.json", {"rope_parameters": {"rope_theta": 5}}, {"rope_parameters": {"rope_theta": 9}}, "rope_par"),
+        ("generation_config.json", {"eos_token_id": [4, 1], "top_p": 0.8}, {"eos_token_id": [1, 4]}, ""),
+        ("generation_config.json", {"num_beams": 1, "repetition_penalty": 1}, {}, ""),
+        ("config.json", {"rms_norm_eps": 1e-6, "vocab_size": 9}, {"transformers_version": "4"}, ""),
+        ("config.json", {"rope_parameters": {"rope_theta": 5, "x": 1}}, {"rope_parameters": {"rope_theta": 5}}, ""),
+    ],
+)  # fmt: skip
+def test_settings_beside_weights_that_are_not_the_base_s_are_told(
+    file: str, ours: dict[str, Any], base: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    for name, content in (("weights", ours), ("base", base)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text(json.dumps(content))
+    listed = other_settings(tmp_path / "weights", tmp_path / "base")
+    assert [words in str(in_languages(text)) for text in listed] == ([True] if words else [])
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from evalscope.api.messages import ChatMessageUser
 from openai import APIConnectionError
 
 from bakeoff import evalscope
-from bakeoff.endpoint.address import http_session, key_of, shown_url, spared_by_proxies
+from bakeoff.endpoint.address import http_session, key_of, proxy_of, shown_url, spared_by_proxies
 from bakeoff.endpoint.answers import BadAnswer, is_version_of
 from bakeoff.endpoint.asking import ask
 from bakeoff.endpoint.models import listed_models, shown_names
@@ -170,6 +170,29 @@ def test_keys_that_no_header_can_carry_are_refused_unquoted(monkeypatch: pytest.
             key_of("A_KEY", "http://me:pass-word@host/v1")
         assert value not in str(told.value)
         assert "pass-word" not in str(told.value)
+
+
+def test_a_key_in_quotation_marks_and_a_proxy_that_is_none_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for mark in "\"'":
+        monkeypatch.setenv("A_KEY", f"{mark}sk-abc{mark}")
+        with pytest.raises(ServiceError, match="A_KEY holds its quotation marks") as told:
+            key_of("A_KEY", "http://host/v1")
+        assert "sk-abc" not in str(told.value)
+    for name in ("NO_PROXY", "no_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for proxy in (
+        "::::",
+        "http://",
+        "http://me:pass-word@h:xx",
+        "nonsense://h:1",
+        "http://[::1",
+        "socks4://h:1",
+    ):
+        monkeypatch.setenv("all_proxy", proxy)
+        with pytest.raises(ServiceError, match="a proxy that is none") as told:
+            proxy_of("http://far.example/v1")
+        assert "pass-word" not in str(told.value)
+        assert proxy_of("http://127.0.0.1:1/v1") == ""
 
 
 def test_the_users_no_proxy_is_extended() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 from bakeoff import parity_probe
+from bakeoff.chain.weights import other_settings
 from bakeoff.foundation.command import Command, flags
 from bakeoff.foundation.errors import DataError
 from bakeoff.foundation.files import write_json
@@ -282,6 +283,8 @@ def _probe(chain: Chain, stage: Stage[ParityFacts], plan: Plan, output: Path) ->
     if variant == "tuned" and (doubt := chain.base_doubt()):
         facts["warnings"].append(doubt)
         chain.bench.stages.timeline.tell("another base", model=spec.name, variant=variant, why=doubt)
+    if variant == "tuned" and spec.weights and spec.model:
+        facts["warnings"] += other_settings(Path(chain.export().path), Path(chain.base_path()))
     if spec.serving.shared:
         facts["shared"] = True
     facts["seconds"] = seconds

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from bakeoff.foundation.errors import DataError
@@ -17,6 +19,50 @@ OTHER_BASE = Template(
     zh="适配器记录的训练基座是 {named}，而此处的基座是 {base}",
     en="the adapter was trained on {named}, but this row's base is {base}",
 )
+
+OTHER_SETTING = Template(
+    "chain.weights.other_setting",
+    "{file} of the weights says {name} {value}, and the base's {base}: replies differ by that, too",
+    zh="权重的 {file} 中 {name} 为 {value}，而基座为 {base}：回复的差异也可能来自这一设置",
+    en="{file} of the weights sets {name} to {value}, but the base's to {base}: replies may differ for that, too",
+)
+
+_SETTINGS = {
+    "generation_config.json": (
+        *(
+            "repetition_penalty",
+            "no_repeat_ngram_size",
+            "suppress_tokens",
+            "begin_suppress_tokens",
+            "bad_words_ids",
+        ),
+        *("sequence_bias", "exponential_decay_length_penalty", "length_penalty", "num_beams", "min_length"),
+        *("min_new_tokens", "forced_bos_token_id", "forced_eos_token_id", "eos_token_id"),
+    ),
+    "config.json": (
+        *(
+            "rope_theta",
+            "rope_scaling",
+            "rope_parameters",
+            "rms_norm_eps",
+            "layer_norm_eps",
+            "layer_norm_epsilon",
+        ),
+        *("hidden_act", "sliding_window", "use_sliding_window", "num_attention_heads", "num_key_value_heads"),
+        *("num_experts_per_tok", "attention_bias", "logit_scale", "final_logit_softcapping"),
+    ),
+}
+"""What decides a reply beside the weights, and which no training changes."""
+_DEFAULTS: Mapping[str, object] = {
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "length_penalty": 1.0,
+    "num_beams": 1,
+    "min_length": 0,
+    **dict.fromkeys(("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "sequence_bias")),
+    **dict.fromkeys(("exponential_decay_length_penalty", "min_new_tokens", "forced_bos_token_id")),
+    "forced_eos_token_id": None,
+}
 
 
 def content_of(path: str, spec: ModelSpec, hashes: ContentHashes) -> str:
@@ -89,6 +135,40 @@ def why_doubtful_base(adapter: Path, base: str, hashes: ContentHashes) -> str:
     else:  # a cache of a hub, or another machine, has the model's name somewhere in its place
         same = _name_in(trained_on) == _name_in(base)
     return "" if same else OTHER_BASE(named=trained_on, base=base)
+
+
+def other_settings(weights: Path, base: Path) -> list[str]:
+    """Return which settings beside *weights* are not the *base*'s.
+
+    What one of the two does not say of a reply is at its default; what it does not say of the model is not compared.
+    """
+    words: list[str] = []
+    for file, names in _SETTINGS.items():
+        ours, theirs = (_object_in(folder / file) for folder in (weights, base))
+        for name in names:
+            value, before = (side.get(name, _DEFAULTS.get(name)) for side in (ours, theirs))
+            if (name not in _DEFAULTS and (value is None or before is None)) or _comparable(
+                value
+            ) == _comparable(before):
+                continue
+            words.append(OTHER_SETTING(file=file, name=name, value=str(value)[:80], base=str(before)[:80]))
+    return words
+
+
+def _comparable(value: object) -> object:
+    if isinstance(value, Mapping):  # newer versions of transformers write more of a mapping
+        return {name: value[name] for name in ("rope_theta", "rope_type", "factor") if name in value}
+    if isinstance(value, int | float):
+        return [str(float(value))]
+    return sorted(str(item) for item in value) if isinstance(value, list) else [str(value)]
+
+
+def _object_in(path: Path) -> Mapping[str, object]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 _NO_NAME = re.compile(r"output|snapshots?|models?|master|main|[0-9a-f]{40}|last-checkpoint|checkpoint-\d+")

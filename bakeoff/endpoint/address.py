@@ -54,6 +54,11 @@ def proxy_of(url: str) -> str:
         return ""
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     scheme, _, rest = proxy.partition("://")
+    if not _is_proxy(proxy):
+        raise ServiceError(
+            f"{shown_url(url)}: the environment names a proxy that is none ({shown_url(proxy)}); write "
+            "http://host:port or socks5://host:port, or put the host into NO_PROXY"
+        )
     if not scheme.lower().startswith("socks"):
         return proxy
     missing = [package for package in ("socksio", "socks") if importlib.util.find_spec(package) is None]
@@ -64,6 +69,16 @@ def proxy_of(url: str) -> str:
             f"pip install {install}; or name an HTTP proxy, or put the host into NO_PROXY"
         )
     return f"socks5://{rest}" if scheme.lower() == "socks" else proxy
+
+
+def _is_proxy(proxy: str) -> bool:
+    """Whether an HTTP client can go through *proxy*."""
+    try:
+        parts = urlsplit(proxy)
+        whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return whole and parts.scheme in ("http", "https", "socks", "socks5", "socks5h")
 
 
 def shown_url(url: str) -> str:
@@ -97,6 +112,10 @@ def key_of(api_key_env: str | None, url: str = "") -> str:
     key = os.environ.get(api_key_env, "").strip()
     if not key:
         raise ServiceError(f"{where}environment variable {api_key_env} is empty; export it before starting")
+    if key[0] == key[-1] and key[0] in "\"'" and len(key) > 1:
+        raise ServiceError(
+            f"{where}{api_key_env} holds its quotation marks, too; export the key without them"
+        )
     if not re.fullmatch(r"[\x21-\x7e]+", key):
         raise ServiceError(
             f"{where}{api_key_env} holds characters that no HTTP header can carry (white space within, or letters "

@@ -65,6 +65,9 @@ NO_SERVED_MODEL = Template(
     zh="给出 'url' 时还需 'served_model'，即服务在 /v1/models 中列出的名称",
 )
 
+_NO_ADDRESS_HOLDS = re.compile(
+    r"[\s\x00-\x1f\x7f\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\\<>\"{}|^`]|%(?![0-9A-Fa-f]{2})"
+)
 _ENDPOINTS = re.compile(r"/(chat/completions|completions|responses|embeddings|models)/*$")
 
 
@@ -88,8 +91,11 @@ def of_url(url: str, where: str) -> Iterator[Complaint]:
     """Yield what is wrong with a service's address, without its secrets."""
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
+        whole = port != 0 and (not host or ":" in host or bool(host.rstrip(".").encode("idna")))
     except ValueError:
+        whole = False
+    if not whole:
         yield Complaint(where, NO_ADDRESS())
         return
     place = url.partition("://")[2] or url.removeprefix("//")
@@ -98,13 +104,14 @@ def of_url(url: str, where: str) -> Iterator[Complaint]:
         return
     bare = shown(re.split(r"[?#]", url)[0])
     if parts.scheme not in ("http", "https") or "://" not in url:
-        hint = "" if "://" in url else WRITE_SCHEME(place=re.split(r"[?#]", place)[0][:LONGEST_SHOWN])
+        behind = re.sub(r"^https?:?/*", "", re.split(r"[?#]", place)[0])
+        hint = "" if "://" in url else WRITE_SCHEME(place=behind[:LONGEST_SHOWN])
         yield Complaint(where, NO_SCHEME(url=bare), hint)
         return
     if not host:
         yield Complaint(where, NO_HOST(url=bare))
         return
-    if re.search(r"[\s\x00-\x1f\x7f\\<>\"{}|^`]", url):
+    if _NO_ADDRESS_HOLDS.search(url):
         yield Complaint(where, WRONG_CHARACTER(url=bare))
         return
     if "?" in url or "#" in url:
