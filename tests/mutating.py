@@ -112,7 +112,7 @@ def _is_same_data(path: Path, content: bytes | None) -> bool:
         return bool(before.equals(after)) or _text_of(before) == _text_of(after)
     if path.suffix == ".sqlite":  # an edit that a constraint refused
         with contextlib.closing(sqlite3.connect(":memory:")) as db:
-            db.deserialize(content)
+            db.deserialize(content[:18] + b"\x01\x01" + content[20:])  # no log beside it
             with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as source:
                 return _rows_of(db) == _rows_of(source)
     if path.suffix == ".jsonl" and path.parent.parent.name in ("predictions", "reviews"):

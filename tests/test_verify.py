@@ -21,7 +21,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bakeoff.verify import answers, arithmetic, clock, cores, echoes, manifest, opinions, page, seals
+from bakeoff.foundation.sentences import with_statements
+from bakeoff.scoring import scores
+from bakeoff.store import stages
+from bakeoff.suites import overlap
+from bakeoff.verify import (
+    answers,
+    arithmetic,
+    clock,
+    cores,
+    echoes,
+    manifest,
+    opinions,
+    overlaps,
+    page,
+    queues,
+    seals,
+    texts,
+)
 from bakeoff.verify.__main__ import main
 from bakeoff.verify.audit import Audit, Discrepancy
 from bakeoff.verify.evidence import Evidence, find
@@ -976,6 +993,133 @@ def test_every_field_of_a_reply_that_is_written_twice_is_compared(pristine: Hous
                 missed.append(" ".join(kind))
         rows[key] = row
     assert missed == []
+
+
+def _lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _text(rows: list[Any]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def _without(rows: list[Any], number: int, *keys: str) -> list[Any]:
+    """Return *rows* without a key of one of them."""
+    inside = rows[number]
+    for key in keys[:-1]:
+        inside = inside[key]
+    del inside[keys[-1]]
+    return rows
+
+
+def test_fields_and_rows_that_are_gone_or_exchanged_are_found(house: House) -> None:
+    evaluation = next((house.root / "models/m0/evaluation/base/exam").iterdir())
+    served = next(evaluation.glob("predictions/*/*.jsonl"))
+    reviews = next(evaluation.glob("reviews/*/*.jsonl"))
+    samples, prompts = evaluation / "samples.jsonl", evaluation / "prompts.jsonl"
+    timeline = house.run / "events.jsonl"
+    stages = [number for number, row in enumerate(_lines(timeline)) if row["event"] == "stage"]
+    speed = house.stage("m0/speed-1-tuned")
+    measured = read(speed)
+    del measured["scores"][2]["commit"]
+    record = read(speed.with_name("record.json"))
+    del record["made"]["result.json"]
+    edits = {
+        "time of a reply": (served, _text(_without(_lines(served), 1, "model_output", "time"))),
+        "grade of a review": (
+            reviews,
+            _text(_without(_lines(reviews), 2, "sample_score", "score", "status")),
+        ),
+        "leaked of a sample": (samples, _text(_without(_lines(samples), 3, "leaked"))),
+        "order of samples": (samples, _text(_lines(samples)[::-1])),
+        "order of prompts": (prompts, _text(_lines(prompts)[::-1])),
+        "command of a stage": (timeline, _text(_without(_lines(timeline), stages[0], "command"))),
+        "commit of a speed": (speed, json.dumps(measured).encode()),
+        "digest of a result": (speed.with_name("record.json"), json.dumps(record).encode()),
+    }
+    for name, (path, content) in edits.items():
+        with changed(path, content):
+            is_sealed = name == "commit of a speed"  # its digest differs, too
+            found = verify(house.evidence(), fresh=house.fresh, stop_early=not is_sealed).discrepancies
+        assert {item.rule for item in found} - {"digest of an output"} or name == "digest of a result", name
+        assert found, name
+    matrix = house.run / "matrix.yaml"
+    before = matrix.read_bytes()
+    matrix.unlink()
+    assert "both copies agree" in {item.rule for item in house.discrepancies()}
+    matrix.write_bytes(before)
+
+
+def test_a_text_is_held_against_the_statement_beside_it() -> None:
+    made = with_statements({"why": scores.FEW_REPLIES(share=0.5, least=0.95)})
+    outer = with_statements({"why": stages.RAN(why=stages.FIRST_TIME())})
+
+    def found(content: Any) -> int:
+        audit = Audit()
+        texts.check_statements(audit, "file", content)
+        return len(audit.discrepancies)
+
+    def edited(content: Any, *keys: str, value: object) -> Any:
+        copy = json.loads(json.dumps(content))
+        inside = copy
+        for key in keys[:-1]:
+            inside = inside[key]
+        inside[keys[-1]] = value
+        return copy
+
+    assert [found(made), found(outer), found([{"rows": [made]}])] == [0, 0, 0]
+    assert found(edited(made, "statements", "why", "values", "least", value=0.9)) == 1
+    assert found(edited(made, "statements", "why", "values", value={})) == 1
+    assert found(edited(made, "statements", "why", "id", value="scoring.scores.few_Qeplies")) == 1
+    assert (
+        found(edited(outer, "statements", "why", "values", "statements", "why", "id", value="store.stages.x"))
+        == 1
+    )
+    # another version had other templates, or worded them otherwise
+    assert found(edited(made, "why", value="only 50.0% came")) == 0
+    assert found(edited(made, "statements", "why", "id", value="scoring.older.name")) == 0
+
+
+def test_tables_of_ratings_are_held_against_one_another(house: House) -> None:
+    database = house.root / "judge" / "ratings.sqlite"
+
+    def found(*edits: str) -> list[str]:
+        copy = database.with_name("copy.sqlite")
+        with (
+            contextlib.closing(sqlite3.connect(database)) as source,
+            contextlib.closing(sqlite3.connect(copy)) as db,
+        ):
+            source.backup(db)
+            for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+                db.execute(f"DROP TRIGGER {name}")
+            for edit in edits:
+                db.execute(edit)
+            db.commit()
+        audit = Audit()
+        queues.check_database(audit, "database", copy, same_code=True)
+        copy.unlink()
+        return [item.place for item in audit.discrepancies]
+
+    assert found() == []
+    for edit in (
+        "UPDATE study SET added_at = '2030-01-01T00:00:0B'",
+        "UPDATE study SET added_at = '2999-01-01T00:00:00+00:00'",
+        "UPDATE enrolment SET rater_index = rater_index + 7 WHERE rater_index = 0",
+        "UPDATE enrolment SET enrolled_at = '2999-01-01T00:00:00+00:00'",
+        "UPDATE item SET screen = screen + 1000 WHERE rowid = 3",
+        "UPDATE judgement SET variant = 'other' WHERE id = 1",
+        "UPDATE judgement SET token = '?' WHERE id = 1",
+        "UPDATE judgement SET slot = 9 WHERE id = 1",
+        "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'judgement'",
+        "UPDATE sqlite_sequence SET name = 'judgemenB' WHERE name = 'judgement'",
+    ):
+        assert found(edit), edit
+
+
+@pytest.mark.parametrize("pair", [("我很难过，也很累。", "我很难过。"), ("好", "不好"), ("", "好"), ("好的", "好的"),
+    ("先听他说，再问他想要什么。" * 3, "先问他想要什么，再听他说。"), ("a b c", "a b d c")])  # fmt: skip
+def test_overlap_by_our_own_formulas_is_that_of_the_suites(pair: tuple[str, str]) -> None:
+    assert overlaps.overlap_of(*pair) == pytest.approx(overlap.overlap(*pair))
 
 
 def test_times_that_cannot_be_are_found(house: House) -> None:

@@ -315,8 +315,8 @@ def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row],
             audit.compare("both copies agree", f"{place} scores {name}", score.get(name) or "", "")
     copies = list(readable_rows(folder / "samples.jsonl"))
     shapes.check_fields(audit, f"{folder.name}/samples.jsonl", copies)
-    order = [[str(row["sample_id"]) for row in rows] for rows in (copies, samples)]
-    audit.compare("both copies agree", f"{folder.name}/samples.jsonl order", *order)
+    order, expected = ([str(row["sample_id"]) for row in part] for part in (copies, samples))
+    audit.compare("both copies agree", f"{folder.name}/samples.jsonl order", order, expected)
     rows = {str(row["sample_id"]): row for row in copies}
     audit.compare("both copies agree", f"{place} samples", [len(copies), len(rows)], [len(samples)] * 2)
     for sample in samples:

@@ -76,7 +76,8 @@ class Cores:
             groups.setdefault(part.together or str(number), []).append(number)
         pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork"))
         gc.freeze()  # a collection would touch, and so copy, all that is shared
-        self._pool, places = pool, {}
+        self._pool = pool
+        places: dict[int, _Place] = {}
         # the longest first, so that no process is left alone with one of them
         for numbers in sorted(groups.values(), key=len, reverse=True):
             with warnings.catch_warnings():

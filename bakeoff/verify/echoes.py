@@ -10,6 +10,7 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,12 +149,35 @@ def check_sums(audit: Audit, beside: Audit, place: str, folder: Path, result: Ro
         audit.compare(_RULE, f"{place} alone.json", [content.get("asked"), content.get("otherwise")], counted)
         if not content.get("otherwise"):
             audit.compare(_RULE, f"{place} alone.json why", content.get("why"), "")
+    for path in sorted(folder.glob("configs/*.yaml")):
+        with audit.reading(f"{place} {path.name}"):
+            _check_settings(audit, f"{place} {path.name}", _settings(path.read_text("utf-8")), result, folder)
     for path in sorted(folder.glob("reports/*/*.json")):
         with audit.reading(f"{place} {path.name}"):
             where, report = f"{place} {path.name}", read_object(path)
             _check_report(audit, where, report, path, raw.predictions)
             _check_execution(audit, f"{where} execution_summary", report.get("execution_summary") or {})
             _check_grades(beside, where, report, raw.reviews)
+
+
+def _check_settings(audit: Audit, where: str, settings: Row, result: Row, folder: Path) -> None:
+    """Hold how EvalScope was set up against the result and the folder."""
+    generation = settings.get("generation_config") or {}
+    pairs = {
+        "evalscope_version": (settings.get("evalscope_version"), result.get("evalscope")),
+        "model_id": (settings.get("model_id"), result.get("served_name")),
+        "datasets": (settings.get("datasets"), [result.get("benchmark")]),
+        "batch_size": (generation.get("batch_size"), settings.get("eval_batch_size")),
+        "use_cache": (settings.get("use_cache"), settings.get("work_dir")),
+        "work_dir": (Path(str(settings.get("work_dir"))).name, folder.name),
+        **{
+            f"generation {name}": (generation.get(name), value)
+            for name, value in (result.get("generation") or {}).items()
+        },
+    }
+    for name, (value, expected) in pairs.items():
+        if value is not None and expected is not None:
+            audit.compare(_RULE, f"{where} {name}", value, expected)
 
 
 def _check_report(audit: Audit, where: str, report: Row, path: Path, predictions: Rows) -> None:
@@ -320,11 +344,17 @@ def _described(path: Path, folder: Path) -> tuple[str, object]:
         }
         is_timed = bool((report.get("perf_metrics") or {}).get("summary"))
         return f"{path.stem} {_version(folder)} {is_timed}", _shape(report)
-    import yaml
-
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings = _settings(path.read_text(encoding="utf-8"))
     kept = {name: value for name, value in settings.items() if name not in _OF_A_MACHINE}
     return f"{settings.get('datasets')} {settings.get('evalscope_version')}", kept
+
+
+@lru_cache(maxsize=64)
+def _settings(text: str) -> Row:
+    """Return the settings that EvalScope wrote down."""
+    import yaml
+
+    return dict(yaml.safe_load(text))
 
 
 def _shape(value: object) -> object:

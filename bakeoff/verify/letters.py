@@ -52,7 +52,9 @@ def _check_sample(audit: Audit, where: str, sample: Row, row: Row) -> None:
     output = row["model_output"]
     audit.compare("reply", f"{where} reply", sample["reply"], output["choices"][0]["message"]["content"])
     audit.compare("reply", f"{where} latency_s", sample["latency_s"], output["time"])
-    audit.compare("status", f"{where} stop_reason", output["choices"][0].get("stop_reason"), "stop")
+    choice = output["choices"][0]
+    audit.compare("status", f"{where} stop_reason", choice.get("stop_reason"), "stop")
+    audit.compare("reply", f"{where} role", choice["message"].get("role"), "assistant")
     for name in ("extracted", "extracted_alt"):
         audit.compare(_RULE, f"{where} {name}", sample[name], letter)
     audit.compare(_RULE, f"{where} status", sample["status"], "answered" if letter else "unparsed")

@@ -16,6 +16,8 @@ from bakeoff.verify.evidence import Row
 _FIELDS = "fields of a row"
 _FEW = 3
 """Rows from which the most common fields tell what a row has."""
+_OF_A_JUDGE = ("judge_summary",)
+"""What a judge model leaves in every row that it graded, and nobody else in any."""
 Part = Callable[[Row], object]
 
 
@@ -80,3 +82,8 @@ def check_replies(audit: Audit, place: str, predictions: Sequence[Row], reviews:
     """See that the rows that EvalScope kept of one suite have the same fields."""
     check_fields(audit, f"{place} predictions", predictions, _OF_A_REPLY)
     check_fields(audit, f"{place} reviews", reviews, _OF_A_REVIEW)
+    for name in _OF_A_JUDGE:
+        filled = [row for row in reviews if row["sample_score"]["score"].get(name) is not None]
+        is_odd = 0 < len(filled) < len(reviews) / 2
+        where = f"{place} reviews {filled[0]['index']} {name}" if is_odd else f"{place} reviews {name}"
+        audit.compare(_FIELDS, where, is_odd, False)
