@@ -159,10 +159,10 @@ def _moderated(cubes: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
     differ = (seen.min(axis=1) > 0) & (excess > 1e-4)
     seen, prior = seen[differ], 2 * _inverse_trigamma(excess[differ])
     total = seen.sum(axis=1, keepdims=True) / (1 - 1 / models)
-    own = np.maximum((seen - total / models**2) / (1 - 2 / models), 0.25 * seen)
+    alone = np.maximum((seen - total / models**2) / (1 - 2 / models), 0.25 * seen)
     share = freedom / (prior + freedom)
-    mean = own.mean(axis=1, keepdims=True)
-    return differ, mean + share[:, None] * (own - mean), share
+    mean = alone.mean(axis=1, keepdims=True)
+    return differ, mean + share[:, None] * (alone - mean), share
 
 
 def _inverse_trigamma(values: Floats) -> Floats:
@@ -177,7 +177,7 @@ def _inverse_trigamma(values: Floats) -> Floats:
 
 
 def _freedom_of_cases(variances: Floats, pairs: list[tuple[int, int]], cases: int) -> Floats:
-    """Return the degrees of freedom of each pair's own scatter: [study x pair]."""
+    """Return the freedom of each pair's own scatter: [study x pair]."""
     models = variances.shape[1]
     centred = np.eye(models) - 1 / models
     covariance = np.einsum("ij,sj,jk->sik", centred, variances, centred)
@@ -234,7 +234,10 @@ def rated_means(cubes: Floats, alpha: float = 0.05) -> Means:
 
 
 def _mean_errors(cubes: Floats) -> Spreads:
-    """Return the spread of each mean, as :func:`bakeoff.statistics.crossed.mean_error`."""
+    """Return the spread of each mean.
+
+    As :func:`bakeoff.statistics.crossed.mean_error`.
+    """
     studies, cases, models, raters = cubes.shape
     if raters == 1:
         variance = cubes[..., 0].var(axis=1, ddof=1) / cases
@@ -272,24 +275,24 @@ def compare_recipes(answers: Floats, alpha: float = 0.05) -> RecipeStudies:
     means = sums / seeds
     by_seed = answers.mean(axis=1)
     value = by_seed.mean(axis=2)
-    own = by_seed.var(axis=2, ddof=1)
+    alone = by_seed.var(axis=2, ddof=1)
     within = np.einsum("sqrk,sqrk->sr", answers, answers) - np.einsum("sqr,sqr->sr", sums, sums) / seeds
-    within -= questions * own * (seeds - 1)
+    within -= questions * alone * (seeds - 1)
     rest = within.mean(axis=1) / ((questions - 1) * (seeds - 1))
-    pooled = own.mean(axis=1)
+    pooled = alone.mean(axis=1)
     freedom = (float(recipes * (seeds - 1)), float(recipes * (seeds - 1) * (questions - 1)))
     left = means - value[:, None, :]
     covariance = np.einsum("sqa,sqb->sab", left, left, optimize=True) / (questions - 1)
     first, second = np.triu_indices(recipes, 1)
     variances = np.einsum("saa->sa", covariance)
     apart = variances[:, first] + variances[:, second] - 2 * covariance[:, first, second]
-    by_pair = (own[:, first] + own[:, second]) / seeds
+    by_pair = (alone[:, first] + alone[:, second]) / seeds
     error = _seed_error(apart / questions, by_pair, 2 / seeds, (pooled, rest), freedom, questions)
     difference, spread = value[:, first] - value[:, second], np.sqrt(error.variance)
     reach = stdtrit(error.freedom, 1 - alpha / 2) * spread
     p = np.maximum(1e-300, 2 * stdtr(error.freedom, -np.abs(difference) / spread))
     pairs = Pairs(difference, np.maximum(-1.0, difference - reach), np.minimum(1.0, difference + reach), p)
-    single = _seed_error(variances / questions, own / seeds, 1 / seeds, (pooled, rest), freedom, questions)
+    single = _seed_error(variances / questions, alone / seeds, 1 / seeds, (pooled, rest), freedom, questions)
     reach = stdtrit(single.freedom, 1 - alpha / 2) * np.sqrt(single.variance)
     return RecipeStudies(pairs, Means(value, np.maximum(0.0, value - reach), np.minimum(1.0, value + reach)))
 
@@ -313,9 +316,9 @@ def _seed_error(
     of_questions = questions - 1.0
     terms = over_questions**2 / of_questions + seeds**2 / freedom[0] + within**2 / freedom[1]
     fewest = min(freedom[0], of_questions)
-    found = np.minimum(np.maximum(_divided(variance**2, terms, fewest), fewest), of_questions + freedom[0])
+    degrees = np.minimum(np.maximum(_divided(variance**2, terms, fewest), fewest), of_questions + freedom[0])
     is_sharp = variance <= floor
-    return Spreads(np.where(is_sharp, floor, variance), np.where(is_sharp, fewest, found))
+    return Spreads(np.where(is_sharp, floor, variance), np.where(is_sharp, fewest, degrees))
 
 
 def sign_flips_differ(differences: Floats, alpha: float = 0.05, resamples: int = 9_999) -> NDArray[np.bool_]:
@@ -327,9 +330,9 @@ def sign_flips_differ(differences: Floats, alpha: float = 0.05, resamples: int =
     _, samples, pairs = differences.shape
     bits = np.random.default_rng(0).integers(0, 2, size=(resamples, samples), dtype=np.int8)
     signs = 1.0 - 2.0 * bits
-    found = []
+    differ = []
     for study in differences:
         seen = np.abs(study.sum(axis=0))
         reached = (np.abs(signs @ study) >= seen - 1e-9 * (1 + seen)).sum(axis=0)
-        found.append(bool(((reached + 1) / (resamples + 1) * pairs < alpha).any()))
-    return np.array(found)
+        differ.append(bool(((reached + 1) / (resamples + 1) * pairs < alpha).any()))
+    return np.array(differ)

@@ -64,14 +64,14 @@ def averaged_first(cubes: Floats) -> float:
 
 
 def adjusted(p: Floats) -> Floats:
-    """Return p of six models' pairs after Shaffer's correction: [study x pair].
+    """Return p of six models' pairs after Shaffer's correction.
 
-    Where the first step fails none can be below the level, and 1 stands for all.
+    [study x pair]. Where the first step fails none can be below the level, and 1 stands for all.
     """
-    found = np.ones_like(p)
+    after = np.ones_like(p)
     for study in np.flatnonzero(p.min(axis=1) * p.shape[1] < 0.05):
-        found[study] = shaffer([PairsOf(NAMED, list(p[study]))])[0]
-    return found
+        after[study] = shaffer([PairsOf(NAMED, list(p[study]))])[0]
+    return after
 
 
 def false(runs: int) -> None:
@@ -170,16 +170,16 @@ def power(runs: int) -> None:
         rng = np.random.default_rng(3_000 + number)
         quality = (0.0, 0.0, 0.0, 0.0, 0.0, better)
         variance, freedom = oracle(panel, quality, rng)
-        found, wrong = np.zeros(3), 0
+        powers, wrong = np.zeros(3), 0
         for size in blocks(runs, panel.cases * panel.raters * 6):
             pairs = rated_pairs(likert(rng, size, panel, quality))
             score = -np.abs(pairs.difference) / math.sqrt(variance)
             ways = [
                 adjusted(np.asarray(p)) < 0.05 for p in (pairs.p, 2 * stdtr(freedom, score), 2 * ndtr(score))
             ]
-            found += [float(way[:, WITH_BEST].mean(axis=1).sum()) for way in ways]
+            powers += [float(way[:, WITH_BEST].mean(axis=1).sum()) for way in ways]
             wrong += int(ways[0][:, ~WITH_BEST].any(axis=1).sum())
-        ours, same, normal = found / runs
+        ours, same, normal = powers / runs
         line(
             *(panel.cases, panel.raters, panel.taste, better),
             mark(f"{panel}: power", ours, 0.9 * same, 1.0),
@@ -189,7 +189,7 @@ def power(runs: int) -> None:
 
 
 def scatter(runs: int) -> None:
-    """Models of which some scatter more than others, equal and with a better one.
+    """Compare models of which some scatter more than others.
 
     "Pooled": what an analysis finds that takes all models to scatter alike. The better model scatters as most do.
     """
@@ -209,24 +209,24 @@ def scatter(runs: int) -> None:
     ]
     for number, (panel, better, kind) in enumerate(cells):
         rng = np.random.default_rng(3_500 + number)
-        wrong, found, pair = np.zeros(2), np.zeros(2), 0.0
+        wrong, powers, pair = np.zeros(2), np.zeros(2), 0.0
         for size in blocks(runs, panel.cases * panel.raters * 6):
             cubes = uneven(rng, size, panel, kinds[kind])
             wrong += [float((pairs.least < 0.05).sum()) for pairs in both_ways(cubes)]
             pair += size * both_ways(cubes)[1].hold()
             cubes[:, :, 5] += better
-            found += [
+            powers += [
                 float((adjusted(pairs.p) < 0.05)[:, WITH_BEST].mean(axis=1).sum())
                 for pairs in both_ways(cubes)
             ]
-        wrong, found = wrong / runs, found / runs
+        wrong, powers = wrong / runs, powers / runs
         name = f"{panel}, {kind}"
         line(
             *(panel.cases, panel.raters, panel.taste, kind, f"{100 * wrong[0]:.1f}"),
             mark(f"{name}: false", wrong[1], 0.0, 0.05, runs),
             mark(f"{name}: pair", pair / runs, 0.93, 0.97, runs),
-            *(better, f"{100 * found[0]:.1f}"),
-            mark(f"{name}: found", found[1], 0.9 * found[0], 1.0),
+            *(better, f"{100 * powers[0]:.1f}"),
+            mark(f"{name}: found", powers[1], 0.9 * powers[0], 1.0),
         )
 
 

@@ -118,7 +118,10 @@ class Training:
 
 
 def answers(rng: np.random.Generator, studies: int, training: Training) -> Floats:
-    """Return answers of equal recipes: [study x question x recipe x seed]; 1 for right."""
+    """Return answers of equal recipes, 1 for right.
+
+    [study x question x recipe x seed]
+    """
     questions, recipes, seeds = training.questions, training.recipes, training.seeds
     moved = training.sd / SLOPE * rng.standard_normal((studies, 1, recipes, seeds))
     if training.wild:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.foundation.errors import RatingError, ScoreError
+from bakeoff.judgement.agreement import severity, weighted_kappa
 from bakeoff.judgement.claims import always_valid, effect_sizes, judge_comparisons
 from bakeoff.statistics.crossed import errors
 from bakeoff.statistics.icc import icc
@@ -67,6 +68,18 @@ def test_the_weight_of_the_judge_is_the_best_of_all():
         for found in [corrected_mean(people, judge[:60], judge[60:], weight=float(weight))]
     ]
     assert min(spread)[1] == pytest.approx(chosen, abs=0.05)
+
+
+def test_the_weight_of_the_judge_is_its_slope_shrunk_by_f_and_by_the_size_of_both_samples():
+    """Slope and F of statsmodels' regression; PPI++ has the factor 1 / (1 + n / N)."""
+    import statsmodels.api as sm
+
+    rng = np.random.default_rng(11)
+    judge = rng.normal(size=260)
+    people = 0.4 * judge[:60] + rng.normal(size=60) + 3
+    fit = sm.OLS(people, sm.add_constant(judge[:60])).fit()
+    expected = fit.params[1] * (1 - 2 / fit.fvalue) / (1 + 60 / 200)
+    assert judge_weight(people, judge[:60], judge[60:]) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("bias", ["none", "a point too high", "twice as wide", "blind to half", "squared"])
@@ -248,6 +261,35 @@ def test_looks_at_ratings_have_wider_intervals_and_fewer_letters_than_one_look()
 
 
 # ------------------------------ reliability
+
+
+def test_the_interval_of_a_coefficient_is_scipy_s_bca_with_wider_tails():
+    from scipy.stats import bootstrap, norm, t
+
+    rng = np.random.default_rng(5)
+    first = rng.integers(1, 6, size=150)
+    second = np.clip(first + rng.integers(-1, 2, size=150), 1, 5)
+
+    def kappa(x, y):
+        return 1 - ((x - y) ** 2).mean() / ((x[:, None] - y[None, :]) ** 2).mean()
+
+    found = weighted_kappa(first, second, resamples=6_000)
+    assert found.value == pytest.approx(kappa(first, second))
+    reach = math.sqrt(150 / 149) * t.ppf(0.975, 149)
+    options = {"paired": True, "vectorized": False, "method": "BCa", "n_resamples": 3_000, "rng": rng}
+    ends = bootstrap((first, second), kappa, confidence_level=1 - 2 * norm.sf(reach), **options)
+    assert (found.low, found.high) == pytest.approx(ends.confidence_interval, abs=0.008)
+
+
+def test_severity_is_the_one_sample_t_test_of_scipy():
+    from scipy.stats import ttest_1samp
+
+    scores = pd.DataFrame(
+        np.random.default_rng(6).integers(1, 6, size=(20, 2)).astype(float), columns=["x", "y"]
+    )
+    found = severity(scores).set_index("rater").loc["x"]
+    expected = ttest_1samp(scores["x"] - scores["y"], 0).confidence_interval()
+    assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
 
 
 def test_the_intraclass_correlations_are_those_of_shrout_and_fleiss():

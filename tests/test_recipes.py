@@ -201,6 +201,31 @@ def test_variance_parts_of_seeds_equal_a_mixed_model_of_statsmodels():
     assert math.isnan(parts["repeat"])
 
 
+def test_the_variance_of_a_difference_of_recipes_is_that_of_statsmodels_mean_squares():
+    """V = var_q(d) / N + sum over both of (s2 - e / N) / S, with Satterthwaite's degrees of freedom."""
+    import statsmodels.api as sm
+    from scipy.stats import t
+    from statsmodels.formula.api import ols
+
+    cube = draw(np.random.default_rng(4), 60, 2, 4, sd=0.08)
+    squares = []
+    for recipe in range(2):
+        rows = pd.DataFrame(
+            [(q, s, cube[q, recipe, s]) for q in range(60) for s in range(4)], columns=["q", "s", "y"]
+        )
+        squares.append(sm.stats.anova_lm(ols("y ~ C(q) + C(s)", rows).fit())["mean_sq"])
+    seeds = np.mean([square["C(s)"] for square in squares]) / 60
+    rest = np.mean([square["Residual"] for square in squares])
+    over_questions = np.var(cube[:, 0].mean(axis=1) - cube[:, 1].mean(axis=1), ddof=1) / 60
+    parts = over_questions, 2 * seeds / 4, 2 * rest / 60 / 4
+    variance = parts[0] + parts[1] - parts[2]
+    df = variance**2 / (parts[0] ** 2 / 59 + parts[1] ** 2 / 6 + parts[2] ** 2 / (6 * 59))
+    (pair,) = compare_recipes({"s": {"a": cube[:, 0], "b": cube[:, 1]}})["s"].pairs
+    assert pair.df == pytest.approx(df)
+    assert pair.high - pair.low == pytest.approx(2 * t.ppf(0.975, df) * math.sqrt(variance))
+    assert pair.p == pytest.approx(2 * t.sf(abs(pair.difference) / math.sqrt(variance), df))
+
+
 def test_repeats_of_an_evaluation_are_told_from_what_a_seed_does_to_a_question():
     rng = np.random.default_rng(0)
     cell = rng.normal(0, 0.3, (4000, 3, 1))

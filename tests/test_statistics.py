@@ -13,9 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.foundation.errors import ScoreError
-from bakeoff.statistics.bootstrap import effective_clusters
+from bakeoff.statistics.bootstrap import Resampling, effective_clusters, expanded_percentiles
 from bakeoff.statistics.comparison import compare, compare_suites
-from bakeoff.statistics.intervals import agresti_min, clustered_wilson, cohens_h, matched_odds_ratio, wilson
+from bakeoff.statistics.intervals import (
+    agresti_min,
+    bounded_interval,
+    clustered_wilson,
+    cohens_h,
+    matched_odds_ratio,
+    wilson,
+)
 from bakeoff.statistics.power import (
     exact_power,
     fewest_disagreements,
@@ -23,7 +30,15 @@ from bakeoff.statistics.power import (
     minimum_detectable_difference,
     samples_needed,
 )
-from bakeoff.statistics.significance import PairsOf, holm, mcnemar, shaffer, sign_flip_tests, tie_groups
+from bakeoff.statistics.significance import (
+    PairsOf,
+    clustered_t_test,
+    holm,
+    mcnemar,
+    shaffer,
+    sign_flip_tests,
+    tie_groups,
+)
 from bakeoff.statistics.tables import sample_matrix
 
 
@@ -563,6 +578,61 @@ def test_the_clustered_bootstrap_agrees_with_the_cluster_robust_error_of_statsmo
     assert (pair["high"] - pair["low"]) / 2 == pytest.approx(2.03 * fit.bse[0], rel=0.06)
     assert pair["p_clustered"] == pytest.approx(fit.pvalues[0], abs=0.01)
     assert "40 subsets" in result.method
+
+
+def test_the_clustered_test_is_statsmodels_cluster_robust_t_test_for_subsets_of_one_size():
+    import statsmodels.api as sm
+
+    rng = np.random.default_rng(8)
+    codes = np.repeat(np.arange(12), 9)
+    values = np.repeat(rng.normal(0.1, 0.3, 12), 9) + rng.choice([-1.0, 0.0, 1.0], size=108)
+    robust = {"cov_type": "cluster", "cov_kwds": {"groups": codes}, "use_t": True}
+    fit = sm.OLS(values, np.ones(108)).fit(**robust)
+    p, effect = clustered_t_test(values, codes)
+    assert p == pytest.approx(fit.pvalues[0], abs=1e-9)
+    assert effect == pytest.approx(fit.bse[0] ** 2 / (values.var(ddof=1) / 108))
+
+
+def test_expanded_percentiles_are_hesterberg_s():
+    """The American Statistician 2015, section 3.3: alpha' / 2 = Phi(-sqrt(n / (n - 1)) t[1 - alpha / 2, n - 1])."""
+    from scipy.stats import norm, t
+
+    draws = np.random.default_rng(0).normal(size=(4_000, 2))
+    for n in (5, 10, 40):
+        tail = norm.cdf(-math.sqrt(n / (n - 1)) * t.ppf(0.975, n - 1))
+        found = expanded_percentiles(Resampling(draws, math.sqrt(n / (n - 1)), n - 1.0))
+        assert found == pytest.approx(np.quantile(draws, [tail, 1 - tail], axis=0))
+
+
+def test_dz_has_the_large_sample_error_of_hedges_and_olkin():
+    """Section 5: the variance of d of n pairs is 1 / n + d^2 / (2 n); beside it the mean's own interval."""
+    scores = np.random.default_rng(3).normal(0.6, 1, size=400).clip(-2, 2) + 2.5
+    table = pd.DataFrame({"a": scores, "b": np.full(400, 2.5)})
+    pair = row(compare(table, scale=(0, 5)), "a", "b")
+    dz = (scores - 2.5).mean() / (scores - 2.5).std(ddof=1)
+    assert pair["effect"] == pytest.approx(dz)
+    error = math.sqrt(1 / 400 + dz**2 / 800)
+    assert (pair["effect_high"] - pair["effect_low"]) / 2 == pytest.approx(1.96 * error, rel=0.06)
+
+
+def test_a_mean_on_a_bounded_scale_has_half_a_case_at_each_end_by_hand():
+    """Right or wrong, one rater: the mean and variance of the n cases with half a case of 0 and half a case of 1."""
+    from scipy.stats import t
+
+    cases, right = 12, 9
+    p = right / cases
+    low, high = bounded_interval(p, (p * (1 - p) / (cases - 1), cases - 1.0), cases, (0.0, 1.0))
+    weights = np.array([cases - right, right]) + 0.5
+    middle = weights[1] / (cases + 1)
+    of_cases = p * (1 - p) / (cases - 1) * (cases / (cases + 1)) ** 2
+    ends_apart = cases * (p - middle) ** 2 + ((0 - middle) ** 2 + (1 - middle) ** 2) / 2
+    added = ends_apart / (cases + 1) ** 2
+    # within the cases and between cases and ends: the sum of squares of all thirteen
+    total = cases * p * (1 - p) + ends_apart
+    assert total == pytest.approx((cases + 1) * middle * (1 - middle))
+    df = (of_cases + added) ** 2 / ((of_cases**2 + added**2) / (cases - 1))
+    reach = t.ppf(0.975, df) * math.sqrt(of_cases + added)
+    assert (low, high) == pytest.approx((middle - reach, min(1.0, middle + reach)))
 
 
 def test_subsets_that_differ_widen_the_interval_when_sampled_and_narrow_it_when_fixed():

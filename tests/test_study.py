@@ -14,6 +14,7 @@ from bakeoff.foundation.errors import ScoreError
 from bakeoff.judgement.case_rows import CRISIS_WORDS
 from bakeoff.judgement.replies import Reply, load_cases
 from bakeoff.judgement.rubric import DIMENSIONS
+from bakeoff.statistics.significance import mcnemar
 from bakeoff.statistics.study import PLANNED, detectable, outlook, plan_study, raters_needed
 from judge.__main__ import main
 
@@ -111,6 +112,21 @@ def test_a_study_of_less_than_nothing_or_of_no_variance_is_refused_or_limited() 
     assert math.isinf(detectable(2, 2, 2, variance={**PLANNED, "rest": 4.0}))
     sentence = outlook(6, 2, raters=2, variance={**PLANNED, "rest": 16.0, "case x model": 16.0}).words
     assert "no difference on the scale" in sentence[0]
+
+
+@pytest.mark.parametrize("cases", [12, 24, 60])
+def test_where_cases_alone_vary_the_planner_has_the_power_of_statsmodels_paired_t_test(cases) -> None:
+    from statsmodels.stats.power import TTestPower
+
+    variance = {"case x model": 0.25, "rater x model": 0.0, "rest": 0.0}
+    effect = detectable(cases, 5, 2, variance=variance) / math.sqrt(2 * 0.25)
+    assert TTestPower().power(effect, cases, 0.05) == pytest.approx(0.8, abs=0.02)
+
+
+def test_the_clearest_result_there_can_be_is_that_of_the_exact_test() -> None:
+    for cases, models in ((8, 6), (12, 3), (24, 2)):
+        pairs = models * (models - 1) // 2
+        assert outlook(cases, models).smallest_p == pytest.approx(min(1, pairs * mcnemar(cases, 0)))
 
 
 def test_more_dimensions_need_more_of_everything() -> None:

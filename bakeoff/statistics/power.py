@@ -148,8 +148,8 @@ class _ExactTest:
         from scipy.special import bdtr
 
         share = (1 + difference / self._discordance) / 2 if self._discordance else 0.5
-        found = sum(bdtr(self._limits, self._apart, one) for one in (share, 1 - share))
-        return float((self._chances * found).sum()) if len(self._apart) else 0.0
+        chances = sum(bdtr(self._limits, self._apart, chance) for chance in (share, 1 - share))
+        return float((self._chances * chances).sum()) if len(self._apart) else 0.0
 
 
 def _limits(apart: NDArray[np.int64], level: float) -> NDArray[np.int64]:
@@ -185,22 +185,22 @@ def samples_needed(
     """
     from scipy.special import ndtri
 
-    wanted = abs(difference)
-    if wanted == 0:
+    size = abs(difference)
+    if size == 0:
         raise ScoreError("samples_needed: difference must not be 0: no number of samples tells equals apart")
-    if not math.isfinite(wanted) or (wanted > 1 and not graded):
+    if not math.isfinite(size) or (size > 1 and not graded):
         raise ScoreError(f"samples_needed: difference {difference:g} must be a number from -1 to 1")
     reach = float(ndtri(power) - ndtri(alpha / 2 / pairs))
     fewest = fewest_disagreements(alpha, pairs)
-    by_formula = math.ceil(round(discordance * design_effect * (reach / wanted) ** 2, 9))
+    by_formula = math.ceil(round(discordance * design_effect * (reach / size) ** 2, 9))
     if graded:
         return max(by_formula, fewest)
 
-    unclustered = wanted / math.sqrt(design_effect)
+    unclustered = size / math.sqrt(design_effect)
     rate = min(max(discordance, unclustered), 1.0)
 
     def is_enough(n: int) -> bool:
-        return fewest / n <= wanted and _ExactTest(n, rate, alpha / pairs).power(unclustered) >= power
+        return fewest / n <= size and _ExactTest(n, rate, alpha / pairs).power(unclustered) >= power
 
     too_few, enough = fewest - 1, max(by_formula + by_formula // 8, fewest)
     while not is_enough(enough):

@@ -141,15 +141,16 @@ def plan_study(
     plans = []
     least = max(cases, cases_needed(models, alpha))
     fewest = max(raters, FEWEST_RATERS)
+    counts = [*range(least, 100), *range(max(least, 100), max(MOST_CASES, least) + 1, 10)]
     for number in range(fewest, max(MOST_RATERS, fewest) + 1):
-        enough = (
-            count
-            for count in [*range(least, 100), *range(max(least, 100), max(MOST_CASES, least) + 1, 10)]
-            if detectable(count, number, models, variance=variance, alpha=alpha) <= difference
-        )
-        count = next(enough, None)
-        if count is not None:
-            plans.append(Plan(number, count, number * count * models * HOURS_PER_REPLY))
+
+        def is_enough(count: int, raters: int = number) -> bool:
+            return detectable(count, raters, models, variance=variance, alpha=alpha) <= difference
+
+        if not is_enough(counts[-1]):
+            continue  # nor do fewer cases
+        count = next(count for count in counts if is_enough(count))
+        plans.append(Plan(number, count, number * count * models * HOURS_PER_REPLY))
     return min(plans, key=lambda plan: (round(plan.hours, 6), plan.cases), default=None)
 
 
@@ -243,8 +244,8 @@ class Outlook:
                 f"{self.detectable:.1f} points in four studies of five"
             )
             zh += f"；共约 {self.hours:.0f} 人时，在 80% 检验效能下可检出约 {self.detectable:.1f} 分的差异"
-        wanted, wanted_zh = self._what_is_wanted
-        return en + wanted, zh + wanted_zh
+        needs, needs_zh = self._what_is_wanted
+        return en + needs, zh + needs_zh
 
     @property
     def _what_is_wanted(self) -> tuple[str, str]:
