@@ -72,7 +72,7 @@ class Start:
 
 
 class Tell(Protocol):
-    """Takes an event of the run, as :meth:`bakeoff.store.stages.Timeline.tell` does."""
+    """Takes an event of the run, as a timeline of the store does."""
 
     def __call__(self, event: str, **facts: object) -> None:
         """Note *event*."""

@@ -96,9 +96,10 @@ class _Demand:
 
 @dataclass
 class Leases:
-    """Leases of cards across processes, each a file that its holder keeps locked.
+    """Leases of cards across processes.
 
-    The kernel drops the lock of a process that dies in whatever way, so a lease is never stale.
+    Each is a file that its holder keeps locked. The kernel drops the lock of a process that dies in whatever way, so a
+    lease is never stale.
 
     Args:
         folder: where they are noted; the same one for all who share the cards.

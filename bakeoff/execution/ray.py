@@ -24,7 +24,10 @@ ANSWER_S = 10.0
 
 
 class Attendant:
-    """Runs on a node beside one command: starts it, says how it is, passes signals on (an actor)."""
+    """An actor on a node that starts one command and watches it.
+
+    It says how the command is, and passes signals on.
+    """
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None

@@ -54,7 +54,7 @@ _MARK = "BAKEOFF_RUNNER"
 
 @dataclass
 class Process:
-    """A running (or ended) command; a session of its own, so its group id is its process id."""
+    """A running or ended command, which leads a session and a group."""
 
     command: Command
     log: Path
@@ -128,7 +128,7 @@ def first_error(log: Path, since: int = 0) -> str:
 
 
 class Runner:
-    """Starts commands through keepers (see :mod:`bakeoff.execution.warm`), which are started on first use.
+    """Starts commands through keepers (:mod:`bakeoff.execution.warm`).
 
     Args:
         processes: folder that gets one file per running process group, so that a later run can end what a killed

@@ -85,7 +85,7 @@ class Ahead:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self._begun: set[str] = set()
-        self._process: Process | None = None
+        self._processes: list[Process] = []
         self._lock = threading.Lock()
 
     def hear(self, row: str, stage: str) -> None:
@@ -98,12 +98,9 @@ class Ahead:
         with self._lock:
             if not following or models[following].url or following in self._begun:
                 return
-            if self._process is not None and self._process.alive():
-                return
             self._begun.add(following)
-            self._forget()
             with contextlib.suppress(BakeoffError, OSError):  # the row makes it at its turn
-                self._process = self._start(following, beside=row)
+                self._processes.append(self._start(following, beside=row))
 
     def _start(self, row: str, beside: str) -> Process:
         bench, run = self.bench, self.bench.stages.timeline.path.parent
@@ -114,17 +111,13 @@ class Ahead:
         line = ("nice", "-n", "10", sys.executable, "-m", "bakeoff.runs.ahead", *places, *options, row)
         return bench.runner.start(Command(line), run / "ahead.log")
 
-    def _forget(self) -> None:
-        if self._process is not None:
-            self.bench.runner.forget(self._process)
-            self._process = None
-
     def close(self) -> None:
         """End what is still being made; the next run takes up there."""
         with self._lock:
-            if self._process is not None:
-                self._process.stop()
-            self._forget()
+            for process in self._processes:
+                process.stop()
+                self.bench.runner.forget(process)
+            self._processes.clear()
 
 
 def identity_of(matrix: Matrix, row: str) -> str:
@@ -271,4 +264,8 @@ def _work(row: str, beside: str, marks: Collection[str], bench: Bench) -> str | 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _interrupt)
+    with contextlib.suppress(
+        OSError
+    ):  # if memory runs out all the same, this ends and not the row on the card
+        Path("/proc/self/oom_score_adj").write_text("900")
     sys.exit(main(sys.argv[1:]))
