@@ -38,6 +38,12 @@ _CONCLUDES = re.compile(
     r"[\W_]*(?:因此|所以|故|因而|这|此|该|那么?|正|就|都|显然|也就)*(?:属于|是|为|即|叫做?|称为|体现了?|反映了?|说明了?)(?:一种|典型的|所谓的?)?[\W_]*"
 )
 """What a clause says before its option where it names the case of the question."""
+_RECOMMENDS = re.compile(
+    r"(?:建议|推荐|应该|应当|最好|不妨)(?:[你您他她]们?)?(?:[\u4e00-\u9fff]{0,6}[说道复应])?[\W_]*$"
+    r"|\b(?:recommend|suggest|advise|should)(?: (?:that )?(?:you|he|she|they))?(?: (?:say|saying|reply|replying))?[\W_]*$",
+    re.IGNORECASE,
+)
+"""What commends the words that follow."""
 _SUPPOSES = re.compile(r"\W*(?:若|如果|假如|假设|要是|倘若|if\b|suppose)", re.IGNORECASE)
 _EVERY = re.compile(
     r"(?:(?:本|此|这道?)题|因此|所以|故|应该?)[^,。;\n]{0,4}(?:全选|全部选|都选)(?:,?即[A-J]+)?[。.!]*$"
@@ -61,7 +67,7 @@ _SHORT = 400
 _NEAR = 120
 _TOPIC = beginning_with(
     "cefost主例前区基概比涉相知考要重题",
-    r"考[查察]|涉及|知识点|要点|重点|基础|前提|概念|主题|题[目干]问|相反|区别|例如|比如|\b(?:topic|opposite|common|concept|such as|for example|e\.g)\b",
+    r"考[查察]|涉及|知识点|要点(?!击)|重点|基础|前提|概念|主题|题[目干]问|相反|区别|例如|比如|\b(?:topic|opposite|common|concept|such as|for example|e\.g)\b",
     re.IGNORECASE,
 )
 """What a question is about is not its answer."""
@@ -271,7 +277,8 @@ class ClauseReader(MentionReader):
             if self._verdict(later) is None or is_of_others(later):
                 continue
             if told and self._verdict(later) != self._verdict(told) and self._contradicts(told, later):
-                if not self.stem.shares(later):
+                first = self._verdict(told)
+                if not self.stem.shares(later) or (first and first.chooses):
                     return ""
                 told = later
             if not told or _OUTRIGHT.search(later):
@@ -358,7 +365,12 @@ class ClauseReader(MentionReader):
             after = self._after(mention)
             asked = "?" in self.text[mention.end : mention.end + len(after) + 1]
             sentence = re.split(r"[。!?;\n]|\. ", self.text[: mention.start])[-1] + after
-            if asked or is_doubtful(sentence) or speaks_against(before + after) or is_of_others(sentence):
+            if asked or is_doubtful(sentence) or speaks_against(before + after):
+                return ""
+            if self._recommends(mention, words):
+                stands = True
+                continue
+            if is_of_others(sentence):
                 return ""
             glossed = not self.text[: mention.start].strip() and mention.end - mention.start > len(words) + 1
             alone = not before.strip(" *_`") and not self.text[: mention.start].rstrip().endswith(
@@ -373,6 +385,15 @@ class ClauseReader(MentionReader):
             concludes = _CONCLUDES.fullmatch(before) and not foreign_part(self.stem.without(after))
             stands = stands or (bool(concludes) and not self.asks_exception)
         return LETTERS[index] if stands else ""
+
+    def _recommends(self, mention: Mention, words: str) -> bool:
+        """Whether the sentence before *mention* commends its long words."""
+        lead = re.split(r"[。!?;\n]|\. ", self.text[: mention.start])[-1]
+        commends = _RECOMMENDS.search(lead)
+        if commends is None or len(words) < 6 or self.stem.asks is not Asks.FOR_WHAT_HOLDS:
+            return False
+        by = lead[: commends.start()]
+        return not (speaks_against(lead) or is_ascribed(lead) or is_of_others(by))
 
     def _answers_question(self, before: str, after: str) -> bool:
         """Whether the words around an option are the question's, but for a few."""

@@ -19,24 +19,26 @@ it cannot be read is no answer either: a part of a list is not to pass for the l
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from functools import lru_cache
 
 from bakeoff.scoring.beginnings import beginning_with
 from bakeoff.scoring.clauses import ClauseReader
-from bakeoff.scoring.judgements import TAKEN_BACK, UNSURE, is_approved
-from bakeoff.scoring.labels import LETTERS, LabelReader, Labels
+from bakeoff.scoring.judgements import REJECTED, TAKEN_BACK, UNSURE, is_approved
+from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.layout import below_heading, laid_out
 from bakeoff.scoring.naming import in_letters
 from bakeoff.scoring.options import OptionSet, bare, plain_form, prepared
-from bakeoff.scoring.questions import Stem, stem_of
+from bakeoff.scoring.questions import Asks, Stem, stem_of
 from bakeoff.scoring.quotations import without_question
 from bakeoff.scoring.reading import spoken_part
 from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED, MENTION
-from bakeoff.scoring.turns import own_turn, withdrawn_at
+from bakeoff.scoring.tallies import contradicts
+from bakeoff.scoring.turns import own_turn, thought_again, withdrawn_at
 
-RULES = 4
+RULES = 5
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 
@@ -53,6 +55,11 @@ _ONLY_BEHIND = re.compile(r"^ only\b")
 _LETTERS_APART = re.compile(r"[A-J](?:[\s。.;,、]+[A-J])+[。.;]?")
 _INITIAL = re.compile(r"A *: *(?=[*_`(]*[A-J](?![A-Za-z0-9]))")
 """The "A:" before an answer."""
+_NO_DENIAL = re.compile(r"[✗✘❌×✖没]")
+_AFTER_LEAD = re.compile(
+    r"[*_`\s]*(?:[.。,;!:(\n]|因(?![子素果数变])|理由|解析|$|-|—|正确|才?是因"
+    r"|because|since|as\b|is because\b)"
+)
 _LABEL_FIRST = re.compile(r"[*_(\[【]*[A-J][*_)\]】]*(?:[.、:)]|\s*$)")
 _HEADED = re.compile(r"(?:^|(?<=[;,。\n])) ?([A-J]):")
 _LABEL_STARTS = re.compile(r"^[\s>*_-]*([A-J])[*_]*[.、:)]", re.MULTILINE)
@@ -87,10 +94,20 @@ def _asked(question: str) -> Stem:
 def _stated(text: str, options: OptionSet, multiple: bool, stem: Stem) -> str:
     """Return the letters that *text* states, unless it withdraws them."""
     letters = _sectioned(text, options, multiple, stem) if text else ""
+    before, behind = thought_again(text) if letters else ("", "")
+    if before and _names(before, options):
+        later = _sectioned(behind, options, multiple, stem)
+        confirmed = later or (behind if not multiple and letters in behind else "")
+        if letters not in confirmed or (multiple and later != letters):
+            return "" if multiple else later
     if not letters or (end := withdrawn_at(text)) < 0:
         return letters
-    words = LabelReader(text[end:], options, multiple)
-    return letters if MENTION.search(words.text) or words.named_at else ""
+    return letters if _names(text[end:], options) else ""
+
+
+def _names(text: str, options: OptionSet) -> bool:
+    """Whether *text* names an option by its letter or words."""
+    return bool(MENTION.search(text)) or any(words in text for words in options.longest_first)
 
 
 def _sectioned(text: str, options: OptionSet, multiple: bool, stem: Stem) -> str:
@@ -118,6 +135,12 @@ def _read(text: str, options: OptionSet, multiple: bool, stem: Stem) -> str:
     reader = _ReplyReader(text, options, multiple, stem=stem)
     unquoted = without_question(text, reader.options)
     reader = reader if unquoted == text else _ReplyReader(unquoted, options, multiple, stem=stem)
+    letters = _chosen(reader, unquoted, multiple)
+    return "" if letters and (contradicts(reader, letters) or reader.drops(letters)) else letters
+
+
+def _chosen(reader: _ReplyReader, unquoted: str, multiple: bool) -> str:
+    """Return what the reply chooses, by letters or by the options' words."""
     if letters := reader.answer():
         return letters
     # of several, a label beside the words may be one that the words do not repeat
@@ -125,7 +148,7 @@ def _read(text: str, options: OptionSet, multiple: bool, stem: Stem) -> str:
     lettered = unquoted if mixed else in_letters(unquoted, reader.options)
     if lettered == unquoted:
         return reader.by_clauses()
-    named = _ReplyReader(lettered, options, multiple, True, stem)
+    named = _ReplyReader(lettered, reader.prepared, multiple, True, reader.stem)
     return named.answer() or reader.by_clauses() or named.by_clauses()
 
 
@@ -138,6 +161,19 @@ class _ReplyReader(ClauseReader):
             return ""
         letters = self._stated() if self.text else ""
         return "" if self.multiple and self._leaves_open() else letters
+
+    def drops(self, letters: str) -> bool:
+        """Whether the reply denies one of several options that it chose."""
+        if not self.multiple or self.asks_exception or self.stem.asks is Asks.UNCLEAR:
+            return False
+        for mention in itertools.islice(MENTION.finditer(self.text), 1, MOST_CUES):
+            item = self.item(mention.start(), small=False)
+            if item is None or len(item[0]) > 1 or LETTERS[item[0][0]] not in letters:
+                continue
+            denial = REJECTED.match(self.text[item[1] : item[1] + 40])
+            if denial and not _NO_DENIAL.search(denial[0]) and not self.doubted(mention.start()):
+                return True
+        return False
 
     def _leaves_open(self) -> bool:
         """Whether the reply says that it did not decide on all options."""
@@ -240,9 +276,7 @@ class _ReplyReader(ClauseReader):
             tail,
         ):
             return None
-        if not re.match(
-            r"[*_`\s]*(?:[.。,;!:(\n]|因|理由|解析|$|-|—|正确|才?是因|because|since|as\b|is because\b)", tail
-        ):
+        if not _AFTER_LEAD.match(tail):
             return None
         if re.fullmatch(r"[*_`\s]*:[*_`\s]*", tail) or re.match(r" ?\([^()\n]{1,40}\) ?\w", tail):
             return None  # what the option says was to follow
@@ -253,7 +287,8 @@ class _ReplyReader(ClauseReader):
         if re.match(r"[*_`\s]*[.、:,]?\s*(?:[A-J]\.)", tail) or is_approved(tail):
             return None
         stop = re.match(
-            r"[*_`\s]*(?:[。!\n;(]|$|[,.]\s*(?:因|理由|解析|because|since|其|而)|因|理由|解析)", tail
+            r"[*_`\s]*(?:[。!\n;(]|$|[,.]\s*(?:因|理由|解析|because|since|其|而)|因(?![子素果数变])|理由|解析)",
+            tail,
         )
         if not stop and (
             self.statements(MARKED) or any(c.indices != labels.indices for c in self.statements(CHOSEN))

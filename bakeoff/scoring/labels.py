@@ -128,7 +128,7 @@ _ENGLISH_FOLLOWERS = frozenset(
 _BEHIND_WORDS = re.compile(r"和|与|及|跟|以及|或|是|为|才|最|因|的|更|都|不|这")
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 _CJK_FOLLOWERS = re.compile(
-    r"选|项|当之无愧|没|有(?!人)|考虑|关注|强调|既|仅|过于|太(?!太)|在|从|把|让|使|忽|缺|直接|尊|针对|贴|切|较|很|非|极|毫|未|无|胜|占|仍|已|却|恰|刚|确|上(?=[\W_]|$)|和|与|及|跟|或|以及|还|并|都|均|也|皆|全|是|为|才|正确|对|错|最|两|三|四|五|这|更|比较|合适|恰当|符合|当选|不|其|因|而|作|等|属|应该|应|无误"
+    r"选|项|当之无愧|没|有(?!人)|考虑|关注|强调|既|仅|过于|太(?!太)|在|从|把|让|使|忽|缺|直接|尊|针对|贴|切|较|很|非|极|毫|未|无|胜|占|仍|已|却|恰|刚|确|上(?=[\W_]|$)|和|与|及|跟|或|以及|还|并|都|均|也|皆|全|是|为|才|正确|对|错|最|两|三|四|五|这|更|比较|合适|恰当|符合|当选|不|其|因(?![子素果数变])|而|作|等|属|应该|应|无误"
     r"|有误|中|吗|么|之一|的|所|即|说|描述|表述|更正|理由|解析|答案|吧|呢|啊|啦|哦|哈|嘛|了|没错|没问题|无疑|方案|选项|会|则|就|虽|但|可|能|被|误|除外|排除|确|一项|比|呀|哟|噢|喔|咯|喽|嘞|诶|哇|同样|亦|之|与"
 )
 _ORDINAL = re.compile(
@@ -384,6 +384,8 @@ class LabelReader:
             )
         following = self.text[end : end + 1]
         if _CJK.match(following):
+            if len(run[0]) == 1 and run[0] + following in self.stem.text and following not in "是项选的":
+                return None  # a name of the question's: A因子
             return (indices, end) if _CJK_FOLLOWERS.match(self.text, end) and not run[0].islower() else None
         return indices, end
 

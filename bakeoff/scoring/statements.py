@@ -104,6 +104,10 @@ _OF_CHOOSING = re.compile(
     re.IGNORECASE,
 )
 _NEGATIONS = tuple("不没未非")
+_CONNECTIVE = re.compile(r"(?:故|因此|所以|那就?是|[,。;]是|so|thus|hence|therefore),?", re.IGNORECASE)
+_GOES_ON = re.compile(
+    r"(?![了吧呢啊呀哦啦嘛无])[\u4e00-\u9fff]|[ ](?:is|are|was|does|has|would|can|could|seems|isn't|doesn't)\b"
+)
 _JOINED = re.compile(r"、\s*|[\s*_`,、;。]*(?:也|还|同时|并且?|另外|以及|再|又|and|also)[^。;\n]{0,6}")
 _SET_APART = re.compile(
     r"[;。\n][\s*_`(\[【\"'“‘「『-]*(?:(?:还有|另外|以及|同时|和|选项?|[Oo]ptions?|[Aa]lso)[\s,]*|[a-j\d]{1,2}[.)、:][\s*_`]*)?$"
@@ -240,6 +244,9 @@ class StatementReader(LabelReader):
             marked = self.label_list(match.end())
             if marked is None or self.denied(marked) or self._is_judgement(match):
                 continue
+            told = _CONNECTIVE.fullmatch(match[0]) and _GOES_ON.match(self.text, marked.end)
+            if told and not is_approved(self.text[marked.end : marked.end + 60]):
+                continue  # what concludes is said of the option: 因此C有所偏颇
             # who feels it is a person of the question
             felt = self.named and match[0].lower().startswith("fe")
             if not felt and not self.is_mine(self.lead_up(match.start())):

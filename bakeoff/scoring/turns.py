@@ -26,11 +26,24 @@ _WITHDRAWN = beginning_with(
 )
 
 
+_FURTHER = re.compile(
+    r"\n[ \t]*(?P<first>[^\n]{4,300}(?:\(\s*\)|_{2,}|\?|:|的?是|包括)[。.]?)[ \t]*\n\s*\(?A[.、:) ][^\n]+\n\s*\(?B[.、:) ]"
+)
+"""A question with its options that follows without a head."""
+
+
 def own_turn(text: str, stem: Stem) -> tuple[str, str]:
     """Return what may answer the question, and the whole if that does not.
 
     The second is empty where a reply asks several questions of which none is the one that was asked.
     """
+    further = _FURTHER.search(text)
+    if (
+        further
+        and (before := text[: further.start()].strip())
+        and not stem.is_repeated_by(further["first"], 0.5)
+    ):
+        return own_turn(before, stem)[0], ""
     asked = list(_ASKED.finditer(text)) if "\n" in text else [first] if (first := _ASKED.match(text)) else []
     if not asked:
         return text, ""
@@ -49,6 +62,25 @@ def own_turn(text: str, stem: Stem) -> tuple[str, str]:
     if len(parts) == 1:
         return text, ""
     return (own[0], "") if len(own) == 1 else ("", "")
+
+
+_THINKS_AGAIN = beginning_with(
+    r"\s,。;!?.…—\-",
+    r"[\n,。;!?.…—-]\s*(?:(?:哦|噢|啊|嗯|呃|唉|哎|但是?|不过)?,?(?:等等|等一下|且慢|慢着|不对|不(?=[,。!…])|错了|更正|再(?:仔细)?想|再(?:仔细)?看|重新[想看考审]"
+    r"|抱歉|对不起|刚才?[^,。]{0,4}(?:错|不对)|[说写搞看弄想]错了|wait\b|actually\b|correction\b|no(?=[,.!])|sorry\b|on second thought"
+    r"|scratch that|hold on\b|let me (?:re|correct))[\s,:。!…—-]*)+",
+    re.IGNORECASE,
+)
+"""What shows that a reply thinks again, at the beginning of a clause."""
+
+
+def thought_again(text: str) -> tuple[str, str]:
+    """Return what *text* says before and after it last thinks again.
+
+    The first is empty where it does not.
+    """
+    again = list(_THINKS_AGAIN.finditer(text))
+    return (text[: again[-1].start()], text[again[-1].end() :]) if again else ("", text)
 
 
 def withdrawn_at(text: str) -> int:

@@ -20,7 +20,7 @@ _MEANS_WELL = beginning_with(
 )
 _NEGATION = beginning_with(
     "acdfinw不别勿够并无未没算缺莫谈非",
-    r"不|没有?|未(?!来)|无(?!意识|条件)|非|别(?=选)|勿|莫(?=选)|并非|谈不上|算不上|够不上|缺乏|\b(?:not|no|never|cannot|isn|aren|doesn|don|wasn|neither|nor|without|fails? to)\b(?:['’]t\b)?|n['’]t\b",
+    r"不|没有?|未(?!来)|无(?!意识|条件)|非|(?<![分区个特类性判识级差辨鉴派])别(?![的人处名墅扭致称])|勿|莫(?=选)|并非|谈不上|算不上|够不上|缺乏|\b(?:not|no|never|cannot|isn|aren|doesn|don|wasn|neither|nor|without|fails? to)\b(?:['’]t\b)?|n['’]t\b",
     re.IGNORECASE,
 )
 _FAULT = beginning_with(
@@ -45,8 +45,8 @@ _HOLDS = beginning_with(
     re.IGNORECASE,
 )
 _DOUBTFUL = beginning_with(
-    "?cfilmoprsuw一不为么之乍也似倘假其初勉即可同吗呢哪多大如存容尚待很或拒是有某的看考至若要误谁貌还部除难",
-    r"若|如果|假如|假设|要是|倘若|除非|即使|可能|也许|或许|大概|是否|难道|似乎|看似|初看|乍看|乍一看|貌似|容易|误(?:选|认|以)|有人|有些人|很多人|不少人|多数人|同学|考生|[吗么呢](?=[\W_]|$)|\?|[哪谁]|为何|为什么|至少|部分|勉强|一定程度|某种|存疑|待定|尚|的人|难说|拒绝|某些|或者?(?!许)|还是(?!选)|其中之一|之一"
+    "?cfilmoprsuw当混一不为么之乍也似倘假其初勉即可同吗呢哪多大如存容尚待很或拒是有某的看考至若要误谁貌还部除难",
+    r"若|如果|假如|假设|要是|倘若|除非|即使|可能|也许|或许|大概|是否|难道|当[成作]|误当|混同|混为一谈|似乎|看似|初看|乍看|乍一看|貌似|容易|误(?:选|认|以)|有人|有些人|很多人|不少人|多数人|同学|考生|[吗么呢](?=[\W_]|$)|\?|[哪谁]|为何|为什么|至少|部分|勉强|一定程度|某种|存疑|待定|尚|的人|难说|拒绝|某些|或者?(?!许)|还是(?!选)|其中之一|之一"
     r"|\b(?:if|unless|whether|suppose|maybe|perhaps|might|may|could|possibly|some|many|people|students|or|seems?|looks?|partly|less|first|when|refuse)\b",
     re.IGNORECASE,
 )
