@@ -306,6 +306,8 @@ def of_suite(suite: Suite) -> Iterator[str]:
         yield f"suites.{suite.name}: is the name under which replies to crisis cases are scored; give it another name"
     if suite.subsets and len(set(suite.subsets)) < len(suite.subsets):
         yield f"suites.{suite.name}.subsets: names a subset twice; list each once"
+    if suite.subsets is not None and not suite.subsets:
+        yield f"suites.{suite.name}.subsets: lists none; take the line out to ask all of them"
     yield from _scoring(suite)
     for name, value in suite.generation.items():
         where = f"suites.{suite.name}.generation.{name}"
