@@ -879,6 +879,10 @@ def test_the_short_line_of_a_service_that_lost_its_port_is_what_was_last_seen() 
         "first error: OSError: address in use\nlast lines of log:\n    [INFO:swift] rank: -1\nby hand: swift"
     )
     assert in_short(words) == "m is not ready: process 9 listens there (first error: OSError: address in use)"
+    refused = (
+        "m does not begin: the doctor found\nerror: m.key_env: KEY is not set\n    -> put KEY=… into .env"
+    )
+    assert in_short(refused).endswith("found: error: m.key_env: KEY is not set -> put KEY=… into .env")
 
 
 @pytest.mark.parametrize(

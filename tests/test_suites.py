@@ -77,6 +77,8 @@ def test_the_metrics_that_may_be_named_are_those_that_are_given() -> None:
         ("facts_exam", "[1]", "a row is a JSON object"),
         ("facts_exam", "[" * 5000, "nested too deeply"),
         ("facts_exam", '{"answer": "A", "answer": "B"}', "'answer' is given twice"),
+        ("facts_exam", '{"id": ' + "9" * 5000 + "}", "not JSON (Exceeds the limit"),
+        ("facts_exam", '{"question": "q", "A": NaN, "B": "b", "answer": "A"}', "NaN is no number"),
         ("facts_exam", '{"question": "\\ud83d"}', "holds half a character"),
         ("facts_exam", exam_row(answer=[1]), "letter(s) up to D, found [1]"),
         ("facts_exam", {"question": "问", "options": ["是", "否"], "answer": "A"}, "has no options: give them as 'A'"),

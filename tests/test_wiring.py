@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bakeoff.store.stages import Record
+from fixtures.config import refuse_unwritable
 from tests.chains import plant_base, plant_tools
 from tests.synthetic_findings import synthetic_findings
 from tests.test_report import saved
@@ -142,6 +143,19 @@ def test_rows_that_cannot_run_here_are_skipped_with_the_reason(
     assert done.returncode == 0
     assert done.stdout.count("skipped: big: needs a GPU with 70000 GiB") == 1
     assert (tmp_path / "reports" / "index.html").is_file()
+
+
+def test_a_report_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("file", "file/sub", "nowhere", "nowhere/sub", "loop", "n" * 300, "n" * 5000):
+        with pytest.raises(
+            pytest.UsageError, match=r"(?s)^--html: .* cannot be written \(.*\); name another folder$"
+        ):
+            refuse_unwritable("--html", tmp_path / name / "index.html")
+    refuse_unwritable("--html", tmp_path / "new" / "folder" / "index.html")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_report_may_be_named_as_a_file(run_pytest: PytestRun, matrix: Path, tmp_path: Path) -> None:

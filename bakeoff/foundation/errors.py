@@ -22,6 +22,7 @@ Every message names the place, the rule, the value and the way out.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -168,6 +169,9 @@ def in_short(message: str) -> str:
     ]
     seen = next((line.removeprefix("last seen: ") for line in rest if line.startswith("last seen: ")), "")
     reason = seen or (quoted[-1] if quoted else "")
+    if reason.startswith("-> "):  # what to do about what the line above says
+        above = next((line for line, below in pairwise(rest) if below.strip() == reason), "")
+        reason = f"{above.strip()} {reason}"
     causes = [line for line in rest if line.startswith(("first error: ", DISK_IS_FULL))]
     return f"{first}{f': {reason}' if reason else ''}{''.join(f' ({line})' for line in causes)}"
 

@@ -25,6 +25,11 @@ NAME_OF_CRISES = Template(
 SUBSET_TWICE = Template(
     "matrix.suites.subset_twice", "names a subset twice; list each once", zh="同一子集写了两次；每个只写一次"
 )
+NO_SUBSET = Template(
+    "matrix.suites.no_subset",
+    "lists none; take the line out to ask all of them",
+    zh="列表为空；删除这一行即评测全部子集",
+)
 NOT_TEXTS = Template(
     "matrix.suites.not_texts", "must be a list of texts, found {value}", zh="应为文本列表，实际是 {value}"
 )
@@ -141,6 +146,8 @@ def of_suite(suite: Suite) -> Iterator[Complaint]:
         yield Complaint(place, NAME_OF_CRISES())
     if suite.subsets and len(set(suite.subsets)) < len(suite.subsets):
         yield Complaint(f"{place}.subsets", SUBSET_TWICE())
+    if suite.subsets is not None and not suite.subsets:
+        yield Complaint(f"suites.{suite.name}.subsets", NO_SUBSET())
     yield from _scoring(suite)
     for name, value in suite.generation.items():
         where = f"{place}.generation.{name}"

@@ -109,16 +109,22 @@ def _json_rows(folder: Path, pattern: str = "*.json*") -> Iterator[tuple[Path, i
 
 def _parsed(text: str, path: Path, number: int) -> object:
     try:
-        value: object = json.loads(text, object_pairs_hook=_once)
+        value: object = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         raise reasons.at(path, number + error.lineno - 1, reasons.NO_JSON(error=error.msg)) from None
     except RecursionError:
         raise reasons.at(path, number, reasons.TOO_DEEP()) from None
     except _Twice as error:
         raise reasons.at(path, number, reasons.TWICE(name=str(error))) from None
+    except ValueError as error:  # NaN, or a number of thousands of digits
+        raise reasons.at(path, number, reasons.NO_JSON(error=str(error).partition(";")[0])) from None
     if has_half_character(json.dumps(value, ensure_ascii=False)):
         raise reasons.at(path, number, reasons.HALF_CHARACTER())
     return value
+
+
+def _no_number(name: str) -> object:
+    raise ValueError(f"{name} is no number")
 
 
 class _Twice(ValueError):
