@@ -95,6 +95,8 @@ def check_records(audit: Audit, evidence: Evidence) -> None:
             audit.compare_keys("record", place, record, {name: stage.get(name) for name in _OF_A_RECORD})
             audit.compare("record", f"{place} outcome", record.get("outcome"), "ran")
             if stage["outcome"] == "ran":
+                untold = record.keys() - stage.keys() - {"made", SAID}
+                audit.compare("record", f"{place} fields", sorted(untold), [])
                 why = spoken(record).get("why")
                 audit.compare("record", f"run.json stages {where} why", spoken(stage)["why"], why)
             # where a service is shared, a row that reuses it names its own log
