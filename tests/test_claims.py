@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,12 @@ def test_the_judge_sharpens_what_people_say_and_never_speaks_alone():
     everything = {key: value for key, value in judge.items() if key[0] in people.cases}
     assert corrected_ratings({"d": people}, {"d": everything}) == {}
     assert corrected_ratings({"d": people}, {}) == {}
+    nobody = Ratings(people.cube[..., :0], people.models, people.cases, ())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert corrected_ratings({"d": nobody}, {"d": judge}) == {}
+    alone = Ratings(people.cube[..., :1], people.models, people.cases, people.raters[:1])
+    assert corrected_ratings({"d": alone}, {"d": judge})["d"].groups == {}  # no judge spares a second rater
 
 
 def test_a_judge_alone_gives_letters_only_when_calibrated_and_as_one_family():
