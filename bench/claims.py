@@ -2,7 +2,7 @@
 
 And however often somebody looks? Populations are simulated.
 
-    python bench/claims.py [--runs 4000] [false few power scatter seeds retention judge looks]
+    python bench/claims.py [--runs 4000] [false few power plan scatter seeds retention judge looks]
 
 Counts studies with a false difference, how often 95 % intervals hold the truth, and how often a true difference is
 found. Prints Markdown tables; exit code 1 if a number lies outside its limits (a false difference in at most 5 % of
@@ -34,12 +34,13 @@ from batched import (
 from claims_of_runs import judge, lost, seeds
 from limits import failures, head, line, mark
 from parts import run_parts
-from populations import Panel, blocks, likert, mean_rating, uneven
+from populations import CASE_MODEL, REST, Panel, blocks, likert, mean_rating, uneven
 from scipy.special import ndtr, stdtr
 
 from bakeoff.statistics.crossed import variance_parts
 from bakeoff.statistics.peeking import always_valid_p
 from bakeoff.statistics.significance import PairsOf, shaffer
+from bakeoff.statistics.study import detectable
 
 CASES = (20, 40, 100)
 RATERS = (3, 5, 8)
@@ -188,6 +189,34 @@ def power(runs: int) -> None:
         )
 
 
+def planned(runs: int) -> None:
+    """Measure how often a study finds the difference that its plan promises.
+
+    One model is better than the others by what four studies of five are to find.
+    """
+    head("cases", "raters", "models", "rater x model SD", "promised at 80 %, points", "found, %")
+    cells = (
+        *((Panel(cases, raters, 0.25), 6) for cases, raters in ((12, 3), (24, 2), (24, 3), (24, 8), (60, 5))),
+        *((Panel(cases, raters, 0.25), 2) for cases, raters in ((12, 3), (24, 2), (24, 5), (100, 14))),
+        *((Panel(24, raters, taste), 6) for raters, taste in ((3, 0.0), (3, 0.35), (8, 0.35))),
+    )
+    for number, (panel, models) in enumerate(cells):
+        rng = np.random.default_rng(8_000 + number)
+        variance = {"case x model": CASE_MODEL**2, "rater x model": panel.taste**2, "rest": REST**2}
+        better = detectable(panel.cases, panel.raters, models, variance=variance)
+        with_best = np.array([models - 1 in pair for pair in combinations(range(models), 2)])
+        share = 0.0
+        for size in blocks(runs, panel.cases * panel.raters * models):
+            cubes = uneven(rng, size, panel, (1.0,) * models)
+            cubes[:, :, -1] += better
+            pairs = rated_pairs(cubes)
+            share += size * float((pairs.p[:, with_best] * len(with_best) < 0.05).mean())
+        line(
+            *(panel.cases, panel.raters, models, panel.taste, f"{better:.2f}"),
+            mark(f"{panel}, {models} models: planned", share / runs, 0.75, 0.85, runs),
+        )
+
+
 def scatter(runs: int) -> None:
     """Compare models of which some scatter more than others.
 
@@ -277,6 +306,7 @@ PARTS: dict[str, Callable[[int], None]] = {
     "false": false,
     "few": few,
     "power": power,
+    "plan": planned,
     "scatter": scatter,
     "seeds": seeds,
     "retention": lost,

@@ -153,6 +153,12 @@ def test_the_matched_odds_ratio_is_the_odds_of_a_s_share_of_the_disagreements():
     assert matched_odds_ratio(4, 0)[0] == math.inf
     assert math.isnan(matched_odds_ratio(0, 0)[0])
     assert matched_odds_ratio(0, 0)[1] == (0.0, math.inf)
+    from statsmodels.stats.proportion import proportion_confint
+
+    for only_a in (1, 3, 40):  # the side that was never right bounds the ratio on one side only
+        share = proportion_confint(only_a, only_a, method="wilson")[0]
+        assert matched_odds_ratio(only_a, 0)[1] == pytest.approx((share / (1 - share), math.inf))
+        assert matched_odds_ratio(0, only_a) == (0.0, pytest.approx((0.0, (1 - share) / share)))
 
 
 @given(st.integers(1, 80), st.integers(1, 80))

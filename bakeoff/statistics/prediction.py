@@ -195,7 +195,7 @@ def _corrected(
     scored = [place for place, case in enumerate(labelled) if all((case, model) in judge for model in models)]
     further = sorted({case for case, _ in judge} - set(labelled))
     others = [case for case in further if all((case, model) in judge for model in models)]
-    if len(scored) < FEWEST_LABELS or len(others) < 2 or not models:
+    if len(scored) < FEWEST_LABELS or len(others) < 2 or not cube.size:
         return None
     cube = cube[scored]
     first = np.array([[judge[labelled[place], model] for model in models] for place in scored])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from bakeoff.foundation.errors import ScoreError
 from bakeoff.foundation.sentences import plural
-from bakeoff.statistics.crossed import Spread, at_least_a_case
 from bakeoff.statistics.significance import SMALLEST_P
+from bakeoff.statistics.study_power import Parts, Size, least_difference
 
 FEWEST_RATERS = 2
 """One rater's taste cannot be told from what other raters would say."""
@@ -88,8 +89,6 @@ def detectable(
     Raises:
         ScoreError: a variance part is absent, no number, or below 0.
     """
-    from scipy.special import ndtri, stdtrit
-
     for part in PLANNED:
         if not 0 <= variance.get(part, math.nan) <= WIDTH**2:
             raise ScoreError(
@@ -98,18 +97,9 @@ def detectable(
 
     if cases < 2 or raters < FEWEST_RATERS or models < 2:
         return math.inf
-    pairs = models * (models - 1) / 2
-    shares = [
-        (2 * variance["rater x model"] / raters, (models - 1) * (raters - 1)),
-        (2 * variance["case x model"] / cases, (models - 1) * (cases - 1)),
-        (2 * variance["rest"] / cases / raters, (models - 1) * (cases - 1) * (raters - 1)),
-    ]
-    total = sum(share for share, _ in shares)
-    fewest = min(freedom for _, freedom in shares)
-    df = total**2 / sum(share**2 / freedom for share, freedom in shares) if total > 1e-12 else fewest
-    error = at_least_a_case(Spread(total, df), (cases, models, raters), WIDTH)
-    reach = float((stdtrit(error.freedom, 1 - alpha / 2 / pairs) + ndtri(power)) * math.sqrt(error.variance))
-    return reach if reach <= WIDTH else math.inf
+    parts = Parts(variance["case x model"], variance["rater x model"], variance["rest"])
+    pairs = models * (models - 1) // 2
+    return least_difference(Size(cases, raters, models), parts, alpha / pairs, power, WIDTH)
 
 
 class Plan(NamedTuple):
@@ -149,7 +139,7 @@ def plan_study(
 
         if not is_enough(counts[-1]):
             continue  # nor do fewer cases
-        count = next(count for count in counts if is_enough(count))
+        count = counts[bisect_left(counts, True, key=is_enough)]
         plans.append(Plan(number, count, number * count * models * HOURS_PER_REPLY))
     return min(plans, key=lambda plan: (round(plan.hours, 6), plan.cases), default=None)
 
