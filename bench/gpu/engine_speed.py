@@ -14,6 +14,7 @@ code by the last part of the path alone. --load no asks nothing but the first an
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -79,6 +80,7 @@ CONFIGS = {
         VLLM_ONE, (*QUIET, "--max-num-seqs", "512", *LORA, "--max-cpu-loras", "4", *FEW)
     ),
     "vllm-here-lora-4": Way(VLLM_ONE, (*QUIET, "--max-num-seqs", "512", *LORA, "--max-loras", "4")),
+    "vllm-oss": Way(VLLM_ONE, (*QUIET, "--max-num-seqs", "512")),
     "sglang": Way(
         ("-m", "sglang.launch_server", "--model-path"),
         (
@@ -244,7 +246,7 @@ def started(name: str, number: int, options: argparse.Namespace) -> dict[str, ob
         names = ["m", *(f"tuned{at or ''}" for at in range(len(options.adapter)))]
         models = [*names[:2], ",".join(names[1:])] if "--enable-lora" in line else ["m"]
         for in_flight in options.in_flight if options.load == "yes" else ():
-            for model in dict.fromkeys(models):
+            for model in dict.fromkeys(options.models or models):
                 ask = [sys.executable, str(HERE / "load.py"), "--url", f"http://127.0.0.1:{options.port}/v1"]
                 ask += ["--data", str(options.data), "--model", model, "--in-flight", str(in_flight)]
                 ask += ["--mark", f"{number}.{in_flight}.{model}: "]
@@ -254,6 +256,12 @@ def started(name: str, number: int, options: argparse.Namespace) -> dict[str, ob
                     *(["--rows", str(options.rows)] if options.rows else []),
                 ]
                 facts[f"load, {in_flight}, {model}"] = measured(server, ask, log)[0]
+        for model in options.letters:
+            ask = [sys.executable, str(HERE / "letters.py"), "--url", f"http://127.0.0.1:{options.port}/v1"]
+            ask += ["--model", model, "--data", str(options.data)]
+            ask += ["--out", str(options.out / f"{number}-letters-{model}")]
+            ask += ["--rows", "1"] if options.rows else []
+            facts[f"letters, {model}"] = measured(server, ask, log)[0]
         if options.evaluate:
             ask = [
                 sys.executable,
@@ -276,7 +284,8 @@ def started(name: str, number: int, options: argparse.Namespace) -> dict[str, ob
     except (SystemExit, subprocess.TimeoutExpired) as error:
         facts["failed"] = f"{error}\n{log.read_text(errors='replace')[-1500:]}"
     ended = time.monotonic()
-    os.killpg(server.pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+        os.killpg(server.pid, signal.SIGTERM)
     try:
         server.wait(20)
     except subprocess.TimeoutExpired:
@@ -293,6 +302,8 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--adapter", nargs="*", default=[], help="for the ways with LoRA: tuned, tuned1, …")
     parser.add_argument("--load", choices=("yes", "no"), default="yes")
+    parser.add_argument("--models", nargs="*", help="of the load; several by commas take turns")
+    parser.add_argument("--letters", nargs="*", default=[], metavar="MODEL", help="letters.py for each")
     parser.add_argument("--data", type=Path, required=True, help="folder with ceval/ and cmmlu/")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--in-flight", type=int, nargs="*", default=[512])
