@@ -129,7 +129,8 @@ def test_an_engine_starts_from_what_another_model_of_its_architecture_has_compil
     begin = ("python", "-m", "vllm.entrypoints.openai.api_server", "--port", "1", "--model")
     line, other = (Command((*begin, str(model))) for model in models)
     first, second = (with_caches(each, "vllm", tmp_path / "c", {}) for each in (line, other))
-    assert first.argv == second.argv and first.env == second.env, "vLLM looks by the path as it is written"
+    assert first.argv == second.argv, "vLLM looks by the path as it is written"
+    assert first.env == second.env
     assert [each.cwd for each in (first, second)] == [model.parent for model in models]
     assert Path(first.env["VLLM_CACHE_ROOT"]).is_relative_to(tmp_path / "c")
     shown = subprocess.run(

@@ -26,8 +26,9 @@ PYTHON
 # Hopper attends with the third flash attention; headers and kernels of other cards and quantisations stay behind
 unzip -q wheels/vllm-*.whl -d vllm -x '*/_vllm_fa2_C*' 'vllm/vllm-rs' '*/third_party/*/include/*' '*/_qutlass_C*' '*/_flashmla_*'
 
-# SGLang: 0.5.16 wants PyTorch 2.11 and an older transformers, so it goes before the other packages. Its flash attention (1.1 GB of kernels) stays behind, so it is started with --attention-backend triton; flashinfer
-# is imported and not used (--sampling-backend pytorch), xgrammar neither (--grammar-backend none)
+# SGLang: 0.5.16 wants PyTorch 2.11 and an older transformers, so it goes before the other packages. Its flash attention (1.1 GB of
+# kernels) stays behind: it is started with --attention-backend triton. flashinfer is imported and not used (--sampling-backend
+# pytorch), xgrammar neither (--grammar-backend none)
 "$python" -m pip install --quiet --no-deps --no-compile --target sglang sglang==0.5.16 sglang-kernel==0.4.5 transformers==5.12.1 \
   flashinfer-python==0.6.14 apache-tvm-ffi==0.1.11 sgl-deep-gemm==0.1.4.post1 torch-memory-saver==0.0.10 quack-kernels==0.6.5 \
   ipython==9.18.1 traitlets==5.16.1 gguf==0.19.0 soundfile==0.14.0 cloudpickle==3.1.3 annotated-doc==0.0.7
