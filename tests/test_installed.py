@@ -1,9 +1,12 @@
 import os
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bakeoff.environments.building import PythonEnvironment, running_environment
+from bakeoff.environments.compiled import with_caches
 from bakeoff.environments.installed import (
     Installed,
     cache_file,
@@ -117,3 +120,26 @@ def test_an_environment_without_ms_swift_is_named(tmp_path):
 def test_the_closest_spelling_is_offered_only_where_it_is_close():
     assert nearest("lora_rnk", ["lora_rank", "seed"]) == "lora_rank"
     assert nearest("zzz", ["lora_rank", "seed"]) is None
+
+
+def test_an_engine_starts_from_what_another_model_of_its_architecture_has_compiled(tmp_path):
+    models = [tmp_path / row / "served" for row in ("one", "two")]
+    for model in models:
+        model.mkdir(parents=True)
+    begin = ("python", "-m", "vllm.entrypoints.openai.api_server", "--port", "1", "--model")
+    line, other = (Command((*begin, str(model))) for model in models)
+    first, second = (with_caches(each, "vllm", tmp_path / "c", {}) for each in (line, other))
+    assert first.argv == second.argv, "vLLM looks by the path as it is written"
+    assert first.env == second.env
+    assert [each.cwd for each in (first, second)] == [model.parent for model in models]
+    assert Path(first.env["VLLM_CACHE_ROOT"]).is_relative_to(tmp_path / "c")
+    shown = subprocess.run(
+        ["sh", "-c", str(replace(first, argv=("pwd",)))], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == str(models[0].parent), "the pasted line starts in the same folder"
+    # what somebody has chosen stays, a hub's id is no folder, and other engines do not look by the path
+    assert "VLLM_CACHE_ROOT" not in with_caches(line, "vllm", tmp_path, {"VLLM_CACHE_ROOT": "/mine"}).env
+    hub = Command((*begin, "Qwen/Qwen2.5-7B"))
+    assert with_caches(hub, "vllm", tmp_path, {}).argv == hub.argv
+    assert with_caches(line, "lmdeploy", tmp_path, {}).argv == line.argv
+    assert with_caches(line, "transformers", tmp_path, {}) == line

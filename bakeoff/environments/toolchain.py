@@ -94,7 +94,7 @@ class Toolchain:
         return Command(command.argv, {**command.env, "PYTHONPATH": "", **self.environment.env}, command.cwd)
 
     def with_caches(self, command: Command) -> Command:
-        """Return an engine's *command* that starts warm where it has started before.
+        """Return an engine's *command* that starts warm after its first start.
 
         What the engine compiles is kept in the store, by its version and PyTorch's. For the start alone: the lines
         that are shown and compared stay without it.

@@ -18,6 +18,7 @@ class Workspace:
         forms/<model>-<identity>/                      native forms of published base models
         hubs/<id>-<commit>/                            links to what the hubs' caches hold of a model or data set
         environments/<hash>/                           Python environments
+        cache/compiled/<engine-versions>/              what engines compiled
         runs/<run id>/                                 run.json, events.jsonl, scores.json, samples.parquet
         judge/ratings.sqlite                           human and model judgements
         locks/, processes/                             who holds what, who runs
@@ -47,7 +48,7 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        """What was asked of installed tools, and hashes of large files."""
+        """Answers of installed tools, hashes of large files, compiled code."""
         return self.root / "cache"
 
     @property

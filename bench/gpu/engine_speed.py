@@ -14,6 +14,7 @@ code by the last part of the path alone. --load no asks nothing but the first an
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -23,7 +24,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,6 +80,7 @@ CONFIGS = {
         VLLM_ONE, (*QUIET, "--max-num-seqs", "512", *LORA, "--max-cpu-loras", "4", *FEW)
     ),
     "vllm-here-lora-4": Way(VLLM_ONE, (*QUIET, "--max-num-seqs", "512", *LORA, "--max-loras", "4")),
+    "vllm-oss": Way(VLLM_ONE, (*QUIET, "--max-num-seqs", "512")),
     "sglang": Way(
         ("-m", "sglang.launch_server", "--model-path"),
         (
@@ -137,7 +139,10 @@ def line_of(name: str, options: argparse.Namespace) -> tuple[list[str], dict[str
         line += ["--served-model-name", "m", "--host", "127.0.0.1", "--port", port, "--dtype", "bfloat16"]
         line += ["--max-model-len", "4096", "--gpu-memory-utilization", str(options.share)]
         if "--enable-lora" in line:
-            line += ["--lora-modules", *(f"tuned{at or ''}={one}" for at, one in enumerate(options.adapter))]
+            line += [
+                "--lora-modules",
+                *(f"tuned{at or ''}={folder}" for at, folder in enumerate(options.adapter)),
+            ]
     env = {**chosen.env, "VLLM_SERVER_DEV_MODE": "1"}
     return line, env | {name: str(Path(caches) / name.lower()) for name in CACHES if caches}
 
@@ -219,6 +224,31 @@ def measured(server: subprocess.Popen[bytes], line: list[str], log: Path) -> tup
     return {**found, "engine_processor_s": spent}, done.stdout
 
 
+def questions(
+    number: int, has_adapters: bool, options: argparse.Namespace
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield what is asked of a running service, with the lines that ask."""
+    shared = ["--url", f"http://127.0.0.1:{options.port}/v1", "--data", str(options.data)]
+    few = options.rows is not None
+    names = ["m", *(f"tuned{at or ''}" for at in range(len(options.adapter)))]
+    models = options.models or ([*names[:2], ",".join(names[1:])] if has_adapters else ["m"])
+    for in_flight in options.in_flight if options.load == "yes" else ():
+        for model in dict.fromkeys(models):
+            ask = [sys.executable, str(HERE / "load.py"), *shared, "--model", model]
+            ask += ["--in-flight", str(in_flight), "--mark", f"{number}.{in_flight}.{model}: "]
+            ask += ["--processes", str(options.processes), *(["--rows", str(options.rows)] if few else [])]
+            yield f"load, {in_flight}, {model}", ask
+    for model in options.letters:
+        out = options.out / f"{number}-letters-{model}"
+        ask = [sys.executable, str(HERE / "letters.py"), *shared, "--model", model, "--out", str(out)]
+        yield f"letters, {model}", [*ask, *(["--rows", "1"] if few else [])]
+    if options.evaluate:
+        out = options.out / f"{number}-evaluation"
+        ask = [sys.executable, str(HERE / "evaluate.py"), *shared, "--model", "m", "--out", str(out)]
+        ask += ["--alone", "--in-flight", *(str(level) for level in options.evaluate)]
+        yield "evaluate", [*ask, *(["--ceval", "2", "--cmmlu", "2"] if few else [])]
+
+
 def started(name: str, number: int, options: argparse.Namespace) -> dict[str, object]:
     """Start the engine, ask it, end it, and return what was seen."""
     line, more = line_of(name, options)
@@ -241,42 +271,13 @@ def started(name: str, number: int, options: argparse.Namespace) -> dict[str, ob
         facts["log_s"] = {
             match[0][:90]: float(match[1]) for pattern in TOLD for match in re.finditer(pattern, words)
         }
-        names = ["m", *(f"tuned{at or ''}" for at in range(len(options.adapter)))]
-        models = [*names[:2], ",".join(names[1:])] if "--enable-lora" in line else ["m"]
-        for in_flight in options.in_flight if options.load == "yes" else ():
-            for model in dict.fromkeys(models):
-                ask = [sys.executable, str(HERE / "load.py"), "--url", f"http://127.0.0.1:{options.port}/v1"]
-                ask += ["--data", str(options.data), "--model", model, "--in-flight", str(in_flight)]
-                ask += ["--mark", f"{number}.{in_flight}.{model}: "]
-                ask += [
-                    "--processes",
-                    str(options.processes),
-                    *(["--rows", str(options.rows)] if options.rows else []),
-                ]
-                facts[f"load, {in_flight}, {model}"] = measured(server, ask, log)[0]
-        if options.evaluate:
-            ask = [
-                sys.executable,
-                str(HERE / "evaluate.py"),
-                "--alone",
-                "--url",
-                f"http://127.0.0.1:{options.port}/v1",
-            ]
-            ask += [
-                "--model",
-                "m",
-                "--data",
-                str(options.data),
-                "--out",
-                str(options.out / f"{number}-evaluation"),
-            ]
-            ask += ["--in-flight", *(str(level) for level in options.evaluate)]
-            ask += ["--ceval", "2", "--cmmlu", "2"] if options.rows else []
-            facts["evaluate"] = measured(server, ask, log)[0]
+        for what, ask in questions(number, "--enable-lora" in line, options):
+            facts[what] = measured(server, ask, log)[0]
     except (SystemExit, subprocess.TimeoutExpired) as error:
         facts["failed"] = f"{error}\n{log.read_text(errors='replace')[-1500:]}"
     ended = time.monotonic()
-    os.killpg(server.pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+        os.killpg(server.pid, signal.SIGTERM)
     try:
         server.wait(20)
     except subprocess.TimeoutExpired:
@@ -293,6 +294,8 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--adapter", nargs="*", default=[], help="for the ways with LoRA: tuned, tuned1, …")
     parser.add_argument("--load", choices=("yes", "no"), default="yes")
+    parser.add_argument("--models", nargs="*", help="of the load; several by commas take turns")
+    parser.add_argument("--letters", nargs="*", default=[], metavar="MODEL", help="letters.py for each")
     parser.add_argument("--data", type=Path, required=True, help="folder with ceval/ and cmmlu/")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--in-flight", type=int, nargs="*", default=[512])

@@ -2,6 +2,10 @@
 # What docs/performance.md says of engines, start-up and FP8, in parts that may run beside each other and go on between two calls:
 #   bench/gpu/lanes.sh PART...
 # weights   random weights: FAST/qwen with 12,000 pieces, FAST/qwen500 with 500, and FAST/adapter
+# adapters  three more adapters, and FAST/twin/qwen: the same weights at another place
+# oss       GPT-OSS-20B with its release's tokenizer in FAST/oss, from o200k_base.tiktoken in VOCABULARY
+# rows      the rows of ROWS (by semicolons), one pytest after the other, out of one store
+# sglang    unpacks PARTS/sglang.tar.xz.* and serves FAST/qwen with it
 # engines   vLLM in the ways WAYS on the card CARD, one after the other (engine_speed.py)
 # chain     the row random-qwen, base and tuned, alone on the card CHAIN_CARD
 # fp8       training with and without frozen_fp8 on the card CHAIN_CARD
@@ -33,9 +37,47 @@ weights() {
 
 engines() {
   until_there "$LOGS/weights"; until_there "$LOGS/vllm"
-  CUDA_VISIBLE_DEVICES=$CARD taskset -c "${CORES:-0-15}" "$PYTHON" bench/gpu/engine_speed.py --model "$FAST/qwen" --adapter "$FAST/adapter" \
+  [ -z "${AFTER:-}" ] || until_there "$LOGS/$AFTER-ended"
+  CUDA_VISIBLE_DEVICES=$CARD taskset -c "${CORES:-0-15}" "$PYTHON" bench/gpu/engine_speed.py --model "${MODEL:-$FAST/qwen}" --adapter "$FAST"/adapter* \
     --data "$DATA" --out "$LOGS/${NAME:-engines}" $WAYS ${OPTIONS:-} >> "$LOGS/engines.log" 2>&1
   say "engines ended with $?"; touch "$LOGS/${NAME:-engines}-ended"
+}
+
+adapters() {
+  until_there "$LOGS/weights"
+  for n in 2 3 4; do "$PYTHON" bench/gpu/random_adapter.py "$FAST/qwen" "$FAST/adapter$n" "$n"; done
+  mkdir -p "$FAST/twin/qwen" && ln -sf "$FAST"/qwen/* "$FAST/twin/qwen/"
+  touch "$LOGS/adapters"; say "adapters"
+}
+
+oss() {
+  CUDA_VISIBLE_DEVICES=$CHAIN_CARD "$PYTHON" bench/gpu/random_model.py --config gpt-oss-20b --out "$FAST/oss" --text "$DATA/smile/train.jsonl" \
+    --vocabulary "$VOCABULARY" > "$LOGS/oss.log" 2>&1
+  until_there "$LOGS/site"
+  "$PYTHON" -m bakeoff.forms.harmony "$FAST/oss" "$SLOW/vocabulary" >> "$LOGS/oss.log" 2>&1
+  touch "$LOGS/oss"; say "oss: $(tail -qn 3 "$LOGS/oss.log" | tr '\n' ' ')"
+}
+
+rows() {
+  until_there "$LOGS/adapters"; until_there "$LOGS/site"; until_there "$LOGS/vllm"
+  local number=0 chosen
+  while read -r chosen; do
+    number=$(( number + 1 ))
+    CUDA_VISIBLE_DEVICES=$CHAIN_CARD taskset -c "${CHAIN_CORES:-16-31}" timeout -s TERM -k 30 "${ROW_S:-560}" "$PYTHON" -m pytest benchmarks/ \
+      --matrix "$MATRIX" -k "$chosen" ${MARKS:+-m "$MARKS"} --data-dir "$DATA" --store "$FAST/store-rows" --html="$SLOW/reports-rows/" \
+      ${PLUGIN--p fixtures.options} -p no:cacheprovider > "$LOGS/rows-$number.log" 2>&1 < /dev/null
+    say "rows $chosen ended with $?"
+    "$PYTHON" bench/gpu/summary.py "$FAST/store-rows" > "$LOGS/rows-$number.json"
+  done <<< "${ROWS//;/$'\n'}"
+  touch "$LOGS/rows-ended"
+}
+
+sglang() {
+  mkdir -p /tmp/sglang && cat "${PARTS:-/tmp/parts}"/sglang.tar.xz* | xz -dc -T0 | tar -xf - -C /tmp/sglang
+  until_there "$LOGS/weights"; until_there "$LOGS/site"; [ -z "${AFTER:-}" ] || until_there "$LOGS/$AFTER-ended"
+  PYTHONPATH=/tmp/sglang:$PWD CUDA_VISIBLE_DEVICES=$CHAIN_CARD taskset -c "${CHAIN_CORES:-16-31}" "$PYTHON" bench/gpu/engine_speed.py --model "$FAST/qwen" \
+    --data "$DATA" --out "$LOGS/sglang-speed" --port 8300 sglang ${OPTIONS:-} >> "$LOGS/sglang.log" 2>&1
+  say "sglang ended with $?"; touch "$LOGS/sglang-ended"
 }
 
 chain() {

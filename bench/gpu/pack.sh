@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # For a machine with a card but without a network: what it lacks, as archives in parts of 51 MB that card.sh unpacks.
-#   PYTHON=python3.12 bench/gpu/pack.sh FOLDER      # the card machine's Python; gives FOLDER/{site,vllm}.tar.xz.NN
+#   PYTHON=python3.12 bench/gpu/pack.sh FOLDER      # the card machine's Python; gives FOLDER/{site,vllm,sglang}.tar.xz.NN
 set -eu
 here=$(dirname "$(realpath "$0")") python=${PYTHON:-python3.12}
 mkdir -p "$1" && cd "$1"
-rm -rf site vllm wheels && mkdir site vllm wheels
+rm -rf site vllm sglang wheels && mkdir site vllm sglang wheels
 
 "$python" -m pip install --quiet --no-deps --no-compile --target site -r "$here/packages.txt"
 # what only another engine, other cards or a linker want
@@ -26,9 +26,18 @@ PYTHON
 # Hopper attends with the third flash attention; headers and kernels of other cards and quantisations stay behind
 unzip -q wheels/vllm-*.whl -d vllm -x '*/_vllm_fa2_C*' 'vllm/vllm-rs' '*/third_party/*/include/*' '*/_qutlass_C*' '*/_flashmla_*'
 
-for kind in site vllm; do
+# SGLang: 0.5.16 wants PyTorch 2.11 and an older transformers, so it goes before the other packages. Its flash attention (1.1 GB of
+# kernels) stays behind: it is started with --attention-backend triton. flashinfer is imported and not used (--sampling-backend
+# pytorch), xgrammar neither (--grammar-backend none)
+"$python" -m pip install --quiet --no-deps --no-compile --target sglang sglang==0.5.16 sglang-kernel==0.4.5 transformers==5.12.1 \
+  flashinfer-python==0.6.14 apache-tvm-ffi==0.1.11 sgl-deep-gemm==0.1.4.post1 torch-memory-saver==0.0.10 quack-kernels==0.6.5 \
+  ipython==9.18.1 traitlets==5.16.1 gguf==0.19.0 soundfile==0.14.0 cloudpickle==3.1.3 annotated-doc==0.0.7
+rm -rf sglang/sgl_kernel/{flash_ops*,infllm_ops*,flashmla_ops*,sm100} sglang/{bin,share}
+sed -i 's/tokenizers>=0.22.0,<=0.23.0/tokenizers>=0.22.0,<=0.24.0/' sglang/transformers/dependency_versions_table.py
+
+for kind in site vllm sglang; do
   find "$kind" -name __pycache__ -prune -exec rm -rf {} +
   tar -C "$kind" -cf - . | xz -T0 -4 | split -b 51000000 -d - "$kind.tar.xz."
 done
-rm -rf site vllm wheels
+rm -rf site vllm sglang wheels
 ls -l

@@ -1,4 +1,4 @@
-"""Write a LoRA adapter of random numbers for every linear layer: random_adapter.py MODEL FOLDER"""
+"""Write a LoRA adapter of random numbers for every linear layer: random_adapter.py MODEL FOLDER [SEED]"""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 RANK = 8
 
 
-def main(model: Path, folder: Path) -> None:
+def main(model: Path, folder: Path, seed: int = 1) -> None:
     """Read the shapes out of the weights, and write the adapter."""
     import torch
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     tensors, modules = {}, set()
     for path in sorted(model.glob("*.safetensors")):
         with safe_open(str(path), framework="pt") as file:
@@ -37,4 +37,4 @@ def main(model: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))

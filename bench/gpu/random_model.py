@@ -151,12 +151,36 @@ def tokenizer(text: Path, pieces: int, family: str) -> Any:
     )
 
 
+def released(vocabulary: Path) -> Any:
+    """Return GPT-OSS's own tokenizer from the file ``o200k_base.tiktoken``.
+
+    Its engines refuse any other.
+    """
+    from tiktoken_ext import openai_public
+    from tokenizers import AddedToken
+    from transformers import PreTrainedTokenizerFast
+    from transformers.convert_slow_tokenizer import TikTokenConverter
+
+    openai_public.load_tiktoken_bpe = lambda *_, **__: {}
+    encoding = openai_public.o200k_harmony()
+    special = {number: name for name, number in encoding["special_tokens"].items()}  # 200018 has two names
+    pieces = TikTokenConverter(vocab_file=str(vocabulary), pattern=encoding["pat_str"]).converted()
+    pieces.add_special_tokens(
+        [AddedToken(name, normalized=False, special=True) for _, name in sorted(special.items())]
+    )
+    template, (pad, begin, end), _ = FAMILIES["gpt_oss"]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=pieces, bos_token=begin, eos_token=end, pad_token=pad, chat_template=template
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--text", type=Path, required=True, help="sharegpt JSONL for the tokenizer")
     parser.add_argument("--config", choices=sorted(CONFIGS), default="qwen2.5-7b")
     parser.add_argument("--pieces", type=int, default=500)
+    parser.add_argument("--vocabulary", type=Path, help="o200k_base.tiktoken: GPT-OSS's own pieces instead")
     parser.add_argument("--layers", type=int, help="fewer layers than the architecture has")
     options = parser.parse_args()
 
@@ -166,7 +190,11 @@ def main() -> None:
     began = time.perf_counter()
     settings = dict(CONFIGS[options.config])
     family = str(settings.pop("family", "qwen2"))
-    words = tokenizer(options.text, options.pieces, family)
+    words = (
+        released(options.vocabulary)
+        if options.vocabulary
+        else tokenizer(options.text, options.pieces, family)
+    )
     if options.layers:
         settings["num_hidden_layers"] = options.layers
     ids = dict(
