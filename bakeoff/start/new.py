@@ -313,11 +313,11 @@ class _Interview:
                 )
         cases = load_cases(Path(self.plan.cases) if self.plan.cases else None)
         crises = sum(case.crisis for case in cases)
-        view = outlook(len(cases), models, raters=RATERS)
+        view, many = outlook(len(cases), models, raters=RATERS), plural(len(cases), "case")
         if models > 1:
             self.speaker.tell(
                 f"人工评分（{len(cases)} 个个案，其中危机个案 {crises} 个）：{view.words[1]}",
-                f"people's ratings ({len(cases)} {plural(len(cases), 'case')}, {crises} about a crisis): {view.words[0]}",
+                f"people's ratings ({len(cases)} {many}, {crises} about a crisis): {view.words[0]}",
             )
 
 
