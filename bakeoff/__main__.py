@@ -40,6 +40,42 @@ bakeoff COMMAND [options]        bakeoff COMMAND --help
   verify    check a report against its samples
 """,
 }
+RUN_HELP = {
+    "zh": """\
+bakeoff {command} [选项]        等同于 {line}
+
+  -k 名称               只选名称中含有它的行、变体（base、tuned）或测试集；可用 and、or、not 组合
+  -m 阶段               train、export、deploy、eval、judge、speed，可用 or 连接；缺少的前置阶段会自动补齐
+  --matrix 文件         比较什么（默认 model_matrix.yaml）
+  --store 文件夹        各阶段的结果（默认 store）
+  --data-dir 文件夹     本机的评测数据
+  --rows smoke|full     只要微型模型，或只要其余模型
+  --dry-run             打印每条命令，不运行
+  --doctor              检查会出什么问题，不运行
+  --compare RUN         自那次运行以来的变化（last：上一次）
+  -n 2                  同时运行的行数
+  --live-port 端口      在浏览器中显示实时进度（0：任意空闲端口）
+
+全部选项见 docs/usage.md；pytest 自身的选项见 pytest --help
+""",
+    "en": """\
+bakeoff {command} [options]        the same as {line}
+
+  -k NAME               rows, variants (base, tuned) or suites whose name has it; joined by and, or, not
+  -m STAGE              train, export, deploy, eval, judge, speed, joined by or; missing stages are done first
+  --matrix FILE         what is compared (default model_matrix.yaml)
+  --store DIR           what the stages leave behind (default store)
+  --data-dir DIR        evaluation data on this disk
+  --rows smoke|full     the tiny rows only, or the others
+  --dry-run             print every command line, run nothing
+  --doctor              say what would go wrong, run nothing
+  --compare RUN         what changed since that run (last: the one before)
+  -n 2                  rows that run at once
+  --live-port PORT      show the progress in a browser (0: any free port)
+
+every option: docs/usage.md; those of pytest itself: pytest --help
+""",
+}
 NO_MATRIX = Template(
     "__main__.no_matrix",
     "no model_matrix.yaml in this folder; write one with `bakeoff new`, or name a file with --matrix",
@@ -93,9 +129,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(USAGE[language_of(os.environ)], end="")
         return 0
     if command in ("run", "doctor"):
-        asks_help = any(argument in ("-h", "--help") for argument in rest)
+        if any(argument in ("-h", "--help") for argument in rest):
+            line = " ".join(["pytest", *pytest_line(command, [])[3:]])
+            print(RUN_HELP[language_of(os.environ)].format(command=command, line=line), end="")
+            return 0
         named = _named_matrix(rest)
-        if not asks_help and not Path(named or "model_matrix.yaml").exists():
+        if not Path(named or "model_matrix.yaml").exists():
             tell(NO_SUCH_MATRIX(file=named) if named else NO_MATRIX())
             return 4
         return _replaced_by(pytest_line(command, rest))

@@ -15,6 +15,7 @@ from pathlib import Path
 from bakeoff.chain.deployment import Deployment, deployments
 from bakeoff.chain.service import Service
 from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.helps import localize
 from bakeoff.foundation.secrecy import load_env_file
 from bakeoff.foundation.sentences import Template
 from bakeoff.foundation.terminal import localized_error, tell
@@ -29,7 +30,7 @@ STARTED_AGAIN = Template("chat.started_again", "{why}; started again", zh="{why}
 
 def main(argv: list[str] | None = None) -> int:
     """Serve a row and talk to it; returns the exit code."""
-    options = _options().parse_args(argv)
+    options = localize(_options()).parse_args(argv)
     workspace = Workspace(Path(options.store).absolute())
     try:
         load_env_file(Path(".env"))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from bakeoff.endpoint.address import LOOPBACK
 from bakeoff.foundation.errors import BakeoffError, RatingError
+from bakeoff.foundation.helps import localize
 from bakeoff.foundation.secrecy import load_env_file
 from bakeoff.foundation.terminal import complain, is_chinese, localized, tell
 from bakeoff.foundation.workspace import Workspace
@@ -384,7 +385,7 @@ def export(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command: 0; 1: something is still lacking; 2: it was refused."""
-    options = parser().parse_args(arguments)
+    options = localize(parser()).parse_args(arguments)
     commands: dict[str | None, Callable[[argparse.Namespace], int | None]] = {
         None: serve,
         "add-rater": add_rater,

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
@@ -168,7 +169,9 @@ def test_the_examples_of_matrices_in_the_pages_of_the_first_hour_are_matrices() 
     assert parse_matrix(raw).suites["my_exam"].benchmark == "choice_exam"
 
 
-def test_every_command_in_the_pages_of_the_first_hour_is_accepted(tmp_path: Path) -> None:
+def test_every_command_in_the_pages_of_the_first_hour_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The programs' own parsers read the lines; `new` and `demo` are run, with files that the pages describe."""
     from bakeoff.__main__ import MODULES
 
@@ -181,11 +184,29 @@ def test_every_command_in_the_pages_of_the_first_hour_is_accepted(tmp_path: Path
     assert {command for command, _ in shown} >= {"new", "demo", "run", "doctor", "judge", "report"}
     assert {command for command, _ in shown} <= {*MODULES, "run", "doctor"}
     from bakeoff.start import demo, new
+    from judge.options import parser as judge
 
-    parsers = {"new": new.parser(), "demo": demo.parser()}
     for command, rest in shown:
-        if command in parsers:
-            parsers[command].parse_args(rest.split())
+        words = rest.split()
+        if command == "judge":
+            judge().parse_args(words)
+        elif command == "demo":
+            demo.parser().parse_args(words)
+        elif command in ("run", "doctor"):
+            assert {word for word in words if word.startswith("--")} <= {"--dry-run", "--live-port"}
+    monkeypatch.chdir(tmp_path)
+    for name in ("training", "choice_exam", "cases"):
+        (row,) = re.findall(rf"```jsonl {name}\n(.*?)\n```", text, re.DOTALL)[:1]
+        place = {"training": "mine.jsonl", "choice_exam": "my_exam/questions.jsonl", "cases": "cases.jsonl"}[
+            name
+        ]
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(row, encoding="utf-8")
+    shutil.copy(tmp_path / "cases.jsonl", tmp_path / "my_cases.jsonl")
+    for rest in (rest for command, rest in shown if command == "new"):
+        asked = rest.replace("/data/", "").split()
+        assert new.main([*asked, "--yes", "--force", "--lang", "en"]) == 0, capsys.readouterr().out
+        (tmp_path / "model_matrix.yaml").unlink(missing_ok=True)
 
 
 def test_a_study_needs_the_cases_that_its_page_names() -> None:

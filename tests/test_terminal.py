@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import io
 import json
@@ -14,11 +15,14 @@ import pytest
 from judge_app import study
 
 from bakeoff import __main__ as programs
-from bakeoff import stale
+from bakeoff import chat, stale
+from bakeoff.foundation import helps
+from bakeoff.foundation.helps import texts_of
 from bakeoff.foundation.terminal import cells, padded
 from bakeoff.judgement.raters import Raters
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.report.__main__ import main as report
+from bakeoff.start import demo, new
 from bakeoff.verify import words
 from bakeoff.verify.__main__ import main as verify
 from judge.__main__ import main as judge
@@ -125,6 +129,41 @@ def test_an_english_terminal_reads_no_chinese(
         output = "".join(capsys.readouterr())
         assert output
         assert not HANZI.search(output), output
+
+
+def test_the_help_of_every_option_is_in_both_languages(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caught: list[argparse.ArgumentParser] = []
+
+    def catch(self: argparse.ArgumentParser, *_: object) -> None:
+        caught.append(self)
+        raise SystemExit
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", catch)
+    monkeypatch.setenv("LC_ALL", "en_GB.UTF-8")
+    for main in (report, verify, chat.main, judge, new.main, demo.main):
+        with pytest.raises(SystemExit):
+            main([])
+    texts = {text for options in caught for text in texts_of(options)}
+    assert sorted(texts - helps.CHINESE.keys()) == []
+    assert sorted(helps.CHINESE.keys() - texts) == []
+    assert [text for text in texts if HANZI.search(text)] == []
+    assert [zh for zh in helps.CHINESE.values() if PROSE.search(zh) or not HANZI.search(zh)] == []
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    for options in caught:
+        shown = helps.localize(options).format_help()
+        assert shown.startswith("用法：")
+        assert not PROSE.search(re.sub(r"python -m [\w.]+", "", shown)), shown
+    for command in ("run", "doctor"):
+        assert programs.main([command, "--help"]) == 0
+        chinese = capsys.readouterr().out
+        monkeypatch.setenv("LC_ALL", "C")
+        assert programs.main([command, "-h"]) == 0
+        english = capsys.readouterr().out
+        assert set(re.findall(r"--[a-z-]+", chinese)) == set(re.findall(r"--[a-z-]+", english))
+        assert not HANZI.search(english)
+        monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
 
 
 def test_every_rule_of_the_verifier_has_its_name_in_both_languages() -> None:

@@ -20,7 +20,7 @@ from bakeoff.foundation.sentences import Template
 from bakeoff.foundation.suggestions import suggestion
 from bakeoff.matrix.complaints import shown
 from bakeoff.matrix.executors import of_executor
-from bakeoff.matrix.mistakes import in_words
+from bakeoff.matrix.mistakes import OTHER
 from bakeoff.matrix.schema import ExecutorSpec
 
 NOT_KNOWN = Template("execution.executor.not_known", "{name} is not known", zh="没有 {name}")
@@ -145,7 +145,10 @@ def chosen(option: str | None, matrix: ExecutorSpec | None) -> ExecutorSpec:
     try:
         spec = ExecutorSpec.model_validate({**below, **words})
     except ValidationError as error:
-        complaints += [in_words(ExecutorSpec, kind, problem) for problem in error.errors()]
+        complaints += [
+            Complaint(str(problem["loc"][-1]), OTHER(rule=problem["msg"].lower()))
+            for problem in error.errors()
+        ]
         raise MatrixError(complaints, "--executor") from None
     complaints += of_executor(spec, kind)
     if complaints:

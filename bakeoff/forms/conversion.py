@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakeoff.forms import sentencepiece
+from bakeoff.forms import reasons, sentencepiece
 from bakeoff.forms.cores import cores, on_all_cores, one_thread_each
 from bakeoff.forms.families import FAMILIES
 from bakeoff.forms.family import Family, Step, complaints
@@ -83,20 +83,20 @@ def examine(folder: Path) -> Original | None:
     problems = complaints(family, config)
     quantised = config.get("quantization_config")
     if family.copies_config and isinstance(quantised, Mapping) and quantised.get("quant_method") != "mxfp4":
-        problems.append(f"config.json: quantised as {quantised.get('quant_method')!r}; only mxfp4 is known")
+        problems.append(reasons.QUANTISED(kind=repr(quantised.get("quant_method"))))
     if problems:
-        raise DataError(f"{folder}: not the {family.name} that has a known native form\n" + _lines(problems))
+        raise DataError(reasons.OTHER_FAMILY(folder=folder, family=family.name, problems=problems))
     steps, shards = tuple(family.steps(config)), Shards(folder)
     expected = {name for step in steps for name in step.sources}
     missing = sorted(expected.difference(shards))
     surplus = sorted(name for name in shards if name not in expected and not family.unused(name))
-    problems = [f"tensor {name} is missing" for name in missing[:5]]
-    problems += [f"tensor {name} is not one of {family.name}'s" for name in surplus[:5]]
+    problems = [reasons.NO_TENSOR(name=name) for name in missing[:5]]
+    problems += [reasons.FOREIGN_TENSOR(name=name, family=family.name) for name in surplus[:5]]
     if family.specials and not (folder / "tokenizer.model").is_file():
-        problems.append("no tokenizer.model")
+        problems.append(reasons.NO_TOKENIZER())
     if problems:
         count = len(missing) + len(surplus)
-        raise DataError(f"{folder}: {count} tensors missing or too many\n" + _lines(problems))
+        raise DataError(reasons.OTHER_TENSORS(folder=folder, number=count, problems=problems))
     return Original(folder, family, config, steps, shards)
 
 
@@ -151,13 +151,13 @@ def convert(
     """
     original = examine(source)
     if original is None:
-        raise DataError(f"{source}: the published form is the native one; use it as it is")
+        raise DataError(reasons.NATIVE_ALREADY(folder=source))
     inputs = _inputs(original, digest) if digest else _hashed(original)
     key = _key(inputs)
     if _record(target).get("key") == key:
         return target
     if target.exists():
-        raise DataError(f"{target}: exists and is another conversion; name a new folder or remove it")
+        raise DataError(reasons.OTHER_CONVERSION(folder=target))
     draft = _draft(target, key)
     _see_room(original, draft)
     digests = _convert_tensors(original, draft, progress)
@@ -425,9 +425,9 @@ def _config(folder: Path) -> Json:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder / 'config.json'}: {error}; point at a model folder") from None
+        raise DataError(reasons.CONFIG_UNREADABLE(file=folder / "config.json", error=error)) from None
     if not isinstance(config, dict):
-        raise DataError(f"{folder / 'config.json'}: not a mapping; point at a model folder")
+        raise DataError(reasons.CONFIG_NO_MAPPING(file=folder / "config.json"))
     return config
 
 
@@ -441,7 +441,3 @@ def _record(target: Path) -> Json:
 
 def _write_json(file: Path, content: Mapping[str, object]) -> None:
     file.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-
-def _lines(problems: Iterable[str]) -> str:
-    return "\n".join(f"- {problem}" for problem in problems)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bakeoff.forms import reasons
 from bakeoff.forms.sentencepiece import Specials
 from bakeoff.foundation.sentences import Template
 
@@ -103,16 +104,16 @@ IGNORED = frozenset(
 
 def complaints(family: Family, config: Json) -> list[str]:
     """Return why *config* is not known to convert rightly, in words."""
-    problems = []
+    problems: list[str] = []
     for key, values in family.required.items():
         value = config.get(key, ABSENT)
         if value not in values:
-            allowed = " or ".join(map(repr, values))
-            problems.append(f"config.json: {key} is {value!r}; the conversion is known for {allowed}")
-    problems += [f"config.json: no {key}" for key in family.used if key not in config]
+            allowed = [repr(each) for each in values]
+            problems.append(reasons.KEY_IS(key=key, value=repr(value), allowed=allowed))
+    problems += [reasons.NO_KEY(key=key) for key in family.used if key not in config]
     settings = {*family.required, *family.used, *IGNORED}
     problems += [
-        f"config.json: {key} is {config[key]!r}; the conversion does not know this setting"
+        reasons.UNKNOWN_SETTING(key=key, value=repr(config[key]))
         for key in config
         if key not in settings and not family.copies_config
     ]

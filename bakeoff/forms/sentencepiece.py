@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 
+from bakeoff.forms import reasons
 from bakeoff.foundation.errors import DataError
 
 SPACE = "▁"
@@ -89,22 +90,22 @@ def read_vocabulary(path: Path) -> Vocabulary:
             elif field == 3 and isinstance(value, bytes):
                 normalizer = dict(_fields(value))
     except (IndexError, ValueError, struct.error) as error:
-        raise DataError(f"{path}: not a SentencePiece model ({error}); download it again") from None
+        raise DataError(reasons.NO_SENTENCEPIECE(file=path, error=error)) from None
     problems = [
-        message
-        for wrong, message in (
-            (not pieces, "it has no pieces"),
-            (trainer.get(3) != 2, "its type is not BPE"),
-            (trainer.get(35) != 1, "it has no byte fallback"),
-            (trainer.get(24, 0) != 0, "it writes spaces as suffixes"),
-            (normalizer.get(2, b"") != b"", "it normalises its input"),
-            (normalizer.get(4, 1) != 0, "it removes spaces"),
-            (normalizer.get(5, 1) != 1, "it does not escape spaces"),
+        template()
+        for wrong, template in (
+            (not pieces, reasons.NO_PIECES),
+            (trainer.get(3) != 2, reasons.NOT_BPE),
+            (trainer.get(35) != 1, reasons.NO_FALLBACK),
+            (trainer.get(24, 0) != 0, reasons.SUFFIXES),
+            (normalizer.get(2, b"") != b"", reasons.NORMALISES),
+            (normalizer.get(4, 1) != 0, reasons.REMOVES),
+            (normalizer.get(5, 1) != 1, reasons.NO_ESCAPE),
         )
         if wrong
     ]
     if problems:
-        raise DataError(f"{path}: {'; '.join(problems)}; no conversion is known for such a tokenizer")
+        raise DataError(reasons.UNKNOWN_TOKENIZER(file=path, problems=problems))
     return Vocabulary(tuple(pieces), dummy_prefix=normalizer.get(3, 1) == 1)
 
 
@@ -131,10 +132,10 @@ def tokenizer_json(vocabulary: Vocabulary, specials: Specials) -> dict[str, obje
     names.update(specials.added)
     ids = {text: i for i, text in names.items()}
     if len(ids) != len(names):
-        raise DataError("tokenizer.model: two of its ids have the same text")
+        raise DataError(reasons.SAME_TEXT())
     user_defined = {i for i, piece in enumerate(pieces) if piece.kind is Kind.USER_DEFINED}
     if user_defined and vocabulary.dummy_prefix:
-        raise DataError("tokenizer.model: user-defined pieces and a dummy prefix; no conversion is known")
+        raise DataError(reasons.DUMMY_PREFIX())
     special = {i for i, p in enumerate(pieces) if p.kind in (Kind.CONTROL, Kind.UNKNOWN)}
     special |= {i for i, piece in enumerate(pieces) if piece.text in specials.renamed} | {*specials.added}
     escape = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}

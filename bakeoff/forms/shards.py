@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bakeoff.forms import reasons
 from bakeoff.foundation.errors import DataError
 from bakeoff.foundation.files import replacing
 
@@ -33,7 +34,7 @@ def weight_files(folder: Path) -> tuple[str, ...]:
     for name in SINGLE:
         if (folder / name).is_file():
             return (name,)
-    raise DataError(f"{folder}: no weights; expected one of {', '.join((*INDEXES, *SINGLE))}")
+    raise DataError(reasons.NO_WEIGHTS(folder=folder, names=(*INDEXES, *SINGLE)))
 
 
 def _indexed(index: Path) -> dict[str, str]:
@@ -43,10 +44,10 @@ def _indexed(index: Path) -> dict[str, str]:
             str(k): str(v) for k, v in json.loads(index.read_text(encoding="utf-8"))["weight_map"].items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise DataError(f"{index}: not an index of weights; download it again") from None
+        raise DataError(reasons.NO_INDEX(file=index)) from None
     for file in set(files.values()):
         if Path(file).name != file or not (index.parent / file).is_file():
-            raise DataError(f"{index}: names {file!r}, which is not in the folder")
+            raise DataError(reasons.NOT_IN_FOLDER(file=index, name=file))
     return files
 
 
@@ -119,7 +120,7 @@ def _load(file: Path) -> Mapping[str, torch.Tensor]:
         tensors: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"{file}: not a file of tensors alone ({reason}); nothing in it was run") from None
+        raise DataError(reasons.NOT_TENSORS(file=file, reason=reason)) from None
     return tensors
 
 

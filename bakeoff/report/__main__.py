@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from bakeoff.foundation.errors import BakeoffError
+from bakeoff.foundation.helps import localize
 from bakeoff.foundation.terminal import complain, is_chinese, localized
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.report import Findings, write_page, write_tables
@@ -18,7 +19,9 @@ from bakeoff.verify import manifest
 
 def main(argv: list[str] | None = None) -> int:
     """Write the report of a stored run: 0 written, 1 regression, 2 error."""
-    parser = argparse.ArgumentParser(prog="python -m bakeoff.report", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bakeoff.report", description="Rebuild pages and tables from a store."
+    )
     parser.add_argument(
         "--store", type=Path, default=Path("store"), help="folder of the runs (default: store)"
     )
@@ -34,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         action="store_true",
         help="with --compare: exit 1 if a score got worse or is gone, or none was compared",
     )
-    arguments = parser.parse_args(argv)
+    arguments = localize(parser).parse_args(argv)
     if arguments.fail_on_regression and not arguments.compare:
         parser.error("--fail-on-regression needs --compare RUN_ID: worse than which run?")
     store = arguments.store

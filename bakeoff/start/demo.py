@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bakeoff.foundation.files import write_text
+from bakeoff.foundation.helps import localize
 from bakeoff.foundation.sentences import language_of
 from bakeoff.start.speech import Speaker
 from bakeoff.start.writing import Exam, Plan, Row, matrix_text
@@ -38,9 +39,15 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="bakeoff demo",
         description="Train, serve, ask and compare two tiny models on this machine: a few minutes, no GPU, no hub, "
-        "100 MB of disk. 在本机用两个微型模型演示全流程。",
+        "100 MB of disk.",
     )
-    options.add_argument("folder", nargs="?", type=Path, default=Path("bakeoff-demo"))
+    options.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        default=Path("bakeoff-demo"),
+        help="where to work (default: bakeoff-demo)",
+    )
     options.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
     return options
 
@@ -54,7 +61,7 @@ def demonstration(chinese: bool) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demonstration and return pytest's exit code."""
-    options = parser().parse_args(arguments)
+    options = localize(parser()).parse_args(arguments)
     folder: Path = options.folder.absolute()
     speaker = Speaker(language_of(os.environ), takes_defaults=True)
     matrix = folder / "model_matrix.yaml"

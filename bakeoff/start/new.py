@@ -15,7 +15,8 @@ from typing import TypeVar
 from bakeoff.execution.gpus import Card, cards
 from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.files import write_text
-from bakeoff.foundation.sentences import Template, in_chinese, language_of
+from bakeoff.foundation.helps import localize
+from bakeoff.foundation.sentences import Template, in_chinese, language_of, plural
 from bakeoff.foundation.terminal import complain
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.judgement.replies import load_cases
@@ -47,16 +48,16 @@ STORE = Path("store")
 """Where a run keeps what it does, unless ``--store`` names another folder."""
 WARNING = Template("start.new.warning", "  warning: {what}", zh="  注意：{what}")
 _ROWS: dict[str, Say] = {
-    "dialogues": ("条对话", "dialogues"),
-    "questions": ("道题", "questions"),
-    "cases": ("个个案", "cases"),
+    "dialogues": ("条对话", "dialogue"),
+    "questions": ("道题", "question"),
+    "cases": ("个个案", "case"),
 }
 T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; 0 where a matrix was written."""
-    options = parser().parse_args(arguments)
+    options = localize(parser()).parse_args(arguments)
     speaker = Speaker(options.lang or language_of(os.environ), takes_defaults=options.yes)
     target: Path = options.out
     if target.is_dir():
@@ -91,10 +92,10 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="bakeoff new",
         description="Write a matrix: which models, trained on what, asked what. Questions are asked for what no option "
-        "says; with --yes the defaults are taken. 新建一个比较；没有给出的选项会逐一询问。",
+        "says, again after a wrong answer; with --yes the defaults are taken.",
     )
     add = options.add_argument
-    add("--model", action="append", default=[], metavar="NAME", help=f"{', '.join(KNOWN)}, a folder or a hub id "
+    add("--model", action="append", default=[], metavar="NAME", help="a known model, a folder or a hub id "
         "owner/name; several times. A model of another family: ID=MODEL_TYPE,TEMPLATE")  # fmt: skip
     add("--data", action="append", default=[], help="training data: file, folder or hub id; several times")
     add("--no-train", action="store_true", help="compare the models as they are")
@@ -267,7 +268,8 @@ class _Interview:
     def _show_file(self, title: str, look: Look, rows: Say) -> None:
         kind = f" ({look.format})" if look.format else ""
         self.speaker.tell(
-            f"\n{title}{kind}：{look.count:,} {rows[0]}", f"\n{title}{kind}: {look.count:,} {rows[1]}"
+            f"\n{title}{kind}：{look.count:,} {rows[0]}",
+            f"\n{title}{kind}: {look.count:,} {plural(look.count, rows[1])}",
         )
         for example in look.examples:
             self.speaker.say(f"  · {example}")
@@ -311,11 +313,11 @@ class _Interview:
                 )
         cases = load_cases(Path(self.plan.cases) if self.plan.cases else None)
         crises = sum(case.crisis for case in cases)
-        view = outlook(len(cases), models, raters=RATERS)
+        view, many = outlook(len(cases), models, raters=RATERS), plural(len(cases), "case")
         if models > 1:
             self.speaker.tell(
                 f"人工评分（{len(cases)} 个个案，其中危机个案 {crises} 个）：{view.words[1]}",
-                f"people's ratings ({len(cases)} cases, {crises} about a crisis): {view.words[0]}",
+                f"people's ratings ({len(cases)} {many}, {crises} about a crisis): {view.words[0]}",
             )
 
 

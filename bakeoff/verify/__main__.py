@@ -13,6 +13,7 @@ from pathlib import Path
 from bakeoff import __version__
 from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.files import write_json
+from bakeoff.foundation.helps import localize
 from bakeoff.foundation.sentences import Statement
 from bakeoff.foundation.terminal import cells, complain, localized, padded
 from bakeoff.verify import words
@@ -26,7 +27,8 @@ _MOST = 50
 
 def main(argv: list[str] | None = None) -> int:
     """Return 0: every check holds, 1: a discrepancy, 2: nothing to verify."""
-    parser = argparse.ArgumentParser(prog="python -m bakeoff.verify", description=__doc__)
+    what = "Recompute a run and its report from the raw records, offline."
+    parser = argparse.ArgumentParser(prog="python -m bakeoff.verify", description=what)
     parser.add_argument(
         "target", type=Path, metavar="REPORT-OR-STORE", help="a store, a run's folder, a report or its page"
     )
@@ -49,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         help="Ed25519 public key (PEM) that the manifests must be signed for",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to FILE")
-    arguments = parser.parse_args(argv)
+    arguments = localize(parser).parse_args(argv)
     try:
         evidence = find(arguments.target, arguments.store, arguments.run, arguments.report)
         audit = verify(evidence, matrix=arguments.matrix, key=arguments.key)
