@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from bakeoff.foundation.sentences import plural
 from bakeoff.judgement.addressing import addresses_grader
 from bakeoff.judgement.agreement import intra_rater, krippendorff_alpha, weighted_kappa
 from bakeoff.judgement.blind import Study
@@ -259,13 +260,17 @@ def _why_not_calibrated(overall: Calibration) -> tuple[str, str]:
     biased = [each for each in overall["models"] if abs(each["bias"]) > MOST_BIAS]
     if biased:
         worst = max(biased, key=lambda each: abs(each["bias"]))
-        names = ", ".join(str(each["subject"]) for each in biased)
         way, way_zh = ("above", "高于") if worst["bias"] > 0 else ("below", "低于")
         size = f"{abs(worst['bias']):.1f}"
+        others, others_zh = "", ""
+        if more := len(biased) - 1:
+            others, others_zh = (
+                f", and {more} more {plural(more, 'model')} beyond it",
+                f"，另有 {more} 个模型超限",
+            )
         return (
-            f"replies of {names} are scored unlike people do: {worst['subject']} {size} points {way} them; at most "
-            f"{MOST_BIAS} is allowed for any model",
-            f"对 {names} 的评分与人工评分不一致：{worst['subject']} {way_zh}人工评分 {size} 分（上限 {MOST_BIAS} 分）",
+            f"it scores {worst['subject']} {size} points {way} people (limit {MOST_BIAS} for any model){others}",
+            f"对 {worst['subject']} 的评分{way_zh}人工评分 {size} 分（每个模型的上限为 {MOST_BIAS} 分）{others_zh}",
         )
     return "", ""
 

@@ -114,13 +114,14 @@ def loss_charts(stages: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]
             axes.set_xlim(0, last * 1.02)
             axes.set_ylim(low - 0.06 * (high - low) - 1e-9, high + 0.06 * (high - low) + 1e-9)
             axes.grid(axis="y", color=LINE, lw=0.5)
+            start, end = (_three_digits(curve[at][1]) for at in (0, -1))
             charts.append(
                 (
                     model,
                     _svg(
                         figure,
-                        f"{model}：损失由 {curve[0][1]:.3g} 到 {curve[-1][1]:.3g}，共 {curve[-1][0]:.0f} 步",
-                        f"{model}: loss {curve[0][1]:.3g} to {curve[-1][1]:.3g}, {curve[-1][0]:.0f} steps",
+                        f"{model}：损失由 {start} 到 {end}，共 {curve[-1][0]:.0f} 步",
+                        f"{model}: loss {start} to {end}, {curve[-1][0]:.0f} steps",
                     ),
                 )
             )
@@ -148,6 +149,10 @@ def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
             yield figure, figure.add_subplot()
     finally:
         log.setLevel(before)
+
+
+def _three_digits(loss: float) -> str:
+    return f"{loss:#.3g}".rstrip(".")
 
 
 def _svg(figure: Figure, zh: str, en: str) -> Markup:

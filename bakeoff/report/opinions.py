@@ -8,7 +8,7 @@ from typing import Any
 from bakeoff.foundation.sentences import plural
 from bakeoff.report.findings import Findings
 from bakeoff.report.sentences import LISTED, Sentence, both_lists, inset, spaced, trailing
-from bakeoff.report.words import CHECKS, judge_name, rated_names
+from bakeoff.report.words import CHECKS, decimal, judge_name, rated_names
 
 _QUALITY = "overall_quality"
 _LINK = "#bk-judgements"
@@ -87,8 +87,8 @@ def judges(ratings: Mapping[str, Any]) -> Iterator[Sentence]:
         zh_trust, en_trust = ("已校准", "calibrated") if judge["calibrated"] else ("未校准", "not calibrated")
         if alpha is not None:
             zh_trust, en_trust = (
-                f"{zh_trust}，与人工评分的 α = {alpha:.2f}",
-                f"{en_trust}, α with people {alpha:.2f}",
+                f"{zh_trust}，与人工评分的 α = {decimal(alpha)}",
+                f"{en_trust}, α with people {decimal(alpha)}",
             )
         top = rows[0]
         zh_top, en_top = rated_names(top["subject"])

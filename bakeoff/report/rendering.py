@@ -44,6 +44,7 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         t=words.both,
+        remark=lambda zh, en, subjects=(): words.both(*words.remark(zh, en, subjects)),
         variant=words.variant,
         subject=words.subject,
         nan=math.nan,
@@ -62,6 +63,7 @@ def _environment() -> Environment:
     environment.filters.update(
         points=words.points,
         figure=words.figure,
+        decimal=words.decimal,
         p=words.p_value,
         p_is=words.p_is,
         ratio=words.ratio,
@@ -108,7 +110,7 @@ def _head(findings: Findings, analysis: Analysis) -> dict[str, object]:
     from bakeoff.report.answer import DEMONSTRATION, answer
     from bakeoff.report.claim_tables import claim_sentences
     from bakeoff.report.verdict import NOTHING_TO_COMPARE, verdict
-    from bakeoff.report.weights import CRITERIA, weighing
+    from bakeoff.report.weights import CRITERIA, CRITERION_AT, weighing
 
     points = answer(findings, analysis)
     on_card = {NOTHING_TO_COMPARE, *(point.sentence for point in points)}
@@ -117,6 +119,7 @@ def _head(findings: Findings, analysis: Analysis) -> dict[str, object]:
     return {
         "weighing": weighing(findings, analysis),
         "CRITERIA": CRITERIA,
+        "CRITERION_AT": CRITERION_AT,
         "verdict": [sentence for sentence in further if sentence not in on_card],
         "answer": points,
         "demonstration": DEMONSTRATION if findings.demonstration else None,
@@ -150,6 +153,7 @@ def _scores(findings: Findings, analysis: Analysis) -> dict[str, object]:
         "losses": _placed(loss_charts(findings.stages), order, lambda item: item[0]),
         "packed": pack(findings, views),
         "browsable": set(findings.samples_by_suite),
+        "recipe_subject": lambda recipe: f"{findings.recipes.get(recipe, [recipe])[0]}/tuned",
         "side_name": lambda suite: side_name(findings, suite),
     }
 

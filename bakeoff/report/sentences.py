@@ -29,7 +29,9 @@ def both_lists(names: Sequence[str], most: int | None = None) -> Sentence:
     """Names listed in both languages, beyond *most* as a count."""
     shown = list(names if most is None or len(names) <= most else names[:most])
     rest = len(names) - len(shown)
-    zh = "、".join(shown) + (f" 等 {len(names)} 个" if rest else "")
+    zh = "、".join(shown)
+    if rest:
+        zh = f"{spaced(zh)}等 {len(names)} 个"
     return Sentence(zh, joined([*shown, *([f"{rest} more"] if rest else [])]))
 
 

@@ -36,14 +36,17 @@ def shortfall(findings: Findings) -> list[Sentence]:
         zh.append(f"{len(left_out)} 个测试集未评测（{names.zh}）")
         were = "was" if len(left_out) == 1 else "were"
         en.append(f"{len(left_out)} {plural(len(left_out), 'suite')} {were} left out ({names.en})")
-    if skipped:
-        both = [skipped_names(what) for what in skipped]
-        listed_zh, listed_en = (both_lists([pair[place] for pair in both], LISTED) for place in (0, 1))
-        zh.append(f"{len(skipped)} 项未执行（{listed_zh.zh}）")
-        were = "was" if len(skipped) == 1 else "were"
-        rows = all(" · " not in what and pair[1] == what for what, pair in zip(skipped, both, strict=True))
-        noun = plural(len(skipped), "row" if rows else "item")
-        en.append(f"{len(skipped)} {noun} {were} skipped ({listed_en.en})")
+    rows = [what for what in skipped if skipped_names(what) == (what, what)]
+    stages = [what for what in skipped if what not in rows]
+    for these, zh_noun, en_noun in ((rows, "个模型", "row"), (stages, "个步骤", "stage")):
+        if not these:
+            continue
+        zh_names, en_names = ([skipped_names(what)[place] for what in these] for place in (0, 1))
+        zh.append(f"{len(these)} {zh_noun}未执行（{both_lists(zh_names, LISTED).zh}）")
+        were = "was" if len(these) == 1 else "were"
+        en.append(
+            f"{len(these)} {plural(len(these), en_noun)} {were} skipped ({both_lists(en_names, LISTED).en})"
+        )
     if not zh:
         return []
     text = "; ".join(en)

@@ -16,6 +16,8 @@ CRITERIA = {
     "speed": ("速度", "Speed"),
 }
 """What can be weighed, in Chinese and English."""
+CRITERION_AT = {"suites": "bk-scores", "people": "bk-judgements", "speed": "bk-speed"}
+"""The section of the page that shows each."""
 _ONLY = {"suites": "test suites alone", "people": "human ratings alone", "speed": "speed alone"}
 
 

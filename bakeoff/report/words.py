@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from markupsafe import Markup, escape
 
@@ -30,7 +30,7 @@ STAGE = {
     "evaluate": ("评测", "Evaluation"),
     "eval": ("评测", "Evaluation"),
     "replies": ("收集回复", "Replies"),
-    "speed": ("服务速度", "Speed"),
+    "speed": ("服务速度", "Serving speed"),
     "judge": ("评审模型评分", "Rating by the judge model"),
     "judgements": ("评分汇总", "Ratings"),
 }
@@ -148,6 +148,19 @@ def rated_names(rated: str) -> tuple[str, str]:
     return subject_names(model, name) if slash else (rated, rated)
 
 
+def remark(zh: str, en: str, subjects: Iterable[str] = ()) -> tuple[str, str]:
+    """Return a remark with a full stop and with names as the page has them.
+
+    *subjects* are those of the study, ``model/variant``.
+    """
+    for rated in sorted(subjects, key=len, reverse=True):
+        zh_name, en_name = rated_names(rated)
+        if zh_name.endswith("）"):
+            zh = zh.replace(f"{rated} ", zh_name)
+        zh, en = zh.replace(rated, zh_name), en.replace(rated, en_name)
+    return zh if zh.endswith("。") else f"{zh}。", en if en.endswith(".") else f"{en}."
+
+
 def judge_name(judge: str) -> str:
     """Return a judge model as it is shown: its id without the kind."""
     return judge.partition(":")[2] or judge
@@ -205,10 +218,17 @@ def points(value: float | None, digits: int = 1, sign: bool = False) -> str:
     """A share as points of 100; an en dash for NaN, a true minus sign."""
     if value is None or math.isnan(value):
         return "–"
-    text = f"{100 * value:{'+' if sign else ''}.{digits}f}"
-    if float(text) == 0:
-        text = text.lstrip("+-")
-    return text.replace("-", "−")
+    return _signed(f"{100 * value:{'+' if sign else ''}.{digits}f}")
+
+
+def _signed(text: str) -> str:
+    """Return a number with a true minus sign; a zero without a sign."""
+    return (text if text.strip("+-0.") else text.lstrip("+-")).replace("-", "−")
+
+
+def decimal(value: float | None, digits: int = 2) -> str:
+    """Return a number with *digits* decimals; an en dash for none or NaN."""
+    return "–" if value is None or math.isnan(value) else _signed(f"{value:.{digits}f}")
 
 
 def figure(value: float, digits: int) -> str:
@@ -237,9 +257,9 @@ def ratio(value: float) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    return (f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}" if abs(value) < 1000 else "> 1000").replace(
-        "-", "−"
-    )
+    if abs(value) >= 1000:
+        return "> 1000" if value > 0 else "< −1000"
+    return decimal(value, 2 if abs(value) < 10 else 0)
 
 
 def moment(iso: str) -> str:

@@ -311,8 +311,8 @@
       area.querySelector("[data-go='-1']").disabled = at === 0;
       area.querySelector("[data-go='1']").disabled = at >= pages - 1;
       area.querySelector(".where").replaceChildren(both(
-        found.length ? `${found.length.toLocaleString()} 题，第 ${at + 1} / ${pages} 页` : "没有符合条件的题",
-        found.length ? `${found.length.toLocaleString()} questions, page ${at + 1} of ${pages}` : "No question matches"));
+        found.length ? `${found.length.toLocaleString("en")} 题，第 ${at + 1} / ${pages} 页` : "没有符合条件的题",
+        found.length ? `${found.length.toLocaleString("en")} question${found.length === 1 ? "" : "s"}, page ${at + 1} of ${pages}` : "No question matches"));
     };
 
     // The address is the view: it can be sent to somebody who has the same page.
@@ -438,7 +438,9 @@
 
   const section = () => {
     const node = /^#bk-/.test(location.hash) && document.getElementById(location.hash.slice(1));
-    if (node) goTo(node);
+    if (!node) return;
+    if (node.tagName === "DETAILS") node.open = true;
+    goTo(node);
   };
   addEventListener("hashchange", section);
 
