@@ -143,11 +143,11 @@ def quote_others(samples: Sequence[Sample]) -> str:
             starts.setdefault(option[:4], []).append(option)
     quoting: list[str] = []
     for sample in asked_samples:
-        own = _letters(sample.question + "".join(sample.options))
+        question = _letters(sample.question + "".join(sample.options))
         for match in _LABELLED.finditer(final_part(sample.reply)):
             text = _letters(match[1])
             quoted = [option for option in starts.get(text[:4], ()) if text.startswith(option)]
-            if quoted and not any(option in own for option in quoted):
+            if quoted and not any(option in question for option in quoted):
                 quoting.append(" ".join(match[0].split())[:60])
                 break
     if len(quoting) < 3 or len(quoting) <= 2 * REPEATED_SHARE * len(asked_samples):
