@@ -41,6 +41,7 @@ from bakeoff.store.facts import HealthFacts
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record, Stages, Timeline
 
+CANNOT_RUN = Template("chain.deployment.cannot_run", "{row} {why}", zh="{row}：{why}")
 NO_ROW = Template("chain.deployment.no_row", "no row {row!r}", zh="没有模型行 {row!r}")
 NO_VARIANT = Template(
     "chain.deployment.no_variant",
@@ -375,7 +376,7 @@ def chosen(matrix: Matrix, subject: str) -> tuple[ModelSpec, str]:
     if variant and variant not in spec.variants:
         raise MatrixError(NO_VARIANT(row=row, names=spec.variants, variant=variant), matrix.source)
     if unmet := why_unmet(spec, matrix):
-        raise BakeoffError(f"{row} {unmet}")
+        raise BakeoffError(CANNOT_RUN(row=row, why=unmet))
     return spec, variant or spec.variants[-1]
 
 
