@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from bakeoff.doctor.work import PUBLISHED
 from bakeoff.environments.installed import names_in_source, registered_as
 from bakeoff.foundation.errors import Complaint
 from bakeoff.foundation.sentences import Template
@@ -22,7 +23,6 @@ from bakeoff.matrix.presets import presets
 from bakeoff.matrix.rows import of_dataset
 from bakeoff.matrix.schema import ModelSpec
 from bakeoff.matrix.values import why_no_hub_id
-from bakeoff.runs.expected import PUBLISHED
 from bakeoff.start.examples import Look, look_at_cases, look_at_exam, look_at_training, short
 from bakeoff.start.writing import Exam, Row
 from bakeoff.tools.swift import OWN_TEMPLATES

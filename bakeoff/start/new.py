@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from bakeoff.doctor.work import questions_of
 from bakeoff.execution.gpus import Card, cards
 from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.files import write_text
@@ -23,7 +24,6 @@ from bakeoff.judgement.replies import load_cases
 from bakeoff.matrix.loading import load_matrix
 from bakeoff.matrix.schema import Matrix
 from bakeoff.runs import forecast
-from bakeoff.runs.expected import questions_of
 from bakeoff.start.answers import (
     KNOWN,
     TINY,
