@@ -82,8 +82,9 @@ def failures(findings: Findings) -> dict[str, list[str]]:
 
 
 def _scored(findings: Findings) -> set[tuple[str, str, str]]:
-    """(model, variant, suite) of every score."""
-    return set(findings.scores[["model", "variant", "suite"]].astype(str).itertuples(index=False, name=None))
+    """(model, variant, suite) of every score that has a value."""
+    scores = findings.scores[findings.scores["value"].notna()]
+    return set(scores[["model", "variant", "suite"]].astype(str).itertuples(index=False, name=None))
 
 
 def _failed_evaluations(findings: Findings) -> list[tuple[str, str]]:
