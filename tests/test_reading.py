@@ -756,3 +756,59 @@ def test_how_often_a_question_was_seen_changes_no_reading() -> None:
     for said, o, m, _ in reversed(some):
         extract_choice(said, o[::-1], multiple=not m, question=asked(o))
     assert [extract_choice(said, o, multiple=m, question=asked(o)) for said, o, m, _ in some] == once
+
+
+# What is thought over again, gone through, concluded or run on: one or several, what may be read, and the reply.
+TECHNIQUES = "咨询师使用的技术有（ ）。"
+THOUGHT_OVER = (
+    (False, "B", "答案是A倾听。等等，倾听只是前提，最合适的应当是共情。"),
+    (False, "B", "D，解释。……再想想，还是B吧。"),
+    (False, "B", "选A……抱歉，刚才说错了，这是在回应感受，B才对。"),
+    (False, "B", "选B，不对别的选项作评价。"),
+    (False, "", "别一看见“听”字就选A，也别一看见“情”字就选B。"),
+    (False, "", "A有问题，因此A过于片面，不能算完整。"),
+    (False, "", "D的说法太绝对，因此D有失偏颇。"),
+    (True, "AB", "ABC。更正：面质用得过早，要去掉C。"),
+    (True, "ABD", "ABCD全选……不对，面质用得太早，应去掉C。"),
+    (True, "AB", "ABC。不过案例里没有对质，C（面质）不成立，把它拿掉。"),
+    (True, "ABD", "C用得过早，因此C有问题，另外三项没有问题。"),
+    (True, "ABD", "面质出现得太早，把它当成这里的技术就闹笑话了。其余的都是所用的技术。"),
+)
+
+
+@pytest.mark.parametrize(("multiple", "letters", "reply"), THOUGHT_OVER)
+def test_nothing_is_read_of_what_a_reply_thinks_over(multiple: bool, letters: str, reply: str) -> None:
+    assert extract_choice(reply, FOUR, multiple=multiple, question=TECHNIQUES) in (letters, "")
+
+
+def test_a_name_of_the_question_and_a_question_that_runs_on_are_no_answers() -> None:
+    lead = "A因子高的人见于多种人群。\n答案：A、B、D"
+    assert extract_choice(lead, FOUR, multiple=True, question="A因子得分高的人可能（ ）。") == "ABD"
+    further = "C\n\n下列属于共情的是()\nA 甲\nB 乙\nC 丙\nD 丁\n答案：D"
+    assert extract_choice(further, FOUR, question=TECHNIQUES) == "C"
+
+
+@given(
+    st.lists(st.sampled_from(OPTION_POOL), min_size=2, max_size=5, unique=True),
+    st.lists(st.booleans(), min_size=5, max_size=5),
+    st.sampled_from(
+        (
+            "{L}) {W}：{s}",
+            "{L}. {W}: {s}",
+            "（{L}）{W}：{s}",
+            "{L}：{s}",
+            "{L} {s}",
+            "{L}（{W}）：{s}",
+            "{W}：{s}",
+        )
+    ),
+    st.sampled_from((*SIGNS[:5], ("是", "否"), ("选", "不选"), ("Yes", "No"), ("是的", "不是"))),
+    st.sampled_from(("。", "；", "\n", "，", "。 ")),
+)
+def test_yes_to_several_options_is_no_single_answer(
+    options: list[str], holds: list[bool], form: str, signs: tuple[str, str], between: str
+) -> None:
+    judged = list(zip(options, holds, strict=False))
+    items = [form.format(L=LETTERS[i], W=words, s=signs[not yes]) for i, (words, yes) in enumerate(judged)]
+    right = "".join(LETTERS[i] for i, (_, yes) in enumerate(judged) if yes)
+    assert extract_choice(between.join(items), options) in ("", right if len(right) == 1 else "")

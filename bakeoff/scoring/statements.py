@@ -93,10 +93,8 @@ _BRANCHES = re.compile(r"当(?!然).{1,30}时.{1,40}[;。,].{0,20}(?:时|的话|
 _BY_OTHERS = re.compile(
     r"(?:按照?|根据|依照|据|在|从|对)[^,。;]{0,10}(?:某些?|有些|部分|一些|另一些|他们|别人|前人|旧)[^,。;]{0,10},\s*$"
 )
-_MAY_SUPPOSE = beginning_with(
-    "iu若如假要倘某有部一另他别前旧",
-    r"如果|若|假如|假设|假使|要是|倘若|if|unless|某|有些|部分|一些|另一些|他们|别人|前人|旧",
-    re.IGNORECASE,
+_MAY_SUPPOSE = re.compile(
+    r"[若某旧]|如果|假[如设使]|要是|有些|部分|一些|他们|别人|前人|if|unless", re.IGNORECASE
 )
 """What a condition, or the view of others, cannot do without."""
 _OF_CHOOSING = re.compile(
@@ -219,8 +217,7 @@ class StatementReader(LabelReader):
         """Whether what stands before *start* takes something back."""
         if not self.takes_back:
             return False
-        before = self.text[max(0, start - 24) : start].rsplit("\n\n", 1)[-1]
-        return bool(TAKEN_BACK.search(before))
+        return bool(TAKEN_BACK.search(self.text[max(0, start - 24) : start].rsplit("\n\n", 1)[-1]))
 
     def statements(self, cue: re.Pattern[str]) -> list[Labels]:
         """Return what the *cue* marks wherever it stands undoubted."""
@@ -244,8 +241,8 @@ class StatementReader(LabelReader):
             marked = self.label_list(match.end())
             if marked is None or self.denied(marked) or self._is_judgement(match):
                 continue
-            told = _CONNECTIVE.fullmatch(match[0]) and _GOES_ON.match(self.text, marked.end)
-            if told and not is_approved(self.text[marked.end : marked.end + 60]):
+            goes_on = _CONNECTIVE.fullmatch(match[0]) and _GOES_ON.match(self.text, marked.end)
+            if goes_on and not is_approved(self.text[marked.end : marked.end + 60]):
                 continue  # what concludes is said of the option: 因此C有所偏颇
             # who feels it is a person of the question
             felt = self.named and match[0].lower().startswith("fe")
