@@ -10,10 +10,12 @@ from bakeoff.report.analysis import analyse
 from bakeoff.report.answer import answer
 from bakeoff.report.findings import Findings
 from bakeoff.report.opinions import people
+from bakeoff.report.sentences import both_lists
 from bakeoff.report.shortfalls import shortfall
 from bakeoff.report.verdict import between, verdict
 from bakeoff.report.views import Analysis
 from bakeoff.report.weights import weighing
+from bakeoff.report.words import decimal, points, ratio
 from tests.synthetic_findings import MODELS, eventful, synthetic_findings, synthetic_ratings
 
 
@@ -97,3 +99,51 @@ def test_answers_stand_in_order_and_open_the_replies_that_gave_them(findings: Fi
     said = re.findall(r"is=said%3A(\w?)", html)
     assert said[:5] == ["A", "B", "C", "D", ""]
     assert html.count("提取的答案</span>") == 1, "a suite without answers has no column for them"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(-0.001, "0.00"), (0.0, "0.00"), (-0.306, "−0.31"), (2.0, "2.00"), (None, "–"), (math.nan, "–")],
+)
+def test_a_zero_has_no_sign_and_what_is_missing_is_a_dash(value: float | None, shown: str) -> None:
+    assert decimal(value) == shown
+    if value is not None:
+        assert ratio(value) == shown
+        assert points(value / 100, 2) == shown
+
+
+def test_the_count_of_a_list_follows_a_blank_only_after_a_latin_end() -> None:
+    assert both_lists(["a −1 分", "b −2 分"], 1).zh == "a −1 分等 2 个"
+    assert both_lists(["a", "b"], 1).zh == "a 等 2 个"
+
+
+def test_models_and_stages_that_were_skipped_are_told_apart(findings: Findings) -> None:
+    skipped = [("glm-130b", "no card"), ("qwen2.5-7b · speed", "no package")]
+    (sentence,) = shortfall(dataclasses.replace(findings, stages=[], skipped=skipped, asked=None))
+    assert sentence.zh == "1 个模型未执行（glm-130b）；1 个步骤未执行（qwen2.5-7b · 服务速度）。"
+    assert sentence.en == "1 row was skipped (glm-130b); 1 stage was skipped (qwen2.5-7b · Serving speed)."
+
+
+def test_notes_on_ratings_are_sentences_and_name_models_as_the_page_does(findings: Findings) -> None:
+    ratings = copy.deepcopy(findings.ratings)
+    assert ratings is not None
+    rated = ratings["study"]["subjects"][0]
+    model = rated.split("/")[0]
+    judge = ratings["judges"][0]
+    judge["why"], judge["why_zh"] = f"it scores {rated} 0.8 points above people", f"对 {rated} 的评分偏高"
+    scores = ratings["parts"]["counselling"]["scores"]["empathy"]
+    scores["why_no_letters"], scores["why_no_letters_zh"] = "no letters: too few cases", "个案太少"
+    scores["left_out"] = {"model": [rated], "case": ["3"]}
+    ratings["raters"]["severity"][0]["severity"] = -0.004
+    html = page(dataclasses.replace(findings, ratings=ratings))
+    section = re.split(r'<section id="bk-(?:judgements|evidence)">', html)[1]
+    assert "−0.00" not in section
+    assert f"it scores {model} (tuned) 0.8 points above people." in section
+    assert f"对 {model}（微调）的评分偏高。" in section
+    notes = re.findall(r'<p class="note">(.*?)</p>', section, re.DOTALL)
+    assert len(notes) > 5
+    for note in notes:
+        assert rated not in note
+        for language, end in (("zh", "。"), ("en", ".")):
+            parts = re.findall(rf'<span lang="{language}">(.*?)</span>', note, re.DOTALL)
+            assert parts[-1].endswith(end), note
